@@ -1,8 +1,16 @@
 //! The words of the gateway and its pure decisions: no socket, no runtime, no wall clock, no Python.
 #![forbid(unsafe_code)]
 
+pub mod buffer;
+pub mod clock;
+pub mod exchange;
+pub mod halt;
 pub mod plan;
 pub mod problem;
 
+pub use buffer::Buffer;
+pub use clock::Instant;
+pub use exchange::{Answer, Exchange, User, Verdict};
+pub use halt::{Halt, Rejection};
 pub use plan::Plan;
 pub use problem::Problem;
