@@ -58,6 +58,11 @@ impl Buffer {
         n
     }
 
+    /// Forgets all bytes behind the first `n`.
+    pub fn truncate(&mut self, n: usize) {
+        self.filled = self.filled.min(n);
+    }
+
     /// Forgets all bytes.
     pub fn clear(&mut self) {
         self.filled = 0;

@@ -1,9 +1,11 @@
 //! The words of the gateway and its pure decisions: no socket, no runtime, no wall clock, no Python.
 #![forbid(unsafe_code)]
 
+pub mod admit;
 pub mod buffer;
 pub mod clock;
 pub mod exchange;
+pub mod forwarding;
 pub mod halt;
 pub mod plan;
 pub mod problem;
