@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod chunked;
+mod class;
 pub mod connection;
 pub mod edits;
 pub mod encode;
