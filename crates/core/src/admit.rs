@@ -12,7 +12,7 @@ use crate::halt::Halt;
 /// `trusts` says which peers' forwarding headers are believed; `random` makes the request id where the client gave none.
 pub fn admit(exchange: &mut Exchange, trusts: impl Fn(IpAddr) -> bool, random: u128) -> Result<(), Halt> {
     let Exchange { head, buffer, id, options, target, .. } = exchange;
-    let buf = buffer.bytes();
+    let buf = &buffer[..];
     name_request(id, head.fields.get(buf, Name::XRequestId), random);
     exchange.framing = framing::request(head, buf).map_err(|error| Halt::Malformed(error.0))?;
     options.read(&head.fields, buf).map_err(|error| Halt::Malformed(error.0))?;
@@ -51,7 +51,7 @@ fn name_request(id: &mut Vec<u8>, sent: Option<&[u8]>, random: u128) {
 /// The authority of the target if it has one, else exactly one valid Host (RFC 9112 section 3.2.2). An HTTP/1.0 client may leave it out.
 fn settle_host(exchange: &mut Exchange) -> Result<(), Halt> {
     let Exchange { head, buffer, target, .. } = exchange;
-    let buf = buffer.bytes();
+    let buf = &buffer[..];
     let hosts = head.fields.count(Name::Host);
     if hosts > 1 || (hosts == 0 && head.version == Version::Http11) {
         return Err(Halt::Malformed("a request needs exactly one Host"));
@@ -72,7 +72,7 @@ fn settle_expectation(exchange: &Exchange) -> Result<(), Halt> {
         return Ok(());
     }
     let only = exchange.head.fields.count(Name::Expect) == 1;
-    let met = exchange.head.fields.get(exchange.buffer.bytes(), Name::Expect);
+    let met = exchange.head.fields.get(&exchange.buffer, Name::Expect);
     if only && met.is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue")) {
         Ok(())
     } else {

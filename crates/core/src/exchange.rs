@@ -7,17 +7,16 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use pylae_http::connection::ConnectionOptions;
-use pylae_http::{Edits, Framing, RequestHead, ResponseHead, Target};
+use pylae_http::{Edits, Framing, RequestHead, ResponseHead, Span, Target};
 
-use crate::buffer::Buffer;
 use crate::clock::Instant;
 use crate::halt::Rejection;
 
 /// One request and its response.
 #[derive(Debug)]
 pub struct Exchange {
-    /// The client's bytes: the request head, and what came behind it.
-    pub buffer: Buffer,
+    /// The client's bytes: the request head, and what came behind it. Its capacity is the bound on what is read at once.
+    pub buffer: Vec<u8>,
     /// The request head, as positions in `buffer`.
     pub head: RequestHead,
     /// What its Connection field said.
@@ -42,6 +41,10 @@ pub struct Exchange {
     pub id: Vec<u8>,
     /// Index of the route in the plan, once there is one.
     pub route: Option<usize>,
+    /// Values of the route's path parameters, as spans of the canonical path, in the order of the router's names.
+    pub params: Vec<Span>,
+    /// The path that goes to the instance; empty while it is the canonical one.
+    pub forward_path: Vec<u8>,
     /// Who is asking, once that is known.
     pub user: Option<Arc<User>>,
     /// Bytes that the request body may have.
@@ -53,7 +56,7 @@ pub struct Exchange {
     /// Status of the response, once there is one.
     pub status: u16,
     /// The instance's bytes: the response head, and what came behind it.
-    pub response_buffer: Buffer,
+    pub response_buffer: Vec<u8>,
     /// The instance's response head, as positions in `response_buffer`. Empty when the gateway itself answers.
     pub response: ResponseHead,
     /// What the response's Connection field said.
@@ -110,7 +113,7 @@ impl Exchange {
     pub fn new(capacity: usize) -> Self {
         let nobody = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
         Self {
-            buffer: Buffer::with_capacity(capacity),
+            buffer: Vec::with_capacity(capacity),
             head: RequestHead::default(),
             options: ConnectionOptions::default(),
             framing: Framing::None,
@@ -123,12 +126,14 @@ impl Exchange {
             secure: false,
             id: Vec::with_capacity(36),
             route: None,
+            params: Vec::new(),
+            forward_path: Vec::new(),
             user: None,
             max_body: 0,
             request_edits: Edits::default(),
             response_edits: Edits::default(),
             status: 0,
-            response_buffer: Buffer::with_capacity(capacity),
+            response_buffer: Vec::with_capacity(capacity),
             response: ResponseHead::default(),
             response_options: ConnectionOptions::default(),
             started: Instant::default(),
@@ -145,6 +150,8 @@ impl Exchange {
         self.host_len = 0;
         self.id.clear();
         self.route = None;
+        self.params.clear();
+        self.forward_path.clear();
         self.user = None;
         self.request_edits.clear();
         self.response_edits.clear();
@@ -161,12 +168,12 @@ impl Exchange {
 
     /// The query of the request, without `?`.
     pub fn query(&self) -> Option<&[u8]> {
-        let raw = self.head.target.of(self.buffer.bytes());
+        let raw = self.head.target.of(&self.buffer);
         self.target.query.map(|span| span.of(raw))
     }
 
     /// All values of a request field as the client sent it.
     pub fn request_values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.head.fields.values(self.buffer.bytes(), name)
+        self.head.fields.values(&self.buffer, name)
     }
 }

@@ -29,7 +29,7 @@ pub fn dropped(exchange: &Exchange) -> NameSet {
 /// `scratch` is memory that is used again; `random` makes the trace context where the client gave none.
 pub fn announce(exchange: &mut Exchange, scratch: &mut Vec<u8>, random: u128) -> Result<(), InvalidHeader> {
     let Exchange { head, buffer, request_edits: edits, .. } = exchange;
-    let buf = buffer.bytes();
+    let buf = &buffer[..];
     edits.set_known(Name::XRequestId, &exchange.id)?;
     scratch.clear();
     if exchange.peer_trusted {

@@ -2,17 +2,17 @@
 #![forbid(unsafe_code)]
 
 pub mod admit;
-pub mod buffer;
 pub mod clock;
 pub mod exchange;
 pub mod forwarding;
 pub mod halt;
+pub mod pace;
 pub mod plan;
 pub mod problem;
 
-pub use buffer::Buffer;
 pub use clock::Instant;
 pub use exchange::{Answer, Exchange, User, Verdict};
 pub use halt::{Halt, Rejection};
+pub use pace::Pace;
 pub use plan::Plan;
 pub use problem::Problem;

@@ -213,6 +213,17 @@ fn expect(byte: u8, wanted: u8, reason: &'static str) -> Result<(), ChunkError> 
     if byte == wanted { Ok(()) } else { Err(ChunkError(reason)) }
 }
 
+/// Turns the bytes of `out` from `start` on into a chunk. Nothing is done when there are none: an empty chunk would end the body.
+pub fn wrap(out: &mut Vec<u8>, start: usize) {
+    let len = out.len() - start;
+    if len > 0 {
+        let mut line = Vec::with_capacity(18);
+        start_chunk(&mut line, len);
+        out.splice(start..start, line);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
 /// Appends the line that starts a chunk of `len` bytes (`len` > 0). Its data and `CRLF` follow.
 pub fn start_chunk(out: &mut Vec<u8>, len: usize) {
     const HEX: &[u8; 16] = b"0123456789abcdef";

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use pylae_core::{Buffer, Exchange};
+use pylae_core::Exchange;
 
 /// Size of the buffers that heads and small bodies live in.
 pub(crate) const SMALL: usize = 16 * 1024;
@@ -16,21 +16,21 @@ const KEPT_BULK: usize = 16;
 /// Per-worker stock.
 #[derive(Default)]
 pub(crate) struct Buffers {
-    small: RefCell<Vec<Buffer>>,
-    bulk: RefCell<Vec<Buffer>>,
+    small: RefCell<Vec<Vec<u8>>>,
+    bulk: RefCell<Vec<Vec<u8>>>,
     exchanges: RefCell<Vec<Box<Exchange>>>,
 }
 
 impl Buffers {
-    pub(crate) fn small(&self) -> Buffer {
-        self.small.borrow_mut().pop().unwrap_or_else(|| Buffer::with_capacity(SMALL))
+    pub(crate) fn small(&self) -> Vec<u8> {
+        self.small.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(SMALL))
     }
 
-    pub(crate) fn bulk(&self) -> Buffer {
-        self.bulk.borrow_mut().pop().unwrap_or_else(|| Buffer::with_capacity(BULK))
+    pub(crate) fn bulk(&self) -> Vec<u8> {
+        self.bulk.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(BULK))
     }
 
-    pub(crate) fn give_back(&self, mut buffer: Buffer) {
+    pub(crate) fn give_back(&self, mut buffer: Vec<u8>) {
         buffer.clear();
         let (stock, kept) = match buffer.capacity() {
             SMALL => (&self.small, KEPT),
@@ -50,8 +50,8 @@ impl Buffers {
     pub(crate) fn give_back_exchange(&self, mut exchange: Box<Exchange>) {
         exchange.reset();
         exchange.buffer.clear();
-        exchange.buffer.shrink(SMALL);
-        exchange.response_buffer.shrink(SMALL);
+        exchange.buffer.shrink_to(SMALL);
+        exchange.response_buffer.shrink_to(SMALL);
         let mut stock = self.exchanges.borrow_mut();
         if stock.len() < KEPT {
             stock.push(exchange);

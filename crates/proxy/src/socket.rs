@@ -1,11 +1,12 @@
 //! A connected stream, polled.
 
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
 
-use pylae_core::Buffer;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::BufMut;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 /// A connected stream.
@@ -23,15 +24,12 @@ impl Socket {
         self.0.poll_read_ready(cx)
     }
 
-    /// Reads into the room of `buffer`, at most `limit` bytes. 0 is the end of the stream.
-    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut Buffer, limit: usize) -> Poll<io::Result<usize>> {
-        let room = buffer.room();
-        let most = room.len().min(limit);
-        let mut read = ReadBuf::new(&mut room[..most]);
-        ready!(Pin::new(&mut self.0).poll_read(cx, &mut read))?;
-        let n = read.filled().len();
-        buffer.advance(n);
-        Poll::Ready(Ok(n))
+    /// Reads behind the bytes in `buffer`, up to its capacity and at most `limit` bytes. 0 is the end of the stream.
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut Vec<u8>, limit: usize) -> Poll<io::Result<usize>> {
+        let room = buffer.capacity() - buffer.len();
+        debug_assert!(room > 0, "nothing can be read into a full buffer");
+        let mut window = buffer.limit(room.min(limit));
+        pin!(self.0.read_buf(&mut window)).poll(cx)
     }
 
     /// Writes some of `bytes`.
