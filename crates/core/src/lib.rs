@@ -1,8 +1,11 @@
 //! The words of the gateway and its pure decisions: no socket, no runtime, no wall clock, no Python.
 #![forbid(unsafe_code)]
 
+pub mod clock;
 pub mod plan;
 pub mod problem;
+pub mod service;
 
+pub use clock::Instant;
 pub use plan::Plan;
 pub use problem::Problem;
