@@ -9,6 +9,7 @@ pub mod halt;
 pub mod pace;
 pub mod plan;
 pub mod problem;
+pub mod service;
 
 pub use clock::Instant;
 pub use exchange::{Answer, Exchange, User, Verdict};
