@@ -2,9 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use pylae_core::{Exchange, Halt};
+use pylae_core::Exchange;
 
 use crate::body::Body;
 use crate::deadline::Deadline;
@@ -17,7 +18,7 @@ pub(crate) struct Client {
     /// Whether the connection is encrypted.
     pub(crate) secure: bool,
     /// The one deadline of the connection's task.
-    pub(crate) deadline: Deadline,
+    pub(crate) deadline: Rc<Deadline>,
     /// The body of the request in hand.
     pub(crate) body: Body,
     /// Memory for header values that are put together.
@@ -49,16 +50,16 @@ impl Client {
         Poll::Ready(Ok(()))
     }
 
-    /// Notices that the client has gone while its answer is awaited. Requests that it sends ahead are kept as far as there is room.
-    /// To be called only when the request's body has been taken completely.
-    pub(crate) fn check_presence(&mut self, cx: &mut Context<'_>, exchange: &mut Exchange) -> Result<(), Halt> {
-        while exchange.buffer.len() < exchange.buffer.capacity() {
+    /// Ready once the client has gone while its answer is awaited. Requests that it sends ahead are kept as far as there is
+    /// room. Says nothing before the request's body has been taken completely.
+    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>, exchange: &mut Exchange) -> Poll<()> {
+        while self.body.is_done() && exchange.buffer.len() < exchange.buffer.capacity() {
             match self.socket.poll_read(cx, &mut exchange.buffer, usize::MAX) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(n)) if n > 0 => {}
-                Poll::Ready(_) => return Err(Halt::ClientGone),
+                Poll::Ready(_) => return Poll::Ready(()),
             }
         }
-        Ok(())
+        Poll::Pending
     }
 }

@@ -1,53 +1,29 @@
 //! Stage: pick an instance, send it the request, take its answer's head; again, on another one, where that may be done.
 
-use std::task::{Context, Poll};
+use std::rc::Rc;
 use std::time::Duration;
 
 use pylae_core::service::retry::{self, Attempt};
 use pylae_core::service::{Outcome, PickInput, Picked, Tried, Unavailable};
-use pylae_core::{Exchange, Halt, Instant, Pace, forwarding};
-use pylae_http::encode::{self, FieldSource, RequestLine};
-use pylae_http::{Framing, Method, Name, framing};
+use pylae_core::{Exchange, Halt, Instant, forwarding};
 
+use crate::attempt::{Answered, Failure, One};
 use crate::client::Client;
 use crate::clock;
-use crate::connect;
 use crate::snapshot::{Route, Service, Snapshot};
-use crate::socket::Socket;
-use crate::upload::{Broken, Upload};
 use crate::worker::Worker;
 
 /// An instance's answer whose head lies in the exchange and whose body is still to be read.
 pub(crate) struct Taken<'s> {
     pub(crate) service: &'s Service,
     pub(crate) picked: Picked<'s>,
-    pub(crate) connection: Socket,
-    pub(crate) upload: Upload,
-    pub(crate) framing: Framing,
-}
-
-/// Why an attempt brought no answer.
-enum Failure {
-    /// It ends the exchange whatever the instance does.
-    Halt(Halt),
-    /// The instance's fault.
-    Instance(Fault),
-}
-
-/// What an instance did wrong, and what had happened by then.
-struct Fault {
-    outcome: Outcome,
-    halt: Halt,
-    /// Whether any of the request was written.
-    sent: bool,
-    /// Whether a byte of an answer was read.
-    answered: bool,
+    pub(crate) answered: Answered,
 }
 
 /// Forwards the request in `exchange`. Its body is read from `client` as it is sent.
 pub(crate) async fn forward<'s>(
     worker: &Worker,
-    snapshot: &'s Snapshot,
+    snapshot: &Snapshot,
     route: &'s Route,
     client: &mut Client,
     exchange: &mut Exchange,
@@ -60,44 +36,67 @@ pub(crate) async fn forward<'s>(
     let mut number = 1;
     loop {
         let began = clock::now();
-        let input = PickInput { now: began, hash: None, sticky: None, avoid: &tried, random: worker.random() as u64 };
+        let input = PickInput { now: began, hash: None, sticky: None, avoid: &tried, random: worker.random_u64() };
         let mut picked = service.state.pick(&input).map_err(|why| unavailable(&why))?;
-        let mut attempt = One { worker, snapshot, route, service, began, last };
-        let failure = match attempt.run(client, exchange, &picked).await {
-            Ok((connection, upload, framing)) => {
-                let outcome = Outcome::Status(exchange.response.status);
-                worker.log_changes(service, picked.report(clock::now(), outcome, clock::now().since(began)));
-                if !attempt.may_repeat(client, exchange, (outcome, true), number).await {
-                    return Ok(Taken { service, picked, connection, upload, framing });
-                }
-                upload.finish(&worker.buffers);
-                exchange.response_buffer.clear();
-                exchange.response.clear();
-                None
-            }
-            Err(Failure::Halt(halt)) => return Err(halt),
-            Err(Failure::Instance(fault)) => {
-                worker.log_changes(service, picked.report(clock::now(), fault.outcome, clock::now().since(began)));
-                Some(fault)
-            }
+        let one = One { worker, snapshot, route, service, picked: &picked, last };
+        let answered = one.run(client, exchange).await;
+        let (outcome, sent) = match &answered {
+            Ok(_) => (Outcome::Status(exchange.response.status), true),
+            Err(Failure::Halt(halt)) => return Err(halt.clone()),
+            Err(Failure::Instance(fault)) => (fault.outcome, fault.sent),
         };
-        if let Some(fault) = failure
-            && !attempt.may_repeat(client, exchange, (fault.outcome, fault.sent), number).await
-        {
-            return Err(fault.halt);
+        let now = clock::now();
+        worker.log_changes(picked.report(now, outcome, now.since(began)));
+        let attempt = Attempt {
+            outcome,
+            number,
+            retries: route.retries,
+            retry_on: &route.retry_on,
+            idempotent: exchange.head.method.is_idempotent(),
+            sent,
+            replayable: client.body.is_replayable(),
+        };
+        let pause = match service.state.retry(&attempt, now, worker.random_u64()) {
+            retry::Verdict::Again(pause) if last.is_none_or(|last| now.saturating_add(pause) < last) => pause,
+            _ => return finish(answered, service, picked),
+        };
+        if let Ok(answered) = answered {
+            answered.upload.finish(&worker.buffers);
         }
+        exchange.response_buffer.clear();
+        exchange.response.clear();
         tried.insert(picked.index);
+        drop(picked);
         number += 1;
         worker.stats.retries.add(1);
+        wait(client, exchange, now.saturating_add(pause)).await?;
     }
 }
 
-/// What one attempt is made with.
-struct One<'s> {
-    worker: &'s Worker,
-    snapshot: &'s Snapshot,
-    route: &'s Route,
-    service: &'s Service,
-    began: Instant,
-    last: Option<Instant>,
+/// What an attempt came to when it is the last.
+fn finish<'s>(answered: Result<Answered, Failure>, service: &'s Service, picked: Picked<'s>) -> Result<Taken<'s>, Halt> {
+    match answered {
+        Ok(answered) => Ok(Taken { service, picked, answered }),
+        Err(Failure::Halt(halt)) => Err(halt),
+        Err(Failure::Instance(fault)) => Err(match fault.outcome {
+            Outcome::ConnectFailed => Halt::ConnectFailed,
+            Outcome::Timeout => Halt::GatewayTimeout,
+            _ => Halt::BadGateway,
+        }),
+    }
+}
+
+fn unavailable(why: &Unavailable) -> Halt {
+    Halt::Unavailable(match why {
+        Unavailable::BreakerOpen { retry_after } => *retry_after,
+        Unavailable::NoInstance | Unavailable::AllUnhealthy | Unavailable::AllDraining => Duration::ZERO,
+    })
+}
+
+/// Lets time pass before the next attempt, as long as the client stays.
+async fn wait(client: &mut Client, exchange: &mut Exchange, until: Instant) -> Result<(), Halt> {
+    let deadline = Rc::clone(&client.deadline);
+    deadline.set(until);
+    let gone = deadline.within(|cx| client.poll_gone(cx, exchange)).await;
+    gone.map_or(Ok(()), |()| Err(Halt::ClientGone))
 }
