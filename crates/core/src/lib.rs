@@ -3,6 +3,7 @@
 
 pub mod plan;
 pub mod problem;
+pub mod route;
 
 pub use plan::Plan;
 pub use problem::Problem;
