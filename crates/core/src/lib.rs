@@ -9,6 +9,7 @@ pub mod halt;
 pub mod pace;
 pub mod plan;
 pub mod problem;
+pub mod route;
 pub mod service;
 
 pub use clock::Instant;
