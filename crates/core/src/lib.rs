@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admit;
+pub mod answer;
 pub mod clock;
 pub mod exchange;
 pub mod forwarding;

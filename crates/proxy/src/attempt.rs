@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use pylae_core::service::{Outcome, Picked};
-use pylae_core::{Exchange, Halt, Instant, Pace, admit, forwarding};
+use pylae_core::{Exchange, Halt, Instant, Pace, forwarding};
 use pylae_http::encode::{self, FieldSource, RequestLine};
 use pylae_http::{Framing, framing};
 
@@ -87,13 +87,13 @@ impl One<'_, '_> {
 
     /// Sends the request over `connection` and takes the head of the answer.
     async fn ask(&self, client: &mut Client, exchange: &mut Exchange, connection: Socket) -> Result<Answered, Failure> {
-        if admit::awaits_continue(exchange) && client.body.is_untouched(exchange) {
+        if client.body.take_awaited() {
             client.say_continue().await.map_err(|_| Failure::Halt(Halt::ClientGone))?;
         }
         let limits = &self.snapshot.plan.limits;
         let pace = Pace::new(limits.min_rate, limits.body_grace.0);
         let upload = Upload::new(&self.worker.buffers, client, exchange, pace, |out| self.encode(exchange, out));
-        let mut asking = Asking { one: self, connection, upload, refused: false, interim: 0 };
+        let mut asking = Asking { one: self, connection, upload, interim: 0 };
         let deadline = Rc::clone(&client.deadline);
         deadline.set(self.until(self.route.timeout));
         let result = match deadline.within(|cx| asking.poll(cx, client, exchange)).await {
@@ -137,9 +137,7 @@ struct Asking<'o, 'a, 's> {
     one: &'o One<'a, 's>,
     connection: Socket,
     upload: Upload,
-    /// The instance takes no more of the request; an answer may still come.
-    refused: bool,
-    interim: u32,
+        interim: u32,
 }
 
 impl Asking<'_, '_, '_> {
@@ -149,13 +147,14 @@ impl Asking<'_, '_, '_> {
 
     /// Ready with the framing of the answer once its head lies in `exchange`.
     fn poll(&mut self, cx: &mut Context<'_>, client: &mut Client, exchange: &mut Exchange) -> Poll<Result<Framing, Failure>> {
-        if !self.upload.is_sent() && !self.refused {
+        if !self.upload.is_sent() && !self.upload.is_abandoned() {
             match self.upload.poll(cx, client, exchange, &mut self.connection) {
                 // Small requests are sent in the first poll, under the deadline set before it.
                 Poll::Ready(Ok(())) if self.upload.pieces() == 0 => {}
                 Poll::Ready(Ok(())) => client.deadline.set(self.one.until(self.one.route.timeout)),
                 Poll::Ready(Err(Broken::Client(halt))) => return Poll::Ready(Err(Failure::Halt(halt))),
-                Poll::Ready(Err(Broken::Instance)) => self.refused = true,
+                // An answer may come all the same.
+                Poll::Ready(Err(Broken::Instance)) => self.upload.abandon(),
                 Poll::Pending => {
                     let silence = self.one.until(self.one.route.idle_timeout);
                     client.deadline.set(self.upload.due().map_or(silence, |due| due.min(silence)));

@@ -2,13 +2,15 @@
 
 use std::task::{Context, Poll, ready};
 
-use pylae_core::{Exchange, Halt};
+use pylae_core::{Exchange, Halt, admit};
 
 use crate::socket::Socket;
 use crate::source::{Source, Torn};
 
 /// Bytes of a body that are kept so that it can be sent again.
 const REPLAYABLE: usize = 64 * 1024;
+/// Bytes of a body that nobody wants which are read all the same to keep the connection.
+pub(crate) const DRAINABLE: u64 = 256 * 1024;
 
 /// The body of the request that is being read from a connection.
 #[derive(Default)]
@@ -18,6 +20,10 @@ pub(crate) struct Body {
     taken: u64,
     kept: Vec<u8>,
     replayable: bool,
+    /// The client waits for `100 Continue` before it sends anything.
+    awaited: bool,
+    /// Where the next request would start is not known.
+    broken: bool,
 }
 
 impl Body {
@@ -27,6 +33,28 @@ impl Body {
         self.taken = 0;
         self.kept.clear();
         self.replayable = true;
+        self.awaited = admit::awaits_continue(exchange) && exchange.buffer.len() == exchange.head.len;
+        self.broken = false;
+    }
+
+    /// Says that the body, and with it the connection, cannot be read on.
+    pub(crate) fn break_off(&mut self) {
+        self.broken = true;
+    }
+
+    /// Whether the body cannot be read on.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Whether `100 Continue` is owed before anything is read. Asked once: it is owed once.
+    pub(crate) fn take_awaited(&mut self) -> bool {
+        std::mem::take(&mut self.awaited)
+    }
+
+    /// Whether it is worth reading the rest of the body only to keep the connection.
+    pub(crate) fn is_drainable(&self) -> bool {
+        self.is_done() || (!self.broken && !self.awaited && self.source.left().is_none_or(|left| left <= DRAINABLE))
     }
 
     /// Whether every byte of the body was taken.
@@ -70,15 +98,19 @@ impl Body {
         room: usize,
     ) -> Poll<Result<usize, Halt>> {
         let start = out.len();
-        let n = match ready!(self.source.poll_take(cx, socket, &mut exchange.buffer, out, room)) {
-            Ok(n) => n,
-            Err(Torn::Ended) => return Poll::Ready(Err(Halt::ClientGone)),
-            Err(Torn::Malformed(what)) => return Poll::Ready(Err(Halt::Malformed(what))),
+        let taken = ready!(self.source.poll_take(cx, socket, &mut exchange.buffer, out, room));
+        let n = match taken {
+            Ok(n) if self.taken + n as u64 <= exchange.max_body => n,
+            refused => {
+                self.broken = true;
+                return Poll::Ready(Err(match refused {
+                    Ok(_) => Halt::BodyTooLarge(exchange.max_body),
+                    Err(Torn::Ended) => Halt::ClientGone,
+                    Err(Torn::Malformed(what)) => Halt::Malformed(what),
+                }));
+            }
         };
         self.taken += n as u64;
-        if self.taken > exchange.max_body {
-            return Poll::Ready(Err(Halt::BodyTooLarge(exchange.max_body)));
-        }
         if self.replayable {
             if self.kept.len() + n <= REPLAYABLE {
                 self.kept.extend_from_slice(&out[start..]);

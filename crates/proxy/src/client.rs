@@ -1,15 +1,22 @@
 //! The client's side of a connection.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use pylae_core::Exchange;
 
-use crate::body::Body;
+use crate::body::{Body, DRAINABLE};
+use crate::clock;
 use crate::deadline::Deadline;
 use crate::socket::Socket;
+use crate::worker::Worker;
+
+/// Time that a client has to finish a body that nobody wants, or to read an answer behind which the connection is closed.
+const DRAIN_TIME: Duration = Duration::from_secs(2);
 
 /// A client's connection and what is read from it at the moment.
 pub(crate) struct Client {
@@ -61,5 +68,63 @@ impl Client {
             }
         }
         Poll::Pending
+    }
+
+    /// Invites the body that the client holds back (RFC 9110 section 10.1.1).
+    pub(crate) async fn say_continue(&mut self) -> io::Result<()> {
+        let mut written = 0;
+        poll_fn(|cx| self.poll_write_all(cx, b"HTTP/1.1 100 Continue\r\n\r\n", &mut written)).await
+    }
+
+    /// Reads the rest of a body that nobody wants, up to a limit, so that the connection can go on. Whether it can.
+    pub(crate) async fn drain(&mut self, worker: &Worker, exchange: &mut Exchange) -> bool {
+        if self.body.is_done() {
+            return true;
+        }
+        let mut bin = worker.buffers.small();
+        let deadline = Rc::clone(&self.deadline);
+        deadline.set(clock::now().saturating_add(DRAIN_TIME));
+        let mut left = DRAINABLE;
+        let drained = deadline
+            .within(|cx| {
+                while !self.body.is_done() {
+                    bin.clear();
+                    let room = bin.capacity();
+                    match ready!(self.body.poll_take(cx, &mut self.socket, exchange, &mut bin, room)) {
+                        Ok(n) if (n as u64) < left => left -= n as u64,
+                        _ => return Poll::Ready(false),
+                    }
+                }
+                Poll::Ready(true)
+            })
+            .await;
+        worker.buffers.give_back(bin);
+        drained.unwrap_or(false)
+    }
+
+    /// Says that nothing more comes and gives the client time to read what was sent: closing with bytes unread would
+    /// make the kernel reset the connection, and the client lose the answer.
+    pub(crate) async fn linger(&mut self, worker: &Worker) {
+        let deadline = Rc::clone(&self.deadline);
+        deadline.set(clock::now().saturating_add(DRAIN_TIME));
+        let mut bin = worker.buffers.small();
+        let mut left = 64;
+        deadline
+            .within(|cx| {
+                if ready!(self.socket.poll_shutdown(cx)).is_err() {
+                    return Poll::Ready(());
+                }
+                while left > 0 {
+                    bin.clear();
+                    left -= 1;
+                    match ready!(self.socket.poll_read(cx, &mut bin, usize::MAX)) {
+                        Ok(n) if n > 0 => {}
+                        _ => break,
+                    }
+                }
+                Poll::Ready(())
+            })
+            .await;
+        worker.buffers.give_back(bin);
     }
 }

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
-use pylae_core::{Exchange, Halt, admit};
+use pylae_core::{Exchange, Halt, admit::admit};
 
 use crate::client::Client;
 use crate::clock;
@@ -12,21 +12,21 @@ use crate::worker::Worker;
 
 /// Waits until the client says something. `false`: it went away, was idle for too long, or the gateway is draining.
 pub(crate) async fn readable(worker: &Worker, client: &mut Client, first: bool) -> bool {
-    let limits = worker.snapshot();
-    let limits = &limits.plan.limits;
+    let snapshot = worker.snapshot();
+    let limits = &snapshot.plan.limits;
     let patience = if first { limits.head_timeout } else { limits.keep_alive };
     client.deadline.set(clock::now().saturating_add(patience.0));
     let socket = &client.socket;
-    let draining = |cx: &mut Context<'_>| match socket.poll_readable(cx) {
+    let said_something = |cx: &mut Context<'_>| match socket.poll_readable(cx) {
         Poll::Ready(result) => Poll::Ready(result.is_ok()),
-        Poll::Pending if worker.refuses_idle() => Poll::Ready(false),
+        Poll::Pending if worker.reaps_idle() => Poll::Ready(false),
         Poll::Pending => Poll::Pending,
     };
-    client.deadline.within(draining).await.unwrap_or(false)
+    client.deadline.within(said_something).await.unwrap_or(false)
 }
 
 /// Reads the head of the next request into `exchange` and settles what follows from it alone. `None`: the client went away.
-pub(crate) async fn request(
+pub(crate) async fn receive(
     worker: &Worker,
     snapshot: &Snapshot,
     client: &mut Client,
@@ -49,8 +49,11 @@ pub(crate) async fn request(
     };
     exchange.started = clock::now();
     exchange.now = exchange.started;
-    let admitted = parsed.and_then(|()| admit::admit(exchange, |peer| snapshot.trusts(peer), worker.random()));
+    let admitted = parsed.and_then(|()| admit(exchange, |peer| snapshot.trusts(peer), worker.random()));
     client.body.start(exchange);
+    if admitted.is_err() {
+        client.body.break_off();
+    }
     Some(admitted)
 }
 

@@ -49,6 +49,11 @@ impl Source {
         self.framing
     }
 
+    /// Bytes still to come, if that is known.
+    pub(crate) fn left(&self) -> Option<u64> {
+        matches!(self.framing, Framing::Length(_)).then_some(self.left)
+    }
+
     /// Whether every byte of the body was taken.
     pub(crate) fn is_done(&self) -> bool {
         self.done

@@ -19,6 +19,8 @@ pub(crate) struct Upload {
     written: usize,
     framing: Framing,
     ended: bool,
+    abandoned: bool,
+    pieces: u64,
     pace: Pace,
 }
 
@@ -39,7 +41,7 @@ impl Upload {
         encode(&mut out);
         let start = out.len();
         out.extend_from_slice(client.body.kept());
-        let mut upload = Self { out, written: 0, framing: exchange.framing, ended: false, pace };
+        let mut upload = Self { out, written: 0, framing: exchange.framing, ended: false, abandoned: false, pieces: 0, pace };
         upload.close_piece(client, start);
         upload
     }
@@ -52,6 +54,26 @@ impl Upload {
     /// Whether head and body were sent completely.
     pub(crate) fn is_sent(&self) -> bool {
         self.ended && self.written == self.out.len()
+    }
+
+    /// Whether anything was sent.
+    pub(crate) fn is_started(&self) -> bool {
+        self.written > 0 || self.pieces > 0
+    }
+
+    /// Buffers filled after the first, which goes out in one piece with the head.
+    pub(crate) fn pieces(&self) -> u64 {
+        self.pieces
+    }
+
+    /// Says that nobody takes the rest.
+    pub(crate) fn abandon(&mut self) {
+        self.abandoned = true;
+    }
+
+    /// Whether nobody takes the rest.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned
     }
 
     /// When the client has become too slow with its body.
@@ -84,6 +106,7 @@ impl Upload {
             }
             self.out.clear();
             self.written = 0;
+            self.pieces += 1;
             let filled = ready!(self.poll_fill(cx, client, exchange));
             filled.map_err(Broken::Client)?;
         }
