@@ -37,10 +37,29 @@ fn te_and_http2_settings_are_let_pass() {
 #[test]
 fn protected_names_may_not_be_nominated() {
     for name in [
-        "authorization", "Cookie", "Set-Cookie", "HOST", "content-length", "Content-Type", "Content-Encoding",
-        "transfer-encoding", "forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port",
-        "X-Real-IP", "X-Request-ID", "X-User-ID", "x_user_id", "X-User-Role", "X-User-Email", "traceparent", "tracestate",
-        "Origin", "X-API-Key",
+        "authorization",
+        "Cookie",
+        "Set-Cookie",
+        "HOST",
+        "content-length",
+        "Content-Type",
+        "Content-Encoding",
+        "transfer-encoding",
+        "forwarded",
+        "X-Forwarded-For",
+        "X-Forwarded-Host",
+        "X-Forwarded-Proto",
+        "X-Forwarded-Port",
+        "X-Real-IP",
+        "X-Request-ID",
+        "X-User-ID",
+        "x_user_id",
+        "X-User-Role",
+        "X-User-Email",
+        "traceparent",
+        "tracestate",
+        "Origin",
+        "X-API-Key",
     ] {
         let (outcome, options, nominated) = read(&format!("Connection: {name}, close\r\n"));
         assert!(outcome.is_err(), "{name}");

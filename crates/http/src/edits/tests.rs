@@ -62,8 +62,18 @@ fn header_injection_is_refused() {
 fn framing_and_connection_names_are_refused() {
     let mut edits = Edits::default();
     for name in [
-        "Connection", "transfer-encoding", "Content-Length", "content_length", "Keep-Alive", "Upgrade", "TE", "Trailer",
-        "Proxy-Connection", "Host", "HTTP2-Settings", "Expect",
+        "Connection",
+        "transfer-encoding",
+        "Content-Length",
+        "content_length",
+        "Keep-Alive",
+        "Upgrade",
+        "TE",
+        "Trailer",
+        "Proxy-Connection",
+        "Host",
+        "HTTP2-Settings",
+        "Expect",
     ] {
         assert!(edits.set(name.as_bytes(), b"1").is_err(), "{name}");
         assert!(edits.append(name.as_bytes(), b"1").is_err(), "{name}");

@@ -208,8 +208,20 @@ fn status_lines_are_three_digits_in_range() {
         assert_eq!((head.status, head.reason.of(buf.as_bytes())), (status, reason.as_bytes()));
     }
     for bytes in [
-        "HTTP/1.1 099", "HTTP/1.1 600", "HTTP/1.1 999", "HTTP/1.1 20 ", "HTTP/1.1 2000", "HTTP/1.1  200", "HTTP/1.1 +20",
-        "HTTP/1.1\r\n", "HTTP/1.1 200 a\n", "HTTP/1.1 200 a\rb", "HTTP/1.1 200\n", "HTTP/1.1 200 a\0", "http/1.1", "ICY 200 OK",
+        "HTTP/1.1 099",
+        "HTTP/1.1 600",
+        "HTTP/1.1 999",
+        "HTTP/1.1 20 ",
+        "HTTP/1.1 2000",
+        "HTTP/1.1  200",
+        "HTTP/1.1 +20",
+        "HTTP/1.1\r\n",
+        "HTTP/1.1 200 a\n",
+        "HTTP/1.1 200 a\rb",
+        "HTTP/1.1 200\n",
+        "HTTP/1.1 200 a\0",
+        "http/1.1",
+        "ICY 200 OK",
     ] {
         assert!(matches!(response(bytes.as_bytes()), Err(HeadError::Syntax(_))), "{bytes:?}");
     }
