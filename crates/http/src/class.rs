@@ -84,9 +84,9 @@ const TOPS: u64 = 0x8080_8080_8080_8080;
 
 /// Marks bytes below `limit` (at most 0x80) and DEL. Marks above the lowest one may be wrong.
 #[inline]
-fn controls(word: u64, limit: u8) -> u64 {
+fn controls(word: u64, limit: u64) -> u64 {
     let del = word ^ (ONES * 0x7F);
-    ((word.wrapping_sub(ONES * limit as u64) & !word) | (del.wrapping_sub(ONES) & !del)) & TOPS
+    ((word.wrapping_sub(ONES * limit) & !word) | (del.wrapping_sub(ONES) & !del)) & TOPS
 }
 
 #[inline]

@@ -101,7 +101,7 @@ impl Edits {
         self.removed_other.iter().any(|span| name::equal(span.of(&self.arena), name))
     }
 
-    fn spelling<'a>(&'a self, id: Name, name: Span) -> &'a [u8] {
+    fn spelling(&self, id: Name, name: Span) -> &[u8] {
         if id == Name::Other { name.of(&self.arena) } else { id.as_str().as_bytes() }
     }
 

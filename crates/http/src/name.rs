@@ -9,7 +9,7 @@ macro_rules! names {
             /// Any name not listed here.
             #[default]
             Other,
-            $(#[doc = $spelling] $variant,)*
+            $(#[doc = concat!("`", $spelling, "`")] $variant,)*
         }
 
         /// All known names, by discriminant.

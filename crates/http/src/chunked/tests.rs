@@ -1,7 +1,10 @@
 use super::*;
 
-/// Decodes `input` given in pieces of `size`. Returns the body, the trailers and how many bytes were used.
-fn decode(input: &[u8], size: usize) -> Result<Option<(Vec<u8>, Vec<u8>, usize)>, ChunkError> {
+/// Body, trailers and how many bytes they took.
+type Body = (Vec<u8>, Vec<u8>, usize);
+
+/// Decodes `input` given in pieces of `size`. `None`: not whole.
+fn decode(input: &[u8], size: usize) -> Result<Option<Body>, ChunkError> {
     let mut decoder = ChunkedDecoder::default();
     let mut body = Vec::new();
     let mut used = 0;
