@@ -110,9 +110,11 @@ impl Edits {
     }
 
     fn forget(&mut self, id: Name, name: &[u8]) {
-        let mut added = std::mem::take(&mut self.added);
-        added.retain(|line| !self.is(line, id, name));
-        self.added = added;
+        if self.added.iter().any(|line| self.is(line, id, name)) {
+            let mut added = std::mem::take(&mut self.added);
+            added.retain(|line| !self.is(line, id, name));
+            self.added = added;
+        }
         if id != Name::Other {
             self.removed.add(id);
         } else if !name.is_empty() && !self.removes_other(name) {
@@ -142,7 +144,7 @@ fn check(id: Name, value: &[u8]) -> Result<(), InvalidHeader> {
     if REFUSED.has(id) {
         return Err(InvalidHeader("header belongs to the connection or frames the message"));
     }
-    if class::all(value, class::VALUE) { Ok(()) } else { Err(InvalidHeader("control character in a header value")) }
+    if class::is_value(value) { Ok(()) } else { Err(InvalidHeader("control character in a header value")) }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Message heads: request line or status line, and fields, as positions in the buffer they were read into.
 
-use crate::class::{self, TOKEN, UNDERSCORE};
+use crate::class::{self, TOKEN};
 use crate::{Field, Fields, Method, Name, Span};
 
 /// HTTP version of a message. Minor versions above 1 are read as 1.1 (RFC 9110 section 2.5).
@@ -213,8 +213,6 @@ pub(crate) struct Cursor {
     line: usize,
     /// The next byte to look at.
     at: usize,
-    /// Classes of the bytes of the name so far.
-    classes: u8,
     /// The name of the line, once its colon has been seen.
     name: Option<Field>,
 }
@@ -232,6 +230,13 @@ impl Cursor {
         loop {
             if self.name.is_none() {
                 if self.at == self.line {
+                    while fields.len() < most
+                        && let Some((field, end)) = whole_line(view, self.line)
+                    {
+                        fields.add(field);
+                        self.line = end;
+                        self.at = end;
+                    }
                     match view.get(self.at) {
                         None => return Ok(None),
                         Some(b'\r') => {
@@ -262,29 +267,15 @@ impl Cursor {
     /// Reads on in a name. Returns `true` behind its colon.
     #[inline]
     fn field_name(&mut self, view: &[u8]) -> Result<bool, HeadError> {
-        let mut classes = self.classes;
-        let mut at = self.at;
-        for &byte in &view[at..] {
-            let class = class::of(byte);
-            if class & TOKEN == 0 {
-                break;
-            }
-            classes |= class;
-            at += 1;
-        }
+        let at = self.at + view[self.at..].iter().take_while(|&&byte| class::is(byte, TOKEN)).count();
         self.at = at;
         match view.get(at) {
-            None => {
-                self.classes = classes;
-                return Ok(false);
-            }
+            None => return Ok(false),
             Some(b':') if at > self.line => {}
             Some(&byte) => return Err(HeadError::Syntax(bad_name(byte, at == self.line))),
         }
-        let id = Name::classify(&view[self.line..at]);
-        let underscore = classes & UNDERSCORE != 0 && id != Name::Other;
+        let (id, underscore) = Name::recognise(&view[self.line..at]);
         self.name = Some(Field { name: Span::new(self.line, at), value: Span::default(), id, underscore });
-        self.classes = 0;
         self.at = at + 1;
         Ok(true)
     }
@@ -307,6 +298,32 @@ impl Cursor {
             }
         }
     }
+}
+
+/// Reads a field line that is there as a whole and has no fault, and says where it ends. What it leaves is read by `Cursor`,
+/// which knows how to stop and what is wrong.
+#[inline]
+fn whole_line(view: &[u8], start: usize) -> Option<(Field, usize)> {
+    let colon = class::colon_from(view, start);
+    if colon == view.len() {
+        return None;
+    }
+    let name = &view[start..colon];
+    let (id, underscore) = Name::recognise(name);
+    if id == Name::Other && !class::is_token(name) {
+        return None;
+    }
+    let mut at = colon + 1;
+    loop {
+        at = class::control_from(view, at);
+        match view.get(at..) {
+            Some([b'\r', b'\n', ..]) => break,
+            Some([b'\t', ..]) => at += 1,
+            _ => return None,
+        }
+    }
+    let field = Field { name: Span::new(start, colon), value: trimmed(view, colon + 1, at), id, underscore };
+    Some((field, at + 2))
 }
 
 fn incomplete(buf: &[u8], limits: &HeadLimits, error: HeadError) -> Result<bool, HeadError> {
