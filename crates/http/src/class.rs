@@ -105,7 +105,7 @@ pub(crate) fn control_from(bytes: &[u8], from: usize) -> usize {
     let mut at = from;
     // Written so that the compiler takes a whole block in a few vector instructions.
     while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk::<16>) {
-        if block.iter().fold(false, |found, &byte| found | (byte < 0x20) | (byte == 0x7F)) {
+        if block.iter().fold(0, |found, &byte| found | u8::from(byte < 0x20) | u8::from(byte == 0x7F)) != 0 {
             break;
         }
         at += 16;

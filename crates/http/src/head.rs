@@ -304,6 +304,10 @@ impl Cursor {
 /// which knows how to stop and what is wrong.
 #[inline]
 fn whole_line(view: &[u8], start: usize) -> Option<(Field, usize)> {
+    // At the blank line: what follows is body, and no colon is looked for in it.
+    if view.get(start) == Some(&b'\r') {
+        return None;
+    }
     let colon = class::colon_from(view, start);
     if colon == view.len() {
         return None;

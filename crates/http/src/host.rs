@@ -14,15 +14,12 @@ pub struct HostError(pub &'static str);
 pub fn canonical(authority: &[u8], out: &mut Vec<u8>) -> Result<usize, HostError> {
     out.clear();
     let Authority { host, ipv6, port } = read(authority)?;
-    match ipv6 {
-        Some(address) => {
-            // Writing to a Vec does not fail.
-            let _ = write!(out, "[{address}]");
-        }
-        None => {
-            out.extend_from_slice(host);
-            out.make_ascii_lowercase();
-        }
+    if let Some(address) = ipv6 {
+        // Writing to a Vec does not fail.
+        let _ = write!(out, "[{address}]");
+    } else {
+        out.extend_from_slice(host);
+        out.make_ascii_lowercase();
     }
     let len = out.len();
     if let Some(port) = port {
