@@ -1,5 +1,8 @@
 //! The path that an instance sees.
 
+#[cfg(test)]
+mod tests;
+
 use pylae_http::Span;
 
 use super::literal;
