@@ -61,7 +61,7 @@ impl Router {
             if !stands_here || std::mem::replace(&mut listed[route], true) {
                 continue;
             }
-            let path = self.takes_path(rule, lookup.path, &scratch);
+            let path = takes_path(rule, lookup.path, &scratch);
             let verdict = if host.is_none() {
                 Verdict::Host
             } else if !path {
@@ -83,15 +83,6 @@ impl Router {
         near
     }
 
-    fn takes_path(&self, rule: &Rule, path: &[u8], scratch: &Scratch) -> bool {
-        match &rule.path {
-            Path::Exact(exact) => **exact == *path,
-            Path::Prefix(prefix) => prefix_takes(prefix, path),
-            Path::Template(template) => template.find(path, &mut Vec::new()),
-            Path::Pattern(at) => scratch.scan.matched.contains(at),
-        }
-    }
-
     fn verdict(
         &self,
         rule: &Rule,
@@ -110,5 +101,15 @@ impl Router {
             Some(p) if p.source == Source::Field => Verdict::Header(p.name.clone()),
             Some(p) => Verdict::Query(p.name.clone()),
         }
+    }
+}
+
+/// Whether the path fits; `scratch` holds the patterns that matched it.
+fn takes_path(rule: &Rule, path: &[u8], scratch: &Scratch) -> bool {
+    match &rule.path {
+        Path::Exact(exact) => **exact == *path,
+        Path::Prefix(prefix) => prefix_takes(prefix, path),
+        Path::Template(template) => template.find(path, &mut Vec::new()),
+        Path::Pattern(at) => scratch.scan.matched.contains(at),
     }
 }

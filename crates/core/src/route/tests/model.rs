@@ -23,15 +23,13 @@ fn path_match() -> impl Strategy<Value = Route> {
     let part = prop::sample::select(&["a", "b", "1", "{}", "{}", "{:int}", "a{}", "{}1", "a{:int}", "{:str}"][..]);
     let last = prop::sample::select(&["", "/", "/{:path}"][..]);
     let templates = (prop::collection::vec(part, 1..4), last).prop_map(|(parts, last)| {
-        let text: String = parts
-            .iter()
-            .chain([&last])
-            .enumerate()
-            .map(|(i, p)| {
-                let slash = if p.is_empty() || p.starts_with('/') { "" } else { "/" };
-                format!("{slash}{}", p.replace('{', &format!("{{p{i}")))
-            })
-            .collect();
+        let mut text = String::new();
+        for (i, part) in parts.iter().chain([&last]).enumerate() {
+            if !part.is_empty() && !part.starts_with('/') {
+                text.push('/');
+            }
+            text += &part.replace('{', &format!("{{p{i}"));
+        }
         template(&text)
     });
     let patterns = prop::sample::select(&["^/a", "^/a$", "^/.*1$", r"^/(\w+)/(\w+)$", "^/[ab]/", ".*", "^/b/(1*)"][..])
@@ -103,8 +101,10 @@ fn pattern_takes(text: &str, path: &str) -> bool {
     })
 }
 
+type PathRank = (u8, Vec<(u8, isize, u8)>, isize);
+
 /// Place of the path in the order, if it takes the request's.
-fn path_rank(from: &PathMatch, path: &str, routes: &[Route]) -> Option<(u8, Vec<(u8, isize, u8)>, isize)> {
+fn path_rank(from: &PathMatch, path: &str, routes: &[Route]) -> Option<PathRank> {
     let (takes, rank) = match from {
         PathMatch::Exact(text) => (text == path, (0, vec![], 0)),
         PathMatch::Template(text) => {
