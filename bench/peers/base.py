@@ -68,5 +68,6 @@ def first_version(command: list[str]) -> str:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BenchError(f"cannot run {command[0]}: {error}") from error
-    found = re.search(r"\d+\.\d+(\.\d+)?", done.stdout + done.stderr)
+    # The path of the program may hold a version of something else.
+    found = re.search(r"\d+\.\d+(\.\d+)?", (done.stdout + done.stderr).replace(command[0], ""))
     return found.group() if found else "unknown"
