@@ -43,8 +43,11 @@ class Process:
         self.log = log
         self._identities: dict[int, str] = {}
         words = [str(word) for word in command]
-        with log.open("wb") as output:
-            try:
+        own = os.sched_getaffinity(0)
+        # The child inherits the core; setting it in the child would mean Python code between fork and exec.
+        os.sched_setaffinity(0, {core})
+        try:
+            with log.open("wb") as output:
                 # A session of its own keeps Ctrl-C for us, who then end the children in order.
                 self._child = subprocess.Popen(
                     words,
@@ -52,10 +55,11 @@ class Process:
                     stdout=subprocess.PIPE if pipes else output,
                     stderr=output,
                     start_new_session=True,
-                    preexec_fn=lambda: os.sched_setaffinity(0, {core}),
                 )
-            except OSError as error:
-                raise BenchError(f"cannot start {words[0]}: {error}") from error
+        except OSError as error:
+            raise BenchError(f"cannot start {words[0]}: {error}") from error
+        finally:
+            os.sched_setaffinity(0, own)
 
     @property
     def running(self) -> bool:

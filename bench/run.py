@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import os
 import shlex
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 
 from bench import report
 from bench.measure import LOAD_CORE, Gateway, Sample, Window, free_port, middle, start_origin
@@ -20,13 +22,27 @@ from bench.processes import BenchError, running
 from bench.scenarios import SCENARIOS, Scenario
 
 _ROOT = Path(__file__).resolve().parent.parent
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Bench:
+    """What every scenario of a run shares."""
+
+    load: Path
+    origin: int
+    folder: Path
+    window: Window
+    rounds: int
+    half: bool
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the bench; 0 if every peer has every figure, 1 otherwise, 130 after Ctrl-C."""
     words = list(sys.argv[1:] if argv is None else argv)
     options = _parser().parse_args(words)
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+    for number in _SIGNALS:
+        signal.signal(number, _interrupt)
     try:
         results = _run(options, shlex.join(["python", "-m", "bench.run", *words]))
     except BenchError as error:
@@ -36,6 +52,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("bench: interrupted; everything that it started has been ended", file=sys.stderr)
         return 130
     return 1 if any(result.failures for result in results) else 0
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """Leaves the run once; a second Ctrl-C must not interrupt the ending of what it started."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -61,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _names(known: dict[str, object] | dict[str, Scenario] | dict[str, type[Peer]]) -> Callable[[str], list[str]]:
+def _names(known: Collection[str]) -> Callable[[str], list[str]]:
     def parse(text: str) -> list[str]:
         chosen = [name.strip() for name in text.split(",") if name.strip()]
         unknown = [name for name in chosen if name not in known]
@@ -96,12 +119,11 @@ def _run(options: argparse.Namespace, command: str) -> list[report.Result]:
     os.sched_setaffinity(0, {LOAD_CORE})
     results = []
     with tempfile.TemporaryDirectory(prefix="pylae-bench-") as name:
-        origin, origin_port = start_origin(load, Path(name))
-        with running(origin):
+        process, port = start_origin(load, Path(name))
+        bench = _Bench(load, port, Path(name), window, options.rounds, options.half)
+        with running(process):
             for scenario in (SCENARIOS[name] for name in options.scenarios):
-                able = [peer for peer in peers if peer.supports(scenario)]
-                result = _scenario(scenario, able, load, origin_port, options, Path(name))
-                results.append(result)
+                results.append(_scenario(bench, scenario, [peer for peer in peers if peer.supports(scenario)]))
                 # After each scenario, so that a run that is interrupted leaves what it has.
                 _write(options, about, results)
     print(report.markdown(about, results))
@@ -152,54 +174,41 @@ def _pylae(text: str) -> Pylae:
     return Pylae(name, program)
 
 
-def _scenario(
-    scenario: Scenario, peers: list[Peer], load: Path, origin: int, options: argparse.Namespace, folder: Path
-) -> report.Result:
+def _scenario(bench: _Bench, scenario: Scenario, peers: list[Peer]) -> report.Result:
     result = report.Result(scenario)
     with contextlib.ExitStack() as stack:
         gateways: dict[str, Gateway] = {}
         for peer in peers:
-            home = folder / scenario.name / peer.name
+            home = bench.folder / scenario.name / peer.name
             home.mkdir(parents=True)
             with _recorded(result, peer.name):
-                gateway = Gateway(peer, Setup(scenario, free_port(), origin, home))
+                gateway = Gateway(peer, Setup(scenario, free_port(), bench.origin, home))
                 stack.callback(gateway.process.end)
-                gateway.wait(load)
+                gateway.wait(bench.load)
                 gateways[peer.name] = gateway
-        window = Window(options.warmup, options.duration)
-        _rounds(result, result.saturated, gateways, load, options.rounds, lambda _: window)
-        if options.half:
+        result.saturated = _rounds(bench, result, gateways, dict.fromkeys(gateways, bench.window))
+        if bench.half:
             rates = {name: middle(samples, "rate") / 2 for name, samples in result.saturated.items()}
-            _rounds(
-                result,
-                result.half,
-                gateways,
-                load,
-                options.rounds,
-                lambda name: Window(options.warmup, options.duration, rates[name]),
-            )
+            windows = {name: dataclasses.replace(bench.window, rate=rate) for name, rate in rates.items()}
+            result.half = _rounds(bench, result, gateways, windows)
     return result
 
 
 def _rounds(
-    result: report.Result,
-    samples: dict[str, list[Sample]],
-    gateways: dict[str, Gateway],
-    load: Path,
-    rounds: int,
-    window: Callable[[str], Window],
-) -> None:
-    """Measures all gateways in turn, `rounds` times; one that fails has no figure and is not asked again."""
-    for turn in range(rounds):
+    bench: _Bench, result: report.Result, gateways: dict[str, Gateway], windows: dict[str, Window]
+) -> dict[str, list[Sample]]:
+    """Measures all gateways in turn, round after round; one that fails has no figure and is not asked again."""
+    samples: dict[str, list[Sample]] = {name: [] for name in gateways}
+    for turn in range(bench.rounds):
         for name, gateway in list(gateways.items()):
             with _recorded(result, name):
-                sample = gateway.measure(load, window(name))
-                samples.setdefault(name, []).append(sample)
-                progress = f"{result.scenario.name} {turn + 1}/{rounds} {name}: {sample.cpu:.1f} µs/request"
+                sample = gateway.measure(bench.load, windows[name])
+                samples[name].append(sample)
+                progress = f"{result.scenario.name} {turn + 1}/{bench.rounds} {name}: {sample.cpu:.1f} µs/request"
                 print(progress, file=sys.stderr, flush=True)
             if name in result.failures:
-                del gateways[name]
-                samples.pop(name, None)
+                del gateways[name], samples[name]
+    return samples
 
 
 @contextlib.contextmanager

@@ -33,6 +33,7 @@ class Peer(ABC):
     """The scenario features for which `command` writes a configuration."""
 
     def __init__(self, name: str, program: Path) -> None:
+        """`name` is the peer's in the report, `program` what `find` gives or the user named."""
         self.name = name
         self.program = program
 
@@ -47,7 +48,7 @@ class Peer(ABC):
 
     @abstractmethod
     def command(self, setup: Setup) -> list[str | Path]:
-        """Writes the configuration into `setup.folder` and gives the command that runs the gateway in the foreground."""
+        """Writes the configuration into `setup.folder`; gives the command that runs the gateway in the foreground."""
 
     def version(self) -> str:
         """The version for the report."""
