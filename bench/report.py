@@ -36,6 +36,8 @@ class Run:
     window: Window
     versions: Mapping[str, str]
     started: datetime
+    load_average: float
+    """Over the minute before the run. Company on the machine makes user time dearer, and not for all peers alike."""
 
 
 def machine() -> str:
@@ -69,13 +71,17 @@ def markdown(run: Run, results: Sequence[Result]) -> str:
         "",
         f"- Command: `{run.command}`",
         f"- Date: {run.started:%Y-%m-%d %H:%M} UTC, commit {commit()}",
-        f"- Machine: {machine()}",
+        f"- Machine: {machine()}; load average {run.load_average:.1f} before the run (idle: 0)",
         "- Versions: " + ", ".join(f"{name} {version}" for name, version in run.versions.items()),
-        f"- Medians of {run.rounds} interleaved rounds of {run.window.duration:g} s after {run.window.warmup:g} s of"
-        " warm-up; every answer checked. Gateway on one core with one worker, origin and load generator on another.",
+        (
+            f"- Medians of {run.rounds} interleaved rounds of {run.window.duration:g} s after {run.window.warmup:g} s of"
+            " warm-up; every answer checked. Gateway on one core with one worker, origin and load generator on another."
+        ),
         "",
-        "µs/request is user and system time of all of a gateway's processes; × NAME is the ratio to that gateway;"
-        " busy is how much of its core the gateway used; latencies are those of the saturated closed loop.",
+        (
+            "µs/request is user and system time of all of a gateway's processes; × NAME is the ratio to that gateway;"
+            " busy is how much of its core the gateway used; latencies are those of the saturated closed loop."
+        ),
     ]
     for result in results:
         lines += [
@@ -138,6 +144,7 @@ def as_json(run: Run, results: Sequence[Result]) -> str:
         "date": run.started.isoformat(),
         "commit": commit(),
         "machine": machine(),
+        "load_average": run.load_average,
         "versions": dict(run.versions),
         "scenarios": {
             result.scenario.name: {

@@ -115,7 +115,7 @@ def _run(options: argparse.Namespace, command: str) -> list[report.Result]:
     peers = _find_peers(options, load)
     window = Window(options.warmup, options.duration)
     versions = {peer.name: peer.version() for peer in peers}
-    about = report.Run(command, options.rounds, window, versions, report.now())
+    about = report.Run(command, options.rounds, window, versions, report.now(), os.getloadavg()[0])
     os.sched_setaffinity(0, {LOAD_CORE})
     results = []
     with tempfile.TemporaryDirectory(prefix="pylae-bench-") as name:

@@ -55,7 +55,7 @@ http {{
 
 
 class Nginx(Peer):
-    """One worker; the buffer size that costs least for the big bodies (64 KB costs half as much again), never a file."""
+    """One worker; the buffer size that costs least for the big bodies (64 KB: half as much again), never a file."""
 
     @classmethod
     def find(cls) -> Path:
