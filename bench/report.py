@@ -74,8 +74,8 @@ def markdown(run: Run, results: Sequence[Result]) -> str:
         f"- Machine: {machine()}; load average {run.load_average:.1f} before the run (idle: 0)",
         "- Versions: " + ", ".join(f"{name} {version}" for name, version in run.versions.items()),
         (
-            f"- Medians of {run.rounds} interleaved rounds of {run.window.duration:g} s after {run.window.warmup:g} s of"
-            " warm-up; every answer checked. Gateway on one core with one worker, origin and load generator on another."
+            f"- Medians of {run.rounds} interleaved rounds of {run.window.duration:g} s after {run.window.warmup:g} s"
+            " of warm-up; every answer checked. Gateway on one core with one worker, origin and load on the other."
         ),
         "",
         (
