@@ -189,7 +189,7 @@ impl ChunkedDecoder {
     }
 }
 
-/// Of the names that the gateway looks at only ETag may come after the body: all others steer framing, routing, authentication,
+/// Of the names that the gateway looks at only `ETag` may come after the body: all others steer framing, routing, authentication,
 /// caching or the reading of the content.
 fn may_trail(id: Name, name: &[u8]) -> bool {
     const FAMILIES: &[&[u8]] = &[

@@ -62,6 +62,10 @@ impl ConnectionOptions {
         }
         let mut outcome = Ok(());
         for line in fields.named(Name::Connection) {
+            // Nearly always there is one option and it is one of these.
+            if self.flag(line.value.of(buf)) {
+                continue;
+            }
             let mut start = line.value.start as usize;
             for element in line.value.of(buf).split(|&byte| byte == b',') {
                 let option = class::trim(element);
@@ -77,27 +81,34 @@ impl ConnectionOptions {
 
     fn option(&mut self, option: &[u8], start: usize) -> Result<(), Nomination> {
         // Empty elements of a list are ignored (RFC 9110 section 5.6.1).
-        if option.is_empty() {
+        if option.is_empty() || self.flag(option) {
             return Ok(());
         }
-        if option.eq_ignore_ascii_case(b"keep-alive") {
-            self.keep_alive = true;
-        } else if option.eq_ignore_ascii_case(b"close") {
-            self.close = true;
-        } else if option.eq_ignore_ascii_case(b"upgrade") {
-            self.upgrade = true;
-        } else if option.eq_ignore_ascii_case(b"te") || option.eq_ignore_ascii_case(b"http2-settings") {
-            // Never forwarded anyway.
+        // These two are never forwarded anyway.
+        if option.eq_ignore_ascii_case(b"te") || option.eq_ignore_ascii_case(b"http2-settings") {
+            Ok(())
         } else if !class::is_token(option) {
-            return Err(Nomination("connection option is not a token"));
+            Err(Nomination("connection option is not a token"))
         } else if PROTECTED.has(Name::classify(option)) {
-            return Err(Nomination("connection option names a protected field"));
+            Err(Nomination("connection option names a protected field"))
         } else if self.nominated.len() == MOST_NOMINATED {
-            return Err(Nomination("too many connection options"));
+            Err(Nomination("too many connection options"))
         } else {
             self.nominated.push(Span::new(start, start + option.len()));
+            Ok(())
         }
-        Ok(())
+    }
+
+    /// Notes an option that names no field. Whether it was one.
+    fn flag(&mut self, option: &[u8]) -> bool {
+        let flag = match option.len() {
+            5 if option.eq_ignore_ascii_case(b"close") => &mut self.close,
+            10 if option.eq_ignore_ascii_case(b"keep-alive") => &mut self.keep_alive,
+            7 if option.eq_ignore_ascii_case(b"upgrade") => &mut self.upgrade,
+            _ => return false,
+        };
+        *flag = true;
+        true
     }
 
     /// Whether the sender keeps the connection open after this message (RFC 9112 section 9.3).

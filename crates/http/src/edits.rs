@@ -101,7 +101,7 @@ impl Edits {
         self.removed_other.iter().any(|span| name::equal(span.of(&self.arena), name))
     }
 
-    fn spelling<'a>(&'a self, id: Name, name: Span) -> &'a [u8] {
+    fn spelling(&self, id: Name, name: Span) -> &[u8] {
         if id == Name::Other { name.of(&self.arena) } else { id.as_str().as_bytes() }
     }
 
@@ -110,9 +110,11 @@ impl Edits {
     }
 
     fn forget(&mut self, id: Name, name: &[u8]) {
-        let mut added = std::mem::take(&mut self.added);
-        added.retain(|line| !self.is(line, id, name));
-        self.added = added;
+        if self.added.iter().any(|line| self.is(line, id, name)) {
+            let mut added = std::mem::take(&mut self.added);
+            added.retain(|line| !self.is(line, id, name));
+            self.added = added;
+        }
         if id != Name::Other {
             self.removed.add(id);
         } else if !name.is_empty() && !self.removes_other(name) {
@@ -142,7 +144,7 @@ fn check(id: Name, value: &[u8]) -> Result<(), InvalidHeader> {
     if REFUSED.has(id) {
         return Err(InvalidHeader("header belongs to the connection or frames the message"));
     }
-    if class::all(value, class::VALUE) { Ok(()) } else { Err(InvalidHeader("control character in a header value")) }
+    if class::is_value(value) { Ok(()) } else { Err(InvalidHeader("control character in a header value")) }
 }
 
 #[cfg(test)]

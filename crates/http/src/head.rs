@@ -1,7 +1,7 @@
 //! Message heads: request line or status line, and fields, as positions in the buffer they were read into.
 
-use crate::class::{self, TOKEN, UNDERSCORE};
-use crate::{Method, Name, NameSet, Span};
+use crate::class::{self, TOKEN};
+use crate::{Field, Fields, Method, Name, Span};
 
 /// HTTP version of a message. Minor versions above 1 are read as 1.1 (RFC 9110 section 2.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -22,96 +22,6 @@ pub struct HeadLimits {
     pub target: usize,
     /// Number of fields.
     pub fields: usize,
-}
-
-/// One field line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Field {
-    /// The name as sent.
-    pub name: Span,
-    /// The value without surrounding white space.
-    pub value: Span,
-    /// The known name that this spells.
-    pub id: Name,
-    /// The name was spelt with `_` where the known name has `-`: such a line never counts as that field, and
-    /// where the known name is one that the gateway owns or that frames the message, it is never forwarded.
-    pub underscore: bool,
-}
-
-/// The fields of a head, in the order they came.
-#[derive(Clone, Debug, Default)]
-pub struct Fields {
-    list: Vec<Field>,
-    seen: NameSet,
-    /// Where the last line ends, if all lines lie one behind another in the buffer as they were sent; otherwise 0.
-    lines_end: usize,
-}
-impl Fields {
-    /// All lines in order.
-    pub fn iter(&self) -> std::slice::Iter<'_, Field> {
-        self.list.iter()
-    }
-    /// Number of lines.
-    pub fn len(&self) -> usize {
-        self.list.len()
-    }
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-    /// Whether a line of this known name (spelt with `-`) is present: one bit test.
-    pub fn has(&self, name: Name) -> bool {
-        self.seen.has(name)
-    }
-    /// The first value of a known name.
-    pub fn get<'b>(&self, buf: &'b [u8], name: Name) -> Option<&'b [u8]> {
-        if !self.has(name) {
-            return None;
-        }
-        self.named(name).next().map(|field| field.value.of(buf))
-    }
-    /// How many lines have this known name.
-    pub fn count(&self, name: Name) -> usize {
-        if self.has(name) { self.named(name).count() } else { 0 }
-    }
-    /// All values of the field called `name` (any name, case ignored), in order.
-    pub fn values<'a>(&'a self, buf: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        let id = Name::classify(name.as_bytes());
-        self.list
-            .iter()
-            .filter(move |field| field.id == id && field.name.of(buf).eq_ignore_ascii_case(name.as_bytes()))
-            .map(|field| field.value.of(buf))
-    }
-    /// Adds a line. For heads that do not come from an HTTP/1 buffer.
-    pub fn push(&mut self, field: Field) {
-        self.add(field);
-        self.lines_end = 0;
-    }
-    /// Forgets all lines and keeps the memory.
-    pub fn clear(&mut self) {
-        self.list.clear();
-        self.seen = NameSet::EMPTY;
-        self.lines_end = 0;
-    }
-    /// The lines of a known name, spelt with `-`.
-    pub(crate) fn named(&self, name: Name) -> impl Iterator<Item = &Field> {
-        self.list.iter().filter(move |field| field.id == name && !field.underscore)
-    }
-    /// Where the raw line after the one at `index` starts, or the last line ends; 0 if raw lines are not to be had.
-    #[inline]
-    pub(crate) fn raw_end(&self, index: usize) -> usize {
-        if self.lines_end == 0 {
-            return 0;
-        }
-        self.list.get(index + 1).map_or(self.lines_end, |next| next.name.start as usize)
-    }
-    #[inline]
-    fn add(&mut self, field: Field) {
-        if !field.underscore {
-            self.seen.add(field.id);
-        }
-        self.list.push(field);
-    }
 }
 
 /// Why a head was refused.
@@ -185,15 +95,13 @@ impl RequestHead {
         let cursor = &mut self.cursor;
         if cursor.stage == Stage::Start {
             // One empty line before a request is tolerated (RFC 9112 section 2.2): some clients end a body with it.
-            if view.first() == Some(&b'\r') {
-                match view.get(1) {
-                    None => return Ok(false),
-                    Some(b'\n') => cursor.line = 2,
-                    Some(_) => return Err(HeadError::Syntax("CR without LF")),
-                }
-            }
-            cursor.at = cursor.line;
-            cursor.stage = Stage::Method;
+            let start = match view {
+                [] | [b'\r'] => return Ok(false),
+                [b'\r', b'\n', ..] => 2,
+                [b'\r', ..] => return Err(HeadError::Syntax("CR without LF")),
+                _ => 0,
+            };
+            cursor.enter(Stage::Method, start);
         }
         if cursor.stage == Stage::Method {
             let Some(end) = method_end(view, cursor)? else { return Ok(false) };
@@ -305,8 +213,6 @@ pub(crate) struct Cursor {
     line: usize,
     /// The next byte to look at.
     at: usize,
-    /// Classes of the bytes of the name so far.
-    classes: u8,
     /// The name of the line, once its colon has been seen.
     name: Option<Field>,
 }
@@ -324,6 +230,13 @@ impl Cursor {
         loop {
             if self.name.is_none() {
                 if self.at == self.line {
+                    while fields.len() < most
+                        && let Some((field, end)) = whole_line(view, self.line)
+                    {
+                        fields.add(field);
+                        self.line = end;
+                        self.at = end;
+                    }
                     match view.get(self.at) {
                         None => return Ok(None),
                         Some(b'\r') => {
@@ -331,7 +244,7 @@ impl Cursor {
                             if next != b'\n' {
                                 return Err(HeadError::Syntax("CR without LF"));
                             }
-                            fields.lines_end = self.at;
+                            fields.complete(self.at);
                             return Ok(Some(self.at + 2));
                         }
                         Some(_) if fields.len() >= most => return Err(HeadError::TooLarge),
@@ -354,29 +267,15 @@ impl Cursor {
     /// Reads on in a name. Returns `true` behind its colon.
     #[inline]
     fn field_name(&mut self, view: &[u8]) -> Result<bool, HeadError> {
-        let mut classes = self.classes;
-        let mut at = self.at;
-        for &byte in &view[at..] {
-            let class = class::of(byte);
-            if class & TOKEN == 0 {
-                break;
-            }
-            classes |= class;
-            at += 1;
-        }
+        let at = self.at + view[self.at..].iter().take_while(|&&byte| class::is(byte, TOKEN)).count();
         self.at = at;
         match view.get(at) {
-            None => {
-                self.classes = classes;
-                return Ok(false);
-            }
+            None => return Ok(false),
             Some(b':') if at > self.line => {}
             Some(&byte) => return Err(HeadError::Syntax(bad_name(byte, at == self.line))),
         }
-        let id = Name::classify(&view[self.line..at]);
-        let underscore = classes & UNDERSCORE != 0 && id != Name::Other;
+        let (id, underscore) = Name::recognise(&view[self.line..at]);
         self.name = Some(Field { name: Span::new(self.line, at), value: Span::default(), id, underscore });
-        self.classes = 0;
         self.at = at + 1;
         Ok(true)
     }
@@ -399,6 +298,36 @@ impl Cursor {
             }
         }
     }
+}
+
+/// Reads a field line that is there as a whole and has no fault, and says where it ends. What it leaves is read by `Cursor`,
+/// which knows how to stop and what is wrong.
+#[inline]
+fn whole_line(view: &[u8], start: usize) -> Option<(Field, usize)> {
+    // At the blank line: what follows is body, and no colon is looked for in it.
+    if view.get(start) == Some(&b'\r') {
+        return None;
+    }
+    let colon = class::colon_from(view, start);
+    if colon == view.len() {
+        return None;
+    }
+    let name = &view[start..colon];
+    let (id, underscore) = Name::recognise(name);
+    if id == Name::Other && !class::is_token(name) {
+        return None;
+    }
+    let mut at = colon + 1;
+    loop {
+        at = class::control_from(view, at);
+        match view.get(at..) {
+            Some([b'\r', b'\n', ..]) => break,
+            Some([b'\t', ..]) => at += 1,
+            _ => return None,
+        }
+    }
+    let field = Field { name: Span::new(start, colon), value: trimmed(view, colon + 1, at), id, underscore };
+    Some((field, at + 2))
 }
 
 fn incomplete(buf: &[u8], limits: &HeadLimits, error: HeadError) -> Result<bool, HeadError> {

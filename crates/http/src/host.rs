@@ -14,12 +14,12 @@ pub struct HostError(pub &'static str);
 pub fn canonical(authority: &[u8], out: &mut Vec<u8>) -> Result<usize, HostError> {
     out.clear();
     let Authority { host, ipv6, port } = read(authority)?;
-    match ipv6 {
-        Some(address) => {
-            // Writing to a Vec does not fail.
-            let _ = write!(out, "[{address}]");
-        }
-        None => out.extend(host.iter().map(u8::to_ascii_lowercase)),
+    if let Some(address) = ipv6 {
+        // Writing to a Vec does not fail.
+        let _ = write!(out, "[{address}]");
+    } else {
+        out.extend_from_slice(host);
+        out.make_ascii_lowercase();
     }
     let len = out.len();
     if let Some(port) = port {
@@ -46,7 +46,18 @@ pub(crate) fn read(authority: &[u8]) -> Result<Authority<'_>, HostError> {
         let address = address.ok_or(HostError("invalid IPv6 address"))?;
         return Ok(Authority { host, ipv6: Some(address), port: port(&rest[end + 1..])? });
     }
-    let end = authority.iter().position(|&byte| byte == b':').unwrap_or(authority.len());
+    let mut label = 0;
+    let mut end = 0;
+    for &byte in authority.iter().take_while(|&&byte| byte != b':') {
+        if byte == b'.' && label == 0 {
+            return Err(HostError("empty label in a host"));
+        }
+        if !class::is(byte, class::UNRESERVED) {
+            return Err(HostError("invalid byte in a host"));
+        }
+        label = if byte == b'.' { 0 } else { label + 1 };
+        end += 1;
+    }
     let (host, rest) = authority.split_at(end);
     let host = host.strip_suffix(b".").unwrap_or(host);
     if host.is_empty() {
@@ -54,12 +65,6 @@ pub(crate) fn read(authority: &[u8]) -> Result<Authority<'_>, HostError> {
     }
     if host.len() > LONGEST_HOST {
         return Err(HostError("host too long"));
-    }
-    if !class::all(host, class::UNRESERVED) {
-        return Err(HostError("invalid byte in a host"));
-    }
-    if host.split(|&byte| byte == b'.').any(<[u8]>::is_empty) {
-        return Err(HostError("empty label in a host"));
     }
     Ok(Authority { host, ipv6: None, port: port(rest)? })
 }

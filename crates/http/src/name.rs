@@ -9,7 +9,7 @@ macro_rules! names {
             /// Any name not listed here.
             #[default]
             Other,
-            $(#[doc = $spelling] $variant,)*
+            $(#[doc = concat!("`", $spelling, "`")] $variant,)*
         }
 
         /// All known names, by discriminant.
@@ -91,11 +91,22 @@ impl Name {
     /// The name that `bytes` spells, ignoring case and taking `_` for `-` (see `Field::underscore`).
     #[inline]
     pub fn classify(bytes: &[u8]) -> Self {
+        Self::recognise(bytes).0
+    }
+    /// As `classify`, and whether a known name is spelt with `_`.
+    #[inline]
+    pub(crate) fn recognise(bytes: &[u8]) -> (Self, bool) {
         if bytes.is_empty() || bytes.len() > LONGEST {
-            return Self::Other;
+            return (Self::Other, false);
         }
         let index = SLOTS[slot(key(bytes), MULTIPLIER)] as usize;
-        if KNOWN[index].spells(bytes) || equal(SPELLINGS[index].as_bytes(), bytes) { NAMES[index] } else { Self::Other }
+        if KNOWN[index].spells(bytes) {
+            (NAMES[index], false)
+        } else if equal(SPELLINGS[index].as_bytes(), bytes) {
+            (NAMES[index], true)
+        } else {
+            (Self::Other, false)
+        }
     }
     /// The usual spelling, e.g. `X-Request-ID`; empty for `Other`.
     #[inline]
@@ -148,8 +159,21 @@ pub(crate) fn starts_with(name: &[u8], prefix: &[u8]) -> bool {
     name.len() >= prefix.len() && equal(&name[..prefix.len()], prefix)
 }
 
+#[inline]
 const fn fold(byte: u8) -> u8 {
-    if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() }
+    FOLDED[byte as usize]
+}
+
+const FOLDED: [u8; 256] = folded();
+
+const fn folded() -> [u8; 256] {
+    let mut table = [0; 256];
+    let mut i = 0;
+    while i < 256 {
+        table[i] = if i as u8 == b'_' { b'-' } else { (i as u8).to_ascii_lowercase() };
+        i += 1;
+    }
+    table
 }
 
 const COUNT: usize = NAMES.len();

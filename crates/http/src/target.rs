@@ -1,6 +1,6 @@
 //! Request targets, made canonical once: policies, routing, cache key and instances all see the same path (RFC 9112 section 3.2).
 
-use crate::class::{self, PATH, TARGET, UNRESERVED};
+use crate::class::{self, PATH, QUERY, TARGET, UNRESERVED};
 use crate::{Method, Span, host};
 
 /// Form of a request target.
@@ -78,7 +78,7 @@ impl Target {
         }
         if end < raw.len() {
             let query = Span::new(end + 1, raw.len());
-            if query.of(raw).iter().any(|&byte| !class::is(byte, TARGET) || byte == b'#') {
+            if !class::all(query.of(raw), QUERY) {
                 return Err(TargetError("invalid byte in the query"));
             }
             self.query = Some(query);

@@ -60,12 +60,13 @@ impl Router {
         let rules: Vec<Rule> =
             routes.iter().enumerate().filter_map(|(i, r)| builder.rule(r, &format!("routes[{i}].match"))).collect();
         let Builder { patterns, methods, values, mut problems, warnings } = builder;
-        let set = match patterns.hirs.is_empty() {
-            true => None,
-            false => Set::build(&patterns.hirs, PATTERN_CACHE)
-                .map_err(|e| problems.push(Problem::at("routes", format!("all patterns together: {e}"))))
-                .ok(),
-        };
+        let mut set = None;
+        if !patterns.hirs.is_empty() {
+            match Set::build(&patterns.hirs, PATTERN_CACHE) {
+                Ok(built) => set = Some(built),
+                Err(e) => problems.push(Problem::at("routes", format!("all patterns together: {e}"))),
+            }
+        }
         if !problems.is_empty() {
             return Err(problems);
         }

@@ -2,7 +2,7 @@
 
 use super::methods::Methods;
 use super::predicate::{Headers, InHead, Source};
-use super::{Found, Lookup, Path, Router, Rule, Scratch, fits, prefix_takes};
+use super::{Found, Host, Lookup, Path, Router, Rule, Scratch, fits, prefix_takes};
 
 /// How many routes that have nothing to do with the request are listed.
 const MAX_OTHERS: usize = 100;
@@ -36,8 +36,8 @@ pub enum Verdict {
 }
 
 impl Router {
-    /// What [`Router::find`] decides and why: first all routes whose path fits, then up to 100 others, those that name the host first;
-    /// each group in order of preference. For people; slow.
+    /// What [`Router::find`] decides and why: first all routes whose host and path fit, then up to 100 others, first those whose path
+    /// fits or who name the host; each group in order of preference. For people; slow.
     pub fn explain(&self, lookup: &Lookup<'_>) -> Vec<Considered> {
         self.explain_where(lookup, &InHead { fields: lookup.fields, buf: lookup.buf })
     }
@@ -51,7 +51,7 @@ impl Router {
         }
         let method = self.methods.bit(lookup.method, lookup.method_token);
         let mut listed = vec![false; self.rules.len()];
-        let (mut near, mut named, mut others) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut near, mut half, mut others) = (Vec::new(), Vec::new(), Vec::new());
         for entry in &self.entries {
             let route = entry.route as usize;
             let rule = &self.rules[route];
@@ -61,7 +61,7 @@ impl Router {
             if !stands_here || std::mem::replace(&mut listed[route], true) {
                 continue;
             }
-            let path = self.takes_path(rule, lookup.path, &scratch);
+            let path = takes_path(rule, lookup.path, &scratch);
             let verdict = if host.is_none() {
                 Verdict::Host
             } else if !path {
@@ -72,23 +72,15 @@ impl Router {
                 self.verdict(rule, method, lookup, headers, &mut scratch)
             };
             let list = match (path, host) {
-                (true, _) => &mut near,
-                (false, Some(at)) if rule.hosts[at] != super::Host::Any => &mut named,
+                (true, Some(_)) => &mut near,
+                (true, None) => &mut half,
+                (false, Some(at)) if rule.hosts[at] != Host::Any => &mut half,
                 _ => &mut others,
             };
             list.push(Considered { route, verdict });
         }
-        near.extend(named.into_iter().chain(others).take(MAX_OTHERS));
+        near.extend(half.into_iter().chain(others).take(MAX_OTHERS));
         near
-    }
-
-    fn takes_path(&self, rule: &Rule, path: &[u8], scratch: &Scratch) -> bool {
-        match &rule.path {
-            Path::Exact(exact) => **exact == *path,
-            Path::Prefix(prefix) => prefix_takes(prefix, path),
-            Path::Template(template) => template.find(path, &mut Vec::new()),
-            Path::Pattern(at) => scratch.scan.matched.contains(at),
-        }
     }
 
     fn verdict(
@@ -109,5 +101,15 @@ impl Router {
             Some(p) if p.source == Source::Field => Verdict::Header(p.name.clone()),
             Some(p) => Verdict::Query(p.name.clone()),
         }
+    }
+}
+
+/// Whether the path fits; `scratch` holds the patterns that matched it.
+fn takes_path(rule: &Rule, path: &[u8], scratch: &Scratch) -> bool {
+    match &rule.path {
+        Path::Exact(exact) => **exact == *path,
+        Path::Prefix(prefix) => prefix_takes(prefix, path),
+        Path::Template(template) => template.find(path, &mut Vec::new()),
+        Path::Pattern(at) => scratch.scan.matched.contains(at),
     }
 }

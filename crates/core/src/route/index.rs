@@ -185,15 +185,14 @@ impl Table {
     fn child(&mut self, at: usize, segment: &Segment, rank: u32) -> usize {
         let new = self.nodes.len() as u32;
         let node = &mut self.nodes[at];
-        let child = match segment {
-            Segment::Literal(text) => *node.literals.entry(text.clone()).or_insert(new),
-            _ => match node.params.iter().find(|(known, _)| known == segment) {
-                Some((_, child)) => *child,
-                None => {
-                    node.params.push((segment.clone(), new));
-                    new
-                }
-            },
+        let child = if let Segment::Literal(text) = segment {
+            *node.literals.entry(text.clone()).or_insert(new)
+        } else {
+            let known = node.params.iter().find(|(known, _)| known == segment).map(|(_, child)| *child);
+            known.unwrap_or_else(|| {
+                node.params.push((segment.clone(), new));
+                new
+            })
         };
         if child == new {
             self.nodes.push(Node::new(rank));

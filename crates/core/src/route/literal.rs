@@ -1,5 +1,7 @@
 //! What may stand literally in a path or host of a route: only what a canonical request can hold, since anything else would never match.
 
+use std::fmt::Write;
+
 /// Segments of one template or prefix: bounds the depth of the search.
 pub(super) const MAX_SEGMENTS: usize = 128;
 
@@ -14,8 +16,10 @@ pub(super) fn check(path: &str) -> Result<(), String> {
             '%' => check_escape(&path[i..])?,
             '\\' => return Err("`\\` never occurs in a path: such requests are refused".into()),
             _ if !c.is_ascii_graphic() => {
-                let mut buffer = [0; 4];
-                let escaped: String = c.encode_utf8(&mut buffer).bytes().map(|b| format!("%{b:02X}")).collect();
+                let mut escaped = String::new();
+                for byte in c.to_string().bytes() {
+                    let _ = write!(escaped, "%{byte:02X}");
+                }
                 return Err(format!(
                     "write `{}` as `{escaped}`: paths are compared percent-encoded",
                     c.escape_default()

@@ -34,7 +34,9 @@ pub(super) struct MethodTable {
 
 impl MethodTable {
     pub(super) fn new() -> Self {
-        Self { other: Vec::new(), sorted: KNOWN.iter().map(|(m, name)| (1 << *m as u8, (*name).into())).collect() }
+        let mut sorted: Vec<_> = KNOWN.iter().map(|(m, name)| (1 << *m as u8, Box::from(*name))).collect();
+        sorted.sort_by(|a: &(_, Box<str>), b| a.1.cmp(&b.1));
+        Self { other: Vec::new(), sorted }
     }
 
     /// The bit of a method that a route names.

@@ -163,9 +163,9 @@ impl Set {
 /// Finds the groups of one pattern in a text that is known to match.
 pub(super) enum Groups {
     /// One pass over the text: most patterns.
-    OnePass(onepass::DFA),
+    OnePass(Box<onepass::DFA>),
     /// Where a byte may belong to either of two groups.
-    Search(BoundedBacktracker, PikeVM),
+    Search(Box<(BoundedBacktracker, PikeVM)>),
 }
 
 /// Memory for [`Groups::find`], shared by all patterns.
@@ -182,10 +182,11 @@ impl Groups {
     pub(super) fn build(nfa: &NFA) -> Result<Self, String> {
         let config = onepass::Config::new().size_limit(Some(MAX_ONE_PASS));
         if let Ok(dfa) = onepass::Builder::new().configure(config).build_from_nfa(nfa.clone()) {
-            return Ok(Self::OnePass(dfa));
+            return Ok(Self::OnePass(Box::new(dfa)));
         }
         let backtrack = BoundedBacktracker::builder().build_from_nfa(nfa.clone()).map_err(|e| e.to_string())?;
-        Ok(Self::Search(backtrack, PikeVM::builder().build_from_nfa(nfa.clone()).map_err(|e| e.to_string())?))
+        let pike = PikeVM::builder().build_from_nfa(nfa.clone()).map_err(|e| e.to_string())?;
+        Ok(Self::Search(Box::new((backtrack, pike))))
     }
 
     /// Adds one span per group to `out`; a group that took no part is empty.
@@ -201,7 +202,8 @@ impl Groups {
                 // It fails only on an unanchored search, which this is not.
                 let _ = dfa.try_search_slots(cache, &input, slots);
             }
-            Self::Search(engine, fallback) => {
+            Self::Search(engines) => {
+                let (engine, fallback) = &**engines;
                 let cache = backtrack.get_or_insert_with(|| engine.create_cache());
                 cache.reset(engine);
                 if engine.try_search_slots(cache, &input, slots).is_err() {

@@ -1,5 +1,8 @@
 //! The path that an instance sees.
 
+#[cfg(test)]
+mod tests;
+
 use pylae_http::Span;
 
 use super::literal;
@@ -127,10 +130,7 @@ fn settle(path: &mut Vec<u8>) {
         // `read` is at a `/`.
         let end = path[read + 1..].iter().position(|b| *b == b'/').map_or(path.len(), |at| read + 1 + at);
         let last = end == path.len();
-        let dropped = match &path[read + 1..end] {
-            b"" | b"." | b".." => true,
-            _ => false,
-        };
+        let dropped = matches!(&path[read + 1..end], b"" | b"." | b"..");
         if !dropped {
             path.copy_within(read..end, write);
             write += end - read;
