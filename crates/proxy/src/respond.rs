@@ -80,7 +80,7 @@ pub(crate) async fn respond(
 /// Sends the gateway's own answer.
 async fn own(worker: &Worker, snapshot: &Snapshot, client: &mut Client, exchange: &mut Exchange, answer: &Answer) -> Sent {
     let close = !keeps(worker, client, exchange) || !client.body.is_drainable();
-    if !exchange.response_edits.has(Name::Date) {
+    if exchange.response_edits.get(b"Date").is_none() {
         let _ = exchange.response_edits.set_known(Name::Date, worker.date().as_bytes());
     }
     let has_body = !matches!(answer.status, 204 | 304);

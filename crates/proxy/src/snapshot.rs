@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pylae_core::plan::{self, Plan};
-use pylae_core::route::{PathEdit, Router};
+use pylae_core::route::Router;
+use pylae_core::route::rewrite::PathEdit;
 use pylae_core::service::ServiceState;
 use pylae_core::Problem;
 use pylae_http::HeadLimits;
 use pylae_policies::{Chain, Parts};
+
+use crate::clock;
 
 /// The plan in force.
 pub(crate) struct Snapshot {
@@ -45,7 +48,7 @@ pub(crate) struct Service {
 }
 
 /// Keys of connection pools by address: they outlive a snapshot, so that connections survive a reload.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct PoolKeys {
     by_url: HashMap<String, u64>,
     next: u64,
@@ -90,7 +93,7 @@ fn build_services(
     let mut services = BTreeMap::new();
     for (index, service) in plan.services.iter().enumerate() {
         let before = previous.and_then(|snapshot| snapshot.services.get(&service.name));
-        match ServiceState::build(service, before.map(|service| &service.state)) {
+        match ServiceState::build(service, before.map(|service| &service.state), clock::now()) {
             Ok(state) => {
                 let pools = service.instances.iter().map(|instance| keys.by_url[&instance.url]).collect();
                 let ready = Service { name: service.name.as_str().into(), plan: service.clone(), state, pools };
@@ -120,8 +123,8 @@ impl Route {
             found
         });
         let params = router.map_or(&[][..], |router| router.params(index));
-        let path_edit = PathEdit::build(route.strip_prefix.as_deref(), route.rewrite.as_deref(), params)
-            .map_err(|found| problems.push(found))
+        let path_edit = PathEdit::build(route.rewrite.as_deref(), route.strip_prefix.as_deref(), params)
+            .map_err(|found| problems.extend(found))
             .ok()
             .flatten();
         let chain = Chain::build(&route.policies, &Parts { route: &route.name })

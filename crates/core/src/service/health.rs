@@ -51,6 +51,32 @@ pub enum Event {
     BreakerClosed,
 }
 
+impl std::fmt::Display for Change {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { service, instance, event, reason } = self;
+        match instance {
+            Some(instance) => write!(to, "{service}: {instance} {event}: {reason}"),
+            None => write!(to, "{service}: {event}: {reason}"),
+        }
+    }
+}
+
+impl std::fmt::Display for Event {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        to.write_str(match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Ejected => "ejected",
+            Self::Returned => "returned",
+            Self::Draining => "draining",
+            Self::Resumed => "resumed",
+            Self::BreakerOpened => "breaker opened",
+            Self::BreakerHalfOpen => "breaker half open",
+            Self::BreakerClosed => "breaker closed",
+        })
+    }
+}
+
 impl ServiceState {
     /// Takes in the outcome of an attempt at the instance at `index`.
     pub(super) fn report(&self, index: usize, permit: Option<&Permit>, now: Now, end: (Outcome, Duration)) -> Changes {
