@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn edit(rewrite: Option<&str>, strip: Option<&str>, params: &[&str]) -> Result<Option<PathEdit>, Vec<Problem>> {
@@ -79,5 +81,24 @@ fn mistakes() {
         let problems = edit(rewrite, strip, params).unwrap_err();
         assert_eq!(problems[0].path, path);
         assert!(problems[0].message.contains(text), "{}", problems[0]);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_parameter_leads_out_of_the_template(
+        template in "(/data/|/data|/d\\.|)\\{x\\}(/y|/|\\.|)",
+        path in "[/.a]{0,12}",
+        cut in 0usize..12,
+    ) {
+        let edit = edit(Some(&template), None, &["x"]).unwrap().unwrap();
+        let mut out = Vec::new();
+        edit.apply(path.as_bytes(), &[Span::new(cut.min(path.len()), path.len())], &mut out);
+        let out = String::from_utf8(out).unwrap();
+        prop_assert!(out.starts_with('/') && !out.contains("//"), "{}", out);
+        prop_assert!(out.split('/').all(|segment| segment != "." && segment != ".."), "{}", out);
+        prop_assert!(!template.starts_with("/data/") || out.starts_with("/data/"), "{}", out);
     }
 }
