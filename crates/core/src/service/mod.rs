@@ -425,3 +425,5 @@ fn mix(value: u64) -> u64 {
 
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod tests;
