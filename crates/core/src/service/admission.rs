@@ -18,7 +18,8 @@ pub enum Admission<'s> {
     Full,
 }
 
-/// The right to be under way, until dropped. Whoever drops it must wake one who waits, if [`ServiceState::waiting`].
+/// The right to be under way, until dropped. Whoever drops it or a [`Place`] must wake one who waits, if there is one by
+/// [`ServiceState::waiting`].
 #[derive(Debug)]
 pub struct Entry<'s>(Option<&'s AtomicU64>);
 

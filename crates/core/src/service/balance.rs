@@ -265,14 +265,16 @@ fn gcd(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// `random` as a number from 0 (exclusive) to 1.
+/// `random` as a number between 0 and 1, both excluded.
+#[allow(clippy::cast_precision_loss)] // 52 bits and a half fit
 fn unit(random: u64) -> f64 {
-    #[allow(clippy::cast_precision_loss)]
-    let value = (random >> 11) as f64 + 0.5;
-    value / (1_u64 << 53) as f64
+    ((random >> 12) as f64 + 0.5) / (1_u64 << 52) as f64
 }
 
 /// `random` as a position below `count`.
 fn below(random: u64, count: usize) -> usize {
     ((u128::from(random) * count as u128) >> 64) as usize
 }
+
+#[cfg(test)]
+mod tests;

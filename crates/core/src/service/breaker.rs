@@ -164,13 +164,12 @@ impl Breaker {
     pub fn ready(&self, rules: &Rules, now: Instant) -> Result<(), Duration> {
         let word = Word::unpack(self.word.load(Ordering::Acquire));
         match word.position {
-            Position::Closed => Ok(()),
             Position::Open => match self.left(now) {
                 Duration::ZERO => Ok(()),
                 left => Err(left),
             },
             Position::HalfOpen if word.probes >= rules.probes => Err(Duration::ZERO),
-            Position::HalfOpen => Ok(()),
+            Position::Closed | Position::HalfOpen => Ok(()),
         }
     }
 

@@ -137,12 +137,10 @@ impl ServiceState {
     pub fn explain_pick(&self, input: &PickInput<'_>) -> Explanation {
         let (whole, each) = self.rules();
         let open = whole.and_then(|rules| self.shared.breaker.ready(rules, input.now).err());
+        let cursor = AtomicU64::new(self.shared.cursor.load(Ordering::Relaxed));
         let picked = match open {
             Some(retry_after) => Err(Unavailable::BreakerOpen { retry_after }),
-            None => {
-                let cursor = AtomicU64::new(self.shared.cursor.load(Ordering::Relaxed));
-                self.select(input, each, &cursor).ok_or_else(|| self.why_none(input.now))
-            }
+            None => self.select(input, each, &cursor).ok_or_else(|| self.why_none(input.now)),
         };
         let panic = self.in_panic(input.now);
         Explanation {

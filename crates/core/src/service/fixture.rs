@@ -60,3 +60,42 @@ pub(super) fn breaker(scope: BreakerScope) -> plan::CircuitBreaker {
         scope,
     }
 }
+
+/// A check that one result decides.
+pub(super) fn health_check() -> plan::HealthCheck {
+    plan::HealthCheck {
+        path: "/health".into(),
+        interval: seconds(30.0),
+        timeout: seconds(5.0),
+        healthy_after: 1,
+        unhealthy_after: 1,
+    }
+}
+
+pub(super) fn passive() -> plan::PassiveHealth {
+    plan::PassiveHealth { failures: 3, ejection: seconds(10.0), max_ejection: seconds(25.0), max_ejected: 0.5 }
+}
+
+/// One attempt that ends with `outcome`; the position of its instance.
+pub(super) fn exchange(service: &ServiceState, now: Now, outcome: Outcome) -> Result<(usize, Changes), Unavailable> {
+    let picked = service.pick(&input(now, now.as_nanos()))?;
+    Ok((picked.index, picked.finish(now, outcome, Duration::from_millis(1))))
+}
+
+/// Calls `work` with its number in each of `count` threads at once.
+pub(super) fn threads<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let start = std::sync::Barrier::new(count);
+    let run = |number| {
+        start.wait();
+        work(number)
+    };
+    std::thread::scope(|scope| {
+        let all: Vec<_> = (0..count)
+            .map(|number| {
+                let run = &run;
+                scope.spawn(move || run(number))
+            })
+            .collect();
+        all.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}

@@ -10,6 +10,7 @@ mod instance;
 pub mod retry;
 pub mod sticky;
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -60,7 +61,7 @@ struct Slot {
 }
 
 /// What a service hands over at a reload, besides its instances.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     cursor: AtomicU64,
     breaker: Breaker,
@@ -68,6 +69,18 @@ struct Shared {
     entries: AtomicU64,
     /// Held while the health of an instance changes, so that the bound on ejections holds.
     changing: parking_lot::Mutex<()>,
+}
+
+impl Shared {
+    fn new(now: Now) -> Self {
+        Self {
+            cursor: AtomicU64::new(0),
+            breaker: Breaker::default(),
+            budget: Budget::new(now),
+            entries: AtomicU64::new(0),
+            changing: parking_lot::Mutex::new(()),
+        }
+    }
 }
 
 /// Positions of the instances that an exchange has tried. It remembers the last eight.
@@ -220,25 +233,7 @@ impl ServiceState {
     /// retry budget and the turns; `previous` itself is not touched, so a plan that fails elsewhere changes nothing.
     pub fn build(plan: &plan::Service, previous: Option<&Self>, now: Now) -> Result<Self, Vec<Problem>> {
         let mut problems = check(plan);
-        let mut slots: Vec<Slot> = Vec::with_capacity(plan.instances.len());
-        for (index, wanted) in plan.instances.iter().enumerate() {
-            let at = |field: &str| format!("instances[{index}].{field}");
-            let kept = previous.and_then(|state| state.instance(&wanted.url)).cloned();
-            let instance =
-                match kept.map_or_else(|| Instance::parse(&wanted.url, previous.map(|_| now)).map(Arc::new), Ok) {
-                    Ok(instance) => instance,
-                    Err(message) => {
-                        problems.push(Problem::at(at("url"), message));
-                        continue;
-                    }
-                };
-            if slots.iter().any(|slot| slot.instance.authority() == instance.authority()) {
-                problems.push(Problem::at(at("url"), "this address is listed twice"));
-            }
-            let secret = plan.sticky.as_ref().and_then(|sticky| sticky.secret.as_deref()).unwrap_or_default();
-            let sticky = sticky::id(secret, &plan.name, instance.authority());
-            slots.push(Slot { instance, weight: wanted.weight, sticky });
-        }
+        let slots = slots(plan, previous, now, &mut problems);
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -246,7 +241,7 @@ impl ServiceState {
         let ejected = if plan.passive_health.is_some() { EJECTED } else { 0 };
         Ok(Self {
             name: plan.name.as_str().into(),
-            slots: slots.into(),
+            slots,
             balancer: Balancer::build(&plan.load_balancer, &plan.instances),
             mask: DRAINING | down | ejected,
             ramp: plan.slow_start.map(|span| span.0).filter(|span| !span.is_zero()),
@@ -258,7 +253,7 @@ impl ServiceState {
             sticky: plan.sticky.is_some(),
             max_in_flight: plan.max_in_flight.map(|most| u32::try_from(most).unwrap_or(u32::MAX)),
             queue: u32::try_from(plan.queue.size).unwrap_or(u32::MAX),
-            shared: previous.map(|state| Arc::clone(&state.shared)).unwrap_or_default(),
+            shared: previous.map_or_else(|| Arc::new(Shared::new(now)), |state| Arc::clone(&state.shared)),
         })
     }
 
@@ -270,10 +265,6 @@ impl ServiceState {
     /// Its instances by position.
     pub fn instances(&self) -> impl ExactSizeIterator<Item = &Arc<Instance>> {
         self.slots.iter().map(|slot| &slot.instance)
-    }
-
-    fn instance(&self, url: &str) -> Option<&Arc<Instance>> {
-        self.instances().find(|instance| instance.url() == url)
     }
 
     /// Picks an instance for one attempt.
@@ -357,7 +348,31 @@ impl ServiceState {
     }
 }
 
+/// The instances of `plan`, as they are where `previous` has them.
+fn slots(plan: &plan::Service, previous: Option<&ServiceState>, now: Now, problems: &mut Vec<Problem>) -> Box<[Slot]> {
+    let known: HashMap<_, _> =
+        previous.iter().flat_map(|state| state.instances()).map(|instance| (instance.url(), instance)).collect();
+    let secret = plan.sticky.as_ref().and_then(|sticky| sticky.secret.as_deref()).unwrap_or_default();
+    let mut addresses = HashSet::new();
+    let mut slots = Vec::with_capacity(plan.instances.len());
+    for (index, wanted) in plan.instances.iter().enumerate() {
+        let mut complain = |message| problems.push(Problem::at(format!("instances[{index}].url"), message));
+        let kept = known.get(wanted.url.as_str()).map(|&instance| Arc::clone(instance));
+        let parsed = || Instance::parse(&wanted.url, previous.map(|_| now)).map(Arc::new);
+        match kept.map_or_else(parsed, Ok) {
+            Ok(instance) if addresses.insert(instance.authority().to_owned()) => {
+                let sticky = sticky::id(secret, &plan.name, instance.authority());
+                slots.push(Slot { instance, weight: wanted.weight, sticky });
+            }
+            Ok(_) => complain("this address is listed twice"),
+            Err(message) => complain(message),
+        }
+    }
+    slots.into()
+}
+
 fn check(plan: &plan::Service) -> Vec<Problem> {
+    const SHARE: &str = "must be from 0 to 1";
     let mut problems = Vec::new();
     let mut demand = |good: bool, path: &str, message: &str| {
         if !good {
@@ -369,7 +384,6 @@ fn check(plan: &plan::Service) -> Vec<Problem> {
         demand(instance.weight > 0, &format!("instances[{index}].weight"), "must be at least 1");
     }
     let share = |value: f64| (0.0..=1.0).contains(&value);
-    const SHARE: &str = "must be from 0 to 1";
     demand(plan.panic_threshold.is_none_or(share), "panic_threshold", SHARE);
     demand(share(plan.retry_budget.ratio), "retry_budget.ratio", SHARE);
     let rate = plan.retry_budget.min_per_second;
@@ -411,3 +425,5 @@ fn mix(value: u64) -> u64 {
 
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod tests;

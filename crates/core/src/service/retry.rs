@@ -1,5 +1,6 @@
 //! Retries: which failure may be tried again, how soon, and how many at all.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -7,7 +8,6 @@ use parking_lot::Mutex;
 use super::{Instance, Outcome, ServiceState, mix};
 use crate::clock::Instant as Now;
 use crate::plan::{self, RetryOn};
-use std::sync::atomic::Ordering;
 
 /// A failed attempt, as far as it matters here.
 #[derive(Clone, Copy, Debug)]
@@ -57,15 +57,12 @@ impl Attempt<'_> {
     pub fn may_repeat(&self) -> Result<(), Reason> {
         let asked = |on: RetryOn| self.retry_on.contains(&on);
         let harmless = match self.outcome {
-            Outcome::Cancelled => return Err(Reason::NoFailure),
             Outcome::ConnectFailed => true,
             Outcome::Timeout => self.idempotent || asked(RetryOn::Timeout),
             Outcome::Reset => self.idempotent || asked(RetryOn::Reset),
-            Outcome::Status(502..=504) => {
-                self.idempotent || asked(RetryOn::GatewayError) || asked(RetryOn::ServerError)
-            }
             Outcome::Status(500..) if asked(RetryOn::ServerError) => true,
-            Outcome::Status(_) => return Err(Reason::NoFailure),
+            Outcome::Status(502..=504) => self.idempotent || asked(RetryOn::GatewayError),
+            Outcome::Cancelled | Outcome::Status(_) => return Err(Reason::NoFailure),
         };
         if self.number > self.retries {
             Err(Reason::Exhausted)
@@ -118,10 +115,10 @@ fn newly_started(instance: &Instance) -> u64 {
 ///
 /// Requests are not counted when they happen but when a retry is asked for, from the counters of the instances, so that
 /// the budget costs nothing while all is well.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Budget(Mutex<Account>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Account {
     /// Retries earned by requests; below zero when some were had only for `floor`.
     earned: f64,
@@ -133,13 +130,20 @@ struct Account {
     allowed: u64,
     /// All retries refused.
     refused: u64,
-    last: Option<Now>,
+    last: Now,
 }
 
 /// What was earned is forgotten over this time: a quiet hour must not pay for a storm.
 const MEMORY: f64 = 10.0;
 
 impl Budget {
+    /// The budget of a service that starts at `now`.
+    pub(super) fn new(now: Now) -> Self {
+        // The plan bounds `floor` from above whenever it is asked for.
+        let full = Account { earned: 0.0, floor: f64::INFINITY, expected: 0, allowed: 0, refused: 0, last: now };
+        Self(Mutex::new(full))
+    }
+
     fn withdraw(&self, plan: &plan::RetryBudget, now: Now, attempts: impl FnOnce() -> u64) -> bool {
         let mut account = self.0.lock();
         account.earn(plan, now, attempts());
@@ -168,16 +172,13 @@ impl Account {
         let retries = attempts.min(self.expected);
         self.expected -= retries;
         let requests = (attempts - retries) as f64;
-        // At least one: the share of a slow service would otherwise never come to a retry.
-        let most = if plan.min_per_second > 0.0 { plan.min_per_second.max(1.0) } else { 0.0 };
-        let Some(last) = self.last.replace(now) else {
-            (self.earned, self.floor) = (plan.ratio * requests, most);
-            return;
-        };
-        let passed = now.since(last).as_secs_f64();
+        let passed = now.since(self.last).as_secs_f64();
+        self.last = self.last.max(now);
         // When the requests came is not known; evenly is the best guess, and those of long ago earn nothing.
         let recent = if passed > MEMORY { requests * MEMORY / passed } else { requests };
         self.earned = self.earned * (1.0 - passed / MEMORY).max(0.0) + plan.ratio * recent;
+        // At least one, or a small share of a second would never come to a retry.
+        let most = if plan.min_per_second > 0.0 { plan.min_per_second.max(1.0) } else { 0.0 };
         self.floor = (self.floor + plan.min_per_second * passed).min(most);
     }
 }

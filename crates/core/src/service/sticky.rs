@@ -3,7 +3,7 @@
 
 use std::hash::{DefaultHasher, Hasher};
 
-/// The id of the instance at `authority`: SipHash keyed by `secret`, different for every service.
+/// The id of the instance at `authority`: `SipHash` keyed by `secret`, different for every service.
 pub(super) fn id(secret: &str, service: &str, authority: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     for part in [secret, service, authority] {
