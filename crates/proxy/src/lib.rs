@@ -10,6 +10,7 @@ mod connection;
 mod deadline;
 mod download;
 mod engine;
+mod explain;
 mod flow;
 mod forward;
 mod log;
@@ -25,5 +26,6 @@ mod upload;
 mod worker;
 
 pub use engine::{Engine, Stats};
+pub use explain::{Explanation, Question, check, explain};
 pub use log::Record;
 pub use observe::Totals;

@@ -1,6 +1,6 @@
 //! Stage: which route takes the request.
 
-use pylae_core::route::{Found, Lookup};
+use pylae_core::route::{Found, Lookup, Scratch};
 use pylae_core::{Exchange, Halt};
 
 use crate::snapshot::{Route, Snapshot};
@@ -8,8 +8,16 @@ use crate::worker::Worker;
 
 /// The route of the request in `exchange`, with its parameters and the path that its instance will see.
 pub(crate) fn route<'s>(worker: &Worker, snapshot: &'s Snapshot, exchange: &mut Exchange) -> Result<&'s Route, Halt> {
-    let mut scratch = worker.scratch.borrow_mut();
-    let found = snapshot.router.find(&lookup(exchange), &mut scratch);
+    route_with(&mut worker.scratch.borrow_mut(), snapshot, exchange)
+}
+
+/// The same, with the caller's memory.
+pub(crate) fn route_with<'s>(
+    scratch: &mut Scratch,
+    snapshot: &'s Snapshot,
+    exchange: &mut Exchange,
+) -> Result<&'s Route, Halt> {
+    let found = snapshot.router.find(&lookup(exchange), scratch);
     match found {
         Found::Route(index) => {
             let route = &snapshot.routes[index];
