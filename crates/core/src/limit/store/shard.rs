@@ -170,12 +170,12 @@ impl Shard {
 
     /// An empty slot in one of the two sets of a tag, made by moving another to its other set if need be.
     fn empty(&mut self, tag: Tag) -> Option<(usize, usize)> {
-        if let Some(place) = self.emptiest(tag) {
+        if let Some(place) = self.empty_now(tag) {
             return Some(place);
         }
         for (set, way) in self.near(tag) {
             let slot = self.sets[set].0[way];
-            if let Some((to, free)) = self.emptiest(slot.tag).filter(|_| !slot.is_pinned()) {
+            if let Some((to, free)) = self.empty_now(slot.tag).filter(|_| !slot.is_pinned()) {
                 self.sets[to].0[free] = slot;
                 self.sets[set].0[way] = Slot::default();
                 return Some((set, way));
@@ -184,12 +184,10 @@ impl Shard {
         None
     }
 
-    /// An empty slot in the emptier of the two sets of a tag.
-    fn emptiest(&self, tag: Tag) -> Option<(usize, usize)> {
-        let empty = |set: usize| self.sets[set].0.iter().filter(|slot| slot.is_empty()).count();
-        let [first, second] = self.homes(tag);
-        let set = if empty(second) > empty(first) { second } else { first };
-        self.sets[set].0.iter().position(Slot::is_empty).map(|way| (set, way))
+    /// An empty slot in the first of the two sets of a tag that has one: most keys are found where one looks first.
+    fn empty_now(&self, tag: Tag) -> Option<(usize, usize)> {
+        let empty = |set: usize| self.sets[set].0.iter().position(Slot::is_empty).map(|way| (set, way));
+        self.homes(tag).into_iter().find_map(empty)
     }
 
     fn near(&self, tag: Tag) -> impl Iterator<Item = (usize, usize)> + use<> {
