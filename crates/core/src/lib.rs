@@ -8,6 +8,7 @@ pub mod exchange;
 pub mod forwarding;
 pub mod halt;
 pub mod pace;
+pub mod limit;
 pub mod plan;
 pub mod problem;
 pub mod route;
