@@ -27,8 +27,11 @@ gateway.add_route(Route(pattern=r"^/api/users/(\d+)$", method="GET", service_nam
 gateway.add_route(Route(pattern=r"^/api/orders.*$", method="GET|POST|PUT|DELETE", service_name="order-service",
                         service_url="http://order-service:8000", rate_limit=50, timeout=30, retry_count=3, circuit_breaker=True))
 gateway.run()
+"""  # noqa: E501 (it must run as people have it)
+YAML = """services: {users: {instances: ["http://127.0.0.1:9001"]}}
+routes:
+  - {path: /a, service: users, auth_required: false}
 """
-YAML = 'services: {users: {instances: ["http://127.0.0.1:9001"]}}\nroutes:\n  - {path: /a, service: users, auth_required: false}\n'
 
 
 class Recorder:
@@ -114,7 +117,8 @@ def test_the_textbook_program(tmp_path: Path) -> None:
     assert [service["circuit_breaker"] is not None for service in plan["services"]] == [False, True]
 
 
-def test_a_program_without_authenticator_warns(recorder: Recorder, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.usefixtures("recorder")
+def test_a_program_without_authenticator_warns(caplog: pytest.LogCaptureFixture) -> None:
     gateway = Gateway(listeners=["127.0.0.1:0"])
     gateway.add_route(route(name="closed", auth_required=True))
     assert gateway.start() == ["127.0.0.1:1"]
@@ -169,7 +173,7 @@ def test_native_problems_get_their_places(recorder: Recorder, file: Path, monkey
     with pytest.raises(ConfigError) as caught:
         Gateway.from_file(file).check()
     assert [str(problem).removeprefix(f"{file}:") for problem in caught.value.problems] == [
-        "3:13: routes[0].path: bad template (not shown)",
+        "3:12: routes[0].path: bad template (not shown)",
         "1:31: services.users.instances[0]: bad",
         "1:1: bad",
     ]
@@ -220,7 +224,8 @@ def test_own_changes_are_applied(recorder: Recorder, file: Path) -> None:
     assert gateway.locate("routes[1]").file == __file__
 
 
-def test_without_a_file_there_is_nothing_to_reload(recorder: Recorder) -> None:
+@pytest.mark.usefixtures("recorder")
+def test_without_a_file_there_is_nothing_to_reload() -> None:
     gateway = Gateway()
     gateway.start()
     with pytest.raises(EngineError, match="not read from a file"):

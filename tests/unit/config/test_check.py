@@ -48,8 +48,9 @@ def test_a_service_with_errors_is_still_known() -> None:
 
 
 def test_a_service_that_a_wrong_route_declares_is_known() -> None:
-    routes = "{path: a, service: x, service_url: 'http://x', auth_required: false}, {path: /b, service: x, auth_required: false}"
-    assert problems(f"routes: [{routes}]") == ['test.yaml:1:17: routes[0].path: must start with `/`; found "a"']
+    wrong = "{path: a, service: x, service_url: 'http://x', auth_required: false}"
+    right = "{path: /b, service: x, auth_required: false}"
+    assert problems(f"routes: [{wrong}, {right}]") == ['test.yaml:1:17: routes[0].path: must start with `/`; found "a"']
 
 
 def test_wrong_services_do_not_make_every_route_wrong() -> None:
