@@ -1,0 +1,296 @@
+"""Reads YAML into nodes, bounded in every direction, with values from the environment and from files filled in.
+
+Scalars follow the core schema of YAML 1.2 (section 10.3.2): `yes`, `no`, `on` and `1:30` are texts.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+from pylae.config.nodes import Node
+from pylae.errors import ConfigError, Problem
+
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+MAX_BYTES = 32 * 1024 * 1024
+"""Largest configuration file."""
+MAX_SECRET_BYTES = 1024 * 1024
+"""Largest file that `${file:…}` takes in."""
+MAX_DEPTH = 50
+"""Deepest nesting."""
+MAX_ALIASED = 100_000
+"""Most nodes that aliases and merges may add."""
+
+_INT = re.compile(r"[-+]?[0-9]{1,30}")
+_BASED = re.compile(r"0o[0-7]{1,30}|0x[0-9a-fA-F]{1,30}")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,5})?")
+_WORDS = {word: value for name, value in (("true", True), ("false", False), ("null", None))
+          for word in (name, name.capitalize(), name.upper())} | {"~": None}  # fmt: skip
+_REFERENCE = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
+_ENVIRONMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A file that was read: its nodes, and all files whose change could change them."""
+
+    file: str
+    root: Node
+    files: frozenset[Path]
+
+
+def read(path: Path, environ: Mapping[str, str] = os.environ) -> Document:
+    """Reads a configuration file. Raises ConfigError."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise _error(str(path), f"is larger than {MAX_BYTES // 2**20} MB", {path})
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise _error(str(path), f"cannot be read: {reason(error)}", {path}) from None
+    except UnicodeDecodeError as error:
+        raise _error(str(path), f"is not UTF-8: byte {error.start} is {error.object[error.start]:#04x}", {path}) from None
+    return parse(text, str(path), path, environ)
+
+
+def reason(error: OSError) -> str:
+    """The system's words for an error, in lower case and without the path."""
+    return (error.strerror or "unknown error").lower()
+
+
+def _error(file: str, message: str, files: set[Path]) -> ConfigError:
+    return ConfigError([Problem(file, None, None, "", message)], files)
+
+
+def parse(text: str, file: str, path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Document:
+    """Reads a configuration from text. `path` is what `${file:…}` is relative to. Raises ConfigError."""
+    reader = _Reader(text, file, path or Path(file), environ)
+    files = {path} if path else set[Path]()
+    try:
+        root = reader.document()
+    except yaml.MarkedYAMLError as error:
+        raise ConfigError([*reader.problems, _syntax(error, text, file)], files | reader.files) from None
+    except yaml.YAMLError as error:
+        problem = Problem(file, *_reader_place(error, text), "", f"not YAML: {_reader_reason(error)}")
+        raise ConfigError([problem], files) from None
+    if reader.problems:
+        raise ConfigError(reader.problems, files | reader.files)
+    return Document(file, root, frozenset(files | reader.files))
+
+
+def _syntax(error: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
+    mark = error.problem_mark or error.context_mark
+    line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    rows = text.splitlines()
+    row = rows[line - 1] if line <= len(rows) else ""
+    words = [word for word in (error.context, error.problem) if word]
+    hint = None
+    if "\t" in row[: len(row) - len(row.lstrip())]:
+        hint = "indent with spaces, not tabs"
+    elif re.search(r"[{\[].*(?<!\")\$\{", row):
+        hint = 'inside { } and [ ], put quotes around "${…}"'
+    return Problem(file, line, column, "", f"not YAML: {', '.join(words)}", hint)
+
+
+def _reader_place(error: yaml.YAMLError, text: str) -> tuple[int, int]:
+    position = getattr(error, "position", 0)
+    if not isinstance(position, int) or not 0 <= position <= len(text):
+        return 1, 1
+    return text.count("\n", 0, position) + 1, position - text.rfind("\n", 0, position)
+
+
+def _reader_reason(error: yaml.YAMLError) -> str:
+    letter = getattr(error, "character", None)
+    code = f" U+{letter:04X}" if isinstance(letter, int) else ""
+    return f"{getattr(error, 'reason', 'unreadable')}{code}"
+
+
+@dataclass
+class _Reader:
+    """One pass over the parser's events; recursion is bounded by `MAX_DEPTH`."""
+
+    text: str
+    file: str
+    path: Path
+    environ: Mapping[str, str]
+    problems: list[Problem] = field(default_factory=list)
+    files: set[Path] = field(default_factory=set)
+    anchors: dict[str, Node | None] = field(default_factory=dict)
+    sizes: dict[int, int] = field(default_factory=dict)
+    aliased: int = 0
+
+    def document(self) -> Node:
+        self.events = yaml.parse(self.text, Loader=_LOADER)
+        next(self.events)
+        event = next(self.events)
+        if isinstance(event, yaml.StreamEndEvent):
+            self.stop(event, "the file is empty")
+        root = self.node(next(self.events), 0)
+        next(self.events)
+        event = next(self.events)
+        if not isinstance(event, yaml.StreamEndEvent):
+            self.stop(event, "a configuration is one YAML document; here a second one begins")
+        if not isinstance(root.value, dict):
+            self.report(root, f"a configuration is a mapping, not {'a list' if isinstance(root.value, list) else 'a text'}")
+        return root
+
+    def report(self, at: Node | yaml.Event, message: str, hint: str | None = None) -> None:
+        line, column = (at.line, at.column) if isinstance(at, Node) else place(at)
+        self.problems.append(Problem(self.file, line, column, "", message, hint))
+
+    def stop(self, at: yaml.Event, message: str, hint: str | None = None) -> NoReturn:
+        self.report(at, message, hint)
+        raise ConfigError(self.problems, {self.path, *self.files})
+
+    def node(self, event: Any, depth: int) -> Node:
+        if depth > MAX_DEPTH:
+            self.stop(event, f"nested deeper than {MAX_DEPTH} levels")
+        if isinstance(event, yaml.AliasEvent):
+            return self.alias(event)
+        tag = getattr(event, "tag", None)
+        if tag is not None and tag != "!":
+            self.report(event, "tags are not supported", "for a text, put quotes around the value")
+        node = Node(*place(event), None)
+        if event.anchor is not None:
+            self.anchors[event.anchor] = None
+        if isinstance(event, yaml.ScalarEvent):
+            self.scalar(event, node)
+            self.sizes[id(node)] = 1
+        elif isinstance(event, yaml.SequenceStartEvent):
+            node.value = []
+            while not isinstance(child := next(self.events), yaml.SequenceEndEvent):
+                node.value.append(self.node(child, depth + 1))
+            self.sizes[id(node)] = 1 + sum(self.sizes[id(item)] for item in node.value)
+        else:
+            node.value = {}
+            self.mapping(node, depth)
+            self.sizes[id(node)] = 1 + sum(self.sizes[id(item)] for item in node.value.values())
+        if event.anchor is not None:
+            self.anchors[event.anchor] = node
+        return node
+
+    def alias(self, event: yaml.AliasEvent) -> Node:
+        if event.anchor not in self.anchors:
+            self.stop(event, f"unknown alias *{event.anchor}", f"no anchor &{event.anchor} stands before it")
+        node = self.anchors[event.anchor]
+        if node is None:
+            self.stop(event, f"the alias *{event.anchor} stands inside its own anchor, a cycle")
+        self.aliased += self.sizes[id(node)]
+        if self.aliased > MAX_ALIASED:
+            self.stop(event, f"aliases add more than {MAX_ALIASED} values")
+        return node
+
+    def mapping(self, node: Node, depth: int) -> None:
+        merged: list[tuple[Any, Node]] = []
+        while not isinstance(event := next(self.events), yaml.MappingEndEvent):
+            if not isinstance(event, yaml.ScalarEvent):
+                self.stop(event, "a key must be a text", 'put quotes around it: "*name", "{…}"')
+            key, line, column = event.value, *place(event)
+            value = self.node(next(self.events), depth + 1)
+            if key == "<<" and event.implicit[0]:
+                merged.append((event, value))
+            elif key in node.keys:
+                first = node.keys[key][0]
+                self.report(event, f"the key `{key}` stands twice in this mapping", f"the first is in line {first}")
+            else:
+                node.value[key], node.keys[key] = value, (line, column)
+        for event, value in merged:
+            self.merge(event, node, value)
+
+    def merge(self, event: Any, node: Node, source: Node) -> None:
+        """`<<: *name`: keys of the source that the mapping does not have itself."""
+        for mapping in source.value if isinstance(source.value, list) else [source]:
+            if not isinstance(mapping.value, dict):
+                self.report(event, "`<<` takes a mapping or a list of mappings")
+                continue
+            for key, value in mapping.value.items():
+                if key not in node.value:
+                    node.value[key], node.keys[key] = value, mapping.keys[key]
+
+    def scalar(self, event: yaml.ScalarEvent, node: Node) -> None:
+        text: str = event.value
+        if "${" in text:
+            node.value = self.interpolate(event, node)
+        elif event.implicit[0]:
+            if not text:
+                self.report(event, "a value is missing", "write {} or [] for nothing in it, null for no value")
+            node.value = core_scalar(text)
+        else:
+            node.value = text
+
+    def interpolate(self, event: yaml.ScalarEvent, node: Node) -> str:
+        at = event.start_mark.index
+
+        def fill(match: re.Match[str]) -> str:
+            nonlocal at
+            found = self.text.find(match[0], at, event.end_mark.index)
+            at = found + 1 if found >= 0 else at
+            if match[0] == "$${":
+                return "${"
+            node.interpolated = True
+            return self.reference(match[1], lambda: self.place_of(found, node))
+
+        return _REFERENCE.sub(fill, event.value)
+
+    def place_of(self, index: int, node: Node) -> tuple[int, int]:
+        if index < 0:
+            return node.line, node.column
+        return self.text.count("\n", 0, index) + 1, index - self.text.rfind("\n", 0, index)
+
+    def reference(self, inside: str | None, at: Callable[[], tuple[int, int]]) -> str:
+        def refuse(message: str, hint: str | None = None) -> str:
+            self.problems.append(Problem(self.file, *at(), "", message, hint))
+            return ""
+
+        if inside is None:
+            return refuse("`${` without `}`", "write $${ for the text ${")
+        if inside.startswith("file:"):
+            return self.file_text(inside.removeprefix("file:").strip(), refuse)
+        match = _ENVIRONMENT.fullmatch(inside)
+        if match is None:
+            return refuse("not a reference", "write ${NAME}, ${NAME:-default} or ${file:path}; $${ for the text ${")
+        name, default = match[1], match[2]
+        value = self.environ.get(name)
+        # As in a shell, `:-` also stands in for a variable that is set to nothing.
+        if default is not None:
+            return value or default
+        if value is None:
+            return refuse(f"the environment variable {name} is not set", f"set it, or write ${{{name}:-default}}")
+        return value
+
+    def file_text(self, name: str, refuse: Callable[[str, str | None], str]) -> str:
+        path = self.path.parent / name
+        self.files.add(path)
+        try:
+            if path.stat().st_size > MAX_SECRET_BYTES:
+                return refuse(f"the file {name} is larger than {MAX_SECRET_BYTES // 2**20} MB", None)
+            # Editors end a file with a line end, which is no part of a secret.
+            return path.read_bytes().decode().removesuffix("\n").removesuffix("\r")
+        except OSError as error:
+            return refuse(f"the file {name} cannot be read: {reason(error)}", None)
+        except UnicodeDecodeError:
+            return refuse(f"the file {name} is not UTF-8", None)
+
+
+def place(event: Any) -> tuple[int, int]:
+    """Line and column of an event, from 1."""
+    return event.start_mark.line + 1, event.start_mark.column + 1
+
+
+def core_scalar(text: str) -> Any:
+    """A plain scalar after YAML 1.2's core schema; what is no number, truth value or null is a text."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INT.fullmatch(text):
+        return int(text)
+    if _BASED.fullmatch(text):
+        return int(text, 0)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    return text

@@ -1,0 +1,128 @@
+"""The configuration as a whole. The Python objects are the model; YAML is their serialised form."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from datetime import timedelta
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from pylae.config.route import Route, ServiceName
+from pylae.config.service import Service
+from pylae.policies import PolicySet
+from pylae.settings import Positive, Settings, refusal
+from pylae.units import ByteSize, Duration, Wait
+
+_ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]]*):(?P<port>[0-9]{1,5})")
+_ADDRESS_HINT = 'write it like "127.0.0.1:8080", "[::1]:8080", or ":8080" for all addresses'
+
+
+def listen_address(text: str) -> str:
+    """`ip:port` in canonical form. `localhost` is 127.0.0.1, and no host is all IPv4 addresses."""
+    match = _ADDRESS.fullmatch(text.strip())
+    if not match:
+        raise refusal("is not an address with port", _ADDRESS_HINT)
+    if int(match["port"]) > 65535:
+        raise refusal("a port is at most 65535")
+    host = {"": "0.0.0.0", "*": "0.0.0.0", "localhost": "127.0.0.1"}.get(match["host"], match["host"])  # noqa: S104
+    try:
+        ip = ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        raise refusal("a listener needs an IP address, not a name", _ADDRESS_HINT) from None
+    return f"[{ip}]:{int(match['port'])}" if ip.version == 6 else f"{ip}:{int(match['port'])}"
+
+
+def network(text: str) -> str:
+    """A network in CIDR form; a single address is a network of one."""
+    try:
+        return str(ipaddress.ip_network(text.strip()))
+    except ValueError:
+        pass
+    try:
+        around = ipaddress.ip_network(text.strip(), strict=False)
+    except ValueError:
+        raise refusal("is not an address or network", 'write it like "10.0.0.0/8" or "192.0.2.1"') from None
+    raise refusal(f"has bits set behind its prefix length /{around.prefixlen}", 'write the first address, as in "10.0.0.0/8"')
+
+
+class Listener(Settings):
+    """One address that clients connect to. A text is short for `address`."""
+
+    address: Annotated[str, AfterValidator(listen_address)]
+    """`ip:port`. Port 0 takes a free one."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"address": value} if isinstance(value, str) else value
+
+
+class Limits(Settings):
+    """Bounds and deadlines of the client side."""
+
+    max_connections: Positive = 10_000
+    """Open client connections; beyond it the oldest idle one is closed, or the new one refused."""
+    max_requests: Positive = 10_000
+    """Exchanges in flight; beyond it 503."""
+    max_head: Annotated[ByteSize, Field(ge=1024, le=2**20)] = 32 * 1024
+    """Size of a request head (431)."""
+    max_fields: Annotated[Positive, Field(le=10_000)] = 100
+    """Number of request fields (431)."""
+    max_target: Annotated[ByteSize, Field(ge=64, le=2**20)] = 8 * 1024
+    """Size of a request target (414)."""
+    max_body: ByteSize = 10 * 1024 * 1024
+    """Size of a request body (413), counted, unless a policy of the route says otherwise."""
+    head_timeout: Duration = timedelta(seconds=10)
+    """Total time for a request head to arrive (408)."""
+    keep_alive: Wait = timedelta(seconds=75)
+    """How long a connection may stay open between requests."""
+    min_rate: ByteSize = 100
+    """Slowest average rate, in bytes per second, at which a client may send a body or read an answer; 0 is no bound."""
+    body_grace: Wait = timedelta(seconds=10)
+    """Time before `min_rate` is enforced (408 while sending)."""
+    drain_timeout: Wait = timedelta(seconds=30)
+    """How long exchanges may take to finish after a stop was asked for."""
+
+
+class AuthConfig(Settings):
+    """Authenticators by kind. A route that requires authentication is satisfied by any of them."""
+
+
+def _listeners(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+class Config(Settings):
+    """Everything that a person says about a gateway."""
+
+    listeners: Annotated[
+        tuple[Listener, ...], BeforeValidator(_listeners, json_schema_input_type=list[Listener | str] | str)
+    ] = (Listener(address="127.0.0.1:8080"),)
+    """Where clients connect."""
+    workers: Annotated[Positive, Field(le=1024)] | None = None
+    """Number of data-plane threads; one per core that this process may use if none is given."""
+    trusted_proxies: tuple[Annotated[str, AfterValidator(network)], ...] = ()
+    """Addresses and networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."""
+    limits: Limits = Limits()
+    """Bounds and deadlines of the client side."""
+    auth: AuthConfig | None = None
+    """Authenticators."""
+    services: dict[ServiceName, Service] = {}
+    """Services by name."""
+    routes: tuple[Route, ...] = ()
+    """Routes. The most specific one that matches a request takes it; order decides between patterns only."""
+    policies: PolicySet = PolicySet()
+    """Policies of every route. A route overrides each by its name, or switches it off with `false`."""
+
+
+def has_authenticator(config: Config) -> bool:
+    """Whether any authenticator is configured; `auth: {}` is none."""
+    return config.auth is not None and any(value is not None for _, value in config.auth)
+
+
+def available_cores() -> int:
+    """Cores that this process may use, at least one."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,168 @@
+"""Compiles a configuration into the plan, the one document that the native side is given.
+
+The plan's shape is `crates/core/src/plan.rs`; nothing there has a default, so all of it is written out here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Any
+
+from pylae.config.model import Config, available_cores
+from pylae.config.nodes import Step
+from pylae.config.route import Route, ValueTest
+from pylae.config.service import Instance, LoadBalancer, Service
+from pylae.policies import POLICIES
+from pylae.settings import Settings
+
+VERSION = 1
+"""Shape of the plan."""
+
+
+def compile_plan(config: Config) -> dict[str, Any]:
+    """The plan of a configuration that passed `pylae.config.check`."""
+    names = route_names(config)
+    return {
+        "version": VERSION,
+        "workers": config.workers or available_cores(),
+        "listeners": [listener.model_dump(mode="json") for listener in config.listeners],
+        "trusted_proxies": list(config.trusted_proxies),
+        "limits": config.limits.model_dump(mode="json"),
+        "services": [_service(name, service) for name, service in all_services(config).items()],
+        "routes": [_route(name, route, config) for name, route in zip(names, config.routes, strict=True)],
+    }
+
+
+def all_services(config: Config) -> dict[str, Service]:
+    """Services under `services`, then those that routes declare by `service_url`."""
+    services = dict(config.services)
+    breakers = {route.service_key: route.circuit_breaker for route in config.routes if route.circuit_breaker is not None}
+    for route in config.routes:
+        if route.service_url is not None and route.service_key not in services:
+            services[route.service_key] = Service(
+                instances=(Instance(url=route.service_url),), circuit_breaker=breakers.get(route.service_key)
+            )
+    return services
+
+
+def route_names(config: Config) -> list[str]:
+    """The name of each route: the given one, or one derived from methods, host and path, numbered where it is taken."""
+    taken = {route.name for route in config.routes}
+    seen: Counter[str] = Counter()
+    names = []
+    for route in config.routes:
+        name = route.name
+        if name is None:
+            derived = _derived_name(route)
+            while name is None or name in taken:
+                seen[derived] += 1
+                name = derived if seen[derived] == 1 else f"{derived} ({seen[derived]})"
+            taken.add(name)
+        names.append(name)
+    return names
+
+
+def _derived_name(route: Route) -> str:
+    path = route.path or route.pattern or f"{(route.prefix or '').rstrip('/')}/*"
+    where = ("|".join(route.host) + path)[:150]
+    return " ".join(part for part in ("|".join(route.method), where) if part)
+
+
+def _service(name: str, service: Service) -> dict[str, Any]:
+    plan = service.model_dump(mode="json")
+    weighted = any(instance.weight != 1 for instance in service.instances)
+    balancer = service.load_balancer or LoadBalancer(kind="weighted_round_robin" if weighted else "round_robin")
+    switched_off = {key: None for key, value in plan.items() if value is False}
+    return {"name": name, **plan, **switched_off, "load_balancer": balancer.model_dump(mode="json")}
+
+
+def _route(name: str, route: Route, config: Config) -> dict[str, Any]:
+    kept = ("priority", "timeout", "idle_timeout", "deadline", "retries", "retry_on", "preserve_host", "rewrite")
+    return {
+        "name": name,
+        "match": {
+            "path": _path(route),
+            "methods": list(route.method),
+            "hosts": list(route.host),
+            "headers": _tests(route.headers),
+            "query": _tests(route.query),
+        },
+        "service": route.service_key,
+        **route.model_dump(mode="json", include=set(kept)),
+        "strip_prefix": route.prefix if route.strip_prefix is True else route.strip_prefix or None,
+        "policies": {
+            policy: settings.model_dump(mode="json") for policy, settings in effective_policies(route, config).items()
+        },
+    }
+
+
+def _path(route: Route) -> dict[str, str]:
+    if route.prefix is not None:
+        return {"kind": "prefix", "value": route.prefix}
+    if route.pattern is not None:
+        return {"kind": "pattern", "value": route.pattern}
+    path = route.path or "/"
+    return {"kind": "template" if "{" in path or "}" in path else "exact", "value": path}
+
+
+def _tests(tests: dict[str, ValueTest]) -> list[dict[str, Any]]:
+    return [{"name": name, "value": _test(test)} for name, test in tests.items()]
+
+
+def _test(test: ValueTest) -> str | dict[str, str]:
+    if test.pattern is not None:
+        return {"pattern": test.pattern}
+    return "present" if test.equals is None else {"equals": test.equals}
+
+
+def effective_policies(route: Route, config: Config) -> dict[str, Settings]:
+    """The policies that a route has: its own, and the gateway's that it neither overrides nor switches off."""
+    policies = {}
+    for name in POLICIES:
+        own = getattr(route, name)
+        settings = getattr(config.policies, name) if own is None else own
+        if settings is not None and settings is not False:
+            policies[name] = settings
+    return policies
+
+
+_STEP = re.compile(r'\[(\d+)\]|\["([^"]*)"\]|\.?([^.\[]+)')
+
+
+def steps(path: str) -> tuple[Step, ...]:
+    """`routes[2].match.path` as its steps."""
+    return tuple(int(part[1]) if part[1] is not None else part[2] or part[3] for part in _STEP.finditer(path))
+
+
+def source_path(config: Config, path: str) -> tuple[Step, ...]:
+    """The path in the model of what the plan has at `path`."""
+    match steps(path):
+        case ("services", int(index), *rest) if index < len(names := list(all_services(config))):
+            return _service_source(config, names[index], rest)
+        case ("routes", int(index), "match", str(clause), *rest) if index < len(config.routes):
+            return ("routes", index, *_clause_source(config.routes[index], clause, rest))
+        case ("routes", int(index), "policies", str(policy), *rest) if index < len(config.routes):
+            own = getattr(config.routes[index], policy, None) is not None
+            return ("routes", index, policy, *rest) if own else ("policies", policy, *rest)
+        case other:
+            return tuple(other)
+
+
+def _service_source(config: Config, name: str, rest: list[Step]) -> tuple[Step, ...]:
+    if name in config.services:
+        return ("services", name, *rest)
+    declared = [index for index, route in enumerate(config.routes) if route.service_url and route.service_key == name]
+    if rest[:1] == ["circuit_breaker"]:
+        said = [index for index in declared if config.routes[index].circuit_breaker is not None]
+        return ("routes", (said or declared)[0], *rest)
+    return ("routes", declared[0], "service_url")
+
+
+def _clause_source(route: Route, clause: str, rest: list[Step]) -> tuple[Step, ...]:
+    if clause == "path":
+        return (next((kind for kind in ("prefix", "pattern") if getattr(route, kind) is not None), "path"),)
+    if clause in ("headers", "query") and rest and isinstance(rest[0], int):
+        names = list(getattr(route, clause))
+        return (clause, *names[rest[0] : rest[0] + 1], *rest[2:])
+    return ({"methods": "method", "hosts": "host"}.get(clause, clause), *rest)

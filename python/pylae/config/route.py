@@ -1,0 +1,190 @@
+"""Routes: which requests they take, where these go, and under which policies."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, PlainValidator, model_validator
+
+from pylae.config.service import CircuitBreaker, InstanceUrl, field_name
+from pylae.policies import PolicySet
+from pylae.settings import Count, Settings, Switch, refusal, split_words
+from pylae.units import Duration
+
+ALIASES = {"methods": "method", "hosts": "host", "service_name": "service", "retry_count": "retries"}
+"""Second names of fields, for people who know them from elsewhere."""
+
+# IANA's registry of methods without CONNECT and PRI, which a gateway refuses, and PURGE, which caches have.
+METHODS = frozenset(
+    """ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT COPY DELETE GET HEAD LABEL LINK LOCK MERGE MKACTIVITY MKCALENDAR MKCOL
+    MKREDIRECTREF MKWORKSPACE MOVE OPTIONS ORDERPATCH PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH
+    TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UPDATE UPDATEREDIRECTREF VERSION-CONTROL""".split()
+)
+_COMMON = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_HOST = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*|\[[0-9a-f:.]+\]")
+_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
+_SERVICE_NAME = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9._:\[\]-]{0,199}")
+
+
+def _both(field: str) -> AliasChoices:
+    return AliasChoices(field, *(alias for alias, name in ALIASES.items() if name == field))
+
+
+def _method(text: Any) -> Any:
+    if isinstance(text, str) and text.upper() not in METHODS:
+        raise refusal(
+            f"unknown method; allowed are {', '.join(_COMMON)} and the others in IANA's registry",
+            "leave `method` out to take every method" if text == "*" else None,
+            known=_COMMON,
+        )
+    return text.upper() if isinstance(text, str) else text
+
+
+def _host(text: str) -> str:
+    host = text.lower()
+    if not _HOST.fullmatch(host):
+        raise refusal("is not a host name without port", 'write it like "api.example.org" or "*.example.org"')
+    return host
+
+
+def _route_name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise refusal("must be 1 to 200 characters without control characters")
+    return text
+
+
+def service_name(text: str) -> str:
+    """A name of a service: letters, digits, dots, colons, hyphens and underscores."""
+    if not _SERVICE_NAME.fullmatch(text):
+        raise refusal("must be letters, digits, dots, colons, hyphens and underscores, at most 200")
+    return text
+
+
+def _path(text: str) -> str:
+    if not text.startswith("/"):
+        raise refusal("must start with `/`")
+    if any(letter <= " " or letter in "?#\x7f" for letter in text):
+        raise refusal("a path has no spaces, `?` or `#`", "queries are compared by `query`")
+    return text
+
+
+def _strip(value: Any) -> Any:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return _path(value)
+    raise refusal("must be true, false or a path prefix")
+
+
+ServiceName = Annotated[str, AfterValidator(service_name)]
+Path = Annotated[str, AfterValidator(_path)]
+
+
+class ValueTest(Settings):
+    """A condition on a field or parameter: `true` for present, a text for equal, or `{pattern: …}`."""
+
+    equals: str | None = None
+    """One of its values is this."""
+    pattern: str | None = None
+    """One of its values matches this regular expression from its start."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        if value is True:
+            return {}
+        if value is False or isinstance(value, float):
+            raise refusal("must be a text, `true` for present, or {pattern: …}", "put quotes around it")
+        return {"equals": str(value)} if isinstance(value, str | int) else value
+
+    @model_validator(mode="after")
+    def _one(self) -> ValueTest:
+        if self.equals is not None and self.pattern is not None:
+            raise refusal("give either `equals` or `pattern`")
+        return self
+
+
+class Route(PolicySet):
+    """A route: requests that match all its clauses go to its service. Every policy is a key of it too.
+
+    Exactly one of `path`, `prefix` and `pattern` is required, and one of `service` and `service_url`.
+    """
+
+    name: Annotated[str, AfterValidator(_route_name)] | None = None
+    """Unique name, in logs and metrics. Derived from methods, host and path if none is given."""
+    path: Path | None = None
+    """The whole path; with braces a template: `/users/{id}`, `{id:int}`, `{rest:path}` (last segment only)."""
+    prefix: Path | None = None
+    """The path, or the path continued behind a `/`."""
+    pattern: Annotated[str, Field(min_length=1)] | None = None
+    """Regular expression from the start of the path."""
+    method: Annotated[
+        tuple[Annotated[str, BeforeValidator(_method)], ...],
+        BeforeValidator(split_words, json_schema_input_type=str | list[str]),
+    ] = Field(default=(), validation_alias=_both("method"))
+    """Methods: one, `A|B`, or a list. All if none is given."""
+    host: Annotated[
+        tuple[Annotated[str, AfterValidator(_host)], ...],
+        BeforeValidator(split_words, json_schema_input_type=str | list[str]),
+    ] = Field(default=(), validation_alias=_both("host"))
+    """Host names without port; `*.example.org` for any labels in front. All if none is given."""
+    headers: dict[Annotated[str, AfterValidator(field_name)], ValueTest] = {}
+    """Conditions on request fields by name."""
+    query: dict[str, ValueTest] = {}
+    """Conditions on query parameters by name."""
+    priority: Annotated[int, Field(ge=-(2**31), lt=2**31)] = 0
+    """Higher wins before anything else is compared."""
+    service: ServiceName | None = Field(default=None, validation_alias=_both("service"))
+    """Name of the service."""
+    service_url: InstanceUrl | None = None
+    """Declares the service, with this one instance."""
+    circuit_breaker: Switch[CircuitBreaker] = None
+    """Circuit breaker of the service that `service_url` declares. A service under `services` says this itself."""
+    timeout: Duration = timedelta(seconds=30)
+    """Time per attempt until the head of the response."""
+    idle_timeout: Duration = timedelta(seconds=60)
+    """Longest silence between two pieces of a body."""
+    deadline: Duration | None = None
+    """Time over all attempts until the head of the response."""
+    retries: Count = Field(default=3, validation_alias=_both("retries"))
+    """Most further attempts after the first."""
+    retry_on: Annotated[
+        tuple[Literal["reset", "timeout", "gateway_error", "server_error"], ...],
+        BeforeValidator(split_words, json_schema_input_type=str | list[str]),
+    ] = ()
+    """What is retried besides connect failures and failures of idempotent requests: `reset`, `timeout`,
+    `gateway_error` (502, 503, 504), `server_error` (any 5xx); one, `A|B`, or a list."""
+    preserve_host: bool = False
+    """Send the client's Host instead of the instance's."""
+    strip_prefix: Annotated[bool | str, PlainValidator(_strip, json_schema_input_type=bool | str)] = False
+    """Prefix taken off the path before it is sent on; `true` is the route's own `prefix`."""
+    rewrite: Path | None = None
+    """Path template that replaces the path, with captured names: `/v2/{id}`."""
+    auth_required: bool = True
+    """Whether a request needs an authenticated user."""
+
+    if TYPE_CHECKING:
+        # The short forms ("GET|POST", 30, "5s", 100 per minute) are wider than the field types.
+        def __init__(self, **settings: Any) -> None: ...
+
+    @model_validator(mode="after")
+    def _fits(self) -> Route:
+        given = [kind for kind in ("path", "prefix", "pattern") if getattr(self, kind) is not None]
+        if not given:
+            raise refusal("needs one of `path`, `prefix` and `pattern`", "`prefix: /` takes every path")
+        if len(given) > 1:
+            raise refusal(f"has {' and '.join(f'`{kind}`' for kind in given)}; only one of them can be given")
+        if self.strip_prefix is True and self.prefix is None:
+            raise refusal("`strip_prefix: true` needs `prefix`", "or write the prefix: `strip_prefix: /api`")
+        if self.strip_prefix and self.rewrite is not None:
+            raise refusal("`strip_prefix` and `rewrite` both replace the path; only one of them can be given")
+        if self.service is None and self.service_url is None:
+            raise refusal("needs `service`", "name one of `services`, or give `service_url`")
+        return self
+
+    @property
+    def service_key(self) -> str:
+        """Name of the route's service; that of `service_url`'s address where none is given."""
+        return self.service or (self.service_url or "").removeprefix("http://")

@@ -1,0 +1,223 @@
+"""Services: named groups of instances, how one is picked, and what happens when they fail."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, PlainSerializer, model_validator
+
+from pylae.settings import Count, Positive, Real, Settings, Share, Switch, refusal
+from pylae.units import Duration, Wait
+
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9.])?|\[[0-9A-Fa-f:.]+\]")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+def instance_url(text: str) -> str:
+    """The canonical `http://host:port` of an instance; port 80 where none is written."""
+    try:
+        url = urlsplit(text)
+        port = url.port
+    except ValueError:
+        raise refusal("is not a valid URL", 'write it like "http://host:8000"') from None
+    if url.scheme == "https":
+        raise refusal("TLS towards instances is not supported", 'write it like "http://host:8000"')
+    host = url.netloc.rpartition(":")[0] if port is not None else url.netloc.removesuffix(":")
+    if url.scheme != "http" or not _HOST.fullmatch(host) or port == 0:
+        raise refusal("is not the URL of an instance", 'write it like "http://host:8000"')
+    if url.path not in ("", "/") or url.query or url.fragment:
+        raise refusal("the URL of an instance has no path or query", "a route's `strip_prefix` and `rewrite` change the path")
+    return f"http://{host.lower()}:{port or 80}"
+
+
+InstanceUrl = Annotated[str, AfterValidator(instance_url)]
+"""`http://host:port`."""
+
+
+def field_name(text: str) -> str:
+    """A name that HTTP allows for a field or cookie (a token, RFC 9110 section 5.6.2)."""
+    if not _TOKEN.fullmatch(text):
+        raise refusal("must be letters, digits and hyphens")
+    return text
+
+
+class Instance(Settings):
+    """One address of a service. A text is short for `url`."""
+
+    url: InstanceUrl
+    """`http://host:port`."""
+    weight: Positive = 1
+    """Share of load relative to the others."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"url": value} if isinstance(value, str) else value
+
+
+BALANCERS = (
+    "round_robin",
+    "weighted_round_robin",
+    "least_connections",
+    "random",
+    "ip_hash",
+    "consistent_hash",
+    "p2c",
+)
+
+
+def _hash_on(text: str) -> str:
+    kind, colon, name = text.partition(":")
+    if (text == "user" or (kind in ("header", "cookie") and colon)) and _TOKEN.fullmatch(name or "user"):
+        return text
+    raise refusal("must be one of header:NAME, cookie:NAME, user", known=("header:NAME", "cookie:NAME", "user"))
+
+
+def _dump_hash_on(text: str) -> Any:
+    kind, colon, name = text.partition(":")
+    return {kind: name} if colon else kind
+
+
+class LoadBalancer(Settings):
+    """How an instance is picked. A text is short for `kind`."""
+
+    kind: Literal["round_robin", "weighted_round_robin", "least_connections", "random", "ip_hash", "consistent_hash", "p2c"]
+    """`round_robin` in turn; `weighted_round_robin` in turn by weight, smoothly; `least_connections` the fewest
+    exchanges in flight for the weight; `random` any, by weight; `ip_hash` by client address; `consistent_hash` by `on`;
+    `p2c` the less loaded of two random ones."""
+    on: Annotated[str, AfterValidator(_hash_on), PlainSerializer(_dump_hash_on)] | None = Field(
+        default=None, exclude_if=lambda on: on is None
+    )
+    """What `consistent_hash` is taken of: `header:NAME`, `cookie:NAME` or `user`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"kind": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _fits(self) -> LoadBalancer:
+        if self.kind == "consistent_hash" and self.on is None:
+            raise refusal("consistent_hash needs `on`", "e.g. {kind: consistent_hash, on: header:X-Tenant}")
+        if self.kind != "consistent_hash" and self.on is not None:
+            raise refusal("`on` is for consistent_hash only")
+        return self
+
+
+class Sticky(Settings):
+    """Keeps a client on one instance by a cookie."""
+
+    cookie: Annotated[str, AfterValidator(field_name)] = "pylae_instance"
+    """Name of the cookie that the gateway sets."""
+    ttl: Duration | None = None
+    """`Max-Age` of the cookie; without it the cookie ends with the browser's session."""
+
+
+class HealthCheck(Settings):
+    """Active checks: GET `path` on each instance; an answer of 200–399 is healthy."""
+
+    path: Annotated[str, Field(pattern=r"^/[!-~]*$", max_length=2048)] = "/health"
+    """Path that is asked for."""
+    interval: Duration = timedelta(seconds=30)
+    """Time between two checks of one instance, jittered by a tenth."""
+    timeout: Duration = timedelta(seconds=5)
+    """Time for the answer's head."""
+    healthy_after: Positive = 1
+    """Consecutive successes that bring an instance up."""
+    unhealthy_after: Positive = 3
+    """Consecutive failures that take it down."""
+
+
+class PassiveHealth(Settings):
+    """Ejection of instances by what exchanges see."""
+
+    failures: Positive = 5
+    """Consecutive connect failures or 5xx answers that eject an instance."""
+    ejection: Duration = timedelta(seconds=30)
+    """How long the first ejection lasts; each further one lasts one more of it."""
+    max_ejection: Duration = timedelta(minutes=5)
+    """Longest ejection."""
+    max_ejected: Share = 0.5
+    """Largest share of instances ejected at once."""
+
+
+Status = Annotated[int, Field(ge=400, le=599)]
+
+
+class CircuitBreaker(Settings):
+    """Stops sending to a service that fails, and tries again later."""
+
+    failure_threshold: Positive = 5
+    """Consecutive failures that open it."""
+    failure_rate: Share | None = None
+    """Share of failures over `window` that opens it; none counts consecutive failures only."""
+    window: Duration = timedelta(seconds=60)
+    """Window of `failure_rate`."""
+    minimum_requests: Positive = 20
+    """Exchanges that `window` must hold before `failure_rate` counts."""
+    timeout: Duration = timedelta(seconds=60)
+    """How long it stays open."""
+    half_open_requests: Positive = 1
+    """Probes let through while half open."""
+    failure_statuses: tuple[Status, ...] = (500, 502, 503, 504)
+    """Answers that count as failures, besides connect errors, timeouts and resets."""
+    scope: Literal["service", "instance"] = "service"
+    """Whether one breaker serves the whole service or each instance has its own."""
+
+
+class RetryBudget(Settings):
+    """Bound on retries over all exchanges of a service, so that retries cannot become a storm."""
+
+    ratio: Share = 0.2
+    """Retries allowed as a share of requests."""
+    min_per_second: Real = 1.0
+    """Retries per second allowed whatever the share."""
+
+
+class Queue(Settings):
+    """The waiting room behind `max_in_flight`."""
+
+    size: Count = 100
+    """Exchanges that may wait; beyond it 503."""
+    timeout: Wait = timedelta(seconds=1)
+    """Longest wait; beyond it 503."""
+
+
+class Service(Settings):
+    """A named group of instances."""
+
+    instances: tuple[Instance, ...]
+    """The instances."""
+    load_balancer: LoadBalancer | None = None
+    """How an instance is picked; `weighted_round_robin` if any weight differs from 1, else `round_robin`."""
+    slow_start: Duration | None = None
+    """An instance that joins or recovers gets its share of load gradually over this time."""
+    sticky: Switch[Sticky] = None
+    """Keeps a client on one instance by a cookie; off unless given."""
+    health_check: Switch[HealthCheck] = None
+    """Active checks; off unless given."""
+    passive_health: Switch[PassiveHealth] = None
+    """Ejection by what exchanges see; off unless given."""
+    panic_threshold: Share | None = None
+    """Share of healthy instances below which health is ignored and all instances get traffic; none answers 503."""
+    circuit_breaker: Switch[CircuitBreaker] = None
+    """Circuit breaker; off unless given."""
+    retry_budget: RetryBudget = RetryBudget()
+    """Bound on retries over all exchanges of the service."""
+    connect_timeout: Duration = timedelta(seconds=5)
+    """Time for a connection to an instance to be made."""
+    max_in_flight: Positive | None = None
+    """Exchanges in flight to the service; beyond it they queue. None is unbounded."""
+    queue: Queue = Queue()
+    """The waiting room behind `max_in_flight`."""
+    max_idle: Count = 64
+    """Idle connections kept per worker and instance."""
+    idle_timeout: Wait = timedelta(seconds=60)
+    """How long an idle connection to an instance is kept."""
+
+    if TYPE_CHECKING:
+        # The short forms ("http://…" for an instance, "5s" for a duration) are wider than the field types.
+        def __init__(self, **settings: Any) -> None: ...

@@ -1,0 +1,78 @@
+"""Where each setting was written: in a YAML document, or by a call in a Python program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pylae.config.load import Document
+from pylae.config.nodes import Node, Step, find, show_path
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a setting stands. `path` is as written there; `node` is None for Python."""
+
+    file: str | None
+    line: int | None
+    column: int | None
+    path: tuple[Step, ...]
+    node: Node | None = None
+
+    def __str__(self) -> str:
+        return ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
+
+
+class Sources(Protocol):
+    """Knows where each setting of a configuration was written."""
+
+    def locate(self, path: Sequence[Step], *, key: bool = False) -> Place:
+        """The place of the setting at this path of the model, or of what it is a part or default of.
+
+        `key` asks for the place of the key instead of its value.
+        """
+
+
+@dataclass(frozen=True)
+class DocumentSources:
+    """Settings of a YAML document."""
+
+    document: Document
+
+    def locate(self, path: Sequence[Step], *, key: bool = False) -> Place:
+        found = find(self.document.root, path)
+        line, column = found.key if key and found.key else (found.node.line, found.node.column)
+        return Place(self.document.file, line, column, found.path, found.node)
+
+
+@dataclass(frozen=True)
+class CallSources:
+    """Settings of a Python program: the file and line of the call that brought each, by the path that it set."""
+
+    calls: Mapping[tuple[Step, ...], tuple[str, int]]
+
+    def locate(self, path: Sequence[Step], *, key: bool = False) -> Place:
+        del key
+        for end in range(len(path), -1, -1):
+            if call := self.calls.get(tuple(path[:end])):
+                return Place(call[0], call[1], None, tuple(path))
+        return Place(None, None, None, tuple(path))
+
+
+def shown(value: Any, *, hidden: bool) -> str:
+    """A value as an error message shows it: short, and not at all if it may be a secret."""
+    if hidden:
+        return "a value that is not shown"
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    if value is None or isinstance(value, bool):
+        return str(value).lower().replace("none", "null")
+    if isinstance(value, str):
+        return f'"{value}"' if len(value) <= 60 else f'"{value[:57]}..."'
+    return str(value) if isinstance(value, int | float) else f"a {type(value).__name__}"
+
+
+__all__ = ["CallSources", "DocumentSources", "Place", "Sources", "show_path", "shown"]

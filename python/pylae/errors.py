@@ -1,0 +1,63 @@
+"""What can go wrong, as exceptions.
+
+PylaeError
+├── ConfigError   a configuration that cannot be used; carries every problem found
+├── EngineError   the native side could not start, apply or stop
+└── HookError     a hook or plugin is not usable
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class PylaeError(Exception):
+    """The root of everything that Pylae raises on purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a configuration, where it stands, and what to do about it.
+
+    `line` and `column` count from 1. `file` is None when the configuration was built in Python and the place is unknown.
+    """
+
+    file: str | None
+    line: int | None
+    column: int | None
+    path: str
+    message: str
+    hint: str | None = None
+
+    @property
+    def place(self) -> str:
+        """`file:line:column`, as much of it as is known."""
+        parts = [part for part in (self.file, self.line, self.column) if part is not None]
+        return ":".join(str(part) for part in parts)
+
+    def __str__(self) -> str:
+        head = ": ".join(part for part in (self.place, self.path) if part)
+        text = f"{head}: {self.message}" if head else self.message
+        return f"{text} ({self.hint})" if self.hint else text
+
+
+class ConfigError(PylaeError):
+    """A configuration that cannot be used. `problems` holds all that were found, in the order of the source.
+
+    `files` names the files that were read on the way, so that a watcher knows what to wait for.
+    """
+
+    def __init__(self, problems: Iterable[Problem], files: Iterable[Path] = ()) -> None:
+        self.problems = tuple(problems)
+        self.files = frozenset(files)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class EngineError(PylaeError):
+    """The native side could not start, apply a plan or stop."""
+
+
+class HookError(PylaeError):
+    """A hook or plugin cannot be used as it is written."""

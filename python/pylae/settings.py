@@ -1,0 +1,89 @@
+"""What every model that a person fills in has in common: it is frozen, and an unknown key is an error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+
+class Settings(BaseModel):
+    """Settings that a person writes. Attribute docstrings become the JSON schema and the reference page."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        # Values may be secrets: messages describe them through `pylae.config.check`, which knows which are.
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
+    )
+
+
+def refusal(message: str, hint: str | None = None, known: Iterable[str] = ()) -> PydanticCustomError:
+    """An error for a validator to raise. The message must not repeat the value, which may be a secret.
+
+    `known` are the allowed words, among which the nearest to what was written is looked for.
+    """
+    # Pydantic fills braces in the template from the context, so the text itself goes there.
+    return PydanticCustomError("refused", "{message}", {"message": message, "hint": hint, "known": list(known)})
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Switch:
+    """Accepts settings, `true` for the defaults and `false` for off, without the noise of a union in error paths."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_wrap_validator_function(
+            _switched,
+            handler(get_args(source)[0]),
+            serialization=core_schema.wrap_serializer_function_ser_schema(_serialize_switch),
+        )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [handler(schema), {"type": "boolean"}]}
+
+
+def _switched(value: Any, settings: Callable[[Any], Any]) -> Any:
+    if value is None or value is False:
+        return value
+    return settings({} if value is True else value)
+
+
+def _serialize_switch(value: Any, settings: Callable[[Any], Any]) -> Any:
+    return value if value is None or value is False else settings(value)
+
+
+Switch = Annotated[T | Literal[False] | None, _Switch()]
+"""Settings of `T`; `true` is `T` with its defaults, `false` is off, and None means that nothing was said."""
+
+
+def split_words(value: Any) -> Any:
+    """`"A|B"` or `"A"` as a list, for the fields that take one or several words."""
+    return [word.strip() for word in value.split("|")] if isinstance(value, str) else value
+
+
+def _no_truth_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise refusal("must be a number")
+    return value
+
+
+Count = Annotated[int, Field(ge=0, le=2**32 - 1), BeforeValidator(_no_truth_value)]
+"""A whole number from 0."""
+
+Positive = Annotated[int, Field(ge=1, le=2**32 - 1), BeforeValidator(_no_truth_value)]
+"""A whole number from 1."""
+
+Share = Annotated[float, Field(ge=0, le=1), BeforeValidator(_no_truth_value)]
+"""A part of a whole, 0 to 1."""
+
+Real = Annotated[float, Field(ge=0), BeforeValidator(_no_truth_value)]
+"""A number from 0."""
