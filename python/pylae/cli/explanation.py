@@ -11,6 +11,7 @@ import click
 from pylae.cli.table import columns
 
 if TYPE_CHECKING:
+    from pylae.config.sources import Place
     from pylae.gateway import Gateway
 
 Document = dict[str, Any]
@@ -43,22 +44,54 @@ def complete(answer: Document, plan: Document, gateway: Gateway) -> Document:
     }
     if chosen := answer["route"]:
         index, route = names[chosen["name"]]
-        completed["route"] = {
-            **chosen,
-            "place": _place(gateway, f"routes[{index}]"),
-            **{key: route[key] for key in ("match", "timeout", "idle_timeout", "deadline", "retries")},
-        }
+        shown = {key: route[key] for key in ("match", "timeout", "idle_timeout", "deadline", "retries")}
+        completed["route"] = {**chosen, **shown, "place": _place(gateway, f"routes[{index}]")}
         completed["policies"] = [
-            {
-                **policy,
-                "settings": route["policies"].get(policy["name"]),
-                "place": _place(gateway, f"routes[{index}].{policy['name']}", f"policies.{policy['name']}"),
-            }
+            _with_settings(policy, f"routes[{index}].policies.{policy['name']}", route["policies"], gateway)
             for policy in answer["policies"]
         ]
     if service := answer["service"]:
-        completed["service"] = {**service, "place": _place(gateway, f"services.{service['name']}")}
+        number = [entry["name"] for entry in plan["services"]].index(service["name"])
+        completed["service"] = {**service, "place": _place(gateway, f"services[{number}]")}
     return completed
+
+
+def _with_settings(policy: Document, path: str, policies: Document, gateway: Gateway) -> Document:
+    """A policy with its settings, each with its value and the place that says so."""
+    settings = [
+        {"name": name, "value": value, "from": _origin(gateway, path, name)}
+        for name, value in _leaves(policies.get(policy["name"]))
+    ]
+    return {**policy, "place": _place(gateway, path), "settings": settings}
+
+
+def _leaves(value: object, name: str = "") -> Iterator[tuple[str, object]]:
+    """The single settings of a policy by their paths."""
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{name}.{key}" if name else key)
+    elif isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
+        for index, inner in enumerate(value):
+            yield from _leaves(inner, f"{name}[{index}]")
+    elif name:
+        yield name, value
+
+
+def _origin(gateway: Gateway, policy: str, setting: str) -> str | None:
+    """`file:line` of a setting, or `default` for one that nobody wrote."""
+    place = gateway.locate(f"{policy}.{setting}")
+    last = setting.rpartition(".")[2].partition("[")[0]
+    mapping = place.node is not None and isinstance(place.node.value, dict)
+    return "default" if mapping and last not in place.path else _line(place)
+
+
+def _place(gateway: Gateway, path: str) -> str | None:
+    """`file:line` of what the plan has at a path; none if it was built in Python."""
+    return _line(gateway.locate(path))
+
+
+def _line(place: Place) -> str | None:
+    return f"{place.file}:{place.line}" if place.file and place.line else None
 
 
 def lines(request: Document, answer: Document, everything: bool) -> Iterator[str]:
@@ -84,13 +117,11 @@ def _route(route: Document) -> Iterator[str]:
 
 
 def _considered(considered: list[Document], everything: bool) -> Iterator[str]:
-    ranks = list(VERDICTS)
-    by_path = [entry for entry in considered if entry["verdict"] == "path"]
-    left_out = set() if everything else {entry["route"] for entry in by_path[SHOWN:]}
+    by_path = [entry["route"] for entry in considered if entry["verdict"] == "path"]
+    left_out = set() if everything else set(by_path[SHOWN:])
     rows = [
         (f"  {entry['route']}", _verdict(entry["verdict"]), _clauses(entry["match"]))
-        for entry in sorted(considered, key=lambda entry: ranks.index(entry["verdict"].partition(":")[0])
-                            if entry["verdict"] in ranks else 2)
+        for entry in sorted(considered, key=_nearness)
         if entry["route"] not in left_out
     ]
     if rows:
@@ -99,6 +130,12 @@ def _considered(considered: list[Document], everything: bool) -> Iterator[str]:
         yield from list(columns(("", "", ""), rows))[1:]
     if left_out:
         yield f"  … and {len(left_out)} more rejected by their path (--all lists them)"
+
+
+def _nearness(considered: Document) -> int:
+    """The nearer a route was to taking the request, the earlier it is listed."""
+    order = ("chosen", "shadowed", "query", "header", "method", "path", "host")
+    return order.index(considered["verdict"].partition(":")[0])
 
 
 def _verdict(verdict: str) -> str:
@@ -112,11 +149,11 @@ def _policies(policies: list[Document]) -> Iterator[str]:
     for policy in policies:
         yield f"  {_strong(policy['name'])}  {_faint(policy['place'] or 'default')}"
         yield f"    would: {policy['decision']}"
-        settings = policy["settings"]
-        if isinstance(settings, dict):
-            yield from (f"    {name}: {_value(value)}" for name, value in settings.items())
-        elif settings is not None:
-            yield f"    {_value(settings)}"
+        rows = [
+            (f"    {setting['name']}", _value(setting["value"]), _faint(setting["from"] or ""))
+            for setting in policy["settings"]
+        ]
+        yield from list(columns(("", "", ""), rows))[1:]
 
 
 def _upstream(request: Document, answer: Document) -> Iterator[str]:
@@ -147,14 +184,6 @@ def _clauses(match: Document) -> str:
         clauses.append(f"host {'|'.join(match['hosts'])}")
     clauses += [f"{kind} {entry['name']}" for kind, key in (("header", "headers"), ("query", "query")) for entry in match[key]]
     return ", ".join(clauses)
-
-
-def _place(gateway: Gateway, *paths: str) -> str | None:
-    """`file:line` of the first of the paths that is written in the configuration."""
-    for path in paths:
-        if place := gateway.place(path):
-            return place
-    return None
 
 
 def _value(value: object) -> str:
