@@ -66,14 +66,13 @@ class Verbs(click.Group):
         prog_name: str | None = None,
         complete_var: str | None = None,
         standalone_mode: bool = True,
-        windows_expand_args: bool = True,
         **extra: Any,
     ) -> Any:
         """Runs a verb and exits with its code; every failure passes through `report.failure`."""
         if not standalone_mode:
-            return super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
+            return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
         try:
-            code = super().main(args, prog_name or "pylae", complete_var, False, windows_expand_args, **extra)
+            code = super().main(args, prog_name or "pylae", complete_var, standalone_mode=False, **extra)
         except Exception as error:
             code = report.failure(error)
         sys.exit(code if isinstance(code, int) else 0)
@@ -93,7 +92,12 @@ def show_version(ctx: click.Context, option: click.Parameter, wanted: bool) -> N
 
 @click.group(cls=Verbs, help=HELP, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=show_version, help="Show the version and exit."
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=show_version,
+    help="Show the version and exit.",
 )
 @click.pass_context
 def main(ctx: click.Context) -> None:

@@ -57,7 +57,7 @@ def commands(gateway: str, configuration: Path) -> Sequence[tuple[str, str]]:
     user = '{"name": "Edsger", "email": "edsger@example.com"}'
     return (
         (
-            "Get a user. Ask again: X-Served-By tells which of the two instances answered, by weight 1 to 2.",
+            "Get a user. Ask again: X-Served-By tells which instance answered, by weight 1 to 2.",
             f"curl -i {gateway}/api/users/1",
         ),
         (
@@ -65,11 +65,14 @@ def commands(gateway: str, configuration: Path) -> Sequence[tuple[str, str]]:
             f"curl -i {gateway}/api/users {as_json} -d '{user}'",
         ),
         (
-            "Order two kettles: the order service has it paid and the user told; all three lines of the log share an id.",
+            "Order two kettles: the order service has it paid and the user told; the three lines in the log share an id.",
             f"curl -i {gateway}/api/orders {as_json} -d '{order}'",
         ),
         ("A path that no route takes: 404, application/problem+json.", f"curl -i {gateway}/api/nothing"),
-        ("A method that the path does not have: 405, and Allow says which it has.", f"curl -i -X DELETE {gateway}/api/users/1"),
+        (
+            "A method that the path does not have: 405, and Allow says which it has.",
+            f"curl -i -X DELETE {gateway}/api/users/1",
+        ),
         (
             "Why does a request go where it goes?",
             f"{_program()} explain {shlex.quote(str(configuration))} GET /api/users/1",

@@ -70,9 +70,7 @@ def _split(url: str) -> tuple[str | None, str]:
         return None, url
     scheme, separator, rest = url.partition("://")
     if not separator or scheme.lower() not in ("http", "https"):
-        raise click.UsageError(
-            f"URL begins with / or with http://, unlike {url!r}", click.get_current_context()
-        )
+        raise click.UsageError(f"URL begins with / or with http://, unlike {url!r}", click.get_current_context())
     end = next((index for index, character in enumerate(rest) if character in "/?"), len(rest))
     target = rest[end:]
     return rest[:end].rpartition("@")[2], target if target.startswith("/") else f"/{target}"

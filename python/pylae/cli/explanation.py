@@ -182,7 +182,9 @@ def _clauses(match: Document) -> str:
     clauses = [f"{match['path']['kind']} {match['path']['value']}", "|".join(match["methods"]) or "any method"]
     if match["hosts"]:
         clauses.append(f"host {'|'.join(match['hosts'])}")
-    clauses += [f"{kind} {entry['name']}" for kind, key in (("header", "headers"), ("query", "query")) for entry in match[key]]
+    clauses += [
+        f"{kind} {entry['name']}" for kind, key in (("header", "headers"), ("query", "query")) for entry in match[key]
+    ]
     return ", ".join(clauses)
 
 

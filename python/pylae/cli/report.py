@@ -58,7 +58,9 @@ def failure(error: Exception) -> int:
         where = f"{error.filename}: " if error.filename else ""
         return _say(f"{where}{error.strerror or error}", None, FAILED)
     return _say(
-        f"a fault in Pylae itself: {type(error).__name__}: {error}", "PYLAE_DEBUG=1 shows where; please report it", FAULT
+        f"a fault in Pylae itself: {type(error).__name__}: {error}",
+        "PYLAE_DEBUG=1 shows where; please report it",
+        FAULT,
     )
 
 

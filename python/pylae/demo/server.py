@@ -8,6 +8,7 @@ killed hard therefore leaves neither a process nor a file.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import http.client
 import json
 import os
@@ -18,7 +19,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from email.message import Message
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -50,8 +52,8 @@ class Request:
     method: str
     path: str
     query: Mapping[str, str]
-    headers: Mapping[str, str]
-    body: bytes
+    headers: Message
+    body: bytes = b""
     captures: tuple[str, ...] = ()
 
     def json(self) -> dict[str, Any]:
@@ -141,7 +143,7 @@ class Service:
         return register
 
     def answer(self, request: Request, store: Store) -> Reply:
-        """Answers one request; every refusal becomes a `application/problem+json`."""
+        """Answers one request; every refusal becomes an `application/problem+json`."""
         try:
             return self._dispatch(request, store)
         except Refusal as refusal:
@@ -155,11 +157,7 @@ class Service:
         for known, pattern, answer in self._routes:
             if found := pattern.fullmatch(request.path):
                 if known == method:
-                    captures = found.groups()
-                    return answer(
-                        Request(request.method, request.path, request.query, request.headers, request.body, captures),
-                        store,
-                    )
+                    return answer(replace(request, captures=found.groups()), store)
                 allowed.append(known)
         if allowed:
             refused = problem(HTTPStatus.METHOD_NOT_ALLOWED, f"{request.method} is not offered here.", request)
@@ -220,10 +218,9 @@ class Handler(BaseHTTPRequestHandler):
         """Answers the request whose head has just been read."""
         started = time.perf_counter()
         target = urlsplit(self.path)
-        request = Request(self.command, target.path, dict(parse_qsl(target.query)), self.headers, b"")
+        request = Request(self.command, target.path, dict(parse_qsl(target.query)), self.headers)
         try:
-            body = self._read_body()
-            request = Request(self.command, target.path, request.query, self.headers, body)
+            request = replace(request, body=self._read_body())
             reply = self.server.service.answer(request, self.server.store)
         except Refusal as refusal:  # the rest of the body was not read, so nothing can follow on this connection
             self.close_connection = True
@@ -313,10 +310,8 @@ class Listener(ThreadingHTTPServer):
 
 def say(record: object) -> None:
     """Writes one JSON line to standard output, in one piece; whoever read it may be gone."""
-    try:
+    with contextlib.suppress(OSError):
         os.write(1, json.dumps(record).encode() + b"\n")
-    except OSError:
-        pass
 
 
 def serve(service: Service) -> None:

@@ -114,9 +114,7 @@ class Shop:
         self._readers.append(reader)
         return told
 
-    def _read(
-        self, instance: str, process: subprocess.Popen[bytes], told: queue.SimpleQueue[Record | None]
-    ) -> None:
+    def _read(self, instance: str, process: subprocess.Popen[bytes], told: queue.SimpleQueue[Record | None]) -> None:
         output = process.stdout
         assert output is not None  # asked for in `_spawn`
         first = output.readline()

@@ -66,7 +66,10 @@ def test_a_request_that_is_routed(pylae, shop: Path, asked: list[Document]) -> N
         "Considered",
     ]
     assert lines[9].split(None, 1) == ["get-user", r"takes it              pattern ^/api/users/(\d+)$, GET"]
-    assert lines[10].split(None, 1) == ["orders", "rejected by its path  prefix /api/orders, GET|POST, host shop.example"]
+    assert lines[10].split(None, 1) == [
+        "orders",
+        "rejected by its path  prefix /api/orders, GET|POST, host shop.example",
+    ]
     assert f"  security_headers  {shop}:17" in lines
     assert "    would: set 4 fields of the response" in lines
     assert any(line.split() == ["frame_options", "DENY", "default"] for line in lines)
@@ -93,14 +96,14 @@ def test_a_whole_address_gives_the_host(
     pylae, shop: Path, asked: list[Document], url: str, host: str, target: str
 ) -> None:
     assert pylae("explain", shop, "GET", url, "-H", "X-A: b: c", "--client", "::1").exit_code == 0
-    assert asked == [
-        {"method": "GET", "target": target, "headers": [["Host", host], ["X-A", "b: c"]], "client": "::1"}
-    ]
+    assert asked == [{"method": "GET", "target": target, "headers": [["Host", host], ["X-A", "b: c"]], "client": "::1"}]
 
 
 def test_settings_tell_where_they_come_from(pylae, shop: Path, asked: list[Document]) -> None:
     shop.write_text(
-        shop.read_text().replace("security_headers: {}", "security_headers:\n    frame_options: SAMEORIGIN\n    csp: \"x\"")
+        shop.read_text().replace(
+            "security_headers: {}", 'security_headers:\n    frame_options: SAMEORIGIN\n    csp: "x"'
+        )
     )
     lines = [line.split() for line in pylae("explain", shop, "GET", "/").output.splitlines()]
     assert ["frame_options", "SAMEORIGIN", f"{shop}:18"] in lines
@@ -139,9 +142,7 @@ def test_a_request_that_no_route_takes(
 
 def test_many_routes_are_cut_short(pylae, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     considered = [{"route": "orders", "verdict": "path"}] * 30
-    routes = "".join(
-        f"  - {{name: r{n}, path: /r/{n}, service: users, auth_required: false}}\n" for n in range(30)
-    )
+    routes = "".join(f"  - {{name: r{n}, path: /r/{n}, service: users, auth_required: false}}\n" for n in range(30))
     shop.write_text(shop.read_text().replace("policies:\n", f"{routes}policies:\n"))
     considered = [{"route": f"r{n}", "verdict": "path"} for n in range(30)] + ROUTED["considered"]
     answer_with(monkeypatch, considered=considered)

@@ -33,7 +33,16 @@ def test_what_the_starter_proposes_is_good(pylae, tmp_path: Path) -> None:
 
 def is_setting(line: str) -> bool:
     """Whether a comment is a setting that waits to be switched on."""
-    keys = ("trusted_proxies:", "workers:", "health_check:", "circuit_breaker:", "strip_prefix:", "timeout:", "retries:", "- {url")
+    keys = (
+        "trusted_proxies:",
+        "workers:",
+        "health_check:",
+        "circuit_breaker:",
+        "strip_prefix:",
+        "timeout:",
+        "retries:",
+        "- {url",
+    )
     return line.lstrip().removeprefix("# ").startswith(keys)
 
 

@@ -108,7 +108,11 @@ FAILURES = [
     (EngineError("127.0.0.1:80 is in use"), 3, "pylae: 127.0.0.1:80 is in use\n"),
     (report.Failure("no", "do this"), 3, "pylae: no\n  hint: do this\n"),
     (PermissionError(13, "Permission denied", "/x"), 3, "pylae: /x: Permission denied\n"),
-    (ConfigError([Problem("a.yaml", 2, 5, "routes[0]", "is odd", "say more")]), 1, "a.yaml:2:5: routes[0]: is odd\n  hint: say more\n"),
+    (
+        ConfigError([Problem("a.yaml", 2, 5, "routes[0]", "is odd", "say more")]),
+        1,
+        "a.yaml:2:5: routes[0]: is odd\n  hint: say more\n",
+    ),
     (ConfigError([Problem(None, None, None, "", "is odd")]), 1, "is odd\n"),
     (click.Abort(), 130, ""),
     (BrokenPipeError(), 0, ""),

@@ -109,7 +109,9 @@ def test_a_large_order_is_declined(start: Start, monkeypatch: pytest.MonkeyPatch
     paying = start(payments.service)
     monkeypatch.setenv("PAYMENTS_URL", f"http://{paying}")
     address = start(orders.service)
-    status, refused, _ = ask(address, "POST", "/api/orders", {"user_id": 1, "items": [{"sku": "teapot", "quantity": 500}]})
+    status, refused, _ = ask(
+        address, "POST", "/api/orders", {"user_id": 1, "items": [{"sku": "teapot", "quantity": 500}]}
+    )
     assert (status, refused["status"]) == (402, 402)
     assert ask(address, "GET", "/api/orders/2")[1]["status"] == "declined"
     assert ask(paying, "GET", "/payments?user_id=1")[1]["payments"][0]["status"] == "declined"
@@ -123,7 +125,9 @@ def test_an_order_without_the_payment_service_answers_503(start: Start, monkeypa
     assert (status, refused["title"]) == (503, "Service Unavailable")
 
 
-@pytest.mark.parametrize("items", [[], ["anvil"], [{"sku": "cup", "quantity": 0}], [{"sku": "cup", "quantity": True}], [[]]])
+@pytest.mark.parametrize(
+    "items", [[], ["anvil"], [{"sku": "cup", "quantity": 0}], [{"sku": "cup", "quantity": True}], [[]]]
+)
 def test_what_can_not_be_ordered(start: Start, items: list[object]) -> None:
     assert ask(start(orders.service), "POST", "/api/orders", {"user_id": 1, "items": items})[0] == 422
 

@@ -82,7 +82,9 @@ def test_a_service_that_ends_by_itself_is_told() -> None:
         assert records.get(timeout=DEADLINE) == {"instance": "payments", "ended": -signal.SIGKILL}
 
 
-def test_a_service_that_does_not_start_stops_the_others(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_service_that_does_not_start_stops_the_others(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(shop, "WAVES", ((("users-1", "users", "USERS_1_URL"), ("x", "nothing", "X_URL")),))
     running = Shop(lambda record: None)
     with pytest.raises(ShopError, match="the service x ended with code 1"), running:
