@@ -8,7 +8,7 @@ PylaeError
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,12 +46,13 @@ class Problem:
 class ConfigError(PylaeError):
     """A configuration that cannot be used. `problems` holds all that were found, in the order of the source.
 
-    `files` names the files that were read on the way, so that a watcher knows what to wait for.
+    `files` are the files that were read on the way and the hashes of what they held (None: nothing to be read), so that
+    a watcher knows what to wait for.
     """
 
-    def __init__(self, problems: Iterable[Problem], files: Iterable[Path] = ()) -> None:
+    def __init__(self, problems: Iterable[Problem], files: Mapping[Path, str | None] | None = None) -> None:
         self.problems = tuple(problems)
-        self.files = frozenset(files)
+        self.files = dict(files or {})
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 

@@ -5,6 +5,8 @@ Scalars follow the core schema of YAML 1.2 (section 10.3.2): `yes`, `no`, `on` a
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -39,49 +41,63 @@ _ENVIRONMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 
 @dataclass(frozen=True)
 class Document:
-    """A file that was read: its nodes, and all files whose change could change them."""
+    """A file that was read: its nodes, and all files that it was made of, with the hashes of what they held."""
 
     file: str
     root: Node
-    files: frozenset[Path]
+    files: Mapping[Path, str | None]
 
 
 def read(path: Path, environ: Mapping[str, str] = os.environ) -> Document:
     """Reads a configuration file. Raises ConfigError."""
+    files: dict[Path, str | None] = {path: None}
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise _error(str(path), f"is larger than {MAX_BYTES // 2**20} MB", {path})
-        text = path.read_bytes().decode("utf-8-sig")
+        data = read_bytes(path, MAX_BYTES, files)
+        return parse(data.decode("utf-8-sig"), str(path), files, environ)
     except OSError as error:
-        raise _error(str(path), f"cannot be read: {reason(error)}", {path}) from None
+        message = f"cannot be read: {reason(error)}"
     except UnicodeDecodeError as error:
-        raise _error(str(path), f"is not UTF-8: byte {error.start} is {error.object[error.start]:#04x}", {path}) from None
-    return parse(text, str(path), path, environ)
+        message = f"is not UTF-8: byte {error.start} is {error.object[error.start]:#04x}"
+    raise ConfigError([Problem(str(path), None, None, "", message)], files)
+
+
+def read_bytes(path: Path, limit: int, files: dict[Path, str | None]) -> bytes:
+    """A file's content, whose hash is noted in `files`. Raises OSError, also for a file of more than `limit` bytes."""
+    files[path] = None
+    with path.open("rb") as file:
+        data = file.read(limit + 1)
+    files[path] = digest(data)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"larger than {limit // 2**20} MB")
+    return data
+
+
+def digest(data: bytes) -> str:
+    """What tells one content of a file from another."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def reason(error: OSError) -> str:
     """The system's words for an error, in lower case and without the path."""
-    return (error.strerror or "unknown error").lower()
+    text = error.strerror or "unknown error"
+    return text[:1].lower() + text[1:]
 
 
-def _error(file: str, message: str, files: set[Path]) -> ConfigError:
-    return ConfigError([Problem(file, None, None, "", message)], files)
-
-
-def parse(text: str, file: str, path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Document:
-    """Reads a configuration from text. `path` is what `${file:…}` is relative to. Raises ConfigError."""
-    reader = _Reader(text, file, path or Path(file), environ)
-    files = {path} if path else set[Path]()
+def parse(
+    text: str, file: str, files: Mapping[Path, str | None] | None = None, environ: Mapping[str, str] = os.environ
+) -> Document:
+    """Reads a configuration from text. `${file:…}` is relative to `file`; `files` were read already. Raises ConfigError."""
+    reader = _Reader(text, file, environ, dict(files or {}))
     try:
         root = reader.document()
     except yaml.MarkedYAMLError as error:
-        raise ConfigError([*reader.problems, _syntax(error, text, file)], files | reader.files) from None
+        raise ConfigError([*reader.problems, _syntax(error, text, file)], reader.files) from None
     except yaml.YAMLError as error:
         problem = Problem(file, *_reader_place(error, text), "", f"not YAML: {_reader_reason(error)}")
-        raise ConfigError([problem], files) from None
+        raise ConfigError([problem], reader.files) from None
     if reader.problems:
-        raise ConfigError(reader.problems, files | reader.files)
-    return Document(file, root, frozenset(files | reader.files))
+        raise ConfigError(reader.problems, reader.files)
+    return Document(file, root, reader.files)
 
 
 def _syntax(error: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
@@ -117,10 +133,9 @@ class _Reader:
 
     text: str
     file: str
-    path: Path
     environ: Mapping[str, str]
+    files: dict[Path, str | None]
     problems: list[Problem] = field(default_factory=list)
-    files: set[Path] = field(default_factory=set)
     anchors: dict[str, Node | None] = field(default_factory=dict)
     sizes: dict[int, int] = field(default_factory=dict)
     aliased: int = 0
@@ -146,7 +161,7 @@ class _Reader:
 
     def stop(self, at: yaml.Event, message: str, hint: str | None = None) -> NoReturn:
         self.report(at, message, hint)
-        raise ConfigError(self.problems, {self.path, *self.files})
+        raise ConfigError(self.problems, self.files)
 
     def node(self, event: Any, depth: int) -> Node:
         if depth > MAX_DEPTH:
@@ -265,17 +280,13 @@ class _Reader:
         return value
 
     def file_text(self, name: str, refuse: Callable[[str, str | None], str]) -> str:
-        path = self.path.parent / name
-        self.files.add(path)
         try:
-            if path.stat().st_size > MAX_SECRET_BYTES:
-                return refuse(f"the file {name} is larger than {MAX_SECRET_BYTES // 2**20} MB", None)
             # Editors end a file with a line end, which is no part of a secret.
-            return path.read_bytes().decode().removesuffix("\n").removesuffix("\r")
-        except OSError as error:
-            return refuse(f"the file {name} cannot be read: {reason(error)}", None)
-        except UnicodeDecodeError:
-            return refuse(f"the file {name} is not UTF-8", None)
+            data = read_bytes(Path(self.file).parent / name, MAX_SECRET_BYTES, self.files)
+            return data.decode().removesuffix("\n").removesuffix("\r")
+        except (OSError, ValueError) as error:
+            why = reason(error) if isinstance(error, OSError) else "not a path or not UTF-8"
+            return refuse(f"the file {name} cannot be read: {why}", None)
 
 
 def place(event: Any) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pylae.config.load import Document
-from pylae.config.nodes import Node, Step, find, show_path
+from pylae.config.nodes import Node, Step, find
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +48,20 @@ class DocumentSources:
 
 @dataclass(frozen=True)
 class CallSources:
-    """Settings of a Python program: the file and line of the call that brought each, by the path that it set."""
+    """Settings of a Python program: the file and line of the call that brought each, by the path that it set.
+
+    `document` is where the rest was written, if the program began with a file.
+    """
 
     calls: Mapping[tuple[Step, ...], tuple[str, int]]
+    document: DocumentSources | None = None
 
     def locate(self, path: Sequence[Step], *, key: bool = False) -> Place:
-        del key
         for end in range(len(path), -1, -1):
             if call := self.calls.get(tuple(path[:end])):
                 return Place(call[0], call[1], None, tuple(path))
+        if self.document is not None:
+            return self.document.locate(path, key=key)
         return Place(None, None, None, tuple(path))
 
 
@@ -73,6 +78,3 @@ def shown(value: Any, *, hidden: bool) -> str:
     if isinstance(value, str):
         return f'"{value}"' if len(value) <= 60 else f'"{value[:57]}..."'
     return str(value) if isinstance(value, int | float) else f"a {type(value).__name__}"
-
-
-__all__ = ["CallSources", "DocumentSources", "Place", "Sources", "show_path", "shown"]

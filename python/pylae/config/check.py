@@ -1,0 +1,231 @@
+"""Validates a configuration and says all that is wrong with it, each with its place, what is allowed and what is near."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import AliasChoices, BaseModel, SecretBytes, SecretStr, ValidationError
+
+from pylae.config.crosscheck import Finding, View, authentication, cross_check
+from pylae.config.load import Document
+from pylae.config.model import Config
+from pylae.config.nodes import Step, show_path
+from pylae.config.route import ALIASES
+from pylae.config.sources import DocumentSources, Place, Sources, shown
+from pylae.errors import ConfigError, Problem
+
+_TYPES = {
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a smaller number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a number",
+    "string_type": "must be a text",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+    "set_type": "must be a list",
+    "dict_type": "must be a mapping",
+    "mapping_type": "must be a mapping",
+    "model_type": "must be a mapping",
+    "model_attributes_type": "must be a mapping",
+}
+_TEXTS = {"string_type": "put quotes around it"}
+_BOUNDS = {
+    "greater_than_equal": "must be at least {ge}",
+    "greater_than": "must be more than {gt}",
+    "less_than_equal": "must be at most {le}",
+    "less_than": "must be less than {lt}",
+    "too_short": "must have at least {min_length} of them",
+    "too_long": "must have at most {max_length} of them",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_pattern_mismatch": "must have the form {pattern}",
+}
+
+
+def parse_document(document: Document) -> Config:
+    """The configuration in a document. Raises ConfigError with every problem, of shape and of sense."""
+    sources = DocumentSources(document)
+    raw = document.root.plain()
+    try:
+        view = View.whole_of(Config.model_validate(raw))
+        problems: list[Problem] = []
+    except ValidationError as error:
+        problems = problems_of(error, sources)
+        salvaged = _salvage(raw, error)
+        if salvaged is None:
+            raise ConfigError(problems, document.files) from None
+        view = salvaged
+    problems += [_finding(finding, sources) for finding in (*cross_check(view, sources), *authentication(view))]
+    if problems:
+        raise ConfigError(in_order(problems), document.files)
+    return view.config
+
+
+def check_config(config: Config, sources: Sources) -> None:
+    """Checks the sense of a configuration that was built in Python. Raises ConfigError.
+
+    Whether a user can be authenticated is not asked here: see `pylae.gateway.warn_if_open`.
+    """
+    problems = [_finding(finding, sources) for finding in cross_check(View.whole_of(config), sources)]
+    if problems:
+        raise ConfigError(in_order(problems))
+
+
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """Problems in the order of the source, each once."""
+    return sorted(dict.fromkeys(problems), key=lambda problem: (problem.file or "", problem.line or 0, problem.column or 0))
+
+
+def _finding(finding: Finding, sources: Sources) -> Problem:
+    place = sources.locate(finding.path)
+    return _problem(place, show_path(place.path), finding.message, finding.hint)
+
+
+def _problem(place: Place, path: str, message: str, hint: str | None) -> Problem:
+    return Problem(place.file, place.line, place.column, path, message, hint)
+
+
+def _salvage(raw: Any, error: ValidationError) -> View | None:
+    """What is left without the parts that have errors, so that the rest can be cross-checked in the same run."""
+    if not isinstance(raw, dict):
+        return None
+    locations = [item["loc"] for item in error.errors(include_url=False, include_input=False)]
+    bad_parts = {(loc[0], loc[1]) for loc in locations if loc[0] in ("routes", "services") and len(loc) > 1}
+    bad_keys = {loc[0] for loc in locations if (loc[0], *loc[1:2]) not in bad_parts}
+    kept = {key: value for key, value in raw.items() if key not in bad_keys}
+    services, routes = kept.get("services", {}), kept.get("routes", [])
+    indices = [index for index in range(len(routes)) if ("routes", index) not in bad_parts]
+    kept["services"] = {name: value for name, value in services.items() if ("services", name) not in bad_parts}
+    kept["routes"] = [routes[index] for index in indices]
+    try:
+        config = Config.model_validate(kept)
+    except ValidationError:
+        return None
+    known = None if "services" in bad_keys else frozenset(services)
+    declared = {str(route.get("service", route.get("service_name"))) for route in routes if isinstance(route, dict) and "service_url" in route}
+    return View(config, tuple(indices), known, frozenset(declared), "auth" not in bad_keys)
+
+
+def problems_of(error: ValidationError, sources: Sources, root: type[BaseModel] = Config) -> list[Problem]:
+    """The problems in a Pydantic error about a model `root`."""
+    items = error.errors(include_url=False)
+    locations = {item["loc"] for item in items}
+    problems = []
+    for item in items:
+        loc = item["loc"]
+        # Pydantic counts only valid items, so a list whose items are bad is also "too short".
+        if item["type"] == "too_short" and any(len(other) > len(loc) and other[: len(loc)] == loc for other in locations):
+            continue
+        problems.append(_explain(dict(item), loc, sources, root))
+    return in_order(problems)
+
+
+def _explain(item: dict[str, Any], loc: tuple[Step, ...], sources: Sources, root: type[BaseModel]) -> Problem:
+    kind, context = item["type"], item.get("ctx", {})
+    if kind == "extra_forbidden":
+        return _unknown_key(loc, sources, root)
+    if kind == "missing":
+        place = sources.locate(loc[:-1])
+        return _problem(place, show_path((*place.path, loc[-1])), f"`{loc[-1]}` is required and missing", None)
+    is_key = loc[-1:] == ("[key]",)
+    path = loc[:-1] if is_key else loc
+    place = sources.locate(path, key=is_key)
+    value = path[-1] if is_key else item.get("input")
+    hidden = (place.node.interpolated if place.node and not is_key else False) or _is_secret(path, root)
+    message, hint, known = _describe(kind, context, item["msg"])
+    near = _nearest(value, known) if not hidden else None
+    # A whole mapping was found where a part of it is wrong: saying "found a mapping" would only puzzle.
+    if not isinstance(value, dict | BaseModel) or kind in _TYPES:
+        message = f"{message}; found {shown(value, hidden=hidden)}"
+    return _problem(place, show_path(place.path), message, near or hint)
+
+
+def _describe(kind: str, context: dict[str, Any], text: str) -> tuple[str, str | None, list[str]]:
+    """Message, hint and allowed words for an error type."""
+    if kind == "refused":
+        return context["message"], context["hint"], context["known"]
+    if kind == "value_error":
+        message, _, hint = str(context["error"]).partition("; ")
+        return message, hint or None, []
+    if kind in ("literal_error", "enum"):
+        words = context["expected"].replace(" or ", ", ").replace("'", "").split(", ")
+        return f"must be {'one of ' if len(words) > 1 else ''}{', '.join(words)}", None, words
+    if kind in _TYPES:
+        return _TYPES[kind], _TEXTS.get(kind), []
+    if kind in _BOUNDS:
+        return _BOUNDS[kind].format(**context), None, []
+    return text[:1].lower() + text[1:], None, []
+
+
+def _nearest(value: Any, known: list[str]) -> str | None:
+    if not isinstance(value, str):
+        return None
+    folded = {word.lower(): word for word in known}
+    near = difflib.get_close_matches(value.lower(), folded, 1, 0.6)
+    return f"did you mean `{folded[near[0]]}`?" if near else None
+
+
+def _unknown_key(loc: tuple[Step, ...], sources: Sources, root: type[BaseModel]) -> Problem:
+    place, key = sources.locate(loc, key=True), str(loc[-1])
+    path = show_path(place.path)
+    models = [kind for kind in _kinds(loc[:-1], root) if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    names = [name for model in models for name in model.model_fields]
+    if key in names or ALIASES.get(key) in names:
+        same = ALIASES.get(key) or next(alias for alias, name in ALIASES.items() if name == key)
+        return _problem(place, path, f"`{key}` and `{same}` are the same setting; give it once", None)
+    hint = _nearest(key, [*names, *(alias for alias, name in ALIASES.items() if name in names)])
+    hint = _elsewhere(key, models) or hint
+    allowed = f"allowed are {', '.join(names)}" if names else "nothing can be set here yet"
+    return _problem(place, path, f"unknown key `{key}`; {allowed}", hint)
+
+
+def _elsewhere(key: str, models: list[type[BaseModel]]) -> str | None:
+    for model in models:
+        for name, info in model.model_fields.items():
+            for kind in _leaves(info.annotation):
+                if isinstance(kind, type) and issubclass(kind, BaseModel) and key in kind.model_fields:
+                    return f"`{key}` belongs under `{name}`"
+    return None
+
+
+def _leaves(annotation: Any) -> Iterator[Any]:
+    """The alternatives of a type, without Annotated and unions around them."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        yield from _leaves(get_args(annotation)[0])
+    elif origin in (Union, types.UnionType):
+        for part in get_args(annotation):
+            yield from _leaves(part)
+    else:
+        yield annotation
+
+
+def _kinds(path: tuple[Step, ...], root: type[BaseModel]) -> list[Any]:
+    """The types that the model may have at a path."""
+    kinds: list[Any] = [root]
+    for step in path:
+        inner: list[Any] = []
+        for kind in kinds:
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                inner += [
+                    leaf
+                    for name, info in kind.model_fields.items()
+                    if step == name or (isinstance(info.validation_alias, AliasChoices) and step in info.validation_alias.choices)
+                    for leaf in _leaves(info.annotation)
+                ]
+            elif get_origin(kind) in (dict, tuple, list):
+                inner += _leaves(get_args(kind)[1 if get_origin(kind) is dict else 0])
+        kinds = inner
+    return kinds
+
+
+def _is_secret(path: tuple[Step, ...], root: type[BaseModel]) -> bool:
+    return any(kind in (SecretStr, SecretBytes) for kind in _kinds(path, root))

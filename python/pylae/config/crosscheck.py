@@ -1,0 +1,164 @@
+"""What a configuration must also fulfil when each of its parts is right: names, references and what goes together."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pylae.config.model import Config, has_authenticator
+from pylae.config.nodes import Step
+from pylae.config.route import Route
+from pylae.config.service import CircuitBreaker
+from pylae.config.sources import Sources, shown
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A problem at a path of the model."""
+
+    path: tuple[Step, ...]
+    message: str
+    hint: str | None = None
+
+
+@dataclass(frozen=True)
+class View:
+    """A configuration, or what is left of one that has errors.
+
+    `indices` are the places of its routes in the source, `known` the names under `services` there (None if they cannot
+    be told), `declared` names that routes with errors declare, and `auth_known` says whether `auth` is what it was.
+    """
+
+    config: Config
+    indices: tuple[int, ...]
+    known: frozenset[str] | None
+    declared: frozenset[str] = frozenset()
+    auth_known: bool = True
+
+    @classmethod
+    def whole_of(cls, config: Config) -> View:
+        """All of a configuration."""
+        return cls(config, tuple(range(len(config.routes))), frozenset(config.services))
+
+    def routes(self) -> Iterator[tuple[int, Route]]:
+        """The routes with their places."""
+        return zip(self.indices, self.config.routes, strict=True)
+
+
+def cross_check(view: View, sources: Sources) -> Iterator[Finding]:
+    """Every finding but `authentication`, by one check after the other."""
+    yield from _listeners(view.config)
+    yield from _instances(view.config)
+    yield from _route_names(view, sources)
+    yield from _service_names(view, sources)
+    yield from _declared_services(view, sources)
+    yield from _breakers(view)
+
+
+def _shown(sources: Sources, path: tuple[Step, ...], value: Any) -> str:
+    node = sources.locate(path).node
+    return shown(value, hidden=node is not None and node.interpolated)
+
+
+def _listeners(config: Config) -> Iterator[Finding]:
+    if not config.listeners:
+        yield Finding(("listeners",), "at least one listener is needed", 'e.g. ["127.0.0.1:8080"]')
+    seen = set()
+    for index, listener in enumerate(config.listeners):
+        if listener.address in seen and not listener.address.endswith(":0"):
+            yield Finding(("listeners", index, "address"), f"the address {listener.address} is given twice")
+        seen.add(listener.address)
+
+
+def _instances(config: Config) -> Iterator[Finding]:
+    for name, service in config.services.items():
+        if not service.instances:
+            yield Finding(("services", name, "instances"), "a service needs at least one instance")
+        urls = [instance.url for instance in service.instances]
+        for index, url in enumerate(urls):
+            if url in urls[:index]:
+                path = ("services", name, "instances", index, "url")
+                yield Finding(path, f"the instance {url} is given twice", "`weight` gives it more load")
+
+
+def _route_names(view: View, sources: Sources) -> Iterator[Finding]:
+    seen: dict[str, int] = {}
+    for index, route in view.routes():
+        if route.name is None:
+            continue
+        if route.name in seen:
+            path: tuple[Step, ...] = ("routes", index, "name")
+            first = sources.locate(("routes", seen[route.name], "name"))
+            text = _shown(sources, path, route.name)
+            yield Finding(path, f"two routes have the name {text}", f"the first is at {first}" if first.line else None)
+        seen.setdefault(route.name, index)
+
+
+def _service_names(view: View, sources: Sources) -> Iterator[Finding]:
+    if view.known is None:
+        return
+    declared = {route.service_key for route in view.config.routes if route.service_url}
+    known = sorted(view.known | declared | view.declared)
+    for index, route in view.routes():
+        if route.service_key in known:
+            continue
+        path: tuple[Step, ...] = ("routes", index, "service")
+        near = difflib.get_close_matches(route.service_key, known, 1, 0.6)
+        listed = f"; there are {', '.join(known[:20])}{' …' if len(known) > 20 else ''}" if known else "; there are none"
+        hint = f"did you mean `{near[0]}`?" if near else "add it under `services`, or give `service_url`"
+        yield Finding(path, f"there is no service {_shown(sources, path, route.service_key)}{listed}", hint)
+
+
+def _declared_services(view: View, sources: Sources) -> Iterator[Finding]:
+    urls: dict[str, tuple[str, int]] = {}
+    for index, route in view.routes():
+        if route.service_url is None:
+            continue
+        name = route.service_key
+        path: tuple[Step, ...] = ("routes", index, "service_url")
+        if view.known is not None and name in view.known:
+            service = view.config.services.get(name)
+            if service and [instance.url for instance in service.instances] != [route.service_url]:
+                message = f"the service {_shown(sources, ('routes', index, 'service'), name)} is declared under `services`"
+                yield Finding(path, f"{message} with other instances", "leave out `service_url`, or give another name")
+            continue
+        url, first = urls.setdefault(name, (route.service_url, index))
+        if url != route.service_url:
+            at = sources.locate(("routes", first, "service_url"))
+            hint = f"the other is at {at}; a service of several instances stands under `services`"
+            yield Finding(path, "the same service is declared with another `service_url`", hint)
+
+
+def _breakers(view: View) -> Iterator[Finding]:
+    """A breaker belongs to the service, so all routes of the service must agree about it."""
+    said: dict[str, Any] = {
+        name: CircuitBreaker() if service.circuit_breaker is True else service.circuit_breaker or False
+        for name, service in view.config.services.items()
+    }
+    for index, route in view.routes():
+        own, name = route.circuit_breaker, route.service_key
+        if own is None or (view.known is not None and name in view.known and name not in said):
+            continue
+        theirs = said.setdefault(name, own)
+        # `true` asks for a breaker, whatever its settings.
+        agrees = theirs == own or (own == CircuitBreaker() and theirs is not False)
+        if not agrees:
+            where = f"`services.{name}`" if name in view.config.services else "another route of the same service"
+            message = f"a circuit breaker belongs to the service, and {where} says otherwise"
+            yield Finding(("routes", index, "circuit_breaker"), message, "say it in one place, on the service")
+
+
+def authentication(view: View) -> Iterator[Finding]:
+    """Routes that ask for a user although nothing can tell who it is. One finding, at the first."""
+    closed = [(index, route) for index, route in view.routes() if route.auth_required]
+    if not closed or has_authenticator(view.config) or not view.auth_known:
+        return
+    index, route = closed[0]
+    count = f"{len(closed)} routes require" if len(closed) > 1 else "the route requires"
+    yield Finding(
+        ("routes", index, "auth_required"),
+        f"{count} authentication, but no authenticator is configured",
+        "add `auth:`, or `auth_required: false` on routes that are open to everyone",
+    )

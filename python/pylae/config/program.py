@@ -1,0 +1,80 @@
+"""Reads a configuration that is a Python program: its module-level `gateway`."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+import types
+from collections.abc import Mapping
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import ValidationError
+
+from pylae.config.check import problems_of
+from pylae.config.load import MAX_BYTES, read_bytes, reason
+from pylae.config.model import Config
+from pylae.config.route import Route
+from pylae.config.service import Service
+from pylae.config.sources import CallSources
+from pylae.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from pylae.gateway import Gateway
+
+G = TypeVar("G", bound="Gateway")
+
+_loading: ContextVar[bool] = ContextVar("pylae_loading", default=False)
+_MODELS = {model.__name__: model for model in (Config, Route, Service)}
+
+
+def loading() -> bool:
+    """Whether a program is being read right now, so that its `gateway.run()` must not start anything."""
+    return _loading.get()
+
+
+def load(path: Path, kind: type[G]) -> tuple[G, Mapping[Path, str | None]]:
+    """The `gateway` of a program, and the program's hash for a watcher.
+
+    Raises ConfigError, also for whatever the program raises.
+    """
+    files: dict[Path, str | None] = {path: None}
+    try:
+        source = read_bytes(path, MAX_BYTES, files)
+    except OSError as error:
+        raise ConfigError([Problem(str(path), None, None, "", f"cannot be read: {reason(error)}")], files) from None
+    module = types.ModuleType("pylae_program")
+    module.__file__ = str(path)
+    folder = str(path.parent.absolute())
+    if folder not in sys.path:
+        # As Python does for a program that it runs, so that the modules beside it can be imported.
+        sys.path.insert(0, folder)
+    token = _loading.set(True)
+    try:
+        exec(compile(source, str(path), "exec"), module.__dict__)  # noqa: S102 (the user's own program)
+    except ConfigError as error:
+        raise ConfigError(error.problems, files) from None
+    except (Exception, SystemExit) as error:
+        raise ConfigError(_problems(error, str(path)), files) from error
+    finally:
+        _loading.reset(token)
+    gateway = getattr(module, "gateway", None)
+    if not isinstance(gateway, kind):
+        found = "there is none" if gateway is None else f"this one is a {type(gateway).__name__}"
+        message = f"the program needs a module-level `gateway` that is a Gateway; {found}"
+        raise ConfigError([Problem(str(path), None, None, "", message, "gateway = Gateway()")], files)
+    return gateway, files
+
+
+def _problems(error: BaseException, file: str) -> list[Problem]:
+    """What a program raised, with the line of the program that it came from."""
+    if isinstance(error, SyntaxError) and error.filename == file:
+        return [Problem(file, error.lineno, error.offset, "", f"not Python: {error.msg}")]
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    line = lines[-1] if lines else None
+    if isinstance(error, ValidationError) and error.title in _MODELS:
+        sources = CallSources({(): (file, line)} if line is not None else {})
+        return problems_of(error, sources, _MODELS[error.title])
+    text = f"{type(error).__name__}: {error}".rstrip(": ")
+    return [Problem(file, line, None, "", f"the program raised {text}")]

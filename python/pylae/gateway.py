@@ -1,0 +1,259 @@
+"""The gateway as a Python object: built, started, changed and stopped from here."""
+
+from __future__ import annotations
+
+import json
+import logging
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from pylae.config import program
+from pylae.config.check import check_config, parse_document, problems_of
+from pylae.config.load import Document, read
+from pylae.config.model import Config, has_authenticator
+from pylae.config.nodes import Step, show_path
+from pylae.config.plan import compile_plan, source_path
+from pylae.config.route import Route, ServiceName
+from pylae.config.service import Service
+from pylae.config.sources import CallSources, DocumentSources, Place
+from pylae.config.watch import Watch
+from pylae.errors import ConfigError, EngineError, Problem
+
+if TYPE_CHECKING:
+    from pylae.engine import Engine
+
+log = logging.getLogger("pylae")
+
+_LOOK = 0.5
+"""Seconds between two looks at the files of the configuration."""
+
+
+class Gateway:
+    """An API gateway.
+
+    Its keywords are the fields of `pylae.config.model.Config`, as models or as plain values; a wrong one raises ConfigError.
+    A change of a running gateway takes effect with `apply()`.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        caller = _caller()
+        self._calls: dict[tuple[Step, ...], tuple[str, int]] = {(): caller}
+        self._document: Document | None = None
+        self._path: Path | None = None
+        self._files: Mapping[Path, str | None] = {}
+        self._engine: Engine | None = None
+        self._events: queue.SimpleQueue[str] = queue.SimpleQueue()
+        try:
+            self._take(Config.model_validate(settings))
+        except ValidationError as error:
+            raise ConfigError(problems_of(error, CallSources(self._calls))) from None
+
+    def _take(self, config: Config) -> None:
+        self._rest, self._services, self._routes = config, dict(config.services), list(config.routes)
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Gateway:
+        """The gateway that a file describes: YAML, or a Python program with a module-level `gateway`.
+
+        Raises ConfigError with every problem.
+        """
+        path = Path(path)
+        if path.suffix == ".py":
+            gateway, files = program.load(path, cls)
+        else:
+            document = read(path)
+            gateway, files = cls(), document.files
+            gateway._take(parse_document(document))
+            gateway._calls, gateway._document = {}, document
+        gateway._path, gateway._files = path, files
+        return gateway
+
+    @property
+    def config(self) -> Config:
+        """The configuration as it stands now."""
+        return self._rest.model_copy(update={"services": dict(self._services), "routes": tuple(self._routes)})
+
+    def add_route(self, route: Route) -> None:
+        """Adds a route behind those that are there."""
+        self._calls["routes", len(self._routes)] = _caller()
+        self._routes.append(route)
+
+    def add_service(self, name: str, service: Service) -> None:
+        """Adds a service. Raises ConfigError if the name is taken or not a name."""
+        caller = _caller()
+        try:
+            TypeAdapter(ServiceName).validate_python(name)
+        except ValidationError as error:
+            raise ConfigError(problems_of(error, CallSources({(): caller}))) from None
+        if name in self._services:
+            raise ConfigError([Problem(*caller, None, f"services.{name}", "a service of this name is there already")])
+        self._calls["services", name] = caller
+        self._services[name] = service
+
+    def plan(self) -> dict[str, Any]:
+        """The configuration as the native side is given it. Raises ConfigError."""
+        config = self.config
+        check_config(config, self._sources())
+        return compile_plan(config)
+
+    def check(self) -> list[Problem]:
+        """Warnings, such as routes that can never match. Raises ConfigError with every problem. Opens no socket."""
+        return self._checked(self.plan())
+
+    def _checked(self, plan: dict[str, Any]) -> list[Problem]:
+        from pylae import engine
+
+        answer = engine.check(json.dumps(plan))
+        if answer["problems"]:
+            raise ConfigError([self._native_problem(item) for item in answer["problems"]], self._files)
+        return [self._native_problem(item) for item in answer["warnings"]]
+
+    def _native_problem(self, item: Mapping[str, str]) -> Problem:
+        place = self.locate(item["path"])
+        return Problem(place.file, place.line, place.column, show_path(place.path), item["message"])
+
+    def locate(self, path: str) -> Place:
+        """Where the setting that the plan has at `path` was written, or what it is a part or default of."""
+        return self._sources().locate(source_path(self.config, path))
+
+    def _sources(self) -> CallSources:
+        return CallSources(self._calls, DocumentSources(self._document) if self._document else None)
+
+    def start(self) -> list[str]:
+        """Starts serving and returns the addresses of the listeners. Raises ConfigError or EngineError."""
+        if self._engine is not None:
+            raise EngineError("the gateway is running already")
+        plan = self.plan()
+        for warning in self._checked(plan):
+            log.warning("%s", warning)
+        self._warn_if_open()
+        from pylae.engine import Engine
+
+        running = Engine(json.dumps(plan))
+        addresses = running.start()
+        self._engine = running
+        log.info("listening on %s", ", ".join(addresses))
+        return addresses
+
+    def _warn_if_open(self) -> None:
+        """Says that routes which require authentication are open, which only a program without `auth` can bring about."""
+        if has_authenticator(self.config):
+            return
+        names = [route.name or route.path or route.prefix or route.pattern for route in self._routes if route.auth_required]
+        if names:
+            shown = ", ".join(str(name) for name in names[:5]) + (" …" if len(names) > 5 else "")
+            log.warning("no authenticator is configured, so these routes are open to everyone: %s", shown)
+
+    def apply(self, other: Gateway | None = None) -> None:
+        """Puts the configuration of `other`, or own changes, in force without dropping a request.
+
+        All or nothing: raises ConfigError or EngineError, and then what was in force stays in force.
+        """
+        if self._engine is None:
+            raise EngineError("the gateway is not running")
+        source = other or self
+        plan = source.plan()
+        for warning in source._checked(plan):
+            log.warning("%s", warning)
+        self._engine.apply(json.dumps(plan))
+        if other is not None:
+            self._take(other.config)
+            self._calls, self._document = dict(other._calls), other._document
+            self._path, self._files = other._path or self._path, other._files
+        self._warn_if_open()
+        log.info("configuration applied: %d routes, %d services", len(plan["routes"]), len(plan["services"]))
+
+    def reload(self) -> None:
+        """Reads the file again and applies it. Raises ConfigError or EngineError, and then nothing has changed."""
+        if self._path is None:
+            raise EngineError("the gateway was not read from a file")
+        self.apply(Gateway.from_file(self._path))
+
+    def stats(self) -> dict[str, Any]:
+        """What the running engine has counted. Raises EngineError if it is not running."""
+        if self._engine is None:
+            raise EngineError("the gateway is not running")
+        return self._engine.stats()
+
+    def stop(self, drain: bool = True) -> None:
+        """Stops: with `drain` exchanges in flight may finish within `drain_timeout`. Does nothing if it is not running."""
+        if self._engine is not None:
+            self._engine.stop(drain)
+            self._engine = None
+        self._events.put("stopped")
+
+    def run(self) -> None:
+        """Serves until SIGTERM or SIGINT, or `stop()` from another thread.
+
+        Reloads on SIGHUP and when a file of the configuration changes. Does nothing while `from_file` reads the program
+        that calls it. Raises ConfigError or EngineError if it cannot start.
+        """
+        if program.loading():
+            return
+        self._events = queue.SimpleQueue()
+        with _signals(self._events):
+            self.start()
+            self._serve()
+
+    def _serve(self) -> None:
+        watch, stopping = Watch(self._files), False
+        while True:
+            try:
+                event = self._events.get(timeout=_LOOK)
+            except queue.Empty:
+                event = "look"
+            if event == "stopped":
+                return
+            if event == "stop" and stopping:
+                log.warning("stopping at once")
+                self.stop(drain=False)
+            elif event == "stop":
+                stopping = True
+                log.info("stopping; exchanges in flight may finish")
+                # On a thread, because this one must hear a second signal.
+                threading.Thread(target=self.stop, name="pylae-stop", daemon=True).start()
+            elif not stopping and (event == "reload" or (self._files and watch.changed())):
+                self._try_reload(watch)
+
+    def _try_reload(self, watch: Watch) -> None:
+        try:
+            self.reload()
+            watch.follow(self._files)
+        except ConfigError as error:
+            log.error("the configuration was not applied, the old one stays in force:\n%s", error)
+            watch.follow({**self._files, **error.files})
+        except EngineError as error:
+            log.error("the configuration was not applied, the old one stays in force: %s", error)
+            watch.follow(self._files)
+
+
+def _caller() -> tuple[str, int]:
+    """File and line of the call into this module."""
+    frame = sys._getframe(2)
+    return frame.f_code.co_filename, frame.f_lineno
+
+
+@contextmanager
+def _signals(events: queue.SimpleQueue[str]) -> Iterator[None]:
+    """Turns signals into events; only the main thread can."""
+    wanted = {"SIGTERM": "stop", "SIGINT": "stop", "SIGHUP": "reload"}
+    if threading.current_thread() is not threading.main_thread():
+        wanted = {}
+    before = {
+        number: signal.signal(number, lambda *_, event=event: events.put(event))
+        for name, event in wanted.items()
+        if (number := getattr(signal, name, None)) is not None
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
