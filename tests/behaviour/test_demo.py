@@ -44,9 +44,7 @@ class Demo:
     def commands(self) -> list[str]:
         """The commands to try, as printed."""
         lines = "".join(self.printed).splitlines()
-        return [
-            lines[number + 1].strip() for number, line in enumerate(lines) if re.match(r"  [1-9]\. ", line)
-        ]
+        return [lines[number + 1].strip() for number, line in enumerate(lines) if re.match(r"  [1-9]\. ", line)]
 
     @property
     def gateway(self) -> str:
@@ -56,7 +54,9 @@ class Demo:
     @property
     def configuration(self) -> Path:
         """The file that the gateway runs."""
-        return next(Path(line.strip()) for line in self.printed if line.strip().endswith("pylae.yaml") and line[2] == "/")
+        return next(
+            Path(line.strip()) for line in self.printed if line.strip().endswith("pylae.yaml") and line[2] == "/"
+        )
 
     def family(self) -> list[int]:
         """The demo and every process that it has started."""

@@ -60,6 +60,14 @@ class Verbs(click.Group):
             raise report.unknown_verb(args[0], VERBS, ctx)
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Calls the verb; that whoever reads its output has enough of it is no failure."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            ctx.exit(0)
+
     def main(
         self,
         args: Sequence[str] | None = None,
@@ -90,7 +98,7 @@ def show_version(ctx: click.Context, option: click.Parameter, wanted: bool) -> N
         ctx.exit()
 
 
-@click.group(cls=Verbs, help=HELP, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("pylae", cls=Verbs, help=HELP, epilog=EPILOG, subcommand_metavar="VERB [ARGS]...", context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--version",
     is_flag=True,

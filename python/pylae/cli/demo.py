@@ -10,14 +10,14 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
 import click
 
+from pylae.cli import log
 from pylae.cli.report import Failure
-from pylae.cli.run import serve
 
 PORT = 8080
 
@@ -36,18 +36,29 @@ def demo(port: int | None) -> None:
     """
     from pylae.demo.shop import Shop, ShopError
 
+    log.to_standard_error()
     click.echo("Starting users (two instances), orders, payments and notifications …", err=True)
     try:
         with Shop(_tell) as shop:
             address = f"127.0.0.1:{_free_port(port)}"
             configuration = shop.directory / "pylae.yaml"
             configuration.write_text(_filled_in({"DEMO_ADDRESS": address, **shop.addresses}), encoding="utf-8")
-            serve(
-                str(configuration),
-                on_start=lambda addresses: _welcome(addresses, configuration, shop.addresses),
-            )
+            _run(configuration, lambda addresses: _welcome(addresses, configuration, shop.addresses))
     except ShopError as error:
         raise Failure(str(error)) from error
+
+
+def _run(configuration: Path, on_start: Callable[[Sequence[str]], None]) -> None:
+    """Runs the gateway, and says when it listens."""
+    from pylae.gateway import Gateway
+
+    class Greeting(Gateway):
+        def start(self) -> list[str]:
+            addresses = super().start()
+            on_start(addresses)
+            return addresses
+
+    Greeting.from_file(configuration).run()
 
 
 def commands(gateway: str, configuration: Path) -> Sequence[tuple[str, str]]:

@@ -79,7 +79,7 @@ def _leaves(value: object, name: str = "") -> Iterator[tuple[str, object]]:
 
 def _origin(gateway: Gateway, policy: str, setting: str) -> str | None:
     """`file:line` of a setting, or `default` for one that nobody wrote."""
-    place = gateway.locate(f"{policy}.{setting}")
+    place = gateway.locate(f"{policy}.{setting}", key=True)
     last = setting.rpartition(".")[2].partition("[")[0]
     mapping = place.node is not None and isinstance(place.node.value, dict)
     return "default" if mapping and last not in place.path else _line(place)
@@ -87,7 +87,7 @@ def _origin(gateway: Gateway, policy: str, setting: str) -> str | None:
 
 def _place(gateway: Gateway, path: str) -> str | None:
     """`file:line` of what the plan has at a path; none if it was built in Python."""
-    return _line(gateway.locate(path))
+    return _line(gateway.locate(path, key=True))
 
 
 def _line(place: Place) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import sys
 import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -20,11 +19,10 @@ PROBLEMS, USAGE, FAILED, FAULT, INTERRUPTED = 1, 2, 3, 70, 130
 class Failure(click.ClickException):
     """Ends a verb at run time with one line and a hint."""
 
-    exit_code = FAILED
-
-    def __init__(self, message: str, hint: str | None = None) -> None:
+    def __init__(self, message: str, hint: str | None = None, exit_code: int = FAILED) -> None:
         super().__init__(message)
         self.hint = hint
+        self.exit_code = exit_code
 
 
 def unknown_verb(name: str, verbs: Sequence[str], ctx: click.Context) -> click.UsageError:
@@ -49,9 +47,6 @@ def failure(error: Exception) -> int:
     if isinstance(error, ConfigError):
         problems(error.problems)
         return PROBLEMS
-    if isinstance(error, BrokenPipeError):  # whoever read the output has enough of it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     if isinstance(error, PylaeError):
         return _say(str(error), getattr(error, "hint", None), FAILED)
     if isinstance(error, OSError):

@@ -42,7 +42,8 @@ def test_warnings_do_not_fail(pylae, shop: Path) -> None:
     shop.write_text(
         shop.read_text().replace(
             "policies:",
-            "  - {name: again, prefix: /api/orders, method: GET, host: shop.example, service: orders, auth_required: false}\npolicies:",
+            "  - {name: again, prefix: /api/orders, method: GET, host: shop.example, service: orders, "
+            "auth_required: false}\npolicies:",
         )
     )
     result = pylae("check", shop)

@@ -59,7 +59,7 @@ def test_a_request_that_is_routed(pylae, shop: Path, asked: list[Document]) -> N
         "  path as everything sees it: /api/users/42",
         "  goes to a route",
         "",
-        f"Route get-user  {shop}:8",
+        f"Route get-user  {shop}:9",
         r"  pattern ^/api/users/(\d+)$, GET",
         "  1 = 42",
         "",
@@ -70,7 +70,7 @@ def test_a_request_that_is_routed(pylae, shop: Path, asked: list[Document]) -> N
         "orders",
         "rejected by its path  prefix /api/orders, GET|POST, host shop.example",
     ]
-    assert f"  security_headers  {shop}:17" in lines
+    assert f"  security_headers  {shop}:18" in lines
     assert "    would: set 4 fields of the response" in lines
     assert any(line.split() == ["frame_options", "DENY", "default"] for line in lines)
     assert lines[-6:] == [
@@ -106,8 +106,8 @@ def test_settings_tell_where_they_come_from(pylae, shop: Path, asked: list[Docum
         )
     )
     lines = [line.split() for line in pylae("explain", shop, "GET", "/").output.splitlines()]
-    assert ["frame_options", "SAMEORIGIN", f"{shop}:18"] in lines
-    assert ["csp", "x", f"{shop}:19"] in lines
+    assert ["frame_options", "SAMEORIGIN", f"{shop}:19"] in lines
+    assert ["csp", "x", f"{shop}:20"] in lines
     assert ["nosniff", "true", "default"] in lines
 
 
@@ -115,7 +115,7 @@ def test_json(pylae, shop: Path, asked: list[Document]) -> None:
     result = pylae("explain", shop, "GET", "/api/users/42", "--json")
     document = json.loads(result.output)
     assert document["request"]["method"] == "GET"
-    assert document["route"]["place"] == f"{shop}:8"
+    assert document["route"]["place"] == f"{shop}:9"
     assert document["service"]["place"] == f"{shop}:3"
     policy = document["policies"][0]
     assert policy["decision"] == "set 4 fields of the response"
