@@ -175,7 +175,7 @@ def test_its_configuration_is_live() -> None:
     with running_demo("--port", "0") as demo:
         text = demo.configuration.read_text()
         demo.configuration.write_text(text.replace("prefix: /api/payments", "prefix: /api/charges"))
-        demo.read_until("pylae.yaml")
+        demo.read_until("configuration applied")
         assert split(paste(f"curl -i {demo.gateway}/api/payments"))[0] == 404
 
 

@@ -98,7 +98,14 @@ def show_version(ctx: click.Context, option: click.Parameter, wanted: bool) -> N
         ctx.exit()
 
 
-@click.group("pylae", cls=Verbs, help=HELP, epilog=EPILOG, subcommand_metavar="VERB [ARGS]...", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    "pylae",
+    cls=Verbs,
+    help=HELP,
+    epilog=EPILOG,
+    subcommand_metavar="VERB [ARGS]...",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.option(
     "--version",
     is_flag=True,

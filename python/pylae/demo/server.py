@@ -328,7 +328,12 @@ def serve(service: Service) -> None:
     directory: Path = options.directory
     if not directory.name.startswith(DIRECTORY_PREFIX):
         parser.error(f"the name of the directory must begin with {DIRECTORY_PREFIX}, because it is removed at the end")
-    store = Store(directory / f"{service.name}.db", service.tables)
+    try:
+        store = Store(directory / f"{service.name}.db", service.tables)
+    except sqlite3.OperationalError:
+        if directory.is_dir():
+            raise
+        return  # the demo was stopped while this process started
     listener = Listener(service, options.instance, store)
     threading.Thread(target=partial(listener.serve_forever, poll_interval=0.05), daemon=True).start()
     say({"listening": listener.url})
