@@ -21,7 +21,7 @@ class PylaeError(Exception):
 class Problem:
     """One thing that is wrong with a configuration, where it stands, and what to do about it.
 
-    `line` and `column` count from 1. `file` is None when the configuration was built in Python and the place is unknown.
+    `line` and `column` count from 1. `file` is None if the configuration was built in Python at an unknown place.
     """
 
     file: str | None

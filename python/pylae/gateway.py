@@ -39,8 +39,8 @@ _LOOK = 0.5
 class Gateway:
     """An API gateway.
 
-    Its keywords are the fields of `pylae.config.model.Config`, as models or as plain values; a wrong one raises ConfigError.
-    A change of a running gateway takes effect with `apply()`.
+    Its keywords are the fields of `pylae.config.model.Config`, as models or as plain values; a wrong one raises
+    ConfigError. A change of a running gateway takes effect with `apply()`.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -147,10 +147,12 @@ class Gateway:
         return addresses
 
     def _warn_if_open(self) -> None:
-        """Says that routes which require authentication are open, which only a program without `auth` can bring about."""
+        """Says which routes are open although they require authentication: a program may leave out `auth`."""
         if has_authenticator(self.config):
             return
-        names = [route.name or route.path or route.prefix or route.pattern for route in self._routes if route.auth_required]
+        names = [
+            route.name or route.path or route.prefix or route.pattern for route in self._routes if route.auth_required
+        ]
         if names:
             shown = ", ".join(str(name) for name in names[:5]) + (" …" if len(names) > 5 else "")
             log.warning("no authenticator is configured, so these routes are open to everyone: %s", shown)
@@ -187,11 +189,14 @@ class Gateway:
         return self._engine.stats()
 
     def stop(self, drain: bool = True) -> None:
-        """Stops: with `drain` exchanges in flight may finish within `drain_timeout`. Does nothing if it is not running."""
-        if self._engine is not None:
-            self._engine.stop(drain)
+        """Stops. With `drain`, exchanges in flight may finish within `drain_timeout`."""
+        running = self._engine
+        try:
+            if running is not None:
+                running.stop(drain)
+        finally:
             self._engine = None
-        self._events.put("stopped")
+            self._events.put("stopped")
 
     def run(self) -> None:
         """Serves until SIGTERM or SIGINT, or `stop()` from another thread.
@@ -235,6 +240,10 @@ class Gateway:
             watch.follow({**self._files, **error.files})
         except EngineError as error:
             log.error("the configuration was not applied, the old one stays in force: %s", error)
+            watch.follow(self._files)
+        except Exception:
+            # A fault in reading must not end what is serving.
+            log.exception("the configuration was not applied, the old one stays in force")
             watch.follow(self._files)
 
 

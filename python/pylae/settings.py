@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
@@ -22,6 +22,24 @@ class Settings(BaseModel):
         hide_input_in_errors=True,
         allow_inf_nan=False,
     )
+
+    short: ClassVar[JsonSchemaValue | None] = None
+    """Schema of the short form that a validator of the model accepts instead of a mapping."""
+    aliases: ClassVar[Mapping[str, str]] = {}
+    """Second names of fields."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        written = handler(schema)
+        full = handler.resolve_ref_schema(written)
+        fields = full.get("properties", {})
+        for alias, name in cls.aliases.items():
+            fields[alias] = {**fields[name], "description": f"The same as `{name}`."}
+        if cls.short is not None:
+            mapping = dict(full)
+            full.clear()
+            full["anyOf"] = [mapping, cls.short]
+        return written
 
 
 def refusal(message: str, hint: str | None = None, known: Iterable[str] = ()) -> PydanticCustomError:

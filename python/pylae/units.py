@@ -32,7 +32,7 @@ RATE_HELP = 'write requests per minute as a number, or a text such as "100/minut
 def parse_duration(value: object) -> timedelta:
     """A span of time from seconds (a number), a text such as "1h30m", or a `timedelta`.
 
-    Raises ValueError for anything else, for negative spans, and for more than ten years. The message never repeats the value.
+    Raises ValueError for anything else, for negative spans, and for more than ten years. No message repeats the value.
     """
     if isinstance(value, timedelta):
         span = value

@@ -1,4 +1,4 @@
-"""Validates a configuration and says all that is wrong with it, each with its place, what is allowed and what is near."""
+"""Validates a configuration and says all that is wrong with it: where, what is allowed, and what is near."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def parse_document(document: Document) -> Config:
 def check_config(config: Config, sources: Sources) -> None:
     """Checks the sense of a configuration that was built in Python. Raises ConfigError.
 
-    Whether a user can be authenticated is not asked here: see `pylae.gateway.warn_if_open`.
+    Whether a user can be authenticated is not asked here: see `Gateway.start`.
     """
     problems = [_finding(finding, sources) for finding in cross_check(View.whole_of(config), sources)]
     if problems:
@@ -81,7 +81,9 @@ def check_config(config: Config, sources: Sources) -> None:
 
 def in_order(problems: Iterable[Problem]) -> list[Problem]:
     """Problems in the order of the source, each once."""
-    return sorted(dict.fromkeys(problems), key=lambda problem: (problem.file or "", problem.line or 0, problem.column or 0))
+    return sorted(
+        dict.fromkeys(problems), key=lambda problem: (problem.file or "", problem.line or 0, problem.column or 0)
+    )
 
 
 def _finding(finding: Finding, sources: Sources) -> Problem:
@@ -110,7 +112,11 @@ def _salvage(raw: Any, error: ValidationError) -> View | None:
     except ValidationError:
         return None
     known = None if "services" in bad_keys else frozenset(services)
-    declared = {str(route.get("service", route.get("service_name"))) for route in routes if isinstance(route, dict) and "service_url" in route}
+    declared = {
+        str(route.get("service", route.get("service_name")))
+        for route in routes
+        if isinstance(route, dict) and "service_url" in route
+    }
     return View(config, tuple(indices), known, frozenset(declared), "auth" not in bad_keys)
 
 
@@ -122,7 +128,9 @@ def problems_of(error: ValidationError, sources: Sources, root: type[BaseModel] 
     for item in items:
         loc = item["loc"]
         # Pydantic counts only valid items, so a list whose items are bad is also "too short".
-        if item["type"] == "too_short" and any(len(other) > len(loc) and other[: len(loc)] == loc for other in locations):
+        if item["type"] == "too_short" and any(
+            len(other) > len(loc) and other[: len(loc)] == loc for other in locations
+        ):
             continue
         problems.append(_explain(dict(item), loc, sources, root))
     return in_order(problems)
@@ -218,7 +226,8 @@ def _kinds(path: tuple[Step, ...], root: type[BaseModel]) -> list[Any]:
                 inner += [
                     leaf
                     for name, info in kind.model_fields.items()
-                    if step == name or (isinstance(info.validation_alias, AliasChoices) and step in info.validation_alias.choices)
+                    if step == name
+                    or (isinstance(info.validation_alias, AliasChoices) and step in info.validation_alias.choices)
                     for leaf in _leaves(info.annotation)
                 ]
             elif get_origin(kind) in (dict, tuple, list):

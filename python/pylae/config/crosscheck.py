@@ -106,7 +106,9 @@ def _service_names(view: View, sources: Sources) -> Iterator[Finding]:
             continue
         path: tuple[Step, ...] = ("routes", index, "service")
         near = difflib.get_close_matches(route.service_key, known, 1, 0.6)
-        listed = f"; there are {', '.join(known[:20])}{' …' if len(known) > 20 else ''}" if known else "; there are none"
+        listed = (
+            f"; there are {', '.join(known[:20])}{' …' if len(known) > 20 else ''}" if known else "; there are none"
+        )
         hint = f"did you mean `{near[0]}`?" if near else "add it under `services`, or give `service_url`"
         yield Finding(path, f"there is no service {_shown(sources, path, route.service_key)}{listed}", hint)
 
@@ -121,7 +123,9 @@ def _declared_services(view: View, sources: Sources) -> Iterator[Finding]:
         if view.known is not None and name in view.known:
             service = view.config.services.get(name)
             if service and [instance.url for instance in service.instances] != [route.service_url]:
-                message = f"the service {_shown(sources, ('routes', index, 'service'), name)} is declared under `services`"
+                message = (
+                    f"the service {_shown(sources, ('routes', index, 'service'), name)} is declared under `services`"
+                )
                 yield Finding(path, f"{message} with other instances", "leave out `service_url`, or give another name")
             continue
         url, first = urls.setdefault(name, (route.service_url, index))
@@ -133,10 +137,7 @@ def _declared_services(view: View, sources: Sources) -> Iterator[Finding]:
 
 def _breakers(view: View) -> Iterator[Finding]:
     """A breaker belongs to the service, so all routes of the service must agree about it."""
-    said: dict[str, Any] = {
-        name: CircuitBreaker() if service.circuit_breaker is True else service.circuit_breaker or False
-        for name, service in view.config.services.items()
-    }
+    said: dict[str, Any] = {name: service.circuit_breaker or False for name, service in view.config.services.items()}
     for index, route in view.routes():
         own, name = route.circuit_breaker, route.service_key
         if own is None or (view.known is not None and name in view.known and name not in said):
@@ -155,7 +156,7 @@ def authentication(view: View) -> Iterator[Finding]:
     closed = [(index, route) for index, route in view.routes() if route.auth_required]
     if not closed or has_authenticator(view.config) or not view.auth_known:
         return
-    index, route = closed[0]
+    index = closed[0][0]
     count = f"{len(closed)} routes require" if len(closed) > 1 else "the route requires"
     yield Finding(
         ("routes", index, "auth_required"),

@@ -86,7 +86,10 @@ def reason(error: OSError) -> str:
 def parse(
     text: str, file: str, files: Mapping[Path, str | None] | None = None, environ: Mapping[str, str] = os.environ
 ) -> Document:
-    """Reads a configuration from text. `${file:…}` is relative to `file`; `files` were read already. Raises ConfigError."""
+    """Reads a configuration from text.
+
+    `${file:…}` is relative to `file`; `files` are those that were read already. Raises ConfigError.
+    """
     reader = _Reader(text, file, environ, dict(files or {}))
     try:
         root = reader.document()
@@ -152,7 +155,9 @@ class _Reader:
         if not isinstance(event, yaml.StreamEndEvent):
             self.stop(event, "a configuration is one YAML document; here a second one begins")
         if not isinstance(root.value, dict):
-            self.report(root, f"a configuration is a mapping, not {'a list' if isinstance(root.value, list) else 'a text'}")
+            self.report(
+                root, f"a configuration is a mapping, not {'a list' if isinstance(root.value, list) else 'a text'}"
+            )
         return root
 
     def report(self, at: Node | yaml.Event, message: str, hint: str | None = None) -> None:
@@ -239,12 +244,12 @@ class _Reader:
         else:
             node.value = text
 
-    def interpolate(self, event: yaml.ScalarEvent, node: Node) -> str:
-        at = event.start_mark.index
+    def interpolate(self, event: Any, node: Node) -> str:
+        at, end = event.start_mark.index, event.end_mark.index
 
         def fill(match: re.Match[str]) -> str:
             nonlocal at
-            found = self.text.find(match[0], at, event.end_mark.index)
+            found = self.text.find(match[0], at, end)
             at = found + 1 if found >= 0 else at
             if match[0] == "$${":
                 return "${"

@@ -45,11 +45,15 @@ def network(text: str) -> str:
         around = ipaddress.ip_network(text.strip(), strict=False)
     except ValueError:
         raise refusal("is not an address or network", 'write it like "10.0.0.0/8" or "192.0.2.1"') from None
-    raise refusal(f"has bits set behind its prefix length /{around.prefixlen}", 'write the first address, as in "10.0.0.0/8"')
+    raise refusal(
+        f"has bits set behind its prefix length /{around.prefixlen}", 'write the first address, as in "10.0.0.0/8"'
+    )
 
 
 class Listener(Settings):
     """One address that clients connect to. A text is short for `address`."""
+
+    short = {"type": "string"}
 
     address: Annotated[str, AfterValidator(listen_address)]
     """`ip:port`. Port 0 takes a free one."""

@@ -37,7 +37,9 @@ def compile_plan(config: Config) -> dict[str, Any]:
 def all_services(config: Config) -> dict[str, Service]:
     """Services under `services`, then those that routes declare by `service_url`."""
     services = dict(config.services)
-    breakers = {route.service_key: route.circuit_breaker for route in config.routes if route.circuit_breaker is not None}
+    breakers = {
+        route.service_key: route.circuit_breaker for route in config.routes if route.circuit_breaker is not None
+    }
     for route in config.routes:
         if route.service_url is not None and route.service_key not in services:
             services[route.service_key] = Service(

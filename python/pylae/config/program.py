@@ -46,6 +46,7 @@ def load(path: Path, kind: type[G]) -> tuple[G, Mapping[Path, str | None]]:
         raise ConfigError([Problem(str(path), None, None, "", f"cannot be read: {reason(error)}")], files) from None
     module = types.ModuleType("pylae_program")
     module.__file__ = str(path)
+    sys.modules[module.__name__] = module
     folder = str(path.parent.absolute())
     if folder not in sys.path:
         # As Python does for a program that it runs, so that the modules beside it can be imported.

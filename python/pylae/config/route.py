@@ -20,7 +20,7 @@ ALIASES = {"methods": "method", "hosts": "host", "service_name": "service", "ret
 METHODS = frozenset(
     """ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT COPY DELETE GET HEAD LABEL LINK LOCK MERGE MKACTIVITY MKCALENDAR MKCOL
     MKREDIRECTREF MKWORKSPACE MOVE OPTIONS ORDERPATCH PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH
-    TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UPDATE UPDATEREDIRECTREF VERSION-CONTROL""".split()
+    TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UPDATE UPDATEREDIRECTREF VERSION-CONTROL""".split()  # noqa: SIM905
 )
 _COMMON = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _HOST = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*|\[[0-9a-f:.]+\]")
@@ -85,6 +85,8 @@ Path = Annotated[str, AfterValidator(_path)]
 class ValueTest(Settings):
     """A condition on a field or parameter: `true` for present, a text for equal, or `{pattern: …}`."""
 
+    short = {"type": ["string", "integer", "boolean"]}
+
     equals: str | None = None
     """One of its values is this."""
     pattern: str | None = None
@@ -111,6 +113,8 @@ class Route(PolicySet):
 
     Exactly one of `path`, `prefix` and `pattern` is required, and one of `service` and `service_url`.
     """
+
+    aliases = ALIASES
 
     name: Annotated[str, AfterValidator(_route_name)] | None = None
     """Unique name, in logs and metrics. Derived from methods, host and path if none is given."""

@@ -29,7 +29,9 @@ def instance_url(text: str) -> str:
     if url.scheme != "http" or not _HOST.fullmatch(host) or port == 0:
         raise refusal("is not the URL of an instance", 'write it like "http://host:8000"')
     if url.path not in ("", "/") or url.query or url.fragment:
-        raise refusal("the URL of an instance has no path or query", "a route's `strip_prefix` and `rewrite` change the path")
+        raise refusal(
+            "the URL of an instance has no path or query", "a route's `strip_prefix` and `rewrite` change the path"
+        )
     return f"http://{host.lower()}:{port or 80}"
 
 
@@ -46,6 +48,8 @@ def field_name(text: str) -> str:
 
 class Instance(Settings):
     """One address of a service. A text is short for `url`."""
+
+    short = {"type": "string"}
 
     url: InstanceUrl
     """`http://host:port`."""
@@ -84,7 +88,11 @@ def _dump_hash_on(text: str) -> Any:
 class LoadBalancer(Settings):
     """How an instance is picked. A text is short for `kind`."""
 
-    kind: Literal["round_robin", "weighted_round_robin", "least_connections", "random", "ip_hash", "consistent_hash", "p2c"]
+    short = {"type": "string", "enum": list(BALANCERS)}
+
+    kind: Literal[
+        "round_robin", "weighted_round_robin", "least_connections", "random", "ip_hash", "consistent_hash", "p2c"
+    ]
     """`round_robin` in turn; `weighted_round_robin` in turn by weight, smoothly; `least_connections` the fewest
     exchanges in flight for the weight; `random` any, by weight; `ip_hash` by client address; `consistent_hash` by `on`;
     `p2c` the less loaded of two random ones."""

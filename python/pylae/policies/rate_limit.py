@@ -6,7 +6,9 @@ import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from pylae.settings import Positive, Settings, refusal
 from pylae.units import Duration, parse_rate
@@ -28,6 +30,8 @@ def _key(value: Any) -> Any:
 
 class RateLimit(Settings):
     """One limit. A number is requests per minute; a text is a rate such as "100/minute"."""
+
+    short = {"type": ["integer", "string"]}
 
     limit: Positive
     """Requests admitted in a span of `per`."""
@@ -80,4 +84,17 @@ class RateLimits(Settings):
     def _short(cls, value: Any) -> Any:
         if isinstance(value, dict) and "limits" in value:
             return value
-        return value if isinstance(value, RateLimits) else {"limits": value if isinstance(value, list | tuple) else [value]}
+        return (
+            value
+            if isinstance(value, RateLimits)
+            else {"limits": value if isinstance(value, list | tuple) else [value]}
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        written = super().__get_pydantic_json_schema__(schema, handler)
+        full = handler.resolve_ref_schema(written)
+        mapping, limits = dict(full), full["properties"]["limits"]
+        full.clear()
+        full["anyOf"] = [mapping, limits, limits["items"]]
+        return written

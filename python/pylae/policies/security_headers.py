@@ -36,6 +36,8 @@ def _hsts(value: Any) -> Any:
 class Hsts(Settings):
     """`Strict-Transport-Security` (RFC 6797). A single word is short for `when`."""
 
+    short = {"type": ["string", "boolean", "null"]}
+
     when: Literal["auto", "always", "off"] = "auto"
     """`auto` sends it on TLS, `always` on every listener (for a gateway behind a TLS terminator), `off` never."""
     max_age: Wait = timedelta(days=365)
@@ -57,7 +59,7 @@ class SecurityHeaders(Settings):
     """`X-XSS-Protection`, for old browsers."""
     referrer_policy: Optional = "strict-origin-when-cross-origin"
     """`Referrer-Policy`: how much of the address other sites are told."""
-    hsts: Annotated[Hsts, BeforeValidator(_hsts, json_schema_input_type=Hsts | str | bool | None)] = Hsts()
+    hsts: Annotated[Hsts, BeforeValidator(_hsts)] = Hsts()
     """`Strict-Transport-Security`."""
     csp: Optional = None
     """`Content-Security-Policy`; none unless given."""
