@@ -40,16 +40,15 @@ Colours appear on terminals only, and never when NO_COLOR is set.
 class Verbs(click.Group):
     """A group whose verbs are modules, and whose failures are one line, a hint and a documented exit code."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """The verbs in the order of the help page."""
         return list(VERBS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Imports the module of one verb."""
         if cmd_name not in VERBS:
             return None
-        command = getattr(importlib.import_module(f"pylae.cli.{cmd_name}"), cmd_name)
-        assert isinstance(command, click.Command)
+        command: click.Command = getattr(importlib.import_module(f"pylae.cli.{cmd_name}"), cmd_name)
         return command
 
     def resolve_command(
@@ -86,7 +85,7 @@ class Verbs(click.Group):
         sys.exit(code if isinstance(code, int) else 0)
 
 
-def show_version(ctx: click.Context, option: click.Parameter, wanted: bool) -> None:
+def show_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
     """Prints the version of the installed distribution."""
     if wanted:
         from importlib.metadata import PackageNotFoundError, version

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shlex
 import shutil
@@ -76,7 +75,7 @@ def commands(gateway: str, configuration: Path) -> Sequence[tuple[str, str]]:
             f"curl -i {gateway}/api/users {as_json} -d '{user}'",
         ),
         (
-            "Order two kettles: the order service has it paid and the user told; the three lines in the log share an id.",
+            "Order two kettles: the order service has it paid and the user told: three lines of the log share an id.",
             f"curl -i {gateway}/api/orders {as_json} -d '{order}'",
         ),
         ("A path that no route takes: 404, application/problem+json.", f"curl -i {gateway}/api/nothing"),
@@ -150,7 +149,7 @@ def _free_port(wanted: int | None) -> int:
 
 def _program() -> str:
     """How this command is called in a shell of the same person."""
-    called = os.path.abspath(sys.argv[0])
-    if os.path.basename(called) != "pylae":
+    called = Path(sys.argv[0]).absolute()
+    if called.name != "pylae":
         return f"{shlex.quote(sys.executable)} -m pylae"
-    return "pylae" if shutil.which("pylae") == called else shlex.quote(called)
+    return "pylae" if shutil.which("pylae") == str(called) else shlex.quote(str(called))

@@ -19,10 +19,10 @@ PROBLEMS, USAGE, FAILED, FAULT, INTERRUPTED = 1, 2, 3, 70, 130
 class Failure(click.ClickException):
     """Ends a verb at run time with one line and a hint."""
 
-    def __init__(self, message: str, hint: str | None = None, exit_code: int = FAILED) -> None:
+    def __init__(self, message: str, hint: str | None = None, code: int = FAILED) -> None:
         super().__init__(message)
         self.hint = hint
-        self.exit_code = exit_code
+        self.code = code
 
 
 def unknown_verb(name: str, verbs: Sequence[str], ctx: click.Context) -> click.UsageError:
@@ -43,7 +43,7 @@ def failure(error: Exception) -> int:
     if isinstance(error, click.UsageError):
         return _say(error.format_message(), _usage_hint(error), USAGE)
     if isinstance(error, Failure):
-        return _say(error.message, error.hint, error.exit_code)
+        return _say(error.message, error.hint, error.code)
     if isinstance(error, ConfigError):
         problems(error.problems)
         return PROBLEMS

@@ -46,8 +46,8 @@ def _conditions(route: dict[str, Any]) -> list[str]:
     match = route["match"]
     found = [f"host={'|'.join(match['hosts'])}"] if match["hosts"] else []
     for kind in ("headers", "query"):
-        for condition in match[kind]:
-            found.append(f"{kind.removesuffix('s')}:{condition['name']}{_test(condition['value'])}")
+        word = kind.removesuffix("s")
+        found += [f"{word}:{condition['name']}{_test(condition['value'])}" for condition in match[kind]]
     if route["priority"]:
         found.append(f"priority={route['priority']}")
     return found

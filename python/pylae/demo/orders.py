@@ -7,7 +7,7 @@ import os
 from http import HTTPStatus
 from typing import Any
 
-from pylae.demo.server import Refusal, Reply, Request, Service, Store, ask_peer, serve
+from pylae.demo.server import Reply, Request, RequestError, Service, Store, ask_peer, serve
 
 #: What the shop sells, and for how many cents.
 PRICES = {"cup": 900, "kettle": 3_900, "teapot": 5_200}
@@ -56,7 +56,9 @@ def create_order(request: Request, store: Store) -> Reply:
     status = "paid" if paid else "declined"
     store.write("UPDATE orders SET status = ?, payment_id = ? WHERE id = ?", status, payment.get("id"), number)
     if not paid:
-        raise Refusal(HTTPStatus.PAYMENT_REQUIRED, f"The payment of {total / 100:.2f} for order {number} was declined.")
+        raise RequestError(
+            HTTPStatus.PAYMENT_REQUIRED, f"The payment of {total / 100:.2f} for order {number} was declined."
+        )
     message = {"user_id": user, "text": f"Thank you: order {number} over {total / 100:.2f} is paid."}
     _, notification = ask_peer(os.environ["NOTIFICATIONS_URL"], "/notifications", message, request)
     order = shown(store.row("SELECT * FROM orders WHERE id = ?", number) or {})
@@ -72,7 +74,7 @@ def change_order(request: Request, store: Store) -> Reply:
     """Sets the status of an order."""
     order, status = existing(request, store), request.value("status", str)
     if status not in ("placed", "paid", "shipped", "cancelled"):
-        raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "The status is one of placed, paid, shipped, cancelled.")
+        raise RequestError(HTTPStatus.UNPROCESSABLE_ENTITY, "The status is one of placed, paid, shipped, cancelled.")
     store.write("UPDATE orders SET status = ? WHERE id = ?", status, order["id"])
     return Reply(shown({**order, "status": status}))
 
@@ -82,7 +84,7 @@ def cancel_order(request: Request, store: Store) -> Reply:
     """Cancels an order that is not under way."""
     order = existing(request, store)
     if order["status"] == "shipped":
-        raise Refusal(HTTPStatus.CONFLICT, f"Order {order['id']} is shipped already.")
+        raise RequestError(HTTPStatus.CONFLICT, f"Order {order['id']} is shipped already.")
     store.write("UPDATE orders SET status = 'cancelled' WHERE id = ?", order["id"])
     return Reply(shown({**order, "status": "cancelled"}))
 
@@ -91,7 +93,7 @@ def existing(request: Request, store: Store) -> dict[str, Any]:
     """The order that the path names."""
     order = store.row("SELECT * FROM orders WHERE id = ?", int(request.captures[0]))
     if order is None:
-        raise Refusal(HTTPStatus.NOT_FOUND, f"There is no order {request.captures[0]}.")
+        raise RequestError(HTTPStatus.NOT_FOUND, f"There is no order {request.captures[0]}.")
     return order
 
 
@@ -103,14 +105,14 @@ def shown(order: dict[str, Any]) -> dict[str, Any]:
 def price_of(items: list[Any]) -> int:
     """What the items cost in cents; refuses what the shop does not sell."""
     if not items:
-        raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "An order needs items.")
+        raise RequestError(HTTPStatus.UNPROCESSABLE_ENTITY, "An order needs items.")
     total = 0
     for item in items:
         sku, quantity = (item.get("sku"), item.get("quantity", 1)) if isinstance(item, dict) else (item, 1)
         if not isinstance(sku, str) or sku not in PRICES:
-            raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, f"The shop sells {', '.join(PRICES)}; not {sku!r}.")
+            raise RequestError(HTTPStatus.UNPROCESSABLE_ENTITY, f"The shop sells {', '.join(PRICES)}; not {sku!r}.")
         if type(quantity) is not int or not 0 < quantity <= 1000:
-            raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "The quantity of an item is a number from 1 to 1000.")
+            raise RequestError(HTTPStatus.UNPROCESSABLE_ENTITY, "The quantity of an item is a number from 1 to 1000.")
         total += PRICES[sku] * quantity
     return total
 

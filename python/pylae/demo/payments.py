@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from pylae.demo.server import Refusal, Reply, Request, Service, Store, serve
+from pylae.demo.server import Reply, Request, RequestError, Service, Store, serve
 
 #: Largest amount, in cents, that the bank of the shop approves.
 APPROVED_UP_TO = 50_000
@@ -37,7 +37,7 @@ def get_payment(request: Request, store: Store) -> Reply:
     """One payment."""
     payment = store.row("SELECT * FROM payments WHERE id = ?", int(request.captures[0]))
     if payment is None:
-        raise Refusal(HTTPStatus.NOT_FOUND, f"There is no payment {request.captures[0]}.")
+        raise RequestError(HTTPStatus.NOT_FOUND, f"There is no payment {request.captures[0]}.")
     return Reply(payment)
 
 

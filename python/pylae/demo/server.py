@@ -36,7 +36,7 @@ KINDS: dict[type, str] = {str: "a text", int: "a whole number", list: "a list"}
 T = TypeVar("T")
 
 
-class Refusal(Exception):
+class RequestError(Exception):
     """Ends a request with a status and a sentence about it."""
 
     def __init__(self, status: HTTPStatus, detail: str) -> None:
@@ -61,16 +61,16 @@ class Request:
         try:
             document = json.loads(self.body)
         except ValueError as error:
-            raise Refusal(HTTPStatus.BAD_REQUEST, f"The body is not JSON: {error}.") from error
+            raise RequestError(HTTPStatus.BAD_REQUEST, f"The body is not JSON: {error}.") from error
         if not isinstance(document, dict):
-            raise Refusal(HTTPStatus.BAD_REQUEST, "The body must be a JSON object.")
+            raise RequestError(HTTPStatus.BAD_REQUEST, "The body must be a JSON object.")
         return document
 
     def value(self, name: str, kind: type[T]) -> T:
         """A field of the JSON body; refuses the request if it is missing, empty or of another kind."""
         value = self.json().get(name)
         if not isinstance(value, kind) or isinstance(value, bool) or value == "" or not fits(value):
-            raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, f"The field {name!r} must be {KINDS[kind]}.")
+            raise RequestError(HTTPStatus.UNPROCESSABLE_ENTITY, f"The field {name!r} must be {KINDS[kind]}.")
         return value
 
     def number(self, name: str) -> int | None:
@@ -79,7 +79,7 @@ class Request:
         if value is None:
             return None
         if not re.fullmatch(r"[0-9]{1,18}", value):
-            raise Refusal(HTTPStatus.BAD_REQUEST, f"The parameter {name!r} must be a number.")
+            raise RequestError(HTTPStatus.BAD_REQUEST, f"The parameter {name!r} must be a number.")
         return int(value)
 
 
@@ -146,7 +146,7 @@ class Service:
         """Answers one request; every refusal becomes an `application/problem+json`."""
         try:
             return self._dispatch(request, store)
-        except Refusal as refusal:
+        except RequestError as refusal:
             return problem(refusal.status, refusal.detail, request)
 
     def _dispatch(self, request: Request, store: Store) -> Reply:
@@ -162,7 +162,7 @@ class Service:
         if allowed:
             refused = problem(HTTPStatus.METHOD_NOT_ALLOWED, f"{request.method} is not offered here.", request)
             return Reply(refused.body, refused.status, {**refused.headers, "Allow": ", ".join(allowed)})
-        raise Refusal(HTTPStatus.NOT_FOUND, f"There is nothing at {request.path}.")
+        raise RequestError(HTTPStatus.NOT_FOUND, f"There is nothing at {request.path}.")
 
 
 def fits(value: object) -> bool:
@@ -199,7 +199,7 @@ def ask_peer(url: str, path: str, body: object, request: Request) -> tuple[int, 
         answer = connection.getresponse()
         return answer.status, json.loads(answer.read())
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "A service that this needs did not answer.") from error
+        raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "A service that this needs did not answer.") from error
     finally:
         connection.close()
 
@@ -222,7 +222,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             request = replace(request, body=self._read_body())
             reply = self.server.service.answer(request, self.server.store)
-        except Refusal as refusal:  # the rest of the body was not read, so nothing can follow on this connection
+        except RequestError as refusal:  # the rest of the body was not read, so nothing can follow on this connection
             self.close_connection = True
             reply = problem(refusal.status, refusal.detail, request)
         except Exception as error:  # the process outlives a mistake in one answer
@@ -239,16 +239,16 @@ class Handler(BaseHTTPRequestHandler):
             return self._read_chunks()
         length = self.headers.get("Content-Length", "0")
         if not length.isascii() or not length.isdigit():
-            raise Refusal(HTTPStatus.BAD_REQUEST, "The length of the body is not a number.")
+            raise RequestError(HTTPStatus.BAD_REQUEST, "The length of the body is not a number.")
         if int(length) > MAX_BODY:
-            raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is larger than {MAX_BODY} bytes.")
+            raise RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is larger than {MAX_BODY} bytes.")
         return self.rfile.read(int(length))
 
     def _read_chunks(self) -> bytes:
         body = b""
         while size := self._chunk_size():
             if len(body) + size > MAX_BODY:
-                raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is larger than {MAX_BODY} bytes.")
+                raise RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is larger than {MAX_BODY} bytes.")
             body += self.rfile.read(size)
             self.rfile.readline(8)
         while self.rfile.readline(8192).strip():  # trailers
@@ -258,7 +258,7 @@ class Handler(BaseHTTPRequestHandler):
     def _chunk_size(self) -> int:
         digits = self.rfile.readline(8192).split(b";")[0].strip()
         if not re.fullmatch(rb"[0-9A-Fa-f]{1,8}", digits):
-            raise Refusal(HTTPStatus.BAD_REQUEST, "A chunk of the body has no size.")
+            raise RequestError(HTTPStatus.BAD_REQUEST, "A chunk of the body has no size.")
         return int(digits, 16)
 
     def _send(self, reply: Reply) -> None:
@@ -287,7 +287,7 @@ class Handler(BaseHTTPRequestHandler):
             }
         )
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Silent: requests are told as records."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import os
 import queue
@@ -14,7 +15,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from pylae.demo.server import DIRECTORY_PREFIX
@@ -55,7 +56,7 @@ class Shop:
         self._stopping = False
         self._readers: list[threading.Thread] = []
 
-    def __enter__(self) -> Shop:
+    def __enter__(self) -> Self:
         try:
             for wave in WAVES:
                 self._start(wave)
@@ -100,7 +101,7 @@ class Shop:
 
     def _spawn(self, instance: str, module: str) -> queue.SimpleQueue[Record | None]:
         command = [sys.executable, "-m", f"pylae.demo.{module}", "--instance", instance, "--directory"]
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 (our own modules)
             [*command, str(self.directory)],
             stdin=subprocess.PIPE,  # its end is how the service learns of ours, however we end
             stdout=subprocess.PIPE,
@@ -115,8 +116,7 @@ class Shop:
         return told
 
     def _read(self, instance: str, process: subprocess.Popen[bytes], told: queue.SimpleQueue[Record | None]) -> None:
-        output = process.stdout
-        assert output is not None  # asked for in `_spawn`
+        output = process.stdout or io.BytesIO()  # the pipe of `_spawn`
         first = output.readline()
         told.put(json.loads(first) if first else None)
         for line in output:

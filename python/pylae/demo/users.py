@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from http import HTTPStatus
 
-from pylae.demo.server import Refusal, Reply, Request, Service, Store, serve
+from pylae.demo.server import Reply, Request, RequestError, Service, Store, serve
 
 service = Service(
     "users",
@@ -25,7 +25,7 @@ service = Service(
 
 
 @service.route("GET", "/api/users")
-def list_users(request: Request, store: Store) -> Reply:
+def list_users(_: Request, store: Store) -> Reply:
     """All users."""
     return Reply({"users": store.rows("SELECT * FROM users ORDER BY id")})
 
@@ -35,7 +35,7 @@ def get_user(request: Request, store: Store) -> Reply:
     """One user."""
     user = store.row("SELECT * FROM users WHERE id = ?", int(request.captures[0]))
     if user is None:
-        raise Refusal(HTTPStatus.NOT_FOUND, f"There is no user {request.captures[0]}.")
+        raise RequestError(HTTPStatus.NOT_FOUND, f"There is no user {request.captures[0]}.")
     return Reply(user)
 
 
@@ -44,11 +44,11 @@ def register(request: Request, store: Store) -> Reply:
     """A new user; an address is registered once."""
     name, email = request.value("name", str), request.value("email", str)
     if "@" not in email:
-        raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "The field 'email' must be an e-mail address.")
+        raise RequestError(HTTPStatus.UNPROCESSABLE_ENTITY, "The field 'email' must be an e-mail address.")
     try:
         number = store.write("INSERT INTO users (name, email) VALUES (?, ?)", name, email)
     except sqlite3.IntegrityError as error:
-        raise Refusal(HTTPStatus.CONFLICT, f"{email} is registered already.") from error
+        raise RequestError(HTTPStatus.CONFLICT, f"{email} is registered already.") from error
     user = store.row("SELECT * FROM users WHERE id = ?", number)
     return Reply(user, HTTPStatus.CREATED, {"Location": f"/api/users/{number}"})
 

@@ -47,7 +47,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Document]:
 
 
 def answer_with(monkeypatch: pytest.MonkeyPatch, **changes: object) -> None:
-    monkeypatch.setattr(engine, "explain", lambda plan, request: {**ROUTED, **changes})
+    monkeypatch.setattr(engine, "explain", lambda *_: {**ROUTED, **changes})
 
 
 def test_a_request_that_is_routed(pylae, shop: Path, asked: list[Document]) -> None:
@@ -99,7 +99,8 @@ def test_a_whole_address_gives_the_host(
     assert asked == [{"method": "GET", "target": target, "headers": [["Host", host], ["X-A", "b: c"]], "client": "::1"}]
 
 
-def test_settings_tell_where_they_come_from(pylae, shop: Path, asked: list[Document]) -> None:
+@pytest.mark.usefixtures("asked")
+def test_settings_tell_where_they_come_from(pylae, shop: Path) -> None:
     shop.write_text(
         shop.read_text().replace(
             "security_headers: {}", 'security_headers:\n    frame_options: SAMEORIGIN\n    csp: "x"'
@@ -111,7 +112,8 @@ def test_settings_tell_where_they_come_from(pylae, shop: Path, asked: list[Docum
     assert ["nosniff", "true", "default"] in lines
 
 
-def test_json(pylae, shop: Path, asked: list[Document]) -> None:
+@pytest.mark.usefixtures("asked")
+def test_json(pylae, shop: Path) -> None:
     result = pylae("explain", shop, "GET", "/api/users/42", "--json")
     document = json.loads(result.output)
     assert document["request"]["method"] == "GET"

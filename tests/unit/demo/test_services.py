@@ -19,7 +19,7 @@ Start = Callable[[Service], str]
 
 
 @pytest.fixture
-def start(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Start]:
+def start() -> Iterator[Start]:
     """Starts services on free ports and returns their `host:port`."""
     with ExitStack() as ending:
 
@@ -143,7 +143,7 @@ def test_errors_are_problems_with_the_request_id(start: Start) -> None:
 
 def test_a_fault_is_500_and_says_nothing(start: Start, capfd: pytest.CaptureFixture[str]) -> None:
     broken = Service("broken", "SELECT 1")
-    broken.route("GET", "/")(lambda request, store: 1 / 0)  # type: ignore[arg-type, return-value]
+    broken.route("GET", "/")(lambda *_: 1 / 0)  # type: ignore[arg-type, return-value]
     status, body, _ = ask(start(broken), "GET", "/")
     assert (status, body["detail"]) == (500, "The service failed.")
     assert "broken-1: ZeroDivisionError" in capfd.readouterr().err

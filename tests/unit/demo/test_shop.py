@@ -86,7 +86,7 @@ def test_a_service_that_does_not_start_stops_the_others(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(shop, "WAVES", ((("users-1", "users", "USERS_1_URL"), ("x", "nothing", "X_URL")),))
-    running = Shop(lambda record: None)
+    running = Shop(print)
     with pytest.raises(ShopError, match="the service x ended with code 1"), running:
         pass
     assert running.processes["users-1"].returncode == 0
