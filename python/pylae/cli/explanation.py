@@ -150,10 +150,15 @@ def _policies(policies: list[Document]) -> Iterator[str]:
         yield f"  {_strong(policy['name'])}  {_faint(policy['place'] or 'default')}"
         yield f"    would: {policy['decision']}"
         rows = [
-            (f"    {setting['name']}", _value(setting["value"]), _faint(setting["from"] or ""))
+            (f"    {setting['name']}", _value(setting["value"]), _faint(_elsewhere(setting["from"], policy["place"])))
             for setting in policy["settings"]
         ]
         yield from list(columns(("", "", ""), rows))[1:]
+
+
+def _elsewhere(place: str | None, around: str | None) -> str:
+    """Where a setting stands, unless it is in the line of the policy itself."""
+    return "" if place is None or place == around else place
 
 
 def _upstream(request: Document, answer: Document) -> Iterator[str]:
@@ -189,6 +194,8 @@ def _clauses(match: Document) -> str:
 
 
 def _value(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.15g}"
     return value if isinstance(value, str) else json.dumps(value)
 
 

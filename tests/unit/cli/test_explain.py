@@ -112,6 +112,23 @@ def test_settings_tell_where_they_come_from(pylae, shop: Path) -> None:
     assert ["nosniff", "true", "default"] in lines
 
 
+def test_a_program_has_lines_too(pylae, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "gateway.py"
+    program.write_text(
+        "from pylae import Gateway, Route\n"
+        "gateway = Gateway()\n"
+        "gateway.add_route(Route(name='get-user', path='/u', service_url='http://127.0.0.1:9', security_headers=True))\n"
+        "gateway.run()\n"
+    )
+    service = {"name": "127.0.0.1:9", "balancer": "round_robin", "how": "the only one", "instances": []}
+    answer_with(monkeypatch, considered=[{"route": "get-user", "verdict": "chosen"}], service=service)
+    lines = [line.rstrip() for line in pylae("explain", program, "GET", "/u").output.splitlines()]
+    assert f"Route get-user  {program}:3" in lines
+    assert f"  security_headers  {program}:3" in lines
+    assert ["hsts.max_age", "31536000"] in [line.split() for line in lines]
+    assert f"Service 127.0.0.1:9  {program}:3" in lines
+
+
 @pytest.mark.usefixtures("asked")
 def test_json(pylae, shop: Path) -> None:
     result = pylae("explain", shop, "GET", "/api/users/42", "--json")
