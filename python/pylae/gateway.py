@@ -118,7 +118,10 @@ class Gateway:
 
     def _native_problem(self, item: Mapping[str, str]) -> Problem:
         place = self.locate(item["path"])
-        return Problem(place.file, place.line, place.column, show_path(place.path), item["message"])
+        message = item["message"]
+        if place.node is not None and place.node.interpolated:
+            message = message.replace(str(place.node.value), "(not shown)")
+        return Problem(place.file, place.line, place.column, show_path(place.path), message)
 
     def locate(self, path: str, *, key: bool = False) -> Place:
         """Where the setting that the plan has at `path` was written, or what it is a part or default of.

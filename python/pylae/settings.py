@@ -42,13 +42,17 @@ class Settings(BaseModel):
         return written
 
 
-def refusal(message: str, hint: str | None = None, known: Iterable[str] = ()) -> PydanticCustomError:
+def refusal(
+    message: str, hint: str | None = None, known: Iterable[str] = (), *, secret: bool = False
+) -> PydanticCustomError:
     """An error for a validator to raise. The message must not repeat the value, which may be a secret.
 
-    `known` are the allowed words, among which the nearest to what was written is looked for.
+    `known` are the allowed words, among which the nearest to what was written is looked for. `secret` says that the
+    value must not be shown.
     """
     # Pydantic fills braces in the template from the context, so the text itself goes there.
-    return PydanticCustomError("refused", "{message}", {"message": message, "hint": hint, "known": list(known)})
+    context = {"message": message, "hint": hint, "known": list(known), "secret": secret}
+    return PydanticCustomError("refused", "{message}", context)
 
 
 T = TypeVar("T")

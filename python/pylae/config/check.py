@@ -16,6 +16,7 @@ from pylae.config.nodes import Step, show_path
 from pylae.config.route import ALIASES
 from pylae.config.sources import DocumentSources, Place, Sources, shown
 from pylae.errors import ConfigError, Problem
+from pylae.policies import POLICIES
 
 _TYPES = {
     "bool_type": "must be true or false",
@@ -148,6 +149,7 @@ def _explain(item: dict[str, Any], loc: tuple[Step, ...], sources: Sources, root
     place = sources.locate(path, key=is_key)
     value = path[-1] if is_key else item.get("input")
     hidden = (place.node.interpolated if place.node and not is_key else False) or _is_secret(path, root)
+    hidden = hidden or context.get("secret", False)
     message, hint, known = _describe(kind, context, item["msg"])
     near = _nearest(value, known) if not hidden else None
     # A whole mapping was found where a part of it is wrong: saying "found a mapping" would only puzzle.
@@ -185,7 +187,7 @@ def _unknown_key(loc: tuple[Step, ...], sources: Sources, root: type[BaseModel])
     place, key = sources.locate(loc, key=True), str(loc[-1])
     path = show_path(place.path)
     models = [kind for kind in _kinds(loc[:-1], root) if isinstance(kind, type) and issubclass(kind, BaseModel)]
-    names = [name for model in models for name in model.model_fields]
+    names = sorted((name for model in models for name in model.model_fields), key=POLICIES.__contains__)
     if key in names or ALIASES.get(key) in names:
         same = ALIASES.get(key) or next(alias for alias, name in ALIASES.items() if name == key)
         return _problem(place, path, f"`{key}` and `{same}` are the same setting; give it once", None)

@@ -49,8 +49,8 @@ class View:
 
 def cross_check(view: View, sources: Sources) -> Iterator[Finding]:
     """Every finding but `authentication`, by one check after the other."""
-    yield from _listeners(view.config)
-    yield from _instances(view.config)
+    yield from _listeners(view.config, sources)
+    yield from _instances(view.config, sources)
     yield from _route_names(view, sources)
     yield from _service_names(view, sources)
     yield from _declared_services(view, sources)
@@ -59,28 +59,30 @@ def cross_check(view: View, sources: Sources) -> Iterator[Finding]:
 
 def _shown(sources: Sources, path: tuple[Step, ...], value: Any) -> str:
     node = sources.locate(path).node
-    return shown(value, hidden=node is not None and node.interpolated)
+    return "(not shown)" if node is not None and node.interpolated else shown(value, hidden=False)
 
 
-def _listeners(config: Config) -> Iterator[Finding]:
+def _listeners(config: Config, sources: Sources) -> Iterator[Finding]:
     if not config.listeners:
         yield Finding(("listeners",), "at least one listener is needed", 'e.g. ["127.0.0.1:8080"]')
     seen = set()
     for index, listener in enumerate(config.listeners):
         if listener.address in seen and not listener.address.endswith(":0"):
-            yield Finding(("listeners", index, "address"), f"the address {listener.address} is given twice")
+            path: tuple[Step, ...] = ("listeners", index, "address")
+            yield Finding(path, f"the address {_shown(sources, path, listener.address)} is given twice")
         seen.add(listener.address)
 
 
-def _instances(config: Config) -> Iterator[Finding]:
+def _instances(config: Config, sources: Sources) -> Iterator[Finding]:
     for name, service in config.services.items():
         if not service.instances:
             yield Finding(("services", name, "instances"), "a service needs at least one instance")
         urls = [instance.url for instance in service.instances]
         for index, url in enumerate(urls):
             if url in urls[:index]:
-                path = ("services", name, "instances", index, "url")
-                yield Finding(path, f"the instance {url} is given twice", "`weight` gives it more load")
+                path: tuple[Step, ...] = ("services", name, "instances", index, "url")
+                text = f"the instance {_shown(sources, path, url)} is given twice"
+                yield Finding(path, text, "`weight` gives it more load")
 
 
 def _route_names(view: View, sources: Sources) -> Iterator[Finding]:

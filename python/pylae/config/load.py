@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from pylae.config.nodes import Node
+from pylae.config.nodes import Node, Step, show_path
 from pylae.errors import ConfigError, Problem
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -142,6 +142,7 @@ class _Reader:
     anchors: dict[str, Node | None] = field(default_factory=dict)
     sizes: dict[int, int] = field(default_factory=dict)
     aliased: int = 0
+    path: list[Step] = field(default_factory=list)
 
     def document(self) -> Node:
         self.events = yaml.parse(self.text, Loader=_LOADER)
@@ -162,7 +163,7 @@ class _Reader:
 
     def report(self, at: Node | yaml.Event, message: str, hint: str | None = None) -> None:
         line, column = (at.line, at.column) if isinstance(at, Node) else place(at)
-        self.problems.append(Problem(self.file, line, column, "", message, hint))
+        self.problems.append(Problem(self.file, line, column, show_path(self.path), message, hint))
 
     def stop(self, at: yaml.Event, message: str, hint: str | None = None) -> NoReturn:
         self.report(at, message, hint)
@@ -174,7 +175,7 @@ class _Reader:
         if isinstance(event, yaml.AliasEvent):
             return self.alias(event)
         tag = getattr(event, "tag", None)
-        if tag is not None and tag != "!":
+        if tag is not None:
             self.report(event, "tags are not supported", "for a text, put quotes around the value")
         node = Node(*place(event), None)
         if event.anchor is not None:
@@ -185,7 +186,7 @@ class _Reader:
         elif isinstance(event, yaml.SequenceStartEvent):
             node.value = []
             while not isinstance(child := next(self.events), yaml.SequenceEndEvent):
-                node.value.append(self.node(child, depth + 1))
+                node.value.append(self.child(len(node.value), child, depth))
             self.sizes[id(node)] = 1 + sum(self.sizes[id(item)] for item in node.value)
         else:
             node.value = {}
@@ -193,6 +194,12 @@ class _Reader:
             self.sizes[id(node)] = 1 + sum(self.sizes[id(item)] for item in node.value.values())
         if event.anchor is not None:
             self.anchors[event.anchor] = node
+        return node
+
+    def child(self, step: Step, event: Any, depth: int) -> Node:
+        self.path.append(step)
+        node = self.node(event, depth + 1)
+        self.path.pop()
         return node
 
     def alias(self, event: yaml.AliasEvent) -> Node:
@@ -212,7 +219,7 @@ class _Reader:
             if not isinstance(event, yaml.ScalarEvent):
                 self.stop(event, "a key must be a text", 'put quotes around it: "*name", "{…}"')
             key, line, column = event.value, *place(event)
-            value = self.node(next(self.events), depth + 1)
+            value = self.child(key, next(self.events), depth)
             if key == "<<" and event.implicit[0]:
                 merged.append((event, value))
             elif key in node.keys:
@@ -265,7 +272,7 @@ class _Reader:
 
     def reference(self, inside: str | None, at: Callable[[], tuple[int, int]]) -> str:
         def refuse(message: str, hint: str | None = None) -> str:
-            self.problems.append(Problem(self.file, *at(), "", message, hint))
+            self.problems.append(Problem(self.file, *at(), show_path(self.path), message, hint))
             return ""
 
         if inside is None:

@@ -17,7 +17,7 @@ _NAMES = {name: tuple(alias for alias, field in ALIASES.items() if field == name
 class Node:
     """A value and its place. `value` is a scalar, a list of nodes, or a dict of nodes.
 
-    `keys` has the places of a dict's keys. `interpolated` says that the value came from outside the file and must not be shown.
+    `keys` has the places of a dict's keys. `interpolated` says that the value is from outside and must not be shown.
     """
 
     line: int

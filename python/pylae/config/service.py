@@ -26,6 +26,8 @@ def instance_url(text: str) -> str:
     if url.scheme == "https":
         raise refusal("TLS towards instances is not supported", 'write it like "http://host:8000"')
     host = url.netloc.rpartition(":")[0] if port is not None else url.netloc.removesuffix(":")
+    if "@" in url.netloc:
+        raise refusal("the URL of an instance has no user or password", secret=True)
     if url.scheme != "http" or not _HOST.fullmatch(host) or port == 0:
         raise refusal("is not the URL of an instance", 'write it like "http://host:8000"')
     if url.path not in ("", "/") or url.query or url.fragment:

@@ -76,5 +76,6 @@ def shown(value: Any, *, hidden: bool) -> str:
     if value is None or isinstance(value, bool):
         return str(value).lower().replace("none", "null")
     if isinstance(value, str):
-        return f'"{value}"' if len(value) <= 60 else f'"{value[:57]}..."'
+        text = value if len(value) <= 60 else f"{value[:57]}..."
+        return '"' + "".join(char if char.isprintable() else repr(char)[1:-1] for char in text) + '"'
     return str(value) if isinstance(value, int | float) else f"a {type(value).__name__}"

@@ -10,7 +10,7 @@ __all__ = ["POLICIES", "PolicySet"]
 
 
 class PolicySet(Settings):
-    """Policies by name: settings, `true` for the defaults, `false` for off. One line each, in the native table's order."""
+    """Policies by name: settings, `true` for the defaults, `false` for off. One line each, in the native order."""
 
     rate_limit: Switch[RateLimits] = None
     """How many requests a client may make."""

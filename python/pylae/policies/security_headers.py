@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from pylae.settings import Settings, refusal
 from pylae.units import Wait
@@ -17,11 +18,15 @@ def _off(value: Any) -> Any:
     return None if value is False else value
 
 
-FieldText = Annotated[
-    str,
-    # Visible ASCII and single spaces: nothing in it can end the field or the head.
-    Field(min_length=1, max_length=8192, pattern=r"^[!-~]+( [!-~]+)*$"),
-]
+def _field_text(text: str) -> str:
+    """Visible ASCII and single spaces: nothing in it can end the field or the head."""
+    if not _TEXT.fullmatch(text):
+        raise refusal("must be visible ASCII characters with single spaces between")
+    return text
+
+
+_TEXT = re.compile(r"[!-~]+( [!-~]+)*")
+FieldText = Annotated[str, Field(max_length=8192), AfterValidator(_field_text)]
 Optional = Annotated[FieldText | None, BeforeValidator(_off, json_schema_input_type=FieldText | Literal[False] | None)]
 
 

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from pylae.config.model import Config, available_cores
+from pylae.config.plan import compile_plan, route_names, source_path, steps
+from pylae.policies import POLICIES
+
+
+def plan(**settings: Any) -> dict[str, Any]:
+    return compile_plan(Config.model_validate(settings))
+
+
+def route(**settings: Any) -> dict[str, Any]:
+    declared = {} if "service" in settings else {"service_url": "http://x"}
+    compiled: dict[str, Any] = plan(routes=[declared | settings])["routes"][0]
+    return compiled
+
+
+def test_defaults_of_the_whole() -> None:
+    compiled = plan()
+    assert compiled["workers"] == available_cores() >= 1
+    assert compiled["listeners"] == [{"address": "127.0.0.1:8080"}]
+    assert compiled["limits"]["max_body"] == 10 * 2**20
+    json.dumps(compiled, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("clause", "match"),
+    [
+        ({"path": "/users"}, {"kind": "exact", "value": "/users"}),
+        ({"path": "/users/{id:int}"}, {"kind": "template", "value": "/users/{id:int}"}),
+        ({"prefix": "/users"}, {"kind": "prefix", "value": "/users"}),
+        ({"pattern": "^/u"}, {"kind": "pattern", "value": "^/u"}),
+    ],
+)
+def test_paths(clause: dict[str, str], match: dict[str, str]) -> None:
+    assert route(**clause)["match"]["path"] == match
+
+
+def test_conditions() -> None:
+    conditions = {"A": True, "B": "x", "C": 1, "D": {"pattern": "^x"}, "E": {"equals": "y"}}
+    assert route(path="/", headers=conditions)["match"]["headers"] == [
+        {"name": "A", "value": "present"},
+        {"name": "B", "value": {"equals": "x"}},
+        {"name": "C", "value": {"equals": "1"}},
+        {"name": "D", "value": {"pattern": "^x"}},
+        {"name": "E", "value": {"equals": "y"}},
+    ]
+
+
+@pytest.mark.parametrize("written", ["GET|post", ["get", "POST"], "GET | POST"])
+def test_methods(written: object) -> None:
+    assert route(path="/", method=written)["match"]["methods"] == ["GET", "POST"]
+    assert route(path="/", methods=written)["match"]["methods"] == ["GET", "POST"]
+
+
+@pytest.mark.parametrize(
+    ("strip", "planned"),
+    [(True, "/api"), (False, None), ("/a", "/a"), (None, None)],
+    ids=["own", "off", "other", "unset"],
+)
+def test_strip_prefix(strip: object, planned: str | None) -> None:
+    settings = {} if strip is None else {"strip_prefix": strip}
+    assert route(prefix="/api", **settings)["strip_prefix"] == planned
+
+
+@pytest.mark.parametrize(
+    ("written", "planned"),
+    [
+        ("p2c", {"kind": "p2c"}),
+        ({"kind": "consistent_hash", "on": "header:X-A"}, {"kind": "consistent_hash", "on": {"header": "X-A"}}),
+        ({"kind": "consistent_hash", "on": "cookie:c"}, {"kind": "consistent_hash", "on": {"cookie": "c"}}),
+        ({"kind": "consistent_hash", "on": "user"}, {"kind": "consistent_hash", "on": "user"}),
+        (None, {"kind": "round_robin"}),
+    ],
+)
+def test_balancers(written: object, planned: object) -> None:
+    assert (
+        plan(services={"a": {"instances": ["http://a"], "load_balancer": written}})["services"][0]["load_balancer"]
+        == planned
+    )
+
+
+def test_weights_are_honoured_unless_another_balancer_is_asked_for() -> None:
+    instances = ["http://a", {"url": "http://b", "weight": 2}]
+    assert plan(services={"a": {"instances": instances}})["services"][0]["load_balancer"] == {
+        "kind": "weighted_round_robin"
+    }
+
+
+@pytest.mark.parametrize(
+    ("written", "planned"),
+    [
+        ("http://a", "http://a:80"),
+        ("http://A.example:8000/", "http://a.example:8000"),
+        ("http://[::1]:9", "http://[::1]:9"),
+        ("http://user_service", "http://user_service:80"),
+    ],
+)
+def test_instance_urls(written: str, planned: str) -> None:
+    assert plan(services={"a": {"instances": [written]}})["services"][0]["instances"] == [{"url": planned, "weight": 1}]
+
+
+@pytest.mark.parametrize(
+    ("written", "planned"),
+    [
+        (":8080", "0.0.0.0:8080"),
+        ("*:80", "0.0.0.0:80"),
+        ("localhost:0", "127.0.0.1:0"),
+        ("[::0:1]:8080", "[::1]:8080"),
+    ],
+)
+def test_listeners(written: str, planned: str) -> None:
+    assert plan(listeners=written)["listeners"] == [{"address": planned}]
+
+
+def test_trusted_proxies_are_networks() -> None:
+    assert plan(trusted_proxies=["10.0.0.0/8", "192.0.2.1", "::1"])["trusted_proxies"] == [
+        "10.0.0.0/8",
+        "192.0.2.1/32",
+        "::1/128",
+    ]
+
+
+def test_a_switch_is_settings_or_nothing() -> None:
+    instances = ["http://a"]
+    on = plan(services={"a": {"instances": instances, "circuit_breaker": True, "sticky": {"cookie": "c"}}})["services"][
+        0
+    ]
+    assert on["circuit_breaker"]["failure_threshold"] == 5
+    assert on["sticky"] == {"cookie": "c", "ttl": None}
+    off = plan(services={"a": {"instances": instances, "circuit_breaker": False, "health_check": None}})["services"][0]
+    assert off["circuit_breaker"] is off["health_check"] is None
+
+
+def test_declared_services() -> None:
+    routes = [
+        {"path": "/a", "service_url": "http://x:1"},
+        {"path": "/b", "service_name": "named", "service_url": "http://y:2"},
+        {"path": "/c", "service_name": "named", "circuit_breaker": True},
+    ]
+    compiled = plan(routes=routes)
+    assert [service["name"] for service in compiled["services"]] == ["x:1", "named"]
+    assert [service["circuit_breaker"] is not None for service in compiled["services"]] == [False, True]
+    assert [item["service"] for item in compiled["routes"]] == ["x:1", "named", "named"]
+
+
+def test_derived_names_are_unique() -> None:
+    routes = [
+        {"path": "/a", "method": "GET"},
+        {"path": "/a", "method": "GET", "headers": {"X": "1"}},
+        {"path": "/a", "method": "GET", "name": "GET /a (2)"},
+        {"prefix": "/", "host": "*.example.org"},
+        {"prefix": "/a/"},
+        {"pattern": "^/x$", "method": "PUT|GET"},
+    ]
+    config = Config.model_validate({"routes": [{"service_url": "http://x", **item} for item in routes]})
+    names = ["GET /a", "GET /a (3)", "GET /a (2)", "*.example.org/*", "/a/*", "PUT|GET ^/x$"]
+    assert route_names(config) == names
+
+
+def test_a_route_overrides_each_policy_by_name_or_switches_it_off() -> None:
+    settings = {
+        "policies": {"security_headers": {"csp": "default-src 'self'"}, "rate_limit": 100},
+        "routes": [
+            {"path": "/a", "service_url": "http://x"},
+            {"path": "/b", "service_url": "http://x", "security_headers": {"nosniff": False}, "rate_limit": "5/s"},
+            {"path": "/c", "service_url": "http://x", "security_headers": False, "rate_limit": False},
+            {"path": "/d", "service_url": "http://x", "security_headers": True},
+        ],
+    }
+    one, two, three, four = (item["policies"] for item in plan(**settings)["routes"])
+    assert one["security_headers"]["csp"] == "default-src 'self'"
+    assert two["security_headers"]["csp"] is None
+    assert two["rate_limit"]["limits"][0]["per"] == 1.0
+    assert three == {}
+    assert four["security_headers"]["frame_options"] == "DENY"
+    assert list(one) == [name for name in POLICIES if name in one]
+
+
+def test_source_paths() -> None:
+    config = Config.model_validate(
+        {
+            "services": {"a.b": {"instances": ["http://a"]}},
+            "policies": {"security_headers": {}},
+            "routes": [
+                {"pattern": "^/a", "service": "a.b", "headers": {"X-A": "1", "X-B": {"pattern": "("}}, "rate_limit": 5},
+                {"prefix": "/b", "service_url": "http://b", "circuit_breaker": True, "query": {"q": True}},
+            ],
+        }
+    )
+    expected: dict[str, tuple[str | int, ...]] = {
+        "workers": ("workers",),
+        "listeners[0].address": ("listeners", 0, "address"),
+        "services[0].instances[0].url": ("services", "a.b", "instances", 0, "url"),
+        "services[1].instances[0].url": ("routes", 1, "service_url"),
+        "services[1].circuit_breaker.timeout": ("routes", 1, "circuit_breaker", "timeout"),
+        "routes[0].match.path": ("routes", 0, "pattern"),
+        "routes[0].match.path.value": ("routes", 0, "pattern"),
+        "routes[1].match.path": ("routes", 1, "prefix"),
+        "routes[0].match.methods[0]": ("routes", 0, "method", 0),
+        "routes[0].match.headers[1].value.pattern": ("routes", 0, "headers", "X-B", "pattern"),
+        "routes[0].match.headers[1].name": ("routes", 0, "headers", "X-B"),
+        "routes[1].match.query[0]": ("routes", 1, "query", "q"),
+        "routes[0].policies.rate_limit.limits[0].limit": ("routes", 0, "rate_limit", "limits", 0, "limit"),
+        "routes[0].policies.security_headers.csp": ("policies", "security_headers", "csp"),
+        "routes[1].timeout": ("routes", 1, "timeout"),
+        "routes[9].timeout": ("routes", 9, "timeout"),
+    }
+    assert {path: source_path(config, path) for path in expected} == expected
+
+
+def test_steps() -> None:
+    assert steps('services["a.b"].instances[0]') == ("services", "a.b", "instances", 0)
+    assert steps("") == ()

@@ -1,0 +1,327 @@
+"""The Gateway object over an engine that only records what it is told; the native one has its own tests."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pylae
+from pylae import ConfigError, EngineError, Gateway, Route, Service
+
+TEXTBOOK = r"""
+from pylae import Gateway, Route
+
+gateway = Gateway()
+gateway.add_route(Route(pattern=r"^/api/users/(\d+)$", method="GET", service_name="user-service",
+                        service_url="http://user-service:8000", auth_required=True, rate_limit=100))
+gateway.add_route(Route(pattern=r"^/api/orders.*$", method="GET|POST|PUT|DELETE", service_name="order-service",
+                        service_url="http://order-service:8000", rate_limit=50, timeout=30, retry_count=3, circuit_breaker=True))
+gateway.run()
+"""  # noqa: E501 (it must run as people have it)
+YAML = """services: {users: {instances: ["http://127.0.0.1:9001"]}}
+routes:
+  - {path: /a, service: users, auth_required: false}
+"""
+
+
+class Recorder:
+    """Stands in for `pylae.engine`."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, Any]] = []
+        self.problems: list[dict[str, str]] = []
+        self.warnings: list[dict[str, str]] = []
+        self.refuse: str | None = None
+        self.started, self.applied, self.draining, self.released = (threading.Event() for _ in range(4))
+
+    def check(self, plan: str) -> dict[str, list[dict[str, str]]]:
+        json.loads(plan)
+        return {"problems": self.problems, "warnings": self.warnings}
+
+    def engine(self, plan: str) -> Recorder:
+        self.calls.append(("plan", json.loads(plan)))
+        return self
+
+    def start(self) -> list[str]:
+        self.started.set()
+        return ["127.0.0.1:1"]
+
+    def apply(self, plan: str) -> None:
+        if self.refuse:
+            raise EngineError(self.refuse)
+        self.calls.append(("apply", json.loads(plan)))
+        self.applied.set()
+
+    def stop(self, drain: bool) -> None:
+        self.calls.append(("stop", drain))
+        if drain:
+            self.draining.set()
+            assert self.released.wait(10)
+        else:
+            self.released.set()
+
+    def stats(self) -> dict[str, Any]:
+        return {"requests": 1}
+
+
+@pytest.fixture
+def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    found = Recorder()
+    found.released.set()
+    module = types.ModuleType("pylae.engine")
+    vars(module).update(Engine=found.engine, check=found.check)
+    monkeypatch.setitem(sys.modules, "pylae.engine", module)
+    monkeypatch.setattr(pylae, "engine", module, raising=False)
+    return found
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "pylae.yaml"
+    path.write_text(YAML)
+    return path
+
+
+def route(**settings: Any) -> Route:
+    return Route(**{"path": "/", "service_url": "http://x", "auth_required": False, **settings})
+
+
+def test_public_names() -> None:
+    assert all(hasattr(pylae, name) for name in pylae.__all__)
+    assert sorted(pylae.__all__) == pylae.__all__
+
+
+def test_the_textbook_program(tmp_path: Path) -> None:
+    program = tmp_path / "gateway.py"
+    program.write_text(TEXTBOOK)
+    plan = Gateway.from_file(program).plan()
+    users, orders = plan["routes"]
+    assert users["match"]["path"] == {"kind": "pattern", "value": r"^/api/users/(\d+)$"}
+    assert users["policies"]["rate_limit"]["limits"][0]["limit"] == 100
+    assert (orders["timeout"], orders["retries"]) == (30.0, 3)
+    assert orders["match"]["methods"] == ["GET", "POST", "PUT", "DELETE"]
+    assert [service["instances"][0]["url"] for service in plan["services"]] == [
+        "http://user-service:8000",
+        "http://order-service:8000",
+    ]
+    assert [service["circuit_breaker"] is not None for service in plan["services"]] == [False, True]
+
+
+@pytest.mark.usefixtures("recorder")
+def test_a_program_without_authenticator_warns(caplog: pytest.LogCaptureFixture) -> None:
+    gateway = Gateway(listeners=["127.0.0.1:0"])
+    gateway.add_route(route(name="closed", auth_required=True))
+    assert gateway.start() == ["127.0.0.1:1"]
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
+        "no authenticator is configured, so these routes are open to everyone: closed"
+    ]
+    gateway.stop()
+
+
+def test_wrong_keywords() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Gateway(worker=3, limits={"max_body": "x"})
+    assert {(problem.file, problem.path) for problem in caught.value.problems} == {
+        (__file__, "worker"),
+        (__file__, "limits.max_body"),
+    }
+
+
+def test_cross_checks_name_the_line_of_the_call() -> None:
+    gateway = Gateway()
+    gateway.add_route(route(name="a"))
+    line = sys._getframe().f_lineno + 1
+    gateway.add_route(Route(name="a", path="/b", service="nobody", auth_required=False))
+    with pytest.raises(ConfigError) as caught:
+        gateway.plan()
+    assert {(problem.file, problem.line) for problem in caught.value.problems} == {(__file__, line)}
+    assert [problem.path for problem in caught.value.problems] == ["routes[1].name", "routes[1].service"]
+
+
+def test_services() -> None:
+    gateway = Gateway()
+    gateway.add_service("users", Service(instances=["http://127.0.0.1:1", "http://127.0.0.1:2"]))
+    gateway.add_route(Route(path="/", service="users", auth_required=False))
+    assert [instance["url"] for instance in gateway.plan()["services"][0]["instances"]] == [
+        "http://127.0.0.1:1",
+        "http://127.0.0.1:2",
+    ]
+    with pytest.raises(ConfigError, match="there already"):
+        gateway.add_service("users", Service(instances=["http://a"]))
+    with pytest.raises(ConfigError, match="must be letters"):
+        gateway.add_service("no name", Service(instances=["http://a"]))
+
+
+def test_native_problems_get_their_places(recorder: Recorder, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "/{s3cret")
+    file.write_text(YAML.replace("/a", "'${SECRET}'"))
+    recorder.problems = [
+        {"path": "routes[0].match.path", "message": "bad template /{s3cret"},
+        {"path": "services[0].instances[0].url", "message": "bad"},
+        {"path": "routes[0].policies.rate_limit", "message": "bad"},
+    ]
+    with pytest.raises(ConfigError) as caught:
+        Gateway.from_file(file).check()
+    assert [str(problem).removeprefix(f"{file}:") for problem in caught.value.problems] == [
+        "3:12: routes[0].path: bad template (not shown)",
+        "1:31: services.users.instances[0]: bad",
+        "1:1: bad",
+    ]
+
+
+def test_warnings(recorder: Recorder, file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    recorder.warnings = [{"path": "routes[0]", "message": "can never match"}]
+    gateway = Gateway.from_file(file)
+    assert [str(problem) for problem in gateway.check()] == [f"{file}:3:5: routes[0]: can never match"]
+    gateway.start()
+    assert "can never match" in caplog.text
+
+
+def test_apply_is_all_or_nothing(recorder: Recorder, file: Path) -> None:
+    gateway = Gateway.from_file(file)
+    with pytest.raises(EngineError, match="not running"):
+        gateway.apply()
+    gateway.start()
+    with pytest.raises(EngineError, match="running already"):
+        gateway.start()
+    other = Gateway()
+    other.add_route(route(name="other"))
+    recorder.refuse = "port in use"
+    with pytest.raises(EngineError, match="port in use"):
+        gateway.apply(other)
+    assert gateway.config.routes[0].path == "/a"
+    recorder.refuse = None
+    recorder.problems = [{"path": "routes[0]", "message": "bad"}]
+    with pytest.raises(ConfigError):
+        gateway.apply(other)
+    recorder.problems = []
+    gateway.apply(other)
+    assert gateway.config.routes[0].name == "other"
+    assert gateway.locate("routes[0]").file == __file__
+    assert recorder.calls[-1][0] == "apply"
+    assert gateway.stats() == {"requests": 1}
+    gateway.reload()
+    assert gateway.config.routes[0].path == "/a"
+
+
+def test_own_changes_are_applied(recorder: Recorder, file: Path) -> None:
+    gateway = Gateway.from_file(file)
+    gateway.start()
+    gateway.add_route(route(path="/b"))
+    gateway.apply()
+    assert [item["match"]["path"]["value"] for item in recorder.calls[-1][1]["routes"]] == ["/a", "/b"]
+    assert gateway.locate("routes[0]").file == str(file)
+    assert gateway.locate("routes[1]").file == __file__
+
+
+@pytest.mark.usefixtures("recorder")
+def test_without_a_file_there_is_nothing_to_reload() -> None:
+    gateway = Gateway()
+    gateway.start()
+    with pytest.raises(EngineError, match="not read from a file"):
+        gateway.reload()
+
+
+Script = Callable[[], None]
+
+
+@pytest.fixture
+def beside() -> Iterator[Callable[[Script], None]]:
+    """Runs a script beside `gateway.run()`, which needs the main thread, and passes on what it raised."""
+    failures: list[BaseException] = []
+    threads: list[threading.Thread] = []
+
+    def guarded(script: Script) -> None:
+        try:
+            script()
+        except BaseException as error:
+            failures.append(error)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def begin(script: Script) -> None:
+        threads.append(threading.Thread(target=guarded, args=(script,)))
+        threads[-1].start()
+
+    yield begin
+    for thread in threads:
+        thread.join(10)
+    assert not failures
+
+
+def test_signals_stop_and_reload(recorder: Recorder, file: Path, beside: Callable[[Script], None]) -> None:
+    gateway = Gateway.from_file(file)
+    before = signal.getsignal(signal.SIGTERM)
+
+    def script() -> None:
+        assert recorder.started.wait(10)
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert recorder.applied.wait(10)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    beside(script)
+    gateway.run()
+    assert [name for name, _ in recorder.calls] == ["plan", "apply", "stop"]
+    assert recorder.calls[-1] == ("stop", True)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_second_signal_ends_it(recorder: Recorder, file: Path, beside: Callable[[Script], None]) -> None:
+    recorder.released.clear()
+
+    def script() -> None:
+        assert recorder.started.wait(10)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert recorder.draining.wait(10)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    beside(script)
+    Gateway.from_file(file).run()
+    assert [call for call in recorder.calls if call[0] == "stop"] == [("stop", True), ("stop", False)]
+
+
+def test_a_changed_file_is_applied_and_a_bad_one_is_not(
+    recorder: Recorder, file: Path, beside: Callable[[Script], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("pylae.gateway._LOOK", 0.01)
+    refused = threading.Event()
+    said: list[str] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.levelno == logging.ERROR:
+                said.append(record.getMessage())
+                refused.set()
+
+    def script() -> None:
+        assert recorder.started.wait(10)
+        file.write_text(YAML.replace("path: /a", "path: '${file:path}'"))
+        assert refused.wait(10)
+        assert not recorder.applied.is_set()
+        # The configuration itself stays as it is: only the file that it lacked appears.
+        other = tmp_path / "other"
+        other.write_text("/b\n")
+        other.rename(tmp_path / "path")
+        assert recorder.applied.wait(10)
+        gateway.stop()
+
+    handler = Handler()
+    logging.getLogger("pylae").addHandler(handler)
+    gateway = Gateway.from_file(file)
+    beside(script)
+    gateway.run()
+    logging.getLogger("pylae").removeHandler(handler)
+    assert "3:13: routes[0].path: the file path cannot be read" in said[0]
+    assert [call[1]["routes"][0]["match"]["path"]["value"] for call in recorder.calls if call[0] != "stop"] == [
+        "/a",
+        "/b",
+    ]
