@@ -117,7 +117,7 @@ def test_a_program_has_lines_too(pylae, tmp_path: Path, monkeypatch: pytest.Monk
     program.write_text(
         "from pylae import Gateway, Route\n"
         "gateway = Gateway()\n"
-        "gateway.add_route(Route(name='get-user', path='/u', service_url='http://127.0.0.1:9', security_headers=True))\n"
+        "gateway.add_route(Route(name='get-user', path='/u', service_url='http://127.0.0.1:9', security_headers={}))\n"
         "gateway.run()\n"
     )
     service = {"name": "127.0.0.1:9", "balancer": "round_robin", "how": "the only one", "instances": []}
