@@ -103,14 +103,20 @@ fn find(bytes: &[u8], from: usize, marks: impl Fn(u64) -> u64, stops: impl Fn(u8
 #[inline]
 pub(crate) fn control_from(bytes: &[u8], from: usize) -> usize {
     let mut at = from;
-    // Written so that the compiler takes a whole block in a few vector instructions.
     while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk::<16>) {
-        if block.iter().fold(0, |found, &byte| found | u8::from(byte < 0x20) | u8::from(byte == 0x7F)) != 0 {
+        if has_control(block) {
             break;
         }
         at += 16;
     }
     find(bytes, at, |word| controls(word, 0x20), |byte| byte < 0x20 || byte == 0x7F)
+}
+
+/// Written so that the compiler takes the block in a few vector instructions.
+#[expect(clippy::needless_bitwise_bool, reason = "lazy operators are branches, sixteen times two of them")]
+#[inline]
+fn has_control(block: &[u8; 16]) -> bool {
+    block.iter().fold(false, |found, &byte| found | (byte < 0x20) | (byte == 0x7F))
 }
 
 /// Where the first colon stands at or after `from`, or the length of `bytes`.

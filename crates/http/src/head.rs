@@ -274,7 +274,7 @@ impl Cursor {
             Some(b':') if at > self.line => {}
             Some(&byte) => return Err(HeadError::Syntax(bad_name(byte, at == self.line))),
         }
-        let (id, underscore) = Name::recognise(&view[self.line..at]);
+        let (id, underscore) = Name::recognise(view, self.line, at);
         self.name = Some(Field { name: Span::new(self.line, at), value: Span::default(), id, underscore });
         self.at = at + 1;
         Ok(true)
@@ -312,9 +312,8 @@ fn whole_line(view: &[u8], start: usize) -> Option<(Field, usize)> {
     if colon == view.len() {
         return None;
     }
-    let name = &view[start..colon];
-    let (id, underscore) = Name::recognise(name);
-    if id == Name::Other && !class::is_token(name) {
+    let (id, underscore) = Name::recognise(view, start, colon);
+    if id == Name::Other && !class::is_token(&view[start..colon]) {
         return None;
     }
     let mut at = colon + 1;

@@ -91,16 +91,27 @@ impl Name {
     /// The name that `bytes` spells, ignoring case and taking `_` for `-` (see `Field::underscore`).
     #[inline]
     pub fn classify(bytes: &[u8]) -> Self {
-        Self::recognise(bytes).0
+        Self::recognise(bytes, 0, bytes.len()).0
     }
-    /// As `classify`, and whether a known name is spelt with `_`.
+    /// The name that lies in `buf` from `start` to `end`, and whether it is a known one spelt with `_`.
     #[inline]
-    pub(crate) fn recognise(bytes: &[u8]) -> (Self, bool) {
+    pub(crate) fn recognise(buf: &[u8], start: usize, end: usize) -> (Self, bool) {
+        let bytes = &buf[start..end];
         if bytes.is_empty() || bytes.len() > LONGEST {
             return (Self::Other, false);
         }
         let index = SLOTS[slot(key(bytes), MULTIPLIER)] as usize;
-        if KNOWN[index].spells(bytes) {
+        let known = &KNOWN[index];
+        if bytes.len() != known.len as usize {
+            return (Self::Other, false);
+        }
+        let mut copy = [0; 32];
+        // What lies behind the name does not count: nearly always it can be compared where it is.
+        let padded = buf[start..].first_chunk::<32>().unwrap_or_else(|| {
+            copy[..bytes.len()].copy_from_slice(bytes);
+            &copy
+        });
+        if known.spells(padded) {
             (NAMES[index], false)
         } else if equal(SPELLINGS[index].as_bytes(), bytes) {
             (NAMES[index], true)
@@ -232,86 +243,47 @@ const fn multiplier() -> u32 {
     candidate
 }
 
-/// A spelling in words, with the bits in which the case of its letters lies.
+/// A spelling as two words, and which of their bits count: not those behind its end, nor the case of its letters.
 #[derive(Clone, Copy)]
 struct Known {
     len: u8,
-    words: [(u64, u64); 4],
+    words: [u128; 2],
+    counting: [u128; 2],
 }
 
 impl Known {
-    /// Whether `bytes` spells this name with `-`, case ignored.
+    /// Whether `padded` starts with this name spelt with `-`, case ignored. Free of branches.
     #[inline]
-    fn spells(&self, bytes: &[u8]) -> bool {
-        if bytes.len() != self.len as usize {
-            return false;
-        }
-        let mut difference = 0;
-        let mut rest = bytes;
-        for &(word, letters) in &self.words {
-            if let Some((first, tail)) = rest.split_first_chunk::<8>() {
-                difference |= (u64::from_le_bytes(*first) ^ word) & !letters;
-                rest = tail;
-            } else {
-                difference |= (short(rest) ^ word) & !letters;
-                break;
-            }
-        }
-        difference == 0
+    fn spells(&self, padded: &[u8; 32]) -> bool {
+        let [first, second] = words(padded);
+        ((first ^ self.words[0]) & self.counting[0]) | ((second ^ self.words[1]) & self.counting[1]) == 0
     }
 }
 
-/// Fewer than eight bytes as one word, each byte at least once, in an order that depends on the length only.
 #[inline]
-const fn short(bytes: &[u8]) -> u64 {
-    if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
-        (u32::from_le_bytes(*first) as u64) << 32 | u32::from_le_bytes(*last) as u64
-    } else if bytes.is_empty() {
-        0
-    } else {
-        (bytes[0] as u64) << 16 | (bytes[bytes.len() / 2] as u64) << 8 | bytes[bytes.len() - 1] as u64
-    }
+const fn words(bytes: &[u8; 32]) -> [u128; 2] {
+    let (chunks, _) = bytes.as_chunks::<16>();
+    [u128::from_le_bytes(chunks[0]), u128::from_le_bytes(chunks[1])]
 }
 
 const fn known() -> [Known; COUNT] {
-    let mut table = [Known { len: 0, words: [(0, 0); 4] }; COUNT];
+    let mut table = [Known { len: 0, words: [0; 2], counting: [0; 2] }; COUNT];
     let mut i = 1;
     while i < COUNT {
         let bytes = SPELLINGS[i].as_bytes();
         assert!(bytes.len() <= LONGEST && i < 128, "a name too long, or too many for a NameSet");
-        let mut rest = bytes;
-        let mut word = 0;
-        loop {
-            let (value, done) = match rest.split_first_chunk::<8>() {
-                Some((first, tail)) => {
-                    rest = tail;
-                    (u64::from_le_bytes(*first), false)
-                }
-                None => (short(rest), true),
-            };
-            table[i].words[word] = (value, letter_bits(value));
-            word += 1;
-            if done {
-                break;
-            }
+        let mut spelling = [0; 32];
+        let mut counting = [0; 32];
+        let mut at = 0;
+        while at < bytes.len() {
+            spelling[at] = bytes[at];
+            counting[at] = if bytes[at].is_ascii_alphabetic() { !0x20 } else { 0xFF };
+            at += 1;
         }
-        table[i].len = bytes.len() as u8;
+        table[i] = Known { len: bytes.len() as u8, words: words(&spelling), counting: words(&counting) };
         i += 1;
     }
     table
-}
-
-const fn letter_bits(word: u64) -> u64 {
-    let bytes = word.to_le_bytes();
-    let mut bits = [0; 8];
-    let mut i = 0;
-    while i < 8 {
-        if bytes[i].is_ascii_alphabetic() {
-            bits[i] = 0x20;
-        }
-        i += 1;
-    }
-    u64::from_le_bytes(bits)
 }
 
 #[cfg(test)]
