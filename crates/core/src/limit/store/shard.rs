@@ -84,8 +84,9 @@ impl Shard {
         for set in self.homes(tag) {
             // All four are compared without a branch: which one it is can't be predicted, and the loads overlap.
             let slots = &self.sets[set].0;
-            let hits =
-                slots.each_ref().map(|slot| (slot.tag[0] == tag[0]) & (slot.tag[1] == tag[1]) & !slot.is_empty());
+            let hits = slots
+                .each_ref()
+                .map(|slot| (slot.tag[0] ^ tag[0]) | (slot.tag[1] ^ tag[1]) | u64::from(slot.is_empty()) == 0);
             let mask = hits.iter().rev().fold(0_u32, |mask, hit| mask << 1 | u32::from(*hit));
             if mask != 0 {
                 return Place::Own { set, way: mask.trailing_zeros() as usize };
