@@ -82,8 +82,14 @@ impl Shard {
 
     pub(super) fn find(&self, tag: Tag) -> Place {
         for set in self.homes(tag) {
-            if let Some(way) = self.sets[set].0.iter().position(|slot| slot.tag == tag && !slot.is_empty()) {
-                return Place::Own { set, way };
+            // All four are compared without a branch: which one it is can't be predicted, and the loads overlap.
+            let slots = &self.sets[set].0;
+            let hits = slots
+                .each_ref()
+                .map(|slot| (slot.tag[0] ^ tag[0]) | (slot.tag[1] ^ tag[1]) | u64::from(slot.is_empty()) == 0);
+            let mask = hits.iter().rev().fold(0_u32, |mask, hit| mask << 1 | u32::from(*hit));
+            if mask != 0 {
+                return Place::Own { set, way: mask.trailing_zeros() as usize };
             }
         }
         Place::None
@@ -184,10 +190,12 @@ impl Shard {
         None
     }
 
-    /// An empty slot in the first of the two sets of a tag that has one: most keys are found where one looks first.
+    /// An empty slot in the emptier of the two sets of a tag.
     fn empty_now(&self, tag: Tag) -> Option<(usize, usize)> {
-        let empty = |set: usize| self.sets[set].0.iter().position(Slot::is_empty).map(|way| (set, way));
-        self.homes(tag).into_iter().find_map(empty)
+        let empty = |set: usize| self.sets[set].0.iter().filter(|slot| slot.is_empty()).count();
+        let [first, second] = self.homes(tag);
+        let set = if empty(second) > empty(first) { second } else { first };
+        self.sets[set].0.iter().position(Slot::is_empty).map(|way| (set, way))
     }
 
     fn near(&self, tag: Tag) -> impl Iterator<Item = (usize, usize)> + use<> {
