@@ -51,6 +51,7 @@ impl View<'_> {
     }
 
     /// Whether the instance may be picked at all.
+    #[inline]
     pub(super) fn allows(&self, index: usize) -> bool {
         let instance = self.instance(index);
         instance.is_well(self.mask, self.now)
@@ -64,6 +65,7 @@ impl View<'_> {
     }
 
     /// Whether the instance may be picked and, if it ramps up, `dice` falls within the share it carries.
+    #[inline]
     fn takes(&self, index: usize, dice: u64) -> bool {
         self.allows(index) && (self.ramp.is_none() || unit(dice) < self.readiness(index))
     }
@@ -139,6 +141,7 @@ impl Balancer {
         }
     }
 
+    #[inline]
     fn turn(&self, cursor: &AtomicU64) -> usize {
         let turn = cursor.fetch_add(1, Ordering::Relaxed) % self.turns.len() as u64;
         usize::from(self.turns[turn as usize])
@@ -146,6 +149,7 @@ impl Balancer {
 
     /// A turn that falls on an instance that cannot take it is lost, so that the others keep their proportions among
     /// each other, instead of the next in line getting a double share.
+    #[inline]
     fn in_turn(&self, view: &View<'_>, cursor: &AtomicU64) -> Option<usize> {
         let mut dice = view.random;
         for _ in 0..2 * view.slots.len() + 16 {
