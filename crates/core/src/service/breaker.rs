@@ -1,5 +1,6 @@
 //! Circuit breaker: stops sending what would fail anyway, and finds out with a few probes when it would not (after
-//! M. Nygard, *Release It!*). Half open, the first probe that comes back decides for all. One breaker is shared by all workers; every transition is one compare-and-swap.
+//! M. Nygard, *Release It!*). Half open, the first probe that comes back decides for all. One breaker is shared by all
+//! workers; every transition is one compare-and-swap.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
