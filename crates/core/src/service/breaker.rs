@@ -1,5 +1,6 @@
 //! Circuit breaker: stops sending what would fail anyway, and finds out with a few probes when it would not (after
-//! M. Nygard, *Release It!*). One breaker is shared by all workers; every transition is one compare-and-swap.
+//! M. Nygard, *Release It!*). Half open, the first probe that comes back decides for all. One breaker is shared by all
+//! workers; every transition is one compare-and-swap.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -135,6 +136,7 @@ impl Default for Breaker {
 
 impl Breaker {
     /// Asks to let one attempt through; refused, the time until it is worth asking again (zero: when a probe is back).
+    #[inline]
     pub fn admit(&self, rules: &Rules, now: Instant) -> Result<Permit, Duration> {
         loop {
             let seen = self.word.load(Ordering::Acquire);
@@ -161,6 +163,7 @@ impl Breaker {
     }
 
     /// Whether [`Self::admit`] would say yes now, and if not the time until it may.
+    #[inline]
     pub fn ready(&self, rules: &Rules, now: Instant) -> Result<(), Duration> {
         let word = Word::unpack(self.word.load(Ordering::Acquire));
         match word.position {

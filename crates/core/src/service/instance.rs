@@ -110,6 +110,7 @@ impl Instance {
     }
 
     /// Whether, as far as the flags in `mask` tell, it can be used.
+    #[inline]
     pub(super) fn is_well(&self, mask: u32, now: Instant) -> bool {
         let flags = self.flags.load(Ordering::Acquire) & mask;
         flags == 0 || (flags == EJECTED && now.as_nanos() >= self.ejected_until.load(Ordering::Acquire))
@@ -155,7 +156,9 @@ impl Instance {
     /// Share of the known latency that time has left.
     fn kept(&self, now: Instant) -> f64 {
         let idle = now.since(Instant::from_nanos(self.latency_at.load(Ordering::Relaxed)));
-        (-idle.as_secs_f64() / MEMORY.as_secs_f64()).exp()
+        let share = idle.as_secs_f64() / MEMORY.as_secs_f64();
+        // Near zero, where busy services are, the curve is its tangent and much cheaper.
+        if share < 1e-3 { 1.0 - share } else { (-share).exp() }
     }
 
     /// Load as `p2c` compares it: expected wait behind what is under way.

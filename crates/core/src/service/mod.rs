@@ -4,13 +4,13 @@
 mod admission;
 mod balance;
 pub mod breaker;
+mod build;
 mod explain;
 mod health;
 mod instance;
 pub mod retry;
 pub mod sticky;
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -22,10 +22,9 @@ pub use instance::Instance;
 
 use crate::clock::Instant as Now;
 use crate::plan::{self, BreakerScope};
-use crate::problem::Problem;
 use balance::{Balancer, View};
 use breaker::{Breaker, Permit, Rules};
-use instance::{DOWN, DRAINING, EJECTED};
+use instance::DRAINING;
 use retry::Budget;
 
 /// Most instances of one service.
@@ -108,6 +107,7 @@ impl Tried {
     }
 
     /// Whether the instance at `index` is remembered.
+    #[inline]
     pub fn contains(&self, index: usize) -> bool {
         self.last[..usize::from(self.count)].contains(&(index as u16))
     }
@@ -204,6 +204,7 @@ impl<'s> Picked<'s> {
     }
 
     /// Says how the attempt went, `latency` after it began. May be said again, when an answer that began well breaks off.
+    #[inline]
     pub fn report(&mut self, now: Now, outcome: Outcome, latency: Duration) -> Changes {
         if outcome == Outcome::Cancelled {
             return Changes::new();
@@ -213,12 +214,14 @@ impl<'s> Picked<'s> {
     }
 
     /// Says how the attempt went and ends it.
+    #[inline]
     pub fn finish(mut self, now: Now, outcome: Outcome, latency: Duration) -> Changes {
         self.report(now, outcome, latency)
     }
 }
 
 impl Drop for Picked<'_> {
+    #[inline]
     fn drop(&mut self) {
         let instance = &self.service.slots[self.index].instance;
         instance.finished.fetch_add(1, Ordering::AcqRel);
@@ -229,34 +232,6 @@ impl Drop for Picked<'_> {
 }
 
 impl ServiceState {
-    /// The service that `plan` describes. Instances that `previous` has too keep their state, as do the breaker, the
-    /// retry budget and the turns; `previous` itself is not touched, so a plan that fails elsewhere changes nothing.
-    pub fn build(plan: &plan::Service, previous: Option<&Self>, now: Now) -> Result<Self, Vec<Problem>> {
-        let mut problems = check(plan);
-        let slots = slots(plan, previous, now, &mut problems);
-        if !problems.is_empty() {
-            return Err(problems);
-        }
-        let down = if plan.health_check.is_some() { DOWN } else { 0 };
-        let ejected = if plan.passive_health.is_some() { EJECTED } else { 0 };
-        Ok(Self {
-            name: plan.name.as_str().into(),
-            slots,
-            balancer: Balancer::build(&plan.load_balancer, &plan.instances),
-            mask: DRAINING | down | ejected,
-            ramp: plan.slow_start.map(|span| span.0).filter(|span| !span.is_zero()),
-            rules: plan.circuit_breaker.as_ref().map(Rules::from_plan),
-            health_check: plan.health_check.clone(),
-            passive: plan.passive_health.clone(),
-            panic_threshold: plan.panic_threshold,
-            budget: plan.retry_budget.clone(),
-            sticky: plan.sticky.is_some(),
-            max_in_flight: plan.max_in_flight.map(|most| u32::try_from(most).unwrap_or(u32::MAX)),
-            queue: u32::try_from(plan.queue.size).unwrap_or(u32::MAX),
-            shared: previous.map_or_else(|| Arc::new(Shared::new(now)), |state| Arc::clone(&state.shared)),
-        })
-    }
-
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
@@ -268,6 +243,7 @@ impl ServiceState {
     }
 
     /// Picks an instance for one attempt.
+    #[inline]
     pub fn pick(&self, input: &PickInput<'_>) -> Result<Picked<'_>, Unavailable> {
         let (whole, each) = self.rules();
         let permit = whole.map(|rules| self.shared.breaker.admit(rules, input.now)).transpose();
@@ -305,6 +281,7 @@ impl ServiceState {
         if self.rules().1.is_some() { &self.slots[index].instance.breaker } else { &self.shared.breaker }
     }
 
+    #[inline]
     fn select(&self, input: &PickInput<'_>, rules: Option<&Rules>, cursor: &AtomicU64) -> Option<usize> {
         let mask = if self.in_panic(input.now) { DRAINING } else { self.mask };
         let PickInput { now, avoid, random, .. } = *input;
@@ -346,67 +323,6 @@ impl ServiceState {
             Unavailable::AllUnhealthy
         }
     }
-}
-
-/// The instances of `plan`, as they are where `previous` has them.
-fn slots(plan: &plan::Service, previous: Option<&ServiceState>, now: Now, problems: &mut Vec<Problem>) -> Box<[Slot]> {
-    let known: HashMap<_, _> =
-        previous.iter().flat_map(|state| state.instances()).map(|instance| (instance.url(), instance)).collect();
-    let secret = plan.sticky.as_ref().and_then(|sticky| sticky.secret.as_deref()).unwrap_or_default();
-    let mut addresses = HashSet::new();
-    let mut slots = Vec::with_capacity(plan.instances.len());
-    for (index, wanted) in plan.instances.iter().enumerate() {
-        let mut complain = |message| problems.push(Problem::at(format!("instances[{index}].url"), message));
-        let kept = known.get(wanted.url.as_str()).map(|&instance| Arc::clone(instance));
-        let parsed = || Instance::parse(&wanted.url, previous.map(|_| now)).map(Arc::new);
-        match kept.map_or_else(parsed, Ok) {
-            Ok(instance) if addresses.insert(instance.authority().to_owned()) => {
-                let sticky = sticky::id(secret, &plan.name, instance.authority());
-                slots.push(Slot { instance, weight: wanted.weight, sticky });
-            }
-            Ok(_) => complain("this address is listed twice"),
-            Err(message) => complain(message),
-        }
-    }
-    slots.into()
-}
-
-fn check(plan: &plan::Service) -> Vec<Problem> {
-    const SHARE: &str = "must be from 0 to 1";
-    let mut problems = Vec::new();
-    let mut demand = |good: bool, path: &str, message: &str| {
-        if !good {
-            problems.push(Problem::at(path, message));
-        }
-    };
-    demand(plan.instances.len() <= MAX_INSTANCES, "instances", "at most 4096 instances");
-    for (index, instance) in plan.instances.iter().enumerate() {
-        demand(instance.weight > 0, &format!("instances[{index}].weight"), "must be at least 1");
-    }
-    let share = |value: f64| (0.0..=1.0).contains(&value);
-    demand(plan.panic_threshold.is_none_or(share), "panic_threshold", SHARE);
-    demand(share(plan.retry_budget.ratio), "retry_budget.ratio", SHARE);
-    let rate = plan.retry_budget.min_per_second;
-    demand(rate >= 0.0 && rate.is_finite(), "retry_budget.min_per_second", "must not be negative");
-    demand(plan.max_in_flight != Some(0), "max_in_flight", "must be at least 1");
-    if let Some(check) = &plan.health_check {
-        demand(check.path.starts_with('/'), "health_check.path", "must begin with /");
-        demand(!check.interval.0.is_zero(), "health_check.interval", "must be longer than 0");
-        demand(check.healthy_after > 0, "health_check.healthy_after", "must be at least 1");
-        demand(check.unhealthy_after > 0, "health_check.unhealthy_after", "must be at least 1");
-    }
-    if let Some(passive) = &plan.passive_health {
-        demand(passive.failures > 0, "passive_health.failures", "must be at least 1");
-        demand(share(passive.max_ejected), "passive_health.max_ejected", SHARE);
-    }
-    if let Some(breaker) = &plan.circuit_breaker {
-        demand(breaker.failure_threshold > 0, "circuit_breaker.failure_threshold", "must be at least 1");
-        demand(breaker.half_open_requests > 0, "circuit_breaker.half_open_requests", "must be at least 1");
-        demand(breaker.failure_rate.is_none_or(share), "circuit_breaker.failure_rate", SHARE);
-        let window = breaker.failure_rate.is_none() || !breaker.window.0.is_zero();
-        demand(window, "circuit_breaker.window", "must be longer than 0");
-    }
-    problems
 }
 
 /// A stable hash of `bytes` for the balancers: the same in every worker and every gateway (FNV-1a, then mixed).

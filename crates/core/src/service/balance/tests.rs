@@ -1,3 +1,4 @@
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -77,6 +78,17 @@ fn huge_weights_are_rounded_to_a_bounded_table() {
     assert!(turns.len() <= super::MOST_TURNS + 1);
     assert!(count(0).abs_diff(2 * count(1)) <= 3);
     assert_eq!(count(2), 1, "nobody is left out");
+}
+
+#[test]
+fn turns_are_remainders() {
+    for count in [1_u32, 2, 3, 7, 64, 1000, 4096] {
+        let service = build(&plan(LoadBalancer::RoundRobin, &vec![1; count as usize]));
+        for turn in [0, 1, 2, 63, 64, 4095, 4096, 12_345_678, u32::MAX - 1, u32::MAX] {
+            let cursor = AtomicU64::new(turn.into());
+            assert_eq!(service.balancer.turn(&cursor), (turn % count) as usize, "{turn} of {count}");
+        }
+    }
 }
 
 #[test]

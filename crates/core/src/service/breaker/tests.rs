@@ -146,7 +146,7 @@ fn exactly_the_probes_asked_for_pass_while_workers_race() {
                 let picks = (0..20).filter_map(|number| {
                     // Some of those that pass vanish and are given back.
                     let picked = service.pick(&input(at(60.0), number)).ok()?;
-                    if (number + worker as u64 + round) % 4 == 0 { None } else { Some(picked) }
+                    if (number + worker as u64 + round).is_multiple_of(4) { None } else { Some(picked) }
                 });
                 picks.collect::<Vec<Picked<'_>>>()
             };
@@ -167,7 +167,7 @@ fn a_failure_rate_over_the_window_opens_it() {
         ..breaker(BreakerScope::Service)
     };
     let mixed = |service: &ServiceState, now, count: usize| {
-        let outcome = |number: usize| Outcome::Status(if number % 2 == 0 { 200 } else { 500 });
+        let outcome = |number: usize| Outcome::Status(if number.is_multiple_of(2) { 200 } else { 500 });
         let one = |number| exchange(service, now, outcome(number)).unwrap().1.len();
         (0..count).map(one).sum::<usize>()
     };
