@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+ALIASES = {
+    "csp": "content_security_policy",
+    "hosts": "host",
+    "methods": "method",
+    "retry_count": "retries",
+    "service_name": "service",
+}
+"""Second names of fields, for people who know them from elsewhere."""
+
+
+def also(field: str) -> AliasChoices:
+    """A field's own name and its second names, as its `validation_alias`."""
+    return AliasChoices(field, *(alias for alias, name in ALIASES.items() if name == field))
 
 
 class Settings(BaseModel):
@@ -25,16 +47,15 @@ class Settings(BaseModel):
 
     short: ClassVar[JsonSchemaValue | None] = None
     """Schema of the short form that a validator of the model accepts instead of a mapping."""
-    aliases: ClassVar[Mapping[str, str]] = {}
-    """Second names of fields."""
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         written = handler(schema)
         full = handler.resolve_ref_schema(written)
         fields = full.get("properties", {})
-        for alias, name in cls.aliases.items():
-            fields[alias] = {**fields[name], "description": f"The same as `{name}`."}
+        for alias, name in ALIASES.items():
+            if name in fields:
+                fields[alias] = {**fields[name], "description": f"The same as `{name}`."}
         if cls.short is not None:
             mapping = dict(full)
             full.clear()

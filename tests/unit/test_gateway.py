@@ -174,7 +174,7 @@ def test_native_problems_get_their_places(recorder: Recorder, file: Path, monkey
         Gateway.from_file(file).check()
     assert [str(problem).removeprefix(f"{file}:") for problem in caught.value.problems] == [
         "3:12: routes[0].path: bad template (not shown)",
-        "1:31: services.users.instances[0]: bad",
+        "1:32: services.users.instances[0]: bad",
         "1:1: bad",
     ]
 

@@ -13,10 +13,10 @@ from pylae.config.crosscheck import Finding, View, authentication, cross_check
 from pylae.config.load import Document
 from pylae.config.model import Config
 from pylae.config.nodes import Step, show_path
-from pylae.config.route import ALIASES
 from pylae.config.sources import DocumentSources, Place, Sources, shown
 from pylae.errors import ConfigError, Problem
 from pylae.policies import POLICIES
+from pylae.settings import ALIASES
 
 _TYPES = {
     "bool_type": "must be true or false",

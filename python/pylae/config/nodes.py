@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pylae.config.route import ALIASES
+from pylae.settings import ALIASES
 
 Step = str | int
 

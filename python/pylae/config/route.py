@@ -6,15 +6,12 @@ import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, PlainValidator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, model_validator
 
 from pylae.config.service import CircuitBreaker, InstanceUrl, field_name
 from pylae.policies import PolicySet
-from pylae.settings import Count, Settings, Switch, refusal, split_words
+from pylae.settings import Count, Settings, Switch, also, refusal, split_words
 from pylae.units import Duration
-
-ALIASES = {"methods": "method", "hosts": "host", "service_name": "service", "retry_count": "retries"}
-"""Second names of fields, for people who know them from elsewhere."""
 
 # IANA's registry of methods without CONNECT and PRI, which a gateway refuses, and PURGE, which caches have.
 METHODS = frozenset(
@@ -26,10 +23,6 @@ _COMMON = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _HOST = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*|\[[0-9a-f:.]+\]")
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 _SERVICE_NAME = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9._:\[\]-]{0,199}")
-
-
-def _both(field: str) -> AliasChoices:
-    return AliasChoices(field, *(alias for alias, name in ALIASES.items() if name == field))
 
 
 def _method(text: Any) -> Any:
@@ -114,8 +107,6 @@ class Route(PolicySet):
     Exactly one of `path`, `prefix` and `pattern` is required, and one of `service` and `service_url`.
     """
 
-    aliases = ALIASES
-
     name: Annotated[str, AfterValidator(_route_name)] | None = None
     """Unique name, in logs and metrics. Derived from methods, host and path if none is given."""
     path: Path | None = None
@@ -127,12 +118,12 @@ class Route(PolicySet):
     method: Annotated[
         tuple[Annotated[str, BeforeValidator(_method)], ...],
         BeforeValidator(split_words, json_schema_input_type=str | list[str]),
-    ] = Field(default=(), validation_alias=_both("method"))
+    ] = Field(default=(), validation_alias=also("method"))
     """Methods: one, `A|B`, or a list. All if none is given."""
     host: Annotated[
         tuple[Annotated[str, AfterValidator(_host)], ...],
         BeforeValidator(split_words, json_schema_input_type=str | list[str]),
-    ] = Field(default=(), validation_alias=_both("host"))
+    ] = Field(default=(), validation_alias=also("host"))
     """Host names without port; `*.example.org` for any labels in front. All if none is given."""
     headers: dict[Annotated[str, AfterValidator(field_name)], ValueTest] = {}
     """Conditions on request fields by name."""
@@ -140,7 +131,7 @@ class Route(PolicySet):
     """Conditions on query parameters by name."""
     priority: Annotated[int, Field(ge=-(2**31), lt=2**31)] = 0
     """Higher wins before anything else is compared."""
-    service: ServiceName | None = Field(default=None, validation_alias=_both("service"))
+    service: ServiceName | None = Field(default=None, validation_alias=also("service"))
     """Name of the service."""
     service_url: InstanceUrl | None = None
     """Declares the service, with this one instance."""
@@ -152,7 +143,7 @@ class Route(PolicySet):
     """Longest silence between two pieces of a body."""
     deadline: Duration | None = None
     """Time over all attempts until the head of the response."""
-    retries: Count = Field(default=3, validation_alias=_both("retries"))
+    retries: Count = Field(default=3, validation_alias=also("retries"))
     """Most further attempts after the first."""
     retry_on: Annotated[
         tuple[Literal["reset", "timeout", "gateway_error", "server_error"], ...],

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, PlainSerializer, model_validator
+from pydantic import AfterValidator, Field, PlainSerializer, SecretStr, model_validator
 
 from pylae.settings import Count, Positive, Real, Settings, Share, Switch, refusal
 from pylae.units import Duration, Wait
@@ -124,6 +124,11 @@ class Sticky(Settings):
     """Name of the cookie that the gateway sets."""
     ttl: Duration | None = None
     """`Max-Age` of the cookie; without it the cookie ends with the browser's session."""
+    secret: Annotated[SecretStr, PlainSerializer(SecretStr.get_secret_value)] | None = Field(
+        default=None, exclude_if=lambda secret: secret is None
+    )
+    """Keys the ids in cookies, so that nobody can test guesses of an instance's address against them. Gateways that
+    serve the same clients need the same one."""
 
 
 class HealthCheck(Settings):

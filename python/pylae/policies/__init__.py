@@ -12,10 +12,10 @@ __all__ = ["POLICIES", "PolicySet"]
 class PolicySet(Settings):
     """Policies by name: settings, `true` for the defaults, `false` for off. One line each, in the native order."""
 
-    rate_limit: Switch[RateLimits] = None
-    """How many requests a client may make."""
     security_headers: Switch[SecurityHeaders] = None
     """Response fields that make browsers stricter."""
+    rate_limit: Switch[RateLimits] = None
+    """How many requests a client may make."""
 
 
 POLICIES: tuple[str, ...] = tuple(PolicySet.model_fields)

@@ -25,7 +25,8 @@ def _keys(value: Any) -> Any:
 def _key(value: Any) -> Any:
     if isinstance(value, str) and not _KEY.fullmatch(value):
         raise refusal(f"must be one of {', '.join(_WORDS)}", known=_WORDS)
-    return value
+    # Names of fields have no case; the plan has them in lower case.
+    return value.lower() if isinstance(value, str) else value
 
 
 class RateLimit(Settings):

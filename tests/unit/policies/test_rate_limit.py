@@ -45,7 +45,7 @@ def test_dump_is_the_plan() -> None:
 
 
 def test_keys() -> None:
-    assert limits({"limit": 1, "key": "ip + header:X-A"})[0]["key"] == ["ip", "header:X-A"]
+    assert limits({"limit": 1, "key": "ip + header:X-A"})[0]["key"] == ["ip", "header:x-a"]
     assert limits({"limit": 1, "key": ["user", "route"]})[0]["key"] == ["user", "route"]
 
 
