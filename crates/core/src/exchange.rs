@@ -4,7 +4,9 @@
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pylae_http::connection::ConnectionOptions;
 use pylae_http::{Edits, Framing, RequestHead, ResponseHead, Span, Target};
@@ -65,6 +67,8 @@ pub struct Exchange {
     pub started: Instant,
     /// Now, as far as decisions of this stage are concerned.
     pub now: Instant,
+    /// When the request head was complete, since the Unix epoch.
+    pub wall: Duration,
     /// How many policies of the route's chain were entered.
     pub entered: usize,
 }
@@ -98,7 +102,6 @@ pub struct Answer {
 }
 
 /// What a policy makes of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Let it pass.
     Continue,
@@ -106,7 +109,12 @@ pub enum Verdict {
     Reject(Box<Rejection>),
     /// Answer it here.
     Answer(Box<Answer>),
+    /// Not known yet: for what must wait for something outside the worker. Costs an allocation, so never on a common path.
+    Wait(Pin<Box<dyn Future<Output = Resume>>>),
 }
+
+/// What is done with the exchange once a [`Verdict::Wait`] is over; its verdict stands for the policy's.
+pub type Resume = Box<dyn FnOnce(&mut Exchange) -> Verdict>;
 
 impl Exchange {
     /// An exchange with buffers of `capacity` bytes.
@@ -138,6 +146,7 @@ impl Exchange {
             response_options: ConnectionOptions::default(),
             started: Instant::default(),
             now: Instant::default(),
+            wall: Duration::ZERO,
             entered: 0,
         }
     }

@@ -40,6 +40,8 @@ pub enum Halt {
     BadGateway,
     /// The instance did not answer in time.
     GatewayTimeout,
+    /// A policy waited too long for something it needs.
+    PolicyTimeout,
     /// The route has neither a service nor a policy that answers.
     NoService,
     /// The client went away; nobody is left to be answered.
@@ -72,7 +74,7 @@ impl Halt {
             Self::NotFound => 404,
             Self::MethodNotAllowed(_) => 405,
             Self::Rejected(rejection) => rejection.status,
-            Self::Overloaded | Self::Unavailable(_) => 503,
+            Self::Overloaded | Self::Unavailable(_) | Self::PolicyTimeout => 503,
             Self::ConnectFailed | Self::BadGateway => 502,
             Self::GatewayTimeout => 504,
             Self::NoService => 500,
@@ -101,6 +103,7 @@ impl Halt {
             Self::ConnectFailed => "connect_failed",
             Self::BadGateway => "bad_gateway",
             Self::GatewayTimeout => "gateway_timeout",
+            Self::PolicyTimeout => "policy_timeout",
             Self::NoService => "no_service",
             Self::ClientGone => "client_gone",
         }
@@ -128,6 +131,7 @@ impl Halt {
             Self::ConnectFailed => "the service could not be reached",
             Self::BadGateway => "the service broke off or gave an answer that is not valid HTTP",
             Self::GatewayTimeout => "the service did not answer in time",
+            Self::PolicyTimeout => "the request could not be checked in time",
             Self::NoService => "the route has no service",
             Self::ClientGone => "the client closed the connection",
         })

@@ -7,15 +7,15 @@ pub mod clock;
 pub mod exchange;
 pub mod forwarding;
 pub mod halt;
-pub mod pace;
 pub mod limit;
+pub mod pace;
 pub mod plan;
 pub mod problem;
 pub mod route;
 pub mod service;
 
 pub use clock::Instant;
-pub use exchange::{Answer, Exchange, User, Verdict};
+pub use exchange::{Answer, Exchange, Resume, User, Verdict};
 pub use halt::{Halt, Rejection};
 pub use pace::Pace;
 pub use plan::Plan;

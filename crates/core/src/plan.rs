@@ -64,6 +64,8 @@ pub struct Limits {
     pub min_rate: u64,
     /// Time before `min_rate` is enforced (408 while sending).
     pub body_grace: Seconds,
+    /// Keys of rate limits that are remembered, over all limits. Fixed from start to stop.
+    pub max_keys: usize,
     /// How long exchanges may take to finish after a stop was asked for.
     pub drain_timeout: Seconds,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pylae_core::{Exchange, Problem, Verdict};
+use pylae_core::{Exchange, Problem, Resume, Verdict};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -42,6 +42,14 @@ impl Chain {
             }
         }
         Verdict::Continue
+    }
+
+    /// Goes on behind a policy that had to wait.
+    pub fn resume(&self, exchange: &mut Exchange, resume: Resume) -> Verdict {
+        match resume(exchange) {
+            Verdict::Continue => self.request(exchange),
+            verdict => verdict,
+        }
     }
 
     /// Runs the response halves of all policies whose request half was entered, last entered first.

@@ -6,7 +6,7 @@ mod policy;
 pub mod security_headers;
 
 pub use chain::Chain;
-pub use policy::{Parts, Policy};
+pub use policy::{Parts, Policy, Shared};
 
 /// Declares [`AnyPolicy`], whose variants are the rows of the table, and how a row is found by name.
 macro_rules! policy_table {

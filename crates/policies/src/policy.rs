@@ -1,5 +1,8 @@
 //! What a policy is.
 
+use std::sync::Arc;
+
+use pylae_core::limit::MemoryStore;
 use pylae_core::{Exchange, Problem, Verdict};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -26,8 +29,23 @@ pub trait Policy: Sized + Send + Sync + 'static {
 }
 
 /// What a policy may use from outside while it is built.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Parts<'a> {
     /// Name of the route that it is built for.
     pub route: &'a str,
+    /// What all policies of all routes share.
+    pub shared: &'a Arc<Shared>,
+}
+
+/// What outlives a reload and is shared by all workers. One field for each kind of state.
+pub struct Shared {
+    /// Cells of all rate limits.
+    pub counters: MemoryStore,
+}
+
+impl Shared {
+    /// Nothing counted yet; at most `max_keys` keys of rate limits.
+    pub fn new(max_keys: usize) -> Self {
+        Self { counters: MemoryStore::new(max_keys) }
+    }
 }

@@ -113,14 +113,11 @@ impl One<'_, '_> {
     }
 
     fn encode(&self, exchange: &Exchange, out: &mut Vec<u8>) {
-        let host = if self.route.preserve_host { &exchange.host[..] } else { self.picked.instance().authority().as_bytes() };
+        let host =
+            if self.route.preserve_host { &exchange.host[..] } else { self.picked.instance().authority().as_bytes() };
         let path = if exchange.forward_path.is_empty() { &exchange.target.path } else { &exchange.forward_path };
-        let line = RequestLine {
-            method: exchange.head.method_span.of(&exchange.buffer),
-            path,
-            query: exchange.query(),
-            host,
-        };
+        let line =
+            RequestLine { method: exchange.head.method_span.of(&exchange.buffer), path, query: exchange.query(), host };
         let source = FieldSource {
             fields: &exchange.head.fields,
             buf: &exchange.buffer,
@@ -137,7 +134,7 @@ struct Asking<'o, 'a, 's> {
     one: &'o One<'a, 's>,
     connection: Socket,
     upload: Upload,
-        interim: u32,
+    interim: u32,
 }
 
 impl Asking<'_, '_, '_> {
@@ -146,7 +143,12 @@ impl Asking<'_, '_, '_> {
     }
 
     /// Ready with the framing of the answer once its head lies in `exchange`.
-    fn poll(&mut self, cx: &mut Context<'_>, client: &mut Client, exchange: &mut Exchange) -> Poll<Result<Framing, Failure>> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client,
+        exchange: &mut Exchange,
+    ) -> Poll<Result<Framing, Failure>> {
         if !self.upload.is_sent() && !self.upload.is_abandoned() {
             match self.upload.poll(cx, client, exchange, &mut self.connection) {
                 // Small requests are sent in the first poll, under the deadline set before it.

@@ -14,13 +14,19 @@ use crate::client::Client;
 use crate::socket::Socket;
 
 /// Opens a connection, up to the deadline that is set on `client`, and only as long as the client stays.
-pub(crate) async fn connect(instance: &Instance, client: &mut Client, exchange: &mut Exchange) -> Result<Socket, Failure> {
+pub(crate) async fn connect(
+    instance: &Instance,
+    client: &mut Client,
+    exchange: &mut Exchange,
+) -> Result<Socket, Failure> {
     // Boxed: connections are rare, and every client's task would carry this future's size all the time.
     let mut connecting = Box::pin(open(instance.host(), instance.port()));
     let deadline = Rc::clone(&client.deadline);
     let opened = deadline
         .within(|cx| match connecting.as_mut().poll(cx) {
-            Poll::Ready(opened) => Poll::Ready(opened.map_err(|_| Failure::instance(Outcome::ConnectFailed, false, false))),
+            Poll::Ready(opened) => {
+                Poll::Ready(opened.map_err(|_| Failure::instance(Outcome::ConnectFailed, false, false)))
+            }
             Poll::Pending => client.poll_gone(cx, exchange).map(|()| Err(Failure::Halt(Halt::ClientGone))),
         })
         .await;

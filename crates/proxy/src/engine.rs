@@ -28,6 +28,7 @@ pub struct Engine {
     workers: Vec<Handle>,
     state: Mutex<State>,
     shared: Arc<Shared>,
+    policies: Arc<pylae_policies::Shared>,
 }
 
 struct Handle {
@@ -60,18 +61,20 @@ impl Engine {
     /// Starts the data plane. When this returns, all listeners accept connections.
     pub fn start(plan: Plan) -> Result<Self, Vec<Problem>> {
         let mut keys = PoolKeys::default();
-        let snapshot = Arc::new(Snapshot::build(plan, None, &mut keys)?);
+        let policies = Arc::new(pylae_policies::Shared::new(plan.limits.max_keys));
+        let snapshot = Arc::new(Snapshot::build(plan, None, &mut keys, &policies)?);
         let listeners = bind_added(&BTreeMap::new(), &snapshot)?;
         let shared = Arc::new(Shared::default());
         let mut workers = Vec::with_capacity(snapshot.plan.workers);
         for index in 0..snapshot.plan.workers {
             let sockets = clone_all(listeners.values())?;
-            workers.push(spawn(index, Arc::clone(&snapshot), Arc::clone(&shared), sockets).map_err(|error| {
-                vec![Problem::at("workers", format!("a worker cannot be started: {error}"))]
-            })?);
+            workers.push(
+                spawn(index, Arc::clone(&snapshot), Arc::clone(&shared), sockets)
+                    .map_err(|error| vec![Problem::at("workers", format!("a worker cannot be started: {error}"))])?,
+            );
         }
         let state = Mutex::new(State { snapshot, keys, listeners, applied: 1 });
-        Ok(Self { workers, state, shared })
+        Ok(Self { workers, state, shared, policies })
     }
 
     /// Replaces the plan in force, whole or not at all. When this returns, every new exchange is served by the new plan.
@@ -82,10 +85,11 @@ impl Engine {
         if plan.workers != workers {
             return Err(vec![Problem::at("workers", format!("stays {workers} until the gateway is started again"))]);
         }
-        let snapshot = Arc::new(Snapshot::build(plan, Some(&state.snapshot), &mut keys)?);
+        let snapshot = Arc::new(Snapshot::build(plan, Some(&state.snapshot), &mut keys, &self.policies)?);
         let added = bind_added(&state.listeners, &snapshot)?;
         let wanted: Vec<SocketAddr> = snapshot.plan.listeners.iter().map(|listener| listener.address).collect();
-        let gone: Vec<SocketAddr> = state.listeners.keys().filter(|address| !wanted.contains(address)).copied().collect();
+        let gone: Vec<SocketAddr> =
+            state.listeners.keys().filter(|address| !wanted.contains(address)).copied().collect();
         // The workers know their sockets by the address that was bound.
         let removed: Vec<SocketAddr> =
             gone.iter().filter_map(|address| state.listeners[address].local_addr().ok()).collect();
@@ -158,7 +162,12 @@ impl Engine {
     }
 }
 
-fn spawn(index: usize, snapshot: Arc<Snapshot>, shared: Arc<Shared>, listeners: Vec<TcpListener>) -> io::Result<Handle> {
+fn spawn(
+    index: usize,
+    snapshot: Arc<Snapshot>,
+    shared: Arc<Shared>,
+    listeners: Vec<TcpListener>,
+) -> io::Result<Handle> {
     let (control, receiver) = mpsc::unbounded_channel();
     let stats = Arc::new(WorkerStats::default());
     let counted = Arc::clone(&stats);

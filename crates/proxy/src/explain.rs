@@ -1,10 +1,12 @@
 //! What a plan would do with a request, decided by the very same code, without a socket.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use pylae_core::service::{Explanation as PickExplanation, PickInput, Tried};
 use pylae_core::route::Verdict;
+use pylae_core::service::{Explanation as PickExplanation, PickInput, Tried};
 use pylae_core::{Exchange, Plan, Problem, admit, forwarding};
+use pylae_policies::Shared;
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
@@ -71,15 +73,21 @@ struct Picking {
     pick: PickExplanation,
 }
 
+/// The plan with nothing counted yet.
+fn build(plan: Plan) -> Result<Snapshot, Vec<Problem>> {
+    let shared = Arc::new(Shared::new(plan.limits.max_keys));
+    Snapshot::build(plan, None, &mut PoolKeys::default(), &shared)
+}
+
 /// Builds the plan and drops it: what is wrong with it, or what is doubtful about it.
 pub fn check(plan: Plan) -> Result<Vec<Problem>, Vec<Problem>> {
-    let snapshot = Snapshot::build(plan, None, &mut PoolKeys::default())?;
+    let snapshot = build(plan)?;
     Ok(snapshot.router.warnings().to_vec())
 }
 
 /// What `plan` would do with the request in question.
 pub fn explain(plan: Plan, question: &Question) -> Result<Explanation, Vec<Problem>> {
-    let snapshot = Snapshot::build(plan, None, &mut PoolKeys::default())?;
+    let snapshot = build(plan)?;
     let mut exchange = read(question, &snapshot)?;
     let mut answer = Explanation {
         outcome: "route",

@@ -1,8 +1,9 @@
 //! The life of a request, from top to bottom. `docs/life-of-a-request.md` tells it in words, in the same order.
 
-use pylae_core::{Exchange, Halt, Verdict};
+use pylae_core::Exchange;
 
 use crate::client::{After, Client};
+use crate::decide::decide;
 use crate::forward::forward;
 use crate::observe::observe;
 use crate::receive::receive;
@@ -27,11 +28,11 @@ pub(crate) async fn flow(worker: &Worker, client: &mut Client, exchange: &mut Ex
         Err(halt) => (None, Err(halt)),
         Ok(matched) => {
             // Request policies, in table order, once.
-            let reply = match matched.chain.request(exchange) {
-                Verdict::Reject(rejection) => Err(Halt::Rejected(rejection)),
-                Verdict::Answer(answer) => Ok(Reply::own(*answer, exchange)),
+            let reply = match decide(matched, client, exchange).await {
                 // Pick an instance, forward; only these two repeat.
-                Verdict::Continue => forward(worker, &snapshot, matched, client, exchange).await.map(Reply::Taken),
+                Ok(None) => forward(worker, &snapshot, matched, client, exchange).await.map(Reply::Taken),
+                Ok(Some(answer)) => Ok(Reply::own(*answer, exchange)),
+                Err(halt) => Err(halt),
             };
             (Some(matched), reply)
         }

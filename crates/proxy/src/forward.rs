@@ -74,7 +74,11 @@ pub(crate) async fn forward<'s>(
 }
 
 /// What an attempt came to when it is the last.
-fn finish<'s>(answered: Result<Answered, Failure>, service: &'s Service, picked: Picked<'s>) -> Result<Taken<'s>, Halt> {
+fn finish<'s>(
+    answered: Result<Answered, Failure>,
+    service: &'s Service,
+    picked: Picked<'s>,
+) -> Result<Taken<'s>, Halt> {
     match answered {
         Ok(answered) => Ok(Taken { service, picked, answered }),
         Err(Failure::Halt(halt)) => Err(halt),

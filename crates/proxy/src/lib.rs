@@ -8,6 +8,7 @@ mod clock;
 mod connect;
 mod connection;
 mod deadline;
+mod decide;
 mod download;
 mod engine;
 mod explain;

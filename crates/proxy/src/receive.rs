@@ -49,6 +49,7 @@ pub(crate) async fn receive(
     };
     exchange.started = clock::now();
     exchange.now = exchange.started;
+    exchange.wall = clock::wall();
     let admitted = parsed.and_then(|()| admit(exchange, |peer| snapshot.trusts(peer), worker.random()));
     client.body.start(exchange);
     if admitted.is_err() {

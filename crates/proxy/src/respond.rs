@@ -78,14 +78,21 @@ pub(crate) async fn respond(
 }
 
 /// Sends the gateway's own answer.
-async fn own(worker: &Worker, snapshot: &Snapshot, client: &mut Client, exchange: &mut Exchange, answer: &Answer) -> Sent {
+async fn own(
+    worker: &Worker,
+    snapshot: &Snapshot,
+    client: &mut Client,
+    exchange: &mut Exchange,
+    answer: &Answer,
+) -> Sent {
     let close = !keeps(worker, client, exchange) || !client.body.is_drainable();
     if exchange.response_edits.get(b"Date").is_none() {
         let _ = exchange.response_edits.set_known(Name::Date, worker.date().as_bytes());
     }
     let has_body = !matches!(answer.status, 204 | 304);
     let length = answer.body.len() as u64;
-    let framing = if has_body && exchange.head.method != Method::Head { Framing::Length(length) } else { Framing::None };
+    let framing =
+        if has_body && exchange.head.method != Method::Head { Framing::Length(length) } else { Framing::None };
     let mut out = worker.buffers.small();
     encode_head(&mut out, exchange, has_body.then_some(length), framing, close);
     if framing != Framing::None {

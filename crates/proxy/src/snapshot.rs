@@ -5,13 +5,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pylae_core::Problem;
 use pylae_core::plan::{self, Plan};
 use pylae_core::route::Router;
 use pylae_core::route::rewrite::PathEdit;
 use pylae_core::service::ServiceState;
-use pylae_core::Problem;
 use pylae_http::HeadLimits;
-use pylae_policies::{Chain, Parts};
+use pylae_policies::{Chain, Parts, Shared};
 
 use crate::clock;
 
@@ -56,7 +56,12 @@ pub(crate) struct PoolKeys {
 
 impl Snapshot {
     /// Builds a snapshot. State of what `previous` already had is taken over by name. All problems are reported.
-    pub(crate) fn build(plan: Plan, previous: Option<&Self>, keys: &mut PoolKeys) -> Result<Self, Vec<Problem>> {
+    pub(crate) fn build(
+        plan: Plan,
+        previous: Option<&Self>,
+        keys: &mut PoolKeys,
+        shared: &Arc<Shared>,
+    ) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         if plan.version != plan::VERSION {
             problems.push(Problem::at("version", format!("this engine reads plans of version {}", plan::VERSION)));
@@ -66,9 +71,12 @@ impl Snapshot {
         let router = Router::build(&plan.routes).map_err(|found| problems.extend(found)).ok();
         let mut routes = Vec::with_capacity(plan.routes.len());
         for (index, route) in plan.routes.iter().enumerate() {
-            match Route::build(index, route, router.as_ref(), &services) {
+            let parts = Parts { route: &route.name, shared };
+            match Route::build(route, (index, router.as_ref()), &services, &parts) {
                 Ok(route) => routes.push(route),
-                Err(found) => problems.extend(found.into_iter().map(|problem| problem.under(&format!("routes[{index}]")))),
+                Err(found) => {
+                    problems.extend(found.into_iter().map(|problem| problem.under(&format!("routes[{index}]"))))
+                }
             }
         }
         let (Some(router), true) = (router, problems.is_empty()) else { return Err(problems) };
@@ -101,7 +109,9 @@ fn build_services(
                     problems.push(Problem::at(format!("services[{index}].name"), "another service has this name"));
                 }
             }
-            Err(found) => problems.extend(found.into_iter().map(|problem| problem.under(&format!("services[{index}]")))),
+            Err(found) => {
+                problems.extend(found.into_iter().map(|problem| problem.under(&format!("services[{index}]"))))
+            }
         }
     }
     services
@@ -109,10 +119,10 @@ fn build_services(
 
 impl Route {
     fn build(
-        index: usize,
         route: &plan::Route,
-        router: Option<&Router>,
+        (index, router): (usize, Option<&Router>),
         services: &BTreeMap<String, Arc<Service>>,
+        parts: &Parts<'_>,
     ) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         let service = route.service.as_ref().and_then(|name| {
@@ -127,7 +137,7 @@ impl Route {
             .map_err(|found| problems.extend(found))
             .ok()
             .flatten();
-        let chain = Chain::build(&route.policies, &Parts { route: &route.name })
+        let chain = Chain::build(&route.policies, parts)
             .map_err(|found| problems.extend(found.into_iter().map(|problem| problem.under("policies"))))
             .unwrap_or_default();
         if !problems.is_empty() {

@@ -1,7 +1,7 @@
 //! A connected stream, polled.
 
-use std::io;
 use std::future::Future;
+use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
@@ -25,7 +25,12 @@ impl Socket {
     }
 
     /// Reads behind the bytes in `buffer`, up to its capacity and at most `limit` bytes. 0 is the end of the stream.
-    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut Vec<u8>, limit: usize) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut Vec<u8>,
+        limit: usize,
+    ) -> Poll<io::Result<usize>> {
         let room = buffer.capacity() - buffer.len();
         debug_assert!(room > 0, "nothing can be read into a full buffer");
         let mut window = buffer.limit(room.min(limit));

@@ -85,7 +85,8 @@ impl Source {
         if self.framing == Framing::Chunked {
             return self.poll_chunked(cx, socket, buffer, out, room);
         }
-        let most = if self.framing == Framing::Close { room } else { room.min(usize::try_from(self.left).unwrap_or(room)) };
+        let most =
+            if self.framing == Framing::Close { room } else { room.min(usize::try_from(self.left).unwrap_or(room)) };
         let held = &buffer[self.cursor..];
         let n = if held.is_empty() {
             match ready!(socket.poll_read(cx, out, most)) {

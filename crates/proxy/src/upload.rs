@@ -35,13 +35,20 @@ pub(crate) enum Broken {
 
 impl Upload {
     /// A request whose head is what `encode` appends. Body bytes that an earlier attempt took are sent again.
-    pub(crate) fn new(buffers: &Buffers, client: &Client, exchange: &Exchange, pace: Pace, encode: impl FnOnce(&mut Vec<u8>)) -> Self {
+    pub(crate) fn new(
+        buffers: &Buffers,
+        client: &Client,
+        exchange: &Exchange,
+        pace: Pace,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) -> Self {
         let large = matches!(exchange.framing, Framing::Length(length) if length > SMALL as u64 / 2);
         let mut out = if large { buffers.bulk() } else { buffers.small() };
         encode(&mut out);
         let start = out.len();
         out.extend_from_slice(client.body.kept());
-        let mut upload = Self { out, written: 0, framing: exchange.framing, ended: false, abandoned: false, pieces: 0, pace };
+        let mut upload =
+            Self { out, written: 0, framing: exchange.framing, ended: false, abandoned: false, pieces: 0, pace };
         upload.close_piece(client, start);
         upload
     }
@@ -118,7 +125,12 @@ impl Upload {
     }
 
     /// Takes one piece of the body.
-    fn poll_fill(&mut self, cx: &mut Context<'_>, client: &mut Client, exchange: &mut Exchange) -> Poll<Result<(), Halt>> {
+    fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client,
+        exchange: &mut Exchange,
+    ) -> Poll<Result<(), Halt>> {
         let start = self.out.len();
         let room = self.room();
         let Client { body, socket, .. } = client;

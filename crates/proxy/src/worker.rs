@@ -29,7 +29,12 @@ const REAPED: usize = 32;
 /// What the engine tells a worker. Each is answered once it is done.
 pub(crate) enum Control {
     /// Serve by this snapshot, and listen on these sockets in addition, and no longer on these addresses.
-    Apply { snapshot: Arc<Snapshot>, added: Vec<std::net::TcpListener>, removed: Vec<SocketAddr>, done: oneshot::Sender<()> },
+    Apply {
+        snapshot: Arc<Snapshot>,
+        added: Vec<std::net::TcpListener>,
+        removed: Vec<SocketAddr>,
+        done: oneshot::Sender<()>,
+    },
     /// Stop accepting, finish what is in flight within this time; none: at once.
     Stop { drain: Option<Duration> },
 }
@@ -86,7 +91,11 @@ impl Worker {
     }
 
     /// Runs until a stop is asked for and done.
-    pub(crate) async fn run(self: Rc<Self>, listeners: Vec<std::net::TcpListener>, mut control: mpsc::UnboundedReceiver<Control>) {
+    pub(crate) async fn run(
+        self: Rc<Self>,
+        listeners: Vec<std::net::TcpListener>,
+        mut control: mpsc::UnboundedReceiver<Control>,
+    ) {
         let tasks = LocalSet::new();
         tasks
             .run_until(async {
@@ -137,8 +146,12 @@ impl Worker {
     }
 
     fn listen(self: &Rc<Self>, listener: std::net::TcpListener) -> Option<(SocketAddr, AbortHandle)> {
-        let (address, listener) = listener.local_addr().and_then(|address| Ok((address, TcpListener::from_std(listener)?)))
-            .map_err(|error| self.shared.log.write("error", "listen_failed", format!("a worker cannot listen: {error}")))
+        let (address, listener) = listener
+            .local_addr()
+            .and_then(|address| Ok((address, TcpListener::from_std(listener)?)))
+            .map_err(|error| {
+                self.shared.log.write("error", "listen_failed", format!("a worker cannot listen: {error}"))
+            })
             .ok()?;
         let task = tokio::task::spawn_local(Rc::clone(self).accept(listener));
         Some((address, task.abort_handle()))

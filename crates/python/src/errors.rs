@@ -3,7 +3,12 @@
 use pylae_core::Problem;
 use pyo3::{PyErr, create_exception, exceptions::PyValueError};
 
-create_exception!(_native, PlanError, PyValueError, "A plan that cannot be used. `args[0]` is a JSON list of {path, message}.");
+create_exception!(
+    _native,
+    PlanError,
+    PyValueError,
+    "A plan that cannot be used. `args[0]` is a JSON list of {path, message}."
+);
 
 /// All problems as one exception.
 pub(crate) fn to_python(problems: &[Problem]) -> PyErr {

@@ -87,6 +87,8 @@ class Limits(Settings):
     """Slowest average rate, in bytes per second, at which a client may send a body or read an answer; 0 is no bound."""
     body_grace: Wait = timedelta(seconds=10)
     """Time before `min_rate` is enforced (408 while sending)."""
+    max_keys: Annotated[int, Field(ge=1, le=100_000_000)] = 1_000_000
+    """Keys of rate limits that are remembered, over all limits; fixed from start to stop."""
     drain_timeout: Wait = timedelta(seconds=30)
     """How long exchanges may take to finish after a stop was asked for."""
 
