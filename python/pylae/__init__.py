@@ -1,9 +1,15 @@
 """Pylae, an API gateway: a native data plane that is configured, extended and tested in Python."""
 
-from pylae.config.route import Route
-from pylae.config.service import Service
-from pylae.errors import ConfigError, EngineError, HookError, Problem, PylaeError
-from pylae.gateway import Gateway
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pylae.config.route import Route
+    from pylae.config.service import Service
+    from pylae.errors import ConfigError, EngineError, HookError, Problem, PylaeError
+    from pylae.gateway import Gateway
 
 __all__ = [
     "ConfigError",
@@ -15,3 +21,17 @@ __all__ = [
     "Route",
     "Service",
 ]
+
+_HOMES = {"Gateway": "pylae.gateway", "Route": "pylae.config.route", "Service": "pylae.config.service"}
+
+
+def __getattr__(name: str) -> object:
+    """Imports a public name when it is asked for, so that `pylae --help` does not wait for the whole model."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value = getattr(import_module(_HOMES.get(name, "pylae.errors")), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

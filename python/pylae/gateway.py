@@ -123,9 +123,12 @@ class Gateway:
             message = message.replace(str(place.node.value), "(not shown)")
         return Problem(place.file, place.line, place.column, show_path(place.path), message)
 
-    def locate(self, path: str) -> Place:
-        """Where the setting that the plan has at `path` was written, or what it is a part or default of."""
-        return self._sources().locate(source_path(self.config, path))
+    def locate(self, path: str, *, key: bool = False) -> Place:
+        """Where the setting that the plan has at `path` was written, or what it is a part or default of.
+
+        `key` asks for the place of its key instead of its value.
+        """
+        return self._sources().locate(source_path(self.config, path), key=key)
 
     def _sources(self) -> CallSources:
         return CallSources(self._calls, DocumentSources(self._document) if self._document else None)

@@ -1,1 +1,58 @@
-fn main() {}
+//! Origin, floor relay and load generator of the benchmark: three single-threaded epoll programs in one binary.
+
+mod args;
+mod content;
+mod load;
+mod origin;
+mod poll;
+mod relay;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: pylae-bench-load <command> [options]
+
+  origin  HTTP/1.1 origin: /json, /api/…, /body/64k, /body/1m (any size), /echo/HEADER-NAME
+          --listen ADDRESS          default 127.0.0.1:0; the address is printed
+
+  relay   copies bytes between each client connection and one upstream connection of its own
+          --listen ADDRESS          default 127.0.0.1:0; the address is printed
+          --upstream ADDRESS
+
+  load    keep-alive connections, one request at a time on each, every answer checked; prints one JSON line
+          --connect ADDRESS
+          --path PATH               default /json
+          --method METHOD           default GET
+          --header 'NAME: VALUE'    repeatable
+          --status N                default 200
+          --expect PATH             the body must be what the origin answers to PATH; default: the path itself
+          --require 'NAME[: VALUE]' the answer must carry this header; repeatable
+          --connections N           default 64
+          --warmup SECONDS          default 0.5
+          --duration SECONDS        default 3
+          --requests N              end after N requests instead of a duration
+          --rate N                  requests per second, latency from the intended send time (open loop)
+          --gate                    after the warm-up print `ready` and wait for a line on standard input
+";
+
+fn main() -> ExitCode {
+    let mut words = std::env::args().skip(1);
+    let command = words.next().unwrap_or_default();
+    let result = args::Args::parse(words).and_then(|args| match command.as_str() {
+        "origin" => origin::run(&args),
+        "relay" => relay::run(&args),
+        "load" => load::run(&args),
+        "help" | "--help" | "-h" => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        _ => Err(format!("unknown command {command:?}\n\n{USAGE}")),
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("pylae-bench-load: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,8 +1,22 @@
 //! The words of the gateway and its pure decisions: no socket, no runtime, no wall clock, no Python.
 #![forbid(unsafe_code)]
 
+pub mod admit;
+pub mod answer;
+pub mod clock;
+pub mod exchange;
+pub mod forwarding;
+pub mod halt;
+pub mod pace;
+pub mod limit;
 pub mod plan;
 pub mod problem;
+pub mod route;
+pub mod service;
 
+pub use clock::Instant;
+pub use exchange::{Answer, Exchange, User, Verdict};
+pub use halt::{Halt, Rejection};
+pub use pace::Pace;
 pub use plan::Plan;
 pub use problem::Problem;

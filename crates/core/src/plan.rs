@@ -157,6 +157,10 @@ pub struct Sticky {
     pub cookie: String,
     /// `Max-Age` of the cookie; a session cookie without.
     pub ttl: Option<Seconds>,
+    /// Keys the ids in cookies, so that nobody can test guesses of an instance's address against them. Gateways that
+    /// serve the same clients need the same one; without, ids are plain hashes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
 }
 
 /// Active health checks.

@@ -2,6 +2,9 @@
 
 use std::ops::Range;
 
+use crate::head::Cursor;
+use crate::{Fields, HeadError, HeadLimits, Name, class, name};
+
 /// What `ChunkedDecoder::decode` found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decoded {
@@ -17,34 +20,226 @@ pub enum Decoded {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChunkError(pub &'static str);
 
+/// Longest chunk size, in hex digits.
+const SIZE_DIGITS: u8 = 16;
+/// Largest chunk: what a JavaScript number holds exactly, so that no peer reads another value.
+const LARGEST_CHUNK: u64 = 1 << 53;
+const EXTENSION_PER_CHUNK: u16 = 256;
+const EXTENSIONS_PER_BODY: u16 = 16 * 1024;
+const TRAILERS: HeadLimits = HeadLimits { head: 8 * 1024, target: 0, fields: 64 };
+
+/// What the next byte belongs to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    /// A chunk size.
+    #[default]
+    Size,
+    /// A chunk extension.
+    Extension,
+    /// The LF behind size and extension.
+    SizeLf,
+    /// Chunk data.
+    Data,
+    /// The CR behind chunk data.
+    DataCr,
+    /// The LF behind chunk data.
+    DataLf,
+    /// The trailer section.
+    Trailers,
+    /// Nothing: the body is complete.
+    Done,
+}
+
 /// Reads a chunked body piece by piece. Chunk extensions are bounded and dropped, trailers bounded, validated and kept.
 #[derive(Debug, Default)]
 pub struct ChunkedDecoder {
-    _private: (),
+    state: State,
+    digits: u8,
+    /// The chunk size so far, then what is left of the chunk.
+    left: u64,
+    extension: u16,
+    extensions: u16,
+    section: Vec<u8>,
+    fields: Fields,
+    cursor: Cursor,
+    trailers: Vec<u8>,
 }
 impl ChunkedDecoder {
     /// Starts over and keeps the memory.
     pub fn reset(&mut self) {
-        todo!()
+        self.state = State::Size;
+        self.digits = 0;
+        self.left = 0;
+        self.extension = 0;
+        self.extensions = 0;
+        self.section.clear();
+        self.fields.clear();
+        self.cursor = Cursor::default();
+        self.trailers.clear();
     }
     /// Reads on. Returns how many bytes of `input` were consumed, and what they were; call again with the rest
     /// until `More` or `End`.
-    pub fn decode(&mut self, _input: &[u8]) -> Result<(usize, Decoded), ChunkError> {
-        todo!()
+    pub fn decode(&mut self, input: &[u8]) -> Result<(usize, Decoded), ChunkError> {
+        let mut at = 0;
+        while let Some(&byte) = input.get(at) {
+            match self.state {
+                State::Size => self.size(byte)?,
+                State::Extension => self.extension(byte)?,
+                State::SizeLf => {
+                    expect(byte, b'\n', "chunk size line does not end with CR LF")?;
+                    self.state = if self.left == 0 { State::Trailers } else { State::Data };
+                }
+                State::Data => {
+                    let len = usize::try_from(self.left).unwrap_or(usize::MAX).min(input.len() - at);
+                    self.left -= len as u64;
+                    if self.left == 0 {
+                        self.state = State::DataCr;
+                    }
+                    return Ok((at + len, Decoded::Data(at..at + len)));
+                }
+                State::DataCr => {
+                    expect(byte, b'\r', "chunk data does not end with CR LF")?;
+                    self.state = State::DataLf;
+                }
+                State::DataLf => {
+                    expect(byte, b'\n', "chunk data does not end with CR LF")?;
+                    self.digits = 0;
+                    self.state = State::Size;
+                }
+                State::Trailers => {
+                    at += self.trailer_section(&input[at..])?;
+                    continue;
+                }
+                State::Done => return Ok((at, Decoded::End)),
+            }
+            at += 1;
+        }
+        Ok((at, if self.state == State::Done { Decoded::End } else { Decoded::More }))
     }
     /// The validated trailer section as field lines `name: value CRLF`, without the final blank line, fields that may not
     /// stand in a trailer dropped (RFC 9110 section 6.5.1). Empty until `End`.
     pub fn trailers(&self) -> &[u8] {
-        todo!()
+        &self.trailers
+    }
+
+    fn size(&mut self, byte: u8) -> Result<(), ChunkError> {
+        if let Some(digit) = char::from(byte).to_digit(16) {
+            if self.digits == SIZE_DIGITS {
+                return Err(ChunkError("chunk size too long"));
+            }
+            self.left = self.left << 4 | u64::from(digit);
+            self.digits += 1;
+            return Ok(());
+        }
+        if self.digits == 0 {
+            return Err(ChunkError("invalid chunk size"));
+        }
+        if self.left > LARGEST_CHUNK {
+            return Err(ChunkError("chunk too large"));
+        }
+        self.extension = 0;
+        self.state = match byte {
+            b'\r' => State::SizeLf,
+            b';' => State::Extension,
+            _ => return Err(ChunkError("invalid chunk size")),
+        };
+        Ok(())
+    }
+
+    fn extension(&mut self, byte: u8) -> Result<(), ChunkError> {
+        if byte == b'\r' {
+            self.state = State::SizeLf;
+            return Ok(());
+        }
+        if !class::is(byte, class::VALUE) {
+            return Err(ChunkError("control character in a chunk extension"));
+        }
+        self.extension += 1;
+        self.extensions += 1;
+        if self.extension > EXTENSION_PER_CHUNK || self.extensions > EXTENSIONS_PER_BODY {
+            return Err(ChunkError("chunk extension too long"));
+        }
+        Ok(())
+    }
+
+    /// Reads on in the trailer section. Returns how many bytes of `input` belong to it.
+    fn trailer_section(&mut self, input: &[u8]) -> Result<usize, ChunkError> {
+        if self.section.is_empty() && input.starts_with(b"\r\n") {
+            self.state = State::Done;
+            return Ok(2);
+        }
+        let held = self.section.len();
+        let taken = input.len().min(TRAILERS.head - held);
+        self.section.extend_from_slice(&input[..taken]);
+        match self.cursor.fields(&mut self.fields, &self.section, TRAILERS.fields) {
+            Err(HeadError::Syntax(reason)) => Err(ChunkError(reason)),
+            Err(_) => Err(ChunkError("too many trailer fields")),
+            Ok(None) if self.section.len() == TRAILERS.head => Err(ChunkError("trailer section too large")),
+            Ok(None) => Ok(taken),
+            Ok(Some(end)) => {
+                for field in self.fields.iter().filter(|field| may_trail(field.id, field.name.of(&self.section))) {
+                    for part in [field.name.of(&self.section), b": ", field.value.of(&self.section), b"\r\n"] {
+                        self.trailers.extend_from_slice(part);
+                    }
+                }
+                self.state = State::Done;
+                Ok(end - held)
+            }
+        }
+    }
+}
+
+/// Of the names that the gateway looks at only `ETag` may come after the body: all others steer framing, routing, authentication,
+/// caching or the reading of the content.
+fn may_trail(id: Name, name: &[u8]) -> bool {
+    const FAMILIES: &[&[u8]] = &[
+        b"access-control-",
+        b"content-",
+        b"if-",
+        b"proxy-",
+        b"sec-",
+        b"set-cookie",
+        b"x-forwarded-",
+        b"x-user-",
+        b"authentication-",
+        b"max-forwards",
+        b"strict-transport-",
+        b"cookie",
+    ];
+    id == Name::Etag || (id == Name::Other && !FAMILIES.iter().any(|family| name::starts_with(name, family)))
+}
+
+fn expect(byte: u8, wanted: u8, reason: &'static str) -> Result<(), ChunkError> {
+    if byte == wanted { Ok(()) } else { Err(ChunkError(reason)) }
+}
+
+/// Turns the bytes of `out` from `start` on into a chunk. Nothing is done when there are none: an empty chunk would end the body.
+pub fn wrap(out: &mut Vec<u8>, start: usize) {
+    let len = out.len() - start;
+    if len > 0 {
+        let mut line = Vec::with_capacity(18);
+        start_chunk(&mut line, len);
+        out.splice(start..start, line);
+        out.extend_from_slice(b"\r\n");
     }
 }
 
 /// Appends the line that starts a chunk of `len` bytes (`len` > 0). Its data and `CRLF` follow.
-pub fn start_chunk(_out: &mut Vec<u8>, _len: usize) {
-    todo!()
+pub fn start_chunk(out: &mut Vec<u8>, len: usize) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let digits = (usize::BITS - len.leading_zeros()).div_ceil(4);
+    for place in (0..digits).rev() {
+        out.push(HEX[len >> (4 * place) & 15]);
+    }
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Appends the last chunk, the trailers (field lines, may be empty) and the final blank line.
-pub fn finish(_out: &mut Vec<u8>, _trailers: &[u8]) {
-    todo!()
+pub fn finish(out: &mut Vec<u8>, trailers: &[u8]) {
+    out.extend_from_slice(b"0\r\n");
+    out.extend_from_slice(trailers);
+    out.extend_from_slice(b"\r\n");
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! The `Connection` field: what it says of this connection, and which fields it nominates as hop-by-hop.
 
-use crate::{Fields, Span, Version};
+use crate::{Fields, Name, NameSet, Span, Version, class, name};
 
 /// What the Connection field lines of one head say (RFC 9110 section 7.6.1).
 #[derive(Clone, Debug, Default)]
@@ -19,18 +19,108 @@ pub struct ConnectionOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Nomination(pub &'static str);
 
+/// Names that no peer may have removed by nominating them.
+const PROTECTED: NameSet = NameSet::of(&[
+    Name::Authorization,
+    Name::ContentEncoding,
+    Name::ContentLength,
+    Name::ContentRange,
+    Name::ContentType,
+    Name::Cookie,
+    Name::Forwarded,
+    Name::Host,
+    Name::Origin,
+    Name::SetCookie,
+    Name::Traceparent,
+    Name::Tracestate,
+    Name::TransferEncoding,
+    Name::XApiKey,
+    Name::XForwardedFor,
+    Name::XForwardedHost,
+    Name::XForwardedPort,
+    Name::XForwardedProto,
+    Name::XRealIp,
+    Name::XRequestId,
+    Name::XUserEmail,
+    Name::XUserId,
+    Name::XUserRole,
+]);
+
+const MOST_NOMINATED: usize = 16;
+
 impl ConnectionOptions {
     /// Reads all Connection lines of a head into `self`, which is cleared first. A request that nominates a protected name
     /// (authorization, cookie, host, content-length, transfer-encoding, forwarded and identity names, x-request-id, …) is refused.
-    pub fn read(&mut self, _fields: &Fields, _buf: &[u8]) -> Result<(), Nomination> {
-        todo!()
+    /// On an error the other options have been read all the same, protected names left out.
+    pub fn read(&mut self, fields: &Fields, buf: &[u8]) -> Result<(), Nomination> {
+        self.close = false;
+        self.keep_alive = false;
+        self.upgrade = false;
+        self.nominated.clear();
+        if !fields.has(Name::Connection) {
+            return Ok(());
+        }
+        let mut outcome = Ok(());
+        for line in fields.named(Name::Connection) {
+            // Nearly always there is one option and it is one of these.
+            if self.flag(line.value.of(buf)) {
+                continue;
+            }
+            let mut start = line.value.start as usize;
+            for element in line.value.of(buf).split(|&byte| byte == b',') {
+                let option = class::trim(element);
+                let offset = element.iter().take_while(|&&byte| byte == b' ' || byte == b'\t').count();
+                if let Err(error) = self.option(option, start + offset) {
+                    outcome = outcome.and(Err(error));
+                }
+                start += element.len() + 1;
+            }
+        }
+        outcome
     }
+
+    fn option(&mut self, option: &[u8], start: usize) -> Result<(), Nomination> {
+        // Empty elements of a list are ignored (RFC 9110 section 5.6.1).
+        if option.is_empty() || self.flag(option) {
+            return Ok(());
+        }
+        // These two are never forwarded anyway.
+        if option.eq_ignore_ascii_case(b"te") || option.eq_ignore_ascii_case(b"http2-settings") {
+            Ok(())
+        } else if !class::is_token(option) {
+            Err(Nomination("connection option is not a token"))
+        } else if PROTECTED.has(Name::classify(option)) {
+            Err(Nomination("connection option names a protected field"))
+        } else if self.nominated.len() == MOST_NOMINATED {
+            Err(Nomination("too many connection options"))
+        } else {
+            self.nominated.push(Span::new(start, start + option.len()));
+            Ok(())
+        }
+    }
+
+    /// Notes an option that names no field. Whether it was one.
+    fn flag(&mut self, option: &[u8]) -> bool {
+        let flag = match option.len() {
+            5 if option.eq_ignore_ascii_case(b"close") => &mut self.close,
+            10 if option.eq_ignore_ascii_case(b"keep-alive") => &mut self.keep_alive,
+            7 if option.eq_ignore_ascii_case(b"upgrade") => &mut self.upgrade,
+            _ => return false,
+        };
+        *flag = true;
+        true
+    }
+
     /// Whether the sender keeps the connection open after this message (RFC 9112 section 9.3).
-    pub fn persists(&self, _version: Version) -> bool {
-        todo!()
+    pub fn persists(&self, version: Version) -> bool {
+        !self.close && (version == Version::Http11 || self.keep_alive)
     }
     /// Whether the field `name` was nominated.
-    pub fn nominates(&self, _buf: &[u8], _name: &[u8]) -> bool {
-        todo!()
+    #[inline]
+    pub fn nominates(&self, buf: &[u8], name: &[u8]) -> bool {
+        self.nominated.iter().any(|span| name::equal(span.of(buf), name))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! Changes to the fields of a head, collected while policies run and applied when the head is written.
 
-use crate::{Name, NameSet, Span};
+use crate::{Name, NameSet, Span, class, name};
 
 /// A field name that is not a token, or a value with a byte that may not stand in one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,43 +14,138 @@ pub struct Edits {
     removed: NameSet,
     removed_other: Vec<Span>,
 }
+/// Names that the encoder and the flow own.
+const REFUSED: NameSet = NameSet::of(&[
+    Name::Connection,
+    Name::ContentLength,
+    Name::Expect,
+    Name::Host,
+    Name::Http2Settings,
+    Name::KeepAlive,
+    Name::ProxyConnection,
+    Name::Te,
+    Name::Trailer,
+    Name::TransferEncoding,
+    Name::Upgrade,
+]);
+
 impl Edits {
     /// Forgets all edits and keeps the memory.
     pub fn clear(&mut self) {
-        todo!()
+        self.arena.clear();
+        self.added.clear();
+        self.removed = NameSet::EMPTY;
+        self.removed_other.clear();
     }
     /// Replaces every line of `name`, whether it came with the head or by an edit, by this one. The one function, with
     /// `append`, through which a header gets into a message: names and values are validated here.
     /// Framing and hop-by-hop names are refused: the encoder owns them.
-    pub fn set(&mut self, _name: &[u8], _value: &[u8]) -> Result<(), InvalidHeader> {
-        todo!()
+    /// A known name is written in its usual spelling.
+    pub fn set(&mut self, name: &[u8], value: &[u8]) -> Result<(), InvalidHeader> {
+        let id = name_of(name)?;
+        check(id, value)?;
+        self.forget(id, name);
+        self.add(id, name, value);
+        Ok(())
     }
     /// `set` for a known name: skips the name check.
-    pub fn set_known(&mut self, _name: Name, _value: &[u8]) -> Result<(), InvalidHeader> {
-        todo!()
+    pub fn set_known(&mut self, name: Name, value: &[u8]) -> Result<(), InvalidHeader> {
+        if name == Name::Other {
+            return Err(InvalidHeader("header name is not a known one"));
+        }
+        check(name, value)?;
+        self.forget(name, b"");
+        self.add(name, b"", value);
+        Ok(())
     }
     /// Adds a line.
-    pub fn append(&mut self, _name: &[u8], _value: &[u8]) -> Result<(), InvalidHeader> {
-        todo!()
+    pub fn append(&mut self, name: &[u8], value: &[u8]) -> Result<(), InvalidHeader> {
+        let id = name_of(name)?;
+        check(id, value)?;
+        self.add(id, name, value);
+        Ok(())
     }
     /// Removes every line of `name`, whether it came with the head or by an edit.
-    pub fn remove(&mut self, _name: &[u8]) {
-        todo!()
+    pub fn remove(&mut self, name: &[u8]) {
+        self.forget(Name::classify(name), name);
     }
     /// `remove` for a known name.
-    pub fn remove_known(&mut self, _name: Name) {
-        todo!()
+    pub fn remove_known(&mut self, name: Name) {
+        self.forget(name, b"");
     }
     /// Whether a line that came with the head is to be left out.
-    pub fn removes(&self, _id: Name, _name: &[u8]) -> bool {
-        todo!()
+    pub fn removes(&self, id: Name, name: &[u8]) -> bool {
+        if id == Name::Other { self.removes_other(name) } else { self.removed.has(id) }
     }
     /// The lines that were added, in order.
     pub fn added(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        std::iter::empty()
+        self.added.iter().map(|&(id, name, value)| (self.spelling(id, name), value.of(&self.arena)))
     }
     /// The last value that an edit gives to `name`, if one does.
-    pub fn get(&self, _name: &[u8]) -> Option<&[u8]> {
-        todo!()
+    pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
+        let id = Name::classify(name);
+        let line = self.added.iter().rev().find(|line| self.is(line, id, name))?;
+        Some(line.2.of(&self.arena))
+    }
+
+    /// The known names that are removed.
+    pub(crate) fn removed(&self) -> NameSet {
+        self.removed
+    }
+    /// Whether names are removed that are not known.
+    pub(crate) fn removes_others(&self) -> bool {
+        !self.removed_other.is_empty()
+    }
+
+    fn removes_other(&self, name: &[u8]) -> bool {
+        self.removed_other.iter().any(|span| name::equal(span.of(&self.arena), name))
+    }
+
+    fn spelling(&self, id: Name, name: Span) -> &[u8] {
+        if id == Name::Other { name.of(&self.arena) } else { id.as_str().as_bytes() }
+    }
+
+    fn is(&self, line: &(Name, Span, Span), id: Name, name: &[u8]) -> bool {
+        line.0 == id && (id != Name::Other || name::equal(line.1.of(&self.arena), name))
+    }
+
+    fn forget(&mut self, id: Name, name: &[u8]) {
+        if self.added.iter().any(|line| self.is(line, id, name)) {
+            let mut added = std::mem::take(&mut self.added);
+            added.retain(|line| !self.is(line, id, name));
+            self.added = added;
+        }
+        if id != Name::Other {
+            self.removed.add(id);
+        } else if !name.is_empty() && !self.removes_other(name) {
+            let span = self.store(name);
+            self.removed_other.push(span);
+        }
+    }
+
+    fn add(&mut self, id: Name, name: &[u8], value: &[u8]) {
+        let name = if id == Name::Other { self.store(name) } else { Span::default() };
+        let value = self.store(value);
+        self.added.push((id, name, value));
+    }
+
+    fn store(&mut self, bytes: &[u8]) -> Span {
+        let start = self.arena.len();
+        self.arena.extend_from_slice(bytes);
+        Span::new(start, self.arena.len())
     }
 }
+
+fn name_of(name: &[u8]) -> Result<Name, InvalidHeader> {
+    if class::is_token(name) { Ok(Name::classify(name)) } else { Err(InvalidHeader("header name is not a token")) }
+}
+
+fn check(id: Name, value: &[u8]) -> Result<(), InvalidHeader> {
+    if REFUSED.has(id) {
+        return Err(InvalidHeader("header belongs to the connection or frames the message"));
+    }
+    if class::is_value(value) { Ok(()) } else { Err(InvalidHeader("control character in a header value")) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! Writing heads. Framing and connection fields are always the encoder's own; those that came with a message never pass.
 
 use crate::connection::ConnectionOptions;
-use crate::{Edits, Fields, Framing, NameSet};
+use crate::{Edits, Field, Fields, Framing, Name, NameSet};
 
 /// The request line and what only a request has.
 #[derive(Clone, Copy, Debug)]
@@ -33,8 +33,20 @@ pub struct FieldSource<'a> {
 
 /// Appends a request head for an instance: `METHOD path?query HTTP/1.1`, Host, the fields, the edits, the framing.
 /// `Expect` never passes. A `Length(0)` body is written as `Content-Length: 0`; `None` writes no framing field.
-pub fn request(_out: &mut Vec<u8>, _line: RequestLine<'_>, _source: FieldSource<'_>, _framing: Framing) {
-    todo!()
+pub fn request(out: &mut Vec<u8>, line: RequestLine<'_>, source: FieldSource<'_>, framing: Framing) {
+    out.extend_from_slice(line.method);
+    out.push(b' ');
+    out.extend_from_slice(line.path);
+    if let Some(query) = line.query {
+        out.push(b'?');
+        out.extend_from_slice(query);
+    }
+    out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+    out.extend_from_slice(line.host);
+    out.extend_from_slice(b"\r\n");
+    fields(out, source, NEVER_IN_REQUEST);
+    body(out, framing);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// What only a response has.
@@ -54,11 +66,195 @@ pub struct StatusLine<'a> {
 
 /// Appends a response head for a client: `HTTP/1.1 status reason`, the fields, the edits, the framing.
 /// `Close` writes no framing field (the caller sets `close`).
-pub fn response(_out: &mut Vec<u8>, _line: StatusLine<'_>, _source: FieldSource<'_>, _framing: Framing) {
-    todo!()
+pub fn response(out: &mut Vec<u8>, line: StatusLine<'_>, source: FieldSource<'_>, framing: Framing) {
+    let reason = if line.reason.is_empty() { reason(line.status).as_bytes() } else { line.reason };
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(itoa::Buffer::new().format(line.status).as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(reason);
+    out.extend_from_slice(b"\r\n");
+    fields(out, source, NEVER);
+    match (framing, line.stated_length) {
+        (Framing::None, Some(length)) => body(out, Framing::Length(length)),
+        _ => body(out, framing),
+    }
+    // An Upgrade field and its connection option belong here, beside the other fields of the connection.
+    if line.close {
+        out.extend_from_slice(b"Connection: close\r\n");
+    } else if line.keep_alive {
+        out.extend_from_slice(b"Connection: keep-alive\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Fields of one connection or of the framing: written anew or not at all.
+const NEVER: NameSet = NameSet::of(&[
+    Name::Connection,
+    Name::ContentLength,
+    Name::Http2Settings,
+    Name::KeepAlive,
+    Name::Proxy,
+    Name::ProxyAuthenticate,
+    Name::ProxyAuthorization,
+    Name::ProxyConnection,
+    Name::Te,
+    Name::Trailer,
+    Name::TransferEncoding,
+    Name::Upgrade,
+]);
+const NEVER_IN_REQUEST: NameSet = NEVER.with(NameSet::of(&[Name::Expect, Name::Host]));
+
+/// Names whose spelling with `_` an instance could take for the gateway's own field or for its credentials.
+const NEVER_WITH_UNDERSCORE: NameSet = NameSet::of(&[
+    Name::ContentEncoding,
+    Name::ContentType,
+    Name::SetCookie,
+    Name::XApiKey,
+    Name::XForwardedFor,
+    Name::XForwardedHost,
+    Name::XForwardedPort,
+    Name::XForwardedProto,
+    Name::XRealIp,
+    Name::XRequestId,
+    Name::XUserEmail,
+    Name::XUserId,
+    Name::XUserRole,
+]);
+
+fn fields(out: &mut Vec<u8>, source: FieldSource<'_>, never: NameSet) {
+    let FieldSource { fields, buf, options, edits, .. } = source;
+    let mut drop = never.with(source.drop).with(edits.removed());
+    for nominated in &options.nominated {
+        drop.add(Name::classify(nominated.of(buf)));
+    }
+    let look_at_others = edits.removes_others() || !options.nominated.is_empty();
+    // Lines that stay and lie side by side are copied at once.
+    let mut run = 0..0;
+    for (index, field) in fields.iter().enumerate() {
+        if drop.has(field.id) || (field.underscore && NEVER_WITH_UNDERSCORE.has(field.id)) {
+            continue;
+        }
+        let name = field.name.of(buf);
+        if look_at_others
+            && field.id == Name::Other
+            && (edits.removes(Name::Other, name) || options.nominates(buf, name))
+        {
+            continue;
+        }
+        let end = fields.raw_end(index);
+        if !is_plain(field, end, buf) {
+            out.extend_from_slice(&buf[run.clone()]);
+            run = 0..0;
+            line(out, name, field.value.of(buf));
+        } else if run.end == field.name.start as usize {
+            run.end = end;
+        } else {
+            out.extend_from_slice(&buf[run.clone()]);
+            run = field.name.start as usize..end;
+        }
+    }
+    out.extend_from_slice(&buf[run]);
+    for (name, value) in edits.added() {
+        line(out, name, value);
+    }
+}
+
+/// Whether the raw line, which ends at `end`, is `name: value CRLF` and can be copied as it stands.
+#[inline]
+fn is_plain(field: &Field, end: usize, buf: &[u8]) -> bool {
+    let colon = field.name.end();
+    end == field.value.end() + 2 && field.value.start as usize == colon + 2 && buf[colon + 1] == b' '
+}
+
+#[inline]
+fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+#[inline]
+fn body(out: &mut Vec<u8>, framing: Framing) {
+    match framing {
+        Framing::None | Framing::Close => {}
+        Framing::Length(length) => {
+            out.extend_from_slice(b"Content-Length: ");
+            out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+        Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+    }
 }
 
 /// The registered reason phrase of a status code (RFC 9110 section 15 and the IANA registry), empty if there is none.
-pub fn reason(_status: u16) -> &'static str {
-    todo!()
+pub fn reason(status: u16) -> &'static str {
+    REASONS.iter().find(|(code, _)| *code == status).map_or("", |(_, phrase)| phrase)
 }
+
+const REASONS: &[(u16, &str)] = &[
+    (200, "OK"),
+    (404, "Not Found"),
+    (100, "Continue"),
+    (101, "Switching Protocols"),
+    (102, "Processing"),
+    (103, "Early Hints"),
+    (201, "Created"),
+    (202, "Accepted"),
+    (203, "Non-Authoritative Information"),
+    (204, "No Content"),
+    (205, "Reset Content"),
+    (206, "Partial Content"),
+    (207, "Multi-Status"),
+    (208, "Already Reported"),
+    (226, "IM Used"),
+    (300, "Multiple Choices"),
+    (301, "Moved Permanently"),
+    (302, "Found"),
+    (303, "See Other"),
+    (304, "Not Modified"),
+    (305, "Use Proxy"),
+    (307, "Temporary Redirect"),
+    (308, "Permanent Redirect"),
+    (400, "Bad Request"),
+    (401, "Unauthorized"),
+    (402, "Payment Required"),
+    (403, "Forbidden"),
+    (405, "Method Not Allowed"),
+    (406, "Not Acceptable"),
+    (407, "Proxy Authentication Required"),
+    (408, "Request Timeout"),
+    (409, "Conflict"),
+    (410, "Gone"),
+    (411, "Length Required"),
+    (412, "Precondition Failed"),
+    (413, "Content Too Large"),
+    (414, "URI Too Long"),
+    (415, "Unsupported Media Type"),
+    (416, "Range Not Satisfiable"),
+    (417, "Expectation Failed"),
+    (421, "Misdirected Request"),
+    (422, "Unprocessable Content"),
+    (423, "Locked"),
+    (424, "Failed Dependency"),
+    (425, "Too Early"),
+    (426, "Upgrade Required"),
+    (428, "Precondition Required"),
+    (429, "Too Many Requests"),
+    (431, "Request Header Fields Too Large"),
+    (451, "Unavailable For Legal Reasons"),
+    (500, "Internal Server Error"),
+    (501, "Not Implemented"),
+    (502, "Bad Gateway"),
+    (503, "Service Unavailable"),
+    (504, "Gateway Timeout"),
+    (505, "HTTP Version Not Supported"),
+    (506, "Variant Also Negotiates"),
+    (507, "Insufficient Storage"),
+    (508, "Loop Detected"),
+    (510, "Not Extended"),
+    (511, "Network Authentication Required"),
+];
+
+#[cfg(test)]
+mod tests;

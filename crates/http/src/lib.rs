@@ -6,9 +6,11 @@
 #![forbid(unsafe_code)]
 
 pub mod chunked;
+mod class;
 pub mod connection;
 pub mod edits;
 pub mod encode;
+pub mod fields;
 pub mod framing;
 pub mod head;
 pub mod host;
@@ -19,8 +21,9 @@ pub mod target;
 
 pub use chunked::{ChunkedDecoder, Decoded};
 pub use edits::{Edits, InvalidHeader};
+pub use fields::{Field, Fields};
 pub use framing::Framing;
-pub use head::{Field, Fields, HeadError, HeadLimits, RequestHead, ResponseHead, Version};
+pub use head::{HeadError, HeadLimits, RequestHead, ResponseHead, Version};
 pub use method::Method;
 pub use name::{Name, NameSet};
 pub use span::Span;

@@ -28,19 +28,63 @@ pub enum Method {
 }
 impl Method {
     /// The method that `token` spells.
-    pub fn from_token(_token: &[u8]) -> Self {
-        todo!()
+    #[inline]
+    pub fn from_token(token: &[u8]) -> Self {
+        match token {
+            b"GET" => Self::Get,
+            b"HEAD" => Self::Head,
+            b"POST" => Self::Post,
+            b"PUT" => Self::Put,
+            b"DELETE" => Self::Delete,
+            b"PATCH" => Self::Patch,
+            b"OPTIONS" => Self::Options,
+            b"TRACE" => Self::Trace,
+            b"CONNECT" => Self::Connect,
+            _ => Self::Other,
+        }
     }
     /// The spelling; empty for `Other`.
     pub fn as_str(self) -> &'static str {
-        todo!()
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
+            Self::Patch => "PATCH",
+            Self::Options => "OPTIONS",
+            Self::Trace => "TRACE",
+            Self::Connect => "CONNECT",
+            Self::Other => "",
+        }
     }
     /// Whether repeating the request has the effect of sending it once (RFC 9110 section 9.2.2).
     pub fn is_idempotent(self) -> bool {
-        todo!()
+        self.is_safe() || matches!(self, Self::Put | Self::Delete)
     }
     /// Whether the request asks for no change (RFC 9110 section 9.2.1).
     pub fn is_safe(self) -> bool {
-        todo!()
+        matches!(self, Self::Get | Self::Head | Self::Options | Self::Trace)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spelling_and_token_agree_and_case_counts() {
+        for name in ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"] {
+            assert_eq!(Method::from_token(name.as_bytes()).as_str(), name);
+            assert_eq!(Method::from_token(name.to_lowercase().as_bytes()), Method::Other);
+        }
+        assert_eq!(Method::Other.as_str(), "");
+    }
+
+    #[test]
+    fn put_and_delete_are_idempotent_but_not_safe() {
+        assert!(Method::Put.is_idempotent() && !Method::Put.is_safe());
+        assert!(Method::Get.is_idempotent() && Method::Get.is_safe());
+        assert!(!Method::Post.is_idempotent() && !Method::Patch.is_idempotent() && !Method::Other.is_idempotent());
     }
 }

@@ -1,6 +1,7 @@
 //! Request targets, made canonical once: policies, routing, cache key and instances all see the same path (RFC 9112 section 3.2).
 
-use crate::{Method, Span};
+use crate::class::{self, PATH, QUERY, TARGET, UNRESERVED};
+use crate::{Method, Span, host};
 
 /// Form of a request target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -37,7 +38,163 @@ impl Target {
     ///
     /// Refused: `%2F`, `%5C`, `%00`, `\`, `#`, control characters and bytes above 0x7E as sent, broken percent-encoding,
     /// percent-encoded bytes that are not UTF-8, `..;` segments, dot segments that leave the root, authority form, asterisk with anything but OPTIONS.
-    pub fn read(&mut self, _raw: &[u8], _method: Method) -> Result<(), TargetError> {
-        todo!()
+    /// Bytes that a URI may not hold but clients send (`"`, `<`, `>`, `^`, `` ` ``, `{`, `|`, `}`) are percent-encoded.
+    pub fn read(&mut self, raw: &[u8], method: Method) -> Result<(), TargetError> {
+        self.path.clear();
+        self.query = None;
+        self.authority = None;
+        self.form = Form::Origin;
+        if raw.first() == Some(&b'/') {
+            return self.path_and_query(raw, 0);
+        }
+        if raw == b"*" {
+            if method != Method::Options {
+                return Err(TargetError("asterisk form is for OPTIONS only"));
+            }
+            self.form = Form::Asterisk;
+            self.path.push(b'*');
+            return Ok(());
+        }
+        let start = after_scheme(raw).ok_or(TargetError("neither a path nor an http or https URI"))?;
+        let rest = &raw[start..];
+        let len = rest.iter().position(|byte| b"/?#\\".contains(byte)).unwrap_or(rest.len());
+        host::read(&rest[..len]).map_err(|error| TargetError(error.0))?;
+        self.form = Form::Absolute;
+        self.authority = Some(Span::new(start, start + len));
+        self.path_and_query(raw, start + len)
+    }
+
+    fn path_and_query(&mut self, raw: &[u8], start: usize) -> Result<(), TargetError> {
+        let plain = plain_end(raw, start);
+        let mut end = plain;
+        if plain == raw.len() || raw[plain] == b'?' {
+            self.path.extend_from_slice(&raw[start..plain]);
+        } else {
+            end += raw[plain..].iter().position(|&byte| byte == b'?').unwrap_or(raw.len() - plain);
+            self.segments(&raw[start..end])?;
+        }
+        if self.path.is_empty() {
+            self.path.push(b'/');
+        }
+        if end < raw.len() {
+            let query = Span::new(end + 1, raw.len());
+            if !class::all(query.of(raw), QUERY) {
+                return Err(TargetError("invalid byte in the query"));
+            }
+            self.query = Some(query);
+        }
+        Ok(())
+    }
+
+    /// Writes a path segment by segment: between two of them `self.path` ends with `/`.
+    fn segments(&mut self, path: &[u8]) -> Result<(), TargetError> {
+        self.path.push(b'/');
+        let mut segments = path.strip_prefix(b"/").unwrap_or(path).split(|&byte| byte == b'/').peekable();
+        while let Some(segment) = segments.next() {
+            let start = self.path.len();
+            self.segment(segment)?;
+            match &self.path[start..] {
+                [] => {}
+                b"." => self.path.truncate(start),
+                b".." => {
+                    let parent = self.path[..start - 1].iter().rposition(|&byte| byte == b'/');
+                    let parent = parent.ok_or(TargetError("path leaves the root"))?;
+                    self.path.truncate(parent + 1);
+                }
+                written if has_dot_parameter(written) => return Err(TargetError("dot segment with a parameter")),
+                _ if segments.peek().is_some() => self.path.push(b'/'),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn segment(&mut self, segment: &[u8]) -> Result<(), TargetError> {
+        let mut rest = segment;
+        while let Some((&byte, after)) = rest.split_first() {
+            if class::is(byte, PATH) {
+                self.path.push(byte);
+                rest = after;
+            } else if byte == b'%' {
+                rest = self.escape(rest)?;
+            } else if byte == b'\\' || byte == b'#' || !class::is(byte, TARGET) {
+                return Err(TargetError("invalid byte in the path"));
+            } else {
+                self.push_escaped(byte);
+                rest = after;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a percent-encoded character at the start of `bytes` and returns what follows it.
+    fn escape<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], TargetError> {
+        let (first, mut rest) = unescape(bytes)?;
+        if matches!(first, b'/' | b'\\' | 0) {
+            return Err(TargetError("encoded slash, backslash or NUL in the path"));
+        }
+        if class::is(first, UNRESERVED) {
+            self.path.push(first);
+            return Ok(rest);
+        }
+        let len = match first {
+            0..=0x7F => 1,
+            0xC2..=0xDF => 2,
+            0xE0..=0xEF => 3,
+            0xF0..=0xF4 => 4,
+            _ => return Err(TargetError("path is not UTF-8")),
+        };
+        let mut character = [first, 0, 0, 0];
+        for byte in &mut character[1..len] {
+            (*byte, rest) = unescape(rest).map_err(|_| TargetError("path is not UTF-8"))?;
+        }
+        if std::str::from_utf8(&character[..len]).is_err() {
+            return Err(TargetError("path is not UTF-8"));
+        }
+        for &byte in &character[..len] {
+            self.push_escaped(byte);
+        }
+        Ok(rest)
+    }
+
+    fn push_escaped(&mut self, byte: u8) {
+        const HEX: &[u8; 16] = b"0123456789ABCDEF";
+        self.path.extend_from_slice(&[b'%', HEX[(byte >> 4) as usize], HEX[(byte & 15) as usize]]);
     }
 }
+
+/// How far a path is canonical as it stands: up to its end, or to a byte or segment that `segments` must look at.
+#[inline]
+fn plain_end(raw: &[u8], start: usize) -> usize {
+    let mut last = 0;
+    for (at, &byte) in raw.iter().enumerate().skip(start) {
+        if !class::is(byte, PATH) || (last == b'/' && (byte == b'/' || byte == b'.')) {
+            return at;
+        }
+        last = byte;
+    }
+    raw.len()
+}
+
+/// `..;x` and `.;x`: instances that strip parameters would read a dot segment.
+fn has_dot_parameter(segment: &[u8]) -> bool {
+    let Some(rest) = segment.strip_prefix(b".") else { return false };
+    let rest = rest.strip_prefix(b".").unwrap_or(rest);
+    rest.starts_with(b";") || rest.starts_with(b"%3B")
+}
+
+fn after_scheme(raw: &[u8]) -> Option<usize> {
+    [&b"http://"[..], b"https://"]
+        .into_iter()
+        .find(|scheme| raw.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)))
+        .map(<[u8]>::len)
+}
+
+fn unescape(bytes: &[u8]) -> Result<(u8, &[u8]), TargetError> {
+    let [b'%', high, low, rest @ ..] = bytes else { return Err(TargetError("broken percent-encoding")) };
+    let digit = |byte: u8| char::from(byte).to_digit(16).ok_or(TargetError("broken percent-encoding"));
+    Ok(((digit(*high)? << 4 | digit(*low)?) as u8, rest))
+}
+
+#[cfg(test)]
+mod tests;

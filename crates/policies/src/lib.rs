@@ -1,1 +1,71 @@
-//! pylae-policies
+//! The policies: one file each, and one table that is their registry and their order.
+#![forbid(unsafe_code)]
+
+mod chain;
+mod policy;
+pub mod security_headers;
+
+pub use chain::Chain;
+pub use policy::{Parts, Policy};
+
+/// Declares [`AnyPolicy`], whose variants are the rows of the table, and how a row is found by name.
+macro_rules! policy_table {
+    ($($(#[$why:meta])* $name:ident: $policy:ty),+ $(,)?) => {
+        /// Names of all policies in order of execution.
+        pub const TABLE: &[&str] = &[$(stringify!($name)),+];
+
+        /// Any policy of the table, ready to run.
+        #[allow(non_camel_case_types)] // the variant is the policy's name, spelt as everywhere else
+        pub(crate) enum AnyPolicy {
+            $($(#[$why])* $name($policy)),+
+        }
+
+        impl AnyPolicy {
+            /// Position in the table, which is the position in every chain.
+            pub(crate) fn position(name: &str) -> Option<usize> {
+                TABLE.iter().position(|row| *row == name)
+            }
+
+            /// Builds the policy called `name`. Problems carry paths relative to `config`.
+            pub(crate) fn build(name: &str, config: &serde_json::Value, parts: &Parts<'_>) -> Result<Self, Vec<pylae_core::Problem>> {
+                match name {
+                    $(stringify!($name) => chain::read(config)
+                        .and_then(|config| <$policy as Policy>::build(config, parts)).map(Self::$name),)+
+                    _ => Err(vec![pylae_core::Problem::at("", format!("unknown policy; known are {}", TABLE.join(", ")))]),
+                }
+            }
+
+            /// The configuration of the policy called `name` as the native side understands it.
+            pub(crate) fn echo(name: &str, config: &serde_json::Value) -> Result<serde_json::Value, Vec<pylae_core::Problem>> {
+                match name {
+                    $(stringify!($name) => chain::read::<<$policy as Policy>::Config>(config).and_then(chain::write),)+
+                    _ => Err(vec![pylae_core::Problem::at("", format!("unknown policy; known are {}", TABLE.join(", ")))]),
+                }
+            }
+
+            pub(crate) fn name(&self) -> &'static str {
+                match self { $(Self::$name(_) => stringify!($name)),+ }
+            }
+
+            #[inline]
+            pub(crate) fn on_request(&self, exchange: &mut pylae_core::Exchange) -> pylae_core::Verdict {
+                match self { $(Self::$name(policy) => policy.on_request(exchange)),+ }
+            }
+
+            #[inline]
+            pub(crate) fn on_response(&self, exchange: &mut pylae_core::Exchange) {
+                match self { $(Self::$name(policy) => policy.on_response(exchange)),+ }
+            }
+
+            pub(crate) fn preview(&self, exchange: &pylae_core::Exchange) -> String {
+                match self { $(Self::$name(policy) => policy.preview(exchange)),+ }
+            }
+        }
+    };
+}
+
+// The table: position is the order in which request halves run; response halves run the other way round.
+policy_table! {
+    /// Outermost, so that every answer carries the headers, whoever gave it.
+    security_headers: security_headers::SecurityHeaders,
+}

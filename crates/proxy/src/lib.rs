@@ -1,1 +1,31 @@
-//! pylae-proxy
+//! Everything that touches a socket, a task or a timer.
+
+mod attempt;
+mod body;
+mod buffers;
+mod client;
+mod clock;
+mod connect;
+mod connection;
+mod deadline;
+mod download;
+mod engine;
+mod explain;
+mod flow;
+mod forward;
+mod log;
+mod observe;
+mod pool;
+mod receive;
+mod respond;
+mod route;
+mod snapshot;
+mod socket;
+mod source;
+mod upload;
+mod worker;
+
+pub use engine::{Engine, Stats};
+pub use explain::{Explanation, Question, check, explain};
+pub use log::Record;
+pub use observe::Totals;

@@ -1,1 +1,21 @@
-//! pylae-python
+//! `pylae._native`: what crosses between Python and the data plane. A plan goes in as JSON, statistics, log records and
+//! explanations come out as JSON.
+
+mod engine;
+mod errors;
+mod gil;
+mod plan;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<engine::Engine>()?;
+    module.add("PlanError", module.py().get_type::<errors::PlanError>())?;
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add("POLICIES", pylae_policies::TABLE.to_vec())?;
+    module.add_function(wrap_pyfunction!(plan::check, module)?)?;
+    module.add_function(wrap_pyfunction!(plan::explain, module)?)?;
+    module.add_function(wrap_pyfunction!(plan::echo_policy, module)?)?;
+    Ok(())
+}

@@ -1,0 +1,286 @@
+//! The load generator: keep-alive connections with one request in flight on each, every answer checked.
+
+mod answer;
+mod histogram;
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use rustix::event::Timespec;
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime};
+
+use self::answer::{Answer, Expected, Progress, Required};
+use self::histogram::Histogram;
+use crate::args::Args;
+use crate::content;
+use crate::poll::{self, EventFlags, Events, Poll};
+
+const TIMER: usize = usize::MAX;
+const BUFFER: usize = 256 << 10;
+/// How long connecting, and answers to requests already sent, may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+const OPTIONS: &[&str] = &[
+    "connect",
+    "path",
+    "method",
+    "header",
+    "status",
+    "expect",
+    "require",
+    "connections",
+    "warmup",
+    "duration",
+    "requests",
+    "rate",
+    "gate",
+];
+
+/// When requests are sent, and when no more are.
+struct Schedule {
+    duration: Duration,
+    requests: Option<u64>,
+    /// Time between intended sends; none means as soon as a connection is free.
+    interval: Option<Duration>,
+}
+
+struct Connection {
+    stream: TcpStream,
+    answer: Answer,
+    /// When the request in flight was, or should have been, sent.
+    sent: Option<Instant>,
+}
+
+struct Load {
+    address: SocketAddr,
+    request: Vec<u8>,
+    expected: Expected,
+    poll: Poll,
+    connections: Vec<Connection>,
+    idle: VecDeque<usize>,
+    buffer: Vec<u8>,
+    reconnects: u64,
+}
+
+struct Outcome {
+    requests: u64,
+    seconds: f64,
+    histogram: Histogram,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), String> {
+    args.only(OPTIONS)?;
+    let seconds = |name, default| -> Result<Duration, String> {
+        Duration::try_from_secs_f64(args.get(name)?.unwrap_or(default)).map_err(|error| format!("--{name}: {error}"))
+    };
+    let rate: Option<f64> = args.get("rate")?;
+    if rate.is_some_and(|rate| !(1.0..=1e6).contains(&rate)) {
+        return Err("--rate must be from 1 to 1000000".to_owned());
+    }
+    let measured = Schedule {
+        duration: seconds("duration", 3.0)?,
+        requests: args.get("requests")?,
+        interval: rate.map(|rate| Duration::from_secs_f64(1.0 / rate)),
+    };
+    let warmup = Schedule { duration: seconds("warmup", 0.5)?, requests: None, interval: measured.interval };
+
+    let mut load = Load::new(args)?;
+    if !warmup.duration.is_zero() {
+        load.window(&warmup)?;
+    }
+    if args.has("gate") {
+        println!("ready");
+        io::stdin().read_line(&mut String::new()).map_err(|error| error.to_string())?;
+    }
+    let reconnects = load.reconnects;
+    let outcome = load.window(&measured)?;
+    print_outcome(&outcome, load.reconnects - reconnects);
+    Ok(())
+}
+
+/// One line of JSON. There is no count of wrong answers: the first ends the program without a figure.
+#[expect(clippy::cast_precision_loss, reason = "counts and nanoseconds far below 2^52")]
+fn print_outcome(outcome: &Outcome, reconnects: u64) {
+    let microseconds = |nanoseconds: u64| nanoseconds as f64 / 1e3;
+    let quantile = |per_mille| microseconds(outcome.histogram.quantile(per_mille));
+    println!(
+        "{{\"requests\": {}, \"errors\": 0, \"wrong\": 0, \"reconnects\": {reconnects}, \"seconds\": {:.6}, \
+         \"latency_us\": {{\"p50\": {:.1}, \"p90\": {:.1}, \"p99\": {:.1}, \"p999\": {:.1}, \"max\": {:.1}}}}}",
+        outcome.requests,
+        outcome.seconds,
+        quantile(500),
+        quantile(900),
+        quantile(990),
+        quantile(999),
+        microseconds(outcome.histogram.max()),
+    );
+}
+
+impl Load {
+    fn new(args: &Args) -> Result<Self, String> {
+        let address: SocketAddr = args.require("connect")?;
+        let path: String = args.get("path")?.unwrap_or_else(|| "/json".to_owned());
+        let method: String = args.get("method")?.unwrap_or_else(|| "GET".to_owned());
+        let mut request =
+            format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: pylae-bench\r\nAccept: */*\r\n");
+        for header in args.all("header") {
+            request.push_str(header);
+            request.push_str("\r\n");
+        }
+        request.push_str("\r\n");
+        let source = args.get("expect")?.unwrap_or(path);
+        let (_, body) = content::body_for(&source).ok_or_else(|| format!("--expect: the origin has no {source:?}"))?;
+        let expected = Expected {
+            status: args.get("status")?.unwrap_or(200),
+            body,
+            headers: args.all("require").map(Required::parse).collect(),
+        };
+        let mut load = Self {
+            address,
+            request: request.into_bytes(),
+            expected,
+            poll: Poll::new().map_err(|error| error.to_string())?,
+            connections: Vec::new(),
+            idle: VecDeque::new(),
+            buffer: vec![0; BUFFER],
+            reconnects: 0,
+        };
+        for index in 0..args.get("connections")?.unwrap_or(64_usize).max(1) {
+            let connection = load.connect(index).map_err(|error| format!("cannot connect to {address}: {error}"))?;
+            load.connections.push(connection);
+            load.idle.push_back(index);
+        }
+        Ok(load)
+    }
+
+    fn connect(&self, index: usize) -> io::Result<Connection> {
+        let stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
+        poll::prepare(&stream)?;
+        self.poll.add(&stream, index, EventFlags::IN)?;
+        Ok(Connection { stream, answer: Answer::default(), sent: None })
+    }
+
+    /// Sends by the schedule, waits for the last answer.
+    fn window(&mut self, schedule: &Schedule) -> Result<Outcome, String> {
+        let mut histogram = Histogram::new();
+        let mut events = Events::new();
+        let (mut sent, mut done) = (0_u64, 0_u64);
+        let timer = schedule.interval.map(|interval| self.timer(interval)).transpose().map_err(|e| e.to_string())?;
+        let start = Instant::now();
+        let end = start + schedule.duration;
+        loop {
+            let now = Instant::now();
+            while let Some(&index) = self.idle.front() {
+                let Some(due) = schedule.due(sent, start, now) else { break };
+                self.idle.pop_front();
+                self.send(index, due)?;
+                sent += 1;
+            }
+            if sent == done && schedule.over(sent, start, now) {
+                let seconds = start.elapsed().as_secs_f64();
+                return Ok(Outcome { requests: done, seconds, histogram });
+            }
+            if schedule.requests.is_none() && now > end + PATIENCE {
+                return Err(format!("{} answers are still missing {PATIENCE:?} after the end", sent - done));
+            }
+            self.poll.wait(Some(PATIENCE), &mut events).map_err(|error| error.to_string())?;
+            if events.is_empty() {
+                return Err(format!("no answer for {PATIENCE:?}, {} requests in flight", sent - done));
+            }
+            for (token, _) in events.iter() {
+                if token == TIMER {
+                    // The count of expirations is not needed: what is due follows from the time.
+                    timer.as_ref().map(|mut file: &File| file.read(&mut [0; 8]));
+                } else if let Some(since) = self.receive(token)? {
+                    histogram.record(since.elapsed().as_nanos() as u64);
+                    done += 1;
+                }
+            }
+        }
+    }
+
+    /// A clock that ticks at every intended send; it leaves epoll when it is dropped.
+    fn timer(&self, interval: Duration) -> io::Result<File> {
+        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
+        let interval = Timespec::try_from(interval).map_err(io::Error::other)?;
+        let setting = Itimerspec { it_interval: interval, it_value: interval };
+        timerfd_settime(&timer, TimerfdTimerFlags::empty(), &setting)?;
+        self.poll.add(&timer, TIMER, EventFlags::IN)?;
+        Ok(File::from(timer))
+    }
+
+    fn send(&mut self, index: usize, due: Instant) -> Result<(), String> {
+        let connection = &mut self.connections[index];
+        let count = connection.stream.write(&self.request).map_err(|error| format!("sending: {error}"))?;
+        if count < self.request.len() {
+            return Err("a request did not fit into an idle socket".to_owned());
+        }
+        connection.sent = Some(due);
+        Ok(())
+    }
+
+    /// Reads and checks; when the request was sent, if that completes its answer.
+    fn receive(&mut self, index: usize) -> Result<Option<Instant>, String> {
+        let connection = &mut self.connections[index];
+        let count = match connection.stream.read(&mut self.buffer) {
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+            Err(error) => return Err(format!("receiving: {error}")),
+        };
+        if count == 0 {
+            if connection.sent.is_some() || !connection.answer.is_empty() {
+                return Err("connection closed before the answer was complete".to_owned());
+            }
+            self.reconnect(index)?;
+            return Ok(None);
+        }
+        let Some(sent) = connection.sent else { return Err("bytes that no request asked for".to_owned()) };
+        match connection.answer.feed(&self.buffer[..count], &self.expected) {
+            Ok(Progress::More) => return Ok(None),
+            Ok(Progress::Done { close }) => {
+                connection.sent = None;
+                if close {
+                    self.reconnect(index)?;
+                }
+            }
+            Err(wrong) => return Err(format!("wrong answer: {wrong}")),
+        }
+        self.idle.push_back(index);
+        Ok(Some(sent))
+    }
+
+    fn reconnect(&mut self, index: usize) -> Result<(), String> {
+        self.connections[index] = self.connect(index).map_err(|error| format!("reconnecting: {error}"))?;
+        self.reconnects += 1;
+        Ok(())
+    }
+}
+
+impl Schedule {
+    /// The intended time of the next request if it is due.
+    fn due(&self, sent: u64, start: Instant, now: Instant) -> Option<Instant> {
+        if self.over(sent, start, now) {
+            return None;
+        }
+        match self.interval {
+            None => Some(now),
+            Some(interval) => Some(start + interval.mul_f64(index_of(sent))).filter(|intended| *intended <= now),
+        }
+    }
+
+    /// Whether all requests are sent. At a fixed rate those intended before the end are sent even if they are late.
+    fn over(&self, sent: u64, start: Instant, now: Instant) -> bool {
+        match (self.requests, self.interval) {
+            (Some(requests), _) => sent >= requests,
+            (None, None) => now >= start + self.duration,
+            (None, Some(interval)) => interval.mul_f64(index_of(sent)) >= self.duration,
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52 requests")]
+fn index_of(sent: u64) -> f64 {
+    sent as f64
+}

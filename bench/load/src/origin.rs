@@ -1,0 +1,167 @@
+//! The origin: answers prepared once, found by path, sent in one write.
+
+use std::collections::HashMap;
+use std::io::{self, ErrorKind, Read};
+use std::net::TcpStream;
+use std::rc::Rc;
+use std::time::SystemTime;
+
+use memchr::memmem;
+
+use crate::args::Args;
+use crate::content;
+use crate::poll::{self, EventFlags, Events, Poll, Slots};
+use crate::relay::write_some;
+
+const LISTENER: usize = usize::MAX;
+const INPUT: usize = 16 << 10;
+
+struct Client {
+    stream: TcpStream,
+    input: Box<[u8; INPUT]>,
+    filled: usize,
+    /// Bytes of a request body still to be thrown away.
+    skip: usize,
+    /// An answer that the socket has not taken whole, and how much of it is sent.
+    output: Option<(Rc<[u8]>, usize)>,
+}
+
+/// Prepared answers by path.
+type Answers = HashMap<Box<[u8]>, Rc<[u8]>>;
+
+pub(crate) fn run(args: &Args) -> Result<(), String> {
+    args.only(&["listen"])?;
+    let listener = poll::listen(&args.get("listen")?.unwrap_or_else(|| "127.0.0.1:0".to_owned()))?;
+    let serve = || -> io::Result<()> {
+        let poll = Poll::new()?;
+        poll.add(&listener, LISTENER, EventFlags::IN)?;
+        let mut clients: Slots<Client> = Slots::new();
+        let mut answers = Answers::new();
+        let mut events = Events::new();
+        loop {
+            poll.wait(None, &mut events)?;
+            for (token, _) in events.iter() {
+                if token == LISTENER {
+                    let Ok((stream, _)) = listener.accept() else { continue };
+                    poll::prepare(&stream)?;
+                    let index = clients.insert(Client::new(stream));
+                    if let Some(client) = clients.get_mut(index) {
+                        poll.add(&client.stream, index, EventFlags::IN)?;
+                    }
+                } else if let Some(client) = clients.get_mut(token)
+                    && !client.step(token, &poll, &mut answers).unwrap_or(false)
+                {
+                    clients.remove(token);
+                }
+            }
+        }
+    };
+    serve().map_err(|error| error.to_string())
+}
+
+impl Client {
+    fn new(stream: TcpStream) -> Self {
+        Self { stream, input: Box::new([0; INPUT]), filled: 0, skip: 0, output: None }
+    }
+
+    /// Does what can be done now; false when the connection is over.
+    fn step(&mut self, token: usize, poll: &Poll, answers: &mut Answers) -> io::Result<bool> {
+        if self.output.is_some() {
+            if !self.send()? {
+                return Ok(true);
+            }
+            poll.modify(&self.stream, token, EventFlags::IN)?;
+        } else {
+            match self.stream.read(&mut self.input[self.filled..]) {
+                // A full buffer reads nothing as well: a head that long is nobody's here.
+                Ok(0) => return Ok(false),
+                Ok(count) => self.filled += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(true),
+                Err(error) => return Err(error),
+            }
+        }
+        self.answer_all(token, poll, answers)
+    }
+
+    /// Answers the whole requests in the buffer, until one answer does not fit into the socket.
+    fn answer_all(&mut self, token: usize, poll: &Poll, answers: &mut Answers) -> io::Result<bool> {
+        let mut start = 0;
+        while self.output.is_none() {
+            let skipped = self.skip.min(self.filled - start);
+            self.skip -= skipped;
+            start += skipped;
+            let Some(end) = memmem::find(&self.input[start..self.filled], b"\r\n\r\n") else { break };
+            let head = &self.input[start..start + end + 4];
+            let Some(length) = body_length(head) else { return Ok(false) };
+            self.output = Some((answer(head, answers), 0));
+            self.skip = length;
+            start += end + 4;
+            if !self.send()? {
+                poll.modify(&self.stream, token, EventFlags::OUT)?;
+            }
+        }
+        self.input.copy_within(start..self.filled, 0);
+        self.filled -= start;
+        Ok(true)
+    }
+
+    /// Sends on; true once the answer is out.
+    fn send(&mut self) -> io::Result<bool> {
+        if let Some((bytes, sent)) = &mut self.output {
+            *sent += write_some(&mut self.stream, &bytes[*sent..])?;
+            if *sent < bytes.len() {
+                return Ok(false);
+            }
+        }
+        self.output = None;
+        Ok(true)
+    }
+}
+
+/// The length of the request's body; none for a framing that this origin doesn't read.
+fn body_length(head: &[u8]) -> Option<usize> {
+    if field(head, b"transfer-encoding").is_some() {
+        return None;
+    }
+    match field(head, b"content-length") {
+        Some(value) => std::str::from_utf8(value).ok()?.parse().ok(),
+        None => Some(0),
+    }
+}
+
+/// The value of the first header field called `name`.
+pub(crate) fn field<'a>(head: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let mut lines = memchr::memchr_iter(b'\n', head).map(|newline| &head[newline + 1..]);
+    let line =
+        lines.find(|line| line.get(name.len()) == Some(&b':') && line[..name.len()].eq_ignore_ascii_case(name))?;
+    let end = memchr::memchr(b'\n', line)?;
+    Some(line[name.len() + 1..end].trim_ascii())
+}
+
+fn answer(head: &[u8], answers: &mut Answers) -> Rc<[u8]> {
+    let target = head.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+    let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
+    if let Some(name) = path.strip_prefix(b"/echo/") {
+        return render("200 OK", "text/plain", field(head, name).unwrap_or_default());
+    }
+    if let Some(known) = answers.get(path) {
+        return Rc::clone(known);
+    }
+    match std::str::from_utf8(path).ok().and_then(content::body_for) {
+        Some((kind, body)) => {
+            let made = render("200 OK", kind, &body);
+            answers.insert(path.into(), Rc::clone(&made));
+            made
+        }
+        None => render("404 Not Found", "text/plain", b"no such path\n"),
+    }
+}
+
+fn render(status: &str, kind: &str, body: &[u8]) -> Rc<[u8]> {
+    let date = httpdate::fmt_http_date(SystemTime::now());
+    let length = body.len();
+    let head = format!(
+        "HTTP/1.1 {status}\r\nServer: origin\r\nDate: {date}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
+    );
+    [head.as_bytes(), body].concat().into()
+}

@@ -1,0 +1,162 @@
+"""One measured window: CPU time of the gateway's processes before and after a known number of checked requests."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from bench.peers import Peer, Setup
+from bench.processes import BenchError, Process, running
+
+GATEWAY_CORE = 0
+LOAD_CORE = 1
+_START_SECONDS = 30.0
+_GRACE_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Window:
+    """How long each measurement takes, in seconds, and the request rate (none: as fast as answers come)."""
+
+    warmup: float
+    duration: float
+    rate: float | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one window showed. Times per request and latencies in microseconds, memory in bytes."""
+
+    requests: int
+    seconds: float
+    cpu: float
+    user: float
+    system: float
+    busy: float
+    """The part of the gateway's core that it used, 0 to 1."""
+    p50: float
+    p99: float
+    p999: float
+    resident: int
+
+    @property
+    def rate(self) -> float:
+        """Requests per second."""
+        return self.requests / self.seconds
+
+
+def middle(samples: Sequence[Sample], field: str) -> float:
+    """The median of one field (or property) over the rounds."""
+    return float(median(getattr(sample, field) for sample in samples))
+
+
+class Gateway:
+    """A started peer."""
+
+    def __init__(self, peer: Peer, setup: Setup) -> None:
+        """Starts the peer.
+
+        Raises:
+            BenchError: it can't be started.
+        """
+        self.peer = peer
+        self.setup = setup
+        self.process = Process(peer.command(setup), GATEWAY_CORE, setup.folder / "log")
+
+    def wait(self, load: Path) -> None:
+        """Waits until a checked request goes through.
+
+        Raises:
+            BenchError: the process ended, or answered wrongly or not at all.
+        """
+        wait_listening(self.process, self.setup.port)
+        self.process.tree()
+        once = [*_load_command(load, self.setup), "--connections", "1", "--warmup", "0", "--requests", "1"]
+        with running(Process(once, LOAD_CORE, self.setup.folder / "load.log", pipes=True)) as client:
+            client.read_line(_START_SECONDS)
+
+    def measure(self, load: Path, window: Window) -> Sample:
+        """Loads the gateway for one window.
+
+        Raises:
+            BenchError: an answer was wrong or missing, or the gateway lost a process: there is no figure.
+        """
+        command = [*_load_command(load, self.setup), "--connections", str(self.setup.scenario.connections)]
+        command += ["--warmup", str(window.warmup), "--duration", str(window.duration), "--gate"]
+        if window.rate is not None:
+            command += ["--rate", f"{window.rate:.0f}"]
+        with running(Process(command, LOAD_CORE, self.setup.folder / "load.log", pipes=True)) as client:
+            # At the gate every answer of the warm-up is in, so both readings are of an idle gateway.
+            client.read_line(window.warmup + _GRACE_SECONDS)
+            pids, before = self.process.usage()
+            client.write_line()
+            answer = json.loads(client.read_line(window.duration + _GRACE_SECONDS))
+            pids_after, after = self.process.usage()
+        if pids != pids_after:
+            raise BenchError(f"the processes changed from {pids} to {pids_after} during the window")
+        requests = answer["requests"]
+        latency = answer["latency_us"]
+        return Sample(
+            requests=requests,
+            seconds=answer["seconds"],
+            cpu=(after.total - before.total) * 1e6 / requests,
+            user=(after.user - before.user) * 1e6 / requests,
+            system=(after.system - before.system) * 1e6 / requests,
+            busy=(after.total - before.total) / answer["seconds"],
+            p50=latency["p50"],
+            p99=latency["p99"],
+            p999=latency["p999"],
+            resident=self.process.resident(),
+        )
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_listening(process: Process, port: int) -> None:
+    """Waits until the port accepts connections.
+
+    Raises:
+        BenchError: the process ended, or the port stays closed.
+    """
+    end = time.monotonic() + _START_SECONDS
+    while process.running and time.monotonic() < end:
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
+    raise BenchError(f"does not listen on port {port}: {process.tail() or 'no output'}")
+
+
+def start_origin(load: Path, folder: Path) -> tuple[Process, int]:
+    """The origin and its port; the caller ends it.
+
+    Raises:
+        BenchError: it does not start.
+    """
+    process = Process([load, "origin"], LOAD_CORE, folder / "origin.log", pipes=True)
+    try:
+        return process, int(process.read_line(_GRACE_SECONDS).rpartition(":")[2])
+    except BaseException:
+        process.end()
+        raise
+
+
+def _load_command(load: Path, setup: Setup) -> list[str | Path]:
+    scenario = setup.scenario
+    command: list[str | Path] = [load, "load", "--connect", f"127.0.0.1:{setup.port}", "--path", scenario.path]
+    for header in scenario.headers:
+        command += ["--header", header]
+    for header in scenario.require:
+        command += ["--require", header]
+    return command

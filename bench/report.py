@@ -1,0 +1,158 @@
+"""The result as Markdown for people and as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench.measure import Sample, Window, middle
+from bench.scenarios import Scenario
+
+
+@dataclass
+class Result:
+    """Samples of one scenario, by the peer's name."""
+
+    scenario: Scenario
+    saturated: dict[str, list[Sample]] = field(default_factory=dict)
+    half: dict[str, list[Sample]] = field(default_factory=dict)
+    """Samples at half of each peer's own median rate, if they were asked for."""
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is said about the whole run."""
+
+    command: str
+    rounds: int
+    window: Window
+    versions: Mapping[str, str]
+    started: datetime
+    load_average: float
+    """Over the minute before the run. Company on the machine makes user time dearer, and not for all peers alike."""
+
+
+def machine() -> str:
+    """The kind of machine: processor, cores, kernel."""
+    info = Path("/proc/cpuinfo").read_text()
+    model = re.search(r"^model name\s*:\s*(.+)$", info, re.MULTILINE)
+    virtual = "virtual machine, " if re.search(r"^flags\s*:.*\bhypervisor\b", info, re.MULTILINE) else ""
+    kernel = platform.release().partition("-")[0]
+    return f"{virtual}{model.group(1) if model else platform.machine()}, {os.cpu_count()} cores, Linux {kernel}"
+
+
+def commit() -> str:
+    """The commit of this checkout; `+` marks changes on top of it."""
+    words = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--exclude=*"]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def now() -> datetime:
+    """The time for the report."""
+    return datetime.now(UTC)
+
+
+def markdown(run: Run, results: Sequence[Result]) -> str:
+    """The report."""
+    lines = [
+        "# CPU time per request",
+        "",
+        f"- Command: `{run.command}`",
+        f"- Date: {run.started:%Y-%m-%d %H:%M} UTC, commit {commit()}",
+        f"- Machine: {machine()}; load average {run.load_average:.1f} before the run (idle: 0)",
+        "- Versions: " + ", ".join(f"{name} {version}" for name, version in run.versions.items()),
+        (
+            f"- Medians of {run.rounds} interleaved rounds of {run.window.duration:g} s after {run.window.warmup:g} s"
+            " of warm-up; every answer checked. Gateway on one core with one worker, origin and load on the other."
+        ),
+        "",
+        (
+            "µs/request is user and system time of all of a gateway's processes; × NAME is the ratio to that gateway;"
+            " busy is how much of its core the gateway used; latencies are those of the saturated closed loop."
+        ),
+    ]
+    for result in results:
+        lines += [
+            "",
+            f"## {result.scenario.name}: {result.scenario.title}, {result.scenario.connections} connections",
+            "",
+        ]
+        lines += _table(result)
+        if result.half:
+            lines += ["", "At half of its own rate above, latency from the intended send time:", "", *_half(result)]
+        lines += [f"\nNo figure for {name}: {why}" for name, why in result.failures.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _table(result: Result) -> list[str]:
+    names = list(result.saturated)
+    cpu = {name: middle(samples, "cpu") for name, samples in result.saturated.items()}
+    head = ["gateway", "µs/request", "min–max", *(f"× {name}" for name in names)]
+    head += ["user", "system", "busy", "requests/s", "p50 µs", "p99 µs", "RSS MB"]
+    rows = []
+    for name, samples in result.saturated.items():
+        ratios = ["" if other == name else f"{cpu[name] / cpu[other]:.2f}" for other in names]
+        low, high = min(sample.cpu for sample in samples), max(sample.cpu for sample in samples)
+        rows.append(
+            [
+                name,
+                f"**{cpu[name]:.1f}**",
+                f"{low:.1f}–{high:.1f}",
+                *ratios,
+                f"{middle(samples, 'user'):.1f}",
+                f"{middle(samples, 'system'):.1f}",
+                f"{middle(samples, 'busy'):.0%}",
+                f"{middle(samples, 'rate'):,.0f}",
+                f"{middle(samples, 'p50'):,.0f}",
+                f"{middle(samples, 'p99'):,.0f}",
+                f"{middle(samples, 'resident') / 2**20:.1f}",
+            ]
+        )
+    return _grid(head, rows)
+
+
+def _half(result: Result) -> list[str]:
+    rows = [
+        [name, f"{middle(samples, 'rate'):,.0f}", f"{middle(samples, 'cpu'):.1f}"]
+        + [f"{middle(samples, quantile):,.0f}" for quantile in ("p50", "p99", "p999")]
+        for name, samples in result.half.items()
+    ]
+    return _grid(["gateway", "requests/s", "µs/request", "p50 µs", "p99 µs", "p99.9 µs"], rows)
+
+
+def _grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    rule = ["---"] + ["---:"] * (len(head) - 1)
+    return [f"| {' | '.join(row)} |" for row in (head, rule, *rows)]
+
+
+def as_json(run: Run, results: Sequence[Result]) -> str:
+    """Every sample, for programs that compare runs."""
+    document = {
+        "command": run.command,
+        "date": run.started.isoformat(),
+        "commit": commit(),
+        "machine": machine(),
+        "load_average": run.load_average,
+        "versions": dict(run.versions),
+        "scenarios": {
+            result.scenario.name: {
+                "saturated": {name: [asdict(one) for one in many] for name, many in result.saturated.items()},
+                "half": {name: [asdict(one) for one in many] for name, many in result.half.items()},
+                "failures": result.failures,
+            }
+            for result in results
+        },
+    }
+    return json.dumps(document, indent=1) + "\n"

@@ -1,0 +1,225 @@
+"""Measures Pylae against its peers: `python -m bench.run --help`, and `bench/README.md` for the method."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+
+from bench import report
+from bench.measure import LOAD_CORE, Gateway, Sample, Window, free_port, middle, start_origin
+from bench.peers import PEERS, Peer, Pylae, Setup
+from bench.processes import BenchError, running
+from bench.scenarios import SCENARIOS, Scenario
+
+_ROOT = Path(__file__).resolve().parent.parent
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Bench:
+    """What every scenario of a run shares."""
+
+    load: Path
+    origin: int
+    folder: Path
+    window: Window
+    rounds: int
+    half: bool
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the bench; 0 if every peer has every figure, 1 otherwise, 130 after Ctrl-C."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    options = _parser().parse_args(words)
+    for number in _SIGNALS:
+        signal.signal(number, _interrupt)
+    try:
+        results = _run(options, shlex.join(["python", "-m", "bench.run", *words]))
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("bench: interrupted; everything that it started has been ended", file=sys.stderr)
+        return 130
+    return 1 if any(result.failures for result in results) else 0
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """Leaves the run once; a second Ctrl-C must not interrupt the ending of what it started."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench.run", description="CPU time per request, against peers.")
+    names = ", ".join(SCENARIOS)
+    parser.add_argument("--scenarios", type=_names(SCENARIOS), default=list(SCENARIOS), help=f"of {names}; default all")
+    names = ", ".join(PEERS)
+    parser.add_argument("--peers", type=_names(PEERS), default=list(PEERS), help=f"of {names}; default all")
+    parser.add_argument(
+        "--pylae",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="a build of Pylae (its `pylae` command), repeatable to compare builds; default: pylae in .venv",
+    )
+    parser.add_argument("--rounds", type=_number(int, 1, 100), default=3, help="interleaved rounds; default 3")
+    parser.add_argument("--duration", type=_number(float, 0.1, 600), default=4.0, help="seconds per window; default 4")
+    parser.add_argument("--warmup", type=_number(float, 0, 60), default=0.5, help="seconds before each; default 0.5")
+    parser.add_argument("--half", action="store_true", help="also measure latency at half of each peer's own rate")
+    parser.add_argument("--load", type=Path, help="a built pylae-bench-load; default: cargo builds it")
+    parser.add_argument("--out", type=Path, help="also write the Markdown report here")
+    parser.add_argument("--json", type=Path, help="write every sample here")
+    return parser
+
+
+def _names(known: Collection[str]) -> Callable[[str], list[str]]:
+    def parse(text: str) -> list[str]:
+        chosen = [name.strip() for name in text.split(",") if name.strip()]
+        unknown = [name for name in chosen if name not in known]
+        if unknown or not chosen:
+            raise argparse.ArgumentTypeError(f"{text!r}: choose from {', '.join(known)}")
+        return chosen
+
+    return parse
+
+
+def _number(kind: Callable[[str], float], low: float, high: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = high + 1
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text!r}: a number from {low} to {high} is needed")
+        return value
+
+    return parse
+
+
+def _run(options: argparse.Namespace, command: str) -> list[report.Result]:
+    if not {0, 1} <= os.sched_getaffinity(0):
+        raise BenchError("cores 0 and 1 are needed: one for the gateway, one for the load")
+    load = options.load.resolve() if options.load else _build_load()
+    peers = _find_peers(options, load)
+    window = Window(options.warmup, options.duration)
+    versions = {peer.name: peer.version() for peer in peers}
+    about = report.Run(command, options.rounds, window, versions, report.now(), os.getloadavg()[0])
+    os.sched_setaffinity(0, {LOAD_CORE})
+    results = []
+    with tempfile.TemporaryDirectory(prefix="pylae-bench-") as name:
+        process, port = start_origin(load, Path(name))
+        bench = _Bench(load, port, Path(name), window, options.rounds, options.half)
+        with running(process):
+            for scenario in (SCENARIOS[name] for name in options.scenarios):
+                results.append(_scenario(bench, scenario, [peer for peer in peers if peer.supports(scenario)]))
+                # After each scenario, so that a run that is interrupted leaves what it has.
+                _write(options, about, results)
+    print(report.markdown(about, results))
+    return results
+
+
+def _write(options: argparse.Namespace, about: report.Run, results: list[report.Result]) -> None:
+    for path, text in ((options.out, report.markdown(about, results)), (options.json, report.as_json(about, results))):
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+
+
+def _build_load() -> Path:
+    words = ["cargo", "build", "--release", "--quiet", "--locked", "-p", "pylae-bench-load"]
+    try:
+        subprocess.run(words, cwd=_ROOT, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise BenchError(f"cannot build pylae-bench-load: {error}") from error
+    return (_ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "release" / "pylae-bench-load").resolve()
+
+
+def _find_peers(options: argparse.Namespace, load: Path) -> list[Peer]:
+    peers: list[Peer] = []
+    missing = []
+    for name in options.peers:
+        try:
+            if name == "floor":
+                peers.append(PEERS[name](name, load))
+            elif name == "pylae" and options.pylae:
+                peers += [_pylae(text) for text in options.pylae]
+            else:
+                peers.append(PEERS[name](name, PEERS[name].find()))
+        except BenchError as error:
+            missing.append(str(error))
+    if missing:
+        raise BenchError("\nbench: ".join(missing))
+    if len({peer.name for peer in peers}) < len(peers):
+        raise BenchError("two peers have the same name")
+    return peers
+
+
+def _pylae(text: str) -> Pylae:
+    name, separator, path = text.partition("=")
+    program = Path(path).expanduser().absolute()
+    if not separator or not name or not program.is_file():
+        raise BenchError(f"--pylae {text}: NAME=PATH is needed, where PATH is a pylae command")
+    return Pylae(name, program)
+
+
+def _scenario(bench: _Bench, scenario: Scenario, peers: list[Peer]) -> report.Result:
+    result = report.Result(scenario)
+    with contextlib.ExitStack() as stack:
+        gateways: dict[str, Gateway] = {}
+        for peer in peers:
+            home = bench.folder / scenario.name / peer.name
+            home.mkdir(parents=True)
+            with _recorded(result, peer.name):
+                gateway = Gateway(peer, Setup(scenario, free_port(), bench.origin, home))
+                stack.callback(gateway.process.end)
+                gateway.wait(bench.load)
+                gateways[peer.name] = gateway
+        result.saturated = _rounds(bench, result, gateways, dict.fromkeys(gateways, bench.window))
+        if bench.half:
+            rates = {name: middle(samples, "rate") / 2 for name, samples in result.saturated.items()}
+            windows = {name: dataclasses.replace(bench.window, rate=rate) for name, rate in rates.items()}
+            result.half = _rounds(bench, result, gateways, windows)
+    return result
+
+
+def _rounds(
+    bench: _Bench, result: report.Result, gateways: dict[str, Gateway], windows: dict[str, Window]
+) -> dict[str, list[Sample]]:
+    """Measures all gateways in turn, round after round; one that fails has no figure and is not asked again."""
+    samples: dict[str, list[Sample]] = {name: [] for name in gateways}
+    for turn in range(bench.rounds):
+        for name, gateway in list(gateways.items()):
+            with _recorded(result, name):
+                sample = gateway.measure(bench.load, windows[name])
+                samples[name].append(sample)
+                progress = f"{result.scenario.name} {turn + 1}/{bench.rounds} {name}: {sample.cpu:.1f} µs/request"
+                print(progress, file=sys.stderr, flush=True)
+            if name in result.failures:
+                del gateways[name], samples[name]
+    return samples
+
+
+@contextlib.contextmanager
+def _recorded(result: report.Result, name: str) -> Iterator[None]:
+    """Turns a failure of one peer into a note in the result, so that the others still get their figures."""
+    try:
+        yield
+    except BenchError as error:
+        result.failures[name] = str(error)
+        print(f"{result.scenario.name} {name}: {error}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,179 @@
+//! An exchange: one request and its response, as policies and stages see them.
+//!
+//! The object is used again and again; nothing in it is allocated per request once it is warm.
+
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use pylae_http::connection::ConnectionOptions;
+use pylae_http::{Edits, Framing, RequestHead, ResponseHead, Span, Target};
+
+use crate::clock::Instant;
+use crate::halt::Rejection;
+
+/// One request and its response.
+#[derive(Debug)]
+pub struct Exchange {
+    /// The client's bytes: the request head, and what came behind it. Its capacity is the bound on what is read at once.
+    pub buffer: Vec<u8>,
+    /// The request head, as positions in `buffer`.
+    pub head: RequestHead,
+    /// What its Connection field said.
+    pub options: ConnectionOptions,
+    /// How long its body is.
+    pub framing: Framing,
+    /// The canonical target.
+    pub target: Target,
+    /// The canonical authority that the request is for.
+    pub host: Vec<u8>,
+    /// Length of the host in `host`, without the port.
+    pub host_len: usize,
+    /// The connection's peer.
+    pub peer: SocketAddr,
+    /// Whether the peer is a trusted proxy.
+    pub peer_trusted: bool,
+    /// The client's address: the peer, or what a trusted proxy says.
+    pub client: IpAddr,
+    /// Whether the client speaks TLS to the gateway.
+    pub secure: bool,
+    /// The request id, 1–128 bytes of `[A-Za-z0-9._-]`.
+    pub id: Vec<u8>,
+    /// Index of the route in the plan, once there is one.
+    pub route: Option<usize>,
+    /// Values of the route's path parameters, as spans of the canonical path, in the order of the router's names.
+    pub params: Vec<Span>,
+    /// The path that goes to the instance; empty while it is the canonical one.
+    pub forward_path: Vec<u8>,
+    /// Who is asking, once that is known.
+    pub user: Option<Arc<User>>,
+    /// Bytes that the request body may have.
+    pub max_body: u64,
+    /// Changes to the request on its way to the instance.
+    pub request_edits: Edits,
+    /// Changes to the response on its way to the client, whoever makes it.
+    pub response_edits: Edits,
+    /// Status of the response, once there is one.
+    pub status: u16,
+    /// The instance's bytes: the response head, and what came behind it.
+    pub response_buffer: Vec<u8>,
+    /// The instance's response head, as positions in `response_buffer`. Empty when the gateway itself answers.
+    pub response: ResponseHead,
+    /// What the response's Connection field said.
+    pub response_options: ConnectionOptions,
+    /// When the request head was complete.
+    pub started: Instant,
+    /// Now, as far as decisions of this stage are concerned.
+    pub now: Instant,
+    /// How many policies of the route's chain were entered.
+    pub entered: usize,
+}
+
+/// Who is asking.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct User {
+    /// Stable identifier.
+    pub id: String,
+    /// Mail address, possibly empty.
+    pub email: String,
+    /// Role, possibly empty.
+    pub role: String,
+    /// What the user may do.
+    pub permissions: Vec<String>,
+    /// Everything else the credential says.
+    pub claims: serde_json::Map<String, serde_json::Value>,
+    /// Name of the authenticator that vouches for all this.
+    pub via: &'static str,
+}
+
+/// A complete response made by the gateway itself, not an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Status code, 200–599.
+    pub status: u16,
+    /// Header fields besides the framing.
+    pub headers: Vec<(Cow<'static, str>, Vec<u8>)>,
+    /// Body, possibly empty.
+    pub body: Arc<[u8]>,
+}
+
+/// What a policy makes of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Let it pass.
+    Continue,
+    /// Refuse it.
+    Reject(Box<Rejection>),
+    /// Answer it here.
+    Answer(Box<Answer>),
+}
+
+impl Exchange {
+    /// An exchange with buffers of `capacity` bytes.
+    pub fn new(capacity: usize) -> Self {
+        let nobody = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+        Self {
+            buffer: Vec::with_capacity(capacity),
+            head: RequestHead::default(),
+            options: ConnectionOptions::default(),
+            framing: Framing::None,
+            target: Target::default(),
+            host: Vec::new(),
+            host_len: 0,
+            peer: nobody,
+            peer_trusted: false,
+            client: nobody.ip(),
+            secure: false,
+            id: Vec::with_capacity(36),
+            route: None,
+            params: Vec::new(),
+            forward_path: Vec::new(),
+            user: None,
+            max_body: 0,
+            request_edits: Edits::default(),
+            response_edits: Edits::default(),
+            status: 0,
+            response_buffer: Vec::with_capacity(capacity),
+            response: ResponseHead::default(),
+            response_options: ConnectionOptions::default(),
+            started: Instant::default(),
+            now: Instant::default(),
+            entered: 0,
+        }
+    }
+
+    /// Forgets everything but the bytes in `buffer` that no request has claimed yet, and keeps the memory.
+    pub fn reset(&mut self) {
+        self.head.clear();
+        self.framing = Framing::None;
+        self.host.clear();
+        self.host_len = 0;
+        self.id.clear();
+        self.route = None;
+        self.params.clear();
+        self.forward_path.clear();
+        self.user = None;
+        self.request_edits.clear();
+        self.response_edits.clear();
+        self.status = 0;
+        self.response_buffer.clear();
+        self.response.clear();
+        self.entered = 0;
+    }
+
+    /// The host that the request is for, in lower case, without port.
+    pub fn host_name(&self) -> &[u8] {
+        &self.host[..self.host_len]
+    }
+
+    /// The query of the request, without `?`.
+    pub fn query(&self) -> Option<&[u8]> {
+        let raw = self.head.target.of(&self.buffer);
+        self.target.query.map(|span| span.of(raw))
+    }
+
+    /// All values of a request field as the client sent it.
+    pub fn request_values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.head.fields.values(&self.buffer, name)
+    }
+}

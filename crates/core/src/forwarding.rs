@@ -1,0 +1,96 @@
+//! The fields that tell an instance where a request came from.
+
+use std::io::Write;
+
+use pylae_http::{Edits, InvalidHeader, Name, NameSet};
+
+use crate::exchange::Exchange;
+
+/// Names that only the gateway may say: removed from every client's request, whichever way they are spelt.
+pub const IDENTITY: NameSet = NameSet::of(&[Name::XUserId, Name::XUserRole, Name::XUserEmail]);
+
+/// Names that are removed unless the peer is a trusted proxy.
+const FORWARDED: NameSet = NameSet::of(&[
+    Name::Forwarded,
+    Name::XForwardedFor,
+    Name::XForwardedHost,
+    Name::XForwardedPort,
+    Name::XForwardedProto,
+    Name::XRealIp,
+]);
+
+/// Known names of the client's request that do not reach the instance as they came.
+pub fn dropped(exchange: &Exchange) -> NameSet {
+    if exchange.peer_trusted { IDENTITY } else { IDENTITY.with(FORWARDED) }
+}
+
+/// Adds the gateway's own fields to the request: request id, forwarding fields, trace context, identity.
+///
+/// `scratch` is memory that is used again; `random` makes the trace context where the client gave none.
+pub fn announce(exchange: &mut Exchange, scratch: &mut Vec<u8>, random: u128) -> Result<(), InvalidHeader> {
+    let Exchange { head, buffer, request_edits: edits, .. } = exchange;
+    let buf = &buffer[..];
+    edits.set_known(Name::XRequestId, &exchange.id)?;
+    scratch.clear();
+    if exchange.peer_trusted {
+        for line in head.fields.values(buf, "x-forwarded-for") {
+            scratch.extend_from_slice(line);
+            scratch.extend_from_slice(b", ");
+        }
+    }
+    // Writing to a Vec cannot fail.
+    let _ = write!(scratch, "{}", exchange.peer.ip().to_canonical());
+    edits.set_known(Name::XForwardedFor, scratch)?;
+    if !exchange.peer_trusted || !head.fields.has(Name::XForwardedProto) {
+        edits.set_known(Name::XForwardedProto, if exchange.secure { b"https" } else { b"http" })?;
+    }
+    if !exchange.host.is_empty() && (!exchange.peer_trusted || !head.fields.has(Name::XForwardedHost)) {
+        edits.set_known(Name::XForwardedHost, &exchange.host)?;
+    }
+    if !head.fields.get(buf, Name::Traceparent).is_some_and(is_traceparent) || head.fields.count(Name::Traceparent) > 1
+    {
+        write_traceparent(scratch, random);
+        edits.set_known(Name::Traceparent, scratch)?;
+        edits.remove_known(Name::Tracestate);
+    }
+    identify(edits, exchange.user.as_deref())
+}
+
+fn identify(edits: &mut Edits, user: Option<&crate::User>) -> Result<(), InvalidHeader> {
+    let Some(user) = user else { return Ok(()) };
+    for (name, value) in [(Name::XUserId, &user.id), (Name::XUserRole, &user.role), (Name::XUserEmail, &user.email)] {
+        if !value.is_empty() {
+            edits.set_known(name, value.as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+/// Version 00 of W3C Trace Context section 3.2: `00-` trace id `-` parent id `-` flags, lower-case hex, ids not all zero.
+fn is_traceparent(value: &[u8]) -> bool {
+    let hex = |part: &[u8]| part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let set = |part: &[u8]| hex(part) && part.iter().any(|byte| *byte != b'0');
+    value.len() == 55
+        && value.starts_with(b"00-")
+        && value[35] == b'-'
+        && value[52] == b'-'
+        && set(&value[3..35])
+        && set(&value[36..52])
+        && hex(&value[53..55])
+}
+
+fn write_traceparent(out: &mut Vec<u8>, random: u128) {
+    out.clear();
+    out.extend_from_slice(b"00-");
+    // Never zero: the lowest bit is set in both ids. The parent id is another mix of the same bits.
+    write_hex(out, random | 1, 32);
+    out.push(b'-');
+    write_hex(out, (random >> 64 ^ random.rotate_left(29)) | 1, 16);
+    out.extend_from_slice(b"-00");
+}
+
+fn write_hex(out: &mut Vec<u8>, bits: u128, digits: u32) {
+    for digit in (0..digits).rev() {
+        out.push(b"0123456789abcdef"[(bits >> (digit * 4)) as usize & 0xF]);
+    }
+}

@@ -1,0 +1,135 @@
+//! Every way in which an exchange ends early, as values. They become responses in one place (`pylae-proxy`, `respond.rs`).
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use pylae_http::{HeadError, TargetError};
+
+/// Why an exchange ended before an instance's response was taken over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Halt {
+    /// The request head was refused.
+    Head(HeadError),
+    /// The request target was refused.
+    Target(TargetError),
+    /// Something else about the request is malformed.
+    Malformed(&'static str),
+    /// An `Expect` other than `100-continue`.
+    Expectation,
+    /// CONNECT, or an upgrade, which the gateway does not do here.
+    NotImplemented,
+    /// The head did not arrive in time.
+    HeadTimeout,
+    /// The body did not arrive in time.
+    BodyTimeout,
+    /// The body is larger than allowed, in bytes.
+    BodyTooLarge(u64),
+    /// No route.
+    NotFound,
+    /// Routes for other methods; the value of `Allow`.
+    MethodNotAllowed(String),
+    /// A policy said no.
+    Rejected(Box<Rejection>),
+    /// More exchanges in flight than allowed.
+    Overloaded,
+    /// No instance can be used now; try again after this time.
+    Unavailable(Duration),
+    /// No connection to an instance could be made.
+    ConnectFailed,
+    /// The instance broke the connection or the protocol.
+    BadGateway,
+    /// The instance did not answer in time.
+    GatewayTimeout,
+    /// The route has neither a service nor a policy that answers.
+    NoService,
+    /// The client went away; nobody is left to be answered.
+    ClientGone,
+}
+
+/// A policy's answer to a request that it does not let pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// Status code, 400–599.
+    pub status: u16,
+    /// Stable snake_case word for machines, e.g. `rate_limited`.
+    pub code: &'static str,
+    /// Sentence for people.
+    pub message: Cow<'static, str>,
+    /// Further header fields.
+    pub headers: Vec<(&'static str, String)>,
+}
+
+impl Halt {
+    /// The status that the client gets; 499 is only logged.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Head(error) => error.status(),
+            Self::Target(_) | Self::Malformed(_) => 400,
+            Self::Expectation => 417,
+            Self::NotImplemented => 501,
+            Self::HeadTimeout | Self::BodyTimeout => 408,
+            Self::BodyTooLarge(_) => 413,
+            Self::NotFound => 404,
+            Self::MethodNotAllowed(_) => 405,
+            Self::Rejected(rejection) => rejection.status,
+            Self::Overloaded | Self::Unavailable(_) => 503,
+            Self::ConnectFailed | Self::BadGateway => 502,
+            Self::GatewayTimeout => 504,
+            Self::NoService => 500,
+            Self::ClientGone => 499,
+        }
+    }
+
+    /// Stable word for machines: `type` of the error body, label of metrics, field of logs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Head(HeadError::TargetTooLong) => "target_too_long",
+            Self::Head(HeadError::TooLarge) => "head_too_large",
+            Self::Head(HeadError::Version) => "version_not_supported",
+            Self::Head(HeadError::Syntax(_)) | Self::Malformed(_) => "malformed_request",
+            Self::Target(_) => "malformed_target",
+            Self::Expectation => "expectation_failed",
+            Self::NotImplemented => "not_implemented",
+            Self::HeadTimeout => "head_timeout",
+            Self::BodyTimeout => "body_timeout",
+            Self::BodyTooLarge(_) => "body_too_large",
+            Self::NotFound => "no_route",
+            Self::MethodNotAllowed(_) => "method_not_allowed",
+            Self::Rejected(rejection) => rejection.code,
+            Self::Overloaded => "overloaded",
+            Self::Unavailable(_) => "service_unavailable",
+            Self::ConnectFailed => "connect_failed",
+            Self::BadGateway => "bad_gateway",
+            Self::GatewayTimeout => "gateway_timeout",
+            Self::NoService => "no_service",
+            Self::ClientGone => "client_gone",
+        }
+    }
+
+    /// Sentence for people. Says nothing about the inside of the gateway or its instances.
+    pub fn detail(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::Head(HeadError::Syntax(what)) | Self::Target(TargetError(what)) | Self::Malformed(what) => what,
+            Self::Head(HeadError::TargetTooLong) => "the request target is too long",
+            Self::Head(HeadError::TooLarge) => "the request head is too large",
+            Self::Head(HeadError::Version) => "only HTTP/1.0 and HTTP/1.1 are spoken here",
+            Self::Expectation => "only `Expect: 100-continue` can be met",
+            Self::NotImplemented => "this method or protocol is not available here",
+            Self::HeadTimeout => "the request head did not arrive in time",
+            Self::BodyTimeout => "the request body did not arrive in time",
+            Self::BodyTooLarge(limit) => {
+                return Cow::Owned(format!("the request body is larger than the {limit} bytes allowed"));
+            }
+            Self::NotFound => "no route for this path",
+            Self::MethodNotAllowed(_) => "this path exists, but not for this method",
+            Self::Rejected(rejection) => return rejection.message.clone(),
+            Self::Overloaded => "the gateway has as many requests in flight as it may have",
+            Self::Unavailable(_) => "no instance of the service can take the request now",
+            Self::ConnectFailed => "the service could not be reached",
+            Self::BadGateway => "the service broke off or gave an answer that is not valid HTTP",
+            Self::GatewayTimeout => "the service did not answer in time",
+            Self::NoService => "the route has no service",
+            Self::ClientGone => "the client closed the connection",
+        })
+    }
+}

@@ -1,0 +1,121 @@
+//! Concurrency: at most N exchanges in flight per key.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use parking_lot::Mutex;
+
+use super::store::{Tag, Tagger};
+
+const SHARDS: usize = 64;
+
+/// How many exchanges are in flight, over all concurrency limits and their keys. Holds only keys that have any, so it is
+/// bounded by the number of exchanges in flight. Outlives a reload: the figure of a limit is given with each request.
+#[derive(Debug)]
+pub struct InFlight {
+    tagger: Tagger,
+    shards: [Mutex<HashMap<Tag, u32, FixedState>>; SHARDS],
+}
+
+impl Default for InFlight {
+    fn default() -> Self {
+        Self { tagger: Tagger::default(), shards: std::array::from_fn(|_| Mutex::default()) }
+    }
+}
+
+impl InFlight {
+    /// Nothing in flight.
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// The number that stands for a limit's identity (route, policy, index) in `enter`.
+    pub fn salt(&self, identity: &str) -> u64 {
+        self.tagger.salt(identity)
+    }
+
+    /// One more in flight for this key of this limit, for as long as the permit lives; none if there are `limit` already.
+    pub fn enter(self: &Arc<Self>, salt: u64, key: &[u8], limit: u32) -> Option<Permit> {
+        let tag = self.tagger.tag(salt, key);
+        let mut shard = self.shard(tag).lock();
+        let count = shard.get(&tag).copied().unwrap_or(0);
+        if count >= limit {
+            return None;
+        }
+        shard.insert(tag, count + 1);
+        Some(Permit { of: Arc::clone(self), tag, remaining: limit - count - 1 })
+    }
+
+    /// Number of keys that have exchanges in flight.
+    pub fn keys(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
+
+    fn shard(&self, tag: Tag) -> &Mutex<HashMap<Tag, u32, FixedState>> {
+        &self.shards[tag[0] as usize % SHARDS]
+    }
+}
+
+/// One exchange in flight; dropping it ends it.
+#[derive(Debug)]
+#[must_use = "dropping the permit gives the place back"]
+pub struct Permit {
+    of: Arc<InFlight>,
+    tag: Tag,
+    remaining: u32,
+}
+
+impl Permit {
+    /// How many more were free when this one was given.
+    pub fn remaining(&self) -> u32 {
+        self.remaining
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut shard = self.of.shard(self.tag).lock();
+        match shard.get_mut(&self.tag) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(shard.remove(&self.tag)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn never_more_than_the_limit_and_places_come_back() {
+        let flights = InFlight::new();
+        let (a, b) = (flights.salt("a"), flights.salt("b"));
+        let first = flights.enter(a, b"k", 2).unwrap();
+        let second = flights.enter(a, b"k", 2).unwrap();
+        assert_eq!((first.remaining(), second.remaining()), (1, 0));
+        assert!(flights.enter(a, b"k", 2).is_none());
+        assert!(flights.enter(b, b"k", 2).is_some(), "another limit");
+        assert!(flights.enter(a, b"other", 2).is_some(), "another key");
+        assert!(flights.enter(a, b"k", 3).is_some(), "a limit that was raised");
+        drop(first);
+        assert!(flights.enter(a, b"k", 2).is_some());
+        drop(second);
+        assert_eq!(flights.keys(), 0);
+    }
+
+    #[test]
+    fn holds_over_threads() {
+        let flights = InFlight::new();
+        let salt = flights.salt("route");
+        let held = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| (0..100).for_each(|_| held.lock().extend(flights.enter(salt, b"k", 80))));
+            }
+        });
+        assert_eq!(held.lock().len(), 80);
+        held.lock().clear();
+        assert_eq!(flights.keys(), 0);
+    }
+}

@@ -1,0 +1,79 @@
+//! Fixed window: a quota counted from one UTC-aligned boundary to the next, e.g. from midnight to midnight.
+
+use std::time::Duration;
+
+use super::{Algorithm, Decision, LimitError, Outcome, Shape};
+
+/// What was taken in the window that ends at `until` (wall clock).
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Count {
+    pub(super) until: u64,
+    pub(super) used: u32,
+}
+
+/// Nanoseconds since the Unix epoch, up to the year 2554.
+pub(super) fn wall_nanos(wall: Duration) -> u64 {
+    u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl Shape {
+    /// The end of the window in which `wall` lies.
+    pub(super) fn boundary(&self, wall: u64) -> u64 {
+        (wall - wall % self.per).saturating_add(self.per)
+    }
+
+    /// Decides on `cost` at `wall`, which must not lie before any earlier one.
+    pub(super) fn fixed_window(&self, count: Count, wall: u64, cost: u32) -> (Outcome, Count) {
+        let count = if wall >= count.until { Count { until: self.boundary(wall), used: 0 } } else { count };
+        let room = self.limit.saturating_sub(count.used);
+        let admitted = cost <= room;
+        let used = if admitted { count.used + cost } else { count.used };
+        let ready_at = if cost > self.limit { u64::MAX } else { count.until };
+        let whole_at = if used == 0 { wall } else { count.until };
+        (Outcome { admitted, remaining: self.limit.saturating_sub(used), ready_at, whole_at }, Count { used, ..count })
+    }
+}
+
+/// One fixed window.
+#[derive(Clone, Debug)]
+pub struct FixedWindow {
+    shape: Shape,
+    count: Count,
+    latest: u64,
+}
+
+impl FixedWindow {
+    /// At most `limit` between two multiples of `per` since the Unix epoch.
+    pub fn new(limit: u32, per: Duration) -> Result<Self, LimitError> {
+        let shape = Shape::new(Algorithm::FixedWindow, limit, per, None)?;
+        Ok(Self { shape, count: Count::default(), latest: 0 })
+    }
+
+    /// Takes `cost`, or nothing. `wall` is the time since the Unix epoch.
+    pub fn check(&mut self, wall: Duration, cost: u32) -> Decision {
+        let wall = wall_nanos(wall);
+        self.latest = self.latest.max(wall);
+        let (outcome, count) = self.shape.fixed_window(self.count, self.latest, cost);
+        self.count = count;
+        outcome.seen_from(wall)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_from_boundary_to_boundary() {
+        let mut quota = FixedWindow::new(2, Duration::from_secs(86_400)).unwrap();
+        let evening = Duration::from_secs(20_000 * 86_400 + 86_390);
+        assert!(quota.check(evening, 1).admitted);
+        assert!(quota.check(evening, 1).admitted);
+        let refused = quota.check(evening, 1);
+        assert_eq!((refused.admitted, refused.remaining), (false, 0));
+        assert_eq!(refused.retry_after, Duration::from_secs(10));
+        assert!(quota.check(evening + refused.retry_after, 2).admitted);
+        assert!(!quota.check(evening, 1).admitted, "a clock set back opens no window");
+        assert_eq!(quota.check(evening, 3).retry_after, Duration::MAX);
+    }
+}

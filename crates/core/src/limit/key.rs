@@ -1,0 +1,196 @@
+//! Whose share a request is taken from.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// What a key is made of: the properties of one request.
+pub trait KeySource {
+    /// Id of the authenticated user.
+    fn user_id(&self) -> Option<&[u8]>;
+    /// Address of the client, behind any trusted proxy.
+    fn client_ip(&self) -> IpAddr;
+    /// First value of the request field `name` (lower case).
+    fn header(&self, name: &str) -> Option<&[u8]>;
+    /// Name of the route.
+    fn route(&self) -> &str;
+}
+
+/// One part of a key. In the plan a string: `auto`, `user`, `ip`, `header:NAME`, `route` or `global`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Part {
+    /// The user if there is one, the client address otherwise.
+    Auto,
+    /// The user. All requests without one share a key.
+    User,
+    /// The client address; IPv6 by its first 64 bits, which is what one client commands at least.
+    Ip,
+    /// The first value of a request field, name in lower case. All requests without it share a key.
+    Header(String),
+    /// The route.
+    Route,
+    /// One key for everything.
+    Global,
+}
+
+/// A part that is spelt wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not auto, user, ip, header:NAME, route or global")]
+pub struct UnknownPart(String);
+
+impl TryFrom<String> for Part {
+    type Error = UnknownPart;
+
+    fn try_from(text: String) -> Result<Self, UnknownPart> {
+        Ok(match text.as_str() {
+            "auto" => Self::Auto,
+            "user" => Self::User,
+            "ip" => Self::Ip,
+            "route" => Self::Route,
+            "global" => Self::Global,
+            _ => match text.strip_prefix("header:") {
+                Some(name) if is_token(name) => Self::Header(name.to_ascii_lowercase()),
+                _ => return Err(UnknownPart(text)),
+            },
+        })
+    }
+}
+
+impl From<Part> for String {
+    fn from(part: Part) -> Self {
+        match part {
+            Part::Auto => "auto".into(),
+            Part::User => "user".into(),
+            Part::Ip => "ip".into(),
+            Part::Header(name) => format!("header:{name}"),
+            Part::Route => "route".into(),
+            Part::Global => "global".into(),
+        }
+    }
+}
+
+/// RFC 9110 section 5.6.2.
+fn is_token(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+/// The parts that together tell one key from another; none is the same as `global`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Key(pub Vec<Part>);
+
+impl Key {
+    /// Whether it can only be written once authentication has run.
+    pub fn needs_user(&self) -> bool {
+        self.0.iter().any(|part| matches!(part, Part::Auto | Part::User))
+    }
+
+    /// Appends the key of a request. Different values of the parts never give the same bytes.
+    pub fn write_key(&self, parts: &impl KeySource, out: &mut Vec<u8>) {
+        for part in &self.0 {
+            match part {
+                Part::Auto => match parts.user_id() {
+                    Some(id) => value(out, b'u', Some(id)),
+                    None => address(out, parts.client_ip()),
+                },
+                Part::User => value(out, b'u', parts.user_id()),
+                Part::Ip => address(out, parts.client_ip()),
+                Part::Header(name) => value(out, b'h', parts.header(name)),
+                Part::Route => value(out, b'r', Some(parts.route().as_bytes())),
+                Part::Global => {}
+            }
+        }
+    }
+}
+
+/// A value is framed by its length; an absent one differs from an empty one.
+fn value(out: &mut Vec<u8>, kind: u8, value: Option<&[u8]>) {
+    match value {
+        Some(value) => {
+            out.push(kind);
+            out.extend_from_slice(&(value.len() as u32).to_le_bytes());
+            out.extend_from_slice(value);
+        }
+        None => out.push(b'-'),
+    }
+}
+
+fn address(out: &mut Vec<u8>, ip: IpAddr) {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            out.push(b'4');
+            out.extend_from_slice(&ip.octets());
+        }
+        IpAddr::V6(ip) => {
+            out.push(b'6');
+            out.extend_from_slice(&ip.octets()[..8]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fake {
+        user: Option<&'static str>,
+        ip: &'static str,
+        tenant: Option<&'static str>,
+    }
+
+    impl KeySource for Fake {
+        fn user_id(&self) -> Option<&[u8]> {
+            self.user.map(str::as_bytes)
+        }
+        fn client_ip(&self) -> IpAddr {
+            self.ip.parse().unwrap()
+        }
+        fn header(&self, name: &str) -> Option<&[u8]> {
+            self.tenant.filter(|_| name == "x-tenant").map(str::as_bytes)
+        }
+        fn route(&self) -> &'static str {
+            "orders"
+        }
+    }
+
+    fn key(parts: &str, user: Option<&'static str>, ip: &'static str, tenant: Option<&'static str>) -> Vec<u8> {
+        let key: Key = serde_json::from_str(parts).unwrap();
+        let mut out = Vec::new();
+        key.write_key(&Fake { user, ip, tenant }, &mut out);
+        out
+    }
+
+    #[test]
+    fn parts_read_and_write_back() {
+        let text = r#"["auto","user","ip","header:x-tenant","route","global"]"#;
+        let key: Key = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&key).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Key>(r#"["header:X-Tenant"]"#).unwrap().0[0], key.0[3]);
+        assert!(key.needs_user() && !Key(vec![Part::Ip]).needs_user());
+        for wrong in ["", "IP", "header:", "header:a b", "cookie:x"] {
+            assert!(Part::try_from(wrong.to_owned()).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn addresses_and_users() {
+        let ip = |ip| key(r#"["ip"]"#, None, ip, None);
+        assert_eq!(ip("2001:db8::1"), ip("2001:db8::ffff:1"));
+        assert_ne!(ip("2001:db8::1"), ip("2001:db8:0:1::1"));
+        assert_ne!(ip("192.0.2.1"), ip("192.0.2.2"));
+        assert_eq!(ip("192.0.2.1"), ip("::ffff:192.0.2.1"));
+        let auto = |user, ip| key(r#"["auto"]"#, user, ip, None);
+        assert_eq!(auto(Some("7"), "192.0.2.1"), auto(Some("7"), "192.0.2.2"));
+        assert_ne!(auto(None, "192.0.2.1"), auto(None, "192.0.2.2"));
+        assert_eq!(key(r#"["global"]"#, Some("7"), "192.0.2.1", None), b"");
+    }
+
+    #[test]
+    fn combinations_are_not_ambiguous() {
+        let both = |user, tenant| key(r#"["user","header:x-tenant"]"#, user, "192.0.2.1", tenant);
+        assert_ne!(both(Some("ab"), Some("c")), both(Some("a"), Some("bc")));
+        assert_ne!(both(Some("a"), None), both(None, Some("a")));
+        assert_ne!(both(Some("a"), None), both(Some("a"), Some("")));
+    }
+}

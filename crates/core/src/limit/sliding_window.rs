@@ -1,0 +1,160 @@
+//! Sliding window: a log of what was admitted when.
+//!
+//! **What is exact.** In no half-open window `[t, t + per)` is more than `limit` admitted, always. Up to [`MAX_RUNS`]
+//! admissions in the log, nothing that would fit is refused either. A log that may not grow any further (because the
+//! limit is greater, or because the store's memory for logs is used up) merges neighbours that lie in the same cell of
+//! a grid and keeps the later time of each, so it errs on the refusing side: with room for `n` runs an admission
+//! counts for at most `2 · per / n` too long, which is `per / 2048` for a large limit.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::{Algorithm, Decision, LimitError, Outcome, Shape};
+use crate::clock::Instant;
+
+/// Most runs in a log: 64 KiB.
+pub const MAX_RUNS: usize = 4096;
+
+/// Room of a new log. The grid argument needs at least 4.
+pub(super) const MIN_RUNS: usize = 4;
+
+/// What was admitted at one moment.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(super) struct Run {
+    pub(super) at: u64,
+    pub(super) count: u32,
+}
+
+/// The admissions of one key that still count, oldest first.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Log {
+    runs: VecDeque<Run>,
+    /// Runs that it may hold before it asks for more.
+    room: usize,
+    used: u32,
+}
+
+impl Log {
+    pub(super) fn used(&self) -> u32 {
+        self.used
+    }
+
+    pub(super) fn room(&self) -> usize {
+        self.room
+    }
+
+    pub(super) fn runs(&self) -> impl DoubleEndedIterator<Item = Run> + Clone + '_ {
+        self.runs.iter().copied()
+    }
+
+    /// Forgets what no window that is still open holds.
+    pub(super) fn prune(&mut self, now: u64, per: u64) {
+        while let Some(run) = self.runs.front().filter(|run| now.saturating_sub(run.at) >= per) {
+            self.used -= run.count;
+            self.runs.pop_front();
+        }
+    }
+
+    /// Adds what was admitted at `now`. `grow` is asked for room for that many more runs.
+    pub(super) fn push(&mut self, run: Run, per: u64, grow: impl FnOnce(usize) -> bool) {
+        self.used += run.count;
+        if let Some(last) = self.runs.back_mut().filter(|last| last.at == run.at) {
+            last.count += run.count;
+            return;
+        }
+        if self.runs.len() >= self.room {
+            let more = if self.room == 0 { MIN_RUNS } else { self.room };
+            // The least room is not asked for: without it there is no log at all.
+            if self.room == 0 || (self.room + more <= MAX_RUNS && grow(more)) {
+                self.room += more;
+                self.runs.reserve_exact(more);
+            } else {
+                self.compact(2 * per / self.room as u64 + 1);
+            }
+        }
+        self.runs.push_back(run);
+    }
+
+    /// Merges runs in the same cell of a grid of step `cell`, to the latest of them.
+    fn compact(&mut self, cell: u64) {
+        let mut kept = 0;
+        for next in 1..self.runs.len() {
+            let (before, run) = (self.runs[kept], self.runs[next]);
+            if before.at / cell == run.at / cell {
+                self.runs[kept] = Run { at: run.at, count: before.count + run.count };
+            } else {
+                kept += 1;
+                self.runs[kept] = run;
+            }
+        }
+        self.runs.truncate(kept + 1);
+    }
+
+    /// Scales all counts by `to / from`, rounded up in sum.
+    pub(super) fn scale(&mut self, from: u32, to: u32) {
+        let scaled = |sum: u32| (u64::from(sum) * u64::from(to)).div_ceil(u64::from(from)) as u32;
+        let (mut sum, mut placed) = (0, 0);
+        for run in &mut self.runs {
+            sum += run.count;
+            run.count = scaled(sum) - placed;
+            placed += run.count;
+        }
+        self.used = placed;
+    }
+}
+
+impl Shape {
+    /// Decides on `cost` at `now`; `runs` are the `used` admissions that still count.
+    pub(super) fn sliding_window(
+        &self,
+        runs: impl DoubleEndedIterator<Item = Run> + Clone,
+        used: u32,
+        now: u64,
+        cost: u32,
+    ) -> Outcome {
+        let room = self.limit.saturating_sub(used);
+        let admitted = cost <= room;
+        if admitted && cost > 0 {
+            return Outcome { admitted, remaining: room - cost, ready_at: now, whole_at: now.saturating_add(self.per) };
+        }
+        let end = |run: Run| run.at.saturating_add(self.per);
+        let whole_at = runs.clone().next_back().map_or(now, end);
+        let mut freed = room;
+        let enough = { runs }.find(|run| {
+            freed += run.count;
+            freed >= cost
+        });
+        let ready_at = enough.map_or(u64::MAX, end);
+        Outcome { admitted, remaining: room, ready_at, whole_at }
+    }
+}
+
+/// One sliding window.
+#[derive(Clone, Debug)]
+pub struct SlidingWindow {
+    shape: Shape,
+    log: Log,
+    latest: u64,
+}
+
+impl SlidingWindow {
+    /// An empty window: at most `limit` in any half-open window of length `per`.
+    pub fn new(limit: u32, per: Duration) -> Result<Self, LimitError> {
+        let shape = Shape::new(Algorithm::SlidingWindow, limit, per, None)?;
+        Ok(Self { shape, log: Log::default(), latest: 0 })
+    }
+
+    /// Takes `cost`, or nothing.
+    pub fn check(&mut self, now: Instant, cost: u32) -> Decision {
+        self.latest = self.latest.max(now.as_nanos());
+        self.log.prune(self.latest, self.shape.per);
+        let outcome = self.shape.sliding_window(self.log.runs(), self.log.used, self.latest, cost);
+        if outcome.admitted && cost > 0 {
+            self.log.push(Run { at: self.latest, count: cost }, self.shape.per, |_| true);
+        }
+        outcome.seen_from(now.as_nanos())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,365 @@
+//! Where counters live, and how several limits are decided together.
+
+mod shard;
+mod slot;
+
+use std::future::{Future, ready};
+use std::hash::{BuildHasher, Hasher};
+
+use foldhash::quality::RandomState;
+use parking_lot::{Mutex, MutexGuard, RwLock};
+
+use self::shard::Shard;
+use self::slot::{Clock, Place, Slot};
+use super::{Decision, LimitError, Outcome, Reading, Shape};
+
+/// Most charges that are decided together. A longer list is refused.
+pub const MAX_CHARGES: usize = 16;
+
+/// What stands for a limit and a key: two independent hashes with secret seeds, 128 bits, so that keys don't meet by
+/// accident and can't be made to.
+pub(super) type Tag = [u64; 2];
+
+/// Makes tags. Without `Debug` output of the seeds.
+#[derive(Default)]
+pub(super) struct Tagger([RandomState; 2]);
+
+impl std::fmt::Debug for Tagger {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        to.write_str("Tagger")
+    }
+}
+
+impl Tagger {
+    pub(super) fn salt(&self, identity: &str) -> u64 {
+        self.0[0].hash_one(identity)
+    }
+
+    pub(super) fn tag(&self, salt: u64, key: &[u8]) -> Tag {
+        self.0.each_ref().map(|state| {
+            let mut hasher = state.build_hasher();
+            hasher.write_u64(salt);
+            hasher.write(key);
+            hasher.finish()
+        })
+    }
+}
+
+/// A limit as a store knows it.
+#[derive(Clone, Debug)]
+pub struct Limit {
+    identity: Box<str>,
+    shape: Shape,
+    salt: u64,
+    id: u32,
+}
+
+impl Limit {
+    /// What stays the same over reloads: route, policy and index.
+    pub fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    /// Its figures.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+}
+
+/// A cost to be taken from one key of one limit.
+#[derive(Debug)]
+pub struct Charge<'a> {
+    limit: &'a Limit,
+    key: &'a [u8],
+    cost: u32,
+    /// The answer, filled in by the store.
+    pub decision: Decision,
+}
+
+impl<'a> Charge<'a> {
+    /// `cost` from `key` of `limit`.
+    pub fn new(limit: &'a Limit, key: &'a [u8], cost: u32) -> Self {
+        Self { limit, key, cost, decision: Decision::default() }
+    }
+}
+
+/// The answer to a list of charges.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Verdict {
+    /// All were admitted and taken.
+    Admitted,
+    /// Nothing was taken.
+    Refused {
+        /// Which charge refused; of several the one that asks for the longest wait, so that waiting for it is enough.
+        by: usize,
+    },
+}
+
+/// Counters, wherever they are kept. A store on the network returns a future that waits; it has all it needs: the
+/// limit's identity and figures, the key and the cost.
+pub trait CounterStore: Send + Sync {
+    /// Makes a limit known. The same identity with other figures carries the counts over: the share used stays.
+    fn register(&self, identity: &str, shape: Shape) -> Result<Limit, LimitError>;
+
+    /// Takes all charges or none, and fills in each `decision`. No two charges may be of the same limit.
+    fn check_all(&self, charges: &mut [Charge<'_>], at: Reading) -> impl Future<Output = Verdict>;
+}
+
+/// Counters in this process, shared by all workers.
+///
+/// **Bounded.** At most `max_keys` keys, of 32 bytes in a table two thirds full at most: 48 bytes a key. A key of a sliding
+/// window that was charged at different times has a log besides, of 112 bytes at least; what all logs may take beyond
+/// that is 64 bytes for each of `max_keys`, and when it is used up they grow coarser, on the refusing side.
+///
+/// **Clocks.** A shard's clocks never go back, whatever the readings of different workers: a clock set back stands still
+/// until it has caught up.
+///
+/// **Fair.** When a new key finds the table full it takes the place of a key whose allowance is whole: nothing is
+/// forgotten. If there is none near, of one that was charged only once, of the same limit if possible: a flood of
+/// invented keys displaces itself. A key with two admitted charges or more keeps its place until its allowance is
+/// whole. If all near places are held so, the new key shares one allowance of its limit with the other new keys of its
+/// shard until a place is free: it is neither let in unlimited nor shut out.
+pub struct MemoryStore {
+    tagger: Tagger,
+    shards: Box<[Padded]>,
+    /// All limits that were ever registered, by id less one, for the figures of counts made before a reload.
+    limits: RwLock<Vec<(Box<str>, Shape)>>,
+}
+
+/// Keeps the locks of different shards on different cache lines.
+#[repr(align(128))]
+struct Padded(Mutex<Shard>);
+
+impl std::fmt::Debug for MemoryStore {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        to.debug_struct("MemoryStore").field("shards", &self.shards.len()).finish_non_exhaustive()
+    }
+}
+
+impl MemoryStore {
+    /// A store for at most `max_keys` keys (at least 1) over all limits.
+    pub fn new(max_keys: usize) -> Self {
+        let max_keys = max_keys.max(1);
+        let shards = (max_keys / 1024).next_power_of_two().min(64);
+        let shards = (0..shards).map(|_| Padded(Mutex::new(Shard::new(max_keys / shards)))).collect();
+        Self { tagger: Tagger::default(), shards, limits: RwLock::default() }
+    }
+
+    /// Number of keys that are held, idle ones included.
+    pub fn keys(&self) -> usize {
+        self.shards.iter().map(|shard| shard.0.lock().keys()).sum()
+    }
+
+    /// Bytes that tables and logs take.
+    pub fn bytes(&self) -> usize {
+        self.shards.iter().map(|shard| shard.0.lock().bytes() + size_of::<Padded>()).sum()
+    }
+
+    /// As [`CounterStore::register`].
+    pub fn register(&self, identity: &str, shape: Shape) -> Result<Limit, LimitError> {
+        let mut limits = self.limits.write();
+        let known = limits.iter().position(|(name, figures)| **name == *identity && *figures == shape);
+        let index = known.unwrap_or(limits.len());
+        if index >= slot::MAX_ID as usize {
+            return Err(LimitError::TooMany);
+        }
+        if known.is_none() {
+            limits.push((identity.into(), shape));
+        }
+        Ok(Limit { identity: identity.into(), shape, salt: self.tagger.salt(identity), id: index as u32 + 1 })
+    }
+
+    /// As [`CounterStore::check_all`], at once.
+    pub fn check_all(&self, charges: &mut [Charge<'_>], at: Reading) -> Verdict {
+        match charges {
+            [] => Verdict::Admitted,
+            [charge] => self.check_one(charge, at),
+            _ if charges.len() > MAX_CHARGES => Verdict::Refused { by: 0 },
+            _ => self.check_many(charges, at),
+        }
+    }
+
+    fn check_one(&self, charge: &mut Charge<'_>, at: Reading) -> Verdict {
+        let tag = self.tagger.tag(charge.limit.salt, charge.key);
+        let mut shard = self.shards[self.shard_of(tag)].0.lock();
+        let clock = shard.tick(at);
+        shard.make_room(1, clock);
+        let mut work = Work::new(tag, charge.limit);
+        work.look(&mut shard, charge, clock, &self.limits);
+        if work.admitted() && work.place == Place::None && charge.cost > 0 {
+            work.settle(&mut shard, charge, clock, &self.limits);
+        }
+        let admitted = work.admitted();
+        if admitted && charge.cost > 0 {
+            shard.commit(work.place, work.slot, charge.limit, clock, charge.cost);
+        }
+        charge.decision = work.decision(charge.limit, at);
+        if admitted { Verdict::Admitted } else { Verdict::Refused { by: 0 } }
+    }
+
+    fn check_many(&self, charges: &mut [Charge<'_>], at: Reading) -> Verdict {
+        let count = charges.len();
+        let mut works = [Work::default(); MAX_CHARGES];
+        let works = &mut works[..count];
+        let mut order = [0_usize; MAX_CHARGES];
+        let order = &mut order[..count];
+        for (index, charge) in charges.iter().enumerate() {
+            works[index] = Work::new(self.tagger.tag(charge.limit.salt, charge.key), charge.limit);
+            works[index].shard = self.shard_of(works[index].tag());
+            order[index] = index;
+        }
+        // All locks are held from the first look to the last write; taken in one order, they can't wait for each other.
+        order.sort_unstable_by_key(|&index| works[index].shard);
+        let mut held: [Option<MutexGuard<'_, Shard>>; MAX_CHARGES] = [const { None }; MAX_CHARGES];
+        let mut guards = 0;
+        for place in 0..count {
+            let index = order[place];
+            let shard = works[index].shard;
+            if place == 0 || works[order[place - 1]].shard != shard {
+                let mut guard = self.shards[shard].0.lock();
+                let clock = guard.tick(at);
+                guard.make_room(count, clock);
+                held[guards] = Some(guard);
+                guards += 1;
+            }
+            works[index].guard = guards - 1;
+        }
+        self.decide(charges, works, &mut held, at)
+    }
+
+    fn decide(
+        &self,
+        charges: &mut [Charge<'_>],
+        works: &mut [Work],
+        held: &mut [Option<MutexGuard<'_, Shard>>; MAX_CHARGES],
+        at: Reading,
+    ) -> Verdict {
+        for settle in [false, true] {
+            for (work, charge) in works.iter_mut().zip(&*charges) {
+                let Some(shard) = held[work.guard].as_deref_mut() else { continue };
+                let clock = shard.clock();
+                if !settle {
+                    work.look(shard, charge, clock, &self.limits);
+                    shard.pin(work.place, true);
+                } else if work.place == Place::None && charge.cost > 0 {
+                    work.settle(shard, charge, clock, &self.limits);
+                    shard.pin(work.place, true);
+                }
+            }
+            // A request that is refused anyway takes no places.
+            if works.iter().any(|work| !work.admitted()) {
+                break;
+            }
+        }
+        let refused = works.iter().any(|work| !work.admitted());
+        for (work, charge) in works.iter_mut().zip(&mut *charges) {
+            let Some(shard) = held[work.guard].as_deref_mut() else { continue };
+            let clock = shard.clock();
+            shard.pin(work.place, false);
+            if !refused && charge.cost > 0 {
+                shard.commit(work.place, work.slot, charge.limit, clock, charge.cost);
+            } else if refused && work.admitted() {
+                // It took nothing, so its figures are those before.
+                work.judge(shard, charge.limit, clock, 0);
+            }
+            charge.decision = work.decision(charge.limit, at);
+        }
+        let refusing = (0..works.len()).filter(|&index| !works[index].admitted());
+        match refusing.max_by_key(|&index| charges[index].decision.retry_after) {
+            Some(by) => Verdict::Refused { by },
+            None => Verdict::Admitted,
+        }
+    }
+
+    fn shard_of(&self, tag: Tag) -> usize {
+        // A power of two.
+        (tag[0] >> 56) as usize & (self.shards.len() - 1)
+    }
+}
+
+impl CounterStore for MemoryStore {
+    fn register(&self, identity: &str, shape: Shape) -> Result<Limit, LimitError> {
+        Self::register(self, identity, shape)
+    }
+
+    fn check_all(&self, charges: &mut [Charge<'_>], at: Reading) -> impl Future<Output = Verdict> {
+        ready(Self::check_all(self, charges, at))
+    }
+}
+
+/// One charge on its way through the store.
+#[derive(Copy, Clone, Debug, Default)]
+struct Work {
+    shard: usize,
+    guard: usize,
+    place: Place,
+    /// The state before the cost is taken, and after `judge` the state once it is.
+    slot: Slot,
+    outcome: Option<Outcome>,
+}
+
+impl Work {
+    fn new(tag: Tag, limit: &Limit) -> Self {
+        Self { slot: Slot::fresh(tag, limit), ..Self::default() }
+    }
+
+    fn tag(&self) -> Tag {
+        self.slot.tag
+    }
+
+    fn admitted(&self) -> bool {
+        self.outcome.is_some_and(|outcome| outcome.admitted)
+    }
+
+    /// Finds the key, brings its state to the limit's figures, and judges. An unknown key is judged as a fresh one.
+    fn look(&mut self, shard: &mut Shard, charge: &Charge<'_>, clock: Clock, limits: &RwLock<Vec<(Box<str>, Shape)>>) {
+        self.place = shard.find(self.tag());
+        self.judge_at(shard, charge, clock, limits);
+    }
+
+    /// Gives an unknown key a place and judges again if that is a shared one.
+    fn settle(
+        &mut self,
+        shard: &mut Shard,
+        charge: &Charge<'_>,
+        clock: Clock,
+        limits: &RwLock<Vec<(Box<str>, Shape)>>,
+    ) {
+        self.place = shard.claim(Slot::fresh(self.tag(), charge.limit), charge.limit, clock);
+        if matches!(self.place, Place::Shared(_)) {
+            self.judge_at(shard, charge, clock, limits);
+        }
+    }
+
+    fn judge_at(
+        &mut self,
+        shard: &mut Shard,
+        charge: &Charge<'_>,
+        clock: Clock,
+        limits: &RwLock<Vec<(Box<str>, Shape)>>,
+    ) {
+        if let Some(found) = shard.get(self.place) {
+            self.slot = found;
+            if found.id() != charge.limit.id {
+                let old = limits.read()[found.id() as usize - 1].1;
+                self.slot = shard.carry(self.place, &old, charge.limit, clock);
+            }
+        }
+        self.judge(shard, charge.limit, clock, charge.cost);
+    }
+
+    fn judge(&mut self, shard: &mut Shard, limit: &Limit, clock: Clock, cost: u32) {
+        let before = shard.get(self.place).unwrap_or(Slot::fresh(self.tag(), limit));
+        let (outcome, slot) = shard.judge(before, &limit.shape, clock, cost);
+        (self.outcome, self.slot) = (Some(outcome), slot);
+    }
+
+    fn decision(&self, limit: &Limit, at: Reading) -> Decision {
+        let now = slot::own_clock(&limit.shape, at);
+        self.outcome.map_or_else(Decision::default, |outcome| outcome.seen_from(now))
+    }
+}
+
+#[cfg(test)]
+mod tests;

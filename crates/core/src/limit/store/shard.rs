@@ -1,0 +1,383 @@
+//! One shard of the store: a table of sets of four slots. A key may be in either of two sets, so that the table can
+//! run two thirds full while a look-up touches at most two pairs of cache lines.
+
+use super::super::carry::Share;
+use super::super::sliding_window::{Log, MIN_RUNS, Run};
+use super::super::{Algorithm, Outcome, Reading, Shape, fixed_window};
+use super::slot::{Clock, Place, Slot};
+use super::{Limit, Tag};
+
+const WAYS: usize = 4;
+/// Sets of a new shard.
+const FEW: usize = 16;
+/// Bytes for logs of sliding windows, for each key that the shard may hold.
+const LOG_BYTES: usize = 64;
+/// Least time between two searches of the whole shard for idle slots.
+const SWEEP: u64 = 1_000_000_000;
+
+#[derive(Clone, Default)]
+#[repr(align(128))]
+struct Set([Slot; WAYS]);
+
+/// One shard.
+pub(super) struct Shard {
+    /// Latest times seen; the clocks of the shard never go back.
+    latest: Clock,
+    sets: Vec<Set>,
+    keys: usize,
+    max_keys: usize,
+    logs: Vec<Log>,
+    free_logs: Vec<usize>,
+    /// Runs that logs have room for beyond the least.
+    extra_runs: usize,
+    /// One slot for each limit whose new keys once found no place.
+    shared: Vec<Slot>,
+    next_sweep: u64,
+}
+
+impl Shard {
+    pub(super) fn new(max_keys: usize) -> Self {
+        let sets = vec![Set::default(); FEW.min(most_sets(max_keys))];
+        Self {
+            latest: Clock::default(),
+            sets,
+            keys: 0,
+            max_keys,
+            logs: Vec::new(),
+            free_logs: Vec::new(),
+            extra_runs: 0,
+            shared: Vec::new(),
+            next_sweep: 0,
+        }
+    }
+
+    pub(super) fn keys(&self) -> usize {
+        self.keys
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        let runs = self.extra_runs + MIN_RUNS * (self.logs.len() - self.free_logs.len());
+        self.sets.len() * size_of::<Set>()
+            + self.logs.capacity() * size_of::<Log>()
+            + self.free_logs.capacity() * size_of::<usize>()
+            + self.shared.capacity() * size_of::<Slot>()
+            + runs * size_of::<Run>()
+    }
+
+    /// Moves the shard's clocks on.
+    pub(super) fn tick(&mut self, at: Reading) -> Clock {
+        self.latest.now = self.latest.now.max(at.now.as_nanos());
+        self.latest.wall = self.latest.wall.max(fixed_window::wall_nanos(at.wall));
+        self.latest
+    }
+
+    pub(super) fn clock(&self) -> Clock {
+        self.latest
+    }
+
+    fn homes(&self, tag: Tag) -> [usize; 2] {
+        let home = |hash: u64| (((hash & 0xffff_ffff) * self.sets.len() as u64) >> 32) as usize;
+        [home(tag[0]), home(tag[1])]
+    }
+
+    pub(super) fn find(&self, tag: Tag) -> Place {
+        for set in self.homes(tag) {
+            // All four are compared without a branch: which one it is can't be predicted, and the loads overlap.
+            let slots = &self.sets[set].0;
+            let hits = slots
+                .each_ref()
+                .map(|slot| (slot.tag[0] ^ tag[0]) | (slot.tag[1] ^ tag[1]) | u64::from(slot.is_empty()) == 0);
+            let mask = hits.iter().rev().fold(0_u32, |mask, hit| mask << 1 | u32::from(*hit));
+            if mask != 0 {
+                return Place::Own { set, way: mask.trailing_zeros() as usize };
+            }
+        }
+        Place::None
+    }
+
+    pub(super) fn get(&self, place: Place) -> Option<Slot> {
+        match place {
+            Place::None => None,
+            Place::Own { set, way } => Some(self.sets[set].0[way]),
+            Place::Shared(index) => Some(self.shared[index]),
+        }
+    }
+
+    fn put(&mut self, place: Place, slot: Slot) {
+        match place {
+            Place::None => {}
+            Place::Own { set, way } => self.sets[set].0[way] = slot,
+            Place::Shared(index) => self.shared[index] = slot,
+        }
+    }
+
+    pub(super) fn pin(&mut self, place: Place, on: bool) {
+        if let Some(mut slot) = self.get(place) {
+            slot.pin(on);
+            self.put(place, slot);
+        }
+    }
+
+    /// Grows the table before anything is looked up in it, so that places hold from then on.
+    pub(super) fn make_room(&mut self, count: usize, clock: Clock) {
+        let most = most_sets(self.max_keys);
+        if self.sets.len() >= most || (self.keys + count) * 3 <= self.sets.len() * WAYS * 2 {
+            return;
+        }
+        self.sweep(clock);
+        if self.keys * 3 <= self.sets.len() * WAYS {
+            return;
+        }
+        let more = vec![Set::default(); (self.sets.len() * 2).min(most)];
+        let old = std::mem::replace(&mut self.sets, more);
+        for slot in old.into_iter().flat_map(|set| set.0).filter(|slot| !slot.is_empty()) {
+            match self.empty(slot.tag) {
+                Some((set, way)) => self.sets[set].0[way] = slot,
+                // Ten full sets in a table that is at most half full.
+                None => self.forget(slot),
+            }
+        }
+    }
+
+    /// Empties all slots that say nothing any more.
+    fn sweep(&mut self, clock: Clock) {
+        for set in 0..self.sets.len() {
+            for way in 0..WAYS {
+                let slot = self.sets[set].0[way];
+                if !slot.is_empty() && !slot.is_pinned() && slot.is_idle(clock) {
+                    self.sets[set].0[way] = Slot::default();
+                    self.forget(slot);
+                }
+            }
+        }
+        self.next_sweep = clock.now.saturating_add(SWEEP);
+    }
+
+    fn sweep_if_due(&mut self, clock: Clock) -> bool {
+        let due = clock.now >= self.next_sweep;
+        if due {
+            self.sweep(clock);
+        }
+        due
+    }
+
+    fn forget(&mut self, slot: Slot) {
+        self.keys -= 1;
+        self.free_log(slot);
+    }
+
+    fn free_log(&mut self, slot: Slot) {
+        if let Some(index) = slot.log() {
+            self.extra_runs -= self.logs[index].room().saturating_sub(MIN_RUNS);
+            self.logs[index] = Log::default();
+            self.free_logs.push(index);
+        }
+    }
+
+    /// An empty slot in one of the two sets of a tag, made by moving another to its other set if need be.
+    fn empty(&mut self, tag: Tag) -> Option<(usize, usize)> {
+        if let Some(place) = self.empty_now(tag) {
+            return Some(place);
+        }
+        for (set, way) in self.near(tag) {
+            let slot = self.sets[set].0[way];
+            if let Some((to, free)) = self.empty_now(slot.tag).filter(|_| !slot.is_pinned()) {
+                self.sets[to].0[free] = slot;
+                self.sets[set].0[way] = Slot::default();
+                return Some((set, way));
+            }
+        }
+        None
+    }
+
+    /// An empty slot in the emptier of the two sets of a tag.
+    fn empty_now(&self, tag: Tag) -> Option<(usize, usize)> {
+        let empty = |set: usize| self.sets[set].0.iter().filter(|slot| slot.is_empty()).count();
+        let [first, second] = self.homes(tag);
+        let set = if empty(second) > empty(first) { second } else { first };
+        self.sets[set].0.iter().position(Slot::is_empty).map(|way| (set, way))
+    }
+
+    fn near(&self, tag: Tag) -> impl Iterator<Item = (usize, usize)> + use<> {
+        self.homes(tag).into_iter().flat_map(|set| (0..WAYS).map(move |way| (set, way)))
+    }
+
+    /// A place for a key that has none; see `MemoryStore` for who has to make room.
+    pub(super) fn claim(&mut self, fresh: Slot, limit: &Limit, clock: Clock) -> Place {
+        let mut found = self.vacancy(&fresh, clock);
+        if found.is_none() && self.sweep_if_due(clock) {
+            found = self.vacancy(&fresh, clock);
+        }
+        let found = found.or_else(|| self.victim(&fresh, |slot| slot.is_charged_once() && slot.id() == fresh.id()));
+        let found = found.or_else(|| self.victim(&fresh, Slot::is_charged_once));
+        let Some((set, way)) = found else { return self.share(limit) };
+        let before = std::mem::replace(&mut self.sets[set].0[way], fresh);
+        if !before.is_empty() {
+            self.forget(before);
+        }
+        self.keys += 1;
+        Place::Own { set, way }
+    }
+
+    /// A slot of which nothing is lost.
+    fn vacancy(&mut self, fresh: &Slot, clock: Clock) -> Option<(usize, usize)> {
+        self.victim(fresh, |slot| !slot.is_empty() && slot.is_idle(clock))
+            .or_else(|| if self.keys < self.max_keys { self.empty(fresh.tag) } else { None })
+    }
+
+    /// Of the slots near that may go, the one that would have been idle first.
+    fn victim(&self, fresh: &Slot, may_go: impl Fn(&Slot) -> bool) -> Option<(usize, usize)> {
+        let near = self.near(fresh.tag);
+        near.filter(|&(set, way)| !self.sets[set].0[way].is_pinned() && may_go(&self.sets[set].0[way]))
+            .min_by_key(|&(set, way)| self.sets[set].0[way].until)
+    }
+
+    /// The slot that keys of this limit share while they have no place.
+    fn share(&mut self, limit: &Limit) -> Place {
+        let tag = [limit.salt, 0];
+        let known = self.shared.iter().position(|slot| slot.tag == tag);
+        Place::Shared(known.unwrap_or_else(|| {
+            self.shared.push(Slot::fresh(tag, limit));
+            self.shared.len() - 1
+        }))
+    }
+
+    /// Decides, and gives the slot as it is once the cost is taken (but for the run of a sliding window, see `commit`).
+    pub(super) fn judge(&mut self, slot: Slot, shape: &Shape, clock: Clock, cost: u32) -> (Outcome, Slot) {
+        match shape.algorithm {
+            Algorithm::TokenBucket => {
+                let (outcome, level) = shape.token_bucket(slot.level(), clock.now, cost);
+                (outcome, slot.with(level.until, level.early))
+            }
+            Algorithm::FixedWindow => {
+                let (outcome, count) = shape.fixed_window(slot.count(), clock.wall, cost);
+                (outcome, slot.with(count.until, count.used))
+            }
+            Algorithm::SlidingWindow => {
+                let outcome = if let Some(index) = slot.log() {
+                    let log = &mut self.logs[index];
+                    log.prune(clock.now, shape.per);
+                    shape.sliding_window(log.runs(), log.used(), clock.now, cost)
+                } else {
+                    let run = only_run(slot, shape, clock);
+                    shape.sliding_window(run.into_iter(), run.map_or(0, |run| run.count), clock.now, cost)
+                };
+                (outcome, slot)
+            }
+        }
+    }
+
+    /// Writes what `judge` gave.
+    pub(super) fn commit(&mut self, place: Place, mut slot: Slot, limit: &Limit, clock: Clock, cost: u32) {
+        let Some(before) = self.get(place) else { return };
+        let first = before.is_idle(clock);
+        if limit.shape.algorithm == Algorithm::SlidingWindow {
+            slot = self.add_run(slot, &limit.shape, clock, cost);
+        }
+        slot.pin(false);
+        slot.charged(first);
+        self.put(place, slot);
+    }
+
+    fn add_run(&mut self, mut slot: Slot, shape: &Shape, clock: Clock, cost: u32) -> Slot {
+        let run = Run { at: clock.now, count: cost };
+        let until = clock.now.saturating_add(shape.per);
+        if let Some(index) = slot.log() {
+            self.push(index, run, shape, clock);
+            slot.until = until;
+            return slot;
+        }
+        match only_run(slot, shape, clock) {
+            None => slot.with(until, cost),
+            Some(only) if only.at == run.at => slot.with(until, only.count + cost),
+            Some(only) => {
+                let index = self.new_log();
+                self.push(index, only, shape, clock);
+                self.push(index, run, shape, clock);
+                slot.until = until;
+                slot.set_log(index);
+                slot
+            }
+        }
+    }
+
+    fn new_log(&mut self) -> usize {
+        self.free_logs.pop().unwrap_or_else(|| {
+            self.logs.push(Log::default());
+            self.logs.len() - 1
+        })
+    }
+
+    fn push(&mut self, index: usize, run: Run, shape: &Shape, clock: Clock) {
+        let most = self.max_keys * LOG_BYTES / size_of::<Run>();
+        let mut log = std::mem::take(&mut self.logs[index]);
+        log.push(run, shape.per, |more| {
+            let fits = self.extra_runs + more <= most;
+            let fits = fits || (self.sweep_if_due(clock) && self.extra_runs + more <= most);
+            self.extra_runs += if fits { more } else { 0 };
+            fits
+        });
+        self.logs[index] = log;
+    }
+
+    /// Brings a slot that was counted under other figures to those of `limit`.
+    pub(super) fn carry(&mut self, place: Place, old: &Shape, limit: &Limit, clock: Clock) -> Slot {
+        let Some(slot) = self.get(place) else { return Slot::default() };
+        let fresh = Slot::fresh(slot.tag, limit);
+        let new = &limit.shape;
+        let mut next = if slot.is_idle(clock) {
+            self.free_log(slot);
+            fresh
+        } else if old.algorithm == Algorithm::SlidingWindow && new.algorithm == old.algorithm && new.per == old.per {
+            self.carry_runs(slot, fresh, old, new)
+        } else {
+            let share = self.share_of(slot, old, clock);
+            self.free_log(slot);
+            match new.algorithm {
+                Algorithm::TokenBucket => {
+                    let level = share.level(clock.now, new);
+                    fresh.with(level.until, level.early)
+                }
+                Algorithm::FixedWindow => {
+                    // The window that was counted in goes on if it is the same one.
+                    let same = old.algorithm == new.algorithm && old.per == new.per;
+                    let count = share.count(clock.wall, new);
+                    fresh.with(if same { slot.until } else { count.until }, count.used)
+                }
+                Algorithm::SlidingWindow => fresh.with(clock.now.saturating_add(new.per), share.used_of(new)),
+            }
+        };
+        next.pin(slot.is_pinned());
+        self.put(place, next);
+        next
+    }
+
+    fn carry_runs(&mut self, slot: Slot, fresh: Slot, old: &Shape, new: &Shape) -> Slot {
+        if let Some(index) = slot.log() {
+            self.logs[index].scale(old.limit, new.limit);
+            let mut next = fresh.with(slot.until, 0);
+            next.set_log(index);
+            return next;
+        }
+        fresh.with(slot.until, Share::of_count(slot.used, old).used_of(new))
+    }
+
+    fn share_of(&mut self, slot: Slot, old: &Shape, clock: Clock) -> Share {
+        match (old.algorithm, slot.log()) {
+            (Algorithm::TokenBucket, _) => Share::of_level(slot.level(), clock.now, old),
+            (_, None) => Share::of_count(slot.used, old),
+            (_, Some(index)) => {
+                self.logs[index].prune(clock.now, old.per);
+                Share::of_count(self.logs[index].used(), old)
+            }
+        }
+    }
+}
+
+fn only_run(slot: Slot, shape: &Shape, clock: Clock) -> Option<Run> {
+    (!slot.is_idle(clock)).then(|| Run { at: slot.until.saturating_sub(shape.per), count: slot.used })
+}
+
+fn most_sets(max_keys: usize) -> usize {
+    (max_keys * 3 / 2).div_ceil(WAYS)
+}

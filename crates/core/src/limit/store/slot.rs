@@ -1,0 +1,125 @@
+//! The state of one key: 32 bytes, two to a cache line.
+
+use super::super::fixed_window::{Count, wall_nanos};
+use super::super::token_bucket::Level;
+use super::super::{Algorithm, Reading, Shape};
+use super::{Limit, Tag};
+
+/// Limits that slots can tell apart.
+pub(super) const MAX_ID: u32 = (1 << 24) - 1;
+
+/// `until` is on the wall clock.
+const WALL: u32 = 1 << 24;
+/// `used` is the number of a log.
+const LOG: u32 = 1 << 25;
+/// Charged only once since it was last idle.
+const ONCE: u32 = 1 << 26;
+/// Belongs to a charge that is being decided.
+const PINNED: u32 = 1 << 27;
+
+/// Both clocks in nanoseconds, never behind what the shard has seen.
+#[derive(Copy, Clone, Debug, Default)]
+pub(super) struct Clock {
+    pub(super) now: u64,
+    pub(super) wall: u64,
+}
+
+/// The reading that the limit's figures are told from.
+pub(super) fn own_clock(shape: &Shape, at: Reading) -> u64 {
+    if shape.algorithm == Algorithm::FixedWindow { wall_nanos(at.wall) } else { at.now.as_nanos() }
+}
+
+/// Where a slot is.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Nowhere yet.
+    #[default]
+    None,
+    /// In the table.
+    Own {
+        /// Which set.
+        set: usize,
+        /// Which slot of it.
+        way: usize,
+    },
+    /// In the list of those that keys without a place of their own share.
+    Shared(usize),
+}
+
+/// The state of one key.
+#[derive(Copy, Clone, Debug, Default)]
+pub(super) struct Slot {
+    pub(super) tag: Tag,
+    /// When the allowance is whole, whatever the algorithm: from then on the slot says nothing.
+    pub(super) until: u64,
+    /// Token bucket: fraction of `until`; fixed window: count; sliding window: count of a single run, or a log.
+    pub(super) used: u32,
+    /// Id of the limit (0: empty) and flags.
+    meta: u32,
+}
+
+impl Slot {
+    pub(super) fn fresh(tag: Tag, limit: &Limit) -> Self {
+        let wall = if limit.shape.algorithm == Algorithm::FixedWindow { WALL } else { 0 };
+        Self { tag, until: 0, used: 0, meta: limit.id | wall }
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.meta & MAX_ID
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.id() == 0
+    }
+
+    pub(super) fn is_idle(&self, clock: Clock) -> bool {
+        self.until <= if self.has(WALL) { clock.wall } else { clock.now }
+    }
+
+    pub(super) fn is_pinned(&self) -> bool {
+        self.has(PINNED)
+    }
+
+    pub(super) fn is_charged_once(&self) -> bool {
+        self.has(ONCE)
+    }
+
+    /// The number of its log, if it has one.
+    pub(super) fn log(&self) -> Option<usize> {
+        self.has(LOG).then_some(self.used as usize)
+    }
+
+    pub(super) fn pin(&mut self, on: bool) {
+        self.set(PINNED, on);
+    }
+
+    pub(super) fn charged(&mut self, first: bool) {
+        self.set(ONCE, first);
+    }
+
+    pub(super) fn set_log(&mut self, log: usize) {
+        self.used = log as u32;
+        self.set(LOG, true);
+    }
+
+    pub(super) fn level(&self) -> Level {
+        Level { until: self.until, early: self.used }
+    }
+
+    pub(super) fn count(&self) -> Count {
+        Count { until: self.until, used: self.used }
+    }
+
+    pub(super) fn with(mut self, until: u64, used: u32) -> Self {
+        (self.until, self.used) = (until, used);
+        self
+    }
+
+    fn has(&self, flag: u32) -> bool {
+        self.meta & flag != 0
+    }
+
+    fn set(&mut self, flag: u32, on: bool) {
+        self.meta = if on { self.meta | flag } else { self.meta & !flag };
+    }
+}

@@ -1,0 +1,107 @@
+//! Token bucket, as the generic cell rate algorithm (ITU-T I.371): the state is the time at which the bucket is full again.
+//!
+//! **What is exact.** A token takes `every / refill` nanoseconds, a fraction in lowest terms. The time of fullness is kept
+//! as whole nanoseconds less a numerator over `refill`, and every comparison is made in units of `1 / refill` nanoseconds
+//! in 128 bits. So no figure is ever rounded, and for every limit, period (whole nanoseconds), burst and cost the
+//! decisions are those of a bucket that counts tokens as fractions. Only what is told (remaining, waits) is rounded, down
+//! and up.
+
+use std::time::Duration;
+
+use super::{Algorithm, Decision, LimitError, Outcome, Shape};
+use crate::clock::Instant;
+
+/// When the bucket is full: `until - early / refill` nanoseconds.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Level {
+    /// Whole nanoseconds, rounded up.
+    pub(super) until: u64,
+    /// What `until` is too late by, in units of `1 / refill` nanoseconds, less than `refill`.
+    pub(super) early: u32,
+}
+
+impl Level {
+    fn new(scaled: u128, shape: &Shape) -> Self {
+        if shape.refill == 1 {
+            return Self { until: saturate(scaled), early: 0 };
+        }
+        let refill = u128::from(shape.refill);
+        let until = scaled.div_ceil(refill);
+        Self { until: saturate(until), early: (until * refill - scaled) as u32 }
+    }
+
+    /// What is missing at `now`, in units of `1 / refill` nanoseconds; a token is `every` of them.
+    pub(super) fn debt(self, now: u64, shape: &Shape) -> u128 {
+        let refill = u128::from(shape.refill);
+        (u128::from(self.until) * refill - u128::from(self.early)).saturating_sub(u128::from(now) * refill)
+    }
+
+    /// The level at which `debt` is missing at `now`.
+    pub(super) fn owing(debt: u128, now: u64, shape: &Shape) -> Self {
+        Self::new(u128::from(now) * u128::from(shape.refill) + debt, shape)
+    }
+}
+
+impl Shape {
+    /// The debt of an empty bucket.
+    pub(super) fn most_debt(&self) -> u128 {
+        u128::from(self.capacity) * u128::from(self.every)
+    }
+
+    /// Decides on `cost` at `now`, which must not lie before any earlier one; the second value is the level once it is taken.
+    pub(super) fn token_bucket(&self, level: Level, now: u64, cost: u32) -> (Outcome, Level) {
+        let every = u128::from(self.every);
+        let most = self.most_debt();
+        let debt = level.debt(now, self);
+        let wanted = debt + u128::from(cost) * every;
+        // The clock's last nanosecond would stop time for the bucket, so nothing is admitted that lasts until then.
+        let taken = Level::owing(wanted, now, self);
+        let admitted = wanted <= most && taken.until < u64::MAX;
+        let (left, level) = if admitted { (most - wanted, taken) } else { (most.saturating_sub(debt), level) };
+        let ready_at = if admitted {
+            now
+        } else if cost > self.capacity {
+            u64::MAX
+        } else {
+            Level::owing(wanted.saturating_sub(most), now, self).until
+        };
+        let remaining = divide(left, self.every) as u32;
+        (Outcome { admitted, remaining, ready_at, whole_at: level.until.max(now) }, level)
+    }
+}
+
+fn saturate(nanos: u128) -> u64 {
+    u64::try_from(nanos).unwrap_or(u64::MAX)
+}
+
+/// Division that is cheap for the figures that occur.
+fn divide(value: u128, by: u64) -> u128 {
+    u64::try_from(value).map_or_else(|_| value / u128::from(by), |value| u128::from(value / by))
+}
+
+/// One token bucket.
+#[derive(Clone, Debug)]
+pub struct TokenBucket {
+    shape: Shape,
+    level: Level,
+    latest: u64,
+}
+
+impl TokenBucket {
+    /// A full bucket of `burst` (or else `limit`) tokens, refilled continuously at `limit / per`.
+    pub fn new(limit: u32, per: Duration, burst: Option<u32>) -> Result<Self, LimitError> {
+        let shape = Shape::new(Algorithm::TokenBucket, limit, per, burst)?;
+        Ok(Self { shape, level: Level::default(), latest: 0 })
+    }
+
+    /// Takes `cost` tokens, or none.
+    pub fn check(&mut self, now: Instant, cost: u32) -> Decision {
+        self.latest = self.latest.max(now.as_nanos());
+        let (outcome, level) = self.shape.token_bucket(self.level, self.latest, cost);
+        self.level = level;
+        outcome.seen_from(now.as_nanos())
+    }
+}
+
+#[cfg(test)]
+mod tests;

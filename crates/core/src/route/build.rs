@@ -1,0 +1,227 @@
+//! From the plan's routes to the tables.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use regex_syntax::hir::Hir;
+
+use super::pattern::{self, Groups, Set};
+use super::predicate::{Predicate, Source, ValuePatterns};
+use super::template::Template;
+use super::{Entry, Host, Hosts, MethodTable, Methods, Path, Router, Rule, literal, methods, shadow};
+use crate::Problem;
+use crate::plan::{self, PathMatch};
+
+/// Memory for the determinised states of all path patterns in every worker.
+const PATTERN_CACHE: usize = 4 * 1024 * 1024;
+
+/// Tells routers apart, so that a `Scratch` notices that it came to another one. 0 is no router's.
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// Place of a path in the order of preference.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum PathKey {
+    Exact,
+    Template(Vec<(u8, Reverse<usize>, u8)>),
+    Prefix(Reverse<usize>),
+    Pattern(u32),
+}
+
+/// Path patterns as they are collected; equal ones are kept once.
+#[derive(Default)]
+struct Patterns {
+    known: HashMap<String, u32>,
+    hirs: Vec<Hir>,
+    groups: Vec<Option<Groups>>,
+    names: Vec<Box<[Box<str>]>>,
+    memory: usize,
+}
+
+/// What is collected over all routes.
+struct Builder {
+    patterns: Patterns,
+    methods: MethodTable,
+    values: ValuePatterns,
+    problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+}
+
+impl Router {
+    /// Compiles the routes, or says everything that is wrong with them.
+    pub fn build(routes: &[plan::Route]) -> Result<Self, Vec<Problem>> {
+        let mut builder = Builder {
+            patterns: Patterns::default(),
+            methods: MethodTable::new(),
+            values: ValuePatterns::default(),
+            problems: Vec::new(),
+            warnings: Vec::new(),
+        };
+        let rules: Vec<Rule> =
+            routes.iter().enumerate().filter_map(|(i, r)| builder.rule(r, &format!("routes[{i}].match"))).collect();
+        let Builder { patterns, methods, values, mut problems, warnings } = builder;
+        let mut set = None;
+        if !patterns.hirs.is_empty() {
+            match Set::build(&patterns.hirs, PATTERN_CACHE) {
+                Ok(built) => set = Some(built),
+                Err(e) => problems.push(Problem::at("routes", format!("all patterns together: {e}"))),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let entries = rank(&rules);
+        let mut hosts = Hosts::default();
+        for (rank, entry) in entries.iter().enumerate() {
+            let rule = &rules[entry.route as usize];
+            hosts.insert(&rule.hosts[entry.host as usize], &rule.path, rank as u32);
+        }
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let mut router = Self { id, rules, entries, hosts, set, patterns: patterns.groups, methods, values, warnings };
+        let shadowed = shadow::find(&router);
+        router.warnings.extend(shadowed);
+        Ok(router)
+    }
+}
+
+/// All routes at all their hosts, the most specific first.
+fn rank(rules: &[Rule]) -> Vec<Entry> {
+    let path = |rule: &Rule| match &rule.path {
+        Path::Exact(_) => PathKey::Exact,
+        Path::Template(template) => PathKey::Template(template.key()),
+        Path::Prefix(prefix) => PathKey::Prefix(Reverse(prefix.len())),
+        Path::Pattern(at) => PathKey::Pattern(*at),
+    };
+    let host = |host: &Host| match host {
+        Host::Exact(_) => (0, Reverse(0)),
+        Host::Suffix(suffix) => (1, Reverse(suffix.len())),
+        Host::Any => (2, Reverse(0)),
+    };
+    let mut all = Vec::new();
+    for (route, rule) in rules.iter().enumerate() {
+        for at in 0..rule.hosts.len() {
+            let plain = rule.predicates.is_empty();
+            all.push(Entry { route: route as u32, host: at as u32, methods: rule.methods, plain });
+        }
+    }
+    all.sort_by_cached_key(|entry| {
+        let rule = &rules[entry.route as usize];
+        let at = host(&rule.hosts[entry.host as usize]);
+        (Reverse(rule.priority), at, path(rule), Reverse(rule.predicates.len()), entry.route)
+    });
+    all
+}
+
+impl Builder {
+    fn rule(&mut self, route: &plan::Route, at: &str) -> Option<Rule> {
+        let from = &route.matches;
+        let before = self.problems.len();
+        let path = self.path(&from.path, &format!("{at}.path"));
+        let methods = self.methods(&from.methods, at);
+        let hosts = self.hosts(&from.hosts, at);
+        let mut predicates = Vec::new();
+        for (source, key, list) in [(Source::Field, "headers", &from.headers), (Source::Query, "query", &from.query)] {
+            for (i, value) in list.iter().enumerate() {
+                match Predicate::build(source, value, &mut self.values) {
+                    Ok(predicate) => predicates.push(predicate),
+                    Err((part, message)) => self.problems.push(Problem::at(format!("{at}.{key}[{i}].{part}"), message)),
+                }
+            }
+        }
+        let (path, params) = path?;
+        (self.problems.len() == before).then(|| Rule {
+            name: route.name.as_str().into(),
+            priority: route.priority,
+            hosts,
+            path,
+            methods,
+            predicates,
+            params,
+        })
+    }
+
+    fn path(&mut self, from: &PathMatch, at: &str) -> Option<(Path, Box<[Box<str>]>)> {
+        let read = match from {
+            // The target of `OPTIONS *` is the one path without a slash.
+            PathMatch::Exact(path) if path == "*" => Ok((Path::Exact(path.as_bytes().into()), Box::default())),
+            PathMatch::Exact(path) => {
+                literal::check(path).map(|()| (Path::Exact(path.as_bytes().into()), Box::default()))
+            }
+            PathMatch::Prefix(path) => {
+                literal::check_prefix(path).map(|()| (Path::Prefix(path.as_bytes().into()), Box::default()))
+            }
+            PathMatch::Template(text) => Template::parse(text).map(|t| {
+                let params = t.params.clone();
+                (Path::Template(t), params)
+            }),
+            PathMatch::Pattern(text) => {
+                self.pattern(text, at).map(|p| (Path::Pattern(p), self.patterns.names[p as usize].clone()))
+            }
+        };
+        read.map_err(|message| self.problems.push(Problem::at(at, message))).ok()
+    }
+
+    fn pattern(&mut self, text: &str, at: &str) -> Result<u32, String> {
+        if let Some(known) = self.patterns.known.get(text) {
+            return Ok(*known);
+        }
+        if let Some(c) = text.chars().find(|c| !c.is_ascii()) {
+            return Err(format!("`{c}` never occurs in a path: write it percent-encoded, in upper case"));
+        }
+        let hir = pattern::parse(text)?;
+        if pattern::never_matches_a_path(&hir) {
+            let message = "the pattern can never match: it matches from the start of the path, which is `/`";
+            self.warnings.push(Problem::at(at, message));
+        }
+        let nfa = pattern::compile(&hir)?;
+        let patterns = &mut self.patterns;
+        patterns.memory += nfa.memory_usage();
+        if patterns.memory > pattern::MAX_AUTOMATA {
+            let most = pattern::MAX_AUTOMATA / (1024 * 1024);
+            return Err(format!(
+                "the automata of all patterns up to this one are larger than {most} MB; use templates"
+            ));
+        }
+        let names = pattern::group_names(&nfa);
+        patterns.groups.push(if names.is_empty() { None } else { Some(Groups::build(&nfa)?) });
+        patterns.names.push(names.into());
+        let new = patterns.hirs.len() as u32;
+        patterns.hirs.push(hir);
+        patterns.known.insert(text.to_owned(), new);
+        Ok(new)
+    }
+
+    fn methods(&mut self, from: &[String], at: &str) -> Methods {
+        if from.is_empty() {
+            return methods::ANY;
+        }
+        let mut set = 0;
+        for (i, name) in from.iter().enumerate() {
+            match self.methods.add(name) {
+                Ok(bit) => set |= bit,
+                Err(message) => self.problems.push(Problem::at(format!("{at}.methods[{i}]"), message)),
+            }
+        }
+        set
+    }
+
+    fn hosts(&mut self, from: &[String], at: &str) -> Vec<Host> {
+        let mut all = Vec::new();
+        for (i, text) in from.iter().enumerate() {
+            let (name, wild) = text.strip_prefix("*.").map_or((text.as_str(), false), |name| (name, true));
+            match literal::check_host(name) {
+                Ok(()) => {
+                    let host = if wild { Host::Suffix(text[1..].into()) } else { Host::Exact(name.into()) };
+                    if !all.contains(&host) {
+                        all.push(host);
+                    }
+                }
+                Err(message) => self.problems.push(Problem::at(format!("{at}.hosts[{i}]"), message)),
+            }
+        }
+        if all.is_empty() {
+            all.push(Host::Any);
+        }
+        all
+    }
+}

@@ -1,0 +1,115 @@
+//! Why a request takes the route that it takes.
+
+use super::methods::Methods;
+use super::predicate::{Headers, InHead, Source};
+use super::{Found, Host, Lookup, Path, Router, Rule, Scratch, fits, prefix_takes};
+
+/// How many routes that have nothing to do with the request are listed.
+const MAX_OTHERS: usize = 100;
+
+/// One route that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Considered {
+    /// Place in the plan's routes.
+    pub route: usize,
+    /// What became of it.
+    pub verdict: Verdict,
+}
+
+/// What became of a route; of several reasons the first in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It takes the request.
+    Chosen,
+    /// It would take the request, but a better one does.
+    Shadowed,
+    /// Another host.
+    Host,
+    /// Another path.
+    Path,
+    /// Another method.
+    Method,
+    /// The condition on this field.
+    Header(Box<str>),
+    /// The condition on this query parameter.
+    Query(Box<str>),
+}
+
+impl Router {
+    /// What [`Router::find`] decides and why: first all routes whose host and path fit, then up to 100 others, first those whose path
+    /// fits or who name the host; each group in order of preference. For people; slow.
+    pub fn explain(&self, lookup: &Lookup<'_>) -> Vec<Considered> {
+        self.explain_where(lookup, &InHead { fields: lookup.fields, buf: lookup.buf })
+    }
+
+    pub(super) fn explain_where(&self, lookup: &Lookup<'_>, headers: &impl Headers) -> Vec<Considered> {
+        let mut scratch = Scratch::default();
+        let found = self.find_where(lookup, headers, &mut scratch);
+        // A failure leaves no pattern matched, which is what `find` made of it.
+        if self.scan(lookup.path, &mut scratch.scan).is_err() {
+            scratch.scan.matched.clear();
+        }
+        let method = self.methods.bit(lookup.method, lookup.method_token);
+        let mut listed = vec![false; self.rules.len()];
+        let (mut near, mut half, mut others) = (Vec::new(), Vec::new(), Vec::new());
+        for entry in &self.entries {
+            let route = entry.route as usize;
+            let rule = &self.rules[route];
+            let host = rule.hosts.iter().position(|host| host.takes(lookup.host));
+            // A route stands where its best fitting host stands, or its best one if none fits.
+            let stands_here = rule.hosts[entry.host as usize].takes(lookup.host) || host.is_none();
+            if !stands_here || std::mem::replace(&mut listed[route], true) {
+                continue;
+            }
+            let path = takes_path(rule, lookup.path, &scratch);
+            let verdict = if host.is_none() {
+                Verdict::Host
+            } else if !path {
+                Verdict::Path
+            } else if found == Found::Route(route) {
+                Verdict::Chosen
+            } else {
+                self.verdict(rule, method, lookup, headers, &mut scratch)
+            };
+            let list = match (path, host) {
+                (true, Some(_)) => &mut near,
+                (true, None) => &mut half,
+                (false, Some(at)) if rule.hosts[at] != Host::Any => &mut half,
+                _ => &mut others,
+            };
+            list.push(Considered { route, verdict });
+        }
+        near.extend(half.into_iter().chain(others).take(MAX_OTHERS));
+        near
+    }
+
+    fn verdict(
+        &self,
+        rule: &Rule,
+        method: Methods,
+        lookup: &Lookup<'_>,
+        headers: &impl Headers,
+        scratch: &mut Scratch,
+    ) -> Verdict {
+        if !fits(rule.methods, method) {
+            return Verdict::Method;
+        }
+        let failed =
+            rule.predicates.iter().find(|p| !p.holds(headers, lookup.query, &self.values, &mut scratch.values));
+        match failed {
+            None => Verdict::Shadowed,
+            Some(p) if p.source == Source::Field => Verdict::Header(p.name.clone()),
+            Some(p) => Verdict::Query(p.name.clone()),
+        }
+    }
+}
+
+/// Whether the path fits; `scratch` holds the patterns that matched it.
+fn takes_path(rule: &Rule, path: &[u8], scratch: &Scratch) -> bool {
+    match &rule.path {
+        Path::Exact(exact) => **exact == *path,
+        Path::Prefix(prefix) => prefix_takes(prefix, path),
+        Path::Template(template) => template.find(path, &mut Vec::new()),
+        Path::Pattern(at) => scratch.scan.matched.contains(at),
+    }
+}

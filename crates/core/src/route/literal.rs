@@ -1,0 +1,97 @@
+//! What may stand literally in a path or host of a route: only what a canonical request can hold, since anything else would never match.
+
+use std::fmt::Write;
+
+/// Segments of one template or prefix: bounds the depth of the search.
+pub(super) const MAX_SEGMENTS: usize = 128;
+
+/// Checks a literal path; the error says what is wrong and what to write.
+pub(super) fn check(path: &str) -> Result<(), String> {
+    if !path.starts_with('/') {
+        return Err(format!("`{path}` does not start with `/`"));
+    }
+    for (i, c) in path.char_indices() {
+        match c {
+            '?' | '#' => return Err(format!("`{c}` is not part of a path; match the query with `query`")),
+            '%' => check_escape(&path[i..])?,
+            '\\' => return Err("`\\` never occurs in a path: such requests are refused".into()),
+            _ if !c.is_ascii_graphic() => {
+                let mut escaped = String::new();
+                for byte in c.to_string().bytes() {
+                    let _ = write!(escaped, "%{byte:02X}");
+                }
+                return Err(format!(
+                    "write `{}` as `{escaped}`: paths are compared percent-encoded",
+                    c.escape_default()
+                ));
+            }
+            _ => {}
+        }
+    }
+    if path.contains("//") {
+        return Err("`//` never matches: runs of `/` are merged before routing".into());
+    }
+    if path.split('/').any(|s| s == "." || s == "..") {
+        return Err("`.` and `..` segments never match: they are resolved before routing".into());
+    }
+    Ok(())
+}
+
+fn check_escape(text: &str) -> Result<(), String> {
+    let hex = text.get(1..3).unwrap_or("");
+    let Ok(byte) = u8::from_str_radix(hex, 16) else {
+        return Err("`%` is not followed by two hexadecimal digits; write a literal `%` as `%25`".into());
+    };
+    if hex.bytes().any(|b| b.is_ascii_lowercase()) {
+        return Err(format!("write `%{}`: escapes are in upper case before routing", hex.to_ascii_uppercase()));
+    }
+    if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+        return Err(format!("write `%{hex}` as `{}`: it is decoded before routing", char::from(byte)));
+    }
+    if b"/\\\0".contains(&byte) {
+        return Err(format!("`%{hex}` never occurs in a path: such requests are refused"));
+    }
+    Ok(())
+}
+
+/// Checks a host, `*.` in front taken off already.
+pub(super) fn check_host(host: &str) -> Result<(), String> {
+    if host.is_empty() {
+        return Err("the host is empty; leave `hosts` out to take all".into());
+    }
+    if host.contains('*') {
+        return Err("`*` stands only for the labels in front: `*.example.org`".into());
+    }
+    if host.bytes().any(|b| b.is_ascii_uppercase()) {
+        return Err(format!("write `{}`: hosts are compared in lower case", host.to_ascii_lowercase()));
+    }
+    if !host.is_ascii() {
+        return Err("write the host in its ASCII form (`xn--…`)".into());
+    }
+    if host.starts_with('[') {
+        return if host.ends_with(']') {
+            Ok(())
+        } else {
+            Err("a port or text behind `]`; hosts have no port here".into())
+        };
+    }
+    if host.contains(':') {
+        return Err("hosts are compared without port; an IPv6 address stands in brackets".into());
+    }
+    if host.bytes().any(|b| !b.is_ascii_graphic() || b"/?#@\\".contains(&b)) {
+        return Err(format!("`{host}` is not a host name"));
+    }
+    if host.starts_with('.') || host.ends_with('.') {
+        return Err("a host has no dot at its start or end".into());
+    }
+    Ok(())
+}
+
+/// Checks a prefix: a literal path of bounded depth.
+pub(super) fn check_prefix(prefix: &str) -> Result<(), String> {
+    let count = prefix.split('/').count();
+    if count > MAX_SEGMENTS {
+        return Err(format!("{count} segments, {MAX_SEGMENTS} are allowed"));
+    }
+    check(prefix)
+}

@@ -1,0 +1,180 @@
+//! Conditions on fields and query parameters.
+
+use pylae_http::Fields;
+use regex_automata::hybrid::dfa::Cache;
+
+use super::pattern::{self, Set};
+use crate::plan::{ValueMatch, ValueTest};
+
+/// Memory for the determinised states of one value pattern in every worker.
+const VALUE_CACHE: usize = 256 * 1024;
+
+/// Where values of fields come from.
+pub(super) trait Headers {
+    /// Whether some value of the field `name` passes `test`.
+    fn any(&self, name: &str, test: impl FnMut(&[u8]) -> bool) -> bool;
+}
+
+/// The fields of a parsed head.
+pub(super) struct InHead<'a> {
+    pub(super) fields: &'a Fields,
+    pub(super) buf: &'a [u8],
+}
+
+impl Headers for InHead<'_> {
+    fn any(&self, name: &str, test: impl FnMut(&[u8]) -> bool) -> bool {
+        self.fields.values(self.buf, name).any(test)
+    }
+}
+
+/// What a condition is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    Field,
+    Query,
+}
+
+/// One condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Predicate {
+    pub(super) source: Source,
+    pub(super) name: Box<str>,
+    test: Test,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Test {
+    Present,
+    Equals(Box<[u8]>),
+    /// Place in [`ValuePatterns`].
+    Pattern(usize),
+}
+
+/// The patterns of all conditions; equal ones are kept once.
+#[derive(Default)]
+pub(super) struct ValuePatterns {
+    texts: Vec<String>,
+    sets: Vec<Set>,
+}
+
+impl ValuePatterns {
+    fn add(&mut self, text: &str) -> Result<usize, String> {
+        if let Some(at) = self.texts.iter().position(|t| t == text) {
+            return Ok(at);
+        }
+        let hir = pattern::parse(text)?;
+        pattern::compile(&hir)?;
+        self.sets.push(Set::build(&[hir], VALUE_CACHE)?);
+        self.texts.push(text.to_owned());
+        Ok(self.texts.len() - 1)
+    }
+}
+
+/// Memory for testing conditions, reused from request to request.
+#[derive(Default)]
+pub(super) struct ValueScratch {
+    caches: Vec<Option<Cache>>,
+    name: Vec<u8>,
+    value: Vec<u8>,
+}
+
+impl ValueScratch {
+    /// Forgets what belongs to another router.
+    pub(super) fn reset(&mut self) {
+        self.caches.clear();
+    }
+}
+
+impl Predicate {
+    /// Reads one condition of the plan; the error is the name of the key it concerns and what is wrong.
+    pub(super) fn build(
+        source: Source,
+        from: &ValueMatch,
+        patterns: &mut ValuePatterns,
+    ) -> Result<Self, (&'static str, String)> {
+        if from.name.is_empty() {
+            return Err(("name", "the name is empty".into()));
+        }
+        let name = match source {
+            Source::Field
+                if !from.name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)) =>
+            {
+                return Err(("name", format!("`{}` is not a field name", from.name)));
+            }
+            Source::Field => from.name.to_ascii_lowercase(),
+            Source::Query => from.name.clone(),
+        };
+        let test = match &from.value {
+            ValueTest::Present => Test::Present,
+            ValueTest::Equals(value) => Test::Equals(value.as_bytes().into()),
+            ValueTest::Pattern(text) => Test::Pattern(patterns.add(text).map_err(|e| ("value", e))?),
+        };
+        Ok(Self { source, name: name.into(), test })
+    }
+
+    /// Whether the request passes. An engine that cannot decide says no.
+    pub(super) fn holds(
+        &self,
+        headers: &impl Headers,
+        query: Option<&[u8]>,
+        patterns: &ValuePatterns,
+        scratch: &mut ValueScratch,
+    ) -> bool {
+        let ValueScratch { caches, name, value } = scratch;
+        match self.source {
+            Source::Field => headers.any(&self.name, |value| self.test.passes(value, patterns, caches)),
+            Source::Query => {
+                query.unwrap_or_default().split(|b| *b == b'&').filter(|pair| !pair.is_empty()).any(|pair| {
+                    let cut = memchr::memchr(b'=', pair).unwrap_or(pair.len());
+                    decoded(&pair[..cut], name) == self.name.as_bytes()
+                        && self.test.passes(decoded(pair.get(cut + 1..).unwrap_or_default(), value), patterns, caches)
+                })
+            }
+        }
+    }
+}
+
+impl Test {
+    fn passes(&self, value: &[u8], patterns: &ValuePatterns, caches: &mut Vec<Option<Cache>>) -> bool {
+        match self {
+            Self::Present => true,
+            Self::Equals(wanted) => **wanted == *value,
+            Self::Pattern(at) => {
+                if caches.len() <= *at {
+                    caches.resize_with(at + 1, || None);
+                }
+                let set = &patterns.sets[*at];
+                let mut found = false;
+                let cache = caches[*at].get_or_insert_with(|| set.cache());
+                set.scan(cache, value, |_| {
+                    found = true;
+                    true
+                })
+                .is_ok()
+                    && found
+            }
+        }
+    }
+}
+
+/// `text` of a query with `%XX` and `+` decoded; what is no valid escape stays as it is.
+fn decoded<'a>(text: &'a [u8], out: &'a mut Vec<u8>) -> &'a [u8] {
+    if memchr::memchr2(b'%', b'+', text).is_none() {
+        return text;
+    }
+    out.clear();
+    let mut at = 0;
+    while let Some(&byte) = text.get(at) {
+        let digit = |i: usize| text.get(i).and_then(|b| char::from(*b).to_digit(16));
+        match (byte, digit(at + 1), digit(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                out.push((high * 16 + low) as u8);
+                at += 2;
+            }
+            (b'+', ..) => out.push(b' '),
+            _ => out.push(byte),
+        }
+        at += 1;
+    }
+    out
+}

@@ -1,0 +1,144 @@
+//! The path that an instance sees.
+
+#[cfg(test)]
+mod tests;
+
+use pylae_http::Span;
+
+use super::literal;
+use crate::Problem;
+
+/// A change of the path: `strip_prefix` or `rewrite` of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathEdit(Edit);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Edit {
+    /// Takes this off, which has no `/` at its end.
+    Strip(Box<[u8]>),
+    Template(Box<[Piece]>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Piece {
+    Literal(Box<[u8]>),
+    /// Place in the route's parameters.
+    Param(usize),
+}
+
+impl PathEdit {
+    /// Reads `rewrite` and `strip_prefix` of a route with these parameters; nothing if the path stays as it is. Problems have paths
+    /// relative to the route.
+    pub fn build(
+        rewrite: Option<&str>,
+        strip_prefix: Option<&str>,
+        params: &[Box<str>],
+    ) -> Result<Option<Self>, Vec<Problem>> {
+        let edit = match (rewrite, strip_prefix) {
+            (None, None) => return Ok(None),
+            (Some(_), Some(_)) => {
+                let message = "`rewrite` replaces the whole path, so `strip_prefix` would do nothing; keep one of them";
+                Err(Problem::at("rewrite", message))
+            }
+            (None, Some(prefix)) => literal::check_prefix(prefix)
+                .map(|()| Edit::Strip(prefix.strip_suffix('/').unwrap_or(prefix).as_bytes().into()))
+                .map_err(|message| Problem::at("strip_prefix", message)),
+            (Some(template), None) => pieces(template, params)
+                .map(|pieces| Edit::Template(pieces.into()))
+                .map_err(|message| Problem::at("rewrite", message)),
+        };
+        edit.map(|edit| Some(Self(edit))).map_err(|problem| vec![problem])
+    }
+
+    /// Writes the new path to `out`, cleared first; `params` are the spans in `path` of the route's parameters. The result starts with
+    /// `/` and is as canonical as `path` is: where a cut leaves `//`, `.` or `..` segments they are dropped, so that no
+    /// parameter leads out of what the template says.
+    pub fn apply(&self, path: &[u8], params: &[Span], out: &mut Vec<u8>) {
+        out.clear();
+        match &self.0 {
+            Edit::Strip(prefix) => {
+                let rest = path.strip_prefix(&**prefix).filter(|rest| rest.is_empty() || rest.starts_with(b"/"));
+                out.extend_from_slice(rest.unwrap_or(path));
+                if out.is_empty() {
+                    out.push(b'/');
+                }
+            }
+            Edit::Template(pieces) => {
+                for piece in pieces {
+                    match piece {
+                        Piece::Literal(text) => out.extend_from_slice(text),
+                        Piece::Param(at) => out.extend_from_slice(params.get(*at).map_or(&[], |span| span.of(path))),
+                    }
+                }
+                settle(out);
+            }
+        }
+    }
+}
+
+fn pieces(template: &str, params: &[Box<str>]) -> Result<Vec<Piece>, String> {
+    if !template.starts_with(['/', '{']) {
+        return Err("a rewrite starts with `/`".into());
+    }
+    let mut pieces = Vec::new();
+    let mut sample = String::new();
+    let mut rest = template;
+    while let Some((before, behind)) = rest.split_once('{') {
+        let (name, after) = behind.split_once('}').ok_or("`{` without `}`")?;
+        let Some(at) = params.iter().position(|p| &**p == name) else {
+            let known: Vec<String> = params.iter().map(|p| format!("`{{{p}}}`")).collect();
+            let known = if known.is_empty() {
+                "the match of this route captures nothing".into()
+            } else {
+                format!("there are {}", known.join(", "))
+            };
+            return Err(format!("`{{{name}}}` is not captured by the match; {known}"));
+        };
+        if !before.is_empty() {
+            pieces.push(Piece::Literal(before.as_bytes().into()));
+        }
+        pieces.push(Piece::Param(at));
+        sample.push_str(before);
+        sample.push('x');
+        rest = after;
+    }
+    if rest.contains('}') || sample.contains('}') {
+        return Err("`}` without `{`".into());
+    }
+    if !rest.is_empty() {
+        pieces.push(Piece::Literal(rest.as_bytes().into()));
+    }
+    sample.push_str(rest);
+    if !sample.starts_with('/') {
+        sample.insert(0, '/');
+    }
+    literal::check(&sample)?;
+    Ok(pieces)
+}
+
+/// Gives `path` a `/` in front and drops empty segments but the last, and `.` and `..`.
+fn settle(path: &mut Vec<u8>) {
+    if path.first() != Some(&b'/') {
+        path.insert(0, b'/');
+    }
+    let odd = |pair: &[u8]| pair == b"//" || pair == b"/.";
+    if !path.windows(2).any(odd) {
+        return;
+    }
+    let (mut read, mut write) = (0, 0);
+    while read < path.len() {
+        // `read` is at a `/`.
+        let end = path[read + 1..].iter().position(|b| *b == b'/').map_or(path.len(), |at| read + 1 + at);
+        let last = end == path.len();
+        let dropped = matches!(&path[read + 1..end], b"" | b"." | b"..");
+        if !dropped {
+            path.copy_within(read..end, write);
+            write += end - read;
+        } else if last {
+            path[write] = b'/';
+            write += 1;
+        }
+        read = end;
+    }
+    path.truncate(write);
+}

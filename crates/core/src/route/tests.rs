@@ -1,0 +1,158 @@
+//! Tables of cases; `model` compares with a scan over all routes.
+
+mod bounds;
+mod model;
+mod tables;
+
+use pylae_http::{Fields, Method};
+
+use super::predicate::Headers;
+use super::{Considered, Found, Lookup, Router, Scratch};
+use crate::Problem;
+use crate::plan::{Match, PathMatch, Route, Seconds, ValueMatch, ValueTest};
+
+/// Fields as a list, in place of a parsed head.
+struct List<'a>(&'a [(&'a str, &'a str)]);
+
+impl Headers for List<'_> {
+    fn any(&self, name: &str, mut test: impl FnMut(&[u8]) -> bool) -> bool {
+        self.0.iter().any(|(n, v)| n.eq_ignore_ascii_case(name) && test(v.as_bytes()))
+    }
+}
+
+fn method(token: &str) -> Method {
+    match token {
+        "GET" => Method::Get,
+        "HEAD" => Method::Head,
+        "POST" => Method::Post,
+        "PUT" => Method::Put,
+        "DELETE" => Method::Delete,
+        "OPTIONS" => Method::Options,
+        _ => Method::Other,
+    }
+}
+
+/// A request for routing.
+#[derive(Clone, Debug)]
+struct Ask<'a> {
+    host: &'a str,
+    method: &'a str,
+    path: &'a str,
+    query: Option<&'a str>,
+    headers: &'a [(&'a str, &'a str)],
+}
+
+fn ask<'a>(method: &'a str, path: &'a str) -> Ask<'a> {
+    Ask { host: "example.org", method, path, query: None, headers: &[] }
+}
+
+impl Ask<'_> {
+    fn lookup<'f>(&'f self, fields: &'f Fields) -> Lookup<'f> {
+        Lookup {
+            host: self.host.as_bytes(),
+            method: method(self.method),
+            method_token: self.method.as_bytes(),
+            path: self.path.as_bytes(),
+            query: self.query.map(str::as_bytes),
+            fields,
+            buf: b"",
+        }
+    }
+
+    fn find(&self, router: &Router, scratch: &mut Scratch) -> Found {
+        router.find_where(&self.lookup(&Fields::default()), &List(self.headers), scratch)
+    }
+
+    fn explain(&self, router: &Router) -> Vec<Considered> {
+        router.explain_where(&self.lookup(&Fields::default()), &List(self.headers))
+    }
+}
+
+fn route(name: &str, path: PathMatch) -> Route {
+    let second = Seconds(std::time::Duration::from_secs(1));
+    Route {
+        name: name.into(),
+        matches: Match { path, methods: vec![], hosts: vec![], headers: vec![], query: vec![] },
+        priority: 0,
+        service: None,
+        timeout: second,
+        idle_timeout: second,
+        deadline: None,
+        retries: 0,
+        retry_on: vec![],
+        preserve_host: false,
+        strip_prefix: None,
+        rewrite: None,
+        policies: std::collections::BTreeMap::new(),
+    }
+}
+
+fn exact(path: &str) -> Route {
+    route(path, PathMatch::Exact(path.into()))
+}
+fn prefix(path: &str) -> Route {
+    route(path, PathMatch::Prefix(path.into()))
+}
+fn template(path: &str) -> Route {
+    route(path, PathMatch::Template(path.into()))
+}
+fn pattern(path: &str) -> Route {
+    route(path, PathMatch::Pattern(path.into()))
+}
+
+trait With: Sized {
+    fn methods(self, list: &[&str]) -> Self;
+    fn hosts(self, list: &[&str]) -> Self;
+    fn priority(self, priority: i32) -> Self;
+    fn header(self, name: &str, value: ValueTest) -> Self;
+    fn query(self, name: &str, value: ValueTest) -> Self;
+}
+
+impl With for Route {
+    fn methods(mut self, list: &[&str]) -> Self {
+        self.matches.methods = list.iter().map(|m| (*m).into()).collect();
+        self
+    }
+    fn hosts(mut self, list: &[&str]) -> Self {
+        self.matches.hosts = list.iter().map(|m| (*m).into()).collect();
+        self
+    }
+    fn priority(mut self, priority: i32) -> Self {
+        self.priority = priority;
+        self
+    }
+    fn header(mut self, name: &str, value: ValueTest) -> Self {
+        self.matches.headers.push(ValueMatch { name: name.into(), value });
+        self
+    }
+    fn query(mut self, name: &str, value: ValueTest) -> Self {
+        self.matches.query.push(ValueMatch { name: name.into(), value });
+        self
+    }
+}
+
+fn equals(value: &str) -> ValueTest {
+    ValueTest::Equals(value.into())
+}
+
+fn build(routes: &[Route]) -> Router {
+    Router::build(routes).unwrap()
+}
+
+fn problems(routes: &[Route]) -> Vec<Problem> {
+    Router::build(routes).err().unwrap_or_default()
+}
+
+/// Asserts which of `routes` takes each request: its place, or a status.
+fn check(routes: &[Route], cases: &[(Ask<'_>, Result<usize, u16>)]) {
+    let router = build(routes);
+    let mut scratch = Scratch::default();
+    for (ask, wanted) in cases {
+        let found = match ask.find(&router, &mut scratch) {
+            Found::Route(route) => Ok(route),
+            Found::MethodNotAllowed => Err(405),
+            Found::NotFound => Err(404),
+        };
+        assert_eq!(found, *wanted, "{ask:?}");
+    }
+}

@@ -1,0 +1,291 @@
+//! Which instance is next: seven ways to choose among those that can be used.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::instance::Instance;
+use super::{Slot, Tried, mix};
+use crate::clock::Instant as Now;
+use crate::plan::{self, LoadBalancer};
+
+/// A service keeps at most this many turns in advance; larger sums of weights are rounded to it.
+const MOST_TURNS: usize = 1 << 16;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Turns,
+    LeastConnections,
+    Random,
+    Hash,
+    P2c,
+}
+
+/// How the instances of one service are chosen. It knows positions and weights; how the instances are doing comes in
+/// with a [`View`].
+#[derive(Debug)]
+pub(super) struct Balancer {
+    kind: Kind,
+    /// Smooth weighted round robin, written out: position by turn. One shared counter over it keeps exact proportions
+    /// however many workers take turns.
+    turns: Box<[u16]>,
+    /// 2⁶⁴ divided by the number of turns, rounded up.
+    inverse: u64,
+    equal: bool,
+    name: &'static str,
+}
+
+/// The instances as one pick sees them.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    pub(super) slots: &'a [Slot],
+    pub(super) now: Now,
+    /// Flags that keep an instance from being used.
+    pub(super) mask: u32,
+    pub(super) avoid: &'a Tried,
+    pub(super) ramp: Option<Duration>,
+    pub(super) rules: Option<&'a super::breaker::Rules>,
+    pub(super) random: u64,
+}
+
+impl View<'_> {
+    fn instance(&self, index: usize) -> &Instance {
+        &self.slots[index].instance
+    }
+
+    /// Whether the instance may be picked at all.
+    #[inline]
+    pub(super) fn allows(&self, index: usize) -> bool {
+        let instance = self.instance(index);
+        instance.is_well(self.mask, self.now)
+            && !self.avoid.contains(index)
+            && self.rules.is_none_or(|rules| instance.breaker.ready(rules, self.now).is_ok())
+    }
+
+    /// Share of its weight that the instance carries now.
+    pub(super) fn readiness(&self, index: usize) -> f64 {
+        self.ramp.map_or(1.0, |ramp| self.instance(index).readiness(ramp, self.now))
+    }
+
+    /// Whether the instance may be picked and, if it ramps up, `dice` falls within the share it carries.
+    #[inline]
+    fn takes(&self, index: usize, dice: u64) -> bool {
+        self.allows(index) && (self.ramp.is_none() || unit(dice) < self.readiness(index))
+    }
+
+    pub(super) fn weight(&self, index: usize) -> f64 {
+        f64::from(self.slots[index].weight) * self.readiness(index)
+    }
+
+    /// The usable one with the least `cost`, the first from `start` on among equals.
+    fn least(&self, start: usize, cost: impl Fn(usize) -> f64) -> Option<usize> {
+        let mut best = None;
+        for index in (start..self.slots.len()).chain(0..start) {
+            if self.allows(index) {
+                let cost = cost(index);
+                if best.is_none_or(|(_, least)| cost < least) {
+                    best = Some((index, cost));
+                }
+            }
+        }
+        best.map(|(index, _)| index)
+    }
+
+    /// Any usable one, by weight.
+    fn any(&self) -> Option<usize> {
+        let usable = || (0..self.slots.len()).filter(|&index| self.allows(index));
+        let mut left = unit(mix(self.random)) * usable().map(|index| self.weight(index)).sum::<f64>();
+        let mut last = None;
+        for index in usable() {
+            left -= self.weight(index);
+            last = Some(index);
+            if left < 0.0 {
+                break;
+            }
+        }
+        last
+    }
+}
+
+impl Balancer {
+    pub(super) fn build(how: &LoadBalancer, instances: &[plan::Instance]) -> Self {
+        let weighted: Vec<u32> = instances.iter().map(|instance| instance.weight).collect();
+        let (kind, weights) = match how {
+            LoadBalancer::RoundRobin => (Kind::Turns, vec![1; instances.len()]),
+            LoadBalancer::WeightedRoundRobin => (Kind::Turns, weighted),
+            LoadBalancer::LeastConnections => (Kind::LeastConnections, weighted),
+            LoadBalancer::Random => (Kind::Random, weighted),
+            LoadBalancer::IpHash | LoadBalancer::ConsistentHash { .. } => (Kind::Hash, weighted),
+            LoadBalancer::P2c => (Kind::P2c, weighted),
+        };
+        let equal = weights.windows(2).all(|pair| pair[0] == pair[1]);
+        let turns = smooth(&weights);
+        let inverse = (u64::MAX / turns.len().max(1) as u64).wrapping_add(1);
+        Self { kind, turns, inverse, equal, name: name(how) }
+    }
+
+    /// As it stands in the plan.
+    pub(super) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Whether latencies are worth measuring.
+    pub(super) fn uses_latency(&self) -> bool {
+        self.kind == Kind::P2c
+    }
+
+    /// The position of the instance to use; none when there is none.
+    pub(super) fn select(&self, view: &View<'_>, hash: Option<u64>, cursor: &AtomicU64) -> Option<usize> {
+        match (self.kind, hash) {
+            _ if self.turns.is_empty() => None,
+            (Kind::Turns, _) => self.in_turn(view, cursor),
+            (Kind::LeastConnections, _) => self.least_connections(view, cursor),
+            (Kind::Hash, Some(hash)) => self.by_hash(view, hash),
+            (Kind::Random | Kind::Hash, _) => self.at_random(view),
+            (Kind::P2c, _) => two_choices(view),
+        }
+    }
+
+    #[inline]
+    fn turn(&self, cursor: &AtomicU64) -> usize {
+        // The remainder by two multiplications (Lemire, Kaser and Kurz 2019): a division costs more than the rest of a turn.
+        // It is exact for 32 bits; that the turns start over once in four thousand million does not matter.
+        let turn = u64::from(cursor.fetch_add(1, Ordering::Relaxed) as u32);
+        let turn = below(self.inverse.wrapping_mul(turn), self.turns.len());
+        usize::from(self.turns[turn])
+    }
+
+    /// A turn that falls on an instance that cannot take it is lost, so that the others keep their proportions among
+    /// each other, instead of the next in line getting a double share.
+    #[inline]
+    fn in_turn(&self, view: &View<'_>, cursor: &AtomicU64) -> Option<usize> {
+        let mut dice = view.random;
+        for _ in 0..2 * view.slots.len() + 16 {
+            let index = self.turn(cursor);
+            if view.takes(index, dice) {
+                return Some(index);
+            }
+            dice = mix(dice);
+        }
+        view.any()
+    }
+
+    fn least_connections(&self, view: &View<'_>, cursor: &AtomicU64) -> Option<usize> {
+        #[allow(clippy::cast_precision_loss)]
+        let cost = |index| view.instance(index).in_flight() as f64 / view.weight(index);
+        view.least(self.turn(cursor), cost)
+    }
+
+    fn at_random(&self, view: &View<'_>) -> Option<usize> {
+        let mut dice = view.random;
+        for _ in 0..8 {
+            let index = usize::from(self.turns[below(dice, self.turns.len())]);
+            dice = mix(dice);
+            if view.takes(index, dice) {
+                return Some(index);
+            }
+            dice = mix(dice);
+        }
+        view.any()
+    }
+
+    /// Weighted rendezvous hashing (Thaler and Ravishankar 1998; weights after Schindelhauer and Schomaker 2005): every key
+    /// ranks all instances, so one that goes or cannot be used gives away its own keys, spread over all, and no others move.
+    fn by_hash(&self, view: &View<'_>, hash: u64) -> Option<usize> {
+        let (mut best, mut warming) = (None, None);
+        for index in 0..view.slots.len() {
+            if !view.allows(index) {
+                continue;
+            }
+            let score = mix(hash ^ view.instance(index).key);
+            // A score is uniform over its range; dividing the logarithm by the weight makes the chance to win proportional.
+            let rank = if self.equal { unit(score) } else { f64::from(view.slots[index].weight) / -unit(score).ln() };
+            // While an instance ramps up, a growing part of its keys comes over, each once.
+            let ready = view.ramp.is_none() || unit(mix(score)) < view.readiness(index);
+            let place = if ready { &mut best } else { &mut warming };
+            if place.is_none_or(|(_, most)| rank > most) {
+                *place = Some((index, rank));
+            }
+        }
+        best.or(warming).map(|(index, _)| index)
+    }
+}
+
+/// The better of two random ones (Mitzenmacher 2001), by load for its weight.
+fn two_choices(view: &View<'_>) -> Option<usize> {
+    let count = view.slots.len();
+    let cost = |index| view.instance(index).load(view.now) / view.weight(index);
+    let mut dice = view.random;
+    let mut first = None;
+    for _ in 0..8 {
+        let index = below(dice, count);
+        dice = mix(dice);
+        match first {
+            _ if !view.allows(index) => {}
+            None => first = Some(index),
+            Some(other) if other == index => {}
+            Some(other) => return Some(if cost(index) < cost(other) { index } else { other }),
+        }
+    }
+    view.least(below(dice, count), cost)
+}
+
+/// Positions in the order of smooth weighted round robin, as nginx has it: the largest balance goes next and pays the
+/// whole sum.
+fn smooth(weights: &[u32]) -> Box<[u16]> {
+    let divisor = weights.iter().fold(0, |a, &b| gcd(a, b)).max(1);
+    let sum: u64 = weights.iter().map(|&weight| u64::from(weight / divisor)).sum();
+    // The bound on the product keeps a reload with thousands of weighted instances fast.
+    let most = ((1 << 26) / weights.len().max(1)).clamp(weights.len(), MOST_TURNS.max(weights.len())) as u64;
+    let scaled = |&weight: &u32| {
+        let weight = u64::from(weight / divisor);
+        if sum <= most { weight } else { ((weight * most + sum / 2) / sum).max(1) }.cast_signed()
+    };
+    let weights: Vec<i64> = weights.iter().map(scaled).collect();
+    let sum: i64 = weights.iter().sum();
+    let mut balances = vec![0; weights.len()];
+    let next = |_| {
+        let mut best = 0;
+        for index in 0..weights.len() {
+            balances[index] += weights[index];
+            if balances[index] > balances[best] {
+                best = index;
+            }
+        }
+        balances[best] -= sum;
+        best as u16
+    };
+    if weights.iter().all(|&weight| weight == 1) {
+        return (0..weights.len() as u16).collect();
+    }
+    (0..sum).map(next).collect()
+}
+
+fn name(how: &LoadBalancer) -> &'static str {
+    match how {
+        LoadBalancer::RoundRobin => "round_robin",
+        LoadBalancer::WeightedRoundRobin => "weighted_round_robin",
+        LoadBalancer::LeastConnections => "least_connections",
+        LoadBalancer::Random => "random",
+        LoadBalancer::IpHash => "ip_hash",
+        LoadBalancer::ConsistentHash { .. } => "consistent_hash",
+        LoadBalancer::P2c => "p2c",
+    }
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// `random` as a number between 0 and 1, both excluded.
+#[allow(clippy::cast_precision_loss)] // 52 bits and a half fit
+fn unit(random: u64) -> f64 {
+    ((random >> 12) as f64 + 0.5) / (1_u64 << 52) as f64
+}
+
+/// `random` as a position below `count`.
+fn below(random: u64, count: usize) -> usize {
+    ((u128::from(random) * count as u128) >> 64) as usize
+}
+
+#[cfg(test)]
+mod tests;

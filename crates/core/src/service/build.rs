@@ -1,0 +1,103 @@
+//! From the plan of a service to its state.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::balance::Balancer;
+use super::breaker::Rules;
+use super::instance::{DOWN, DRAINING, EJECTED};
+use super::{Instance, MAX_INSTANCES, ServiceState, Shared, Slot, sticky};
+use crate::clock::Instant as Now;
+use crate::plan;
+use crate::problem::Problem;
+
+impl ServiceState {
+    /// The service that `plan` describes. Instances that `previous` has too keep their state, as do the breaker, the
+    /// retry budget and the turns; `previous` itself is not touched, so a plan that fails elsewhere changes nothing.
+    pub fn build(plan: &plan::Service, previous: Option<&Self>, now: Now) -> Result<Self, Vec<Problem>> {
+        let mut problems = check(plan);
+        let slots = slots(plan, previous, now, &mut problems);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let down = if plan.health_check.is_some() { DOWN } else { 0 };
+        let ejected = if plan.passive_health.is_some() { EJECTED } else { 0 };
+        Ok(Self {
+            name: plan.name.as_str().into(),
+            slots,
+            balancer: Balancer::build(&plan.load_balancer, &plan.instances),
+            mask: DRAINING | down | ejected,
+            ramp: plan.slow_start.map(|span| span.0).filter(|span| !span.is_zero()),
+            rules: plan.circuit_breaker.as_ref().map(Rules::from_plan),
+            health_check: plan.health_check.clone(),
+            passive: plan.passive_health.clone(),
+            panic_threshold: plan.panic_threshold,
+            budget: plan.retry_budget.clone(),
+            sticky: plan.sticky.is_some(),
+            max_in_flight: plan.max_in_flight.map(|most| u32::try_from(most).unwrap_or(u32::MAX)),
+            queue: u32::try_from(plan.queue.size).unwrap_or(u32::MAX),
+            shared: previous.map_or_else(|| Arc::new(Shared::new(now)), |state| Arc::clone(&state.shared)),
+        })
+    }
+}
+
+/// The instances of `plan`, as they are where `previous` has them.
+fn slots(plan: &plan::Service, previous: Option<&ServiceState>, now: Now, problems: &mut Vec<Problem>) -> Box<[Slot]> {
+    let known: HashMap<_, _> =
+        previous.iter().flat_map(|state| state.instances()).map(|instance| (instance.url(), instance)).collect();
+    let secret = plan.sticky.as_ref().and_then(|sticky| sticky.secret.as_deref()).unwrap_or_default();
+    let mut addresses = HashSet::new();
+    let mut slots = Vec::with_capacity(plan.instances.len());
+    for (index, wanted) in plan.instances.iter().enumerate() {
+        let mut complain = |message| problems.push(Problem::at(format!("instances[{index}].url"), message));
+        let kept = known.get(wanted.url.as_str()).map(|&instance| Arc::clone(instance));
+        let parsed = || Instance::parse(&wanted.url, previous.map(|_| now)).map(Arc::new);
+        match kept.map_or_else(parsed, Ok) {
+            Ok(instance) if addresses.insert(instance.authority().to_owned()) => {
+                let sticky = sticky::id(secret, &plan.name, instance.authority());
+                slots.push(Slot { instance, weight: wanted.weight, sticky });
+            }
+            Ok(_) => complain("this address is listed twice"),
+            Err(message) => complain(message),
+        }
+    }
+    slots.into()
+}
+
+fn check(plan: &plan::Service) -> Vec<Problem> {
+    const SHARE: &str = "must be from 0 to 1";
+    let mut problems = Vec::new();
+    let mut demand = |good: bool, path: &str, message: &str| {
+        if !good {
+            problems.push(Problem::at(path, message));
+        }
+    };
+    demand(plan.instances.len() <= MAX_INSTANCES, "instances", "at most 4096 instances");
+    for (index, instance) in plan.instances.iter().enumerate() {
+        demand(instance.weight > 0, &format!("instances[{index}].weight"), "must be at least 1");
+    }
+    let share = |value: f64| (0.0..=1.0).contains(&value);
+    demand(plan.panic_threshold.is_none_or(share), "panic_threshold", SHARE);
+    demand(share(plan.retry_budget.ratio), "retry_budget.ratio", SHARE);
+    let rate = plan.retry_budget.min_per_second;
+    demand(rate >= 0.0 && rate.is_finite(), "retry_budget.min_per_second", "must not be negative");
+    demand(plan.max_in_flight != Some(0), "max_in_flight", "must be at least 1");
+    if let Some(check) = &plan.health_check {
+        demand(check.path.starts_with('/'), "health_check.path", "must begin with /");
+        demand(!check.interval.0.is_zero(), "health_check.interval", "must be longer than 0");
+        demand(check.healthy_after > 0, "health_check.healthy_after", "must be at least 1");
+        demand(check.unhealthy_after > 0, "health_check.unhealthy_after", "must be at least 1");
+    }
+    if let Some(passive) = &plan.passive_health {
+        demand(passive.failures > 0, "passive_health.failures", "must be at least 1");
+        demand(share(passive.max_ejected), "passive_health.max_ejected", SHARE);
+    }
+    if let Some(breaker) = &plan.circuit_breaker {
+        demand(breaker.failure_threshold > 0, "circuit_breaker.failure_threshold", "must be at least 1");
+        demand(breaker.half_open_requests > 0, "circuit_breaker.half_open_requests", "must be at least 1");
+        demand(breaker.failure_rate.is_none_or(share), "circuit_breaker.failure_rate", SHARE);
+        let window = breaker.failure_rate.is_none() || !breaker.window.0.is_zero();
+        demand(window, "circuit_breaker.window", "must be longer than 0");
+    }
+    problems
+}

@@ -1,0 +1,241 @@
+//! What outcomes and checks mean for an instance: up or down by active checks, ejected for a while by what exchanges see.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::breaker::{Permit, Position, Transition};
+use super::instance::{DOWN, DRAINING, EJECTED};
+use super::{Instance, Outcome, ServiceState};
+use crate::clock::Instant as Now;
+
+/// What a call changed; almost always nothing, which costs nothing.
+pub type Changes = Vec<Change>;
+
+/// One change of state, worth one line in the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// Name of the service.
+    pub service: Box<str>,
+    /// URL of the instance; none when it is the breaker of the whole service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance: Option<Box<str>>,
+    /// What happened.
+    pub event: Event,
+    /// Why.
+    pub reason: String,
+}
+
+/// What can happen to an instance or a breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// Active checks found it healthy again.
+    Up,
+    /// Active checks found it unhealthy.
+    Down,
+    /// It is spared for a while.
+    Ejected,
+    /// That while is over.
+    Returned,
+    /// It gets nothing more by request of an operator.
+    Draining,
+    /// It is used again by request of an operator.
+    Resumed,
+    /// The breaker lets nothing through.
+    BreakerOpened,
+    /// The breaker lets probes through.
+    BreakerHalfOpen,
+    /// The breaker lets everything through.
+    BreakerClosed,
+}
+
+impl std::fmt::Display for Change {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { service, instance, event, reason } = self;
+        match instance {
+            Some(instance) => write!(to, "{service}: {instance} {event}: {reason}"),
+            None => write!(to, "{service}: {event}: {reason}"),
+        }
+    }
+}
+
+impl std::fmt::Display for Event {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        to.write_str(match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Ejected => "ejected",
+            Self::Returned => "returned",
+            Self::Draining => "draining",
+            Self::Resumed => "resumed",
+            Self::BreakerOpened => "breaker opened",
+            Self::BreakerHalfOpen => "breaker half open",
+            Self::BreakerClosed => "breaker closed",
+        })
+    }
+}
+
+impl ServiceState {
+    /// Takes in the outcome of an attempt at the instance at `index`.
+    pub(super) fn report(&self, index: usize, permit: Option<&Permit>, now: Now, end: (Outcome, Duration)) -> Changes {
+        let (outcome, latency) = end;
+        let mut changes = Changes::new();
+        let instance = &self.slots[index].instance;
+        let failed = !matches!(outcome, Outcome::Status(..500));
+        if failed {
+            instance.failed.fetch_add(1, Ordering::Relaxed);
+        }
+        if self.balancer.uses_latency() {
+            instance.observe(latency, failed, now);
+        }
+        if let (Some(rules), Some(permit)) = (&self.rules, permit) {
+            let ok = match outcome {
+                Outcome::Status(status) => !rules.is_failure(status),
+                _ => false,
+            };
+            let breaker = self.breaker(index);
+            let transition = breaker.settle(rules, permit, now, ok);
+            // The way to half open is told before what came of it.
+            changes.extend(self.announcement(index));
+            changes.extend(transition.map(|transition| self.breaker_change(index, &transition)));
+        }
+        if self.passive.is_some() {
+            if failed {
+                self.passive_failure(instance, now, outcome, &mut changes);
+            } else if instance.streak.load(Ordering::Relaxed) != 0 {
+                instance.streak.store(0, Ordering::Relaxed);
+            }
+        }
+        changes
+    }
+
+    fn passive_failure(&self, instance: &Instance, now: Now, outcome: Outcome, changes: &mut Changes) {
+        let Some(rules) = &self.passive else { return };
+        if instance.flags.load(Ordering::Acquire) & EJECTED != 0 {
+            // What began before the ejection says nothing more.
+            let Some(change) = self.end_ejection(instance, now) else { return };
+            changes.push(change);
+        }
+        let streak = instance.streak.fetch_add(1, Ordering::AcqRel).saturating_add(1);
+        if streak < rules.failures {
+            return;
+        }
+        let _changing = self.shared.changing.lock();
+        if instance.flags.load(Ordering::Acquire) & EJECTED != 0 || !self.may_eject(rules.max_ejected, now) {
+            return;
+        }
+        let before = Now::from_nanos(instance.ejected_until.load(Ordering::Relaxed));
+        // Behaving well for as long as an ejection can last makes up for all earlier ones.
+        let earlier =
+            if now.since(before) > rules.max_ejection.0 { 0 } else { instance.ejections.load(Ordering::Relaxed) };
+        let times = earlier.saturating_add(1);
+        instance.ejections.store(times, Ordering::Relaxed);
+        let span = rules.ejection.0.saturating_mul(times).min(rules.max_ejection.0);
+        instance.ejected_until.store(now.saturating_add(span).as_nanos(), Ordering::Release);
+        instance.flags.fetch_or(EJECTED, Ordering::AcqRel);
+        instance.streak.store(0, Ordering::Relaxed);
+        let reason = format!("{streak} failures in a row, the last: {outcome}; for {} s", span.as_secs_f64());
+        changes.push(self.change(Some(instance), Event::Ejected, reason));
+    }
+
+    /// Whether one more may be ejected. The caller holds `changing`.
+    fn may_eject(&self, share: f64, now: Now) -> bool {
+        let out = |instance: &&std::sync::Arc<Instance>| !instance.is_well(EJECTED, now);
+        let ejected = self.instances().filter(out).count();
+        #[allow(clippy::cast_precision_loss)]
+        let within = (ejected + 1) as f64 <= share * self.slots.len() as f64;
+        within
+    }
+
+    fn end_ejection(&self, instance: &Instance, now: Now) -> Option<Change> {
+        let _changing = self.shared.changing.lock();
+        let flags = instance.flags.load(Ordering::Acquire);
+        if flags & EJECTED == 0 || !instance.is_well(EJECTED, now) {
+            return None;
+        }
+        instance.flags.fetch_and(!EJECTED, Ordering::AcqRel);
+        instance.streak.store(0, Ordering::Relaxed);
+        Some(self.change(Some(instance), Event::Returned, "the ejection is over".into()))
+    }
+
+    /// Takes in an active check of the instance at `index`; `reason` says what was seen.
+    pub fn active_result(&self, index: usize, now: Now, ok: bool, reason: &str) -> Option<Change> {
+        let rules = self.health_check.as_ref()?;
+        let instance = &self.slots.get(index)?.instance;
+        let _changing = self.shared.changing.lock();
+        let before = instance.checks.load(Ordering::Relaxed);
+        let checks = if ok { before.max(0).saturating_add(1) } else { before.min(0).saturating_sub(1) };
+        instance.checks.store(checks, Ordering::Relaxed);
+        let down = instance.flags.load(Ordering::Acquire) & DOWN != 0;
+        if ok && down && checks.unsigned_abs() >= rules.healthy_after {
+            instance.ready_since.store(now.as_nanos(), Ordering::Relaxed);
+            instance.flags.fetch_and(!DOWN, Ordering::AcqRel);
+            return Some(self.change(Some(instance), Event::Up, format!("{checks} good checks, the last: {reason}")));
+        }
+        if !ok && !down && checks.unsigned_abs() >= rules.unhealthy_after {
+            instance.flags.fetch_or(DOWN, Ordering::AcqRel);
+            let reason = format!("{} failed checks, the last: {reason}", checks.unsigned_abs());
+            return Some(self.change(Some(instance), Event::Down, reason));
+        }
+        None
+    }
+
+    /// Lets the instance at `index` finish what it has and gives it nothing more, or uses it again.
+    pub fn set_draining(&self, index: usize, now: Now, draining: bool) -> Option<Change> {
+        let instance = &self.slots.get(index)?.instance;
+        let _changing = self.shared.changing.lock();
+        if instance.is_draining() == draining {
+            return None;
+        }
+        let event = if draining {
+            instance.flags.fetch_or(DRAINING, Ordering::AcqRel);
+            Event::Draining
+        } else {
+            instance.ready_since.store(now.as_nanos(), Ordering::Relaxed);
+            instance.flags.fetch_and(!DRAINING, Ordering::AcqRel);
+            Event::Resumed
+        };
+        Some(self.change(Some(instance), event, "by request".into()))
+    }
+
+    /// Tells what happened by the mere passing of time. To be called about once a second by one who may log; picks do
+    /// not depend on it.
+    pub fn tick(&self, now: Now) -> Changes {
+        let mut changes = Changes::new();
+        for (index, slot) in self.slots.iter().enumerate() {
+            if slot.instance.flags.load(Ordering::Acquire) & self.mask & EJECTED != 0 {
+                changes.extend(self.end_ejection(&slot.instance, now));
+            }
+            if self.rules().1.is_some() {
+                changes.extend(self.announcement(index));
+            }
+        }
+        if self.rules().0.is_some() {
+            changes.extend(self.announcement(0));
+        }
+        changes
+    }
+
+    fn announcement(&self, index: usize) -> Option<Change> {
+        self.breaker(index).announce().map(|transition| self.breaker_change(index, &transition))
+    }
+
+    fn breaker_change(&self, index: usize, transition: &Transition) -> Change {
+        let event = match transition.to {
+            Position::Closed => Event::BreakerClosed,
+            Position::Open => Event::BreakerOpened,
+            Position::HalfOpen => Event::BreakerHalfOpen,
+        };
+        let instance = self.rules().1.is_some().then(|| &*self.slots[index].instance);
+        self.change(instance, event, transition.reason.into())
+    }
+
+    fn change(&self, instance: Option<&Instance>, event: Event, reason: String) -> Change {
+        Change { service: self.name.clone(), instance: instance.map(|instance| instance.url().into()), event, reason }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,204 @@
+//! One address of a service: where it is, what is under way to it, and how it is doing.
+
+use std::net::Ipv6Addr;
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::breaker::Breaker;
+use super::hash;
+use crate::clock::{self, Instant};
+
+/// Taken down by active checks.
+pub(super) const DOWN: u32 = 1;
+/// Ejected by what exchanges saw, until `ejected_until`.
+pub(super) const EJECTED: u32 = 2;
+/// Gets nothing more by request of an operator.
+pub(super) const DRAINING: u32 = 4;
+
+/// Over which time a measured latency is forgotten.
+const MEMORY: Duration = Duration::from_secs(10);
+/// What is assumed of an instance that has not answered anything yet.
+const UNMEASURED: f64 = 1e9;
+
+/// One address, shared by all workers and by the snapshots in which it appears. It has a cache line for itself, because
+/// every exchange writes it.
+#[derive(Debug)]
+#[repr(align(64))]
+pub struct Instance {
+    pub(super) started: AtomicU64,
+    pub(super) finished: AtomicU64,
+    pub(super) flags: AtomicU32,
+    /// Failures since the last good answer.
+    pub(super) streak: AtomicU32,
+    pub(super) ejected_until: AtomicU64,
+    /// When it joined a running service or came up, for slow start; 0 when it has always been there.
+    pub(super) ready_since: AtomicU64,
+    latency: AtomicU64,
+    latency_at: AtomicU64,
+    pub(super) ejections: AtomicU32,
+    /// Successful checks in a row, failed ones negative.
+    pub(super) checks: AtomicI32,
+    pub(super) failed: AtomicU64,
+    /// How much of `started` the retry budget has seen.
+    pub(super) accounted: AtomicU64,
+    pub(super) breaker: Breaker,
+    pub(super) key: u64,
+    url: Box<str>,
+    authority: Box<str>,
+    host: Box<str>,
+    port: u16,
+}
+
+impl Instance {
+    /// Reads `url`, which is `http://host[:port]`. `ready_since` is given when it joins a service that runs already.
+    pub(super) fn parse(url: &str, ready_since: Option<Instant>) -> Result<Self, &'static str> {
+        let (host, port) = split(url)?;
+        let name = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        let authority = if port == 80 { name } else { format!("{name}:{port}") };
+        Ok(Self {
+            started: AtomicU64::new(0),
+            finished: AtomicU64::new(0),
+            flags: AtomicU32::new(0),
+            streak: AtomicU32::new(0),
+            ejected_until: AtomicU64::new(0),
+            ready_since: AtomicU64::new(ready_since.map_or(0, Instant::as_nanos)),
+            latency: AtomicU64::new(0),
+            latency_at: AtomicU64::new(0),
+            ejections: AtomicU32::new(0),
+            checks: AtomicI32::new(0),
+            failed: AtomicU64::new(0),
+            accounted: AtomicU64::new(0),
+            breaker: Breaker::default(),
+            key: hash(authority.as_bytes()),
+            url: url.into(),
+            authority: authority.into(),
+            host: host.into(),
+            port,
+        })
+    }
+
+    /// As it stands in the plan.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Value of the Host field for it.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// Name or address to connect to, IPv6 without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Port to connect to.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Exchanges under way over all workers.
+    pub fn in_flight(&self) -> u64 {
+        // `finished` first: read the other way round, exchanges that came and went in between would make it negative.
+        let finished = self.finished.load(Ordering::Acquire);
+        self.started.load(Ordering::Acquire).saturating_sub(finished)
+    }
+
+    /// Whether it gets nothing more by request of an operator; with nothing in flight it may be stopped.
+    pub fn is_draining(&self) -> bool {
+        self.flags.load(Ordering::Acquire) & DRAINING != 0
+    }
+
+    /// Whether, as far as the flags in `mask` tell, it can be used.
+    #[inline]
+    pub(super) fn is_well(&self, mask: u32, now: Instant) -> bool {
+        let flags = self.flags.load(Ordering::Acquire) & mask;
+        flags == 0 || (flags == EJECTED && now.as_nanos() >= self.ejected_until.load(Ordering::Acquire))
+    }
+
+    /// Share of its weight that it carries at `now`: 1, or less while it ramps up over `ramp`.
+    pub(super) fn readiness(&self, ramp: Duration, now: Instant) -> f64 {
+        // A tenth at once: without any load it would never warm up.
+        const LEAST: f64 = 0.1;
+        let since = self.ready_since.load(Ordering::Relaxed).max(self.ejected_until.load(Ordering::Relaxed));
+        if since == 0 {
+            return 1.0;
+        }
+        let passed = now.since(Instant::from_nanos(since));
+        if passed >= ramp { 1.0 } else { (passed.as_secs_f64() / ramp.as_secs_f64()).max(LEAST) }
+    }
+
+    /// Remembers how long an answer took: rises at once, falls slowly (peak EWMA). Two workers that do this at the same
+    /// time may lose one of the two values, which is cheaper than keeping both.
+    pub(super) fn observe(&self, latency: Duration, failed: bool, now: Instant) {
+        let known = f64::from_bits(self.latency.load(Ordering::Relaxed));
+        #[allow(clippy::cast_precision_loss)]
+        let mut sample = clock::nanos(latency).max(1) as f64;
+        if failed {
+            // A failure is often fast and must not attract more.
+            sample = sample.max((known * 4.0).clamp(1e7, UNMEASURED));
+        }
+        let kept = self.kept(now);
+        let value = if sample > known { sample } else { known * kept + sample * (1.0 - kept) };
+        self.latency.store(value.to_bits(), Ordering::Relaxed);
+        self.latency_at.store(now.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// Smoothed latency in nanoseconds; 0 when nothing is known.
+    pub(super) fn latency(&self, now: Instant) -> f64 {
+        let known = f64::from_bits(self.latency.load(Ordering::Relaxed));
+        if known == 0.0 {
+            return 0.0;
+        }
+        known * self.kept(now)
+    }
+
+    /// Share of the known latency that time has left.
+    fn kept(&self, now: Instant) -> f64 {
+        let idle = now.since(Instant::from_nanos(self.latency_at.load(Ordering::Relaxed)));
+        let share = idle.as_secs_f64() / MEMORY.as_secs_f64();
+        // Near zero, where busy services are, the curve is its tangent and much cheaper.
+        if share < 1e-3 { 1.0 - share } else { (-share).exp() }
+    }
+
+    /// Load as `p2c` compares it: expected wait behind what is under way.
+    #[allow(clippy::cast_precision_loss)]
+    pub(super) fn load(&self, now: Instant) -> f64 {
+        let in_flight = self.in_flight() as f64;
+        match self.latency(now) {
+            // One exchange may find out how fast it is; the others wait for the answer.
+            0.0 => in_flight * UNMEASURED,
+            latency => latency * (in_flight + 1.0),
+        }
+    }
+}
+
+/// Host in lower case without brackets, and port.
+fn split(url: &str) -> Result<(String, u16), &'static str> {
+    let rest = url.strip_prefix("http://").ok_or("must begin with http://")?;
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    if let Some(rest) = rest.strip_prefix('[') {
+        let (host, port) = rest.split_once(']').ok_or("the bracket of the IPv6 address is not closed")?;
+        let address: Ipv6Addr = host.parse().map_err(|_| "not an IPv6 address in brackets")?;
+        let port = if port.is_empty() { None } else { Some(port.strip_prefix(':').ok_or("must be http://host:port")?) };
+        return Ok((address.to_string(), parse_port(port)?));
+    }
+    let (host, port) = rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port)));
+    let named = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
+    if host.is_empty() || host.len() > 253 || !named {
+        return Err("must be http://host:port, where host is a name or an address, without path and user");
+    }
+    Ok((host.to_ascii_lowercase(), parse_port(port)?))
+}
+
+fn parse_port(port: Option<&str>) -> Result<u16, &'static str> {
+    let Some(port) = port else { return Ok(80) };
+    let digits = (1..=5).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit());
+    match port.parse() {
+        Ok(port) if digits && port != 0 => Ok(port),
+        _ => Err("the port must be a number from 1 to 65535"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+use std::time::Duration;
+
+use super::{Attempt, Reason, Verdict, back_off};
+use crate::plan::{self, LoadBalancer, RetryBudget, RetryOn};
+use crate::service::fixture::{at, build, input, plan, threads};
+use crate::service::{Outcome, PickInput, ServiceState, Tried, mix};
+
+fn attempt(outcome: Outcome) -> Attempt<'static> {
+    Attempt { outcome, number: 1, retries: 3, retry_on: &[], idempotent: true, sent: true, replayable: true }
+}
+
+#[test]
+fn failures_of_idempotent_requests_are_repeated() {
+    for outcome in
+        [Outcome::ConnectFailed, Outcome::Timeout, Outcome::Reset, Outcome::Status(502), Outcome::Status(504)]
+    {
+        assert_eq!(attempt(outcome).may_repeat(), Ok(()), "{outcome:?}");
+    }
+    for outcome in [Outcome::Cancelled, Outcome::Status(200), Outcome::Status(404), Outcome::Status(500)] {
+        assert_eq!(attempt(outcome).may_repeat(), Err(Reason::NoFailure), "{outcome:?}");
+    }
+}
+
+#[test]
+fn other_requests_are_repeated_only_where_the_route_says_so() {
+    let cases: [(Outcome, &[RetryOn]); 5] = [
+        (Outcome::Reset, &[RetryOn::Reset]),
+        (Outcome::Timeout, &[RetryOn::Timeout]),
+        (Outcome::Status(502), &[RetryOn::GatewayError, RetryOn::ServerError]),
+        (Outcome::Status(503), &[RetryOn::GatewayError, RetryOn::ServerError]),
+        (Outcome::Status(504), &[RetryOn::GatewayError, RetryOn::ServerError]),
+    ];
+    for (outcome, enough) in cases {
+        for on in [RetryOn::Reset, RetryOn::Timeout, RetryOn::GatewayError, RetryOn::ServerError] {
+            let wanted = if enough.contains(&on) { Ok(()) } else { Err(Reason::NotIdempotent) };
+            let attempt = Attempt { idempotent: false, retry_on: &[on], ..attempt(outcome) };
+            assert_eq!(attempt.may_repeat(), wanted, "{outcome:?} {on:?}");
+        }
+    }
+    let server_error = Attempt { retry_on: &[RetryOn::ServerError], ..attempt(Outcome::Status(500)) };
+    assert_eq!(server_error.may_repeat(), Ok(()));
+    assert_eq!(Attempt { idempotent: false, ..server_error }.may_repeat(), Ok(()));
+}
+
+#[test]
+fn what_never_left_is_repeated_whatever_it_is() {
+    let worst = Attempt { idempotent: false, replayable: false, ..attempt(Outcome::ConnectFailed) };
+    assert_eq!(worst.may_repeat(), Ok(()));
+    assert_eq!(Attempt { outcome: Outcome::Reset, sent: false, ..worst }.may_repeat(), Ok(()));
+    assert_eq!(Attempt { outcome: Outcome::Reset, ..worst }.may_repeat(), Err(Reason::NotIdempotent));
+}
+
+#[test]
+fn a_body_that_is_gone_ends_it() {
+    assert_eq!(Attempt { replayable: false, ..attempt(Outcome::Timeout) }.may_repeat(), Err(Reason::NotReplayable));
+}
+
+#[test]
+fn as_many_retries_as_the_route_has() {
+    let last = |number, retries| Attempt { number, retries, ..attempt(Outcome::ConnectFailed) }.may_repeat();
+    assert_eq!(last(3, 3), Ok(()));
+    assert_eq!(last(4, 3), Err(Reason::Exhausted));
+    assert_eq!(last(1, 0), Err(Reason::Exhausted));
+}
+
+#[test]
+fn back_off_doubles_up_to_a_second_and_is_anything_below() {
+    for (number, millis) in [(1, 25), (2, 50), (3, 100), (6, 800), (7, 1000), (40, 1000), (u32::MAX, 1000)] {
+        let ceiling = Duration::from_millis(millis);
+        let waits: Vec<_> = (0..2000).map(|random| back_off(number, random)).collect();
+        assert!(waits.iter().all(|wait| *wait < ceiling));
+        let mean = waits.iter().sum::<Duration>() / 2000;
+        assert!(mean > ceiling * 45 / 100 && mean < ceiling * 55 / 100, "{mean:?} of {ceiling:?}");
+    }
+}
+
+fn budgeted(min_per_second: f64) -> ServiceState {
+    let retry_budget = RetryBudget { ratio: 0.2, min_per_second };
+    build(&plan::Service { retry_budget, ..plan(LoadBalancer::RoundRobin, &[1, 1]) })
+}
+
+/// Sends a request whose attempts all fail; the number of attempts.
+fn doomed(service: &ServiceState, seconds: f64, random: u64) -> u32 {
+    let mut avoid = Tried::default();
+    for number in 1.. {
+        let picked = service.pick(&PickInput { avoid: &avoid, ..input(at(seconds), random) }).unwrap();
+        avoid.insert(picked.index);
+        picked.finish(at(seconds), Outcome::ConnectFailed, Duration::ZERO);
+        let attempt = Attempt { number, retries: 3, ..attempt(Outcome::ConnectFailed) };
+        if let Verdict::GiveUp(_) = service.retry(&attempt, at(seconds), random) {
+            return number;
+        }
+    }
+    unreachable!()
+}
+
+#[test]
+fn no_storm_when_every_attempt_fails() {
+    for min_per_second in [0.0, 10.0] {
+        for rate in [200.0, 10_000.0] {
+            let service = budgeted(min_per_second);
+            let attempts: u32 =
+                (0..5000_u32).map(|number| doomed(&service, f64::from(number) / rate, number.into())).sum();
+            assert!((5900..6250).contains(&attempts), "{attempts} of 5000 at {rate}");
+        }
+    }
+}
+
+#[test]
+fn no_storm_over_workers() {
+    for workers in [2, 4] {
+        let service = budgeted(0.0);
+        let work = |worker| {
+            (0..4000 / workers as u64).map(|number| doomed(&service, 0.0, mix(number) ^ worker as u64)).sum::<u32>()
+        };
+        let attempts = threads(workers, work).into_iter().sum::<u32>();
+        assert!((4700..=4800).contains(&attempts), "{attempts} of 4000");
+    }
+}
+
+#[test]
+fn a_good_past_pays_for_ten_seconds_of_it_at_most() {
+    let service = budgeted(0.0);
+    for number in 0..36_000_u32 {
+        let picked = service.pick(&input(at(f64::from(number) / 10.0), 0)).unwrap();
+        picked.finish(at(f64::from(number) / 10.0), Outcome::Status(200), Duration::ZERO);
+    }
+    let attempts: u32 = (0..100).map(|number| doomed(&service, 3600.0, number)).sum();
+    assert!((120..=142).contains(&attempts), "{attempts} of 100, with 100 good ones in the last ten seconds");
+}
+
+#[test]
+fn a_quiet_service_may_retry_a_few_times_per_second() {
+    let service = budgeted(2.0);
+    assert_eq!(doomed(&service, 0.0, 0), 3);
+    assert_eq!(doomed(&service, 0.0, 0), 1);
+    assert_eq!(doomed(&service, 0.5, 0), 2);
+    assert_eq!(doomed(&service, 60.0, 0), 3);
+    assert_eq!(doomed(&budgeted(0.01), 0.0, 0), 2, "a share of a second still makes one");
+}
+
+#[test]
+fn a_reload_does_not_refill_the_budget() {
+    let service = budgeted(5.0);
+    while doomed(&service, 0.0, 0) > 1 {}
+    let retry_budget = RetryBudget { ratio: 0.2, min_per_second: 5.0 };
+    let next = plan::Service { retry_budget, ..plan(LoadBalancer::RoundRobin, &[1]) };
+    let next = ServiceState::build(&next, Some(&service), at(0.0)).unwrap();
+    assert_eq!(doomed(&next, 0.0, 0), 1);
+    assert!(next.snapshot(at(0.0)).retries_refused > 0);
+}

@@ -1,0 +1,71 @@
+//! Sticky sessions: what a cookie says to keep a client on one instance. It is an id without meaning outside: a hash, from
+//! which no address can be read, and with a secret none can be guessed either.
+
+use std::hash::{DefaultHasher, Hasher};
+
+/// The id of the instance at `authority`: `SipHash` keyed by `secret`, different for every service.
+pub(super) fn id(secret: &str, service: &str, authority: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for part in [secret, service, authority] {
+        // The length keeps the parts apart; `usize` would differ between platforms.
+        hasher.write(&(part.len() as u64).to_le_bytes());
+        hasher.write(part.as_bytes());
+    }
+    hasher.finish()
+}
+
+/// The value of the cookie for `id`: sixteen hexadecimal digits.
+pub fn format(id: u64) -> [u8; 16] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    std::array::from_fn(|place| DIGITS[(id >> (60 - 4 * place)) as usize & 15])
+}
+
+/// The id that the cookie's `value` stands for; none when it is not one of ours.
+pub fn parse(value: &[u8]) -> Option<u64> {
+    if value.len() != 16 {
+        return None;
+    }
+    value.iter().try_fold(0, |id, digit| {
+        let digit = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => return None,
+        };
+        Some((id << 4) | u64::from(digit))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cookie_values_come_back() {
+        for id in [0, 1, 0x0123_4567_89ab_cdef, u64::MAX] {
+            assert_eq!(parse(&format(id)), Some(id));
+        }
+        assert_eq!(&format(0x0123_4567_89ab_cdef), b"0123456789abcdef");
+    }
+
+    #[test]
+    fn foreign_values_are_refused() {
+        for value in ["", "0", "0123456789abcdeF", "0123456789abcde", "0123456789abcdef0", "0123456789abcdeg"] {
+            assert_eq!(parse(value.as_bytes()), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn ids_depend_on_everything() {
+        let ids = [
+            id("", "s", "a"),
+            id("k", "s", "a"),
+            id("", "t", "a"),
+            id("", "s", "b"),
+            id("", "sa", ""),
+            id("s", "", "a"),
+        ];
+        for (at, one) in ids.iter().enumerate() {
+            assert!(!ids[at + 1..].contains(one));
+        }
+    }
+}

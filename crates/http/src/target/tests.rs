@@ -1,0 +1,167 @@
+use super::*;
+
+fn read(raw: &[u8]) -> Result<Target, TargetError> {
+    let mut target = Target { path: b"before".to_vec(), query: Some(Span::new(1, 2)), ..Target::default() };
+    target.read(raw, Method::Get).map(|()| target)
+}
+
+#[test]
+fn paths_are_made_canonical() {
+    for (raw, path) in [
+        ("/", "/"),
+        ("/a/b.c/~d_e-f", "/a/b.c/~d_e-f"),
+        ("/a+b!$&'()*,;=:@", "/a+b!$&'()*,;=:@"),
+        ("/a/", "/a/"),
+        ("/%41%7e%2D%2e%5F0", "/A~-._0"),
+        ("/%3a%c3%a9%20%25%2b", "/%3A%C3%A9%20%25%2B"),
+        ("/%252e%252e/", "/%252e%252e/"),
+        ("/%f0%9f%98%80", "/%F0%9F%98%80"),
+        ("/a%0a%7f", "/a%0A%7F"),
+        ("//", "/"),
+        ("///a//b///", "/a/b/"),
+        ("/.", "/"),
+        ("/./", "/"),
+        ("/a/.", "/a/"),
+        ("/a/./b", "/a/b"),
+        ("/a/..", "/"),
+        ("/a/b/..", "/a/"),
+        ("/a/b/../", "/a/"),
+        ("/a/b/../../c", "/c"),
+        ("/a/%2e%2E/b", "/b"),
+        ("/a/.%2e/b/%2e/c", "/b/c"),
+        ("/a//../b", "/b"),
+        ("/.a/..b/...", "/.a/..b/..."),
+        ("/a.;b/;.;/;..;", "/a.;b/;.;/;..;"),
+        ("/\"<>^`{|}", "/%22%3C%3E%5E%60%7B%7C%7D"),
+    ] {
+        assert_eq!(String::from_utf8(read(raw.as_bytes()).unwrap().path).unwrap(), path, "{raw}");
+        assert_eq!(read(path.as_bytes()).unwrap().path, path.as_bytes(), "canonical twice: {raw}");
+    }
+}
+
+#[test]
+fn confusing_paths_are_refused() {
+    for raw in [
+        &b"/a%2fb"[..],
+        b"/a%2Fb",
+        b"/a%5cb",
+        b"/a%5C",
+        b"/a\\b",
+        b"/%00",
+        b"/a#b",
+        b"/#",
+        b"/a b",
+        b"/a\tb",
+        b"/a\0b",
+        b"/a\x7f",
+        b"/\xc3\xa9",
+        b"/%",
+        b"/a%4",
+        b"/%zz",
+        b"/%4g",
+        b"/%%41",
+        b"/%+1",
+        b"/%c3",
+        b"/%c3/",
+        b"/%c3a",
+        b"/%c3%28",
+        b"/%80",
+        b"/%ff",
+        b"/%c0%af",
+        b"/%e0%80%af",
+        b"/%ed%a0%80",
+        b"/%f4%90%80%80",
+        b"/%f5%80%80%80",
+        b"/%c3\xa9",
+        b"/..",
+        b"/../x",
+        b"/a/../..",
+        b"/a/../../b",
+        b"/%2e%2e/x",
+        b"//..",
+        b"/..;/a",
+        b"/a/..;x=1/b",
+        b"/a/.;/b",
+        b"/a/..%3b/b",
+        b"/a/.%3Bx",
+        b"/a/%2e%2e;",
+        b"/a/%2e%2e%3b/",
+        b"/a/%2e;",
+    ] {
+        assert!(read(raw).is_err(), "{}", raw.escape_ascii());
+    }
+}
+
+#[test]
+fn queries_are_left_as_they_are() {
+    for (raw, path, query) in [
+        ("/a", "/a", None),
+        ("/a?", "/a", Some("")),
+        ("/a?b=c&d=%2f%zz|{}?/../", "/a", Some("b=c&d=%2f%zz|{}?/../")),
+        ("/x/../a?b", "/a", Some("b")),
+        ("http://h?b", "/", Some("b")),
+    ] {
+        let target = read(raw.as_bytes()).unwrap();
+        assert_eq!(target.path, path.as_bytes());
+        assert_eq!(target.query.map(|span| span.of(raw.as_bytes())), query.map(str::as_bytes), "{raw}");
+    }
+    for raw in [&b"/?a#b"[..], b"/?#", b"/?a b", b"/?\xc3\xa9", b"/?\0", b"/?\x7f", b"/?a\r"] {
+        assert!(read(raw).is_err(), "{}", raw.escape_ascii());
+    }
+}
+
+#[test]
+fn absolute_form_gives_the_authority() {
+    for (raw, authority, path) in [
+        ("http://example.org/a/../b", "example.org", "/b"),
+        ("HTTPS://Example.org:8443", "Example.org:8443", "/"),
+        ("http://[::1]:80/", "[::1]:80", "/"),
+        ("http://h//a", "h", "/a"),
+    ] {
+        let target = read(raw.as_bytes()).unwrap();
+        assert_eq!(target.form, Form::Absolute);
+        assert_eq!(target.authority.unwrap().of(raw.as_bytes()), authority.as_bytes());
+        assert_eq!(target.path, path.as_bytes());
+    }
+    for raw in [
+        "http://",
+        "http:///a",
+        "http://?a",
+        "http://user@h/",
+        "http://u:p@h/",
+        "ftp://h/",
+        "http:/h",
+        "http:h",
+        "httpx://h",
+        "http://h\\a",
+        "http://h#a",
+        "http://h:0/",
+        "http://h:99999/",
+        "http://h:a/",
+        "http://h%41/",
+        "http://[::1/",
+        "h:80",
+        "example.org",
+        "",
+        "a/b",
+        "?a",
+        "http://h\u{e9}/",
+        "http://a,b/",
+    ] {
+        assert!(read(raw.as_bytes()).is_err(), "{raw}");
+    }
+}
+
+#[test]
+fn asterisk_is_for_options_only() {
+    let mut target = Target::default();
+    assert_eq!(target.read(b"*", Method::Options), Ok(()));
+    assert_eq!((target.form, &target.path[..]), (Form::Asterisk, &b"*"[..]));
+    assert_eq!(target.read(b"/a", Method::Options), Ok(()));
+    assert_eq!((target.form, &target.path[..]), (Form::Origin, &b"/a"[..]));
+    for raw in [&b"*"[..], b"**", b"*/", b"*?a"] {
+        assert!(read(raw).is_err());
+    }
+    assert!(target.read(b"**", Method::Options).is_err());
+    assert!(target.read(b"example.org:443", Method::Connect).is_err());
+}

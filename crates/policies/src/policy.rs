@@ -1,0 +1,33 @@
+//! What a policy is.
+
+use pylae_core::{Exchange, Problem, Verdict};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// One feature of a route: sees every request of the route before it is forwarded, and every response before it is sent.
+pub trait Policy: Sized + Send + Sync + 'static {
+    /// What the plan says about it. Unknown fields are refused, every field is required: defaults are Python's.
+    type Config: DeserializeOwned + Serialize;
+
+    /// Makes the policy ready to run. Everything that can be computed once is computed here. Problems carry paths
+    /// relative to the configuration, e.g. `origins[1]`.
+    fn build(config: Self::Config, parts: &Parts<'_>) -> Result<Self, Vec<Problem>>;
+
+    /// The request half. Runs once per exchange, in table order.
+    fn on_request(&self, _exchange: &mut Exchange) -> Verdict {
+        Verdict::Continue
+    }
+
+    /// The response half. Runs if and only if the request half was entered, in reverse order, on rejections too.
+    fn on_response(&self, _exchange: &mut Exchange) {}
+
+    /// What the request half would decide, in words, without side effects.
+    fn preview(&self, exchange: &Exchange) -> String;
+}
+
+/// What a policy may use from outside while it is built.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<'a> {
+    /// Name of the route that it is built for.
+    pub route: &'a str,
+}

@@ -1,0 +1,213 @@
+//! One attempt: a connection to one instance, the request over it, the head of the answer.
+
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use pylae_core::service::{Outcome, Picked};
+use pylae_core::{Exchange, Halt, Instant, Pace, forwarding};
+use pylae_http::encode::{self, FieldSource, RequestLine};
+use pylae_http::{Framing, framing};
+
+use crate::client::Client;
+use crate::clock;
+use crate::connect;
+use crate::snapshot::{Route, Service, Snapshot};
+use crate::socket::Socket;
+use crate::upload::{Broken, Upload};
+use crate::worker::Worker;
+
+/// Interim answers that an instance may send before the final one.
+const MOST_INTERIM: u32 = 16;
+
+/// What one attempt is made with.
+pub(crate) struct One<'a, 's> {
+    pub(crate) worker: &'a Worker,
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) route: &'s Route,
+    pub(crate) service: &'s Service,
+    pub(crate) picked: &'a Picked<'s>,
+    /// When the exchange as a whole must have an answer.
+    pub(crate) last: Option<Instant>,
+}
+
+/// An answer whose head lies in the exchange.
+pub(crate) struct Answered {
+    pub(crate) connection: Socket,
+    /// The request; not sent completely if the instance answers early.
+    pub(crate) upload: Upload,
+    /// How the answer's body is framed.
+    pub(crate) framing: Framing,
+}
+
+/// Why an attempt brought no answer.
+pub(crate) enum Failure {
+    /// It ends the exchange, whatever the instance does.
+    Halt(Halt),
+    /// The instance's fault.
+    Instance(Fault),
+}
+
+/// What an instance did wrong, and what had happened by then.
+pub(crate) struct Fault {
+    pub(crate) outcome: Outcome,
+    /// Whether any of the request was written.
+    pub(crate) sent: bool,
+    /// Whether any byte of an answer was read.
+    answered: bool,
+}
+
+impl Failure {
+    pub(crate) fn instance(outcome: Outcome, sent: bool, answered: bool) -> Self {
+        Self::Instance(Fault { outcome, sent, answered })
+    }
+}
+
+impl One<'_, '_> {
+    /// Sends the request and takes the head of the answer. A kept connection that proves dead is replaced by a new one,
+    /// once, without further ado.
+    pub(crate) async fn run(&self, client: &mut Client, exchange: &mut Exchange) -> Result<Answered, Failure> {
+        if let Some(kept) = self.worker.pools.take(self.service.pools[self.picked.index]) {
+            match self.ask(client, exchange, kept).await {
+                Err(Failure::Instance(fault))
+                    if fault.outcome == Outcome::Reset && !fault.answered && client.body.is_replayable() => {}
+                answered => return answered,
+            }
+        }
+        client.deadline.set(self.until(self.service.plan.connect_timeout.0));
+        let connection = connect::connect(self.picked.instance(), client, exchange).await?;
+        self.ask(client, exchange, connection).await
+    }
+
+    /// This much later, or when the exchange must have an answer, whichever comes first.
+    fn until(&self, span: Duration) -> Instant {
+        let until = clock::now().saturating_add(span);
+        self.last.map_or(until, |last| last.min(until))
+    }
+
+    /// Sends the request over `connection` and takes the head of the answer.
+    async fn ask(&self, client: &mut Client, exchange: &mut Exchange, connection: Socket) -> Result<Answered, Failure> {
+        if client.body.take_awaited() {
+            client.say_continue().await.map_err(|_| Failure::Halt(Halt::ClientGone))?;
+        }
+        let limits = &self.snapshot.plan.limits;
+        let pace = Pace::new(limits.min_rate, limits.body_grace.0);
+        let upload = Upload::new(&self.worker.buffers, client, exchange, pace, |out| self.encode(exchange, out));
+        let mut asking = Asking { one: self, connection, upload, interim: 0 };
+        let deadline = Rc::clone(&client.deadline);
+        deadline.set(self.until(self.route.timeout));
+        let result = match deadline.within(|cx| asking.poll(cx, client, exchange)).await {
+            Some(result) => result,
+            // Whom was it waiting for? A client that sends too slowly is not the instance's fault.
+            None if asking.upload.due().is_some() => Err(Failure::Halt(Halt::BodyTimeout)),
+            None => Err(asking.fault(Outcome::Timeout, exchange)),
+        };
+        let Asking { connection, upload, .. } = asking;
+        match result {
+            Ok(framing) => Ok(Answered { connection, upload, framing }),
+            Err(failure) => {
+                upload.finish(&self.worker.buffers);
+                Err(failure)
+            }
+        }
+    }
+
+    fn encode(&self, exchange: &Exchange, out: &mut Vec<u8>) {
+        let host = if self.route.preserve_host { &exchange.host[..] } else { self.picked.instance().authority().as_bytes() };
+        let path = if exchange.forward_path.is_empty() { &exchange.target.path } else { &exchange.forward_path };
+        let line = RequestLine {
+            method: exchange.head.method_span.of(&exchange.buffer),
+            path,
+            query: exchange.query(),
+            host,
+        };
+        let source = FieldSource {
+            fields: &exchange.head.fields,
+            buf: &exchange.buffer,
+            options: &exchange.options,
+            drop: forwarding::dropped(exchange),
+            edits: &exchange.request_edits,
+        };
+        encode::request(out, line, source, exchange.framing);
+    }
+}
+
+/// A request on its way and its answer.
+struct Asking<'o, 'a, 's> {
+    one: &'o One<'a, 's>,
+    connection: Socket,
+    upload: Upload,
+        interim: u32,
+}
+
+impl Asking<'_, '_, '_> {
+    fn fault(&self, outcome: Outcome, exchange: &Exchange) -> Failure {
+        Failure::instance(outcome, self.upload.is_started(), self.interim > 0 || !exchange.response_buffer.is_empty())
+    }
+
+    /// Ready with the framing of the answer once its head lies in `exchange`.
+    fn poll(&mut self, cx: &mut Context<'_>, client: &mut Client, exchange: &mut Exchange) -> Poll<Result<Framing, Failure>> {
+        if !self.upload.is_sent() && !self.upload.is_abandoned() {
+            match self.upload.poll(cx, client, exchange, &mut self.connection) {
+                // Small requests are sent in the first poll, under the deadline set before it.
+                Poll::Ready(Ok(())) if self.upload.pieces() == 0 => {}
+                Poll::Ready(Ok(())) => client.deadline.set(self.one.until(self.one.route.timeout)),
+                Poll::Ready(Err(Broken::Client(halt))) => return Poll::Ready(Err(Failure::Halt(halt))),
+                // An answer may come all the same.
+                Poll::Ready(Err(Broken::Instance)) => self.upload.abandon(),
+                Poll::Pending => {
+                    let silence = self.one.until(self.one.route.idle_timeout);
+                    client.deadline.set(self.upload.due().map_or(silence, |due| due.min(silence)));
+                }
+            }
+        }
+        if let Poll::Ready(answered) = self.poll_head(cx, exchange) {
+            return Poll::Ready(answered);
+        }
+        if client.poll_gone(cx, exchange).is_ready() {
+            return Poll::Ready(Err(Failure::Halt(Halt::ClientGone)));
+        }
+        Poll::Pending
+    }
+
+    /// Reads the head of the final answer; interim ones were not asked for by the client and end here.
+    fn poll_head(&mut self, cx: &mut Context<'_>, exchange: &mut Exchange) -> Poll<Result<Framing, Failure>> {
+        let limits = &self.one.snapshot.head_limits;
+        loop {
+            if exchange.response_buffer.len() == exchange.response_buffer.capacity() {
+                // Only heads need more than a small buffer; `parse` refuses those beyond the limit.
+                exchange.response_buffer.reserve_exact(limits.head);
+            }
+            match self.connection.poll_read(cx, &mut exchange.response_buffer, usize::MAX) {
+                Poll::Ready(Ok(n)) if n > 0 => {}
+                Poll::Ready(_) => return Poll::Ready(Err(self.fault(Outcome::Reset, exchange))),
+                Poll::Pending => return Poll::Pending,
+            }
+            while !exchange.response_buffer.is_empty() {
+                match exchange.response.parse(&exchange.response_buffer, limits) {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(_) => return Poll::Ready(Err(self.fault(Outcome::Reset, exchange))),
+                }
+                if exchange.response.status >= 200 {
+                    let settled = settle(exchange);
+                    return Poll::Ready(settled.ok_or_else(|| self.fault(Outcome::Reset, exchange)));
+                }
+                self.interim += 1;
+                if exchange.response.status == 101 || self.interim > MOST_INTERIM {
+                    return Poll::Ready(Err(self.fault(Outcome::Reset, exchange)));
+                }
+                exchange.response_buffer.drain(..exchange.response.len);
+                exchange.response.clear();
+            }
+        }
+    }
+}
+
+/// The framing of a complete answer; none when the answer is not one that HTTP knows.
+fn settle(exchange: &mut Exchange) -> Option<Framing> {
+    let Exchange { response, response_buffer, response_options, head, status, .. } = exchange;
+    response_options.read(&response.fields, response_buffer).ok()?;
+    *status = response.status;
+    framing::response(response, response_buffer, head.method).ok()
+}

@@ -1,0 +1,60 @@
+//! Buffers that are lent out while bytes are in flight, and only then.
+
+use std::cell::RefCell;
+
+use pylae_core::Exchange;
+
+/// Size of the buffers that heads and small bodies live in.
+pub(crate) const SMALL: usize = 16 * 1024;
+/// Size of the buffers that carry large bodies.
+pub(crate) const BULK: usize = 128 * 1024;
+/// Most buffers and exchanges kept for reuse, per worker and size.
+const KEPT: usize = 256;
+/// The same for bulk buffers.
+const KEPT_BULK: usize = 16;
+
+/// Per-worker stock.
+#[derive(Default)]
+pub(crate) struct Buffers {
+    small: RefCell<Vec<Vec<u8>>>,
+    bulk: RefCell<Vec<Vec<u8>>>,
+    exchanges: RefCell<Vec<Box<Exchange>>>,
+}
+
+impl Buffers {
+    pub(crate) fn small(&self) -> Vec<u8> {
+        self.small.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(SMALL))
+    }
+
+    pub(crate) fn bulk(&self) -> Vec<u8> {
+        self.bulk.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(BULK))
+    }
+
+    pub(crate) fn give_back(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        let (stock, kept) = match buffer.capacity() {
+            SMALL => (&self.small, KEPT),
+            BULK => (&self.bulk, KEPT_BULK),
+            _ => return,
+        };
+        let mut stock = stock.borrow_mut();
+        if stock.len() < kept {
+            stock.push(buffer);
+        }
+    }
+
+    pub(crate) fn exchange(&self) -> Box<Exchange> {
+        self.exchanges.borrow_mut().pop().unwrap_or_else(|| Box::new(Exchange::new(SMALL)))
+    }
+
+    pub(crate) fn give_back_exchange(&self, mut exchange: Box<Exchange>) {
+        exchange.reset();
+        exchange.buffer.clear();
+        exchange.buffer.shrink_to(SMALL);
+        exchange.response_buffer.shrink_to(SMALL);
+        let mut stock = self.exchanges.borrow_mut();
+        if stock.len() < KEPT {
+            stock.push(exchange);
+        }
+    }
+}

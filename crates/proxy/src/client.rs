@@ -1,0 +1,130 @@
+//! The client's side of a connection.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use pylae_core::Exchange;
+
+use crate::body::{Body, DRAINABLE};
+use crate::clock;
+use crate::deadline::Deadline;
+use crate::socket::Socket;
+use crate::worker::Worker;
+
+/// Time that a client has to finish a body that nobody wants, or to read an answer behind which the connection is closed.
+const DRAIN_TIME: Duration = Duration::from_secs(2);
+
+/// A client's connection and what is read from it at the moment.
+pub(crate) struct Client {
+    pub(crate) socket: Socket,
+    pub(crate) peer: SocketAddr,
+    /// Whether the connection is encrypted.
+    pub(crate) secure: bool,
+    /// The one deadline of the connection's task.
+    pub(crate) deadline: Rc<Deadline>,
+    /// The body of the request in hand.
+    pub(crate) body: Body,
+    /// Memory for header values that are put together.
+    pub(crate) scratch: Vec<u8>,
+}
+
+/// What becomes of the connection after an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum After {
+    /// It serves further requests.
+    Keep,
+    /// It is closed, but the client is given time to read what was sent.
+    Close,
+    /// It is cut off: what was sent is not complete, or nobody is left.
+    Abort,
+}
+
+impl Client {
+    /// Writes all of `bytes`.
+    pub(crate) fn poll_write_all(&mut self, cx: &mut Context<'_>, bytes: &[u8], written: &mut usize) -> Poll<io::Result<()>> {
+        while *written < bytes.len() {
+            match self.socket.poll_write(cx, &bytes[*written..]) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(n)) => *written += n,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ready once the client has gone while its answer is awaited. Requests that it sends ahead are kept as far as there is
+    /// room. Says nothing before the request's body has been taken completely.
+    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>, exchange: &mut Exchange) -> Poll<()> {
+        while self.body.is_done() && exchange.buffer.len() < exchange.buffer.capacity() {
+            match self.socket.poll_read(cx, &mut exchange.buffer, usize::MAX) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(n)) if n > 0 => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Invites the body that the client holds back (RFC 9110 section 10.1.1).
+    pub(crate) async fn say_continue(&mut self) -> io::Result<()> {
+        let mut written = 0;
+        poll_fn(|cx| self.poll_write_all(cx, b"HTTP/1.1 100 Continue\r\n\r\n", &mut written)).await
+    }
+
+    /// Reads the rest of a body that nobody wants, up to a limit, so that the connection can go on. Whether it can.
+    pub(crate) async fn drain(&mut self, worker: &Worker, exchange: &mut Exchange) -> bool {
+        if self.body.is_done() {
+            return true;
+        }
+        let mut bin = worker.buffers.small();
+        let deadline = Rc::clone(&self.deadline);
+        deadline.set(clock::now().saturating_add(DRAIN_TIME));
+        let mut left = DRAINABLE;
+        let drained = deadline
+            .within(|cx| {
+                while !self.body.is_done() {
+                    bin.clear();
+                    let room = bin.capacity();
+                    match ready!(self.body.poll_take(cx, &mut self.socket, exchange, &mut bin, room)) {
+                        Ok(n) if (n as u64) < left => left -= n as u64,
+                        _ => return Poll::Ready(false),
+                    }
+                }
+                Poll::Ready(true)
+            })
+            .await;
+        worker.buffers.give_back(bin);
+        drained.unwrap_or(false)
+    }
+
+    /// Says that nothing more comes and gives the client time to read what was sent: closing with bytes unread would
+    /// make the kernel reset the connection, and the client lose the answer.
+    pub(crate) async fn linger(&mut self, worker: &Worker) {
+        let deadline = Rc::clone(&self.deadline);
+        deadline.set(clock::now().saturating_add(DRAIN_TIME));
+        let mut bin = worker.buffers.small();
+        let mut left = 64;
+        deadline
+            .within(|cx| {
+                if ready!(self.socket.poll_shutdown(cx)).is_err() {
+                    return Poll::Ready(());
+                }
+                while left > 0 {
+                    bin.clear();
+                    left -= 1;
+                    match ready!(self.socket.poll_read(cx, &mut bin, usize::MAX)) {
+                        Ok(n) if n > 0 => {}
+                        _ => break,
+                    }
+                }
+                Poll::Ready(())
+            })
+            .await;
+        worker.buffers.give_back(bin);
+    }
+}

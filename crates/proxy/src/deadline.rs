@@ -1,0 +1,165 @@
+//! Deadlines without timers: one coarse wheel per worker, and nothing registered per request.
+//!
+//! A deadline is a cell that its task writes. The wheel looks at every cell at least once per turn and wakes the task
+//! whose deadline has passed; moving a deadline further away, which is what every request does, costs one store.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use pylae_core::Instant;
+use tokio::sync::Notify;
+
+/// How coarse deadlines are: they fire up to this much late, never early.
+const TICK: Duration = Duration::from_millis(20);
+/// Ticks per turn of the wheel.
+const SLOTS: usize = 64;
+const NEVER: u64 = u64::MAX;
+
+/// Per-worker wheel. Its task is [`Wheel::run`].
+pub(crate) struct Wheel {
+    slots: RefCell<Vec<Vec<Rc<Cell_>>>>,
+    tick: Cell<u64>,
+    entries: Cell<usize>,
+    filled: Notify,
+}
+
+/// What the wheel and a task share.
+struct Cell_ {
+    at: Cell<u64>,
+    entry: Cell<u64>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// The deadline of one task.
+pub(crate) struct Deadline {
+    wheel: Rc<Wheel>,
+    cell: Rc<Cell_>,
+}
+
+fn tick_of(at: Instant) -> u64 {
+    at.as_nanos() / TICK.as_nanos() as u64
+}
+
+impl Wheel {
+    pub(crate) fn new(now: Instant) -> Rc<Self> {
+        Rc::new(Self {
+            slots: RefCell::new((0..SLOTS).map(|_| Vec::new()).collect()),
+            tick: Cell::new(tick_of(now)),
+            entries: Cell::new(0),
+            filled: Notify::new(),
+        })
+    }
+
+    /// A deadline that never passes until it is set.
+    pub(crate) fn deadline(self: &Rc<Self>) -> Deadline {
+        let cell = Rc::new(Cell_ { at: Cell::new(NEVER), entry: Cell::new(NEVER), waker: RefCell::new(None) });
+        Deadline { wheel: Rc::clone(self), cell }
+    }
+
+    /// Turns the wheel for ever; rests while nothing is on it.
+    pub(crate) async fn run(self: Rc<Self>) {
+        loop {
+            if self.entries.get() == 0 {
+                self.filled.notified().await;
+            }
+            tokio::time::sleep(TICK).await;
+            self.advance(tick_of(crate::clock::now()));
+        }
+    }
+
+    /// Wakes every task that has a deadline.
+    pub(crate) fn wake_all(&self) {
+        for cell in self.slots.borrow().iter().flatten() {
+            cell.wake();
+        }
+    }
+
+    fn advance(&self, to: u64) {
+        let from = self.tick.get();
+        self.tick.set(to);
+        for tick in from + 1..=to.min(from + SLOTS as u64) {
+            let due = std::mem::take(&mut self.slots.borrow_mut()[tick as usize % SLOTS]);
+            self.entries.set(self.entries.get() - due.len());
+            for cell in due {
+                // An entry that is not the cell's current one was replaced by an earlier one.
+                if cell.entry.get() > to {
+                    continue;
+                }
+                cell.entry.set(NEVER);
+                match cell.at.get() {
+                    NEVER => {}
+                    at if at <= to => cell.wake(),
+                    at => self.enter(cell, at),
+                }
+            }
+        }
+    }
+
+    fn enter(&self, cell: Rc<Cell_>, at: u64) {
+        let now = self.tick.get();
+        let entry = at.clamp(now + 1, now + SLOTS as u64 - 1);
+        cell.entry.set(entry);
+        self.slots.borrow_mut()[entry as usize % SLOTS].push(cell);
+        self.entries.set(self.entries.get() + 1);
+        if self.entries.get() == 1 {
+            self.filled.notify_one();
+        }
+    }
+}
+
+impl Cell_ {
+    fn wake(&self) {
+        if let Some(waker) = self.waker.borrow().as_ref() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+impl Deadline {
+    /// Moves the deadline. Costs a store unless it comes earlier than the wheel's next look.
+    pub(crate) fn set(&self, at: Instant) {
+        // One tick later, so that a deadline never fires early.
+        let tick = tick_of(at) + 1;
+        self.cell.at.set(tick);
+        if tick < self.cell.entry.get() {
+            if self.wheel.entries.get() == 0 {
+                // The wheel was at rest: it does not know what time it is.
+                self.wheel.tick.set(tick_of(crate::clock::now()));
+            }
+            self.wheel.enter(Rc::clone(&self.cell), tick);
+        }
+    }
+
+    /// Whether the deadline has passed. Otherwise the task is woken when it does.
+    pub(crate) fn poll_passed(&self, cx: &Context<'_>) -> bool {
+        if self.cell.at.get() <= self.wheel.tick.get() {
+            return true;
+        }
+        let mut waker = self.cell.waker.borrow_mut();
+        match &*waker {
+            Some(known) if known.will_wake(cx.waker()) => {}
+            _ => *waker = Some(cx.waker().clone()),
+        }
+        false
+    }
+
+    /// `poll`'s result, or `None` once the deadline has passed.
+    pub(crate) async fn within<T>(&self, mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Option<T> {
+        poll_fn(|cx| match poll(cx) {
+            Poll::Ready(value) => Poll::Ready(Some(value)),
+            Poll::Pending if self.poll_passed(cx) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+}
+
+impl Drop for Deadline {
+    fn drop(&mut self) {
+        self.cell.at.set(NEVER);
+        self.cell.waker.replace(None);
+    }
+}

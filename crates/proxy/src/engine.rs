@@ -1,0 +1,221 @@
+//! The running data plane: started, told a plan, stopped.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use pylae_core::service::ServiceStats;
+use pylae_core::{Plan, Problem};
+use serde::Serialize;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock;
+use crate::log::Record;
+use crate::observe::{Totals, WorkerStats};
+use crate::snapshot::{PoolKeys, Snapshot};
+use crate::worker::{Control, Shared, Worker};
+
+/// Connections that the kernel holds until a worker accepts them.
+const BACKLOG: i32 = 4096;
+
+/// The running data plane.
+pub struct Engine {
+    workers: Vec<Handle>,
+    state: Mutex<State>,
+    shared: Arc<Shared>,
+}
+
+struct Handle {
+    control: mpsc::UnboundedSender<Control>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    stats: Arc<WorkerStats>,
+}
+
+/// What an apply changes. The lock on it makes applies follow each other.
+struct State {
+    snapshot: Arc<Snapshot>,
+    keys: PoolKeys,
+    /// Listening sockets by the address that the plan names.
+    listeners: BTreeMap<SocketAddr, TcpListener>,
+    applied: u64,
+}
+
+/// What the engine counts and sees.
+#[derive(Clone, Debug, Serialize)]
+pub struct Stats {
+    /// Over all workers.
+    pub totals: Totals,
+    /// Each service with its instances.
+    pub services: Vec<ServiceStats>,
+    /// Plans applied, the first included.
+    pub applied: u64,
+}
+
+impl Engine {
+    /// Starts the data plane. When this returns, all listeners accept connections.
+    pub fn start(plan: Plan) -> Result<Self, Vec<Problem>> {
+        let mut keys = PoolKeys::default();
+        let snapshot = Arc::new(Snapshot::build(plan, None, &mut keys)?);
+        let listeners = bind_added(&BTreeMap::new(), &snapshot)?;
+        let shared = Arc::new(Shared::default());
+        let mut workers = Vec::with_capacity(snapshot.plan.workers);
+        for index in 0..snapshot.plan.workers {
+            let sockets = clone_all(listeners.values())?;
+            workers.push(spawn(index, Arc::clone(&snapshot), Arc::clone(&shared), sockets).map_err(|error| {
+                vec![Problem::at("workers", format!("a worker cannot be started: {error}"))]
+            })?);
+        }
+        let state = Mutex::new(State { snapshot, keys, listeners, applied: 1 });
+        Ok(Self { workers, state, shared })
+    }
+
+    /// Replaces the plan in force, whole or not at all. When this returns, every new exchange is served by the new plan.
+    pub fn apply(&self, plan: Plan) -> Result<(), Vec<Problem>> {
+        let mut state = self.state.lock();
+        let mut keys = state.keys.clone();
+        let workers = state.snapshot.plan.workers;
+        if plan.workers != workers {
+            return Err(vec![Problem::at("workers", format!("stays {workers} until the gateway is started again"))]);
+        }
+        let snapshot = Arc::new(Snapshot::build(plan, Some(&state.snapshot), &mut keys)?);
+        let added = bind_added(&state.listeners, &snapshot)?;
+        let wanted: Vec<SocketAddr> = snapshot.plan.listeners.iter().map(|listener| listener.address).collect();
+        let gone: Vec<SocketAddr> = state.listeners.keys().filter(|address| !wanted.contains(address)).copied().collect();
+        // The workers know their sockets by the address that was bound.
+        let removed: Vec<SocketAddr> =
+            gone.iter().filter_map(|address| state.listeners[address].local_addr().ok()).collect();
+        let sockets = self.workers.iter().map(|_| clone_all(added.values())).collect::<Result<Vec<_>, _>>()?;
+        // From here on nothing can fail.
+        let mut applied = Vec::with_capacity(self.workers.len());
+        for (worker, sockets) in self.workers.iter().zip(sockets) {
+            let (done, told) = oneshot::channel();
+            let message =
+                Control::Apply { snapshot: Arc::clone(&snapshot), added: sockets, removed: removed.clone(), done };
+            if worker.control.send(message).is_ok() {
+                applied.push(told);
+            }
+        }
+        for told in applied {
+            // A worker that is stopping does not answer and needs no plan.
+            let _ = told.blocking_recv();
+        }
+        state.listeners.retain(|address, _| !gone.contains(address));
+        state.listeners.extend(added);
+        state.snapshot = snapshot;
+        state.keys = keys;
+        state.applied += 1;
+        Ok(())
+    }
+
+    /// The addresses that are listened on, in the order of the plan, with the ports that the kernel chose.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let state = self.state.lock();
+        let listeners = state.snapshot.plan.listeners.iter();
+        listeners.filter_map(|listener| state.listeners.get(&listener.address)?.local_addr().ok()).collect()
+    }
+
+    /// Stops accepting, finishes what is in flight within `drain_timeout` if `drain` says so, and ends. May be called
+    /// again, from another thread, to cut a drain short.
+    pub fn stop(&self, drain: bool) {
+        let time = {
+            let mut state = self.state.lock();
+            state.listeners.clear();
+            drain.then_some(state.snapshot.plan.limits.drain_timeout.0)
+        };
+        for worker in &self.workers {
+            // A worker that has ended already needs no telling.
+            let _ = worker.control.send(Control::Stop { drain: time });
+        }
+        for worker in &self.workers {
+            let thread = worker.thread.lock().take();
+            if let Some(thread) = thread
+                && thread.join().is_err()
+            {
+                self.shared.log.write("error", "worker_panicked", "a worker thread ended by a panic".to_owned());
+            }
+        }
+        self.shared.log.close();
+    }
+
+    /// What is counted and seen at this moment.
+    pub fn stats(&self) -> Stats {
+        let mut totals = Totals::default();
+        self.workers.iter().for_each(|worker| totals.merge(&worker.stats));
+        let state = self.state.lock();
+        let now = clock::now();
+        let services = state.snapshot.services.values().map(|service| service.state.snapshot(now)).collect();
+        Stats { totals, services, applied: state.applied }
+    }
+
+    /// Takes the log records written since the last call, waiting up to `patience` for the first. `None` when the engine has stopped.
+    pub fn read_log(&self, patience: Duration) -> Option<Vec<Record>> {
+        self.shared.log.read(patience)
+    }
+}
+
+fn spawn(index: usize, snapshot: Arc<Snapshot>, shared: Arc<Shared>, listeners: Vec<TcpListener>) -> io::Result<Handle> {
+    let (control, receiver) = mpsc::unbounded_channel();
+    let stats = Arc::new(WorkerStats::default());
+    let counted = Arc::clone(&stats);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
+    let thread = std::thread::Builder::new().name(format!("pylae-worker-{index}")).spawn(move || {
+        let worker = Worker::new(snapshot, shared, counted);
+        runtime.block_on(worker.run(listeners, receiver));
+        // A name look-up that hangs must not hold up the end.
+        runtime.shutdown_background();
+    })?;
+    Ok(Handle { control, thread: Mutex::new(Some(thread)), stats })
+}
+
+/// Binds the addresses of the plan that are not listened on yet: all, or none and every problem.
+fn bind_added(
+    current: &BTreeMap<SocketAddr, TcpListener>,
+    snapshot: &Snapshot,
+) -> Result<BTreeMap<SocketAddr, TcpListener>, Vec<Problem>> {
+    let mut added = BTreeMap::new();
+    let mut problems = Vec::new();
+    for (index, listener) in snapshot.plan.listeners.iter().enumerate() {
+        let address = listener.address;
+        if current.contains_key(&address) || added.contains_key(&address) {
+            continue;
+        }
+        match bind(address) {
+            Ok(socket) => drop(added.insert(address, socket)),
+            Err(error) => {
+                let path = format!("listeners[{index}].address");
+                problems.push(Problem::at(path, format!("cannot listen on {address}: {}", explain(&error))));
+            }
+        }
+    }
+    if problems.is_empty() { Ok(added) } else { Err(problems) }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn explain(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "the port is in use by another process".to_owned(),
+        io::ErrorKind::PermissionDenied => "not permitted; ports below 1024 need a privilege".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "this machine does not have the address".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+fn clone_all<'a>(listeners: impl Iterator<Item = &'a TcpListener>) -> Result<Vec<TcpListener>, Vec<Problem>> {
+    let cloned: io::Result<Vec<TcpListener>> = listeners.map(TcpListener::try_clone).collect();
+    cloned.map_err(|error| vec![Problem::at("listeners", format!("a socket cannot be shared: {error}"))])
+}

@@ -1,0 +1,174 @@
+//! What a plan would do with a request, decided by the very same code, without a socket.
+
+use std::net::IpAddr;
+
+use pylae_core::service::{Explanation as PickExplanation, PickInput, Tried};
+use pylae_core::route::Verdict;
+use pylae_core::{Exchange, Plan, Problem, admit, forwarding};
+use serde::{Deserialize, Serialize};
+
+use crate::clock;
+use crate::route::lookup;
+use crate::snapshot::{PoolKeys, Route, Snapshot};
+
+/// The request in question.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Question {
+    method: String,
+    /// Request target, e.g. `/users/1?full=1`.
+    target: String,
+    /// Header fields, `Host` among them.
+    headers: Vec<(String, String)>,
+    /// Address of the connection's peer.
+    client: IpAddr,
+    /// Whether the client speaks TLS.
+    secure: bool,
+}
+
+/// The answer.
+#[derive(Clone, Debug, Serialize)]
+pub struct Explanation {
+    /// `route`, `not_found`, `method_not_allowed` or the code of the refusal.
+    outcome: &'static str,
+    /// The same for people.
+    detail: String,
+    status: Option<u16>,
+    canonical_path: String,
+    client: String,
+    route: Option<Chosen>,
+    considered: Vec<Considered>,
+    policies: Vec<Decision>,
+    service: Option<Picking>,
+    upstream_path: Option<String>,
+    upstream_headers: Vec<(String, String)>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Chosen {
+    index: usize,
+    name: String,
+    params: Vec<(String, String)>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Considered {
+    route: String,
+    index: usize,
+    verdict: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Decision {
+    name: &'static str,
+    decision: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Picking {
+    name: String,
+    #[serde(flatten)]
+    pick: PickExplanation,
+}
+
+/// Builds the plan and drops it: what is wrong with it, or what is doubtful about it.
+pub fn check(plan: Plan) -> Result<Vec<Problem>, Vec<Problem>> {
+    let snapshot = Snapshot::build(plan, None, &mut PoolKeys::default())?;
+    Ok(snapshot.router.warnings().to_vec())
+}
+
+/// What `plan` would do with the request in question.
+pub fn explain(plan: Plan, question: &Question) -> Result<Explanation, Vec<Problem>> {
+    let snapshot = Snapshot::build(plan, None, &mut PoolKeys::default())?;
+    let mut exchange = read(question, &snapshot)?;
+    let mut answer = Explanation {
+        outcome: "route",
+        detail: String::new(),
+        status: None,
+        canonical_path: String::new(),
+        client: String::new(),
+        route: None,
+        considered: Vec::new(),
+        policies: Vec::new(),
+        service: None,
+        upstream_path: None,
+        upstream_headers: Vec::new(),
+    };
+    let settled = admit::admit(&mut exchange, |peer| snapshot.trusts(peer), 1)
+        .and_then(|()| crate::route::route_with(&mut pylae_core::route::Scratch::default(), &snapshot, &mut exchange));
+    answer.canonical_path = text(&exchange.target.path);
+    answer.client = exchange.client.to_string();
+    if !exchange.target.path.is_empty() {
+        answer.considered = considered(&snapshot, &exchange);
+    }
+    match settled {
+        Ok(route) => follow(&snapshot, route, &mut exchange, &mut answer),
+        Err(halt) => {
+            answer.outcome = halt.code();
+            answer.detail = halt.detail().into_owned();
+            answer.status = Some(halt.status());
+        }
+    }
+    Ok(answer)
+}
+
+/// The request in question as the codec reads it from the wire.
+fn read(question: &Question, snapshot: &Snapshot) -> Result<Exchange, Vec<Problem>> {
+    let mut exchange = Exchange::new(0);
+    let line = format!("{} {} HTTP/1.1\r\n", question.method, question.target);
+    exchange.buffer.extend_from_slice(line.as_bytes());
+    for (name, value) in &question.headers {
+        exchange.buffer.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+    }
+    exchange.buffer.extend_from_slice(b"\r\n");
+    exchange.peer = (question.client, 0).into();
+    exchange.secure = question.secure;
+    match exchange.head.parse(&exchange.buffer, &snapshot.head_limits) {
+        Ok(true) if exchange.head.len == exchange.buffer.len() => Ok(exchange),
+        Ok(_) => Err(vec![Problem::at("", "this is not one request")]),
+        Err(error) => Err(vec![Problem::at("", pylae_core::Halt::Head(error).detail())]),
+    }
+}
+
+fn considered(snapshot: &Snapshot, exchange: &Exchange) -> Vec<Considered> {
+    let found = snapshot.router.explain(&lookup(exchange)).into_iter();
+    let named = found.map(|considered| Considered {
+        route: snapshot.routes[considered.route].name.to_string(),
+        index: considered.route,
+        verdict: match considered.verdict {
+            Verdict::Chosen => "chosen".to_owned(),
+            Verdict::Shadowed => "shadowed".to_owned(),
+            Verdict::Host => "host".to_owned(),
+            Verdict::Path => "path".to_owned(),
+            Verdict::Method => "method".to_owned(),
+            Verdict::Header(name) => format!("header:{name}"),
+            Verdict::Query(name) => format!("query:{name}"),
+        },
+    });
+    named.collect()
+}
+
+/// What happens behind the route.
+fn follow(snapshot: &Snapshot, route: &Route, exchange: &mut Exchange, answer: &mut Explanation) {
+    let index = exchange.route.unwrap_or_default();
+    let values = exchange.params.iter().map(|span| text(span.of(&exchange.target.path)));
+    let params = snapshot.router.params(index).iter().map(ToString::to_string).zip(values).collect();
+    answer.route = Some(Chosen { index, name: route.name.to_string(), params });
+    answer.detail = format!("route `{}` takes the request", route.name);
+    let previews = route.chain.preview(exchange).into_iter();
+    answer.policies = previews.map(|(name, decision)| Decision { name, decision }).collect();
+    let path = if exchange.forward_path.is_empty() { &exchange.target.path } else { &exchange.forward_path };
+    answer.upstream_path = Some(text(path));
+    if forwarding::announce(exchange, &mut Vec::new(), 1).is_ok() {
+        let added = exchange.request_edits.added();
+        answer.upstream_headers = added.map(|(name, value)| (text(name), text(value))).collect();
+    }
+    answer.service = route.service.as_ref().map(|service| {
+        let input = PickInput { now: clock::now(), hash: None, sticky: None, avoid: Tried::NONE, random: 1 };
+        Picking { name: service.name.to_string(), pick: service.state.explain_pick(&input) }
+    });
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

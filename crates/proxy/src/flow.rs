@@ -1,0 +1,52 @@
+//! The life of a request, from top to bottom. `docs/life-of-a-request.md` tells it in words, in the same order.
+
+use pylae_core::{Exchange, Halt, Verdict};
+
+use crate::client::{After, Client};
+use crate::forward::forward;
+use crate::observe::observe;
+use crate::receive::receive;
+use crate::respond::{Reply, respond};
+use crate::route::route;
+use crate::snapshot::Route;
+use crate::worker::Worker;
+
+/// One exchange. `None`: the client went away before it had asked for anything.
+pub(crate) async fn flow(worker: &Worker, client: &mut Client, exchange: &mut Exchange) -> Option<After> {
+    // One snapshot serves the whole exchange, whatever is applied meanwhile.
+    let snapshot = worker.snapshot();
+
+    // Request in: its head, complete, valid and in time.
+    let received = receive(worker, &snapshot, client, exchange).await?;
+    let _admission = worker.enter();
+
+    // Route.
+    let routed = received.and_then(|()| worker.admits(&snapshot)).and_then(|()| route(worker, &snapshot, exchange));
+
+    let (matched, reply) = match routed {
+        Err(halt) => (None, Err(halt)),
+        Ok(matched) => {
+            // Request policies, in table order, once.
+            let reply = match matched.chain.request(exchange) {
+                Verdict::Reject(rejection) => Err(Halt::Rejected(rejection)),
+                Verdict::Answer(answer) => Ok(Reply::own(*answer, exchange)),
+                // Pick an instance, forward; only these two repeat.
+                Verdict::Continue => forward(worker, &snapshot, matched, client, exchange).await.map(Reply::Taken),
+            };
+            (Some(matched), reply)
+        }
+    };
+
+    // Every early exit becomes a response here.
+    let reply = reply.unwrap_or_else(|halt| Reply::from_halt(&halt, exchange));
+
+    // Response policies, in reverse order: those whose request half was entered, on rejections too.
+    matched.map(|route: &Route| route.chain.response(exchange));
+
+    // Out.
+    let sent = respond(worker, &snapshot, matched, client, exchange, reply).await;
+
+    // Observed.
+    observe(worker, exchange, &sent);
+    Some(sent.after)
+}

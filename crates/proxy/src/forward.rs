@@ -1,0 +1,102 @@
+//! Stage: pick an instance, send it the request, take its answer's head; again, on another one, where that may be done.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use pylae_core::service::retry::{self, Attempt};
+use pylae_core::service::{Outcome, PickInput, Picked, Tried, Unavailable};
+use pylae_core::{Exchange, Halt, Instant, forwarding};
+
+use crate::attempt::{Answered, Failure, One};
+use crate::client::Client;
+use crate::clock;
+use crate::snapshot::{Route, Service, Snapshot};
+use crate::worker::Worker;
+
+/// An instance's answer whose head lies in the exchange and whose body is still to be read.
+pub(crate) struct Taken<'s> {
+    pub(crate) service: &'s Service,
+    pub(crate) picked: Picked<'s>,
+    pub(crate) answered: Answered,
+}
+
+/// Forwards the request in `exchange`. Its body is read from `client` as it is sent.
+pub(crate) async fn forward<'s>(
+    worker: &Worker,
+    snapshot: &Snapshot,
+    route: &'s Route,
+    client: &mut Client,
+    exchange: &mut Exchange,
+) -> Result<Taken<'s>, Halt> {
+    let service = route.service.as_deref().ok_or(Halt::NoService)?;
+    forwarding::announce(exchange, &mut client.scratch, worker.random())
+        .map_err(|_| Halt::Malformed("a forwarded field has a value that may not be sent"))?;
+    let last = route.deadline.map(|span| exchange.started.saturating_add(span));
+    let mut tried = Tried::default();
+    let mut number = 1;
+    loop {
+        let began = clock::now();
+        let input = PickInput { now: began, hash: None, sticky: None, avoid: &tried, random: worker.random_u64() };
+        let mut picked = service.state.pick(&input).map_err(|why| unavailable(&why))?;
+        let one = One { worker, snapshot, route, service, picked: &picked, last };
+        let answered = one.run(client, exchange).await;
+        let (outcome, sent) = match &answered {
+            Ok(_) => (Outcome::Status(exchange.response.status), true),
+            Err(Failure::Halt(halt)) => return Err(halt.clone()),
+            Err(Failure::Instance(fault)) => (fault.outcome, fault.sent),
+        };
+        let now = clock::now();
+        worker.log_changes(picked.report(now, outcome, now.since(began)));
+        let attempt = Attempt {
+            outcome,
+            number,
+            retries: route.retries,
+            retry_on: &route.retry_on,
+            idempotent: exchange.head.method.is_idempotent(),
+            sent,
+            replayable: client.body.is_replayable(),
+        };
+        let pause = match service.state.retry(&attempt, now, worker.random_u64()) {
+            retry::Verdict::Again(pause) if last.is_none_or(|last| now.saturating_add(pause) < last) => pause,
+            _ => return finish(answered, service, picked),
+        };
+        if let Ok(answered) = answered {
+            answered.upload.finish(&worker.buffers);
+        }
+        exchange.response_buffer.clear();
+        exchange.response.clear();
+        tried.insert(picked.index);
+        drop(picked);
+        number += 1;
+        worker.stats.retries.add(1);
+        wait(client, exchange, now.saturating_add(pause)).await?;
+    }
+}
+
+/// What an attempt came to when it is the last.
+fn finish<'s>(answered: Result<Answered, Failure>, service: &'s Service, picked: Picked<'s>) -> Result<Taken<'s>, Halt> {
+    match answered {
+        Ok(answered) => Ok(Taken { service, picked, answered }),
+        Err(Failure::Halt(halt)) => Err(halt),
+        Err(Failure::Instance(fault)) => Err(match fault.outcome {
+            Outcome::ConnectFailed => Halt::ConnectFailed,
+            Outcome::Timeout => Halt::GatewayTimeout,
+            _ => Halt::BadGateway,
+        }),
+    }
+}
+
+fn unavailable(why: &Unavailable) -> Halt {
+    Halt::Unavailable(match why {
+        Unavailable::BreakerOpen { retry_after } => *retry_after,
+        Unavailable::NoInstance | Unavailable::AllUnhealthy | Unavailable::AllDraining => Duration::ZERO,
+    })
+}
+
+/// Lets time pass before the next attempt, as long as the client stays.
+async fn wait(client: &mut Client, exchange: &mut Exchange, until: Instant) -> Result<(), Halt> {
+    let deadline = Rc::clone(&client.deadline);
+    deadline.set(until);
+    let gone = deadline.within(|cx| client.poll_gone(cx, exchange)).await;
+    gone.map_or(Ok(()), |()| Err(Halt::ClientGone))
+}

@@ -1,0 +1,70 @@
+//! Log records on their way to Python: bounded, and never waited for.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use serde::Serialize;
+
+/// Records kept until they are read; beyond it they are dropped and counted.
+const KEPT: usize = 4096;
+
+/// One line of the log.
+#[derive(Clone, Debug, Serialize)]
+pub struct Record {
+    /// `info`, `warning` or `error`.
+    pub level: &'static str,
+    /// What happened, in snake_case.
+    pub event: &'static str,
+    /// Sentence for people.
+    pub message: String,
+}
+
+/// Records waiting to be read.
+#[derive(Debug, Default)]
+pub(crate) struct Log {
+    state: Mutex<State>,
+    filled: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    records: VecDeque<Record>,
+    dropped: u64,
+    closed: bool,
+}
+
+impl Log {
+    pub(crate) fn write(&self, level: &'static str, event: &'static str, message: String) {
+        let mut state = self.state.lock();
+        if state.records.len() == KEPT {
+            state.dropped += 1;
+            return;
+        }
+        state.records.push_back(Record { level, event, message });
+        self.filled.notify_one();
+    }
+
+    /// Takes all records, waiting up to `patience` for the first. `None` once the log is closed and read.
+    pub(crate) fn read(&self, patience: Duration) -> Option<Vec<Record>> {
+        let mut state = self.state.lock();
+        if state.records.is_empty() && !state.closed {
+            self.filled.wait_for(&mut state, patience);
+        }
+        if state.records.is_empty() && state.closed {
+            return None;
+        }
+        let mut records: Vec<Record> = state.records.drain(..).collect();
+        let dropped = std::mem::take(&mut state.dropped);
+        if dropped > 0 {
+            let message = format!("{dropped} log records were dropped because nobody read them in time");
+            records.push(Record { level: "warning", event: "log_overflow", message });
+        }
+        Some(records)
+    }
+
+    pub(crate) fn close(&self) {
+        self.state.lock().closed = true;
+        self.filled.notify_all();
+    }
+}

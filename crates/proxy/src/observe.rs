@@ -1,0 +1,104 @@
+//! Stage: what is counted when an exchange is over. Per worker, without locks; merged when read.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use pylae_core::Exchange;
+use serde::Serialize;
+
+use crate::respond::Sent;
+use crate::worker::Worker;
+
+/// A number that one thread writes and others may read.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds without a locked instruction: there is one writer.
+    pub(crate) fn add(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    pub(crate) fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What one worker counts.
+#[derive(Debug, Default)]
+pub(crate) struct WorkerStats {
+    /// Exchanges by class of status: 1xx … 5xx.
+    by_class: [Counter; 5],
+    /// Clients that went away before they were answered.
+    pub(crate) abandoned: Counter,
+    /// Answers that could not be sent completely.
+    pub(crate) incomplete: Counter,
+    pub(crate) bytes_sent: Counter,
+    pub(crate) retries: Counter,
+    pub(crate) in_flight: Counter,
+    pub(crate) connections: Counter,
+    pub(crate) connections_accepted: Counter,
+    pub(crate) connections_refused: Counter,
+    pub(crate) idle_upstream: Counter,
+}
+
+/// What all workers have counted, merged.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Totals {
+    /// Exchanges answered, by class of status: 1xx … 5xx.
+    pub by_class: [u64; 5],
+    /// Clients that went away before they were answered (logged as 499).
+    pub abandoned: u64,
+    /// Answers that could not be sent completely.
+    pub incomplete: u64,
+    /// Bytes written to clients.
+    pub bytes_sent: u64,
+    /// Attempts after the first.
+    pub retries: u64,
+    /// Exchanges in flight.
+    pub in_flight: u64,
+    /// Open client connections.
+    pub connections: u64,
+    /// Client connections accepted.
+    pub connections_accepted: u64,
+    /// Client connections refused for want of room.
+    pub connections_refused: u64,
+    /// Idle connections to instances.
+    pub idle_upstream: u64,
+}
+
+impl Totals {
+    pub(crate) fn merge(&mut self, one: &WorkerStats) {
+        for (total, counter) in self.by_class.iter_mut().zip(&one.by_class) {
+            *total += counter.get();
+        }
+        self.abandoned += one.abandoned.get();
+        self.incomplete += one.incomplete.get();
+        self.bytes_sent += one.bytes_sent.get();
+        self.retries += one.retries.get();
+        self.in_flight += one.in_flight.get();
+        self.connections += one.connections.get();
+        self.connections_accepted += one.connections_accepted.get();
+        self.connections_refused += one.connections_refused.get();
+        self.idle_upstream += one.idle_upstream.get();
+    }
+}
+
+/// Counts an exchange that is over.
+pub(crate) fn observe(worker: &Worker, exchange: &Exchange, sent: &Sent) {
+    let stats = &worker.stats;
+    stats.bytes_sent.add(sent.bytes);
+    if exchange.status == 499 {
+        stats.abandoned.add(1);
+        return;
+    }
+    if let Some(counter) = stats.by_class.get(usize::from(exchange.status / 100).wrapping_sub(1)) {
+        counter.add(1);
+    }
+    if !sent.complete {
+        stats.incomplete.add(1);
+    }
+}

@@ -1,0 +1,60 @@
+//! Idle connections to instances, per worker, last used first.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use pylae_core::Instant;
+
+use crate::socket::Socket;
+
+struct Idle {
+    socket: Socket,
+    since: Instant,
+    keep: Duration,
+}
+
+/// Per-worker pools, one per instance. A connection is put here only after an exchange without any oddity.
+#[derive(Default)]
+pub(crate) struct Pools {
+    by_instance: RefCell<HashMap<u64, VecDeque<Idle>>>,
+}
+
+impl Pools {
+    /// The connection used last that is still quiet. Whatever has died or said something unasked is closed.
+    pub(crate) fn take(&self, instance: u64) -> Option<Socket> {
+        let mut pools = self.by_instance.borrow_mut();
+        let pool = pools.get_mut(&instance)?;
+        while let Some(mut idle) = pool.pop_back() {
+            if idle.socket.is_quiet() {
+                return Some(idle.socket);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection for at most `keep`, and at most `most` of them.
+    pub(crate) fn put(&self, instance: u64, socket: Socket, now: Instant, keep: Duration, most: usize) {
+        let mut pools = self.by_instance.borrow_mut();
+        let pool = pools.entry(instance).or_default();
+        while pool.len() >= most.max(1) {
+            pool.pop_front();
+        }
+        if most > 0 {
+            pool.push_back(Idle { socket, since: now, keep });
+        }
+    }
+
+    /// Closes what has been idle for too long, and whatever has died.
+    pub(crate) fn sweep(&self, now: Instant) {
+        self.by_instance.borrow_mut().retain(|_, pool| {
+            pool.retain_mut(|idle| now.since(idle.since) < idle.keep && idle.socket.is_quiet());
+            !pool.is_empty()
+        });
+    }
+
+    /// Number of idle connections.
+    pub(crate) fn len(&self) -> usize {
+        self.by_instance.borrow().values().map(VecDeque::len).sum()
+    }
+}

@@ -1,0 +1,96 @@
+//! Stage one: a request head, complete and in time.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+use pylae_core::{Exchange, Halt, admit::admit};
+
+use crate::client::Client;
+use crate::clock;
+use crate::snapshot::Snapshot;
+use crate::worker::Worker;
+
+/// Waits until the client says something. `false`: it went away, was idle for too long, or the gateway is draining.
+pub(crate) async fn readable(worker: &Worker, client: &mut Client, first: bool) -> bool {
+    let snapshot = worker.snapshot();
+    let limits = &snapshot.plan.limits;
+    let patience = if first { limits.head_timeout } else { limits.keep_alive };
+    client.deadline.set(clock::now().saturating_add(patience.0));
+    let socket = &client.socket;
+    let said_something = |cx: &mut Context<'_>| match socket.poll_readable(cx) {
+        Poll::Ready(result) => Poll::Ready(result.is_ok()),
+        Poll::Pending if worker.reaps_idle() => Poll::Ready(false),
+        Poll::Pending => Poll::Pending,
+    };
+    client.deadline.within(said_something).await.unwrap_or(false)
+}
+
+/// Reads the head of the next request into `exchange` and settles what follows from it alone. `None`: the client went away.
+pub(crate) async fn receive(
+    worker: &Worker,
+    snapshot: &Snapshot,
+    client: &mut Client,
+    exchange: &mut Exchange,
+) -> Option<Result<(), Halt>> {
+    exchange.peer = client.peer;
+    exchange.secure = client.secure;
+    exchange.max_body = snapshot.plan.limits.max_body;
+    let parsed = match poll_once(client, snapshot, exchange).await {
+        Some(parsed) => parsed,
+        None => {
+            client.deadline.set(clock::now().saturating_add(snapshot.plan.limits.head_timeout.0));
+            let Client { socket, deadline, .. } = client;
+            match deadline.within(|cx| poll_head(cx, socket, snapshot, exchange)).await {
+                Some(parsed) => parsed?,
+                None if exchange.buffer.is_empty() => return None,
+                None => Err(Halt::HeadTimeout),
+            }
+        }
+    };
+    exchange.started = clock::now();
+    exchange.now = exchange.started;
+    let admitted = parsed.and_then(|()| admit(exchange, |peer| snapshot.trusts(peer), worker.random()));
+    client.body.start(exchange);
+    if admitted.is_err() {
+        client.body.break_off();
+    }
+    Some(admitted)
+}
+
+/// The head if it is at hand at once, which is the rule: no deadline is set for it.
+async fn poll_once(client: &mut Client, snapshot: &Snapshot, exchange: &mut Exchange) -> Option<Result<(), Halt>> {
+    poll_fn(|cx| match poll_head(cx, &mut client.socket, snapshot, exchange) {
+        Poll::Ready(Some(parsed)) => Poll::Ready(Some(parsed)),
+        // Gone or not complete: the caller looks again under a deadline.
+        Poll::Ready(None) | Poll::Pending => Poll::Ready(None),
+    })
+    .await
+}
+
+/// Parses what is held, reads on while it is not complete. `None`: the client went away.
+fn poll_head(
+    cx: &mut Context<'_>,
+    socket: &mut crate::socket::Socket,
+    snapshot: &Snapshot,
+    exchange: &mut Exchange,
+) -> Poll<Option<Result<(), Halt>>> {
+    let limits = &snapshot.head_limits;
+    loop {
+        if !exchange.buffer.is_empty() {
+            match exchange.head.parse(&exchange.buffer, limits) {
+                Ok(true) => return Poll::Ready(Some(Ok(()))),
+                Ok(false) => {}
+                Err(error) => return Poll::Ready(Some(Err(Halt::Head(error)))),
+            }
+        }
+        if exchange.buffer.len() == exchange.buffer.capacity() {
+            // Only heads need more than a small buffer; `parse` refuses those beyond the limit.
+            exchange.buffer.reserve_exact(limits.head);
+        }
+        match socket.poll_read(cx, &mut exchange.buffer, usize::MAX) {
+            Poll::Ready(Ok(n)) if n > 0 => {}
+            Poll::Ready(_) => return Poll::Ready(None),
+            Poll::Pending => return Poll::Pending,
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Stage: the response out, whoever made it.
+
+use std::rc::Rc;
+use std::task::Poll;
+
+use pylae_core::service::Outcome;
+use pylae_core::{Answer, Exchange, Halt, Pace, answer};
+use pylae_http::encode::{self, FieldSource, StatusLine};
+use pylae_http::{Framing, Method, Name, NameSet, Version};
+
+use crate::client::{After, Client};
+use crate::clock;
+use crate::download::{Cut, Download};
+use crate::forward::Taken;
+use crate::snapshot::{Route, Snapshot};
+use crate::upload::Upload;
+use crate::worker::Worker;
+
+/// What the exchange came to.
+pub(crate) enum Reply<'s> {
+    /// An instance's answer.
+    Taken(Taken<'s>),
+    /// The gateway's own.
+    Own(Box<Answer>),
+    /// Nothing: nobody is left to be answered.
+    Nobody,
+}
+
+/// What was sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sent {
+    pub(crate) after: After,
+    /// Bytes written to the client, heads included.
+    pub(crate) bytes: u64,
+    /// Whether the response reached the client completely.
+    pub(crate) complete: bool,
+}
+
+impl<'s> Reply<'s> {
+    /// The one place where an early exit becomes a response. Sets the status that response policies and logs see.
+    pub(crate) fn from_halt(halt: &Halt, exchange: &mut Exchange) -> Self {
+        exchange.status = halt.status();
+        match halt {
+            Halt::ClientGone => Self::Nobody,
+            _ => Self::own(answer::to_halt(halt, exchange, clock::wall()), exchange),
+        }
+    }
+
+    /// The gateway's own answer. Its fields become edits, so that response policies see them like any other.
+    pub(crate) fn own(answer: Answer, exchange: &mut Exchange) -> Self {
+        exchange.status = answer.status;
+        exchange.response_buffer.clear();
+        exchange.response.clear();
+        for (name, value) in &answer.headers {
+            // Fields of an answer were validated where they were made; one that is refused all the same is left out.
+            let _ = exchange.response_edits.append(name.as_bytes(), value);
+        }
+        Self::Own(Box::new(answer))
+    }
+}
+
+/// Sends `reply`.
+pub(crate) async fn respond(
+    worker: &Worker,
+    snapshot: &Snapshot,
+    route: Option<&Route>,
+    client: &mut Client,
+    exchange: &mut Exchange,
+    reply: Reply<'_>,
+) -> Sent {
+    // Cannot fail: an id is made of characters that may stand in a value.
+    let _ = exchange.response_edits.set_known(Name::XRequestId, &exchange.id);
+    match (reply, route) {
+        (Reply::Taken(taken), Some(route)) => relay(worker, snapshot, route, client, exchange, taken).await,
+        (Reply::Own(answer), _) => own(worker, snapshot, client, exchange, &answer).await,
+        _ => Sent { after: After::Abort, bytes: 0, complete: false },
+    }
+}
+
+/// Sends the gateway's own answer.
+async fn own(worker: &Worker, snapshot: &Snapshot, client: &mut Client, exchange: &mut Exchange, answer: &Answer) -> Sent {
+    let close = !keeps(worker, client, exchange) || !client.body.is_drainable();
+    if exchange.response_edits.get(b"Date").is_none() {
+        let _ = exchange.response_edits.set_known(Name::Date, worker.date().as_bytes());
+    }
+    let has_body = !matches!(answer.status, 204 | 304);
+    let length = answer.body.len() as u64;
+    let framing = if has_body && exchange.head.method != Method::Head { Framing::Length(length) } else { Framing::None };
+    let mut out = worker.buffers.small();
+    encode_head(&mut out, exchange, has_body.then_some(length), framing, close);
+    if framing != Framing::None {
+        out.extend_from_slice(&answer.body);
+    }
+    let limits = &snapshot.plan.limits;
+    let mut pace = Pace::new(limits.min_rate, limits.body_grace.0);
+    pace.wait(clock::now());
+    let deadline = Rc::clone(&client.deadline);
+    // The answer is small: the time for it does not grow with what was written already.
+    deadline.set(pace.due().unwrap_or_else(|| clock::now().saturating_add(limits.keep_alive.0)));
+    let mut written = 0;
+    let result = deadline.within(|cx| client.poll_write_all(cx, &out, &mut written)).await;
+    worker.buffers.give_back(out);
+    let complete = matches!(result, Some(Ok(())));
+    let drained = complete && !close && client.drain(worker, exchange).await;
+    let after = match (complete, drained) {
+        (true, true) => After::Keep,
+        (true, false) => After::Close,
+        (false, _) => After::Abort,
+    };
+    Sent { after, bytes: written as u64, complete }
+}
+
+/// Sends an instance's answer, body included.
+async fn relay(
+    worker: &Worker,
+    snapshot: &Snapshot,
+    route: &Route,
+    client: &mut Client,
+    exchange: &mut Exchange,
+    taken: Taken<'_>,
+) -> Sent {
+    let Taken { service, mut picked, answered } = taken;
+    let (mut connection, mut upload, from) = (answered.connection, answered.upload, answered.framing);
+    let to = match (from, exchange.head.version) {
+        (Framing::Chunked | Framing::Close, Version::Http10) => Framing::Close,
+        (Framing::Close, Version::Http11) => Framing::Chunked,
+        (framing, _) => framing,
+    };
+    let close = !upload.is_sent() || to == Framing::Close || !keeps(worker, client, exchange);
+    let stated = stated_length(exchange, from);
+    let limits = &snapshot.plan.limits;
+    let pace = Pace::new(limits.min_rate, limits.body_grace.0);
+    let mut download = Download::new(&worker.buffers, exchange, (from, to), pace, |out| {
+        encode_head(out, exchange, stated, to, close);
+    });
+    let deadline = Rc::clone(&client.deadline);
+    deadline.set(clock::now().saturating_add(route.idle_timeout));
+    let relayed = deadline
+        .within(|cx| {
+            keep_sending(&mut upload, cx, client, exchange, &mut connection);
+            let before = download.sent();
+            let polled = download.poll(cx, client, exchange, &mut connection);
+            if polled.is_pending() {
+                if client.poll_gone(cx, exchange).is_ready() {
+                    return Poll::Ready(Err(Cut::Client));
+                }
+                if download.sent() > before {
+                    deadline.set(clock::now().saturating_add(route.idle_timeout));
+                }
+                if let Some(due) = download.due() {
+                    deadline.set(due.min(clock::now().saturating_add(route.idle_timeout)));
+                }
+            }
+            polled
+        })
+        .await;
+    let result = relayed.unwrap_or(if download.due().is_some() { Err(Cut::Client) } else { Err(Cut::Instance) });
+    if result == Err(Cut::Instance) {
+        let now = clock::now();
+        worker.log_changes(picked.report(now, Outcome::Reset, now.since(exchange.started)));
+    }
+    let persists = exchange.response_options.persists(exchange.response.version);
+    if result.is_ok() && persists && upload.is_sent() && download.is_clean(exchange) {
+        let (pool, plan) = (service.pools[picked.index], &service.plan);
+        worker.pools.put(pool, connection, clock::now(), plan.idle_timeout.0, plan.max_idle);
+    }
+    let bytes = download.sent();
+    download.finish(&worker.buffers);
+    upload.finish(&worker.buffers);
+    let after = match result {
+        Ok(()) if close => After::Close,
+        Ok(()) => After::Keep,
+        Err(_) => After::Abort,
+    };
+    Sent { after, bytes, complete: result.is_ok() }
+}
+
+/// Sends on a request that is answered before it was sent completely, as long as somebody takes it.
+fn keep_sending(
+    upload: &mut Upload,
+    cx: &mut std::task::Context<'_>,
+    client: &mut Client,
+    exchange: &mut Exchange,
+    connection: &mut crate::socket::Socket,
+) {
+    if !upload.is_sent()
+        && !upload.is_abandoned()
+        && let Poll::Ready(Err(_)) = upload.poll(cx, client, exchange, connection)
+    {
+        upload.abandon();
+    }
+}
+
+/// Whether the client's connection may serve another request.
+fn keeps(worker: &Worker, client: &Client, exchange: &Exchange) -> bool {
+    exchange.options.persists(exchange.head.version) && !worker.draining.get() && !client.body.is_broken()
+}
+
+/// The Content-Length to state in an answer that has none of the body it speaks of (RFC 9110 section 8.6).
+fn stated_length(exchange: &Exchange, from: Framing) -> Option<u64> {
+    if from != Framing::None || !(exchange.head.method == Method::Head || exchange.response.status == 304) {
+        return None;
+    }
+    let stated = exchange.response.fields.get(&exchange.response_buffer, Name::ContentLength)?;
+    std::str::from_utf8(stated).ok()?.parse().ok()
+}
+
+fn encode_head(out: &mut Vec<u8>, exchange: &Exchange, stated_length: Option<u64>, framing: Framing, close: bool) {
+    let line = StatusLine {
+        status: exchange.status,
+        reason: exchange.response.reason.of(&exchange.response_buffer),
+        stated_length,
+        close,
+        keep_alive: !close && exchange.head.version == Version::Http10,
+    };
+    let source = FieldSource {
+        fields: &exchange.response.fields,
+        buf: &exchange.response_buffer,
+        options: &exchange.response_options,
+        drop: NameSet::EMPTY,
+        edits: &exchange.response_edits,
+    };
+    encode::response(out, line, source, framing);
+}

@@ -1,0 +1,47 @@
+//! Stage: which route takes the request.
+
+use pylae_core::route::{Found, Lookup, Scratch};
+use pylae_core::{Exchange, Halt};
+
+use crate::snapshot::{Route, Snapshot};
+use crate::worker::Worker;
+
+/// The route of the request in `exchange`, with its parameters and the path that its instance will see.
+pub(crate) fn route<'s>(worker: &Worker, snapshot: &'s Snapshot, exchange: &mut Exchange) -> Result<&'s Route, Halt> {
+    route_with(&mut worker.scratch.borrow_mut(), snapshot, exchange)
+}
+
+/// The same, with the caller's memory.
+pub(crate) fn route_with<'s>(
+    scratch: &mut Scratch,
+    snapshot: &'s Snapshot,
+    exchange: &mut Exchange,
+) -> Result<&'s Route, Halt> {
+    let found = snapshot.router.find(&lookup(exchange), scratch);
+    match found {
+        Found::Route(index) => {
+            let route = &snapshot.routes[index];
+            exchange.route = Some(index);
+            exchange.params.extend_from_slice(scratch.captures());
+            if let Some(edit) = &route.path_edit {
+                edit.apply(&exchange.target.path, &exchange.params, &mut exchange.forward_path);
+            }
+            Ok(route)
+        }
+        Found::MethodNotAllowed => Err(Halt::MethodNotAllowed(scratch.allow().to_owned())),
+        Found::NotFound => Err(Halt::NotFound),
+    }
+}
+
+/// What routing looks at in `exchange`.
+pub(crate) fn lookup(exchange: &Exchange) -> Lookup<'_> {
+    Lookup {
+        host: exchange.host_name(),
+        method: exchange.head.method,
+        method_token: exchange.head.method_span.of(&exchange.buffer),
+        path: &exchange.target.path,
+        query: exchange.query(),
+        fields: &exchange.head.fields,
+        buf: &exchange.buffer,
+    }
+}

@@ -1,0 +1,166 @@
+//! The plan in force, ready to serve: immutable, shared by all workers, swapped whole.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pylae_core::plan::{self, Plan};
+use pylae_core::route::Router;
+use pylae_core::route::rewrite::PathEdit;
+use pylae_core::service::ServiceState;
+use pylae_core::Problem;
+use pylae_http::HeadLimits;
+use pylae_policies::{Chain, Parts};
+
+use crate::clock;
+
+/// The plan in force.
+pub(crate) struct Snapshot {
+    pub(crate) plan: Plan,
+    pub(crate) head_limits: HeadLimits,
+    pub(crate) router: Router,
+    pub(crate) routes: Box<[Route]>,
+    pub(crate) services: BTreeMap<String, Arc<Service>>,
+}
+
+/// A route, ready to serve.
+pub(crate) struct Route {
+    pub(crate) name: Box<str>,
+    pub(crate) service: Option<Arc<Service>>,
+    pub(crate) path_edit: Option<PathEdit>,
+    pub(crate) chain: Chain,
+    pub(crate) timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) retries: u32,
+    pub(crate) retry_on: Box<[plan::RetryOn]>,
+    pub(crate) preserve_host: bool,
+}
+
+/// A service, ready to serve.
+pub(crate) struct Service {
+    pub(crate) name: Box<str>,
+    pub(crate) plan: plan::Service,
+    pub(crate) state: ServiceState,
+    /// Key of each instance's connection pools: the same address keeps its key over reloads.
+    pub(crate) pools: Box<[u64]>,
+}
+
+/// Keys of connection pools by address: they outlive a snapshot, so that connections survive a reload.
+#[derive(Clone, Default)]
+pub(crate) struct PoolKeys {
+    by_url: HashMap<String, u64>,
+    next: u64,
+}
+
+impl Snapshot {
+    /// Builds a snapshot. State of what `previous` already had is taken over by name. All problems are reported.
+    pub(crate) fn build(plan: Plan, previous: Option<&Self>, keys: &mut PoolKeys) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        if plan.version != plan::VERSION {
+            problems.push(Problem::at("version", format!("this engine reads plans of version {}", plan::VERSION)));
+        }
+        let urls = keys.renewed(&plan);
+        let services = build_services(&plan, previous, &urls, &mut problems);
+        let router = Router::build(&plan.routes).map_err(|found| problems.extend(found)).ok();
+        let mut routes = Vec::with_capacity(plan.routes.len());
+        for (index, route) in plan.routes.iter().enumerate() {
+            match Route::build(index, route, router.as_ref(), &services) {
+                Ok(route) => routes.push(route),
+                Err(found) => problems.extend(found.into_iter().map(|problem| problem.under(&format!("routes[{index}]")))),
+            }
+        }
+        let (Some(router), true) = (router, problems.is_empty()) else { return Err(problems) };
+        *keys = urls;
+        let limits = &plan.limits;
+        let head_limits = HeadLimits { head: limits.max_head, target: limits.max_target, fields: limits.max_fields };
+        Ok(Self { head_limits, router, routes: routes.into(), services, plan })
+    }
+
+    /// Whether forwarding headers from this peer are believed.
+    pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
+        self.plan.trusted_proxies.iter().any(|net| net.contains(&peer))
+    }
+}
+
+fn build_services(
+    plan: &Plan,
+    previous: Option<&Snapshot>,
+    keys: &PoolKeys,
+    problems: &mut Vec<Problem>,
+) -> BTreeMap<String, Arc<Service>> {
+    let mut services = BTreeMap::new();
+    for (index, service) in plan.services.iter().enumerate() {
+        let before = previous.and_then(|snapshot| snapshot.services.get(&service.name));
+        match ServiceState::build(service, before.map(|service| &service.state), clock::now()) {
+            Ok(state) => {
+                let pools = service.instances.iter().map(|instance| keys.by_url[&instance.url]).collect();
+                let ready = Service { name: service.name.as_str().into(), plan: service.clone(), state, pools };
+                if services.insert(service.name.clone(), Arc::new(ready)).is_some() {
+                    problems.push(Problem::at(format!("services[{index}].name"), "another service has this name"));
+                }
+            }
+            Err(found) => problems.extend(found.into_iter().map(|problem| problem.under(&format!("services[{index}]")))),
+        }
+    }
+    services
+}
+
+impl Route {
+    fn build(
+        index: usize,
+        route: &plan::Route,
+        router: Option<&Router>,
+        services: &BTreeMap<String, Arc<Service>>,
+    ) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let service = route.service.as_ref().and_then(|name| {
+            let found = services.get(name).cloned();
+            if found.is_none() {
+                problems.push(Problem::at("service", format!("there is no service `{name}`")));
+            }
+            found
+        });
+        let params = router.map_or(&[][..], |router| router.params(index));
+        let path_edit = PathEdit::build(route.rewrite.as_deref(), route.strip_prefix.as_deref(), params)
+            .map_err(|found| problems.extend(found))
+            .ok()
+            .flatten();
+        let chain = Chain::build(&route.policies, &Parts { route: &route.name })
+            .map_err(|found| problems.extend(found.into_iter().map(|problem| problem.under("policies"))))
+            .unwrap_or_default();
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(Self {
+            name: route.name.as_str().into(),
+            service,
+            path_edit,
+            chain,
+            timeout: route.timeout.0,
+            idle_timeout: route.idle_timeout.0,
+            deadline: route.deadline.map(|deadline| deadline.0),
+            retries: route.retries,
+            retry_on: route.retry_on.clone().into(),
+            preserve_host: route.preserve_host,
+        })
+    }
+}
+
+impl PoolKeys {
+    /// Keys for the addresses of `plan`: the known ones as they were, further ones new, others forgotten.
+    fn renewed(&self, plan: &Plan) -> Self {
+        let mut renewed = Self { by_url: HashMap::new(), next: self.next };
+        for instance in plan.services.iter().flat_map(|service| &service.instances) {
+            let key = self.by_url.get(&instance.url).copied();
+            renewed.by_url.entry(instance.url.clone()).or_insert_with(|| {
+                key.unwrap_or_else(|| {
+                    renewed.next += 1;
+                    renewed.next
+                })
+            });
+        }
+        renewed
+    }
+}

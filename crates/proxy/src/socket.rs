@@ -1,0 +1,51 @@
+//! A connected stream, polled.
+
+use std::io;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+
+use bytes::BufMut;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// A connected stream.
+pub(crate) struct Socket(TcpStream);
+
+impl Socket {
+    /// Takes a connected stream and switches Nagle's algorithm off.
+    pub(crate) fn new(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        Ok(Self(stream))
+    }
+
+    /// Ready once there is something to read, without taking a buffer for it.
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_read_ready(cx)
+    }
+
+    /// Reads behind the bytes in `buffer`, up to its capacity and at most `limit` bytes. 0 is the end of the stream.
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut Vec<u8>, limit: usize) -> Poll<io::Result<usize>> {
+        let room = buffer.capacity() - buffer.len();
+        debug_assert!(room > 0, "nothing can be read into a full buffer");
+        let mut window = buffer.limit(room.min(limit));
+        pin!(self.0.read_buf(&mut window)).poll(cx)
+    }
+
+    /// Writes some of `bytes`.
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    /// Says that nothing more will be written.
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+
+    /// Whether an idle connection is still silent and open, as far as is known without asking the kernel.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        let mut byte = [0];
+        let mut read = ReadBuf::new(&mut byte);
+        Pin::new(&mut self.0).poll_read(&mut Context::from_waker(Waker::noop()), &mut read).is_pending()
+    }
+}

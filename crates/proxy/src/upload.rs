@@ -1,0 +1,149 @@
+//! A request on its way to an instance: head, body as it comes from the client, back-pressure.
+
+use std::task::{Context, Poll, ready};
+
+use pylae_core::{Exchange, Halt, Pace};
+use pylae_http::{Framing, chunked};
+
+use crate::buffers::{Buffers, SMALL};
+use crate::client::Client;
+use crate::clock;
+use crate::socket::Socket;
+
+/// What a chunk adds to its data, at most.
+const CHUNK_OVERHEAD: usize = 16;
+
+/// One attempt's request, being sent.
+pub(crate) struct Upload {
+    out: Vec<u8>,
+    written: usize,
+    framing: Framing,
+    ended: bool,
+    abandoned: bool,
+    pieces: u64,
+    pace: Pace,
+}
+
+/// Why a request could not be sent completely.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// The client's fault, or its departure.
+    Client(Halt),
+    /// The instance closed or reset the connection.
+    Instance,
+}
+
+impl Upload {
+    /// A request whose head is what `encode` appends. Body bytes that an earlier attempt took are sent again.
+    pub(crate) fn new(buffers: &Buffers, client: &Client, exchange: &Exchange, pace: Pace, encode: impl FnOnce(&mut Vec<u8>)) -> Self {
+        let large = matches!(exchange.framing, Framing::Length(length) if length > SMALL as u64 / 2);
+        let mut out = if large { buffers.bulk() } else { buffers.small() };
+        encode(&mut out);
+        let start = out.len();
+        out.extend_from_slice(client.body.kept());
+        let mut upload = Self { out, written: 0, framing: exchange.framing, ended: false, abandoned: false, pieces: 0, pace };
+        upload.close_piece(client, start);
+        upload
+    }
+
+    /// Gives its buffer back.
+    pub(crate) fn finish(self, buffers: &Buffers) {
+        buffers.give_back(self.out);
+    }
+
+    /// Whether head and body were sent completely.
+    pub(crate) fn is_sent(&self) -> bool {
+        self.ended && self.written == self.out.len()
+    }
+
+    /// Whether anything was sent.
+    pub(crate) fn is_started(&self) -> bool {
+        self.written > 0 || self.pieces > 0
+    }
+
+    /// Buffers filled after the first, which goes out in one piece with the head.
+    pub(crate) fn pieces(&self) -> u64 {
+        self.pieces
+    }
+
+    /// Says that nobody takes the rest.
+    pub(crate) fn abandon(&mut self) {
+        self.abandoned = true;
+    }
+
+    /// Whether nobody takes the rest.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned
+    }
+
+    /// When the client has become too slow with its body.
+    pub(crate) fn due(&self) -> Option<pylae_core::Instant> {
+        self.pace.due()
+    }
+
+    /// Sends on. Ready when everything is sent.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client,
+        exchange: &mut Exchange,
+        instance: &mut Socket,
+    ) -> Poll<Result<(), Broken>> {
+        loop {
+            // Body bytes that lie at hand go out together with the head.
+            if !self.ended && self.room() > 0 && client.body.has_bytes(exchange) {
+                let filled = ready!(self.poll_fill(cx, client, exchange));
+                filled.map_err(Broken::Client)?;
+            }
+            while self.written < self.out.len() {
+                match ready!(instance.poll_write(cx, &self.out[self.written..])) {
+                    Ok(n) if n > 0 => self.written += n,
+                    _ => return Poll::Ready(Err(Broken::Instance)),
+                }
+            }
+            if self.ended {
+                return Poll::Ready(Ok(()));
+            }
+            self.out.clear();
+            self.written = 0;
+            self.pieces += 1;
+            let filled = ready!(self.poll_fill(cx, client, exchange));
+            filled.map_err(Broken::Client)?;
+        }
+    }
+
+    /// Room for body bytes behind what waits to be sent.
+    fn room(&self) -> usize {
+        (self.out.capacity() - self.out.len()).saturating_sub(CHUNK_OVERHEAD)
+    }
+
+    /// Takes one piece of the body.
+    fn poll_fill(&mut self, cx: &mut Context<'_>, client: &mut Client, exchange: &mut Exchange) -> Poll<Result<(), Halt>> {
+        let start = self.out.len();
+        let room = self.room();
+        let Client { body, socket, .. } = client;
+        match body.poll_take(cx, socket, exchange, &mut self.out, room) {
+            Poll::Pending => {
+                self.pace.wait(clock::now());
+                Poll::Pending
+            }
+            Poll::Ready(Err(halt)) => Poll::Ready(Err(halt)),
+            Poll::Ready(Ok(n)) => {
+                self.pace.moved(clock::now(), n);
+                self.close_piece(client, start);
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+
+    /// Frames the bytes from `start` on, and ends the body if the client has.
+    fn close_piece(&mut self, client: &Client, start: usize) {
+        self.ended = client.body.is_done();
+        if self.framing == Framing::Chunked {
+            chunked::wrap(&mut self.out, start);
+            if self.ended {
+                chunked::finish(&mut self.out, client.body.trailers());
+            }
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! One data-plane thread: its loop, and everything that it need not share.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+
+use pylae_core::Halt;
+use pylae_core::route::Scratch;
+use pylae_core::service::Changes;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::{AbortHandle, LocalSet};
+
+use crate::buffers::Buffers;
+use crate::clock;
+use crate::connection;
+use crate::deadline::Wheel;
+use crate::log::Log;
+use crate::observe::WorkerStats;
+use crate::pool::Pools;
+use crate::snapshot::Snapshot;
+
+/// Idle connections closed at once when there is no room for another one.
+const REAPED: usize = 32;
+
+/// What the engine tells a worker. Each is answered once it is done.
+pub(crate) enum Control {
+    /// Serve by this snapshot, and listen on these sockets in addition, and no longer on these addresses.
+    Apply { snapshot: Arc<Snapshot>, added: Vec<std::net::TcpListener>, removed: Vec<SocketAddr>, done: oneshot::Sender<()> },
+    /// Stop accepting, finish what is in flight within this time; none: at once.
+    Stop { drain: Option<Duration> },
+}
+
+/// What all workers share.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    pub(crate) connections: AtomicUsize,
+    pub(crate) log: Log,
+}
+
+/// One data-plane thread's own things.
+pub(crate) struct Worker {
+    snapshot: RefCell<Rc<Arc<Snapshot>>>,
+    shared: Arc<Shared>,
+    pub(crate) stats: Arc<WorkerStats>,
+    pub(crate) wheel: Rc<Wheel>,
+    pub(crate) buffers: Buffers,
+    pub(crate) pools: Pools,
+    pub(crate) scratch: RefCell<Scratch>,
+    pub(crate) draining: Cell<bool>,
+    in_flight: Cell<usize>,
+    connections: Cell<usize>,
+    reap: Cell<usize>,
+    idle: Notify,
+    random: RefCell<fastrand::Rng>,
+    date: RefCell<(u64, Rc<str>)>,
+}
+
+/// Counts an exchange as in flight until it is dropped.
+pub(crate) struct InFlight<'w>(&'w Worker);
+
+/// Counts a connection as open until it is dropped.
+pub(crate) struct Open(Rc<Worker>);
+
+impl Worker {
+    pub(crate) fn new(snapshot: Arc<Snapshot>, shared: Arc<Shared>, stats: Arc<WorkerStats>) -> Rc<Self> {
+        Rc::new(Self {
+            snapshot: RefCell::new(Rc::new(snapshot)),
+            shared,
+            stats,
+            wheel: Wheel::new(clock::now()),
+            buffers: Buffers::default(),
+            pools: Pools::default(),
+            scratch: RefCell::default(),
+            draining: Cell::new(false),
+            in_flight: Cell::new(0),
+            connections: Cell::new(0),
+            reap: Cell::new(0),
+            idle: Notify::new(),
+            random: RefCell::new(fastrand::Rng::new()),
+            date: RefCell::new((0, "".into())),
+        })
+    }
+
+    /// Runs until a stop is asked for and done.
+    pub(crate) async fn run(self: Rc<Self>, listeners: Vec<std::net::TcpListener>, mut control: mpsc::UnboundedReceiver<Control>) {
+        let tasks = LocalSet::new();
+        tasks
+            .run_until(async {
+                tokio::task::spawn_local(Rc::clone(&self.wheel).run());
+                tokio::task::spawn_local(Rc::clone(&self).sweep());
+                let mut accepting: Vec<(SocketAddr, AbortHandle)> = Vec::new();
+                accepting.extend(listeners.into_iter().filter_map(|listener| self.listen(listener)));
+                while let Some(message) = control.recv().await {
+                    match message {
+                        Control::Apply { snapshot, added, removed, done } => {
+                            self.snapshot.replace(Rc::new(snapshot));
+                            accepting.retain(|(address, task)| {
+                                let gone = removed.contains(address);
+                                if gone {
+                                    task.abort();
+                                }
+                                !gone
+                            });
+                            accepting.extend(added.into_iter().filter_map(|listener| self.listen(listener)));
+                            // The engine may have given up waiting; the snapshot is in force all the same.
+                            let _ = done.send(());
+                        }
+                        Control::Stop { drain } => {
+                            accepting.iter().for_each(|(_, task)| task.abort());
+                            return self.drain(drain, &mut control).await;
+                        }
+                    }
+                }
+            })
+            .await;
+    }
+
+    /// Waits for what is in flight. Another stop cuts it short.
+    async fn drain(self: &Rc<Self>, time: Option<Duration>, control: &mut mpsc::UnboundedReceiver<Control>) {
+        self.draining.set(true);
+        self.wheel.wake_all();
+        let Some(time) = time else { return };
+        let finished = async {
+            while self.connections.get() > 0 {
+                self.idle.notified().await;
+            }
+        };
+        tokio::select! {
+            () = finished => {}
+            () = tokio::time::sleep(time) => {}
+            _ = control.recv() => {}
+        }
+    }
+
+    fn listen(self: &Rc<Self>, listener: std::net::TcpListener) -> Option<(SocketAddr, AbortHandle)> {
+        let (address, listener) = listener.local_addr().and_then(|address| Ok((address, TcpListener::from_std(listener)?)))
+            .map_err(|error| self.shared.log.write("error", "listen_failed", format!("a worker cannot listen: {error}")))
+            .ok()?;
+        let task = tokio::task::spawn_local(Rc::clone(self).accept(listener));
+        Some((address, task.abort_handle()))
+    }
+
+    /// Accepts for ever. When the task is aborted, what the kernel has accepted by then is served all the same.
+    async fn accept(self: Rc<Self>, listener: TcpListener) {
+        let accepting = Accepting { worker: self, listener };
+        loop {
+            match accepting.listener.accept().await {
+                Ok((stream, peer)) => accepting.worker.take_on(stream, peer),
+                Err(error) => {
+                    // Out of descriptors or memory: others may give some back.
+                    let message = format!("a connection could not be accepted: {error}");
+                    accepting.worker.shared.log.write("warning", "accept_failed", message);
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+            // Others on this thread come first: connections taken from a full queue are shared between the workers.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn take_on(self: &Rc<Self>, stream: tokio::net::TcpStream, peer: SocketAddr) {
+        let most = self.snapshot.borrow().plan.limits.max_connections;
+        let open = self.shared.connections.load(Ordering::Relaxed);
+        if open >= most && self.reap.get() == 0 {
+            self.reap.set(REAPED);
+            self.wheel.wake_all();
+        }
+        // Room for those that are about to be reaped.
+        if open >= most + REAPED {
+            self.stats.connections_refused.add(1);
+            return;
+        }
+        self.stats.connections_accepted.add(1);
+        tokio::task::spawn_local(connection::serve(Rc::clone(self), stream, peer));
+    }
+
+    async fn sweep(self: Rc<Self>) {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            self.pools.sweep(clock::now());
+            self.stats.idle_upstream.set(self.pools.len() as u64);
+        }
+    }
+
+    /// The snapshot in force.
+    pub(crate) fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+        Rc::clone(&self.snapshot.borrow())
+    }
+
+    pub(crate) fn open(self: &Rc<Self>) -> Open {
+        self.connections.set(self.connections.get() + 1);
+        self.shared.connections.fetch_add(1, Ordering::Relaxed);
+        self.stats.connections.set(self.connections.get() as u64);
+        Open(Rc::clone(self))
+    }
+
+    pub(crate) fn enter(&self) -> InFlight<'_> {
+        self.in_flight.set(self.in_flight.get() + 1);
+        self.stats.in_flight.set(self.in_flight.get() as u64);
+        InFlight(self)
+    }
+
+    /// Whether there is room for the exchange just entered: each worker has an equal share of `max_requests`.
+    pub(crate) fn admits(&self, snapshot: &Snapshot) -> Result<(), Halt> {
+        let share = snapshot.plan.limits.max_requests.div_ceil(snapshot.plan.workers.max(1));
+        if self.in_flight.get() > share { Err(Halt::Overloaded) } else { Ok(()) }
+    }
+
+    /// Whether the idle connection that asks is to be closed: the gateway is draining, or others need its room.
+    pub(crate) fn reaps_idle(&self) -> bool {
+        if self.draining.get() {
+            return true;
+        }
+        let reap = self.reap.get();
+        self.reap.set(reap.saturating_sub(1));
+        reap > 0
+    }
+
+    pub(crate) fn random(&self) -> u128 {
+        self.random.borrow_mut().u128(..)
+    }
+
+    pub(crate) fn random_u64(&self) -> u64 {
+        self.random.borrow_mut().u64(..)
+    }
+
+    /// Now, as the Date field writes it.
+    pub(crate) fn date(&self) -> Rc<str> {
+        let second = clock::wall().as_secs();
+        let mut date = self.date.borrow_mut();
+        if date.0 != second {
+            *date = (second, httpdate::fmt_http_date(SystemTime::now()).into());
+        }
+        Rc::clone(&date.1)
+    }
+
+    /// One line for each change of state of a service.
+    pub(crate) fn log_changes(&self, changes: Changes) {
+        for change in changes {
+            self.shared.log.write("warning", "service_changed", change.to_string());
+        }
+    }
+}
+
+/// A listener whose queue is emptied when it goes.
+struct Accepting {
+    worker: Rc<Worker>,
+    listener: TcpListener,
+}
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        while let std::task::Poll::Ready(Ok((stream, peer))) = self.listener.poll_accept(&mut cx) {
+            self.worker.take_on(stream, peer);
+        }
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.set(self.0.in_flight.get() - 1);
+        self.0.stats.in_flight.set(self.0.in_flight.get() as u64);
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connections.set(self.0.connections.get() - 1);
+        self.0.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        self.0.stats.connections.set(self.0.connections.get() as u64);
+        if self.0.connections.get() == 0 {
+            self.0.idle.notify_one();
+        }
+    }
+}

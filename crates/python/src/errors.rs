@@ -1,0 +1,12 @@
+//! Problems on their way to Python.
+
+use pylae_core::Problem;
+use pyo3::{PyErr, create_exception, exceptions::PyValueError};
+
+create_exception!(_native, PlanError, PyValueError, "A plan that cannot be used. `args[0]` is a JSON list of {path, message}.");
+
+/// All problems as one exception.
+pub(crate) fn to_python(problems: &[Problem]) -> PyErr {
+    // Cannot fail: strings only.
+    PlanError::new_err(serde_json::to_string(problems).unwrap_or_default())
+}

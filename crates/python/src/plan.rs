@@ -1,0 +1,46 @@
+//! Plans that are looked at, not run.
+
+use pylae_core::Problem;
+use pylae_policies::Chain;
+use pyo3::prelude::*;
+
+use crate::errors::to_python;
+use crate::gil;
+
+/// Reads a plan, or says where it is not one.
+pub(crate) fn read(json: &str) -> Result<pylae_core::Plan, Vec<Problem>> {
+    serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(json))
+        .map_err(|error| vec![Problem::at(error.path().to_string(), error.inner().to_string())])
+}
+
+/// Everything that is wrong with a plan, and what is doubtful: `{"problems": [...], "warnings": [...]}`.
+#[pyfunction]
+pub(crate) fn check(py: Python<'_>, plan: &str) -> String {
+    gil::released(py, || {
+        let checked = read(plan).and_then(pylae_proxy::check);
+        let (problems, warnings) = match checked {
+            Ok(warnings) => (Vec::new(), warnings),
+            Err(problems) => (problems, Vec::new()),
+        };
+        serde_json::json!({ "problems": problems, "warnings": warnings }).to_string()
+    })
+}
+
+/// What the plan would do with a request, without opening a socket. `request` is
+/// `{"method", "target", "headers": [[name, value], ...], "client", "secure"}`.
+#[pyfunction]
+pub(crate) fn explain(py: Python<'_>, plan: &str, request: &str) -> PyResult<String> {
+    gil::released(py, || {
+        let question = serde_json::from_str(request).map_err(|error| vec![Problem::at("", error.to_string())])?;
+        let explanation = pylae_proxy::explain(read(plan)?, &question)?;
+        Ok(serde_json::json!(explanation).to_string())
+    })
+    .map_err(|problems: Vec<Problem>| to_python(&problems))
+}
+
+/// A policy's configuration as the native side understands it.
+#[pyfunction]
+pub(crate) fn echo_policy(name: &str, config: &str) -> PyResult<String> {
+    let config = serde_json::from_str(config).map_err(|error| to_python(&[Problem::at("", error.to_string())]))?;
+    Chain::echo(name, &config).map(|echo| echo.to_string()).map_err(|problems| to_python(&problems))
+}

@@ -1,0 +1,155 @@
+"""`pylae demo`: a whole shop with a gateway in front, to play with."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shlex
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+
+import click
+
+from pylae.cli import log
+from pylae.cli.report import Failure
+
+PORT = 8080
+
+
+@click.command(short_help="Start a sample shop behind a gateway.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help=f"Port of the gateway; 0 takes a free one. Default: {PORT}, or a free one if it is taken.",
+)
+def demo(port: int | None) -> None:
+    """Start four real HTTP services and a gateway in front of them, and print commands to try.
+
+    The services are users (two instances), orders, payments and notifications, each with its own SQLite database in a
+    temporary directory. The access log follows. Ctrl-C stops all of it and leaves nothing behind.
+    """
+    from pylae.demo.shop import Shop, ShopError
+
+    log.to_standard_error()
+    click.echo("Starting users (two instances), orders, payments and notifications …", err=True)
+    try:
+        with Shop(_tell) as shop:
+            address = f"127.0.0.1:{_free_port(port)}"
+            configuration = shop.directory / "pylae.yaml"
+            configuration.write_text(_filled_in({"DEMO_ADDRESS": address, **shop.addresses}), encoding="utf-8")
+            _run(configuration, lambda addresses: _welcome(addresses, configuration, shop.addresses))
+    except ShopError as error:
+        raise Failure(str(error)) from error
+
+
+def _run(configuration: Path, on_start: Callable[[Sequence[str]], None]) -> None:
+    """Runs the gateway, and says when it listens."""
+    from pylae.gateway import Gateway
+
+    class Greeting(Gateway):
+        def start(self) -> list[str]:
+            addresses = super().start()
+            on_start(addresses)
+            return addresses
+
+    Greeting.from_file(configuration).run()
+
+
+def commands(gateway: str, configuration: Path) -> Sequence[tuple[str, str]]:
+    """The six commands to try, each with what it shows."""
+    as_json = "-H 'Content-Type: application/json'"
+    order = '{"user_id": 1, "items": [{"sku": "kettle", "quantity": 2}]}'
+    user = '{"name": "Edsger", "email": "edsger@example.com"}'
+    return (
+        (
+            "Get a user. Ask again: X-Served-By tells which instance answered, by weight 1 to 2.",
+            f"curl -i {gateway}/api/users/1",
+        ),
+        (
+            "Register a user. Again, and the service says that the address is taken.",
+            f"curl -i {gateway}/api/users {as_json} -d '{user}'",
+        ),
+        (
+            "Order two kettles: the order service has it paid and the user told: three lines of the log share an id.",
+            f"curl -i {gateway}/api/orders {as_json} -d '{order}'",
+        ),
+        ("A path that no route takes: 404, application/problem+json.", f"curl -i {gateway}/api/nothing"),
+        (
+            "A method that the path does not have: 405, and Allow says which it has.",
+            f"curl -i -X DELETE {gateway}/api/users/1",
+        ),
+        (
+            "Why does a request go where it goes?",
+            f"{_program()} explain {shlex.quote(str(configuration))} GET /api/users/1",
+        ),
+    )
+
+
+def _welcome(addresses: Sequence[str], configuration: Path, services: Mapping[str, str]) -> None:
+    gateway = f"http://{addresses[0]}"
+    click.echo(f"\nThe gateway: {click.style(gateway, bold=True)}")
+    for path in ("/api/users", "/api/orders", "/api/payments", "/api/notifications"):
+        click.echo(f"  {gateway}{path}")
+    click.echo("\nThe services behind it:")
+    for variable, url in services.items():
+        click.echo(f"  {variable.removesuffix('_URL').lower().replace('_', '-'):15}{url}")
+    click.echo(f"\nIts configuration, applied live when you save it:\n  {configuration}")
+    click.echo("\nTry these in another terminal:")
+    for number, (meaning, command) in enumerate(commands(gateway, configuration), 1):
+        click.echo(f"\n  {number}. {meaning}\n     {click.style(command, fg='green')}")
+    click.echo("\nRequests as the services see them follow. Ctrl-C stops everything.\n")
+
+
+def _tell(record: dict[str, object]) -> None:
+    """Prints a request that a service answered."""
+    if "ended" in record:
+        click.secho(f"{record['instance']} ended by itself with code {record['ended']}", fg="red", err=True)
+        return
+    status = int(str(record["status"]))
+    colour = "green" if status < 400 else "yellow" if status < 500 else "red"
+    line = "  ".join(
+        (
+            time.strftime("%H:%M:%S"),
+            click.style(str(status), fg=colour),
+            f"{record['method']:6} {record['target']:32}",
+            f"{record['ms']:>6} ms",
+            f"{record['instance']:13}",
+            str(record["request_id"] or ""),
+        )
+    )
+    with contextlib.suppress(OSError):  # whoever read the log has gone
+        click.echo(line.rstrip())
+
+
+def _filled_in(values: Mapping[str, str]) -> str:
+    """The configuration of the shop with the addresses of this run, so that it can be read, edited and explained."""
+    text = files("pylae.demo").joinpath("pylae.yaml").read_text(encoding="utf-8")
+    return re.sub(r"\$\{(\w+):-[^}]*\}", lambda found: values[found[1]], text)
+
+
+def _free_port(wanted: int | None) -> int:
+    """The port that was asked for, or 8080 if it is free, or a free one."""
+    for port in (PORT, 0) if wanted is None else (wanted,):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                if wanted is not None:
+                    raise Failure(f"port {port} of 127.0.0.1: {error.strerror}", "--port 0 takes a free one") from error
+                continue
+            return int(probe.getsockname()[1])
+    raise Failure("no port of 127.0.0.1 is free")
+
+
+def _program() -> str:
+    """How this command is called in a shell of the same person."""
+    called = Path(sys.argv[0]).absolute()
+    if called.name != "pylae":
+        return f"{shlex.quote(sys.executable)} -m pylae"
+    return "pylae" if shutil.which("pylae") == str(called) else shlex.quote(str(called))

@@ -1,0 +1,76 @@
+"""`pylae explain`: what the gateway would do with a request, and which lines of the configuration say so."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from typing import Any
+
+import click
+
+from pylae.cli import explanation
+
+
+@click.command(short_help="Tell what would happen to a request, and why.")
+@click.argument("file")
+@click.argument("method")
+@click.argument("url")
+@click.option("-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A field of the request.")
+@click.option("--client", default="127.0.0.1", metavar="IP", help="Address of the client. Default: 127.0.0.1.")
+@click.option("--all", "everything", is_flag=True, help="List every route that was considered.")
+@click.option("--json", "as_json", is_flag=True, help="Print the explanation as JSON.")
+def explain(
+    file: str, method: str, url: str, headers: tuple[str, ...], client: str, everything: bool, as_json: bool
+) -> None:
+    """Tell what the configuration FILE does with the request METHOD URL; nothing is sent and no socket is opened.
+
+    Shows the route and why it is the one, which routes were rejected by which clause, every policy with its settings,
+    where they come from and what it would decide, and how an instance of the service would be picked.
+
+    \b
+    URL is a path, or a whole address whose host counts:
+      pylae explain pylae.yaml GET /api/users/42
+      pylae explain pylae.yaml POST https://shop.example/api/orders -H 'X-Tenant: blue'
+    """
+    from pylae import engine
+    from pylae.gateway import Gateway
+
+    request = _request(method, url, headers, client)
+    gateway = Gateway.from_file(file)
+    plan = gateway.plan()
+    answer = engine.explain(json.dumps(plan), json.dumps(request))
+    complete = explanation.complete(answer, plan, gateway)
+    if as_json:
+        click.echo(json.dumps({"request": request, **complete}, indent=2))
+        return
+    for line in explanation.lines(request, complete, everything):
+        click.echo(line)
+
+
+def _request(method: str, url: str, headers: tuple[str, ...], client: str) -> dict[str, Any]:
+    """The request as the native side takes it: the target as a client would send it, the host as a field."""
+    host, target = _split(url)
+    fields = [] if host is None else [["Host", host]]
+    for header in headers:
+        name, colon, value = header.partition(":")
+        if not colon or not name.strip():
+            raise click.UsageError(f"a field is written 'Name: value', not {header!r}", click.get_current_context())
+        fields.append([name.strip(), value.strip()])
+    try:
+        ipaddress.ip_address(client)
+    except ValueError:
+        raise click.UsageError(f"{client!r} is not an IP address", click.get_current_context()) from None
+    return {"method": method.upper(), "target": target, "headers": fields, "client": client}
+
+
+def _split(url: str) -> tuple[str | None, str]:
+    """Host and target of an address. The target stays as it was typed: how it is made canonical is to be shown."""
+    url = url.partition("#")[0]
+    if url.startswith("/") or url == "*":
+        return None, url
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme.lower() not in ("http", "https"):
+        raise click.UsageError(f"URL begins with / or with http://, unlike {url!r}", click.get_current_context())
+    end = next((index for index, character in enumerate(rest) if character in "/?"), len(rest))
+    target = rest[end:]
+    return rest[:end].rpartition("@")[2], target if target.startswith("/") else f"/{target}"

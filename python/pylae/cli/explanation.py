@@ -1,0 +1,207 @@
+"""The words of `pylae explain`: the native answer, completed with settings and places, and printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pylae.cli.table import columns
+
+if TYPE_CHECKING:
+    from pylae.config.sources import Place
+    from pylae.gateway import Gateway
+
+Document = dict[str, Any]
+
+#: Routes rejected by their path that are listed without `--all`.
+SHOWN = 10
+OUTCOMES = {
+    "route": "goes to a route",
+    "method_not_allowed": "405: the path exists under other methods",
+    "not_found": "404: no route takes it",
+    "bad_request": "400: it is malformed",
+}
+VERDICTS = {
+    "chosen": "takes it",
+    "shadowed": "takes it too, but is less specific",
+    "host": "rejected by its host",
+    "path": "rejected by its path",
+    "method": "rejected by its method",
+}
+
+
+def complete(answer: Document, plan: Document, gateway: Gateway) -> Document:
+    """Adds to the native answer the settings from the plan and the places from the file."""
+    names = {route["name"]: (index, route) for index, route in enumerate(plan["routes"])}
+    completed = {
+        **answer,
+        "considered": [
+            {**considered, "match": names[considered["route"]][1]["match"]} for considered in answer["considered"]
+        ],
+    }
+    if chosen := answer["route"]:
+        index, route = names[chosen["name"]]
+        shown = {key: route[key] for key in ("match", "timeout", "idle_timeout", "deadline", "retries")}
+        completed["route"] = {**chosen, **shown, "place": _place(gateway, f"routes[{index}]")}
+        completed["policies"] = [
+            _with_settings(policy, f"routes[{index}].policies.{policy['name']}", route["policies"], gateway)
+            for policy in answer["policies"]
+        ]
+    if service := answer["service"]:
+        number = [entry["name"] for entry in plan["services"]].index(service["name"])
+        completed["service"] = {**service, "place": _place(gateway, f"services[{number}]")}
+    return completed
+
+
+def _with_settings(policy: Document, path: str, policies: Document, gateway: Gateway) -> Document:
+    """A policy with its settings, each with its value and the place that says so."""
+    settings = [
+        {"name": name, "value": value, "from": _origin(gateway, path, name)}
+        for name, value in _leaves(policies.get(policy["name"]))
+    ]
+    return {**policy, "place": _place(gateway, path), "settings": settings}
+
+
+def _leaves(value: object, name: str = "") -> Iterator[tuple[str, object]]:
+    """The single settings of a policy by their paths."""
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{name}.{key}" if name else key)
+    elif isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
+        for index, inner in enumerate(value):
+            yield from _leaves(inner, f"{name}[{index}]")
+    elif name:
+        yield name, value
+
+
+def _origin(gateway: Gateway, policy: str, setting: str) -> str | None:
+    """`file:line` of a setting, or `default` for one that nobody wrote."""
+    place = gateway.locate(f"{policy}.{setting}", key=True)
+    last = setting.rpartition(".")[2].partition("[")[0]
+    mapping = place.node is not None and isinstance(place.node.value, dict)
+    return "default" if mapping and last not in place.path else _line(place)
+
+
+def _place(gateway: Gateway, path: str) -> str | None:
+    """`file:line` of what the plan has at a path; none if it was built in Python."""
+    return _line(gateway.locate(path, key=True))
+
+
+def _line(place: Place) -> str | None:
+    return f"{place.file}:{place.line}" if place.file and place.line else None
+
+
+def lines(request: Document, answer: Document, everything: bool) -> Iterator[str]:
+    """The explanation for people."""
+    yield f"{_strong(request['method'] + ' ' + request['target'])} from {request['client']}"
+    if answer["canonical_path"] and answer["canonical_path"] != request["target"].partition("?")[0]:
+        yield f"  path as everything sees it: {answer['canonical_path']}"
+    yield f"  {OUTCOMES[answer['outcome']]}" + (f" ({answer['detail']})" if answer["detail"] else "")
+    if answer["route"]:
+        yield from _route(answer["route"])
+    yield from _considered(answer["considered"], everything)
+    if answer["route"]:
+        yield from _policies(answer["policies"])
+        yield from _upstream(request, answer)
+
+
+def _route(route: Document) -> Iterator[str]:
+    yield ""
+    yield f"{_strong('Route ' + route['name'])}  {_faint(route['place'] or 'built in Python')}"
+    yield f"  {_clauses(route['match'])}"
+    for name, value in route["params"].items():
+        yield f"  {name} = {value}"
+
+
+def _considered(considered: list[Document], everything: bool) -> Iterator[str]:
+    by_path = [entry["route"] for entry in considered if entry["verdict"] == "path"]
+    left_out = set() if everything else set(by_path[SHOWN:])
+    rows = [
+        (f"  {entry['route']}", _verdict(entry["verdict"]), _clauses(entry["match"]))
+        for entry in sorted(considered, key=_nearness)
+        if entry["route"] not in left_out
+    ]
+    if rows:
+        yield ""
+        yield _strong("Considered")
+        yield from list(columns(("", "", ""), rows))[1:]
+    if left_out:
+        yield f"  … and {len(left_out)} more rejected by their path (--all lists them)"
+
+
+def _nearness(considered: Document) -> int:
+    """The nearer a route was to taking the request, the earlier it is listed."""
+    order = ("chosen", "shadowed", "query", "header", "method", "path", "host")
+    return order.index(considered["verdict"].partition(":")[0])
+
+
+def _verdict(verdict: str) -> str:
+    kind, _, name = verdict.partition(":")
+    return f"rejected by its {kind} {name}" if name else VERDICTS[verdict]
+
+
+def _policies(policies: list[Document]) -> Iterator[str]:
+    yield ""
+    yield _strong("Policies, in the order in which they run") if policies else _strong("No policies")
+    for policy in policies:
+        yield f"  {_strong(policy['name'])}  {_faint(policy['place'] or 'default')}"
+        yield f"    would: {policy['decision']}"
+        rows = [
+            (f"    {setting['name']}", _value(setting["value"]), _faint(_elsewhere(setting["from"], policy["place"])))
+            for setting in policy["settings"]
+        ]
+        yield from list(columns(("", "", ""), rows))[1:]
+
+
+def _elsewhere(place: str | None, around: str | None) -> str:
+    """Where a setting stands, unless it is in the line of the policy itself."""
+    return "" if place is None or place == around else place
+
+
+def _upstream(request: Document, answer: Document) -> Iterator[str]:
+    service, route = answer["service"], answer["route"]
+    if service is None:
+        return
+    yield ""
+    yield f"{_strong('Service ' + service['name'])}  {_faint(service['place'] or 'built in Python')}"
+    yield f"  {service['balancer']}: {service['how']}"
+    for instance in service["instances"]:
+        yield f"  - {_instance(instance)}"
+    yield f"  sends {request['method']} {answer['upstream_path']}"
+    deadline = "" if route["deadline"] is None else f", {route['deadline']:g} s over all attempts"
+    yield f"  waits {route['timeout']:g} s for the head of the answer{deadline}; retries: {route['retries']}"
+
+
+def _instance(instance: str | Document) -> str:
+    if isinstance(instance, str):
+        return instance
+    more = ", ".join(f"{name} {_value(value)}" for name, value in instance.items() if name != "url")
+    return f"{instance['url']} ({more})" if more else str(instance["url"])
+
+
+def _clauses(match: Document) -> str:
+    """What a route asks for, in one line."""
+    clauses = [f"{match['path']['kind']} {match['path']['value']}", "|".join(match["methods"]) or "any method"]
+    if match["hosts"]:
+        clauses.append(f"host {'|'.join(match['hosts'])}")
+    clauses += [
+        f"{kind} {entry['name']}" for kind, key in (("header", "headers"), ("query", "query")) for entry in match[key]
+    ]
+    return ", ".join(clauses)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.15g}"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _strong(text: str) -> str:
+    return click.style(text, bold=True)
+
+
+def _faint(text: str) -> str:
+    return click.style(text, dim=True)

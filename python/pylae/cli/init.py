@@ -1,0 +1,27 @@
+"""`pylae init`: a starter file that says what can be written."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+import click
+
+from pylae.cli.report import Failure
+
+
+@click.command(short_help="Write a commented starter file.")
+@click.argument("file", default="pylae.yaml", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Overwrite the file if it exists.")
+def init(file: Path, force: bool) -> None:
+    """Write a commented starter configuration to FILE (pylae.yaml unless said otherwise).
+
+    An existing file is kept unless --force is given.
+    """
+    starter = files("pylae.cli").joinpath("starter.yaml").read_text(encoding="utf-8")
+    try:
+        with file.open("w" if force else "x", encoding="utf-8") as target:
+            target.write(starter)
+    except FileExistsError:
+        raise Failure(f"{file} exists", "choose another name, or overwrite it with --force") from None
+    click.echo(f"Wrote {file}. Next: pylae check {file}, then pylae run {file}")

@@ -1,0 +1,59 @@
+"""`pylae routes`: the routes of a configuration as a table."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from pylae.cli.table import columns
+
+
+@click.command(short_help="Show the routes as a table.")
+@click.argument("file")
+@click.option("--json", "as_json", is_flag=True, help="Print the routes of the plan as JSON.")
+def routes(file: str, as_json: bool) -> None:
+    """Show the routes of the configuration FILE in the order in which they are declared.
+
+    Which one takes a request is decided by how specific it is, not by this order: see `pylae explain`.
+    """
+    from pylae.gateway import Gateway
+
+    plan = Gateway.from_file(file).plan()
+    if as_json:
+        click.echo(json.dumps(plan["routes"], indent=2))
+        return
+    header = ("NAME", "METHODS", "PATH", "CONDITIONS", "SERVICE", "POLICIES")
+    for line in columns(header, [_row(route) for route in plan["routes"]]):
+        click.echo(line)
+
+
+def _row(route: dict[str, Any]) -> tuple[str, ...]:
+    match = route["match"]
+    path = match["path"]
+    return (
+        route["name"],
+        "|".join(match["methods"]) or "any",
+        f"{path['kind']} {path['value']}",
+        " ".join(_conditions(route)),
+        route["service"] or "-",
+        " ".join(sorted(route["policies"])),
+    )
+
+
+def _conditions(route: dict[str, Any]) -> list[str]:
+    match = route["match"]
+    found = [f"host={'|'.join(match['hosts'])}"] if match["hosts"] else []
+    for kind in ("headers", "query"):
+        word = kind.removesuffix("s")
+        found += [f"{word}:{condition['name']}{_test(condition['value'])}" for condition in match[kind]]
+    if route["priority"]:
+        found.append(f"priority={route['priority']}")
+    return found
+
+
+def _test(value: str | dict[str, str]) -> str:
+    if isinstance(value, str):  # "present"
+        return ""
+    return f"={value['equals']}" if "equals" in value else f"~{value['pattern']}"

@@ -1,0 +1,41 @@
+"""`pylae run`: serve until told to stop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pylae.cli import log
+from pylae.cli.report import USAGE, Failure
+
+#: What is run when no file is named, in this order.
+DEFAULTS = ("pylae.yaml", "gateway.py")
+
+
+@click.command(short_help="Run a gateway.")
+@click.argument("file", required=False)
+def run(file: str | None) -> None:
+    """Run the configuration FILE (YAML, or Python with a module-level `gateway`).
+
+    Without FILE it is pylae.yaml, or else gateway.py, of this directory. A change of the file, or SIGHUP, is applied
+    without dropping a request; a bad one is refused with all its problems, and the old one stays in force.
+
+    SIGTERM and SIGINT (Ctrl-C) stop accepting, let exchanges in flight finish within `drain_timeout`, and exit with 0.
+    A second signal ends them at once.
+    """
+    from pylae.gateway import Gateway
+
+    log.to_standard_error()
+    Gateway.from_file(file or _default()).run()
+
+
+def _default() -> str:
+    for name in DEFAULTS:
+        if Path(name).exists():
+            return name
+    raise Failure(
+        f"there is neither {' nor '.join(DEFAULTS)} in this directory",
+        "name the file: pylae run FILE; pylae init writes one",
+        USAGE,
+    )

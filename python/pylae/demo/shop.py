@@ -1,0 +1,137 @@
+"""The services of the shop as processes: started together, stopped together, never left behind."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from pylae.demo.server import DIRECTORY_PREFIX
+
+#: Instance, module, and the variable of the configuration that takes its address. A later wave is told the addresses
+#: of the earlier ones.
+WAVES = (
+    (
+        ("users-1", "users", "USERS_1_URL"),
+        ("users-2", "users", "USERS_2_URL"),
+        ("payments", "payments", "PAYMENTS_URL"),
+        ("notifications", "notifications", "NOTIFICATIONS_URL"),
+    ),
+    (("orders", "orders", "ORDERS_URL"),),
+)
+START_TIMEOUT = 30.0
+STOP_TIMEOUT = 3.0
+
+Record = dict[str, Any]
+
+
+class ShopError(Exception):
+    """A service did not start, or ended by itself."""
+
+
+class Shop:
+    """The running services. Use it as a context manager; leaving it stops them and removes their databases.
+
+    `on_record` is called from a thread of each service with every request that it answered, and with
+    `{"instance": …, "ended": code}` when one ends by itself.
+    """
+
+    def __init__(self, on_record: Callable[[Record], None]) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix=DIRECTORY_PREFIX))
+        self.addresses: dict[str, str] = {}
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._on_record = on_record
+        self._stopping = False
+        self._readers: list[threading.Thread] = []
+
+    def __enter__(self) -> Self:
+        try:
+            for wave in WAVES:
+                self._start(wave)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Ends every service and removes the directory."""
+        self._stopping = True
+        for process in self.processes.values():
+            if process.stdin:
+                process.stdin.close()
+        for process in self.processes.values():
+            try:
+                process.wait(STOP_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        for reader in self._readers:
+            reader.join()
+        for process in self.processes.values():
+            if process.stdout:
+                process.stdout.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _start(self, wave: tuple[tuple[str, str, str], ...]) -> None:
+        waiting = [(instance, variable, self._spawn(instance, module)) for instance, module, variable in wave]
+        for instance, variable, told in waiting:
+            try:
+                first = told.get(timeout=START_TIMEOUT)
+            except queue.Empty:
+                raise ShopError(f"the service {instance} did not start within {START_TIMEOUT:.0f} seconds") from None
+            if first is None:
+                raise ShopError(f"the service {instance} ended with code {self.processes[instance].wait()}")
+            self.addresses[variable] = first["listening"]
+            self._ask_health(instance, first["listening"])
+
+    def _spawn(self, instance: str, module: str) -> queue.SimpleQueue[Record | None]:
+        command = [sys.executable, "-m", f"pylae.demo.{module}", "--instance", instance, "--directory"]
+        process = subprocess.Popen(  # noqa: S603 (our own modules)
+            [*command, str(self.directory)],
+            stdin=subprocess.PIPE,  # its end is how the service learns of ours, however we end
+            stdout=subprocess.PIPE,
+            env={**os.environ, **self.addresses},
+            start_new_session=True,  # Ctrl-C is for the demo, which then closes the pipes
+        )
+        self.processes[instance] = process
+        told: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
+        reader = threading.Thread(target=self._read, args=(instance, process, told), daemon=True)
+        reader.start()
+        self._readers.append(reader)
+        return told
+
+    def _read(self, instance: str, process: subprocess.Popen[bytes], told: queue.SimpleQueue[Record | None]) -> None:
+        output = process.stdout or io.BytesIO()  # the pipe of `_spawn`
+        first = output.readline()
+        told.put(json.loads(first) if first else None)
+        for line in output:
+            self._on_record(json.loads(line))
+        if first and not self._stopping:
+            self._on_record({"instance": instance, "ended": process.wait()})
+
+    def _ask_health(self, instance: str, url: str) -> None:
+        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=START_TIMEOUT)
+        try:
+            connection.request("GET", "/health")
+            status = connection.getresponse().status
+        except (OSError, http.client.HTTPException) as error:
+            raise ShopError(f"the service {instance} does not answer at {url}: {error}") from error
+        finally:
+            connection.close()
+        if status != 200:
+            raise ShopError(f"the service {instance} answers {status} at {url}/health")

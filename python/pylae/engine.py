@@ -1,0 +1,98 @@
+"""The running native side: the only module that imports `pylae._native`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from typing import Any, cast
+
+from pylae import _native
+from pylae.errors import EngineError
+
+__all__ = ["POLICIES", "Engine", "check", "echo_policy", "explain"]
+
+POLICIES: tuple[str, ...] = tuple(_native.POLICIES)
+"""Names of the policies that the native side knows, in order of execution."""
+
+_PATIENCE = 1.0
+"""Seconds that the log reader waits for a record before it asks again."""
+_LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+log = logging.getLogger("pylae")
+
+
+class Engine:
+    """The data plane for one plan, which is a JSON document (`pylae.config.plan.compile_plan`)."""
+
+    def __init__(self, plan: str) -> None:
+        self._plan = plan
+        self._native: _native.Engine | None = None
+
+    def start(self) -> list[str]:
+        """Starts the threads and returns the addresses listened on, as `host:port`. Raises EngineError."""
+        try:
+            self._native = _native.Engine(self._plan)
+        except _native.PlanError as error:
+            raise _failure(error) from None
+        threading.Thread(target=_pass_on_log, args=(self._native,), name="pylae-log", daemon=True).start()
+        return self._native.addresses()
+
+    def apply(self, plan: str) -> None:
+        """Puts another plan in force, whole or not at all. Raises EngineError."""
+        try:
+            self._running().apply(plan)
+        except _native.PlanError as error:
+            raise _failure(error) from None
+
+    def addresses(self) -> list[str]:
+        """The addresses listened on, as `host:port`, in the order of the plan."""
+        return self._running().addresses()
+
+    def stop(self, drain: bool) -> None:
+        """Ends the data plane; with `drain`, once exchanges in flight are over or `drain_timeout` has passed.
+
+        A second call, from another thread, cuts a drain short.
+        """
+        self._running().stop(drain)
+
+    def stats(self) -> dict[str, Any]:
+        """What the data plane has counted since it was started."""
+        return cast("dict[str, Any]", json.loads(self._running().stats()))
+
+    def _running(self) -> _native.Engine:
+        if self._native is None:
+            raise EngineError("the engine is not running")
+        return self._native
+
+
+def check(plan: str) -> dict[str, list[dict[str, str]]]:
+    """`problems` and `warnings` of a plan, each with `path` and `message`. Opens no socket."""
+    return cast("dict[str, list[dict[str, str]]]", json.loads(_native.check(plan)))
+
+
+def explain(plan: str, request: str) -> dict[str, Any]:
+    """What a plan would do with a request. Opens no socket. Raises EngineError if the request is not one."""
+    try:
+        return cast("dict[str, Any]", json.loads(_native.explain(plan, request)))
+    except _native.PlanError as error:
+        raise _failure(error) from None
+
+
+def echo_policy(name: str, settings: str) -> str:
+    """A policy's settings as the native side understands them. Raises EngineError."""
+    try:
+        return _native.echo_policy(name, settings)
+    except _native.PlanError as error:
+        raise _failure(error) from None
+
+
+def _failure(error: Exception) -> EngineError:
+    problems = json.loads(error.args[0])
+    return EngineError("; ".join(f"{item['path']}: {item['message']}".removeprefix(": ") for item in problems))
+
+
+def _pass_on_log(native: _native.Engine) -> None:
+    while (records := native.read_log(_PATIENCE)) is not None:
+        for record in json.loads(records):
+            log.log(_LEVELS[record["level"]], "%s", record["message"], extra={"event": record["event"]})

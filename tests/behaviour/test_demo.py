@@ -1,0 +1,215 @@
+"""`pylae demo` as a person meets it: start it, paste its six commands, press Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import re
+import select
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+DEADLINE = 60
+#: The last line of what a demo says before its log.
+READY = "Ctrl-C stops everything"
+
+
+@dataclass
+class Demo:
+    """A running demo, and all that it has printed."""
+
+    process: subprocess.Popen[str]
+    lines: queue.SimpleQueue[str | None]
+    printed: list[str] = field(default_factory=list)
+
+    def read_until(self, words: str) -> str:
+        """Waits for a line that contains the words."""
+        while True:
+            line = self.lines.get(timeout=DEADLINE)
+            assert line is not None, "the demo ended after: " + "".join(self.printed)
+            self.printed.append(line)
+            if words in line:
+                return line
+
+    @property
+    def commands(self) -> list[str]:
+        """The commands to try, as printed."""
+        lines = "".join(self.printed).splitlines()
+        return [lines[number + 1].strip() for number, line in enumerate(lines) if re.match(r"  [1-9]\. ", line)]
+
+    @property
+    def gateway(self) -> str:
+        """Where the gateway answers."""
+        return next(line.split()[-1] for line in self.printed if line.startswith("The gateway: "))
+
+    @property
+    def configuration(self) -> Path:
+        """The file that the gateway runs."""
+        return next(
+            Path(line.strip()) for line in self.printed if line.strip().endswith("pylae.yaml") and line[2] == "/"
+        )
+
+    def family(self) -> list[int]:
+        """The demo and every process that it has started."""
+        tasks = Path(f"/proc/{self.process.pid}/task")
+        children = [child for task in tasks.iterdir() for child in (task / "children").read_text().split()]
+        return [self.process.pid, *map(int, children)]
+
+
+@contextlib.contextmanager
+def running_demo(*options: str) -> Iterator[Demo]:
+    """Starts a demo in a session of its own; what the test leaves of it is killed."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pylae", "demo", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    output = process.stdout
+    assert output is not None
+    lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+
+    def read() -> None:
+        for line in output:
+            lines.put(line)
+        lines.put(None)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    demo = Demo(process, lines)
+    try:
+        demo.read_until(READY)
+        yield demo
+    finally:
+        process.kill()
+        process.wait()
+        reader.join()
+        output.close()
+
+
+def paste(command: str) -> str:
+    """Runs a command in a shell, as a person would in another terminal; it must succeed."""
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def split(answer: str) -> tuple[int, str, str]:
+    """Status, head and body of what `curl -i` prints."""
+    head, _, body = answer.replace("\r\n", "\n").partition("\n\n")
+    return int(head.split()[1]), head.lower(), body
+
+
+def wait_until_ended(descriptors: list[int]) -> None:
+    """Waits for the processes behind descriptors of `pidfd_open`, which become readable when they end."""
+    for descriptor in descriptors:
+        assert select.select([descriptor], [], [], DEADLINE)[0], "a process outlives the demo"
+        os.close(descriptor)
+
+
+def test_the_six_commands_work_and_ctrl_c_leaves_nothing() -> None:
+    with running_demo("--port", "0") as demo:
+        get_user, register, order, nothing, delete, explain = demo.commands
+        status, head, body = split(paste(get_user))
+        assert (status, json.loads(body)["id"]) == (200, 1)
+        assert "x-request-id: " in head
+        assert "x-content-type-options: nosniff" in head
+        status, _, body = split(paste(register))
+        assert (status, json.loads(body)["email"]) == (201, "edsger@example.com")
+        status, head, body = split(paste(order))
+        made = json.loads(body)
+        assert (status, made["payment"]["status"], made["notification"]["user_id"]) == (201, "approved", 1)
+        status, head, body = split(paste(nothing))
+        assert (status, json.loads(body)["status"]) == (404, 404)
+        assert "content-type: application/problem+json" in head
+        status, head, _ = split(paste(delete))
+        assert status == 405
+        assert re.search(r"^allow: .*\bget\b", head, re.MULTILINE)
+        told = paste(explain)
+        assert "Route get-user" in told
+        assert "weighted_round_robin" in told
+
+        # The log tells them, and the three services that worked on the order had one request id.
+        demo.read_until("/api/users/1 ")
+        lines = [demo.read_until(path) for path in ("/payments ", "/notifications ", "/api/orders ")]
+        assert len({line.split()[-1] for line in lines}) == 1
+
+        status, _, body = split(paste(f"curl -i '{demo.gateway}/api/payments?user_id=1'"))
+        assert (status, [entry["order_id"] for entry in json.loads(body)["payments"]]) == (200, [made["id"]])
+        status, _, body = split(paste(f"curl -i {demo.gateway}/api/notifications"))
+        assert (status, len(json.loads(body)["notifications"])) == (200, 1)
+        served = [re.search(r"x-served-by: (\S+)", split(paste(get_user))[1]) for _ in range(6)]
+        assert {found[1] for found in served if found} == {"users-1", "users-2"}
+
+        family = demo.family()
+        assert len(family) == 6
+        watched = [os.pidfd_open(pid) for pid in family]
+        directory = demo.configuration.parent
+        assert directory.is_dir()
+        demo.process.send_signal(signal.SIGINT)
+        assert demo.process.wait(DEADLINE) == 0
+        wait_until_ended(watched)
+        assert not directory.exists()
+
+
+def test_a_demo_that_is_killed_leaves_nothing() -> None:
+    with running_demo("--port", "0") as demo:
+        watched = [os.pidfd_open(pid) for pid in demo.family()]
+        directory = demo.configuration.parent
+        demo.process.kill()
+        wait_until_ended(watched)
+        assert not directory.exists()
+
+
+def test_its_configuration_is_live() -> None:
+    with running_demo("--port", "0") as demo:
+        text = demo.configuration.read_text()
+        demo.configuration.write_text(text.replace("prefix: /api/payments", "prefix: /api/charges"))
+        demo.read_until("configuration applied")
+        assert split(paste(f"curl -i {demo.gateway}/api/payments"))[0] == 404
+
+
+def test_a_taken_port() -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = subprocess.run(
+            [sys.executable, "-m", "pylae", "demo", "--port", str(port)],
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+            check=False,
+        )
+    assert done.returncode == 3
+    assert done.stderr.splitlines()[-1] == "  hint: --port 0 takes a free one"
+    assert f"port {port} of 127.0.0.1" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_services_start(number: signal.Signals) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pylae", "demo", "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("Starting ")
+    process.send_signal(number)
+    # The pipe ends when the last service has closed its end of it.
+    rest = process.stdout.read()
+    assert process.wait(DEADLINE) in (0, 130, -number)
+    assert "Traceback" not in rest
+    process.stdout.close()

@@ -1,0 +1,170 @@
+"""`pylae explain`: how the native answer is asked for and told. What it says is tested where it is made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pylae import engine
+
+Document = dict[str, Any]
+
+ROUTED: Document = {
+    "route": {"index": 0, "name": "get-user", "params": {"1": "42"}},
+    "outcome": "route",
+    "detail": "",
+    "considered": [
+        {"route": "orders", "verdict": "path"},
+        {"route": "get-user", "verdict": "chosen"},
+    ],
+    "canonical_path": "/api/users/42",
+    "policies": [{"name": "security_headers", "decision": "set 4 fields of the response"}],
+    "service": {
+        "name": "users",
+        "balancer": "weighted_round_robin",
+        "how": "in turn by weight",
+        "instances": ["http://127.0.0.1:9001", {"url": "http://127.0.0.1:9002", "weight": 2}],
+    },
+    "upstream_path": "/api/users/42",
+}
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Document]:
+    """Answers as the native side would, and keeps what it was asked."""
+    requests: list[Document] = []
+
+    def explain(plan: str, request: str) -> Document:
+        assert len(json.loads(plan)["routes"]) == 2
+        requests.append(json.loads(request))
+        return json.loads(json.dumps(ROUTED))  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(engine, "explain", explain)
+    return requests
+
+
+def answer_with(monkeypatch: pytest.MonkeyPatch, **changes: object) -> None:
+    monkeypatch.setattr(engine, "explain", lambda *_: {**ROUTED, **changes})
+
+
+def test_a_request_that_is_routed(pylae, shop: Path, asked: list[Document]) -> None:
+    result = pylae("explain", shop, "get", "/api/../api/users/42?x=1")
+    assert result.exit_code == 0, result.output
+    lines = [line.rstrip() for line in result.output.splitlines()]
+    assert lines[:9] == [
+        "GET /api/../api/users/42?x=1 from 127.0.0.1",
+        "  path as everything sees it: /api/users/42",
+        "  goes to a route",
+        "",
+        f"Route get-user  {shop}:9",
+        r"  pattern ^/api/users/(\d+)$, GET",
+        "  1 = 42",
+        "",
+        "Considered",
+    ]
+    assert lines[9].split(None, 1) == ["get-user", r"takes it              pattern ^/api/users/(\d+)$, GET"]
+    assert lines[10].split(None, 1) == [
+        "orders",
+        "rejected by its path  prefix /api/orders, GET|POST, host shop.example",
+    ]
+    assert f"  security_headers  {shop}:18" in lines
+    assert "    would: set 4 fields of the response" in lines
+    assert any(line.split() == ["frame_options", "DENY", "default"] for line in lines)
+    assert lines[-6:] == [
+        f"Service users  {shop}:3",
+        "  weighted_round_robin: in turn by weight",
+        "  - http://127.0.0.1:9001",
+        "  - http://127.0.0.1:9002 (weight 2)",
+        "  sends GET /api/users/42",
+        "  waits 30 s for the head of the answer; retries: 3",
+    ]
+    assert asked == [{"method": "GET", "target": "/api/../api/users/42?x=1", "headers": [], "client": "127.0.0.1"}]
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "target"),
+    [
+        ("https://shop.example/a?b#c", "shop.example", "/a?b"),
+        ("HTTP://me@shop.example:81", "shop.example:81", "/"),
+        ("http://shop.example?b", "shop.example", "/?b"),
+    ],
+)
+def test_a_whole_address_gives_the_host(
+    pylae, shop: Path, asked: list[Document], url: str, host: str, target: str
+) -> None:
+    assert pylae("explain", shop, "GET", url, "-H", "X-A: b: c", "--client", "::1").exit_code == 0
+    assert asked == [{"method": "GET", "target": target, "headers": [["Host", host], ["X-A", "b: c"]], "client": "::1"}]
+
+
+@pytest.mark.usefixtures("asked")
+def test_settings_tell_where_they_come_from(pylae, shop: Path) -> None:
+    shop.write_text(
+        shop.read_text().replace(
+            "security_headers: {}", 'security_headers:\n    frame_options: SAMEORIGIN\n    csp: "x"'
+        )
+    )
+    lines = [line.split() for line in pylae("explain", shop, "GET", "/").output.splitlines()]
+    assert ["frame_options", "SAMEORIGIN", f"{shop}:19"] in lines
+    assert ["csp", "x", f"{shop}:20"] in lines
+    assert ["nosniff", "true", "default"] in lines
+
+
+def test_a_program_has_lines_too(pylae, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "gateway.py"
+    program.write_text(
+        "from pylae import Gateway, Route\n"
+        "gateway = Gateway()\n"
+        "gateway.add_route(Route(name='get-user', path='/u', service_url='http://127.0.0.1:9', security_headers={}))\n"
+        "gateway.run()\n"
+    )
+    service = {"name": "127.0.0.1:9", "balancer": "round_robin", "how": "the only one", "instances": []}
+    answer_with(monkeypatch, considered=[{"route": "get-user", "verdict": "chosen"}], service=service)
+    lines = [line.rstrip() for line in pylae("explain", program, "GET", "/u").output.splitlines()]
+    assert f"Route get-user  {program}:3" in lines
+    assert f"  security_headers  {program}:3" in lines
+    assert ["hsts.max_age", "31536000"] in [line.split() for line in lines]
+    assert f"Service 127.0.0.1:9  {program}:3" in lines
+
+
+@pytest.mark.usefixtures("asked")
+def test_json(pylae, shop: Path) -> None:
+    result = pylae("explain", shop, "GET", "/api/users/42", "--json")
+    document = json.loads(result.output)
+    assert document["request"]["method"] == "GET"
+    assert document["route"]["place"] == f"{shop}:9"
+    assert document["service"]["place"] == f"{shop}:3"
+    policy = document["policies"][0]
+    assert policy["decision"] == "set 4 fields of the response"
+    assert {"name": "nosniff", "value": True, "from": "default"} in policy["settings"]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"), [("not_found", "404"), ("method_not_allowed", "405"), ("bad_request", "400")]
+)
+def test_a_request_that_no_route_takes(
+    pylae, shop: Path, monkeypatch: pytest.MonkeyPatch, outcome: str, words: str
+) -> None:
+    verdicts = [{"route": "get-user", "verdict": "method"}, {"route": "orders", "verdict": "header:X-Tenant"}]
+    answer_with(
+        monkeypatch, route=None, service=None, policies=[], outcome=outcome, detail="because", considered=verdicts
+    )
+    result = pylae("explain", shop, "PATCH", "/api/users/42")
+    assert result.exit_code == 0
+    assert f"  {words}: " in result.output and "(because)" in result.output
+    assert "rejected by its method" in result.output
+    assert "rejected by its header X-Tenant" in result.output
+    assert "Service" not in result.output and "Policies" not in result.output
+
+
+def test_many_routes_are_cut_short(pylae, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    considered = [{"route": "orders", "verdict": "path"}] * 30
+    routes = "".join(f"  - {{name: r{n}, path: /r/{n}, service: users, auth_required: false}}\n" for n in range(30))
+    shop.write_text(shop.read_text().replace("policies:\n", f"{routes}policies:\n"))
+    considered = [{"route": f"r{n}", "verdict": "path"} for n in range(30)] + ROUTED["considered"]
+    answer_with(monkeypatch, considered=considered)
+    assert "… and 21 more rejected by their path (--all lists them)" in pylae("explain", shop, "GET", "/").output
+    everything = pylae("explain", shop, "GET", "/", "--all").output
+    assert "more rejected" not in everything and " r29 " in everything

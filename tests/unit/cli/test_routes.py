@@ -1,0 +1,38 @@
+"""`pylae routes`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pylae.cli.routes import routes
+
+
+def test_the_table(pylae, shop: Path) -> None:
+    result = pylae("routes", shop)
+    assert result.exit_code == 0
+    header, first, second = result.output.splitlines()
+    assert header.split() == ["NAME", "METHODS", "PATH", "CONDITIONS", "SERVICE", "POLICIES"]
+    assert first.split() == ["get-user", "GET", "pattern", r"^/api/users/(\d+)$", "users", "security_headers"]
+    assert second.split() == ["orders", "GET|POST", "prefix", "/api/orders", "host=shop.example", "orders"]
+
+
+def test_the_plan(pylae, shop: Path) -> None:
+    result = pylae("routes", shop, "--json")
+    assert [route["name"] for route in json.loads(result.output)] == ["get-user", "orders"]
+
+
+def test_conditions(pylae, shop: Path) -> None:
+    shop.write_text(
+        shop.read_text().replace(
+            "    host: shop.example\n",
+            "    headers: {x-tenant: blue}\n    query: {debug: true}\n    priority: 5\n",
+        )
+    )
+    result = pylae("routes", shop)
+    assert result.exit_code == 0, result.output
+    assert "header:x-tenant=blue query:debug priority=5" in result.output
+
+
+def test_help_points_to_explain() -> None:
+    assert "pylae explain" in (routes.help or "")
