@@ -19,7 +19,6 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 ALIASES = {
-    "csp": "content_security_policy",
     "hosts": "host",
     "methods": "method",
     "retry_count": "retries",

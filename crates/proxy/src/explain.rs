@@ -123,7 +123,10 @@ pub fn explain(plan: Plan, question: &Question) -> Result<Explanation, Vec<Probl
 /// The request in question as the codec reads it from the wire.
 fn read(question: &Question, snapshot: &Snapshot) -> Result<Exchange, Vec<Problem>> {
     let mut exchange = Exchange::new(0);
-    let line = format!("{} {} HTTP/1.1\r\n", question.method, question.target);
+    // Only HTTP/1.0 may leave the host out, as a person who asks may.
+    let version =
+        if question.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) { "1.1" } else { "1.0" };
+    let line = format!("{} {} HTTP/{version}\r\n", question.method, question.target);
     exchange.buffer.extend_from_slice(line.as_bytes());
     for (name, value) in &question.headers {
         exchange.buffer.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from pylae.settings import Settings, also, refusal
-
-_TEXT = re.compile(r"[!-~]+( [!-~]+)*")
+from pylae.settings import Settings, refusal
+from pylae.units import Wait
 
 
 def _off(value: Any) -> Any:
@@ -25,32 +25,46 @@ def _field_text(text: str) -> str:
     return text
 
 
-def _hsts(value: Any) -> Any:
-    return {True: "auto", False: "off"}[value] if isinstance(value, bool) else value
-
-
+_TEXT = re.compile(r"[!-~]+( [!-~]+)*")
 FieldText = Annotated[str, Field(max_length=8192), AfterValidator(_field_text)]
-Sent = Annotated[FieldText | None, BeforeValidator(_off, json_schema_input_type=FieldText | Literal[False] | None)]
+Optional = Annotated[FieldText | None, BeforeValidator(_off, json_schema_input_type=FieldText | Literal[False] | None)]
+
+
+def _hsts(value: Any) -> Any:
+    if value is None or value is False:
+        return {"when": "off"}
+    if value is True:
+        return {}
+    return {"when": value} if isinstance(value, str) else value
+
+
+class Hsts(Settings):
+    """`Strict-Transport-Security` (RFC 6797). A single word is short for `when`."""
+
+    short = {"type": ["string", "boolean", "null"]}
+
+    when: Literal["auto", "always", "off"] = "auto"
+    """`auto` sends it on TLS, `always` on every listener (for a gateway behind a TLS terminator), `off` never."""
+    max_age: Wait = timedelta(days=365)
+    """How long a browser remembers to use TLS only."""
+    include_subdomains: bool = True
+    """Whether it goes for all names below the host too."""
+    preload: bool = False
+    """Whether the host asks to be in the browsers' built-in lists."""
 
 
 class SecurityHeaders(Settings):
-    """Sets these fields on every response. `false` or `null` leaves a field out."""
+    """Adds these fields to every response that does not carry them already. `false` leaves a field out."""
 
-    content_type_options: Sent = "nosniff"
-    """`X-Content-Type-Options`: the browser believes the content type."""
-    frame_options: Sent = "DENY"
+    nosniff: bool = True
+    """`X-Content-Type-Options: nosniff`: the browser believes the content type."""
+    frame_options: Optional = "DENY"
     """`X-Frame-Options`: who may show the page in a frame."""
-    xss_protection: Sent = "1; mode=block"
+    xss_protection: Optional = "1; mode=block"
     """`X-XSS-Protection`, for old browsers."""
-    referrer_policy: Sent = "strict-origin-when-cross-origin"
+    referrer_policy: Optional = "strict-origin-when-cross-origin"
     """`Referrer-Policy`: how much of the address other sites are told."""
-    content_security_policy: Annotated[Sent, Field(validation_alias=also("content_security_policy"))] = None
-    """`Content-Security-Policy`: what the page may load; left out unless given."""
-    strict_transport_security: Sent = "max-age=31536000; includeSubDomains"
-    """`Strict-Transport-Security` (RFC 6797): the browser uses TLS only, for so long."""
-    hsts: Annotated[
-        Literal["auto", "always", "off"],
-        BeforeValidator(_hsts, json_schema_input_type=Literal["auto", "always", "off"] | bool),
-    ] = "auto"
-    """When `strict_transport_security` is sent: `auto` on TLS, `always` on every listener (for a gateway behind a TLS
-    terminator), `off` never."""
+    hsts: Annotated[Hsts, BeforeValidator(_hsts)] = Hsts()
+    """`Strict-Transport-Security`."""
+    csp: Optional = None
+    """`Content-Security-Policy`; none unless given."""
