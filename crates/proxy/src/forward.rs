@@ -29,7 +29,7 @@ pub(crate) async fn forward<'s>(
     exchange: &mut Exchange,
 ) -> Result<Taken<'s>, Halt> {
     let service = route.service.as_deref().ok_or(Halt::NoService)?;
-    forwarding::announce(exchange, &mut client.scratch, worker.random())
+    forwarding::announce(exchange, &client.peer_text, &mut client.scratch, worker.random())
         .map_err(|_| Halt::Malformed("a forwarded field has a value that may not be sent"))?;
     let last = route.deadline.map(|span| exchange.started.saturating_add(span));
     let mut tried = Tried::default();

@@ -103,7 +103,7 @@ async fn own(
     pace.wait(clock::now());
     let deadline = Rc::clone(&client.deadline);
     // The answer is small: the time for it does not grow with what was written already.
-    deadline.set(pace.due().unwrap_or_else(|| clock::now().saturating_add(limits.keep_alive.0)));
+    deadline.set(pace.due().unwrap_or_else(|| clock::coarse().saturating_add(limits.keep_alive.0)));
     let mut written = 0;
     let result = deadline.within(|cx| client.poll_write_all(cx, &out, &mut written)).await;
     worker.buffers.give_back(out);
@@ -141,7 +141,7 @@ async fn relay(
         encode_head(out, exchange, stated, to, close);
     });
     let deadline = Rc::clone(&client.deadline);
-    deadline.set(clock::now().saturating_add(route.idle_timeout));
+    deadline.set(clock::coarse().saturating_add(route.idle_timeout));
     let relayed = deadline
         .within(|cx| {
             keep_sending(&mut upload, cx, client, exchange, &mut connection);
@@ -152,10 +152,10 @@ async fn relay(
                     return Poll::Ready(Err(Cut::Client));
                 }
                 if download.sent() > before {
-                    deadline.set(clock::now().saturating_add(route.idle_timeout));
+                    deadline.set(clock::coarse().saturating_add(route.idle_timeout));
                 }
                 if let Some(due) = download.due() {
-                    deadline.set(due.min(clock::now().saturating_add(route.idle_timeout)));
+                    deadline.set(due.min(clock::coarse().saturating_add(route.idle_timeout)));
                 }
             }
             polled
@@ -169,7 +169,7 @@ async fn relay(
     let persists = exchange.response_options.persists(exchange.response.version);
     if result.is_ok() && persists && upload.is_sent() && download.is_clean(exchange) {
         let (pool, plan) = (service.pools[picked.index], &service.plan);
-        worker.pools.put(pool, connection, clock::now(), plan.idle_timeout.0, plan.max_idle);
+        worker.pools.put(pool, connection, clock::coarse(), plan.idle_timeout.0, plan.max_idle);
     }
     let bytes = download.sent();
     download.finish(&worker.buffers);

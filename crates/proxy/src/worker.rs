@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, UNIX_EPOCH};
 
 use pylae_core::Halt;
 use pylae_core::route::Scratch;
@@ -76,7 +76,7 @@ impl Worker {
             snapshot: RefCell::new(Rc::new(snapshot)),
             shared,
             stats,
-            wheel: Wheel::new(clock::now()),
+            wheel: Wheel::new(clock::coarse()),
             buffers: Buffers::default(),
             pools: Pools::default(),
             scratch: RefCell::default(),
@@ -194,7 +194,7 @@ impl Worker {
     async fn sweep(self: Rc<Self>) {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            self.pools.sweep(clock::now());
+            self.pools.sweep(clock::coarse());
             self.stats.idle_upstream.set(self.pools.len() as u64);
         }
     }
@@ -246,7 +246,7 @@ impl Worker {
         let second = clock::wall().as_secs();
         let mut date = self.date.borrow_mut();
         if date.0 != second {
-            *date = (second, httpdate::fmt_http_date(SystemTime::now()).into());
+            *date = (second, httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(second)).into());
         }
         Rc::clone(&date.1)
     }
