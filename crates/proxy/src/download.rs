@@ -24,6 +24,8 @@ pub(crate) struct Download {
     to: Framing,
     pace: Pace,
     sent: u64,
+    /// The instance broke off.
+    torn: bool,
 }
 
 /// Why a response could not be sent completely.
@@ -49,7 +51,7 @@ impl Download {
         encode(&mut out);
         let mut source = Source::default();
         source.start(from, exchange.response.len);
-        Self { out, written: 0, source, to, pace, sent: 0 }
+        Self { out, written: 0, source, to, pace, sent: 0, torn: false }
     }
 
     /// Gives its buffer back.
@@ -83,11 +85,15 @@ impl Download {
     ) -> Poll<Result<(), Cut>> {
         loop {
             let mut dry = false;
-            while !self.source.is_done() && self.room() > 0 && !dry {
+            while !self.source.is_done() && self.room() > 0 && !dry && !self.torn {
                 let (start, room) = (self.out.len(), self.room());
                 match self.source.poll_take(cx, instance, &mut exchange.response_buffer, &mut self.out, room) {
                     Poll::Ready(Ok(_)) => self.close_piece(start),
-                    Poll::Ready(Err(_)) => return Poll::Ready(Err(Cut::Instance)),
+                    Poll::Ready(Err(_)) => {
+                        // What came before is sent on, but nothing that could end the body.
+                        self.out.truncate(start);
+                        self.torn = true;
+                    }
                     Poll::Pending => dry = true,
                 }
             }
@@ -109,6 +115,9 @@ impl Download {
             }
             if self.source.is_done() {
                 return Poll::Ready(Ok(()));
+            }
+            if self.torn {
+                return Poll::Ready(Err(Cut::Instance));
             }
             self.out.clear();
             self.written = 0;

@@ -165,6 +165,9 @@ async fn relay(
     if result == Err(Cut::Instance) {
         let now = clock::now();
         worker.log_changes(picked.report(now, Outcome::Reset, now.since(exchange.started)));
+        if to == Framing::Close {
+            client.socket.close_by_reset();
+        }
     }
     let persists = exchange.response_options.persists(exchange.response.version);
     if result.is_ok() && persists && upload.is_sent() && download.is_clean(exchange) {
