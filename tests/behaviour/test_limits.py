@@ -16,6 +16,13 @@ POST = b"POST /x HTTP/1.1\r\nHost: a\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
+def flood(peer: Peer, _: object) -> None:
+    """Answers with 100 MB."""
+    peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
+    for _ in range(1000):
+        peer.send(bytes(100_000))
+
+
 def _status(running: Running, data: bytes) -> int:
     """Status of the one answer behind which the connection is closed."""
     answers = running.raw(data)
@@ -64,7 +71,9 @@ def test_the_number_of_fields(gateway: Callable[..., Running], instance: RawInst
 def test_a_body_with_a_length(gateway: Callable[..., Running], instance: RawInstance) -> None:
     running = gateway("limits: {max_body: 1000}", all=instance)
     assert running.raw(POST + b"Content-Length: 1000\r\n\r\n" + bytes(1000), 1)[0].status == 200
-    assert _status(running, POST + b"Content-Length: 1001\r\n\r\n" + bytes(1001)) == 413
+    # A body that is at hand is read all the same, and the connection goes on.
+    refused = POST + b"Content-Length: 1001\r\n\r\n" + bytes(1001)
+    assert [answer.status for answer in running.raw(refused * 2, 2)] == [413, 413]
     # What it says is enough to refuse it; the instance hears nothing.
     assert _status(running, POST + b"Content-Length: 1000000000000\r\n\r\n") == 413
     assert len(instance.requests) == 1
@@ -123,9 +132,9 @@ def test_a_head_that_trickles(gateway: Callable[..., Running], instance: RawInst
                 continue
             except ConnectionError:
                 break
-        assert client.received.startswith(b"H")
         client.socket.settimeout(15)
-        assert client.received + client.read_until(b"\r\n") == b"HTTP/1.1 408 Request Timeout\r\n"
+        client.read_until(b"\r\n")
+        assert client.received.startswith(b"HTTP/1.1 408 ")
 
 
 def test_a_client_that_says_nothing_at_all(gateway: Callable[..., Running], instance: RawInstance) -> None:
@@ -173,11 +182,12 @@ def test_a_body_that_trickles(gateway: Callable[..., Running]) -> None:
                 except ConnectionError:
                     break
             client.socket.settimeout(15)
-            assert client.received + client.read_until(b"\r\n") == b"HTTP/1.1 408 Request Timeout\r\n"
+            client.read_until(b"\r\n")
+            assert client.received.startswith(b"HTTP/1.1 408 ")
 
 
 def test_a_body_that_stops_where_no_rate_is_asked_for(gateway: Callable[..., Running]) -> None:
-    """Without `min_rate` the silence of a client is bounded by the route's `idle_timeout`; the instance is not blamed."""
+    """Without `min_rate` a client's silence is bounded by the route's `idle_timeout`; the instance is not blamed."""
     with RawInstance() as instance:
         running = gateway(
             "{limits: {min_rate: 0}, routes: [{prefix: /, service: all, idle_timeout: 200ms}]}", all=instance
@@ -187,12 +197,30 @@ def test_a_body_that_stops_where_no_rate_is_asked_for(gateway: Callable[..., Run
             assert client.read_answer().status == 408
 
 
-def test_a_client_that_does_not_read(gateway: Callable[..., Running]) -> None:
-    def flood(peer: Peer, _: object) -> None:
-        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
-        for _ in range(1000):
-            peer.send(bytes(100_000))
+def test_an_instance_that_does_not_take_the_body(gateway: Callable[..., Running]) -> None:
+    with RawInstance() as instance:
+        running = gateway("routes: [{prefix: /, service: all, idle_timeout: 200ms, retries: 0}]", all=instance)
+        with running.connect() as client:
+            client.send(POST + b"Content-Length: 9000000\r\n\r\n")
+            client.socket.settimeout(0.2)
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                client.send(bytes(9_000_000))
+            client.socket.settimeout(15)
+            answer = client.read_answer()
+            assert (answer.status, answer.one("connection")) == (504, "close")
 
+
+def test_a_client_that_stops_reading_a_long_answer(gateway: Callable[..., Running]) -> None:
+    """What it has read earns it time against `min_rate`, but silence is bounded all the same."""
+    with RawInstance(flood) as instance:
+        running = gateway("routes: [{prefix: /, service: all, idle_timeout: 500ms}]", all=instance)
+        with running.connect(receive_buffer=4096) as client:
+            client.send(GET)
+            client.read(2_000_000)
+            wait_until(lambda: running.gateway.stats()["totals"]["incomplete"] == 1)
+
+
+def test_a_client_that_does_not_read(gateway: Callable[..., Running]) -> None:
     with RawInstance(flood) as instance:
         running = gateway("limits: {body_grace: 200ms, min_rate: 1000000000}", all=instance)
         with running.connect(receive_buffer=4096) as client:
@@ -215,10 +243,8 @@ def test_requests_in_flight(gateway: Callable[..., Running]) -> None:
                 peer.read_request()
             refused = running.raw(GET, 1)[0]
             assert (refused.status, refused.one("retry-after")) == (503, "1")
-            for client in clients[:1]:
-                peers[0].send(OK)
-                wait_until(lambda: running.gateway.stats()["totals"]["in_flight"] == 2)
-                # Which client it was for is the gateway's business.
+            peers[0].send(OK)
+            wait_until(lambda: running.gateway.stats()["totals"]["in_flight"] == 2)
             with running.connect() as further:
                 further.send(GET)
                 peers[0].read_request()

@@ -70,6 +70,11 @@ impl Download {
         source.is_done() && source.framing() != Framing::Close && source.consumed() == exchange.response_buffer.len()
     }
 
+    /// Whether it is the client that is waited for.
+    pub(crate) fn waits_for_client(&self) -> bool {
+        self.pace.is_waiting()
+    }
+
     /// When the client has become too slow in reading.
     pub(crate) fn due(&self) -> Option<pylae_core::Instant> {
         self.pace.due()
@@ -106,7 +111,7 @@ impl Download {
                     Ok(n) if n > 0 => {
                         self.written += n;
                         self.sent += n as u64;
-                        if self.pace.due().is_some() || !self.source.is_done() {
+                        if self.pace.is_waiting() || !self.source.is_done() {
                             self.pace.moved(clock::now(), n);
                         }
                     }
