@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
@@ -78,3 +79,11 @@ def echo() -> Iterator[EchoInstance]:
     """An instance that answers with a description of the request."""
     with EchoInstance() as instance:
         yield instance
+
+
+@pytest.fixture
+def dead_url() -> Iterator[str]:
+    """An address that refuses connections."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{unused.getsockname()[1]}"

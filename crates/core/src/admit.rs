@@ -14,7 +14,7 @@ use crate::hex;
 pub fn admit(exchange: &mut Exchange, trusts: impl Fn(IpAddr) -> bool, random: u128) -> Result<(), Halt> {
     let Exchange { head, buffer, id, options, target, .. } = exchange;
     let buf = &buffer[..];
-    name_request(id, head.fields.get(buf, Name::XRequestId), random);
+    name(id, head.fields.get(buf, Name::XRequestId), random);
     exchange.framing = framing::request(head, buf).map_err(|error| Halt::Malformed(error.0))?;
     options.read(&head.fields, buf).map_err(|error| Halt::Malformed(error.0))?;
     if head.method == Method::Connect {
@@ -27,8 +27,9 @@ pub fn admit(exchange: &mut Exchange, trusts: impl Fn(IpAddr) -> bool, random: u
     Ok(())
 }
 
-/// Keeps a well-formed request id, otherwise writes a version 4 UUID (RFC 9562 section 5.4).
-fn name_request(id: &mut Vec<u8>, sent: Option<&[u8]>, random: u128) {
+/// Keeps a well-formed request id, otherwise writes a version 4 UUID (RFC 9562 section 5.4). A request whose head could not
+/// be read has an id too.
+pub fn name(id: &mut Vec<u8>, sent: Option<&[u8]>, random: u128) {
     id.clear();
     let well_formed = |id: &&[u8]| {
         (1..=128).contains(&id.len()) && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))

@@ -6,6 +6,7 @@ use std::time::Duration;
 use pylae_core::service::retry::{self, Attempt};
 use pylae_core::service::{Outcome, PickInput, Picked, Tried, Unavailable};
 use pylae_core::{Exchange, Halt, Instant, forwarding};
+use pylae_http::Framing;
 
 use crate::attempt::{Answered, Failure, One};
 use crate::client::Client;
@@ -29,6 +30,10 @@ pub(crate) async fn forward<'s>(
     exchange: &mut Exchange,
 ) -> Result<Taken<'s>, Halt> {
     let service = route.service.as_deref().ok_or(Halt::NoService)?;
+    // What is said to be too large is not even begun; what is sent is counted all the same.
+    if matches!(exchange.framing, Framing::Length(length) if length > exchange.max_body) {
+        return Err(Halt::BodyTooLarge(exchange.max_body));
+    }
     forwarding::announce(exchange, &client.peer_text, &mut client.scratch, worker.random())
         .map_err(|_| Halt::Malformed("a forwarded field has a value that may not be sent"))?;
     let last = route.deadline.map(|span| exchange.started.saturating_add(span));

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
-use pylae_core::{Exchange, Halt, admit::admit};
+use pylae_core::{Exchange, Halt, admit};
 
 use crate::client::Client;
 use crate::clock;
@@ -50,7 +50,10 @@ pub(crate) async fn receive(
     exchange.started = clock::now();
     exchange.now = exchange.started;
     exchange.wall = clock::wall();
-    let admitted = parsed.and_then(|()| admit(exchange, |peer| snapshot.trusts(peer), worker.random()));
+    if parsed.is_err() {
+        admit::name(&mut exchange.id, None, worker.random());
+    }
+    let admitted = parsed.and_then(|()| admit::admit(exchange, |peer| snapshot.trusts(peer), worker.random()));
     client.body.start(exchange);
     if admitted.is_err() {
         client.body.break_off();

@@ -141,30 +141,33 @@ async fn relay(
         encode_head(out, exchange, stated, to, close);
     });
     let deadline = Rc::clone(&client.deadline);
-    deadline.set(clock::coarse().saturating_add(route.idle_timeout));
+    let mut silence = clock::coarse().saturating_add(route.idle_timeout);
+    deadline.set(silence);
     let relayed = deadline
         .within(|cx| {
+            let before = download.sent() + upload.moved();
             keep_sending(&mut upload, cx, client, exchange, &mut connection);
-            let before = download.sent();
             let polled = download.poll(cx, client, exchange, &mut connection);
             if polled.is_pending() {
                 if client.poll_gone(cx, exchange).is_ready() {
                     return Poll::Ready(Err(Cut::Client));
                 }
-                if download.sent() > before {
-                    deadline.set(clock::coarse().saturating_add(route.idle_timeout));
+                if download.sent() + upload.moved() > before {
+                    silence = clock::coarse().saturating_add(route.idle_timeout);
                 }
-                if let Some(due) = download.due() {
-                    deadline.set(due.min(clock::coarse().saturating_add(route.idle_timeout)));
-                }
+                deadline.set(download.due().map_or(silence, |due| due.min(silence)));
             }
             polled
         })
         .await;
-    let result = relayed.unwrap_or(if download.due().is_some() { Err(Cut::Client) } else { Err(Cut::Instance) });
+    let client_is_slow = download.waits_for_client() || upload.waits_for_client();
+    let result = relayed.unwrap_or(Err(if client_is_slow { Cut::Client } else { Cut::Instance }));
     if result == Err(Cut::Instance) {
         let now = clock::now();
         worker.log_changes(picked.report(now, Outcome::Reset, now.since(exchange.started)));
+        if to == Framing::Close {
+            client.socket.close_by_reset();
+        }
     }
     let persists = exchange.response_options.persists(exchange.response.version);
     if result.is_ok() && persists && upload.is_sent() && download.is_clean(exchange) {
