@@ -51,20 +51,16 @@ def _request(method: str, url: str, headers: tuple[str, ...], client: str) -> di
     """The request as the native side takes it: the target as a client would send it, the host as a field."""
     host, target = _split(url)
     fields = [] if host is None else [["Host", host]]
-    secure = url[:6].lower() == "https:"
     for header in headers:
         name, colon, value = header.partition(":")
         if not colon or not name.strip():
             raise click.UsageError(f"a field is written 'Name: value', not {header!r}", click.get_current_context())
         fields.append([name.strip(), value.strip()])
-    if not any(name.lower() == "host" for name, _ in fields):
-        # Every request names a host; which one matters only to routes that ask for one.
-        fields.insert(0, ["Host", "localhost"])
     try:
         ipaddress.ip_address(client)
     except ValueError:
         raise click.UsageError(f"{client!r} is not an IP address", click.get_current_context()) from None
-    return {"method": method.upper(), "target": target, "headers": fields, "client": client, "secure": secure}
+    return {"method": method.upper(), "target": target, "headers": fields, "client": client}
 
 
 def _split(url: str) -> tuple[str | None, str]:

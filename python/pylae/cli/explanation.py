@@ -18,14 +18,11 @@ Document = dict[str, Any]
 
 #: Routes rejected by their path that are listed without `--all`.
 SHOWN = 10
-BALANCERS = {
-    "round_robin": "in turn",
-    "weighted_round_robin": "in turn, by weight",
-    "least_connections": "the one with the fewest exchanges in flight for its weight",
-    "random": "any, by weight",
-    "ip_hash": "by the client's address",
-    "consistent_hash": "by a property of the request",
-    "p2c": "the less loaded of two random ones",
+OUTCOMES = {
+    "route": "goes to a route",
+    "method_not_allowed": "405: the path exists under other methods",
+    "not_found": "404: no route takes it",
+    "bad_request": "400: it is malformed",
 }
 VERDICTS = {
     "chosen": "takes it",
@@ -102,9 +99,7 @@ def lines(request: Document, answer: Document, everything: bool) -> Iterator[str
     yield f"{_strong(request['method'] + ' ' + request['target'])} from {request['client']}"
     if answer["canonical_path"] and answer["canonical_path"] != request["target"].partition("?")[0]:
         yield f"  path as everything sees it: {answer['canonical_path']}"
-    if answer["client"] not in ("", request["client"]):
-        yield f"  client behind a trusted proxy: {answer['client']}"
-    yield f"  {answer['detail']}" if answer["status"] is None else f"  {answer['status']}: {answer['detail']}"
+    yield f"  {OUTCOMES[answer['outcome']]}" + (f" ({answer['detail']})" if answer["detail"] else "")
     if answer["route"]:
         yield from _route(answer["route"])
     yield from _considered(answer["considered"], everything)
@@ -117,7 +112,7 @@ def _route(route: Document) -> Iterator[str]:
     yield ""
     yield f"{_strong('Route ' + route['name'])}  {_faint(route['place'] or 'built in Python')}"
     yield f"  {_clauses(route['match'])}"
-    for name, value in route["params"]:
+    for name, value in route["params"].items():
         yield f"  {name} = {value}"
 
 
@@ -172,23 +167,19 @@ def _upstream(request: Document, answer: Document) -> Iterator[str]:
         return
     yield ""
     yield f"{_strong('Service ' + service['name'])}  {_faint(service['place'] or 'built in Python')}"
-    panic = "; too few are healthy, so health is ignored" if service["panic"] else ""
-    yield f"  {service['balancer']}: {BALANCERS[service['balancer']]}{panic}"
-    if service["unavailable"]:
-        yield f"  503: {service['unavailable']}"
-    for candidate in service["candidates"]:
-        yield f"  - {_candidate(candidate, service['picked'])}"
+    yield f"  {service['balancer']}: {service['how']}"
+    for instance in service["instances"]:
+        yield f"  - {_instance(instance)}"
     yield f"  sends {request['method']} {answer['upstream_path']}"
     deadline = "" if route["deadline"] is None else f", {route['deadline']:g} s over all attempts"
     yield f"  waits {route['timeout']:g} s for the head of the answer{deadline}; retries: {route['retries']}"
 
 
-def _candidate(candidate: Document, picked: str | None) -> str:
-    """An instance as a pick of a gateway that has just been started sees it."""
-    notes = [f"weight {candidate['weight']}"] if candidate["weight"] != 1 else []
-    notes += [candidate["note"]] if candidate["note"] else []
-    notes += ["the next one"] if candidate["url"] == picked else []
-    return f"{candidate['url']} ({', '.join(notes)})" if notes else str(candidate["url"])
+def _instance(instance: str | Document) -> str:
+    if isinstance(instance, str):
+        return instance
+    more = ", ".join(f"{name} {_value(value)}" for name, value in instance.items() if name != "url")
+    return f"{instance['url']} ({more})" if more else str(instance["url"])
 
 
 def _clauses(match: Document) -> str:

@@ -13,11 +13,9 @@ from pylae import engine
 Document = dict[str, Any]
 
 ROUTED: Document = {
-    "route": {"index": 0, "name": "get-user", "params": [["1", "42"]]},
+    "route": {"index": 0, "name": "get-user", "params": {"1": "42"}},
     "outcome": "route",
-    "detail": "route `get-user` takes the request",
-    "status": None,
-    "client": "127.0.0.1",
+    "detail": "",
     "considered": [
         {"route": "orders", "verdict": "path"},
         {"route": "get-user", "verdict": "chosen"},
@@ -27,13 +25,8 @@ ROUTED: Document = {
     "service": {
         "name": "users",
         "balancer": "weighted_round_robin",
-        "picked": "http://127.0.0.1:9002",
-        "unavailable": None,
-        "panic": False,
-        "candidates": [
-            {"url": "http://127.0.0.1:9001", "weight": 1, "note": ""},
-            {"url": "http://127.0.0.1:9002", "weight": 2, "note": ""},
-        ],
+        "how": "in turn by weight",
+        "instances": ["http://127.0.0.1:9001", {"url": "http://127.0.0.1:9002", "weight": 2}],
     },
     "upstream_path": "/api/users/42",
 }
@@ -64,7 +57,7 @@ def test_a_request_that_is_routed(pylae, shop: Path, asked: list[Document]) -> N
     assert lines[:9] == [
         "GET /api/../api/users/42?x=1 from 127.0.0.1",
         "  path as everything sees it: /api/users/42",
-        "  route `get-user` takes the request",
+        "  goes to a route",
         "",
         f"Route get-user  {shop}:9",
         r"  pattern ^/api/users/(\d+)$, GET",
@@ -82,14 +75,13 @@ def test_a_request_that_is_routed(pylae, shop: Path, asked: list[Document]) -> N
     assert any(line.split() == ["frame_options", "DENY", "default"] for line in lines)
     assert lines[-6:] == [
         f"Service users  {shop}:3",
-        "  weighted_round_robin: in turn, by weight",
+        "  weighted_round_robin: in turn by weight",
         "  - http://127.0.0.1:9001",
-        "  - http://127.0.0.1:9002 (weight 2, the next one)",
+        "  - http://127.0.0.1:9002 (weight 2)",
         "  sends GET /api/users/42",
         "  waits 30 s for the head of the answer; retries: 3",
     ]
-    request = {"method": "GET", "target": "/api/../api/users/42?x=1", "client": "127.0.0.1", "secure": False}
-    assert asked == [{**request, "headers": [["Host", "localhost"]]}]
+    assert asked == [{"method": "GET", "target": "/api/../api/users/42?x=1", "headers": [], "client": "127.0.0.1"}]
 
 
 @pytest.mark.parametrize(
@@ -104,8 +96,7 @@ def test_a_whole_address_gives_the_host(
     pylae, shop: Path, asked: list[Document], url: str, host: str, target: str
 ) -> None:
     assert pylae("explain", shop, "GET", url, "-H", "X-A: b: c", "--client", "::1").exit_code == 0
-    request = {"method": "GET", "target": target, "client": "::1", "secure": url.startswith("https")}
-    assert asked == [{**request, "headers": [["Host", host], ["X-A", "b: c"]]}]
+    assert asked == [{"method": "GET", "target": target, "headers": [["Host", host], ["X-A", "b: c"]], "client": "::1"}]
 
 
 @pytest.mark.usefixtures("asked")
@@ -129,7 +120,7 @@ def test_a_program_has_lines_too(pylae, tmp_path: Path, monkeypatch: pytest.Monk
         "gateway.add_route(Route(name='get-user', path='/u', service_url='http://127.0.0.1:9', security_headers={}))\n"
         "gateway.run()\n"
     )
-    service = {**ROUTED["service"], "name": "127.0.0.1:9"}
+    service = {"name": "127.0.0.1:9", "balancer": "round_robin", "how": "the only one", "instances": []}
     answer_with(monkeypatch, considered=[{"route": "get-user", "verdict": "chosen"}], service=service)
     lines = [line.rstrip() for line in pylae("explain", program, "GET", "/u").output.splitlines()]
     assert f"Route get-user  {program}:3" in lines
@@ -151,25 +142,18 @@ def test_json(pylae, shop: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "status"), [("no_route", 404), ("method_not_allowed", 405), ("malformed_request", 400)]
+    ("outcome", "words"), [("not_found", "404"), ("method_not_allowed", "405"), ("bad_request", "400")]
 )
 def test_a_request_that_no_route_takes(
-    pylae, shop: Path, monkeypatch: pytest.MonkeyPatch, outcome: str, status: int
+    pylae, shop: Path, monkeypatch: pytest.MonkeyPatch, outcome: str, words: str
 ) -> None:
     verdicts = [{"route": "get-user", "verdict": "method"}, {"route": "orders", "verdict": "header:X-Tenant"}]
     answer_with(
-        monkeypatch,
-        route=None,
-        service=None,
-        policies=[],
-        outcome=outcome,
-        status=status,
-        detail="because",
-        considered=verdicts,
+        monkeypatch, route=None, service=None, policies=[], outcome=outcome, detail="because", considered=verdicts
     )
     result = pylae("explain", shop, "PATCH", "/api/users/42")
     assert result.exit_code == 0
-    assert f"  {status}: because" in result.output
+    assert f"  {words}: " in result.output and "(because)" in result.output
     assert "rejected by its method" in result.output
     assert "rejected by its header X-Tenant" in result.output
     assert "Service" not in result.output and "Policies" not in result.output
@@ -184,24 +168,3 @@ def test_many_routes_are_cut_short(pylae, shop: Path, monkeypatch: pytest.Monkey
     assert "… and 21 more rejected by their path (--all lists them)" in pylae("explain", shop, "GET", "/").output
     everything = pylae("explain", shop, "GET", "/", "--all").output
     assert "more rejected" not in everything and " r29 " in everything
-
-
-@pytest.mark.parametrize(
-    ("fields", "picked"),
-    [(("-H", "X-Tenant: green"), "http://127.0.0.1:9001"), (("-H", "X-Tenant: red"), "http://127.0.0.1:9002")],
-)
-def test_the_native_side_tells_which_instance(pylae, tmp_path: Path, fields: tuple[str, ...], picked: str) -> None:
-    file = tmp_path / "pylae.yaml"
-    file.write_text(
-        "services:\n"
-        "  s:\n"
-        "    instances: ['http://127.0.0.1:9001', 'http://127.0.0.1:9002']\n"
-        "    load_balancer: {kind: consistent_hash, on: header:X-Tenant}\n"
-        "routes: [{name: r, path: '/u/{id:int}', service: s, auth_required: false}]\n"
-    )
-    lines = pylae("explain", file, "GET", "/u/7", *fields).output.splitlines()
-    assert "  consistent_hash: by a property of the request" in lines
-    assert [line for line in lines if "the next one" in line] == [f"  - {picked} (the next one)"]
-    assert "  id = 7" in lines
-    refused = pylae("explain", file, "PUT", "/nothing").output.splitlines()
-    assert refused[1] == "  404: no route for this path"
