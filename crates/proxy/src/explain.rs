@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use pylae_core::route::Verdict;
-use pylae_core::service::{Candidate, Explanation as PickExplanation, PickInput, Tried};
+use pylae_core::service::{Candidate, Explanation as PickExplanation, PickInput, Tie, Tried};
 use pylae_core::{Exchange, Halt, Plan, Problem, admit, forwarding};
 use pylae_policies::Shared;
 use serde::{Deserialize, Serialize};
@@ -199,7 +199,8 @@ fn follow(snapshot: &Snapshot, route: &Route, exchange: &mut Exchange, answer: &
         answer.upstream_headers = added.map(|(name, value)| (text(name), text(value))).collect();
     }
     answer.service = route.service.as_ref().map(|service| {
-        let input = PickInput { now: clock::now(), hash: None, sticky: None, avoid: Tried::NONE, random: 1 };
+        let Tie { hash, sticky } = service.state.tie(exchange);
+        let input = PickInput { now: clock::now(), hash, sticky, avoid: Tried::NONE, random: 1 };
         Picking::new(&service.name, service.state.explain_pick(&input))
     });
 }

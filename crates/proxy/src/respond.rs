@@ -126,7 +126,7 @@ async fn relay(
     exchange: &mut Exchange,
     taken: Taken<'_>,
 ) -> Sent {
-    let Taken { service, mut picked, answered } = taken;
+    let Taken { service, mut picked, answered, entered: _entered } = taken;
     let (mut connection, mut upload, from) = (answered.connection, answered.upload, answered.framing);
     let to = match (from, exchange.head.version) {
         (Framing::Chunked | Framing::Close, Version::Http10) => Framing::Close,

@@ -43,7 +43,7 @@ pub(crate) enum Control {
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     pub(crate) connections: AtomicUsize,
-    pub(crate) log: Log,
+    pub(crate) log: Arc<Log>,
 }
 
 /// One data-plane thread's own things.
@@ -253,9 +253,7 @@ impl Worker {
 
     /// One line for each change of state of a service.
     pub(crate) fn log_changes(&self, changes: Changes) {
-        for change in changes {
-            self.shared.log.write("warning", "service_changed", change.to_string());
-        }
+        self.shared.log.changes(changes);
     }
 }
 
