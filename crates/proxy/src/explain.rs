@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pylae_core::route::Verdict;
 use pylae_core::service::{Explanation as PickExplanation, PickInput, Tried};
-use pylae_core::{Exchange, Plan, Problem, admit, forwarding};
+use pylae_core::{Exchange, Halt, Plan, Problem, admit, forwarding};
 use pylae_policies::Shared;
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +31,7 @@ pub struct Question {
 /// The answer.
 #[derive(Clone, Debug, Serialize)]
 pub struct Explanation {
-    /// `route`, `not_found`, `method_not_allowed` or the code of the refusal.
+    /// `route`, `not_found`, `method_not_allowed` or `bad_request`.
     outcome: &'static str,
     /// The same for people.
     detail: String,
@@ -112,7 +112,11 @@ pub fn explain(plan: Plan, question: &Question) -> Result<Explanation, Vec<Probl
     match settled {
         Ok(route) => follow(&snapshot, route, &mut exchange, &mut answer),
         Err(halt) => {
-            answer.outcome = halt.code();
+            answer.outcome = match halt {
+                Halt::NotFound => "not_found",
+                Halt::MethodNotAllowed(_) => "method_not_allowed",
+                _ => "bad_request",
+            };
             answer.detail = halt.detail().into_owned();
             answer.status = Some(halt.status());
         }
@@ -123,7 +127,10 @@ pub fn explain(plan: Plan, question: &Question) -> Result<Explanation, Vec<Probl
 /// The request in question as the codec reads it from the wire.
 fn read(question: &Question, snapshot: &Snapshot) -> Result<Exchange, Vec<Problem>> {
     let mut exchange = Exchange::new(0);
-    let line = format!("{} {} HTTP/1.1\r\n", question.method, question.target);
+    // Only HTTP/1.0 may leave the host out, as a person who asks may.
+    let version =
+        if question.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) { "1.1" } else { "1.0" };
+    let line = format!("{} {} HTTP/{version}\r\n", question.method, question.target);
     exchange.buffer.extend_from_slice(line.as_bytes());
     for (name, value) in &question.headers {
         exchange.buffer.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
@@ -134,7 +141,7 @@ fn read(question: &Question, snapshot: &Snapshot) -> Result<Exchange, Vec<Proble
     match exchange.head.parse(&exchange.buffer, &snapshot.head_limits) {
         Ok(true) if exchange.head.len == exchange.buffer.len() => Ok(exchange),
         Ok(_) => Err(vec![Problem::at("", "this is not one request")]),
-        Err(error) => Err(vec![Problem::at("", pylae_core::Halt::Head(error).detail())]),
+        Err(error) => Err(vec![Problem::at("", Halt::Head(error).detail())]),
     }
 }
 
