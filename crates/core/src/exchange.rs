@@ -13,6 +13,7 @@ use pylae_http::{Edits, Framing, RequestHead, ResponseHead, Span, Target};
 
 use crate::clock::Instant;
 use crate::halt::Rejection;
+use crate::limit::Permit;
 
 /// One request and its response.
 #[derive(Debug)]
@@ -71,6 +72,10 @@ pub struct Exchange {
     pub wall: Duration,
     /// How many policies of the route's chain were entered.
     pub entered: usize,
+    /// Places under limits of concurrency, held until the exchange is over.
+    pub permits: Vec<Permit>,
+    /// Memory for the bytes of a moment. What it holds means nothing to anyone else.
+    pub scratch: Vec<u8>,
 }
 
 /// Who is asking.
@@ -148,6 +153,8 @@ impl Exchange {
             now: Instant::default(),
             wall: Duration::ZERO,
             entered: 0,
+            permits: Vec::new(),
+            scratch: Vec::new(),
         }
     }
 
@@ -168,6 +175,7 @@ impl Exchange {
         self.response_buffer.clear();
         self.response.clear();
         self.entered = 0;
+        self.permits.clear();
     }
 
     /// The host that the request is for, in lower case, without port.

@@ -1,8 +1,10 @@
 //! The policies: one file each, and one table that is their registry and their order.
 #![forbid(unsafe_code)]
 
+pub mod address_limit;
 mod chain;
 mod policy;
+pub mod rate_limit;
 pub mod security_headers;
 
 pub use chain::Chain;
@@ -68,4 +70,9 @@ macro_rules! policy_table {
 policy_table! {
     /// Outermost, so that every answer carries the headers, whoever gave it.
     security_headers: security_headers::SecurityHeaders,
+    /// Before authentication, which it protects: what it counts by is known without a user.
+    address_limit: address_limit::AddressLimit,
+    /// Behind authentication: its keys may be users, and `auto` is the user wherever there is one. All its limits stand
+    /// here together, because a refusal by one takes nothing from the others.
+    rate_limit: rate_limit::RateLimit,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pylae.policies.address_limit import AddressLimits
 from pylae.policies.rate_limit import RateLimits
 from pylae.policies.security_headers import SecurityHeaders
 from pylae.settings import Settings, Switch
@@ -14,6 +15,8 @@ class PolicySet(Settings):
 
     security_headers: Switch[SecurityHeaders] = None
     """Response fields that make browsers stricter."""
+    address_limit: Switch[AddressLimits] = None
+    """How many requests an address may make, whoever sends them: decided before authentication."""
     rate_limit: Switch[RateLimits] = None
     """How many requests a client may make."""
 
