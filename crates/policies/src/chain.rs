@@ -61,6 +61,11 @@ impl Chain {
         }
     }
 
+    /// Whether one of the policies answers CORS preflights.
+    pub fn answers_preflights(&self) -> bool {
+        self.0.iter().any(AnyPolicy::answers_preflights)
+    }
+
     /// Each policy with what it would decide.
     pub fn preview(&self, exchange: &Exchange) -> Vec<(&'static str, String)> {
         self.0.iter().map(|policy| (policy.name(), policy.preview(exchange))).collect()

@@ -2,8 +2,13 @@
 #![forbid(unsafe_code)]
 
 mod chain;
+pub mod cors;
+pub mod ip_access;
 mod policy;
+pub mod redirect;
 pub mod security_headers;
+pub mod static_response;
+mod vary;
 
 pub use chain::Chain;
 pub use policy::{Parts, Policy, Shared};
@@ -57,6 +62,10 @@ macro_rules! policy_table {
                 match self { $(Self::$name(policy) => policy.on_response(exchange)),+ }
             }
 
+            pub(crate) fn answers_preflights(&self) -> bool {
+                match self { $(Self::$name(policy) => policy.answers_preflights()),+ }
+            }
+
             pub(crate) fn preview(&self, exchange: &pylae_core::Exchange) -> String {
                 match self { $(Self::$name(policy) => policy.preview(exchange)),+ }
             }
@@ -68,4 +77,12 @@ macro_rules! policy_table {
 policy_table! {
     /// Outermost, so that every answer carries the headers, whoever gave it.
     security_headers: security_headers::SecurityHeaders,
+    /// Before everything else that decides: whom it refuses learns nothing.
+    ip_access: ip_access::IpAccess,
+    /// Before everything that may refuse a page's request: refusals must be readable, and preflights carry no credentials.
+    cors: cors::Cors,
+    /// Open to everyone: nothing behind it is asked.
+    redirect: redirect::Redirect,
+    /// Likewise.
+    static_response: static_response::StaticResponse,
 }

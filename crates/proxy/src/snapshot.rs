@@ -71,8 +71,12 @@ impl Snapshot {
         let router = Router::build(&plan.routes).map_err(|found| problems.extend(found)).ok();
         let mut routes = Vec::with_capacity(plan.routes.len());
         for (index, route) in plan.routes.iter().enumerate() {
-            let parts = Parts { route: &route.name, shared };
-            match Route::build(route, (index, router.as_ref()), &services, &parts) {
+            let parts = Parts {
+                route: &route.name,
+                params: router.as_ref().map_or(&[], |router| router.params(index)),
+                shared,
+            };
+            match Route::build(route, &services, &parts) {
                 Ok(route) => routes.push(route),
                 Err(found) => {
                     problems.extend(found.into_iter().map(|problem| problem.under(&format!("routes[{index}]"))))
@@ -120,7 +124,6 @@ fn build_services(
 impl Route {
     fn build(
         route: &plan::Route,
-        (index, router): (usize, Option<&Router>),
         services: &BTreeMap<String, Arc<Service>>,
         parts: &Parts<'_>,
     ) -> Result<Self, Vec<Problem>> {
@@ -132,8 +135,7 @@ impl Route {
             }
             found
         });
-        let params = router.map_or(&[][..], |router| router.params(index));
-        let path_edit = PathEdit::build(route.rewrite.as_deref(), route.strip_prefix.as_deref(), params)
+        let path_edit = PathEdit::build(route.rewrite.as_deref(), route.strip_prefix.as_deref(), parts.params)
             .map_err(|found| problems.extend(found))
             .ok()
             .flatten();

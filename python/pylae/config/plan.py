@@ -90,7 +90,7 @@ def _route(name: str, route: Route, config: Config) -> dict[str, Any]:
             "headers": _tests(route.headers),
             "query": _tests(route.query),
         },
-        "service": route.service_key,
+        "service": route.service_key or None,
         **route.model_dump(mode="json", include=set(kept)),
         "strip_prefix": route.prefix if route.strip_prefix is True else route.strip_prefix or None,
         "policies": {

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pylae.policies.cors import Cors
+from pylae.policies.ip_access import IpAccess
 from pylae.policies.rate_limit import RateLimits
+from pylae.policies.redirect import Redirect
 from pylae.policies.security_headers import SecurityHeaders
+from pylae.policies.static_response import StaticResponse
 from pylae.settings import Settings, Switch
 
 __all__ = ["POLICIES", "PolicySet"]
@@ -14,6 +18,14 @@ class PolicySet(Settings):
 
     security_headers: Switch[SecurityHeaders] = None
     """Response fields that make browsers stricter."""
+    ip_access: Switch[IpAccess] = None
+    """Which client addresses may use it."""
+    cors: Switch[Cors] = None
+    """Lets pages of other origins call."""
+    redirect: Switch[Redirect] = None
+    """Sends clients elsewhere."""
+    static_response: Switch[StaticResponse] = None
+    """Answers without a service."""
     rate_limit: Switch[RateLimits] = None
     """How many requests a client may make."""
 
