@@ -71,6 +71,14 @@ pub struct Exchange {
     pub wall: Duration,
     /// How many policies of the route's chain were entered.
     pub entered: usize,
+    /// Why the gateway itself answered, if it was an early exit: [`Halt::code`](crate::Halt::code).
+    pub code: Option<&'static str>,
+    /// How often an instance was asked.
+    pub attempts: u32,
+    /// Place of the instance asked last among those of its service.
+    pub instance: Option<usize>,
+    /// Time spent on asking instances, until the head of the answer.
+    pub upstream: Duration,
 }
 
 /// Who is asking.
@@ -148,6 +156,10 @@ impl Exchange {
             now: Instant::default(),
             wall: Duration::ZERO,
             entered: 0,
+            code: None,
+            attempts: 0,
+            instance: None,
+            upstream: Duration::ZERO,
         }
     }
 
@@ -155,6 +167,8 @@ impl Exchange {
     pub fn reset(&mut self) {
         self.head.clear();
         self.framing = Framing::None;
+        // A request that is refused before its target is read must not show another one's.
+        self.target.clear();
         self.host.clear();
         self.host_len = 0;
         self.id.clear();
@@ -168,6 +182,10 @@ impl Exchange {
         self.response_buffer.clear();
         self.response.clear();
         self.entered = 0;
+        self.code = None;
+        self.attempts = 0;
+        self.instance = None;
+        self.upstream = Duration::ZERO;
     }
 
     /// The host that the request is for, in lower case, without port.

@@ -1,6 +1,7 @@
 //! The policies: one file each, and one table that is their registry and their order.
 #![forbid(unsafe_code)]
 
+pub mod access_log;
 mod chain;
 pub mod cors;
 pub mod ip_access;
@@ -75,6 +76,8 @@ macro_rules! policy_table {
 
 // The table: position is the order in which request halves run; response halves run the other way round.
 policy_table! {
+    /// Outermost; it decides nothing and is asked when the exchange is over.
+    access_log: access_log::AccessLog,
     /// Outermost, so that every answer carries the headers, whoever gave it.
     security_headers: security_headers::SecurityHeaders,
     /// Before everything else that decides: whom it refuses learns nothing.

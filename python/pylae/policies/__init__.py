@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pylae.policies.access_log import AccessLog
 from pylae.policies.cors import Cors
 from pylae.policies.ip_access import IpAccess
 from pylae.policies.rate_limit import RateLimits
@@ -16,6 +17,8 @@ __all__ = ["POLICIES", "PolicySet"]
 class PolicySet(Settings):
     """Policies by name: settings, `true` for the defaults, `false` for off. One line each, in the native order."""
 
+    access_log: Switch[AccessLog] = None
+    """One line per exchange."""
     security_headers: Switch[SecurityHeaders] = None
     """Response fields that make browsers stricter."""
     ip_access: Switch[IpAccess] = None
