@@ -15,6 +15,7 @@ pub mod problem;
 pub mod route;
 pub mod service;
 
+pub use answer::civil_date;
 pub use clock::Instant;
 pub use exchange::{Answer, Exchange, Resume, User, Verdict};
 pub use halt::{Halt, Rejection};

@@ -50,13 +50,16 @@ pub(crate) async fn forward<'s>(
             PickInput { now: began, hash: tie.hash, sticky: tie.sticky, avoid: &tried, random: worker.random_u64() };
         let mut picked = service.state.pick(&input).map_err(|why| unavailable(&why))?;
         let one = One { worker, snapshot, route, service, picked: &picked, last };
+        exchange.attempts = number;
+        exchange.instance = Some(picked.index);
         let answered = one.run(client, exchange).await;
+        let now = clock::now();
+        exchange.upstream += now.since(began);
         let (outcome, sent) = match &answered {
             Ok(_) => (Outcome::Status(exchange.response.status), true),
             Err(Failure::Halt(halt)) => return Err(halt.clone()),
             Err(Failure::Instance(fault)) => (fault.outcome, fault.sent),
         };
-        let now = clock::now();
         worker.log_changes(picked.report(now, outcome, now.since(began)));
         let attempt = Attempt {
             outcome,

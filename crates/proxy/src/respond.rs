@@ -40,6 +40,7 @@ impl<'s> Reply<'s> {
     /// The one place where an early exit becomes a response. Sets the status that response policies and logs see.
     pub(crate) fn from_halt(halt: &Halt, exchange: &mut Exchange) -> Self {
         exchange.status = halt.status();
+        exchange.code = Some(halt.code());
         match halt {
             Halt::ClientGone => Self::Nobody,
             _ => Self::own(answer::to_halt(halt, exchange, clock::wall()), exchange),

@@ -21,6 +21,7 @@ use crate::deadline::Wheel;
 use crate::log::Log;
 use crate::observe::WorkerStats;
 use crate::pool::Pools;
+use crate::sink::Lines;
 use crate::snapshot::Snapshot;
 
 /// Idle connections closed at once when there is no room for another one.
@@ -62,6 +63,7 @@ pub(crate) struct Worker {
     idle: Notify,
     random: RefCell<fastrand::Rng>,
     date: RefCell<(u64, Rc<str>)>,
+    pub(crate) lines: Lines,
 }
 
 /// Counts an exchange as in flight until it is dropped.
@@ -71,7 +73,7 @@ pub(crate) struct InFlight<'w>(&'w Worker);
 pub(crate) struct Open(Rc<Worker>);
 
 impl Worker {
-    pub(crate) fn new(snapshot: Arc<Snapshot>, shared: Arc<Shared>, stats: Arc<WorkerStats>) -> Rc<Self> {
+    pub(crate) fn new(index: usize, snapshot: Arc<Snapshot>, shared: Arc<Shared>, stats: Arc<WorkerStats>) -> Rc<Self> {
         Rc::new(Self {
             snapshot: RefCell::new(Rc::new(snapshot)),
             shared,
@@ -87,6 +89,7 @@ impl Worker {
             idle: Notify::new(),
             random: RefCell::new(fastrand::Rng::new()),
             date: RefCell::new((0, "".into())),
+            lines: Lines::new(index),
         })
     }
 
@@ -195,6 +198,7 @@ impl Worker {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
             self.pools.sweep(clock::coarse());
+            self.lines.pass_on();
             self.stats.idle_upstream.set(self.pools.len() as u64);
         }
     }
