@@ -49,8 +49,16 @@ impl Upload {
         encode(&mut out);
         let start = out.len();
         out.extend_from_slice(client.body.kept());
-        let mut upload =
-            Self { out, written: 0, framing: exchange.framing, ended: false, abandoned: false, pieces: 0, moved: 0, pace };
+        let mut upload = Self {
+            out,
+            written: 0,
+            framing: exchange.framing,
+            ended: false,
+            abandoned: false,
+            pieces: 0,
+            moved: 0,
+            pace,
+        };
         upload.close_piece(client, start);
         upload
     }
