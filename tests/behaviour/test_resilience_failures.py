@@ -35,7 +35,9 @@ def states(running: Running) -> dict[str, str]:
 def told(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
     """What the log has said about changes of state."""
     caplog.set_level(logging.INFO, "pylae")
-    return lambda: [record.getMessage() for record in caplog.records if getattr(record, "event", "") == "service_changed"]
+    return lambda: [
+        record.getMessage() for record in caplog.records if getattr(record, "event", "") == "service_changed"
+    ]
 
 
 @pytest.fixture
@@ -94,9 +96,7 @@ def test_an_answer_that_does_not_come_is_had_elsewhere(
 
 
 @pytest.mark.parametrize(("fault", "status"), [(nothing, 504), (half_a_head, 502), (garbage, 502)])
-def test_what_may_not_be_done_twice_is_not(
-    gateway: Start, fault: Callable[[Peer, Message], None], status: int
-) -> None:
+def test_what_may_not_be_done_twice_is_not(gateway: Start, fault: Callable[[Peer, Message], None], status: int) -> None:
     with RawInstance(fault) as bad, RawInstance(OK) as good:
         running = gateway(EJECTS.format(workers=1), shop=[bad, good])
         post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi"
@@ -211,7 +211,9 @@ def test_checks_follow_the_configuration(gateway: Start) -> None:
         assert len(other.requests) == ended
 
 
-@pytest.mark.parametrize("answer", [b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", b"ftp\r\n\r\n"], ids=["503", "garbage"])
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", b"ftp\r\n\r\n"], ids=["503", "garbage"]
+)
 def test_checks_tell_why(gateway: Start, told: Callable[[], list[str]], answer: bytes) -> None:
     with RawInstance(answer) as bad:
         running = gateway({"services": {"shop": {"health_check": {"interval": "20ms"}}}}, shop=bad)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.exchanges import DEADLINE, Reply, Request, ask, running, serving
 
 from pylae import ConfigError, EngineError, Gateway
+from support.exchanges import DEADLINE, Reply, Request, ask, running, serving
 
 
 @pytest.fixture
