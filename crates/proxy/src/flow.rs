@@ -9,7 +9,6 @@ use crate::observe::observe;
 use crate::receive::receive;
 use crate::respond::{Reply, respond};
 use crate::route::route;
-use crate::snapshot::Route;
 use crate::worker::Worker;
 
 /// One exchange. `None`: the client went away before it had asked for anything.

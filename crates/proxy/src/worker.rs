@@ -51,7 +51,6 @@ pub(crate) struct Shared {
 }
 
 /// The snapshot in force: shared by the workers, and held by each exchange without touching the counter that they share.
-#[expect(clippy::redundant_allocation, reason = "see above")]
 pub(crate) type InForce = Rc<Arc<Snapshot>>;
 
 /// One data-plane thread's own things.
