@@ -81,7 +81,7 @@ impl One<'_, '_> {
 
     /// This much later, or when the exchange must have an answer, whichever comes first.
     fn until(&self, span: Duration) -> Instant {
-        let until = clock::now().saturating_add(span);
+        let until = clock::coarse().saturating_add(span);
         self.last.map_or(until, |last| last.min(until))
     }
 

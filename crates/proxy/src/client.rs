@@ -22,6 +22,8 @@ const DRAIN_TIME: Duration = Duration::from_secs(2);
 pub(crate) struct Client {
     pub(crate) socket: Socket,
     pub(crate) peer: SocketAddr,
+    /// The peer's address as forwarding fields write it.
+    pub(crate) peer_text: Box<str>,
     /// Whether the connection is encrypted.
     pub(crate) secure: bool,
     /// The one deadline of the connection's task.
@@ -98,7 +100,7 @@ impl Client {
             return true;
         }
         let deadline = Rc::clone(&self.deadline);
-        deadline.set(clock::now().saturating_add(DRAIN_TIME));
+        deadline.set(clock::coarse().saturating_add(DRAIN_TIME));
         let (mut bin, mut left) = (worker.buffers.small(), DRAINABLE);
         let drained = deadline.within(|cx| self.poll_drain(cx, exchange, &mut bin, &mut left)).await;
         worker.buffers.give_back(bin);
@@ -128,7 +130,7 @@ impl Client {
     /// make the kernel reset the connection, and the client lose the answer.
     pub(crate) async fn linger(&mut self, worker: &Worker) {
         let deadline = Rc::clone(&self.deadline);
-        deadline.set(clock::now().saturating_add(DRAIN_TIME));
+        deadline.set(clock::coarse().saturating_add(DRAIN_TIME));
         let mut bin = worker.buffers.small();
         let mut left = 64;
         deadline

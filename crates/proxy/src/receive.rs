@@ -15,7 +15,7 @@ pub(crate) async fn readable(worker: &Worker, client: &mut Client, first: bool) 
     let snapshot = worker.snapshot();
     let limits = &snapshot.plan.limits;
     let patience = if first { limits.head_timeout } else { limits.keep_alive };
-    client.deadline.set(clock::now().saturating_add(patience.0));
+    client.deadline.set(clock::coarse().saturating_add(patience.0));
     let socket = &client.socket;
     let said_something = |cx: &mut Context<'_>| match socket.poll_readable(cx) {
         Poll::Ready(result) => Poll::Ready(result.is_ok()),
@@ -38,7 +38,7 @@ pub(crate) async fn receive(
     let parsed = match poll_once(client, snapshot, exchange).await {
         Some(parsed) => parsed,
         None => {
-            client.deadline.set(clock::now().saturating_add(snapshot.plan.limits.head_timeout.0));
+            client.deadline.set(clock::coarse().saturating_add(snapshot.plan.limits.head_timeout.0));
             let Client { socket, deadline, .. } = client;
             match deadline.within(|cx| poll_head(cx, socket, snapshot, exchange)).await {
                 Some(parsed) => parsed?,

@@ -40,6 +40,7 @@ impl<'s> Reply<'s> {
     /// The one place where an early exit becomes a response. Sets the status that response policies and logs see.
     pub(crate) fn from_halt(halt: &Halt, exchange: &mut Exchange) -> Self {
         exchange.status = halt.status();
+        exchange.code = Some(halt.code());
         match halt {
             Halt::ClientGone => Self::Nobody,
             _ => Self::own(answer::to_halt(halt, exchange, clock::wall()), exchange),
@@ -104,7 +105,7 @@ async fn own(
     pace.wait(clock::now());
     let deadline = Rc::clone(&client.deadline);
     // The answer is small: the time for it does not grow with what was written already.
-    deadline.set(pace.due().unwrap_or_else(|| clock::now().saturating_add(limits.keep_alive.0)));
+    deadline.set(pace.due().unwrap_or_else(|| clock::coarse().saturating_add(limits.keep_alive.0)));
     let mut written = 0;
     let result = deadline.within(|cx| client.poll_write_all(cx, &out, &mut written)).await;
     worker.buffers.give_back(out);
@@ -127,7 +128,7 @@ async fn relay(
     exchange: &mut Exchange,
     taken: Taken<'_>,
 ) -> Sent {
-    let Taken { service, mut picked, answered } = taken;
+    let Taken { service, mut picked, answered, entered: _entered } = taken;
     let (mut connection, mut upload, from) = (answered.connection, answered.upload, answered.framing);
     let to = match (from, exchange.head.version) {
         (Framing::Chunked | Framing::Close, Version::Http10) => Framing::Close,
@@ -142,7 +143,7 @@ async fn relay(
         encode_head(out, exchange, stated, to, close);
     });
     let deadline = Rc::clone(&client.deadline);
-    let mut silence = clock::now().saturating_add(route.idle_timeout);
+    let mut silence = clock::coarse().saturating_add(route.idle_timeout);
     deadline.set(silence);
     let relayed = deadline
         .within(|cx| {
@@ -154,7 +155,7 @@ async fn relay(
                     return Poll::Ready(Err(Cut::Client));
                 }
                 if download.sent() + upload.moved() > before {
-                    silence = clock::now().saturating_add(route.idle_timeout);
+                    silence = clock::coarse().saturating_add(route.idle_timeout);
                 }
                 deadline.set(download.due().map_or(silence, |due| due.min(silence)));
             }
@@ -173,7 +174,7 @@ async fn relay(
     let persists = exchange.response_options.persists(exchange.response.version);
     if result.is_ok() && persists && upload.is_sent() && download.is_clean(exchange) {
         let (pool, plan) = (service.pools[picked.index], &service.plan);
-        worker.pools.put(pool, connection, clock::now(), plan.idle_timeout.0, plan.max_idle);
+        worker.pools.put(pool, connection, clock::coarse(), plan.idle_timeout.0, plan.max_idle);
     }
     let bytes = download.sent();
     download.finish(&worker.buffers);
