@@ -90,7 +90,8 @@ async fn own(
     exchange: &mut Exchange,
     answer: &Answer,
 ) -> Sent {
-    let close = !keeps(worker, client, exchange) || !client.body.is_drainable();
+    client.skip(worker, exchange).await;
+    let close = !keeps(worker, client, exchange) || !client.body.is_drainable(exchange.max_body);
     if exchange.response_edits.get(b"Date").is_none() {
         let _ = exchange.response_edits.set_known(Name::Date, worker.date().as_bytes());
     }
