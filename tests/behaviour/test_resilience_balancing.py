@@ -205,10 +205,11 @@ def test_two_choices_avoid_the_loaded_one(gateway: Start, workers: int) -> None:
     with RawInstance(held) as busy, RawInstance(OK) as free, ExitStack() as clients:
         config = {"workers": workers, "services": {"shop": {"load_balancer": "p2c"}}}
         running = gateway(config, shop=[busy, free])
+        sent = 0
         while not busy.requests:
-            client = clients.enter_context(running.connect())
-            client.send(get())
-            wait_until(lambda count=len(clients._exit_callbacks): len(busy.requests) + len(free.requests) == count)  # type: ignore[attr-defined,misc]
+            clients.enter_context(running.connect()).send(get())
+            sent += 1
+            wait_until(lambda count=sent: len(busy.requests) + len(free.requests) == count)  # type: ignore[misc]
         before = len(free.requests)
         assert [answer.status for answer in answers(running.address, [get()] * 50)] == [200] * 50
         assert (len(busy.requests), len(free.requests)) == (1, before + 50)
