@@ -6,6 +6,7 @@ use std::time::Duration;
 use pylae_core::service::retry::{self, Attempt};
 use pylae_core::service::{Outcome, PickInput, Picked, Tried, Unavailable};
 use pylae_core::{Exchange, Halt, Instant, forwarding};
+use pylae_http::Framing;
 
 use crate::admission::{self, Entered};
 use crate::attempt::{Answered, Failure, One};
@@ -32,7 +33,11 @@ pub(crate) async fn forward<'s>(
     exchange: &mut Exchange,
 ) -> Result<Taken<'s>, Halt> {
     let service = route.service.as_deref().ok_or(Halt::NoService)?;
-    forwarding::announce(exchange, &mut client.scratch, worker.random())
+    // What is said to be too large is not even begun; what is sent is counted all the same.
+    if matches!(exchange.framing, Framing::Length(length) if length > exchange.max_body) {
+        return Err(Halt::BodyTooLarge(exchange.max_body));
+    }
+    forwarding::announce(exchange, &client.peer_text, &mut client.scratch, worker.random())
         .map_err(|_| Halt::Malformed("a forwarded field has a value that may not be sent"))?;
     let last = route.deadline.map(|span| exchange.started.saturating_add(span));
     let entered = admission::enter(service, last, client, exchange).await?;
@@ -45,13 +50,16 @@ pub(crate) async fn forward<'s>(
             PickInput { now: began, hash: tie.hash, sticky: tie.sticky, avoid: &tried, random: worker.random_u64() };
         let mut picked = service.state.pick(&input).map_err(|why| unavailable(&why))?;
         let one = One { worker, snapshot, route, service, picked: &picked, last };
+        exchange.attempts = number;
+        exchange.instance = Some(picked.index);
         let answered = one.run(client, exchange).await;
+        let now = clock::now();
+        exchange.upstream += now.since(began);
         let (outcome, sent) = match &answered {
             Ok(_) => (Outcome::Status(exchange.response.status), true),
             Err(Failure::Halt(halt)) => return Err(halt.clone()),
             Err(Failure::Instance(fault)) => (fault.outcome, fault.sent),
         };
-        let now = clock::now();
         worker.log_changes(picked.report(now, outcome, now.since(began)));
         let attempt = Attempt {
             outcome,
