@@ -59,8 +59,8 @@ class Engine:
     def set_draining(self, service: str, instance: str, draining: bool) -> bool:
         """Lets an instance finish what it has and gives it nothing more, or uses it again; it stays so over reloads.
 
-        `instance` is its URL as in the plan: `http://host:port`. Returns whether that is a change. Raises EngineError if
-        there is no such instance.
+        `instance` is its URL as in the plan, `http://host:port`. Returns whether that is a change. Raises EngineError
+        if there is no such instance.
         """
         try:
             return self._running().set_draining(service, instance, draining)
