@@ -59,9 +59,13 @@ class Peer:
         self.socket = connection
         self.socket.settimeout(PATIENCE)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.received = b""
-        """Every byte that has come, read by the test or not."""
+        self._received = bytearray()
         self._taken = 0
+
+    @property
+    def received(self) -> bytes:
+        """Every byte that has come, read by the test or not."""
+        return bytes(self._received)
 
     @classmethod
     def connect(cls, address: str, *, receive_buffer: int | None = None) -> Self:
@@ -101,34 +105,38 @@ class Peer:
 
     def pending(self) -> bytes:
         """Bytes that have come and that no read has taken."""
-        return self.received[self._taken :]
+        return bytes(self._received[self._taken :])
 
     def _more(self) -> bool:
         piece = self.socket.recv(65536)
-        self.received += piece
+        self._received += piece
         return bool(piece)
 
     def _take(self, count: int) -> bytes:
         self._taken += count
-        return self.received[self._taken - count : self._taken]
+        return bytes(self._received[self._taken - count : self._taken])
+
+    def _expect_more(self) -> None:
+        # Bounded: a body of megabytes helps nobody in a report.
+        assert self._more(), f"closed after {len(self._received)} bytes, the last of them {self._received[-300:]!r}"
 
     def read(self, count: int) -> bytes:
         """Exactly `count` bytes."""
-        while len(self.received) - self._taken < count:
-            assert self._more(), f"closed after {self.pending()!r}"
+        while len(self._received) - self._taken < count:
+            self._expect_more()
         return self._take(count)
 
     def read_until(self, end: bytes) -> bytes:
         """Everything up to and with `end`."""
-        while (found := self.received.find(end, self._taken)) < 0:
-            assert self._more(), f"closed after {self.pending()!r}"
+        while (found := self._received.find(end, self._taken)) < 0:
+            self._expect_more()
         return self._take(found + len(end) - self._taken)
 
     def read_all(self) -> bytes:
         """Everything until the other side closes in order. A reset raises ConnectionResetError."""
         while self._more():
             pass
-        return self._take(len(self.received) - self._taken)
+        return self._take(len(self._received) - self._taken)
 
     def at_end(self) -> bool:
         """Waits for the other side to close, by FIN or reset; False if bytes come instead."""
@@ -172,13 +180,13 @@ class Peer:
         return Message(head.start, head.fields, body, head.raw_head, tuple(trailers))
 
     def _read_chunked(self) -> tuple[bytes, list[tuple[str, str]]]:
-        body, trailers = b"", []
+        body, trailers = bytearray(), []
         while size := int(self.read_until(b"\r\n"), 16):
             body += self.read(size)
             assert self.read(2) == b"\r\n"
         while (line := self.read_until(b"\r\n")) != b"\r\n":
             trailers.append(_field(line.decode("latin-1").removesuffix("\r\n")))
-        return body, trailers
+        return bytes(body), trailers
 
 
 def _field(line: str) -> tuple[str, str]:

@@ -115,7 +115,7 @@ class Process:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         try:
-            self.addresses = re.findall(r"127\.0\.0\.1:\d+", self.read_until("listening on"))
+            self.addresses: list[str] = re.findall(r"127\.0\.0\.1:\d+", self.read_until("listening on"))
         except BaseException:
             self.stop()
             raise

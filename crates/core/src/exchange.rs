@@ -76,6 +76,14 @@ pub struct Exchange {
     pub permits: Vec<Permit>,
     /// Memory for the bytes of a moment. What it holds means nothing to anyone else.
     pub scratch: Vec<u8>,
+    /// Why the gateway itself answered, if it was an early exit: [`Halt::code`](crate::Halt::code).
+    pub code: Option<&'static str>,
+    /// How often an instance was asked.
+    pub attempts: u32,
+    /// Place of the instance asked last among those of its service.
+    pub instance: Option<usize>,
+    /// Time spent on asking instances, until the head of the answer.
+    pub upstream: Duration,
 }
 
 /// Who is asking.
@@ -155,6 +163,10 @@ impl Exchange {
             entered: 0,
             permits: Vec::new(),
             scratch: Vec::new(),
+            code: None,
+            attempts: 0,
+            instance: None,
+            upstream: Duration::ZERO,
         }
     }
 
@@ -162,6 +174,8 @@ impl Exchange {
     pub fn reset(&mut self) {
         self.head.clear();
         self.framing = Framing::None;
+        // A request that is refused before its target is read must not show another one's.
+        self.target.clear();
         self.host.clear();
         self.host_len = 0;
         self.id.clear();
@@ -176,6 +190,10 @@ impl Exchange {
         self.response.clear();
         self.entered = 0;
         self.permits.clear();
+        self.code = None;
+        self.attempts = 0;
+        self.instance = None;
+        self.upstream = Duration::ZERO;
     }
 
     /// The host that the request is for, in lower case, without port.

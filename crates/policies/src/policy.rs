@@ -24,6 +24,11 @@ pub trait Policy: Sized + Send + Sync + 'static {
     /// The response half. Runs if and only if the request half was entered, in reverse order, on rejections too.
     fn on_response(&self, _exchange: &mut Exchange) {}
 
+    /// Whether CORS preflights are answered here, so that the route takes those for its requests.
+    fn answers_preflights(&self) -> bool {
+        false
+    }
+
     /// What the request half would decide, in words, without side effects.
     fn preview(&self, exchange: &Exchange) -> String;
 }
@@ -33,6 +38,8 @@ pub trait Policy: Sized + Send + Sync + 'static {
 pub struct Parts<'a> {
     /// Name of the route that it is built for.
     pub route: &'a str,
+    /// Names of the values that the route's match captures, parallel to `Exchange::params`.
+    pub params: &'a [Box<str>],
     /// What all policies of all routes share.
     pub shared: &'a Arc<Shared>,
 }

@@ -1,10 +1,11 @@
 //! What a plan would do with a request, decided by the very same code, without a socket.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use pylae_core::route::Verdict;
-use pylae_core::service::{Explanation as PickExplanation, PickInput, Tried};
+use pylae_core::service::{Candidate, Explanation as PickExplanation, PickInput, Tie, Tried};
 use pylae_core::{Exchange, Halt, Plan, Problem, admit, forwarding};
 use pylae_policies::Shared;
 use serde::{Deserialize, Serialize};
@@ -50,7 +51,7 @@ pub struct Explanation {
 struct Chosen {
     index: usize,
     name: String,
-    params: Vec<(String, String)>,
+    params: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -69,8 +70,27 @@ struct Decision {
 #[derive(Clone, Debug, Serialize)]
 struct Picking {
     name: String,
-    #[serde(flatten)]
-    pick: PickExplanation,
+    balancer: &'static str,
+    /// The decision in words.
+    how: String,
+    instances: Vec<Candidate>,
+}
+
+impl Picking {
+    fn new(name: &str, pick: PickExplanation) -> Self {
+        let decision = match (pick.picked, pick.unavailable) {
+            (Some(picked), _) => format!("would pick {picked} now"),
+            (None, Some(why)) => why,
+            (None, None) => "would pick none now".to_owned(),
+        };
+        let panic = if pick.panic { ", health ignored because too few instances are healthy" } else { "" };
+        Self {
+            name: name.to_owned(),
+            balancer: pick.balancer,
+            how: format!("{decision}{panic}"),
+            instances: pick.candidates,
+        }
+    }
 }
 
 /// The plan with nothing counted yet.
@@ -174,13 +194,14 @@ fn follow(snapshot: &Snapshot, route: &Route, exchange: &mut Exchange, answer: &
     answer.policies = previews.map(|(name, decision)| Decision { name, decision }).collect();
     let path = if exchange.forward_path.is_empty() { &exchange.target.path } else { &exchange.forward_path };
     answer.upstream_path = Some(text(path));
-    if forwarding::announce(exchange, &mut Vec::new(), 1).is_ok() {
+    if forwarding::announce(exchange, &exchange.peer.ip().to_string(), &mut Vec::new(), 1).is_ok() {
         let added = exchange.request_edits.added();
         answer.upstream_headers = added.map(|(name, value)| (text(name), text(value))).collect();
     }
     answer.service = route.service.as_ref().map(|service| {
-        let input = PickInput { now: clock::now(), hash: None, sticky: None, avoid: Tried::NONE, random: 1 };
-        Picking { name: service.name.to_string(), pick: service.state.explain_pick(&input) }
+        let Tie { hash, sticky } = service.state.tie(exchange);
+        let input = PickInput { now: clock::now(), hash, sticky, avoid: Tried::NONE, random: 1 };
+        Picking::new(&service.name, service.state.explain_pick(&input))
     });
 }
 

@@ -1,6 +1,8 @@
 //! Everything that touches a socket, a task or a timer.
 
+mod admission;
 mod attempt;
+mod auxiliary;
 mod body;
 mod buffers;
 mod client;
@@ -14,12 +16,14 @@ mod engine;
 mod explain;
 mod flow;
 mod forward;
+mod health;
 mod log;
 mod observe;
 mod pool;
 mod receive;
 mod respond;
 mod route;
+mod sink;
 mod snapshot;
 mod socket;
 mod source;
@@ -30,3 +34,4 @@ pub use engine::{Engine, Stats};
 pub use explain::{Explanation, Question, check, explain};
 pub use log::Record;
 pub use observe::Totals;
+pub use sink::SinkStats;

@@ -107,7 +107,7 @@ def _service_names(view: View, sources: Sources) -> Iterator[Finding]:
     declared = {route.service_key for route in view.config.routes if route.service_url}
     known = sorted(view.known | declared | view.declared)
     for index, route in view.routes():
-        if route.service_key in known:
+        if not route.service_key or route.service_key in known:
             continue
         path: tuple[Step, ...] = ("routes", index, "service")
         near = difflib.get_close_matches(route.service_key, known, 1, 0.6)
@@ -145,7 +145,7 @@ def _breakers(view: View) -> Iterator[Finding]:
     said: dict[str, Any] = {name: service.circuit_breaker or False for name, service in view.config.services.items()}
     for index, route in view.routes():
         own, name = route.circuit_breaker, route.service_key
-        if own is None or (view.known is not None and name in view.known and name not in said):
+        if own is None or not name or (view.known is not None and name in view.known and name not in said):
             continue
         theirs = said.setdefault(name, own)
         # `true` asks for a breaker, whatever its settings.
