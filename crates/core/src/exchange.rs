@@ -13,6 +13,7 @@ use pylae_http::{Edits, Framing, RequestHead, ResponseHead, Span, Target};
 
 use crate::clock::Instant;
 use crate::halt::Rejection;
+use crate::limit::Permit;
 
 /// One request and its response.
 #[derive(Debug)]
@@ -79,6 +80,10 @@ pub struct Exchange {
     pub instance: Option<usize>,
     /// Time spent on asking instances, until the head of the answer.
     pub upstream: Duration,
+    /// Places under limits of concurrency, held until the exchange is over.
+    pub permits: Vec<Permit>,
+    /// Memory for the bytes of a moment. What it holds means nothing to anyone else.
+    pub scratch: Vec<u8>,
 }
 
 /// Who is asking.
@@ -160,6 +165,8 @@ impl Exchange {
             attempts: 0,
             instance: None,
             upstream: Duration::ZERO,
+            permits: Vec::new(),
+            scratch: Vec::new(),
         }
     }
 
@@ -186,6 +193,7 @@ impl Exchange {
         self.attempts = 0;
         self.instance = None;
         self.upstream = Duration::ZERO;
+        self.permits.clear();
     }
 
     /// The host that the request is for, in lower case, without port.

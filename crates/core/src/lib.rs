@@ -7,6 +7,7 @@ pub mod clock;
 pub mod exchange;
 pub mod forwarding;
 pub mod halt;
+mod hex;
 pub mod limit;
 pub mod pace;
 pub mod plan;

@@ -2,10 +2,12 @@
 #![forbid(unsafe_code)]
 
 pub mod access_log;
+pub mod address_limit;
 mod chain;
 pub mod cors;
 pub mod ip_access;
 mod policy;
+pub mod rate_limit;
 pub mod redirect;
 pub mod security_headers;
 pub mod static_response;
@@ -88,4 +90,9 @@ policy_table! {
     redirect: redirect::Redirect,
     /// Likewise.
     static_response: static_response::StaticResponse,
+    /// Before authentication, which it protects: what it counts by is known without a user.
+    address_limit: address_limit::AddressLimit,
+    /// Behind authentication: its keys may be users, and `auto` is the user wherever there is one. All its limits stand
+    /// here together, because a refusal by one takes nothing from the others.
+    rate_limit: rate_limit::RateLimit,
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pylae_core::limit::MemoryStore;
+use pylae_core::limit::{InFlight, MemoryStore};
 use pylae_core::{Exchange, Problem, Verdict};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -48,11 +48,13 @@ pub struct Parts<'a> {
 pub struct Shared {
     /// Cells of all rate limits.
     pub counters: MemoryStore,
+    /// Exchanges in flight under limits of concurrency.
+    pub in_flight: Arc<InFlight>,
 }
 
 impl Shared {
     /// Nothing counted yet; at most `max_keys` keys of rate limits.
     pub fn new(max_keys: usize) -> Self {
-        Self { counters: MemoryStore::new(max_keys) }
+        Self { counters: MemoryStore::new(max_keys), in_flight: InFlight::new() }
     }
 }

@@ -15,6 +15,7 @@ use serde::Serialize;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::auxiliary::Auxiliary;
 use crate::clock;
 use crate::log::Record;
 use crate::observe::{Totals, WorkerStats};
@@ -29,6 +30,7 @@ const BACKLOG: i32 = 4096;
 pub struct Engine {
     workers: Vec<Handle>,
     state: Mutex<State>,
+    auxiliary: Mutex<Option<Auxiliary>>,
     shared: Arc<Shared>,
     policies: Arc<pylae_policies::Shared>,
     sinks: Sinks,
@@ -81,8 +83,11 @@ impl Engine {
                     .map_err(|error| vec![Problem::at("workers", format!("a worker cannot be started: {error}"))])?,
             );
         }
+        let auxiliary = Auxiliary::start(Arc::clone(&snapshot), Arc::clone(&shared.log))
+            .map_err(|error| vec![Problem::at("", format!("the auxiliary thread cannot be started: {error}"))])?;
+        let auxiliary = Mutex::new(Some(auxiliary));
         let state = Mutex::new(State { snapshot, keys, listeners, applied: 1 });
-        Ok(Self { workers, state, shared, policies, sinks })
+        Ok(Self { workers, state, auxiliary, shared, policies, sinks })
     }
 
     /// Replaces the plan in force, whole or not at all. When this returns, every new exchange is served by the new plan.
@@ -118,6 +123,9 @@ impl Engine {
             // A worker that is stopping does not answer and needs no plan.
             let _ = told.blocking_recv();
         }
+        if let Some(auxiliary) = &*self.auxiliary.lock() {
+            auxiliary.follow(Arc::clone(&snapshot));
+        }
         state.listeners.retain(|address, _| !gone.contains(address));
         state.listeners.extend(added);
         state.snapshot = snapshot;
@@ -141,6 +149,8 @@ impl Engine {
             state.listeners.clear();
             drain.then_some(state.snapshot.plan.limits.drain_timeout.0)
         };
+        // What is in flight has been given to an instance already: nothing depends on health any more.
+        drop(self.auxiliary.lock().take());
         for worker in &self.workers {
             // A worker that has ended already needs no telling.
             let _ = worker.control.send(Control::Stop { drain: time });
@@ -155,6 +165,21 @@ impl Engine {
         }
         self.sinks.finish();
         self.shared.log.close();
+    }
+
+    /// Lets an instance finish what it has and gives it nothing more, or uses it again; it stays so over reloads. Whether
+    /// that is a change. `instance` is its URL as it stands in the plan.
+    pub fn set_draining(&self, service: &str, instance: &str, draining: bool) -> Result<bool, Problem> {
+        let snapshot = Arc::clone(&self.state.lock().snapshot);
+        let found = snapshot.services.get(service);
+        let found = found.ok_or_else(|| Problem::at("", format!("there is no service `{service}`")))?;
+        let index = found.state.instances().position(|known| known.url() == instance);
+        let index =
+            index.ok_or_else(|| Problem::at("", format!("service `{service}` has no instance `{instance}`")))?;
+        let change = found.state.set_draining(index, clock::now(), draining);
+        let changed = change.is_some();
+        self.shared.log.changes(change);
+        Ok(changed)
     }
 
     /// What is counted and seen at this moment.

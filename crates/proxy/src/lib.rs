@@ -1,6 +1,8 @@
 //! Everything that touches a socket, a task or a timer.
 
+mod admission;
 mod attempt;
+mod auxiliary;
 mod body;
 mod buffers;
 mod client;
@@ -14,6 +16,7 @@ mod engine;
 mod explain;
 mod flow;
 mod forward;
+mod health;
 mod log;
 mod observe;
 mod pool;

@@ -12,6 +12,7 @@ use pylae_core::route::rewrite::PathEdit;
 use pylae_core::service::ServiceState;
 use pylae_http::HeadLimits;
 use pylae_policies::{Chain, Parts, Shared};
+use tokio::sync::Notify;
 
 use crate::clock;
 use crate::sink::Sink;
@@ -52,6 +53,8 @@ pub(crate) struct Service {
     pub(crate) state: ServiceState,
     /// Key of each instance's connection pools: the same address keeps its key over reloads.
     pub(crate) pools: Box<[u64]>,
+    /// Wakes those that wait for `max_in_flight`, over all workers and over reloads.
+    pub(crate) room: Arc<Notify>,
 }
 
 /// Keys of connection pools by address: they outlive a snapshot, so that connections survive a reload.
@@ -136,7 +139,8 @@ fn build_services(
         match ServiceState::build(service, before.map(|service| &service.state), clock::now()) {
             Ok(state) => {
                 let pools = service.instances.iter().map(|instance| keys.by_url[&instance.url]).collect();
-                let ready = Service { name: service.name.as_str().into(), plan: service.clone(), state, pools };
+                let room = before.map(|service| Arc::clone(&service.room)).unwrap_or_default();
+                let ready = Service { name: service.name.as_str().into(), plan: service.clone(), state, pools, room };
                 if services.insert(service.name.clone(), Arc::new(ready)).is_some() {
                     problems.push(Problem::at(format!("services[{index}].name"), "another service has this name"));
                 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pylae.policies.access_log import AccessLog
+from pylae.policies.address_limit import AddressLimits
 from pylae.policies.cors import Cors
 from pylae.policies.ip_access import IpAccess
 from pylae.policies.rate_limit import RateLimits
@@ -29,6 +30,8 @@ class PolicySet(Settings):
     """Sends clients elsewhere."""
     static_response: Switch[StaticResponse] = None
     """Answers without a service."""
+    address_limit: Switch[AddressLimits] = None
+    """How many requests an address may make, whoever sends them: decided before authentication."""
     rate_limit: Switch[RateLimits] = None
     """How many requests a client may make."""
 
