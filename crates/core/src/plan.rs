@@ -235,7 +235,7 @@ pub enum BreakerScope {
 pub struct RetryBudget {
     /// Retries allowed as a share of requests (0–1).
     pub ratio: f64,
-    /// Retries per second allowed whatever the share; saved up for 10 s.
+    /// Retries per second allowed whatever the share.
     pub min_per_second: f64,
 }
 

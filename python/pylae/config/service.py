@@ -189,7 +189,7 @@ class RetryBudget(Settings):
     ratio: Share = 0.2
     """Retries allowed as a share of requests."""
     min_per_second: Real = 1.0
-    """Retries per second allowed whatever the share; a quiet service saves them up for 10 s."""
+    """Retries per second allowed whatever the share."""
 
 
 class Queue(Settings):

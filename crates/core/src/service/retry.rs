@@ -122,7 +122,7 @@ pub(super) struct Budget(Mutex<Account>);
 struct Account {
     /// Retries earned by requests; below zero when some were had only for `floor`.
     earned: f64,
-    /// Retries left of those per second, saved up over `MEMORY`.
+    /// Retries left of those per second.
     floor: f64,
     /// Retries allowed whose attempt is not among the counted ones yet.
     expected: u64,
@@ -177,9 +177,8 @@ impl Account {
         // When the requests came is not known; evenly is the best guess, and those of long ago earn nothing.
         let recent = if passed > MEMORY { requests * MEMORY / passed } else { requests };
         self.earned = self.earned * (1.0 - passed / MEMORY).max(0.0) + plan.ratio * recent;
-        // What a quiet service saves up carries it over the first failures of an instance, before there are requests that
-        // earn anything. At least one, or a small share of a second would never come to a retry.
-        let most = if plan.min_per_second > 0.0 { (plan.min_per_second * MEMORY).max(1.0) } else { 0.0 };
+        // At least one, or a small share of a second would never come to a retry.
+        let most = if plan.min_per_second > 0.0 { plan.min_per_second.max(1.0) } else { 0.0 };
         self.floor = (self.floor + plan.min_per_second * passed).min(most);
     }
 }
