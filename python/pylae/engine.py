@@ -10,10 +10,13 @@ from typing import Any, cast
 from pylae import _native
 from pylae.errors import EngineError
 
-__all__ = ["POLICIES", "Engine", "check", "echo_policy", "explain"]
+__all__ = ["POLICIES", "Engine", "NativeSlidingWindow", "NativeTokenBucket", "check", "echo_policy", "explain"]
 
 POLICIES: tuple[str, ...] = tuple(_native.POLICIES)
 """Names of the policies that the native side knows, in order of execution."""
+
+NativeSlidingWindow = _native.SlidingWindow
+NativeTokenBucket = _native.TokenBucket
 
 _PATIENCE = 1.0
 """Seconds that the log reader waits for a record before it asks again."""

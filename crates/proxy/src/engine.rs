@@ -109,7 +109,8 @@ impl Engine {
         let removed: Vec<SocketAddr> =
             gone.iter().filter_map(|address| state.listeners[address].local_addr().ok()).collect();
         let sockets = self.workers.iter().map(|_| clone_all(added.values())).collect::<Result<Vec<_>, _>>()?;
-        // From here on nothing can fail.
+        // From here on nothing can fail. The workers' copies of a socket are the last, so that what its queue holds is served.
+        state.listeners.retain(|address, _| !gone.contains(address));
         let mut applied = Vec::with_capacity(self.workers.len());
         for (worker, sockets) in self.workers.iter().zip(sockets) {
             let (done, told) = oneshot::channel();
@@ -126,7 +127,6 @@ impl Engine {
         if let Some(auxiliary) = &*self.auxiliary.lock() {
             auxiliary.follow(Arc::clone(&snapshot));
         }
-        state.listeners.retain(|address, _| !gone.contains(address));
         state.listeners.extend(added);
         state.snapshot = snapshot;
         state.keys = keys;

@@ -89,7 +89,7 @@ impl Snapshot {
             match Route::build(route, &services, &parts) {
                 Ok(route) => routes.push(route),
                 Err(found) => {
-                    problems.extend(found.into_iter().map(|problem| problem.under(&format!("routes[{index}]"))))
+                    problems.extend(found.into_iter().map(|problem| problem.under(&format!("routes[{index}]"))));
                 }
             }
         }
@@ -146,7 +146,7 @@ fn build_services(
                 }
             }
             Err(found) => {
-                problems.extend(found.into_iter().map(|problem| problem.under(&format!("services[{index}]"))))
+                problems.extend(found.into_iter().map(|problem| problem.under(&format!("services[{index}]"))));
             }
         }
     }
