@@ -11,6 +11,8 @@ use super::slot::{Clock, Place, Slot};
 use super::{Limit, Tag};
 
 const WAYS: usize = 4;
+/// Slots that are moved at most to make room for one. With two, none of a million keys finds a table two thirds full closed.
+const MOVES: u32 = 2;
 /// Sets of a new shard.
 const FEW: usize = 16;
 /// Bytes for logs of sliding windows, for each key that the shard may hold.
@@ -133,9 +135,9 @@ impl Shard {
         let more = vec![Set::default(); (self.sets.len() * 2).min(most)];
         let old = std::mem::replace(&mut self.sets, more);
         for slot in old.into_iter().flat_map(|set| set.0).filter(|slot| !slot.is_empty()) {
-            match self.empty(slot.tag) {
+            match self.empty(slot.tag, MOVES) {
                 Some((set, way)) => self.sets[set].0[way] = slot,
-                // Ten full sets in a table that is at most half full.
+                // All sets within three steps are full, of a table that is less than two thirds full.
                 None => self.forget(slot),
             }
         }
@@ -176,25 +178,24 @@ impl Shard {
         }
     }
 
-    /// An empty slot in one of the two sets of a tag, made by moving another to its other set if need be.
-    fn empty(&mut self, tag: Tag) -> Option<(usize, usize)> {
-        if let Some(place) = self.empty_now(tag) {
-            return Some(place);
+    /// An empty slot in one of the two sets of a tag, made by moving up to `moves` others to their other set if need be.
+    fn empty(&mut self, tag: Tag, moves: u32) -> Option<(usize, usize)> {
+        let now = self.near(tag).find(|&(set, way)| self.sets[set].0[way].is_empty());
+        if now.is_some() || moves == 0 {
+            return now;
         }
         for (set, way) in self.near(tag) {
             let slot = self.sets[set].0[way];
-            if let Some((to, free)) = self.empty_now(slot.tag).filter(|_| !slot.is_pinned()) {
+            if slot.is_pinned() {
+                continue;
+            }
+            if let Some((to, free)) = self.empty(slot.tag, moves - 1) {
                 self.sets[to].0[free] = slot;
                 self.sets[set].0[way] = Slot::default();
                 return Some((set, way));
             }
         }
         None
-    }
-
-    /// The first empty slot that a look-up for the tag comes to.
-    fn empty_now(&self, tag: Tag) -> Option<(usize, usize)> {
-        self.near(tag).find(|&(set, way)| self.sets[set].0[way].is_empty())
     }
 
     /// All slots that a tag may have, in the order in which they are looked at.
@@ -222,7 +223,7 @@ impl Shard {
     /// A slot of which nothing is lost.
     fn vacancy(&mut self, fresh: &Slot, clock: Clock) -> Option<(usize, usize)> {
         self.victim(fresh, |slot| !slot.is_empty() && slot.is_idle(clock))
-            .or_else(|| if self.keys < self.max_keys { self.empty(fresh.tag) } else { None })
+            .or_else(|| if self.keys < self.max_keys { self.empty(fresh.tag, MOVES) } else { None })
     }
 
     /// Of the slots near that may go, the one that would have been idle first.
