@@ -11,6 +11,8 @@ use super::slot::{Clock, Place, Slot};
 use super::{Limit, Tag};
 
 const WAYS: usize = 4;
+/// Sets that are searched at most for a key that may go.
+const LOOKS: usize = 16;
 /// Slots that are moved at most to make room for one. With two, none of a million keys finds a table two thirds full closed.
 const MOVES: u32 = 2;
 /// Sets of a new shard.
@@ -38,6 +40,8 @@ pub(super) struct Shard {
     /// One slot for each limit whose new keys once found no place.
     shared: Vec<Slot>,
     next_sweep: u64,
+    /// Set at which `trade` looked last.
+    hand: usize,
 }
 
 impl Shard {
@@ -53,6 +57,7 @@ impl Shard {
             extra_runs: 0,
             shared: Vec::new(),
             next_sweep: 0,
+            hand: 0,
         }
     }
 
@@ -211,6 +216,7 @@ impl Shard {
         }
         let found = found.or_else(|| self.victim(&fresh, |slot| slot.is_charged_once() && slot.id() == fresh.id()));
         let found = found.or_else(|| self.victim(&fresh, Slot::is_charged_once));
+        let found = found.or_else(|| self.trade(&fresh, clock));
         let Some((set, way)) = found else { return self.share(limit) };
         let before = std::mem::replace(&mut self.sets[set].0[way], fresh);
         if !before.is_empty() {
@@ -224,6 +230,22 @@ impl Shard {
     fn vacancy(&mut self, fresh: &Slot, clock: Clock) -> Option<(usize, usize)> {
         self.victim(fresh, |slot| !slot.is_empty() && slot.is_idle(clock))
             .or_else(|| if self.keys < self.max_keys { self.empty(fresh.tag, MOVES) } else { None })
+    }
+
+    /// An empty slot near, while the shard holds as many keys as it may: a key elsewhere that may go makes room for it.
+    fn trade(&mut self, fresh: &Slot, clock: Clock) -> Option<(usize, usize)> {
+        let place = self.empty(fresh.tag, 0)?;
+        for _ in 0..LOOKS {
+            self.hand = (self.hand + 1) % self.sets.len();
+            let may_go =
+                |slot: &Slot| !slot.is_empty() && !slot.is_pinned() && (slot.is_idle(clock) || slot.is_charged_once());
+            if let Some(way) = self.sets[self.hand].0.iter().position(may_go) {
+                let gone = std::mem::take(&mut self.sets[self.hand].0[way]);
+                self.forget(gone);
+                return Some(place);
+            }
+        }
+        None
     }
 
     /// Of the slots near that may go, the one that would have been idle first.
