@@ -1,6 +1,8 @@
 //! The policies: one file each, and one table that is their registry and their order.
 #![forbid(unsafe_code)]
 
+pub mod authentication;
+pub mod authorization;
 mod chain;
 mod policy;
 pub mod security_headers;
@@ -57,6 +59,10 @@ macro_rules! policy_table {
                 match self { $(Self::$name(policy) => policy.on_response(exchange)),+ }
             }
 
+            pub(crate) fn foresee(&self, exchange: &mut pylae_core::Exchange) {
+                match self { $(Self::$name(policy) => policy.foresee(exchange)),+ }
+            }
+
             pub(crate) fn preview(&self, exchange: &pylae_core::Exchange) -> String {
                 match self { $(Self::$name(policy) => policy.preview(exchange)),+ }
             }
@@ -68,4 +74,8 @@ macro_rules! policy_table {
 policy_table! {
     /// Outermost, so that every answer carries the headers, whoever gave it.
     security_headers: security_headers::SecurityHeaders,
+    /// Before everything that asks who the user is.
+    authentication: authentication::Authentication,
+    /// As soon as the user is known.
+    authorization: authorization::Authorization,
 }

@@ -10,10 +10,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use pylae_core::service::ServiceStats;
 use pylae_core::{Plan, Problem};
+use pylae_policies::authentication::Revoked;
 use serde::Serialize;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::background::Background;
 use crate::clock;
 use crate::log::Record;
 use crate::observe::{Totals, WorkerStats};
@@ -62,9 +64,10 @@ impl Engine {
     pub fn start(plan: Plan) -> Result<Self, Vec<Problem>> {
         let mut keys = PoolKeys::default();
         let policies = Arc::new(pylae_policies::Shared::new(plan.limits.max_keys));
+        let shared = Arc::new(Shared::default());
+        policies.identity.use_background(Box::new(Background::start(&shared)));
         let snapshot = Arc::new(Snapshot::build(plan, None, &mut keys, &policies)?);
         let listeners = bind_added(&BTreeMap::new(), &snapshot)?;
-        let shared = Arc::new(Shared::default());
         let mut workers = Vec::with_capacity(snapshot.plan.workers);
         for index in 0..snapshot.plan.workers {
             let sockets = clone_all(listeners.values())?;
@@ -144,6 +147,11 @@ impl Engine {
             }
         }
         self.shared.log.close();
+    }
+
+    /// Refuses a credential from now on, for `span`, on all workers. False if there are too many revocations to add one.
+    pub fn revoke(&self, what: Revoked<'_>, span: Duration) -> bool {
+        self.policies.identity.revoke(what, clock::wall(), span)
     }
 
     /// What is counted and seen at this moment.

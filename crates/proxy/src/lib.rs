@@ -1,6 +1,7 @@
 //! Everything that touches a socket, a task or a timer.
 
 mod attempt;
+mod background;
 mod body;
 mod buffers;
 mod client;
@@ -14,6 +15,7 @@ mod engine;
 mod explain;
 mod flow;
 mod forward;
+mod keys;
 mod log;
 mod observe;
 mod pool;

@@ -11,6 +11,7 @@ use pylae_core::route::Router;
 use pylae_core::route::rewrite::PathEdit;
 use pylae_core::service::ServiceState;
 use pylae_http::HeadLimits;
+use pylae_policies::authentication::Authenticators;
 use pylae_policies::{Chain, Parts, Shared};
 
 use crate::clock;
@@ -69,9 +70,11 @@ impl Snapshot {
         let urls = keys.renewed(&plan);
         let services = build_services(&plan, previous, &urls, &mut problems);
         let router = Router::build(&plan.routes).map_err(|found| problems.extend(found)).ok();
+        let auth = Authenticators::build(plan.auth.as_ref(), shared)
+            .map_err(|found| found.into_iter().map(|problem| problem.under("auth")).collect::<Vec<_>>())?;
         let mut routes = Vec::with_capacity(plan.routes.len());
         for (index, route) in plan.routes.iter().enumerate() {
-            let parts = Parts { route: &route.name, shared };
+            let parts = Parts { route: &route.name, shared, auth: &auth };
             match Route::build(route, (index, router.as_ref()), &services, &parts) {
                 Ok(route) => routes.push(route),
                 Err(found) => {
