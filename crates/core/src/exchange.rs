@@ -13,6 +13,7 @@ use pylae_http::{Edits, Framing, RequestHead, ResponseHead, Span, Target};
 
 use crate::clock::Instant;
 use crate::halt::Rejection;
+use crate::limit::Permit;
 
 /// One request and its response.
 #[derive(Debug)]
@@ -73,6 +74,18 @@ pub struct Exchange {
     pub wall: Duration,
     /// How many policies of the route's chain were entered.
     pub entered: usize,
+    /// Places under limits of concurrency, held until the exchange is over.
+    pub permits: Vec<Permit>,
+    /// Memory for the bytes of a moment. What it holds means nothing to anyone else.
+    pub scratch: Vec<u8>,
+    /// Why the gateway itself answered, if it was an early exit: [`Halt::code`](crate::Halt::code).
+    pub code: Option<&'static str>,
+    /// How often an instance was asked.
+    pub attempts: u32,
+    /// Place of the instance asked last among those of its service.
+    pub instance: Option<usize>,
+    /// Time spent on asking instances, until the head of the answer.
+    pub upstream: Duration,
 }
 
 /// Who is asking.
@@ -151,6 +164,12 @@ impl Exchange {
             now: Instant::default(),
             wall: Duration::ZERO,
             entered: 0,
+            permits: Vec::new(),
+            scratch: Vec::new(),
+            code: None,
+            attempts: 0,
+            instance: None,
+            upstream: Duration::ZERO,
         }
     }
 
@@ -158,6 +177,8 @@ impl Exchange {
     pub fn reset(&mut self) {
         self.head.clear();
         self.framing = Framing::None;
+        // A request that is refused before its target is read must not show another one's.
+        self.target.clear();
         self.host.clear();
         self.host_len = 0;
         self.id.clear();
@@ -172,6 +193,11 @@ impl Exchange {
         self.response_buffer.clear();
         self.response.clear();
         self.entered = 0;
+        self.permits.clear();
+        self.code = None;
+        self.attempts = 0;
+        self.instance = None;
+        self.upstream = Duration::ZERO;
     }
 
     /// The host that the request is for, in lower case, without port.

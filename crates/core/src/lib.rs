@@ -7,6 +7,7 @@ pub mod clock;
 pub mod exchange;
 pub mod forwarding;
 pub mod halt;
+mod hex;
 pub mod limit;
 pub mod pace;
 pub mod plan;
@@ -14,6 +15,7 @@ pub mod problem;
 pub mod route;
 pub mod service;
 
+pub use answer::civil_date;
 pub use clock::Instant;
 pub use exchange::{Answer, Exchange, Resume, User, Verdict};
 pub use halt::{Halt, Rejection};

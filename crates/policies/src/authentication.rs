@@ -243,3 +243,6 @@ fn address(ip: IpAddr) -> ([u8; 8], usize) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

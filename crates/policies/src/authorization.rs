@@ -83,3 +83,70 @@ impl Authorization {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::Shared;
+    use crate::authentication::Authenticators;
+
+    fn decide(config: serde_json::Value, user: Option<(&str, &[&str])>) -> u16 {
+        let shared = Arc::new(Shared::new(1));
+        let auth = Authenticators::default();
+        let parts = Parts { route: "r", params: &[], shared: &shared, auth: &auth };
+        let policy = Authorization::build(serde_json::from_value(config).unwrap(), &parts).unwrap();
+        let mut exchange = Exchange::new(0);
+        exchange.user = user.map(|(role, permissions)| {
+            let permissions = permissions.iter().map(|one| (*one).to_owned()).collect();
+            Arc::new(User { id: "7".into(), role: role.into(), permissions, ..User::default() })
+        });
+        let previewed = policy.preview(&exchange);
+        match policy.on_request(&mut exchange) {
+            Verdict::Continue => {
+                assert_eq!(previewed, "lets the user pass");
+                200
+            }
+            Verdict::Reject(rejection) => {
+                assert!(previewed.starts_with(&rejection.status.to_string()), "{previewed}");
+                rejection.status
+            }
+            _ => 0,
+        }
+    }
+
+    #[test]
+    fn all_permissions_and_any_role() {
+        let config = json!({"permissions": ["read", "write"], "roles": ["clerk", "boss"], "admin_role": "admin"});
+        for (role, permissions, status) in [
+            ("clerk", &["read", "write", "more"][..], 200),
+            ("boss", &["write", "read"], 200),
+            ("clerk", &["read"], 403),
+            ("clerk", &[], 403),
+            ("guest", &["read", "write"], 403),
+            ("", &["read", "write"], 403),
+            ("CLERK", &["read", "write"], 403),
+            ("guest,clerk", &["read", "write"], 200),
+            ("clerk", &["READ", "write"], 403),
+            // Every permission, but not every role.
+            ("admin", &[], 403),
+            ("admin,boss", &[], 200),
+        ] {
+            assert_eq!(decide(config.clone(), Some((role, permissions))), status, "{role} {permissions:?}");
+        }
+        assert_eq!(decide(config, None), 401);
+    }
+
+    #[test]
+    fn the_admin_role() {
+        let config = |role: &str| json!({"permissions": ["x"], "roles": [], "admin_role": role});
+        assert_eq!(decide(config("admin"), Some(("admin", &[]))), 200);
+        assert_eq!(decide(config("root"), Some(("admin", &[]))), 403);
+        // No admin role: a user without a role is none.
+        assert_eq!(decide(config(""), Some(("", &[]))), 403);
+        assert_eq!(decide(json!({"permissions": [], "roles": [], "admin_role": ""}), Some(("", &[]))), 200);
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pylae_core::limit::MemoryStore;
+use pylae_core::limit::{InFlight, MemoryStore};
 use pylae_core::{Exchange, Problem, Verdict};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -26,6 +26,11 @@ pub trait Policy: Sized + Send + Sync + 'static {
     /// The response half. Runs if and only if the request half was entered, in reverse order, on rejections too.
     fn on_response(&self, _exchange: &mut Exchange) {}
 
+    /// Whether CORS preflights are answered here, so that the route takes those for its requests.
+    fn answers_preflights(&self) -> bool {
+        false
+    }
+
     /// What the request half would decide, in words, without side effects.
     fn preview(&self, exchange: &Exchange) -> String;
 
@@ -38,6 +43,8 @@ pub trait Policy: Sized + Send + Sync + 'static {
 pub struct Parts<'a> {
     /// Name of the route that it is built for.
     pub route: &'a str,
+    /// Names of the values that the route's match captures, parallel to `Exchange::params`.
+    pub params: &'a [Box<str>],
     /// What all policies of all routes share.
     pub shared: &'a Arc<Shared>,
     /// The authenticators of the plan.
@@ -50,11 +57,13 @@ pub struct Shared {
     pub counters: MemoryStore,
     /// Verified credentials, revocations, fetched keys.
     pub identity: Identity,
+    /// Exchanges in flight under limits of concurrency.
+    pub in_flight: Arc<InFlight>,
 }
 
 impl Shared {
     /// Nothing counted yet; at most `max_keys` keys of rate limits.
     pub fn new(max_keys: usize) -> Self {
-        Self { counters: MemoryStore::new(max_keys), identity: Identity::default() }
+        Self { counters: MemoryStore::new(max_keys), identity: Identity::default(), in_flight: InFlight::new() }
     }
 }

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use pylae_policies::authentication::{self, KeySet};
 
 use crate::keys::Keeper;
-use crate::worker::Shared;
+use crate::log::Log;
 
 /// Threads that compute. Few, so that workers keep their cores.
 const THREADS: usize = 2;
@@ -20,12 +20,12 @@ type Job = Box<dyn FnOnce() + Send>;
 pub(crate) struct Background {
     jobs: OnceLock<SyncSender<Job>>,
     keeper: OnceLock<Keeper>,
-    shared: Arc<Shared>,
+    log: Arc<Log>,
 }
 
 impl Background {
-    pub(crate) fn start(shared: &Arc<Shared>) -> Self {
-        Self { jobs: OnceLock::new(), keeper: OnceLock::new(), shared: Arc::clone(shared) }
+    pub(crate) fn start(log: &Arc<Log>) -> Self {
+        Self { jobs: OnceLock::new(), keeper: OnceLock::new(), log: Arc::clone(log) }
     }
 
     fn spawn(&self) -> SyncSender<Job> {
@@ -35,7 +35,7 @@ impl Background {
             let receiver = Arc::clone(&receiver);
             let thread = std::thread::Builder::new().name(format!("pylae-background-{index}"));
             if let Err(error) = thread.spawn(move || work(&receiver)) {
-                self.shared.log.write("error", "thread_failed", format!("a thread could not be started: {error}"));
+                self.log.write("error", "thread_failed", format!("a thread could not be started: {error}"));
             }
         }
         sender
@@ -59,6 +59,6 @@ impl authentication::Background for Background {
     }
 
     fn look_after(&self, set: &Arc<KeySet>) {
-        self.keeper.get_or_init(|| Keeper::start(&self.shared)).look_after(set);
+        self.keeper.get_or_init(|| Keeper::start(&self.log)).look_after(set);
     }
 }

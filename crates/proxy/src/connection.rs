@@ -19,6 +19,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAdd
     let mut client = Client {
         socket,
         peer,
+        peer_text: peer.ip().to_canonical().to_string().into(),
         secure: false,
         deadline: Rc::new(worker.wheel.deadline()),
         body: crate::body::Body::default(),

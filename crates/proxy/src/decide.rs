@@ -24,7 +24,7 @@ pub(crate) async fn decide(
             Verdict::Wait(wait) => wait,
         };
         let deadline = Rc::clone(&client.deadline);
-        deadline.set(clock::now().saturating_add(route.timeout));
+        deadline.set(clock::coarse().saturating_add(route.timeout));
         let waited = deadline
             .within(|cx| match wait.as_mut().poll(cx) {
                 Poll::Ready(resume) => Poll::Ready(Ok(resume)),

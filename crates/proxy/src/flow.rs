@@ -48,6 +48,6 @@ pub(crate) async fn flow(worker: &Worker, client: &mut Client, exchange: &mut Ex
     let sent = respond(worker, &snapshot, matched, client, exchange, reply).await;
 
     // Observed.
-    observe(worker, exchange, &sent);
+    observe(worker, &snapshot, matched, client, exchange, &sent);
     Some(sent.after)
 }

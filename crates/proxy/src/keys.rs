@@ -10,7 +10,7 @@ use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 
 use crate::clock;
-use crate::worker::Shared;
+use crate::log::Log;
 
 /// Time for a set to be fetched, from the look-up of the name to the last byte.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -19,12 +19,12 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct Keeper(Sender<Weak<KeySet>>);
 
 impl Keeper {
-    pub(crate) fn start(shared: &Arc<Shared>) -> Self {
+    pub(crate) fn start(log: &Arc<Log>) -> Self {
         let (sender, receiver) = channel();
-        let kept = Arc::clone(shared);
+        let kept = Arc::clone(log);
         let thread = std::thread::Builder::new().name("pylae-keys".to_owned());
         if let Err(error) = thread.spawn(move || keep(&receiver, &kept)) {
-            shared.log.write("error", "thread_failed", format!("keys cannot be fetched: {error}"));
+            log.write("error", "thread_failed", format!("keys cannot be fetched: {error}"));
         }
         Self(sender)
     }
@@ -36,7 +36,7 @@ impl Keeper {
     }
 }
 
-fn keep(receiver: &Receiver<Weak<KeySet>>, shared: &Arc<Shared>) {
+fn keep(receiver: &Receiver<Weak<KeySet>>, log: &Arc<Log>) {
     let agent = agent();
     let mut sets: Vec<Weak<KeySet>> = Vec::new();
     loop {
@@ -45,7 +45,7 @@ fn keep(receiver: &Receiver<Weak<KeySet>>, shared: &Arc<Shared>) {
         sets.retain(|weak| {
             let Some(set) = weak.upgrade() else { return false };
             match set.due() {
-                Some(due) if due <= now => fetch(&agent, set, shared),
+                Some(due) if due <= now => fetch(&agent, set, log),
                 Some(due) => next = next.min(due.since(now)),
                 // Whoever fetches says when it is over.
                 None => next = next.min(Duration::from_secs(1)),
@@ -61,29 +61,29 @@ fn keep(receiver: &Receiver<Weak<KeySet>>, shared: &Arc<Shared>) {
 }
 
 /// Fetches a set on a thread that lives as long as it takes: one that is slow must not hold up others.
-fn fetch(agent: &Agent, set: Arc<KeySet>, shared: &Arc<Shared>) {
+fn fetch(agent: &Agent, set: Arc<KeySet>, log: &Arc<Log>) {
     set.begin(clock::now());
-    let (agent, kept, mine) = (agent.clone(), Arc::clone(shared), Arc::clone(&set));
+    let (agent, kept, mine) = (agent.clone(), Arc::clone(log), Arc::clone(&set));
     let thread = std::thread::Builder::new().name("pylae-keys-fetch".to_owned());
     let spawned = thread.spawn(move || {
         let fetched = mine.deliver(get(&agent, mine.url()), clock::now());
         tell(&mine, fetched, &kept);
     });
     if let Err(error) = spawned {
-        tell(&set, set.deliver(Err(error.to_string()), clock::now()), shared);
+        tell(&set, set.deliver(Err(error.to_string()), clock::now()), log);
     }
 }
 
-fn tell(set: &KeySet, fetched: Fetched, shared: &Shared) {
+fn tell(set: &KeySet, fetched: Fetched, log: &Log) {
     let at = set.shown();
     match fetched {
         Fetched::Usual => {}
         Fetched::Failing(why) => {
             let text = format!("the keys at {at} could not be fetched, the last good ones stay in force: {why}");
-            shared.log.write("warning", "keys_not_fetched", text);
+            log.write("warning", "keys_not_fetched", text);
         }
         Fetched::Recovered => {
-            shared.log.write("info", "keys_fetched", format!("the keys at {at} were fetched again"));
+            log.write("info", "keys_fetched", format!("the keys at {at} were fetched again"));
         }
     }
 }

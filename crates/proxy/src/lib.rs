@@ -1,6 +1,8 @@
 //! Everything that touches a socket, a task or a timer.
 
+mod admission;
 mod attempt;
+mod auxiliary;
 mod background;
 mod body;
 mod buffers;
@@ -15,6 +17,7 @@ mod engine;
 mod explain;
 mod flow;
 mod forward;
+mod health;
 mod keys;
 mod log;
 mod observe;
@@ -22,6 +25,7 @@ mod pool;
 mod receive;
 mod respond;
 mod route;
+mod sink;
 mod snapshot;
 mod socket;
 mod source;
@@ -32,3 +36,4 @@ pub use engine::{Engine, Stats};
 pub use explain::{Explanation, Question, check, explain};
 pub use log::Record;
 pub use observe::Totals;
+pub use sink::SinkStats;

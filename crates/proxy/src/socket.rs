@@ -47,6 +47,12 @@ impl Socket {
         Pin::new(&mut self.0).poll_shutdown(cx)
     }
 
+    /// Makes closing a reset: the peer must not take the end of the connection for the end of what was sent.
+    pub(crate) fn close_by_reset(&self) {
+        // Fails only when the connection is gone already.
+        let _ = self.0.set_zero_linger();
+    }
+
     /// Whether an idle connection is still silent and open, as far as is known without asking the kernel.
     pub(crate) fn is_quiet(&mut self) -> bool {
         let mut byte = [0];

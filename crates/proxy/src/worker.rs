@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, UNIX_EPOCH};
 
 use pylae_core::Halt;
 use pylae_core::route::Scratch;
@@ -21,6 +21,7 @@ use crate::deadline::Wheel;
 use crate::log::Log;
 use crate::observe::WorkerStats;
 use crate::pool::Pools;
+use crate::sink::Lines;
 use crate::snapshot::Snapshot;
 
 /// Idle connections closed at once when there is no room for another one.
@@ -43,7 +44,7 @@ pub(crate) enum Control {
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     pub(crate) connections: AtomicUsize,
-    pub(crate) log: Log,
+    pub(crate) log: Arc<Log>,
 }
 
 /// One data-plane thread's own things.
@@ -62,6 +63,7 @@ pub(crate) struct Worker {
     idle: Notify,
     random: RefCell<fastrand::Rng>,
     date: RefCell<(u64, Rc<str>)>,
+    pub(crate) lines: Lines,
 }
 
 /// Counts an exchange as in flight until it is dropped.
@@ -71,12 +73,12 @@ pub(crate) struct InFlight<'w>(&'w Worker);
 pub(crate) struct Open(Rc<Worker>);
 
 impl Worker {
-    pub(crate) fn new(snapshot: Arc<Snapshot>, shared: Arc<Shared>, stats: Arc<WorkerStats>) -> Rc<Self> {
+    pub(crate) fn new(index: usize, snapshot: Arc<Snapshot>, shared: Arc<Shared>, stats: Arc<WorkerStats>) -> Rc<Self> {
         Rc::new(Self {
             snapshot: RefCell::new(Rc::new(snapshot)),
             shared,
             stats,
-            wheel: Wheel::new(clock::now()),
+            wheel: Wheel::new(clock::coarse()),
             buffers: Buffers::default(),
             pools: Pools::default(),
             scratch: RefCell::default(),
@@ -87,6 +89,7 @@ impl Worker {
             idle: Notify::new(),
             random: RefCell::new(fastrand::Rng::new()),
             date: RefCell::new((0, "".into())),
+            lines: Lines::new(index),
         })
     }
 
@@ -194,7 +197,8 @@ impl Worker {
     async fn sweep(self: Rc<Self>) {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            self.pools.sweep(clock::now());
+            self.pools.sweep(clock::coarse());
+            self.lines.pass_on();
             self.stats.idle_upstream.set(self.pools.len() as u64);
         }
     }
@@ -246,16 +250,14 @@ impl Worker {
         let second = clock::wall().as_secs();
         let mut date = self.date.borrow_mut();
         if date.0 != second {
-            *date = (second, httpdate::fmt_http_date(SystemTime::now()).into());
+            *date = (second, httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(second)).into());
         }
         Rc::clone(&date.1)
     }
 
     /// One line for each change of state of a service.
     pub(crate) fn log_changes(&self, changes: Changes) {
-        for change in changes {
-            self.shared.log.write("warning", "service_changed", change.to_string());
-        }
+        self.shared.log.changes(changes);
     }
 }
 

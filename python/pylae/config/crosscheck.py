@@ -6,12 +6,16 @@ import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
+from pylae.config.auth import WEAK_SECRET
 from pylae.config.model import Config, has_authenticator
 from pylae.config.nodes import Step
+from pylae.config.plan import effective_policies
 from pylae.config.route import Route
 from pylae.config.service import CircuitBreaker
 from pylae.config.sources import Sources, shown
+from pylae.policies.rate_limit import RateLimits
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ def cross_check(view: View, sources: Sources) -> Iterator[Finding]:
     yield from _service_names(view, sources)
     yield from _declared_services(view, sources)
     yield from _breakers(view)
+    yield from _shared_limits(view)
 
 
 def _shown(sources: Sources, path: tuple[Step, ...], value: Any) -> str:
@@ -104,7 +109,7 @@ def _service_names(view: View, sources: Sources) -> Iterator[Finding]:
     declared = {route.service_key for route in view.config.routes if route.service_url}
     known = sorted(view.known | declared | view.declared)
     for index, route in view.routes():
-        if route.service_key in known:
+        if not route.service_key or route.service_key in known:
             continue
         path: tuple[Step, ...] = ("routes", index, "service")
         near = difflib.get_close_matches(route.service_key, known, 1, 0.6)
@@ -142,7 +147,7 @@ def _breakers(view: View) -> Iterator[Finding]:
     said: dict[str, Any] = {name: service.circuit_breaker or False for name, service in view.config.services.items()}
     for index, route in view.routes():
         own, name = route.circuit_breaker, route.service_key
-        if own is None or (view.known is not None and name in view.known and name not in said):
+        if own is None or not name or (view.known is not None and name in view.known and name not in said):
             continue
         theirs = said.setdefault(name, own)
         # `true` asks for a breaker, whatever its settings.
@@ -153,9 +158,37 @@ def _breakers(view: View) -> Iterator[Finding]:
             yield Finding(("routes", index, "circuit_breaker"), message, "say it in one place, on the service")
 
 
+def _shared_limits(view: View) -> Iterator[Finding]:
+    """Limits that all routes share are known by their names, so those of one name must have the same figures."""
+    said: dict[tuple[str, str | None], object] = {}
+    for index, route in view.routes():
+        for policy, settings in effective_policies(route, view.config).items():
+            limits = settings.limits if isinstance(settings, RateLimits) else ()
+            for place, limit in enumerate(limits):
+                figures = (limit.limit, limit.per, limit.algorithm, limit.burst or limit.limit)
+                if limit.scope == "gateway" and said.setdefault((policy, limit.name), figures) != figures:
+                    where = ("policies",) if getattr(route, policy) is None else ("routes", index)
+                    message = f"another route has a limit `{limit.name}` of the gateway, with other figures"
+                    yield Finding((*where, policy, "limits", place), message, "give one of them another `name`")
+
+
+def _authenticators(view: View) -> Iterator[Finding]:
+    """Names of authenticators that routes choose."""
+    if not view.auth_known or view.config.auth is None:
+        return
+    known = view.config.auth.names
+    for index, route in view.routes():
+        for name in route.auth or ():
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1, 0.6)
+                listed = f"there are {', '.join(known)}" if known else "there are none"
+                hint = f"did you mean `{near[0]}`?" if near else None
+                yield Finding(("routes", index, "auth"), f"there is no authenticator {name}; {listed}", hint)
+
+
 def authentication(view: View) -> Iterator[Finding]:
     """Routes that ask for a user although nothing can tell who it is. One finding, at the first."""
-    closed = [(index, route) for index, route in view.routes() if route.auth_required]
+    closed = [(index, route) for index, route in view.routes() if route.auth_required or route.auth]
     if not closed or has_authenticator(view.config) or not view.auth_known:
         return
     index = closed[0][0]
@@ -165,3 +198,24 @@ def authentication(view: View) -> Iterator[Finding]:
         f"{count} authentication, but no authenticator is configured",
         "add `auth:`, or `auth_required: false` on routes that are open to everyone",
     )
+
+
+def weaknesses(config: Config) -> Iterator[Finding]:
+    """What works and is doubtful about how users are authenticated."""
+    for index, jwt in enumerate(config.auth.jwt if config.auth else ()):
+        for secret in jwt.secret or ():
+            length = len(secret.get_secret_value().encode())
+            if length < WEAK_SECRET:
+                text = f"the secret has {length} bytes; with less than {WEAK_SECRET} it can be guessed from a token"
+                yield Finding(("auth", "jwt", index, "secret"), text, "e.g. `openssl rand -base64 48`")
+        if jwt.jwks_url is not None and not jwt.audience:
+            text = "without `audience`, every token of this issuer is accepted, for whatever service it was made"
+            yield Finding(("auth", "jwt", index, "jwks_url"), text)
+        if jwt.jwks_url is not None and _is_plain(jwt.jwks_url):
+            text = "keys that come over http:// can be replaced by whoever is on the way"
+            yield Finding(("auth", "jwt", index, "jwks_url"), text, "use https://")
+
+
+def _is_plain(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1")

@@ -10,10 +10,11 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from pylae.config.auth import AuthConfig
 from pylae.config.route import Route, ServiceName
 from pylae.config.service import Service
 from pylae.policies import PolicySet
-from pylae.settings import Positive, Settings, refusal
+from pylae.settings import Network, Positive, Settings, refusal
 from pylae.units import ByteSize, Duration, Wait
 
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]]*):(?P<port>[0-9]{1,5})")
@@ -33,21 +34,6 @@ def listen_address(text: str) -> str:
     except ValueError:
         raise refusal("a listener needs an IP address, not a name", _ADDRESS_HINT) from None
     return f"[{ip}]:{int(match['port'])}" if ip.version == 6 else f"{ip}:{int(match['port'])}"
-
-
-def network(text: str) -> str:
-    """A network in CIDR form; a single address is a network of one."""
-    try:
-        return str(ipaddress.ip_network(text.strip()))
-    except ValueError:
-        pass
-    try:
-        around = ipaddress.ip_network(text.strip(), strict=False)
-    except ValueError:
-        raise refusal("is not an address or network", 'write it like "10.0.0.0/8" or "192.0.2.1"') from None
-    raise refusal(
-        f"has bits set behind its prefix length /{around.prefixlen}", 'write the first address, as in "10.0.0.0/8"'
-    )
 
 
 class Listener(Settings):
@@ -93,10 +79,6 @@ class Limits(Settings):
     """How long exchanges may take to finish after a stop was asked for."""
 
 
-class AuthConfig(Settings):
-    """Authenticators by kind. A route that requires authentication is satisfied by any of them."""
-
-
 def _listeners(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
@@ -110,7 +92,7 @@ class Config(Settings):
     """Where clients connect."""
     workers: Annotated[Positive, Field(le=1024)] | None = None
     """Number of data-plane threads; one per core that this process may use if none is given."""
-    trusted_proxies: tuple[Annotated[str, AfterValidator(network)], ...] = ()
+    trusted_proxies: tuple[Network, ...] = ()
     """Addresses and networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."""
     limits: Limits = Limits()
     """Bounds and deadlines of the client side."""
@@ -126,7 +108,7 @@ class Config(Settings):
 
 def has_authenticator(config: Config) -> bool:
     """Whether any authenticator is configured; `auth: {}` is none."""
-    return config.auth is not None and any(value is not None for _, value in config.auth)
+    return config.auth is not None and bool(config.auth.authenticators)
 
 
 def available_cores() -> int:

@@ -17,7 +17,7 @@ const LEAST_RSA_BITS: usize = 2048;
 /// A signature algorithm (RFC 7518 section 3.1, RFC 8037 section 3.1). `none` is not one.
 #[allow(clippy::upper_case_acronyms)] // spelt as in the registry
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Algorithm {
+pub(super) enum Algorithm {
     /// HMAC with SHA-256.
     HS256,
     /// HMAC with SHA-384.
@@ -53,7 +53,7 @@ const ALL: [Algorithm; 13] =
 
 impl Algorithm {
     /// The name in the registry.
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             HS256 => "HS256",
             HS384 => "HS384",
@@ -108,7 +108,7 @@ impl Algorithm {
 /// Where keys come from, as the plan says it.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(tag = "from", content = "value", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Given {
+pub(super) enum Given {
     /// Shared secrets, any of which signs.
     Secret(Vec<String>),
     /// Public keys in PEM (`PUBLIC KEY`, `RSA PUBLIC KEY`), one or more in each text.
@@ -189,13 +189,6 @@ impl Keys {
             return if known { Match::WrongAlgorithm } else { Match::UnknownKey };
         }
         if candidates.any(|key| key.verifies(message, signature)) { Match::Verified } else { Match::Mismatch }
-    }
-
-    /// Each key's algorithm, for people.
-    pub(super) fn algorithms(&self) -> Vec<&'static str> {
-        let mut names: Vec<&str> = self.0.iter().map(|key| key.algorithm.name()).collect();
-        names.dedup();
-        names
     }
 
     /// Secrets, for the HMAC algorithms among `allowed` (HS256 if none is named).

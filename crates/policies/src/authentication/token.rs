@@ -21,7 +21,7 @@ pub(super) type Why = &'static str;
 /// What a token must say besides being signed.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Rules {
+pub(super) struct Rules {
     /// Accepted values of `iss`; empty accepts all.
     pub(super) issuers: Vec<String>,
     /// Accepted values of `aud`, one of which must be there; empty accepts all.
@@ -37,7 +37,7 @@ pub struct Rules {
 /// Names of claims, the first that is there counts; `a.b` is `b` inside `a`.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ClaimNames {
+pub(super) struct ClaimNames {
     id: Vec<String>,
     email: Vec<String>,
     role: Vec<String>,
