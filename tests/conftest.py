@@ -1,11 +1,15 @@
-"""What all tests share: the switch that rewrites golden files."""
+"""What all tests share: the switch that rewrites golden files, running gateways and instances."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from support.instance import OK, EchoInstance, RawInstance
+from support.running import Configuration, Instances, Process, Running, configure
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -22,3 +26,53 @@ def golden(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
         assert text == file.read_text(encoding="utf-8"), f"{file} differs; --update-golden rewrites it"
 
     return compare
+
+
+@pytest.fixture
+def gateway() -> Iterator[Callable[..., Running]]:
+    """Starts gateways in this process: `gateway("limits: {max_body: 10}", users=instance)`. See `configure`."""
+    started: list[Running] = []
+
+    def start(configuration: Configuration = "", **instances: Instances) -> Running:
+        started.append(Running(configure(configuration, **instances)))
+        return started[-1]
+
+    yield start
+    for running in started:
+        running.stop()
+
+
+@pytest.fixture
+def gateway_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Process]]:
+    """Starts `pylae run` as processes of their own; arguments as for `gateway`."""
+    started: list[Process] = []
+
+    def start(configuration: Configuration = "", **instances: Instances) -> Process:
+        started.append(Process(configure(configuration, **instances), tmp_path_factory.mktemp("gateway")))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.stop()
+
+
+@pytest.fixture
+def instance() -> Iterator[RawInstance]:
+    """An instance that answers every request with 200 and `ok`, and keeps what it got."""
+    with RawInstance(OK) as instance:
+        yield instance
+
+
+@pytest.fixture
+def echo() -> Iterator[EchoInstance]:
+    """An instance that answers with a description of the request."""
+    with EchoInstance() as instance:
+        yield instance
+
+
+@pytest.fixture
+def dead_url() -> Iterator[str]:
+    """An address that refuses connections."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{unused.getsockname()[1]}"

@@ -11,6 +11,7 @@ use std::time::Duration;
 use pylae_http::connection::ConnectionOptions;
 use pylae_http::{Edits, Framing, RequestHead, ResponseHead, Span, Target};
 
+use crate::cache;
 use crate::clock::Instant;
 use crate::halt::Rejection;
 
@@ -71,6 +72,8 @@ pub struct Exchange {
     pub wall: Duration,
     /// How many policies of the route's chain were entered.
     pub entered: usize,
+    /// What the cache knows of it.
+    pub cache: cache::Visit,
 }
 
 /// Who is asking.
@@ -109,6 +112,10 @@ pub enum Verdict {
     Reject(Box<Rejection>),
     /// Answer it here.
     Answer(Box<Answer>),
+    /// Answer it with a stored response, whose head lies in the exchange.
+    Stored(cache::Stored),
+    /// Ask this policy again once another exchange's fetch is over, or has taken too long.
+    Join(cache::Join),
     /// Not known yet: for what must wait for something outside the worker. Costs an allocation, so never on a common path.
     Wait(Pin<Box<dyn Future<Output = Resume>>>),
 }
@@ -148,6 +155,7 @@ impl Exchange {
             now: Instant::default(),
             wall: Duration::ZERO,
             entered: 0,
+            cache: cache::Visit::default(),
         }
     }
 
@@ -168,6 +176,7 @@ impl Exchange {
         self.response_buffer.clear();
         self.response.clear();
         self.entered = 0;
+        self.cache.reset();
     }
 
     /// The host that the request is for, in lower case, without port.

@@ -1,6 +1,7 @@
 //! The policies: one file each, and one table that is their registry and their order.
 #![forbid(unsafe_code)]
 
+pub mod cache;
 mod chain;
 mod policy;
 pub mod security_headers;
@@ -68,4 +69,6 @@ macro_rules! policy_table {
 policy_table! {
     /// Outermost, so that every answer carries the headers, whoever gave it.
     security_headers: security_headers::SecurityHeaders,
+    /// Behind everything that may refuse a request, so that what is stored is for those who may have it.
+    cache: cache::Caching,
 }

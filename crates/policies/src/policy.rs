@@ -1,8 +1,10 @@
 //! What a policy is.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use pylae_core::cache::Cache;
 use pylae_core::limit::MemoryStore;
+use pylae_core::plan::Limits;
 use pylae_core::{Exchange, Problem, Verdict};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -41,11 +43,28 @@ pub struct Parts<'a> {
 pub struct Shared {
     /// Cells of all rate limits.
     pub counters: MemoryStore,
+    /// The response cache, once a route has one.
+    cache: OnceLock<Arc<Cache>>,
+    cache_size: u64,
 }
 
 impl Shared {
-    /// Nothing counted yet; at most `max_keys` keys of rate limits.
-    pub fn new(max_keys: usize) -> Self {
-        Self { counters: MemoryStore::new(max_keys) }
+    /// Nothing counted yet. `limits` bounds the memory of all this.
+    pub fn new(limits: &Limits) -> Self {
+        Self {
+            counters: MemoryStore::new(limits.max_keys),
+            cache: OnceLock::new(),
+            cache_size: limits.cache_size,
+        }
+    }
+
+    /// The response cache; made when the first route asks for it.
+    pub(crate) fn cache(&self) -> &Arc<Cache> {
+        self.cache.get_or_init(|| Cache::new(self.cache_size))
+    }
+
+    /// The response cache, if a route has had one.
+    pub fn cache_in_use(&self) -> Option<&Arc<Cache>> {
+        self.cache.get()
     }
 }

@@ -86,7 +86,17 @@ impl Download {
             while !self.source.is_done() && self.room() > 0 && !dry {
                 let (start, room) = (self.out.len(), self.room());
                 match self.source.poll_take(cx, instance, &mut exchange.response_buffer, &mut self.out, room) {
-                    Poll::Ready(Ok(_)) => self.close_piece(start),
+                    Poll::Ready(Ok(_)) => {
+                        exchange.cache.take(&self.out[start..]);
+                        if exchange.cache.is_muted() {
+                            self.out.truncate(start);
+                        } else {
+                            self.close_piece(start);
+                        }
+                        if self.source.is_done() {
+                            exchange.cache.complete();
+                        }
+                    }
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(Cut::Instance)),
                     Poll::Pending => dry = true,
                 }

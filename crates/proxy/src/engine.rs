@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use pylae_core::cache::{Purge, Usage};
 use pylae_core::service::ServiceStats;
 use pylae_core::{Plan, Problem};
 use serde::Serialize;
@@ -53,6 +54,8 @@ pub struct Stats {
     pub totals: Totals,
     /// Each service with its instances.
     pub services: Vec<ServiceStats>,
+    /// What the response cache holds, if a route has one.
+    pub cache: Option<Usage>,
     /// Plans applied, the first included.
     pub applied: u64,
 }
@@ -61,7 +64,7 @@ impl Engine {
     /// Starts the data plane. When this returns, all listeners accept connections.
     pub fn start(plan: Plan) -> Result<Self, Vec<Problem>> {
         let mut keys = PoolKeys::default();
-        let policies = Arc::new(pylae_policies::Shared::new(plan.limits.max_keys));
+        let policies = Arc::new(pylae_policies::Shared::new(&plan.limits));
         let snapshot = Arc::new(Snapshot::build(plan, None, &mut keys, &policies)?);
         let listeners = bind_added(&BTreeMap::new(), &snapshot)?;
         let shared = Arc::new(Shared::default());
@@ -153,7 +156,14 @@ impl Engine {
         let state = self.state.lock();
         let now = clock::now();
         let services = state.snapshot.services.values().map(|service| service.state.snapshot(now)).collect();
-        Stats { totals, services, applied: state.applied }
+        let cache = self.policies.cache_in_use().map(|cache| cache.usage());
+        Stats { totals, services, cache, applied: state.applied }
+    }
+
+    /// Makes the response cache forget what `purge` names; returns how many answers that were.
+    pub fn purge_cache(&self, purge: Purge) -> Result<usize, Vec<Problem>> {
+        let purge = purge.canonical().map_err(|error| vec![Problem::at("path", error)])?;
+        Ok(self.policies.cache_in_use().map_or(0, |cache| cache.purge(&purge, clock::now())))
     }
 
     /// Takes the log records written since the last call, waiting up to `patience` for the first. `None` when the engine has stopped.

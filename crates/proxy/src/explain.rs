@@ -75,7 +75,7 @@ struct Picking {
 
 /// The plan with nothing counted yet.
 fn build(plan: Plan) -> Result<Snapshot, Vec<Problem>> {
-    let shared = Arc::new(Shared::new(plan.limits.max_keys));
+    let shared = Arc::new(Shared::new(&plan.limits));
     Snapshot::build(plan, None, &mut PoolKeys::default(), &shared)
 }
 

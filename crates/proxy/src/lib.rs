@@ -1,8 +1,10 @@
 //! Everything that touches a socket, a task or a timer.
 
 mod attempt;
+mod background;
 mod body;
 mod buffers;
+mod cached;
 mod client;
 mod clock;
 mod connect;
@@ -29,4 +31,4 @@ mod worker;
 pub use engine::{Engine, Stats};
 pub use explain::{Explanation, Question, check, explain};
 pub use log::Record;
-pub use observe::Totals;
+pub use observe::{CacheTotals, Totals};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pylae_core::Problem;
+use pylae_core::cache::Cache;
 use pylae_core::plan::{self, Plan};
 use pylae_core::route::Router;
 use pylae_core::route::rewrite::PathEdit;
@@ -22,6 +23,8 @@ pub(crate) struct Snapshot {
     pub(crate) router: Router,
     pub(crate) routes: Box<[Route]>,
     pub(crate) services: BTreeMap<String, Arc<Service>>,
+    /// The response cache, if any route has ever had one.
+    pub(crate) cache: Option<Arc<Cache>>,
 }
 
 /// A route, ready to serve.
@@ -40,7 +43,7 @@ pub(crate) struct Route {
 
 /// A service, ready to serve.
 pub(crate) struct Service {
-    pub(crate) name: Box<str>,
+    pub(crate) name: Arc<str>,
     pub(crate) plan: plan::Service,
     pub(crate) state: ServiceState,
     /// Key of each instance's connection pools: the same address keeps its key over reloads.
@@ -83,7 +86,8 @@ impl Snapshot {
         *keys = urls;
         let limits = &plan.limits;
         let head_limits = HeadLimits { head: limits.max_head, target: limits.max_target, fields: limits.max_fields };
-        Ok(Self { head_limits, router, routes: routes.into(), services, plan })
+        let cache = shared.cache_in_use().cloned();
+        Ok(Self { head_limits, router, routes: routes.into(), services, cache, plan })
     }
 
     /// Whether forwarding headers from this peer are believed.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pylae.policies.cache import Cache
 from pylae.policies.rate_limit import RateLimits
 from pylae.policies.security_headers import SecurityHeaders
 from pylae.settings import Settings, Switch
@@ -16,6 +17,8 @@ class PolicySet(Settings):
     """Response fields that make browsers stricter."""
     rate_limit: Switch[RateLimits] = None
     """How many requests a client may make."""
+    cache: Switch[Cache] = None
+    """Answers repeated reads from memory."""
 
 
 POLICIES: tuple[str, ...] = tuple(PolicySet.model_fields)

@@ -1,0 +1,1 @@
+"""What tests over real sockets are made of: peers, instances and running gateways."""
