@@ -36,10 +36,7 @@ pub(super) fn serve(entry: Arc<Entry>, exchange: &mut Exchange, outcome: Outcome
         }
         match entry.fresh_for(now) {
             Some(left) => text.add(number.format(left.as_secs()).as_bytes()),
-            None => {
-                text.add(b"-");
-                text.add(number.format(entry.stale_for(now).as_secs()).as_bytes());
-            }
+            None => text.add(number.format(-i64::try_from(entry.stale_for(now).as_secs()).unwrap_or(0)).as_bytes()),
         }
         let _ = edits.append(b"Cache-Status", text.bytes());
     }

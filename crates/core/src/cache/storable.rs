@@ -72,7 +72,8 @@ pub(super) fn storable(fetch: &Fetch, exchange: &Exchange, service: &Arc<str>, f
     };
     settle_staleness(&mut entry, &fetch.rules);
     let useful = entry.fresh_for(entry.received).is_some() && !control.no_cache;
-    (useful || entry.has_validator() || !entry.stale_if_error.is_zero()).then_some(entry)
+    let later = !entry.stale_if_error.is_zero() || !entry.stale_while_revalidate.is_zero();
+    (useful || entry.has_validator() || later).then_some(entry)
 }
 
 impl Fetch {
