@@ -1,22 +1,73 @@
-# Each target sets up what it needs in .venv. `make help` lists them.
+# Each target sets up what it needs in .venv; nothing but Python, Rust and make has to be there. `make help` lists them.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-RUST_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
-PYTHON_META := pyproject.toml requirements-dev.lock
+NATIVE_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
+PEERS ?= floor,pylae,haproxy,nginx,envoy
+FUZZ_SECONDS ?= 60
 
-.PHONY: help demo test test-rust test-python lint fmt bench fuzz docs clean
+.PHONY: help demo test test-rust test-python lint format bench fuzz docs lock clean
 
-help: ## List the targets.
-	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-$(VENV)/.installed: requirements-dev.lock
+demo: $(VENV)/.release ## Four services with the gateway in front of them (release build); Ctrl-C ends it
+	@$(BIN)/pylae demo
+
+test: test-rust test-python ## All tests (development build)
+
+test-rust: ## Tests of the Rust crates, corpora of the fuzz targets included
+	cargo test --quiet --workspace --exclude pylae-python
+
+test-python: $(VENV)/.dev ## Tests of the Python package, over real sockets where it matters
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev ## Formatting, clippy, ruff, mypy, stubs against the native module
+	cargo fmt --check
+	cargo clippy --quiet --workspace --all-targets -- --deny warnings
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest pylae._native --ignore-disjoint-bases
+
+format: $(VENV)/.dependencies ## Format everything
+	cargo fmt
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+bench: $(VENV)/.release ## CPU time per request against the peers, in one run (PEERS=…); writes bench/results/latest.md
+	$(BIN)/python -m bench.run --peers $(PEERS) --half --out bench/results/latest.md
+
+fuzz: ## Fuzz codec and targets, FUZZ_SECONDS each; finds stay in fuzz/target/corpus
+	cargo fuzz --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-fuzz
+	cd fuzz && for target in $$(ls fuzz_targets | sed 's/\.rs$$//'); do \
+		mkdir -p target/corpus/$$target && \
+		cargo fuzz run --sanitizer none $$target target/corpus/$$target corpus/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=1000 || exit 1; \
+	done
+
+lock: ## Lock the development dependencies anew
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet 'pip>=25.1' uv
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --group dev pyproject.toml \
+		--output-file requirements-dev.lock
+
+clean: ## Remove what was built
+	rm -rf $(VENV) target fuzz/target python/pylae/*.so
+
+$(VENV)/.dependencies: requirements-dev.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-dev.lock
 	touch $@
 
-$(VENV)/.built-dev: $(VENV)/.installed $(RUST_SOURCES) pyproject.toml
-	. $(BIN)/activate && maturin develop --quiet --skip-install
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --config-settings=build-args="--profile dev" --editable .
-	rm -f $(VENV)/.built-release
-	touch $@
+# One of .dev and .release exists: the build that .venv runs.
+$(VENV)/.dev: $(VENV)/.dependencies $(NATIVE_SOURCES) pyproject.toml
+	@echo 'building the native module (development profile; some minutes the first time)'
+	. $(BIN)/activate && maturin develop --quiet
+	rm -f $(VENV)/.release && touch $@
+
+$(VENV)/.release: $(VENV)/.dependencies $(NATIVE_SOURCES) pyproject.toml
+	@echo 'building the native module (release profile; some minutes the first time)'
+	. $(BIN)/activate && maturin develop --quiet --release
+	rm -f $(VENV)/.dev && touch $@

@@ -56,6 +56,17 @@ class Engine:
         """
         self._running().stop(drain)
 
+    def set_draining(self, service: str, instance: str, draining: bool) -> bool:
+        """Lets an instance finish what it has and gives it nothing more, or uses it again; it stays so over reloads.
+
+        `instance` is its URL as in the plan: `http://host:port`. Returns whether that is a change. Raises EngineError if
+        there is no such instance.
+        """
+        try:
+            return self._running().set_draining(service, instance, draining)
+        except LookupError as error:
+            raise EngineError(str(error)) from None
+
     def stats(self) -> dict[str, Any]:
         """What the data plane has counted since it was started."""
         return cast("dict[str, Any]", json.loads(self._running().stats()))

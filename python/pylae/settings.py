@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
     BeforeValidator,
@@ -129,3 +131,22 @@ Share = Annotated[float, Field(ge=0, le=1), BeforeValidator(_no_truth_value)]
 
 Real = Annotated[float, Field(ge=0), BeforeValidator(_no_truth_value)]
 """A number from 0."""
+
+
+def _network(text: str) -> str:
+    """A network in CIDR form; a single address is a network of one."""
+    try:
+        return str(ipaddress.ip_network(text.strip()))
+    except ValueError:
+        pass
+    try:
+        around = ipaddress.ip_network(text.strip(), strict=False)
+    except ValueError:
+        raise refusal("is not an address or network", 'write it like "10.0.0.0/8" or "192.0.2.1"') from None
+    raise refusal(
+        f"has bits set behind its prefix length /{around.prefixlen}", 'write the first address, as in "10.0.0.0/8"'
+    )
+
+
+Network = Annotated[str, AfterValidator(_network)]
+"""A network in CIDR form; a single address is a network of one."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
+import textwrap
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from pylae import Gateway, engine
 from pylae.config.plan import compile_plan, effective_policies
-from pylae.policies import POLICIES
+from pylae.policies import POLICIES, PolicySet
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -31,3 +35,26 @@ def test_every_policy_is_echoed_unchanged(file: Path) -> None:
     for plan in plans:
         for name, settings in plan.items():
             assert json.loads(engine.echo_policy(name, json.dumps(settings))) == settings
+
+
+def _examples() -> list[tuple[str, str]]:
+    """Each YAML example in the docstring of a policy's model."""
+    found = []
+    for name in POLICIES:
+        (settings, *_) = get_args(PolicySet.model_fields[name].annotation)
+        text = inspect.cleandoc(settings.__doc__ or "")
+        found += [(name, textwrap.dedent(block)) for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
+    return found
+
+
+@pytest.mark.parametrize(("name", "example"), _examples())
+def test_every_example_is_echoed_unchanged(name: str, example: str, tmp_path: Path) -> None:
+    file = tmp_path / "pylae.yaml"
+    whole = "routes:" in example or "policies:" in example
+    file.write_text(example if whole else f"policies:\n{textwrap.indent(example, '  ')}")
+    gateway = Gateway.from_file(file)
+    policies = [gateway.config.policies, *gateway.config.routes]
+    plans = [settings.model_dump(mode="json") for one in policies if (settings := getattr(one, name))]
+    assert plans
+    for plan in plans:
+        assert json.loads(engine.echo_policy(name, json.dumps(plan))) == plan

@@ -75,7 +75,11 @@ class Peer:
         if receive_buffer is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         connection.settimeout(PATIENCE)
-        connection.connect((host, int(port)))
+        try:
+            connection.connect((host, int(port)))
+        except OSError:
+            connection.close()
+            raise
         return cls(connection)
 
     def __enter__(self) -> Self:

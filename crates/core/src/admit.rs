@@ -6,6 +6,7 @@ use pylae_http::{Form, Framing, Method, Name, Version, framing, host};
 
 use crate::exchange::Exchange;
 use crate::halt::Halt;
+use crate::hex;
 
 /// Fills in everything about the request in `exchange` that follows from its head alone, or says why it is refused.
 ///
@@ -13,7 +14,7 @@ use crate::halt::Halt;
 pub fn admit(exchange: &mut Exchange, trusts: impl Fn(IpAddr) -> bool, random: u128) -> Result<(), Halt> {
     let Exchange { head, buffer, id, options, target, .. } = exchange;
     let buf = &buffer[..];
-    name_request(id, head.fields.get(buf, Name::XRequestId), random);
+    name(id, head.fields.get(buf, Name::XRequestId), random);
     exchange.framing = framing::request(head, buf).map_err(|error| Halt::Malformed(error.0))?;
     options.read(&head.fields, buf).map_err(|error| Halt::Malformed(error.0))?;
     if head.method == Method::Connect {
@@ -26,8 +27,9 @@ pub fn admit(exchange: &mut Exchange, trusts: impl Fn(IpAddr) -> bool, random: u
     Ok(())
 }
 
-/// Keeps a well-formed request id, otherwise writes a version 4 UUID (RFC 9562 section 5.4).
-fn name_request(id: &mut Vec<u8>, sent: Option<&[u8]>, random: u128) {
+/// Keeps a well-formed request id, otherwise writes a version 4 UUID (RFC 9562 section 5.4). A request whose head could not
+/// be read has an id too.
+pub fn name(id: &mut Vec<u8>, sent: Option<&[u8]>, random: u128) {
     id.clear();
     let well_formed = |id: &&[u8]| {
         (1..=128).contains(&id.len()) && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))
@@ -37,13 +39,10 @@ fn name_request(id: &mut Vec<u8>, sent: Option<&[u8]>, random: u128) {
         return;
     }
     let bits = (random & !(0xF << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
+    let digits = hex::digits(bits);
     let mut text = [b'-'; 36];
-    let mut shift = 128;
-    for (position, byte) in text.iter_mut().enumerate() {
-        if !matches!(position, 8 | 13 | 18 | 23) {
-            shift -= 4;
-            *byte = b"0123456789abcdef"[(bits >> shift) as usize & 0xF];
-        }
+    for (to, from) in [(0..8, 0..8), (9..13, 8..12), (14..18, 12..16), (19..23, 16..20), (24..36, 20..32)] {
+        text[to].copy_from_slice(&digits[from]);
     }
     id.extend_from_slice(&text);
 }

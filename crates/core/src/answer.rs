@@ -113,13 +113,13 @@ fn accepted(exchange: &Exchange) -> Accepted {
 /// A moment as RFC 3339 writes it, in UTC, with milliseconds.
 pub fn timestamp(wall: Duration) -> String {
     let (days, seconds) = (wall.as_secs() / 86_400, wall.as_secs() % 86_400);
-    let (year, month, day) = civil(days);
+    let (year, month, day) = civil_date(days);
     let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", wall.subsec_millis())
 }
 
 /// Year, month and day of a number of days since 1970-01-01 (H. Hinnant, *chrono-Compatible Low-Level Date Algorithms*).
-fn civil(days: u64) -> (u64, u64, u64) {
+pub fn civil_date(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468;
     let era = shifted / 146_097;
     let day_of_era = shifted % 146_097;

@@ -14,6 +14,7 @@ use pylae_http::{Edits, Framing, RequestHead, ResponseHead, Span, Target};
 use crate::cache;
 use crate::clock::Instant;
 use crate::halt::Rejection;
+use crate::limit::Permit;
 
 /// One request and its response.
 #[derive(Debug)]
@@ -72,6 +73,18 @@ pub struct Exchange {
     pub wall: Duration,
     /// How many policies of the route's chain were entered.
     pub entered: usize,
+    /// Places under limits of concurrency, held until the exchange is over.
+    pub permits: Vec<Permit>,
+    /// Memory for the bytes of a moment. What it holds means nothing to anyone else.
+    pub scratch: Vec<u8>,
+    /// Why the gateway itself answered, if it was an early exit: [`Halt::code`](crate::Halt::code).
+    pub code: Option<&'static str>,
+    /// How often an instance was asked.
+    pub attempts: u32,
+    /// Place of the instance asked last among those of its service.
+    pub instance: Option<usize>,
+    /// Time spent on asking instances, until the head of the answer.
+    pub upstream: Duration,
     /// What the cache knows of it.
     pub cache: cache::Visit,
 }
@@ -155,6 +168,12 @@ impl Exchange {
             now: Instant::default(),
             wall: Duration::ZERO,
             entered: 0,
+            permits: Vec::new(),
+            scratch: Vec::new(),
+            code: None,
+            attempts: 0,
+            instance: None,
+            upstream: Duration::ZERO,
             cache: cache::Visit::default(),
         }
     }
@@ -163,6 +182,8 @@ impl Exchange {
     pub fn reset(&mut self) {
         self.head.clear();
         self.framing = Framing::None;
+        // A request that is refused before its target is read must not show another one's.
+        self.target.clear();
         self.host.clear();
         self.host_len = 0;
         self.id.clear();
@@ -176,6 +197,11 @@ impl Exchange {
         self.response_buffer.clear();
         self.response.clear();
         self.entered = 0;
+        self.permits.clear();
+        self.code = None;
+        self.attempts = 0;
+        self.instance = None;
+        self.upstream = Duration::ZERO;
         self.cache.reset();
     }
 

@@ -1,10 +1,9 @@
 //! The fields that tell an instance where a request came from.
 
-use std::io::Write;
-
 use pylae_http::{Edits, InvalidHeader, Name, NameSet};
 
 use crate::exchange::Exchange;
+use crate::hex;
 
 /// Names that only the gateway may say: removed from every client's request, whichever way they are spelt.
 pub const IDENTITY: NameSet = NameSet::of(&[Name::XUserId, Name::XUserRole, Name::XUserEmail]);
@@ -26,21 +25,23 @@ pub fn dropped(exchange: &Exchange) -> NameSet {
 
 /// Adds the gateway's own fields to the request: request id, forwarding fields, trace context, identity.
 ///
-/// `scratch` is memory that is used again; `random` makes the trace context where the client gave none.
-pub fn announce(exchange: &mut Exchange, scratch: &mut Vec<u8>, random: u128) -> Result<(), InvalidHeader> {
+/// `peer` is the connection's peer as text; `scratch` is memory that is used again; `random` makes the trace context where the client
+/// gave none.
+pub fn announce(exchange: &mut Exchange, peer: &str, scratch: &mut Vec<u8>, random: u128) -> Result<(), InvalidHeader> {
     let Exchange { head, buffer, request_edits: edits, .. } = exchange;
     let buf = &buffer[..];
     edits.set_known(Name::XRequestId, &exchange.id)?;
-    scratch.clear();
-    if exchange.peer_trusted {
+    if exchange.peer_trusted && head.fields.has(Name::XForwardedFor) {
+        scratch.clear();
         for line in head.fields.values(buf, "x-forwarded-for") {
             scratch.extend_from_slice(line);
             scratch.extend_from_slice(b", ");
         }
+        scratch.extend_from_slice(peer.as_bytes());
+        edits.set_known(Name::XForwardedFor, scratch)?;
+    } else {
+        edits.set_known(Name::XForwardedFor, peer.as_bytes())?;
     }
-    // Writing to a Vec cannot fail.
-    let _ = write!(scratch, "{}", exchange.peer.ip().to_canonical());
-    edits.set_known(Name::XForwardedFor, scratch)?;
     if !exchange.peer_trusted || !head.fields.has(Name::XForwardedProto) {
         edits.set_known(Name::XForwardedProto, if exchange.secure { b"https" } else { b"http" })?;
     }
@@ -80,17 +81,10 @@ fn is_traceparent(value: &[u8]) -> bool {
 }
 
 fn write_traceparent(out: &mut Vec<u8>, random: u128) {
-    out.clear();
-    out.extend_from_slice(b"00-");
+    let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
     // Never zero: the lowest bit is set in both ids. The parent id is another mix of the same bits.
-    write_hex(out, random | 1, 32);
-    out.push(b'-');
-    write_hex(out, (random >> 64 ^ random.rotate_left(29)) | 1, 16);
-    out.extend_from_slice(b"-00");
-}
-
-fn write_hex(out: &mut Vec<u8>, bits: u128, digits: u32) {
-    for digit in (0..digits).rev() {
-        out.push(b"0123456789abcdef"[(bits >> (digit * 4)) as usize & 0xF]);
-    }
+    text[3..35].copy_from_slice(&hex::digits(random | 1));
+    text[36..52].copy_from_slice(&hex::digits(random.rotate_left(29) ^ random.rotate_right(64) | 1)[16..]);
+    out.clear();
+    out.extend_from_slice(&text);
 }

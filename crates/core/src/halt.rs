@@ -30,7 +30,7 @@ pub enum Halt {
     MethodNotAllowed(String),
     /// A policy said no.
     Rejected(Box<Rejection>),
-    /// More exchanges in flight than allowed.
+    /// More exchanges in flight than allowed, in all or for the service.
     Overloaded,
     /// No instance can be used now; try again after this time.
     Unavailable(Duration),
@@ -126,7 +126,7 @@ impl Halt {
             Self::NotFound => "no route for this path",
             Self::MethodNotAllowed(_) => "this path exists, but not for this method",
             Self::Rejected(rejection) => return rejection.message.clone(),
-            Self::Overloaded => "the gateway has as many requests in flight as it may have",
+            Self::Overloaded => "as many requests are in flight as there may be",
             Self::Unavailable(_) => "no instance of the service can take the request now",
             Self::ConnectFailed => "the service could not be reached",
             Self::BadGateway => "the service broke off or gave an answer that is not valid HTTP",

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod exchange;
 pub mod forwarding;
 pub mod halt;
+mod hex;
 pub mod limit;
 pub mod pace;
 pub mod plan;
@@ -15,6 +16,7 @@ pub mod problem;
 pub mod route;
 pub mod service;
 
+pub use answer::civil_date;
 pub use clock::Instant;
 pub use exchange::{Answer, Exchange, Resume, User, Verdict};
 pub use halt::{Halt, Rejection};

@@ -33,6 +33,11 @@ impl Pace {
         }
     }
 
+    /// Whether the client is being waited for.
+    pub fn is_waiting(&self) -> bool {
+        self.since.is_some()
+    }
+
     /// When the client has become too slow, unless it moves; none while nobody waits for it.
     pub fn due(&self) -> Option<Instant> {
         let since = self.since?;
@@ -53,8 +58,10 @@ mod tests {
     fn a_client_that_moves_nothing_has_the_grace() {
         let mut pace = Pace::new(100, Duration::from_secs(10));
         assert_eq!(pace.due(), None);
+        assert!(!pace.is_waiting());
         pace.wait(at(5));
         pace.wait(at(7));
+        assert!(pace.is_waiting());
         assert_eq!(pace.due(), Some(at(15)));
     }
 

@@ -30,6 +30,8 @@ pub struct Plan {
     pub services: Vec<Service>,
     /// Routes in declaration order.
     pub routes: Vec<Route>,
+    /// Policies of exchanges that no route takes, by name; only `access_log` has a meaning there.
+    pub unrouted: BTreeMap<String, serde_json::Value>,
 }
 
 /// One address that clients connect to.

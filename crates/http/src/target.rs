@@ -34,16 +34,21 @@ pub struct Target {
 pub struct TargetError(pub &'static str);
 
 impl Target {
+    /// Forgets everything and keeps the memory.
+    pub fn clear(&mut self) {
+        self.path.clear();
+        self.query = None;
+        self.authority = None;
+        self.form = Form::Origin;
+    }
+
     /// Reads the raw target of a request into `self`, which is cleared first.
     ///
     /// Refused: `%2F`, `%5C`, `%00`, `\`, `#`, control characters and bytes above 0x7E as sent, broken percent-encoding,
     /// percent-encoded bytes that are not UTF-8, `..;` segments, dot segments that leave the root, authority form, asterisk with anything but OPTIONS.
     /// Bytes that a URI may not hold but clients send (`"`, `<`, `>`, `^`, `` ` ``, `{`, `|`, `}`) are percent-encoded.
     pub fn read(&mut self, raw: &[u8], method: Method) -> Result<(), TargetError> {
-        self.path.clear();
-        self.query = None;
-        self.authority = None;
-        self.form = Form::Origin;
+        self.clear();
         if raw.first() == Some(&b'/') {
             return self.path_and_query(raw, 0);
         }

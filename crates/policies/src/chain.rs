@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::access_log::AccessLog;
 use crate::{AnyPolicy, Parts};
 
 /// The policies of one route, ready to run.
@@ -65,6 +66,20 @@ impl Chain {
             exchange.entered -= 1;
             self.0[exchange.entered].on_response(exchange);
         }
+    }
+
+    /// The access log, if there is one.
+    pub fn access_log(&self) -> Option<&AccessLog> {
+        // The table has it first.
+        match self.0.first() {
+            Some(AnyPolicy::access_log(log)) => Some(log),
+            _ => None,
+        }
+    }
+
+    /// Whether one of the policies answers CORS preflights.
+    pub fn answers_preflights(&self) -> bool {
+        self.0.iter().any(AnyPolicy::answers_preflights)
     }
 
     /// Each policy with what it would decide.

@@ -1,10 +1,18 @@
 //! The policies: one file each, and one table that is their registry and their order.
 #![forbid(unsafe_code)]
 
+pub mod access_log;
+pub mod address_limit;
 pub mod cache;
 mod chain;
+pub mod cors;
+pub mod ip_access;
 mod policy;
+pub mod rate_limit;
+pub mod redirect;
 pub mod security_headers;
+pub mod static_response;
+mod vary;
 
 pub use chain::Chain;
 pub use policy::{Parts, Policy, Shared};
@@ -58,6 +66,10 @@ macro_rules! policy_table {
                 match self { $(Self::$name(policy) => policy.on_response(exchange)),+ }
             }
 
+            pub(crate) fn answers_preflights(&self) -> bool {
+                match self { $(Self::$name(policy) => policy.answers_preflights()),+ }
+            }
+
             pub(crate) fn preview(&self, exchange: &pylae_core::Exchange) -> String {
                 match self { $(Self::$name(policy) => policy.preview(exchange)),+ }
             }
@@ -67,8 +79,23 @@ macro_rules! policy_table {
 
 // The table: position is the order in which request halves run; response halves run the other way round.
 policy_table! {
+    /// Outermost; it decides nothing and is asked when the exchange is over.
+    access_log: access_log::AccessLog,
     /// Outermost, so that every answer carries the headers, whoever gave it.
     security_headers: security_headers::SecurityHeaders,
+    /// Before everything else that decides: whom it refuses learns nothing.
+    ip_access: ip_access::IpAccess,
+    /// Before everything that may refuse a page's request: refusals must be readable, and preflights carry no credentials.
+    cors: cors::Cors,
+    /// Open to everyone: nothing behind it is asked.
+    redirect: redirect::Redirect,
+    /// Likewise.
+    static_response: static_response::StaticResponse,
+    /// Before authentication, which it protects: what it counts by is known without a user.
+    address_limit: address_limit::AddressLimit,
+    /// Behind authentication: its keys may be users, and `auto` is the user wherever there is one. All its limits stand
+    /// here together, because a refusal by one takes nothing from the others.
+    rate_limit: rate_limit::RateLimit,
     /// Behind everything that may refuse a request, so that what is stored is for those who may have it.
     cache: cache::Caching,
 }

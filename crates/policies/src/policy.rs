@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use pylae_core::cache::Cache;
-use pylae_core::limit::MemoryStore;
+use pylae_core::limit::{InFlight, MemoryStore};
 use pylae_core::plan::Limits;
 use pylae_core::{Exchange, Problem, Verdict};
 use serde::Serialize;
@@ -26,6 +26,11 @@ pub trait Policy: Sized + Send + Sync + 'static {
     /// The response half. Runs if and only if the request half was entered, in reverse order, on rejections too.
     fn on_response(&self, _exchange: &mut Exchange) {}
 
+    /// Whether CORS preflights are answered here, so that the route takes those for its requests.
+    fn answers_preflights(&self) -> bool {
+        false
+    }
+
     /// What the request half would decide, in words, without side effects.
     fn preview(&self, exchange: &Exchange) -> String;
 }
@@ -35,6 +40,8 @@ pub trait Policy: Sized + Send + Sync + 'static {
 pub struct Parts<'a> {
     /// Name of the route that it is built for.
     pub route: &'a str,
+    /// Names of the values that the route's match captures, parallel to `Exchange::params`.
+    pub params: &'a [Box<str>],
     /// What all policies of all routes share.
     pub shared: &'a Arc<Shared>,
 }
@@ -43,6 +50,8 @@ pub struct Parts<'a> {
 pub struct Shared {
     /// Cells of all rate limits.
     pub counters: MemoryStore,
+    /// Exchanges in flight under limits of concurrency.
+    pub in_flight: Arc<InFlight>,
     /// The response cache, once a route has one.
     cache: OnceLock<Arc<Cache>>,
     cache_size: u64,
@@ -53,6 +62,7 @@ impl Shared {
     pub fn new(limits: &Limits) -> Self {
         Self {
             counters: MemoryStore::new(limits.max_keys),
+            in_flight: InFlight::new(),
             cache: OnceLock::new(),
             cache_size: limits.cache_size,
         }

@@ -81,7 +81,7 @@ impl One<'_, '_> {
 
     /// This much later, or when the exchange must have an answer, whichever comes first.
     fn until(&self, span: Duration) -> Instant {
-        let until = clock::now().saturating_add(span);
+        let until = clock::coarse().saturating_add(span);
         self.last.map_or(until, |last| last.min(until))
     }
 
@@ -93,13 +93,16 @@ impl One<'_, '_> {
         let limits = &self.snapshot.plan.limits;
         let pace = Pace::new(limits.min_rate, limits.body_grace.0);
         let upload = Upload::new(&self.worker.buffers, client, exchange, pace, |out| self.encode(exchange, out));
-        let mut asking = Asking { one: self, connection, upload, interim: 0 };
+        let mut asking = Asking { one: self, connection, upload, interim: 0, silence: None };
         let deadline = Rc::clone(&client.deadline);
         deadline.set(self.until(self.route.timeout));
         let result = match deadline.within(|cx| asking.poll(cx, client, exchange)).await {
             Some(result) => result,
             // Whom was it waiting for? A client that sends too slowly is not the instance's fault.
-            None if asking.upload.due().is_some() => Err(Failure::Halt(Halt::BodyTimeout)),
+            None if asking.upload.waits_for_client() => {
+                client.body.break_off();
+                Err(Failure::Halt(Halt::BodyTimeout))
+            }
             None => Err(asking.fault(Outcome::Timeout, exchange)),
         };
         let Asking { connection, upload, .. } = asking;
@@ -135,6 +138,8 @@ struct Asking<'o, 'a, 's> {
     connection: Socket,
     upload: Upload,
     interim: u32,
+    /// When nothing has moved for too long, once the request could not be sent at once.
+    silence: Option<Instant>,
 }
 
 impl Asking<'_, '_, '_> {
@@ -150,15 +155,19 @@ impl Asking<'_, '_, '_> {
         exchange: &mut Exchange,
     ) -> Poll<Result<Framing, Failure>> {
         if !self.upload.is_sent() && !self.upload.is_abandoned() {
+            let before = self.upload.moved();
             match self.upload.poll(cx, client, exchange, &mut self.connection) {
                 // Small requests are sent in the first poll, under the deadline set before it.
-                Poll::Ready(Ok(())) if self.upload.pieces() == 0 => {}
+                Poll::Ready(Ok(())) if self.silence.is_none() => {}
                 Poll::Ready(Ok(())) => client.deadline.set(self.one.until(self.one.route.timeout)),
                 Poll::Ready(Err(Broken::Client(halt))) => return Poll::Ready(Err(Failure::Halt(halt))),
                 // An answer may come all the same.
                 Poll::Ready(Err(Broken::Instance)) => self.upload.abandon(),
                 Poll::Pending => {
-                    let silence = self.one.until(self.one.route.idle_timeout);
+                    let silence = match self.silence {
+                        Some(silence) if self.upload.moved() == before => silence,
+                        _ => *self.silence.insert(self.one.until(self.one.route.idle_timeout)),
+                    };
                     client.deadline.set(self.upload.due().map_or(silence, |due| due.min(silence)));
                 }
             }

@@ -48,6 +48,7 @@ async fn run(worker: Rc<Worker>, snapshot: Rc<Arc<Snapshot>>, mut exchange: Box<
     let mut client = Client {
         socket: Socket::nobody(),
         peer: exchange.peer,
+        peer_text: exchange.peer.ip().to_canonical().to_string().into(),
         secure: exchange.secure,
         deadline: Rc::new(worker.wheel.deadline()),
         body: Body::default(),

@@ -67,6 +67,11 @@ impl Body {
         self.replayable
     }
 
+    /// Bytes taken so far.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
+    }
+
     /// What was taken so far, as long as it is replayable.
     pub(crate) fn kept(&self) -> &[u8] {
         &self.kept

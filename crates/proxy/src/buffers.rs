@@ -52,6 +52,7 @@ impl Buffers {
         exchange.buffer.clear();
         exchange.buffer.shrink_to(SMALL);
         exchange.response_buffer.shrink_to(SMALL);
+        exchange.scratch.shrink_to(SMALL);
         let mut stock = self.exchanges.borrow_mut();
         if stock.len() < KEPT {
             stock.push(exchange);

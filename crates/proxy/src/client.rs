@@ -22,6 +22,8 @@ const DRAIN_TIME: Duration = Duration::from_secs(2);
 pub(crate) struct Client {
     pub(crate) socket: Socket,
     pub(crate) peer: SocketAddr,
+    /// The peer's address as forwarding fields write it.
+    pub(crate) peer_text: Box<str>,
     /// Whether the connection is encrypted.
     pub(crate) secure: bool,
     /// The one deadline of the connection's task.
@@ -88,7 +90,7 @@ impl Client {
         }
         let mut bin = worker.buffers.small();
         let deadline = Rc::clone(&self.deadline);
-        deadline.set(clock::now().saturating_add(DRAIN_TIME));
+        deadline.set(clock::coarse().saturating_add(DRAIN_TIME));
         let mut left = DRAINABLE;
         let drained = deadline
             .within(|cx| {
@@ -111,7 +113,7 @@ impl Client {
     /// make the kernel reset the connection, and the client lose the answer.
     pub(crate) async fn linger(&mut self, worker: &Worker) {
         let deadline = Rc::clone(&self.deadline);
-        deadline.set(clock::now().saturating_add(DRAIN_TIME));
+        deadline.set(clock::coarse().saturating_add(DRAIN_TIME));
         let mut bin = worker.buffers.small();
         let mut left = 64;
         deadline

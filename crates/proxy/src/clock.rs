@@ -1,19 +1,27 @@
 //! Real time, read in one place.
 
-use std::sync::OnceLock;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use pylae_core::Instant;
+use rustix::time::{ClockId, Timespec, clock_gettime};
 
-static START: OnceLock<std::time::Instant> = OnceLock::new();
-
-/// Now, since the first call.
+/// Now, since the machine was started.
 pub(crate) fn now() -> Instant {
-    let start = START.get_or_init(std::time::Instant::now);
-    Instant::from_nanos(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    since_start(clock_gettime(ClockId::Monotonic))
 }
 
-/// Now, since the Unix epoch.
+/// The same, some milliseconds late, at a fraction of the price: for deadlines.
+pub(crate) fn coarse() -> Instant {
+    since_start(clock_gettime(ClockId::MonotonicCoarse))
+}
+
+/// Now, since the Unix epoch; a few milliseconds late.
 pub(crate) fn wall() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::RealtimeCoarse);
+    Duration::new(u64::try_from(tv_sec).unwrap_or_default(), u32::try_from(tv_nsec).unwrap_or_default())
+}
+
+fn since_start(read: Timespec) -> Instant {
+    // Neither is negative on these clocks.
+    Instant::from_nanos(read.tv_sec as u64 * 1_000_000_000 + read.tv_nsec as u64)
 }

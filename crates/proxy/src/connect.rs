@@ -34,7 +34,7 @@ pub(crate) async fn connect(
 }
 
 /// Tries the addresses of `host` in turn.
-async fn open(host: &str, port: u16) -> io::Result<Socket> {
+pub(crate) async fn open(host: &str, port: u16) -> io::Result<Socket> {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let stream = match bare.parse::<IpAddr>() {
         Ok(address) => TcpStream::connect(SocketAddr::new(address, port)).await?,

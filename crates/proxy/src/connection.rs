@@ -9,16 +9,16 @@ use crate::client::{After, Client};
 use crate::flow::flow;
 use crate::receive::readable;
 use crate::socket::Socket;
-use crate::worker::Worker;
+use crate::worker::{Open, Worker};
 
 /// Serves a connection until one side has enough of it.
-pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
-    let _open = worker.open();
+pub(crate) async fn serve(worker: Rc<Worker>, _open: Open, stream: TcpStream, peer: SocketAddr) {
     // Only fails when the connection is gone already.
     let Ok(socket) = Socket::new(stream) else { return };
     let mut client = Client {
         socket,
         peer,
+        peer_text: peer.ip().to_canonical().to_string().into(),
         secure: false,
         deadline: Rc::new(worker.wheel.deadline()),
         body: crate::body::Body::default(),

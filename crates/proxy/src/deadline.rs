@@ -12,8 +12,10 @@ use std::time::Duration;
 use pylae_core::Instant;
 use tokio::sync::Notify;
 
-/// How coarse deadlines are: they fire up to this much late, never early.
+/// How coarse deadlines are: they fire up to this much, and the clock's lag, late, never early.
 const TICK: Duration = Duration::from_millis(20);
+/// How far the coarse clock may lag behind: one tick of the slowest kernel.
+const LAG: Duration = Duration::from_millis(10);
 /// Ticks per turn of the wheel.
 const SLOTS: usize = 64;
 const NEVER: u64 = u64::MAX;
@@ -66,7 +68,7 @@ impl Wheel {
                 self.filled.notified().await;
             }
             tokio::time::sleep(TICK).await;
-            self.advance(tick_of(crate::clock::now()));
+            self.advance(tick_of(crate::clock::coarse()));
         }
     }
 
@@ -121,13 +123,13 @@ impl Cell_ {
 impl Deadline {
     /// Moves the deadline. Costs a store unless it comes earlier than the wheel's next look.
     pub(crate) fn set(&self, at: Instant) {
-        // One tick later, so that a deadline never fires early.
-        let tick = tick_of(at) + 1;
+        // Later by what the coarse clock may lag and by one tick, so that a deadline never fires early.
+        let tick = tick_of(at.saturating_add(LAG)) + 1;
         self.cell.at.set(tick);
         if tick < self.cell.entry.get() {
             if self.wheel.entries.get() == 0 {
                 // The wheel was at rest: it does not know what time it is.
-                self.wheel.tick.set(tick_of(crate::clock::now()));
+                self.wheel.tick.set(tick_of(crate::clock::coarse()));
             }
             self.wheel.enter(Rc::clone(&self.cell), tick);
         }

@@ -24,6 +24,8 @@ pub(crate) struct Download {
     to: Framing,
     pace: Pace,
     sent: u64,
+    /// The instance broke off.
+    torn: bool,
 }
 
 /// Why a response could not be sent completely.
@@ -49,7 +51,7 @@ impl Download {
         encode(&mut out);
         let mut source = Source::default();
         source.start(from, exchange.response.len);
-        Self { out, written: 0, source, to, pace, sent: 0 }
+        Self { out, written: 0, source, to, pace, sent: 0, torn: false }
     }
 
     /// Gives its buffer back.
@@ -68,6 +70,11 @@ impl Download {
         source.is_done() && source.framing() != Framing::Close && source.consumed() == exchange.response_buffer.len()
     }
 
+    /// Whether it is the client that is waited for.
+    pub(crate) fn waits_for_client(&self) -> bool {
+        self.pace.is_waiting()
+    }
+
     /// When the client has become too slow in reading.
     pub(crate) fn due(&self) -> Option<pylae_core::Instant> {
         self.pace.due()
@@ -83,7 +90,7 @@ impl Download {
     ) -> Poll<Result<(), Cut>> {
         loop {
             let mut dry = false;
-            while !self.source.is_done() && self.room() > 0 && !dry {
+            while !self.source.is_done() && self.room() > 0 && !dry && !self.torn {
                 let (start, room) = (self.out.len(), self.room());
                 match self.source.poll_take(cx, instance, &mut exchange.response_buffer, &mut self.out, room) {
                     Poll::Ready(Ok(_)) => {
@@ -97,7 +104,11 @@ impl Download {
                             exchange.cache.complete();
                         }
                     }
-                    Poll::Ready(Err(_)) => return Poll::Ready(Err(Cut::Instance)),
+                    Poll::Ready(Err(_)) => {
+                        // What came before is sent on, but nothing that could end the body.
+                        self.out.truncate(start);
+                        self.torn = true;
+                    }
                     Poll::Pending => dry = true,
                 }
             }
@@ -110,7 +121,7 @@ impl Download {
                     Ok(n) if n > 0 => {
                         self.written += n;
                         self.sent += n as u64;
-                        if self.pace.due().is_some() || !self.source.is_done() {
+                        if self.pace.is_waiting() || !self.source.is_done() {
                             self.pace.moved(clock::now(), n);
                         }
                     }
@@ -119,6 +130,9 @@ impl Download {
             }
             if self.source.is_done() {
                 return Poll::Ready(Ok(()));
+            }
+            if self.torn {
+                return Poll::Ready(Err(Cut::Instance));
             }
             self.out.clear();
             self.written = 0;

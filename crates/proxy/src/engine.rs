@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -15,9 +16,11 @@ use serde::Serialize;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::auxiliary::Auxiliary;
 use crate::clock;
 use crate::log::Record;
 use crate::observe::{Totals, WorkerStats};
+use crate::sink::{SinkStats, Sinks};
 use crate::snapshot::{PoolKeys, Snapshot};
 use crate::worker::{Control, Shared, Worker};
 
@@ -28,8 +31,10 @@ const BACKLOG: i32 = 4096;
 pub struct Engine {
     workers: Vec<Handle>,
     state: Mutex<State>,
+    auxiliary: Mutex<Option<Auxiliary>>,
     shared: Arc<Shared>,
     policies: Arc<pylae_policies::Shared>,
+    sinks: Sinks,
 }
 
 struct Handle {
@@ -54,6 +59,8 @@ pub struct Stats {
     pub totals: Totals,
     /// Each service with its instances.
     pub services: Vec<ServiceStats>,
+    /// Each output of access logs.
+    pub access_logs: Vec<SinkStats>,
     /// What the response cache holds, if a route has one.
     pub cache: Option<Usage>,
     /// Plans applied, the first included.
@@ -65,7 +72,10 @@ impl Engine {
     pub fn start(plan: Plan) -> Result<Self, Vec<Problem>> {
         let mut keys = PoolKeys::default();
         let policies = Arc::new(pylae_policies::Shared::new(&plan.limits));
-        let snapshot = Arc::new(Snapshot::build(plan, None, &mut keys, &policies)?);
+        let mut snapshot = Snapshot::build(plan, None, &mut keys, &policies)?;
+        let sinks = Sinks::new(snapshot.plan.workers);
+        sinks.connect(&mut snapshot)?;
+        let snapshot = Arc::new(snapshot);
         let listeners = bind_added(&BTreeMap::new(), &snapshot)?;
         let shared = Arc::new(Shared::default());
         let mut workers = Vec::with_capacity(snapshot.plan.workers);
@@ -76,8 +86,11 @@ impl Engine {
                     .map_err(|error| vec![Problem::at("workers", format!("a worker cannot be started: {error}"))])?,
             );
         }
+        let auxiliary = Auxiliary::start(Arc::clone(&snapshot), Arc::clone(&shared.log))
+            .map_err(|error| vec![Problem::at("", format!("the auxiliary thread cannot be started: {error}"))])?;
+        let auxiliary = Mutex::new(Some(auxiliary));
         let state = Mutex::new(State { snapshot, keys, listeners, applied: 1 });
-        Ok(Self { workers, state, shared, policies })
+        Ok(Self { workers, state, auxiliary, shared, policies, sinks })
     }
 
     /// Replaces the plan in force, whole or not at all. When this returns, every new exchange is served by the new plan.
@@ -88,7 +101,9 @@ impl Engine {
         if plan.workers != workers {
             return Err(vec![Problem::at("workers", format!("stays {workers} until the gateway is started again"))]);
         }
-        let snapshot = Arc::new(Snapshot::build(plan, Some(&state.snapshot), &mut keys, &self.policies)?);
+        let mut snapshot = Snapshot::build(plan, Some(&state.snapshot), &mut keys, &self.policies)?;
+        self.sinks.connect(&mut snapshot)?;
+        let snapshot = Arc::new(snapshot);
         let added = bind_added(&state.listeners, &snapshot)?;
         let wanted: Vec<SocketAddr> = snapshot.plan.listeners.iter().map(|listener| listener.address).collect();
         let gone: Vec<SocketAddr> =
@@ -97,7 +112,8 @@ impl Engine {
         let removed: Vec<SocketAddr> =
             gone.iter().filter_map(|address| state.listeners[address].local_addr().ok()).collect();
         let sockets = self.workers.iter().map(|_| clone_all(added.values())).collect::<Result<Vec<_>, _>>()?;
-        // From here on nothing can fail.
+        // From here on nothing can fail. The workers' copies of a socket are the last, so that what its queue holds is served.
+        state.listeners.retain(|address, _| !gone.contains(address));
         let mut applied = Vec::with_capacity(self.workers.len());
         for (worker, sockets) in self.workers.iter().zip(sockets) {
             let (done, told) = oneshot::channel();
@@ -111,7 +127,9 @@ impl Engine {
             // A worker that is stopping does not answer and needs no plan.
             let _ = told.blocking_recv();
         }
-        state.listeners.retain(|address, _| !gone.contains(address));
+        if let Some(auxiliary) = &*self.auxiliary.lock() {
+            auxiliary.follow(Arc::clone(&snapshot));
+        }
         state.listeners.extend(added);
         state.snapshot = snapshot;
         state.keys = keys;
@@ -134,6 +152,8 @@ impl Engine {
             state.listeners.clear();
             drain.then_some(state.snapshot.plan.limits.drain_timeout.0)
         };
+        // What is in flight has been given to an instance already: nothing depends on health any more.
+        drop(self.auxiliary.lock().take());
         for worker in &self.workers {
             // A worker that has ended already needs no telling.
             let _ = worker.control.send(Control::Stop { drain: time });
@@ -146,7 +166,23 @@ impl Engine {
                 self.shared.log.write("error", "worker_panicked", "a worker thread ended by a panic".to_owned());
             }
         }
+        self.sinks.finish();
         self.shared.log.close();
+    }
+
+    /// Lets an instance finish what it has and gives it nothing more, or uses it again; it stays so over reloads. Whether
+    /// that is a change. `instance` is its URL as it stands in the plan.
+    pub fn set_draining(&self, service: &str, instance: &str, draining: bool) -> Result<bool, Problem> {
+        let snapshot = Arc::clone(&self.state.lock().snapshot);
+        let found = snapshot.services.get(service);
+        let found = found.ok_or_else(|| Problem::at("", format!("there is no service `{service}`")))?;
+        let index = found.state.instances().position(|known| known.url() == instance);
+        let index =
+            index.ok_or_else(|| Problem::at("", format!("service `{service}` has no instance `{instance}`")))?;
+        let change = found.state.set_draining(index, clock::now(), draining);
+        let changed = change.is_some();
+        self.shared.log.changes(change);
+        Ok(changed)
     }
 
     /// What is counted and seen at this moment.
@@ -157,7 +193,7 @@ impl Engine {
         let now = clock::now();
         let services = state.snapshot.services.values().map(|service| service.state.snapshot(now)).collect();
         let cache = self.policies.cache_in_use().map(|cache| cache.usage());
-        Stats { totals, services, cache, applied: state.applied }
+        Stats { totals, services, access_logs: self.sinks.stats(), cache, applied: state.applied }
     }
 
     /// Makes the response cache forget what `purge` names; returns how many answers that were.
@@ -183,8 +219,9 @@ fn spawn(
     let counted = Arc::clone(&stats);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
     let thread = std::thread::Builder::new().name(format!("pylae-worker-{index}")).spawn(move || {
-        let worker = Worker::new(snapshot, shared, counted);
-        runtime.block_on(worker.run(listeners, receiver));
+        let worker = Worker::new(index, snapshot, shared, counted);
+        runtime.block_on(Rc::clone(&worker).run(listeners, receiver));
+        worker.lines.pass_on();
         // A name look-up that hangs must not hold up the end.
         runtime.shutdown_background();
     })?;

@@ -1,11 +1,12 @@
 //! What a plan would do with a request, decided by the very same code, without a socket.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use pylae_core::route::Verdict;
-use pylae_core::service::{Explanation as PickExplanation, PickInput, Tried};
-use pylae_core::{Exchange, Plan, Problem, admit, forwarding};
+use pylae_core::service::{Candidate, Explanation as PickExplanation, PickInput, Tie, Tried};
+use pylae_core::{Exchange, Halt, Plan, Problem, admit, forwarding};
 use pylae_policies::Shared;
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +32,7 @@ pub struct Question {
 /// The answer.
 #[derive(Clone, Debug, Serialize)]
 pub struct Explanation {
-    /// `route`, `not_found`, `method_not_allowed` or the code of the refusal.
+    /// `route`, `not_found`, `method_not_allowed` or `bad_request`.
     outcome: &'static str,
     /// The same for people.
     detail: String,
@@ -50,7 +51,7 @@ pub struct Explanation {
 struct Chosen {
     index: usize,
     name: String,
-    params: Vec<(String, String)>,
+    params: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -69,8 +70,27 @@ struct Decision {
 #[derive(Clone, Debug, Serialize)]
 struct Picking {
     name: String,
-    #[serde(flatten)]
-    pick: PickExplanation,
+    balancer: &'static str,
+    /// The decision in words.
+    how: String,
+    instances: Vec<Candidate>,
+}
+
+impl Picking {
+    fn new(name: &str, pick: PickExplanation) -> Self {
+        let decision = match (pick.picked, pick.unavailable) {
+            (Some(picked), _) => format!("would pick {picked} now"),
+            (None, Some(why)) => why,
+            (None, None) => "would pick none now".to_owned(),
+        };
+        let panic = if pick.panic { ", health ignored because too few instances are healthy" } else { "" };
+        Self {
+            name: name.to_owned(),
+            balancer: pick.balancer,
+            how: format!("{decision}{panic}"),
+            instances: pick.candidates,
+        }
+    }
 }
 
 /// The plan with nothing counted yet.
@@ -112,7 +132,11 @@ pub fn explain(plan: Plan, question: &Question) -> Result<Explanation, Vec<Probl
     match settled {
         Ok(route) => follow(&snapshot, route, &mut exchange, &mut answer),
         Err(halt) => {
-            answer.outcome = halt.code();
+            answer.outcome = match halt {
+                Halt::NotFound => "not_found",
+                Halt::MethodNotAllowed(_) => "method_not_allowed",
+                _ => "bad_request",
+            };
             answer.detail = halt.detail().into_owned();
             answer.status = Some(halt.status());
         }
@@ -123,7 +147,10 @@ pub fn explain(plan: Plan, question: &Question) -> Result<Explanation, Vec<Probl
 /// The request in question as the codec reads it from the wire.
 fn read(question: &Question, snapshot: &Snapshot) -> Result<Exchange, Vec<Problem>> {
     let mut exchange = Exchange::new(0);
-    let line = format!("{} {} HTTP/1.1\r\n", question.method, question.target);
+    // Only HTTP/1.0 may leave the host out, as a person who asks may.
+    let version =
+        if question.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) { "1.1" } else { "1.0" };
+    let line = format!("{} {} HTTP/{version}\r\n", question.method, question.target);
     exchange.buffer.extend_from_slice(line.as_bytes());
     for (name, value) in &question.headers {
         exchange.buffer.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
@@ -134,7 +161,7 @@ fn read(question: &Question, snapshot: &Snapshot) -> Result<Exchange, Vec<Proble
     match exchange.head.parse(&exchange.buffer, &snapshot.head_limits) {
         Ok(true) if exchange.head.len == exchange.buffer.len() => Ok(exchange),
         Ok(_) => Err(vec![Problem::at("", "this is not one request")]),
-        Err(error) => Err(vec![Problem::at("", pylae_core::Halt::Head(error).detail())]),
+        Err(error) => Err(vec![Problem::at("", Halt::Head(error).detail())]),
     }
 }
 
@@ -167,13 +194,14 @@ fn follow(snapshot: &Snapshot, route: &Route, exchange: &mut Exchange, answer: &
     answer.policies = previews.map(|(name, decision)| Decision { name, decision }).collect();
     let path = if exchange.forward_path.is_empty() { &exchange.target.path } else { &exchange.forward_path };
     answer.upstream_path = Some(text(path));
-    if forwarding::announce(exchange, &mut Vec::new(), 1).is_ok() {
+    if forwarding::announce(exchange, &exchange.peer.ip().to_string(), &mut Vec::new(), 1).is_ok() {
         let added = exchange.request_edits.added();
         answer.upstream_headers = added.map(|(name, value)| (text(name), text(value))).collect();
     }
     answer.service = route.service.as_ref().map(|service| {
-        let input = PickInput { now: clock::now(), hash: None, sticky: None, avoid: Tried::NONE, random: 1 };
-        Picking { name: service.name.to_string(), pick: service.state.explain_pick(&input) }
+        let Tie { hash, sticky } = service.state.tie(exchange);
+        let input = PickInput { now: clock::now(), hash, sticky, avoid: Tried::NONE, random: 1 };
+        Picking::new(&service.name, service.state.explain_pick(&input))
     });
 }
 

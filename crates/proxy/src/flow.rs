@@ -61,6 +61,6 @@ pub(crate) async fn flow(worker: &Rc<Worker>, client: &mut Client, exchange: &mu
     let sent = respond(worker, &snapshot, matched, client, exchange, reply).await;
 
     // Observed.
-    observe(worker, exchange, &sent);
+    observe(worker, &snapshot, matched, client, exchange, &sent);
     Some(sent.after)
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use pylae_core::service::retry::{self, Attempt};
 use pylae_core::service::{Outcome, PickInput, Picked, Tried, Unavailable};
 use pylae_core::{Exchange, Halt, Instant, forwarding};
+use pylae_http::Framing;
 
+use crate::admission::{self, Entered};
 use crate::attempt::{Answered, Failure, One};
 use crate::client::Client;
 use crate::clock;
@@ -18,6 +20,8 @@ pub(crate) struct Taken<'s> {
     pub(crate) service: &'s Service,
     pub(crate) picked: Picked<'s>,
     pub(crate) answered: Answered,
+    /// Held until the answer has been relayed.
+    pub(crate) entered: Option<Entered<'s>>,
 }
 
 impl Taken<'_> {
@@ -41,23 +45,33 @@ pub(crate) async fn forward<'s>(
     exchange: &mut Exchange,
 ) -> Result<Taken<'s>, Halt> {
     let service = route.service.as_deref().ok_or(Halt::NoService)?;
-    forwarding::announce(exchange, &mut client.scratch, worker.random())
+    // What is said to be too large is not even begun; what is sent is counted all the same.
+    if matches!(exchange.framing, Framing::Length(length) if length > exchange.max_body) {
+        return Err(Halt::BodyTooLarge(exchange.max_body));
+    }
+    forwarding::announce(exchange, &client.peer_text, &mut client.scratch, worker.random())
         .map_err(|_| Halt::Malformed("a forwarded field has a value that may not be sent"))?;
     let last = route.deadline.map(|span| exchange.started.saturating_add(span));
+    let entered = admission::enter(service, last, client, exchange).await?;
+    let tie = service.state.tie(exchange);
     let mut tried = Tried::default();
     let mut number = 1;
     loop {
         let began = clock::now();
-        let input = PickInput { now: began, hash: None, sticky: None, avoid: &tried, random: worker.random_u64() };
+        let input =
+            PickInput { now: began, hash: tie.hash, sticky: tie.sticky, avoid: &tried, random: worker.random_u64() };
         let mut picked = service.state.pick(&input).map_err(|why| unavailable(&why))?;
         let one = One { worker, snapshot, route, service, picked: &picked, last };
+        exchange.attempts = number;
+        exchange.instance = Some(picked.index);
         let answered = one.run(client, exchange).await;
+        let now = clock::now();
+        exchange.upstream += now.since(began);
         let (outcome, sent) = match &answered {
             Ok(_) => (Outcome::Status(exchange.response.status), true),
             Err(Failure::Halt(halt)) => return Err(halt.clone()),
             Err(Failure::Instance(fault)) => (fault.outcome, fault.sent),
         };
-        let now = clock::now();
         worker.log_changes(picked.report(now, outcome, now.since(began)));
         let attempt = Attempt {
             outcome,
@@ -70,7 +84,11 @@ pub(crate) async fn forward<'s>(
         };
         let pause = match service.state.retry(&attempt, now, worker.random_u64()) {
             retry::Verdict::Again(pause) if last.is_none_or(|last| now.saturating_add(pause) < last) => pause,
-            _ => return finish(answered, service, picked),
+            _ => {
+                let taken = finish(answered, service, picked, entered)?;
+                tie_client(&taken, client, exchange);
+                return Ok(taken);
+            }
         };
         if let Ok(answered) = answered {
             answered.upload.finish(&worker.buffers);
@@ -90,15 +108,27 @@ fn finish<'s>(
     answered: Result<Answered, Failure>,
     service: &'s Service,
     picked: Picked<'s>,
+    entered: Option<Entered<'s>>,
 ) -> Result<Taken<'s>, Halt> {
     match answered {
-        Ok(answered) => Ok(Taken { service, picked, answered }),
+        Ok(answered) => Ok(Taken { service, picked, answered, entered }),
         Err(Failure::Halt(halt)) => Err(halt),
         Err(Failure::Instance(fault)) => Err(match fault.outcome {
             Outcome::ConnectFailed => Halt::ConnectFailed,
             Outcome::Timeout => Halt::GatewayTimeout,
             _ => Halt::BadGateway,
         }),
+    }
+}
+
+/// Has a client whose sticky cookie says something else set it to the instance that answered. One that failed is not worth
+/// staying with.
+fn tie_client(taken: &Taken<'_>, client: &mut Client, exchange: &mut Exchange) {
+    if let (Some(id), ..500) = (taken.picked.sticky(), exchange.response.status) {
+        client.scratch.clear();
+        taken.service.state.write_cookie(id, exchange.secure, &mut client.scratch);
+        // Cannot fail: the name is a token, the rest is written by us.
+        let _ = exchange.response_edits.append(b"Set-Cookie", &client.scratch);
     }
 }
 

@@ -1,6 +1,8 @@
 //! Everything that touches a socket, a task or a timer.
 
+mod admission;
 mod attempt;
+mod auxiliary;
 mod background;
 mod body;
 mod buffers;
@@ -16,12 +18,14 @@ mod engine;
 mod explain;
 mod flow;
 mod forward;
+mod health;
 mod log;
 mod observe;
 mod pool;
 mod receive;
 mod respond;
 mod route;
+mod sink;
 mod snapshot;
 mod socket;
 mod source;
@@ -32,3 +36,4 @@ pub use engine::{Engine, Stats};
 pub use explain::{Explanation, Question, check, explain};
 pub use log::Record;
 pub use observe::{CacheTotals, Totals};
+pub use sink::SinkStats;

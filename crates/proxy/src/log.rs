@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
+use pylae_core::service::Change;
 use serde::Serialize;
 
 /// Records kept until they are read; beyond it they are dropped and counted.
@@ -43,6 +44,14 @@ impl Log {
         }
         state.records.push_back(Record { level, event, message });
         self.filled.notify_one();
+    }
+
+    /// One line for each change of state of a service.
+    pub(crate) fn changes(&self, changes: impl IntoIterator<Item = Change>) {
+        for change in changes {
+            let level = if change.event.is_loss() { "warning" } else { "info" };
+            self.write(level, "service_changed", change.to_string());
+        }
     }
 
     /// Takes all records, waiting up to `patience` for the first. `None` once the log is closed and read.

@@ -3,9 +3,13 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pylae_core::Exchange;
+use pylae_policies::access_log::Ending;
 use serde::Serialize;
 
+use crate::client::Client;
+use crate::clock;
 use crate::respond::Sent;
+use crate::snapshot::{Route, Snapshot};
 use crate::worker::Worker;
 
 /// A number that one thread writes and others may read.
@@ -112,8 +116,16 @@ impl Totals {
     }
 }
 
-/// Counts an exchange that is over.
-pub(crate) fn observe(worker: &Worker, exchange: &Exchange, sent: &Sent) {
+/// Logs and counts an exchange that is over.
+pub(crate) fn observe(
+    worker: &Worker,
+    snapshot: &Snapshot,
+    route: Option<&Route>,
+    client: &Client,
+    exchange: &Exchange,
+    sent: &Sent,
+) {
+    log(worker, snapshot, route, client, exchange, sent);
     let stats = &worker.stats;
     stats.bytes_sent.add(sent.bytes);
     if let Some(outcome) = exchange.cache.outcome {
@@ -129,4 +141,24 @@ pub(crate) fn observe(worker: &Worker, exchange: &Exchange, sent: &Sent) {
     if !sent.complete {
         stats.incomplete.add(1);
     }
+}
+
+/// One line in the access log, if there is one for this exchange.
+fn log(worker: &Worker, snapshot: &Snapshot, route: Option<&Route>, client: &Client, exchange: &Exchange, sent: &Sent) {
+    let (chain, sink) = route.map_or((&snapshot.unrouted, &snapshot.sink), |route| (&route.chain, &route.sink));
+    let (Some(access_log), Some(sink)) = (chain.access_log(), sink) else { return };
+    let service = route.and_then(|route| route.service.as_deref());
+    let ending = Ending {
+        route: route.map(|route| &*route.name),
+        service: service.map(|service| &*service.name),
+        instance: exchange
+            .instance
+            .and_then(|index| service?.plan.instances.get(index))
+            .map(|instance| instance.url.as_str()),
+        bytes_in: client.body.taken(),
+        bytes_out: sent.bytes,
+        complete: sent.complete,
+        duration: clock::now().since(exchange.started),
+    };
+    worker.lines.write(sink, |out| access_log.write(exchange, &ending, out));
 }

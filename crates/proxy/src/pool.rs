@@ -1,9 +1,10 @@
 //! Idle connections to instances, per worker, last used first.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
+use foldhash::HashMap;
 use pylae_core::Instant;
 
 use crate::socket::Socket;

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
-use pylae_core::{Exchange, Halt, admit::admit};
+use pylae_core::{Exchange, Halt, admit};
 
 use crate::client::Client;
 use crate::clock;
@@ -15,7 +15,7 @@ pub(crate) async fn readable(worker: &Worker, client: &mut Client, first: bool) 
     let snapshot = worker.snapshot();
     let limits = &snapshot.plan.limits;
     let patience = if first { limits.head_timeout } else { limits.keep_alive };
-    client.deadline.set(clock::now().saturating_add(patience.0));
+    client.deadline.set(clock::coarse().saturating_add(patience.0));
     let socket = &client.socket;
     let said_something = |cx: &mut Context<'_>| match socket.poll_readable(cx) {
         Poll::Ready(result) => Poll::Ready(result.is_ok()),
@@ -38,7 +38,7 @@ pub(crate) async fn receive(
     let parsed = match poll_once(client, snapshot, exchange).await {
         Some(parsed) => parsed,
         None => {
-            client.deadline.set(clock::now().saturating_add(snapshot.plan.limits.head_timeout.0));
+            client.deadline.set(clock::coarse().saturating_add(snapshot.plan.limits.head_timeout.0));
             let Client { socket, deadline, .. } = client;
             match deadline.within(|cx| poll_head(cx, socket, snapshot, exchange)).await {
                 Some(parsed) => parsed?,
@@ -50,7 +50,10 @@ pub(crate) async fn receive(
     exchange.started = clock::now();
     exchange.now = exchange.started;
     exchange.wall = clock::wall();
-    let admitted = parsed.and_then(|()| admit(exchange, |peer| snapshot.trusts(peer), worker.random()));
+    if parsed.is_err() {
+        admit::name(&mut exchange.id, None, worker.random());
+    }
+    let admitted = parsed.and_then(|()| admit::admit(exchange, |peer| snapshot.trusts(peer), worker.random()));
     client.body.start(exchange);
     if admitted.is_err() {
         client.body.break_off();

@@ -44,6 +44,7 @@ impl<'s> Reply<'s> {
     /// The one place where an early exit becomes a response. Sets the status that response policies and logs see.
     pub(crate) fn from_halt(halt: &Halt, exchange: &mut Exchange) -> Self {
         exchange.status = halt.status();
+        exchange.code = Some(halt.code());
         match halt {
             Halt::ClientGone => Self::Nobody,
             _ => Self::own(answer::to_halt(halt, exchange, clock::wall()), exchange),
@@ -108,7 +109,7 @@ async fn own(
     pace.wait(clock::now());
     let deadline = Rc::clone(&client.deadline);
     // The answer is small: the time for it does not grow with what was written already.
-    deadline.set(pace.due().unwrap_or_else(|| clock::now().saturating_add(limits.keep_alive.0)));
+    deadline.set(pace.due().unwrap_or_else(|| clock::coarse().saturating_add(limits.keep_alive.0)));
     let mut written = 0;
     let result = deadline.within(|cx| client.poll_write_all(cx, &out, &mut written)).await;
     worker.buffers.give_back(out);
@@ -131,7 +132,7 @@ async fn relay(
     exchange: &mut Exchange,
     taken: Taken<'_>,
 ) -> Sent {
-    let Taken { service, mut picked, answered } = taken;
+    let Taken { service, mut picked, answered, entered: _entered } = taken;
     let (mut connection, mut upload, from) = (answered.connection, answered.upload, answered.framing);
     let to = match (from, exchange.head.version) {
         // The client has it already; the body is for the cache alone.
@@ -148,36 +149,39 @@ async fn relay(
         encode_head(out, exchange, stated, to, close);
     });
     let deadline = Rc::clone(&client.deadline);
-    deadline.set(clock::now().saturating_add(route.idle_timeout));
+    let mut silence = clock::coarse().saturating_add(route.idle_timeout);
+    deadline.set(silence);
     let relayed = deadline
         .within(|cx| {
+            let before = download.sent() + upload.moved();
             keep_sending(&mut upload, cx, client, exchange, &mut connection);
-            let before = download.sent();
             let polled = download.poll(cx, client, exchange, &mut connection);
             if polled.is_pending() {
                 if client.poll_gone(cx, exchange).is_ready() {
                     return Poll::Ready(Err(Cut::Client));
                 }
-                if download.sent() > before {
-                    deadline.set(clock::now().saturating_add(route.idle_timeout));
+                if download.sent() + upload.moved() > before {
+                    silence = clock::coarse().saturating_add(route.idle_timeout);
                 }
-                if let Some(due) = download.due() {
-                    deadline.set(due.min(clock::now().saturating_add(route.idle_timeout)));
-                }
+                deadline.set(download.due().map_or(silence, |due| due.min(silence)));
             }
             polled
         })
         .await;
-    let result = relayed.unwrap_or(if download.due().is_some() { Err(Cut::Client) } else { Err(Cut::Instance) });
+    let client_is_slow = download.waits_for_client() || upload.waits_for_client();
+    let result = relayed.unwrap_or(Err(if client_is_slow { Cut::Client } else { Cut::Instance }));
     if result == Err(Cut::Instance) {
         exchange.cache.break_off();
         let now = clock::now();
         worker.log_changes(picked.report(now, Outcome::Reset, now.since(exchange.started)));
+        if to == Framing::Close {
+            client.socket.close_by_reset();
+        }
     }
     let persists = exchange.response_options.persists(exchange.response.version);
     if result.is_ok() && persists && upload.is_sent() && download.is_clean(exchange) {
         let (pool, plan) = (service.pools[picked.index], &service.plan);
-        worker.pools.put(pool, connection, clock::now(), plan.idle_timeout.0, plan.max_idle);
+        worker.pools.put(pool, connection, clock::coarse(), plan.idle_timeout.0, plan.max_idle);
     }
     let bytes = download.sent();
     download.finish(&worker.buffers);

@@ -2,6 +2,8 @@
 
 use pylae_core::route::{Found, Lookup, Scratch};
 use pylae_core::{Exchange, Halt};
+use pylae_http::Method;
+use pylae_policies::cors;
 
 use crate::snapshot::{Route, Snapshot};
 use crate::worker::Worker;
@@ -17,7 +19,10 @@ pub(crate) fn route_with<'s>(
     snapshot: &'s Snapshot,
     exchange: &mut Exchange,
 ) -> Result<&'s Route, Halt> {
-    let found = snapshot.router.find(&lookup(exchange), scratch);
+    let found = match find_announced(scratch, snapshot, exchange) {
+        Some(index) => Found::Route(index),
+        None => snapshot.router.find(&lookup(exchange), scratch),
+    };
     match found {
         Found::Route(index) => {
             let route = &snapshot.routes[index];
@@ -30,6 +35,19 @@ pub(crate) fn route_with<'s>(
         }
         Found::MethodNotAllowed => Err(Halt::MethodNotAllowed(scratch.allow().to_owned())),
         Found::NotFound => Err(Halt::NotFound),
+    }
+}
+
+/// The route of the request that a CORS preflight announces, if that route answers preflights.
+fn find_announced(scratch: &mut Scratch, snapshot: &Snapshot, exchange: &Exchange) -> Option<usize> {
+    if exchange.head.method != Method::Options {
+        return None;
+    }
+    let method_token = cors::announced_method(exchange)?;
+    let announced = Lookup { method: Method::from_token(method_token), method_token, ..lookup(exchange) };
+    match snapshot.router.find(&announced, scratch) {
+        Found::Route(index) if snapshot.routes[index].chain.answers_preflights() => Some(index),
+        _ => None,
     }
 }
 

@@ -13,8 +13,10 @@ use pylae_core::route::rewrite::PathEdit;
 use pylae_core::service::ServiceState;
 use pylae_http::HeadLimits;
 use pylae_policies::{Chain, Parts, Shared};
+use tokio::sync::Notify;
 
 use crate::clock;
+use crate::sink::Sink;
 
 /// The plan in force.
 pub(crate) struct Snapshot {
@@ -23,6 +25,10 @@ pub(crate) struct Snapshot {
     pub(crate) router: Router,
     pub(crate) routes: Box<[Route]>,
     pub(crate) services: BTreeMap<String, Arc<Service>>,
+    /// Policies of exchanges that no route takes.
+    pub(crate) unrouted: Chain,
+    /// Where their lines go.
+    pub(crate) sink: Option<Arc<Sink>>,
     /// The response cache, if any route has ever had one.
     pub(crate) cache: Option<Arc<Cache>>,
 }
@@ -33,6 +39,8 @@ pub(crate) struct Route {
     pub(crate) service: Option<Arc<Service>>,
     pub(crate) path_edit: Option<PathEdit>,
     pub(crate) chain: Chain,
+    /// Where the lines of its access log go.
+    pub(crate) sink: Option<Arc<Sink>>,
     pub(crate) timeout: Duration,
     pub(crate) idle_timeout: Duration,
     pub(crate) deadline: Option<Duration>,
@@ -48,6 +56,8 @@ pub(crate) struct Service {
     pub(crate) state: ServiceState,
     /// Key of each instance's connection pools: the same address keeps its key over reloads.
     pub(crate) pools: Box<[u64]>,
+    /// Wakes those that wait for `max_in_flight`, over all workers and over reloads.
+    pub(crate) room: Arc<Notify>,
 }
 
 /// Keys of connection pools by address: they outlive a snapshot, so that connections survive a reload.
@@ -74,20 +84,45 @@ impl Snapshot {
         let router = Router::build(&plan.routes).map_err(|found| problems.extend(found)).ok();
         let mut routes = Vec::with_capacity(plan.routes.len());
         for (index, route) in plan.routes.iter().enumerate() {
-            let parts = Parts { route: &route.name, shared };
-            match Route::build(route, (index, router.as_ref()), &services, &parts) {
+            let parts = Parts {
+                route: &route.name,
+                params: router.as_ref().map_or(&[], |router| router.params(index)),
+                shared,
+            };
+            match Route::build(route, &services, &parts) {
                 Ok(route) => routes.push(route),
                 Err(found) => {
                     problems.extend(found.into_iter().map(|problem| problem.under(&format!("routes[{index}]"))))
                 }
             }
         }
+        let parts = Parts { route: "", params: &[], shared };
+        let unrouted = Chain::build(&plan.unrouted, &parts)
+            .map_err(|found| problems.extend(found.into_iter().map(|problem| problem.under("unrouted"))))
+            .unwrap_or_default();
         let (Some(router), true) = (router, problems.is_empty()) else { return Err(problems) };
         *keys = urls;
         let limits = &plan.limits;
         let head_limits = HeadLimits { head: limits.max_head, target: limits.max_target, fields: limits.max_fields };
         let cache = shared.cache_in_use().cloned();
-        Ok(Self { head_limits, router, routes: routes.into(), services, cache, plan })
+        Ok(Self { head_limits, router, routes: routes.into(), services, unrouted, sink: None, cache, plan })
+    }
+
+    /// Gives every access log its sink. All problems are reported.
+    pub(crate) fn connect_logs(
+        &mut self,
+        mut open: impl FnMut(&str) -> Result<Arc<Sink>, String>,
+    ) -> Result<(), Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut connect = |chain: &Chain, path: &dyn Fn() -> String| {
+            let log = chain.access_log()?;
+            open(log.output()).map_err(|what| problems.push(Problem::at(path(), what))).ok()
+        };
+        self.sink = connect(&self.unrouted, &|| "unrouted.access_log.output".to_owned());
+        for (index, route) in self.routes.iter_mut().enumerate() {
+            route.sink = connect(&route.chain, &|| format!("routes[{index}].policies.access_log.output"));
+        }
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 
     /// Whether forwarding headers from this peer are believed.
@@ -108,7 +143,8 @@ fn build_services(
         match ServiceState::build(service, before.map(|service| &service.state), clock::now()) {
             Ok(state) => {
                 let pools = service.instances.iter().map(|instance| keys.by_url[&instance.url]).collect();
-                let ready = Service { name: service.name.as_str().into(), plan: service.clone(), state, pools };
+                let room = before.map(|service| Arc::clone(&service.room)).unwrap_or_default();
+                let ready = Service { name: service.name.as_str().into(), plan: service.clone(), state, pools, room };
                 if services.insert(service.name.clone(), Arc::new(ready)).is_some() {
                     problems.push(Problem::at(format!("services[{index}].name"), "another service has this name"));
                 }
@@ -124,7 +160,6 @@ fn build_services(
 impl Route {
     fn build(
         route: &plan::Route,
-        (index, router): (usize, Option<&Router>),
         services: &BTreeMap<String, Arc<Service>>,
         parts: &Parts<'_>,
     ) -> Result<Self, Vec<Problem>> {
@@ -136,8 +171,7 @@ impl Route {
             }
             found
         });
-        let params = router.map_or(&[][..], |router| router.params(index));
-        let path_edit = PathEdit::build(route.rewrite.as_deref(), route.strip_prefix.as_deref(), params)
+        let path_edit = PathEdit::build(route.rewrite.as_deref(), route.strip_prefix.as_deref(), parts.params)
             .map_err(|found| problems.extend(found))
             .ok()
             .flatten();
@@ -152,6 +186,7 @@ impl Route {
             service,
             path_edit,
             chain,
+            sink: None,
             timeout: route.timeout.0,
             idle_timeout: route.idle_timeout.0,
             deadline: route.deadline.map(|deadline| deadline.0),

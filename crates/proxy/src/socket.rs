@@ -59,6 +59,12 @@ impl Socket {
         }
     }
 
+    /// Makes closing a reset: the peer must not take the end of the connection for the end of what was sent.
+    pub(crate) fn close_by_reset(&self) {
+        // Fails only when the connection is gone already.
+        let _ = self.0.as_ref().map(TcpStream::set_zero_linger);
+    }
+
     /// Whether an idle connection is still silent and open, as far as is known without asking the kernel.
     pub(crate) fn is_quiet(&mut self) -> bool {
         let Some(stream) = &mut self.0 else { return false };

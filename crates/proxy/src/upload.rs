@@ -21,6 +21,8 @@ pub(crate) struct Upload {
     ended: bool,
     abandoned: bool,
     pieces: u64,
+    /// Bytes taken from the client and bytes given to the instance.
+    moved: u64,
     pace: Pace,
 }
 
@@ -47,8 +49,16 @@ impl Upload {
         encode(&mut out);
         let start = out.len();
         out.extend_from_slice(client.body.kept());
-        let mut upload =
-            Self { out, written: 0, framing: exchange.framing, ended: false, abandoned: false, pieces: 0, pace };
+        let mut upload = Self {
+            out,
+            written: 0,
+            framing: exchange.framing,
+            ended: false,
+            abandoned: false,
+            pieces: 0,
+            moved: 0,
+            pace,
+        };
         upload.close_piece(client, start);
         upload
     }
@@ -68,9 +78,14 @@ impl Upload {
         self.written > 0 || self.pieces > 0
     }
 
-    /// Buffers filled after the first, which goes out in one piece with the head.
-    pub(crate) fn pieces(&self) -> u64 {
-        self.pieces
+    /// A number that grows whenever the client or the instance moves.
+    pub(crate) fn moved(&self) -> u64 {
+        self.moved
+    }
+
+    /// Whether it is the client that is waited for.
+    pub(crate) fn waits_for_client(&self) -> bool {
+        self.pace.is_waiting() && !self.abandoned
     }
 
     /// Says that nobody takes the rest.
@@ -104,7 +119,10 @@ impl Upload {
             }
             while self.written < self.out.len() {
                 match ready!(instance.poll_write(cx, &self.out[self.written..])) {
-                    Ok(n) if n > 0 => self.written += n,
+                    Ok(n) if n > 0 => {
+                        self.written += n;
+                        self.moved += n as u64;
+                    }
                     _ => return Poll::Ready(Err(Broken::Instance)),
                 }
             }
@@ -142,6 +160,7 @@ impl Upload {
             Poll::Ready(Err(halt)) => Poll::Ready(Err(halt)),
             Poll::Ready(Ok(n)) => {
                 self.pace.moved(clock::now(), n);
+                self.moved += n as u64;
                 self.close_piece(client, start);
                 Poll::Ready(Ok(()))
             }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use pylae_core::Problem;
+use pyo3::exceptions::PyLookupError;
 use pyo3::prelude::*;
 
 use crate::errors::to_python;
@@ -36,6 +37,13 @@ impl Engine {
     /// Stops accepting, finishes what is in flight if `drain`, and ends.
     fn stop(&self, py: Python<'_>, drain: bool) {
         gil::released(py, || self.0.stop(drain));
+    }
+
+    /// Gives the instance of the service nothing more, or uses it again. Whether that is a change; raises LookupError if
+    /// there is no such instance.
+    fn set_draining(&self, py: Python<'_>, service: &str, instance: &str, draining: bool) -> PyResult<bool> {
+        gil::released(py, || self.0.set_draining(service, instance, draining))
+            .map_err(|problem| PyLookupError::new_err(problem.message))
     }
 
     /// What is counted and seen, as JSON.

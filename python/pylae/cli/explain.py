@@ -60,7 +60,8 @@ def _request(method: str, url: str, headers: tuple[str, ...], client: str) -> di
         ipaddress.ip_address(client)
     except ValueError:
         raise click.UsageError(f"{client!r} is not an IP address", click.get_current_context()) from None
-    return {"method": method.upper(), "target": target, "headers": fields, "client": client}
+    secure = url.lower().startswith("https://")
+    return {"method": method.upper(), "target": target, "headers": fields, "client": client, "secure": secure}
 
 
 def _split(url: str) -> tuple[str | None, str]:

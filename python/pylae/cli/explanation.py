@@ -178,8 +178,10 @@ def _upstream(request: Document, answer: Document) -> Iterator[str]:
 def _instance(instance: str | Document) -> str:
     if isinstance(instance, str):
         return instance
-    more = ", ".join(f"{name} {_value(value)}" for name, value in instance.items() if name != "url")
-    return f"{instance['url']} ({more})" if more else str(instance["url"])
+    # Nothing has happened to it yet: what it counts is 0.
+    more = [f"weight {instance['weight']}"] if instance["weight"] != 1 else []
+    more += [instance["note"]] if instance.get("note") else []
+    return f"{instance['url']} ({', '.join(more)})" if more else str(instance["url"])
 
 
 def _clauses(match: Document) -> str:

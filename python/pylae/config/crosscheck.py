@@ -9,9 +9,11 @@ from typing import Any
 
 from pylae.config.model import Config, has_authenticator
 from pylae.config.nodes import Step
+from pylae.config.plan import effective_policies
 from pylae.config.route import Route
 from pylae.config.service import CircuitBreaker
 from pylae.config.sources import Sources, shown
+from pylae.policies.rate_limit import RateLimits
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ def cross_check(view: View, sources: Sources) -> Iterator[Finding]:
     yield from _service_names(view, sources)
     yield from _declared_services(view, sources)
     yield from _breakers(view)
+    yield from _shared_limits(view)
 
 
 def _shown(sources: Sources, path: tuple[Step, ...], value: Any) -> str:
@@ -104,7 +107,7 @@ def _service_names(view: View, sources: Sources) -> Iterator[Finding]:
     declared = {route.service_key for route in view.config.routes if route.service_url}
     known = sorted(view.known | declared | view.declared)
     for index, route in view.routes():
-        if route.service_key in known:
+        if not route.service_key or route.service_key in known:
             continue
         path: tuple[Step, ...] = ("routes", index, "service")
         near = difflib.get_close_matches(route.service_key, known, 1, 0.6)
@@ -142,7 +145,7 @@ def _breakers(view: View) -> Iterator[Finding]:
     said: dict[str, Any] = {name: service.circuit_breaker or False for name, service in view.config.services.items()}
     for index, route in view.routes():
         own, name = route.circuit_breaker, route.service_key
-        if own is None or (view.known is not None and name in view.known and name not in said):
+        if own is None or not name or (view.known is not None and name in view.known and name not in said):
             continue
         theirs = said.setdefault(name, own)
         # `true` asks for a breaker, whatever its settings.
@@ -151,6 +154,20 @@ def _breakers(view: View) -> Iterator[Finding]:
             where = f"`services.{name}`" if name in view.config.services else "another route of the same service"
             message = f"a circuit breaker belongs to the service, and {where} says otherwise"
             yield Finding(("routes", index, "circuit_breaker"), message, "say it in one place, on the service")
+
+
+def _shared_limits(view: View) -> Iterator[Finding]:
+    """Limits that all routes share are known by their names, so those of one name must have the same figures."""
+    said: dict[tuple[str, str | None], object] = {}
+    for index, route in view.routes():
+        for policy, settings in effective_policies(route, view.config).items():
+            limits = settings.limits if isinstance(settings, RateLimits) else ()
+            for place, limit in enumerate(limits):
+                figures = (limit.limit, limit.per, limit.algorithm, limit.burst or limit.limit)
+                if limit.scope == "gateway" and said.setdefault((policy, limit.name), figures) != figures:
+                    where = ("policies",) if getattr(route, policy) is None else ("routes", index)
+                    message = f"another route has a limit `{limit.name}` of the gateway, with other figures"
+                    yield Finding((*where, policy, "limits", place), message, "give one of them another `name`")
 
 
 def authentication(view: View) -> Iterator[Finding]:

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pylae.config.route import Route, ServiceName
 from pylae.config.service import Service
 from pylae.policies import PolicySet
-from pylae.settings import Positive, Settings, refusal
+from pylae.settings import Network, Positive, Settings, refusal
 from pylae.units import ByteSize, Duration, Wait
 
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]]*):(?P<port>[0-9]{1,5})")
@@ -33,21 +33,6 @@ def listen_address(text: str) -> str:
     except ValueError:
         raise refusal("a listener needs an IP address, not a name", _ADDRESS_HINT) from None
     return f"[{ip}]:{int(match['port'])}" if ip.version == 6 else f"{ip}:{int(match['port'])}"
-
-
-def network(text: str) -> str:
-    """A network in CIDR form; a single address is a network of one."""
-    try:
-        return str(ipaddress.ip_network(text.strip()))
-    except ValueError:
-        pass
-    try:
-        around = ipaddress.ip_network(text.strip(), strict=False)
-    except ValueError:
-        raise refusal("is not an address or network", 'write it like "10.0.0.0/8" or "192.0.2.1"') from None
-    raise refusal(
-        f"has bits set behind its prefix length /{around.prefixlen}", 'write the first address, as in "10.0.0.0/8"'
-    )
 
 
 class Listener(Settings):
@@ -112,7 +97,7 @@ class Config(Settings):
     """Where clients connect."""
     workers: Annotated[Positive, Field(le=1024)] | None = None
     """Number of data-plane threads; one per core that this process may use if none is given."""
-    trusted_proxies: tuple[Annotated[str, AfterValidator(network)], ...] = ()
+    trusted_proxies: tuple[Network, ...] = ()
     """Addresses and networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."""
     limits: Limits = Limits()
     """Bounds and deadlines of the client side."""

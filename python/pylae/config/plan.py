@@ -31,7 +31,14 @@ def compile_plan(config: Config) -> dict[str, Any]:
         "limits": config.limits.model_dump(mode="json"),
         "services": [_service(name, service) for name, service in all_services(config).items()],
         "routes": [_route(name, route, config) for name, route in zip(names, config.routes, strict=True)],
+        "unrouted": _unrouted(config),
     }
+
+
+def _unrouted(config: Config) -> dict[str, Any]:
+    """Policies of exchanges that no route takes."""
+    log = config.policies.access_log
+    return {"access_log": log.model_dump(mode="json")} if log else {}
 
 
 def all_services(config: Config) -> dict[str, Service]:
@@ -90,7 +97,7 @@ def _route(name: str, route: Route, config: Config) -> dict[str, Any]:
             "headers": _tests(route.headers),
             "query": _tests(route.query),
         },
-        "service": route.service_key,
+        "service": route.service_key or None,
         **route.model_dump(mode="json", include=set(kept)),
         "strip_prefix": route.prefix if route.strip_prefix is True else route.strip_prefix or None,
         "policies": {
@@ -147,6 +154,8 @@ def source_path(config: Config, path: str) -> tuple[Step, ...]:
         case ("routes", int(index), "policies", str(policy), *rest) if index < len(config.routes):
             own = getattr(config.routes[index], policy, None) is not None
             return ("routes", index, policy, *rest) if own else ("policies", policy, *rest)
+        case ("unrouted", *rest):
+            return ("policies", *rest)
         case other:
             return tuple(other)
 

@@ -175,11 +175,12 @@ class Route(PolicySet):
             raise refusal("`strip_prefix: true` needs `prefix`", "or write the prefix: `strip_prefix: /api`")
         if self.strip_prefix and self.rewrite is not None:
             raise refusal("`strip_prefix` and `rewrite` both replace the path; only one of them can be given")
-        if self.service is None and self.service_url is None:
+        answers = self.redirect or self.static_response
+        if self.service is None and self.service_url is None and not answers:
             raise refusal("needs `service`", "name one of `services`, or give `service_url`")
         return self
 
     @property
     def service_key(self) -> str:
-        """Name of the route's service; that of `service_url`'s address where none is given."""
+        """Name of the route's service; that of `service_url`'s address if none is given; empty if a policy answers."""
         return self.service or (self.service_url or "").removeprefix("http://")

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pylae.policies.address_limit import AddressLimits
+from pylae.policies.access_log import AccessLog
 from pylae.policies.cache import Cache
+from pylae.policies.cors import Cors
+from pylae.policies.ip_access import IpAccess
 from pylae.policies.rate_limit import RateLimits
+from pylae.policies.redirect import Redirect
 from pylae.policies.security_headers import SecurityHeaders
+from pylae.policies.static_response import StaticResponse
 from pylae.settings import Settings, Switch
 
 __all__ = ["POLICIES", "PolicySet"]
@@ -13,8 +19,20 @@ __all__ = ["POLICIES", "PolicySet"]
 class PolicySet(Settings):
     """Policies by name: settings, `true` for the defaults, `false` for off. One line each, in the native order."""
 
+    access_log: Switch[AccessLog] = None
+    """One line per exchange."""
     security_headers: Switch[SecurityHeaders] = None
     """Response fields that make browsers stricter."""
+    ip_access: Switch[IpAccess] = None
+    """Which client addresses may use it."""
+    cors: Switch[Cors] = None
+    """Lets pages of other origins call."""
+    redirect: Switch[Redirect] = None
+    """Sends clients elsewhere."""
+    static_response: Switch[StaticResponse] = None
+    """Answers without a service."""
+    address_limit: Switch[AddressLimits] = None
+    """How many requests an address may make, whoever sends them: decided before authentication."""
     rate_limit: Switch[RateLimits] = None
     """How many requests a client may make."""
     cache: Switch[Cache] = None

@@ -81,7 +81,8 @@ def test_a_request_that_is_routed(pylae, shop: Path, asked: list[Document]) -> N
         "  sends GET /api/users/42",
         "  waits 30 s for the head of the answer; retries: 3",
     ]
-    assert asked == [{"method": "GET", "target": "/api/../api/users/42?x=1", "headers": [], "client": "127.0.0.1"}]
+    target = "/api/../api/users/42?x=1"
+    assert asked == [{"method": "GET", "target": target, "headers": [], "client": "127.0.0.1", "secure": False}]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,9 @@ def test_a_whole_address_gives_the_host(
     pylae, shop: Path, asked: list[Document], url: str, host: str, target: str
 ) -> None:
     assert pylae("explain", shop, "GET", url, "-H", "X-A: b: c", "--client", "::1").exit_code == 0
-    assert asked == [{"method": "GET", "target": target, "headers": [["Host", host], ["X-A", "b: c"]], "client": "::1"}]
+    fields = [["Host", host], ["X-A", "b: c"]]
+    secure = url.startswith("https:")
+    assert asked == [{"method": "GET", "target": target, "headers": fields, "client": "::1", "secure": secure}]
 
 
 @pytest.mark.usefixtures("asked")

@@ -5,12 +5,17 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from pylae.policies.address_limit import AddressLimits
 from pylae.policies.rate_limit import RateLimit, RateLimits
 
 
+def dumped(written: Any, model: type[RateLimits] = RateLimits) -> dict[str, Any]:
+    return model.model_validate(written).model_dump(mode="json")
+
+
 def limits(written: Any) -> list[dict[str, Any]]:
-    dumped: list[dict[str, Any]] = RateLimits.model_validate(written).model_dump(mode="json")["limits"]
-    return dumped
+    found: list[dict[str, Any]] = dumped(written)["limits"]
+    return found
 
 
 @pytest.mark.parametrize(
@@ -32,6 +37,7 @@ def test_short_forms(written: object, short: list[tuple[int, float]]) -> None:
 def test_dump_is_the_plan() -> None:
     assert limits(1) == [
         {
+            "name": "default",
             "limit": 1,
             "per": 60.0,
             "algorithm": "token_bucket",
@@ -42,6 +48,36 @@ def test_dump_is_the_plan() -> None:
             "headers": True,
         }
     ]
+
+
+def test_names() -> None:
+    assert [limit["name"] for limit in limits([1, {"limit": 2, "name": "b"}, 3])] == ["default", "b", "default-3"]
+
+
+@pytest.mark.parametrize(
+    ("written", "count", "concurrency"),
+    [
+        ({"concurrency": 5}, 0, (5, ["auto"], "route")),
+        ({"concurrency": 5, "key": "ip", "scope": "gateway"}, 0, (5, ["ip"], "gateway")),
+        ({"limit": 9, "concurrency": 5, "key": "ip"}, 1, (5, ["ip"], "route")),
+        ({"limit": 9, "concurrency": {"limit": 5, "key": "user"}, "key": "ip"}, 1, (5, ["user"], "route")),
+        ({"limits": [1, 2], "concurrency": 5}, 2, (5, ["auto"], "route")),
+        ({"limits": [], "concurrency": {"limit": 5}}, 0, (5, ["auto"], "route")),
+    ],
+)
+def test_concurrency(written: object, count: int, concurrency: tuple[int, list[str], str]) -> None:
+    found = dumped(written)
+    assert len(found["limits"]) == count
+    assert all(limit["key"] == ["ip"] for limit in found["limits"][:1] if count == 1)
+    assert tuple(found["concurrency"][name] for name in ("limit", "key", "scope")) == concurrency
+
+
+def test_before_authentication_addresses_are_counted() -> None:
+    found = dumped({"limit": 5, "concurrency": 2}, AddressLimits)
+    assert found["limits"][0]["key"] == found["concurrency"]["key"] == ["ip"]
+    for key in ("user", "auto", "ip+user"):
+        with pytest.raises(ValidationError):
+            dumped({"limit": 5, "key": key}, AddressLimits)
 
 
 def test_keys() -> None:
@@ -63,6 +99,13 @@ def test_keys() -> None:
         {"limit": 1, "cost": 2},
         {"limit": 1, "burst": 5, "algorithm": "fixed_window"},
         {"limits": [1], "limit": 1},
+        {"limits": []},
+        {"limits": [1] * 17},
+        [{"limit": 1, "name": "a"}, {"limit": 1, "name": "a"}],
+        {"limit": 1, "name": "a b"},
+        {"concurrency": 0},
+        {"concurrency": True},
+        {"limit": 1, "concurrency": "5"},
     ],
 )
 def test_refused(written: object) -> None:

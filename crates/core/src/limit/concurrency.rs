@@ -47,6 +47,12 @@ impl InFlight {
         Some(Permit { of: Arc::clone(self), tag, remaining: limit - count - 1 })
     }
 
+    /// How many are in flight for this key of this limit.
+    pub fn count(&self, salt: u64, key: &[u8]) -> u32 {
+        let tag = self.tagger.tag(salt, key);
+        self.shard(tag).lock().get(&tag).copied().unwrap_or(0)
+    }
+
     /// Number of keys that have exchanges in flight.
     pub fn keys(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().len()).sum()
@@ -94,6 +100,7 @@ mod tests {
         let first = flights.enter(a, b"k", 2).unwrap();
         let second = flights.enter(a, b"k", 2).unwrap();
         assert_eq!((first.remaining(), second.remaining()), (1, 0));
+        assert_eq!((flights.count(a, b"k"), flights.count(a, b"other")), (2, 0));
         assert!(flights.enter(a, b"k", 2).is_none());
         assert!(flights.enter(b, b"k", 2).is_some(), "another limit");
         assert!(flights.enter(a, b"other", 2).is_some(), "another key");

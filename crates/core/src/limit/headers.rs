@@ -30,6 +30,12 @@ pub fn write_limit(out: &mut Vec<u8>, name: &str, decision: &Decision) {
     parameter(out, b";t=", seconds(decision.reset));
 }
 
+/// Appends the state of a concurrency limit to the value of `RateLimit`: `"name";r=3`.
+pub fn write_concurrency(out: &mut Vec<u8>, name: &str, remaining: u32) {
+    item(out, name);
+    parameter(out, b";r=", remaining.into());
+}
+
 /// Writes the value of `Retry-After`, at least 1; nothing for a wait that never ends, which the field can't say.
 pub fn write_retry_after(out: &mut Vec<u8>, wait: Duration) {
     if wait != Duration::MAX {
@@ -75,7 +81,8 @@ mod tests {
         out.clear();
         let decision = Decision { remaining: 50, reset: Duration::from_millis(29_001), ..Decision::default() };
         write_limit(&mut out, "default", &decision);
-        assert_eq!(out, b"\"default\";r=50;t=30");
+        write_concurrency(&mut out, "flights", 3);
+        assert_eq!(out, b"\"default\";r=50;t=30, \"flights\";r=3");
     }
 
     #[test]

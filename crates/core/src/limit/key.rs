@@ -11,7 +11,7 @@ pub trait KeySource {
     /// Address of the client, behind any trusted proxy.
     fn client_ip(&self) -> IpAddr;
     /// First value of the request field `name` (lower case).
-    fn header(&self, name: &str) -> Option<&[u8]>;
+    fn header<'a>(&'a self, name: &'a str) -> Option<&'a [u8]>;
     /// Name of the route.
     fn route(&self) -> &str;
 }
@@ -67,6 +67,16 @@ impl From<Part> for String {
             Part::Route => "route".into(),
             Part::Global => "global".into(),
         }
+    }
+}
+
+/// As it is written: parts joined by `+`.
+impl std::fmt::Display for Key {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, part) in self.0.iter().enumerate() {
+            write!(to, "{}{}", if index > 0 { "+" } else { "" }, String::from(part.clone()))?;
+        }
+        Ok(())
     }
 }
 
@@ -146,7 +156,7 @@ mod tests {
         fn client_ip(&self) -> IpAddr {
             self.ip.parse().unwrap()
         }
-        fn header(&self, name: &str) -> Option<&[u8]> {
+        fn header<'a>(&'a self, name: &'a str) -> Option<&'a [u8]> {
             self.tenant.filter(|_| name == "x-tenant").map(str::as_bytes)
         }
         fn route(&self) -> &'static str {
@@ -166,6 +176,7 @@ mod tests {
         let text = r#"["auto","user","ip","header:x-tenant","route","global"]"#;
         let key: Key = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&key).unwrap(), text);
+        assert_eq!(key.to_string(), "auto+user+ip+header:x-tenant+route+global");
         assert_eq!(serde_json::from_str::<Key>(r#"["header:X-Tenant"]"#).unwrap().0[0], key.0[3]);
         assert!(key.needs_user() && !Key(vec![Part::Ip]).needs_user());
         for wrong in ["", "IP", "header:", "header:a b", "cookie:x"] {

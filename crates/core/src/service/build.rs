@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::affinity::Affinity;
 use super::balance::Balancer;
 use super::breaker::Rules;
 use super::instance::{DOWN, DRAINING, EJECTED};
@@ -34,6 +35,7 @@ impl ServiceState {
             panic_threshold: plan.panic_threshold,
             budget: plan.retry_budget.clone(),
             sticky: plan.sticky.is_some(),
+            affinity: Affinity::build(plan),
             max_in_flight: plan.max_in_flight.map(|most| u32::try_from(most).unwrap_or(u32::MAX)),
             queue: u32::try_from(plan.queue.size).unwrap_or(u32::MAX),
             shared: previous.map_or_else(|| Arc::new(Shared::new(now)), |state| Arc::clone(&state.shared)),
@@ -83,7 +85,8 @@ fn check(plan: &plan::Service) -> Vec<Problem> {
     demand(rate >= 0.0 && rate.is_finite(), "retry_budget.min_per_second", "must not be negative");
     demand(plan.max_in_flight != Some(0), "max_in_flight", "must be at least 1");
     if let Some(check) = &plan.health_check {
-        demand(check.path.starts_with('/'), "health_check.path", "must begin with /");
+        let path = check.path.starts_with('/') && check.path.bytes().all(|byte| byte.is_ascii_graphic());
+        demand(path, "health_check.path", "must begin with / and have no space or control character");
         demand(!check.interval.0.is_zero(), "health_check.interval", "must be longer than 0");
         demand(check.healthy_after > 0, "health_check.healthy_after", "must be at least 1");
         demand(check.unhealthy_after > 0, "health_check.unhealthy_after", "must be at least 1");

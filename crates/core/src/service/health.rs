@@ -51,6 +51,13 @@ pub enum Event {
     BreakerClosed,
 }
 
+impl Event {
+    /// Whether less can be used than before.
+    pub fn is_loss(self) -> bool {
+        matches!(self, Self::Down | Self::Ejected | Self::BreakerOpened)
+    }
+}
+
 impl std::fmt::Display for Change {
     fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { service, instance, event, reason } = self;

@@ -2,6 +2,7 @@
 //! at all and what its outcome means. Shared by all workers; nothing here waits, reads a clock or opens a socket.
 
 mod admission;
+mod affinity;
 mod balance;
 pub mod breaker;
 mod build;
@@ -16,12 +17,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 pub use admission::{Admission, Entry, Place};
+pub use affinity::Tie;
 pub use explain::{BreakerStats, Candidate, Explanation, InstanceStats, ServiceStats};
 pub use health::{Change, Changes, Event};
 pub use instance::Instance;
 
 use crate::clock::Instant as Now;
 use crate::plan::{self, BreakerScope};
+use affinity::Affinity;
 use balance::{Balancer, View};
 use breaker::{Breaker, Permit, Rules};
 use instance::DRAINING;
@@ -45,6 +48,7 @@ pub struct ServiceState {
     panic_threshold: Option<f64>,
     budget: plan::RetryBudget,
     sticky: bool,
+    affinity: Affinity,
     max_in_flight: Option<u32>,
     queue: u32,
     shared: Arc<Shared>,

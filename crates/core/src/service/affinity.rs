@@ -1,0 +1,110 @@
+//! What ties a client to an instance: the hash that a balancer goes by, and the sticky cookie.
+
+use std::io::Write;
+use std::net::IpAddr;
+
+use super::{ServiceState, hash, sticky};
+use crate::exchange::Exchange;
+use crate::plan::{self, HashOn, LoadBalancer};
+
+/// What a service looks for in a request. Empty for most services.
+#[derive(Debug)]
+pub(super) struct Affinity {
+    key: Option<Key>,
+    cookie: Option<Cookie>,
+}
+
+#[derive(Debug)]
+enum Key {
+    Address,
+    Field(Box<str>),
+    Cookie(Box<[u8]>),
+    User,
+}
+
+#[derive(Debug)]
+struct Cookie {
+    name: Box<[u8]>,
+    max_age: Option<u64>,
+}
+
+/// What a request says about the instance that it should go to; for [`super::PickInput`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tie {
+    /// Hash of what the balancer goes by, if the request has it.
+    pub hash: Option<u64>,
+    /// What its sticky cookie says.
+    pub sticky: Option<u64>,
+}
+
+impl Affinity {
+    pub(super) fn build(plan: &plan::Service) -> Self {
+        let key = match &plan.load_balancer {
+            LoadBalancer::IpHash => Some(Key::Address),
+            LoadBalancer::ConsistentHash { on: HashOn::Header(name) } => Some(Key::Field(name.as_str().into())),
+            LoadBalancer::ConsistentHash { on: HashOn::Cookie(name) } => Some(Key::Cookie(name.as_bytes().into())),
+            LoadBalancer::ConsistentHash { on: HashOn::User } => Some(Key::User),
+            _ => None,
+        };
+        let cookie = plan.sticky.as_ref().map(|sticky| Cookie {
+            name: sticky.cookie.as_bytes().into(),
+            max_age: sticky.ttl.map(|ttl| ttl.0.as_secs().max(1)),
+        });
+        Self { key, cookie }
+    }
+}
+
+impl Key {
+    fn hash(&self, exchange: &Exchange) -> Option<u64> {
+        match self {
+            Self::Address => Some(match exchange.client.to_canonical() {
+                IpAddr::V4(address) => hash(&address.octets()),
+                IpAddr::V6(address) => hash(&address.octets()),
+            }),
+            Self::Field(name) => exchange.request_values(name).next().map(hash),
+            Self::Cookie(name) => cookie(exchange, name).map(hash),
+            Self::User => exchange.user.as_ref().map(|user| hash(user.id.as_bytes())),
+        }
+    }
+}
+
+impl ServiceState {
+    /// What the request in `exchange` says about the instance that it should go to.
+    #[inline]
+    pub fn tie(&self, exchange: &Exchange) -> Tie {
+        let Affinity { key, cookie: set } = &self.affinity;
+        Tie {
+            hash: key.as_ref().and_then(|key| key.hash(exchange)),
+            sticky: set.as_ref().and_then(|set| sticky::parse(cookie(exchange, &set.name)?)),
+        }
+    }
+
+    /// Appends the value of Set-Cookie that ties the client to the instance with `id`, which is [`super::Picked::sticky`].
+    /// Scripts and other sites do not get at it; `secure` keeps it off unencrypted connections.
+    pub fn write_cookie(&self, id: u64, secure: bool, out: &mut Vec<u8>) {
+        let Some(set) = &self.affinity.cookie else { return };
+        out.extend_from_slice(&set.name);
+        out.push(b'=');
+        out.extend_from_slice(&sticky::format(id));
+        out.extend_from_slice(b"; Path=/; HttpOnly; SameSite=Lax");
+        if secure {
+            out.extend_from_slice(b"; Secure");
+        }
+        if let Some(seconds) = set.max_age {
+            // Writing to a Vec cannot fail.
+            let _ = write!(out, "; Max-Age={seconds}");
+        }
+    }
+}
+
+/// The value of the first cookie called `name` (RFC 6265 section 5.4; HTTP/2 may send several lines), without quotes.
+fn cookie<'e>(exchange: &'e Exchange, name: &[u8]) -> Option<&'e [u8]> {
+    let pairs = exchange.request_values("cookie").flat_map(|line| line.split(|&byte| byte == b';'));
+    pairs.map(<[u8]>::trim_ascii).find_map(|pair| {
+        let value = pair.strip_prefix(name)?.strip_prefix(b"=")?;
+        Some(value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value))
+    })
+}
+
+#[cfg(test)]
+mod tests;

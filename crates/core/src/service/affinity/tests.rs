@@ -1,0 +1,64 @@
+use std::sync::Arc;
+
+use pylae_http::HeadLimits;
+
+use super::*;
+use crate::exchange::User;
+use crate::plan::{Seconds, Sticky};
+use crate::service::fixture::{build, plan};
+
+fn request(fields: &str) -> Exchange {
+    let mut exchange = Exchange::new(0);
+    exchange.buffer.extend_from_slice(format!("GET / HTTP/1.1\r\n{fields}\r\n").as_bytes());
+    let limits = HeadLimits { head: 1 << 14, target: 1 << 13, fields: 100 };
+    assert_eq!(exchange.head.parse(&exchange.buffer, &limits), Ok(true));
+    exchange
+}
+
+fn tie(how: LoadBalancer, exchange: &Exchange) -> Tie {
+    build(&plan(how, &[1, 1])).tie(exchange)
+}
+
+fn on(on: HashOn) -> LoadBalancer {
+    LoadBalancer::ConsistentHash { on }
+}
+
+#[test]
+fn what_is_not_asked_for_is_not_looked_at() {
+    let exchange = request("Cookie: s=0123456789abcdef\r\n");
+    assert_eq!(tie(LoadBalancer::RoundRobin, &exchange), Tie::default());
+}
+
+#[test]
+fn hashes_are_of_what_the_plan_names() {
+    let mut exchange = request("X-Tenant: blue\r\nx-tenant: red\r\nCookie: a=1; tenant=green\r\n");
+    assert_eq!(tie(on(HashOn::Header("x-tenant".into())), &exchange).hash, Some(hash(b"blue")));
+    assert_eq!(tie(on(HashOn::Cookie("tenant".into())), &exchange).hash, Some(hash(b"green")));
+    assert_eq!(tie(on(HashOn::User), &exchange).hash, None);
+    exchange.user = Some(Arc::new(User { id: "ada".into(), ..User::default() }));
+    assert_eq!(tie(on(HashOn::User), &exchange).hash, Some(hash(b"ada")));
+    exchange.client = "::ffff:192.0.2.1".parse().unwrap();
+    assert_eq!(tie(LoadBalancer::IpHash, &exchange).hash, Some(hash(&[192, 0, 2, 1])));
+    assert_eq!(tie(on(HashOn::Header("x-other".into())), &exchange).hash, None);
+}
+
+#[test]
+fn cookies_are_found_by_their_whole_name() {
+    let exchange = request("Cookie: as=1;s1=2 ;  s=\"3\"; s=4\r\nCookie: t=5; u\r\n");
+    let find = |name: &str| cookie(&exchange, name.as_bytes()).map(|value| std::str::from_utf8(value).unwrap());
+    assert_eq!((find("s"), find("s1"), find("as"), find("t")), (Some("3"), Some("2"), Some("1"), Some("5")));
+    assert_eq!((find("u"), find("S")), (None, None));
+}
+
+#[test]
+fn a_sticky_cookie_is_read_as_it_was_written() {
+    let sticky = Sticky { cookie: "s".into(), ttl: Some(Seconds(std::time::Duration::from_secs(90))), secret: None };
+    let service = build(&plan::Service { sticky: Some(sticky), ..plan(LoadBalancer::RoundRobin, &[1, 1]) });
+    let mut written = Vec::new();
+    service.write_cookie(0x0123, true, &mut written);
+    let written = String::from_utf8(written).unwrap();
+    assert_eq!(written, "s=0000000000000123; Path=/; HttpOnly; SameSite=Lax; Secure; Max-Age=90");
+    let (pair, _) = written.split_once(';').unwrap();
+    assert_eq!(service.tie(&request(&format!("Cookie: {pair}\r\n"))).sticky, Some(0x0123));
+    assert_eq!(service.tie(&request("Cookie: s=forged\r\n")), Tie::default());
+}

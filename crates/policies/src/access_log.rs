@@ -1,0 +1,316 @@
+//! One line per exchange: put together here, written elsewhere, so that no request waits for a disk or a pipe.
+
+#[cfg(test)]
+mod tests;
+mod write;
+
+use std::time::Duration;
+
+use pylae_core::{Exchange, Problem};
+use pylae_http::{Name, Version};
+use serde::{Deserialize, Serialize};
+
+use self::write::{CommonTime, Json, Quoted, json_string, number, seconds, timestamp};
+use crate::{Parts, Policy};
+
+/// What the plan says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// `stdout`, `stderr` or the path of a file.
+    output: String,
+    format: Format,
+    /// Request fields that are logged too, in JSON.
+    request_headers: Vec<String>,
+    /// Response fields that are logged too, in JSON.
+    response_headers: Vec<String>,
+    /// Fields and query parameters whose values are not shown, besides those that never are.
+    mask: Vec<String>,
+}
+
+/// How a line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Format {
+    /// An object.
+    Json,
+    /// NCSA common log format.
+    Common,
+    /// The same with referrer and user agent.
+    Combined,
+}
+
+/// Writes lines.
+#[derive(Debug)]
+pub struct AccessLog {
+    config: Config,
+    /// Names whose values are not shown, in lower case.
+    masked: Vec<Box<[u8]>>,
+}
+
+/// What is known about an exchange only when it is over, and not by the exchange itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ending<'a> {
+    /// Name of the route.
+    pub route: Option<&'a str>,
+    /// Name of the service.
+    pub service: Option<&'a str>,
+    /// URL of the instance that was asked last.
+    pub instance: Option<&'a str>,
+    /// Bytes of the request's body that were read.
+    pub bytes_in: u64,
+    /// Bytes written to the client, heads included.
+    pub bytes_out: u64,
+    /// Whether the response was sent completely.
+    pub complete: bool,
+    /// From the complete request head to the last byte of the response.
+    pub duration: Duration,
+}
+
+/// Fields that carry credentials, and query parameters that usually do.
+const ALWAYS_MASKED: &[&str] = &[
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "set-cookie",
+    "x-api-key",
+    "api_key",
+    "apikey",
+    "access_token",
+    "refresh_token",
+    "id_token",
+    "token",
+    "client_secret",
+    "secret",
+    "password",
+    "signature",
+];
+const MASK: &[u8] = b"***";
+
+impl Policy for AccessLog {
+    type Config = Config;
+
+    fn build(config: Config, _parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
+        if config.output.is_empty() || config.output.contains('\0') {
+            return Err(vec![Problem::at("output", "must be `stdout`, `stderr` or the path of a file")]);
+        }
+        let names = ALWAYS_MASKED.iter().map(|name| (*name).to_owned()).chain(config.mask.iter().cloned());
+        let masked = names.map(|name| name.to_ascii_lowercase().into_bytes().into()).collect();
+        Ok(Self { config, masked })
+    }
+
+    fn preview(&self, _exchange: &Exchange) -> String {
+        format!("writes a line to {}", self.config.output)
+    }
+}
+
+impl AccessLog {
+    /// Where lines go: `stdout`, `stderr` or the path of a file.
+    pub fn output(&self) -> &str {
+        &self.config.output
+    }
+
+    /// Appends the line of an exchange that is over.
+    pub fn write(&self, exchange: &Exchange, ending: &Ending<'_>, out: &mut Vec<u8>) {
+        match self.config.format {
+            Format::Json => self.json(exchange, ending, out),
+            Format::Common => self.common(exchange, ending, out),
+            Format::Combined => {
+                self.common(exchange, ending, out);
+                for name in ["referer", "user-agent"] {
+                    out.extend_from_slice(b" \"");
+                    match exchange.request_values(name).next() {
+                        Some(value) => self.url(value, &mut Quoted(out)),
+                        None => out.push(b'-'),
+                    }
+                    out.push(b'"');
+                }
+            }
+        }
+        out.push(b'\n');
+    }
+
+    fn json(&self, exchange: &Exchange, ending: &Ending<'_>, out: &mut Vec<u8>) {
+        let asked = exchange.attempts > 0;
+        out.extend_from_slice(b"{\"timestamp\":\"");
+        timestamp(out, exchange.wall);
+        out.extend_from_slice(b"\",\"request_id\":");
+        json_string(out, Some(&exchange.id));
+        out.extend_from_slice(b",\"client\":\"");
+        write::address(out, exchange.client);
+        out.extend_from_slice(b"\",\"user\":");
+        json_string(out, exchange.user.as_ref().map(|user| user.id.as_bytes()));
+        out.extend_from_slice(b",\"method\":");
+        json_string(out, some(exchange.head.method_span.of(&exchange.buffer)));
+        out.extend_from_slice(b",\"host\":");
+        json_string(out, some(&exchange.host));
+        out.extend_from_slice(b",\"path\":");
+        json_string(out, some(&exchange.target.path));
+        out.extend_from_slice(b",\"query\":");
+        self.json_masked(out, exchange.query(), Self::query);
+        for (key, value) in [
+            (&b",\"route\":"[..], ending.route),
+            (b",\"service\":", ending.service),
+            (b",\"instance\":", ending.instance.filter(|_| asked)),
+        ] {
+            out.extend_from_slice(key);
+            json_string(out, value.map(str::as_bytes));
+        }
+        out.extend_from_slice(b",\"status\":");
+        number(out, exchange.status.into());
+        out.extend_from_slice(b",\"code\":");
+        json_string(out, exchange.code.map(str::as_bytes));
+        for (key, value) in [
+            (&b",\"bytes_in\":"[..], ending.bytes_in),
+            (b",\"bytes_out\":", ending.bytes_out),
+            (b",\"retries\":", u64::from(exchange.attempts.saturating_sub(1))),
+        ] {
+            out.extend_from_slice(key);
+            number(out, value);
+        }
+        out.extend_from_slice(if ending.complete { b",\"complete\":true" } else { b",\"complete\":false" });
+        out.extend_from_slice(b",\"duration\":");
+        seconds(out, Some(ending.duration));
+        out.extend_from_slice(b",\"upstream_time\":");
+        seconds(out, Some(exchange.upstream).filter(|_| asked));
+        out.extend_from_slice(b",\"protocol\":\"");
+        out.extend_from_slice(protocol(exchange));
+        out.extend_from_slice(b"\",\"user_agent\":");
+        json_string(out, exchange.head.fields.get(&exchange.buffer, Name::UserAgent));
+        out.extend_from_slice(b",\"referer\":");
+        self.json_masked(out, exchange.request_values("referer").next(), Self::url);
+        self.headers(exchange, out);
+        out.push(b'}');
+    }
+
+    fn json_masked(&self, out: &mut Vec<u8>, value: Option<&[u8]>, write: fn(&Self, &[u8], &mut dyn Text)) {
+        match value {
+            Some(value) => {
+                out.push(b'"');
+                write(self, value, &mut Json(out));
+                out.push(b'"');
+            }
+            None => out.extend_from_slice(b"null"),
+        }
+    }
+
+    /// The further fields that the plan names.
+    fn headers(&self, exchange: &Exchange, out: &mut Vec<u8>) {
+        let wanted = [
+            (&b",\"request_headers\":{"[..], &self.config.request_headers),
+            (b",\"response_headers\":{", &self.config.response_headers),
+        ];
+        for (index, (key, names)) in wanted.into_iter().enumerate().filter(|(_, (_, names))| !names.is_empty()) {
+            out.extend_from_slice(key);
+            for (place, name) in names.iter().enumerate() {
+                if place > 0 {
+                    out.push(b',');
+                }
+                json_string(out, Some(name.as_bytes()));
+                out.push(b':');
+                let value = if index == 0 { exchange.request_values(name).next() } else { response(exchange, name) };
+                let masked = self.is_masked(name.as_bytes());
+                json_string(out, value.map(|value| if masked { MASK } else { value }));
+            }
+            out.push(b'}');
+        }
+    }
+
+    fn common(&self, exchange: &Exchange, ending: &Ending<'_>, out: &mut Vec<u8>) {
+        write::address(out, exchange.client);
+        out.extend_from_slice(b" - ");
+        match &exchange.user {
+            // A space would shift the fields behind it.
+            Some(user) => Quoted(out).put(user.id.replace(' ', "%20").as_bytes()),
+            None => out.push(b'-'),
+        }
+        out.extend_from_slice(b" [");
+        CommonTime(exchange.wall).write(out);
+        out.extend_from_slice(b"] \"");
+        Quoted(out).put(exchange.head.method_span.of(&exchange.buffer));
+        out.push(b' ');
+        Quoted(out).put(&exchange.target.path);
+        if let Some(query) = exchange.query() {
+            out.push(b'?');
+            self.query(query, &mut Quoted(out));
+        }
+        out.push(b' ');
+        out.extend_from_slice(protocol(exchange));
+        out.extend_from_slice(b"\" ");
+        number(out, exchange.status.into());
+        out.push(b' ');
+        number(out, ending.bytes_out);
+    }
+
+    /// A query without the values of masked parameters.
+    fn query(&self, query: &[u8], out: &mut dyn Text) {
+        for (index, part) in query.split(|byte| *byte == b'&').enumerate() {
+            if index > 0 {
+                out.put(b"&");
+            }
+            match part.iter().position(|byte| *byte == b'=') {
+                Some(equals) if self.is_masked(&decoded(&part[..equals])) => {
+                    out.put(&part[..=equals]);
+                    out.put(MASK);
+                }
+                _ => out.put(part),
+            }
+        }
+    }
+
+    /// A URL, or any text, without the values of masked parameters.
+    fn url(&self, url: &[u8], out: &mut dyn Text) {
+        let (front, query) = url.split_at(url.iter().position(|byte| *byte == b'?').unwrap_or(url.len()));
+        out.put(front);
+        if let Some((mark, query)) = query.split_first() {
+            out.put(&[*mark]);
+            self.query(query, out);
+        }
+    }
+
+    fn is_masked(&self, name: &[u8]) -> bool {
+        self.masked.iter().any(|masked| masked.eq_ignore_ascii_case(name))
+    }
+}
+
+/// Something that text is escaped into.
+trait Text {
+    fn put(&mut self, text: &[u8]);
+}
+
+fn some(bytes: &[u8]) -> Option<&[u8]> {
+    (!bytes.is_empty()).then_some(bytes)
+}
+
+fn protocol(exchange: &Exchange) -> &'static [u8] {
+    match exchange.head.version {
+        Version::Http10 => b"HTTP/1.0",
+        Version::Http11 => b"HTTP/1.1",
+    }
+}
+
+/// The value of a response field as the client got it.
+fn response<'a>(exchange: &'a Exchange, name: &'a str) -> Option<&'a [u8]> {
+    let edits = &exchange.response_edits;
+    let bytes = name.as_bytes();
+    let sent = || exchange.response.fields.values(&exchange.response_buffer, name).next();
+    edits.get(bytes).or_else(|| if edits.removes(Name::classify(bytes), bytes) { None } else { sent() })
+}
+
+/// A parameter's name with `%xx` and `+` decoded: `%74oken` is `token` to whoever reads it.
+fn decoded(name: &[u8]) -> std::borrow::Cow<'_, [u8]> {
+    if !name.contains(&b'%') {
+        return name.into();
+    }
+    let mut plain = Vec::with_capacity(name.len());
+    let mut rest = name;
+    while let Some((&byte, behind)) = rest.split_first() {
+        let hex = behind
+            .first_chunk::<2>()
+            .filter(|_| byte == b'%')
+            .and_then(|pair| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok()));
+        plain.push(hex.unwrap_or(byte));
+        rest = if hex.is_some() { &behind[2..] } else { behind };
+    }
+    plain.into()
+}

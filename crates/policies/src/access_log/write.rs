@@ -1,0 +1,156 @@
+//! The parts of a log line as bytes. None of it can end the line or a quoted text early, whatever clients send.
+
+use std::io::Write;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use pylae_core::civil_date;
+
+use super::Text;
+
+/// Text inside a JSON string.
+pub(super) struct Json<'a>(pub(super) &'a mut Vec<u8>);
+
+/// Text inside the quotes of the common log format.
+pub(super) struct Quoted<'a>(pub(super) &'a mut Vec<u8>);
+
+impl Text for Json<'_> {
+    fn put(&mut self, text: &[u8]) {
+        if text.iter().all(|byte| PLAIN[*byte as usize]) {
+            self.0.extend_from_slice(text);
+            return;
+        }
+        for letter in String::from_utf8_lossy(text).chars() {
+            match letter {
+                '"' => self.0.extend_from_slice(b"\\\""),
+                '\\' => self.0.extend_from_slice(b"\\\\"),
+                // U+2028 and U+2029 end lines for some readers.
+                '\0'..='\x1f' | '\x7f'..='\u{9f}' | '\u{2028}' | '\u{2029}' => {
+                    // Writing to a Vec cannot fail.
+                    let _ = write!(self.0, "\\u{:04x}", u32::from(letter));
+                }
+                letter => self.0.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+    }
+}
+
+impl Text for Quoted<'_> {
+    fn put(&mut self, text: &[u8]) {
+        for &byte in text {
+            match byte {
+                b'"' | b'\\' => self.0.extend_from_slice(&[b'\\', byte]),
+                b' '..=b'~' => self.0.push(byte),
+                _ => {
+                    let _ = write!(self.0, "\\x{byte:02x}");
+                }
+            }
+        }
+    }
+}
+
+/// ASCII that stands for itself in a JSON string.
+const PLAIN: [bool; 256] = plain();
+
+const fn plain() -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut byte = 0x20;
+    while byte < 0x7f {
+        table[byte] = byte as u8 != b'"' && byte as u8 != b'\\';
+        byte += 1;
+    }
+    table
+}
+
+pub(super) fn json_string(out: &mut Vec<u8>, text: Option<&[u8]>) {
+    let Some(text) = text else {
+        out.extend_from_slice(b"null");
+        return;
+    };
+    out.push(b'"');
+    Json(out).put(text);
+    out.push(b'"');
+}
+
+pub(super) fn number(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// Seconds to the microsecond.
+pub(super) fn seconds(out: &mut Vec<u8>, span: Option<Duration>) {
+    let Some(span) = span else {
+        out.extend_from_slice(b"null");
+        return;
+    };
+    number(out, span.as_secs());
+    out.push(b'.');
+    digits::<6>(out, span.subsec_micros().into());
+}
+
+pub(super) fn address(out: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(v4) => {
+            for (index, octet) in v4.octets().into_iter().enumerate() {
+                if index > 0 {
+                    out.push(b'.');
+                }
+                number(out, octet.into());
+            }
+        }
+        IpAddr::V6(v6) => {
+            let _ = write!(out, "{v6}");
+        }
+    }
+}
+
+/// RFC 3339 in UTC with milliseconds.
+pub(super) fn timestamp(out: &mut Vec<u8>, wall: Duration) {
+    let (year, month, day) = civil_date(wall.as_secs() / 86_400);
+    digits::<4>(out, year);
+    out.push(b'-');
+    digits::<2>(out, month);
+    out.push(b'-');
+    digits::<2>(out, day);
+    out.push(b'T');
+    time(out, wall);
+    out.push(b'.');
+    digits::<3>(out, wall.subsec_millis().into());
+    out.push(b'Z');
+}
+
+fn time(out: &mut Vec<u8>, wall: Duration) {
+    let seconds = wall.as_secs() % 86_400;
+    digits::<2>(out, seconds / 3600);
+    out.push(b':');
+    digits::<2>(out, seconds / 60 % 60);
+    out.push(b':');
+    digits::<2>(out, seconds % 60);
+}
+
+/// A moment as the common log format has it: `23/Nov/2026:10:00:00 +0000`.
+pub(super) struct CommonTime(pub(super) Duration);
+
+impl CommonTime {
+    pub(super) fn write(self, out: &mut Vec<u8>) {
+        const MONTHS: [&[u8; 3]; 12] =
+            [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
+        let (year, month, day) = civil_date(self.0.as_secs() / 86_400);
+        digits::<2>(out, day);
+        out.push(b'/');
+        out.extend_from_slice(MONTHS[(month as usize + 11) % 12]);
+        out.push(b'/');
+        digits::<4>(out, year);
+        out.push(b':');
+        time(out, self.0);
+        out.extend_from_slice(b" +0000");
+    }
+}
+
+fn digits<const N: usize>(out: &mut Vec<u8>, mut number: u64) {
+    let mut text = [b'0'; N];
+    for digit in text.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+    out.extend_from_slice(&text);
+}

@@ -1,0 +1,30 @@
+//! Rate limits that are decided before authentication: they protect it, and count what it refuses.
+
+use pylae_core::{Exchange, Problem, Verdict};
+
+use crate::rate_limit::{Config, RateLimit};
+use crate::{Parts, Policy};
+
+/// A [`RateLimit`] whose keys do not need a user.
+pub struct AddressLimit(RateLimit);
+
+impl Policy for AddressLimit {
+    type Config = Config;
+
+    fn build(config: Config, parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
+        let message = "who asks is not known before authentication; such a limit belongs under `rate_limit`";
+        let problems: Vec<Problem> = config.keys_of_users().map(|path| Problem::at(path, message)).collect();
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        RateLimit::named("address_limit", config, parts).map(Self)
+    }
+
+    fn on_request(&self, exchange: &mut Exchange) -> Verdict {
+        self.0.on_request(exchange)
+    }
+
+    fn preview(&self, exchange: &Exchange) -> String {
+        self.0.preview(exchange)
+    }
+}

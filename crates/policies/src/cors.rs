@@ -1,0 +1,285 @@
+//! Lets pages of other origins call the route (Fetch standard, section 3.3), and only those that may.
+
+use std::borrow::Cow;
+
+use pylae_core::plan::Seconds;
+use pylae_core::{Answer, Exchange, Problem, Rejection, Verdict};
+use pylae_http::{Method, Name};
+use serde::{Deserialize, Serialize};
+
+use crate::vary::vary;
+use crate::{Parts, Policy};
+
+/// What the plan says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// `https://app.example.org`, `https://*.example.org`, or `*` alone.
+    origins: Vec<String>,
+    /// Methods, or `*` alone for every method that the route takes.
+    methods: Vec<String>,
+    /// Request fields, or `*` alone for whatever the page asks for.
+    headers: Vec<String>,
+    /// Response fields that the page may read besides the safelisted ones.
+    expose: Vec<String>,
+    /// Whether cookies and other credentials may go along.
+    credentials: bool,
+    /// How long a browser may remember the answer to a preflight.
+    max_age: Seconds,
+}
+
+/// Answers preflights and marks responses.
+#[derive(Debug)]
+pub struct Cors {
+    origins: Origins,
+    methods: Allowed,
+    headers: Allowed,
+    expose: String,
+    credentials: bool,
+    max_age: String,
+}
+
+/// Who may call.
+#[derive(Debug)]
+enum Origins {
+    All,
+    Listed(Vec<Origin>),
+}
+
+#[derive(Debug)]
+enum Origin {
+    Exact(Box<[u8]>),
+    /// Scheme with `://`, and what stands behind the labels in the place of `*`, port included.
+    Below {
+        scheme: Box<[u8]>,
+        parent: Box<[u8]>,
+    },
+}
+
+/// What a preflight may announce.
+#[derive(Debug)]
+enum Allowed {
+    All,
+    Listed { names: Vec<Box<str>>, line: String },
+}
+
+/// Names that a preflight may list; browsers list a handful.
+const MOST_NAMES: usize = 64;
+
+impl Policy for Cors {
+    type Config = Config;
+
+    fn build(config: Config, _parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let all = config.origins.iter().any(|origin| origin == "*");
+        if all && config.credentials {
+            problems.push(Problem::at("credentials", "cannot be given to every origin: list the `origins`"));
+        }
+        if config.credentials && config.expose.iter().any(|name| name == "*") {
+            problems
+                .push(Problem::at("expose", "`*` means nothing to a browser that sends credentials: list the names"));
+        }
+        let mut listed = Vec::new();
+        for (index, origin) in config.origins.iter().enumerate().filter(|_| !all) {
+            match Origin::read(origin) {
+                Ok(origin) => listed.push(origin),
+                Err(what) => problems.push(Problem::at(format!("origins[{index}]"), what)),
+            }
+        }
+        for (key, names) in [("methods", &config.methods), ("headers", &config.headers), ("expose", &config.expose)] {
+            for (index, _) in names.iter().enumerate().filter(|(_, name)| !is_token(name.as_bytes())) {
+                problems.push(Problem::at(format!("{key}[{index}]"), "is not a name"));
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(Self {
+            origins: if all { Origins::All } else { Origins::Listed(listed) },
+            methods: Allowed::new(&config.methods),
+            headers: Allowed::new(&config.headers),
+            expose: config.expose.join(", "),
+            credentials: config.credentials,
+            max_age: config.max_age.0.as_secs().to_string(),
+        })
+    }
+
+    fn on_request(&self, exchange: &mut Exchange) -> Verdict {
+        if exchange.head.method != Method::Options || announced_method(exchange).is_none() {
+            return Verdict::Continue;
+        }
+        match self.preflight(exchange) {
+            Ok(headers) => Verdict::Answer(Box::new(Answer { status: 204, headers, body: [].into() })),
+            Err(message) => Verdict::Reject(Box::new(Rejection {
+                status: 403,
+                code: "cors_refused",
+                message: message.into(),
+                headers: vec![("Vary", PREFLIGHT_VARY.to_owned())],
+            })),
+        }
+    }
+
+    fn on_response(&self, exchange: &mut Exchange) {
+        // The gateway speaks for the instance: what that says itself would be a second, contradicting answer.
+        for name in said_by_instance(exchange) {
+            exchange.response_edits.remove(name.as_bytes());
+        }
+        let Exchange { head, buffer, response_edits: edits, .. } = exchange;
+        let origin = self.allowed_origin(head.fields.get(buffer, Name::Origin), head.fields.count(Name::Origin));
+        // None of these can fail: an origin was compared with the configuration, the rest comes from there.
+        if let Some(origin) = origin {
+            let _ = edits.set_known(Name::AccessControlAllowOrigin, origin);
+            if self.credentials {
+                let _ = edits.append(b"Access-Control-Allow-Credentials", b"true");
+            }
+            if !self.expose.is_empty() {
+                let _ = edits.append(b"Access-Control-Expose-Headers", self.expose.as_bytes());
+            }
+        } else {
+            edits.remove_known(Name::AccessControlAllowOrigin);
+        }
+        if matches!(self.origins, Origins::Listed(_)) {
+            vary(exchange, "Origin");
+        }
+    }
+
+    fn answers_preflights(&self) -> bool {
+        true
+    }
+
+    fn preview(&self, exchange: &Exchange) -> String {
+        let origin = exchange.head.fields.get(&exchange.buffer, Name::Origin);
+        match self.allowed_origin(origin, exchange.head.fields.count(Name::Origin)) {
+            _ if exchange.head.method == Method::Options && announced_method(exchange).is_some() => {
+                match self.preflight(exchange) {
+                    Ok(_) => "answers the preflight with 204".to_owned(),
+                    Err(message) => format!("refuses the preflight with 403: {message}"),
+                }
+            }
+            Some(_) => "lets the page read the response".to_owned(),
+            None if origin.is_some() => "passes; a page of this origin cannot read the response".to_owned(),
+            None => "passes: the request names no origin".to_owned(),
+        }
+    }
+}
+
+const PREFLIGHT_VARY: &str = "Access-Control-Request-Method, Access-Control-Request-Headers";
+
+/// The method that a preflight announces; none if the request is not a preflight, whatever its method.
+pub fn announced_method(exchange: &Exchange) -> Option<&[u8]> {
+    let fields = &exchange.head.fields;
+    let method = fields.get(&exchange.buffer, Name::AccessControlRequestMethod)?;
+    (fields.has(Name::Origin) && is_token(method)).then_some(method)
+}
+
+impl Cors {
+    /// The value of Access-Control-Allow-Origin, if the origin may call.
+    fn allowed_origin<'a>(&self, origin: Option<&'a [u8]>, count: usize) -> Option<&'a [u8]> {
+        let origin = origin.filter(|_| count == 1)?;
+        match &self.origins {
+            Origins::All => Some(b"*"),
+            Origins::Listed(listed) => listed.iter().any(|allowed| allowed.takes(origin)).then_some(origin),
+        }
+    }
+
+    /// The fields that answer a preflight, or why it is refused.
+    fn preflight(&self, exchange: &Exchange) -> Result<Vec<(Cow<'static, str>, Vec<u8>)>, &'static str> {
+        let fields = &exchange.head.fields;
+        let origin = fields.get(&exchange.buffer, Name::Origin);
+        if self.allowed_origin(origin, fields.count(Name::Origin)).is_none() {
+            return Err("pages of this origin may not call this path");
+        }
+        let method = announced_method(exchange).unwrap_or_default();
+        let methods = match &self.methods {
+            Allowed::All => method.to_vec(),
+            Allowed::Listed { names, line } if names.iter().any(|name| name.as_bytes() == method) => {
+                line.clone().into()
+            }
+            Allowed::Listed { .. } => return Err("pages may not use this method on this path"),
+        };
+        let mut headers: Vec<(Cow<'static, str>, Vec<u8>)> = vec![("Access-Control-Allow-Methods".into(), methods)];
+        let mut wanted = Vec::new();
+        for line in exchange.request_values("access-control-request-headers") {
+            for name in line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|name| !name.is_empty()) {
+                if !is_token(name) || wanted.len() == MOST_NAMES || !self.headers.allows(name) {
+                    return Err("pages may not send one of the header fields that the request announces");
+                }
+                wanted.push(name);
+            }
+        }
+        if !wanted.is_empty() {
+            let value = match &self.headers {
+                Allowed::All => wanted.join(&b", "[..]),
+                Allowed::Listed { line, .. } => line.clone().into(),
+            };
+            headers.push(("Access-Control-Allow-Headers".into(), value));
+        }
+        headers.push(("Access-Control-Max-Age".into(), self.max_age.clone().into()));
+        headers.push(("Vary".into(), PREFLIGHT_VARY.into()));
+        Ok(headers)
+    }
+}
+
+impl Origin {
+    fn read(text: &str) -> Result<Self, &'static str> {
+        let lower = text.to_ascii_lowercase();
+        let Some((scheme, host)) = lower.split_once("://") else {
+            return Err("is not an origin; write it like https://app.example.org");
+        };
+        let (labels, parent) = host.split_once('*').map_or((host, None), |(labels, parent)| (labels, Some(parent)));
+        let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte));
+        if scheme.is_empty() || host.is_empty() || !plain(scheme) || !plain(labels) || !parent.is_none_or(plain) {
+            return Err("is not an origin: scheme, host and port, nothing behind them");
+        }
+        match parent {
+            None => Ok(Self::Exact(lower.into_bytes().into())),
+            Some(parent) if labels.is_empty() && parent.starts_with('.') && parent.len() > 1 => {
+                let scheme = format!("{scheme}://");
+                Ok(Self::Below { scheme: scheme.into_bytes().into(), parent: parent.as_bytes().into() })
+            }
+            Some(_) => Err("`*` stands for whole labels at the start of a host, as in https://*.example.org"),
+        }
+    }
+
+    fn takes(&self, origin: &[u8]) -> bool {
+        match self {
+            Self::Exact(exact) => exact[..] == *origin,
+            Self::Below { scheme, parent } => {
+                let labels = origin.strip_prefix(&scheme[..]).and_then(|host| host.strip_suffix(&parent[..]));
+                labels.is_some_and(|labels| {
+                    !labels.is_empty()
+                        && labels.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(byte))
+                })
+            }
+        }
+    }
+}
+
+impl Allowed {
+    fn new(names: &[String]) -> Self {
+        if names.iter().any(|name| name == "*") {
+            return Self::All;
+        }
+        Self::Listed { names: names.iter().map(|name| name.as_str().into()).collect(), line: names.join(", ") }
+    }
+
+    fn allows(&self, name: &[u8]) -> bool {
+        match self {
+            Self::All => true,
+            Self::Listed { names, .. } => names.iter().any(|allowed| allowed.as_bytes().eq_ignore_ascii_case(name)),
+        }
+    }
+}
+
+/// Fields of the CORS protocol in the instance's answer besides Access-Control-Allow-Origin.
+fn said_by_instance(exchange: &Exchange) -> Vec<String> {
+    let names = exchange.response.fields.iter().map(|field| field.name.of(&exchange.response_buffer));
+    names
+        .filter(|name| name.get(..15).is_some_and(|start| start.eq_ignore_ascii_case(b"access-control-")))
+        .map(|name| String::from_utf8_lossy(name).into_owned())
+        .collect()
+}
+
+fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
+}

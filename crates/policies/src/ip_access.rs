@@ -1,0 +1,119 @@
+//! Which client addresses may use the route.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use pylae_core::{Exchange, Problem, Rejection, Verdict};
+use serde::{Deserialize, Serialize};
+
+use crate::{Parts, Policy};
+
+/// What the plan says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Networks that may; empty lets everyone.
+    allow: Vec<IpNet>,
+    /// Networks that may not, whatever `allow` says.
+    deny: Vec<IpNet>,
+}
+
+/// Refuses addresses.
+#[derive(Debug)]
+pub struct IpAccess {
+    /// None lets everyone.
+    allow: Option<Ranges>,
+    deny: Ranges,
+}
+
+/// Networks as ranges of addresses that do not overlap, in ascending order: the time to look one up grows with the
+/// logarithm of their number.
+#[derive(Debug)]
+struct Ranges(Box<[(IpAddr, IpAddr)]>);
+
+impl Policy for IpAccess {
+    type Config = Config;
+
+    fn build(config: Config, _parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
+        if config.allow.is_empty() && config.deny.is_empty() {
+            return Err(vec![Problem::at("", "needs `allow` or `deny`")]);
+        }
+        let allow = (!config.allow.is_empty()).then(|| Ranges::new(&config.allow));
+        Ok(Self { allow, deny: Ranges::new(&config.deny) })
+    }
+
+    fn on_request(&self, exchange: &mut Exchange) -> Verdict {
+        if self.allows(exchange.client) {
+            return Verdict::Continue;
+        }
+        Verdict::Reject(Box::new(Rejection {
+            status: 403,
+            code: "address_refused",
+            message: "this address may not use this path".into(),
+            headers: Vec::new(),
+        }))
+    }
+
+    fn preview(&self, exchange: &Exchange) -> String {
+        let client = exchange.client;
+        if self.allows(client) { format!("lets {client} pass") } else { format!("refuses {client} with 403") }
+    }
+}
+
+impl IpAccess {
+    fn allows(&self, client: IpAddr) -> bool {
+        !self.deny.has(client) && self.allow.as_ref().is_none_or(|allow| allow.has(client))
+    }
+}
+
+impl Ranges {
+    fn new(networks: &[IpNet]) -> Self {
+        let mut ranges = Vec::with_capacity(networks.len());
+        // Two networks overlap only if one holds the other, so that aggregated ones do not.
+        ranges.extend(IpNet::aggregate(&networks.to_vec()).iter().map(|net| (net.network(), net.broadcast())));
+        ranges.sort_unstable();
+        Self(ranges.into())
+    }
+
+    fn has(&self, address: IpAddr) -> bool {
+        let behind = self.0.partition_point(|(first, _)| *first <= address);
+        // Addresses of different families are ordered by family, so a range of the other one never reaches this far.
+        behind.checked_sub(1).is_some_and(|at| address <= self.0[at].1 && address.is_ipv4() == self.0[at].1.is_ipv4())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nets(texts: &[&str]) -> Vec<IpNet> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn lookups_agree_with_the_networks() {
+        let networks = nets(&["10.0.0.0/8", "10.1.0.0/16", "192.0.2.7/32", "2001:db8::/32", "0.0.0.0/32", "::/128"]);
+        let ranges = Ranges::new(&networks);
+        for text in [
+            "10.0.0.0",
+            "10.255.255.255",
+            "11.0.0.0",
+            "9.255.255.255",
+            "192.0.2.6",
+            "192.0.2.7",
+            "192.0.2.8",
+            "255.255.255.255",
+            "0.0.0.0",
+            "0.0.0.1",
+            "::",
+            "::1",
+            "2001:db7:ffff::",
+            "2001:db8::",
+            "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff",
+            "2001:db9::",
+        ] {
+            let address: IpAddr = text.parse().unwrap();
+            assert_eq!(ranges.has(address), networks.iter().any(|net| net.contains(&address)), "{text}");
+        }
+    }
+}

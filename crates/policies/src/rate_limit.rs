@@ -1,0 +1,341 @@
+//! No client takes more than its share: rates, quotas and exchanges in flight, per key.
+
+use std::array;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use pylae_core::limit::store::MAX_CHARGES;
+use pylae_core::limit::{
+    self, Algorithm, Charge, Decision, Key, KeySource, LimitError, Permit, Reading, Shape, headers,
+};
+use pylae_core::plan::Seconds;
+use pylae_core::{Exchange, Problem, Rejection, Verdict};
+use serde::{Deserialize, Serialize};
+
+use crate::{Parts, Policy, Shared};
+
+/// What the plan says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// All must admit; at most [`MAX_CHARGES`].
+    limits: Vec<LimitConfig>,
+    concurrency: Option<ConcurrencyConfig>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LimitConfig {
+    /// Unique in the policy: the identity of the counts over reloads, and the name in header fields.
+    name: String,
+    limit: u32,
+    per: Seconds,
+    algorithm: Algorithm,
+    key: Key,
+    /// Capacity of a token bucket, if it is not `limit`.
+    burst: Option<u32>,
+    cost: u32,
+    scope: Scope,
+    /// Whether answers tell of it.
+    headers: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConcurrencyConfig {
+    name: String,
+    limit: u32,
+    key: Key,
+    scope: Scope,
+    headers: bool,
+}
+
+/// What is counted together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Scope {
+    /// Each route on its own.
+    Route,
+    /// All routes that have a limit of this name.
+    Gateway,
+}
+
+impl Scope {
+    fn identity(self, policy: &str, name: &str, route: &str) -> String {
+        match self {
+            Self::Route => format!("route/{route}/{policy}/{name}"),
+            Self::Gateway => format!("gateway/{policy}/{name}"),
+        }
+    }
+}
+
+/// Counts, and refuses what is too much.
+pub struct RateLimit {
+    route: Box<str>,
+    limits: Box<[Limit]>,
+    concurrency: Option<Concurrency>,
+    /// The value of `RateLimit-Policy`; empty if no limit is told of.
+    policies: Vec<u8>,
+    shared: Arc<Shared>,
+}
+
+struct Limit {
+    name: Box<str>,
+    known: limit::Limit,
+    key: Key,
+    cost: u32,
+    told: bool,
+}
+
+struct Concurrency {
+    name: Box<str>,
+    salt: u64,
+    limit: u32,
+    key: Key,
+    told: bool,
+}
+
+impl Policy for RateLimit {
+    type Config = Config;
+
+    fn build(config: Config, parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
+        Self::named("rate_limit", config, parts)
+    }
+
+    fn on_request(&self, exchange: &mut Exchange) -> Verdict {
+        if let Some(concurrency) = &self.concurrency {
+            let Some(permit) = self.enter(concurrency, exchange) else { return self.too_many(concurrency, exchange) };
+            exchange.permits.push(permit);
+        }
+        let verdict = match self.limits.len() {
+            0 => self.charge::<0>(exchange),
+            1 => self.charge::<1>(exchange),
+            2 => self.charge::<2>(exchange),
+            3..=4 => self.charge::<4>(exchange),
+            _ => self.charge::<MAX_CHARGES>(exchange),
+        };
+        if self.concurrency.is_some() && !matches!(verdict, Verdict::Continue) {
+            exchange.permits.pop();
+        }
+        verdict
+    }
+
+    fn preview(&self, exchange: &Exchange) -> String {
+        let mut told = Vec::new();
+        let mut admits = true;
+        let request = Request { exchange, route: &self.route };
+        for limit in &self.limits {
+            let mut key = Vec::new();
+            limit.key.write_key(&request, &mut key);
+            let mut charges = [Charge::new(&limit.known, &key, 0)];
+            let _ = self.shared.counters.check_all(&mut charges, reading(exchange));
+            let left = charges[0].decision.remaining;
+            admits &= left >= limit.cost;
+            let (shape, by) = (limit.known.shape(), &limit.key);
+            told.push(format!("`{}`: {} per {:?} by {by}, {left} left", limit.name, shape.limit(), shape.per()));
+        }
+        if let Some(Concurrency { name, salt, limit, key: by, .. }) = &self.concurrency {
+            let mut key = Vec::new();
+            by.write_key(&request, &mut key);
+            let left = limit.saturating_sub(self.shared.in_flight.count(*salt, &key));
+            admits &= left > 0;
+            told.push(format!("`{name}`: {limit} at once by {by}, {left} left"));
+        }
+        format!("{} ({})", if admits { "admits" } else { "refuses with 429" }, told.join("; "))
+    }
+}
+
+impl RateLimit {
+    /// Builds it as the policy called `policy`, whose counts are its own.
+    pub(crate) fn named(policy: &str, config: Config, parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
+        let mut problems = check(&config);
+        let mut policies = Vec::new();
+        let mut limits = Vec::with_capacity(config.limits.len());
+        for (index, limit) in config.limits.into_iter().enumerate() {
+            let identity = limit.scope.identity(policy, &limit.name, parts.route);
+            let built = Shape::new(limit.algorithm, limit.limit, limit.per.0, limit.burst)
+                .and_then(|shape| parts.shared.counters.register(&identity, shape));
+            match built {
+                Ok(known) if (1..=known.shape().capacity()).contains(&limit.cost) => {
+                    if limit.headers {
+                        headers::write_policy(&mut policies, &limit.name, known.shape());
+                    }
+                    let LimitConfig { key, cost, headers: told, .. } = limit;
+                    limits.push(Limit { name: limit.name.into(), known, key, cost, told });
+                }
+                Ok(_) => {
+                    let message = "cost must be at least 1 and at most the limit, or no request could ever pass";
+                    problems.push(Problem::at(format!("limits[{index}].cost"), message));
+                }
+                Err(error) => problems.push(refused(index, error)),
+            }
+        }
+        let concurrency = config.concurrency.map(|concurrency| {
+            let ConcurrencyConfig { name, limit, key, scope, headers: told } = concurrency;
+            if told {
+                headers::write_concurrency_policy(&mut policies, &name, limit);
+            }
+            let salt = parts.shared.in_flight.salt(&scope.identity(policy, &name, parts.route));
+            Concurrency { name: name.into(), salt, limit, key, told }
+        });
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let shared = Arc::clone(parts.shared);
+        Ok(Self { route: parts.route.into(), limits: limits.into(), concurrency, policies, shared })
+    }
+
+    fn enter(&self, concurrency: &Concurrency, exchange: &mut Exchange) -> Option<Permit> {
+        let mut key = std::mem::take(&mut exchange.scratch);
+        key.clear();
+        concurrency.key.write_key(&Request { exchange, route: &self.route }, &mut key);
+        let permit = self.shared.in_flight.enter(concurrency.salt, &key, concurrency.limit);
+        exchange.scratch = key;
+        permit
+    }
+
+    /// Takes the cost from all limits or none. `N` is at least their number.
+    fn charge<const N: usize>(&self, exchange: &mut Exchange) -> Verdict {
+        let count = self.limits.len();
+        let mut bytes = std::mem::take(&mut exchange.scratch);
+        bytes.clear();
+        let request = Request { exchange, route: &self.route };
+        let ends: [usize; N] = array::from_fn(|index| {
+            self.limits.get(index).inspect(|limit| limit.key.write_key(&request, &mut bytes));
+            bytes.len()
+        });
+        let mut charges: [Charge<'_>; N] = array::from_fn(|index| {
+            // Those behind the last one are never looked at.
+            let index = index.min(count - 1);
+            let start = if index > 0 { ends[index - 1] } else { 0 };
+            Charge::new(&self.limits[index].known, &bytes[start..ends[index]], self.limits[index].cost)
+        });
+        let verdict = self.shared.counters.check_all(&mut charges[..count], reading(exchange));
+        let decisions = charges.map(|charge| charge.decision);
+        self.tell(exchange, &mut bytes, &decisions[..count]);
+        exchange.scratch = bytes;
+        match verdict {
+            limit::Verdict::Admitted => Verdict::Continue,
+            limit::Verdict::Refused { by } => {
+                let mut wait = Vec::new();
+                headers::write_retry_after(&mut wait, decisions[by].retry_after);
+                reject("too many requests", wait)
+            }
+        }
+    }
+
+    /// Puts the state of all limits into the answer, whatever it will be.
+    fn tell(&self, exchange: &mut Exchange, value: &mut Vec<u8>, decisions: &[Decision]) {
+        if self.policies.is_empty() {
+            return;
+        }
+        value.clear();
+        for (limit, decision) in self.limits.iter().zip(decisions).filter(|(limit, _)| limit.told) {
+            headers::write_limit(value, &limit.name, decision);
+        }
+        if let Some(concurrency) = self.concurrency.as_ref().filter(|concurrency| concurrency.told) {
+            let remaining = exchange.permits.last().map_or(0, Permit::remaining);
+            headers::write_concurrency(value, &concurrency.name, remaining);
+        }
+        self.write(exchange, value);
+    }
+
+    fn write(&self, exchange: &mut Exchange, value: &[u8]) {
+        // Neither can fail: names are tokens, and what a name of a limit may not hold was replaced.
+        let _ = exchange.response_edits.append(b"RateLimit-Policy", &self.policies);
+        let _ = exchange.response_edits.append(b"RateLimit", value);
+    }
+
+    fn too_many(&self, concurrency: &Concurrency, exchange: &mut Exchange) -> Verdict {
+        if concurrency.told {
+            let mut value = Vec::new();
+            headers::write_concurrency(&mut value, &concurrency.name, 0);
+            self.write(exchange, &value);
+        }
+        // When one of the others will be over is not known.
+        reject("too many requests at the same time", b"1".to_vec())
+    }
+}
+
+fn reject(message: &'static str, wait: Vec<u8>) -> Verdict {
+    let wait = String::from_utf8(wait).ok().filter(|wait| !wait.is_empty());
+    let headers = wait.map(|wait| ("Retry-After", wait)).into_iter().collect();
+    Verdict::Reject(Box::new(Rejection { status: 429, code: "rate_limited", message: message.into(), headers }))
+}
+
+fn reading(exchange: &Exchange) -> Reading {
+    Reading { now: exchange.now, wall: exchange.wall }
+}
+
+/// What does not depend on the figures of a single limit.
+fn check(config: &Config) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if config.limits.is_empty() && config.concurrency.is_none() {
+        problems.push(Problem::at("limits", "must have at least one of them, or there must be `concurrency`"));
+    }
+    if config.limits.len() > MAX_CHARGES {
+        problems.push(Problem::at("limits", format!("must have at most {MAX_CHARGES} of them")));
+    }
+    for (index, limit) in config.limits.iter().enumerate() {
+        if config.limits[..index].iter().any(|other| other.name == limit.name) {
+            problems.push(Problem::at(format!("limits[{index}].name"), "another limit of the policy has this name"));
+        }
+        if limit.key.0.is_empty() {
+            problems.push(Problem::at(format!("limits[{index}].key"), "must have at least one part"));
+        }
+    }
+    if let Some(concurrency) = &config.concurrency {
+        if concurrency.limit == 0 {
+            problems.push(Problem::at("concurrency.limit", "must be at least 1"));
+        }
+        if concurrency.key.0.is_empty() {
+            problems.push(Problem::at("concurrency.key", "must have at least one part"));
+        }
+    }
+    problems
+}
+
+fn refused(index: usize, error: LimitError) -> Problem {
+    let field = match error {
+        LimitError::TooLong => ".per",
+        LimitError::Burst => ".burst",
+        LimitError::Zero | LimitError::TooMany => "",
+    };
+    Problem::at(format!("limits[{index}]{field}"), error.to_string())
+}
+
+impl Config {
+    /// Paths of the keys that can only be written once it is known who asks.
+    pub(crate) fn keys_of_users(&self) -> impl Iterator<Item = String> {
+        let limits = self.limits.iter().enumerate().map(|(index, limit)| (format!("limits[{index}].key"), &limit.key));
+        let concurrency = self.concurrency.iter().map(|concurrency| ("concurrency.key".to_owned(), &concurrency.key));
+        limits.chain(concurrency).filter(|(_, key)| key.needs_user()).map(|(path, _)| path)
+    }
+}
+
+/// A request as the maker of keys sees it.
+struct Request<'a> {
+    exchange: &'a Exchange,
+    route: &'a str,
+}
+
+impl KeySource for Request<'_> {
+    fn user_id(&self) -> Option<&[u8]> {
+        self.exchange.user.as_ref().map(|user| user.id.as_bytes())
+    }
+
+    fn client_ip(&self) -> IpAddr {
+        self.exchange.client
+    }
+
+    fn header<'a>(&'a self, name: &'a str) -> Option<&'a [u8]> {
+        self.exchange.head.fields.values(&self.exchange.buffer, name).next()
+    }
+
+    fn route(&self) -> &str {
+        self.route
+    }
+}
+
+#[cfg(test)]
+mod tests;

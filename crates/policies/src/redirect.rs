@@ -1,0 +1,180 @@
+//! Sends the client elsewhere.
+
+use pylae_core::{Answer, Exchange, Problem, Verdict};
+use serde::{Deserialize, Serialize};
+
+use crate::{Parts, Policy};
+
+/// What the plan says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where to: a URL or a path, with `{host}`, `{path}` and what the match captures.
+    to: String,
+    status: u16,
+    /// Whether the query goes along.
+    keep_query: bool,
+    /// Whether clients that use TLS pass.
+    insecure_only: bool,
+}
+
+/// Answers with `Location`.
+#[derive(Debug)]
+pub struct Redirect {
+    pieces: Vec<Piece>,
+    config: Config,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Piece {
+    Literal(Box<[u8]>),
+    Host,
+    Path,
+    /// Place in the route's parameters.
+    Param(usize),
+}
+
+impl Policy for Redirect {
+    type Config = Config;
+
+    fn build(config: Config, parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        if !matches!(config.status, 301 | 302 | 303 | 307 | 308) {
+            problems.push(Problem::at("status", "is not a redirect: 301, 302, 303, 307 or 308"));
+        }
+        match read(&config.to, parts.params) {
+            Ok(pieces) if problems.is_empty() => return Ok(Self { pieces, config }),
+            Ok(_) => {}
+            Err(what) => problems.push(Problem::at("to", what)),
+        }
+        Err(problems)
+    }
+
+    fn on_request(&self, exchange: &mut Exchange) -> Verdict {
+        if self.config.insecure_only && exchange.secure {
+            return Verdict::Continue;
+        }
+        let headers = vec![("Location".into(), self.location(exchange))];
+        Verdict::Answer(Box::new(Answer { status: self.config.status, headers, body: [].into() }))
+    }
+
+    fn preview(&self, exchange: &Exchange) -> String {
+        if self.config.insecure_only && exchange.secure {
+            return "lets the request pass: the client uses TLS".to_owned();
+        }
+        format!("redirects with {} to {}", self.config.status, String::from_utf8_lossy(&self.location(exchange)))
+    }
+}
+
+impl Redirect {
+    fn location(&self, exchange: &Exchange) -> Vec<u8> {
+        let path = &exchange.target.path;
+        let mut location = Vec::with_capacity(128);
+        for piece in &self.pieces {
+            location.extend_from_slice(match piece {
+                Piece::Literal(text) => text,
+                Piece::Host => &exchange.host,
+                Piece::Path => path,
+                Piece::Param(at) => exchange.params.get(*at).map_or(&[], |span| span.of(path)),
+            });
+        }
+        // What stands behind `//` would be read as a host, and a parameter may start with `/`.
+        let slashes = location.iter().take_while(|byte| **byte == b'/').count();
+        location.drain(..slashes.saturating_sub(1));
+        if let Some(query) = exchange.query().filter(|_| self.config.keep_query) {
+            location.push(if location.contains(&b'?') { b'&' } else { b'?' });
+            location.extend_from_slice(query);
+        }
+        location
+    }
+}
+
+/// The pieces of a template. A captured value never stands in the authority: it could name another host.
+fn read(template: &str, params: &[Box<str>]) -> Result<Vec<Piece>, String> {
+    let visible = |byte: u8| byte.is_ascii_graphic() && !b"\"<>\\^`|#".contains(&byte);
+    if !template.bytes().all(visible) {
+        return Err("a target has no spaces, `#` or characters that must be percent-encoded".into());
+    }
+    let authority = ["https://", "http://"].iter().find_map(|scheme| template.strip_prefix(scheme));
+    if authority.is_none() && !template.starts_with('/') && !template.starts_with("{path}") {
+        return Err("must start with https://, http:// or `/`".into());
+    }
+    let path_at = authority.map_or(0, |rest| {
+        let path = ["/", "?", "{path}"].iter().filter_map(|end| rest.find(end)).min().unwrap_or(rest.len());
+        template.len() - rest.len() + path
+    });
+    if authority.is_some_and(|rest| template.len() - rest.len() == path_at) {
+        return Err("names no host".into());
+    }
+    let mut pieces = Vec::new();
+    let mut at = 0;
+    while let Some(open) = template[at..].find('{').map(|found| at + found) {
+        let close = template[open..].find('}').map(|found| open + found).ok_or("`{` without `}`")?;
+        let name = &template[open + 1..close];
+        let piece = match (name, params.iter().position(|param| **param == *name)) {
+            (_, Some(param)) if open >= path_at => Piece::Param(param),
+            ("host", _) => Piece::Host,
+            ("path", _) if open >= path_at => Piece::Path,
+            (_, Some(_)) => return Err(format!("`{{{name}}}` cannot stand in the host: it could name another one")),
+            _ => return Err(format!("`{{{name}}}` is not captured by the match; {}", known(params))),
+        };
+        literal(&mut pieces, &template[at..open])?;
+        pieces.push(piece);
+        at = close + 1;
+    }
+    literal(&mut pieces, &template[at..])?;
+    Ok(pieces)
+}
+
+fn literal(pieces: &mut Vec<Piece>, text: &str) -> Result<(), String> {
+    if text.contains('}') {
+        return Err("`}` without `{`".into());
+    }
+    if !text.is_empty() {
+        pieces.push(Piece::Literal(text.as_bytes().into()));
+    }
+    Ok(())
+}
+
+fn known(params: &[Box<str>]) -> String {
+    let names = ["host", "path"].into_iter().chain(params.iter().map(|name| &**name));
+    format!("there are {}", names.map(|name| format!("`{{{name}}}`")).collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_that_could_lead_elsewhere_are_refused() {
+        let params = ["rest".into(), "host".into()];
+        for template in [
+            "https://{rest}/x",
+            "https://a.example{rest}",
+            "https://{rest}{path}",
+            "https://",
+            "https:///x",
+            "{rest}",
+            "evil.example",
+            "javascript:alert(1)",
+            "/{other}",
+            "/{rest",
+            "/rest}",
+            "/a b",
+            "/a#b",
+            "/\\evil.example",
+            "https://{path}",
+        ] {
+            assert!(read(template, &params).is_err(), "{template}");
+        }
+    }
+
+    #[test]
+    fn templates_are_read() {
+        let pieces = read("https://{host}:8443/v2/{rest}?from={host}", &["rest".into()]).unwrap();
+        let literal = |text: &str| Piece::Literal(text.as_bytes().into());
+        let expected =
+            [literal("https://"), Piece::Host, literal(":8443/v2/"), Piece::Param(0), literal("?from="), Piece::Host];
+        assert_eq!(pieces, expected);
+    }
+}

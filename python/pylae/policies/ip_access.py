@@ -1,0 +1,44 @@
+"""Which client addresses may use a route."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, model_validator
+
+from pylae.settings import Network, Settings, refusal
+
+
+def _one_or_many(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Networks = Annotated[tuple[Network, ...], BeforeValidator(_one_or_many, json_schema_input_type=str | list[str])]
+
+
+class IpAccess(Settings):
+    """Refuses clients by address with 403.
+
+    The address is the connection's peer, or what a trusted proxy says (`trusted_proxies`). A list of a thousand
+    networks costs as much as a short one.
+
+    Example:
+        ```yaml
+        trusted_proxies: [10.0.0.1]
+        policies:
+          ip_access:
+            allow: [10.0.0.0/8, "2001:db8::/32"]
+            deny: [10.66.0.0/16]
+        ```
+    """
+
+    allow: Networks = ()
+    """Networks and addresses that may. Without any, all may that are not denied."""
+    deny: Networks = ()
+    """Networks and addresses that may not, even if `allow` holds them."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> IpAccess:
+        if not self.allow and not self.deny:
+            raise refusal("needs `allow` or `deny`", "`ip_access: false` switches it off")
+        return self

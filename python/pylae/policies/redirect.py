@@ -1,0 +1,43 @@
+"""Sends clients elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import model_validator
+
+from pylae.settings import Settings
+
+
+class Redirect(Settings):
+    """Answers with a redirect. A text is short for `to`. The route needs no service.
+
+    `to` is a URL or a path. In it, `{host}` stands for the host and port that the request is for, `{path}` for its
+    path, and names of path parameters for what they captured. A captured value cannot stand in the host part, where it
+    could lead a client to a host of its sender's choice.
+
+    Example:
+        ```yaml
+        routes:
+          - {path: "/v1/users/{id}", auth_required: false, redirect: "/v2/users/{id}"}
+          - prefix: /
+            auth_required: false
+            redirect: {to: "https://www.example.org{path}", status: 301, keep_query: false}
+        ```
+    """
+
+    short = {"type": "string"}
+
+    to: str
+    """Where to."""
+    status: Literal[301, 302, 303, 307, 308] = 308
+    """301 and 308 may be remembered for ever, 302 and 307 not; 307 and 308 keep method and body, 303 asks for GET."""
+    keep_query: bool = True
+    """Whether the query of the request is appended."""
+    insecure_only: bool = False
+    """Whether clients that use TLS already pass, for redirects to https on all listeners."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"to": value} if isinstance(value, str) else value

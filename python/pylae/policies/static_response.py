@@ -1,0 +1,51 @@
+"""Answers without a service."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, model_validator
+
+from pylae.policies.cors import field_name
+from pylae.policies.security_headers import FieldText
+from pylae.settings import Settings
+
+
+class StaticResponse(Settings):
+    """Answers every request in the same way. A text is short for `body`. The route needs no service.
+
+    Example:
+        ```yaml
+        routes:
+          - path: /robots.txt
+            auth_required: false
+            static_response: "User-agent: *\\nDisallow: /\\n"
+          - prefix: /old
+            auth_required: false
+            static_response: {status: 410, body: {error: "this API has ended"}, headers: {Cache-Control: max-age=60}}
+        ```
+    """
+
+    short = {"type": "string"}
+
+    status: Annotated[int, Field(ge=200, le=599)] = 200
+    """Status code."""
+    content_type: FieldText | None = None
+    """`Content-Type`; unless given `text/plain; charset=utf-8` for a text, `application/json` for a mapping or list."""
+    headers: dict[Annotated[str, AfterValidator(field_name)], FieldText] = {}
+    """Further response fields."""
+    body: Annotated[str, Field(json_schema_extra={"type": ["string", "object", "array"]})] = ""
+    """The body: a text, or a mapping or list, which is sent as JSON. `"${file:page.html}"` reads it from a file."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = {"body": value}
+        if not isinstance(value, dict) or not value.get("body"):
+            return value
+        body = value["body"]
+        kind = "text/plain; charset=utf-8" if isinstance(body, str) else "application/json"
+        text = json.dumps(body) if isinstance(body, dict | list) else body
+        return {"content_type": kind, **value, "body": text}

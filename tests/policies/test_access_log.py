@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.exchanges import DEADLINE, Reply, Request, ask, running, serving
+
+from pylae import ConfigError, EngineError, Gateway
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "access.log"
+
+
+def configuration(url: str, output: object, **settings: Any) -> dict[str, Any]:
+    log = {"output": str(output), **settings}
+    return {
+        "services": {"one": {"instances": [url]}, "gone": {"instances": ["http://127.0.0.1:9"]}},
+        "policies": {"access_log": log},
+        "limits": {"max_body": 100},
+        "routes": [
+            {"name": "items", "prefix": "/items", "service": "one", "auth_required": False},
+            {"name": "gone", "path": "/gone", "service": "gone", "retries": 1, "auth_required": False},
+            {"name": "quiet", "path": "/quiet", "service": "one", "auth_required": False, "access_log": False},
+        ],
+    }
+
+
+def lines(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def raw(address: str, request: bytes) -> bytes:
+    """What comes back for these bytes until the gateway closes."""
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=DEADLINE) as connection:
+        connection.sendall(request)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def test_one_line_per_exchange(tmp_path: Path, file: Path) -> None:
+    with serving() as service, running(tmp_path, configuration(service.url, file)) as (gateway, address):
+        headers = {"X-Request-ID": "r-1", "User-Agent": "test", "Referer": "http://a.example/?token=s3cret"}
+        ask(address, "/items/7?a=1&access_token=s3cret", "POST", headers, b"12345")
+        ask(address, "/gone")
+        ask(address, "/nowhere?x")
+        ask(address, "/quiet")
+        ask(address, "/items", "POST", body=b"x" * 101)
+        assert raw(address, b"GET /items HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\n").startswith(b"HTTP/1.1 400")
+        gateway.stop()
+        assert "s3cret" not in file.read_text()
+        served, gone, unrouted, large, malformed = lines(file)
+    for line in (served, gone, unrouted, large, malformed):
+        assert line.pop("timestamp").endswith("Z")
+        assert line.pop("duration") >= 0
+        assert line.pop("bytes_out") > 0
+        assert line["complete"] is True
+        assert line["client"] == "127.0.0.1"
+    assert served.pop("upstream_time") > 0
+    assert served == {
+        "request_id": "r-1",
+        "client": "127.0.0.1",
+        "user": None,
+        "method": "POST",
+        "host": address,
+        "path": "/items/7",
+        "query": "a=1&access_token=***",
+        "route": "items",
+        "service": "one",
+        "instance": service.url,
+        "status": 200,
+        "code": None,
+        "bytes_in": 5,
+        "retries": 0,
+        "complete": True,
+        "protocol": "HTTP/1.1",
+        "user_agent": "test",
+        "referer": "http://a.example/?token=***",
+    }
+    assert (gone["status"], gone["code"], gone["retries"], gone["route"]) == (502, "connect_failed", 1, "gone")
+    assert (unrouted["status"], unrouted["code"], unrouted["route"], unrouted["path"]) == (
+        404,
+        "no_route",
+        None,
+        "/nowhere",
+    )
+    assert (large["status"], large["code"]) == (413, "body_too_large")
+    # Nothing of an earlier request shows in the line of one that could not be read.
+    assert (malformed["status"], malformed["code"]) == (400, "malformed_request")
+    assert (malformed["path"], malformed["query"], malformed["upstream_time"]) == (None, None, None)
+
+
+def test_a_client_that_goes_away_has_one_line(tmp_path: Path, file: Path) -> None:
+    asked, answer = threading.Event(), threading.Event()
+
+    def wait(_: Request) -> Reply:
+        asked.set()
+        answer.wait(DEADLINE)
+        return Reply()
+
+    with serving(wait) as service, running(tmp_path, configuration(service.url, file)) as (gateway, address):
+        host, _, port = address.rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=DEADLINE) as connection:
+            connection.sendall(b"GET /items HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert asked.wait(DEADLINE)
+        gateway.stop()
+        answer.set()
+        (line,) = lines(file)
+    assert (line["status"], line["code"], line["complete"], line["route"]) == (499, "client_gone", False, "items")
+
+
+def test_logged_fields_and_masks(tmp_path: Path, file: Path) -> None:
+    settings = {
+        "request_headers": ["X-Tenant", "Authorization", "X-Pin"],
+        "response_headers": ["Set-Cookie", "X-Total", "X-Request-ID"],
+        "mask": "X-Pin",
+    }
+    reply = Reply(headers=[("Set-Cookie", "s3cret"), ("X-Total", "7")])
+    with serving(reply) as service, running(tmp_path, configuration(service.url, file, **settings)) as (one, address):
+        headers = {"X-Tenant": "acme", "Authorization": "Bearer s3cret", "X-Pin": "s3cret", "X-Request-ID": "r"}
+        ask(address, "/items?x-pin=s3cret", headers=headers)
+        one.stop()
+        assert "s3cret" not in file.read_text()
+        (line,) = lines(file)
+    assert line["request_headers"] == {"X-Tenant": "acme", "Authorization": "***", "X-Pin": "***"}
+    assert line["response_headers"] == {"Set-Cookie": "***", "X-Total": "7", "X-Request-ID": "r"}
+
+
+@pytest.mark.parametrize(("format", "end"), [("common", "\n"), ("combined", ' "http://a/?b" "a\\"b"\n')])
+def test_formats_of_others(tmp_path: Path, file: Path, format: str, end: str) -> None:
+    with serving() as service, running(tmp_path, configuration(service.url, file, format=format)) as (one, address):
+        ask(address, "/items?a=1", headers={"User-Agent": 'a"b', "Referer": "http://a/?b"})
+        one.stop()
+        line = file.read_text()
+    assert line.startswith("127.0.0.1 - - [")
+    assert '] "GET /items?a=1 HTTP/1.1" 200 ' in line
+    assert line.endswith(end)
+
+
+def test_a_renamed_file_is_opened_again(tmp_path: Path, file: Path) -> None:
+    with serving() as service, running(tmp_path, configuration(service.url, file)) as (one, address):
+        ask(address, "/items")
+        old = file.rename(tmp_path / "access.log.1")
+        ask(address, "/items/again")
+        one.stop()
+        paths = [line["path"] for each in (old, file) if each.exists() for line in lines(each)]
+    assert sorted(paths) == ["/items", "/items/again"]
+    assert "/items/again" in file.read_text()
+
+
+def test_an_output_may_change_with_a_reload(tmp_path: Path, file: Path) -> None:
+    with serving() as service, running(tmp_path, configuration(service.url, file)) as (one, address):
+        ask(address, "/items/1")
+        other = tmp_path / "other.log"
+        (tmp_path / "pylae.yaml").write_text((tmp_path / "pylae.yaml").read_text().replace(str(file), str(other)))
+        one.reload()
+        ask(address, "/items/2")
+        bad = (tmp_path / "pylae.yaml").read_text().replace(str(other), str(tmp_path / "no" / "folder"))
+        (tmp_path / "pylae.yaml").write_text(bad)
+        with pytest.raises(EngineError, match="cannot be opened"):
+            one.reload()
+        ask(address, "/items/3")
+        one.stop()
+    assert [line["path"] for line in lines(file)] == ["/items/1"]
+    assert [line["path"] for line in lines(other)] == ["/items/2", "/items/3"]
+
+
+@contextlib.contextmanager
+def stuck(path: Path) -> Iterator[None]:
+    """A pipe from which nobody reads."""
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        yield
+    finally:
+        os.close(reader)
+
+
+def test_a_stuck_output_costs_lines_and_no_request(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    with (
+        serving() as service,
+        stuck(pipe),
+        running(tmp_path, configuration(service.url, pipe, request_headers=["X-Long"])) as (one, address),
+    ):
+        for _ in range(160):
+            assert ask(address, "/items", headers={"X-Long": "x" * 16000}).status == 200
+        (log,) = one.stats()["access_logs"]
+        assert log["output"] == str(pipe)
+        assert log["dropped"] > 0
+
+
+def test_a_full_output_costs_lines_and_no_request(tmp_path: Path) -> None:
+    with serving() as service, running(tmp_path, configuration(service.url, "/dev/full")) as (one, address):
+        while one.stats()["access_logs"][0]["dropped"] == 0:
+            assert ask(address, "/items").status == 200
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ("{output: ''}", "output"),
+        ("{format: xml}", "json, common"),
+        ("{mask: ['a b']}", "must be a name"),
+        ("{request_headers: 5}", "request_headers"),
+        ("{outptu: stdout}", "did you mean `output`"),
+    ],
+)
+def test_bad_configuration(tmp_path: Path, settings: str, words: str) -> None:
+    file = tmp_path / "pylae.yaml"
+    file.write_text(f"policies:\n  access_log: {settings}\n")
+    with pytest.raises(ConfigError, match=words):
+        Gateway.from_file(file).check()
+
+
+def test_a_file_that_cannot_be_opened_is_said_at_the_start(tmp_path: Path) -> None:
+    with (
+        pytest.raises(EngineError, match=r"access_log.output: cannot be opened"),
+        running(tmp_path, configuration("http://127.0.0.1:9", tmp_path / "no" / "folder")),
+    ):
+        pass
