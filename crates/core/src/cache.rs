@@ -14,8 +14,8 @@ mod lookup;
 mod purge;
 mod range;
 mod shared;
-mod store;
 mod storable;
+mod store;
 mod vary;
 mod visit;
 

@@ -80,7 +80,8 @@ impl Policy for Caching {
             let whose = if self.rules.per_user && exchange.user.is_some() { " of this user" } else { "" };
             format!("answers from the cache if it holds a fresh answer{whose}, otherwise keeps the service's if it may")
         } else {
-            "passes by: only GET and HEAD are cached; a success makes what is cached for this address invalid".to_owned()
+            "passes by: only GET and HEAD are cached; a success makes what is cached for this address invalid"
+                .to_owned()
         }
     }
 }

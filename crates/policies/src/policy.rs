@@ -4,7 +4,6 @@ use std::sync::{Arc, OnceLock};
 
 use pylae_core::cache::Cache;
 use pylae_core::limit::{InFlight, MemoryStore};
-use pylae_core::plan::Limits;
 use pylae_core::{Exchange, Problem, Verdict};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -58,14 +57,15 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Nothing counted yet. `limits` bounds the memory of all this.
-    pub fn new(limits: &Limits) -> Self {
-        Self {
-            counters: MemoryStore::new(limits.max_keys),
-            in_flight: InFlight::new(),
-            cache: OnceLock::new(),
-            cache_size: limits.cache_size,
-        }
+    /// Nothing counted yet; at most `max_keys` keys of rate limits, and no room for stored responses.
+    pub fn new(max_keys: usize) -> Self {
+        Self { counters: MemoryStore::new(max_keys), in_flight: InFlight::new(), cache: OnceLock::new(), cache_size: 0 }
+    }
+
+    /// The same with room for so many bytes of stored responses.
+    #[must_use]
+    pub fn with_cache(self, bytes: u64) -> Self {
+        Self { cache_size: bytes, ..self }
     }
 
     /// The response cache; made when the first route asks for it.

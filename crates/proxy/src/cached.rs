@@ -114,4 +114,3 @@ pub(crate) async fn stored(
     };
     Sent { after, bytes: sent as u64, complete }
 }
-

@@ -71,7 +71,7 @@ impl Engine {
     /// Starts the data plane. When this returns, all listeners accept connections.
     pub fn start(plan: Plan) -> Result<Self, Vec<Problem>> {
         let mut keys = PoolKeys::default();
-        let policies = Arc::new(pylae_policies::Shared::new(&plan.limits));
+        let policies = Arc::new(pylae_policies::Shared::new(plan.limits.max_keys).with_cache(plan.limits.cache_size));
         let mut snapshot = Snapshot::build(plan, None, &mut keys, &policies)?;
         let sinks = Sinks::new(snapshot.plan.workers);
         sinks.connect(&mut snapshot)?;

@@ -108,8 +108,7 @@ impl Totals {
         self.connections_refused += one.connections_refused.get();
         self.idle_upstream += one.idle_upstream.get();
         let cache = &mut self.cache;
-        let outcomes =
-            [&mut cache.hit, &mut cache.stale, &mut cache.revalidated, &mut cache.miss, &mut cache.bypass];
+        let outcomes = [&mut cache.hit, &mut cache.stale, &mut cache.revalidated, &mut cache.miss, &mut cache.bypass];
         for (total, counter) in outcomes.into_iter().zip(&one.cache) {
             *total += counter.get();
         }

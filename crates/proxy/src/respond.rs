@@ -224,7 +224,13 @@ fn stated_length(exchange: &Exchange, from: Framing) -> Option<u64> {
     std::str::from_utf8(stated).ok()?.parse().ok()
 }
 
-pub(crate) fn encode_head(out: &mut Vec<u8>, exchange: &Exchange, stated_length: Option<u64>, framing: Framing, close: bool) {
+pub(crate) fn encode_head(
+    out: &mut Vec<u8>,
+    exchange: &Exchange,
+    stated_length: Option<u64>,
+    framing: Framing,
+    close: bool,
+) {
     let line = StatusLine {
         status: exchange.status,
         reason: exchange.response.reason.of(&exchange.response_buffer),

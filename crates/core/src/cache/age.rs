@@ -43,7 +43,7 @@ pub(super) enum Lifetime {
 }
 
 /// The head of a response, and when it came since the Unix epoch.
-pub(super) struct Head<'a> {
+pub(super) struct Seen<'a> {
     pub(super) head: &'a ResponseHead,
     pub(super) bytes: &'a [u8],
     pub(super) wall: Duration,
@@ -51,7 +51,7 @@ pub(super) struct Head<'a> {
 
 /// How long a response is fresh: `s-maxage`, `max-age`, `Expires`, and otherwise the route's `ttl` for the statuses that
 /// a cache may keep without being told (section 4.2.1, RFC 9110 section 15.1).
-pub(super) fn lifetime(response: &Head<'_>, control: &ResponseControl, rules: &Rules) -> Lifetime {
+pub(super) fn lifetime(response: &Seen<'_>, control: &ResponseControl, rules: &Rules) -> Lifetime {
     let by_default = matches!(response.head.status, 200 | 203 | 204 | 300 | 301 | 308);
     if rules.overrides && by_default {
         return Lifetime::Configured(rules.ttl);

@@ -36,7 +36,7 @@ pub fn answered(exchange: &mut Exchange, service: &Arc<str>, framing: Framing) -
     }
     say(exchange, fetch.rules.cache_status, fetch.miss);
     if exchange.head.method == Method::Head {
-        freshen(*fetch, exchange);
+        freshen(&fetch, exchange);
         return Settled::Relay;
     }
     let Some(entry) = storable(&fetch, exchange, service, framing) else {
@@ -65,13 +65,11 @@ pub fn failed(exchange: &mut Exchange, halt: &Halt) -> Option<Stored> {
         // Not the service's fault: another may be luckier.
         _ => return None,
     }
-    match on_error(&fetch, exchange) {
-        Some(stale) => Some(serve_stale(*fetch, stale, exchange)),
-        None => {
-            fetch.land(Landing::Failed);
-            None
-        }
+    if let Some(stale) = on_error(&fetch, exchange) {
+        return Some(serve_stale(*fetch, stale, exchange));
     }
+    fetch.land(Landing::Failed);
+    None
 }
 
 /// The service says that what is stored still holds.
@@ -116,7 +114,7 @@ fn serve_stale(fetch: Fetch, stale: Arc<Entry>, exchange: &mut Exchange) -> Stor
 }
 
 /// The answer to HEAD says whether what is stored for GET still holds (section 4.3.5).
-fn freshen(fetch: Fetch, exchange: &Exchange) {
+fn freshen(fetch: &Fetch, exchange: &Exchange) {
     let Some(stale) = &fetch.stale else { return };
     if exchange.response.status != 200 {
         return;
@@ -125,10 +123,12 @@ fn freshen(fetch: Fetch, exchange: &Exchange) {
     let length = said(Name::ContentLength).is_none_or(|length| length == stale.body.len().to_string().as_bytes());
     let same = match (said(Name::Etag), stale.field(Name::Etag)) {
         (Some(said), Some(held)) => strongly_equal(said, held),
-        (None, None) => said(Name::LastModified).is_some() && said(Name::LastModified) == stale.field(Name::LastModified),
+        (None, None) => {
+            said(Name::LastModified).is_some() && said(Name::LastModified) == stale.field(Name::LastModified)
+        }
         _ => false,
     };
-    match refreshed(stale, &fetch, exchange).filter(|_| length && same) {
+    match refreshed(stale, fetch, exchange).filter(|_| length && same) {
         Some(entry) => fetch.cache.put(&fetch.key, Arc::new(entry)),
         None => fetch.cache.remove(&fetch.key),
     }

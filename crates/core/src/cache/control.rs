@@ -59,8 +59,10 @@ impl RequestControl {
         let mut found = Self::default();
         if !fields.has(Name::CacheControl) {
             if fields.has(Name::Pragma) {
-                found.no_cache =
-                    fields.values(buf, "pragma").flat_map(Directives).any(|one| one.name.eq_ignore_ascii_case(b"no-cache"));
+                found.no_cache = fields
+                    .values(buf, "pragma")
+                    .flat_map(Directives)
+                    .any(|one| one.name.eq_ignore_ascii_case(b"no-cache"));
             }
             return found;
         }

@@ -52,7 +52,8 @@ enum Reuse {
 
 fn reuse(entry: &Entry, control: &RequestControl, exchange: &Exchange) -> Reuse {
     let now = exchange.now;
-    let at_most = |limit: Option<u32>, span: Duration| limit.is_none_or(|most| span <= Duration::from_secs(most.into()));
+    let at_most =
+        |limit: Option<u32>, span: Duration| limit.is_none_or(|most| span <= Duration::from_secs(most.into()));
     if control.no_cache || entry.control.no_cache || !at_most(control.max_age, entry.age(now)) {
         return Reuse::No;
     }

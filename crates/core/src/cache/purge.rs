@@ -52,7 +52,10 @@ impl Purge {
             Self::All => true,
             Self::Target(place) => {
                 let wanted = place.path.as_bytes();
-                here(place) && wanted.len() == path.len() + query.len() && wanted.starts_with(path) && wanted.ends_with(query)
+                here(place)
+                    && wanted.len() == path.len() + query.len()
+                    && wanted.starts_with(path)
+                    && wanted.ends_with(query)
             }
             Self::Prefix(place) => here(place) && path.starts_with(place.path.as_bytes()),
             Self::Service(name) => *entry.service == **name,

@@ -15,7 +15,8 @@ pub(super) enum Part {
 
 /// The part of a body of `length` bytes that `value` asks for. Several ranges at once are answered with the whole.
 pub(super) fn part(value: &[u8], length: usize) -> Part {
-    let Some((unit, set)) = value.iter().position(|byte| *byte == b'=').map(|at| (&value[..at], &value[at + 1..])) else {
+    let Some((unit, set)) = value.iter().position(|byte| *byte == b'=').map(|at| (&value[..at], &value[at + 1..]))
+    else {
         return Part::Whole;
     };
     let set = set.trim_ascii();

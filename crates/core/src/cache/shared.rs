@@ -79,7 +79,8 @@ impl Cache {
         let Some(variants) = self.store.get(&exchange.cache.key) else { return (None, false) };
         let changed = self.changed(&exchange.host, &exchange.target.path);
         let mut scratch = std::mem::take(&mut exchange.cache.scratch);
-        let answers = |entry: &&Arc<Entry>| entry.requested > changed && entry.selecting.matches(exchange, &mut scratch);
+        let answers =
+            |entry: &&Arc<Entry>| entry.requested > changed && entry.selecting.matches(exchange, &mut scratch);
         let found = variants.0.iter().find(answers).cloned();
         exchange.cache.scratch = scratch;
         (found, true)

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use pylae_http::encode::{self, FieldSource, StatusLine};
 use pylae_http::connection::ConnectionOptions;
+use pylae_http::encode::{self, FieldSource, StatusLine};
 use pylae_http::{Edits, Fields, Framing, HeadLimits, Name, NameSet, ResponseHead};
 
-use super::age::{Head, Lifetime, initial, lifetime, wall};
+use super::age::{Lifetime, Seen, initial, lifetime, wall};
 use super::control::ResponseControl;
 use super::entry::Entry;
 use super::vary::Selecting;
@@ -34,12 +34,13 @@ pub(super) fn storable(fetch: &Fetch, exchange: &Exchange, service: &Arc<str>, f
     let Exchange { response, response_buffer: buf, .. } = exchange;
     let control = ResponseControl::read(&response.fields, buf);
     let known = matches!(response.status, 200 | 203 | 204 | 300 | 301 | 302 | 303 | 307 | 308);
+    let forbidden = (control.no_store && !control.must_understand)
+        || control.private
+        || response.fields.has(Name::SetCookie)
+        || response.fields.has(Name::ContentRange);
     let allowed = fetch.stores
         && known
-        && !(control.no_store && !control.must_understand)
-        && !control.private
-        && !response.fields.has(Name::SetCookie)
-        && !response.fields.has(Name::ContentRange)
+        && !forbidden
         && may_be_shared(&fetch.rules, exchange, &control)
         && is_bounded(framing, fetch.most());
     if !allowed {
@@ -47,8 +48,8 @@ pub(super) fn storable(fetch: &Fetch, exchange: &Exchange, service: &Arc<str>, f
     }
     let selecting = Selecting::read(exchange)?;
     let initial_age = initial(exchange, fetch.began);
-    let head = Head { head: response, bytes: buf, wall: wall(exchange) };
-    let lifetime = match lifetime(&head, &control, &fetch.rules) {
+    let seen = Seen { head: response, bytes: buf, wall: wall(exchange) };
+    let lifetime = match lifetime(&seen, &control, &fetch.rules) {
         Lifetime::Stated(span) => span,
         Lifetime::Configured(_) if !covers_cookies(&fetch.rules, exchange, &control, &selecting) => return None,
         Lifetime::Configured(span) => initial_age + span,
@@ -160,8 +161,13 @@ pub(super) fn refreshed(stale: &Entry, fetch: &Fetch, exchange: &Exchange) -> Op
     let Exchange { response, response_buffer: buf, response_options: options, .. } = exchange;
     let edits = updates(&response.fields, buf, options);
     let none = ConnectionOptions::default();
-    let source =
-        FieldSource { fields: &stale.head.fields, buf: &stale.bytes, options: &none, drop: NameSet::EMPTY, edits: &edits };
+    let source = FieldSource {
+        fields: &stale.head.fields,
+        buf: &stale.bytes,
+        options: &none,
+        drop: NameSet::EMPTY,
+        edits: &edits,
+    };
     let (bytes, head) = encoded(stale.head.status, source)?;
     let control = ResponseControl::read(&head.fields, &bytes);
     let initial_age = initial(exchange, fetch.began);
@@ -180,7 +186,7 @@ pub(super) fn refreshed(stale: &Entry, fetch: &Fetch, exchange: &Exchange) -> Op
         bytes,
         head,
     };
-    let seen = Head { head: &entry.head, bytes: &entry.bytes, wall: wall(exchange) };
+    let seen = Seen { head: &entry.head, bytes: &entry.bytes, wall: wall(exchange) };
     entry.lifetime = match lifetime(&seen, &control, &fetch.rules) {
         Lifetime::Stated(span) => span,
         Lifetime::Configured(span) => initial_age + span,

@@ -55,7 +55,9 @@ impl MemoryStore {
             .weight_capacity(bytes)
             .build();
         let table = match options {
-            Ok(options) => Table::with_options(options, Weight, DefaultHashBuilder::default(), DefaultLifecycle::default()),
+            Ok(options) => {
+                Table::with_options(options, Weight, DefaultHashBuilder::default(), DefaultLifecycle::default())
+            }
             // Cannot be: both capacities are given.
             Err(_) => Table::with_weighter(SHARDS * 32, bytes, Weight),
         };

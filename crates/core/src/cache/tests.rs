@@ -101,12 +101,7 @@ impl World {
 
     fn copy_of_rules(&self) -> Rules {
         let rules = &self.rules;
-        Rules {
-            route: rules.route.clone(),
-            vary: rules.vary.clone(),
-            tags: rules.tags.clone(),
-            ..*rules
-        }
+        Rules { route: rules.route.clone(), vary: rules.vary.clone(), tags: rules.tags.clone(), ..*rules }
     }
 
     /// What a client gets for a request; when the origin is asked, the exchange is over then.
@@ -141,10 +136,10 @@ impl World {
         let (status, fields) = answer.split_once('\n').unwrap_or((answer, ""));
         let mut text = format!("HTTP/1.1 {status}\r\n");
         for field in fields.replace("{date}", &self.date(0)).lines() {
-            text.push_str(&format!("{field}\r\n"));
+            text.extend([field, "\r\n"]);
         }
         if !matches!(status, "304" | "204") && !fields.contains("Content-Length") {
-            text.push_str(&format!("Content-Length: {length}\r\n"));
+            text.extend(["Content-Length: ", &length.to_string(), "\r\n"]);
         }
         text.push_str("\r\n");
         exchange.now = self.now();

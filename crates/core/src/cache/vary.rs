@@ -5,8 +5,14 @@ use pylae_http::{Name, NameSet};
 use crate::Exchange;
 
 /// Fields that the gateway itself writes into every request from things that are part of the key.
-const KEYED: NameSet =
-    NameSet::of(&[Name::Host, Name::XForwardedHost, Name::XForwardedProto, Name::XUserId, Name::XUserRole, Name::XUserEmail]);
+const KEYED: NameSet = NameSet::of(&[
+    Name::Host,
+    Name::XForwardedHost,
+    Name::XForwardedProto,
+    Name::XUserId,
+    Name::XUserRole,
+    Name::XUserEmail,
+]);
 /// Fields that the gateway writes and that are not: an answer that depends on one is nobody else's.
 const OWN: NameSet = NameSet::of(&[
     Name::Forwarded,
@@ -22,7 +28,10 @@ const MOST_NAMES: usize = 16;
 
 /// What a request said in the fields that decide which response it gets, by lower-case name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Selecting(Box<[(Box<str>, Option<Box<[u8]>>)]>);
+pub struct Selecting(Box<[(Box<str>, Value)]>);
+
+/// The value of a field, if there is one.
+type Value = Option<Box<[u8]>>;
 
 impl Selecting {
     /// What the request in `exchange` said in the fields that its response's Vary names. `None`: the response

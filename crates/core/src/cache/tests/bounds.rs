@@ -1,5 +1,7 @@
 //! Memory stays within its bound, and what is asked for often stays.
 
+use std::collections::{BTreeMap, HashMap};
+
 use super::*;
 use crate::cache::entry::MOST_VARIANTS;
 use crate::cache::{CacheStore, Entry, MemoryStore};
@@ -10,8 +12,8 @@ fn entry(bytes: usize) -> Arc<Entry> {
         bytes: [].into(),
         head: pylae_http::ResponseHead::default(),
         body: vec![0; bytes].into(),
-        selecting: Default::default(),
-        control: Default::default(),
+        selecting: crate::cache::vary::Selecting::default(),
+        control: crate::cache::control::ResponseControl::default(),
         requested: Instant::from_nanos(1),
         received: Instant::from_nanos(1),
         initial_age: Duration::ZERO,
@@ -23,7 +25,7 @@ fn entry(bytes: usize) -> Arc<Entry> {
     })
 }
 
-/// Bytes of distinct random answers that are put into a store of 64 MB: more when asked for by PYLAE_CACHE_BYTES.
+/// Bytes of distinct random answers that are put into a store of 64 MB: more when asked for by `PYLAE_CACHE_BYTES`.
 fn flood() -> u64 {
     std::env::var("PYLAE_CACHE_BYTES").ok().and_then(|text| text.parse().ok()).unwrap_or(512 << 20)
 }
@@ -86,9 +88,16 @@ fn an_entry_is_at_most_a_sixteenth_of_the_cache() {
 struct Zipf(Vec<f64>);
 
 impl Zipf {
-    fn new(count: usize, s: f64) -> Self {
+    fn new(count: u32, s: f64) -> Self {
         let mut sum = 0.0;
-        Self((1..=count).map(|rank| { sum += (rank as f64).powf(-s); sum }).collect())
+        Self(
+            (1..=count)
+                .map(|rank| {
+                    sum += f64::from(rank).powf(-s);
+                    sum
+                })
+                .collect(),
+        )
     }
 
     fn draw(&self, random: &mut fastrand::Rng) -> usize {
@@ -101,9 +110,9 @@ impl Zipf {
 /// cache of as many entries, to 2 %, and more often than the entries that were used last would (LRU).
 #[test]
 fn hits_of_a_zipf_trace_are_those_of_the_crates_policy() {
-    const KEYS: usize = 50_000;
+    const KEYS: u32 = 50_000;
     const ROOM: usize = 2500;
-    const TRACE: usize = 400_000;
+    const TRACE: u32 = 400_000;
     let zipf = Zipf::new(KEYS, 0.9);
     let weight = entry(1000).weight() + 8 + 1;
     let store = MemoryStore::new((ROOM * weight) as u64);
@@ -124,7 +133,7 @@ fn hits_of_a_zipf_trace_are_those_of_the_crates_policy() {
         }
         last += u32::from(lru.touch(key));
     }
-    let ratio = |hits: u32| f64::from(hits) / TRACE as f64;
+    let ratio = |hits: u32| f64::from(hits) / f64::from(TRACE);
     println!("hit ratio: store {:.4}, crate {:.4}, LRU {:.4}", ratio(ours), ratio(theirs), ratio(last));
     assert!((ratio(ours) - ratio(theirs)).abs() < 0.02);
     assert!(ours > last);
@@ -134,13 +143,13 @@ fn hits_of_a_zipf_trace_are_those_of_the_crates_policy() {
 struct Lru {
     room: usize,
     time: u64,
-    by_key: std::collections::HashMap<u64, u64>,
-    by_time: std::collections::BTreeMap<u64, u64>,
+    by_key: HashMap<u64, u64>,
+    by_time: BTreeMap<u64, u64>,
 }
 
 impl Lru {
     fn new(room: usize) -> Self {
-        Self { room, time: 0, by_key: Default::default(), by_time: Default::default() }
+        Self { room, time: 0, by_key: HashMap::default(), by_time: BTreeMap::default() }
     }
 
     /// Whether the key was there.

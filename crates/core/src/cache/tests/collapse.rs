@@ -152,7 +152,9 @@ fn an_answer_that_must_be_validated_each_time_is_not_shared_by_waiting() {
 fn requests_with_a_range_or_for_the_origin_alone_neither_lead_nor_wait() {
     let world = World::new();
     let _first = leader(&world);
-    for request in ["GET /\nRange: bytes=0-1", "GET /\nCache-Control: no-cache", "GET /\nCache-Control: no-store", "HEAD /"] {
+    for request in
+        ["GET /\nRange: bytes=0-1", "GET /\nCache-Control: no-cache", "GET /\nCache-Control: no-store", "HEAD /"]
+    {
         assert_eq!(world.ask(request), miss(), "{request}");
     }
 }

@@ -116,7 +116,10 @@ fn fresh_for(rules: Rules, answer: &str) -> u64 {
 #[test]
 fn s4_2_1_s_maxage_comes_before_max_age_before_expires() {
     let expires = World::new().date(40);
-    assert_eq!(fresh_for(rules(), &format!("200\nDate: {{date}}\nExpires: {expires}\nCache-Control: max-age=30, s-maxage=20")), 20);
+    assert_eq!(
+        fresh_for(rules(), &format!("200\nDate: {{date}}\nExpires: {expires}\nCache-Control: max-age=30, s-maxage=20")),
+        20
+    );
     assert_eq!(fresh_for(rules(), &format!("200\nDate: {{date}}\nExpires: {expires}\nCache-Control: max-age=30")), 30);
     assert_eq!(fresh_for(rules(), &format!("200\nDate: {{date}}\nExpires: {expires}")), 40);
 }
@@ -196,7 +199,10 @@ fn s4_2_4_stale_responses_are_given_when_the_origin_fails_and_that_is_allowed() 
         let mut exchange = world.exchange("GET /");
         world.look(&mut exchange);
         let stored = world.fail(&mut exchange).unwrap();
-        assert_eq!(got_stored(&exchange, &stored), Got::Stored { status: 200, body: "x".into(), outcome: Outcome::Stale });
+        assert_eq!(
+            got_stored(&exchange, &stored),
+            Got::Stored { status: 200, body: "x".into(), outcome: Outcome::Stale }
+        );
         let (_, settled) = world.fetch("GET /", "503", "no");
         assert!(matches!(settled, Settled::Serve(_)));
         world.at += 50;
@@ -208,8 +214,11 @@ fn s4_2_4_stale_responses_are_given_when_the_origin_fails_and_that_is_allowed() 
 #[test]
 fn s4_2_4_directives_forbid_stale_responses() {
     for forbidding in ["must-revalidate", "proxy-revalidate", "s-maxage=0", "no-cache"] {
-        let generous =
-            Rules { stale_if_error: Duration::from_secs(60), stale_while_revalidate: Duration::from_secs(60), ..rules() };
+        let generous = Rules {
+            stale_if_error: Duration::from_secs(60),
+            stale_while_revalidate: Duration::from_secs(60),
+            ..rules()
+        };
         let mut world = World::with(generous);
         let control = format!("max-age=0, {forbidding}, stale-if-error=60, stale-while-revalidate=60");
         world.fetch("GET /", &format!("200\nETag: \"1\"\nCache-Control: {control}"), "x");
@@ -233,7 +242,7 @@ fn s5_2_1_1_max_age_of_the_request() {
 #[test]
 fn s5_2_1_2_max_stale() {
     let mut world = World::new();
-    world.fetch("GET /", "200\nCache-Control: max-age=10, stale-if-error=1", "x");
+    world.fetch("GET /", "200\nCache-Control: max-age=10", "x");
     world.at += 15;
     let stale = || Got::Stored { status: 200, body: "x".into(), outcome: Outcome::Stale };
     assert_eq!(world.ask("GET /\nCache-Control: max-stale"), stale());

@@ -24,7 +24,8 @@ fn s4_3_1_the_stored_validators_are_sent() {
 fn s4_3_1_the_conditions_of_the_client_are_not_mixed_with_ours() {
     let world = World::new();
     world.fetch("GET /", "200\nETag: \"1\"\nCache-Control: max-age=0", "x");
-    let mut exchange = world.exchange(&format!("GET /\nIf-None-Match: \"9\"\nIf-Modified-Since: {OLD}\nRange: bytes=0-0"));
+    let mut exchange =
+        world.exchange(&format!("GET /\nIf-None-Match: \"9\"\nIf-Modified-Since: {OLD}\nRange: bytes=0-0"));
     world.look(&mut exchange);
     let edits = &exchange.request_edits;
     assert_eq!(edits.get(b"If-None-Match"), Some(&b"\"1\""[..]));
@@ -240,7 +241,9 @@ fn if_range_needs_a_strong_validator() {
     let world = World::new();
     world.fetch("GET /strong", &format!("200\nETag: \"1\"\nLast-Modified: {OLD}\nDate: {LATE}"), "0123");
     world.fetch("GET /weak", &format!("200\nETag: W/\"1\"\nLast-Modified: {OLD}\nDate: {OLD}"), "0123");
-    let asks = |path: &str, condition: &str| match world.ask(&format!("GET {path}\nRange: bytes=0-0\nIf-Range: {condition}")) {
+    let asks = |path: &str, condition: &str| match world
+        .ask(&format!("GET {path}\nRange: bytes=0-0\nIf-Range: {condition}"))
+    {
         Got::Stored { status, .. } => status,
         other => panic!("{other:?}"),
     };
