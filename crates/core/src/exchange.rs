@@ -73,10 +73,6 @@ pub struct Exchange {
     pub wall: Duration,
     /// How many policies of the route's chain were entered.
     pub entered: usize,
-    /// Places under limits of concurrency, held until the exchange is over.
-    pub permits: Vec<Permit>,
-    /// Memory for the bytes of a moment. What it holds means nothing to anyone else.
-    pub scratch: Vec<u8>,
     /// Why the gateway itself answered, if it was an early exit: [`Halt::code`](crate::Halt::code).
     pub code: Option<&'static str>,
     /// How often an instance was asked.
@@ -87,6 +83,10 @@ pub struct Exchange {
     pub upstream: Duration,
     /// What the cache knows of it.
     pub cache: cache::Visit,
+    /// Places under limits of concurrency, held until the exchange is over.
+    pub permits: Vec<Permit>,
+    /// Memory for the bytes of a moment. What it holds means nothing to anyone else.
+    pub scratch: Vec<u8>,
 }
 
 /// Who is asking.
@@ -168,13 +168,13 @@ impl Exchange {
             now: Instant::default(),
             wall: Duration::ZERO,
             entered: 0,
-            permits: Vec::new(),
-            scratch: Vec::new(),
             code: None,
             attempts: 0,
             instance: None,
             upstream: Duration::ZERO,
             cache: cache::Visit::default(),
+            permits: Vec::new(),
+            scratch: Vec::new(),
         }
     }
 
@@ -197,12 +197,12 @@ impl Exchange {
         self.response_buffer.clear();
         self.response.clear();
         self.entered = 0;
-        self.permits.clear();
         self.code = None;
         self.attempts = 0;
         self.instance = None;
         self.upstream = Duration::ZERO;
         self.cache.reset();
+        self.permits.clear();
     }
 
     /// The host that the request is for, in lower case, without port.

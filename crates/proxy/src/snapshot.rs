@@ -92,7 +92,7 @@ impl Snapshot {
             match Route::build(route, &services, &parts) {
                 Ok(route) => routes.push(route),
                 Err(found) => {
-                    problems.extend(found.into_iter().map(|problem| problem.under(&format!("routes[{index}]"))))
+                    problems.extend(found.into_iter().map(|problem| problem.under(&format!("routes[{index}]"))));
                 }
             }
         }
@@ -150,7 +150,7 @@ fn build_services(
                 }
             }
             Err(found) => {
-                problems.extend(found.into_iter().map(|problem| problem.under(&format!("services[{index}]"))))
+                problems.extend(found.into_iter().map(|problem| problem.under(&format!("services[{index}]"))));
             }
         }
     }

@@ -50,9 +50,12 @@ pub(crate) struct Shared {
     pub(crate) log: Arc<Log>,
 }
 
+/// The snapshot in force: shared by the workers, and held by each exchange without touching the counter that they share.
+pub(crate) type InForce = Rc<Arc<Snapshot>>;
+
 /// One data-plane thread's own things.
 pub(crate) struct Worker {
-    snapshot: RefCell<Rc<Arc<Snapshot>>>,
+    snapshot: RefCell<InForce>,
     shared: Arc<Shared>,
     pub(crate) stats: Arc<WorkerStats>,
     pub(crate) wheel: Rc<Wheel>,
@@ -163,7 +166,7 @@ impl Worker {
             .local_addr()
             .and_then(|address| Ok((address, TcpListener::from_std(listener)?)))
             .map_err(|error| {
-                self.shared.log.write("error", "listen_failed", format!("a worker cannot listen: {error}"))
+                self.shared.log.write("error", "listen_failed", format!("a worker cannot listen: {error}"));
             })
             .ok()?;
         let ended = Rc::new(Notify::new());
@@ -235,7 +238,7 @@ impl Worker {
     }
 
     /// The snapshot in force.
-    pub(crate) fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+    pub(crate) fn snapshot(&self) -> InForce {
         Rc::clone(&self.snapshot.borrow())
     }
 

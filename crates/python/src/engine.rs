@@ -15,7 +15,7 @@ pub(crate) struct Engine(pylae_proxy::Engine);
 
 #[pymethods]
 impl Engine {
-    /// Starts the data plane; raises PlanError with all problems if it cannot.
+    /// Starts the data plane; raises `PlanError` with all problems if it cannot.
     #[new]
     fn start(py: Python<'_>, plan: &str) -> PyResult<Self> {
         gil::released(py, || plan::read(plan).and_then(pylae_proxy::Engine::start))
@@ -23,7 +23,7 @@ impl Engine {
             .map_err(|problems| to_python(&problems))
     }
 
-    /// Replaces the plan in force, whole or not at all; raises PlanError with all problems if it cannot.
+    /// Replaces the plan in force, whole or not at all; raises `PlanError` with all problems if it cannot.
     fn apply(&self, py: Python<'_>, plan: &str) -> PyResult<()> {
         gil::released(py, || plan::read(plan).and_then(|plan| self.0.apply(plan)))
             .map_err(|problems| to_python(&problems))
@@ -39,7 +39,7 @@ impl Engine {
         gil::released(py, || self.0.stop(drain));
     }
 
-    /// Gives the instance of the service nothing more, or uses it again. Whether that is a change; raises LookupError if
+    /// Gives the instance of the service nothing more, or uses it again. Whether that is a change; raises `LookupError` if
     /// there is no such instance.
     fn set_draining(&self, py: Python<'_>, service: &str, instance: &str, draining: bool) -> PyResult<bool> {
         gil::released(py, || self.0.set_draining(service, instance, draining))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pylae.policies.address_limit import AddressLimits
 from pylae.policies.access_log import AccessLog
+from pylae.policies.address_limit import AddressLimits
 from pylae.policies.cache import Cache
 from pylae.policies.cors import Cors
 from pylae.policies.ip_access import IpAccess

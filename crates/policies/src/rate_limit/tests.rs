@@ -18,7 +18,7 @@ fn config(limits: &[Value], concurrency: Value) -> Config {
 }
 
 fn build(config: Config, route: &str, shared: &Arc<Shared>) -> Result<RateLimit, Vec<Problem>> {
-    RateLimit::build(config, &Parts { route, shared })
+    RateLimit::build(config, &Parts { route, shared, params: &[] })
 }
 
 fn exchange(user: Option<&str>, head: &str) -> Exchange {
@@ -169,7 +169,7 @@ fn all_that_is_wrong_is_reported() {
 fn before_authentication_there_are_no_users() {
     let shared = Arc::new(Shared::new(1000));
     let flights = |key: &str| json!({"name": "c", "limit": 1, "key": [key], "scope": "route", "headers": true});
-    let parts = Parts { route: "r", shared: &shared };
+    let parts = Parts { route: "r", shared: &shared, params: &[] };
     let wrong = config(&[limit("a", 1, "ip"), limit("b", 1, "auto")], flights("user"));
     let problems = AddressLimit::build(wrong, &parts).err().unwrap();
     assert_eq!(
