@@ -21,18 +21,17 @@ pub(crate) fn settle<'s>(
     exchange: &mut Exchange,
     forwarded: Result<Taken<'s>, Halt>,
 ) -> Result<Reply<'s>, Halt> {
-    if snapshot.cache.is_none() {
+    let Some(cache) =
+        snapshot.cache.as_ref().filter(|_| exchange.cache.is_fetching() || !exchange.head.method.is_safe())
+    else {
         return forwarded.map(Reply::Taken);
-    }
+    };
     exchange.now = clock::now();
     let taken = match forwarded {
         Ok(taken) => taken,
         Err(halt) => return cache::failed(exchange, &halt).map(Reply::Stored).ok_or(halt),
     };
-    if let Some(cache) = &snapshot.cache
-        && !exchange.head.method.is_safe()
-        && (200..400).contains(&exchange.response.status)
-    {
+    if !exchange.head.method.is_safe() && (200..400).contains(&exchange.response.status) {
         cache.invalidate(&exchange.host, &exchange.target.path, exchange.now);
     }
     let status = exchange.response.status;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pylae_http::{Framing, Method, Name};
+use pylae_http::{Framing, Method, Name, Span};
 
 use super::condition::{has_it, say, serve, strongly_equal};
 use super::entry::Entry;
@@ -46,6 +46,7 @@ pub fn answered(exchange: &mut Exchange, service: &Arc<str>, framing: Framing) -
     let muted = status == 200 && has_it(&exchange.response.fields, &exchange.response_buffer, exchange);
     if muted {
         exchange.status = 304;
+        exchange.response.reason = Span::default();
     }
     let known = if let Framing::Length(length) = framing { usize::try_from(length).unwrap_or(0) } else { 0 };
     fetch.tap = Some(Tap { entry, body: Vec::with_capacity(known), most: fetch.most(), muted });

@@ -132,6 +132,11 @@ impl Visit {
         self.fetch = Some(fetch);
     }
 
+    /// Whether the service is asked for an answer that the cache may want.
+    pub fn is_fetching(&self) -> bool {
+        self.fetch.is_some()
+    }
+
     /// Looks at a piece of the answer's body that passes.
     #[inline]
     pub fn take(&mut self, piece: &[u8]) {
