@@ -49,7 +49,7 @@ fn secret() -> Value {
 }
 
 fn auth(authenticators: &[Value]) -> Value {
-    json!({"realm": "test", "failure_limit": {"limit": 30, "per": 60.0}, "authenticators": authenticators})
+    json!({"realm": "test", "failure_limit": null, "authenticators": authenticators})
 }
 
 /// Builds the policy over these authenticators.

@@ -208,7 +208,9 @@ fn any_of_several_will_do() {
 
 #[test]
 fn failures_of_an_address_are_limited() {
-    let chain = chain(&[jwt(&secret(), &json!({})), api_key(false)]);
+    let mut settings = auth(&[jwt(&secret(), &json!({})), api_key(false)]);
+    settings["failure_limit"] = json!({"limit": 30, "per": 60.0});
+    let chain = build(&settings, &Arc::new(Shared::new(100))).unwrap();
     let from = |address: &str, field: &str| {
         let mut exchange = request("/", &[field]);
         exchange.client = address.parse().unwrap();
