@@ -127,13 +127,13 @@ pub(super) struct Key {
 }
 
 enum Material {
-    Secret(hmac::Key),
+    Secret(Box<hmac::Key>),
     Public(ParsedPublicKey),
 }
 
 impl Key {
     fn secret(kid: Option<Box<str>>, algorithm: Algorithm, bytes: &[u8]) -> Option<Self> {
-        let material = Material::Secret(hmac::Key::new(algorithm.hmac()?, bytes));
+        let material = Material::Secret(Box::new(hmac::Key::new(algorithm.hmac()?, bytes)));
         (!bytes.is_empty()).then_some(Self { kid, algorithm, material })
     }
 
