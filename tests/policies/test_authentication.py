@@ -293,8 +293,8 @@ def test_a_changed_secret_holds_at_once(gateway: Start, echo: EchoInstance) -> N
 def test_claims_that_are_asked_for(gateway: Start, echo: EchoInstance) -> None:
     claims = {"id": "uid", "role": "realm_access.roles", "permissions": "scope", "email": "mail"}
     jwt = {
-        "secret": SECRET, "issuer": "me", "audience": ["you", "them"], "required_claims": ["exp", "tenant"], "leeway": 5,
-        "claims": claims,
+        "secret": SECRET, "issuer": "me", "audience": ["you", "them"], "required_claims": ["exp", "tenant"],
+        "leeway": 5, "claims": claims,
     }  # fmt: skip
     running = gateway({"auth": {"jwt": jwt}}, echo=echo)
     right = {"iss": "me", "aud": ["x", "them"], "tenant": "blue", "uid": 42, "realm_access": {"roles": ["a", "b"]}}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import threading
 from datetime import timedelta
 from pathlib import Path
@@ -52,7 +51,7 @@ def test_a_token_suits_what_the_gateway_asks_for() -> None:
 
 def test_without_a_secret_nothing_is_signed() -> None:
     other = Config.model_validate({"auth": {"jwt": {"jwks_url": "https://keys.test/"}}})
-    with pytest.raises(ConfigError, match="no `auth.jwt.secret`"):
+    with pytest.raises(ConfigError, match=r"no `auth\.jwt\.secret`"):
         issue_token("7", config=other)
 
 
@@ -106,7 +105,7 @@ def test_a_link_in_the_place_of_the_secret_is_not_followed(tmp_path: Path, monke
     known.write_text("known to somebody else")
     known.chmod(0o600)
     secret_file().parent.mkdir()
-    os.symlink(known, secret_file())
+    secret_file().symlink_to(known)
     secret = default_auth(create=True).jwt[0].secret
     assert secret
     assert secret[0].get_secret_value() != "known to somebody else"

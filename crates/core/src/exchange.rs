@@ -11,6 +11,7 @@ use std::time::Duration;
 use pylae_http::connection::ConnectionOptions;
 use pylae_http::{Edits, Framing, RequestHead, ResponseHead, Span, Target};
 
+use crate::cache;
 use crate::clock::Instant;
 use crate::halt::Rejection;
 use crate::limit::Permit;
@@ -74,10 +75,6 @@ pub struct Exchange {
     pub wall: Duration,
     /// How many policies of the route's chain were entered.
     pub entered: usize,
-    /// Places under limits of concurrency, held until the exchange is over.
-    pub permits: Vec<Permit>,
-    /// Memory for the bytes of a moment. What it holds means nothing to anyone else.
-    pub scratch: Vec<u8>,
     /// Why the gateway itself answered, if it was an early exit: [`Halt::code`](crate::Halt::code).
     pub code: Option<&'static str>,
     /// How often an instance was asked.
@@ -86,6 +83,12 @@ pub struct Exchange {
     pub instance: Option<usize>,
     /// Time spent on asking instances, until the head of the answer.
     pub upstream: Duration,
+    /// What the cache knows of it.
+    pub cache: cache::Visit,
+    /// Places under limits of concurrency, held until the exchange is over.
+    pub permits: Vec<Permit>,
+    /// Memory for the bytes of a moment. What it holds means nothing to anyone else.
+    pub scratch: Vec<u8>,
 }
 
 /// Who is asking.
@@ -124,6 +127,10 @@ pub enum Verdict {
     Reject(Box<Rejection>),
     /// Answer it here.
     Answer(Box<Answer>),
+    /// Answer it with a stored response, whose head lies in the exchange.
+    Stored(cache::Stored),
+    /// Ask this policy again once another exchange's fetch is over, or has taken too long.
+    Join(cache::Join),
     /// Not known yet: for what must wait for something outside the worker. Costs an allocation, so never on a common path.
     Wait(Pin<Box<dyn Future<Output = Resume>>>),
 }
@@ -164,12 +171,13 @@ impl Exchange {
             now: Instant::default(),
             wall: Duration::ZERO,
             entered: 0,
-            permits: Vec::new(),
-            scratch: Vec::new(),
             code: None,
             attempts: 0,
             instance: None,
             upstream: Duration::ZERO,
+            cache: cache::Visit::default(),
+            permits: Vec::new(),
+            scratch: Vec::new(),
         }
     }
 
@@ -193,11 +201,12 @@ impl Exchange {
         self.response_buffer.clear();
         self.response.clear();
         self.entered = 0;
-        self.permits.clear();
         self.code = None;
         self.attempts = 0;
         self.instance = None;
         self.upstream = Duration::ZERO;
+        self.cache.reset();
+        self.permits.clear();
     }
 
     /// The host that the request is for, in lower case, without port.

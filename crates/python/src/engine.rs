@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pylae_core::Problem;
 use pylae_policies::authentication::Revoked;
 use pyo3::exceptions::{PyLookupError, PyValueError};
 use pyo3::prelude::*;
@@ -15,7 +16,7 @@ pub(crate) struct Engine(pylae_proxy::Engine);
 
 #[pymethods]
 impl Engine {
-    /// Starts the data plane; raises PlanError with all problems if it cannot.
+    /// Starts the data plane; raises `PlanError` with all problems if it cannot.
     #[new]
     fn start(py: Python<'_>, plan: &str) -> PyResult<Self> {
         gil::released(py, || plan::read(plan).and_then(pylae_proxy::Engine::start))
@@ -23,7 +24,7 @@ impl Engine {
             .map_err(|problems| to_python(&problems))
     }
 
-    /// Replaces the plan in force, whole or not at all; raises PlanError with all problems if it cannot.
+    /// Replaces the plan in force, whole or not at all; raises `PlanError` with all problems if it cannot.
     fn apply(&self, py: Python<'_>, plan: &str) -> PyResult<()> {
         gil::released(py, || plan::read(plan).and_then(|plan| self.0.apply(plan)))
             .map_err(|problems| to_python(&problems))
@@ -39,7 +40,7 @@ impl Engine {
         gil::released(py, || self.0.stop(drain));
     }
 
-    /// Gives the instance of the service nothing more, or uses it again. Whether that is a change; raises LookupError if
+    /// Gives the instance of the service nothing more, or uses it again. Whether that is a change; raises `LookupError` if
     /// there is no such instance.
     fn set_draining(&self, py: Python<'_>, service: &str, instance: &str, draining: bool) -> PyResult<bool> {
         gil::released(py, || self.0.set_draining(service, instance, draining))
@@ -61,6 +62,15 @@ impl Engine {
     /// What is counted and seen, as JSON.
     fn stats(&self, py: Python<'_>) -> String {
         gil::released(py, || serde_json::json!(self.0.stats()).to_string())
+    }
+
+    /// Makes the response cache forget what the JSON document names; returns how many answers that were.
+    fn purge_cache(&self, py: Python<'_>, purge: &str) -> PyResult<usize> {
+        gil::released(py, || {
+            let purge = serde_json::from_str(purge).map_err(|error| vec![Problem::at("", error.to_string())])?;
+            self.0.purge_cache(purge)
+        })
+        .map_err(|problems| to_python(&problems))
     }
 
     /// Log records since the last call as a JSON list, after at most `patience` seconds; None when the engine has stopped.
