@@ -62,13 +62,21 @@ class Engine:
     def set_draining(self, service: str, instance: str, draining: bool) -> bool:
         """Lets an instance finish what it has and gives it nothing more, or uses it again; it stays so over reloads.
 
-        `instance` is its URL as in the plan: `http://host:port`. Returns whether that is a change. Raises EngineError if
-        there is no such instance.
+        `instance` is its URL as in the plan, `http://host:port`. Returns whether that is a change. Raises EngineError
+        if there is no such instance.
         """
         try:
             return self._running().set_draining(service, instance, draining)
         except LookupError as error:
             raise EngineError(str(error)) from None
+
+    def revoke(self, kind: str, value: str, seconds: float) -> None:
+        """Refuses the token with this `jti` (kind "jti"), or all that was issued to this user ("user"), from now on.
+
+        Raises EngineError if there are too many revocations to add one.
+        """
+        if not self._running().revoke(kind, value, seconds):
+            raise EngineError("there are 100,000 revocations already; shorter ones make room")
 
     def stats(self) -> dict[str, Any]:
         """What the data plane has counted since it was started."""

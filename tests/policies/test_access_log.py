@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.exchanges import DEADLINE, Reply, Request, ask, running, serving
 
 from pylae import ConfigError, EngineError, Gateway
+from support.exchanges import DEADLINE, Reply, Request, ask, running, serving
 
 
 @pytest.fixture
@@ -134,9 +134,9 @@ def test_logged_fields_and_masks(tmp_path: Path, file: Path) -> None:
     assert line["response_headers"] == {"Set-Cookie": "***", "X-Total": "7", "X-Request-ID": "r"}
 
 
-@pytest.mark.parametrize(("format", "end"), [("common", "\n"), ("combined", ' "http://a/?b" "a\\"b"\n')])
-def test_formats_of_others(tmp_path: Path, file: Path, format: str, end: str) -> None:
-    with serving() as service, running(tmp_path, configuration(service.url, file, format=format)) as (one, address):
+@pytest.mark.parametrize(("style", "end"), [("common", "\n"), ("combined", ' "http://a/?b" "a\\"b"\n')])
+def test_formats_of_others(tmp_path: Path, file: Path, style: str, end: str) -> None:
+    with serving() as service, running(tmp_path, configuration(service.url, file, format=style)) as (one, address):
         ask(address, "/items?a=1", headers={"User-Agent": 'a"b', "Referer": "http://a/?b"})
         one.stop()
         line = file.read_text()

@@ -48,6 +48,8 @@ pub struct Exchange {
     pub params: Vec<Span>,
     /// The path that goes to the instance; empty while it is the canonical one.
     pub forward_path: Vec<u8>,
+    /// The query that goes to the instance, possibly empty; none while it is the client's.
+    pub forward_query: Option<Vec<u8>>,
     /// Who is asking, once that is known.
     pub user: Option<Arc<User>>,
     /// Bytes that the request body may have.
@@ -72,10 +74,6 @@ pub struct Exchange {
     pub wall: Duration,
     /// How many policies of the route's chain were entered.
     pub entered: usize,
-    /// Places under limits of concurrency, held until the exchange is over.
-    pub permits: Vec<Permit>,
-    /// Memory for the bytes of a moment. What it holds means nothing to anyone else.
-    pub scratch: Vec<u8>,
     /// Why the gateway itself answered, if it was an early exit: [`Halt::code`](crate::Halt::code).
     pub code: Option<&'static str>,
     /// How often an instance was asked.
@@ -84,6 +82,10 @@ pub struct Exchange {
     pub instance: Option<usize>,
     /// Time spent on asking instances, until the head of the answer.
     pub upstream: Duration,
+    /// Places under limits of concurrency, held until the exchange is over.
+    pub permits: Vec<Permit>,
+    /// Memory for the bytes of a moment. What it holds means nothing to anyone else.
+    pub scratch: Vec<u8>,
 }
 
 /// Who is asking.
@@ -93,13 +95,13 @@ pub struct User {
     pub id: String,
     /// Mail address, possibly empty.
     pub email: String,
-    /// Role, possibly empty.
+    /// Role, possibly empty; several are separated by commas.
     pub role: String,
     /// What the user may do.
     pub permissions: Vec<String>,
     /// Everything else the credential says.
     pub claims: serde_json::Map<String, serde_json::Value>,
-    /// Name of the authenticator that vouches for all this.
+    /// Kind of the authenticator that vouches for all this.
     pub via: &'static str,
 }
 
@@ -149,6 +151,7 @@ impl Exchange {
             route: None,
             params: Vec::new(),
             forward_path: Vec::new(),
+            forward_query: None,
             user: None,
             max_body: 0,
             request_edits: Edits::default(),
@@ -161,12 +164,12 @@ impl Exchange {
             now: Instant::default(),
             wall: Duration::ZERO,
             entered: 0,
-            permits: Vec::new(),
-            scratch: Vec::new(),
             code: None,
             attempts: 0,
             instance: None,
             upstream: Duration::ZERO,
+            permits: Vec::new(),
+            scratch: Vec::new(),
         }
     }
 
@@ -182,6 +185,7 @@ impl Exchange {
         self.route = None;
         self.params.clear();
         self.forward_path.clear();
+        self.forward_query = None;
         self.user = None;
         self.request_edits.clear();
         self.response_edits.clear();
@@ -189,11 +193,11 @@ impl Exchange {
         self.response_buffer.clear();
         self.response.clear();
         self.entered = 0;
-        self.permits.clear();
         self.code = None;
         self.attempts = 0;
         self.instance = None;
         self.upstream = Duration::ZERO;
+        self.permits.clear();
     }
 
     /// The host that the request is for, in lower case, without port.
@@ -205,6 +209,14 @@ impl Exchange {
     pub fn query(&self) -> Option<&[u8]> {
         let raw = self.head.target.of(&self.buffer);
         self.target.query.map(|span| span.of(raw))
+    }
+
+    /// The query that goes to the instance, without `?`.
+    pub fn sent_query(&self) -> Option<&[u8]> {
+        match &self.forward_query {
+            Some(query) => Some(&query[..]).filter(|query| !query.is_empty()),
+            None => self.query(),
+        }
     }
 
     /// All values of a request field as the client sent it.

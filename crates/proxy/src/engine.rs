@@ -11,11 +11,13 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use pylae_core::service::ServiceStats;
 use pylae_core::{Plan, Problem};
+use pylae_policies::authentication::Revoked;
 use serde::Serialize;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::auxiliary::Auxiliary;
+use crate::background::Background;
 use crate::clock;
 use crate::log::Record;
 use crate::observe::{Totals, WorkerStats};
@@ -69,12 +71,13 @@ impl Engine {
     pub fn start(plan: Plan) -> Result<Self, Vec<Problem>> {
         let mut keys = PoolKeys::default();
         let policies = Arc::new(pylae_policies::Shared::new(plan.limits.max_keys));
+        let shared = Arc::new(Shared::default());
+        policies.identity.use_background(Box::new(Background::start(&shared.log)));
         let mut snapshot = Snapshot::build(plan, None, &mut keys, &policies)?;
         let sinks = Sinks::new(snapshot.plan.workers);
         sinks.connect(&mut snapshot)?;
         let snapshot = Arc::new(snapshot);
         let listeners = bind_added(&BTreeMap::new(), &snapshot)?;
-        let shared = Arc::new(Shared::default());
         let mut workers = Vec::with_capacity(snapshot.plan.workers);
         for index in 0..snapshot.plan.workers {
             let sockets = clone_all(listeners.values())?;
@@ -109,7 +112,8 @@ impl Engine {
         let removed: Vec<SocketAddr> =
             gone.iter().filter_map(|address| state.listeners[address].local_addr().ok()).collect();
         let sockets = self.workers.iter().map(|_| clone_all(added.values())).collect::<Result<Vec<_>, _>>()?;
-        // From here on nothing can fail.
+        // From here on nothing can fail. The workers' copies of a socket are the last, so that what its queue holds is served.
+        state.listeners.retain(|address, _| !gone.contains(address));
         let mut applied = Vec::with_capacity(self.workers.len());
         for (worker, sockets) in self.workers.iter().zip(sockets) {
             let (done, told) = oneshot::channel();
@@ -126,7 +130,6 @@ impl Engine {
         if let Some(auxiliary) = &*self.auxiliary.lock() {
             auxiliary.follow(Arc::clone(&snapshot));
         }
-        state.listeners.retain(|address, _| !gone.contains(address));
         state.listeners.extend(added);
         state.snapshot = snapshot;
         state.keys = keys;
@@ -180,6 +183,11 @@ impl Engine {
         let changed = change.is_some();
         self.shared.log.changes(change);
         Ok(changed)
+    }
+
+    /// Refuses a credential from now on, for `span`, on all workers. False if there are too many revocations to add one.
+    pub fn revoke(&self, what: Revoked<'_>, span: Duration) -> bool {
+        self.policies.identity.revoke(what, clock::wall(), span)
     }
 
     /// What is counted and seen at this moment.

@@ -9,7 +9,6 @@ use crate::observe::observe;
 use crate::receive::receive;
 use crate::respond::{Reply, respond};
 use crate::route::route;
-use crate::snapshot::Route;
 use crate::worker::Worker;
 
 /// One exchange. `None`: the client went away before it had asked for anything.
@@ -42,7 +41,9 @@ pub(crate) async fn flow(worker: &Worker, client: &mut Client, exchange: &mut Ex
     let reply = reply.unwrap_or_else(|halt| Reply::from_halt(&halt, exchange));
 
     // Response policies, in reverse order: those whose request half was entered, on rejections too.
-    matched.map(|route: &Route| route.chain.response(exchange));
+    if let Some(route) = matched {
+        route.chain.response(exchange);
+    }
 
     // Out.
     let sent = respond(worker, &snapshot, matched, client, exchange, reply).await;

@@ -73,7 +73,8 @@ pub(crate) async fn forward<'s>(
         let pause = match service.state.retry(&attempt, now, worker.random_u64()) {
             retry::Verdict::Again(pause) if last.is_none_or(|last| now.saturating_add(pause) < last) => pause,
             _ => {
-                let taken = finish(answered, service, picked, entered)?;
+                let late = last.is_some_and(|last| now >= last);
+                let taken = finish(answered, service, picked, entered, late)?;
                 tie_client(&taken, client, exchange);
                 return Ok(taken);
             }
@@ -91,19 +92,20 @@ pub(crate) async fn forward<'s>(
     }
 }
 
-/// What an attempt came to when it is the last.
+/// What an attempt came to when it is the last; `late`: the time for the whole exchange is over.
 fn finish<'s>(
     answered: Result<Answered, Failure>,
     service: &'s Service,
     picked: Picked<'s>,
     entered: Option<Entered<'s>>,
+    late: bool,
 ) -> Result<Taken<'s>, Halt> {
     match answered {
         Ok(answered) => Ok(Taken { service, picked, answered, entered }),
         Err(Failure::Halt(halt)) => Err(halt),
         Err(Failure::Instance(fault)) => Err(match fault.outcome {
-            Outcome::ConnectFailed => Halt::ConnectFailed,
-            Outcome::Timeout => Halt::GatewayTimeout,
+            Outcome::ConnectFailed if !late => Halt::ConnectFailed,
+            Outcome::ConnectFailed | Outcome::Timeout => Halt::GatewayTimeout,
             _ => Halt::BadGateway,
         }),
     }

@@ -3,6 +3,7 @@
 mod admission;
 mod attempt;
 mod auxiliary;
+mod background;
 mod body;
 mod buffers;
 mod client;
@@ -17,6 +18,7 @@ mod explain;
 mod flow;
 mod forward;
 mod health;
+mod keys;
 mod log;
 mod observe;
 mod pool;

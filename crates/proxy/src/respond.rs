@@ -17,6 +17,10 @@ use crate::upload::Upload;
 use crate::worker::Worker;
 
 /// What the exchange came to.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the common one, and a box would be an allocation per request"
+)]
 pub(crate) enum Reply<'s> {
     /// An instance's answer.
     Taken(Taken<'s>),
@@ -36,7 +40,7 @@ pub(crate) struct Sent {
     pub(crate) complete: bool,
 }
 
-impl<'s> Reply<'s> {
+impl Reply<'_> {
     /// The one place where an early exit becomes a response. Sets the status that response policies and logs see.
     pub(crate) fn from_halt(halt: &Halt, exchange: &mut Exchange) -> Self {
         exchange.status = halt.status();
@@ -86,7 +90,8 @@ async fn own(
     exchange: &mut Exchange,
     answer: &Answer,
 ) -> Sent {
-    let close = !keeps(worker, client, exchange) || !client.body.is_drainable();
+    client.skip(worker, exchange).await;
+    let close = !keeps(worker, client, exchange) || !client.body.is_drainable(exchange.max_body);
     if exchange.response_edits.get(b"Date").is_none() {
         let _ = exchange.response_edits.set_known(Name::Date, worker.date().as_bytes());
     }

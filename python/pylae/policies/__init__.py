@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pylae.policies.address_limit import AddressLimits
 from pylae.policies.access_log import AccessLog
+from pylae.policies.address_limit import AddressLimits
 from pylae.policies.cors import Cors
 from pylae.policies.ip_access import IpAccess
 from pylae.policies.rate_limit import RateLimits
@@ -36,5 +36,10 @@ class PolicySet(Settings):
     """How many requests a client may make."""
 
 
-POLICIES: tuple[str, ...] = tuple(PolicySet.model_fields)
+_DERIVED = {"rate_limit": ("authentication", "authorization")}
+"""Policies that follow from other keys of a route, by the policy that they stand before."""
+
+POLICIES: tuple[str, ...] = tuple(
+    name for policy in PolicySet.model_fields for name in (*_DERIVED.get(policy, ()), policy)
+)
 """Names of all policies in the order in which a request meets them."""
