@@ -82,6 +82,16 @@ class Engine:
         """What the data plane has counted since it was started."""
         return cast("dict[str, Any]", json.loads(self._running().stats()))
 
+    def purge_cache(self, purge: str) -> int:
+        """Makes the response cache forget what a JSON document names (`pylae_core::cache::Purge`).
+
+        Returns how many answers that were. Raises EngineError if the document is not one.
+        """
+        try:
+            return self._running().purge_cache(purge)
+        except _native.PlanError as error:
+            raise _failure(error) from None
+
     def _running(self) -> _native.Engine:
         if self._native is None:
             raise EngineError("the engine is not running")

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -225,6 +226,18 @@ class Gateway:
             raise EngineError("the gateway is not running")
         return self._engine.stats()
 
+    def purge_cache(
+        self, *, url: str | None = None, prefix: str | None = None, service: str | None = None, tag: str | None = None
+    ) -> int:
+        """Makes the response cache forget what one of these names, or everything, and returns how many answers went.
+
+        `url` and `prefix` are written like `http://api.example.org/items?page=2` or, for any host, `/items`. Answers that
+        are being fetched at this moment are not kept either. Raises EngineError.
+        """
+        if self._engine is None:
+            raise EngineError("the gateway is not running")
+        return self._engine.purge_cache(json.dumps(_purge(url, prefix, service, tag)))
+
     def stop(self, drain: bool = True) -> None:
         """Stops. With `drain`, exchanges in flight may finish within `drain_timeout`."""
         running = self._engine
@@ -282,6 +295,20 @@ class Gateway:
             # A fault in reading must not end what is serving.
             log.exception("the configuration was not applied, the old one stays in force")
             watch.follow(self._files)
+
+
+def _purge(url: str | None, prefix: str | None, service: str | None, tag: str | None) -> Any:
+    named = {"target": url, "prefix": prefix, "service": service, "tag": tag}
+    given = {kind: name for kind, name in named.items() if name is not None}
+    if len(given) > 1:
+        raise EngineError("purge by one of url, prefix, service and tag")
+    for kind, name in given.items():
+        if kind in ("service", "tag"):
+            return given
+        parts = urlsplit(name)
+        query = f"?{parts.query}" if "?" in name else ""
+        return {kind: {"host": parts.netloc or None, "path": (parts.path or "/") + query}}
+    return "all"
 
 
 def _caller() -> tuple[str, int]:

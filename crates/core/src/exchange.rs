@@ -11,6 +11,7 @@ use std::time::Duration;
 use pylae_http::connection::ConnectionOptions;
 use pylae_http::{Edits, Framing, RequestHead, ResponseHead, Span, Target};
 
+use crate::cache;
 use crate::clock::Instant;
 use crate::halt::Rejection;
 use crate::limit::Permit;
@@ -82,6 +83,8 @@ pub struct Exchange {
     pub instance: Option<usize>,
     /// Time spent on asking instances, until the head of the answer.
     pub upstream: Duration,
+    /// What the cache knows of it.
+    pub cache: cache::Visit,
     /// Places under limits of concurrency, held until the exchange is over.
     pub permits: Vec<Permit>,
     /// Memory for the bytes of a moment. What it holds means nothing to anyone else.
@@ -124,6 +127,10 @@ pub enum Verdict {
     Reject(Box<Rejection>),
     /// Answer it here.
     Answer(Box<Answer>),
+    /// Answer it with a stored response, whose head lies in the exchange.
+    Stored(cache::Stored),
+    /// Ask this policy again once another exchange's fetch is over, or has taken too long.
+    Join(cache::Join),
     /// Not known yet: for what must wait for something outside the worker. Costs an allocation, so never on a common path.
     Wait(Pin<Box<dyn Future<Output = Resume>>>),
 }
@@ -168,6 +175,7 @@ impl Exchange {
             attempts: 0,
             instance: None,
             upstream: Duration::ZERO,
+            cache: cache::Visit::default(),
             permits: Vec::new(),
             scratch: Vec::new(),
         }
@@ -197,6 +205,7 @@ impl Exchange {
         self.attempts = 0;
         self.instance = None;
         self.upstream = Duration::ZERO;
+        self.cache.reset();
         self.permits.clear();
     }
 

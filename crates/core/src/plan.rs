@@ -70,6 +70,8 @@ pub struct Limits {
     pub body_grace: Seconds,
     /// Keys of rate limits that are remembered, over all limits. Fixed from start to stop.
     pub max_keys: usize,
+    /// Bytes of the response cache, over all routes. Fixed from start to stop.
+    pub cache_size: u64,
     /// How long exchanges may take to finish after a stop was asked for.
     pub drain_timeout: Seconds,
 }

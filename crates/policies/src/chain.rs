@@ -45,6 +45,12 @@ impl Chain {
         Verdict::Continue
     }
 
+    /// Asks the policy entered last again, and goes on.
+    pub fn again(&self, exchange: &mut Exchange) -> Verdict {
+        exchange.entered = exchange.entered.saturating_sub(1);
+        self.request(exchange)
+    }
+
     /// Goes on behind a policy that had to wait.
     pub fn resume(&self, exchange: &mut Exchange, resume: Resume) -> Verdict {
         match resume(exchange) {

@@ -5,6 +5,7 @@ pub mod access_log;
 pub mod address_limit;
 pub mod authentication;
 pub mod authorization;
+pub mod cache;
 mod chain;
 pub mod cors;
 pub mod ip_access;
@@ -105,4 +106,6 @@ policy_table! {
     /// Behind authentication: its keys may be users, and `auto` is the user wherever there is one. All its limits stand
     /// here together, because a refusal by one takes nothing from the others.
     rate_limit: rate_limit::RateLimit,
+    /// Behind everything that may refuse a request, so that what is stored is for those who may have it.
+    cache: cache::Caching,
 }

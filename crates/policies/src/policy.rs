@@ -1,7 +1,8 @@
 //! What a policy is.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use pylae_core::cache::Cache;
 use pylae_core::limit::{InFlight, MemoryStore};
 use pylae_core::{Exchange, Problem, Verdict};
 use serde::Serialize;
@@ -59,11 +60,36 @@ pub struct Shared {
     pub identity: Identity,
     /// Exchanges in flight under limits of concurrency.
     pub in_flight: Arc<InFlight>,
+    /// The response cache, once a route has one.
+    cache: OnceLock<Arc<Cache>>,
+    cache_size: u64,
 }
 
 impl Shared {
-    /// Nothing counted yet; at most `max_keys` keys of rate limits.
+    /// Nothing counted yet; at most `max_keys` keys of rate limits, and no room for stored responses.
     pub fn new(max_keys: usize) -> Self {
-        Self { counters: MemoryStore::new(max_keys), identity: Identity::default(), in_flight: InFlight::new() }
+        Self {
+            counters: MemoryStore::new(max_keys),
+            identity: Identity::default(),
+            in_flight: InFlight::new(),
+            cache: OnceLock::new(),
+            cache_size: 0,
+        }
+    }
+
+    /// The same with room for so many bytes of stored responses.
+    #[must_use]
+    pub fn with_cache(self, bytes: u64) -> Self {
+        Self { cache_size: bytes, ..self }
+    }
+
+    /// The response cache; made when the first route asks for it.
+    pub(crate) fn cache(&self) -> &Arc<Cache> {
+        self.cache.get_or_init(|| Cache::new(self.cache_size))
+    }
+
+    /// The response cache, if a route has had one.
+    pub fn cache_in_use(&self) -> Option<&Arc<Cache>> {
+        self.cache.get()
     }
 }

@@ -1,38 +1,64 @@
 //! Stage: the request policies of the route.
 
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
+use pylae_core::cache::{Landing, Stored};
 use pylae_core::{Answer, Exchange, Halt, Verdict};
 
 use crate::client::Client;
 use crate::clock;
 use crate::snapshot::Route;
 
-/// Runs the request policies. `None`: the request is to be forwarded.
-pub(crate) async fn decide(
-    route: &Route,
-    client: &mut Client,
-    exchange: &mut Exchange,
-) -> Result<Option<Box<Answer>>, Halt> {
+/// What the request policies decided.
+pub(crate) enum Decided {
+    /// The request is to be forwarded.
+    Forward,
+    /// The gateway answers.
+    Answer(Box<Answer>),
+    /// The cache answers.
+    Stored(Stored),
+}
+
+/// Runs the request policies.
+pub(crate) async fn decide(route: &Route, client: &mut Client, exchange: &mut Exchange) -> Result<Decided, Halt> {
     let mut verdict = route.chain.request(exchange);
     loop {
-        let mut wait = match verdict {
-            Verdict::Continue => return Ok(None),
-            Verdict::Answer(answer) => return Ok(Some(answer)),
+        verdict = match verdict {
+            Verdict::Continue => return Ok(Decided::Forward),
+            Verdict::Answer(answer) => return Ok(Decided::Answer(answer)),
+            Verdict::Stored(stored) => return Ok(Decided::Stored(stored)),
             Verdict::Reject(rejection) => return Err(Halt::Rejected(rejection)),
-            Verdict::Wait(wait) => wait,
+            Verdict::Wait(mut wait) => {
+                let waited = wait_for(route.timeout, client, exchange, |cx| wait.as_mut().poll(cx)).await?;
+                let resume = waited.ok_or(Halt::PolicyTimeout)?;
+                route.chain.resume(exchange, resume)
+            }
+            Verdict::Join(join) => {
+                let landing = wait_for(join.patience, client, exchange, |cx| join.flight.poll(cx)).await?;
+                exchange.cache.joined = Some(landing.unwrap_or(Landing::Alone));
+                route.chain.again(exchange)
+            }
         };
-        let deadline = Rc::clone(&client.deadline);
-        deadline.set(clock::coarse().saturating_add(route.timeout));
-        let waited = deadline
-            .within(|cx| match wait.as_mut().poll(cx) {
-                Poll::Ready(resume) => Poll::Ready(Ok(resume)),
-                Poll::Pending => client.poll_gone(cx, exchange).map(|()| Err(Halt::ClientGone)),
-            })
-            .await;
-        let resume = waited.unwrap_or(Err(Halt::PolicyTimeout))?;
-        exchange.now = clock::now();
-        verdict = route.chain.resume(exchange, resume);
     }
+}
+
+/// What `poll` comes to, within `patience`, as long as the client stays. `None`: it took too long.
+async fn wait_for<T>(
+    patience: Duration,
+    client: &mut Client,
+    exchange: &mut Exchange,
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+) -> Result<Option<T>, Halt> {
+    let deadline = Rc::clone(&client.deadline);
+    deadline.set(clock::now().saturating_add(patience));
+    let waited = deadline
+        .within(|cx| match poll(cx) {
+            Poll::Ready(value) => Poll::Ready(Ok(value)),
+            Poll::Pending => client.poll_gone(cx, exchange).map(|()| Err(Halt::ClientGone)),
+        })
+        .await;
+    exchange.now = clock::now();
+    waited.transpose()
 }

@@ -93,7 +93,17 @@ impl Download {
             while !self.source.is_done() && self.room() > 0 && !dry && !self.torn {
                 let (start, room) = (self.out.len(), self.room());
                 match self.source.poll_take(cx, instance, &mut exchange.response_buffer, &mut self.out, room) {
-                    Poll::Ready(Ok(_)) => self.close_piece(start),
+                    Poll::Ready(Ok(_)) => {
+                        exchange.cache.take(&self.out[start..]);
+                        if exchange.cache.is_muted() {
+                            self.out.truncate(start);
+                        } else {
+                            self.close_piece(start);
+                        }
+                        if self.source.is_done() {
+                            exchange.cache.complete();
+                        }
+                    }
                     Poll::Ready(Err(_)) => {
                         // What came before is sent on, but nothing that could end the body.
                         self.out.truncate(start);

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use pylae_core::cache::{Purge, Usage};
 use pylae_core::service::ServiceStats;
 use pylae_core::{Plan, Problem};
 use pylae_policies::authentication::Revoked;
@@ -62,6 +63,8 @@ pub struct Stats {
     pub services: Vec<ServiceStats>,
     /// Each output of access logs.
     pub access_logs: Vec<SinkStats>,
+    /// What the response cache holds, if a route has one.
+    pub cache: Option<Usage>,
     /// Plans applied, the first included.
     pub applied: u64,
 }
@@ -70,7 +73,7 @@ impl Engine {
     /// Starts the data plane. When this returns, all listeners accept connections.
     pub fn start(plan: Plan) -> Result<Self, Vec<Problem>> {
         let mut keys = PoolKeys::default();
-        let policies = Arc::new(pylae_policies::Shared::new(plan.limits.max_keys));
+        let policies = Arc::new(pylae_policies::Shared::new(plan.limits.max_keys).with_cache(plan.limits.cache_size));
         let shared = Arc::new(Shared::default());
         policies.identity.use_background(Box::new(Background::start(&shared.log)));
         let mut snapshot = Snapshot::build(plan, None, &mut keys, &policies)?;
@@ -197,7 +200,14 @@ impl Engine {
         let state = self.state.lock();
         let now = clock::now();
         let services = state.snapshot.services.values().map(|service| service.state.snapshot(now)).collect();
-        Stats { totals, services, access_logs: self.sinks.stats(), applied: state.applied }
+        let cache = self.policies.cache_in_use().map(|cache| cache.usage());
+        Stats { totals, services, access_logs: self.sinks.stats(), cache, applied: state.applied }
+    }
+
+    /// Makes the response cache forget what `purge` names; returns how many answers that were.
+    pub fn purge_cache(&self, purge: Purge) -> Result<usize, Vec<Problem>> {
+        let purge = purge.canonical().map_err(|error| vec![Problem::at("path", error)])?;
+        Ok(self.policies.cache_in_use().map_or(0, |cache| cache.purge(&purge, clock::now())))
     }
 
     /// Takes the log records written since the last call, waiting up to `patience` for the first. `None` when the engine has stopped.

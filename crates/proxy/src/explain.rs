@@ -95,7 +95,7 @@ impl Picking {
 
 /// The plan with nothing counted yet.
 fn build(plan: Plan) -> Result<Snapshot, Vec<Problem>> {
-    let shared = Arc::new(Shared::new(plan.limits.max_keys));
+    let shared = Arc::new(Shared::new(plan.limits.max_keys).with_cache(plan.limits.cache_size));
     Snapshot::build(plan, None, &mut PoolKeys::default(), &shared)
 }
 

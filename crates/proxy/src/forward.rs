@@ -24,6 +24,18 @@ pub(crate) struct Taken<'s> {
     pub(crate) entered: Option<Entered<'s>>,
 }
 
+impl Taken<'_> {
+    /// Parts with an answer that nobody reads. Its connection is kept if it is `sound`: nothing more comes over it.
+    pub(crate) fn let_go(self, worker: &Worker, sound: bool) {
+        let Answered { connection, upload, .. } = self.answered;
+        if sound && upload.is_sent() {
+            let (pool, plan) = (self.service.pools[self.picked.index], &self.service.plan);
+            worker.pools.put(pool, connection, clock::now(), plan.idle_timeout.0, plan.max_idle);
+        }
+        upload.finish(&worker.buffers);
+    }
+}
+
 /// Forwards the request in `exchange`. Its body is read from `client` as it is sent.
 pub(crate) async fn forward<'s>(
     worker: &Worker,

@@ -32,7 +32,7 @@ const LIMITS: HeadLimits = HeadLimits { head: 16 * 1024, target: 0, fields: 100 
 const DRAINED: usize = 64 * 1024;
 
 /// Checks under way by service and URL.
-type Checks = HashMap<(Box<str>, Box<str>), Check>;
+type Checks = HashMap<(Arc<str>, Box<str>), Check>;
 
 /// The checks of one instance; they end when this is dropped.
 struct Check {

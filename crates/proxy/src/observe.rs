@@ -47,6 +47,8 @@ pub(crate) struct WorkerStats {
     pub(crate) connections_accepted: Counter,
     pub(crate) connections_refused: Counter,
     pub(crate) idle_upstream: Counter,
+    /// Exchanges of routes with a cache, by `cache::Outcome`.
+    cache: [Counter; 5],
 }
 
 /// What all workers have counted, merged.
@@ -72,6 +74,23 @@ pub struct Totals {
     pub connections_refused: u64,
     /// Idle connections to instances.
     pub idle_upstream: u64,
+    /// Exchanges of routes with a cache.
+    pub cache: CacheTotals,
+}
+
+/// How exchanges of routes with a cache were served.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct CacheTotals {
+    /// From memory.
+    pub hit: u64,
+    /// From memory, no longer fresh.
+    pub stale: u64,
+    /// From memory, after the service said that it still holds.
+    pub revalidated: u64,
+    /// By the service.
+    pub miss: u64,
+    /// By the service, because a cache does not answer such requests.
+    pub bypass: u64,
 }
 
 impl Totals {
@@ -88,6 +107,11 @@ impl Totals {
         self.connections_accepted += one.connections_accepted.get();
         self.connections_refused += one.connections_refused.get();
         self.idle_upstream += one.idle_upstream.get();
+        let cache = &mut self.cache;
+        let outcomes = [&mut cache.hit, &mut cache.stale, &mut cache.revalidated, &mut cache.miss, &mut cache.bypass];
+        for (total, counter) in outcomes.into_iter().zip(&one.cache) {
+            *total += counter.get();
+        }
     }
 }
 
@@ -103,6 +127,9 @@ pub(crate) fn observe(
     log(worker, snapshot, route, client, exchange, sent);
     let stats = &worker.stats;
     stats.bytes_sent.add(sent.bytes);
+    if let Some(outcome) = exchange.cache.outcome {
+        stats.cache[outcome as usize].add(1);
+    }
     if exchange.status == 499 {
         stats.abandoned.add(1);
         return;

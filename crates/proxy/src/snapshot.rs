@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pylae_core::Problem;
+use pylae_core::cache::Cache;
 use pylae_core::plan::{self, Plan};
 use pylae_core::route::Router;
 use pylae_core::route::rewrite::PathEdit;
@@ -29,6 +30,8 @@ pub(crate) struct Snapshot {
     pub(crate) unrouted: Chain,
     /// Where their lines go.
     pub(crate) sink: Option<Arc<Sink>>,
+    /// The response cache, if any route has ever had one.
+    pub(crate) cache: Option<Arc<Cache>>,
 }
 
 /// A route, ready to serve.
@@ -49,7 +52,7 @@ pub(crate) struct Route {
 
 /// A service, ready to serve.
 pub(crate) struct Service {
-    pub(crate) name: Box<str>,
+    pub(crate) name: Arc<str>,
     pub(crate) plan: plan::Service,
     pub(crate) state: ServiceState,
     /// Key of each instance's connection pools: the same address keeps its key over reloads.
@@ -111,7 +114,8 @@ impl Snapshot {
         *keys = urls;
         let limits = &plan.limits;
         let head_limits = HeadLimits { head: limits.max_head, target: limits.max_target, fields: limits.max_fields };
-        Ok(Self { head_limits, router, routes: routes.into(), services, unrouted, sink: None, plan })
+        let cache = shared.cache_in_use().cloned();
+        Ok(Self { head_limits, router, routes: routes.into(), services, unrouted, sink: None, cache, plan })
     }
 
     /// Gives every access log its sink. All problems are reported.

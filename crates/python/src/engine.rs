@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pylae_core::Problem;
 use pylae_policies::authentication::Revoked;
 use pyo3::exceptions::{PyLookupError, PyValueError};
 use pyo3::prelude::*;
@@ -61,6 +62,15 @@ impl Engine {
     /// What is counted and seen, as JSON.
     fn stats(&self, py: Python<'_>) -> String {
         gil::released(py, || serde_json::json!(self.0.stats()).to_string())
+    }
+
+    /// Makes the response cache forget what the JSON document names; returns how many answers that were.
+    fn purge_cache(&self, py: Python<'_>, purge: &str) -> PyResult<usize> {
+        gil::released(py, || {
+            let purge = serde_json::from_str(purge).map_err(|error| vec![Problem::at("", error.to_string())])?;
+            self.0.purge_cache(purge)
+        })
+        .map_err(|problems| to_python(&problems))
     }
 
     /// Log records since the last call as a JSON list, after at most `patience` seconds; None when the engine has stopped.

@@ -75,6 +75,8 @@ class Limits(Settings):
     """Time before `min_rate` is enforced (408 while sending)."""
     max_keys: Annotated[int, Field(ge=1, le=100_000_000)] = 1_000_000
     """Keys of rate limits that are remembered, over all limits; fixed from start to stop."""
+    cache_size: Annotated[ByteSize, Field(ge=2**20)] = 64 * 1024 * 1024
+    """Memory of the response cache, over all routes; fixed from start to stop."""
     drain_timeout: Wait = timedelta(seconds=30)
     """How long exchanges may take to finish after a stop was asked for."""
 

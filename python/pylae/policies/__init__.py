@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pylae.policies.access_log import AccessLog
 from pylae.policies.address_limit import AddressLimits
+from pylae.policies.cache import Cache
 from pylae.policies.cors import Cors
 from pylae.policies.ip_access import IpAccess
 from pylae.policies.rate_limit import RateLimits
@@ -34,6 +35,8 @@ class PolicySet(Settings):
     """How many requests an address may make, whoever sends them: decided before authentication."""
     rate_limit: Switch[RateLimits] = None
     """How many requests a client may make."""
+    cache: Switch[Cache] = None
+    """Answers repeated reads from memory."""
 
 
 _DERIVED = {"rate_limit": ("authentication", "authorization")}
