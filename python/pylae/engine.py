@@ -70,6 +70,14 @@ class Engine:
         except LookupError as error:
             raise EngineError(str(error)) from None
 
+    def revoke(self, kind: str, value: str, seconds: float) -> None:
+        """Refuses the token with this `jti` (kind "jti"), or all that was issued to this user ("user"), from now on.
+
+        Raises EngineError if there are too many revocations to add one.
+        """
+        if not self._running().revoke(kind, value, seconds):
+            raise EngineError("there are 100,000 revocations already; shorter ones make room")
+
     def stats(self) -> dict[str, Any]:
         """What the data plane has counted since it was started."""
         return cast("dict[str, Any]", json.loads(self._running().stats()))

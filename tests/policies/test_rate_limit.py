@@ -168,7 +168,7 @@ def test_keys(gateway: Start, echo: EchoInstance, key: str, requests: list[str],
     """Each request is a field, or the target `/1`."""
     limit = {"limit": 1, "per": "1d", "key": key}
     running = gateway(routes(limit, limit, trusted_proxies=["127.0.0.1"]), users=echo)
-    asked = [(field,) if field.startswith("/") else ("/0", *field.split("\r\n")[: len(field)]) for field in requests]
+    asked = [(text,) if text.startswith("/") else ("/0", *filter(None, text.split("\r\n"))) for text in requests]
     assert got(running, *asked) == expected
 
 

@@ -49,6 +49,8 @@ pub struct Exchange {
     pub params: Vec<Span>,
     /// The path that goes to the instance; empty while it is the canonical one.
     pub forward_path: Vec<u8>,
+    /// The query that goes to the instance, possibly empty; none while it is the client's.
+    pub forward_query: Option<Vec<u8>>,
     /// Who is asking, once that is known.
     pub user: Option<Arc<User>>,
     /// Bytes that the request body may have.
@@ -96,13 +98,13 @@ pub struct User {
     pub id: String,
     /// Mail address, possibly empty.
     pub email: String,
-    /// Role, possibly empty.
+    /// Role, possibly empty; several are separated by commas.
     pub role: String,
     /// What the user may do.
     pub permissions: Vec<String>,
     /// Everything else the credential says.
     pub claims: serde_json::Map<String, serde_json::Value>,
-    /// Name of the authenticator that vouches for all this.
+    /// Kind of the authenticator that vouches for all this.
     pub via: &'static str,
 }
 
@@ -156,6 +158,7 @@ impl Exchange {
             route: None,
             params: Vec::new(),
             forward_path: Vec::new(),
+            forward_query: None,
             user: None,
             max_body: 0,
             request_edits: Edits::default(),
@@ -190,6 +193,7 @@ impl Exchange {
         self.route = None;
         self.params.clear();
         self.forward_path.clear();
+        self.forward_query = None;
         self.user = None;
         self.request_edits.clear();
         self.response_edits.clear();
@@ -214,6 +218,14 @@ impl Exchange {
     pub fn query(&self) -> Option<&[u8]> {
         let raw = self.head.target.of(&self.buffer);
         self.target.query.map(|span| span.of(raw))
+    }
+
+    /// The query that goes to the instance, without `?`.
+    pub fn sent_query(&self) -> Option<&[u8]> {
+        match &self.forward_query {
+            Some(query) => Some(&query[..]).filter(|query| !query.is_empty()),
+            None => self.query(),
+        }
     }
 
     /// All values of a request field as the client sent it.

@@ -26,6 +26,8 @@ pub struct Plan {
     pub trusted_proxies: Vec<IpNet>,
     /// Bounds and deadlines of the client side.
     pub limits: Limits,
+    /// Authenticators, in the shape that `pylae-policies` gives them; none when nobody can be authenticated.
+    pub auth: Option<serde_json::Value>,
     /// Named groups of instances.
     pub services: Vec<Service>,
     /// Routes in declaration order.

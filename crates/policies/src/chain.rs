@@ -83,8 +83,13 @@ impl Chain {
     }
 
     /// Each policy with what it would decide.
-    pub fn preview(&self, exchange: &Exchange) -> Vec<(&'static str, String)> {
-        self.0.iter().map(|policy| (policy.name(), policy.preview(exchange))).collect()
+    pub fn preview(&self, exchange: &mut Exchange) -> Vec<(&'static str, String)> {
+        let previewed = self.0.iter().map(|policy| {
+            let decision = policy.preview(exchange);
+            policy.foresee(exchange);
+            (policy.name(), decision)
+        });
+        previewed.collect()
     }
 
     /// The configuration of the policy called `name` as the native side understands it: equal to `config`, or both sides disagree.

@@ -3,6 +3,8 @@
 
 pub mod access_log;
 pub mod address_limit;
+pub mod authentication;
+pub mod authorization;
 pub mod cache;
 mod chain;
 pub mod cors;
@@ -70,6 +72,10 @@ macro_rules! policy_table {
                 match self { $(Self::$name(policy) => policy.answers_preflights()),+ }
             }
 
+            pub(crate) fn foresee(&self, exchange: &mut pylae_core::Exchange) {
+                match self { $(Self::$name(policy) => policy.foresee(exchange)),+ }
+            }
+
             pub(crate) fn preview(&self, exchange: &pylae_core::Exchange) -> String {
                 match self { $(Self::$name(policy) => policy.preview(exchange)),+ }
             }
@@ -93,6 +99,10 @@ policy_table! {
     static_response: static_response::StaticResponse,
     /// Before authentication, which it protects: what it counts by is known without a user.
     address_limit: address_limit::AddressLimit,
+    /// Before everything that asks who the user is.
+    authentication: authentication::Authentication,
+    /// As soon as the user is known.
+    authorization: authorization::Authorization,
     /// Behind authentication: its keys may be users, and `auto` is the user wherever there is one. All its limits stand
     /// here together, because a refusal by one takes nothing from the others.
     rate_limit: rate_limit::RateLimit,

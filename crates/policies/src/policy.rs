@@ -8,6 +8,8 @@ use pylae_core::{Exchange, Problem, Verdict};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::authentication::{Authenticators, Identity};
+
 /// One feature of a route: sees every request of the route before it is forwarded, and every response before it is sent.
 pub trait Policy: Sized + Send + Sync + 'static {
     /// What the plan says about it. Unknown fields are refused, every field is required: defaults are Python's.
@@ -32,6 +34,9 @@ pub trait Policy: Sized + Send + Sync + 'static {
 
     /// What the request half would decide, in words, without side effects.
     fn preview(&self, exchange: &Exchange) -> String;
+
+    /// Does to an exchange that is only looked at what the previews of later policies build on.
+    fn foresee(&self, _exchange: &mut Exchange) {}
 }
 
 /// What a policy may use from outside while it is built.
@@ -43,12 +48,16 @@ pub struct Parts<'a> {
     pub params: &'a [Box<str>],
     /// What all policies of all routes share.
     pub shared: &'a Arc<Shared>,
+    /// The authenticators of the plan.
+    pub auth: &'a Authenticators,
 }
 
 /// What outlives a reload and is shared by all workers. One field for each kind of state.
 pub struct Shared {
     /// Cells of all rate limits.
     pub counters: MemoryStore,
+    /// Verified credentials, revocations, fetched keys.
+    pub identity: Identity,
     /// Exchanges in flight under limits of concurrency.
     pub in_flight: Arc<InFlight>,
     /// The response cache, once a route has one.
@@ -59,7 +68,13 @@ pub struct Shared {
 impl Shared {
     /// Nothing counted yet; at most `max_keys` keys of rate limits, and no room for stored responses.
     pub fn new(max_keys: usize) -> Self {
-        Self { counters: MemoryStore::new(max_keys), in_flight: InFlight::new(), cache: OnceLock::new(), cache_size: 0 }
+        Self {
+            counters: MemoryStore::new(max_keys),
+            identity: Identity::default(),
+            in_flight: InFlight::new(),
+            cache: OnceLock::new(),
+            cache_size: 0,
+        }
     }
 
     /// The same with room for so many bytes of stored responses.

@@ -119,8 +119,8 @@ impl One<'_, '_> {
         let host =
             if self.route.preserve_host { &exchange.host[..] } else { self.picked.instance().authority().as_bytes() };
         let path = if exchange.forward_path.is_empty() { &exchange.target.path } else { &exchange.forward_path };
-        let line =
-            RequestLine { method: exchange.head.method_span.of(&exchange.buffer), path, query: exchange.query(), host };
+        let method = exchange.head.method_span.of(&exchange.buffer);
+        let line = RequestLine { method, path, query: exchange.sent_query(), host };
         let source = FieldSource {
             fields: &exchange.head.fields,
             buf: &exchange.buffer,

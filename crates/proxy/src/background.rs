@@ -1,68 +1,64 @@
-//! A fetch that no client waits for: a stale answer was sent already, and the cache wants the current one.
+//! What is done outside the workers for policies: slow computations on a few threads, and key sets that are fetched.
 
-use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 
-use pylae_core::cache::Fetch;
-use pylae_core::{Exchange, admit::admit};
+use parking_lot::Mutex;
+use pylae_policies::authentication::{self, KeySet};
 
-use crate::body::Body;
-use crate::cached::settle;
-use crate::client::Client;
-use crate::clock;
-use crate::forward::forward;
-use crate::respond::{Reply, respond};
-use crate::snapshot::Snapshot;
-use crate::socket::Socket;
-use crate::worker::Worker;
+use crate::keys::Keeper;
+use crate::log::Log;
 
-/// Starts the fetch for the request in `exchange`: the same path as any other, with nobody at the client's end.
-pub(crate) fn fetch(worker: &Rc<Worker>, snapshot: &Arc<Snapshot>, exchange: &Exchange, fetch: Box<Fetch>) {
-    let mut copy = worker.buffers.exchange();
-    if repeat(worker, snapshot, exchange, &mut copy) {
-        tokio::task::spawn_local(run(Rc::clone(worker), Arc::clone(snapshot), copy, fetch));
+/// Threads that compute. Few, so that workers keep their cores.
+const THREADS: usize = 2;
+/// Computations that may wait for a thread.
+const WAITING: usize = 64;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// The threads, each started when it is first needed. They end when this is dropped.
+pub(crate) struct Background {
+    jobs: OnceLock<SyncSender<Job>>,
+    keeper: OnceLock<Keeper>,
+    log: Arc<Log>,
+}
+
+impl Background {
+    pub(crate) fn start(log: &Arc<Log>) -> Self {
+        Self { jobs: OnceLock::new(), keeper: OnceLock::new(), log: Arc::clone(log) }
+    }
+
+    fn spawn(&self) -> SyncSender<Job> {
+        let (sender, receiver) = sync_channel::<Job>(WAITING);
+        let receiver = Arc::new(Mutex::new(receiver));
+        for index in 0..THREADS {
+            let receiver = Arc::clone(&receiver);
+            let thread = std::thread::Builder::new().name(format!("pylae-background-{index}"));
+            if let Err(error) = thread.spawn(move || work(&receiver)) {
+                self.log.write("error", "thread_failed", format!("a thread could not be started: {error}"));
+            }
+        }
+        sender
     }
 }
 
-/// Makes `copy` the same request, before anything was sent for it. Its body is empty: the cache answers no others.
-fn repeat(worker: &Worker, snapshot: &Snapshot, exchange: &Exchange, copy: &mut Exchange) -> bool {
-    copy.buffer.extend_from_slice(&exchange.buffer[..exchange.head.len]);
-    copy.peer = exchange.peer;
-    copy.secure = exchange.secure;
-    let parsed = matches!(copy.head.parse(&copy.buffer, &snapshot.head_limits), Ok(true));
-    if !parsed || admit(copy, |peer| snapshot.trusts(peer), worker.random()).is_err() {
-        return false;
+fn work(receiver: &Mutex<Receiver<Job>>) {
+    loop {
+        // The lock is let go before the job is done.
+        let next = receiver.lock().recv();
+        match next {
+            Ok(job) => job(),
+            Err(_) => return,
+        }
     }
-    copy.id.clone_from(&exchange.id);
-    copy.route = exchange.route;
-    copy.params.clone_from(&exchange.params);
-    copy.forward_path.clone_from(&exchange.forward_path);
-    copy.user.clone_from(&exchange.user);
-    copy.request_edits.clone_from(&exchange.request_edits);
-    true
 }
 
-async fn run(worker: Rc<Worker>, snapshot: Arc<Snapshot>, mut exchange: Box<Exchange>, mut fetch: Box<Fetch>) {
-    let _in_flight = worker.enter();
-    let Some(route) = exchange.route.map(|index| &snapshot.routes[index]) else { return };
-    let mut client = Client {
-        socket: Socket::nobody(),
-        peer: exchange.peer,
-        peer_text: exchange.peer.ip().to_canonical().to_string().into(),
-        secure: exchange.secure,
-        deadline: Rc::new(worker.wheel.deadline()),
-        body: Body::default(),
-        scratch: Vec::new(),
-    };
-    client.body.start(&exchange);
-    exchange.started = clock::now();
-    exchange.wall = clock::wall();
-    fetch.begin_at(exchange.started, &mut exchange);
-    exchange.cache.carry(fetch);
-    let forwarded = forward(&worker, &snapshot, route, &mut client, &mut exchange).await;
-    // Anything else than a full answer has been taken care of.
-    if let Ok(reply @ Reply::Taken(_)) = settle(&worker, &snapshot, &mut exchange, forwarded) {
-        respond(&worker, &snapshot, Some(route), &mut client, &mut exchange, reply).await;
+impl authentication::Background for Background {
+    fn run(&self, job: Job) -> bool {
+        self.jobs.get_or_init(|| self.spawn()).try_send(job).is_ok()
     }
-    worker.buffers.give_back_exchange(exchange);
+
+    fn look_after(&self, set: &Arc<KeySet>) {
+        self.keeper.get_or_init(|| Keeper::start(&self.log)).look_after(set);
+    }
 }

@@ -12,11 +12,13 @@ use parking_lot::Mutex;
 use pylae_core::cache::{Purge, Usage};
 use pylae_core::service::ServiceStats;
 use pylae_core::{Plan, Problem};
+use pylae_policies::authentication::Revoked;
 use serde::Serialize;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::auxiliary::Auxiliary;
+use crate::background::Background;
 use crate::clock;
 use crate::log::Record;
 use crate::observe::{Totals, WorkerStats};
@@ -72,12 +74,13 @@ impl Engine {
     pub fn start(plan: Plan) -> Result<Self, Vec<Problem>> {
         let mut keys = PoolKeys::default();
         let policies = Arc::new(pylae_policies::Shared::new(plan.limits.max_keys).with_cache(plan.limits.cache_size));
+        let shared = Arc::new(Shared::default());
+        policies.identity.use_background(Box::new(Background::start(&shared.log)));
         let mut snapshot = Snapshot::build(plan, None, &mut keys, &policies)?;
         let sinks = Sinks::new(snapshot.plan.workers);
         sinks.connect(&mut snapshot)?;
         let snapshot = Arc::new(snapshot);
         let listeners = bind_added(&BTreeMap::new(), &snapshot)?;
-        let shared = Arc::new(Shared::default());
         let mut workers = Vec::with_capacity(snapshot.plan.workers);
         for index in 0..snapshot.plan.workers {
             let sockets = clone_all(listeners.values())?;
@@ -183,6 +186,11 @@ impl Engine {
         let changed = change.is_some();
         self.shared.log.changes(change);
         Ok(changed)
+    }
+
+    /// Refuses a credential from now on, for `span`, on all workers. False if there are too many revocations to add one.
+    pub fn revoke(&self, what: Revoked<'_>, span: Duration) -> bool {
+        self.policies.identity.revoke(what, clock::wall(), span)
     }
 
     /// What is counted and seen at this moment.

@@ -4,7 +4,6 @@ use std::rc::Rc;
 
 use pylae_core::Exchange;
 
-use crate::background;
 use crate::cached::settle;
 use crate::client::{After, Client};
 use crate::decide::{Decided, decide};
@@ -12,6 +11,7 @@ use crate::forward::forward;
 use crate::observe::observe;
 use crate::receive::receive;
 use crate::respond::{Reply, respond};
+use crate::revalidate;
 use crate::route::route;
 use crate::worker::Worker;
 
@@ -40,7 +40,7 @@ pub(crate) async fn flow(worker: &Rc<Worker>, client: &mut Client, exchange: &mu
                 Ok(Decided::Answer(answer)) => Ok(Reply::own(*answer, exchange)),
                 Ok(Decided::Stored(mut stored)) => {
                     if let Some(fetch) = stored.refresh.take() {
-                        background::fetch(worker, &snapshot, exchange, fetch);
+                        revalidate::fetch(worker, &snapshot, exchange, fetch);
                     }
                     Ok(Reply::Stored(stored))
                 }

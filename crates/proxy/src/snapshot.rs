@@ -12,6 +12,7 @@ use pylae_core::route::Router;
 use pylae_core::route::rewrite::PathEdit;
 use pylae_core::service::ServiceState;
 use pylae_http::HeadLimits;
+use pylae_policies::authentication::Authenticators;
 use pylae_policies::{Chain, Parts, Shared};
 use tokio::sync::Notify;
 
@@ -82,12 +83,21 @@ impl Snapshot {
         let urls = keys.renewed(&plan);
         let services = build_services(&plan, previous, &urls, &mut problems);
         let router = Router::build(&plan.routes).map_err(|found| problems.extend(found)).ok();
+        let auth = match Authenticators::build(plan.auth.as_ref(), shared) {
+            Ok(auth) => auth,
+            Err(found) => {
+                // Routes would only complain that it is missing.
+                problems.extend(found.into_iter().map(|problem| problem.under("auth")));
+                return Err(problems);
+            }
+        };
         let mut routes = Vec::with_capacity(plan.routes.len());
         for (index, route) in plan.routes.iter().enumerate() {
             let parts = Parts {
                 route: &route.name,
                 params: router.as_ref().map_or(&[], |router| router.params(index)),
                 shared,
+                auth: &auth,
             };
             match Route::build(route, &services, &parts) {
                 Ok(route) => routes.push(route),
@@ -96,7 +106,7 @@ impl Snapshot {
                 }
             }
         }
-        let parts = Parts { route: "", params: &[], shared };
+        let parts = Parts { route: "", params: &[], shared, auth: &auth };
         let unrouted = Chain::build(&plan.unrouted, &parts)
             .map_err(|found| problems.extend(found.into_iter().map(|problem| problem.under("unrouted"))))
             .unwrap_or_default();

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use pylae_core::Problem;
-use pyo3::exceptions::PyLookupError;
+use pylae_policies::authentication::Revoked;
+use pyo3::exceptions::{PyLookupError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::errors::to_python;
@@ -44,6 +45,18 @@ impl Engine {
     fn set_draining(&self, py: Python<'_>, service: &str, instance: &str, draining: bool) -> PyResult<bool> {
         gil::released(py, || self.0.set_draining(service, instance, draining))
             .map_err(|problem| PyLookupError::new_err(problem.message))
+    }
+
+    /// Refuses the token with this `jti`, or all that was issued to this user so far, for `seconds` from now. False if
+    /// there are too many revocations to add one.
+    fn revoke(&self, py: Python<'_>, kind: &str, value: &str, seconds: f64) -> PyResult<bool> {
+        let what = match kind {
+            "jti" => Revoked::Token(value),
+            "user" => Revoked::User(value),
+            _ => return Err(PyValueError::new_err("either a jti or a user can be revoked")),
+        };
+        let span = Duration::try_from_secs_f64(seconds).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        Ok(gil::released(py, || self.0.revoke(what, span)))
     }
 
     /// What is counted and seen, as JSON.

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from pylae.config.auth import AuthConfig
 from pylae.config.route import Route, ServiceName
 from pylae.config.service import Service
 from pylae.policies import PolicySet
@@ -80,10 +81,6 @@ class Limits(Settings):
     """How long exchanges may take to finish after a stop was asked for."""
 
 
-class AuthConfig(Settings):
-    """Authenticators by kind. A route that requires authentication is satisfied by any of them."""
-
-
 def _listeners(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
@@ -113,7 +110,7 @@ class Config(Settings):
 
 def has_authenticator(config: Config) -> bool:
     """Whether any authenticator is configured; `auth: {}` is none."""
-    return config.auth is not None and any(value is not None for _, value in config.auth)
+    return config.auth is not None and bool(config.auth.authenticators)
 
 
 def available_cores() -> int:

@@ -39,5 +39,10 @@ class PolicySet(Settings):
     """Answers repeated reads from memory."""
 
 
-POLICIES: tuple[str, ...] = tuple(PolicySet.model_fields)
+_DERIVED = {"rate_limit": ("authentication", "authorization")}
+"""Policies that follow from other keys of a route, by the policy that they stand before."""
+
+POLICIES: tuple[str, ...] = tuple(
+    name for policy in PolicySet.model_fields for name in (*_DERIVED.get(policy, ()), policy)
+)
 """Names of all policies in the order in which a request meets them."""

@@ -66,7 +66,7 @@ class RateLimit(Settings):
     starts; `fixed_window` counts in windows aligned to UTC, for quotas."""
     key: Key = ("auto",)
     """Whose requests are counted together: `auto` (the user if known, else the address), `user`, `ip` (IPv6 by /64),
-    `header:NAME`, `route`, `global`, or several of these joined by `+`. Requests without the user or field share one."""
+    `header:NAME`, `route`, `global`, or several of these joined by `+`. Requests without one of them share it."""
     burst: Positive | None = None
     """Capacity of a token bucket, if it is not `limit`."""
     cost: Positive = 1

@@ -11,6 +11,10 @@ use super::slot::{Clock, Place, Slot};
 use super::{Limit, Tag};
 
 const WAYS: usize = 4;
+/// Sets that are searched at most for a key that may go.
+const LOOKS: usize = 16;
+/// Slots that are moved at most to make room for one. With two, none of a million keys finds a table two thirds full closed.
+const MOVES: u32 = 2;
 /// Sets of a new shard.
 const FEW: usize = 16;
 /// Bytes for logs of sliding windows, for each key that the shard may hold.
@@ -36,6 +40,8 @@ pub(super) struct Shard {
     /// One slot for each limit whose new keys once found no place.
     shared: Vec<Slot>,
     next_sweep: u64,
+    /// Set at which `trade` looked last.
+    hand: usize,
 }
 
 impl Shard {
@@ -51,6 +57,7 @@ impl Shard {
             extra_runs: 0,
             shared: Vec::new(),
             next_sweep: 0,
+            hand: 0,
         }
     }
 
@@ -133,9 +140,9 @@ impl Shard {
         let more = vec![Set::default(); (self.sets.len() * 2).min(most)];
         let old = std::mem::replace(&mut self.sets, more);
         for slot in old.into_iter().flat_map(|set| set.0).filter(|slot| !slot.is_empty()) {
-            match self.empty(slot.tag) {
+            match self.empty(slot.tag, MOVES) {
                 Some((set, way)) => self.sets[set].0[way] = slot,
-                // Ten full sets in a table that is at most half full.
+                // All sets within three steps are full, of a table that is less than two thirds full.
                 None => self.forget(slot),
             }
         }
@@ -176,25 +183,24 @@ impl Shard {
         }
     }
 
-    /// An empty slot in one of the two sets of a tag, made by moving another to its other set if need be.
-    fn empty(&mut self, tag: Tag) -> Option<(usize, usize)> {
-        if let Some(place) = self.empty_now(tag) {
-            return Some(place);
+    /// An empty slot in one of the two sets of a tag, made by moving up to `moves` others to their other set if need be.
+    fn empty(&mut self, tag: Tag, moves: u32) -> Option<(usize, usize)> {
+        let now = self.near(tag).find(|&(set, way)| self.sets[set].0[way].is_empty());
+        if now.is_some() || moves == 0 {
+            return now;
         }
         for (set, way) in self.near(tag) {
             let slot = self.sets[set].0[way];
-            if let Some((to, free)) = self.empty_now(slot.tag).filter(|_| !slot.is_pinned()) {
+            if slot.is_pinned() {
+                continue;
+            }
+            if let Some((to, free)) = self.empty(slot.tag, moves - 1) {
                 self.sets[to].0[free] = slot;
                 self.sets[set].0[way] = Slot::default();
                 return Some((set, way));
             }
         }
         None
-    }
-
-    /// The first empty slot that a look-up for the tag comes to.
-    fn empty_now(&self, tag: Tag) -> Option<(usize, usize)> {
-        self.near(tag).find(|&(set, way)| self.sets[set].0[way].is_empty())
     }
 
     /// All slots that a tag may have, in the order in which they are looked at.
@@ -210,6 +216,7 @@ impl Shard {
         }
         let found = found.or_else(|| self.victim(&fresh, |slot| slot.is_charged_once() && slot.id() == fresh.id()));
         let found = found.or_else(|| self.victim(&fresh, Slot::is_charged_once));
+        let found = found.or_else(|| self.trade(&fresh, clock));
         let Some((set, way)) = found else { return self.share(limit) };
         let before = std::mem::replace(&mut self.sets[set].0[way], fresh);
         if !before.is_empty() {
@@ -222,7 +229,23 @@ impl Shard {
     /// A slot of which nothing is lost.
     fn vacancy(&mut self, fresh: &Slot, clock: Clock) -> Option<(usize, usize)> {
         self.victim(fresh, |slot| !slot.is_empty() && slot.is_idle(clock))
-            .or_else(|| if self.keys < self.max_keys { self.empty(fresh.tag) } else { None })
+            .or_else(|| if self.keys < self.max_keys { self.empty(fresh.tag, MOVES) } else { None })
+    }
+
+    /// An empty slot near, while the shard holds as many keys as it may: a key elsewhere that may go makes room for it.
+    fn trade(&mut self, fresh: &Slot, clock: Clock) -> Option<(usize, usize)> {
+        let place = self.empty(fresh.tag, 0)?;
+        for _ in 0..LOOKS {
+            self.hand = (self.hand + 1) % self.sets.len();
+            let may_go =
+                |slot: &Slot| !slot.is_empty() && !slot.is_pinned() && (slot.is_idle(clock) || slot.is_charged_once());
+            if let Some(way) = self.sets[self.hand].0.iter().position(may_go) {
+                let gone = std::mem::take(&mut self.sets[self.hand].0[way]);
+                self.forget(gone);
+                return Some(place);
+            }
+        }
+        None
     }
 
     /// Of the slots near that may go, the one that would have been idle first.
