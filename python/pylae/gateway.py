@@ -231,8 +231,8 @@ class Gateway:
     ) -> int:
         """Makes the response cache forget what one of these names, or everything, and returns how many answers went.
 
-        `url` and `prefix` are written like `http://api.example.org/items?page=2` or, for any host, `/items`. Answers that
-        are being fetched at this moment are not kept either. Raises EngineError.
+        `url` and `prefix` are written like `http://api.example.org/items?page=2` or, for any host, `/items`. Answers
+        that are being fetched at this moment are not kept either. Raises EngineError.
         """
         if self._engine is None:
             raise EngineError("the gateway is not running")

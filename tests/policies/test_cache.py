@@ -87,12 +87,8 @@ def test_textbook_ttl(gateway: Start) -> None:
 
 
 def test_a_chunked_answer_is_kept_whole(gateway: Start) -> None:
-    pieces = (
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
-        b"4\r\ndefg\r\n",
-        b"0\r\nX-T: 1\r\n\r\n",
-    )
-    with RawInstance(pieces) as users:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with RawInstance((head, b"3\r\nabc\r\n", b"4\r\ndefg\r\n", b"0\r\nX-T: 1\r\n\r\n")) as users:
         running = gateway(route(), users=users)
         assert running.get().body == b"abcdefg"
         second = running.get()
