@@ -1,7 +1,8 @@
 //! What authentication costs: `cargo run --release -p pylae-policies --example authentication_figures`.
 //!
 //! Figures are microseconds for all that `authentication` does for a request. `remembered` is a token that was verified
-//! before, `first sight` one that was not: parsed, verified, and its claims read.
+//! before, `first sight` one that was not: parsed, verified, and its claims read. Of many rounds the fastest tenth counts,
+//! because whatever else runs on the machine only adds to a figure.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -19,7 +20,7 @@ use serde_json::{Value, json};
 
 const SECRET: &str = "a secret of more than thirty-two bytes, for figures";
 const ROUNDS: usize = 15;
-const TURNS: usize = 20_000;
+const TURNS: u32 = 20_000;
 const SIGHTS: usize = 300;
 
 fn main() {
@@ -37,7 +38,7 @@ fn main() {
         let mut exchange = request(token);
         let remembered = (0..ROUNDS).map(|_| turns(&chain, &mut exchange)).collect();
         let first = (0..SIGHTS).map(|_| first_sight(name, keys, token)).collect();
-        let (remembered, first) = (median(remembered), median(first));
+        let (remembered, first) = (fastest(remembered), fastest(first));
         println!("{name}, {} bytes: remembered {remembered:.2} µs, first sight {first:.1} µs", token.len());
     }
     let (name, keys, token) = &kinds[0];
@@ -45,7 +46,7 @@ fn main() {
     let threads: Vec<_> = (0..2)
         .map(|_| {
             let (chain, mut exchange) = (Arc::clone(&shared), request(token));
-            std::thread::spawn(move || median((0..ROUNDS).map(|_| turns(&chain, &mut exchange)).collect()))
+            std::thread::spawn(move || fastest((0..ROUNDS).map(|_| turns(&chain, &mut exchange)).collect()))
         })
         .collect();
     for one in threads.into_iter().filter_map(|thread| thread.join().ok()) {
@@ -100,7 +101,7 @@ fn turns(chain: &Chain, exchange: &mut Exchange) -> f64 {
     for _ in 0..TURNS {
         ask(chain, exchange);
     }
-    start.elapsed().as_secs_f64() * 1e6 / 20_000.0
+    start.elapsed().as_secs_f64() * 1e6 / f64::from(TURNS)
 }
 
 /// Microseconds for a request with a token that nobody has seen.
@@ -112,7 +113,7 @@ fn first_sight(name: &str, keys: &Value, token: &str) -> f64 {
     start.elapsed().as_secs_f64() * 1e6
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+fn fastest(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    values[values.len() / 10]
 }
