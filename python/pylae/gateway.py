@@ -211,8 +211,8 @@ class Gateway:
     def revoke(self, *, jti: str | None = None, user: str | None = None, ttl: timedelta = timedelta(days=30)) -> None:
         """Refuses a token by its `jti`, or all that was issued to a user so far, from now on and for `ttl`.
 
-        It takes effect at once, also for what is remembered, and is forgotten when the gateway stops. Raises EngineError
-        if the gateway is not running, or if there are too many revocations to add one.
+        It takes effect at once, also for what is remembered, and is forgotten when the gateway stops. Raises
+        EngineError if the gateway is not running, or if there are too many revocations to add one.
         """
         if self._engine is None:
             raise EngineError("the gateway is not running")

@@ -105,7 +105,7 @@ enum AnyConfig {
 /// Any authenticator.
 pub(super) enum Authenticator {
     Jwt(Jwt),
-    ApiKey(ApiKey),
+    ApiKey(Box<ApiKey>),
     Basic(Basic),
 }
 
@@ -147,7 +147,7 @@ impl Authenticator {
     fn build(config: AnyConfig, shared: &Arc<Shared>) -> Result<Self, Vec<Problem>> {
         match config {
             AnyConfig::Jwt(config) => Jwt::build(config, shared).map(Self::Jwt),
-            AnyConfig::ApiKey(config) => ApiKey::build(config, shared).map(Self::ApiKey),
+            AnyConfig::ApiKey(config) => ApiKey::build(config, shared).map(|keys| Self::ApiKey(Box::new(keys))),
             AnyConfig::Basic(config) => Basic::build(config, shared).map(Self::Basic),
         }
     }
