@@ -5,6 +5,7 @@ use pylae_core::Exchange;
 use crate::client::{After, Client};
 use crate::decide::decide;
 use crate::forward::forward;
+use crate::mirror::mirror;
 use crate::observe::observe;
 use crate::receive::receive;
 use crate::respond::{Reply, respond};
@@ -28,7 +29,7 @@ pub(crate) async fn flow(worker: &Worker, client: &mut Client, exchange: &mut Ex
         Err(halt) => (None, Err(halt)),
         Ok(matched) => {
             // Request policies, in table order, once.
-            let reply = match decide(matched, client, exchange).await {
+            let reply = match decide(worker, &snapshot, matched, client, exchange).await {
                 // Pick an instance, forward; only these two repeat.
                 Ok(None) => forward(worker, &snapshot, matched, client, exchange).await.map(Reply::Taken),
                 Ok(Some(answer)) => Ok(Reply::own(*answer, exchange)),
@@ -46,6 +47,11 @@ pub(crate) async fn flow(worker: &Worker, client: &mut Client, exchange: &mut Ex
 
     // Out.
     let sent = respond(worker, &snapshot, matched, client, exchange, reply).await;
+
+    // Copied, where the route has a mirror.
+    if let Some(route) = matched {
+        mirror(worker, &snapshot, route, client, exchange);
+    }
 
     // Observed.
     observe(worker, &snapshot, matched, client, exchange, &sent);
