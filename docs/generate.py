@@ -1,6 +1,6 @@
 """Writes docs/reference/<policy>.md, one page per policy, from the docstrings of its model.
 
-    python docs/generate.py [FOLDER]
+python docs/generate.py [FOLDER]
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from pylae.policies import POLICIES, PolicySet
+from pylae.policies import PolicySet
 
 REFERENCE = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/generate.py from the docstrings in python/pylae/policies. Edit those. -->\n"
@@ -26,8 +26,10 @@ NOTE = "<!-- Written by docs/generate.py from the docstrings in python/pylae/pol
 
 def pages() -> dict[str, str]:
     """The text of every page by file name."""
-    written = {f"{name}.md": page(name) for name in POLICIES}
-    rows = [f"| [`{name}`]({name}.md) | {PolicySet.model_fields[name].description} |" for name in POLICIES]
+    written = {f"{name}.md": page(name) for name in PolicySet.model_fields}
+    rows = [
+        f"| [`{name}`]({name}.md) | {PolicySet.model_fields[name].description} |" for name in PolicySet.model_fields
+    ]
     table = "\n".join(["| policy | what it is for |", "|---|---|", *rows])
     written["README.md"] = f"{NOTE}\n# The policies\n\nIn the order in which a request meets them.\n\n{table}\n"
     return written

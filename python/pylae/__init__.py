@@ -10,9 +10,11 @@ if TYPE_CHECKING:
     from pylae.config.service import Service
     from pylae.errors import ConfigError, EngineError, HookError, Problem, PylaeError
     from pylae.gateway import Gateway
+    from pylae.primitives import Decision, SlidingWindow, TokenBucket
 
 __all__ = [
     "ConfigError",
+    "Decision",
     "EngineError",
     "Gateway",
     "HookError",
@@ -20,9 +22,18 @@ __all__ = [
     "PylaeError",
     "Route",
     "Service",
+    "SlidingWindow",
+    "TokenBucket",
 ]
 
-_HOMES = {"Gateway": "pylae.gateway", "Route": "pylae.config.route", "Service": "pylae.config.service"}
+_HOMES = {
+    "Decision": "pylae.primitives",
+    "Gateway": "pylae.gateway",
+    "Route": "pylae.config.route",
+    "Service": "pylae.config.service",
+    "SlidingWindow": "pylae.primitives",
+    "TokenBucket": "pylae.primitives",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -10,10 +10,13 @@ from typing import Any, cast
 from pylae import _native
 from pylae.errors import EngineError
 
-__all__ = ["POLICIES", "Engine", "check", "echo_policy", "explain"]
+__all__ = ["POLICIES", "Engine", "NativeSlidingWindow", "NativeTokenBucket", "check", "echo_policy", "explain"]
 
 POLICIES: tuple[str, ...] = tuple(_native.POLICIES)
 """Names of the policies that the native side knows, in order of execution."""
+
+NativeSlidingWindow = _native.SlidingWindow
+NativeTokenBucket = _native.TokenBucket
 
 _PATIENCE = 1.0
 """Seconds that the log reader waits for a record before it asks again."""
@@ -59,17 +62,35 @@ class Engine:
     def set_draining(self, service: str, instance: str, draining: bool) -> bool:
         """Lets an instance finish what it has and gives it nothing more, or uses it again; it stays so over reloads.
 
-        `instance` is its URL as in the plan: `http://host:port`. Returns whether that is a change. Raises EngineError if
-        there is no such instance.
+        `instance` is its URL as in the plan, `http://host:port`. Returns whether that is a change. Raises EngineError
+        if there is no such instance.
         """
         try:
             return self._running().set_draining(service, instance, draining)
         except LookupError as error:
             raise EngineError(str(error)) from None
 
+    def revoke(self, kind: str, value: str, seconds: float) -> None:
+        """Refuses the token with this `jti` (kind "jti"), or all that was issued to this user ("user"), from now on.
+
+        Raises EngineError if there are too many revocations to add one.
+        """
+        if not self._running().revoke(kind, value, seconds):
+            raise EngineError("there are 100,000 revocations already; shorter ones make room")
+
     def stats(self) -> dict[str, Any]:
         """What the data plane has counted since it was started."""
         return cast("dict[str, Any]", json.loads(self._running().stats()))
+
+    def purge_cache(self, purge: str) -> int:
+        """Makes the response cache forget what a JSON document names (`pylae_core::cache::Purge`).
+
+        Returns how many answers that were. Raises EngineError if the document is not one.
+        """
+        try:
+            return self._running().purge_cache(purge)
+        except _native.PlanError as error:
+            raise _failure(error) from None
 
     def _running(self) -> _native.Engine:
         if self._native is None:

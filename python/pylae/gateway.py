@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import queue
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
+from pylae.auth import VARIABLES, default_auth, secret_file
 from pylae.config import program
 from pylae.config.check import check_config, parse_document, problems_of
+from pylae.config.crosscheck import Finding, weaknesses
 from pylae.config.load import Document, read
 from pylae.config.model import Config, has_authenticator
 from pylae.config.nodes import Step, show_path
@@ -100,9 +105,21 @@ class Gateway:
 
     def plan(self) -> dict[str, Any]:
         """The configuration as the native side is given it. Raises ConfigError."""
+        return self._plan(create=False)
+
+    def _plan(self, *, create: bool) -> dict[str, Any]:
+        """The plan; `create` says whether a secret may be generated that lasts."""
         config = self.config
         check_config(config, self._sources())
-        return compile_plan(config)
+        return compile_plan(self._with_auth(config, create=create))
+
+    def _with_auth(self, config: Config, *, create: bool) -> Config:
+        """The same with authenticators, if routes need some: a program may leave out `auth`, a document may not."""
+        if has_authenticator(config) or not any(route.auth_required or route.auth for route in config.routes):
+            return config
+        found = default_auth(create=create)
+        settings = config.auth.model_copy(update={"jwt": found.jwt}) if config.auth else found
+        return config.model_copy(update={"auth": settings})
 
     def check(self) -> list[Problem]:
         """Warnings, such as routes that can never match. Raises ConfigError with every problem. Opens no socket."""
@@ -114,7 +131,12 @@ class Gateway:
         answer = engine.check(json.dumps(plan))
         if answer["problems"]:
             raise ConfigError([self._native_problem(item) for item in answer["problems"]], self._files)
-        return [self._native_problem(item) for item in answer["warnings"]]
+        weak = [self._problem_at(finding) for finding in weaknesses(self.config)]
+        return [*weak, *(self._native_problem(item) for item in answer["warnings"])]
+
+    def _problem_at(self, finding: Finding) -> Problem:
+        place = self._sources().locate(finding.path)
+        return Problem(place.file, place.line, place.column, show_path(place.path), finding.message, finding.hint)
 
     def _native_problem(self, item: Mapping[str, str]) -> Problem:
         place = self.locate(item["path"])
@@ -137,10 +159,10 @@ class Gateway:
         """Starts serving and returns the addresses of the listeners. Raises ConfigError or EngineError."""
         if self._engine is not None:
             raise EngineError("the gateway is running already")
-        plan = self.plan()
+        plan = self._plan(create=True)
         for warning in self._checked(plan):
             log.warning("%s", warning)
-        self._warn_if_open()
+        self._tell_how_to_sign()
         from pylae.engine import Engine
 
         running = Engine(json.dumps(plan))
@@ -149,16 +171,17 @@ class Gateway:
         log.info("listening on %s", ", ".join(addresses))
         return addresses
 
-    def _warn_if_open(self) -> None:
-        """Says which routes are open although they require authentication: a program may leave out `auth`."""
-        if has_authenticator(self.config):
+    def _tell_how_to_sign(self) -> None:
+        """Says with what tokens are signed where the program leaves that open."""
+        if has_authenticator(self.config) or not any(route.auth_required for route in self._routes):
             return
-        names = [
-            route.name or route.path or route.prefix or route.pattern for route in self._routes if route.auth_required
-        ]
-        if names:
-            shown = ", ".join(str(name) for name in names[:5]) + (" …" if len(names) > 5 else "")
-            log.warning("no authenticator is configured, so these routes are open to everyone: %s", shown)
+        name = next((name for name in VARIABLES if os.environ.get(name)), None)
+        whence = f"the environment variable {name}" if name else str(secret_file())
+        log.info(
+            "no authenticator is configured: tokens are accepted that are signed with the secret in %s; "
+            "`pylae token --user ID --role ROLE` makes one",
+            whence,
+        )
 
     def apply(self, other: Gateway | None = None) -> None:
         """Puts the configuration of `other`, or own changes, in force without dropping a request.
@@ -168,7 +191,7 @@ class Gateway:
         if self._engine is None:
             raise EngineError("the gateway is not running")
         source = other or self
-        plan = source.plan()
+        plan = source._plan(create=True)
         for warning in source._checked(plan):
             log.warning("%s", warning)
         self._engine.apply(json.dumps(plan))
@@ -176,7 +199,7 @@ class Gateway:
             self._take(other.config)
             self._calls, self._document = dict(other._calls), other._document
             self._path, self._files = other._path or self._path, other._files
-        self._warn_if_open()
+        self._tell_how_to_sign()
         log.info("configuration applied: %d routes, %d services", len(plan["routes"]), len(plan["services"]))
 
     def reload(self) -> None:
@@ -185,11 +208,35 @@ class Gateway:
             raise EngineError("the gateway was not read from a file")
         self.apply(Gateway.from_file(self._path))
 
+    def revoke(self, *, jti: str | None = None, user: str | None = None, ttl: timedelta = timedelta(days=30)) -> None:
+        """Refuses a token by its `jti`, or all that was issued to a user so far, from now on and for `ttl`.
+
+        It takes effect at once, also for what is remembered, and is forgotten when the gateway stops. Raises EngineError
+        if the gateway is not running, or if there are too many revocations to add one.
+        """
+        if self._engine is None:
+            raise EngineError("the gateway is not running")
+        for kind, value in (("jti", jti), ("user", user)):
+            if value is not None:
+                self._engine.revoke(kind, value, ttl.total_seconds())
+
     def stats(self) -> dict[str, Any]:
         """What the running engine has counted. Raises EngineError if it is not running."""
         if self._engine is None:
             raise EngineError("the gateway is not running")
         return self._engine.stats()
+
+    def purge_cache(
+        self, *, url: str | None = None, prefix: str | None = None, service: str | None = None, tag: str | None = None
+    ) -> int:
+        """Makes the response cache forget what one of these names, or everything, and returns how many answers went.
+
+        `url` and `prefix` are written like `http://api.example.org/items?page=2` or, for any host, `/items`. Answers that
+        are being fetched at this moment are not kept either. Raises EngineError.
+        """
+        if self._engine is None:
+            raise EngineError("the gateway is not running")
+        return self._engine.purge_cache(json.dumps(_purge(url, prefix, service, tag)))
 
     def stop(self, drain: bool = True) -> None:
         """Stops. With `drain`, exchanges in flight may finish within `drain_timeout`."""
@@ -248,6 +295,20 @@ class Gateway:
             # A fault in reading must not end what is serving.
             log.exception("the configuration was not applied, the old one stays in force")
             watch.follow(self._files)
+
+
+def _purge(url: str | None, prefix: str | None, service: str | None, tag: str | None) -> Any:
+    named = {"target": url, "prefix": prefix, "service": service, "tag": tag}
+    given = {kind: name for kind, name in named.items() if name is not None}
+    if len(given) > 1:
+        raise EngineError("purge by one of url, prefix, service and tag")
+    for kind, name in given.items():
+        if kind in ("service", "tag"):
+            return given
+        parts = urlsplit(name)
+        query = f"?{parts.query}" if "?" in name else ""
+        return {kind: {"host": parts.netloc or None, "path": (parts.path or "/") + query}}
+    return "all"
 
 
 def _caller() -> tuple[str, int]:

@@ -16,6 +16,7 @@ from support.running import Running
 
 GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /x HTTP/1.1\r\nHost: a\r\n"
+ALWAYS_RETRY = "services: {all: {retry_budget: {ratio: 1}}}"
 NO_RETRY = "routes: [{prefix: /, service: all, retries: 0}]"
 
 
@@ -293,7 +294,7 @@ class TestInstances:
     def test_a_dead_instance_costs_no_request(
         self, gateway: Callable[..., Running], echo: EchoInstance, dead_url: str
     ) -> None:
-        running = gateway(all=[dead_url, echo])
+        running = gateway(ALWAYS_RETRY, all=[dead_url, echo])
         with running.connect() as client:
             for _ in range(10):
                 client.send(POST + b"Content-Length: 5\r\n\r\nhello")
@@ -355,7 +356,7 @@ class TestInstances:
             peer.reset()
 
         with RawInstance(die) as bad, EchoInstance() as good:
-            running = gateway(all=[bad, good])
+            running = gateway(ALWAYS_RETRY, all=[bad, good])
             body = bytes(65 + n % 26 for n in range(60_000))
             put = b"PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n" + body
             for _ in range(4):

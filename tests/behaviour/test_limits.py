@@ -71,9 +71,7 @@ def test_the_number_of_fields(gateway: Callable[..., Running], instance: RawInst
 def test_a_body_with_a_length(gateway: Callable[..., Running], instance: RawInstance) -> None:
     running = gateway("limits: {max_body: 1000}", all=instance)
     assert running.raw(POST + b"Content-Length: 1000\r\n\r\n" + bytes(1000), 1)[0].status == 200
-    # A body that is at hand is read all the same, and the connection goes on.
-    refused = POST + b"Content-Length: 1001\r\n\r\n" + bytes(1001)
-    assert [answer.status for answer in running.raw(refused * 2, 2)] == [413, 413]
+    assert _status(running, POST + b"Content-Length: 1001\r\n\r\n" + bytes(1001)) == 413
     # What it says is enough to refuse it; the instance hears nothing.
     assert _status(running, POST + b"Content-Length: 1000000000000\r\n\r\n") == 413
     assert len(instance.requests) == 1
@@ -84,7 +82,8 @@ def test_a_chunked_body_is_counted(gateway: Callable[..., Running]) -> None:
         running = gateway("limits: {max_body: 1000}", all=instance)
         assert _status(running, CHUNKED + b"3e9\r\n" + bytes(1001) + b"\r\n0\r\n\r\n") == 413
         assert _status(running, CHUNKED + b"1\r\na\r\n" * 1001 + b"0\r\n\r\n") == 413
-        for _ in range(instance.connections):
+        # The refusal comes while the body is being sent on, so each has made a connection.
+        for _ in range(2):
             peer = instance.accept()
             while not peer.at_end():
                 peer.read(len(peer.pending()))

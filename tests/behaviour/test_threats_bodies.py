@@ -46,6 +46,25 @@ def test_a_large_body_that_nobody_wants_ends_the_connection(
     assert answers[0].one("connection") == "close"
 
 
+def test_a_chunked_body_that_nobody_wants_ends_the_connection_unless_it_is_over(
+    gateway: Callable[..., Running], instance: RawInstance
+) -> None:
+    """An answer that promises a further exchange is followed by one."""
+    running = gateway(ONLY_A, all=instance)
+    answers = running.raw(HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+    assert [(answer.status, answer.one("connection")) for answer in answers] == [(404, "close")]
+
+
+def test_a_short_body_that_nobody_wants_may_still_come(gateway: Callable[..., Running], instance: RawInstance) -> None:
+    running = gateway(ONLY_A, all=instance)
+    with running.connect() as client:
+        client.send(HEAD + b"Content-Length: 100\r\n\r\n")
+        answer = client.read_answer()
+        assert (answer.status, answer.one("connection")) == (404, None)
+        client.send(bytes(100) + SECOND)
+        assert client.read_answer().status == 404
+
+
 def test_an_answer_reaches_a_client_that_is_still_sending(
     gateway: Callable[..., Running], instance: RawInstance
 ) -> None:

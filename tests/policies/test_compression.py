@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.exchanges import DEADLINE, Reply, Service, ask, gateway, serving
 
 from pylae import ConfigError, Gateway
+from support.exchanges import DEADLINE, Reply, Service, ask, gateway, serving
 
 CONFIGURATION = """
 services: {{one: {{instances: ["{url}"]}}}}

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.exchanges import DEADLINE, Reply, Request, Service, ask, running, serving
 
 from pylae import ConfigError, Gateway
+from support.exchanges import DEADLINE, Reply, Request, Service, ask, running, serving
 
 
 class Shadow:

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.exchanges import Reply, Service, ask, gateway, serving
 
 from pylae import ConfigError, Gateway
+from support.exchanges import Reply, Service, ask, gateway, serving
 
 CONFIGURATION = """
 services: {{one: {{instances: ["{url}"]}}, gone: {{instances: ["http://127.0.0.1:9"]}}}}
@@ -101,7 +101,8 @@ def test_errors_get_one_form_for_old_clients_and_heads(address: str, service: Se
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"), [(404, "application/json"), (500, "application/problem+json; charset=utf-8"), (200, "text/html")]
+    ("status", "kind"),
+    [(404, "application/json"), (500, "application/problem+json; charset=utf-8"), (200, "text/html")],
 )
 def test_other_answers_pass(address: str, service: Service, status: int, kind: str) -> None:
     service.answer = lambda _: Reply(status, [("Content-Type", kind)], b'{"theirs": 1}')
@@ -117,7 +118,7 @@ def test_other_answers_pass(address: str, service: Service, status: int, kind: s
         ("{response: {append: {Connection: close}}}", "frames the message"),
         ("{response: {remove: [Transfer-Encoding]}}", "frames the message"),
         ("{request: {set: {'X Y': a}}}", "must be a name"),
-        ("{request: {set: {X-Y: \"a\\r\\nb\"}}}", "visible ASCII"),
+        ('{request: {set: {X-Y: "a\\r\\nb"}}}', "visible ASCII"),
         ("{requests: {}}", "did you mean `request`"),
     ],
 )

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.exchanges import DEADLINE, Reply, Service, ask, gateway, serving
 
 from pylae import ConfigError, Gateway
+from support.exchanges import DEADLINE, Reply, Service, ask, gateway, serving
 
 JSON = {"Content-Type": "application/json"}
 SCHEMA = {
@@ -46,9 +46,9 @@ def address(service: Service, tmp_path: Path) -> Iterator[str]:
                     "content_types": ["text/*", "application/xml"],
                 },
             },
-            {"path": "/json", **common, "validation": {"json": big}},
-            {"path": "/tiny", **common, "validation": {"max_body": "1MB", "json": {"max_size": 20}}},
-            {"path": "/schema", **common, "validation": {"json": {"schema": "${file:order.json}", **big}}},
+            {"path": "/json", **common, "validation": {"json_body": big}},
+            {"path": "/tiny", **common, "validation": {"max_body": "1MB", "json_body": {"max_size": 20}}},
+            {"path": "/schema", **common, "validation": {"json_body": {"json_schema": "${file:order.json}", **big}}},
         ],
     }
     with gateway(tmp_path, configuration) as running:
@@ -204,12 +204,12 @@ def test_a_client_that_waits_is_asked_for_the_body_once(address: str, service: S
         ("{content_types: json}", "not a media type"),
         ("{required_headers: ['a b']}", "must be a name"),
         ("{required_query: ['a b']}", "name of a parameter"),
-        ("{json: {max_depth: 500}}", "127"),
-        ("{json: {schema: '{'}}", "is not JSON"),
-        ("{json: {schema: {type: objekt}}}", "is not a schema"),
-        ("{json: {schema: {pattern: '(?=a)'}}}", "cannot be used"),
-        ("{json: {schema: {$ref: 'https://example.org/s.json'}}}", "cannot be used"),
-        ("{jsn: true}", "did you mean `json`"),
+        ("{json_body: {max_depth: 500}}", "127"),
+        ("{json_body: {json_schema: '{'}}", "is not JSON"),
+        ("{json_body: {json_schema: {type: objekt}}}", "is not a schema"),
+        ("{json_body: {json_schema: {pattern: '(?=a)'}}}", "cannot be used"),
+        ("{json_body: {json_schema: {$ref: 'https://example.org/s.json'}}}", "cannot be used"),
+        ("{json_bdy: true}", "did you mean `json_body`"),
     ],
 )
 def test_bad_configuration(tmp_path: Path, settings: str, words: str) -> None:

@@ -27,8 +27,8 @@ class RawInstance:
     """
 
     def __init__(self, *answers: Answer) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
         self.url = f"http://{self.address}"
         self.requests: list[Message] = []
         """Complete requests that came, over all connections."""
@@ -57,7 +57,7 @@ class RawInstance:
     def _accept(self) -> None:
         while True:
             try:
-                connection, _ = self._listener.accept()
+                connection, _ = self.listener.accept()
             except OSError:
                 return
             peer = Peer(connection)
@@ -84,9 +84,9 @@ class RawInstance:
         """Refuses new connections and closes those that are open."""
         with contextlib.suppress(OSError):
             # Wakes the thread that accepts; closing alone does not.
-            self._listener.shutdown(socket.SHUT_RDWR)
+            self.listener.shutdown(socket.SHUT_RDWR)
         self._thread.join()
-        self._listener.close()
+        self.listener.close()
         for peer in self.peers:
             with contextlib.suppress(OSError):
                 peer.socket.shutdown(socket.SHUT_RDWR)

@@ -75,7 +75,11 @@ class Peer:
         if receive_buffer is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         connection.settimeout(PATIENCE)
-        connection.connect((host, int(port)))
+        try:
+            connection.connect((host, int(port)))
+        except OSError:
+            connection.close()
+            raise
         return cls(connection)
 
     def __enter__(self) -> Self:
@@ -102,6 +106,11 @@ class Peer:
         with contextlib.suppress(OSError):
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
+
+    def forget(self) -> None:
+        """Drops what was read: `received` does not have it any more."""
+        del self._received[: self._taken]
+        self._taken = 0
 
     def pending(self) -> bytes:
         """Bytes that have come and that no read has taken."""

@@ -120,6 +120,11 @@ class Process:
             self.stop()
             raise
 
+    def apply(self, configuration: Configuration = "", **instances: Instances) -> None:
+        """Writes another configuration and waits until the change of the file was noticed and applied."""
+        self.write(configure(configuration, **instances))
+        self.read_until("configuration applied")
+
     def write(self, config: Mapping[str, Any]) -> None:
         """Puts another configuration in the file, at once and whole."""
         beside = self.file.with_suffix(".part")
@@ -139,8 +144,16 @@ class Process:
     @property
     def memory(self) -> int:
         """Resident memory in bytes (VmRSS in `/proc/PID/status`)."""
+        return self._status("VmRSS")
+
+    @property
+    def peak_memory(self) -> int:
+        """The most resident memory that it ever had, in bytes (VmHWM)."""
+        return self._status("VmHWM")
+
+    def _status(self, name: str) -> int:
         text = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
-        found = re.search(r"VmRSS:\s+(\d+) kB", text)
+        found = re.search(rf"{name}:\s+(\d+) kB", text)
         assert found
         return int(found[1]) * 1024
 

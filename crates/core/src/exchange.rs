@@ -11,6 +11,7 @@ use std::time::Duration;
 use pylae_http::connection::ConnectionOptions;
 use pylae_http::{Edits, Framing, RequestHead, ResponseHead, Span, Target};
 
+use crate::cache;
 use crate::clock::Instant;
 use crate::halt::Rejection;
 use crate::limit::Permit;
@@ -49,6 +50,8 @@ pub struct Exchange {
     pub params: Vec<Span>,
     /// The path that goes to the instance; empty while it is the canonical one.
     pub forward_path: Vec<u8>,
+    /// The query that goes to the instance, possibly empty; none while it is the client's.
+    pub forward_query: Option<Vec<u8>>,
     /// Who is asking, once that is known.
     pub user: Option<Arc<User>>,
     /// Bytes that the request body may have.
@@ -85,6 +88,8 @@ pub struct Exchange {
     pub instance: Option<usize>,
     /// Time spent on asking instances, until the head of the answer.
     pub upstream: Duration,
+    /// What the cache knows of it.
+    pub cache: cache::Visit,
     /// Places under limits of concurrency, held until the exchange is over.
     pub permits: Vec<Permit>,
     /// Memory for the bytes of a moment. What it holds means nothing to anyone else.
@@ -98,13 +103,13 @@ pub struct User {
     pub id: String,
     /// Mail address, possibly empty.
     pub email: String,
-    /// Role, possibly empty.
+    /// Role, possibly empty; several are separated by commas.
     pub role: String,
     /// What the user may do.
     pub permissions: Vec<String>,
     /// Everything else the credential says.
     pub claims: serde_json::Map<String, serde_json::Value>,
-    /// Name of the authenticator that vouches for all this.
+    /// Kind of the authenticator that vouches for all this.
     pub via: &'static str,
 }
 
@@ -127,6 +132,10 @@ pub enum Verdict {
     Reject(Box<Rejection>),
     /// Answer it here.
     Answer(Box<Answer>),
+    /// Answer it with a stored response, whose head lies in the exchange.
+    Stored(cache::Stored),
+    /// Ask this policy again once another exchange's fetch is over, or has taken too long.
+    Join(cache::Join),
     /// Not known yet: for what must wait for something outside the worker. Costs an allocation, so never on a common path.
     Wait(Pin<Box<dyn Future<Output = Resume>>>),
 }
@@ -154,6 +163,7 @@ impl Exchange {
             route: None,
             params: Vec::new(),
             forward_path: Vec::new(),
+            forward_query: None,
             user: None,
             max_body: 0,
             request_edits: Edits::default(),
@@ -172,6 +182,7 @@ impl Exchange {
             attempts: 0,
             instance: None,
             upstream: Duration::ZERO,
+            cache: cache::Visit::default(),
             permits: Vec::new(),
             scratch: Vec::new(),
         }
@@ -189,6 +200,7 @@ impl Exchange {
         self.route = None;
         self.params.clear();
         self.forward_path.clear();
+        self.forward_query = None;
         self.user = None;
         self.request_edits.clear();
         self.response_edits.clear();
@@ -202,6 +214,7 @@ impl Exchange {
         self.attempts = 0;
         self.instance = None;
         self.upstream = Duration::ZERO;
+        self.cache.reset();
         self.permits.clear();
     }
 
@@ -228,6 +241,14 @@ impl Exchange {
             let kept = !edits.removes(pylae_http::Name::classify(bytes), bytes);
             self.response.fields.values(&self.response_buffer, name).next().filter(|_| kept)
         })
+    }
+
+    /// The query that goes to the instance, without `?`.
+    pub fn sent_query(&self) -> Option<&[u8]> {
+        match &self.forward_query {
+            Some(query) => Some(&query[..]).filter(|query| !query.is_empty()),
+            None => self.query(),
+        }
     }
 
     /// All values of a request field as the client sent it.

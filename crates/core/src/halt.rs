@@ -53,7 +53,7 @@ pub enum Halt {
 pub struct Rejection {
     /// Status code, 400–599.
     pub status: u16,
-    /// Stable snake_case word for machines, e.g. `rate_limited`.
+    /// Stable `snake_case` word for machines, e.g. `rate_limited`.
     pub code: &'static str,
     /// Sentence for people.
     pub message: Cow<'static, str>,

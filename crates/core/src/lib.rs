@@ -3,6 +3,7 @@
 
 pub mod admit;
 pub mod answer;
+pub mod cache;
 pub mod clock;
 pub mod exchange;
 pub mod forwarding;

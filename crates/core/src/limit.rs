@@ -55,7 +55,7 @@ pub enum LimitError {
 pub const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
 
 /// The checked figures of a limit, in the form in which decisions are made.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Shape {
     algorithm: Algorithm,
     limit: u32,

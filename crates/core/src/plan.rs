@@ -26,6 +26,8 @@ pub struct Plan {
     pub trusted_proxies: Vec<IpNet>,
     /// Bounds and deadlines of the client side.
     pub limits: Limits,
+    /// Authenticators, in the shape that `pylae-policies` gives them; none when nobody can be authenticated.
+    pub auth: Option<serde_json::Value>,
     /// Named groups of instances.
     pub services: Vec<Service>,
     /// Routes in declaration order.
@@ -68,6 +70,8 @@ pub struct Limits {
     pub body_grace: Seconds,
     /// Keys of rate limits that are remembered, over all limits. Fixed from start to stop.
     pub max_keys: usize,
+    /// Bytes of the response cache, over all routes. Fixed from start to stop.
+    pub cache_size: u64,
     /// How long exchanges may take to finish after a stop was asked for.
     pub drain_timeout: Seconds,
 }

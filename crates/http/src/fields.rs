@@ -66,6 +66,13 @@ impl Fields {
         self.add(field);
         self.lines_end = 0;
     }
+    /// Makes these the lines of `other`, in memory that is used again. They must be read with the same bytes as those.
+    pub fn copy_from(&mut self, other: &Self) {
+        self.list.clear();
+        self.list.extend_from_slice(&other.list);
+        self.seen = other.seen;
+        self.lines_end = other.lines_end;
+    }
     /// Forgets all lines and keeps the memory.
     pub fn clear(&mut self) {
         self.list.clear();

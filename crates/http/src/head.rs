@@ -147,6 +147,15 @@ pub struct ResponseHead {
     cursor: Cursor,
 }
 impl ResponseHead {
+    /// Makes this the complete head `other`, in memory that is used again.
+    pub fn copy_from(&mut self, other: &Self) {
+        self.status = other.status;
+        self.reason = other.reason;
+        self.version = other.version;
+        self.fields.copy_from(&other.fields);
+        self.len = other.len;
+        self.cursor = Cursor::default();
+    }
     /// Forgets everything and keeps the memory.
     pub fn clear(&mut self) {
         self.status = 0;

@@ -59,6 +59,12 @@ impl Chain {
         self.body_limit
     }
 
+    /// Asks the policy entered last again, and goes on.
+    pub fn again(&self, exchange: &mut Exchange) -> Verdict {
+        exchange.entered = exchange.entered.saturating_sub(1);
+        self.request(exchange)
+    }
+
     /// Runs the body halves from the one at `next` on, up to the first that does not let the exchange pass. `body` is what
     /// was read of the request body, all of it if `complete`.
     pub fn body(&self, next: &mut usize, exchange: &mut Exchange, body: &[u8], complete: bool) -> Verdict {
@@ -107,8 +113,13 @@ impl Chain {
     }
 
     /// Each policy with what it would decide.
-    pub fn preview(&self, exchange: &Exchange) -> Vec<(&'static str, String)> {
-        self.policies.iter().map(|policy| (policy.name(), policy.preview(exchange))).collect()
+    pub fn preview(&self, exchange: &mut Exchange) -> Vec<(&'static str, String)> {
+        let previewed = self.policies.iter().map(|policy| {
+            let decision = policy.preview(exchange);
+            policy.foresee(exchange);
+            (policy.name(), decision)
+        });
+        previewed.collect()
     }
 
     /// The configuration of the policy called `name` as the native side understands it: equal to `config`, or both sides disagree.

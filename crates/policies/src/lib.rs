@@ -3,6 +3,9 @@
 
 pub mod access_log;
 pub mod address_limit;
+pub mod authentication;
+pub mod authorization;
+pub mod cache;
 mod chain;
 pub mod compression;
 pub mod cors;
@@ -82,6 +85,10 @@ macro_rules! policy_table {
                 match self { $(Self::$name(policy) => policy.answers_preflights()),+ }
             }
 
+            pub(crate) fn foresee(&self, exchange: &mut pylae_core::Exchange) {
+                match self { $(Self::$name(policy) => policy.foresee(exchange)),+ }
+            }
+
             pub(crate) fn preview(&self, exchange: &pylae_core::Exchange) -> String {
                 match self { $(Self::$name(policy) => policy.preview(exchange)),+ }
             }
@@ -109,11 +116,17 @@ policy_table! {
     static_response: static_response::StaticResponse,
     /// Before authentication, which it protects: what it counts by is known without a user.
     address_limit: address_limit::AddressLimit,
+    /// Before everything that asks who the user is.
+    authentication: authentication::Authentication,
+    /// As soon as the user is known.
+    authorization: authorization::Authorization,
     /// Behind authentication: its keys may be users, and `auto` is the user wherever there is one. All its limits stand
     /// here together, because a refusal by one takes nothing from the others.
     rate_limit: rate_limit::RateLimit,
     /// Behind whatever asks who it is: strangers learn nothing about what is valid.
     validation: validation::Validation,
+    /// Behind everything that may refuse a request, so that what is stored is for those who may have it.
+    cache: cache::Caching,
     /// Decides nothing; what is copied has passed all others.
     mirror: mirror::Mirror,
 }

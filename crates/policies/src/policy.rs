@@ -1,11 +1,14 @@
 //! What a policy is.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use pylae_core::cache::Cache;
 use pylae_core::limit::{InFlight, MemoryStore};
 use pylae_core::{Exchange, Problem, Verdict};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::authentication::{Authenticators, Identity};
 
 /// One feature of a route: sees every request of the route before it is forwarded, and every response before it is sent.
 pub trait Policy: Sized + Send + Sync + 'static {
@@ -42,6 +45,9 @@ pub trait Policy: Sized + Send + Sync + 'static {
 
     /// What the request half would decide, in words, without side effects.
     fn preview(&self, exchange: &Exchange) -> String;
+
+    /// Does to an exchange that is only looked at what the previews of later policies build on.
+    fn foresee(&self, _exchange: &mut Exchange) {}
 }
 
 /// What a policy may use from outside while it is built.
@@ -53,19 +59,48 @@ pub struct Parts<'a> {
     pub params: &'a [Box<str>],
     /// What all policies of all routes share.
     pub shared: &'a Arc<Shared>,
+    /// The authenticators of the plan.
+    pub auth: &'a Authenticators,
 }
 
 /// What outlives a reload and is shared by all workers. One field for each kind of state.
 pub struct Shared {
     /// Cells of all rate limits.
     pub counters: MemoryStore,
+    /// Verified credentials, revocations, fetched keys.
+    pub identity: Identity,
     /// Exchanges in flight under limits of concurrency.
     pub in_flight: Arc<InFlight>,
+    /// The response cache, once a route has one.
+    cache: OnceLock<Arc<Cache>>,
+    cache_size: u64,
 }
 
 impl Shared {
-    /// Nothing counted yet; at most `max_keys` keys of rate limits.
+    /// Nothing counted yet; at most `max_keys` keys of rate limits, and no room for stored responses.
     pub fn new(max_keys: usize) -> Self {
-        Self { counters: MemoryStore::new(max_keys), in_flight: InFlight::new() }
+        Self {
+            counters: MemoryStore::new(max_keys),
+            identity: Identity::default(),
+            in_flight: InFlight::new(),
+            cache: OnceLock::new(),
+            cache_size: 0,
+        }
+    }
+
+    /// The same with room for so many bytes of stored responses.
+    #[must_use]
+    pub fn with_cache(self, bytes: u64) -> Self {
+        Self { cache_size: bytes, ..self }
+    }
+
+    /// The response cache; made when the first route asks for it.
+    pub(crate) fn cache(&self) -> &Arc<Cache> {
+        self.cache.get_or_init(|| Cache::new(self.cache_size))
+    }
+
+    /// The response cache, if a route has had one.
+    pub fn cache_in_use(&self) -> Option<&Arc<Cache>> {
+        self.cache.get()
     }
 }

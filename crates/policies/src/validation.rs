@@ -28,7 +28,7 @@ pub struct Config {
     /// Query parameters likewise.
     required_query: Vec<String>,
     /// What is asked of bodies.
-    json: Option<Json>,
+    json_body: Option<Json>,
 }
 
 /// What is asked of bodies: JSON (400), and which (422).
@@ -42,7 +42,7 @@ struct Json {
     /// How many values, keys included, there may be in all.
     max_values: u32,
     /// JSON Schema, draft 2020-12.
-    schema: Option<Value>,
+    json_schema: Option<Value>,
 }
 
 /// Checks requests.
@@ -58,26 +58,25 @@ impl Policy for Validation {
     fn build(config: Config, _parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         // Deeper ones are refused by the parser anyway, which does not say which bound it was.
-        if config.json.as_ref().is_some_and(|json| json.max_depth > json::DEEPEST) {
-            problems.push(Problem::at("json.max_depth", format!("is at most {}", json::DEEPEST)));
+        if config.json_body.as_ref().is_some_and(|json| json.max_depth > json::DEEPEST) {
+            problems.push(Problem::at("json_body.max_depth", format!("is at most {}", json::DEEPEST)));
         }
-        let schema =
-            config.json.as_ref().and_then(|json| json.schema.as_ref()).and_then(|schema| {
-                compile(schema).map_err(|what| problems.push(Problem::at("json.schema", what))).ok()
-            });
+        let schema = config.json_body.as_ref().and_then(|json| json.json_schema.as_ref()).and_then(|schema| {
+            compile(schema).map_err(|what| problems.push(Problem::at("json_body.json_schema", what))).ok()
+        });
         if problems.is_empty() { Ok(Self { config, schema }) } else { Err(problems) }
     }
 
     fn on_request(&self, exchange: &mut Exchange) -> Verdict {
         exchange.max_body = self.config.max_body;
-        if let Some(json) = self.config.json.as_ref().filter(|json| json.max_size < self.config.max_body) {
+        if let Some(json) = self.config.json_body.as_ref().filter(|json| json.max_size < self.config.max_body) {
             exchange.max_body = json.max_size;
         }
         self.head(exchange).map_or(Verdict::Continue, |rejection| Verdict::Reject(Box::new(rejection)))
     }
 
     fn body_limit(&self) -> Option<usize> {
-        let json = self.config.json.as_ref()?;
+        let json = self.config.json_body.as_ref()?;
         Some(usize::try_from(json.max_size.min(self.config.max_body)).unwrap_or(usize::MAX))
     }
 
@@ -93,7 +92,7 @@ impl Policy for Validation {
         match self.head(exchange) {
             Some(rejection) => format!("refuses with {}: {}", rejection.status, rejection.message),
             None if self.schema.is_some() => "passes if the body fits the schema".to_owned(),
-            None if self.config.json.is_some() => "passes if the body is JSON".to_owned(),
+            None if self.config.json_body.is_some() => "passes if the body is JSON".to_owned(),
             None => format!("passes with a body of at most {} bytes", self.config.max_body),
         }
     }
@@ -129,7 +128,7 @@ impl Validation {
             let message = format!("the body must be one of: {}", types.join(", "));
             return Some(rejection(415, "unsupported_media_type", message));
         }
-        if self.config.json.is_some() && fields.has(Name::ContentEncoding) {
+        if self.config.json_body.is_some() && fields.has(Name::ContentEncoding) {
             return Some(rejection(415, "encoded_body", "the body must not be compressed: it is looked at"));
         }
         None
@@ -137,7 +136,7 @@ impl Validation {
 
     /// Whether the body is what it should be.
     fn body(&self, exchange: &Exchange, body: &[u8]) -> Result<(), Rejection> {
-        let Some(json) = &self.config.json else { return Ok(()) };
+        let Some(json) = &self.config.json_body else { return Ok(()) };
         if body.is_empty() {
             let expected = matches!(exchange.head.method, Method::Post | Method::Put | Method::Patch);
             return if expected {

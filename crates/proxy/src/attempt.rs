@@ -125,8 +125,12 @@ impl One<'_, '_> {
 /// Appends the head of the request as an instance gets it.
 pub(crate) fn encode(exchange: &Exchange, host: &[u8], framing: Framing, out: &mut Vec<u8>) {
     let path = if exchange.forward_path.is_empty() { &exchange.target.path } else { &exchange.forward_path };
-    let line =
-        RequestLine { method: exchange.head.method_span.of(&exchange.buffer), path, query: exchange.query(), host };
+    let line = RequestLine {
+        method: exchange.head.method_span.of(&exchange.buffer),
+        path,
+        query: exchange.sent_query(),
+        host,
+    };
     let source = FieldSource {
         fields: &exchange.head.fields,
         buf: &exchange.buffer,

@@ -60,9 +60,11 @@ impl Body {
         std::mem::take(&mut self.awaited)
     }
 
-    /// Whether it is worth reading the rest of the body only to keep the connection.
-    pub(crate) fn is_drainable(&self) -> bool {
-        self.is_done() || (!self.broken && !self.awaited && self.source.left().is_none_or(|left| left <= DRAINABLE))
+    /// Whether the rest of the body will be read although nobody wants it, so that the connection can go on: it is known to
+    /// be short. Of a chunked body that is known only when it is over.
+    pub(crate) fn is_drainable(&self, max_body: u64) -> bool {
+        let is_short = |left: u64| left <= DRAINABLE && self.taken.saturating_add(left) <= max_body;
+        self.is_done() || (!self.broken && !self.awaited && self.source.left().is_some_and(is_short))
     }
 
     /// Whether every byte of the body was taken.

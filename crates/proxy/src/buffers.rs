@@ -18,6 +18,7 @@ const KEPT_BULK: usize = 16;
 pub(crate) struct Buffers {
     small: RefCell<Vec<Vec<u8>>>,
     bulk: RefCell<Vec<Vec<u8>>>,
+    #[expect(clippy::vec_box, reason = "an exchange is a kilobyte, and is lent out and given back for every request")]
     exchanges: RefCell<Vec<Box<Exchange>>>,
 }
 

@@ -83,30 +83,47 @@ impl Client {
         poll_fn(|cx| self.poll_write_all(cx, b"HTTP/1.1 100 Continue\r\n\r\n", &mut written)).await
     }
 
+    /// Reads what is at hand of a body that nobody wants.
+    pub(crate) async fn skip(&mut self, worker: &Worker, exchange: &mut Exchange) {
+        if self.body.is_done() || self.body.is_broken() {
+            return;
+        }
+        let (mut bin, mut left) = (worker.buffers.small(), DRAINABLE);
+        // What it comes to shows in the body.
+        poll_fn(|cx| Poll::Ready(self.poll_drain(cx, exchange, &mut bin, &mut left).is_ready())).await;
+        worker.buffers.give_back(bin);
+    }
+
     /// Reads the rest of a body that nobody wants, up to a limit, so that the connection can go on. Whether it can.
     pub(crate) async fn drain(&mut self, worker: &Worker, exchange: &mut Exchange) -> bool {
         if self.body.is_done() {
             return true;
         }
-        let mut bin = worker.buffers.small();
         let deadline = Rc::clone(&self.deadline);
         deadline.set(clock::coarse().saturating_add(DRAIN_TIME));
-        let mut left = DRAINABLE;
-        let drained = deadline
-            .within(|cx| {
-                while !self.body.is_done() {
-                    bin.clear();
-                    let room = bin.capacity();
-                    match ready!(self.body.poll_take(cx, &mut self.socket, exchange, &mut bin, room)) {
-                        Ok(n) if (n as u64) < left => left -= n as u64,
-                        _ => return Poll::Ready(false),
-                    }
-                }
-                Poll::Ready(true)
-            })
-            .await;
+        let (mut bin, mut left) = (worker.buffers.small(), DRAINABLE);
+        let drained = deadline.within(|cx| self.poll_drain(cx, exchange, &mut bin, &mut left)).await;
         worker.buffers.give_back(bin);
         drained.unwrap_or(false)
+    }
+
+    /// Ready when the body is over, or cannot be read on within `left` bytes.
+    fn poll_drain(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &mut Exchange,
+        bin: &mut Vec<u8>,
+        left: &mut u64,
+    ) -> Poll<bool> {
+        while !self.body.is_done() {
+            bin.clear();
+            let room = bin.capacity();
+            match ready!(self.body.poll_take(cx, &mut self.socket, exchange, bin, room)) {
+                Ok(n) if (n as u64) < *left => *left -= n as u64,
+                _ => return Poll::Ready(false),
+            }
+        }
+        Poll::Ready(true)
     }
 
     /// Says that nothing more comes and gives the client time to read what was sent: closing with bytes unread would

@@ -23,5 +23,5 @@ pub(crate) fn wall() -> Duration {
 
 fn since_start(read: Timespec) -> Instant {
     // Neither is negative on these clocks.
-    Instant::from_nanos(read.tv_sec as u64 * 1_000_000_000 + read.tv_nsec as u64)
+    Instant::from_nanos(read.tv_sec.cast_unsigned() * 1_000_000_000 + read.tv_nsec.cast_unsigned())
 }

@@ -9,11 +9,10 @@ use crate::client::{After, Client};
 use crate::flow::flow;
 use crate::receive::readable;
 use crate::socket::Socket;
-use crate::worker::Worker;
+use crate::worker::{Open, Worker};
 
 /// Serves a connection until one side has enough of it.
-pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
-    let _open = worker.open();
+pub(crate) async fn serve(worker: Rc<Worker>, _open: Open, stream: TcpStream, peer: SocketAddr) {
     // Only fails when the connection is gone already.
     let Ok(socket) = Socket::new(stream) else { return };
     let mut client = Client {

@@ -1,8 +1,10 @@
 //! Stage: the request policies of the route.
 
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
+use pylae_core::cache::{Landing, Stored};
 use pylae_core::{Answer, Exchange, Halt, Verdict};
 
 use crate::client::Client;
@@ -11,52 +13,80 @@ use crate::gather::gather;
 use crate::snapshot::{Route, Snapshot};
 use crate::worker::Worker;
 
-/// Runs the request policies. `None`: the request is to be forwarded.
+/// What the request policies decided.
+pub(crate) enum Decided {
+    /// The request is to be forwarded.
+    Forward,
+    /// The gateway answers.
+    Answer(Box<Answer>),
+    /// The cache answers.
+    Stored(Stored),
+}
+
+/// Runs the request policies: all request halves, then, where one wants to see the body, that and the body halves.
 pub(crate) async fn decide(
     worker: &Worker,
     snapshot: &Snapshot,
     route: &Route,
     client: &mut Client,
     exchange: &mut Exchange,
-) -> Result<Option<Box<Answer>>, Halt> {
-    let answer = settle(route, client, exchange, |_, exchange| route.chain.request(exchange)).await?;
-    let Some(limit) = route.chain.body_limit().filter(|_| answer.is_none()) else { return Ok(answer) };
-    gather(worker, snapshot, route, client, exchange, limit).await?;
-    let mut next = 0;
-    let halves = |client: &Client, exchange: &mut Exchange| {
-        route.chain.body(&mut next, exchange, client.body.kept(), client.body.is_done())
-    };
-    settle(route, client, exchange, halves).await
-}
-
-/// Lets `next` decide, waits where it says so and goes on behind that. `None`: everything lets the request pass.
-async fn settle(
-    route: &Route,
-    client: &mut Client,
-    exchange: &mut Exchange,
-    mut next: impl FnMut(&Client, &mut Exchange) -> Verdict,
-) -> Result<Option<Box<Answer>>, Halt> {
-    let mut verdict = next(client, exchange);
+) -> Result<Decided, Halt> {
+    let mut verdict = route.chain.request(exchange);
+    // Which body half is next, once the body is in memory.
+    let mut next = None;
     loop {
-        let mut wait = match verdict {
-            Verdict::Continue => return Ok(None),
-            Verdict::Answer(answer) => return Ok(Some(answer)),
+        verdict = match verdict {
+            Verdict::Continue => match route.chain.body_limit().filter(|_| next.is_none()) {
+                None => return Ok(Decided::Forward),
+                Some(limit) => {
+                    gather(worker, snapshot, route, client, exchange, limit).await?;
+                    next = Some(0);
+                    go_on(route, client, exchange, &mut next)
+                }
+            },
+            Verdict::Answer(answer) => return Ok(Decided::Answer(answer)),
+            Verdict::Stored(stored) => return Ok(Decided::Stored(stored)),
             Verdict::Reject(rejection) => return Err(Halt::Rejected(rejection)),
-            Verdict::Wait(wait) => wait,
-        };
-        let deadline = Rc::clone(&client.deadline);
-        deadline.set(clock::coarse().saturating_add(route.timeout));
-        let waited = deadline
-            .within(|cx| match wait.as_mut().poll(cx) {
-                Poll::Ready(resume) => Poll::Ready(Ok(resume)),
-                Poll::Pending => client.poll_gone(cx, exchange).map(|()| Err(Halt::ClientGone)),
-            })
-            .await;
-        let resume = waited.unwrap_or(Err(Halt::PolicyTimeout))?;
-        exchange.now = clock::now();
-        verdict = match resume(exchange) {
-            Verdict::Continue => next(client, exchange),
-            verdict => verdict,
+            Verdict::Wait(mut wait) => {
+                let waited = wait_for(route.timeout, client, exchange, |cx| wait.as_mut().poll(cx)).await?;
+                let resume = waited.ok_or(Halt::PolicyTimeout)?;
+                match resume(exchange) {
+                    Verdict::Continue => go_on(route, client, exchange, &mut next),
+                    verdict => verdict,
+                }
+            }
+            Verdict::Join(join) => {
+                let landing = wait_for(join.patience, client, exchange, |cx| join.flight.poll(cx)).await?;
+                exchange.cache.joined = Some(landing.unwrap_or(Landing::Alone));
+                route.chain.again(exchange)
+            }
         };
     }
+}
+
+/// Runs the halves that have not run yet.
+fn go_on(route: &Route, client: &Client, exchange: &mut Exchange, next: &mut Option<usize>) -> Verdict {
+    match next {
+        None => route.chain.request(exchange),
+        Some(next) => route.chain.body(next, exchange, client.body.kept(), client.body.is_done()),
+    }
+}
+
+/// What `poll` comes to, within `patience`, as long as the client stays. `None`: it took too long.
+async fn wait_for<T>(
+    patience: Duration,
+    client: &mut Client,
+    exchange: &mut Exchange,
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+) -> Result<Option<T>, Halt> {
+    let deadline = Rc::clone(&client.deadline);
+    deadline.set(clock::now().saturating_add(patience));
+    let waited = deadline
+        .within(|cx| match poll(cx) {
+            Poll::Ready(value) => Poll::Ready(Ok(value)),
+            Poll::Pending => client.poll_gone(cx, exchange).map(|()| Err(Halt::ClientGone)),
+        })
+        .await;
+    exchange.now = clock::now();
+    waited.transpose()
 }

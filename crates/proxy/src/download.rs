@@ -119,8 +119,7 @@ impl Download {
                     Some(changes) => (&mut changes.plain, room.min(SMALL)),
                 };
                 match self.source.poll_take(cx, instance, &mut exchange.response_buffer, into, room) {
-                    Poll::Ready(Ok(_)) if self.changes.is_some() => self.change(start),
-                    Poll::Ready(Ok(_)) => self.close_piece(start),
+                    Poll::Ready(Ok(_)) => self.pass(start, exchange),
                     Poll::Ready(Err(_)) => {
                         // What came before is sent on, but nothing that could end the body.
                         self.out.truncate(start);
@@ -159,6 +158,25 @@ impl Download {
             if dry {
                 return Poll::Pending;
             }
+        }
+    }
+
+    /// Passes on what was taken, which lies in `out` from `start` on, or in front of the transforms.
+    fn pass(&mut self, start: usize, exchange: &mut Exchange) {
+        // The cache keeps bodies as instances send them.
+        exchange.cache.take(self.changes.as_ref().map_or(&self.out[start..], |changes| &changes.plain));
+        if exchange.cache.is_muted() {
+            self.out.truncate(start);
+            if let Some(changes) = &mut self.changes {
+                changes.plain.clear();
+            }
+        } else if self.changes.is_some() {
+            self.change(start);
+        } else {
+            self.close_piece(start);
+        }
+        if self.source.is_done() {
+            exchange.cache.complete();
         }
     }
 

@@ -9,13 +9,16 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use pylae_core::cache::{Purge, Usage};
 use pylae_core::service::ServiceStats;
 use pylae_core::{Plan, Problem};
+use pylae_policies::authentication::Revoked;
 use serde::Serialize;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::auxiliary::Auxiliary;
+use crate::background::Background;
 use crate::clock;
 use crate::log::Record;
 use crate::observe::{Totals, WorkerStats};
@@ -60,6 +63,8 @@ pub struct Stats {
     pub services: Vec<ServiceStats>,
     /// Each output of access logs.
     pub access_logs: Vec<SinkStats>,
+    /// What the response cache holds, if a route has one.
+    pub cache: Option<Usage>,
     /// Plans applied, the first included.
     pub applied: u64,
 }
@@ -68,13 +73,14 @@ impl Engine {
     /// Starts the data plane. When this returns, all listeners accept connections.
     pub fn start(plan: Plan) -> Result<Self, Vec<Problem>> {
         let mut keys = PoolKeys::default();
-        let policies = Arc::new(pylae_policies::Shared::new(plan.limits.max_keys));
+        let policies = Arc::new(pylae_policies::Shared::new(plan.limits.max_keys).with_cache(plan.limits.cache_size));
+        let shared = Arc::new(Shared::default());
+        policies.identity.use_background(Box::new(Background::start(&shared.log)));
         let mut snapshot = Snapshot::build(plan, None, &mut keys, &policies)?;
         let sinks = Sinks::new(snapshot.plan.workers);
         sinks.connect(&mut snapshot)?;
         let snapshot = Arc::new(snapshot);
         let listeners = bind_added(&BTreeMap::new(), &snapshot)?;
-        let shared = Arc::new(Shared::default());
         let mut workers = Vec::with_capacity(snapshot.plan.workers);
         for index in 0..snapshot.plan.workers {
             let sockets = clone_all(listeners.values())?;
@@ -109,7 +115,8 @@ impl Engine {
         let removed: Vec<SocketAddr> =
             gone.iter().filter_map(|address| state.listeners[address].local_addr().ok()).collect();
         let sockets = self.workers.iter().map(|_| clone_all(added.values())).collect::<Result<Vec<_>, _>>()?;
-        // From here on nothing can fail.
+        // From here on nothing can fail. The workers' copies of a socket are the last, so that what its queue holds is served.
+        state.listeners.retain(|address, _| !gone.contains(address));
         let mut applied = Vec::with_capacity(self.workers.len());
         for (worker, sockets) in self.workers.iter().zip(sockets) {
             let (done, told) = oneshot::channel();
@@ -126,7 +133,6 @@ impl Engine {
         if let Some(auxiliary) = &*self.auxiliary.lock() {
             auxiliary.follow(Arc::clone(&snapshot));
         }
-        state.listeners.retain(|address, _| !gone.contains(address));
         state.listeners.extend(added);
         state.snapshot = snapshot;
         state.keys = keys;
@@ -182,6 +188,11 @@ impl Engine {
         Ok(changed)
     }
 
+    /// Refuses a credential from now on, for `span`, on all workers. False if there are too many revocations to add one.
+    pub fn revoke(&self, what: Revoked<'_>, span: Duration) -> bool {
+        self.policies.identity.revoke(what, clock::wall(), span)
+    }
+
     /// What is counted and seen at this moment.
     pub fn stats(&self) -> Stats {
         let mut totals = Totals::default();
@@ -189,7 +200,14 @@ impl Engine {
         let state = self.state.lock();
         let now = clock::now();
         let services = state.snapshot.services.values().map(|service| service.state.snapshot(now)).collect();
-        Stats { totals, services, access_logs: self.sinks.stats(), applied: state.applied }
+        let cache = self.policies.cache_in_use().map(|cache| cache.usage());
+        Stats { totals, services, access_logs: self.sinks.stats(), cache, applied: state.applied }
+    }
+
+    /// Makes the response cache forget what `purge` names; returns how many answers that were.
+    pub fn purge_cache(&self, purge: Purge) -> Result<usize, Vec<Problem>> {
+        let purge = purge.canonical().map_err(|error| vec![Problem::at("path", error)])?;
+        Ok(self.policies.cache_in_use().map_or(0, |cache| cache.purge(&purge, clock::now())))
     }
 
     /// Takes the log records written since the last call, waiting up to `patience` for the first. `None` when the engine has stopped.

@@ -95,7 +95,7 @@ impl Picking {
 
 /// The plan with nothing counted yet.
 fn build(plan: Plan) -> Result<Snapshot, Vec<Problem>> {
-    let shared = Arc::new(Shared::new(plan.limits.max_keys));
+    let shared = Arc::new(Shared::new(plan.limits.max_keys).with_cache(plan.limits.cache_size));
     Snapshot::build(plan, None, &mut PoolKeys::default(), &shared)
 }
 
@@ -158,6 +158,7 @@ fn read(question: &Question, snapshot: &Snapshot) -> Result<Exchange, Vec<Proble
     exchange.buffer.extend_from_slice(b"\r\n");
     exchange.peer = (question.client, 0).into();
     exchange.secure = question.secure;
+    exchange.wall = clock::wall();
     match exchange.head.parse(&exchange.buffer, &snapshot.head_limits) {
         Ok(true) if exchange.head.len == exchange.buffer.len() => Ok(exchange),
         Ok(_) => Err(vec![Problem::at("", "this is not one request")]),

@@ -1,20 +1,23 @@
 //! The life of a request, from top to bottom. `docs/life-of-a-request.md` tells it in words, in the same order.
 
+use std::rc::Rc;
+
 use pylae_core::Exchange;
 
+use crate::cached::settle;
 use crate::client::{After, Client};
-use crate::decide::decide;
+use crate::decide::{Decided, decide};
 use crate::forward::forward;
 use crate::mirror::mirror;
 use crate::observe::observe;
 use crate::receive::receive;
 use crate::respond::{Reply, respond};
+use crate::revalidate;
 use crate::route::route;
-use crate::snapshot::Route;
 use crate::worker::Worker;
 
 /// One exchange. `None`: the client went away before it had asked for anything.
-pub(crate) async fn flow(worker: &Worker, client: &mut Client, exchange: &mut Exchange) -> Option<After> {
+pub(crate) async fn flow(worker: &Rc<Worker>, client: &mut Client, exchange: &mut Exchange) -> Option<After> {
     // One snapshot serves the whole exchange, whatever is applied meanwhile.
     let snapshot = worker.snapshot();
 
@@ -30,9 +33,18 @@ pub(crate) async fn flow(worker: &Worker, client: &mut Client, exchange: &mut Ex
         Ok(matched) => {
             // Request policies, in table order, once.
             let reply = match decide(worker, &snapshot, matched, client, exchange).await {
-                // Pick an instance, forward; only these two repeat.
-                Ok(None) => forward(worker, &snapshot, matched, client, exchange).await.map(Reply::Taken),
-                Ok(Some(answer)) => Ok(Reply::own(*answer, exchange)),
+                Ok(Decided::Forward) => {
+                    // Pick an instance, forward; only these two repeat.
+                    let forwarded = forward(worker, &snapshot, matched, client, exchange).await;
+                    settle(worker, &snapshot, exchange, forwarded)
+                }
+                Ok(Decided::Answer(answer)) => Ok(Reply::own(*answer, exchange)),
+                Ok(Decided::Stored(mut stored)) => {
+                    if let Some(fetch) = stored.refresh.take() {
+                        revalidate::fetch(worker, &snapshot, exchange, fetch);
+                    }
+                    Ok(Reply::Stored(stored))
+                }
                 Err(halt) => Err(halt),
             };
             (Some(matched), reply)
@@ -43,7 +55,9 @@ pub(crate) async fn flow(worker: &Worker, client: &mut Client, exchange: &mut Ex
     let reply = reply.unwrap_or_else(|halt| Reply::from_halt(&halt, exchange));
 
     // Response policies, in reverse order: those whose request half was entered, on rejections too.
-    matched.map(|route: &Route| route.chain.response(exchange));
+    if let Some(route) = matched {
+        route.chain.response(exchange);
+    }
 
     // Out.
     let sent = respond(worker, &snapshot, matched, client, exchange, reply).await;

@@ -24,6 +24,18 @@ pub(crate) struct Taken<'s> {
     pub(crate) entered: Option<Entered<'s>>,
 }
 
+impl Taken<'_> {
+    /// Parts with an answer that nobody reads. Its connection is kept if it is `sound`: nothing more comes over it.
+    pub(crate) fn let_go(self, worker: &Worker, sound: bool) {
+        let Answered { connection, upload, .. } = self.answered;
+        if sound && upload.is_sent() {
+            let (pool, plan) = (self.service.pools[self.picked.index], &self.service.plan);
+            worker.pools.put(pool, connection, clock::now(), plan.idle_timeout.0, plan.max_idle);
+        }
+        upload.finish(&worker.buffers);
+    }
+}
+
 /// Forwards the request in `exchange`. Its body is read from `client` as it is sent.
 pub(crate) async fn forward<'s>(
     worker: &Worker,
@@ -77,7 +89,8 @@ pub(crate) async fn forward<'s>(
         let pause = match service.state.retry(&attempt, now, worker.random_u64()) {
             retry::Verdict::Again(pause) if last.is_none_or(|last| now.saturating_add(pause) < last) => pause,
             _ => {
-                let taken = finish(answered, service, picked, entered)?;
+                let late = last.is_some_and(|last| now >= last);
+                let taken = finish(answered, service, picked, entered, late)?;
                 tie_client(&taken, client, exchange);
                 return Ok(taken);
             }
@@ -95,19 +108,20 @@ pub(crate) async fn forward<'s>(
     }
 }
 
-/// What an attempt came to when it is the last.
+/// What an attempt came to when it is the last; `late`: the time for the whole exchange is over.
 fn finish<'s>(
     answered: Result<Answered, Failure>,
     service: &'s Service,
     picked: Picked<'s>,
     entered: Option<Entered<'s>>,
+    late: bool,
 ) -> Result<Taken<'s>, Halt> {
     match answered {
         Ok(answered) => Ok(Taken { service, picked, answered, entered }),
         Err(Failure::Halt(halt)) => Err(halt),
         Err(Failure::Instance(fault)) => Err(match fault.outcome {
-            Outcome::ConnectFailed => Halt::ConnectFailed,
-            Outcome::Timeout => Halt::GatewayTimeout,
+            Outcome::ConnectFailed if !late => Halt::ConnectFailed,
+            Outcome::ConnectFailed | Outcome::Timeout => Halt::GatewayTimeout,
             _ => Halt::BadGateway,
         }),
     }

@@ -7,11 +7,11 @@ use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::ready;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use pylae_core::plan::HealthCheck;
-use pylae_http::{HeadLimits, ResponseHead};
+use pylae_http::{Framing, HeadLimits, Method, ResponseHead, framing};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout_at};
@@ -28,11 +28,11 @@ const TICK: Duration = Duration::from_secs(1);
 const SPREAD: Duration = Duration::from_secs(1);
 /// Bounds on an answer's head.
 const LIMITS: HeadLimits = HeadLimits { head: 16 * 1024, target: 0, fields: 100 };
-/// Bytes read of an answer's body, so that a small one ends in good order.
+/// Most bytes read of an answer's body.
 const DRAINED: usize = 64 * 1024;
 
 /// Checks under way by service and URL.
-type Checks = HashMap<(Box<str>, Box<str>), Check>;
+type Checks = HashMap<(Arc<str>, Box<str>), Check>;
 
 /// The checks of one instance; they end when this is dropped.
 struct Check {
@@ -129,21 +129,30 @@ async fn check(target: Rc<RefCell<Target>>, rules: HealthCheck, log: Arc<Log>) {
         };
         let asked = timeout_at(deadline, ask(&service, index, &rules.path)).await;
         let (ok, reason, answered) = match asked {
-            Ok(Ok((status, socket))) => ((200..400).contains(&status), format!("status {status}"), Some(socket)),
+            Ok(Ok((head, socket))) => {
+                ((200..400).contains(&head.status), format!("status {}", head.status), Some((socket, head.left)))
+            }
             Ok(Err(error)) => (false, error.to_string(), None),
             Err(_) => (false, format!("no answer within {} s", rules.timeout.0.as_secs_f64()), None),
         };
         log.changes(service.state.active_result(index, clock::now(), ok, &reason));
-        if let Some(socket) = answered {
+        if let Some((socket, left)) = answered {
             // What is not read by then is cut off.
-            let _ = timeout_at(deadline, drain(socket)).await;
+            let _ = timeout_at(deadline, drain(socket, left)).await;
         }
         next = began + interval.mul_f64(0.9 + 0.2 * fastrand::f64());
     }
 }
 
-/// Asks the instance for `path` over a connection of its own. Status of the answer, and the rest of it.
-async fn ask(service: &Service, index: usize, path: &str) -> io::Result<(u16, Socket)> {
+/// The head of an answer.
+struct Answered {
+    status: u16,
+    /// Bytes of its body still to come, at most as many as are worth reading.
+    left: usize,
+}
+
+/// Asks the instance for `path` over a connection of its own. The answer, and where the rest of it comes from.
+async fn ask(service: &Service, index: usize, path: &str) -> io::Result<(Answered, Socket)> {
     let instances = &mut service.state.instances();
     let instance = instances.nth(index).ok_or(io::ErrorKind::NotFound)?;
     let mut socket = connect::open(instance.host(), instance.port()).await?;
@@ -159,39 +168,48 @@ async fn ask(service: &Service, index: usize, path: &str) -> io::Result<(u16, So
             written => rest = &rest[written..],
         }
     }
-    let status = read_head(&mut socket).await?;
-    Ok((status, socket))
+    let answered = read_head(&mut socket).await?;
+    Ok((answered, socket))
 }
 
-/// Status of the final answer.
-async fn read_head(socket: &mut Socket) -> io::Result<u16> {
+/// The head of the final answer.
+async fn read_head(socket: &mut Socket) -> io::Result<Answered> {
     let mut head = ResponseHead::default();
     let mut buffer = Vec::with_capacity(LIMITS.head);
     poll_fn(|cx| {
         loop {
             if !buffer.is_empty() {
                 match head.parse(&buffer, &LIMITS) {
-                    Ok(true) if head.status >= 200 => return std::task::Poll::Ready(Ok(head.status)),
+                    Ok(true) if head.status >= 200 => {
+                        let body = match framing::response(&head, &buffer, Method::Get) {
+                            Ok(Framing::None) => 0,
+                            Ok(Framing::Length(length)) => usize::try_from(length).unwrap_or(DRAINED).min(DRAINED),
+                            Ok(Framing::Chunked | Framing::Close) => DRAINED,
+                            Err(error) => return Poll::Ready(Err(io::Error::other(error.0))),
+                        };
+                        let left = body.saturating_sub(buffer.len() - head.len);
+                        return Poll::Ready(Ok(Answered { status: head.status, left }));
+                    }
                     Ok(true) => {
                         buffer.drain(..head.len);
                         head.clear();
                         continue;
                     }
                     Ok(false) if buffer.len() < LIMITS.head => {}
-                    _ => return std::task::Poll::Ready(Err(io::Error::other("the answer is not HTTP"))),
+                    _ => return Poll::Ready(Err(io::Error::other("the answer is not HTTP"))),
                 }
             }
             if ready!(socket.poll_read(cx, &mut buffer, LIMITS.head))? == 0 {
-                return std::task::Poll::Ready(Err(io::Error::other("the connection was closed without an answer")));
+                return Poll::Ready(Err(io::Error::other("the connection was closed without an answer")));
             }
         }
     })
     .await
 }
 
-async fn drain(mut socket: Socket) {
+/// Reads on for `left` bytes, so that the instance sees its answer taken and not cut off.
+async fn drain(mut socket: Socket, mut left: usize) {
     let mut buffer = Vec::with_capacity(4096);
-    let mut left = DRAINED;
     poll_fn(|cx| {
         while left > 0 {
             buffer.clear();
@@ -200,7 +218,7 @@ async fn drain(mut socket: Socket) {
                 _ => break,
             }
         }
-        std::task::Poll::Ready(())
+        Poll::Ready(())
     })
     .await;
 }

@@ -15,7 +15,7 @@ const KEPT: usize = 4096;
 pub struct Record {
     /// `info`, `warning` or `error`.
     pub level: &'static str,
-    /// What happened, in snake_case.
+    /// What happened, in `snake_case`.
     pub event: &'static str,
     /// Sentence for people.
     pub message: String,

@@ -49,6 +49,8 @@ pub(crate) struct WorkerStats {
     pub(crate) idle_upstream: Counter,
     pub(crate) mirrored: Counter,
     pub(crate) mirrors_dropped: Counter,
+    /// Exchanges of routes with a cache, by `cache::Outcome`.
+    cache: [Counter; 5],
 }
 
 /// What all workers have counted, merged.
@@ -78,6 +80,23 @@ pub struct Totals {
     pub mirrored: u64,
     /// Copies that were not: too many under way, a body too long, or no instance.
     pub mirrors_dropped: u64,
+    /// Exchanges of routes with a cache.
+    pub cache: CacheTotals,
+}
+
+/// How exchanges of routes with a cache were served.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct CacheTotals {
+    /// From memory.
+    pub hit: u64,
+    /// From memory, no longer fresh.
+    pub stale: u64,
+    /// From memory, after the service said that it still holds.
+    pub revalidated: u64,
+    /// By the service.
+    pub miss: u64,
+    /// By the service, because a cache does not answer such requests.
+    pub bypass: u64,
 }
 
 impl Totals {
@@ -96,6 +115,11 @@ impl Totals {
         self.idle_upstream += one.idle_upstream.get();
         self.mirrored += one.mirrored.get();
         self.mirrors_dropped += one.mirrors_dropped.get();
+        let cache = &mut self.cache;
+        let outcomes = [&mut cache.hit, &mut cache.stale, &mut cache.revalidated, &mut cache.miss, &mut cache.bypass];
+        for (total, counter) in outcomes.into_iter().zip(&one.cache) {
+            *total += counter.get();
+        }
     }
 }
 
@@ -111,6 +135,9 @@ pub(crate) fn observe(
     log(worker, snapshot, route, client, exchange, sent);
     let stats = &worker.stats;
     stats.bytes_sent.add(sent.bytes);
+    if let Some(outcome) = exchange.cache.outcome {
+        stats.cache[outcome as usize].add(1);
+    }
     if exchange.status == 499 {
         stats.abandoned.add(1);
         return;

@@ -35,16 +35,15 @@ pub(crate) async fn receive(
     exchange.peer = client.peer;
     exchange.secure = client.secure;
     exchange.max_body = snapshot.plan.limits.max_body;
-    let parsed = match poll_once(client, snapshot, exchange).await {
-        Some(parsed) => parsed,
-        None => {
-            client.deadline.set(clock::coarse().saturating_add(snapshot.plan.limits.head_timeout.0));
-            let Client { socket, deadline, .. } = client;
-            match deadline.within(|cx| poll_head(cx, socket, snapshot, exchange)).await {
-                Some(parsed) => parsed?,
-                None if exchange.buffer.is_empty() => return None,
-                None => Err(Halt::HeadTimeout),
-            }
+    let parsed = if let Some(parsed) = poll_once(client, snapshot, exchange).await {
+        parsed
+    } else {
+        client.deadline.set(clock::coarse().saturating_add(snapshot.plan.limits.head_timeout.0));
+        let Client { socket, deadline, .. } = client;
+        match deadline.within(|cx| poll_head(cx, socket, snapshot, exchange)).await {
+            Some(parsed) => parsed?,
+            None if exchange.buffer.is_empty() => return None,
+            None => Err(Halt::HeadTimeout),
         }
     };
     exchange.started = clock::now();

@@ -3,11 +3,13 @@
 use std::rc::Rc;
 use std::task::Poll;
 
+use pylae_core::cache::Stored;
 use pylae_core::service::Outcome;
 use pylae_core::{Answer, Exchange, Halt, Pace, answer};
 use pylae_http::encode::{self, FieldSource, StatusLine};
 use pylae_http::{Framing, Method, Name, NameSet, Version};
 
+use crate::cached;
 use crate::client::{After, Client};
 use crate::clock;
 use crate::download::{Cut, Download};
@@ -17,11 +19,17 @@ use crate::upload::Upload;
 use crate::worker::Worker;
 
 /// What the exchange came to.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the common one, and a box would be an allocation per request"
+)]
 pub(crate) enum Reply<'s> {
     /// An instance's answer.
     Taken(Taken<'s>),
     /// The gateway's own.
     Own(Box<Answer>),
+    /// A stored one.
+    Stored(Stored),
     /// Nothing: nobody is left to be answered.
     Nobody,
 }
@@ -36,7 +44,7 @@ pub(crate) struct Sent {
     pub(crate) complete: bool,
 }
 
-impl<'s> Reply<'s> {
+impl Reply<'_> {
     /// The one place where an early exit becomes a response. Sets the status that response policies and logs see.
     pub(crate) fn from_halt(halt: &Halt, exchange: &mut Exchange) -> Self {
         exchange.status = halt.status();
@@ -74,6 +82,7 @@ pub(crate) async fn respond(
     let _ = exchange.response_edits.set_known(Name::XRequestId, &exchange.id);
     match (reply, route) {
         (Reply::Taken(taken), Some(route)) => relay(worker, snapshot, route, client, exchange, taken).await,
+        (Reply::Stored(stored), _) => cached::stored(worker, snapshot, client, exchange, &stored).await,
         (Reply::Own(mut answer), _) => {
             change(exchange, &mut answer);
             own(worker, snapshot, client, exchange, &answer).await
@@ -99,7 +108,8 @@ async fn own(
     exchange: &mut Exchange,
     answer: &Answer,
 ) -> Sent {
-    let close = !keeps(worker, client, exchange) || !client.body.is_drainable();
+    client.skip(worker, exchange).await;
+    let close = !keeps(worker, client, exchange) || !client.body.is_drainable(exchange.max_body);
     if exchange.response_edits.get(b"Date").is_none() {
         let _ = exchange.response_edits.set_known(Name::Date, worker.date().as_bytes());
     }
@@ -143,6 +153,8 @@ async fn relay(
     let Taken { service, mut picked, answered, entered: _entered } = taken;
     let (mut connection, mut upload, from) = (answered.connection, answered.upload, answered.framing);
     let to = match (from, exchange.head.version) {
+        // The client has it already; the body is for the cache alone.
+        _ if exchange.cache.is_muted() => Framing::None,
         (Framing::Chunked | Framing::Close, Version::Http10) => Framing::Close,
         (Framing::Close, Version::Http11) => Framing::Chunked,
         // Nobody knows how long it will be.
@@ -180,6 +192,7 @@ async fn relay(
     let client_is_slow = download.waits_for_client() || upload.waits_for_client();
     let result = relayed.unwrap_or(Err(if client_is_slow { Cut::Client } else { Cut::Instance }));
     if result == Err(Cut::Instance) {
+        exchange.cache.break_off();
         let now = clock::now();
         worker.log_changes(picked.report(now, Outcome::Reset, now.since(exchange.started)));
         if to == Framing::Close {
@@ -219,7 +232,7 @@ fn keep_sending(
 }
 
 /// Whether the client's connection may serve another request.
-fn keeps(worker: &Worker, client: &Client, exchange: &Exchange) -> bool {
+pub(crate) fn keeps(worker: &Worker, client: &Client, exchange: &Exchange) -> bool {
     exchange.options.persists(exchange.head.version) && !worker.draining.get() && !client.body.is_broken()
 }
 
@@ -235,7 +248,13 @@ fn stated_length(exchange: &Exchange, from: Framing) -> Option<u64> {
     std::str::from_utf8(stated).ok()?.parse().ok()
 }
 
-fn encode_head(out: &mut Vec<u8>, exchange: &Exchange, stated_length: Option<u64>, framing: Framing, close: bool) {
+pub(crate) fn encode_head(
+    out: &mut Vec<u8>,
+    exchange: &Exchange,
+    stated_length: Option<u64>,
+    framing: Framing,
+    close: bool,
+) {
     let line = StatusLine {
         status: exchange.status,
         reason: exchange.response.reason.of(&exchange.response_buffer),

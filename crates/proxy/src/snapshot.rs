@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pylae_core::Problem;
+use pylae_core::cache::Cache;
 use pylae_core::plan::{self, Plan};
 use pylae_core::route::Router;
 use pylae_core::route::rewrite::PathEdit;
 use pylae_core::service::ServiceState;
 use pylae_http::HeadLimits;
+use pylae_policies::authentication::Authenticators;
 use pylae_policies::{Chain, Parts, Shared};
 use tokio::sync::Notify;
 
@@ -28,6 +30,8 @@ pub(crate) struct Snapshot {
     pub(crate) unrouted: Chain,
     /// Where their lines go.
     pub(crate) sink: Option<Arc<Sink>>,
+    /// The response cache, if any route has ever had one.
+    pub(crate) cache: Option<Arc<Cache>>,
 }
 
 /// A route, ready to serve.
@@ -50,7 +54,7 @@ pub(crate) struct Route {
 
 /// A service, ready to serve.
 pub(crate) struct Service {
-    pub(crate) name: Box<str>,
+    pub(crate) name: Arc<str>,
     pub(crate) plan: plan::Service,
     pub(crate) state: ServiceState,
     /// Key of each instance's connection pools: the same address keeps its key over reloads.
@@ -81,21 +85,30 @@ impl Snapshot {
         let urls = keys.renewed(&plan);
         let services = build_services(&plan, previous, &urls, &mut problems);
         let router = Router::build(&plan.routes).map_err(|found| problems.extend(found)).ok();
+        let auth = match Authenticators::build(plan.auth.as_ref(), shared) {
+            Ok(auth) => auth,
+            Err(found) => {
+                // Routes would only complain that it is missing.
+                problems.extend(found.into_iter().map(|problem| problem.under("auth")));
+                return Err(problems);
+            }
+        };
         let mut routes = Vec::with_capacity(plan.routes.len());
         for (index, route) in plan.routes.iter().enumerate() {
             let parts = Parts {
                 route: &route.name,
                 params: router.as_ref().map_or(&[], |router| router.params(index)),
                 shared,
+                auth: &auth,
             };
             match Route::build(route, &services, &parts) {
                 Ok(route) => routes.push(route),
                 Err(found) => {
-                    problems.extend(found.into_iter().map(|problem| problem.under(&format!("routes[{index}]"))))
+                    problems.extend(found.into_iter().map(|problem| problem.under(&format!("routes[{index}]"))));
                 }
             }
         }
-        let parts = Parts { route: "", params: &[], shared };
+        let parts = Parts { route: "", params: &[], shared, auth: &auth };
         let unrouted = Chain::build(&plan.unrouted, &parts)
             .map_err(|found| problems.extend(found.into_iter().map(|problem| problem.under("unrouted"))))
             .unwrap_or_default();
@@ -103,7 +116,8 @@ impl Snapshot {
         *keys = urls;
         let limits = &plan.limits;
         let head_limits = HeadLimits { head: limits.max_head, target: limits.max_target, fields: limits.max_fields };
-        Ok(Self { head_limits, router, routes: routes.into(), services, unrouted, sink: None, plan })
+        let cache = shared.cache_in_use().cloned();
+        Ok(Self { head_limits, router, routes: routes.into(), services, unrouted, sink: None, cache, plan })
     }
 
     /// Gives every access log its sink. All problems are reported.
@@ -148,7 +162,7 @@ fn build_services(
                 }
             }
             Err(found) => {
-                problems.extend(found.into_iter().map(|problem| problem.under(&format!("services[{index}]"))))
+                problems.extend(found.into_iter().map(|problem| problem.under(&format!("services[{index}]"))));
             }
         }
     }

@@ -1,6 +1,7 @@
 //! One data-plane thread: its loop, and everything that it need not share.
 
 use std::cell::{Cell, RefCell};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,9 +11,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use pylae_core::Halt;
 use pylae_core::route::Scratch;
 use pylae_core::service::Changes;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::task::{AbortHandle, LocalSet};
+use tokio::task::{JoinHandle, LocalSet};
 
 use crate::buffers::Buffers;
 use crate::clock;
@@ -26,6 +27,8 @@ use crate::snapshot::Snapshot;
 
 /// Idle connections closed at once when there is no room for another one.
 const REAPED: usize = 32;
+/// How long a stop waits for requests that were sent before their clients could know of it.
+const CROSSING: Duration = Duration::from_millis(500);
 
 /// What the engine tells a worker. Each is answered once it is done.
 pub(crate) enum Control {
@@ -47,9 +50,12 @@ pub(crate) struct Shared {
     pub(crate) log: Arc<Log>,
 }
 
+/// The snapshot in force: shared by the workers, and held by each exchange without touching the counter that they share.
+pub(crate) type InForce = Rc<Arc<Snapshot>>;
+
 /// One data-plane thread's own things.
 pub(crate) struct Worker {
-    snapshot: RefCell<Rc<Arc<Snapshot>>>,
+    snapshot: RefCell<InForce>,
     shared: Arc<Shared>,
     pub(crate) stats: Arc<WorkerStats>,
     pub(crate) wheel: Rc<Wheel>,
@@ -57,6 +63,7 @@ pub(crate) struct Worker {
     pub(crate) pools: Pools,
     pub(crate) scratch: RefCell<Scratch>,
     pub(crate) draining: Cell<bool>,
+    closing_idle: Cell<bool>,
     in_flight: Cell<usize>,
     connections: Cell<usize>,
     reap: Cell<usize>,
@@ -85,6 +92,7 @@ impl Worker {
             pools: Pools::default(),
             scratch: RefCell::default(),
             draining: Cell::new(false),
+            closing_idle: Cell::new(false),
             in_flight: Cell::new(0),
             connections: Cell::new(0),
             reap: Cell::new(0),
@@ -107,25 +115,23 @@ impl Worker {
             .run_until(async {
                 tokio::task::spawn_local(Rc::clone(&self.wheel).run());
                 tokio::task::spawn_local(Rc::clone(&self).sweep());
-                let mut accepting: Vec<(SocketAddr, AbortHandle)> = Vec::new();
+                let mut accepting: Vec<Accepting> = Vec::new();
                 accepting.extend(listeners.into_iter().filter_map(|listener| self.listen(listener)));
                 while let Some(message) = control.recv().await {
                     match message {
                         Control::Apply { snapshot, added, removed, done } => {
                             self.snapshot.replace(Rc::new(snapshot));
-                            accepting.retain(|(address, task)| {
-                                let gone = removed.contains(address);
-                                if gone {
-                                    task.abort();
-                                }
-                                !gone
-                            });
+                            for gone in accepting.extract_if(.., |one| removed.contains(&one.address)) {
+                                gone.end().await;
+                            }
                             accepting.extend(added.into_iter().filter_map(|listener| self.listen(listener)));
                             // The engine may have given up waiting; the snapshot is in force all the same.
                             let _ = done.send(());
                         }
                         Control::Stop { drain } => {
-                            accepting.iter().for_each(|(_, task)| task.abort());
+                            for one in accepting {
+                                one.end().await;
+                            }
                             return self.drain(drain, &mut control).await;
                         }
                     }
@@ -137,11 +143,18 @@ impl Worker {
     /// Waits for what is in flight. Another stop cuts it short.
     async fn drain(self: &Rc<Self>, time: Option<Duration>, control: &mut mpsc::UnboundedReceiver<Control>) {
         self.draining.set(true);
-        self.wheel.wake_all();
         let Some(time) = time else { return };
-        let finished = async {
+        let closed = async || {
             while self.connections.get() > 0 {
                 self.idle.notified().await;
+            }
+        };
+        let finished = async {
+            // A request may be on its way on a connection that looks idle: it is served, and told that it is the last.
+            if tokio::time::timeout(CROSSING, closed()).await.is_err() {
+                self.closing_idle.set(true);
+                self.wheel.wake_all();
+                closed().await;
             }
         };
         tokio::select! {
@@ -151,37 +164,57 @@ impl Worker {
         }
     }
 
-    fn listen(self: &Rc<Self>, listener: std::net::TcpListener) -> Option<(SocketAddr, AbortHandle)> {
+    fn listen(self: &Rc<Self>, listener: std::net::TcpListener) -> Option<Accepting> {
         let (address, listener) = listener
             .local_addr()
             .and_then(|address| Ok((address, TcpListener::from_std(listener)?)))
             .map_err(|error| {
-                self.shared.log.write("error", "listen_failed", format!("a worker cannot listen: {error}"))
+                self.shared.log.write("error", "listen_failed", format!("a worker cannot listen: {error}"));
             })
             .ok()?;
-        let task = tokio::task::spawn_local(Rc::clone(self).accept(listener));
-        Some((address, task.abort_handle()))
+        let ended = Rc::new(Notify::new());
+        let task = tokio::task::spawn_local(Rc::clone(self).accept(listener, Rc::clone(&ended)));
+        Some(Accepting { address, ended, task })
     }
 
-    /// Accepts for ever. When the task is aborted, what the kernel has accepted by then is served all the same.
-    async fn accept(self: Rc<Self>, listener: TcpListener) {
-        let accepting = Accepting { worker: self, listener };
+    /// Accepts until told to end. What the kernel has accepted by then is served all the same.
+    async fn accept(self: Rc<Self>, listener: TcpListener, ended: Rc<Notify>) {
         loop {
-            match accepting.listener.accept().await {
-                Ok((stream, peer)) => accepting.worker.take_on(stream, peer),
+            let accepted = tokio::select! {
+                biased;
+                () = ended.notified() => break,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.take_on(stream, peer),
                 Err(error) => {
                     // Out of descriptors or memory: others may give some back.
                     let message = format!("a connection could not be accepted: {error}");
-                    accepting.worker.shared.log.write("warning", "accept_failed", message);
+                    self.shared.log.write("warning", "accept_failed", message);
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             }
             // Others on this thread come first: connections taken from a full queue are shared between the workers.
             tokio::task::yield_now().await;
         }
+        // The kernel is asked directly: the runtime need not have heard of the latest yet.
+        let Ok(listener) = listener.into_std() else { return };
+        loop {
+            match listener.accept() {
+                Ok((stream, peer)) => {
+                    if stream.set_nonblocking(true).is_ok()
+                        && let Ok(stream) = TcpStream::from_std(stream)
+                    {
+                        self.take_on(stream, peer);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
+                Err(_) => return,
+            }
+        }
     }
 
-    fn take_on(self: &Rc<Self>, stream: tokio::net::TcpStream, peer: SocketAddr) {
+    fn take_on(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
         let most = self.snapshot.borrow().plan.limits.max_connections;
         let open = self.shared.connections.load(Ordering::Relaxed);
         if open >= most && self.reap.get() == 0 {
@@ -194,7 +227,8 @@ impl Worker {
             return;
         }
         self.stats.connections_accepted.add(1);
-        tokio::task::spawn_local(connection::serve(Rc::clone(self), stream, peer));
+        // Counted before its task runs, so that a drain that begins now waits for it.
+        tokio::task::spawn_local(connection::serve(Rc::clone(self), self.open(), stream, peer));
     }
 
     async fn sweep(self: Rc<Self>) {
@@ -207,7 +241,7 @@ impl Worker {
     }
 
     /// The snapshot in force.
-    pub(crate) fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+    pub(crate) fn snapshot(&self) -> InForce {
         Rc::clone(&self.snapshot.borrow())
     }
 
@@ -230,9 +264,9 @@ impl Worker {
         if self.in_flight.get() > share { Err(Halt::Overloaded) } else { Ok(()) }
     }
 
-    /// Whether the idle connection that asks is to be closed: the gateway is draining, or others need its room.
+    /// Whether the idle connection that asks is to be closed: the gateway is stopping, or others need its room.
     pub(crate) fn reaps_idle(&self) -> bool {
-        if self.draining.get() {
+        if self.closing_idle.get() {
             return true;
         }
         let reap = self.reap.get();
@@ -264,18 +298,19 @@ impl Worker {
     }
 }
 
-/// A listener whose queue is emptied when it goes.
+/// A listener's accepting task.
 struct Accepting {
-    worker: Rc<Worker>,
-    listener: TcpListener,
+    address: SocketAddr,
+    ended: Rc<Notify>,
+    task: JoinHandle<()>,
 }
 
-impl Drop for Accepting {
-    fn drop(&mut self) {
-        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-        while let std::task::Poll::Ready(Ok((stream, peer))) = self.listener.poll_accept(&mut cx) {
-            self.worker.take_on(stream, peer);
-        }
+impl Accepting {
+    /// Ends it. What the kernel had accepted by then is taken on when this returns.
+    async fn end(self) {
+        self.ended.notify_one();
+        // It fails only by a panic, which the engine reports.
+        let _ = self.task.await;
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use pyo3::exceptions::PyLookupError;
+use pylae_core::Problem;
+use pylae_policies::authentication::Revoked;
+use pyo3::exceptions::{PyLookupError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::errors::to_python;
@@ -14,7 +16,7 @@ pub(crate) struct Engine(pylae_proxy::Engine);
 
 #[pymethods]
 impl Engine {
-    /// Starts the data plane; raises PlanError with all problems if it cannot.
+    /// Starts the data plane; raises `PlanError` with all problems if it cannot.
     #[new]
     fn start(py: Python<'_>, plan: &str) -> PyResult<Self> {
         gil::released(py, || plan::read(plan).and_then(pylae_proxy::Engine::start))
@@ -22,7 +24,7 @@ impl Engine {
             .map_err(|problems| to_python(&problems))
     }
 
-    /// Replaces the plan in force, whole or not at all; raises PlanError with all problems if it cannot.
+    /// Replaces the plan in force, whole or not at all; raises `PlanError` with all problems if it cannot.
     fn apply(&self, py: Python<'_>, plan: &str) -> PyResult<()> {
         gil::released(py, || plan::read(plan).and_then(|plan| self.0.apply(plan)))
             .map_err(|problems| to_python(&problems))
@@ -38,16 +40,37 @@ impl Engine {
         gil::released(py, || self.0.stop(drain));
     }
 
-    /// Gives the instance of the service nothing more, or uses it again. Whether that is a change; raises LookupError if
+    /// Gives the instance of the service nothing more, or uses it again. Whether that is a change; raises `LookupError` if
     /// there is no such instance.
     fn set_draining(&self, py: Python<'_>, service: &str, instance: &str, draining: bool) -> PyResult<bool> {
         gil::released(py, || self.0.set_draining(service, instance, draining))
             .map_err(|problem| PyLookupError::new_err(problem.message))
     }
 
+    /// Refuses the token with this `jti`, or all that was issued to this user so far, for `seconds` from now. False if
+    /// there are too many revocations to add one.
+    fn revoke(&self, py: Python<'_>, kind: &str, value: &str, seconds: f64) -> PyResult<bool> {
+        let what = match kind {
+            "jti" => Revoked::Token(value),
+            "user" => Revoked::User(value),
+            _ => return Err(PyValueError::new_err("either a jti or a user can be revoked")),
+        };
+        let span = Duration::try_from_secs_f64(seconds).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        Ok(gil::released(py, || self.0.revoke(what, span)))
+    }
+
     /// What is counted and seen, as JSON.
     fn stats(&self, py: Python<'_>) -> String {
         gil::released(py, || serde_json::json!(self.0.stats()).to_string())
+    }
+
+    /// Makes the response cache forget what the JSON document names; returns how many answers that were.
+    fn purge_cache(&self, py: Python<'_>, purge: &str) -> PyResult<usize> {
+        gil::released(py, || {
+            let purge = serde_json::from_str(purge).map_err(|error| vec![Problem::at("", error.to_string())])?;
+            self.0.purge_cache(purge)
+        })
+        .map_err(|problems| to_python(&problems))
     }
 
     /// Log records since the last call as a JSON list, after at most `patience` seconds; None when the engine has stopped.

@@ -12,7 +12,7 @@ import click
 
 from pylae.cli import report
 
-VERBS = ("check", "demo", "explain", "init", "routes", "run", "schema")
+VERBS = ("check", "demo", "explain", "init", "routes", "run", "schema", "token")
 
 HELP = """An API gateway: configured in YAML or Python, native where requests pass.
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import re
+import secrets
 import shlex
 import shutil
 import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
@@ -41,7 +43,8 @@ def demo(port: int | None) -> None:
         with Shop(_tell) as shop:
             address = f"127.0.0.1:{_free_port(port)}"
             configuration = shop.directory / "pylae.yaml"
-            configuration.write_text(_filled_in({"DEMO_ADDRESS": address, **shop.addresses}), encoding="utf-8")
+            values = {"DEMO_ADDRESS": address, "JWT_SECRET": secrets.token_urlsafe(48), **shop.addresses}
+            configuration.write_text(_filled_in(values), encoding="utf-8")
             _run(configuration, lambda addresses: _welcome(addresses, configuration, shop.addresses))
     except ShopError as error:
         raise Failure(str(error)) from error
@@ -60,32 +63,54 @@ def _run(configuration: Path, on_start: Callable[[Sequence[str]], None]) -> None
     Greeting.from_file(configuration).run()
 
 
-def commands(gateway: str, configuration: Path) -> Sequence[tuple[str, str]]:
+@dataclass(frozen=True)
+class Tokens:
+    """Tokens of somebody who may buy and of somebody who may see everything."""
+
+    user: str
+    admin: str
+
+
+def tokens(configuration: Path) -> Tokens:
+    """Tokens that the gateway of the demo accepts for an hour."""
+    from pylae.auth import User, issue_token
+    from pylae.gateway import Gateway
+
+    config = Gateway.from_file(configuration).config
+    people = (User("1", "customer", "ada@example.com"), User("3", "admin", "root@example.com"))
+    return Tokens(*(issue_token(person, config=config) for person in people))
+
+
+def commands(gateway: str, configuration: Path, tokens: Tokens) -> Sequence[tuple[str, str]]:
     """The six commands to try, each with what it shows."""
+    as_user, as_admin = (f"-H 'Authorization: Bearer {token}'" for token in (tokens.user, tokens.admin))
     as_json = "-H 'Content-Type: application/json'"
     order = '{"user_id": 1, "items": [{"sku": "kettle", "quantity": 2}]}'
     user = '{"name": "Edsger", "email": "edsger@example.com"}'
     return (
         (
-            "Get a user. Ask again: X-Served-By tells which instance answered, by weight 1 to 2.",
-            f"curl -i {gateway}/api/users/1",
+            "Get a user. Ask again: X-Served-By tells which instance answered, by weight 1 to 2. Without the token: 401.",
+            f"curl -i {gateway}/api/users/1 {as_user}",
         ),
         (
-            "Register a user. Again, and the service says that the address is taken.",
+            "Register a user, which is open to everyone. Again, and the service says that the address is taken.",
             f"curl -i {gateway}/api/users {as_json} -d '{user}'",
         ),
         (
             "Order two kettles: the order service has it paid and the user told: three lines of the log share an id.",
-            f"curl -i {gateway}/api/orders {as_json} -d '{order}'",
+            f"curl -i {gateway}/api/orders {as_user} {as_json} -d '{order}'",
         ),
-        ("A path that no route takes: 404, application/problem+json.", f"curl -i {gateway}/api/nothing"),
+        (
+            "List all users, which takes the role admin. With the user's token: 403, application/problem+json.",
+            f"curl -i {gateway}/api/users {as_admin}",
+        ),
         (
             "A method that the path does not have: 405, and Allow says which it has.",
             f"curl -i -X DELETE {gateway}/api/users/1",
         ),
         (
-            "Why does a request go where it goes?",
-            f"{_program()} explain {shlex.quote(str(configuration))} GET /api/users/1",
+            "Why does a request go where it goes, and what would this token get?",
+            f"{_program()} explain {shlex.quote(str(configuration))} GET /api/users/1 {as_user}",
         ),
     )
 
@@ -99,8 +124,11 @@ def _welcome(addresses: Sequence[str], configuration: Path, services: Mapping[st
     for variable, url in services.items():
         click.echo(f"  {variable.removesuffix('_URL').lower().replace('_', '-'):15}{url}")
     click.echo(f"\nIts configuration, applied live when you save it:\n  {configuration}")
+    made = tokens(configuration)
+    click.echo(f"\nA token of user 1, Ada, a customer, good for an hour:\n  {made.user}")
+    click.echo(f"\nA token of user 3, Root, an admin:\n  {made.admin}")
     click.echo("\nTry these in another terminal:")
-    for number, (meaning, command) in enumerate(commands(gateway, configuration), 1):
+    for number, (meaning, command) in enumerate(commands(gateway, configuration, made), 1):
         click.echo(f"\n  {number}. {meaning}\n     {click.style(command, fg='green')}")
     click.echo("\nRequests as the services see them follow. Ctrl-C stops everything.\n")
 
@@ -129,7 +157,7 @@ def _tell(record: dict[str, object]) -> None:
 def _filled_in(values: Mapping[str, str]) -> str:
     """The configuration of the shop with the addresses of this run, so that it can be read, edited and explained."""
     text = files("pylae.demo").joinpath("pylae.yaml").read_text(encoding="utf-8")
-    return re.sub(r"\$\{(\w+):-[^}]*\}", lambda found: values[found[1]], text)
+    return re.sub(r"\$\{(\w+)(?::-[^}]*)?\}", lambda found: values[found[1]], text)
 
 
 def _free_port(wanted: int | None) -> int:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import ipaddress
 import json
 from typing import Any
+from urllib.parse import unquote_plus
 
 import click
 
 from pylae.cli import explanation
+
+_SECRET_FIELDS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key"})
 
 
 @click.command(short_help="Tell what would happen to a request, and why.")
@@ -40,6 +43,7 @@ def explain(
     plan = gateway.plan()
     answer = engine.explain(json.dumps(plan), json.dumps(request))
     complete = explanation.complete(answer, plan, gateway)
+    request = _without_credentials(request, plan)
     if as_json:
         click.echo(json.dumps({"request": request, **complete}, indent=2))
         return
@@ -62,6 +66,20 @@ def _request(method: str, url: str, headers: tuple[str, ...], client: str) -> di
         raise click.UsageError(f"{client!r} is not an IP address", click.get_current_context()) from None
     secure = url.lower().startswith("https://")
     return {"method": method.upper(), "target": target, "headers": fields, "client": client, "secure": secure}
+
+
+def _without_credentials(request: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
+    """The request as it may be shown: an explanation is pasted into tickets."""
+    authenticators = plan["auth"]["authenticators"] if plan["auth"] else ()
+    fields = {one.get("header", "").lower() for one in authenticators if one.get("header")} | _SECRET_FIELDS
+    parameters = {one["query"] for one in authenticators if one.get("query")}
+    path, mark, query = request["target"].partition("?")
+    pairs = [
+        f"{pair.partition('=')[0]}=…" if unquote_plus(pair.partition("=")[0]) in parameters else pair
+        for pair in query.split("&")
+    ]
+    headers = [[name, "…" if name.lower() in fields else value] for name, value in request["headers"]]
+    return {**request, "target": path + mark + "&".join(pairs), "headers": headers}
 
 
 def _split(url: str) -> tuple[str | None, str]:

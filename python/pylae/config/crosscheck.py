@@ -6,7 +6,9 @@ import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
+from pylae.config.auth import WEAK_SECRET
 from pylae.config.model import Config, has_authenticator
 from pylae.config.nodes import Step
 from pylae.config.plan import effective_policies
@@ -170,9 +172,23 @@ def _shared_limits(view: View) -> Iterator[Finding]:
                     yield Finding((*where, policy, "limits", place), message, "give one of them another `name`")
 
 
+def _authenticators(view: View) -> Iterator[Finding]:
+    """Names of authenticators that routes choose."""
+    if not view.auth_known or view.config.auth is None:
+        return
+    known = view.config.auth.names
+    for index, route in view.routes():
+        for name in route.auth or ():
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1, 0.6)
+                listed = f"there are {', '.join(known)}" if known else "there are none"
+                hint = f"did you mean `{near[0]}`?" if near else None
+                yield Finding(("routes", index, "auth"), f"there is no authenticator {name}; {listed}", hint)
+
+
 def authentication(view: View) -> Iterator[Finding]:
     """Routes that ask for a user although nothing can tell who it is. One finding, at the first."""
-    closed = [(index, route) for index, route in view.routes() if route.auth_required]
+    closed = [(index, route) for index, route in view.routes() if route.auth_required or route.auth]
     if not closed or has_authenticator(view.config) or not view.auth_known:
         return
     index = closed[0][0]
@@ -182,3 +198,24 @@ def authentication(view: View) -> Iterator[Finding]:
         f"{count} authentication, but no authenticator is configured",
         "add `auth:`, or `auth_required: false` on routes that are open to everyone",
     )
+
+
+def weaknesses(config: Config) -> Iterator[Finding]:
+    """What works and is doubtful about how users are authenticated."""
+    for index, jwt in enumerate(config.auth.jwt if config.auth else ()):
+        for secret in jwt.secret or ():
+            length = len(secret.get_secret_value().encode())
+            if length < WEAK_SECRET:
+                text = f"the secret has {length} bytes; with less than {WEAK_SECRET} it can be guessed from a token"
+                yield Finding(("auth", "jwt", index, "secret"), text, "e.g. `openssl rand -base64 48`")
+        if jwt.jwks_url is not None and not jwt.audience:
+            text = "without `audience`, every token of this issuer is accepted, for whatever service it was made"
+            yield Finding(("auth", "jwt", index, "jwks_url"), text)
+        if jwt.jwks_url is not None and _is_plain(jwt.jwks_url):
+            text = "keys that come over http:// can be replaced by whoever is on the way"
+            yield Finding(("auth", "jwt", index, "jwks_url"), text, "use https://")
+
+
+def _is_plain(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1")

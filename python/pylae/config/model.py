@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from pylae.config.auth import AuthConfig
 from pylae.config.route import Route, ServiceName
 from pylae.config.service import Service
 from pylae.policies import PolicySet
@@ -74,12 +75,10 @@ class Limits(Settings):
     """Time before `min_rate` is enforced (408 while sending)."""
     max_keys: Annotated[int, Field(ge=1, le=100_000_000)] = 1_000_000
     """Keys of rate limits that are remembered, over all limits; fixed from start to stop."""
+    cache_size: Annotated[ByteSize, Field(ge=2**20)] = 64 * 1024 * 1024
+    """Memory of the response cache, over all routes; fixed from start to stop."""
     drain_timeout: Wait = timedelta(seconds=30)
     """How long exchanges may take to finish after a stop was asked for."""
-
-
-class AuthConfig(Settings):
-    """Authenticators by kind. A route that requires authentication is satisfied by any of them."""
 
 
 def _listeners(value: Any) -> Any:
@@ -111,7 +110,7 @@ class Config(Settings):
 
 def has_authenticator(config: Config) -> bool:
     """Whether any authenticator is configured; `auth: {}` is none."""
-    return config.auth is not None and any(value is not None for _, value in config.auth)
+    return config.auth is not None and bool(config.auth.authenticators)
 
 
 def available_cores() -> int:

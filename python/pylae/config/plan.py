@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
+from pylae.config.auth import ApiKey, AuthConfig, Jwt
 from pylae.config.model import Config, available_cores
 from pylae.config.nodes import Step
 from pylae.config.route import Route, ValueTest
 from pylae.config.service import Instance, LoadBalancer, Service
 from pylae.policies import POLICIES
+from pylae.policies.authentication import Authentication
+from pylae.policies.authorization import Authorization
 from pylae.settings import Settings
 
 VERSION = 1
@@ -29,6 +33,7 @@ def compile_plan(config: Config) -> dict[str, Any]:
         "listeners": [listener.model_dump(mode="json") for listener in config.listeners],
         "trusted_proxies": list(config.trusted_proxies),
         "limits": config.limits.model_dump(mode="json"),
+        "auth": config.auth.plan() if config.auth else None,
         "services": [_service(name, service) for name, service in all_services(config).items()],
         "routes": [_route(name, route, config) for name, route in zip(names, config.routes, strict=True)],
         "unrouted": _unrouted(config),
@@ -125,10 +130,34 @@ def _test(test: ValueTest) -> str | dict[str, str]:
     return "present" if test.equals is None else {"equals": test.equals}
 
 
+def _authentication(route: Route, auth: AuthConfig) -> Settings | None:
+    if not auth.authenticators or not (route.auth_required or route.auth):
+        return None
+    return Authentication(authenticators=route.auth or auth.names, required=route.auth_required)
+
+
+def _authorization(route: Route, auth: AuthConfig) -> Settings | None:
+    if not route.permissions and not route.roles:
+        return None
+    return Authorization(permissions=route.permissions, roles=route.roles, admin_role=auth.admin_role)
+
+
+_DERIVED: dict[str, Callable[[Route, AuthConfig], Settings | None]] = {
+    "authentication": _authentication,
+    "authorization": _authorization,
+}
+"""How policies that have no key of their own follow from others."""
+_DERIVED_FROM = {"authentication": "auth_required", "authorization": "permissions"}
+
+
 def effective_policies(route: Route, config: Config) -> dict[str, Settings]:
     """The policies that a route has: its own, and the gateway's that it neither overrides nor switches off."""
-    policies = {}
+    policies: dict[str, Settings] = {}
     for name in POLICIES:
+        if name in _DERIVED:
+            settings = _DERIVED[name](route, config.auth or AuthConfig())
+            policies.update({name: settings} if settings else {})
+            continue
         own = getattr(route, name)
         settings = getattr(config.policies, name) if own is None else own
         if settings is not None and settings is not False:
@@ -151,6 +180,11 @@ def source_path(config: Config, path: str) -> tuple[Step, ...]:
             return _service_source(config, names[index], rest)
         case ("routes", int(index), "match", str(clause), *rest) if index < len(config.routes):
             return ("routes", index, *_clause_source(config.routes[index], clause, rest))
+        case ("routes", int(index), "policies", "authentication" | "authorization" as policy, *rest):
+            key = rest[0] if rest and rest[0] in ("permissions", "roles") else policy
+            return ("routes", index, _DERIVED_FROM.get(str(key), str(key)))
+        case ("auth", "authenticators", int(index), *rest) if config.auth:
+            return ("auth", *_authenticator_source(config.auth, index, rest))
         case ("routes", int(index), "policies", str(policy), *rest) if index < len(config.routes):
             own = getattr(config.routes[index], policy, None) is not None
             return ("routes", index, policy, *rest) if own else ("policies", policy, *rest)
@@ -158,6 +192,18 @@ def source_path(config: Config, path: str) -> tuple[Step, ...]:
             return ("policies", *rest)
         case other:
             return tuple(other)
+
+
+def _authenticator_source(auth: AuthConfig, index: int, rest: list[Step]) -> tuple[Step, ...]:
+    one = auth.authenticators[index]
+    if isinstance(one, Jwt):
+        given = next(name for name in ("secret", "public_key", "jwks", "jwks_url") if getattr(one, name) is not None)
+        return ("jwt", index, *((given, *rest[2:]) if rest[:1] == ["keys"] else rest))
+    names = list(one.consumers if isinstance(one, ApiKey) else one.users)
+    kind = "api_key" if isinstance(one, ApiKey) else "basic"
+    if len(rest) > 1 and isinstance(rest[1], int):
+        rest = [rest[0], names[rest[1]], *rest[2:]]
+    return (kind, *rest)
 
 
 def _service_source(config: Config, name: str, rest: list[Step]) -> tuple[Step, ...]:

@@ -159,6 +159,18 @@ class Route(PolicySet):
     """Path template that replaces the path, with captured names: `/v2/{id}`."""
     auth_required: bool = True
     """Whether a request needs an authenticated user."""
+    auth: (
+        Annotated[
+            tuple[str, ...], BeforeValidator(split_words, json_schema_input_type=str | list[str]), Field(min_length=1)
+        ]
+        | None
+    ) = None
+    """Authenticators by name, any of which will do: one, `A|B`, or a list. All if none is given. With
+    `auth_required: false` a user who presents a credential is known, and one who does not passes too."""
+    permissions: Annotated[tuple[str, ...], BeforeValidator(split_words, json_schema_input_type=str | list[str])] = ()
+    """Permissions that the user needs, all of them."""
+    roles: Annotated[tuple[str, ...], BeforeValidator(split_words, json_schema_input_type=str | list[str])] = ()
+    """Roles of which the user needs one: one, `A|B`, or a list. Any user will do if none is given."""
 
     if TYPE_CHECKING:
         # The short forms ("GET|POST", 30, "5s", 100 per minute) are wider than the field types.
@@ -176,6 +188,8 @@ class Route(PolicySet):
         if self.strip_prefix and self.rewrite is not None:
             raise refusal("`strip_prefix` and `rewrite` both replace the path; only one of them can be given")
         answers = self.redirect or self.static_response
+        if not self.auth_required and (self.permissions or self.roles):
+            raise refusal("`permissions` and `roles` need a user", "leave out `auth_required: false`")
         if self.service is None and self.service_url is None and not answers:
             raise refusal("needs `service`", "name one of `services`, or give `service_url`")
         return self

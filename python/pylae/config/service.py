@@ -188,8 +188,8 @@ class RetryBudget(Settings):
 
     ratio: Share = 0.2
     """Retries allowed as a share of requests."""
-    min_per_second: Real = 1.0
-    """Retries per second allowed whatever the share."""
+    min_per_second: Real = 10.0
+    """Retries per second allowed whatever the share, so that services with little traffic are helped too."""
 
 
 class Queue(Settings):

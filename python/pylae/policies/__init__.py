@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pylae.policies.access_log import AccessLog
 from pylae.policies.address_limit import AddressLimits
+from pylae.policies.cache import Cache
 from pylae.policies.compression import Compression
 from pylae.policies.cors import Cors
 from pylae.policies.ip_access import IpAccess
@@ -44,9 +45,16 @@ class PolicySet(Settings):
     """How many requests a client may make."""
     validation: Switch[Validation] = None
     """What requests must be like."""
+    cache: Switch[Cache] = None
+    """Answers repeated reads from memory."""
     mirror: Switch[Mirror] = None
     """Copies of requests to another service."""
 
 
-POLICIES: tuple[str, ...] = tuple(PolicySet.model_fields)
+_DERIVED = {"rate_limit": ("authentication", "authorization")}
+"""Policies that follow from other keys of a route, by the policy that they stand before."""
+
+POLICIES: tuple[str, ...] = tuple(
+    name for policy in PolicySet.model_fields for name in (*_DERIVED.get(policy, ()), policy)
+)
 """Names of all policies in the order in which a request meets them."""

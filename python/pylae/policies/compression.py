@@ -10,8 +10,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pylae.settings import Settings, refusal
 from pylae.units import ByteSize
 
-_TOKEN = r"[!#$%&'+.^_`|~0-9A-Za-z-]+"
-_MEDIA = re.compile(rf"{_TOKEN}/(\*|(\*\+)?{_TOKEN})|\*/\*")
+_NAME = r"[!#$%&'+.^_`|~0-9A-Za-z-]+"
+_MEDIA = re.compile(rf"{_NAME}/(\*|(\*\+)?{_NAME})|\*/\*")
 
 
 def _media_type(text: str) -> str:

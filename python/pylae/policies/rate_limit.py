@@ -66,7 +66,7 @@ class RateLimit(Settings):
     starts; `fixed_window` counts in windows aligned to UTC, for quotas."""
     key: Key = ("auto",)
     """Whose requests are counted together: `auto` (the user if known, else the address), `user`, `ip` (IPv6 by /64),
-    `header:NAME`, `route`, `global`, or several of these joined by `+`. Requests without a user or field share a key."""
+    `header:NAME`, `route`, `global`, or several of these joined by `+`. Requests without one of them share it."""
     burst: Positive | None = None
     """Capacity of a token bucket, if it is not `limit`."""
     cost: Positive = 1
@@ -133,8 +133,8 @@ def named(limits: tuple[L, ...]) -> tuple[L, ...]:
 class RateLimits(Settings):
     """Limits that must all admit a request; a refusal by one takes nothing from the others.
 
-    One limit alone, or a list of them, is short for `limits`; a limit alone may have `concurrency`, which then counts by
-    the same key.
+    One limit alone, or a list of them, is short for `limits`; a limit alone may have `concurrency`, which then counts
+    by the same key.
     """
 
     limits: Annotated[tuple[RateLimit, ...], Field(max_length=MOST_LIMITS), AfterValidator(named)] = ()

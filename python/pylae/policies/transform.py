@@ -18,7 +18,10 @@ def _texts(value: Any) -> Any:
     return {key: str(item) if type(item) in (int, float) else item for key, item in value.items()}
 
 
-Fields = Annotated[dict[Annotated[str, AfterValidator(field_name)], FieldText], BeforeValidator(_texts)]
+Fields = Annotated[
+    dict[Annotated[str, AfterValidator(field_name)], FieldText],
+    BeforeValidator(_texts, json_schema_input_type=dict[str, str | int | float]),
+]
 
 
 class Changes(Settings):

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from pylae.policies.compression import MediaTypes
 from pylae.policies.cors import Names
@@ -39,10 +39,12 @@ def _schema(value: Any) -> Any:
     return value
 
 
+def _switch(value: Any) -> Any:
+    return {True: {}, False: None}[value] if isinstance(value, bool) else value
+
+
 class JsonBody(Settings):
     """What is asked of a JSON body. Nothing in a body within these bounds costs more than they say."""
-
-    model_config = ConfigDict(serialize_by_alias=True)
 
     max_size: ByteSize = 1024 * 1024
     """Size of a body (413): it is read into memory before the service sees any of it."""
@@ -50,10 +52,9 @@ class JsonBody(Settings):
     """How deep arrays and objects may lie in each other (400)."""
     max_values: Positive = 100_000
     """How many values and keys there may be in all (400)."""
-    schema_: Annotated[
+    json_schema: Annotated[
         dict[str, Any] | bool | None,
         BeforeValidator(_schema, json_schema_input_type=dict[str, Any] | bool | str | None),
-        Field(alias="schema"),
     ] = None
     """JSON Schema, draft 2020-12, that the body must fit (422). It is checked when the configuration is; references
     outside of it are not followed."""
@@ -62,9 +63,9 @@ class JsonBody(Settings):
 class Validation(Settings):
     """Checks requests before they reach the service.
 
-    `max_body` alone buffers nothing: the bytes are counted as they pass. With `json`, bodies are read into memory first;
-    they must be of a JSON media type, uncompressed, well-formed, and have no key twice in one object. `json: true`
-    asks for no more than that.
+    `max_body` alone buffers nothing: the bytes are counted as they pass. With `json_body`, bodies are read into memory
+    first; they must be of a JSON media type, uncompressed, well-formed, and have no key twice in one object.
+    `json_body: true` asks for no more than that.
 
     Example:
         ```yaml
@@ -72,23 +73,22 @@ class Validation(Settings):
           max_body: 2MB
           required_headers: [X-Tenant]
           required_query: [version]
-          json:
+          json_body:
             max_size: 64KB
             max_depth: 16
             max_values: 1000
-            schema:
+            json_schema:
               type: object
               required: [name]
               properties: {name: {type: string, maxLength: 100}}
         ```
     """
 
-    model_config = ConfigDict(serialize_by_alias=True)
-
     max_body: ByteSize = 10 * 1024 * 1024
     """Size of a request body (413), counted."""
     content_types: MediaTypes = ()
-    """Media types that a body may have (415): `application/json`, `text/*`. All, if none is given; JSON ones with `json`."""
+    """Media types that a body may have (415): `application/json`, `text/*`. All, if none is given; with `json_body` the
+    JSON ones."""
     required_headers: Names = ()
     """Fields that every request must have (400)."""
     required_query: Annotated[
@@ -96,16 +96,15 @@ class Validation(Settings):
         BeforeValidator(_one_or_many, json_schema_input_type=str | list[str]),
     ] = ()
     """Query parameters that every request must have (400)."""
-    json_: Annotated[
+    json_body: Annotated[
         JsonBody | None,
-        BeforeValidator(lambda value: {True: {}, False: None}.get(value, value) if isinstance(value, bool) else value),
-        Field(alias="json"),
+        BeforeValidator(_switch, json_schema_input_type=JsonBody | bool | None),
     ] = None
     """Bodies must be JSON, within bounds, and fit a schema."""
 
     @model_validator(mode="before")
     @classmethod
     def _json_types(cls, value: Any) -> Any:
-        if isinstance(value, dict) and value.get("json") and not value.get("content_types"):
+        if isinstance(value, dict) and value.get("json_body") and not value.get("content_types"):
             return {**value, "content_types": list(_JSON)}
         return value

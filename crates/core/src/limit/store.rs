@@ -3,6 +3,8 @@
 mod shard;
 mod slot;
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::future::{Future, ready};
 use std::hash::{BuildHasher, Hasher};
 
@@ -123,8 +125,15 @@ pub trait CounterStore: Send + Sync {
 pub struct MemoryStore {
     tagger: Tagger,
     shards: Box<[Padded]>,
-    /// All limits that were ever registered, by id less one, for the figures of counts made before a reload.
-    limits: RwLock<Vec<(Box<str>, Shape)>>,
+    limits: RwLock<Registered>,
+}
+
+/// All limits that were ever registered, for the figures of counts made before a reload.
+#[derive(Default)]
+struct Registered {
+    /// By id less one.
+    shapes: Vec<Shape>,
+    ids: HashMap<(Box<str>, Shape), u32>,
 }
 
 /// Keeps the locks of different shards on different cache lines.
@@ -158,16 +167,16 @@ impl MemoryStore {
 
     /// As [`CounterStore::register`].
     pub fn register(&self, identity: &str, shape: Shape) -> Result<Limit, LimitError> {
-        let mut limits = self.limits.write();
-        let known = limits.iter().position(|(name, figures)| **name == *identity && *figures == shape);
-        let index = known.unwrap_or(limits.len());
-        if index >= slot::MAX_ID as usize {
-            return Err(LimitError::TooMany);
-        }
-        if known.is_none() {
-            limits.push((identity.into(), shape));
-        }
-        Ok(Limit { identity: identity.into(), shape, salt: self.tagger.salt(identity), id: index as u32 + 1 })
+        let Registered { shapes, ids } = &mut *self.limits.write();
+        let id = match ids.entry((identity.into(), shape)) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(_) if shapes.len() >= slot::MAX_ID as usize => return Err(LimitError::TooMany),
+            Entry::Vacant(fresh) => {
+                shapes.push(shape);
+                *fresh.insert(shapes.len() as u32)
+            }
+        };
+        Ok(Limit { identity: identity.into(), shape, salt: self.tagger.salt(identity), id })
     }
 
     /// As [`CounterStore::check_all`], at once.
@@ -313,36 +322,24 @@ impl Work {
     }
 
     /// Finds the key, brings its state to the limit's figures, and judges. An unknown key is judged as a fresh one.
-    fn look(&mut self, shard: &mut Shard, charge: &Charge<'_>, clock: Clock, limits: &RwLock<Vec<(Box<str>, Shape)>>) {
+    fn look(&mut self, shard: &mut Shard, charge: &Charge<'_>, clock: Clock, limits: &RwLock<Registered>) {
         self.place = shard.find(self.tag());
         self.judge_at(shard, charge, clock, limits);
     }
 
     /// Gives an unknown key a place and judges again if that is a shared one.
-    fn settle(
-        &mut self,
-        shard: &mut Shard,
-        charge: &Charge<'_>,
-        clock: Clock,
-        limits: &RwLock<Vec<(Box<str>, Shape)>>,
-    ) {
+    fn settle(&mut self, shard: &mut Shard, charge: &Charge<'_>, clock: Clock, limits: &RwLock<Registered>) {
         self.place = shard.claim(Slot::fresh(self.tag(), charge.limit), charge.limit, clock);
         if matches!(self.place, Place::Shared(_)) {
             self.judge_at(shard, charge, clock, limits);
         }
     }
 
-    fn judge_at(
-        &mut self,
-        shard: &mut Shard,
-        charge: &Charge<'_>,
-        clock: Clock,
-        limits: &RwLock<Vec<(Box<str>, Shape)>>,
-    ) {
+    fn judge_at(&mut self, shard: &mut Shard, charge: &Charge<'_>, clock: Clock, limits: &RwLock<Registered>) {
         if let Some(found) = shard.get(self.place) {
             self.slot = found;
             if found.id() != charge.limit.id {
-                let old = limits.read()[found.id() as usize - 1].1;
+                let old = limits.read().shapes[found.id() as usize - 1];
                 self.slot = shard.carry(self.place, &old, charge.limit, clock);
             }
         }

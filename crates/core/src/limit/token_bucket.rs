@@ -26,7 +26,7 @@ impl Level {
             return Self { until: saturate(scaled), early: 0 };
         }
         let refill = u128::from(shape.refill);
-        let until = scaled.div_ceil(refill);
+        let until = divide(scaled + refill - 1, shape.refill.into());
         Self { until: saturate(until), early: (until * refill - scaled) as u32 }
     }
 

@@ -228,6 +228,20 @@ impl Breaker {
         }
     }
 
+    /// Failures since the last success.
+    #[inline]
+    pub(super) fn failures(&self) -> u32 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    /// Counts `failures` again that a success had ended which was none after all.
+    pub(super) fn recall(&self, permit: &Permit, failures: u32) {
+        let word = Word::unpack(self.word.load(Ordering::Acquire));
+        if word.generation == permit.generation {
+            self.failures.fetch_max(failures, Ordering::AcqRel);
+        }
+    }
+
     /// The state, and how long it still keeps everything out.
     pub fn position(&self, now: Instant) -> (Position, Duration) {
         let position = Word::unpack(self.word.load(Ordering::Acquire)).position;

@@ -118,6 +118,21 @@ impl ServiceState {
         changes
     }
 
+    /// Failures in a row as far as they are counted: of the instance at `index`, and of its breaker.
+    #[inline]
+    pub(super) fn failures(&self, index: usize) -> (u32, u32) {
+        let streak = |_| self.slots[index].instance.streak.load(Ordering::Relaxed);
+        (self.passive.as_ref().map_or(0, streak), self.rules.as_ref().map_or(0, |_| self.breaker(index).failures()))
+    }
+
+    /// Counts failures again that a success had ended.
+    pub(super) fn recall(&self, index: usize, permit: Option<&Permit>, (streak, failures): (u32, u32)) {
+        self.slots[index].instance.streak.fetch_max(streak, Ordering::AcqRel);
+        if let Some(permit) = permit {
+            self.breaker(index).recall(permit, failures);
+        }
+    }
+
     fn passive_failure(&self, instance: &Instance, now: Now, outcome: Outcome, changes: &mut Changes) {
         let Some(rules) = &self.passive else { return };
         if instance.flags.load(Ordering::Acquire) & EJECTED != 0 {

@@ -181,6 +181,8 @@ pub struct Picked<'s> {
     service: &'s ServiceState,
     permit: Option<Permit>,
     reported: bool,
+    /// Failures in a row, of the instance and of the breaker, before the first report.
+    before: (u32, u32),
     moved: bool,
 }
 
@@ -213,7 +215,13 @@ impl<'s> Picked<'s> {
         if outcome == Outcome::Cancelled {
             return Changes::new();
         }
-        self.reported = true;
+        if !self.reported {
+            self.reported = true;
+            self.before = self.service.failures(self.index);
+        } else if outcome == Outcome::Reset {
+            // The good beginning was no success after all: it ends no row of failures.
+            self.service.recall(self.index, self.permit.as_ref(), self.before);
+        }
         self.service.report(self.index, self.permit.as_ref(), now, (outcome, latency))
     }
 
@@ -269,7 +277,7 @@ impl ServiceState {
         let slot = &self.slots[index];
         slot.instance.started.fetch_add(1, Ordering::AcqRel);
         let moved = self.sticky && input.sticky != Some(slot.sticky);
-        Ok(Picked { index, service: self, permit, reported: false, moved })
+        Ok(Picked { index, service: self, permit, reported: false, before: (0, 0), moved })
     }
 
     /// The rules of the breaker of the service and of those of its instances; at most one of the two.

@@ -93,6 +93,10 @@ impl ServiceState {
         if let Err(reason) = attempt.may_repeat() {
             return Verdict::GiveUp(reason);
         }
+        // What reached no instance burdens none: only repeated requests can become a storm.
+        if attempt.outcome == Outcome::ConnectFailed {
+            return Verdict::Again(back_off(attempt.number, random));
+        }
         if self
             .shared
             .budget

@@ -178,3 +178,23 @@ fn a_retry_goes_to_another_instance_where_there_is_one() {
         assert!(service.pick(&PickInput { avoid: &tried, ..input(at(0.0), 0) }).is_ok());
     }
 }
+
+#[test]
+fn an_answer_that_breaks_off_ends_no_row_of_failures() {
+    let mut plan = plan(LoadBalancer::RoundRobin, &[1, 1]);
+    plan.passive_health = Some(plan::PassiveHealth { failures: 3, ..passive() });
+    plan.circuit_breaker = Some(breaker(BreakerScope::Instance));
+    let service = build(&plan);
+    let broken = |now| {
+        let mut avoid = Tried::default();
+        avoid.insert(1);
+        let mut picked = service.pick(&PickInput { avoid: &avoid, ..input(now, 0) }).unwrap();
+        assert!(picked.report(now, Outcome::Status(200), Duration::ZERO).is_empty());
+        picked.finish(now, Outcome::Reset, Duration::ZERO).into_iter().map(|change| change.event).collect::<Vec<_>>()
+    };
+    assert_eq!((0..3).map(|_| broken(at(0.0))).collect::<Vec<_>>(), [vec![], vec![], vec![Event::Ejected]]);
+    // The ejection ends; two more open the breaker, whose threshold is five.
+    let later = at(1000.0);
+    assert_eq!(broken(later), [Event::Returned]);
+    assert_eq!(broken(later), [Event::BreakerOpened]);
+}

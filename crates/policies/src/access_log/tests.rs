@@ -6,10 +6,12 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::Shared;
+use crate::authentication::Authenticators;
 
 fn log(config: &Value) -> AccessLog {
     let shared = Arc::new(Shared::new(1));
-    let parts = Parts { route: "r", params: &[], shared: &shared };
+    let auth = Authenticators::default();
+    let parts = Parts { route: "r", params: &[], shared: &shared, auth: &auth };
     AccessLog::build(serde_json::from_value(config.clone()).unwrap(), &parts).unwrap()
 }
 

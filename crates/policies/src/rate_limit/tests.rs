@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::address_limit::AddressLimit;
+use crate::authentication::Authenticators;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -18,7 +19,7 @@ fn config(limits: &[Value], concurrency: Value) -> Config {
 }
 
 fn build(config: Config, route: &str, shared: &Arc<Shared>) -> Result<RateLimit, Vec<Problem>> {
-    RateLimit::build(config, &Parts { route, shared })
+    RateLimit::build(config, &Parts { route, params: &[], shared, auth: &Authenticators::default() })
 }
 
 fn exchange(user: Option<&str>, head: &str) -> Exchange {
@@ -169,7 +170,8 @@ fn all_that_is_wrong_is_reported() {
 fn before_authentication_there_are_no_users() {
     let shared = Arc::new(Shared::new(1000));
     let flights = |key: &str| json!({"name": "c", "limit": 1, "key": [key], "scope": "route", "headers": true});
-    let parts = Parts { route: "r", shared: &shared };
+    let auth = Authenticators::default();
+    let parts = Parts { route: "r", params: &[], shared: &shared, auth: &auth };
     let wrong = config(&[limit("a", 1, "ip"), limit("b", 1, "auto")], flights("user"));
     let problems = AddressLimit::build(wrong, &parts).err().unwrap();
     assert_eq!(

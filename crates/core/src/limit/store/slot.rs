@@ -72,6 +72,10 @@ impl Slot {
         self.id() == 0
     }
 
+    pub(super) fn is_of(&self, tag: Tag) -> bool {
+        (self.tag[0] ^ tag[0]) | (self.tag[1] ^ tag[1]) | u64::from(self.is_empty()) == 0
+    }
+
     pub(super) fn is_idle(&self, clock: Clock) -> bool {
         self.until <= if self.has(WALL) { clock.wall } else { clock.now }
     }

@@ -1,0 +1,151 @@
+//! What happens when the service has answered, or has not (RFC 9111 sections 3, 4.2.4 and 4.3).
+
+use std::sync::Arc;
+
+use pylae_http::{Framing, Method, Name, Span};
+
+use super::condition::{has_it, say, serve, strongly_equal};
+use super::entry::Entry;
+use super::flight::Landing;
+use super::storable::{refreshed, storable};
+use super::visit::{Fetch, Outcome, Stored, Tap};
+use crate::{Exchange, Halt};
+
+/// What is to be sent after the service has answered.
+#[derive(Debug)]
+pub enum Settled {
+    /// Its answer.
+    Relay,
+    /// A stored response; the service's answer is of no further use.
+    Serve(Stored),
+    /// Nothing: the answer makes no sense for what was asked.
+    Senseless,
+}
+
+/// Decides what becomes of the answer whose head lies in `exchange`. It came from `service` and its body is framed so.
+pub fn answered(exchange: &mut Exchange, service: &Arc<str>, framing: Framing) -> Settled {
+    let Some(mut fetch) = exchange.cache.fetch.take() else { return Settled::Relay };
+    let status = exchange.response.status;
+    if status == 304 && fetch.validates {
+        return revalidated(*fetch, exchange);
+    }
+    if matches!(status, 500 | 502..=504)
+        && let Some(stale) = on_error(&fetch, exchange)
+    {
+        return Settled::Serve(serve_stale(*fetch, stale, exchange));
+    }
+    say(exchange, fetch.rules.cache_status, fetch.miss);
+    if exchange.head.method == Method::Head {
+        freshen(&fetch, exchange);
+        return Settled::Relay;
+    }
+    let Some(entry) = storable(&fetch, exchange, service, framing) else {
+        give_up(*fetch, exchange);
+        return Settled::Relay;
+    };
+    let muted = status == 200 && has_it(&exchange.response.fields, &exchange.response_buffer, exchange);
+    if muted {
+        exchange.status = 304;
+        exchange.response.reason = Span::default();
+    }
+    let known = if let Framing::Length(length) = framing { usize::try_from(length).unwrap_or(0) } else { 0 };
+    fetch.tap = Some(Tap { entry, body: Vec::with_capacity(known), most: fetch.most(), muted });
+    let done = matches!(framing, Framing::None | Framing::Length(0));
+    exchange.cache.fetch = Some(fetch);
+    if done {
+        exchange.cache.complete();
+    }
+    Settled::Relay
+}
+
+/// Decides what becomes of a request that the service did not answer. Some: a stale response does instead.
+pub fn failed(exchange: &mut Exchange, halt: &Halt) -> Option<Stored> {
+    let fetch = exchange.cache.fetch.take()?;
+    match halt {
+        Halt::ConnectFailed | Halt::BadGateway | Halt::GatewayTimeout | Halt::Unavailable(_) => {}
+        // Not the service's fault: another may be luckier.
+        _ => return None,
+    }
+    if let Some(stale) = on_error(&fetch, exchange) {
+        return Some(serve_stale(*fetch, stale, exchange));
+    }
+    fetch.land(Landing::Failed);
+    None
+}
+
+/// The service says that what is stored still holds.
+fn revalidated(fetch: Fetch, exchange: &mut Exchange) -> Settled {
+    let stale = fetch.stale.clone().filter(|stale| speaks_of(stale, exchange));
+    let Some(entry) = stale.and_then(|stale| refreshed(&stale, &fetch, exchange)).map(Arc::new) else {
+        fetch.cache.remove(&fetch.key);
+        fetch.land(Landing::Alone);
+        return Settled::Senseless;
+    };
+    let kept = fetch.stores || exchange.head.method == Method::Head;
+    if entry.control.no_store || entry.control.private {
+        fetch.cache.remove(&fetch.key);
+    } else if kept {
+        fetch.cache.put(&fetch.key, Arc::clone(&entry));
+    }
+    let cache_status = fetch.rules.cache_status;
+    let fresh = entry.fresh_for(exchange.now).is_some() && !entry.control.no_cache;
+    fetch.land(if fresh { Landing::Stored } else { Landing::Alone });
+    Settled::Serve(serve(entry, exchange, Outcome::Revalidated, cache_status))
+}
+
+/// Whether a 304 is about `stale`: its strong validator must be the same (section 4.3.4).
+fn speaks_of(stale: &Entry, exchange: &Exchange) -> bool {
+    let said = exchange.response.fields.get(&exchange.response_buffer, Name::Etag);
+    match (said, stale.field(Name::Etag)) {
+        (Some(said), Some(held)) => said == held || said.starts_with(b"W/") || held.starts_with(b"W/"),
+        _ => true,
+    }
+}
+
+/// What may be given although the service failed (section 4.2.4, RFC 5861 section 4).
+fn on_error(fetch: &Fetch, exchange: &Exchange) -> Option<Arc<Entry>> {
+    let usable = |entry: &&Arc<Entry>| entry.stale_for(exchange.now) < entry.stale_if_error;
+    fetch.stale.as_ref().filter(usable).cloned()
+}
+
+fn serve_stale(fetch: Fetch, stale: Arc<Entry>, exchange: &mut Exchange) -> Stored {
+    let cache_status = fetch.rules.cache_status;
+    fetch.land(Landing::Failed);
+    serve(stale, exchange, Outcome::Stale, cache_status)
+}
+
+/// The answer to HEAD says whether what is stored for GET still holds (section 4.3.5).
+fn freshen(fetch: &Fetch, exchange: &Exchange) {
+    let Some(stale) = &fetch.stale else { return };
+    if exchange.response.status != 200 {
+        return;
+    }
+    let said = |name| exchange.response.fields.get(&exchange.response_buffer, name);
+    let length = said(Name::ContentLength).is_none_or(|length| length == stale.body.len().to_string().as_bytes());
+    let same = match (said(Name::Etag), stale.field(Name::Etag)) {
+        (Some(said), Some(held)) => strongly_equal(said, held),
+        (None, None) => {
+            said(Name::LastModified).is_some() && said(Name::LastModified) == stale.field(Name::LastModified)
+        }
+        _ => false,
+    };
+    match refreshed(stale, fetch, exchange).filter(|_| length && same) {
+        Some(entry) => fetch.cache.put(&fetch.key, Arc::new(entry)),
+        None => fetch.cache.remove(&fetch.key),
+    }
+}
+
+/// The answer is not kept: those who wait ask on their own, and so do the next ones, unless it was only this client's.
+fn give_up(fetch: Fetch, exchange: &Exchange) {
+    let fields = &exchange.head.fields;
+    let usual = !fields.has(Name::Cookie) && !fields.has(Name::Authorization);
+    let failed = exchange.response.status >= 500;
+    if fetch.lead.is_some() && usual && !failed {
+        fetch.cache.pass(&fetch.key, exchange.now);
+    }
+    if fetch.stale.is_some() && exchange.response.status < 500 && fetch.stores {
+        // A full answer takes the place of what was stored (section 4.3.3).
+        fetch.cache.remove(&fetch.key);
+    }
+    fetch.land(if failed { Landing::Failed } else { Landing::Alone });
+}

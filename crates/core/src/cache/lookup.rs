@@ -1,0 +1,211 @@
+//! What happens when a request comes (RFC 9111 section 4).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pylae_http::{Framing, Method, Name};
+
+use super::condition::{ask, say, serve, strip};
+use super::control::RequestControl;
+use super::entry::Entry;
+use super::flight::Landing;
+use super::key;
+use super::shared::Cache;
+use super::visit::{Fetch, Join, Outcome, Rules, Stored};
+use crate::halt::Rejection;
+use crate::{Exchange, Instant, Verdict};
+
+/// Answers the request in `exchange` from the cache, or prepares what must be asked of the service.
+pub fn lookup(cache: &Arc<Cache>, rules: &Arc<Rules>, exchange: &mut Exchange) -> Verdict {
+    if let Some(why) = passes_by(exchange) {
+        exchange.cache.outcome = Some(Outcome::Bypass);
+        say(exchange, rules.cache_status, why);
+        return Verdict::Continue;
+    }
+    key::write(rules, exchange);
+    let control = if rules.client_directives {
+        RequestControl::read(&exchange.head.fields, &exchange.buffer)
+    } else {
+        RequestControl::default()
+    };
+    let (found, others) = cache.find(exchange);
+    let reuse = found.as_ref().map_or(Reuse::No, |entry| reuse(entry, &control, exchange));
+    let request = Request { cache, rules, control, others };
+    match (found, reuse) {
+        (Some(entry), Reuse::Fresh) => Verdict::Stored(serve(entry, exchange, Outcome::Hit, rules.cache_status)),
+        (Some(entry), Reuse::Stale) => Verdict::Stored(serve(entry, exchange, Outcome::Stale, rules.cache_status)),
+        (Some(entry), Reuse::WhileRevalidating) => Verdict::Stored(request.serve_and_refresh(entry, exchange)),
+        (found, _) => request.fetch(found, exchange),
+    }
+}
+
+/// Whether a stored response may answer a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reuse {
+    Fresh,
+    /// It is stale, and that is good enough.
+    Stale,
+    /// The same, if it is revalidated meanwhile.
+    WhileRevalidating,
+    No,
+}
+
+fn reuse(entry: &Entry, control: &RequestControl, exchange: &Exchange) -> Reuse {
+    let now = exchange.now;
+    let at_most =
+        |limit: Option<u32>, span: Duration| limit.is_none_or(|most| span <= Duration::from_secs(most.into()));
+    if control.no_cache || entry.control.no_cache || !at_most(control.max_age, entry.age(now)) {
+        return Reuse::No;
+    }
+    if let Some(left) = entry.fresh_for(now) {
+        let long_enough = control.min_fresh.is_none_or(|least| left >= Duration::from_secs(least.into()));
+        return if long_enough { Reuse::Fresh } else { Reuse::No };
+    }
+    let stale = entry.stale_for(now);
+    if entry.control.forbids_stale() {
+        Reuse::No
+    } else if control.max_stale.is_some() && at_most(control.max_stale, stale) {
+        Reuse::Stale
+    } else if control.min_fresh.is_none() && stale < entry.stale_while_revalidate {
+        Reuse::WhileRevalidating
+    } else if exchange.cache.joined == Some(Landing::Failed) && stale < entry.stale_if_error {
+        Reuse::Stale
+    } else {
+        Reuse::No
+    }
+}
+
+/// Why a request is not one that a cache answers.
+fn passes_by(exchange: &Exchange) -> Option<&'static [u8]> {
+    let fields = &exchange.head.fields;
+    if !matches!(exchange.head.method, Method::Get | Method::Head) {
+        return Some(b"pylae; fwd=method");
+    }
+    // A body may change the answer and is not part of the key; these conditions are for the origin alone.
+    let body = !matches!(exchange.framing, Framing::None | Framing::Length(0));
+    let other = body || fields.has(Name::IfMatch) || fields.has(Name::IfUnmodifiedSince) || fields.has(Name::Upgrade);
+    other.then_some(b"pylae; fwd=bypass")
+}
+
+/// A request that the cache takes part in.
+struct Request<'a> {
+    cache: &'a Arc<Cache>,
+    rules: &'a Arc<Rules>,
+    control: RequestControl,
+    /// Whether other requests with the same key have stored answers.
+    others: bool,
+}
+
+impl Request<'_> {
+    /// Gives a stale answer now and has it validated, unless somebody is at it already.
+    fn serve_and_refresh(&self, entry: Arc<Entry>, exchange: &mut Exchange) -> Stored {
+        let key = self.cache.flight_key(exchange);
+        let lead = self.cache.flights.take_off(&key, exchange.now).ok();
+        let refresh = lead.map(|lead| {
+            let stale = Some(Arc::clone(&entry));
+            let stores = self.may_store(exchange);
+            Box::new(Fetch { lead: Some(lead), stale, stores, ..self.new_fetch(exchange) })
+        });
+        Stored { refresh, ..serve(entry, exchange, Outcome::Stale, self.rules.cache_status) }
+    }
+
+    /// Asks the service, or waits for another who does.
+    fn fetch(&self, stale: Option<Arc<Entry>>, exchange: &mut Exchange) -> Verdict {
+        if self.control.only_if_cached {
+            exchange.cache.outcome = Some(Outcome::Miss);
+            return Verdict::Reject(Box::new(Rejection {
+                status: 504,
+                code: "not_cached",
+                message: "nothing in the cache answers this request, and it may not be forwarded".into(),
+                headers: Vec::new(),
+            }));
+        }
+        exchange.cache.outcome = Some(Outcome::Miss);
+        let validates = stale.as_ref().is_some_and(|entry| entry.has_validator());
+        let part = exchange.head.fields.has(Name::Range) && !validates;
+        let stores = self.may_store(exchange) && !part;
+        let mut fetch = Fetch { stale, stores, ..self.new_fetch(exchange) };
+        if stores && !self.control.no_cache && !self.cache.passes(&fetch.key, exchange.now) {
+            match self.collapse(&mut fetch, exchange) {
+                Some(join) => return Verdict::Join(join),
+                // A conditional answer would be of no use to others.
+                None if fetch.lead.is_some() && !validates => strip(exchange),
+                None => {}
+            }
+        }
+        fetch.begin(exchange);
+        if !stores && fetch.stale.is_none() {
+            let how: &[u8] = if self.control.no_store { b"pylae; fwd=request" } else { self.miss() };
+            say(exchange, self.rules.cache_status, how);
+            return Verdict::Continue;
+        }
+        fetch.miss = self.miss();
+        exchange.cache.fetch = Some(Box::new(fetch));
+        Verdict::Continue
+    }
+
+    /// Takes the lead, or finds whom to wait for. Neither when waiting has been of no use.
+    fn collapse(&self, fetch: &mut Fetch, exchange: &mut Exchange) -> Option<Join> {
+        let wait = self.rules.wait;
+        if wait.is_zero() || !matches!(exchange.cache.joined, None | Some(Landing::Abandoned)) {
+            return None;
+        }
+        let key = self.cache.flight_key(exchange);
+        match self.cache.flights.take_off(&key, exchange.now) {
+            Ok(lead) => {
+                fetch.lead = Some(lead);
+                None
+            }
+            // Something is slow there.
+            Err(flight) if exchange.now.since(flight.began) >= wait => None,
+            Err(flight) => Some(Join { flight, patience: wait }),
+        }
+    }
+
+    /// Whether the answer to the request may be kept, as far as the request goes.
+    fn may_store(&self, exchange: &Exchange) -> bool {
+        !self.control.no_store && exchange.head.method == Method::Get && !key::overrides(exchange)
+    }
+
+    fn miss(&self) -> &'static [u8] {
+        match (self.control.no_cache || self.control.max_age.is_some(), self.others) {
+            (true, _) => b"pylae; fwd=request",
+            (false, true) => b"pylae; fwd=vary-miss",
+            (false, false) => b"pylae; fwd=uri-miss",
+        }
+    }
+
+    fn new_fetch(&self, exchange: &Exchange) -> Fetch {
+        Fetch {
+            cache: Arc::clone(self.cache),
+            rules: Arc::clone(self.rules),
+            key: exchange.cache.key.as_slice().into(),
+            began: exchange.now,
+            lead: None,
+            stale: None,
+            validates: false,
+            stores: true,
+            miss: b"pylae; fwd=stale",
+            tap: None,
+        }
+    }
+}
+
+impl Fetch {
+    /// Makes the request in `exchange` the one that this fetch needs. Called once, when the service is about to be asked.
+    fn begin(&mut self, exchange: &mut Exchange) {
+        self.began = exchange.now;
+        let asks = self.stores || exchange.head.method == Method::Head;
+        if let Some(entry) = self.stale.as_ref().filter(|entry| asks && entry.has_validator()) {
+            ask(entry, exchange);
+            self.validates = true;
+        }
+    }
+
+    /// `begin` for a fetch that nobody waits for, at `now`.
+    pub fn begin_at(&mut self, now: Instant, exchange: &mut Exchange) {
+        exchange.now = now;
+        strip(exchange);
+        self.begin(exchange);
+    }
+}

@@ -1,0 +1,171 @@
+//! What all workers share.
+
+use std::fmt;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use foldhash::fast::RandomState;
+use serde::Serialize;
+
+use super::entry::Entry;
+use super::flight::Flights;
+use super::key;
+use super::purge::Purge;
+use super::store::{CacheStore, MemoryStore};
+use crate::{Exchange, Instant};
+
+/// Slots of each table of marks.
+const SLOTS: usize = 1 << 14;
+/// How long it is remembered that a key's answers cannot be kept, in seconds.
+const PASSED: u64 = 60;
+
+/// The cache of a gateway.
+pub struct Cache {
+    store: Box<dyn CacheStore>,
+    pub(super) flights: Arc<Flights>,
+    /// Bytes of the largest entry.
+    largest: usize,
+    hash: RandomState,
+    /// When something was changed at an address whose hash is the slot: what is older is invalid. Two addresses that
+    /// share a slot lose their entries together, which is safe.
+    changed: Box<[AtomicU64]>,
+    /// Keys whose answers could not be kept lately: nobody waits for another there. Half hash, half seconds.
+    passed: Box<[AtomicU64]>,
+    /// When something was purged last: what was being fetched then is not kept.
+    purged: AtomicU64,
+}
+
+/// What the cache holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Usage {
+    /// Bytes held.
+    pub bytes: u64,
+    /// Keys held.
+    pub entries: u64,
+}
+
+fn marks() -> Box<[AtomicU64]> {
+    (0..SLOTS).map(|_| AtomicU64::new(0)).collect()
+}
+
+impl Cache {
+    /// An empty cache for `bytes` bytes in memory.
+    pub fn new(bytes: u64) -> Arc<Self> {
+        Self::over(Box::new(MemoryStore::new(bytes)), usize::try_from(bytes / 16).unwrap_or(usize::MAX))
+    }
+
+    /// A cache over `store`, which takes entries of up to `largest` bytes.
+    pub fn over(store: Box<dyn CacheStore>, largest: usize) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            flights: Arc::default(),
+            largest,
+            hash: RandomState::default(),
+            changed: marks(),
+            passed: marks(),
+            purged: AtomicU64::new(0),
+        })
+    }
+
+    /// Bytes of the largest entry.
+    pub fn largest(&self) -> usize {
+        self.largest
+    }
+
+    /// The entry that answers the request in `exchange`, whose key is written; fresh or not. And whether there are
+    /// others for the same key.
+    pub(super) fn find(&self, exchange: &mut Exchange) -> (Option<Arc<Entry>>, bool) {
+        let Some(variants) = self.store.get(&exchange.cache.key) else { return (None, false) };
+        let changed = self.changed(&exchange.host, &exchange.target.path);
+        let mut scratch = std::mem::take(&mut exchange.cache.scratch);
+        let answers =
+            |entry: &&Arc<Entry>| entry.requested > changed && entry.selecting.matches(exchange, &mut scratch);
+        let found = variants.0.iter().find(answers).cloned();
+        exchange.cache.scratch = scratch;
+        (found, true)
+    }
+
+    /// Writes what a fetch for the request in `exchange` is known by: its key and what it says in the fields by which the
+    /// stored answers differ.
+    pub(super) fn flight_key(&self, exchange: &mut Exchange) -> Vec<u8> {
+        let mut key = exchange.cache.key.clone();
+        let mut scratch = std::mem::take(&mut exchange.cache.scratch);
+        if let Some(latest) = self.store.get(&key).and_then(|variants| variants.0.first().cloned()) {
+            latest.selecting.append(exchange, &mut scratch, &mut key);
+        }
+        exchange.cache.scratch = scratch;
+        key
+    }
+
+    /// Keeps `entry`, unless what it answers was changed or purged since its request was made.
+    pub(super) fn put(&self, key: &[u8], entry: Arc<Entry>) {
+        let (host, path, _) = key::read(key);
+        let requested = entry.requested;
+        if requested > self.changed(host, path) && requested > self.purged() {
+            self.store.put(key, entry);
+            // A purge that ran meanwhile may have looked here too early.
+            if requested <= self.purged() {
+                self.store.remove(key);
+            }
+        }
+    }
+
+    fn purged(&self) -> Instant {
+        Instant::from_nanos(self.purged.load(Ordering::Acquire))
+    }
+
+    pub(super) fn remove(&self, key: &[u8]) {
+        self.store.remove(key);
+    }
+
+    /// Makes everything invalid that is stored for an address, whatever its query (RFC 9111 section 4.4). What is being
+    /// fetched now is not kept.
+    pub fn invalidate(&self, host: &[u8], path: &[u8], now: Instant) {
+        Self::slot(&self.changed, self.address(host, path)).fetch_max(now.as_nanos(), Ordering::Release);
+    }
+
+    /// Forgets what `purge` names, and returns how many entries that were. What is being fetched now is not kept.
+    pub fn purge(&self, purge: &Purge, now: Instant) -> usize {
+        self.purged.fetch_max(now.as_nanos(), Ordering::Release);
+        self.store.purge(&|key, entry| purge.names(key, entry))
+    }
+
+    /// What is held.
+    pub fn usage(&self) -> Usage {
+        let (bytes, entries) = self.store.held();
+        Usage { bytes, entries }
+    }
+
+    /// Notes that the answers of a key cannot be kept.
+    pub(super) fn pass(&self, key: &[u8], now: Instant) {
+        let hash = self.hash.hash_one(key);
+        let until = now.as_nanos() / 1_000_000_000 + PASSED;
+        Self::slot(&self.passed, hash).store(hash & !0xFFFF_FFFF | until, Ordering::Relaxed);
+    }
+
+    /// Whether the answers of a key could not be kept lately.
+    pub(super) fn passes(&self, key: &[u8], now: Instant) -> bool {
+        let hash = self.hash.hash_one(key);
+        let mark = Self::slot(&self.passed, hash).load(Ordering::Relaxed);
+        mark >> 32 == hash >> 32 && mark & 0xFFFF_FFFF > now.as_nanos() / 1_000_000_000
+    }
+
+    fn changed(&self, host: &[u8], path: &[u8]) -> Instant {
+        Instant::from_nanos(Self::slot(&self.changed, self.address(host, path)).load(Ordering::Acquire))
+    }
+
+    fn address(&self, host: &[u8], path: &[u8]) -> u64 {
+        self.hash.hash_one((host, path))
+    }
+
+    fn slot(table: &[AtomicU64], hash: u64) -> &AtomicU64 {
+        &table[hash as usize % SLOTS]
+    }
+}
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.usage().fmt(formatter)
+    }
+}

@@ -1,0 +1,213 @@
+//! Which responses are kept, and in what form (RFC 9111 section 3).
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use pylae_http::connection::ConnectionOptions;
+use pylae_http::encode::{self, FieldSource, StatusLine};
+use pylae_http::{Edits, Fields, Framing, HeadLimits, Name, NameSet, ResponseHead};
+
+use super::age::{Lifetime, Seen, initial, lifetime, wall};
+use super::control::ResponseControl;
+use super::entry::Entry;
+use super::vary::Selecting;
+use super::visit::{Fetch, Rules};
+use crate::Exchange;
+
+/// Fields of a response that are made anew each time it is sent, or are for one client only.
+const NOT_KEPT: NameSet = NameSet::of(&[Name::Age, Name::SetCookie, Name::Warning, Name::XRequestId]);
+/// Fields of a 304 that do not change the stored response (section 3.2): they belong to its body.
+const NOT_UPDATED: NameSet = NameSet::of(&[
+    Name::Age,
+    Name::ContentEncoding,
+    Name::ContentLength,
+    Name::ContentRange,
+    Name::ContentType,
+    Name::SetCookie,
+    Name::XRequestId,
+]);
+/// Tags of one entry.
+const MOST_TAGS: usize = 64;
+
+/// The entry that the response in `exchange` makes once its body is there, if it may be kept.
+pub(super) fn storable(fetch: &Fetch, exchange: &Exchange, service: &Arc<str>, framing: Framing) -> Option<Entry> {
+    let Exchange { response, response_buffer: buf, .. } = exchange;
+    let control = ResponseControl::read(&response.fields, buf);
+    let known = matches!(response.status, 200 | 203 | 204 | 300 | 301 | 302 | 303 | 307 | 308);
+    let forbidden = (control.no_store && !control.must_understand)
+        || control.private
+        || response.fields.has(Name::SetCookie)
+        || response.fields.has(Name::ContentRange);
+    let allowed = fetch.stores
+        && known
+        && !forbidden
+        && may_be_shared(&fetch.rules, exchange, &control)
+        && is_bounded(framing, fetch.most());
+    if !allowed {
+        return None;
+    }
+    let selecting = Selecting::read(exchange)?;
+    let initial_age = initial(exchange, fetch.began);
+    let seen = Seen { head: response, bytes: buf, wall: wall(exchange) };
+    let lifetime = match lifetime(&seen, &control, &fetch.rules) {
+        Lifetime::Stated(span) => span,
+        Lifetime::Configured(_) if !covers_cookies(&fetch.rules, exchange, &control, &selecting) => return None,
+        Lifetime::Configured(span) => initial_age + span,
+        Lifetime::None => return None,
+    };
+    let (bytes, head) = kept_head(exchange)?;
+    let mut entry = Entry {
+        bytes,
+        head,
+        body: Arc::from([]),
+        selecting,
+        control,
+        requested: fetch.began,
+        received: exchange.now,
+        initial_age,
+        lifetime,
+        stale_while_revalidate: Duration::ZERO,
+        stale_if_error: Duration::ZERO,
+        service: Arc::clone(service),
+        tags: tags(exchange, &fetch.rules),
+    };
+    settle_staleness(&mut entry, &fetch.rules);
+    let useful = entry.fresh_for(entry.received).is_some() && !control.no_cache;
+    let later = !entry.stale_if_error.is_zero() || !entry.stale_while_revalidate.is_zero();
+    (useful || entry.has_validator() || later).then_some(entry)
+}
+
+impl Fetch {
+    /// Bytes of the largest body that is kept.
+    pub(super) fn most(&self) -> usize {
+        self.rules.max_entry.min(self.cache.largest())
+    }
+}
+
+/// How long `entry` may be given although it is stale: what the origin says, otherwise what the route says.
+fn settle_staleness(entry: &mut Entry, rules: &Rules) {
+    if entry.control.forbids_stale() {
+        return;
+    }
+    let span = |said: Option<u32>, or| said.map_or(or, |seconds| Duration::from_secs(seconds.into()));
+    entry.stale_while_revalidate = span(entry.control.stale_while_revalidate, rules.stale_while_revalidate);
+    entry.stale_if_error = span(entry.control.stale_if_error, rules.stale_if_error);
+}
+
+/// Whether the response may answer other requests although this one was authorised (section 3.5).
+fn may_be_shared(rules: &Rules, exchange: &Exchange, control: &ResponseControl) -> bool {
+    let fields = &exchange.head.fields;
+    let own = rules.per_user && exchange.user.is_some();
+    let authorised = exchange.user.is_some() || fields.has(Name::Authorization) || fields.has(Name::XApiKey);
+    own || !authorised || control.public || control.must_revalidate || control.s_maxage.is_some()
+}
+
+/// Whether the route's own `ttl` is safe for an answer to a request with cookies: an origin that says nothing about
+/// caching may well mean it for one session.
+fn covers_cookies(rules: &Rules, exchange: &Exchange, control: &ResponseControl, selecting: &Selecting) -> bool {
+    let own = rules.per_user && exchange.user.is_some();
+    !exchange.head.fields.has(Name::Cookie)
+        || rules.ignore_cookies
+        || own
+        || control.public
+        || selecting.names("cookie")
+        || rules.vary.iter().any(|name| **name == *"cookie")
+}
+
+/// Whether the end of the body can be told from the end of a broken connection, and it is not known to be too large.
+fn is_bounded(framing: Framing, most: usize) -> bool {
+    match framing {
+        Framing::None | Framing::Chunked => true,
+        Framing::Length(length) => length <= most as u64,
+        Framing::Close => false,
+    }
+}
+
+/// The head of the response in `exchange` as it is kept, and its positions.
+fn kept_head(exchange: &Exchange) -> Option<(Box<[u8]>, ResponseHead)> {
+    let Exchange { response, response_buffer: buf, response_options: options, .. } = exchange;
+    let mut edits = Edits::default();
+    if !response.fields.has(Name::Date) {
+        let now = httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + wall(exchange));
+        // Cannot be refused: a date.
+        let _ = edits.set_known(Name::Date, now.as_bytes());
+    }
+    let source = FieldSource { fields: &response.fields, buf, options, drop: NOT_KEPT, edits: &edits };
+    encoded(response.status, source)
+}
+
+/// Writes a head and reads it again.
+fn encoded(status: u16, source: FieldSource<'_>) -> Option<(Box<[u8]>, ResponseHead)> {
+    let mut bytes = Vec::with_capacity(512);
+    let line = StatusLine { status, reason: b"", stated_length: None, close: false, keep_alive: false };
+    encode::response(&mut bytes, line, source, Framing::None);
+    let mut head = ResponseHead::default();
+    let limits = HeadLimits { head: bytes.len(), target: 0, fields: usize::MAX };
+    head.parse(&bytes, &limits).ok().filter(|complete| *complete)?;
+    Some((bytes.into_boxed_slice(), head))
+}
+
+/// The tags of the route and those that the origin gives in Cache-Tag.
+fn tags(exchange: &Exchange, rules: &Rules) -> Arc<[Box<str>]> {
+    let lines = exchange.response.fields.values(&exchange.response_buffer, "cache-tag");
+    let said = lines.flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    let said = said.filter(|tag| !tag.is_empty()).filter_map(|tag| std::str::from_utf8(tag).ok());
+    rules.tags.iter().map(|tag| &**tag).chain(said).take(MOST_TAGS).map(Box::from).collect()
+}
+
+/// `stale` with what the answer in `exchange`, a 304 or the answer to HEAD, says about it (sections 3.2 and 4.3.4).
+/// `None` if it speaks of another response.
+pub(super) fn refreshed(stale: &Entry, fetch: &Fetch, exchange: &Exchange) -> Option<Entry> {
+    let Exchange { response, response_buffer: buf, response_options: options, .. } = exchange;
+    let edits = updates(&response.fields, buf, options);
+    let none = ConnectionOptions::default();
+    let source = FieldSource {
+        fields: &stale.head.fields,
+        buf: &stale.bytes,
+        options: &none,
+        drop: NameSet::EMPTY,
+        edits: &edits,
+    };
+    let (bytes, head) = encoded(stale.head.status, source)?;
+    let control = ResponseControl::read(&head.fields, &bytes);
+    let initial_age = initial(exchange, fetch.began);
+    let mut entry = Entry {
+        body: Arc::clone(&stale.body),
+        selecting: stale.selecting.clone(),
+        control,
+        requested: fetch.began,
+        received: exchange.now,
+        initial_age,
+        lifetime: Duration::ZERO,
+        stale_while_revalidate: Duration::ZERO,
+        stale_if_error: Duration::ZERO,
+        service: Arc::clone(&stale.service),
+        tags: Arc::clone(&stale.tags),
+        bytes,
+        head,
+    };
+    let seen = Seen { head: &entry.head, bytes: &entry.bytes, wall: wall(exchange) };
+    entry.lifetime = match lifetime(&seen, &control, &fetch.rules) {
+        Lifetime::Stated(span) => span,
+        Lifetime::Configured(span) => initial_age + span,
+        Lifetime::None => Duration::ZERO,
+    };
+    settle_staleness(&mut entry, &fetch.rules);
+    Some(entry)
+}
+
+/// The fields of a validating answer that replace those of the stored one.
+fn updates(fields: &Fields, buf: &[u8], options: &ConnectionOptions) -> Edits {
+    let mut edits = Edits::default();
+    for (index, field) in fields.iter().enumerate() {
+        let name = field.name.of(buf);
+        if NOT_UPDATED.has(field.id) || options.nominates(buf, name) {
+            continue;
+        }
+        let first = !fields.iter().take(index).any(|other| other.name.of(buf).eq_ignore_ascii_case(name));
+        let value = field.value.of(buf);
+        // Fields of the connection are refused, which is what is wanted.
+        let _ = if first { edits.set(name, value) } else { edits.append(name, value) };
+    }
+    edits
+}

@@ -1,0 +1,220 @@
+//! A cache, a clock and an origin made of text.
+
+mod bounds;
+mod collapse;
+mod rfc9111_reuse;
+mod rfc9111_store;
+mod rfc9111_validate;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use pylae_http::{Framing, HeadLimits, framing};
+
+use super::{Cache, Outcome, Rules, Settled, Stored, answered, failed, lookup};
+use crate::{Exchange, Halt, Instant, Verdict, admit::admit};
+
+const LIMITS: HeadLimits = HeadLimits { head: 32_768, target: 8192, fields: 100 };
+/// A Tuesday.
+const BEGIN: u64 = 1_700_000_000;
+
+/// A cache and what time it is there.
+struct World {
+    cache: Arc<Cache>,
+    rules: Rules,
+    /// Seconds since the beginning.
+    at: u64,
+}
+
+/// What a client gets.
+#[derive(Debug, PartialEq, Eq)]
+enum Got {
+    /// Something from the cache.
+    Stored { status: u16, body: String, outcome: Outcome },
+    /// The origin was asked, with these conditions.
+    Asked { if_none_match: Option<String>, if_modified_since: Option<String> },
+    /// A refusal.
+    Refused(u16),
+    /// It waits for another.
+    Waits,
+}
+
+fn rules() -> Rules {
+    Rules {
+        route: "r".into(),
+        ttl: Duration::from_secs(300),
+        overrides: false,
+        per_user: true,
+        vary: [].into(),
+        max_entry: 1 << 20,
+        stale_while_revalidate: Duration::ZERO,
+        stale_if_error: Duration::ZERO,
+        wait: Duration::from_secs(5),
+        client_directives: true,
+        ignore_cookies: false,
+        cache_status: true,
+        tags: [].into(),
+    }
+}
+
+impl World {
+    fn new() -> Self {
+        Self { cache: Cache::new(64 << 20), rules: rules(), at: 1000 }
+    }
+
+    fn with(rules: Rules) -> Self {
+        Self { rules, ..Self::new() }
+    }
+
+    fn now(&self) -> Instant {
+        Instant::from_nanos(self.at * 1_000_000_000)
+    }
+
+    /// The moment `seconds` from now, as a field writes it.
+    fn date(&self, seconds: i64) -> String {
+        let at = (BEGIN + self.at).saturating_add_signed(seconds);
+        httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(at))
+    }
+
+    /// An exchange for a request given as its start line and fields, one a line.
+    fn exchange(&self, text: &str) -> Exchange {
+        let mut exchange = Exchange::new(4096);
+        let (line, fields) = text.split_once('\n').unwrap_or((text, ""));
+        exchange.buffer.extend_from_slice(format!("{line} HTTP/1.1\r\nHost: h.test\r\n").as_bytes());
+        for field in fields.lines() {
+            exchange.buffer.extend_from_slice(format!("{field}\r\n").as_bytes());
+        }
+        exchange.buffer.extend_from_slice(b"\r\n");
+        assert_eq!(exchange.head.parse(&exchange.buffer, &LIMITS), Ok(true));
+        assert_eq!(admit(&mut exchange, |_: IpAddr| false, 7), Ok(()));
+        exchange.started = self.now();
+        exchange.now = self.now();
+        exchange.wall = Duration::from_secs(BEGIN + self.at);
+        exchange
+    }
+
+    /// Looks a request up.
+    fn look(&self, exchange: &mut Exchange) -> Verdict {
+        lookup(&self.cache, &Arc::new(self.copy_of_rules()), exchange)
+    }
+
+    fn copy_of_rules(&self) -> Rules {
+        let rules = &self.rules;
+        Rules { route: rules.route.clone(), vary: rules.vary.clone(), tags: rules.tags.clone(), ..*rules }
+    }
+
+    /// What a client gets for a request; when the origin is asked, the exchange is over then.
+    fn ask(&self, text: &str) -> Got {
+        let mut exchange = self.exchange(text);
+        let verdict = self.look(&mut exchange);
+        got(&exchange, verdict)
+    }
+
+    /// A request that the origin is asked for, and its answer: status and fields, one a line, and a body.
+    fn fetch(&self, request: &str, answer: &str, body: &str) -> (Exchange, Settled) {
+        let mut exchange = self.exchange(request);
+        let verdict = self.look(&mut exchange);
+        assert!(matches!(verdict, Verdict::Continue), "the origin is not asked: {:?}", got(&exchange, verdict));
+        let settled = self.answer(&mut exchange, answer, body);
+        (exchange, settled)
+    }
+
+    /// The origin's answer to the request in `exchange`. `{date}` is now.
+    fn answer(&self, exchange: &mut Exchange, answer: &str, body: &str) -> Settled {
+        let framing = self.head(exchange, answer, body.len());
+        let settled = answered(exchange, &Arc::from("s"), framing);
+        if matches!(settled, Settled::Relay) && !body.is_empty() {
+            exchange.cache.take(body.as_bytes());
+            exchange.cache.complete();
+        }
+        settled
+    }
+
+    /// Puts the head of an answer into `exchange`.
+    fn head(&self, exchange: &mut Exchange, answer: &str, length: usize) -> Framing {
+        let (status, fields) = answer.split_once('\n').unwrap_or((answer, ""));
+        let mut text = format!("HTTP/1.1 {status}\r\n");
+        for field in fields.replace("{date}", &self.date(0)).lines() {
+            text.extend([field, "\r\n"]);
+        }
+        if !matches!(status, "304" | "204") && !fields.contains("Content-Length") {
+            text.extend(["Content-Length: ", &length.to_string(), "\r\n"]);
+        }
+        text.push_str("\r\n");
+        exchange.now = self.now();
+        exchange.response_buffer.clear();
+        exchange.response_buffer.extend_from_slice(text.as_bytes());
+        exchange.response.clear();
+        assert_eq!(exchange.response.parse(&exchange.response_buffer, &LIMITS), Ok(true));
+        exchange.response_options.read(&exchange.response.fields, &exchange.response_buffer).unwrap();
+        exchange.status = exchange.response.status;
+        framing::response(&exchange.response, &exchange.response_buffer, exchange.head.method).unwrap()
+    }
+
+    /// The origin does not answer the request in `exchange`.
+    fn fail(&self, exchange: &mut Exchange) -> Option<Stored> {
+        exchange.now = self.now();
+        failed(exchange, &Halt::ConnectFailed)
+    }
+
+    /// Whether a plain GET of this path is answered from memory.
+    fn holds(&self, path: &str) -> bool {
+        matches!(self.ask(&format!("GET {path}")), Got::Stored { .. })
+    }
+
+    /// Stores an answer to `GET /`, and says whether it is given again at once.
+    fn keeps(&self, answer: &str) -> bool {
+        self.fetch("GET /", answer, "body");
+        self.holds("/")
+    }
+}
+
+fn got(exchange: &Exchange, verdict: Verdict) -> Got {
+    match verdict {
+        Verdict::Stored(stored) => got_stored(exchange, &stored),
+        Verdict::Reject(rejection) => Got::Refused(rejection.status),
+        Verdict::Join(_) => Got::Waits,
+        _ => {
+            let edit = |name: &str| {
+                let value = exchange.request_edits.get(name.as_bytes());
+                value.map(|value| String::from_utf8_lossy(value).into_owned())
+            };
+            Got::Asked { if_none_match: edit("If-None-Match"), if_modified_since: edit("If-Modified-Since") }
+        }
+    }
+}
+
+fn got_stored(exchange: &Exchange, stored: &Stored) -> Got {
+    Got::Stored {
+        status: exchange.status,
+        body: String::from_utf8_lossy(&stored.entry.body[stored.part.clone()]).into_owned(),
+        outcome: exchange.cache.outcome.unwrap(),
+    }
+}
+
+/// A full answer from memory.
+fn hit(body: &str) -> Got {
+    Got::Stored { status: 200, body: body.to_owned(), outcome: Outcome::Hit }
+}
+
+/// The origin asked without conditions.
+fn miss() -> Got {
+    Got::Asked { if_none_match: None, if_modified_since: None }
+}
+
+/// The origin asked whether this entity tag still holds.
+fn validation(tag: &str) -> Got {
+    Got::Asked { if_none_match: Some(tag.to_owned()), if_modified_since: None }
+}
+
+/// A response edit.
+fn edit(exchange: &Exchange, name: &str) -> Option<String> {
+    exchange.response_edits.get(name.as_bytes()).map(|value| String::from_utf8_lossy(value).into_owned())
+}
+
+/// All values of a field of the response in `exchange`, as the instance or the cache gave it.
+fn fields(exchange: &Exchange, name: &str) -> Vec<String> {
+    let values = exchange.response.fields.values(&exchange.response_buffer, name);
+    values.map(|value| String::from_utf8_lossy(value).into_owned()).collect()
+}

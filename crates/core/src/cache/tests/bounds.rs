@@ -1,0 +1,171 @@
+//! Memory stays within its bound, and what is asked for often stays.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::*;
+use crate::cache::entry::MOST_VARIANTS;
+use crate::cache::{CacheStore, Entry, MemoryStore};
+
+/// An entry of so many bytes of body.
+fn entry(bytes: usize) -> Arc<Entry> {
+    Arc::new(Entry {
+        bytes: [].into(),
+        head: pylae_http::ResponseHead::default(),
+        body: vec![0; bytes].into(),
+        selecting: crate::cache::vary::Selecting::default(),
+        control: crate::cache::control::ResponseControl::default(),
+        requested: Instant::from_nanos(1),
+        received: Instant::from_nanos(1),
+        initial_age: Duration::ZERO,
+        lifetime: Duration::from_secs(60),
+        stale_while_revalidate: Duration::ZERO,
+        stale_if_error: Duration::ZERO,
+        service: "s".into(),
+        tags: [].into(),
+    })
+}
+
+/// Bytes of distinct random answers that are put into a store of 64 MB: more when asked for by `PYLAE_CACHE_BYTES`.
+fn flood() -> u64 {
+    std::env::var("PYLAE_CACHE_BYTES").ok().and_then(|text| text.parse().ok()).unwrap_or(512 << 20)
+}
+
+#[test]
+fn a_flood_of_distinct_answers_stays_within_the_bound() {
+    let bound = 64 << 20;
+    let store = MemoryStore::new(bound);
+    let mut random = fastrand::Rng::with_seed(7);
+    let (mut put, mut key) = (0, 0_u64);
+    while put < flood() {
+        let bytes = 1 << random.u32(0..21);
+        let bytes = random.usize(bytes / 2..=bytes);
+        key += 1;
+        store.put(&key.to_le_bytes(), entry(bytes));
+        put += bytes as u64;
+        let (held, entries) = store.held();
+        assert!(held <= bound, "{held} bytes in {entries} entries");
+    }
+    assert!(store.held().0 > bound / 2, "room is left unused");
+}
+
+#[test]
+fn what_a_store_says_it_holds_is_what_it_holds() {
+    let store = MemoryStore::new(1 << 20);
+    for key in 0..200_u64 {
+        store.put(&key.to_le_bytes(), entry(1000));
+        store.put(&key.to_le_bytes(), entry(1000));
+    }
+    let sum = std::cell::Cell::new(0);
+    store.purge(&|key, entry| {
+        sum.set(sum.get() + key.len() + entry.weight() + 1);
+        true
+    });
+    assert!(sum.get() > 0 && sum.get() <= 1 << 20);
+    assert_eq!(store.held(), (0, 0));
+}
+
+#[test]
+fn variants_of_one_key_are_bounded() {
+    let world = World::new();
+    for number in 0..3 * MOST_VARIANTS {
+        world.fetch(&format!("GET /\nX-A: {number}"), "200\nVary: X-A", "x");
+    }
+    let kept = (0..3 * MOST_VARIANTS).filter(|number| world.ask(&format!("GET /\nX-A: {number}")) == hit("x"));
+    let kept: Vec<usize> = kept.collect();
+    assert_eq!(kept, (2 * MOST_VARIANTS..3 * MOST_VARIANTS).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_entry_is_at_most_a_sixteenth_of_the_cache() {
+    let world = World { cache: Cache::new(1 << 20), ..World::with(Rules { max_entry: 1 << 30, ..rules() }) };
+    let body = |bytes| "x".repeat(bytes);
+    world.fetch("GET /small", "200", &body(1 << 16));
+    world.fetch("GET /large", "200", &body((1 << 16) + 1));
+    assert!(world.holds("/small") && !world.holds("/large"));
+}
+
+/// Ranks by Zipf's law with exponent `s`, by inversion of the summed weights.
+struct Zipf(Vec<f64>);
+
+impl Zipf {
+    fn new(count: u32, s: f64) -> Self {
+        let mut sum = 0.0;
+        Self(
+            (1..=count)
+                .map(|rank| {
+                    sum += f64::from(rank).powf(-s);
+                    sum
+                })
+                .collect(),
+        )
+    }
+
+    fn draw(&self, random: &mut fastrand::Rng) -> usize {
+        let at = random.f64() * self.0[self.0.len() - 1];
+        self.0.partition_point(|sum| *sum < at)
+    }
+}
+
+/// The store is the crate's policy and nothing else: on one and the same trace it hits as often as the crate's own
+/// cache of as many entries, to 2 %, and more often than the entries that were used last would (LRU).
+#[test]
+fn hits_of_a_zipf_trace_are_those_of_the_crates_policy() {
+    const KEYS: u32 = 50_000;
+    const ROOM: usize = 2500;
+    const TRACE: u32 = 400_000;
+    let zipf = Zipf::new(KEYS, 0.9);
+    let weight = entry(1000).weight() + 8 + 1;
+    let store = MemoryStore::new((ROOM * weight) as u64);
+    let crates = quick_cache::sync::Cache::<u64, ()>::new(ROOM);
+    let mut lru = Lru::new(ROOM);
+    let mut random = fastrand::Rng::with_seed(42);
+    let body = entry(1000);
+    let (mut ours, mut theirs, mut last) = (0_u32, 0_u32, 0_u32);
+    for _ in 0..TRACE {
+        let key = zipf.draw(&mut random) as u64;
+        match store.get(&key.to_le_bytes()) {
+            Some(_) => ours += 1,
+            None => store.put(&key.to_le_bytes(), Arc::clone(&body)),
+        }
+        match crates.get(&key) {
+            Some(()) => theirs += 1,
+            None => crates.insert(key, ()),
+        }
+        last += u32::from(lru.touch(key));
+    }
+    let ratio = |hits: u32| f64::from(hits) / f64::from(TRACE);
+    println!("hit ratio: store {:.4}, crate {:.4}, LRU {:.4}", ratio(ours), ratio(theirs), ratio(last));
+    assert!((ratio(ours) - ratio(theirs)).abs() < 0.02);
+    assert!(ours > last);
+}
+
+/// The plainest cache: what was used last stays.
+struct Lru {
+    room: usize,
+    time: u64,
+    by_key: HashMap<u64, u64>,
+    by_time: BTreeMap<u64, u64>,
+}
+
+impl Lru {
+    fn new(room: usize) -> Self {
+        Self { room, time: 0, by_key: HashMap::default(), by_time: BTreeMap::default() }
+    }
+
+    /// Whether the key was there.
+    fn touch(&mut self, key: u64) -> bool {
+        self.time += 1;
+        let before = self.by_key.insert(key, self.time);
+        self.by_time.insert(self.time, key);
+        match before {
+            Some(time) => drop(self.by_time.remove(&time)),
+            None if self.by_key.len() > self.room => {
+                if let Some((_, oldest)) = self.by_time.pop_first() {
+                    self.by_key.remove(&oldest);
+                }
+            }
+            None => {}
+        }
+        before.is_some()
+    }
+}

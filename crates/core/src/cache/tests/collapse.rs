@@ -1,0 +1,160 @@
+//! One request to the origin for many clients.
+
+use std::task::{Context, Poll, Waker};
+
+use super::*;
+use crate::cache::{Join, Landing};
+
+/// Looks up a request that must wait.
+fn joins(world: &World, request: &str) -> (Exchange, Join) {
+    let mut exchange = world.exchange(request);
+    match world.look(&mut exchange) {
+        Verdict::Join(join) => (exchange, join),
+        verdict => panic!("{:?}", got(&exchange, verdict)),
+    }
+}
+
+fn landing(join: &Join) -> Option<Landing> {
+    match join.flight.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(landing) => Some(landing),
+        Poll::Pending => None,
+    }
+}
+
+/// What one who waited gets after it.
+fn after(world: &World, (mut exchange, join): (Exchange, Join)) -> Got {
+    exchange.cache.joined = landing(&join);
+    let verdict = world.look(&mut exchange);
+    got(&exchange, verdict)
+}
+
+/// The first request for `/`, which the others wait for.
+fn leader(world: &World) -> Exchange {
+    let mut exchange = world.exchange("GET /");
+    assert!(matches!(world.look(&mut exchange), Verdict::Continue));
+    exchange
+}
+
+#[test]
+fn those_who_wait_get_the_answer_of_the_first() {
+    let world = World::new();
+    let mut first = leader(&world);
+    let waiting: Vec<_> = (0..3).map(|_| joins(&world, "GET /")).collect();
+    assert_eq!(landing(&waiting[0].1), None);
+    world.answer(&mut first, "200", "x");
+    for one in waiting {
+        assert_eq!(after(&world, one), hit("x"));
+    }
+}
+
+#[test]
+fn when_the_first_goes_exactly_one_takes_over() {
+    let world = World::new();
+    let mut first = leader(&world);
+    let (one, other) = (joins(&world, "GET /"), joins(&world, "GET /"));
+    first.reset();
+    assert_eq!(landing(&one.1), Some(Landing::Abandoned));
+    let (mut next, join) = one;
+    next.cache.joined = landing(&join);
+    assert!(matches!(world.look(&mut next), Verdict::Continue));
+    assert_eq!(after(&world, other), Got::Waits);
+    world.answer(&mut next, "200", "x");
+    assert_eq!(world.ask("GET /"), hit("x"));
+}
+
+#[test]
+fn when_the_answer_cannot_be_kept_all_go_at_once_and_nobody_waits_next_time() {
+    let world = World::new();
+    let mut first = leader(&world);
+    let waiting = [joins(&world, "GET /"), joins(&world, "GET /")];
+    let framing = world.head(&mut first, "200\nCache-Control: private", 1);
+    // The head is enough to know.
+    answered(&mut first, &Arc::from("s"), framing);
+    for one in waiting {
+        assert_eq!(after(&world, one), miss());
+    }
+    let mut exchanges = [world.exchange("GET /"), world.exchange("GET /")];
+    assert!(exchanges.iter_mut().all(|exchange| matches!(world.look(exchange), Verdict::Continue)));
+}
+
+#[test]
+fn when_it_grows_too_large_all_go_at_once() {
+    let world = World::with(Rules { max_entry: 5, ..rules() });
+    let mut first = leader(&world);
+    let waiting = joins(&world, "GET /");
+    world.head(&mut first, "200", 9);
+    answered(&mut first, &Arc::from("s"), Framing::Chunked);
+    first.cache.take(b"012");
+    assert_eq!(landing(&waiting.1), None);
+    first.cache.take(b"345");
+    assert_eq!(landing(&waiting.1), Some(Landing::Alone));
+    first.cache.complete();
+    assert_eq!(after(&world, waiting), miss());
+}
+
+#[test]
+fn when_the_origin_fails_nobody_waits_in_turn() {
+    let world = World::new();
+    let mut first = leader(&world);
+    let waiting = [joins(&world, "GET /"), joins(&world, "GET /")];
+    assert!(world.fail(&mut first).is_none());
+    for one in waiting {
+        assert_eq!(landing(&one.1), Some(Landing::Failed));
+        assert_eq!(after(&world, one), miss());
+    }
+}
+
+#[test]
+fn when_the_origin_fails_those_who_wait_get_what_is_stale() {
+    let mut world = World::new();
+    world.fetch("GET /", "200\nCache-Control: max-age=1, stale-if-error=60", "old");
+    world.at += 5;
+    let mut first = leader(&world);
+    let waiting = joins(&world, "GET /");
+    assert!(world.fail(&mut first).is_some());
+    let stale = Got::Stored { status: 200, body: "old".into(), outcome: Outcome::Stale };
+    assert_eq!(after(&world, waiting), stale);
+}
+
+#[test]
+fn nobody_joins_a_fetch_that_takes_too_long() {
+    let mut world = World::new();
+    let _first = leader(&world);
+    world.at += 5;
+    let mut late = world.exchange("GET /");
+    assert!(matches!(world.look(&mut late), Verdict::Continue));
+    let none = World::with(Rules { wait: Duration::ZERO, ..rules() });
+    let _first = leader(&none);
+    assert_eq!(none.ask("GET /"), miss());
+}
+
+#[test]
+fn requests_that_differ_in_what_vary_names_do_not_wait_for_each_other() {
+    let world = World::new();
+    world.fetch("GET /\nX-A: 0", "200\nVary: X-A\nCache-Control: max-age=60", "x");
+    let mut one = world.exchange("GET /\nX-A: 1");
+    let mut other = world.exchange("GET /\nX-A: 2");
+    assert!(matches!(world.look(&mut one), Verdict::Continue));
+    assert!(matches!(world.look(&mut other), Verdict::Continue));
+    joins(&world, "GET /\nX-A: 1");
+}
+
+#[test]
+fn an_answer_that_must_be_validated_each_time_is_not_shared_by_waiting() {
+    let world = World::new();
+    let mut first = leader(&world);
+    let waiting = joins(&world, "GET /");
+    world.answer(&mut first, "200\nETag: \"1\"\nCache-Control: no-cache", "x");
+    assert_eq!(after(&world, waiting), validation("\"1\""));
+}
+
+#[test]
+fn requests_with_a_range_or_for_the_origin_alone_neither_lead_nor_wait() {
+    let world = World::new();
+    let _first = leader(&world);
+    for request in
+        ["GET /\nRange: bytes=0-1", "GET /\nCache-Control: no-cache", "GET /\nCache-Control: no-store", "HEAD /"]
+    {
+        assert_eq!(world.ask(request), miss(), "{request}");
+    }
+}

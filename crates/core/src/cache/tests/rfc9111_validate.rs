@@ -1,0 +1,300 @@
+//! RFC 9111 sections 4.3 and 4.4: validation, either way, and what makes responses invalid.
+
+use super::*;
+use crate::cache::Purge;
+
+const OLD: &str = "Mon, 01 Jan 2018 00:00:00 GMT";
+const MIDDLE: &str = "Tue, 01 Jan 2019 00:00:00 GMT";
+const LATE: &str = "Wed, 01 Jan 2020 00:00:00 GMT";
+
+fn not_modified() -> Got {
+    Got::Stored { status: 304, body: String::new(), outcome: Outcome::Hit }
+}
+
+#[test]
+fn s4_3_1_the_stored_validators_are_sent() {
+    let world = World::new();
+    world.fetch("GET /", &format!("200\nETag: W/\"1\"\nLast-Modified: {OLD}\nCache-Control: max-age=0"), "x");
+    let asked = Got::Asked { if_none_match: Some("W/\"1\"".into()), if_modified_since: Some(OLD.into()) };
+    assert_eq!(world.ask("GET /"), asked);
+    assert_eq!(world.ask("HEAD /"), asked);
+}
+
+#[test]
+fn s4_3_1_the_conditions_of_the_client_are_not_mixed_with_ours() {
+    let world = World::new();
+    world.fetch("GET /", "200\nETag: \"1\"\nCache-Control: max-age=0", "x");
+    let mut exchange =
+        world.exchange(&format!("GET /\nIf-None-Match: \"9\"\nIf-Modified-Since: {OLD}\nRange: bytes=0-0"));
+    world.look(&mut exchange);
+    let edits = &exchange.request_edits;
+    assert_eq!(edits.get(b"If-None-Match"), Some(&b"\"1\""[..]));
+    for name in ["If-Modified-Since", "Range"] {
+        assert!(edits.removes(pylae_http::Name::classify(name.as_bytes()), name.as_bytes()), "{name}");
+    }
+}
+
+#[test]
+fn s4_3_2_if_none_match_is_compared_weakly() {
+    let world = World::new();
+    world.fetch("GET /", "200\nETag: W/\"a,b\"", "x");
+    for condition in ["W/\"a,b\"", "\"a,b\"", "\"0\", \"a,b\"", "\"0\" ,\tW/\"a,b\"", "*"] {
+        assert_eq!(world.ask(&format!("GET /\nIf-None-Match: {condition}")), not_modified(), "{condition}");
+        assert_eq!(world.ask(&format!("HEAD /\nIf-None-Match: {condition}")), not_modified(), "{condition}");
+    }
+    for condition in ["\"a\", \"b\"", "a,b", "\"a,b", ""] {
+        assert_eq!(world.ask(&format!("GET /\nIf-None-Match: {condition}")), hit("x"), "{condition}");
+    }
+}
+
+#[test]
+fn s4_3_2_if_none_match_comes_before_if_modified_since() {
+    let world = World::new();
+    world.fetch("GET /", &format!("200\nETag: \"1\"\nLast-Modified: {OLD}"), "x");
+    assert_eq!(world.ask(&format!("GET /\nIf-None-Match: \"2\"\nIf-Modified-Since: {LATE}")), hit("x"));
+    assert_eq!(world.ask(&format!("GET /\nIf-None-Match: \"1\"\nIf-Modified-Since: {OLD}")), not_modified());
+}
+
+#[test]
+fn s4_3_2_if_modified_since_looks_at_last_modified_or_else_date() {
+    let world = World::new();
+    world.fetch("GET /a", &format!("200\nLast-Modified: {MIDDLE}"), "x");
+    world.fetch("GET /b", &format!("200\nDate: {MIDDLE}"), "x");
+    for path in ["/a", "/b"] {
+        assert_eq!(world.ask(&format!("GET {path}\nIf-Modified-Since: {OLD}")), hit("x"));
+        assert_eq!(world.ask(&format!("GET {path}\nIf-Modified-Since: {MIDDLE}")), not_modified());
+        assert_eq!(world.ask(&format!("GET {path}\nIf-Modified-Since: {LATE}")), not_modified());
+        assert_eq!(world.ask(&format!("GET {path}\nIf-Modified-Since: some day")), hit("x"));
+    }
+}
+
+#[test]
+fn s4_3_2_conditions_count_for_200_only() {
+    let world = World::new();
+    world.fetch("GET /", "301\nETag: \"1\"\nLocation: /x", "x");
+    let got = world.ask("GET /\nIf-None-Match: \"1\"");
+    assert_eq!(got, Got::Stored { status: 301, body: "x".into(), outcome: Outcome::Hit });
+}
+
+#[test]
+fn s4_3_2_if_match_and_if_unmodified_since_are_for_the_origin() {
+    let world = World::new();
+    world.fetch("GET /", "200\nETag: \"1\"", "x");
+    for condition in ["If-Match: \"1\"".to_owned(), format!("If-Unmodified-Since: {LATE}")] {
+        assert_eq!(world.ask(&format!("GET /\n{condition}")), miss());
+    }
+}
+
+#[test]
+fn s4_3_2_a_condition_that_finds_nothing_stored_still_fills_the_cache() {
+    let world = World::new();
+    let (exchange, _) = world.fetch("GET /\nIf-None-Match: \"1\"", "200\nETag: \"1\"", "x");
+    assert_eq!(exchange.status, 304);
+    assert_eq!(world.ask("GET /"), hit("x"));
+}
+
+#[test]
+fn s4_3_3_a_full_answer_replaces_what_was_stored() {
+    let world = World::new();
+    world.fetch("GET /", "200\nETag: \"1\"\nCache-Control: max-age=0", "old");
+    world.fetch("GET /", "200\nETag: \"2\"\nCache-Control: max-age=60", "new");
+    assert_eq!(world.ask("GET /"), hit("new"));
+}
+
+#[test]
+fn s4_3_3_a_full_answer_that_is_not_kept_removes_what_was_stored() {
+    let world = World::new();
+    world.fetch("GET /", "200\nETag: \"1\"\nCache-Control: max-age=0", "old");
+    world.fetch("GET /", "200\nCache-Control: no-store", "new");
+    assert_eq!(world.ask("GET /"), miss());
+}
+
+#[test]
+fn s4_3_3_a_failure_of_the_origin_is_passed_on() {
+    let world = World::new();
+    world.fetch("GET /", "200\nETag: \"1\"\nCache-Control: max-age=0", "old");
+    let (exchange, settled) = world.fetch("GET /", "503", "no");
+    assert!(matches!(settled, Settled::Relay));
+    assert_eq!(exchange.status, 503);
+    assert_eq!(world.ask("GET /"), validation("\"1\""));
+}
+
+#[test]
+fn s4_3_4_a_304_about_another_response_updates_nothing() {
+    let world = World::new();
+    world.fetch("GET /", "200\nETag: \"1\"\nCache-Control: max-age=0", "x");
+    let (_, settled) = world.fetch("GET /", "304\nETag: \"2\"\nCache-Control: max-age=60", "");
+    assert!(matches!(settled, Settled::Senseless));
+    assert_eq!(world.ask("GET /"), miss());
+}
+
+#[test]
+fn s4_3_4_a_304_refreshes_age_and_lifetime() {
+    let mut world = World::new();
+    world.fetch("GET /", "200\nETag: \"1\"\nCache-Control: max-age=10\nAge: 3\nDate: {date}", "x");
+    world.at += 20;
+    world.fetch("GET /", "304\nETag: \"1\"\nDate: {date}", "");
+    world.at += 9;
+    assert_eq!(world.ask("GET /"), hit("x"));
+    world.at += 1;
+    assert_eq!(world.ask("GET /"), validation("\"1\""));
+}
+
+#[test]
+fn s4_3_4_a_304_that_forbids_storing_removes_what_was_stored() {
+    let world = World::new();
+    world.fetch("GET /", "200\nETag: \"1\"\nCache-Control: max-age=0", "x");
+    world.fetch("GET /", "304\nETag: \"1\"\nCache-Control: no-store", "");
+    assert_eq!(world.ask("GET /"), miss());
+}
+
+#[test]
+fn s4_3_4_a_304_that_nobody_asked_for_is_passed_on() {
+    let world = World::new();
+    let (exchange, settled) = world.fetch("GET /", "304\nETag: \"1\"", "");
+    assert!(matches!(settled, Settled::Relay));
+    assert_eq!(exchange.status, 304);
+    assert!(!world.holds("/"));
+}
+
+#[test]
+fn s4_3_5_an_answer_to_head_that_agrees_refreshes() {
+    let mut world = World::new();
+    world.fetch("GET /", "200\nETag: \"1\"\nCache-Control: max-age=10", "body");
+    world.at += 20;
+    world.fetch("HEAD /", "200\nETag: \"1\"\nCache-Control: max-age=10\nContent-Length: 4", "");
+    assert_eq!(world.ask("GET /"), hit("body"));
+}
+
+#[test]
+fn s4_3_5_an_answer_to_head_that_disagrees_makes_invalid() {
+    for answer in ["ETag: \"1\"\nContent-Length: 5", "ETag: \"2\"\nContent-Length: 4"] {
+        let mut world = World::new();
+        world.fetch("GET /", "200\nETag: \"1\"\nCache-Control: max-age=10", "body");
+        world.at += 20;
+        world.fetch("HEAD /", &format!("200\nCache-Control: max-age=10\n{answer}"), "");
+        assert_eq!(world.ask("GET /"), miss(), "{answer}");
+    }
+}
+
+#[test]
+fn s4_4_a_change_makes_the_target_invalid_and_nothing_else() {
+    let mut world = World::new();
+    for path in ["/a", "/a?x", "/b"] {
+        world.fetch(&format!("GET {path}"), "200", "x");
+    }
+    world.at += 1;
+    world.cache.invalidate(b"h.test", b"/a", world.now());
+    assert!(!world.holds("/a") && !world.holds("/a?x") && world.holds("/b"));
+    world.at += 1;
+    world.fetch("GET /a", "200", "new");
+    assert_eq!(world.ask("GET /a"), hit("new"));
+    world.cache.invalidate(b"other.test", b"/a", world.now());
+    assert!(world.holds("/a"));
+}
+
+#[test]
+fn s4_4_what_was_asked_before_a_change_is_not_kept() {
+    let mut world = World::new();
+    let mut exchange = world.exchange("GET /a");
+    world.look(&mut exchange);
+    world.at += 1;
+    world.cache.invalidate(b"h.test", b"/a", world.now());
+    world.at += 1;
+    world.answer(&mut exchange, "200", "before");
+    assert!(!world.holds("/a"));
+}
+
+#[test]
+fn ranges_of_what_is_stored() {
+    let world = World::new();
+    world.fetch("GET /", &format!("200\nETag: \"1\"\nLast-Modified: {OLD}\nDate: {LATE}"), "0123456789");
+    let part = |status, body: &str| Got::Stored { status, body: body.into(), outcome: Outcome::Hit };
+    let table = [
+        ("bytes=0-0", part(206, "0")),
+        ("bytes=5-", part(206, "56789")),
+        ("bytes=8-100", part(206, "89")),
+        ("bytes=-1", part(206, "9")),
+        ("bytes=-100", part(206, "0123456789")),
+        ("BYTES=1-2", part(206, "12")),
+        ("bytes=10-", part(416, "")),
+        ("bytes=-0", part(416, "")),
+        ("bytes=99999999999999999999999-", part(416, "")),
+        ("bytes=2-1", hit("0123456789")),
+        ("bytes=0-1,3-4", hit("0123456789")),
+        ("bytes=", hit("0123456789")),
+        ("bytes=-", hit("0123456789")),
+        ("bytes=a-b", hit("0123456789")),
+        ("bytes=1-x", hit("0123456789")),
+        ("lines=0-1", hit("0123456789")),
+    ];
+    for (range, expected) in table {
+        assert_eq!(world.ask(&format!("GET /\nRange: {range}")), expected, "{range}");
+    }
+    // HEAD has no ranges, and a client that has it all needs none.
+    assert_eq!(world.ask("HEAD /\nRange: bytes=0-0"), hit("0123456789"));
+    assert_eq!(world.ask("GET /\nRange: bytes=0-0\nIf-None-Match: \"1\""), not_modified());
+}
+
+#[test]
+fn if_range_needs_a_strong_validator() {
+    let world = World::new();
+    world.fetch("GET /strong", &format!("200\nETag: \"1\"\nLast-Modified: {OLD}\nDate: {LATE}"), "0123");
+    world.fetch("GET /weak", &format!("200\nETag: W/\"1\"\nLast-Modified: {OLD}\nDate: {OLD}"), "0123");
+    let asks = |path: &str, condition: &str| match world
+        .ask(&format!("GET {path}\nRange: bytes=0-0\nIf-Range: {condition}"))
+    {
+        Got::Stored { status, .. } => status,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!([asks("/strong", "\"1\""), asks("/strong", OLD)], [206, 206]);
+    assert_eq!([asks("/strong", "\"2\""), asks("/strong", LATE), asks("/strong", "W/\"1\"")], [200; 3]);
+    assert_eq!([asks("/weak", "\"1\""), asks("/weak", "W/\"1\""), asks("/weak", OLD)], [200; 3]);
+}
+
+#[test]
+fn a_range_of_what_is_stale_is_served_after_validation() {
+    let mut world = World::new();
+    world.fetch("GET /", "200\nETag: \"1\"\nCache-Control: max-age=10", "0123");
+    world.at += 20;
+    let (exchange, settled) = world.fetch("GET /\nRange: bytes=1-2", "304\nETag: \"1\"", "");
+    let Settled::Serve(stored) = settled else { panic!() };
+    let expected = Got::Stored { status: 206, body: "12".into(), outcome: Outcome::Revalidated };
+    assert_eq!(got_stored(&exchange, &stored), expected);
+}
+
+#[test]
+fn purges_name_addresses_services_and_tags() {
+    let purged = |json: &str| {
+        let mut world = World::with(Rules { tags: ["r1".into()].into(), ..rules() });
+        for path in ["/a", "/a/b", "/a?q", "/c"] {
+            world.fetch(&format!("GET {path}"), "200\nCache-Tag: one, t{date}", "x");
+        }
+        world.at += 1;
+        let purge: Purge = serde_json::from_str(json).unwrap();
+        world.cache.purge(&purge.canonical().unwrap(), world.now())
+    };
+    assert_eq!(purged("\"all\""), 4);
+    assert_eq!(purged(r#"{"target": {"host": "h.test", "path": "/a"}}"#), 1);
+    assert_eq!(purged(r#"{"target": {"host": null, "path": "/x/../%61?q"}}"#), 1);
+    assert_eq!(purged(r#"{"target": {"host": "H.test", "path": "/a?r"}}"#), 0);
+    assert_eq!(purged(r#"{"prefix": {"host": null, "path": "/a"}}"#), 3);
+    assert_eq!(purged(r#"{"prefix": {"host": "o.test", "path": "/"}}"#), 0);
+    assert_eq!(purged(r#"{"service": "s"}"#), 4);
+    assert_eq!(purged(r#"{"tag": "one"}"#), 4);
+    assert_eq!(purged(r#"{"tag": "r1"}"#), 4);
+    assert_eq!(purged(r#"{"tag": "on"}"#), 0);
+    let wrong: Purge = serde_json::from_str(r#"{"prefix": {"host": null, "path": "/%2e%2e/%2F"}}"#).unwrap();
+    assert!(wrong.canonical().is_err());
+}
+
+#[test]
+fn what_was_asked_before_a_purge_is_not_kept() {
+    let mut world = World::new();
+    let mut exchange = world.exchange("GET /a");
+    world.look(&mut exchange);
+    world.at += 1;
+    world.cache.purge(&Purge::Tag("none".into()), world.now());
+    world.answer(&mut exchange, "200", "before");
+    assert!(!world.holds("/a"));
+}

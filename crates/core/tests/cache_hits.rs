@@ -1,0 +1,98 @@
+//! What a hit costs: nothing is allocated for it.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pylae_core::cache::{Cache, Rules, Settled, answered, lookup};
+use pylae_core::{Exchange, Instant, Verdict, admit::admit};
+use pylae_http::{Framing, HeadLimits};
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+// SAFETY: everything is the system's allocator; only a number is counted beside it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: as above.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(place, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+const LIMITS: HeadLimits = HeadLimits { head: 32_768, target: 8192, fields: 100 };
+const REQUEST: &[u8] =
+    b"GET /api/items/7?full=1 HTTP/1.1\r\nHost: shop.example\r\nAccept: */*\r\nAccept-Language: de\r\n\
+    User-Agent: test\r\nCache-Control: max-stale=5\r\n\r\n";
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nDate: Tue, 14 Nov 2023 22:13:20 GMT\r\n\
+    ETag: \"1\"\r\nVary: Accept-Language\r\nCache-Control: max-age=1000000\r\nServer: s\r\nContent-Length: 5\r\n\r\n";
+
+fn read(exchange: &mut Exchange) {
+    exchange.reset();
+    exchange.buffer.clear();
+    exchange.buffer.extend_from_slice(REQUEST);
+    exchange.head.parse(&exchange.buffer, &LIMITS).unwrap();
+    admit(exchange, |_: IpAddr| false, 7).unwrap();
+    exchange.started = Instant::from_nanos(5_000_000_000);
+    exchange.now = exchange.started;
+    exchange.wall = Duration::from_secs(1_700_000_000);
+}
+
+#[test]
+fn a_hit_allocates_nothing() {
+    let cache = Cache::new(1 << 22);
+    let rules = Arc::new(Rules {
+        route: "items".into(),
+        ttl: Duration::from_secs(300),
+        overrides: false,
+        per_user: true,
+        vary: ["x-tenant".into()].into(),
+        max_entry: 1 << 20,
+        stale_while_revalidate: Duration::ZERO,
+        stale_if_error: Duration::ZERO,
+        wait: Duration::from_secs(5),
+        client_directives: true,
+        ignore_cookies: false,
+        cache_status: true,
+        tags: [].into(),
+    });
+    let mut exchange = Exchange::new(16_384);
+    read(&mut exchange);
+    assert!(matches!(lookup(&cache, &rules, &mut exchange), Verdict::Continue));
+    exchange.response_buffer.extend_from_slice(ANSWER);
+    exchange.response.parse(&exchange.response_buffer, &LIMITS).unwrap();
+    let settled = answered(&mut exchange, &Arc::from("shop"), Framing::Length(5));
+    assert!(matches!(settled, Settled::Relay));
+    exchange.cache.take(b"hello");
+    exchange.cache.complete();
+
+    let mut hit = |count: u32| {
+        let mut spent = Duration::ZERO;
+        for _ in 0..count {
+            read(&mut exchange);
+            let began = std::time::Instant::now();
+            let verdict = lookup(&cache, &rules, &mut exchange);
+            spent += began.elapsed();
+            assert!(matches!(verdict, Verdict::Stored(stored) if &*stored.entry.body == b"hello"));
+        }
+        spent / count
+    };
+    hit(10);
+    let before = ALLOCATIONS.get();
+    let each = hit(20_000);
+    assert_eq!(ALLOCATIONS.get() - before, 0);
+    println!("a hit takes {each:?} in this build");
+}

@@ -1,0 +1,156 @@
+//! What a rate limit costs: `cargo run --release -p pylae-policies --example limit_figures`.
+//!
+//! Figures are nanoseconds of processor time. `decision` is the store alone, `policy` is all that the policy does for a
+//! request: key, decision and header fields. `one line` is what the machine takes for a lock and one access to a table of
+//! the same size, each waiting for the one before: a decision that waits for memory once cannot do with less on top.
+
+use std::hint::black_box;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pylae_core::Exchange;
+use pylae_core::clock::Instant;
+use pylae_core::limit::{Algorithm, Charge, Limit, MemoryStore, Reading, Shape, Verdict};
+use pylae_policies::rate_limit::RateLimit;
+use pylae_policies::{Parts, Policy, Shared};
+
+const SECOND: u64 = 1_000_000_000;
+const TURNS: u64 = 4_000_000;
+/// No key comes near it.
+const LIMIT: u32 = 100_000_000;
+const MAX_KEYS: usize = 1_000_000;
+
+fn main() {
+    for keys in [1, 1000, 100_000, 1_000_000] {
+        let (floor, decision, policy) = (one_line(keys), token_bucket(keys, &["limit"]), policy(keys));
+        println!("{keys:>9} keys: decision {decision:>4} ns, policy {policy:>4} ns; one line {floor:>4} ns");
+    }
+    for keys in [1, 500_000] {
+        println!("{keys:>9} keys of two limits each: decision {:>4} ns", token_bucket(keys, &["one", "two"]));
+    }
+    flood();
+}
+
+/// As many slots as a full table has.
+fn one_line(keys: u64) -> u128 {
+    let mut table = vec![[1_u64; 6]; keys as usize];
+    let lock = std::sync::Mutex::new(());
+    let mut random = Random(1);
+    timed(TURNS, || {
+        let _held = lock.lock();
+        let slot = &mut table[random.below(keys) as usize];
+        slot[1] ^= slot[0];
+        random.0 ^= slot[1];
+    })
+}
+
+/// All that the policy does for a request, told of in header fields, by client address.
+fn policy(keys: u64) -> u128 {
+    let shared = Arc::new(Shared::new(MAX_KEYS));
+    let limit = serde_json::json!({
+        "name": "default", "limit": LIMIT, "per": 60.0, "algorithm": "token_bucket", "key": ["ip"], "burst": null,
+        "cost": 1, "scope": "route", "headers": true,
+    });
+    let config = serde_json::from_value(serde_json::json!({"limits": [limit], "concurrency": null}));
+    let built = config.map(|config| RateLimit::build(config, &Parts { route: "r", params: &[], shared: &shared }));
+    let Ok(Ok(policy)) = built else { panic!("not a configuration") };
+    let mut exchange = Exchange::new(0);
+    let (mut random, mut now, mut key) = (Random(1), 999 * SECOND, 0);
+    let mut ask = |key: u64| {
+        now += 1000;
+        exchange.response_edits.clear();
+        exchange.client = Ipv4Addr::from(key as u32).into();
+        exchange.now = Instant::from_nanos(now);
+        assert!(matches!(policy.on_request(&mut exchange), pylae_core::Verdict::Continue));
+    };
+    timed(keys, || {
+        ask(key);
+        key += 1;
+    });
+    timed(TURNS, || ask(random.below(keys)))
+}
+
+fn token_bucket(keys: u64, names: &[&str]) -> u128 {
+    let store = MemoryStore::new(MAX_KEYS);
+    let limits: Vec<Limit> =
+        names.iter().map(|name| register(&store, name, Algorithm::TokenBucket, LIMIT, 60)).collect();
+    for key in 0..keys {
+        take(&store, &limits, &key.to_le_bytes(), 2, at(999 * SECOND));
+    }
+    let (mut random, mut now) = (Random(1), 1000 * SECOND);
+    timed(TURNS, || {
+        now += 1000;
+        black_box(take(&store, &limits, &random.below(keys).to_le_bytes(), 1, at(now)));
+    })
+}
+
+/// Five million invented keys, while one client goes on with its share.
+fn flood() {
+    const KEYS: u64 = 5_000_000;
+    let calm = {
+        let store = MemoryStore::new(MAX_KEYS);
+        let limit = [register(&store, "limit", Algorithm::TokenBucket, LIMIT, 60)];
+        (0..MAX_KEYS as u64).for_each(|key| assert!(take(&store, &limit, &key.to_le_bytes(), 2, at(SECOND))));
+        let mut random = Random(1);
+        timed(TURNS, || {
+            black_box(take(&store, &limit, &random.below(MAX_KEYS as u64).to_le_bytes(), 1, at(SECOND)));
+        })
+    };
+    let store = MemoryStore::new(MAX_KEYS);
+    let limit = [register(&store, "limit", Algorithm::FixedWindow, 50, 86_400)];
+    let (mut key, mut got) = (0_u64, 0);
+    let cost = timed(KEYS, || {
+        key += 1;
+        let now = at(SECOND + key * 10);
+        black_box(take(&store, &limit, &key.to_le_bytes(), 1, now));
+        if key % 1000 == 0 {
+            got += u32::from(take(&store, &limit, b"active", 1, now));
+        }
+    });
+    println!("flood of {KEYS} keys: {cost} ns a key ({calm} ns for known keys of a full table)");
+    println!("flood: held: {} keys in {} bytes; the active client got {got} of 50", store.keys(), store.bytes());
+}
+
+fn register(store: &MemoryStore, name: &str, algorithm: Algorithm, limit: u32, seconds: u64) -> Limit {
+    let shape = Shape::new(algorithm, limit, Duration::from_secs(seconds), None);
+    let limit = shape.and_then(|shape| store.register(name, shape));
+    limit.unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn take(store: &MemoryStore, limits: &[Limit], key: &[u8], cost: u32, at: Reading) -> bool {
+    match limits {
+        [one] => store.check_all(&mut [Charge::new(one, key, cost)], at) == Verdict::Admitted,
+        [one, two, ..] => {
+            let mut charges = [Charge::new(one, key, cost), Charge::new(two, key, cost)];
+            store.check_all(&mut charges, at) == Verdict::Admitted
+        }
+        [] => true,
+    }
+}
+
+fn at(nanos: u64) -> Reading {
+    Reading { now: Instant::from_nanos(nanos), wall: Duration::from_secs(1_700_000_000) + Duration::from_nanos(nanos) }
+}
+
+/// Nanoseconds of processor time per turn.
+fn timed(turns: u64, mut turn: impl FnMut()) -> u128 {
+    let start = cpu();
+    (0..turns).for_each(|_| turn());
+    (cpu() - start) / u128::from(turns)
+}
+
+/// Processor time of this thread so far: it does not count the time that others take.
+fn cpu() -> u128 {
+    let told = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
+    told.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or_default()
+}
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (u128::from(self.0) * u128::from(bound) >> 64) as u64
+    }
+}

@@ -1,0 +1,248 @@
+//! Who is asking: any of several authenticators may know.
+
+mod api_key;
+mod authenticator;
+mod basic;
+mod jwt;
+mod key_set;
+mod keys;
+mod memory;
+mod token;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pylae_core::limit::{Algorithm, Charge, Limit, Reading, Shape, headers};
+use pylae_core::{Exchange, Problem, Rejection, Resume, Verdict};
+use pylae_http::Name;
+use serde::{Deserialize, Serialize};
+
+pub use authenticator::{Authenticators, Identity};
+pub use key_set::{Background, Fetched, KeySet, MOST_BYTES};
+pub use memory::Revoked;
+
+use crate::{Parts, Policy, Shared};
+use authenticator::{Authenticator, Outcome, Refusal};
+
+/// What the plan says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Names of authenticators, any of which may know the user; asked in this order.
+    authenticators: Vec<String>,
+    /// Whether a request without any credential is refused. One with a bad credential always is.
+    required: bool,
+}
+
+/// Sets the user of the exchange.
+pub struct Authentication(Arc<Inner>);
+
+struct Inner {
+    authenticators: Vec<Arc<Authenticator>>,
+    required: bool,
+    /// Values of `WWW-Authenticate`.
+    challenges: Vec<String>,
+    failures: Option<Limit>,
+    shared: Arc<Shared>,
+}
+
+impl Policy for Authentication {
+    type Config = Config;
+
+    fn build(config: Config, parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
+        let mut authenticators = Vec::new();
+        let mut problems = Vec::new();
+        for (index, name) in config.authenticators.iter().enumerate() {
+            match parts.auth.list.iter().find(|one| one.name() == name) {
+                Some(found) => authenticators.push(Arc::clone(found)),
+                None => problems.push(Problem::at(
+                    format!("authenticators[{index}]"),
+                    format!("there is no authenticator `{name}`"),
+                )),
+            }
+        }
+        if authenticators.is_empty() && problems.is_empty() {
+            problems.push(Problem::at("authenticators", "there is none, so nobody could ever be authenticated"));
+        }
+        let failures = parts.auth.failure_limit.and_then(|limit| {
+            Shape::new(Algorithm::TokenBucket, limit.limit, limit.per.0, None)
+                .and_then(|shape| parts.shared.counters.register("authentication/failures", shape))
+                .map_err(|error| problems.push(Problem::at("failure_limit", error.to_string())))
+                .ok()
+        });
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let challenges = authenticators.iter().map(|one| one.challenge(&parts.auth.realm)).collect();
+        let shared = Arc::clone(parts.shared);
+        Ok(Self(Arc::new(Inner { authenticators, required: config.required, challenges, failures, shared })))
+    }
+
+    #[inline]
+    fn on_request(&self, exchange: &mut Exchange) -> Verdict {
+        // Which of two an instance would believe cannot be known (RFC 9110 section 5.3).
+        if exchange.head.fields.count(Name::Authorization) > 1 {
+            return reject(400, "invalid_request", "the request has more than one Authorization field".into(), &[]);
+        }
+        self.0.go_on(exchange, 0, None)
+    }
+
+    fn preview(&self, exchange: &Exchange) -> String {
+        let mut refused = Vec::new();
+        for one in &self.0.authenticators {
+            match one.preview(exchange) {
+                Outcome::Accepted(user) => {
+                    let role = if user.role.is_empty() { "no role" } else { user.role.as_str() };
+                    return format!("{} lets user {} ({role}) pass", one.name(), user.id);
+                }
+                Outcome::Refused(Refusal::Bad(why) | Refusal::Unchecked(why)) => {
+                    refused.push(format!("{}: {why}", one.name()));
+                }
+                _ => {}
+            }
+        }
+        let names: Vec<&str> = self.0.authenticators.iter().map(|one| one.name()).collect();
+        let names = names.join(" or ");
+        match (refused.is_empty(), self.0.required) {
+            (false, _) => format!("401: {}", refused.join("; ")),
+            (true, true) => format!("401: no credential for {names}"),
+            (true, false) => format!("no credential for {names}, and none is required"),
+        }
+    }
+
+    fn foresee(&self, exchange: &mut Exchange) {
+        exchange.user = self.0.authenticators.iter().find_map(|one| match one.preview(exchange) {
+            Outcome::Accepted(user) => Some(user),
+            _ => None,
+        });
+    }
+}
+
+impl Inner {
+    /// Asks the authenticators from `next` on; `refusal` is what an earlier one said.
+    #[inline]
+    fn go_on(self: &Arc<Self>, exchange: &mut Exchange, next: usize, mut refusal: Option<Refusal>) -> Verdict {
+        for index in next..self.authenticators.len() {
+            let outcome = self.authenticators[index].ask(exchange, || self.overdrawn(exchange, 0));
+            match self.take(exchange, index, outcome, refusal) {
+                Ok(verdict) => return verdict,
+                Err(so_far) => refusal = so_far,
+            }
+        }
+        match refusal {
+            Some(refusal) => self.refuse(exchange, refusal),
+            None if self.required => self.unauthorized("authentication is required", None),
+            None => Verdict::Continue,
+        }
+    }
+
+    /// What follows from what the authenticator at `index` says; an error: the next is to be asked.
+    #[inline]
+    fn take(
+        self: &Arc<Self>,
+        exchange: &mut Exchange,
+        index: usize,
+        outcome: Outcome,
+        refusal: Option<Refusal>,
+    ) -> Result<Verdict, Option<Refusal>> {
+        match outcome {
+            Outcome::Absent => Err(refusal),
+            Outcome::Refused(why) => Err(refusal.or(Some(why))),
+            Outcome::Accepted(user) => {
+                exchange.user = Some(user);
+                for one in &self.authenticators {
+                    one.conceal(exchange);
+                }
+                Ok(Verdict::Continue)
+            }
+            Outcome::Wait(waiting) => {
+                let inner = Arc::clone(self);
+                Ok(Verdict::Wait(Box::pin(async move {
+                    let outcome = waiting.await;
+                    Box::new(move |exchange: &mut Exchange| match inner.take(exchange, index, outcome, refusal) {
+                        Ok(verdict) => verdict,
+                        Err(refusal) => inner.go_on(exchange, index + 1, refusal),
+                    }) as Resume
+                })))
+            }
+        }
+    }
+
+    /// Counts `cost` failures of the client's address. How long it must wait if it has none left.
+    fn overdrawn(&self, exchange: &Exchange, cost: u32) -> Option<Duration> {
+        let limit = self.failures.as_ref()?;
+        let (key, length) = address(exchange.client);
+        let at = Reading { now: exchange.now, wall: exchange.wall };
+        let ask = |cost| {
+            let mut charge = [Charge::new(limit, &key[..length], cost)];
+            let _ = self.shared.counters.check_all(&mut charge, at);
+            charge[0].decision
+        };
+        let decision = ask(cost);
+        if decision.admitted && (cost > 0 || decision.remaining > 0) {
+            return None;
+        }
+        // Asked again for one, an empty allowance says when there is one again.
+        let decision = if cost == 0 { ask(1) } else { decision };
+        (!decision.admitted).then_some(decision.retry_after)
+    }
+
+    fn refuse(&self, exchange: &Exchange, refusal: Refusal) -> Verdict {
+        match refusal {
+            Refusal::Limited(wait) => limited(wait),
+            Refusal::Unchecked(why) => {
+                reject(503, "authentication_unavailable", why.into(), &[("Retry-After", "1".into())])
+            }
+            Refusal::Bad(why) => match self.overdrawn(exchange, 1) {
+                Some(wait) => limited(wait),
+                None => self.unauthorized(why, Some(why)),
+            },
+        }
+    }
+
+    /// 401 with every challenge; a bad bearer token is told why (RFC 6750 section 3).
+    fn unauthorized(&self, message: &'static str, why: Option<&str>) -> Verdict {
+        let challenges = self.challenges.iter().map(|challenge| match why {
+            Some(why) if challenge.starts_with("Bearer") => {
+                format!("{challenge}, error=\"invalid_token\", error_description=\"{why}\"")
+            }
+            _ => challenge.clone(),
+        });
+        let headers: Vec<_> = challenges.map(|challenge| ("WWW-Authenticate", challenge)).collect();
+        reject(401, "unauthorized", message.into(), &headers)
+    }
+}
+
+fn limited(wait: Duration) -> Verdict {
+    let message = "too many failed authentications from this address";
+    reject(429, "too_many_failures", message.into(), &[("Retry-After", headers::seconds(wait).max(1).to_string())])
+}
+
+/// A rejection as a verdict.
+pub(crate) fn reject(
+    status: u16,
+    code: &'static str,
+    message: std::borrow::Cow<'static, str>,
+    headers: &[(&'static str, String)],
+) -> Verdict {
+    Verdict::Reject(Box::new(Rejection { status, code, message, headers: headers.to_vec() }))
+}
+
+/// The part of an address that one client commands: all of IPv4, half of IPv6.
+fn address(ip: IpAddr) -> ([u8; 8], usize) {
+    let mut key = [0; 8];
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            key[..4].copy_from_slice(&ip.octets());
+            (key, 4)
+        }
+        IpAddr::V6(ip) => {
+            key.copy_from_slice(&ip.octets()[..8]);
+            (key, 8)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,193 @@
+//! Keys that consumers send in a field or a query parameter. Only their SHA-256 is known here.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use aws_lc_rs::{constant_time, digest};
+use pylae_core::{Exchange, Problem, User};
+use pylae_http::Name;
+use serde::{Deserialize, Serialize};
+
+use super::authenticator::{Outcome, Refusal};
+use super::token::is_safe;
+use crate::Shared;
+
+/// Bytes of a key as sent.
+const LONGEST: usize = 1024;
+
+/// What the plan says.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Config {
+    /// Request field that carries the key.
+    header: Option<String>,
+    /// Query parameter that carries the key.
+    query: Option<String>,
+    consumers: Vec<Consumer>,
+    /// Whether instances see the key.
+    forward_credentials: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Consumer {
+    id: String,
+    email: String,
+    role: String,
+    permissions: Vec<String>,
+    /// SHA-256 of each key, in hex.
+    keys: Vec<String>,
+}
+
+type Hash = [u8; 32];
+
+/// The authenticator.
+pub(super) struct ApiKey {
+    header: Option<String>,
+    query: Option<String>,
+    /// By the first half of the hash; the whole is compared in constant time.
+    consumers: HashMap<[u8; 16], Vec<(Hash, Arc<User>)>>,
+    forward: bool,
+    shared: Arc<Shared>,
+}
+
+/// The key in a request.
+enum Sent {
+    None,
+    One(Vec<u8>),
+    Several,
+}
+
+impl ApiKey {
+    pub(super) fn build(config: Config, shared: &Arc<Shared>) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut consumers: HashMap<[u8; 16], Vec<(Hash, Arc<User>)>> = HashMap::new();
+        for (index, consumer) in config.consumers.into_iter().enumerate() {
+            let Consumer { id, email, role, permissions, keys } = consumer;
+            let user = Arc::new(User { id, email, role, permissions, claims: serde_json::Map::new(), via: "api_key" });
+            if user.id.is_empty() || !is_safe(&user) {
+                problems.push(Problem::at(
+                    format!("consumers[{index}]"),
+                    "the name, role or mail address cannot be told to instances",
+                ));
+            }
+            for (number, key) in keys.iter().enumerate() {
+                let Some(hash) = read_hex(key) else {
+                    let at = format!("consumers[{index}].keys[{number}]");
+                    problems.push(Problem::at(at, "this is not a SHA-256 in hex"));
+                    continue;
+                };
+                consumers.entry(first_half(&hash)).or_default().push((hash, Arc::clone(&user)));
+            }
+        }
+        if config.header.is_none() && config.query.is_none() {
+            problems.push(Problem::at("header", "either a field or a query parameter must carry the key"));
+        }
+        if let Some(header) = &config.header
+            && pylae_http::Edits::default().set(header.as_bytes(), b"").is_err()
+        {
+            problems.push(Problem::at("header", "is not a field that may carry a key"));
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let Config { header, query, forward_credentials: forward, .. } = Config { consumers: Vec::new(), ..config };
+        Ok(Self { header, query, consumers, forward, shared: Arc::clone(shared) })
+    }
+
+    pub(super) fn ask(&self, exchange: &Exchange) -> Outcome {
+        let key = match self.sent(exchange) {
+            Sent::None => return Outcome::Absent,
+            Sent::Several => return Outcome::Refused(Refusal::Bad("the request has more than one API key")),
+            Sent::One(key) => key,
+        };
+        let found = if key.len() > LONGEST { None } else { self.find(&key) };
+        match found {
+            Some(user) if !self.shared.identity.memory.is_revoked(&user, None, None, exchange.wall) => {
+                Outcome::Accepted(user)
+            }
+            _ => Outcome::Refused(Refusal::Bad("the API key is not known")),
+        }
+    }
+
+    fn find(&self, key: &[u8]) -> Option<Arc<User>> {
+        let hash = digest::digest(&digest::SHA256, key);
+        let hash: Hash = hash.as_ref().try_into().ok()?;
+        let near = self.consumers.get(&first_half(&hash))?;
+        // The hash of a secret key cannot be steered, so which entries are near tells nobody anything.
+        let found = near.iter().find(|(own, _)| constant_time::verify_slices_are_equal(own, &hash).is_ok());
+        found.map(|(_, user)| Arc::clone(user))
+    }
+
+    fn sent(&self, exchange: &Exchange) -> Sent {
+        let fields = self.header.iter().flat_map(|name| exchange.request_values(name)).map(<[u8]>::to_vec);
+        let parameters = self.query.iter().flat_map(|name| {
+            let pairs = exchange.query().unwrap_or_default().split(|byte| *byte == b'&');
+            pairs.filter_map(move |pair| parameter(pair, name))
+        });
+        let mut all = fields.chain(parameters);
+        match (all.next(), all.next()) {
+            (None, _) => Sent::None,
+            (Some(key), None) => Sent::One(key),
+            _ => Sent::Several,
+        }
+    }
+
+    pub(super) fn conceal(&self, exchange: &mut Exchange) {
+        if self.forward {
+            return;
+        }
+        if let Some(header) = &self.header {
+            exchange.request_edits.remove(header.as_bytes());
+            exchange.request_edits.remove_known(Name::classify(header.as_bytes()));
+        }
+        let (Some(name), Some(query)) = (&self.query, exchange.sent_query()) else { return };
+        let kept: Vec<&[u8]> =
+            query.split(|byte| *byte == b'&').filter(|pair| parameter(pair, name).is_none()).collect();
+        let kept = kept.join(&b'&');
+        if kept.len() != query.len() {
+            exchange.forward_query = Some(kept);
+        }
+    }
+}
+
+/// The value of a parameter of this name.
+fn parameter(pair: &[u8], name: &str) -> Option<Vec<u8>> {
+    let cut = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
+    (unescape(&pair[..cut]) == name.as_bytes()).then(|| unescape(pair.get(cut + 1..).unwrap_or_default()))
+}
+
+/// A part of a query with `%XX` and `+` decoded.
+fn unescape(text: &[u8]) -> Vec<u8> {
+    let digit = |at: usize| text.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+    let mut out = Vec::with_capacity(text.len());
+    let mut at = 0;
+    while let Some(&byte) = text.get(at) {
+        match (byte, digit(at + 1), digit(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                out.push((high * 16 + low) as u8);
+                at += 2;
+            }
+            (b'+', ..) => out.push(b' '),
+            _ => out.push(byte),
+        }
+        at += 1;
+    }
+    out
+}
+
+fn first_half(hash: &Hash) -> [u8; 16] {
+    std::array::from_fn(|at| hash[at])
+}
+
+fn read_hex(text: &str) -> Option<Hash> {
+    let digit = |at: usize| char::from(text.as_bytes()[at]).to_digit(16);
+    if text.len() != 64 {
+        return None;
+    }
+    let mut hash = [0; 32];
+    for (at, byte) in hash.iter_mut().enumerate() {
+        *byte = (digit(2 * at)? * 16 + digit(2 * at + 1)?) as u8;
+    }
+    Some(hash)
+}

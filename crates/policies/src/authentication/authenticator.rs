@@ -1,0 +1,210 @@
+//! What all authenticators have in common: what they are asked with and what they answer.
+
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use pylae_core::{Exchange, Instant, Problem, User};
+use serde::{Deserialize, Serialize};
+
+use super::api_key::{self, ApiKey};
+use super::basic::{self, Basic};
+use super::jwt::{self, Jwt};
+use super::key_set::{Background, KeySets};
+use super::memory::{Memory, Revoked};
+use crate::Shared;
+
+/// What one authenticator makes of a request.
+pub(super) enum Outcome {
+    /// The request has no credential of this kind.
+    Absent,
+    /// It has a good one.
+    Accepted(Arc<User>),
+    /// It has a bad one.
+    Refused(Refusal),
+    /// Not known yet.
+    Wait(Pin<Box<dyn Future<Output = Outcome>>>),
+}
+
+/// Why a credential is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It is not good, for this reason.
+    Bad(&'static str),
+    /// The address has failed too often; try again after this time.
+    Limited(Duration),
+    /// It cannot be checked now, for this reason. Not the client's fault.
+    Unchecked(&'static str),
+}
+
+/// When a request is looked at, and where it comes from.
+#[derive(Clone, Copy)]
+pub(super) struct Moment {
+    pub(super) now: Instant,
+    pub(super) wall: Duration,
+}
+
+impl Moment {
+    pub(super) fn of(exchange: &Exchange) -> Self {
+        Self { now: exchange.now, wall: exchange.wall }
+    }
+}
+
+/// What authenticators know beyond their settings: kept over reloads, shared by all workers.
+#[derive(Default)]
+pub struct Identity {
+    pub(super) memory: Memory,
+    pub(super) key_sets: KeySets,
+    background: OnceLock<Box<dyn Background>>,
+}
+
+impl Identity {
+    /// Says who does what must be done outside the workers. To be called once, before any plan is built.
+    pub fn use_background(&self, background: Box<dyn Background>) {
+        let _ = self.background.set(background);
+    }
+
+    /// Refuses a credential from now on, for `span`; `wall` is the time since the Unix epoch. False if there are too many
+    /// revocations to add one.
+    pub fn revoke(&self, what: Revoked<'_>, wall: Duration, span: Duration) -> bool {
+        self.memory.revoke(what, wall, span)
+    }
+
+    pub(super) fn background(&self) -> Option<&dyn Background> {
+        self.background.get().map(AsRef::as_ref)
+    }
+}
+
+/// The `auth` part of a plan.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    /// What challenges name.
+    realm: String,
+    /// Failed authentications per client address; none is no limit.
+    failure_limit: Option<FailureLimit>,
+    authenticators: Vec<AnyConfig>,
+}
+
+/// So many failures in such a time.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FailureLimit {
+    pub(super) limit: u32,
+    pub(super) per: pylae_core::plan::Seconds,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum AnyConfig {
+    Jwt(jwt::Config),
+    ApiKey(api_key::Config),
+    Basic(basic::Config),
+}
+
+/// Any authenticator.
+pub(super) enum Authenticator {
+    Jwt(Jwt),
+    ApiKey(ApiKey),
+    Basic(Basic),
+}
+
+/// The authenticators of a plan, ready to be asked.
+#[derive(Default)]
+pub struct Authenticators {
+    pub(crate) realm: String,
+    pub(super) failure_limit: Option<FailureLimit>,
+    pub(super) list: Vec<Arc<Authenticator>>,
+}
+
+impl Authenticators {
+    /// Reads and builds the `auth` part of a plan. Paths of problems are relative to it.
+    pub fn build(config: Option<&serde_json::Value>, shared: &Arc<Shared>) -> Result<Self, Vec<Problem>> {
+        let Some(config) = config else { return Ok(Self::default()) };
+        let config: Config = crate::chain::read(config)?;
+        let mut list = Vec::new();
+        let mut problems = Vec::new();
+        for (index, config) in config.authenticators.into_iter().enumerate() {
+            match Authenticator::build(config, shared) {
+                Ok(built) => list.push(Arc::new(built)),
+                Err(found) => {
+                    let at = format!("authenticators[{index}]");
+                    problems.extend(found.into_iter().map(|problem| problem.under(&at)));
+                }
+            }
+        }
+        if pylae_http::Edits::default().set(b"WWW-Authenticate", config.realm.as_bytes()).is_err()
+            || config.realm.contains(['"', '\\'])
+        {
+            problems.push(Problem::at("realm", "cannot stand in a header"));
+        }
+        let Config { realm, failure_limit, .. } = Config { authenticators: Vec::new(), ..config };
+        if problems.is_empty() { Ok(Self { realm, failure_limit, list }) } else { Err(problems) }
+    }
+}
+
+impl Authenticator {
+    fn build(config: AnyConfig, shared: &Arc<Shared>) -> Result<Self, Vec<Problem>> {
+        match config {
+            AnyConfig::Jwt(config) => Jwt::build(config, shared).map(Self::Jwt),
+            AnyConfig::ApiKey(config) => ApiKey::build(config, shared).map(Self::ApiKey),
+            AnyConfig::Basic(config) => Basic::build(config, shared).map(Self::Basic),
+        }
+    }
+
+    /// The name under which routes choose it.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Jwt(jwt) => jwt.name(),
+            Self::ApiKey(_) => "api_key",
+            Self::Basic(_) => "basic",
+        }
+    }
+
+    /// How a client is told that it could identify itself (RFC 9110 section 11.6.1).
+    pub(super) fn challenge(&self, realm: &str) -> String {
+        match self {
+            Self::Jwt(_) => format!("Bearer realm=\"{realm}\""),
+            // Not registered; a 401 must name something.
+            Self::ApiKey(_) => format!("ApiKey realm=\"{realm}\""),
+            Self::Basic(_) => format!("Basic realm=\"{realm}\", charset=\"UTF-8\""),
+        }
+    }
+
+    /// What it makes of the request. `peek` says how long the address must wait if it has failed too often; asked before
+    /// anything that costs much.
+    #[inline]
+    pub(super) fn ask(&self, exchange: &Exchange, peek: impl FnOnce() -> Option<Duration>) -> Outcome {
+        match self {
+            Self::Jwt(jwt) => jwt.ask(exchange, peek),
+            Self::ApiKey(keys) => keys.ask(exchange),
+            Self::Basic(basic) => basic.ask(exchange, peek),
+        }
+    }
+
+    /// The same at once, without a side effect, whatever it costs. For explanations.
+    pub(super) fn preview(&self, exchange: &Exchange) -> Outcome {
+        match self {
+            Self::Jwt(jwt) => jwt.preview(exchange),
+            Self::ApiKey(keys) => keys.ask(exchange),
+            Self::Basic(basic) => basic.preview(exchange),
+        }
+    }
+
+    /// Takes the credential out of the request if instances are not to see it.
+    pub(super) fn conceal(&self, exchange: &mut Exchange) {
+        match self {
+            Self::Jwt(jwt) => jwt.conceal(exchange),
+            Self::ApiKey(keys) => keys.conceal(exchange),
+            Self::Basic(basic) => basic.conceal(exchange),
+        }
+    }
+}
+
+/// The value of `Authorization` behind `scheme` (RFC 9110 section 11.4).
+pub(super) fn credential<'a>(exchange: &'a Exchange, scheme: &str) -> Option<&'a [u8]> {
+    let value = exchange.head.fields.get(&exchange.buffer, pylae_http::Name::Authorization)?;
+    let (name, rest) = value.split_at_checked(scheme.len())?;
+    let (b' ', _) = rest.split_first().map(|(first, rest)| (*first, rest))? else { return None };
+    name.eq_ignore_ascii_case(scheme.as_bytes()).then(|| rest.trim_ascii())
+}

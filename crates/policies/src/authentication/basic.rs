@@ -1,0 +1,245 @@
+//! `Authorization: Basic` (RFC 7617). Passwords are verified off the worker: their hashes are slow on purpose.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use argon2::password_hash::PasswordVerifier;
+use argon2::password_hash::phc::PasswordHash;
+use argon2::{Algorithm, Argon2};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use parking_lot::Mutex;
+use pylae_core::plan::Seconds;
+use pylae_core::{Exchange, Problem, User};
+use pylae_http::Name;
+use serde::{Deserialize, Serialize};
+
+use super::authenticator::{Moment, Outcome, Refusal, credential};
+use super::memory::{Entry, Tag};
+use super::token::is_safe;
+use crate::Shared;
+
+/// Bytes of user name and password as sent.
+const LONGEST: usize = 1024;
+/// Memory that verifying one Argon2 hash may take, in KiB, and rounds over it: a mistyped hash must not stop the gateway.
+const MOST_MEMORY: u32 = 256 * 1024;
+const MOST_ROUNDS: u32 = 16;
+const MOST_BCRYPT_COST: u32 = 15;
+
+/// What the plan says.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Config {
+    users: Vec<Account>,
+    /// How long a verified password is remembered.
+    remember: Seconds,
+    /// Whether instances see the credentials.
+    forward_credentials: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Account {
+    id: String,
+    email: String,
+    role: String,
+    permissions: Vec<String>,
+    /// Argon2id in PHC form (`$argon2id$…`), or bcrypt (`$2b$…`).
+    password_hash: String,
+}
+
+/// The authenticator.
+pub(super) struct Basic {
+    inner: Arc<Inner>,
+    forward: bool,
+}
+
+struct Inner {
+    users: HashMap<String, (Stored, Arc<User>)>,
+    nobody: Option<Stored>,
+    remember: Duration,
+    salt: u64,
+    shared: Arc<Shared>,
+}
+
+/// A password's hash.
+#[derive(Clone)]
+enum Stored {
+    Argon2(PasswordHash),
+    Bcrypt(String),
+}
+
+const WRONG: &str = "the user name or the password is wrong";
+const BUSY: &str = "too many passwords are being verified";
+
+impl Basic {
+    pub(super) fn build(config: Config, shared: &Arc<Shared>) -> Result<Self, Vec<Problem>> {
+        // Cannot fail: strings, numbers and lists.
+        let settings = serde_json::to_string(&config).unwrap_or_default();
+        let mut problems = Vec::new();
+        let mut users = HashMap::new();
+        for (index, account) in config.users.into_iter().enumerate() {
+            let Account { id, email, role, permissions, password_hash } = account;
+            let name = id.clone();
+            let user = User { id, email, role, permissions, claims: serde_json::Map::new(), via: "basic" };
+            if name.is_empty() || name.contains(':') || !is_safe(&user) {
+                problems.push(Problem::at(
+                    format!("users[{index}]"),
+                    "the name, role or mail address cannot be told to instances",
+                ));
+            }
+            match Stored::read(&password_hash) {
+                Ok(stored) => drop(users.insert(name, (stored, Arc::new(user)))),
+                Err(why) => problems.push(Problem::at(format!("users[{index}].password_hash"), why)),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let inner = Inner {
+            // Names that do not exist cost as much time as those that do.
+            nobody: users.values().next().map(|(stored, _): &(Stored, _)| stored.clone()),
+            users,
+            remember: config.remember.0,
+            salt: shared.identity.memory.salt(&settings),
+            shared: Arc::clone(shared),
+        };
+        Ok(Self { inner: Arc::new(inner), forward: config.forward_credentials })
+    }
+
+    pub(super) fn ask(&self, exchange: &Exchange, peek: impl FnOnce() -> Option<Duration>) -> Outcome {
+        let Some(sent) = credential(exchange, "basic") else { return Outcome::Absent };
+        let (identity, at) = (&self.inner.shared.identity, Moment::of(exchange));
+        let tag = identity.memory.tag(self.inner.salt, sent);
+        if let Some(user) = identity.memory.recall(tag, at.wall) {
+            return Outcome::Accepted(user);
+        }
+        if let Some(wait) = peek() {
+            return Outcome::Refused(Refusal::Limited(wait));
+        }
+        let Some((name, password)) = read(sent) else { return Outcome::Refused(Refusal::Bad(WRONG)) };
+        let Some(background) = identity.background() else { return Outcome::Refused(Refusal::Unchecked(BUSY)) };
+        let answer = Arc::new(Answer::default());
+        let (inner, told) = (Arc::clone(&self.inner), Arc::clone(&answer));
+        let length = sent.len();
+        let accepted = background.run(Box::new(move || {
+            told.give(inner.verify(&name, &password, (tag, length), at));
+        }));
+        if !accepted {
+            return Outcome::Refused(Refusal::Unchecked(BUSY));
+        }
+        Outcome::Wait(Box::pin(async move { settled(answer.taken().await) }))
+    }
+
+    pub(super) fn preview(&self, exchange: &Exchange) -> Outcome {
+        let Some(sent) = credential(exchange, "basic") else { return Outcome::Absent };
+        let user = read(sent).and_then(|(name, password)| self.inner.find(&name, &password));
+        settled(user)
+    }
+
+    pub(super) fn conceal(&self, exchange: &mut Exchange) {
+        if !self.forward && credential(exchange, "basic").is_some() {
+            exchange.request_edits.remove_known(Name::Authorization);
+        }
+    }
+}
+
+impl Inner {
+    fn find(&self, name: &str, password: &[u8]) -> Option<Arc<User>> {
+        let Some((stored, user)) = self.users.get(name) else {
+            // The answer is the same whatever comes of it; what counts is the time that it takes.
+            self.nobody.as_ref().map(|stored| stored.is_of(password));
+            return None;
+        };
+        stored.is_of(password).then(|| Arc::clone(user))
+    }
+
+    /// Verifies a password and remembers it.
+    fn verify(&self, name: &str, password: &[u8], (tag, length): (Tag, usize), at: Moment) -> Option<Arc<User>> {
+        let memory = &self.shared.identity.memory;
+        let epoch = memory.epoch();
+        let user = self.find(name, password)?;
+        if memory.is_revoked(&user, None, None, at.wall) {
+            return None;
+        }
+        let entry = Entry { user: Arc::clone(&user), until: at.wall.saturating_add(self.remember), id: None };
+        memory.remember(tag, entry, length, epoch);
+        Some(user)
+    }
+}
+
+impl Stored {
+    fn read(text: &str) -> Result<Self, &'static str> {
+        if matches!(text.get(..4), Some("$2a$" | "$2b$" | "$2y$")) {
+            let parts: bcrypt::HashParts = text.parse().map_err(|_| "this is not a bcrypt hash")?;
+            return if parts.get_cost() > MOST_BCRYPT_COST {
+                Err("its cost is too high to verify")
+            } else {
+                Ok(Self::Bcrypt(text.to_owned()))
+            };
+        }
+        let hash = PasswordHash::new(text).map_err(|_| "this is neither an Argon2id nor a bcrypt hash")?;
+        if Algorithm::try_from(hash.algorithm.as_str()) != Ok(Algorithm::Argon2id) {
+            return Err("this is neither an Argon2id nor a bcrypt hash");
+        }
+        let params = argon2::Params::try_from(&hash).map_err(|_| "its Argon2 parameters cannot be used")?;
+        if params.m_cost() > MOST_MEMORY || params.t_cost() > MOST_ROUNDS {
+            return Err("its cost is too high to verify");
+        }
+        Ok(Self::Argon2(hash))
+    }
+
+    fn is_of(&self, password: &[u8]) -> bool {
+        match self {
+            Self::Argon2(hash) => Argon2::default().verify_password(password, hash).is_ok(),
+            // What bcrypt would cut off is refused: two passwords must not be one.
+            Self::Bcrypt(hash) => bcrypt::non_truncating_verify(password, hash).unwrap_or(false),
+        }
+    }
+}
+
+fn settled(user: Option<Arc<User>>) -> Outcome {
+    user.map_or(Outcome::Refused(Refusal::Bad(WRONG)), Outcome::Accepted)
+}
+
+/// User name and password.
+fn read(sent: &[u8]) -> Option<(String, Vec<u8>)> {
+    if sent.len() > LONGEST * 2 {
+        return None;
+    }
+    let bytes = STANDARD.decode(sent).ok().filter(|bytes| bytes.len() <= LONGEST)?;
+    let cut = bytes.iter().position(|byte| *byte == b':')?;
+    let name = std::str::from_utf8(&bytes[..cut]).ok()?;
+    Some((name.to_owned(), bytes[cut + 1..].to_vec()))
+}
+
+/// What a background thread finds out, on its way to the worker that waits for it.
+#[derive(Default)]
+struct Answer(Mutex<(Option<Option<Arc<User>>>, Option<Waker>)>);
+
+impl Answer {
+    fn give(&self, user: Option<Arc<User>>) {
+        let mut state = self.0.lock();
+        state.0 = Some(user);
+        if let Some(waker) = state.1.take() {
+            waker.wake();
+        }
+    }
+
+    async fn taken(&self) -> Option<Arc<User>> {
+        poll_fn(|cx| {
+            let mut state = self.0.lock();
+            match state.0.take() {
+                Some(user) => Poll::Ready(user),
+                None => {
+                    state.1 = Some(cx.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+}

@@ -1,0 +1,339 @@
+//! Keys that tokens are verified with. Each is bound to one algorithm when it is read; a token's `alg` is only compared.
+
+use aws_lc_rs::encoding::AsDer;
+use aws_lc_rs::hmac;
+use aws_lc_rs::rsa::PublicEncryptingKey;
+use aws_lc_rs::signature::{self, ParsedPublicKey, RsaPublicKeyComponents, VerificationAlgorithm};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use pylae_core::Problem;
+use serde::{Deserialize, Serialize};
+
+/// Keys that one set may hold.
+const MOST_KEYS: usize = 100;
+/// Bits that an RSA modulus needs at least (RFC 7518 section 3.3).
+const LEAST_RSA_BITS: usize = 2048;
+
+/// A signature algorithm (RFC 7518 section 3.1, RFC 8037 section 3.1). `none` is not one.
+#[allow(clippy::upper_case_acronyms)] // spelt as in the registry
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Algorithm {
+    /// HMAC with SHA-256.
+    HS256,
+    /// HMAC with SHA-384.
+    HS384,
+    /// HMAC with SHA-512.
+    HS512,
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    RS256,
+    /// RSASSA-PKCS1-v1_5 with SHA-384.
+    RS384,
+    /// RSASSA-PKCS1-v1_5 with SHA-512.
+    RS512,
+    /// RSASSA-PSS with SHA-256.
+    PS256,
+    /// RSASSA-PSS with SHA-384.
+    PS384,
+    /// RSASSA-PSS with SHA-512.
+    PS512,
+    /// ECDSA on P-256 with SHA-256.
+    ES256,
+    /// ECDSA on P-384 with SHA-384.
+    ES384,
+    /// ECDSA on P-521 with SHA-512.
+    ES512,
+    /// Ed25519.
+    EdDSA,
+}
+
+use Algorithm::{ES256, ES384, ES512, EdDSA, HS256, HS384, HS512, PS256, PS384, PS512, RS256, RS384, RS512};
+
+const ALL: [Algorithm; 13] =
+    [HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA];
+
+impl Algorithm {
+    /// The name in the registry.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            HS256 => "HS256",
+            HS384 => "HS384",
+            HS512 => "HS512",
+            RS256 => "RS256",
+            RS384 => "RS384",
+            RS512 => "RS512",
+            PS256 => "PS256",
+            PS384 => "PS384",
+            PS512 => "PS512",
+            ES256 => "ES256",
+            ES384 => "ES384",
+            ES512 => "ES512",
+            EdDSA => "EdDSA",
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        ALL.into_iter().find(|algorithm| algorithm.name() == name)
+    }
+
+    fn hmac(self) -> Option<hmac::Algorithm> {
+        match self {
+            HS256 => Some(hmac::HMAC_SHA256),
+            HS384 => Some(hmac::HMAC_SHA384),
+            HS512 => Some(hmac::HMAC_SHA512),
+            _ => None,
+        }
+    }
+
+    fn public(self) -> Option<&'static dyn VerificationAlgorithm> {
+        Some(match self {
+            HS256 | HS384 | HS512 => return None,
+            RS256 => &signature::RSA_PKCS1_2048_8192_SHA256,
+            RS384 => &signature::RSA_PKCS1_2048_8192_SHA384,
+            RS512 => &signature::RSA_PKCS1_2048_8192_SHA512,
+            PS256 => &signature::RSA_PSS_2048_8192_SHA256,
+            PS384 => &signature::RSA_PSS_2048_8192_SHA384,
+            PS512 => &signature::RSA_PSS_2048_8192_SHA512,
+            ES256 => &signature::ECDSA_P256_SHA256_FIXED,
+            ES384 => &signature::ECDSA_P384_SHA384_FIXED,
+            ES512 => &signature::ECDSA_P521_SHA512_FIXED,
+            EdDSA => &signature::ED25519,
+        })
+    }
+
+    fn is_rsa(self) -> bool {
+        matches!(self, RS256 | RS384 | RS512 | PS256 | PS384 | PS512)
+    }
+}
+
+/// Where keys come from, as the plan says it.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(tag = "from", content = "value", rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum Given {
+    /// Shared secrets, any of which signs.
+    Secret(Vec<String>),
+    /// Public keys in PEM (`PUBLIC KEY`, `RSA PUBLIC KEY`), one or more in each text.
+    Pem(Vec<String>),
+    /// A JWK set (RFC 7517 section 5) as JSON text.
+    Jwks(String),
+    /// A JWK set at this address, fetched again and again.
+    Url(String),
+}
+
+/// One key and the algorithm that it is for.
+pub(super) struct Key {
+    kid: Option<Box<str>>,
+    algorithm: Algorithm,
+    material: Material,
+}
+
+enum Material {
+    Secret(hmac::Key),
+    Public(ParsedPublicKey),
+}
+
+impl Key {
+    fn secret(kid: Option<Box<str>>, algorithm: Algorithm, bytes: &[u8]) -> Option<Self> {
+        let material = Material::Secret(hmac::Key::new(algorithm.hmac()?, bytes));
+        (!bytes.is_empty()).then_some(Self { kid, algorithm, material })
+    }
+
+    /// None if `bytes` are no key for `algorithm`.
+    fn public(kid: Option<Box<str>>, algorithm: Algorithm, bytes: &[u8]) -> Option<Self> {
+        let parsed = ParsedPublicKey::new(algorithm.public()?, bytes).ok()?;
+        Some(Self { kid, algorithm, material: Material::Public(parsed) })
+    }
+
+    /// Whether this is the key for a token with such a header. A key without name serves all names.
+    fn fits(&self, algorithm: &str, kid: Option<&str>) -> bool {
+        self.algorithm.name() == algorithm && self.is_called(kid)
+    }
+
+    fn is_called(&self, kid: Option<&str>) -> bool {
+        match (&self.kid, kid) {
+            (Some(own), Some(wanted)) => **own == *wanted,
+            _ => true,
+        }
+    }
+
+    fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        match &self.material {
+            Material::Secret(key) => hmac::verify(key, message, signature).is_ok(),
+            Material::Public(key) => key.verify_sig(message, signature).is_ok(),
+        }
+    }
+}
+
+/// What a set of keys says about a signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Match {
+    /// One of its keys made it.
+    Verified,
+    /// There is a key of this name, but not for this algorithm.
+    WrongAlgorithm,
+    /// There is no key of this name.
+    UnknownKey,
+    /// None of the keys that it could be made it.
+    Mismatch,
+}
+
+/// A set of keys.
+#[derive(Default)]
+pub(super) struct Keys(Vec<Key>);
+
+impl Keys {
+    /// Looks for the key by what the token's header says, and verifies with it.
+    pub(super) fn check(&self, algorithm: &str, kid: Option<&str>, message: &[u8], signature: &[u8]) -> Match {
+        let mut candidates = self.0.iter().filter(|key| key.fits(algorithm, kid)).peekable();
+        if candidates.peek().is_none() {
+            let known = self.0.iter().any(|key| key.is_called(kid));
+            return if known { Match::WrongAlgorithm } else { Match::UnknownKey };
+        }
+        if candidates.any(|key| key.verifies(message, signature)) { Match::Verified } else { Match::Mismatch }
+    }
+
+    /// Secrets, for the HMAC algorithms among `allowed` (HS256 if none is named).
+    pub(super) fn from_secrets(secrets: &[String], allowed: &[Algorithm]) -> Result<Self, Vec<Problem>> {
+        let allowed = if allowed.is_empty() { &[HS256] } else { allowed };
+        if let Some(wrong) = allowed.iter().find(|algorithm| algorithm.hmac().is_none()) {
+            let text = format!("{} needs a public key, and a secret is none", wrong.name());
+            return Err(vec![Problem::at("algorithms", text)]);
+        }
+        let mut keys = Vec::new();
+        for (index, secret) in secrets.iter().enumerate() {
+            if secret.is_empty() {
+                return Err(vec![Problem::at(format!("keys.value[{index}]"), "the secret is empty")]);
+            }
+            keys.extend(allowed.iter().filter_map(|algorithm| Key::secret(None, *algorithm, secret.as_bytes())));
+        }
+        Self::some(keys, "keys", "there is no secret")
+    }
+
+    /// Public keys in PEM, for those of `allowed` that suit each (the usual one of its kind if none is named).
+    pub(super) fn from_pem(texts: &[String], allowed: &[Algorithm]) -> Result<Self, Vec<Problem>> {
+        let mut keys = Vec::new();
+        for (index, text) in texts.iter().enumerate() {
+            let at = format!("keys.value[{index}]");
+            let blocks = pem::parse_many(text).map_err(|_| vec![Problem::at(&at, "this is not PEM")])?;
+            if blocks.is_empty() {
+                return Err(vec![Problem::at(at, "this is not PEM: it has no `-----BEGIN PUBLIC KEY-----`")]);
+            }
+            for block in blocks {
+                if !matches!(block.tag(), "PUBLIC KEY" | "RSA PUBLIC KEY") {
+                    let text = format!("this is a {}, and a PUBLIC KEY is needed", block.tag());
+                    return Err(vec![Problem::at(at, text)]);
+                }
+                keys.extend(from_der(None, block.contents(), allowed).map_err(|why| vec![Problem::at(&at, why)])?);
+            }
+        }
+        Self::some(keys, "keys", "there is no key")
+    }
+
+    /// A JWK set. Keys that are not for signatures, or that are of an unknown kind, are passed over (RFC 7517 section 5).
+    /// Secrets are taken only from a set that is `private`, never from one that can be fetched.
+    pub(super) fn from_jwks(text: &[u8], allowed: &[Algorithm], private: bool) -> Result<Self, String> {
+        let set: JwkSet = serde_json::from_slice(text).map_err(|_| "this is not a JWK set".to_owned())?;
+        if set.keys.len() > MOST_KEYS {
+            return Err(format!("the JWK set has more than {MOST_KEYS} keys"));
+        }
+        let read = |jwk: serde_json::Value| -> Vec<Key> {
+            let Ok(jwk) = serde_json::from_value::<Jwk>(jwk) else { return Vec::new() };
+            jwk.read(allowed, private).unwrap_or_default()
+        };
+        let keys: Vec<Key> = set.keys.into_iter().flat_map(read).collect();
+        if keys.is_empty() { Err("the JWK set has no key that can be used".to_owned()) } else { Ok(Self(keys)) }
+    }
+
+    fn some(keys: Vec<Key>, at: &str, otherwise: &str) -> Result<Self, Vec<Problem>> {
+        if keys.is_empty() { Err(vec![Problem::at(at, otherwise)]) } else { Ok(Self(keys)) }
+    }
+}
+
+/// What a public key in DER is good for, within `allowed`.
+fn from_der(kid: Option<&str>, der: &[u8], allowed: &[Algorithm]) -> Result<Vec<Key>, String> {
+    let key = |algorithm: Algorithm| Key::public(kid.map(Into::into), algorithm, der);
+    let usual = [RS256, ES256, ES384, ES512, EdDSA].into_iter().find(|algorithm| key(*algorithm).is_some());
+    let usual = usual.ok_or("this is no RSA, P-256, P-384, P-521 or Ed25519 public key")?;
+    if usual.is_rsa() && PublicEncryptingKey::from_der(der).is_ok_and(|key| key.key_size_bits() < LEAST_RSA_BITS) {
+        return Err(format!("an RSA key needs at least {LEAST_RSA_BITS} bits"));
+    }
+    if allowed.is_empty() {
+        return Ok(key(usual).into_iter().collect());
+    }
+    let keys: Vec<Key> = allowed.iter().filter_map(|algorithm| key(*algorithm)).collect();
+    if keys.is_empty() {
+        Err(format!("the key is not for any of `algorithms`; it is for {}", usual.name()))
+    } else {
+        Ok(keys)
+    }
+}
+
+#[derive(Deserialize)]
+struct JwkSet {
+    keys: Vec<serde_json::Value>,
+}
+
+/// A JSON Web Key, as far as it is looked at (RFC 7517 section 4, RFC 7518 section 6, RFC 8037 section 2).
+#[derive(Deserialize)]
+struct Jwk {
+    kty: String,
+    r#use: Option<String>,
+    key_ops: Option<Vec<String>>,
+    alg: Option<String>,
+    kid: Option<String>,
+    crv: Option<String>,
+    n: Option<String>,
+    e: Option<String>,
+    x: Option<String>,
+    y: Option<String>,
+    k: Option<String>,
+}
+
+impl Jwk {
+    fn read(&self, allowed: &[Algorithm], private: bool) -> Option<Vec<Key>> {
+        let for_signatures = self.r#use.as_deref().is_none_or(|usage| usage == "sig")
+            && self.key_ops.as_ref().is_none_or(|operations| operations.iter().any(|one| one == "verify"));
+        if !for_signatures {
+            return None;
+        }
+        // The key's own `alg` binds it further; one that is not known, or not allowed, makes the key useless.
+        let own = match &self.alg {
+            None => None,
+            Some(name) => Some(Algorithm::named(name).filter(|own| allowed.is_empty() || allowed.contains(own))?),
+        };
+        let own = own.as_slice();
+        let allowed = if own.is_empty() { allowed } else { own };
+        let kid = self.kid.as_deref();
+        match (self.kty.as_str(), self.crv.as_deref()) {
+            ("oct", _) if private => self.secrets(kid, allowed),
+            ("RSA", _) => {
+                let (n, e) = (decoded(self.n.as_deref()?)?, decoded(self.e.as_deref()?)?);
+                let der = RsaPublicKeyComponents { n: &n[..], e: &e[..] }.as_der().ok()?;
+                from_der(kid, der.as_ref(), allowed).ok()
+            }
+            ("EC", Some(curve)) => {
+                let width = match curve {
+                    "P-256" => 32,
+                    "P-384" => 48,
+                    "P-521" => 66,
+                    _ => return None,
+                };
+                let (x, y) = (decoded(self.x.as_deref()?)?, decoded(self.y.as_deref()?)?);
+                let point = [&[4][..], &x[..], &y[..]].concat();
+                if x.len() != width || y.len() != width { None } else { from_der(kid, &point, allowed).ok() }
+            }
+            ("OKP", Some("Ed25519")) => from_der(kid, &decoded(self.x.as_deref()?)?, allowed).ok(),
+            _ => None,
+        }
+    }
+
+    fn secrets(&self, kid: Option<&str>, allowed: &[Algorithm]) -> Option<Vec<Key>> {
+        let bytes = decoded(self.k.as_deref()?)?;
+        let allowed = if allowed.is_empty() { &[HS256] } else { allowed };
+        Some(allowed.iter().filter_map(|algorithm| Key::secret(kid.map(Into::into), *algorithm, &bytes)).collect())
+    }
+}
+
+/// Bytes in base64url without padding; nothing else, and only in the one canonical spelling.
+pub(super) fn decoded(text: &str) -> Option<Vec<u8>> {
+    URL_SAFE_NO_PAD.decode(text).ok()
+}

@@ -1,0 +1,119 @@
+//! What the authenticators let in and what they keep out.
+
+mod credentials;
+mod hostile;
+mod key_sets;
+mod remembered;
+mod vectors;
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use aws_lc_rs::hmac;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use pylae_core::{Exchange, Rejection, Verdict};
+use pylae_http::HeadLimits;
+use serde_json::{Value, json};
+
+use super::Authenticators;
+use crate::{Chain, Parts, Shared};
+
+/// The moment at which requests come.
+const NOW: u64 = 1_700_000_000;
+const SECRET: &str = "a secret of more than thirty-two bytes, for tests";
+
+/// The keys and tokens that the tests in Python use too.
+fn tokens() -> Value {
+    serde_json::from_str(include_str!("../../../../tests/support/tokens.json")).unwrap()
+}
+
+/// `jwt` settings with these on top.
+fn jwt(keys: &Value, more: &Value) -> Value {
+    let mut settings = json!({
+        "kind": "jwt", "name": "jwt", "keys": keys, "algorithms": [], "refresh": 600.0, "max_size": 8192,
+        "issuers": [], "audiences": [], "required_claims": ["exp"], "leeway": 30.0, "forward_credentials": true,
+        "claims": {"id": ["user_id", "sub"], "email": ["email"], "role": ["role"], "permissions": ["permissions", "scope"]},
+    });
+    for (name, value) in more.as_object().unwrap() {
+        settings[name] = value.clone();
+    }
+    settings
+}
+
+fn secret() -> Value {
+    json!({"from": "secret", "value": [SECRET]})
+}
+
+fn auth(authenticators: &[Value]) -> Value {
+    json!({"realm": "test", "failure_limit": {"limit": 30, "per": 60.0}, "authenticators": authenticators})
+}
+
+/// Builds the policy over these authenticators.
+fn build(auth: &Value, shared: &Arc<Shared>) -> Result<Chain, String> {
+    let built = Authenticators::build(Some(auth), shared).map_err(|found| format!("{found:?}"))?;
+    let names: Vec<&str> = built.list.iter().map(|one| one.name()).collect();
+    let configs = BTreeMap::from([("authentication".to_owned(), json!({"authenticators": names, "required": true}))]);
+    let parts = Parts { route: "r", params: &[], shared, auth: &built };
+    Chain::build(&configs, &parts).map_err(|found| format!("{found:?}"))
+}
+
+fn chain(authenticators: &[Value]) -> Chain {
+    build(&auth(authenticators), &Arc::new(Shared::new(100))).unwrap()
+}
+
+fn request(target: &str, fields: &[&str]) -> Exchange {
+    let mut exchange = Exchange::new(1024);
+    let lines: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
+    exchange.buffer = format!("GET {target} HTTP/1.1\r\nHost: h\r\n{lines}\r\n").into_bytes();
+    let limits = HeadLimits { head: 1 << 22, target: 8192, fields: 100 };
+    assert_eq!(exchange.head.parse(&exchange.buffer, &limits), Ok(true));
+    exchange.target.read(exchange.head.target.of(&exchange.buffer), exchange.head.method).unwrap();
+    exchange.wall = Duration::from_secs(NOW);
+    exchange
+}
+
+fn bearer(token: &str) -> Exchange {
+    request("/", &[&format!("Authorization: Bearer {token}")])
+}
+
+/// What becomes of the request, when nothing has to be waited for.
+fn ask(chain: &Chain, exchange: &mut Exchange) -> Result<String, Box<Rejection>> {
+    settle(chain.request(exchange), exchange)
+}
+
+fn settle(verdict: Verdict, exchange: &Exchange) -> Result<String, Box<Rejection>> {
+    match verdict {
+        Verdict::Continue => Ok(exchange.user.as_ref().map(|user| user.id.clone()).unwrap_or_default()),
+        Verdict::Reject(rejection) => Err(rejection),
+        _ => panic!("neither passed nor refused"),
+    }
+}
+
+/// The user's id, or the sentence with which the request is refused.
+fn who(chain: &Chain, exchange: &mut Exchange) -> Result<String, String> {
+    ask(chain, exchange).map_err(|rejection| rejection.message.into_owned())
+}
+
+/// Polls a future once.
+fn poll<F: Future>(future: F) -> Poll<F::Output> {
+    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+fn encode(bytes: impl AsRef<[u8]>) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// A token with this header and payload as they stand, signed with HMAC.
+fn signed(header: &str, payload: &str, secret: &[u8]) -> String {
+    let message = format!("{}.{}", encode(header), encode(payload));
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+    format!("{message}.{}", encode(hmac::sign(&key, message.as_bytes())))
+}
+
+fn token(claims: &Value) -> String {
+    signed(r#"{"alg":"HS256","typ":"JWT"}"#, &claims.to_string(), SECRET.as_bytes())
+}

@@ -1,0 +1,255 @@
+//! API keys, passwords, several authenticators at once, the limit of failures, and what instances see.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use super::super::key_set::{Background, KeySet};
+use super::*;
+
+/// SHA-256 of "key-one" and "key-two".
+fn hash(key: &str) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.as_bytes());
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn api_key(forward: bool) -> Value {
+    json!({
+        "kind": "api_key", "header": "X-API-Key", "query": "api_key", "forward_credentials": forward,
+        "consumers": [
+            {"id": "batch", "email": "", "role": "robot", "permissions": [], "keys": [hash("key-one"), hash("key-two")]},
+            {"id": "cron", "email": "", "role": "", "permissions": [], "keys": [hash("key-three").to_uppercase()]},
+        ],
+    })
+}
+
+/// The password is "correct horse"; the cost is far too low for anything but a test.
+const ARGON2: &str = "$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHRzb21l$";
+const BCRYPT: &str = "$2b$04$";
+
+fn basic() -> Value {
+    use argon2::password_hash::CustomizedPasswordHasher;
+    let params = argon2::Params::new(64, 1, 1, None).unwrap();
+    let argon = argon2::Argon2::default();
+    let hashed =
+        argon.hash_password_customized(b"correct horse", b"some salt for it", Some("argon2id"), None, params).unwrap();
+    let bcrypt = bcrypt::hash("battery staple", 4).unwrap();
+    assert!(hashed.to_string().starts_with(&ARGON2[..10]) && bcrypt.starts_with(&BCRYPT[..4]));
+    json!({
+        "kind": "basic", "remember": 60.0, "forward_credentials": false,
+        "users": [
+            {"id": "ada", "email": "", "role": "admin", "permissions": [], "password_hash": hashed.to_string()},
+            {"id": "bob", "email": "", "role": "", "permissions": [], "password_hash": bcrypt},
+        ],
+    })
+}
+
+fn login(name: &str, password: &str) -> String {
+    format!("Authorization: Basic {}", STANDARD.encode(format!("{name}:{password}")))
+}
+
+/// Does jobs when the test says so.
+struct ByHand(Sender<Box<dyn FnOnce() + Send>>);
+
+impl Background for ByHand {
+    fn run(&self, job: Box<dyn FnOnce() + Send>) -> bool {
+        self.0.send(job).is_ok()
+    }
+    fn look_after(&self, _set: &Arc<KeySet>) {}
+}
+
+/// Asks, doing the job that the answer waits for.
+fn ask_through(
+    chain: &Chain,
+    jobs: &std::sync::mpsc::Receiver<Box<dyn FnOnce() + Send>>,
+    exchange: &mut Exchange,
+) -> Result<String, Box<Rejection>> {
+    match chain.request(exchange) {
+        Verdict::Wait(mut waiting) => {
+            assert!(poll(waiting.as_mut()).is_pending());
+            (jobs.recv().unwrap())();
+            let Poll::Ready(resume) = poll(waiting.as_mut()) else { panic!("still waiting") };
+            let verdict = chain.resume(exchange, resume);
+            settle(verdict, exchange)
+        }
+        verdict => settle(verdict, exchange),
+    }
+}
+
+#[test]
+fn keys_of_consumers() {
+    let chain = chain(&[api_key(false)]);
+    for (key, user) in [("key-one", "batch"), ("key-two", "batch"), ("key-three", "cron")] {
+        assert_eq!(who(&chain, &mut request("/", &[&format!("x-api-key: {key}")])), Ok(user.to_owned()));
+        assert_eq!(who(&chain, &mut request(&format!("/?a=1&api%5Fkey={key}"), &[])), Ok(user.to_owned()));
+    }
+    for wrong in ["key-on", "key-onee", "", "KEY-ONE", &hash("key-one")] {
+        let rejection = ask(&chain, &mut request("/", &[&format!("X-API-Key: {wrong}")])).unwrap_err();
+        assert_eq!((rejection.status, &*rejection.message), (401, "the API key is not known"));
+        assert_eq!(rejection.headers, [("WWW-Authenticate", "ApiKey realm=\"test\"".to_owned())]);
+    }
+    let several = "the request has more than one API key".to_owned();
+    assert_eq!(who(&chain, &mut request("/?api_key=key-one", &["X-API-Key: key-one"])), Err(several.clone()));
+    assert_eq!(who(&chain, &mut request("/", &["X-API-Key: key-one", "X-API-Key: key-two"])), Err(several.clone()));
+    assert_eq!(who(&chain, &mut request("/?api_key=key-one&api_key=key-one", &[])), Err(several));
+    // A field spelt with an underscore is another field, and never the key.
+    assert_eq!(ask(&chain, &mut request("/", &["x_api_key: key-one"])).unwrap_err().code, "unauthorized");
+}
+
+#[test]
+fn keys_do_not_reach_instances_unless_asked_for() {
+    let target = "/a?x=1&api%5fkey=key-one&y=2";
+    let mut hidden = request(target, &[]);
+    who(&chain(&[api_key(false)]), &mut hidden).unwrap();
+    assert_eq!(hidden.sent_query(), Some(&b"x=1&y=2"[..]));
+    assert!(hidden.request_edits.removes(pylae_http::Name::XApiKey, b"X-API-Key"));
+    let mut alone = request("/?api_key=key-one", &[]);
+    who(&chain(&[api_key(false)]), &mut alone).unwrap();
+    assert_eq!(alone.sent_query(), None);
+    let mut shown = request(target, &[]);
+    who(&chain(&[api_key(true)]), &mut shown).unwrap();
+    assert_eq!(shown.sent_query(), Some(&b"x=1&api%5fkey=key-one&y=2"[..]));
+    // With a token beside it, the key is taken out and the token stays.
+    let mut both = request(
+        "/",
+        &["X-API-Key: nonsense", &format!("Authorization: Bearer {}", token(&json!({"sub": "7", "exp": NOW + 60})))],
+    );
+    assert_eq!(who(&chain(&[jwt(&secret(), &json!({})), api_key(false), basic()]), &mut both), Ok("7".to_owned()));
+    assert!(both.request_edits.removes(pylae_http::Name::XApiKey, b""));
+    assert!(!both.request_edits.removes(pylae_http::Name::Authorization, b""));
+}
+
+#[test]
+fn passwords_are_verified_elsewhere_and_remembered() {
+    let shared = Arc::new(Shared::new(100));
+    let (sender, jobs) = channel();
+    shared.identity.use_background(Box::new(ByHand(sender)));
+    let chain = build(&auth(&[basic()]), &shared).unwrap();
+    for (name, password) in [("ada", "correct horse"), ("bob", "battery staple")] {
+        let mut first = request("/", &[&login(name, password)]);
+        assert_eq!(ask_through(&chain, &jobs, &mut first).unwrap(), name);
+        assert!(first.request_edits.removes(pylae_http::Name::Authorization, b""));
+        // Remembered: nothing is waited for, and no job made.
+        assert_eq!(who(&chain, &mut request("/", &[&login(name, password)])), Ok(name.to_owned()));
+        let mut later = request("/", &[&login(name, password)]);
+        later.wall += Duration::from_secs(60);
+        assert!(matches!(chain.request(&mut later), Verdict::Wait(_)));
+        drop(jobs.recv().unwrap());
+    }
+    for (name, password) in
+        [("ada", "battery staple"), ("ada", ""), ("Ada", "correct horse"), ("nobody", "x"), ("", "")]
+    {
+        let rejection = ask_through(&chain, &jobs, &mut request("/", &[&login(name, password)])).unwrap_err();
+        assert_eq!((rejection.status, &*rejection.message), (401, "the user name or the password is wrong"));
+        assert_eq!(rejection.headers[0].1, "Basic realm=\"test\", charset=\"UTF-8\"");
+    }
+    for wrong in ["Basic", "Basic !", "Basic YWRh", "Basic YWRhOmNvcnJlY3QgaG9yc2U", "Basic /////w==", "Basicx"] {
+        assert_eq!(ask(&chain, &mut request("/", &[&format!("Authorization: {wrong}")])).unwrap_err().status, 401);
+    }
+}
+
+#[test]
+fn passwords_wait_in_a_bounded_queue() {
+    struct Full;
+    impl Background for Full {
+        fn run(&self, _job: Box<dyn FnOnce() + Send>) -> bool {
+            false
+        }
+        fn look_after(&self, _set: &Arc<KeySet>) {}
+    }
+    let shared = Arc::new(Shared::new(100));
+    shared.identity.use_background(Box::new(Full));
+    let chain = build(&auth(&[basic()]), &shared).unwrap();
+    let rejection = ask(&chain, &mut request("/", &[&login("ada", "correct horse")])).unwrap_err();
+    assert_eq!((rejection.status, rejection.code), (503, "authentication_unavailable"));
+}
+
+#[test]
+fn hashes_that_are_refused() {
+    for hash in [
+        "plain",
+        "$argon2i$v=19$m=64,t=1,p=1$c29tZXNhbHRzb21l$c29tZXNhbHRzb21l",
+        "$2b$31$abcdefghijklmnopqrstuv",
+        "$argon2id$v=19$m=4194304,t=1,p=1$c29tZXNhbHRzb21l$c29tZXNhbHRzb21l",
+        "$1$abc$def",
+        "",
+    ] {
+        let mut settings = basic();
+        settings["users"][0]["password_hash"] = json!(hash);
+        assert!(
+            build(&auth(&[settings]), &Arc::new(Shared::new(1)))
+                .is_err_and(|why| why.contains("users[0].password_hash")),
+            "{hash}"
+        );
+    }
+    let mut settings = api_key(false);
+    settings["consumers"][1]["keys"] = json!(["key-three"]);
+    assert!(
+        build(&auth(&[settings]), &Arc::new(Shared::new(1))).is_err_and(|why| why.contains("consumers[1].keys[0]"))
+    );
+}
+
+#[test]
+fn any_of_several_will_do() {
+    let both = chain(&[jwt(&secret(), &json!({})), api_key(false)]);
+    assert_eq!(
+        who(&both, &mut request("/", &["X-API-Key: key-one", "Authorization: Bearer x.y.z"])),
+        Ok("batch".to_owned())
+    );
+    let rejection = ask(&both, &mut request("/", &["X-API-Key: wrong", "Authorization: Bearer x.y.z"])).unwrap_err();
+    assert_eq!(rejection.headers.len(), 2);
+    let told = "Bearer realm=\"test\", error=\"invalid_token\", error_description=\"this is not a JSON Web Token\"";
+    assert_eq!(rejection.headers[0], ("WWW-Authenticate", told.to_owned()));
+    let nothing = ask(&both, &mut request("/", &[])).unwrap_err();
+    assert_eq!((nothing.status, nothing.headers[0].1.as_str()), (401, "Bearer realm=\"test\""));
+}
+
+#[test]
+fn failures_of_an_address_are_limited() {
+    let chain = chain(&[jwt(&secret(), &json!({})), api_key(false)]);
+    let from = |address: &str, field: &str| {
+        let mut exchange = request("/", &[field]);
+        exchange.client = address.parse().unwrap();
+        ask(&chain, &mut exchange).map_err(|rejection| rejection.status)
+    };
+    let good = format!("Authorization: Bearer {}", token(&json!({"sub": "7", "exp": NOW + 60})));
+    assert_eq!(from("192.0.2.1", &good), Ok("7".to_owned()));
+    for _ in 0..30 {
+        assert_eq!(from("192.0.2.1", "Authorization: Bearer wrong"), Err(401));
+    }
+    let mut exchange = request("/", &["Authorization: Bearer wrong"]);
+    exchange.client = "192.0.2.1".parse().unwrap();
+    let refused = ask(&chain, &mut exchange).unwrap_err();
+    assert_eq!((refused.status, refused.headers), (429, vec![("Retry-After", "2".to_owned())]));
+    assert_eq!(from("192.0.2.1", "X-API-Key: wrong"), Err(429));
+    // What is remembered, and a key that nobody could guess, still pass; so does another address, and no credential is no failure.
+    assert_eq!(from("192.0.2.1", &good), Ok("7".to_owned()));
+    assert_eq!(from("192.0.2.1", "X-API-Key: key-one"), Ok("batch".to_owned()));
+    assert_eq!(from("192.0.2.1", "X-Nothing: 1"), Err(401));
+    let fresh = format!("Authorization: Bearer {}", token(&json!({"sub": "8", "exp": NOW + 60})));
+    assert_eq!(from("192.0.2.1", &fresh), Err(429));
+    assert_eq!(from("192.0.2.2", "Authorization: Bearer wrong"), Err(401));
+    for _ in 0..30 {
+        from("2001:db8::1", "X-API-Key: wrong").unwrap_err();
+    }
+    assert_eq!(from("2001:db8::2", "X-API-Key: wrong"), Err(429));
+}
+
+#[test]
+fn a_credential_may_be_left_out_where_none_is_required() {
+    let shared = Arc::new(Shared::new(100));
+    let built = Authenticators::build(Some(&auth(&[jwt(&secret(), &json!({}))])), &shared).unwrap();
+    let configs =
+        BTreeMap::from([("authentication".to_owned(), json!({"authenticators": ["jwt"], "required": false}))]);
+    let parts = Parts { route: "r", params: &[], shared: &shared, auth: &built };
+    let chain = Chain::build(&configs, &parts).unwrap();
+    assert_eq!(who(&chain, &mut request("/", &[])), Ok(String::new()));
+    assert_eq!(ask(&chain, &mut bearer("x")).unwrap_err().status, 401);
+    let unknown =
+        BTreeMap::from([("authentication".to_owned(), json!({"authenticators": ["nobody"], "required": true}))]);
+    assert!(Chain::build(&unknown, &parts).is_err());
+    let none = BTreeMap::from([("authentication".to_owned(), json!({"authenticators": [], "required": true}))]);
+    assert!(Chain::build(&none, &parts).is_err());
+}

@@ -1,0 +1,193 @@
+//! Key sets that are fetched, by a fetcher that does what the test says.
+
+use std::sync::Mutex;
+
+use pylae_core::Instant;
+use serde_json::{Value, json};
+
+use super::super::key_set::{Background, Fetched, KeySet};
+use super::*;
+
+/// Keeps the sets that it is to look after.
+#[derive(Clone, Default)]
+struct Fetcher(Arc<Mutex<Vec<Arc<KeySet>>>>);
+
+impl Background for Fetcher {
+    fn run(&self, _job: Box<dyn FnOnce() + Send>) -> bool {
+        false
+    }
+    fn look_after(&self, set: &Arc<KeySet>) {
+        self.0.lock().unwrap().push(Arc::clone(set));
+    }
+}
+
+impl Fetcher {
+    fn set(&self) -> Arc<KeySet> {
+        Arc::clone(&self.0.lock().unwrap()[0])
+    }
+
+    /// Fetches if that is due. Whether it was.
+    fn work(&self, document: Result<&str, &str>, now: Instant) -> Option<Fetched> {
+        let set = self.set();
+        set.due().filter(|due| *due <= now)?;
+        set.begin(now);
+        Some(set.deliver(document.map(|text| text.as_bytes().to_vec()).map_err(str::to_owned), now))
+    }
+}
+
+struct Stage {
+    chain: Chain,
+    fetcher: Fetcher,
+    one: Value,
+    two: Value,
+}
+
+fn stage() -> Stage {
+    let shared = Arc::new(Shared::new(1000));
+    let fetcher = Fetcher::default();
+    shared.identity.use_background(Box::new(fetcher.clone()));
+    let mut settings = auth(&[jwt(&json!({"from": "url", "value": "http://keys.test/?secret=1"}), &json!({}))]);
+    settings["failure_limit"] = json!(null);
+    let chain = build(&settings, &shared).unwrap();
+    let rotation = tokens()["rotation"].clone();
+    Stage { chain, fetcher, one: rotation[0].clone(), two: rotation[1].clone() }
+}
+
+fn document(entries: &[&Value]) -> String {
+    json!({"keys": entries.iter().map(|entry| &entry["jwk"]).collect::<Vec<_>>()}).to_string()
+}
+
+fn at(seconds: u64) -> Instant {
+    Instant::from_nanos(seconds * 1_000_000_000)
+}
+
+fn bring(entry: &Value, now: Instant) -> Exchange {
+    let mut exchange = bearer(entry["token"].as_str().unwrap());
+    exchange.now = now;
+    exchange
+}
+
+/// What becomes of a request; none while it waits.
+fn immediately(stage: &Stage, entry: &Value, now: Instant) -> Option<Result<String, u16>> {
+    let mut exchange = bring(entry, now);
+    match stage.chain.request(&mut exchange) {
+        Verdict::Wait(_) => None,
+        verdict => Some(settle(verdict, &exchange).map_err(|rejection| rejection.status)),
+    }
+}
+
+fn pass(user: &str) -> Option<Result<String, u16>> {
+    Some(Ok(user.to_owned()))
+}
+
+#[test]
+fn the_first_request_waits_for_the_first_fetch() {
+    let stage = stage();
+    let mut exchange = bring(&stage.one, at(1));
+    let Verdict::Wait(mut waiting) = stage.chain.request(&mut exchange) else { panic!("did not wait") };
+    assert!(poll(waiting.as_mut()).is_pending());
+    assert_eq!(stage.fetcher.work(Ok(&document(&[&stage.one])), at(2)), Some(Fetched::Usual));
+    let Poll::Ready(resume) = poll(waiting.as_mut()) else { panic!("still waits") };
+    let verdict = stage.chain.resume(&mut exchange, resume);
+    assert_eq!(settle(verdict, &exchange).unwrap(), "42");
+    assert_eq!(immediately(&stage, &stage.one, at(2)), pass("42"));
+}
+
+#[test]
+fn rotation_loses_no_request() {
+    let stage = stage();
+    stage.fetcher.work(Ok(&document(&[&stage.one])), at(0));
+    assert_eq!(immediately(&stage, &stage.one, at(1)), pass("42"));
+    // A token of the new key comes before the set is due again: the request waits for it.
+    let mut exchange = bring(&stage.two, at(40));
+    let Verdict::Wait(mut waiting) = stage.chain.request(&mut exchange) else { panic!("did not wait") };
+    assert!(poll(waiting.as_mut()).is_pending());
+    assert_eq!(immediately(&stage, &stage.one, at(40)), pass("42"));
+    stage.fetcher.work(Ok(&document(&[&stage.one, &stage.two])), at(40)).unwrap();
+    let Poll::Ready(resume) = poll(waiting.as_mut()) else { panic!("still waits") };
+    assert_eq!(settle(stage.chain.resume(&mut exchange, resume), &exchange).unwrap(), "43");
+    assert_eq!(immediately(&stage, &stage.one, at(41)), pass("42"));
+    // Once the old key is gone, what was signed with it is not believed any more, remembered or not.
+    assert!(stage.fetcher.work(Ok(&document(&[&stage.two])), at(640)).is_some());
+    assert_eq!(immediately(&stage, &stage.two, at(641)), pass("43"));
+    assert_eq!(immediately(&stage, &stage.one, at(641)), Some(Err(401)));
+}
+
+#[test]
+fn the_last_good_set_stays() {
+    let stage = stage();
+    stage.fetcher.work(Ok(&document(&[&stage.one])), at(0));
+    let large = "x".repeat(1 << 20);
+    let wrong = [
+        Err("down"),
+        Ok(""),
+        Ok("<html>"),
+        Ok("{}"),
+        Ok(r#"{"keys":[]}"#),
+        Ok(r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#),
+        Ok(&large),
+    ];
+    let mut now = 600;
+    for (index, document) in wrong.into_iter().enumerate() {
+        let told = stage.fetcher.work(document, at(now)).expect("due");
+        assert_eq!(matches!(told, Fetched::Failing(_)), index == 0, "told once");
+        assert_eq!(immediately(&stage, &stage.one, at(now)), pass("42"));
+        // Not again within 30 seconds.
+        assert_eq!(stage.fetcher.work(Err("early"), at(now + 29)), None);
+        now += 30;
+    }
+    assert_eq!(stage.fetcher.work(Ok(&document(&[&stage.one])), at(now)), Some(Fetched::Recovered));
+}
+
+#[test]
+fn without_any_set_nobody_passes_and_the_client_is_not_blamed() {
+    let stage = stage();
+    let told = stage.fetcher.work(Err("down"), at(0));
+    assert_eq!(told, Some(Fetched::Failing("down".to_owned())));
+    assert_eq!(immediately(&stage, &stage.one, at(0)), Some(Err(503)));
+    // Tried again soon at first, then less and less often.
+    let mut tries = 0;
+    for second in 1..=100 {
+        tries += u32::from(stage.fetcher.work(Err("down"), at(second)).is_some());
+    }
+    assert!((5..=9).contains(&tries), "{tries}");
+}
+
+#[test]
+fn unknown_keys_do_not_flood_the_issuer() {
+    let stage = stage();
+    stage.fetcher.work(Ok(&document(&[&stage.one])), at(0));
+    let mut fetches = 0;
+    for number in 0..3000 {
+        let now = Instant::from_nanos(number * 100_000_000);
+        let header = format!(r#"{{"alg":"EdDSA","kid":"unknown-{number}"}}"#);
+        let forged = json!({"token": format!("{}.{}.{}", encode(header), encode("{}"), encode([7; 64]))});
+        let waits = immediately(&stage, &forged, now).is_none();
+        let fetched = stage.fetcher.work(Ok(&document(&[&stage.one])), now).is_some();
+        assert_eq!(waits, fetched, "only who can hope for something waits");
+        fetches += u32::from(fetched);
+    }
+    // 300 seconds.
+    assert!((9..=10).contains(&fetches), "{fetches}");
+}
+
+#[test]
+fn a_set_is_kept_over_a_reload_and_let_go_with_its_last_user() {
+    let shared = Arc::new(Shared::new(10));
+    let fetcher = Fetcher::default();
+    shared.identity.use_background(Box::new(fetcher.clone()));
+    let settings = auth(&[jwt(&json!({"from": "url", "value": "http://keys.test/"}), &json!({}))]);
+    let first = build(&settings, &shared).unwrap();
+    let second = build(&settings, &shared).unwrap();
+    let sets = std::mem::take(&mut *fetcher.0.lock().unwrap());
+    assert!(Arc::ptr_eq(&sets[0], &sets[1]));
+    let weak = Arc::downgrade(&sets[0]);
+    drop((first, second, sets));
+    assert!(weak.upgrade().is_none());
+}
+
+#[test]
+fn what_is_told_about_a_set_holds_no_query() {
+    let stage = stage();
+    assert_eq!(stage.fetcher.set().shown(), "http://keys.test/");
+}

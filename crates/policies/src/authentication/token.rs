@@ -1,0 +1,240 @@
+//! A JSON Web Token, taken apart and verified (RFC 7515, RFC 7519), strictly: what is doubtful is refused.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pylae_core::User;
+use pylae_http::{Edits, Name};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+
+use super::keys::{Keys, Match, decoded};
+
+/// Bytes of a user's id, role or mail address.
+const LONGEST_IDENTITY: usize = 1024;
+
+/// Why a token is refused. Shown to the client: it says nothing that the client could not find out.
+pub(super) type Why = &'static str;
+
+/// What a token must say besides being signed.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rules {
+    /// Accepted values of `iss`; empty accepts all.
+    pub(super) issuers: Vec<String>,
+    /// Accepted values of `aud`, one of which must be there; empty accepts all.
+    pub(super) audiences: Vec<String>,
+    /// Claims that must be there.
+    pub(super) required_claims: Vec<String>,
+    /// How far clocks may differ.
+    pub(super) leeway: pylae_core::plan::Seconds,
+    /// Which claims say who the user is.
+    pub(super) claims: ClaimNames,
+}
+
+/// Names of claims, the first that is there counts; `a.b` is `b` inside `a`.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ClaimNames {
+    id: Vec<String>,
+    email: Vec<String>,
+    role: Vec<String>,
+    permissions: Vec<String>,
+}
+
+/// A verified token.
+#[derive(Debug)]
+pub(super) struct Verified {
+    pub(super) user: Arc<User>,
+    /// Since the Unix epoch; none for a token that does not expire.
+    pub(super) expires: Option<Duration>,
+    pub(super) issued: Option<Duration>,
+    pub(super) id: Option<String>,
+}
+
+/// Why there is no verified token.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    Refused(Why),
+    /// The set has no key of that name: a newer set might.
+    UnknownKey,
+}
+
+/// The JOSE header, as far as it is looked at. Keys and addresses of keys in it are never used.
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    #[serde(default, deserialize_with = "present")]
+    kid: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    crit: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
+    b64: Option<Value>,
+}
+
+/// A member that may be missing, but not null.
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
+}
+
+/// A JSON object no member of which stands twice (RFC 7519 section 4).
+struct Claims(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Claims {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Claims;
+            fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+                to.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Claims, A::Error> {
+                let mut claims = Map::new();
+                while let Some((name, value)) = members.next_entry::<String, Value>()? {
+                    if claims.insert(name, value).is_some() {
+                        return Err(serde::de::Error::custom("a claim stands twice"));
+                    }
+                }
+                Ok(Claims(claims))
+            }
+        }
+        from.deserialize_map(Members)
+    }
+}
+
+/// Verifies `token` at `wall`, the time since the Unix epoch.
+pub(super) fn verify(token: &str, keys: &Keys, rules: &Rules, wall: Duration) -> Result<Verified, Failure> {
+    let (message, signature) = token.rsplit_once('.').ok_or(Failure::Refused(NOT_A_TOKEN))?;
+    let (header, payload) = message.split_once('.').ok_or(Failure::Refused(NOT_A_TOKEN))?;
+    let (Some(header), Some(payload), Some(signature)) = (decoded(header), decoded(payload), decoded(signature)) else {
+        return Err(Failure::Refused(NOT_A_TOKEN));
+    };
+    let header: Header = serde_json::from_slice(&header).map_err(|_| Failure::Refused(NOT_A_TOKEN))?;
+    if header.crit.is_some() || header.b64.is_some() {
+        return Err(Failure::Refused("the token needs an extension that is not known here"));
+    }
+    match keys.check(&header.alg, header.kid.as_deref(), message.as_bytes(), &signature) {
+        Match::Verified => {}
+        Match::UnknownKey => return Err(Failure::UnknownKey),
+        Match::WrongAlgorithm => return Err(Failure::Refused("the token's algorithm is not accepted")),
+        Match::Mismatch => return Err(Failure::Refused("the token's signature does not match")),
+    }
+    let Claims(claims) = serde_json::from_slice(&payload).map_err(|_| Failure::Refused(NOT_A_TOKEN))?;
+    accept(claims, rules, wall).map_err(Failure::Refused)
+}
+
+const NOT_A_TOKEN: Why = "this is not a JSON Web Token";
+pub(super) const UNKNOWN_KEY: Why = "the token was signed with a key that is not known";
+
+/// What the claims of a token that is signed come to.
+fn accept(claims: Map<String, Value>, rules: &Rules, wall: Duration) -> Result<Verified, Why> {
+    let now = wall.as_secs_f64();
+    let leeway = rules.leeway.0.as_secs_f64();
+    let expires = date(&claims, "exp")?;
+    let issued = date(&claims, "iat")?;
+    if expires.is_some_and(|expires| now >= expires + leeway) {
+        return Err("the token has expired");
+    }
+    if date(&claims, "nbf")?.is_some_and(|start| now < start - leeway) {
+        return Err("the token is not valid yet");
+    }
+    if rules.required_claims.iter().any(|name| find(&claims, name).is_none_or(Value::is_null)) {
+        return Err("the token lacks a claim that is required");
+    }
+    let issuer = optional_text(&claims, "iss")?;
+    if !rules.issuers.is_empty() && !issuer.is_some_and(|issuer| rules.issuers.iter().any(|one| one == issuer)) {
+        return Err("the token is from another issuer");
+    }
+    if !rules.audiences.is_empty() && !is_for(claims.get("aud"), &rules.audiences)? {
+        return Err("the token is for another audience");
+    }
+    let id = optional_text(&claims, "jti")?.map(ToOwned::to_owned);
+    let user = user(claims, &rules.claims)?;
+    let moment = |seconds: f64| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX);
+    let expires = expires.map(|expires| moment(expires).saturating_add(rules.leeway.0));
+    Ok(Verified { user: Arc::new(user), expires, issued: issued.map(moment), id })
+}
+
+/// A NumericDate (RFC 7519 section 2): a number, whole or not; never a text.
+fn date(claims: &Map<String, Value>, name: &str) -> Result<Option<f64>, Why> {
+    match claims.get(name) {
+        None => Ok(None),
+        Some(Value::Number(number)) => Ok(Some(number.as_f64().filter(|date| date.is_finite()).ok_or(WRONG_TYPE)?)),
+        Some(_) => Err(WRONG_TYPE),
+    }
+}
+
+const WRONG_TYPE: Why = "a claim of the token is of the wrong type";
+
+fn optional_text<'a>(claims: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, Why> {
+    match claims.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(WRONG_TYPE),
+    }
+}
+
+/// Whether `aud`, a text or a list of texts, names one of `accepted`.
+fn is_for(audience: Option<&Value>, accepted: &[String]) -> Result<bool, Why> {
+    let named = texts(audience.ok_or("the token names no audience")?)?;
+    Ok(named.iter().any(|name| accepted.iter().any(|one| one == name)))
+}
+
+fn texts(value: &Value) -> Result<Vec<&str>, Why> {
+    match value {
+        Value::String(text) => Ok(vec![text]),
+        Value::Array(list) => list.iter().map(|one| one.as_str().ok_or(WRONG_TYPE)).collect(),
+        _ => Err(WRONG_TYPE),
+    }
+}
+
+/// A claim by its name, or by a path of names with dots between.
+fn find<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    claims.get(name).or_else(|| {
+        let (first, rest) = name.split_once('.')?;
+        find(claims.get(first)?.as_object()?, rest)
+    })
+}
+
+fn first<'a>(claims: &'a Map<String, Value>, names: &[String]) -> Option<&'a Value> {
+    names.iter().find_map(|name| find(claims, name).filter(|value| !value.is_null()))
+}
+
+fn user(claims: Map<String, Value>, names: &ClaimNames) -> Result<User, Why> {
+    let id = match first(&claims, &names.id) {
+        None => return Err("the token does not say who the user is"),
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Number(number)) if number.is_u64() || number.is_i64() => number.to_string(),
+        Some(_) => return Err(WRONG_TYPE),
+    };
+    let email = match first(&claims, &names.email) {
+        None => String::new(),
+        Some(value) => value.as_str().ok_or(WRONG_TYPE)?.to_owned(),
+    };
+    let roles = first(&claims, &names.role).map_or(Ok(Vec::new()), texts)?;
+    let permissions = match first(&claims, &names.permissions) {
+        None => Vec::new(),
+        // As `scope` is written (RFC 8693 section 4.2).
+        Some(Value::String(text)) => text.split(' ').filter(|one| !one.is_empty()).map(ToOwned::to_owned).collect(),
+        Some(value) => texts(value)?.into_iter().map(ToOwned::to_owned).collect(),
+    };
+    // Roles are told upstream in one field, with commas between.
+    let role = if roles.iter().any(|role| role.contains(',')) { return Err(UNSAFE) } else { roles.join(",") };
+    let user = User { id, email, role, permissions, claims, via: "jwt" };
+    if user.id.is_empty() || !is_safe(&user) { Err(UNSAFE) } else { Ok(user) }
+}
+
+const UNSAFE: Why = "the token has a user id, role or mail address that cannot be passed on";
+
+/// Whether a user can be told to instances: no field of theirs changes on the way or ends the field that it is told in.
+pub(super) fn is_safe(user: &User) -> bool {
+    [(Name::XUserId, &user.id), (Name::XUserRole, &user.role), (Name::XUserEmail, &user.email)].iter().all(
+        |(name, value)| {
+            value.len() <= LONGEST_IDENTITY
+                && value.trim() == value.as_str()
+                && Edits::default().set_known(*name, value.as_bytes()).is_ok()
+        },
+    )
+}

@@ -1,0 +1,152 @@
+//! What the user may do: all of some permissions, any of some roles.
+
+use pylae_core::{Exchange, Problem, User, Verdict};
+use serde::{Deserialize, Serialize};
+
+use crate::authentication::reject;
+use crate::{Parts, Policy};
+
+/// What the plan says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Permissions, all of which are needed.
+    permissions: Vec<String>,
+    /// Roles, one of which is needed; empty needs none.
+    roles: Vec<String>,
+    /// Role that has every permission; empty is none.
+    admin_role: String,
+}
+
+/// Lets users pass who may.
+#[derive(Debug)]
+pub struct Authorization {
+    config: Config,
+    challenge: String,
+}
+
+/// What a user lacks.
+enum Lack<'a> {
+    User,
+    Permission(&'a str),
+    Role,
+}
+
+impl Policy for Authorization {
+    type Config = Config;
+
+    fn build(config: Config, parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
+        Ok(Self { config, challenge: format!("Bearer realm=\"{}\"", parts.auth.realm) })
+    }
+
+    #[inline]
+    fn on_request(&self, exchange: &mut Exchange) -> Verdict {
+        match self.lack(exchange.user.as_deref()) {
+            None => Verdict::Continue,
+            Some(lack) => self.refuse(&lack),
+        }
+    }
+
+    fn preview(&self, exchange: &Exchange) -> String {
+        match self.lack(exchange.user.as_deref()) {
+            None => "lets the user pass".to_owned(),
+            Some(Lack::User) => "401: there is no user".to_owned(),
+            Some(Lack::Permission(name)) => format!("403: the user lacks the permission {name}"),
+            Some(Lack::Role) => format!("403: the user has none of the roles {}", self.config.roles.join(", ")),
+        }
+    }
+}
+
+impl Authorization {
+    fn lack(&self, user: Option<&User>) -> Option<Lack<'_>> {
+        let Some(user) = user else { return Some(Lack::User) };
+        let Config { permissions, roles, admin_role } = &self.config;
+        let has = |wanted: &str| user.role.split(',').any(|role| role == wanted);
+        if !roles.is_empty() && !roles.iter().any(|role| has(role)) {
+            return Some(Lack::Role);
+        }
+        if !admin_role.is_empty() && has(admin_role) {
+            return None;
+        }
+        let lacking = permissions.iter().find(|wanted| !user.permissions.contains(wanted));
+        lacking.map(|name| Lack::Permission(name))
+    }
+
+    fn refuse(&self, lack: &Lack<'_>) -> Verdict {
+        match lack {
+            Lack::User => {
+                let challenge = ("WWW-Authenticate", self.challenge.clone());
+                reject(401, "unauthorized", "authentication is required".into(), &[challenge])
+            }
+            Lack::Permission(name) => reject(403, "forbidden", format!("this needs the permission {name}").into(), &[]),
+            Lack::Role => reject(403, "forbidden", "this needs another role".into(), &[]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::Shared;
+    use crate::authentication::Authenticators;
+
+    fn decide(config: serde_json::Value, user: Option<(&str, &[&str])>) -> u16 {
+        let shared = Arc::new(Shared::new(1));
+        let auth = Authenticators::default();
+        let parts = Parts { route: "r", params: &[], shared: &shared, auth: &auth };
+        let policy = Authorization::build(serde_json::from_value(config).unwrap(), &parts).unwrap();
+        let mut exchange = Exchange::new(0);
+        exchange.user = user.map(|(role, permissions)| {
+            let permissions = permissions.iter().map(|one| (*one).to_owned()).collect();
+            Arc::new(User { id: "7".into(), role: role.into(), permissions, ..User::default() })
+        });
+        let previewed = policy.preview(&exchange);
+        match policy.on_request(&mut exchange) {
+            Verdict::Continue => {
+                assert_eq!(previewed, "lets the user pass");
+                200
+            }
+            Verdict::Reject(rejection) => {
+                assert!(previewed.starts_with(&rejection.status.to_string()), "{previewed}");
+                rejection.status
+            }
+            _ => 0,
+        }
+    }
+
+    #[test]
+    fn all_permissions_and_any_role() {
+        let config = json!({"permissions": ["read", "write"], "roles": ["clerk", "boss"], "admin_role": "admin"});
+        for (role, permissions, status) in [
+            ("clerk", &["read", "write", "more"][..], 200),
+            ("boss", &["write", "read"], 200),
+            ("clerk", &["read"], 403),
+            ("clerk", &[], 403),
+            ("guest", &["read", "write"], 403),
+            ("", &["read", "write"], 403),
+            ("CLERK", &["read", "write"], 403),
+            ("guest,clerk", &["read", "write"], 200),
+            ("clerk", &["READ", "write"], 403),
+            // Every permission, but not every role.
+            ("admin", &[], 403),
+            ("admin,boss", &[], 200),
+        ] {
+            assert_eq!(decide(config.clone(), Some((role, permissions))), status, "{role} {permissions:?}");
+        }
+        assert_eq!(decide(config, None), 401);
+    }
+
+    #[test]
+    fn the_admin_role() {
+        let config = |role: &str| json!({"permissions": ["x"], "roles": [], "admin_role": role});
+        assert_eq!(decide(config("admin"), Some(("admin", &[]))), 200);
+        assert_eq!(decide(config("root"), Some(("admin", &[]))), 403);
+        // No admin role: a user without a role is none.
+        assert_eq!(decide(config(""), Some(("", &[]))), 403);
+        assert_eq!(decide(json!({"permissions": [], "roles": [], "admin_role": ""}), Some(("", &[]))), 200);
+    }
+}

@@ -1,0 +1,87 @@
+//! Answers repeated reads from memory. The decisions are those of `pylae_core::cache`.
+
+use std::sync::Arc;
+
+use pylae_core::cache::{self, Cache, Rules};
+use pylae_core::plan::Seconds;
+use pylae_core::{Exchange, Problem, Verdict};
+use pylae_http::Method;
+use serde::{Deserialize, Serialize};
+
+use crate::{Parts, Policy};
+
+/// What the plan says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(clippy::struct_excessive_bools)] // settings are independent switches
+pub struct Config {
+    /// Freshness of answers whose origin states none.
+    ttl: Seconds,
+    /// Whether `ttl` counts even where the origin states another.
+    r#override: bool,
+    /// Whether each user has answers of his own.
+    per_user: bool,
+    /// Names of request fields that are part of the key, in lower case.
+    vary: Vec<String>,
+    /// Bytes of the largest body that is kept.
+    max_entry: u64,
+    /// How long a stale answer may be given while it is revalidated, unless the origin says.
+    stale_while_revalidate: Seconds,
+    /// How long a stale answer may be given when the service fails, unless the origin says.
+    stale_if_error: Seconds,
+    /// How long a request waits for another's fetch of the same answer; 0 is not at all.
+    wait: Seconds,
+    /// Whether the Cache-Control of requests is heeded.
+    client_directives: bool,
+    /// Whether answers to requests with cookies count like others.
+    ignore_cookies: bool,
+    /// Whether responses carry Cache-Status.
+    cache_status: bool,
+    /// Words by which the answers can be purged.
+    tags: Vec<String>,
+}
+
+/// Answers from the cache, or has the service's answer kept.
+#[derive(Debug)]
+pub struct Caching {
+    cache: Arc<Cache>,
+    rules: Arc<Rules>,
+}
+
+impl Policy for Caching {
+    type Config = Config;
+
+    fn build(config: Config, parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
+        let boxed = |words: Vec<String>| words.into_iter().map(String::into_boxed_str).collect();
+        let rules = Rules {
+            route: parts.route.into(),
+            ttl: config.ttl.0,
+            overrides: config.r#override,
+            per_user: config.per_user,
+            vary: boxed(config.vary),
+            max_entry: usize::try_from(config.max_entry).unwrap_or(usize::MAX),
+            stale_while_revalidate: config.stale_while_revalidate.0,
+            stale_if_error: config.stale_if_error.0,
+            wait: config.wait.0,
+            client_directives: config.client_directives,
+            ignore_cookies: config.ignore_cookies,
+            cache_status: config.cache_status,
+            tags: boxed(config.tags),
+        };
+        Ok(Self { cache: Arc::clone(parts.shared.cache()), rules: Arc::new(rules) })
+    }
+
+    fn on_request(&self, exchange: &mut Exchange) -> Verdict {
+        cache::lookup(&self.cache, &self.rules, exchange)
+    }
+
+    fn preview(&self, exchange: &Exchange) -> String {
+        if matches!(exchange.head.method, Method::Get | Method::Head) {
+            let whose = if self.rules.per_user && exchange.user.is_some() { " of this user" } else { "" };
+            format!("answers from the cache if it holds a fresh answer{whose}, otherwise keeps the service's if it may")
+        } else {
+            "passes by: only GET and HEAD are cached; a success makes what is cached for this address invalid"
+                .to_owned()
+        }
+    }
+}

@@ -1,0 +1,97 @@
+"""The engine's own limiters, for code that wants them without a gateway: `TokenBucket` and `SlidingWindow`.
+
+They may be used from several threads. The clock is handed in: any function that gives nanoseconds and, on the whole,
+goes forward. A clock that stands still or jumps back never admits more: time goes on once it has caught up.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from pylae.engine import NativeSlidingWindow, NativeTokenBucket
+from pylae.units import parse_duration
+
+__all__ = ["Decision", "SlidingWindow", "TokenBucket"]
+
+Clock = Callable[[], int]
+"""Gives the time in nanoseconds, from any start that is not after 0."""
+
+_MOST = 2**32 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Whether a cost was taken; true if it was."""
+
+    admitted: bool
+    remaining: int
+    """What could still be taken at once."""
+    retry_after_ns: int | None
+    """Nanoseconds after which the same cost is admitted if nobody else takes any: 0 if it was, None for never."""
+    reset_ns: int
+    """Nanoseconds until the whole allowance is there again if nothing more is taken."""
+
+    def __bool__(self) -> bool:
+        return self.admitted
+
+    @property
+    def retry_after(self) -> float | None:
+        """`retry_after_ns` in seconds."""
+        return None if self.retry_after_ns is None else self.retry_after_ns / 1e9
+
+    @property
+    def reset(self) -> float:
+        """`reset_ns` in seconds."""
+        return self.reset_ns / 1e9
+
+
+class TokenBucket:
+    """A bucket of `burst` (or else `limit`) tokens, full at first, refilled continuously at `limit` per `per`.
+
+    Exact: decisions are those of a bucket that counts tokens as fractions (ITU-T I.371, generic cell rate algorithm).
+    `per` is seconds, a text such as "1m", or a `timedelta`. Raises ValueError for figures that make no limit.
+    """
+
+    def __init__(
+        self,
+        limit: int,
+        per: float | str | timedelta,
+        burst: int | None = None,
+        *,
+        clock: Clock = time.monotonic_ns,
+    ) -> None:
+        self._native = NativeTokenBucket(_count(limit), _nanoseconds(per), None if burst is None else _count(burst))
+        self._clock = clock
+
+    def take(self, cost: int = 1) -> Decision:
+        """Takes `cost` tokens, or none. A cost of 0 only looks. Raises ValueError for a negative cost."""
+        return Decision(*self._native.check(max(self._clock(), 0), _count(cost)))
+
+
+class SlidingWindow:
+    """At most `limit` in any window of length `per`, wherever it starts.
+
+    Exact for up to 4096 admissions at different times in a window; beyond that it may admit up to `per / 2048` late.
+    `per` is seconds, a text such as "1m", or a `timedelta`. Raises ValueError for figures that make no limit.
+    """
+
+    def __init__(self, limit: int, per: float | str | timedelta, *, clock: Clock = time.monotonic_ns) -> None:
+        self._native = NativeSlidingWindow(_count(limit), _nanoseconds(per))
+        self._clock = clock
+
+    def take(self, cost: int = 1) -> Decision:
+        """Takes `cost`, or nothing. A cost of 0 only looks. Raises ValueError for a negative cost."""
+        return Decision(*self._native.check(max(self._clock(), 0), _count(cost)))
+
+
+def _count(number: int) -> int:
+    if not 0 <= number <= _MOST:
+        raise ValueError(f"must be a whole number from 0 to {_MOST}")
+    return number
+
+
+def _nanoseconds(per: float | str | timedelta) -> int:
+    return parse_duration(per) // timedelta(microseconds=1) * 1000

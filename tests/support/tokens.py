@@ -1,0 +1,33 @@
+"""Tokens and keys for tests: made here with the standard library, or signed beforehand (tokens.json)."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+SECRET = "a secret of more than thirty-two bytes, for tests"
+SIGNED: dict[str, Any] = json.loads((Path(__file__).parent / "tokens.json").read_text(encoding="ascii"))
+"""`signed`: a public key (`pem`, `jwk`) and a token of user 42 by algorithm. `rotation`: two keys with `kid`, and a
+token of each, of users 42 and 43. The tokens are good until 2100; the private keys were thrown away."""
+
+
+def segment(data: bytes) -> str:
+    """Base64url without padding."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def token(secret: str = SECRET, header: dict[str, Any] | None = None, **claims: Any) -> str:
+    """A token of user 7 signed with HS256, good for a minute unless `exp` says otherwise."""
+    full = {"sub": "7", "exp": int(time.time()) + 60, **claims}
+    parts = [{"alg": "HS256", "typ": "JWT", **(header or {})}, {k: v for k, v in full.items() if v is not None}]
+    message = ".".join(segment(json.dumps(part).encode()) for part in parts)
+    return f"{message}.{segment(hmac.digest(secret.encode(), message.encode(), 'sha256'))}"
+
+
+def bearer(text: str) -> str:
+    """The field that carries a token."""
+    return f"Authorization: Bearer {text}"

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from pylae import EngineError, Gateway
+from pylae.gateway import _purge
+from pylae.policies.cache import Cache
+
+
+def dump(**settings: Any) -> dict[str, Any]:
+    return Cache.model_validate(settings).model_dump(mode="json")
+
+
+def test_defaults() -> None:
+    assert dump() == {
+        "ttl": 300.0,
+        "override": False,
+        "per_user": True,
+        "vary": [],
+        "max_entry": 1048576,
+        "stale_while_revalidate": 0.0,
+        "stale_if_error": 0.0,
+        "wait": 5.0,
+        "client_directives": True,
+        "ignore_cookies": False,
+        "cache_status": True,
+        "tags": [],
+    }
+
+
+def test_names_have_no_case_and_one_needs_no_list() -> None:
+    assert dump(vary="Accept-Language", tags="shop") == dump(vary=["accept-language"], tags=["shop"])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"vary": ["X Tenant"]}, {"vary": ["x"] * 17}, {"tags": ["a,b"]}, {"tags": [""]}, {"ttl": -1}, {"max_entry": -1}],
+)
+def test_wrong(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        dump(**settings)
+
+
+def test_purges() -> None:
+    assert _purge(None, None, None, None) == "all"
+    assert _purge(None, None, None, "t") == {"tag": "t"}
+    assert _purge("/a?x", None, None, None) == {"target": {"host": None, "path": "/a?x"}}
+    assert _purge("/a?", None, None, None) == {"target": {"host": None, "path": "/a?"}}
+    assert _purge(None, "http://h:81", None, None) == {"prefix": {"host": "h:81", "path": "/"}}
+    with pytest.raises(EngineError):
+        _purge("/a", None, None, "t")
+    with pytest.raises(EngineError):
+        Gateway().purge_cache()
