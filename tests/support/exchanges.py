@@ -107,8 +107,8 @@ def serving(answer: Callable[[Request], Reply] | Reply | None = None) -> Iterato
             elif not reply.all("Content-Length") and reply.status not in (204, 304):
                 head.append(f"Content-Length: {len(reply.body)}")
             body = b"" if bodiless else reply.body
-            if reply.chunked and body:
-                body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+            if reply.chunked and not bodiless:
+                body = (b"%x\r\n%s\r\n" % (len(body), body) if body else b"") + b"0\r\n\r\n"
             self.wfile.write("\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + body)
 
         def log_message(self, *_: object) -> None:

@@ -15,6 +15,7 @@ use crate::cache;
 use crate::clock::Instant;
 use crate::halt::Rejection;
 use crate::limit::Permit;
+use crate::transform::Transforms;
 
 /// One request and its response.
 #[derive(Debug)]
@@ -75,6 +76,10 @@ pub struct Exchange {
     pub wall: Duration,
     /// How many policies of the route's chain were entered.
     pub entered: usize,
+    /// Length of the response's body as it comes, if that is known and there is one.
+    pub body_length: Option<u64>,
+    /// What the response's body passes on its way to the client.
+    pub transforms: Transforms,
     /// Why the gateway itself answered, if it was an early exit: [`Halt::code`](crate::Halt::code).
     pub code: Option<&'static str>,
     /// How often an instance was asked.
@@ -171,6 +176,8 @@ impl Exchange {
             now: Instant::default(),
             wall: Duration::ZERO,
             entered: 0,
+            body_length: None,
+            transforms: Transforms::default(),
             code: None,
             attempts: 0,
             instance: None,
@@ -201,6 +208,8 @@ impl Exchange {
         self.response_buffer.clear();
         self.response.clear();
         self.entered = 0;
+        self.body_length = None;
+        self.transforms.clear();
         self.code = None;
         self.attempts = 0;
         self.instance = None;
@@ -218,6 +227,20 @@ impl Exchange {
     pub fn query(&self) -> Option<&[u8]> {
         let raw = self.head.target.of(&self.buffer);
         self.target.query.map(|span| span.of(raw))
+    }
+
+    /// Whether the response is an instance's, not the gateway's own.
+    pub fn is_relayed(&self) -> bool {
+        self.response.len > 0
+    }
+
+    /// The value of a response field as the client will see it: an edit's, or else the first that the instance sent.
+    pub fn response_value<'a>(&'a self, name: &'a str) -> Option<&'a [u8]> {
+        let (edits, bytes) = (&self.response_edits, name.as_bytes());
+        edits.get(bytes).or_else(|| {
+            let kept = !edits.removes(pylae_http::Name::classify(bytes), bytes);
+            self.response.fields.values(&self.response_buffer, name).next().filter(|_| kept)
+        })
     }
 
     /// The query that goes to the instance, without `?`.

@@ -15,6 +15,7 @@ pub mod plan;
 pub mod problem;
 pub mod route;
 pub mod service;
+pub mod transform;
 
 pub use answer::civil_date;
 pub use clock::Instant;
@@ -23,3 +24,4 @@ pub use halt::{Halt, Rejection};
 pub use pace::Pace;
 pub use plan::Plan;
 pub use problem::Problem;
+pub use transform::{BodyTransform, Transforms};

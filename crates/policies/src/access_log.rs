@@ -208,7 +208,8 @@ impl AccessLog {
                 }
                 json_string(out, Some(name.as_bytes()));
                 out.push(b':');
-                let value = if index == 0 { exchange.request_values(name).next() } else { response(exchange, name) };
+                let value =
+                    if index == 0 { exchange.request_values(name).next() } else { exchange.response_value(name) };
                 let masked = self.is_masked(name.as_bytes());
                 json_string(out, value.map(|value| if masked { MASK } else { value }));
             }
@@ -287,14 +288,6 @@ fn protocol(exchange: &Exchange) -> &'static [u8] {
         Version::Http10 => b"HTTP/1.0",
         Version::Http11 => b"HTTP/1.1",
     }
-}
-
-/// The value of a response field as the client got it.
-fn response<'a>(exchange: &'a Exchange, name: &'a str) -> Option<&'a [u8]> {
-    let edits = &exchange.response_edits;
-    let bytes = name.as_bytes();
-    let sent = || exchange.response.fields.values(&exchange.response_buffer, name).next();
-    edits.get(bytes).or_else(|| if edits.removes(Name::classify(bytes), bytes) { None } else { sent() })
 }
 
 /// A parameter's name with `%xx` and `+` decoded: `%74oken` is `token` to whoever reads it.

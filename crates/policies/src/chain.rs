@@ -2,17 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use pylae_core::{Exchange, Problem, Resume, Verdict};
+use pylae_core::{Exchange, Problem, Verdict};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::access_log::AccessLog;
+use crate::mirror::Mirror;
 use crate::{AnyPolicy, Parts};
 
 /// The policies of one route, ready to run.
 #[derive(Default)]
-pub struct Chain(Box<[AnyPolicy]>);
+pub struct Chain {
+    policies: Box<[AnyPolicy]>,
+    body_limit: Option<usize>,
+    /// Place of the mirror.
+    mirror: Option<usize>,
+}
 
 impl Chain {
     /// Builds the policies that `configs` names. All problems are reported, each with a path that starts with the policy's name.
@@ -29,13 +35,15 @@ impl Chain {
             return Err(problems);
         }
         built.sort_by_key(|policy| AnyPolicy::position(policy.name()));
-        Ok(Self(built.into_boxed_slice()))
+        let body_limit = built.iter().filter_map(AnyPolicy::body_limit).max();
+        let mirror = built.iter().position(|policy| matches!(policy, AnyPolicy::mirror(_)));
+        Ok(Self { policies: built.into_boxed_slice(), body_limit, mirror })
     }
 
     /// Runs the request halves that have not run yet, up to the first that does not let the exchange pass.
     #[inline]
     pub fn request(&self, exchange: &mut Exchange) -> Verdict {
-        while let Some(policy) = self.0.get(exchange.entered) {
+        while let Some(policy) = self.policies.get(exchange.entered) {
             exchange.entered += 1;
             match policy.on_request(exchange) {
                 Verdict::Continue => {}
@@ -45,18 +53,31 @@ impl Chain {
         Verdict::Continue
     }
 
+    /// Bytes of the request body that the policies want to see, if any does.
+    #[inline]
+    pub fn body_limit(&self) -> Option<usize> {
+        self.body_limit
+    }
+
     /// Asks the policy entered last again, and goes on.
     pub fn again(&self, exchange: &mut Exchange) -> Verdict {
         exchange.entered = exchange.entered.saturating_sub(1);
         self.request(exchange)
     }
 
-    /// Goes on behind a policy that had to wait.
-    pub fn resume(&self, exchange: &mut Exchange, resume: Resume) -> Verdict {
-        match resume(exchange) {
-            Verdict::Continue => self.request(exchange),
-            verdict => verdict,
+    /// Runs the body halves from the one at `next` on, up to the first that does not let the exchange pass. `body` is what
+    /// was read of the request body, all of it if `complete`.
+    pub fn body(&self, next: &mut usize, exchange: &mut Exchange, body: &[u8], complete: bool) -> Verdict {
+        while let Some(policy) = self.policies.get(*next) {
+            *next += 1;
+            if policy.body_limit().is_some() {
+                match policy.on_body(exchange, body, complete) {
+                    Verdict::Continue => {}
+                    verdict => return verdict,
+                }
+            }
         }
+        Verdict::Continue
     }
 
     /// Runs the response halves of all policies whose request half was entered, last entered first.
@@ -64,27 +85,36 @@ impl Chain {
     pub fn response(&self, exchange: &mut Exchange) {
         while exchange.entered > 0 {
             exchange.entered -= 1;
-            self.0[exchange.entered].on_response(exchange);
+            self.policies[exchange.entered].on_response(exchange);
         }
     }
 
     /// The access log, if there is one.
     pub fn access_log(&self) -> Option<&AccessLog> {
         // The table has it first.
-        match self.0.first() {
+        match self.policies.first() {
             Some(AnyPolicy::access_log(log)) => Some(log),
+            _ => None,
+        }
+    }
+
+    /// The mirror, if there is one.
+    #[inline]
+    pub fn mirror(&self) -> Option<&Mirror> {
+        match &self.policies[self.mirror?] {
+            AnyPolicy::mirror(mirror) => Some(mirror),
             _ => None,
         }
     }
 
     /// Whether one of the policies answers CORS preflights.
     pub fn answers_preflights(&self) -> bool {
-        self.0.iter().any(AnyPolicy::answers_preflights)
+        self.policies.iter().any(AnyPolicy::answers_preflights)
     }
 
     /// Each policy with what it would decide.
     pub fn preview(&self, exchange: &mut Exchange) -> Vec<(&'static str, String)> {
-        let previewed = self.0.iter().map(|policy| {
+        let previewed = self.policies.iter().map(|policy| {
             let decision = policy.preview(exchange);
             policy.foresee(exchange);
             (policy.name(), decision)

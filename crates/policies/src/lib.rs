@@ -7,13 +7,18 @@ pub mod authentication;
 pub mod authorization;
 pub mod cache;
 mod chain;
+pub mod compression;
 pub mod cors;
 pub mod ip_access;
+mod media;
+pub mod mirror;
 mod policy;
 pub mod rate_limit;
 pub mod redirect;
 pub mod security_headers;
 pub mod static_response;
+pub mod transform;
+pub mod validation;
 mod vary;
 
 pub use chain::Chain;
@@ -68,6 +73,14 @@ macro_rules! policy_table {
                 match self { $(Self::$name(policy) => policy.on_response(exchange)),+ }
             }
 
+            pub(crate) fn body_limit(&self) -> Option<usize> {
+                match self { $(Self::$name(policy) => policy.body_limit()),+ }
+            }
+
+            pub(crate) fn on_body(&self, exchange: &mut pylae_core::Exchange, body: &[u8], complete: bool) -> pylae_core::Verdict {
+                match self { $(Self::$name(policy) => policy.on_body(exchange, body, complete)),+ }
+            }
+
             pub(crate) fn answers_preflights(&self) -> bool {
                 match self { $(Self::$name(policy) => policy.answers_preflights()),+ }
             }
@@ -89,6 +102,10 @@ policy_table! {
     access_log: access_log::AccessLog,
     /// Outermost, so that every answer carries the headers, whoever gave it.
     security_headers: security_headers::SecurityHeaders,
+    /// Behind everything that changes bodies: its response half runs after theirs.
+    compression: compression::Compression,
+    /// Its response half sees every answer that is made behind it.
+    transform: transform::Transform,
     /// Before everything else that decides: whom it refuses learns nothing.
     ip_access: ip_access::IpAccess,
     /// Before everything that may refuse a page's request: refusals must be readable, and preflights carry no credentials.
@@ -106,6 +123,10 @@ policy_table! {
     /// Behind authentication: its keys may be users, and `auto` is the user wherever there is one. All its limits stand
     /// here together, because a refusal by one takes nothing from the others.
     rate_limit: rate_limit::RateLimit,
+    /// Behind whatever asks who it is: strangers learn nothing about what is valid.
+    validation: validation::Validation,
     /// Behind everything that may refuse a request, so that what is stored is for those who may have it.
     cache: cache::Caching,
+    /// Decides nothing; what is copied has passed all others.
+    mirror: mirror::Mirror,
 }

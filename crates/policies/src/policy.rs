@@ -24,6 +24,17 @@ pub trait Policy: Sized + Send + Sync + 'static {
         Verdict::Continue
     }
 
+    /// Bytes of the request body that the policy wants in memory. None, which is the rule, lets bodies stream past it.
+    fn body_limit(&self) -> Option<usize> {
+        None
+    }
+
+    /// The body half. Runs behind all request halves, for policies with a `body_limit`. `body` is what was read, which is
+    /// all of it if `complete`; else it is longer than any policy of the route wanted, and the rest follows unseen.
+    fn on_body(&self, _exchange: &mut Exchange, _body: &[u8], _complete: bool) -> Verdict {
+        Verdict::Continue
+    }
+
     /// The response half. Runs if and only if the request half was entered, in reverse order, on rejections too.
     fn on_response(&self, _exchange: &mut Exchange) {}
 

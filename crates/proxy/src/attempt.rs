@@ -118,18 +118,27 @@ impl One<'_, '_> {
     fn encode(&self, exchange: &Exchange, out: &mut Vec<u8>) {
         let host =
             if self.route.preserve_host { &exchange.host[..] } else { self.picked.instance().authority().as_bytes() };
-        let path = if exchange.forward_path.is_empty() { &exchange.target.path } else { &exchange.forward_path };
-        let method = exchange.head.method_span.of(&exchange.buffer);
-        let line = RequestLine { method, path, query: exchange.sent_query(), host };
-        let source = FieldSource {
-            fields: &exchange.head.fields,
-            buf: &exchange.buffer,
-            options: &exchange.options,
-            drop: forwarding::dropped(exchange),
-            edits: &exchange.request_edits,
-        };
-        encode::request(out, line, source, exchange.framing);
+        encode(exchange, host, exchange.framing, out);
     }
+}
+
+/// Appends the head of the request as an instance gets it.
+pub(crate) fn encode(exchange: &Exchange, host: &[u8], framing: Framing, out: &mut Vec<u8>) {
+    let path = if exchange.forward_path.is_empty() { &exchange.target.path } else { &exchange.forward_path };
+    let line = RequestLine {
+        method: exchange.head.method_span.of(&exchange.buffer),
+        path,
+        query: exchange.sent_query(),
+        host,
+    };
+    let source = FieldSource {
+        fields: &exchange.head.fields,
+        buf: &exchange.buffer,
+        options: &exchange.options,
+        drop: forwarding::dropped(exchange),
+        edits: &exchange.request_edits,
+    };
+    encode::request(out, line, source, framing);
 }
 
 /// A request on its way and its answer.
@@ -217,8 +226,10 @@ impl Asking<'_, '_, '_> {
 
 /// The framing of a complete answer; none when the answer is not one that HTTP knows.
 fn settle(exchange: &mut Exchange) -> Option<Framing> {
-    let Exchange { response, response_buffer, response_options, head, status, .. } = exchange;
+    let Exchange { response, response_buffer, response_options, head, status, body_length, .. } = exchange;
     response_options.read(&response.fields, response_buffer).ok()?;
     *status = response.status;
-    framing::response(response, response_buffer, head.method).ok()
+    let framing = framing::response(response, response_buffer, head.method).ok()?;
+    *body_length = if let Framing::Length(length) = framing { Some(length) } else { None };
+    Some(framing)
 }

@@ -19,6 +19,8 @@ pub(crate) struct Body {
     /// Body bytes taken so far.
     taken: u64,
     kept: Vec<u8>,
+    /// Most bytes that are kept.
+    keep: usize,
     replayable: bool,
     /// The client waits for `100 Continue` before it sends anything.
     awaited: bool,
@@ -32,6 +34,7 @@ impl Body {
         self.source.start(exchange.framing, exchange.head.len);
         self.taken = 0;
         self.kept.clear();
+        self.keep = REPLAYABLE;
         self.replayable = true;
         self.awaited = admit::awaits_continue(exchange) && exchange.buffer.len() == exchange.head.len;
         self.broken = false;
@@ -40,6 +43,11 @@ impl Body {
     /// Says that the body, and with it the connection, cannot be read on.
     pub(crate) fn break_off(&mut self) {
         self.broken = true;
+    }
+
+    /// Says that so many bytes are kept at least, before any is taken.
+    pub(crate) fn hold(&mut self, bytes: usize) {
+        self.keep = self.keep.max(bytes);
     }
 
     /// Whether the body cannot be read on.
@@ -119,7 +127,7 @@ impl Body {
         };
         self.taken += n as u64;
         if self.replayable {
-            if self.kept.len() + n <= REPLAYABLE {
+            if self.kept.len() + n <= self.keep {
                 self.kept.extend_from_slice(&out[start..]);
             } else {
                 self.replayable = false;

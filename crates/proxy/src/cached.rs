@@ -59,6 +59,12 @@ pub(crate) async fn stored(
     let close = !keeps(worker, client, exchange);
     let has_body = !matches!(exchange.status, 204 | 304);
     let part = &stored.entry.body[stored.part.clone()];
+    let changed = (!exchange.transforms.is_empty() && has_body).then(|| {
+        let mut changed = Vec::new();
+        exchange.transforms.push(part, true, &mut changed);
+        changed
+    });
+    let part = changed.as_deref().unwrap_or(part);
     let length = part.len() as u64;
     let body = if has_body && exchange.head.method != Method::Head { part } else { &[] };
     let framing =

@@ -9,7 +9,9 @@ use pylae_core::{Answer, Exchange, Halt, Verdict};
 
 use crate::client::Client;
 use crate::clock;
-use crate::snapshot::Route;
+use crate::gather::gather;
+use crate::snapshot::{Route, Snapshot};
+use crate::worker::Worker;
 
 /// What the request policies decided.
 pub(crate) enum Decided {
@@ -21,19 +23,37 @@ pub(crate) enum Decided {
     Stored(Stored),
 }
 
-/// Runs the request policies.
-pub(crate) async fn decide(route: &Route, client: &mut Client, exchange: &mut Exchange) -> Result<Decided, Halt> {
+/// Runs the request policies: all request halves, then, where one wants to see the body, that and the body halves.
+pub(crate) async fn decide(
+    worker: &Worker,
+    snapshot: &Snapshot,
+    route: &Route,
+    client: &mut Client,
+    exchange: &mut Exchange,
+) -> Result<Decided, Halt> {
     let mut verdict = route.chain.request(exchange);
+    // Which body half is next, once the body is in memory.
+    let mut next = None;
     loop {
         verdict = match verdict {
-            Verdict::Continue => return Ok(Decided::Forward),
+            Verdict::Continue => match route.chain.body_limit().filter(|_| next.is_none()) {
+                None => return Ok(Decided::Forward),
+                Some(limit) => {
+                    gather(worker, snapshot, route, client, exchange, limit).await?;
+                    next = Some(0);
+                    go_on(route, client, exchange, &mut next)
+                }
+            },
             Verdict::Answer(answer) => return Ok(Decided::Answer(answer)),
             Verdict::Stored(stored) => return Ok(Decided::Stored(stored)),
             Verdict::Reject(rejection) => return Err(Halt::Rejected(rejection)),
             Verdict::Wait(mut wait) => {
                 let waited = wait_for(route.timeout, client, exchange, |cx| wait.as_mut().poll(cx)).await?;
                 let resume = waited.ok_or(Halt::PolicyTimeout)?;
-                route.chain.resume(exchange, resume)
+                match resume(exchange) {
+                    Verdict::Continue => go_on(route, client, exchange, &mut next),
+                    verdict => verdict,
+                }
             }
             Verdict::Join(join) => {
                 let landing = wait_for(join.patience, client, exchange, |cx| join.flight.poll(cx)).await?;
@@ -41,6 +61,14 @@ pub(crate) async fn decide(route: &Route, client: &mut Client, exchange: &mut Ex
                 route.chain.again(exchange)
             }
         };
+    }
+}
+
+/// Runs the halves that have not run yet.
+fn go_on(route: &Route, client: &Client, exchange: &mut Exchange, next: &mut Option<usize>) -> Verdict {
+    match next {
+        None => route.chain.request(exchange),
+        Some(next) => route.chain.body(next, exchange, client.body.kept(), client.body.is_done()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll};
 
-use pylae_core::{Exchange, Pace};
+use pylae_core::{Exchange, Pace, Transforms};
 use pylae_http::{Framing, chunked};
 
 use crate::buffers::{Buffers, SMALL};
@@ -26,6 +26,16 @@ pub(crate) struct Download {
     sent: u64,
     /// The instance broke off.
     torn: bool,
+    changes: Option<Box<Changes>>,
+}
+
+/// What a body passes that is changed on its way.
+struct Changes {
+    transforms: Transforms,
+    /// The bytes as they come.
+    plain: Vec<u8>,
+    /// Bytes went in since the last flush.
+    unflushed: bool,
 }
 
 /// Why a response could not be sent completely.
@@ -41,22 +51,34 @@ impl Download {
     /// A response whose head is what `encode` appends; its body is the instance's, framed as `from`.
     pub(crate) fn new(
         buffers: &Buffers,
-        exchange: &Exchange,
+        exchange: &mut Exchange,
         (from, to): (Framing, Framing),
         pace: Pace,
-        encode: impl FnOnce(&mut Vec<u8>),
+        encode: impl FnOnce(&Exchange, &mut Vec<u8>),
     ) -> Self {
         let large = matches!(from, Framing::Length(length) if length > SMALL as u64 / 2);
         let mut out = if large { buffers.bulk() } else { buffers.small() };
-        encode(&mut out);
+        encode(exchange, &mut out);
         let mut source = Source::default();
         source.start(from, exchange.response.len);
-        Self { out, written: 0, source, to, pace, sent: 0, torn: false }
+        let changes = (!exchange.transforms.is_empty() && from != Framing::None).then(|| {
+            let transforms = std::mem::take(&mut exchange.transforms);
+            Box::new(Changes { transforms, plain: buffers.small(), unflushed: false })
+        });
+        let mut download = Self { out, written: 0, source, to, pace, sent: 0, torn: false, changes };
+        if download.source.is_done() && download.changes.is_some() {
+            let start = download.out.len();
+            download.change(start);
+        }
+        download
     }
 
     /// Gives its buffer back.
     pub(crate) fn finish(self, buffers: &Buffers) {
         buffers.give_back(self.out);
+        if let Some(changes) = self.changes {
+            buffers.give_back(changes.plain);
+        }
     }
 
     /// Bytes written to the client.
@@ -92,24 +114,21 @@ impl Download {
             let mut dry = false;
             while !self.source.is_done() && self.room() > 0 && !dry && !self.torn {
                 let (start, room) = (self.out.len(), self.room());
-                match self.source.poll_take(cx, instance, &mut exchange.response_buffer, &mut self.out, room) {
-                    Poll::Ready(Ok(_)) => {
-                        exchange.cache.take(&self.out[start..]);
-                        if exchange.cache.is_muted() {
-                            self.out.truncate(start);
-                        } else {
-                            self.close_piece(start);
-                        }
-                        if self.source.is_done() {
-                            exchange.cache.complete();
-                        }
-                    }
+                let (into, room) = match &mut self.changes {
+                    None => (&mut self.out, room),
+                    Some(changes) => (&mut changes.plain, room.min(SMALL)),
+                };
+                match self.source.poll_take(cx, instance, &mut exchange.response_buffer, into, room) {
+                    Poll::Ready(Ok(_)) => self.pass(start, exchange),
                     Poll::Ready(Err(_)) => {
                         // What came before is sent on, but nothing that could end the body.
                         self.out.truncate(start);
                         self.torn = true;
                     }
-                    Poll::Pending => dry = true,
+                    Poll::Pending => {
+                        dry = true;
+                        self.flush();
+                    }
                 }
             }
             while self.written < self.out.len() {
@@ -139,6 +158,46 @@ impl Download {
             if dry {
                 return Poll::Pending;
             }
+        }
+    }
+
+    /// Passes on what was taken, which lies in `out` from `start` on, or in front of the transforms.
+    fn pass(&mut self, start: usize, exchange: &mut Exchange) {
+        // The cache keeps bodies as instances send them.
+        exchange.cache.take(self.changes.as_ref().map_or(&self.out[start..], |changes| &changes.plain));
+        if exchange.cache.is_muted() {
+            self.out.truncate(start);
+            if let Some(changes) = &mut self.changes {
+                changes.plain.clear();
+            }
+        } else if self.changes.is_some() {
+            self.change(start);
+        } else {
+            self.close_piece(start);
+        }
+        if self.source.is_done() {
+            exchange.cache.complete();
+        }
+    }
+
+    /// Sends what was taken through the transforms, and frames what comes out.
+    fn change(&mut self, start: usize) {
+        let Some(changes) = &mut self.changes else { return };
+        changes.transforms.push(&changes.plain, self.source.is_done(), &mut self.out);
+        changes.plain.clear();
+        changes.unflushed = true;
+        self.close_piece(start);
+    }
+
+    /// Lets out what transforms hold back of a stream: its client may wait for it. A body of known length comes without pauses.
+    fn flush(&mut self) {
+        let start = self.out.len();
+        if let Some(changes) = self.changes.as_deref_mut().filter(|changes| changes.unflushed)
+            && !matches!(self.source.framing(), Framing::Length(_))
+        {
+            changes.unflushed = false;
+            changes.transforms.flush(&mut self.out);
+            self.close_piece(start);
         }
     }
 

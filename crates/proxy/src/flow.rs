@@ -8,6 +8,7 @@ use crate::cached::settle;
 use crate::client::{After, Client};
 use crate::decide::{Decided, decide};
 use crate::forward::forward;
+use crate::mirror::mirror;
 use crate::observe::observe;
 use crate::receive::receive;
 use crate::respond::{Reply, respond};
@@ -31,7 +32,7 @@ pub(crate) async fn flow(worker: &Rc<Worker>, client: &mut Client, exchange: &mu
         Err(halt) => (None, Err(halt)),
         Ok(matched) => {
             // Request policies, in table order, once.
-            let reply = match decide(matched, client, exchange).await {
+            let reply = match decide(worker, &snapshot, matched, client, exchange).await {
                 Ok(Decided::Forward) => {
                     // Pick an instance, forward; only these two repeat.
                     let forwarded = forward(worker, &snapshot, matched, client, exchange).await;
@@ -60,6 +61,11 @@ pub(crate) async fn flow(worker: &Rc<Worker>, client: &mut Client, exchange: &mu
 
     // Out.
     let sent = respond(worker, &snapshot, matched, client, exchange, reply).await;
+
+    // Copied, where the route has a mirror.
+    if let Some(route) = matched {
+        mirror(worker, &snapshot, route, client, exchange);
+    }
 
     // Observed.
     observe(worker, &snapshot, matched, client, exchange, &sent);

@@ -51,6 +51,9 @@ pub(crate) async fn forward<'s>(
     }
     forwarding::announce(exchange, &client.peer_text, &mut client.scratch, worker.random())
         .map_err(|_| Halt::Malformed("a forwarded field has a value that may not be sent"))?;
+    if let Some(mirror) = route.chain.mirror() {
+        client.body.hold(mirror.max_body());
+    }
     let last = route.deadline.map(|span| exchange.started.saturating_add(span));
     let entered = admission::enter(service, last, client, exchange).await?;
     let tie = service.state.tie(exchange);
@@ -67,6 +70,7 @@ pub(crate) async fn forward<'s>(
         let answered = one.run(client, exchange).await;
         let now = clock::now();
         exchange.upstream += now.since(began);
+        exchange.now = now;
         let (outcome, sent) = match &answered {
             Ok(_) => (Outcome::Status(exchange.response.status), true),
             Err(Failure::Halt(halt)) => return Err(halt.clone()),

@@ -47,6 +47,8 @@ pub(crate) struct WorkerStats {
     pub(crate) connections_accepted: Counter,
     pub(crate) connections_refused: Counter,
     pub(crate) idle_upstream: Counter,
+    pub(crate) mirrored: Counter,
+    pub(crate) mirrors_dropped: Counter,
     /// Exchanges of routes with a cache, by `cache::Outcome`.
     cache: [Counter; 5],
 }
@@ -74,6 +76,10 @@ pub struct Totals {
     pub connections_refused: u64,
     /// Idle connections to instances.
     pub idle_upstream: u64,
+    /// Copies of requests that were sent.
+    pub mirrored: u64,
+    /// Copies that were not: too many under way, a body too long, or no instance.
+    pub mirrors_dropped: u64,
     /// Exchanges of routes with a cache.
     pub cache: CacheTotals,
 }
@@ -107,6 +113,8 @@ impl Totals {
         self.connections_accepted += one.connections_accepted.get();
         self.connections_refused += one.connections_refused.get();
         self.idle_upstream += one.idle_upstream.get();
+        self.mirrored += one.mirrored.get();
+        self.mirrors_dropped += one.mirrors_dropped.get();
         let cache = &mut self.cache;
         let outcomes = [&mut cache.hit, &mut cache.stale, &mut cache.revalidated, &mut cache.miss, &mut cache.bypass];
         for (total, counter) in outcomes.into_iter().zip(&one.cache) {

@@ -58,6 +58,7 @@ impl Reply<'_> {
     /// The gateway's own answer. Its fields become edits, so that response policies see them like any other.
     pub(crate) fn own(answer: Answer, exchange: &mut Exchange) -> Self {
         exchange.status = answer.status;
+        exchange.body_length = Some(answer.body.len() as u64);
         exchange.response_buffer.clear();
         exchange.response.clear();
         for (name, value) in &answer.headers {
@@ -82,8 +83,20 @@ pub(crate) async fn respond(
     match (reply, route) {
         (Reply::Taken(taken), Some(route)) => relay(worker, snapshot, route, client, exchange, taken).await,
         (Reply::Stored(stored), _) => cached::stored(worker, snapshot, client, exchange, &stored).await,
-        (Reply::Own(answer), _) => own(worker, snapshot, client, exchange, &answer).await,
+        (Reply::Own(mut answer), _) => {
+            change(exchange, &mut answer);
+            own(worker, snapshot, client, exchange, &answer).await
+        }
         _ => Sent { after: After::Abort, bytes: 0, complete: false },
+    }
+}
+
+/// Sends the body of the gateway's own answer through the transforms.
+fn change(exchange: &mut Exchange, answer: &mut Answer) {
+    if !exchange.transforms.is_empty() {
+        let mut body = Vec::new();
+        exchange.transforms.push(&answer.body, true, &mut body);
+        answer.body = body.into();
     }
 }
 
@@ -144,13 +157,16 @@ async fn relay(
         _ if exchange.cache.is_muted() => Framing::None,
         (Framing::Chunked | Framing::Close, Version::Http10) => Framing::Close,
         (Framing::Close, Version::Http11) => Framing::Chunked,
+        // Nobody knows how long it will be.
+        (Framing::Length(_), Version::Http10) if !exchange.transforms.is_empty() => Framing::Close,
+        (Framing::Length(_), Version::Http11) if !exchange.transforms.is_empty() => Framing::Chunked,
         (framing, _) => framing,
     };
     let close = !upload.is_sent() || to == Framing::Close || !keeps(worker, client, exchange);
     let stated = stated_length(exchange, from);
     let limits = &snapshot.plan.limits;
     let pace = Pace::new(limits.min_rate, limits.body_grace.0);
-    let mut download = Download::new(&worker.buffers, exchange, (from, to), pace, |out| {
+    let mut download = Download::new(&worker.buffers, exchange, (from, to), pace, |exchange, out| {
         encode_head(out, exchange, stated, to, close);
     });
     let deadline = Rc::clone(&client.deadline);
@@ -222,7 +238,10 @@ pub(crate) fn keeps(worker: &Worker, client: &Client, exchange: &Exchange) -> bo
 
 /// The Content-Length to state in an answer that has none of the body it speaks of (RFC 9110 section 8.6).
 fn stated_length(exchange: &Exchange, from: Framing) -> Option<u64> {
-    if from != Framing::None || !(exchange.head.method == Method::Head || exchange.response.status == 304) {
+    if from != Framing::None
+        || !exchange.transforms.is_empty()
+        || !(exchange.head.method == Method::Head || exchange.response.status == 304)
+    {
         return None;
     }
     let stated = exchange.response.fields.get(&exchange.response_buffer, Name::ContentLength)?;

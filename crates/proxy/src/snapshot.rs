@@ -40,6 +40,8 @@ pub(crate) struct Route {
     pub(crate) service: Option<Arc<Service>>,
     pub(crate) path_edit: Option<PathEdit>,
     pub(crate) chain: Chain,
+    /// The service that gets copies of its requests.
+    pub(crate) mirror: Option<Arc<Service>>,
     /// Where the lines of its access log go.
     pub(crate) sink: Option<Arc<Sink>>,
     pub(crate) timeout: Duration,
@@ -188,6 +190,14 @@ impl Route {
         let chain = Chain::build(&route.policies, parts)
             .map_err(|found| problems.extend(found.into_iter().map(|problem| problem.under("policies"))))
             .unwrap_or_default();
+        let mirror = chain.mirror().and_then(|mirror| {
+            let found = services.get(mirror.service()).cloned();
+            if found.is_none() {
+                let message = format!("there is no service `{}`", mirror.service());
+                problems.push(Problem::at("policies.mirror.service", message));
+            }
+            found
+        });
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -196,6 +206,7 @@ impl Route {
             service,
             path_edit,
             chain,
+            mirror,
             sink: None,
             timeout: route.timeout.0,
             idle_timeout: route.idle_timeout.0,

@@ -71,6 +71,8 @@ pub(crate) struct Worker {
     random: RefCell<fastrand::Rng>,
     date: RefCell<(u64, Rc<str>)>,
     pub(crate) lines: Lines,
+    /// Copies of requests under way.
+    pub(crate) mirroring: Rc<Cell<usize>>,
 }
 
 /// Counts an exchange as in flight until it is dropped.
@@ -98,6 +100,7 @@ impl Worker {
             random: RefCell::new(fastrand::Rng::new()),
             date: RefCell::new((0, "".into())),
             lines: Lines::new(index),
+            mirroring: Rc::default(),
         })
     }
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from pylae.policies.access_log import AccessLog
 from pylae.policies.address_limit import AddressLimits
 from pylae.policies.cache import Cache
+from pylae.policies.compression import Compression
 from pylae.policies.cors import Cors
 from pylae.policies.ip_access import IpAccess
+from pylae.policies.mirror import Mirror
 from pylae.policies.rate_limit import RateLimits
 from pylae.policies.redirect import Redirect
 from pylae.policies.security_headers import SecurityHeaders
 from pylae.policies.static_response import StaticResponse
+from pylae.policies.transform import Transform
+from pylae.policies.validation import Validation
 from pylae.settings import Settings, Switch
 
 __all__ = ["POLICIES", "PolicySet"]
@@ -23,6 +27,10 @@ class PolicySet(Settings):
     """One line per exchange."""
     security_headers: Switch[SecurityHeaders] = None
     """Response fields that make browsers stricter."""
+    compression: Switch[Compression] = None
+    """Smaller responses for clients that understand them."""
+    transform: Switch[Transform] = None
+    """Changes fields of requests and responses."""
     ip_access: Switch[IpAccess] = None
     """Which client addresses may use it."""
     cors: Switch[Cors] = None
@@ -35,8 +43,12 @@ class PolicySet(Settings):
     """How many requests an address may make, whoever sends them: decided before authentication."""
     rate_limit: Switch[RateLimits] = None
     """How many requests a client may make."""
+    validation: Switch[Validation] = None
+    """What requests must be like."""
     cache: Switch[Cache] = None
     """Answers repeated reads from memory."""
+    mirror: Switch[Mirror] = None
+    """Copies of requests to another service."""
 
 
 _DERIVED = {"rate_limit": ("authentication", "authorization")}

@@ -1,0 +1,176 @@
+//! Smaller responses for clients that understand them (RFC 9110 sections 8.4 and 12.5.3).
+
+mod encoder;
+#[cfg(test)]
+mod tests;
+
+use pylae_core::{Exchange, Problem};
+use pylae_http::Name;
+use serde::{Deserialize, Serialize};
+
+use self::encoder::Encoder;
+use crate::media;
+use crate::vary::vary;
+use crate::{Parts, Policy};
+
+/// What the plan says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// In the order in which they are preferred where the client does not care.
+    algorithms: Vec<Algorithm>,
+    /// Smaller bodies are left alone, if their length is known.
+    min_size: u64,
+    /// Media types that are worth it: `text/*`, `application/*+json`, …
+    types: Vec<String>,
+}
+
+/// A content coding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Algorithm {
+    Zstd,
+    Br,
+    Gzip,
+}
+
+/// Compresses.
+#[derive(Debug)]
+pub struct Compression(Config);
+
+impl Policy for Compression {
+    type Config = Config;
+
+    fn build(config: Config, _parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
+        if config.algorithms.is_empty() {
+            return Err(vec![Problem::at("algorithms", "needs at least one of zstd, br and gzip")]);
+        }
+        Ok(Self(config))
+    }
+
+    fn on_response(&self, exchange: &mut Exchange) {
+        if exchange.status == 304 && exchange.is_relayed() {
+            // It stands for an answer that could have been compressed.
+            vary(exchange, "Accept-Encoding");
+            return;
+        }
+        if !self.is_worth_it(exchange) {
+            return;
+        }
+        vary(exchange, "Accept-Encoding");
+        let Some(algorithm) = self.negotiate(exchange) else { return };
+        let Ok(encoder) = Encoder::new(algorithm) else { return };
+        weaken_etag(exchange);
+        // Ranges would be ranges of the uncompressed body, and digests its digests.
+        for name in ["Accept-Ranges", "Content-MD5", "Content-Digest", "Digest"] {
+            exchange.response_edits.remove(name.as_bytes());
+        }
+        // Cannot fail: a literal.
+        let _ = exchange.response_edits.set_known(Name::ContentEncoding, algorithm.name().as_bytes());
+        exchange.transforms.install(Box::new(encoder));
+    }
+
+    fn preview(&self, exchange: &Exchange) -> String {
+        match self.negotiate(exchange) {
+            Some(algorithm) => format!("compresses with {} what is worth it", algorithm.name()),
+            None => "leaves the response as it is: the client accepts no coding".to_owned(),
+        }
+    }
+}
+
+impl Algorithm {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Zstd => "zstd",
+            Self::Br => "br",
+            Self::Gzip => "gzip",
+        }
+    }
+}
+
+impl Compression {
+    /// Whether the response is one that may be compressed and is better so, whatever the client accepts.
+    fn is_worth_it(&self, exchange: &Exchange) -> bool {
+        if exchange.status < 200 || matches!(exchange.status, 204 | 205 | 206 | 304) {
+            return false;
+        }
+        let no_transform = |line: &[u8]| {
+            let mut members = line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+            members.any(|member| member.eq_ignore_ascii_case(b"no-transform"))
+        };
+        let has = |name| exchange.response_value(name).is_some();
+        if has("content-encoding")
+            || has("content-range")
+            || exchange.response_value("cache-control").is_some_and(no_transform)
+            || exchange.request_values("cache-control").any(no_transform)
+        {
+            return false;
+        }
+        let Some(media) = exchange.response_value("content-type").and_then(media::read) else { return false };
+        // An event would wait in the encoder for the next one.
+        !media.is("text/event-stream")
+            && self.0.types.iter().any(|pattern| media.is(pattern))
+            && length(exchange).is_none_or(|length| length >= self.0.min_size)
+    }
+
+    /// The coding that the client likes best; ours among equals. None: the body as it is.
+    fn negotiate(&self, exchange: &Exchange) -> Option<Algorithm> {
+        let mut any = None;
+        let mut identity = None;
+        let mut named = [None; 3];
+        for member in exchange.request_values("accept-encoding").flat_map(|line| line.split(|byte| *byte == b',')) {
+            let mut parts = member.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+            let coding = parts.next().unwrap_or_default();
+            let weight = parts.find_map(weight).unwrap_or(1000);
+            match coding.to_ascii_lowercase().as_slice() {
+                b"*" => any = Some(weight),
+                b"identity" => identity = Some(weight),
+                b"zstd" => named[Algorithm::Zstd as usize] = Some(weight),
+                b"br" => named[Algorithm::Br as usize] = Some(weight),
+                b"gzip" | b"x-gzip" => named[Algorithm::Gzip as usize] = Some(weight),
+                _ => {}
+            }
+        }
+        let mut best: Option<(Algorithm, u16)> = None;
+        for algorithm in &self.0.algorithms {
+            let weight = named[*algorithm as usize].or(any).unwrap_or(0);
+            if weight > 0 && best.is_none_or(|(_, best)| weight > best) {
+                best = Some((*algorithm, weight));
+            }
+        }
+        // The plain body is as acceptable as nothing said about it, unless it is preferred by name.
+        best.filter(|(_, weight)| identity.is_none_or(|identity| *weight >= identity)).map(|(algorithm, _)| algorithm)
+    }
+}
+
+/// The weight that a parameter gives, in thousandths; a broken one is none at all.
+fn weight(parameter: &[u8]) -> Option<u16> {
+    let value = parameter.strip_prefix(b"q=").or_else(|| parameter.strip_prefix(b"Q="))?;
+    let digits = match value {
+        [whole @ (b'0' | b'1')] => [*whole, b'0', b'0', b'0'],
+        [whole @ (b'0' | b'1'), b'.', rest @ ..] if rest.len() <= 3 && rest.iter().all(u8::is_ascii_digit) => {
+            let mut digits = [*whole, b'0', b'0', b'0'];
+            digits[1..=rest.len()].copy_from_slice(rest);
+            digits
+        }
+        _ => return Some(0),
+    };
+    let weight = digits.iter().fold(0, |sum: u16, digit| sum * 10 + u16::from(digit - b'0'));
+    Some(if weight > 1000 { 0 } else { weight })
+}
+
+/// Length of the body, or of the one that an answer to HEAD speaks of.
+fn length(exchange: &Exchange) -> Option<u64> {
+    exchange.body_length.or_else(|| {
+        let stated = exchange.response.fields.get(&exchange.response_buffer, Name::ContentLength)?;
+        std::str::from_utf8(stated).ok()?.parse().ok()
+    })
+}
+
+/// The compressed body has the same meaning, but not the same bytes.
+fn weaken_etag(exchange: &mut Exchange) {
+    let Some(etag) = exchange.response_value("etag").filter(|etag| !etag.starts_with(b"W/")) else { return };
+    let weak = [b"W/", etag].concat();
+    // Cannot fail: the value was valid without the prefix.
+    let _ = exchange.response_edits.set_known(Name::Etag, &weak);
+}

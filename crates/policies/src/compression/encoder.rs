@@ -1,0 +1,98 @@
+//! Encoders that write into memory, piece by piece.
+
+use std::io::{self, Write};
+
+use brotli::CompressorWriter;
+use flate2::write::GzEncoder;
+use pylae_core::BodyTransform;
+use zstd::stream::write::Encoder as ZstdEncoder;
+
+use super::Algorithm;
+
+/// Levels that are cheap enough for a proxy: what is beyond costs several times as much for a few percent.
+const GZIP_LEVEL: u32 = 5;
+const ZSTD_LEVEL: i32 = 3;
+const BROTLI_QUALITY: u32 = 4;
+/// Base 2 logarithm of the bytes that an encoder looks back at, which is most of what it holds per response.
+const WINDOW_LOG: u32 = 18;
+const BROTLI_BUFFER: usize = 16 * 1024;
+
+/// One response's encoder; what it has written lies in its `Vec`.
+pub(super) enum Encoder {
+    Gzip(GzEncoder<Vec<u8>>),
+    Zstd(ZstdEncoder<'static, Vec<u8>>),
+    Brotli(Box<CompressorWriter<Vec<u8>>>),
+    /// The end was written.
+    Done,
+}
+
+impl Encoder {
+    pub(super) fn new(algorithm: Algorithm) -> io::Result<Self> {
+        Ok(match algorithm {
+            Algorithm::Gzip => Self::Gzip(GzEncoder::new(Vec::new(), flate2::Compression::new(GZIP_LEVEL))),
+            Algorithm::Zstd => {
+                let mut encoder = ZstdEncoder::new(Vec::new(), ZSTD_LEVEL)?;
+                encoder.window_log(WINDOW_LOG)?;
+                Self::Zstd(encoder)
+            }
+            Algorithm::Br => {
+                Self::Brotli(Box::new(CompressorWriter::new(Vec::new(), BROTLI_BUFFER, BROTLI_QUALITY, WINDOW_LOG)))
+            }
+        })
+    }
+
+    fn writer(&mut self) -> Option<&mut dyn Write> {
+        match self {
+            Self::Gzip(encoder) => Some(encoder),
+            Self::Zstd(encoder) => Some(encoder),
+            Self::Brotli(encoder) => Some(&mut **encoder),
+            Self::Done => None,
+        }
+    }
+
+    fn written(&mut self) -> Option<&mut Vec<u8>> {
+        match self {
+            Self::Gzip(encoder) => Some(encoder.get_mut()),
+            Self::Zstd(encoder) => Some(encoder.get_mut()),
+            Self::Brotli(encoder) => Some(encoder.get_mut()),
+            Self::Done => None,
+        }
+    }
+
+    fn take(&mut self, out: &mut Vec<u8>) {
+        if let Some(written) = self.written() {
+            out.append(written);
+        }
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        let rest = match std::mem::replace(self, Self::Done) {
+            Self::Gzip(encoder) => encoder.finish(),
+            Self::Zstd(encoder) => encoder.finish(),
+            Self::Brotli(encoder) => Ok(encoder.into_inner()),
+            Self::Done => Ok(Vec::new()),
+        };
+        // Writing to a Vec does not fail.
+        out.append(&mut rest.unwrap_or_default());
+    }
+}
+
+impl BodyTransform for Encoder {
+    fn push(&mut self, input: &[u8], end: bool, out: &mut Vec<u8>) {
+        if let Some(writer) = self.writer() {
+            let _ = writer.write_all(input);
+        }
+        if end {
+            self.finish(out);
+        } else {
+            self.take(out);
+        }
+    }
+
+    fn flush(&mut self, out: &mut Vec<u8>) {
+        if let Some(writer) = self.writer() {
+            let _ = writer.flush();
+        }
+        self.take(out);
+    }
+}

@@ -1,0 +1,108 @@
+//! A copy of requests to another service, whose answers nobody sees.
+
+use pylae_core::plan::Seconds;
+use pylae_core::{Exchange, Problem};
+use serde::{Deserialize, Serialize};
+
+use crate::{Parts, Policy};
+
+/// What the plan says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Name of the service that gets the copies.
+    service: String,
+    /// Part of the requests that is copied (0–1).
+    share: f64,
+    /// Bytes of a body; requests with longer ones are not copied.
+    max_body: u64,
+    /// Copies under way per worker; beyond it requests are not copied.
+    max_in_flight: usize,
+    /// Time for a copy to be sent and answered.
+    timeout: Seconds,
+}
+
+/// Says which requests are copied. The copying itself is the proxy's.
+#[derive(Debug)]
+pub struct Mirror(Config);
+
+impl Policy for Mirror {
+    type Config = Config;
+
+    fn build(config: Config, _parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
+        if (0.0..=1.0).contains(&config.share) {
+            Ok(Self(config))
+        } else {
+            Err(vec![Problem::at("share", "must be 0 to 1")])
+        }
+    }
+
+    fn preview(&self, exchange: &Exchange) -> String {
+        let (verb, service) = (if self.takes(exchange) { "copies" } else { "does not copy" }, &self.0.service);
+        format!("{verb} the request to {service}")
+    }
+}
+
+impl Mirror {
+    /// Name of the service that gets the copies.
+    pub fn service(&self) -> &str {
+        &self.0.service
+    }
+
+    /// Bytes of a body that must be at hand when the exchange is over.
+    pub fn max_body(&self) -> usize {
+        usize::try_from(self.0.max_body).unwrap_or(usize::MAX)
+    }
+
+    /// Copies that may be under way.
+    pub fn max_in_flight(&self) -> usize {
+        self.0.max_in_flight
+    }
+
+    /// Time for a copy to be sent and answered.
+    pub fn timeout(&self) -> std::time::Duration {
+        self.0.timeout.0
+    }
+
+    /// Whether this request is in the share. Decided by its id, so that gateways in a row agree.
+    pub fn takes(&self, exchange: &Exchange) -> bool {
+        // FNV-1a, and a last stir because similar ids differ in few bits only.
+        let hash = exchange
+            .id
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+        let stirred = (hash ^ (hash >> 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        (stirred as f64) < self.0.share * 4_294_967_296.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::Shared;
+
+    #[test]
+    fn the_share_is_kept() {
+        let shared = Arc::new(Shared::new(1));
+        let parts = Parts { route: "r", params: &[], shared: &shared };
+        for share in [0.0, 0.1, 0.5, 1.0] {
+            let config = Config {
+                service: "shadow".into(),
+                share,
+                max_body: 0,
+                max_in_flight: 1,
+                timeout: Seconds(std::time::Duration::ZERO),
+            };
+            let mirror = Mirror::build(config, &parts).unwrap();
+            let mut exchange = Exchange::new(0);
+            let mut taken = 0.0;
+            for number in 0..10_000 {
+                exchange.id = format!("request-{number}").into_bytes();
+                taken += f64::from(u8::from(mirror.takes(&exchange)));
+            }
+            assert!((taken / 10_000.0 - share).abs() < 0.02, "{share}: {taken}");
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Changes fields of requests and responses, and gives the errors of instances one form.
+
+use std::collections::BTreeMap;
+
+use pylae_core::{Answer, BodyTransform, Exchange, Halt, Problem, Rejection, Verdict, answer};
+use pylae_http::{Edits, encode};
+use serde::{Deserialize, Serialize};
+
+use crate::media::{self, Media};
+use crate::{Parts, Policy};
+
+/// What the plan says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Changes on the way to the instance.
+    request: Changes,
+    /// Changes on the way to the client.
+    response: Changes,
+    /// Whether responses say how long they took.
+    response_time: bool,
+    /// Whether errors of instances that are not JSON are replaced.
+    normalize_errors: bool,
+}
+
+/// Changes of one head: removed first, then set, then appended.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Changes {
+    remove: Vec<String>,
+    set: BTreeMap<String, String>,
+    append: BTreeMap<String, String>,
+}
+
+/// Applies them.
+#[derive(Debug)]
+pub struct Transform(Config);
+
+/// Fields that describe the body that is replaced.
+const OF_BODY: &[&str] = &[
+    "Accept-Ranges",
+    "Content-Disposition",
+    "Content-Encoding",
+    "Content-Language",
+    "Content-Location",
+    "Content-MD5",
+    "Content-Range",
+    "Content-Digest",
+    "Repr-Digest",
+    "Digest",
+    "ETag",
+    "Last-Modified",
+];
+
+impl Policy for Transform {
+    type Config = Config;
+
+    fn build(config: Config, _parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        config.request.check("request", &mut problems);
+        config.response.check("response", &mut problems);
+        if problems.is_empty() { Ok(Self(config)) } else { Err(problems) }
+    }
+
+    fn on_request(&self, exchange: &mut Exchange) -> Verdict {
+        self.0.request.apply(&mut exchange.request_edits);
+        Verdict::Continue
+    }
+
+    fn on_response(&self, exchange: &mut Exchange) {
+        if self.0.normalize_errors && exchange.status >= 400 && exchange.is_relayed() && !is_json(exchange) {
+            normalize(exchange);
+        }
+        if self.0.response_time {
+            let micros = exchange.now.since(exchange.started).as_micros();
+            let value = format!("{}.{:03}ms", micros / 1000, micros % 1000);
+            // Cannot fail: digits, a dot and letters.
+            let _ = exchange.response_edits.set(b"X-Response-Time", value.as_bytes());
+        }
+        self.0.response.apply(&mut exchange.response_edits);
+    }
+
+    fn preview(&self, _exchange: &Exchange) -> String {
+        let mut parts = Vec::new();
+        for (side, changes) in [("request", &self.0.request), ("response", &self.0.response)] {
+            let names = changes.remove.iter().chain(changes.set.keys()).chain(changes.append.keys());
+            let names: Vec<&str> = names.map(String::as_str).collect();
+            if !names.is_empty() {
+                parts.push(format!("changes {} of the {side}", names.join(", ")));
+            }
+        }
+        if self.0.response_time {
+            parts.push("adds X-Response-Time".to_owned());
+        }
+        if self.0.normalize_errors {
+            parts.push("replaces errors that are not JSON".to_owned());
+        }
+        if parts.is_empty() { "changes nothing".to_owned() } else { parts.join("; ") }
+    }
+}
+
+impl Changes {
+    fn check(&self, side: &str, problems: &mut Vec<Problem>) {
+        for (kind, pairs) in [("set", &self.set), ("append", &self.append)] {
+            for (name, value) in pairs {
+                if let Err(error) = Edits::default().set(name.as_bytes(), value.as_bytes()) {
+                    problems.push(Problem::at(format!("{side}.{kind}[\"{name}\"]"), error.0));
+                }
+            }
+        }
+        for (index, name) in self.remove.iter().enumerate() {
+            if let Err(error) = Edits::default().set(name.as_bytes(), b"") {
+                problems.push(Problem::at(format!("{side}.remove[{index}]"), error.0));
+            }
+        }
+    }
+
+    fn apply(&self, edits: &mut Edits) {
+        for name in &self.remove {
+            edits.remove(name.as_bytes());
+        }
+        // These cannot fail: `check` has tried every one.
+        for (name, value) in &self.set {
+            let _ = edits.set(name.as_bytes(), value.as_bytes());
+        }
+        for (name, value) in &self.append {
+            let _ = edits.append(name.as_bytes(), value.as_bytes());
+        }
+    }
+}
+
+fn is_json(exchange: &Exchange) -> bool {
+    exchange.response_value("content-type").and_then(media::read).is_some_and(Media::is_json)
+}
+
+/// Replaces the body by one that says the same as the gateway's own errors do. The instance's is read and dropped.
+fn normalize(exchange: &mut Exchange) {
+    let status = exchange.status;
+    let message = format!("the service answered with {status} {}", encode::reason(status));
+    let halt = Halt::Rejected(Box::new(Rejection {
+        status,
+        code: "service_error",
+        message: message.trim_end().to_owned().into(),
+        headers: Vec::new(),
+    }));
+    let wall = exchange.wall + exchange.now.since(exchange.started);
+    let Answer { headers, body, .. } = answer::to_halt(&halt, exchange, wall);
+    for name in OF_BODY {
+        exchange.response_edits.remove(name.as_bytes());
+    }
+    for (name, value) in headers {
+        // Cannot fail: the gateway's own fields.
+        let _ = exchange.response_edits.set(name.as_bytes(), &value);
+    }
+    exchange.body_length = Some(body.len() as u64);
+    exchange.transforms.install(Box::new(Replace(Some(body))));
+}
+
+/// Takes everything and gives this instead.
+struct Replace(Option<std::sync::Arc<[u8]>>);
+
+impl BodyTransform for Replace {
+    fn push(&mut self, _input: &[u8], _end: bool, out: &mut Vec<u8>) {
+        if let Some(body) = self.0.take() {
+            out.extend_from_slice(&body);
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Requests that are not what the route takes are refused before the service sees them.
+
+mod json;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
+use jsonschema::{PatternOptions, Validator};
+use pylae_core::{Exchange, Problem, Rejection, Verdict};
+use pylae_http::{Framing, Method, Name};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::media;
+use crate::{Parts, Policy};
+
+/// What the plan says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Bytes of a request body (413), counted as they come.
+    max_body: u64,
+    /// Media types that a body may have (415); empty takes all.
+    content_types: Vec<String>,
+    /// Fields without which a request is refused (400).
+    required_headers: Vec<String>,
+    /// Query parameters likewise.
+    required_query: Vec<String>,
+    /// What is asked of bodies.
+    json_body: Option<Json>,
+}
+
+/// What is asked of bodies: JSON (400), and which (422).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Json {
+    /// Bytes; a longer body is refused, because it is looked at as a whole.
+    max_size: u64,
+    /// How deep arrays and objects may lie in each other.
+    max_depth: u8,
+    /// How many values, keys included, there may be in all.
+    max_values: u32,
+    /// JSON Schema, draft 2020-12.
+    json_schema: Option<Value>,
+}
+
+/// Checks requests.
+#[derive(Debug)]
+pub struct Validation {
+    config: Config,
+    schema: Option<Validator>,
+}
+
+impl Policy for Validation {
+    type Config = Config;
+
+    fn build(config: Config, _parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        // Deeper ones are refused by the parser anyway, which does not say which bound it was.
+        if config.json_body.as_ref().is_some_and(|json| json.max_depth > json::DEEPEST) {
+            problems.push(Problem::at("json_body.max_depth", format!("is at most {}", json::DEEPEST)));
+        }
+        let schema = config.json_body.as_ref().and_then(|json| json.json_schema.as_ref()).and_then(|schema| {
+            compile(schema).map_err(|what| problems.push(Problem::at("json_body.json_schema", what))).ok()
+        });
+        if problems.is_empty() { Ok(Self { config, schema }) } else { Err(problems) }
+    }
+
+    fn on_request(&self, exchange: &mut Exchange) -> Verdict {
+        exchange.max_body = self.config.max_body;
+        if let Some(json) = self.config.json_body.as_ref().filter(|json| json.max_size < self.config.max_body) {
+            exchange.max_body = json.max_size;
+        }
+        self.head(exchange).map_or(Verdict::Continue, |rejection| Verdict::Reject(Box::new(rejection)))
+    }
+
+    fn body_limit(&self) -> Option<usize> {
+        let json = self.config.json_body.as_ref()?;
+        Some(usize::try_from(json.max_size.min(self.config.max_body)).unwrap_or(usize::MAX))
+    }
+
+    fn on_body(&self, exchange: &mut Exchange, body: &[u8], _complete: bool) -> Verdict {
+        // Never incomplete: `max_body` ends a body that is longer than what is wanted of it.
+        match self.body(exchange, body) {
+            Ok(()) => Verdict::Continue,
+            Err(rejection) => Verdict::Reject(Box::new(rejection)),
+        }
+    }
+
+    fn preview(&self, exchange: &Exchange) -> String {
+        match self.head(exchange) {
+            Some(rejection) => format!("refuses with {}: {}", rejection.status, rejection.message),
+            None if self.schema.is_some() => "passes if the body fits the schema".to_owned(),
+            None if self.config.json_body.is_some() => "passes if the body is JSON".to_owned(),
+            None => format!("passes with a body of at most {} bytes", self.config.max_body),
+        }
+    }
+}
+
+/// The schema ready to use. Nothing is fetched, and no pattern takes more than linear time.
+fn compile(schema: &Value) -> Result<Validator, String> {
+    jsonschema::meta::validate(schema).map_err(|error| format!("is not a schema: {error}"))?;
+    let options = jsonschema::draft202012::options().with_pattern_options(PatternOptions::regex());
+    options.build(schema).map_err(|error| format!("cannot be used: {error}"))
+}
+
+impl Validation {
+    /// Why the head is refused.
+    fn head(&self, exchange: &Exchange) -> Option<Rejection> {
+        if let Some(name) =
+            self.config.required_headers.iter().find(|name| exchange.request_values(name).next().is_none())
+        {
+            return Some(rejection(400, "missing_header", format!("the request needs the header field {name}")));
+        }
+        if let Some(name) = self.config.required_query.iter().find(|name| !has_parameter(exchange, name)) {
+            return Some(rejection(400, "missing_parameter", format!("the request needs the query parameter {name}")));
+        }
+        if !has_body(exchange) {
+            return None;
+        }
+        let fields = &exchange.head.fields;
+        let media = fields.get(&exchange.buffer, Name::ContentType).and_then(media::read);
+        // Two types are none: the service might read the other one.
+        let media = media.filter(|_| fields.count(Name::ContentType) == 1);
+        let types = &self.config.content_types;
+        if !types.is_empty() && !media.is_some_and(|media| types.iter().any(|pattern| media.is(pattern))) {
+            let message = format!("the body must be one of: {}", types.join(", "));
+            return Some(rejection(415, "unsupported_media_type", message));
+        }
+        if self.config.json_body.is_some() && fields.has(Name::ContentEncoding) {
+            return Some(rejection(415, "encoded_body", "the body must not be compressed: it is looked at"));
+        }
+        None
+    }
+
+    /// Whether the body is what it should be.
+    fn body(&self, exchange: &Exchange, body: &[u8]) -> Result<(), Rejection> {
+        let Some(json) = &self.config.json_body else { return Ok(()) };
+        if body.is_empty() {
+            let expected = matches!(exchange.head.method, Method::Post | Method::Put | Method::Patch);
+            return if expected {
+                Err(rejection(400, "invalid_json", "the request needs a JSON body"))
+            } else {
+                Ok(())
+            };
+        }
+        let bad = |what: String| rejection(400, "invalid_json", what);
+        json::scan(body, json.max_depth, json.max_values).map_err(|what| bad(what.to_owned()))?;
+        let Some(schema) = &self.schema else { return json::check(body).map_err(bad) };
+        let value = json::parse(body).map_err(bad)?;
+        schema.validate(&value).map_err(|error| {
+            // Where and by which rule; not the value, which may be large or secret.
+            let (place, rule) = (error.instance_path().to_string(), error.schema_path().to_string());
+            let place = if place.is_empty() { "the body" } else { &place };
+            rejection(422, "schema_mismatch", format!("{place} does not fit the schema ({rule})"))
+        })
+    }
+}
+
+fn rejection(status: u16, code: &'static str, message: impl Into<Cow<'static, str>>) -> Rejection {
+    Rejection { status, code, message: message.into(), headers: Vec::new() }
+}
+
+fn has_body(exchange: &Exchange) -> bool {
+    !matches!(exchange.framing, Framing::None | Framing::Length(0))
+}
+
+fn has_parameter(exchange: &Exchange, name: &str) -> bool {
+    let query = exchange.query().unwrap_or_default();
+    query.split(|byte| *byte == b'&').any(|part| part.split(|byte| *byte == b'=').next() == Some(name.as_bytes()))
+}

@@ -1,0 +1,75 @@
+"""Smaller responses for clients that understand them."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from pylae.settings import Settings, refusal
+from pylae.units import ByteSize
+
+_NAME = r"[!#$%&'+.^_`|~0-9A-Za-z-]+"
+_MEDIA = re.compile(rf"{_NAME}/(\*|(\*\+)?{_NAME})|\*/\*")
+
+
+def _media_type(text: str) -> str:
+    if not _MEDIA.fullmatch(text):
+        raise refusal("is not a media type", 'write it like "text/html", "text/*" or "application/*+json"')
+    return text.lower()
+
+
+def _one_or_many(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(value)) < len(value):
+        raise refusal("names one twice")
+    return value
+
+
+MediaTypes = Annotated[
+    tuple[Annotated[str, AfterValidator(_media_type)], ...],
+    BeforeValidator(_one_or_many, json_schema_input_type=str | list[str]),
+]
+
+
+class Compression(Settings):
+    """Compresses responses whose client accepts it.
+
+    Left alone are bodies that are compressed already, parts (206), small ones, media types not listed, answers with
+    `Cache-Control: no-transform`, and event streams, whose events would wait in the encoder. A strong `ETag` becomes a
+    weak one, and `Vary: Accept-Encoding` is added. Where a page mixes secrets with what an attacker can put into it,
+    compression over TLS can give the secret away (BREACH): switch it off on such routes.
+
+    Example:
+        ```yaml
+        compression:
+          algorithms: [br, gzip]
+          min_size: 4KB
+          types: [application/json, "application/*+json", "text/*"]
+        ```
+    """
+
+    algorithms: Annotated[
+        tuple[Literal["zstd", "br", "gzip"], ...],
+        BeforeValidator(_one_or_many, json_schema_input_type=str | list[str]),
+        AfterValidator(_distinct),
+        Field(min_length=1),
+    ] = ("zstd", "br", "gzip")
+    """Content codings, the preferred one first; it decides where the client likes several equally."""
+    min_size: ByteSize = 1024
+    """Bodies that are known to be smaller are left alone."""
+    types: MediaTypes = (
+        "text/*",
+        "application/json",
+        "application/*+json",
+        "application/javascript",
+        "application/xml",
+        "application/*+xml",
+        "application/wasm",
+        "image/svg+xml",
+    )
+    """Media types that are compressed."""

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import gzip
+import socket
+import threading
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pylae import ConfigError, Gateway
+from support.exchanges import DEADLINE, Reply, Service, ask, gateway, serving
+
+CONFIGURATION = """
+services: {{one: {{instances: ["{url}"]}}}}
+policies: {{compression: {{algorithms: [gzip, br, zstd], min_size: 100}}, transform: {{normalize_errors: true}}}}
+routes:
+  - {{path: /, service: one, auth_required: false}}
+  - {{path: /plain, service: one, auth_required: false, compression: false}}
+  - {{path: /own, auth_required: false, static_response: "{own}"}}
+"""
+TEXT = b"all work and no play makes jack a dull boy\n" * 2000
+MAGIC = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    with serving(Reply(body=TEXT)) as running:
+        yield running
+
+
+@pytest.fixture
+def address(service: Service, tmp_path: Path) -> Iterator[str]:
+    with gateway(tmp_path, CONFIGURATION.format(url=service.url, own="x" * 1000)) as running:
+        yield running
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize(("accept", "coding"), [("gzip", "gzip"), ("zstd, br;q=0.1", "zstd"), ("br", "br")])
+def test_compressed(address: str, service: Service, accept: str, coding: str, chunked: bool) -> None:
+    headers = [("Content-Type", "text/html"), ("ETag", '"v1"'), ("Accept-Ranges", "bytes"), ("Content-MD5", "x")]
+    service.answer = lambda _: Reply(headers=headers, body=TEXT, chunked=chunked)
+    reply = ask(address, headers={"Accept-Encoding": accept})
+    assert reply.status == 200
+    assert reply.get("Content-Encoding") == coding
+    assert reply.get("Vary") == "Accept-Encoding"
+    assert reply.get("ETag") == 'W/"v1"'
+    assert reply.get("Accept-Ranges") is None
+    assert reply.get("Content-MD5") is None
+    assert len(reply.body) < len(TEXT) / 10
+    assert reply.body.startswith(MAGIC.get(coding, b""))
+    if coding == "gzip":
+        assert gzip.decompress(reply.body) == TEXT
+
+
+def test_large_bodies(address: str, service: Service) -> None:
+    body = bytes(range(256)) * 40_000
+    service.answer = lambda _: Reply(body=body)
+    assert gzip.decompress(ask(address, headers={"Accept-Encoding": "gzip"}).body) == body
+
+
+@pytest.mark.parametrize(
+    ("accept", "reply"),
+    [
+        (None, Reply(body=TEXT)),
+        ("identity", Reply(body=TEXT)),
+        ("gzip;q=0", Reply(body=TEXT)),
+        ("gzip", Reply(body=TEXT[:99])),
+        ("gzip", Reply(headers=[("Content-Type", "image/png")], body=TEXT)),
+        ("gzip", Reply(headers=[], body=TEXT)),
+        ("gzip", Reply(headers=[("Content-Type", "text/plain"), ("Content-Encoding", "br")], body=TEXT)),
+        ("gzip", Reply(headers=[("Content-Type", "text/plain"), ("Cache-Control", "a, no-transform")], body=TEXT)),
+        ("gzip", Reply(206, [("Content-Type", "text/plain"), ("Content-Range", "bytes 0-99/200")], TEXT[:150])),
+        ("gzip", Reply(headers=[("Content-Type", "text/event-stream")], body=TEXT)),
+    ],
+    ids=["nothing said", "identity", "q=0", "small", "image", "no type", "encoded", "no-transform", "part", "events"],
+)
+def test_left_alone(address: str, service: Service, accept: str | None, reply: Reply) -> None:
+    service.answer = lambda _: reply
+    got = ask(address, headers={"Accept-Encoding": accept} if accept else {})
+    assert (got.status, got.body) == (reply.status, reply.body)
+    assert got.get("Content-Encoding") == reply.get("Content-Encoding")
+    assert got.get("Content-Length") == str(len(reply.body))
+
+
+def test_a_request_may_forbid_it(address: str) -> None:
+    assert ask(address, headers={"Accept-Encoding": "gzip", "Cache-Control": "no-transform"}).body == TEXT
+    assert ask(address, "/plain", headers={"Accept-Encoding": "gzip"}).body == TEXT
+
+
+def test_what_could_be_compressed_varies(address: str, service: Service) -> None:
+    assert ask(address).get("Vary") == "Accept-Encoding"
+    service.answer = lambda _: Reply(304, [("ETag", '"v1"')], b"")
+    reply = ask(address, headers={"Accept-Encoding": "gzip", "If-None-Match": 'W/"v1"'})
+    assert (reply.status, reply.get("Vary"), reply.get("Content-Encoding")) == (304, "Accept-Encoding", None)
+
+
+def test_heads_say_the_same(address: str) -> None:
+    reply = ask(address, method="HEAD", headers={"Accept-Encoding": "gzip"})
+    assert (reply.get("Content-Encoding"), reply.get("Content-Length"), reply.body) == ("gzip", None, b"")
+
+
+def test_own_answers(address: str) -> None:
+    reply = ask(address, "/own", headers={"Accept-Encoding": "gzip"})
+    assert gzip.decompress(reply.body) == b"x" * 1000
+    assert reply.get("Content-Length") == str(len(reply.body))
+
+
+def test_replaced_errors_are_compressed_as_what_they_are(address: str, service: Service) -> None:
+    service.answer = lambda _: Reply(500, [("Content-Type", "image/png"), ("Content-Encoding", "gzip")], b"x" * 5000)
+    reply = ask(address, headers={"Accept-Encoding": "gzip"})
+    assert reply.get("Content-Encoding") == "gzip"
+    assert b"urn:pylae:error:service_error" in gzip.decompress(reply.body)
+
+
+def test_an_old_client_gets_it_until_the_end(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=DEADLINE) as connection:
+        connection.sendall(b"GET / HTTP/1.0\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n")
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"content-length" not in head.lower()
+    assert b"transfer-encoding" not in head.lower()
+    assert gzip.decompress(body) == TEXT
+
+
+def test_a_stream_is_not_held_back(tmp_path: Path) -> None:
+    """What the service has sent reaches the client although more is to come."""
+    go_on = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+                connection.sendall(head + b"5\r\nfirst\r\n")
+                go_on.wait(DEADLINE)
+                connection.sendall(b"6\r\nsecond\r\n0\r\n\r\n")
+                connection.recv(65536)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with gateway(tmp_path, CONFIGURATION.format(url=url, own="x")) as address:
+            host, _, port = address.rpartition(":")
+            with socket.create_connection((host, int(port)), timeout=DEADLINE) as connection:
+                connection.sendall(b"GET / HTTP/1.0\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n")
+                answer, plain = b"", b""
+                while plain != b"first":
+                    answer += connection.recv(65536)
+                    plain = zlib.decompressobj(31).decompress(answer.partition(b"\r\n\r\n")[2])
+                go_on.set()
+                answer += b"".join(iter(lambda: connection.recv(65536), b""))
+        thread.join()
+    assert gzip.decompress(answer.partition(b"\r\n\r\n")[2]) == b"firstsecond"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ("{algorithms: deflate}", "zstd"),
+        ("{algorithms: []}", "at least 1"),
+        ("{algorithms: [br, br]}", "twice"),
+        ("{types: json}", "not a media type"),
+        ("{min_size: -1}", "negative"),
+    ],
+)
+def test_bad_configuration(tmp_path: Path, settings: str, words: str) -> None:
+    file = tmp_path / "pylae.yaml"
+    file.write_text(f"policies:\n  compression: {settings}\n")
+    with pytest.raises(ConfigError, match=words):
+        Gateway.from_file(file).check()
