@@ -12,6 +12,7 @@ use std::time::Duration;
 use pylae_core::Exchange;
 use pylae_core::clock::Instant;
 use pylae_core::limit::{Algorithm, Charge, Limit, MemoryStore, Reading, Shape, Verdict};
+use pylae_policies::authentication::Authenticators;
 use pylae_policies::rate_limit::RateLimit;
 use pylae_policies::{Parts, Policy, Shared};
 
@@ -53,7 +54,9 @@ fn policy(keys: u64) -> u128 {
         "cost": 1, "scope": "route", "headers": true,
     });
     let config = serde_json::from_value(serde_json::json!({"limits": [limit], "concurrency": null}));
-    let built = config.map(|config| RateLimit::build(config, &Parts { route: "r", params: &[], shared: &shared }));
+    let built = config.map(|config| {
+        RateLimit::build(config, &Parts { route: "r", params: &[], shared: &shared, auth: &Authenticators::default() })
+    });
     let Ok(Ok(policy)) = built else { panic!("not a configuration") };
     let mut exchange = Exchange::new(0);
     let (mut random, mut now, mut key) = (Random(1), 999 * SECOND, 0);
