@@ -38,6 +38,7 @@ SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
         Scenario("proxy", "GET, 180 B of JSON", "/json"),
+        Scenario("cached", "the same, from the gateway's cache", "/json", features=frozenset({"cache"})),
         Scenario("routes500", "the last of 500 regex routes", "/api/r499/123456", routes=_regex_routes(500)),
         Scenario("body64k", "GET, 64 KiB", "/body/64k"),
         Scenario("body1m", "GET, 1 MiB", "/body/1m"),

@@ -23,6 +23,7 @@ defaults
     option forwardfor
     http-reuse always
 
+{cache}
 frontend bench
     bind 127.0.0.1:{port}
 {rules}
@@ -32,8 +33,23 @@ backend origin
 """
 
 
+_CACHE = """\
+cache answers
+    total-max-size 64
+    max-age 300
+"""
+# It stores only what says how long it is fresh, which the origin does not.
+_CACHED = """\
+    http-request cache-use answers
+    http-response set-header Cache-Control max-age=300 if !{ res.hdr(Age) -m found }
+    http-response cache-store answers
+"""
+
+
 class HAProxy(Peer):
     """One thread, default buffers, upstream connections shared between clients."""
+
+    features = frozenset({"cache"})
 
     @classmethod
     def find(cls) -> Path:
@@ -48,8 +64,12 @@ class HAProxy(Peer):
     def command(self, setup: Setup) -> list[str | Path]:
         """A frontend with one rule per route."""
         rules = "\n".join(f"    {_rule(route)}" for route in setup.scenario.routes)
+        cached = "cache" in setup.scenario.features
+        rules = _CACHED + rules if cached else rules
         file = setup.folder / "haproxy.cfg"
-        file.write_text(_CONFIG.format(port=setup.port, origin=setup.origin, rules=rules))
+        file.write_text(
+            _CONFIG.format(port=setup.port, origin=setup.origin, rules=rules, cache=_CACHE if cached else "")
+        )
         return [self.program, "-db", "-f", file]
 
     def version(self) -> str:

@@ -17,6 +17,8 @@ _ROOT = Path(__file__).resolve().parents[2]
 class Pylae(Peer):
     """One worker, control plane included in what is measured."""
 
+    features = frozenset({"cache"})
+
     @classmethod
     def find(cls) -> Path:
         """From the environment that `make` builds, or from the path."""
@@ -31,6 +33,8 @@ class Pylae(Peer):
     def command(self, setup: Setup) -> list[str | Path]:
         """A YAML file (JSON is YAML) with one route per route of the scenario."""
         routes = [_route(f"r{index}", route) for index, route in enumerate(setup.scenario.routes)]
+        if "cache" in setup.scenario.features:
+            routes = [{**route, "cache": True} for route in routes]
         config = {
             "listeners": [f"127.0.0.1:{setup.port}"],
             "workers": 1,

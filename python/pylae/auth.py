@@ -145,7 +145,7 @@ def _kept(file: Path) -> str | None:
 def _keep(file: Path) -> str | None:
     """Writes a new secret. Of several that start at once, one does; none if the directory cannot be written."""
     secret = secrets.token_urlsafe(48)
-    beside = file.with_name(f"{file.name}.{os.getpid()}")
+    beside = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

@@ -211,8 +211,8 @@ class Gateway:
     def revoke(self, *, jti: str | None = None, user: str | None = None, ttl: timedelta = timedelta(days=30)) -> None:
         """Refuses a token by its `jti`, or all that was issued to a user so far, from now on and for `ttl`.
 
-        It takes effect at once, also for what is remembered, and is forgotten when the gateway stops. Raises EngineError
-        if the gateway is not running, or if there are too many revocations to add one.
+        It takes effect at once, also for what is remembered, and is forgotten when the gateway stops. Raises
+        EngineError if the gateway is not running, or if there are too many revocations to add one.
         """
         if self._engine is None:
             raise EngineError("the gateway is not running")
@@ -231,8 +231,8 @@ class Gateway:
     ) -> int:
         """Makes the response cache forget what one of these names, or everything, and returns how many answers went.
 
-        `url` and `prefix` are written like `http://api.example.org/items?page=2` or, for any host, `/items`. Answers that
-        are being fetched at this moment are not kept either. Raises EngineError.
+        `url` and `prefix` are written like `http://api.example.org/items?page=2` or, for any host, `/items`. Answers
+        that are being fetched at this moment are not kept either. Raises EngineError.
         """
         if self._engine is None:
             raise EngineError("the gateway is not running")

@@ -119,7 +119,7 @@ def wait_until_ended(descriptors: list[int]) -> None:
 
 def test_the_six_commands_work_and_ctrl_c_leaves_nothing() -> None:
     with running_demo("--port", "0") as demo:
-        get_user, register, order, nothing, delete, explain = demo.commands
+        get_user, register, order, list_users, delete, explain = demo.commands
         status, head, body = split(paste(get_user))
         assert (status, json.loads(body)["id"]) == (200, 1)
         assert "x-request-id: " in head
@@ -129,24 +129,33 @@ def test_the_six_commands_work_and_ctrl_c_leaves_nothing() -> None:
         status, head, body = split(paste(order))
         made = json.loads(body)
         assert (status, made["payment"]["status"], made["notification"]["user_id"]) == (201, "approved", 1)
-        status, head, body = split(paste(nothing))
-        assert (status, json.loads(body)["status"]) == (404, 404)
+        status, _, body = split(paste(list_users))
+        assert (status, len(json.loads(body)["users"])) == (200, 4)
+        user, admin = (re.search(r"'(Authorization: Bearer [^']+)'", one) for one in (get_user, list_users))
+        assert user and admin
+        status, head, body = split(paste(list_users.replace(admin[1], user[1])))
+        assert (status, json.loads(body)["status"]) == (403, 403)
         assert "content-type: application/problem+json" in head
+        status, head, _ = split(paste(get_user.replace(user[1], "X-Nothing: 1")))
+        assert status == 401
+        assert "www-authenticate: bearer" in head
         status, head, _ = split(paste(delete))
         assert status == 405
         assert re.search(r"^allow: .*\bget\b", head, re.MULTILINE)
         told = paste(explain)
         assert "Route get-user" in told
         assert "weighted_round_robin" in told
+        assert "jwt lets user 1 (customer) pass" in told
+        assert user[1].split()[-1] not in told
 
         # The log tells them, and the three services that worked on the order had one request id.
         demo.read_until("/api/users/1 ")
         lines = [demo.read_until(path) for path in ("/payments ", "/notifications ", "/api/orders ")]
         assert len({line.split()[-1] for line in lines}) == 1
 
-        status, _, body = split(paste(f"curl -i '{demo.gateway}/api/payments?user_id=1'"))
+        status, _, body = split(paste(f"curl -i '{demo.gateway}/api/payments?user_id=1' -H '{user[1]}'"))
         assert (status, [entry["order_id"] for entry in json.loads(body)["payments"]]) == (200, [made["id"]])
-        status, _, body = split(paste(f"curl -i {demo.gateway}/api/notifications"))
+        status, _, body = split(paste(f"curl -i {demo.gateway}/api/notifications -H '{user[1]}'"))
         assert (status, len(json.loads(body)["notifications"])) == (200, 1)
         served = [re.search(r"x-served-by: (\S+)", split(paste(get_user))[1]) for _ in range(6)]
         assert {found[1] for found in served if found} == {"users-1", "users-2"}

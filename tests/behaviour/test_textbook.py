@@ -60,8 +60,9 @@ def origin() -> Iterator[str]:
     server.server_close()
 
 
-def ask(url: str, method: str) -> tuple[int, str]:
-    request = urllib.request.Request(url, method=method, data=b"{}" if method == "POST" else None)
+def ask(url: str, method: str, token: str = "") -> tuple[int, str]:
+    fields = {"Authorization": f"Bearer {token}"} if token else {}
+    request = urllib.request.Request(url, method=method, data=b"{}" if method == "POST" else None, headers=fields)
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
             return answer.status, answer.read().decode()
@@ -73,7 +74,9 @@ def ask(url: str, method: str) -> tuple[int, str]:
 def test_it_runs_and_routes(tmp_path: Path, origin: str) -> None:
     program = tmp_path / "gateway.py"
     program.write_text(PROGRAM.replace("ORIGIN", origin))
-    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "XDG_STATE_HOME": str(tmp_path / "state")}
+    for name in ("PYLAE_JWT_SECRET", "JWT_SECRET"):
+        environ.pop(name, None)
     with subprocess.Popen([sys.executable, program], stderr=subprocess.PIPE, text=True, env=environ) as process:
         assert process.stderr is not None
         said = ""
@@ -83,13 +86,20 @@ def test_it_runs_and_routes(tmp_path: Path, origin: str) -> None:
             said += line
         gateway = f"http://{listening[1]}"
         try:
-            assert ask(f"{gateway}/api/users/42", "GET") == (200, "GET /api/users/42")
-            assert ask(f"{gateway}/api/users/42", "POST")[0] == 405
-            assert ask(f"{gateway}/api/users/x", "GET")[0] == 404
-            assert ask(f"{gateway}/api/orders", "POST") == (200, "POST /api/orders")
-            assert ask(f"{gateway}/api/orders/7?a=b", "GET") == (200, "GET /api/orders/7?a=b")
+            # What requires authentication is closed; whoever started the program can make a token, and nobody else.
+            assert ask(f"{gateway}/api/users/42", "GET")[0] == 401
+            secret = tmp_path / "state" / "pylae" / "jwt-secret"
+            assert secret.stat().st_mode & 0o777 == 0o600
+            command = [sys.executable, "-m", "pylae", "token", program, "--user", "42"]
+            token = subprocess.run(command, capture_output=True, text=True, env=environ, check=True).stdout.strip()
+            assert ask(f"{gateway}/api/users/42", "GET", token) == (200, "GET /api/users/42")
+            assert ask(f"{gateway}/api/users/42", "POST", token)[0] == 405
+            assert ask(f"{gateway}/api/users/x", "GET", token)[0] == 404
+            assert ask(f"{gateway}/api/orders", "POST", token) == (200, "POST /api/orders")
+            assert ask(f"{gateway}/api/orders/7?a=b", "GET", token) == (200, "GET /api/orders/7?a=b")
         finally:
             process.send_signal(signal.SIGTERM)
             rest = process.communicate(timeout=20)[1]
         assert process.returncode == 0, rest
-        assert "no authenticator is configured, so these routes are open to everyone" in said
+        assert f"tokens are accepted that are signed with the secret in {secret}; `pylae token" in said + rest
+        assert secret.read_text().strip() not in said + rest

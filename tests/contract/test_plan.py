@@ -40,8 +40,8 @@ def test_every_policy_is_echoed_unchanged(file: Path) -> None:
 def _examples() -> list[tuple[str, str]]:
     """Each YAML example in the docstring of a policy's model."""
     found = []
-    for name in PolicySet.model_fields:
-        (settings, *_) = get_args(PolicySet.model_fields[name].annotation)
+    for name, info in PolicySet.model_fields.items():
+        (settings, *_) = get_args(info.annotation)
         text = inspect.cleandoc(settings.__doc__ or "")
         found += [(name, textwrap.dedent(block)) for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
     return found

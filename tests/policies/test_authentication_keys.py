@@ -56,7 +56,7 @@ def test_the_first_request_waits_for_the_keys(gateway: Start, issuer: Service, e
         # The worker is not held up.
         assert running.get("/").status == 401
         go.set()
-        assert waiting.response().status == 200
+        assert waiting.read_answer().status == 200
     assert [request.target for request in issuer.requests] == ["/keys?tenant=s3cret"]
 
 

@@ -13,6 +13,7 @@ import pytest
 from support.instance import RawInstance
 from support.peer import Message, Peer, wait_until
 from support.running import Running
+from support.tokens import SECRET, bearer, token
 
 Start = Callable[..., Running]
 
@@ -87,8 +88,8 @@ def test_textbook_ttl(gateway: Start) -> None:
 
 
 def test_a_chunked_answer_is_kept_whole(gateway: Start) -> None:
-    pieces = (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", b"4\r\ndefg\r\n", b"0\r\nX-T: 1\r\n\r\n")
-    with RawInstance(pieces) as users:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with RawInstance((head, b"3\r\nabc\r\n", b"4\r\ndefg\r\n", b"0\r\nX-T: 1\r\n\r\n")) as users:
         running = gateway(route(), users=users)
         assert running.get().body == b"abcdefg"
         second = running.get()
@@ -121,7 +122,7 @@ def test_security_headers_are_on_hits_too(gateway: Start) -> None:
 
 
 def test_head_is_answered_from_a_get(gateway: Start) -> None:
-    with RawInstance(answer(b"hello", "ETag: \"1\"")) as users:
+    with RawInstance(answer(b"hello", 'ETag: "1"')) as users:
         running = gateway(route(), users=users)
         running.get()
         head = ask(running, "HEAD")
@@ -599,6 +600,28 @@ def test_answers_to_authorised_requests_that_the_service_gives_to_all(gateway: S
         running = gateway(route(), users=users)
         running.get("/", "Authorization: Bearer a")
         assert running.get("/", "Authorization: Bearer b").body == b"1 /"
+
+
+def test_users_have_answers_of_their_own(gateway: Start) -> None:
+    routes = [{"name": "me", "prefix": "/", "service": "users", "cache": True}]
+    with RawInstance(counting()) as users:
+        running = gateway({"auth": {"jwt": {"secret": SECRET}}, "routes": routes}, users=users)
+        ann, bob = token(user_id="ann", role="user"), token(user_id="bob", role="user")
+        for _ in range(2):
+            assert running.get("/", bearer(ann)).body == b"1 /"
+            assert running.get("/", bearer(bob)).body == b"2 /"
+        # The cache stands behind authentication.
+        assert running.get("/").status == 401
+        assert len(users.requests) == 2
+
+
+def test_users_share_what_is_theirs_together(gateway: Start) -> None:
+    routes = [{"name": "all", "prefix": "/", "service": "users", "cache": {"per_user": False}}]
+    for control, shared in (("max-age=60", False), ("public, max-age=60", True)):
+        with RawInstance(counting(f"Cache-Control: {control}")) as users:
+            running = gateway({"auth": {"jwt": {"secret": SECRET}}, "routes": routes}, users=users)
+            running.get("/", bearer(token(user_id="ann")))
+            assert (running.get("/", bearer(token(user_id="bob"))).body == b"1 /") is shared
 
 
 def test_answers_to_requests_with_cookies(gateway: Start) -> None:

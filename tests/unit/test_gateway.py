@@ -117,15 +117,83 @@ def test_the_textbook_program(tmp_path: Path) -> None:
     assert [service["circuit_breaker"] is not None for service in plan["services"]] == [False, True]
 
 
-@pytest.mark.usefixtures("recorder")
-def test_a_program_without_authenticator_warns(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A state directory of its own, and no secret in the environment."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    for name in ("PYLAE_JWT_SECRET", "JWT_SECRET"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / "state" / "pylae" / "jwt-secret"
+
+
+def secret_of(plan: dict[str, Any]) -> str:
+    (jwt,) = plan["auth"]["authenticators"]
+    (secret,) = jwt["keys"]["value"]
+    return str(secret)
+
+
+def test_a_program_without_authenticator_is_closed(
+    recorder: Recorder, state: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     gateway = Gateway(listeners=["127.0.0.1:0"])
     gateway.add_route(route(name="closed", auth_required=True))
-    assert gateway.start() == ["127.0.0.1:1"]
-    assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
-        "no authenticator is configured, so these routes are open to everyone: closed"
-    ]
+    gateway.check()
+    assert not state.exists(), "looking at a configuration writes nothing"
+    caplog.set_level(logging.INFO)
+    gateway.start()
+    kept = state.read_text().strip()
+    assert (secret_of(recorder.calls[-1][1]), state.stat().st_mode & 0o777) == (kept, 0o600)
+    assert recorder.calls[-1][1]["routes"][0]["policies"]["authentication"] == {
+        "authenticators": ["jwt"],
+        "required": True,
+    }
+    assert str(state) in caplog.text
+    assert "pylae token" in caplog.text
+    assert kept not in caplog.text
+    gateway.apply()
+    assert secret_of(recorder.calls[-1][1]) == kept
     gateway.stop()
+
+
+@pytest.mark.parametrize("name", ["PYLAE_JWT_SECRET", "JWT_SECRET"])
+def test_the_environment_may_hold_the_secret(
+    recorder: Recorder, state: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "from the environment, and long enough for HS256")
+    gateway = Gateway(listeners=["127.0.0.1:0"])
+    gateway.add_route(route(auth_required=True))
+    gateway.start()
+    assert secret_of(recorder.calls[-1][1]) == "from the environment, and long enough for HS256"
+    assert not state.exists()
+    gateway.stop()
+
+
+def test_an_open_program_has_no_secret(recorder: Recorder, state: Path) -> None:
+    gateway = Gateway(listeners=["127.0.0.1:0"])
+    gateway.add_route(route())
+    gateway.start()
+    assert recorder.calls[-1][1]["auth"] is None
+    assert not state.exists()
+    gateway.stop()
+
+
+@pytest.mark.usefixtures("recorder")
+def test_a_secret_that_others_can_read_is_refused(state: Path) -> None:
+    state.parent.mkdir(parents=True)
+    state.write_text("known to everyone\n")
+    state.chmod(0o644)
+    gateway = Gateway(listeners=["127.0.0.1:0"])
+    gateway.add_route(route(auth_required=True))
+    with pytest.raises(ConfigError, match="can be read or changed by others"):
+        gateway.start()
+
+
+def test_weak_secrets_are_warned_about(recorder: Recorder) -> None:
+    gateway = Gateway(auth={"jwt": {"secret": ["x" * 32, "weak"]}})
+    (warning,) = gateway.check()
+    assert (warning.path, "weak" in warning.message) == ("auth.jwt[0].secret", False)
+    assert warning.message.startswith("the secret has 4 bytes")
+    assert recorder.calls == []
 
 
 def test_wrong_keywords() -> None:

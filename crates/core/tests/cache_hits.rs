@@ -40,12 +40,15 @@ const REQUEST: &[u8] =
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nDate: Tue, 14 Nov 2023 22:13:20 GMT\r\n\
     ETag: \"1\"\r\nVary: Accept-Language\r\nCache-Control: max-age=1000000\r\nServer: s\r\nContent-Length: 5\r\n\r\n";
 
+/// Hits of one round.
+const ROUND: u32 = 200;
+
 fn read(exchange: &mut Exchange) {
     exchange.reset();
     exchange.buffer.clear();
     exchange.buffer.extend_from_slice(REQUEST);
-    exchange.head.parse(&exchange.buffer, &LIMITS).unwrap();
-    admit(exchange, |_: IpAddr| false, 7).unwrap();
+    assert_eq!(exchange.head.parse(&exchange.buffer, &LIMITS), Ok(true));
+    assert_eq!(admit(exchange, |_: IpAddr| false, 7), Ok(()));
     exchange.started = Instant::from_nanos(5_000_000_000);
     exchange.now = exchange.started;
     exchange.wall = Duration::from_secs(1_700_000_000);
@@ -79,20 +82,25 @@ fn a_hit_allocates_nothing() {
     exchange.cache.take(b"hello");
     exchange.cache.complete();
 
-    let mut hit = |count: u32| {
-        let mut spent = Duration::ZERO;
-        for _ in 0..count {
-            read(&mut exchange);
+    // The quickest of many rounds: others use the machine too.
+    let mut hits = |rounds: u32| {
+        let mut quickest = [Duration::MAX; 2];
+        for round in 0..2 * rounds as usize {
             let began = std::time::Instant::now();
-            let verdict = lookup(&cache, &rules, &mut exchange);
-            spent += began.elapsed();
-            assert!(matches!(verdict, Verdict::Stored(stored) if &*stored.entry.body == b"hello"));
+            for _ in 0..ROUND {
+                read(&mut exchange);
+                if round % 2 == 1 {
+                    let verdict = lookup(&cache, &rules, &mut exchange);
+                    assert!(matches!(verdict, Verdict::Stored(stored) if &*stored.entry.body == b"hello"));
+                }
+            }
+            quickest[round % 2] = quickest[round % 2].min(began.elapsed());
         }
-        spent / count
+        quickest[1].saturating_sub(quickest[0]) / ROUND
     };
-    hit(10);
+    hits(1);
     let before = ALLOCATIONS.get();
-    let each = hit(20_000);
+    let each = hits(200);
     assert_eq!(ALLOCATIONS.get() - before, 0);
     println!("a hit takes {each:?} in this build");
 }

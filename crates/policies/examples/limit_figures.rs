@@ -54,9 +54,9 @@ fn policy(keys: u64) -> u128 {
         "cost": 1, "scope": "route", "headers": true,
     });
     let config = serde_json::from_value(serde_json::json!({"limits": [limit], "concurrency": null}));
-    let built = config.map(|config| {
-        RateLimit::build(config, &Parts { route: "r", params: &[], shared: &shared, auth: &Authenticators::default() })
-    });
+    let auth = Authenticators::default();
+    let parts = Parts { route: "r", params: &[], shared: &shared, auth: &auth };
+    let built = config.map(|config| RateLimit::build(config, &parts));
     let Ok(Ok(policy)) = built else { panic!("not a configuration") };
     let mut exchange = Exchange::new(0);
     let (mut random, mut now, mut key) = (Random(1), 999 * SECOND, 0);
@@ -154,6 +154,6 @@ struct Random(u64);
 impl Random {
     fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (u128::from(self.0) * u128::from(bound) >> 64) as u64
+        ((u128::from(self.0) * u128::from(bound)) >> 64) as u64
     }
 }

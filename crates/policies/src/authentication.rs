@@ -89,21 +89,23 @@ impl Policy for Authentication {
     }
 
     fn preview(&self, exchange: &Exchange) -> String {
-        let mut refused = Vec::new();
+        let (mut refused, mut unchecked) = (Vec::new(), None);
         for one in &self.0.authenticators {
             match one.preview(exchange) {
                 Outcome::Accepted(user) => {
                     let role = if user.role.is_empty() { "no role" } else { user.role.as_str() };
                     return format!("{} lets user {} ({role}) pass", one.name(), user.id);
                 }
-                Outcome::Refused(Refusal::Bad(why) | Refusal::Unchecked(why)) => {
-                    refused.push(format!("{}: {why}", one.name()));
-                }
+                Outcome::Refused(Refusal::Bad(why)) => refused.push(format!("{}: {why}", one.name())),
+                Outcome::Refused(Refusal::Unchecked(why)) => unchecked = Some(format!("{}: {why}", one.name())),
                 _ => {}
             }
         }
         let names: Vec<&str> = self.0.authenticators.iter().map(|one| one.name()).collect();
         let names = names.join(" or ");
+        if let Some(unchecked) = unchecked {
+            return format!("cannot be told: {unchecked}");
+        }
         match (refused.is_empty(), self.0.required) {
             (false, _) => format!("401: {}", refused.join("; ")),
             (true, true) => format!("401: no credential for {names}"),

@@ -45,7 +45,7 @@ fn keep(receiver: &Receiver<Weak<KeySet>>, log: &Arc<Log>) {
         sets.retain(|weak| {
             let Some(set) = weak.upgrade() else { return false };
             match set.due() {
-                Some(due) if due <= now => fetch(&agent, set, log),
+                Some(due) if due <= now => fetch(&agent, &set, log),
                 Some(due) => next = next.min(due.since(now)),
                 // Whoever fetches says when it is over.
                 None => next = next.min(Duration::from_secs(1)),
@@ -61,16 +61,16 @@ fn keep(receiver: &Receiver<Weak<KeySet>>, log: &Arc<Log>) {
 }
 
 /// Fetches a set on a thread that lives as long as it takes: one that is slow must not hold up others.
-fn fetch(agent: &Agent, set: Arc<KeySet>, log: &Arc<Log>) {
+fn fetch(agent: &Agent, set: &Arc<KeySet>, log: &Arc<Log>) {
     set.begin(clock::now());
-    let (agent, kept, mine) = (agent.clone(), Arc::clone(log), Arc::clone(&set));
+    let (agent, kept, mine) = (agent.clone(), Arc::clone(log), Arc::clone(set));
     let thread = std::thread::Builder::new().name("pylae-keys-fetch".to_owned());
     let spawned = thread.spawn(move || {
         let fetched = mine.deliver(get(&agent, mine.url()), clock::now());
         tell(&mine, fetched, &kept);
     });
     if let Err(error) = spawned {
-        tell(&set, set.deliver(Err(error.to_string()), clock::now()), log);
+        tell(set, set.deliver(Err(error.to_string()), clock::now()), log);
     }
 }
 

@@ -17,10 +17,10 @@ use crate::socket::Socket;
 use crate::worker::Worker;
 
 /// Starts the fetch for the request in `exchange`: the same path as any other, with nobody at the client's end.
-pub(crate) fn fetch(worker: &Rc<Worker>, snapshot: &Rc<Arc<Snapshot>>, exchange: &Exchange, fetch: Box<Fetch>) {
+pub(crate) fn fetch(worker: &Rc<Worker>, snapshot: &Arc<Snapshot>, exchange: &Exchange, fetch: Box<Fetch>) {
     let mut copy = worker.buffers.exchange();
     if repeat(worker, snapshot, exchange, &mut copy) {
-        tokio::task::spawn_local(run(Rc::clone(worker), Rc::clone(snapshot), copy, fetch));
+        tokio::task::spawn_local(run(Rc::clone(worker), Arc::clone(snapshot), copy, fetch));
     }
 }
 
@@ -42,7 +42,7 @@ fn repeat(worker: &Worker, snapshot: &Snapshot, exchange: &Exchange, copy: &mut 
     true
 }
 
-async fn run(worker: Rc<Worker>, snapshot: Rc<Arc<Snapshot>>, mut exchange: Box<Exchange>, mut fetch: Box<Fetch>) {
+async fn run(worker: Rc<Worker>, snapshot: Arc<Snapshot>, mut exchange: Box<Exchange>, mut fetch: Box<Fetch>) {
     let _in_flight = worker.enter();
     let Some(route) = exchange.route.map(|index| &snapshot.routes[index]) else { return };
     let mut client = Client {

@@ -89,7 +89,7 @@ def commands(gateway: str, configuration: Path, tokens: Tokens) -> Sequence[tupl
     user = '{"name": "Edsger", "email": "edsger@example.com"}'
     return (
         (
-            "Get a user. Ask again: X-Served-By tells which instance answered, by weight 1 to 2. Without the token: 401.",
+            "Get a user. Ask again: X-Served-By tells which instance answered, 1 to 2. Without the token: 401.",
             f"curl -i {gateway}/api/users/1 {as_user}",
         ),
         (

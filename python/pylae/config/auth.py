@@ -111,7 +111,9 @@ class Jwt(Settings):
     """A JWK set (RFC 7517). `${file:keys.json}` takes a file."""
     jwks_url: Annotated[str, AfterValidator(_url)] | None = None
     """Address of a JWK set. It is fetched again every `refresh`, and when a token names a key that is not in it."""
-    algorithms: Annotated[tuple[Algorithm, ...], BeforeValidator(_one_or_more)] = ()
+    algorithms: Annotated[
+        tuple[Algorithm, ...], BeforeValidator(_one_or_more, json_schema_input_type=Algorithm | list[Algorithm])
+    ] = ()
     """Algorithms that are accepted. If none is given, the usual one of each key: HS256, RS256, ES256, ES384, ES512 or
     EdDSA. A token can never choose."""
     issuer: Words = ()

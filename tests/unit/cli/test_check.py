@@ -14,7 +14,7 @@ def test_a_good_file(pylae, shop: Path) -> None:
 
 
 def test_the_shop_is_good(pylae) -> None:
-    result = pylae("check", SHOP)
+    result = pylae("check", SHOP, env={"JWT_SECRET": "a secret of more than thirty-two bytes, for tests"})
     assert (result.exit_code, result.stderr) == (0, "")
 
 

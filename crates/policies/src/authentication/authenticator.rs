@@ -97,7 +97,7 @@ pub(super) struct FailureLimit {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum AnyConfig {
-    Jwt(jwt::Config),
+    Jwt(Box<jwt::Config>),
     ApiKey(api_key::Config),
     Basic(basic::Config),
 }
@@ -105,7 +105,7 @@ enum AnyConfig {
 /// Any authenticator.
 pub(super) enum Authenticator {
     Jwt(Jwt),
-    ApiKey(ApiKey),
+    ApiKey(Box<ApiKey>),
     Basic(Basic),
 }
 
@@ -146,8 +146,8 @@ impl Authenticators {
 impl Authenticator {
     fn build(config: AnyConfig, shared: &Arc<Shared>) -> Result<Self, Vec<Problem>> {
         match config {
-            AnyConfig::Jwt(config) => Jwt::build(config, shared).map(Self::Jwt),
-            AnyConfig::ApiKey(config) => ApiKey::build(config, shared).map(Self::ApiKey),
+            AnyConfig::Jwt(config) => Jwt::build(*config, shared).map(Self::Jwt),
+            AnyConfig::ApiKey(config) => ApiKey::build(config, shared).map(|keys| Self::ApiKey(Box::new(keys))),
             AnyConfig::Basic(config) => Basic::build(config, shared).map(Self::Basic),
         }
     }

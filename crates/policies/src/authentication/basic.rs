@@ -68,7 +68,7 @@ struct Inner {
 /// A password's hash.
 #[derive(Clone)]
 enum Stored {
-    Argon2(PasswordHash),
+    Argon2(Box<PasswordHash>),
     Bcrypt(String),
 }
 
@@ -189,12 +189,12 @@ impl Stored {
         if params.m_cost() > MOST_MEMORY || params.t_cost() > MOST_ROUNDS {
             return Err("its cost is too high to verify");
         }
-        Ok(Self::Argon2(hash))
+        Ok(Self::Argon2(Box::new(hash)))
     }
 
     fn is_of(&self, password: &[u8]) -> bool {
         match self {
-            Self::Argon2(hash) => Argon2::default().verify_password(password, hash).is_ok(),
+            Self::Argon2(hash) => Argon2::default().verify_password(password, &**hash).is_ok(),
             // What bcrypt would cut off is refused: two passwords must not be one.
             Self::Bcrypt(hash) => bcrypt::non_truncating_verify(password, hash).unwrap_or(false),
         }
@@ -218,27 +218,32 @@ fn read(sent: &[u8]) -> Option<(String, Vec<u8>)> {
 
 /// What a background thread finds out, on its way to the worker that waits for it.
 #[derive(Default)]
-struct Answer(Mutex<(Option<Option<Arc<User>>>, Option<Waker>)>);
+struct Answer(Mutex<Mail>);
+
+#[derive(Default)]
+enum Mail {
+    #[default]
+    Expected,
+    Awaited(Waker),
+    Arrived(Option<Arc<User>>),
+}
 
 impl Answer {
     fn give(&self, user: Option<Arc<User>>) {
-        let mut state = self.0.lock();
-        state.0 = Some(user);
-        if let Some(waker) = state.1.take() {
+        let before = std::mem::replace(&mut *self.0.lock(), Mail::Arrived(user));
+        if let Mail::Awaited(waker) = before {
             waker.wake();
         }
     }
 
     async fn taken(&self) -> Option<Arc<User>> {
         poll_fn(|cx| {
-            let mut state = self.0.lock();
-            match state.0.take() {
-                Some(user) => Poll::Ready(user),
-                None => {
-                    state.1 = Some(cx.waker().clone());
-                    Poll::Pending
-                }
+            let mut mail = self.0.lock();
+            if let Mail::Arrived(user) = &mut *mail {
+                return Poll::Ready(user.take());
             }
+            *mail = Mail::Awaited(cx.waker().clone());
+            Poll::Pending
         })
         .await
     }

@@ -127,13 +127,13 @@ pub(super) struct Key {
 }
 
 enum Material {
-    Secret(hmac::Key),
+    Secret(Box<hmac::Key>),
     Public(ParsedPublicKey),
 }
 
 impl Key {
     fn secret(kid: Option<Box<str>>, algorithm: Algorithm, bytes: &[u8]) -> Option<Self> {
-        let material = Material::Secret(hmac::Key::new(algorithm.hmac()?, bytes));
+        let material = Material::Secret(Box::new(hmac::Key::new(algorithm.hmac()?, bytes)));
         (!bytes.is_empty()).then_some(Self { kid, algorithm, material })
     }
 
@@ -253,7 +253,7 @@ fn from_der(kid: Option<&str>, der: &[u8], allowed: &[Algorithm]) -> Result<Vec<
     let key = |algorithm: Algorithm| Key::public(kid.map(Into::into), algorithm, der);
     let usual = [RS256, ES256, ES384, ES512, EdDSA].into_iter().find(|algorithm| key(*algorithm).is_some());
     let usual = usual.ok_or("this is no RSA, P-256, P-384, P-521 or Ed25519 public key")?;
-    if usual.is_rsa() && PublicEncryptingKey::from_der(der).is_ok_and(|key| key.key_size_bits() < LEAST_RSA_BITS) {
+    if usual.is_rsa() && !PublicEncryptingKey::from_der(der).is_ok_and(|key| key.key_size_bits() >= LEAST_RSA_BITS) {
         return Err(format!("an RSA key needs at least {LEAST_RSA_BITS} bits"));
     }
     if allowed.is_empty() {

@@ -17,7 +17,7 @@ const SHARD_BYTES: usize = 1024 * 1024;
 /// Revocations that are kept; more are refused, because forgetting one would let its credential in again.
 const MOST_REVOKED: usize = 100_000;
 
-/// What stands for a credential: two independent keyed hashes (SipHash with secret keys), 128 bits.
+/// What stands for a credential: two independent keyed hashes (`SipHash` with secret keys), 128 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tag(u64, u64);
 
@@ -72,7 +72,9 @@ impl Hasher for Plain {
         self.0
     }
     fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
     }
     fn write_u64(&mut self, number: u64) {
         self.0 = number;

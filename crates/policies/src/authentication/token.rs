@@ -157,7 +157,7 @@ fn accept(claims: Map<String, Value>, rules: &Rules, wall: Duration) -> Result<V
     Ok(Verified { user: Arc::new(user), expires, issued: issued.map(moment), id })
 }
 
-/// A NumericDate (RFC 7519 section 2): a number, whole or not; never a text.
+/// A `NumericDate` (RFC 7519 section 2): a number, whole or not; never a text.
 fn date(claims: &Map<String, Value>, name: &str) -> Result<Option<f64>, Why> {
     match claims.get(name) {
         None => Ok(None),

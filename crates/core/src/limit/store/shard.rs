@@ -13,8 +13,9 @@ use super::{Limit, Tag};
 const WAYS: usize = 4;
 /// Sets that are searched at most for a key that may go.
 const LOOKS: usize = 16;
-/// Slots that are moved at most to make room for one. With two, none of a million keys finds a table two thirds full closed.
-const MOVES: u32 = 2;
+/// Slots that are moved at most to make room for one. With two, one of some million keys found none in a table two thirds
+/// full.
+const MOVES: u32 = 3;
 /// Sets of a new shard.
 const FEW: usize = 16;
 /// Bytes for logs of sliding windows, for each key that the shard may hold.
@@ -142,7 +143,7 @@ impl Shard {
         for slot in old.into_iter().flat_map(|set| set.0).filter(|slot| !slot.is_empty()) {
             match self.empty(slot.tag, MOVES) {
                 Some((set, way)) => self.sets[set].0[way] = slot,
-                // All sets within three steps are full, of a table that is less than two thirds full.
+                // All sets within four steps are full, of a table that is less than two thirds full.
                 None => self.forget(slot),
             }
         }

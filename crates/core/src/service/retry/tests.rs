@@ -85,8 +85,8 @@ fn doomed(service: &ServiceState, seconds: f64, random: u64) -> u32 {
     for number in 1.. {
         let picked = service.pick(&PickInput { avoid: &avoid, ..input(at(seconds), random) }).unwrap();
         avoid.insert(picked.index);
-        picked.finish(at(seconds), Outcome::ConnectFailed, Duration::ZERO);
-        let attempt = Attempt { number, retries: 3, ..attempt(Outcome::ConnectFailed) };
+        picked.finish(at(seconds), Outcome::Reset, Duration::ZERO);
+        let attempt = Attempt { number, retries: 3, ..attempt(Outcome::Reset) };
         if let Verdict::GiveUp(_) = service.retry(&attempt, at(seconds), random) {
             return number;
         }
@@ -148,4 +148,14 @@ fn a_reload_does_not_refill_the_budget() {
     let next = ServiceState::build(&next, Some(&service), at(0.0)).unwrap();
     assert_eq!(doomed(&next, 0.0, 0), 1);
     assert!(next.snapshot(at(0.0)).retries_refused > 0);
+}
+
+#[test]
+fn what_reached_no_instance_is_not_charged_to_the_budget() {
+    let service = budgeted(0.0);
+    for number in 1..=50 {
+        let refused = Attempt { number, retries: 50, ..attempt(Outcome::ConnectFailed) };
+        assert!(matches!(service.retry(&refused, at(0.0), 1), Verdict::Again(_)), "{number}");
+    }
+    assert_eq!(service.retry(&attempt(Outcome::Reset), at(0.0), 1), Verdict::GiveUp(Reason::Budget));
 }

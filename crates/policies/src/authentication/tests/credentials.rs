@@ -12,7 +12,7 @@ use super::*;
 /// SHA-256 of "key-one" and "key-two".
 fn hash(key: &str) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.as_bytes());
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    digest.as_ref().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn api_key(forward: bool) -> Value {
@@ -208,7 +208,9 @@ fn any_of_several_will_do() {
 
 #[test]
 fn failures_of_an_address_are_limited() {
-    let chain = chain(&[jwt(&secret(), &json!({})), api_key(false)]);
+    let mut settings = auth(&[jwt(&secret(), &json!({})), api_key(false)]);
+    settings["failure_limit"] = json!({"limit": 30, "per": 60.0});
+    let chain = build(&settings, &Arc::new(Shared::new(100))).unwrap();
     let from = |address: &str, field: &str| {
         let mut exchange = request("/", &[field]);
         exchange.client = address.parse().unwrap();

@@ -46,8 +46,7 @@ fn stage() -> Stage {
     let shared = Arc::new(Shared::new(1000));
     let fetcher = Fetcher::default();
     shared.identity.use_background(Box::new(fetcher.clone()));
-    let mut settings = auth(&[jwt(&json!({"from": "url", "value": "http://keys.test/?secret=1"}), &json!({}))]);
-    settings["failure_limit"] = json!(null);
+    let settings = auth(&[jwt(&json!({"from": "url", "value": "http://keys.test/?secret=1"}), &json!({}))]);
     let chain = build(&settings, &shared).unwrap();
     let rotation = tokens()["rotation"].clone();
     Stage { chain, fetcher, one: rotation[0].clone(), two: rotation[1].clone() }
@@ -76,6 +75,8 @@ fn immediately(stage: &Stage, entry: &Value, now: Instant) -> Option<Result<Stri
     }
 }
 
+/// A request that passed, in the form of [`immediately`].
+#[allow(clippy::unnecessary_wraps)] // it is compared with one that may wait
 fn pass(user: &str) -> Option<Result<String, u16>> {
     Some(Ok(user.to_owned()))
 }

@@ -1,0 +1,119 @@
+//! What authentication costs: `cargo run --release -p pylae-policies --example authentication_figures`.
+//!
+//! Figures are microseconds for all that `authentication` does for a request. `remembered` is a token that was verified
+//! before, `first sight` one that was not: parsed, verified, and its claims read. Of many rounds the fastest tenth counts,
+//! because whatever else runs on the machine only adds to a figure.
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::hmac;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use pylae_core::{Exchange, Verdict};
+use pylae_http::HeadLimits;
+use pylae_policies::authentication::Authenticators;
+use pylae_policies::{Chain, Parts, Shared};
+use serde_json::{Value, json};
+
+const SECRET: &str = "a secret of more than thirty-two bytes, for figures";
+const ROUNDS: usize = 15;
+const TURNS: u32 = 20_000;
+const SIGHTS: usize = 300;
+
+fn main() {
+    let Ok(tokens) = serde_json::from_str::<Value>(include_str!("../../../tests/support/tokens.json")) else {
+        panic!("tests/support/tokens.json is not JSON")
+    };
+    let mut kinds = vec![("HS256", json!({"from": "secret", "value": [SECRET]}), signed())];
+    for name in ["ES256", "ES384", "ES512", "RS256", "PS256", "EdDSA"] {
+        let entry = &tokens["signed"][name];
+        let token = entry["token"].as_str().unwrap_or_default().to_owned();
+        kinds.push((name, json!({"from": "pem", "value": [entry["pem"]]}), token));
+    }
+    for (name, keys, token) in &kinds {
+        let chain = chain(name, keys);
+        let mut exchange = request(token);
+        let remembered = (0..ROUNDS).map(|_| turns(&chain, &mut exchange)).collect();
+        let first = (0..SIGHTS).map(|_| first_sight(name, keys, token)).collect();
+        let (remembered, first) = (fastest(remembered), fastest(first));
+        println!("{name}, {} bytes: remembered {remembered:.2} µs, first sight {first:.1} µs", token.len());
+    }
+    let (name, keys, token) = &kinds[0];
+    let shared = Arc::new(chain(name, keys));
+    let threads: Vec<_> = (0..2)
+        .map(|_| {
+            let (chain, mut exchange) = (Arc::clone(&shared), request(token));
+            std::thread::spawn(move || fastest((0..ROUNDS).map(|_| turns(&chain, &mut exchange)).collect()))
+        })
+        .collect();
+    for one in threads.into_iter().filter_map(|thread| thread.join().ok()) {
+        println!("{name}, one token on two threads at once: remembered {one:.2} µs");
+    }
+}
+
+/// A token with the claims of the others.
+fn signed() -> String {
+    let claims = json!({
+        "sub": "42", "role": "customer", "email": "ada@example.com", "permissions": ["orders:read"], "iat": 1_700_000_000,
+        "exp": 4_102_444_800_u64,
+    });
+    let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#);
+    let message = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
+    let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
+    format!("{message}.{}", URL_SAFE_NO_PAD.encode(hmac::sign(&key, message.as_bytes())))
+}
+
+fn chain(algorithm: &str, keys: &Value) -> Chain {
+    let shared = Arc::new(Shared::new(1000));
+    let settings = json!({"realm": "figures", "failure_limit": {"limit": 30, "per": 60.0}, "authenticators": [{
+        "kind": "jwt", "name": "jwt", "keys": keys, "algorithms": [algorithm], "refresh": 600.0, "max_size": 8192,
+        "issuers": [], "audiences": [], "required_claims": ["exp"], "leeway": 30.0, "forward_credentials": true,
+        "claims": {"id": ["user_id", "sub"], "email": ["email"], "role": ["role"], "permissions": ["permissions"]},
+    }]});
+    let config = BTreeMap::from([("authentication".to_owned(), json!({"authenticators": ["jwt"], "required": true}))]);
+    let auth = Authenticators::build(Some(&settings), &shared).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let parts = Parts { route: "r", params: &[], shared: &shared, auth: &auth };
+    Chain::build(&config, &parts).unwrap_or_else(|problems| panic!("{problems:?}"))
+}
+
+fn request(token: &str) -> Exchange {
+    let mut exchange = Exchange::new(4096);
+    let lines = "Host: h\r\nUser-Agent: figures\r\nAccept: */*\r\n";
+    exchange.buffer = format!("GET / HTTP/1.1\r\n{lines}Authorization: Bearer {token}\r\n\r\n").into_bytes();
+    let limits = HeadLimits { head: 65_536, target: 8192, fields: 100 };
+    assert_eq!(exchange.head.parse(&exchange.buffer, &limits), Ok(true));
+    exchange.wall = Duration::from_secs(1_750_000_000);
+    exchange
+}
+
+fn ask(chain: &Chain, exchange: &mut Exchange) {
+    exchange.entered = 0;
+    exchange.user = None;
+    assert!(matches!(chain.request(black_box(exchange)), Verdict::Continue));
+}
+
+/// Microseconds for each of many requests with a token that is remembered.
+fn turns(chain: &Chain, exchange: &mut Exchange) -> f64 {
+    let start = Instant::now();
+    for _ in 0..TURNS {
+        ask(chain, exchange);
+    }
+    start.elapsed().as_secs_f64() * 1e6 / f64::from(TURNS)
+}
+
+/// Microseconds for a request with a token that nobody has seen.
+fn first_sight(name: &str, keys: &Value, token: &str) -> f64 {
+    let chain = chain(name, keys);
+    let mut exchange = request(token);
+    let start = Instant::now();
+    ask(&chain, &mut exchange);
+    start.elapsed().as_secs_f64() * 1e6
+}
+
+fn fastest(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 10]
+}

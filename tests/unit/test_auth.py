@@ -1,0 +1,153 @@
+"""Tokens made in Python, and the configuration of authenticators."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pylae import ConfigError
+from pylae.auth import User, default_auth, issue_token, secret_file
+from pylae.config.auth import AuthConfig, key_hash
+from pylae.config.model import Config
+
+SECRET = "a secret of more than thirty-two bytes, for tests"
+
+
+def claims(token: str) -> dict[str, Any]:
+    payload = token.split(".")[1]
+    return dict(json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))))
+
+
+def config(**jwt: Any) -> Config:
+    return Config.model_validate({"auth": {"jwt": {"secret": SECRET, **jwt}}})
+
+
+def test_a_token_says_who_and_for_how_long() -> None:
+    made = claims(issue_token(User("7", "admin", "a@b.c", ["x", "y"]), config=config(), ttl=timedelta(minutes=5)))
+    assert made["exp"] - made["iat"] == 300
+    assert len(made.pop("jti")) == 32
+    del made["exp"], made["iat"]
+    assert made == {"sub": "7", "role": "admin", "email": "a@b.c", "permissions": ["x", "y"]}
+    hour = claims(issue_token("7", config=config()))
+    assert hour["exp"] - hour["iat"] == 3600
+    assert claims(issue_token({"id": "7", "role": "clerk"}, config=config()))["role"] == "clerk"
+
+
+def test_a_token_suits_what_the_gateway_asks_for() -> None:
+    names = {"id": "uid", "role": "groups", "permissions": "scope", "email": []}
+    made = claims(
+        issue_token(User("7", "a", "b@c", ["x"]), config=config(issuer=["me", "x"], audience="you", claims=names))
+    )
+    assert {key: made[key] for key in made.keys() - {"exp", "iat", "jti"}} == {
+        "uid": "7", "groups": "a", "scope": ["x"], "iss": "me", "aud": "you",
+    }  # fmt: skip
+
+
+def test_without_a_secret_nothing_is_signed() -> None:
+    other = Config.model_validate({"auth": {"jwt": {"jwks_url": "https://keys.test/"}}})
+    with pytest.raises(ConfigError, match=r"no `auth\.jwt\.secret`"):
+        issue_token("7", config=other)
+
+
+def test_one_secret_is_made_however_many_start_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    for name in ("PYLAE_JWT_SECRET", "JWT_SECRET"):
+        monkeypatch.delenv(name, raising=False)
+    found: list[str] = []
+    ready = threading.Barrier(8)
+
+    def start() -> None:
+        ready.wait()
+        found.append(issue_secret())
+
+    def issue_secret() -> str:
+        secret = default_auth(create=True).jwt[0].secret
+        assert secret
+        return secret[0].get_secret_value()
+
+    threads = [threading.Thread(target=start) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    kept = secret_file().read_text().strip()
+    assert len(kept) >= 32
+    assert set(found) == {kept}
+    assert [path.name for path in secret_file().parent.iterdir()] == ["jwt-secret"]
+    assert secret_file().stat().st_mode & 0o777 == 0o600
+    assert secret_file().parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_state_directory_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setenv("XDG_STATE_HOME", str(blocked))
+    for name in ("PYLAE_JWT_SECRET", "JWT_SECRET"):
+        monkeypatch.delenv(name, raising=False)
+    one, two = (default_auth(create=True).jwt[0].secret for _ in range(2))
+    assert one != two
+    assert "set PYLAE_JWT_SECRET to one of your own" in caplog.text
+
+
+def test_a_link_in_the_place_of_the_secret_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    for name in ("PYLAE_JWT_SECRET", "JWT_SECRET"):
+        monkeypatch.delenv(name, raising=False)
+    known = tmp_path / "known"
+    known.write_text("known to somebody else")
+    known.chmod(0o600)
+    secret_file().parent.mkdir()
+    secret_file().symlink_to(known)
+    secret = default_auth(create=True).jwt[0].secret
+    assert secret
+    assert secret[0].get_secret_value() != "known to somebody else"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"jwt": {}}, "needs one of `secret`, `public_key`, `jwks` and `jwks_url`"),
+        ({"jwt": {"secret": "x", "jwks_url": "https://x"}}, "has `secret` and `jwks_url`; only one of them"),
+        ({"jwt": {"secret": ""}}, "the secret is empty"),
+        ({"jwt": {"secret": ["x", ""]}}, "the secret is empty"),
+        ({"jwt": {"secret": "x", "algorithms": "RS256"}}, "RS256 needs a public key"),
+        ({"jwt": {"public_key": "x", "algorithms": ["RS256", "HS256"]}}, "would take a public key for a secret"),
+        ({"jwt": {"jwks_url": "https://x", "algorithms": ["HS256"]}}, "would take a public key for a secret"),
+        ({"jwt": {"secret": "x", "algorithms": ["none"]}}, "algorithms"),
+        ({"jwt": {"jwks_url": "ftp://x"}}, "http:// or https://"),
+        ({"jwt": {"jwks_url": "https://me:password@x"}}, "without user name"),
+        ({"jwt": [{"secret": "x"}, {"secret": "y"}]}, "two authenticators are called jwt"),
+        ({"jwt": {"name": "basic", "secret": "x"}, "basic": {"users": {"a": "$2b$04$x"}}}, "two authenticators"),
+        ({"api_key": {"consumers": {}}}, "at least 1"),
+        ({"api_key": {"consumers": {"a": "plain"}}}, "is not a SHA-256 in hex"),
+        ({"api_key": {"consumers": {"a": key_hash("k"), "b": key_hash("k")}}}, "a and b have the same key"),
+        ({"api_key": {"header": False, "consumers": {"a": key_hash("k")}}}, "needs `header` or `query`"),
+        ({"basic": {"users": {"a": "password"}}}, "neither an Argon2id nor a bcrypt hash"),
+        ({"basic": {"users": {"a:b": "$2b$04$x"}}}, "no colon"),
+        ({"realm": 'a"b'}, "visible ASCII"),
+        ({"failure_limit": "often"}, "not a rate"),
+    ],
+)
+def test_settings_that_are_refused(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match="validation error") as caught:
+        AuthConfig.model_validate(settings)
+    assert words in str(caught.value)
+
+
+def test_the_smallest_settings() -> None:
+    settings = {"jwt": {"secret": "x"}, "api_key": {"consumers": {"a": key_hash("k")}}, "failure_limit": False}
+    auth = AuthConfig.model_validate(settings)
+    assert auth.names == ("jwt", "api_key")
+    plan = auth.plan()
+    assert plan is not None
+    assert plan["failure_limit"] is None
+    assert AuthConfig().plan() is None
+    assert AuthConfig().failure_limit is not None
