@@ -37,6 +37,10 @@ impl Text for Json<'_> {
 
 impl Text for Quoted<'_> {
     fn put(&mut self, text: &[u8]) {
+        if is_plain(text) {
+            self.0.extend_from_slice(text);
+            return;
+        }
         for &byte in text {
             match byte {
                 b'"' | b'\\' => self.0.extend_from_slice(&[b'\\', byte]),
@@ -49,7 +53,7 @@ impl Text for Quoted<'_> {
     }
 }
 
-/// Whether all of it stands for itself in a JSON string. Without branches, so that it runs over many bytes at once.
+/// Whether all of it stands for itself in either. Without branches, so that it runs over many bytes at once.
 fn is_plain(text: &[u8]) -> bool {
     let odd = |byte: u8| u8::from(byte.wrapping_sub(0x20) >= 0x5f) | u8::from(byte == b'"') | u8::from(byte == b'\\');
     text.iter().fold(0, |any, byte| any | odd(*byte)) == 0
