@@ -108,11 +108,11 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 
 
 def main(folder: Path) -> None:
-    """Writes all pages and removes those of policies that are gone."""
+    """Writes all pages and removes those of policies that are gone; pages that people wrote stay."""
     folder.mkdir(parents=True, exist_ok=True)
     written = pages()
     for file in folder.glob("*.md"):
-        if file.name not in written:
+        if file.name not in written and file.read_text(encoding="utf-8").startswith(NOTE):
             file.unlink()
     for name, text in written.items():
         (folder / name).write_text(text, encoding="utf-8")

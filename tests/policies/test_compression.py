@@ -18,6 +18,7 @@ policies: {{compression: {{algorithms: [gzip, br, zstd], min_size: 100}}, transf
 routes:
   - {{path: /, service: one, auth_required: false}}
   - {{path: /plain, service: one, auth_required: false, compression: false}}
+  - {{path: /cached, service: one, auth_required: false, cache: true}}
   - {{path: /own, auth_required: false, static_response: "{own}"}}
 """
 TEXT = b"all work and no play makes jack a dull boy\n" * 2000
@@ -105,6 +106,19 @@ def test_own_answers(address: str) -> None:
     reply = ask(address, "/own", headers={"Accept-Encoding": "gzip"})
     assert gzip.decompress(reply.body) == b"x" * 1000
     assert reply.get("Content-Length") == str(len(reply.body))
+
+
+def test_stored_answers(address: str, service: Service) -> None:
+    service.answer = lambda _: Reply(headers=[("Content-Type", "text/plain"), ("ETag", '"v1"')], body=TEXT)
+    for accept, coding in [("gzip", "gzip"), ("gzip", "gzip"), (None, None), ("zstd", "zstd"), ("gzip", "gzip")]:
+        reply = ask(address, "/cached", headers={"Accept-Encoding": accept} if accept else {})
+        assert reply.get("Content-Encoding") == coding
+        assert reply.get("ETag") == ('W/"v1"' if coding else '"v1"')
+        if coding == "gzip":
+            assert gzip.decompress(reply.body) == TEXT
+        elif coding is None:
+            assert reply.body == TEXT
+    assert len(service.requests) == 1
 
 
 def test_replaced_errors_are_compressed_as_what_they_are(address: str, service: Service) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -69,6 +70,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         cors = {"origins": [app.url], "expose": ["X-Total"], "credentials": True}
         common: dict[str, Any] = {"auth_required": False}
         configuration = {
+            "auth": {"jwt": {"secret": "a-secret-of-at-least-32-bytes-here", "algorithms": ["HS256"]}},
             "services": {"one": {"instances": [service.url]}, "gone": {"instances": ["http://127.0.0.1:9"]}},
             "policies": {"cors": cors},
             "routes": [
@@ -76,8 +78,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
                 {"path": "/strict", "service": "one", **common, "cors": {**cors, "methods": "GET", "headers": []}},
                 {"path": "/open", "service": "one", **common, "cors": True},
                 {"path": "/none", "service": "one", **common, "cors": False, "method": "GET|PUT"},
-                {"path": "/401", **common, "static_response": {"status": 401, "body": "who are you"}},
-                {"path": "/429", **common, "static_response": {"status": 429, "body": "slow down"}},
+                {"path": "/401", "service": "one"},
+                {"path": "/429", "service": "one", **common, "rate_limit": {"limit": 1, "per": "1h"}},
                 {"path": "/502", "service": "gone", "retries": 0, **common},
             ],
         }
@@ -146,6 +148,8 @@ def test_exposed_fields(browser: Browser) -> None:
 
 @pytest.mark.parametrize("status", [401, 429, 502])
 def test_errors_are_readable(browser: Browser, status: int) -> None:
+    if status == 429:
+        assert browser.call("/429")["status"] == 200
     reply = browser.call(f"/{status}", headers={"X-Any": "1"})
     assert reply["status"] == status
-    assert reply["body"]
+    assert json.loads(reply["body"])["status"] == status

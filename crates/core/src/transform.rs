@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Changes a response body piece by piece. Lives for one response.
-pub trait BodyTransform {
+pub trait BodyTransform: Send {
     /// Takes `input` and appends to `out` what can be sent already. With `end` nothing more comes: everything is appended.
     fn push(&mut self, input: &[u8], end: bool, out: &mut Vec<u8>);
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pylae_core::{Exchange, Problem, Verdict};
+use pylae_core::{Exchange, Problem, Resume, Verdict};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -63,6 +63,14 @@ impl Chain {
     pub fn again(&self, exchange: &mut Exchange) -> Verdict {
         exchange.entered = exchange.entered.saturating_sub(1);
         self.request(exchange)
+    }
+
+    /// Goes on behind a policy that had to wait.
+    pub fn resume(&self, exchange: &mut Exchange, resume: Resume) -> Verdict {
+        match resume(exchange) {
+            Verdict::Continue => self.request(exchange),
+            verdict => verdict,
+        }
     }
 
     /// Runs the body halves from the one at `next` on, up to the first that does not let the exchange pass. `body` is what

@@ -63,6 +63,9 @@ enum Allowed {
     Listed { names: Vec<Box<str>>, line: String },
 }
 
+/// Fields of an answer.
+type Headers = Vec<(Cow<'static, str>, Vec<u8>)>;
+
 /// Names that a preflight may list; browsers list a handful.
 const MOST_NAMES: usize = 64;
 
@@ -183,7 +186,7 @@ impl Cors {
     }
 
     /// The fields that answer a preflight, or why it is refused.
-    fn preflight(&self, exchange: &Exchange) -> Result<Vec<(Cow<'static, str>, Vec<u8>)>, &'static str> {
+    fn preflight(&self, exchange: &Exchange) -> Result<Headers, &'static str> {
         let fields = &exchange.head.fields;
         let origin = fields.get(&exchange.buffer, Name::Origin);
         if self.allowed_origin(origin, fields.count(Name::Origin)).is_none() {
@@ -197,7 +200,7 @@ impl Cors {
             }
             Allowed::Listed { .. } => return Err("pages may not use this method on this path"),
         };
-        let mut headers: Vec<(Cow<'static, str>, Vec<u8>)> = vec![("Access-Control-Allow-Methods".into(), methods)];
+        let mut headers: Headers = vec![("Access-Control-Allow-Methods".into(), methods)];
         let mut wanted = Vec::new();
         for line in exchange.request_values("access-control-request-headers") {
             for name in line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|name| !name.is_empty()) {

@@ -71,8 +71,8 @@ impl Mirror {
             .id
             .iter()
             .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
-        let stirred = (hash ^ (hash >> 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-        (stirred as f64) < self.0.share * 4_294_967_296.0
+        let stirred = ((hash ^ (hash >> 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as u32;
+        f64::from(stirred) < self.0.share * 4_294_967_296.0
     }
 }
 
@@ -82,11 +82,12 @@ mod tests {
 
     use super::*;
     use crate::Shared;
+    use crate::authentication::Authenticators;
 
     #[test]
     fn the_share_is_kept() {
         let shared = Arc::new(Shared::new(1));
-        let parts = Parts { route: "r", params: &[], shared: &shared };
+        let parts = Parts { route: "r", params: &[], shared: &shared, auth: &Authenticators::default() };
         for share in [0.0, 0.1, 0.5, 1.0] {
             let config = Config {
                 service: "shadow".into(),

@@ -40,8 +40,7 @@ pub(crate) async fn decide(
                 None => return Ok(Decided::Forward),
                 Some(limit) => {
                     gather(worker, snapshot, route, client, exchange, limit).await?;
-                    next = Some(0);
-                    go_on(route, client, exchange, &mut next)
+                    look(route, client, exchange, next.insert(0))
                 }
             },
             Verdict::Answer(answer) => return Ok(Decided::Answer(answer)),
@@ -50,9 +49,12 @@ pub(crate) async fn decide(
             Verdict::Wait(mut wait) => {
                 let waited = wait_for(route.timeout, client, exchange, |cx| wait.as_mut().poll(cx)).await?;
                 let resume = waited.ok_or(Halt::PolicyTimeout)?;
-                match resume(exchange) {
-                    Verdict::Continue => go_on(route, client, exchange, &mut next),
-                    verdict => verdict,
+                match &mut next {
+                    None => route.chain.resume(exchange, resume),
+                    Some(next) => match resume(exchange) {
+                        Verdict::Continue => look(route, client, exchange, next),
+                        verdict => verdict,
+                    },
                 }
             }
             Verdict::Join(join) => {
@@ -64,12 +66,9 @@ pub(crate) async fn decide(
     }
 }
 
-/// Runs the halves that have not run yet.
-fn go_on(route: &Route, client: &Client, exchange: &mut Exchange, next: &mut Option<usize>) -> Verdict {
-    match next {
-        None => route.chain.request(exchange),
-        Some(next) => route.chain.body(next, exchange, client.body.kept(), client.body.is_done()),
-    }
+/// Runs the body halves from `next` on.
+fn look(route: &Route, client: &Client, exchange: &mut Exchange, next: &mut usize) -> Verdict {
+    route.chain.body(next, exchange, client.body.kept(), client.body.is_done())
 }
 
 /// What `poll` comes to, within `patience`, as long as the client stays. `None`: it took too long.

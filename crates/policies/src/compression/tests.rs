@@ -8,11 +8,12 @@ use serde_json::json;
 
 use super::*;
 use crate::Shared;
+use crate::authentication::Authenticators;
 
 fn compression() -> Compression {
     let shared = Arc::new(Shared::new(1));
     let config = json!({"algorithms": ["zstd", "br", "gzip"], "min_size": 1, "types": ["text/*"]});
-    let parts = Parts { route: "r", params: &[], shared: &shared };
+    let parts = Parts { route: "r", params: &[], shared: &shared, auth: &Authenticators::default() };
     Compression::build(serde_json::from_value(config).unwrap(), &parts).unwrap()
 }
 

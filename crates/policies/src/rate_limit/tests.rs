@@ -14,6 +14,7 @@ fn limit(name: &str, limit: u32, key: &str) -> Value {
     })
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "callers write the value where they call")]
 fn config(limits: &[Value], concurrency: Value) -> Config {
     serde_json::from_value(json!({"limits": limits, "concurrency": concurrency})).unwrap()
 }
