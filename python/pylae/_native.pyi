@@ -1,6 +1,16 @@
 from typing import final
 
-__all__: list[str]
+__all__ = [
+    "POLICIES",
+    "Engine",
+    "PlanError",
+    "SlidingWindow",
+    "TokenBucket",
+    "__version__",
+    "check",
+    "echo_policy",
+    "explain",
+]
 __version__: str
 POLICIES: list[str]
 
