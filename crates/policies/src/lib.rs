@@ -110,10 +110,6 @@ policy_table! {
     ip_access: ip_access::IpAccess,
     /// Before everything that may refuse a page's request: refusals must be readable, and preflights carry no credentials.
     cors: cors::Cors,
-    /// Open to everyone: nothing behind it is asked.
-    redirect: redirect::Redirect,
-    /// Likewise.
-    static_response: static_response::StaticResponse,
     /// Before authentication, which it protects: what it counts by is known without a user.
     address_limit: address_limit::AddressLimit,
     /// Before everything that asks who the user is.
@@ -123,6 +119,10 @@ policy_table! {
     /// Behind authentication: its keys may be users, and `auto` is the user wherever there is one. All its limits stand
     /// here together, because a refusal by one takes nothing from the others.
     rate_limit: rate_limit::RateLimit,
+    /// Behind authentication and limits: a route that requires a user does so whoever answers.
+    redirect: redirect::Redirect,
+    /// Likewise.
+    static_response: static_response::StaticResponse,
     /// Behind whatever asks who it is: strangers learn nothing about what is valid.
     validation: validation::Validation,
     /// Behind everything that may refuse a request, so that what is stored is for those who may have it.

@@ -35,14 +35,14 @@ class PolicySet(Settings):
     """Which client addresses may use it."""
     cors: Switch[Cors] = None
     """Lets pages of other origins call."""
-    redirect: Switch[Redirect] = None
-    """Sends clients elsewhere."""
-    static_response: Switch[StaticResponse] = None
-    """Answers without a service."""
     address_limit: Switch[AddressLimits] = None
     """How many requests an address may make, whoever sends them: decided before authentication."""
     rate_limit: Switch[RateLimits] = None
     """How many requests a client may make."""
+    redirect: Switch[Redirect] = None
+    """Sends clients elsewhere."""
+    static_response: Switch[StaticResponse] = None
+    """Answers without a service."""
     validation: Switch[Validation] = None
     """What requests must be like."""
     cache: Switch[Cache] = None
