@@ -94,7 +94,8 @@ def test_chunked_both_ways_at_once(gateway_process: Callable[..., Process]) -> N
             def send(side: Peer) -> None:
                 for _ in range(size // MB):
                     side.socket.sendall(chunk)
-                side.socket.sendall(b"0\r\n\r\n")
+                if side is client:
+                    side.socket.sendall(b"0\r\n\r\n")
 
             def receive(side: Peer) -> None:
                 got = 0
@@ -104,9 +105,14 @@ def test_chunked_both_ways_at_once(gateway_process: Callable[..., Process]) -> N
                     side.forget()
                 side.read(2)
                 amounts.append(got)
+                if side is peer:
+                    # Once an answer is complete nobody need take the rest of the request: it ends last.
+                    answering.join()
+                    side.socket.sendall(b"0\r\n\r\n")
 
             amounts: list[int] = []
-            threads = [threading.Thread(target=send, args=(side,)) for side in (client, peer)]
+            asking, answering = (threading.Thread(target=send, args=(side,)) for side in (client, peer))
+            threads = [asking, answering]
             threads += [threading.Thread(target=receive, args=(side,)) for side in (client, peer)]
             for thread in threads:
                 thread.start()
