@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,23 @@ def test_logged_fields_and_masks(tmp_path: Path, file: Path) -> None:
         (line,) = lines(file)
     assert line["request_headers"] == {"X-Tenant": "acme", "Authorization": "***", "X-Pin": "***"}
     assert line["response_headers"] == {"Set-Cookie": "***", "X-Total": "7", "X-Request-ID": "r"}
+
+
+def test_where_api_keys_come_in_is_masked(tmp_path: Path, file: Path) -> None:
+    keys = {
+        "query": "k",
+        "header": "X-Partner",
+        "consumers": {"p": {"keys": [sha256(b"s3cret-s3cret-s3cret").hexdigest()]}},
+    }
+    with serving() as service:
+        plan = {**configuration(service.url, file, request_headers=["X-Partner"]), "auth": {"api_key": keys}}
+        with running(tmp_path, plan) as (one, address):
+            ask(address, "/items?a=1&k=s3cret-s3cret-s3cret")
+            ask(address, "/items?%6B=s3cret-s3cret-s3cret", headers={"X-Partner": "s3cret-s3cret-s3cret"})
+            one.stop()
+            assert "s3cret" not in file.read_text()
+            asked = [(line["query"], line["request_headers"]) for line in lines(file)]
+    assert asked == [("a=1&k=***", {}), ("%6B=***", {"X-Partner": "***"})]
 
 
 @pytest.mark.parametrize(("style", "end"), [("common", "\n"), ("combined", ' "http://a/?b" "a\\"b"\n')])

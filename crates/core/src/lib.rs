@@ -13,6 +13,7 @@ pub mod limit;
 pub mod pace;
 pub mod plan;
 pub mod problem;
+pub mod query;
 pub mod route;
 pub mod service;
 pub mod transform;

@@ -6,7 +6,7 @@ mod write;
 
 use std::time::Duration;
 
-use pylae_core::{Exchange, Problem};
+use pylae_core::{Exchange, Problem, query};
 use pylae_http::{Name, Version};
 use serde::{Deserialize, Serialize};
 
@@ -90,11 +90,12 @@ const MASK: &[u8] = b"***";
 impl Policy for AccessLog {
     type Config = Config;
 
-    fn build(config: Config, _parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
+    fn build(config: Config, parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
         if config.output.is_empty() || config.output.contains('\0') {
             return Err(vec![Problem::at("output", "must be `stdout`, `stderr` or the path of a file")]);
         }
-        let names = ALWAYS_MASKED.iter().map(|name| (*name).to_owned()).chain(config.mask.iter().cloned());
+        let configured = config.mask.iter().map(String::as_str);
+        let names = ALWAYS_MASKED.iter().copied().chain(parts.auth.places()).chain(configured);
         let masked = names.map(|name| name.to_ascii_lowercase().into_bytes().into()).collect();
         Ok(Self { config, masked })
     }
@@ -250,7 +251,7 @@ impl AccessLog {
                 out.put(b"&");
             }
             match part.iter().position(|byte| *byte == b'=') {
-                Some(equals) if self.is_masked(&decoded(&part[..equals])) => {
+                Some(equals) if self.is_masked(&query::decoded(&part[..equals])) => {
                     out.put(&part[..=equals]);
                     out.put(MASK);
                 }
@@ -288,22 +289,4 @@ fn protocol(exchange: &Exchange) -> &'static [u8] {
         Version::Http10 => b"HTTP/1.0",
         Version::Http11 => b"HTTP/1.1",
     }
-}
-
-/// A parameter's name with `%xx` and `+` decoded: `%74oken` is `token` to whoever reads it.
-fn decoded(name: &[u8]) -> std::borrow::Cow<'_, [u8]> {
-    if !name.contains(&b'%') {
-        return name.into();
-    }
-    let mut plain = Vec::with_capacity(name.len());
-    let mut rest = name;
-    while let Some((&byte, behind)) = rest.split_first() {
-        let hex = behind
-            .first_chunk::<2>()
-            .filter(|_| byte == b'%')
-            .and_then(|pair| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok()));
-        plain.push(hex.unwrap_or(byte));
-        rest = if hex.is_some() { &behind[2..] } else { behind };
-    }
-    plain.into()
 }

@@ -7,7 +7,7 @@ mod tests;
 use std::borrow::Cow;
 
 use jsonschema::{PatternOptions, Validator};
-use pylae_core::{Exchange, Problem, Rejection, Verdict};
+use pylae_core::{Exchange, Problem, Rejection, Verdict, query};
 use pylae_http::{Framing, Method, Name};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -167,6 +167,5 @@ fn has_body(exchange: &Exchange) -> bool {
 }
 
 fn has_parameter(exchange: &Exchange, name: &str) -> bool {
-    let query = exchange.query().unwrap_or_default();
-    query.split(|byte| *byte == b'&').any(|part| part.split(|byte| *byte == b'=').next() == Some(name.as_bytes()))
+    query::pairs(exchange.query().unwrap_or_default()).any(|(sent, _)| *query::decoded(sent) == *name.as_bytes())
 }

@@ -87,10 +87,10 @@ impl One<'_, '_> {
 
     /// Sends the request over `connection` and takes the head of the answer.
     async fn ask(&self, client: &mut Client, exchange: &mut Exchange, connection: Socket) -> Result<Answered, Failure> {
-        if client.body.take_awaited() {
-            client.say_continue().await.map_err(|_| Failure::Halt(Halt::ClientGone))?;
-        }
         let limits = &self.snapshot.plan.limits;
+        if client.body.take_awaited() && !client.say_continue(limits).await {
+            return Err(Failure::Halt(Halt::ClientGone));
+        }
         let pace = Pace::new(limits.min_rate, limits.body_grace.0);
         let upload = Upload::new(&self.worker.buffers, client, exchange, pace, |out| self.encode(exchange, out));
         let mut asking = Asking { one: self, connection, upload, interim: 0, silence: None };

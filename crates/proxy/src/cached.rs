@@ -1,10 +1,7 @@
 //! Stage: what the cache makes of the service's answer, and how a stored response is sent.
 
-use std::rc::Rc;
-use std::task::Poll;
-
 use pylae_core::cache::{self, Settled, Stored};
-use pylae_core::{Exchange, Halt, Pace};
+use pylae_core::{Exchange, Halt};
 use pylae_http::{Framing, Method};
 
 use crate::client::{After, Client};
@@ -78,44 +75,12 @@ pub(crate) async fn stored(
     } else {
         body
     };
-    let limits = &snapshot.plan.limits;
-    let mut pace = Pace::new(limits.min_rate, limits.body_grace.0);
-    let deadline = Rc::clone(&client.deadline);
-    let mut sent: usize = 0;
-    let result = deadline
-        .within(|cx| {
-            loop {
-                let left = match sent.checked_sub(out.len()) {
-                    None => &out[sent..],
-                    Some(at) => &rest[at..],
-                };
-                if left.is_empty() {
-                    return Poll::Ready(true);
-                }
-                match client.socket.poll_write(cx, left) {
-                    Poll::Ready(Ok(n)) if n > 0 => {
-                        sent += n;
-                        if pace.due().is_some() {
-                            pace.moved(clock::now(), n);
-                        }
-                    }
-                    Poll::Ready(_) => return Poll::Ready(false),
-                    Poll::Pending => {
-                        let now = clock::now();
-                        pace.wait(now);
-                        deadline.set(pace.due().unwrap_or_else(|| now.saturating_add(limits.keep_alive.0)));
-                        return Poll::Pending;
-                    }
-                }
-            }
-        })
-        .await;
+    let (sent, complete) = client.send(&snapshot.plan.limits, &out, rest).await;
     worker.buffers.give_back(out);
-    let complete = result == Some(true);
     let after = match (complete, close) {
         (false, _) => After::Abort,
         (true, true) => After::Close,
         (true, false) => After::Keep,
     };
-    Sent { after, bytes: sent as u64, complete }
+    Sent { after, bytes: sent, complete }
 }

@@ -1,13 +1,13 @@
 //! The client's side of a connection.
 
 use std::future::poll_fn;
-use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use pylae_core::Exchange;
+use pylae_core::plan::Limits;
+use pylae_core::{Exchange, Pace};
 
 use crate::body::{Body, DRAINABLE};
 use crate::clock;
@@ -46,22 +46,38 @@ pub(crate) enum After {
 }
 
 impl Client {
-    /// Writes all of `bytes`.
-    pub(crate) fn poll_write_all(
-        &mut self,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-        written: &mut usize,
-    ) -> Poll<io::Result<()>> {
-        while *written < bytes.len() {
-            match self.socket.poll_write(cx, &bytes[*written..]) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(n)) => *written += n,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        Poll::Ready(Ok(()))
+    /// Sends `head` and then `body`, which are complete in memory, no faster than the client reads and no slower than it must. How many
+    /// bytes were sent, and whether that is all.
+    pub(crate) async fn send(&mut self, limits: &Limits, head: &[u8], body: &[u8]) -> (u64, bool) {
+        let mut pace = Pace::new(limits.min_rate, limits.body_grace.0);
+        let deadline = Rc::clone(&self.deadline);
+        let mut sent: usize = 0;
+        let complete = deadline
+            .within(|cx| {
+                loop {
+                    let left = sent.checked_sub(head.len()).map_or_else(|| &head[sent..], |at| &body[at..]);
+                    if left.is_empty() {
+                        return Poll::Ready(true);
+                    }
+                    match self.socket.poll_write(cx, left) {
+                        Poll::Ready(Ok(n)) if n > 0 => {
+                            sent += n;
+                            if pace.is_waiting() {
+                                pace.moved(clock::now(), n);
+                            }
+                        }
+                        Poll::Ready(_) => return Poll::Ready(false),
+                        Poll::Pending => {
+                            let now = clock::now();
+                            pace.wait(now);
+                            deadline.set(pace.due().unwrap_or_else(|| now.saturating_add(limits.keep_alive.0)));
+                            return Poll::Pending;
+                        }
+                    }
+                }
+            })
+            .await;
+        (sent as u64, complete == Some(true))
     }
 
     /// Ready once the client has gone while its answer is awaited. Requests that it sends ahead are kept as far as there is
@@ -77,10 +93,9 @@ impl Client {
         Poll::Pending
     }
 
-    /// Invites the body that the client holds back (RFC 9110 section 10.1.1).
-    pub(crate) async fn say_continue(&mut self) -> io::Result<()> {
-        let mut written = 0;
-        poll_fn(|cx| self.poll_write_all(cx, b"HTTP/1.1 100 Continue\r\n\r\n", &mut written)).await
+    /// Invites the body that the client holds back (RFC 9110 section 10.1.1). Whether it was told.
+    pub(crate) async fn say_continue(&mut self, limits: &Limits) -> bool {
+        self.send(limits, b"HTTP/1.1 100 Continue\r\n\r\n", &[]).await.1
     }
 
     /// Reads what is at hand of a body that nobody wants.

@@ -27,12 +27,12 @@ pub(crate) async fn gather(
     if client.body.is_done() {
         return Ok(());
     }
-    if client.body.take_awaited() {
-        client.say_continue().await.map_err(|_| Halt::ClientGone)?;
+    let limits = &snapshot.plan.limits;
+    if client.body.take_awaited() && !client.say_continue(limits).await {
+        return Err(Halt::ClientGone);
     }
     // Whatever is read is kept: one piece may go beyond the limit.
     client.body.hold(limit.saturating_add(SMALL));
-    let limits = &snapshot.plan.limits;
     let mut pace = Pace::new(limits.min_rate, limits.body_grace.0);
     let mut piece = worker.buffers.small();
     let deadline = Rc::clone(&client.deadline);

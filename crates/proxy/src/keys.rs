@@ -44,12 +44,11 @@ fn keep(receiver: &Receiver<Weak<KeySet>>, log: &Arc<Log>) {
         let mut next = Duration::from_secs(3600);
         sets.retain(|weak| {
             let Some(set) = weak.upgrade() else { return false };
-            match set.due() {
-                Some(due) if due <= now => fetch(&agent, &set, log),
-                Some(due) => next = next.min(due.since(now)),
-                // Whoever fetches says when it is over.
-                None => next = next.min(Duration::from_secs(1)),
+            if set.due().is_some_and(|due| due <= now) {
+                fetch(&agent, &set, log);
             }
+            // When it is due again shows only once the fetch is over.
+            next = next.min(set.due().map_or(Duration::from_secs(1), |due| due.since(now)));
             true
         });
         match receiver.recv_timeout(next) {

@@ -122,23 +122,15 @@ async fn own(
     if framing != Framing::None {
         out.extend_from_slice(&answer.body);
     }
-    let limits = &snapshot.plan.limits;
-    let mut pace = Pace::new(limits.min_rate, limits.body_grace.0);
-    pace.wait(clock::now());
-    let deadline = Rc::clone(&client.deadline);
-    // The answer is small: the time for it does not grow with what was written already.
-    deadline.set(pace.due().unwrap_or_else(|| clock::coarse().saturating_add(limits.keep_alive.0)));
-    let mut written = 0;
-    let result = deadline.within(|cx| client.poll_write_all(cx, &out, &mut written)).await;
+    let (bytes, complete) = client.send(&snapshot.plan.limits, &out, &[]).await;
     worker.buffers.give_back(out);
-    let complete = matches!(result, Some(Ok(())));
     let drained = complete && !close && client.drain(worker, exchange).await;
     let after = match (complete, drained) {
         (true, true) => After::Keep,
         (true, false) => After::Close,
         (false, _) => After::Abort,
     };
-    Sent { after, bytes: written as u64, complete }
+    Sent { after, bytes, complete }
 }
 
 /// Sends an instance's answer, body included.
@@ -152,16 +144,7 @@ async fn relay(
 ) -> Sent {
     let Taken { service, mut picked, answered, entered: _entered } = taken;
     let (mut connection, mut upload, from) = (answered.connection, answered.upload, answered.framing);
-    let to = match (from, exchange.head.version) {
-        // The client has it already; the body is for the cache alone.
-        _ if exchange.cache.is_muted() => Framing::None,
-        (Framing::Chunked | Framing::Close, Version::Http10) => Framing::Close,
-        (Framing::Close, Version::Http11) => Framing::Chunked,
-        // Nobody knows how long it will be.
-        (Framing::Length(_), Version::Http10) if !exchange.transforms.is_empty() => Framing::Close,
-        (Framing::Length(_), Version::Http11) if !exchange.transforms.is_empty() => Framing::Chunked,
-        (framing, _) => framing,
-    };
+    let to = framing_towards(exchange, from);
     let close = !upload.is_sent() || to == Framing::Close || !keeps(worker, client, exchange);
     let stated = stated_length(exchange, from);
     let limits = &snapshot.plan.limits;
@@ -213,6 +196,20 @@ async fn relay(
         Err(_) => After::Abort,
     };
     Sent { after, bytes, complete: result.is_ok() }
+}
+
+/// How the client is told where the body ends that an instance framed as `from`.
+fn framing_towards(exchange: &Exchange, from: Framing) -> Framing {
+    match (from, exchange.head.version) {
+        // The client has it already; the body is for the cache alone.
+        _ if exchange.cache.is_muted() => Framing::None,
+        (Framing::Chunked | Framing::Close, Version::Http10) => Framing::Close,
+        (Framing::Close, Version::Http11) => Framing::Chunked,
+        // Nobody knows how long it will be.
+        (Framing::Length(_), Version::Http10) if !exchange.transforms.is_empty() => Framing::Close,
+        (Framing::Length(_), Version::Http11) if !exchange.transforms.is_empty() => Framing::Chunked,
+        (framing, _) => framing,
+    }
 }
 
 /// Sends on a request that is answered before it was sent completely, as long as somebody takes it.

@@ -5,6 +5,7 @@ use regex_automata::hybrid::dfa::Cache;
 
 use super::pattern::{self, Set};
 use crate::plan::{ValueMatch, ValueTest};
+use crate::query;
 
 /// Memory for the determinised states of one value pattern in every worker.
 const VALUE_CACHE: usize = 256 * 1024;
@@ -123,13 +124,10 @@ impl Predicate {
         let ValueScratch { caches, name, value } = scratch;
         match self.source {
             Source::Field => headers.any(&self.name, |value| self.test.passes(value, patterns, caches)),
-            Source::Query => {
-                query.unwrap_or_default().split(|b| *b == b'&').filter(|pair| !pair.is_empty()).any(|pair| {
-                    let cut = memchr::memchr(b'=', pair).unwrap_or(pair.len());
-                    decoded(&pair[..cut], name) == self.name.as_bytes()
-                        && self.test.passes(decoded(pair.get(cut + 1..).unwrap_or_default(), value), patterns, caches)
-                })
-            }
+            Source::Query => query::pairs(query.unwrap_or_default()).any(|(sent_name, sent_value)| {
+                query::decoded_in(sent_name, name) == self.name.as_bytes()
+                    && self.test.passes(query::decoded_in(sent_value, value), patterns, caches)
+            }),
         }
     }
 }
@@ -155,26 +153,4 @@ impl Test {
             }
         }
     }
-}
-
-/// `text` of a query with `%XX` and `+` decoded; what is no valid escape stays as it is.
-fn decoded<'a>(text: &'a [u8], out: &'a mut Vec<u8>) -> &'a [u8] {
-    if memchr::memchr2(b'%', b'+', text).is_none() {
-        return text;
-    }
-    out.clear();
-    let mut at = 0;
-    while let Some(&byte) = text.get(at) {
-        let digit = |i: usize| text.get(i).and_then(|b| char::from(*b).to_digit(16));
-        match (byte, digit(at + 1), digit(at + 2)) {
-            (b'%', Some(high), Some(low)) => {
-                out.push((high * 16 + low) as u8);
-                at += 2;
-            }
-            (b'+', ..) => out.push(b' '),
-            _ => out.push(byte),
-        }
-        at += 1;
-    }
-    out
 }

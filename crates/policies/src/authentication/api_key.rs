@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use aws_lc_rs::{constant_time, digest};
-use pylae_core::{Exchange, Problem, User};
+use pylae_core::{Exchange, Problem, User, query};
 use pylae_http::Name;
 use serde::{Deserialize, Serialize};
 
@@ -110,6 +110,11 @@ impl ApiKey {
         }
     }
 
+    /// Names of the field and the parameter that keys come in.
+    pub(super) fn places(&self) -> impl Iterator<Item = &str> {
+        self.header.iter().chain(&self.query).map(String::as_str)
+    }
+
     fn find(&self, key: &[u8]) -> Option<Arc<User>> {
         let hash = digest::digest(&digest::SHA256, key);
         let hash: Hash = hash.as_ref().try_into().ok()?;
@@ -122,8 +127,8 @@ impl ApiKey {
     fn sent(&self, exchange: &Exchange) -> Sent {
         let fields = self.header.iter().flat_map(|name| exchange.request_values(name)).map(<[u8]>::to_vec);
         let parameters = self.query.iter().flat_map(|name| {
-            let pairs = exchange.query().unwrap_or_default().split(|byte| *byte == b'&');
-            pairs.filter_map(move |pair| parameter(pair, name))
+            let pairs = query::pairs(exchange.query().unwrap_or_default());
+            pairs.filter(|(sent, _)| is_named(sent, name)).map(|(_, value)| query::decoded(value).into_owned())
         });
         let mut all = fields.chain(parameters);
         match (all.next(), all.next()) {
@@ -141,39 +146,19 @@ impl ApiKey {
             exchange.request_edits.remove(header.as_bytes());
             exchange.request_edits.remove_known(Name::classify(header.as_bytes()));
         }
-        let (Some(name), Some(query)) = (&self.query, exchange.sent_query()) else { return };
+        let (Some(name), Some(sent)) = (&self.query, exchange.sent_query()) else { return };
         let kept: Vec<&[u8]> =
-            query.split(|byte| *byte == b'&').filter(|pair| parameter(pair, name).is_none()).collect();
+            sent.split(|byte| *byte == b'&').filter(|part| !is_named(query::pair(part).0, name)).collect();
         let kept = kept.join(&b'&');
-        if kept.len() != query.len() {
+        if kept.len() != sent.len() {
             exchange.forward_query = Some(kept);
         }
     }
 }
 
-/// The value of a parameter of this name.
-fn parameter(pair: &[u8], name: &str) -> Option<Vec<u8>> {
-    let cut = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
-    (unescape(&pair[..cut]) == name.as_bytes()).then(|| unescape(pair.get(cut + 1..).unwrap_or_default()))
-}
-
-/// A part of a query with `%XX` and `+` decoded.
-fn unescape(text: &[u8]) -> Vec<u8> {
-    let digit = |at: usize| text.get(at).and_then(|byte| char::from(*byte).to_digit(16));
-    let mut out = Vec::with_capacity(text.len());
-    let mut at = 0;
-    while let Some(&byte) = text.get(at) {
-        match (byte, digit(at + 1), digit(at + 2)) {
-            (b'%', Some(high), Some(low)) => {
-                out.push((high * 16 + low) as u8);
-                at += 2;
-            }
-            (b'+', ..) => out.push(b' '),
-            _ => out.push(byte),
-        }
-        at += 1;
-    }
-    out
+/// Whether a parameter has this name.
+fn is_named(sent: &[u8], name: &str) -> bool {
+    *query::decoded(sent) == *name.as_bytes()
 }
 
 fn first_half(hash: &Hash) -> [u8; 16] {

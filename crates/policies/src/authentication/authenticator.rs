@@ -143,6 +143,15 @@ impl Authenticators {
     }
 }
 
+impl Authenticators {
+    /// Names of fields and parameters that hold credentials, besides the registered ones.
+    pub(crate) fn places(&self) -> impl Iterator<Item = &str> {
+        let keys =
+            self.list.iter().filter_map(|one| if let Authenticator::ApiKey(keys) = &**one { Some(keys) } else { None });
+        keys.flat_map(|keys| keys.places())
+    }
+}
+
 impl Authenticator {
     fn build(config: AnyConfig, shared: &Arc<Shared>) -> Result<Self, Vec<Problem>> {
         match config {
