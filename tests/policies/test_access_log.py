@@ -149,7 +149,7 @@ def test_where_api_keys_come_in_is_masked(tmp_path: Path, file: Path) -> None:
             one.stop()
             assert "s3cret" not in file.read_text()
             asked = [(line["query"], line["request_headers"]) for line in lines(file)]
-    assert asked == [("a=1&k=***", {}), ("%6B=***", {"X-Partner": "***"})]
+    assert asked == [("a=1&k=***", {"X-Partner": None}), ("%6B=***", {"X-Partner": "***"})]
 
 
 @pytest.mark.parametrize(("style", "end"), [("common", "\n"), ("combined", ' "http://a/?b" "a\\"b"\n')])
