@@ -77,6 +77,20 @@ SCENARIOS: dict[str, Scenario] = {
             require=(f"Access-Control-Allow-Origin: {ORIGIN}", *SECURITY_HEADERS),
             features=frozenset({"policies"}),
         ),
+        Scenario(
+            "limited",
+            "rate limit by a field, always the same value",
+            "/json",
+            headers=("X-Client: 00000001",),
+            features=frozenset({"limit"}),
+        ),
+        Scenario(
+            "flood",
+            "the same, every request with another value: 125 s for 5 million",
+            "/json",
+            headers=("X-Client: ########",),
+            features=frozenset({"limit"}),
+        ),
         Scenario("body64k", "GET, 64 KiB", "/body/64k"),
         Scenario("body1m", "GET, 1 MiB", "/body/1m"),
     )
