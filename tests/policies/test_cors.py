@@ -31,7 +31,7 @@ def address(service: Service, tmp_path: Path) -> Iterator[str]:
                 "expose": ["X-Request-ID"],
                 "credentials": True,
                 "max_age": "10m",
-            }
+            },
         },
         "routes": [
             {"path": "/items", "method": "GET|PUT|DELETE", "service": "one", "auth_required": False},
