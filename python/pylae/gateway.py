@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -236,7 +235,9 @@ class Gateway:
         """
         if self._engine is None:
             raise EngineError("the gateway is not running")
-        return self._engine.purge_cache(json.dumps(_purge(url, prefix, service, tag)))
+        from pylae.engine import purge_document
+
+        return self._engine.purge_cache(purge_document(url, prefix, service, tag))
 
     def stop(self, drain: bool = True) -> None:
         """Stops. With `drain`, exchanges in flight may finish within `drain_timeout`."""
@@ -295,20 +296,6 @@ class Gateway:
             # A fault in reading must not end what is serving.
             log.exception("the configuration was not applied, the old one stays in force")
             watch.follow(self._files)
-
-
-def _purge(url: str | None, prefix: str | None, service: str | None, tag: str | None) -> Any:
-    named = {"target": url, "prefix": prefix, "service": service, "tag": tag}
-    given = {kind: name for kind, name in named.items() if name is not None}
-    if len(given) > 1:
-        raise EngineError("purge by one of url, prefix, service and tag")
-    for kind, name in given.items():
-        if kind in ("service", "tag"):
-            return given
-        parts = urlsplit(name)
-        query = f"?{parts.query}" if "?" in name else ""
-        return {kind: {"host": parts.netloc or None, "path": (parts.path or "/") + query}}
-    return "all"
 
 
 def _caller() -> tuple[str, int]:
