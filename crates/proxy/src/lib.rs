@@ -33,6 +33,7 @@ mod sink;
 mod snapshot;
 mod socket;
 mod source;
+mod tunnel;
 mod upload;
 mod worker;
 
