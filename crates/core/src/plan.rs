@@ -347,8 +347,22 @@ pub struct Route {
     pub strip_prefix: Option<String>,
     /// Path template that replaces the path, e.g. `/v2/{id}`.
     pub rewrite: Option<String>,
+    /// WebSocket, on a route that allows it.
+    pub websocket: Option<WebSocket>,
     /// Policies by name; order is the policy table's, not this map's.
     pub policies: BTreeMap<String, serde_json::Value>,
+}
+
+/// What an open WebSocket may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebSocket {
+    /// Longest silence of both sides, and longest time that one side takes nothing of what is there for it.
+    pub idle_timeout: Seconds,
+    /// Bytes of a frame's payload, as sent; none is only bounded by `max_message`.
+    pub max_frame: Option<u64>,
+    /// Bytes of a message, over all its frames, as sent; none is unbounded.
+    pub max_message: Option<u64>,
 }
 
 /// What may be retried although the method is not idempotent.

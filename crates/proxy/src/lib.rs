@@ -35,6 +35,7 @@ mod snapshot;
 mod socket;
 mod source;
 mod tls;
+mod tunnel;
 mod upload;
 mod welcome;
 mod worker;

@@ -25,9 +25,9 @@ struct Sending(Rc<Cell<usize>>);
 /// Sends a copy of the request, if the route says so.
 pub(crate) fn mirror(worker: &Worker, snapshot: &Snapshot, route: &Route, client: &Client, exchange: &Exchange) {
     let (Some(mirror), Some(service)) = (route.chain.mirror(), &route.mirror) else { return };
-    // Only what was forwarded, and what is still at hand as a whole.
+    // Only what was forwarded, and what is still at hand as a whole; a WebSocket never is.
     let whole = client.body.is_done() && client.body.is_replayable() && client.body.kept().len() <= mirror.max_body();
-    if exchange.attempts == 0 || !mirror.takes(exchange) {
+    if exchange.attempts == 0 || exchange.upgrades || !mirror.takes(exchange) {
         return;
     }
     let random = worker.random_u64();

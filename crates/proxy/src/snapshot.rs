@@ -64,6 +64,8 @@ pub(crate) struct Route {
     pub(crate) retries: u32,
     pub(crate) retry_on: Box<[plan::RetryOn]>,
     pub(crate) preserve_host: bool,
+    /// WebSocket, if the route allows it.
+    pub(crate) websocket: Option<plan::WebSocket>,
 }
 
 /// A service, ready to serve.
@@ -273,6 +275,7 @@ impl Route {
             retries: route.retries,
             retry_on: route.retry_on.clone().into(),
             preserve_host: route.preserve_host,
+            websocket: route.websocket,
         })
     }
 }

@@ -113,6 +113,7 @@ def _route(name: str, route: Route, config: Config) -> dict[str, Any]:
         "service": route.service_key or None,
         **route.model_dump(mode="json", include=set(kept)),
         "strip_prefix": route.prefix if route.strip_prefix is True else route.strip_prefix or None,
+        "websocket": route.websocket.model_dump(mode="json") if route.websocket else None,
         "policies": {
             policy: settings.model_dump(mode="json") for policy, settings in effective_policies(route, config).items()
         },
