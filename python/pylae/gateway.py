@@ -238,7 +238,7 @@ class Gateway:
         return self._started().summary()
 
     def health(self) -> Health:
-        """Whether what was served within the last minute was good, by the thresholds in `health`. Raises EngineError."""
+        """Whether the last minute was good, by the thresholds in `health`, and if not, why. Raises EngineError."""
         return self._started().health(self.config.health)
 
     def _started(self) -> Engine:
@@ -321,7 +321,7 @@ def _refusals(running: Engine) -> Iterator[None]:
     try:
         yield
     except ConfigError:
-        running.refuse()
+        running.count_refusal()
         raise
 
 

@@ -14,7 +14,7 @@ use pylae_http::{Edits, Framing, RequestHead, ResponseHead, Span, Target};
 use crate::cache;
 use crate::clock::Instant;
 use crate::halt::Rejection;
-use crate::limit::Permit;
+use crate::limit::{Limiter, Permit};
 use crate::transform::Transforms;
 
 /// One request and its response.
@@ -90,6 +90,8 @@ pub struct Exchange {
     pub upstream: Duration,
     /// What the cache knows of it.
     pub cache: cache::Visit,
+    /// Whether each of [`Limiter::ALL`] admitted it; none where it was not asked.
+    pub limited: [Option<bool>; Limiter::ALL.len()],
     /// Places under limits of concurrency, held until the exchange is over.
     pub permits: Vec<Permit>,
     /// Memory for the bytes of a moment. What it holds means nothing to anyone else.
@@ -183,6 +185,7 @@ impl Exchange {
             instance: None,
             upstream: Duration::ZERO,
             cache: cache::Visit::default(),
+            limited: [None; Limiter::ALL.len()],
             permits: Vec::new(),
             scratch: Vec::new(),
         }
@@ -215,6 +218,7 @@ impl Exchange {
         self.instance = None;
         self.upstream = Duration::ZERO;
         self.cache.reset();
+        self.limited = [None; Limiter::ALL.len()];
         self.permits.clear();
     }
 

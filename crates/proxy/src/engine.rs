@@ -114,7 +114,7 @@ impl Engine {
     }
 
     /// Counts a configuration that was refused before it became a plan.
-    pub fn refuse(&self) {
+    pub fn count_refusal(&self) {
         self.state.lock().refused += 1;
     }
 
