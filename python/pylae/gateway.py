@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -238,7 +237,7 @@ class Gateway:
         return self._started().summary()
 
     def health(self) -> Health:
-        """Whether the last minute was good, by the thresholds in `health`, and if not, why. Raises EngineError."""
+        """How good the service of the last minute was, by the thresholds in `health`. Raises EngineError."""
         return self._started().health(self.config.health)
 
     def _started(self) -> Engine:
@@ -254,7 +253,9 @@ class Gateway:
         `url` and `prefix` are written like `http://api.example.org/items?page=2` or, for any host, `/items`. Answers
         that are being fetched at this moment are not kept either. Raises EngineError.
         """
-        return self._started().purge_cache(json.dumps(_purge(url, prefix, service, tag)))
+        from pylae.engine import purge_document
+
+        return self._started().purge_cache(purge_document(url, prefix, service, tag))
 
     def stop(self, drain: bool = True) -> None:
         """Stops. With `drain`, exchanges in flight may finish within `drain_timeout`."""
@@ -321,22 +322,8 @@ def _refusals(running: Engine) -> Iterator[None]:
     try:
         yield
     except ConfigError:
-        running.count_refusal()
+        running.refuse()
         raise
-
-
-def _purge(url: str | None, prefix: str | None, service: str | None, tag: str | None) -> Any:
-    named = {"target": url, "prefix": prefix, "service": service, "tag": tag}
-    given = {kind: name for kind, name in named.items() if name is not None}
-    if len(given) > 1:
-        raise EngineError("purge by one of url, prefix, service and tag")
-    for kind, name in given.items():
-        if kind in ("service", "tag"):
-            return given
-        parts = urlsplit(name)
-        query = f"?{parts.query}" if "?" in name else ""
-        return {kind: {"host": parts.netloc or None, "path": (parts.path or "/") + query}}
-    return "all"
 
 
 def _caller() -> tuple[str, int]:

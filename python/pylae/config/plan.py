@@ -34,7 +34,7 @@ def compile_plan(config: Config) -> dict[str, Any]:
         "trusted_proxies": list(config.trusted_proxies),
         "limits": config.limits.model_dump(mode="json"),
         "auth": config.auth.plan() if config.auth else None,
-        "services": [_service(name, service) for name, service in all_services(config).items()],
+        "services": [service_plan(name, service) for name, service in all_services(config).items()],
         "routes": [_route(name, route, config) for name, route in zip(names, config.routes, strict=True)],
         "unrouted": _unrouted(config),
     }
@@ -83,7 +83,8 @@ def _derived_name(route: Route) -> str:
     return " ".join(part for part in ("|".join(route.method), where) if part)
 
 
-def _service(name: str, service: Service) -> dict[str, Any]:
+def service_plan(name: str, service: Service) -> dict[str, Any]:
+    """One service as the plan has it."""
     plan = service.model_dump(mode="json")
     weighted = any(instance.weight != 1 for instance in service.instances)
     balancer = service.load_balancer or LoadBalancer(kind="weighted_round_robin" if weighted else "round_robin")
