@@ -25,5 +25,8 @@ fn a_histogram_is_cumulative_and_ends_in_all() {
     assert_eq!(lines.len(), SHOWN.len() + 3);
     assert_eq!(lines[0], "h_bucket{route=\"a\",le=\"0.0001\"} 3");
     assert_eq!(lines[SHOWN.len() - 1], "h_bucket{route=\"a\",le=\"60\"} 3");
-    assert_eq!(lines[SHOWN.len()..], ["h_bucket{route=\"a\",le=\"+Inf\"} 4", "h_sum{route=\"a\"} 0.0015", "h_count{route=\"a\"} 4"]);
+    assert_eq!(
+        lines[SHOWN.len()..],
+        ["h_bucket{route=\"a\",le=\"+Inf\"} 4", "h_sum{route=\"a\"} 0.0015", "h_count{route=\"a\"} 4"]
+    );
 }
