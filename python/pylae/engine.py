@@ -130,9 +130,9 @@ class Engine:
         """Whether new connections are taken: from when it has started until it is told to stop."""
         return self._native is not None and not self._stopping
 
-    def refuse(self) -> None:
+    def count_refusal(self) -> None:
         """Counts a configuration that was refused before it became a plan."""
-        self._running().refuse()
+        self._running().count_refusal()
 
     def purge_cache(self, purge: str) -> int:
         """Makes the response cache forget what a JSON document names (`pylae_core::cache::Purge`).

@@ -15,7 +15,7 @@ use crate::cache;
 use crate::certificate::Certificate;
 use crate::clock::Instant;
 use crate::halt::Rejection;
-use crate::limit::Permit;
+use crate::limit::{Limiter, Permit};
 use crate::transform::Transforms;
 
 /// One request and its response.
@@ -95,6 +95,8 @@ pub struct Exchange {
     pub upstream: Duration,
     /// What the cache knows of it.
     pub cache: cache::Visit,
+    /// Whether each of [`Limiter::ALL`] admitted it; none where it was not asked.
+    pub limited: [Option<bool>; Limiter::ALL.len()],
     /// Places under limits of concurrency, held until the exchange is over.
     pub permits: Vec<Permit>,
     /// Memory for the bytes of a moment. What it holds means nothing to anyone else.
@@ -190,6 +192,7 @@ impl Exchange {
             instance: None,
             upstream: Duration::ZERO,
             cache: cache::Visit::default(),
+            limited: [None; Limiter::ALL.len()],
             permits: Vec::new(),
             scratch: Vec::new(),
         }
@@ -223,6 +226,7 @@ impl Exchange {
         self.instance = None;
         self.upstream = Duration::ZERO;
         self.cache.reset();
+        self.limited = [None; Limiter::ALL.len()];
         self.permits.clear();
     }
 

@@ -75,8 +75,8 @@ impl Engine {
     }
 
     /// Counts a configuration that was refused before it became a plan.
-    fn refuse(&self, py: Python<'_>) {
-        gil::released(py, || self.0.refuse());
+    fn count_refusal(&self, py: Python<'_>) {
+        gil::released(py, || self.0.count_refusal());
     }
 
     /// Makes the response cache forget what the JSON document names; returns how many answers that were.
