@@ -36,6 +36,7 @@ mod source;
 mod upload;
 mod worker;
 
+pub use clock::shift_clock;
 pub use engine::{Engine, Stats};
 pub use explain::{Explanation, Question, check, explain};
 pub use log::Record;
