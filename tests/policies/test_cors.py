@@ -24,6 +24,7 @@ def address(service: FakeService, tmp_path: Path) -> Iterator[str]:
     configuration: dict[str, Any] = {
         "services": {"one": {"instances": [service.url]}, "gone": {"instances": ["http://127.0.0.1:9"]}},
         "policies": {
+            "security_headers": {},
             "cors": {
                 "origins": [APP, "https://*.example.com", "http://localhost:3000"],
                 "methods": ["GET", "PUT"],
@@ -31,7 +32,7 @@ def address(service: FakeService, tmp_path: Path) -> Iterator[str]:
                 "expose": ["X-Request-ID"],
                 "credentials": True,
                 "max_age": "10m",
-            }
+            },
         },
         "routes": [
             {"path": "/items", "method": "GET|PUT|DELETE", "service": "one", "auth_required": False},
@@ -55,11 +56,11 @@ def preflight(address: str, path: str, origin: str, method: str, headers: str | 
 
 
 def cors_fields(reply: Response) -> dict[str, str]:
-    return {name.lower(): value for name, value in reply.headers.pairs if name.lower().startswith("access-control-")}
+    return {name.lower(): value for name, value in reply.headers.items() if name.lower().startswith("access-control-")}
 
 
 def varies(reply: Response) -> set[str]:
-    return {name.strip().lower() for line in reply.headers.all("Vary") for name in line.split(",")}
+    return {name.strip().lower() for line in reply.headers.get_all("Vary") for name in line.split(",")}
 
 
 def test_a_preflight_is_answered_without_the_service(address: str, service: FakeService) -> None:
@@ -156,13 +157,13 @@ def test_what_the_instance_says_is_replaced(address: str, service: FakeService) 
         "access-control-allow-credentials": "true",
         "access-control-expose-headers": "X-Request-ID",
     }
-    assert reply.headers.all("Vary") == ["Accept, origin"]
+    assert reply.headers.get_all("Vary") == ["Accept, origin"]
 
 
 def test_any_origin_without_credentials(address: str) -> None:
     reply = ask(address, "/open", headers={"Origin": "https://any.example"})
     assert cors_fields(reply) == {"access-control-allow-origin": "*"}
-    assert reply.headers.all("Vary") == []
+    assert reply.headers.get_all("Vary") == []
     asked = preflight(address, "/open", "https://any.example", "POST", "authorization,x-any")
     assert asked.status == 204
     assert asked.headers.get("Access-Control-Allow-Methods") == "POST"
@@ -177,6 +178,15 @@ def test_errors_stay_readable(address: str, path: str, status: int) -> None:
     reply = ask(address, path, "POST" if body else "GET", {"Origin": APP}, body)
     assert reply.status == status
     assert reply.headers.get("Access-Control-Allow-Origin") == APP
+
+
+@pytest.mark.parametrize(("path", "method", "status"), [("/nowhere", "GET", 404), ("/items", "POST", 405)])
+def test_refusals_without_a_route_stay_readable(address: str, path: str, method: str, status: int) -> None:
+    reply = ask(address, path, method, {"Origin": APP})
+    assert reply.status == status
+    assert reply.headers.get("Access-Control-Allow-Origin") == APP
+    assert reply.headers.get("X-Content-Type-Options") == "nosniff"
+    assert "access-control-allow-origin" not in cors_fields(ask(address, path, method, {"Origin": "https://b.example"}))
 
 
 def test_a_route_without_the_policy_has_no_preflights(address: str, service: FakeService) -> None:

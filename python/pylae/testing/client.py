@@ -92,7 +92,7 @@ class Client:
         user: Any = None,
     ) -> Iterator[StreamedResponse]:
         """The same, with the body to be read piece by piece; leaving the block closes the connection."""
-        lines = list(Headers(headers).pairs)
+        lines = list(Headers(headers).items())
         if user is not None:
             if self._sign is None:
                 raise ValueError("this client cannot make tokens; give `token`")
@@ -152,7 +152,7 @@ def _send(
 ) -> None:
     headers, body = prepared
     connection.putrequest(method, target, skip_host="Host" in headers, skip_accept_encoding=True)
-    for name, value in headers.pairs:
+    for name, value in headers.items():
         connection.putheader(name, value)
     if body is None:
         connection.endheaders()

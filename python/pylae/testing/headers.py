@@ -6,35 +6,49 @@ from collections.abc import Iterable, Iterator, Mapping
 
 __all__ = ["Fields", "Headers"]
 
-Fields = Mapping[str, str] | Iterable[tuple[str, str]]
-"""Header fields, as a mapping or as pairs in order."""
 
-
-class Headers(Mapping[str, str]):
-    """Fields in order. Names have no case; a name that is repeated stands for its values joined by commas."""
+class Headers:
+    """Fields in order, as hooks see them too. Names have no case; `headers[name]` is the first value of a field."""
 
     def __init__(self, fields: Fields = ()) -> None:
-        self.pairs: tuple[tuple[str, str], ...] = tuple(fields.items() if isinstance(fields, Mapping) else fields)
-        """Every field line, as it came."""
-
-    def all(self, name: str) -> list[str]:
-        """Every value of a field, in order."""
-        return [value for key, value in self.pairs if key.lower() == name.lower()]
+        self._lines = tuple(fields.items() if isinstance(fields, Mapping | Headers) else fields)
 
     def __getitem__(self, name: str) -> str:
-        values = self.all(name)
-        if not values:
-            raise KeyError(name)
-        return ", ".join(values)
+        for value in self.get_all(name):
+            return value
+        raise KeyError(name)
+
+    def get(self, name: str, default: str | None = None) -> str | None:
+        """The first value of a field, or `default`."""
+        return next(iter(self.get_all(name)), default)
+
+    def get_all(self, name: str) -> list[str]:
+        """All values of a field, in order."""
+        return [value for key, value in self._lines if key.lower() == name.lower()]
+
+    def items(self) -> list[tuple[str, str]]:
+        """Every line as (name, value), repeated ones too."""
+        return list(self._lines)
+
+    def keys(self) -> list[str]:
+        """Each name once, as it came first."""
+        first: dict[str, str] = {}
+        for name, _ in self._lines:
+            first.setdefault(name.lower(), name)
+        return list(first.values())
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and bool(self.all(name))
+        return isinstance(name, str) and bool(self.get_all(name))
 
     def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys(name.lower() for name, _ in self.pairs))
+        return iter(self.keys())
 
     def __len__(self) -> int:
-        return len(set(self))
+        return len(self.keys())
 
     def __repr__(self) -> str:
-        return f"Headers({list(self.pairs)!r})"
+        return f"Headers({self.items()!r})"
+
+
+Fields = Mapping[str, str] | Headers | Iterable[tuple[str, str]]
+"""Header fields, as a mapping or as pairs in order."""

@@ -63,7 +63,7 @@ class Reply:
     @classmethod
     def json(cls, value: Any, status: int = 200, headers: Fields = ()) -> Self:
         """A value as JSON."""
-        pairs = (("Content-Type", "application/json"), *Headers(headers).pairs)
+        pairs = (("Content-Type", "application/json"), *Headers(headers).items())
         return cls(status, pairs, json.dumps(value).encode())
 
 
@@ -234,7 +234,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = reply.body.encode() if isinstance(reply.body, str) else reply.body
         whole = body if isinstance(body, bytes) and not reply.chunked else None
         bodiless = reply.status in (204, 304)
-        lines = [f"HTTP/1.1 {reply.status} Reason", *(f"{name}: {value}" for name, value in headers.pairs)]
+        lines = [f"HTTP/1.1 {reply.status} Reason", *(f"{name}: {value}" for name, value in headers.items())]
         if whole is None:
             lines.append("Transfer-Encoding: chunked")
         elif not bodiless and "Content-Length" not in headers:
