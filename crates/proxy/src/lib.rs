@@ -34,7 +34,9 @@ mod sink;
 mod snapshot;
 mod socket;
 mod source;
+mod tls;
 mod upload;
+mod welcome;
 mod worker;
 
 pub use clock::shift_clock;
