@@ -29,6 +29,7 @@ __all__ = [
     "echo_policy",
     "explain",
     "purge_document",
+    "shift_clock",
 ]
 
 POLICIES: tuple[str, ...] = tuple(_native.POLICIES)
@@ -184,6 +185,11 @@ def purge_document(url: str | None, prefix: str | None, service: str | None, tag
         query = f"?{parts.query}" if "?" in name else ""
         return json.dumps({kind: {"host": parts.netloc or None, "path": (parts.path or "/") + query}})
     return json.dumps("all")
+
+
+def shift_clock(nanoseconds: int) -> None:
+    """Moves the time that every running engine of this process goes by; for `pylae.testing`."""
+    _native.shift_clock(nanoseconds)
 
 
 def _failure(error: Exception) -> EngineError:

@@ -40,6 +40,7 @@ mod upload;
 mod welcome;
 mod worker;
 
+pub use clock::shift_clock;
 pub use engine::{Engine, Stats};
 pub use explain::{Explanation, Question, check, explain};
 pub use log::Record;

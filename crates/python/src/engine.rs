@@ -94,3 +94,9 @@ impl Engine {
         gil::released(py, || self.0.read_log(patience)).map(|records| serde_json::json!(records).to_string())
     }
 }
+
+/// Lets every engine of the process find the time moved by so many nanoseconds, for tests.
+#[pyfunction]
+pub(crate) fn shift_clock(nanos: i64) {
+    pylae_proxy::shift_clock(nanos);
+}
