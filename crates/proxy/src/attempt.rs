@@ -75,7 +75,7 @@ impl One<'_, '_> {
             }
         }
         client.deadline.set(self.until(self.service.plan.connect_timeout.0));
-        let connection = connect::connect(self.picked.instance(), client, exchange).await?;
+        let connection = connect::connect(self.worker, self.service, self.picked.index, client, exchange).await?;
         self.ask(client, exchange, connection).await
     }
 
