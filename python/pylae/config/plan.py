@@ -36,7 +36,7 @@ def compile_plan(config: Config, texts: Texts | None = None) -> dict[str, Any]:
         "trusted_proxies": list(config.trusted_proxies),
         "limits": config.limits.model_dump(mode="json"),
         "auth": config.auth.plan() if config.auth else None,
-        "services": [_service(name, service, texts) for name, service in all_services(config).items()],
+        "services": [service_plan(name, service, texts) for name, service in all_services(config).items()],
         "routes": [_route(name, route, config) for name, route in zip(names, config.routes, strict=True)],
         "unrouted": _unrouted(config),
     }
@@ -90,12 +90,13 @@ def _derived_name(route: Route) -> str:
     return " ".join(part for part in ("|".join(route.method), where) if part)
 
 
-def _service(name: str, service: Service, texts: Texts) -> dict[str, Any]:
+def service_plan(name: str, service: Service, texts: Texts | None = None) -> dict[str, Any]:
+    """One service as the plan has it. `texts` reads the files that it names."""
     plan = service.model_dump(mode="json", exclude={"tls"})
     weighted = any(instance.weight != 1 for instance in service.instances)
     balancer = service.load_balancer or LoadBalancer(kind="weighted_round_robin" if weighted else "round_robin")
     switched_off = {key: None for key, value in plan.items() if value is False}
-    tls = service.tls.plan(texts, ("services", name, "tls")) if service.secure else None
+    tls = service.tls.plan(texts or Texts(), ("services", name, "tls")) if service.secure else None
     return {"name": name, **plan, **switched_off, "load_balancer": balancer.model_dump(mode="json"), "tls": tls}
 
 

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, PlainSerializer, SecretStr, model_validator
 
-from pylae.settings import Count, Positive, Real, Settings, Share, Switch, refusal
 from pylae.config.tls import ServiceTls
+from pylae.settings import Count, Positive, Real, Settings, Share, Switch, refusal
 from pylae.units import Duration, Wait
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9.])?|\[[0-9A-Fa-f:.]+\]")
