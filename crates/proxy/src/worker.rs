@@ -19,12 +19,11 @@ use crate::buffers::Buffers;
 use crate::clock;
 use crate::connection;
 use crate::deadline::Wheel;
-use crate::log::Log;
+use crate::log::{Log, Refusals};
 use crate::observe::WorkerStats;
 use crate::pool::Pools;
 use crate::sink::Lines;
 use crate::snapshot::{Listener, Snapshot};
-use crate::welcome::Refusals;
 
 /// Idle connections closed at once when there is no room for another one.
 const REAPED: usize = 32;
