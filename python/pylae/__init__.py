@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pylae.config.route import Route
     from pylae.config.service import Service
-    from pylae.errors import ConfigError, EngineError, HookError, Problem, PylaeError
+    from pylae.errors import ConfigError, ConflictError, EngineError, HookError, Problem, PylaeError
     from pylae.gateway import Gateway
     from pylae.primitives import Decision, SlidingWindow, TokenBucket
 
 __all__ = [
     "ConfigError",
+    "ConflictError",
     "Decision",
     "EngineError",
     "Gateway",

@@ -26,6 +26,7 @@ mod mirror;
 mod observe;
 mod pool;
 mod receive;
+mod recent;
 mod respond;
 mod revalidate;
 mod route;
@@ -36,8 +37,9 @@ mod source;
 mod upload;
 mod worker;
 
-pub use engine::{Engine, Stats};
+pub use engine::{Engine, LimitQuestion, Stats};
 pub use explain::{Explanation, Question, check, explain};
 pub use log::Record;
 pub use observe::{CacheTotals, Totals};
+pub use recent::Exchanges;
 pub use sink::SinkStats;

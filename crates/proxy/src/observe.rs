@@ -132,7 +132,7 @@ pub(crate) fn observe(
     exchange: &Exchange,
     sent: &Sent,
 ) {
-    log(worker, snapshot, route, client, exchange, sent);
+    describe(worker, snapshot, route, client, exchange, sent);
     let stats = &worker.stats;
     stats.bytes_sent.add(sent.bytes);
     if let Some(outcome) = exchange.cache.outcome {
@@ -150,12 +150,25 @@ pub(crate) fn observe(
     }
 }
 
-/// One line in the access log, if there is one for this exchange.
-fn log(worker: &Worker, snapshot: &Snapshot, route: Option<&Route>, client: &Client, exchange: &Exchange, sent: &Sent) {
+/// Tells of it: one line in the access log, if there is one for this exchange, and the latest exchanges.
+fn describe(
+    worker: &Worker,
+    snapshot: &Snapshot,
+    route: Option<&Route>,
+    client: &Client,
+    exchange: &Exchange,
+    sent: &Sent,
+) {
     let (chain, sink) = route.map_or((&snapshot.unrouted, &snapshot.sink), |route| (&route.chain, &route.sink));
-    let (Some(access_log), Some(sink)) = (chain.access_log(), sink) else { return };
+    worker.recent.keep(|out| snapshot.description.write(exchange, &ending(route, client, exchange, sent), out));
+    if let (Some(access_log), Some(sink)) = (chain.access_log(), sink) {
+        worker.lines.write(sink, |out| access_log.write(exchange, &ending(route, client, exchange, sent), out));
+    }
+}
+
+fn ending<'a>(route: Option<&'a Route>, client: &Client, exchange: &Exchange, sent: &Sent) -> Ending<'a> {
     let service = route.and_then(|route| route.service.as_deref());
-    let ending = Ending {
+    Ending {
         route: route.map(|route| &*route.name),
         service: service.map(|service| &*service.name),
         instance: exchange
@@ -166,6 +179,5 @@ fn log(worker: &Worker, snapshot: &Snapshot, route: Option<&Route>, client: &Cli
         bytes_out: sent.bytes,
         complete: sent.complete,
         duration: clock::now().since(exchange.started),
-    };
-    worker.lines.write(sink, |out| access_log.write(exchange, &ending, out));
+    }
 }

@@ -12,6 +12,7 @@ use pylae_core::route::Router;
 use pylae_core::route::rewrite::PathEdit;
 use pylae_core::service::ServiceState;
 use pylae_http::HeadLimits;
+use pylae_policies::access_log::AccessLog;
 use pylae_policies::authentication::Authenticators;
 use pylae_policies::{Chain, Parts, Shared};
 use tokio::sync::Notify;
@@ -30,6 +31,8 @@ pub(crate) struct Snapshot {
     pub(crate) unrouted: Chain,
     /// Where their lines go.
     pub(crate) sink: Option<Arc<Sink>>,
+    /// How exchanges are described to those who look at the latest ones.
+    pub(crate) description: AccessLog,
     /// The response cache, if any route has ever had one.
     pub(crate) cache: Option<Arc<Cache>>,
 }
@@ -112,12 +115,13 @@ impl Snapshot {
         let unrouted = Chain::build(&plan.unrouted, &parts)
             .map_err(|found| problems.extend(found.into_iter().map(|problem| problem.under("unrouted"))))
             .unwrap_or_default();
+        let description = AccessLog::plain(&parts);
         let (Some(router), true) = (router, problems.is_empty()) else { return Err(problems) };
         *keys = urls;
         let limits = &plan.limits;
         let head_limits = HeadLimits { head: limits.max_head, target: limits.max_target, fields: limits.max_fields };
         let cache = shared.cache_in_use().cloned();
-        Ok(Self { head_limits, router, routes: routes.into(), services, unrouted, sink: None, cache, plan })
+        Ok(Self { head_limits, router, routes: routes.into(), services, unrouted, sink: None, description, cache, plan })
     }
 
     /// Gives every access log its sink. All problems are reported.

@@ -17,7 +17,8 @@ _NAMES = {name: tuple(alias for alias, field in ALIASES.items() if field == name
 class Node:
     """A value and its place. `value` is a scalar, a list of nodes, or a dict of nodes.
 
-    `keys` has the places of a dict's keys. `interpolated` says that the value is from outside and must not be shown.
+    `keys` has the places of a dict's keys. `interpolated` says that the value is from outside and must not be shown;
+    `written` is then what stands in the file.
     """
 
     line: int
@@ -25,6 +26,7 @@ class Node:
     value: Any
     keys: dict[str, tuple[int, int]] = field(default_factory=dict)
     interpolated: bool = False
+    written: str | None = None
 
     def plain(self) -> Any:
         """The value as plain Python objects."""
