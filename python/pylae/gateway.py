@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import json
 import logging
 import os
 import queue
+import secrets
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -17,22 +20,24 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from pylae import applied, draft, state
 from pylae.auth import VARIABLES, default_auth, secret_file
 from pylae.config import program
 from pylae.config.check import check_config, parse_document, problems_of
-from pylae.config.crosscheck import Finding, weaknesses
-from pylae.config.load import Document, read
+from pylae.config.crosscheck import weaknesses
+from pylae.config.load import Document, digest, read, references
 from pylae.config.model import Config, has_authenticator
-from pylae.config.nodes import Step, show_path
+from pylae.config.nodes import Finding, Step, show_path
 from pylae.config.plan import compile_plan, source_path
 from pylae.config.route import Route, ServiceName
 from pylae.config.service import Service
 from pylae.config.sources import CallSources, DocumentSources, Place
 from pylae.config.tls import Texts
 from pylae.config.watch import Watch
-from pylae.errors import ConfigError, EngineError, Problem
+from pylae.errors import ConfigError, ConflictError, EngineError, Problem
 
 if TYPE_CHECKING:
+    from pylae.admin.server import Server
     from pylae.engine import Engine
     from pylae.monitoring import Health
 
@@ -57,6 +62,15 @@ class Gateway:
         self._files: Mapping[Path, str | None] = {}
         self._named: Mapping[Path, str | None] = {}
         self._engine: Engine | None = None
+        self._admin: Server | None = None
+        self._program = Path(caller[0])
+        self._plan_in_force: dict[str, Any] = {}
+        self._overridden = False
+        self._state_folder: Path | None = None
+        self._base: str | None = None
+        self._references: frozenset[str] = frozenset()
+        self._changing = threading.RLock()
+        self._revision, self._start = 0, secrets.token_hex(4)
         self._events: queue.SimpleQueue[str] = queue.SimpleQueue()
         try:
             self._take(Config.model_validate(settings))
@@ -80,7 +94,9 @@ class Gateway:
             gateway, files = cls(), document.files
             gateway._take(parse_document(document))
             gateway._calls, gateway._document = {}, document
+            gateway._references = frozenset(references(document.root))
         gateway._path, gateway._files = path, files
+        gateway._base = files.get(path)
         return gateway
 
     @property
@@ -171,6 +187,8 @@ class Gateway:
         """Starts serving and returns the addresses of the listeners. Raises ConfigError or EngineError."""
         if self._engine is not None:
             raise EngineError("the gateway is running already")
+        self._state_folder = self.state_folder
+        self._resume()
         plan = self._plan(create=True)
         for warning in self._checked(plan):
             log.warning("%s", warning)
@@ -179,9 +197,38 @@ class Gateway:
 
         running = Engine(json.dumps(plan))
         addresses = running.start()
-        self._engine = running
+        self._engine, self._plan_in_force = running, plan
         log.info("listening on %s", ", ".join(addresses))
+        self._start_admin()
         return addresses
+
+    def _start_admin(self) -> None:
+        """Starts the admin API, if there is to be one; without it the gateway does not run."""
+        if self._rest.admin is False:
+            return
+        from pylae.admin import server
+
+        try:
+            self._admin = server.start(self)
+        except BaseException:
+            self.stop(drain=False)
+            raise
+
+    def _resume(self) -> None:
+        """Goes on with what was applied over the admin API, if the file has not changed since."""
+        if self._base is None:
+            with contextlib.suppress(OSError):
+                self._base = digest(self.origin.read_bytes())
+        found = applied.usable(self.state_folder, self._base, self.origin)
+        if found is None:
+            return
+        try:
+            self._become(self.drafted(found.text(), trusted=True))
+        except ConfigError as error:
+            log.error("what was applied over the admin API cannot be used now, the file counts:\n%s", error)
+            return
+        self._overridden = True
+        log.info("going on with the configuration that was applied over the admin API at %s", found.at)
 
     def _tell_how_to_sign(self) -> None:
         """Says with what tokens are signed where the program leaves that open."""
@@ -195,33 +242,118 @@ class Gateway:
             whence,
         )
 
-    def apply(self, other: Gateway | None = None) -> None:
+    def apply(self, other: Gateway | None = None, *, keep: bool = False) -> None:
         """Puts the configuration of `other`, or own changes, in force without dropping a request.
 
-        All or nothing: raises ConfigError or EngineError, and then what was in force stays in force.
+        All or nothing: raises ConfigError, EngineError or OSError, and then what was in force stays in force. With
+        `keep` a document outlives a restart, until the file of the configuration changes.
         """
-        if self._engine is None:
-            raise EngineError("the gateway is not running")
         source = other or self
-        with _refusals(self._engine):
-            plan = source._plan(create=True)
-            warnings = source._checked(plan)
-        for warning in warnings:
-            log.warning("%s", warning)
-        self._engine.apply(json.dumps(plan))
-        if other is not None:
-            self._take(other.config)
-            self._calls, self._document = dict(other._calls), other._document
-            self._path, self._files = other._path or self._path, other._files
-            self._named = other._named
+        with self._changing, contextlib.ExitStack() as stack:
+            engine = self.engine
+            with _refusals(engine):
+                plan = source._plan(create=True)
+                warnings = source._checked(plan)
+            for warning in warnings:
+                log.warning("%s", warning)
+            kept = source._document if keep else None
+            commit = stack.enter_context(applied.keeping(self.state_folder, kept, self._base)) if kept else None
+            engine.apply(json.dumps(plan))
+            # Killed before the next line, it starts again with what was in force before.
+            commit() if commit else applied.drop(self.state_folder)
+            if other is not None:
+                self._become(other)
+            self._overridden = commit is not None
+            self._plan_in_force = plan
+            self._revision += 1
+            if self._admin is not None:
+                self._admin.follow(self.config.admin)
         self._tell_how_to_sign()
         log.info("configuration applied: %d routes, %d services", len(plan["routes"]), len(plan["services"]))
+
+    def _become(self, other: Gateway) -> None:
+        """Takes over what `other` was made of."""
+        self._take(other.config)
+        self._calls, self._document = dict(other._calls), other._document
+        self._path, self._files = other._path or self._path, other._files
+        self._named = other._named
+        self._base, self._references = other._base or self._base, other._references
+
+    @property
+    def revision(self) -> str:
+        """Names the configuration in force; another one has another name."""
+        return f"{self._start}-{self._revision}"
+
+    @property
+    def origin(self) -> Path:
+        """The file or program that the configuration comes from."""
+        return self._path or self._program
+
+    @property
+    def overridden(self) -> bool:
+        """Whether a configuration that was applied over the admin API stands in the place of the file."""
+        return self._overridden
+
+    @property
+    def document(self) -> Document | None:
+        """The document that the configuration was read from, if it was."""
+        return self._document
+
+    @property
+    def engine(self) -> Engine:
+        """The running native side. Raises EngineError if it is not running."""
+        if self._engine is None:
+            raise EngineError("the gateway is not running")
+        return self._engine
+
+    @property
+    def admin(self) -> Server | None:
+        """The running admin API with its address and token, if there is one."""
+        return self._admin
+
+    @property
+    def plan_in_force(self) -> dict[str, Any]:
+        """The plan that the engine was given last."""
+        return self._plan_in_force
+
+    @property
+    def state_folder(self) -> Path:
+        """Where the gateway keeps what outlives a restart; it stays the same from start to stop."""
+        if self._state_folder is not None:
+            return self._state_folder
+        return state.folder_of(self.origin, self._rest.state)
+
+    def drafted(self, text: str, *, trusted: bool = False) -> Gateway:
+        """This gateway with the configuration of a document, not in force (`pylae.draft.read`). Raises ConfigError."""
+        files = {} if self._path is None else {self._path: self._base}
+        allowed = None if trusted else self._references
+        document, config = draft.read(text, self.origin, files, allowed, self.config)
+        drafted = copy.copy(self)
+        drafted._take(config)
+        drafted._calls, drafted._document, drafted._files = {}, document, document.files
+        return drafted
+
+    def apply_document(self, text: str, revision: str | None = None) -> list[Problem]:
+        """Puts a document in force and keeps it; returns warnings.
+
+        Raises as `apply` and `drafted` do, and ConflictError if another revision than the given one is in force by now.
+        """
+        with self._changing:
+            self._demand(revision)
+            other = self.drafted(text)
+            warnings = other.check()
+            self.apply(other, keep=True)
+        return warnings
+
+    def _demand(self, revision: str | None) -> None:
+        if revision is not None and revision != self.revision:
+            raise ConflictError(f"revision {revision} is no longer in force, {self.revision} is")
 
     def reload(self) -> None:
         """Reads the file again and applies it. Raises ConfigError or EngineError, and then nothing has changed."""
         if self._path is None:
             raise EngineError("the gateway was not read from a file")
-        with _refusals(self._started()):
+        with _refusals(self.engine):
             other = Gateway.from_file(self._path)
         self.apply(other)
 
@@ -231,32 +363,26 @@ class Gateway:
         It takes effect at once, also for what is remembered, and is forgotten when the gateway stops. Raises
         EngineError if the gateway is not running, or if there are too many revocations to add one.
         """
-        if self._engine is None:
-            raise EngineError("the gateway is not running")
+        engine = self.engine
         for kind, value in (("jti", jti), ("user", user)):
             if value is not None:
-                self._engine.revoke(kind, value, ttl.total_seconds())
+                engine.revoke(kind, value, ttl.total_seconds())
 
     def stats(self) -> dict[str, Any]:
         """What the running engine has counted. Raises EngineError if it is not running."""
-        return self._started().stats()
+        return self.engine.stats()
 
     def metrics(self) -> str:
         """All figures of the running engine as a page for Prometheus (text format 0.0.4). Raises EngineError."""
-        return self._started().metrics()
+        return self.engine.metrics()
 
     def summary(self) -> dict[str, Any]:
         """What the running engine has served and how it is doing; durations are in seconds. Raises EngineError."""
-        return self._started().summary()
+        return self.engine.summary()
 
     def health(self) -> Health:
         """How good the service of the last minute was, by the thresholds in `health`. Raises EngineError."""
-        return self._started().health(self.config.health)
-
-    def _started(self) -> Engine:
-        if self._engine is None:
-            raise EngineError("the gateway is not running")
-        return self._engine
+        return self.engine.health(self.config.health)
 
     def purge_cache(
         self, *, url: str | None = None, prefix: str | None = None, service: str | None = None, tag: str | None = None
@@ -268,16 +394,18 @@ class Gateway:
         """
         from pylae.engine import purge_document
 
-        return self._started().purge_cache(purge_document(url, prefix, service, tag))
+        return self.engine.purge_cache(purge_document(url, prefix, service, tag))
 
     def stop(self, drain: bool = True) -> None:
         """Stops. With `drain`, exchanges in flight may finish within `drain_timeout`."""
-        running = self._engine
+        running, admin = self._engine, self._admin
         try:
             if running is not None:
                 running.stop(drain)
         finally:
-            self._engine = None
+            self._engine = self._admin = self._state_folder = None
+            if admin is not None:
+                admin.stop()
             self._events.put("stopped")
 
     def run(self) -> None:
@@ -310,12 +438,26 @@ class Gateway:
                 log.info("stopping; exchanges in flight may finish")
                 # On a thread, because this one must hear a second signal.
                 threading.Thread(target=self.stop, name="pylae-stop", daemon=True).start()
-            elif not stopping and (event == "reload" or (self._followed and watch.changed())):
-                self._try_reload(watch)
+            elif not stopping and event == "reload":
+                self._try_reload(watch, self.reload)
+            elif not stopping and self._followed and watch.changed():
+                self._try_reload(watch, self._reread)
 
-    def _try_reload(self, watch: Watch) -> None:
+    def _reread(self) -> None:
+        """Reads the configuration again because a file has changed; if it was but one that a reference names, what was
+        applied over the admin API stays."""
+        kept = applied.kept(self.state_folder) if self._overridden else None
+        if self._path is None:
+            # Built by a program: only the files that it names can have changed.
+            self.apply()
+        elif kept is None or digest(self.origin.read_bytes()) != kept.base:
+            self.reload()
+        else:
+            self.apply(self.drafted(kept.text(), trusted=True), keep=True)
+
+    def _try_reload(self, watch: Watch, read_again: Callable[[], None]) -> None:
         try:
-            self._read_again()
+            read_again()
             watch.follow(self._followed)
         except ConfigError as error:
             log.error("the configuration was not applied, the old one stays in force:\n%s", error)
@@ -328,13 +470,6 @@ class Gateway:
             log.exception("the configuration was not applied, the old one stays in force")
             watch.follow(self._followed)
 
-    def _read_again(self) -> None:
-        if self._path is None:
-            # Built by a program: only the files that it names can have changed.
-            self.apply()
-        else:
-            self.reload()
-
 
 @contextmanager
 def _refusals(running: Engine) -> Iterator[None]:
@@ -342,7 +477,7 @@ def _refusals(running: Engine) -> Iterator[None]:
     try:
         yield
     except ConfigError:
-        running.refuse()
+        running.count_refusal()
         raise
 
 
