@@ -7,17 +7,44 @@ import logging
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 from pylae import _native
 from pylae.errors import EngineError
+from pylae.monitoring import Health, Thresholds, judge
 
-__all__ = ["POLICIES", "Engine", "NativeSlidingWindow", "NativeTokenBucket", "check", "echo_policy", "explain"]
+__all__ = [
+    "POLICIES",
+    "Engine",
+    "NativeCache",
+    "NativeCircuitBreaker",
+    "NativeLoadBalancer",
+    "NativeLookup",
+    "NativePermit",
+    "NativePick",
+    "NativeRouter",
+    "NativeSlidingWindow",
+    "NativeTokenBucket",
+    "PlanError",
+    "check",
+    "echo_policy",
+    "explain",
+    "purge_document",
+]
 
 POLICIES: tuple[str, ...] = tuple(_native.POLICIES)
 """Names of the policies that the native side knows, in order of execution."""
 
+NativeCache = _native.Cache
+NativeCircuitBreaker = _native.CircuitBreaker
+NativeLoadBalancer = _native.LoadBalancer
+NativeLookup = _native.Lookup
+NativePermit = _native.Permit
+NativePick = _native.Pick
+NativeRouter = _native.Router
 NativeSlidingWindow = _native.SlidingWindow
 NativeTokenBucket = _native.TokenBucket
+PlanError = _native.PlanError
 
 _PATIENCE = 1.0
 """Seconds that the log reader waits for a record before it asks again."""
@@ -32,6 +59,7 @@ class Engine:
     def __init__(self, plan: str) -> None:
         self._plan = plan
         self._native: _native.Engine | None = None
+        self._stopping = False
 
     def start(self) -> list[str]:
         """Starts the threads and returns the addresses listened on, as `host:port`. Raises EngineError."""
@@ -58,6 +86,7 @@ class Engine:
 
         A second call, from another thread, cuts a drain short.
         """
+        self._stopping = True
         self._running().stop(drain)
 
     def set_draining(self, service: str, instance: str, draining: bool) -> bool:
@@ -112,6 +141,29 @@ class Engine:
         """What the data plane has counted since it was started."""
         return cast("dict[str, Any]", json.loads(self._running().stats()))
 
+    def metrics(self) -> str:
+        """All figures as a page for Prometheus, in its text format 0.0.4; `docs/guide/metrics.md` lists them."""
+        return self._running().metrics()
+
+    def summary(self) -> dict[str, Any]:
+        """The figures that people look at first (`pylae_proxy::Summary`).
+
+        Requests, errors and durations by service and method, cache, connections, breakers. Durations are in seconds.
+        """
+        return cast("dict[str, Any]", json.loads(self._running().summary()))
+
+    def health(self, thresholds: Thresholds | None = None) -> Health:
+        """Whether what was served within the last minute was good, and if not, why."""
+        return judge(self.summary(), thresholds or Thresholds())
+
+    def ready(self) -> bool:
+        """Whether new connections are taken: from when it has started until it is told to stop."""
+        return self._native is not None and not self._stopping
+
+    def refuse(self) -> None:
+        """Counts a configuration that was refused before it became a plan."""
+        self._running().refuse()
+
     def purge_cache(self, purge: str) -> int:
         """Makes the response cache forget what a JSON document names (`pylae_core::cache::Purge`).
 
@@ -147,6 +199,21 @@ def echo_policy(name: str, settings: str) -> str:
         return _native.echo_policy(name, settings)
     except _native.PlanError as error:
         raise _failure(error) from None
+
+
+def purge_document(url: str | None, prefix: str | None, service: str | None, tag: str | None) -> str:
+    """What the cache is to forget: one of these, or everything. Raises EngineError if several are given."""
+    named = {"target": url, "prefix": prefix, "service": service, "tag": tag}
+    given = {kind: name for kind, name in named.items() if name is not None}
+    if len(given) > 1:
+        raise EngineError("purge by one of url, prefix, service and tag")
+    for kind, name in given.items():
+        if kind in ("service", "tag"):
+            return json.dumps(given)
+        parts = urlsplit(name)
+        query = f"?{parts.query}" if "?" in name else ""
+        return json.dumps({kind: {"host": parts.netloc or None, "path": (parts.path or "/") + query}})
+    return json.dumps("all")
 
 
 def _failure(error: Exception) -> EngineError:

@@ -2,43 +2,42 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import json
 import logging
 import os
 import queue
-import secrets
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
-from pylae import applied, draft, state
 from pylae.auth import VARIABLES, default_auth, secret_file
 from pylae.config import program
 from pylae.config.check import check_config, parse_document, problems_of
-from pylae.config.crosscheck import Finding, weaknesses
-from pylae.config.load import Document, digest, read, references
+from pylae.config.crosscheck import weaknesses
+from pylae.config.load import Document, read
 from pylae.config.model import Config, has_authenticator
-from pylae.config.nodes import Step, show_path
+from pylae.config.nodes import Finding, Step, show_path
 from pylae.config.plan import compile_plan, source_path
 from pylae.config.route import Route, ServiceName
 from pylae.config.service import Service
 from pylae.config.sources import CallSources, DocumentSources, Place
+from pylae.config.tls import Texts
 from pylae.config.watch import Watch
-from pylae.errors import ConfigError, ConflictError, EngineError, Problem
+from pylae.control import Control
+from pylae.errors import ConfigError, EngineError, Problem
 
 if TYPE_CHECKING:
     from pylae.admin.server import Server
     from pylae.engine import Engine
+    from pylae.monitoring import Health
 
 log = logging.getLogger("pylae")
 
@@ -59,16 +58,10 @@ class Gateway:
         self._document: Document | None = None
         self._path: Path | None = None
         self._files: Mapping[Path, str | None] = {}
+        self._named: Mapping[Path, str | None] = {}
         self._engine: Engine | None = None
-        self._admin: Server | None = None
+        self._control: Control | None = None
         self._program = Path(caller[0])
-        self._plan_in_force: dict[str, Any] = {}
-        self._overridden = False
-        self._state_folder: Path | None = None
-        self._base: str | None = None
-        self._references: frozenset[str] = frozenset()
-        self._changing = threading.RLock()
-        self._revision, self._start = 0, secrets.token_hex(4)
         self._events: queue.SimpleQueue[str] = queue.SimpleQueue()
         try:
             self._take(Config.model_validate(settings))
@@ -77,6 +70,20 @@ class Gateway:
 
     def _take(self, config: Config) -> None:
         self._rest, self._services, self._routes = config, dict(config.services), list(config.routes)
+
+    def become(self, other: Gateway) -> None:
+        """Takes over what `other` was made of, without putting it in force."""
+        self._take(other.config)
+        self._calls, self._document = dict(other._calls), other._document
+        self._path, self._files = other._path or self._path, other._files
+        self._named = other._named
+
+    def with_document(self, document: Document, config: Config) -> Gateway:
+        """The same gateway with the configuration of a document, not in force."""
+        other = copy.copy(self)
+        other._take(config)
+        other._calls, other._document, other._files = {}, document, document.files
+        return other
 
     @classmethod
     def from_file(cls, path: str | Path) -> Gateway:
@@ -92,15 +99,33 @@ class Gateway:
             gateway, files = cls(), document.files
             gateway._take(parse_document(document))
             gateway._calls, gateway._document = {}, document
-            gateway._references = frozenset(references(document.root))
         gateway._path, gateway._files = path, files
-        gateway._base = files.get(path)
         return gateway
 
     @property
     def config(self) -> Config:
         """The configuration as it stands now."""
         return self._rest.model_copy(update={"services": dict(self._services), "routes": tuple(self._routes)})
+
+    @property
+    def document(self) -> Document | None:
+        """The document that the configuration was read from, if it was."""
+        return self._document
+
+    @property
+    def origin(self) -> Path:
+        """The file or program that the configuration comes from."""
+        return self._path or self._program
+
+    @property
+    def read_files(self) -> Mapping[Path, str | None]:
+        """The files that the configuration was read from, with the hashes of what they held."""
+        return self._files
+
+    @property
+    def admin(self) -> Server | None:
+        """The running admin API with its address and token, if there is one."""
+        return self._control.admin if self._control else None
 
     def add_route(self, route: Route) -> None:
         """Adds a route behind those that are there."""
@@ -127,7 +152,17 @@ class Gateway:
         """The plan; `create` says whether a secret may be generated that lasts."""
         config = self.config
         check_config(config, self._sources())
-        return compile_plan(self._with_auth(config, create=create))
+        texts = Texts(self._path.parent if self._path else None)
+        plan = compile_plan(self._with_auth(config, create=create), texts)
+        self._named = texts.files
+        if texts.findings:
+            raise ConfigError([self._problem_at(finding) for finding in texts.findings], self._followed)
+        return plan
+
+    @property
+    def _followed(self) -> Mapping[Path, str | None]:
+        """The files that the configuration was read from and those that it names, with the hashes of what they held."""
+        return {**self._files, **self._named}
 
     def _with_auth(self, config: Config, *, create: bool) -> Config:
         """The same with authenticators, if routes need some: a program may leave out `auth`, a document may not."""
@@ -146,7 +181,7 @@ class Gateway:
 
         answer = engine.check(json.dumps(plan))
         if answer["problems"]:
-            raise ConfigError([self._native_problem(item) for item in answer["problems"]], self._files)
+            raise ConfigError([self._native_problem(item) for item in answer["problems"]], self._followed)
         weak = [self._problem_at(finding) for finding in weaknesses(self.config)]
         return [*weak, *(self._native_problem(item) for item in answer["warnings"])]
 
@@ -175,8 +210,8 @@ class Gateway:
         """Starts serving and returns the addresses of the listeners. Raises ConfigError or EngineError."""
         if self._engine is not None:
             raise EngineError("the gateway is running already")
-        self._state_folder = self.state_folder
-        self._resume()
+        control = Control(self)
+        control.resume()
         plan = self._plan(create=True)
         for warning in self._checked(plan):
             log.warning("%s", warning)
@@ -185,38 +220,14 @@ class Gateway:
 
         running = Engine(json.dumps(plan))
         addresses = running.start()
-        self._engine, self._plan_in_force = running, plan
+        self._engine, self._control = running, control
         log.info("listening on %s", ", ".join(addresses))
-        self._start_admin()
-        return addresses
-
-    def _start_admin(self) -> None:
-        """Starts the admin API, if there is to be one; without it the gateway does not run."""
-        if self._rest.admin is False:
-            return
-        from pylae.admin import server
-
         try:
-            self._admin = server.start(self)
+            control.start(plan)
         except BaseException:
             self.stop(drain=False)
             raise
-
-    def _resume(self) -> None:
-        """Goes on with what was applied over the admin API, if the file has not changed since."""
-        if self._base is None:
-            with contextlib.suppress(OSError):
-                self._base = digest(self.origin.read_bytes())
-        found = applied.usable(self.state_folder, self._base, self.origin)
-        if found is None:
-            return
-        try:
-            self._become(self.drafted(found.text(), trusted=True))
-        except ConfigError as error:
-            log.error("what was applied over the admin API cannot be used now, the file counts:\n%s", error)
-            return
-        self._overridden = True
-        log.info("going on with the configuration that was applied over the admin API at %s", found.at)
+        return addresses
 
     def _tell_how_to_sign(self) -> None:
         """Says with what tokens are signed where the program leaves that open."""
@@ -236,53 +247,53 @@ class Gateway:
         All or nothing: raises ConfigError, EngineError or OSError, and then what was in force stays in force. With
         `keep` a document outlives a restart, until the file of the configuration changes.
         """
+        control = self._controlled()
         source = other or self
-        with self._changing, contextlib.ExitStack() as stack:
-            engine = self.engine
-            plan = source._plan(create=True)
-            for warning in source._checked(plan):
+        with control.changing:
+            with _refusals(self.engine):
+                plan = source._plan(create=True)
+                warnings = source._checked(plan)
+            for warning in warnings:
                 log.warning("%s", warning)
-            kept = source._document if keep else None
-            commit = stack.enter_context(applied.keeping(self.state_folder, kept, self._base)) if kept else None
-            engine.apply(json.dumps(plan))
-            # Killed before the next line, it starts again with what was in force before.
-            commit() if commit else applied.drop(self.state_folder)
+            control.put(source, plan, keep=keep)
             if other is not None:
-                self._become(other)
-            self._overridden = commit is not None
-            self._plan_in_force = plan
-            self._revision += 1
-            if self._admin is not None:
-                self._admin.follow(self.config.admin)
+                self.become(other)
         self._tell_how_to_sign()
         log.info("configuration applied: %d routes, %d services", len(plan["routes"]), len(plan["services"]))
 
-    def _become(self, other: Gateway) -> None:
-        """Takes over what `other` was made of."""
-        self._take(other.config)
-        self._calls, self._document = dict(other._calls), other._document
-        self._path, self._files = other._path or self._path, other._files
-        self._base, self._references = other._base or self._base, other._references
+    def reload(self) -> None:
+        """Reads the file again and applies it. Raises ConfigError or EngineError, and then nothing has changed."""
+        if self._path is None:
+            raise EngineError("the gateway was not read from a file")
+        with _refusals(self.engine):
+            other = Gateway.from_file(self._path)
+        self.apply(other)
 
-    @property
-    def revision(self) -> str:
-        """Names the configuration in force; another one has another name."""
-        return f"{self._start}-{self._revision}"
+    def revoke(self, *, jti: str | None = None, user: str | None = None, ttl: timedelta = timedelta(days=30)) -> None:
+        """Refuses a token by its `jti`, or all that was issued to a user so far, from now on and for `ttl`.
 
-    @property
-    def origin(self) -> Path:
-        """The file or program that the configuration comes from."""
-        return self._path or self._program
+        It takes effect at once, also for what is remembered, and is forgotten when the gateway stops. Raises
+        EngineError if the gateway is not running, or if there are too many revocations to add one.
+        """
+        for kind, value in (("jti", jti), ("user", user)):
+            if value is not None:
+                self.engine.revoke(kind, value, ttl.total_seconds())
 
-    @property
-    def overridden(self) -> bool:
-        """Whether a configuration that was applied over the admin API stands in the place of the file."""
-        return self._overridden
+    def stats(self) -> dict[str, Any]:
+        """What the running engine has counted. Raises EngineError if it is not running."""
+        return self.engine.stats()
 
-    @property
-    def document(self) -> Document | None:
-        """The document that the configuration was read from, if it was."""
-        return self._document
+    def metrics(self) -> str:
+        """All figures of the running engine as a page for Prometheus (text format 0.0.4). Raises EngineError."""
+        return self.engine.metrics()
+
+    def summary(self) -> dict[str, Any]:
+        """What the running engine has served and how it is doing; durations are in seconds. Raises EngineError."""
+        return self.engine.summary()
+
+    def health(self) -> Health:
+        """How good the service of the last minute was, by the thresholds in `health`. Raises EngineError."""
+        return self.engine.health(self.config.health)
 
     @property
     def engine(self) -> Engine:
@@ -291,69 +302,10 @@ class Gateway:
             raise EngineError("the gateway is not running")
         return self._engine
 
-    @property
-    def admin(self) -> Server | None:
-        """The running admin API with its address and token, if there is one."""
-        return self._admin
-
-    @property
-    def plan_in_force(self) -> dict[str, Any]:
-        """The plan that the engine was given last."""
-        return self._plan_in_force
-
-    @property
-    def state_folder(self) -> Path:
-        """Where the gateway keeps what outlives a restart; it stays the same from start to stop."""
-        if self._state_folder is not None:
-            return self._state_folder
-        return state.folder_of(self.origin, self._rest.state)
-
-    def drafted(self, text: str, *, trusted: bool = False) -> Gateway:
-        """This gateway with the configuration of a document, not in force (`pylae.draft.read`). Raises ConfigError."""
-        files = {} if self._path is None else {self._path: self._base}
-        allowed = None if trusted else self._references
-        document, config = draft.read(text, self.origin, files, allowed, self.config)
-        drafted = copy.copy(self)
-        drafted._take(config)
-        drafted._calls, drafted._document, drafted._files = {}, document, document.files
-        return drafted
-
-    def apply_document(self, text: str, revision: str | None = None) -> list[Problem]:
-        """Puts a document in force and keeps it; returns warnings.
-
-        Raises as `apply` and `drafted` do, and ConflictError if another revision than the given one is in force by now.
-        """
-        with self._changing:
-            self._demand(revision)
-            other = self.drafted(text)
-            warnings = other.check()
-            self.apply(other, keep=True)
-        return warnings
-
-    def _demand(self, revision: str | None) -> None:
-        if revision is not None and revision != self.revision:
-            raise ConflictError(f"revision {revision} is no longer in force, {self.revision} is")
-
-    def reload(self) -> None:
-        """Reads the file again and applies it. Raises ConfigError or EngineError, and then nothing has changed."""
-        if self._path is None:
-            raise EngineError("the gateway was not read from a file")
-        self.apply(Gateway.from_file(self._path))
-
-    def revoke(self, *, jti: str | None = None, user: str | None = None, ttl: timedelta = timedelta(days=30)) -> None:
-        """Refuses a token by its `jti`, or all that was issued to a user so far, from now on and for `ttl`.
-
-        It takes effect at once, also for what is remembered, and is forgotten when the gateway stops. Raises
-        EngineError if the gateway is not running, or if there are too many revocations to add one.
-        """
-        engine = self.engine
-        for kind, value in (("jti", jti), ("user", user)):
-            if value is not None:
-                engine.revoke(kind, value, ttl.total_seconds())
-
-    def stats(self) -> dict[str, Any]:
-        """What the running engine has counted. Raises EngineError if it is not running."""
-        return self.engine.stats()
+    def _controlled(self) -> Control:
+        if self._control is None:
+            raise EngineError("the gateway is not running")
+        return self._control
 
     def purge_cache(
         self, *, url: str | None = None, prefix: str | None = None, service: str | None = None, tag: str | None = None
@@ -363,18 +315,22 @@ class Gateway:
         `url` and `prefix` are written like `http://api.example.org/items?page=2` or, for any host, `/items`. Answers
         that are being fetched at this moment are not kept either. Raises EngineError.
         """
-        return self.engine.purge_cache(json.dumps(_purge(url, prefix, service, tag)))
+        from pylae.engine import purge_document
+
+        return self.engine.purge_cache(purge_document(url, prefix, service, tag))
 
     def stop(self, drain: bool = True) -> None:
         """Stops. With `drain`, exchanges in flight may finish within `drain_timeout`."""
-        running, admin = self._engine, self._admin
+        running, control = self._engine, self._control
+        if control is not None:
+            control.stopping = True
         try:
             if running is not None:
                 running.stop(drain)
         finally:
-            self._engine = self._admin = self._state_folder = None
-            if admin is not None:
-                admin.stop()
+            self._engine = self._control = None
+            if control is not None:
+                control.stop()
             self._events.put("stopped")
 
     def run(self) -> None:
@@ -391,7 +347,7 @@ class Gateway:
             self._serve()
 
     def _serve(self) -> None:
-        watch, stopping = Watch(self._files), False
+        watch, stopping = Watch(self._followed), False
         while True:
             try:
                 event = self._events.get(timeout=_LOOK)
@@ -407,48 +363,41 @@ class Gateway:
                 log.info("stopping; exchanges in flight may finish")
                 # On a thread, because this one must hear a second signal.
                 threading.Thread(target=self.stop, name="pylae-stop", daemon=True).start()
-            elif not stopping and event == "reload":
-                self._try_reload(watch, self.reload)
-            elif not stopping and self._files and watch.changed():
-                self._try_reload(watch, self._reread)
+            elif not stopping and (event == "reload" or (self._followed and watch.changed())):
+                self._try_reload(watch, asked=event == "reload")
 
-    def _reread(self) -> None:
-        """Reads the configuration again because a file has changed; if it was but one that a reference names, what was
-        applied over the admin API stays."""
-        kept = applied.kept(self.state_folder) if self._overridden else None
-        if kept is None or digest(self.origin.read_bytes()) != kept.base:
-            self.reload()
-        else:
-            self.apply(self.drafted(kept.text(), trusted=True), keep=True)
-
-    def _try_reload(self, watch: Watch, read_again: Callable[[], None]) -> None:
+    def _try_reload(self, watch: Watch, *, asked: bool) -> None:
         try:
-            read_again()
-            watch.follow(self._files)
+            if asked or not self._controlled().read_again():
+                self._read_again()
+            watch.follow(self._followed)
         except ConfigError as error:
             log.error("the configuration was not applied, the old one stays in force:\n%s", error)
-            watch.follow({**self._files, **error.files})
+            watch.follow({**self._followed, **error.files})
         except EngineError as error:
             log.error("the configuration was not applied, the old one stays in force: %s", error)
-            watch.follow(self._files)
+            watch.follow(self._followed)
         except Exception:
             # A fault in reading must not end what is serving.
             log.exception("the configuration was not applied, the old one stays in force")
-            watch.follow(self._files)
+            watch.follow(self._followed)
+
+    def _read_again(self) -> None:
+        if self._path is None:
+            # Built by a program: only the files that it names can have changed.
+            self.apply()
+        else:
+            self.reload()
 
 
-def _purge(url: str | None, prefix: str | None, service: str | None, tag: str | None) -> Any:
-    named = {"target": url, "prefix": prefix, "service": service, "tag": tag}
-    given = {kind: name for kind, name in named.items() if name is not None}
-    if len(given) > 1:
-        raise EngineError("purge by one of url, prefix, service and tag")
-    for kind, name in given.items():
-        if kind in ("service", "tag"):
-            return given
-        parts = urlsplit(name)
-        query = f"?{parts.query}" if "?" in name else ""
-        return {kind: {"host": parts.netloc or None, "path": (parts.path or "/") + query}}
-    return "all"
+@contextmanager
+def _refusals(running: Engine) -> Iterator[None]:
+    """Counts a configuration that is refused here."""
+    try:
+        yield
+    except ConfigError:
+        running.refuse()
+        raise
 
 
 def _caller() -> tuple[str, int]:

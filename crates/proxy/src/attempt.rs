@@ -67,7 +67,9 @@ impl One<'_, '_> {
     /// Sends the request and takes the head of the answer. A kept connection that proves dead is replaced by a new one,
     /// once, without further ado.
     pub(crate) async fn run(&self, client: &mut Client, exchange: &mut Exchange) -> Result<Answered, Failure> {
+        let series = self.route.series.as_ref().map(|series| series.of(self.worker.index));
         if let Some(kept) = self.worker.pools.take(self.service.pools[self.picked.index]) {
+            series.inspect(|block| block.reused.add(1));
             match self.ask(client, exchange, kept).await {
                 Err(Failure::Instance(fault))
                     if fault.outcome == Outcome::Reset && !fault.answered && client.body.is_replayable() => {}
@@ -76,6 +78,7 @@ impl One<'_, '_> {
         }
         client.deadline.set(self.until(self.service.plan.connect_timeout.0));
         let connection = connect::connect(self.picked.instance(), client, exchange).await?;
+        series.inspect(|block| block.connected.add(1));
         self.ask(client, exchange, connection).await
     }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use pylae_core::cache::{Purge, Usage};
 use pylae_core::service::ServiceStats;
-use pylae_core::{Plan, Problem};
+use pylae_core::{Instant, Plan, Problem};
 use pylae_policies::authentication::Revoked;
 use serde::Serialize;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -25,11 +25,12 @@ use crate::clock;
 pub use self::command::LimitQuestion;
 use self::command::position;
 use crate::log::Record;
+use crate::metrics::{Metrics, Process, Reading, Summary, View, began_at, expose, summarize};
 use crate::observe::{Totals, WorkerStats};
 use crate::recent::{Lane, Recent};
 use crate::sink::{SinkStats, Sinks};
 use crate::snapshot::{PoolKeys, Snapshot};
-use crate::worker::{Control, Shared, Worker};
+use crate::worker::{Control, Listening, Shared, Worker};
 
 /// Connections that the kernel holds until a worker accepts them.
 const BACKLOG: i32 = 4096;
@@ -42,6 +43,8 @@ pub struct Engine {
     shared: Arc<Shared>,
     policies: Arc<pylae_policies::Shared>,
     sinks: Sinks,
+    metrics: Arc<Metrics>,
+    started: Instant,
 }
 
 struct Handle {
@@ -58,6 +61,9 @@ struct State {
     /// Listening sockets by the address that the plan names.
     listeners: BTreeMap<SocketAddr, TcpListener>,
     applied: u64,
+    refused: u64,
+    /// When the snapshot came into force.
+    since: Instant,
 }
 
 /// What the engine counts and sees.
@@ -73,6 +79,8 @@ pub struct Stats {
     pub cache: Option<Usage>,
     /// Plans applied, the first included.
     pub applied: u64,
+    /// Plans and configurations refused.
+    pub refused: u64,
 }
 
 impl Engine {
@@ -85,26 +93,38 @@ impl Engine {
         let mut snapshot = Snapshot::build(plan, None, &mut keys, &policies)?;
         let sinks = Sinks::new(snapshot.plan.workers);
         sinks.connect(&mut snapshot)?;
+        let metrics = Arc::new(Metrics::new(snapshot.plan.workers, clock::now()));
+        metrics.connect(&mut snapshot);
         let snapshot = Arc::new(snapshot);
         let listeners = bind_added(&BTreeMap::new(), &snapshot)?;
         let mut workers = Vec::with_capacity(snapshot.plan.workers);
         for index in 0..snapshot.plan.workers {
-            let sockets = clone_all(listeners.values())?;
+            let sockets = clone_all(&listeners)?;
             workers.push(
                 spawn(index, Arc::clone(&snapshot), Arc::clone(&shared), sockets)
                     .map_err(|error| vec![Problem::at("workers", format!("a worker cannot be started: {error}"))])?,
             );
         }
-        let auxiliary = Auxiliary::start(Arc::clone(&snapshot), Arc::clone(&shared.log))
+        let auxiliary = Auxiliary::start(Arc::clone(&snapshot), Arc::clone(&shared.log), Arc::clone(&metrics))
             .map_err(|error| vec![Problem::at("", format!("the auxiliary thread cannot be started: {error}"))])?;
         let auxiliary = Mutex::new(Some(auxiliary));
-        let state = Mutex::new(State { snapshot, keys, listeners, applied: 1 });
-        Ok(Self { workers, state, auxiliary, shared, policies, sinks })
+        let started = clock::now();
+        let state = State { snapshot, keys, listeners, applied: 1, refused: 0, since: started };
+        Ok(Self { workers, state: Mutex::new(state), auxiliary, shared, policies, sinks, metrics, started })
     }
 
     /// Replaces the plan in force, whole or not at all. When this returns, every new exchange is served by the new plan.
     pub fn apply(&self, plan: Plan) -> Result<(), Vec<Problem>> {
         let mut state = self.state.lock();
+        self.replace(&mut state, plan).inspect_err(|_| state.refused += 1)
+    }
+
+    /// Counts a configuration that was refused before it became a plan.
+    pub fn refuse(&self) {
+        self.state.lock().refused += 1;
+    }
+
+    fn replace(&self, state: &mut State, plan: Plan) -> Result<(), Vec<Problem>> {
         let mut keys = state.keys.clone();
         let workers = state.snapshot.plan.workers;
         if plan.workers != workers {
@@ -112,22 +132,20 @@ impl Engine {
         }
         let mut snapshot = Snapshot::build(plan, Some(&state.snapshot), &mut keys, &self.policies)?;
         self.sinks.connect(&mut snapshot)?;
+        self.metrics.connect(&mut snapshot);
         let snapshot = Arc::new(snapshot);
         let added = bind_added(&state.listeners, &snapshot)?;
         let wanted: Vec<SocketAddr> = snapshot.plan.listeners.iter().map(|listener| listener.address).collect();
         let gone: Vec<SocketAddr> =
             state.listeners.keys().filter(|address| !wanted.contains(address)).copied().collect();
-        // The workers know their sockets by the address that was bound.
-        let removed: Vec<SocketAddr> =
-            gone.iter().filter_map(|address| state.listeners[address].local_addr().ok()).collect();
-        let sockets = self.workers.iter().map(|_| clone_all(added.values())).collect::<Result<Vec<_>, _>>()?;
+        let sockets = self.workers.iter().map(|_| clone_all(&added)).collect::<Result<Vec<_>, _>>()?;
         // From here on nothing can fail. The workers' copies of a socket are the last, so that what its queue holds is served.
         state.listeners.retain(|address, _| !gone.contains(address));
         let mut applied = Vec::with_capacity(self.workers.len());
         for (worker, sockets) in self.workers.iter().zip(sockets) {
             let (done, told) = oneshot::channel();
             let message =
-                Control::Apply { snapshot: Arc::clone(&snapshot), added: sockets, removed: removed.clone(), done };
+                Control::Apply { snapshot: Arc::clone(&snapshot), added: sockets, removed: gone.clone(), done };
             if worker.control.send(message).is_ok() {
                 applied.push(told);
             }
@@ -143,6 +161,7 @@ impl Engine {
         state.snapshot = snapshot;
         state.keys = keys;
         state.applied += 1;
+        state.since = clock::now();
         Ok(())
     }
 
@@ -197,13 +216,46 @@ impl Engine {
 
     /// What is counted and seen at this moment.
     pub fn stats(&self) -> Stats {
+        self.stats_of(&self.state.lock())
+    }
+
+    fn stats_of(&self, state: &State) -> Stats {
         let mut totals = Totals::default();
         self.workers.iter().for_each(|worker| totals.merge(&worker.stats));
-        let state = self.state.lock();
         let now = clock::now();
         let services = state.snapshot.services.values().map(|service| service.state.snapshot(now)).collect();
         let cache = self.policies.cache_in_use().map(|cache| cache.usage());
-        Stats { totals, services, access_logs: self.sinks.stats(), cache, applied: state.applied }
+        let State { applied, refused, .. } = *state;
+        Stats { totals, services, access_logs: self.sinks.stats(), cache, applied, refused }
+    }
+
+    /// All figures as a page for Prometheus, in its text format 0.0.4. Reads what the workers write, and waits for none of them.
+    pub fn metrics(&self) -> String {
+        let (stats, reading, since) = self.figures();
+        let (now, wall) = (clock::now(), clock::wall().as_secs_f64());
+        expose(&View {
+            stats: &stats,
+            reading: &reading,
+            process: Process::read(),
+            workers: self.workers.len(),
+            started: began_at(wall, now, self.started),
+            last_applied: began_at(wall, now, since),
+        })
+    }
+
+    /// The figures that people look at first.
+    pub fn summary(&self) -> Summary {
+        let (stats, reading, _) = self.figures();
+        let now = clock::now();
+        let window = self.metrics.recently(now, &reading);
+        let uptime = now.since(self.started).as_secs_f64();
+        summarize(uptime, &stats.totals, &reading, &window, &stats.services, stats.cache)
+    }
+
+    /// What is counted now, and when the plan in force was applied.
+    fn figures(&self) -> (Stats, Reading, Instant) {
+        let state = self.state.lock();
+        (self.stats_of(&state), self.metrics.read(&state.snapshot), state.since)
     }
 
     /// Makes the response cache forget what `purge` names; returns how many answers that were.
@@ -218,12 +270,7 @@ impl Engine {
     }
 }
 
-fn spawn(
-    index: usize,
-    snapshot: Arc<Snapshot>,
-    shared: Arc<Shared>,
-    listeners: Vec<TcpListener>,
-) -> io::Result<Handle> {
+fn spawn(index: usize, snapshot: Arc<Snapshot>, shared: Arc<Shared>, listeners: Vec<Listening>) -> io::Result<Handle> {
     let (control, receiver) = mpsc::unbounded_channel();
     let stats = Arc::new(WorkerStats::default());
     let counted = Arc::clone(&stats);
@@ -283,7 +330,7 @@ fn explain(error: &io::Error) -> String {
     }
 }
 
-fn clone_all<'a>(listeners: impl Iterator<Item = &'a TcpListener>) -> Result<Vec<TcpListener>, Vec<Problem>> {
-    let cloned: io::Result<Vec<TcpListener>> = listeners.map(TcpListener::try_clone).collect();
+fn clone_all(listeners: &BTreeMap<SocketAddr, TcpListener>) -> Result<Vec<Listening>, Vec<Problem>> {
+    let cloned: io::Result<_> = listeners.iter().map(|(address, socket)| Ok((*address, socket.try_clone()?))).collect();
     cloned.map_err(|error| vec![Problem::at("listeners", format!("a socket cannot be shared: {error}"))])
 }

@@ -1,35 +1,15 @@
 //! Stage: what is counted when an exchange is over. Per worker, without locks; merged when read.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use pylae_core::Exchange;
 use pylae_policies::access_log::Ending;
 use serde::Serialize;
 
 use crate::client::Client;
 use crate::clock;
+use crate::metrics::{Counter, Ended};
 use crate::respond::Sent;
 use crate::snapshot::{Route, Snapshot};
 use crate::worker::Worker;
-
-/// A number that one thread writes and others may read.
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds without a locked instruction: there is one writer.
-    pub(crate) fn add(&self, n: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
-    }
-
-    pub(crate) fn set(&self, n: u64) {
-        self.0.store(n, Ordering::Relaxed);
-    }
-
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// What one worker counts.
 #[derive(Debug, Default)]
@@ -46,6 +26,8 @@ pub(crate) struct WorkerStats {
     pub(crate) connections: Counter,
     pub(crate) connections_accepted: Counter,
     pub(crate) connections_refused: Counter,
+    pub(crate) handshakes: Counter,
+    pub(crate) handshakes_failed: Counter,
     pub(crate) idle_upstream: Counter,
     pub(crate) mirrored: Counter,
     pub(crate) mirrors_dropped: Counter,
@@ -74,6 +56,10 @@ pub struct Totals {
     pub connections_accepted: u64,
     /// Client connections refused for want of room.
     pub connections_refused: u64,
+    /// TLS handshakes with clients that came to their end.
+    pub handshakes: u64,
+    /// TLS handshakes with clients that did not: refused, cut off, or too slow.
+    pub handshakes_failed: u64,
     /// Idle connections to instances.
     pub idle_upstream: u64,
     /// Copies of requests that were sent.
@@ -112,6 +98,8 @@ impl Totals {
         self.connections += one.connections.get();
         self.connections_accepted += one.connections_accepted.get();
         self.connections_refused += one.connections_refused.get();
+        self.handshakes += one.handshakes.get();
+        self.handshakes_failed += one.handshakes_failed.get();
         self.idle_upstream += one.idle_upstream.get();
         self.mirrored += one.mirrored.get();
         self.mirrors_dropped += one.mirrors_dropped.get();
@@ -132,7 +120,16 @@ pub(crate) fn observe(
     exchange: &Exchange,
     sent: &Sent,
 ) {
-    describe(worker, snapshot, route, client, exchange, sent);
+    let ended = Ended {
+        duration: clock::now().since(exchange.started),
+        bytes_in: client.body.taken(),
+        bytes_out: sent.bytes,
+        complete: sent.complete,
+    };
+    describe(worker, snapshot, route, exchange, &ended);
+    if let Some(series) = route.map_or(&snapshot.series, |route| &route.series) {
+        series.of(worker.index).record(exchange, &ended);
+    }
     let stats = &worker.stats;
     stats.bytes_sent.add(sent.bytes);
     if let Some(outcome) = exchange.cache.outcome {
@@ -151,22 +148,15 @@ pub(crate) fn observe(
 }
 
 /// Tells of it: one line in the access log, if there is one for this exchange, and the latest exchanges.
-fn describe(
-    worker: &Worker,
-    snapshot: &Snapshot,
-    route: Option<&Route>,
-    client: &Client,
-    exchange: &Exchange,
-    sent: &Sent,
-) {
+fn describe(worker: &Worker, snapshot: &Snapshot, route: Option<&Route>, exchange: &Exchange, ended: &Ended) {
     let (chain, sink) = route.map_or((&snapshot.unrouted, &snapshot.sink), |route| (&route.chain, &route.sink));
-    worker.recent.keep(|out| snapshot.description.write(exchange, &ending(route, client, exchange, sent), out));
+    worker.recent.keep(|out| snapshot.description.write(exchange, &ending(route, exchange, ended), out));
     if let (Some(access_log), Some(sink)) = (chain.access_log(), sink) {
-        worker.lines.write(sink, |out| access_log.write(exchange, &ending(route, client, exchange, sent), out));
+        worker.lines.write(sink, |out| access_log.write(exchange, &ending(route, exchange, ended), out));
     }
 }
 
-fn ending<'a>(route: Option<&'a Route>, client: &Client, exchange: &Exchange, sent: &Sent) -> Ending<'a> {
+fn ending<'a>(route: Option<&'a Route>, exchange: &Exchange, ended: &Ended) -> Ending<'a> {
     let service = route.and_then(|route| route.service.as_deref());
     Ending {
         route: route.map(|route| &*route.name),
@@ -175,9 +165,9 @@ fn ending<'a>(route: Option<&'a Route>, client: &Client, exchange: &Exchange, se
             .instance
             .and_then(|index| service?.plan.instances.get(index))
             .map(|instance| instance.url.as_str()),
-        bytes_in: client.body.taken(),
-        bytes_out: sent.bytes,
-        complete: sent.complete,
-        duration: clock::now().since(exchange.started),
+        bytes_in: ended.bytes_in,
+        bytes_out: ended.bytes_out,
+        complete: ended.complete,
+        duration: ended.duration,
     }
 }

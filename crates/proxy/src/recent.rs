@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::observe::Counter;
+use crate::metrics::Counter;
 
 /// Exchanges that a worker keeps in a second when nobody looks.
 const GLANCE: u32 = 64;

@@ -18,11 +18,15 @@ use pylae_policies::{Chain, Parts, Shared};
 use tokio::sync::Notify;
 
 use crate::clock;
+use crate::metrics::Series;
 use crate::sink::Sink;
+use crate::tls::Acceptor;
 
 /// The plan in force.
 pub(crate) struct Snapshot {
     pub(crate) plan: Plan,
+    /// In the order of the plan.
+    pub(crate) listeners: Box<[Arc<Listener>]>,
     pub(crate) head_limits: HeadLimits,
     pub(crate) router: Router,
     pub(crate) routes: Box<[Route]>,
@@ -31,10 +35,18 @@ pub(crate) struct Snapshot {
     pub(crate) unrouted: Chain,
     /// Where their lines go.
     pub(crate) sink: Option<Arc<Sink>>,
+    /// Their figures, in a running engine.
+    pub(crate) series: Option<Arc<Series>>,
     /// How exchanges are described to those who look at the latest ones.
     pub(crate) description: AccessLog,
     /// The response cache, if any route has ever had one.
     pub(crate) cache: Option<Arc<Cache>>,
+}
+
+/// A listener, ready to serve.
+pub(crate) struct Listener {
+    pub(crate) plan: plan::Listener,
+    pub(crate) tls: Option<Arc<Acceptor>>,
 }
 
 /// A route, ready to serve.
@@ -47,6 +59,8 @@ pub(crate) struct Route {
     pub(crate) mirror: Option<Arc<Service>>,
     /// Where the lines of its access log go.
     pub(crate) sink: Option<Arc<Sink>>,
+    /// Its figures, in a running engine.
+    pub(crate) series: Option<Arc<Series>>,
     pub(crate) timeout: Duration,
     pub(crate) idle_timeout: Duration,
     pub(crate) deadline: Option<Duration>,
@@ -85,6 +99,7 @@ impl Snapshot {
         if plan.version != plan::VERSION {
             problems.push(Problem::at("version", format!("this engine reads plans of version {}", plan::VERSION)));
         }
+        let listeners = build_listeners(&plan, previous, &mut problems);
         let urls = keys.renewed(&plan);
         let services = build_services(&plan, previous, &urls, &mut problems);
         let router = Router::build(&plan.routes).map_err(|found| problems.extend(found)).ok();
@@ -121,7 +136,19 @@ impl Snapshot {
         let limits = &plan.limits;
         let head_limits = HeadLimits { head: limits.max_head, target: limits.max_target, fields: limits.max_fields };
         let cache = shared.cache_in_use().cloned();
-        Ok(Self { head_limits, router, routes: routes.into(), services, unrouted, sink: None, description, cache, plan })
+        Ok(Self {
+            head_limits,
+            listeners,
+            router,
+            routes: routes.into(),
+            services,
+            unrouted,
+            sink: None,
+            series: None,
+            description,
+            cache,
+            plan,
+        })
     }
 
     /// Gives every access log its sink. All problems are reported.
@@ -141,10 +168,42 @@ impl Snapshot {
         if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 
+    /// Where its exchanges are counted.
+    pub(crate) fn all_series(&self) -> impl Iterator<Item = &Arc<Series>> {
+        self.routes.iter().map(|route| &route.series).chain([&self.series]).flatten()
+    }
+
+    /// What is doubtful about the plan.
+    pub(crate) fn warnings(&self) -> Vec<Problem> {
+        let mut warnings = self.router.warnings().to_vec();
+        for (index, listener) in self.listeners.iter().enumerate() {
+            let found = listener.tls.iter().flat_map(|tls| tls.warnings.iter().cloned());
+            warnings.extend(found.map(|problem| problem.under(&format!("listeners[{index}].tls"))));
+        }
+        warnings
+    }
+
     /// Whether forwarding headers from this peer are believed.
     pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
         self.plan.trusted_proxies.iter().any(|net| net.contains(&peer))
     }
+}
+
+fn build_listeners(plan: &Plan, previous: Option<&Snapshot>, problems: &mut Vec<Problem>) -> Box<[Arc<Listener>]> {
+    let mut listeners = Vec::with_capacity(plan.listeners.len());
+    for (index, plan) in plan.listeners.iter().enumerate() {
+        let mut known = previous.into_iter().flat_map(|snapshot| &snapshot.listeners);
+        let before = known.find(|listener| listener.plan.address == plan.address);
+        let before = before.and_then(|listener| listener.tls.as_ref());
+        match plan.tls.as_ref().map(|tls| Acceptor::build(tls, before)).transpose() {
+            Ok(tls) => listeners.push(Arc::new(Listener { plan: plan.clone(), tls })),
+            Err(found) => {
+                let at = format!("listeners[{index}].tls");
+                problems.extend(found.into_iter().map(|problem| problem.under(&at)));
+            }
+        }
+    }
+    listeners.into()
 }
 
 fn build_services(
@@ -212,6 +271,7 @@ impl Route {
             chain,
             mirror,
             sink: None,
+            series: None,
             timeout: route.timeout.0,
             idle_timeout: route.idle_timeout.0,
             deadline: route.deadline.map(|deadline| deadline.0),

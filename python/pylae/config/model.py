@@ -13,6 +13,8 @@ from pylae.config.admin import Admin
 from pylae.config.auth import AuthConfig
 from pylae.config.route import Route, ServiceName
 from pylae.config.service import Service
+from pylae.config.tls import ListenerTls
+from pylae.monitoring import Thresholds
 from pylae.policies import PolicySet
 from pylae.settings import Network, Positive, Settings, Switch
 from pylae.units import ByteSize, Duration, Wait
@@ -25,6 +27,8 @@ class Listener(Settings):
 
     address: Annotated[str, AfterValidator(listen_address)]
     """`ip:port`. Port 0 takes a free one."""
+    tls: ListenerTls | None = None
+    """TLS; without, what is said on the way can be read and changed."""
 
     @model_validator(mode="before")
     @classmethod
@@ -88,6 +92,8 @@ class Config(Settings):
     """Routes. The most specific one that matches a request takes it; order decides between patterns only."""
     policies: PolicySet = PolicySet()
     """Policies of every route. A route overrides each by its name, or switches it off with `false`."""
+    health: Thresholds = Thresholds()
+    """When the gateway calls itself degraded or unhealthy."""
     admin: Switch[Admin] = None
     """The admin API; on 127.0.0.1:9901 unless said otherwise, `false` for none."""
     state: Annotated[str, Field(min_length=1)] | None = None
