@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import json
 import logging
 import os
 import queue
-import secrets
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -20,12 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from pylae import applied, draft, state
 from pylae.auth import VARIABLES, default_auth, secret_file
 from pylae.config import program
 from pylae.config.check import check_config, parse_document, problems_of
 from pylae.config.crosscheck import weaknesses
-from pylae.config.load import Document, digest, read, references
+from pylae.config.load import Document, read
 from pylae.config.model import Config, has_authenticator
 from pylae.config.nodes import Finding, Step, show_path
 from pylae.config.plan import compile_plan, source_path
@@ -34,7 +31,8 @@ from pylae.config.service import Service
 from pylae.config.sources import CallSources, DocumentSources, Place
 from pylae.config.tls import Texts
 from pylae.config.watch import Watch
-from pylae.errors import ConfigError, ConflictError, EngineError, Problem
+from pylae.control import Control
+from pylae.errors import ConfigError, EngineError, Problem
 
 if TYPE_CHECKING:
     from pylae.admin.server import Server
@@ -62,15 +60,8 @@ class Gateway:
         self._files: Mapping[Path, str | None] = {}
         self._named: Mapping[Path, str | None] = {}
         self._engine: Engine | None = None
-        self._admin: Server | None = None
+        self._control: Control | None = None
         self._program = Path(caller[0])
-        self._plan_in_force: dict[str, Any] = {}
-        self._overridden = False
-        self._state_folder: Path | None = None
-        self._base: str | None = None
-        self._references: frozenset[str] = frozenset()
-        self._changing = threading.RLock()
-        self._revision, self._start = 0, secrets.token_hex(4)
         self._events: queue.SimpleQueue[str] = queue.SimpleQueue()
         try:
             self._take(Config.model_validate(settings))
@@ -79,6 +70,20 @@ class Gateway:
 
     def _take(self, config: Config) -> None:
         self._rest, self._services, self._routes = config, dict(config.services), list(config.routes)
+
+    def become(self, other: Gateway) -> None:
+        """Takes over what `other` was made of, without putting it in force."""
+        self._take(other.config)
+        self._calls, self._document = dict(other._calls), other._document
+        self._path, self._files = other._path or self._path, other._files
+        self._named = other._named
+
+    def with_document(self, document: Document, config: Config) -> Gateway:
+        """The same gateway with the configuration of a document, not in force."""
+        other = copy.copy(self)
+        other._take(config)
+        other._calls, other._document, other._files = {}, document, document.files
+        return other
 
     @classmethod
     def from_file(cls, path: str | Path) -> Gateway:
@@ -94,15 +99,33 @@ class Gateway:
             gateway, files = cls(), document.files
             gateway._take(parse_document(document))
             gateway._calls, gateway._document = {}, document
-            gateway._references = frozenset(references(document.root))
         gateway._path, gateway._files = path, files
-        gateway._base = files.get(path)
         return gateway
 
     @property
     def config(self) -> Config:
         """The configuration as it stands now."""
         return self._rest.model_copy(update={"services": dict(self._services), "routes": tuple(self._routes)})
+
+    @property
+    def document(self) -> Document | None:
+        """The document that the configuration was read from, if it was."""
+        return self._document
+
+    @property
+    def origin(self) -> Path:
+        """The file or program that the configuration comes from."""
+        return self._path or self._program
+
+    @property
+    def read_files(self) -> Mapping[Path, str | None]:
+        """The files that the configuration was read from, with the hashes of what they held."""
+        return self._files
+
+    @property
+    def admin(self) -> Server | None:
+        """The running admin API with its address and token, if there is one."""
+        return self._control.admin if self._control else None
 
     def add_route(self, route: Route) -> None:
         """Adds a route behind those that are there."""
@@ -187,8 +210,8 @@ class Gateway:
         """Starts serving and returns the addresses of the listeners. Raises ConfigError or EngineError."""
         if self._engine is not None:
             raise EngineError("the gateway is running already")
-        self._state_folder = self.state_folder
-        self._resume()
+        control = Control(self)
+        control.resume()
         plan = self._plan(create=True)
         for warning in self._checked(plan):
             log.warning("%s", warning)
@@ -197,38 +220,14 @@ class Gateway:
 
         running = Engine(json.dumps(plan))
         addresses = running.start()
-        self._engine, self._plan_in_force = running, plan
+        self._engine, self._control = running, control
         log.info("listening on %s", ", ".join(addresses))
-        self._start_admin()
-        return addresses
-
-    def _start_admin(self) -> None:
-        """Starts the admin API, if there is to be one; without it the gateway does not run."""
-        if self._rest.admin is False:
-            return
-        from pylae.admin import server
-
         try:
-            self._admin = server.start(self)
+            control.start(plan)
         except BaseException:
             self.stop(drain=False)
             raise
-
-    def _resume(self) -> None:
-        """Goes on with what was applied over the admin API, if the file has not changed since."""
-        if self._base is None:
-            with contextlib.suppress(OSError):
-                self._base = digest(self.origin.read_bytes())
-        found = applied.usable(self.state_folder, self._base, self.origin)
-        if found is None:
-            return
-        try:
-            self._become(self.drafted(found.text(), trusted=True))
-        except ConfigError as error:
-            log.error("what was applied over the admin API cannot be used now, the file counts:\n%s", error)
-            return
-        self._overridden = True
-        log.info("going on with the configuration that was applied over the admin API at %s", found.at)
+        return addresses
 
     def _tell_how_to_sign(self) -> None:
         """Says with what tokens are signed where the program leaves that open."""
@@ -248,106 +247,19 @@ class Gateway:
         All or nothing: raises ConfigError, EngineError or OSError, and then what was in force stays in force. With
         `keep` a document outlives a restart, until the file of the configuration changes.
         """
+        control = self._controlled()
         source = other or self
-        with self._changing, contextlib.ExitStack() as stack:
-            engine = self.engine
-            with _refusals(engine):
+        with control.changing:
+            with _refusals(self.engine):
                 plan = source._plan(create=True)
                 warnings = source._checked(plan)
             for warning in warnings:
                 log.warning("%s", warning)
-            kept = source._document if keep else None
-            commit = stack.enter_context(applied.keeping(self.state_folder, kept, self._base)) if kept else None
-            engine.apply(json.dumps(plan))
-            # Killed before the next line, it starts again with what was in force before.
-            commit() if commit else applied.drop(self.state_folder)
+            control.put(source, plan, keep=keep)
             if other is not None:
-                self._become(other)
-            self._overridden = commit is not None
-            self._plan_in_force = plan
-            self._revision += 1
-            if self._admin is not None:
-                self._admin.follow(self.config.admin)
+                self.become(other)
         self._tell_how_to_sign()
         log.info("configuration applied: %d routes, %d services", len(plan["routes"]), len(plan["services"]))
-
-    def _become(self, other: Gateway) -> None:
-        """Takes over what `other` was made of."""
-        self._take(other.config)
-        self._calls, self._document = dict(other._calls), other._document
-        self._path, self._files = other._path or self._path, other._files
-        self._named = other._named
-        self._base, self._references = other._base or self._base, other._references
-
-    @property
-    def revision(self) -> str:
-        """Names the configuration in force; another one has another name."""
-        return f"{self._start}-{self._revision}"
-
-    @property
-    def origin(self) -> Path:
-        """The file or program that the configuration comes from."""
-        return self._path or self._program
-
-    @property
-    def overridden(self) -> bool:
-        """Whether a configuration that was applied over the admin API stands in the place of the file."""
-        return self._overridden
-
-    @property
-    def document(self) -> Document | None:
-        """The document that the configuration was read from, if it was."""
-        return self._document
-
-    @property
-    def engine(self) -> Engine:
-        """The running native side. Raises EngineError if it is not running."""
-        if self._engine is None:
-            raise EngineError("the gateway is not running")
-        return self._engine
-
-    @property
-    def admin(self) -> Server | None:
-        """The running admin API with its address and token, if there is one."""
-        return self._admin
-
-    @property
-    def plan_in_force(self) -> dict[str, Any]:
-        """The plan that the engine was given last."""
-        return self._plan_in_force
-
-    @property
-    def state_folder(self) -> Path:
-        """Where the gateway keeps what outlives a restart; it stays the same from start to stop."""
-        if self._state_folder is not None:
-            return self._state_folder
-        return state.folder_of(self.origin, self._rest.state)
-
-    def drafted(self, text: str, *, trusted: bool = False) -> Gateway:
-        """This gateway with the configuration of a document, not in force (`pylae.draft.read`). Raises ConfigError."""
-        files = {} if self._path is None else {self._path: self._base}
-        allowed = None if trusted else self._references
-        document, config = draft.read(text, self.origin, files, allowed, self.config)
-        drafted = copy.copy(self)
-        drafted._take(config)
-        drafted._calls, drafted._document, drafted._files = {}, document, document.files
-        return drafted
-
-    def apply_document(self, text: str, revision: str | None = None) -> list[Problem]:
-        """Puts a document in force and keeps it; returns warnings.
-
-        Raises as `apply` and `drafted` do, and ConflictError if another revision than the given one is in force by now.
-        """
-        with self._changing:
-            self._demand(revision)
-            other = self.drafted(text)
-            warnings = other.check()
-            self.apply(other, keep=True)
-        return warnings
-
-    def _demand(self, revision: str | None) -> None:
-        if revision is not None and revision != self.revision:
-            raise ConflictError(f"revision {revision} is no longer in force, {self.revision} is")
 
     def reload(self) -> None:
         """Reads the file again and applies it. Raises ConfigError or EngineError, and then nothing has changed."""
@@ -363,10 +275,9 @@ class Gateway:
         It takes effect at once, also for what is remembered, and is forgotten when the gateway stops. Raises
         EngineError if the gateway is not running, or if there are too many revocations to add one.
         """
-        engine = self.engine
         for kind, value in (("jti", jti), ("user", user)):
             if value is not None:
-                engine.revoke(kind, value, ttl.total_seconds())
+                self.engine.revoke(kind, value, ttl.total_seconds())
 
     def stats(self) -> dict[str, Any]:
         """What the running engine has counted. Raises EngineError if it is not running."""
@@ -384,6 +295,18 @@ class Gateway:
         """How good the service of the last minute was, by the thresholds in `health`. Raises EngineError."""
         return self.engine.health(self.config.health)
 
+    @property
+    def engine(self) -> Engine:
+        """The running native side. Raises EngineError if it is not running."""
+        if self._engine is None:
+            raise EngineError("the gateway is not running")
+        return self._engine
+
+    def _controlled(self) -> Control:
+        if self._control is None:
+            raise EngineError("the gateway is not running")
+        return self._control
+
     def purge_cache(
         self, *, url: str | None = None, prefix: str | None = None, service: str | None = None, tag: str | None = None
     ) -> int:
@@ -398,14 +321,16 @@ class Gateway:
 
     def stop(self, drain: bool = True) -> None:
         """Stops. With `drain`, exchanges in flight may finish within `drain_timeout`."""
-        running, admin = self._engine, self._admin
+        running, control = self._engine, self._control
+        if control is not None:
+            control.stopping = True
         try:
             if running is not None:
                 running.stop(drain)
         finally:
-            self._engine = self._admin = self._state_folder = None
-            if admin is not None:
-                admin.stop()
+            self._engine = self._control = None
+            if control is not None:
+                control.stop()
             self._events.put("stopped")
 
     def run(self) -> None:
@@ -438,26 +363,13 @@ class Gateway:
                 log.info("stopping; exchanges in flight may finish")
                 # On a thread, because this one must hear a second signal.
                 threading.Thread(target=self.stop, name="pylae-stop", daemon=True).start()
-            elif not stopping and event == "reload":
-                self._try_reload(watch, self.reload)
-            elif not stopping and self._followed and watch.changed():
-                self._try_reload(watch, self._reread)
+            elif not stopping and (event == "reload" or (self._followed and watch.changed())):
+                self._try_reload(watch, asked=event == "reload")
 
-    def _reread(self) -> None:
-        """Reads the configuration again because a file has changed; if it was but one that a reference names, what was
-        applied over the admin API stays."""
-        kept = applied.kept(self.state_folder) if self._overridden else None
-        if self._path is None:
-            # Built by a program: only the files that it names can have changed.
-            self.apply()
-        elif kept is None or digest(self.origin.read_bytes()) != kept.base:
-            self.reload()
-        else:
-            self.apply(self.drafted(kept.text(), trusted=True), keep=True)
-
-    def _try_reload(self, watch: Watch, read_again: Callable[[], None]) -> None:
+    def _try_reload(self, watch: Watch, *, asked: bool) -> None:
         try:
-            read_again()
+            if asked or not self._controlled().read_again():
+                self._read_again()
             watch.follow(self._followed)
         except ConfigError as error:
             log.error("the configuration was not applied, the old one stays in force:\n%s", error)
@@ -470,6 +382,13 @@ class Gateway:
             log.exception("the configuration was not applied, the old one stays in force")
             watch.follow(self._followed)
 
+    def _read_again(self) -> None:
+        if self._path is None:
+            # Built by a program: only the files that it names can have changed.
+            self.apply()
+        else:
+            self.reload()
+
 
 @contextmanager
 def _refusals(running: Engine) -> Iterator[None]:
@@ -477,7 +396,7 @@ def _refusals(running: Engine) -> Iterator[None]:
     try:
         yield
     except ConfigError:
-        running.count_refusal()
+        running.refuse()
         raise
 
 

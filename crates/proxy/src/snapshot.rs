@@ -153,6 +153,7 @@ impl Snapshot {
             sink: None,
             description,
             series: None,
+            description,
             cache,
             plan,
         })

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse
 
-from pylae.admin import breakers, cache, configuration, exchanges, limits, page, services, status
+from pylae.admin import breakers, cache, configuration, exchanges, limits, monitoring, page, services, status
 from pylae.admin.problems import MEDIA_TYPE, Refusal, add_handlers
 
 if TYPE_CHECKING:
-    from pylae.gateway import Gateway
+    from pylae.control import Control
 
-_TOPICS = (status, configuration, services, breakers, limits, cache, exchanges)
+_TOPICS = (status, monitoring, configuration, services, breakers, limits, cache, exchanges)
 
 
-def application(gateway: Gateway) -> FastAPI:
+def application(control: Control) -> FastAPI:
     """The admin API of a gateway."""
     app = FastAPI(
         title="Pylae admin API",
@@ -29,7 +29,7 @@ def application(gateway: Gateway) -> FastAPI:
     )
     add_handlers(app)
     for topic in _TOPICS:
-        app.include_router(topic.router(gateway), tags=[topic.TAG])
+        app.include_router(topic.router(control), tags=[topic.TAG])
 
     @app.get("/", include_in_schema=False)
     async def documentation(_request: Request) -> HTMLResponse:

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from pylae.admin.body import Body
 
 if TYPE_CHECKING:
-    from pylae.gateway import Gateway
+    from pylae.control import Control
 
 TAG = "cache"
 
@@ -54,19 +54,19 @@ class Purged(Body):
     """Answers that were forgotten."""
 
 
-def router(gateway: Gateway) -> APIRouter:
+def router(control: Control) -> APIRouter:
     """Its paths."""
     topic = APIRouter(prefix="/cache")
 
     @topic.get("")
     async def usage() -> Cache:
         """What the cache holds, and how it does."""
-        stats = gateway.stats()
+        stats = control.gateway.stats()
         return Cache(usage=stats["cache"], exchanges=stats["totals"]["cache"])
 
     @topic.post("/purge")
     def purge(what: Purge) -> Purged:
         """Makes the cache forget."""
-        return Purged(purged=gateway.purge_cache(**what.model_dump(exclude={"everything"})))
+        return Purged(purged=control.gateway.purge_cache(**what.model_dump(exclude={"everything"})))
 
     return topic

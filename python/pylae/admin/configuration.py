@@ -18,6 +18,7 @@ from pylae.config.written import as_written, differences, hidden, written
 from pylae.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pylae.control import Control
     from pylae.gateway import Gateway
 
 TAG = "configuration"
@@ -86,7 +87,7 @@ def shown(gateway: Gateway, *, defaults: bool = False) -> Any:
     return written(gateway.config, reference, defaults=defaults)
 
 
-def router(gateway: Gateway) -> APIRouter:
+def router(control: Control) -> APIRouter:
     """Its paths."""
     topic = APIRouter(prefix="/config")
 
@@ -96,11 +97,11 @@ def router(gateway: Gateway) -> APIRouter:
 
         What is read can be edited and put back. The ETag is the revision.
         """
-        fields = {"ETag": f'"{gateway.revision}"'}
-        document = gateway.document
+        fields = {"ETag": f'"{control.revision}"'}
+        document = control.document
         if effective or document is None:
-            return JSONResponse(shown(gateway, defaults=effective), headers=fields)
-        return JSONResponse(as_written(document.root, hidden(gateway.config)), headers=fields)
+            return JSONResponse(shown(control.gateway, defaults=effective), headers=fields)
+        return JSONResponse(as_written(document.root, hidden(control.gateway.config)), headers=fields)
 
     @topic.put("", openapi_extra=_DOCUMENT)
     async def apply(
@@ -115,36 +116,36 @@ def router(gateway: Gateway) -> APIRouter:
             raise HTTPException(428, "If-Match is needed: the ETag of the configuration that was edited, or *")
         revision = None if if_match.strip() == "*" else if_match.strip().removeprefix("W/").strip('"')
         text = await _text(request)
-        warnings = await run_in_threadpool(gateway.apply_document, text, revision)
-        response.headers["ETag"] = f'"{gateway.revision}"'
-        return Outcome(revision=gateway.revision, warnings=flaws(warnings))
+        warnings = await run_in_threadpool(control.apply, text, revision)
+        response.headers["ETag"] = f'"{control.revision}"'
+        return Outcome(revision=control.revision, warnings=flaws(warnings))
 
     @topic.post("/validate", openapi_extra=_DOCUMENT)
     async def validate(request: Request) -> Verdict:
         """Everything that is wrong with a configuration. Changes nothing."""
         text = await _text(request)
         try:
-            warnings = await run_in_threadpool(lambda: gateway.drafted(text).check())
+            warnings = await run_in_threadpool(lambda: control.drafted(text).check())
         except ConfigError as error:
             return Verdict(valid=False, problems=flaws(error.problems), warnings=[])
         return Verdict(valid=True, problems=[], warnings=flaws(warnings))
 
     @topic.post("/diff", openapi_extra=_DOCUMENT)
     async def diff(request: Request) -> Difference:
-        """How a configuration differs from the one in force. Changes nothing."""
+        """How a configuration differs from the one in force, what is said in neither included. Changes nothing."""
         text = await _text(request)
-        draft = await run_in_threadpool(gateway.drafted, text)
+        draft = await run_in_threadpool(control.drafted, text)
         changes = [
             Change(path=show_path(path), before=before, after=after)
-            for path, before, after in differences(shown(gateway), shown(draft))
+            for path, before, after in differences(shown(control.gateway, defaults=True), shown(draft, defaults=True))
         ]
-        return Difference(revision=gateway.revision, changes=changes)
+        return Difference(revision=control.revision, changes=changes)
 
     @topic.post("/reload")
     async def reload() -> Outcome:
         """Reads the file of the configuration again, which ends what was applied over this API."""
-        await run_in_threadpool(gateway.reload)
-        return Outcome(revision=gateway.revision, warnings=[])
+        await run_in_threadpool(control.gateway.reload)
+        return Outcome(revision=control.revision, warnings=[])
 
     @topic.get("/schema")
     async def schema() -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,7 +14,7 @@ from pylae.admin.body import Body
 from pylae.errors import EngineError
 
 if TYPE_CHECKING:
-    from pylae.gateway import Gateway
+    from pylae.control import Control
 
 TAG = "limits"
 
@@ -94,7 +95,7 @@ _SHOWN = ("name", "algorithm", "limit", "per", "key", "scope")
 _AT_ONCE = {"algorithm": "concurrency", "per": None}
 
 
-def limits(plan: dict[str, Any]) -> list[Limit]:
+def limits(plan: Mapping[str, Any]) -> list[Limit]:
     """The limits in a plan."""
     found = []
     for route in plan["routes"]:
@@ -106,21 +107,21 @@ def limits(plan: dict[str, Any]) -> list[Limit]:
     return found
 
 
-def router(gateway: Gateway) -> APIRouter:
+def router(control: Control) -> APIRouter:
     """Its paths."""
     topic = APIRouter(prefix="/limits")
 
     def ask(holder: Holder, *, forget: bool) -> Standing:
         try:
-            return Standing.model_validate(gateway.engine.limit(holder.question(forget=forget)))
+            return Standing.model_validate(control.engine.limit(holder.question(forget=forget)))
         except EngineError as error:
             raise HTTPException(404, str(error)) from None
 
     @topic.get("")
     async def listed() -> Limits:
         """All limits of all routes."""
-        keys, size = gateway.engine.limit_usage()
-        return Limits(limits=limits(gateway.plan_in_force), keys=keys, bytes=size)
+        keys, size = control.engine.limit_usage()
+        return Limits(limits=limits(control.plan), keys=keys, bytes=size)
 
     @topic.post("/look")
     async def look(holder: Holder) -> Standing:

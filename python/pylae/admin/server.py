@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import uvicorn
 
     from pylae.admin.guard import Guard
-    from pylae.gateway import Gateway
+    from pylae.control import Control
 
 log = logging.getLogger("pylae")
 
@@ -30,24 +30,24 @@ _LAST = 5.0
 """Seconds that the end waits for the thread."""
 
 
-def start(gateway: Gateway) -> Server | None:
+def start(control: Control) -> Server | None:
     """Starts the admin API of a gateway, unless it is switched off.
 
     Where nothing is said about it, an address that is in use or a folder that cannot be written is no reason not to
     serve: it is left out with a warning. Raises ConfigError or EngineError.
     """
-    said = gateway.config.admin
+    said = control.gateway.config.admin
     try:
         settings = said or default_admin()
     except ValueError as error:
         raise EngineError(f"the environment variable {VARIABLE} is wrong: {error}") from None
     if settings is None:
         return None
-    if not said and next(admin_instances(gateway.config, settings.address), None):
+    if not said and next(admin_instances(control.gateway.config, settings.address), None):
         log.warning("%s is an instance: the admin API is left out (`admin` gives it another address)", settings.address)
         return None
     try:
-        server = Server(gateway, settings)
+        server = Server(control, settings)
     except OSError as error:
         text = f"the admin API cannot listen on {settings.address}: {error.strerror or error}"
         if said or os.environ.get(VARIABLE):
@@ -61,9 +61,9 @@ def start(gateway: Gateway) -> Server | None:
 class Server:
     """The running admin API."""
 
-    def __init__(self, gateway: Gateway, settings: Admin) -> None:
-        self._gateway, self._settings = gateway, settings
-        self._file = token_file(settings, gateway.state_folder, gateway.origin.absolute().parent)
+    def __init__(self, control: Control, settings: Admin) -> None:
+        self._control, self._settings = control, settings
+        self._file = token_file(settings, control.folder, control.origin.parent)
         self.token = token_of(settings, self._file, create=True) or ""
         self._path = settings.address.removeprefix("unix:") if settings.address.startswith("unix:") else None
         self._socket = _unix(self._path) if self._path else _tcp(settings.address)
@@ -83,7 +83,7 @@ class Server:
         from pylae.admin.guard import Guard
 
         try:
-            app = application(self._gateway)
+            app = application(self._control)
             guard = Guard(app, self.token, frozenset(self._settings.hosts), unix=self._path is not None)
             config: dict[str, Any] = {"log_config": None, "access_log": False, "lifespan": "off", "ws": "none"}
             config |= {"server_header": False, "proxy_headers": False, "timeout_graceful_shutdown": 1}
@@ -103,7 +103,7 @@ class Server:
         if settings is None or settings.address != self._settings.address:
             log.warning("the address of the admin API changes when the gateway is started again")
             return
-        file = token_file(settings, self._gateway.state_folder, self._gateway.origin.absolute().parent)
+        file = token_file(settings, self._control.folder, self._control.origin.parent)
         try:
             self.token = token_of(settings, file, create=True) or self.token
         except Exception as error:

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from pylae.admin.body import Body
 
 if TYPE_CHECKING:
-    from pylae.gateway import Gateway
+    from pylae.control import Control
 
 TAG = "services"
 
@@ -72,12 +72,12 @@ def _service(stats: Mapping[str, Any]) -> Service:
     return Service(name=stats["name"], instances=instances, waiting=stats["waiting"], retries=stats["retries"])
 
 
-def router(gateway: Gateway) -> APIRouter:
+def router(control: Control) -> APIRouter:
     """Its paths."""
     topic = APIRouter(prefix="/services")
 
     def find(service: str) -> Service:
-        found = next((one for one in gateway.stats()["services"] if one["name"] == service), None)
+        found = next((one for one in control.gateway.stats()["services"] if one["name"] == service), None)
         if found is None:
             raise HTTPException(404, "there is no such service")
         return _service(found)
@@ -90,13 +90,13 @@ def router(gateway: Gateway) -> APIRouter:
 
     def drain(service: str, instance: str, wanted: bool) -> Draining:
         found = find_instance(service, instance)
-        changed = gateway.engine.set_draining(service, found.url, wanted)
+        changed = control.engine.set_draining(service, found.url, wanted)
         return Draining(changed=changed, in_flight=found.in_flight)
 
     @topic.get("")
     async def listed() -> list[Service]:
         """All services with their instances."""
-        return [_service(one) for one in gateway.stats()["services"]]
+        return [_service(one) for one in control.gateway.stats()["services"]]
 
     @topic.get("/{service}")
     async def one(service: str) -> Service:

@@ -13,7 +13,7 @@ from fastapi import APIRouter
 from pylae.admin.body import Body
 
 if TYPE_CHECKING:
-    from pylae.gateway import Gateway
+    from pylae.control import Control
 
 TAG = "status"
 
@@ -41,7 +41,7 @@ class Status(Body):
     """Counts over all workers since the start."""
 
 
-def router(gateway: Gateway) -> APIRouter:
+def router(control: Control) -> APIRouter:
     """Its paths."""
     topic = APIRouter()
     started, pid = datetime.fromtimestamp(time.time(), UTC), os.getpid()
@@ -53,16 +53,16 @@ def router(gateway: Gateway) -> APIRouter:
     @topic.get("/status")
     async def status() -> Status:
         """The gateway at a glance."""
-        stats = gateway.stats()
+        stats = control.gateway.stats()
         return Status(
             version=installed,
             pid=pid,
             started=started,
-            revision=gateway.revision,
+            revision=control.revision,
             applied=stats["applied"],
-            source=str(gateway.origin),
-            overridden=gateway.overridden,
-            listeners=gateway.engine.addresses(),
+            source=str(control.origin),
+            overridden=control.overridden,
+            listeners=control.engine.addresses(),
             totals=stats["totals"],
         )
 
