@@ -12,9 +12,10 @@ use pylae_http::connection::ConnectionOptions;
 use pylae_http::{Edits, Framing, RequestHead, ResponseHead, Span, Target};
 
 use crate::cache;
+use crate::certificate::Certificate;
 use crate::clock::Instant;
 use crate::halt::Rejection;
-use crate::limit::Permit;
+use crate::limit::{Limiter, Permit};
 use crate::transform::Transforms;
 
 /// One request and its response.
@@ -42,6 +43,8 @@ pub struct Exchange {
     pub client: IpAddr,
     /// Whether the client speaks TLS to the gateway.
     pub secure: bool,
+    /// The certificate that the client has shown, of an authority that the listener believes.
+    pub certificate: Option<Arc<Certificate>>,
     /// The request id, 1–128 bytes of `[A-Za-z0-9._-]`.
     pub id: Vec<u8>,
     /// Index of the route in the plan, once there is one.
@@ -92,6 +95,8 @@ pub struct Exchange {
     pub upstream: Duration,
     /// What the cache knows of it.
     pub cache: cache::Visit,
+    /// Whether each of [`Limiter::ALL`] admitted it; none where it was not asked.
+    pub limited: [Option<bool>; Limiter::ALL.len()],
     /// Places under limits of concurrency, held until the exchange is over.
     pub permits: Vec<Permit>,
     /// Memory for the bytes of a moment. What it holds means nothing to anyone else.
@@ -161,6 +166,7 @@ impl Exchange {
             peer_trusted: false,
             client: nobody.ip(),
             secure: false,
+            certificate: None,
             id: Vec::with_capacity(36),
             route: None,
             params: Vec::new(),
@@ -186,6 +192,7 @@ impl Exchange {
             instance: None,
             upstream: Duration::ZERO,
             cache: cache::Visit::default(),
+            limited: [None; Limiter::ALL.len()],
             permits: Vec::new(),
             scratch: Vec::new(),
         }
@@ -219,6 +226,7 @@ impl Exchange {
         self.instance = None;
         self.upstream = Duration::ZERO;
         self.cache.reset();
+        self.limited = [None; Limiter::ALL.len()];
         self.permits.clear();
     }
 

@@ -80,7 +80,7 @@ impl One<'_, '_> {
             }
         }
         client.deadline.set(self.until(self.service.plan.connect_timeout.0));
-        let connection = connect::connect(self.picked.instance(), client, exchange).await?;
+        let connection = connect::connect(self.worker, self.service, self.picked.index, client, exchange).await?;
         series.inspect(|block| block.connected.add(1));
         self.ask(client, exchange, connection).await
     }

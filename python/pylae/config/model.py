@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pylae.config.auth import AuthConfig
 from pylae.config.route import Route, ServiceName
 from pylae.config.service import Service
+from pylae.config.tls import ListenerTls
 from pylae.monitoring import Thresholds
 from pylae.policies import PolicySet
 from pylae.settings import Network, Positive, Settings, refusal
@@ -44,6 +45,8 @@ class Listener(Settings):
 
     address: Annotated[str, AfterValidator(listen_address)]
     """`ip:port`. Port 0 takes a free one."""
+    tls: ListenerTls | None = None
+    """TLS; without, what is said on the way can be read and changed."""
 
     @model_validator(mode="before")
     @classmethod

@@ -2,6 +2,7 @@
 
 use std::fmt::{Display, Write};
 
+use pylae_core::limit::Limiter;
 use pylae_core::service::breaker::Position;
 use pylae_core::service::{InstanceStats, ServiceStats};
 
@@ -59,6 +60,7 @@ pub(crate) struct View<'a> {
 pub(crate) fn expose(view: &View<'_>) -> String {
     let mut page = Page::default();
     page.routes(&view.reading.routes);
+    page.limits(&view.reading.routes);
     page.cache(view);
     page.totals(&view.stats.totals);
     page.services(&view.stats.services);
@@ -192,6 +194,19 @@ impl Page {
         self.family(name, COUNTER, help);
         for (labels, figures) in labelled(routes).filter(|(_, figures)| count(figures) > 0) {
             self.sample(name, &labels, count(figures));
+        }
+    }
+
+    fn limits(&mut self, routes: &[(Names, Figures)]) {
+        let name = "pylae_limiter_decisions_total";
+        self.family(name, COUNTER, "Requests that a policy which limits rates has admitted or refused.");
+        for ([route, service], figures) in labelled(routes) {
+            for (limiter, counts) in Limiter::ALL.iter().zip(figures.limited) {
+                for (decision, count) in ["refused", "admitted"].iter().zip(counts).filter(|(_, count)| *count > 0) {
+                    let labels = [route, service, ("policy", limiter.name()), ("decision", decision)];
+                    self.sample(name, &labels, count);
+                }
+            }
         }
     }
 
