@@ -153,7 +153,6 @@ impl Snapshot {
             sink: None,
             description,
             series: None,
-            description,
             cache,
             plan,
         })
