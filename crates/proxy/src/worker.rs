@@ -22,6 +22,7 @@ use crate::deadline::Wheel;
 use crate::log::{Log, Refusals};
 use crate::observe::WorkerStats;
 use crate::pool::Pools;
+use crate::recent::Recent;
 use crate::sink::Lines;
 use crate::snapshot::{Listener, Snapshot};
 
@@ -73,6 +74,7 @@ pub(crate) struct Worker {
     random: RefCell<fastrand::Rng>,
     date: RefCell<(u64, Rc<str>)>,
     pub(crate) lines: Lines,
+    pub(crate) recent: Recent,
     /// Copies of requests under way.
     pub(crate) mirroring: Rc<Cell<usize>>,
 }
@@ -87,7 +89,13 @@ pub(crate) struct Tunnelling<'w>(&'w Worker);
 pub(crate) struct Open(Rc<Worker>);
 
 impl Worker {
-    pub(crate) fn new(index: usize, snapshot: Arc<Snapshot>, shared: Arc<Shared>, stats: Arc<WorkerStats>) -> Rc<Self> {
+    pub(crate) fn new(
+        index: usize,
+        snapshot: Arc<Snapshot>,
+        shared: Arc<Shared>,
+        stats: Arc<WorkerStats>,
+        recent: Recent,
+    ) -> Rc<Self> {
         Rc::new(Self {
             index,
             snapshot: RefCell::new(Rc::new(snapshot)),
@@ -108,6 +116,7 @@ impl Worker {
             random: RefCell::new(fastrand::Rng::new()),
             date: RefCell::new((0, "".into())),
             lines: Lines::new(index),
+            recent,
             mirroring: Rc::default(),
         })
     }
@@ -252,6 +261,7 @@ impl Worker {
             tokio::time::sleep(Duration::from_secs(1)).await;
             self.pools.sweep(clock::coarse());
             self.lines.pass_on();
+            self.recent.refill(clock::second());
             self.stats.idle_upstream.set(self.pools.len() as u64);
         }
     }
