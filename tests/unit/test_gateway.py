@@ -41,7 +41,7 @@ class Recorder:
         self.calls: list[tuple[str, Any]] = []
         self.problems: list[dict[str, str]] = []
         self.warnings: list[dict[str, str]] = []
-        self.refuse: str | None = None
+        self.refusal: str | None = None
         self.started, self.applied, self.draining, self.released = (threading.Event() for _ in range(4))
 
     def check(self, plan: str) -> dict[str, list[dict[str, str]]]:
@@ -57,10 +57,13 @@ class Recorder:
         return ["127.0.0.1:1"]
 
     def apply(self, plan: str) -> None:
-        if self.refuse:
-            raise EngineError(self.refuse)
+        if self.refusal:
+            raise EngineError(self.refusal)
         self.calls.append(("apply", json.loads(plan)))
         self.applied.set()
+
+    def refuse(self) -> None:
+        """Counts what was refused."""
 
     def stop(self, drain: bool) -> None:
         self.calls.append(("stop", drain))
@@ -264,11 +267,11 @@ def test_apply_is_all_or_nothing(recorder: Recorder, file: Path) -> None:
         gateway.start()
     other = Gateway()
     other.add_route(route(name="other"))
-    recorder.refuse = "port in use"
+    recorder.refusal = "port in use"
     with pytest.raises(EngineError, match="port in use"):
         gateway.apply(other)
     assert gateway.config.routes[0].path == "/a"
-    recorder.refuse = None
+    recorder.refusal = None
     recorder.problems = [{"path": "routes[0]", "message": "bad"}]
     with pytest.raises(ConfigError):
         gateway.apply(other)

@@ -22,12 +22,6 @@ pub(crate) enum Socket {
 }
 
 impl Socket {
-    /// Takes a connected stream and switches Nagle's algorithm off.
-    pub(crate) fn new(stream: TcpStream) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
-        Ok(Self::Tcp(stream))
-    }
-
     /// Ready once there is something to read, without taking a buffer for it.
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {

@@ -72,8 +72,12 @@ def _listeners(config: Config, sources: Sources) -> Iterator[Finding]:
 
 def _instances(config: Config, sources: Sources) -> Iterator[Finding]:
     for name, service in config.services.items():
-        if not service.instances:
-            yield Finding(("services", name, "instances"), "a service needs at least one instance")
+        if "tls" in service.model_fields_set and service.instances and not service.secure:
+            hint = "TLS is spoken to URLs that begin with https://"
+            yield Finding(("services", name, "tls"), "no instance speaks TLS", hint)
+        if not service.instances and service.discovery is None:
+            hint = "or `discovery`, which says where they come from"
+            yield Finding(("services", name, "instances"), "a service needs at least one instance", hint)
         urls = [instance.url for instance in service.instances]
         for index, url in enumerate(urls):
             if url in urls[:index]:
@@ -96,7 +100,7 @@ def admin_instances(config: Config, address: str) -> Iterator[tuple[str, int, st
     own = {host, "127.0.0.1", "localhost", "[::1]", "0.0.0.0", "[::]"}  # noqa: S104
     for name, service in config.services.items():
         for index, instance in enumerate(service.instances):
-            at, _, its_port = instance.url.removeprefix("http://").rpartition(":")
+            at, _, its_port = instance.url.partition("//")[2].rpartition(":")
             if its_port == port and (at in own or at.startswith("127.")):
                 yield name, index, instance.url
 
@@ -212,7 +216,11 @@ def authentication(view: View) -> Iterator[Finding]:
 
 
 def weaknesses(config: Config) -> Iterator[Finding]:
-    """What works and is doubtful about how users are authenticated."""
+    """What works and is doubtful."""
+    for name, service in config.services.items():
+        if service.secure and not service.tls.verify:
+            text = "whoever is on the way can be the instance, since it need not prove who it is"
+            yield Finding(("services", name, "tls", "verify"), text, "give its certificate or its authority's as `ca`")
     for index, jwt in enumerate(config.auth.jwt if config.auth else ()):
         for secret in jwt.secret or ():
             length = len(secret.get_secret_value().encode())
