@@ -400,7 +400,7 @@ def _refusals(running: Engine) -> Iterator[None]:
     try:
         yield
     except ConfigError:
-        running.refuse()
+        running.count_refusal()
         raise
 
 

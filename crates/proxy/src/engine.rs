@@ -19,11 +19,11 @@ use serde::Serialize;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{mpsc, oneshot};
 
+pub use self::command::LimitQuestion;
+use self::command::position;
 use crate::auxiliary::Auxiliary;
 use crate::background::Background;
 use crate::clock;
-pub use self::command::LimitQuestion;
-use self::command::position;
 use crate::log::Record;
 use crate::metrics::{Metrics, Process, Reading, Summary, View, began_at, expose, summarize};
 use crate::observe::{Totals, WorkerStats};

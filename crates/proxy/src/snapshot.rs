@@ -151,8 +151,8 @@ impl Snapshot {
             services,
             unrouted,
             sink: None,
-            series: None,
             description,
+            series: None,
             cache,
             plan,
         })

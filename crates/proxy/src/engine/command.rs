@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use pylae_core::limit::Reading;
 use pylae_core::Problem;
+use pylae_core::limit::Reading;
 use pylae_policies::rate_limit::{Holder, Standing};
 use serde::Deserialize;
 
