@@ -79,8 +79,9 @@ def _instances(config: Config, sources: Sources) -> Iterator[Finding]:
         if "tls" in service.model_fields_set and service.instances and not service.secure:
             hint = "TLS is spoken to URLs that begin with https://"
             yield Finding(("services", name, "tls"), "no instance speaks TLS", hint)
-        if not service.instances:
-            yield Finding(("services", name, "instances"), "a service needs at least one instance")
+        if not service.instances and service.discovery is None:
+            hint = "or `discovery`, which says where they come from"
+            yield Finding(("services", name, "instances"), "a service needs at least one instance", hint)
         urls = [instance.url for instance in service.instances]
         for index, url in enumerate(urls):
             if url in urls[:index]:
@@ -103,7 +104,7 @@ def admin_instances(config: Config, address: str) -> Iterator[tuple[str, int, st
     own = {host, "127.0.0.1", "localhost", "[::1]", "0.0.0.0", "[::]"}  # noqa: S104
     for name, service in config.services.items():
         for index, instance in enumerate(service.instances):
-            at, _, its_port = instance.url.removeprefix("http://").rpartition(":")
+            at, _, its_port = instance.url.partition("//")[2].rpartition(":")
             if its_port == port and (at in own or at.startswith("127.")):
                 yield name, index, instance.url
 
