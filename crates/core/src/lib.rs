@@ -6,6 +6,7 @@ pub mod answer;
 pub mod cache;
 pub mod clock;
 pub mod exchange;
+pub mod flood;
 pub mod forwarding;
 pub mod halt;
 mod hex;

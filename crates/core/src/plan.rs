@@ -42,6 +42,8 @@ pub struct Plan {
 pub struct Listener {
     /// `host:port`; the host is an IP address. Port 0 takes a free one.
     pub address: std::net::SocketAddr,
+    /// Whether HTTP/2 is spoken to clients that begin with it.
+    pub http2: bool,
 }
 
 /// Bounds and deadlines of the client side.
@@ -74,6 +76,24 @@ pub struct Limits {
     pub cache_size: u64,
     /// How long exchanges may take to finish after a stop was asked for.
     pub drain_timeout: Seconds,
+    /// Bounds of connections that speak HTTP/2.
+    pub http2: Http2Limits,
+}
+
+/// Bounds of one client's HTTP/2 connection. The size of a head and the number of its fields have the same bounds as on HTTP/1.1.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Http2Limits {
+    /// Streams open at once; beyond it they are refused.
+    pub max_streams: u32,
+    /// Streams that may be reset at once, by the client or for its mistakes; each served exchange, and time, allow for more.
+    pub max_resets: u32,
+    /// Frames at once that carry neither a head nor body bytes; what is sent to the client, and time, allow for more.
+    pub max_idle_frames: u32,
+    /// Bytes of one request body that are held before they are sent on.
+    pub stream_window: u32,
+    /// The same for all streams of a connection.
+    pub connection_window: u32,
 }
 
 /// A named group of instances.

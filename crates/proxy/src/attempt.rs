@@ -92,7 +92,9 @@ impl One<'_, '_> {
             return Err(Failure::Halt(Halt::ClientGone));
         }
         let pace = Pace::new(limits.min_rate, limits.body_grace.0);
-        let upload = Upload::new(&self.worker.buffers, client, exchange, pace, |out| self.encode(exchange, out));
+        let framing = if connection.is_stream() { Framing::Close } else { exchange.framing };
+        let upload =
+            Upload::new(&self.worker.buffers, client, exchange, (framing, pace), |out| self.encode(exchange, out));
         let mut asking = Asking { one: self, connection, upload, interim: 0, silence: None };
         let deadline = Rc::clone(&client.deadline);
         deadline.set(self.until(self.route.timeout));

@@ -7,6 +7,7 @@ use tokio::net::TcpStream;
 
 use crate::client::{After, Client};
 use crate::flow::flow;
+use crate::http2;
 use crate::receive::readable;
 use crate::socket::Socket;
 use crate::worker::{Open, Worker};
@@ -24,11 +25,18 @@ pub(crate) async fn serve(worker: Rc<Worker>, _open: Open, stream: TcpStream, pe
         body: crate::body::Body::default(),
         scratch: Vec::new(),
     };
+    let http2 = worker.snapshot().plan.listeners.iter().any(|listener| listener.http2);
     let mut first = true;
     while readable(&worker, &mut client, first).await {
-        first = false;
         // Memory is held only while bytes are in flight.
         let mut exchange = worker.buffers.exchange();
+        if first && http2 && http2::announced(&mut client, &mut exchange.buffer).await {
+            let ahead = exchange.buffer.clone();
+            worker.buffers.give_back_exchange(exchange);
+            // Boxed: the tasks of other connections are not to carry it.
+            return Box::pin(http2::serve(worker, client, ahead)).await;
+        }
+        first = false;
         let after = loop {
             let after = flow(&worker, &mut client, &mut exchange).await;
             if after != Some(After::Keep) {

@@ -71,7 +71,7 @@ async fn send(host: &str, port: u16, request: &[u8], method: Method, limits: &He
         buffer.reserve(limits.head);
     }
     let (mut source, mut bin, mut left) = (Source::default(), Vec::with_capacity(4096), MOST_READ);
-    source.start(framing::response(&head, &buffer, method).ok()?, head.len);
+    source.start(framing::response(&head, &buffer, method).ok()?, head.len, &socket);
     poll_fn(|cx| {
         while !source.is_done() && left > 0 {
             bin.clear();

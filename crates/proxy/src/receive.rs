@@ -53,7 +53,7 @@ pub(crate) async fn receive(
         admit::name(&mut exchange.id, None, worker.random());
     }
     let admitted = parsed.and_then(|()| admit::admit(exchange, |peer| snapshot.trusts(peer), worker.random()));
-    client.body.start(exchange);
+    client.body.start(exchange, &client.socket);
     if admitted.is_err() {
         client.body.break_off();
     }

@@ -144,12 +144,12 @@ async fn relay(
 ) -> Sent {
     let Taken { service, mut picked, answered, entered: _entered } = taken;
     let (mut connection, mut upload, from) = (answered.connection, answered.upload, answered.framing);
-    let to = framing_towards(exchange, from);
+    let to = framing_towards(exchange, from, client.socket.is_stream());
     let close = !upload.is_sent() || to == Framing::Close || !keeps(worker, client, exchange);
     let stated = stated_length(exchange, from);
     let limits = &snapshot.plan.limits;
     let pace = Pace::new(limits.min_rate, limits.body_grace.0);
-    let mut download = Download::new(&worker.buffers, exchange, (from, to), pace, |exchange, out| {
+    let mut download = Download::new(&worker.buffers, exchange, &connection, (from, to, pace), |exchange, out| {
         encode_head(out, exchange, stated, to, close);
     });
     let deadline = Rc::clone(&client.deadline);
@@ -199,10 +199,12 @@ async fn relay(
 }
 
 /// How the client is told where the body ends that an instance framed as `from`.
-fn framing_towards(exchange: &Exchange, from: Framing) -> Framing {
+fn framing_towards(exchange: &Exchange, from: Framing, on_stream: bool) -> Framing {
     match (from, exchange.head.version) {
         // The client has it already; the body is for the cache alone.
         _ if exchange.cache.is_muted() => Framing::None,
+        (Framing::Chunked | Framing::Close, _) if on_stream => Framing::Close,
+        (Framing::Length(_), _) if on_stream && !exchange.transforms.is_empty() => Framing::Close,
         (Framing::Chunked | Framing::Close, Version::Http10) => Framing::Close,
         (Framing::Close, Version::Http11) => Framing::Chunked,
         // Nobody knows how long it will be.

@@ -46,7 +46,7 @@ async fn run(worker: Rc<Worker>, snapshot: Arc<Snapshot>, mut exchange: Box<Exch
     let _in_flight = worker.enter();
     let Some(route) = exchange.route.map(|index| &snapshot.routes[index]) else { return };
     let mut client = Client {
-        socket: Socket::nobody(),
+        socket: Socket::Nobody,
         peer: exchange.peer,
         peer_text: exchange.peer.ip().to_canonical().to_string().into(),
         secure: exchange.secure,
@@ -54,7 +54,7 @@ async fn run(worker: Rc<Worker>, snapshot: Arc<Snapshot>, mut exchange: Box<Exch
         body: Body::default(),
         scratch: Vec::new(),
     };
-    client.body.start(&exchange);
+    client.body.start(&exchange, &client.socket);
     exchange.started = clock::now();
     exchange.wall = clock::wall();
     fetch.begin_at(exchange.started, &mut exchange);

@@ -9,24 +9,41 @@ use bytes::BufMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// A connected stream; none is nobody, who says nothing and takes everything.
-pub(crate) struct Socket(Option<TcpStream>);
+use crate::http2::Stream;
+
+/// What bytes come from and go to.
+pub(crate) enum Socket {
+    /// The client of a fetch that no client waits for: says nothing and takes everything.
+    Nobody,
+    /// A connection.
+    Tcp(TcpStream),
+    /// A stream of an HTTP/2 connection.
+    Stream(Box<Stream>),
+}
 
 impl Socket {
     /// Takes a connected stream and switches Nagle's algorithm off.
     pub(crate) fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        Ok(Self(Some(stream)))
+        Ok(Self::Tcp(stream))
     }
 
-    /// The client of a fetch that no client waits for.
-    pub(crate) fn nobody() -> Self {
-        Self(None)
+    /// A stream of an HTTP/2 connection.
+    pub(crate) fn stream(stream: Stream) -> Self {
+        Self::Stream(Box::new(stream))
+    }
+
+    /// Whether it carries one exchange whose bodies are bare and end with it: a stream of an HTTP/2 connection.
+    pub(crate) fn is_stream(&self) -> bool {
+        matches!(self, Self::Stream(_))
     }
 
     /// Ready once there is something to read, without taking a buffer for it.
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.as_ref().map_or(Poll::Pending, |stream| stream.poll_read_ready(cx))
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(cx),
+            Self::Nobody | Self::Stream(_) => Poll::Pending,
+        }
     }
 
     /// Reads behind the bytes in `buffer`, up to its capacity and at most `limit` bytes. 0 is the end of the stream.
@@ -38,36 +55,102 @@ impl Socket {
     ) -> Poll<io::Result<usize>> {
         let room = buffer.capacity() - buffer.len();
         debug_assert!(room > 0, "nothing can be read into a full buffer");
-        let Some(stream) = &mut self.0 else { return Poll::Pending };
-        let mut window = buffer.limit(room.min(limit));
-        pin!(stream.read_buf(&mut window)).poll(cx)
+        match self {
+            Self::Nobody => Poll::Pending,
+            Self::Tcp(stream) => {
+                let mut window = buffer.limit(room.min(limit));
+                pin!(stream.read_buf(&mut window)).poll(cx)
+            }
+            Self::Stream(stream) => stream.poll_read(cx, buffer, room.min(limit)),
+        }
+    }
+
+    /// Reads into `into`, for those who read by themselves. Nothing read is the end.
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, into),
+            Self::Nobody | Self::Stream(_) => Poll::Pending,
+        }
     }
 
     /// Writes some of `bytes`.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.0 {
-            Some(stream) => Pin::new(stream).poll_write(cx, bytes),
-            None => Poll::Ready(Ok(bytes.len())),
+        match self {
+            Self::Nobody => Poll::Ready(Ok(bytes.len())),
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Stream(stream) => stream.poll_write(cx, bytes),
         }
+    }
+
+    /// Writes some of `pieces`.
+    pub(crate) fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+            Self::Nobody | Self::Stream(_) => {
+                let first = pieces.iter().find(|piece| !piece.is_empty());
+                self.poll_write(cx, first.map_or(&[], |piece| piece))
+            }
+        }
+    }
+
+    /// Whether several pieces may be written with one call.
+    pub(crate) fn is_write_vectored(&self) -> bool {
+        matches!(self, Self::Tcp(_))
+    }
+
+    /// Writes what is held back.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Nobody | Self::Stream(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Says that what is written next is the last of the message, and what follows it (field lines). Where a message says itself
+    /// where it ends, this means nothing.
+    #[inline]
+    pub(crate) fn end(&mut self, trailers: &[u8]) {
+        if let Self::Stream(stream) = self {
+            stream.end(trailers);
+        }
+    }
+
+    /// Ends the message, behind its last byte.
+    #[inline]
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
+        if let Self::Stream(stream) = self { stream.finish() } else { Ok(()) }
+    }
+
+    /// What stood behind the body that was read to its end, where bodies end with the stream.
+    pub(crate) fn take_trailers(&mut self) -> Vec<u8> {
+        if let Self::Stream(stream) = self { stream.take_trailers() } else { Vec::new() }
     }
 
     /// Says that nothing more will be written.
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.0 {
-            Some(stream) => Pin::new(stream).poll_shutdown(cx),
-            None => Poll::Ready(Ok(())),
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Nobody | Self::Stream(_) => Poll::Ready(Ok(())),
         }
     }
 
     /// Makes closing a reset: the peer must not take the end of the connection for the end of what was sent.
-    pub(crate) fn close_by_reset(&self) {
-        // Fails only when the connection is gone already.
-        let _ = self.0.as_ref().map(TcpStream::set_zero_linger);
+    pub(crate) fn close_by_reset(&mut self) {
+        match self {
+            // Fails only when the connection is gone already.
+            Self::Tcp(stream) => drop(stream.set_zero_linger()),
+            Self::Stream(stream) => stream.reset(h2::Reason::INTERNAL_ERROR),
+            Self::Nobody => {}
+        }
     }
 
     /// Whether an idle connection is still silent and open, as far as is known without asking the kernel.
     pub(crate) fn is_quiet(&mut self) -> bool {
-        let Some(stream) = &mut self.0 else { return false };
+        let Self::Tcp(stream) = self else { return false };
         let mut byte = [0];
         let mut read = ReadBuf::new(&mut byte);
         Pin::new(stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut read).is_pending()

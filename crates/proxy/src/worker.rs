@@ -144,6 +144,8 @@ impl Worker {
     async fn drain(self: &Rc<Self>, time: Option<Duration>, control: &mut mpsc::UnboundedReceiver<Control>) {
         self.draining.set(true);
         let Some(time) = time else { return };
+        // Connections that can tell their clients at once do so.
+        self.wheel.wake_all();
         let closed = async || {
             while self.connections.get() > 0 {
                 self.idle.notified().await;
