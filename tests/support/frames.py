@@ -44,7 +44,7 @@ class Answer:
         return values[0] if values else None
 
 
-class Closed(Exception):
+class ClosedError(Exception):
     """The gateway ended the connection."""
 
 
@@ -133,7 +133,7 @@ class FramePeer:
         except ConnectionResetError:
             data = b""
         if not data:
-            raise Closed
+            raise ClosedError
         for event in self.connection.receive_data(data):
             self.events.append(event)
             self._take(event)
@@ -158,7 +158,7 @@ class FramePeer:
             answer.reset = int(event.error_code or 0)
 
     def wait(self, until: Callable[[], bool]) -> None:
-        """Reads until something is so. Raises `Closed` when the gateway ends the connection."""
+        """Reads until something is so. Raises `ClosedError` when the gateway ends the connection."""
         while not until():
             self._receive()
 
@@ -176,5 +176,5 @@ class FramePeer:
         while True:
             try:
                 self._receive()
-            except (Closed, h2.exceptions.ProtocolError):
+            except (ClosedError, h2.exceptions.ProtocolError):
                 return
