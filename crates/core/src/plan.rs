@@ -126,10 +126,24 @@ pub struct Service {
     pub max_in_flight: Option<usize>,
     /// The queue behind `max_in_flight`.
     pub queue: Queue,
+    /// What is spoken to the instances.
+    pub protocol: Protocol,
+    /// Exchanges at once on one connection that speaks HTTP/2.
+    pub max_streams: usize,
     /// Idle connections kept per worker and instance.
     pub max_idle: usize,
     /// How long an idle connection is kept.
     pub idle_timeout: Seconds,
+}
+
+/// What is spoken to instances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 without TLS, with prior knowledge.
+    H2c,
 }
 
 /// One address of a service.

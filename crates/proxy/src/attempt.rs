@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use pylae_core::plan::Protocol;
 use pylae_core::service::{Outcome, Picked};
 use pylae_core::{Exchange, Halt, Instant, Pace, forwarding};
 use pylae_http::encode::{self, FieldSource, RequestLine};
@@ -12,6 +13,7 @@ use pylae_http::{Framing, framing};
 use crate::client::Client;
 use crate::clock;
 use crate::connect;
+use crate::http2::instances::Found;
 use crate::snapshot::{Route, Service, Snapshot};
 use crate::socket::Socket;
 use crate::upload::{Broken, Upload};
@@ -51,7 +53,7 @@ pub(crate) enum Failure {
 /// What an instance did wrong, and what had happened by then.
 pub(crate) struct Fault {
     pub(crate) outcome: Outcome,
-    /// Whether any of the request was written.
+    /// Whether any of the request was written, and may have been acted upon.
     pub(crate) sent: bool,
     /// Whether any byte of an answer was read.
     answered: bool,
@@ -67,6 +69,10 @@ impl One<'_, '_> {
     /// Sends the request and takes the head of the answer. A kept connection that proves dead is replaced by a new one,
     /// once, without further ado.
     pub(crate) async fn run(&self, client: &mut Client, exchange: &mut Exchange) -> Result<Answered, Failure> {
+        if self.service.plan.protocol == Protocol::H2c {
+            // Boxed: the tasks of other exchanges are not to carry it.
+            return Box::pin(self.run_shared(client, exchange)).await;
+        }
         if let Some(kept) = self.worker.pools.take(self.service.pools[self.picked.index]) {
             match self.ask(client, exchange, kept).await {
                 Err(Failure::Instance(fault))
@@ -77,6 +83,29 @@ impl One<'_, '_> {
         client.deadline.set(self.until(self.service.plan.connect_timeout.0));
         let connection = connect::connect(self.picked.instance(), client, exchange).await?;
         self.ask(client, exchange, connection).await
+    }
+
+    /// The same over a connection that is shared. Replaced without further ado is a connection that nothing was under way on, or
+    /// that says itself that it has not looked at the request.
+    async fn run_shared(&self, client: &mut Client, exchange: &mut Exchange) -> Result<Answered, Failure> {
+        let (connections, key) = (&self.worker.shared_connections, self.service.pools[self.picked.index]);
+        let mut again = true;
+        loop {
+            client.deadline.set(self.until(self.service.plan.connect_timeout.0));
+            let opened = connections.take(key, self.service, self.picked.instance(), client, exchange).await?;
+            match self.ask(client, exchange, opened.socket).await {
+                Err(Failure::Instance(fault))
+                    if again
+                        && fault.outcome == Outcome::Reset
+                        && !fault.answered
+                        && client.body.is_replayable()
+                        && (opened.found == Found::Idle || (opened.found == Found::Busy && !fault.sent)) =>
+                {
+                    again = false;
+                }
+                answered => return answered,
+            }
+        }
     }
 
     /// This much later, or when the exchange must have an answer, whichever comes first.
@@ -105,7 +134,10 @@ impl One<'_, '_> {
                 client.body.break_off();
                 Err(Failure::Halt(Halt::BodyTimeout))
             }
-            None => Err(asking.fault(Outcome::Timeout, exchange)),
+            None => {
+                asking.connection.distrust();
+                Err(asking.fault(Outcome::Timeout, exchange))
+            }
         };
         let Asking { connection, upload, .. } = asking;
         match result {
@@ -155,7 +187,8 @@ struct Asking<'o, 'a, 's> {
 
 impl Asking<'_, '_, '_> {
     fn fault(&self, outcome: Outcome, exchange: &Exchange) -> Failure {
-        Failure::instance(outcome, self.upload.is_started(), self.interim > 0 || !exchange.response_buffer.is_empty())
+        let sent = self.upload.is_started() && !self.connection.is_unprocessed();
+        Failure::instance(outcome, sent, self.interim > 0 || !exchange.response_buffer.is_empty())
     }
 
     /// Ready with the framing of the answer once its head lies in `exchange`.

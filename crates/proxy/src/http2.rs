@@ -1,6 +1,7 @@
 //! HTTP/2 on the connections of clients: each stream is an exchange like any other, in a task of its own.
 
 mod heads;
+pub(crate) mod instances;
 mod place;
 mod stream;
 mod wire;
@@ -218,7 +219,7 @@ impl Serving {
         let Like { peer, peer_text, secure } = like;
         let (worker, watch) = (Rc::clone(&self.worker), Rc::clone(&self.watch));
         let mut client = Client {
-            socket: Socket::stream(Stream::answering(body, answer, self.places.take())),
+            socket: Socket::Stream(Box::new(Stream::answering(body, answer, self.places.take()))),
             peer,
             peer_text,
             secure,

@@ -28,11 +28,6 @@ impl Socket {
         Ok(Self::Tcp(stream))
     }
 
-    /// A stream of an HTTP/2 connection.
-    pub(crate) fn stream(stream: Stream) -> Self {
-        Self::Stream(Box::new(stream))
-    }
-
     /// Whether it carries one exchange whose bodies are bare and end with it: a stream of an HTTP/2 connection.
     pub(crate) fn is_stream(&self) -> bool {
         matches!(self, Self::Stream(_))
@@ -128,6 +123,18 @@ impl Socket {
     /// What stood behind the body that was read to its end, where bodies end with the stream.
     pub(crate) fn take_trailers(&mut self) -> Vec<u8> {
         if let Self::Stream(stream) = self { stream.take_trailers() } else { Vec::new() }
+    }
+
+    /// Whether the peer is sure not to have acted on the request that was written.
+    pub(crate) fn is_unprocessed(&self) -> bool {
+        if let Self::Stream(stream) = self { stream.is_unprocessed() } else { false }
+    }
+
+    /// Says that its connection gave no answer in time, so that no further exchange is sent over it.
+    pub(crate) fn distrust(&self) {
+        if let Self::Stream(stream) = self {
+            stream.distrust();
+        }
     }
 
     /// Says that nothing more will be written.

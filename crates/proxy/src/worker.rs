@@ -19,6 +19,7 @@ use crate::buffers::Buffers;
 use crate::clock;
 use crate::connection;
 use crate::deadline::Wheel;
+use crate::http2::instances::Connections;
 use crate::log::Log;
 use crate::observe::WorkerStats;
 use crate::pool::Pools;
@@ -61,6 +62,8 @@ pub(crate) struct Worker {
     pub(crate) wheel: Rc<Wheel>,
     pub(crate) buffers: Buffers,
     pub(crate) pools: Pools,
+    /// Connections that exchanges share.
+    pub(crate) shared_connections: Connections,
     pub(crate) scratch: RefCell<Scratch>,
     pub(crate) draining: Cell<bool>,
     closing_idle: Cell<bool>,
@@ -90,6 +93,7 @@ impl Worker {
             wheel: Wheel::new(clock::coarse()),
             buffers: Buffers::default(),
             pools: Pools::default(),
+            shared_connections: Connections::default(),
             scratch: RefCell::default(),
             draining: Cell::new(false),
             closing_idle: Cell::new(false),
@@ -237,8 +241,9 @@ impl Worker {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
             self.pools.sweep(clock::coarse());
+            self.shared_connections.sweep(clock::coarse());
             self.lines.pass_on();
-            self.stats.idle_upstream.set(self.pools.len() as u64);
+            self.stats.idle_upstream.set((self.pools.len() + self.shared_connections.idle()) as u64);
         }
     }
 

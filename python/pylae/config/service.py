@@ -228,6 +228,10 @@ class Service(Settings):
     """Exchanges in flight to the service; beyond it they queue. None is unbounded."""
     queue: Queue = Queue()
     """The waiting room behind `max_in_flight`."""
+    protocol: Literal["http1", "h2c"] = "http1"
+    """What is spoken to the instances: HTTP/1.1, or HTTP/2 without TLS. gRPC needs HTTP/2."""
+    max_streams: Positive = 100
+    """Exchanges at once on one HTTP/2 connection; beyond it, or beyond what the instance allows, a further one is made."""
     max_idle: Count = 64
     """Idle connections kept per worker and instance."""
     idle_timeout: Wait = timedelta(seconds=60)

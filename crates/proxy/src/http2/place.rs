@@ -12,6 +12,7 @@ use crate::clock;
 pub(crate) struct Places {
     taken: Cell<usize>,
     free_since: Cell<Instant>,
+    retired: Cell<bool>,
 }
 
 /// A stream's place, until dropped.
@@ -20,7 +21,7 @@ pub(crate) struct Place(Rc<Places>);
 impl Places {
     /// All free from now on.
     pub(crate) fn free() -> Rc<Self> {
-        Rc::new(Self { taken: Cell::new(0), free_since: Cell::new(clock::coarse()) })
+        Rc::new(Self { taken: Cell::new(0), free_since: Cell::new(clock::coarse()), retired: Cell::new(false) })
     }
 
     /// Takes a place.
@@ -34,9 +35,26 @@ impl Places {
         self.taken.get()
     }
 
+    /// Says that the connection is to be given no more.
+    pub(crate) fn retire(&self) {
+        self.retired.set(true);
+    }
+
+    /// Whether it is to be given no more.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.get()
+    }
+
     /// When the last place became free.
     pub(crate) fn free_since(&self) -> Instant {
         self.free_since.get()
+    }
+}
+
+impl Place {
+    /// Says that the connection is to be given no more.
+    pub(crate) fn retire(&self) {
+        self.0.retire();
     }
 }
 

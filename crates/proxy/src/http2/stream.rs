@@ -30,7 +30,7 @@ pub(crate) struct Stream {
     /// The peer is sure not to have acted on the request.
     unprocessed: bool,
     /// Frees its place on the connection when the stream is over.
-    _place: Place,
+    place: Place,
 }
 
 /// What the peer sends.
@@ -77,7 +77,7 @@ impl Stream {
             trailers: Vec::new(),
             ending: Ending::Open,
             unprocessed: false,
-            _place: place,
+            place,
         }
     }
 
@@ -220,6 +220,11 @@ impl Stream {
     /// Whether the peer is sure not to have acted on the request.
     pub(crate) fn is_unprocessed(&self) -> bool {
         self.unprocessed || matches!(self.outgoing, Outgoing::Request(..))
+    }
+
+    /// Says that nothing more is to be sent over its connection.
+    pub(crate) fn distrust(&self) {
+        self.place.retire();
     }
 
     /// Takes in an error of the connection or the stream. A stream that was refused, or that a GOAWAY left out, was never
