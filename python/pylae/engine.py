@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from pylae import _native
 from pylae.errors import EngineError
+from pylae.monitoring import Health, Thresholds, judge
 
 __all__ = ["POLICIES", "Engine", "NativeSlidingWindow", "NativeTokenBucket", "check", "echo_policy", "explain"]
 
@@ -31,6 +32,7 @@ class Engine:
     def __init__(self, plan: str) -> None:
         self._plan = plan
         self._native: _native.Engine | None = None
+        self._stopping = False
 
     def start(self) -> list[str]:
         """Starts the threads and returns the addresses listened on, as `host:port`. Raises EngineError."""
@@ -57,6 +59,7 @@ class Engine:
 
         A second call, from another thread, cuts a drain short.
         """
+        self._stopping = True
         self._running().stop(drain)
 
     def set_draining(self, service: str, instance: str, draining: bool) -> bool:
@@ -81,6 +84,29 @@ class Engine:
     def stats(self) -> dict[str, Any]:
         """What the data plane has counted since it was started."""
         return cast("dict[str, Any]", json.loads(self._running().stats()))
+
+    def metrics(self) -> str:
+        """All figures as a page for Prometheus, in its text format 0.0.4; `docs/guide/metrics.md` lists them."""
+        return self._running().metrics()
+
+    def summary(self) -> dict[str, Any]:
+        """The figures that people look at first (`pylae_proxy::Summary`).
+
+        Requests, errors and durations by service and method, cache, connections, breakers. Durations are in seconds.
+        """
+        return cast("dict[str, Any]", json.loads(self._running().summary()))
+
+    def health(self, thresholds: Thresholds | None = None) -> Health:
+        """Whether what was served within the last minute was good, and if not, why."""
+        return judge(self.summary(), thresholds or Thresholds())
+
+    def ready(self) -> bool:
+        """Whether new connections are taken: from when it has started until it is told to stop."""
+        return self._native is not None and not self._stopping
+
+    def refuse(self) -> None:
+        """Counts a configuration that was refused before it became a plan."""
+        self._running().refuse()
 
     def purge_cache(self, purge: str) -> int:
         """Makes the response cache forget what a JSON document names (`pylae_core::cache::Purge`).

@@ -34,6 +34,7 @@ from pylae.errors import ConfigError, EngineError, Problem
 
 if TYPE_CHECKING:
     from pylae.engine import Engine
+    from pylae.monitoring import Health
 
 log = logging.getLogger("pylae")
 
@@ -191,8 +192,10 @@ class Gateway:
         if self._engine is None:
             raise EngineError("the gateway is not running")
         source = other or self
-        plan = source._plan(create=True)
-        for warning in source._checked(plan):
+        with _refusals(self._engine):
+            plan = source._plan(create=True)
+            warnings = source._checked(plan)
+        for warning in warnings:
             log.warning("%s", warning)
         self._engine.apply(json.dumps(plan))
         if other is not None:
@@ -206,7 +209,9 @@ class Gateway:
         """Reads the file again and applies it. Raises ConfigError or EngineError, and then nothing has changed."""
         if self._path is None:
             raise EngineError("the gateway was not read from a file")
-        self.apply(Gateway.from_file(self._path))
+        with _refusals(self._started()):
+            other = Gateway.from_file(self._path)
+        self.apply(other)
 
     def revoke(self, *, jti: str | None = None, user: str | None = None, ttl: timedelta = timedelta(days=30)) -> None:
         """Refuses a token by its `jti`, or all that was issued to a user so far, from now on and for `ttl`.
@@ -222,9 +227,24 @@ class Gateway:
 
     def stats(self) -> dict[str, Any]:
         """What the running engine has counted. Raises EngineError if it is not running."""
+        return self._started().stats()
+
+    def metrics(self) -> str:
+        """All figures of the running engine as a page for Prometheus (text format 0.0.4). Raises EngineError."""
+        return self._started().metrics()
+
+    def summary(self) -> dict[str, Any]:
+        """What the running engine has served and how it is doing; durations are in seconds. Raises EngineError."""
+        return self._started().summary()
+
+    def health(self) -> Health:
+        """Whether what was served within the last minute was good, by the thresholds in `health`. Raises EngineError."""
+        return self._started().health(self.config.health)
+
+    def _started(self) -> Engine:
         if self._engine is None:
             raise EngineError("the gateway is not running")
-        return self._engine.stats()
+        return self._engine
 
     def purge_cache(
         self, *, url: str | None = None, prefix: str | None = None, service: str | None = None, tag: str | None = None
@@ -234,9 +254,7 @@ class Gateway:
         `url` and `prefix` are written like `http://api.example.org/items?page=2` or, for any host, `/items`. Answers
         that are being fetched at this moment are not kept either. Raises EngineError.
         """
-        if self._engine is None:
-            raise EngineError("the gateway is not running")
-        return self._engine.purge_cache(json.dumps(_purge(url, prefix, service, tag)))
+        return self._started().purge_cache(json.dumps(_purge(url, prefix, service, tag)))
 
     def stop(self, drain: bool = True) -> None:
         """Stops. With `drain`, exchanges in flight may finish within `drain_timeout`."""
@@ -295,6 +313,16 @@ class Gateway:
             # A fault in reading must not end what is serving.
             log.exception("the configuration was not applied, the old one stays in force")
             watch.follow(self._files)
+
+
+@contextmanager
+def _refusals(running: Engine) -> Iterator[None]:
+    """Counts a configuration that is refused here."""
+    try:
+        yield
+    except ConfigError:
+        running.refuse()
+        raise
 
 
 def _purge(url: str | None, prefix: str | None, service: str | None, tag: str | None) -> Any:

@@ -23,6 +23,7 @@ def address(service: Service, tmp_path: Path) -> Iterator[str]:
     configuration: dict[str, Any] = {
         "services": {"one": {"instances": [service.url]}, "gone": {"instances": ["http://127.0.0.1:9"]}},
         "policies": {
+            "security_headers": {},
             "cors": {
                 "origins": [APP, "https://*.example.com", "http://localhost:3000"],
                 "methods": ["GET", "PUT"],
@@ -30,7 +31,7 @@ def address(service: Service, tmp_path: Path) -> Iterator[str]:
                 "expose": ["X-Request-ID"],
                 "credentials": True,
                 "max_age": "10m",
-            }
+            },
         },
         "routes": [
             {"path": "/items", "method": "GET|PUT|DELETE", "service": "one", "auth_required": False},
@@ -174,6 +175,15 @@ def test_errors_stay_readable(address: str, path: str, status: int) -> None:
     reply = ask(address, path, "POST" if body else "GET", {"Origin": APP}, body)
     assert reply.status == status
     assert reply.get("Access-Control-Allow-Origin") == APP
+
+
+@pytest.mark.parametrize(("path", "method", "status"), [("/nowhere", "GET", 404), ("/items", "POST", 405)])
+def test_refusals_without_a_route_stay_readable(address: str, path: str, method: str, status: int) -> None:
+    reply = ask(address, path, method, {"Origin": APP})
+    assert reply.status == status
+    assert reply.get("Access-Control-Allow-Origin") == APP
+    assert reply.get("X-Content-Type-Options") == "nosniff"
+    assert "access-control-allow-origin" not in cors_fields(ask(address, path, method, {"Origin": "https://b.example"}))
 
 
 def test_a_route_without_the_policy_has_no_preflights(address: str, service: Service) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Self
@@ -14,7 +16,7 @@ import h2.errors
 import h2.events
 import h2.exceptions
 import hpack
-from hyperframe.frame import Frame
+from hyperframe.frame import Frame, GoAwayFrame, HeadersFrame, SettingsFrame
 
 from support.peer import PATIENCE
 
@@ -49,7 +51,7 @@ class ClosedError(Exception):
 
 
 class FramePeer:
-    """A connection that speaks HTTP/2. `send` and `frames` go past everything that makes it behave."""
+    """A connection that speaks HTTP/2, and may say what is malformed but not what is no HTTP/2."""
 
     def __init__(self, address: str, *, tls: ssl.SSLContext | None = None, window: int | None = None) -> None:
         host, _, port = address.rpartition(":")
@@ -67,8 +69,6 @@ class FramePeer:
         self.events: list[h2.events.Event] = []
         self.auto_window = True
         """Whether body bytes that came are acknowledged."""
-        self.encoder = hpack.Encoder()
-        """For heads that are put together by hand."""
         self.connection.initiate_connection()
         if window is not None:
             self.connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: window})
@@ -87,14 +87,6 @@ class FramePeer:
     def flush(self) -> None:
         """Sends what the well-behaved part has to say."""
         self.socket.sendall(self.connection.data_to_send())
-
-    def send(self, data: bytes) -> None:
-        """Sends bytes as they are."""
-        self.socket.sendall(data)
-
-    def frames(self, *frames: Frame) -> None:
-        """Sends frames as they are."""
-        self.socket.sendall(b"".join(frame.serialize() for frame in frames))
 
     def head(self, method: str = "GET", path: str = "/", *fields: tuple[str, str]) -> list[tuple[str, str]]:
         """The fields of a request."""
@@ -178,3 +170,75 @@ class FramePeer:
                 self._receive()
             except (ClosedError, h2.exceptions.ProtocolError):
                 return
+
+
+class Flooder:
+    """A connection that says whatever a test likes in frames, and keeps every frame that comes."""
+
+    def __init__(self, address: str, *, reads: bool = True) -> None:
+        host, _, port = address.rpartition(":")
+        self.socket = socket.create_connection((host, int(port)), PATIENCE)
+        self.encoder = hpack.Encoder()
+        self.came: list[Frame] = []
+        self._news = threading.Condition()
+        self.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", SettingsFrame(0).serialize())
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        if reads:
+            self._reader.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        if self._reader.is_alive():
+            self._reader.join()
+        self.socket.close()
+
+    def send(self, *pieces: bytes | Frame) -> None:
+        """Sends bytes and frames with one call."""
+        self.socket.sendall(b"".join(piece if isinstance(piece, bytes) else piece.serialize() for piece in pieces))
+
+    def head(
+        self, stream: int, *flags: str, method: str = "GET", path: str = "/", fields: Fields = (), more: bytes = b""
+    ) -> HeadersFrame:
+        """The head of a request; `more` is put behind its fields as it is."""
+        pseudo = [(":method", method), (":scheme", "http"), (":authority", "gateway.test"), (":path", path)]
+        return HeadersFrame(stream, self.encoder.encode([*pseudo, *fields]) + more, flags=flags)
+
+    def ended(self) -> int | None:
+        """Waits until the gateway has ended the connection; the reason that its last GOAWAY gives, if one arrived."""
+        self._reader.join(PATIENCE)
+        assert not self._reader.is_alive(), "the gateway did not end the connection"
+        reasons = [frame.error_code for frame in self.came if isinstance(frame, GoAwayFrame)]
+        return reasons[-1] if reasons else None
+
+    def until_ended(self, send: Callable[[int], None], most: int) -> int:
+        """Calls `send` with 0, 1, … until that fails, because the gateway has had enough; says how often it did not."""
+        for count in range(most):
+            try:
+                send(count)
+            except OSError:
+                return count
+        return most
+
+    def wait(self, until: Callable[[Frame], bool], count: int = 1) -> list[Frame]:
+        """Waits until so many frames of a kind have come."""
+        while len(found := [frame for frame in self.came if until(frame)]) < count:
+            with self._news:
+                assert self._reader.is_alive(), f"the connection ended after {self.came}"
+                self._news.wait(PATIENCE)
+        return found
+
+    def _read(self) -> None:
+        stream = self.socket.makefile("rb")
+        with contextlib.suppress(OSError):
+            while len(head := stream.read(9)) == 9:
+                frame, length = Frame.parse_frame_header(memoryview(head))
+                frame.parse_body(memoryview(stream.read(length)))
+                with self._news:
+                    self.came.append(frame)
+                    self._news.notify_all()
+        with self._news:
+            self._news.notify_all()

@@ -40,6 +40,10 @@ pub struct Exchange {
     pub peer_trusted: bool,
     /// The client's address: the peer, or what a trusted proxy says.
     pub client: IpAddr,
+    /// Whether it is a call of gRPC, which is told of errors in its own words.
+    pub grpc: bool,
+    /// When it must be over, answer and all, if its client says so.
+    pub deadline: Option<Instant>,
     /// Whether the client speaks TLS to the gateway.
     pub secure: bool,
     /// The request id, 1–128 bytes of `[A-Za-z0-9._-]`.
@@ -158,6 +162,8 @@ impl Exchange {
             peer: nobody,
             peer_trusted: false,
             client: nobody.ip(),
+            grpc: false,
+            deadline: None,
             secure: false,
             id: Vec::with_capacity(36),
             route: None,
@@ -192,6 +198,8 @@ impl Exchange {
     pub fn reset(&mut self) {
         self.head.clear();
         self.framing = Framing::None;
+        self.grpc = false;
+        self.deadline = None;
         // A request that is refused before its target is read must not show another one's.
         self.target.clear();
         self.host.clear();

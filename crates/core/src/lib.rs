@@ -8,6 +8,7 @@ pub mod clock;
 pub mod exchange;
 pub mod flood;
 pub mod forwarding;
+pub mod grpc;
 pub mod halt;
 mod hex;
 pub mod limit;

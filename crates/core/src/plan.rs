@@ -211,6 +211,8 @@ pub struct Sticky {
 pub struct HealthCheck {
     /// Path that is asked for with GET; 200–399 is healthy.
     pub path: String,
+    /// Ask by the health protocol of gRPC instead, for the service of this name; empty is the server as a whole.
+    pub grpc: Option<String>,
     /// Time between two checks of one instance, jittered by a tenth.
     pub interval: Seconds,
     /// Time for the answer's head.

@@ -105,7 +105,7 @@ const NEVER: NameSet = NameSet::of(&[
 const NEVER_IN_REQUEST: NameSet = NEVER.with(NameSet::of(&[Name::Expect, Name::Host]));
 
 /// Names whose spelling with `_` an instance could take for the gateway's own field or for its credentials.
-const NEVER_WITH_UNDERSCORE: NameSet = NameSet::of(&[
+pub(crate) const NEVER_WITH_UNDERSCORE: NameSet = NameSet::of(&[
     Name::ContentEncoding,
     Name::ContentType,
     Name::SetCookie,

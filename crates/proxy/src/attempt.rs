@@ -14,6 +14,7 @@ use crate::client::Client;
 use crate::clock;
 use crate::connect;
 use crate::http2::instances::Found;
+use crate::metrics::Block;
 use crate::snapshot::{Route, Service, Snapshot};
 use crate::socket::Socket;
 use crate::upload::{Broken, Upload};
@@ -73,7 +74,9 @@ impl One<'_, '_> {
             // Boxed: the tasks of other exchanges are not to carry it.
             return Box::pin(self.run_shared(client, exchange)).await;
         }
+        let series = self.route.series.as_ref().map(|series| series.of(self.worker.index));
         if let Some(kept) = self.worker.pools.take(self.service.pools[self.picked.index]) {
+            series.inspect(|block| block.reused.add(1));
             match self.ask(client, exchange, kept).await {
                 Err(Failure::Instance(fault))
                     if fault.outcome == Outcome::Reset && !fault.answered && client.body.is_replayable() => {}
@@ -82,6 +85,7 @@ impl One<'_, '_> {
         }
         client.deadline.set(self.until(self.service.plan.connect_timeout.0));
         let connection = connect::connect(self.picked.instance(), client, exchange).await?;
+        series.inspect(|block| block.connected.add(1));
         self.ask(client, exchange, connection).await
     }
 
@@ -89,10 +93,13 @@ impl One<'_, '_> {
     /// that says itself that it has not looked at the request.
     async fn run_shared(&self, client: &mut Client, exchange: &mut Exchange) -> Result<Answered, Failure> {
         let (connections, key) = (&self.worker.shared_connections, self.service.pools[self.picked.index]);
+        let series = self.route.series.as_ref().map(|series| series.of(self.worker.index));
         let mut again = true;
         loop {
             client.deadline.set(self.until(self.service.plan.connect_timeout.0));
             let opened = connections.take(key, self.service, self.picked.instance(), client, exchange).await?;
+            let counted = |block: &&Block| if opened.found == Found::New { &block.connected } else { &block.reused }.add(1);
+            series.as_ref().inspect(|block| counted(block));
             match self.ask(client, exchange, opened.socket).await {
                 Err(Failure::Instance(fault))
                     if again
@@ -120,7 +127,9 @@ impl One<'_, '_> {
         if client.body.take_awaited() && !client.say_continue(limits).await {
             return Err(Failure::Halt(Halt::ClientGone));
         }
-        let pace = Pace::new(limits.min_rate, limits.body_grace.0);
+        // A call may have nothing to say for a while; `idle_timeout` bounds that.
+        let min_rate = if exchange.grpc { 0 } else { limits.min_rate };
+        let pace = Pace::new(min_rate, limits.body_grace.0);
         let framing = if connection.is_stream() { Framing::Close } else { exchange.framing };
         let upload =
             Upload::new(&self.worker.buffers, client, exchange, (framing, pace), |out| self.encode(exchange, out));

@@ -5,12 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::task::Poll;
 
+use pylae_core::plan::Protocol;
 use pylae_core::service::{Instance, Outcome};
 use pylae_core::{Exchange, Halt};
 use tokio::net::TcpStream;
 
 use crate::attempt::Failure;
 use crate::client::Client;
+use crate::http2::instances;
 use crate::socket::Socket;
 
 /// Opens a connection, up to the deadline that is set on `client`, and only as long as the client stays.
@@ -31,6 +33,14 @@ pub(crate) async fn connect(
         })
         .await;
     opened.unwrap_or_else(|| Err(Failure::instance(Outcome::ConnectFailed, false, false)))
+}
+
+/// Opens a connection, or a stream on one, that is not shared with anyone.
+pub(crate) async fn open_alone(protocol: Protocol, host: &str, port: u16) -> io::Result<Socket> {
+    match protocol {
+        Protocol::Http1 => open(host, port).await,
+        Protocol::H2c => instances::open_alone(host, port).await,
+    }
 }
 
 /// Tries the addresses of `host` in turn.

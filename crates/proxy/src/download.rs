@@ -81,6 +81,11 @@ impl Download {
         }
     }
 
+    /// What stood behind the instance's body, once that was read to its end.
+    pub(crate) fn trailers(&self) -> &[u8] {
+        self.source.trailers()
+    }
+
     /// Bytes written to the client.
     pub(crate) fn sent(&self) -> u64 {
         self.sent

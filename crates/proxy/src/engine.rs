@@ -11,7 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use pylae_core::cache::{Purge, Usage};
 use pylae_core::service::ServiceStats;
-use pylae_core::{Plan, Problem};
+use pylae_core::{Instant, Plan, Problem};
 use pylae_policies::authentication::Revoked;
 use serde::Serialize;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -21,6 +21,7 @@ use crate::auxiliary::Auxiliary;
 use crate::background::Background;
 use crate::clock;
 use crate::log::Record;
+use crate::metrics::{Metrics, Process, Reading, Summary, View, began_at, expose, summarize};
 use crate::observe::{Totals, WorkerStats};
 use crate::sink::{SinkStats, Sinks};
 use crate::snapshot::{PoolKeys, Snapshot};
@@ -37,6 +38,8 @@ pub struct Engine {
     shared: Arc<Shared>,
     policies: Arc<pylae_policies::Shared>,
     sinks: Sinks,
+    metrics: Arc<Metrics>,
+    started: Instant,
 }
 
 struct Handle {
@@ -52,6 +55,9 @@ struct State {
     /// Listening sockets by the address that the plan names.
     listeners: BTreeMap<SocketAddr, TcpListener>,
     applied: u64,
+    refused: u64,
+    /// When the snapshot came into force.
+    since: Instant,
 }
 
 /// What the engine counts and sees.
@@ -67,6 +73,8 @@ pub struct Stats {
     pub cache: Option<Usage>,
     /// Plans applied, the first included.
     pub applied: u64,
+    /// Plans and configurations refused.
+    pub refused: u64,
 }
 
 impl Engine {
@@ -79,6 +87,8 @@ impl Engine {
         let mut snapshot = Snapshot::build(plan, None, &mut keys, &policies)?;
         let sinks = Sinks::new(snapshot.plan.workers);
         sinks.connect(&mut snapshot)?;
+        let metrics = Arc::new(Metrics::new(snapshot.plan.workers, clock::now()));
+        metrics.connect(&mut snapshot);
         let snapshot = Arc::new(snapshot);
         let listeners = bind_added(&BTreeMap::new(), &snapshot)?;
         let mut workers = Vec::with_capacity(snapshot.plan.workers);
@@ -89,16 +99,26 @@ impl Engine {
                     .map_err(|error| vec![Problem::at("workers", format!("a worker cannot be started: {error}"))])?,
             );
         }
-        let auxiliary = Auxiliary::start(Arc::clone(&snapshot), Arc::clone(&shared.log))
+        let auxiliary = Auxiliary::start(Arc::clone(&snapshot), Arc::clone(&shared.log), Arc::clone(&metrics))
             .map_err(|error| vec![Problem::at("", format!("the auxiliary thread cannot be started: {error}"))])?;
         let auxiliary = Mutex::new(Some(auxiliary));
-        let state = Mutex::new(State { snapshot, keys, listeners, applied: 1 });
-        Ok(Self { workers, state, auxiliary, shared, policies, sinks })
+        let started = clock::now();
+        let state = State { snapshot, keys, listeners, applied: 1, refused: 0, since: started };
+        Ok(Self { workers, state: Mutex::new(state), auxiliary, shared, policies, sinks, metrics, started })
     }
 
     /// Replaces the plan in force, whole or not at all. When this returns, every new exchange is served by the new plan.
     pub fn apply(&self, plan: Plan) -> Result<(), Vec<Problem>> {
         let mut state = self.state.lock();
+        self.replace(&mut state, plan).inspect_err(|_| state.refused += 1)
+    }
+
+    /// Counts a configuration that was refused before it became a plan.
+    pub fn refuse(&self) {
+        self.state.lock().refused += 1;
+    }
+
+    fn replace(&self, state: &mut State, plan: Plan) -> Result<(), Vec<Problem>> {
         let mut keys = state.keys.clone();
         let workers = state.snapshot.plan.workers;
         if plan.workers != workers {
@@ -106,6 +126,7 @@ impl Engine {
         }
         let mut snapshot = Snapshot::build(plan, Some(&state.snapshot), &mut keys, &self.policies)?;
         self.sinks.connect(&mut snapshot)?;
+        self.metrics.connect(&mut snapshot);
         let snapshot = Arc::new(snapshot);
         let added = bind_added(&state.listeners, &snapshot)?;
         let wanted: Vec<SocketAddr> = snapshot.plan.listeners.iter().map(|listener| listener.address).collect();
@@ -137,6 +158,7 @@ impl Engine {
         state.snapshot = snapshot;
         state.keys = keys;
         state.applied += 1;
+        state.since = clock::now();
         Ok(())
     }
 
@@ -195,13 +217,46 @@ impl Engine {
 
     /// What is counted and seen at this moment.
     pub fn stats(&self) -> Stats {
+        self.stats_of(&self.state.lock())
+    }
+
+    fn stats_of(&self, state: &State) -> Stats {
         let mut totals = Totals::default();
         self.workers.iter().for_each(|worker| totals.merge(&worker.stats));
-        let state = self.state.lock();
         let now = clock::now();
         let services = state.snapshot.services.values().map(|service| service.state.snapshot(now)).collect();
         let cache = self.policies.cache_in_use().map(|cache| cache.usage());
-        Stats { totals, services, access_logs: self.sinks.stats(), cache, applied: state.applied }
+        let State { applied, refused, .. } = *state;
+        Stats { totals, services, access_logs: self.sinks.stats(), cache, applied, refused }
+    }
+
+    /// All figures as a page for Prometheus, in its text format 0.0.4. Reads what the workers write, and waits for none of them.
+    pub fn metrics(&self) -> String {
+        let (stats, reading, since) = self.figures();
+        let (now, wall) = (clock::now(), clock::wall().as_secs_f64());
+        expose(&View {
+            stats: &stats,
+            reading: &reading,
+            process: Process::read(),
+            workers: self.workers.len(),
+            started: began_at(wall, now, self.started),
+            last_applied: began_at(wall, now, since),
+        })
+    }
+
+    /// The figures that people look at first.
+    pub fn summary(&self) -> Summary {
+        let (stats, reading, _) = self.figures();
+        let now = clock::now();
+        let window = self.metrics.recently(now, &reading);
+        let uptime = now.since(self.started).as_secs_f64();
+        summarize(uptime, &stats.totals, &reading, &window, &stats.services, stats.cache)
+    }
+
+    /// What is counted now, and when the plan in force was applied.
+    fn figures(&self) -> (Stats, Reading, Instant) {
+        let state = self.state.lock();
+        (self.stats_of(&state), self.metrics.read(&state.snapshot), state.since)
     }
 
     /// Makes the response cache forget what `purge` names; returns how many answers that were.

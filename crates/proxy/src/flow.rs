@@ -55,9 +55,7 @@ pub(crate) async fn flow(worker: &Rc<Worker>, client: &mut Client, exchange: &mu
     let reply = reply.unwrap_or_else(|halt| Reply::from_halt(&halt, exchange));
 
     // Response policies, in reverse order: those whose request half was entered, on rejections too.
-    if let Some(route) = matched {
-        route.chain.response(exchange);
-    }
+    matched.map_or(&snapshot.unrouted, |route| &route.chain).response(exchange);
 
     // Out.
     let sent = respond(worker, &snapshot, matched, client, exchange, reply).await;

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::ready;
 
 use pylae_core::Exchange;
+use pylae_core::plan::Protocol;
 use pylae_core::service::{PickInput, Tried};
 use pylae_http::{Framing, HeadLimits, Method, ResponseHead, framing};
 
@@ -43,21 +44,31 @@ pub(crate) fn mirror(worker: &Worker, snapshot: &Snapshot, route: &Route, client
     request.extend_from_slice(body);
     worker.stats.mirrored.add(1);
     let sending = Sending::new(&worker.mirroring);
+    let protocol = service.plan.protocol;
     let (timeout, method, limits) = (mirror.timeout(), exchange.head.method, snapshot.head_limits);
     tokio::task::spawn_local(async move {
         let _sending = sending;
         // However it ends, nobody is told: it is a copy.
-        let _ = tokio::time::timeout(timeout, send(&host, port, &request, method, &limits)).await;
+        let _ = tokio::time::timeout(timeout, send(protocol, &host, port, &request, method, &limits)).await;
     });
 }
 
 /// Sends a request and reads its answer, which is thrown away.
-async fn send(host: &str, port: u16, request: &[u8], method: Method, limits: &HeadLimits) -> Option<()> {
-    let mut socket = connect::open(host, port).await.ok()?;
+async fn send(
+    protocol: Protocol,
+    host: &str,
+    port: u16,
+    request: &[u8],
+    method: Method,
+    limits: &HeadLimits,
+) -> Option<()> {
+    let mut socket = connect::open_alone(protocol, host, port).await.ok()?;
+    socket.end(&[]);
     let mut written = 0;
     while written < request.len() {
         written += poll_fn(|cx| socket.poll_write(cx, &request[written..])).await.ok().filter(|n| *n > 0)?;
     }
+    socket.finish().ok()?;
     let (mut buffer, mut head) = (Vec::with_capacity(limits.head), ResponseHead::default());
     loop {
         poll_fn(|cx| socket.poll_read(cx, &mut buffer, usize::MAX)).await.ok().filter(|n| *n > 0)?;

@@ -1,35 +1,15 @@
 //! Stage: what is counted when an exchange is over. Per worker, without locks; merged when read.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use pylae_core::Exchange;
 use pylae_policies::access_log::Ending;
 use serde::Serialize;
 
 use crate::client::Client;
 use crate::clock;
+use crate::metrics::{Counter, Ended};
 use crate::respond::Sent;
 use crate::snapshot::{Route, Snapshot};
 use crate::worker::Worker;
-
-/// A number that one thread writes and others may read.
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds without a locked instruction: there is one writer.
-    pub(crate) fn add(&self, n: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
-    }
-
-    pub(crate) fn set(&self, n: u64) {
-        self.0.store(n, Ordering::Relaxed);
-    }
-
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// What one worker counts.
 #[derive(Debug, Default)]
@@ -132,7 +112,16 @@ pub(crate) fn observe(
     exchange: &Exchange,
     sent: &Sent,
 ) {
-    log(worker, snapshot, route, client, exchange, sent);
+    let ended = Ended {
+        duration: clock::now().since(exchange.started),
+        bytes_in: client.body.taken(),
+        bytes_out: sent.bytes,
+        complete: sent.complete,
+    };
+    log(worker, snapshot, route, exchange, &ended);
+    if let Some(series) = route.map_or(&snapshot.series, |route| &route.series) {
+        series.of(worker.index).record(exchange, &ended);
+    }
     let stats = &worker.stats;
     stats.bytes_sent.add(sent.bytes);
     if let Some(outcome) = exchange.cache.outcome {
@@ -151,7 +140,7 @@ pub(crate) fn observe(
 }
 
 /// One line in the access log, if there is one for this exchange.
-fn log(worker: &Worker, snapshot: &Snapshot, route: Option<&Route>, client: &Client, exchange: &Exchange, sent: &Sent) {
+fn log(worker: &Worker, snapshot: &Snapshot, route: Option<&Route>, exchange: &Exchange, ended: &Ended) {
     let (chain, sink) = route.map_or((&snapshot.unrouted, &snapshot.sink), |route| (&route.chain, &route.sink));
     let (Some(access_log), Some(sink)) = (chain.access_log(), sink) else { return };
     let service = route.and_then(|route| route.service.as_deref());
@@ -162,10 +151,10 @@ fn log(worker: &Worker, snapshot: &Snapshot, route: Option<&Route>, client: &Cli
             .instance
             .and_then(|index| service?.plan.instances.get(index))
             .map(|instance| instance.url.as_str()),
-        bytes_in: client.body.taken(),
-        bytes_out: sent.bytes,
-        complete: sent.complete,
-        duration: clock::now().since(exchange.started),
+        bytes_in: ended.bytes_in,
+        bytes_out: ended.bytes_out,
+        complete: ended.complete,
+        duration: ended.duration,
     };
     worker.lines.write(sink, |out| access_log.write(exchange, &ending, out));
 }

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
-use pylae_core::{Exchange, Halt, admit};
+use pylae_core::{Exchange, Halt, admit, grpc};
 
 use crate::client::Client;
 use crate::clock;
@@ -53,6 +53,7 @@ pub(crate) async fn receive(
         admit::name(&mut exchange.id, None, worker.random());
     }
     let admitted = parsed.and_then(|()| admit::admit(exchange, |peer| snapshot.trusts(peer), worker.random()));
+    let admitted = if client.socket.is_stream() { admitted.and_then(|()| grpc::recognise(exchange)) } else { admitted };
     client.body.start(exchange, &client.socket);
     if admitted.is_err() {
         client.body.break_off();

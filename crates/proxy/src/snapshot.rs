@@ -17,6 +17,7 @@ use pylae_policies::{Chain, Parts, Shared};
 use tokio::sync::Notify;
 
 use crate::clock;
+use crate::metrics::Series;
 use crate::sink::Sink;
 
 /// The plan in force.
@@ -30,6 +31,8 @@ pub(crate) struct Snapshot {
     pub(crate) unrouted: Chain,
     /// Where their lines go.
     pub(crate) sink: Option<Arc<Sink>>,
+    /// Their figures, in a running engine.
+    pub(crate) series: Option<Arc<Series>>,
     /// The response cache, if any route has ever had one.
     pub(crate) cache: Option<Arc<Cache>>,
 }
@@ -44,6 +47,8 @@ pub(crate) struct Route {
     pub(crate) mirror: Option<Arc<Service>>,
     /// Where the lines of its access log go.
     pub(crate) sink: Option<Arc<Sink>>,
+    /// Its figures, in a running engine.
+    pub(crate) series: Option<Arc<Series>>,
     pub(crate) timeout: Duration,
     pub(crate) idle_timeout: Duration,
     pub(crate) deadline: Option<Duration>,
@@ -117,7 +122,17 @@ impl Snapshot {
         let limits = &plan.limits;
         let head_limits = HeadLimits { head: limits.max_head, target: limits.max_target, fields: limits.max_fields };
         let cache = shared.cache_in_use().cloned();
-        Ok(Self { head_limits, router, routes: routes.into(), services, unrouted, sink: None, cache, plan })
+        Ok(Self {
+            head_limits,
+            router,
+            routes: routes.into(),
+            services,
+            unrouted,
+            sink: None,
+            series: None,
+            cache,
+            plan,
+        })
     }
 
     /// Gives every access log its sink. All problems are reported.
@@ -135,6 +150,11 @@ impl Snapshot {
             route.sink = connect(&route.chain, &|| format!("routes[{index}].policies.access_log.output"));
         }
         if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
+    /// Where its exchanges are counted.
+    pub(crate) fn all_series(&self) -> impl Iterator<Item = &Arc<Series>> {
+        self.routes.iter().map(|route| &route.series).chain([&self.series]).flatten()
     }
 
     /// Whether forwarding headers from this peer are believed.
@@ -208,6 +228,7 @@ impl Route {
             chain,
             mirror,
             sink: None,
+            series: None,
             timeout: route.timeout.0,
             idle_timeout: route.idle_timeout.0,
             deadline: route.deadline.map(|deadline| deadline.0),

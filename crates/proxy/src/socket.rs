@@ -120,6 +120,11 @@ impl Socket {
         if let Self::Stream(stream) = self { stream.finish() } else { Ok(()) }
     }
 
+    /// Ends a message of which not all was written, and says by these lines what that means. False where there is no way to.
+    pub(crate) fn end_early(&mut self, trailers: &[u8]) -> bool {
+        if let Self::Stream(stream) = self { stream.end_early(trailers) } else { false }
+    }
+
     /// What stood behind the body that was read to its end, where bodies end with the stream.
     pub(crate) fn take_trailers(&mut self) -> Vec<u8> {
         if let Self::Stream(stream) = self { stream.take_trailers() } else { Vec::new() }

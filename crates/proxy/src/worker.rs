@@ -56,6 +56,8 @@ pub(crate) type InForce = Rc<Arc<Snapshot>>;
 
 /// One data-plane thread's own things.
 pub(crate) struct Worker {
+    /// Its place among all.
+    pub(crate) index: usize,
     snapshot: RefCell<InForce>,
     shared: Arc<Shared>,
     pub(crate) stats: Arc<WorkerStats>,
@@ -87,6 +89,7 @@ pub(crate) struct Open(Rc<Worker>);
 impl Worker {
     pub(crate) fn new(index: usize, snapshot: Arc<Snapshot>, shared: Arc<Shared>, stats: Arc<WorkerStats>) -> Rc<Self> {
         Rc::new(Self {
+            index,
             snapshot: RefCell::new(Rc::new(snapshot)),
             shared,
             stats,

@@ -64,6 +64,21 @@ impl Engine {
         gil::released(py, || serde_json::json!(self.0.stats()).to_string())
     }
 
+    /// All figures as a page for Prometheus.
+    fn metrics(&self, py: Python<'_>) -> String {
+        gil::released(py, || self.0.metrics())
+    }
+
+    /// The figures that people look at first, as JSON.
+    fn summary(&self, py: Python<'_>) -> String {
+        gil::released(py, || serde_json::json!(self.0.summary()).to_string())
+    }
+
+    /// Counts a configuration that was refused before it became a plan.
+    fn refuse(&self, py: Python<'_>) {
+        gil::released(py, || self.0.refuse());
+    }
+
     /// Makes the response cache forget what the JSON document names; returns how many answers that were.
     fn purge_cache(&self, py: Python<'_>, purge: &str) -> PyResult<usize> {
         gil::released(py, || {

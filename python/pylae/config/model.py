@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pylae.config.auth import AuthConfig
 from pylae.config.route import Route, ServiceName
 from pylae.config.service import Service
+from pylae.monitoring import Thresholds
 from pylae.policies import PolicySet
 from pylae.settings import Network, Positive, Settings, refusal
 from pylae.units import ByteSize, Duration, Wait
@@ -127,6 +128,8 @@ class Config(Settings):
     """Routes. The most specific one that matches a request takes it; order decides between patterns only."""
     policies: PolicySet = PolicySet()
     """Policies of every route. A route overrides each by its name, or switches it off with `false`."""
+    health: Thresholds = Thresholds()
+    """When the gateway calls itself degraded or unhealthy."""
 
 
 def has_authenticator(config: Config) -> bool:

@@ -41,9 +41,9 @@ def compile_plan(config: Config) -> dict[str, Any]:
 
 
 def _unrouted(config: Config) -> dict[str, Any]:
-    """Policies of exchanges that no route takes."""
-    log = config.policies.access_log
-    return {"access_log": log.model_dump(mode="json")} if log else {}
+    """Policies of exchanges that no route takes: those that shape every answer of the gateway."""
+    chosen = {name: getattr(config.policies, name) for name in ("access_log", "security_headers", "cors")}
+    return {name: policy.model_dump(mode="json") for name, policy in chosen.items() if policy}
 
 
 def all_services(config: Config) -> dict[str, Service]:

@@ -132,10 +132,12 @@ class Sticky(Settings):
 
 
 class HealthCheck(Settings):
-    """Active checks: GET `path` on each instance; an answer of 200–399 is healthy."""
+    """Active checks: GET `path` on each instance, where 200–399 is healthy, or the health protocol of gRPC."""
 
     path: Annotated[str, Field(pattern=r"^/[!-~]*$", max_length=2048)] = "/health"
     """Path that is asked for."""
+    grpc: Annotated[str, Field(max_length=1024)] | None = None
+    """Ask by the health protocol of gRPC instead, for the service of this name; `""` is the server as a whole."""
     interval: Duration = timedelta(seconds=30)
     """Time between two checks of one instance, jittered by a tenth."""
     timeout: Duration = timedelta(seconds=5)
@@ -236,6 +238,12 @@ class Service(Settings):
     """Idle connections kept per worker and instance."""
     idle_timeout: Wait = timedelta(seconds=60)
     """How long an idle connection to an instance is kept."""
+
+    @model_validator(mode="after")
+    def _speaks(self) -> Service:
+        if isinstance(self.health_check, HealthCheck) and self.health_check.grpc is not None and self.protocol == "http1":
+            raise refusal("health_check.grpc needs HTTP/2 to the instances", "add `protocol: h2c`")
+        return self
 
     if TYPE_CHECKING:
         # The short forms ("http://…" for an instance, "5s" for a duration) are wider than the field types.

@@ -203,6 +203,14 @@ impl Stream {
         ended.map_err(io::Error::other)
     }
 
+    /// Ends a message of which not all was written, and says by these lines what that means. False where that is too late, or too early.
+    pub(crate) fn end_early(&mut self, trailers: &[u8]) -> bool {
+        let Outgoing::Body(body) = &mut self.outgoing else { return false };
+        let open = !matches!(self.ending, Ending::Ended);
+        self.ending = Ending::Ended;
+        open && heads::read_trailers(trailers).is_ok_and(|fields| body.send_trailers(fields).is_ok())
+    }
+
     /// Ends the stream before its time: what was sent is not complete.
     pub(crate) fn reset(&mut self, reason: Reason) {
         match &mut self.outgoing {
