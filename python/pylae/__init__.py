@@ -8,28 +8,37 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pylae.config.route import Route
     from pylae.config.service import Service
-    from pylae.errors import ConfigError, EngineError, HookError, Problem, PylaeError
+    from pylae.errors import ConfigError, EngineError, HookError, Problem, PylaeError, UnavailableError
     from pylae.gateway import Gateway
-    from pylae.primitives import Decision, SlidingWindow, TokenBucket
+    from pylae.primitives import Cache, CircuitBreaker, Decision, LoadBalancer, Router, SlidingWindow, TokenBucket
 
 __all__ = [
+    "Cache",
+    "CircuitBreaker",
     "ConfigError",
     "Decision",
     "EngineError",
     "Gateway",
     "HookError",
+    "LoadBalancer",
     "Problem",
     "PylaeError",
     "Route",
+    "Router",
     "Service",
     "SlidingWindow",
     "TokenBucket",
+    "UnavailableError",
 ]
 
 _HOMES = {
+    "Cache": "pylae.primitives",
+    "CircuitBreaker": "pylae.primitives",
     "Decision": "pylae.primitives",
     "Gateway": "pylae.gateway",
+    "LoadBalancer": "pylae.primitives",
     "Route": "pylae.config.route",
+    "Router": "pylae.primitives",
     "Service": "pylae.config.service",
     "SlidingWindow": "pylae.primitives",
     "TokenBucket": "pylae.primitives",

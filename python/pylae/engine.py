@@ -6,18 +6,44 @@ import json
 import logging
 import threading
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 from pylae import _native
 from pylae.errors import EngineError
 from pylae.monitoring import Health, Thresholds, judge
 
-__all__ = ["POLICIES", "Engine", "NativeSlidingWindow", "NativeTokenBucket", "check", "echo_policy", "explain"]
+__all__ = [
+    "POLICIES",
+    "Engine",
+    "NativeCache",
+    "NativeCircuitBreaker",
+    "NativeLoadBalancer",
+    "NativeLookup",
+    "NativePermit",
+    "NativePick",
+    "NativeRouter",
+    "NativeSlidingWindow",
+    "NativeTokenBucket",
+    "PlanError",
+    "check",
+    "echo_policy",
+    "explain",
+    "purge_document",
+]
 
 POLICIES: tuple[str, ...] = tuple(_native.POLICIES)
 """Names of the policies that the native side knows, in order of execution."""
 
+NativeCache = _native.Cache
+NativeCircuitBreaker = _native.CircuitBreaker
+NativeLoadBalancer = _native.LoadBalancer
+NativeLookup = _native.Lookup
+NativePermit = _native.Permit
+NativePick = _native.Pick
+NativeRouter = _native.Router
 NativeSlidingWindow = _native.SlidingWindow
 NativeTokenBucket = _native.TokenBucket
+PlanError = _native.PlanError
 
 _PATIENCE = 1.0
 """Seconds that the log reader waits for a record before it asks again."""
@@ -143,6 +169,21 @@ def echo_policy(name: str, settings: str) -> str:
         return _native.echo_policy(name, settings)
     except _native.PlanError as error:
         raise _failure(error) from None
+
+
+def purge_document(url: str | None, prefix: str | None, service: str | None, tag: str | None) -> str:
+    """What the cache is to forget: one of these, or everything. Raises EngineError if several are given."""
+    named = {"target": url, "prefix": prefix, "service": service, "tag": tag}
+    given = {kind: name for kind, name in named.items() if name is not None}
+    if len(given) > 1:
+        raise EngineError("purge by one of url, prefix, service and tag")
+    for kind, name in given.items():
+        if kind in ("service", "tag"):
+            return json.dumps(given)
+        parts = urlsplit(name)
+        query = f"?{parts.query}" if "?" in name else ""
+        return json.dumps({kind: {"host": parts.netloc or None, "path": (parts.path or "/") + query}})
+    return json.dumps("all")
 
 
 def _failure(error: Exception) -> EngineError:

@@ -3,7 +3,8 @@
 PylaeError
 ├── ConfigError   a configuration that cannot be used; carries every problem found
 ├── EngineError   the native side could not start, apply or stop
-└── HookError     a hook or plugin is not usable
+├── HookError     a hook or plugin is not usable
+└── UnavailableError   a circuit breaker or load balancer lets nothing through
 """
 
 from __future__ import annotations
@@ -62,3 +63,15 @@ class EngineError(PylaeError):
 
 class HookError(PylaeError):
     """A hook or plugin cannot be used as it is written."""
+
+
+class UnavailableError(PylaeError):
+    """A `CircuitBreaker` is open, or a `LoadBalancer` has no instance that can be used.
+
+    `retry_after` is the time in seconds until it is worth asking again; 0 if that depends on others, such as a probe
+    that is under way.
+    """
+
+    def __init__(self, message: str, retry_after: float = 0.0) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -29,6 +28,7 @@ from pylae.config.plan import compile_plan, source_path
 from pylae.config.route import Route, ServiceName
 from pylae.config.service import Service
 from pylae.config.sources import CallSources, DocumentSources, Place
+from pylae.config.tls import Texts
 from pylae.config.watch import Watch
 from pylae.errors import ConfigError, EngineError, Problem
 
@@ -55,6 +55,7 @@ class Gateway:
         self._document: Document | None = None
         self._path: Path | None = None
         self._files: Mapping[Path, str | None] = {}
+        self._named: Mapping[Path, str | None] = {}
         self._engine: Engine | None = None
         self._events: queue.SimpleQueue[str] = queue.SimpleQueue()
         try:
@@ -112,7 +113,17 @@ class Gateway:
         """The plan; `create` says whether a secret may be generated that lasts."""
         config = self.config
         check_config(config, self._sources())
-        return compile_plan(self._with_auth(config, create=create))
+        texts = Texts(self._path.parent if self._path else None)
+        plan = compile_plan(self._with_auth(config, create=create), texts)
+        self._named = texts.files
+        if texts.findings:
+            raise ConfigError([self._problem_at(finding) for finding in texts.findings], self._followed)
+        return plan
+
+    @property
+    def _followed(self) -> Mapping[Path, str | None]:
+        """The files that the configuration was read from and those that it names, with the hashes of what they held."""
+        return {**self._files, **self._named}
 
     def _with_auth(self, config: Config, *, create: bool) -> Config:
         """The same with authenticators, if routes need some: a program may leave out `auth`, a document may not."""
@@ -131,7 +142,7 @@ class Gateway:
 
         answer = engine.check(json.dumps(plan))
         if answer["problems"]:
-            raise ConfigError([self._native_problem(item) for item in answer["problems"]], self._files)
+            raise ConfigError([self._native_problem(item) for item in answer["problems"]], self._followed)
         weak = [self._problem_at(finding) for finding in weaknesses(self.config)]
         return [*weak, *(self._native_problem(item) for item in answer["warnings"])]
 
@@ -202,6 +213,7 @@ class Gateway:
             self._take(other.config)
             self._calls, self._document = dict(other._calls), other._document
             self._path, self._files = other._path or self._path, other._files
+            self._named = other._named
         self._tell_how_to_sign()
         log.info("configuration applied: %d routes, %d services", len(plan["routes"]), len(plan["services"]))
 
@@ -238,7 +250,7 @@ class Gateway:
         return self._started().summary()
 
     def health(self) -> Health:
-        """Whether what was served within the last minute was good, by the thresholds in `health`. Raises EngineError."""
+        """How good the service of the last minute was, by the thresholds in `health`. Raises EngineError."""
         return self._started().health(self.config.health)
 
     def _started(self) -> Engine:
@@ -254,7 +266,9 @@ class Gateway:
         `url` and `prefix` are written like `http://api.example.org/items?page=2` or, for any host, `/items`. Answers
         that are being fetched at this moment are not kept either. Raises EngineError.
         """
-        return self._started().purge_cache(json.dumps(_purge(url, prefix, service, tag)))
+        from pylae.engine import purge_document
+
+        return self._started().purge_cache(purge_document(url, prefix, service, tag))
 
     def stop(self, drain: bool = True) -> None:
         """Stops. With `drain`, exchanges in flight may finish within `drain_timeout`."""
@@ -280,7 +294,7 @@ class Gateway:
             self._serve()
 
     def _serve(self) -> None:
-        watch, stopping = Watch(self._files), False
+        watch, stopping = Watch(self._followed), False
         while True:
             try:
                 event = self._events.get(timeout=_LOOK)
@@ -296,23 +310,30 @@ class Gateway:
                 log.info("stopping; exchanges in flight may finish")
                 # On a thread, because this one must hear a second signal.
                 threading.Thread(target=self.stop, name="pylae-stop", daemon=True).start()
-            elif not stopping and (event == "reload" or (self._files and watch.changed())):
+            elif not stopping and (event == "reload" or (self._followed and watch.changed())):
                 self._try_reload(watch)
 
     def _try_reload(self, watch: Watch) -> None:
         try:
-            self.reload()
-            watch.follow(self._files)
+            self._read_again()
+            watch.follow(self._followed)
         except ConfigError as error:
             log.error("the configuration was not applied, the old one stays in force:\n%s", error)
-            watch.follow({**self._files, **error.files})
+            watch.follow({**self._followed, **error.files})
         except EngineError as error:
             log.error("the configuration was not applied, the old one stays in force: %s", error)
-            watch.follow(self._files)
+            watch.follow(self._followed)
         except Exception:
             # A fault in reading must not end what is serving.
             log.exception("the configuration was not applied, the old one stays in force")
-            watch.follow(self._files)
+            watch.follow(self._followed)
+
+    def _read_again(self) -> None:
+        if self._path is None:
+            # Built by a program: only the files that it names can have changed.
+            self.apply()
+        else:
+            self.reload()
 
 
 @contextmanager
@@ -323,20 +344,6 @@ def _refusals(running: Engine) -> Iterator[None]:
     except ConfigError:
         running.refuse()
         raise
-
-
-def _purge(url: str | None, prefix: str | None, service: str | None, tag: str | None) -> Any:
-    named = {"target": url, "prefix": prefix, "service": service, "tag": tag}
-    given = {kind: name for kind, name in named.items() if name is not None}
-    if len(given) > 1:
-        raise EngineError("purge by one of url, prefix, service and tag")
-    for kind, name in given.items():
-        if kind in ("service", "tag"):
-            return given
-        parts = urlsplit(name)
-        query = f"?{parts.query}" if "?" in name else ""
-        return {kind: {"host": parts.netloc or None, "path": (parts.path or "/") + query}}
-    return "all"
 
 
 def _caller() -> tuple[str, int]:

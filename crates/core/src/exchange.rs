@@ -12,6 +12,7 @@ use pylae_http::connection::ConnectionOptions;
 use pylae_http::{Edits, Framing, RequestHead, ResponseHead, Span, Target};
 
 use crate::cache;
+use crate::certificate::Certificate;
 use crate::clock::Instant;
 use crate::halt::Rejection;
 use crate::limit::Permit;
@@ -46,6 +47,8 @@ pub struct Exchange {
     pub deadline: Option<Instant>,
     /// Whether the client speaks TLS to the gateway.
     pub secure: bool,
+    /// The certificate that the client has shown, of an authority that the listener believes.
+    pub certificate: Option<Arc<Certificate>>,
     /// The request id, 1–128 bytes of `[A-Za-z0-9._-]`.
     pub id: Vec<u8>,
     /// Index of the route in the plan, once there is one.
@@ -165,6 +168,7 @@ impl Exchange {
             grpc: false,
             deadline: None,
             secure: false,
+            certificate: None,
             id: Vec::with_capacity(36),
             route: None,
             params: Vec::new(),

@@ -4,6 +4,7 @@
 pub mod admit;
 pub mod answer;
 pub mod cache;
+pub mod certificate;
 pub mod clock;
 pub mod exchange;
 pub mod flood;

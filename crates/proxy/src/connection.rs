@@ -1,7 +1,8 @@
-//! A client's connection: one exchange after the other.
+//! A client's connection, from its beginning to its end.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use tokio::net::TcpStream;
 
@@ -9,36 +10,44 @@ use crate::client::{After, Client};
 use crate::flow::flow;
 use crate::http2;
 use crate::receive::readable;
-use crate::socket::Socket;
+use crate::snapshot::Listener;
+use crate::tls::Protocol;
+use crate::welcome::welcome;
 use crate::worker::{Open, Worker};
 
 /// Serves a connection until one side has enough of it.
-pub(crate) async fn serve(worker: Rc<Worker>, _open: Open, stream: TcpStream, peer: SocketAddr) {
-    // Only fails when the connection is gone already.
-    let Ok(socket) = Socket::new(stream) else { return };
-    let mut client = Client {
-        socket,
-        peer,
-        peer_text: peer.ip().to_canonical().to_string().into(),
-        secure: false,
-        deadline: Rc::new(worker.wheel.deadline()),
-        body: crate::body::Body::default(),
-        scratch: Vec::new(),
-    };
-    let http2 = worker.snapshot().plan.listeners.iter().any(|listener| listener.http2);
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    _open: Open,
+    listener: Arc<Listener>,
+    stream: TcpStream,
+    peer: SocketAddr,
+) {
+    let Some((client, protocol)) = welcome(&worker, &listener, stream, peer).await else { return };
+    let announced = listener.plan.http2 && listener.tls.is_none();
+    drop(listener);
+    match protocol {
+        Protocol::Http1 => take_turns(&worker, client, announced).await,
+        // Boxed: the tasks of other connections are not to carry it.
+        Protocol::Http2 => Box::pin(http2::serve(worker, client, Vec::new())).await,
+    }
+}
+
+/// HTTP/1: one exchange after the other. `http2`: unless the client begins with that.
+async fn take_turns(worker: &Rc<Worker>, mut client: Client, http2: bool) {
     let mut first = true;
-    while readable(&worker, &mut client, first).await {
+    while readable(worker, &mut client, first).await {
         // Memory is held only while bytes are in flight.
         let mut exchange = worker.buffers.exchange();
         if first && http2 && http2::announced(&mut client, &mut exchange.buffer).await {
             let ahead = exchange.buffer.clone();
             worker.buffers.give_back_exchange(exchange);
             // Boxed: the tasks of other connections are not to carry it.
-            return Box::pin(http2::serve(worker, client, ahead)).await;
+            return Box::pin(http2::serve(Rc::clone(worker), client, ahead)).await;
         }
         first = false;
         let after = loop {
-            let after = flow(&worker, &mut client, &mut exchange).await;
+            let after = flow(worker, &mut client, &mut exchange).await;
             if after != Some(After::Keep) {
                 break after;
             }
@@ -52,7 +61,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, _open: Open, stream: TcpStream, pe
         worker.buffers.give_back_exchange(exchange);
         match after {
             Some(After::Keep) => {}
-            Some(After::Close) => return client.linger(&worker).await,
+            Some(After::Close) => return client.linger(worker).await,
             Some(After::Abort) | None => return,
         }
     }

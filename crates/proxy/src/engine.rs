@@ -25,7 +25,7 @@ use crate::metrics::{Metrics, Process, Reading, Summary, View, began_at, expose,
 use crate::observe::{Totals, WorkerStats};
 use crate::sink::{SinkStats, Sinks};
 use crate::snapshot::{PoolKeys, Snapshot};
-use crate::worker::{Control, Shared, Worker};
+use crate::worker::{Control, Listening, Shared, Worker};
 
 /// Connections that the kernel holds until a worker accepts them.
 const BACKLOG: i32 = 4096;
@@ -93,7 +93,7 @@ impl Engine {
         let listeners = bind_added(&BTreeMap::new(), &snapshot)?;
         let mut workers = Vec::with_capacity(snapshot.plan.workers);
         for index in 0..snapshot.plan.workers {
-            let sockets = clone_all(listeners.values())?;
+            let sockets = clone_all(&listeners)?;
             workers.push(
                 spawn(index, Arc::clone(&snapshot), Arc::clone(&shared), sockets)
                     .map_err(|error| vec![Problem::at("workers", format!("a worker cannot be started: {error}"))])?,
@@ -132,17 +132,14 @@ impl Engine {
         let wanted: Vec<SocketAddr> = snapshot.plan.listeners.iter().map(|listener| listener.address).collect();
         let gone: Vec<SocketAddr> =
             state.listeners.keys().filter(|address| !wanted.contains(address)).copied().collect();
-        // The workers know their sockets by the address that was bound.
-        let removed: Vec<SocketAddr> =
-            gone.iter().filter_map(|address| state.listeners[address].local_addr().ok()).collect();
-        let sockets = self.workers.iter().map(|_| clone_all(added.values())).collect::<Result<Vec<_>, _>>()?;
+        let sockets = self.workers.iter().map(|_| clone_all(&added)).collect::<Result<Vec<_>, _>>()?;
         // From here on nothing can fail. The workers' copies of a socket are the last, so that what its queue holds is served.
         state.listeners.retain(|address, _| !gone.contains(address));
         let mut applied = Vec::with_capacity(self.workers.len());
         for (worker, sockets) in self.workers.iter().zip(sockets) {
             let (done, told) = oneshot::channel();
             let message =
-                Control::Apply { snapshot: Arc::clone(&snapshot), added: sockets, removed: removed.clone(), done };
+                Control::Apply { snapshot: Arc::clone(&snapshot), added: sockets, removed: gone.clone(), done };
             if worker.control.send(message).is_ok() {
                 applied.push(told);
             }
@@ -271,12 +268,7 @@ impl Engine {
     }
 }
 
-fn spawn(
-    index: usize,
-    snapshot: Arc<Snapshot>,
-    shared: Arc<Shared>,
-    listeners: Vec<TcpListener>,
-) -> io::Result<Handle> {
+fn spawn(index: usize, snapshot: Arc<Snapshot>, shared: Arc<Shared>, listeners: Vec<Listening>) -> io::Result<Handle> {
     let (control, receiver) = mpsc::unbounded_channel();
     let stats = Arc::new(WorkerStats::default());
     let counted = Arc::clone(&stats);
@@ -334,7 +326,7 @@ fn explain(error: &io::Error) -> String {
     }
 }
 
-fn clone_all<'a>(listeners: impl Iterator<Item = &'a TcpListener>) -> Result<Vec<TcpListener>, Vec<Problem>> {
-    let cloned: io::Result<Vec<TcpListener>> = listeners.map(TcpListener::try_clone).collect();
+fn clone_all(listeners: &BTreeMap<SocketAddr, TcpListener>) -> Result<Vec<Listening>, Vec<Problem>> {
+    let cloned: io::Result<_> = listeners.iter().map(|(address, socket)| Ok((*address, socket.try_clone()?))).collect();
     cloned.map_err(|error| vec![Problem::at("listeners", format!("a socket cannot be shared: {error}"))])
 }

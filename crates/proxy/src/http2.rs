@@ -8,6 +8,7 @@ mod wire;
 
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use h2::server::{self, Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::Request;
 use pylae_core::Instant;
+use pylae_core::certificate::Certificate;
 use pylae_core::flood::FloodLimits;
 use pylae_core::plan::Limits;
 
@@ -83,7 +85,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, client: Client, ahead: Vec<u8>) {
     let limits = &snapshot.plan.limits;
     let flood = FloodLimits { resets: limits.http2.max_resets, idle_frames: limits.http2.max_idle_frames };
     let watch = Watch::new(flood);
-    let Client { socket, peer, peer_text, secure, deadline, .. } = client;
+    let Client { socket, peer, peer_text, secure, certificate, deadline, .. } = client;
     let mut handshake = builder(limits).handshake(Wire::new(socket, ahead, Some(Rc::clone(&watch))));
     deadline.set(clock::coarse().saturating_add(limits.head_timeout.0));
     let Some(Ok(connection)) = deadline.within(|cx| Pin::new(&mut handshake).poll(cx)).await else { return };
@@ -104,7 +106,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, client: Client, ahead: Vec<u8>) {
         match deadline.within(|cx| serving.poll(cx)).await {
             Some(Some((request, answer))) => {
                 serving.patience = keep_alive;
-                let like = Like { peer, peer_text: Rc::clone(&peer_text), secure };
+                let (peer_text, certificate) = (Rc::clone(&peer_text), certificate.clone());
+                let like = Like { peer, peer_text, secure, certificate };
                 serving.begin(request, answer, like);
             }
             Some(None) => return,
@@ -119,6 +122,7 @@ struct Like {
     peer: std::net::SocketAddr,
     peer_text: Rc<str>,
     secure: bool,
+    certificate: Option<Arc<Certificate>>,
 }
 
 fn builder(limits: &Limits) -> server::Builder {
@@ -216,13 +220,14 @@ impl Serving {
             self.worker.buffers.give_back_exchange(exchange);
             return answer.send_reset(Reason::PROTOCOL_ERROR);
         }
-        let Like { peer, peer_text, secure } = like;
+        let Like { peer, peer_text, secure, certificate } = like;
         let (worker, watch) = (Rc::clone(&self.worker), Rc::clone(&self.watch));
         let mut client = Client {
             socket: Socket::Stream(Box::new(Stream::answering(body, answer, self.places.take()))),
             peer,
             peer_text,
             secure,
+            certificate,
             deadline: Rc::new(worker.wheel.deadline()),
             body: Body::default(),
             scratch: Vec::new(),

@@ -35,7 +35,9 @@ mod sink;
 mod snapshot;
 mod socket;
 mod source;
+mod tls;
 mod upload;
+mod welcome;
 mod worker;
 
 pub use engine::{Engine, Stats};

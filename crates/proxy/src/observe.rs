@@ -26,6 +26,8 @@ pub(crate) struct WorkerStats {
     pub(crate) connections: Counter,
     pub(crate) connections_accepted: Counter,
     pub(crate) connections_refused: Counter,
+    pub(crate) handshakes: Counter,
+    pub(crate) handshakes_failed: Counter,
     pub(crate) idle_upstream: Counter,
     pub(crate) mirrored: Counter,
     pub(crate) mirrors_dropped: Counter,
@@ -54,6 +56,10 @@ pub struct Totals {
     pub connections_accepted: u64,
     /// Client connections refused for want of room.
     pub connections_refused: u64,
+    /// TLS handshakes with clients that came to their end.
+    pub handshakes: u64,
+    /// TLS handshakes with clients that did not: refused, cut off, or too slow.
+    pub handshakes_failed: u64,
     /// Idle connections to instances.
     pub idle_upstream: u64,
     /// Copies of requests that were sent.
@@ -92,6 +98,8 @@ impl Totals {
         self.connections += one.connections.get();
         self.connections_accepted += one.connections_accepted.get();
         self.connections_refused += one.connections_refused.get();
+        self.handshakes += one.handshakes.get();
+        self.handshakes_failed += one.handshakes_failed.get();
         self.idle_upstream += one.idle_upstream.get();
         self.mirrored += one.mirrored.get();
         self.mirrors_dropped += one.mirrors_dropped.get();

@@ -50,6 +50,7 @@ async fn run(worker: Rc<Worker>, snapshot: Arc<Snapshot>, mut exchange: Box<Exch
         peer: exchange.peer,
         peer_text: exchange.peer.ip().to_canonical().to_string().into(),
         secure: exchange.secure,
+        certificate: exchange.certificate.clone(),
         deadline: Rc::new(worker.wheel.deadline()),
         body: Body::default(),
         scratch: Vec::new(),

@@ -19,10 +19,13 @@ use tokio::sync::Notify;
 use crate::clock;
 use crate::metrics::Series;
 use crate::sink::Sink;
+use crate::tls::Acceptor;
 
 /// The plan in force.
 pub(crate) struct Snapshot {
     pub(crate) plan: Plan,
+    /// In the order of the plan.
+    pub(crate) listeners: Box<[Arc<Listener>]>,
     pub(crate) head_limits: HeadLimits,
     pub(crate) router: Router,
     pub(crate) routes: Box<[Route]>,
@@ -35,6 +38,12 @@ pub(crate) struct Snapshot {
     pub(crate) series: Option<Arc<Series>>,
     /// The response cache, if any route has ever had one.
     pub(crate) cache: Option<Arc<Cache>>,
+}
+
+/// A listener, ready to serve.
+pub(crate) struct Listener {
+    pub(crate) plan: plan::Listener,
+    pub(crate) tls: Option<Arc<Acceptor>>,
 }
 
 /// A route, ready to serve.
@@ -87,6 +96,7 @@ impl Snapshot {
         if plan.version != plan::VERSION {
             problems.push(Problem::at("version", format!("this engine reads plans of version {}", plan::VERSION)));
         }
+        let listeners = build_listeners(&plan, previous, &mut problems);
         let urls = keys.renewed(&plan);
         let services = build_services(&plan, previous, &urls, &mut problems);
         let router = Router::build(&plan.routes).map_err(|found| problems.extend(found)).ok();
@@ -124,6 +134,7 @@ impl Snapshot {
         let cache = shared.cache_in_use().cloned();
         Ok(Self {
             head_limits,
+            listeners,
             router,
             routes: routes.into(),
             services,
@@ -157,10 +168,37 @@ impl Snapshot {
         self.routes.iter().map(|route| &route.series).chain([&self.series]).flatten()
     }
 
+    /// What is doubtful about the plan.
+    pub(crate) fn warnings(&self) -> Vec<Problem> {
+        let mut warnings = self.router.warnings().to_vec();
+        for (index, listener) in self.listeners.iter().enumerate() {
+            let found = listener.tls.iter().flat_map(|tls| tls.warnings.iter().cloned());
+            warnings.extend(found.map(|problem| problem.under(&format!("listeners[{index}].tls"))));
+        }
+        warnings
+    }
+
     /// Whether forwarding headers from this peer are believed.
     pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
         self.plan.trusted_proxies.iter().any(|net| net.contains(&peer))
     }
+}
+
+fn build_listeners(plan: &Plan, previous: Option<&Snapshot>, problems: &mut Vec<Problem>) -> Box<[Arc<Listener>]> {
+    let mut listeners = Vec::with_capacity(plan.listeners.len());
+    for (index, plan) in plan.listeners.iter().enumerate() {
+        let mut known = previous.into_iter().flat_map(|snapshot| &snapshot.listeners);
+        let before = known.find(|listener| listener.plan.address == plan.address);
+        let before = before.and_then(|listener| listener.tls.as_ref());
+        match plan.tls.as_ref().map(|tls| Acceptor::build(tls, plan.http2, before)).transpose() {
+            Ok(tls) => listeners.push(Arc::new(Listener { plan: plan.clone(), tls })),
+            Err(found) => {
+                let at = format!("listeners[{index}].tls");
+                problems.extend(found.into_iter().map(|problem| problem.under(&at)));
+            }
+        }
+    }
+    listeners.into()
 }
 
 fn build_services(

@@ -3,20 +3,23 @@
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::BufMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::http2::Stream;
+use crate::tls::Tls;
 
-/// What bytes come from and go to.
+/// A connected stream.
 pub(crate) enum Socket {
     /// The client of a fetch that no client waits for: says nothing and takes everything.
     Nobody,
-    /// A connection.
+    /// A plain one.
     Tcp(TcpStream),
+    /// An encrypted one, after its handshake.
+    Tls(Box<Tls>),
     /// A stream of an HTTP/2 connection.
     Stream(Box<Stream>),
 }
@@ -37,6 +40,7 @@ impl Socket {
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => stream.poll_read_ready(cx),
+            Self::Tls(stream) => stream.poll_readable(cx),
             Self::Nobody | Self::Stream(_) => Poll::Pending,
         }
     }
@@ -48,15 +52,16 @@ impl Socket {
         buffer: &mut Vec<u8>,
         limit: usize,
     ) -> Poll<io::Result<usize>> {
-        let room = buffer.capacity() - buffer.len();
+        let room = (buffer.capacity() - buffer.len()).min(limit);
         debug_assert!(room > 0, "nothing can be read into a full buffer");
         match self {
-            Self::Nobody => Poll::Pending,
             Self::Tcp(stream) => {
-                let mut window = buffer.limit(room.min(limit));
+                let mut window = buffer.limit(room);
                 pin!(stream.read_buf(&mut window)).poll(cx)
             }
-            Self::Stream(stream) => stream.poll_read(cx, buffer, room.min(limit)),
+            Self::Tls(stream) => stream.poll_read(cx, buffer, room),
+            Self::Stream(stream) => stream.poll_read(cx, buffer, room),
+            Self::Nobody => Poll::Pending,
         }
     }
 
@@ -64,15 +69,23 @@ impl Socket {
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, into),
+            Self::Tls(stream) => {
+                let room = into.remaining();
+                let mut plain = Vec::with_capacity(room);
+                ready!(stream.poll_read(cx, &mut plain, room))?;
+                into.put_slice(&plain);
+                Poll::Ready(Ok(()))
+            }
             Self::Nobody | Self::Stream(_) => Poll::Pending,
         }
     }
 
-    /// Writes some of `bytes`.
+    /// Writes some of `bytes`. Whoever is told to wait must come again with the same bytes in front, or never again.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
             Self::Nobody => Poll::Ready(Ok(bytes.len())),
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => stream.poll_write(cx, bytes),
             Self::Stream(stream) => stream.poll_write(cx, bytes),
         }
     }
@@ -85,23 +98,12 @@ impl Socket {
     ) -> Poll<io::Result<usize>> {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
-            Self::Nobody | Self::Stream(_) => {
-                let first = pieces.iter().find(|piece| !piece.is_empty());
-                self.poll_write(cx, first.map_or(&[], |piece| piece))
+            _ => {
+                // Put together, so that they become one record.
+                let mut bytes = Vec::with_capacity(pieces.iter().map(|piece| piece.len()).sum());
+                pieces.iter().for_each(|piece| bytes.extend_from_slice(piece));
+                self.poll_write(cx, &bytes)
             }
-        }
-    }
-
-    /// Whether several pieces may be written with one call.
-    pub(crate) fn is_write_vectored(&self) -> bool {
-        matches!(self, Self::Tcp(_))
-    }
-
-    /// Writes what is held back.
-    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Nobody | Self::Stream(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -146,6 +148,7 @@ impl Socket {
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => stream.poll_shutdown(cx),
             Self::Nobody | Self::Stream(_) => Poll::Ready(Ok(())),
         }
     }
@@ -155,6 +158,7 @@ impl Socket {
         match self {
             // Fails only when the connection is gone already.
             Self::Tcp(stream) => drop(stream.set_zero_linger()),
+            Self::Tls(stream) => stream.close_by_reset(),
             Self::Stream(stream) => stream.reset(h2::Reason::INTERNAL_ERROR),
             Self::Nobody => {}
         }
@@ -162,9 +166,15 @@ impl Socket {
 
     /// Whether an idle connection is still silent and open, as far as is known without asking the kernel.
     pub(crate) fn is_quiet(&mut self) -> bool {
-        let Self::Tcp(stream) = self else { return false };
-        let mut byte = [0];
-        let mut read = ReadBuf::new(&mut byte);
-        Pin::new(stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut read).is_pending()
+        let cx = &mut Context::from_waker(Waker::noop());
+        match self {
+            Self::Tcp(stream) => {
+                let mut byte = [0];
+                Pin::new(stream).poll_read(cx, &mut ReadBuf::new(&mut byte)).is_pending()
+            }
+            // What TLS says for itself, such as a session ticket, is no sound.
+            Self::Tls(stream) => stream.poll_read(cx, &mut Vec::new(), 0).is_pending(),
+            Self::Nobody | Self::Stream(_) => false,
+        }
     }
 }

@@ -12,8 +12,7 @@ use pyo3::prelude::*;
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<engine::Engine>()?;
-    module.add_class::<primitives::SlidingWindow>()?;
-    module.add_class::<primitives::TokenBucket>()?;
+    primitives::register(module)?;
     module.add("PlanError", module.py().get_type::<errors::PlanError>())?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("POLICIES", pylae_policies::TABLE.to_vec())?;

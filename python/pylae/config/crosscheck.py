@@ -10,21 +10,12 @@ from urllib.parse import urlsplit
 
 from pylae.config.auth import WEAK_SECRET
 from pylae.config.model import Config, has_authenticator
-from pylae.config.nodes import Step
+from pylae.config.nodes import Finding, Step
 from pylae.config.plan import effective_policies
 from pylae.config.route import Route
 from pylae.config.service import CircuitBreaker
 from pylae.config.sources import Sources, shown
 from pylae.policies.rate_limit import RateLimits
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A problem at a path of the model."""
-
-    path: tuple[Step, ...]
-    message: str
-    hint: str | None = None
 
 
 @dataclass(frozen=True)

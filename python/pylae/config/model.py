@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pylae.config.auth import AuthConfig
 from pylae.config.route import Route, ServiceName
 from pylae.config.service import Service
+from pylae.config.tls import ListenerTls
 from pylae.monitoring import Thresholds
 from pylae.policies import PolicySet
 from pylae.settings import Network, Positive, Settings, refusal
@@ -44,8 +45,11 @@ class Listener(Settings):
 
     address: Annotated[str, AfterValidator(listen_address)]
     """`ip:port`. Port 0 takes a free one."""
-    http2: bool = False
-    """Whether HTTP/2 is spoken, without TLS, to clients that begin with it (RFC 9113 section 3.3)."""
+    http2: bool | None = None
+    """Whether HTTP/2 is spoken: on a listener with TLS to clients that choose it in the handshake, which is the default
+    there; without TLS to clients that begin with it (RFC 9113 section 3.3), only if this is true."""
+    tls: ListenerTls | None = None
+    """TLS; without, what is said on the way can be read and changed."""
 
     @model_validator(mode="before")
     @classmethod

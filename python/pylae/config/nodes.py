@@ -13,6 +13,15 @@ Step = str | int
 _NAMES = {name: tuple(alias for alias, field in ALIASES.items() if field == name) for name in ALIASES.values()}
 
 
+@dataclass(frozen=True)
+class Finding:
+    """A problem at a path of the model."""
+
+    path: tuple[Step, ...]
+    message: str
+    hint: str | None = None
+
+
 @dataclass(slots=True, eq=False)
 class Node:
     """A value and its place. `value` is a scalar, a list of nodes, or a dict of nodes.

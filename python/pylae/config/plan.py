@@ -11,10 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 from pylae.config.auth import ApiKey, AuthConfig, Jwt
-from pylae.config.model import Config, available_cores
+from pylae.config.model import Config, Listener, available_cores
 from pylae.config.nodes import Step
 from pylae.config.route import Route, ValueTest
 from pylae.config.service import Instance, LoadBalancer, Service
+from pylae.config.tls import Texts
 from pylae.policies import POLICIES
 from pylae.policies.authentication import Authentication
 from pylae.policies.authorization import Authorization
@@ -24,20 +25,27 @@ VERSION = 1
 """Shape of the plan."""
 
 
-def compile_plan(config: Config) -> dict[str, Any]:
-    """The plan of a configuration that passed `pylae.config.check`."""
+def compile_plan(config: Config, texts: Texts | None = None) -> dict[str, Any]:
+    """The plan of a configuration that passed `pylae.config.check`. `texts` reads the files that it names."""
+    texts = texts or Texts()
     names = route_names(config)
     return {
         "version": VERSION,
         "workers": config.workers or available_cores(),
-        "listeners": [listener.model_dump(mode="json") for listener in config.listeners],
+        "listeners": [_listener(index, listener, texts) for index, listener in enumerate(config.listeners)],
         "trusted_proxies": list(config.trusted_proxies),
         "limits": config.limits.model_dump(mode="json"),
         "auth": config.auth.plan() if config.auth else None,
-        "services": [_service(name, service) for name, service in all_services(config).items()],
+        "services": [service_plan(name, service) for name, service in all_services(config).items()],
         "routes": [_route(name, route, config) for name, route in zip(names, config.routes, strict=True)],
         "unrouted": _unrouted(config),
     }
+
+
+def _listener(index: int, listener: Listener, texts: Texts) -> dict[str, Any]:
+    tls = listener.tls and listener.tls.plan(texts, ("listeners", index, "tls"))
+    http2 = listener.tls is not None if listener.http2 is None else listener.http2
+    return {**listener.model_dump(mode="json", exclude={"tls"}), "http2": http2, "tls": tls}
 
 
 def _unrouted(config: Config) -> dict[str, Any]:
@@ -83,7 +91,8 @@ def _derived_name(route: Route) -> str:
     return " ".join(part for part in ("|".join(route.method), where) if part)
 
 
-def _service(name: str, service: Service) -> dict[str, Any]:
+def service_plan(name: str, service: Service) -> dict[str, Any]:
+    """One service as the plan has it."""
     plan = service.model_dump(mode="json")
     weighted = any(instance.weight != 1 for instance in service.instances)
     balancer = service.load_balancer or LoadBalancer(kind="weighted_round_robin" if weighted else "round_robin")

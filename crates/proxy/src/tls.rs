@@ -1,0 +1,23 @@
+//! Encryption: listeners that speak TLS, and the stream that a connection becomes.
+
+mod certificates;
+mod listener;
+mod stream;
+
+pub(crate) use listener::Acceptor;
+pub(crate) use stream::Tls;
+
+/// What a client and a listener agreed to speak (ALPN, RFC 7301).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// HTTP/1.1; also where nothing was said.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+impl Protocol {
+    fn of(alpn: Option<&[u8]>) -> Self {
+        if alpn == Some(b"h2") { Self::Http2 } else { Self::Http1 }
+    }
+}

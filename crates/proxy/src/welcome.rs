@@ -1,0 +1,113 @@
+//! From an accepted connection to a client: TLS where the listener speaks it, within one deadline.
+
+use std::cell::Cell;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use pylae_core::Instant;
+use pylae_core::certificate::Certificate;
+use tokio::net::TcpStream;
+
+use crate::body::Body;
+use crate::client::Client;
+use crate::clock;
+use crate::deadline::Deadline;
+use crate::log::Log;
+use crate::snapshot::Listener;
+use crate::socket::Socket;
+use crate::tls::{Acceptor, Protocol, Tls};
+use crate::worker::Worker;
+
+/// Time between two records of failed handshakes.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// Makes a client of a connection, and says what it speaks. `None`: it did not come that far.
+pub(crate) async fn welcome(
+    worker: &Worker,
+    listener: &Listener,
+    stream: TcpStream,
+    peer: SocketAddr,
+) -> Option<(Client, Protocol)> {
+    let deadline = worker.wheel.deadline();
+    // Only fails when the connection is gone already.
+    stream.set_nodelay(true).ok()?;
+    let (socket, protocol, certificate) = match &listener.tls {
+        None => (Socket::Tcp(stream), Protocol::Http1, None),
+        Some(acceptor) => {
+            let tls = Box::pin(handshake(worker, acceptor, &deadline, stream, peer)).await?;
+            let (protocol, certificate) = (tls.protocol(), tls.peer_certificate());
+            let certificate = certificate.and_then(|der| Certificate::parse(der)).map(Arc::new);
+            (Socket::Tls(tls), protocol, certificate)
+        }
+    };
+    let client = Client {
+        socket,
+        peer,
+        peer_text: peer.ip().to_canonical().to_string().into(),
+        secure: listener.tls.is_some(),
+        certificate,
+        deadline: Rc::new(deadline),
+        body: Body::default(),
+        scratch: Vec::new(),
+    };
+    Some((client, protocol))
+}
+
+/// The handshake, in the time that the listener gives it in total, and only as long as the gateway has time for it.
+async fn handshake(
+    worker: &Worker,
+    acceptor: &Acceptor,
+    deadline: &Deadline,
+    stream: TcpStream,
+    peer: SocketAddr,
+) -> Option<Box<Tls>> {
+    let mut tls = Box::new(Tls::accept(stream, &acceptor.config, Vec::new()).ok()?);
+    deadline.set(clock::coarse().saturating_add(acceptor.handshake_timeout));
+    let shaken = deadline
+        .within(|cx| match tls.poll_handshake(cx) {
+            Poll::Pending if worker.reaps_idle() => Poll::Ready(Err(ErrorKind::Interrupted.into())),
+            polled => polled,
+        })
+        .await;
+    match shaken {
+        Some(Ok(())) => {
+            worker.stats.handshakes.add(1);
+            return Some(tls);
+        }
+        Some(Err(error)) if error.kind() == ErrorKind::InvalidData => {
+            worker.refusals.tell(worker.log(), clock::coarse(), || format!("with {} failed: {error}", peer.ip()));
+        }
+        // Who goes away without a word, as probes of the port do, is counted only.
+        Some(Err(_)) => {}
+        None => {
+            worker.refusals.tell(worker.log(), clock::coarse(), || format!("with {} took too long", peer.ip()));
+        }
+    }
+    worker.stats.handshakes_failed.add(1);
+    None
+}
+
+/// Failed handshakes as the log tells of them: one in a while, since anybody can cause any number.
+#[derive(Default)]
+pub(crate) struct Refusals {
+    last: Cell<Option<Instant>>,
+    untold: Cell<u32>,
+}
+
+impl Refusals {
+    fn tell(&self, log: &Log, now: Instant, what: impl FnOnce() -> String) {
+        if self.last.get().is_some_and(|last| now.since(last) < QUIET) {
+            return self.untold.set(self.untold.get().saturating_add(1));
+        }
+        self.last.set(Some(now));
+        let untold = match self.untold.take() {
+            0 => String::new(),
+            n => format!("; {n} more since the last such record"),
+        };
+        log.write("warning", "handshake_failed", format!("a TLS handshake {}{untold}", what()));
+    }
+}
