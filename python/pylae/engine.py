@@ -29,6 +29,7 @@ __all__ = [
     "echo_policy",
     "explain",
     "purge_document",
+    "shift_clock",
 ]
 
 POLICIES: tuple[str, ...] = tuple(_native.POLICIES)
@@ -130,9 +131,9 @@ class Engine:
         """Whether new connections are taken: from when it has started until it is told to stop."""
         return self._native is not None and not self._stopping
 
-    def refuse(self) -> None:
+    def count_refusal(self) -> None:
         """Counts a configuration that was refused before it became a plan."""
-        self._running().refuse()
+        self._running().count_refusal()
 
     def purge_cache(self, purge: str) -> int:
         """Makes the response cache forget what a JSON document names (`pylae_core::cache::Purge`).
@@ -184,6 +185,11 @@ def purge_document(url: str | None, prefix: str | None, service: str | None, tag
         query = f"?{parts.query}" if "?" in name else ""
         return json.dumps({kind: {"host": parts.netloc or None, "path": (parts.path or "/") + query}})
     return json.dumps("all")
+
+
+def shift_clock(nanoseconds: int) -> None:
+    """Moves the time that every running engine of this process goes by; for `pylae.testing`."""
+    _native.shift_clock(nanoseconds)
 
 
 def _failure(error: Exception) -> EngineError:

@@ -32,6 +32,12 @@ class Authority:
             beside.replace(self.folder / path)
         return {"cert": str(self.folder / f"{file}.pem"), "key": str(self.folder / f"{file}.key")}
 
+    def server(self, *names: str, **options: Any) -> ssl.SSLContext:
+        """How an instance with a certificate for these names speaks TLS."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.authority.issue_cert(*names, **options).configure_cert(context)
+        return context
+
     def context(self, **certificate: str) -> ssl.SSLContext:
         """How a client that trusts this authority speaks TLS; `cert` and `key` are what it shows of itself."""
         context = ssl.create_default_context(cafile=self.file)

@@ -20,6 +20,7 @@ pub mod query;
 pub mod route;
 pub mod service;
 pub mod transform;
+pub mod websocket;
 
 pub use answer::civil_date;
 pub use clock::Instant;

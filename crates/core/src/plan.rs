@@ -65,7 +65,7 @@ pub struct ListenerTls {
 }
 
 /// A certificate chain and the key of its first certificate.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CertifiedKey {
     /// The certificate and those between it and its authority.
@@ -81,7 +81,7 @@ impl std::fmt::Debug for CertifiedKey {
 }
 
 /// A version of TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum TlsVersion {
     /// RFC 5246.
     #[serde(rename = "1.2")]
@@ -173,6 +173,8 @@ pub struct Service {
     pub load_balancer: LoadBalancer,
     /// An instance that joins or recovers gets its share of load gradually over this time.
     pub slow_start: Option<Seconds>,
+    /// How TLS is spoken to instances whose URL says so; there must be one then.
+    pub tls: Option<ServiceTls>,
     /// Keeps a client on one instance by a cookie.
     pub sticky: Option<Sticky>,
     /// Active checks.
@@ -207,18 +209,34 @@ pub struct Service {
 pub enum Protocol {
     /// HTTP/1.1.
     Http1,
-    /// HTTP/2 without TLS, with prior knowledge.
-    H2c,
+    /// HTTP/2: chosen in the handshake where TLS is spoken, otherwise with prior knowledge.
+    Http2,
 }
 
 /// One address of a service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Instance {
-    /// `http://host:port`.
+    /// `http://host:port` or `https://host:port`.
     pub url: String,
     /// Share of load relative to the others, at least 1.
     pub weight: u32,
+}
+
+/// TLS towards instances. Certificates and keys are PEM.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceTls {
+    /// Whether instances must prove who they are.
+    pub verify: bool,
+    /// Authorities, or instances' own certificates, that are believed; none: those that the system believes.
+    pub ca: Option<String>,
+    /// The name that is asked for and verified; none: each instance's host.
+    pub server_name: Option<String>,
+    /// What the gateway shows of itself to instances that ask for it.
+    pub certificate: Option<CertifiedKey>,
+    /// Oldest version that is spoken.
+    pub min_version: TlsVersion,
 }
 
 /// How an instance is picked.
@@ -383,8 +401,22 @@ pub struct Route {
     pub strip_prefix: Option<String>,
     /// Path template that replaces the path, e.g. `/v2/{id}`.
     pub rewrite: Option<String>,
+    /// WebSocket, on a route that allows it.
+    pub websocket: Option<WebSocket>,
     /// Policies by name; order is the policy table's, not this map's.
     pub policies: BTreeMap<String, serde_json::Value>,
+}
+
+/// What an open WebSocket may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebSocket {
+    /// Longest silence of both sides, and longest time that one side takes nothing of what is there for it.
+    pub idle_timeout: Seconds,
+    /// Bytes of a frame's payload, as sent; none is only bounded by `max_message`.
+    pub max_frame: Option<u64>,
+    /// Bytes of a message, over all its frames, as sent; none is unbounded.
+    pub max_message: Option<u64>,
 }
 
 /// What may be retried although the method is not idempotent.

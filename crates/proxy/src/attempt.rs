@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use pylae_core::plan::Protocol;
 use pylae_core::service::{Outcome, Picked};
-use pylae_core::{Exchange, Halt, Instant, Pace, forwarding};
+use pylae_core::{Exchange, Halt, Instant, Pace, forwarding, websocket};
 use pylae_http::encode::{self, FieldSource, RequestLine};
 use pylae_http::{Framing, framing};
 
 use crate::client::Client;
 use crate::clock;
 use crate::connect;
-use crate::http2::instances::Found;
+use crate::http2::instances::{Found, Target};
 use crate::metrics::Block;
 use crate::snapshot::{Route, Service, Snapshot};
 use crate::socket::Socket;
@@ -70,12 +70,15 @@ impl One<'_, '_> {
     /// Sends the request and takes the head of the answer. A kept connection that proves dead is replaced by a new one,
     /// once, without further ado.
     pub(crate) async fn run(&self, client: &mut Client, exchange: &mut Exchange) -> Result<Answered, Failure> {
-        if self.service.plan.protocol == Protocol::H2c {
+        if self.service.plan.protocol == Protocol::Http2 && !exchange.upgrades {
             // Boxed: the tasks of other exchanges are not to carry it.
             return Box::pin(self.run_shared(client, exchange)).await;
         }
         let series = self.route.series.as_ref().map(|series| series.of(self.worker.index));
-        if let Some(kept) = self.worker.pools.take(self.service.pools[self.picked.index]) {
+        // A handshake goes out once: not over a connection that may be about to close.
+        if !exchange.upgrades
+            && let Some(kept) = self.worker.pools.take(self.service.pools[self.picked.index])
+        {
             series.inspect(|block| block.reused.add(1));
             match self.ask(client, exchange, kept).await {
                 Err(Failure::Instance(fault))
@@ -84,7 +87,7 @@ impl One<'_, '_> {
             }
         }
         client.deadline.set(self.until(self.service.plan.connect_timeout.0));
-        let connection = connect::connect(self.picked.instance(), client, exchange).await?;
+        let connection = connect::connect(self.worker, self.service, self.picked.index, client, exchange).await?;
         series.inspect(|block| block.connected.add(1));
         self.ask(client, exchange, connection).await
     }
@@ -92,12 +95,13 @@ impl One<'_, '_> {
     /// The same over a connection that is shared. Replaced without further ado is a connection that nothing was under way on, or
     /// that says itself that it has not looked at the request.
     async fn run_shared(&self, client: &mut Client, exchange: &mut Exchange) -> Result<Answered, Failure> {
-        let (connections, key) = (&self.worker.shared_connections, self.service.pools[self.picked.index]);
+        let connections = &self.worker.shared_connections;
+        let target = Target { snapshot: self.snapshot, service: self.service, index: self.picked.index };
         let series = self.route.series.as_ref().map(|series| series.of(self.worker.index));
         let mut again = true;
         loop {
             client.deadline.set(self.until(self.service.plan.connect_timeout.0));
-            let opened = connections.take(key, self.service, self.picked.instance(), client, exchange).await?;
+            let opened = connections.take(target, client, exchange).await?;
             let counted = |block: &&Block| if opened.found == Found::New { &block.connected } else { &block.reused }.add(1);
             series.as_ref().inspect(|block| counted(block));
             match self.ask(client, exchange, opened.socket).await {
@@ -173,6 +177,7 @@ pub(crate) fn encode(exchange: &Exchange, host: &[u8], framing: Framing, out: &m
         path,
         query: exchange.sent_query(),
         host,
+        upgrade: exchange.upgrades,
     };
     let source = FieldSource {
         fields: &exchange.head.fields,
@@ -253,7 +258,7 @@ impl Asking<'_, '_, '_> {
                     Ok(false) => break,
                     Err(_) => return Poll::Ready(Err(self.fault(Outcome::Reset, exchange))),
                 }
-                if exchange.response.status >= 200 {
+                if exchange.response.status >= 200 || (exchange.response.status == 101 && exchange.upgrades) {
                     let settled = settle(exchange);
                     return Poll::Ready(settled.ok_or_else(|| self.fault(Outcome::Reset, exchange)));
                 }
@@ -273,7 +278,8 @@ fn settle(exchange: &mut Exchange) -> Option<Framing> {
     let Exchange { response, response_buffer, response_options, head, status, body_length, .. } = exchange;
     response_options.read(&response.fields, response_buffer).ok()?;
     *status = response.status;
+    let switches = response.status == 101;
     let framing = framing::response(response, response_buffer, head.method).ok()?;
     *body_length = if let Framing::Length(length) = framing { Some(length) } else { None };
-    Some(framing)
+    (!switches || websocket::accepts(exchange)).then_some(framing)
 }

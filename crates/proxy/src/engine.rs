@@ -114,7 +114,7 @@ impl Engine {
     }
 
     /// Counts a configuration that was refused before it became a plan.
-    pub fn refuse(&self) {
+    pub fn count_refusal(&self) {
         self.state.lock().refused += 1;
     }
 
@@ -253,7 +253,7 @@ impl Engine {
     /// What is counted now, and when the plan in force was applied.
     fn figures(&self) -> (Stats, Reading, Instant) {
         let state = self.state.lock();
-        (self.stats_of(&state), self.metrics.read(&state.snapshot), state.since)
+        (self.stats_of(&state), self.metrics.read(state.snapshot.all_series()), state.since)
     }
 
     /// Makes the response cache forget what `purge` names; returns how many answers that were.

@@ -82,8 +82,9 @@ pub(crate) async fn forward<'s>(
             outcome,
             number,
             retries: route.retries,
-            retry_on: &route.retry_on,
-            idempotent: exchange.head.method.is_idempotent(),
+            // A handshake is sent once, whatever it comes to.
+            retry_on: if exchange.upgrades { &[] } else { &route.retry_on },
+            idempotent: exchange.head.method.is_idempotent() && !exchange.upgrades,
             sent,
             replayable: client.body.is_replayable(),
         };

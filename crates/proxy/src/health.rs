@@ -163,7 +163,7 @@ struct Seen {
 async fn ask(service: &Service, index: usize, rules: &HealthCheck) -> io::Result<Seen> {
     let instances = &mut service.state.instances();
     let instance = instances.nth(index).ok_or(io::ErrorKind::NotFound)?;
-    let mut socket = connect::open_alone(service.plan.protocol, instance.host(), instance.port()).await?;
+    let mut socket = connect::open_alone(service, index).await?;
     if let Some(name) = &rules.grpc {
         return grpc::ask(&mut socket, instance.authority(), name).await;
     }

@@ -36,10 +36,12 @@ mod snapshot;
 mod socket;
 mod source;
 mod tls;
+mod tunnel;
 mod upload;
 mod welcome;
 mod worker;
 
+pub use clock::shift_clock;
 pub use engine::{Engine, Stats};
 pub use explain::{Explanation, Question, check, explain};
 pub use log::Record;

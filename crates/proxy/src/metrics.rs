@@ -82,24 +82,24 @@ impl Metrics {
 
     /// Gives every route of `snapshot` its series: what it had in the plan before, or a new one.
     pub(crate) fn connect(&self, snapshot: &mut Snapshot) {
-        let mut kept = self.kept.lock();
-        kept.fold();
-        let mut series = |route: &str, service: &str| {
-            let fresh = || Arc::new(Series((0..self.workers).map(|_| Block::default()).collect()));
-            Arc::clone(kept.series.entry((route.into(), service.into())).or_insert_with(fresh))
-        };
-        snapshot.series = Some(series(NONE, NONE));
+        self.kept.lock().fold();
+        snapshot.series = Some(self.series(NONE, NONE));
         for route in &mut snapshot.routes {
             let service = route.service.as_ref().map_or(GATEWAY, |service| &service.name);
-            route.series = Some(series(&route.name, service));
+            route.series = Some(self.series(&route.name, service));
         }
     }
 
-    /// What all workers have counted by now; `snapshot` is the one in force.
-    pub(crate) fn read(&self, snapshot: &Snapshot) -> Reading {
+    fn series(&self, route: &str, service: &str) -> Arc<Series> {
+        let fresh = || Arc::new(Series((0..self.workers).map(|_| Block::default()).collect()));
+        Arc::clone(self.kept.lock().series.entry((route.into(), service.into())).or_insert_with(fresh))
+    }
+
+    /// What all workers have counted by now; `in_force` are the series of the snapshot in force.
+    pub(crate) fn read<'a>(&self, in_force: impl Iterator<Item = &'a Arc<Series>>) -> Reading {
+        let in_force: HashSet<_> = in_force.map(Arc::as_ptr).collect();
         let mut kept = self.kept.lock();
         kept.fold();
-        let in_force: HashSet<_> = snapshot.all_series().map(Arc::as_ptr).collect();
         let mut removed = kept.removed.clone();
         let mut routes = Vec::with_capacity(kept.series.len() + 1);
         for (names, series) in &kept.series {

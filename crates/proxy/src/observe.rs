@@ -23,6 +23,7 @@ pub(crate) struct WorkerStats {
     pub(crate) bytes_sent: Counter,
     pub(crate) retries: Counter,
     pub(crate) in_flight: Counter,
+    pub(crate) tunnels: Counter,
     pub(crate) connections: Counter,
     pub(crate) connections_accepted: Counter,
     pub(crate) connections_refused: Counter,
@@ -48,8 +49,10 @@ pub struct Totals {
     pub bytes_sent: u64,
     /// Attempts after the first.
     pub retries: u64,
-    /// Exchanges in flight.
+    /// Exchanges in flight, open WebSockets apart.
     pub in_flight: u64,
+    /// Open WebSockets.
+    pub tunnels: u64,
     /// Open client connections.
     pub connections: u64,
     /// Client connections accepted.
@@ -95,6 +98,7 @@ impl Totals {
         self.bytes_sent += one.bytes_sent.get();
         self.retries += one.retries.get();
         self.in_flight += one.in_flight.get();
+        self.tunnels += one.tunnels.get();
         self.connections += one.connections.get();
         self.connections_accepted += one.connections_accepted.get();
         self.connections_refused += one.connections_refused.get();

@@ -17,9 +17,10 @@ use pylae_policies::{Chain, Parts, Shared};
 use tokio::sync::Notify;
 
 use crate::clock;
+use crate::log::Refusals;
 use crate::metrics::Series;
 use crate::sink::Sink;
-use crate::tls::Acceptor;
+use crate::tls::{Acceptor, Connector};
 
 /// The plan in force.
 pub(crate) struct Snapshot {
@@ -64,6 +65,8 @@ pub(crate) struct Route {
     pub(crate) retries: u32,
     pub(crate) retry_on: Box<[plan::RetryOn]>,
     pub(crate) preserve_host: bool,
+    /// WebSocket, if the route allows it.
+    pub(crate) websocket: Option<plan::WebSocket>,
 }
 
 /// A service, ready to serve.
@@ -71,16 +74,20 @@ pub(crate) struct Service {
     pub(crate) name: Arc<str>,
     pub(crate) plan: plan::Service,
     pub(crate) state: ServiceState,
-    /// Key of each instance's connection pools: the same address keeps its key over reloads.
+    /// For instances that speak TLS.
+    pub(crate) tls: Option<Arc<Connector>>,
+    /// Handshakes with instances that failed.
+    pub(crate) refusals: Refusals,
+    /// Key of each instance's connection pools: an address that is spoken to in the same way keeps its key over reloads.
     pub(crate) pools: Box<[u64]>,
     /// Wakes those that wait for `max_in_flight`, over all workers and over reloads.
     pub(crate) room: Arc<Notify>,
 }
 
-/// Keys of connection pools by address: they outlive a snapshot, so that connections survive a reload.
+/// Keys of connection pools by address and TLS: they outlive a snapshot, so that connections survive a reload.
 #[derive(Clone, Default)]
 pub(crate) struct PoolKeys {
-    by_url: HashMap<String, u64>,
+    by_address: HashMap<(String, Option<plan::ServiceTls>), u64>,
     next: u64,
 }
 
@@ -210,11 +217,19 @@ fn build_services(
     let mut services = BTreeMap::new();
     for (index, service) in plan.services.iter().enumerate() {
         let before = previous.and_then(|snapshot| snapshot.services.get(&service.name));
+        let known = before.and_then(|service| service.tls.as_ref());
+        let tls = service.tls.as_ref().map(|tls| Connector::build(tls, service.protocol, known)).transpose();
+        let tls = tls.map_err(|found| {
+            let at = format!("services[{index}].tls");
+            problems.extend(found.into_iter().map(|problem| problem.under(&at)));
+        });
         match ServiceState::build(service, before.map(|service| &service.state), clock::now()) {
             Ok(state) => {
-                let pools = service.instances.iter().map(|instance| keys.by_url[&instance.url]).collect();
+                let pools = service.instances.iter().map(|instance| keys.of(service, instance)).collect();
                 let room = before.map(|service| Arc::clone(&service.room)).unwrap_or_default();
-                let ready = Service { name: service.name.as_str().into(), plan: service.clone(), state, pools, room };
+                let (name, plan) = (service.name.as_str().into(), service.clone());
+                let (tls, refusals) = (tls.unwrap_or_default(), Refusals::default());
+                let ready = Service { name, plan, state, tls, refusals, pools, room };
                 if services.insert(service.name.clone(), Arc::new(ready)).is_some() {
                     problems.push(Problem::at(format!("services[{index}].name"), "another service has this name"));
                 }
@@ -273,6 +288,7 @@ impl Route {
             retries: route.retries,
             retry_on: route.retry_on.clone().into(),
             preserve_host: route.preserve_host,
+            websocket: route.websocket,
         })
     }
 }
@@ -280,10 +296,13 @@ impl Route {
 impl PoolKeys {
     /// Keys for the addresses of `plan`: the known ones as they were, further ones new, others forgotten.
     fn renewed(&self, plan: &Plan) -> Self {
-        let mut renewed = Self { by_url: HashMap::new(), next: self.next };
-        for instance in plan.services.iter().flat_map(|service| &service.instances) {
-            let key = self.by_url.get(&instance.url).copied();
-            renewed.by_url.entry(instance.url.clone()).or_insert_with(|| {
+        let mut renewed = Self { by_address: HashMap::new(), next: self.next };
+        for (service, instance) in
+            plan.services.iter().flat_map(|service| service.instances.iter().map(move |instance| (service, instance)))
+        {
+            let address = address(service, instance);
+            let key = self.by_address.get(&address).copied();
+            renewed.by_address.entry(address).or_insert_with(|| {
                 key.unwrap_or_else(|| {
                     renewed.next += 1;
                     renewed.next
@@ -292,4 +311,13 @@ impl PoolKeys {
         }
         renewed
     }
+
+    fn of(&self, service: &plan::Service, instance: &plan::Instance) -> u64 {
+        self.by_address[&address(service, instance)]
+    }
+}
+
+/// Where an instance is, and how it is spoken to: a connection that was made on other terms is not the same.
+fn address(service: &plan::Service, instance: &plan::Instance) -> (String, Option<plan::ServiceTls>) {
+    (instance.url.clone(), service.tls.clone())
 }

@@ -25,12 +25,6 @@ pub(crate) enum Socket {
 }
 
 impl Socket {
-    /// Takes a connected stream and switches Nagle's algorithm off.
-    pub(crate) fn new(stream: TcpStream) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
-        Ok(Self::Tcp(stream))
-    }
-
     /// Whether it carries one exchange whose bodies are bare and end with it: a stream of an HTTP/2 connection.
     pub(crate) fn is_stream(&self) -> bool {
         matches!(self, Self::Stream(_))

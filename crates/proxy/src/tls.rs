@@ -1,10 +1,14 @@
-//! Encryption: listeners that speak TLS, and the stream that a connection becomes.
+//! Encryption: listeners and services that speak TLS, and the stream that a connection becomes.
 
 mod certificates;
 mod listener;
+mod records;
+mod service;
 mod stream;
+mod trust;
 
 pub(crate) use listener::Acceptor;
+pub(crate) use service::Connector;
 pub(crate) use stream::Tls;
 
 /// What a client and a listener agreed to speak (ALPN, RFC 7301).

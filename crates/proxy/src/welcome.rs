@@ -1,14 +1,11 @@
 //! From an accepted connection to a client: TLS where the listener speaks it, within one deadline.
 
-use std::cell::Cell;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
-use pylae_core::Instant;
 use pylae_core::certificate::Certificate;
 use tokio::net::TcpStream;
 
@@ -16,14 +13,10 @@ use crate::body::Body;
 use crate::client::Client;
 use crate::clock;
 use crate::deadline::Deadline;
-use crate::log::Log;
 use crate::snapshot::Listener;
 use crate::socket::Socket;
 use crate::tls::{Acceptor, Protocol, Tls};
 use crate::worker::Worker;
-
-/// Time between two records of failed handshakes.
-const QUIET: Duration = Duration::from_secs(1);
 
 /// Makes a client of a connection, and says what it speaks. `None`: it did not come that far.
 pub(crate) async fn welcome(
@@ -79,35 +72,18 @@ async fn handshake(
             return Some(tls);
         }
         Some(Err(error)) if error.kind() == ErrorKind::InvalidData => {
-            worker.refusals.tell(worker.log(), clock::coarse(), || format!("with {} failed: {error}", peer.ip()));
+            tell(worker, || format!("a TLS handshake with {} failed: {error}", peer.ip()));
         }
         // Who goes away without a word, as probes of the port do, is counted only.
         Some(Err(_)) => {}
         None => {
-            worker.refusals.tell(worker.log(), clock::coarse(), || format!("with {} took too long", peer.ip()));
+            tell(worker, || format!("a TLS handshake with {} took too long", peer.ip()));
         }
     }
     worker.stats.handshakes_failed.add(1);
     None
 }
 
-/// Failed handshakes as the log tells of them: one in a while, since anybody can cause any number.
-#[derive(Default)]
-pub(crate) struct Refusals {
-    last: Cell<Option<Instant>>,
-    untold: Cell<u32>,
-}
-
-impl Refusals {
-    fn tell(&self, log: &Log, now: Instant, what: impl FnOnce() -> String) {
-        if self.last.get().is_some_and(|last| now.since(last) < QUIET) {
-            return self.untold.set(self.untold.get().saturating_add(1));
-        }
-        self.last.set(Some(now));
-        let untold = match self.untold.take() {
-            0 => String::new(),
-            n => format!("; {n} more since the last such record"),
-        };
-        log.write("warning", "handshake_failed", format!("a TLS handshake {}{untold}", what()));
-    }
+fn tell(worker: &Worker, what: impl FnOnce() -> String) {
+    worker.refusals.tell(worker.log(), clock::coarse(), "handshake_failed", what);
 }

@@ -20,12 +20,11 @@ use crate::clock;
 use crate::connection;
 use crate::deadline::Wheel;
 use crate::http2::instances::Connections;
-use crate::log::Log;
+use crate::log::{Log, Refusals};
 use crate::observe::WorkerStats;
 use crate::pool::Pools;
 use crate::sink::Lines;
 use crate::snapshot::{Listener, Snapshot};
-use crate::welcome::Refusals;
 
 /// Idle connections closed at once when there is no room for another one.
 const REAPED: usize = 32;
@@ -70,6 +69,7 @@ pub(crate) struct Worker {
     pub(crate) draining: Cell<bool>,
     closing_idle: Cell<bool>,
     in_flight: Cell<usize>,
+    tunnels: Cell<usize>,
     connections: Cell<usize>,
     reap: Cell<usize>,
     idle: Notify,
@@ -82,6 +82,9 @@ pub(crate) struct Worker {
 
 /// Counts an exchange as in flight until it is dropped.
 pub(crate) struct InFlight<'w>(&'w Worker);
+
+/// Counts an exchange as an open WebSocket, and not as in flight, until it is dropped.
+pub(crate) struct Tunnelling<'w>(&'w Worker);
 
 /// Counts a connection as open until it is dropped.
 pub(crate) struct Open(Rc<Worker>);
@@ -102,6 +105,7 @@ impl Worker {
             draining: Cell::new(false),
             closing_idle: Cell::new(false),
             in_flight: Cell::new(0),
+            tunnels: Cell::new(0),
             connections: Cell::new(0),
             reap: Cell::new(0),
             idle: Notify::new(),
@@ -152,9 +156,9 @@ impl Worker {
     /// Waits for what is in flight. Another stop cuts it short.
     async fn drain(self: &Rc<Self>, time: Option<Duration>, control: &mut mpsc::UnboundedReceiver<Control>) {
         self.draining.set(true);
-        let Some(time) = time else { return };
-        // Connections that can tell their clients at once do so.
+        // Open WebSockets say good-bye, and connections that speak HTTP/2 that they take nothing more.
         self.wheel.wake_all();
+        let Some(time) = time else { return };
         let closed = async || {
             while self.connections.get() > 0 {
                 self.idle.notified().await;
@@ -275,6 +279,19 @@ impl Worker {
         InFlight(self)
     }
 
+    /// Says that an exchange in flight has become a WebSocket.
+    pub(crate) fn tunnel(&self) -> Tunnelling<'_> {
+        self.count_tunnels(1, -1);
+        Tunnelling(self)
+    }
+
+    fn count_tunnels(&self, tunnels: isize, in_flight: isize) {
+        self.tunnels.set(self.tunnels.get().saturating_add_signed(tunnels));
+        self.in_flight.set(self.in_flight.get().saturating_add_signed(in_flight));
+        self.stats.tunnels.set(self.tunnels.get() as u64);
+        self.stats.in_flight.set(self.in_flight.get() as u64);
+    }
+
     /// Whether there is room for the exchange just entered: each worker has an equal share of `max_requests`.
     pub(crate) fn admits(&self, snapshot: &Snapshot) -> Result<(), Halt> {
         let share = snapshot.plan.limits.max_requests.div_ceil(snapshot.plan.workers.max(1));
@@ -342,6 +359,12 @@ impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.0.in_flight.set(self.0.in_flight.get() - 1);
         self.0.stats.in_flight.set(self.0.in_flight.get() as u64);
+    }
+}
+
+impl Drop for Tunnelling<'_> {
+    fn drop(&mut self) {
+        self.0.count_tunnels(-1, 1);
     }
 }
 

@@ -75,8 +75,8 @@ impl Engine {
     }
 
     /// Counts a configuration that was refused before it became a plan.
-    fn refuse(&self, py: Python<'_>) {
-        gil::released(py, || self.0.refuse());
+    fn count_refusal(&self, py: Python<'_>) {
+        gil::released(py, || self.0.count_refusal());
     }
 
     /// Makes the response cache forget what the JSON document names; returns how many answers that were.
@@ -93,4 +93,10 @@ impl Engine {
         let patience = Duration::try_from_secs_f64(patience).unwrap_or_default();
         gil::released(py, || self.0.read_log(patience)).map(|records| serde_json::json!(records).to_string())
     }
+}
+
+/// Lets every engine of the process find the time moved by so many nanoseconds, for tests.
+#[pyfunction]
+pub(crate) fn shift_clock(nanos: i64) {
+    pylae_proxy::shift_clock(nanos);
 }

@@ -19,5 +19,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(plan::check, module)?)?;
     module.add_function(wrap_pyfunction!(plan::explain, module)?)?;
     module.add_function(wrap_pyfunction!(plan::echo_policy, module)?)?;
+    module.add_function(wrap_pyfunction!(engine::shift_clock, module)?)?;
     Ok(())
 }

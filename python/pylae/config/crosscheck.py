@@ -71,6 +71,9 @@ def _listeners(config: Config, sources: Sources) -> Iterator[Finding]:
 
 def _instances(config: Config, sources: Sources) -> Iterator[Finding]:
     for name, service in config.services.items():
+        if "tls" in service.model_fields_set and service.instances and not service.secure:
+            hint = "TLS is spoken to URLs that begin with https://"
+            yield Finding(("services", name, "tls"), "no instance speaks TLS", hint)
         if not service.instances:
             yield Finding(("services", name, "instances"), "a service needs at least one instance")
         urls = [instance.url for instance in service.instances]
@@ -192,7 +195,11 @@ def authentication(view: View) -> Iterator[Finding]:
 
 
 def weaknesses(config: Config) -> Iterator[Finding]:
-    """What works and is doubtful about how users are authenticated."""
+    """What works and is doubtful."""
+    for name, service in config.services.items():
+        if service.secure and not service.tls.verify:
+            text = "whoever is on the way can be the instance, since it need not prove who it is"
+            yield Finding(("services", name, "tls", "verify"), text, "give its certificate or its authority's as `ca`")
     for index, jwt in enumerate(config.auth.jwt if config.auth else ()):
         for secret in jwt.secret or ():
             length = len(secret.get_secret_value().encode())

@@ -36,7 +36,7 @@ def compile_plan(config: Config, texts: Texts | None = None) -> dict[str, Any]:
         "trusted_proxies": list(config.trusted_proxies),
         "limits": config.limits.model_dump(mode="json"),
         "auth": config.auth.plan() if config.auth else None,
-        "services": [service_plan(name, service) for name, service in all_services(config).items()],
+        "services": [service_plan(name, service, texts) for name, service in all_services(config).items()],
         "routes": [_route(name, route, config) for name, route in zip(names, config.routes, strict=True)],
         "unrouted": _unrouted(config),
     }
@@ -91,13 +91,14 @@ def _derived_name(route: Route) -> str:
     return " ".join(part for part in ("|".join(route.method), where) if part)
 
 
-def service_plan(name: str, service: Service) -> dict[str, Any]:
-    """One service as the plan has it."""
-    plan = service.model_dump(mode="json")
+def service_plan(name: str, service: Service, texts: Texts | None = None) -> dict[str, Any]:
+    """One service as the plan has it. `texts` reads the files that it names."""
+    plan = service.model_dump(mode="json", exclude={"tls"})
     weighted = any(instance.weight != 1 for instance in service.instances)
     balancer = service.load_balancer or LoadBalancer(kind="weighted_round_robin" if weighted else "round_robin")
     switched_off = {key: None for key, value in plan.items() if value is False}
-    return {"name": name, **plan, **switched_off, "load_balancer": balancer.model_dump(mode="json")}
+    tls = service.tls.plan(texts or Texts(), ("services", name, "tls")) if service.secure else None
+    return {"name": name, **plan, **switched_off, "load_balancer": balancer.model_dump(mode="json"), "tls": tls}
 
 
 def _route(name: str, route: Route, config: Config) -> dict[str, Any]:
@@ -114,6 +115,7 @@ def _route(name: str, route: Route, config: Config) -> dict[str, Any]:
         "service": route.service_key or None,
         **route.model_dump(mode="json", include=set(kept)),
         "strip_prefix": route.prefix if route.strip_prefix is True else route.strip_prefix or None,
+        "websocket": route.websocket.model_dump(mode="json") if route.websocket else None,
         "policies": {
             policy: settings.model_dump(mode="json") for policy, settings in effective_policies(route, config).items()
         },
@@ -217,6 +219,8 @@ def _authenticator_source(auth: AuthConfig, index: int, rest: list[Step]) -> tup
 
 def _service_source(config: Config, name: str, rest: list[Step]) -> tuple[Step, ...]:
     if name in config.services:
+        if rest[:2] == ["tls", "certificate"]:
+            rest = ["tls", *rest[2:]]
         return ("services", name, *rest)
     declared = [index for index, route in enumerate(config.routes) if route.service_url and route.service_key == name]
     if rest[:1] == ["circuit_breaker"]:

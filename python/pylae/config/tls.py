@@ -1,4 +1,4 @@
-"""TLS: what a listener shows its clients and asks of them. Certificates and keys are PEM files."""
+"""TLS, towards clients and towards instances. Certificates and keys are PEM files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def _version(value: Any) -> Any:
     return str(value) if isinstance(value, float) else value
 
 
-Version = Annotated[Literal["1.2", "1.3"], BeforeValidator(_version, json_schema_input_type=Literal["1.2", "1.3", 1.2, 1.3])]
+Version = Annotated[
+    Literal["1.2", "1.3"], BeforeValidator(_version, json_schema_input_type=Literal["1.2", "1.3", 1.2, 1.3])
+]
 """A version of TLS."""
 
 
@@ -108,6 +110,42 @@ class ListenerTls(Settings):
         asked = auth and {"ca": texts.read(auth.ca, (*path, "client_auth", "ca")), "mode": auth.mode}
         same = {"min_version", "session_tickets", "handshake_timeout"}
         return {"certificates": pairs, "client_auth": asked, **self.model_dump(mode="json", include=same)}
+
+
+class ServiceTls(Settings):
+    """TLS towards instances: whom the gateway believes, and what it shows of itself."""
+
+    verify: bool = True
+    """Whether instances must prove who they are. Without it, anybody on the way can be the instance."""
+    ca: PemFile | None = None
+    """Authorities that are believed, or the very certificates of instances that signed their own; those that the system
+    believes if none is given."""
+    server_name: Annotated[str, Field(min_length=1, max_length=253)] | None = None
+    """Name that instances are asked for by, and that their certificates must be for; the host of each URL if none is
+    given."""
+    cert: PemFile | None = None
+    """The gateway's own certificate and those between it and its authority, for instances that ask for one."""
+    key: PemFile | None = None
+    """The key of `cert`."""
+    min_version: Version = "1.2"
+    """Oldest version that is spoken."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> ServiceTls:
+        if (self.cert is None) != (self.key is None):
+            raise refusal("`cert` and `key` belong together")
+        if not self.verify and self.ca is not None:
+            raise refusal("without `verify` nothing is compared with `ca`", "leave out one of them")
+        return self
+
+    def plan(self, texts: Texts, path: tuple[Step, ...]) -> dict[str, Any]:
+        """Its part of the plan; `path` is where it stands in the model."""
+        pair = {name: texts.read(file, (*path, name)) for name in ("cert", "key") if (file := getattr(self, name))}
+        return {
+            **self.model_dump(mode="json", include={"verify", "server_name", "min_version"}),
+            "ca": self.ca and texts.read(self.ca, (*path, "ca")),
+            "certificate": pair or None,
+        }
 
 
 class Texts:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 from pylae.config.model import Config
 from pylae.config.plan import compile_plan
@@ -25,8 +26,7 @@ class Found:
     route: Route | None
     """The route."""
     params: Mapping[str, str]
-    """Values of the path's parameters, or of a pattern's groups by name or number, as they stand in the canonical
-    path: still percent-encoded where a path has to be."""
+    """Values of the path's parameters, or of a pattern's groups by name or number; percent-decoded."""
     allow: tuple[str, ...]
     """Where only the method does not fit: the methods that do."""
 
@@ -65,4 +65,5 @@ class Router:
         """
         index, params, allow = self._native.find(method, target, pairs(headers))
         name, route = (None, None) if index is None else self._routes[index]
-        return Found(name, route, dict(params), tuple(allow.split(", ")) if allow else ())
+        decoded = {key: unquote(value) for key, value in params}
+        return Found(name, route, decoded, tuple(allow.split(", ")) if allow else ())

@@ -62,7 +62,7 @@ ROUTES = [
         ("GET", "/users/7", {}, "user", {"id": "7"}),
         ("HEAD", "/users/7?full=1", {}, "user", {"id": "7"}),
         ("DELETE", "/users/me", {}, "me", {}),
-        ("GET", "/files/a/b%20c", {}, "file", {"rest": "a/b%20c"}),
+        ("GET", "/files/a/b%20c", {}, "file", {"rest": "a/b c"}),
         ("GET", "/x/../users/./7", {}, "user", {"id": "7"}),
         ("GET", "/orders/2024/11", {}, "order", {"year": "2024", "2": "11"}),
         ("GET", "http://ADMIN.example.org:80/x", {}, "admin", {}),

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use foldhash::HashMap;
 use h2::client::{Builder, Connection, SendRequest};
 use http::uri::Scheme;
-use pylae_core::service::{Instance, Outcome};
+use pylae_core::service::Outcome;
 use pylae_core::{Exchange, Halt, Instant};
 
 use super::SEND_BUFFER;
@@ -20,7 +21,8 @@ use super::wire::Wire;
 use crate::attempt::Failure;
 use crate::client::Client;
 use crate::connect;
-use crate::snapshot::Service;
+use crate::snapshot::{Service, Snapshot};
+use crate::tls::Protocol;
 use crate::socket::Socket;
 
 /// Bytes of one answer that are held before they are sent on.
@@ -29,6 +31,14 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// Streams reset by the gateway, because their clients went away, of which late frames are still expected.
 const RESET_STREAMS: usize = 100;
+
+/// The instance at `index` of `service`, which is one of `snapshot`.
+#[derive(Clone, Copy)]
+pub(crate) struct Target<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) service: &'a Service,
+    pub(crate) index: usize,
+}
 
 /// A worker's connections, by instance.
 #[derive(Default)]
@@ -70,16 +80,14 @@ pub(crate) enum Found {
 }
 
 impl Connections {
-    /// A stream to `instance`, up to the deadline that is set on `client`, and only as long as the client stays.
+    /// A stream to `target`, up to the deadline that is set on `client`, and only as long as the client stays.
     pub(crate) async fn take(
         &self,
-        key: u64,
-        service: &Service,
-        instance: &Instance,
+        target: Target<'_>,
         client: &mut Client,
         exchange: &mut Exchange,
     ) -> Result<Opened, Failure> {
-        let (shared, place) = self.place(key, service, instance);
+        let (shared, place) = self.place(target).ok_or_else(|| Failure::instance(Outcome::ConnectFailed, false, false))?;
         let found = match *shared.state.borrow() {
             State::Open(_) if shared.places.taken() == 1 => Found::Idle,
             State::Open(_) => Found::Busy,
@@ -92,7 +100,7 @@ impl Connections {
         });
         match connected.await.transpose()?.flatten() {
             Some(connection) => {
-                let socket = Socket::Stream(Box::new(Stream::asking(connection, Scheme::HTTP, place)));
+                let socket = Socket::Stream(Box::new(Stream::asking(connection, scheme(target.service, target.index), place)));
                 Ok(Opened { socket, found })
             }
             None => Err(Failure::instance(Outcome::ConnectFailed, false, false)),
@@ -100,19 +108,23 @@ impl Connections {
     }
 
     /// A place on a connection, a new one if need be.
-    fn place(&self, key: u64, service: &Service, instance: &Instance) -> (Rc<Shared>, Place) {
+    fn place(&self, target: Target<'_>) -> Option<(Rc<Shared>, Place)> {
         let mut connections = self.by_instance.borrow_mut();
-        let connections = connections.entry(key).or_default();
+        let connections = connections.entry(target.service.pools[target.index]).or_default();
         connections.retain(|shared| shared.is_usable());
-        let most = service.plan.max_streams;
+        let most = target.service.plan.max_streams;
         let found = connections.iter().find(|shared| shared.has_room(most));
-        let shared = found.map(Rc::clone).unwrap_or_else(|| {
-            let shared = Shared::connect(service, instance);
+        let shared = if let Some(shared) = found {
+            Rc::clone(shared)
+        } else {
+            // The task that drives it outlives the exchange.
+            let service = target.snapshot.services.get(&*target.service.name)?;
+            let shared = Shared::connect(service, target.index);
             connections.push(Rc::clone(&shared));
             shared
-        });
+        };
         let place = shared.places.take();
-        (shared, place)
+        Some((shared, place))
     }
 
     /// Closes what has been idle for too long, and forgets what is dead.
@@ -135,17 +147,17 @@ impl Connections {
 
 impl Shared {
     /// Begins to connect, in a task that then drives the connection until its end.
-    fn connect(service: &Service, instance: &Instance) -> Rc<Self> {
+    fn connect(service: &Arc<Service>, index: usize) -> Rc<Self> {
         let shared = Rc::new(Self {
             state: RefCell::new(State::Connecting),
             waiting: RefCell::default(),
             places: Places::free(),
             keep: service.plan.idle_timeout.0,
         });
-        let (host, port, timeout) = (instance.host().to_owned(), instance.port(), service.plan.connect_timeout.0);
+        let (service, timeout) = (Arc::clone(service), service.plan.connect_timeout.0);
         let (driven, places) = (Rc::downgrade(&shared), Rc::clone(&shared.places));
         tokio::task::spawn_local(async move {
-            let opened = tokio::time::timeout(timeout, open(&host, port)).await;
+            let opened = tokio::time::timeout(timeout, open(&service, index)).await;
             let connection = match opened {
                 Ok(Ok((requests, connection))) => {
                     // Without it nobody wants the connection any more.
@@ -210,8 +222,13 @@ impl Shared {
 }
 
 /// Opens a connection that speaks HTTP/2. What is given back second drives it and must be polled.
-async fn open(host: &str, port: u16) -> io::Result<(SendRequest<Bytes>, Connection<Wire, Bytes>)> {
-    let socket = connect::open(host, port).await?;
+async fn open(service: &Service, index: usize) -> io::Result<(SendRequest<Bytes>, Connection<Wire, Bytes>)> {
+    let socket = connect::open(service, index).await?;
+    if let Socket::Tls(tls) = &socket
+        && tls.protocol() != Protocol::Http2
+    {
+        return Err(io::Error::other("the instance does not speak HTTP/2"));
+    }
     let mut builder = Builder::new();
     builder
         .enable_push(false)
@@ -223,12 +240,19 @@ async fn open(host: &str, port: u16) -> io::Result<(SendRequest<Bytes>, Connecti
 }
 
 /// A stream on a connection of its own, for what is asked once in a while.
-pub(crate) async fn open_alone(host: &str, port: u16) -> io::Result<Socket> {
-    let (requests, connection) = open(host, port).await?;
+pub(crate) async fn open_alone(service: &Service, index: usize) -> io::Result<Socket> {
+    let (requests, connection) = open(service, index).await?;
+    let scheme = scheme(service, index);
     tokio::task::spawn_local(async move {
         // The stream hears of an error itself.
         let _ = connection.await;
     });
     let place = Places::free().take();
-    Ok(Socket::Stream(Box::new(Stream::asking(requests, Scheme::HTTP, place))))
+    Ok(Socket::Stream(Box::new(Stream::asking(requests, scheme, place))))
+}
+
+/// What a request says that its address begins with.
+fn scheme(service: &Service, index: usize) -> Scheme {
+    let secure = service.plan.instances.get(index).is_some_and(|instance| instance.url.starts_with("https:"));
+    if secure { Scheme::HTTPS } else { Scheme::HTTP }
 }

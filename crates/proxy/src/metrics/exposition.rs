@@ -2,6 +2,7 @@
 
 use std::fmt::{Display, Write};
 
+use pylae_core::limit::Limiter;
 use pylae_core::service::breaker::Position;
 use pylae_core::service::{InstanceStats, ServiceStats};
 
@@ -59,6 +60,7 @@ pub(crate) struct View<'a> {
 pub(crate) fn expose(view: &View<'_>) -> String {
     let mut page = Page::default();
     page.routes(&view.reading.routes);
+    page.limits(&view.reading.routes);
     page.cache(view);
     page.totals(&view.stats.totals);
     page.services(&view.stats.services);
@@ -195,6 +197,19 @@ impl Page {
         }
     }
 
+    fn limits(&mut self, routes: &[(Names, Figures)]) {
+        let name = "pylae_limiter_decisions_total";
+        self.family(name, COUNTER, "Requests that a policy which limits rates has admitted or refused.");
+        for ([route, service], figures) in labelled(routes) {
+            for (limiter, counts) in Limiter::ALL.iter().zip(figures.limited) {
+                for (decision, count) in ["refused", "admitted"].iter().zip(counts).filter(|(_, count)| *count > 0) {
+                    let labels = [route, service, ("policy", limiter.name()), ("decision", decision)];
+                    self.sample(name, &labels, count);
+                }
+            }
+        }
+    }
+
     fn cache(&mut self, view: &View<'_>) {
         let name = "pylae_cache_requests_total";
         self.family(name, COUNTER, "Exchanges of routes with a cache, by what the cache made of them.");
@@ -210,6 +225,7 @@ impl Page {
 
     fn totals(&mut self, totals: &Totals) {
         self.single("pylae_requests_in_flight", GAUGE, "Exchanges under way.", totals.in_flight);
+        self.single("pylae_websockets", GAUGE, "Open WebSockets.", totals.tunnels);
         self.single("pylae_connections", GAUGE, "Open client connections.", totals.connections);
         let accepted = totals.connections_accepted;
         self.single("pylae_connections_accepted_total", COUNTER, "Client connections accepted.", accepted);

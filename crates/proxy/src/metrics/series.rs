@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use pylae_core::Exchange;
+use pylae_core::limit::Limiter;
 use pylae_http::Method;
 
 use super::counter::Counter;
@@ -60,6 +61,8 @@ pub(crate) struct Block {
     incomplete: Counter,
     retries: Counter,
     cache: [Counter; CACHE.len()],
+    /// Decisions of each limiter: refused, admitted.
+    limited: [[Counter; 2]; Limiter::ALL.len()],
     /// Connections to instances that were made, and that were used again.
     pub(crate) connected: Counter,
     pub(crate) reused: Counter,
@@ -97,6 +100,11 @@ impl Block {
         }
         if let Some(outcome) = exchange.cache.outcome {
             self.cache[outcome as usize].add(1);
+        }
+        for (counters, admitted) in self.limited.iter().zip(exchange.limited) {
+            if let Some(admitted) = admitted {
+                counters[usize::from(admitted)].add(1);
+            }
         }
         if !ended.complete && class != GONE {
             self.incomplete.add(1);
@@ -139,6 +147,8 @@ pub(crate) struct Figures {
     pub(crate) incomplete: u64,
     pub(crate) retries: u64,
     pub(crate) cache: [u64; CACHE.len()],
+    /// Decisions of each limiter: refused, admitted.
+    pub(crate) limited: [[u64; 2]; Limiter::ALL.len()],
     pub(crate) connected: u64,
     pub(crate) reused: u64,
 }
@@ -191,6 +201,11 @@ impl Figures {
         for (total, counter) in self.cache.iter_mut().zip(&one.cache) {
             *total += counter.get();
         }
+        for (totals, counters) in self.limited.iter_mut().zip(&one.limited) {
+            for (total, counter) in totals.iter_mut().zip(counters) {
+                *total += counter.get();
+            }
+        }
         self.incomplete += one.incomplete.get();
         self.retries += one.retries.get();
         self.connected += one.connected.get();
@@ -210,6 +225,9 @@ impl Figures {
             *self.codes.entry(code).or_default() += count;
         }
         add_all(&mut self.cache, &other.cache);
+        for (totals, others) in self.limited.iter_mut().zip(&other.limited) {
+            add_all(totals, others);
+        }
         self.incomplete += other.incomplete;
         self.retries += other.retries;
         self.connected += other.connected;

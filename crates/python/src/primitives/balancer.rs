@@ -19,7 +19,7 @@ pub(super) struct LoadBalancer(RwLock<Arc<ServiceState>>);
 #[pyclass(frozen)]
 pub(super) struct Pick {
     service: Arc<ServiceState>,
-    pick: Mutex<Option<Suspended>>,
+    held: Mutex<Option<Suspended>>,
     /// Where the instance is.
     #[pyo3(get)]
     url: String,
@@ -82,8 +82,8 @@ impl LoadBalancer {
         };
         let url = picked.instance().url().to_owned();
         let cookie = picked.sticky().map(|id| sticky::format(id).map(char::from).iter().collect());
-        let pick = Mutex::new(Some(picked.suspend()));
-        (Some(Pick { service, pick, url, cookie }), String::new(), 0)
+        let held = Mutex::new(Some(picked.suspend()));
+        (Some(Pick { service, held, url, cookie }), String::new(), 0)
     }
 
     /// Takes in a check of an instance. What it changed, if anything.
@@ -120,7 +120,7 @@ fn find(service: &ServiceState, url: &str) -> PyResult<usize> {
 
 impl Pick {
     fn take(&self) -> Option<Suspended> {
-        self.pick.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -137,7 +137,7 @@ impl Pick {
             (None, "cancelled") => Outcome::Cancelled,
             (None, other) => return Err(PyValueError::new_err(format!("`{other}` is not an outcome"))),
         };
-        let mut held = self.pick.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(pick) = held.take() else { return Err(PyValueError::new_err("the attempt is over")) };
         let mut picked = self.service.resume(pick);
         let changes = picked.report(Instant::from_nanos(now), outcome, Duration::from_nanos(latency));

@@ -89,7 +89,7 @@ pub(super) fn respond(exchange: &mut Exchange, status: u16, lines: &Lines) -> Py
 /// The fields of the request in `exchange` as they go on to the service, without Host.
 pub(super) fn request_lines(exchange: &Exchange) -> Lines {
     let mut bytes = Vec::with_capacity(512);
-    let line = RequestLine { method: b"GET", path: b"/", query: None, host: b"-" };
+    let line = RequestLine { method: b"GET", path: b"/", query: None, host: b"-", upgrade: false };
     let source = FieldSource {
         fields: &exchange.head.fields,
         buf: &exchange.buffer,
@@ -109,8 +109,14 @@ pub(super) fn request_lines(exchange: &Exchange) -> Lines {
 /// The fields of the response in `exchange` as they go on to the client, without those that frame its body.
 pub(super) fn response_lines(exchange: &Exchange) -> Lines {
     let mut bytes = Vec::with_capacity(512);
-    let line =
-        StatusLine { status: exchange.status, reason: b"", stated_length: None, close: false, keep_alive: false };
+    let line = StatusLine {
+        status: exchange.status,
+        reason: b"",
+        stated_length: None,
+        close: false,
+        keep_alive: false,
+        upgrade: false,
+    };
     let source = FieldSource {
         fields: &exchange.response.fields,
         buf: &exchange.response_buffer,
