@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pylae.config.route import Route
     from pylae.config.service import Service
-    from pylae.errors import ConfigError, EngineError, HookError, Problem, PylaeError, UnavailableError
+    from pylae.errors import (
+        ConfigError,
+        ConflictError,
+        EngineError,
+        HookError,
+        Problem,
+        PylaeError,
+        UnavailableError,
+    )
     from pylae.gateway import Gateway
     from pylae.primitives import Cache, CircuitBreaker, Decision, LoadBalancer, Router, SlidingWindow, TokenBucket
 
@@ -16,6 +24,7 @@ __all__ = [
     "Cache",
     "CircuitBreaker",
     "ConfigError",
+    "ConflictError",
     "Decision",
     "EngineError",
     "Gateway",

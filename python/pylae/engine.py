@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -107,6 +108,35 @@ class Engine:
         """
         if not self._running().revoke(kind, value, seconds):
             raise EngineError("there are 100,000 revocations already; shorter ones make room")
+
+    def reset_breaker(self, service: str, instance: str | None = None) -> bool | None:
+        """Closes the breaker of a service, or of one of its instances where each has its own.
+
+        Returns whether that is a change, or None if the service has no breaker. Raises EngineError if there is no such
+        service or instance.
+        """
+        try:
+            return self._running().reset_breaker(service, instance)
+        except LookupError as error:
+            raise EngineError(str(error)) from None
+
+    def limit(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        """How a limit stands for a key (`pylae_proxy::LimitQuestion`). Raises EngineError if there is no such limit."""
+        try:
+            return cast("dict[str, Any]", json.loads(self._running().limit(json.dumps(question))))
+        except _native.PlanError as error:
+            raise _failure(error) from None
+
+    def limit_usage(self) -> tuple[int, int]:
+        """Keys that rate limits hold, and the bytes that they take."""
+        return self._running().limit_usage()
+
+    def exchanges(self, cursors: Sequence[int] = (), most: int = 1024, *, watch: bool = False) -> dict[str, Any]:
+        """The latest exchanges behind the `cursors` of an earlier call, at most `most` of each worker.
+
+        `watch` has nearly all be kept for some seconds, not just a few of each.
+        """
+        return cast("dict[str, Any]", json.loads(self._running().exchanges(list(cursors), most, watch)))
 
     def stats(self) -> dict[str, Any]:
         """What the data plane has counted since it was started."""

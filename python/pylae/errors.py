@@ -2,6 +2,7 @@
 
 PylaeError
 ├── ConfigError   a configuration that cannot be used; carries every problem found
+├── ConflictError a change of something that somebody else has changed meanwhile
 ├── EngineError   the native side could not start, apply or stop
 ├── HookError     a hook or plugin is not usable
 └── UnavailableError   a circuit breaker or load balancer lets nothing through
@@ -55,6 +56,10 @@ class ConfigError(PylaeError):
         self.problems = tuple(problems)
         self.files = dict(files or {})
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class ConflictError(PylaeError):
+    """A change that was made for a state of things that is no longer the one in force."""
 
 
 class EngineError(PylaeError):

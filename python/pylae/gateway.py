@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import os
@@ -20,19 +21,21 @@ from pydantic import TypeAdapter, ValidationError
 from pylae.auth import VARIABLES, default_auth, secret_file
 from pylae.config import program
 from pylae.config.check import check_config, parse_document, problems_of
-from pylae.config.crosscheck import Finding, weaknesses
+from pylae.config.crosscheck import weaknesses
 from pylae.config.load import Document, read
 from pylae.config.model import Config, has_authenticator
-from pylae.config.nodes import Step, show_path
+from pylae.config.nodes import Finding, Step, show_path
 from pylae.config.plan import compile_plan, source_path
 from pylae.config.route import Route, ServiceName
 from pylae.config.service import Service
 from pylae.config.sources import CallSources, DocumentSources, Place
 from pylae.config.tls import Texts
 from pylae.config.watch import Watch
+from pylae.control import Control
 from pylae.errors import ConfigError, EngineError, Problem
 
 if TYPE_CHECKING:
+    from pylae.admin.server import Server
     from pylae.engine import Engine
     from pylae.monitoring import Health
 
@@ -57,6 +60,8 @@ class Gateway:
         self._files: Mapping[Path, str | None] = {}
         self._named: Mapping[Path, str | None] = {}
         self._engine: Engine | None = None
+        self._control: Control | None = None
+        self._program = Path(caller[0])
         self._events: queue.SimpleQueue[str] = queue.SimpleQueue()
         try:
             self._take(Config.model_validate(settings))
@@ -65,6 +70,20 @@ class Gateway:
 
     def _take(self, config: Config) -> None:
         self._rest, self._services, self._routes = config, dict(config.services), list(config.routes)
+
+    def become(self, other: Gateway) -> None:
+        """Takes over what `other` was made of, without putting it in force."""
+        self._take(other.config)
+        self._calls, self._document = dict(other._calls), other._document
+        self._path, self._files = other._path or self._path, other._files
+        self._named = other._named
+
+    def with_document(self, document: Document, config: Config) -> Gateway:
+        """The same gateway with the configuration of a document, not in force."""
+        other = copy.copy(self)
+        other._take(config)
+        other._calls, other._document, other._files = {}, document, document.files
+        return other
 
     @classmethod
     def from_file(cls, path: str | Path) -> Gateway:
@@ -87,6 +106,26 @@ class Gateway:
     def config(self) -> Config:
         """The configuration as it stands now."""
         return self._rest.model_copy(update={"services": dict(self._services), "routes": tuple(self._routes)})
+
+    @property
+    def document(self) -> Document | None:
+        """The document that the configuration was read from, if it was."""
+        return self._document
+
+    @property
+    def origin(self) -> Path:
+        """The file or program that the configuration comes from."""
+        return self._path or self._program
+
+    @property
+    def read_files(self) -> Mapping[Path, str | None]:
+        """The files that the configuration was read from, with the hashes of what they held."""
+        return self._files
+
+    @property
+    def admin(self) -> Server | None:
+        """The running admin API with its address and token, if there is one."""
+        return self._control.admin if self._control else None
 
     def add_route(self, route: Route) -> None:
         """Adds a route behind those that are there."""
@@ -171,6 +210,8 @@ class Gateway:
         """Starts serving and returns the addresses of the listeners. Raises ConfigError or EngineError."""
         if self._engine is not None:
             raise EngineError("the gateway is running already")
+        control = Control(self)
+        control.resume()
         plan = self._plan(create=True)
         for warning in self._checked(plan):
             log.warning("%s", warning)
@@ -179,8 +220,13 @@ class Gateway:
 
         running = Engine(json.dumps(plan))
         addresses = running.start()
-        self._engine = running
+        self._engine, self._control = running, control
         log.info("listening on %s", ", ".join(addresses))
+        try:
+            control.start(plan)
+        except BaseException:
+            self.stop(drain=False)
+            raise
         return addresses
 
     def _tell_how_to_sign(self) -> None:
@@ -195,25 +241,23 @@ class Gateway:
             whence,
         )
 
-    def apply(self, other: Gateway | None = None) -> None:
+    def apply(self, other: Gateway | None = None, *, keep: bool = False) -> None:
         """Puts the configuration of `other`, or own changes, in force without dropping a request.
 
-        All or nothing: raises ConfigError or EngineError, and then what was in force stays in force.
+        All or nothing: raises ConfigError, EngineError or OSError, and then what was in force stays in force. With
+        `keep` a document outlives a restart, until the file of the configuration changes.
         """
-        if self._engine is None:
-            raise EngineError("the gateway is not running")
+        control = self._controlled()
         source = other or self
-        with _refusals(self._engine):
-            plan = source._plan(create=True)
-            warnings = source._checked(plan)
-        for warning in warnings:
-            log.warning("%s", warning)
-        self._engine.apply(json.dumps(plan))
-        if other is not None:
-            self._take(other.config)
-            self._calls, self._document = dict(other._calls), other._document
-            self._path, self._files = other._path or self._path, other._files
-            self._named = other._named
+        with control.changing:
+            with _refusals(self.engine):
+                plan = source._plan(create=True)
+                warnings = source._checked(plan)
+            for warning in warnings:
+                log.warning("%s", warning)
+            control.put(source, plan, keep=keep)
+            if other is not None:
+                self.become(other)
         self._tell_how_to_sign()
         log.info("configuration applied: %d routes, %d services", len(plan["routes"]), len(plan["services"]))
 
@@ -221,7 +265,7 @@ class Gateway:
         """Reads the file again and applies it. Raises ConfigError or EngineError, and then nothing has changed."""
         if self._path is None:
             raise EngineError("the gateway was not read from a file")
-        with _refusals(self._started()):
+        with _refusals(self.engine):
             other = Gateway.from_file(self._path)
         self.apply(other)
 
@@ -231,32 +275,37 @@ class Gateway:
         It takes effect at once, also for what is remembered, and is forgotten when the gateway stops. Raises
         EngineError if the gateway is not running, or if there are too many revocations to add one.
         """
-        if self._engine is None:
-            raise EngineError("the gateway is not running")
         for kind, value in (("jti", jti), ("user", user)):
             if value is not None:
-                self._engine.revoke(kind, value, ttl.total_seconds())
+                self.engine.revoke(kind, value, ttl.total_seconds())
 
     def stats(self) -> dict[str, Any]:
         """What the running engine has counted. Raises EngineError if it is not running."""
-        return self._started().stats()
+        return self.engine.stats()
 
     def metrics(self) -> str:
         """All figures of the running engine as a page for Prometheus (text format 0.0.4). Raises EngineError."""
-        return self._started().metrics()
+        return self.engine.metrics()
 
     def summary(self) -> dict[str, Any]:
         """What the running engine has served and how it is doing; durations are in seconds. Raises EngineError."""
-        return self._started().summary()
+        return self.engine.summary()
 
     def health(self) -> Health:
         """How good the service of the last minute was, by the thresholds in `health`. Raises EngineError."""
-        return self._started().health(self.config.health)
+        return self.engine.health(self.config.health)
 
-    def _started(self) -> Engine:
+    @property
+    def engine(self) -> Engine:
+        """The running native side. Raises EngineError if it is not running."""
         if self._engine is None:
             raise EngineError("the gateway is not running")
         return self._engine
+
+    def _controlled(self) -> Control:
+        if self._control is None:
+            raise EngineError("the gateway is not running")
+        return self._control
 
     def purge_cache(
         self, *, url: str | None = None, prefix: str | None = None, service: str | None = None, tag: str | None = None
@@ -268,16 +317,20 @@ class Gateway:
         """
         from pylae.engine import purge_document
 
-        return self._started().purge_cache(purge_document(url, prefix, service, tag))
+        return self.engine.purge_cache(purge_document(url, prefix, service, tag))
 
     def stop(self, drain: bool = True) -> None:
         """Stops. With `drain`, exchanges in flight may finish within `drain_timeout`."""
-        running = self._engine
+        running, control = self._engine, self._control
+        if control is not None:
+            control.stopping = True
         try:
             if running is not None:
                 running.stop(drain)
         finally:
-            self._engine = None
+            self._engine = self._control = None
+            if control is not None:
+                control.stop()
             self._events.put("stopped")
 
     def run(self) -> None:
@@ -311,11 +364,12 @@ class Gateway:
                 # On a thread, because this one must hear a second signal.
                 threading.Thread(target=self.stop, name="pylae-stop", daemon=True).start()
             elif not stopping and (event == "reload" or (self._followed and watch.changed())):
-                self._try_reload(watch)
+                self._try_reload(watch, asked=event == "reload")
 
-    def _try_reload(self, watch: Watch) -> None:
+    def _try_reload(self, watch: Watch, *, asked: bool) -> None:
         try:
-            self._read_again()
+            if asked or not self._controlled().read_again():
+                self._read_again()
             watch.follow(self._followed)
         except ConfigError as error:
             log.error("the configuration was not applied, the old one stays in force:\n%s", error)
@@ -342,7 +396,7 @@ def _refusals(running: Engine) -> Iterator[None]:
     try:
         yield
     except ConfigError:
-        running.refuse()
+        running.count_refusal()
         raise
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
-from support.frames import FramePeer
+from support.h2client import FramePeer
 from support.h2servers import H2Connection, H2Instance, Shop, grpc_instance
 from support.running import Running
 

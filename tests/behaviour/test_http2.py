@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from support.frames import FramePeer
+from support.h2client import FramePeer
 from support.instance import EchoInstance, RawInstance
 from support.peer import Message, Peer
 from support.running import Process, Running

@@ -22,7 +22,7 @@ from hyperframe.frame import (
     WindowUpdateFrame,
 )
 
-from support.frames import Flooder, FramePeer
+from support.h2client import Flooder, FramePeer
 from support.instance import EchoInstance, RawInstance
 from support.load import load
 from support.running import Process, Running

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import h2.events
 import pytest
 
-from support.frames import FramePeer
+from support.h2client import FramePeer
 from support.h2servers import H2Connection, H2Instance, hypercorn_instance
 from support.running import Running
 

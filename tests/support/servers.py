@@ -12,11 +12,12 @@ import subprocess
 import threading
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,12 +45,12 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @contextlib.contextmanager
-def uvicorn_instance() -> Iterator[str]:
-    """The URL of a uvicorn that serves `application`."""
+def uvicorn_instance(app: Application = application, ws: Literal["none", "auto"] = "none") -> Iterator[str]:
+    """The URL of a uvicorn that serves an application; `ws="auto"` lets it speak WebSocket."""
     import uvicorn
 
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-    config = uvicorn.Config(application, lifespan="off", ws="none", log_level="warning", access_log=False)
+    config = uvicorn.Config(app, lifespan="off", ws=ws, log_level="warning", access_log=False)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()

@@ -7,7 +7,7 @@ use crate::rate_limit::{Config, RateLimit};
 use crate::{Parts, Policy};
 
 /// A [`RateLimit`] whose keys do not need a user.
-pub struct AddressLimit(RateLimit);
+pub struct AddressLimit(pub(crate) RateLimit);
 
 impl Policy for AddressLimit {
     type Config = Config;

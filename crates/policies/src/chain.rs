@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::access_log::AccessLog;
 use crate::mirror::Mirror;
+use crate::rate_limit::RateLimit;
 use crate::{AnyPolicy, Parts};
 
 /// The policies of one route, ready to run.
@@ -104,6 +105,15 @@ impl Chain {
             Some(AnyPolicy::access_log(log)) => Some(log),
             _ => None,
         }
+    }
+
+    /// The policy of rate limits that is called `name`, if there is one.
+    pub fn rate_limit(&self, name: &str) -> Option<&RateLimit> {
+        self.policies.iter().find(|policy| policy.name() == name).and_then(|policy| match policy {
+            AnyPolicy::rate_limit(limits) => Some(limits),
+            AnyPolicy::address_limit(limits) => Some(&limits.0),
+            _ => None,
+        })
     }
 
     /// The mirror, if there is one.

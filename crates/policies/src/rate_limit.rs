@@ -1,5 +1,7 @@
 //! No client takes more than its share: rates, quotas and exchanges in flight, per key.
 
+mod standing;
+
 use std::array;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use pylae_core::plan::Seconds;
 use pylae_core::{Exchange, Problem, Rejection, Verdict};
 use serde::{Deserialize, Serialize};
 
+pub use self::standing::{Holder, Standing};
 use crate::{Parts, Policy, Shared};
 
 /// What the plan says.

@@ -26,6 +26,11 @@ pub(crate) fn coarse() -> Instant {
     since_start(clock_gettime(ClockId::MonotonicCoarse))
 }
 
+/// The second that it is, since the machine was started.
+pub(crate) fn second() -> u64 {
+    coarse().as_nanos() / 1_000_000_000
+}
+
 /// Now, since the Unix epoch; a few milliseconds late.
 pub(crate) fn wall() -> Duration {
     let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::RealtimeCoarse);

@@ -1,5 +1,7 @@
 //! The running data plane: started, told a plan, stopped.
 
+mod command;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -17,12 +19,15 @@ use serde::Serialize;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{mpsc, oneshot};
 
+pub use self::command::LimitQuestion;
+use self::command::position;
 use crate::auxiliary::Auxiliary;
 use crate::background::Background;
 use crate::clock;
 use crate::log::Record;
 use crate::metrics::{Metrics, Process, Reading, Summary, View, began_at, expose, summarize};
 use crate::observe::{Totals, WorkerStats};
+use crate::recent::{Lane, Recent};
 use crate::sink::{SinkStats, Sinks};
 use crate::snapshot::{PoolKeys, Snapshot};
 use crate::worker::{Control, Listening, Shared, Worker};
@@ -46,6 +51,7 @@ struct Handle {
     control: mpsc::UnboundedSender<Control>,
     thread: Mutex<Option<JoinHandle<()>>>,
     stats: Arc<WorkerStats>,
+    recent: Arc<Lane>,
 }
 
 /// What an apply changes. The lock on it makes applies follow each other.
@@ -195,12 +201,8 @@ impl Engine {
     /// Lets an instance finish what it has and gives it nothing more, or uses it again; it stays so over reloads. Whether
     /// that is a change. `instance` is its URL as it stands in the plan.
     pub fn set_draining(&self, service: &str, instance: &str, draining: bool) -> Result<bool, Problem> {
-        let snapshot = Arc::clone(&self.state.lock().snapshot);
-        let found = snapshot.services.get(service);
-        let found = found.ok_or_else(|| Problem::at("", format!("there is no service `{service}`")))?;
-        let index = found.state.instances().position(|known| known.url() == instance);
-        let index =
-            index.ok_or_else(|| Problem::at("", format!("service `{service}` has no instance `{instance}`")))?;
+        let found = self.service(service)?;
+        let index = position(&found, instance)?;
         let change = found.state.set_draining(index, clock::now(), draining);
         let changed = change.is_some();
         self.shared.log.changes(change);
@@ -272,15 +274,17 @@ fn spawn(index: usize, snapshot: Arc<Snapshot>, shared: Arc<Shared>, listeners: 
     let (control, receiver) = mpsc::unbounded_channel();
     let stats = Arc::new(WorkerStats::default());
     let counted = Arc::clone(&stats);
+    let recent = Arc::<Lane>::default();
+    let kept = Recent::new(Arc::clone(&recent));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
     let thread = std::thread::Builder::new().name(format!("pylae-worker-{index}")).spawn(move || {
-        let worker = Worker::new(index, snapshot, shared, counted);
+        let worker = Worker::new(index, snapshot, shared, counted, kept);
         runtime.block_on(Rc::clone(&worker).run(listeners, receiver));
         worker.lines.pass_on();
         // A name look-up that hangs must not hold up the end.
         runtime.shutdown_background();
     })?;
-    Ok(Handle { control, thread: Mutex::new(Some(thread)), stats })
+    Ok(Handle { control, thread: Mutex::new(Some(thread)), stats, recent })
 }
 
 /// Binds the addresses of the plan that are not listened on yet: all, or none and every problem.

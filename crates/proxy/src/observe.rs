@@ -130,7 +130,7 @@ pub(crate) fn observe(
         bytes_out: sent.bytes,
         complete: sent.complete,
     };
-    log(worker, snapshot, route, exchange, &ended);
+    describe(worker, snapshot, route, exchange, &ended);
     if let Some(series) = route.map_or(&snapshot.series, |route| &route.series) {
         series.of(worker.index).record(exchange, &ended);
     }
@@ -151,12 +151,18 @@ pub(crate) fn observe(
     }
 }
 
-/// One line in the access log, if there is one for this exchange.
-fn log(worker: &Worker, snapshot: &Snapshot, route: Option<&Route>, exchange: &Exchange, ended: &Ended) {
+/// Tells of it: one line in the access log, if there is one for this exchange, and the latest exchanges.
+fn describe(worker: &Worker, snapshot: &Snapshot, route: Option<&Route>, exchange: &Exchange, ended: &Ended) {
     let (chain, sink) = route.map_or((&snapshot.unrouted, &snapshot.sink), |route| (&route.chain, &route.sink));
-    let (Some(access_log), Some(sink)) = (chain.access_log(), sink) else { return };
+    worker.recent.keep(|out| snapshot.description.write(exchange, &ending(route, exchange, ended), out));
+    if let (Some(access_log), Some(sink)) = (chain.access_log(), sink) {
+        worker.lines.write(sink, |out| access_log.write(exchange, &ending(route, exchange, ended), out));
+    }
+}
+
+fn ending<'a>(route: Option<&'a Route>, exchange: &Exchange, ended: &Ended) -> Ending<'a> {
     let service = route.and_then(|route| route.service.as_deref());
-    let ending = Ending {
+    Ending {
         route: route.map(|route| &*route.name),
         service: service.map(|service| &*service.name),
         instance: exchange
@@ -167,6 +173,5 @@ fn log(worker: &Worker, snapshot: &Snapshot, route: Option<&Route>, exchange: &E
         bytes_out: ended.bytes_out,
         complete: ended.complete,
         duration: ended.duration,
-    };
-    worker.lines.write(sink, |out| access_log.write(exchange, &ending, out));
+    }
 }

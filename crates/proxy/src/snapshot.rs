@@ -12,6 +12,7 @@ use pylae_core::route::Router;
 use pylae_core::route::rewrite::PathEdit;
 use pylae_core::service::ServiceState;
 use pylae_http::HeadLimits;
+use pylae_policies::access_log::AccessLog;
 use pylae_policies::authentication::Authenticators;
 use pylae_policies::{Chain, Parts, Shared};
 use tokio::sync::Notify;
@@ -37,6 +38,8 @@ pub(crate) struct Snapshot {
     pub(crate) sink: Option<Arc<Sink>>,
     /// Their figures, in a running engine.
     pub(crate) series: Option<Arc<Series>>,
+    /// How exchanges are described to those who look at the latest ones.
+    pub(crate) description: AccessLog,
     /// The response cache, if any route has ever had one.
     pub(crate) cache: Option<Arc<Cache>>,
 }
@@ -134,6 +137,7 @@ impl Snapshot {
         let unrouted = Chain::build(&plan.unrouted, &parts)
             .map_err(|found| problems.extend(found.into_iter().map(|problem| problem.under("unrouted"))))
             .unwrap_or_default();
+        let description = AccessLog::plain(&parts);
         let (Some(router), true) = (router, problems.is_empty()) else { return Err(problems) };
         *keys = urls;
         let limits = &plan.limits;
@@ -147,6 +151,7 @@ impl Snapshot {
             services,
             unrouted,
             sink: None,
+            description,
             series: None,
             cache,
             plan,

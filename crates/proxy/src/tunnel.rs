@@ -33,6 +33,8 @@ pub(crate) async fn tunnel(
     exchange: &mut Exchange,
     taken: Taken<'_>,
 ) -> Sent {
+    // The connection still has its place; a request in flight it is no longer.
+    let _tunnelling = worker.tunnel();
     let mut out = worker.buffers.small();
     encode_head(&mut out, exchange, None, Framing::None, false);
     let limits = &snapshot.plan.limits;
@@ -41,8 +43,6 @@ pub(crate) async fn tunnel(
     let (Some(settings), true) = (route.websocket, complete) else {
         return Sent { after: After::Abort, bytes: head, complete: false };
     };
-    // The connection still has its place; a request in flight it is no longer.
-    let _tunnelling = worker.tunnel();
     let mut instance = taken.answered.connection;
     taken.answered.upload.finish(&worker.buffers);
     let pace = Pace::new(limits.min_rate, limits.body_grace.0);

@@ -23,6 +23,7 @@ use crate::http2::instances::Connections;
 use crate::log::{Log, Refusals};
 use crate::observe::WorkerStats;
 use crate::pool::Pools;
+use crate::recent::Recent;
 use crate::sink::Lines;
 use crate::snapshot::{Listener, Snapshot};
 
@@ -76,6 +77,7 @@ pub(crate) struct Worker {
     random: RefCell<fastrand::Rng>,
     date: RefCell<(u64, Rc<str>)>,
     pub(crate) lines: Lines,
+    pub(crate) recent: Recent,
     /// Copies of requests under way.
     pub(crate) mirroring: Rc<Cell<usize>>,
 }
@@ -90,7 +92,13 @@ pub(crate) struct Tunnelling<'w>(&'w Worker);
 pub(crate) struct Open(Rc<Worker>);
 
 impl Worker {
-    pub(crate) fn new(index: usize, snapshot: Arc<Snapshot>, shared: Arc<Shared>, stats: Arc<WorkerStats>) -> Rc<Self> {
+    pub(crate) fn new(
+        index: usize,
+        snapshot: Arc<Snapshot>,
+        shared: Arc<Shared>,
+        stats: Arc<WorkerStats>,
+        recent: Recent,
+    ) -> Rc<Self> {
         Rc::new(Self {
             index,
             snapshot: RefCell::new(Rc::new(snapshot)),
@@ -112,6 +120,7 @@ impl Worker {
             random: RefCell::new(fastrand::Rng::new()),
             date: RefCell::new((0, "".into())),
             lines: Lines::new(index),
+            recent,
             mirroring: Rc::default(),
         })
     }
@@ -257,6 +266,7 @@ impl Worker {
             self.pools.sweep(clock::coarse());
             self.shared_connections.sweep(clock::coarse());
             self.lines.pass_on();
+            self.recent.refill(clock::second());
             self.stats.idle_upstream.set((self.pools.len() + self.shared_connections.idle()) as u64);
         }
     }

@@ -59,6 +59,40 @@ impl Engine {
         Ok(gil::released(py, || self.0.revoke(what, span)))
     }
 
+    /// Closes the breaker of a service, or that of one instance. Whether that is a change; None if it has no breaker.
+    /// Raises `LookupError` if there is no such service or instance.
+    #[pyo3(signature = (service, instance=None))]
+    fn reset_breaker(&self, py: Python<'_>, service: &str, instance: Option<&str>) -> PyResult<Option<bool>> {
+        gil::released(py, || self.0.reset_breaker(service, instance))
+            .map_err(|problem| PyLookupError::new_err(problem.message))
+    }
+
+    /// How a limit stands for a key, as JSON; the question is a JSON document. Raises `PlanError` if it has no answer.
+    fn limit(&self, py: Python<'_>, question: &str) -> PyResult<String> {
+        gil::released(py, || {
+            let question = serde_json::from_str(question).map_err(|error| vec![Problem::at("", error.to_string())])?;
+            let standing = self.0.limit(&question).map_err(|problem| vec![problem])?;
+            Ok(serde_json::json!(standing).to_string())
+        })
+        .map_err(|problems: Vec<Problem>| to_python(&problems))
+    }
+
+    /// Keys that rate limits hold, and the bytes that they take.
+    fn limit_usage(&self, py: Python<'_>) -> (usize, usize) {
+        gil::released(py, || self.0.limit_usage())
+    }
+
+    /// The latest exchanges behind the cursors, at most `most` of each worker, as JSON.
+    fn exchanges(&self, py: Python<'_>, cursors: Vec<u64>, most: usize, watch: bool) -> String {
+        gil::released(py, || {
+            let found = self.0.exchanges(&cursors, most, watch);
+            let (cursors, missed, passed_over) = (found.cursors, found.missed, found.passed_over);
+            // Each line is JSON already.
+            let lines = found.lines.join(",");
+            format!(r#"{{"cursors":{cursors:?},"missed":{missed},"passed_over":{passed_over},"exchanges":[{lines}]}}"#)
+        })
+    }
+
     /// What is counted and seen, as JSON.
     fn stats(&self, py: Python<'_>) -> String {
         gil::released(py, || serde_json::json!(self.0.stats()).to_string())

@@ -46,6 +46,7 @@ def cross_check(view: View, sources: Sources) -> Iterator[Finding]:
     """Every finding but `authentication`, by one check after the other."""
     yield from _listeners(view.config, sources)
     yield from _instances(view.config, sources)
+    yield from _admin_instances(view)
     yield from _route_names(view, sources)
     yield from _service_names(view, sources)
     yield from _declared_services(view, sources)
@@ -82,6 +83,25 @@ def _instances(config: Config, sources: Sources) -> Iterator[Finding]:
                 path: tuple[Step, ...] = ("services", name, "instances", index, "url")
                 text = f"the instance {_shown(sources, path, url)} is given twice"
                 yield Finding(path, text, "`weight` gives it more load")
+
+
+def _admin_instances(view: View) -> Iterator[Finding]:
+    """Instances that are the admin API: it would be reachable through the data plane."""
+    admin = view.config.admin
+    for name, index, url in admin_instances(view.config, admin.address) if admin else ():
+        message = f"{url} is the admin API, which must not be reachable through a route"
+        yield Finding(("services", name, "instances", index, "url"), message)
+
+
+def admin_instances(config: Config, address: str) -> Iterator[tuple[str, int, str]]:
+    """Instances that an admin API on `address` would be: service, place and URL."""
+    host, _, port = address.rpartition(":")
+    own = {host, "127.0.0.1", "localhost", "[::1]", "0.0.0.0", "[::]"}  # noqa: S104
+    for name, service in config.services.items():
+        for index, instance in enumerate(service.instances):
+            at, _, its_port = instance.url.removeprefix("http://").rpartition(":")
+            if its_port == port and (at in own or at.startswith("127.")):
+                yield name, index, instance.url
 
 
 def _route_names(view: View, sources: Sources) -> Iterator[Finding]:

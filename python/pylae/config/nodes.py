@@ -26,7 +26,8 @@ class Finding:
 class Node:
     """A value and its place. `value` is a scalar, a list of nodes, or a dict of nodes.
 
-    `keys` has the places of a dict's keys. `interpolated` says that the value is from outside and must not be shown.
+    `keys` has the places of a dict's keys. `interpolated` says that the value is from outside and must not be shown;
+    `written` is then what stands in the file.
     """
 
     line: int
@@ -34,6 +35,7 @@ class Node:
     value: Any
     keys: dict[str, tuple[int, int]] = field(default_factory=dict)
     interpolated: bool = False
+    written: str | None = None
 
     def plain(self) -> Any:
         """The value as plain Python objects."""

@@ -22,8 +22,8 @@ class WebSocket(Settings):
     """
 
     idle_timeout: Duration = timedelta(minutes=5)
-    """Longest silence of both sides, after which both are sent a Close frame (1001); any frame ends it, pings too. Also the
-    longest time that one side may leave untaken what is there for it, after which the connection is cut off."""
+    """Longest silence of both sides, after which both are sent a Close frame (1001); any frame ends it, pings too. Also
+    the longest time that one side may leave untaken what is there for it, after which the connection is cut off."""
     max_message: ByteSize | None = 16 * 1024 * 1024
     """Largest message, over all its frames; a larger one closes both sides (1009). `null` is no bound."""
     max_frame: ByteSize | None = None
