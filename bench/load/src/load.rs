@@ -2,22 +2,26 @@
 
 mod answer;
 mod histogram;
+mod stream;
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime};
+use rustls::ClientConfig;
 
 use self::answer::{Answer, Expected, Progress, Required};
 use self::histogram::Histogram;
+use self::stream::Stream;
 use crate::args::Args;
 use crate::content;
-use crate::poll::{self, EventFlags, Events, Poll};
+use crate::poll::{EventFlags, Events, Poll};
 
 const TIMER: usize = usize::MAX;
 const BUFFER: usize = 256 << 10;
@@ -27,6 +31,7 @@ const NUMBER: &str = "########";
 const PATIENCE: Duration = Duration::from_secs(5);
 const OPTIONS: &[&str] = &[
     "connect",
+    "tls",
     "path",
     "method",
     "header",
@@ -50,7 +55,7 @@ struct Schedule {
 }
 
 struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     answer: Answer,
     /// When the request in flight was, or should have been, sent.
     sent: Option<Instant>,
@@ -58,6 +63,7 @@ struct Connection {
 
 struct Load {
     address: SocketAddr,
+    tls: Option<Arc<ClientConfig>>,
     request: Vec<u8>,
     /// Where the request says its number.
     number: Option<Range<usize>>,
@@ -144,8 +150,10 @@ impl Load {
             headers: args.all("require").map(Required::parse).collect(),
         };
         let number = request.find(NUMBER).map(|at| at..at + NUMBER.len());
+        let tls = args.get::<String>("tls")?.map(|file| stream::tls(&file)).transpose()?;
         let mut load = Self {
             address,
+            tls,
             request: request.into_bytes(),
             number,
             numbered: 0,
@@ -166,8 +174,8 @@ impl Load {
 
     fn connect(&self, index: usize) -> io::Result<Connection> {
         let stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
-        poll::prepare(&stream)?;
-        self.poll.add(&stream, index, EventFlags::IN)?;
+        let stream = Stream::new(stream, self.tls.as_ref())?;
+        self.poll.add(stream.socket(), index, EventFlags::IN)?;
         Ok(Connection { stream, answer: Answer::default(), sent: None })
     }
 
