@@ -82,7 +82,7 @@ pub(crate) fn echo(input: &[u8]) -> Result<Option<(usize, Vec<u8>)>, ()> {
 fn head(size: usize, masked: u8) -> Vec<u8> {
     match u8::try_from(size) {
         Ok(short @ ..126) => vec![BINARY, masked | short],
-        _ => [&[BINARY, masked | 126][..], &(size as u16).to_be_bytes()].concat(),
+        _ => [&[BINARY, masked | 0x7E][..], &(size as u16).to_be_bytes()].concat(),
     }
 }
 
