@@ -175,7 +175,15 @@ async fn relay(
                     silence = clock::coarse().saturating_add(route.idle_timeout);
                 }
                 // Events come when they come.
-                if *streams_events.get_or_insert_with(|| exchange.is_event_stream()) {
+                let streams_events = *streams_events.get_or_insert_with(|| {
+                    let streams = exchange.is_event_stream();
+                    if streams {
+                        client.socket.probe();
+                        connection.probe();
+                    }
+                    streams
+                });
+                if streams_events {
                     silence = Instant::default().saturating_add(Duration::MAX);
                 }
                 deadline.set(download.due().map_or(silence, |due| due.min(silence)));

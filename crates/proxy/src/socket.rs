@@ -4,12 +4,17 @@ use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::BufMut;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::tls::Tls;
+
+/// Silence after which the kernel asks whether a peer is still there.
+const PROBE: Duration = Duration::from_secs(60);
 
 /// A connected stream.
 pub(crate) enum Socket {
@@ -66,6 +71,18 @@ impl Socket {
             Self::Tls(stream) => stream.poll_shutdown(cx),
             Self::Nobody => Poll::Ready(Ok(())),
         }
+    }
+
+    /// Has the kernel ask now and then whether a silent peer is still there: for streams that may be silent for as long as
+    /// they like.
+    pub(crate) fn probe(&self) {
+        let stream = match self {
+            Self::Tcp(stream) => stream,
+            Self::Tls(stream) => stream.stream(),
+            Self::Nobody => return,
+        };
+        // Fails only when the connection is gone already.
+        let _ = SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE).with_interval(PROBE / 4));
     }
 
     /// Makes closing a reset: the peer must not take the end of the connection for the end of what was sent.
