@@ -102,7 +102,8 @@ impl One<'_, '_> {
         loop {
             client.deadline.set(self.until(self.service.plan.connect_timeout.0));
             let opened = connections.take(target, client, exchange).await?;
-            let counted = |block: &&Block| if opened.found == Found::New { &block.connected } else { &block.reused }.add(1);
+            let counted =
+                |block: &&Block| if opened.found == Found::New { &block.connected } else { &block.reused }.add(1);
             series.as_ref().inspect(|block| counted(block));
             match self.ask(client, exchange, opened.socket).await {
                 Err(Failure::Instance(fault))

@@ -22,8 +22,8 @@ use crate::attempt::Failure;
 use crate::client::Client;
 use crate::connect;
 use crate::snapshot::{Service, Snapshot};
-use crate::tls::Protocol;
 use crate::socket::Socket;
+use crate::tls::Protocol;
 
 /// Bytes of one answer that are held before they are sent on.
 const STREAM_WINDOW: u32 = 256 * 1024;
@@ -87,7 +87,8 @@ impl Connections {
         client: &mut Client,
         exchange: &mut Exchange,
     ) -> Result<Opened, Failure> {
-        let (shared, place) = self.place(target).ok_or_else(|| Failure::instance(Outcome::ConnectFailed, false, false))?;
+        let (shared, place) =
+            self.place(target).ok_or_else(|| Failure::instance(Outcome::ConnectFailed, false, false))?;
         let found = match *shared.state.borrow() {
             State::Open(_) if shared.places.taken() == 1 => Found::Idle,
             State::Open(_) => Found::Busy,
@@ -100,7 +101,8 @@ impl Connections {
         });
         match connected.await.transpose()?.flatten() {
             Some(connection) => {
-                let socket = Socket::Stream(Box::new(Stream::asking(connection, scheme(target.service, target.index), place)));
+                let socket =
+                    Socket::Stream(Box::new(Stream::asking(connection, scheme(target.service, target.index), place)));
                 Ok(Opened { socket, found })
             }
             None => Err(Failure::instance(Outcome::ConnectFailed, false, false)),

@@ -39,7 +39,11 @@ pub(crate) struct Acceptor {
 impl Acceptor {
     /// What `plan` says. Tickets that `previous`, the same listener's before, has given out stay good, unless other
     /// clients may come now. All problems are reported.
-    pub(crate) fn build(plan: &ListenerTls, http2: bool, previous: Option<&Arc<Self>>) -> Result<Arc<Self>, Vec<Problem>> {
+    pub(crate) fn build(
+        plan: &ListenerTls,
+        http2: bool,
+        previous: Option<&Arc<Self>>,
+    ) -> Result<Arc<Self>, Vec<Problem>> {
         if let Some(same) = previous.filter(|previous| previous.plan == *plan && previous.http2 == http2) {
             return Ok(Arc::clone(same));
         }
@@ -69,7 +73,8 @@ impl Acceptor {
             .with_protocol_versions(versions(plan.min_version))
             .map_err(|error| vec![Problem::at("min_version", error.to_string())])?;
         let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(Arc::new(certificates));
-        config.alpn_protocols = if http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
+        config.alpn_protocols =
+            if http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
         // A ticket holds all that there is to know; nothing is kept for clients that have gone.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         match &tickets {
