@@ -54,7 +54,7 @@ class Http2Limits(Settings):
     max_idle_frames: Annotated[Positive, Field(le=1_000_000)] = 1000
     """Frames at once that carry neither a head nor body bytes (SETTINGS, PING, WINDOW_UPDATE, PRIORITY, CONTINUATION,
     empty DATA). What is sent to the client allows for more, and so does time; then as with `max_resets`."""
-    stream_window: Annotated[ByteSize, Field(ge=16 * 1024, le=2**30)] = 64 * 1024
+    stream_window: Annotated[ByteSize, Field(ge=16 * 1024, le=2**30)] = 256 * 1024
     """Bytes of one request body that are held before they are sent on."""
     connection_window: Annotated[ByteSize, Field(ge=64 * 1024, le=2**30)] = 1024 * 1024
     """The same for all streams of a connection."""
