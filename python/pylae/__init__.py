@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pylae.config.service import Service
     from pylae.errors import ConfigError, EngineError, HookError, Problem, PylaeError
     from pylae.gateway import Gateway
+    from pylae.hooks import Headers, Plugin, Request, Response
     from pylae.primitives import Decision, SlidingWindow, TokenBucket
 
 __all__ = [
@@ -17,9 +18,13 @@ __all__ = [
     "Decision",
     "EngineError",
     "Gateway",
+    "Headers",
     "HookError",
+    "Plugin",
     "Problem",
     "PylaeError",
+    "Request",
+    "Response",
     "Route",
     "Service",
     "SlidingWindow",
@@ -29,6 +34,10 @@ __all__ = [
 _HOMES = {
     "Decision": "pylae.primitives",
     "Gateway": "pylae.gateway",
+    "Headers": "pylae.hooks",
+    "Plugin": "pylae.hooks",
+    "Request": "pylae.hooks",
+    "Response": "pylae.hooks",
     "Route": "pylae.config.route",
     "Service": "pylae.config.service",
     "SlidingWindow": "pylae.primitives",

@@ -4,19 +4,43 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from pylae import _native
 from pylae.errors import EngineError
 
-__all__ = ["POLICIES", "Engine", "NativeSlidingWindow", "NativeTokenBucket", "check", "echo_policy", "explain"]
+__all__ = [
+    "POLICIES",
+    "Engine",
+    "Headers",
+    "NativeSlidingWindow",
+    "NativeTokenBucket",
+    "Request",
+    "Response",
+    "User",
+    "check",
+    "echo_policy",
+    "explain",
+    "live_requests",
+]
 
 POLICIES: tuple[str, ...] = tuple(_native.POLICIES)
 """Names of the policies that the native side knows, in order of execution."""
 
+Headers = _native.Headers
+Request = _native.Request
+Response = _native.Response
+User = _native.User
+live_requests = _native.live_requests
+"""How many native requests Python holds, over the whole process: none when no exchange is in flight."""
 NativeSlidingWindow = _native.SlidingWindow
 NativeTokenBucket = _native.TokenBucket
+
+# A hook that forks without exec must not leave a second gateway behind.
+os.register_at_fork(after_in_child=_native.after_fork_in_child)
 
 _PATIENCE = 1.0
 """Seconds that the log reader waits for a record before it asks again."""
@@ -26,25 +50,28 @@ log = logging.getLogger("pylae")
 
 
 class Engine:
-    """The data plane for one plan, which is a JSON document (`pylae.config.plan.compile_plan`)."""
+    """The data plane for one plan, which is a JSON document (`pylae.config.plan.compile_plan`).
 
-    def __init__(self, plan: str) -> None:
-        self._plan = plan
+    `hooks` are the callables that the plan refers to by their places.
+    """
+
+    def __init__(self, plan: str, hooks: Sequence[Callable[..., Any]] = ()) -> None:
+        self._plan, self._hooks = plan, hooks
         self._native: _native.Engine | None = None
 
     def start(self) -> list[str]:
         """Starts the threads and returns the addresses listened on, as `host:port`. Raises EngineError."""
         try:
-            self._native = _native.Engine(self._plan)
+            self._native = _native.Engine(self._plan, list(self._hooks))
         except _native.PlanError as error:
             raise _failure(error) from None
         threading.Thread(target=_pass_on_log, args=(self._native,), name="pylae-log", daemon=True).start()
         return self._native.addresses()
 
-    def apply(self, plan: str) -> None:
-        """Puts another plan in force, whole or not at all. Raises EngineError."""
+    def apply(self, plan: str, hooks: Sequence[Callable[..., Any]] = ()) -> None:
+        """Puts another plan and its hooks in force, whole or not at all. Raises EngineError."""
         try:
-            self._running().apply(plan)
+            self._running().apply(plan, list(hooks))
         except _native.PlanError as error:
             raise _failure(error) from None
 

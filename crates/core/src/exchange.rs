@@ -14,6 +14,7 @@ use pylae_http::{Edits, Framing, RequestHead, ResponseHead, Span, Target};
 use crate::cache;
 use crate::clock::Instant;
 use crate::halt::Rejection;
+use crate::hook;
 use crate::limit::Permit;
 use crate::transform::Transforms;
 
@@ -90,6 +91,8 @@ pub struct Exchange {
     pub upstream: Duration,
     /// What the cache knows of it.
     pub cache: cache::Visit,
+    /// What hooks know of it; none while it has met none.
+    pub hooks: Option<Box<hook::Visit>>,
     /// Places under limits of concurrency, held until the exchange is over.
     pub permits: Vec<Permit>,
     /// Memory for the bytes of a moment. What it holds means nothing to anyone else.
@@ -183,6 +186,7 @@ impl Exchange {
             instance: None,
             upstream: Duration::ZERO,
             cache: cache::Visit::default(),
+            hooks: None,
             permits: Vec::new(),
             scratch: Vec::new(),
         }
@@ -215,6 +219,7 @@ impl Exchange {
         self.instance = None;
         self.upstream = Duration::ZERO;
         self.cache.reset();
+        self.hooks = None;
         self.permits.clear();
     }
 

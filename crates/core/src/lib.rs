@@ -9,6 +9,7 @@ pub mod exchange;
 pub mod forwarding;
 pub mod halt;
 mod hex;
+pub mod hook;
 pub mod limit;
 pub mod pace;
 pub mod plan;

@@ -20,6 +20,7 @@ mod flow;
 mod forward;
 mod gather;
 mod health;
+mod hooked;
 mod keys;
 mod log;
 mod mirror;
@@ -38,6 +39,6 @@ mod worker;
 
 pub use engine::{Engine, Stats};
 pub use explain::{Explanation, Question, check, explain};
-pub use log::Record;
+pub use log::{Log, Record};
 pub use observe::{CacheTotals, Totals};
 pub use sink::SinkStats;

@@ -23,7 +23,7 @@ pub struct Record {
 
 /// Records waiting to be read.
 #[derive(Debug, Default)]
-pub(crate) struct Log {
+pub struct Log {
     state: Mutex<State>,
     filled: Condvar,
 }
@@ -36,7 +36,8 @@ struct State {
 }
 
 impl Log {
-    pub(crate) fn write(&self, level: &'static str, event: &'static str, message: String) {
+    /// Writes a record, or counts it as dropped if nobody has read the others. Never waits for a reader.
+    pub fn write(&self, level: &'static str, event: &'static str, message: String) {
         let mut state = self.state.lock();
         if state.records.len() == KEPT {
             state.dropped += 1;

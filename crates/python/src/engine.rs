@@ -1,5 +1,7 @@
 //! The running data plane as Python holds it.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pylae_core::Problem;
@@ -8,6 +10,7 @@ use pyo3::exceptions::{PyLookupError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::errors::to_python;
+use crate::hooks::{LIVE, Source};
 use crate::{gil, plan};
 
 /// The running data plane. Made by `Engine(plan)`, which starts it.
@@ -16,18 +19,27 @@ pub(crate) struct Engine(pylae_proxy::Engine);
 
 #[pymethods]
 impl Engine {
-    /// Starts the data plane; raises `PlanError` with all problems if it cannot.
+    /// Starts the data plane; raises `PlanError` with all problems if it cannot. `hooks` are the callables that the plan
+    /// refers to by their places.
     #[new]
-    fn start(py: Python<'_>, plan: &str) -> PyResult<Self> {
-        gil::released(py, || plan::read(plan).and_then(pylae_proxy::Engine::start))
-            .map(Self)
-            .map_err(|problems| to_python(&problems))
+    fn start(py: Python<'_>, plan: &str, hooks: Vec<Py<PyAny>>) -> PyResult<Self> {
+        gil::released(py, || {
+            let plan = plan::read(plan)?;
+            let told = plan.clone();
+            pylae_proxy::Engine::start(plan, |log| Ok(Arc::new(Source::new(&told, hooks, log))))
+        })
+        .map(Self)
+        .map_err(|problems| to_python(&problems))
     }
 
     /// Replaces the plan in force, whole or not at all; raises `PlanError` with all problems if it cannot.
-    fn apply(&self, py: Python<'_>, plan: &str) -> PyResult<()> {
-        gil::released(py, || plan::read(plan).and_then(|plan| self.0.apply(plan)))
-            .map_err(|problems| to_python(&problems))
+    fn apply(&self, py: Python<'_>, plan: &str, hooks: Vec<Py<PyAny>>) -> PyResult<()> {
+        gil::released(py, || {
+            let plan = plan::read(plan)?;
+            let source = Source::new(&plan, hooks, self.0.log());
+            self.0.apply(plan, &source)
+        })
+        .map_err(|problems| to_python(&problems))
     }
 
     /// The addresses that are listened on, as `host:port`.
@@ -61,7 +73,11 @@ impl Engine {
 
     /// What is counted and seen, as JSON.
     fn stats(&self, py: Python<'_>) -> String {
-        gil::released(py, || serde_json::json!(self.0.stats()).to_string())
+        gil::released(py, || {
+            let mut stats = serde_json::json!(self.0.stats());
+            stats["hooks"] = serde_json::json!({ "live_requests": LIVE.load(Ordering::Relaxed) });
+            stats.to_string()
+        })
     }
 
     /// Makes the response cache forget what the JSON document names; returns how many answers that were.

@@ -1,0 +1,78 @@
+//! Hooks: the Python callables of a plan, and how the data plane calls them.
+
+mod calls;
+mod failure;
+mod headers;
+mod ready;
+mod request;
+mod response;
+mod text;
+mod user;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use pylae_core::hook::{Call, HookSource, Hooks};
+use pylae_core::{Plan, Problem};
+use pylae_proxy::Log;
+use pyo3::prelude::*;
+
+pub(crate) use failure::after_fork_in_child;
+pub(crate) use headers::Headers;
+pub(crate) use ready::Ready;
+pub(crate) use request::{LIVE, Request, live_requests};
+pub(crate) use response::Response;
+pub(crate) use user::User;
+
+use crate::gil;
+use calls::{Called, RouteHooks};
+use request::About;
+
+/// The callables that came with a plan.
+pub(crate) struct Source {
+    functions: Vec<Py<PyAny>>,
+    /// Name of each route's service, by the route's name.
+    routes: std::collections::BTreeMap<Box<str>, Option<Box<str>>>,
+    services: Arc<BTreeSet<Box<str>>>,
+    log: Arc<Log>,
+}
+
+impl Source {
+    pub(crate) fn new(plan: &Plan, functions: Vec<Py<PyAny>>, log: &Arc<Log>) -> Self {
+        let routes = plan.routes.iter().map(|route| (route.name.as_str().into(), route.service.as_deref().map(Into::into)));
+        let services = plan.services.iter().map(|service| service.name.as_str().into());
+        Self { functions, routes: routes.collect(), services: Arc::new(services.collect()), log: Arc::clone(log) }
+    }
+}
+
+impl HookSource for Source {
+    fn compile(&self, route: &str, params: &[Box<str>], calls: &[Call]) -> Result<Arc<dyn Hooks>, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut called = Vec::with_capacity(calls.len());
+        gil::attached(|py| {
+            for (index, call) in calls.iter().enumerate() {
+                match self.functions.get(call.hook) {
+                    Some(function) => called.push(Called::new(call.clone(), function.clone_ref(py))),
+                    None => {
+                        let message = format!("the plan came with {} hooks", self.functions.len());
+                        problems.push(Problem::at(format!("calls[{index}].hook"), message));
+                    }
+                }
+            }
+        });
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let about = About {
+            route: route.into(),
+            params: params.into(),
+            service: self.routes.get(route).cloned().flatten(),
+            services: Arc::clone(&self.services),
+        };
+        Ok(Arc::new(RouteHooks::new(about, called, Arc::clone(&self.log))))
+    }
+
+    fn live(&self, life: &mut (dyn FnMut() + Send)) {
+        gil::kept(life);
+    }
+}
