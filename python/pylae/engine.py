@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -16,6 +18,7 @@ __all__ = [
     "POLICIES",
     "Engine",
     "Headers",
+    "HookTimeout",
     "NativeSlidingWindow",
     "NativeTokenBucket",
     "Request",
@@ -34,6 +37,7 @@ Headers = _native.Headers
 Request = _native.Request
 Response = _native.Response
 User = _native.User
+HookTimeout = _native.HookTimeout
 live_requests = _native.live_requests
 """How many native requests Python holds, over the whole process: none when no exchange is in flight."""
 NativeSlidingWindow = _native.SlidingWindow
@@ -42,6 +46,12 @@ NativeTokenBucket = _native.TokenBucket
 # A hook that forks without exec must not leave a second gateway behind.
 os.register_at_fork(after_in_child=_native.after_fork_in_child)
 
+SWITCH_INTERVAL = 0.0005
+"""Seconds that Python code may keep the interpreter's lock while a worker waits for it to call a hook.
+
+Python's own default is 0.005. Set by `sys.setswitchinterval`, for the whole process, when there are hooks."""
+_FAREWELL = 5.0
+"""Seconds that a stop waits for hooks on the asyncio loop to end."""
 _PATIENCE = 1.0
 """Seconds that the log reader waits for a record before it asks again."""
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -58,6 +68,7 @@ class Engine:
     def __init__(self, plan: str, hooks: Sequence[Callable[..., Any]] = ()) -> None:
         self._plan, self._hooks = plan, hooks
         self._native: _native.Engine | None = None
+        self._loop: threading.Thread | None = None
 
     def start(self) -> list[str]:
         """Starts the threads and returns the addresses listened on, as `host:port`. Raises EngineError."""
@@ -65,13 +76,28 @@ class Engine:
             self._native = _native.Engine(self._plan, list(self._hooks))
         except _native.PlanError as error:
             raise _failure(error) from None
+        # Its threads must not meet an interpreter that has gone.
+        weakref.finalize(self, self._native.stop, False)
         threading.Thread(target=_pass_on_log, args=(self._native,), name="pylae-log", daemon=True).start()
+        self._serve_hooks()
         return self._native.addresses()
+
+    def _serve_hooks(self) -> None:
+        """Starts the asyncio loop of the hooks, once there are any, and has threads take turns in time for them."""
+        if self._loop is not None or not self._hooks:
+            return
+        from pylae.hooks.loop import serve
+
+        sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_INTERVAL))
+        self._loop = threading.Thread(target=serve, args=(self._running().lane(),), name="pylae-hooks", daemon=True)
+        self._loop.start()
 
     def apply(self, plan: str, hooks: Sequence[Callable[..., Any]] = ()) -> None:
         """Puts another plan and its hooks in force, whole or not at all. Raises EngineError."""
         try:
             self._running().apply(plan, list(hooks))
+            self._hooks = hooks
+            self._serve_hooks()
         except _native.PlanError as error:
             raise _failure(error) from None
 
@@ -85,6 +111,8 @@ class Engine:
         A second call, from another thread, cuts a drain short.
         """
         self._running().stop(drain)
+        if self._loop is not None and self._loop is not threading.current_thread():
+            self._loop.join(_FAREWELL)
 
     def set_draining(self, service: str, instance: str, draining: bool) -> bool:
         """Lets an instance finish what it has and gives it nothing more, or uses it again; it stays so over reloads.

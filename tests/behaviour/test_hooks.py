@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pylae import Gateway, HookError, Request, Response, Route
+from pylae import Gateway, HookError, Request, Response
+from pylae import Service as ServiceModel
 from support.exchanges import Reply, Service, ask, serving
+from support.hooked import hooked, running
 
 
 @pytest.fixture
@@ -20,32 +21,9 @@ def service() -> Iterator[Service]:
         yield service
 
 
-@contextmanager
-def running(gateway: Gateway) -> Iterator[str]:
-    (address,) = gateway.start()
-    try:
-        yield address
-    finally:
-        gateway.stop(drain=False)
-        assert gateway_requests() == 0
-
-
-def gateway_requests() -> int:
-    """Native requests that are still held, over the whole process."""
-    from pylae import engine
-
-    return engine.live_requests()
-
-
 @pytest.fixture
 def gateway(service: Service) -> Gateway:
-    """A gateway with the routes `orders` (under /orders) and `others`, which has no hooks."""
-    gateway = Gateway(listeners=["127.0.0.1:0"], workers=1)
-    gateway.add_route(
-        Route(name="orders", path="/orders/{id}", service_url=service.url, auth_required=False, service="shop")
-    )
-    gateway.add_route(Route(name="others", prefix="/", service_url=service.url, auth_required=False, service="shop"))
-    return gateway
+    return hooked(service.url)
 
 
 def test_a_hook_sees_the_request(gateway: Gateway) -> None:
@@ -189,7 +167,7 @@ def test_hooks_run_in_order_and_responses_the_other_way_round(gateway: Gateway) 
 
 def test_the_service_can_be_chosen(gateway: Gateway, service: Service) -> None:
     with serving(Reply(body=b"the other")) as other:
-        gateway.add_service("other", __import__("pylae").Service(instances=[other.url]))
+        gateway.add_service("other", ServiceModel(instances=[other.url]))
 
         @gateway.on_request(routes="orders")
         def choose(request: Request) -> None:
@@ -257,8 +235,6 @@ def test_a_request_is_useless_after_its_hook(gateway: Gateway) -> None:
     def keep_too(_: Request, response: Response) -> None:
         kept.append(response)
 
-    (address,) = gateway.start()
-    assert ask(address, "/orders/1").status == 200
     errors: list[BaseException] = []
 
     def use() -> None:
@@ -274,15 +250,15 @@ def test_a_request_is_useless_after_its_hook(gateway: Gateway) -> None:
             except HookError as error:
                 errors.append(error)
 
-    use()
-    thread = threading.Thread(target=use)
-    thread.start()
-    thread.join()
-    assert len(errors) == 10
-    assert repr(kept[0]) == "<Request (over)>"
-    kept.clear()
-    gateway.stop()
-    assert gateway_requests() == 0
+    with running(gateway) as address:
+        assert ask(address, "/orders/1").status == 200
+        use()
+        thread = threading.Thread(target=use)
+        thread.start()
+        thread.join()
+        assert len(errors) == 10
+        assert repr(kept[0]) == "<Request (over)>"
+        kept.clear()
 
 
 def test_hooks_named_in_a_file(service: Service, tmp_path: Path) -> None:

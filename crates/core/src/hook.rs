@@ -42,6 +42,8 @@ pub enum On {
     Request,
     /// Before the response is sent.
     Response,
+    /// Around both: it is given a function that passes the request on and comes back with the response.
+    Around,
 }
 
 /// Where a hook runs.
@@ -50,6 +52,12 @@ pub enum On {
 pub enum Run {
     /// A function, on the worker.
     Worker,
+    /// A coroutine, driven on the worker; if it is ever suspended it goes on on the loop.
+    Coroutine,
+    /// A coroutine, on an asyncio loop of the hooks' own.
+    Loop,
+    /// A function, on a pool of threads.
+    Pool,
 }
 
 /// What a failure of a hook means.
@@ -125,5 +133,49 @@ pub struct Visit {
 impl std::fmt::Debug for Visit {
     fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         to.write_str("Visit")
+    }
+}
+
+impl Exchange {
+    /// A copy for hooks that run outside the worker: they see all that is to be seen and make their changes there.
+    #[must_use]
+    pub fn lend(&mut self) -> Box<Self> {
+        let mut lent = Box::new(Self::new(0));
+        lent.buffer.extend_from_slice(&self.buffer[..self.head.len]);
+        lent.head.clone_from(&self.head);
+        lent.framing = self.framing;
+        lent.target.clone_from(&self.target);
+        lent.host.clone_from(&self.host);
+        lent.host_len = self.host_len;
+        (lent.peer, lent.peer_trusted, lent.client, lent.secure) =
+            (self.peer, self.peer_trusted, self.client, self.secure);
+        lent.id.clone_from(&self.id);
+        lent.route = self.route;
+        lent.params.clone_from(&self.params);
+        lent.response_buffer.extend_from_slice(&self.response_buffer[..self.response.len]);
+        lent.response.clone_from(&self.response);
+        (lent.started, lent.now, lent.wall) = (self.started, self.now, self.wall);
+        self.trade(&mut lent);
+        lent
+    }
+
+    /// Takes over what hooks have changed.
+    pub fn take_back(&mut self, lent: &mut Self) {
+        if self.status != lent.status {
+            self.response.reason = lent.response.reason;
+        }
+        self.trade(lent);
+    }
+
+    /// Exchanges with `other` all that hooks can change.
+    fn trade(&mut self, other: &mut Self) {
+        use std::mem::swap;
+        swap(&mut self.forward_path, &mut other.forward_path);
+        swap(&mut self.forward_query, &mut other.forward_query);
+        swap(&mut self.request_edits, &mut other.request_edits);
+        swap(&mut self.response_edits, &mut other.response_edits);
+        swap(&mut self.user, &mut other.user);
+        swap(&mut self.status, &mut other.status);
+        swap(&mut self.hooks, &mut other.hooks);
     }
 }

@@ -26,19 +26,19 @@ impl Policy for Hooked {
     }
 
     fn body_limit(&self) -> Option<usize> {
-        let wanted = self.0.calls.iter().filter(|call| call.on == On::Request).filter_map(|call| call.body).max()?;
+        let wanted = self.0.calls.iter().filter(|call| call.on != On::Response).filter_map(|call| call.body).max()?;
         Some(usize::try_from(wanted).unwrap_or(usize::MAX))
     }
 
     fn preview(&self, _exchange: &Exchange) -> String {
-        let names = |on: On| {
-            let named: Vec<&str> = self.0.calls.iter().filter(|call| call.on == on).map(|call| &*call.name).collect();
-            named.join(", ")
+        let names = |other: On| {
+            let called = self.0.calls.iter().filter(|call| call.on != other);
+            called.map(|call| &*call.name).collect::<Vec<_>>().join(", ")
         };
-        match (names(On::Request), names(On::Response)) {
+        match (names(On::Response), names(On::Request)) {
             (before, after) if after.is_empty() => format!("calls {before}"),
             (before, after) if before.is_empty() => format!("calls {after} with the response"),
-            (before, after) => format!("calls {before}, and {after} with the response"),
+            (before, after) => format!("calls {before}, and with the response {after}"),
         }
     }
 }

@@ -4,18 +4,25 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use pylae_core::Problem;
+use pylae_core::hook::HookSource;
 use pylae_policies::authentication::Revoked;
 use pyo3::exceptions::{PyLookupError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::errors::to_python;
-use crate::hooks::{LIVE, Source};
+use crate::hooks::{LIVE, Lane, Lanes, Source};
 use crate::{gil, plan};
 
 /// The running data plane. Made by `Engine(plan)`, which starts it.
 #[pyclass(frozen)]
-pub(crate) struct Engine(pylae_proxy::Engine);
+pub(crate) struct Engine {
+    engine: pylae_proxy::Engine,
+    lanes: Arc<Lanes>,
+    /// The hooks in force.
+    hooks: Mutex<Arc<Source>>,
+}
 
 #[pymethods]
 impl Engine {
@@ -25,37 +32,54 @@ impl Engine {
     fn start(py: Python<'_>, plan: &str, hooks: Vec<Py<PyAny>>) -> PyResult<Self> {
         gil::released(py, || {
             let plan = plan::read(plan)?;
+            let lanes = Lanes::new().map_err(|error| vec![Problem::at("", error.to_string())])?;
             let told = plan.clone();
-            pylae_proxy::Engine::start(plan, |log| Ok(Arc::new(Source::new(&told, hooks, log))))
+            let mut made = None;
+            let engine = pylae_proxy::Engine::start(plan, |log| {
+                let source = Arc::new(Source::new(&told, hooks, log, &lanes));
+                Ok(Arc::clone(made.insert(source)) as Arc<dyn HookSource>)
+            })?;
+            // It was made, or there would be no engine.
+            let hooks = made.ok_or_else(Vec::new)?;
+            Ok(Self { engine, lanes, hooks: Mutex::new(hooks) })
         })
-        .map(Self)
-        .map_err(|problems| to_python(&problems))
+        .map_err(|problems: Vec<Problem>| to_python(&problems))
     }
 
     /// Replaces the plan in force, whole or not at all; raises `PlanError` with all problems if it cannot.
     fn apply(&self, py: Python<'_>, plan: &str, hooks: Vec<Py<PyAny>>) -> PyResult<()> {
         gil::released(py, || {
             let plan = plan::read(plan)?;
-            let source = Source::new(&plan, hooks, self.0.log());
-            self.0.apply(plan, &source)
+            let source = Arc::new(Source::new(&plan, hooks, self.engine.log(), &self.lanes));
+            self.engine.apply(plan, &*source)?;
+            *self.hooks.lock() = source;
+            Ok(())
         })
-        .map_err(|problems| to_python(&problems))
+        .map_err(|problems: Vec<Problem>| to_python(&problems))
     }
 
     /// The addresses that are listened on, as `host:port`.
     fn addresses(&self) -> Vec<String> {
-        self.0.addresses().iter().map(ToString::to_string).collect()
+        self.engine.addresses().iter().map(ToString::to_string).collect()
     }
 
     /// Stops accepting, finishes what is in flight if `drain`, and ends.
     fn stop(&self, py: Python<'_>, drain: bool) {
-        gil::released(py, || self.0.stop(drain));
+        gil::released(py, || {
+            self.engine.stop(drain);
+            self.lanes.stop();
+        });
+    }
+
+    /// The end of the lane that an asyncio loop is to serve.
+    fn lane(&self) -> Lane {
+        Lane(Arc::clone(&self.lanes))
     }
 
     /// Gives the instance of the service nothing more, or uses it again. Whether that is a change; raises `LookupError` if
     /// there is no such instance.
     fn set_draining(&self, py: Python<'_>, service: &str, instance: &str, draining: bool) -> PyResult<bool> {
-        gil::released(py, || self.0.set_draining(service, instance, draining))
+        gil::released(py, || self.engine.set_draining(service, instance, draining))
             .map_err(|problem| PyLookupError::new_err(problem.message))
     }
 
@@ -68,14 +92,15 @@ impl Engine {
             _ => return Err(PyValueError::new_err("either a jti or a user can be revoked")),
         };
         let span = Duration::try_from_secs_f64(seconds).map_err(|error| PyValueError::new_err(error.to_string()))?;
-        Ok(gil::released(py, || self.0.revoke(what, span)))
+        Ok(gil::released(py, || self.engine.revoke(what, span)))
     }
 
     /// What is counted and seen, as JSON.
     fn stats(&self, py: Python<'_>) -> String {
         gil::released(py, || {
-            let mut stats = serde_json::json!(self.0.stats());
-            stats["hooks"] = serde_json::json!({ "live_requests": LIVE.load(Ordering::Relaxed) });
+            let mut stats = serde_json::json!(self.engine.stats());
+            let calls = self.hooks.lock().figures();
+            stats["hooks"] = serde_json::json!({ "live_requests": LIVE.load(Ordering::Relaxed), "calls": calls });
             stats.to_string()
         })
     }
@@ -84,7 +109,7 @@ impl Engine {
     fn purge_cache(&self, py: Python<'_>, purge: &str) -> PyResult<usize> {
         gil::released(py, || {
             let purge = serde_json::from_str(purge).map_err(|error| vec![Problem::at("", error.to_string())])?;
-            self.0.purge_cache(purge)
+            self.engine.purge_cache(purge)
         })
         .map_err(|problems| to_python(&problems))
     }
@@ -92,6 +117,6 @@ impl Engine {
     /// Log records since the last call as a JSON list, after at most `patience` seconds; None when the engine has stopped.
     fn read_log(&self, py: Python<'_>, patience: f64) -> Option<String> {
         let patience = Duration::try_from_secs_f64(patience).unwrap_or_default();
-        gil::released(py, || self.0.read_log(patience)).map(|records| serde_json::json!(records).to_string())
+        gil::released(py, || self.engine.read_log(patience)).map(|records| serde_json::json!(records).to_string())
     }
 }

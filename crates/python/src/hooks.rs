@@ -1,17 +1,24 @@
 //! Hooks: the Python callables of a plan, and how the data plane calls them.
 
+mod called;
 mod calls;
 mod failure;
+mod handle;
 mod headers;
+mod job;
+mod lane;
+mod next;
 mod ready;
 mod request;
 mod response;
 mod text;
 mod user;
+mod watch;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use pylae_core::hook::{Call, HookSource, Hooks};
 use pylae_core::{Plan, Problem};
 use pylae_proxy::Log;
@@ -19,14 +26,18 @@ use pyo3::prelude::*;
 
 pub(crate) use failure::after_fork_in_child;
 pub(crate) use headers::Headers;
+pub(crate) use lane::{Lane, Lanes, Task};
+pub(crate) use next::{CallNext, Next};
 pub(crate) use ready::Ready;
 pub(crate) use request::{LIVE, Request, live_requests};
 pub(crate) use response::Response;
 pub(crate) use user::User;
+pub(crate) use watch::HookTimeout;
 
 use crate::gil;
-use calls::{Called, RouteHooks};
-use request::About;
+use called::Called;
+use calls::RouteHooks;
+use handle::About;
 
 /// The callables that came with a plan.
 pub(crate) struct Source {
@@ -35,13 +46,29 @@ pub(crate) struct Source {
     routes: std::collections::BTreeMap<Box<str>, Option<Box<str>>>,
     services: Arc<BTreeSet<Box<str>>>,
     log: Arc<Log>,
+    lanes: Arc<Lanes>,
+    /// The hooks of all routes, for what is known of their calls.
+    called: Mutex<Vec<Arc<Called>>>,
 }
 
 impl Source {
-    pub(crate) fn new(plan: &Plan, functions: Vec<Py<PyAny>>, log: &Arc<Log>) -> Self {
-        let routes = plan.routes.iter().map(|route| (route.name.as_str().into(), route.service.as_deref().map(Into::into)));
+    pub(crate) fn new(plan: &Plan, functions: Vec<Py<PyAny>>, log: &Arc<Log>, lanes: &Arc<Lanes>) -> Self {
+        let routes =
+            plan.routes.iter().map(|route| (route.name.as_str().into(), route.service.as_deref().map(Into::into)));
         let services = plan.services.iter().map(|service| service.name.as_str().into());
-        Self { functions, routes: routes.collect(), services: Arc::new(services.collect()), log: Arc::clone(log) }
+        Self {
+            functions,
+            routes: routes.collect(),
+            services: Arc::new(services.collect()),
+            log: Arc::clone(log),
+            lanes: Arc::clone(lanes),
+            called: Mutex::default(),
+        }
+    }
+
+    /// What is known of each hook's calls.
+    pub(crate) fn figures(&self) -> Vec<serde_json::Value> {
+        self.called.lock().iter().map(|one| one.figures()).collect()
     }
 }
 
@@ -52,7 +79,7 @@ impl HookSource for Source {
         gil::attached(|py| {
             for (index, call) in calls.iter().enumerate() {
                 match self.functions.get(call.hook) {
-                    Some(function) => called.push(Called::new(call.clone(), function.clone_ref(py))),
+                    Some(function) => called.push(Called::new(call.clone(), function.clone_ref(py), route, &self.log)),
                     None => {
                         let message = format!("the plan came with {} hooks", self.functions.len());
                         problems.push(Problem::at(format!("calls[{index}].hook"), message));
@@ -69,7 +96,8 @@ impl HookSource for Source {
             service: self.routes.get(route).cloned().flatten(),
             services: Arc::clone(&self.services),
         };
-        Ok(Arc::new(RouteHooks::new(about, called, Arc::clone(&self.log))))
+        self.called.lock().extend(called.iter().cloned());
+        Ok(Arc::new(RouteHooks::new(about, called, Arc::clone(&self.lanes))))
     }
 
     fn live(&self, life: &mut (dyn FnMut() + Send)) {

@@ -20,6 +20,11 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<hooks::Headers>()?;
     module.add_class::<hooks::User>()?;
     module.add_class::<hooks::Ready>()?;
+    module.add_class::<hooks::Lane>()?;
+    module.add_class::<hooks::Task>()?;
+    module.add_class::<hooks::CallNext>()?;
+    module.add_class::<hooks::Next>()?;
+    module.add("HookTimeout", module.py().get_type::<hooks::HookTimeout>())?;
     module.add_function(wrap_pyfunction!(hooks::live_requests, module)?)?;
     module.add_function(wrap_pyfunction!(hooks::after_fork_in_child, module)?)?;
     module.add("PlanError", module.py().get_type::<errors::PlanError>())?;

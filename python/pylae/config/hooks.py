@@ -48,7 +48,13 @@ class HookOptions(Settings):
     on_error: Literal["fail", "skip"] = "fail"
     """What a failure of the hook means for the exchange: `fail` answers 500, `skip` goes on without it."""
     blocking: bool = False
-    """Whether the hook waits for things (files, databases, locks): it runs on a pool of threads then, off the workers."""
+    """Whether the hook waits for things (files, databases, locks): it then runs on a pool of threads."""
+    waits: bool | None = None
+    """Whether an async hook may wait for something, and so runs on an asyncio loop. Told from its code if not said:
+    one that awaits nothing but `call_next(…)`, `request.body()` and `request.json()` does not wait."""
+    budget: Duration | None = timedelta(milliseconds=5)
+    """Time that one call may keep a worker. A hook that exceeds it again and again is moved to the pool of threads, or
+    to the asyncio loop, until the configuration is applied again; `null` leaves it where it is."""
     body: Annotated[
         Annotated[int, Field(ge=0, le=2**32)] | None, BeforeValidator(_body, json_schema_input_type=bool | ByteSize)
     ] = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import MutableMapping
 
-from pylae.engine import Headers, Request, Response, User
+from pylae.engine import Headers, HookTimeout, Request, Response, User
 from pylae.errors import HookError
 from pylae.hooks.hook import middleware, on_request, on_response
 from pylae.hooks.plugin import Plugin
@@ -12,6 +12,7 @@ from pylae.hooks.plugin import Plugin
 __all__ = [
     "Headers",
     "HookError",
+    "HookTimeout",
     "Plugin",
     "Request",
     "Response",

@@ -2,149 +2,250 @@
 
 use std::sync::Arc;
 
-use pylae_core::hook::{Call, Hooks, On, Step};
-use pylae_core::{Answer, Exchange};
-use pylae_proxy::Log;
-use pyo3::exceptions::PyTypeError;
-use pyo3::intern;
+use pylae_core::Exchange;
+use pylae_core::hook::{Hooks, On, OnError, Run, Step, Visit};
 use pyo3::prelude::*;
 
-use super::failure::{failed, guarded, rejection};
-use super::request::{About, Request};
+use super::called::{Called, answer_of};
+use super::failure::{guarded, rejection};
+use super::handle::{About, Handle};
+use super::job::{Job, Outcome, Waiting};
+use super::lane::Lanes;
+use super::next::{CallNext, Next, Suspended, drivers};
 use super::response::Response;
 use crate::gil;
-
-/// A hook, ready to be called.
-pub(crate) struct Called {
-    pub(crate) call: Call,
-    pub(crate) function: Py<PyAny>,
-}
-
-impl Called {
-    pub(crate) fn new(call: Call, function: Py<PyAny>) -> Self {
-        Self { call, function }
-    }
-}
 
 /// The hooks of one route.
 pub(crate) struct RouteHooks {
     about: Arc<About>,
-    called: Box<[Called]>,
-    log: Arc<Log>,
+    called: Box<[Arc<Called>]>,
+    lanes: Arc<Lanes>,
     sees_responses: bool,
 }
 
 /// What hooks keep of an exchange between their calls.
 struct Session {
-    request: Py<Request>,
-    /// The `contextvars.Context` that all hooks of the exchange run in, as its `run`.
-    context: Py<PyAny>,
+    handle: Arc<Handle>,
     /// Which half runs.
     half: On,
     /// The next hook: counts up with requests, and down with responses.
     next: usize,
+    /// The call that is waited for.
+    job: Option<Arc<Job>>,
+    /// Middlewares that wait for the response, by their places.
+    parked: Vec<(usize, Parked)>,
+}
+
+/// A middleware that waits for the response.
+enum Parked {
+    /// A coroutine that was driven on the worker.
+    Coroutine(Py<PyAny>),
+    /// Any other.
+    Job(Arc<Job>),
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        for (_, parked) in &self.parked {
+            if let Parked::Job(job) = parked {
+                job.abandon();
+            }
+        }
+        self.handle.end();
+    }
+}
+
+/// A hook that is to be called, or goes on with the response.
+type Turn = (usize, Option<Parked>);
+
+/// What a call on the worker has come to.
+enum Local {
+    /// The next hook is to be called.
+    Next,
+    /// The exchange is answered, or fails.
+    Over(Step),
+    /// It goes on elsewhere.
+    Away(Arc<Job>),
 }
 
 impl RouteHooks {
-    pub(crate) fn new(about: About, called: Vec<Called>, log: Arc<Log>) -> Self {
-        let sees_responses = called.iter().any(|one| one.call.on == On::Response);
-        Self { about: Arc::new(about), called: called.into(), log, sees_responses }
+    pub(crate) fn new(about: About, called: Vec<Arc<Called>>, lanes: Arc<Lanes>) -> Self {
+        let sees_responses = called.iter().any(|one| one.call.on != On::Request);
+        Self { about: Arc::new(about), called: called.into(), lanes, sees_responses }
     }
 
-    fn open(&self, py: Python<'_>, half: On) -> PyResult<Session> {
-        let next = if half == On::Request { 0 } else { self.called.len() };
-        let context = py.import(intern!(py, "contextvars"))?.getattr(intern!(py, "Context"))?.call0()?;
-        let context = context.getattr(intern!(py, "run"))?.unbind();
-        Ok(Session { request: Py::new(py, Request::new(&self.about))?, context, half, next })
+    /// Begins a half.
+    fn begin(&self, exchange: &mut Exchange, half: On) -> Step {
+        let mut session = take_session(exchange).unwrap_or_else(|| {
+            let handle = Handle::new(&self.about);
+            Box::new(Session { handle, half, next: 0, job: None, parked: Vec::new() })
+        });
+        session.half = half;
+        session.next = if half == On::Request { 0 } else { self.called.len() };
+        self.go_on(session, exchange)
     }
 
     /// Calls one hook after the other, as far as it goes.
-    fn go_on(&self, py: Python<'_>, mut session: Session, exchange: &mut Exchange) -> Step {
-        let step = loop {
-            let Some(one) = self.advance(&mut session) else { break Step::Continue };
-            let result = {
-                let request = session.request.bind(py);
-                let _lent = request.get().lend(exchange);
-                guarded(py, || one.run(&session.context.bind(py).clone(), request))
-            };
-            match result {
-                Ok(None) => {}
-                Ok(Some(answer)) => break Step::Answer(Box::new(answer)),
-                Err(error) => {
-                    if let Some(rejection) = failed(py, &self.log, &self.about.route, &one.call, exchange, &error) {
-                        break Step::Reject(rejection);
-                    }
+    fn go_on(&self, mut session: Box<Session>, exchange: &mut Exchange) -> Step {
+        let Some(turn) = self.advance(&mut session) else { return self.finish(session, exchange, Step::Continue) };
+        if !self.runs_here(&turn) {
+            return self.away(turn, session, exchange);
+        }
+        let step = gil::attached(|py| {
+            let (mut turn, mut session) = (turn, session);
+            loop {
+                match self.here(py, turn, &mut session, exchange) {
+                    Local::Next => {}
+                    Local::Over(step) => return self.finish(session, exchange, step),
+                    Local::Away(job) => return self.submit(job, session, exchange),
+                }
+                match self.advance(&mut session) {
+                    None => return self.finish(session, exchange, Step::Continue),
+                    Some(next) if self.runs_here(&next) => turn = next,
+                    Some(next) => return self.away(next, session, exchange),
                 }
             }
-        };
-        self.put_away(py, session, exchange);
-        step
+        });
+        // The interpreter is shutting down: what a hook would say is not known.
+        step.unwrap_or_else(|| Step::Reject(rejection()))
     }
 
     /// The next hook of the half that runs.
-    fn advance(&self, session: &mut Session) -> Option<&Called> {
+    fn advance(&self, session: &mut Session) -> Option<Turn> {
         loop {
-            let one = match session.half {
-                On::Request => self.called.get(session.next)?,
-                On::Response => &self.called[session.next.checked_sub(1)?],
+            let place = if session.half == On::Request {
+                session.next += 1;
+                session.next - 1
+            } else {
+                session.next = session.next.checked_sub(1)?;
+                session.next
             };
-            match session.half {
-                On::Request => session.next += 1,
-                On::Response => session.next -= 1,
+            let on = self.called.get(place)?.call.on;
+            if session.half == On::Request {
+                if on != On::Response {
+                    return Some((place, None));
+                }
+            } else if on == On::Response {
+                return Some((place, None));
+            } else if let Some(index) = session.parked.iter().position(|(parked, _)| *parked == place) {
+                let (_, parked) = session.parked.swap_remove(index);
+                return Some((place, Some(parked)));
             }
-            if one.call.on == session.half {
-                return Some(one);
+        }
+    }
+
+    fn runs_here(&self, (place, parked): &Turn) -> bool {
+        match parked {
+            None => matches!(self.called[*place].run(), Run::Worker | Run::Coroutine),
+            Some(parked) => matches!(parked, Parked::Coroutine(_)),
+        }
+    }
+
+    /// Calls a hook on this thread, or goes on with its coroutine.
+    fn here(&self, py: Python<'_>, (place, parked): Turn, session: &mut Session, exchange: &mut Exchange) -> Local {
+        let one = &self.called[place];
+        let half = session.half;
+        let result = {
+            let _lent = session.handle.lend(exchange);
+            let (duty, began) = self.lanes.watch.begin(py, one.timeout());
+            let result = guarded(py, || call(py, one, &session.handle, half, parked));
+            drop(duty);
+            one.count();
+            one.took(began.elapsed());
+            result.and_then(|returned| match returned.cast::<Suspended>() {
+                Ok(suspended) => Ok(Err(suspended.clone().unbind())),
+                Err(_) => answer_of(&returned).map(Ok),
+            })
+        };
+        match result {
+            Ok(Ok(None)) => Local::Next,
+            Ok(Ok(Some(answer))) => Local::Over(Step::Answer(Box::new(answer))),
+            Ok(Err(suspended)) => {
+                let Suspended { coroutine, yielded } = suspended.get();
+                let coroutine = coroutine.clone_ref(py);
+                if yielded.bind(py).is_instance_of::<Next>() {
+                    session.parked.push((place, Parked::Coroutine(coroutine)));
+                    return Local::Next;
+                }
+                let job = Job::new(one, &session.handle, half, Run::Loop, &self.lanes);
+                job.begin_with(place, coroutine, yielded.clone_ref(py));
+                Local::Away(job)
             }
+            Err(error) => {
+                one.note(py, &String::from_utf8_lossy(&exchange.id), &error);
+                fate(one).map_or(Local::Next, Local::Over)
+            }
+        }
+    }
+
+    /// Has a hook called elsewhere, or go on there.
+    fn away(&self, (place, parked): Turn, mut session: Box<Session>, exchange: &mut Exchange) -> Step {
+        let one = &self.called[place];
+        if let Some(Parked::Job(job)) = parked {
+            session.handle.hold(lend(exchange));
+            job.answer();
+            return wait(job, session, exchange);
+        }
+        let job = Job::new(one, &session.handle, session.half, one.run(), &self.lanes);
+        job.at(place);
+        session.job = None;
+        self.submit(job, session, exchange)
+    }
+
+    fn submit(&self, job: Arc<Job>, session: Box<Session>, exchange: &mut Exchange) -> Step {
+        session.handle.hold(lend(exchange));
+        let taken = match job.run {
+            Run::Pool => self.lanes.pool.submit(Arc::clone(&job)),
+            _ => self.lanes.loop_lane.submit(Arc::clone(&job)),
+        };
+        if taken {
+            return wait(job, session, exchange);
+        }
+        take_back(&session, exchange);
+        job.called.note_crowd(exchange);
+        match fate(&job.called) {
+            Some(step) => self.finish(session, exchange, step),
+            None => self.go_on(session, exchange),
         }
     }
 
     /// Keeps the session for the response, or ends it.
-    fn put_away(&self, py: Python<'_>, session: Session, exchange: &mut Exchange) {
+    fn finish(&self, session: Box<Session>, exchange: &mut Exchange, step: Step) -> Step {
         if self.sees_responses && session.half == On::Request {
-            exchange.hooks.get_or_insert_default().session = Some(Box::new(session));
-        } else {
-            let forgotten = session.request.get().forget();
-            drop((py, forgotten, session));
+            keep(session, exchange);
         }
+        step
     }
-}
-
-impl Called {
-    /// Calls it on this thread. An answer: it gives one.
-    fn run<'py>(&self, context: &Bound<'py, PyAny>, request: &Bound<'py, Request>) -> PyResult<Option<Answer>> {
-        let py = request.py();
-        let returned = match self.call.on {
-            On::Request => context.call1((&self.function, request))?,
-            On::Response => context.call1((&self.function, request, Response::of(request.clone().unbind())))?,
-        };
-        answer_of(py, &returned)
-    }
-}
-
-/// What a hook has returned: a response, or None.
-fn answer_of(py: Python<'_>, returned: &Bound<'_, PyAny>) -> PyResult<Option<Answer>> {
-    if returned.is_none() {
-        return Ok(None);
-    }
-    if let Ok(response) = returned.cast::<Response>() {
-        return Ok(response.get().answer());
-    }
-    let kind = returned.get_type().name()?;
-    let _ = py;
-    Err(PyTypeError::new_err(format!("a hook returns a Response or None, not {kind}")))
 }
 
 impl Hooks for RouteHooks {
     fn on_request(&self, exchange: &mut Exchange) -> Step {
-        self.enter(exchange, On::Request)
+        self.begin(exchange, On::Request)
     }
 
     fn on_response(&self, exchange: &mut Exchange) -> Step {
-        self.enter(exchange, On::Response)
+        self.begin(exchange, On::Response)
     }
 
-    fn resume(&self, _exchange: &mut Exchange, _in_time: bool) -> Step {
-        Step::Continue
+    fn resume(&self, exchange: &mut Exchange, _in_time: bool) -> Step {
+        let Some(mut session) = take_session(exchange) else { return Step::Reject(rejection()) };
+        let Some(job) = session.job.take() else { return Step::Reject(rejection()) };
+        take_back(&session, exchange);
+        match job.take_outcome() {
+            Some(Outcome::Pass) => {}
+            Some(Outcome::PassedOn) => session.parked.push((job.place(), Parked::Job(job))),
+            Some(Outcome::Answer(answer)) => return self.finish(session, exchange, Step::Answer(answer)),
+            failed => {
+                if failed.is_none() {
+                    job.called.note_timeout(exchange);
+                    session.handle.leave_context();
+                }
+                if let Some(step) = fate(&job.called) {
+                    return self.finish(session, exchange, step);
+                }
+            }
+        }
+        self.go_on(session, exchange)
     }
 
     fn sees_responses(&self) -> bool {
@@ -152,21 +253,60 @@ impl Hooks for RouteHooks {
     }
 }
 
-impl RouteHooks {
-    /// Begins a half.
-    fn enter(&self, exchange: &mut Exchange, half: On) -> Step {
-        let kept = exchange.hooks.as_mut().and_then(|visit| visit.session.take());
-        let kept = kept.and_then(|session| session.downcast::<Session>().ok());
-        let entered = gil::attached(|py| {
-            let session = match kept {
-                Some(kept) => Session { half, next: self.called.len(), ..*kept },
-                None => match self.open(py, half) {
-                    Ok(session) => session,
-                    Err(_) => return Step::Reject(rejection()),
-                },
-            };
-            self.go_on(py, session, exchange)
-        });
-        entered.unwrap_or_else(|| Step::Reject(rejection()))
+/// Calls a hook, or goes on with its coroutine.
+fn call<'py>(
+    py: Python<'py>,
+    one: &Called,
+    handle: &Arc<Handle>,
+    half: On,
+    parked: Option<Parked>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let (context, request) = (handle.context(py)?, handle.request(py)?);
+    if let Some(Parked::Coroutine(coroutine)) = parked {
+        let response = Bound::new(py, Response::of(request.unbind()))?;
+        return context.call1((&drivers(py)?.1, coroutine, response));
     }
+    if one.call.run == Run::Worker {
+        return one.enter(handle, py, half, None);
+    }
+    let begin = &drivers(py)?.0;
+    match one.call.on {
+        On::Request => context.call1((begin, &one.function, request)),
+        On::Around => context.call1((begin, &one.function, request, CallNext::driven())),
+        On::Response => context.call1((begin, &one.function, &request, Response::of(request.clone().unbind()))),
+    }
+}
+
+/// What the failure of a hook means; none: the exchange goes on.
+fn fate(one: &Called) -> Option<Step> {
+    (one.call.on_error == OnError::Fail).then(|| Step::Reject(rejection()))
+}
+
+/// Waits for a call.
+fn wait(job: Arc<Job>, mut session: Box<Session>, exchange: &mut Exchange) -> Step {
+    let patience = job.called.timeout();
+    session.job = Some(Arc::clone(&job));
+    keep(session, exchange);
+    Step::Wait { until: Box::pin(Waiting(job)), patience }
+}
+
+/// Makes a copy of the exchange for hooks elsewhere. Its session, which is in nobody's hands now, is not among it.
+fn lend(exchange: &mut Exchange) -> Box<Exchange> {
+    let lent = exchange.lend();
+    exchange.hooks = Some(Box::<Visit>::default());
+    lent
+}
+
+fn take_back(session: &Session, exchange: &mut Exchange) {
+    if let Some(mut held) = session.handle.close() {
+        exchange.take_back(&mut held);
+    }
+}
+
+fn keep(session: Box<Session>, exchange: &mut Exchange) {
+    exchange.hooks.get_or_insert_default().session = Some(session);
+}
+
+fn take_session(exchange: &mut Exchange) -> Option<Box<Session>> {
+    exchange.hooks.as_mut()?.session.take()?.downcast().ok()
 }

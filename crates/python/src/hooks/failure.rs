@@ -2,9 +2,7 @@
 
 use std::cell::Cell;
 
-use pylae_core::hook::{Call, OnError};
-use pylae_core::{Exchange, Rejection};
-use pylae_proxy::Log;
+use pylae_core::Rejection;
 use pyo3::prelude::*;
 
 thread_local! {
@@ -34,21 +32,6 @@ pub(crate) fn guarded<T>(py: Python<'_>, call: impl FnOnce() -> T) -> T {
     value
 }
 
-/// Logs the failure of a hook, with its route, the request and the traceback. What ends the exchange, if it does.
-pub(crate) fn failed(
-    py: Python<'_>,
-    log: &Log,
-    route: &str,
-    call: &Call,
-    exchange: &Exchange,
-    error: &PyErr,
-) -> Option<Box<Rejection>> {
-    let id = String::from_utf8_lossy(&exchange.id);
-    let text = described(py, error);
-    log.write("error", "hook_failed", format!("hook {} on route {route} failed, request {id}: {text}", call.name));
-    (call.on_error == OnError::Fail).then(rejection)
-}
-
 /// What the client learns: nothing of the inside.
 pub(crate) fn rejection() -> Box<Rejection> {
     let message = "the request could not be processed".into();
@@ -56,7 +39,7 @@ pub(crate) fn rejection() -> Box<Rejection> {
 }
 
 /// An exception with its traceback.
-fn described(py: Python<'_>, error: &PyErr) -> String {
+pub(crate) fn described(py: Python<'_>, error: &PyErr) -> String {
     let formatted = py.import("traceback").and_then(|traceback| {
         let lines = traceback.call_method1("format_exception", (error.value(py),))?;
         lines.extract::<Vec<String>>()

@@ -35,9 +35,10 @@ struct Head<'e> {
 impl Head<'_> {
     /// Every line as it is sent.
     fn lines(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let came = self.fields.into_iter().flat_map(|(fields, buf)| {
-            fields.iter().map(move |field| (field, field.name.of(buf), field.value.of(buf)))
-        });
+        let came = self
+            .fields
+            .into_iter()
+            .flat_map(|(fields, buf)| fields.iter().map(move |field| (field, field.name.of(buf), field.value.of(buf))));
         let kept = came
             .filter(|(field, name, _)| !self.hidden.has(field.id) && !self.edits.removes(field.id, name))
             .map(|(_, name, value)| (name, value));
@@ -62,17 +63,13 @@ impl Headers {
                 let fields = Some((&response.fields, &response_buffer[..]));
                 look(Head { fields, edits: response_edits, hidden: NameSet::EMPTY })
             }),
-            Of::Made(response) => Ok(response.get().with_edits(|edits| {
-                look(Head { fields: None, edits, hidden: NameSet::EMPTY })
-            })),
+            Of::Made(response) => {
+                Ok(response.get().with_edits(|edits| look(Head { fields: None, edits, hidden: NameSet::EMPTY })))
+            }
         }
     }
 
-    fn edit(
-        &self,
-        py: Python<'_>,
-        edit: impl FnOnce(&mut Edits) -> Result<(), InvalidHeader>,
-    ) -> PyResult<()> {
+    fn edit(&self, py: Python<'_>, edit: impl FnOnce(&mut Edits) -> Result<(), InvalidHeader>) -> PyResult<()> {
         self.with(py, |head| edit(head.edits))?.map_err(|error| PyValueError::new_err(error.0))
     }
 

@@ -1,12 +1,9 @@
 //! A request as hooks see it: a frozen object whose attributes are read from the exchange when they are asked for, and
 //! only while a hook of that exchange runs.
 
-use std::collections::BTreeSet;
-use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use parking_lot::Mutex;
 use pylae_core::Exchange;
 use pylae_core::hook::Visit;
 use pylae_http::{Method, Target};
@@ -14,6 +11,7 @@ use pyo3::exceptions::{PyLookupError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 
+use super::handle::Handle;
 use super::headers::{Headers, Of};
 use super::ready::Ready;
 use super::text;
@@ -23,97 +21,31 @@ use crate::errors::hook_error;
 /// Requests that Python holds.
 pub(crate) static LIVE: AtomicUsize = AtomicUsize::new(0);
 
-/// What is known of a route before any request comes.
-pub(crate) struct About {
-    pub(crate) route: Box<str>,
-    /// Names of the values that its match captures.
-    pub(crate) params: Box<[Box<str>]>,
-    /// Name of its service.
-    pub(crate) service: Option<Box<str>>,
-    /// Names of all services.
-    pub(crate) services: Arc<BTreeSet<Box<str>>>,
-}
-
-/// The way to the exchange.
-enum Access {
-    /// No hook runs.
-    Closed,
-    /// A hook runs on the worker, which does not touch the exchange meanwhile.
-    Lent(NonNull<Exchange>),
-    /// A hook runs elsewhere, on what it needs of the exchange.
-    Held(Box<Exchange>),
-}
-
-// SAFETY: the pointer is followed only under the lock, and only between `Request::lend` and the end of what it returns;
-// for that time the worker that owns the exchange leaves it alone.
-unsafe impl Send for Access {}
+const OVER: &str = "a request and its response can only be used while a hook of their exchange runs";
 
 /// A request on its way through the gateway. It can be used while a hook of its exchange runs, and not later.
 #[pyclass(frozen, module = "pylae.hooks")]
-pub(crate) struct Request {
-    access: Mutex<Access>,
-    about: Arc<About>,
-    state: Mutex<Option<Py<PyDict>>>,
-}
+pub(crate) struct Request(pub(crate) Arc<Handle>);
 
-/// Takes the exchange back when it is dropped.
-pub(crate) struct Lent<'r>(&'r Request);
+impl Request {
+    pub(crate) fn new(handle: Arc<Handle>) -> Self {
+        LIVE.fetch_add(1, Ordering::Relaxed);
+        Self(handle)
+    }
 
-impl Drop for Lent<'_> {
-    fn drop(&mut self) {
-        *self.0.access.lock() = Access::Closed;
+    /// Looks at the exchange. `look` must not run Python code: the way to the exchange is locked meanwhile.
+    pub(crate) fn with<T>(&self, py: Python<'_>, look: impl FnOnce(&mut Exchange) -> T) -> PyResult<T> {
+        self.0.with(look).ok_or_else(|| hook_error(py, OVER))
+    }
+
+    fn visit<T>(&self, py: Python<'_>, look: impl FnOnce(&mut Visit) -> T) -> PyResult<T> {
+        self.with(py, |exchange| look(exchange.hooks.get_or_insert_default()))
     }
 }
 
 impl Drop for Request {
     fn drop(&mut self) {
         LIVE.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Request {
-    pub(crate) fn new(about: &Arc<About>) -> Self {
-        LIVE.fetch_add(1, Ordering::Relaxed);
-        Self { access: Mutex::new(Access::Closed), about: Arc::clone(about), state: Mutex::new(None) }
-    }
-
-    /// Opens the way to the exchange until what is returned is dropped. The caller leaves `exchange` alone for that time.
-    pub(crate) fn lend<'r>(&'r self, exchange: &mut Exchange) -> Lent<'r> {
-        *self.access.lock() = Access::Lent(NonNull::from(exchange));
-        Lent(self)
-    }
-
-    /// Gives the hooks an exchange of their own.
-    pub(crate) fn hold(&self, exchange: Box<Exchange>) {
-        *self.access.lock() = Access::Held(exchange);
-    }
-
-    /// Closes the way to the exchange, and takes back what was held.
-    pub(crate) fn close(&self) -> Option<Box<Exchange>> {
-        match std::mem::replace(&mut *self.access.lock(), Access::Closed) {
-            Access::Held(exchange) => Some(exchange),
-            Access::Closed | Access::Lent(_) => None,
-        }
-    }
-
-    /// Forgets what hooks have kept for each other: the exchange is over.
-    pub(crate) fn forget(&self) -> Option<Py<PyDict>> {
-        self.state.lock().take()
-    }
-
-    /// Looks at the exchange. `look` must not run Python code: the way to the exchange is locked meanwhile.
-    pub(crate) fn with<T>(&self, py: Python<'_>, look: impl FnOnce(&mut Exchange) -> T) -> PyResult<T> {
-        match &mut *self.access.lock() {
-            // SAFETY: see `Access`.
-            Access::Lent(exchange) => return Ok(look(unsafe { exchange.as_mut() })),
-            Access::Held(exchange) => return Ok(look(exchange)),
-            Access::Closed => {}
-        }
-        Err(hook_error(py, "a request and its response can only be used while a hook of their exchange runs"))
-    }
-
-    fn visit<T>(&self, py: Python<'_>, look: impl FnOnce(&mut Visit) -> T) -> PyResult<T> {
-        self.with(py, |exchange| look(exchange.hooks.get_or_insert_default()))
     }
 }
 
@@ -170,7 +102,7 @@ impl Request {
             exchange.params.iter().map(|span| text::unescaped(span.of(&exchange.target.path))).collect()
         })?;
         let params = PyDict::new(py);
-        for (name, value) in self.about.params.iter().zip(values) {
+        for (name, value) in self.0.about.params.iter().zip(values) {
             params.set_item(&**name, String::from_utf8_lossy(&value))?;
         }
         Ok(params)
@@ -198,7 +130,7 @@ impl Request {
     #[getter]
     fn route(&self, py: Python<'_>) -> PyResult<&str> {
         self.with(py, |_| ())?;
-        Ok(&self.about.route)
+        Ok(&self.0.about.route)
     }
 
     /// Who is asking; None if nobody knows.
@@ -218,13 +150,13 @@ impl Request {
     #[getter]
     fn service(&self, py: Python<'_>) -> PyResult<Option<String>> {
         let chosen = self.with(py, |exchange| exchange.hooks.as_ref().and_then(|hooks| hooks.service.clone()))?;
-        Ok(chosen.or_else(|| self.about.service.clone()).map(Into::into))
+        Ok(chosen.or_else(|| self.0.about.service.clone()).map(Into::into))
     }
 
     /// Sends the request to another service. Raises LookupError if there is none of that name.
     #[setter]
     fn set_service(&self, py: Python<'_>, name: &str) -> PyResult<()> {
-        if !self.about.services.contains(name) {
+        if !self.0.about.services.contains(name) {
             return Err(PyLookupError::new_err(format!("there is no service {name:?}")));
         }
         self.visit(py, |visit| visit.service = Some(name.into()))
@@ -234,15 +166,7 @@ impl Request {
     #[getter]
     fn state<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         self.with(py, |_| ())?;
-        // Made outside the lock: making a dict may run the garbage collector, and that may run anything.
-        let known = self.state.lock().as_ref().map(|state| state.clone_ref(py));
-        if let Some(known) = known {
-            return Ok(known.into_bound(py));
-        }
-        let state = PyDict::new(py);
-        let mut place = self.state.lock();
-        let kept = place.get_or_insert_with(|| state.clone().unbind());
-        Ok(kept.bind(py).clone())
+        self.0.state(py)
     }
 
     /// The body, for hooks that have asked for it (`body=True`). Raises HookError otherwise.
@@ -250,7 +174,10 @@ impl Request {
     fn content<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let body = self.visit(py, |visit| visit.request_body.clone())?;
         let body = body.ok_or_else(|| {
-            hook_error(py, "the body is not in memory: the hook has not asked for it (body=True), or it is over the bound")
+            hook_error(
+                py,
+                "the body is not in memory: the hook has not asked for it (body=True), or it is over the bound",
+            )
         })?;
         Ok(PyBytes::new(py, &body))
     }

@@ -66,7 +66,8 @@ impl Response {
     pub(crate) fn answer(&self) -> Option<Answer> {
         let Kind::Made(made) = &self.0 else { return None };
         let made = made.lock();
-        let owned = |(name, value): (&[u8], &[u8])| (Cow::Owned(String::from_utf8_lossy(name).into_owned()), value.to_vec());
+        let owned =
+            |(name, value): (&[u8], &[u8])| (Cow::Owned(String::from_utf8_lossy(name).into_owned()), value.to_vec());
         Some(Answer { status: made.status, headers: made.edits.added().map(owned).collect(), body: made.body.clone() })
     }
 
@@ -144,7 +145,11 @@ impl Response {
                 true
             }
         };
-        if set { Ok(()) } else { Err(PyValueError::new_err("204 and 304 have no body: return another Response instead")) }
+        if set {
+            Ok(())
+        } else {
+            Err(PyValueError::new_err("204 and 304 have no body: return another Response instead"))
+        }
     }
 
     /// The header fields.
@@ -160,12 +165,13 @@ impl Response {
     #[getter]
     fn body<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let body = match &self.0 {
-            Kind::OnItsWay(request) => {
-                request.get().with(py, |exchange| exchange.hooks.as_ref().and_then(|hooks| hooks.response_body.clone()))?
-            }
+            Kind::OnItsWay(request) => request
+                .get()
+                .with(py, |exchange| exchange.hooks.as_ref().and_then(|hooks| hooks.response_body.clone()))?,
             Kind::Made(made) => Some(made.lock().body.clone()),
         };
-        let body = body.ok_or_else(|| hook_error(py, "the body is not in memory: the hook has not asked for it (body=True)"))?;
+        let body =
+            body.ok_or_else(|| hook_error(py, "the body is not in memory: the hook has not asked for it (body=True)"))?;
         Ok(PyBytes::new(py, &body))
     }
 
