@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
+import json
 from dataclasses import dataclass
 
 
@@ -34,12 +37,60 @@ def _regex_routes(count: int) -> tuple[Route, ...]:
     return tuple(Route(pattern=rf"^/api/r{index}/(\d+)$") for index in range(count))
 
 
+SECRET = "a-secret-of-more-than-thirty-two-bytes-for-the-bench"  # noqa: S105 (it opens nothing)
+"""What tokens are signed with."""
+ORIGIN = "https://shop.example"
+"""The page that may call across origins."""
+SECURITY_HEADERS = (
+    "X-Content-Type-Options: nosniff",
+    "X-Frame-Options: DENY",
+    "X-XSS-Protection: 1; mode=block",
+    "Referrer-Policy: strict-origin-when-cross-origin",
+    "Strict-Transport-Security: max-age=31536000; includeSubDomains",
+)
+PER_SECOND = 1_000_000
+"""The rate limit for each user: counted, never reached."""
+
+
+def _token() -> str:
+    """A token of user 7 that is good until 2100."""
+    parts = ({"alg": "HS256", "typ": "JWT"}, {"sub": "7", "role": "user", "exp": 4_102_444_800})
+    message = ".".join(_segment(json.dumps(part).encode()) for part in parts)
+    return f"{message}.{_segment(hmac.digest(SECRET.encode(), message.encode(), 'sha256'))}"
+
+
+def _segment(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
         Scenario("proxy", "GET, 180 B of JSON", "/json"),
         Scenario("cached", "the same, from the gateway's cache", "/json", features=frozenset({"cache"})),
         Scenario("routes500", "the last of 500 regex routes", "/api/r499/123456", routes=_regex_routes(500)),
+        Scenario(
+            "policies",
+            "JWT (HS256), rate limit by user, CORS, five security headers, identity headers",
+            "/identity",
+            headers=(f"Authorization: Bearer {_token()}", f"Origin: {ORIGIN}"),
+            require=(f"Access-Control-Allow-Origin: {ORIGIN}", *SECURITY_HEADERS),
+            features=frozenset({"policies"}),
+        ),
+        Scenario(
+            "limited",
+            "rate limit by a field, always the same value",
+            "/json",
+            headers=("X-Client: 00000001",),
+            features=frozenset({"limit"}),
+        ),
+        Scenario(
+            "flood",
+            "the same, every request with another value: 125 s for 5 million",
+            "/json",
+            headers=("X-Client: ########",),
+            features=frozenset({"limit"}),
+        ),
         Scenario("body64k", "GET, 64 KiB", "/body/64k"),
         Scenario("body1m", "GET, 1 MiB", "/body/1m"),
     )

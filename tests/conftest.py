@@ -9,8 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from support.admin import Admin
 from support.instance import OK, EchoInstance, RawInstance
 from support.running import Configuration, Instances, Process, Running, configure
+
+# Gateways of tests have no admin API unless they ask for one; it would be the same address for all.
+os.environ["PYLAE_ADMIN"] = "off"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,6 +29,15 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped where nothing may be: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What gateways keep over restarts is not kept in the home of whoever runs the tests."""
+    folder = tmp_path_factory.mktemp("state")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(folder))
+        yield folder
 
 
 @pytest.fixture
@@ -65,6 +78,17 @@ def gateway_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callab
     yield start
     for process in started:
         process.stop()
+
+
+@pytest.fixture
+def admin(gateway: Callable[..., Running], tmp_path: Path) -> Callable[..., Admin]:
+    """Starts a gateway with an admin API, as `gateway` does, and gives a client of it."""
+
+    def start(configuration: Configuration = "", **instances: Instances) -> Admin:
+        config = configure(configuration, **instances)
+        return Admin(gateway({"admin": "127.0.0.1:0", "state": str(tmp_path / "state"), **config}))
+
+    return start
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 import json
 import shutil
@@ -10,13 +11,15 @@ from typing import Any
 
 from bench.peers.base import Peer, Setup
 from bench.processes import BenchError
-from bench.scenarios import Route
+from bench.scenarios import ORIGIN, PER_SECOND, SECRET, SECURITY_HEADERS, Route
 
 _TYPES = "type.googleapis.com/envoy.extensions.filters"
 
 
 class Envoy(Peer):
     """One worker thread; no statistics sinks, no request ids, no access log."""
+
+    features = frozenset({"policies"})
 
     @classmethod
     def find(cls) -> Path:
@@ -39,25 +42,22 @@ class Envoy(Peer):
 
 
 def _listener(setup: Setup) -> dict[str, Any]:
+    host: dict[str, Any] = {
+        "name": "bench",
+        "domains": ["*"],
+        "routes": [_route(route) for route in setup.scenario.routes],
+    }
+    if "policies" in setup.scenario.features:
+        host |= _policies_of_host()
     manager = {
         "@type": f"{_TYPES}.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "bench",
         "use_remote_address": True,
         "generate_request_id": False,
-        "route_config": {
-            "virtual_hosts": [
-                {"name": "bench", "domains": ["*"], "routes": [_route(route) for route in setup.scenario.routes]}
-            ]
-        },
+        "route_config": {"virtual_hosts": [host]},
         "http_filters": [
-            {
-                "name": "router",
-                "typed_config": {
-                    "@type": f"{_TYPES}.http.router.v3.Router",
-                    "dynamic_stats": False,
-                    "suppress_envoy_headers": True,
-                },
-            }
+            *(_policies() if "policies" in setup.scenario.features else ()),
+            _filter("router", "router.v3.Router", dynamic_stats=False, suppress_envoy_headers=True),
         ],
     }
     return {
@@ -65,6 +65,44 @@ def _listener(setup: Setup) -> dict[str, Any]:
         # With one worker there is nothing to balance, and one socket less to bind.
         "enable_reuse_port": False,
         "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
+    }
+
+
+def _filter(name: str, kind: str, **settings: Any) -> dict[str, Any]:
+    return {"name": name, "typed_config": {"@type": f"{_TYPES}.http.{kind}", **settings}}
+
+
+def _policies() -> list[dict[str, Any]]:
+    """The limit is one for all: Envoy cannot count by user without a service of its own."""
+    key = {"kty": "oct", "alg": "HS256", "k": base64.urlsafe_b64encode(SECRET.encode()).rstrip(b"=").decode()}
+    claims = [
+        {"header_name": "X-User-ID", "claim_name": "sub"},
+        {"header_name": "X-User-Role", "claim_name": "role"},
+    ]
+    provider = {"local_jwks": {"inline_string": json.dumps({"keys": [key]})}, "claim_to_headers": claims}
+    rules = [{"match": {"prefix": "/"}, "requires": {"provider_name": "bench"}}]
+    bucket = {"max_tokens": PER_SECOND, "tokens_per_fill": PER_SECOND, "fill_interval": "1s"}
+    whole = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
+    return [
+        _filter("cors", "cors.v3.Cors"),
+        _filter("jwt", "jwt_authn.v3.JwtAuthentication", providers={"bench": provider}, rules=rules),
+        _filter(
+            "limit",
+            "local_ratelimit.v3.LocalRateLimit",
+            stat_prefix="limit",
+            token_bucket=bucket,
+            filter_enabled=whole,
+            filter_enforced=whole,
+        ),
+    ]
+
+
+def _policies_of_host() -> dict[str, Any]:
+    named = (field.split(": ", 1) for field in SECURITY_HEADERS)
+    cors = {"@type": f"{_TYPES}.http.cors.v3.CorsPolicy", "allow_origin_string_match": [{"exact": ORIGIN}]}
+    return {
+        "typed_per_filter_config": {"cors": cors},
+        "response_headers_to_add": [{"header": {"key": name, "value": value}} for name, value in named],
     }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.peers.base import Peer, Setup, first_version
 from bench.processes import BenchError
-from bench.scenarios import Route
+from bench.scenarios import ORIGIN, PER_SECOND, SECRET, SECURITY_HEADERS, Route
 
 _CONFIG = """\
 global
@@ -46,10 +46,33 @@ _CACHED = """\
 """
 
 
+# The limit is counted by user, as Pylae's is.
+_POLICIES = """\
+    http-request set-var(txn.token) http_auth_bearer
+    http-request set-var(txn.alg) var(txn.token),jwt_header_query('$.alg')
+    http-request set-var(txn.exp) var(txn.token),jwt_payload_query('$.exp','int')
+    http-request set-var(txn.user) var(txn.token),jwt_payload_query('$.sub')
+    http-request set-var(txn.role) var(txn.token),jwt_payload_query('$.role')
+    http-request deny deny_status 401 unless {{ var(txn.alg) -m str HS256 }}
+    http-request deny deny_status 401 unless {{ var(txn.token),jwt_verify(txn.alg,"{secret}") 1 }}
+    http-request set-var(txn.now) date()
+    http-request deny deny_status 401 if {{ var(txn.exp),sub(txn.now) -m int lt 0 }}
+    http-request set-header X-User-ID %[var(txn.user)]
+    http-request set-header X-User-Role %[var(txn.role)]
+    stick-table type string len 64 size 100k expire 60s store http_req_rate(1s)
+    http-request track-sc0 var(txn.user)
+    http-request deny deny_status 429 if {{ sc_http_req_rate(0) gt {limit} }}
+    http-request set-var(txn.origin) req.hdr(Origin)
+    http-response set-header Access-Control-Allow-Origin {origin} if {{ var(txn.origin) -m str {origin} }}
+    http-response add-header Vary Origin
+{headers}
+"""
+
+
 class HAProxy(Peer):
     """One thread, default buffers, upstream connections shared between clients."""
 
-    features = frozenset({"cache"})
+    features = frozenset({"cache", "policies"})
 
     @classmethod
     def find(cls) -> Path:
@@ -66,6 +89,7 @@ class HAProxy(Peer):
         rules = "\n".join(f"    {_rule(route)}" for route in setup.scenario.routes)
         cached = "cache" in setup.scenario.features
         rules = _CACHED + rules if cached else rules
+        rules = _policies() + rules if "policies" in setup.scenario.features else rules
         file = setup.folder / "haproxy.cfg"
         file.write_text(
             _CONFIG.format(port=setup.port, origin=setup.origin, rules=rules, cache=_CACHE if cached else "")
@@ -75,6 +99,12 @@ class HAProxy(Peer):
     def version(self) -> str:
         """From `haproxy -v`."""
         return first_version([str(self.program), "-v"])
+
+
+def _policies() -> str:
+    named = (field.split(": ", 1) for field in SECURITY_HEADERS)
+    headers = "\n".join(f'    http-response set-header {name} "{value}"' for name, value in named)
+    return _POLICIES.format(secret=SECRET, limit=PER_SECOND, origin=ORIGIN, headers=headers)
 
 
 def _rule(route: Route) -> str:

@@ -9,15 +9,23 @@ from typing import Any
 
 from bench.peers.base import Peer, Setup
 from bench.processes import BenchError
-from bench.scenarios import Route
+from bench.scenarios import ORIGIN, PER_SECOND, SECRET, Route
 
+_POLICIES: dict[str, Any] = {
+    "auth": {"jwt": {"secret": SECRET}},
+    "policies": {
+        "rate_limit": {"limit": PER_SECOND, "per": "1s"},
+        "cors": {"origins": [ORIGIN]},
+        "security_headers": {"hsts": "always"},
+    },
+}
 _ROOT = Path(__file__).resolve().parents[2]
 
 
 class Pylae(Peer):
     """One worker, control plane included in what is measured."""
 
-    features = frozenset({"cache"})
+    features = frozenset({"cache", "limit", "policies"})
 
     @classmethod
     def find(cls) -> Path:
@@ -35,12 +43,18 @@ class Pylae(Peer):
         routes = [_route(f"r{index}", route) for index, route in enumerate(setup.scenario.routes)]
         if "cache" in setup.scenario.features:
             routes = [{**route, "cache": True} for route in routes]
-        config = {
+        config: dict[str, Any] = {
             "listeners": [f"127.0.0.1:{setup.port}"],
             "workers": 1,
             "services": {"origin": {"instances": [f"http://127.0.0.1:{setup.origin}"]}},
             "routes": routes,
         }
+        if "limit" in setup.scenario.features:
+            limit = {"limit": PER_SECOND, "per": "1s", "key": "header:X-Client"}
+            routes[:] = [{**route, "rate_limit": limit} for route in routes]
+        if "policies" in setup.scenario.features:
+            config |= _POLICIES
+            routes[:] = [{**route, "auth_required": True} for route in routes]
         file = setup.folder / f"{self.name}.yaml"
         file.write_text(json.dumps(config, indent=1))
         return [self.program, "run", file]

@@ -49,7 +49,13 @@ fn request(data: &[u8]) {
     let edits = Edits::default();
     let source =
         FieldSource { fields: &head.fields, buf: data, options: &options, drop: NameSet::EMPTY, edits: &edits };
-    let line = RequestLine { method: head.method_span.of(data), path: head.target.of(data), query: None, host: b"h" };
+    let line = RequestLine {
+        method: head.method_span.of(data),
+        path: head.target.of(data),
+        query: None,
+        host: b"h",
+        upgrade: false,
+    };
     let framing = framing.unwrap_or(Framing::None);
     let mut out = Vec::new();
     encode::request(&mut out, line, source, framing);
@@ -104,7 +110,8 @@ fn response(data: &[u8]) {
     let source =
         FieldSource { fields: &head.fields, buf: data, options: &options, drop: NameSet::EMPTY, edits: &edits };
     let reason = head.reason.of(data);
-    let line = StatusLine { status: head.status, reason, stated_length: None, close: true, keep_alive: false };
+    let line =
+        StatusLine { status: head.status, reason, stated_length: None, close: true, keep_alive: false, upgrade: false };
     let Ok(framing) = framing else { return };
     let mut out = Vec::new();
     encode::response(&mut out, line, source, framing);

@@ -8,37 +8,55 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pylae.config.route import Route
     from pylae.config.service import Service
-    from pylae.errors import ConfigError, EngineError, HookError, Problem, PylaeError
+    from pylae.errors import (
+        ConfigError,
+        ConflictError,
+        EngineError,
+        HookError,
+        Problem,
+        PylaeError,
+        UnavailableError,
+    )
     from pylae.gateway import Gateway
     from pylae.hooks import Headers, Plugin, Request, Response
-    from pylae.primitives import Decision, SlidingWindow, TokenBucket
+    from pylae.primitives import Cache, CircuitBreaker, Decision, LoadBalancer, Router, SlidingWindow, TokenBucket
 
 __all__ = [
+    "Cache",
+    "CircuitBreaker",
     "ConfigError",
+    "ConflictError",
     "Decision",
     "EngineError",
     "Gateway",
     "Headers",
     "HookError",
+    "LoadBalancer",
     "Plugin",
     "Problem",
     "PylaeError",
     "Request",
     "Response",
     "Route",
+    "Router",
     "Service",
     "SlidingWindow",
     "TokenBucket",
+    "UnavailableError",
 ]
 
 _HOMES = {
+    "Cache": "pylae.primitives",
+    "CircuitBreaker": "pylae.primitives",
     "Decision": "pylae.primitives",
     "Gateway": "pylae.gateway",
     "Headers": "pylae.hooks",
     "Plugin": "pylae.hooks",
     "Request": "pylae.hooks",
     "Response": "pylae.hooks",
+    "LoadBalancer": "pylae.primitives",
     "Route": "pylae.config.route",
+    "Router": "pylae.primitives",
     "Service": "pylae.config.service",
     "SlidingWindow": "pylae.primitives",
     "TokenBucket": "pylae.primitives",

@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import secrets
-import stat
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
+from pylae import state
 from pylae.config.auth import AuthConfig, Jwt
 from pylae.errors import ConfigError, Problem
 
@@ -33,6 +33,7 @@ VARIABLES = ("PYLAE_JWT_SECRET", "JWT_SECRET")
 """Environment variables that may hold the secret of a gateway that configures none, the first first."""
 TOKEN_LIFE = timedelta(hours=1)
 """How long a token is good unless said otherwise."""
+_WHAT = "the secret that signs tokens"
 _DIGESTS = {"HS256": "sha256", "HS384": "sha384", "HS512": "sha512"}
 
 
@@ -113,7 +114,7 @@ def default_auth(*, create: bool) -> AuthConfig:
         if value := os.environ.get(name):
             return _auth(value)
     file = secret_file()
-    kept = _kept(file)
+    kept = state.kept_secret(file, _WHAT)
     if kept is None and create:
         kept = _keep(file)
     return _auth(kept or secrets.token_urlsafe(48))
@@ -125,43 +126,16 @@ def _auth(secret: str) -> AuthConfig:
 
 def secret_file() -> Path:
     """Where the generated secret is kept: in the user's state directory (XDG Base Directory Specification)."""
-    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(state).expanduser() / "pylae" / "jwt-secret"
-
-
-def _kept(file: Path) -> str | None:
-    try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return None
-    with os.fdopen(descriptor, encoding="ascii") as opened:
-        found = os.fstat(descriptor)
-        if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
-            message = "the file with the secret that signs tokens can be read or changed by others"
-            raise ConfigError([Problem(str(file), None, None, "", message, f"remove it, or: chmod 600 {file}")])
-        return opened.read().strip() or None
+    return state.home() / "jwt-secret"
 
 
 def _keep(file: Path) -> str | None:
-    """Writes a new secret. Of several that start at once, one does; none if the directory cannot be written."""
-    secret = secrets.token_urlsafe(48)
-    beside = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
+    """Writes a new secret; none if the directory cannot be written."""
     try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as opened:
-            opened.write(secret + "\n")
-        try:
-            os.link(beside, file)
-        except FileExistsError:
-            return _kept(file)
-        finally:
-            beside.unlink()
+        return state.keep_secret(file, secrets.token_urlsafe(48), _WHAT)
     except OSError as error:
         log.warning(
             "a secret was made for this run only, because it cannot be kept in %s (%s); set %s to one of your own",
             file, error.strerror, VARIABLES[0],
         )  # fmt: skip
         return None
-    log.info("a secret that signs tokens was generated: %s", file)
-    return secret

@@ -8,19 +8,29 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 from pylae import _native
 from pylae.errors import EngineError
+from pylae.monitoring import Health, Thresholds, judge
 
 __all__ = [
     "POLICIES",
     "Engine",
     "Headers",
     "HookTimeout",
+    "NativeCache",
+    "NativeCircuitBreaker",
+    "NativeLoadBalancer",
+    "NativeLookup",
+    "NativePermit",
+    "NativePick",
+    "NativeRouter",
     "NativeSlidingWindow",
     "NativeTokenBucket",
+    "PlanError",
     "Request",
     "Response",
     "User",
@@ -28,6 +38,8 @@ __all__ = [
     "echo_policy",
     "explain",
     "live_requests",
+    "purge_document",
+    "shift_clock",
 ]
 
 POLICIES: tuple[str, ...] = tuple(_native.POLICIES)
@@ -40,8 +52,16 @@ User = _native.User
 HookTimeout = _native.HookTimeout
 live_requests = _native.live_requests
 """How many native requests Python holds, over the whole process: none when no exchange is in flight."""
+NativeCache = _native.Cache
+NativeCircuitBreaker = _native.CircuitBreaker
+NativeLoadBalancer = _native.LoadBalancer
+NativeLookup = _native.Lookup
+NativePermit = _native.Permit
+NativePick = _native.Pick
+NativeRouter = _native.Router
 NativeSlidingWindow = _native.SlidingWindow
 NativeTokenBucket = _native.TokenBucket
+PlanError = _native.PlanError
 
 # A hook that forks without exec must not leave a second gateway behind.
 os.register_at_fork(after_in_child=_native.after_fork_in_child)
@@ -69,6 +89,7 @@ class Engine:
         self._plan, self._hooks = plan, hooks
         self._native: _native.Engine | None = None
         self._loop: threading.Thread | None = None
+        self._stopping = False
 
     def start(self) -> list[str]:
         """Starts the threads and returns the addresses listened on, as `host:port`. Raises EngineError."""
@@ -92,8 +113,12 @@ class Engine:
         self._loop = threading.Thread(target=serve, args=(self._running().lane(),), name="pylae-hooks", daemon=True)
         self._loop.start()
 
-    def apply(self, plan: str, hooks: Sequence[Callable[..., Any]] = ()) -> None:
-        """Puts another plan and its hooks in force, whole or not at all. Raises EngineError."""
+    def apply(self, plan: str, hooks: Sequence[Callable[..., Any]] | None = None) -> None:
+        """Puts another plan and its hooks in force, whole or not at all; without `hooks` they are as they were.
+
+        Raises EngineError.
+        """
+        hooks = self._hooks if hooks is None else hooks
         try:
             self._running().apply(plan, list(hooks))
             self._hooks = hooks
@@ -110,6 +135,7 @@ class Engine:
 
         A second call, from another thread, cuts a drain short.
         """
+        self._stopping = True
         self._running().stop(drain)
         if self._loop is not None and self._loop is not threading.current_thread():
             self._loop.join(_FAREWELL)
@@ -133,9 +159,61 @@ class Engine:
         if not self._running().revoke(kind, value, seconds):
             raise EngineError("there are 100,000 revocations already; shorter ones make room")
 
+    def reset_breaker(self, service: str, instance: str | None = None) -> bool | None:
+        """Closes the breaker of a service, or of one of its instances where each has its own.
+
+        Returns whether that is a change, or None if the service has no breaker. Raises EngineError if there is no such
+        service or instance.
+        """
+        try:
+            return self._running().reset_breaker(service, instance)
+        except LookupError as error:
+            raise EngineError(str(error)) from None
+
+    def limit(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        """How a limit stands for a key (`pylae_proxy::LimitQuestion`). Raises EngineError if there is no such limit."""
+        try:
+            return cast("dict[str, Any]", json.loads(self._running().limit(json.dumps(question))))
+        except _native.PlanError as error:
+            raise _failure(error) from None
+
+    def limit_usage(self) -> tuple[int, int]:
+        """Keys that rate limits hold, and the bytes that they take."""
+        return self._running().limit_usage()
+
+    def exchanges(self, cursors: Sequence[int] = (), most: int = 1024, *, watch: bool = False) -> dict[str, Any]:
+        """The latest exchanges behind the `cursors` of an earlier call, at most `most` of each worker.
+
+        `watch` has nearly all be kept for some seconds, not just a few of each.
+        """
+        return cast("dict[str, Any]", json.loads(self._running().exchanges(list(cursors), most, watch)))
+
     def stats(self) -> dict[str, Any]:
         """What the data plane has counted since it was started."""
         return cast("dict[str, Any]", json.loads(self._running().stats()))
+
+    def metrics(self) -> str:
+        """All figures as a page for Prometheus, in its text format 0.0.4; `docs/guide/metrics.md` lists them."""
+        return self._running().metrics()
+
+    def summary(self) -> dict[str, Any]:
+        """The figures that people look at first (`pylae_proxy::Summary`).
+
+        Requests, errors and durations by service and method, cache, connections, breakers. Durations are in seconds.
+        """
+        return cast("dict[str, Any]", json.loads(self._running().summary()))
+
+    def health(self, thresholds: Thresholds | None = None) -> Health:
+        """Whether what was served within the last minute was good, and if not, why."""
+        return judge(self.summary(), thresholds or Thresholds())
+
+    def ready(self) -> bool:
+        """Whether new connections are taken: from when it has started until it is told to stop."""
+        return self._native is not None and not self._stopping
+
+    def count_refusal(self) -> None:
+        """Counts a configuration that was refused before it became a plan."""
+        self._running().count_refusal()
 
     def purge_cache(self, purge: str) -> int:
         """Makes the response cache forget what a JSON document names (`pylae_core::cache::Purge`).
@@ -172,6 +250,26 @@ def echo_policy(name: str, settings: str) -> str:
         return _native.echo_policy(name, settings)
     except _native.PlanError as error:
         raise _failure(error) from None
+
+
+def purge_document(url: str | None, prefix: str | None, service: str | None, tag: str | None) -> str:
+    """What the cache is to forget: one of these, or everything. Raises EngineError if several are given."""
+    named = {"target": url, "prefix": prefix, "service": service, "tag": tag}
+    given = {kind: name for kind, name in named.items() if name is not None}
+    if len(given) > 1:
+        raise EngineError("purge by one of url, prefix, service and tag")
+    for kind, name in given.items():
+        if kind in ("service", "tag"):
+            return json.dumps(given)
+        parts = urlsplit(name)
+        query = f"?{parts.query}" if "?" in name else ""
+        return json.dumps({kind: {"host": parts.netloc or None, "path": (parts.path or "/") + query}})
+    return json.dumps("all")
+
+
+def shift_clock(nanoseconds: int) -> None:
+    """Moves the time that every running engine of this process goes by; for `pylae.testing`."""
+    _native.shift_clock(nanoseconds)
 
 
 def _failure(error: Exception) -> EngineError:

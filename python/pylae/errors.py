@@ -2,8 +2,11 @@
 
 PylaeError
 ├── ConfigError   a configuration that cannot be used; carries every problem found
+├── ConflictError a change of something that somebody else has changed meanwhile
 ├── EngineError   the native side could not start, apply or stop
-└── HookError     a hook or plugin is not usable
+├── HookError     a hook or plugin is not usable
+├── RegistryError an instance cannot be registered
+└── UnavailableError   a circuit breaker or load balancer lets nothing through
 """
 
 from __future__ import annotations
@@ -56,9 +59,29 @@ class ConfigError(PylaeError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
+class ConflictError(PylaeError):
+    """A change that was made for a state of things that is no longer the one in force."""
+
+
+class RegistryError(PylaeError):
+    """An instance cannot be registered."""
+
+
 class EngineError(PylaeError):
     """The native side could not start, apply a plan or stop."""
 
 
 class HookError(PylaeError):
     """A hook or plugin cannot be used as it is written."""
+
+
+class UnavailableError(PylaeError):
+    """A `CircuitBreaker` is open, or a `LoadBalancer` has no instance that can be used.
+
+    `retry_after` is the time in seconds until it is worth asking again; 0 if that depends on others, such as a probe
+    that is under way.
+    """
+
+    def __init__(self, message: str, retry_after: float = 0.0) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import os
@@ -14,28 +15,31 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
-from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
 from pylae.auth import VARIABLES, default_auth, secret_file
 from pylae.config import program
 from pylae.config.check import check_config, parse_document, problems_of
-from pylae.config.crosscheck import Finding, weaknesses
+from pylae.config.crosscheck import weaknesses
 from pylae.config.load import Document, read
 from pylae.config.model import Config, has_authenticator
-from pylae.config.nodes import Step, show_path
+from pylae.config.nodes import Finding, Step, show_path
 from pylae.config.plan import Call, compile_plan, route_names, source_path
 from pylae.config.route import Route, ServiceName
 from pylae.config.service import Service
 from pylae.config.sources import CallSources, DocumentSources, Place
+from pylae.config.tls import Texts
 from pylae.config.watch import Watch
+from pylae.control import Control
 from pylae.errors import ConfigError, EngineError, Problem
 from pylae.settings import split_words
 
 if TYPE_CHECKING:
+    from pylae.admin.server import Server
     from pylae.engine import Engine
     from pylae.hooks.hook import Function, Hook
+    from pylae.monitoring import Health
 
 F = TypeVar("F", bound="Function")
 
@@ -60,7 +64,10 @@ class Gateway:
         self._files: Mapping[Path, str | None] = {}
         self._hooks: list[Hook] = []
         self._loaded: list[Hook] | None = None
+        self._named: Mapping[Path, str | None] = {}
         self._engine: Engine | None = None
+        self._control: Control | None = None
+        self._program = Path(caller[0])
         self._events: queue.SimpleQueue[str] = queue.SimpleQueue()
         try:
             self._take(Config.model_validate(settings))
@@ -70,6 +77,21 @@ class Gateway:
     def _take(self, config: Config) -> None:
         self._rest, self._services, self._routes = config, dict(config.services), list(config.routes)
         self._loaded = None
+
+    def become(self, other: Gateway) -> None:
+        """Takes over what `other` was made of, without putting it in force."""
+        self._take(other.config)
+        self._hooks, self._loaded = list(other._hooks), other._loaded
+        self._calls, self._document = dict(other._calls), other._document
+        self._path, self._files = other._path or self._path, other._files
+        self._named = other._named
+
+    def with_document(self, document: Document, config: Config) -> Gateway:
+        """The same gateway with the configuration of a document, not in force."""
+        other = copy.copy(self)
+        other._take(config)
+        other._calls, other._document, other._files = {}, document, document.files
+        return other
 
     @classmethod
     def from_file(cls, path: str | Path) -> Gateway:
@@ -107,6 +129,26 @@ class Gateway:
     def config(self) -> Config:
         """The configuration as it stands now."""
         return self._rest.model_copy(update={"services": dict(self._services), "routes": tuple(self._routes)})
+
+    @property
+    def document(self) -> Document | None:
+        """The document that the configuration was read from, if it was."""
+        return self._document
+
+    @property
+    def origin(self) -> Path:
+        """The file or program that the configuration comes from."""
+        return self._path or self._program
+
+    @property
+    def read_files(self) -> Mapping[Path, str | None]:
+        """The files that the configuration was read from, with the hashes of what they held."""
+        return self._files
+
+    @property
+    def admin(self) -> Server | None:
+        """The running admin API with its address and token, if there is one."""
+        return self._control.admin if self._control else None
 
     def add_route(self, route: Route) -> None:
         """Adds a route behind those that are there."""
@@ -195,7 +237,13 @@ class Gateway:
         """The plan; `create` says whether a secret may be generated that lasts."""
         config = self.config
         check_config(config, self._sources())
-        return compile_plan(self._with_auth(config, create=create), self._calls_of(self._all_hooks(), config))
+        texts = Texts(self._path.parent if self._path else None)
+        calls = self._calls_of(self._all_hooks(), config)
+        plan = compile_plan(self._with_auth(config, create=create), texts, calls)
+        self._named = texts.files
+        if texts.findings:
+            raise ConfigError([self._problem_at(finding) for finding in texts.findings], self._followed)
+        return plan
 
     def _calls_of(self, hooks: Sequence[Hook], config: Config) -> list[Call]:
         """Hooks as the plan has them. Raises ConfigError where they name routes that do not exist."""
@@ -207,9 +255,15 @@ class Gateway:
             raise ConfigError(problems)
         return [(hook.routes, hook.call(index)) for index, hook in enumerate(hooks)]
 
-    def _functions(self) -> list[Function]:
-        """The callables that the plan refers to."""
+    @property
+    def functions(self) -> list[Function]:
+        """The callables that the plan refers to by their places. Raises ConfigError."""
         return [hook.function for hook in self._all_hooks()]
+
+    @property
+    def _followed(self) -> Mapping[Path, str | None]:
+        """The files that the configuration was read from and those that it names, with the hashes of what they held."""
+        return {**self._files, **self._named}
 
     def _with_auth(self, config: Config, *, create: bool) -> Config:
         """The same with authenticators, if routes need some: a program may leave out `auth`, a document may not."""
@@ -228,7 +282,7 @@ class Gateway:
 
         answer = engine.check(json.dumps(plan))
         if answer["problems"]:
-            raise ConfigError([self._native_problem(item) for item in answer["problems"]], self._files)
+            raise ConfigError([self._native_problem(item) for item in answer["problems"]], self._followed)
         weak = [self._problem_at(finding) for finding in weaknesses(self.config)]
         return [*weak, *(self._native_problem(item) for item in answer["warnings"])]
 
@@ -257,16 +311,27 @@ class Gateway:
         """Starts serving and returns the addresses of the listeners. Raises ConfigError or EngineError."""
         if self._engine is not None:
             raise EngineError("the gateway is running already")
+        control = Control(self)
+        control.resume()
         plan = self._plan(create=True)
         for warning in self._checked(plan):
             log.warning("%s", warning)
         self._tell_how_to_sign()
         from pylae.engine import Engine
 
-        running = Engine(json.dumps(plan), self._functions())
-        addresses = running.start()
-        self._engine = running
+        running = Engine(json.dumps(control.first(plan)), self.functions)
+        try:
+            addresses = running.start()
+        except BaseException:
+            control.stop()
+            raise
+        self._engine, self._control = running, control
         log.info("listening on %s", ", ".join(addresses))
+        try:
+            control.start()
+        except BaseException:
+            self.stop(drain=False)
+            raise
         return addresses
 
     def _tell_how_to_sign(self) -> None:
@@ -281,23 +346,23 @@ class Gateway:
             whence,
         )
 
-    def apply(self, other: Gateway | None = None) -> None:
+    def apply(self, other: Gateway | None = None, *, keep: bool = False) -> None:
         """Puts the configuration of `other`, or own changes, in force without dropping a request.
 
-        All or nothing: raises ConfigError or EngineError, and then what was in force stays in force.
+        All or nothing: raises ConfigError, EngineError or OSError, and then what was in force stays in force. With
+        `keep` a document outlives a restart, until the file of the configuration changes.
         """
-        if self._engine is None:
-            raise EngineError("the gateway is not running")
+        control = self._controlled()
         source = other or self
-        plan = source._plan(create=True)
-        for warning in source._checked(plan):
-            log.warning("%s", warning)
-        self._engine.apply(json.dumps(plan), source._functions())
-        if other is not None:
-            self._take(other.config)
-            self._hooks, self._loaded = list(other._hooks), other._loaded
-            self._calls, self._document = dict(other._calls), other._document
-            self._path, self._files = other._path or self._path, other._files
+        with control.changing:
+            with _refusals(self.engine):
+                plan = source._plan(create=True)
+                warnings = source._checked(plan)
+            for warning in warnings:
+                log.warning("%s", warning)
+            control.put(source, plan, keep=keep)
+            if other is not None:
+                self.become(other)
         self._tell_how_to_sign()
         log.info("configuration applied: %d routes, %d services", len(plan["routes"]), len(plan["services"]))
 
@@ -305,7 +370,9 @@ class Gateway:
         """Reads the file again and applies it. Raises ConfigError or EngineError, and then nothing has changed."""
         if self._path is None:
             raise EngineError("the gateway was not read from a file")
-        self.apply(Gateway.from_file(self._path))
+        with _refusals(self.engine):
+            other = Gateway.from_file(self._path)
+        self.apply(other)
 
     def revoke(self, *, jti: str | None = None, user: str | None = None, ttl: timedelta = timedelta(days=30)) -> None:
         """Refuses a token by its `jti`, or all that was issued to a user so far, from now on and for `ttl`.
@@ -313,17 +380,37 @@ class Gateway:
         It takes effect at once, also for what is remembered, and is forgotten when the gateway stops. Raises
         EngineError if the gateway is not running, or if there are too many revocations to add one.
         """
-        if self._engine is None:
-            raise EngineError("the gateway is not running")
         for kind, value in (("jti", jti), ("user", user)):
             if value is not None:
-                self._engine.revoke(kind, value, ttl.total_seconds())
+                self.engine.revoke(kind, value, ttl.total_seconds())
 
     def stats(self) -> dict[str, Any]:
         """What the running engine has counted. Raises EngineError if it is not running."""
+        return self.engine.stats()
+
+    def metrics(self) -> str:
+        """All figures of the running engine as a page for Prometheus (text format 0.0.4). Raises EngineError."""
+        return self.engine.metrics()
+
+    def summary(self) -> dict[str, Any]:
+        """What the running engine has served and how it is doing; durations are in seconds. Raises EngineError."""
+        return self.engine.summary()
+
+    def health(self) -> Health:
+        """How good the service of the last minute was, by the thresholds in `health`. Raises EngineError."""
+        return self.engine.health(self.config.health)
+
+    @property
+    def engine(self) -> Engine:
+        """The running native side. Raises EngineError if it is not running."""
         if self._engine is None:
             raise EngineError("the gateway is not running")
-        return self._engine.stats()
+        return self._engine
+
+    def _controlled(self) -> Control:
+        if self._control is None:
+            raise EngineError("the gateway is not running")
+        return self._control
 
     def purge_cache(
         self, *, url: str | None = None, prefix: str | None = None, service: str | None = None, tag: str | None = None
@@ -333,18 +420,22 @@ class Gateway:
         `url` and `prefix` are written like `http://api.example.org/items?page=2` or, for any host, `/items`. Answers
         that are being fetched at this moment are not kept either. Raises EngineError.
         """
-        if self._engine is None:
-            raise EngineError("the gateway is not running")
-        return self._engine.purge_cache(json.dumps(_purge(url, prefix, service, tag)))
+        from pylae.engine import purge_document
+
+        return self.engine.purge_cache(purge_document(url, prefix, service, tag))
 
     def stop(self, drain: bool = True) -> None:
         """Stops. With `drain`, exchanges in flight may finish within `drain_timeout`."""
-        running = self._engine
+        running, control = self._engine, self._control
+        if control is not None:
+            control.stopping = True
         try:
             if running is not None:
                 running.stop(drain)
         finally:
-            self._engine = None
+            self._engine = self._control = None
+            if control is not None:
+                control.stop()
             self._events.put("stopped")
 
     def run(self) -> None:
@@ -361,7 +452,7 @@ class Gateway:
             self._serve()
 
     def _serve(self) -> None:
-        watch, stopping = Watch(self._files), False
+        watch, stopping = Watch(self._followed), False
         while True:
             try:
                 event = self._events.get(timeout=_LOOK)
@@ -377,37 +468,41 @@ class Gateway:
                 log.info("stopping; exchanges in flight may finish")
                 # On a thread, because this one must hear a second signal.
                 threading.Thread(target=self.stop, name="pylae-stop", daemon=True).start()
-            elif not stopping and (event == "reload" or (self._files and watch.changed())):
-                self._try_reload(watch)
+            elif not stopping and (event == "reload" or (self._followed and watch.changed())):
+                self._try_reload(watch, asked=event == "reload")
 
-    def _try_reload(self, watch: Watch) -> None:
+    def _try_reload(self, watch: Watch, *, asked: bool) -> None:
         try:
-            self.reload()
-            watch.follow(self._files)
+            if asked or not self._controlled().read_again():
+                self._read_again()
+            watch.follow(self._followed)
         except ConfigError as error:
             log.error("the configuration was not applied, the old one stays in force:\n%s", error)
-            watch.follow({**self._files, **error.files})
+            watch.follow({**self._followed, **error.files})
         except EngineError as error:
             log.error("the configuration was not applied, the old one stays in force: %s", error)
-            watch.follow(self._files)
+            watch.follow(self._followed)
         except Exception:
             # A fault in reading must not end what is serving.
             log.exception("the configuration was not applied, the old one stays in force")
-            watch.follow(self._files)
+            watch.follow(self._followed)
+
+    def _read_again(self) -> None:
+        if self._path is None:
+            # Built by a program: only the files that it names can have changed.
+            self.apply()
+        else:
+            self.reload()
 
 
-def _purge(url: str | None, prefix: str | None, service: str | None, tag: str | None) -> Any:
-    named = {"target": url, "prefix": prefix, "service": service, "tag": tag}
-    given = {kind: name for kind, name in named.items() if name is not None}
-    if len(given) > 1:
-        raise EngineError("purge by one of url, prefix, service and tag")
-    for kind, name in given.items():
-        if kind in ("service", "tag"):
-            return given
-        parts = urlsplit(name)
-        query = f"?{parts.query}" if "?" in name else ""
-        return {kind: {"host": parts.netloc or None, "path": (parts.path or "/") + query}}
-    return "all"
+@contextmanager
+def _refusals(running: Engine) -> Iterator[None]:
+    """Counts a configuration that is refused here."""
+    try:
+        yield
+    except ConfigError:
+        running.count_refusal()
+        raise
 
 
 def _caller() -> tuple[str, int]:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -18,6 +18,19 @@ GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /x HTTP/1.1\r\nHost: a\r\n"
 ALWAYS_RETRY = "services: {all: {retry_budget: {ratio: 1}}}"
 NO_RETRY = "routes: [{prefix: /, service: all, retries: 0}]"
+
+
+@contextlib.contextmanager
+def full_queue() -> Iterator[str]:
+    """The address of a listener whose queue is full: the kernel drops what comes, and nobody is told."""
+    with socket.socket() as full, contextlib.ExitStack() as stack:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(3):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(full.getsockname())
+        yield f"http://127.0.0.1:{full.getsockname()[1]}"
 
 
 class TestConnections:
@@ -410,17 +423,10 @@ class TestTime:
             assert one.connections + two.connections == 1
 
     def test_a_connection_that_is_not_made(self, gateway: Callable[..., Running]) -> None:
-        # A full queue: the kernel drops what comes.
-        with socket.socket() as full, contextlib.ExitStack() as stack:
-            full.bind(("127.0.0.1", 0))
-            full.listen(0)
-            for _ in range(3):
-                filler = stack.enter_context(socket.socket())
-                filler.setblocking(False)
-                filler.connect_ex(full.getsockname())
+        with full_queue() as address:
             running = gateway(
                 "{services: {all: {connect_timeout: 200ms}}, routes: [{prefix: /, service: all, retries: 0}]}",
-                all=f"http://127.0.0.1:{full.getsockname()[1]}",
+                all=address,
             )
             answer = running.get()
             assert (answer.status, json.loads(answer.body)["type"]) == (502, "urn:pylae:error:connect_failed")
@@ -477,14 +483,8 @@ class TestDeparture:
                 assert peer.at_end()
 
     def test_a_client_that_goes_while_a_connection_is_made(self, gateway: Callable[..., Running]) -> None:
-        with socket.socket() as full, contextlib.ExitStack() as stack:
-            full.bind(("127.0.0.1", 0))
-            full.listen(0)
-            for _ in range(3):
-                filler = stack.enter_context(socket.socket())
-                filler.setblocking(False)
-                filler.connect_ex(full.getsockname())
-            running = gateway(all=f"http://127.0.0.1:{full.getsockname()[1]}")
+        with full_queue() as address:
+            running = gateway(all=address)
             client = running.connect()
             client.send(GET)
             wait_until(lambda: running.gateway.stats()["totals"]["in_flight"] == 1)

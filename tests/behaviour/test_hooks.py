@@ -11,18 +11,19 @@ import pytest
 
 from pylae import Gateway, HookError, Request, Response
 from pylae import Service as ServiceModel
-from support.exchanges import Reply, Service, ask, serving
+from pylae.testing import FakeService, Reply
+from support.exchanges import ask
 from support.hooked import hooked, running
 
 
 @pytest.fixture
-def service() -> Iterator[Service]:
-    with serving() as service:
+def service() -> Iterator[FakeService]:
+    with FakeService() as service:
         yield service
 
 
 @pytest.fixture
-def gateway(service: Service) -> Gateway:
+def gateway(service: FakeService) -> Gateway:
     return hooked(service.url)
 
 
@@ -67,7 +68,7 @@ def test_a_hook_sees_the_request(gateway: Gateway) -> None:
     }
 
 
-def test_what_a_hook_sets_reaches_the_service(gateway: Gateway, service: Service) -> None:
+def test_what_a_hook_sets_reaches_the_service(gateway: Gateway, service: FakeService) -> None:
     @gateway.on_request
     def change(request: Request) -> None:
         request.headers["X-Tenant"] = "blue"
@@ -84,23 +85,23 @@ def test_what_a_hook_sets_reaches_the_service(gateway: Gateway, service: Service
     assert request.target == "/v2/other?page=2"
     assert request.headers.get_all("X-Tenant") == ["blue"]
     assert request.headers.get_all("X-Many") == ["1", "2"]
-    assert request.headers.get_all("Accept") is None
+    assert request.headers.get_all("Accept") == []
 
 
-def test_a_hook_answers(gateway: Gateway, service: Service) -> None:
+def test_a_hook_answers(gateway: Gateway, service: FakeService) -> None:
     @gateway.on_request(routes="orders")
     def refuse(request: Request) -> Response | None:
         return Response.json({"no": request.params["id"]}, status=403, headers={"X-Why": "because"})
 
     with running(gateway) as address:
         reply = ask(address, "/orders/7")
-        assert (reply.status, reply.json(), reply.get("X-Why")) == (403, {"no": "7"}, "because")
-        assert reply.get("Content-Type") == "application/json"
+        assert (reply.status, reply.json(), reply.headers.get("X-Why")) == (403, {"no": "7"}, "because")
+        assert reply.headers.get("Content-Type") == "application/json"
         assert ask(address, "/elsewhere").status == 200
     assert [request.target for request in service.requests] == ["/elsewhere"]
 
 
-def test_a_hook_changes_the_response(gateway: Gateway, service: Service) -> None:
+def test_a_hook_changes_the_response(gateway: Gateway, service: FakeService) -> None:
     service.answer = lambda _: Reply(201, [("X-Old", "1"), ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")], b"made")
 
     @gateway.on_request
@@ -116,8 +117,8 @@ def test_a_hook_changes_the_response(gateway: Gateway, service: Service) -> None
 
     with running(gateway) as address:
         reply = ask(address, "/orders/1")
-    assert (reply.status, reply.get("X-Served-By"), reply.get("X-Old")) == (202, "pylae 201 blue", None)
-    assert (reply.all("Set-Cookie"), reply.body) == (["a=1", "b=2"], b"made")
+    assert (reply.status, reply.headers.get("X-Served-By"), reply.headers.get("X-Old")) == (202, "pylae 201 blue", None)
+    assert (reply.headers.get_all("Set-Cookie"), reply.body) == (["a=1", "b=2"], b"made")
 
 
 def test_response_hooks_see_answers_of_hooks(gateway: Gateway) -> None:
@@ -131,8 +132,8 @@ def test_response_hooks_see_answers_of_hooks(gateway: Gateway) -> None:
 
     with running(gateway) as address:
         reply = ask(address, "/orders/1")
-        assert (reply.status, reply.get("X-Body"), reply.body) == (404, "none here", b"none here")
-        assert ask(address, "/x").get("X-Body") == "?"
+        assert (reply.status, reply.headers.get("X-Body"), reply.body) == (404, "none here", b"none here")
+        assert ask(address, "/x").headers.get("X-Body") == "?"
 
 
 def test_a_response_hook_may_answer_instead(gateway: Gateway) -> None:
@@ -145,9 +146,13 @@ def test_a_response_hook_may_answer_instead(gateway: Gateway) -> None:
 
     with running(gateway) as address:
         reply = ask(address, "/orders/1")
-        assert (reply.status, reply.json(), reply.get("Content-Type")) == (418, {"instead": 200}, "application/json")
+        assert (reply.status, reply.json(), reply.headers.get("Content-Type")) == (
+            418,
+            {"instead": 200},
+            "application/json",
+        )
         reply = ask(address, "/x")
-        assert (reply.status, reply.body, reply.get("Content-Type")) == (200, b"another body", "text/plain")
+        assert (reply.status, reply.body, reply.headers.get("Content-Type")) == (200, b"another body", "text/plain")
 
 
 def test_hooks_run_in_order_and_responses_the_other_way_round(gateway: Gateway) -> None:
@@ -165,8 +170,8 @@ def test_hooks_run_in_order_and_responses_the_other_way_round(gateway: Gateway) 
     assert order == ["in 1", "in 2", "out 2", "out 1"]
 
 
-def test_the_service_can_be_chosen(gateway: Gateway, service: Service) -> None:
-    with serving(Reply(body=b"the other")) as other:
+def test_the_service_can_be_chosen(gateway: Gateway, service: FakeService) -> None:
+    with FakeService(Reply(body=b"the other")) as other:
         gateway.add_service("other", ServiceModel(instances=[other.url]))
 
         @gateway.on_request(routes="orders")
@@ -181,7 +186,7 @@ def test_the_service_can_be_chosen(gateway: Gateway, service: Service) -> None:
     assert service.requests == []
 
 
-def test_a_user_can_be_set(gateway: Gateway, service: Service) -> None:
+def test_a_user_can_be_set(gateway: Gateway, service: FakeService) -> None:
     from pylae.hooks import User
 
     @gateway.on_request
@@ -202,7 +207,7 @@ def test_a_user_can_be_set(gateway: Gateway, service: Service) -> None:
     assert request.headers.get_all("X-User-Role") == ["admin"]
 
 
-def test_nothing_invalid_gets_into_a_head(gateway: Gateway, service: Service) -> None:
+def test_nothing_invalid_gets_into_a_head(gateway: Gateway, service: FakeService) -> None:
     @gateway.on_request
     def poison(request: Request) -> None:
         for value in ("a\r\nX-Evil: 1", "a\nb", "a\x00b", "☃"):
@@ -221,7 +226,7 @@ def test_nothing_invalid_gets_into_a_head(gateway: Gateway, service: Service) ->
 
     with running(gateway) as address:
         assert ask(address, "/orders/1").status == 200
-    assert service.requests[0].headers["X-A"] is None
+    assert "X-A" not in service.requests[0].headers
 
 
 def test_a_request_is_useless_after_its_hook(gateway: Gateway) -> None:
@@ -261,7 +266,7 @@ def test_a_request_is_useless_after_its_hook(gateway: Gateway) -> None:
         kept.clear()
 
 
-def test_hooks_named_in_a_file(service: Service, tmp_path: Path) -> None:
+def test_hooks_named_in_a_file(service: FakeService, tmp_path: Path) -> None:
     (tmp_path / "named_hooks.py").write_text(
         "def check(request):\n    request.headers['X-Checked'] = request.route\n\n"
         "class brand:\n    @staticmethod\n    def it(request, response):\n        response.headers['X-Brand'] = 'b'\n"
@@ -280,6 +285,6 @@ def test_hooks_named_in_a_file(service: Service, tmp_path: Path) -> None:
         """
     )
     with running(Gateway.from_file(file)) as address:
-        assert ask(address, "/a").get("X-Brand") == "b"
-        assert ask(address, "/b").get("X-Brand") == "b"
-    assert [request.headers["X-Checked"] for request in service.requests] == ["a", None]
+        assert ask(address, "/a").headers.get("X-Brand") == "b"
+        assert ask(address, "/b").headers.get("X-Brand") == "b"
+    assert [request.headers.get("X-Checked") for request in service.requests] == ["a", None]

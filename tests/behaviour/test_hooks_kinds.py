@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from pylae import Gateway, HookError, Request, Response
-from support.exchanges import Reply, Service, ask, serving
+from pylae.testing import FakeService, Reply
+from support.exchanges import ask
 from support.hooked import calls, hooked, running, until
 
 CallNext = Callable[[Request], Awaitable[Response]]
@@ -22,17 +23,17 @@ tenant: contextvars.ContextVar[str] = contextvars.ContextVar("tenant", default="
 
 
 @pytest.fixture
-def service() -> Iterator[Service]:
-    with serving() as service:
+def service() -> Iterator[FakeService]:
+    with FakeService() as service:
         yield service
 
 
 @pytest.fixture
-def gateway(service: Service) -> Gateway:
+def gateway(service: FakeService) -> Gateway:
     return hooked(service.url)
 
 
-def test_an_async_hook_that_does_not_wait_runs_on_the_worker(gateway: Gateway, service: Service) -> None:
+def test_an_async_hook_that_does_not_wait_runs_on_the_worker(gateway: Gateway, service: FakeService) -> None:
     threads: list[str] = []
 
     @gateway.on_request
@@ -45,13 +46,13 @@ def test_an_async_hook_that_does_not_wait_runs_on_the_worker(gateway: Gateway, s
         response.headers["X-Async"] = "2"
 
     with running(gateway) as address:
-        assert ask(address, "/").get("X-Async") == "2"
+        assert ask(address, "/").headers.get("X-Async") == "2"
         assert {one["run"] for one in calls(gateway).values()} == {"coroutine"}
     assert service.requests[0].headers["X-Async"] == "1"
     assert "pylae-hooks" not in threads
 
 
-def test_an_async_hook_that_waits_runs_on_the_loop(gateway: Gateway, service: Service) -> None:
+def test_an_async_hook_that_waits_runs_on_the_loop(gateway: Gateway, service: FakeService) -> None:
     threads: list[str] = []
 
     @gateway.on_request
@@ -73,16 +74,18 @@ def test_an_async_hook_that_waits_runs_on_the_loop(gateway: Gateway, service: Se
 
     with running(gateway) as address:
         reply = ask(address, "/orders/1")
-        assert (reply.status, reply.get("X-Status"), reply.body) == (203, "200 orders", b"hello")
+        assert (reply.status, reply.headers.get("X-Status"), reply.body) == (203, "200 orders", b"hello")
         reply = ask(address, "/orders/1?stop")
-        assert (reply.status, reply.get("X-Status"), reply.body) == (203, "403 orders", b"no")
+        assert (reply.status, reply.headers.get("X-Status"), reply.body) == (203, "403 orders", b"no")
         assert {one["run"] for one in calls(gateway).values()} == {"loop"}
     (request,) = service.requests
     assert (request.target, request.headers["X-Seen"]) == ("/v2", "/orders/1")
     assert set(threads) == {"pylae-hooks"}
 
 
-def test_a_coroutine_that_is_suspended_on_the_worker_goes_on_on_the_loop(gateway: Gateway, service: Service) -> None:
+def test_a_coroutine_that_is_suspended_on_the_worker_goes_on_on_the_loop(
+    gateway: Gateway, service: FakeService
+) -> None:
     threads: list[str] = []
 
     @gateway.on_request(waits=False)
@@ -102,7 +105,7 @@ def test_a_coroutine_that_is_suspended_on_the_worker_goes_on_on_the_loop(gateway
     assert threads[3] == "pylae-hooks"
 
 
-def test_a_blocking_hook_runs_on_the_pool(gateway: Gateway, service: Service) -> None:
+def test_a_blocking_hook_runs_on_the_pool(gateway: Gateway, service: FakeService) -> None:
     both = threading.Barrier(2)
     threads: set[str] = set()
 
@@ -175,16 +178,16 @@ def around_sync(request: Request, call_next: Callable[[Request], Response]) -> R
 
 
 @pytest.mark.parametrize("middleware", [around, around_waiting, around_sync])
-def test_call_next(gateway: Gateway, service: Service, middleware: Any) -> None:
+def test_call_next(gateway: Gateway, service: FakeService, middleware: Any) -> None:
     gateway.add_middleware(middleware)
     with running(gateway) as address:
-        assert ask(address, "/orders/1").get("X-Out") == "out 200 orders"
+        assert ask(address, "/orders/1").headers.get("X-Out") == "out 200 orders"
         kind = {"around": "coroutine", "around_waiting": "loop", "around_sync": "pool"}[middleware.__name__]
         assert calls(gateway)[middleware.__name__]["run"] == kind
     assert service.requests[0].headers["X-In"] == "in"
 
 
-def test_a_driven_middleware_may_wait_after_all(gateway: Gateway, service: Service) -> None:
+def test_a_driven_middleware_may_wait_after_all(gateway: Gateway, service: FakeService) -> None:
     async def pause(seconds: float) -> None:
         await asyncio.sleep(seconds)
 
@@ -201,7 +204,7 @@ def test_a_driven_middleware_may_wait_after_all(gateway: Gateway, service: Servi
 
     gateway.add_middleware(bare, waits=False)
     with running(gateway) as address:
-        assert ask(address, "/orders/1").get("X-Bare") == "/orders/1"
+        assert ask(address, "/orders/1").headers.get("X-Bare") == "/orders/1"
     assert len(service.requests) == 1
 
 
@@ -237,7 +240,7 @@ def test_middlewares_wrap_each_other(gateway: Gateway) -> None:
     assert order == [f"in {index}" for index in range(6)] + [f"out {index}" for index in reversed(range(6))]
 
 
-def test_a_middleware_may_answer_itself_or_instead(gateway: Gateway, service: Service) -> None:
+def test_a_middleware_may_answer_itself_or_instead(gateway: Gateway, service: FakeService) -> None:
     @gateway.add_middleware
     async def cut(request: Request, call_next: CallNext) -> Response | None:
         if request.path == "/cut":
@@ -285,7 +288,7 @@ def test_call_next_is_called_once(gateway: Gateway, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["worker", "coroutine", "loop", "pool", "around"])
 @pytest.mark.parametrize("on_error", ["fail", "skip"])
 def test_a_hook_that_takes_too_long(
-    gateway: Gateway, service: Service, kind: str, on_error: str, caplog: pytest.LogCaptureFixture
+    gateway: Gateway, service: FakeService, kind: str, on_error: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     ended: list[str] = []
 
@@ -356,7 +359,7 @@ def test_a_hook_over_its_budget_is_moved_off_the_worker(gateway: Gateway, caplog
         until(lambda: "runs on the pool" in caplog.text and "runs on the asyncio loop" in caplog.text)
 
 
-def test_a_hook_ends_when_its_client_goes(gateway: Gateway, service: Service) -> None:
+def test_a_hook_ends_when_its_client_goes(gateway: Gateway, service: FakeService) -> None:
     begun, ended = threading.Event(), threading.Event()
 
     @gateway.on_request
@@ -386,7 +389,7 @@ def test_middlewares_end_when_the_client_goes(middleware: Any) -> None:
         go_on.wait(10)
         return Reply()
 
-    with serving(answer) as service:
+    with FakeService(answer) as service:
         gateway = hooked(service.url)
         gateway.add_middleware(middleware)
         with running(gateway) as address:

@@ -116,22 +116,27 @@ def test_a_head_that_does_not_come_in_time(gateway: Callable[..., Running], inst
     assert instance.connections == 0
 
 
+def trickle(client: Peer) -> None:
+    """Sends a byte every 20 ms until the gateway says something or closes."""
+    client.socket.settimeout(0.02)
+    for _ in range(1000):
+        try:
+            client.send(b"a")
+            client.read(1)
+            break
+        except TimeoutError:
+            continue
+        except ConnectionError:
+            break
+    client.socket.settimeout(15)
+
+
 def test_a_head_that_trickles(gateway: Callable[..., Running], instance: RawInstance) -> None:
     """The deadline is for the whole head: bytes that come do not move it."""
     running = gateway("limits: {head_timeout: 500ms, max_head: 1MB}", all=instance)
     with running.connect() as client:
         client.send(b"GET /x HTTP/1.1\r\nX: ")
-        client.socket.settimeout(0.02)
-        for _ in range(1000):
-            try:
-                client.send(b"a")
-                client.read(1)
-                break
-            except TimeoutError:
-                continue
-            except ConnectionError:
-                break
-        client.socket.settimeout(15)
+        trickle(client)
         client.read_until(b"\r\n")
         assert client.received.startswith(b"HTTP/1.1 408 ")
 
@@ -170,17 +175,7 @@ def test_a_body_that_trickles(gateway: Callable[..., Running]) -> None:
         running = gateway("limits: {body_grace: 300ms, min_rate: 100000}", all=instance)
         with running.connect() as client:
             client.send(POST + b"Content-Length: 100000\r\n\r\n")
-            client.socket.settimeout(0.02)
-            for _ in range(1000):
-                try:
-                    client.send(b"a")
-                    client.read(1)
-                    break
-                except TimeoutError:
-                    continue
-                except ConnectionError:
-                    break
-            client.socket.settimeout(15)
+            trickle(client)
             client.read_until(b"\r\n")
             assert client.received.startswith(b"HTTP/1.1 408 ")
 

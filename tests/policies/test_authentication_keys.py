@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from support.exchanges import Reply, Request, Service, serving
+from pylae.testing import FakeService, Received, Reply
 from support.instance import EchoInstance
 from support.running import Running
 from support.tokens import SIGNED, bearer, segment, token
@@ -25,13 +25,13 @@ def jwk_set(*entries: dict[str, dict[str, str]]) -> Reply:
 
 
 @pytest.fixture
-def issuer() -> Iterator[Service]:
+def issuer() -> Iterator[FakeService]:
     """A server of keys; it has the first."""
-    with serving(jwk_set(ONE)) as service:
+    with FakeService(jwk_set(ONE)) as service:
         yield service
 
 
-def start(gateway: Start, issuer: Service, echo: EchoInstance, **more: object) -> Running:
+def start(gateway: Start, issuer: FakeService, echo: EchoInstance, **more: object) -> Running:
     return gateway({"auth": {"jwt": {"jwks_url": f"{issuer.url}/keys?tenant=s3cret", **more}}}, echo=echo)
 
 
@@ -40,10 +40,10 @@ def forged(kid: str) -> str:
     return f"{header}.{segment(b'{}')}.{segment(bytes(64))}"
 
 
-def test_the_first_request_waits_for_the_keys(gateway: Start, issuer: Service, echo: EchoInstance) -> None:
+def test_the_first_request_waits_for_the_keys(gateway: Start, issuer: FakeService, echo: EchoInstance) -> None:
     asked, go = threading.Event(), threading.Event()
 
-    def slow(_: Request) -> Reply:
+    def slow(_: Received) -> Reply:
         asked.set()
         assert go.wait(20)
         return jwk_set(ONE)
@@ -60,7 +60,7 @@ def test_the_first_request_waits_for_the_keys(gateway: Start, issuer: Service, e
     assert [request.target for request in issuer.requests] == ["/keys?tenant=s3cret"]
 
 
-def test_a_new_key_is_fetched_when_a_token_names_it(gateway: Start, issuer: Service, echo: EchoInstance) -> None:
+def test_a_new_key_is_fetched_when_a_token_names_it(gateway: Start, issuer: FakeService, echo: EchoInstance) -> None:
     running = start(gateway, issuer, echo, refresh="1s")
     assert running.get("/", bearer(ONE["token"])).status == 200
     issuer.answer = lambda _: jwk_set(ONE, TWO)
@@ -71,7 +71,7 @@ def test_a_new_key_is_fetched_when_a_token_names_it(gateway: Start, issuer: Serv
     assert running.get("/", bearer(ONE["token"])).status == 200
 
 
-def test_unknown_keys_cause_one_fetch(gateway: Start, issuer: Service, echo: EchoInstance) -> None:
+def test_unknown_keys_cause_one_fetch(gateway: Start, issuer: FakeService, echo: EchoInstance) -> None:
     running = gateway({"auth": {"jwt": {"jwks_url": issuer.url}, "failure_limit": False}}, echo=echo)
     assert running.get("/", bearer(ONE["token"])).status == 200
     assert [running.get("/", bearer(forged(f"no-{number}"))).status for number in range(200)] == [401] * 200
@@ -95,7 +95,7 @@ def test_unknown_keys_cause_one_fetch(gateway: Start, issuer: Service, echo: Ech
     ids=["500", "404", "redirect", "empty", "html", "no keys", "a secret", "10 MB", "10 MB chunked"],
 )
 def test_an_answer_that_is_no_key_set(
-    gateway: Start, issuer: Service, echo: EchoInstance, caplog: pytest.LogCaptureFixture, reply: Reply
+    gateway: Start, issuer: FakeService, echo: EchoInstance, caplog: pytest.LogCaptureFixture, reply: Reply
 ) -> None:
     running = start(gateway, issuer, echo, refresh="1s")
     assert running.get("/", bearer(ONE["token"])).status == 200
@@ -127,7 +127,7 @@ def test_a_server_that_is_not_there(gateway: Start, dead_url: str, echo: EchoIns
     assert echo.count == 0
 
 
-def test_keys_survive_a_reload(gateway: Start, issuer: Service, echo: EchoInstance) -> None:
+def test_keys_survive_a_reload(gateway: Start, issuer: FakeService, echo: EchoInstance) -> None:
     running = start(gateway, issuer, echo)
     assert running.get("/", bearer(ONE["token"])).status == 200
     issuer.answer = lambda _: Reply(500)

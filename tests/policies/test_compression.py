@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pylae import ConfigError, Gateway
-from support.exchanges import DEADLINE, Reply, Service, ask, gateway, serving
+from pylae.testing import FakeService, Headers, Reply
+from support.exchanges import DEADLINE, ask, gateway
 
 CONFIGURATION = """
 services: {{one: {{instances: ["{url}"]}}}}
@@ -26,36 +27,36 @@ MAGIC = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
 
 
 @pytest.fixture
-def service() -> Iterator[Service]:
-    with serving(Reply(body=TEXT)) as running:
+def service() -> Iterator[FakeService]:
+    with FakeService(Reply(body=TEXT)) as running:
         yield running
 
 
 @pytest.fixture
-def address(service: Service, tmp_path: Path) -> Iterator[str]:
+def address(service: FakeService, tmp_path: Path) -> Iterator[str]:
     with gateway(tmp_path, CONFIGURATION.format(url=service.url, own="x" * 1000)) as running:
         yield running
 
 
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize(("accept", "coding"), [("gzip", "gzip"), ("zstd, br;q=0.1", "zstd"), ("br", "br")])
-def test_compressed(address: str, service: Service, accept: str, coding: str, chunked: bool) -> None:
+def test_compressed(address: str, service: FakeService, accept: str, coding: str, chunked: bool) -> None:
     headers = [("Content-Type", "text/html"), ("ETag", '"v1"'), ("Accept-Ranges", "bytes"), ("Content-MD5", "x")]
     service.answer = lambda _: Reply(headers=headers, body=TEXT, chunked=chunked)
     reply = ask(address, headers={"Accept-Encoding": accept})
     assert reply.status == 200
-    assert reply.get("Content-Encoding") == coding
-    assert reply.get("Vary") == "Accept-Encoding"
-    assert reply.get("ETag") == 'W/"v1"'
-    assert reply.get("Accept-Ranges") is None
-    assert reply.get("Content-MD5") is None
+    assert reply.headers.get("Content-Encoding") == coding
+    assert reply.headers.get("Vary") == "Accept-Encoding"
+    assert reply.headers.get("ETag") == 'W/"v1"'
+    assert reply.headers.get("Accept-Ranges") is None
+    assert reply.headers.get("Content-MD5") is None
     assert len(reply.body) < len(TEXT) / 10
     assert reply.body.startswith(MAGIC.get(coding, b""))
     if coding == "gzip":
         assert gzip.decompress(reply.body) == TEXT
 
 
-def test_large_bodies(address: str, service: Service) -> None:
+def test_large_bodies(address: str, service: FakeService) -> None:
     body = bytes(range(256)) * 40_000
     service.answer = lambda _: Reply(body=body)
     assert gzip.decompress(ask(address, headers={"Accept-Encoding": "gzip"}).body) == body
@@ -77,12 +78,12 @@ def test_large_bodies(address: str, service: Service) -> None:
     ],
     ids=["nothing said", "identity", "q=0", "small", "image", "no type", "encoded", "no-transform", "part", "events"],
 )
-def test_left_alone(address: str, service: Service, accept: str | None, reply: Reply) -> None:
+def test_left_alone(address: str, service: FakeService, accept: str | None, reply: Reply) -> None:
     service.answer = lambda _: reply
     got = ask(address, headers={"Accept-Encoding": accept} if accept else {})
     assert (got.status, got.body) == (reply.status, reply.body)
-    assert got.get("Content-Encoding") == reply.get("Content-Encoding")
-    assert got.get("Content-Length") == str(len(reply.body))
+    assert got.headers.get("Content-Encoding") == Headers(reply.headers).get("Content-Encoding")
+    assert got.headers.get("Content-Length") == str(len(reply.body))
 
 
 def test_a_request_may_forbid_it(address: str) -> None:
@@ -90,30 +91,38 @@ def test_a_request_may_forbid_it(address: str) -> None:
     assert ask(address, "/plain", headers={"Accept-Encoding": "gzip"}).body == TEXT
 
 
-def test_what_could_be_compressed_varies(address: str, service: Service) -> None:
-    assert ask(address).get("Vary") == "Accept-Encoding"
+def test_what_could_be_compressed_varies(address: str, service: FakeService) -> None:
+    assert ask(address).headers.get("Vary") == "Accept-Encoding"
     service.answer = lambda _: Reply(304, [("ETag", '"v1"')], b"")
     reply = ask(address, headers={"Accept-Encoding": "gzip", "If-None-Match": 'W/"v1"'})
-    assert (reply.status, reply.get("Vary"), reply.get("Content-Encoding")) == (304, "Accept-Encoding", None)
+    assert (reply.status, reply.headers.get("Vary"), reply.headers.get("Content-Encoding")) == (
+        304,
+        "Accept-Encoding",
+        None,
+    )
 
 
 def test_heads_say_the_same(address: str) -> None:
     reply = ask(address, method="HEAD", headers={"Accept-Encoding": "gzip"})
-    assert (reply.get("Content-Encoding"), reply.get("Content-Length"), reply.body) == ("gzip", None, b"")
+    assert (reply.headers.get("Content-Encoding"), reply.headers.get("Content-Length"), reply.body) == (
+        "gzip",
+        None,
+        b"",
+    )
 
 
 def test_own_answers(address: str) -> None:
     reply = ask(address, "/own", headers={"Accept-Encoding": "gzip"})
     assert gzip.decompress(reply.body) == b"x" * 1000
-    assert reply.get("Content-Length") == str(len(reply.body))
+    assert reply.headers.get("Content-Length") == str(len(reply.body))
 
 
-def test_stored_answers(address: str, service: Service) -> None:
+def test_stored_answers(address: str, service: FakeService) -> None:
     service.answer = lambda _: Reply(headers=[("Content-Type", "text/plain"), ("ETag", '"v1"')], body=TEXT)
     for accept, coding in [("gzip", "gzip"), ("gzip", "gzip"), (None, None), ("zstd", "zstd"), ("gzip", "gzip")]:
         reply = ask(address, "/cached", headers={"Accept-Encoding": accept} if accept else {})
-        assert reply.get("Content-Encoding") == coding
-        assert reply.get("ETag") == ('W/"v1"' if coding else '"v1"')
+        assert reply.headers.get("Content-Encoding") == coding
+        assert reply.headers.get("ETag") == ('W/"v1"' if coding else '"v1"')
         if coding == "gzip":
             assert gzip.decompress(reply.body) == TEXT
         elif coding is None:
@@ -121,10 +130,10 @@ def test_stored_answers(address: str, service: Service) -> None:
     assert len(service.requests) == 1
 
 
-def test_replaced_errors_are_compressed_as_what_they_are(address: str, service: Service) -> None:
+def test_replaced_errors_are_compressed_as_what_they_are(address: str, service: FakeService) -> None:
     service.answer = lambda _: Reply(500, [("Content-Type", "image/png"), ("Content-Encoding", "gzip")], b"x" * 5000)
     reply = ask(address, headers={"Accept-Encoding": "gzip"})
-    assert reply.get("Content-Encoding") == "gzip"
+    assert reply.headers.get("Content-Encoding") == "gzip"
     assert b"urn:pylae:error:service_error" in gzip.decompress(reply.body)
 
 

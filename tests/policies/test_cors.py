@@ -7,22 +7,24 @@ from typing import Any
 import pytest
 
 from pylae import ConfigError, Gateway
-from support.exchanges import Reply, Service, ask, gateway, serving
+from pylae.testing import FakeService, Reply, Response
+from support.exchanges import ask, gateway
 
 APP = "https://app.example.org"
 
 
 @pytest.fixture
-def service() -> Iterator[Service]:
-    with serving() as running:
+def service() -> Iterator[FakeService]:
+    with FakeService() as running:
         yield running
 
 
 @pytest.fixture
-def address(service: Service, tmp_path: Path) -> Iterator[str]:
+def address(service: FakeService, tmp_path: Path) -> Iterator[str]:
     configuration: dict[str, Any] = {
         "services": {"one": {"instances": [service.url]}, "gone": {"instances": ["http://127.0.0.1:9"]}},
         "policies": {
+            "security_headers": {},
             "cors": {
                 "origins": [APP, "https://*.example.com", "http://localhost:3000"],
                 "methods": ["GET", "PUT"],
@@ -30,7 +32,7 @@ def address(service: Service, tmp_path: Path) -> Iterator[str]:
                 "expose": ["X-Request-ID"],
                 "credentials": True,
                 "max_age": "10m",
-            }
+            },
         },
         "routes": [
             {"path": "/items", "method": "GET|PUT|DELETE", "service": "one", "auth_required": False},
@@ -46,22 +48,22 @@ def address(service: Service, tmp_path: Path) -> Iterator[str]:
         yield running
 
 
-def preflight(address: str, path: str, origin: str, method: str, headers: str | None = None) -> Reply:
+def preflight(address: str, path: str, origin: str, method: str, headers: str | None = None) -> Response:
     sent = {"Origin": origin, "Access-Control-Request-Method": method}
     if headers is not None:
         sent["Access-Control-Request-Headers"] = headers
     return ask(address, path, "OPTIONS", sent)
 
 
-def cors_fields(reply: Reply) -> dict[str, str]:
-    return {name.lower(): value for name, value in reply.headers if name.lower().startswith("access-control-")}
+def cors_fields(reply: Response) -> dict[str, str]:
+    return {name.lower(): value for name, value in reply.headers.items() if name.lower().startswith("access-control-")}
 
 
-def varies(reply: Reply) -> set[str]:
-    return {name.strip().lower() for line in reply.all("Vary") for name in line.split(",")}
+def varies(reply: Response) -> set[str]:
+    return {name.strip().lower() for line in reply.headers.get_all("Vary") for name in line.split(",")}
 
 
-def test_a_preflight_is_answered_without_the_service(address: str, service: Service) -> None:
+def test_a_preflight_is_answered_without_the_service(address: str, service: FakeService) -> None:
     reply = preflight(address, "/items", APP, "PUT", "authorization, x-token")
     assert (reply.status, reply.body) == (204, b"")
     assert cors_fields(reply) == {
@@ -86,13 +88,15 @@ def test_a_preflight_is_answered_without_the_service(address: str, service: Serv
         (APP, "PUT", ", ".join(["x-token"] * 100)),
     ],
 )
-def test_a_preflight_is_refused(address: str, service: Service, origin: str, method: str, headers: str | None) -> None:
+def test_a_preflight_is_refused(
+    address: str, service: FakeService, origin: str, method: str, headers: str | None
+) -> None:
     reply = preflight(address, "/items", origin, method, headers)
     assert reply.status == 403
     assert reply.json()["type"] == "urn:pylae:error:cors_refused"
     assert "origin" in varies(reply)
     assert "access-control-allow-methods" not in cors_fields(reply)
-    assert (reply.get("Access-Control-Allow-Origin") is None) == (origin != APP)
+    assert (reply.headers.get("Access-Control-Allow-Origin") is None) == (origin != APP)
     assert service.requests == []
 
 
@@ -120,9 +124,9 @@ def test_origins(address: str, origin: str, allowed: bool) -> None:
     reply = ask(address, "/items", headers={"Origin": origin})
     # The request is served in any case; only pages of allowed origins can read the answer.
     assert (reply.status, reply.body) == (200, b"hello")
-    assert reply.get("Access-Control-Allow-Origin") == (origin if allowed else None)
-    assert reply.get("Access-Control-Allow-Credentials") == ("true" if allowed else None)
-    assert reply.get("Access-Control-Expose-Headers") == ("X-Request-ID" if allowed else None)
+    assert reply.headers.get("Access-Control-Allow-Origin") == (origin if allowed else None)
+    assert reply.headers.get("Access-Control-Allow-Credentials") == ("true" if allowed else None)
+    assert reply.headers.get("Access-Control-Expose-Headers") == ("X-Request-ID" if allowed else None)
     assert "origin" in varies(reply)
 
 
@@ -137,7 +141,7 @@ def test_without_an_origin_the_answer_still_varies_by_it(address: str) -> None:
     assert varies(reply) == {"origin"}
 
 
-def test_what_the_instance_says_is_replaced(address: str, service: Service) -> None:
+def test_what_the_instance_says_is_replaced(address: str, service: FakeService) -> None:
     theirs = [
         ("Access-Control-Allow-Origin", "*"),
         ("access-control-allow-credentials", "true"),
@@ -153,19 +157,19 @@ def test_what_the_instance_says_is_replaced(address: str, service: Service) -> N
         "access-control-allow-credentials": "true",
         "access-control-expose-headers": "X-Request-ID",
     }
-    assert reply.all("Vary") == ["Accept, origin"]
+    assert reply.headers.get_all("Vary") == ["Accept, origin"]
 
 
 def test_any_origin_without_credentials(address: str) -> None:
     reply = ask(address, "/open", headers={"Origin": "https://any.example"})
     assert cors_fields(reply) == {"access-control-allow-origin": "*"}
-    assert reply.all("Vary") == []
+    assert reply.headers.get_all("Vary") == []
     asked = preflight(address, "/open", "https://any.example", "POST", "authorization,x-any")
     assert asked.status == 204
-    assert asked.get("Access-Control-Allow-Methods") == "POST"
-    assert asked.get("Access-Control-Allow-Headers") == "authorization, x-any"
-    assert asked.get("Access-Control-Allow-Origin") == "*"
-    assert asked.get("Access-Control-Max-Age") == "86400"
+    assert asked.headers.get("Access-Control-Allow-Methods") == "POST"
+    assert asked.headers.get("Access-Control-Allow-Headers") == "authorization, x-any"
+    assert asked.headers.get("Access-Control-Allow-Origin") == "*"
+    assert asked.headers.get("Access-Control-Max-Age") == "86400"
 
 
 @pytest.mark.parametrize(("path", "status"), [("/gone", 502), ("/small", 413)])
@@ -173,17 +177,26 @@ def test_errors_stay_readable(address: str, path: str, status: int) -> None:
     body = b"x" * 101 if path == "/small" else None
     reply = ask(address, path, "POST" if body else "GET", {"Origin": APP}, body)
     assert reply.status == status
-    assert reply.get("Access-Control-Allow-Origin") == APP
+    assert reply.headers.get("Access-Control-Allow-Origin") == APP
 
 
-def test_a_route_without_the_policy_has_no_preflights(address: str, service: Service) -> None:
+@pytest.mark.parametrize(("path", "method", "status"), [("/nowhere", "GET", 404), ("/items", "POST", 405)])
+def test_refusals_without_a_route_stay_readable(address: str, path: str, method: str, status: int) -> None:
+    reply = ask(address, path, method, {"Origin": APP})
+    assert reply.status == status
+    assert reply.headers.get("Access-Control-Allow-Origin") == APP
+    assert reply.headers.get("X-Content-Type-Options") == "nosniff"
+    assert "access-control-allow-origin" not in cors_fields(ask(address, path, method, {"Origin": "https://b.example"}))
+
+
+def test_a_route_without_the_policy_has_no_preflights(address: str, service: FakeService) -> None:
     reply = preflight(address, "/plain", APP, "GET")
     assert reply.status == 405
-    assert reply.get("Allow") == "GET, HEAD"
+    assert reply.headers.get("Allow") == "GET, HEAD"
     assert service.requests == []
 
 
-def test_a_route_without_the_policy_may_take_them_as_requests(address: str, service: Service) -> None:
+def test_a_route_without_the_policy_may_take_them_as_requests(address: str, service: FakeService) -> None:
     assert preflight(address, "/own", APP, "GET").status == 200
     assert [request.method for request in service.requests] == ["OPTIONS"]
 

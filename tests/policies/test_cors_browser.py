@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from support.exchanges import Reply, Request, gateway, serving
+from pylae.testing import FakeService, Received, Reply
+from support.exchanges import gateway
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
@@ -45,7 +46,7 @@ pytestmark = [
 class Browser:
     """A page of an allowed origin, a page of another one, and the gateway that both call."""
 
-    def __init__(self, pages: dict[str, Any], address: str, requests: list[Request]) -> None:
+    def __init__(self, pages: dict[str, Any], address: str, requests: list[Received]) -> None:
         self.pages, self.address, self.requests = pages, address, requests
 
     def call(self, path: str, page: str = "app", **options: Any) -> dict[str, Any]:
@@ -54,9 +55,9 @@ class Browser:
         return result
 
 
-def answer(request: Request) -> Reply:
+def answer(request: Received) -> Reply:
     headers = [("X-Total", "7"), ("X-Secret", "8"), ("Access-Control-Allow-Origin", "*"), ("Set-Cookie", "seen=1")]
-    return Reply(headers=headers, body=f"{request.method} {request.headers['Cookie']}".encode())
+    return Reply(headers=headers, body=f"{request.method} {request.headers.get('Cookie')}".encode())
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +66,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     folder = tmp_path_factory.mktemp("browser")
     page = Reply(headers=[("Content-Type", "text/html")], body=b"<!doctype html><title>page</title>")
     with ExitStack() as stack:
-        app, other = stack.enter_context(serving(page)), stack.enter_context(serving(page))
-        service = stack.enter_context(serving(answer))
+        app, other = stack.enter_context(FakeService(page)), stack.enter_context(FakeService(page))
+        service = stack.enter_context(FakeService(answer))
         cors = {"origins": [app.url], "expose": ["X-Total"], "credentials": True}
         common: dict[str, Any] = {"auth_required": False}
         configuration = {

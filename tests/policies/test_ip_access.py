@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from pylae import ConfigError, Gateway
-from support.exchanges import ask, gateway, serving
+from pylae.testing import FakeService
+from support.exchanges import ask, gateway
 
 CONFIGURATION = """
 trusted_proxies: [127.0.0.1]
@@ -38,11 +39,11 @@ routes:
     ],
 )
 def test_who_may(tmp_path: Path, path: str, client: str, status: int) -> None:
-    with serving() as service, gateway(tmp_path, CONFIGURATION.format(url=service.url)) as address:
+    with FakeService() as service, gateway(tmp_path, CONFIGURATION.format(url=service.url)) as address:
         reply = ask(address, path, headers={"X-Forwarded-For": client})
         assert reply.status == status
         assert len(service.requests) == (status == 200)
-        assert reply.get("X-Content-Type-Options") == "nosniff"
+        assert reply.headers.get("X-Content-Type-Options") == "nosniff"
         if status == 403:
             assert reply.json()["type"] == "urn:pylae:error:address_refused"
             assert client not in reply.body.decode()

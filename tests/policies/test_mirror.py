@@ -9,22 +9,23 @@ from typing import Any
 import pytest
 
 from pylae import ConfigError, Gateway
-from support.exchanges import DEADLINE, Reply, Request, Service, ask, running, serving
+from pylae.testing import FakeService, Received, Reply
+from support.exchanges import DEADLINE, ask, running
 
 
 class Shadow:
     """The service that gets the copies, and a way to wait for one."""
 
     def __init__(self) -> None:
-        self.requests: list[Request] = []
+        self.requests: list[Received] = []
         self._arrived = threading.Semaphore(0)
 
-    def __call__(self, request: Request) -> Reply:
+    def __call__(self, request: Received) -> Reply:
         self.requests.append(request)
         self._arrived.release()
         return Reply(500, body=b"nobody sees this")
 
-    def wait(self) -> Request:
+    def wait(self) -> Received:
         """The next copy."""
         assert self._arrived.acquire(timeout=DEADLINE)
         return self.requests[-1]
@@ -36,8 +37,8 @@ def shadow() -> Shadow:
 
 
 @pytest.fixture
-def service() -> Iterator[Service]:
-    with serving() as running_service:
+def service() -> Iterator[FakeService]:
+    with FakeService() as running_service:
         yield running_service
 
 
@@ -45,8 +46,8 @@ Start = Callable[..., Any]
 
 
 @pytest.fixture
-def start(tmp_path: Path, service: Service, shadow: Shadow) -> Iterator[Start]:
-    with serving(shadow) as copies:
+def start(tmp_path: Path, service: FakeService, shadow: Shadow) -> Iterator[Start]:
+    with FakeService(shadow) as copies:
 
         def begin(**mirror: Any) -> Any:
             configuration = {
@@ -66,7 +67,7 @@ def start(tmp_path: Path, service: Service, shadow: Shadow) -> Iterator[Start]:
 
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("body", [b"", b"hello", b"x" * 60_000, b"x" * 200_000])
-def test_a_copy_is_sent(start: Start, service: Service, shadow: Shadow, body: bytes, chunked: bool) -> None:
+def test_a_copy_is_sent(start: Start, service: FakeService, shadow: Shadow, body: bytes, chunked: bool) -> None:
     with start(max_body="1MB") as (_, address):
         sent = iter([body[:100], body[100:]]) if chunked and len(body) > 100 else body
         assert ask(address, "/a?b=1", "POST", {"X-Any": "1", "Authorization": "Bearer x"}, sent).body == b"hello"
@@ -104,7 +105,7 @@ def test_a_share_of_nothing(start: Start, shadow: Shadow) -> None:
     assert shadow.requests == []
 
 
-def test_a_shadow_that_hangs_delays_nobody_and_is_bounded(tmp_path: Path, service: Service) -> None:
+def test_a_shadow_that_hangs_delays_nobody_and_is_bounded(tmp_path: Path, service: FakeService) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         configuration = {

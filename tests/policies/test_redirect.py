@@ -45,8 +45,8 @@ def address(tmp_path: Path) -> Iterator[str]:
 )
 def test_redirect(address: str, method: str, target: str, status: int, location: str) -> None:
     reply = ask(address, target, method, {"Host": "api.example.org:8080"})
-    assert (reply.status, reply.get("Location"), reply.body) == (status, location, b"")
-    assert reply.get("X-Frame-Options") == "DENY"
+    assert (reply.status, reply.headers.get("Location"), reply.body) == (status, location, b"")
+    assert reply.headers.get("X-Frame-Options") == "DENY"
 
 
 @pytest.mark.parametrize(

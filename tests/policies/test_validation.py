@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from pylae import ConfigError, Gateway
-from support.exchanges import DEADLINE, Reply, Service, ask, gateway, serving
+from pylae.testing import FakeService, Response
+from support.exchanges import DEADLINE, ask, gateway
 
 JSON = {"Content-Type": "application/json"}
 SCHEMA = {
@@ -21,13 +22,13 @@ SCHEMA = {
 
 
 @pytest.fixture
-def service() -> Iterator[Service]:
-    with serving() as running:
+def service() -> Iterator[FakeService]:
+    with FakeService() as running:
         yield running
 
 
 @pytest.fixture
-def address(service: Service, tmp_path: Path) -> Iterator[str]:
+def address(service: FakeService, tmp_path: Path) -> Iterator[str]:
     common = {"service": "one", "auth_required": False}
     big = {"max_size": "1MB", "max_values": 1000}
     (tmp_path / "order.json").write_text(json.dumps(SCHEMA))
@@ -61,13 +62,13 @@ def pieces(body: bytes) -> Iterator[bytes]:
         yield body[start : start + 1000]
 
 
-def code(reply: Reply) -> str:
-    assert reply.get("X-Content-Type-Options") == "nosniff"
+def code(reply: Response) -> str:
+    assert reply.headers.get("X-Content-Type-Options") == "nosniff"
     return str(reply.json()["type"].removeprefix("urn:pylae:error:"))
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_bodies_are_counted(address: str, service: Service, chunked: bool) -> None:
+def test_bodies_are_counted(address: str, service: FakeService, chunked: bool) -> None:
     for size in (0, 100):
         body = b"x" * size
         assert ask(address, "/small", "POST", body=pieces(body) if chunked else body).status == 200
@@ -93,7 +94,13 @@ def test_bodies_are_counted(address: str, service: Service, chunked: bool) -> No
     ],
 )
 def test_heads(
-    address: str, service: Service, path: str, headers: dict[str, str], body: bytes | None, status: int, why: str | None
+    address: str,
+    service: FakeService,
+    path: str,
+    headers: dict[str, str],
+    body: bytes | None,
+    status: int,
+    why: str | None,
 ) -> None:
     reply = ask(address, path, "POST" if body else "GET", headers, body)
     assert reply.status == status
@@ -108,7 +115,7 @@ def test_two_content_types_are_none(address: str) -> None:
 
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("body", [b"1", b' {"a": [1, 2, {"b": null}]} ', json.dumps(["x" * 900_000]).encode()])
-def test_json_passes_unchanged(address: str, service: Service, body: bytes, chunked: bool) -> None:
+def test_json_passes_unchanged(address: str, service: FakeService, body: bytes, chunked: bool) -> None:
     assert ask(address, "/json", "POST", JSON, pieces(body) if chunked else body).status == 200
     assert service.requests[-1].body == body
     framing = "Transfer-Encoding" if chunked else "Content-Length"
@@ -133,7 +140,7 @@ def test_json_passes_unchanged(address: str, service: Service, body: bytes, chun
     ],
     ids=["empty", "open", "quotes", "rest", "twice", "utf-8", "deep", "deep objects", "many", "large", "huge and deep"],
 )
-def test_bad_json_is_refused(address: str, service: Service, body: bytes, status: int, chunked: bool) -> None:
+def test_bad_json_is_refused(address: str, service: FakeService, body: bytes, status: int, chunked: bool) -> None:
     try:
         reply = ask(address, "/json", "POST", JSON, pieces(body) if chunked else body)
     except (BrokenPipeError, ConnectionResetError):
@@ -173,7 +180,7 @@ def test_requests_without_body_pass(address: str) -> None:
         ([], "the body"),
     ],
 )
-def test_schema(address: str, service: Service, value: object, where: str | None) -> None:
+def test_schema(address: str, service: FakeService, value: object, where: str | None) -> None:
     reply = ask(address, "/schema", "POST", {"Content-Type": "application/vnd.order+json"}, json.dumps(value).encode())
     assert len(service.requests) == (where is None)
     if where is None:
@@ -184,7 +191,7 @@ def test_schema(address: str, service: Service, value: object, where: str | None
         assert b"s3cret" not in reply.body
 
 
-def test_a_client_that_waits_is_asked_for_the_body_once(address: str, service: Service) -> None:
+def test_a_client_that_waits_is_asked_for_the_body_once(address: str, service: FakeService) -> None:
     host, _, port = address.rpartition(":")
     with socket.create_connection((host, int(port)), timeout=DEADLINE) as connection:
         head = b"POST /json HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"

@@ -7,6 +7,7 @@ import contextlib
 import json
 import queue
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Sequence
 from typing import Self
@@ -24,12 +25,14 @@ class RawInstance:
 
     With answers, each complete request gets the next one and the last one for ever after (`RawInstance(OK)`); a
     function is called with the peer and the request. Without, the test does it all: `peer = instance.accept()`.
+    With a `context` it speaks TLS.
     """
 
-    def __init__(self, *answers: Answer) -> None:
+    def __init__(self, *answers: Answer, context: ssl.SSLContext | None = None) -> None:
+        self._context = context
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
-        self.url = f"http://{self.address}"
+        self.url = f"{'https' if context else 'http'}://{self.address}"
         self.requests: list[Message] = []
         """Complete requests that came, over all connections."""
         self.peers: list[Peer] = []
@@ -60,6 +63,13 @@ class RawInstance:
                 connection, _ = self.listener.accept()
             except OSError:
                 return
+            if self._context:
+                connection.settimeout(PATIENCE)
+                try:
+                    connection = self._context.wrap_socket(connection, server_side=True)
+                except OSError:
+                    connection.close()
+                    continue
             peer = Peer(connection)
             self.peers.append(peer)
             self._accepted.put(peer)

@@ -9,27 +9,19 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import yaml
 
 from pylae import Gateway
+from pylae.testing import StartedGateway
+from pylae.testing.gateway import Instances, urls
 from support.peer import Message, Peer, raw
-
-
-class HasUrl(Protocol):
-    """Anything that can be an instance."""
-
-    @property
-    def url(self) -> str: ...
-
 
 Configuration = str | Mapping[str, Any]
 """YAML, or what YAML would give."""
-Instances = HasUrl | str | Sequence[HasUrl | str]
-"""Instances of a service, as objects or addresses."""
 
 
 def configure(configuration: Configuration = "", **instances: Instances) -> dict[str, Any]:
@@ -43,9 +35,7 @@ def configure(configuration: Configuration = "", **instances: Instances) -> dict
     config: dict[str, Any] = {"listeners": ["127.0.0.1:0"], "workers": 1, **given}
     services = {name: dict(service) for name, service in config.get("services", {}).items()}
     for name, value in instances.items():
-        several = [value] if isinstance(value, str) or hasattr(value, "url") else value
-        urls = [item if isinstance(item, str) else item.url for item in several]
-        services.setdefault(name, {})["instances"] = urls
+        services.setdefault(name, {})["instances"] = urls(value)
     config["services"] = services
     routes = config.get("routes", [{"name": "all", "prefix": "/", "service": next(iter(services))}] if services else [])
     if "auth" not in config:
@@ -54,23 +44,11 @@ def configure(configuration: Configuration = "", **instances: Instances) -> dict
     return config
 
 
-class Running:
+class Running(StartedGateway):
     """A gateway that runs in this process."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        self.gateway = Gateway(**config)
-        self.addresses = self.gateway.start()
-        self._stopped = False
-
-    @property
-    def address(self) -> str:
-        """`host:port` of the first listener."""
-        return self.addresses[0]
-
-    @property
-    def url(self) -> str:
-        """URL of the first listener."""
-        return f"http://{self.address}"
+        super().__init__(Gateway(**config))
 
     def apply(self, configuration: Configuration = "", **instances: Instances) -> None:
         """Puts another configuration in force; raises as `Gateway.apply` does."""
@@ -88,12 +66,6 @@ class Running:
         """One GET on a connection of its own."""
         lines = "".join(f"{field}\r\n" for field in ("Host: gateway.test", *fields))
         return self.raw(f"GET {target} HTTP/1.1\r\n{lines}\r\n".encode("latin-1"), 1)[0]
-
-    def stop(self, *, drain: bool = False) -> None:
-        """Stops it. A second call does nothing."""
-        if not self._stopped:
-            self._stopped = True
-            self.gateway.stop(drain)
 
 
 class Process:

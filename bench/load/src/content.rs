@@ -9,9 +9,12 @@ const JSON: &str = concat!(
 /// The largest body that `/body/SIZE` gives.
 const MAX_BODY: usize = 64 << 20;
 
+/// The path that only a request which says whose it is finds.
+pub(crate) const IDENTITY: &str = "/identity";
+
 /// The body for `path`, with its content type; none if the origin has no such path.
 pub(crate) fn body_for(path: &str) -> Option<(&'static str, Vec<u8>)> {
-    if path == "/json" || path.starts_with("/api/") {
+    if path == "/json" || path == IDENTITY || path.starts_with("/api/") {
         return Some(("application/json", JSON.as_bytes().to_vec()));
     }
     let size = parse_size(path.strip_prefix("/body/")?).filter(|size| *size <= MAX_BODY)?;

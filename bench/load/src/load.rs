@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
@@ -20,6 +21,8 @@ use crate::poll::{self, EventFlags, Events, Poll};
 
 const TIMER: usize = usize::MAX;
 const BUFFER: usize = 256 << 10;
+/// Stands for the number of the request.
+const NUMBER: &str = "########";
 /// How long connecting, and answers to requests already sent, may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 const OPTIONS: &[&str] = &[
@@ -56,6 +59,9 @@ struct Connection {
 struct Load {
     address: SocketAddr,
     request: Vec<u8>,
+    /// Where the request says its number.
+    number: Option<Range<usize>>,
+    numbered: u64,
     expected: Expected,
     poll: Poll,
     connections: Vec<Connection>,
@@ -137,9 +143,12 @@ impl Load {
             body,
             headers: args.all("require").map(Required::parse).collect(),
         };
+        let number = request.find(NUMBER).map(|at| at..at + NUMBER.len());
         let mut load = Self {
             address,
             request: request.into_bytes(),
+            number,
+            numbered: 0,
             expected,
             poll: Poll::new().map_err(|error| error.to_string())?,
             connections: Vec::new(),
@@ -212,6 +221,10 @@ impl Load {
     }
 
     fn send(&mut self, index: usize, due: Instant) -> Result<(), String> {
+        if let Some(place) = self.number.clone() {
+            self.numbered += 1;
+            self.request[place].copy_from_slice(format!("{:08}", self.numbered % 100_000_000).as_bytes());
+        }
         let connection = &mut self.connections[index];
         let count = connection.stream.write(&self.request).map_err(|error| format!("sending: {error}"))?;
         if count < self.request.len() {

@@ -23,7 +23,7 @@ usage: pylae-bench-load <command> [options]
           --connect ADDRESS
           --path PATH               default /json
           --method METHOD           default GET
-          --header 'NAME: VALUE'    repeatable
+          --header 'NAME: VALUE'    repeatable; ######## becomes the number of the request
           --status N                default 200
           --expect PATH             the body must be what the origin answers to PATH; default: the path itself
           --require 'NAME[: VALUE]' the answer must carry this header; repeatable

@@ -26,6 +26,9 @@ struct Client {
     output: Option<(Rc<[u8]>, usize)>,
 }
 
+/// What a gateway that has authenticated the request says of its user.
+const USER: (Option<&[u8]>, Option<&[u8]>) = (Some(b"7"), Some(b"user"));
+
 /// Prepared answers by path.
 type Answers = HashMap<Box<[u8]>, Rc<[u8]>>;
 
@@ -143,6 +146,9 @@ fn answer(head: &[u8], answers: &mut Answers) -> Rc<[u8]> {
     let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
     if let Some(name) = path.strip_prefix(b"/echo/") {
         return render("200 OK", "text/plain", field(head, name).unwrap_or_default());
+    }
+    if path == content::IDENTITY.as_bytes() && (field(head, b"x-user-id"), field(head, b"x-user-role")) != USER {
+        return render("403 Forbidden", "text/plain", b"no identity\n");
     }
     if let Some(known) = answers.get(path) {
         return Rc::clone(known);

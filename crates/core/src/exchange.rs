@@ -12,10 +12,11 @@ use pylae_http::connection::ConnectionOptions;
 use pylae_http::{Edits, Framing, RequestHead, ResponseHead, Span, Target};
 
 use crate::cache;
+use crate::certificate::Certificate;
 use crate::clock::Instant;
 use crate::halt::Rejection;
 use crate::hook;
-use crate::limit::Permit;
+use crate::limit::{Limiter, Permit};
 use crate::transform::Transforms;
 
 /// One request and its response.
@@ -43,6 +44,8 @@ pub struct Exchange {
     pub client: IpAddr,
     /// Whether the client speaks TLS to the gateway.
     pub secure: bool,
+    /// The certificate that the client has shown, of an authority that the listener believes.
+    pub certificate: Option<Arc<Certificate>>,
     /// The request id, 1–128 bytes of `[A-Za-z0-9._-]`.
     pub id: Vec<u8>,
     /// Index of the route in the plan, once there is one.
@@ -55,6 +58,8 @@ pub struct Exchange {
     pub forward_query: Option<Vec<u8>>,
     /// Who is asking, once that is known.
     pub user: Option<Arc<User>>,
+    /// Whether the request is a valid WebSocket handshake on a route that allows it.
+    pub upgrades: bool,
     /// Bytes that the request body may have.
     pub max_body: u64,
     /// Changes to the request on its way to the instance.
@@ -93,6 +98,8 @@ pub struct Exchange {
     pub cache: cache::Visit,
     /// What hooks know of it; none while it has met none.
     pub hooks: Option<Box<hook::Visit>>,
+    /// Whether each of [`Limiter::ALL`] admitted it; none where it was not asked.
+    pub limited: [Option<bool>; Limiter::ALL.len()],
     /// Places under limits of concurrency, held until the exchange is over.
     pub permits: Vec<Permit>,
     /// Memory for the bytes of a moment. What it holds means nothing to anyone else.
@@ -162,12 +169,14 @@ impl Exchange {
             peer_trusted: false,
             client: nobody.ip(),
             secure: false,
+            certificate: None,
             id: Vec::with_capacity(36),
             route: None,
             params: Vec::new(),
             forward_path: Vec::new(),
             forward_query: None,
             user: None,
+            upgrades: false,
             max_body: 0,
             request_edits: Edits::default(),
             response_edits: Edits::default(),
@@ -187,6 +196,7 @@ impl Exchange {
             upstream: Duration::ZERO,
             cache: cache::Visit::default(),
             hooks: None,
+            limited: [None; Limiter::ALL.len()],
             permits: Vec::new(),
             scratch: Vec::new(),
         }
@@ -206,6 +216,7 @@ impl Exchange {
         self.forward_path.clear();
         self.forward_query = None;
         self.user = None;
+        self.upgrades = false;
         self.request_edits.clear();
         self.response_edits.clear();
         self.status = 0;
@@ -220,6 +231,7 @@ impl Exchange {
         self.upstream = Duration::ZERO;
         self.cache.reset();
         self.hooks = None;
+        self.limited = [None; Limiter::ALL.len()];
         self.permits.clear();
     }
 
@@ -237,6 +249,13 @@ impl Exchange {
     /// Whether the response is an instance's, not the gateway's own.
     pub fn is_relayed(&self) -> bool {
         self.response.len > 0
+    }
+
+    /// Whether the instance's answer is a stream of events for a page to listen to (`text/event-stream`, HTML section 9.2).
+    pub fn is_event_stream(&self) -> bool {
+        let media = self.response.fields.get(&self.response_buffer, pylae_http::Name::ContentType).unwrap_or_default();
+        let essence = media.split(|byte| *byte == b';').next().unwrap_or_default();
+        essence.trim_ascii_end().eq_ignore_ascii_case(b"text/event-stream")
     }
 
     /// The value of a response field as the client will see it: an edit's, or else the first that the instance sent.

@@ -4,6 +4,7 @@
 pub mod admit;
 pub mod answer;
 pub mod cache;
+pub mod certificate;
 pub mod clock;
 pub mod exchange;
 pub mod forwarding;
@@ -14,10 +15,12 @@ pub mod limit;
 pub mod pace;
 pub mod plan;
 pub mod problem;
+pub mod proxy_protocol;
 pub mod query;
 pub mod route;
 pub mod service;
 pub mod transform;
+pub mod websocket;
 
 pub use answer::civil_date;
 pub use clock::Instant;

@@ -34,6 +34,28 @@ pub enum Algorithm {
     FixedWindow,
 }
 
+/// Policies that limit rates.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Limiter {
+    /// Before authentication.
+    Address,
+    /// Behind it.
+    Rate,
+}
+
+impl Limiter {
+    /// All of them, by position.
+    pub const ALL: [Self; 2] = [Self::Address, Self::Rate];
+
+    /// Name of the policy.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Address => "address_limit",
+            Self::Rate => "rate_limit",
+        }
+    }
+}
+
 /// What can be wrong with the figures of a limit.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LimitError {

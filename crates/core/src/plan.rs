@@ -42,6 +42,74 @@ pub struct Plan {
 pub struct Listener {
     /// `host:port`; the host is an IP address. Port 0 takes a free one.
     pub address: std::net::SocketAddr,
+    /// How it speaks TLS; without, it does not.
+    pub tls: Option<ListenerTls>,
+    /// Proxies in front, each connection of which begins with a header of the PROXY protocol; nobody else may connect. None:
+    /// there is no such header.
+    pub proxy_protocol: Option<Vec<IpNet>>,
+}
+
+/// TLS towards clients. Certificates and keys are PEM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerTls {
+    /// Chosen by the name that a client asks for; the first one is shown to clients that ask for no known name.
+    pub certificates: Vec<CertifiedKey>,
+    /// Oldest version that is spoken.
+    pub min_version: TlsVersion,
+    /// Whether clients are asked for certificates.
+    pub client_auth: Option<ClientAuth>,
+    /// Whether clients may resume sessions. Tickets are good for this listener alone.
+    pub session_tickets: bool,
+    /// Total time for a handshake.
+    pub handshake_timeout: Seconds,
+}
+
+/// A certificate chain and the key of its first certificate.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CertifiedKey {
+    /// The certificate and those between it and its authority.
+    pub cert: String,
+    /// The private key.
+    pub key: String,
+}
+
+impl std::fmt::Debug for CertifiedKey {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("CertifiedKey").field("cert", &self.cert).finish_non_exhaustive()
+    }
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum TlsVersion {
+    /// RFC 5246.
+    #[serde(rename = "1.2")]
+    V12,
+    /// RFC 8446.
+    #[serde(rename = "1.3")]
+    V13,
+}
+
+/// Certificates of clients.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientAuth {
+    /// Certificates of the authorities that are believed.
+    pub ca: String,
+    /// Whether a client without a certificate is let in.
+    pub mode: ClientAuthMode,
+}
+
+/// Whether a client without a certificate is let in. One with a bad certificate never is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuthMode {
+    /// No.
+    Required,
+    /// Yes.
+    Optional,
 }
 
 /// Bounds and deadlines of the client side.
@@ -88,6 +156,8 @@ pub struct Service {
     pub load_balancer: LoadBalancer,
     /// An instance that joins or recovers gets its share of load gradually over this time.
     pub slow_start: Option<Seconds>,
+    /// How TLS is spoken to instances whose URL says so; there must be one then.
+    pub tls: Option<ServiceTls>,
     /// Keeps a client on one instance by a cookie.
     pub sticky: Option<Sticky>,
     /// Active checks.
@@ -116,10 +186,26 @@ pub struct Service {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Instance {
-    /// `http://host:port`.
+    /// `http://host:port` or `https://host:port`.
     pub url: String,
     /// Share of load relative to the others, at least 1.
     pub weight: u32,
+}
+
+/// TLS towards instances. Certificates and keys are PEM.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceTls {
+    /// Whether instances must prove who they are.
+    pub verify: bool,
+    /// Authorities, or instances' own certificates, that are believed; none: those that the system believes.
+    pub ca: Option<String>,
+    /// The name that is asked for and verified; none: each instance's host.
+    pub server_name: Option<String>,
+    /// What the gateway shows of itself to instances that ask for it.
+    pub certificate: Option<CertifiedKey>,
+    /// Oldest version that is spoken.
+    pub min_version: TlsVersion,
 }
 
 /// How an instance is picked.
@@ -282,8 +368,22 @@ pub struct Route {
     pub strip_prefix: Option<String>,
     /// Path template that replaces the path, e.g. `/v2/{id}`.
     pub rewrite: Option<String>,
+    /// WebSocket, on a route that allows it.
+    pub websocket: Option<WebSocket>,
     /// Policies by name; order is the policy table's, not this map's.
     pub policies: BTreeMap<String, serde_json::Value>,
+}
+
+/// What an open WebSocket may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebSocket {
+    /// Longest silence of both sides, and longest time that one side takes nothing of what is there for it.
+    pub idle_timeout: Seconds,
+    /// Bytes of a frame's payload, as sent; none is only bounded by `max_message`.
+    pub max_frame: Option<u64>,
+    /// Bytes of a message, over all its frames, as sent; none is unbounded.
+    pub max_message: Option<u64>,
 }
 
 /// What may be retried although the method is not idempotent.

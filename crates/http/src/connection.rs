@@ -1,5 +1,6 @@
 //! The `Connection` field: what it says of this connection, and which fields it nominates as hop-by-hop.
 
+use crate::encode::NEVER_WITH_UNDERSCORE;
 use crate::{Fields, Name, NameSet, Span, Version, class, name};
 
 /// What the Connection field lines of one head say (RFC 9110 section 7.6.1).
@@ -20,31 +21,18 @@ pub struct ConnectionOptions {
 pub struct Nomination(pub &'static str);
 
 /// Names that no peer may have removed by nominating them.
-const PROTECTED: NameSet = NameSet::of(&[
+const PROTECTED: NameSet = NEVER_WITH_UNDERSCORE.with(NameSet::of(&[
     Name::Authorization,
-    Name::ContentEncoding,
     Name::ContentLength,
     Name::ContentRange,
-    Name::ContentType,
     Name::Cookie,
     Name::Forwarded,
     Name::Host,
     Name::Origin,
-    Name::SetCookie,
     Name::Traceparent,
     Name::Tracestate,
     Name::TransferEncoding,
-    Name::XApiKey,
-    Name::XForwardedFor,
-    Name::XForwardedHost,
-    Name::XForwardedPort,
-    Name::XForwardedProto,
-    Name::XRealIp,
-    Name::XRequestId,
-    Name::XUserEmail,
-    Name::XUserId,
-    Name::XUserRole,
-]);
+]));
 
 const MOST_NOMINATED: usize = 16;
 

@@ -14,6 +14,8 @@ pub struct RequestLine<'a> {
     pub query: Option<&'a [u8]>,
     /// Value of the Host field.
     pub host: &'a [u8],
+    /// Ask to go on as a WebSocket.
+    pub upgrade: bool,
 }
 
 /// The fields of a message and what is to become of them.
@@ -46,6 +48,9 @@ pub fn request(out: &mut Vec<u8>, line: RequestLine<'_>, source: FieldSource<'_>
     out.extend_from_slice(b"\r\n");
     fields(out, source, NEVER_IN_REQUEST);
     body(out, framing);
+    if line.upgrade {
+        out.extend_from_slice(UPGRADE);
+    }
     out.extend_from_slice(b"\r\n");
 }
 
@@ -62,6 +67,8 @@ pub struct StatusLine<'a> {
     pub close: bool,
     /// Write `Connection: keep-alive` (an HTTP/1.0 client that asked for it).
     pub keep_alive: bool,
+    /// Go on as a WebSocket (101), or offer to (426).
+    pub upgrade: bool,
 }
 
 /// Appends a response head for a client: `HTTP/1.1 status reason`, the fields, the edits, the framing.
@@ -78,7 +85,9 @@ pub fn response(out: &mut Vec<u8>, line: StatusLine<'_>, source: FieldSource<'_>
         (Framing::None, Some(length)) => body(out, Framing::Length(length)),
         _ => body(out, framing),
     }
-    // An Upgrade field and its connection option belong here, beside the other fields of the connection.
+    if line.upgrade {
+        out.extend_from_slice(UPGRADE);
+    }
     if line.close {
         out.extend_from_slice(b"Connection: close\r\n");
     } else if line.keep_alive {
@@ -86,6 +95,8 @@ pub fn response(out: &mut Vec<u8>, line: StatusLine<'_>, source: FieldSource<'_>
     }
     out.extend_from_slice(b"\r\n");
 }
+
+const UPGRADE: &[u8] = b"Connection: Upgrade\r\nUpgrade: websocket\r\n";
 
 /// Fields of one connection or of the framing: written anew or not at all.
 const NEVER: NameSet = NameSet::of(&[
@@ -105,7 +116,7 @@ const NEVER: NameSet = NameSet::of(&[
 const NEVER_IN_REQUEST: NameSet = NEVER.with(NameSet::of(&[Name::Expect, Name::Host]));
 
 /// Names whose spelling with `_` an instance could take for the gateway's own field or for its credentials.
-const NEVER_WITH_UNDERSCORE: NameSet = NameSet::of(&[
+pub(crate) const NEVER_WITH_UNDERSCORE: NameSet = NameSet::of(&[
     Name::ContentEncoding,
     Name::ContentType,
     Name::SetCookie,

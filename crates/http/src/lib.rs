@@ -18,6 +18,7 @@ pub mod method;
 pub mod name;
 pub mod span;
 pub mod target;
+pub mod websocket;
 
 pub use chunked::{ChunkedDecoder, Decoded};
 pub use edits::{Edits, InvalidHeader};

@@ -2,6 +2,8 @@
 
 #[path = "../../../fuzz/src/http.rs"]
 mod http;
+#[path = "../../../fuzz/src/websocket.rs"]
+mod websocket;
 
 use std::fs;
 use std::io;
@@ -40,4 +42,9 @@ fn chunked_bodies() -> io::Result<()> {
 #[test]
 fn targets() -> io::Result<()> {
     run("target", http::target)
+}
+
+#[test]
+fn websocket_frames() -> io::Result<()> {
+    run("websocket", websocket::frames)
 }

@@ -1,12 +1,13 @@
 //! Rate limits that are decided before authentication: they protect it, and count what it refuses.
 
+use pylae_core::limit::Limiter;
 use pylae_core::{Exchange, Problem, Verdict};
 
 use crate::rate_limit::{Config, RateLimit};
 use crate::{Parts, Policy};
 
 /// A [`RateLimit`] whose keys do not need a user.
-pub struct AddressLimit(RateLimit);
+pub struct AddressLimit(pub(crate) RateLimit);
 
 impl Policy for AddressLimit {
     type Config = Config;
@@ -17,7 +18,7 @@ impl Policy for AddressLimit {
         if !problems.is_empty() {
             return Err(problems);
         }
-        RateLimit::named("address_limit", config, parts).map(Self)
+        RateLimit::named(Limiter::Address, config, parts).map(Self)
     }
 
     fn on_request(&self, exchange: &mut Exchange) -> Verdict {

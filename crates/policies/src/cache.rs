@@ -41,6 +41,28 @@ pub struct Config {
     tags: Vec<String>,
 }
 
+impl Config {
+    /// The same as `pylae_core::cache` takes it, for the route of this name.
+    pub fn rules(self, route: &str) -> Rules {
+        let boxed = |words: Vec<String>| words.into_iter().map(String::into_boxed_str).collect();
+        Rules {
+            route: route.into(),
+            ttl: self.ttl.0,
+            overrides: self.r#override,
+            per_user: self.per_user,
+            vary: boxed(self.vary),
+            max_entry: usize::try_from(self.max_entry).unwrap_or(usize::MAX),
+            stale_while_revalidate: self.stale_while_revalidate.0,
+            stale_if_error: self.stale_if_error.0,
+            wait: self.wait.0,
+            client_directives: self.client_directives,
+            ignore_cookies: self.ignore_cookies,
+            cache_status: self.cache_status,
+            tags: boxed(self.tags),
+        }
+    }
+}
+
 /// Answers from the cache, or has the service's answer kept.
 #[derive(Debug)]
 pub struct Caching {
@@ -52,22 +74,7 @@ impl Policy for Caching {
     type Config = Config;
 
     fn build(config: Config, parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
-        let boxed = |words: Vec<String>| words.into_iter().map(String::into_boxed_str).collect();
-        let rules = Rules {
-            route: parts.route.into(),
-            ttl: config.ttl.0,
-            overrides: config.r#override,
-            per_user: config.per_user,
-            vary: boxed(config.vary),
-            max_entry: usize::try_from(config.max_entry).unwrap_or(usize::MAX),
-            stale_while_revalidate: config.stale_while_revalidate.0,
-            stale_if_error: config.stale_if_error.0,
-            wait: config.wait.0,
-            client_directives: config.client_directives,
-            ignore_cookies: config.ignore_cookies,
-            cache_status: config.cache_status,
-            tags: boxed(config.tags),
-        };
+        let rules = config.rules(parts.route);
         Ok(Self { cache: Arc::clone(parts.shared.cache()), rules: Arc::new(rules) })
     }
 

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::access_log::AccessLog;
 use crate::hooks::Hooked;
 use crate::mirror::Mirror;
+use crate::rate_limit::RateLimit;
 use crate::{AnyPolicy, Parts};
 
 /// The policies of one route, ready to run.
@@ -42,6 +43,11 @@ impl Chain {
         let mirror = built.iter().position(|policy| matches!(policy, AnyPolicy::mirror(_)));
         let hooks = built.iter().position(|policy| matches!(policy, AnyPolicy::hooks(_)));
         Ok(Self { policies: built.into_boxed_slice(), body_limit, hooks, mirror })
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.policies.is_empty()
     }
 
     /// Runs the request halves that have not run yet, up to the first that does not let the exchange pass.
@@ -108,6 +114,15 @@ impl Chain {
             Some(AnyPolicy::access_log(log)) => Some(log),
             _ => None,
         }
+    }
+
+    /// The policy of rate limits that is called `name`, if there is one.
+    pub fn rate_limit(&self, name: &str) -> Option<&RateLimit> {
+        self.policies.iter().find(|policy| policy.name() == name).and_then(|policy| match policy {
+            AnyPolicy::rate_limit(limits) => Some(limits),
+            AnyPolicy::address_limit(limits) => Some(&limits.0),
+            _ => None,
+        })
     }
 
     /// The mirror, if there is one.

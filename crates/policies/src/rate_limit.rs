@@ -1,17 +1,20 @@
 //! No client takes more than its share: rates, quotas and exchanges in flight, per key.
 
+mod standing;
+
 use std::array;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use pylae_core::limit::store::MAX_CHARGES;
 use pylae_core::limit::{
-    self, Algorithm, Charge, Decision, Key, KeySource, LimitError, Permit, Reading, Shape, headers,
+    self, Algorithm, Charge, Decision, Key, KeySource, LimitError, Limiter, Permit, Reading, Shape, headers,
 };
 use pylae_core::plan::Seconds;
 use pylae_core::{Exchange, Problem, Rejection, Verdict};
 use serde::{Deserialize, Serialize};
 
+pub use self::standing::{Holder, Standing};
 use crate::{Parts, Policy, Shared};
 
 /// What the plan says.
@@ -71,6 +74,7 @@ impl Scope {
 
 /// Counts, and refuses what is too much.
 pub struct RateLimit {
+    limiter: Limiter,
     route: Box<str>,
     limits: Box<[Limit]>,
     concurrency: Option<Concurrency>,
@@ -99,24 +103,12 @@ impl Policy for RateLimit {
     type Config = Config;
 
     fn build(config: Config, parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
-        Self::named("rate_limit", config, parts)
+        Self::named(Limiter::Rate, config, parts)
     }
 
     fn on_request(&self, exchange: &mut Exchange) -> Verdict {
-        if let Some(concurrency) = &self.concurrency {
-            let Some(permit) = self.enter(concurrency, exchange) else { return self.too_many(concurrency, exchange) };
-            exchange.permits.push(permit);
-        }
-        let verdict = match self.limits.len() {
-            0 => self.charge::<0>(exchange),
-            1 => self.charge::<1>(exchange),
-            2 => self.charge::<2>(exchange),
-            3..=4 => self.charge::<4>(exchange),
-            _ => self.charge::<MAX_CHARGES>(exchange),
-        };
-        if self.concurrency.is_some() && !matches!(verdict, Verdict::Continue) {
-            exchange.permits.pop();
-        }
+        let verdict = self.decide(exchange);
+        exchange.limited[self.limiter as usize] = Some(matches!(verdict, Verdict::Continue));
         verdict
     }
 
@@ -146,9 +138,9 @@ impl Policy for RateLimit {
 }
 
 impl RateLimit {
-    /// Builds it as the policy called `policy`, whose counts are its own.
-    pub(crate) fn named(policy: &str, config: Config, parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
-        let mut problems = check(&config);
+    /// Builds it as the policy of `limiter`, whose counts are its own.
+    pub(crate) fn named(limiter: Limiter, config: Config, parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
+        let (policy, mut problems) = (limiter.name(), check(&config));
         let mut policies = Vec::new();
         let mut limits = Vec::with_capacity(config.limits.len());
         for (index, limit) in config.limits.into_iter().enumerate() {
@@ -182,7 +174,25 @@ impl RateLimit {
             return Err(problems);
         }
         let shared = Arc::clone(parts.shared);
-        Ok(Self { route: parts.route.into(), limits: limits.into(), concurrency, policies, shared })
+        Ok(Self { limiter, route: parts.route.into(), limits: limits.into(), concurrency, policies, shared })
+    }
+
+    fn decide(&self, exchange: &mut Exchange) -> Verdict {
+        if let Some(concurrency) = &self.concurrency {
+            let Some(permit) = self.enter(concurrency, exchange) else { return self.too_many(concurrency, exchange) };
+            exchange.permits.push(permit);
+        }
+        let verdict = match self.limits.len() {
+            0 => self.charge::<0>(exchange),
+            1 => self.charge::<1>(exchange),
+            2 => self.charge::<2>(exchange),
+            3..=4 => self.charge::<4>(exchange),
+            _ => self.charge::<MAX_CHARGES>(exchange),
+        };
+        if self.concurrency.is_some() && !matches!(verdict, Verdict::Continue) {
+            exchange.permits.pop();
+        }
+        verdict
     }
 
     fn enter(&self, concurrency: &Concurrency, exchange: &mut Exchange) -> Option<Permit> {

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use pylae_core::service::{Outcome, Picked};
-use pylae_core::{Exchange, Halt, Instant, Pace, forwarding};
+use pylae_core::{Exchange, Halt, Instant, Pace, forwarding, websocket};
 use pylae_http::encode::{self, FieldSource, RequestLine};
 use pylae_http::{Framing, framing};
 
@@ -67,7 +67,12 @@ impl One<'_, '_> {
     /// Sends the request and takes the head of the answer. A kept connection that proves dead is replaced by a new one,
     /// once, without further ado.
     pub(crate) async fn run(&self, client: &mut Client, exchange: &mut Exchange) -> Result<Answered, Failure> {
-        if let Some(kept) = self.worker.pools.take(self.service.pools[self.picked.index]) {
+        let series = self.route.series.as_ref().map(|series| series.of(self.worker.index));
+        // A handshake goes out once: not over a connection that may be about to close.
+        if !exchange.upgrades
+            && let Some(kept) = self.worker.pools.take(self.service.pools[self.picked.index])
+        {
+            series.inspect(|block| block.reused.add(1));
             match self.ask(client, exchange, kept).await {
                 Err(Failure::Instance(fault))
                     if fault.outcome == Outcome::Reset && !fault.answered && client.body.is_replayable() => {}
@@ -75,7 +80,8 @@ impl One<'_, '_> {
             }
         }
         client.deadline.set(self.until(self.service.plan.connect_timeout.0));
-        let connection = connect::connect(self.picked.instance(), client, exchange).await?;
+        let connection = connect::connect(self.worker, self.service, self.picked.index, client, exchange).await?;
+        series.inspect(|block| block.connected.add(1));
         self.ask(client, exchange, connection).await
     }
 
@@ -130,6 +136,7 @@ pub(crate) fn encode(exchange: &Exchange, host: &[u8], framing: Framing, out: &m
         path,
         query: exchange.sent_query(),
         host,
+        upgrade: exchange.upgrades,
     };
     let source = FieldSource {
         fields: &exchange.head.fields,
@@ -209,7 +216,7 @@ impl Asking<'_, '_, '_> {
                     Ok(false) => break,
                     Err(_) => return Poll::Ready(Err(self.fault(Outcome::Reset, exchange))),
                 }
-                if exchange.response.status >= 200 {
+                if exchange.response.status >= 200 || (exchange.response.status == 101 && exchange.upgrades) {
                     let settled = settle(exchange);
                     return Poll::Ready(settled.ok_or_else(|| self.fault(Outcome::Reset, exchange)));
                 }
@@ -229,7 +236,8 @@ fn settle(exchange: &mut Exchange) -> Option<Framing> {
     let Exchange { response, response_buffer, response_options, head, status, body_length, .. } = exchange;
     response_options.read(&response.fields, response_buffer).ok()?;
     *status = response.status;
+    let switches = response.status == 101;
     let framing = framing::response(response, response_buffer, head.method).ok()?;
     *body_length = if let Framing::Length(length) = framing { Some(length) } else { None };
-    Some(framing)
+    (!switches || websocket::accepts(exchange)).then_some(framing)
 }

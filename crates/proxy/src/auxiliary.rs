@@ -7,8 +7,10 @@ use std::thread::JoinHandle;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
+use crate::clock;
 use crate::health;
 use crate::log::Log;
+use crate::metrics::{INTERVAL, Metrics};
 use crate::snapshot::Snapshot;
 
 /// Names that may be looked up at the same time: one that hangs must not hold up the checks of others.
@@ -21,12 +23,15 @@ pub(crate) struct Auxiliary {
 }
 
 impl Auxiliary {
-    pub(crate) fn start(snapshot: Arc<Snapshot>, log: Arc<Log>) -> io::Result<Self> {
+    pub(crate) fn start(snapshot: Arc<Snapshot>, log: Arc<Log>, metrics: Arc<Metrics>) -> io::Result<Self> {
         let (snapshots, receiver) = watch::channel(snapshot);
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(LOOKUPS).build()?;
         let thread = std::thread::Builder::new().name("pylae-auxiliary".to_owned()).spawn(move || {
-            LocalSet::new().block_on(&runtime, health::run(receiver, log));
+            LocalSet::new().block_on(&runtime, async {
+                tokio::task::spawn_local(sample(metrics));
+                health::run(receiver, log).await;
+            });
             runtime.shutdown_background();
         })?;
         Ok(Self { snapshots: Some(snapshots), thread: Some(thread) })
@@ -37,6 +42,14 @@ impl Auxiliary {
         if let Some(snapshots) = &self.snapshots {
             snapshots.send_replace(snapshot);
         }
+    }
+}
+
+/// Keeps what is told about the last minute up to date.
+async fn sample(metrics: Arc<Metrics>) {
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        metrics.sample(clock::now());
     }
 }
 

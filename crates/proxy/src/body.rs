@@ -82,6 +82,11 @@ impl Body {
         self.taken
     }
 
+    /// Says that so many bytes were taken by other means.
+    pub(crate) fn count(&mut self, bytes: u64) {
+        self.taken += bytes;
+    }
+
     /// What was taken so far, as long as it is replayable.
     pub(crate) fn kept(&self) -> &[u8] {
         &self.kept

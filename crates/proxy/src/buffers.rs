@@ -50,9 +50,12 @@ impl Buffers {
 
     pub(crate) fn give_back_exchange(&self, mut exchange: Box<Exchange>) {
         exchange.reset();
-        exchange.buffer.clear();
-        exchange.buffer.shrink_to(SMALL);
-        exchange.response_buffer.shrink_to(SMALL);
+        for buffer in [&mut exchange.buffer, &mut exchange.response_buffer] {
+            buffer.clear();
+            buffer.shrink_to(SMALL);
+            // A tunnel had given it back.
+            buffer.reserve_exact(SMALL);
+        }
         exchange.scratch.shrink_to(SMALL);
         let mut stock = self.exchanges.borrow_mut();
         if stock.len() < KEPT {

@@ -3,9 +3,11 @@
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use pylae_core::certificate::Certificate;
 use pylae_core::plan::Limits;
 use pylae_core::{Exchange, Pace};
 
@@ -26,6 +28,8 @@ pub(crate) struct Client {
     pub(crate) peer_text: Box<str>,
     /// Whether the connection is encrypted.
     pub(crate) secure: bool,
+    /// The certificate that it has shown, if the listener asks for one.
+    pub(crate) certificate: Option<Arc<Certificate>>,
     /// The one deadline of the connection's task.
     pub(crate) deadline: Rc<Deadline>,
     /// The body of the request in hand.

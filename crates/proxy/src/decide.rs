@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use pylae_core::cache::{Landing, Stored};
-use pylae_core::{Answer, Exchange, Halt, Verdict};
+use pylae_core::{Answer, Exchange, Halt, Verdict, websocket};
 
 use crate::client::Client;
 use crate::clock;
@@ -24,7 +24,7 @@ pub(crate) enum Decided {
     Stored(Stored),
 }
 
-/// Runs the request policies: all request halves, then, where one wants to see the body, that and the body halves; and
+/// Looks at a WebSocket handshake, where the route allows one, and runs the request policies: all request halves, then, where one wants to see the body, that and the body halves; and
 /// behind them the hooks.
 pub(crate) async fn decide(
     worker: &Worker,
@@ -33,6 +33,9 @@ pub(crate) async fn decide(
     client: &mut Client,
     exchange: &mut Exchange,
 ) -> Result<Decided, Halt> {
+    if route.websocket.is_some() {
+        websocket::admit(exchange)?;
+    }
     let mut verdict = route.chain.request(exchange);
     // Which body half is next, once the body is in memory.
     let mut next = None;

@@ -1,5 +1,7 @@
 //! The running data plane: started, told a plan, stopped.
 
+mod command;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -12,20 +14,24 @@ use parking_lot::Mutex;
 use pylae_core::cache::{Purge, Usage};
 use pylae_core::hook::HookSource;
 use pylae_core::service::ServiceStats;
-use pylae_core::{Plan, Problem};
+use pylae_core::{Instant, Plan, Problem};
 use pylae_policies::authentication::Revoked;
 use serde::Serialize;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{mpsc, oneshot};
 
+pub use self::command::LimitQuestion;
+use self::command::position;
 use crate::auxiliary::Auxiliary;
 use crate::background::Background;
 use crate::clock;
 use crate::log::{Log, Record};
+use crate::metrics::{Metrics, Process, Reading, Summary, View, began_at, expose, summarize};
 use crate::observe::{Totals, WorkerStats};
+use crate::recent::{Lane, Recent};
 use crate::sink::{SinkStats, Sinks};
 use crate::snapshot::{PoolKeys, Snapshot};
-use crate::worker::{Control, Shared, Worker};
+use crate::worker::{Control, Listening, Shared, Worker};
 
 /// Connections that the kernel holds until a worker accepts them.
 const BACKLOG: i32 = 4096;
@@ -38,12 +44,15 @@ pub struct Engine {
     shared: Arc<Shared>,
     policies: Arc<pylae_policies::Shared>,
     sinks: Sinks,
+    metrics: Arc<Metrics>,
+    started: Instant,
 }
 
 struct Handle {
     control: mpsc::UnboundedSender<Control>,
     thread: Mutex<Option<JoinHandle<()>>>,
     stats: Arc<WorkerStats>,
+    recent: Arc<Lane>,
 }
 
 /// What an apply changes. The lock on it makes applies follow each other.
@@ -53,6 +62,9 @@ struct State {
     /// Listening sockets by the address that the plan names.
     listeners: BTreeMap<SocketAddr, TcpListener>,
     applied: u64,
+    refused: u64,
+    /// When the snapshot came into force.
+    since: Instant,
 }
 
 /// What the engine counts and sees.
@@ -68,6 +80,8 @@ pub struct Stats {
     pub cache: Option<Usage>,
     /// Plans applied, the first included.
     pub applied: u64,
+    /// Plans and configurations refused.
+    pub refused: u64,
 }
 
 impl Engine {
@@ -86,27 +100,39 @@ impl Engine {
         snapshot.connect_hooks(&*hooks)?;
         let sinks = Sinks::new(snapshot.plan.workers);
         sinks.connect(&mut snapshot)?;
+        let metrics = Arc::new(Metrics::new(snapshot.plan.workers, clock::now()));
+        metrics.connect(&mut snapshot);
         let snapshot = Arc::new(snapshot);
         let listeners = bind_added(&BTreeMap::new(), &snapshot)?;
         let mut workers = Vec::with_capacity(snapshot.plan.workers);
         for index in 0..snapshot.plan.workers {
-            let sockets = clone_all(listeners.values())?;
+            let sockets = clone_all(&listeners)?;
             workers.push(
                 spawn(index, Arc::clone(&snapshot), Arc::clone(&shared), sockets, Arc::clone(&hooks))
                     .map_err(|error| vec![Problem::at("workers", format!("a worker cannot be started: {error}"))])?,
             );
         }
-        let auxiliary = Auxiliary::start(Arc::clone(&snapshot), Arc::clone(&shared.log))
+        let auxiliary = Auxiliary::start(Arc::clone(&snapshot), Arc::clone(&shared.log), Arc::clone(&metrics))
             .map_err(|error| vec![Problem::at("", format!("the auxiliary thread cannot be started: {error}"))])?;
         let auxiliary = Mutex::new(Some(auxiliary));
-        let state = Mutex::new(State { snapshot, keys, listeners, applied: 1 });
-        Ok(Self { workers, state, auxiliary, shared, policies, sinks })
+        let started = clock::now();
+        let state = State { snapshot, keys, listeners, applied: 1, refused: 0, since: started };
+        Ok(Self { workers, state: Mutex::new(state), auxiliary, shared, policies, sinks, metrics, started })
     }
 
     /// Replaces the plan in force, whole or not at all. When this returns, every new exchange is served by the new plan.
     /// `hooks` is the source of its hooks.
     pub fn apply(&self, plan: Plan, hooks: &dyn HookSource) -> Result<(), Vec<Problem>> {
         let mut state = self.state.lock();
+        self.replace(&mut state, plan, hooks).inspect_err(|_| state.refused += 1)
+    }
+
+    /// Counts a configuration that was refused before it became a plan.
+    pub fn count_refusal(&self) {
+        self.state.lock().refused += 1;
+    }
+
+    fn replace(&self, state: &mut State, plan: Plan, hooks: &dyn HookSource) -> Result<(), Vec<Problem>> {
         let mut keys = state.keys.clone();
         let workers = state.snapshot.plan.workers;
         if plan.workers != workers {
@@ -115,22 +141,20 @@ impl Engine {
         let mut snapshot = Snapshot::build(plan, Some(&state.snapshot), &mut keys, &self.policies)?;
         snapshot.connect_hooks(hooks)?;
         self.sinks.connect(&mut snapshot)?;
+        self.metrics.connect(&mut snapshot);
         let snapshot = Arc::new(snapshot);
         let added = bind_added(&state.listeners, &snapshot)?;
         let wanted: Vec<SocketAddr> = snapshot.plan.listeners.iter().map(|listener| listener.address).collect();
         let gone: Vec<SocketAddr> =
             state.listeners.keys().filter(|address| !wanted.contains(address)).copied().collect();
-        // The workers know their sockets by the address that was bound.
-        let removed: Vec<SocketAddr> =
-            gone.iter().filter_map(|address| state.listeners[address].local_addr().ok()).collect();
-        let sockets = self.workers.iter().map(|_| clone_all(added.values())).collect::<Result<Vec<_>, _>>()?;
+        let sockets = self.workers.iter().map(|_| clone_all(&added)).collect::<Result<Vec<_>, _>>()?;
         // From here on nothing can fail. The workers' copies of a socket are the last, so that what its queue holds is served.
         state.listeners.retain(|address, _| !gone.contains(address));
         let mut applied = Vec::with_capacity(self.workers.len());
         for (worker, sockets) in self.workers.iter().zip(sockets) {
             let (done, told) = oneshot::channel();
             let message =
-                Control::Apply { snapshot: Arc::clone(&snapshot), added: sockets, removed: removed.clone(), done };
+                Control::Apply { snapshot: Arc::clone(&snapshot), added: sockets, removed: gone.clone(), done };
             if worker.control.send(message).is_ok() {
                 applied.push(told);
             }
@@ -146,6 +170,7 @@ impl Engine {
         state.snapshot = snapshot;
         state.keys = keys;
         state.applied += 1;
+        state.since = clock::now();
         Ok(())
     }
 
@@ -185,12 +210,8 @@ impl Engine {
     /// Lets an instance finish what it has and gives it nothing more, or uses it again; it stays so over reloads. Whether
     /// that is a change. `instance` is its URL as it stands in the plan.
     pub fn set_draining(&self, service: &str, instance: &str, draining: bool) -> Result<bool, Problem> {
-        let snapshot = Arc::clone(&self.state.lock().snapshot);
-        let found = snapshot.services.get(service);
-        let found = found.ok_or_else(|| Problem::at("", format!("there is no service `{service}`")))?;
-        let index = found.state.instances().position(|known| known.url() == instance);
-        let index =
-            index.ok_or_else(|| Problem::at("", format!("service `{service}` has no instance `{instance}`")))?;
+        let found = self.service(service)?;
+        let index = position(&found, instance)?;
         let change = found.state.set_draining(index, clock::now(), draining);
         let changed = change.is_some();
         self.shared.log.changes(change);
@@ -204,13 +225,45 @@ impl Engine {
 
     /// What is counted and seen at this moment.
     pub fn stats(&self) -> Stats {
+        self.figures().0
+    }
+
+    /// What is counted now, and when the plan in force was applied.
+    fn figures(&self) -> (Stats, Reading, Instant) {
+        let state = self.state.lock();
+        let reading = self.metrics.read(state.snapshot.all_series());
         let mut totals = Totals::default();
         self.workers.iter().for_each(|worker| totals.merge(&worker.stats));
-        let state = self.state.lock();
+        totals.add(&reading);
         let now = clock::now();
         let services = state.snapshot.services.values().map(|service| service.state.snapshot(now)).collect();
         let cache = self.policies.cache_in_use().map(|cache| cache.usage());
-        Stats { totals, services, access_logs: self.sinks.stats(), cache, applied: state.applied }
+        let State { applied, refused, since, .. } = *state;
+        let stats = Stats { totals, services, access_logs: self.sinks.stats(), cache, applied, refused };
+        (stats, reading, since)
+    }
+
+    /// All figures as a page for Prometheus, in its text format 0.0.4. Reads what the workers write, and waits for none of them.
+    pub fn metrics(&self) -> String {
+        let (stats, reading, since) = self.figures();
+        let (now, wall) = (clock::now(), clock::wall().as_secs_f64());
+        expose(&View {
+            stats: &stats,
+            reading: &reading,
+            process: Process::read(),
+            workers: self.workers.len(),
+            started: began_at(wall, now, self.started),
+            last_applied: began_at(wall, now, since),
+        })
+    }
+
+    /// The figures that people look at first.
+    pub fn summary(&self) -> Summary {
+        let (stats, reading, _) = self.figures();
+        let now = clock::now();
+        let window = self.metrics.recently(now, &reading);
+        let uptime = now.since(self.started).as_secs_f64();
+        summarize(uptime, &stats.totals, &reading, &window, &stats.services, stats.cache)
     }
 
     /// Makes the response cache forget what `purge` names; returns how many answers that were.
@@ -234,25 +287,27 @@ fn spawn(
     index: usize,
     snapshot: Arc<Snapshot>,
     shared: Arc<Shared>,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listening>,
     hooks: Arc<dyn HookSource>,
 ) -> io::Result<Handle> {
     let (control, receiver) = mpsc::unbounded_channel();
     let stats = Arc::new(WorkerStats::default());
     let counted = Arc::clone(&stats);
+    let recent = Arc::<Lane>::default();
+    let kept = Recent::new(Arc::clone(&recent));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
     let thread = std::thread::Builder::new().name(format!("pylae-worker-{index}")).spawn(move || {
-        let mut things = Some((snapshot, shared, counted, runtime, listeners, receiver));
+        let mut things = Some((snapshot, shared, counted, kept, runtime, listeners, receiver));
         hooks.live(&mut || {
-            let Some((snapshot, shared, counted, runtime, listeners, receiver)) = things.take() else { return };
-            let worker = Worker::new(index, snapshot, shared, counted);
+            let Some((snapshot, shared, counted, kept, runtime, listeners, receiver)) = things.take() else { return };
+            let worker = Worker::new(index, snapshot, shared, counted, kept);
             runtime.block_on(Rc::clone(&worker).run(listeners, receiver));
             worker.lines.pass_on();
             // A name look-up that hangs must not hold up the end.
             runtime.shutdown_background();
         });
     })?;
-    Ok(Handle { control, thread: Mutex::new(Some(thread)), stats })
+    Ok(Handle { control, thread: Mutex::new(Some(thread)), stats, recent })
 }
 
 /// Binds the addresses of the plan that are not listened on yet: all, or none and every problem.
@@ -298,7 +353,7 @@ fn explain(error: &io::Error) -> String {
     }
 }
 
-fn clone_all<'a>(listeners: impl Iterator<Item = &'a TcpListener>) -> Result<Vec<TcpListener>, Vec<Problem>> {
-    let cloned: io::Result<Vec<TcpListener>> = listeners.map(TcpListener::try_clone).collect();
+fn clone_all(listeners: &BTreeMap<SocketAddr, TcpListener>) -> Result<Vec<Listening>, Vec<Problem>> {
+    let cloned: io::Result<_> = listeners.iter().map(|(address, socket)| Ok((*address, socket.try_clone()?))).collect();
     cloned.map_err(|error| vec![Problem::at("listeners", format!("a socket cannot be shared: {error}"))])
 }

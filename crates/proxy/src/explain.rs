@@ -102,7 +102,7 @@ fn build(plan: Plan) -> Result<Snapshot, Vec<Problem>> {
 /// Builds the plan and drops it: what is wrong with it, or what is doubtful about it.
 pub fn check(plan: Plan) -> Result<Vec<Problem>, Vec<Problem>> {
     let snapshot = build(plan)?;
-    Ok(snapshot.router.warnings().to_vec())
+    Ok(snapshot.warnings())
 }
 
 /// What `plan` would do with the request in question.

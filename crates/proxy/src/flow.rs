@@ -60,9 +60,7 @@ pub(crate) async fn flow(worker: &Rc<Worker>, client: &mut Client, exchange: &mu
         Some(route) if route.hooks.is_some() => hooked::response(worker, route, client, exchange, reply).await,
         _ => reply,
     };
-    if let Some(route) = matched {
-        route.chain.response(exchange);
-    }
+    matched.map_or(&snapshot.unrouted, |route| &route.chain).response(exchange);
 
     // Out.
     let sent = respond(worker, &snapshot, matched, client, exchange, reply).await;

@@ -59,8 +59,9 @@ pub(crate) async fn forward<'s>(
     let tie = service.state.tie(exchange);
     let mut tried = Tried::default();
     let mut number = 1;
+    // Where nothing came in between, it begins when the request has come: one look at the clock less.
+    let mut began = if route.chain.is_empty() && entered.is_none() { exchange.started } else { clock::now() };
     loop {
-        let began = clock::now();
         let input =
             PickInput { now: began, hash: tie.hash, sticky: tie.sticky, avoid: &tried, random: worker.random_u64() };
         let mut picked = service.state.pick(&input).map_err(|why| unavailable(&why))?;
@@ -81,8 +82,9 @@ pub(crate) async fn forward<'s>(
             outcome,
             number,
             retries: route.retries,
-            retry_on: &route.retry_on,
-            idempotent: exchange.head.method.is_idempotent(),
+            // A handshake is sent once, whatever it comes to.
+            retry_on: if exchange.upgrades { &[] } else { &route.retry_on },
+            idempotent: exchange.head.method.is_idempotent() && !exchange.upgrades,
             sent,
             replayable: client.body.is_replayable(),
         };
@@ -105,6 +107,7 @@ pub(crate) async fn forward<'s>(
         number += 1;
         worker.stats.retries.add(1);
         wait(client, exchange, now.saturating_add(pause)).await?;
+        began = clock::now();
     }
 }
 

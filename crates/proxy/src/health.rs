@@ -155,7 +155,7 @@ struct Answered {
 async fn ask(service: &Service, index: usize, path: &str) -> io::Result<(Answered, Socket)> {
     let instances = &mut service.state.instances();
     let instance = instances.nth(index).ok_or(io::ErrorKind::NotFound)?;
-    let mut socket = connect::open(instance.host(), instance.port()).await?;
+    let mut socket = connect::open(service, index).await?;
     // Written out, because the encoder leaves the fields of the connection to the flow.
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {}\r\nUser-Agent: pylae-health-check\r\nAccept: */*\r\nConnection: close\r\n\r\n",

@@ -1,9 +1,11 @@
 //! Log records on their way to Python: bounded, and never waited for.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
+use pylae_core::Instant;
 use pylae_core::service::Change;
 use serde::Serialize;
 
@@ -19,6 +21,35 @@ pub struct Record {
     pub event: &'static str,
     /// Sentence for people.
     pub message: String,
+}
+
+/// Time between two records of what anybody can cause at any rate.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// Something that anybody can cause at any rate, of which the log tells once in a while.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals {
+    /// When it was told last, in nanoseconds; 0 for never.
+    last: AtomicU64,
+    untold: AtomicU64,
+}
+
+impl Refusals {
+    pub(crate) fn tell(&self, log: &Log, now: Instant, event: &'static str, what: impl FnOnce() -> String) {
+        let last = self.last.load(Ordering::Relaxed);
+        let early = last > 0 && now.since(Instant::from_nanos(last)) < QUIET;
+        // Of two threads at the same moment one tells.
+        let mine = || self.last.compare_exchange(last, now.as_nanos(), Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if early || !mine() {
+            self.untold.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let more = match self.untold.swap(0, Ordering::Relaxed) {
+            0 => String::new(),
+            n => format!("; {n} more like it since the last such record"),
+        };
+        log.write("warning", event, format!("{}{more}", what()));
+    }
 }
 
 /// Records waiting to be read.

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::ready;
 
 use pylae_core::Exchange;
@@ -12,7 +13,7 @@ use pylae_http::{Framing, HeadLimits, Method, ResponseHead, framing};
 use crate::attempt::encode;
 use crate::client::Client;
 use crate::connect;
-use crate::snapshot::{Route, Snapshot};
+use crate::snapshot::{Route, Service, Snapshot};
 use crate::source::Source;
 use crate::worker::Worker;
 
@@ -25,16 +26,16 @@ struct Sending(Rc<Cell<usize>>);
 /// Sends a copy of the request, if the route says so.
 pub(crate) fn mirror(worker: &Worker, snapshot: &Snapshot, route: &Route, client: &Client, exchange: &Exchange) {
     let (Some(mirror), Some(service)) = (route.chain.mirror(), &route.mirror) else { return };
-    // Only what was forwarded, and what is still at hand as a whole.
+    // Only what was forwarded, and what is still at hand as a whole; a WebSocket never is.
     let whole = client.body.is_done() && client.body.is_replayable() && client.body.kept().len() <= mirror.max_body();
-    if exchange.attempts == 0 || !mirror.takes(exchange) {
+    if exchange.attempts == 0 || exchange.upgrades || !mirror.takes(exchange) {
         return;
     }
     let random = worker.random_u64();
     let input = PickInput { now: exchange.now, hash: None, sticky: None, avoid: Tried::NONE, random };
     let picked = (whole && worker.mirroring.get() < mirror.max_in_flight()).then(|| service.state.pick(&input).ok());
     let Some(Some(picked)) = picked else { return worker.stats.mirrors_dropped.add(1) };
-    let (host, port) = (picked.instance().host().to_owned(), picked.instance().port());
+    let (target, index) = (Arc::clone(service), picked.index);
     let authority = if route.preserve_host { &exchange.host[..] } else { picked.instance().authority().as_bytes() };
     let body = client.body.kept();
     let framing = if exchange.framing == Framing::None { Framing::None } else { Framing::Length(body.len() as u64) };
@@ -47,13 +48,13 @@ pub(crate) fn mirror(worker: &Worker, snapshot: &Snapshot, route: &Route, client
     tokio::task::spawn_local(async move {
         let _sending = sending;
         // However it ends, nobody is told: it is a copy.
-        let _ = tokio::time::timeout(timeout, send(&host, port, &request, method, &limits)).await;
+        let _ = tokio::time::timeout(timeout, send(&target, index, &request, method, &limits)).await;
     });
 }
 
 /// Sends a request and reads its answer, which is thrown away.
-async fn send(host: &str, port: u16, request: &[u8], method: Method, limits: &HeadLimits) -> Option<()> {
-    let mut socket = connect::open(host, port).await.ok()?;
+async fn send(service: &Service, index: usize, request: &[u8], method: Method, limits: &HeadLimits) -> Option<()> {
+    let mut socket = connect::open(service, index).await.ok()?;
     let mut written = 0;
     while written < request.len() {
         written += poll_fn(|cx| socket.poll_write(cx, &request[written..])).await.ok().filter(|n| *n > 0)?;

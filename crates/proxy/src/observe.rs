@@ -1,6 +1,6 @@
 //! Stage: what is counted when an exchange is over. Per worker, without locks; merged when read.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use pylae_core::Exchange;
 use pylae_policies::access_log::Ending;
@@ -8,49 +8,25 @@ use serde::Serialize;
 
 use crate::client::Client;
 use crate::clock;
+use crate::metrics::{Counter, Ended, Reading};
 use crate::respond::Sent;
 use crate::snapshot::{Route, Snapshot};
 use crate::worker::Worker;
 
-/// A number that one thread writes and others may read.
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds without a locked instruction: there is one writer.
-    pub(crate) fn add(&self, n: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
-    }
-
-    pub(crate) fn set(&self, n: u64) {
-        self.0.store(n, Ordering::Relaxed);
-    }
-
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// What one worker counts.
+/// What one worker counts besides what it counts by route.
 #[derive(Debug, Default)]
 pub(crate) struct WorkerStats {
-    /// Exchanges by class of status: 1xx … 5xx.
-    by_class: [Counter; 5],
-    /// Clients that went away before they were answered.
-    pub(crate) abandoned: Counter,
-    /// Answers that could not be sent completely.
-    pub(crate) incomplete: Counter,
-    pub(crate) bytes_sent: Counter,
     pub(crate) retries: Counter,
     pub(crate) in_flight: Counter,
+    pub(crate) tunnels: Counter,
     pub(crate) connections: Counter,
     pub(crate) connections_accepted: Counter,
     pub(crate) connections_refused: Counter,
+    pub(crate) handshakes: Counter,
+    pub(crate) handshakes_failed: Counter,
     pub(crate) idle_upstream: Counter,
     pub(crate) mirrored: Counter,
     pub(crate) mirrors_dropped: Counter,
-    /// Exchanges of routes with a cache, by `cache::Outcome`.
-    cache: [Counter; 5],
 }
 
 /// What all workers have counted, merged.
@@ -66,14 +42,20 @@ pub struct Totals {
     pub bytes_sent: u64,
     /// Attempts after the first.
     pub retries: u64,
-    /// Exchanges in flight.
+    /// Exchanges in flight, open WebSockets apart.
     pub in_flight: u64,
+    /// Open WebSockets.
+    pub tunnels: u64,
     /// Open client connections.
     pub connections: u64,
     /// Client connections accepted.
     pub connections_accepted: u64,
     /// Client connections refused for want of room.
     pub connections_refused: u64,
+    /// TLS handshakes with clients that came to their end.
+    pub handshakes: u64,
+    /// TLS handshakes with clients that did not: refused, cut off, or too slow.
+    pub handshakes_failed: u64,
     /// Idle connections to instances.
     pub idle_upstream: u64,
     /// Copies of requests that were sent.
@@ -101,24 +83,35 @@ pub struct CacheTotals {
 
 impl Totals {
     pub(crate) fn merge(&mut self, one: &WorkerStats) {
-        for (total, counter) in self.by_class.iter_mut().zip(&one.by_class) {
-            *total += counter.get();
-        }
-        self.abandoned += one.abandoned.get();
-        self.incomplete += one.incomplete.get();
-        self.bytes_sent += one.bytes_sent.get();
         self.retries += one.retries.get();
         self.in_flight += one.in_flight.get();
+        self.tunnels += one.tunnels.get();
         self.connections += one.connections.get();
         self.connections_accepted += one.connections_accepted.get();
         self.connections_refused += one.connections_refused.get();
+        self.handshakes += one.handshakes.get();
+        self.handshakes_failed += one.handshakes_failed.get();
         self.idle_upstream += one.idle_upstream.get();
         self.mirrored += one.mirrored.get();
         self.mirrors_dropped += one.mirrors_dropped.get();
-        let cache = &mut self.cache;
-        let outcomes = [&mut cache.hit, &mut cache.stale, &mut cache.revalidated, &mut cache.miss, &mut cache.bypass];
-        for (total, counter) in outcomes.into_iter().zip(&one.cache) {
-            *total += counter.get();
+    }
+
+    /// Adds what was counted by route.
+    pub(crate) fn add(&mut self, reading: &Reading) {
+        for (_, figures) in &reading.routes {
+            for (_, tally) in figures.by_method() {
+                for (total, count) in self.by_class.iter_mut().zip(tally.by_class) {
+                    *total += count;
+                }
+                self.abandoned += tally.abandoned();
+                self.bytes_sent += tally.bytes_out;
+            }
+            self.incomplete += figures.incomplete;
+            let cache = &mut self.cache;
+            let totals = [&mut cache.hit, &mut cache.stale, &mut cache.revalidated, &mut cache.miss, &mut cache.bypass];
+            for (total, count) in totals.into_iter().zip(figures.cache) {
+                *total += count;
+            }
         }
     }
 }
@@ -132,40 +125,39 @@ pub(crate) fn observe(
     exchange: &Exchange,
     sent: &Sent,
 ) {
-    log(worker, snapshot, route, client, exchange, sent);
-    let stats = &worker.stats;
-    stats.bytes_sent.add(sent.bytes);
-    if let Some(outcome) = exchange.cache.outcome {
-        stats.cache[outcome as usize].add(1);
-    }
-    if exchange.status == 499 {
-        stats.abandoned.add(1);
-        return;
-    }
-    if let Some(counter) = stats.by_class.get(usize::from(exchange.status / 100).wrapping_sub(1)) {
-        counter.add(1);
-    }
-    if !sent.complete {
-        stats.incomplete.add(1);
+    let ended = Ended {
+        nanos: clock::now().as_nanos().saturating_sub(exchange.started.as_nanos()),
+        bytes_in: client.body.taken(),
+        bytes_out: sent.bytes,
+        complete: sent.complete,
+    };
+    describe(worker, snapshot, route, exchange, &ended);
+    if let Some(series) = route.map_or(&snapshot.series, |route| &route.series) {
+        series.of(worker.index).record(exchange, &ended);
     }
 }
 
-/// One line in the access log, if there is one for this exchange.
-fn log(worker: &Worker, snapshot: &Snapshot, route: Option<&Route>, client: &Client, exchange: &Exchange, sent: &Sent) {
+/// Tells of it: one line in the access log, if there is one for this exchange, and the latest exchanges.
+fn describe(worker: &Worker, snapshot: &Snapshot, route: Option<&Route>, exchange: &Exchange, ended: &Ended) {
     let (chain, sink) = route.map_or((&snapshot.unrouted, &snapshot.sink), |route| (&route.chain, &route.sink));
-    let (Some(access_log), Some(sink)) = (chain.access_log(), sink) else { return };
+    worker.recent.keep(|out| snapshot.description.write(exchange, &ending(route, exchange, ended), out));
+    if let (Some(access_log), Some(sink)) = (chain.access_log(), sink) {
+        worker.lines.write(sink, |out| access_log.write(exchange, &ending(route, exchange, ended), out));
+    }
+}
+
+fn ending<'a>(route: Option<&'a Route>, exchange: &Exchange, ended: &Ended) -> Ending<'a> {
     let service = route.and_then(|route| route.service.as_deref());
-    let ending = Ending {
+    Ending {
         route: route.map(|route| &*route.name),
         service: service.map(|service| &*service.name),
         instance: exchange
             .instance
             .and_then(|index| service?.plan.instances.get(index))
             .map(|instance| instance.url.as_str()),
-        bytes_in: client.body.taken(),
-        bytes_out: sent.bytes,
-        complete: sent.complete,
-        duration: clock::now().since(exchange.started),
-    };
-    worker.lines.write(sink, |out| access_log.write(exchange, &ending, out));
+        bytes_in: ended.bytes_in,
+        bytes_out: ended.bytes_out,
+        complete: ended.complete,
+        duration: Duration::from_nanos(ended.nanos),
+    }
 }

@@ -34,6 +34,7 @@ pub(crate) async fn receive(
 ) -> Option<Result<(), Halt>> {
     exchange.peer = client.peer;
     exchange.secure = client.secure;
+    exchange.certificate.clone_from(&client.certificate);
     exchange.max_body = snapshot.plan.limits.max_body;
     let parsed = if let Some(parsed) = poll_once(client, snapshot, exchange).await {
         parsed

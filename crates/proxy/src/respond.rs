@@ -2,10 +2,11 @@
 
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use pylae_core::cache::Stored;
 use pylae_core::service::Outcome;
-use pylae_core::{Answer, Exchange, Halt, Pace, answer};
+use pylae_core::{Answer, Exchange, Halt, Instant, Pace, answer};
 use pylae_http::encode::{self, FieldSource, StatusLine};
 use pylae_http::{Framing, Method, Name, NameSet, Version};
 
@@ -15,6 +16,7 @@ use crate::clock;
 use crate::download::{Cut, Download};
 use crate::forward::Taken;
 use crate::snapshot::{Route, Snapshot};
+use crate::tunnel::tunnel;
 use crate::upload::Upload;
 use crate::worker::Worker;
 
@@ -81,6 +83,9 @@ pub(crate) async fn respond(
     // Cannot fail: an id is made of characters that may stand in a value.
     let _ = exchange.response_edits.set_known(Name::XRequestId, &exchange.id);
     match (reply, route) {
+        (Reply::Taken(taken), Some(route)) if exchange.status == 101 => {
+            Box::pin(tunnel(worker, snapshot, route, client, exchange, taken)).await
+        }
         (Reply::Taken(taken), Some(route)) => relay(worker, snapshot, route, client, exchange, taken).await,
         (Reply::Stored(stored), _) => cached::stored(worker, snapshot, client, exchange, &stored).await,
         (Reply::Own(mut answer), _) => {
@@ -155,6 +160,8 @@ async fn relay(
     let deadline = Rc::clone(&client.deadline);
     let mut silence = clock::coarse().saturating_add(route.idle_timeout);
     deadline.set(silence);
+    // Asked once the answer turns out not to come at once.
+    let mut streams_events = None;
     let relayed = deadline
         .within(|cx| {
             let before = download.sent() + upload.moved();
@@ -166,6 +173,18 @@ async fn relay(
                 }
                 if download.sent() + upload.moved() > before {
                     silence = clock::coarse().saturating_add(route.idle_timeout);
+                }
+                // Events come when they come.
+                let streams_events = *streams_events.get_or_insert_with(|| {
+                    let streams = exchange.is_event_stream();
+                    if streams {
+                        client.socket.probe();
+                        connection.probe();
+                    }
+                    streams
+                });
+                if streams_events {
+                    silence = Instant::default().saturating_add(Duration::MAX);
                 }
                 deadline.set(download.due().map_or(silence, |due| due.min(silence)));
             }
@@ -183,7 +202,8 @@ async fn relay(
         }
     }
     let persists = exchange.response_options.persists(exchange.response.version);
-    if result.is_ok() && persists && upload.is_sent() && download.is_clean(exchange) {
+    // What was asked to switch is not used again.
+    if result.is_ok() && persists && !exchange.upgrades && upload.is_sent() && download.is_clean(exchange) {
         let (pool, plan) = (service.pools[picked.index], &service.plan);
         worker.pools.put(pool, connection, clock::coarse(), plan.idle_timeout.0, plan.max_idle);
     }
@@ -258,6 +278,7 @@ pub(crate) fn encode_head(
         stated_length,
         close,
         keep_alive: !close && exchange.head.version == Version::Http10,
+        upgrade: exchange.upgrades && matches!(exchange.status, 101 | 426),
     };
     let source = FieldSource {
         fields: &exchange.response.fields,

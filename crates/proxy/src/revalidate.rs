@@ -47,10 +47,11 @@ async fn run(worker: Rc<Worker>, snapshot: Arc<Snapshot>, mut exchange: Box<Exch
     let _in_flight = worker.enter();
     let Some(route) = exchange.route.map(|index| &snapshot.routes[index]) else { return };
     let mut client = Client {
-        socket: Socket::nobody(),
+        socket: Socket::Nobody,
         peer: exchange.peer,
         peer_text: exchange.peer.ip().to_canonical().to_string().into(),
         secure: exchange.secure,
+        certificate: exchange.certificate.clone(),
         deadline: Rc::new(worker.wheel.deadline()),
         body: Body::default(),
         scratch: Vec::new(),

@@ -8,9 +8,15 @@ use pylae_policies::cors;
 use crate::snapshot::{Route, Snapshot};
 use crate::worker::Worker;
 
-/// The route of the request in `exchange`, with its parameters and the path that its instance will see.
+/// The route of the request in `exchange`, with its parameters and the path that its instance will see. Without one, the policies for
+/// such requests are entered.
 pub(crate) fn route<'s>(worker: &Worker, snapshot: &'s Snapshot, exchange: &mut Exchange) -> Result<&'s Route, Halt> {
-    route_with(&mut worker.scratch.borrow_mut(), snapshot, exchange)
+    let found = route_with(&mut worker.scratch.borrow_mut(), snapshot, exchange);
+    if found.is_err() {
+        // Their response halves complete the refusal. It stays one, also for a preflight: there is nothing that it could announce.
+        let _ = snapshot.unrouted.request(exchange);
+    }
+    found
 }
 
 /// The same, with the caller's memory.

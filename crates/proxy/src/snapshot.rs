@@ -13,16 +13,22 @@ use pylae_core::route::Router;
 use pylae_core::route::rewrite::PathEdit;
 use pylae_core::service::ServiceState;
 use pylae_http::HeadLimits;
+use pylae_policies::access_log::AccessLog;
 use pylae_policies::authentication::Authenticators;
 use pylae_policies::{Chain, Parts, Shared};
 use tokio::sync::Notify;
 
 use crate::clock;
+use crate::log::Refusals;
+use crate::metrics::Series;
 use crate::sink::Sink;
+use crate::tls::{Acceptor, Connector};
 
 /// The plan in force.
 pub(crate) struct Snapshot {
     pub(crate) plan: Plan,
+    /// In the order of the plan.
+    pub(crate) listeners: Box<[Arc<Listener>]>,
     pub(crate) head_limits: HeadLimits,
     pub(crate) router: Router,
     pub(crate) routes: Box<[Route]>,
@@ -31,8 +37,18 @@ pub(crate) struct Snapshot {
     pub(crate) unrouted: Chain,
     /// Where their lines go.
     pub(crate) sink: Option<Arc<Sink>>,
+    /// Their figures, in a running engine.
+    pub(crate) series: Option<Arc<Series>>,
+    /// How exchanges are described to those who look at the latest ones.
+    pub(crate) description: AccessLog,
     /// The response cache, if any route has ever had one.
     pub(crate) cache: Option<Arc<Cache>>,
+}
+
+/// A listener, ready to serve.
+pub(crate) struct Listener {
+    pub(crate) plan: plan::Listener,
+    pub(crate) tls: Option<Arc<Acceptor>>,
 }
 
 /// A route, ready to serve.
@@ -47,12 +63,16 @@ pub(crate) struct Route {
     pub(crate) mirror: Option<Arc<Service>>,
     /// Where the lines of its access log go.
     pub(crate) sink: Option<Arc<Sink>>,
+    /// Its figures, in a running engine.
+    pub(crate) series: Option<Arc<Series>>,
     pub(crate) timeout: Duration,
     pub(crate) idle_timeout: Duration,
     pub(crate) deadline: Option<Duration>,
     pub(crate) retries: u32,
     pub(crate) retry_on: Box<[plan::RetryOn]>,
     pub(crate) preserve_host: bool,
+    /// WebSocket, if the route allows it.
+    pub(crate) websocket: Option<plan::WebSocket>,
 }
 
 /// A service, ready to serve.
@@ -60,16 +80,20 @@ pub(crate) struct Service {
     pub(crate) name: Arc<str>,
     pub(crate) plan: plan::Service,
     pub(crate) state: ServiceState,
-    /// Key of each instance's connection pools: the same address keeps its key over reloads.
+    /// For instances that speak TLS.
+    pub(crate) tls: Option<Arc<Connector>>,
+    /// Handshakes with instances that failed.
+    pub(crate) refusals: Refusals,
+    /// Key of each instance's connection pools: an address that is spoken to in the same way keeps its key over reloads.
     pub(crate) pools: Box<[u64]>,
     /// Wakes those that wait for `max_in_flight`, over all workers and over reloads.
     pub(crate) room: Arc<Notify>,
 }
 
-/// Keys of connection pools by address: they outlive a snapshot, so that connections survive a reload.
+/// Keys of connection pools by address and TLS: they outlive a snapshot, so that connections survive a reload.
 #[derive(Clone, Default)]
 pub(crate) struct PoolKeys {
-    by_url: HashMap<String, u64>,
+    by_address: HashMap<(String, Option<plan::ServiceTls>), u64>,
     next: u64,
 }
 
@@ -85,6 +109,7 @@ impl Snapshot {
         if plan.version != plan::VERSION {
             problems.push(Problem::at("version", format!("this engine reads plans of version {}", plan::VERSION)));
         }
+        let listeners = build_listeners(&plan, previous, &mut problems);
         let urls = keys.renewed(&plan);
         let services = build_services(&plan, previous, &urls, &mut problems);
         let router = Router::build(&plan.routes).map_err(|found| problems.extend(found)).ok();
@@ -115,12 +140,25 @@ impl Snapshot {
         let unrouted = Chain::build(&plan.unrouted, &parts)
             .map_err(|found| problems.extend(found.into_iter().map(|problem| problem.under("unrouted"))))
             .unwrap_or_default();
+        let description = AccessLog::plain(&parts);
         let (Some(router), true) = (router, problems.is_empty()) else { return Err(problems) };
         *keys = urls;
         let limits = &plan.limits;
         let head_limits = HeadLimits { head: limits.max_head, target: limits.max_target, fields: limits.max_fields };
         let cache = shared.cache_in_use().cloned();
-        Ok(Self { head_limits, router, routes: routes.into(), services, unrouted, sink: None, cache, plan })
+        Ok(Self {
+            head_limits,
+            listeners,
+            router,
+            routes: routes.into(),
+            services,
+            unrouted,
+            sink: None,
+            description,
+            series: None,
+            cache,
+            plan,
+        })
     }
 
     /// Gives every access log its sink. All problems are reported.
@@ -156,10 +194,42 @@ impl Snapshot {
         if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 
+    /// Where its exchanges are counted.
+    pub(crate) fn all_series(&self) -> impl Iterator<Item = &Arc<Series>> {
+        self.routes.iter().map(|route| &route.series).chain([&self.series]).flatten()
+    }
+
+    /// What is doubtful about the plan.
+    pub(crate) fn warnings(&self) -> Vec<Problem> {
+        let mut warnings = self.router.warnings().to_vec();
+        for (index, listener) in self.listeners.iter().enumerate() {
+            let found = listener.tls.iter().flat_map(|tls| tls.warnings.iter().cloned());
+            warnings.extend(found.map(|problem| problem.under(&format!("listeners[{index}].tls"))));
+        }
+        warnings
+    }
+
     /// Whether forwarding headers from this peer are believed.
     pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
         self.plan.trusted_proxies.iter().any(|net| net.contains(&peer))
     }
+}
+
+fn build_listeners(plan: &Plan, previous: Option<&Snapshot>, problems: &mut Vec<Problem>) -> Box<[Arc<Listener>]> {
+    let mut listeners = Vec::with_capacity(plan.listeners.len());
+    for (index, plan) in plan.listeners.iter().enumerate() {
+        let mut known = previous.into_iter().flat_map(|snapshot| &snapshot.listeners);
+        let before = known.find(|listener| listener.plan.address == plan.address);
+        let before = before.and_then(|listener| listener.tls.as_ref());
+        match plan.tls.as_ref().map(|tls| Acceptor::build(tls, before)).transpose() {
+            Ok(tls) => listeners.push(Arc::new(Listener { plan: plan.clone(), tls })),
+            Err(found) => {
+                let at = format!("listeners[{index}].tls");
+                problems.extend(found.into_iter().map(|problem| problem.under(&at)));
+            }
+        }
+    }
+    listeners.into()
 }
 
 fn build_services(
@@ -171,11 +241,19 @@ fn build_services(
     let mut services = BTreeMap::new();
     for (index, service) in plan.services.iter().enumerate() {
         let before = previous.and_then(|snapshot| snapshot.services.get(&service.name));
+        let known = before.and_then(|service| service.tls.as_ref());
+        let tls = service.tls.as_ref().map(|tls| Connector::build(tls, known)).transpose();
+        let tls = tls.map_err(|found| {
+            let at = format!("services[{index}].tls");
+            problems.extend(found.into_iter().map(|problem| problem.under(&at)));
+        });
         match ServiceState::build(service, before.map(|service| &service.state), clock::now()) {
             Ok(state) => {
-                let pools = service.instances.iter().map(|instance| keys.by_url[&instance.url]).collect();
+                let pools = service.instances.iter().map(|instance| keys.of(service, instance)).collect();
                 let room = before.map(|service| Arc::clone(&service.room)).unwrap_or_default();
-                let ready = Service { name: service.name.as_str().into(), plan: service.clone(), state, pools, room };
+                let (name, plan) = (service.name.as_str().into(), service.clone());
+                let (tls, refusals) = (tls.unwrap_or_default(), Refusals::default());
+                let ready = Service { name, plan, state, tls, refusals, pools, room };
                 if services.insert(service.name.clone(), Arc::new(ready)).is_some() {
                     problems.push(Problem::at(format!("services[{index}].name"), "another service has this name"));
                 }
@@ -228,12 +306,14 @@ impl Route {
             hooks: None,
             mirror,
             sink: None,
+            series: None,
             timeout: route.timeout.0,
             idle_timeout: route.idle_timeout.0,
             deadline: route.deadline.map(|deadline| deadline.0),
             retries: route.retries,
             retry_on: route.retry_on.clone().into(),
             preserve_host: route.preserve_host,
+            websocket: route.websocket,
         })
     }
 }
@@ -241,10 +321,13 @@ impl Route {
 impl PoolKeys {
     /// Keys for the addresses of `plan`: the known ones as they were, further ones new, others forgotten.
     fn renewed(&self, plan: &Plan) -> Self {
-        let mut renewed = Self { by_url: HashMap::new(), next: self.next };
-        for instance in plan.services.iter().flat_map(|service| &service.instances) {
-            let key = self.by_url.get(&instance.url).copied();
-            renewed.by_url.entry(instance.url.clone()).or_insert_with(|| {
+        let mut renewed = Self { by_address: HashMap::new(), next: self.next };
+        for (service, instance) in
+            plan.services.iter().flat_map(|service| service.instances.iter().map(move |instance| (service, instance)))
+        {
+            let address = address(service, instance);
+            let key = self.by_address.get(&address).copied();
+            renewed.by_address.entry(address).or_insert_with(|| {
                 key.unwrap_or_else(|| {
                     renewed.next += 1;
                     renewed.next
@@ -253,4 +336,13 @@ impl PoolKeys {
         }
         renewed
     }
+
+    fn of(&self, service: &plan::Service, instance: &plan::Instance) -> u64 {
+        self.by_address[&address(service, instance)]
+    }
+}
+
+/// Where an instance is, and how it is spoken to: a connection that was made on other terms is not the same.
+fn address(service: &plan::Service, instance: &plan::Instance) -> (String, Option<plan::ServiceTls>) {
+    (instance.url.clone(), service.tls.clone())
 }

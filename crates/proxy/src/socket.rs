@@ -4,29 +4,36 @@ use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::BufMut;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// A connected stream; none is nobody, who says nothing and takes everything.
-pub(crate) struct Socket(Option<TcpStream>);
+use crate::tls::Tls;
+
+/// Silence after which the kernel asks whether a peer is still there.
+const PROBE: Duration = Duration::from_secs(60);
+
+/// A connected stream.
+pub(crate) enum Socket {
+    /// The client of a fetch that no client waits for: says nothing and takes everything.
+    Nobody,
+    /// A plain one.
+    Tcp(TcpStream),
+    /// An encrypted one, after its handshake.
+    Tls(Box<Tls>),
+}
 
 impl Socket {
-    /// Takes a connected stream and switches Nagle's algorithm off.
-    pub(crate) fn new(stream: TcpStream) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
-        Ok(Self(Some(stream)))
-    }
-
-    /// The client of a fetch that no client waits for.
-    pub(crate) fn nobody() -> Self {
-        Self(None)
-    }
-
     /// Ready once there is something to read, without taking a buffer for it.
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.as_ref().map_or(Poll::Pending, |stream| stream.poll_read_ready(cx))
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(cx),
+            Self::Tls(stream) => stream.poll_readable(cx),
+            Self::Nobody => Poll::Pending,
+        }
     }
 
     /// Reads behind the bytes in `buffer`, up to its capacity and at most `limit` bytes. 0 is the end of the stream.
@@ -36,40 +43,69 @@ impl Socket {
         buffer: &mut Vec<u8>,
         limit: usize,
     ) -> Poll<io::Result<usize>> {
-        let room = buffer.capacity() - buffer.len();
+        let room = (buffer.capacity() - buffer.len()).min(limit);
         debug_assert!(room > 0, "nothing can be read into a full buffer");
-        let Some(stream) = &mut self.0 else { return Poll::Pending };
-        let mut window = buffer.limit(room.min(limit));
-        pin!(stream.read_buf(&mut window)).poll(cx)
+        match self {
+            Self::Tcp(stream) => {
+                let mut window = buffer.limit(room);
+                pin!(stream.read_buf(&mut window)).poll(cx)
+            }
+            Self::Tls(stream) => stream.poll_read(cx, buffer, room),
+            Self::Nobody => Poll::Pending,
+        }
     }
 
-    /// Writes some of `bytes`.
+    /// Writes some of `bytes`. Whoever is told to wait must come again with the same bytes in front, or never again.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.0 {
-            Some(stream) => Pin::new(stream).poll_write(cx, bytes),
-            None => Poll::Ready(Ok(bytes.len())),
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => stream.poll_write(cx, bytes),
+            Self::Nobody => Poll::Ready(Ok(bytes.len())),
         }
     }
 
     /// Says that nothing more will be written.
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.0 {
-            Some(stream) => Pin::new(stream).poll_shutdown(cx),
-            None => Poll::Ready(Ok(())),
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => stream.poll_shutdown(cx),
+            Self::Nobody => Poll::Ready(Ok(())),
         }
+    }
+
+    /// Has the kernel ask now and then whether a silent peer is still there: for streams that may be silent for as long as
+    /// they like.
+    pub(crate) fn probe(&self) {
+        let stream = match self {
+            Self::Tcp(stream) => stream,
+            Self::Tls(stream) => stream.stream(),
+            Self::Nobody => return,
+        };
+        // Fails only when the connection is gone already.
+        let _ = SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE).with_interval(PROBE / 4));
     }
 
     /// Makes closing a reset: the peer must not take the end of the connection for the end of what was sent.
     pub(crate) fn close_by_reset(&self) {
-        // Fails only when the connection is gone already.
-        let _ = self.0.as_ref().map(TcpStream::set_zero_linger);
+        match self {
+            // Fails only when the connection is gone already.
+            Self::Tcp(stream) => drop(stream.set_zero_linger()),
+            Self::Tls(stream) => stream.close_by_reset(),
+            Self::Nobody => {}
+        }
     }
 
     /// Whether an idle connection is still silent and open, as far as is known without asking the kernel.
     pub(crate) fn is_quiet(&mut self) -> bool {
-        let Some(stream) = &mut self.0 else { return false };
-        let mut byte = [0];
-        let mut read = ReadBuf::new(&mut byte);
-        Pin::new(stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut read).is_pending()
+        let cx = &mut Context::from_waker(Waker::noop());
+        match self {
+            Self::Tcp(stream) => {
+                let mut byte = [0];
+                Pin::new(stream).poll_read(cx, &mut ReadBuf::new(&mut byte)).is_pending()
+            }
+            // What TLS says for itself, such as a session ticket, is no sound.
+            Self::Tls(stream) => stream.poll_read(cx, &mut Vec::new(), 0).is_pending(),
+            Self::Nobody => false,
+        }
     }
 }

@@ -19,26 +19,25 @@ use crate::buffers::Buffers;
 use crate::clock;
 use crate::connection;
 use crate::deadline::Wheel;
-use crate::log::Log;
+use crate::log::{Log, Refusals};
 use crate::observe::WorkerStats;
 use crate::pool::Pools;
+use crate::recent::Recent;
 use crate::sink::Lines;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Listener, Snapshot};
 
 /// Idle connections closed at once when there is no room for another one.
 const REAPED: usize = 32;
 /// How long a stop waits for requests that were sent before their clients could know of it.
 const CROSSING: Duration = Duration::from_millis(500);
 
+/// A socket that listens, and the address that the plan has for it: the kernel may have chosen the port.
+pub(crate) type Listening = (SocketAddr, std::net::TcpListener);
+
 /// What the engine tells a worker. Each is answered once it is done.
 pub(crate) enum Control {
     /// Serve by this snapshot, and listen on these sockets in addition, and no longer on these addresses.
-    Apply {
-        snapshot: Arc<Snapshot>,
-        added: Vec<std::net::TcpListener>,
-        removed: Vec<SocketAddr>,
-        done: oneshot::Sender<()>,
-    },
+    Apply { snapshot: Arc<Snapshot>, added: Vec<Listening>, removed: Vec<SocketAddr>, done: oneshot::Sender<()> },
     /// Stop accepting, finish what is in flight within this time; none: at once.
     Stop { drain: Option<Duration> },
 }
@@ -55,6 +54,8 @@ pub(crate) type InForce = Rc<Arc<Snapshot>>;
 
 /// One data-plane thread's own things.
 pub(crate) struct Worker {
+    /// Its place among all.
+    pub(crate) index: usize,
     snapshot: RefCell<InForce>,
     shared: Arc<Shared>,
     pub(crate) stats: Arc<WorkerStats>,
@@ -62,15 +63,18 @@ pub(crate) struct Worker {
     pub(crate) buffers: Buffers,
     pub(crate) pools: Pools,
     pub(crate) scratch: RefCell<Scratch>,
+    pub(crate) refusals: Refusals,
     pub(crate) draining: Cell<bool>,
     closing_idle: Cell<bool>,
     in_flight: Cell<usize>,
+    tunnels: Cell<usize>,
     connections: Cell<usize>,
     reap: Cell<usize>,
     idle: Notify,
     random: RefCell<fastrand::Rng>,
     date: RefCell<(u64, Rc<str>)>,
     pub(crate) lines: Lines,
+    pub(crate) recent: Recent,
     /// Copies of requests under way.
     pub(crate) mirroring: Rc<Cell<usize>>,
 }
@@ -78,12 +82,22 @@ pub(crate) struct Worker {
 /// Counts an exchange as in flight until it is dropped.
 pub(crate) struct InFlight<'w>(&'w Worker);
 
+/// Counts an exchange as an open WebSocket, and not as in flight, until it is dropped.
+pub(crate) struct Tunnelling<'w>(&'w Worker);
+
 /// Counts a connection as open until it is dropped.
 pub(crate) struct Open(Rc<Worker>);
 
 impl Worker {
-    pub(crate) fn new(index: usize, snapshot: Arc<Snapshot>, shared: Arc<Shared>, stats: Arc<WorkerStats>) -> Rc<Self> {
+    pub(crate) fn new(
+        index: usize,
+        snapshot: Arc<Snapshot>,
+        shared: Arc<Shared>,
+        stats: Arc<WorkerStats>,
+        recent: Recent,
+    ) -> Rc<Self> {
         Rc::new(Self {
+            index,
             snapshot: RefCell::new(Rc::new(snapshot)),
             shared,
             stats,
@@ -91,40 +105,44 @@ impl Worker {
             buffers: Buffers::default(),
             pools: Pools::default(),
             scratch: RefCell::default(),
+            refusals: Refusals::default(),
             draining: Cell::new(false),
             closing_idle: Cell::new(false),
             in_flight: Cell::new(0),
+            tunnels: Cell::new(0),
             connections: Cell::new(0),
             reap: Cell::new(0),
             idle: Notify::new(),
             random: RefCell::new(fastrand::Rng::new()),
             date: RefCell::new((0, "".into())),
             lines: Lines::new(index),
+            recent,
             mirroring: Rc::default(),
         })
     }
 
     /// Runs until a stop is asked for and done.
-    pub(crate) async fn run(
-        self: Rc<Self>,
-        listeners: Vec<std::net::TcpListener>,
-        mut control: mpsc::UnboundedReceiver<Control>,
-    ) {
+    pub(crate) async fn run(self: Rc<Self>, listeners: Vec<Listening>, mut control: mpsc::UnboundedReceiver<Control>) {
         let tasks = LocalSet::new();
         tasks
             .run_until(async {
                 tokio::task::spawn_local(Rc::clone(&self.wheel).run());
                 tokio::task::spawn_local(Rc::clone(&self).sweep());
                 let mut accepting: Vec<Accepting> = Vec::new();
-                accepting.extend(listeners.into_iter().filter_map(|listener| self.listen(listener)));
+                accepting.extend(listeners.into_iter().filter_map(|listening| self.listen(listening)));
                 while let Some(message) = control.recv().await {
                     match message {
                         Control::Apply { snapshot, added, removed, done } => {
                             self.snapshot.replace(Rc::new(snapshot));
+                            for one in &accepting {
+                                if let Some(listener) = self.listener(one.address) {
+                                    one.listener.replace(listener);
+                                }
+                            }
                             for gone in accepting.extract_if(.., |one| removed.contains(&one.address)) {
                                 gone.end().await;
                             }
-                            accepting.extend(added.into_iter().filter_map(|listener| self.listen(listener)));
+                            accepting.extend(added.into_iter().filter_map(|listening| self.listen(listening)));
                             // The engine may have given up waiting; the snapshot is in force all the same.
                             let _ = done.send(());
                         }
@@ -143,6 +161,8 @@ impl Worker {
     /// Waits for what is in flight. Another stop cuts it short.
     async fn drain(self: &Rc<Self>, time: Option<Duration>, control: &mut mpsc::UnboundedReceiver<Control>) {
         self.draining.set(true);
+        // Open WebSockets say good-bye.
+        self.wheel.wake_all();
         let Some(time) = time else { return };
         let closed = async || {
             while self.connections.get() > 0 {
@@ -164,29 +184,33 @@ impl Worker {
         }
     }
 
-    fn listen(self: &Rc<Self>, listener: std::net::TcpListener) -> Option<Accepting> {
-        let (address, listener) = listener
-            .local_addr()
-            .and_then(|address| Ok((address, TcpListener::from_std(listener)?)))
+    /// What the plan in force says about a listener.
+    fn listener(&self, address: SocketAddr) -> Option<Arc<Listener>> {
+        self.snapshot.borrow().listeners.iter().find(|listener| listener.plan.address == address).cloned()
+    }
+
+    fn listen(self: &Rc<Self>, (address, socket): Listening) -> Option<Accepting> {
+        let listener = Rc::new(RefCell::new(self.listener(address)?));
+        let socket = TcpListener::from_std(socket)
             .map_err(|error| {
                 self.shared.log.write("error", "listen_failed", format!("a worker cannot listen: {error}"));
             })
             .ok()?;
         let ended = Rc::new(Notify::new());
-        let task = tokio::task::spawn_local(Rc::clone(self).accept(listener, Rc::clone(&ended)));
-        Some(Accepting { address, ended, task })
+        let task = tokio::task::spawn_local(Rc::clone(self).accept(socket, Rc::clone(&listener), Rc::clone(&ended)));
+        Some(Accepting { address, listener, ended, task })
     }
 
     /// Accepts until told to end. What the kernel has accepted by then is served all the same.
-    async fn accept(self: Rc<Self>, listener: TcpListener, ended: Rc<Notify>) {
+    async fn accept(self: Rc<Self>, socket: TcpListener, listener: Rc<RefCell<Arc<Listener>>>, ended: Rc<Notify>) {
         loop {
             let accepted = tokio::select! {
                 biased;
                 () = ended.notified() => break,
-                accepted = listener.accept() => accepted,
+                accepted = socket.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => self.take_on(stream, peer),
+                Ok((stream, peer)) => self.take_on(&listener, stream, peer),
                 Err(error) => {
                     // Out of descriptors or memory: others may give some back.
                     let message = format!("a connection could not be accepted: {error}");
@@ -198,14 +222,14 @@ impl Worker {
             tokio::task::yield_now().await;
         }
         // The kernel is asked directly: the runtime need not have heard of the latest yet.
-        let Ok(listener) = listener.into_std() else { return };
+        let Ok(socket) = socket.into_std() else { return };
         loop {
-            match listener.accept() {
+            match socket.accept() {
                 Ok((stream, peer)) => {
                     if stream.set_nonblocking(true).is_ok()
                         && let Ok(stream) = TcpStream::from_std(stream)
                     {
-                        self.take_on(stream, peer);
+                        self.take_on(&listener, stream, peer);
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
@@ -214,7 +238,7 @@ impl Worker {
         }
     }
 
-    fn take_on(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
+    fn take_on(self: &Rc<Self>, listener: &RefCell<Arc<Listener>>, stream: TcpStream, peer: SocketAddr) {
         let most = self.snapshot.borrow().plan.limits.max_connections;
         let open = self.shared.connections.load(Ordering::Relaxed);
         if open >= most && self.reap.get() == 0 {
@@ -228,7 +252,8 @@ impl Worker {
         }
         self.stats.connections_accepted.add(1);
         // Counted before its task runs, so that a drain that begins now waits for it.
-        tokio::task::spawn_local(connection::serve(Rc::clone(self), self.open(), stream, peer));
+        let listener = Arc::clone(&listener.borrow());
+        tokio::task::spawn_local(connection::serve(Rc::clone(self), self.open(), listener, stream, peer));
     }
 
     async fn sweep(self: Rc<Self>) {
@@ -236,6 +261,7 @@ impl Worker {
             tokio::time::sleep(Duration::from_secs(1)).await;
             self.pools.sweep(clock::coarse());
             self.lines.pass_on();
+            self.recent.refill(clock::second());
             self.stats.idle_upstream.set(self.pools.len() as u64);
         }
     }
@@ -256,6 +282,19 @@ impl Worker {
         self.in_flight.set(self.in_flight.get() + 1);
         self.stats.in_flight.set(self.in_flight.get() as u64);
         InFlight(self)
+    }
+
+    /// Says that an exchange in flight has become a WebSocket.
+    pub(crate) fn tunnel(&self) -> Tunnelling<'_> {
+        self.count_tunnels(1, -1);
+        Tunnelling(self)
+    }
+
+    fn count_tunnels(&self, tunnels: isize, in_flight: isize) {
+        self.tunnels.set(self.tunnels.get().saturating_add_signed(tunnels));
+        self.in_flight.set(self.in_flight.get().saturating_add_signed(in_flight));
+        self.stats.tunnels.set(self.tunnels.get() as u64);
+        self.stats.in_flight.set(self.in_flight.get() as u64);
     }
 
     /// Whether there is room for the exchange just entered: each worker has an equal share of `max_requests`.
@@ -292,6 +331,10 @@ impl Worker {
         Rc::clone(&date.1)
     }
 
+    pub(crate) fn log(&self) -> &Log {
+        &self.shared.log
+    }
+
     /// One line for each change of state of a service.
     pub(crate) fn log_changes(&self, changes: Changes) {
         self.shared.log.changes(changes);
@@ -300,7 +343,10 @@ impl Worker {
 
 /// A listener's accepting task.
 struct Accepting {
+    /// As the plan has it.
     address: SocketAddr,
+    /// What the plan in force says about it; what an earlier one said once it is not in force any more.
+    listener: Rc<RefCell<Arc<Listener>>>,
     ended: Rc<Notify>,
     task: JoinHandle<()>,
 }
@@ -318,6 +364,12 @@ impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.0.in_flight.set(self.0.in_flight.get() - 1);
         self.0.stats.in_flight.set(self.0.in_flight.get() as u64);
+    }
+}
+
+impl Drop for Tunnelling<'_> {
+    fn drop(&mut self) {
+        self.0.count_tunnels(-1, 1);
     }
 }
 

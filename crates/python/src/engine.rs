@@ -36,7 +36,7 @@ impl Engine {
             let told = plan.clone();
             let mut made = None;
             let engine = pylae_proxy::Engine::start(plan, |log| {
-                let source = Arc::new(Source::new(&told, hooks, log, &lanes));
+                let source = Arc::new(Source::new(&told, hooks, log, &lanes, None));
                 Ok(Arc::clone(made.insert(source)) as Arc<dyn HookSource>)
             })?;
             // It was made, or there would be no engine.
@@ -50,8 +50,10 @@ impl Engine {
     fn apply(&self, py: Python<'_>, plan: &str, hooks: Vec<Py<PyAny>>) -> PyResult<()> {
         gil::released(py, || {
             let plan = plan::read(plan)?;
-            let source = Arc::new(Source::new(&plan, hooks, self.engine.log(), &self.lanes));
+            let before = Arc::clone(&self.hooks.lock());
+            let source = Arc::new(Source::new(&plan, hooks, self.engine.log(), &self.lanes, Some(&before)));
             self.engine.apply(plan, &*source)?;
+            source.settle();
             *self.hooks.lock() = source;
             Ok(())
         })
@@ -95,6 +97,40 @@ impl Engine {
         Ok(gil::released(py, || self.engine.revoke(what, span)))
     }
 
+    /// Closes the breaker of a service, or that of one instance. Whether that is a change; None if it has no breaker.
+    /// Raises `LookupError` if there is no such service or instance.
+    #[pyo3(signature = (service, instance=None))]
+    fn reset_breaker(&self, py: Python<'_>, service: &str, instance: Option<&str>) -> PyResult<Option<bool>> {
+        gil::released(py, || self.engine.reset_breaker(service, instance))
+            .map_err(|problem| PyLookupError::new_err(problem.message))
+    }
+
+    /// How a limit stands for a key, as JSON; the question is a JSON document. Raises `PlanError` if it has no answer.
+    fn limit(&self, py: Python<'_>, question: &str) -> PyResult<String> {
+        gil::released(py, || {
+            let question = serde_json::from_str(question).map_err(|error| vec![Problem::at("", error.to_string())])?;
+            let standing = self.engine.limit(&question).map_err(|problem| vec![problem])?;
+            Ok(serde_json::json!(standing).to_string())
+        })
+        .map_err(|problems: Vec<Problem>| to_python(&problems))
+    }
+
+    /// Keys that rate limits hold, and the bytes that they take.
+    fn limit_usage(&self, py: Python<'_>) -> (usize, usize) {
+        gil::released(py, || self.engine.limit_usage())
+    }
+
+    /// The latest exchanges behind the cursors, at most `most` of each worker, as JSON.
+    fn exchanges(&self, py: Python<'_>, cursors: Vec<u64>, most: usize, watch: bool) -> String {
+        gil::released(py, || {
+            let found = self.engine.exchanges(&cursors, most, watch);
+            let (cursors, missed, passed_over) = (found.cursors, found.missed, found.passed_over);
+            // Each line is JSON already.
+            let lines = found.lines.join(",");
+            format!(r#"{{"cursors":{cursors:?},"missed":{missed},"passed_over":{passed_over},"exchanges":[{lines}]}}"#)
+        })
+    }
+
     /// What is counted and seen, as JSON.
     fn stats(&self, py: Python<'_>) -> String {
         gil::released(py, || {
@@ -103,6 +139,21 @@ impl Engine {
             stats["hooks"] = serde_json::json!({ "live_requests": LIVE.load(Ordering::Relaxed), "calls": calls });
             stats.to_string()
         })
+    }
+
+    /// All figures as a page for Prometheus.
+    fn metrics(&self, py: Python<'_>) -> String {
+        gil::released(py, || self.engine.metrics())
+    }
+
+    /// The figures that people look at first, as JSON.
+    fn summary(&self, py: Python<'_>) -> String {
+        gil::released(py, || serde_json::json!(self.engine.summary()).to_string())
+    }
+
+    /// Counts a configuration that was refused before it became a plan.
+    fn count_refusal(&self, py: Python<'_>) {
+        gil::released(py, || self.engine.count_refusal());
     }
 
     /// Makes the response cache forget what the JSON document names; returns how many answers that were.
@@ -119,4 +170,10 @@ impl Engine {
         let patience = Duration::try_from_secs_f64(patience).unwrap_or_default();
         gil::released(py, || self.engine.read_log(patience)).map(|records| serde_json::json!(records).to_string())
     }
+}
+
+/// Lets every engine of the process find the time moved by so many nanoseconds, for tests.
+#[pyfunction]
+pub(crate) fn shift_clock(nanos: i64) {
+    pylae_proxy::shift_clock(nanos);
 }

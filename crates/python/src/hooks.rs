@@ -24,20 +24,30 @@ use pylae_core::{Plan, Problem};
 use pylae_proxy::Log;
 use pyo3::prelude::*;
 
-pub(crate) use failure::after_fork_in_child;
-pub(crate) use headers::Headers;
-pub(crate) use lane::{Lane, Lanes, Task};
-pub(crate) use next::{CallNext, Next};
-pub(crate) use ready::Ready;
-pub(crate) use request::{LIVE, Request, live_requests};
-pub(crate) use response::Response;
-pub(crate) use user::User;
-pub(crate) use watch::HookTimeout;
+pub(crate) use lane::{Lane, Lanes};
+pub(crate) use request::LIVE;
+use response::Response;
 
 use crate::gil;
 use called::Called;
 use calls::RouteHooks;
 use handle::About;
+
+/// Adds what Python sees of hooks.
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<request::Request>()?;
+    module.add_class::<response::Response>()?;
+    module.add_class::<headers::Headers>()?;
+    module.add_class::<user::User>()?;
+    module.add_class::<ready::Ready>()?;
+    module.add_class::<lane::Lane>()?;
+    module.add_class::<lane::Task>()?;
+    module.add_class::<next::CallNext>()?;
+    module.add_class::<next::Next>()?;
+    module.add("HookTimeout", module.py().get_type::<watch::HookTimeout>())?;
+    module.add_function(wrap_pyfunction!(request::live_requests, module)?)?;
+    module.add_function(wrap_pyfunction!(failure::after_fork_in_child, module)?)
+}
 
 /// The callables that came with a plan.
 pub(crate) struct Source {
@@ -47,12 +57,21 @@ pub(crate) struct Source {
     services: Arc<BTreeSet<Box<str>>>,
     log: Arc<Log>,
     lanes: Arc<Lanes>,
+    /// The hooks that were in force before, until these are.
+    before: Mutex<Vec<Arc<Called>>>,
     /// The hooks of all routes, for what is known of their calls.
     called: Mutex<Vec<Arc<Called>>>,
 }
 
 impl Source {
-    pub(crate) fn new(plan: &Plan, functions: Vec<Py<PyAny>>, log: &Arc<Log>, lanes: &Arc<Lanes>) -> Self {
+    /// `before` are the hooks in force: those that stay keep what is known of their calls.
+    pub(crate) fn new(
+        plan: &Plan,
+        functions: Vec<Py<PyAny>>,
+        log: &Arc<Log>,
+        lanes: &Arc<Lanes>,
+        before: Option<&Self>,
+    ) -> Self {
         let routes =
             plan.routes.iter().map(|route| (route.name.as_str().into(), route.service.as_deref().map(Into::into)));
         let services = plan.services.iter().map(|service| service.name.as_str().into());
@@ -62,8 +81,22 @@ impl Source {
             services: Arc::new(services.collect()),
             log: Arc::clone(log),
             lanes: Arc::clone(lanes),
+            before: Mutex::new(before.map(|before| before.called.lock().clone()).unwrap_or_default()),
             called: Mutex::default(),
         }
+    }
+
+    /// Says that these are in force.
+    pub(crate) fn settle(&self) {
+        let before = std::mem::take(&mut *self.before.lock());
+        drop(before);
+    }
+
+    /// The hook, as it was if it was there before.
+    fn called(&self, py: Python<'_>, route: &str, call: &Call, function: &Py<PyAny>) -> Arc<Called> {
+        let before = self.before.lock();
+        let known = before.iter().find(|known| known.is(route, call, function));
+        known.map_or_else(|| Called::new(call.clone(), function.clone_ref(py), route, &self.log), Arc::clone)
     }
 
     /// What is known of each hook's calls.
@@ -79,7 +112,7 @@ impl HookSource for Source {
         gil::attached(|py| {
             for (index, call) in calls.iter().enumerate() {
                 match self.functions.get(call.hook) {
-                    Some(function) => called.push(Called::new(call.clone(), function.clone_ref(py), route, &self.log)),
+                    Some(function) => called.push(self.called(py, route, call, function)),
                     None => {
                         let message = format!("the plan came with {} hooks", self.functions.len());
                         problems.push(Problem::at(format!("calls[{index}].hook"), message));

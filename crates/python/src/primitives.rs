@@ -1,56 +1,39 @@
-//! The engine's own limiters, for Python code that wants them without a gateway. Time comes with each call.
+//! The engine's own limiters, breaker, balancers, cache and router, for Python code that wants them without a gateway.
+//! They are those of `pylae-core`; this is their Python side. Time comes with each call, in nanoseconds.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+// What Python hands in is converted, and owned.
+#![allow(clippy::needless_pass_by_value)]
 
-use pylae_core::Instant;
-use pylae_core::limit;
-use pyo3::exceptions::PyValueError;
+mod balancer;
+mod breaker;
+mod cache;
+mod limit;
+mod message;
+mod router;
+
 use pyo3::prelude::*;
 
-/// Admitted, what is left, nanoseconds until the same cost is admitted (None: never), nanoseconds until all is there.
-type Told = (bool, u32, Option<u64>, u64);
-
-/// A token bucket. Times are in nanoseconds.
-#[pyclass(frozen)]
-pub(crate) struct TokenBucket(Mutex<limit::TokenBucket>);
-
-#[pymethods]
-impl TokenBucket {
-    #[new]
-    fn make(limit: u32, per: u64, burst: Option<u32>) -> PyResult<Self> {
-        wrap(limit::TokenBucket::new(limit, Duration::from_nanos(per), burst)).map(Self)
-    }
-
-    /// Takes `cost`, or nothing.
-    fn check(&self, now: u64, cost: u32) -> Told {
-        tell(self.0.lock().unwrap_or_else(PoisonError::into_inner).check(Instant::from_nanos(now), cost))
-    }
+/// Adds the classes to the module.
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<balancer::LoadBalancer>()?;
+    module.add_class::<balancer::Pick>()?;
+    module.add_class::<breaker::CircuitBreaker>()?;
+    module.add_class::<breaker::Permit>()?;
+    module.add_class::<cache::Cache>()?;
+    module.add_class::<cache::Lookup>()?;
+    module.add_class::<limit::SlidingWindow>()?;
+    module.add_class::<limit::TokenBucket>()?;
+    module.add_class::<router::Router>()
 }
 
-/// A sliding window. Times are in nanoseconds.
-#[pyclass(frozen)]
-pub(crate) struct SlidingWindow(Mutex<limit::SlidingWindow>);
-
-#[pymethods]
-impl SlidingWindow {
-    #[new]
-    fn make(limit: u32, per: u64) -> PyResult<Self> {
-        wrap(limit::SlidingWindow::new(limit, Duration::from_nanos(per))).map(Self)
-    }
-
-    /// Takes `cost`, or nothing.
-    fn check(&self, now: u64, cost: u32) -> Told {
-        tell(self.0.lock().unwrap_or_else(PoisonError::into_inner).check(Instant::from_nanos(now), cost))
-    }
+/// A part of a plan as Python compiled it.
+fn part<T: serde::de::DeserializeOwned>(json: &str) -> PyResult<T> {
+    serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(json)).map_err(|error| {
+        let problem = pylae_core::Problem::at(error.path().to_string(), error.inner().to_string());
+        crate::errors::to_python(&[problem])
+    })
 }
 
-fn wrap<T>(made: Result<T, limit::LimitError>) -> PyResult<Mutex<T>> {
-    made.map(Mutex::new).map_err(|error| PyValueError::new_err(error.to_string()))
-}
-
-fn tell(decision: limit::Decision) -> Told {
-    let nanos = |time: Duration| u64::try_from(time.as_nanos()).ok();
-    let reset = nanos(decision.reset).unwrap_or(u64::MAX);
-    (decision.admitted, decision.remaining, nanos(decision.retry_after), reset)
+fn nanos(span: std::time::Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -9,10 +9,10 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import AliasChoices, BaseModel, SecretBytes, SecretStr, ValidationError
 
-from pylae.config.crosscheck import Finding, View, authentication, cross_check
+from pylae.config.crosscheck import View, authentication, cross_check
 from pylae.config.load import Document
 from pylae.config.model import Config
-from pylae.config.nodes import Step, show_path
+from pylae.config.nodes import Finding, Step, show_path
 from pylae.config.sources import DocumentSources, Place, Sources, shown
 from pylae.errors import ConfigError, Problem
 from pylae.policies import POLICIES

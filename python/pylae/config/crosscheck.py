@@ -10,21 +10,12 @@ from urllib.parse import urlsplit
 
 from pylae.config.auth import WEAK_SECRET
 from pylae.config.model import Config, has_authenticator
-from pylae.config.nodes import Step
+from pylae.config.nodes import Finding, Step
 from pylae.config.plan import effective_policies
 from pylae.config.route import Route
 from pylae.config.service import CircuitBreaker
 from pylae.config.sources import Sources, shown
 from pylae.policies.rate_limit import RateLimits
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A problem at a path of the model."""
-
-    path: tuple[Step, ...]
-    message: str
-    hint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -55,11 +46,13 @@ def cross_check(view: View, sources: Sources) -> Iterator[Finding]:
     """Every finding but `authentication`, by one check after the other."""
     yield from _listeners(view.config, sources)
     yield from _instances(view.config, sources)
+    yield from _admin_instances(view)
     yield from _route_names(view, sources)
     yield from _service_names(view, sources)
     yield from _declared_services(view, sources)
     yield from _breakers(view)
     yield from _shared_limits(view)
+    yield from _certificates(view.config)
 
 
 def _shown(sources: Sources, path: tuple[Step, ...], value: Any) -> str:
@@ -76,18 +69,44 @@ def _listeners(config: Config, sources: Sources) -> Iterator[Finding]:
             path: tuple[Step, ...] = ("listeners", index, "address")
             yield Finding(path, f"the address {_shown(sources, path, listener.address)} is given twice")
         seen.add(listener.address)
+        if listener.proxy_protocol == () or (listener.proxy_protocol is True and not config.trusted_proxies):
+            hint = "name the proxies here or under `trusted_proxies`"
+            yield Finding(("listeners", index, "proxy_protocol"), "nobody could connect: no proxy is trusted", hint)
 
 
 def _instances(config: Config, sources: Sources) -> Iterator[Finding]:
     for name, service in config.services.items():
-        if not service.instances:
-            yield Finding(("services", name, "instances"), "a service needs at least one instance")
+        if "tls" in service.model_fields_set and service.instances and not service.secure:
+            hint = "TLS is spoken to URLs that begin with https://"
+            yield Finding(("services", name, "tls"), "no instance speaks TLS", hint)
+        if not service.instances and service.discovery is None:
+            hint = "or `discovery`, which says where they come from"
+            yield Finding(("services", name, "instances"), "a service needs at least one instance", hint)
         urls = [instance.url for instance in service.instances]
         for index, url in enumerate(urls):
             if url in urls[:index]:
                 path: tuple[Step, ...] = ("services", name, "instances", index, "url")
                 text = f"the instance {_shown(sources, path, url)} is given twice"
                 yield Finding(path, text, "`weight` gives it more load")
+
+
+def _admin_instances(view: View) -> Iterator[Finding]:
+    """Instances that are the admin API: it would be reachable through the data plane."""
+    admin = view.config.admin
+    for name, index, url in admin_instances(view.config, admin.address) if admin else ():
+        message = f"{url} is the admin API, which must not be reachable through a route"
+        yield Finding(("services", name, "instances", index, "url"), message)
+
+
+def admin_instances(config: Config, address: str) -> Iterator[tuple[str, int, str]]:
+    """Instances that an admin API on `address` would be: service, place and URL."""
+    host, _, port = address.rpartition(":")
+    own = {host, "127.0.0.1", "localhost", "[::1]", "0.0.0.0", "[::]"}  # noqa: S104
+    for name, service in config.services.items():
+        for index, instance in enumerate(service.instances):
+            at, _, its_port = instance.url.partition("//")[2].rpartition(":")
+            if its_port == port and (at in own or at.startswith("127.")):
+                yield name, index, instance.url
 
 
 def _route_names(view: View, sources: Sources) -> Iterator[Finding]:
@@ -186,6 +205,14 @@ def _authenticators(view: View) -> Iterator[Finding]:
                 yield Finding(("routes", index, "auth"), f"there is no authenticator {name}; {listed}", hint)
 
 
+def _certificates(config: Config) -> Iterator[Finding]:
+    """Users are to have certificates that no listener asks for."""
+    asked = any(listener.tls and listener.tls.client_auth for listener in config.listeners)
+    if config.auth and config.auth.client_certificate and not asked:
+        hint = "add `client_auth: {ca: …}` to the `tls` of a listener"
+        yield Finding(("auth", "client_certificate"), "no listener asks clients for a certificate", hint)
+
+
 def authentication(view: View) -> Iterator[Finding]:
     """Routes that ask for a user although nothing can tell who it is. One finding, at the first."""
     closed = [(index, route) for index, route in view.routes() if route.auth_required or route.auth]
@@ -201,7 +228,11 @@ def authentication(view: View) -> Iterator[Finding]:
 
 
 def weaknesses(config: Config) -> Iterator[Finding]:
-    """What works and is doubtful about how users are authenticated."""
+    """What works and is doubtful."""
+    for name, service in config.services.items():
+        if service.secure and not service.tls.verify:
+            text = "whoever is on the way can be the instance, since it need not prove who it is"
+            yield Finding(("services", name, "tls", "verify"), text, "give its certificate or its authority's as `ca`")
     for index, jwt in enumerate(config.auth.jwt if config.auth else ()):
         for secret in jwt.secret or ():
             length = len(secret.get_secret_value().encode())

@@ -88,6 +88,11 @@ class HookSettings(HookOptions):
         return self
 
     @property
+    def path(self) -> str:
+        """The import path."""
+        return next(path for name in ON if (path := getattr(self, name)))
+
+    @property
     def options(self) -> HookOptions:
         """Only how it is called."""
         return HookOptions(**{name: getattr(self, name) for name in HookOptions.model_fields})

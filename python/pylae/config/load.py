@@ -9,7 +9,7 @@ import errno
 import hashlib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -84,13 +84,18 @@ def reason(error: OSError) -> str:
 
 
 def parse(
-    text: str, file: str, files: Mapping[Path, str | None] | None = None, environ: Mapping[str, str] = os.environ
+    text: str,
+    file: str,
+    files: Mapping[Path, str | None] | None = None,
+    environ: Mapping[str, str] = os.environ,
+    allowed: Container[str] | None = None,
 ) -> Document:
     """Reads a configuration from text.
 
-    `${file:…}` is relative to `file`; `files` are those that were read already. Raises ConfigError.
+    `${file:…}` is relative to `file`; `files` are those that were read already. `allowed` bounds what may stand in
+    `${…}`. Raises ConfigError.
     """
-    reader = _Reader(text, file, environ, dict(files or {}))
+    reader = _Reader(text, file, environ, dict(files or {}), allowed)
     try:
         root = reader.document()
     except yaml.MarkedYAMLError as error:
@@ -138,6 +143,7 @@ class _Reader:
     file: str
     environ: Mapping[str, str]
     files: dict[Path, str | None]
+    allowed: Container[str] | None = None
     problems: list[Problem] = field(default_factory=list)
     anchors: dict[str, Node | None] = field(default_factory=dict)
     sizes: dict[int, int] = field(default_factory=dict)
@@ -243,6 +249,7 @@ class _Reader:
     def scalar(self, event: yaml.ScalarEvent, node: Node) -> None:
         text: str = event.value
         if "${" in text:
+            node.written = text
             node.value = self.interpolate(event, node)
         elif event.implicit[0]:
             if not text:
@@ -277,6 +284,8 @@ class _Reader:
 
         if inside is None:
             return refuse("`${` without `}`", "write $${ for the text ${")
+        if self.allowed is not None and inside not in self.allowed:
+            return refuse("this reference does not stand in the configuration file", "references come from there only")
         if inside.startswith("file:"):
             return self.file_text(inside.removeprefix("file:").strip(), refuse)
         match = _ENVIRONMENT.fullmatch(inside)
@@ -299,6 +308,15 @@ class _Reader:
         except (OSError, ValueError) as error:
             why = reason(error) if isinstance(error, OSError) else "not a path or not UTF-8"
             return refuse(f"the file {name} cannot be read: {why}", None)
+
+
+def references(root: Node) -> Iterator[str]:
+    """What stands in the `${…}` of a document."""
+    if isinstance(root.value, dict | list):
+        for child in root.value.values() if isinstance(root.value, dict) else root.value:
+            yield from references(child)
+    elif root.written is not None:
+        yield from (match[1] for match in _REFERENCE.finditer(root.written) if match[1] is not None)
 
 
 def place(event: Any) -> tuple[int, int]:

@@ -2,39 +2,23 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import re
 from datetime import timedelta
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from pylae.config.address import listen_address
+from pylae.config.admin import Admin
 from pylae.config.auth import AuthConfig
 from pylae.config.hooks import HookSettings, PluginUse
 from pylae.config.route import Route, ServiceName
 from pylae.config.service import Service
+from pylae.config.tls import ListenerTls
+from pylae.monitoring import Thresholds
 from pylae.policies import PolicySet
-from pylae.settings import Network, Positive, Settings, refusal
+from pylae.settings import Network, Positive, Settings, Switch
 from pylae.units import ByteSize, Duration, Wait
-
-_ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]]*):(?P<port>[0-9]{1,5})")
-_ADDRESS_HINT = 'write it like "127.0.0.1:8080", "[::1]:8080", or ":8080" for all addresses'
-
-
-def listen_address(text: str) -> str:
-    """`ip:port` in canonical form. `localhost` is 127.0.0.1, and no host is all IPv4 addresses."""
-    match = _ADDRESS.fullmatch(text.strip())
-    if not match:
-        raise refusal("is not an address with port", _ADDRESS_HINT)
-    if int(match["port"]) > 65535:
-        raise refusal("a port is at most 65535")
-    host = {"": "0.0.0.0", "*": "0.0.0.0", "localhost": "127.0.0.1"}.get(match["host"], match["host"])  # noqa: S104
-    try:
-        ip = ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        raise refusal("a listener needs an IP address, not a name", _ADDRESS_HINT) from None
-    return f"[{ip}]:{int(match['port'])}" if ip.version == 6 else f"{ip}:{int(match['port'])}"
 
 
 class Listener(Settings):
@@ -44,6 +28,12 @@ class Listener(Settings):
 
     address: Annotated[str, AfterValidator(listen_address)]
     """`ip:port`. Port 0 takes a free one."""
+    tls: ListenerTls | None = None
+    """TLS; without, what is said on the way can be read and changed."""
+    proxy_protocol: bool | tuple[Network, ...] = False
+    """Addresses and networks of proxies in front that pass bytes on and say in a header (PROXY protocol, version 1 or 2)
+    from where they come; `true` for those under `trusted_proxies`. Nobody else can connect then, and nobody without the
+    header."""
 
     @model_validator(mode="before")
     @classmethod
@@ -111,6 +101,13 @@ class Config(Settings):
     """Plugins in the request path, behind `hooks`."""
     policies: PolicySet = PolicySet()
     """Policies of every route. A route overrides each by its name, or switches it off with `false`."""
+    health: Thresholds = Thresholds()
+    """When the gateway calls itself degraded or unhealthy."""
+    admin: Switch[Admin] = None
+    """The admin API; on 127.0.0.1:9901 unless said otherwise, `false` for none."""
+    state: Annotated[str, Field(min_length=1)] | None = None
+    """Folder, relative to the configuration, for what outlives a restart: the admin token, a configuration applied over
+    the admin API, registered instances. Without it a folder of its own in the user's state directory."""
 
 
 def has_authenticator(config: Config) -> bool:

@@ -13,11 +13,21 @@ Step = str | int
 _NAMES = {name: tuple(alias for alias, field in ALIASES.items() if field == name) for name in ALIASES.values()}
 
 
+@dataclass(frozen=True)
+class Finding:
+    """A problem at a path of the model."""
+
+    path: tuple[Step, ...]
+    message: str
+    hint: str | None = None
+
+
 @dataclass(slots=True, eq=False)
 class Node:
     """A value and its place. `value` is a scalar, a list of nodes, or a dict of nodes.
 
-    `keys` has the places of a dict's keys. `interpolated` says that the value is from outside and must not be shown.
+    `keys` has the places of a dict's keys. `interpolated` says that the value is from outside and must not be shown;
+    `written` is then what stands in the file.
     """
 
     line: int
@@ -25,6 +35,7 @@ class Node:
     value: Any
     keys: dict[str, tuple[int, int]] = field(default_factory=dict)
     interpolated: bool = False
+    written: str | None = None
 
     def plain(self) -> Any:
         """The value as plain Python objects."""

@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pylae.config.auth import ApiKey, AuthConfig, Jwt
-from pylae.config.model import Config, available_cores
+from pylae.config.model import Config, Listener, available_cores
 from pylae.config.nodes import Step
 from pylae.config.route import Route, ValueTest
 from pylae.config.service import Instance, LoadBalancer, Service
+from pylae.config.tls import Texts
 from pylae.policies import POLICIES
 from pylae.policies.authentication import Authentication
 from pylae.policies.authorization import Authorization
@@ -27,29 +28,36 @@ Call = tuple[tuple[str, ...] | None, dict[str, Any]]
 """The names of the routes that have a hook (None: all), and the hook as the plan has it."""
 
 
-def compile_plan(config: Config, calls: Sequence[Call] = ()) -> dict[str, Any]:
+def compile_plan(config: Config, texts: Texts | None = None, calls: Sequence[Call] = ()) -> dict[str, Any]:
     """The plan of a configuration that passed `pylae.config.check`.
 
-    `calls` are the hooks in the order in which a request meets them.
+    `texts` reads the files that it names; `calls` are the hooks in the order in which a request meets them.
     """
+    texts = texts or Texts()
     names = route_names(config)
     return {
         "version": VERSION,
         "workers": config.workers or available_cores(),
-        "listeners": [listener.model_dump(mode="json") for listener in config.listeners],
+        "listeners": [_listener(index, listener, config, texts) for index, listener in enumerate(config.listeners)],
         "trusted_proxies": list(config.trusted_proxies),
         "limits": config.limits.model_dump(mode="json"),
         "auth": config.auth.plan() if config.auth else None,
-        "services": [_service(name, service) for name, service in all_services(config).items()],
+        "services": [service_plan(name, service, texts) for name, service in all_services(config).items()],
         "routes": [_route(name, route, config, calls) for name, route in zip(names, config.routes, strict=True)],
         "unrouted": _unrouted(config),
     }
 
 
+def _listener(index: int, listener: Listener, config: Config, texts: Texts) -> dict[str, Any]:
+    tls = listener.tls and listener.tls.plan(texts, ("listeners", index, "tls"))
+    proxies = config.trusted_proxies if listener.proxy_protocol is True else listener.proxy_protocol
+    return {"address": listener.address, "tls": tls, "proxy_protocol": list(proxies) if proxies else None}
+
+
 def _unrouted(config: Config) -> dict[str, Any]:
-    """Policies of exchanges that no route takes."""
-    log = config.policies.access_log
-    return {"access_log": log.model_dump(mode="json")} if log else {}
+    """Policies of exchanges that no route takes: those that shape every answer of the gateway."""
+    chosen = {name: getattr(config.policies, name) for name in ("access_log", "security_headers", "cors")}
+    return {name: policy.model_dump(mode="json") for name, policy in chosen.items() if policy}
 
 
 def all_services(config: Config) -> dict[str, Service]:
@@ -89,12 +97,20 @@ def _derived_name(route: Route) -> str:
     return " ".join(part for part in ("|".join(route.method), where) if part)
 
 
-def _service(name: str, service: Service) -> dict[str, Any]:
-    plan = service.model_dump(mode="json")
-    weighted = any(instance.weight != 1 for instance in service.instances)
-    balancer = service.load_balancer or LoadBalancer(kind="weighted_round_robin" if weighted else "round_robin")
+def service_plan(name: str, service: Service, texts: Texts | None = None) -> dict[str, Any]:
+    """One service as the plan has it. `texts` reads the files that it names."""
+    plan = service.model_dump(mode="json", exclude={"tls", "discovery", "instances", "load_balancer"})
     switched_off = {key: None for key, value in plan.items() if value is False}
-    return {"name": name, **plan, **switched_off, "load_balancer": balancer.model_dump(mode="json")}
+    tls = service.tls.plan(texts or Texts(), ("services", name, "tls")) if service.secure else None
+    return {"name": name, **with_instances(service, service.instances), **plan, **switched_off, "tls": tls}
+
+
+def with_instances(service: Service, instances: Sequence[Instance]) -> dict[str, Any]:
+    """What of the plan of a service follows from its instances."""
+    weighted = any(instance.weight != 1 for instance in instances)
+    balancer = service.load_balancer or LoadBalancer(kind="weighted_round_robin" if weighted else "round_robin")
+    listed = [{"url": instance.url, "weight": instance.weight} for instance in instances]
+    return {"instances": listed, "load_balancer": balancer.model_dump(mode="json")}
 
 
 def _route(name: str, route: Route, config: Config, calls: Sequence[Call]) -> dict[str, Any]:
@@ -112,6 +128,7 @@ def _route(name: str, route: Route, config: Config, calls: Sequence[Call]) -> di
         "service": route.service_key or None,
         **route.model_dump(mode="json", include=set(kept)),
         "strip_prefix": route.prefix if route.strip_prefix is True else route.strip_prefix or None,
+        "websocket": route.websocket.model_dump(mode="json") if route.websocket else None,
         "policies": {
             **{
                 policy: settings.model_dump(mode="json")
@@ -215,8 +232,8 @@ def _authenticator_source(auth: AuthConfig, index: int, rest: list[Step]) -> tup
     if isinstance(one, Jwt):
         given = next(name for name in ("secret", "public_key", "jwks", "jwks_url") if getattr(one, name) is not None)
         return ("jwt", index, *((given, *rest[2:]) if rest[:1] == ["keys"] else rest))
-    names = list(one.consumers if isinstance(one, ApiKey) else one.users)
-    kind = "api_key" if isinstance(one, ApiKey) else "basic"
+    names = list(one.consumers if isinstance(one, ApiKey) else one.users or ())
+    kind = str(one.plan()["kind"])
     if len(rest) > 1 and isinstance(rest[1], int):
         rest = [rest[0], names[rest[1]], *rest[2:]]
     return (kind, *rest)
@@ -224,6 +241,8 @@ def _authenticator_source(auth: AuthConfig, index: int, rest: list[Step]) -> tup
 
 def _service_source(config: Config, name: str, rest: list[Step]) -> tuple[Step, ...]:
     if name in config.services:
+        if rest[:2] == ["tls", "certificate"]:
+            rest = ["tls", *rest[2:]]
         return ("services", name, *rest)
     declared = [index for index, route in enumerate(config.routes) if route.service_url and route.service_key == name]
     if rest[:1] == ["circuit_breaker"]:

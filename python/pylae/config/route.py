@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, model_validator
 
 from pylae.config.service import CircuitBreaker, InstanceUrl, field_name
+from pylae.config.websocket import WebSocket
 from pylae.policies import PolicySet
 from pylae.settings import Count, Settings, Switch, also, refusal, split_words
 from pylae.units import Duration
@@ -157,6 +158,8 @@ class Route(PolicySet):
     """Prefix taken off the path before it is sent on; `true` is the route's own `prefix`."""
     rewrite: Path | None = None
     """Path template that replaces the path, with captured names: `/v2/{id}`."""
+    websocket: Switch[WebSocket] = None
+    """Lets requests become WebSockets; off unless given."""
     auth_required: bool = True
     """Whether a request needs an authenticated user."""
     auth: (
@@ -190,6 +193,8 @@ class Route(PolicySet):
         answers = self.redirect or self.static_response
         if not self.auth_required and (self.permissions or self.roles):
             raise refusal("`permissions` and `roles` need a user", "leave out `auth_required: false`")
+        if self.websocket and answers:
+            raise refusal("`websocket` needs a service, but a policy of the route answers")
         if self.service is None and self.service_url is None and not answers:
             raise refusal("needs `service`", "name one of `services`, or give `service_url`")
         return self

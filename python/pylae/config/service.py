@@ -9,36 +9,37 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, PlainSerializer, SecretStr, model_validator
 
+from pylae.config.discovery import Discovery
+from pylae.config.tls import ServiceTls
 from pylae.settings import Count, Positive, Real, Settings, Share, Switch, refusal
 from pylae.units import Duration, Wait
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9.])?|\[[0-9A-Fa-f:.]+\]")
+_PORTS = {"http": 80, "https": 443}
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 def instance_url(text: str) -> str:
-    """The canonical `http://host:port` of an instance; port 80 where none is written."""
+    """The canonical `http://host:port` or `https://host:port` of an instance; port 80 or 443 where none is written."""
     try:
         url = urlsplit(text)
         port = url.port
     except ValueError:
         raise refusal("is not a valid URL", 'write it like "http://host:8000"') from None
-    if url.scheme == "https":
-        raise refusal("TLS towards instances is not supported", 'write it like "http://host:8000"')
     host = url.netloc.rpartition(":")[0] if port is not None else url.netloc.removesuffix(":")
     if "@" in url.netloc:
         raise refusal("the URL of an instance has no user or password", secret=True)
-    if url.scheme != "http" or not _HOST.fullmatch(host) or port == 0:
+    if url.scheme not in _PORTS or not _HOST.fullmatch(host) or port == 0:
         raise refusal("is not the URL of an instance", 'write it like "http://host:8000"')
     if url.path not in ("", "/") or url.query or url.fragment:
         raise refusal(
             "the URL of an instance has no path or query", "a route's `strip_prefix` and `rewrite` change the path"
         )
-    return f"http://{host.lower()}:{port or 80}"
+    return f"{url.scheme}://{host.lower()}:{port or _PORTS[url.scheme]}"
 
 
 InstanceUrl = Annotated[str, AfterValidator(instance_url)]
-"""`http://host:port`."""
+"""`http://host:port` or `https://host:port`."""
 
 
 def field_name(text: str) -> str:
@@ -54,7 +55,7 @@ class Instance(Settings):
     short = {"type": "string"}
 
     url: InstanceUrl
-    """`http://host:port`."""
+    """`http://host:port`, or `https://host:port` for TLS."""
     weight: Positive = 1
     """Share of load relative to the others."""
 
@@ -204,12 +205,16 @@ class Queue(Settings):
 class Service(Settings):
     """A named group of instances."""
 
-    instances: tuple[Instance, ...]
-    """The instances."""
+    instances: tuple[Instance, ...] = ()
+    """Instances that are always there."""
+    discovery: Discovery | None = None
+    """Where further instances come from."""
     load_balancer: LoadBalancer | None = None
     """How an instance is picked; `weighted_round_robin` if any weight differs from 1, else `round_robin`."""
     slow_start: Duration | None = None
     """An instance that joins or recovers gets its share of load gradually over this time."""
+    tls: ServiceTls = ServiceTls()
+    """How TLS is spoken to instances whose URL begins with `https://`."""
     sticky: Switch[Sticky] = None
     """Keeps a client on one instance by a cookie; off unless given."""
     health_check: Switch[HealthCheck] = None
@@ -232,6 +237,14 @@ class Service(Settings):
     """Idle connections kept per worker and instance."""
     idle_timeout: Wait = timedelta(seconds=60)
     """How long an idle connection to an instance is kept."""
+
+    @property
+    def secure(self) -> bool:
+        """Whether TLS is spoken to any instance."""
+        found = self.discovery and (
+            "tls" in self.model_fields_set or (self.discovery.dns is not None and self.discovery.dns.scheme == "https")
+        )
+        return bool(found) or any(instance.url.startswith("https:") for instance in self.instances)
 
     if TYPE_CHECKING:
         # The short forms ("http://…" for an instance, "5s" for a duration) are wider than the field types.

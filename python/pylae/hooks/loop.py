@@ -24,28 +24,37 @@ _FAREWELL = 2.0
 class _Call:
     """A call under way."""
 
-    __slots__ = ("future", "loop", "native", "task")
+    __slots__ = ("error", "future", "loop", "native", "result", "task")
 
     def __init__(self, native: Task, loop: asyncio.AbstractEventLoop) -> None:
         self.native, self.loop = native, loop
         self.task: asyncio.Task[None] | None = None
         self.future: asyncio.Future[Response] | None = None
+        self.result: Any = None
+        self.error: BaseException | None = None
 
     def call_next(self, _: Request | None = None) -> asyncio.Future[Response]:
         if self.future is not None:
             raise HookError("call_next can be called once")
         self.future = self.loop.create_future()
-        self.native.pass_on()
+        # Once this task has left its context, which other hooks of the exchange enter.
+        self.loop.call_soon(self.native.pass_on)
         return self.future
 
     async def run(self, hook: Coroutine[Any, Any, Any]) -> None:
         try:
-            result = await hook
+            self.result = await hook
         except BaseException as error:
             # Whatever it is, it is the hook's: neither SystemExit nor KeyboardInterrupt may end the loop.
-            self.native.fail(error)
+            self.error = error
+
+    def report(self) -> None:
+        """Tells the worker what it has come to. Not from within `run`, for the same reason."""
+        error, self.error = self.error, None
+        if error is None:
+            self.native.finish(self.result)
         else:
-            self.native.finish(result)
+            self.native.fail(error)
 
 
 @types.coroutine
@@ -115,7 +124,12 @@ class Loop:
             return
         key = native.key
         self._calls[key] = call
-        call.task.add_done_callback(lambda _: self._calls.pop(key, None))
+
+        def done(_: asyncio.Task[None]) -> None:
+            self._calls.pop(key, None)
+            call.report()
+
+        call.task.add_done_callback(done)
 
 
 def _factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from pylae import EngineError, Gateway
-from pylae.gateway import _purge
+from pylae.engine import purge_document
 from pylae.policies.cache import Cache
 
 
@@ -45,12 +46,12 @@ def test_wrong(settings: dict[str, Any]) -> None:
 
 
 def test_purges() -> None:
-    assert _purge(None, None, None, None) == "all"
-    assert _purge(None, None, None, "t") == {"tag": "t"}
-    assert _purge("/a?x", None, None, None) == {"target": {"host": None, "path": "/a?x"}}
-    assert _purge("/a?", None, None, None) == {"target": {"host": None, "path": "/a?"}}
-    assert _purge(None, "http://h:81", None, None) == {"prefix": {"host": "h:81", "path": "/"}}
+    assert json.loads(purge_document(None, None, None, None)) == "all"
+    assert json.loads(purge_document(None, None, None, "t")) == {"tag": "t"}
+    assert json.loads(purge_document("/a?x", None, None, None)) == {"target": {"host": None, "path": "/a?x"}}
+    assert json.loads(purge_document("/a?", None, None, None)) == {"target": {"host": None, "path": "/a?"}}
+    assert json.loads(purge_document(None, "http://h:81", None, None)) == {"prefix": {"host": "h:81", "path": "/"}}
     with pytest.raises(EngineError):
-        _purge("/a", None, None, "t")
+        purge_document("/a", None, None, "t")
     with pytest.raises(EngineError):
         Gateway().purge_cache()

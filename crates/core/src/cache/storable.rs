@@ -37,7 +37,9 @@ pub(super) fn storable(fetch: &Fetch, exchange: &Exchange, service: &Arc<str>, f
     let forbidden = (control.no_store && !control.must_understand)
         || control.private
         || response.fields.has(Name::SetCookie)
-        || response.fields.has(Name::ContentRange);
+        || response.fields.has(Name::ContentRange)
+        // What it says is for those who listen now.
+        || exchange.is_event_stream();
     let allowed = fetch.stores
         && known
         && !forbidden
@@ -139,7 +141,7 @@ fn kept_head(exchange: &Exchange) -> Option<(Box<[u8]>, ResponseHead)> {
 /// Writes a head and reads it again.
 fn encoded(status: u16, source: FieldSource<'_>) -> Option<(Box<[u8]>, ResponseHead)> {
     let mut bytes = Vec::with_capacity(512);
-    let line = StatusLine { status, reason: b"", stated_length: None, close: false, keep_alive: false };
+    let line = StatusLine { status, reason: b"", stated_length: None, close: false, keep_alive: false, upgrade: false };
     encode::response(&mut bytes, line, source, Framing::None);
     let mut head = ResponseHead::default();
     let limits = HeadLimits { head: bytes.len(), target: 0, fields: usize::MAX };

@@ -189,6 +189,12 @@ impl MemoryStore {
         }
     }
 
+    /// Forgets what was counted for `key` of `limit`: its allowance is whole again. Whether there was anything.
+    pub fn forget(&self, limit: &Limit, key: &[u8]) -> bool {
+        let tag = self.tagger.tag(limit.salt, key);
+        self.shards[self.shard_of(tag)].0.lock().remove(tag)
+    }
+
     fn check_one(&self, charge: &mut Charge<'_>, at: Reading) -> Verdict {
         let tag = self.tagger.tag(charge.limit.salt, charge.key);
         let mut shard = self.shards[self.shard_of(tag)].0.lock();

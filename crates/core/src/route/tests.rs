@@ -81,6 +81,7 @@ fn route(name: &str, path: PathMatch) -> Route {
         retries: 0,
         retry_on: vec![],
         preserve_host: false,
+        websocket: None,
         strip_prefix: None,
         rewrite: None,
         policies: std::collections::BTreeMap::new(),

@@ -228,6 +228,20 @@ impl Breaker {
         }
     }
 
+    /// Closes it and forgets what was counted, whatever state it is in. What was admitted before has no say any more.
+    pub fn reset(&self) -> Option<Transition> {
+        loop {
+            let seen = self.word.load(Ordering::Acquire);
+            let word = Word::unpack(seen);
+            self.forget();
+            if self.swap(seen, word.enter(Position::Closed, 0)) {
+                self.unannounced.store(false, Ordering::Release);
+                return (word.position != Position::Closed)
+                    .then_some(Transition { to: Position::Closed, reason: "by request" });
+            }
+        }
+    }
+
     /// Failures since the last success.
     #[inline]
     pub(super) fn failures(&self) -> u32 {
@@ -284,13 +298,17 @@ impl Breaker {
                 return None;
             }
             // Before the swap: nothing is counted while half open, and the first results of the closed state must not be lost.
-            self.failures.store(0, Ordering::Relaxed);
-            for slice in &self.slices {
-                slice.store(0, Ordering::Relaxed);
-            }
+            self.forget();
             if self.swap(seen, word.enter(Position::Closed, 0)) {
                 return Some(Transition { to: Position::Closed, reason: "probe succeeded" });
             }
+        }
+    }
+
+    fn forget(&self) {
+        self.failures.store(0, Ordering::Relaxed);
+        for slice in &self.slices {
+            slice.store(0, Ordering::Relaxed);
         }
     }
 

@@ -55,8 +55,9 @@ fn slots(plan: &plan::Service, previous: Option<&ServiceState>, now: Now, proble
         let kept = known.get(wanted.url.as_str()).map(|&instance| Arc::clone(instance));
         let parsed = || Instance::parse(&wanted.url, previous.map(|_| now)).map(Arc::new);
         match kept.map_or_else(parsed, Ok) {
-            Ok(instance) if addresses.insert(instance.authority().to_owned()) => {
-                let sticky = sticky::id(secret, &plan.name, instance.authority());
+            Ok(instance) if addresses.insert((instance.is_secure(), instance.authority().to_owned())) => {
+                let secure = if instance.is_secure() { "https://" } else { "" };
+                let sticky = sticky::id(secret, &plan.name, &format!("{secure}{}", instance.authority()));
                 slots.push(Slot { instance, weight: wanted.weight, sticky });
             }
             Ok(_) => complain("this address is listed twice"),
@@ -79,6 +80,9 @@ fn check(plan: &plan::Service) -> Vec<Problem> {
         demand(instance.weight > 0, &format!("instances[{index}].weight"), "must be at least 1");
     }
     let share = |value: f64| (0.0..=1.0).contains(&value);
+    let secure = |instance: &plan::Instance| instance.url.starts_with("https://");
+    let spoken = plan.tls.is_some() || !plan.instances.iter().any(secure);
+    demand(spoken, "tls", "must be there, since an instance is reached over https://");
     demand(plan.panic_threshold.is_none_or(share), "panic_threshold", SHARE);
     demand(share(plan.retry_budget.ratio), "retry_budget.ratio", SHARE);
     let rate = plan.retry_budget.min_per_second;

@@ -24,6 +24,7 @@ pub(super) fn plan(load_balancer: LoadBalancer, weights: &[u32]) -> plan::Servic
         instances: weights.iter().enumerate().map(instance).collect(),
         load_balancer,
         slow_start: None,
+        tls: None,
         sticky: None,
         health_check: None,
         passive_health: None,

@@ -222,6 +222,24 @@ impl ServiceState {
         Some(self.change(Some(instance), event, "by request".into()))
     }
 
+    /// Closes the breaker of the service, or where each instance has its own that of the instance at `index`, or all. None
+    /// if there is no breaker.
+    pub fn reset_breaker(&self, index: Option<usize>) -> Option<Changes> {
+        let each = match self.rules() {
+            (None, None) => return None,
+            (_, each) => each.is_some(),
+        };
+        let those = match index {
+            Some(index) if each => index..index + 1,
+            _ => 0..if each { self.slots.len() } else { 1 },
+        };
+        let reset = |index: usize| {
+            let breaker = if each { &self.slots[index].instance.breaker } else { &self.shared.breaker };
+            breaker.reset().map(|transition| self.breaker_change(index, &transition))
+        };
+        Some(those.filter_map(reset).collect())
+    }
+
     /// Tells what happened by the mere passing of time. To be called about once a second by one who may log; picks do
     /// not depend on it.
     pub fn tick(&self, now: Now) -> Changes {

@@ -44,17 +44,25 @@ pub struct Instance {
     pub(super) breaker: Breaker,
     pub(super) key: u64,
     url: Box<str>,
+    secure: bool,
     authority: Box<str>,
     host: Box<str>,
     port: u16,
 }
 
 impl Instance {
-    /// Reads `url`, which is `http://host[:port]`. `ready_since` is given when it joins a service that runs already.
+    /// Reads `url`, which is `http://host[:port]` or `https://host[:port]`. `ready_since` is given when it joins a service that runs already.
     pub(super) fn parse(url: &str, ready_since: Option<Instant>) -> Result<Self, &'static str> {
-        let (host, port) = split(url)?;
+        let (secure, rest) = match (url.strip_prefix("http://"), url.strip_prefix("https://")) {
+            (Some(rest), _) => (false, rest),
+            (_, Some(rest)) => (true, rest),
+            _ => return Err("must begin with http:// or https://"),
+        };
+        let usual = if secure { 443 } else { 80 };
+        let (host, port) = split(rest, usual)?;
         let name = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-        let authority = if port == 80 { name } else { format!("{name}:{port}") };
+        let authority = if port == usual { name } else { format!("{name}:{port}") };
+        let key = if secure { hash(format!("https://{authority}").as_bytes()) } else { hash(authority.as_bytes()) };
         Ok(Self {
             started: AtomicU64::new(0),
             finished: AtomicU64::new(0),
@@ -69,8 +77,9 @@ impl Instance {
             failed: AtomicU64::new(0),
             accounted: AtomicU64::new(0),
             breaker: Breaker::default(),
-            key: hash(authority.as_bytes()),
+            key,
             url: url.into(),
+            secure,
             authority: authority.into(),
             host: host.into(),
             port,
@@ -80,6 +89,11 @@ impl Instance {
     /// As it stands in the plan.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Whether it is spoken to over TLS.
+    pub fn is_secure(&self) -> bool {
+        self.secure
     }
 
     /// Value of the Host field for it.
@@ -173,26 +187,25 @@ impl Instance {
     }
 }
 
-/// Host in lower case without brackets, and port.
-fn split(url: &str) -> Result<(String, u16), &'static str> {
-    let rest = url.strip_prefix("http://").ok_or("must begin with http://")?;
+/// Host in lower case without brackets, and port, of what stands behind the scheme.
+fn split(rest: &str, usual: u16) -> Result<(String, u16), &'static str> {
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     if let Some(rest) = rest.strip_prefix('[') {
         let (host, port) = rest.split_once(']').ok_or("the bracket of the IPv6 address is not closed")?;
         let address: Ipv6Addr = host.parse().map_err(|_| "not an IPv6 address in brackets")?;
         let port = if port.is_empty() { None } else { Some(port.strip_prefix(':').ok_or("must be http://host:port")?) };
-        return Ok((address.to_string(), parse_port(port)?));
+        return Ok((address.to_string(), parse_port(port, usual)?));
     }
     let (host, port) = rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port)));
     let named = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
     if host.is_empty() || host.len() > 253 || !named {
         return Err("must be http://host:port, where host is a name or an address, without path and user");
     }
-    Ok((host.to_ascii_lowercase(), parse_port(port)?))
+    Ok((host.to_ascii_lowercase(), parse_port(port, usual)?))
 }
 
-fn parse_port(port: Option<&str>) -> Result<u16, &'static str> {
-    let Some(port) = port else { return Ok(80) };
+fn parse_port(port: Option<&str>, usual: u16) -> Result<u16, &'static str> {
+    let Some(port) = port else { return Ok(usual) };
     let digits = (1..=5).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit());
     match port.parse() {
         Ok(port) if digits && port != 0 => Ok(port),

@@ -186,6 +186,18 @@ pub struct Picked<'s> {
     moved: bool,
 }
 
+/// A pick without its service, for a caller that cannot borrow it. It counts as in flight until it comes back through
+/// [`ServiceState::resume`] and is dropped there.
+#[must_use = "lost, the instance would count it as in flight for ever"]
+#[derive(Debug)]
+pub struct Suspended {
+    index: usize,
+    permit: Option<Permit>,
+    reported: bool,
+    before: (u32, u32),
+    moved: bool,
+}
+
 impl std::fmt::Display for Outcome {
     fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -223,6 +235,14 @@ impl<'s> Picked<'s> {
             self.service.recall(self.index, self.permit.as_ref(), self.before);
         }
         self.service.report(self.index, self.permit.as_ref(), now, (outcome, latency))
+    }
+
+    /// Lets go of the service, with everything still to be reported.
+    pub fn suspend(mut self) -> Suspended {
+        let Self { index, reported, before, moved, .. } = self;
+        let permit = self.permit.take();
+        std::mem::forget(self);
+        Suspended { index, permit, reported, before, moved }
     }
 
     /// Says how the attempt went and ends it.
@@ -278,6 +298,12 @@ impl ServiceState {
         slot.instance.started.fetch_add(1, Ordering::AcqRel);
         let moved = self.sticky && input.sticky != Some(slot.sticky);
         Ok(Picked { index, service: self, permit, reported: false, before: (0, 0), moved })
+    }
+
+    /// Takes up a pick of this service again.
+    pub fn resume(&self, pick: Suspended) -> Picked<'_> {
+        let Suspended { index, permit, reported, before, moved } = pick;
+        Picked { index, service: self, permit, reported, before, moved }
     }
 
     /// The rules of the breaker of the service and of those of its instances; at most one of the two.

@@ -198,3 +198,19 @@ fn an_answer_that_breaks_off_ends_no_row_of_failures() {
     assert_eq!(broken(later), [Event::Returned]);
     assert_eq!(broken(later), [Event::BreakerOpened]);
 }
+
+#[test]
+fn a_suspended_pick_is_in_flight_until_it_comes_back() {
+    let mut plan = plan(LoadBalancer::RoundRobin, &[1]);
+    plan.circuit_breaker = Some(plan::CircuitBreaker { failure_threshold: 1, ..breaker(BreakerScope::Service) });
+    let service = build(&plan);
+    let in_flight = || service.instances().next().unwrap().in_flight();
+    let suspended = service.pick(&input(at(0.0), 0)).unwrap().suspend();
+    assert_eq!(in_flight(), 1);
+    drop(service.resume(suspended));
+    assert_eq!(in_flight(), 0);
+    let suspended = service.pick(&input(at(0.0), 0)).unwrap().suspend();
+    let changes = service.resume(suspended).finish(at(1.0), Outcome::Reset, Duration::ZERO);
+    assert_eq!(changes.iter().map(|change| change.event).collect::<Vec<_>>(), [Event::BreakerOpened]);
+    assert_eq!(in_flight(), 0);
+}

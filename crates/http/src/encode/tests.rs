@@ -11,7 +11,7 @@ fn forwarded(fields: &str, edits: &Edits, drop: NameSet, framing: Framing) -> St
     let mut options = ConnectionOptions::default();
     options.read(&head.fields, buf.as_bytes()).unwrap();
     let source = FieldSource { fields: &head.fields, buf: buf.as_bytes(), options: &options, drop, edits };
-    let line = RequestLine { method: b"GET", path: b"/p", query: None, host: b"h" };
+    let line = RequestLine { method: b"GET", path: b"/p", query: None, host: b"h", upgrade: false };
     let mut out = Vec::new();
     request(&mut out, line, source, framing);
     let out = String::from_utf8(out).unwrap();
@@ -37,7 +37,7 @@ fn answered(line: StatusLine<'_>, fields: &str, edits: &Edits, framing: Framing)
 }
 
 const OK: StatusLine<'_> =
-    StatusLine { status: 200, reason: b"", stated_length: None, close: false, keep_alive: false };
+    StatusLine { status: 200, reason: b"", stated_length: None, close: false, keep_alive: false, upgrade: false };
 
 #[test]
 fn writes_a_request() {
@@ -48,7 +48,7 @@ fn writes_a_request() {
     edits.set(b"x-request-id", b"i").unwrap();
     let options = ConnectionOptions::default();
     let source = FieldSource { fields: &head.fields, buf, options: &options, drop: NameSet::EMPTY, edits: &edits };
-    let line = RequestLine { method: b"BREW", path: b"/a", query: Some(b""), host: b"h:1" };
+    let line = RequestLine { method: b"BREW", path: b"/a", query: Some(b""), host: b"h:1", upgrade: false };
     let mut out = b"before".to_vec();
     request(&mut out, line, source, Framing::Length(0));
     let expected =
@@ -166,6 +166,11 @@ fn writes_status_lines() {
     for (line, framing, expected) in [
         (OK, Framing::Length(3), "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n"),
         (StatusLine { reason: b"Fine by me", ..OK }, Framing::None, "HTTP/1.1 200 Fine by me\r\n\r\n"),
+        (
+            StatusLine { status: 101, upgrade: true, ..OK },
+            Framing::None,
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        ),
         (StatusLine { status: 599, ..OK }, Framing::None, "HTTP/1.1 599 \r\n\r\n"),
         (
             StatusLine { status: 304, stated_length: Some(12), ..OK },

@@ -50,6 +50,11 @@ impl Called {
         })
     }
 
+    /// Whether it is this one.
+    pub(crate) fn is(&self, route: &str, call: &Call, function: &Py<PyAny>) -> bool {
+        *self.route == *route && self.call == *call && self.function.is(function)
+    }
+
     /// Where it runs.
     pub(crate) fn run(&self) -> Run {
         match self.call.run {

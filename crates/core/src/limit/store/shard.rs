@@ -176,6 +176,14 @@ impl Shard {
         self.free_log(slot);
     }
 
+    /// Forgets what was counted for a tag. Whether there was anything.
+    pub(super) fn remove(&mut self, tag: Tag) -> bool {
+        let Place::Own { set, way } = self.find(tag) else { return false };
+        let gone = std::mem::take(&mut self.sets[set].0[way]);
+        self.forget(gone);
+        true
+    }
+
     fn free_log(&mut self, slot: Slot) {
         if let Some(index) = slot.log() {
             self.extra_runs -= self.logs[index].room().saturating_sub(MIN_RUNS);

@@ -13,9 +13,21 @@ fn urls_are_read() {
         ("http://User_Service.example:80/", "user_service.example", "user_service.example", 80),
         ("http://[::1]:8080", "[::1]:8080", "::1", 8080),
         ("http://[2001:DB8:0:0::1]", "[2001:db8::1]", "2001:db8::1", 80),
+        ("https://user-service", "user-service", "user-service", 443),
+        ("https://user-service:443", "user-service", "user-service", 443),
+        ("https://user-service:80", "user-service:80", "user-service", 80),
+        ("http://user-service:443", "user-service:443", "user-service", 443),
+        ("https://[::1]", "[::1]", "::1", 443),
     ] {
         assert_eq!(parts(url), (authority.into(), host.into(), port), "{url}");
     }
+}
+
+#[test]
+fn the_scheme_tells_whether_tls_is_spoken() {
+    let parse = |url| Instance::parse(url, None).unwrap();
+    assert!(parse("https://a").is_secure() && !parse("http://a").is_secure());
+    assert_ne!(parse("https://a").key, parse("http://a").key);
 }
 
 #[test]
@@ -23,7 +35,7 @@ fn everything_else_is_refused() {
     for url in [
         "",
         "user-service:80",
-        "https://user-service",
+        "ftp://user-service",
         "HTTP://user-service",
         "http://",
         "http://:80",

@@ -1,25 +1,18 @@
-"""The engine's own limiters, for code that wants them without a gateway: `TokenBucket` and `SlidingWindow`.
+"""Limiters: `TokenBucket` and `SlidingWindow`.
 
-They may be used from several threads. The clock is handed in: any function that gives nanoseconds and, on the whole,
-goes forward. A clock that stands still or jumps back never admits more: time goes on once it has caught up.
+A clock that stands still or jumps back never admits more: time goes on once it has caught up.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
 from pylae.engine import NativeSlidingWindow, NativeTokenBucket
-from pylae.units import parse_duration
+from pylae.primitives.given import Clock, count, nanoseconds, now
 
 __all__ = ["Decision", "SlidingWindow", "TokenBucket"]
-
-Clock = Callable[[], int]
-"""Gives the time in nanoseconds, from any start that is not after 0."""
-
-_MOST = 2**32 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +56,12 @@ class TokenBucket:
         *,
         clock: Clock = time.monotonic_ns,
     ) -> None:
-        self._native = NativeTokenBucket(_count(limit), _nanoseconds(per), None if burst is None else _count(burst))
+        self._native = NativeTokenBucket(count(limit), nanoseconds(per), None if burst is None else count(burst))
         self._clock = clock
 
     def take(self, cost: int = 1) -> Decision:
         """Takes `cost` tokens, or none. A cost of 0 only looks. Raises ValueError for a negative cost."""
-        return Decision(*self._native.check(max(self._clock(), 0), _count(cost)))
+        return Decision(*self._native.check(now(self._clock), count(cost)))
 
 
 class SlidingWindow:
@@ -79,19 +72,9 @@ class SlidingWindow:
     """
 
     def __init__(self, limit: int, per: float | str | timedelta, *, clock: Clock = time.monotonic_ns) -> None:
-        self._native = NativeSlidingWindow(_count(limit), _nanoseconds(per))
+        self._native = NativeSlidingWindow(count(limit), nanoseconds(per))
         self._clock = clock
 
     def take(self, cost: int = 1) -> Decision:
         """Takes `cost`, or nothing. A cost of 0 only looks. Raises ValueError for a negative cost."""
-        return Decision(*self._native.check(max(self._clock(), 0), _count(cost)))
-
-
-def _count(number: int) -> int:
-    if not 0 <= number <= _MOST:
-        raise ValueError(f"must be a whole number from 0 to {_MOST}")
-    return number
-
-
-def _nanoseconds(per: float | str | timedelta) -> int:
-    return parse_duration(per) // timedelta(microseconds=1) * 1000
+        return Decision(*self._native.check(now(self._clock), count(cost)))

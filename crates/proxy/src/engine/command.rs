@@ -1,0 +1,78 @@
+//! What operators ask of the state behind a plan, and do to it.
+
+use std::sync::Arc;
+
+use pylae_core::Problem;
+use pylae_core::limit::Reading;
+use pylae_policies::rate_limit::{Holder, Standing};
+use serde::Deserialize;
+
+use super::Engine;
+use crate::clock;
+use crate::recent::Exchanges;
+use crate::snapshot::Service;
+
+/// A limit of a route, and whose key of it is meant.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitQuestion {
+    route: String,
+    /// `rate_limit` or `address_limit`.
+    policy: String,
+    name: String,
+    holder: Holder,
+    /// Forget what was counted.
+    forget: bool,
+}
+
+impl Engine {
+    /// Closes the breaker of a service, or where each instance has one that of an instance or of all. Whether that is a
+    /// change; none if the service has no breaker. `instance` is a URL as it stands in the plan.
+    pub fn reset_breaker(&self, service: &str, instance: Option<&str>) -> Result<Option<bool>, Problem> {
+        let found = self.service(service)?;
+        let index = instance.map(|url| position(&found, url)).transpose()?;
+        let changes = found.state.reset_breaker(index);
+        let changed = changes.as_ref().map(|changes| !changes.is_empty());
+        self.shared.log.changes(changes.into_iter().flatten());
+        Ok(changed)
+    }
+
+    /// How a limit stands for a key; after what was counted was forgotten, if the question says so.
+    pub fn limit(&self, question: &LimitQuestion) -> Result<Standing, Problem> {
+        let LimitQuestion { route, policy, name, holder, forget } = question;
+        let snapshot = Arc::clone(&self.state.lock().snapshot);
+        let found = snapshot.routes.iter().find(|known| *known.name == **route);
+        let found = found.ok_or_else(|| Problem::at("route", format!("there is no route `{route}`")))?;
+        let limits = found.chain.rate_limit(policy);
+        let limits = limits.ok_or_else(|| Problem::at("policy", format!("the route has no `{policy}`")))?;
+        let at = Reading { now: clock::now(), wall: clock::wall() };
+        limits.standing(name, holder, at, *forget).map_err(|message| Problem::at("", message))
+    }
+
+    /// Keys that rate limits hold, and the bytes that they take.
+    pub fn limit_usage(&self) -> (usize, usize) {
+        (self.policies.counters.keys(), self.policies.counters.bytes())
+    }
+
+    /// The latest exchanges, those behind the given cursors (none: all that are kept), at most `most` of each worker.
+    /// With `watch` workers keep more for some seconds.
+    pub fn exchanges(&self, cursors: &[u64], most: usize, watch: bool) -> Exchanges {
+        let now = watch.then(clock::second);
+        let mut found = Exchanges::default();
+        for (index, worker) in self.workers.iter().enumerate() {
+            found.read(&worker.recent, cursors.get(index).copied().unwrap_or(0), most, now);
+        }
+        found
+    }
+
+    pub(super) fn service(&self, name: &str) -> Result<Arc<Service>, Problem> {
+        let snapshot = Arc::clone(&self.state.lock().snapshot);
+        let found = snapshot.services.get(name).map(Arc::clone);
+        found.ok_or_else(|| Problem::at("", format!("there is no service `{name}`")))
+    }
+}
+
+pub(super) fn position(service: &Service, url: &str) -> Result<usize, Problem> {
+    let found = service.state.instances().position(|known| known.url() == url);
+    found.ok_or_else(|| Problem::at("", format!("service `{}` has no instance `{url}`", service.name)))
+}

@@ -1,0 +1,78 @@
+//! What the kernel says about this process (proc(5)).
+
+use std::fs;
+
+use pylae_core::Instant;
+
+/// Clock ticks per second in what the kernel tells user space: always 100 on Linux.
+const TICKS: f64 = 100.0;
+
+/// Figures of this process; none of what cannot be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Process {
+    /// Seconds of processor time, user and system.
+    pub(crate) cpu: Option<f64>,
+    /// Bytes of memory in use.
+    pub(crate) resident: Option<f64>,
+    /// Open file descriptors.
+    pub(crate) descriptors: Option<f64>,
+    /// Most that may be open.
+    pub(crate) most_descriptors: Option<f64>,
+    /// Threads.
+    pub(crate) threads: Option<f64>,
+}
+
+impl Process {
+    pub(crate) fn read() -> Self {
+        let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+        // The one that lists is among them.
+        #[expect(clippy::cast_precision_loss, reason = "a process has fewer than 2^52 of them")]
+        let descriptors = fs::read_dir("/proc/self/fd").ok().map(|all| all.count().saturating_sub(1) as f64);
+        Self {
+            cpu: cpu(&stat),
+            resident: field(&status, "VmRSS:").map(|kilobytes| kilobytes * 1024.0),
+            descriptors,
+            most_descriptors: field(&limits, "Max open files"),
+            threads: field(&status, "Threads:"),
+        }
+    }
+}
+
+/// Seconds since the Unix epoch at which something began that lies as far back as `began` from `now`.
+pub(crate) fn began_at(wall: f64, now: Instant, began: Instant) -> f64 {
+    wall - now.since(began).as_secs_f64()
+}
+
+/// User and system time, the 14th and 15th field. The second is a name in brackets, which may hold anything.
+fn cpu(stat: &str) -> Option<f64> {
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
+    let (user, system): (f64, f64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    Some((user + system) / TICKS)
+}
+
+/// The first number behind `name` at the beginning of a line.
+fn field(text: &str, name: &str) -> Option<f64> {
+    let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
+    rest.split_ascii_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_processes_do_not_confuse() {
+        let stat = "7 (a) b) (c) S 1 7 7 0 -1 4194304 100 0 0 0 250 50 0 0 20 0 1 0";
+        assert_eq!(cpu(stat), Some(3.0));
+        assert_eq!(cpu("nonsense"), None);
+    }
+
+    #[test]
+    fn this_process_has_them_all() {
+        let process = Process::read();
+        assert!(process.cpu.is_some() && process.resident > Some(1e6) && process.threads >= Some(1.0), "{process:?}");
+        assert!(process.descriptors > Some(2.0) && process.most_descriptors > process.descriptors, "{process:?}");
+    }
+}

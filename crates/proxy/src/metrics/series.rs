@@ -1,0 +1,264 @@
+//! What is counted about one route and the service behind it: written by one worker each, read and merged by whoever asks.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use pylae_core::Exchange;
+use pylae_core::limit::Limiter;
+use pylae_http::Method;
+
+use super::counter::Counter;
+use super::histogram::{Durations, Histogram};
+
+/// Methods that are told apart; all others are counted together.
+pub(crate) const METHODS: [Method; 10] = [
+    Method::Get,
+    Method::Head,
+    Method::Post,
+    Method::Put,
+    Method::Delete,
+    Method::Patch,
+    Method::Options,
+    Method::Trace,
+    Method::Connect,
+    Method::Other,
+];
+/// Classes of status that are told apart: 1xx … 5xx, and clients that went away before they were answered.
+pub(crate) const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "499"];
+const SWITCHED: usize = 0;
+const FAILED: usize = 4;
+const GONE: usize = 5;
+/// Outcomes of the cache, in the order of `pylae_core::cache::Outcome`.
+pub(crate) const CACHE: [&str; 5] = ["hit", "stale", "revalidated", "miss", "bypass"];
+/// Codes of early ends that are told apart per route. There are fewer; what would not fit is counted as `other`.
+pub(crate) const CODES: usize = 64;
+
+/// What one worker counts about exchanges with one method.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Tally {
+    by_class: [Counter; CLASSES.len()],
+    bytes_in: Counter,
+    bytes_out: Counter,
+    duration: Histogram,
+}
+
+/// Early ends by code.
+#[derive(Debug)]
+struct Codes {
+    known: [(OnceLock<&'static str>, Counter); CODES],
+    other: Counter,
+}
+
+/// What one worker counts about one route. What a route does not use takes no memory.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Block {
+    methods: [OnceLock<Box<Tally>>; METHODS.len()],
+    upstream: OnceLock<Box<Histogram>>,
+    codes: OnceLock<Box<Codes>>,
+    incomplete: Counter,
+    retries: Counter,
+    cache: [Counter; CACHE.len()],
+    /// Decisions of each limiter: refused, admitted.
+    limited: [[Counter; 2]; Limiter::ALL.len()],
+    /// Connections to instances that were made, and that were used again.
+    pub(crate) connected: Counter,
+    pub(crate) reused: Counter,
+}
+
+/// An exchange that is over, as far as it is counted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ended {
+    /// How long it took.
+    pub(crate) nanos: u64,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) complete: bool,
+}
+
+impl Block {
+    /// Counts `exchange`.
+    pub(crate) fn record(&self, exchange: &Exchange, ended: &Ended) {
+        let class = match exchange.status {
+            499 => GONE,
+            status => usize::from((status / 100).clamp(1, 5)) - 1,
+        };
+        // What could not even be read so far has none.
+        let method = if exchange.head.method_span.len == 0 { Method::Other } else { exchange.head.method };
+        let tally = self.methods[method as usize].get_or_init(Box::default);
+        tally.by_class[class].add(1);
+        tally.bytes_in.add(ended.bytes_in);
+        tally.bytes_out.add(ended.bytes_out);
+        // How long a connection was used for another protocol says nothing about how fast it was answered.
+        if class != SWITCHED {
+            tally.duration.record(ended.nanos);
+        }
+        if exchange.attempts > 0 {
+            let upstream = exchange.upstream.as_secs() * 1_000_000_000 + u64::from(exchange.upstream.subsec_nanos());
+            self.upstream.get_or_init(Box::default).record(upstream);
+            self.retries.add(u64::from(exchange.attempts - 1));
+        }
+        if let Some(outcome) = exchange.cache.outcome {
+            self.cache[outcome as usize].add(1);
+        }
+        for (counters, admitted) in self.limited.iter().zip(exchange.limited) {
+            if let Some(admitted) = admitted {
+                counters[usize::from(admitted)].add(1);
+            }
+        }
+        if !ended.complete && class != GONE {
+            self.incomplete.add(1);
+        }
+        if let Some(code) = exchange.code {
+            self.codes.get_or_init(Box::default).add(code);
+        }
+    }
+}
+
+impl Default for Codes {
+    fn default() -> Self {
+        Self { known: [const { (OnceLock::new(), Counter::ZERO) }; CODES], other: Counter::ZERO }
+    }
+}
+
+impl Codes {
+    fn add(&self, code: &'static str) {
+        let found = self.known.iter().find(|(known, _)| *known.get_or_init(|| code) == code);
+        found.map_or(&self.other, |(_, counter)| counter).add(1);
+    }
+}
+
+/// What all workers have counted about exchanges with one method.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TallyFigures {
+    pub(crate) by_class: [u64; CLASSES.len()],
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) duration: Durations,
+}
+
+/// What all workers have counted about one route, or several.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Figures {
+    /// By position in [`METHODS`]; none of what was never seen.
+    pub(crate) methods: [Option<TallyFigures>; METHODS.len()],
+    pub(crate) upstream: Option<Durations>,
+    pub(crate) codes: BTreeMap<&'static str, u64>,
+    pub(crate) incomplete: u64,
+    pub(crate) retries: u64,
+    pub(crate) cache: [u64; CACHE.len()],
+    /// Decisions of each limiter: refused, admitted.
+    pub(crate) limited: [[u64; 2]; Limiter::ALL.len()],
+    pub(crate) connected: u64,
+    pub(crate) reused: u64,
+}
+
+impl TallyFigures {
+    /// Exchanges.
+    pub(crate) fn requests(&self) -> u64 {
+        self.by_class.iter().sum()
+    }
+
+    /// Exchanges answered with 5xx.
+    pub(crate) fn errors(&self) -> u64 {
+        self.by_class[FAILED]
+    }
+
+    /// Clients that went away before they were answered.
+    pub(crate) fn abandoned(&self) -> u64 {
+        self.by_class[GONE]
+    }
+
+    fn add(&mut self, one: &Tally) {
+        for (total, counter) in self.by_class.iter_mut().zip(&one.by_class) {
+            *total += counter.get();
+        }
+        self.bytes_in += one.bytes_in.get();
+        self.bytes_out += one.bytes_out.get();
+        self.duration.add(&one.duration);
+    }
+
+    pub(crate) fn merge(&mut self, other: &Self) {
+        add_all(&mut self.by_class, &other.by_class);
+        self.bytes_in += other.bytes_in;
+        self.bytes_out += other.bytes_out;
+        self.duration.merge(&other.duration);
+    }
+}
+
+impl Figures {
+    /// Adds what one worker has counted.
+    pub(crate) fn add(&mut self, one: &Block) {
+        for (total, tally) in self.methods.iter_mut().zip(&one.methods) {
+            if let Some(tally) = tally.get() {
+                total.get_or_insert_default().add(tally);
+            }
+        }
+        if let Some(upstream) = one.upstream.get() {
+            self.upstream.get_or_insert_default().add(upstream);
+        }
+        if let Some(codes) = one.codes.get() {
+            let known = codes.known.iter().filter_map(|(code, counter)| Some((*code.get()?, counter)));
+            for (code, counter) in known.chain([("other", &codes.other)]).filter(|(_, counter)| counter.get() > 0) {
+                *self.codes.entry(code).or_default() += counter.get();
+            }
+        }
+        for (total, counter) in self.cache.iter_mut().zip(&one.cache) {
+            *total += counter.get();
+        }
+        for (totals, counters) in self.limited.iter_mut().zip(&one.limited) {
+            for (total, counter) in totals.iter_mut().zip(counters) {
+                *total += counter.get();
+            }
+        }
+        self.incomplete += one.incomplete.get();
+        self.retries += one.retries.get();
+        self.connected += one.connected.get();
+        self.reused += one.reused.get();
+    }
+
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for (total, tally) in self.methods.iter_mut().zip(&other.methods) {
+            if let Some(tally) = tally {
+                total.get_or_insert_default().merge(tally);
+            }
+        }
+        if let Some(upstream) = &other.upstream {
+            self.upstream.get_or_insert_default().merge(upstream);
+        }
+        for (code, count) in &other.codes {
+            *self.codes.entry(code).or_default() += count;
+        }
+        add_all(&mut self.cache, &other.cache);
+        for (totals, others) in self.limited.iter_mut().zip(&other.limited) {
+            add_all(totals, others);
+        }
+        self.incomplete += other.incomplete;
+        self.retries += other.retries;
+        self.connected += other.connected;
+        self.reused += other.reused;
+    }
+
+    /// What was seen, by method.
+    pub(crate) fn by_method(&self) -> impl Iterator<Item = (Method, &TallyFigures)> {
+        METHODS.into_iter().zip(&self.methods).filter_map(|(method, tally)| Some((method, tally.as_ref()?)))
+    }
+}
+
+fn add_all<const N: usize>(totals: &mut [u64; N], others: &[u64; N]) {
+    for (total, other) in totals.iter_mut().zip(others) {
+        *total += other;
+    }
+}
+
+/// How a method is called in figures.
+pub(crate) fn method_name(method: Method) -> &'static str {
+    match method {
+        Method::Other => "OTHER",
+        known => known.as_str(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

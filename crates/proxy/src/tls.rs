@@ -1,0 +1,26 @@
+//! Encryption: listeners and services that speak TLS, and the stream that a connection becomes.
+
+mod certificates;
+mod listener;
+mod records;
+mod service;
+mod stream;
+mod trust;
+
+pub(crate) use listener::Acceptor;
+pub(crate) use service::Connector;
+pub(crate) use stream::Tls;
+
+/// What a client and a listener agreed to speak (ALPN, RFC 7301).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// HTTP/1.1; also where nothing was said.
+    Http1,
+}
+
+impl Protocol {
+    fn of(_alpn: Option<&[u8]>) -> Self {
+        // Nothing else is offered yet.
+        Self::Http1
+    }
+}

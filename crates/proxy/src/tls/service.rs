@@ -1,0 +1,76 @@
+//! How TLS is spoken to the instances of a service: whom the gateway believes, and what it shows of itself.
+
+use std::io;
+use std::sync::Arc;
+
+use pylae_core::Problem;
+use pylae_core::plan::ServiceTls;
+use pylae_core::service::Instance;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use tokio::net::TcpStream;
+
+use super::certificates::{read_certificates, read_key};
+use super::listener::{PROVIDER, versions};
+use super::stream::Tls;
+use super::trust::Trust;
+
+/// How TLS is spoken to the instances of a service.
+pub(crate) struct Connector {
+    plan: ServiceTls,
+    config: Arc<ClientConfig>,
+    /// The name that all instances have.
+    name: Option<ServerName<'static>>,
+}
+
+impl Connector {
+    /// What `plan` says; sessions that `previous`, the same service's before, can resume stay so if it says the same.
+    /// All problems are reported.
+    pub(crate) fn build(plan: &ServiceTls, previous: Option<&Arc<Self>>) -> Result<Arc<Self>, Vec<Problem>> {
+        if let Some(same) = previous.filter(|previous| previous.plan == *plan) {
+            return Ok(Arc::clone(same));
+        }
+        let mut problems = Vec::new();
+        let name = plan.server_name.as_ref().map(|name| ServerName::try_from(name.clone())).transpose();
+        let name = name.map_err(|_| problems.push(Problem::at("server_name", "must be a host name or an address")));
+        let trust = trust(plan).map_err(|what| problems.push(Problem::at("ca", what)));
+        let own = own(plan).map_err(|problem| problems.push(problem.under("certificate")));
+        let (Ok(name), Ok(trust), Ok(own)) = (name, trust, own) else { return Err(problems) };
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
+            .with_protocol_versions(versions(plan.min_version))
+            .map_err(|error| vec![Problem::at("min_version", error.to_string())])?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(trust));
+        let mut config = match own {
+            Some(own) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own))),
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Arc::new(Self { plan: plan.clone(), config: Arc::new(config), name }))
+    }
+
+    /// The gateway's end of a connection to `instance`, before its handshake.
+    pub(crate) fn connect(&self, stream: TcpStream, instance: &Instance) -> io::Result<Tls> {
+        let name = match &self.name {
+            Some(name) => name.clone(),
+            None => ServerName::try_from(instance.host().to_owned())
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?,
+        };
+        Tls::connect(stream, &self.config, name)
+    }
+}
+
+fn trust(plan: &ServiceTls) -> Result<Trust, String> {
+    match &plan.ca {
+        _ if !plan.verify => Ok(Trust::blind()),
+        Some(ca) => Trust::listed(read_certificates(ca)?),
+        None => Trust::system(),
+    }
+}
+
+fn own(plan: &ServiceTls) -> Result<Option<CertifiedKey>, Problem> {
+    let Some(pair) = &plan.certificate else { return Ok(None) };
+    let chain = read_certificates(&pair.cert).map_err(|what| Problem::at("cert", what))?;
+    read_key(chain, &pair.key, &PROVIDER).map(Some).map_err(|what| Problem::at("key", what))
+}

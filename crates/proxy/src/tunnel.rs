@@ -1,0 +1,207 @@
+//! Stage: an open WebSocket, from the instance's 101 until both sides have closed.
+
+mod lane;
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use pylae_core::plan::WebSocket;
+use pylae_core::{Exchange, Instant, Pace, websocket};
+use pylae_http::Framing;
+use pylae_http::websocket::{FrameLimits, Frames, GOING_AWAY, Sender, TOO_LARGE, close};
+
+use self::lane::{End, Lane};
+use crate::client::{After, Client};
+use crate::clock;
+use crate::forward::Taken;
+use crate::respond::{Sent, encode_head};
+use crate::snapshot::{Route, Snapshot};
+use crate::socket::Socket;
+use crate::worker::Worker;
+
+/// Time for both sides to answer a Close frame and to end their connections.
+const CLOSE_TIME: Duration = Duration::from_secs(5);
+
+/// Sends the 101 and relays frames until both sides have closed.
+pub(crate) async fn tunnel(
+    worker: &Worker,
+    snapshot: &Snapshot,
+    route: &Route,
+    client: &mut Client,
+    exchange: &mut Exchange,
+    taken: Taken<'_>,
+) -> Sent {
+    // The connection still has its place; a request in flight it is no longer.
+    let _tunnelling = worker.tunnel();
+    let mut out = worker.buffers.small();
+    encode_head(&mut out, exchange, None, Framing::None, false);
+    let limits = &snapshot.plan.limits;
+    let (head, complete) = client.send(limits, &out, &[]).await;
+    worker.buffers.give_back(out);
+    let (Some(settings), true) = (route.websocket, complete) else {
+        return Sent { after: After::Abort, bytes: head, complete: false };
+    };
+    let mut instance = taken.answered.connection;
+    taken.answered.upload.finish(&worker.buffers);
+    client.socket.probe();
+    instance.probe();
+    let pace = Pace::new(limits.min_rate, limits.body_grace.0);
+    let mut open = Tunnel::new(worker, settings, pace, exchange);
+    open.relay(client, &mut instance).await;
+    // However it goes, nothing more is said.
+    let _ = poll_fn(|cx| Poll::Ready(instance.poll_shutdown(cx).is_ready())).await;
+    exchange.code = open.code;
+    client.body.count(open.up.received());
+    open.finish(head)
+}
+
+/// Both directions.
+struct Tunnel<'w> {
+    worker: &'w Worker,
+    settings: WebSocket,
+    /// From the client to the instance.
+    up: Lane,
+    /// From the instance to the client.
+    down: Lane,
+    /// When it is over, whatever is said until then; none before it is closing.
+    until: Option<Instant>,
+    /// When there has been silence for too long.
+    silence: Instant,
+    /// Why the gateway closes it, if it does.
+    code: Option<&'static str>,
+    /// It was cut off by the gateway.
+    cut: bool,
+}
+
+impl<'w> Tunnel<'w> {
+    /// Takes over what was read behind the heads in `exchange`, and gives back all of its memory but the heads.
+    fn new(worker: &'w Worker, settings: WebSocket, pace: Pace, exchange: &mut Exchange) -> Self {
+        let bound = |bytes: Option<u64>| bytes.unwrap_or(u64::MAX);
+        let limits = FrameLimits { frame: bound(settings.max_frame), message: bound(settings.max_message) };
+        let compressed = websocket::is_compressed(exchange);
+        let (request, response) = (exchange.head.len, exchange.response.len);
+        let buffers = &worker.buffers;
+        let frames = |sender| Frames::new(sender, limits, compressed);
+        let (up, up_broken) = Lane::new(frames(Sender::Client), Pace::default(), &exchange.buffer[request..], buffers);
+        let (down, down_broken) =
+            Lane::new(frames(Sender::Server), pace, &exchange.response_buffer[response..], buffers);
+        for (buffer, head) in [(&mut exchange.buffer, request), (&mut exchange.response_buffer, response)] {
+            let kept = Vec::from(&buffer[..head]);
+            buffers.give_back(std::mem::replace(buffer, kept));
+        }
+        let silence = clock::coarse().saturating_add(settings.idle_timeout.0);
+        let mut tunnel = Self { worker, settings, up, down, until: None, silence, code: None, cut: false };
+        if let Some(violation) = up_broken.or(down_broken) {
+            tunnel.refuse(violation.code, violation.reason);
+        }
+        tunnel
+    }
+
+    async fn relay(&mut self, client: &mut Client, instance: &mut Socket) {
+        let deadline = Rc::clone(&client.deadline);
+        loop {
+            deadline.set(self.due());
+            let ended = deadline
+                .within(|cx| {
+                    let polled = self.poll(cx, &mut client.socket, instance);
+                    deadline.set(self.due());
+                    polled
+                })
+                .await;
+            let patience = self.settings.idle_timeout.0;
+            let stalls = self.up.due(patience).or(self.down.due(patience)).is_some();
+            match ended {
+                Some(()) => return,
+                None if self.until.is_none() && !stalls => {
+                    self.close(GOING_AWAY, "idle for too long", "websocket_idle")
+                }
+                // Nobody would take a Close frame, or nobody has answered it.
+                None => {
+                    self.cut = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Ready when it is over.
+    fn poll(&mut self, cx: &mut Context<'_>, client: &mut Socket, instance: &mut Socket) -> Poll<()> {
+        if self.worker.draining.get() {
+            self.close(GOING_AWAY, "the gateway is going away", "draining");
+        }
+        let before = self.moved();
+        loop {
+            let buffers = &self.worker.buffers;
+            let up = self.up.poll(cx, client, instance, buffers);
+            let down = self.down.poll(cx, instance, client, buffers);
+            match (up, down) {
+                (Poll::Ready(End::Broken(found)), _) | (_, Poll::Ready(End::Broken(found))) => {
+                    self.refuse(found.code, found.reason);
+                    continue;
+                }
+                // A client that has said that it closes may still be told something.
+                (_, Poll::Ready(_)) => return Poll::Ready(()),
+                (Poll::Ready(End::Source), _) if !self.up.is_heard() => return Poll::Ready(()),
+                (Poll::Ready(End::Source), _) => self.bound(),
+                // What an instance sent before it went is still read.
+                (Poll::Ready(End::Target) | Poll::Pending, Poll::Pending) => {}
+            }
+            if self.up.is_heard() && self.down.is_heard() {
+                self.bound();
+            }
+            if self.moved() > before {
+                self.silence = clock::coarse().saturating_add(self.settings.idle_timeout.0);
+            }
+            return Poll::Pending;
+        }
+    }
+
+    /// A number that grows whenever anything moves.
+    fn moved(&self) -> u64 {
+        self.up.received() + self.up.sent() + self.down.received() + self.down.sent()
+    }
+
+    /// When patience ends.
+    fn due(&self) -> Instant {
+        let patience = self.settings.idle_timeout.0;
+        let dues = [self.up.due(patience), self.down.due(patience)];
+        dues.into_iter().flatten().fold(self.until.unwrap_or(self.silence), Instant::min)
+    }
+
+    /// Both sides have had their say: they have this long to end their connections.
+    fn bound(&mut self) {
+        if self.until.is_none() {
+            self.until = Some(clock::coarse().saturating_add(CLOSE_TIME));
+        }
+    }
+
+    fn refuse(&mut self, code: u16, reason: &str) {
+        self.close(code, reason, if code == TOO_LARGE { "websocket_too_large" } else { "websocket_protocol_error" });
+    }
+
+    /// Sends both sides a Close frame, unless they have one.
+    fn close(&mut self, code: u16, reason: &str, why: &'static str) {
+        if self.code.is_some() {
+            return;
+        }
+        self.code = Some(why);
+        let mut frame = Vec::new();
+        close(&mut frame, code, reason, None);
+        self.down.close(frame);
+        let mut frame = Vec::new();
+        close(&mut frame, code, reason, Some((self.worker.random_u64() as u32).to_ne_bytes()));
+        self.up.close(frame);
+        self.bound();
+    }
+
+    fn finish(self, head: u64) -> Sent {
+        let bytes = head + self.down.sent();
+        let complete = self.down.is_told();
+        let after = if self.cut && !complete { After::Abort } else { After::Close };
+        self.up.finish(&self.worker.buffers);
+        self.down.finish(&self.worker.buffers);
+        Sent { after, bytes, complete }
+    }
+}

@@ -1,0 +1,158 @@
+//! Load balancer: a service with its instances, their health and its breakers, without connections.
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use pylae_core::Instant;
+use pylae_core::service::{Outcome, PickInput, ServiceState, Suspended, Tried, Unavailable, hash, sticky};
+use pyo3::exceptions::{PyLookupError, PyValueError};
+use pyo3::prelude::*;
+
+use super::{nanos, part};
+use crate::errors::to_python;
+
+/// A service.
+#[pyclass(frozen)]
+pub(super) struct LoadBalancer(RwLock<Arc<ServiceState>>);
+
+/// An instance in use, until `end`.
+#[pyclass(frozen)]
+pub(super) struct Pick {
+    service: Arc<ServiceState>,
+    held: Mutex<Option<Suspended>>,
+    /// Where the instance is.
+    #[pyo3(get)]
+    url: String,
+    /// What a sticky cookie must be set to.
+    #[pyo3(get)]
+    cookie: Option<String>,
+}
+
+fn build(service: &str, previous: Option<&ServiceState>, now: u64) -> PyResult<Arc<ServiceState>> {
+    let state = ServiceState::build(&part(service)?, previous, Instant::from_nanos(now));
+    state.map(Arc::new).map_err(|problems| to_python(&problems))
+}
+
+#[pymethods]
+impl LoadBalancer {
+    /// `service` is a service of the plan.
+    #[new]
+    fn make(service: &str, now: u64) -> PyResult<Self> {
+        build(service, None, now).map(RwLock::new).map(Self)
+    }
+
+    /// Puts other settings and instances in force; those that were there keep their state.
+    fn apply(&self, service: &str, now: u64) -> PyResult<()> {
+        let next = build(service, Some(&self.state()), now)?;
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = next;
+        Ok(())
+    }
+
+    /// An instance; otherwise why there is none, and nanoseconds until it is worth asking again.
+    #[pyo3(signature = (now, random, key, cookie, avoid))]
+    fn pick(
+        &self,
+        now: u64,
+        random: u64,
+        key: Option<Vec<u8>>,
+        cookie: Option<&str>,
+        avoid: Vec<String>,
+    ) -> (Option<Pick>, String, u64) {
+        let service = self.state();
+        let mut tried = Tried::default();
+        for url in avoid {
+            if let Some(index) = service.instances().position(|instance| instance.url() == url) {
+                tried.insert(index);
+            }
+        }
+        let input = PickInput {
+            now: Instant::from_nanos(now),
+            hash: key.as_deref().map(hash),
+            sticky: cookie.and_then(|cookie| sticky::parse(cookie.as_bytes())),
+            avoid: &tried,
+            random,
+        };
+        let picked = match service.pick(&input) {
+            Ok(picked) => picked,
+            Err(why) => {
+                let wait =
+                    if let Unavailable::BreakerOpen { retry_after } = why { retry_after } else { Duration::ZERO };
+                return (None, why.to_string(), nanos(wait));
+            }
+        };
+        let url = picked.instance().url().to_owned();
+        let cookie = picked.sticky().map(|id| sticky::format(id).map(char::from).iter().collect());
+        let held = Mutex::new(Some(picked.suspend()));
+        (Some(Pick { service, held, url, cookie }), String::new(), 0)
+    }
+
+    /// Takes in a check of an instance. What it changed, if anything.
+    fn check(&self, url: &str, now: u64, ok: bool) -> PyResult<Option<String>> {
+        let service = self.state();
+        let reason = if ok { "success" } else { "failure" };
+        let change = service.active_result(find(&service, url)?, Instant::from_nanos(now), ok, reason);
+        Ok(change.map(|change| change.to_string()))
+    }
+
+    /// Lets an instance finish what it has and gives it nothing more, or uses it again. What it changed, if anything.
+    fn set_draining(&self, url: &str, now: u64, draining: bool) -> PyResult<Option<String>> {
+        let service = self.state();
+        let change = service.set_draining(find(&service, url)?, Instant::from_nanos(now), draining);
+        Ok(change.map(|change| change.to_string()))
+    }
+
+    /// How the service and its instances are doing, as JSON.
+    fn stats(&self, now: u64) -> String {
+        serde_json::json!(self.state().snapshot(Instant::from_nanos(now))).to_string()
+    }
+}
+
+impl LoadBalancer {
+    fn state(&self) -> Arc<ServiceState> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn find(service: &ServiceState, url: &str) -> PyResult<usize> {
+    let position = service.instances().position(|instance| instance.url() == url);
+    position.ok_or_else(|| PyLookupError::new_err(format!("there is no instance {url}")))
+}
+
+impl Pick {
+    fn take(&self) -> Option<Suspended> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+#[pymethods]
+impl Pick {
+    /// Says how the attempt goes: a status, or one of the words. What that changed, as the gateway logs it.
+    #[pyo3(signature = (now, latency, status, word))]
+    fn report(&self, now: u64, latency: u64, status: Option<u16>, word: &str) -> PyResult<Vec<String>> {
+        let outcome = match (status, word) {
+            (Some(status), _) => Outcome::Status(status),
+            (None, "connect_failed") => Outcome::ConnectFailed,
+            (None, "timeout") => Outcome::Timeout,
+            (None, "reset") => Outcome::Reset,
+            (None, "cancelled") => Outcome::Cancelled,
+            (None, other) => return Err(PyValueError::new_err(format!("`{other}` is not an outcome"))),
+        };
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(pick) = held.take() else { return Err(PyValueError::new_err("the attempt is over")) };
+        let mut picked = self.service.resume(pick);
+        let changes = picked.report(Instant::from_nanos(now), outcome, Duration::from_nanos(latency));
+        *held = Some(picked.suspend());
+        Ok(changes.iter().map(ToString::to_string).collect())
+    }
+
+    /// The attempt is over. False if it was already.
+    fn end(&self) -> bool {
+        self.take().map(|pick| self.service.resume(pick)).is_some()
+    }
+}
+
+impl Drop for Pick {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -1,0 +1,94 @@
+//! Circuit breaker.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pylae_core::Instant;
+use pylae_core::service::breaker::{self, Breaker, Position, Rules};
+use pyo3::prelude::*;
+
+use super::{nanos, part};
+
+/// A breaker and its rules.
+#[pyclass(frozen)]
+pub(super) struct CircuitBreaker(Arc<State>);
+
+struct State {
+    rules: Rules,
+    breaker: Breaker,
+}
+
+/// The right to one attempt; it ends once.
+#[pyclass(frozen)]
+pub(super) struct Permit {
+    state: Arc<State>,
+    permit: Mutex<Option<breaker::Permit>>,
+}
+
+#[pymethods]
+impl CircuitBreaker {
+    /// `settings` is the `circuit_breaker` of a service in the plan.
+    #[new]
+    fn make(settings: &str) -> PyResult<Self> {
+        let rules = Rules::from_plan(&part(settings)?);
+        Ok(Self(Arc::new(State { rules, breaker: Breaker::default() })))
+    }
+
+    /// A permit, or nanoseconds until it is worth asking again (0: when a probe is back).
+    fn admit(&self, now: u64) -> (Option<Permit>, u64) {
+        let State { rules, breaker } = &*self.0;
+        match breaker.admit(rules, Instant::from_nanos(now)) {
+            Ok(permit) => (Some(Permit { state: Arc::clone(&self.0), permit: Mutex::new(Some(permit)) }), 0),
+            Err(wait) => (None, nanos(wait)),
+        }
+    }
+
+    /// The state, and nanoseconds for which it still keeps everything out.
+    fn position(&self, now: u64) -> (&'static str, u64) {
+        let (position, left) = self.0.breaker.position(Instant::from_nanos(now));
+        let name = match position {
+            Position::Closed => "closed",
+            Position::Open => "open",
+            Position::HalfOpen => "half_open",
+        };
+        (name, nanos(left))
+    }
+
+    /// Whether an answer with `status` is a failure.
+    fn is_failure(&self, status: u16) -> bool {
+        self.0.rules.is_failure(status)
+    }
+}
+
+impl Permit {
+    fn take(&self) -> Option<breaker::Permit> {
+        self.permit.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+#[pymethods]
+impl Permit {
+    /// The attempt went well or failed. False if it was over already.
+    fn settle(&self, now: u64, ok: bool) -> bool {
+        let State { rules, breaker } = &*self.state;
+        let permit = self.take();
+        if let Some(permit) = &permit {
+            breaker.settle(rules, permit, Instant::from_nanos(now), ok);
+        }
+        permit.is_some()
+    }
+
+    /// The attempt ended without saying anything about the other side. False if it was over already.
+    fn release(&self) -> bool {
+        let permit = self.take();
+        if let Some(permit) = &permit {
+            self.state.breaker.release(permit);
+        }
+        permit.is_some()
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.release();
+    }
+}

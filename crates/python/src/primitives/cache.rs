@@ -1,0 +1,178 @@
+//! Cache: an HTTP cache after RFC 9111, with the requests and answers of whoever uses it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use pylae_core::cache::{self, Outcome, Purge, Rules, Settled, Stored};
+use pylae_core::{Exchange, Halt, Instant, Problem, User, Verdict};
+use pylae_http::{Framing, Method};
+use pylae_policies::cache::Config;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use super::message::{self, Lines};
+use super::part;
+use crate::errors::to_python;
+
+/// Status, fields, and the part of the body that is sent; none is the body that was handed in.
+type Reply = (u16, Lines, Option<Py<PyBytes>>);
+
+/// Stored answers, and what may be stored.
+#[pyclass(frozen)]
+pub(super) struct Cache {
+    cache: Arc<cache::Cache>,
+    rules: Arc<Rules>,
+}
+
+/// One request at the cache.
+#[pyclass(frozen)]
+pub(super) struct Lookup {
+    cache: Arc<cache::Cache>,
+    exchange: Mutex<Exchange>,
+    stored: Mutex<Option<Stored>>,
+    /// The request may not be forwarded.
+    #[pyo3(get)]
+    refused: bool,
+}
+
+#[pymethods]
+impl Cache {
+    /// Room for `size` bytes; `settings` is the `cache` policy of a route in the plan.
+    #[new]
+    fn make(size: u64, settings: &str) -> PyResult<Self> {
+        let settings: Config = part(settings)?;
+        Ok(Self { cache: cache::Cache::new(size), rules: Arc::new(settings.rules("")) })
+    }
+
+    /// Looks a request up. Times are since the Unix epoch here.
+    #[pyo3(signature = (now, method, target, headers, user))]
+    fn lookup(&self, now: u64, method: &str, target: &str, headers: Lines, user: Option<String>) -> PyResult<Lookup> {
+        let mut exchange = message::request(method, target, &headers)?;
+        exchange.secure = target.starts_with("https:");
+        exchange.user = user.map(|id| Arc::new(User { id, ..User::default() }));
+        exchange.now = Instant::from_nanos(now);
+        exchange.started = exchange.now;
+        exchange.wall = Duration::from_nanos(now);
+        let (stored, refused) = match cache::lookup(&self.cache, &self.rules, &mut exchange) {
+            Verdict::Stored(stored) => (Some(stored), false),
+            Verdict::Reject(_) => (None, true),
+            _ => (None, false),
+        };
+        let cache = Arc::clone(&self.cache);
+        Ok(Lookup { cache, exchange: Mutex::new(exchange), stored: Mutex::new(stored), refused })
+    }
+
+    /// Makes everything invalid that is stored for an address, whatever its query.
+    fn invalidate(&self, now: u64, target: &str, headers: Lines) -> PyResult<()> {
+        let exchange = message::request("GET", target, &headers)?;
+        self.cache.invalidate(&exchange.host, &exchange.target.path, Instant::from_nanos(now));
+        Ok(())
+    }
+
+    /// Forgets what the JSON document names; how many answers that were.
+    fn purge(&self, now: u64, purge: &str) -> PyResult<usize> {
+        let purge: Purge = part(purge)?;
+        let purge = purge.canonical().map_err(|message| to_python(&[Problem::at("", message)]))?;
+        Ok(self.cache.purge(&purge, Instant::from_nanos(now)))
+    }
+
+    /// Bytes and keys held.
+    fn usage(&self) -> (u64, u64) {
+        let usage = self.cache.usage();
+        (usage.bytes, usage.entries)
+    }
+}
+
+#[pymethods]
+impl Lookup {
+    /// How the request was served so far.
+    fn outcome(&self) -> Option<&'static str> {
+        self.exchange().cache.outcome.map(|outcome| match outcome {
+            Outcome::Hit => "hit",
+            Outcome::Stale => "stale",
+            Outcome::Revalidated => "revalidated",
+            Outcome::Miss => "miss",
+            Outcome::Bypass => "bypass",
+        })
+    }
+
+    /// What is stored, if that answers the request.
+    fn reply(&self, py: Python<'_>) -> Option<Reply> {
+        let stored = self.stored();
+        stored.as_ref().map(|stored| reply(py, &self.exchange(), stored))
+    }
+
+    /// The request that must be made behind the client's back, if any; once.
+    fn refresh(&self, now: u64) -> PyResult<Option<Lookup>> {
+        let Some(mut fetch) = self.stored().as_mut().and_then(|stored| stored.refresh.take()) else { return Ok(None) };
+        let (bytes, secure, user) = {
+            let exchange = self.exchange();
+            (exchange.buffer.clone(), exchange.secure, exchange.user.clone())
+        };
+        let mut exchange = message::admitted(bytes)?;
+        exchange.secure = secure;
+        exchange.user = user;
+        exchange.wall = Duration::from_nanos(now);
+        exchange.started = Instant::from_nanos(now);
+        fetch.begin_at(Instant::from_nanos(now), &mut exchange);
+        exchange.cache.carry(fetch);
+        let cache = Arc::clone(&self.cache);
+        Ok(Some(Self { cache, exchange: Mutex::new(exchange), stored: Mutex::default(), refused: false }))
+    }
+
+    /// The fields with which the service is to be asked.
+    fn headers(&self) -> Lines {
+        message::request_lines(&self.exchange())
+    }
+
+    /// Takes in the answer of the service and gives what the client gets.
+    fn answered(&self, py: Python<'_>, now: u64, status: u16, headers: Lines, body: &[u8]) -> PyResult<Reply> {
+        let mut exchange = self.exchange();
+        let exchange = &mut *exchange;
+        exchange.now = Instant::from_nanos(now);
+        message::respond(exchange, status, &headers)?;
+        let method = exchange.head.method;
+        if !method.is_safe() && (200..400).contains(&status) {
+            self.cache.invalidate(&exchange.host, &exchange.target.path, exchange.now);
+        }
+        let bodiless = method == Method::Head || matches!(status, 204 | 304);
+        let framing = if bodiless { Framing::None } else { Framing::Length(body.len() as u64) };
+        match cache::answered(exchange, &Arc::from(""), framing) {
+            Settled::Relay => {
+                let muted = exchange.status == 304 && status != 304;
+                exchange.cache.take(body);
+                exchange.cache.complete();
+                let body = muted.then(|| PyBytes::new(py, b"").unbind());
+                Ok((exchange.status, message::response_lines(exchange), body))
+            }
+            Settled::Serve(stored) => Ok(reply(py, exchange, &stored)),
+            Settled::Senseless => Err(PyValueError::new_err("304 answers a question that was not asked")),
+        }
+    }
+
+    /// The service has not answered: what is stored, if that does instead.
+    fn failed(&self, py: Python<'_>, now: u64) -> Option<Reply> {
+        let mut exchange = self.exchange();
+        exchange.now = Instant::from_nanos(now);
+        let stored = cache::failed(&mut exchange, &Halt::ConnectFailed)?;
+        Some(reply(py, &exchange, &stored))
+    }
+}
+
+impl Lookup {
+    fn exchange(&self) -> MutexGuard<'_, Exchange> {
+        self.exchange.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stored(&self) -> MutexGuard<'_, Option<Stored>> {
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A stored response, whose head lies in `exchange`.
+fn reply(py: Python<'_>, exchange: &Exchange, stored: &Stored) -> Reply {
+    let has_body = exchange.head.method != Method::Head && exchange.status != 304;
+    let body = if has_body { &stored.entry.body[stored.part.clone()] } else { &[] };
+    (exchange.status, message::response_lines(exchange), Some(PyBytes::new(py, body).unbind()))
+}

@@ -1,0 +1,139 @@
+//! Messages between Python and the codec: written as they would stand on the wire, and read from there.
+
+use pylae_core::{Exchange, admit};
+use pylae_http::encode::{self, FieldSource, RequestLine, StatusLine};
+use pylae_http::{Fields, Framing, HeadLimits, NameSet, RequestHead, ResponseHead};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+/// Field lines, each byte of a value a character (Latin-1).
+pub(super) type Lines = Vec<(String, String)>;
+
+const LIMITS: HeadLimits = HeadLimits { head: 1 << 20, target: 1 << 16, fields: 1000 };
+
+fn refuse(why: &str) -> PyErr {
+    PyValueError::new_err(why.to_owned())
+}
+
+/// Appends `text`, which must not end a line.
+fn push(out: &mut Vec<u8>, text: &str) -> PyResult<()> {
+    for letter in text.chars() {
+        match u8::try_from(letter) {
+            Ok(byte) if byte != b'\r' && byte != b'\n' => out.push(byte),
+            _ => return Err(refuse("a method, target or field has only Latin-1 characters and no line breaks")),
+        }
+    }
+    Ok(())
+}
+
+fn push_lines(out: &mut Vec<u8>, lines: &Lines) -> PyResult<()> {
+    for (name, value) in lines {
+        push(out, name)?;
+        out.extend_from_slice(b": ");
+        push(out, value)?;
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    Ok(())
+}
+
+/// A request, admitted as if it had come from a client.
+pub(super) fn request(method: &str, target: &str, lines: &Lines) -> PyResult<Exchange> {
+    if method.contains(' ') || target.contains(' ') {
+        return Err(refuse("a method or target has no spaces"));
+    }
+    let mut bytes = Vec::with_capacity(512);
+    push(&mut bytes, method)?;
+    bytes.push(b' ');
+    push(&mut bytes, target)?;
+    // Only HTTP/1.0 may leave the host out, as a program that asks may.
+    let host = lines.iter().any(|(name, _)| name.eq_ignore_ascii_case("host"));
+    bytes.extend_from_slice(if host { b" HTTP/1.1\r\n" } else { b" HTTP/1.0\r\n" });
+    push_lines(&mut bytes, lines)?;
+    admitted(bytes)
+}
+
+/// The request whose head is `bytes`.
+pub(super) fn admitted(bytes: Vec<u8>) -> PyResult<Exchange> {
+    let mut exchange = Exchange::new(0);
+    exchange.buffer = bytes;
+    match exchange.head.parse(&exchange.buffer, &LIMITS) {
+        Ok(true) if exchange.head.len == exchange.buffer.len() => {}
+        Ok(_) => return Err(refuse("this is not one request")),
+        Err(error) => return Err(refuse(&pylae_core::Halt::Head(error).detail())),
+    }
+    admit::admit(&mut exchange, |_| false, 1).map_err(|halt| refuse(&halt.detail()))?;
+    Ok(exchange)
+}
+
+/// Puts the head of a response into `exchange`, as if an instance had sent it.
+pub(super) fn respond(exchange: &mut Exchange, status: u16, lines: &Lines) -> PyResult<()> {
+    if !(200..=599).contains(&status) {
+        return Err(refuse("a status is a number from 200 to 599"));
+    }
+    exchange.response_edits.clear();
+    exchange.response_buffer.clear();
+    exchange.response.clear();
+    exchange.response_buffer.extend_from_slice(format!("HTTP/1.1 {status}\r\n").as_bytes());
+    push_lines(&mut exchange.response_buffer, lines)?;
+    let read = exchange.response.parse(&exchange.response_buffer, &LIMITS);
+    if !matches!(read, Ok(true)) || exchange.response.len != exchange.response_buffer.len() {
+        return Err(refuse("these are not the status and fields of one response"));
+    }
+    let options = exchange.response_options.read(&exchange.response.fields, &exchange.response_buffer);
+    options.map_err(|error| refuse(error.0))?;
+    exchange.status = status;
+    Ok(())
+}
+
+/// The fields of the request in `exchange` as they go on to the service, without Host.
+pub(super) fn request_lines(exchange: &Exchange) -> Lines {
+    let mut bytes = Vec::with_capacity(512);
+    let line = RequestLine { method: b"GET", path: b"/", query: None, host: b"-", upgrade: false };
+    let source = FieldSource {
+        fields: &exchange.head.fields,
+        buf: &exchange.buffer,
+        options: &exchange.options,
+        drop: NameSet::EMPTY,
+        edits: &exchange.request_edits,
+    };
+    encode::request(&mut bytes, line, source, Framing::None);
+    let mut head = RequestHead::default();
+    // Cannot fail: it was written by the codec.
+    let _ = head.parse(&bytes, &HeadLimits { head: bytes.len(), target: 1, fields: usize::MAX });
+    let mut lines = to_lines(&head.fields, &bytes);
+    lines.retain(|(name, _)| !name.eq_ignore_ascii_case("host"));
+    lines
+}
+
+/// The fields of the response in `exchange` as they go on to the client, without those that frame its body.
+pub(super) fn response_lines(exchange: &Exchange) -> Lines {
+    let mut bytes = Vec::with_capacity(512);
+    let line = StatusLine {
+        status: exchange.status,
+        reason: b"",
+        stated_length: None,
+        close: false,
+        keep_alive: false,
+        upgrade: false,
+    };
+    let source = FieldSource {
+        fields: &exchange.response.fields,
+        buf: &exchange.response_buffer,
+        options: &exchange.response_options,
+        drop: NameSet::EMPTY,
+        edits: &exchange.response_edits,
+    };
+    encode::response(&mut bytes, line, source, Framing::None);
+    let mut head = ResponseHead::default();
+    let _ = head.parse(&bytes, &HeadLimits { head: bytes.len(), target: 0, fields: usize::MAX });
+    to_lines(&head.fields, &bytes)
+}
+
+fn to_lines(fields: &Fields, bytes: &[u8]) -> Lines {
+    fields.iter().map(|field| (text(field.name.of(bytes)), text(field.value.of(bytes)))).collect()
+}
+
+pub(super) fn text(bytes: &[u8]) -> String {
+    bytes.iter().map(|&byte| char::from(byte)).collect()
+}

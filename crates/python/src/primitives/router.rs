@@ -1,0 +1,62 @@
+//! Router: which route takes a request.
+
+use std::sync::{Mutex, PoisonError};
+
+use pylae_core::plan;
+use pylae_core::route::{self, Found, Lookup, Scratch};
+use pyo3::prelude::*;
+
+use super::message::{self, Lines};
+use super::part;
+use crate::errors::to_python;
+
+/// The place of the route, its parameters, and the methods that the path has.
+type Told = (Option<usize>, Vec<(String, String)>, String);
+
+/// Compiled routes, and memory for lookups.
+#[pyclass(frozen)]
+pub(super) struct Router {
+    router: route::Router,
+    scratch: Mutex<Scratch>,
+}
+
+#[pymethods]
+impl Router {
+    /// `routes` are the routes of a plan.
+    #[new]
+    fn make(routes: &str) -> PyResult<Self> {
+        let routes: Vec<plan::Route> = part(routes)?;
+        let router = route::Router::build(&routes).map_err(|problems| to_python(&problems))?;
+        Ok(Self { router, scratch: Mutex::default() })
+    }
+
+    /// Paths and messages of what is doubtful.
+    fn warnings(&self) -> Vec<(String, String)> {
+        let pair = |problem: &pylae_core::Problem| (problem.path.clone(), problem.message.clone());
+        self.router.warnings().iter().map(pair).collect()
+    }
+
+    /// The route that takes the request, if any; otherwise the methods that would have been taken there.
+    fn find(&self, method: &str, target: &str, headers: Lines) -> PyResult<Told> {
+        let exchange = message::request(method, target, &headers)?;
+        let lookup = Lookup {
+            host: exchange.host_name(),
+            method: exchange.head.method,
+            method_token: exchange.head.method_span.of(&exchange.buffer),
+            path: &exchange.target.path,
+            query: exchange.query(),
+            fields: &exchange.head.fields,
+            buf: &exchange.buffer,
+        };
+        let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(match self.router.find(&lookup, &mut scratch) {
+            Found::Route(index) => {
+                let values = scratch.captures().iter().map(|span| message::text(span.of(&exchange.target.path)));
+                let names = self.router.params(index).iter().map(ToString::to_string);
+                (Some(index), names.zip(values).collect(), String::new())
+            }
+            Found::MethodNotAllowed => (None, Vec::new(), scratch.allow().to_owned()),
+            Found::NotFound => (None, Vec::new(), String::new()),
+        })
+    }
+}

@@ -1,0 +1,162 @@
+"""The configuration: read, checked, compared, changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Header, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from pylae.admin.body import Body
+from pylae.admin.problems import Flaw, flaws
+from pylae.config.model import Config
+from pylae.config.nodes import show_path
+from pylae.config.sources import DocumentSources
+from pylae.config.written import as_written, differences, hidden, written
+from pylae.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pylae.control import Control
+    from pylae.gateway import Gateway
+
+TAG = "configuration"
+
+_DOCUMENT: dict[str, Any] = {
+    "requestBody": {
+        "description": "A configuration, as YAML or JSON. Marks of hidden secrets stand for the secrets.",
+        "required": True,
+        "content": {
+            "application/yaml": {"schema": {"type": "string"}},
+            "application/json": {"schema": {"type": "object"}},
+        },
+    }
+}
+
+
+class Verdict(Body):
+    """Whether a configuration could be applied."""
+
+    valid: bool
+    """Whether it could."""
+    problems: list[Flaw]
+    """Everything that is wrong with it."""
+    warnings: list[Flaw]
+    """What is doubtful, such as routes that can never match."""
+
+
+class Change(Body):
+    """One difference between the configuration in force and another."""
+
+    path: str
+    """Where. Routes are told by their names, where all have one."""
+    before: Any
+    """Value in force; null if there is none."""
+    after: Any
+    """Value in the other; null if there is none."""
+
+
+class Difference(Body):
+    """How a configuration differs from the one in force."""
+
+    revision: str
+    """The configuration in force."""
+    changes: list[Change]
+    """What differs."""
+
+
+class Outcome(Body):
+    """A configuration that is in force now."""
+
+    revision: str
+    """Its name."""
+    warnings: list[Flaw]
+    """What is doubtful about it."""
+
+
+def shown(gateway: Gateway, *, defaults: bool = False) -> Any:
+    """The configuration of a gateway as it could be written, secrets hidden."""
+    document = gateway.document
+    sources = DocumentSources(document) if document else None
+
+    def reference(path: tuple[str | int, ...]) -> str | None:
+        node = sources.locate(path).node if sources else None
+        return node.written if node is not None else None
+
+    return written(gateway.config, reference, defaults=defaults)
+
+
+def router(control: Control) -> APIRouter:
+    """Its paths."""
+    topic = APIRouter(prefix="/config")
+
+    @topic.get("")
+    async def read(effective: bool = False) -> Response:
+        """The configuration in force as it was written, with secrets hidden; `effective` adds every default.
+
+        What is read can be edited and put back. The ETag is the revision.
+        """
+        fields = {"ETag": f'"{control.revision}"'}
+        document = control.document
+        if effective or document is None:
+            return JSONResponse(shown(control.gateway, defaults=effective), headers=fields)
+        return JSONResponse(as_written(document.root, hidden(control.gateway.config)), headers=fields)
+
+    @topic.put("", openapi_extra=_DOCUMENT)
+    async def apply(
+        request: Request, response: Response, if_match: Annotated[str | None, Header(max_length=200)] = None
+    ) -> Outcome:
+        """Puts a configuration in force, whole or not at all, without dropping a request.
+
+        `If-Match` names the revision that the change was made for, `*` any; if another one is in force by now, nothing
+        is changed (409). It outlives a restart, and holds until the file of the configuration changes.
+        """
+        if if_match is None:
+            raise HTTPException(428, "If-Match is needed: the ETag of the configuration that was edited, or *")
+        revision = None if if_match.strip() == "*" else if_match.strip().removeprefix("W/").strip('"')
+        text = await _text(request)
+        warnings = await run_in_threadpool(control.apply, text, revision)
+        response.headers["ETag"] = f'"{control.revision}"'
+        return Outcome(revision=control.revision, warnings=flaws(warnings))
+
+    @topic.post("/validate", openapi_extra=_DOCUMENT)
+    async def validate(request: Request) -> Verdict:
+        """Everything that is wrong with a configuration. Changes nothing."""
+        text = await _text(request)
+        try:
+            warnings = await run_in_threadpool(lambda: control.drafted(text).check())
+        except ConfigError as error:
+            return Verdict(valid=False, problems=flaws(error.problems), warnings=[])
+        return Verdict(valid=True, problems=[], warnings=flaws(warnings))
+
+    @topic.post("/diff", openapi_extra=_DOCUMENT)
+    async def diff(request: Request) -> Difference:
+        """How a configuration differs from the one in force, what is said in neither included. Changes nothing."""
+        text = await _text(request)
+        draft = await run_in_threadpool(control.drafted, text)
+        changes = [
+            Change(path=show_path(path), before=before, after=after)
+            for path, before, after in differences(shown(control.gateway, defaults=True), shown(draft, defaults=True))
+        ]
+        return Difference(revision=control.revision, changes=changes)
+
+    @topic.post("/reload")
+    async def reload() -> Outcome:
+        """Reads the file of the configuration again, which ends what was applied over this API."""
+        await run_in_threadpool(control.gateway.reload)
+        return Outcome(revision=control.revision, warnings=[])
+
+    @topic.get("/schema")
+    async def schema() -> Response:
+        """The JSON schema of configurations."""
+        return JSONResponse(Config.model_json_schema())
+
+    return topic
+
+
+async def _text(request: Request) -> str:
+    try:
+        return (await request.body()).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise HTTPException(400, "a configuration is UTF-8") from None

@@ -1,0 +1,121 @@
+"""The latest exchanges, and those that come while somebody watches."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
+from starlette.exceptions import HTTPException
+
+from pylae.admin.body import Body
+from pylae.errors import EngineError
+
+if TYPE_CHECKING:
+    from pylae.control import Control
+
+TAG = "exchanges"
+
+MOST_WATCHERS = 32
+"""Live tails at once."""
+WAITING = 4096
+"""Exchanges that may wait for one watcher; beyond it the oldest are left out and counted."""
+_LOOK = 0.2
+"""Seconds between two looks while somebody watches."""
+_SIGN_OF_LIFE = 50
+"""Looks without anything new after which a comment is sent, so that a connection that is gone is noticed."""
+
+
+class Exchanges(Body):
+    """The latest exchanges."""
+
+    exchanges: list[dict[str, Any]]
+    """As access logs describe them, the latest first; credentials are masked."""
+    passed_over: int
+    """Exchanges since the start that were not kept: of busy seconds only some are."""
+
+
+class Watchers:
+    """Those who watch, each with a queue that has a bound. While there is none, nothing is asked of the engine."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._queues: set[asyncio.Queue[dict[str, Any]]] = set()
+        self._missed: dict[asyncio.Queue[dict[str, Any]], int] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def watch(self) -> AsyncIterator[bytes]:
+        """Server-sent events, one per exchange, until the client goes or the gateway stops."""
+        queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(WAITING)
+        self._queues.add(queue)
+        self._missed[queue] = 0
+        try:
+            if self._task is None or self._task.done():
+                self._task = asyncio.create_task(self._look())
+            yield b": watching\n\n"
+            while not self._task.done() or not queue.empty():
+                try:
+                    exchange = await asyncio.wait_for(queue.get(), _LOOK * _SIGN_OF_LIFE)
+                except TimeoutError:
+                    yield b": nothing new\n\n"
+                    continue
+                if missed := self._missed[queue]:
+                    self._missed[queue] = 0
+                    yield f"event: missed\ndata: {missed}\n\n".encode()
+                yield f"event: exchange\ndata: {json.dumps(exchange)}\n\n".encode()
+        finally:
+            self._queues.discard(queue)
+            del self._missed[queue]
+
+    async def _look(self) -> None:
+        engine = self._control.engine
+        cursors = engine.exchanges((), 0, watch=True)["cursors"]
+        while self._queues:
+            await asyncio.sleep(_LOOK)
+            try:
+                found = engine.exchanges(cursors, watch=True)
+            except EngineError:
+                return
+            cursors = found["cursors"]
+            for queue in self._queues:
+                self._missed[queue] += found["missed"]
+            for exchange in sorted(found["exchanges"], key=_when):
+                for queue in self._queues:
+                    if queue.full():
+                        queue.get_nowait()
+                        self._missed[queue] += 1
+                    queue.put_nowait(exchange)
+
+    @property
+    def full(self) -> bool:
+        """Whether there is no room for another one."""
+        return len(self._queues) >= MOST_WATCHERS
+
+
+def _when(exchange: dict[str, Any]) -> str:
+    return str(exchange["timestamp"])
+
+
+def router(control: Control) -> APIRouter:
+    """Its paths."""
+    topic = APIRouter(prefix="/exchanges")
+    watchers = Watchers(control)
+
+    @topic.get("")
+    async def latest(most: Annotated[int, Query(ge=1, le=1000)] = 100) -> Exchanges:
+        """The latest exchanges. Of busy seconds only some are kept."""
+        found = control.engine.exchanges((), most)
+        exchanges = sorted(found["exchanges"], key=_when, reverse=True)[:most]
+        return Exchanges(exchanges=exchanges, passed_over=found["passed_over"])
+
+    @topic.get("/tail", response_class=StreamingResponse)
+    async def tail() -> StreamingResponse:
+        """Exchanges as they end, as server-sent events: `exchange` with a JSON object, `missed` with a number."""
+        if watchers.full:
+            raise HTTPException(503, "too many are watching already", {"Retry-After": "5"})
+        return StreamingResponse(watchers.watch(), media_type="text/event-stream")
+
+    return topic

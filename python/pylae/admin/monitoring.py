@@ -1,0 +1,83 @@
+"""How the gateway is doing: for Prometheus, for people, for orchestrators."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+
+from pylae.admin.body import Body
+from pylae.errors import EngineError
+
+if TYPE_CHECKING:
+    from pylae.control import Control
+
+TAG = "monitoring"
+
+_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Health(Body):
+    """A verdict on the last minute and the figures behind it."""
+
+    status: Literal["healthy", "degraded", "unhealthy"]
+    """The verdict, by the thresholds in `health`."""
+    reasons: list[str]
+    """One sentence for each threshold that is exceeded."""
+    window: float
+    """Seconds that the figures cover."""
+    requests: int
+    """Exchanges."""
+    errors: int
+    """Answers with 5xx."""
+    error_rate: float
+    """Share of them, 0 to 1."""
+    mean_duration: float | None
+    """Seconds; null if nothing came."""
+
+
+class State(Body):
+    """Whether something can be relied on."""
+
+    status: Literal["live", "ready", "stopping", "stopped"]
+    """What it is doing."""
+
+
+def router(control: Control) -> APIRouter:
+    """Its paths."""
+    topic = APIRouter()
+
+    @topic.get("/metrics", response_class=PlainTextResponse)
+    def metrics() -> Response:
+        """All figures in the text format of Prometheus."""
+        return Response(control.gateway.metrics(), media_type=_PROMETHEUS)
+
+    @topic.get("/metrics/summary")
+    def summary() -> dict[str, Any]:
+        """Counts, errors, durations and states per service and route; durations are in seconds."""
+        return control.gateway.summary()
+
+    @topic.get("/health", responses={503: {"model": Health, "description": "Unhealthy"}})
+    def health() -> Response:
+        """How good the service of the last minute was. 503 if it is unhealthy."""
+        verdict = control.gateway.health()
+        return JSONResponse(verdict.as_dict(), 503 if verdict.status == "unhealthy" else 200)
+
+    @topic.get("/live")
+    async def live() -> State:
+        """Answers as long as the control plane does."""
+        return State(status="live")
+
+    @topic.get("/ready", responses={503: {"model": State, "description": "Not ready"}})
+    async def ready(response: Response) -> State:
+        """Whether connections are accepted. 503 from when a stop was asked for."""
+        try:
+            control.engine.addresses()
+            state = State(status="stopping" if control.stopping else "ready")
+        except EngineError:
+            state = State(status="stopped")
+        response.status_code = 200 if state.status == "ready" else 503
+        return state
+
+    return topic

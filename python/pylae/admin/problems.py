@@ -1,0 +1,103 @@
+"""How the admin API says no: `application/problem+json` (RFC 9457), with every problem of a configuration in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from pylae.admin.body import Body
+from pylae.config.nodes import show_path
+from pylae.errors import ConfigError, ConflictError, EngineError, Problem
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class Flaw(Body):
+    """One thing that is wrong with what was sent."""
+
+    path: str
+    """Where, such as `routes[2].rate_limit`."""
+    message: str
+    """What."""
+    hint: str | None = None
+    """What to do about it."""
+    line: int | None = None
+    """Line in the document, from 1."""
+    column: int | None = None
+    """Column in the document, from 1."""
+
+
+class Refusal(Body):
+    """A request that was not carried out."""
+
+    type: str = "about:blank"
+    """Always `about:blank`: the status says it."""
+    title: str
+    """The status in words."""
+    status: int
+    """The status of the answer."""
+    detail: str
+    """What was wrong."""
+    error: str
+    """The same as `detail`."""
+    problems: list[Flaw] = []
+    """All problems of what was sent."""
+
+
+def flaws(problems: Iterable[Problem]) -> list[Flaw]:
+    """Problems as the API tells them. The file is left out: the document came with the request."""
+    return [Flaw(path=p.path, message=p.message, hint=p.hint, line=p.line, column=p.column) for p in problems]
+
+
+def body(status: int, detail: str, problems: Iterable[Flaw] = ()) -> bytes:
+    """The body of a refusal."""
+    found = [flaw.model_dump(exclude_none=True) for flaw in problems]
+    document: dict[str, Any] = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
+    document |= {"detail": detail, "error": detail, **({"problems": found} if found else {})}
+    return json.dumps(document).encode()
+
+
+def refusal(
+    status: int, detail: str, problems: Iterable[Flaw] = (), headers: Mapping[str, str] | None = None
+) -> Response:
+    """The answer to a request that is not carried out."""
+    return Response(body(status, detail, problems), status, dict(headers or {}), MEDIA_TYPE)
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Has every failure of `app` told this way; what was not foreseen is told without its text."""
+
+    @app.exception_handler(HTTPException)
+    async def told(_request: Request, error: HTTPException) -> Response:
+        return refusal(error.status_code, error.detail, headers=error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(_request: Request, error: RequestValidationError) -> Response:
+        # Neither the values nor what surrounds them: they may be secrets.
+        found = [Flaw(path=show_path(item["loc"]), message=item["msg"]) for item in error.errors()]
+        return refusal(422, "the request is not what is expected here", found)
+
+    @app.exception_handler(ConfigError)
+    async def wrong(_request: Request, error: ConfigError) -> Response:
+        count = len(error.problems)
+        detail = f"the configuration has {count} problem{'s' * (count != 1)}; nothing was changed"
+        return refusal(422, detail, flaws(error.problems))
+
+    @app.exception_handler(ConflictError)
+    async def conflict(_request: Request, error: ConflictError) -> Response:
+        return refusal(409, str(error))
+
+    @app.exception_handler(EngineError)
+    async def refused(_request: Request, error: EngineError) -> Response:
+        return refusal(422, str(error))
+
+    @app.exception_handler(Exception)
+    async def fault(_request: Request, _error: Exception) -> Response:
+        return refusal(500, "a fault in the gateway itself; its log says more")

@@ -1,0 +1,160 @@
+"""The admin API as a thread of the control plane: bound at once, so that a bad address is known, and served beside."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import stat
+import threading
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pylae.admin.token import token_file, token_of
+from pylae.config.admin import VARIABLE, Admin, default_admin
+from pylae.config.crosscheck import admin_instances
+from pylae.errors import EngineError
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from pylae.admin.guard import Guard
+    from pylae.control import Control
+
+log = logging.getLogger("pylae")
+
+CONNECTIONS = 1024
+"""Open connections and requests under way; beyond it 503."""
+_LAST = 5.0
+"""Seconds that the end waits for the thread."""
+
+
+def start(control: Control) -> Server | None:
+    """Starts the admin API of a gateway, unless it is switched off.
+
+    Where nothing is said about it, an address that is in use or a folder that cannot be written is no reason not to
+    serve: it is left out with a warning. Raises ConfigError or EngineError.
+    """
+    said = control.gateway.config.admin
+    try:
+        settings = said or default_admin()
+    except ValueError as error:
+        raise EngineError(f"the environment variable {VARIABLE} is wrong: {error}") from None
+    if settings is None:
+        return None
+    if not said and next(admin_instances(control.gateway.config, settings.address), None):
+        log.warning("%s is an instance: the admin API is left out (`admin` gives it another address)", settings.address)
+        return None
+    try:
+        server = Server(control, settings)
+    except OSError as error:
+        text = f"the admin API cannot listen on {settings.address}: {error.strerror or error}"
+        if said or os.environ.get(VARIABLE):
+            raise EngineError(text) from None
+        log.warning("%s; it is left out (`admin` gives it another address)", text)
+        return None
+    log.info("admin API on %s", server.address)
+    return server
+
+
+class Server:
+    """The running admin API."""
+
+    def __init__(self, control: Control, settings: Admin) -> None:
+        self._control, self._settings = control, settings
+        self._file = token_file(settings, control.folder, control.origin.parent)
+        self.token = token_of(settings, self._file, create=True) or ""
+        self._path = settings.address.removeprefix("unix:") if settings.address.startswith("unix:") else None
+        self._socket = _unix(self._path) if self._path else _tcp(settings.address)
+        self.address = settings.address if self._path else "{}:{}".format(*_shown(self._socket.getsockname()))
+        self._guard: Guard | None = None
+        self._uvicorn: uvicorn.Server | None = None
+        self._lock = threading.Lock()
+        self._stopped = False
+        self._thread = threading.Thread(target=self._serve, name="pylae-admin", daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        # Imported here: what serves requests need not wait for it.
+        import uvicorn
+
+        from pylae.admin.app import application
+        from pylae.admin.guard import Guard
+
+        try:
+            app = application(self._control)
+            guard = Guard(app, self.token, frozenset(self._settings.hosts), unix=self._path is not None)
+            config: dict[str, Any] = {"log_config": None, "access_log": False, "lifespan": "off", "ws": "none"}
+            config |= {"server_header": False, "proxy_headers": False, "timeout_graceful_shutdown": 1}
+            server = uvicorn.Server(uvicorn.Config(guard, limit_concurrency=CONNECTIONS, **config))
+            with self._lock:
+                if self._stopped:
+                    return
+                self._guard, self._uvicorn = guard, server
+            server.run([self._socket])
+        except Exception:
+            log.exception("the admin API has ended")
+
+    def follow(self, settings: Admin | bool | None) -> None:
+        """Takes over what a new configuration says, as far as that is possible while it runs."""
+        if not isinstance(settings, Admin):
+            settings = None if settings is False else Admin(address=self._settings.address)
+        if settings is None or settings.address != self._settings.address:
+            log.warning("the address of the admin API changes when the gateway is started again")
+            return
+        file = token_file(settings, self._control.folder, self._control.origin.parent)
+        try:
+            self.token = token_of(settings, file, create=True) or self.token
+        except Exception as error:
+            log.error("the token of the admin API stays as it was: %s", error)
+        with self._lock:
+            self._settings = settings
+            if self._guard is not None:
+                self._guard.use_token(self.token)
+                self._guard.hosts = frozenset(settings.hosts)
+
+    def stop(self) -> None:
+        """Ends it."""
+        with self._lock:
+            self._stopped = True
+            if self._uvicorn is not None:
+                self._uvicorn.should_exit = True
+        if threading.current_thread() is not self._thread:
+            self._thread.join(_LAST)
+        self._socket.close()
+        if self._path:
+            with suppress(OSError):
+                Path(self._path).unlink()
+
+
+def _tcp(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    return socket.create_server((host.strip("[]"), int(port)), family=family, backlog=128)
+
+
+def _shown(name: Any) -> tuple[str, int]:
+    return (f"[{name[0]}]" if ":" in name[0] else name[0]), name[1]
+
+
+def _unix(path: str) -> socket.socket:
+    """A socket that only its owner can use; one that nobody listens on any more is replaced."""
+    with suppress(FileNotFoundError):
+        if stat.S_ISSOCK(os.lstat(path).st_mode) and not _answers(path):
+            Path(path).unlink()
+    listening = socket.socket(socket.AF_UNIX)
+    try:
+        # Nobody can connect before `listen`, and by then only the owner may.
+        listening.bind(path)
+        Path(path).chmod(0o600)
+        listening.listen(128)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+def _answers(path: str) -> bool:
+    with closing(socket.socket(socket.AF_UNIX)) as probe:
+        return probe.connect_ex(path) == 0

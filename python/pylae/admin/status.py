@@ -1,0 +1,69 @@
+"""What runs, since when, and what it has counted."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter
+
+from pylae.admin.body import Body
+
+if TYPE_CHECKING:
+    from pylae.control import Control
+
+TAG = "status"
+
+
+class Status(Body):
+    """A running gateway at a glance."""
+
+    version: str
+    """Version of Pylae."""
+    pid: int
+    """Process."""
+    started: datetime
+    """Start of the admin API."""
+    revision: str
+    """Names the configuration in force."""
+    applied: int
+    """Plans applied, changes of instances included."""
+    source: str
+    """File or program that the configuration comes from."""
+    overridden: bool
+    """Whether a configuration applied over this API stands in its place."""
+    listeners: list[str]
+    """Addresses that clients connect to."""
+    totals: dict[str, Any]
+    """Counts over all workers since the start."""
+
+
+def router(control: Control) -> APIRouter:
+    """Its paths."""
+    topic = APIRouter()
+    started, pid = datetime.fromtimestamp(time.time(), UTC), os.getpid()
+    try:
+        installed = version("pylae")
+    except PackageNotFoundError:
+        installed = "unknown"
+
+    @topic.get("/status")
+    async def status() -> Status:
+        """The gateway at a glance."""
+        stats = control.gateway.stats()
+        return Status(
+            version=installed,
+            pid=pid,
+            started=started,
+            revision=control.revision,
+            applied=stats["applied"],
+            source=str(control.origin),
+            overridden=control.overridden,
+            listeners=control.engine.addresses(),
+            totals=stats["totals"],
+        )
+
+    return topic

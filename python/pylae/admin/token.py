@@ -1,0 +1,36 @@
+"""The token of the admin API: configured, or generated at the first start and kept for its owner only."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from pathlib import Path
+
+from pylae import state
+from pylae.config.admin import Admin
+from pylae.errors import ConfigError, Problem
+
+WHAT = "the token of the admin API"
+
+
+def token_file(settings: Admin, folder: Path, base: Path) -> Path:
+    """The file that holds the token; `base` is the folder that paths in the configuration are relative to."""
+    if settings.token_file is None:
+        return folder / "admin-token"
+    return base / Path(settings.token_file).expanduser()
+
+
+def token_of(settings: Admin, file: Path, *, create: bool) -> str | None:
+    """The configured token, or the one in `file`, which is generated if there is none and `create` says so.
+
+    Raises ConfigError if others can read the file or what it holds is no token, OSError if it cannot be written.
+    """
+    if settings.token is not None:
+        return settings.token.get_secret_value()
+    found = state.kept_secret(file, WHAT)
+    if found is None and create:
+        found = state.keep_secret(file, secrets.token_urlsafe(32), WHAT)
+    if found is not None and not re.fullmatch(r"[!-~]{16,512}", found):
+        message = "does not hold a token, which is 16 to 512 visible ASCII characters"
+        raise ConfigError([Problem(str(file), None, None, "", message, "remove it to have one generated")])
+    return found

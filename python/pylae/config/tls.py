@@ -1,0 +1,168 @@
+"""TLS, towards clients and towards instances. Certificates and keys are PEM files."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from pylae.config.load import MAX_SECRET_BYTES, read_bytes, reason
+from pylae.config.nodes import Finding, Step
+from pylae.settings import Settings, refusal
+from pylae.units import Duration
+
+
+def _file(text: str) -> str:
+    if "-----BEGIN" in text:
+        raise refusal("is the name of a file, not what is in it", "leave out `${file:…}`", secret=True)
+    if not text or "\0" in text:
+        raise refusal("must be the name of a file")
+    return text
+
+
+PemFile = Annotated[str, AfterValidator(_file)]
+"""Name of a file in PEM, relative to the configuration's folder."""
+
+
+def _version(value: Any) -> Any:
+    # Without quotes YAML reads a number.
+    return str(value) if isinstance(value, float) else value
+
+
+Version = Annotated[
+    Literal["1.2", "1.3"], BeforeValidator(_version, json_schema_input_type=Literal["1.2", "1.3", 1.2, 1.3])
+]
+"""A version of TLS."""
+
+
+class CertifiedKey(Settings):
+    """A certificate chain and its key."""
+
+    cert: PemFile
+    """The certificate and those between it and its authority, in this order."""
+    key: PemFile
+    """Its private key, without a passphrase."""
+
+
+class ClientAuth(Settings):
+    """Certificates of clients. A file is short for `ca`."""
+
+    short = {"type": "string"}
+
+    ca: PemFile
+    """Certificates of the authorities that are believed."""
+    mode: Literal["required", "optional"] = "required"
+    """`required` lets nobody in without a certificate. With `optional` it is the routes that ask for one, by the
+    authenticator `client_certificate`. A bad certificate is refused either way."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"ca": value} if isinstance(value, str) else value
+
+
+def _one_or_more(value: Any) -> Any:
+    return [value] if isinstance(value, dict | CertifiedKey) else value
+
+
+class ListenerTls(Settings):
+    """TLS towards clients. `{cert: …, key: …}` is short for one certificate."""
+
+    short = {
+        "type": "object",
+        "properties": {"cert": {"type": "string"}, "key": {"type": "string"}},
+        "required": ["cert", "key"],
+    }
+
+    certificates: Annotated[
+        tuple[CertifiedKey, ...],
+        BeforeValidator(_one_or_more, json_schema_input_type=CertifiedKey | list[CertifiedKey]),
+        Field(min_length=1),
+    ]
+    """Certificates; the name that a client asks for decides, and the first is shown to those that ask for none that is
+    known. The files may be replaced at any time."""
+    min_version: Version = "1.2"
+    """Oldest version that is spoken."""
+    client_auth: ClientAuth | None = None
+    """Certificates of clients; none are asked for unless given."""
+    session_tickets: bool = True
+    """Whether clients may resume a session, which saves them a round trip and both sides a signature."""
+    handshake_timeout: Duration = timedelta(seconds=10)
+    """Total time for a handshake."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or "certificates" in value or not value.keys() & {"cert", "key"}:
+            return value
+        pair = {name: value[name] for name in ("cert", "key") if name in value}
+        return {"certificates": [pair], **{name: rest for name, rest in value.items() if name not in pair}}
+
+    def plan(self, texts: Texts, path: tuple[Step, ...]) -> dict[str, Any]:
+        """Its part of the plan; `path` is where it stands in the model."""
+        pairs = [
+            {name: texts.read(getattr(pair, name), (*path, "certificates", index, name)) for name in ("cert", "key")}
+            for index, pair in enumerate(self.certificates)
+        ]
+        auth = self.client_auth
+        asked = auth and {"ca": texts.read(auth.ca, (*path, "client_auth", "ca")), "mode": auth.mode}
+        same = {"min_version", "session_tickets", "handshake_timeout"}
+        return {"certificates": pairs, "client_auth": asked, **self.model_dump(mode="json", include=same)}
+
+
+class ServiceTls(Settings):
+    """TLS towards instances: whom the gateway believes, and what it shows of itself."""
+
+    verify: bool = True
+    """Whether instances must prove who they are. Without it, anybody on the way can be the instance."""
+    ca: PemFile | None = None
+    """Authorities that are believed, or the very certificates of instances that signed their own; those that the system
+    believes if none is given."""
+    server_name: Annotated[str, Field(min_length=1, max_length=253)] | None = None
+    """Name that instances are asked for by, and that their certificates must be for; the host of each URL if none is
+    given."""
+    cert: PemFile | None = None
+    """The gateway's own certificate and those between it and its authority, for instances that ask for one."""
+    key: PemFile | None = None
+    """The key of `cert`."""
+    min_version: Version = "1.2"
+    """Oldest version that is spoken."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> ServiceTls:
+        if (self.cert is None) != (self.key is None):
+            raise refusal("`cert` and `key` belong together")
+        if not self.verify and self.ca is not None:
+            raise refusal("without `verify` nothing is compared with `ca`", "leave out one of them")
+        return self
+
+    def plan(self, texts: Texts, path: tuple[Step, ...]) -> dict[str, Any]:
+        """Its part of the plan; `path` is where it stands in the model."""
+        pair = {name: texts.read(file, (*path, name)) for name in ("cert", "key") if (file := getattr(self, name))}
+        return {
+            **self.model_dump(mode="json", include={"verify", "server_name", "min_version"}),
+            "ca": self.ca and texts.read(self.ca, (*path, "ca")),
+            "certificate": pair or None,
+        }
+
+
+class Texts:
+    """Reads the files that settings name, when the plan is made.
+
+    `files` are those that were read, with the hashes of what they held, and `findings` those that could not be.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder or Path()
+        self.files: dict[Path, str | None] = {}
+        self.findings: list[Finding] = []
+
+    def read(self, name: str, path: tuple[Step, ...]) -> str:
+        """The text of a file; an empty one, and a finding at `path`, if it cannot be read."""
+        try:
+            return read_bytes(self._folder / name, MAX_SECRET_BYTES, self.files).decode("ascii", "replace")
+        except OSError as error:
+            self.findings.append(Finding(path, f"the file {name} cannot be read: {reason(error)}"))
+            return ""

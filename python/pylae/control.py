@@ -1,0 +1,161 @@
+"""What a running gateway has beside its engine: the revision in force, what outlives a restart, the admin API."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import secrets
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pylae import applied, draft, state
+from pylae.config.load import Document, digest, references
+from pylae.errors import ConfigError, ConflictError, Problem
+from pylae.registry import ServiceRegistry
+
+if TYPE_CHECKING:
+    from pylae.admin.server import Server
+    from pylae.engine import Engine
+    from pylae.gateway import Gateway
+
+log = logging.getLogger("pylae")
+
+
+class Control:
+    """The control plane of a running gateway, from start to stop."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway = gateway
+        self.origin = gateway.origin.absolute()
+        """File or program that the configuration comes from."""
+        self.folder = state.folder_of(self.origin, gateway.config.state)
+        """Where it keeps what outlives a restart."""
+        self.changing = threading.RLock()
+        """Held while a configuration is put in force: changes follow each other."""
+        self.plan: Mapping[str, Any] = {}
+        """The plan in force, without the instances that were found."""
+        self.overridden = False
+        """Whether a configuration applied over the admin API stands in the place of the file."""
+        self.stopping = False
+        """Whether a stop was asked for."""
+        self.admin: Server | None = None
+        """The admin API, if there is one."""
+        self.registry = ServiceRegistry(self.folder, self.origin.parent, self.hand_over)
+        """Where instances come from."""
+        self._start, self._count = secrets.token_hex(4), 0
+        self._base, self._references = self._read_from(gateway)
+
+    @property
+    def revision(self) -> str:
+        """Names the configuration in force; another one has another name."""
+        return f"{self._start}-{self._count}"
+
+    @property
+    def engine(self) -> Engine:
+        """The running native side. Raises EngineError if it is not running."""
+        return self.gateway.engine
+
+    def _read_from(self, gateway: Gateway) -> tuple[str | None, frozenset[str]]:
+        """The hash of the file that a configuration comes from, and its references."""
+        base = None
+        with contextlib.suppress(OSError):
+            base = gateway.read_files.get(gateway.origin) or digest(self.origin.read_bytes())
+        return base, frozenset(references(gateway.document.root) if gateway.document else ())
+
+    def resume(self) -> None:
+        """Goes on with what was applied over the admin API, if the file has not changed since."""
+        found = applied.usable(self.folder, self._base, self.origin)
+        if found is None:
+            return
+        try:
+            self.gateway.become(self.drafted(found.text(), trusted=True))
+        except ConfigError as error:
+            log.error("what was applied over the admin API cannot be used now, the file counts:\n%s", error)
+            return
+        self.overridden = True
+        log.info("going on with the configuration that was applied over the admin API at %s", found.at)
+
+    def first(self, plan: Mapping[str, Any]) -> dict[str, Any]:
+        """The first plan, with the instances that are found by now."""
+        self.registry.adopt(self.registry.prepared(self.gateway.config))
+        self.plan = plan
+        return self.registry.filled(plan)
+
+    def hand_over(self) -> None:
+        """Has the engine use the instances that are found by now. Raises EngineError."""
+        with self.changing:
+            if not self.stopping:
+                self.engine.apply(json.dumps(self.registry.filled(self.plan)))
+
+    def start(self) -> None:
+        """Begins once the engine runs. Raises ConfigError or EngineError."""
+        if self.gateway.config.admin is not False:
+            from pylae.admin import server
+
+            self.admin = server.start(self)
+
+    def stop(self) -> None:
+        """Ends."""
+        if self.admin is not None:
+            self.admin.stop()
+        self.registry.stop()
+
+    def put(self, source: Gateway, plan: Mapping[str, Any], *, keep: bool) -> None:
+        """Has the engine serve by `plan`, all or nothing; with `keep` its document outlives a restart.
+
+        Raises EngineError or OSError.
+        """
+        document = source.document if keep else None
+        sources = self.registry.prepared(source.config)
+        with contextlib.ExitStack() as stack:
+            commit = stack.enter_context(applied.keeping(self.folder, document, self._base)) if document else None
+            self.engine.apply(json.dumps(self.registry.filled(plan, sources)), source.functions)
+            self.registry.adopt(sources)
+            # Killed before this, it starts again with what was in force before.
+            commit() if commit else applied.drop(self.folder)
+        if commit is None:
+            self._base, self._references = self._read_from(source)
+        self.plan, self.overridden = plan, commit is not None
+        self._count += 1
+        if self.admin is not None:
+            self.admin.follow(source.config.admin)
+
+    def drafted(self, text: str, *, trusted: bool = False) -> Gateway:
+        """The gateway with the configuration of a document, not in force (`pylae.draft.read`). Raises ConfigError."""
+        gateway = self.gateway
+        files = {gateway.origin: self._base} if gateway.origin in gateway.read_files else {}
+        document, config = draft.read(
+            text, gateway.origin, files, None if trusted else self._references, gateway.config
+        )
+        return gateway.with_document(document, config)
+
+    def apply(self, text: str, revision: str | None = None) -> list[Problem]:
+        """Puts a document in force and keeps it; returns warnings.
+
+        Raises as `Gateway.apply` does, and ConflictError if another revision than the given one is in force by now.
+        """
+        with self.changing:
+            if revision is not None and revision != self.revision:
+                raise ConflictError(f"revision {revision} is no longer in force, {self.revision} is")
+            other = self.drafted(text)
+            warnings = other.check()
+            self.gateway.apply(other, keep=True)
+        return warnings
+
+    def read_again(self) -> bool:
+        """Puts what was applied over the admin API in force again, if a file has changed that only it refers to.
+
+        False if the file itself has changed, or nothing was applied.
+        """
+        kept = applied.kept(self.folder) if self.overridden else None
+        if kept is None or digest(self.origin.read_bytes()) != kept.base:
+            return False
+        self.gateway.apply(self.drafted(kept.text(), trusted=True), keep=True)
+        return True
+
+    @property
+    def document(self) -> Document | None:
+        """The document that the configuration was read from, if it was."""
+        return self.gateway.document

@@ -1,0 +1,178 @@
+"""Load balancer: which instance of a service is next, by turn, load, hash or chance, and which are spared."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Iterable, Sequence
+from random import Random
+from time import monotonic_ns
+from types import TracebackType
+from typing import Any, Literal, Self, cast
+
+from pylae.config.plan import service_plan
+from pylae.config.service import Instance, Service, instance_url
+from pylae.engine import NativeLoadBalancer, NativePick
+from pylae.errors import UnavailableError
+from pylae.primitives.given import Clock, compiling, now, settings_of
+
+__all__ = ["LoadBalancer", "Pick"]
+
+Instances = Service | Sequence[str | Instance | dict[str, Any]]
+"""A service with all its settings, or its instances alone."""
+Failure = Literal["connect_failed", "timeout", "reset", "cancelled"]
+"""How an attempt ends that brings no answer. `cancelled` says nothing about the instance."""
+
+
+class LoadBalancer:
+    """Picks instances of a service as the gateway does, with their health, breakers and slow start.
+
+    `service` is a `Service` with all its settings, or just instances: URLs, or mappings of `url` and `weight`. `kind`
+    is a balancer of services, `round_robin` if none is given: `weighted_round_robin`, `least_connections`, `random`,
+    `ip_hash`, `consistent_hash`, `p2c`. `random` makes the choices that are left to chance repeatable.
+
+        balancer = LoadBalancer(["http://a:8000", "http://b:8000"], "p2c")
+        with balancer.pick() as pick:
+            response = client.get(pick.url + "/orders")
+            pick.report(response.status_code)
+
+    Raises ConfigError for settings that are wrong.
+    """
+
+    def __init__(
+        self,
+        service: Instances,
+        kind: str | None = None,
+        *,
+        clock: Clock = monotonic_ns,
+        random: Random | None = None,
+    ) -> None:
+        self._clock, self._random, self._kind_given = clock, random or Random(), kind  # noqa: S311
+        plan = self._plan(service if isinstance(service, Service) else settings_of(Service, self._settings(service)))
+        with compiling():
+            self._native = NativeLoadBalancer(plan, now(clock))
+
+    def _settings(self, instances: Sequence[Any]) -> dict[str, Any]:
+        """Instances alone as settings of a service. Keys of a `consistent_hash` are handed in, whatever they are of."""
+        settings: dict[str, Any] = {"instances": instances}
+        if self._kind_given == "consistent_hash":
+            settings["load_balancer"] = {"kind": "consistent_hash", "on": "user"}
+        elif self._kind_given is not None:
+            settings["load_balancer"] = self._kind_given
+        return settings
+
+    def _plan(self, service: Service) -> str:
+        plan = service_plan("", service)
+        self._by_address = plan["load_balancer"]["kind"] == "ip_hash"
+        return json.dumps(plan)
+
+    def apply(self, service: Instances) -> None:
+        """Other instances or settings. Those that were there keep their state, as at a reload. Raises ConfigError."""
+        plan = self._plan(service if isinstance(service, Service) else settings_of(Service, self._settings(service)))
+        with compiling():
+            self._native.apply(plan, now(self._clock))
+
+    def pick(self, key: str | bytes | None = None, *, cookie: str | None = None, avoid: Iterable[str] = ()) -> Pick:
+        """An instance for one attempt. Raises UnavailableError if none can be used, and says for how long.
+
+        `key` is what `ip_hash` (an address) and `consistent_hash` go by; without one they spread at random. `cookie` is
+        what the client's sticky cookie says. Instances in `avoid`, such as those that an attempt has just failed at,
+        are picked only if there is no other; eight are remembered.
+        """
+        tried = [_canonical(url) for url in avoid]
+        at = now(self._clock)
+        picked, why, wait = self._native.pick(at, self._random.getrandbits(64), self._key(key), cookie, tried)
+        if picked is None:
+            raise UnavailableError(why, wait / 1e9)
+        return Pick(picked, self._clock, at)
+
+    def _key(self, key: str | bytes | None) -> bytes | None:
+        if isinstance(key, str) and self._by_address:
+            address = ipaddress.ip_address(key)
+            mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+            return (mapped or address).packed
+        return key.encode() if isinstance(key, str) else key
+
+    def check(self, url: str, *, healthy: bool) -> str | None:
+        """Takes in a health check of an instance, if the service has a `health_check`.
+
+        What it changed, if anything, as the gateway logs it. Raises LookupError if there is no such instance.
+        """
+        return self._native.check(_canonical(url), now(self._clock), healthy)
+
+    def set_draining(self, url: str, draining: bool = True) -> str | None:
+        """Lets an instance finish what it has and gives it nothing more, or uses it again.
+
+        What it changed, if anything. Raises LookupError if there is no such instance.
+        """
+        return self._native.set_draining(_canonical(url), now(self._clock), draining)
+
+    def stats(self) -> dict[str, Any]:
+        """How the service and its instances are doing: state, exchanges in flight, attempts, failures, breakers."""
+        return cast("dict[str, Any]", json.loads(self._native.stats(now(self._clock))))
+
+
+class Pick:
+    """An instance in use: it counts as in flight until `end`, the end of the context, or until this is dropped.
+
+    As a context: what is not reported in the block is a success if it ends well, `timeout` after TimeoutError,
+    `connect_failed` after ConnectionRefusedError, `reset` after any other exception, and `cancelled` after what is no
+    `Exception`.
+    """
+
+    def __init__(self, native: NativePick, clock: Clock, began: int) -> None:
+        self._native, self._clock, self._began = native, clock, began
+        self._reported = False
+
+    @property
+    def url(self) -> str:
+        """Where the instance is: `http://host:port`."""
+        return self._native.url
+
+    @property
+    def cookie(self) -> str | None:
+        """What the client's sticky cookie must be set to; None if it is right or the service has none."""
+        return self._native.cookie
+
+    def report(self, outcome: int | Failure, latency: float | None = None) -> tuple[str, ...]:
+        """Says how the attempt goes: the status of an answer, or how it failed.
+
+        `latency` is in seconds; by default the time since the pick. May be said again, when an answer that began well
+        breaks off (`reset`). What that changed, as the gateway logs it: ejections, breakers.
+        """
+        at = now(self._clock)
+        took = max(at - self._began, 0) if latency is None else int(latency * 1e9)
+        status = outcome if isinstance(outcome, int) else None
+        word = outcome if isinstance(outcome, str) else ""
+        self._reported = True
+        return tuple(self._native.report(at, took, status, word))
+
+    def end(self) -> None:
+        """The attempt is over. Without a report it says nothing about the instance."""
+        self._native.end()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._reported:
+            self.report(200 if kind is None else _failure(kind))
+        self.end()
+
+
+def _failure(kind: type[BaseException]) -> Failure:
+    if issubclass(kind, TimeoutError):
+        return "timeout"
+    if issubclass(kind, ConnectionRefusedError):
+        return "connect_failed"
+    return "reset" if issubclass(kind, Exception) else "cancelled"
+
+
+def _canonical(url: str) -> str:
+    """The URL as the plan has it; what is none names no instance."""
+    try:
+        return instance_url(url)
+    except ValueError:
+        return url

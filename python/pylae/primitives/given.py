@@ -1,0 +1,71 @@
+"""What callers of the primitives hand in: clocks, counts, spans, fields, settings."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from pylae.config.check import problems_of
+from pylae.config.sources import CallSources
+from pylae.engine import PlanError
+from pylae.errors import ConfigError, Problem
+from pylae.settings import Settings
+from pylae.units import parse_duration
+
+Clock = Callable[[], int]
+"""Gives the time in nanoseconds, from any start that is not after 0."""
+
+Fields = Mapping[str, str] | Iterable[tuple[str, str]]
+"""Header fields, as a mapping or as pairs in order. Values are Latin-1."""
+
+_MOST = 2**32 - 1
+
+Model = TypeVar("Model", bound=Settings)
+
+
+def count(number: int) -> int:
+    """`number`, if the engine can count so far. Raises ValueError."""
+    if not 0 <= number <= _MOST:
+        raise ValueError(f"must be a whole number from 0 to {_MOST}")
+    return number
+
+
+def nanoseconds(span: float | str | timedelta) -> int:
+    """A span of time as nanoseconds. Raises ValueError."""
+    return parse_duration(span) // timedelta(microseconds=1) * 1000
+
+
+def now(clock: Clock) -> int:
+    """What the clock shows, as the engine can take it."""
+    return max(clock(), 0)
+
+
+def pairs(fields: Fields) -> list[tuple[str, str]]:
+    """Header fields as pairs."""
+    return list(fields.items() if isinstance(fields, Mapping) else fields)
+
+
+def settings_of(model: type[Model], given: Mapping[str, Any]) -> Model:
+    """The settings that the caller of the caller gives. Raises ConfigError with every problem and that place."""
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        frame = sys._getframe(2)
+        place = (frame.f_code.co_filename, frame.f_lineno)
+        raise ConfigError(problems_of(error, CallSources({(): place}), model)) from None
+
+
+@contextmanager
+def compiling() -> Iterator[None]:
+    """Turns what the native side finds wrong with settings into ConfigError."""
+    try:
+        yield
+    except PlanError as error:
+        found = json.loads(error.args[0])
+        raise ConfigError(Problem(None, None, None, item["path"], item["message"]) for item in found) from None

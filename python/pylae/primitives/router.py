@@ -1,0 +1,69 @@
+"""Router: which of many routes takes a request, in a time that does not depend on their number."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+from pylae.config.model import Config
+from pylae.config.plan import compile_plan
+from pylae.config.route import Route
+from pylae.engine import NativeRouter
+from pylae.primitives.given import Fields, compiling, pairs, settings_of
+
+__all__ = ["Found", "Router"]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The answer of a router; true if a route takes the request."""
+
+    name: str | None
+    """The route's name; None if none takes the request."""
+    route: Route | None
+    """The route."""
+    params: Mapping[str, str]
+    """Values of the path's parameters, or of a pattern's groups by name or number; percent-decoded."""
+    allow: tuple[str, ...]
+    """Where only the method does not fit: the methods that do."""
+
+    def __bool__(self) -> bool:
+        return self.route is not None
+
+
+class Router:
+    """Finds routes as the gateway does: the most specific one that takes the request.
+
+    A route is a `Route`, or a mapping of its clauses: `name`, `path`, `prefix` or `pattern`, `method`, `host`,
+    `headers`, `query`, `priority`. Raises ConfigError with everything that is wrong with them.
+
+        router = Router([{"name": "user", "path": "/users/{id:int}", "method": "GET"}])
+        router.find("GET", "/users/7").params["id"]
+    """
+
+    def __init__(self, routes: Iterable[Route | Mapping[str, Any]]) -> None:
+        given = [route if isinstance(route, Route) else {"service": "none", **route} for route in routes]
+        config = settings_of(Config, {"routes": given})
+        compiled = compile_plan(config)["routes"]
+        self._routes = tuple(zip((route["name"] for route in compiled), config.routes, strict=True))
+        with compiling():
+            self._native = NativeRouter(json.dumps(compiled))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Routes that can never take a request, and which others take theirs."""
+        return tuple(f"{path}: {message}" for path, message in self._native.warnings())
+
+    def find(self, method: str, target: str, headers: Fields = ()) -> Found:
+        """The route of a request.
+
+        `target` is a path with or without query, or a whole URL; otherwise the host is that of `headers`. Raises
+        ValueError for what the gateway refuses with 400.
+        """
+        index, params, allow = self._native.find(method, target, pairs(headers))
+        name, route = (None, None) if index is None else self._routes[index]
+        decoded = {key: unquote(value) for key, value in params}
+        return Found(name, route, decoded, tuple(allow.split(", ")) if allow else ())

@@ -1,0 +1,127 @@
+"""What outlives a restart: a folder that only its owner can read, whose files are replaced whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import re
+import secrets
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pylae.errors import ConfigError, Problem
+
+log = logging.getLogger("pylae")
+
+
+def home() -> Path:
+    """The user's state directory (XDG Base Directory Specification)."""
+    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(state).expanduser() / "pylae"
+
+
+def folder_of(configuration: str | Path, setting: str | None) -> Path:
+    """The state folder of the gateway that a file configures.
+
+    It is what `state` says, relative to the file; or that of the service manager (STATE_DIRECTORY, as systemd sets it);
+    or one in the user's state directory that is named after the file.
+    """
+    file = Path(configuration).absolute()
+    if setting is not None:
+        return file.parent / Path(setting).expanduser()
+    if given := os.environ.get("STATE_DIRECTORY"):
+        return Path(given.partition(":")[0])
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", file.stem)[:40]
+    return home() / f"{name}-{hashlib.sha256(os.fsencode(file)).hexdigest()[:12]}"
+
+
+@contextlib.contextmanager
+def replacing(file: Path, data: bytes, *, durable: bool = True) -> Iterator[Callable[[], None]]:
+    """Gives a function that replaces a file, which has little left to fail: everything is on the disk before.
+
+    Whoever reads the file, now or after a crash, finds the old or the new content; if not `durable`, not after a loss
+    of power. Raises OSError.
+    """
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    beside = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+    def replace() -> None:
+        beside.replace(file)
+        if durable:
+            _settle(file.parent)
+
+    try:
+        with os.fdopen(descriptor, "wb") as opened:
+            opened.write(data)
+            if durable:
+                opened.flush()
+                os.fsync(descriptor)
+        yield replace
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write(file: Path, data: bytes, *, durable: bool = True) -> None:
+    """Replaces a file at once and whole. Raises OSError."""
+    with replacing(file, data, durable=durable) as replace:
+        replace()
+
+
+def remove(file: Path) -> None:
+    """Removes a file that may not be there. Raises OSError."""
+    with contextlib.suppress(FileNotFoundError):
+        file.unlink()
+        _settle(file.parent)
+
+
+def _settle(folder: Path) -> None:
+    """Has the names in a folder outlive a loss of power."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def kept_secret(file: Path, what: str) -> str | None:
+    """The secret in a file, or None if there is no such file. Links are not followed.
+
+    Raises ConfigError if others than its owner can read or change it; `what` it is stands in the message.
+    """
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    with os.fdopen(descriptor, encoding="ascii", errors="replace") as opened:
+        found = os.fstat(descriptor)
+        if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+            message = f"the file with {what} can be read or changed by others"
+            raise ConfigError([Problem(str(file), None, None, "", message, f"remove it, or: chmod 600 {file}")])
+        return opened.read(4096).strip() or None
+
+
+def keep_secret(file: Path, secret: str, what: str) -> str:
+    """Writes a secret that is not there yet. Of several that start at once one does, and all return its secret.
+
+    Raises OSError, and ConfigError as `kept_secret`.
+    """
+    beside = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as opened:
+            opened.write(secret + "\n")
+        os.link(beside, file)
+    except FileExistsError:
+        found = kept_secret(file, what)
+        if found is None:
+            raise
+        return found
+    finally:
+        beside.unlink()
+    log.info("%s was generated: %s", what, file)
+    return secret

@@ -1,0 +1,37 @@
+"""Tests of your routes, policies and hooks against the real data plane, on a free port, in your own pytest.
+
+`pip install pylae[testing]` brings pytest, which finds the fixtures `pylae_gateway`, `pylae_service` and `pylae_clock`
+by itself:
+
+    def test_orders(pylae_gateway, pylae_service):
+        orders = pylae_service({"id": 7})
+        gateway = pylae_gateway("gateway.yaml", orders=orders)
+        assert gateway.get("/api/orders/7", user="42").json() == {"id": 7}
+        assert orders.requests[0].headers["X-User-ID"] == "42"
+
+What is here works without pytest too.
+"""
+
+from __future__ import annotations
+
+from pylae.testing.client import Client, Response, StreamedResponse
+from pylae.testing.clock import FakeClock
+from pylae.testing.gateway import RunningGateway, StartedGateway
+from pylae.testing.headers import Headers
+from pylae.testing.service import FakeService, Received, Reply
+from pylae.testing.tokens import SECRET, make_token
+
+__all__ = [
+    "SECRET",
+    "Client",
+    "FakeClock",
+    "FakeService",
+    "Headers",
+    "Received",
+    "Reply",
+    "Response",
+    "RunningGateway",
+    "StartedGateway",
+    "StreamedResponse",
+    "make_token",
+]

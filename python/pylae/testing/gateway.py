@@ -1,0 +1,207 @@
+"""A gateway that runs for a test: yours, on a free port, with services and keys of the test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import yaml
+from pydantic import SecretStr
+
+from pylae import Gateway
+from pylae.auth import TOKEN_LIFE, User, issue_token
+from pylae.config.auth import AuthConfig, Jwt
+from pylae.config.model import Config, Listener, has_authenticator
+from pylae.config.route import Route
+from pylae.config.service import Instance, Service
+from pylae.engine import shift_clock
+from pylae.testing.client import PATIENCE, Client
+from pylae.testing.tokens import SECRET
+from pylae.units import parse_duration
+
+__all__ = ["Configuration", "Instances", "RunningGateway", "StartedGateway", "prepared"]
+
+
+class HasUrl(Protocol):
+    """Anything that can be an instance."""
+
+    @property
+    def url(self) -> str: ...
+
+
+Configuration = Gateway | Path | str | Mapping[str, Any]
+"""A `Gateway`; the path of a configuration, YAML or Python; YAML as a text; or what YAML would give."""
+Instances = HasUrl | str | Sequence[HasUrl | str]
+"""Instances of a service, as fakes or addresses."""
+
+
+def prepared(configuration: Configuration = "", services: Mapping[str, Instances] | None = None) -> Gateway:
+    """A gateway with that configuration, changed for a test.
+
+    - It listens on a free port of 127.0.0.1, with one worker unless it says otherwise.
+    - `services` gives services their instances. A name may have `_` for `-`; a service that is not there is added.
+      Services that are not named keep theirs.
+    - Tokens are those of the test: every `jwt` authenticator has `SECRET` for its key. If routes need users and nothing
+      says who vouches for them, such an authenticator is added.
+    - Without routes every path goes to the first of `services`, and needs no user.
+
+    Raises ConfigError.
+    """
+    gateway = _read(configuration)
+    gateway._take(_for_test(gateway.config, services or {}))
+    return gateway
+
+
+def _read(configuration: Configuration) -> Gateway:
+    if isinstance(configuration, Gateway):
+        return configuration
+    if isinstance(configuration, Path) or _is_path(configuration):
+        return Gateway.from_file(Path(str(configuration)))
+    given = yaml.safe_load(configuration) if isinstance(configuration, str) else configuration
+    return Gateway(**(given or {}))
+
+
+def _is_path(configuration: str | Mapping[str, Any]) -> bool:
+    return (
+        isinstance(configuration, str)
+        and "\n" not in configuration
+        and configuration.endswith((".yaml", ".yml", ".py"))
+    )
+
+
+def _for_test(config: Config, given: Mapping[str, Instances]) -> Config:
+    services, routes = dict(config.services), config.routes
+    for name, instances in given.items():
+        known = {*services, *(route.service_key for route in routes)}
+        name = name if name in known or name.replace("_", "-") not in known else name.replace("_", "-")
+        listed = tuple(Instance(url=url) for url in urls(instances))
+        if name in services:
+            services[name] = services[name].model_copy(update={"instances": listed})
+        elif any(route.service_key == name and route.service_url for route in routes):
+            breaker = next((route.circuit_breaker for route in routes if route.service_key == name), None)
+            services[name] = Service(instances=listed, circuit_breaker=breaker)
+            own = {"service": name, "service_url": None, "circuit_breaker": None}
+            routes = tuple(route.model_copy(update=own) if route.service_key == name else route for route in routes)
+        else:
+            services[name] = Service(instances=listed)
+    if not routes and services:
+        routes = (Route(name="all", prefix="/", service=next(iter(services)), auth_required=False),)
+    changes = {
+        "listeners": (Listener(address="127.0.0.1:0"),),
+        "workers": config.workers or 1,
+        "services": services,
+        "routes": routes,
+        "auth": _auth(config, routes),
+    }
+    return config.model_copy(update=changes)
+
+
+def urls(instances: Instances) -> list[str]:
+    """The addresses of instances."""
+    several = [instances] if isinstance(instances, str) or not isinstance(instances, Sequence) else instances
+    return [item if isinstance(item, str) else item.url for item in several]
+
+
+def _auth(config: Config, routes: Sequence[Route]) -> AuthConfig | None:
+    key = (SecretStr(SECRET),)
+    if config.auth is None or not has_authenticator(config):
+        if not any(route.auth_required or route.auth for route in routes):
+            return config.auth
+        return (config.auth or AuthConfig()).model_copy(update={"jwt": (Jwt(secret=key),)})
+    own = {"secret": key, "public_key": None, "jwks": None, "jwks_url": None, "algorithms": ()}
+    return config.auth.model_copy(update={"jwt": tuple(jwt.model_copy(update=own) for jwt in config.auth.jwt)})
+
+
+class StartedGateway:
+    """A gateway that runs in this process until `stop`."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway = gateway
+        """The gateway itself, for `stats()`, `revoke()` and all the rest."""
+        self.addresses = gateway.start()
+        """`host:port` of each listener."""
+        self._ahead = 0
+        self._stopped = False
+
+    @property
+    def address(self) -> str:
+        """`host:port` of the first listener."""
+        return self.addresses[0]
+
+    @property
+    def url(self) -> str:
+        """URL of the first listener, for a client of yours."""
+        return f"http://{self.address}"
+
+    def advance(self, span: float | str | timedelta) -> None:
+        """Lets time pass for the data plane at once: seconds, a text such as "1m", or a `timedelta`.
+
+        Limits refill, breakers let probes through, stored answers grow stale, tokens expire, deadlines pass. It is
+        the time of all gateways in this process, and real time goes on behind it; `stop` takes it back. Health checks
+        and the fetching of keys go by real time only.
+        """
+        step = parse_duration(span) // timedelta(microseconds=1) * 1000
+        self._ahead += step
+        shift_clock(step)
+
+    def stop(self, *, drain: bool = False) -> None:
+        """Stops it. A second call does nothing."""
+        if not self._stopped:
+            self._stopped = True
+            self.gateway.stop(drain)
+            shift_clock(-self._ahead)
+
+
+class RunningGateway(StartedGateway, Client):
+    """A gateway with a client for it: `gateway.get("/orders", user="42").json()`.
+
+    Configuration and services are those of `prepared`. Use it as a context, or call `stop`; a `Gateway` of yours is
+    then as it was before. Raises ConfigError or EngineError.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration = "",
+        services: Mapping[str, Instances] | None = None,
+        *,
+        timeout: float = PATIENCE,
+    ) -> None:
+        self._before = configuration.config if isinstance(configuration, Gateway) else None
+        gateway = prepared(configuration, services)
+        try:
+            StartedGateway.__init__(self, gateway)
+        except BaseException:
+            self._restore(gateway)
+            raise
+        Client.__init__(self, self.address, timeout=timeout, sign=self.token)
+
+    def token(self, user: User | Mapping[str, Any] | str, ttl: timedelta = TOKEN_LIFE) -> str:
+        """A token that this gateway accepts, good for `ttl`. Raises ConfigError if it has no `jwt` authenticator."""
+        ahead = timedelta(microseconds=self._ahead // 1000)
+        config = self.gateway.config
+        if config.auth is None:
+            # Without this the token would be signed with a secret of this machine.
+            config = config.model_copy(update={"auth": AuthConfig()})
+        return issue_token(user, config=config, ttl=ttl + ahead)
+
+    def apply(self, configuration: Configuration, services: Mapping[str, Instances] | None = None) -> None:
+        """Puts another configuration in force, changed for a test in the same way. Raises as `Gateway.apply` does."""
+        self.gateway.apply(prepared(configuration, services))
+
+    def stop(self, *, drain: bool = False) -> None:
+        """Stops it. A second call does nothing."""
+        super().stop(drain=drain)
+        self._restore(self.gateway)
+
+    def _restore(self, gateway: Gateway) -> None:
+        if self._before is not None:
+            gateway._take(self._before)
+            self._before = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()

@@ -1,0 +1,55 @@
+"""Fixtures for pytest, which finds them by the entry point `pytest11`. Nothing is imported before one is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pylae.testing import FakeClock, FakeService, RunningGateway
+
+
+@pytest.fixture
+def pylae_gateway() -> Iterator[Callable[..., RunningGateway]]:
+    """Starts gateways: `pylae_gateway("gateway.yaml", orders=service)`. See `pylae.testing.gateway.prepared`.
+
+    The first argument is a configuration and may be left out; the others are services by name. A mapping under
+    `services` is for names that are no Python names.
+    """
+    from pylae.testing import RunningGateway
+
+    started: list[RunningGateway] = []
+
+    def start(configuration: Any = "", services: Any = None, **named: Any) -> RunningGateway:
+        started.append(RunningGateway(configuration, {**(services or {}), **named}))
+        return started[-1]
+
+    yield start
+    for gateway in reversed(started):
+        gateway.stop()
+
+
+@pytest.fixture
+def pylae_service() -> Iterator[Callable[..., FakeService]]:
+    """Starts services: `pylae_service({"id": 7})`. See `pylae.testing.FakeService`."""
+    from pylae.testing import FakeService
+
+    started: list[FakeService] = []
+
+    def start(answer: Any = None) -> FakeService:
+        started.append(FakeService(answer))
+        return started[-1]
+
+    yield start
+    for service in started:
+        service.stop()
+
+
+@pytest.fixture
+def pylae_clock() -> FakeClock:
+    """A clock that stands still until it is moved, for the primitives of `pylae`."""
+    from pylae.testing import FakeClock
+
+    return FakeClock()

@@ -1,0 +1,258 @@
+"""A service that answers as a test says and remembers what it was asked."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit
+
+from pylae.testing.headers import Fields, Headers
+
+__all__ = ["Answer", "FakeService", "Received", "Reply"]
+
+
+@dataclass(frozen=True)
+class Received:
+    """A request as the service got it."""
+
+    method: str
+    target: str
+    """Path and query as they came."""
+    headers: Headers
+    body: bytes
+    params: Mapping[str, str] = field(default_factory=dict)
+    """What the path of `FakeService.on` has caught."""
+
+    @property
+    def path(self) -> str:
+        """The path alone."""
+        return urlsplit(self.target).path
+
+    @property
+    def query(self) -> dict[str, list[str]]:
+        """The query's parameters, each with all its values."""
+        return parse_qs(urlsplit(self.target).query, keep_blank_values=True)
+
+    def json(self) -> Any:
+        """The body, parsed. Raises ValueError if it is not JSON."""
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a service answers. A body in pieces is sent chunked, each piece by itself as it comes."""
+
+    status: int = 200
+    headers: Fields = (("Content-Type", "text/plain"),)
+    body: bytes | str | Iterable[bytes] = b"hello"
+    chunked: bool = False
+    """Send a body of one piece chunked too."""
+    delay: float = 0.0
+    """Seconds before the answer; the end of the service cuts it short."""
+    hang_up: bool = False
+    """Close the connection instead of answering."""
+
+    @classmethod
+    def json(cls, value: Any, status: int = 200, headers: Fields = ()) -> Self:
+        """A value as JSON."""
+        pairs = (("Content-Type", "application/json"), *Headers(headers).items())
+        return cls(status, pairs, json.dumps(value).encode())
+
+
+Answer = Reply | Callable[[Received], Any] | dict[str, Any] | list[Any] | str | bytes | None
+"""A `Reply`; a function that makes one of the request; what is sent as JSON; a text or bytes; None for `hello`."""
+
+
+class FakeService:
+    """A running HTTP/1.1 service on a free port of 127.0.0.1.
+
+    `answer` is for every request that `on` does not settle, and may be replaced at any time. Use it as a context, or
+    call `stop`.
+    """
+
+    def __init__(self, answer: Answer = None) -> None:
+        self.answer: Answer = answer
+        self.requests: list[Received] = []
+        """Every request that came completely, in order."""
+        self._routes: list[tuple[dict[str, str], Answer]] = []
+        self._router: Any = None
+        self._arrived = threading.Condition()
+        self._stopped = threading.Event()
+        self._open: set[socket.socket] = set()
+        self._server = _Server(self)
+        self.port: int = self._server.server_address[1]
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, name="fake-service", daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def address(self) -> str:
+        """`host:port`."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """What an instance is configured with."""
+        return f"http://{self.address}"
+
+    def on(self, method: str, path: str, answer: Answer) -> Self:
+        """Answers one method and path, which may be a template such as `/orders/{id:int}`. `A|B` is several methods."""
+        from pylae.primitives.router import Router
+
+        self._routes.append(({"name": str(len(self._routes)), "method": method, "path": path}, answer))
+        self._router = Router([clauses for clauses, _ in self._routes])
+        return self
+
+    def in_turn(self, *answers: Answer) -> Self:
+        """Answers with each of these once, and with the last one from then on."""
+        left, lock = list(answers), threading.Lock()
+
+        def answer(request: Received) -> Reply:
+            with lock:
+                one = left.pop(0) if len(left) > 1 else left[0]
+            return _reply(one, request)
+
+        self.answer = answer
+        return self
+
+    def wait_for(self, count: int, timeout: float = 10.0) -> list[Received]:
+        """Waits until `count` requests have come, and gives all. Raises TimeoutError."""
+        with self._arrived:
+            if not self._arrived.wait_for(lambda: len(self.requests) >= count, timeout):
+                raise TimeoutError(f"{len(self.requests)} of {count} requests came within {timeout} s")
+            return list(self.requests)
+
+    def stop(self) -> None:
+        """Refuses new connections and closes those that are open. A second call does nothing."""
+        if self._stopped.is_set():
+            return
+        self._stopped.set()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+        for connection in list(self._open):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _take(self, request: Received) -> Reply:
+        """Remembers a request and decides on its answer."""
+        answer = self.answer
+        if self._router is not None and (found := self._router.find(request.method, request.target)):
+            answer = self._routes[int(found.name)][1]
+            request = Received(request.method, request.target, request.headers, request.body, found.params)
+        with self._arrived:
+            self.requests.append(request)
+            self._arrived.notify_all()
+        try:
+            reply = _reply(answer, request)
+        except Exception:
+            # The test sees it: in the answer, and in what pytest captures.
+            reply = Reply(500, body=traceback.format_exc())
+            traceback.print_exc()
+        stopped = bool(reply.delay) and self._stopped.wait(reply.delay)
+        return Reply(hang_up=True) if stopped else reply
+
+
+def _reply(answer: Any, request: Received) -> Reply:
+    if callable(answer):
+        answer = answer(request)
+    if isinstance(answer, Reply):
+        return answer
+    if answer is None:
+        return Reply()
+    return Reply(body=answer) if isinstance(answer, bytes | str) else Reply.json(answer)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, service: FakeService) -> None:
+        self.service = service
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.service._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self.service._open.discard(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A gateway may break off at any time; what an iterator of pieces raises is shown."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: _Server
+
+    def handle_one_request(self) -> None:
+        self.raw_requestline = self.rfile.readline(65537)
+        if not self.raw_requestline:
+            self.close_connection = True
+            return
+        if self.parse_request():
+            headers = Headers(self.headers.items())
+            received = Received(self.command, self.path, headers, self._body())
+            self._send(received.method, self.server.service._take(received))
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        parts = []
+        while size := int(self.rfile.readline().partition(b";")[0], 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline()
+        while self.rfile.readline() not in (b"\r\n", b"\n", b""):
+            pass
+        return b"".join(parts)
+
+    def _send(self, method: str, reply: Reply) -> None:
+        if reply.hang_up:
+            self.close_connection = True
+            return
+        headers = Headers(reply.headers)
+        body = reply.body.encode() if isinstance(reply.body, str) else reply.body
+        whole = body if isinstance(body, bytes) and not reply.chunked else None
+        bodiless = reply.status in (204, 304)
+        lines = [f"HTTP/1.1 {reply.status} Reason", *(f"{name}: {value}" for name, value in headers.items())]
+        if whole is None:
+            lines.append("Transfer-Encoding: chunked")
+        elif not bodiless and "Content-Length" not in headers:
+            lines.append(f"Content-Length: {len(whole)}")
+        head = "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
+        if bodiless or method == "HEAD":
+            self.wfile.write(head)
+        elif whole is not None:
+            self.wfile.write(head + whole)
+        else:
+            self._send_pieces(head, (body,) if isinstance(body, bytes) else body)
+
+    def _send_pieces(self, head: bytes, pieces: Iterable[bytes]) -> None:
+        self.wfile.write(head)
+        for piece in pieces:
+            if piece:
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+        self.wfile.write(b"0\r\n\r\n")
+
+    def log_message(self, *_: Any) -> None:
+        """Says nothing."""
