@@ -161,4 +161,6 @@ def _load_command(load: Path, setup: Setup) -> list[str | Path]:
         command += ["--header", header]
     for header in scenario.require:
         command += ["--require", header]
+    if scenario.websocket is not None:
+        command += ["--websocket", str(scenario.websocket)]
     return command

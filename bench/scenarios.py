@@ -31,6 +31,8 @@ class Scenario:
     features: frozenset[str] = frozenset()
     """What a gateway must do beyond routing and proxying; a peer that does not list them all is not measured."""
     connections: int = 64
+    websocket: int | None = None
+    """Bytes of the messages that are echoed over a WebSocket on each connection, instead of requests."""
 
 
 def _regex_routes(count: int) -> tuple[Route, ...]:
@@ -91,6 +93,13 @@ SCENARIOS: dict[str, Scenario] = {
             "/json",
             headers=("X-Client: ########",),
             features=frozenset({"limit"}),
+        ),
+        Scenario(
+            "websocket",
+            "WebSocket: a message of 125 B and its echo",
+            "/json",
+            features=frozenset({"websocket"}),
+            websocket=125,
         ),
         Scenario("body64k", "GET, 64 KiB", "/body/64k"),
         Scenario("body1m", "GET, 1 MiB", "/body/1m"),

@@ -19,7 +19,7 @@ _TYPES = "type.googleapis.com/envoy.extensions.filters"
 class Envoy(Peer):
     """One worker thread; no statistics sinks, no request ids, no access log."""
 
-    features = frozenset({"policies", "tls"})
+    features = frozenset({"policies", "tls", "websocket"})
 
     @classmethod
     def find(cls) -> Path:
@@ -60,6 +60,8 @@ def _listener(setup: Setup) -> dict[str, Any]:
             _filter("router", "router.v3.Router", dynamic_stats=False, suppress_envoy_headers=True),
         ],
     }
+    if "websocket" in setup.scenario.features:
+        manager["upgrade_configs"] = [{"upgrade_type": "websocket"}]
     chain: dict[str, Any] = {"filters": [{"name": "http", "typed_config": manager}]}
     if setup.tls:
         chain["transport_socket"] = {"name": "tls", "typed_config": _tls(setup)}

@@ -72,7 +72,7 @@ _POLICIES = """\
 class HAProxy(Peer):
     """One thread, default buffers, upstream connections shared between clients."""
 
-    features = frozenset({"cache", "policies", "tls"})
+    features = frozenset({"cache", "policies", "tls", "websocket"})
 
     @classmethod
     def find(cls) -> Path:

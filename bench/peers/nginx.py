@@ -39,8 +39,7 @@ http {{
     }}
 
     proxy_http_version 1.1;
-    proxy_set_header Connection "";
-    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+{upgrade}    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
     proxy_buffer_size 16k;
     proxy_buffers 16 16k;
     proxy_busy_buffers_size 32k;
@@ -54,10 +53,19 @@ http {{
 """
 
 
+_KEPT = """\
+    proxy_set_header Connection "";
+"""
+_UPGRADE = """\
+    proxy_set_header Connection upgrade;
+    proxy_set_header Upgrade $http_upgrade;
+"""
+
+
 class Nginx(Peer):
     """One worker; the buffer size that costs least for the big bodies (64 KB: half as much again), never a file."""
 
-    features = frozenset({"tls"})
+    features = frozenset({"tls", "websocket"})
 
     @classmethod
     def find(cls) -> Path:
@@ -76,8 +84,14 @@ class Nginx(Peer):
     def command(self, setup: Setup) -> list[str | Path]:
         """A server with one location per route."""
         user = f"user {getpass.getuser()};\n" if getpass.getuser() == "root" else ""
+        upgrade = _UPGRADE if "websocket" in setup.scenario.features else _KEPT
         locations = "\n".join(f"        {_location(route)}" for route in setup.scenario.routes)
-        values = {"origin": setup.origin, "port": setup.port, "tls": _tls(setup) if setup.tls else ""}
+        values = {
+            "origin": setup.origin,
+            "port": setup.port,
+            "tls": _tls(setup) if setup.tls else "",
+            "upgrade": upgrade,
+        }
         text = _CONFIG.format(user=user, folder=setup.folder, locations=locations, **values)
         file = setup.folder / "nginx.conf"
         file.write_text(text)

@@ -25,7 +25,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 class Pylae(Peer):
     """One worker, control plane included in what is measured."""
 
-    features = frozenset({"cache", "limit", "policies", "tls"})
+    features = frozenset({"cache", "limit", "policies", "tls", "websocket"})
 
     @classmethod
     def find(cls) -> Path:
@@ -53,6 +53,8 @@ class Pylae(Peer):
             "services": {"origin": {"instances": [f"http://127.0.0.1:{setup.origin}"]}},
             "routes": routes,
         }
+        if "websocket" in setup.scenario.features:
+            routes[:] = [{**route, "websocket": True} for route in routes]
         if "limit" in setup.scenario.features:
             limit = {"limit": PER_SECOND, "per": "1s", "key": "header:X-Client"}
             routes[:] = [{**route, "rate_limit": limit} for route in routes]

@@ -22,6 +22,7 @@ use self::stream::Stream;
 use crate::args::Args;
 use crate::content;
 use crate::poll::{EventFlags, Events, Poll};
+use crate::websocket;
 
 const TIMER: usize = usize::MAX;
 const BUFFER: usize = 256 << 10;
@@ -38,6 +39,7 @@ const OPTIONS: &[&str] = &[
     "status",
     "expect",
     "require",
+    "websocket",
     "connections",
     "warmup",
     "duration",
@@ -64,6 +66,8 @@ struct Connection {
 struct Load {
     address: SocketAddr,
     tls: Option<Arc<ClientConfig>>,
+    /// What opens a WebSocket, if that is what is wanted.
+    handshake: Option<Vec<u8>>,
     request: Vec<u8>,
     /// Where the request says its number.
     number: Option<Range<usize>>,
@@ -141,20 +145,35 @@ impl Load {
             request.push_str(header);
             request.push_str("\r\n");
         }
+        let size: Option<usize> = args.get("websocket")?;
+        if size.is_some_and(|size| size >= 1 << 16) {
+            return Err("--websocket must be below 65536".to_owned());
+        }
+        if size.is_some() {
+            request.push_str(&websocket::fields());
+        }
         request.push_str("\r\n");
         let source = args.get("expect")?.unwrap_or(path);
         let (_, body) = content::body_for(&source).ok_or_else(|| format!("--expect: the origin has no {source:?}"))?;
-        let expected = Expected {
+        let mut expected = Expected {
             status: args.get("status")?.unwrap_or(200),
             body,
             headers: args.all("require").map(Required::parse).collect(),
+            bare: size.is_some(),
         };
-        let number = request.find(NUMBER).map(|at| at..at + NUMBER.len());
         let tls = args.get::<String>("tls")?.map(|file| stream::tls(&file)).transpose()?;
+        let number = request.find(NUMBER).filter(|_| size.is_none()).map(|at| at..at + NUMBER.len());
+        let mut request = request.into_bytes();
+        let handshake = size.map(|size| {
+            let (sent, back) = websocket::message(size);
+            expected.body = back;
+            std::mem::replace(&mut request, sent)
+        });
         let mut load = Self {
             address,
             tls,
-            request: request.into_bytes(),
+            handshake,
+            request,
             number,
             numbered: 0,
             expected,
@@ -173,7 +192,10 @@ impl Load {
     }
 
     fn connect(&self, index: usize) -> io::Result<Connection> {
-        let stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
+        let mut stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
+        if let Some(handshake) = &self.handshake {
+            websocket::open(&mut stream, handshake, PATIENCE).map_err(io::Error::other)?;
+        }
         let stream = Stream::new(stream, self.tls.as_ref())?;
         self.poll.add(stream.socket(), index, EventFlags::IN)?;
         Ok(Connection { stream, answer: Answer::default(), sent: None })

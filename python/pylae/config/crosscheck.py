@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from pylae.config.admin import is_at
 from pylae.config.auth import WEAK_SECRET
 from pylae.config.model import Config, has_authenticator
 from pylae.config.nodes import Finding, Step
@@ -79,8 +80,9 @@ def _instances(config: Config, sources: Sources) -> Iterator[Finding]:
         if "tls" in service.model_fields_set and service.instances and not service.secure:
             hint = "TLS is spoken to URLs that begin with https://"
             yield Finding(("services", name, "tls"), "no instance speaks TLS", hint)
-        if not service.instances:
-            yield Finding(("services", name, "instances"), "a service needs at least one instance")
+        if not service.instances and service.discovery is None:
+            hint = "or `discovery`, which says where they come from"
+            yield Finding(("services", name, "instances"), "a service needs at least one instance", hint)
         urls = [instance.url for instance in service.instances]
         for index, url in enumerate(urls):
             if url in urls[:index]:
@@ -99,12 +101,9 @@ def _admin_instances(view: View) -> Iterator[Finding]:
 
 def admin_instances(config: Config, address: str) -> Iterator[tuple[str, int, str]]:
     """Instances that an admin API on `address` would be: service, place and URL."""
-    host, _, port = address.rpartition(":")
-    own = {host, "127.0.0.1", "localhost", "[::1]", "0.0.0.0", "[::]"}  # noqa: S104
     for name, service in config.services.items():
         for index, instance in enumerate(service.instances):
-            at, _, its_port = instance.url.removeprefix("http://").rpartition(":")
-            if its_port == port and (at in own or at.startswith("127.")):
+            if is_at(instance.url, address):
                 yield name, index, instance.url
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pylae.config.auth import ApiKey, AuthConfig, Jwt
@@ -45,7 +45,12 @@ def compile_plan(config: Config, texts: Texts | None = None) -> dict[str, Any]:
 def _listener(index: int, listener: Listener, config: Config, texts: Texts) -> dict[str, Any]:
     tls = listener.tls and listener.tls.plan(texts, ("listeners", index, "tls"))
     proxies = config.trusted_proxies if listener.proxy_protocol is True else listener.proxy_protocol
-    return {"address": listener.address, "tls": tls, "proxy_protocol": list(proxies) if proxies else None}
+    return {
+        "address": listener.address,
+        "tls": tls,
+        "http2": tls is not None if listener.http2 is None else listener.http2,
+        "proxy_protocol": list(proxies) if proxies else None,
+    }
 
 
 def _unrouted(config: Config) -> dict[str, Any]:
@@ -93,12 +98,18 @@ def _derived_name(route: Route) -> str:
 
 def service_plan(name: str, service: Service, texts: Texts | None = None) -> dict[str, Any]:
     """One service as the plan has it. `texts` reads the files that it names."""
-    plan = service.model_dump(mode="json", exclude={"tls"})
-    weighted = any(instance.weight != 1 for instance in service.instances)
-    balancer = service.load_balancer or LoadBalancer(kind="weighted_round_robin" if weighted else "round_robin")
+    plan = service.model_dump(mode="json", exclude={"tls", "discovery", "instances", "load_balancer"})
     switched_off = {key: None for key, value in plan.items() if value is False}
     tls = service.tls.plan(texts or Texts(), ("services", name, "tls")) if service.secure else None
-    return {"name": name, **plan, **switched_off, "load_balancer": balancer.model_dump(mode="json"), "tls": tls}
+    return {"name": name, **with_instances(service, service.instances), **plan, **switched_off, "tls": tls}
+
+
+def with_instances(service: Service, instances: Sequence[Instance]) -> dict[str, Any]:
+    """What of the plan of a service follows from its instances."""
+    weighted = any(instance.weight != 1 for instance in instances)
+    balancer = service.load_balancer or LoadBalancer(kind="weighted_round_robin" if weighted else "round_robin")
+    listed = [{"url": instance.url, "weight": instance.weight} for instance in instances]
+    return {"instances": listed, "load_balancer": balancer.model_dump(mode="json")}
 
 
 def _route(name: str, route: Route, config: Config) -> dict[str, Any]:
