@@ -86,7 +86,14 @@ class Nginx(Peer):
         user = f"user {getpass.getuser()};\n" if getpass.getuser() == "root" else ""
         upgrade = _UPGRADE if "websocket" in setup.scenario.features else _KEPT
         locations = "\n".join(f"        {_location(route)}" for route in setup.scenario.routes)
-        text = _CONFIG.format(user=user, folder=setup.folder, origin=setup.origin, port=setup.port, locations=locations, upgrade=upgrade)
+        text = _CONFIG.format(
+            user=user,
+            folder=setup.folder,
+            origin=setup.origin,
+            port=setup.port,
+            locations=locations,
+            upgrade=upgrade,
+        )
         file = setup.folder / "nginx.conf"
         file.write_text(text)
         return [self.program, "-p", setup.folder, "-c", file]
