@@ -69,7 +69,8 @@ SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
         Scenario("proxy", "GET, 180 B of JSON", "/json"),
-        Scenario("cached", "the same, from the gateway's cache", "/json", features=frozenset({"cache"})),
+        Scenario("tls", "the same over TLS 1.3, on connections that are kept", "/json", features=frozenset({"tls"})),
+        Scenario("cached", "GET, 180 B of JSON from the gateway's cache", "/json", features=frozenset({"cache"})),
         Scenario("routes500", "the last of 500 regex routes", "/api/r499/123456", routes=_regex_routes(500)),
         Scenario(
             "policies",

@@ -46,7 +46,7 @@ http {{
     proxy_max_temp_file_size 0;
 
     server {{
-        listen 127.0.0.1:{port};
+        listen 127.0.0.1:{port}{tls};
 {locations}
     }}
 }}
@@ -65,7 +65,7 @@ _UPGRADE = """\
 class Nginx(Peer):
     """One worker; the buffer size that costs least for the big bodies (64 KB: half as much again), never a file."""
 
-    features = frozenset({"websocket"})
+    features = frozenset({"tls", "websocket"})
 
     @classmethod
     def find(cls) -> Path:
@@ -86,14 +86,13 @@ class Nginx(Peer):
         user = f"user {getpass.getuser()};\n" if getpass.getuser() == "root" else ""
         upgrade = _UPGRADE if "websocket" in setup.scenario.features else _KEPT
         locations = "\n".join(f"        {_location(route)}" for route in setup.scenario.routes)
-        text = _CONFIG.format(
-            user=user,
-            folder=setup.folder,
-            origin=setup.origin,
-            port=setup.port,
-            locations=locations,
-            upgrade=upgrade,
-        )
+        values = {
+            "origin": setup.origin,
+            "port": setup.port,
+            "tls": _tls(setup) if setup.tls else "",
+            "upgrade": upgrade,
+        }
+        text = _CONFIG.format(user=user, folder=setup.folder, locations=locations, **values)
         file = setup.folder / "nginx.conf"
         file.write_text(text)
         return [self.program, "-p", setup.folder, "-c", file]
@@ -101,6 +100,11 @@ class Nginx(Peer):
     def version(self) -> str:
         """From `nginx -v`."""
         return first_version([str(self.program), "-v"])
+
+
+def _tls(setup: Setup) -> str:
+    files = setup.certificate
+    return f" ssl; ssl_certificate {files.cert}; ssl_certificate_key {files.key}; ssl_protocols TLSv1.3"
 
 
 def _location(route: Route) -> str:

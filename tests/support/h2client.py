@@ -1,4 +1,4 @@
-"""A client of HTTP/2 that behaves, and can be made to misbehave frame by frame."""
+"""Clients of HTTP/2: one that behaves, and can be made to misbehave frame by frame."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import h2.errors
 import h2.events
 import h2.exceptions
 import hpack
-from hyperframe.frame import Frame, GoAwayFrame, HeadersFrame, SettingsFrame
+from hyperframe.frame import Frame, GoAwayFrame, HeadersFrame, PingFrame, SettingsFrame, WindowUpdateFrame
 
 from support.peer import PATIENCE
 
@@ -86,7 +86,9 @@ class FramePeer:
 
     def flush(self) -> None:
         """Sends what the well-behaved part has to say."""
-        self.socket.sendall(self.connection.data_to_send())
+        # Who is gone is noticed when reading, behind what it said before.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self.socket.sendall(self.connection.data_to_send())
 
     def head(self, method: str = "GET", path: str = "/", *fields: tuple[str, str]) -> list[tuple[str, str]]:
         """The fields of a request."""
@@ -180,8 +182,10 @@ class Flooder:
         self.socket = socket.create_connection((host, int(port)), PATIENCE)
         self.encoder = hpack.Encoder()
         self.came: list[Frame] = []
-        self._news = threading.Condition()
-        self.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", SettingsFrame(0).serialize())
+        self.news = threading.Condition()
+        """Held while a frame is taken in, and told of it."""
+        everything = WindowUpdateFrame(0, window_increment=2**30)
+        self.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", SettingsFrame(0), everything)
         self._reader = threading.Thread(target=self._read, daemon=True)
         if reads:
             self._reader.start()
@@ -226,9 +230,9 @@ class Flooder:
     def wait(self, until: Callable[[Frame], bool], count: int = 1) -> list[Frame]:
         """Waits until so many frames of a kind have come."""
         while len(found := [frame for frame in self.came if until(frame)]) < count:
-            with self._news:
+            with self.news:
                 assert self._reader.is_alive(), f"the connection ended after {self.came}"
-                self._news.wait(PATIENCE)
+                self.news.wait(PATIENCE)
         return found
 
     def _read(self) -> None:
@@ -237,8 +241,10 @@ class Flooder:
             while len(head := stream.read(9)) == 9:
                 frame, length = Frame.parse_frame_header(memoryview(head))
                 frame.parse_body(memoryview(stream.read(length)))
-                with self._news:
+                with self.news:
                     self.came.append(frame)
-                    self._news.notify_all()
-        with self._news:
-            self._news.notify_all()
+                    if isinstance(frame, PingFrame) and "ACK" not in frame.flags:
+                        self.send(PingFrame(0, frame.opaque_data, flags=["ACK"]))
+                    self.news.notify_all()
+        with self.news:
+            self.news.notify_all()

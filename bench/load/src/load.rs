@@ -2,22 +2,26 @@
 
 mod answer;
 mod histogram;
+mod stream;
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime};
+use rustls::ClientConfig;
 
 use self::answer::{Answer, Expected, Progress, Required};
 use self::histogram::Histogram;
+use self::stream::Stream;
 use crate::args::Args;
 use crate::content;
-use crate::poll::{self, EventFlags, Events, Poll};
+use crate::poll::{EventFlags, Events, Poll};
 use crate::websocket;
 
 const TIMER: usize = usize::MAX;
@@ -28,6 +32,7 @@ const NUMBER: &str = "########";
 const PATIENCE: Duration = Duration::from_secs(5);
 const OPTIONS: &[&str] = &[
     "connect",
+    "tls",
     "path",
     "method",
     "header",
@@ -52,7 +57,7 @@ struct Schedule {
 }
 
 struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     answer: Answer,
     /// When the request in flight was, or should have been, sent.
     sent: Option<Instant>,
@@ -60,6 +65,7 @@ struct Connection {
 
 struct Load {
     address: SocketAddr,
+    tls: Option<Arc<ClientConfig>>,
     /// What opens a WebSocket, if that is what is wanted.
     handshake: Option<Vec<u8>>,
     request: Vec<u8>,
@@ -155,6 +161,7 @@ impl Load {
             headers: args.all("require").map(Required::parse).collect(),
             bare: size.is_some(),
         };
+        let tls = args.get::<String>("tls")?.map(|file| stream::tls(&file)).transpose()?;
         let number = request.find(NUMBER).filter(|_| size.is_none()).map(|at| at..at + NUMBER.len());
         let mut request = request.into_bytes();
         let handshake = size.map(|size| {
@@ -164,6 +171,7 @@ impl Load {
         });
         let mut load = Self {
             address,
+            tls,
             handshake,
             request,
             number,
@@ -188,8 +196,8 @@ impl Load {
         if let Some(handshake) = &self.handshake {
             websocket::open(&mut stream, handshake, PATIENCE).map_err(io::Error::other)?;
         }
-        poll::prepare(&stream)?;
-        self.poll.add(&stream, index, EventFlags::IN)?;
+        let stream = Stream::new(stream, self.tls.as_ref())?;
+        self.poll.add(stream.socket(), index, EventFlags::IN)?;
         Ok(Connection { stream, answer: Answer::default(), sent: None })
     }
 

@@ -23,6 +23,7 @@ usage: pylae-bench-load <command> [options]
 
   load    keep-alive connections, one request at a time on each, every answer checked; prints one JSON line
           --connect ADDRESS
+          --tls FILE                TLS 1.3, to a gateway with this certificate for bench.test
           --path PATH               default /json
           --method METHOD           default GET
           --header 'NAME: VALUE'    repeatable; ######## becomes the number of the request

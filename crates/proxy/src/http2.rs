@@ -234,7 +234,13 @@ impl Serving {
         };
         tokio::task::spawn_local(async move {
             match flow(&worker, &mut client, &mut exchange).await {
-                Some(After::Keep | After::Close) => watch.served(),
+                Some(After::Keep | After::Close) => {
+                    // Some clients take it for a failure to be interrupted; those of gRPC count on it.
+                    if !exchange.grpc {
+                        client.drain(&worker, &mut exchange).await;
+                    }
+                    watch.served();
+                }
                 Some(After::Abort) | None => client.socket.close_by_reset(),
             }
             worker.buffers.give_back_exchange(exchange);

@@ -33,9 +33,9 @@ class Listener(Settings):
     tls: ListenerTls | None = None
     """TLS; without, what is said on the way can be read and changed."""
     proxy_protocol: bool | tuple[Network, ...] = False
-    """Addresses and networks of proxies in front that pass bytes on and say in a header (PROXY protocol, version 1 or 2)
-    from where they come; `true` for those under `trusted_proxies`. Nobody else can connect then, and nobody without the
-    header."""
+    """Addresses and networks of proxies in front that pass bytes on and say in a header (PROXY protocol, version 1 or
+    2) from where they come; `true` for those under `trusted_proxies`. Nobody else can connect then, and nobody without
+    the header."""
 
     @model_validator(mode="before")
     @classmethod
@@ -54,7 +54,7 @@ class Http2Limits(Settings):
     max_idle_frames: Annotated[Positive, Field(le=1_000_000)] = 1000
     """Frames at once that carry neither a head nor body bytes (SETTINGS, PING, WINDOW_UPDATE, PRIORITY, CONTINUATION,
     empty DATA). What is sent to the client allows for more, and so does time; then as with `max_resets`."""
-    stream_window: Annotated[ByteSize, Field(ge=16 * 1024, le=2**30)] = 64 * 1024
+    stream_window: Annotated[ByteSize, Field(ge=16 * 1024, le=2**30)] = 256 * 1024
     """Bytes of one request body that are held before they are sent on."""
     connection_window: Annotated[ByteSize, Field(ge=64 * 1024, le=2**30)] = 1024 * 1024
     """The same for all streams of a connection."""
