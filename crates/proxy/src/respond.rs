@@ -16,6 +16,7 @@ use crate::clock;
 use crate::download::{Cut, Download};
 use crate::forward::Taken;
 use crate::snapshot::{Route, Snapshot};
+use crate::socket::Socket;
 use crate::tunnel::tunnel;
 use crate::upload::Upload;
 use crate::worker::Worker;
@@ -178,15 +179,7 @@ async fn relay(
                     silence = clock::coarse().saturating_add(route.idle_timeout);
                 }
                 // Events come when they come.
-                let streams_events = *streams_events.get_or_insert_with(|| {
-                    let streams = exchange.is_event_stream();
-                    if streams {
-                        client.socket.probe();
-                        connection.probe();
-                    }
-                    streams
-                });
-                if streams_events {
+                if *streams_events.get_or_insert_with(|| probes_events(exchange, client, &connection)) {
                     silence = Instant::default().saturating_add(Duration::MAX);
                 }
                 set(download.due().map_or(silence, |due| due.min(silence)));
@@ -252,6 +245,16 @@ fn call_ended(late: bool) -> String {
 /// Whether the gateway itself answers a call of gRPC with an error.
 fn is_failed_call(exchange: &Exchange) -> bool {
     exchange.grpc && exchange.code.is_some()
+}
+
+/// Whether the answer is a stream of events, which may be silent for as long as it likes: then the kernel asks after both sides.
+fn probes_events(exchange: &Exchange, client: &Client, instance: &Socket) -> bool {
+    let streams = exchange.is_event_stream();
+    if streams {
+        client.socket.probe();
+        instance.probe();
+    }
+    streams
 }
 
 /// How the client is told where the body ends that an instance framed as `from`.
