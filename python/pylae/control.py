@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pylae import applied, draft, state
 from pylae.config.load import Document, digest, references
 from pylae.errors import ConfigError, ConflictError, Problem
+from pylae.registry import ServiceRegistry
 
 if TYPE_CHECKING:
     from pylae.admin.server import Server
@@ -34,13 +35,15 @@ class Control:
         self.changing = threading.RLock()
         """Held while a configuration is put in force: changes follow each other."""
         self.plan: Mapping[str, Any] = {}
-        """The plan that the engine was given last."""
+        """The plan in force, without the instances that were found."""
         self.overridden = False
         """Whether a configuration applied over the admin API stands in the place of the file."""
         self.stopping = False
         """Whether a stop was asked for."""
         self.admin: Server | None = None
         """The admin API, if there is one."""
+        self.registry = ServiceRegistry(self.folder, self.origin.parent, self.hand_over)
+        """Where instances come from."""
         self._start, self._count = secrets.token_hex(4), 0
         self._base, self._references = self._read_from(gateway)
 
@@ -74,9 +77,20 @@ class Control:
         self.overridden = True
         log.info("going on with the configuration that was applied over the admin API at %s", found.at)
 
-    def start(self, plan: Mapping[str, Any]) -> None:
-        """Begins once the engine runs. Raises ConfigError or EngineError."""
+    def first(self, plan: Mapping[str, Any]) -> dict[str, Any]:
+        """The first plan, with the instances that are found by now."""
+        self.registry.adopt(self.registry.prepared(self.gateway.config))
         self.plan = plan
+        return self.registry.filled(plan)
+
+    def hand_over(self) -> None:
+        """Has the engine use the instances that are found by now. Raises EngineError."""
+        with self.changing:
+            if not self.stopping:
+                self.engine.apply(json.dumps(self.registry.filled(self.plan)))
+
+    def start(self) -> None:
+        """Begins once the engine runs. Raises ConfigError or EngineError."""
         if self.gateway.config.admin is not False:
             from pylae.admin import server
 
@@ -86,6 +100,7 @@ class Control:
         """Ends."""
         if self.admin is not None:
             self.admin.stop()
+        self.registry.stop()
 
     def put(self, source: Gateway, plan: Mapping[str, Any], *, keep: bool) -> None:
         """Has the engine serve by `plan`, all or nothing; with `keep` its document outlives a restart.
@@ -93,9 +108,11 @@ class Control:
         Raises EngineError or OSError.
         """
         document = source.document if keep else None
+        sources = self.registry.prepared(source.config)
         with contextlib.ExitStack() as stack:
             commit = stack.enter_context(applied.keeping(self.folder, document, self._base)) if document else None
-            self.engine.apply(json.dumps(plan))
+            self.engine.apply(json.dumps(self.registry.filled(plan, sources)))
+            self.registry.adopt(sources)
             # Killed before this, it starts again with what was in force before.
             commit() if commit else applied.drop(self.folder)
         if commit is None:

@@ -5,6 +5,7 @@ PylaeError
 ├── ConflictError a change of something that somebody else has changed meanwhile
 ├── EngineError   the native side could not start, apply or stop
 ├── HookError     a hook or plugin is not usable
+├── RegistryError an instance cannot be registered
 └── UnavailableError   a circuit breaker or load balancer lets nothing through
 """
 
@@ -60,6 +61,10 @@ class ConfigError(PylaeError):
 
 class ConflictError(PylaeError):
     """A change that was made for a state of things that is no longer the one in force."""
+
+
+class RegistryError(PylaeError):
+    """An instance cannot be registered."""
 
 
 class EngineError(PylaeError):

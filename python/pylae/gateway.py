@@ -218,12 +218,16 @@ class Gateway:
         self._tell_how_to_sign()
         from pylae.engine import Engine
 
-        running = Engine(json.dumps(plan))
-        addresses = running.start()
+        running = Engine(json.dumps(control.first(plan)))
+        try:
+            addresses = running.start()
+        except BaseException:
+            control.stop()
+            raise
         self._engine, self._control = running, control
         log.info("listening on %s", ", ".join(addresses))
         try:
-            control.start(plan)
+            control.start()
         except BaseException:
             self.stop(drain=False)
             raise

@@ -39,10 +39,11 @@ def folder_of(configuration: str | Path, setting: str | None) -> Path:
 
 
 @contextlib.contextmanager
-def replacing(file: Path, data: bytes) -> Iterator[Callable[[], None]]:
+def replacing(file: Path, data: bytes, *, durable: bool = True) -> Iterator[Callable[[], None]]:
     """Gives a function that replaces a file, which has little left to fail: everything is on the disk before.
 
-    Whoever reads the file, now or after a crash, finds the old or the new content. Raises OSError.
+    Whoever reads the file, now or after a crash, finds the old or the new content; if not `durable`, not after a loss
+    of power. Raises OSError.
     """
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     beside = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
@@ -50,21 +51,23 @@ def replacing(file: Path, data: bytes) -> Iterator[Callable[[], None]]:
 
     def replace() -> None:
         beside.replace(file)
-        _settle(file.parent)
+        if durable:
+            _settle(file.parent)
 
     try:
         with os.fdopen(descriptor, "wb") as opened:
             opened.write(data)
-            opened.flush()
-            os.fsync(descriptor)
+            if durable:
+                opened.flush()
+                os.fsync(descriptor)
         yield replace
     finally:
         beside.unlink(missing_ok=True)
 
 
-def write(file: Path, data: bytes) -> None:
+def write(file: Path, data: bytes, *, durable: bool = True) -> None:
     """Replaces a file at once and whole. Raises OSError."""
-    with replacing(file, data) as replace:
+    with replacing(file, data, durable=durable) as replace:
         replace()
 
 

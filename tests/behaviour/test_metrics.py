@@ -299,7 +299,7 @@ def test_instances_and_breakers(gateway: Callable[..., Running], dead_url: str, 
     assert [running.get().status for _ in range(3)] == [502, 502, 503]
     wait_until(lambda: Page.of(running.gateway).value("pylae_requests_total") == 3)
     page = Page.of(running.gateway)
-    states = page.by("pylae_breaker_state", "service", "instance", "state")
+    states = page.by("pylae_breaker_state", "service", "instance_url", "state")
     assert states == {("orders", "", "open"): 1, ("orders", "", "closed"): 0, ("orders", "", "half_open"): 0}
     assert page.value("pylae_instance_failures_total", service="orders") == 2
     assert page.value("pylae_instance_state", service="users", state="up") == 1

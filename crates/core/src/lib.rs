@@ -16,6 +16,7 @@ pub mod limit;
 pub mod pace;
 pub mod plan;
 pub mod problem;
+pub mod proxy_protocol;
 pub mod query;
 pub mod route;
 pub mod service;

@@ -46,6 +46,9 @@ pub struct Listener {
     pub http2: bool,
     /// How it speaks TLS; without, it does not.
     pub tls: Option<ListenerTls>,
+    /// Proxies in front, each connection of which begins with a header of the PROXY protocol; nobody else may connect. None:
+    /// there is no such header.
+    pub proxy_protocol: Option<Vec<IpNet>>,
 }
 
 /// TLS towards clients. Certificates and keys are PEM.

@@ -159,7 +159,7 @@ async fn relay(
         encode_head(out, exchange, stated, to, close);
     });
     let deadline = Rc::clone(&client.deadline);
-    let last = exchange.deadline;
+    let last = exchange.deadline();
     let set = |due: Instant| deadline.set(last.map_or(due, |last| last.min(due)));
     let mut silence = clock::coarse().saturating_add(route.idle_timeout);
     set(silence);
@@ -178,7 +178,15 @@ async fn relay(
                     silence = clock::coarse().saturating_add(route.idle_timeout);
                 }
                 // Events come when they come.
-                if *streams_events.get_or_insert_with(|| exchange.is_event_stream()) {
+                let streams_events = *streams_events.get_or_insert_with(|| {
+                    let streams = exchange.is_event_stream();
+                    if streams {
+                        client.socket.probe();
+                        connection.probe();
+                    }
+                    streams
+                });
+                if streams_events {
                     silence = Instant::default().saturating_add(Duration::MAX);
                 }
                 set(download.due().map_or(silence, |due| due.min(silence)));
@@ -197,7 +205,7 @@ async fn relay(
     let mut told = false;
     if result == Err(Cut::Instance) {
         exchange.cache.break_off();
-        told = exchange.grpc && client.socket.end_early(call_ended(late).as_bytes());
+        told = exchange.is_call() && client.socket.end_early(call_ended(late).as_bytes());
         if to == Framing::Close && !told {
             client.socket.close_by_reset();
         }
@@ -223,7 +231,7 @@ async fn relay(
 /// What the end of an answer says about the instance, if that is anything else than its head has said.
 fn outcome(exchange: &Exchange, result: Result<(), Cut>, trailers: &[u8]) -> Option<Outcome> {
     match result {
-        Ok(()) if exchange.grpc => {
+        Ok(()) if exchange.is_call() => {
             let status = grpc::http_status_of(grpc::status_in(trailers)?);
             (status >= 500).then_some(Outcome::Status(status))
         }
@@ -243,7 +251,7 @@ fn call_ended(late: bool) -> String {
 
 /// Whether the gateway itself answers a call of gRPC with an error.
 fn is_failed_call(exchange: &Exchange) -> bool {
-    exchange.grpc && exchange.code.is_some()
+    exchange.is_call() && exchange.code.is_some()
 }
 
 /// How the client is told where the body ends that an instance framed as `from`.

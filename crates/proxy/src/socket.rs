@@ -4,13 +4,18 @@ use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use bytes::BufMut;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::http2::Stream;
 use crate::tls::Tls;
+
+/// Silence after which the kernel asks whether a peer is still there.
+const PROBE: Duration = Duration::from_secs(60);
 
 /// A connected stream.
 pub(crate) enum Socket {
@@ -145,6 +150,19 @@ impl Socket {
             Self::Tls(stream) => stream.poll_shutdown(cx),
             Self::Nobody | Self::Stream(_) => Poll::Ready(Ok(())),
         }
+    }
+
+    /// Has the kernel ask now and then whether a silent peer is still there: for streams that may be silent for as long as
+    /// they like.
+    pub(crate) fn probe(&self) {
+        let stream = match self {
+            Self::Tcp(stream) => stream,
+            Self::Tls(stream) => stream.stream(),
+            // The connection of a stream is asked as a whole, from its beginning.
+            Self::Nobody | Self::Stream(_) => return,
+        };
+        // Fails only when the connection is gone already.
+        let _ = SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE).with_interval(PROBE / 4));
     }
 
     /// Makes closing a reset: the peer must not take the end of the connection for the end of what was sent.

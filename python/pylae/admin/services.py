@@ -59,7 +59,7 @@ class Draining(Body):
 
 def identity(url: str) -> str:
     """What names an instance in paths."""
-    return url.removeprefix("http://")
+    return url.partition("//")[2]
 
 
 def _instance(stats: Mapping[str, Any]) -> Instance:

@@ -52,6 +52,7 @@ def cross_check(view: View, sources: Sources) -> Iterator[Finding]:
     yield from _declared_services(view, sources)
     yield from _breakers(view)
     yield from _shared_limits(view)
+    yield from _certificates(view.config)
 
 
 def _shown(sources: Sources, path: tuple[Step, ...], value: Any) -> str:
@@ -68,6 +69,9 @@ def _listeners(config: Config, sources: Sources) -> Iterator[Finding]:
             path: tuple[Step, ...] = ("listeners", index, "address")
             yield Finding(path, f"the address {_shown(sources, path, listener.address)} is given twice")
         seen.add(listener.address)
+        if listener.proxy_protocol == () or (listener.proxy_protocol is True and not config.trusted_proxies):
+            hint = "name the proxies here or under `trusted_proxies`"
+            yield Finding(("listeners", index, "proxy_protocol"), "nobody could connect: no proxy is trusted", hint)
 
 
 def _instances(config: Config, sources: Sources) -> Iterator[Finding]:
@@ -75,8 +79,9 @@ def _instances(config: Config, sources: Sources) -> Iterator[Finding]:
         if "tls" in service.model_fields_set and service.instances and not service.secure:
             hint = "TLS is spoken to URLs that begin with https://"
             yield Finding(("services", name, "tls"), "no instance speaks TLS", hint)
-        if not service.instances:
-            yield Finding(("services", name, "instances"), "a service needs at least one instance")
+        if not service.instances and service.discovery is None:
+            hint = "or `discovery`, which says where they come from"
+            yield Finding(("services", name, "instances"), "a service needs at least one instance", hint)
         urls = [instance.url for instance in service.instances]
         for index, url in enumerate(urls):
             if url in urls[:index]:
@@ -99,7 +104,7 @@ def admin_instances(config: Config, address: str) -> Iterator[tuple[str, int, st
     own = {host, "127.0.0.1", "localhost", "[::1]", "0.0.0.0", "[::]"}  # noqa: S104
     for name, service in config.services.items():
         for index, instance in enumerate(service.instances):
-            at, _, its_port = instance.url.removeprefix("http://").rpartition(":")
+            at, _, its_port = instance.url.partition("//")[2].rpartition(":")
             if its_port == port and (at in own or at.startswith("127.")):
                 yield name, index, instance.url
 
@@ -198,6 +203,14 @@ def _authenticators(view: View) -> Iterator[Finding]:
                 listed = f"there are {', '.join(known)}" if known else "there are none"
                 hint = f"did you mean `{near[0]}`?" if near else None
                 yield Finding(("routes", index, "auth"), f"there is no authenticator {name}; {listed}", hint)
+
+
+def _certificates(config: Config) -> Iterator[Finding]:
+    """Users are to have certificates that no listener asks for."""
+    asked = any(listener.tls and listener.tls.client_auth for listener in config.listeners)
+    if config.auth and config.auth.client_certificate and not asked:
+        hint = "add `client_auth: {ca: …}` to the `tls` of a listener"
+        yield Finding(("auth", "client_certificate"), "no listener asks clients for a certificate", hint)
 
 
 def authentication(view: View) -> Iterator[Finding]:

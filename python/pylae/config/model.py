@@ -32,6 +32,10 @@ class Listener(Settings):
     there; without TLS to clients that begin with it (RFC 9113 section 3.3), only if this is true."""
     tls: ListenerTls | None = None
     """TLS; without, what is said on the way can be read and changed."""
+    proxy_protocol: bool | tuple[Network, ...] = False
+    """Addresses and networks of proxies in front that pass bytes on and say in a header (PROXY protocol, version 1 or 2)
+    from where they come; `true` for those under `trusted_proxies`. Nobody else can connect then, and nobody without the
+    header."""
 
     @model_validator(mode="before")
     @classmethod

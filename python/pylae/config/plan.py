@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pylae.config.auth import ApiKey, AuthConfig, Jwt
@@ -32,7 +32,7 @@ def compile_plan(config: Config, texts: Texts | None = None) -> dict[str, Any]:
     return {
         "version": VERSION,
         "workers": config.workers or available_cores(),
-        "listeners": [_listener(index, listener, texts) for index, listener in enumerate(config.listeners)],
+        "listeners": [_listener(index, listener, config, texts) for index, listener in enumerate(config.listeners)],
         "trusted_proxies": list(config.trusted_proxies),
         "limits": config.limits.model_dump(mode="json"),
         "auth": config.auth.plan() if config.auth else None,
@@ -42,10 +42,12 @@ def compile_plan(config: Config, texts: Texts | None = None) -> dict[str, Any]:
     }
 
 
-def _listener(index: int, listener: Listener, texts: Texts) -> dict[str, Any]:
+def _listener(index: int, listener: Listener, config: Config, texts: Texts) -> dict[str, Any]:
     tls = listener.tls and listener.tls.plan(texts, ("listeners", index, "tls"))
     http2 = listener.tls is not None if listener.http2 is None else listener.http2
-    return {**listener.model_dump(mode="json", exclude={"tls"}), "http2": http2, "tls": tls}
+    proxies = config.trusted_proxies if listener.proxy_protocol is True else listener.proxy_protocol
+    shown = list(proxies) if proxies else None
+    return {"address": listener.address, "http2": http2, "tls": tls, "proxy_protocol": shown}
 
 
 def _unrouted(config: Config) -> dict[str, Any]:
@@ -93,12 +95,18 @@ def _derived_name(route: Route) -> str:
 
 def service_plan(name: str, service: Service, texts: Texts | None = None) -> dict[str, Any]:
     """One service as the plan has it. `texts` reads the files that it names."""
-    plan = service.model_dump(mode="json", exclude={"tls"})
-    weighted = any(instance.weight != 1 for instance in service.instances)
-    balancer = service.load_balancer or LoadBalancer(kind="weighted_round_robin" if weighted else "round_robin")
+    plan = service.model_dump(mode="json", exclude={"tls", "discovery", "instances", "load_balancer"})
     switched_off = {key: None for key, value in plan.items() if value is False}
     tls = service.tls.plan(texts or Texts(), ("services", name, "tls")) if service.secure else None
-    return {"name": name, **plan, **switched_off, "load_balancer": balancer.model_dump(mode="json"), "tls": tls}
+    return {"name": name, **with_instances(service, service.instances), **plan, **switched_off, "tls": tls}
+
+
+def with_instances(service: Service, instances: Sequence[Instance]) -> dict[str, Any]:
+    """What of the plan of a service follows from its instances."""
+    weighted = any(instance.weight != 1 for instance in instances)
+    balancer = service.load_balancer or LoadBalancer(kind="weighted_round_robin" if weighted else "round_robin")
+    listed = [{"url": instance.url, "weight": instance.weight} for instance in instances]
+    return {"instances": listed, "load_balancer": balancer.model_dump(mode="json")}
 
 
 def _route(name: str, route: Route, config: Config) -> dict[str, Any]:
@@ -210,8 +218,8 @@ def _authenticator_source(auth: AuthConfig, index: int, rest: list[Step]) -> tup
     if isinstance(one, Jwt):
         given = next(name for name in ("secret", "public_key", "jwks", "jwks_url") if getattr(one, name) is not None)
         return ("jwt", index, *((given, *rest[2:]) if rest[:1] == ["keys"] else rest))
-    names = list(one.consumers if isinstance(one, ApiKey) else one.users)
-    kind = "api_key" if isinstance(one, ApiKey) else "basic"
+    names = list(one.consumers if isinstance(one, ApiKey) else one.users or ())
+    kind = str(one.plan()["kind"])
     if len(rest) > 1 and isinstance(rest[1], int):
         rest = [rest[0], names[rest[1]], *rest[2:]]
     return (kind, *rest)

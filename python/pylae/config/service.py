@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, PlainSerializer, SecretStr, model_validator
 
+from pylae.config.discovery import Discovery
 from pylae.config.tls import ServiceTls
 from pylae.settings import Count, Positive, Real, Settings, Share, Switch, refusal
 from pylae.units import Duration, Wait
@@ -206,8 +207,10 @@ class Queue(Settings):
 class Service(Settings):
     """A named group of instances."""
 
-    instances: tuple[Instance, ...]
-    """The instances."""
+    instances: tuple[Instance, ...] = ()
+    """Instances that are always there."""
+    discovery: Discovery | None = None
+    """Where further instances come from."""
     load_balancer: LoadBalancer | None = None
     """How an instance is picked; `weighted_round_robin` if any weight differs from 1, else `round_robin`."""
     slow_start: Duration | None = None
@@ -244,7 +247,10 @@ class Service(Settings):
     @property
     def secure(self) -> bool:
         """Whether TLS is spoken to any instance."""
-        return any(instance.url.startswith("https:") for instance in self.instances)
+        found = self.discovery and (
+            "tls" in self.model_fields_set or (self.discovery.dns is not None and self.discovery.dns.scheme == "https")
+        )
+        return bool(found) or any(instance.url.startswith("https:") for instance in self.instances)
 
     @model_validator(mode="after")
     def _speaks(self) -> Service:

@@ -4,7 +4,7 @@ use super::*;
 
 fn of(nanos: impl IntoIterator<Item = u64>) -> Durations {
     let histogram = Histogram::default();
-    nanos.into_iter().for_each(|nanos| histogram.record(Duration::from_nanos(nanos)));
+    nanos.into_iter().for_each(|nanos| histogram.record(nanos));
     let mut durations = Durations::default();
     durations.add(&histogram);
     durations

@@ -1,0 +1,257 @@
+"""The instances of all services that have sources of them, and their way to the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pylae import state
+from pylae.config.discovery import MOST_INSTANCES
+from pylae.config.model import Config
+from pylae.config.plan import with_instances
+from pylae.config.service import Instance, Service
+from pylae.errors import PylaeError, RegistryError
+from pylae.registry.file import FileSource
+from pylae.registry.heartbeat import HeartbeatSource, Registration
+from pylae.registry.source import Source, authority, in_order
+
+log = logging.getLogger("pylae")
+
+_NAME = "registered.json"
+_SELDOM = 0.25
+"""Least seconds between two times that changes are handed over."""
+_SHARE = 10
+"""How many times as long as handing over took nothing is handed over after it, so that it never takes all of a core."""
+_KEEP = 1.0
+"""Least seconds between two times that registrations are written down."""
+_PATIENCE = 3.0
+"""Seconds that a new source may take before the gateway goes on without its instances."""
+
+Sources = Mapping[str, tuple[Service, Source]]
+
+
+class ServiceRegistry:
+    """Follows the sources of instances, and has `hand_over` called when there are others: seldom, with all changes at once.
+
+    `now` and `wall` are clocks, in seconds.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        base: Path,
+        hand_over: Callable[[], None],
+        now: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._folder, self._base, self._hand_over = folder, base, hand_over
+        self._now, self._wall = now, wall
+        self._sources: dict[str, tuple[Service, Source]] = {}
+        self._tasks: dict[Source, asyncio.Task[None]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._changed: asyncio.Event | None = None
+
+    def prepared(self, config: Config) -> Sources:
+        """The sources of a configuration; new ones have looked once, or have been given up on for the moment."""
+        sources = {
+            name: (service, self._source(name, service))
+            for name, service in config.services.items()
+            if service.discovery
+        }
+        fresh = [source for _, source in sources.values() if source not in self._tasks]
+        if fresh:
+            looks = asyncio.run_coroutine_threadsafe(self._look_at_all(fresh), self._running())
+            with contextlib.suppress(TimeoutError):
+                looks.result(_PATIENCE * 2)
+        return sources
+
+    def _source(self, name: str, service: Service) -> Source:
+        """The source that a service has already, or a new one."""
+        discovery = service.discovery
+        known, source = self._sources.get(name, (None, None))
+        if isinstance(source, HeartbeatSource) and discovery and discovery.heartbeat:
+            source.use(discovery.heartbeat, secure=service.secure)
+            return source
+        if source is not None and known and (known.discovery, known.secure) == (discovery, service.secure):
+            return source
+        if discovery and discovery.heartbeat:
+            return self._restored(name, HeartbeatSource(name, discovery.heartbeat, secure=service.secure))
+        if discovery and discovery.file:
+            return FileSource(name, discovery.file, self._base, secure=service.secure)
+        # Only those who use it pay for it.
+        from pylae.registry.dns import DnsSource
+
+        assert discovery and discovery.dns  # noqa: S101 (one of the three is there)
+        return DnsSource(name, discovery.dns)
+
+    async def _look_at_all(self, sources: list[Source]) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*(source.look(self._now()) for source in sources)), _PATIENCE)
+
+    def adopt(self, sources: Sources) -> None:
+        """Follows these sources from now on, and no others."""
+        before, self._sources = self._sources, dict(sources)
+        if self._sources or before:
+            loop = self._running()
+            asyncio.run_coroutine_threadsafe(self._follow_only(), loop).result(_PATIENCE)
+
+    async def _follow_only(self) -> None:
+        wanted = {source for _, source in self._sources.values()}
+        for gone in set(self._tasks) - wanted:
+            self._tasks.pop(gone).cancel()
+        for fresh in wanted - set(self._tasks):
+            self._tasks[fresh] = asyncio.create_task(self._follow(fresh))
+
+    async def _follow(self, source: Source) -> None:
+        while True:
+            # A registration may fall due earlier than the one that is waited for; a second is precise enough for it.
+            await asyncio.sleep(min(max(source.due - self._now(), 0.01), 1.0))
+            try:
+                if self._now() >= source.due and await source.look(self._now()):
+                    self._tell()
+            except Exception:
+                log.exception("a source of instances has failed")
+                source.due = self._now() + 5
+
+    def _tell(self) -> None:
+        """Has the changes handed over soon. From any thread."""
+        if self._loop is not None and self._changed is not None:
+            self._loop.call_soon_threadsafe(self._changed.set)
+
+    async def _hand_over_changes(self, changed: asyncio.Event) -> None:
+        while True:
+            await changed.wait()
+            changed.clear()
+            began = time.monotonic()
+            try:
+                await asyncio.to_thread(self._hand_over)
+            except PylaeError as error:
+                log.error("the instances that were found cannot be used: %s", error)
+            except Exception:
+                log.exception("the instances that were found cannot be used")
+            await asyncio.sleep(max(_SELDOM, (time.monotonic() - began) * _SHARE))
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        """The loop, on a thread of its own that is started when it is needed."""
+        if self._loop is None:
+            self._loop, ready = asyncio.new_event_loop(), threading.Event()
+            self._thread = threading.Thread(target=self._run, args=(ready,), name="pylae-registry", daemon=True)
+            self._thread.start()
+            ready.wait()
+        return self._loop
+
+    def _run(self, ready: threading.Event) -> None:
+        loop = self._loop
+        if loop is None:
+            return
+        asyncio.set_event_loop(loop)
+        self._changed = asyncio.Event()
+        chores = (loop.create_task(self._hand_over_changes(self._changed)), loop.create_task(self._keep_going()))
+        loop.call_soon(ready.set)
+        loop.run_forever()
+        for task in (*chores, *self._tasks.values()):
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*chores, *self._tasks.values(), return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+    def stop(self) -> None:
+        """Ends, and writes down who is registered."""
+        if self._loop is not None and self._thread is not None:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(5)
+        self._keep()
+
+    def filled(self, plan: Mapping[str, Any], sources: Sources | None = None) -> dict[str, Any]:
+        """A plan with the instances that were found, behind those that are written down."""
+        found = self._sources if sources is None else sources
+        services = [
+            {**one, **with_instances(found[one["name"]][0], self.instances(one["name"], found))}
+            if one["name"] in found
+            else one
+            for one in plan["services"]
+        ]
+        return {**plan, "services": services}
+
+    def instances(self, name: str, sources: Sources | None = None) -> tuple[Instance, ...]:
+        """All instances of a service that has a source."""
+        service, source = (self._sources if sources is None else sources)[name]
+        listed = {authority(instance.url) for instance in service.instances}
+        further = (instance for instance in in_order(source.instances) if authority(instance.url) not in listed)
+        return (*service.instances, *further)[:MOST_INSTANCES]
+
+    def kind(self, name: str, url: str) -> str:
+        """Where an instance of a service comes from: `static`, `dns`, `file` or `heartbeat`."""
+        service, source = self._sources.get(name, (None, None))
+        if source is None or service is None or url in {instance.url for instance in service.instances}:
+            return "static"
+        return source.kind
+
+    def register(self, service: str, instance: Instance, ttl: float | None = None) -> Registration:
+        """Registers an instance for `ttl` seconds, or as long as the service says. Raises RegistryError."""
+        registration, changed = self._beating(service).register(instance, ttl, self._now())
+        if changed:
+            self._tell()
+        return registration
+
+    def heartbeat(self, service: str, name: str) -> Registration | None:
+        """Takes note that an instance (`host:port`) lives; None if it is not registered. Raises RegistryError."""
+        return self._beating(service).beat(name, self._now())
+
+    def remove(self, service: str, name: str) -> bool:
+        """Has an instance leave; whether it was registered. Raises RegistryError."""
+        gone = self._beating(service).remove(name)
+        if gone:
+            self._tell()
+        return gone
+
+    def remaining(self, service: str, name: str) -> float | None:
+        """Seconds that an instance stays without a beat; None if it is not registered."""
+        source = self._sources.get(service, (None, None))[1]
+        found = source.get(name) if isinstance(source, HeartbeatSource) else None
+        return None if found is None else max(found.until - self._now(), 0.0)
+
+    def _beating(self, service: str) -> HeartbeatSource:
+        source = self._sources.get(service, (None, None))[1]
+        if not isinstance(source, HeartbeatSource):
+            raise RegistryError("this service takes no registrations; `discovery: {heartbeat: {}}` has it do so")
+        return source
+
+    def _restored(self, name: str, source: HeartbeatSource) -> HeartbeatSource:
+        file = self._folder / _NAME
+        try:
+            source.restore(json.loads(file.read_bytes()).get(name, []), self._now(), self._wall())
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, ValidationError) as error:
+            log.error("the registrations in %s cannot be read (%s)", file, type(error).__name__)
+        return source
+
+    async def _keep_going(self) -> None:
+        while True:
+            await asyncio.sleep(_KEEP)
+            self._keep()
+
+    def _keep(self) -> None:
+        """Writes down who is registered, if anything has happened since."""
+        beating = {name: one for name, (_, one) in self._sources.items() if isinstance(one, HeartbeatSource)}
+        if not any(source.beaten for source in beating.values()):
+            return
+        for source in beating.values():
+            source.beaten = False
+        now, wall = self._now(), self._wall()
+        data = json.dumps({name: source.kept(now, wall) for name, source in beating.items()})
+        try:
+            state.write(self._folder / _NAME, data.encode(), durable=False)
+        except OSError as error:
+            log.error("registrations cannot be written down: %s", error.strerror)
