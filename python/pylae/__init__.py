@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         HookError,
         Problem,
         PylaeError,
+        RegistryError,
         UnavailableError,
     )
     from pylae.gateway import Gateway
@@ -32,6 +33,7 @@ __all__ = [
     "LoadBalancer",
     "Problem",
     "PylaeError",
+    "RegistryError",
     "Route",
     "Router",
     "Service",

@@ -195,7 +195,11 @@ def test_tickets_are_good_for_their_listener_and_its_clients(
 
     def settings(**first: object) -> dict[str, object]:
         addresses = ("127.0.0.1:0", "127.0.0.2:0")
-        return {"listeners": [{"address": at, "tls": {**pair, **more}} for at, more in zip(addresses, (first, {}))]}
+        return {
+            "listeners": [
+                {"address": at, "tls": {**pair, **more}} for at, more in zip(addresses, (first, {}), strict=True)
+            ]
+        }
 
     running = gateway(settings(), users=echo)
     context = authority.context()

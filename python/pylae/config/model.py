@@ -33,9 +33,9 @@ class Listener(Settings):
     tls: ListenerTls | None = None
     """TLS; without, what is said on the way can be read and changed."""
     proxy_protocol: bool | tuple[Network, ...] = False
-    """Addresses and networks of proxies in front that pass bytes on and say in a header (PROXY protocol, version 1 or 2)
-    from where they come; `true` for those under `trusted_proxies`. Nobody else can connect then, and nobody without the
-    header."""
+    """Addresses and networks of proxies in front that pass bytes on and say in a header (PROXY protocol, version 1 or
+    2) from where they come; `true` for those under `trusted_proxies`. Nobody else can connect then, and nobody without
+    the header."""
 
     @model_validator(mode="before")
     @classmethod

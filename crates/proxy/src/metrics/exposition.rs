@@ -274,17 +274,29 @@ impl Page {
                 self.sample(name, &labels, u8::from(position == state));
             }
         }
-        let per_service: [(&str, &str, &str, fn(&ServiceStats) -> u64); 4] = [
-            ("pylae_service_entered", GAUGE, "Exchanges that hold a place under max_in_flight.", |one| {
-                one.entered.into()
-            }),
-            ("pylae_service_waiting", GAUGE, "Exchanges that wait for such a place.", |one| one.waiting.into()),
-            ("pylae_retry_budget_granted_total", COUNTER, "Retries that the budget allowed.", |one| one.retries),
-            ("pylae_retry_budget_refused_total", COUNTER, "Retries that it refused.", |one| one.retries_refused),
-        ];
-        for (name, kind, help, value) in per_service {
-            self.family(name, kind, help);
-            services.iter().for_each(|one| self.sample(name, &[("service", &one.name)], value(one)));
+        let name = "pylae_service_entered";
+        let what = "Exchanges that hold a place under max_in_flight.";
+        self.per_service(services, name, GAUGE, what, |one| one.entered.into());
+        let name = "pylae_service_waiting";
+        self.per_service(services, name, GAUGE, "Exchanges that wait for such a place.", |one| one.waiting.into());
+        let name = "pylae_retry_budget_granted_total";
+        self.per_service(services, name, COUNTER, "Retries that the budget allowed.", |one| one.retries);
+        let name = "pylae_retry_budget_refused_total";
+        self.per_service(services, name, COUNTER, "Retries that it refused.", |one| one.retries_refused);
+    }
+
+    /// A family with a sample of each service.
+    fn per_service(
+        &mut self,
+        services: &[ServiceStats],
+        name: &str,
+        kind: &str,
+        help: &str,
+        value: impl Fn(&ServiceStats) -> u64,
+    ) {
+        self.family(name, kind, help);
+        for service in services {
+            self.sample(name, &[("service", &service.name)], value(service));
         }
     }
 
