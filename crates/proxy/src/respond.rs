@@ -160,7 +160,7 @@ async fn relay(
         encode_head(out, exchange, stated, to, close);
     });
     let deadline = Rc::clone(&client.deadline);
-    let last = exchange.deadline;
+    let last = exchange.deadline();
     let set = |due: Instant| deadline.set(last.map_or(due, |last| last.min(due)));
     let mut silence = clock::coarse().saturating_add(route.idle_timeout);
     set(silence);
@@ -198,7 +198,7 @@ async fn relay(
     let mut told = false;
     if result == Err(Cut::Instance) {
         exchange.cache.break_off();
-        told = exchange.grpc && client.socket.end_early(call_ended(late).as_bytes());
+        told = exchange.is_call() && client.socket.end_early(call_ended(late).as_bytes());
         if to == Framing::Close && !told {
             client.socket.close_by_reset();
         }
@@ -224,7 +224,7 @@ async fn relay(
 /// What the end of an answer says about the instance, if that is anything else than its head has said.
 fn outcome(exchange: &Exchange, result: Result<(), Cut>, trailers: &[u8]) -> Option<Outcome> {
     match result {
-        Ok(()) if exchange.grpc => {
+        Ok(()) if exchange.is_call() => {
             let status = grpc::http_status_of(grpc::status_in(trailers)?);
             (status >= 500).then_some(Outcome::Status(status))
         }
@@ -244,7 +244,7 @@ fn call_ended(late: bool) -> String {
 
 /// Whether the gateway itself answers a call of gRPC with an error.
 fn is_failed_call(exchange: &Exchange) -> bool {
-    exchange.grpc && exchange.code.is_some()
+    exchange.is_call() && exchange.code.is_some()
 }
 
 /// Whether the answer is a stream of events, which may be silent for as long as it likes: then the kernel asks after both sides.
