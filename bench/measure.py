@@ -155,8 +155,12 @@ def start_origin(load: Path, folder: Path) -> tuple[Process, int]:
 def _load_command(load: Path, setup: Setup) -> list[str | Path]:
     scenario = setup.scenario
     command: list[str | Path] = [load, "load", "--connect", f"127.0.0.1:{setup.port}", "--path", scenario.path]
+    if setup.tls:
+        command += ["--tls", setup.certificate.cert]
     for header in scenario.headers:
         command += ["--header", header]
     for header in scenario.require:
         command += ["--require", header]
+    if scenario.websocket is not None:
+        command += ["--websocket", str(scenario.websocket)]
     return command

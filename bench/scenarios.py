@@ -31,6 +31,8 @@ class Scenario:
     features: frozenset[str] = frozenset()
     """What a gateway must do beyond routing and proxying; a peer that does not list them all is not measured."""
     connections: int = 64
+    websocket: int | None = None
+    """Bytes of the messages that are echoed over a WebSocket on each connection, instead of requests."""
 
 
 def _regex_routes(count: int) -> tuple[Route, ...]:
@@ -67,7 +69,8 @@ SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
         Scenario("proxy", "GET, 180 B of JSON", "/json"),
-        Scenario("cached", "the same, from the gateway's cache", "/json", features=frozenset({"cache"})),
+        Scenario("tls", "the same over TLS 1.3, on connections that are kept", "/json", features=frozenset({"tls"})),
+        Scenario("cached", "GET, 180 B of JSON from the gateway's cache", "/json", features=frozenset({"cache"})),
         Scenario("routes500", "the last of 500 regex routes", "/api/r499/123456", routes=_regex_routes(500)),
         Scenario(
             "policies",
@@ -90,6 +93,13 @@ SCENARIOS: dict[str, Scenario] = {
             "/json",
             headers=("X-Client: ########",),
             features=frozenset({"limit"}),
+        ),
+        Scenario(
+            "websocket",
+            "WebSocket: a message of 125 B and its echo",
+            "/json",
+            features=frozenset({"websocket"}),
+            websocket=125,
         ),
         Scenario("body64k", "GET, 64 KiB", "/body/64k"),
         Scenario("body1m", "GET, 1 MiB", "/body/1m"),

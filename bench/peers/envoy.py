@@ -19,7 +19,7 @@ _TYPES = "type.googleapis.com/envoy.extensions.filters"
 class Envoy(Peer):
     """One worker thread; no statistics sinks, no request ids, no access log."""
 
-    features = frozenset({"policies"})
+    features = frozenset({"policies", "tls", "websocket"})
 
     @classmethod
     def find(cls) -> Path:
@@ -60,12 +60,29 @@ def _listener(setup: Setup) -> dict[str, Any]:
             _filter("router", "router.v3.Router", dynamic_stats=False, suppress_envoy_headers=True),
         ],
     }
+    if "websocket" in setup.scenario.features:
+        manager["upgrade_configs"] = [{"upgrade_type": "websocket"}]
+    chain: dict[str, Any] = {"filters": [{"name": "http", "typed_config": manager}]}
+    if setup.tls:
+        chain["transport_socket"] = {"name": "tls", "typed_config": _tls(setup)}
     return {
         "address": _address(setup.port),
         # With one worker there is nothing to balance, and one socket less to bind.
         "enable_reuse_port": False,
-        "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
+        "filter_chains": [chain],
     }
+
+
+def _tls(setup: Setup) -> dict[str, Any]:
+    files = setup.certificate
+    pair = {"certificate_chain": {"filename": str(files.cert)}, "private_key": {"filename": str(files.key)}}
+    common = {
+        "alpn_protocols": ["http/1.1"],
+        "tls_certificates": [pair],
+        "tls_params": {"tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3"},
+    }
+    kind = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
+    return {"@type": kind, "common_tls_context": common}
 
 
 def _filter(name: str, kind: str, **settings: Any) -> dict[str, Any]:

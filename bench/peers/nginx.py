@@ -39,23 +39,33 @@ http {{
     }}
 
     proxy_http_version 1.1;
-    proxy_set_header Connection "";
-    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+{upgrade}    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
     proxy_buffer_size 16k;
     proxy_buffers 16 16k;
     proxy_busy_buffers_size 32k;
     proxy_max_temp_file_size 0;
 
     server {{
-        listen 127.0.0.1:{port};
+        listen 127.0.0.1:{port}{tls};
 {locations}
     }}
 }}
 """
 
 
+_KEPT = """\
+    proxy_set_header Connection "";
+"""
+_UPGRADE = """\
+    proxy_set_header Connection upgrade;
+    proxy_set_header Upgrade $http_upgrade;
+"""
+
+
 class Nginx(Peer):
     """One worker; the buffer size that costs least for the big bodies (64 KB: half as much again), never a file."""
+
+    features = frozenset({"tls", "websocket"})
 
     @classmethod
     def find(cls) -> Path:
@@ -74,8 +84,15 @@ class Nginx(Peer):
     def command(self, setup: Setup) -> list[str | Path]:
         """A server with one location per route."""
         user = f"user {getpass.getuser()};\n" if getpass.getuser() == "root" else ""
+        upgrade = _UPGRADE if "websocket" in setup.scenario.features else _KEPT
         locations = "\n".join(f"        {_location(route)}" for route in setup.scenario.routes)
-        text = _CONFIG.format(user=user, folder=setup.folder, origin=setup.origin, port=setup.port, locations=locations)
+        values = {
+            "origin": setup.origin,
+            "port": setup.port,
+            "tls": _tls(setup) if setup.tls else "",
+            "upgrade": upgrade,
+        }
+        text = _CONFIG.format(user=user, folder=setup.folder, locations=locations, **values)
         file = setup.folder / "nginx.conf"
         file.write_text(text)
         return [self.program, "-p", setup.folder, "-c", file]
@@ -83,6 +100,11 @@ class Nginx(Peer):
     def version(self) -> str:
         """From `nginx -v`."""
         return first_version([str(self.program), "-v"])
+
+
+def _tls(setup: Setup) -> str:
+    files = setup.certificate
+    return f" ssl; ssl_certificate {files.cert}; ssl_certificate_key {files.key}; ssl_protocols TLSv1.3"
 
 
 def _location(route: Route) -> str:

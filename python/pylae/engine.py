@@ -60,7 +60,6 @@ class Engine:
     def __init__(self, plan: str) -> None:
         self._plan = plan
         self._native: _native.Engine | None = None
-        self._stopping = False
 
     def start(self) -> list[str]:
         """Starts the threads and returns the addresses listened on, as `host:port`. Raises EngineError."""
@@ -87,7 +86,6 @@ class Engine:
 
         A second call, from another thread, cuts a drain short.
         """
-        self._stopping = True
         self._running().stop(drain)
 
     def set_draining(self, service: str, instance: str, draining: bool) -> bool:
@@ -156,10 +154,6 @@ class Engine:
     def health(self, thresholds: Thresholds | None = None) -> Health:
         """Whether what was served within the last minute was good, and if not, why."""
         return judge(self.summary(), thresholds or Thresholds())
-
-    def ready(self) -> bool:
-        """Whether new connections are taken: from when it has started until it is told to stop."""
-        return self._native is not None and not self._stopping
 
     def count_refusal(self) -> None:
         """Counts a configuration that was refused before it became a plan."""

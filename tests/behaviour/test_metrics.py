@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from pylae import Gateway
-from pylae.engine import Engine
-from pylae.errors import EngineError
 from support.exposition import Page, promtool
 from support.instance import OK, EchoInstance, RawInstance
 from support.peer import Peer, wait_until
-from support.running import Running, configure
+from support.running import Running
 from support.traffic import Traffic
 
 MIXED = """
@@ -299,28 +295,9 @@ def test_instances_and_breakers(gateway: Callable[..., Running], dead_url: str, 
     assert [running.get().status for _ in range(3)] == [502, 502, 503]
     wait_until(lambda: Page.of(running.gateway).value("pylae_requests_total") == 3)
     page = Page.of(running.gateway)
-    states = page.by("pylae_breaker_state", "service", "instance", "state")
+    states = page.by("pylae_breaker_state", "service", "instance_url", "state")
     assert states == {("orders", "", "open"): 1, ("orders", "", "closed"): 0, ("orders", "", "half_open"): 0}
     assert page.value("pylae_instance_failures_total", service="orders") == 2
     assert page.value("pylae_instance_state", service="users", state="up") == 1
     assert page.by("pylae_halts_total", "code") == {("connect_failed",): 2, ("service_unavailable",): 1}
     assert running.gateway.summary()["breakers"] == {"orders": "open"}
-
-
-def test_ready_until_told_to_stop(echo: EchoInstance) -> None:
-    plan = Gateway(**configure(all=echo)).plan()
-    engine = Engine(json.dumps(plan))
-    assert not engine.ready()
-    with pytest.raises(EngineError, match="not running"):
-        engine.metrics()
-    (address,) = engine.start()
-    assert engine.ready()
-    with Peer.connect(address) as client:
-        stopping = threading.Thread(target=engine.stop, args=(True,))
-        client.send(b"GET / HTTP/1.1\r\nHost: a\r\n")
-        wait_until(lambda: Page(engine.metrics()).value("pylae_connections") == 1)
-        stopping.start()
-        wait_until(lambda: not engine.ready())
-        client.send(b"\r\n")
-        assert client.read_answer().status == 200
-    stopping.join()

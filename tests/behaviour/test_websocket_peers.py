@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from socket import create_connection
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from websockets.sync.server import ServerConnection, serve
 from pylae.auth import issue_token
 from support.running import Process, Running
 from support.servers import Receive, Scope, Send, uvicorn_instance
+from support.tls import Authority
 
 CHROMIUM = Path("/usr/bin/chromium")
 EVENTS = b"".join(b"id: %d\ndata: event %d\n\n" % (number, number) for number in range(3))
@@ -131,6 +133,33 @@ def test_subprotocol_and_close_code(gateway: Callable[..., Running]) -> None:
             with pytest.raises(ConnectionClosed):
                 socket.recv(timeout=15)
             assert (socket.close_code, socket.close_reason) == (4001, "as told")
+
+
+def test_over_tls_on_both_sides(gateway: Callable[..., Running], tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    certificate = authority.issue("gateway", "gateway.test")
+    with serve(_serve_echo, "127.0.0.1", 0, ssl=authority.server("localhost")) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        url = f"https://localhost:{server.socket.getsockname()[1]}"
+        service = {"instances": [url], "tls": {"ca": str(authority.file)}}
+        running = gateway(
+            {
+                "listeners": [{"address": "127.0.0.1:0", "tls": certificate}],
+                "services": {"all": service},
+                "routes": [{"prefix": "/", "service": "all", "websocket": True}],
+            }
+        )
+        host, _, port = running.address.rpartition(":")
+        plain = create_connection((host, int(port)))
+        with connect("wss://gateway.test/x", sock=plain, ssl=authority.context()) as socket:
+            for message in ("hello", bytes(300_000)):
+                socket.send(message)
+                assert socket.recv(timeout=15) == message
+        assert socket.close_code == 1000
+        running.stop()
+        server.shutdown()
+        thread.join()
 
 
 def test_authentication_is_asked_for_at_the_handshake(gateway: Callable[..., Running]) -> None:

@@ -2,22 +2,27 @@
 
 mod answer;
 mod histogram;
+mod stream;
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime};
+use rustls::ClientConfig;
 
 use self::answer::{Answer, Expected, Progress, Required};
 use self::histogram::Histogram;
+use self::stream::Stream;
 use crate::args::Args;
 use crate::content;
-use crate::poll::{self, EventFlags, Events, Poll};
+use crate::poll::{EventFlags, Events, Poll};
+use crate::websocket;
 
 const TIMER: usize = usize::MAX;
 const BUFFER: usize = 256 << 10;
@@ -27,12 +32,14 @@ const NUMBER: &str = "########";
 const PATIENCE: Duration = Duration::from_secs(5);
 const OPTIONS: &[&str] = &[
     "connect",
+    "tls",
     "path",
     "method",
     "header",
     "status",
     "expect",
     "require",
+    "websocket",
     "connections",
     "warmup",
     "duration",
@@ -50,7 +57,7 @@ struct Schedule {
 }
 
 struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     answer: Answer,
     /// When the request in flight was, or should have been, sent.
     sent: Option<Instant>,
@@ -58,6 +65,9 @@ struct Connection {
 
 struct Load {
     address: SocketAddr,
+    tls: Option<Arc<ClientConfig>>,
+    /// What opens a WebSocket, if that is what is wanted.
+    handshake: Option<Vec<u8>>,
     request: Vec<u8>,
     /// Where the request says its number.
     number: Option<Range<usize>>,
@@ -135,18 +145,35 @@ impl Load {
             request.push_str(header);
             request.push_str("\r\n");
         }
+        let size: Option<usize> = args.get("websocket")?;
+        if size.is_some_and(|size| size >= 1 << 16) {
+            return Err("--websocket must be below 65536".to_owned());
+        }
+        if size.is_some() {
+            request.push_str(&websocket::fields());
+        }
         request.push_str("\r\n");
         let source = args.get("expect")?.unwrap_or(path);
         let (_, body) = content::body_for(&source).ok_or_else(|| format!("--expect: the origin has no {source:?}"))?;
-        let expected = Expected {
+        let mut expected = Expected {
             status: args.get("status")?.unwrap_or(200),
             body,
             headers: args.all("require").map(Required::parse).collect(),
+            bare: size.is_some(),
         };
-        let number = request.find(NUMBER).map(|at| at..at + NUMBER.len());
+        let tls = args.get::<String>("tls")?.map(|file| stream::tls(&file)).transpose()?;
+        let number = request.find(NUMBER).filter(|_| size.is_none()).map(|at| at..at + NUMBER.len());
+        let mut request = request.into_bytes();
+        let handshake = size.map(|size| {
+            let (sent, back) = websocket::message(size);
+            expected.body = back;
+            std::mem::replace(&mut request, sent)
+        });
         let mut load = Self {
             address,
-            request: request.into_bytes(),
+            tls,
+            handshake,
+            request,
             number,
             numbered: 0,
             expected,
@@ -165,9 +192,12 @@ impl Load {
     }
 
     fn connect(&self, index: usize) -> io::Result<Connection> {
-        let stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
-        poll::prepare(&stream)?;
-        self.poll.add(&stream, index, EventFlags::IN)?;
+        let mut stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
+        if let Some(handshake) = &self.handshake {
+            websocket::open(&mut stream, handshake, PATIENCE).map_err(io::Error::other)?;
+        }
+        let stream = Stream::new(stream, self.tls.as_ref())?;
+        self.poll.add(stream.socket(), index, EventFlags::IN)?;
         Ok(Connection { stream, answer: Answer::default(), sent: None })
     }
 

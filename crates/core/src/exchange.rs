@@ -41,6 +41,10 @@ pub struct Exchange {
     pub peer_trusted: bool,
     /// The client's address: the peer, or what a trusted proxy says.
     pub client: IpAddr,
+    /// Whether it is a call of gRPC, which is told of errors in its own words.
+    pub grpc: bool,
+    /// When it must be over, answer and all, if its client says so.
+    pub deadline: Option<Instant>,
     /// Whether the client speaks TLS to the gateway.
     pub secure: bool,
     /// The certificate that the client has shown, of an authority that the listener believes.
@@ -165,6 +169,8 @@ impl Exchange {
             peer: nobody,
             peer_trusted: false,
             client: nobody.ip(),
+            grpc: false,
+            deadline: None,
             secure: false,
             certificate: None,
             id: Vec::with_capacity(36),
@@ -202,6 +208,8 @@ impl Exchange {
     pub fn reset(&mut self) {
         self.head.clear();
         self.framing = Framing::None;
+        self.grpc = false;
+        self.deadline = None;
         // A request that is refused before its target is read must not show another one's.
         self.target.clear();
         self.host.clear();

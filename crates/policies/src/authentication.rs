@@ -3,6 +3,7 @@
 mod api_key;
 mod authenticator;
 mod basic;
+mod client_certificate;
 mod jwt;
 mod key_set;
 mod keys;

@@ -41,6 +41,11 @@ impl Chain {
         Ok(Self { policies: built.into_boxed_slice(), body_limit, mirror })
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.policies.is_empty()
+    }
+
     /// Runs the request halves that have not run yet, up to the first that does not let the exchange pass.
     #[inline]
     pub fn request(&self, exchange: &mut Exchange) -> Verdict {

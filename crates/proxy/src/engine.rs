@@ -216,17 +216,22 @@ impl Engine {
 
     /// What is counted and seen at this moment.
     pub fn stats(&self) -> Stats {
-        self.stats_of(&self.state.lock())
+        self.figures().0
     }
 
-    fn stats_of(&self, state: &State) -> Stats {
+    /// What is counted now, and when the plan in force was applied.
+    fn figures(&self) -> (Stats, Reading, Instant) {
+        let state = self.state.lock();
+        let reading = self.metrics.read(state.snapshot.all_series());
         let mut totals = Totals::default();
         self.workers.iter().for_each(|worker| totals.merge(&worker.stats));
+        totals.add(&reading);
         let now = clock::now();
         let services = state.snapshot.services.values().map(|service| service.state.snapshot(now)).collect();
         let cache = self.policies.cache_in_use().map(|cache| cache.usage());
-        let State { applied, refused, .. } = *state;
-        Stats { totals, services, access_logs: self.sinks.stats(), cache, applied, refused }
+        let State { applied, refused, since, .. } = *state;
+        let stats = Stats { totals, services, access_logs: self.sinks.stats(), cache, applied, refused };
+        (stats, reading, since)
     }
 
     /// All figures as a page for Prometheus, in its text format 0.0.4. Reads what the workers write, and waits for none of them.
@@ -250,12 +255,6 @@ impl Engine {
         let window = self.metrics.recently(now, &reading);
         let uptime = now.since(self.started).as_secs_f64();
         summarize(uptime, &stats.totals, &reading, &window, &stats.services, stats.cache)
-    }
-
-    /// What is counted now, and when the plan in force was applied.
-    fn figures(&self) -> (Stats, Reading, Instant) {
-        let state = self.state.lock();
-        (self.stats_of(&state), self.metrics.read(state.snapshot.all_series()), state.since)
     }
 
     /// Makes the response cache forget what `purge` names; returns how many answers that were.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pylae_core::service::retry::{self, Attempt};
 use pylae_core::service::{Outcome, PickInput, Picked, Tried, Unavailable};
-use pylae_core::{Exchange, Halt, Instant, forwarding};
+use pylae_core::{Exchange, Halt, Instant, forwarding, grpc};
 use pylae_http::Framing;
 
 use crate::admission::{self, Entered};
@@ -55,12 +55,14 @@ pub(crate) async fn forward<'s>(
         client.body.hold(mirror.max_body());
     }
     let last = route.deadline.map(|span| exchange.started.saturating_add(span));
+    let last = exchange.deadline.map(|wanted| last.map_or(wanted, |last| last.min(wanted))).or(last);
     let entered = admission::enter(service, last, client, exchange).await?;
     let tie = service.state.tie(exchange);
     let mut tried = Tried::default();
     let mut number = 1;
+    // Where nothing came in between, it begins when the request has come: one look at the clock less.
+    let mut began = if route.chain.is_empty() && entered.is_none() { exchange.started } else { clock::now() };
     loop {
-        let began = clock::now();
         let input =
             PickInput { now: began, hash: tie.hash, sticky: tie.sticky, avoid: &tried, random: worker.random_u64() };
         let mut picked = service.state.pick(&input).map_err(|why| unavailable(&why))?;
@@ -72,7 +74,7 @@ pub(crate) async fn forward<'s>(
         exchange.upstream += now.since(began);
         exchange.now = now;
         let (outcome, sent) = match &answered {
-            Ok(_) => (Outcome::Status(exchange.response.status), true),
+            Ok(_) => (Outcome::Status(grpc::judged_status(exchange)), true),
             Err(Failure::Halt(halt)) => return Err(halt.clone()),
             Err(Failure::Instance(fault)) => (fault.outcome, fault.sent),
         };
@@ -106,6 +108,7 @@ pub(crate) async fn forward<'s>(
         number += 1;
         worker.stats.retries.add(1);
         wait(client, exchange, now.saturating_add(pause)).await?;
+        began = clock::now();
     }
 }
 

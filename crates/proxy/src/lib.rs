@@ -20,6 +20,7 @@ mod flow;
 mod forward;
 mod gather;
 mod health;
+mod http2;
 mod keys;
 mod log;
 mod metrics;

@@ -1,26 +1,21 @@
 //! Stage: what is counted when an exchange is over. Per worker, without locks; merged when read.
 
+use std::time::Duration;
+
 use pylae_core::Exchange;
 use pylae_policies::access_log::Ending;
 use serde::Serialize;
 
 use crate::client::Client;
 use crate::clock;
-use crate::metrics::{Counter, Ended};
+use crate::metrics::{Counter, Ended, Reading};
 use crate::respond::Sent;
 use crate::snapshot::{Route, Snapshot};
 use crate::worker::Worker;
 
-/// What one worker counts.
+/// What one worker counts besides what it counts by route.
 #[derive(Debug, Default)]
 pub(crate) struct WorkerStats {
-    /// Exchanges by class of status: 1xx … 5xx.
-    by_class: [Counter; 5],
-    /// Clients that went away before they were answered.
-    pub(crate) abandoned: Counter,
-    /// Answers that could not be sent completely.
-    pub(crate) incomplete: Counter,
-    pub(crate) bytes_sent: Counter,
     pub(crate) retries: Counter,
     pub(crate) in_flight: Counter,
     pub(crate) tunnels: Counter,
@@ -32,8 +27,6 @@ pub(crate) struct WorkerStats {
     pub(crate) idle_upstream: Counter,
     pub(crate) mirrored: Counter,
     pub(crate) mirrors_dropped: Counter,
-    /// Exchanges of routes with a cache, by `cache::Outcome`.
-    cache: [Counter; 5],
 }
 
 /// What all workers have counted, merged.
@@ -90,12 +83,6 @@ pub struct CacheTotals {
 
 impl Totals {
     pub(crate) fn merge(&mut self, one: &WorkerStats) {
-        for (total, counter) in self.by_class.iter_mut().zip(&one.by_class) {
-            *total += counter.get();
-        }
-        self.abandoned += one.abandoned.get();
-        self.incomplete += one.incomplete.get();
-        self.bytes_sent += one.bytes_sent.get();
         self.retries += one.retries.get();
         self.in_flight += one.in_flight.get();
         self.tunnels += one.tunnels.get();
@@ -107,10 +94,24 @@ impl Totals {
         self.idle_upstream += one.idle_upstream.get();
         self.mirrored += one.mirrored.get();
         self.mirrors_dropped += one.mirrors_dropped.get();
-        let cache = &mut self.cache;
-        let outcomes = [&mut cache.hit, &mut cache.stale, &mut cache.revalidated, &mut cache.miss, &mut cache.bypass];
-        for (total, counter) in outcomes.into_iter().zip(&one.cache) {
-            *total += counter.get();
+    }
+
+    /// Adds what was counted by route.
+    pub(crate) fn add(&mut self, reading: &Reading) {
+        for (_, figures) in &reading.routes {
+            for (_, tally) in figures.by_method() {
+                for (total, count) in self.by_class.iter_mut().zip(tally.by_class) {
+                    *total += count;
+                }
+                self.abandoned += tally.abandoned();
+                self.bytes_sent += tally.bytes_out;
+            }
+            self.incomplete += figures.incomplete;
+            let cache = &mut self.cache;
+            let totals = [&mut cache.hit, &mut cache.stale, &mut cache.revalidated, &mut cache.miss, &mut cache.bypass];
+            for (total, count) in totals.into_iter().zip(figures.cache) {
+                *total += count;
+            }
         }
     }
 }
@@ -125,7 +126,7 @@ pub(crate) fn observe(
     sent: &Sent,
 ) {
     let ended = Ended {
-        duration: clock::now().since(exchange.started),
+        nanos: clock::now().as_nanos().saturating_sub(exchange.started.as_nanos()),
         bytes_in: client.body.taken(),
         bytes_out: sent.bytes,
         complete: sent.complete,
@@ -133,21 +134,6 @@ pub(crate) fn observe(
     describe(worker, snapshot, route, exchange, &ended);
     if let Some(series) = route.map_or(&snapshot.series, |route| &route.series) {
         series.of(worker.index).record(exchange, &ended);
-    }
-    let stats = &worker.stats;
-    stats.bytes_sent.add(sent.bytes);
-    if let Some(outcome) = exchange.cache.outcome {
-        stats.cache[outcome as usize].add(1);
-    }
-    if exchange.status == 499 {
-        stats.abandoned.add(1);
-        return;
-    }
-    if let Some(counter) = stats.by_class.get(usize::from(exchange.status / 100).wrapping_sub(1)) {
-        counter.add(1);
-    }
-    if !sent.complete {
-        stats.incomplete.add(1);
     }
 }
 
@@ -172,6 +158,6 @@ fn ending<'a>(route: Option<&'a Route>, exchange: &Exchange, ended: &Ended) -> E
         bytes_in: ended.bytes_in,
         bytes_out: ended.bytes_out,
         complete: ended.complete,
-        duration: ended.duration,
+        duration: Duration::from_nanos(ended.nanos),
     }
 }

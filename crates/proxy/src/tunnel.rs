@@ -45,6 +45,8 @@ pub(crate) async fn tunnel(
     };
     let mut instance = taken.answered.connection;
     taken.answered.upload.finish(&worker.buffers);
+    client.socket.probe();
+    instance.probe();
     let pace = Pace::new(limits.min_rate, limits.body_grace.0);
     let mut open = Tunnel::new(worker, settings, pace, exchange);
     open.relay(client, &mut instance).await;

@@ -1,12 +1,19 @@
-//! From an accepted connection to a client: TLS where the listener speaks it, within one deadline.
+//! From an accepted connection to a client: who it is behind a proxy, and TLS, each where the listener says so and within
+//! a deadline.
 
+use std::future::Future;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 
+use bytes::BufMut;
+use ipnet::IpNet;
 use pylae_core::certificate::Certificate;
+use pylae_core::proxy_protocol::{self, Parsed};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use crate::body::Body;
@@ -28,6 +35,10 @@ pub(crate) async fn welcome(
     let deadline = worker.wheel.deadline();
     // Only fails when the connection is gone already.
     stream.set_nodelay(true).ok()?;
+    let (stream, peer) = match &listener.plan.proxy_protocol {
+        None => (stream, peer),
+        Some(trusted) => Box::pin(announced(worker, trusted, &deadline, stream, peer)).await?,
+    };
     let (socket, protocol, certificate) = match &listener.tls {
         None => (Socket::Tcp(stream), Protocol::Http1, None),
         Some(acceptor) => {
@@ -48,6 +59,49 @@ pub(crate) async fn welcome(
         scratch: Vec::new(),
     };
     Some((client, protocol))
+}
+
+/// The connection behind the header that a proxy puts in front, and the client's address, in the time for a request's head.
+async fn announced(
+    worker: &Worker,
+    trusted: &[IpNet],
+    deadline: &Deadline,
+    mut stream: TcpStream,
+    peer: SocketAddr,
+) -> Option<(TcpStream, SocketAddr)> {
+    let from = peer.ip().to_canonical();
+    if !trusted.iter().any(|net| net.contains(&from)) {
+        tell(worker, || format!("a connection from {from}, which is no trusted proxy, was refused"));
+        return None;
+    }
+    deadline.set(clock::coarse().saturating_add(worker.snapshot().plan.limits.head_timeout.0));
+    let mut header = Vec::new();
+    let mut read = |cx: &mut Context<'_>| -> Poll<Option<Option<SocketAddr>>> {
+        loop {
+            match proxy_protocol::parse(&header) {
+                Ok(Parsed::Done(client)) => return Poll::Ready(Some(client)),
+                Ok(Parsed::More(more)) => {
+                    header.reserve(more);
+                    let mut window = (&mut header).limit(more);
+                    match ready!(pin!(stream.read_buf(&mut window)).poll(cx)) {
+                        Ok(n) if n > 0 => {}
+                        _ => return Poll::Ready(None),
+                    }
+                }
+                Err(why) => {
+                    tell(worker, || format!("a connection from {from} was refused: {why}"));
+                    return Poll::Ready(None);
+                }
+            }
+        }
+    };
+    let client = deadline
+        .within(|cx| match read(cx) {
+            Poll::Pending if worker.reaps_idle() => Poll::Ready(None),
+            polled => polled,
+        })
+        .await??;
+    Some((stream, client.unwrap_or(peer)))
 }
 
 /// The handshake, in the time that the listener gives it in total, and only as long as the gateway has time for it.
@@ -85,5 +139,5 @@ async fn handshake(
 }
 
 fn tell(worker: &Worker, what: impl FnOnce() -> String) {
-    worker.refusals.tell(worker.log(), clock::coarse(), "handshake_failed", what);
+    worker.refusals.tell(worker.log(), clock::coarse(), "connection_refused", what);
 }

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from pylae.config.service import field_name
-from pylae.settings import Settings, refusal
+from pylae.settings import Settings, Switch, refusal
 from pylae.units import ByteSize, Duration, Rate, RequestRate, Wait
 
 Algorithm = Literal[
@@ -285,10 +285,49 @@ class Basic(Settings):
         return {"kind": "basic", "users": users, **self.model_dump(mode="json", exclude={"users"})}
 
 
+class CertifiedUser(Settings):
+    """A user with a certificate."""
+
+    email: Identity | Literal[""] = ""
+    """Mail address."""
+    role: Identity | Literal[""] = ""
+    """Role."""
+    permissions: Words = ()
+    """What the user may do."""
+
+
+Subject = Literal["common_name", "dns", "email", "uri"]
+
+
+class ClientCertificate(Settings):
+    """Certificates that clients show in the handshake, on listeners whose `tls` has `client_auth`."""
+
+    id: Annotated[
+        tuple[Subject, ...],
+        BeforeValidator(_one_or_more, json_schema_input_type=Subject | list[Subject]),
+        Field(min_length=1),
+    ] = ("common_name", "email", "dns", "uri")
+    """Where the user's id stands: the common name of the subject, or the first alternative name of a kind. The first
+    that is there counts."""
+    users: dict[Identity, CertifiedUser] | None = None
+    """Users by id; nobody else is let in then. Without it, whoever has a certificate is a user, without role and
+    permissions."""
+
+    def plan(self) -> dict[str, Any]:
+        """Its part of the plan."""
+        users = None
+        if self.users is not None:
+            users = [{"id": name, **user.model_dump(mode="json")} for name, user in self.users.items()]
+        return {"kind": "client_certificate", "id": list(self.id), "users": users}
+
+
 def _realm(text: str) -> str:
     if not re.fullmatch(r"[ !#-\[\]-~]{1,100}", text):
         raise refusal('must be 1 to 100 visible ASCII characters without " and \\')
     return text
+
+
+Authenticator = Jwt | ApiKey | Basic | ClientCertificate
 
 
 class AuthConfig(Settings):
@@ -300,6 +339,8 @@ class AuthConfig(Settings):
     """Keys of programs."""
     basic: Basic | None = None
     """User names and passwords."""
+    client_certificate: Switch[ClientCertificate] = None
+    """Certificates of clients."""
     failure_limit: Annotated[Rate | None, BeforeValidator(lambda value: None if value is False else value)] = (
         RequestRate(30, timedelta(minutes=1))
     )
@@ -318,14 +359,14 @@ class AuthConfig(Settings):
         return self
 
     @property
-    def authenticators(self) -> tuple[Jwt | ApiKey | Basic, ...]:
+    def authenticators(self) -> tuple[Authenticator, ...]:
         """All of them, in the order in which they are asked."""
-        return (*self.jwt, *(one for one in (self.api_key, self.basic) if one is not None))
+        return (*self.jwt, *(one for one in (self.api_key, self.basic, self.client_certificate) if one))
 
     @property
     def names(self) -> tuple[str, ...]:
         """Their names, in the same order."""
-        rest = [kind for kind in ("api_key", "basic") if getattr(self, kind) is not None]
+        rest = [kind for kind in ("api_key", "basic", "client_certificate") if getattr(self, kind)]
         return (*(jwt.name for jwt in self.jwt), *rest)
 
     def plan(self) -> dict[str, Any] | None:

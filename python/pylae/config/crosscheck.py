@@ -53,6 +53,7 @@ def cross_check(view: View, sources: Sources) -> Iterator[Finding]:
     yield from _declared_services(view, sources)
     yield from _breakers(view)
     yield from _shared_limits(view)
+    yield from _certificates(view.config)
 
 
 def _shown(sources: Sources, path: tuple[Step, ...], value: Any) -> str:
@@ -69,6 +70,9 @@ def _listeners(config: Config, sources: Sources) -> Iterator[Finding]:
             path: tuple[Step, ...] = ("listeners", index, "address")
             yield Finding(path, f"the address {_shown(sources, path, listener.address)} is given twice")
         seen.add(listener.address)
+        if listener.proxy_protocol == () or (listener.proxy_protocol is True and not config.trusted_proxies):
+            hint = "name the proxies here or under `trusted_proxies`"
+            yield Finding(("listeners", index, "proxy_protocol"), "nobody could connect: no proxy is trusted", hint)
 
 
 def _instances(config: Config, sources: Sources) -> Iterator[Finding]:
@@ -197,6 +201,14 @@ def _authenticators(view: View) -> Iterator[Finding]:
                 listed = f"there are {', '.join(known)}" if known else "there are none"
                 hint = f"did you mean `{near[0]}`?" if near else None
                 yield Finding(("routes", index, "auth"), f"there is no authenticator {name}; {listed}", hint)
+
+
+def _certificates(config: Config) -> Iterator[Finding]:
+    """Users are to have certificates that no listener asks for."""
+    asked = any(listener.tls and listener.tls.client_auth for listener in config.listeners)
+    if config.auth and config.auth.client_certificate and not asked:
+        hint = "add `client_auth: {ca: …}` to the `tls` of a listener"
+        yield Finding(("auth", "client_certificate"), "no listener asks clients for a certificate", hint)
 
 
 def authentication(view: View) -> Iterator[Finding]:

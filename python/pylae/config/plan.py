@@ -32,7 +32,7 @@ def compile_plan(config: Config, texts: Texts | None = None) -> dict[str, Any]:
     return {
         "version": VERSION,
         "workers": config.workers or available_cores(),
-        "listeners": [_listener(index, listener, texts) for index, listener in enumerate(config.listeners)],
+        "listeners": [_listener(index, listener, config, texts) for index, listener in enumerate(config.listeners)],
         "trusted_proxies": list(config.trusted_proxies),
         "limits": config.limits.model_dump(mode="json"),
         "auth": config.auth.plan() if config.auth else None,
@@ -42,9 +42,15 @@ def compile_plan(config: Config, texts: Texts | None = None) -> dict[str, Any]:
     }
 
 
-def _listener(index: int, listener: Listener, texts: Texts) -> dict[str, Any]:
+def _listener(index: int, listener: Listener, config: Config, texts: Texts) -> dict[str, Any]:
     tls = listener.tls and listener.tls.plan(texts, ("listeners", index, "tls"))
-    return {**listener.model_dump(mode="json", exclude={"tls"}), "tls": tls}
+    proxies = config.trusted_proxies if listener.proxy_protocol is True else listener.proxy_protocol
+    return {
+        "address": listener.address,
+        "tls": tls,
+        "http2": tls is not None if listener.http2 is None else listener.http2,
+        "proxy_protocol": list(proxies) if proxies else None,
+    }
 
 
 def _unrouted(config: Config) -> dict[str, Any]:
@@ -215,8 +221,8 @@ def _authenticator_source(auth: AuthConfig, index: int, rest: list[Step]) -> tup
     if isinstance(one, Jwt):
         given = next(name for name in ("secret", "public_key", "jwks", "jwks_url") if getattr(one, name) is not None)
         return ("jwt", index, *((given, *rest[2:]) if rest[:1] == ["keys"] else rest))
-    names = list(one.consumers if isinstance(one, ApiKey) else one.users)
-    kind = "api_key" if isinstance(one, ApiKey) else "basic"
+    names = list(one.consumers if isinstance(one, ApiKey) else one.users or ())
+    kind = str(one.plan()["kind"])
     if len(rest) > 1 and isinstance(rest[1], int):
         rest = [rest[0], names[rest[1]], *rest[2:]]
     return (kind, *rest)

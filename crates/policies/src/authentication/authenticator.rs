@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::api_key::{self, ApiKey};
 use super::basic::{self, Basic};
+use super::client_certificate::{self, ClientCertificate};
 use super::jwt::{self, Jwt};
 use super::key_set::{Background, KeySets};
 use super::memory::{Memory, Revoked};
@@ -100,6 +101,7 @@ enum AnyConfig {
     Jwt(Box<jwt::Config>),
     ApiKey(api_key::Config),
     Basic(basic::Config),
+    ClientCertificate(client_certificate::Config),
 }
 
 /// Any authenticator.
@@ -107,6 +109,7 @@ pub(super) enum Authenticator {
     Jwt(Jwt),
     ApiKey(Box<ApiKey>),
     Basic(Basic),
+    ClientCertificate(ClientCertificate),
 }
 
 /// The authenticators of a plan, ready to be asked.
@@ -158,6 +161,9 @@ impl Authenticator {
             AnyConfig::Jwt(config) => Jwt::build(*config, shared).map(Self::Jwt),
             AnyConfig::ApiKey(config) => ApiKey::build(config, shared).map(|keys| Self::ApiKey(Box::new(keys))),
             AnyConfig::Basic(config) => Basic::build(config, shared).map(Self::Basic),
+            AnyConfig::ClientCertificate(config) => {
+                ClientCertificate::build(config, shared).map(Self::ClientCertificate)
+            }
         }
     }
 
@@ -167,6 +173,7 @@ impl Authenticator {
             Self::Jwt(jwt) => jwt.name(),
             Self::ApiKey(_) => "api_key",
             Self::Basic(_) => "basic",
+            Self::ClientCertificate(_) => "client_certificate",
         }
     }
 
@@ -177,6 +184,8 @@ impl Authenticator {
             // Not registered; a 401 must name something.
             Self::ApiKey(_) => format!("ApiKey realm=\"{realm}\""),
             Self::Basic(_) => format!("Basic realm=\"{realm}\", charset=\"UTF-8\""),
+            // The same.
+            Self::ClientCertificate(_) => format!("ClientCertificate realm=\"{realm}\""),
         }
     }
 
@@ -188,6 +197,7 @@ impl Authenticator {
             Self::Jwt(jwt) => jwt.ask(exchange, peek),
             Self::ApiKey(keys) => keys.ask(exchange),
             Self::Basic(basic) => basic.ask(exchange, peek),
+            Self::ClientCertificate(certificates) => certificates.ask(exchange),
         }
     }
 
@@ -197,6 +207,7 @@ impl Authenticator {
             Self::Jwt(jwt) => jwt.preview(exchange),
             Self::ApiKey(keys) => keys.ask(exchange),
             Self::Basic(basic) => basic.preview(exchange),
+            Self::ClientCertificate(certificates) => certificates.ask(exchange),
         }
     }
 
@@ -206,6 +217,8 @@ impl Authenticator {
             Self::Jwt(jwt) => jwt.conceal(exchange),
             Self::ApiKey(keys) => keys.conceal(exchange),
             Self::Basic(basic) => basic.conceal(exchange),
+            // It is not in the request.
+            Self::ClientCertificate(_) => {}
         }
     }
 }

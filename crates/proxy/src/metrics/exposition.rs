@@ -224,8 +224,9 @@ impl Page {
     }
 
     fn totals(&mut self, totals: &Totals) {
-        self.single("pylae_requests_in_flight", GAUGE, "Exchanges under way.", totals.in_flight);
+        self.single("pylae_requests_in_flight", GAUGE, "Exchanges under way, open WebSockets apart.", totals.in_flight);
         self.single("pylae_websockets", GAUGE, "Open WebSockets.", totals.tunnels);
+        self.single("pylae_tunnels", GAUGE, "Open WebSockets.", totals.tunnels);
         self.single("pylae_connections", GAUGE, "Open client connections.", totals.connections);
         let accepted = totals.connections_accepted;
         self.single("pylae_connections_accepted_total", COUNTER, "Client connections accepted.", accepted);
@@ -236,6 +237,11 @@ impl Page {
             "Client connections refused for want of room.",
             refused,
         );
+        let name = "pylae_tls_handshakes_total";
+        self.family(name, COUNTER, "TLS handshakes with clients, by whether they came to their end.");
+        for (result, count) in [("completed", totals.handshakes), ("failed", totals.handshakes_failed)] {
+            self.sample(name, &[("result", result)], count);
+        }
         let idle = totals.idle_upstream;
         self.single("pylae_upstream_connections_idle", GAUGE, "Kept connections to instances that are idle.", idle);
         self.single("pylae_mirrored_total", COUNTER, "Copies of requests that were sent.", totals.mirrored);
@@ -264,21 +270,33 @@ impl Page {
         self.family(name, GAUGE, "1 for the state that a breaker is in, 0 for the others.");
         for (service, instance, state) in breakers(services) {
             for (word, position) in BREAKER_STATES {
-                let labels = [("service", service), ("instance", instance), ("state", word)];
+                let labels = [("service", service), ("instance_url", instance), ("state", word)];
                 self.sample(name, &labels, u8::from(position == state));
             }
         }
-        let per_service: [(&str, &str, &str, fn(&ServiceStats) -> u64); 4] = [
-            ("pylae_service_entered", GAUGE, "Exchanges that hold a place under max_in_flight.", |one| {
-                one.entered.into()
-            }),
-            ("pylae_service_waiting", GAUGE, "Exchanges that wait for such a place.", |one| one.waiting.into()),
-            ("pylae_retry_budget_granted_total", COUNTER, "Retries that the budget allowed.", |one| one.retries),
-            ("pylae_retry_budget_refused_total", COUNTER, "Retries that it refused.", |one| one.retries_refused),
-        ];
-        for (name, kind, help, value) in per_service {
-            self.family(name, kind, help);
-            services.iter().for_each(|one| self.sample(name, &[("service", &one.name)], value(one)));
+        let name = "pylae_service_entered";
+        let what = "Exchanges that hold a place under max_in_flight.";
+        self.per_service(services, name, GAUGE, what, |one| one.entered.into());
+        let name = "pylae_service_waiting";
+        self.per_service(services, name, GAUGE, "Exchanges that wait for such a place.", |one| one.waiting.into());
+        let name = "pylae_retry_budget_granted_total";
+        self.per_service(services, name, COUNTER, "Retries that the budget allowed.", |one| one.retries);
+        let name = "pylae_retry_budget_refused_total";
+        self.per_service(services, name, COUNTER, "Retries that it refused.", |one| one.retries_refused);
+    }
+
+    /// A family with a sample of each service.
+    fn per_service(
+        &mut self,
+        services: &[ServiceStats],
+        name: &str,
+        kind: &str,
+        help: &str,
+        value: impl Fn(&ServiceStats) -> u64,
+    ) {
+        self.family(name, kind, help);
+        for service in services {
+            self.sample(name, &[("service", &service.name)], value(service));
         }
     }
 
@@ -331,7 +349,7 @@ fn labelled(routes: &[(Names, Figures)]) -> impl Iterator<Item = ([(&str, &str);
 /// Instances with their labels.
 fn instances(services: &[ServiceStats]) -> impl Iterator<Item = ([(&str, &str); 2], &InstanceStats)> {
     services.iter().flat_map(|service| {
-        service.instances.iter().map(|one| ([("service", &*service.name), ("instance", &*one.url)], one))
+        service.instances.iter().map(|one| ([("service", &*service.name), ("instance_url", &*one.url)], one))
     })
 }
 

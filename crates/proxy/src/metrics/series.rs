@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use pylae_core::Exchange;
 use pylae_core::limit::Limiter;
@@ -71,7 +70,8 @@ pub(crate) struct Block {
 /// An exchange that is over, as far as it is counted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ended {
-    pub(crate) duration: Duration,
+    /// How long it took.
+    pub(crate) nanos: u64,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     pub(crate) complete: bool,
@@ -92,10 +92,11 @@ impl Block {
         tally.bytes_out.add(ended.bytes_out);
         // How long a connection was used for another protocol says nothing about how fast it was answered.
         if class != SWITCHED {
-            tally.duration.record(ended.duration);
+            tally.duration.record(ended.nanos);
         }
         if exchange.attempts > 0 {
-            self.upstream.get_or_init(Box::default).record(exchange.upstream);
+            let upstream = exchange.upstream.as_secs() * 1_000_000_000 + u64::from(exchange.upstream.subsec_nanos());
+            self.upstream.get_or_init(Box::default).record(upstream);
             self.retries.add(u64::from(exchange.attempts - 1));
         }
         if let Some(outcome) = exchange.cache.outcome {
@@ -117,7 +118,7 @@ impl Block {
 
 impl Default for Codes {
     fn default() -> Self {
-        Self { known: [const { (OnceLock::new(), Counter::ZERO) }; CODES], other: Counter::ZERO }
+        Self { known: [const { (OnceLock::new(), Counter::new()) }; CODES], other: Counter::new() }
     }
 }
 
@@ -162,6 +163,11 @@ impl TallyFigures {
     /// Exchanges answered with 5xx.
     pub(crate) fn errors(&self) -> u64 {
         self.by_class[FAILED]
+    }
+
+    /// Clients that went away before they were answered.
+    pub(crate) fn abandoned(&self) -> u64 {
+        self.by_class[GONE]
     }
 
     fn add(&mut self, one: &Tally) {

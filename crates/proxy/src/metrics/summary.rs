@@ -23,8 +23,10 @@ pub struct Summary {
     pub errors: u64,
     /// Clients that went away before they were answered.
     pub abandoned: u64,
-    /// Exchanges under way.
+    /// Exchanges under way, tunnels apart.
     pub in_flight: u64,
+    /// Open connections of the `WebSocket` protocol.
+    pub tunnels: u64,
     /// Attempts after the first.
     pub retries: u64,
     /// Exchanges that a route took, lately.
@@ -152,6 +154,7 @@ pub(crate) fn summarize(
         errors: 0,
         abandoned: totals.abandoned,
         in_flight: totals.in_flight,
+        tunnels: totals.tunnels,
         retries: totals.retries,
         recent: Recently::default(),
         services: services.iter().map(|service| (service.name.clone(), ServiceSummary::default())).collect(),

@@ -1,6 +1,5 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use pylae_core::Exchange;
 
@@ -17,7 +16,7 @@ fn exchange() -> Exchange {
 }
 
 fn record(series: &Series, worker: usize) {
-    let ended = Ended { duration: Duration::from_millis(1), bytes_in: 1, bytes_out: 10, complete: true };
+    let ended = Ended { nanos: 1_000_000, bytes_in: 1, bytes_out: 10, complete: true };
     series.of(worker).record(&exchange(), &ended);
 }
 
@@ -90,7 +89,9 @@ fn readers_miss_nothing_of_what_writers_count() {
                 last = now;
             }
         });
-        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        for writer in writers {
+            writer.join().unwrap();
+        }
         done.store(true, Ordering::Relaxed);
     });
     let reading = metrics.read([&series].into_iter());

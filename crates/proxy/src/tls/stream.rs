@@ -232,6 +232,11 @@ impl Tls {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 
+    /// The connection underneath.
+    pub(crate) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
     /// Makes closing a reset.
     pub(crate) fn close_by_reset(&self) {
         // Fails only when the connection is gone already.

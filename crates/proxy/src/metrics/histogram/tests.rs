@@ -1,10 +1,12 @@
+#![allow(clippy::cast_precision_loss, clippy::cast_sign_loss, reason = "the values are far below 2^52")]
+
 use proptest::prelude::*;
 
 use super::*;
 
 fn of(nanos: impl IntoIterator<Item = u64>) -> Durations {
     let histogram = Histogram::default();
-    nanos.into_iter().for_each(|nanos| histogram.record(Duration::from_nanos(nanos)));
+    nanos.into_iter().for_each(|nanos| histogram.record(nanos));
     let mut durations = Durations::default();
     durations.add(&histogram);
     durations

@@ -1,5 +1,7 @@
 use pylae_core::cache::Outcome;
 
+use std::time::Duration;
+
 use super::*;
 
 fn exchange(method: Method, status: u16) -> Exchange {
@@ -9,7 +11,7 @@ fn exchange(method: Method, status: u16) -> Exchange {
     exchange
 }
 
-const ENDED: Ended = Ended { duration: Duration::from_millis(3), bytes_in: 5, bytes_out: 100, complete: true };
+const ENDED: Ended = Ended { nanos: 3_000_000, bytes_in: 5, bytes_out: 100, complete: true };
 
 fn read(block: &Block) -> Figures {
     let mut figures = Figures::default();

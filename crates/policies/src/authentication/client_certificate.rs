@@ -1,0 +1,124 @@
+//! Certificates that clients show in the TLS handshake, of authorities that the listener believes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use pylae_core::certificate::Certificate;
+use pylae_core::{Exchange, Problem, User};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::authenticator::{Outcome, Refusal};
+use super::token::is_safe;
+use crate::Shared;
+
+/// What the plan says.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Config {
+    /// Where the user's id stands; the first that is there counts.
+    id: Vec<Name>,
+    /// Users that are known; none: whoever has a certificate.
+    users: Option<Vec<Known>>,
+}
+
+/// A part of a certificate that names its subject.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Name {
+    CommonName,
+    Dns,
+    Email,
+    Uri,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Known {
+    id: String,
+    email: String,
+    role: String,
+    permissions: Vec<String>,
+}
+
+/// The authenticator.
+pub(super) struct ClientCertificate {
+    id: Vec<Name>,
+    users: Option<HashMap<String, Known>>,
+    shared: Arc<Shared>,
+}
+
+impl ClientCertificate {
+    pub(super) fn build(config: Config, shared: &Arc<Shared>) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        if config.id.is_empty() {
+            problems.push(Problem::at("id", "a part of the certificate must say who the user is"));
+        }
+        for (index, known) in config.users.iter().flatten().enumerate() {
+            let Known { id, email, role, .. } = known;
+            let user = User { id: id.clone(), email: email.clone(), role: role.clone(), ..User::default() };
+            if id.is_empty() || !is_safe(&user) {
+                let message = "the name, role or mail address cannot be told to instances";
+                problems.push(Problem::at(format!("users[{index}]"), message));
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let users = config.users.map(|users| users.into_iter().map(|user| (user.id.clone(), user)).collect());
+        Ok(Self { id: config.id, users, shared: Arc::clone(shared) })
+    }
+
+    pub(super) fn ask(&self, exchange: &Exchange) -> Outcome {
+        let Some(certificate) = &exchange.certificate else { return Outcome::Absent };
+        // A connection, or a session that is resumed, may outlive it.
+        if certificate.not_after < exchange.wall {
+            return Outcome::Refused(Refusal::Bad("the client's certificate has expired"));
+        }
+        match self.user(certificate) {
+            Ok(user) if !self.shared.identity.memory.is_revoked(&user, None, None, exchange.wall) => {
+                Outcome::Accepted(user)
+            }
+            Ok(_) => Outcome::Refused(Refusal::Bad("the client's certificate was revoked")),
+            Err(why) => Outcome::Refused(Refusal::Bad(why)),
+        }
+    }
+
+    fn user(&self, certificate: &Certificate) -> Result<Arc<User>, &'static str> {
+        let Certificate { common_name, dns, emails, uris, .. } = certificate;
+        let found = self.id.iter().find_map(|name| match name {
+            Name::CommonName => Some(common_name).filter(|name| !name.is_empty()),
+            Name::Dns => dns.first(),
+            Name::Email => emails.first(),
+            Name::Uri => uris.first(),
+        });
+        let id = found.ok_or("the client's certificate does not say who its owner is")?.clone();
+        let mut user = User { id, via: "client_certificate", ..User::default() };
+        match &self.users {
+            None => user.email = emails.first().cloned().unwrap_or_default(),
+            Some(users) => {
+                let known = users.get(&user.id).ok_or("the owner of the client's certificate is not known")?;
+                user.email.clone_from(&known.email);
+                user.role.clone_from(&known.role);
+                user.permissions.clone_from(&known.permissions);
+            }
+        }
+        if !is_safe(&user) {
+            return Err("the name in the client's certificate cannot be told to instances");
+        }
+        user.claims = claims(certificate);
+        Ok(Arc::new(user))
+    }
+}
+
+/// Everything that the certificate says of its subject.
+fn claims(certificate: &Certificate) -> Map<String, Value> {
+    let Certificate { common_name, dns, emails, uris, .. } = certificate;
+    let lists = [("dns", dns), ("emails", emails), ("uris", uris)];
+    let lists = lists.into_iter().filter(|(_, names)| !names.is_empty());
+    let mut claims: Map<String, Value> = lists.map(|(name, names)| (name.to_owned(), names.clone().into())).collect();
+    if !common_name.is_empty() {
+        claims.insert("common_name".to_owned(), common_name.clone().into());
+    }
+    claims
+}
