@@ -136,7 +136,8 @@ impl Plan {
     async fn exchange(&self, connection: &mut SendRequest<Bytes>) -> Result<(), String> {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         let uri = format!("{scheme}://{}{}", self.address, self.path);
-        let mut request = Request::builder().method(self.method.clone()).uri(uri).body(()).map_err(|e| e.to_string())?;
+        let mut request =
+            Request::builder().method(self.method.clone()).uri(uri).body(()).map_err(|e| e.to_string())?;
         request.headers_mut().clone_from(&self.headers);
         poll_fn(|cx| connection.poll_ready(cx)).await.map_err(|e| e.to_string())?;
         let (answer, mut body) = connection.send_request(request, !self.grpc).map_err(|e| e.to_string())?;
