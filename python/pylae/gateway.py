@@ -32,7 +32,7 @@ from pylae.config.sources import CallSources, DocumentSources, Place
 from pylae.config.tls import Texts
 from pylae.config.watch import Watch
 from pylae.control import Control
-from pylae.errors import ConfigError, EngineError, Problem
+from pylae.errors import ConfigError, EngineError, HookError, Problem
 from pylae.local_tls import authority_file
 from pylae.settings import split_words
 
@@ -436,18 +436,28 @@ class Gateway:
         return self.engine.purge_cache(purge_document(url, prefix, service, tag))
 
     def stop(self, drain: bool = True) -> None:
-        """Stops. With `drain`, exchanges in flight may finish within `drain_timeout`."""
+        """Stops. With `drain`, exchanges in flight may finish within `drain_timeout`.
+
+        Raises HookError in a hook that runs on a worker, which would wait for itself.
+        """
         running, control = self._engine, self._control
         if control is not None:
             control.stopping = True
+        refused = False
         try:
             if running is not None:
                 running.stop(drain)
+        except HookError:
+            refused = True
+            raise
         finally:
-            self._engine = self._control = None
             if control is not None:
-                control.stop()
-            self._events.put("stopped")
+                control.stopping = not refused
+            if not refused:
+                self._engine = self._control = None
+                if control is not None:
+                    control.stop()
+                self._events.put("stopped")
 
     def run(self) -> None:
         """Serves until SIGTERM or SIGINT, or `stop()` from another thread.

@@ -134,6 +134,6 @@ impl HookSource for Source {
     }
 
     fn live(&self, life: &mut (dyn FnMut() + Send)) {
-        gil::kept(life);
+        gil::kept_on_worker(life);
     }
 }
