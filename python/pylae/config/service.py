@@ -254,7 +254,11 @@ class Service(Settings):
 
     @model_validator(mode="after")
     def _speaks(self) -> Service:
-        if isinstance(self.health_check, HealthCheck) and self.health_check.grpc is not None and self.protocol == "http1":
+        if (
+            isinstance(self.health_check, HealthCheck)
+            and self.health_check.grpc is not None
+            and self.protocol == "http1"
+        ):
             raise refusal("health_check.grpc needs HTTP/2 to the instances", "add `protocol: http2`")
         return self
 
