@@ -4,8 +4,8 @@ use std::future::poll_fn;
 use std::io;
 
 use bytes::{Bytes, BytesMut};
-use h2::server::{self, SendResponse};
 use h2::RecvStream;
+use h2::server::{self, SendResponse};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::LocalSet;

@@ -9,8 +9,8 @@ use std::time::SystemTime;
 use memchr::memmem;
 
 use crate::args::Args;
-use crate::content;
 use crate::calls;
+use crate::content;
 use crate::poll::{self, EventFlags, Events, Poll, Slots};
 use crate::relay::write_some;
 use crate::websocket;
