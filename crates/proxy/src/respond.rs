@@ -16,6 +16,7 @@ use crate::clock;
 use crate::download::{Cut, Download};
 use crate::forward::Taken;
 use crate::snapshot::{Route, Snapshot};
+use crate::socket::Socket;
 use crate::tunnel::tunnel;
 use crate::upload::Upload;
 use crate::worker::Worker;
@@ -178,15 +179,7 @@ async fn relay(
                     silence = clock::coarse().saturating_add(route.idle_timeout);
                 }
                 // Events come when they come.
-                let streams_events = *streams_events.get_or_insert_with(|| {
-                    let streams = exchange.is_event_stream();
-                    if streams {
-                        client.socket.probe();
-                        connection.probe();
-                    }
-                    streams
-                });
-                if streams_events {
+                if *streams_events.get_or_insert_with(|| streams(client, exchange, &connection)) {
                     silence = Instant::default().saturating_add(Duration::MAX);
                 }
                 set(download.due().map_or(silence, |due| due.min(silence)));
@@ -202,14 +195,7 @@ async fn relay(
         let now = clock::now();
         worker.log_changes(picked.report(now, outcome, now.since(exchange.started)));
     }
-    let mut told = false;
-    if result == Err(Cut::Instance) {
-        exchange.cache.break_off();
-        told = exchange.is_call() && client.socket.end_early(call_ended(late).as_bytes());
-        if to == Framing::Close && !told {
-            client.socket.close_by_reset();
-        }
-    }
+    let told = result == Err(Cut::Instance) && break_off(client, exchange, to, late);
     let persists = exchange.response_options.persists(exchange.response.version);
     // What was asked to switch is not used again.
     if result.is_ok() && persists && !exchange.upgrades && upload.is_sent() && download.is_clean(exchange) {
@@ -238,6 +224,26 @@ fn outcome(exchange: &Exchange, result: Result<(), Cut>, trailers: &[u8]) -> Opt
         Ok(()) | Err(Cut::Client) => None,
         Err(Cut::Instance) => Some(Outcome::Reset),
     }
+}
+
+/// Whether the answer is a stream of events. Then its ends may be silent for as long as they are there.
+fn streams(client: &Client, exchange: &Exchange, connection: &Socket) -> bool {
+    let streams = exchange.is_event_stream();
+    if streams {
+        client.socket.probe();
+        connection.probe();
+    }
+    streams
+}
+
+/// Breaks an answer off that cannot be completed. Whether the client was told so in words of gRPC.
+fn break_off(client: &mut Client, exchange: &mut Exchange, to: Framing, late: bool) -> bool {
+    exchange.cache.break_off();
+    let told = exchange.is_call() && client.socket.end_early(call_ended(late).as_bytes());
+    if to == Framing::Close && !told {
+        client.socket.close_by_reset();
+    }
+    told
 }
 
 /// What a call of gRPC is told whose answer cannot be completed.
