@@ -1,9 +1,10 @@
 //! `pylae._native`: what crosses between Python and the data plane. A plan goes in as JSON, statistics, log records and
-//! explanations come out as JSON.
+//! explanations come out as JSON. Hooks are called from here.
 
 mod engine;
 mod errors;
 mod gil;
+mod hooks;
 mod plan;
 mod primitives;
 mod tls;
@@ -14,6 +15,7 @@ use pyo3::prelude::*;
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<engine::Engine>()?;
     primitives::register(module)?;
+    hooks::register(module)?;
     module.add("PlanError", module.py().get_type::<errors::PlanError>())?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("POLICIES", pylae_policies::TABLE.to_vec())?;
