@@ -153,7 +153,7 @@ impl Serving {
                 Poll::Ready(_) => return Poll::Ready(None),
                 Poll::Pending if self.watch.is_breached() && !matches!(self.state, State::Aborting(_)) => self.abort(),
                 Poll::Pending if self.state == State::Open && self.is_idle() && self.worker.reaps_idle() => {
-                    self.close()
+                    self.close();
                 }
                 Poll::Pending => {
                     self.deadline.set(self.due());

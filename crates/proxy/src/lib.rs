@@ -47,7 +47,7 @@ pub use clock::shift_clock;
 pub use engine::{Engine, LimitQuestion, Stats};
 pub use explain::{Explanation, Question, check, explain};
 pub use log::{Log, Record};
-pub use metrics::{CacheSummary, Connections, Group, Recently, ServiceSummary, Summary};
+pub use metrics::{CacheSummary, Connections, Group, HookFigures, Recently, ServiceSummary, Summary};
 pub use observe::{CacheTotals, Totals};
 pub use recent::Exchanges;
 pub use sink::SinkStats;

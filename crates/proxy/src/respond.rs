@@ -179,7 +179,7 @@ async fn relay(
                     silence = clock::coarse().saturating_add(route.idle_timeout);
                 }
                 // Events come when they come.
-                if *streams_events.get_or_insert_with(|| probes_events(exchange, client, &connection)) {
+                if *streams_events.get_or_insert_with(|| streams(client, exchange, &connection)) {
                     silence = Instant::default().saturating_add(Duration::MAX);
                 }
                 set(download.due().map_or(silence, |due| due.min(silence)));
@@ -195,14 +195,7 @@ async fn relay(
         let now = clock::now();
         worker.log_changes(picked.report(now, outcome, now.since(exchange.started)));
     }
-    let mut told = false;
-    if result == Err(Cut::Instance) {
-        exchange.cache.break_off();
-        told = exchange.is_call() && client.socket.end_early(call_ended(late).as_bytes());
-        if to == Framing::Close && !told {
-            client.socket.close_by_reset();
-        }
-    }
+    let told = result == Err(Cut::Instance) && break_off(client, exchange, to, late);
     let persists = exchange.response_options.persists(exchange.response.version);
     // What was asked to switch is not used again.
     if result.is_ok() && persists && !exchange.upgrades && upload.is_sent() && download.is_clean(exchange) {
@@ -233,6 +226,26 @@ fn outcome(exchange: &Exchange, result: Result<(), Cut>, trailers: &[u8]) -> Opt
     }
 }
 
+/// Whether the answer is a stream of events. Then its ends may be silent for as long as they are there.
+fn streams(client: &Client, exchange: &Exchange, connection: &Socket) -> bool {
+    let streams = exchange.is_event_stream();
+    if streams {
+        client.socket.probe();
+        connection.probe();
+    }
+    streams
+}
+
+/// Breaks an answer off that cannot be completed. Whether the client was told so in words of gRPC.
+fn break_off(client: &mut Client, exchange: &mut Exchange, to: Framing, late: bool) -> bool {
+    exchange.cache.break_off();
+    let told = exchange.is_call() && client.socket.end_early(call_ended(late).as_bytes());
+    if to == Framing::Close && !told {
+        client.socket.close_by_reset();
+    }
+    told
+}
+
 /// What a call of gRPC is told whose answer cannot be completed.
 fn call_ended(late: bool) -> String {
     if late {
@@ -245,16 +258,6 @@ fn call_ended(late: bool) -> String {
 /// Whether the gateway itself answers a call of gRPC with an error.
 fn is_failed_call(exchange: &Exchange) -> bool {
     exchange.is_call() && exchange.code.is_some()
-}
-
-/// Whether the answer is a stream of events, which may be silent for as long as it likes: then the kernel asks after both sides.
-fn probes_events(exchange: &Exchange, client: &Client, instance: &Socket) -> bool {
-    let streams = exchange.is_event_stream();
-    if streams {
-        client.socket.probe();
-        instance.probe();
-    }
-    streams
 }
 
 /// How the client is told where the body ends that an instance framed as `from`.

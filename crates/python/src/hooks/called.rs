@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use pylae_core::hook::{Call, On, Run};
 use pylae_core::{Answer, Exchange};
-use pylae_proxy::Log;
+use pylae_proxy::{HookFigures, Log};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use serde_json::{Value, json};
 
 use super::failure;
 use super::handle::Handle;
@@ -147,18 +146,18 @@ impl Called {
     }
 
     /// What is known of its calls.
-    pub(crate) fn figures(&self) -> Value {
+    pub(crate) fn figures(&self) -> HookFigures {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        json!({
-            "hook": self.call.name,
-            "route": self.route,
-            "run": self.run(),
-            "calls": get(&self.calls),
-            "failures": get(&self.failures),
-            "timeouts": get(&self.timeouts),
-            "worker_seconds": get(&self.nanoseconds) as f64 / 1e9,
-            "demoted": self.demoted.load(Ordering::Relaxed),
-        })
+        HookFigures {
+            hook: self.call.name.clone(),
+            route: self.route.to_string(),
+            run: self.run(),
+            calls: get(&self.calls),
+            failures: get(&self.failures),
+            timeouts: get(&self.timeouts),
+            worker_seconds: Duration::from_nanos(get(&self.nanoseconds)).as_secs_f64(),
+            demoted: self.demoted.load(Ordering::Relaxed),
+        }
     }
 }
 
