@@ -36,6 +36,7 @@ mod sink;
 mod snapshot;
 mod socket;
 mod source;
+mod streamed;
 mod tls;
 mod tunnel;
 mod upload;
