@@ -7,14 +7,12 @@ import json
 import logging
 import os
 import queue
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -25,24 +23,26 @@ from pylae.config.crosscheck import weaknesses
 from pylae.config.load import Document, read
 from pylae.config.model import Config, has_authenticator
 from pylae.config.nodes import Finding, Step, show_path
-from pylae.config.plan import compile_plan, source_path
+from pylae.config.plan import Call, compile_plan, route_names, source_path
 from pylae.config.route import Route, ServiceName
 from pylae.config.service import Service
 from pylae.config.sources import CallSources, DocumentSources, Place
 from pylae.config.tls import Texts
-from pylae.config.watch import Watch
 from pylae.control import Control
-from pylae.errors import ConfigError, EngineError, Problem
+from pylae.errors import ConfigError, EngineError, HookError, Problem
+from pylae.local_tls import authority_file
+from pylae.serve import serve, signals
+from pylae.settings import split_words
 
 if TYPE_CHECKING:
     from pylae.admin.server import Server
     from pylae.engine import Engine
+    from pylae.hooks.hook import Function, Hook
     from pylae.monitoring import Health
 
-log = logging.getLogger("pylae")
+F = TypeVar("F", bound="Function")
 
-_LOOK = 0.5
-"""Seconds between two looks at the files of the configuration."""
+log = logging.getLogger("pylae")
 
 
 class Gateway:
@@ -58,6 +58,8 @@ class Gateway:
         self._document: Document | None = None
         self._path: Path | None = None
         self._files: Mapping[Path, str | None] = {}
+        self._hooks: list[Hook] = []
+        self._loaded: list[Hook] | None = None
         self._named: Mapping[Path, str | None] = {}
         self._engine: Engine | None = None
         self._control: Control | None = None
@@ -70,10 +72,12 @@ class Gateway:
 
     def _take(self, config: Config) -> None:
         self._rest, self._services, self._routes = config, dict(config.services), list(config.routes)
+        self._loaded = None
 
     def become(self, other: Gateway) -> None:
         """Takes over what `other` was made of, without putting it in force."""
         self._take(other.config)
+        self._hooks, self._loaded = list(other._hooks), other._loaded
         self._calls, self._document = dict(other._calls), other._document
         self._path, self._files = other._path or self._path, other._files
         self._named = other._named
@@ -99,8 +103,23 @@ class Gateway:
             gateway, files = cls(), document.files
             gateway._take(parse_document(document))
             gateway._calls, gateway._document = {}, document
+            gateway._import_hooks(path.parent, files)
+            files = gateway._files
         gateway._path, gateway._files = path, files
         return gateway
+
+    def _import_hooks(self, folder: Path, files: Mapping[Path, str | None]) -> None:
+        """Imports what the configuration names, and notes its files beside `files`."""
+        self._files = files
+        if not (self._rest.hooks or self._rest.plugins):
+            return
+        from pylae.hooks.load import importable
+
+        importable(folder)
+        try:
+            self._all_hooks()
+        except ConfigError as error:
+            raise ConfigError(error.problems, {**files, **error.files}) from None
 
     @property
     def config(self) -> Config:
@@ -144,6 +163,68 @@ class Gateway:
         self._calls["services", name] = caller
         self._services[name] = service
 
+    @overload
+    def on_request(self, function: F) -> F: ...
+    @overload
+    def on_request(self, *, routes: Sequence[str] | str | None = None, **options: Any) -> Callable[[F], F]: ...
+    def on_request(self, function: Any = None, *, routes: Sequence[str] | str | None = None, **options: Any) -> Any:
+        """Has a function called before requests are forwarded: `@gateway.on_request`, or with `routes=[…]` behind it.
+
+        It is called as `function(request)`; a Response that it returns is the answer. `options` are the fields of
+        `pylae.config.hooks.HookOptions`. Raises HookError if the function cannot be a hook.
+        """
+        return self._hooking("request", function, routes, options, _caller())
+
+    @overload
+    def on_response(self, function: F) -> F: ...
+    @overload
+    def on_response(self, *, routes: Sequence[str] | str | None = None, **options: Any) -> Callable[[F], F]: ...
+    def on_response(self, function: Any = None, *, routes: Sequence[str] | str | None = None, **options: Any) -> Any:
+        """Has a function called before responses are sent, as `function(request, response)`; see `on_request`.
+
+        It runs for every answer to a request that came as far as the hooks; a Response that it returns is sent instead.
+        """
+        return self._hooking("response", function, routes, options, _caller())
+
+    def add_middleware(self, function: Function, *, routes: Sequence[str] | str | None = None, **options: Any) -> None:
+        """Has a function called around exchanges, as `function(request)` or `function(request, call_next)`.
+
+        The same in other words as `on_request` for the first form. Raises HookError.
+        """
+        self._hooking("middleware", function, routes, options, _caller())
+
+    def _hooking(
+        self,
+        on: Any,
+        function: Any,
+        routes: Sequence[str] | str | None,
+        settings: dict[str, Any],
+        caller: tuple[str, int],
+    ) -> Any:
+        from pylae.hooks.hook import make, options_of
+
+        names = split_words(routes)
+        options = options_of(settings)
+
+        def add(function: F) -> F:
+            source = ("hooks", len(self._rest.hooks) + len(self._hooks))
+            self._hooks.append(make(function, on, options, None if names is None else tuple(names), source))
+            self._calls[source] = caller
+            return function
+
+        return add if function is None else add(function)
+
+    def _all_hooks(self) -> list[Hook]:
+        """Those that the configuration names, and then those that were added here. Raises ConfigError."""
+        if self._loaded is None:
+            if not (self._rest.hooks or self._rest.plugins):
+                return self._hooks
+            from pylae.hooks.load import load
+
+            self._loaded, files = load(self._rest, self._sources())
+            self._files = {**self._files, **files}
+        return [*self._loaded, *self._hooks]
+
     def plan(self) -> dict[str, Any]:
         """The configuration as the native side is given it. Raises ConfigError."""
         return self._plan(create=False)
@@ -152,15 +233,31 @@ class Gateway:
         """The plan; `create` says whether a secret may be generated that lasts."""
         config = self.config
         check_config(config, self._sources())
-        texts = Texts(self._path.parent if self._path else None)
-        plan = compile_plan(self._with_auth(config, create=create), texts)
+        texts = Texts(self._path.parent if self._path else None, create=create)
+        calls = self._calls_of(self._all_hooks(), config)
+        plan = compile_plan(self._with_auth(config, create=create), texts, calls)
         self._named = texts.files
         if texts.findings:
-            raise ConfigError([self._problem_at(finding) for finding in texts.findings], self._followed)
+            raise ConfigError([self._problem_at(finding) for finding in texts.findings], self.followed)
         return plan
 
+    def _calls_of(self, hooks: Sequence[Hook], config: Config) -> list[Call]:
+        """Hooks as the plan has them. Raises ConfigError where they name routes that do not exist."""
+        if not hooks:
+            return []
+        from pylae.hooks.load import unknown_routes
+
+        if problems := unknown_routes(hooks, route_names(config), self._sources()):
+            raise ConfigError(problems)
+        return [(hook.routes, hook.call(index)) for index, hook in enumerate(hooks)]
+
     @property
-    def _followed(self) -> Mapping[Path, str | None]:
+    def functions(self) -> list[Function]:
+        """The callables that the plan refers to by their places. Raises ConfigError."""
+        return [hook.function for hook in self._all_hooks()]
+
+    @property
+    def followed(self) -> Mapping[Path, str | None]:
         """The files that the configuration was read from and those that it names, with the hashes of what they held."""
         return {**self._files, **self._named}
 
@@ -181,7 +278,7 @@ class Gateway:
 
         answer = engine.check(json.dumps(plan))
         if answer["problems"]:
-            raise ConfigError([self._native_problem(item) for item in answer["problems"]], self._followed)
+            raise ConfigError([self._native_problem(item) for item in answer["problems"]], self.followed)
         weak = [self._problem_at(finding) for finding in weaknesses(self.config)]
         return [*weak, *(self._native_problem(item) for item in answer["warnings"])]
 
@@ -216,9 +313,10 @@ class Gateway:
         for warning in self._checked(plan):
             log.warning("%s", warning)
         self._tell_how_to_sign()
+        self._tell_what_to_trust()
         from pylae.engine import Engine
 
-        running = Engine(json.dumps(control.first(plan)))
+        running = Engine(json.dumps(control.first(plan)), self.functions)
         try:
             addresses = running.start()
         except BaseException:
@@ -232,6 +330,15 @@ class Gateway:
             self.stop(drain=False)
             raise
         return addresses
+
+    def _tell_what_to_trust(self) -> None:
+        """Says what clients must trust where a certificate was made for this machine."""
+        if any(listener.tls and listener.tls.auto for listener in self._rest.listeners):
+            log.info(
+                "TLS with a certificate for localhost, for development; clients trust it by %s: "
+                "curl --cacert FILE, or add it to the authorities of the browser or the system",
+                authority_file(),
+            )
 
     def _tell_how_to_sign(self) -> None:
         """Says with what tokens are signed where the program leaves that open."""
@@ -324,18 +431,28 @@ class Gateway:
         return self.engine.purge_cache(purge_document(url, prefix, service, tag))
 
     def stop(self, drain: bool = True) -> None:
-        """Stops. With `drain`, exchanges in flight may finish within `drain_timeout`."""
+        """Stops. With `drain`, exchanges in flight may finish within `drain_timeout`.
+
+        Raises HookError in a hook that runs on a worker, which would wait for itself.
+        """
         running, control = self._engine, self._control
         if control is not None:
             control.stopping = True
+        refused = False
         try:
             if running is not None:
                 running.stop(drain)
+        except HookError:
+            refused = True
+            raise
         finally:
-            self._engine = self._control = None
             if control is not None:
-                control.stop()
-            self._events.put("stopped")
+                control.stopping = not refused
+            if not refused:
+                self._engine = self._control = None
+                if control is not None:
+                    control.stop()
+                self._events.put("stopped")
 
     def run(self) -> None:
         """Serves until SIGTERM or SIGINT, or `stop()` from another thread.
@@ -346,47 +463,17 @@ class Gateway:
         if program.loading():
             return
         self._events = queue.SimpleQueue()
-        with _signals(self._events):
+        with signals(self._events):
             self.start()
-            self._serve()
+            serve(self, self._events)
 
-    def _serve(self) -> None:
-        watch, stopping = Watch(self._followed), False
-        while True:
-            try:
-                event = self._events.get(timeout=_LOOK)
-            except queue.Empty:
-                event = "look"
-            if event == "stopped":
-                return
-            if event == "stop" and stopping:
-                log.warning("stopping at once")
-                self.stop(drain=False)
-            elif event == "stop":
-                stopping = True
-                log.info("stopping; exchanges in flight may finish")
-                # On a thread, because this one must hear a second signal.
-                threading.Thread(target=self.stop, name="pylae-stop", daemon=True).start()
-            elif not stopping and (event == "reload" or (self._followed and watch.changed())):
-                self._try_reload(watch, asked=event == "reload")
+    def read_again(self) -> None:
+        """Puts in force what the files hold that have changed. Raises as `apply` and `reload` do."""
+        if not self._controlled().read_again():
+            self.read_file()
 
-    def _try_reload(self, watch: Watch, *, asked: bool) -> None:
-        try:
-            if asked or not self._controlled().read_again():
-                self._read_again()
-            watch.follow(self._followed)
-        except ConfigError as error:
-            log.error("the configuration was not applied, the old one stays in force:\n%s", error)
-            watch.follow({**self._followed, **error.files})
-        except EngineError as error:
-            log.error("the configuration was not applied, the old one stays in force: %s", error)
-            watch.follow(self._followed)
-        except Exception:
-            # A fault in reading must not end what is serving.
-            log.exception("the configuration was not applied, the old one stays in force")
-            watch.follow(self._followed)
-
-    def _read_again(self) -> None:
+    def read_file(self) -> None:
+        """Puts in force what the files hold now. Raises as `apply` and `reload` do."""
         if self._path is None:
             # Built by a program: only the files that it names can have changed.
             self.apply()
@@ -408,21 +495,3 @@ def _caller() -> tuple[str, int]:
     """File and line of the call into this module."""
     frame = sys._getframe(2)
     return frame.f_code.co_filename, frame.f_lineno
-
-
-@contextmanager
-def _signals(events: queue.SimpleQueue[str]) -> Iterator[None]:
-    """Turns signals into events; only the main thread can."""
-    wanted = {"SIGTERM": "stop", "SIGINT": "stop", "SIGHUP": "reload"}
-    if threading.current_thread() is not threading.main_thread():
-        wanted = {}
-    before = {
-        number: signal.signal(number, lambda *_, event=event: events.put(event))
-        for name, event in wanted.items()
-        if (number := getattr(signal, name, None)) is not None
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -16,11 +16,13 @@ use crate::certificate::Certificate;
 use crate::clock::Instant;
 use crate::grpc::Call;
 use crate::halt::Rejection;
+use crate::hook;
 use crate::limit::{Limiter, Permit};
 use crate::transform::Transforms;
 
 /// One request and its response.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that have nothing to do with each other")]
 pub struct Exchange {
     /// The client's bytes: the request head, and what came behind it. Its capacity is the bound on what is read at once.
     pub buffer: Vec<u8>,
@@ -98,6 +100,8 @@ pub struct Exchange {
     pub upstream: Duration,
     /// What the cache knows of it.
     pub cache: cache::Visit,
+    /// What hooks know of it; none while it has met none.
+    pub hooks: Option<Box<hook::Visit>>,
     /// Whether each of [`Limiter::ALL`] admitted it; none where it was not asked.
     pub limited: [Option<bool>; Limiter::ALL.len()],
     /// Places under limits of concurrency, held until the exchange is over.
@@ -196,6 +200,7 @@ impl Exchange {
             instance: None,
             upstream: Duration::ZERO,
             cache: cache::Visit::default(),
+            hooks: None,
             limited: [None; Limiter::ALL.len()],
             permits: Vec::new(),
             scratch: Vec::new(),
@@ -231,6 +236,7 @@ impl Exchange {
         self.instance = None;
         self.upstream = Duration::ZERO;
         self.cache.reset();
+        self.hooks = None;
         self.limited = [None; Limiter::ALL.len()];
         self.permits.clear();
     }
