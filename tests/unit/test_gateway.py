@@ -49,7 +49,7 @@ class Recorder:
         json.loads(plan)
         return {"problems": self.problems, "warnings": self.warnings}
 
-    def engine(self, plan: str, hooks: Sequence[Any] = ()) -> Recorder:
+    def engine(self, plan: str, _hooks: Sequence[Any] = ()) -> Recorder:
         self.calls.append(("plan", json.loads(plan)))
         return self
 
@@ -57,7 +57,7 @@ class Recorder:
         self.started.set()
         return ["127.0.0.1:1"]
 
-    def apply(self, plan: str, hooks: Sequence[Any] = ()) -> None:
+    def apply(self, plan: str, _hooks: Sequence[Any] = ()) -> None:
         if self.refuse:
             raise EngineError(self.refuse)
         self.calls.append(("apply", json.loads(plan)))

@@ -58,7 +58,7 @@ impl Client {
     }
 
     /// Sends `head` and `body`; `ends`: that is the whole message.
-    async fn send_on(&mut self, limits: &Limits, head: &[u8], body: &[u8], ends: bool) -> (u64, bool) {
+    pub(crate) async fn send_on(&mut self, limits: &Limits, head: &[u8], body: &[u8], ends: bool) -> (u64, bool) {
         let mut pace = Pace::new(limits.min_rate, limits.body_grace.0);
         let deadline = Rc::clone(&self.deadline);
         let mut sent: usize = 0;
