@@ -238,6 +238,11 @@ def explain(plan: str, request: str) -> dict[str, Any]:
         raise _failure(error) from None
 
 
+def local_certificate() -> tuple[str, str, str]:
+    """An authority, a certificate for `localhost` that it made, and the key of that, in PEM; good for 397 days."""
+    return _native.local_certificate()
+
+
 def echo_policy(name: str, settings: str) -> str:
     """A policy's settings as the native side understands them. Raises EngineError."""
     try:

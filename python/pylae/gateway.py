@@ -33,6 +33,7 @@ from pylae.config.tls import Texts
 from pylae.config.watch import Watch
 from pylae.control import Control
 from pylae.errors import ConfigError, EngineError, HookError, Problem
+from pylae.local_tls import authority_file
 from pylae.settings import split_words
 
 if TYPE_CHECKING:
@@ -237,7 +238,7 @@ class Gateway:
         """The plan; `create` says whether a secret may be generated that lasts."""
         config = self.config
         check_config(config, self._sources())
-        texts = Texts(self._path.parent if self._path else None)
+        texts = Texts(self._path.parent if self._path else None, create=create)
         calls = self._calls_of(self._all_hooks(), config)
         plan = compile_plan(self._with_auth(config, create=create), texts, calls)
         self._named = texts.files
@@ -317,6 +318,7 @@ class Gateway:
         for warning in self._checked(plan):
             log.warning("%s", warning)
         self._tell_how_to_sign()
+        self._tell_what_to_trust()
         from pylae.engine import Engine
 
         running = Engine(json.dumps(control.first(plan)), self.functions)
@@ -333,6 +335,15 @@ class Gateway:
             self.stop(drain=False)
             raise
         return addresses
+
+    def _tell_what_to_trust(self) -> None:
+        """Says what clients must trust where a certificate was made for this machine."""
+        if any(listener.tls and listener.tls.auto for listener in self._rest.listeners):
+            log.info(
+                "TLS with a certificate for localhost, for development; clients trust it by %s: "
+                "curl --cacert FILE, or add it to the authorities of the browser or the system",
+                authority_file(),
+            )
 
     def _tell_how_to_sign(self) -> None:
         """Says with what tokens are signed where the program leaves that open."""

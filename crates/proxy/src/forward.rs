@@ -55,7 +55,7 @@ pub(crate) async fn forward<'s>(
         client.body.hold(mirror.max_body());
     }
     let last = route.deadline.map(|span| exchange.started.saturating_add(span));
-    let last = exchange.deadline.map(|wanted| last.map_or(wanted, |last| last.min(wanted))).or(last);
+    let last = exchange.deadline().map(|wanted| last.map_or(wanted, |last| last.min(wanted))).or(last);
     let entered = admission::enter(service, last, client, exchange).await?;
     let tie = service.state.tie(exchange);
     let mut tried = Tried::default();

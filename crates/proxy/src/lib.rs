@@ -51,3 +51,4 @@ pub use metrics::{CacheSummary, Connections, Group, Recently, ServiceSummary, Su
 pub use observe::{CacheTotals, Totals};
 pub use recent::Exchanges;
 pub use sink::SinkStats;
+pub use tls::{LocalCertificate, local_certificate};
