@@ -138,13 +138,13 @@ def wait_listening(process: Process, port: int) -> None:
     raise BenchError(f"does not listen on port {port}: {process.tail() or 'no output'}")
 
 
-def start_origin(load: Path, folder: Path) -> tuple[Process, int]:
-    """The origin and its port; the caller ends it.
+def start_origin(load: Path, folder: Path, *options: str) -> tuple[Process, int]:
+    """An origin and its port; the caller ends it.
 
     Raises:
         BenchError: it does not start.
     """
-    process = Process([load, "origin"], LOAD_CORE, folder / "origin.log", pipes=True)
+    process = Process([load, "origin", *options], LOAD_CORE, folder / "origin.log", pipes=True)
     try:
         return process, int(process.read_line(_GRACE_SECONDS).rpartition(":")[2])
     except BaseException:
@@ -161,6 +161,10 @@ def _load_command(load: Path, setup: Setup) -> list[str | Path]:
         command += ["--header", header]
     for header in scenario.require:
         command += ["--require", header]
+    if scenario.streams is not None:
+        command += ["--streams", str(scenario.streams)]
+    if "grpc" in scenario.features:
+        command += ["--grpc"]
     if scenario.websocket is not None:
         command += ["--websocket", str(scenario.websocket)]
     return command

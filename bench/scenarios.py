@@ -31,6 +31,8 @@ class Scenario:
     features: frozenset[str] = frozenset()
     """What a gateway must do beyond routing and proxying; a peer that does not list them all is not measured."""
     connections: int = 64
+    streams: int | None = None
+    """Requests at once on each connection, over HTTP/2; none is HTTP/1.1 with one."""
     websocket: int | None = None
     """Bytes of the messages that are echoed over a WebSocket on each connection, instead of requests."""
 
@@ -70,6 +72,22 @@ SCENARIOS: dict[str, Scenario] = {
     for scenario in (
         Scenario("proxy", "GET, 180 B of JSON", "/json"),
         Scenario("tls", "the same over TLS 1.3, on connections that are kept", "/json", features=frozenset({"tls"})),
+        Scenario(
+            "h2",
+            "the same over HTTP/2 and TLS 1.3, 8 connections with 16 streams each",
+            "/json",
+            features=frozenset({"tls", "h2"}),
+            connections=8,
+            streams=16,
+        ),
+        Scenario(
+            "grpc",
+            "unary gRPC, 180 B each way, HTTP/2 without TLS on both sides, 8 connections with 16 streams each",
+            "/json",
+            features=frozenset({"grpc"}),
+            connections=8,
+            streams=16,
+        ),
         Scenario("cached", "GET, 180 B of JSON from the gateway's cache", "/json", features=frozenset({"cache"})),
         Scenario("routes500", "the last of 500 regex routes", "/api/r499/123456", routes=_regex_routes(500)),
         Scenario(

@@ -72,7 +72,7 @@ _POLICIES = """\
 class HAProxy(Peer):
     """One thread, default buffers, upstream connections shared between clients."""
 
-    features = frozenset({"cache", "policies", "tls", "websocket"})
+    features = frozenset({"cache", "policies", "tls", "websocket", "h2"})
 
     @classmethod
     def find(cls) -> Path:
@@ -90,7 +90,8 @@ class HAProxy(Peer):
         cached = "cache" in setup.scenario.features
         rules = _CACHED + rules if cached else rules
         rules = _policies() + rules if "policies" in setup.scenario.features else rules
-        tls = f" ssl crt {setup.certificate.both} ssl-min-ver TLSv1.3 alpn http/1.1" if setup.tls else ""
+        spoken = "h2" if "h2" in setup.scenario.features else "http/1.1"
+        tls = f" ssl crt {setup.certificate.both} ssl-min-ver TLSv1.3 alpn {spoken}" if setup.tls else ""
         file = setup.folder / "haproxy.cfg"
         file.write_text(
             _CONFIG.format(port=setup.port, origin=setup.origin, rules=rules, cache=_CACHE if cached else "", tls=tls)

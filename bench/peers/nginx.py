@@ -47,6 +47,7 @@ http {{
 
     server {{
         listen 127.0.0.1:{port}{tls};
+        http2 {http2};
 {locations}
     }}
 }}
@@ -65,7 +66,7 @@ _UPGRADE = """\
 class Nginx(Peer):
     """One worker; the buffer size that costs least for the big bodies (64 KB: half as much again), never a file."""
 
-    features = frozenset({"tls", "websocket"})
+    features = frozenset({"tls", "websocket", "h2", "grpc"})
 
     @classmethod
     def find(cls) -> Path:
@@ -85,11 +86,12 @@ class Nginx(Peer):
         """A server with one location per route."""
         user = f"user {getpass.getuser()};\n" if getpass.getuser() == "root" else ""
         upgrade = _UPGRADE if "websocket" in setup.scenario.features else _KEPT
-        locations = "\n".join(f"        {_location(route)}" for route in setup.scenario.routes)
+        locations = "\n".join(f"        {_location(route, setup)}" for route in setup.scenario.routes)
         values = {
             "origin": setup.origin,
             "port": setup.port,
             "tls": _tls(setup) if setup.tls else "",
+            "http2": "on" if setup.scenario.streams else "off",
             "upgrade": upgrade,
         }
         text = _CONFIG.format(user=user, folder=setup.folder, locations=locations, **values)
@@ -107,6 +109,7 @@ def _tls(setup: Setup) -> str:
     return f" ssl; ssl_certificate {files.cert}; ssl_certificate_key {files.key}; ssl_protocols TLSv1.3"
 
 
-def _location(route: Route) -> str:
+def _location(route: Route, setup: Setup) -> str:
     match = f'~ "{route.pattern}"' if route.pattern is not None else str(route.prefix)
-    return f"location {match} {{ proxy_pass http://origin; }}"
+    to = "grpc_pass grpc://origin" if "grpc" in setup.scenario.features else "proxy_pass http://origin"
+    return f"location {match} {{ {to}; }}"

@@ -25,7 +25,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 class Pylae(Peer):
     """One worker, control plane included in what is measured."""
 
-    features = frozenset({"cache", "limit", "policies", "tls", "websocket"})
+    features = frozenset({"cache", "limit", "policies", "tls", "websocket", "h2", "grpc"})
 
     @classmethod
     def find(cls) -> Path:
@@ -47,6 +47,7 @@ class Pylae(Peer):
         if setup.tls:
             files = setup.certificate
             listener["tls"] = {"cert": str(files.cert), "key": str(files.key), "min_version": "1.3"}
+            listener["http2"] = "h2" in setup.scenario.features
         config: dict[str, Any] = {
             "listeners": [listener],
             "workers": 1,
@@ -55,6 +56,10 @@ class Pylae(Peer):
         }
         if "websocket" in setup.scenario.features:
             routes[:] = [{**route, "websocket": True} for route in routes]
+        if "grpc" in setup.scenario.features:
+            listener["http2"] = True
+            config["services"]["origin"]["protocol"] = "http2"
+            routes[:] = [{**route, "method": "POST"} for route in routes]
         if "limit" in setup.scenario.features:
             limit = {"limit": PER_SECOND, "per": "1s", "key": "header:X-Client"}
             routes[:] = [{**route, "rate_limit": limit} for route in routes]

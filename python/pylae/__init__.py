@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         UnavailableError,
     )
     from pylae.gateway import Gateway
+    from pylae.hooks import Headers, Plugin, Request, Response
     from pylae.primitives import Cache, CircuitBreaker, Decision, LoadBalancer, Router, SlidingWindow, TokenBucket
 
 __all__ = [
@@ -29,11 +30,15 @@ __all__ = [
     "Decision",
     "EngineError",
     "Gateway",
+    "Headers",
     "HookError",
     "LoadBalancer",
+    "Plugin",
     "Problem",
     "PylaeError",
     "RegistryError",
+    "Request",
+    "Response",
     "Route",
     "Router",
     "Service",
@@ -47,6 +52,10 @@ _HOMES = {
     "CircuitBreaker": "pylae.primitives",
     "Decision": "pylae.primitives",
     "Gateway": "pylae.gateway",
+    "Headers": "pylae.hooks",
+    "Plugin": "pylae.hooks",
+    "Request": "pylae.hooks",
+    "Response": "pylae.hooks",
     "LoadBalancer": "pylae.primitives",
     "Route": "pylae.config.route",
     "Router": "pylae.primitives",

@@ -115,7 +115,7 @@ class Control:
         sources = self.registry.prepared(source.config)
         with contextlib.ExitStack() as stack:
             commit = stack.enter_context(applied.keeping(self.folder, document, self._base)) if document else None
-            self.engine.apply(json.dumps(self.registry.filled(plan, sources)))
+            self.engine.apply(json.dumps(self.registry.filled(plan, sources)), source.functions)
             self.registry.adopt(sources)
             # Killed before this, it starts again with what was in force before.
             commit() if commit else applied.drop(self.folder)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 
 from pylae.config.check import parse_document
 from pylae.config.load import Document, parse
 from pylae.config.model import Config
-from pylae.config.nodes import show_path
+from pylae.config.nodes import Step, show_path
 from pylae.config.sources import DocumentSources
 from pylae.config.written import hidden, misplaced, reveal
 from pylae.errors import ConfigError, Problem
@@ -20,7 +20,8 @@ def read(
     """A document and its configuration. Marks of hidden secrets of `current` become the secrets again.
 
     `allowed` is what may stand in `${…}`: whoever hands in a configuration must not be able to read the environment and
-    the files of the gateway with it. Nor may a secret be put where it could be read. Raises ConfigError.
+    the files of the gateway with it. Nor may a secret be put where it could be read, or code be named that `current`
+    does not name. Raises ConfigError.
     """
     document = parse(text, str(origin), files, allowed=allowed)
     used, unknown = reveal(document.root, hidden(current))
@@ -34,4 +35,19 @@ def read(
     if places := [sources.locate(path) for path in misplaced(config, used)]:
         message = "a secret that is hidden elsewhere cannot be put here"
         raise ConfigError(Problem(one.file, one.line, one.column, show_path(one.path), message) for one in places)
+    if allowed is not None and (places := [sources.locate(path) for path in _new_code(config, current)]):
+        message = "code that the configuration does not name yet cannot be named here"
+        hint = "write it into the file of the configuration"
+        raise ConfigError(Problem(one.file, one.line, one.column, show_path(one.path), message, hint) for one in places)
     return document, config
+
+
+def _new_code(config: Config, current: Config) -> Iterator[tuple[Step, ...]]:
+    """Hooks and plugins that `current` has not: whoever could name any would run any code."""
+    known = {hook.path for hook in current.hooks} | {plugin.use for plugin in current.plugins}
+    for index, hook in enumerate(config.hooks):
+        if hook.path not in known:
+            yield ("hooks", index)
+    for index, plugin in enumerate(config.plugins):
+        if plugin.use not in known:
+            yield ("plugins", index, "use")

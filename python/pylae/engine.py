@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import sys
 import threading
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -16,6 +19,8 @@ from pylae.monitoring import Health, Thresholds, judge
 __all__ = [
     "POLICIES",
     "Engine",
+    "Headers",
+    "HookTimeout",
     "NativeCache",
     "NativeCircuitBreaker",
     "NativeLoadBalancer",
@@ -26,9 +31,13 @@ __all__ = [
     "NativeSlidingWindow",
     "NativeTokenBucket",
     "PlanError",
+    "Request",
+    "Response",
+    "User",
     "check",
     "echo_policy",
     "explain",
+    "live_requests",
     "purge_document",
     "shift_clock",
 ]
@@ -36,6 +45,13 @@ __all__ = [
 POLICIES: tuple[str, ...] = tuple(_native.POLICIES)
 """Names of the policies that the native side knows, in order of execution."""
 
+Headers = _native.Headers
+Request = _native.Request
+Response = _native.Response
+User = _native.User
+HookTimeout = _native.HookTimeout
+live_requests = _native.live_requests
+"""How many native requests Python holds, over the whole process: none when no exchange is in flight."""
 NativeCache = _native.Cache
 NativeCircuitBreaker = _native.CircuitBreaker
 NativeLoadBalancer = _native.LoadBalancer
@@ -47,6 +63,15 @@ NativeSlidingWindow = _native.SlidingWindow
 NativeTokenBucket = _native.TokenBucket
 PlanError = _native.PlanError
 
+# A hook that forks without exec must not leave a second gateway behind.
+os.register_at_fork(after_in_child=_native.after_fork_in_child)
+
+SWITCH_INTERVAL = 0.0005
+"""Seconds that Python code may keep the interpreter's lock while a worker waits for it to call a hook.
+
+Python's own default is 0.005. Set by `sys.setswitchinterval`, for the whole process, when there are hooks."""
+_FAREWELL = 5.0
+"""Seconds that a stop waits for hooks on the asyncio loop to end."""
 _PATIENCE = 1.0
 """Seconds that the log reader waits for a record before it asks again."""
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -55,25 +80,48 @@ log = logging.getLogger("pylae")
 
 
 class Engine:
-    """The data plane for one plan, which is a JSON document (`pylae.config.plan.compile_plan`)."""
+    """The data plane for one plan, which is a JSON document (`pylae.config.plan.compile_plan`).
 
-    def __init__(self, plan: str) -> None:
-        self._plan = plan
+    `hooks` are the callables that the plan refers to by their places.
+    """
+
+    def __init__(self, plan: str, hooks: Sequence[Callable[..., Any]] = ()) -> None:
+        self._plan, self._hooks = plan, hooks
         self._native: _native.Engine | None = None
+        self._loop: threading.Thread | None = None
 
     def start(self) -> list[str]:
         """Starts the threads and returns the addresses listened on, as `host:port`. Raises EngineError."""
         try:
-            self._native = _native.Engine(self._plan)
+            self._native = _native.Engine(self._plan, list(self._hooks))
         except _native.PlanError as error:
             raise _failure(error) from None
+        # Its threads must not meet an interpreter that has gone.
+        weakref.finalize(self, self._native.stop, False)
         threading.Thread(target=_pass_on_log, args=(self._native,), name="pylae-log", daemon=True).start()
+        self._serve_hooks()
         return self._native.addresses()
 
-    def apply(self, plan: str) -> None:
-        """Puts another plan in force, whole or not at all. Raises EngineError."""
+    def _serve_hooks(self) -> None:
+        """Starts the asyncio loop of the hooks, once there are any, and has threads take turns in time for them."""
+        if self._loop is not None or not self._hooks:
+            return
+        from pylae.hooks.loop import serve
+
+        sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_INTERVAL))
+        self._loop = threading.Thread(target=serve, args=(self._running().lane(),), name="pylae-hooks", daemon=True)
+        self._loop.start()
+
+    def apply(self, plan: str, hooks: Sequence[Callable[..., Any]] | None = None) -> None:
+        """Puts another plan and its hooks in force, whole or not at all; without `hooks` they are as they were.
+
+        Raises EngineError.
+        """
+        hooks = self._hooks if hooks is None else hooks
         try:
-            self._running().apply(plan)
+            self._running().apply(plan, list(hooks))
+            self._hooks = hooks
+            self._serve_hooks()
         except _native.PlanError as error:
             raise _failure(error) from None
 
@@ -87,6 +135,8 @@ class Engine:
         A second call, from another thread, cuts a drain short.
         """
         self._running().stop(drain)
+        if self._loop is not None and self._loop is not threading.current_thread():
+            self._loop.join(_FAREWELL)
 
     def set_draining(self, service: str, instance: str, draining: bool) -> bool:
         """Lets an instance finish what it has and gives it nothing more, or uses it again; it stays so over reloads.
@@ -186,6 +236,11 @@ def explain(plan: str, request: str) -> dict[str, Any]:
         return cast("dict[str, Any]", json.loads(_native.explain(plan, request)))
     except _native.PlanError as error:
         raise _failure(error) from None
+
+
+def local_certificate() -> tuple[str, str, str]:
+    """An authority, a certificate for `localhost` that it made, and the key of that, in PEM; good for 397 days."""
+    return _native.local_certificate()
 
 
 def echo_policy(name: str, settings: str) -> str:

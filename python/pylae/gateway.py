@@ -8,11 +8,11 @@ import logging
 import os
 import queue
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -23,19 +23,25 @@ from pylae.config.crosscheck import weaknesses
 from pylae.config.load import Document, read
 from pylae.config.model import Config, has_authenticator
 from pylae.config.nodes import Finding, Step, show_path
-from pylae.config.plan import compile_plan, source_path
+from pylae.config.plan import Call, compile_plan, route_names, source_path
 from pylae.config.route import Route, ServiceName
 from pylae.config.service import Service
 from pylae.config.sources import CallSources, DocumentSources, Place
 from pylae.config.tls import Texts
-from pylae.control import Control
 from pylae.errors import ConfigError, EngineError, Problem
+from pylae.local_tls import authority_file
 from pylae.serve import serve, signals
+from pylae.settings import split_words
 
 if TYPE_CHECKING:
     from pylae.admin.server import Server
+    from pylae.control import Control
     from pylae.engine import Engine
+    from pylae.hooks.hook import Function, Hook
     from pylae.monitoring import Health
+    from pylae.registry import ServiceRegistry
+
+F = TypeVar("F", bound="Function")
 
 log = logging.getLogger("pylae")
 
@@ -53,6 +59,8 @@ class Gateway:
         self._document: Document | None = None
         self._path: Path | None = None
         self._files: Mapping[Path, str | None] = {}
+        self._hooks: list[Hook] = []
+        self._loaded: list[Hook] | None = None
         self._named: Mapping[Path, str | None] = {}
         self._engine: Engine | None = None
         self._control: Control | None = None
@@ -65,10 +73,12 @@ class Gateway:
 
     def _take(self, config: Config) -> None:
         self._rest, self._services, self._routes = config, dict(config.services), list(config.routes)
+        self._loaded = None
 
     def become(self, other: Gateway) -> None:
         """Takes over what `other` was made of, without putting it in force."""
         self._take(other.config)
+        self._hooks, self._loaded = list(other._hooks), other._loaded
         self._calls, self._document = dict(other._calls), other._document
         self._path, self._files = other._path or self._path, other._files
         self._named = other._named
@@ -94,8 +104,23 @@ class Gateway:
             gateway, files = cls(), document.files
             gateway._take(parse_document(document))
             gateway._calls, gateway._document = {}, document
+            gateway._import_hooks(path.parent, files)
+            files = gateway._files
         gateway._path, gateway._files = path, files
         return gateway
+
+    def _import_hooks(self, folder: Path, files: Mapping[Path, str | None]) -> None:
+        """Imports what the configuration names, and notes its files beside `files`."""
+        self._files = files
+        if not (self._rest.hooks or self._rest.plugins):
+            return
+        from pylae.hooks.load import importable
+
+        importable(folder)
+        try:
+            self._all_hooks()
+        except ConfigError as error:
+            raise ConfigError(error.problems, {**files, **error.files}) from None
 
     @property
     def config(self) -> Config:
@@ -139,6 +164,68 @@ class Gateway:
         self._calls["services", name] = caller
         self._services[name] = service
 
+    @overload
+    def on_request(self, function: F) -> F: ...
+    @overload
+    def on_request(self, *, routes: Sequence[str] | str | None = None, **options: Any) -> Callable[[F], F]: ...
+    def on_request(self, function: Any = None, *, routes: Sequence[str] | str | None = None, **options: Any) -> Any:
+        """Has a function called before requests are forwarded: `@gateway.on_request`, or with `routes=[…]` behind it.
+
+        It is called as `function(request)`; a Response that it returns is the answer. `options` are the fields of
+        `pylae.config.hooks.HookOptions`. Raises HookError if the function cannot be a hook.
+        """
+        return self._hooking("request", function, routes, options, _caller())
+
+    @overload
+    def on_response(self, function: F) -> F: ...
+    @overload
+    def on_response(self, *, routes: Sequence[str] | str | None = None, **options: Any) -> Callable[[F], F]: ...
+    def on_response(self, function: Any = None, *, routes: Sequence[str] | str | None = None, **options: Any) -> Any:
+        """Has a function called before responses are sent, as `function(request, response)`; see `on_request`.
+
+        It runs for every answer to a request that came as far as the hooks; a Response that it returns is sent instead.
+        """
+        return self._hooking("response", function, routes, options, _caller())
+
+    def add_middleware(self, function: Function, *, routes: Sequence[str] | str | None = None, **options: Any) -> None:
+        """Has a function called around exchanges, as `function(request)` or `function(request, call_next)`.
+
+        The same in other words as `on_request` for the first form. Raises HookError.
+        """
+        self._hooking("middleware", function, routes, options, _caller())
+
+    def _hooking(
+        self,
+        on: Any,
+        function: Any,
+        routes: Sequence[str] | str | None,
+        settings: dict[str, Any],
+        caller: tuple[str, int],
+    ) -> Any:
+        from pylae.hooks.hook import make, options_of
+
+        names = split_words(routes)
+        options = options_of(settings)
+
+        def add(function: F) -> F:
+            source = ("hooks", len(self._rest.hooks) + len(self._hooks))
+            self._hooks.append(make(function, on, options, None if names is None else tuple(names), source))
+            self._calls[source] = caller
+            return function
+
+        return add if function is None else add(function)
+
+    def _all_hooks(self) -> list[Hook]:
+        """Those that the configuration names, and then those that were added here. Raises ConfigError."""
+        if self._loaded is None:
+            if not (self._rest.hooks or self._rest.plugins):
+                return self._hooks
+            from pylae.hooks.load import load
+
+            self._loaded, files = load(self._rest, self._sources())
+            self._files = {**self._files, **files}
+        return [*self._loaded, *self._hooks]
+
     def plan(self) -> dict[str, Any]:
         """The configuration as the native side is given it. Raises ConfigError."""
         return self._plan(create=False)
@@ -147,12 +234,28 @@ class Gateway:
         """The plan; `create` says whether a secret may be generated that lasts."""
         config = self.config
         check_config(config, self._sources())
-        texts = Texts(self._path.parent if self._path else None)
-        plan = compile_plan(self._with_auth(config, create=create), texts)
+        texts = Texts(self._path.parent if self._path else None, create=create)
+        calls = self._calls_of(self._all_hooks(), config)
+        plan = compile_plan(self._with_auth(config, create=create), texts, calls)
         self._named = texts.files
         if texts.findings:
             raise ConfigError([self._problem_at(finding) for finding in texts.findings], self.followed)
         return plan
+
+    def _calls_of(self, hooks: Sequence[Hook], config: Config) -> list[Call]:
+        """Hooks as the plan has them. Raises ConfigError where they name routes that do not exist."""
+        if not hooks:
+            return []
+        from pylae.hooks.load import unknown_routes
+
+        if problems := unknown_routes(hooks, route_names(config), self._sources()):
+            raise ConfigError(problems)
+        return [(hook.routes, hook.call(index)) for index, hook in enumerate(hooks)]
+
+    @property
+    def functions(self) -> list[Function]:
+        """The callables that the plan refers to by their places. Raises ConfigError."""
+        return [hook.function for hook in self._all_hooks()]
 
     @property
     def followed(self) -> Mapping[Path, str | None]:
@@ -205,15 +308,18 @@ class Gateway:
         """Starts serving and returns the addresses of the listeners. Raises ConfigError or EngineError."""
         if self._engine is not None:
             raise EngineError("the gateway is running already")
+        from pylae.control import Control
+
         control = Control(self)
         control.resume()
         plan = self._plan(create=True)
         for warning in self._checked(plan):
             log.warning("%s", warning)
         self._tell_how_to_sign()
+        self._tell_what_to_trust()
         from pylae.engine import Engine
 
-        running = Engine(json.dumps(control.first(plan)))
+        running = Engine(json.dumps(control.first(plan)), self.functions)
         try:
             addresses = running.start()
         except BaseException:
@@ -227,6 +333,15 @@ class Gateway:
             self.stop(drain=False)
             raise
         return addresses
+
+    def _tell_what_to_trust(self) -> None:
+        """Says what clients must trust where a certificate was made for this machine."""
+        if any(listener.tls and listener.tls.auto for listener in self._rest.listeners):
+            log.info(
+                "TLS with a certificate for localhost, for development; clients trust it by %s: "
+                "curl --cacert FILE, or add it to the authorities of the browser or the system",
+                authority_file(),
+            )
 
     def _tell_how_to_sign(self) -> None:
         """Says with what tokens are signed where the program leaves that open."""
@@ -293,6 +408,11 @@ class Gateway:
     def health(self) -> Health:
         """How good the service of the last minute was, by the thresholds in `health`. Raises EngineError."""
         return self.engine.health(self.config.health)
+
+    @property
+    def registry(self) -> ServiceRegistry:
+        """Where instances come from while it runs; instances can be registered here. Raises EngineError."""
+        return self._controlled().registry
 
     @property
     def engine(self) -> Engine:

@@ -2,6 +2,7 @@
 
 mod answer;
 mod histogram;
+mod http2;
 mod stream;
 
 use std::collections::VecDeque;
@@ -12,6 +13,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::{HeaderMap, HeaderName, HeaderValue};
 use rustix::event::Timespec;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime};
 use rustls::ClientConfig;
@@ -46,6 +48,9 @@ const OPTIONS: &[&str] = &[
     "requests",
     "rate",
     "gate",
+    "streams",
+    "tls",
+    "grpc",
 ];
 
 /// When requests are sent, and when no more are.
@@ -102,17 +107,67 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     };
     let warmup = Schedule { duration: seconds("warmup", 0.5)?, requests: None, interval: measured.interval };
 
+    if args.has("grpc") || args.has("streams") {
+        return run_http2(args, warmup, measured);
+    }
     let mut load = Load::new(args)?;
     if !warmup.duration.is_zero() {
         load.window(&warmup)?;
     }
+    wait_at_gate(args)?;
+    let reconnects = load.reconnects;
+    let outcome = load.window(&measured)?;
+    print_outcome(&outcome, load.reconnects - reconnects);
+    Ok(())
+}
+
+/// The same over HTTP/2.
+fn run_http2(args: &Args, warmup: Schedule, measured: Schedule) -> Result<(), String> {
+    let path: String = args.get("path")?.unwrap_or_else(|| "/json".to_owned());
+    let source = args.get("expect")?.unwrap_or_else(|| path.clone());
+    let (_, body) = content::body_for(&source).ok_or_else(|| format!("--expect: the origin has no {source:?}"))?;
+    let grpc = args.has("grpc");
+    let mut headers = HeaderMap::new();
+    headers.insert("user-agent", HeaderValue::from_static("pylae-bench"));
+    if grpc {
+        headers.insert("content-type", HeaderValue::from_static("application/grpc"));
+        headers.insert("te", HeaderValue::from_static("trailers"));
+    }
+    for header in args.all("header") {
+        let (name, value) = header.split_once(": ").ok_or_else(|| format!("--header: {header:?} is not a header"))?;
+        let name: HeaderName = name.parse().map_err(|_| format!("--header: {name:?} is not a name"))?;
+        headers.append(name, value.parse().map_err(|_| format!("--header: {value:?} is not a value"))?);
+    }
+    let method = if grpc { "POST".to_owned() } else { args.get("method")?.unwrap_or_else(|| "GET".to_owned()) };
+    let load = http2::Load::new(http2::Plan {
+        address: args.require("connect")?,
+        path,
+        method: method.parse().map_err(|_| format!("--method: {method:?} is not a method"))?,
+        headers,
+        expected: Expected {
+            status: args.get("status")?.unwrap_or(200),
+            body,
+            bare: false,
+            headers: args.all("require").map(Required::parse).collect(),
+        },
+        connections: args.get("connections")?.unwrap_or(64_usize).max(1),
+        streams: args.get("streams")?.unwrap_or(1_usize).max(1),
+        tls: args.get::<String>("tls")?.map(|file| stream::tls(&file, "h2")).transpose()?,
+        grpc,
+    })?;
+    if !warmup.duration.is_zero() {
+        load.window(warmup)?;
+    }
+    wait_at_gate(args)?;
+    print_outcome(&load.window(measured)?, 0);
+    Ok(())
+}
+
+fn wait_at_gate(args: &Args) -> Result<(), String> {
     if args.has("gate") {
         println!("ready");
         io::stdin().read_line(&mut String::new()).map_err(|error| error.to_string())?;
     }
-    let reconnects = load.reconnects;
-    let outcome = load.window(&measured)?;
-    print_outcome(&outcome, load.reconnects - reconnects);
     Ok(())
 }
 
@@ -161,7 +216,7 @@ impl Load {
             headers: args.all("require").map(Required::parse).collect(),
             bare: size.is_some(),
         };
-        let tls = args.get::<String>("tls")?.map(|file| stream::tls(&file)).transpose()?;
+        let tls = args.get::<String>("tls")?.map(|file| stream::tls(&file, "http/1.1")).transpose()?;
         let number = request.find(NUMBER).filter(|_| size.is_none()).map(|at| at..at + NUMBER.len());
         let mut request = request.into_bytes();
         let handshake = size.map(|size| {

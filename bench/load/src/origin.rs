@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use memchr::memmem;
 
 use crate::args::Args;
+use crate::calls;
 use crate::content;
 use crate::poll::{self, EventFlags, Events, Poll, Slots};
 use crate::relay::write_some;
@@ -36,8 +37,11 @@ const USER: (Option<&[u8]>, Option<&[u8]>) = (Some(b"7"), Some(b"user"));
 type Answers = HashMap<Box<[u8]>, Rc<[u8]>>;
 
 pub(crate) fn run(args: &Args) -> Result<(), String> {
-    args.only(&["listen"])?;
+    args.only(&["listen", "grpc"])?;
     let listener = poll::listen(&args.get("listen")?.unwrap_or_else(|| "127.0.0.1:0".to_owned()))?;
+    if args.has("grpc") {
+        return calls::run(listener);
+    }
     let serve = || -> io::Result<()> {
         let poll = Poll::new()?;
         poll.add(&listener, LISTENER, EventFlags::IN)?;

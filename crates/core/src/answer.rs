@@ -41,7 +41,7 @@ pub fn to_halt(halt: &Halt, exchange: &Exchange, wall: Duration) -> Answer {
         _ => {}
     }
     let detail = halt.detail();
-    if exchange.grpc {
+    if exchange.is_call() {
         // A call is told by the end of its answer, which is all there is of it.
         headers.push(("Content-Type".into(), b"application/grpc".to_vec()));
         headers.push(("grpc-status".into(), grpc::status_of(status).to_string().into_bytes()));

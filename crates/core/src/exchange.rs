@@ -14,12 +14,15 @@ use pylae_http::{Edits, Framing, RequestHead, ResponseHead, Span, Target};
 use crate::cache;
 use crate::certificate::Certificate;
 use crate::clock::Instant;
+use crate::grpc::Call;
 use crate::halt::Rejection;
+use crate::hook;
 use crate::limit::{Limiter, Permit};
 use crate::transform::Transforms;
 
 /// One request and its response.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that have nothing to do with each other")]
 pub struct Exchange {
     /// The client's bytes: the request head, and what came behind it. Its capacity is the bound on what is read at once.
     pub buffer: Vec<u8>,
@@ -41,10 +44,8 @@ pub struct Exchange {
     pub peer_trusted: bool,
     /// The client's address: the peer, or what a trusted proxy says.
     pub client: IpAddr,
-    /// Whether it is a call of gRPC, which is told of errors in its own words.
-    pub grpc: bool,
-    /// When it must be over, answer and all, if its client says so.
-    pub deadline: Option<Instant>,
+    /// The call of gRPC that it is, if it is one.
+    pub call: Option<Call>,
     /// Whether the client speaks TLS to the gateway.
     pub secure: bool,
     /// The certificate that the client has shown, of an authority that the listener believes.
@@ -99,6 +100,8 @@ pub struct Exchange {
     pub upstream: Duration,
     /// What the cache knows of it.
     pub cache: cache::Visit,
+    /// What hooks know of it; none while it has met none.
+    pub hooks: Option<Box<hook::Visit>>,
     /// Whether each of [`Limiter::ALL`] admitted it; none where it was not asked.
     pub limited: [Option<bool>; Limiter::ALL.len()],
     /// Places under limits of concurrency, held until the exchange is over.
@@ -169,8 +172,7 @@ impl Exchange {
             peer: nobody,
             peer_trusted: false,
             client: nobody.ip(),
-            grpc: false,
-            deadline: None,
+            call: None,
             secure: false,
             certificate: None,
             id: Vec::with_capacity(36),
@@ -198,6 +200,7 @@ impl Exchange {
             instance: None,
             upstream: Duration::ZERO,
             cache: cache::Visit::default(),
+            hooks: None,
             limited: [None; Limiter::ALL.len()],
             permits: Vec::new(),
             scratch: Vec::new(),
@@ -208,8 +211,7 @@ impl Exchange {
     pub fn reset(&mut self) {
         self.head.clear();
         self.framing = Framing::None;
-        self.grpc = false;
-        self.deadline = None;
+        self.call = None;
         // A request that is refused before its target is read must not show another one's.
         self.target.clear();
         self.host.clear();
@@ -234,6 +236,7 @@ impl Exchange {
         self.instance = None;
         self.upstream = Duration::ZERO;
         self.cache.reset();
+        self.hooks = None;
         self.limited = [None; Limiter::ALL.len()];
         self.permits.clear();
     }
@@ -247,6 +250,16 @@ impl Exchange {
     pub fn query(&self) -> Option<&[u8]> {
         let raw = self.head.target.of(&self.buffer);
         self.target.query.map(|span| span.of(raw))
+    }
+
+    /// Whether it is a call of gRPC, which is told of errors in its own words.
+    pub fn is_call(&self) -> bool {
+        self.call.is_some()
+    }
+
+    /// When it must be over, answer and all, if its client says so.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.call.and_then(|call| call.deadline)
     }
 
     /// Whether the response is an instance's, not the gateway's own.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pylae_http::Name;
 
+use crate::clock::Instant;
 use crate::exchange::Exchange;
 use crate::halt::Halt;
 
@@ -14,20 +15,27 @@ pub const DEADLINE_EXCEEDED: u32 = 4;
 /// The call may be tried again.
 pub const UNAVAILABLE: u32 = 14;
 
+/// What is known of a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Call {
+    /// When it must be over, if its client says so.
+    pub deadline: Option<Instant>,
+}
+
 /// Notes whether the request in `exchange` is a call of gRPC, and how long its client waits.
 pub fn recognise(exchange: &mut Exchange) -> Result<(), Halt> {
     let media_type = exchange.head.fields.get(&exchange.buffer, Name::ContentType);
-    exchange.grpc = media_type.is_some_and(is_grpc);
-    if !exchange.grpc {
+    if !media_type.is_some_and(is_grpc) {
         return Ok(());
     }
+    exchange.call = Some(Call::default());
     let timeout = {
         let mut timeouts = exchange.request_values("grpc-timeout");
         let Some(timeout) = timeouts.next() else { return Ok(()) };
         parse_timeout(timeout).filter(|_| timeouts.next().is_none())
     };
     let timeout = timeout.ok_or(Halt::Malformed("the grpc-timeout is not one to eight digits and a unit"))?;
-    exchange.deadline = Some(exchange.started.saturating_add(timeout));
+    exchange.call = Some(Call { deadline: Some(exchange.started.saturating_add(timeout)) });
     Ok(())
 }
 
@@ -124,7 +132,7 @@ pub fn status_in(lines: &[u8]) -> Option<u32> {
 /// The status that an instance's answer is to be judged by. A call that failed at once says so in its head.
 pub fn judged_status(exchange: &Exchange) -> u16 {
     let http = exchange.response.status;
-    if !exchange.grpc || http != 200 {
+    if !exchange.is_call() || http != 200 {
         return http;
     }
     let status = exchange.response.fields.values(&exchange.response_buffer, "grpc-status").next();

@@ -12,6 +12,7 @@ pub mod forwarding;
 pub mod grpc;
 pub mod halt;
 mod hex;
+pub mod hook;
 pub mod limit;
 pub mod pace;
 pub mod plan;

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::access_log::AccessLog;
+use crate::hooks::Hooked;
 use crate::mirror::Mirror;
 use crate::rate_limit::RateLimit;
 use crate::{AnyPolicy, Parts};
@@ -17,6 +18,8 @@ use crate::{AnyPolicy, Parts};
 pub struct Chain {
     policies: Box<[AnyPolicy]>,
     body_limit: Option<usize>,
+    /// Place of the hooks.
+    hooks: Option<usize>,
     /// Place of the mirror.
     mirror: Option<usize>,
 }
@@ -38,7 +41,8 @@ impl Chain {
         built.sort_by_key(|policy| AnyPolicy::position(policy.name()));
         let body_limit = built.iter().filter_map(AnyPolicy::body_limit).max();
         let mirror = built.iter().position(|policy| matches!(policy, AnyPolicy::mirror(_)));
-        Ok(Self { policies: built.into_boxed_slice(), body_limit, mirror })
+        let hooks = built.iter().position(|policy| matches!(policy, AnyPolicy::hooks(_)));
+        Ok(Self { policies: built.into_boxed_slice(), body_limit, hooks, mirror })
     }
 
     /// Whether there are none.
@@ -128,6 +132,20 @@ impl Chain {
             AnyPolicy::mirror(mirror) => Some(mirror),
             _ => None,
         }
+    }
+
+    /// The hooks, if there are any.
+    pub fn hooks(&self) -> Option<&Hooked> {
+        match &self.policies[self.hooks?] {
+            AnyPolicy::hooks(hooks) => Some(hooks),
+            _ => None,
+        }
+    }
+
+    /// Whether the exchange has come as far as the hooks.
+    #[inline]
+    pub fn has_met_hooks(&self, exchange: &Exchange) -> bool {
+        self.hooks.is_some_and(|place| exchange.entered > place)
     }
 
     /// Whether one of the policies answers CORS preflights.

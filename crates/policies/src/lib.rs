@@ -9,6 +9,7 @@ pub mod cache;
 mod chain;
 pub mod compression;
 pub mod cors;
+pub mod hooks;
 pub mod ip_access;
 mod media;
 pub mod mirror;
@@ -127,6 +128,8 @@ policy_table! {
     validation: validation::Validation,
     /// Behind everything that may refuse a request, so that what is stored is for those who may have it.
     cache: cache::Caching,
+    /// Behind everything else that decides: Python sees only requests that would be forwarded.
+    hooks: hooks::Hooked,
     /// Decides nothing; what is copied has passed all others.
     mirror: mirror::Mirror,
 }

@@ -133,7 +133,7 @@ impl One<'_, '_> {
             return Err(Failure::Halt(Halt::ClientGone));
         }
         // A call may have nothing to say for a while; `idle_timeout` bounds that.
-        let min_rate = if exchange.grpc { 0 } else { limits.min_rate };
+        let min_rate = if exchange.is_call() { 0 } else { limits.min_rate };
         let pace = Pace::new(min_rate, limits.body_grace.0);
         let framing = if connection.is_stream() { Framing::Close } else { exchange.framing };
         let upload =

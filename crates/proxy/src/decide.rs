@@ -10,6 +10,7 @@ use pylae_core::{Answer, Exchange, Halt, Verdict, websocket};
 use crate::client::Client;
 use crate::clock;
 use crate::gather::gather;
+use crate::hooked;
 use crate::snapshot::{Route, Snapshot};
 use crate::worker::Worker;
 
@@ -23,7 +24,8 @@ pub(crate) enum Decided {
     Stored(Stored),
 }
 
-/// Looks at a WebSocket handshake, where the route allows one, and runs the request policies: all request halves, then, where one wants to see the body, that and the body halves.
+/// Looks at a WebSocket handshake, where the route allows one, and runs the request policies: all request halves, then, where one wants to see the body, that and the body halves; and
+/// behind them the hooks.
 pub(crate) async fn decide(
     worker: &Worker,
     snapshot: &Snapshot,
@@ -40,7 +42,10 @@ pub(crate) async fn decide(
     loop {
         verdict = match verdict {
             Verdict::Continue => match route.chain.body_limit().filter(|_| next.is_none()) {
-                None => return Ok(Decided::Forward),
+                None => {
+                    let answer = hooked::request(route, client, exchange).await?;
+                    return Ok(answer.map_or(Decided::Forward, Decided::Answer));
+                }
                 Some(limit) => {
                     gather(worker, snapshot, route, client, exchange, limit).await?;
                     look(route, client, exchange, next.insert(0))
@@ -75,7 +80,7 @@ fn look(route: &Route, client: &Client, exchange: &mut Exchange, next: &mut usiz
 }
 
 /// What `poll` comes to, within `patience`, as long as the client stays. `None`: it took too long.
-async fn wait_for<T>(
+pub(crate) async fn wait_for<T>(
     patience: Duration,
     client: &mut Client,
     exchange: &mut Exchange,

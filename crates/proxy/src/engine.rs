@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use pylae_core::cache::{Purge, Usage};
+use pylae_core::hook::HookSource;
 use pylae_core::service::ServiceStats;
 use pylae_core::{Instant, Plan, Problem};
 use pylae_policies::authentication::Revoked;
@@ -24,7 +25,7 @@ use self::command::position;
 use crate::auxiliary::Auxiliary;
 use crate::background::Background;
 use crate::clock;
-use crate::log::Record;
+use crate::log::{Log, Record};
 use crate::metrics::{Metrics, Process, Reading, Summary, View, began_at, expose, summarize};
 use crate::observe::{Totals, WorkerStats};
 use crate::recent::{Lane, Recent};
@@ -84,13 +85,19 @@ pub struct Stats {
 }
 
 impl Engine {
-    /// Starts the data plane. When this returns, all listeners accept connections.
-    pub fn start(plan: Plan) -> Result<Self, Vec<Problem>> {
+    /// Starts the data plane. When this returns, all listeners accept connections. `hooks` makes the source of the plan's
+    /// hooks; it is given the log.
+    pub fn start(
+        plan: Plan,
+        hooks: impl FnOnce(&Arc<Log>) -> Result<Arc<dyn HookSource>, Vec<Problem>>,
+    ) -> Result<Self, Vec<Problem>> {
         let mut keys = PoolKeys::default();
         let policies = Arc::new(pylae_policies::Shared::new(plan.limits.max_keys).with_cache(plan.limits.cache_size));
         let shared = Arc::new(Shared::default());
         policies.identity.use_background(Box::new(Background::start(&shared.log)));
         let mut snapshot = Snapshot::build(plan, None, &mut keys, &policies)?;
+        let hooks = hooks(&shared.log)?;
+        snapshot.connect_hooks(&*hooks)?;
         let sinks = Sinks::new(snapshot.plan.workers);
         sinks.connect(&mut snapshot)?;
         let metrics = Arc::new(Metrics::new(snapshot.plan.workers, clock::now()));
@@ -101,7 +108,7 @@ impl Engine {
         for index in 0..snapshot.plan.workers {
             let sockets = clone_all(&listeners)?;
             workers.push(
-                spawn(index, Arc::clone(&snapshot), Arc::clone(&shared), sockets)
+                spawn(index, Arc::clone(&snapshot), Arc::clone(&shared), sockets, Arc::clone(&hooks))
                     .map_err(|error| vec![Problem::at("workers", format!("a worker cannot be started: {error}"))])?,
             );
         }
@@ -114,9 +121,10 @@ impl Engine {
     }
 
     /// Replaces the plan in force, whole or not at all. When this returns, every new exchange is served by the new plan.
-    pub fn apply(&self, plan: Plan) -> Result<(), Vec<Problem>> {
+    /// `hooks` is the source of its hooks.
+    pub fn apply(&self, plan: Plan, hooks: &dyn HookSource) -> Result<(), Vec<Problem>> {
         let mut state = self.state.lock();
-        self.replace(&mut state, plan).inspect_err(|_| state.refused += 1)
+        self.replace(&mut state, plan, hooks).inspect_err(|_| state.refused += 1)
     }
 
     /// Counts a configuration that was refused before it became a plan.
@@ -124,13 +132,14 @@ impl Engine {
         self.state.lock().refused += 1;
     }
 
-    fn replace(&self, state: &mut State, plan: Plan) -> Result<(), Vec<Problem>> {
+    fn replace(&self, state: &mut State, plan: Plan, hooks: &dyn HookSource) -> Result<(), Vec<Problem>> {
         let mut keys = state.keys.clone();
         let workers = state.snapshot.plan.workers;
         if plan.workers != workers {
             return Err(vec![Problem::at("workers", format!("stays {workers} until the gateway is started again"))]);
         }
         let mut snapshot = Snapshot::build(plan, Some(&state.snapshot), &mut keys, &self.policies)?;
+        snapshot.connect_hooks(hooks)?;
         self.sinks.connect(&mut snapshot)?;
         self.metrics.connect(&mut snapshot);
         let snapshot = Arc::new(snapshot);
@@ -263,13 +272,24 @@ impl Engine {
         Ok(self.policies.cache_in_use().map_or(0, |cache| cache.purge(&purge, clock::now())))
     }
 
+    /// Where the engine's log records go.
+    pub fn log(&self) -> &Arc<Log> {
+        &self.shared.log
+    }
+
     /// Takes the log records written since the last call, waiting up to `patience` for the first. `None` when the engine has stopped.
     pub fn read_log(&self, patience: Duration) -> Option<Vec<Record>> {
         self.shared.log.read(patience)
     }
 }
 
-fn spawn(index: usize, snapshot: Arc<Snapshot>, shared: Arc<Shared>, listeners: Vec<Listening>) -> io::Result<Handle> {
+fn spawn(
+    index: usize,
+    snapshot: Arc<Snapshot>,
+    shared: Arc<Shared>,
+    listeners: Vec<Listening>,
+    hooks: Arc<dyn HookSource>,
+) -> io::Result<Handle> {
     let (control, receiver) = mpsc::unbounded_channel();
     let stats = Arc::new(WorkerStats::default());
     let counted = Arc::clone(&stats);
@@ -277,11 +297,15 @@ fn spawn(index: usize, snapshot: Arc<Snapshot>, shared: Arc<Shared>, listeners: 
     let kept = Recent::new(Arc::clone(&recent));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
     let thread = std::thread::Builder::new().name(format!("pylae-worker-{index}")).spawn(move || {
-        let worker = Worker::new(index, snapshot, shared, counted, kept);
-        runtime.block_on(Rc::clone(&worker).run(listeners, receiver));
-        worker.lines.pass_on();
-        // A name look-up that hangs must not hold up the end.
-        runtime.shutdown_background();
+        let mut things = Some((snapshot, shared, counted, kept, runtime, listeners, receiver));
+        hooks.live(&mut || {
+            let Some((snapshot, shared, counted, kept, runtime, listeners, receiver)) = things.take() else { return };
+            let worker = Worker::new(index, snapshot, shared, counted, kept);
+            runtime.block_on(Rc::clone(&worker).run(listeners, receiver));
+            worker.lines.pass_on();
+            // A name look-up that hangs must not hold up the end.
+            runtime.shutdown_background();
+        });
     })?;
     Ok(Handle { control, thread: Mutex::new(Some(thread)), stats, recent })
 }

@@ -8,6 +8,7 @@ use crate::cached::settle;
 use crate::client::{After, Client};
 use crate::decide::{Decided, decide};
 use crate::forward::forward;
+use crate::hooked;
 use crate::mirror::mirror;
 use crate::observe::observe;
 use crate::receive::receive;
@@ -54,7 +55,11 @@ pub(crate) async fn flow(worker: &Rc<Worker>, client: &mut Client, exchange: &mu
     // Every early exit becomes a response here.
     let reply = reply.unwrap_or_else(|halt| Reply::from_halt(&halt, exchange));
 
-    // Response policies, in reverse order: those whose request half was entered, on rejections too.
+    // Response policies, in reverse order: those whose request half was entered, on rejections too. Hooks are the last of them.
+    let reply = match matched {
+        Some(route) if route.hooks.is_some() => hooked::response(worker, route, client, exchange, reply).await,
+        _ => reply,
+    };
     matched.map_or(&snapshot.unrouted, |route| &route.chain).response(exchange);
 
     // Out.

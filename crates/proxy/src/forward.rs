@@ -39,12 +39,12 @@ impl Taken<'_> {
 /// Forwards the request in `exchange`. Its body is read from `client` as it is sent.
 pub(crate) async fn forward<'s>(
     worker: &Worker,
-    snapshot: &Snapshot,
+    snapshot: &'s Snapshot,
     route: &'s Route,
     client: &mut Client,
     exchange: &mut Exchange,
 ) -> Result<Taken<'s>, Halt> {
-    let service = route.service.as_deref().ok_or(Halt::NoService)?;
+    let service = chosen(snapshot, route, exchange).ok_or(Halt::NoService)?;
     // What is said to be too large is not even begun; what is sent is counted all the same.
     if matches!(exchange.framing, Framing::Length(length) if length > exchange.max_body) {
         return Err(Halt::BodyTooLarge(exchange.max_body));
@@ -55,7 +55,7 @@ pub(crate) async fn forward<'s>(
         client.body.hold(mirror.max_body());
     }
     let last = route.deadline.map(|span| exchange.started.saturating_add(span));
-    let last = exchange.deadline.map(|wanted| last.map_or(wanted, |last| last.min(wanted))).or(last);
+    let last = exchange.deadline().map(|wanted| last.map_or(wanted, |last| last.min(wanted))).or(last);
     let entered = admission::enter(service, last, client, exchange).await?;
     let tie = service.state.tie(exchange);
     let mut tried = Tried::default();
@@ -109,6 +109,14 @@ pub(crate) async fn forward<'s>(
         worker.stats.retries.add(1);
         wait(client, exchange, now.saturating_add(pause)).await?;
         began = clock::now();
+    }
+}
+
+/// The service that gets the request: the route's, unless a hook has chosen another.
+fn chosen<'s>(snapshot: &'s Snapshot, route: &'s Route, exchange: &Exchange) -> Option<&'s Service> {
+    match exchange.hooks.as_ref().and_then(|hooks| hooks.service.as_deref()) {
+        Some(name) => snapshot.services.get(name).map(AsRef::as_ref),
+        None => route.service.as_deref(),
     }
 }
 

@@ -86,6 +86,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, client: Client, ahead: Vec<u8>) {
     let flood = FloodLimits { resets: limits.http2.max_resets, idle_frames: limits.http2.max_idle_frames };
     let watch = Watch::new(flood);
     let Client { socket, peer, peer_text, secure, certificate, deadline, .. } = client;
+    // Its streams may be silent for as long as they like.
+    socket.probe();
     let mut handshake = builder(limits).handshake(Wire::new(socket, ahead, Some(Rc::clone(&watch))));
     deadline.set(clock::coarse().saturating_add(limits.head_timeout.0));
     let Some(Ok(connection)) = deadline.within(|cx| Pin::new(&mut handshake).poll(cx)).await else { return };
@@ -236,7 +238,7 @@ impl Serving {
             match flow(&worker, &mut client, &mut exchange).await {
                 Some(After::Keep | After::Close) => {
                     // Some clients take it for a failure to be interrupted; those of gRPC count on it.
-                    if !exchange.grpc {
+                    if !exchange.is_call() {
                         client.drain(&worker, &mut exchange).await;
                     }
                     watch.served();

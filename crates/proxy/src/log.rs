@@ -54,7 +54,7 @@ impl Refusals {
 
 /// Records waiting to be read.
 #[derive(Debug, Default)]
-pub(crate) struct Log {
+pub struct Log {
     state: Mutex<State>,
     filled: Condvar,
 }
@@ -67,7 +67,8 @@ struct State {
 }
 
 impl Log {
-    pub(crate) fn write(&self, level: &'static str, event: &'static str, message: String) {
+    /// Writes a record, or counts it as dropped if nobody has read the others. Never waits for a reader.
+    pub fn write(&self, level: &'static str, event: &'static str, message: String) {
         let mut state = self.state.lock();
         if state.records.len() == KEPT {
             state.dropped += 1;

@@ -16,6 +16,7 @@ use crate::clock;
 use crate::download::{Cut, Download};
 use crate::forward::Taken;
 use crate::snapshot::{Route, Snapshot};
+use crate::socket::Socket;
 use crate::tunnel::tunnel;
 use crate::upload::Upload;
 use crate::worker::Worker;
@@ -159,7 +160,7 @@ async fn relay(
         encode_head(out, exchange, stated, to, close);
     });
     let deadline = Rc::clone(&client.deadline);
-    let last = exchange.deadline;
+    let last = exchange.deadline();
     let set = |due: Instant| deadline.set(last.map_or(due, |last| last.min(due)));
     let mut silence = clock::coarse().saturating_add(route.idle_timeout);
     set(silence);
@@ -178,15 +179,7 @@ async fn relay(
                     silence = clock::coarse().saturating_add(route.idle_timeout);
                 }
                 // Events come when they come.
-                let streams_events = *streams_events.get_or_insert_with(|| {
-                    let streams = exchange.is_event_stream();
-                    if streams {
-                        client.socket.probe();
-                        connection.probe();
-                    }
-                    streams
-                });
-                if streams_events {
+                if *streams_events.get_or_insert_with(|| probes_events(exchange, client, &connection)) {
                     silence = Instant::default().saturating_add(Duration::MAX);
                 }
                 set(download.due().map_or(silence, |due| due.min(silence)));
@@ -205,7 +198,7 @@ async fn relay(
     let mut told = false;
     if result == Err(Cut::Instance) {
         exchange.cache.break_off();
-        told = exchange.grpc && client.socket.end_early(call_ended(late).as_bytes());
+        told = exchange.is_call() && client.socket.end_early(call_ended(late).as_bytes());
         if to == Framing::Close && !told {
             client.socket.close_by_reset();
         }
@@ -231,7 +224,7 @@ async fn relay(
 /// What the end of an answer says about the instance, if that is anything else than its head has said.
 fn outcome(exchange: &Exchange, result: Result<(), Cut>, trailers: &[u8]) -> Option<Outcome> {
     match result {
-        Ok(()) if exchange.grpc => {
+        Ok(()) if exchange.is_call() => {
             let status = grpc::http_status_of(grpc::status_in(trailers)?);
             (status >= 500).then_some(Outcome::Status(status))
         }
@@ -251,7 +244,17 @@ fn call_ended(late: bool) -> String {
 
 /// Whether the gateway itself answers a call of gRPC with an error.
 fn is_failed_call(exchange: &Exchange) -> bool {
-    exchange.grpc && exchange.code.is_some()
+    exchange.is_call() && exchange.code.is_some()
+}
+
+/// Whether the answer is a stream of events, which may be silent for as long as it likes: then the kernel asks after both sides.
+fn probes_events(exchange: &Exchange, client: &Client, instance: &Socket) -> bool {
+    let streams = exchange.is_event_stream();
+    if streams {
+        client.socket.probe();
+        instance.probe();
+    }
+    streams
 }
 
 /// How the client is told where the body ends that an instance framed as `from`.

@@ -11,6 +11,7 @@ use crate::cached::settle;
 use crate::client::Client;
 use crate::clock;
 use crate::forward::forward;
+use crate::hooked;
 use crate::respond::{Reply, respond};
 use crate::snapshot::Snapshot;
 use crate::socket::Socket;
@@ -60,6 +61,10 @@ async fn run(worker: Rc<Worker>, snapshot: Arc<Snapshot>, mut exchange: Box<Exch
     exchange.wall = clock::wall();
     fetch.begin_at(exchange.started, &mut exchange);
     exchange.cache.carry(fetch);
+    // What a hook answers itself is not what the service has.
+    if !matches!(hooked::request(route, &mut client, &mut exchange).await, Ok(None)) {
+        return worker.buffers.give_back_exchange(exchange);
+    }
     let forwarded = forward(&worker, &snapshot, route, &mut client, &mut exchange).await;
     // Anything else than a full answer has been taken care of.
     if let Ok(reply @ Reply::Taken(_)) = settle(&worker, &snapshot, &mut exchange, forwarded) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use pylae_core::Problem;
 use pylae_core::cache::Cache;
+use pylae_core::hook::{HookSource, Hooks};
 use pylae_core::plan::{self, Plan};
 use pylae_core::route::Router;
 use pylae_core::route::rewrite::PathEdit;
@@ -56,6 +57,8 @@ pub(crate) struct Route {
     pub(crate) service: Option<Arc<Service>>,
     pub(crate) path_edit: Option<PathEdit>,
     pub(crate) chain: Chain,
+    /// Its Python hooks.
+    pub(crate) hooks: Option<Arc<dyn Hooks>>,
     /// The service that gets copies of its requests.
     pub(crate) mirror: Option<Arc<Service>>,
     /// Where the lines of its access log go.
@@ -175,6 +178,22 @@ impl Snapshot {
         if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 
+    /// Gives every route its hooks. All problems are reported.
+    pub(crate) fn connect_hooks(&mut self, source: &dyn HookSource) -> Result<(), Vec<Problem>> {
+        let mut problems = Vec::new();
+        for (index, route) in self.routes.iter_mut().enumerate() {
+            let Some(hooked) = route.chain.hooks() else { continue };
+            route.hooks = source
+                .compile(&route.name, self.router.params(index), hooked.calls())
+                .map_err(|found| {
+                    let path = format!("routes[{index}].policies.hooks");
+                    problems.extend(found.into_iter().map(|problem| problem.under(&path)));
+                })
+                .ok();
+        }
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
     /// Where its exchanges are counted.
     pub(crate) fn all_series(&self) -> impl Iterator<Item = &Arc<Series>> {
         self.routes.iter().map(|route| &route.series).chain([&self.series]).flatten()
@@ -284,6 +303,7 @@ impl Route {
             service,
             path_edit,
             chain,
+            hooks: None,
             mirror,
             sink: None,
             series: None,

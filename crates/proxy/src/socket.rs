@@ -158,8 +158,8 @@ impl Socket {
         let stream = match self {
             Self::Tcp(stream) => stream,
             Self::Tls(stream) => stream.stream(),
-            // The connection is not the stream's alone.
-            Self::Stream(_) | Self::Nobody => return,
+            // The connection of a stream is asked as a whole, from its beginning.
+            Self::Nobody | Self::Stream(_) => return,
         };
         // Fails only when the connection is gone already.
         let _ = SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE).with_interval(PROBE / 4));

@@ -2,12 +2,14 @@
 
 mod certificates;
 mod listener;
+mod local;
 mod records;
 mod service;
 mod stream;
 mod trust;
 
 pub(crate) use listener::Acceptor;
+pub use local::{LocalCertificate, local_certificate};
 pub(crate) use service::Connector;
 pub(crate) use stream::Tls;
 

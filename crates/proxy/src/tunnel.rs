@@ -115,7 +115,7 @@ impl<'w> Tunnel<'w> {
             match ended {
                 Some(()) => return,
                 None if self.until.is_none() && !stalls => {
-                    self.close(GOING_AWAY, "idle for too long", "websocket_idle")
+                    self.close(GOING_AWAY, "idle for too long", "websocket_idle");
                 }
                 // Nobody would take a Close frame, or nobody has answered it.
                 None => {

@@ -1,49 +1,87 @@
 //! The running data plane as Python holds it.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use pylae_core::Problem;
+use pylae_core::hook::HookSource;
 use pylae_policies::authentication::Revoked;
 use pyo3::exceptions::{PyLookupError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::errors::to_python;
+use crate::hooks::{LIVE, Lane, Lanes, Source};
 use crate::{gil, plan};
 
 /// The running data plane. Made by `Engine(plan)`, which starts it.
 #[pyclass(frozen)]
-pub(crate) struct Engine(pylae_proxy::Engine);
+pub(crate) struct Engine {
+    engine: pylae_proxy::Engine,
+    lanes: Arc<Lanes>,
+    /// The hooks in force.
+    hooks: Mutex<Arc<Source>>,
+}
 
 #[pymethods]
 impl Engine {
-    /// Starts the data plane; raises `PlanError` with all problems if it cannot.
+    /// Starts the data plane; raises `PlanError` with all problems if it cannot. `hooks` are the callables that the plan
+    /// refers to by their places.
     #[new]
-    fn start(py: Python<'_>, plan: &str) -> PyResult<Self> {
-        gil::released(py, || plan::read(plan).and_then(pylae_proxy::Engine::start))
-            .map(Self)
-            .map_err(|problems| to_python(&problems))
+    fn start(py: Python<'_>, plan: &str, hooks: Vec<Py<PyAny>>) -> PyResult<Self> {
+        gil::released(py, || {
+            let plan = plan::read(plan)?;
+            let lanes = Lanes::new().map_err(|error| vec![Problem::at("", error.to_string())])?;
+            let told = plan.clone();
+            let mut made = None;
+            let engine = pylae_proxy::Engine::start(plan, |log| {
+                let source = Arc::new(Source::new(&told, hooks, log, &lanes, None));
+                Ok(Arc::clone(made.insert(source)) as Arc<dyn HookSource>)
+            })?;
+            // It was made, or there would be no engine.
+            let hooks = made.ok_or_else(Vec::new)?;
+            Ok(Self { engine, lanes, hooks: Mutex::new(hooks) })
+        })
+        .map_err(|problems: Vec<Problem>| to_python(&problems))
     }
 
     /// Replaces the plan in force, whole or not at all; raises `PlanError` with all problems if it cannot.
-    fn apply(&self, py: Python<'_>, plan: &str) -> PyResult<()> {
-        gil::released(py, || plan::read(plan).and_then(|plan| self.0.apply(plan)))
-            .map_err(|problems| to_python(&problems))
+    fn apply(&self, py: Python<'_>, plan: &str, hooks: Vec<Py<PyAny>>) -> PyResult<()> {
+        gil::released(py, || {
+            let plan = plan::read(plan)?;
+            let before = Arc::clone(&self.hooks.lock());
+            let source = Arc::new(Source::new(&plan, hooks, self.engine.log(), &self.lanes, Some(&before)));
+            self.engine.apply(plan, &*source)?;
+            source.settle();
+            *self.hooks.lock() = source;
+            Ok(())
+        })
+        .map_err(|problems: Vec<Problem>| to_python(&problems))
     }
 
     /// The addresses that are listened on, as `host:port`.
     fn addresses(&self) -> Vec<String> {
-        self.0.addresses().iter().map(ToString::to_string).collect()
+        self.engine.addresses().iter().map(ToString::to_string).collect()
     }
 
     /// Stops accepting, finishes what is in flight if `drain`, and ends.
     fn stop(&self, py: Python<'_>, drain: bool) {
-        gil::released(py, || self.0.stop(drain));
+        gil::released(py, || {
+            self.engine.stop(drain);
+            self.lanes.stop();
+        });
+    }
+
+    /// The end of the lane that an asyncio loop is to serve.
+    fn lane(&self) -> Lane {
+        Lane(Arc::clone(&self.lanes))
     }
 
     /// Gives the instance of the service nothing more, or uses it again. Whether that is a change; raises `LookupError` if
     /// there is no such instance.
     fn set_draining(&self, py: Python<'_>, service: &str, instance: &str, draining: bool) -> PyResult<bool> {
-        gil::released(py, || self.0.set_draining(service, instance, draining))
+        gil::released(py, || self.engine.set_draining(service, instance, draining))
             .map_err(|problem| PyLookupError::new_err(problem.message))
     }
 
@@ -56,14 +94,14 @@ impl Engine {
             _ => return Err(PyValueError::new_err("either a jti or a user can be revoked")),
         };
         let span = Duration::try_from_secs_f64(seconds).map_err(|error| PyValueError::new_err(error.to_string()))?;
-        Ok(gil::released(py, || self.0.revoke(what, span)))
+        Ok(gil::released(py, || self.engine.revoke(what, span)))
     }
 
     /// Closes the breaker of a service, or that of one instance. Whether that is a change; None if it has no breaker.
     /// Raises `LookupError` if there is no such service or instance.
     #[pyo3(signature = (service, instance=None))]
     fn reset_breaker(&self, py: Python<'_>, service: &str, instance: Option<&str>) -> PyResult<Option<bool>> {
-        gil::released(py, || self.0.reset_breaker(service, instance))
+        gil::released(py, || self.engine.reset_breaker(service, instance))
             .map_err(|problem| PyLookupError::new_err(problem.message))
     }
 
@@ -71,7 +109,7 @@ impl Engine {
     fn limit(&self, py: Python<'_>, question: &str) -> PyResult<String> {
         gil::released(py, || {
             let question = serde_json::from_str(question).map_err(|error| vec![Problem::at("", error.to_string())])?;
-            let standing = self.0.limit(&question).map_err(|problem| vec![problem])?;
+            let standing = self.engine.limit(&question).map_err(|problem| vec![problem])?;
             Ok(serde_json::json!(standing).to_string())
         })
         .map_err(|problems: Vec<Problem>| to_python(&problems))
@@ -79,13 +117,13 @@ impl Engine {
 
     /// Keys that rate limits hold, and the bytes that they take.
     fn limit_usage(&self, py: Python<'_>) -> (usize, usize) {
-        gil::released(py, || self.0.limit_usage())
+        gil::released(py, || self.engine.limit_usage())
     }
 
     /// The latest exchanges behind the cursors, at most `most` of each worker, as JSON.
     fn exchanges(&self, py: Python<'_>, cursors: Vec<u64>, most: usize, watch: bool) -> String {
         gil::released(py, || {
-            let found = self.0.exchanges(&cursors, most, watch);
+            let found = self.engine.exchanges(&cursors, most, watch);
             let (cursors, missed, passed_over) = (found.cursors, found.missed, found.passed_over);
             // Each line is JSON already.
             let lines = found.lines.join(",");
@@ -95,29 +133,34 @@ impl Engine {
 
     /// What is counted and seen, as JSON.
     fn stats(&self, py: Python<'_>) -> String {
-        gil::released(py, || serde_json::json!(self.0.stats()).to_string())
+        gil::released(py, || {
+            let mut stats = serde_json::json!(self.engine.stats());
+            let calls = self.hooks.lock().figures();
+            stats["hooks"] = serde_json::json!({ "live_requests": LIVE.load(Ordering::Relaxed), "calls": calls });
+            stats.to_string()
+        })
     }
 
     /// All figures as a page for Prometheus.
     fn metrics(&self, py: Python<'_>) -> String {
-        gil::released(py, || self.0.metrics())
+        gil::released(py, || self.engine.metrics())
     }
 
     /// The figures that people look at first, as JSON.
     fn summary(&self, py: Python<'_>) -> String {
-        gil::released(py, || serde_json::json!(self.0.summary()).to_string())
+        gil::released(py, || serde_json::json!(self.engine.summary()).to_string())
     }
 
     /// Counts a configuration that was refused before it became a plan.
     fn count_refusal(&self, py: Python<'_>) {
-        gil::released(py, || self.0.count_refusal());
+        gil::released(py, || self.engine.count_refusal());
     }
 
     /// Makes the response cache forget what the JSON document names; returns how many answers that were.
     fn purge_cache(&self, py: Python<'_>, purge: &str) -> PyResult<usize> {
         gil::released(py, || {
             let purge = serde_json::from_str(purge).map_err(|error| vec![Problem::at("", error.to_string())])?;
-            self.0.purge_cache(purge)
+            self.engine.purge_cache(purge)
         })
         .map_err(|problems| to_python(&problems))
     }
@@ -125,7 +168,7 @@ impl Engine {
     /// Log records since the last call as a JSON list, after at most `patience` seconds; None when the engine has stopped.
     fn read_log(&self, py: Python<'_>, patience: f64) -> Option<String> {
         let patience = Duration::try_from_secs_f64(patience).unwrap_or_default();
-        gil::released(py, || self.0.read_log(patience)).map(|records| serde_json::json!(records).to_string())
+        gil::released(py, || self.engine.read_log(patience)).map(|records| serde_json::json!(records).to_string())
     }
 }
 

@@ -1,7 +1,8 @@
 //! Problems on their way to Python.
 
 use pylae_core::Problem;
-use pyo3::{PyErr, create_exception, exceptions::PyValueError};
+use pyo3::prelude::*;
+use pyo3::{create_exception, exceptions::PyValueError};
 
 create_exception!(
     _native,
@@ -14,4 +15,13 @@ create_exception!(
 pub(crate) fn to_python(problems: &[Problem]) -> PyErr {
     // Cannot fail: strings only.
     PlanError::new_err(serde_json::to_string(problems).unwrap_or_default())
+}
+
+/// `pylae.HookError`: something that hooks may not do.
+pub(crate) fn hook_error(py: Python<'_>, message: &str) -> PyErr {
+    let kind = py.import("pylae.errors").and_then(|errors| errors.getattr("HookError"));
+    match kind.and_then(|kind| kind.call1((message,))) {
+        Ok(error) => PyErr::from_value(error),
+        Err(error) => error,
+    }
 }

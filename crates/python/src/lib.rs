@@ -1,11 +1,13 @@
 //! `pylae._native`: what crosses between Python and the data plane. A plan goes in as JSON, statistics, log records and
-//! explanations come out as JSON.
+//! explanations come out as JSON. Hooks are called from here.
 
 mod engine;
 mod errors;
 mod gil;
+mod hooks;
 mod plan;
 mod primitives;
+mod tls;
 
 use pyo3::prelude::*;
 
@@ -13,12 +15,14 @@ use pyo3::prelude::*;
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<engine::Engine>()?;
     primitives::register(module)?;
+    hooks::register(module)?;
     module.add("PlanError", module.py().get_type::<errors::PlanError>())?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("POLICIES", pylae_policies::TABLE.to_vec())?;
     module.add_function(wrap_pyfunction!(plan::check, module)?)?;
     module.add_function(wrap_pyfunction!(plan::explain, module)?)?;
     module.add_function(wrap_pyfunction!(plan::echo_policy, module)?)?;
+    module.add_function(wrap_pyfunction!(tls::local_certificate, module)?)?;
     module.add_function(wrap_pyfunction!(engine::shift_clock, module)?)?;
     Ok(())
 }

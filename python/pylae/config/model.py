@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pylae.config.address import listen_address
 from pylae.config.admin import Admin
 from pylae.config.auth import AuthConfig
+from pylae.config.hooks import HookSettings, PluginUse
 from pylae.config.route import Route, ServiceName
 from pylae.config.service import Service
 from pylae.config.tls import ListenerTls
@@ -116,6 +117,10 @@ class Config(Settings):
     """Services by name."""
     routes: tuple[Route, ...] = ()
     """Routes. The most specific one that matches a request takes it; order decides between patterns only."""
+    hooks: tuple[HookSettings, ...] = ()
+    """Python callables in the request path, in the order in which a request meets them."""
+    plugins: tuple[PluginUse, ...] = ()
+    """Plugins in the request path, behind `hooks`."""
     policies: PolicySet = PolicySet()
     """Policies of every route. A route overrides each by its name, or switches it off with `false`."""
     health: Thresholds = Thresholds()

@@ -24,9 +24,15 @@ from pylae.settings import Settings
 VERSION = 1
 """Shape of the plan."""
 
+Call = tuple[tuple[str, ...] | None, dict[str, Any]]
+"""The names of the routes that have a hook (None: all), and the hook as the plan has it."""
 
-def compile_plan(config: Config, texts: Texts | None = None) -> dict[str, Any]:
-    """The plan of a configuration that passed `pylae.config.check`. `texts` reads the files that it names."""
+
+def compile_plan(config: Config, texts: Texts | None = None, calls: Sequence[Call] = ()) -> dict[str, Any]:
+    """The plan of a configuration that passed `pylae.config.check`.
+
+    `texts` reads the files that it names; `calls` are the hooks in the order in which a request meets them.
+    """
     texts = texts or Texts()
     names = route_names(config)
     return {
@@ -37,7 +43,7 @@ def compile_plan(config: Config, texts: Texts | None = None) -> dict[str, Any]:
         "limits": config.limits.model_dump(mode="json"),
         "auth": config.auth.plan() if config.auth else None,
         "services": [service_plan(name, service, texts) for name, service in all_services(config).items()],
-        "routes": [_route(name, route, config) for name, route in zip(names, config.routes, strict=True)],
+        "routes": [_route(name, route, config, calls) for name, route in zip(names, config.routes, strict=True)],
         "unrouted": _unrouted(config),
     }
 
@@ -112,7 +118,8 @@ def with_instances(service: Service, instances: Sequence[Instance]) -> dict[str,
     return {"instances": listed, "load_balancer": balancer.model_dump(mode="json")}
 
 
-def _route(name: str, route: Route, config: Config) -> dict[str, Any]:
+def _route(name: str, route: Route, config: Config, calls: Sequence[Call]) -> dict[str, Any]:
+    own_calls = [call for routes, call in calls if routes is None or name in routes]
     kept = ("priority", "timeout", "idle_timeout", "deadline", "retries", "retry_on", "preserve_host", "rewrite")
     return {
         "name": name,
@@ -128,7 +135,11 @@ def _route(name: str, route: Route, config: Config) -> dict[str, Any]:
         "strip_prefix": route.prefix if route.strip_prefix is True else route.strip_prefix or None,
         "websocket": route.websocket.model_dump(mode="json") if route.websocket else None,
         "policies": {
-            policy: settings.model_dump(mode="json") for policy, settings in effective_policies(route, config).items()
+            **{
+                policy: settings.model_dump(mode="json")
+                for policy, settings in effective_policies(route, config).items()
+            },
+            **({"hooks": {"calls": own_calls}} if own_calls else {}),
         },
     }
 
@@ -176,6 +187,9 @@ def effective_policies(route: Route, config: Config) -> dict[str, Settings]:
     """The policies that a route has: its own, and the gateway's that it neither overrides nor switches off."""
     policies: dict[str, Settings] = {}
     for name in POLICIES:
+        if name == "hooks":
+            # Not settings of a route: see `compile_plan`.
+            continue
         if name in _DERIVED:
             settings = _DERIVED[name](route, config.auth or AuthConfig())
             policies.update({name: settings} if settings else {})
@@ -207,6 +221,8 @@ def source_path(config: Config, path: str) -> tuple[Step, ...]:
             return ("routes", index, _DERIVED_FROM.get(str(key), str(key)))
         case ("auth", "authenticators", int(index), *rest) if config.auth:
             return ("auth", *_authenticator_source(config.auth, index, rest))
+        case ("routes", int(), "policies", "hooks", *_):
+            return ("hooks",)
         case ("routes", int(index), "policies", str(policy), *rest) if index < len(config.routes):
             own = getattr(config.routes[index], policy, None) is not None
             return ("routes", index, policy, *rest) if own else ("policies", policy, *rest)

@@ -238,7 +238,7 @@ class Service(Settings):
     protocol: Literal["http1", "http2"] = "http1"
     """What is spoken to the instances, with TLS where their addresses say `https`. gRPC needs HTTP/2."""
     max_streams: Positive = 100
-    """Exchanges at once on one HTTP/2 connection; beyond it, or beyond what the instance allows, a further one is made."""
+    """Exchanges at once on one HTTP/2 connection; beyond it, or what the instance allows, a further one is made."""
     max_idle: Count = 64
     """Idle connections kept per worker and instance."""
     idle_timeout: Wait = timedelta(seconds=60)

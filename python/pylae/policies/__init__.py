@@ -51,8 +51,8 @@ class PolicySet(Settings):
     """Copies of requests to another service."""
 
 
-_DERIVED = {"rate_limit": ("authentication", "authorization")}
-"""Policies that follow from other keys of a route, by the policy that they stand before."""
+_DERIVED = {"rate_limit": ("authentication", "authorization"), "mirror": ("hooks",)}
+"""Policies that follow from other keys, by the policy that they stand before."""
 
 POLICIES: tuple[str, ...] = tuple(
     name for policy in PolicySet.model_fields for name in (*_DERIVED.get(policy, ()), policy)

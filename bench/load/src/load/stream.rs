@@ -13,10 +13,10 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, version
 use crate::poll;
 
 /// The name that the gateway's certificate is for.
-const NAME: &str = "bench.test";
+pub(super) const NAME: &str = "bench.test";
 
-/// How TLS is spoken to a gateway whose certificate is in this file.
-pub(super) fn tls(file: &str) -> Result<Arc<ClientConfig>, String> {
+/// How TLS is spoken to a gateway whose certificate is in this file, to go on with this protocol.
+pub(super) fn tls(file: &str, protocol: &str) -> Result<Arc<ClientConfig>, String> {
     let text = fs::read(file).map_err(|error| format!("--tls {file}: {error}"))?;
     let certificate = CertificateDer::from_pem_slice(&text).map_err(|error| format!("--tls {file}: {error}"))?;
     let mut roots = RootCertStore::empty();
@@ -26,7 +26,7 @@ pub(super) fn tls(file: &str) -> Result<Arc<ClientConfig>, String> {
         .map_err(|error| error.to_string())?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![protocol.into()];
     Ok(Arc::new(config))
 }
 

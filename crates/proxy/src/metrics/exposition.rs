@@ -118,8 +118,12 @@ impl Page {
         // All but the closing bracket, and the blank and the end of the line behind it.
         let start = line.text.trim_end_matches(['}', ' ', '\n']);
         let (counts, count) = (durations.up_to(SHOWN.map(|(nanos, _)| nanos)), durations.count());
+        // Most of the page is written here: piece by piece, without the machinery of formatting.
+        let mut digits = itoa::Buffer::new();
         for ((_, bound), count) in SHOWN.iter().zip(counts).chain([(&(0, "+Inf"), count)]) {
-            let _ = writeln!(self.text, "{start},le=\"{bound}\"}} {count}");
+            for piece in [start, ",le=\"", bound, "\"} ", digits.format(count), "\n"] {
+                self.text.push_str(piece);
+            }
         }
         self.sample(&format!("{name}_sum"), labels, durations.sum());
         self.sample(&format!("{name}_count"), labels, count);
@@ -364,14 +368,18 @@ fn breakers(services: &[ServiceStats]) -> impl Iterator<Item = (&str, &str, Posi
 
 /// Escapes what may not stand in the value of a label.
 fn escape(text: &str, out: &mut String) {
-    for character in text.chars() {
-        match character {
-            '\\' => out.push_str("\\\\"),
-            '"' => out.push_str("\\\""),
-            '\n' => out.push_str("\\n"),
-            other => out.push(other),
-        }
+    let mut rest = text;
+    while let Some(at) = rest.find(['\\', '"', '\n']) {
+        let (plain, special) = rest.split_at(at);
+        out.push_str(plain);
+        out.push_str(match special.as_bytes()[0] {
+            b'\n' => "\\n",
+            b'"' => "\\\"",
+            _ => "\\\\",
+        });
+        rest = &special[1..];
     }
+    out.push_str(rest);
 }
 
 #[cfg(test)]

@@ -1,0 +1,181 @@
+//! Hooks: Python callables in the request path, as the data plane sees them. It knows that there are some, not what they are.
+
+use std::any::Any;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::exchange::{Answer, Exchange};
+use crate::halt::Rejection;
+use crate::plan::Seconds;
+use crate::problem::Problem;
+
+/// A hook of a route, as the plan has it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Call {
+    /// Its place in the list of callables that comes with the plan.
+    pub hook: usize,
+    /// Its name in logs and explanations.
+    pub name: String,
+    /// When it is called.
+    pub on: On,
+    /// Where it runs.
+    pub run: Run,
+    /// Longest time that one call may take.
+    pub timeout: Seconds,
+    /// What a failure of it means.
+    pub on_error: OnError,
+    /// Bytes of the body that it wants in memory; none when it does not look at the body.
+    pub body: Option<u64>,
+    /// Time that a call may keep a worker busy, on the whole: a hook that is over it is moved off the workers. None: never.
+    pub budget: Option<Seconds>,
+}
+
+/// When a hook is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum On {
+    /// Before the request is forwarded.
+    Request,
+    /// Before the response is sent.
+    Response,
+    /// Around both: it is given a function that passes the request on and comes back with the response.
+    Around,
+}
+
+/// Where a hook runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Run {
+    /// A function, on the worker.
+    Worker,
+    /// A coroutine, driven on the worker; if it is ever suspended it goes on on the loop.
+    Coroutine,
+    /// A coroutine, on an asyncio loop of the hooks' own.
+    Loop,
+    /// A function, on a pool of threads.
+    Pool,
+}
+
+/// What a failure of a hook means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnError {
+    /// The exchange fails (500).
+    Fail,
+    /// The exchange goes on without it.
+    Skip,
+}
+
+/// Gives routes their hooks, and worker threads what hooks need there.
+pub trait HookSource: Send + Sync {
+    /// The hooks of the route called `route`, ready to be called. Problems carry paths relative to the policy's settings.
+    fn compile(&self, route: &str, params: &[Box<str>], calls: &[Call]) -> Result<Arc<dyn Hooks>, Vec<Problem>>;
+
+    /// Runs the life of a worker thread.
+    fn live(&self, life: &mut (dyn FnMut() + Send)) {
+        life();
+    }
+}
+
+/// The hooks of one route.
+pub trait Hooks: Send + Sync {
+    /// Calls the hooks that see requests, up to the first that answers, fails or has to be waited for.
+    fn on_request(&self, exchange: &mut Exchange) -> Step;
+
+    /// Calls the hooks that see responses.
+    fn on_response(&self, exchange: &mut Exchange) -> Step;
+
+    /// Goes on after a wait: the hook is done if `in_time`, and has taken too long otherwise.
+    fn resume(&self, exchange: &mut Exchange, in_time: bool) -> Step;
+
+    /// Whether there are hooks that see responses.
+    fn sees_responses(&self) -> bool;
+}
+
+/// What a call of hooks has come to.
+pub enum Step {
+    /// All were called, and let the exchange pass.
+    Continue,
+    /// One answers.
+    Answer(Box<Answer>),
+    /// One failed, and that ends the exchange.
+    Reject(Box<Rejection>),
+    /// One is at work outside the worker. Dropping `until` tells it that nobody waits any more.
+    Wait {
+        /// Ready when it is done.
+        until: Pin<Box<dyn Future<Output = ()>>>,
+        /// How long it may take.
+        patience: Duration,
+    },
+}
+
+/// What hooks know of an exchange, and keep between their calls.
+#[derive(Default)]
+pub struct Visit {
+    /// The hooks' own.
+    pub session: Option<Box<dyn Any + Send>>,
+    /// Name of the service that a hook has chosen.
+    pub service: Option<Box<str>>,
+    /// Whether a hook has set the path.
+    pub path_set: bool,
+    /// The body of the request, where a hook wants to see it.
+    pub request_body: Option<Arc<[u8]>>,
+    /// The body of the response, where it is in memory or a hook has set it.
+    pub response_body: Option<Arc<[u8]>>,
+    /// Whether a hook has set the response's body.
+    pub body_set: bool,
+}
+
+impl std::fmt::Debug for Visit {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        to.write_str("Visit")
+    }
+}
+
+impl Exchange {
+    /// A copy for hooks that run outside the worker: they see all that is to be seen and make their changes there.
+    #[must_use]
+    pub fn lend(&mut self) -> Box<Self> {
+        let mut lent = Box::new(Self::new(0));
+        lent.buffer.extend_from_slice(&self.buffer[..self.head.len]);
+        lent.head.clone_from(&self.head);
+        lent.framing = self.framing;
+        lent.target.clone_from(&self.target);
+        lent.host.clone_from(&self.host);
+        lent.host_len = self.host_len;
+        (lent.peer, lent.peer_trusted, lent.client, lent.secure) =
+            (self.peer, self.peer_trusted, self.client, self.secure);
+        lent.id.clone_from(&self.id);
+        lent.route = self.route;
+        lent.params.clone_from(&self.params);
+        lent.response_buffer.extend_from_slice(&self.response_buffer[..self.response.len]);
+        lent.response.clone_from(&self.response);
+        (lent.started, lent.now, lent.wall) = (self.started, self.now, self.wall);
+        self.trade(&mut lent);
+        lent
+    }
+
+    /// Takes over what hooks have changed.
+    pub fn take_back(&mut self, lent: &mut Self) {
+        if self.status != lent.status {
+            self.response.reason = lent.response.reason;
+        }
+        self.trade(lent);
+    }
+
+    /// Exchanges with `other` all that hooks can change.
+    fn trade(&mut self, other: &mut Self) {
+        use std::mem::swap;
+        swap(&mut self.forward_path, &mut other.forward_path);
+        swap(&mut self.forward_query, &mut other.forward_query);
+        swap(&mut self.request_edits, &mut other.request_edits);
+        swap(&mut self.response_edits, &mut other.response_edits);
+        swap(&mut self.user, &mut other.user);
+        swap(&mut self.status, &mut other.status);
+        swap(&mut self.hooks, &mut other.hooks);
+    }
+}

@@ -1,0 +1,139 @@
+//! Hooks: the Python callables of a plan, and how the data plane calls them.
+
+mod called;
+mod calls;
+mod failure;
+mod handle;
+mod headers;
+mod job;
+mod lane;
+mod next;
+mod ready;
+mod request;
+mod response;
+mod text;
+mod user;
+mod watch;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use pylae_core::hook::{Call, HookSource, Hooks};
+use pylae_core::{Plan, Problem};
+use pylae_proxy::Log;
+use pyo3::prelude::*;
+
+pub(crate) use lane::{Lane, Lanes};
+pub(crate) use request::LIVE;
+use response::Response;
+
+use crate::gil;
+use called::Called;
+use calls::RouteHooks;
+use handle::About;
+
+/// Adds what Python sees of hooks.
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<request::Request>()?;
+    module.add_class::<response::Response>()?;
+    module.add_class::<headers::Headers>()?;
+    module.add_class::<user::User>()?;
+    module.add_class::<ready::Ready>()?;
+    module.add_class::<lane::Lane>()?;
+    module.add_class::<lane::Task>()?;
+    module.add_class::<next::CallNext>()?;
+    module.add_class::<next::Next>()?;
+    module.add("HookTimeout", module.py().get_type::<watch::HookTimeout>())?;
+    module.add_function(wrap_pyfunction!(request::live_requests, module)?)?;
+    module.add_function(wrap_pyfunction!(failure::after_fork_in_child, module)?)
+}
+
+/// The callables that came with a plan.
+pub(crate) struct Source {
+    functions: Vec<Py<PyAny>>,
+    /// Name of each route's service, by the route's name.
+    routes: std::collections::BTreeMap<Box<str>, Option<Box<str>>>,
+    services: Arc<BTreeSet<Box<str>>>,
+    log: Arc<Log>,
+    lanes: Arc<Lanes>,
+    /// The hooks that were in force before, until these are.
+    before: Mutex<Vec<Arc<Called>>>,
+    /// The hooks of all routes, for what is known of their calls.
+    called: Mutex<Vec<Arc<Called>>>,
+}
+
+impl Source {
+    /// `before` are the hooks in force: those that stay keep what is known of their calls.
+    pub(crate) fn new(
+        plan: &Plan,
+        functions: Vec<Py<PyAny>>,
+        log: &Arc<Log>,
+        lanes: &Arc<Lanes>,
+        before: Option<&Self>,
+    ) -> Self {
+        let routes =
+            plan.routes.iter().map(|route| (route.name.as_str().into(), route.service.as_deref().map(Into::into)));
+        let services = plan.services.iter().map(|service| service.name.as_str().into());
+        Self {
+            functions,
+            routes: routes.collect(),
+            services: Arc::new(services.collect()),
+            log: Arc::clone(log),
+            lanes: Arc::clone(lanes),
+            before: Mutex::new(before.map(|before| before.called.lock().clone()).unwrap_or_default()),
+            called: Mutex::default(),
+        }
+    }
+
+    /// Says that these are in force.
+    pub(crate) fn settle(&self) {
+        let before = std::mem::take(&mut *self.before.lock());
+        drop(before);
+    }
+
+    /// The hook, as it was if it was there before.
+    fn called(&self, py: Python<'_>, route: &str, call: &Call, function: &Py<PyAny>) -> Arc<Called> {
+        let before = self.before.lock();
+        let known = before.iter().find(|known| known.is(route, call, function));
+        known.map_or_else(|| Called::new(call.clone(), function.clone_ref(py), route, &self.log), Arc::clone)
+    }
+
+    /// What is known of each hook's calls.
+    pub(crate) fn figures(&self) -> Vec<serde_json::Value> {
+        self.called.lock().iter().map(|one| one.figures()).collect()
+    }
+}
+
+impl HookSource for Source {
+    fn compile(&self, route: &str, params: &[Box<str>], calls: &[Call]) -> Result<Arc<dyn Hooks>, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut called = Vec::with_capacity(calls.len());
+        gil::attached(|py| {
+            for (index, call) in calls.iter().enumerate() {
+                match self.functions.get(call.hook) {
+                    Some(function) => called.push(self.called(py, route, call, function)),
+                    None => {
+                        let message = format!("the plan came with {} hooks", self.functions.len());
+                        problems.push(Problem::at(format!("calls[{index}].hook"), message));
+                    }
+                }
+            }
+        });
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let about = About {
+            route: route.into(),
+            params: params.into(),
+            service: self.routes.get(route).cloned().flatten(),
+            services: Arc::clone(&self.services),
+        };
+        self.called.lock().extend(called.iter().cloned());
+        Ok(Arc::new(RouteHooks::new(about, called, Arc::clone(&self.lanes))))
+    }
+
+    fn live(&self, life: &mut (dyn FnMut() + Send)) {
+        gil::kept(life);
+    }
+}

@@ -1,0 +1,178 @@
+//! A hook of a route, ready to be called, and what is known of its calls.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use pylae_core::hook::{Call, On, Run};
+use pylae_core::{Answer, Exchange};
+use pylae_proxy::Log;
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use serde_json::{Value, json};
+
+use super::failure;
+use super::handle::Handle;
+use super::response::Response;
+use super::watch::HookTimeout;
+
+/// What one call over the budget counts, and what moves the hook off the workers: eight in a row, or more than one in nine.
+const STRIKE: u64 = 8;
+const OUT: u64 = 64;
+
+/// A hook of a route.
+pub(crate) struct Called {
+    pub(crate) call: Call,
+    pub(crate) function: Py<PyAny>,
+    route: Box<str>,
+    log: Arc<Log>,
+    calls: AtomicU64,
+    failures: AtomicU64,
+    timeouts: AtomicU64,
+    nanoseconds: AtomicU64,
+    strikes: AtomicU64,
+    demoted: AtomicBool,
+}
+
+impl Called {
+    pub(crate) fn new(call: Call, function: Py<PyAny>, route: &str, log: &Arc<Log>) -> Arc<Self> {
+        Arc::new(Self {
+            call,
+            function,
+            route: route.into(),
+            log: Arc::clone(log),
+            calls: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            timeouts: AtomicU64::new(0),
+            nanoseconds: AtomicU64::new(0),
+            strikes: AtomicU64::new(0),
+            demoted: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether it is this one.
+    pub(crate) fn is(&self, route: &str, call: &Call, function: &Py<PyAny>) -> bool {
+        *self.route == *route && self.call == *call && self.function.is(function)
+    }
+
+    /// Where it runs.
+    pub(crate) fn run(&self) -> Run {
+        match self.call.run {
+            Run::Worker if self.demoted.load(Ordering::Relaxed) => Run::Pool,
+            Run::Coroutine if self.demoted.load(Ordering::Relaxed) => Run::Loop,
+            run => run,
+        }
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.call.timeout.0
+    }
+
+    /// Counts a call.
+    pub(crate) fn count(&self) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes how long a call has kept the worker, and moves the hook off the workers if that is too much.
+    pub(crate) fn took(&self, time: Duration) {
+        self.nanoseconds.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
+        let Some(budget) = self.call.budget else { return };
+        let strikes = self.strikes.load(Ordering::Relaxed);
+        if time <= budget.0 {
+            if strikes > 0 {
+                self.strikes.store(strikes - 1, Ordering::Relaxed);
+            }
+            return;
+        }
+        self.strikes.store(strikes + STRIKE, Ordering::Relaxed);
+        if strikes + STRIKE >= OUT && !self.demoted.swap(true, Ordering::Relaxed) {
+            let (name, route) = (&self.call.name, &self.route);
+            let place = if self.call.run == Run::Worker { "the pool of threads" } else { "the asyncio loop" };
+            let message = format!(
+                "hook {name} on route {route} keeps workers longer than its budget of {budget:?} ({time:?} this time) and runs on {place} from now on",
+                budget = budget.0,
+            );
+            self.log.write("warning", "hook_demoted", message);
+        }
+    }
+
+    /// Logs and counts a failure while the way to the exchange is open.
+    pub(crate) fn note_failure(&self, py: Python<'_>, handle: &Handle, error: &PyErr) {
+        let id = handle.with(|exchange| String::from_utf8_lossy(&exchange.id).into_owned()).unwrap_or_default();
+        self.note(py, &id, error);
+    }
+
+    /// Logs and counts a failure.
+    pub(crate) fn note(&self, py: Python<'_>, id: &str, error: &PyErr) {
+        let counter = if error.is_instance_of::<HookTimeout>(py) { &self.timeouts } else { &self.failures };
+        counter.fetch_add(1, Ordering::Relaxed);
+        let (name, route, text) = (&self.call.name, &self.route, failure::described(py, error));
+        self.log.write("error", "hook_failed", format!("hook {name} on route {route} failed, request {id}: {text}"));
+    }
+
+    /// Logs and counts a call that was given up because it took too long.
+    pub(crate) fn note_timeout(&self, exchange: &Exchange) {
+        self.timeouts.fetch_add(1, Ordering::Relaxed);
+        let (name, route, id) = (&self.call.name, &self.route, String::from_utf8_lossy(&exchange.id));
+        let message = format!("hook {name} on route {route} took longer than {:?}, request {id}", self.timeout());
+        self.log.write("error", "hook_timeout", message);
+    }
+
+    /// Logs and counts a call for which there is no room.
+    pub(crate) fn note_crowd(&self, exchange: &Exchange) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        let (name, route, id) = (&self.call.name, &self.route, String::from_utf8_lossy(&exchange.id));
+        let message = format!("hook {name} on route {route} has too many calls under way, request {id}");
+        self.log.write("error", "hook_crowded", message);
+    }
+
+    /// Calls it on this thread, with what follows the request among its arguments.
+    pub(crate) fn enter<'py>(
+        &self,
+        handle: &Arc<Handle>,
+        py: Python<'py>,
+        half: On,
+        next: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (mut run, request) = (handle.context(py)?, handle.request(py)?);
+        if self.run() == Run::Pool && self.call.on == On::Around {
+            // It stays in its context while other hooks run: it gets a copy.
+            run = run.getattr("__self__")?.call_method0("copy")?.getattr("run")?;
+        }
+        match (half, next) {
+            (On::Response, _) => run.call1((&self.function, &request, Response::of(request.clone().unbind()))),
+            (_, Some(next)) => run.call1((&self.function, request, next)),
+            (_, None) => run.call1((&self.function, request)),
+        }
+    }
+
+    /// What is known of its calls.
+    pub(crate) fn figures(&self) -> Value {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        json!({
+            "hook": self.call.name,
+            "route": self.route,
+            "run": self.run(),
+            "calls": get(&self.calls),
+            "failures": get(&self.failures),
+            "timeouts": get(&self.timeouts),
+            "worker_seconds": get(&self.nanoseconds) as f64 / 1e9,
+            "demoted": self.demoted.load(Ordering::Relaxed),
+        })
+    }
+}
+
+/// What a hook has returned: a response, or None.
+pub(crate) fn answer_of(returned: &Bound<'_, PyAny>) -> PyResult<Option<Answer>> {
+    if returned.is_none() {
+        return Ok(None);
+    }
+    if let Ok(response) = returned.cast::<Response>() {
+        return Ok(response.get().answer());
+    }
+    let kind = returned.get_type().name()?;
+    if kind.to_cow()? == "coroutine" {
+        returned.call_method0("close")?;
+    }
+    Err(PyTypeError::new_err(format!("a hook returns a Response or None, not {kind}")))
+}

@@ -1,0 +1,146 @@
+//! The way from Python objects to the exchange that they speak of: open while a hook runs, closed otherwise.
+
+use std::collections::BTreeSet;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use pylae_core::Exchange;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::request::Request;
+
+/// What is known of a route before any request comes.
+pub(crate) struct About {
+    pub(crate) route: Box<str>,
+    /// Names of the values that its match captures.
+    pub(crate) params: Box<[Box<str>]>,
+    /// Name of its service.
+    pub(crate) service: Option<Box<str>>,
+    /// Names of all services.
+    pub(crate) services: Arc<BTreeSet<Box<str>>>,
+}
+
+/// One exchange as its hooks share it.
+pub(crate) struct Handle {
+    pub(crate) about: Arc<About>,
+    access: Mutex<Access>,
+    objects: Mutex<Objects>,
+}
+
+/// The way to the exchange.
+enum Access {
+    /// No hook runs.
+    Closed,
+    /// A hook runs on the worker, which does not touch the exchange meanwhile.
+    Lent(NonNull<Exchange>),
+    /// A hook runs elsewhere, on a copy.
+    Held(Box<Exchange>),
+}
+
+// SAFETY: the pointer is followed only under the lock, and only between `Handle::lend` and the end of what it returns;
+// for that time the worker that owns the exchange leaves it alone.
+unsafe impl Send for Access {}
+
+/// What is made when Python first needs it. It ends with the exchange, not when the collector finds the cycle.
+#[derive(Default)]
+struct Objects {
+    request: Option<Py<Request>>,
+    /// The `run` of the `contextvars.Context` that all hooks of the exchange run in.
+    context: Option<Py<PyAny>>,
+    state: Option<Py<PyDict>>,
+}
+
+/// Takes the exchange back when it is dropped.
+pub(crate) struct Lent<'h>(&'h Handle);
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        *self.0.access.lock() = Access::Closed;
+    }
+}
+
+impl Handle {
+    pub(crate) fn new(about: &Arc<About>) -> Arc<Self> {
+        Arc::new(Self { about: Arc::clone(about), access: Mutex::new(Access::Closed), objects: Mutex::default() })
+    }
+
+    /// Opens the way to the exchange until what is returned is dropped. The caller leaves `exchange` alone for that time.
+    pub(crate) fn lend(&self, exchange: &mut Exchange) -> Lent<'_> {
+        *self.access.lock() = Access::Lent(NonNull::from(exchange));
+        Lent(self)
+    }
+
+    /// Gives the hooks an exchange of their own.
+    pub(crate) fn hold(&self, exchange: Box<Exchange>) {
+        *self.access.lock() = Access::Held(exchange);
+    }
+
+    /// Closes the way to the exchange, and takes back what was held.
+    pub(crate) fn close(&self) -> Option<Box<Exchange>> {
+        match std::mem::replace(&mut *self.access.lock(), Access::Closed) {
+            Access::Held(exchange) => Some(exchange),
+            Access::Closed | Access::Lent(_) => None,
+        }
+    }
+
+    /// Looks at the exchange; none while no hook runs. `look` must not run Python code: the way is locked meanwhile.
+    pub(crate) fn with<T>(&self, look: impl FnOnce(&mut Exchange) -> T) -> Option<T> {
+        match &mut *self.access.lock() {
+            // SAFETY: see `Access`.
+            Access::Lent(exchange) => Some(look(unsafe { exchange.as_mut() })),
+            Access::Held(exchange) => Some(look(exchange)),
+            Access::Closed => None,
+        }
+    }
+
+    /// The request as Python sees it, the same object for all hooks of the exchange.
+    pub(crate) fn request<'py>(self: &Arc<Self>, py: Python<'py>) -> PyResult<Bound<'py, Request>> {
+        let known = self.objects.lock().request.as_ref().map(|request| request.clone_ref(py));
+        if let Some(known) = known {
+            return Ok(known.into_bound(py));
+        }
+        let made = Bound::new(py, Request::new(Arc::clone(self)))?;
+        self.objects.lock().request = Some(made.clone().unbind());
+        Ok(made)
+    }
+
+    /// The `run` of the context that hooks of the exchange run in.
+    pub(crate) fn context<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let known = self.objects.lock().context.as_ref().map(|context| context.clone_ref(py));
+        if let Some(known) = known {
+            return Ok(known.into_bound(py));
+        }
+        let kind = py.import(intern!(py, "contextvars"))?.getattr(intern!(py, "Context"))?;
+        let run = kind.call0()?.getattr(intern!(py, "run"))?;
+        self.objects.lock().context = Some(run.clone().unbind());
+        Ok(run)
+    }
+
+    /// Gives hooks that follow a new context: one that does not end is still in this one.
+    pub(crate) fn leave_context(&self) {
+        let left = self.objects.lock().context.take();
+        drop(left);
+    }
+
+    /// What hooks keep for each other.
+    pub(crate) fn state<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        // Made outside the lock: making a dict may run the garbage collector, and that may run anything.
+        let known = self.objects.lock().state.as_ref().map(|state| state.clone_ref(py));
+        if let Some(known) = known {
+            return Ok(known.into_bound(py));
+        }
+        let state = PyDict::new(py);
+        self.objects.lock().state = Some(state.clone().unbind());
+        Ok(state)
+    }
+
+    /// Closes it for good: the exchange is over.
+    pub(crate) fn end(&self) {
+        let held = self.close();
+        let objects = std::mem::take(&mut *self.objects.lock());
+        drop((held, objects));
+    }
+}

@@ -1,0 +1,210 @@
+//! Header fields as hooks see them: a mapping whose names ignore case and whose repeated values are kept. What is changed
+//! goes through the engine's own edits, which validate it.
+
+use pylae_core::{Exchange, forwarding};
+use pylae_http::{Edits, Fields, InvalidHeader, Name, NameSet};
+use pyo3::exceptions::{PyKeyError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use super::request::Request;
+use super::response::Response;
+use super::text;
+
+/// Whose fields.
+pub(crate) enum Of {
+    /// The request's, as they go to the instance.
+    Request(Py<Request>),
+    /// The response's, as they go to the client.
+    Response(Py<Request>),
+    /// Those of a response that a hook has made.
+    Made(Py<Response>),
+}
+
+/// Header fields of a request or response.
+#[pyclass(frozen, mapping, module = "pylae.hooks")]
+pub(crate) struct Headers(pub(crate) Of);
+
+/// The fields of one head: those that came with it, and the edits.
+struct Head<'e> {
+    fields: Option<(&'e Fields, &'e [u8])>,
+    edits: &'e mut Edits,
+    hidden: NameSet,
+}
+
+impl Head<'_> {
+    /// Every line as it is sent.
+    fn lines(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let came = self
+            .fields
+            .into_iter()
+            .flat_map(|(fields, buf)| fields.iter().map(move |field| (field, field.name.of(buf), field.value.of(buf))));
+        let kept = came
+            .filter(|(field, name, _)| !self.hidden.has(field.id) && !self.edits.removes(field.id, name))
+            .map(|(_, name, value)| (name, value));
+        kept.chain(self.edits.added())
+    }
+
+    fn values<'s>(&'s self, name: &'s [u8]) -> impl Iterator<Item = &'s [u8]> {
+        self.lines().filter(move |(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+}
+
+impl Headers {
+    fn with<T>(&self, py: Python<'_>, look: impl FnOnce(Head<'_>) -> T) -> PyResult<T> {
+        match &self.0 {
+            Of::Request(request) => request.get().with(py, |exchange| {
+                let hidden = forwarding::dropped(exchange);
+                let Exchange { head, buffer, request_edits, .. } = exchange;
+                look(Head { fields: Some((&head.fields, buffer)), edits: request_edits, hidden })
+            }),
+            Of::Response(request) => request.get().with(py, |exchange| {
+                let Exchange { response, response_buffer, response_edits, .. } = exchange;
+                let fields = Some((&response.fields, &response_buffer[..]));
+                look(Head { fields, edits: response_edits, hidden: NameSet::EMPTY })
+            }),
+            Of::Made(response) => {
+                Ok(response.get().with_edits(|edits| look(Head { fields: None, edits, hidden: NameSet::EMPTY })))
+            }
+        }
+    }
+
+    fn edit(&self, py: Python<'_>, edit: impl FnOnce(&mut Edits) -> Result<(), InvalidHeader>) -> PyResult<()> {
+        self.with(py, |head| edit(head.edits))?.map_err(|error| PyValueError::new_err(error.0))
+    }
+
+    fn first<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Option<Bound<'py, PyString>>> {
+        self.with(py, |head| head.values(name.as_bytes()).next().map(|value| text::decoded(py, value)))
+    }
+
+    /// Each name once, in the spelling of its first line.
+    fn names(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        self.with(py, |head| {
+            let mut names: Vec<String> = Vec::new();
+            for (name, _) in head.lines() {
+                let name = String::from_utf8_lossy(name);
+                if !names.iter().any(|known| known.eq_ignore_ascii_case(&name)) {
+                    names.push(name.into_owned());
+                }
+            }
+            names
+        })
+    }
+}
+
+#[pymethods]
+impl Headers {
+    /// The first value of a field. Raises KeyError if it is not there.
+    fn __getitem__<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyString>> {
+        self.first(py, name)?.ok_or_else(|| PyKeyError::new_err(name.to_owned()))
+    }
+
+    /// Replaces every line of a field by this one. Raises ValueError for what may not stand in a header.
+    fn __setitem__(&self, py: Python<'_>, name: &str, value: &str) -> PyResult<()> {
+        let value = text::encoded(value)?;
+        self.edit(py, |edits| edits.set(name.as_bytes(), &value))
+    }
+
+    /// Removes every line of a field. Raises KeyError if there is none.
+    fn __delitem__(&self, py: Python<'_>, name: &str) -> PyResult<()> {
+        if !self.__contains__(py, name)? {
+            return Err(PyKeyError::new_err(name.to_owned()));
+        }
+        self.edit(py, |edits| {
+            edits.remove(name.as_bytes());
+            Ok(())
+        })
+    }
+
+    fn __contains__(&self, py: Python<'_>, name: &str) -> PyResult<bool> {
+        self.with(py, |head| head.values(name.as_bytes()).next().is_some())
+    }
+
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        Ok(self.names(py)?.len())
+    }
+
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.names(py)?.into_pyobject(py)?.call_method0("__iter__")
+    }
+
+    /// The first value of a field, or `default`.
+    #[pyo3(signature = (name, default = None))]
+    fn get<'py>(
+        &self,
+        py: Python<'py>,
+        name: &str,
+        default: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        Ok(self.first(py, name)?.map(Bound::into_any).or(default))
+    }
+
+    /// All values of a field, in order.
+    fn get_all<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Vec<Bound<'py, PyString>>> {
+        self.with(py, |head| head.values(name.as_bytes()).map(|value| text::decoded(py, value)).collect())
+    }
+
+    /// Adds a line to those that there are. Raises ValueError for what may not stand in a header.
+    fn append(&self, py: Python<'_>, name: &str, value: &str) -> PyResult<()> {
+        let value = text::encoded(value)?;
+        self.edit(py, |edits| edits.append(name.as_bytes(), &value))
+    }
+
+    /// Removes every line of a field, and returns the first value, or `default`. Raises KeyError if there is neither.
+    #[pyo3(signature = (name, *default))]
+    fn pop<'py>(
+        &self,
+        py: Python<'py>,
+        name: &str,
+        default: &Bound<'py, pyo3::types::PyTuple>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        match self.first(py, name)? {
+            Some(value) => {
+                self.__delitem__(py, name)?;
+                Ok(value.into_any())
+            }
+            None => default.get_item(0).map_err(|_| PyKeyError::new_err(name.to_owned())),
+        }
+    }
+
+    /// Each name once.
+    fn keys(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        self.names(py)
+    }
+
+    /// Every line as (name, value), repeated ones too.
+    fn items<'py>(&self, py: Python<'py>) -> PyResult<Vec<(Bound<'py, PyString>, Bound<'py, PyString>)>> {
+        self.with(py, |head| {
+            head.lines().map(|(name, value)| (text::decoded(py, name), text::decoded(py, value))).collect()
+        })
+    }
+
+    /// The value of every line.
+    fn values<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyString>>> {
+        self.with(py, |head| head.lines().map(|(_, value)| text::decoded(py, value)).collect())
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        // Values may be secrets.
+        Ok(format!("<Headers {}>", self.names(py)?.join(", ")))
+    }
+}
+
+/// Whether a name may be given to a field, for those that take fields in one piece.
+pub(crate) fn fill(edits: &mut Edits, headers: &Bound<'_, PyAny>) -> PyResult<()> {
+    let pairs = match headers.getattr_opt("items")? {
+        Some(items) => items.call0()?,
+        None => headers.clone(),
+    };
+    for pair in pairs.try_iter()? {
+        let (name, value): (String, String) = pair?.extract()?;
+        let value = text::encoded(&value)?;
+        edits.append(name.as_bytes(), &value).map_err(|error| PyValueError::new_err(error.0))?;
+    }
+    Ok(())
+}
+
+/// Whether the edits give this field a value.
+pub(crate) fn has(edits: &Edits, name: Name) -> bool {
+    edits.get(name.as_str().as_bytes()).is_some()
+}

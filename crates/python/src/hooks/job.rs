@@ -1,0 +1,203 @@
+//! A call of a hook outside the worker.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use parking_lot::{Condvar, Mutex};
+use pylae_core::Answer;
+use pylae_core::hook::{On, Run};
+use pyo3::prelude::*;
+
+use super::called::{Called, answer_of};
+use super::handle::Handle;
+use super::lane::Lanes;
+use super::watch::Post;
+
+/// What a call has come to.
+pub(crate) enum Outcome {
+    /// Nothing: the exchange goes on.
+    Pass,
+    /// The hook has called `call_next`, and waits for the response.
+    PassedOn,
+    /// An answer.
+    Answer(Box<Answer>),
+    /// A failure, which has been logged.
+    Failed,
+}
+
+/// One call.
+pub(crate) struct Job {
+    pub(crate) called: Arc<Called>,
+    pub(crate) handle: Arc<Handle>,
+    /// Whether the hook sees the response.
+    pub(crate) half: On,
+    /// Where it runs.
+    pub(crate) run: Run,
+    pub(crate) lanes: Arc<Lanes>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    outcome: Option<Outcome>,
+    waker: Option<Waker>,
+    /// It was begun, or given up before.
+    begun_once: bool,
+    /// Nobody waits for it any more.
+    abandoned: bool,
+    /// The response that `call_next` waits for is there.
+    answered: bool,
+    /// The hook's place among those of the route.
+    place: usize,
+    /// A coroutine that was suspended on the worker, and what it has yielded.
+    begun: Option<(Py<PyAny>, Py<PyAny>)>,
+    /// The thread that it runs on.
+    post: Option<Arc<Post>>,
+}
+
+impl Job {
+    pub(crate) fn new(called: &Arc<Called>, handle: &Arc<Handle>, half: On, run: Run, lanes: &Arc<Lanes>) -> Arc<Self> {
+        Arc::new(Self {
+            called: Arc::clone(called),
+            handle: Arc::clone(handle),
+            half,
+            run,
+            lanes: Arc::clone(lanes),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        })
+    }
+
+    /// Notes the hook's place, and a coroutine that was suspended on the worker.
+    pub(crate) fn begin_with(&self, place: usize, coroutine: Py<PyAny>, yielded: Py<PyAny>) {
+        self.at(place);
+        self.state.lock().begun = Some((coroutine, yielded));
+    }
+
+    /// Notes the hook's place among those of the route.
+    pub(crate) fn at(&self, place: usize) {
+        self.state.lock().place = place;
+    }
+
+    pub(crate) fn place(&self) -> usize {
+        self.state.lock().place
+    }
+
+    pub(crate) fn take_begun(&self) -> Option<(Py<PyAny>, Py<PyAny>)> {
+        self.state.lock().begun.take()
+    }
+
+    /// Whether it is to be begun: the first time that this is asked.
+    pub(crate) fn is_first(&self) -> bool {
+        !std::mem::replace(&mut self.state.lock().begun_once, true)
+    }
+
+    /// Says on which thread it runs. False: nobody waits for it any more.
+    pub(crate) fn start(&self, post: Option<Arc<Post>>) -> bool {
+        let mut state = self.state.lock();
+        state.post = post;
+        !state.abandoned
+    }
+
+    /// Says what it has come to, and wakes the worker.
+    pub(crate) fn settle(&self, outcome: Outcome) {
+        let mut state = self.state.lock();
+        if !matches!(outcome, Outcome::PassedOn) {
+            state.post = None;
+        }
+        state.outcome = Some(outcome);
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// What the hook has returned or raised.
+    pub(crate) fn conclude(&self, py: Python<'_>, result: PyResult<Bound<'_, PyAny>>) {
+        let answer = result.and_then(|returned| answer_of(&returned));
+        self.settle(match answer {
+            Ok(None) => Outcome::Pass,
+            Ok(Some(answer)) => Outcome::Answer(Box::new(answer)),
+            Err(error) => {
+                if !self.is_abandoned() {
+                    self.called.note_failure(py, &self.handle, &error);
+                }
+                Outcome::Failed
+            }
+        });
+    }
+
+    pub(crate) fn take_outcome(&self) -> Option<Outcome> {
+        self.state.lock().outcome.take()
+    }
+
+    /// Gives `call_next` the response.
+    pub(crate) fn answer(self: &Arc<Self>) {
+        self.state.lock().answered = true;
+        self.tell();
+    }
+
+    /// Gives it up: what it comes to interests nobody.
+    pub(crate) fn abandon(self: &Arc<Self>) {
+        let post = {
+            let mut state = self.state.lock();
+            state.abandoned = true;
+            state.post.clone()
+        };
+        if let Some(post) = post {
+            post.hurry();
+        }
+        self.tell();
+    }
+
+    fn tell(self: &Arc<Self>) {
+        self.changed.notify_all();
+        if matches!(self.run, Run::Loop | Run::Coroutine) {
+            self.lanes.loop_lane.push(Arc::clone(self));
+        }
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.state.lock().abandoned
+    }
+
+    pub(crate) fn is_answered(&self) -> bool {
+        self.state.lock().answered
+    }
+
+    /// Waits for the response on this thread. False: there will be none.
+    pub(crate) fn await_answer(&self) -> bool {
+        let mut state = self.state.lock();
+        while !state.answered && !state.abandoned {
+            self.changed.wait(&mut state);
+        }
+        state.answered && !state.abandoned
+    }
+}
+
+/// Ready when a job has come to something. Dropped before that, it gives the job up.
+pub(crate) struct Waiting(pub(crate) Arc<Job>);
+
+impl Future for Waiting {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.0.state.lock();
+        if state.outcome.is_some() {
+            return Poll::Ready(());
+        }
+        state.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if self.0.state.lock().outcome.is_none() {
+            self.0.abandon();
+        }
+    }
+}

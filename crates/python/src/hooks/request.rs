@@ -1,0 +1,209 @@
+//! A request as hooks see it: a frozen object whose attributes are read from the exchange when they are asked for, and
+//! only while a hook of that exchange runs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use pylae_core::Exchange;
+use pylae_core::hook::Visit;
+use pylae_http::{Method, Target};
+use pyo3::exceptions::{PyLookupError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyString};
+
+use super::handle::Handle;
+use super::headers::{Headers, Of};
+use super::ready::Ready;
+use super::text;
+use super::user::User;
+use crate::errors::hook_error;
+
+/// Requests that Python holds.
+pub(crate) static LIVE: AtomicUsize = AtomicUsize::new(0);
+
+const OVER: &str = "a request and its response can only be used while a hook of their exchange runs";
+
+/// A request on its way through the gateway. It can be used while a hook of its exchange runs, and not later.
+#[pyclass(frozen, module = "pylae.hooks")]
+pub(crate) struct Request(pub(crate) Arc<Handle>);
+
+impl Request {
+    pub(crate) fn new(handle: Arc<Handle>) -> Self {
+        LIVE.fetch_add(1, Ordering::Relaxed);
+        Self(handle)
+    }
+
+    /// Looks at the exchange. `look` must not run Python code: the way to the exchange is locked meanwhile.
+    pub(crate) fn with<T>(&self, py: Python<'_>, look: impl FnOnce(&mut Exchange) -> T) -> PyResult<T> {
+        self.0.with(look).ok_or_else(|| hook_error(py, OVER))
+    }
+
+    fn visit<T>(&self, py: Python<'_>, look: impl FnOnce(&mut Visit) -> T) -> PyResult<T> {
+        self.with(py, |exchange| look(exchange.hooks.get_or_insert_default()))
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        LIVE.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[pymethods]
+impl Request {
+    /// The method, in the letters that the client used.
+    #[getter]
+    fn method<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        self.with(py, |exchange| text::decoded(py, exchange.head.method_span.of(&exchange.buffer)))
+    }
+
+    /// The canonical path that the client asked for, or the one that a hook has set.
+    #[getter]
+    fn path<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        self.with(py, |exchange| {
+            let set = exchange.hooks.as_ref().is_some_and(|hooks| hooks.path_set);
+            text::decoded(py, if set { &exchange.forward_path } else { &exchange.target.path })
+        })
+    }
+
+    /// Sets the path that the instance gets, as it stands: `strip_prefix` and `rewrite` are over. Raises ValueError.
+    #[setter]
+    fn set_path(&self, py: Python<'_>, path: &str) -> PyResult<()> {
+        let mut target = Target::default();
+        let read = path.starts_with('/') && !path.contains('?');
+        if !read {
+            return Err(PyValueError::new_err("a path starts with `/` and has no `?`"));
+        }
+        target.read(path.as_bytes(), Method::Get).map_err(|error| PyValueError::new_err(error.0))?;
+        self.with(py, |exchange| {
+            exchange.forward_path = target.path;
+            exchange.hooks.get_or_insert_default().path_set = true;
+        })
+    }
+
+    /// The query that goes to the instance, without `?`; empty if there is none.
+    #[getter]
+    fn query<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        self.with(py, |exchange| text::decoded(py, exchange.sent_query().unwrap_or_default()))
+    }
+
+    /// Sets the query, without `?`, as it is sent. Raises ValueError.
+    #[setter]
+    fn set_query(&self, py: Python<'_>, query: &str) -> PyResult<()> {
+        let raw = format!("/?{query}");
+        Target::default().read(raw.as_bytes(), Method::Get).map_err(|error| PyValueError::new_err(error.0))?;
+        self.with(py, |exchange| exchange.forward_query = Some(query.as_bytes().to_vec()))
+    }
+
+    /// What the route's match captured, by name, percent-decoded.
+    #[getter]
+    fn params<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let values: Vec<Vec<u8>> = self.with(py, |exchange| {
+            exchange.params.iter().map(|span| text::unescaped(span.of(&exchange.target.path))).collect()
+        })?;
+        let params = PyDict::new(py);
+        for (name, value) in self.0.about.params.iter().zip(values) {
+            params.set_item(&**name, String::from_utf8_lossy(&value))?;
+        }
+        Ok(params)
+    }
+
+    /// The header fields, as they go to the instance.
+    #[getter]
+    fn headers(this: &Bound<'_, Self>) -> Headers {
+        Headers(Of::Request(this.clone().unbind()))
+    }
+
+    /// The client's address.
+    #[getter]
+    fn client_ip(&self, py: Python<'_>) -> PyResult<String> {
+        self.with(py, |exchange| exchange.client.to_string())
+    }
+
+    /// The request id.
+    #[getter]
+    fn id<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        self.with(py, |exchange| text::decoded(py, &exchange.id))
+    }
+
+    /// Name of the route.
+    #[getter]
+    fn route(&self, py: Python<'_>) -> PyResult<&str> {
+        self.with(py, |_| ())?;
+        Ok(&self.0.about.route)
+    }
+
+    /// Who is asking; None if nobody knows.
+    #[getter]
+    fn user(&self, py: Python<'_>) -> PyResult<Option<User>> {
+        self.with(py, |exchange| exchange.user.clone().map(User))
+    }
+
+    /// Says who is asking: an object with an `id` and perhaps `email`, `role`, `permissions`, `claims`; or None.
+    #[setter]
+    fn set_user(&self, py: Python<'_>, user: &Bound<'_, PyAny>) -> PyResult<()> {
+        let user = User::of(user)?;
+        self.with(py, |exchange| exchange.user = user)
+    }
+
+    /// Name of the service that gets the request; None if the route has none.
+    #[getter]
+    fn service(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        let chosen = self.with(py, |exchange| exchange.hooks.as_ref().and_then(|hooks| hooks.service.clone()))?;
+        Ok(chosen.or_else(|| self.0.about.service.clone()).map(Into::into))
+    }
+
+    /// Sends the request to another service. Raises LookupError if there is none of that name.
+    #[setter]
+    fn set_service(&self, py: Python<'_>, name: &str) -> PyResult<()> {
+        if !self.0.about.services.contains(name) {
+            return Err(PyLookupError::new_err(format!("there is no service {name:?}")));
+        }
+        self.visit(py, |visit| visit.service = Some(name.into()))
+    }
+
+    /// A dict that all hooks of the exchange share.
+    #[getter]
+    fn state<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.with(py, |_| ())?;
+        self.0.state(py)
+    }
+
+    /// The body, for hooks that have asked for it (`body=True`). Raises HookError otherwise.
+    #[getter]
+    fn content<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let body = self.visit(py, |visit| visit.request_body.clone())?;
+        let body = body.ok_or_else(|| {
+            hook_error(
+                py,
+                "the body is not in memory: the hook has not asked for it (body=True), or it is over the bound",
+            )
+        })?;
+        Ok(PyBytes::new(py, &body))
+    }
+
+    /// The body, to be awaited.
+    fn body(&self, py: Python<'_>) -> PyResult<Ready> {
+        Ok(Ready::new(self.content(py)?.into_any().unbind()))
+    }
+
+    /// The body as JSON, to be awaited. Raises ValueError if it is not JSON.
+    fn json(&self, py: Python<'_>) -> PyResult<Ready> {
+        let loads = py.import(pyo3::intern!(py, "json"))?.getattr(pyo3::intern!(py, "loads"))?;
+        Ok(Ready::new(loads.call1((self.content(py)?,))?.unbind()))
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> String {
+        let shown = self.with(py, |exchange| {
+            let method = String::from_utf8_lossy(exchange.head.method_span.of(&exchange.buffer)).into_owned();
+            format!("<Request {method} {}>", String::from_utf8_lossy(&exchange.target.path))
+        });
+        shown.unwrap_or_else(|_| "<Request (over)>".to_owned())
+    }
+}
+
+/// Native requests that Python holds, over the whole process.
+#[pyfunction]
+pub(crate) fn live_requests() -> usize {
+    LIVE.load(Ordering::Relaxed)
+}

@@ -1,0 +1,198 @@
+//! A response as hooks see it: the one on its way, or one that a hook makes.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use pylae_core::Answer;
+use pylae_http::{Edits, Name, Span};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString};
+
+use super::headers::{self, Headers, Of};
+use super::request::Request;
+use crate::errors::hook_error;
+
+/// A response. `Response(status, headers, body)` makes one; those that hooks are given are valid while the hook runs.
+#[pyclass(frozen, module = "pylae.hooks")]
+pub(crate) struct Response(Kind);
+
+enum Kind {
+    /// The response of this request.
+    OnItsWay(Py<Request>),
+    /// Made by a hook.
+    Made(Mutex<Made>),
+}
+
+struct Made {
+    status: u16,
+    edits: Edits,
+    body: Arc<[u8]>,
+}
+
+/// Statuses whose responses have no body.
+fn is_bodiless(status: u16) -> bool {
+    matches!(status, 204 | 304)
+}
+
+fn status_of(status: u16) -> PyResult<u16> {
+    if (200..600).contains(&status) {
+        Ok(status)
+    } else {
+        Err(PyValueError::new_err("the status of a response is 200 to 599"))
+    }
+}
+
+/// A body that a hook gives, and whether it is text.
+fn body_of(body: &Bound<'_, PyAny>) -> PyResult<(Arc<[u8]>, bool)> {
+    if let Ok(text) = body.cast::<PyString>() {
+        return Ok((text.to_cow()?.as_bytes().into(), true));
+    }
+    if let Ok(bytes) = body.cast::<PyBytes>() {
+        return Ok((bytes.as_bytes().into(), false));
+    }
+    let copied: Vec<u8> = body.extract().map_err(|_| PyTypeError::new_err("a body is bytes or text"))?;
+    Ok((copied.into(), false))
+}
+
+impl Response {
+    /// The response of a request.
+    pub(crate) fn of(request: Py<Request>) -> Self {
+        Self(Kind::OnItsWay(request))
+    }
+
+    /// The answer that it stands for; none if it is the one on its way already.
+    pub(crate) fn answer(&self) -> Option<Answer> {
+        let Kind::Made(made) = &self.0 else { return None };
+        let made = made.lock();
+        let owned =
+            |(name, value): (&[u8], &[u8])| (Cow::Owned(String::from_utf8_lossy(name).into_owned()), value.to_vec());
+        Some(Answer { status: made.status, headers: made.edits.added().map(owned).collect(), body: made.body.clone() })
+    }
+
+    /// Looks at the fields of a response that a hook has made. `look` must not run Python code.
+    pub(crate) fn with_edits<T>(&self, look: impl FnOnce(&mut Edits) -> T) -> T {
+        match &self.0 {
+            Kind::Made(made) => look(&mut made.lock().edits),
+            Kind::OnItsWay(_) => look(&mut Edits::default()),
+        }
+    }
+
+    fn make(
+        status: u16,
+        given: Option<&Bound<'_, PyAny>>,
+        body: Arc<[u8]>,
+        media_type: Option<&'static [u8]>,
+    ) -> PyResult<Self> {
+        let mut edits = Edits::default();
+        if let Some(given) = given {
+            headers::fill(&mut edits, given)?;
+        }
+        if let Some(media_type) = media_type
+            && !headers::has(&edits, Name::ContentType)
+        {
+            // Cannot fail: the value is ours.
+            let _ = edits.set_known(Name::ContentType, media_type);
+        }
+        Ok(Self(Kind::Made(Mutex::new(Made { status: status_of(status)?, edits, body }))))
+    }
+}
+
+#[pymethods]
+impl Response {
+    /// A response. Text is sent as UTF-8. Raises ValueError for a status or header that cannot be sent.
+    #[new]
+    #[pyo3(signature = (status = 200, headers = None, body = None))]
+    fn new(status: u16, headers: Option<&Bound<'_, PyAny>>, body: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+        let (body, is_text) = body.map_or_else(|| Ok(([].into(), false)), body_of)?;
+        Self::make(status, headers, body, is_text.then_some(b"text/plain; charset=utf-8"))
+    }
+
+    /// A response whose body is `value` as JSON.
+    #[staticmethod]
+    #[pyo3(signature = (value, status = 200, headers = None))]
+    fn json(value: &Bound<'_, PyAny>, status: u16, headers: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+        let dumped = value.py().import("json")?.call_method1("dumps", (value,))?;
+        let (body, _) = body_of(&dumped)?;
+        Self::make(status, headers, body, Some(b"application/json"))
+    }
+
+    /// The status.
+    #[getter]
+    fn status(&self, py: Python<'_>) -> PyResult<u16> {
+        match &self.0 {
+            Kind::OnItsWay(request) => request.get().with(py, |exchange| exchange.status),
+            Kind::Made(made) => Ok(made.lock().status),
+        }
+    }
+
+    /// Sets the status, 200 to 599. Whether there is a body cannot change by it. Raises ValueError.
+    #[setter]
+    fn set_status(&self, py: Python<'_>, status: u16) -> PyResult<()> {
+        let status = status_of(status)?;
+        let set = match &self.0 {
+            Kind::OnItsWay(request) => request.get().with(py, |exchange| {
+                let fits = is_bodiless(exchange.status) == is_bodiless(status);
+                if fits && exchange.status != status {
+                    exchange.status = status;
+                    exchange.response.reason = Span::default();
+                }
+                fits
+            })?,
+            Kind::Made(made) => {
+                made.lock().status = status;
+                true
+            }
+        };
+        if set {
+            Ok(())
+        } else {
+            Err(PyValueError::new_err("204 and 304 have no body: return another Response instead"))
+        }
+    }
+
+    /// The header fields.
+    #[getter]
+    fn headers(this: &Bound<'_, Self>) -> Headers {
+        Headers(match &this.get().0 {
+            Kind::OnItsWay(request) => Of::Response(request.clone_ref(this.py())),
+            Kind::Made(_) => Of::Made(this.clone().unbind()),
+        })
+    }
+
+    /// The body. Raises HookError if it is not in memory: the hook has to ask for it (`body=True`).
+    #[getter]
+    fn body<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let body = match &self.0 {
+            Kind::OnItsWay(request) => request
+                .get()
+                .with(py, |exchange| exchange.hooks.as_ref().and_then(|hooks| hooks.response_body.clone()))?,
+            Kind::Made(made) => Some(made.lock().body.clone()),
+        };
+        let body =
+            body.ok_or_else(|| hook_error(py, "the body is not in memory: the hook has not asked for it (body=True)"))?;
+        Ok(PyBytes::new(py, &body))
+    }
+
+    /// Replaces the body.
+    #[setter]
+    fn set_body(&self, py: Python<'_>, body: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (body, _) = body_of(body)?;
+        match &self.0 {
+            Kind::OnItsWay(request) => request.get().with(py, |exchange| {
+                let visit = exchange.hooks.get_or_insert_default();
+                visit.response_body = Some(body);
+                visit.body_set = true;
+            }),
+            Kind::Made(made) => {
+                made.lock().body = body;
+                Ok(())
+            }
+        }
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> String {
+        self.status(py).map_or_else(|_| "<Response (over)>".to_owned(), |status| format!("<Response {status}>"))
+    }
+}

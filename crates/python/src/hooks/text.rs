@@ -1,0 +1,43 @@
+//! Header bytes as Python text and back. HTTP leaves open what bytes above 0x7F mean: they pass as Latin-1, unharmed.
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+use std::borrow::Cow;
+
+/// Bytes as text, one character each.
+pub(crate) fn decoded<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyString> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if bytes.is_ascii() => PyString::new(py, text),
+        _ => PyString::new(py, &bytes.iter().map(|&byte| char::from(byte)).collect::<String>()),
+    }
+}
+
+/// Text as bytes. ValueError for characters that are not in Latin-1.
+pub(crate) fn encoded(text: &str) -> PyResult<Cow<'_, [u8]>> {
+    if text.is_ascii() {
+        return Ok(Cow::Borrowed(text.as_bytes()));
+    }
+    let bytes: Result<Vec<u8>, _> = text.chars().map(u8::try_from).collect();
+    bytes.map(Cow::Owned).map_err(|_| PyValueError::new_err("a header value has only Latin-1 characters"))
+}
+
+/// A part of a canonical path without its percent-encoding, which is known to be right.
+pub(crate) fn unescaped(escaped: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(escaped.len());
+    let mut rest = escaped;
+    while let Some((&byte, after)) = rest.split_first() {
+        let hex = |at: usize| after.get(at).and_then(|&digit| char::from(digit).to_digit(16));
+        rest = match (byte, hex(0), hex(1)) {
+            (b'%', Some(high), Some(low)) => {
+                plain.push((high * 16 + low) as u8);
+                &after[2..]
+            }
+            _ => {
+                plain.push(byte);
+                after
+            }
+        };
+    }
+    plain
+}

@@ -1,0 +1,105 @@
+//! Who is asking, as hooks see it.
+
+use std::sync::Arc;
+
+use pylae_http::{Edits, Name};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+/// An authenticated user.
+#[pyclass(frozen, eq, from_py_object, module = "pylae.hooks")]
+#[derive(Clone, PartialEq)]
+pub(crate) struct User(pub(crate) Arc<pylae_core::User>);
+
+impl User {
+    /// The user that a hook has set: one of these, or any object with the same attributes.
+    pub(crate) fn of(given: &Bound<'_, PyAny>) -> PyResult<Option<Arc<pylae_core::User>>> {
+        if given.is_none() {
+            return Ok(None);
+        }
+        if let Ok(user) = given.cast::<Self>() {
+            return Ok(Some(Arc::clone(&user.get().0)));
+        }
+        let text = |name: &str| match given.getattr_opt(name)? {
+            Some(value) if !value.is_none() => value.extract::<String>(),
+            _ => Ok(String::new()),
+        };
+        let id = given.getattr("id")?.str()?.to_string();
+        let permissions = match given.getattr_opt("permissions")? {
+            Some(value) if !value.is_none() => value.try_iter()?.map(|one| one?.extract()).collect::<PyResult<_>>()?,
+            _ => Vec::new(),
+        };
+        let claims = given.getattr_opt("claims")?;
+        Self::make(id, text("email")?, text("role")?, permissions, claims).map(|user| Some(user.0))
+    }
+}
+
+#[pymethods]
+impl User {
+    /// Raises ValueError for texts that cannot be sent in a header.
+    #[new]
+    #[pyo3(signature = (id, email = String::new(), role = String::new(), permissions = Vec::new(), claims = None))]
+    fn make(
+        id: String,
+        email: String,
+        role: String,
+        permissions: Vec<String>,
+        claims: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let mut sent = Edits::default();
+        for text in [&id, &email, &role] {
+            sent.set_known(Name::XUserId, text.as_bytes()).map_err(|error| PyValueError::new_err(error.0))?;
+        }
+        let claims = match claims.filter(|claims| !claims.is_none()) {
+            None => serde_json::Map::new(),
+            Some(claims) => {
+                let dict = claims.py().import("builtins")?.getattr("dict")?.call1((claims,))?;
+                let json: String = dict.py().import("json")?.call_method1("dumps", (dict,))?.extract()?;
+                serde_json::from_str(&json).map_err(|error| PyValueError::new_err(error.to_string()))?
+            }
+        };
+        Ok(Self(Arc::new(pylae_core::User { id, email, role, permissions, claims, via: "hook" })))
+    }
+
+    /// Stable identifier.
+    #[getter]
+    fn id(&self) -> &str {
+        &self.0.id
+    }
+
+    /// Mail address, possibly empty.
+    #[getter]
+    fn email(&self) -> &str {
+        &self.0.email
+    }
+
+    /// Role, possibly empty; several are separated by commas.
+    #[getter]
+    fn role(&self) -> &str {
+        &self.0.role
+    }
+
+    /// What the user may do.
+    #[getter]
+    fn permissions<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(py, &self.0.permissions)
+    }
+
+    /// Everything else that the credential says, as a new dict.
+    #[getter]
+    fn claims<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let json = serde_json::to_string(&self.0.claims).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        py.import("json")?.call_method1("loads", (json,))
+    }
+
+    /// Kind of the authenticator that vouches for all this; `hook` if a hook does.
+    #[getter]
+    fn via(&self) -> &str {
+        self.0.via
+    }
+
+    fn __repr__(&self) -> String {
+        format!("User(id={:?}, role={:?})", self.0.id, self.0.role)
+    }
+}

@@ -1,0 +1,116 @@
+"""What a person writes about hooks and plugins. What they name is imported by `pylae.hooks.load`."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from pylae.settings import Settings, refusal, split_words
+from pylae.units import ByteSize, Duration, parse_size
+
+BODY = 1024 * 1024
+"""Bytes of a body that `body: true` takes into memory."""
+ON = ("on_request", "on_response", "middleware")
+"""The keys that say when a hook is called."""
+
+_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+
+def _import_path(text: str) -> str:
+    if not _PATH.fullmatch(text):
+        raise refusal("is not an import path", 'write it like "package.module:function"')
+    return text
+
+
+def _body(value: Any) -> Any:
+    if value is None or value is False:
+        return None
+    return BODY if value is True else parse_size(value)
+
+
+ImportPath = Annotated[str, AfterValidator(_import_path)]
+"""`module:name`."""
+
+RouteNames = Annotated[
+    tuple[str, ...], BeforeValidator(split_words, json_schema_input_type=str | list[str]), Field(min_length=1)
+]
+"""Names of routes: one, `A|B`, or a list."""
+
+
+class HookOptions(Settings):
+    """How a hook is called."""
+
+    timeout: Duration = timedelta(seconds=5)
+    """Longest time that one call may take; beyond it the call has failed."""
+    on_error: Literal["fail", "skip"] = "fail"
+    """What a failure of the hook means for the exchange: `fail` answers 500, `skip` goes on without it."""
+    blocking: bool = False
+    """Whether the hook waits for things (files, databases, locks): it then runs on a pool of threads."""
+    waits: bool | None = None
+    """Whether an async hook may wait for something, and so runs on an asyncio loop. Told from its code if not said:
+    one that awaits nothing but `call_next(…)`, `request.body()` and `request.json()` does not wait."""
+    budget: Duration | None = timedelta(milliseconds=5)
+    """Time that one call may keep a worker. A hook that exceeds it again and again is moved to the pool of threads, or
+    to the asyncio loop, until the configuration is applied again; `null` leaves it where it is."""
+    body: Annotated[
+        Annotated[int, Field(ge=0, le=2**32)] | None, BeforeValidator(_body, json_schema_input_type=bool | ByteSize)
+    ] = None
+    """Whether the hook looks at the body, which is then in memory as a whole: up to 1 MB, or to the size given here."""
+
+
+class HookSettings(HookOptions):
+    """A Python callable in the request path. Exactly one of `on_request`, `on_response` and `middleware` is required.
+
+    Example:
+        ```yaml
+        hooks:
+          - {on_request: "shop.hooks:check_tenant", routes: orders|payments, timeout: 100ms}
+          - {on_response: "shop.hooks:brand", on_error: skip}
+        ```
+    """
+
+    on_request: ImportPath | None = None
+    """Called before the request is forwarded, as `function(request)`. A Response that it returns is the answer."""
+    on_response: ImportPath | None = None
+    """Called before the response is sent, as `function(request, response)`."""
+    middleware: ImportPath | None = None
+    """Called around the exchange, as `function(request)` or `function(request, call_next)`."""
+    routes: RouteNames | None = None
+    """Names of the routes whose requests it sees: one, `A|B`, or a list. All if none is given."""
+
+    @model_validator(mode="after")
+    def _one(self) -> HookSettings:
+        if len([name for name in ON if getattr(self, name)]) != 1:
+            raise refusal(f"needs exactly one of {', '.join(f'`{name}`' for name in ON)}")
+        return self
+
+    @property
+    def path(self) -> str:
+        """The import path."""
+        return next(str(path) for name in ON if (path := getattr(self, name)))
+
+    @property
+    def options(self) -> HookOptions:
+        """Only how it is called."""
+        return HookOptions(**{name: getattr(self, name) for name in HookOptions.model_fields})
+
+
+class PluginUse(Settings):
+    """A plugin that is used, with its settings.
+
+    Example:
+        ```yaml
+        plugins:
+          - {use: request_signing, routes: payments, settings: {secret: "${SIGNING_SECRET}"}}
+        ```
+    """
+
+    use: str
+    """Name of an installed plugin (entry point group `pylae.plugins`), or an import path `module:Class`."""
+    routes: RouteNames | None = None
+    """Names of the routes whose requests it sees: one, `A|B`, or a list. All if none is given."""
+    settings: dict[str, Any] = {}
+    """The plugin's own settings."""

@@ -1,0 +1,214 @@
+"""A hook: a callable, when it is called, and how."""
+
+from __future__ import annotations
+
+import ast
+import dis
+import functools
+import inspect
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, overload
+
+from pydantic import ValidationError
+
+from pylae.config.hooks import HookOptions
+from pylae.config.nodes import Step
+from pylae.errors import HookError
+
+On = Literal["request", "response", "around", "middleware"]
+Run = Literal["worker", "coroutine", "loop", "pool"]
+Function = Callable[..., Any]
+F = TypeVar("F", bound=Function)
+
+_MARK = "__pylae_hook__"
+_ARGUMENTS = {
+    "request": (1, "(request)"),
+    "response": (2, "(request, response)"),
+    "around": (2, "(request, call_next)"),
+}
+
+
+@dataclass(frozen=True)
+class Hook:
+    """A callable in the request path. `source` is where the configuration has it."""
+
+    function: Function
+    on: On
+    options: HookOptions
+    routes: tuple[str, ...] | None
+    name: str
+    source: tuple[Step, ...] = ()
+
+    def call(self, index: int) -> dict[str, Any]:
+        """The hook as the plan has it; `index` is its place among the callables that go with the plan."""
+        return {
+            "hook": index,
+            "name": self.name,
+            "on": self.on,
+            "run": run_of(self.function, self.on, self.options),
+            **self.options.model_dump(mode="json", include={"timeout", "on_error", "body", "budget"}),
+        }
+
+
+def make(
+    function: Function,
+    on: On,
+    options: HookOptions,
+    routes: tuple[str, ...] | None = None,
+    source: tuple[Step, ...] = (),
+    name: str | None = None,
+) -> Hook:
+    """The hook that `function` is. Raises HookError if it cannot be one."""
+    name = name or name_of(function)
+    if not callable(function):
+        raise HookError(f"{name} is not callable")
+    if on == "middleware":
+        on = "request" if takes(function, 1) else "around"
+    if inspect.isasyncgenfunction(function):
+        raise HookError(f"{name} is an async generator function; a hook returns once")
+    if options.blocking and is_async(function):
+        raise HookError(f"{name} is async; `blocking` is for functions that are not")
+    count, shape = _ARGUMENTS[on]
+    if not takes(function, count):
+        raise HookError(f"{name} cannot be called as `{name.rpartition('.')[2]}{shape}`")
+    return Hook(function, on, options, routes, name, source)
+
+
+def is_async(function: Function) -> bool:
+    """Whether calling it gives a coroutine."""
+    inner = inspect.unwrap(function) if hasattr(function, "__wrapped__") else function
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    return any(
+        inspect.iscoroutinefunction(one)
+        for one in (function, inner, getattr(inner, "__call__", None))  # noqa: B004
+    )
+
+
+def run_of(function: Function, on: On, options: HookOptions) -> Run:
+    """Where a hook runs.
+
+    A coroutine is driven on the worker if it cannot be suspended, as far as that can be told from its code.
+    """
+    if is_async(function):
+        waits = suspends(function) if options.waits is None else options.waits
+        return "loop" if waits else "coroutine"
+    return "pool" if options.blocking or on == "around" else "worker"
+
+
+def suspends(function: Any) -> bool:
+    """Whether a coroutine function may wait for something. True unless its code says otherwise.
+
+    Awaiting `call_next(…)`, `request.body()` and `request.json()` is no waiting: the worker has them.
+    """
+    code = getattr(function, "__code__", None)
+    if code is None or not inspect.iscoroutinefunction(function):
+        return True
+    if not any(step.opname in ("SEND", "YIELD_FROM") for step in dis.get_instructions(code)):
+        return False
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, TypeError, SyntaxError):
+        return True
+    found = tree.body[0] if tree.body else None
+    if not isinstance(found, ast.AsyncFunctionDef) or found.name != code.co_name:
+        return True
+    names = [argument.arg for argument in (*found.args.posonlyargs, *found.args.args)]
+    if inspect.ismethod(function):
+        names = names[1:]
+    return not all(_is_harmless(node, names) for node in ast.walk(found))
+
+
+def _is_harmless(node: ast.AST, names: list[str]) -> bool:
+    if isinstance(node, ast.AsyncFor | ast.AsyncWith) or (isinstance(node, ast.comprehension) and node.is_async):
+        return False
+    if not isinstance(node, ast.Await):
+        return True
+    called = node.value.func if isinstance(node.value, ast.Call) else None
+    if isinstance(called, ast.Name):
+        return called.id in names[1:2]
+    of_request = isinstance(called, ast.Attribute) and isinstance(called.value, ast.Name)
+    return of_request and called.value.id in names[:1] and called.attr in ("body", "json")  # type: ignore[union-attr]
+
+
+def name_of(function: Any) -> str:
+    """A callable's name in logs: module and name."""
+    kind = type(function)
+    module = getattr(function, "__module__", None) or kind.__module__
+    return f"{module}.{getattr(function, '__qualname__', None) or kind.__qualname__}"
+
+
+def takes(function: Function, count: int) -> bool:
+    """Whether it can be called with so many arguments. True where that cannot be told."""
+    try:
+        inspect.signature(function).bind(*[None] * count)
+    except ValueError:
+        return True
+    except TypeError:
+        return False
+    return True
+
+
+def options_of(settings: dict[str, Any]) -> HookOptions:
+    """Options as they are given to a decorator. Raises HookError."""
+    try:
+        return HookOptions(**settings)
+    except ValidationError as error:
+        found = error.errors(include_url=False)[0]
+        raise HookError(f"{'.'.join(map(str, found['loc']))}: {found['msg']}") from None
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What a decorator of this module leaves on a function."""
+
+    on: On
+    options: HookOptions
+
+
+def mark_of(function: Any) -> Mark | None:
+    """The mark on a function, if it has one."""
+    found = getattr(function, _MARK, None)
+    return found if isinstance(found, Mark) else None
+
+
+def _marking(on: On, function: Any, settings: dict[str, Any]) -> Any:
+    mark = Mark(on, options_of(settings))
+
+    def put(function: F) -> F:
+        setattr(function, _MARK, mark)
+        return function
+
+    return put if function is None else put(function)
+
+
+@overload
+def on_request(function: F) -> F: ...
+@overload
+def on_request(**options: Any) -> Callable[[F], F]: ...
+def on_request(function: Any = None, **options: Any) -> Any:
+    """Says how a function is called that a configuration names, or that a method of a plugin is a hook.
+
+    Options are those of `HookOptions`; what the configuration says goes before them. Raises HookError.
+    """
+    return _marking("request", function, options)
+
+
+@overload
+def on_response(function: F) -> F: ...
+@overload
+def on_response(**options: Any) -> Callable[[F], F]: ...
+def on_response(function: Any = None, **options: Any) -> Any:
+    """The same for hooks that see responses."""
+    return _marking("response", function, options)
+
+
+@overload
+def middleware(function: F) -> F: ...
+@overload
+def middleware(**options: Any) -> Callable[[F], F]: ...
+def middleware(function: Any = None, **options: Any) -> Any:
+    """The same for `(request)` or `(request, call_next)`."""
+    return _marking("middleware", function, options)

@@ -1,0 +1,49 @@
+"""What a plugin is: settings, and hook methods."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from pydantic import BaseModel
+
+from pylae.config.hooks import HookOptions
+from pylae.hooks.hook import Function, Mark, On, mark_of
+from pylae.settings import Settings
+
+METHODS: dict[str, On] = {"on_request": "request", "on_response": "response", "middleware": "middleware"}
+"""Methods that are hooks by their name."""
+
+
+class NoSettings(Settings):
+    """For plugins without settings."""
+
+
+class Plugin:
+    """The base of plugins: a class that an entry point in the group `pylae.plugins` names.
+
+    Methods called `on_request`, `on_response` and `middleware`, and those marked by the decorators of `pylae.hooks`,
+    are its hooks, in the order of their definition. One object is made for each use in a configuration, and again when
+    the configuration is applied anew.
+    """
+
+    Settings: ClassVar[type[BaseModel]] = NoSettings
+    """The model of its settings, which are validated with the rest of the configuration."""
+
+    def __init__(self, settings: Any) -> None:
+        self.settings = settings
+
+
+def hooks_of(plugin: Plugin) -> Iterator[tuple[Function, Mark]]:
+    """The hook methods of a plugin."""
+    found: dict[str, tuple[Function, Mark]] = {}
+    for kind in reversed(type(plugin).__mro__):
+        for name, value in vars(kind).items():
+            function = inspect.unwrap(value) if callable(value) else value
+            mark = mark_of(value) or mark_of(function)
+            if mark is None and kind is not Plugin and name in METHODS:
+                mark = Mark(METHODS[name], HookOptions())
+            if mark is not None:
+                found[name] = (getattr(plugin, name), mark)
+    yield from found.values()
