@@ -31,6 +31,8 @@ class Scenario:
     features: frozenset[str] = frozenset()
     """What a gateway must do beyond routing and proxying; a peer that does not list them all is not measured."""
     connections: int = 64
+    hook: str = ""
+    """The function of `bench/hooks.py` that every request meets."""
 
 
 def _regex_routes(count: int) -> tuple[Route, ...]:
@@ -63,6 +65,8 @@ def _segment(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
+_HOOKS = frozenset({"hooks"})
+
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
@@ -90,6 +94,22 @@ SCENARIOS: dict[str, Scenario] = {
             "/json",
             headers=("X-Client: ########",),
             features=frozenset({"limit"}),
+        ),
+        *(
+            Scenario(f"hook_{hook}", f"the proxy scenario with a hook: {title}", "/json", features=_HOOKS, hook=hook)
+            for hook, title in (
+                ("sync", "a function on the worker that reads a header and sets one"),
+                ("driven", "the same, async, never suspended"),
+                ("waiting", "the same, async, awaits one asyncio.sleep(0)"),
+                ("blocking", "the same on the pool of threads"),
+            )
+        ),
+        Scenario(
+            "hook_burning",
+            "a route without hooks while Python code holds the interpreter's lock half of the time",
+            "/json",
+            features=_HOOKS,
+            hook="burning",
         ),
         Scenario("body64k", "GET, 64 KiB", "/body/64k"),
         Scenario("body1m", "GET, 1 MiB", "/body/1m"),

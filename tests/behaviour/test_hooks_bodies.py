@@ -156,9 +156,7 @@ def test_hooks_see_a_body_one_after_the_other(gateway: Gateway, service: FakeSer
     service.answer = Reply(200, [("Content-Type", "text/plain")], b"body " * 1000)
 
     @gateway.on_response_body
-    async def brackets(
-        request: Request, _: Response, chunks: AsyncIterator[bytes]
-    ) -> AsyncIterator[str | bytes]:
+    async def brackets(request: Request, _: Response, chunks: AsyncIterator[bytes]) -> AsyncIterator[str | bytes]:
         yield f"<{request.route} {request.state['who']}>"
         async for chunk in chunks:
             yield chunk
@@ -249,9 +247,7 @@ def test_events_pass_one_by_one(gateway: Gateway, service: FakeService) -> None:
     service.answer = stream
 
     @gateway.on_response_events
-    async def filtered(
-        _: Request, __: Response, events: AsyncIterator[Event]
-    ) -> AsyncIterator[Event]:
+    async def filtered(_: Request, __: Response, events: AsyncIterator[Event]) -> AsyncIterator[Event]:
         async for event in events:
             if event.data == "secret":
                 continue

@@ -58,7 +58,7 @@ async def parse(chunks: AsyncIterable[bytes]) -> AsyncIterator[Event]:
     async for chunk in chunks:
         held += decoder.decode(chunk)
         # A CR at the end may be half of a line break.
-        whole = held[:-1] if held.endswith("\r") else held
+        whole = held.removesuffix("\r")
         *lines, rest = whole.replace("\r\n", "\n").replace("\r", "\n").split("\n")
         held = rest + held[len(whole) :]
         for line in lines:

@@ -125,9 +125,7 @@ async def _adapt(
             if hasattr(one, "aclose"):
                 stack.push_async_callback(one.aclose)
         async for piece in changed:
-            if as_events and isinstance(piece, Event):
-                yield piece.encode()
-            elif isinstance(piece, str):
+            if (as_events and isinstance(piece, Event)) or isinstance(piece, str):
                 yield piece.encode()
             elif isinstance(piece, bytes | bytearray | memoryview):
                 yield bytes(piece)
