@@ -186,6 +186,29 @@ class Gateway:
         """
         return self._hooking("response", function, routes, options, _caller())
 
+    @overload
+    def on_response_body(self, function: F) -> F: ...
+    @overload
+    def on_response_body(self, *, routes: Sequence[str] | str | None = None, **options: Any) -> Callable[[F], F]: ...
+    def on_response_body(
+        self, function: Any = None, *, routes: Sequence[str] | str | None = None, **options: Any
+    ) -> Any:
+        """Has bodies of services' responses pass an async generator function, `function(request, response, chunks)`.
+
+        It gets the pieces as they come, and what it yields is sent, no faster than the client reads. See `on_request`.
+        """
+        return self._hooking("chunks", function, routes, options, _caller())
+
+    @overload
+    def on_response_events(self, function: F) -> F: ...
+    @overload
+    def on_response_events(self, *, routes: Sequence[str] | str | None = None, **options: Any) -> Callable[[F], F]: ...
+    def on_response_events(
+        self, function: Any = None, *, routes: Sequence[str] | str | None = None, **options: Any
+    ) -> Any:
+        """The same by server-sent events (`pylae.hooks.Event`), where a response is `text/event-stream`."""
+        return self._hooking("events", function, routes, options, _caller())
+
     def add_middleware(self, function: Function, *, routes: Sequence[str] | str | None = None, **options: Any) -> None:
         """Has a function called around exchanges, as `function(request)` or `function(request, call_next)`.
 

@@ -37,6 +37,7 @@ mod sink;
 mod snapshot;
 mod socket;
 mod source;
+mod streamed;
 mod tls;
 mod tunnel;
 mod upload;

@@ -260,24 +260,29 @@ fn is_failed_call(exchange: &Exchange) -> bool {
     exchange.is_call() && exchange.code.is_some()
 }
 
+/// Whether the body changes on its way, so that nobody knows how long it will be.
+fn is_changed(exchange: &Exchange) -> bool {
+    !exchange.transforms.is_empty() || exchange.hooks.as_ref().is_some_and(|hooks| hooks.stream.is_some())
+}
+
 /// How the client is told where the body ends that an instance framed as `from`.
 fn framing_towards(exchange: &Exchange, from: Framing, on_stream: bool) -> Framing {
     match (from, exchange.head.version) {
         // The client has it already; the body is for the cache alone.
         _ if exchange.cache.is_muted() => Framing::None,
         (Framing::Chunked | Framing::Close, _) if on_stream => Framing::Close,
-        (Framing::Length(_), _) if on_stream && !exchange.transforms.is_empty() => Framing::Close,
+        (Framing::Length(_), _) if on_stream && is_changed(exchange) => Framing::Close,
         (Framing::Chunked | Framing::Close, Version::Http10) => Framing::Close,
         (Framing::Close, Version::Http11) => Framing::Chunked,
         // Nobody knows how long it will be.
-        (Framing::Length(_), Version::Http10) if !exchange.transforms.is_empty() => Framing::Close,
-        (Framing::Length(_), Version::Http11) if !exchange.transforms.is_empty() => Framing::Chunked,
+        (Framing::Length(_), Version::Http10) if is_changed(exchange) => Framing::Close,
+        (Framing::Length(_), Version::Http11) if is_changed(exchange) => Framing::Chunked,
         (framing, _) => framing,
     }
 }
 
 /// Sends on a request that is answered before it was sent completely, as long as somebody takes it.
-fn keep_sending(
+pub(crate) fn keep_sending(
     upload: &mut Upload,
     cx: &mut std::task::Context<'_>,
     client: &mut Client,
@@ -300,7 +305,7 @@ pub(crate) fn keeps(worker: &Worker, client: &Client, exchange: &Exchange) -> bo
 /// The Content-Length to state in an answer that has none of the body it speaks of (RFC 9110 section 8.6).
 fn stated_length(exchange: &Exchange, from: Framing) -> Option<u64> {
     if from != Framing::None
-        || !exchange.transforms.is_empty()
+        || is_changed(exchange)
         || !(exchange.head.method == Method::Head || exchange.response.status == 304)
     {
         return None;

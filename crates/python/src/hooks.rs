@@ -11,6 +11,7 @@ mod next;
 mod ready;
 mod request;
 mod response;
+mod stream;
 mod text;
 mod user;
 mod watch;
@@ -42,6 +43,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<ready::Ready>()?;
     module.add_class::<lane::Lane>()?;
     module.add_class::<lane::Task>()?;
+    module.add_class::<stream::Pieces>()?;
     module.add_class::<next::CallNext>()?;
     module.add_class::<next::Next>()?;
     module.add("HookTimeout", module.py().get_type::<watch::HookTimeout>())?;

@@ -13,7 +13,7 @@ fn a_certificate_says_who_its_subject_is() {
     assert_eq!(read.emails, ["k@example.org"]);
     assert_eq!(read.uris, ["spiffe://example.org/k"]);
     assert_eq!(read.addresses, ["192.0.2.1".parse::<std::net::IpAddr>().unwrap(), "2001:db8::1".parse().unwrap()]);
-    assert_eq!(read.not_after, Duration::from_secs(2110851268));
+    assert_eq!(read.not_after, Duration::from_secs(2_110_851_268));
 }
 
 #[test]

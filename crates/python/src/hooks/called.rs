@@ -139,7 +139,9 @@ impl Called {
             run = run.getattr("__self__")?.call_method0("copy")?.getattr("run")?;
         }
         match (half, next) {
-            (On::Response, _) => run.call1((&self.function, &request, Response::of(request.clone().unbind()))),
+            (On::Response | On::Chunks | On::Events, _) => {
+                run.call1((&self.function, &request, Response::of(request.clone().unbind())))
+            }
             (_, Some(next)) => run.call1((&self.function, request, next)),
             (_, None) => run.call1((&self.function, request)),
         }

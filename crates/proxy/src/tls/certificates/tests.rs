@@ -1,3 +1,4 @@
+use std::slice::from_ref;
 use std::time::Duration;
 
 use pylae_core::plan::CertifiedKey;
@@ -44,7 +45,7 @@ fn every_problem_is_told_with_its_place() {
 fn names_are_found_whatever_their_case_and_wildcards_for_one_label() {
     let made = pair();
     let key = || read_key(read_certificates(&made.cert).unwrap(), &made.key, &PROVIDER).unwrap();
-    let mut built = Certificates::build(&[made.clone()], &PROVIDER, Duration::ZERO).unwrap();
+    let mut built = Certificates::build(from_ref(&made), &PROVIDER, Duration::ZERO).unwrap();
     for (index, dns) in [(1, "*.Example.org"), (2, "a.example.ORG")] {
         let names = pylae_core::certificate::Certificate { dns: vec![dns.to_owned()], ..Default::default() };
         built.add(index, &names, key(), Duration::ZERO);
@@ -61,6 +62,6 @@ fn names_are_found_whatever_their_case_and_wildcards_for_one_label() {
 fn a_certificate_that_has_expired_is_doubtful() {
     let made = pair();
     let later = crate::clock::wall() + Duration::from_secs(400 * 86_400);
-    let warned = |wall| Certificates::build(&[made.clone()], &PROVIDER, wall).unwrap().warnings.len();
+    let warned = |wall| Certificates::build(from_ref(&made), &PROVIDER, wall).unwrap().warnings.len();
     assert_eq!((warned(crate::clock::wall()), warned(later)), (0, 1));
 }
