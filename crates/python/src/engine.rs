@@ -146,7 +146,10 @@ impl Engine {
 
     /// All figures as a page for Prometheus.
     fn metrics(&self, py: Python<'_>) -> String {
-        gil::released(py, || self.engine.metrics())
+        gil::released(py, || {
+            let hooks = self.hooks.lock().figures();
+            self.engine.metrics(&hooks)
+        })
     }
 
     /// The figures that people look at first, as JSON.

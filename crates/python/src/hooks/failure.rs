@@ -25,11 +25,21 @@ pub(crate) fn guarded<T>(py: Python<'_>, call: impl FnOnce() -> T) -> T {
     IN_HOOK.set(true);
     let value = call();
     IN_HOOK.set(false);
+    end_if_forked(py);
+    value
+}
+
+/// Says that this thread runs nothing but hooks from now on.
+pub(crate) fn always_in_hooks() {
+    IN_HOOK.set(true);
+}
+
+/// Ends this process if it is the child of a fork that a hook has made.
+pub(crate) fn end_if_forked(py: Python<'_>) {
     if FORKED.get() {
         let _ = py.import("os").and_then(|os| os.call_method1("_exit", (0,)));
         std::process::abort();
     }
-    value
 }
 
 /// What the client learns: nothing of the inside.
@@ -54,7 +64,8 @@ fn bounded(text: &str) -> String {
 /// An exception with its traceback.
 pub(crate) fn described(py: Python<'_>, error: &PyErr) -> String {
     let formatted = py.import("traceback").and_then(|traceback| {
-        let lines = traceback.call_method1("format_exception", (error.value(py),))?;
+        let whole = (error.get_type(py), error.value(py), error.traceback(py));
+        let lines = traceback.call_method1("format_exception", whole)?;
         lines.extract::<Vec<String>>()
     });
     match formatted {
