@@ -1,306 +1,218 @@
-"""Hooks that do what they must not: the gateway answers, logs and lives."""
+"""What hooks may raise and return, on either side of an exchange, and what they must not wait for."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import logging
-import os
-import socket
-import sys
 import threading
-import time
-import tracemalloc
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from pylae import Gateway, Request, Response, engine
-from pylae.testing import FakeService
-from support.exchanges import ask
-from support.hooked import calls, hooked, running, until
+from pylae import Gateway, HookError, Request, Response, Route, engine
+from pylae.testing import FakeService, RunningGateway
+from support.peer import wait_until
+
+KINDS = ("worker", "coroutine", "loop", "pool")
 
 
-@pytest.fixture
-def service() -> Iterator[FakeService]:
-    with FakeService() as service:
-        yield service
+class UnprintableError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
 
 
-@pytest.fixture
-def gateway(service: FakeService) -> Gateway:
-    return hooked(service.url)
+class Rootless(BaseException):
+    """What a careless `except Exception` lets through."""
 
 
-def raises(_: Request) -> None:
-    raise RuntimeError("no good")
+def recurse() -> None:
+    recurse()
 
 
-def returns_a_text(_: Request) -> Any:
-    return "text"
+def stop_iteration() -> None:
+    raise StopIteration("enough")
 
 
-def returns_a_number(_: Request) -> Any:
-    return 200
+def throw(kind: Callable[..., BaseException], *arguments: Any) -> Callable[[], None]:
+    def fault() -> None:
+        raise kind(*arguments)
+
+    return fault
 
 
-def returns_a_coroutine(request: Request) -> Any:
-    async def inner() -> None:
-        request.method  # noqa: B018
-
-    return inner()
-
-
-def sets_a_line_break(request: Request) -> None:
-    request.headers["X-A"] = "a\r\nX-Evil: 1"
-
-
-def exits(_: Request) -> None:
-    sys.exit(3)
-
-
-def interrupts(_: Request) -> None:
-    raise KeyboardInterrupt
-
-
-def recurses(request: Request) -> None:
-    recurses(request)
-
-
-def raises_strangely(_: Request) -> None:
-    class StrangeError(Exception):
-        def __str__(self) -> str:
-            raise ValueError("no text")
-
-    raise StrangeError
+FAULTS: dict[str, Callable[[], Any]] = {
+    "exception": throw(ValueError, "broken"),
+    "unprintable": throw(UnprintableError),
+    "huge": throw(ValueError, "x" * 10_000_000),
+    "base exception": throw(Rootless),
+    "sys.exit": throw(SystemExit, 3),
+    "Ctrl-C": throw(KeyboardInterrupt),
+    "generator exit": throw(GeneratorExit),
+    "stop iteration": stop_iteration,
+    "cancelled": throw(asyncio.CancelledError),
+    "memory": throw(MemoryError),
+    "group": throw(BaseExceptionGroup, "many", [SystemExit(1), ValueError("x")]),
+    "recursion": recurse,
+    "a number": lambda: 7,
+    "a text": lambda: "hello",
+    "a class": lambda: Response,
+    "a status": lambda: Response(200) and 200,
+    "a tuple": lambda: (200, "hello"),
+    "an exception as a value": lambda: ValueError("returned"),
+}
 
 
-def stops(_: Request) -> None:
-    raise StopIteration
+def of_kind(kind: str, fault: Callable[[], Any]) -> dict[str, Any]:
+    def sync(*_: Any) -> Any:
+        return fault()
 
+    async def coroutine(*_: Any) -> Any:
+        return fault()
 
-def closes(_: Request) -> None:
-    raise GeneratorExit
-
-
-def runs_out(_: Request) -> None:
-    raise MemoryError
-
-
-def forks(_: Request) -> None:
-    if os.fork() == 0:
-        # Comes back in a child: it must not go on as a second gateway.
-        return
-    raise RuntimeError("the parent")
-
-
-HOSTILE = (
-    raises,
-    returns_a_text,
-    returns_a_number,
-    returns_a_coroutine,
-    sets_a_line_break,
-    exits,
-    interrupts,
-    recurses,
-    raises_strangely,
-    stops,
-    closes,
-    runs_out,
-)
-
-
-def _of_kind(kind: str, hook: Callable[[Request], Any]) -> Any:
-    async def driven(request: Request) -> Any:
-        return hook(request)
-
-    async def waiting(request: Request) -> Any:
+    async def loop(*_: Any) -> Any:
         await asyncio.sleep(0)
-        return hook(request)
+        return fault()
 
-    async def around(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Any:
-        await call_next(request)
-        return hook(request)
-
-    return {"worker": hook, "pool": hook, "driven": driven, "waiting": waiting, "around": around}[kind]
+    function: Any = {"worker": sync, "pool": sync, "coroutine": coroutine, "loop": loop}[kind]
+    return {"function": function, "blocking": kind == "pool"}
 
 
-@pytest.mark.parametrize("kind", ["worker", "driven", "waiting", "pool", "around"])
-@pytest.mark.parametrize("on_error", ["fail", "skip"])
-def test_a_hostile_hook(
-    gateway: Gateway, service: FakeService, kind: str, on_error: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    hooks = iter(HOSTILE)
-    current = [raises]
-
-    def hostile(request: Request) -> Any:
-        return current[0](request)
-
-    gateway.add_middleware(_of_kind(kind, hostile), routes="orders", on_error=on_error, blocking=kind == "pool")
-    with running(gateway) as address:
-        for hook in hooks:
-            current[0] = hook
-            caplog.clear()
-            reply = ask(address, "/orders/1", headers={"X-Request-ID": f"id-{hook.__name__}"})
-            assert reply.status == (500 if on_error == "fail" else 200), hook
-            if on_error == "fail":
-                problem = reply.json()
-                assert problem["type"] == "urn:pylae:error:hook_failed"
-                # The client learns nothing of the inside.
-                assert "Traceback" not in reply.text and "no good" not in reply.text
-            until(lambda hook=hook: f"id-{hook.__name__}" in caplog.text)
-            assert "on route orders failed" in caplog.text
-            assert ask(address, "/").status == 200
-    assert all("X-Evil" not in request.headers for request in service.requests)
+@pytest.fixture
+def service(pylae_service: Callable[..., FakeService]) -> FakeService:
+    return pylae_service("from the service")
 
 
-def test_a_traceback_is_logged(gateway: Gateway, caplog: pytest.LogCaptureFixture) -> None:
-    gateway.on_request(raises)
-    with running(gateway) as address:
-        ask(address, "/orders/1", headers={"X-Request-ID": "abc"})
-        until(lambda: "no good" in caplog.text)
-    assert "test_hooks_hostile.raises on route orders failed, request abc: Traceback" in caplog.text
-    assert 'raise RuntimeError("no good")' in caplog.text
+@pytest.fixture
+def mine(service: FakeService) -> Gateway:
+    gateway = Gateway()
+    for name in ("hooked", "free"):
+        gateway.add_route(
+            Route(name=name, path=f"/{name}", service="one", service_url=service.url, auth_required=False)
+        )
+    return gateway
 
 
-def test_a_failed_hook_is_shown_to_response_hooks(gateway: Gateway) -> None:
-    gateway.on_request(raises)
-
-    @gateway.on_response
-    def sign(_: Request, response: Response) -> None:
-        response.headers["X-Was"] = str(response.status)
-
-    with running(gateway) as address:
-        reply = ask(address, "/")
-        assert (reply.status, reply.headers["X-Was"]) == (500, "500")
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    yield
+    gc.collect()
+    assert engine.live_requests() == 0
 
 
-@pytest.mark.parametrize("kind", ["worker", "waiting", "pool"])
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_hook_that_forks(gateway: Gateway, kind: str) -> None:
-    gateway.add_middleware(_of_kind(kind, forks), blocking=kind == "pool", on_error="skip")
-    with running(gateway) as address:
-        for _ in range(3):
-            assert ask(address, "/").body == b"hello"
-        until(_has_reaped(3))
+def hook(gateway: Gateway, on: str, kind: str, fault: Callable[[], Any], **options: Any) -> None:
+    made = of_kind(kind, fault)
+    register = gateway.on_request if on == "request" else gateway.on_response
+    register(routes="hooked", blocking=made["blocking"], **options)(made["function"])
 
 
-def _has_reaped(count: int) -> Callable[[], bool]:
-    reaped: list[int] = []
-
-    def reap() -> bool:
-        with suppress(ChildProcessError):
-            while (pid := os.waitpid(-1, os.WNOHANG)[0]) != 0:
-                reaped.append(pid)
-        return len(reaped) >= count
-
-    return reap
-
-
-def test_a_hook_that_catches_its_interruption(gateway: Gateway) -> None:
-    caught: list[BaseException] = []
-
-    @gateway.on_request(timeout="50ms")
-    def stubborn(_: Request) -> None:
-        while len(caught) < 2:
-            try:
-                while True:
-                    pass
-            except BaseException as error:
-                caught.append(type(error)())
-
-    with running(gateway) as address:
-        assert ask(address, "/").status == 200
-    assert len(caught) == 2
-
-
-def test_a_thread_that_uses_the_request_while_its_hook_runs(gateway: Gateway, service: FakeService) -> None:
-    stop = threading.Event()
-    seen: list[str] = []
-
-    def use(request: Request) -> None:
-        while not stop.is_set():
-            with suppress(Exception):
-                request.headers["X-Thread"] = "1"
-                seen.append(request.path)
-
-    @gateway.on_request
-    def share(request: Request) -> None:
-        thread = threading.Thread(target=use, args=(request,))
-        thread.start()
-        before = len(seen)
-        until(lambda: len(seen) > before + 5)
-
-    with running(gateway) as address:
-        for _ in range(20):
-            assert ask(address, "/orders/1").status == 200
-        stop.set()
-        until(lambda: threading.active_count() < 15)
-    assert len(service.requests) == 20
-
-
-KINDS = ("worker", "driven", "waiting", "pool", "around")
-
-
+@pytest.mark.parametrize("on", ["request", "response"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_is_left_behind(gateway: Gateway, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exchanges with failures, timeouts, clients that go and reloads mixed in: no memory grows, nothing is left."""
-    count = 0
+def test_faults(mine: Gateway, kind: str, on: str, caplog: pytest.LogCaptureFixture) -> None:
+    current = [FAULTS["exception"]]
+    hook(mine, on, kind, lambda: current[0]())
+    with RunningGateway(mine) as gateway:
+        for name, fault in FAULTS.items():
+            caplog.clear()
+            current[0] = fault
+            response = gateway.get("/hooked", headers={"X-Request-ID": f"id-{len(name)}"})
+            assert response.status == 500, name
+            assert response.headers["Content-Type"] == "application/problem+json"
+            for secret in ("broken", "Traceback", "test_hooks", "enough", "hello"):
+                assert secret not in response.text
+            assert gateway.get("/free").text == "from the service"
+            wait_until(lambda name=name: f"id-{len(name)}" in caplog.text)
+            assert max(len(record.getMessage()) for record in caplog.records) < 100_000
 
-    def mixed(request: Request) -> Any:
-        nonlocal count
-        count += 1
-        request.state["self"] = request
-        request.headers["X-Count"] = str(count)
-        if count % 7 == 0:
-            raise RuntimeError("now and then")
-        if count % 11 == 0:
-            return Response.json({"count": count}, status=201)
-        if count % 97 == 0:
-            time.sleep(0.06)
-        return None
 
-    async def waits(request: Request) -> Any:
-        await asyncio.sleep(60 if request.query == "slow" else 0)
-        return mixed(request)
+def test_a_request_used_by_many_threads_at_any_time(mine: Gateway) -> None:
+    kept: list[Request] = []
+    over = threading.Event()
+    surprises: list[BaseException] = []
 
-    function = waits if kind == "waiting" else _of_kind(kind, mixed)
-    gateway.add_middleware(function, blocking=kind == "pool", timeout="50ms", budget=None, on_error="skip")
-    with running(gateway) as address:
-        host, _, port = address.rpartition(":")
-        exchange = b"GET /orders/1 HTTP/1.1\r\nHost: a\r\n\r\n"
+    def use(request: Request, number: int) -> None:
+        match number:
+            case 0:
+                assert request.path
+            case 1:
+                request.headers.items()
+            case 2:
+                request.headers["X-A"] = "b"
+            case 3:
+                request.state["a"] = request.params
+            case _:
+                request.query = "a=b"
 
-        def run(times: int) -> None:
-            with socket.create_connection((host, int(port))) as client:
-                reader = client.makefile("rb")
-                for index in range(times):
-                    client.sendall(exchange)
-                    length = 0
-                    while (line := reader.readline()) not in (b"\r\n", b""):
-                        if line.lower().startswith(b"content-length:"):
-                            length = int(line.split(b":")[1])
-                    reader.read(length)
-                    if index % 100 == 0:
-                        gateway.apply()
-                        with socket.create_connection((host, int(port))) as leaving:
-                            leaving.sendall(b"GET /?slow HTTP/1.1\r\nHost: a\r\n\r\n")
+    def abuse() -> None:
+        while not over.is_set():
+            for request in kept[-3:]:
+                for number in range(5):
+                    try:
+                        use(request, number)
+                    except HookError:
+                        pass
+                    except Exception as error:
+                        surprises.append(error)
 
-        # What pytest keeps of the log would grow.
-        monkeypatch.setattr(logging.getLogger("pylae"), "disabled", True)
-        run(300)
-        until(lambda: gc.collect() >= 0 and engine.live_requests() == 0)
-        tracemalloc.start()
-        try:
-            run(100)
-            until(lambda: gc.collect() >= 0 and engine.live_requests() == 0)
-            before, _ = tracemalloc.get_traced_memory()
-            run(500)
-            until(lambda: gc.collect() >= 0 and engine.live_requests() == 0)
-            after, _ = tracemalloc.get_traced_memory()
-        finally:
-            tracemalloc.stop()
-        # Logs and caches breathe; a request that was kept would be a hundred bytes and more.
-        assert after - before < 40_000
-        assert calls(gateway, "orders")[function.__name__]["calls"] >= 900
+    @mine.on_request(routes="hooked")
+    def keep(request: Request) -> None:
+        kept.append(request)
+        del kept[:-10]
+
+    @mine.on_response(routes="hooked")
+    async def look(request: Request, response: Response) -> None:
+        await asyncio.sleep(0)
+        response.headers["X-Seen"] = request.headers.get("host", "")
+
+    threads = [threading.Thread(target=abuse) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        with RunningGateway(mine) as gateway:
+            assert {gateway.get("/hooked").status for _ in range(200)} == {200}
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    kept.clear()
+    assert surprises == []
+
+
+def test_one_response_for_everybody(mine: Gateway) -> None:
+    shared = Response.json({"a": 1}, headers={"X-Shared": "1"})
+
+    @mine.on_request(routes="hooked")
+    def answer(_: Request) -> Response:
+        return shared
+
+    @mine.on_response(routes="hooked")
+    def change(_: Request, response: Response) -> None:
+        response.headers.append("X-Own", "1")
+        response.body = b"changed"
+
+    with RunningGateway(mine) as gateway:
+        for _ in range(3):
+            response = gateway.get("/hooked")
+            assert (response.headers.get_all("X-Own"), response.body) == (["1"], b"changed")
+    assert shared.body == b'{"a": 1}'
+
+
+@pytest.mark.parametrize("what", ["apply", "stop"])
+@pytest.mark.parametrize("kind", ["worker", "coroutine"])
+def test_a_worker_does_not_wait_for_itself(
+    mine: Gateway, kind: str, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    hook(mine, "request", kind, lambda: getattr(mine, what)())
+    with RunningGateway(mine) as gateway:
+        assert [gateway.get("/hooked").status for _ in range(2)] == [500, 500]
+        assert "it would wait for itself" in caplog.text
+        assert gateway.get("/free").text == "from the service"
+
+
+@pytest.mark.parametrize("kind", ["loop", "pool"])
+def test_a_hook_off_the_workers_may_change_its_gateway(mine: Gateway, kind: str) -> None:
+    hook(mine, "request", kind, mine.apply)
+    with RunningGateway(mine) as gateway:
+        assert [gateway.get("/hooked").text for _ in range(3)] == ["from the service"] * 3
