@@ -76,7 +76,7 @@ def test_nothing_is_left(kind: str, echo: EchoInstance, caplog: pytest.LogCaptur
     mixed = (["fine"] * 6 + ["raise", "raise-later", "answer", "fine"]) * (BATCH // 10)
 
     def round_(running: RunningGateway) -> None:
-        for _ in range(20):
+        for _ in range(10):
             ask(running.address, mixed)
         if kind == "loop":
             ask(running.address, ["slow", "fine"])
@@ -86,7 +86,7 @@ def test_nothing_is_left(kind: str, echo: EchoInstance, caplog: pytest.LogCaptur
 
     with RunningGateway(gateway) as running:
         settled = counted(running, round_, 2)
-        later = counted(running, round_, 5)
+        later = counted(running, round_, 4)
     assert later[0] - settled[0] < 100, "objects"
     assert later[1] - settled[1] < 4 * 2**20, "bytes"
 
