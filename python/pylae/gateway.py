@@ -28,7 +28,7 @@ from pylae.config.route import Route, ServiceName
 from pylae.config.service import Service
 from pylae.config.sources import CallSources, DocumentSources, Place
 from pylae.config.tls import Texts
-from pylae.errors import ConfigError, EngineError, Problem
+from pylae.errors import ConfigError, EngineError, HookError, Problem
 from pylae.local_tls import authority_file
 from pylae.serve import serve, signals
 from pylae.settings import split_words
@@ -186,6 +186,29 @@ class Gateway:
         It runs for every answer to a request that came as far as the hooks; a Response that it returns is sent instead.
         """
         return self._hooking("response", function, routes, options, _caller())
+
+    @overload
+    def on_response_body(self, function: F) -> F: ...
+    @overload
+    def on_response_body(self, *, routes: Sequence[str] | str | None = None, **options: Any) -> Callable[[F], F]: ...
+    def on_response_body(
+        self, function: Any = None, *, routes: Sequence[str] | str | None = None, **options: Any
+    ) -> Any:
+        """Has bodies of services' responses pass an async generator function, `function(request, response, chunks)`.
+
+        It gets the pieces as they come, and what it yields is sent, no faster than the client reads. See `on_request`.
+        """
+        return self._hooking("chunks", function, routes, options, _caller())
+
+    @overload
+    def on_response_events(self, function: F) -> F: ...
+    @overload
+    def on_response_events(self, *, routes: Sequence[str] | str | None = None, **options: Any) -> Callable[[F], F]: ...
+    def on_response_events(
+        self, function: Any = None, *, routes: Sequence[str] | str | None = None, **options: Any
+    ) -> Any:
+        """The same by server-sent events (`pylae.hooks.Event`), where a response is `text/event-stream`."""
+        return self._hooking("events", function, routes, options, _caller())
 
     def add_middleware(self, function: Function, *, routes: Sequence[str] | str | None = None, **options: Any) -> None:
         """Has a function called around exchanges, as `function(request)` or `function(request, call_next)`.
@@ -439,18 +462,28 @@ class Gateway:
         return self.engine.purge_cache(purge_document(url, prefix, service, tag))
 
     def stop(self, drain: bool = True) -> None:
-        """Stops. With `drain`, exchanges in flight may finish within `drain_timeout`."""
+        """Stops. With `drain`, exchanges in flight may finish within `drain_timeout`.
+
+        Raises HookError in a hook that runs on a worker, which would wait for itself.
+        """
         running, control = self._engine, self._control
         if control is not None:
             control.stopping = True
+        refused = False
         try:
             if running is not None:
                 running.stop(drain)
+        except HookError:
+            refused = True
+            raise
         finally:
-            self._engine = self._control = None
             if control is not None:
-                control.stop()
-            self._events.put("stopped")
+                control.stopping = not refused
+            if not refused:
+                self._engine = self._control = None
+                if control is not None:
+                    control.stop()
+                self._events.put("stopped")
 
     def run(self) -> None:
         """Serves until SIGTERM or SIGINT, or `stop()` from another thread.

@@ -265,3 +265,18 @@ def test_curl_and_h2load(gateway: Start, echo: EchoInstance, tmp_path: Path) -> 
         timeout=30,
     )
     assert "2000 succeeded, 0 failed, 0 errored, 0 timeout" in loaded.stdout
+
+
+def test_a_stored_answer_comes_whole_however_large_it_is(gateway: Start) -> None:
+    body = bytes(range(256)) * 400
+    head = b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with RawInstance(head + body) as instance:
+        routes = [{"name": "a", "prefix": "/", "service": "instance", "cache": True}]
+        running = gateway({**LISTENER, "routes": routes}, instance=instance)
+        with FramePeer(running.address) as peer:
+            assert peer.get().body == body
+            stored = peer.get()
+            assert (stored.body, stored.get("age") is not None, stored.ended) == (body, True, True)
+            head_only = peer.answer(peer.request("HEAD", "/"))
+            assert (head_only.body, head_only.get("content-length")) == (b"", str(len(body)))
+        assert len(instance.requests) == 1

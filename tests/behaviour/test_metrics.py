@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from pylae import Request
 from support.exposition import Page, promtool
+from support.hooked import hooked
+from support.hooked import running as serves
 from support.instance import OK, EchoInstance, RawInstance
 from support.peer import Peer, wait_until
 from support.running import Running
@@ -301,3 +304,28 @@ def test_instances_and_breakers(gateway: Callable[..., Running], dead_url: str, 
     assert page.value("pylae_instance_state", service="users", state="up") == 1
     assert page.by("pylae_halts_total", "code") == {("connect_failed",): 2, ("service_unavailable",): 1}
     assert running.gateway.summary()["breakers"] == {"orders": "open"}
+
+
+def test_hooks(echo: EchoInstance) -> None:
+    gateway = hooked(echo.url)
+
+    @gateway.on_request(routes=["orders"])
+    def fails(request: Request) -> None:
+        if request.path == "/orders/2":
+            raise ValueError("no")
+
+    with serves(gateway) as address:
+        statuses = []
+        for path in ("/orders/1", "/orders/2", "/orders/3", "/"):
+            with Peer.connect(address) as peer:
+                peer.send(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+                statuses.append(peer.read_answer().status)
+        assert statuses == [200, 500, 200, 200]
+        page = Page.of(gateway)
+        calls = page.by("pylae_hook_calls_total", "route", "hook")
+        assert [(route, hook.rpartition(".")[2], count) for (route, hook), count in calls.items()] == [
+            ("orders", "fails", 3)
+        ]
+        assert page.value("pylae_hook_failures_total", route="orders") == 1
+        assert page.value("pylae_hook_timeouts_total") == 0
+        assert 0 < page.value("pylae_hook_worker_seconds_total") < 10

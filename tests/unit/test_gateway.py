@@ -49,7 +49,7 @@ class Recorder:
         json.loads(plan)
         return {"problems": self.problems, "warnings": self.warnings}
 
-    def engine(self, plan: str) -> Recorder:
+    def engine(self, plan: str, _hooks: object = ()) -> Recorder:
         self.calls.append(("plan", json.loads(plan)))
         return self
 
@@ -57,7 +57,7 @@ class Recorder:
         self.started.set()
         return ["127.0.0.1:1"]
 
-    def apply(self, plan: str) -> None:
+    def apply(self, plan: str, _hooks: object = ()) -> None:
         if self.refuse:
             raise EngineError(self.refuse)
         self.calls.append(("apply", json.loads(plan)))

@@ -22,7 +22,6 @@ use crate::transform::Transforms;
 
 /// One request and its response.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "facts that have nothing to do with each other")]
 pub struct Exchange {
     /// The client's bytes: the request head, and what came behind it. Its capacity is the bound on what is read at once.
     pub buffer: Vec<u8>,

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,10 @@ pub enum On {
     Response,
     /// Around both: it is given a function that passes the request on and comes back with the response.
     Around,
+    /// While the response's body passes: it is given the pieces, and gives others.
+    Chunks,
+    /// The same by events, for `text/event-stream` only.
+    Events,
 }
 
 /// Where a hook runs.
@@ -94,7 +99,26 @@ pub trait Hooks: Send + Sync {
 
     /// Whether there are hooks that see responses.
     fn sees_responses(&self) -> bool;
+
+    /// What the body of the response that is relayed now passes outside the worker, if anything.
+    fn stream(&self, exchange: &mut Exchange) -> Option<Box<dyn Stream>>;
 }
+
+/// A body on its way through hooks that see it piece by piece. It takes no more than it can hold.
+pub trait Stream: Send {
+    /// Whether it takes a piece now; otherwise the task is woken when it does.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Takes a piece. With `end` nothing more comes.
+    fn push(&mut self, piece: &[u8], end: bool);
+
+    /// Appends a piece that has come out. False: nothing more comes. An error: the hook has failed.
+    fn poll_pull(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Result<bool, Broken>>;
+}
+
+/// The hook that changes a body has failed in the middle of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broken;
 
 /// What a call of hooks has come to.
 pub enum Step {
@@ -128,6 +152,8 @@ pub struct Visit {
     pub response_body: Option<Arc<[u8]>>,
     /// Whether a hook has set the response's body.
     pub body_set: bool,
+    /// What the response's body passes outside the worker.
+    pub stream: Option<Box<dyn Stream>>,
 }
 
 impl std::fmt::Debug for Visit {
@@ -157,6 +183,20 @@ impl Exchange {
         (lent.started, lent.now, lent.wall) = (self.started, self.now, self.wall);
         self.trade(&mut lent);
         lent
+    }
+
+    /// A copy for hooks that can only look.
+    #[must_use]
+    pub fn shown(&mut self) -> Box<Self> {
+        let mut copy = self.lend();
+        self.trade(&mut copy);
+        copy.forward_path.clone_from(&self.forward_path);
+        copy.forward_query.clone_from(&self.forward_query);
+        copy.request_edits.clone_from(&self.request_edits);
+        copy.response_edits.clone_from(&self.response_edits);
+        copy.user.clone_from(&self.user);
+        copy.status = self.status;
+        copy
     }
 
     /// Takes over what hooks have changed.

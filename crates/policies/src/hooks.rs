@@ -26,16 +26,17 @@ impl Policy for Hooked {
     }
 
     fn body_limit(&self) -> Option<usize> {
-        let wanted = self.0.calls.iter().filter(|call| call.on != On::Response).filter_map(|call| call.body).max()?;
-        Some(usize::try_from(wanted).unwrap_or(usize::MAX))
+        self.wanted(&[On::Request, On::Around])
     }
 
     fn preview(&self, _exchange: &Exchange) -> String {
-        let names = |other: On| {
-            let called = self.0.calls.iter().filter(|call| call.on != other);
+        let names = |before: bool| {
+            let is_before = |on: On| matches!(on, On::Request | On::Around);
+            let is_after = |on: On| on != On::Request;
+            let called = self.0.calls.iter().filter(|call| if before { is_before(call.on) } else { is_after(call.on) });
             called.map(|call| &*call.name).collect::<Vec<_>>().join(", ")
         };
-        match (names(On::Response), names(On::Request)) {
+        match (names(true), names(false)) {
             (before, after) if after.is_empty() => format!("calls {before}"),
             (before, after) if before.is_empty() => format!("calls {after} with the response"),
             (before, after) => format!("calls {before}, and with the response {after}"),
@@ -44,6 +45,21 @@ impl Policy for Hooked {
 }
 
 impl Hooked {
+    /// Bytes of the response's body that hooks want in memory, if any does.
+    pub fn response_limit(&self) -> Option<usize> {
+        self.wanted(&[On::Response, On::Around])
+    }
+
+    /// Whether hooks look at the response's body.
+    pub fn see_bodies(&self) -> bool {
+        self.response_limit().is_some() || self.0.calls.iter().any(|call| matches!(call.on, On::Chunks | On::Events))
+    }
+
+    fn wanted(&self, on: &[On]) -> Option<usize> {
+        let wanted = self.0.calls.iter().filter(|call| on.contains(&call.on)).filter_map(|call| call.body).max()?;
+        Some(usize::try_from(wanted).unwrap_or(usize::MAX))
+    }
+
     /// The hooks in the order in which a request meets them.
     pub fn calls(&self) -> &[Call] {
         &self.0.calls

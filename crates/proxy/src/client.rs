@@ -53,13 +53,12 @@ impl Client {
     /// Sends a message whose `head` and `body` are complete in memory, no faster than the client reads and no slower than it must.
     /// How many bytes were sent, and whether that is all.
     pub(crate) async fn send(&mut self, limits: &Limits, head: &[u8], body: &[u8]) -> (u64, bool) {
-        self.socket.end(&[]);
-        let (sent, complete) = self.send_on(limits, head, body).await;
+        let (sent, complete) = self.send_on(limits, head, body, true).await;
         (sent, complete && self.socket.finish().is_ok())
     }
 
-    /// Sends what need not be the end of a message.
-    async fn send_on(&mut self, limits: &Limits, head: &[u8], body: &[u8]) -> (u64, bool) {
+    /// Sends `head` and `body`; `ends`: that is the whole message.
+    pub(crate) async fn send_on(&mut self, limits: &Limits, head: &[u8], body: &[u8], ends: bool) -> (u64, bool) {
         let mut pace = Pace::new(limits.min_rate, limits.body_grace.0);
         let deadline = Rc::clone(&self.deadline);
         let mut sent: usize = 0;
@@ -69,6 +68,9 @@ impl Client {
                     let left = sent.checked_sub(head.len()).map_or_else(|| &head[sent..], |at| &body[at..]);
                     if left.is_empty() {
                         return Poll::Ready(true);
+                    }
+                    if ends && (body.is_empty() || sent >= head.len()) {
+                        self.socket.end(&[]);
                     }
                     match self.socket.poll_write(cx, left) {
                         Poll::Ready(Ok(n)) if n > 0 => {
@@ -109,7 +111,7 @@ impl Client {
 
     /// Invites the body that the client holds back (RFC 9110 section 10.1.1). Whether it was told.
     pub(crate) async fn say_continue(&mut self, limits: &Limits) -> bool {
-        self.send_on(limits, b"HTTP/1.1 100 Continue\r\n\r\n", &[]).await.1
+        self.send_on(limits, b"HTTP/1.1 100 Continue\r\n\r\n", &[], false).await.1
     }
 
     /// Reads what is at hand of a body that nobody wants.

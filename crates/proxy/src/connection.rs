@@ -65,4 +65,5 @@ async fn take_turns(worker: &Rc<Worker>, mut client: Client, http2: bool) {
             Some(After::Abort) | None => return,
         }
     }
+    client.socket.part();
 }

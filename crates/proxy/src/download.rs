@@ -10,6 +10,7 @@ use crate::client::Client;
 use crate::clock;
 use crate::socket::Socket;
 use crate::source::Source;
+use crate::streamed::Streamed;
 
 /// What a chunk adds to its data, at most.
 const CHUNK_OVERHEAD: usize = 16;
@@ -27,6 +28,8 @@ pub(crate) struct Download {
     /// The instance broke off.
     torn: bool,
     changes: Option<Box<Changes>>,
+    /// The hooks that see the body before that.
+    streamed: Option<Box<Streamed>>,
 }
 
 /// What a body passes that is changed on its way.
@@ -65,8 +68,10 @@ impl Download {
             let transforms = std::mem::take(&mut exchange.transforms);
             Box::new(Changes { transforms, plain: buffers.small(), unflushed: false })
         });
-        let mut download = Self { out, written: 0, source, to, pace, sent: 0, torn: false, changes };
-        if download.source.is_done() && download.changes.is_some() {
+        let stream = exchange.hooks.as_mut().and_then(|hooks| hooks.stream.take());
+        let streamed = stream.map(|stream| Box::new(Streamed::new(stream, source.is_done())));
+        let mut download = Self { out, written: 0, source, to, pace, sent: 0, torn: false, changes, streamed };
+        if download.is_over() && download.changes.is_some() {
             let start = download.out.len();
             download.change(start);
         }
@@ -97,6 +102,11 @@ impl Download {
         source.is_done() && source.framing() != Framing::Close && source.consumed() == exchange.response_buffer.len()
     }
 
+    /// Whether nothing more comes.
+    fn is_over(&self) -> bool {
+        self.streamed.as_ref().map_or_else(|| self.source.is_done(), |streamed| streamed.is_over())
+    }
+
     /// Whether it is the client that is waited for.
     pub(crate) fn waits_for_client(&self) -> bool {
         self.pace.is_waiting()
@@ -117,13 +127,17 @@ impl Download {
     ) -> Poll<Result<(), Cut>> {
         loop {
             let mut dry = false;
-            while !self.source.is_done() && self.room() > 0 && !dry && !self.torn {
+            while !self.is_over() && self.room() > 0 && !dry && !self.torn {
                 let (start, room) = (self.out.len(), self.room());
                 let (into, room) = match &mut self.changes {
                     None => (&mut self.out, room),
                     Some(changes) => (&mut changes.plain, room.min(SMALL)),
                 };
-                match self.source.poll_take(cx, instance, &mut exchange.response_buffer, into, room) {
+                let taken = match &mut self.streamed {
+                    None => self.source.poll_take(cx, instance, &mut exchange.response_buffer, into, room),
+                    Some(streamed) => streamed.poll_take(cx, &mut self.source, instance, exchange, into),
+                };
+                match taken {
                     Poll::Ready(Ok(_)) => self.pass(start, exchange),
                     Poll::Ready(Err(_)) => {
                         // What came before is sent on, but nothing that could end the body.
@@ -148,14 +162,14 @@ impl Download {
                     Ok(n) if n > 0 => {
                         self.written += n;
                         self.sent += n as u64;
-                        if self.pace.is_waiting() || !self.source.is_done() {
+                        if self.pace.is_waiting() || !self.is_over() {
                             self.pace.moved(clock::now(), n);
                         }
                     }
                     _ => return Poll::Ready(Err(Cut::Client)),
                 }
             }
-            if self.source.is_done() {
+            if self.is_over() {
                 return Poll::Ready(client.socket.finish().map_err(|_| Cut::Client));
             }
             if self.torn {
@@ -171,8 +185,10 @@ impl Download {
 
     /// Passes on what was taken, which lies in `out` from `start` on, or in front of the transforms.
     fn pass(&mut self, start: usize, exchange: &mut Exchange) {
-        // The cache keeps bodies as instances send them.
-        exchange.cache.take(self.changes.as_ref().map_or(&self.out[start..], |changes| &changes.plain));
+        if self.streamed.is_none() {
+            // The cache keeps bodies as instances send them.
+            exchange.cache.take(self.changes.as_ref().map_or(&self.out[start..], |changes| &changes.plain));
+        }
         if exchange.cache.is_muted() {
             self.out.truncate(start);
             if let Some(changes) = &mut self.changes {
@@ -183,15 +199,16 @@ impl Download {
         } else {
             self.close_piece(start);
         }
-        if self.source.is_done() {
+        if self.streamed.is_none() && self.source.is_done() {
             exchange.cache.complete();
         }
     }
 
     /// Sends what was taken through the transforms, and frames what comes out.
     fn change(&mut self, start: usize) {
+        let over = self.is_over();
         let Some(changes) = &mut self.changes else { return };
-        changes.transforms.push(&changes.plain, self.source.is_done(), &mut self.out);
+        changes.transforms.push(&changes.plain, over, &mut self.out);
         changes.plain.clear();
         changes.unflushed = true;
         self.close_piece(start);
@@ -211,6 +228,10 @@ impl Download {
 
     /// Room for body bytes behind what waits to be sent.
     fn room(&self) -> usize {
+        if self.streamed.is_some() {
+            // Pieces from hooks have any size: the next is taken when the last is nearly gone.
+            return SMALL.saturating_sub(self.out.len());
+        }
         (self.out.capacity() - self.out.len()).saturating_sub(CHUNK_OVERHEAD)
     }
 
@@ -218,8 +239,9 @@ impl Download {
     fn close_piece(&mut self, start: usize) {
         if self.to == Framing::Chunked {
             chunked::wrap(&mut self.out, start);
-            if self.source.is_done() {
-                chunked::finish(&mut self.out, self.source.trailers());
+            if self.is_over() {
+                // Trailers speak of the body as the instance sent it.
+                chunked::finish(&mut self.out, if self.streamed.is_none() { self.source.trailers() } else { &[] });
             }
         }
     }

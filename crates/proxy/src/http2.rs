@@ -132,6 +132,7 @@ fn builder(limits: &Limits) -> server::Builder {
     let mut builder = server::Builder::new();
     builder
         .max_concurrent_streams(http2.max_streams)
+        .enable_connect_protocol()
         .max_header_list_size(u32::try_from(limits.max_head).unwrap_or(u32::MAX))
         .initial_window_size(http2.stream_window)
         .initial_connection_window_size(http2.connection_window)
@@ -153,7 +154,7 @@ impl Serving {
                 Poll::Ready(_) => return Poll::Ready(None),
                 Poll::Pending if self.watch.is_breached() && !matches!(self.state, State::Aborting(_)) => self.abort(),
                 Poll::Pending if self.state == State::Open && self.is_idle() && self.worker.reaps_idle() => {
-                    self.close()
+                    self.close();
                 }
                 Poll::Pending => {
                     self.deadline.set(self.due());
@@ -223,9 +224,10 @@ impl Serving {
             return answer.send_reset(Reason::PROTOCOL_ERROR);
         }
         let Like { peer, peer_text, secure, certificate } = like;
+        let websocket = heads::opens_websocket(&head);
         let (worker, watch) = (Rc::clone(&self.worker), Rc::clone(&self.watch));
         let mut client = Client {
-            socket: Socket::Stream(Box::new(Stream::answering(body, answer, self.places.take()))),
+            socket: Socket::Stream(Box::new(Stream::answering(body, answer, websocket, self.places.take()))),
             peer,
             peer_text,
             secure,
@@ -237,8 +239,12 @@ impl Serving {
         tokio::task::spawn_local(async move {
             match flow(&worker, &mut client, &mut exchange).await {
                 Some(After::Keep | After::Close) => {
-                    // Some clients take it for a failure to be interrupted; those of gRPC count on it.
-                    if !exchange.is_call() {
+                    if exchange.upgrades {
+                        client.socket.end(&[]);
+                        // Fails only when the stream is over already.
+                        let _ = client.socket.finish();
+                    } else if !exchange.is_call() {
+                        // Some clients take it for a failure to be interrupted; those of gRPC count on it.
                         client.drain(&worker, &mut exchange).await;
                     }
                     watch.served();

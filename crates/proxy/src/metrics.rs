@@ -4,6 +4,7 @@
 mod counter;
 mod exposition;
 mod histogram;
+mod hooks;
 mod process;
 mod recent;
 mod series;
@@ -17,6 +18,7 @@ use pylae_core::Instant;
 
 pub(crate) use counter::Counter;
 pub(crate) use exposition::{View, expose};
+pub use hooks::HookFigures;
 pub(crate) use process::{Process, began_at};
 pub(crate) use recent::INTERVAL;
 pub(crate) use series::{Block, Ended};

@@ -179,7 +179,7 @@ async fn relay(
                     silence = clock::coarse().saturating_add(route.idle_timeout);
                 }
                 // Events come when they come.
-                if *streams_events.get_or_insert_with(|| probes_events(exchange, client, &connection)) {
+                if *streams_events.get_or_insert_with(|| streams(client, exchange, &connection)) {
                     silence = Instant::default().saturating_add(Duration::MAX);
                 }
                 set(download.due().map_or(silence, |due| due.min(silence)));
@@ -195,14 +195,7 @@ async fn relay(
         let now = clock::now();
         worker.log_changes(picked.report(now, outcome, now.since(exchange.started)));
     }
-    let mut told = false;
-    if result == Err(Cut::Instance) {
-        exchange.cache.break_off();
-        told = exchange.is_call() && client.socket.end_early(call_ended(late).as_bytes());
-        if to == Framing::Close && !told {
-            client.socket.close_by_reset();
-        }
-    }
+    let told = result == Err(Cut::Instance) && break_off(client, exchange, to, late);
     let persists = exchange.response_options.persists(exchange.response.version);
     // What was asked to switch is not used again.
     if result.is_ok() && persists && !exchange.upgrades && upload.is_sent() && download.is_clean(exchange) {
@@ -233,6 +226,26 @@ fn outcome(exchange: &Exchange, result: Result<(), Cut>, trailers: &[u8]) -> Opt
     }
 }
 
+/// Whether the answer is a stream of events. Then its ends may be silent for as long as they are there.
+fn streams(client: &Client, exchange: &Exchange, connection: &Socket) -> bool {
+    let streams = exchange.is_event_stream();
+    if streams {
+        client.socket.probe();
+        connection.probe();
+    }
+    streams
+}
+
+/// Breaks an answer off that cannot be completed. Whether the client was told so in words of gRPC.
+fn break_off(client: &mut Client, exchange: &mut Exchange, to: Framing, late: bool) -> bool {
+    exchange.cache.break_off();
+    let told = exchange.is_call() && client.socket.end_early(call_ended(late).as_bytes());
+    if to == Framing::Close && !told {
+        client.socket.close_by_reset();
+    }
+    told
+}
+
 /// What a call of gRPC is told whose answer cannot be completed.
 fn call_ended(late: bool) -> String {
     if late {
@@ -247,14 +260,9 @@ fn is_failed_call(exchange: &Exchange) -> bool {
     exchange.is_call() && exchange.code.is_some()
 }
 
-/// Whether the answer is a stream of events, which may be silent for as long as it likes: then the kernel asks after both sides.
-fn probes_events(exchange: &Exchange, client: &Client, instance: &Socket) -> bool {
-    let streams = exchange.is_event_stream();
-    if streams {
-        client.socket.probe();
-        instance.probe();
-    }
-    streams
+/// Whether the body changes on its way, so that nobody knows how long it will be.
+fn is_changed(exchange: &Exchange) -> bool {
+    !exchange.transforms.is_empty() || exchange.hooks.as_ref().is_some_and(|hooks| hooks.stream.is_some())
 }
 
 /// How the client is told where the body ends that an instance framed as `from`.
@@ -263,18 +271,18 @@ fn framing_towards(exchange: &Exchange, from: Framing, on_stream: bool) -> Frami
         // The client has it already; the body is for the cache alone.
         _ if exchange.cache.is_muted() => Framing::None,
         (Framing::Chunked | Framing::Close, _) if on_stream => Framing::Close,
-        (Framing::Length(_), _) if on_stream && !exchange.transforms.is_empty() => Framing::Close,
+        (Framing::Length(_), _) if on_stream && is_changed(exchange) => Framing::Close,
         (Framing::Chunked | Framing::Close, Version::Http10) => Framing::Close,
         (Framing::Close, Version::Http11) => Framing::Chunked,
         // Nobody knows how long it will be.
-        (Framing::Length(_), Version::Http10) if !exchange.transforms.is_empty() => Framing::Close,
-        (Framing::Length(_), Version::Http11) if !exchange.transforms.is_empty() => Framing::Chunked,
+        (Framing::Length(_), Version::Http10) if is_changed(exchange) => Framing::Close,
+        (Framing::Length(_), Version::Http11) if is_changed(exchange) => Framing::Chunked,
         (framing, _) => framing,
     }
 }
 
 /// Sends on a request that is answered before it was sent completely, as long as somebody takes it.
-fn keep_sending(
+pub(crate) fn keep_sending(
     upload: &mut Upload,
     cx: &mut std::task::Context<'_>,
     client: &mut Client,
@@ -297,7 +305,7 @@ pub(crate) fn keeps(worker: &Worker, client: &Client, exchange: &Exchange) -> bo
 /// The Content-Length to state in an answer that has none of the body it speaks of (RFC 9110 section 8.6).
 fn stated_length(exchange: &Exchange, from: Framing) -> Option<u64> {
     if from != Framing::None
-        || !exchange.transforms.is_empty()
+        || is_changed(exchange)
         || !(exchange.head.method == Method::Head || exchange.response.status == 304)
     {
         return None;

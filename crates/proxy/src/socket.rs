@@ -176,6 +176,14 @@ impl Socket {
         }
     }
 
+    /// Takes leave of an idle connection, where there are words for it: its peer is not to think that it was cut off.
+    pub(crate) fn part(&mut self) {
+        if let Self::Tls(stream) = self {
+            // If it cannot be said at once it is not worth waiting for.
+            let _ = stream.poll_shutdown(&mut Context::from_waker(Waker::noop()));
+        }
+    }
+
     /// Whether an idle connection is still silent and open, as far as is known without asking the kernel.
     pub(crate) fn is_quiet(&mut self) -> bool {
         let cx = &mut Context::from_waker(Waker::noop());

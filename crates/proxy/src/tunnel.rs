@@ -38,7 +38,7 @@ pub(crate) async fn tunnel(
     let mut out = worker.buffers.small();
     encode_head(&mut out, exchange, None, Framing::None, false);
     let limits = &snapshot.plan.limits;
-    let (head, complete) = client.send(limits, &out, &[]).await;
+    let (head, complete) = client.send_on(limits, &out, &[], false).await;
     worker.buffers.give_back(out);
     let (Some(settings), true) = (route.websocket, complete) else {
         return Sent { after: After::Abort, bytes: head, complete: false };

@@ -11,6 +11,7 @@ mod next;
 mod ready;
 mod request;
 mod response;
+mod stream;
 mod text;
 mod user;
 mod watch;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use pylae_core::hook::{Call, HookSource, Hooks};
 use pylae_core::{Plan, Problem};
-use pylae_proxy::Log;
+use pylae_proxy::{HookFigures, Log};
 use pyo3::prelude::*;
 
 pub(crate) use lane::{Lane, Lanes};
@@ -42,6 +43,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<ready::Ready>()?;
     module.add_class::<lane::Lane>()?;
     module.add_class::<lane::Task>()?;
+    module.add_class::<stream::Pieces>()?;
     module.add_class::<next::CallNext>()?;
     module.add_class::<next::Next>()?;
     module.add("HookTimeout", module.py().get_type::<watch::HookTimeout>())?;
@@ -100,7 +102,7 @@ impl Source {
     }
 
     /// What is known of each hook's calls.
-    pub(crate) fn figures(&self) -> Vec<serde_json::Value> {
+    pub(crate) fn figures(&self) -> Vec<HookFigures> {
         self.called.lock().iter().map(|one| one.figures()).collect()
     }
 }
@@ -134,6 +136,6 @@ impl HookSource for Source {
     }
 
     fn live(&self, life: &mut (dyn FnMut() + Send)) {
-        gil::kept(life);
+        gil::kept_on_worker(life);
     }
 }

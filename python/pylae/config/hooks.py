@@ -13,7 +13,7 @@ from pylae.units import ByteSize, Duration, parse_size
 
 BODY = 1024 * 1024
 """Bytes of a body that `body: true` takes into memory."""
-ON = ("on_request", "on_response", "middleware")
+ON = ("on_request", "on_response", "on_response_body", "on_response_events", "middleware")
 """The keys that say when a hook is called."""
 
 _PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -62,7 +62,7 @@ class HookOptions(Settings):
 
 
 class HookSettings(HookOptions):
-    """A Python callable in the request path. Exactly one of `on_request`, `on_response` and `middleware` is required.
+    """A Python callable in the request path. Exactly one of the keys that say when is required.
 
     Example:
         ```yaml
@@ -76,6 +76,10 @@ class HookSettings(HookOptions):
     """Called before the request is forwarded, as `function(request)`. A Response that it returns is the answer."""
     on_response: ImportPath | None = None
     """Called before the response is sent, as `function(request, response)`."""
+    on_response_body: ImportPath | None = None
+    """An async generator function that the body of the response passes, as `function(request, response, chunks)`."""
+    on_response_events: ImportPath | None = None
+    """The same by events, as `function(request, response, events)`, where the response is `text/event-stream`."""
     middleware: ImportPath | None = None
     """Called around the exchange, as `function(request)` or `function(request, call_next)`."""
     routes: RouteNames | None = None

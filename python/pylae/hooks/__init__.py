@@ -6,10 +6,12 @@ from collections.abc import MutableMapping
 
 from pylae.engine import Headers, HookTimeout, Request, Response, User
 from pylae.errors import HookError
-from pylae.hooks.hook import middleware, on_request, on_response
+from pylae.hooks.events import Event
+from pylae.hooks.hook import middleware, on_request, on_response, on_response_body, on_response_events
 from pylae.hooks.plugin import Plugin
 
 __all__ = [
+    "Event",
     "Headers",
     "HookError",
     "HookTimeout",
@@ -20,6 +22,8 @@ __all__ = [
     "middleware",
     "on_request",
     "on_response",
+    "on_response_body",
+    "on_response_events",
 ]
 
 MutableMapping.register(Headers)

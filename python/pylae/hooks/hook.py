@@ -17,7 +17,7 @@ from pylae.config.hooks import HookOptions
 from pylae.config.nodes import Step
 from pylae.errors import HookError
 
-On = Literal["request", "response", "around", "middleware"]
+On = Literal["request", "response", "around", "middleware", "chunks", "events"]
 Run = Literal["worker", "coroutine", "loop", "pool"]
 Function = Callable[..., Any]
 F = TypeVar("F", bound=Function)
@@ -27,6 +27,8 @@ _ARGUMENTS = {
     "request": (1, "(request)"),
     "response": (2, "(request, response)"),
     "around": (2, "(request, call_next)"),
+    "chunks": (3, "(request, response, chunks)"),
+    "events": (3, "(request, response, events)"),
 }
 
 
@@ -66,7 +68,12 @@ def make(
         raise HookError(f"{name} is not callable")
     if on == "middleware":
         on = "request" if takes(function, 1) else "around"
-    if inspect.isasyncgenfunction(function):
+    if on in ("chunks", "events"):
+        if not inspect.isasyncgenfunction(_inner(function)):
+            raise HookError(f"{name} is not an async generator function: `async def …` with `yield`")
+        if options.blocking or options.body is not None:
+            raise HookError(f"{name} sees the body piece by piece; `blocking` and `body` have no meaning there")
+    elif inspect.isasyncgenfunction(_inner(function)):
         raise HookError(f"{name} is an async generator function; a hook returns once")
     if options.blocking and is_async(function):
         raise HookError(f"{name} is async; `blocking` is for functions that are not")
@@ -78,13 +85,16 @@ def make(
 
 def is_async(function: Function) -> bool:
     """Whether calling it gives a coroutine."""
-    inner = inspect.unwrap(function) if hasattr(function, "__wrapped__") else function
-    while isinstance(inner, functools.partial):
-        inner = inner.func
-    return any(
-        inspect.iscoroutinefunction(one)
-        for one in (function, inner, getattr(inner, "__call__", None))  # noqa: B004
-    )
+    return any(inspect.iscoroutinefunction(one) for one in (function, _inner(function)))
+
+
+def _inner(function: Any) -> Any:
+    """The function that is called in the end: behind partial arguments, or of an object that can be called."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    if inspect.isroutine(function) or inspect.isclass(function):
+        return function
+    return getattr(type(function), "__call__", function)  # noqa: B004
 
 
 def run_of(function: Function, on: On, options: HookOptions) -> Run:
@@ -92,6 +102,8 @@ def run_of(function: Function, on: On, options: HookOptions) -> Run:
 
     A coroutine is driven on the worker if it cannot be suspended, as far as that can be told from its code.
     """
+    if on in ("chunks", "events"):
+        return "loop"
     if is_async(function):
         waits = suspends(function) if options.waits is None else options.waits
         return "loop" if waits else "coroutine"
@@ -172,6 +184,24 @@ def mark_of(function: Any) -> Mark | None:
     """The mark on a function, if it has one."""
     found = getattr(function, _MARK, None)
     return found if isinstance(found, Mark) else None
+
+
+@overload
+def on_response_body(function: F) -> F: ...
+@overload
+def on_response_body(**options: Any) -> Callable[[F], F]: ...
+def on_response_body(function: Any = None, **options: Any) -> Any:
+    """The same for async generators `(request, response, chunks)` that bodies pass piece by piece."""
+    return _marking("chunks", function, options)
+
+
+@overload
+def on_response_events(function: F) -> F: ...
+@overload
+def on_response_events(**options: Any) -> Callable[[F], F]: ...
+def on_response_events(function: Any = None, **options: Any) -> Any:
+    """The same for async generators `(request, response, events)` that server-sent events pass."""
+    return _marking("events", function, options)
 
 
 def _marking(on: On, function: Any, settings: dict[str, Any]) -> Any:

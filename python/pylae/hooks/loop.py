@@ -6,14 +6,15 @@ import asyncio
 import contextlib
 import logging
 import types
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pylae.errors import HookError
+from pylae.hooks.events import Event, parse
 
 if TYPE_CHECKING:
-    from pylae._native import Lane, Request, Response, Task
+    from pylae._native import Lane, Pieces, Request, Response, Task
 
 log = logging.getLogger("pylae")
 
@@ -74,12 +75,70 @@ def _carry_on(call: _Call, hook: Coroutine[Any, Any, Any], yielded: Any) -> Gene
         return end.value
 
 
+class _Flow:
+    """A body that passes hooks."""
+
+    __slots__ = ("loop", "moved", "native", "pieces", "task")
+
+    def __init__(self, native: Task, pieces: Pieces, loop: asyncio.AbstractEventLoop) -> None:
+        self.native, self.pieces, self.loop = native, pieces, loop
+        self.task: asyncio.Task[None] | None = None
+        self.moved: asyncio.Future[None] | None = None
+
+    def wake(self) -> None:
+        if self.moved is not None and not self.moved.done():
+            self.moved.set_result(None)
+
+    async def news(self) -> None:
+        """Waits until the worker has given or taken a piece."""
+        self.moved = self.loop.create_future()
+        await self.moved
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        while (piece := self.pieces.take()) is not None:
+            if piece is False:
+                await self.news()
+            else:
+                yield piece
+
+    async def run(self) -> None:
+        try:
+            async with contextlib.aclosing(self.pieces.call(self.chunks(), _adapt)) as changed:
+                async for piece in changed:
+                    if not self.pieces.give(piece):
+                        while not self.pieces.room:
+                            await self.news()
+        except BaseException as error:
+            self.pieces.fail(error)
+        else:
+            self.pieces.finish()
+
+
+async def _adapt(
+    function: Callable[..., Any], request: Request, response: Response, chunks: AsyncIterator[bytes], as_events: bool
+) -> AsyncIterator[bytes]:
+    """What a hook makes of a body."""
+    async with contextlib.AsyncExitStack() as stack:
+        pieces = parse(chunks) if as_events else chunks
+        changed = function(request, response, pieces)
+        for one in (chunks, pieces, changed):
+            if hasattr(one, "aclose"):
+                stack.push_async_callback(one.aclose)
+        async for piece in changed:
+            if (as_events and isinstance(piece, Event)) or isinstance(piece, str):
+                yield piece.encode()
+            elif isinstance(piece, bytes | bytearray | memoryview):
+                yield bytes(piece)
+            else:
+                raise TypeError(f"a hook yields bytes, text or events, not {type(piece).__name__}")
+
+
 class Loop:
     """Serves the engine's lane of calls until the engine stops."""
 
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
-        self._calls: dict[int, _Call] = {}
+        self._calls: dict[int, _Call | _Flow] = {}
 
     def serve(self) -> None:
         """Runs the loop on this thread: uvloop's where it is installed."""
@@ -104,14 +163,31 @@ class Loop:
             call = self._calls.get(native.key)
             if call is None:
                 if native.start():
-                    self._start(_Call(native, loop))
+                    pieces = native.pieces()
+                    if pieces is None:
+                        self._start(_Call(native, loop))
+                    else:
+                        self._stream(_Flow(native, pieces, loop))
             elif native.abandoned:
                 if call.task is not None:
                     call.task.cancel()
+            elif isinstance(call, _Flow):
+                call.wake()
             elif native.answered and call.future is not None and not call.future.done():
                 call.future.set_result(native.response())
         if self._lane.stopped:
             stopped.set()
+
+    def _stream(self, flow: _Flow) -> None:
+        key, native = flow.native.key, flow.native
+        self._calls[key] = flow
+        flow.task = flow.loop.create_task(flow.run(), context=native.context)
+
+        def done(_: asyncio.Task[None]) -> None:
+            self._calls.pop(key, None)
+            native.end()
+
+        flow.task.add_done_callback(done)
 
     def _start(self, call: _Call) -> None:
         native = call.native

@@ -12,7 +12,13 @@ from pylae.config.hooks import HookOptions
 from pylae.hooks.hook import Function, Mark, On, mark_of
 from pylae.settings import Settings
 
-METHODS: dict[str, On] = {"on_request": "request", "on_response": "response", "middleware": "middleware"}
+METHODS: dict[str, On] = {
+    "on_request": "request",
+    "on_response": "response",
+    "on_response_body": "chunks",
+    "on_response_events": "events",
+    "middleware": "middleware",
+}
 """Methods that are hooks by their name."""
 
 
@@ -23,9 +29,9 @@ class NoSettings(Settings):
 class Plugin:
     """The base of plugins: a class that an entry point in the group `pylae.plugins` names.
 
-    Methods called `on_request`, `on_response` and `middleware`, and those marked by the decorators of `pylae.hooks`,
-    are its hooks, in the order of their definition. One object is made for each use in a configuration, and again when
-    the configuration is applied anew.
+    Methods called `on_request`, `on_response`, `on_response_body`, `on_response_events` and `middleware`, and those
+    marked by the decorators of `pylae.hooks`, are its hooks, in the order of their definition. One object is made for
+    each use in a configuration, and again when the configuration is applied anew.
     """
 
     Settings: ClassVar[type[BaseModel]] = NoSettings

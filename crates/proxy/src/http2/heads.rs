@@ -1,8 +1,11 @@
 //! Heads from HTTP/2 to HTTP/1.1 and back. The text is what the one parser reads and the one encoder writes, so that every
 //! rule about heads stands in one place; here is only what HTTP/2 says differently (RFC 9113 section 8.2 and 8.3).
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, COOKIE, HOST};
+use h2::ext::Protocol;
+use http::header::{CONTENT_LENGTH, COOKIE, HOST, SEC_WEBSOCKET_KEY};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, request};
 use memchr::{memchr, memmem};
@@ -11,15 +14,23 @@ use memchr::{memchr, memmem};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
+/// Whether the request asks to become a WebSocket (RFC 8441 section 4).
+pub(crate) fn opens_websocket(parts: &request::Parts) -> bool {
+    let protocol = parts.extensions.get::<Protocol>();
+    parts.method == Method::CONNECT && protocol.is_some_and(|protocol| protocol.as_str() == "websocket")
+}
+
 /// Appends the head of a client's request as HTTP/1.1 writes it. `has_body`: the stream goes on behind it.
 pub(crate) fn write_request(parts: &request::Parts, has_body: bool, out: &mut Vec<u8>) -> Result<(), Malformed> {
+    let websocket = opens_websocket(parts);
     let authority = authority_of(parts)?;
     if parts.uri.scheme_str().is_some_and(|scheme| scheme != "http" && scheme != "https") {
         return Err(Malformed);
     }
-    out.extend_from_slice(parts.method.as_str().as_bytes());
+    out.extend_from_slice(if websocket { b"GET" } else { parts.method.as_str().as_bytes() });
     out.push(b' ');
     let target = match parts.uri.path_and_query() {
+        Some(target) if websocket => target.as_str(),
         _ if parts.method == Method::CONNECT => std::str::from_utf8(authority).map_err(|_| Malformed)?,
         Some(target) => target.as_str(),
         None => "/",
@@ -27,8 +38,13 @@ pub(crate) fn write_request(parts: &request::Parts, has_body: bool, out: &mut Ve
     out.extend_from_slice(target.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
     line(out, b"host", authority);
-    write_fields(&parts.headers, out, |name| name == HOST)?;
-    if has_body && !parts.headers.contains_key(CONTENT_LENGTH) {
+    write_fields(&parts.headers, out, |name| name == HOST || (websocket && name == SEC_WEBSOCKET_KEY))?;
+    if websocket {
+        // Nobody asks for a key here, but the handshake of HTTP/1.1 has one.
+        let key = STANDARD.encode(fastrand::u128(..).to_ne_bytes());
+        out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n");
+        line(out, b"sec-websocket-key", key.as_bytes());
+    } else if has_body && !parts.headers.contains_key(CONTENT_LENGTH) {
         out.extend_from_slice(b"transfer-encoding: chunked\r\n");
     }
     out.extend_from_slice(b"\r\n");

@@ -29,6 +29,8 @@ use crate::tls::Protocol;
 const STREAM_WINDOW: u32 = 256 * 1024;
 /// The same for all answers on a connection.
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// Bytes of an answer's head that are taken in at all; `limits.max_head`, which is at most that, is looked at later.
+const HEAD: u32 = 1024 * 1024;
 /// Streams reset by the gateway, because their clients went away, of which late frames are still expected.
 const RESET_STREAMS: usize = 100;
 
@@ -237,6 +239,7 @@ async fn open(service: &Service, index: usize) -> io::Result<(SendRequest<Bytes>
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER)
+        .max_header_list_size(HEAD)
         .max_concurrent_reset_streams(RESET_STREAMS);
     builder.handshake(Wire::new(socket, Vec::new(), None)).await.map_err(io::Error::other)
 }

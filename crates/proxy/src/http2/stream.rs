@@ -8,8 +8,9 @@ use bytes::{Buf, Bytes};
 use h2::client::{ResponseFuture, SendRequest};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::HeaderMap;
+use http::header::SEC_WEBSOCKET_ACCEPT;
 use http::uri::Scheme;
+use http::{HeaderMap, StatusCode};
 use pylae_http::chunked;
 
 use super::heads::{self, Malformed};
@@ -29,6 +30,8 @@ pub(crate) struct Stream {
     ending: Ending,
     /// The peer is sure not to have acted on the request.
     unprocessed: bool,
+    /// It is to become a WebSocket: the answer that grants it says so in other words.
+    websocket: bool,
     /// Frees its place on the connection when the stream is over.
     place: Place,
 }
@@ -60,8 +63,8 @@ enum Ending {
 
 impl Stream {
     /// A client's request, whose head was taken out already, and the way to answer it.
-    pub(crate) fn answering(body: RecvStream, answer: SendResponse<Bytes>, place: Place) -> Self {
-        Self::new(Incoming::Body(body), Outgoing::Answer(answer), place)
+    pub(crate) fn answering(body: RecvStream, answer: SendResponse<Bytes>, websocket: bool, place: Place) -> Self {
+        Self { websocket, ..Self::new(Incoming::Body(body), Outgoing::Answer(answer), place) }
     }
 
     /// A request to an instance, which is still to be written.
@@ -77,6 +80,7 @@ impl Stream {
             trailers: Vec::new(),
             ending: Ending::Open,
             unprocessed: false,
+            websocket: false,
             place,
         }
     }
@@ -151,7 +155,16 @@ impl Stream {
         let written = match &mut self.outgoing {
             Outgoing::Failed => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
             Outgoing::Answer(answer) => {
-                let (head, len) = heads::read_response(bytes).map_err(malformed)?;
+                let (mut head, len) = heads::read_response(bytes).map_err(malformed)?;
+                if self.websocket && head.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    // RFC 8441 section 5.1.
+                    *head.status_mut() = StatusCode::OK;
+                    head.headers_mut().remove(SEC_WEBSOCKET_ACCEPT);
+                } else if self.websocket && head.status().is_success() {
+                    // The route has none, so the instance took it for a plain GET. The client must not take the answer for its tunnel.
+                    answer.send_reset(Reason::HTTP_1_1_REQUIRED);
+                    return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
+                }
                 if head.status().is_informational() {
                     return Poll::Ready(answer.send_informational(head).map(|()| len).map_err(io::Error::other));
                 }

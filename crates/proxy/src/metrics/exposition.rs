@@ -7,6 +7,7 @@ use pylae_core::service::breaker::Position;
 use pylae_core::service::{InstanceStats, ServiceStats};
 
 use super::histogram::Durations;
+use super::hooks::HookFigures;
 use super::process::Process;
 use super::series::{CACHE, CLASSES, Figures, method_name};
 use super::{Names, Reading};
@@ -41,7 +42,7 @@ const INSTANCE_STATES: [&str; 4] = ["up", "down", "ejected", "draining"];
 const BREAKER_STATES: [(&str, Position); 3] =
     [("closed", Position::Closed), ("half_open", Position::HalfOpen), ("open", Position::Open)];
 
-const COUNTER: &str = "counter";
+pub(super) const COUNTER: &str = "counter";
 const GAUGE: &str = "gauge";
 const HISTOGRAM: &str = "histogram";
 
@@ -51,6 +52,7 @@ pub(crate) struct View<'a> {
     pub(crate) reading: &'a Reading,
     pub(crate) process: Process,
     pub(crate) workers: usize,
+    pub(crate) hooks: &'a [HookFigures],
     /// Moments in seconds since the Unix epoch.
     pub(crate) started: f64,
     pub(crate) last_applied: f64,
@@ -64,24 +66,25 @@ pub(crate) fn expose(view: &View<'_>) -> String {
     page.cache(view);
     page.totals(&view.stats.totals);
     page.services(&view.stats.services);
+    page.hooks(view.hooks);
     page.engine(view);
     page.process(view);
     page.text
 }
 
 #[derive(Default)]
-struct Page {
+pub(super) struct Page {
     text: String,
 }
 
 impl Page {
     /// Begins a family of samples.
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
+    pub(super) fn family(&mut self, name: &str, kind: &str, help: &str) {
         // Writing to a string cannot fail.
         let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+    pub(super) fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
         self.text.push_str(name);
         let mut before = '{';
         for (label, text) in labels {

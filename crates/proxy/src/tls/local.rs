@@ -97,7 +97,9 @@ fn node(tag: u8, content: &[&[u8]]) -> Vec<u8> {
         Ok(length) => out.extend([0x81, length]),
         Err(_) => out.extend([0x82, (length >> 8) as u8, length as u8]),
     }
-    content.iter().for_each(|part| out.extend_from_slice(part));
+    for part in content {
+        out.extend_from_slice(part);
+    }
     out
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pylae_core::Exchange;
-use pylae_core::hook::{Hooks, On, OnError, Run, Step, Visit};
+use pylae_core::hook::{Hooks, On, OnError, Run, Step, Stream, Visit};
 use pyo3::prelude::*;
 
 use super::called::{Called, answer_of};
@@ -13,6 +13,7 @@ use super::job::{Job, Outcome, Waiting};
 use super::lane::Lanes;
 use super::next::{CallNext, Next, Suspended, drivers};
 use super::response::Response;
+use super::stream::{self, Piped};
 use crate::gil;
 
 /// The hooks of one route.
@@ -21,6 +22,8 @@ pub(crate) struct RouteHooks {
     called: Box<[Arc<Called>]>,
     lanes: Arc<Lanes>,
     sees_responses: bool,
+    /// Whether there are hooks that see bodies piece by piece.
+    streams: bool,
 }
 
 /// What hooks keep of an exchange between their calls.
@@ -71,7 +74,8 @@ enum Local {
 impl RouteHooks {
     pub(crate) fn new(about: About, called: Vec<Arc<Called>>, lanes: Arc<Lanes>) -> Self {
         let sees_responses = called.iter().any(|one| one.call.on != On::Request);
-        Self { about: Arc::new(about), called: called.into(), lanes, sees_responses }
+        let streams = called.iter().any(|one| matches!(one.call.on, On::Chunks | On::Events));
+        Self { about: Arc::new(about), called: called.into(), lanes, sees_responses, streams }
     }
 
     /// Begins a half.
@@ -122,7 +126,7 @@ impl RouteHooks {
             };
             let on = self.called.get(place)?.call.on;
             if session.half == On::Request {
-                if on != On::Response {
+                if matches!(on, On::Request | On::Around) {
                     return Some((place, None));
                 }
             } else if on == On::Response {
@@ -211,7 +215,7 @@ impl RouteHooks {
 
     /// Keeps the session for the response, or ends it.
     fn finish(&self, session: Box<Session>, exchange: &mut Exchange, step: Step) -> Step {
-        if self.sees_responses && session.half == On::Request {
+        if (self.sees_responses && session.half == On::Request) || self.streams {
             keep(session, exchange);
         }
         step
@@ -251,6 +255,33 @@ impl Hooks for RouteHooks {
     fn sees_responses(&self) -> bool {
         self.sees_responses
     }
+
+    fn stream(&self, exchange: &mut Exchange) -> Option<Box<dyn Stream>> {
+        let events = exchange.is_event_stream();
+        let wanted = |one: &&Arc<Called>| match one.call.on {
+            On::Chunks => true,
+            On::Events => events,
+            _ => false,
+        };
+        // As with responses: who comes last sees it first.
+        let hooks: Vec<Arc<Called>> = self.called.iter().rev().filter(wanted).cloned().collect();
+        let first = hooks.first()?;
+        let session = take_session(exchange);
+        let handle = session
+            .and_then(|session| gil::attached(|py| session.handle.beside(py)))
+            .unwrap_or_else(|| Handle::new(&self.about));
+        handle.hold(exchange.shown());
+        let job = Job::new(first, &handle, On::Response, Run::Loop, &self.lanes);
+        let pipe = Arc::default();
+        job.about(&pipe, hooks);
+        // Without room for it the body breaks off, which the worker sees at once.
+        let taken = self.lanes.loop_lane.submit(Arc::clone(&job));
+        if !taken {
+            job.called.note_crowd(exchange);
+            stream::refuse(&pipe);
+        }
+        Some(Box::new(Piped { job, pipe }))
+    }
 }
 
 /// Calls a hook, or goes on with its coroutine.
@@ -273,7 +304,7 @@ fn call<'py>(
     match one.call.on {
         On::Request => context.call1((begin, &one.function, request)),
         On::Around => context.call1((begin, &one.function, request, CallNext::driven())),
-        On::Response => context.call1((begin, &one.function, &request, Response::of(request.clone().unbind()))),
+        _ => context.call1((begin, &one.function, &request, Response::of(request.clone().unbind()))),
     }
 }
 

@@ -25,11 +25,21 @@ pub(crate) fn guarded<T>(py: Python<'_>, call: impl FnOnce() -> T) -> T {
     IN_HOOK.set(true);
     let value = call();
     IN_HOOK.set(false);
+    end_if_forked(py);
+    value
+}
+
+/// Says that this thread runs nothing but hooks from now on.
+pub(crate) fn always_in_hooks() {
+    IN_HOOK.set(true);
+}
+
+/// Ends this process if it is the child of a fork that a hook has made.
+pub(crate) fn end_if_forked(py: Python<'_>) {
     if FORKED.get() {
         let _ = py.import("os").and_then(|os| os.call_method1("_exit", (0,)));
         std::process::abort();
     }
-    value
 }
 
 /// What the client learns: nothing of the inside.
@@ -38,14 +48,28 @@ pub(crate) fn rejection() -> Box<Rejection> {
     Box::new(Rejection { status: 500, code: "hook_failed", message, headers: Vec::new() })
 }
 
+/// Bytes of a description, of which the log keeps many.
+const MOST: usize = 16 * 1024;
+
+/// `text` without its middle if it is long: the beginning says where, the end says what.
+fn bounded(text: &str) -> String {
+    if text.len() <= MOST {
+        return text.to_owned();
+    }
+    let near = |place: usize| (0..=place).rev().find(|&at| text.is_char_boundary(at)).unwrap_or_default();
+    let (head, tail) = (near(MOST / 2), near(text.len() - MOST / 2));
+    format!("{}\n[{} bytes left out]\n{}", &text[..head], tail - head, &text[tail..])
+}
+
 /// An exception with its traceback.
 pub(crate) fn described(py: Python<'_>, error: &PyErr) -> String {
     let formatted = py.import("traceback").and_then(|traceback| {
-        let lines = traceback.call_method1("format_exception", (error.value(py),))?;
+        let whole = (error.get_type(py), error.value(py), error.traceback(py));
+        let lines = traceback.call_method1("format_exception", whole)?;
         lines.extract::<Vec<String>>()
     });
     match formatted {
-        Ok(lines) => lines.concat().trim_end().to_owned(),
-        Err(_) => error.to_string(),
+        Ok(lines) => bounded(lines.concat().trim_end()),
+        Err(_) => bounded(&error.to_string()),
     }
 }

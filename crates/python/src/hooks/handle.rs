@@ -67,6 +67,14 @@ impl Handle {
         Arc::new(Self { about: Arc::clone(about), access: Mutex::new(Access::Closed), objects: Mutex::default() })
     }
 
+    /// Another way to the same exchange, with the same state, for what goes on when this one has ended.
+    pub(crate) fn beside(&self, py: Python<'_>) -> Arc<Self> {
+        let state = self.objects.lock().state.as_ref().map(|state| state.clone_ref(py));
+        let beside = Self::new(&self.about);
+        beside.objects.lock().state = state;
+        beside
+    }
+
     /// Opens the way to the exchange until what is returned is dropped. The caller leaves `exchange` alone for that time.
     pub(crate) fn lend(&self, exchange: &mut Exchange) -> Lent<'_> {
         *self.access.lock() = Access::Lent(NonNull::from(exchange));

@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use super::called::{Called, answer_of};
 use super::handle::Handle;
 use super::lane::Lanes;
+use super::stream::Pipe;
 use super::watch::Post;
 
 /// What a call has come to.
@@ -55,6 +56,8 @@ struct State {
     begun: Option<(Py<PyAny>, Py<PyAny>)>,
     /// The thread that it runs on.
     post: Option<Arc<Post>>,
+    /// The pieces of a body that it is about.
+    pieces: Option<(Arc<Mutex<Pipe>>, Vec<Arc<Called>>)>,
 }
 
 impl Job {
@@ -151,6 +154,20 @@ impl Job {
             post.hurry();
         }
         self.tell();
+    }
+
+    /// Says that pieces have come, or that there is room for some.
+    pub(crate) fn news(self: &Arc<Self>) {
+        self.lanes.loop_lane.push(Arc::clone(self));
+    }
+
+    /// Notes the pieces of a body that it is about, and the hooks that they pass.
+    pub(crate) fn about(&self, pipe: &Arc<Mutex<Pipe>>, hooks: Vec<Arc<Called>>) {
+        self.state.lock().pieces = Some((Arc::clone(pipe), hooks));
+    }
+
+    pub(crate) fn pieces(&self) -> Option<(Arc<Mutex<Pipe>>, Vec<Arc<Called>>)> {
+        self.state.lock().pieces.clone()
     }
 
     fn tell(self: &Arc<Self>) {

@@ -10,9 +10,10 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use pyo3::prelude::*;
 
-use super::failure::guarded;
+use super::failure::{always_in_hooks, end_if_forked, guarded};
 use super::job::Job;
 use super::next::CallNext;
+use super::stream::Pieces;
 use super::watch::Watch;
 use crate::gil;
 
@@ -127,7 +128,9 @@ impl Lane {
     }
 
     /// Calls and news of calls since it was last asked.
-    fn take(&self) -> Vec<Task> {
+    fn take(&self, py: Python<'_>) -> Vec<Task> {
+        end_if_forked(py);
+        always_in_hooks();
         self.0.loop_lane.take().into_iter().map(Task).collect()
     }
 
@@ -190,6 +193,17 @@ impl Task {
         self.0.take_begun()
     }
 
+    /// The pieces of a body, if it is about one.
+    fn pieces(&self) -> Option<Pieces> {
+        let (pipe, hooks) = self.0.pieces()?;
+        Some(Pieces { job: Arc::clone(&self.0), pipe, hooks })
+    }
+
+    /// Says that it is over, where that is all there is to say.
+    fn end(&self) {
+        self.0.lanes.loop_lane.finished();
+    }
+
     /// Calls the hook.
     fn call<'py>(&self, py: Python<'py>, next: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let job = &self.0;
@@ -199,18 +213,21 @@ impl Task {
     }
 
     /// Says that the hook has called `call_next`.
-    fn pass_on(&self) {
+    fn pass_on(&self, py: Python<'_>) {
+        end_if_forked(py);
         self.0.settle(super::job::Outcome::PassedOn);
     }
 
     /// Says what the hook has returned.
     fn finish(&self, py: Python<'_>, value: Bound<'_, PyAny>) {
+        end_if_forked(py);
         self.0.conclude(py, Ok(value));
         self.0.lanes.loop_lane.finished();
     }
 
     /// Says what the hook has raised.
     fn fail(&self, py: Python<'_>, error: Bound<'_, PyAny>) {
+        end_if_forked(py);
         self.0.conclude(py, Err(PyErr::from_value(error)));
         self.0.lanes.loop_lane.finished();
     }

@@ -24,9 +24,9 @@ impl Ready {
         this
     }
 
-    fn __next__(&self, py: Python<'_>) -> PyErr {
+    fn __next__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let value = self.0.lock().take().unwrap_or_else(|| py.None());
         // In a tuple, so that a value that is a tuple or an exception is not taken apart.
-        PyStopIteration::new_err((value,))
+        Err(PyStopIteration::new_err((value,)))
     }
 }

@@ -88,3 +88,17 @@ fn trailers_go_both_ways() {
     write_trailers(&fields, &mut out).unwrap();
     assert_eq!(out, b"grpc-status: 0\r\nx: y\r\n\r\n");
 }
+
+#[test]
+fn an_extended_connect_is_a_handshake() {
+    let mut head =
+        parts("CONNECT", "https://a/chat?x", &[("sec-websocket-version", "13"), ("sec-websocket-key", "old")]);
+    head.extensions.insert(Protocol::from_static("websocket"));
+    let written = text(&head, true).unwrap();
+    let expected = "GET /chat?x HTTP/1.1\r\nhost: a\r\nsec-websocket-version: 13\r\nconnection: upgrade\r\n\
+                    upgrade: websocket\r\nsec-websocket-key: ";
+    let key = written.strip_prefix(expected).unwrap().strip_suffix("\r\n\r\n").unwrap();
+    assert_eq!(STANDARD.decode(key).unwrap().len(), 16);
+    head.extensions.insert(Protocol::from_static("connect-udp"));
+    assert!(text(&head, true).unwrap().starts_with("CONNECT a HTTP/1.1\r\n"));
+}

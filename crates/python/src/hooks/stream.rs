@@ -1,0 +1,195 @@
+//! A response body on its way through async generators on the loop. Both ways hold a few pieces, and no more.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use parking_lot::Mutex;
+use pylae_core::hook::{Broken, On, Stream};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use super::called::Called;
+use super::failure::end_if_forked;
+use super::job::Job;
+use super::response::Response;
+
+/// Pieces that wait on either side.
+const HELD: usize = 4;
+
+/// What the worker and the loop share.
+#[derive(Default)]
+pub(crate) struct Pipe {
+    input: VecDeque<Vec<u8>>,
+    ended: bool,
+    output: VecDeque<Vec<u8>>,
+    over: bool,
+    broken: bool,
+    waker: Option<Waker>,
+}
+
+/// The worker's end.
+pub(crate) struct Piped {
+    pub(crate) job: Arc<Job>,
+    pub(crate) pipe: Arc<Mutex<Pipe>>,
+}
+
+impl Piped {
+    fn note(pipe: &mut Pipe, cx: &Context<'_>) {
+        if !pipe.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            pipe.waker = Some(cx.waker().clone());
+        }
+    }
+}
+
+impl Stream for Piped {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut pipe = self.pipe.lock();
+        if pipe.input.len() < HELD || pipe.over || pipe.broken {
+            return Poll::Ready(());
+        }
+        Self::note(&mut pipe, cx);
+        Poll::Pending
+    }
+
+    fn push(&mut self, piece: &[u8], end: bool) {
+        {
+            let mut pipe = self.pipe.lock();
+            // What comes after the generator has ended interests nobody.
+            if !piece.is_empty() && !pipe.over {
+                pipe.input.push_back(piece.to_vec());
+            }
+            pipe.ended |= end;
+        }
+        self.job.news();
+    }
+
+    fn poll_pull(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Result<bool, Broken>> {
+        let mut pipe = self.pipe.lock();
+        if let Some(piece) = pipe.output.pop_front() {
+            let was_full = pipe.output.len() + 1 >= HELD;
+            drop(pipe);
+            out.extend_from_slice(&piece);
+            if was_full {
+                self.job.news();
+            }
+            return Poll::Ready(Ok(true));
+        }
+        if pipe.broken {
+            return Poll::Ready(Err(Broken));
+        }
+        // The instance's body is read to its end all the same, so that its connection can be used again.
+        if pipe.over && pipe.ended {
+            return Poll::Ready(Ok(false));
+        }
+        Self::note(&mut pipe, cx);
+        Poll::Pending
+    }
+}
+
+impl Drop for Piped {
+    fn drop(&mut self) {
+        let finished = {
+            let pipe = self.pipe.lock();
+            pipe.over || pipe.broken
+        };
+        if !finished {
+            self.job.abandon();
+        }
+        self.job.handle.end();
+    }
+}
+
+/// Has a body break off, because nobody will see it.
+pub(crate) fn refuse(pipe: &Mutex<Pipe>) {
+    pipe.lock().broken = true;
+}
+
+fn wake(pipe: &Mutex<Pipe>, change: impl FnOnce(&mut Pipe)) {
+    let waker = {
+        let mut pipe = pipe.lock();
+        change(&mut pipe);
+        pipe.waker.take()
+    };
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// The loop's end.
+#[pyclass(frozen, module = "pylae.hooks")]
+pub(crate) struct Pieces {
+    pub(crate) job: Arc<Job>,
+    pub(crate) pipe: Arc<Mutex<Pipe>>,
+    pub(crate) hooks: Vec<Arc<Called>>,
+}
+
+#[pymethods]
+impl Pieces {
+    /// The next piece; None at the end, False if there is none yet.
+    fn take<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        let mut piece = None;
+        let mut ended = false;
+        wake(&self.pipe, |pipe| {
+            piece = pipe.input.pop_front();
+            ended = pipe.ended;
+        });
+        match piece {
+            Some(piece) => PyBytes::new(py, &piece).into_any(),
+            None if ended => py.None().into_bound(py),
+            None => pyo3::types::PyBool::new(py, false).to_owned().into_any(),
+        }
+    }
+
+    /// Passes a piece on. Whether there is room for another.
+    fn give(&self, py: Python<'_>, piece: &Bound<'_, PyBytes>) -> bool {
+        end_if_forked(py);
+        let bytes = piece.as_bytes().to_vec();
+        let mut room = true;
+        wake(&self.pipe, |pipe| {
+            if !bytes.is_empty() {
+                pipe.output.push_back(bytes);
+            }
+            room = pipe.output.len() < HELD;
+        });
+        room
+    }
+
+    /// Whether there is room for a piece.
+    #[getter]
+    fn room(&self) -> bool {
+        self.pipe.lock().output.len() < HELD
+    }
+
+    /// Calls the hooks, the last of them first: each with the pieces that the one before it gives.
+    fn call<'py>(
+        &self,
+        py: Python<'py>,
+        pieces: Bound<'py, PyAny>,
+        adapt: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let request = self.job.handle.request(py)?;
+        let mut pieces = pieces;
+        for one in &self.hooks {
+            one.count();
+            let response = Response::of(request.clone().unbind());
+            let events = one.call.on == On::Events;
+            pieces = adapt.call1((&one.function, &request, response, pieces, events))?;
+        }
+        Ok(pieces)
+    }
+
+    /// Says that all is said.
+    fn finish(&self, py: Python<'_>) {
+        end_if_forked(py);
+        wake(&self.pipe, |pipe| pipe.over = true);
+    }
+
+    /// Says that a hook has raised this.
+    fn fail(&self, py: Python<'_>, error: Bound<'_, PyAny>) {
+        if !self.job.is_abandoned() {
+            self.job.called.note_failure(py, &self.job.handle, &PyErr::from_value(error));
+        }
+        wake(&self.pipe, |pipe| pipe.broken = true);
+    }
+}
