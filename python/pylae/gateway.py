@@ -28,7 +28,6 @@ from pylae.config.route import Route, ServiceName
 from pylae.config.service import Service
 from pylae.config.sources import CallSources, DocumentSources, Place
 from pylae.config.tls import Texts
-from pylae.control import Control
 from pylae.errors import ConfigError, EngineError, HookError, Problem
 from pylae.local_tls import authority_file
 from pylae.serve import serve, signals
