@@ -138,13 +138,13 @@ def wait_listening(process: Process, port: int) -> None:
     raise BenchError(f"does not listen on port {port}: {process.tail() or 'no output'}")
 
 
-def start_origin(load: Path, folder: Path) -> tuple[Process, int]:
-    """The origin and its port; the caller ends it.
+def start_origin(load: Path, folder: Path, *options: str) -> tuple[Process, int]:
+    """An origin and its port; the caller ends it.
 
     Raises:
         BenchError: it does not start.
     """
-    process = Process([load, "origin"], LOAD_CORE, folder / "origin.log", pipes=True)
+    process = Process([load, "origin", *options], LOAD_CORE, folder / "origin.log", pipes=True)
     try:
         return process, int(process.read_line(_GRACE_SECONDS).rpartition(":")[2])
     except BaseException:
@@ -155,8 +155,16 @@ def start_origin(load: Path, folder: Path) -> tuple[Process, int]:
 def _load_command(load: Path, setup: Setup) -> list[str | Path]:
     scenario = setup.scenario
     command: list[str | Path] = [load, "load", "--connect", f"127.0.0.1:{setup.port}", "--path", scenario.path]
+    if setup.tls:
+        command += ["--tls", setup.certificate.cert]
     for header in scenario.headers:
         command += ["--header", header]
     for header in scenario.require:
         command += ["--require", header]
+    if scenario.streams is not None:
+        command += ["--streams", str(scenario.streams)]
+    if "grpc" in scenario.features:
+        command += ["--grpc"]
+    if scenario.websocket is not None:
+        command += ["--websocket", str(scenario.websocket)]
     return command

@@ -31,6 +31,8 @@ class _Bench:
 
     load: Path
     origin: int
+    calls: int
+    """The origin of gRPC calls."""
     folder: Path
     window: Window
     rounds: int
@@ -120,14 +122,22 @@ def _run(options: argparse.Namespace, command: str) -> list[report.Result]:
     results = []
     with tempfile.TemporaryDirectory(prefix="pylae-bench-") as name:
         process, port = start_origin(load, Path(name))
-        bench = _Bench(load, port, Path(name), window, options.rounds, options.half)
-        with running(process):
+        with running(process), _calls(load, Path(name)) as calls:
+            bench = _Bench(load, port, calls, Path(name), window, options.rounds, options.half)
             for scenario in (SCENARIOS[name] for name in options.scenarios):
                 results.append(_scenario(bench, scenario, [peer for peer in peers if peer.supports(scenario)]))
                 # After each scenario, so that a run that is interrupted leaves what it has.
                 _write(options, about, results)
     print(report.markdown(about, results))
     return results
+
+
+@contextlib.contextmanager
+def _calls(load: Path, folder: Path) -> Iterator[int]:
+    """The port of an origin of gRPC calls, for as long as it is needed."""
+    process, port = start_origin(load, folder, "--grpc")
+    with running(process):
+        yield port
 
 
 def _write(options: argparse.Namespace, about: report.Run, results: list[report.Result]) -> None:
@@ -176,13 +186,14 @@ def _pylae(text: str) -> Pylae:
 
 def _scenario(bench: _Bench, scenario: Scenario, peers: list[Peer]) -> report.Result:
     result = report.Result(scenario)
+    origin = bench.calls if "grpc" in scenario.features else bench.origin
     with contextlib.ExitStack() as stack:
         gateways: dict[str, Gateway] = {}
         for peer in peers:
             home = bench.folder / scenario.name / peer.name
             home.mkdir(parents=True)
             with _recorded(result, peer.name):
-                gateway = Gateway(peer, Setup(scenario, free_port(), bench.origin, home))
+                gateway = Gateway(peer, Setup(scenario, free_port(), origin, home))
                 stack.callback(gateway.process.end)
                 gateway.wait(bench.load)
                 gateways[peer.name] = gateway

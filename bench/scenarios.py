@@ -33,6 +33,10 @@ class Scenario:
     connections: int = 64
     hook: str = ""
     """The function of `bench/hooks.py` that every request meets."""
+    streams: int | None = None
+    """Requests at once on each connection, over HTTP/2; none is HTTP/1.1 with one."""
+    websocket: int | None = None
+    """Bytes of the messages that are echoed over a WebSocket on each connection, instead of requests."""
 
 
 def _regex_routes(count: int) -> tuple[Route, ...]:
@@ -71,7 +75,24 @@ SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
         Scenario("proxy", "GET, 180 B of JSON", "/json"),
-        Scenario("cached", "the same, from the gateway's cache", "/json", features=frozenset({"cache"})),
+        Scenario("tls", "the same over TLS 1.3, on connections that are kept", "/json", features=frozenset({"tls"})),
+        Scenario(
+            "h2",
+            "the same over HTTP/2 and TLS 1.3, 8 connections with 16 streams each",
+            "/json",
+            features=frozenset({"tls", "h2"}),
+            connections=8,
+            streams=16,
+        ),
+        Scenario(
+            "grpc",
+            "unary gRPC, 180 B each way, HTTP/2 without TLS on both sides, 8 connections with 16 streams each",
+            "/json",
+            features=frozenset({"grpc"}),
+            connections=8,
+            streams=16,
+        ),
+        Scenario("cached", "GET, 180 B of JSON from the gateway's cache", "/json", features=frozenset({"cache"})),
         Scenario("routes500", "the last of 500 regex routes", "/api/r499/123456", routes=_regex_routes(500)),
         Scenario(
             "policies",
@@ -110,6 +131,13 @@ SCENARIOS: dict[str, Scenario] = {
             "/json",
             features=_HOOKS,
             hook="burning",
+        ),
+        Scenario(
+            "websocket",
+            "WebSocket: a message of 125 B and its echo",
+            "/json",
+            features=frozenset({"websocket"}),
+            websocket=125,
         ),
         Scenario("body64k", "GET, 64 KiB", "/body/64k"),
         Scenario("body1m", "GET, 1 MiB", "/body/1m"),

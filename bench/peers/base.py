@@ -6,11 +6,21 @@ import re
 import subprocess
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
 from bench.processes import BenchError
 from bench.scenarios import Scenario
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Files in PEM: a certificate for `bench.test` that signed itself, its key, and both in one."""
+
+    cert: Path
+    key: Path
+    both: Path
 
 
 @dataclass(frozen=True)
@@ -24,6 +34,40 @@ class Setup:
     """Where the origin listens on 127.0.0.1."""
     folder: Path
     """For the configuration; deleted after the run."""
+
+    @property
+    def tls(self) -> bool:
+        """Whether clients speak TLS."""
+        return "tls" in self.scenario.features
+
+    @cached_property
+    def certificate(self) -> Certificate:
+        """What the gateway shows: P-256, which every peer signs fastest with.
+
+        Raises:
+            BenchError: there is no openssl to make it.
+        """
+        made = Certificate(self.folder / "tls.pem", self.folder / "tls.key", self.folder / "tls.both")
+        words = [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "2",
+        ]
+        words += ["-subj", "/CN=bench.test", "-addext", "subjectAltName=DNS:bench.test"]
+        words += ["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", str(made.key), "-out", str(made.cert)]
+        try:
+            subprocess.run(words, check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise BenchError(f"cannot make a certificate with openssl: {error}") from error
+        made.both.write_bytes(made.cert.read_bytes() + made.key.read_bytes())
+        return made
 
 
 class Peer(ABC):

@@ -19,7 +19,7 @@ _TYPES = "type.googleapis.com/envoy.extensions.filters"
 class Envoy(Peer):
     """One worker thread; no statistics sinks, no request ids, no access log."""
 
-    features = frozenset({"policies"})
+    features = frozenset({"policies", "tls", "websocket", "h2", "grpc"})
 
     @classmethod
     def find(cls) -> Path:
@@ -35,7 +35,7 @@ class Envoy(Peer):
 
     def command(self, setup: Setup) -> list[str | Path]:
         """A static listener and cluster, written as JSON."""
-        resources = {"listeners": [_listener(setup)], "clusters": [_cluster(setup.origin)]}
+        resources = {"listeners": [_listener(setup)], "clusters": [_cluster(setup)]}
         file = setup.folder / "envoy.json"
         file.write_text(json.dumps({"static_resources": resources}))
         return [self.program, "-c", file, "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
@@ -60,12 +60,29 @@ def _listener(setup: Setup) -> dict[str, Any]:
             _filter("router", "router.v3.Router", dynamic_stats=False, suppress_envoy_headers=True),
         ],
     }
+    if "websocket" in setup.scenario.features:
+        manager["upgrade_configs"] = [{"upgrade_type": "websocket"}]
+    chain: dict[str, Any] = {"filters": [{"name": "http", "typed_config": manager}]}
+    if setup.tls:
+        chain["transport_socket"] = {"name": "tls", "typed_config": _tls(setup)}
     return {
         "address": _address(setup.port),
         # With one worker there is nothing to balance, and one socket less to bind.
         "enable_reuse_port": False,
-        "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
+        "filter_chains": [chain],
     }
+
+
+def _tls(setup: Setup) -> dict[str, Any]:
+    files = setup.certificate
+    pair = {"certificate_chain": {"filename": str(files.cert)}, "private_key": {"filename": str(files.key)}}
+    common = {
+        "alpn_protocols": ["h2" if "h2" in setup.scenario.features else "http/1.1"],
+        "tls_certificates": [pair],
+        "tls_params": {"tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3"},
+    }
+    kind = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
+    return {"@type": kind, "common_tls_context": common}
 
 
 def _filter(name: str, kind: str, **settings: Any) -> dict[str, Any]:
@@ -111,14 +128,20 @@ def _route(route: Route) -> dict[str, Any]:
     return {"match": match, "route": {"cluster": "origin"}}
 
 
-def _cluster(port: int) -> dict[str, Any]:
-    endpoint = {"endpoint": {"address": _address(port)}}
+def _cluster(setup: Setup) -> dict[str, Any]:
+    endpoint = {"endpoint": {"address": _address(setup.origin)}}
+    options = {
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": {"http2_protocol_options": {}},
+    }
+    http2 = {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options}
     thresholds = [{"max_connections": 4096, "max_pending_requests": 4096, "max_requests": 4096}]
     return {
         "name": "origin",
         "type": "STATIC",
         "connect_timeout": "5s",
         "circuit_breakers": {"thresholds": thresholds},
+        **({"typed_extension_protocol_options": http2} if "grpc" in setup.scenario.features else {}),
         "load_assignment": {"cluster_name": "origin", "endpoints": [{"lb_endpoints": [endpoint]}]},
     }
 

@@ -11,6 +11,8 @@ from bench.processes import BenchError
 class Floor(Peer):
     """The relay of `pylae-bench-load`, which is built by the bench itself."""
 
+    features = frozenset({"websocket"})
+
     @classmethod
     def find(cls) -> Path:
         """Not looked for: the bench gives the program that it built."""

@@ -25,7 +25,7 @@ defaults
 
 {cache}
 frontend bench
-    bind 127.0.0.1:{port}
+    bind 127.0.0.1:{port}{tls}
 {rules}
 
 backend origin
@@ -72,7 +72,7 @@ _POLICIES = """\
 class HAProxy(Peer):
     """One thread, default buffers, upstream connections shared between clients."""
 
-    features = frozenset({"cache", "policies"})
+    features = frozenset({"cache", "policies", "tls", "websocket", "h2"})
 
     @classmethod
     def find(cls) -> Path:
@@ -90,9 +90,11 @@ class HAProxy(Peer):
         cached = "cache" in setup.scenario.features
         rules = _CACHED + rules if cached else rules
         rules = _policies() + rules if "policies" in setup.scenario.features else rules
+        spoken = "h2" if "h2" in setup.scenario.features else "http/1.1"
+        tls = f" ssl crt {setup.certificate.both} ssl-min-ver TLSv1.3 alpn {spoken}" if setup.tls else ""
         file = setup.folder / "haproxy.cfg"
         file.write_text(
-            _CONFIG.format(port=setup.port, origin=setup.origin, rules=rules, cache=_CACHE if cached else "")
+            _CONFIG.format(port=setup.port, origin=setup.origin, rules=rules, cache=_CACHE if cached else "", tls=tls)
         )
         return [self.program, "-db", "-f", file]
 

@@ -39,23 +39,34 @@ http {{
     }}
 
     proxy_http_version 1.1;
-    proxy_set_header Connection "";
-    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+{upgrade}    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
     proxy_buffer_size 16k;
     proxy_buffers 16 16k;
     proxy_busy_buffers_size 32k;
     proxy_max_temp_file_size 0;
 
     server {{
-        listen 127.0.0.1:{port};
+        listen 127.0.0.1:{port}{tls};
+        http2 {http2};
 {locations}
     }}
 }}
 """
 
 
+_KEPT = """\
+    proxy_set_header Connection "";
+"""
+_UPGRADE = """\
+    proxy_set_header Connection upgrade;
+    proxy_set_header Upgrade $http_upgrade;
+"""
+
+
 class Nginx(Peer):
     """One worker; the buffer size that costs least for the big bodies (64 KB: half as much again), never a file."""
+
+    features = frozenset({"tls", "websocket", "h2", "grpc"})
 
     @classmethod
     def find(cls) -> Path:
@@ -74,8 +85,16 @@ class Nginx(Peer):
     def command(self, setup: Setup) -> list[str | Path]:
         """A server with one location per route."""
         user = f"user {getpass.getuser()};\n" if getpass.getuser() == "root" else ""
-        locations = "\n".join(f"        {_location(route)}" for route in setup.scenario.routes)
-        text = _CONFIG.format(user=user, folder=setup.folder, origin=setup.origin, port=setup.port, locations=locations)
+        upgrade = _UPGRADE if "websocket" in setup.scenario.features else _KEPT
+        locations = "\n".join(f"        {_location(route, setup)}" for route in setup.scenario.routes)
+        values = {
+            "origin": setup.origin,
+            "port": setup.port,
+            "tls": _tls(setup) if setup.tls else "",
+            "http2": "on" if setup.scenario.streams else "off",
+            "upgrade": upgrade,
+        }
+        text = _CONFIG.format(user=user, folder=setup.folder, locations=locations, **values)
         file = setup.folder / "nginx.conf"
         file.write_text(text)
         return [self.program, "-p", setup.folder, "-c", file]
@@ -85,6 +104,12 @@ class Nginx(Peer):
         return first_version([str(self.program), "-v"])
 
 
-def _location(route: Route) -> str:
+def _tls(setup: Setup) -> str:
+    files = setup.certificate
+    return f" ssl; ssl_certificate {files.cert}; ssl_certificate_key {files.key}; ssl_protocols TLSv1.3"
+
+
+def _location(route: Route, setup: Setup) -> str:
     match = f'~ "{route.pattern}"' if route.pattern is not None else str(route.prefix)
-    return f"location {match} {{ proxy_pass http://origin; }}"
+    to = "grpc_pass grpc://origin" if "grpc" in setup.scenario.features else "proxy_pass http://origin"
+    return f"location {match} {{ {to}; }}"

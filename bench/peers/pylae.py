@@ -25,7 +25,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 class Pylae(Peer):
     """One worker, control plane included in what is measured."""
 
-    features = frozenset({"cache", "hooks", "limit", "policies"})
+    features = frozenset({"cache", "hooks", "limit", "policies", "tls", "websocket", "h2", "grpc"})
 
     @classmethod
     def find(cls) -> Path:
@@ -43,12 +43,23 @@ class Pylae(Peer):
         routes = [_route(f"r{index}", route) for index, route in enumerate(setup.scenario.routes)]
         if "cache" in setup.scenario.features:
             routes = [{**route, "cache": True} for route in routes]
+        listener: dict[str, Any] = {"address": f"127.0.0.1:{setup.port}"}
+        if setup.tls:
+            files = setup.certificate
+            listener["tls"] = {"cert": str(files.cert), "key": str(files.key), "min_version": "1.3"}
+            listener["http2"] = "h2" in setup.scenario.features
         config: dict[str, Any] = {
-            "listeners": [f"127.0.0.1:{setup.port}"],
+            "listeners": [listener],
             "workers": 1,
             "services": {"origin": {"instances": [f"http://127.0.0.1:{setup.origin}"]}},
             "routes": routes,
         }
+        if "websocket" in setup.scenario.features:
+            routes[:] = [{**route, "websocket": True} for route in routes]
+        if "grpc" in setup.scenario.features:
+            listener["http2"] = True
+            config["services"]["origin"]["protocol"] = "http2"
+            routes[:] = [{**route, "method": "POST"} for route in routes]
         if "limit" in setup.scenario.features:
             limit = {"limit": PER_SECOND, "per": "1s", "key": "header:X-Client"}
             routes[:] = [{**route, "rate_limit": limit} for route in routes]

@@ -48,7 +48,7 @@ fn read(mut bytes: &[u8], sender: Sender) -> Option<u64> {
             short => (u64::from(short), 0),
         };
         if first & 0x08 == 0 {
-            assert_eq!(open, first & 0x0F == 0, "fragments fit together");
+            assert_eq!(open, first % 16 == 0, "fragments fit together");
             message = if open { message + length } else { length };
             assert!(length <= LIMITS.frame && message <= LIMITS.message);
             open = first & 0x80 == 0;

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         HookError,
         Problem,
         PylaeError,
+        RegistryError,
         UnavailableError,
     )
     from pylae.gateway import Gateway
@@ -35,6 +36,7 @@ __all__ = [
     "Plugin",
     "Problem",
     "PylaeError",
+    "RegistryError",
     "Request",
     "Response",
     "Route",

@@ -94,7 +94,11 @@ class Control:
         if self.gateway.config.admin is not False:
             from pylae.admin import server
 
+            before = self.registry.filled(self.plan)
             self.admin = server.start(self)
+            self.registry.admin = self.admin.address if self.admin else None
+            if before != self.registry.filled(self.plan):
+                self.hand_over()
 
     def stop(self) -> None:
         """Ends."""

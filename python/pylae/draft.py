@@ -20,8 +20,8 @@ def read(
     """A document and its configuration. Marks of hidden secrets of `current` become the secrets again.
 
     `allowed` is what may stand in `${…}`: whoever hands in a configuration must not be able to read the environment and
-    the files of the gateway with it. Nor may a secret be put where it could be read, or code
-    be named that `current` does not name. Raises ConfigError.
+    the files of the gateway with it. Nor may a secret be put where it could be read, or code be named that `current`
+    does not name. Raises ConfigError.
     """
     document = parse(text, str(origin), files, allowed=allowed)
     used, unknown = reveal(document.root, hidden(current))

@@ -89,7 +89,6 @@ class Engine:
         self._plan, self._hooks = plan, hooks
         self._native: _native.Engine | None = None
         self._loop: threading.Thread | None = None
-        self._stopping = False
 
     def start(self) -> list[str]:
         """Starts the threads and returns the addresses listened on, as `host:port`. Raises EngineError."""
@@ -135,7 +134,6 @@ class Engine:
 
         A second call, from another thread, cuts a drain short.
         """
-        self._stopping = True
         self._running().stop(drain)
         if self._loop is not None and self._loop is not threading.current_thread():
             self._loop.join(_FAREWELL)
@@ -207,10 +205,6 @@ class Engine:
         """Whether what was served within the last minute was good, and if not, why."""
         return judge(self.summary(), thresholds or Thresholds())
 
-    def ready(self) -> bool:
-        """Whether new connections are taken: from when it has started until it is told to stop."""
-        return self._native is not None and not self._stopping
-
     def count_refusal(self) -> None:
         """Counts a configuration that was refused before it became a plan."""
         self._running().count_refusal()
@@ -242,6 +236,11 @@ def explain(plan: str, request: str) -> dict[str, Any]:
         return cast("dict[str, Any]", json.loads(_native.explain(plan, request)))
     except _native.PlanError as error:
         raise _failure(error) from None
+
+
+def local_certificate() -> tuple[str, str, str]:
+    """An authority, a certificate for `localhost` that it made, and the key of that, in PEM; good for 397 days."""
+    return _native.local_certificate()
 
 
 def echo_policy(name: str, settings: str) -> str:

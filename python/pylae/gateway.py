@@ -7,9 +7,7 @@ import json
 import logging
 import os
 import queue
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -30,9 +28,10 @@ from pylae.config.route import Route, ServiceName
 from pylae.config.service import Service
 from pylae.config.sources import CallSources, DocumentSources, Place
 from pylae.config.tls import Texts
-from pylae.config.watch import Watch
 from pylae.control import Control
-from pylae.errors import ConfigError, EngineError, Problem
+from pylae.errors import ConfigError, EngineError, HookError, Problem
+from pylae.local_tls import authority_file
+from pylae.serve import serve, signals
 from pylae.settings import split_words
 
 if TYPE_CHECKING:
@@ -44,9 +43,6 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound="Function")
 
 log = logging.getLogger("pylae")
-
-_LOOK = 0.5
-"""Seconds between two looks at the files of the configuration."""
 
 
 class Gateway:
@@ -260,12 +256,12 @@ class Gateway:
         """The plan; `create` says whether a secret may be generated that lasts."""
         config = self.config
         check_config(config, self._sources())
-        texts = Texts(self._path.parent if self._path else None)
+        texts = Texts(self._path.parent if self._path else None, create=create)
         calls = self._calls_of(self._all_hooks(), config)
         plan = compile_plan(self._with_auth(config, create=create), texts, calls)
         self._named = texts.files
         if texts.findings:
-            raise ConfigError([self._problem_at(finding) for finding in texts.findings], self._followed)
+            raise ConfigError([self._problem_at(finding) for finding in texts.findings], self.followed)
         return plan
 
     def _calls_of(self, hooks: Sequence[Hook], config: Config) -> list[Call]:
@@ -284,7 +280,7 @@ class Gateway:
         return [hook.function for hook in self._all_hooks()]
 
     @property
-    def _followed(self) -> Mapping[Path, str | None]:
+    def followed(self) -> Mapping[Path, str | None]:
         """The files that the configuration was read from and those that it names, with the hashes of what they held."""
         return {**self._files, **self._named}
 
@@ -305,7 +301,7 @@ class Gateway:
 
         answer = engine.check(json.dumps(plan))
         if answer["problems"]:
-            raise ConfigError([self._native_problem(item) for item in answer["problems"]], self._followed)
+            raise ConfigError([self._native_problem(item) for item in answer["problems"]], self.followed)
         weak = [self._problem_at(finding) for finding in weaknesses(self.config)]
         return [*weak, *(self._native_problem(item) for item in answer["warnings"])]
 
@@ -340,6 +336,7 @@ class Gateway:
         for warning in self._checked(plan):
             log.warning("%s", warning)
         self._tell_how_to_sign()
+        self._tell_what_to_trust()
         from pylae.engine import Engine
 
         running = Engine(json.dumps(control.first(plan)), self.functions)
@@ -356,6 +353,15 @@ class Gateway:
             self.stop(drain=False)
             raise
         return addresses
+
+    def _tell_what_to_trust(self) -> None:
+        """Says what clients must trust where a certificate was made for this machine."""
+        if any(listener.tls and listener.tls.auto for listener in self._rest.listeners):
+            log.info(
+                "TLS with a certificate for localhost, for development; clients trust it by %s: "
+                "curl --cacert FILE, or add it to the authorities of the browser or the system",
+                authority_file(),
+            )
 
     def _tell_how_to_sign(self) -> None:
         """Says with what tokens are signed where the program leaves that open."""
@@ -448,18 +454,28 @@ class Gateway:
         return self.engine.purge_cache(purge_document(url, prefix, service, tag))
 
     def stop(self, drain: bool = True) -> None:
-        """Stops. With `drain`, exchanges in flight may finish within `drain_timeout`."""
+        """Stops. With `drain`, exchanges in flight may finish within `drain_timeout`.
+
+        Raises HookError in a hook that runs on a worker, which would wait for itself.
+        """
         running, control = self._engine, self._control
         if control is not None:
             control.stopping = True
+        refused = False
         try:
             if running is not None:
                 running.stop(drain)
+        except HookError:
+            refused = True
+            raise
         finally:
-            self._engine = self._control = None
             if control is not None:
-                control.stop()
-            self._events.put("stopped")
+                control.stopping = not refused
+            if not refused:
+                self._engine = self._control = None
+                if control is not None:
+                    control.stop()
+                self._events.put("stopped")
 
     def run(self) -> None:
         """Serves until SIGTERM or SIGINT, or `stop()` from another thread.
@@ -470,47 +486,17 @@ class Gateway:
         if program.loading():
             return
         self._events = queue.SimpleQueue()
-        with _signals(self._events):
+        with signals(self._events):
             self.start()
-            self._serve()
+            serve(self, self._events)
 
-    def _serve(self) -> None:
-        watch, stopping = Watch(self._followed), False
-        while True:
-            try:
-                event = self._events.get(timeout=_LOOK)
-            except queue.Empty:
-                event = "look"
-            if event == "stopped":
-                return
-            if event == "stop" and stopping:
-                log.warning("stopping at once")
-                self.stop(drain=False)
-            elif event == "stop":
-                stopping = True
-                log.info("stopping; exchanges in flight may finish")
-                # On a thread, because this one must hear a second signal.
-                threading.Thread(target=self.stop, name="pylae-stop", daemon=True).start()
-            elif not stopping and (event == "reload" or (self._followed and watch.changed())):
-                self._try_reload(watch, asked=event == "reload")
+    def read_again(self) -> None:
+        """Puts in force what the files hold that have changed. Raises as `apply` and `reload` do."""
+        if not self._controlled().read_again():
+            self.read_file()
 
-    def _try_reload(self, watch: Watch, *, asked: bool) -> None:
-        try:
-            if asked or not self._controlled().read_again():
-                self._read_again()
-            watch.follow(self._followed)
-        except ConfigError as error:
-            log.error("the configuration was not applied, the old one stays in force:\n%s", error)
-            watch.follow({**self._followed, **error.files})
-        except EngineError as error:
-            log.error("the configuration was not applied, the old one stays in force: %s", error)
-            watch.follow(self._followed)
-        except Exception:
-            # A fault in reading must not end what is serving.
-            log.exception("the configuration was not applied, the old one stays in force")
-            watch.follow(self._followed)
-
-    def _read_again(self) -> None:
+    def read_file(self) -> None:
+        """Puts in force what the files hold now. Raises as `apply` and `reload` do."""
         if self._path is None:
             # Built by a program: only the files that it names can have changed.
             self.apply()
@@ -532,21 +518,3 @@ def _caller() -> tuple[str, int]:
     """File and line of the call into this module."""
     frame = sys._getframe(2)
     return frame.f_code.co_filename, frame.f_lineno
-
-
-@contextmanager
-def _signals(events: queue.SimpleQueue[str]) -> Iterator[None]:
-    """Turns signals into events; only the main thread can."""
-    wanted = {"SIGTERM": "stop", "SIGINT": "stop", "SIGHUP": "reload"}
-    if threading.current_thread() is not threading.main_thread():
-        wanted = {}
-    before = {
-        number: signal.signal(number, lambda *_, event=event: events.put(event))
-        for name, event in wanted.items()
-        if (number := getattr(signal, name, None)) is not None
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -49,11 +49,10 @@ def test_secrets_are_hidden(admin: Start, echo: EchoInstance, form: str) -> None
         assert not [secret for secret in SECRETS if secret in text]
 
 
-@pytest.mark.parametrize("form", ["/config", "/config?effective=true"])
-def test_what_was_read_can_be_put_back(admin: Start, echo: EchoInstance, form: str) -> None:
+def test_what_was_read_can_be_put_back(admin: Start, echo: EchoInstance) -> None:
     with admin(CONFIGURATION, all=echo) as api:
         before = api.running.gateway.config
-        answer = api.http.get(form)
+        answer = api.http.get("/config")
         assert api.post("/config/diff", **answer.json())["changes"] == []
         revision = answer.headers["ETag"]
         applied = api.http.put("/config", content=answer.content, headers={"If-Match": revision})
@@ -230,7 +229,9 @@ def over_http(process: Process, folder: Path) -> httpx.Client:
     """A client of the admin API of a gateway whose state is in `folder`."""
     address = process.read_until("admin API on").split()[-1]
     token = (folder / "state" / "admin-token").read_text().strip()
-    return httpx.Client(base_url=f"http://{address}", headers={"Authorization": f"Bearer {token}"}, timeout=30)
+    return httpx.Client(
+        base_url=f"http://{address}", headers={"Authorization": f"Bearer {token}"}, timeout=30, verify=False
+    )
 
 
 def start(gateway_process: Callable[..., Process], echo: EchoInstance, folder: Path) -> tuple[Process, httpx.Client]:
@@ -294,7 +295,7 @@ def test_killed_during_an_apply_it_goes_on_with_the_old_or_the_new(
     started = gateway_process({"admin": "127.0.0.1:0", "state": str(tmp_path / "state")}, all=echo)
     config = yaml.safe_load(started.file.read_text())
     http, last = over_http(started, tmp_path), 0
-    for round_ in range(8):
+    for round_ in range(6):
         applied = round_ * 1000
         document = http.get("/config").json()
         # Later in each round, so that the kill meets every part of an apply.

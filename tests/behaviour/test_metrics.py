@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from pylae import Gateway
-from pylae.engine import Engine
-from pylae.errors import EngineError
+from pylae import Request
 from support.exposition import Page, promtool
+from support.hooked import hooked
+from support.hooked import running as serves
 from support.instance import OK, EchoInstance, RawInstance
 from support.peer import Peer, wait_until
-from support.running import Running, configure
+from support.running import Running
 from support.traffic import Traffic
 
 MIXED = """
@@ -307,20 +306,26 @@ def test_instances_and_breakers(gateway: Callable[..., Running], dead_url: str, 
     assert running.gateway.summary()["breakers"] == {"orders": "open"}
 
 
-def test_ready_until_told_to_stop(echo: EchoInstance) -> None:
-    plan = Gateway(**configure(all=echo)).plan()
-    engine = Engine(json.dumps(plan))
-    assert not engine.ready()
-    with pytest.raises(EngineError, match="not running"):
-        engine.metrics()
-    (address,) = engine.start()
-    assert engine.ready()
-    with Peer.connect(address) as client:
-        stopping = threading.Thread(target=engine.stop, args=(True,))
-        client.send(b"GET / HTTP/1.1\r\nHost: a\r\n")
-        wait_until(lambda: Page(engine.metrics()).value("pylae_connections") == 1)
-        stopping.start()
-        wait_until(lambda: not engine.ready())
-        client.send(b"\r\n")
-        assert client.read_answer().status == 200
-    stopping.join()
+def test_hooks(echo: EchoInstance) -> None:
+    gateway = hooked(echo.url)
+
+    @gateway.on_request(routes=["orders"])
+    def fails(request: Request) -> None:
+        if request.path == "/orders/2":
+            raise ValueError("no")
+
+    with serves(gateway) as address:
+        statuses = []
+        for path in ("/orders/1", "/orders/2", "/orders/3", "/"):
+            with Peer.connect(address) as peer:
+                peer.send(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+                statuses.append(peer.read_answer().status)
+        assert statuses == [200, 500, 200, 200]
+        page = Page.of(gateway)
+        calls = page.by("pylae_hook_calls_total", "route", "hook")
+        assert [(route, hook.rpartition(".")[2], count) for (route, hook), count in calls.items()] == [
+            ("orders", "fails", 3)
+        ]
+        assert page.value("pylae_hook_failures_total", route="orders") == 1
+        assert page.value("pylae_hook_timeouts_total") == 0
+        assert 0 < page.value("pylae_hook_worker_seconds_total") < 10

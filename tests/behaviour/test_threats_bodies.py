@@ -194,7 +194,7 @@ def test_no_continue_without_an_instance(gateway: Callable[..., Running], dead_u
 
 
 def test_a_websocket_upgrade_is_an_ordinary_request(gateway: Callable[..., Running], instance: RawInstance) -> None:
-    """No route can allow it yet: bytes behind it are the next request, and the instance is not asked to switch."""
+    """The route does not allow it: bytes behind it are the next request, and the instance is not asked to switch."""
     running = gateway(all=instance)
     upgrade = (
         b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from pylae.errors import ConfigError
 from support.instance import EchoInstance, RawInstance
 from support.peer import Peer, wait_until
 from support.running import Process, Running
@@ -195,7 +196,11 @@ def test_tickets_are_good_for_their_listener_and_its_clients(
 
     def settings(**first: object) -> dict[str, object]:
         addresses = ("127.0.0.1:0", "127.0.0.2:0")
-        return {"listeners": [{"address": at, "tls": {**pair, **more}} for at, more in zip(addresses, (first, {}))]}
+        return {
+            "listeners": [
+                {"address": at, "tls": {**pair, **more}} for at, more in zip(addresses, (first, {}), strict=True)
+            ]
+        }
 
     running = gateway(settings(), users=echo)
     context = authority.context()
@@ -366,3 +371,67 @@ def test_certificates_are_exchanged_under_load_without_a_failed_handshake(
             thread.join()
     assert not failures
     assert len(serials) >= 4
+
+
+def test_a_handshake_in_small_pieces_has_a_bound(
+    gateway: Start, echo: EchoInstance, authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    running = gateway(listener(authority), users=echo)
+    # The beginning of a hello that says that it is 64,000 bytes long, one byte in each record.
+    hello = b"\x01\x00\xfa\x00" + bytes(60_000)
+    records = b"".join(b"\x16\x03\x01\x00\x01" + bytes([byte]) for byte in hello)
+    with running.connect() as peer:
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            peer.send(records)
+        assert peer.at_end()
+    wait_until(lambda: "a message is too long" in caplog.text)
+    wait_until(lambda: running.gateway.stats()["totals"]["handshakes_failed"] == 1)
+
+
+def test_idle_connections_cost_little(gateway_process: Callable[..., Process], authority: Authority) -> None:
+    count = 300
+    with EchoInstance() as echo, contextlib.ExitStack() as stack:
+        process = gateway_process(listener(authority), users=echo)
+        context = authority.context()
+
+        def connect() -> None:
+            peer = stack.enter_context(secure(process.address, context))
+            peer.send(GET)
+            assert peer.read_answer().status == 200
+
+        for _ in range(50):
+            connect()
+        before = process.memory
+        for _ in range(count):
+            connect()
+        # A buffer of 16 KB for each would show.
+        assert (process.memory - before) / count < 16_000
+
+
+def test_an_idle_connection_that_is_closed_hears_of_it(
+    gateway: Start, echo: EchoInstance, authority: Authority
+) -> None:
+    running = gateway({**listener(authority), "limits": {"keep_alive": "100ms"}}, users=echo)
+    with secure(running.address, authority.context()) as peer:
+        assert isinstance(peer.socket, ssl.SSLSocket)
+        peer.socket.suppress_ragged_eofs = False
+        peer.send(GET)
+        assert peer.read_answer().status == 200
+        assert peer.at_end()
+
+
+def test_bad_files_are_told_with_their_place(gateway: Start, echo: EchoInstance, authority: Authority) -> None:
+    first, second = authority.issue("first", "a.test"), authority.issue("second", "b.test")
+    mixed = {"certificates": [{"cert": first["cert"], "key": second["key"]}], "client_auth": second["key"]}
+    with pytest.raises(ConfigError) as caught:
+        gateway({"listeners": [{"address": "127.0.0.1:0", "tls": mixed}]}, users=echo)
+    told = {problem.path: problem.message for problem in caught.value.problems}
+    assert "is not the key of the certificate" in told["listeners[0].tls.certificates[0].key"]
+    assert "holds no certificate" in told["listeners[0].tls.client_auth.ca"]
+    with pytest.raises(
+        ConfigError, match=r"listeners\[0\]\.tls\.certificates\[0\]\.cert: the file missing\.pem cannot"
+    ):
+        gateway(
+            {"listeners": [{"address": "127.0.0.1:0", "tls": {"cert": "missing.pem", "key": first["key"]}}]},
+            users=echo,
+        )

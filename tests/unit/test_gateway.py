@@ -49,7 +49,7 @@ class Recorder:
         json.loads(plan)
         return {"problems": self.problems, "warnings": self.warnings}
 
-    def engine(self, plan: str) -> Recorder:
+    def engine(self, plan: str, _hooks: object = ()) -> Recorder:
         self.calls.append(("plan", json.loads(plan)))
         return self
 
@@ -57,7 +57,7 @@ class Recorder:
         self.started.set()
         return ["127.0.0.1:1"]
 
-    def apply(self, plan: str) -> None:
+    def apply(self, plan: str, _hooks: object = ()) -> None:
         if self.refuse:
             raise EngineError(self.refuse)
         self.calls.append(("apply", json.loads(plan)))
@@ -366,7 +366,7 @@ def test_a_second_signal_ends_it(recorder: Recorder, file: Path, beside: Callabl
 def test_a_changed_file_is_applied_and_a_bad_one_is_not(
     recorder: Recorder, file: Path, beside: Callable[[Script], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("pylae.gateway._LOOK", 0.01)
+    monkeypatch.setattr("pylae.serve.LOOK", 0.01)
     refused = threading.Event()
     said: list[str] = []
 

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 /// Options that take no value.
-const FLAGS: &[&str] = &["gate"];
+const FLAGS: &[&str] = &["gate", "grpc"];
 
 pub(crate) struct Args {
     options: Vec<(String, String)>,

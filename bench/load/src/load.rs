@@ -2,22 +2,29 @@
 
 mod answer;
 mod histogram;
+mod http2;
+mod stream;
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::{HeaderMap, HeaderName, HeaderValue};
 use rustix::event::Timespec;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime};
+use rustls::ClientConfig;
 
 use self::answer::{Answer, Expected, Progress, Required};
 use self::histogram::Histogram;
+use self::stream::Stream;
 use crate::args::Args;
 use crate::content;
-use crate::poll::{self, EventFlags, Events, Poll};
+use crate::poll::{EventFlags, Events, Poll};
+use crate::websocket;
 
 const TIMER: usize = usize::MAX;
 const BUFFER: usize = 256 << 10;
@@ -27,18 +34,23 @@ const NUMBER: &str = "########";
 const PATIENCE: Duration = Duration::from_secs(5);
 const OPTIONS: &[&str] = &[
     "connect",
+    "tls",
     "path",
     "method",
     "header",
     "status",
     "expect",
     "require",
+    "websocket",
     "connections",
     "warmup",
     "duration",
     "requests",
     "rate",
     "gate",
+    "streams",
+    "tls",
+    "grpc",
 ];
 
 /// When requests are sent, and when no more are.
@@ -50,7 +62,7 @@ struct Schedule {
 }
 
 struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     answer: Answer,
     /// When the request in flight was, or should have been, sent.
     sent: Option<Instant>,
@@ -58,6 +70,9 @@ struct Connection {
 
 struct Load {
     address: SocketAddr,
+    tls: Option<Arc<ClientConfig>>,
+    /// What opens a WebSocket, if that is what is wanted.
+    handshake: Option<Vec<u8>>,
     request: Vec<u8>,
     /// Where the request says its number.
     number: Option<Range<usize>>,
@@ -92,17 +107,67 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     };
     let warmup = Schedule { duration: seconds("warmup", 0.5)?, requests: None, interval: measured.interval };
 
+    if args.has("grpc") || args.has("streams") {
+        return run_http2(args, warmup, measured);
+    }
     let mut load = Load::new(args)?;
     if !warmup.duration.is_zero() {
         load.window(&warmup)?;
     }
+    wait_at_gate(args)?;
+    let reconnects = load.reconnects;
+    let outcome = load.window(&measured)?;
+    print_outcome(&outcome, load.reconnects - reconnects);
+    Ok(())
+}
+
+/// The same over HTTP/2.
+fn run_http2(args: &Args, warmup: Schedule, measured: Schedule) -> Result<(), String> {
+    let path: String = args.get("path")?.unwrap_or_else(|| "/json".to_owned());
+    let source = args.get("expect")?.unwrap_or_else(|| path.clone());
+    let (_, body) = content::body_for(&source).ok_or_else(|| format!("--expect: the origin has no {source:?}"))?;
+    let grpc = args.has("grpc");
+    let mut headers = HeaderMap::new();
+    headers.insert("user-agent", HeaderValue::from_static("pylae-bench"));
+    if grpc {
+        headers.insert("content-type", HeaderValue::from_static("application/grpc"));
+        headers.insert("te", HeaderValue::from_static("trailers"));
+    }
+    for header in args.all("header") {
+        let (name, value) = header.split_once(": ").ok_or_else(|| format!("--header: {header:?} is not a header"))?;
+        let name: HeaderName = name.parse().map_err(|_| format!("--header: {name:?} is not a name"))?;
+        headers.append(name, value.parse().map_err(|_| format!("--header: {value:?} is not a value"))?);
+    }
+    let method = if grpc { "POST".to_owned() } else { args.get("method")?.unwrap_or_else(|| "GET".to_owned()) };
+    let load = http2::Load::new(http2::Plan {
+        address: args.require("connect")?,
+        path,
+        method: method.parse().map_err(|_| format!("--method: {method:?} is not a method"))?,
+        headers,
+        expected: Expected {
+            status: args.get("status")?.unwrap_or(200),
+            body,
+            bare: false,
+            headers: args.all("require").map(Required::parse).collect(),
+        },
+        connections: args.get("connections")?.unwrap_or(64_usize).max(1),
+        streams: args.get("streams")?.unwrap_or(1_usize).max(1),
+        tls: args.get::<String>("tls")?.map(|file| stream::tls(&file, "h2")).transpose()?,
+        grpc,
+    })?;
+    if !warmup.duration.is_zero() {
+        load.window(warmup)?;
+    }
+    wait_at_gate(args)?;
+    print_outcome(&load.window(measured)?, 0);
+    Ok(())
+}
+
+fn wait_at_gate(args: &Args) -> Result<(), String> {
     if args.has("gate") {
         println!("ready");
         io::stdin().read_line(&mut String::new()).map_err(|error| error.to_string())?;
     }
-    let reconnects = load.reconnects;
-    let outcome = load.window(&measured)?;
-    print_outcome(&outcome, load.reconnects - reconnects);
     Ok(())
 }
 
@@ -135,18 +200,35 @@ impl Load {
             request.push_str(header);
             request.push_str("\r\n");
         }
+        let size: Option<usize> = args.get("websocket")?;
+        if size.is_some_and(|size| size >= 1 << 16) {
+            return Err("--websocket must be below 65536".to_owned());
+        }
+        if size.is_some() {
+            request.push_str(&websocket::fields());
+        }
         request.push_str("\r\n");
         let source = args.get("expect")?.unwrap_or(path);
         let (_, body) = content::body_for(&source).ok_or_else(|| format!("--expect: the origin has no {source:?}"))?;
-        let expected = Expected {
+        let mut expected = Expected {
             status: args.get("status")?.unwrap_or(200),
             body,
             headers: args.all("require").map(Required::parse).collect(),
+            bare: size.is_some(),
         };
-        let number = request.find(NUMBER).map(|at| at..at + NUMBER.len());
+        let tls = args.get::<String>("tls")?.map(|file| stream::tls(&file, "http/1.1")).transpose()?;
+        let number = request.find(NUMBER).filter(|_| size.is_none()).map(|at| at..at + NUMBER.len());
+        let mut request = request.into_bytes();
+        let handshake = size.map(|size| {
+            let (sent, back) = websocket::message(size);
+            expected.body = back;
+            std::mem::replace(&mut request, sent)
+        });
         let mut load = Self {
             address,
-            request: request.into_bytes(),
+            tls,
+            handshake,
+            request,
             number,
             numbered: 0,
             expected,
@@ -165,9 +247,12 @@ impl Load {
     }
 
     fn connect(&self, index: usize) -> io::Result<Connection> {
-        let stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
-        poll::prepare(&stream)?;
-        self.poll.add(&stream, index, EventFlags::IN)?;
+        let mut stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
+        if let Some(handshake) = &self.handshake {
+            websocket::open(&mut stream, handshake, PATIENCE).map_err(io::Error::other)?;
+        }
+        let stream = Stream::new(stream, self.tls.as_ref())?;
+        self.poll.add(stream.socket(), index, EventFlags::IN)?;
         Ok(Connection { stream, answer: Answer::default(), sent: None })
     }
 

@@ -1,19 +1,23 @@
 //! Origin, floor relay and load generator of the benchmark: three single-threaded epoll programs in one binary.
 
 mod args;
+mod calls;
 mod content;
 mod load;
 mod origin;
 mod poll;
 mod relay;
+mod websocket;
 
 use std::process::ExitCode;
 
 const USAGE: &str = "\
 usage: pylae-bench-load <command> [options]
 
-  origin  HTTP/1.1 origin: /json, /api/…, /body/64k, /body/1m (any size), /echo/HEADER-NAME
+  origin  HTTP/1.1 origin: /json, /api/…, /body/64k, /body/1m (any size), /echo/HEADER-NAME;
+          a WebSocket handshake is granted on any path, and its messages come back
           --listen ADDRESS          default 127.0.0.1:0; the address is printed
+          --grpc                    calls of gRPC instead, over HTTP/2: every message is sent back
 
   relay   copies bytes between each client connection and one upstream connection of its own
           --listen ADDRESS          default 127.0.0.1:0; the address is printed
@@ -21,13 +25,18 @@ usage: pylae-bench-load <command> [options]
 
   load    keep-alive connections, one request at a time on each, every answer checked; prints one JSON line
           --connect ADDRESS
+          --tls FILE                TLS 1.3, to a gateway with this certificate for bench.test
           --path PATH               default /json
           --method METHOD           default GET
           --header 'NAME: VALUE'    repeatable; ######## becomes the number of the request
           --status N                default 200
           --expect PATH             the body must be what the origin answers to PATH; default: the path itself
           --require 'NAME[: VALUE]' the answer must carry this header; repeatable
+          --websocket N             open a WebSocket on each connection and send messages of N bytes (below 64 KiB)
+                                    instead of requests; each must come back
           --connections N           default 64
+          --streams N               HTTP/2, with so many requests at once on each connection
+          --grpc                    calls of gRPC that send the body and must get it back; over HTTP/2
           --warmup SECONDS          default 0.5
           --duration SECONDS        default 3
           --requests N              end after N requests instead of a duration

@@ -9,9 +9,11 @@ use std::time::SystemTime;
 use memchr::memmem;
 
 use crate::args::Args;
+use crate::calls;
 use crate::content;
 use crate::poll::{self, EventFlags, Events, Poll, Slots};
 use crate::relay::write_some;
+use crate::websocket;
 
 const LISTENER: usize = usize::MAX;
 const INPUT: usize = 16 << 10;
@@ -20,6 +22,8 @@ struct Client {
     stream: TcpStream,
     input: Box<[u8; INPUT]>,
     filled: usize,
+    /// It has become a WebSocket, whose messages are sent back.
+    echoes: bool,
     /// Bytes of a request body still to be thrown away.
     skip: usize,
     /// An answer that the socket has not taken whole, and how much of it is sent.
@@ -33,8 +37,11 @@ const USER: (Option<&[u8]>, Option<&[u8]>) = (Some(b"7"), Some(b"user"));
 type Answers = HashMap<Box<[u8]>, Rc<[u8]>>;
 
 pub(crate) fn run(args: &Args) -> Result<(), String> {
-    args.only(&["listen"])?;
+    args.only(&["listen", "grpc"])?;
     let listener = poll::listen(&args.get("listen")?.unwrap_or_else(|| "127.0.0.1:0".to_owned()))?;
+    if args.has("grpc") {
+        return calls::run(listener);
+    }
     let serve = || -> io::Result<()> {
         let poll = Poll::new()?;
         poll.add(&listener, LISTENER, EventFlags::IN)?;
@@ -64,7 +71,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
 
 impl Client {
     fn new(stream: TcpStream) -> Self {
-        Self { stream, input: Box::new([0; INPUT]), filled: 0, skip: 0, output: None }
+        Self { stream, input: Box::new([0; INPUT]), filled: 0, echoes: false, skip: 0, output: None }
     }
 
     /// Does what can be done now; false when the connection is over.
@@ -93,10 +100,22 @@ impl Client {
             let skipped = self.skip.min(self.filled - start);
             self.skip -= skipped;
             start += skipped;
+            if self.echoes {
+                let Ok(found) = websocket::echo(&self.input[start..self.filled]) else { return Ok(false) };
+                let Some((length, back)) = found else { break };
+                self.output = Some((back.into(), 0));
+                start += length;
+                if !self.send()? {
+                    poll.modify(&self.stream, token, EventFlags::OUT)?;
+                }
+                continue;
+            }
             let Some(end) = memmem::find(&self.input[start..self.filled], b"\r\n\r\n") else { break };
             let head = &self.input[start..start + end + 4];
             let Some(length) = body_length(head) else { return Ok(false) };
-            self.output = Some((answer(head, answers), 0));
+            let granted = websocket::grant(head);
+            self.echoes = granted.is_some();
+            self.output = Some((granted.map_or_else(|| answer(head, answers), Into::into), 0));
             self.skip = length;
             start += end + 4;
             if !self.send()? {

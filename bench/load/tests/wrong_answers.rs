@@ -107,3 +107,12 @@ fn missing_header_gives_no_figure() {
     let output = load(origin.address, &["--requests", "1", "--require", "X-Served-By"]);
     assert!(!output.status.success() && output.stdout.is_empty());
 }
+
+#[test]
+fn calls_of_grpc_are_counted_and_checked() {
+    let origin = Server::start(&["origin", "--grpc"]);
+    assert_figure(&load(origin.address, &["--grpc", "--streams", "3", "--connections", "2", "--requests", "20"]), 20);
+    // What is no call is not answered in words of gRPC.
+    let plain = Server::start(&["origin"]);
+    assert!(!load(plain.address, &["--grpc", "--streams", "3"]).status.success());
+}

@@ -1,12 +1,14 @@
 //! The response that an early exit becomes: `application/problem+json` (RFC 9457), or what the client accepts instead.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pylae_http::{Name, encode};
 use serde::Serialize;
 
 use crate::exchange::{Answer, Exchange};
+use crate::grpc;
 use crate::halt::Halt;
 
 /// Waiting time that is announced where none follows from the cause.
@@ -39,6 +41,13 @@ pub fn to_halt(halt: &Halt, exchange: &Exchange, wall: Duration) -> Answer {
         _ => {}
     }
     let detail = halt.detail();
+    if exchange.is_call() {
+        // A call is told by the end of its answer, which is all there is of it.
+        headers.push(("Content-Type".into(), b"application/grpc".to_vec()));
+        headers.push(("grpc-status".into(), grpc::status_of(status).to_string().into_bytes()));
+        headers.push(("grpc-message".into(), grpc::encode_message(&detail).into_bytes()));
+        return Answer { status, headers, body: Arc::default() };
+    }
     let (media_type, body) = match accepted(exchange) {
         Accepted::Json => ("application/problem+json", json(halt, exchange, &detail, wall)),
         Accepted::Html => ("text/html; charset=utf-8", html(status, &detail, exchange)),

@@ -14,6 +14,7 @@ use pylae_http::{Edits, Framing, RequestHead, ResponseHead, Span, Target};
 use crate::cache;
 use crate::certificate::Certificate;
 use crate::clock::Instant;
+use crate::grpc::Call;
 use crate::halt::Rejection;
 use crate::hook;
 use crate::limit::{Limiter, Permit};
@@ -42,6 +43,8 @@ pub struct Exchange {
     pub peer_trusted: bool,
     /// The client's address: the peer, or what a trusted proxy says.
     pub client: IpAddr,
+    /// The call of gRPC that it is, if it is one.
+    pub call: Option<Call>,
     /// Whether the client speaks TLS to the gateway.
     pub secure: bool,
     /// The certificate that the client has shown, of an authority that the listener believes.
@@ -168,6 +171,7 @@ impl Exchange {
             peer: nobody,
             peer_trusted: false,
             client: nobody.ip(),
+            call: None,
             secure: false,
             certificate: None,
             id: Vec::with_capacity(36),
@@ -206,6 +210,7 @@ impl Exchange {
     pub fn reset(&mut self) {
         self.head.clear();
         self.framing = Framing::None;
+        self.call = None;
         // A request that is refused before its target is read must not show another one's.
         self.target.clear();
         self.host.clear();
@@ -244,6 +249,16 @@ impl Exchange {
     pub fn query(&self) -> Option<&[u8]> {
         let raw = self.head.target.of(&self.buffer);
         self.target.query.map(|span| span.of(raw))
+    }
+
+    /// Whether it is a call of gRPC, which is told of errors in its own words.
+    pub fn is_call(&self) -> bool {
+        self.call.is_some()
+    }
+
+    /// When it must be over, answer and all, if its client says so.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.call.and_then(|call| call.deadline)
     }
 
     /// Whether the response is an instance's, not the gateway's own.

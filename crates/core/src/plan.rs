@@ -42,6 +42,8 @@ pub struct Plan {
 pub struct Listener {
     /// `host:port`; the host is an IP address. Port 0 takes a free one.
     pub address: std::net::SocketAddr,
+    /// Whether HTTP/2 is spoken: to clients that choose it in the handshake of TLS, or without TLS to those that begin with it.
+    pub http2: bool,
     /// How it speaks TLS; without, it does not.
     pub tls: Option<ListenerTls>,
     /// Proxies in front, each connection of which begins with a header of the PROXY protocol; nobody else may connect. None:
@@ -142,6 +144,24 @@ pub struct Limits {
     pub cache_size: u64,
     /// How long exchanges may take to finish after a stop was asked for.
     pub drain_timeout: Seconds,
+    /// Bounds of connections that speak HTTP/2.
+    pub http2: Http2Limits,
+}
+
+/// Bounds of one client's HTTP/2 connection. The size of a head and the number of its fields have the same bounds as on HTTP/1.1.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Http2Limits {
+    /// Streams open at once; beyond it they are refused.
+    pub max_streams: u32,
+    /// Streams that may be reset at once, by the client or for its mistakes; each served exchange, and time, allow for more.
+    pub max_resets: u32,
+    /// Frames at once that carry neither a head nor body bytes; what is sent to the client, and time, allow for more.
+    pub max_idle_frames: u32,
+    /// Bytes of one request body that are held before they are sent on.
+    pub stream_window: u32,
+    /// The same for all streams of a connection.
+    pub connection_window: u32,
 }
 
 /// A named group of instances.
@@ -176,10 +196,24 @@ pub struct Service {
     pub max_in_flight: Option<usize>,
     /// The queue behind `max_in_flight`.
     pub queue: Queue,
+    /// What is spoken to the instances.
+    pub protocol: Protocol,
+    /// Exchanges at once on one connection that speaks HTTP/2.
+    pub max_streams: usize,
     /// Idle connections kept per worker and instance.
     pub max_idle: usize,
     /// How long an idle connection is kept.
     pub idle_timeout: Seconds,
+}
+
+/// What is spoken to instances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2: chosen in the handshake where TLS is spoken, otherwise with prior knowledge.
+    Http2,
 }
 
 /// One address of a service.
@@ -263,6 +297,8 @@ pub struct Sticky {
 pub struct HealthCheck {
     /// Path that is asked for with GET; 200–399 is healthy.
     pub path: String,
+    /// Ask by the health protocol of gRPC instead, for the service of this name; empty is the server as a whole.
+    pub grpc: Option<String>,
     /// Time between two checks of one instance, jittered by a tenth.
     pub interval: Seconds,
     /// Time for the answer's head.

@@ -1,5 +1,5 @@
 //! The PROXY protocol: how a proxy in front, which passes bytes on, tells from where they come (versions 1 and 2 of
-//! HAProxy's `doc/proxy-protocol.txt`).
+//! `HAProxy`'s `doc/proxy-protocol.txt`).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -75,11 +75,10 @@ fn parse_binary(bytes: &[u8]) -> Result<Parsed, &'static str> {
         return Ok(Parsed::More(length - values.len()));
     }
     let client = match (fixed[12], fixed[13]) {
-        (0x20, _) => None,
         (0x21, 0x11) => Some(client::<4>(values)?),
         (0x21, 0x21) => Some(client::<16>(values)?),
-        // Neither TCP over IPv4 nor over IPv6: the address means nothing here, and is to be ignored.
-        (0x21, _) => None,
+        // The proxy itself, or neither TCP over IPv4 nor over IPv6: the address means nothing here, and is to be ignored.
+        (0x20 | 0x21, _) => None,
         _ => return Err("the PROXY header has an unknown version or command"),
     };
     Ok(Parsed::Done(client))

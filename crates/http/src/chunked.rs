@@ -177,14 +177,31 @@ impl ChunkedDecoder {
             Ok(None) if self.section.len() == TRAILERS.head => Err(ChunkError("trailer section too large")),
             Ok(None) => Ok(taken),
             Ok(Some(end)) => {
-                for field in self.fields.iter().filter(|field| may_trail(field.id, field.name.of(&self.section))) {
-                    for part in [field.name.of(&self.section), b": ", field.value.of(&self.section), b"\r\n"] {
-                        self.trailers.extend_from_slice(part);
-                    }
-                }
+                keep_trailers(&self.fields, &self.section, &mut self.trailers);
                 self.state = State::Done;
                 Ok(end - held)
             }
+        }
+    }
+}
+
+/// Appends the lines of `section`, field lines and a blank one, that may stand behind a body; the same rules as for chunked bodies.
+pub fn trailers(section: &[u8], out: &mut Vec<u8>) -> Result<(), ChunkError> {
+    let mut fields = Fields::default();
+    match Cursor::default().fields(&mut fields, section, TRAILERS.fields) {
+        Ok(Some(_)) if section.len() <= TRAILERS.head => {
+            keep_trailers(&fields, section, out);
+            Ok(())
+        }
+        Err(HeadError::Syntax(reason)) => Err(ChunkError(reason)),
+        _ => Err(ChunkError("trailer section too large")),
+    }
+}
+
+fn keep_trailers(fields: &Fields, section: &[u8], out: &mut Vec<u8>) {
+    for field in fields.iter().filter(|field| may_trail(field.id, field.name.of(section))) {
+        for part in [field.name.of(section), b": ", field.value.of(section), b"\r\n"] {
+            out.extend_from_slice(part);
         }
     }
 }

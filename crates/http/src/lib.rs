@@ -11,6 +11,7 @@ pub mod connection;
 pub mod edits;
 pub mod encode;
 pub mod fields;
+pub mod frames;
 pub mod framing;
 pub mod head;
 pub mod host;

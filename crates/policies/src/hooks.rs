@@ -52,8 +52,7 @@ impl Hooked {
 
     /// Whether hooks look at the response's body.
     pub fn see_bodies(&self) -> bool {
-        self.response_limit().is_some()
-            || self.0.calls.iter().any(|call| matches!(call.on, On::Chunks | On::Events))
+        self.response_limit().is_some() || self.0.calls.iter().any(|call| matches!(call.on, On::Chunks | On::Events))
     }
 
     fn wanted(&self, on: &[On]) -> Option<usize> {

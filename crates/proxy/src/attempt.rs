@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use pylae_core::plan::Protocol;
 use pylae_core::service::{Outcome, Picked};
 use pylae_core::{Exchange, Halt, Instant, Pace, forwarding, websocket};
 use pylae_http::encode::{self, FieldSource, RequestLine};
@@ -12,6 +13,8 @@ use pylae_http::{Framing, framing};
 use crate::client::Client;
 use crate::clock;
 use crate::connect;
+use crate::http2::instances::{Found, Target};
+use crate::metrics::Block;
 use crate::snapshot::{Route, Service, Snapshot};
 use crate::socket::Socket;
 use crate::upload::{Broken, Upload};
@@ -51,7 +54,7 @@ pub(crate) enum Failure {
 /// What an instance did wrong, and what had happened by then.
 pub(crate) struct Fault {
     pub(crate) outcome: Outcome,
-    /// Whether any of the request was written.
+    /// Whether any of the request was written, and may have been acted upon.
     pub(crate) sent: bool,
     /// Whether any byte of an answer was read.
     answered: bool,
@@ -67,6 +70,10 @@ impl One<'_, '_> {
     /// Sends the request and takes the head of the answer. A kept connection that proves dead is replaced by a new one,
     /// once, without further ado.
     pub(crate) async fn run(&self, client: &mut Client, exchange: &mut Exchange) -> Result<Answered, Failure> {
+        if self.service.plan.protocol == Protocol::Http2 && !exchange.upgrades {
+            // Boxed: the tasks of other exchanges are not to carry it.
+            return Box::pin(self.run_shared(client, exchange)).await;
+        }
         let series = self.route.series.as_ref().map(|series| series.of(self.worker.index));
         // A handshake goes out once: not over a connection that may be about to close.
         if !exchange.upgrades
@@ -85,6 +92,34 @@ impl One<'_, '_> {
         self.ask(client, exchange, connection).await
     }
 
+    /// The same over a connection that is shared. Replaced without further ado is a connection that nothing was under way on, or
+    /// that says itself that it has not looked at the request.
+    async fn run_shared(&self, client: &mut Client, exchange: &mut Exchange) -> Result<Answered, Failure> {
+        let connections = &self.worker.shared_connections;
+        let target = Target { snapshot: self.snapshot, service: self.service, index: self.picked.index };
+        let series = self.route.series.as_ref().map(|series| series.of(self.worker.index));
+        let mut again = true;
+        loop {
+            client.deadline.set(self.until(self.service.plan.connect_timeout.0));
+            let opened = connections.take(target, client, exchange).await?;
+            let counted =
+                |block: &&Block| if opened.found == Found::New { &block.connected } else { &block.reused }.add(1);
+            series.as_ref().inspect(|block| counted(block));
+            match self.ask(client, exchange, opened.socket).await {
+                Err(Failure::Instance(fault))
+                    if again
+                        && fault.outcome == Outcome::Reset
+                        && !fault.answered
+                        && client.body.is_replayable()
+                        && (opened.found == Found::Idle || (opened.found == Found::Busy && !fault.sent)) =>
+                {
+                    again = false;
+                }
+                answered => return answered,
+            }
+        }
+    }
+
     /// This much later, or when the exchange must have an answer, whichever comes first.
     fn until(&self, span: Duration) -> Instant {
         let until = clock::coarse().saturating_add(span);
@@ -97,8 +132,12 @@ impl One<'_, '_> {
         if client.body.take_awaited() && !client.say_continue(limits).await {
             return Err(Failure::Halt(Halt::ClientGone));
         }
-        let pace = Pace::new(limits.min_rate, limits.body_grace.0);
-        let upload = Upload::new(&self.worker.buffers, client, exchange, pace, |out| self.encode(exchange, out));
+        // A call may have nothing to say for a while; `idle_timeout` bounds that.
+        let min_rate = if exchange.is_call() { 0 } else { limits.min_rate };
+        let pace = Pace::new(min_rate, limits.body_grace.0);
+        let framing = if connection.is_stream() { Framing::Close } else { exchange.framing };
+        let upload =
+            Upload::new(&self.worker.buffers, client, exchange, (framing, pace), |out| self.encode(exchange, out));
         let mut asking = Asking { one: self, connection, upload, interim: 0, silence: None };
         let deadline = Rc::clone(&client.deadline);
         deadline.set(self.until(self.route.timeout));
@@ -109,7 +148,10 @@ impl One<'_, '_> {
                 client.body.break_off();
                 Err(Failure::Halt(Halt::BodyTimeout))
             }
-            None => Err(asking.fault(Outcome::Timeout, exchange)),
+            None => {
+                asking.connection.distrust();
+                Err(asking.fault(Outcome::Timeout, exchange))
+            }
         };
         let Asking { connection, upload, .. } = asking;
         match result {
@@ -160,7 +202,8 @@ struct Asking<'o, 'a, 's> {
 
 impl Asking<'_, '_, '_> {
     fn fault(&self, outcome: Outcome, exchange: &Exchange) -> Failure {
-        Failure::instance(outcome, self.upload.is_started(), self.interim > 0 || !exchange.response_buffer.is_empty())
+        let sent = self.upload.is_started() && !self.connection.is_unprocessed();
+        Failure::instance(outcome, sent, self.interim > 0 || !exchange.response_buffer.is_empty())
     }
 
     /// Ready with the framing of the answer once its head lies in `exchange`.

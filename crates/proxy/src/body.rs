@@ -30,8 +30,8 @@ pub(crate) struct Body {
 
 impl Body {
     /// Starts on the body behind the head in `exchange`.
-    pub(crate) fn start(&mut self, exchange: &Exchange) {
-        self.source.start(exchange.framing, exchange.head.len);
+    pub(crate) fn start(&mut self, exchange: &Exchange, socket: &Socket) {
+        self.source.start(exchange.framing, exchange.head.len, socket);
         self.taken = 0;
         self.kept.clear();
         self.keep = REPLAYABLE;

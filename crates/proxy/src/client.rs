@@ -25,7 +25,7 @@ pub(crate) struct Client {
     pub(crate) socket: Socket,
     pub(crate) peer: SocketAddr,
     /// The peer's address as forwarding fields write it.
-    pub(crate) peer_text: Box<str>,
+    pub(crate) peer_text: Rc<str>,
     /// Whether the connection is encrypted.
     pub(crate) secure: bool,
     /// The certificate that it has shown, if the listener asks for one.
@@ -50,9 +50,15 @@ pub(crate) enum After {
 }
 
 impl Client {
-    /// Sends `head` and then `body`, which are complete in memory, no faster than the client reads and no slower than it must. How many
-    /// bytes were sent, and whether that is all.
+    /// Sends a message whose `head` and `body` are complete in memory, no faster than the client reads and no slower than it must.
+    /// How many bytes were sent, and whether that is all.
     pub(crate) async fn send(&mut self, limits: &Limits, head: &[u8], body: &[u8]) -> (u64, bool) {
+        let (sent, complete) = self.send_on(limits, head, body, true).await;
+        (sent, complete && self.socket.finish().is_ok())
+    }
+
+    /// Sends `head` and `body`; `ends`: that is the whole message.
+    pub(crate) async fn send_on(&mut self, limits: &Limits, head: &[u8], body: &[u8], ends: bool) -> (u64, bool) {
         let mut pace = Pace::new(limits.min_rate, limits.body_grace.0);
         let deadline = Rc::clone(&self.deadline);
         let mut sent: usize = 0;
@@ -62,6 +68,9 @@ impl Client {
                     let left = sent.checked_sub(head.len()).map_or_else(|| &head[sent..], |at| &body[at..]);
                     if left.is_empty() {
                         return Poll::Ready(true);
+                    }
+                    if ends && (body.is_empty() || sent >= head.len()) {
+                        self.socket.end(&[]);
                     }
                     match self.socket.poll_write(cx, left) {
                         Poll::Ready(Ok(n)) if n > 0 => {
@@ -87,6 +96,9 @@ impl Client {
     /// Ready once the client has gone while its answer is awaited. Requests that it sends ahead are kept as far as there is
     /// room. Says nothing before the request's body has been taken completely.
     pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>, exchange: &mut Exchange) -> Poll<()> {
+        if let Socket::Stream(stream) = &mut self.socket {
+            return stream.poll_gone(cx);
+        }
         while self.body.is_done() && exchange.buffer.len() < exchange.buffer.capacity() {
             match self.socket.poll_read(cx, &mut exchange.buffer, usize::MAX) {
                 Poll::Pending => break,
@@ -99,7 +111,7 @@ impl Client {
 
     /// Invites the body that the client holds back (RFC 9110 section 10.1.1). Whether it was told.
     pub(crate) async fn say_continue(&mut self, limits: &Limits) -> bool {
-        self.send(limits, b"HTTP/1.1 100 Continue\r\n\r\n", &[]).await.1
+        self.send_on(limits, b"HTTP/1.1 100 Continue\r\n\r\n", &[], false).await.1
     }
 
     /// Reads what is at hand of a body that nobody wants.

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::task::Poll;
 
+use pylae_core::plan::Protocol;
 use pylae_core::service::Outcome;
 use pylae_core::{Exchange, Halt};
 use tokio::net::TcpStream;
@@ -13,6 +14,7 @@ use tokio::net::TcpStream;
 use crate::attempt::Failure;
 use crate::client::Client;
 use crate::clock;
+use crate::http2::instances;
 use crate::snapshot::Service;
 use crate::socket::Socket;
 use crate::worker::Worker;
@@ -62,6 +64,14 @@ pub(crate) async fn open(service: &Service, index: usize) -> io::Result<Socket> 
     let mut tls = Box::new(tls.connect(stream, instance)?);
     poll_fn(|cx| tls.poll_handshake(cx)).await?;
     Ok(Socket::Tls(tls))
+}
+
+/// Opens a connection, or a stream on one, that is not shared with anyone.
+pub(crate) async fn open_alone(service: &Service, index: usize) -> io::Result<Socket> {
+    match service.plan.protocol {
+        Protocol::Http1 => open(service, index).await,
+        Protocol::Http2 => instances::open_alone(service, index).await,
+    }
 }
 
 /// Tries the addresses of `host` in turn.

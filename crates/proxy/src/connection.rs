@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 
 use crate::client::{After, Client};
 use crate::flow::flow;
+use crate::http2;
 use crate::receive::readable;
 use crate::snapshot::Listener;
 use crate::tls::Protocol;
@@ -23,19 +24,28 @@ pub(crate) async fn serve(
     peer: SocketAddr,
 ) {
     let Some((client, protocol)) = welcome(&worker, &listener, stream, peer).await else { return };
+    let announced = listener.plan.http2 && listener.tls.is_none();
     drop(listener);
     match protocol {
-        Protocol::Http1 => take_turns(&worker, client).await,
+        Protocol::Http1 => take_turns(&worker, client, announced).await,
+        // Boxed: the tasks of other connections are not to carry it.
+        Protocol::Http2 => Box::pin(http2::serve(worker, client, Vec::new())).await,
     }
 }
 
-/// HTTP/1: one exchange after the other.
-async fn take_turns(worker: &Rc<Worker>, mut client: Client) {
+/// HTTP/1: one exchange after the other. `http2`: unless the client begins with that.
+async fn take_turns(worker: &Rc<Worker>, mut client: Client, http2: bool) {
     let mut first = true;
     while readable(worker, &mut client, first).await {
-        first = false;
         // Memory is held only while bytes are in flight.
         let mut exchange = worker.buffers.exchange();
+        if first && http2 && http2::announced(&mut client, &mut exchange.buffer).await {
+            let ahead = exchange.buffer.clone();
+            worker.buffers.give_back_exchange(exchange);
+            // Boxed: the tasks of other connections are not to carry it.
+            return Box::pin(http2::serve(Rc::clone(worker), client, ahead)).await;
+        }
+        first = false;
         let after = loop {
             let after = flow(worker, &mut client, &mut exchange).await;
             if after != Some(After::Keep) {
@@ -55,4 +65,5 @@ async fn take_turns(worker: &Rc<Worker>, mut client: Client) {
             Some(After::Abort) | None => return,
         }
     }
+    client.socket.part();
 }

@@ -55,15 +55,15 @@ impl Download {
     pub(crate) fn new(
         buffers: &Buffers,
         exchange: &mut Exchange,
-        (from, to): (Framing, Framing),
-        pace: Pace,
+        instance: &Socket,
+        (from, to, pace): (Framing, Framing, Pace),
         encode: impl FnOnce(&Exchange, &mut Vec<u8>),
     ) -> Self {
         let large = matches!(from, Framing::Length(length) if length > SMALL as u64 / 2);
         let mut out = if large { buffers.bulk() } else { buffers.small() };
         encode(exchange, &mut out);
         let mut source = Source::default();
-        source.start(from, exchange.response.len);
+        source.start(from, exchange.response.len, instance);
         let changes = (!exchange.transforms.is_empty() && from != Framing::None).then(|| {
             let transforms = std::mem::take(&mut exchange.transforms);
             Box::new(Changes { transforms, plain: buffers.small(), unflushed: false })
@@ -84,6 +84,11 @@ impl Download {
         if let Some(changes) = self.changes {
             buffers.give_back(changes.plain);
         }
+    }
+
+    /// What stood behind the instance's body, once that was read to its end.
+    pub(crate) fn trailers(&self) -> &[u8] {
+        self.source.trailers()
     }
 
     /// Bytes written to the client.
@@ -145,6 +150,9 @@ impl Download {
                     }
                 }
             }
+            if self.source.is_done() {
+                client.socket.end(self.source.trailers());
+            }
             while self.written < self.out.len() {
                 let Poll::Ready(result) = client.socket.poll_write(cx, &self.out[self.written..]) else {
                     self.pace.wait(clock::now());
@@ -162,7 +170,7 @@ impl Download {
                 }
             }
             if self.is_over() {
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(client.socket.finish().map_err(|_| Cut::Client));
             }
             if self.torn {
                 return Poll::Ready(Err(Cut::Instance));

@@ -26,7 +26,7 @@ use crate::auxiliary::Auxiliary;
 use crate::background::Background;
 use crate::clock;
 use crate::log::{Log, Record};
-use crate::metrics::{Metrics, Process, Reading, Summary, View, began_at, expose, summarize};
+use crate::metrics::{HookFigures, Metrics, Process, Reading, Summary, View, began_at, expose, summarize};
 use crate::observe::{Totals, WorkerStats};
 use crate::recent::{Lane, Recent};
 use crate::sink::{SinkStats, Sinks};
@@ -243,8 +243,9 @@ impl Engine {
         (stats, reading, since)
     }
 
-    /// All figures as a page for Prometheus, in its text format 0.0.4. Reads what the workers write, and waits for none of them.
-    pub fn metrics(&self) -> String {
+    /// All figures as a page for Prometheus, in its text format 0.0.4. Reads what the workers write, and waits for none of
+    /// them. `hooks` is what their caller counts.
+    pub fn metrics(&self, hooks: &[HookFigures]) -> String {
         let (stats, reading, since) = self.figures();
         let (now, wall) = (clock::now(), clock::wall().as_secs_f64());
         expose(&View {
@@ -252,6 +253,7 @@ impl Engine {
             reading: &reading,
             process: Process::read(),
             workers: self.workers.len(),
+            hooks,
             started: began_at(wall, now, self.started),
             last_applied: began_at(wall, now, since),
         })

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use pylae_core::route::Verdict;
 use pylae_core::service::{Candidate, Explanation as PickExplanation, PickInput, Tie, Tried};
-use pylae_core::{Exchange, Halt, Plan, Problem, admit, forwarding};
+use pylae_core::{Exchange, Halt, Plan, Problem, admit, forwarding, websocket};
 use pylae_policies::Shared;
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +40,8 @@ pub struct Explanation {
     canonical_path: String,
     client: String,
     route: Option<Chosen>,
+    /// What becomes of it on a route that allows WebSocket.
+    websocket: Option<String>,
     considered: Vec<Considered>,
     policies: Vec<Decision>,
     service: Option<Picking>,
@@ -116,6 +118,7 @@ pub fn explain(plan: Plan, question: &Question) -> Result<Explanation, Vec<Probl
         canonical_path: String::new(),
         client: String::new(),
         route: None,
+        websocket: None,
         considered: Vec::new(),
         policies: Vec::new(),
         service: None,
@@ -191,6 +194,11 @@ fn follow(snapshot: &Snapshot, route: &Route, exchange: &mut Exchange, answer: &
     let params = snapshot.router.params(index).iter().map(ToString::to_string).zip(values).collect();
     answer.route = Some(Chosen { index, name: route.name.to_string(), params });
     answer.detail = format!("route `{}` takes the request", route.name);
+    answer.websocket = route.websocket.is_some().then(|| match websocket::admit(exchange) {
+        Ok(()) if exchange.upgrades => "a handshake, which the instance may grant".to_owned(),
+        Ok(()) => "allowed, but not asked for".to_owned(),
+        Err(halt) => format!("refused with {}: {}", halt.status(), halt.detail()),
+    });
     let previews = route.chain.preview(exchange).into_iter();
     answer.policies = previews.map(|(name, decision)| Decision { name, decision }).collect();
     let path = if exchange.forward_path.is_empty() { &exchange.target.path } else { &exchange.forward_path };

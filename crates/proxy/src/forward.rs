@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pylae_core::service::retry::{self, Attempt};
 use pylae_core::service::{Outcome, PickInput, Picked, Tried, Unavailable};
-use pylae_core::{Exchange, Halt, Instant, forwarding};
+use pylae_core::{Exchange, Halt, Instant, forwarding, grpc};
 use pylae_http::Framing;
 
 use crate::admission::{self, Entered};
@@ -55,6 +55,7 @@ pub(crate) async fn forward<'s>(
         client.body.hold(mirror.max_body());
     }
     let last = route.deadline.map(|span| exchange.started.saturating_add(span));
+    let last = exchange.deadline().map(|wanted| last.map_or(wanted, |last| last.min(wanted))).or(last);
     let entered = admission::enter(service, last, client, exchange).await?;
     let tie = service.state.tie(exchange);
     let mut tried = Tried::default();
@@ -73,7 +74,7 @@ pub(crate) async fn forward<'s>(
         exchange.upstream += now.since(began);
         exchange.now = now;
         let (outcome, sent) = match &answered {
-            Ok(_) => (Outcome::Status(exchange.response.status), true),
+            Ok(_) => (Outcome::Status(grpc::judged_status(exchange)), true),
             Err(Failure::Halt(halt)) => return Err(halt.clone()),
             Err(Failure::Instance(fault)) => (fault.outcome, fault.sent),
         };

@@ -1,6 +1,8 @@
 //! Active health checks: every instance of a service that asks for them is asked whether it is well, for as long as it is
 //! in the plan.
 
+mod grpc;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -127,11 +129,9 @@ async fn check(target: Rc<RefCell<Target>>, rules: HealthCheck, log: Arc<Log>) {
             let target = target.borrow();
             (Arc::clone(&target.service), target.index)
         };
-        let asked = timeout_at(deadline, ask(&service, index, &rules.path)).await;
+        let asked = timeout_at(deadline, ask(&service, index, &rules)).await;
         let (ok, reason, answered) = match asked {
-            Ok(Ok((head, socket))) => {
-                ((200..400).contains(&head.status), format!("status {}", head.status), Some((socket, head.left)))
-            }
+            Ok(Ok(seen)) => (seen.ok, seen.reason, seen.rest),
             Ok(Err(error)) => (false, error.to_string(), None),
             Err(_) => (false, format!("no answer within {} s", rules.timeout.0.as_secs_f64()), None),
         };
@@ -151,25 +151,44 @@ struct Answered {
     left: usize,
 }
 
-/// Asks the instance for `path` over a connection of its own. The answer, and where the rest of it comes from.
-async fn ask(service: &Service, index: usize, path: &str) -> io::Result<(Answered, Socket)> {
+/// What a check has seen.
+struct Seen {
+    ok: bool,
+    reason: String,
+    /// Where the rest of an answer comes from, and how much of it there is.
+    rest: Option<(Socket, usize)>,
+}
+
+/// Asks the instance over a connection of its own.
+async fn ask(service: &Service, index: usize, rules: &HealthCheck) -> io::Result<Seen> {
     let instances = &mut service.state.instances();
     let instance = instances.nth(index).ok_or(io::ErrorKind::NotFound)?;
-    let mut socket = connect::open(service, index).await?;
+    let mut socket = connect::open_alone(service, index).await?;
+    if let Some(name) = &rules.grpc {
+        return grpc::ask(&mut socket, instance.authority(), name).await;
+    }
+    let path = &rules.path;
     // Written out, because the encoder leaves the fields of the connection to the flow.
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {}\r\nUser-Agent: pylae-health-check\r\nAccept: */*\r\nConnection: close\r\n\r\n",
         instance.authority()
     );
-    let mut rest = request.as_bytes();
+    send(&mut socket, request.as_bytes()).await?;
+    let Answered { status, left } = read_head(&mut socket).await?;
+    let reason = format!("status {status}");
+    Ok(Seen { ok: (200..400).contains(&status), reason, rest: Some((socket, left)) })
+}
+
+/// Sends a whole request.
+async fn send(socket: &mut Socket, mut rest: &[u8]) -> io::Result<()> {
+    socket.end(&[]);
     while !rest.is_empty() {
         match poll_fn(|cx| socket.poll_write(cx, rest)).await? {
             0 => return Err(io::ErrorKind::WriteZero.into()),
             written => rest = &rest[written..],
         }
     }
-    let answered = read_head(&mut socket).await?;
-    Ok((answered, socket))
+    socket.finish()
 }
 
 /// The head of the final answer.

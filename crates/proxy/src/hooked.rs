@@ -123,7 +123,7 @@ async fn gathered<'s>(
     let framing = taken.answered.framing;
     let mut body = Vec::new();
     let mut source = Source::default();
-    source.start(framing, exchange.response.len);
+    source.start(framing, exchange.response.len, &taken.answered.connection);
     let deadline = Rc::clone(&client.deadline);
     deadline.set(clock::coarse().saturating_add(route.idle_timeout));
     let Answered { connection, upload, .. } = &mut taken.answered;

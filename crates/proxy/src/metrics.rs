@@ -4,19 +4,21 @@
 mod counter;
 mod exposition;
 mod histogram;
+mod hooks;
 mod process;
 mod recent;
 mod series;
 mod summary;
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use pylae_core::Instant;
 
 pub(crate) use counter::Counter;
 pub(crate) use exposition::{View, expose};
+pub use hooks::HookFigures;
 pub(crate) use process::{Process, began_at};
 pub(crate) use recent::INTERVAL;
 pub(crate) use series::{Block, Ended};
@@ -37,20 +39,21 @@ const REMOVED: &str = "(removed)";
 /// Names of a route and its service.
 type Names = (Box<str>, Box<str>);
 
-/// The figures of one route and the service behind it.
+/// The figures of one route and the service behind it: a block per worker, made when it counts the first exchange, so that
+/// routes nobody uses take next to no memory.
 #[derive(Debug)]
-pub(crate) struct Series(Box<[Block]>);
+pub(crate) struct Series(Box<[OnceLock<Box<Block>>]>);
 
 impl Series {
     /// What the worker at `index` writes.
     #[inline]
     pub(crate) fn of(&self, index: usize) -> &Block {
-        &self.0[index]
+        self.0[index].get_or_init(Box::default)
     }
 
     fn figures(&self) -> Figures {
         let mut figures = Figures::default();
-        self.0.iter().for_each(|block| figures.add(block));
+        self.0.iter().filter_map(OnceLock::get).for_each(|block| figures.add(block));
         figures
     }
 }
@@ -91,7 +94,7 @@ impl Metrics {
     }
 
     fn series(&self, route: &str, service: &str) -> Arc<Series> {
-        let fresh = || Arc::new(Series((0..self.workers).map(|_| Block::default()).collect()));
+        let fresh = || Arc::new(Series((0..self.workers).map(|_| OnceLock::new()).collect()));
         Arc::clone(self.kept.lock().series.entry((route.into(), service.into())).or_insert_with(fresh))
     }
 

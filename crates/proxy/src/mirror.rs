@@ -54,11 +54,13 @@ pub(crate) fn mirror(worker: &Worker, snapshot: &Snapshot, route: &Route, client
 
 /// Sends a request and reads its answer, which is thrown away.
 async fn send(service: &Service, index: usize, request: &[u8], method: Method, limits: &HeadLimits) -> Option<()> {
-    let mut socket = connect::open(service, index).await.ok()?;
+    let mut socket = connect::open_alone(service, index).await.ok()?;
+    socket.end(&[]);
     let mut written = 0;
     while written < request.len() {
         written += poll_fn(|cx| socket.poll_write(cx, &request[written..])).await.ok().filter(|n| *n > 0)?;
     }
+    socket.finish().ok()?;
     let (mut buffer, mut head) = (Vec::with_capacity(limits.head), ResponseHead::default());
     loop {
         poll_fn(|cx| socket.poll_read(cx, &mut buffer, usize::MAX)).await.ok().filter(|n| *n > 0)?;
@@ -72,7 +74,7 @@ async fn send(service: &Service, index: usize, request: &[u8], method: Method, l
         buffer.reserve(limits.head);
     }
     let (mut source, mut bin, mut left) = (Source::default(), Vec::with_capacity(4096), MOST_READ);
-    source.start(framing::response(&head, &buffer, method).ok()?, head.len);
+    source.start(framing::response(&head, &buffer, method).ok()?, head.len, &socket);
     poll_fn(|cx| {
         while !source.is_done() && left > 0 {
             bin.clear();

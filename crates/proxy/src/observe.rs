@@ -42,9 +42,9 @@ pub struct Totals {
     pub bytes_sent: u64,
     /// Attempts after the first.
     pub retries: u64,
-    /// Exchanges in flight, open WebSockets apart.
+    /// Exchanges in flight, open `WebSockets` apart.
     pub in_flight: u64,
-    /// Open WebSockets.
+    /// Open `WebSockets`.
     pub tunnels: u64,
     /// Open client connections.
     pub connections: u64,

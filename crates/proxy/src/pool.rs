@@ -36,6 +36,10 @@ impl Pools {
 
     /// Keeps a connection for at most `keep`, and at most `most` of them.
     pub(crate) fn put(&self, instance: u64, socket: Socket, now: Instant, keep: Duration, most: usize) {
+        if socket.is_stream() {
+            // Its connection is kept where it is shared.
+            return;
+        }
         let mut pools = self.by_instance.borrow_mut();
         let pool = pools.entry(instance).or_default();
         while pool.len() >= most.max(1) {

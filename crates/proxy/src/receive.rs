@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
-use pylae_core::{Exchange, Halt, admit};
+use pylae_core::{Exchange, Halt, admit, grpc};
 
 use crate::client::Client;
 use crate::clock;
@@ -54,7 +54,8 @@ pub(crate) async fn receive(
         admit::name(&mut exchange.id, None, worker.random());
     }
     let admitted = parsed.and_then(|()| admit::admit(exchange, |peer| snapshot.trusts(peer), worker.random()));
-    client.body.start(exchange);
+    let admitted = if client.socket.is_stream() { admitted.and_then(|()| grpc::recognise(exchange)) } else { admitted };
+    client.body.start(exchange, &client.socket);
     if admitted.is_err() {
         client.body.break_off();
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pylae_core::cache::Stored;
 use pylae_core::service::Outcome;
-use pylae_core::{Answer, Exchange, Halt, Instant, Pace, answer};
+use pylae_core::{Answer, Exchange, Halt, Instant, Pace, answer, grpc};
 use pylae_http::encode::{self, FieldSource, StatusLine};
 use pylae_http::{Framing, Method, Name, NameSet, Version};
 
@@ -16,6 +16,7 @@ use crate::clock;
 use crate::download::{Cut, Download};
 use crate::forward::Taken;
 use crate::snapshot::{Route, Snapshot};
+use crate::socket::Socket;
 use crate::tunnel::tunnel;
 use crate::upload::Upload;
 use crate::worker::Worker;
@@ -118,7 +119,8 @@ async fn own(
     if exchange.response_edits.get(b"Date").is_none() {
         let _ = exchange.response_edits.set_known(Name::Date, worker.date().as_bytes());
     }
-    let has_body = !matches!(answer.status, 204 | 304);
+    // A call that failed is told so by its head, which is all there is of the answer.
+    let has_body = !matches!(answer.status, 204 | 304) && !is_failed_call(exchange);
     let length = answer.body.len() as u64;
     let framing =
         if has_body && exchange.head.method != Method::Head { Framing::Length(length) } else { Framing::None };
@@ -149,17 +151,19 @@ async fn relay(
 ) -> Sent {
     let Taken { service, mut picked, answered, entered: _entered } = taken;
     let (mut connection, mut upload, from) = (answered.connection, answered.upload, answered.framing);
-    let to = framing_towards(exchange, from);
+    let to = framing_towards(exchange, from, client.socket.is_stream());
     let close = !upload.is_sent() || to == Framing::Close || !keeps(worker, client, exchange);
     let stated = stated_length(exchange, from);
     let limits = &snapshot.plan.limits;
     let pace = Pace::new(limits.min_rate, limits.body_grace.0);
-    let mut download = Download::new(&worker.buffers, exchange, (from, to), pace, |exchange, out| {
+    let mut download = Download::new(&worker.buffers, exchange, &connection, (from, to, pace), |exchange, out| {
         encode_head(out, exchange, stated, to, close);
     });
     let deadline = Rc::clone(&client.deadline);
+    let last = exchange.deadline();
+    let set = |due: Instant| deadline.set(last.map_or(due, |last| last.min(due)));
     let mut silence = clock::coarse().saturating_add(route.idle_timeout);
-    deadline.set(silence);
+    set(silence);
     // Asked once the answer turns out not to come at once.
     let mut streams_events = None;
     let relayed = deadline
@@ -175,32 +179,23 @@ async fn relay(
                     silence = clock::coarse().saturating_add(route.idle_timeout);
                 }
                 // Events come when they come.
-                let streams_events = *streams_events.get_or_insert_with(|| {
-                    let streams = exchange.is_event_stream();
-                    if streams {
-                        client.socket.probe();
-                        connection.probe();
-                    }
-                    streams
-                });
-                if streams_events {
+                if *streams_events.get_or_insert_with(|| streams(client, exchange, &connection)) {
                     silence = Instant::default().saturating_add(Duration::MAX);
                 }
-                deadline.set(download.due().map_or(silence, |due| due.min(silence)));
+                set(download.due().map_or(silence, |due| due.min(silence)));
             }
             polled
         })
         .await;
-    let client_is_slow = download.waits_for_client() || upload.waits_for_client();
+    let late = relayed.is_none() && last.is_some_and(|last| last <= clock::now());
+    let client_is_slow = !late && (download.waits_for_client() || upload.waits_for_client());
     let result = relayed.unwrap_or(Err(if client_is_slow { Cut::Client } else { Cut::Instance }));
-    if result == Err(Cut::Instance) {
-        exchange.cache.break_off();
+    // A call that took too long says nothing about the instance: its client alone decides how long that is.
+    if let Some(outcome) = outcome(exchange, result, download.trailers()).filter(|_| !late) {
         let now = clock::now();
-        worker.log_changes(picked.report(now, Outcome::Reset, now.since(exchange.started)));
-        if to == Framing::Close {
-            client.socket.close_by_reset();
-        }
+        worker.log_changes(picked.report(now, outcome, now.since(exchange.started)));
     }
+    let told = result == Err(Cut::Instance) && break_off(client, exchange, to, late);
     let persists = exchange.response_options.persists(exchange.response.version);
     // What was asked to switch is not used again.
     if result.is_ok() && persists && !exchange.upgrades && upload.is_sent() && download.is_clean(exchange) {
@@ -213,9 +208,56 @@ async fn relay(
     let after = match result {
         Ok(()) if close => After::Close,
         Ok(()) => After::Keep,
+        Err(_) if told => After::Close,
         Err(_) => After::Abort,
     };
     Sent { after, bytes, complete: result.is_ok() }
+}
+
+/// What the end of an answer says about the instance, if that is anything else than its head has said.
+fn outcome(exchange: &Exchange, result: Result<(), Cut>, trailers: &[u8]) -> Option<Outcome> {
+    match result {
+        Ok(()) if exchange.is_call() => {
+            let status = grpc::http_status_of(grpc::status_in(trailers)?);
+            (status >= 500).then_some(Outcome::Status(status))
+        }
+        Ok(()) | Err(Cut::Client) => None,
+        Err(Cut::Instance) => Some(Outcome::Reset),
+    }
+}
+
+/// Whether the answer is a stream of events. Then its ends may be silent for as long as they are there.
+fn streams(client: &Client, exchange: &Exchange, connection: &Socket) -> bool {
+    let streams = exchange.is_event_stream();
+    if streams {
+        client.socket.probe();
+        connection.probe();
+    }
+    streams
+}
+
+/// Breaks an answer off that cannot be completed. Whether the client was told so in words of gRPC.
+fn break_off(client: &mut Client, exchange: &mut Exchange, to: Framing, late: bool) -> bool {
+    exchange.cache.break_off();
+    let told = exchange.is_call() && client.socket.end_early(call_ended(late).as_bytes());
+    if to == Framing::Close && !told {
+        client.socket.close_by_reset();
+    }
+    told
+}
+
+/// What a call of gRPC is told whose answer cannot be completed.
+fn call_ended(late: bool) -> String {
+    if late {
+        grpc::trailers(grpc::DEADLINE_EXCEEDED, "the call took longer than its deadline")
+    } else {
+        grpc::trailers(grpc::UNAVAILABLE, "the service broke off")
+    }
+}
+
+/// Whether the gateway itself answers a call of gRPC with an error.
+fn is_failed_call(exchange: &Exchange) -> bool {
+    exchange.is_call() && exchange.code.is_some()
 }
 
 /// Whether the body changes on its way, so that nobody knows how long it will be.
@@ -224,10 +266,12 @@ fn is_changed(exchange: &Exchange) -> bool {
 }
 
 /// How the client is told where the body ends that an instance framed as `from`.
-fn framing_towards(exchange: &Exchange, from: Framing) -> Framing {
+fn framing_towards(exchange: &Exchange, from: Framing, on_stream: bool) -> Framing {
     match (from, exchange.head.version) {
         // The client has it already; the body is for the cache alone.
         _ if exchange.cache.is_muted() => Framing::None,
+        (Framing::Chunked | Framing::Close, _) if on_stream => Framing::Close,
+        (Framing::Length(_), _) if on_stream && is_changed(exchange) => Framing::Close,
         (Framing::Chunked | Framing::Close, Version::Http10) => Framing::Close,
         (Framing::Close, Version::Http11) => Framing::Chunked,
         // Nobody knows how long it will be.
@@ -278,7 +322,8 @@ pub(crate) fn encode_head(
     close: bool,
 ) {
     let line = StatusLine {
-        status: exchange.status,
+        // Policies and logs know how it failed; the call's own words for it stand in its fields.
+        status: if is_failed_call(exchange) { 200 } else { exchange.status },
         reason: exchange.response.reason.of(&exchange.response_buffer),
         stated_length,
         close,

@@ -56,7 +56,7 @@ async fn run(worker: Rc<Worker>, snapshot: Arc<Snapshot>, mut exchange: Box<Exch
         body: Body::default(),
         scratch: Vec::new(),
     };
-    client.body.start(&exchange);
+    client.body.start(&exchange, &client.socket);
     exchange.started = clock::now();
     exchange.wall = clock::wall();
     fetch.begin_at(exchange.started, &mut exchange);

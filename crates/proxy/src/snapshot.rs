@@ -221,7 +221,7 @@ fn build_listeners(plan: &Plan, previous: Option<&Snapshot>, problems: &mut Vec<
         let mut known = previous.into_iter().flat_map(|snapshot| &snapshot.listeners);
         let before = known.find(|listener| listener.plan.address == plan.address);
         let before = before.and_then(|listener| listener.tls.as_ref());
-        match plan.tls.as_ref().map(|tls| Acceptor::build(tls, before)).transpose() {
+        match plan.tls.as_ref().map(|tls| Acceptor::build(tls, plan.http2, before)).transpose() {
             Ok(tls) => listeners.push(Arc::new(Listener { plan: plan.clone(), tls })),
             Err(found) => {
                 let at = format!("listeners[{index}].tls");
@@ -242,7 +242,7 @@ fn build_services(
     for (index, service) in plan.services.iter().enumerate() {
         let before = previous.and_then(|snapshot| snapshot.services.get(&service.name));
         let known = before.and_then(|service| service.tls.as_ref());
-        let tls = service.tls.as_ref().map(|tls| Connector::build(tls, known)).transpose();
+        let tls = service.tls.as_ref().map(|tls| Connector::build(tls, service.protocol, known)).transpose();
         let tls = tls.map_err(|found| {
             let at = format!("services[{index}].tls");
             problems.extend(found.into_iter().map(|problem| problem.under(&at)));

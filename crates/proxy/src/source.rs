@@ -20,6 +20,8 @@ pub(crate) struct Source {
     /// Where the next unread byte lies in the buffer.
     cursor: usize,
     done: bool,
+    /// Lines that stood behind a body that ended with its stream.
+    trailers: Vec<u8>,
 }
 
 /// Why a body could not be read.
@@ -32,9 +34,13 @@ pub(crate) enum Torn {
 }
 
 impl Source {
-    /// Starts on a body that lies behind `head` bytes of the buffer.
-    pub(crate) fn start(&mut self, framing: Framing, head: usize) {
+    /// Starts on a body that lies behind `head` bytes of the buffer, and comes from `socket`.
+    pub(crate) fn start(&mut self, framing: Framing, head: usize, socket: &Socket) {
+        // On a stream there is no other end of a body than that of the stream, whatever its head says.
+        let bare = socket.is_stream() && framing != Framing::None;
+        let framing = if bare { Framing::Close } else { framing };
         self.framing = framing;
+        self.trailers.clear();
         self.left = if let Framing::Length(length) = framing { length } else { 0 };
         if framing == Framing::Chunked {
             self.decoder.reset();
@@ -61,7 +67,7 @@ impl Source {
 
     /// Validated trailer lines, once the body is done.
     pub(crate) fn trailers(&self) -> &[u8] {
-        if self.framing == Framing::Chunked { self.decoder.trailers() } else { &[] }
+        if self.framing == Framing::Chunked { self.decoder.trailers() } else { &self.trailers }
     }
 
     /// Bytes of the buffer that were taken, head included.
@@ -102,6 +108,9 @@ impl Source {
         };
         if self.framing == Framing::Close {
             self.done = n == 0;
+            if self.done {
+                self.trailers = socket.take_trailers();
+            }
         } else {
             self.left -= n as u64;
             self.done = self.left == 0;

@@ -2,12 +2,14 @@
 
 mod certificates;
 mod listener;
+mod local;
 mod records;
 mod service;
 mod stream;
 mod trust;
 
 pub(crate) use listener::Acceptor;
+pub use local::{LocalCertificate, local_certificate};
 pub(crate) use service::Connector;
 pub(crate) use stream::Tls;
 
@@ -16,11 +18,12 @@ pub(crate) use stream::Tls;
 pub(crate) enum Protocol {
     /// HTTP/1.1; also where nothing was said.
     Http1,
+    /// HTTP/2.
+    Http2,
 }
 
 impl Protocol {
-    fn of(_alpn: Option<&[u8]>) -> Self {
-        // Nothing else is offered yet.
-        Self::Http1
+    fn of(alpn: Option<&[u8]>) -> Self {
+        if alpn == Some(b"h2") { Self::Http2 } else { Self::Http1 }
     }
 }

@@ -38,7 +38,7 @@ pub(crate) async fn tunnel(
     let mut out = worker.buffers.small();
     encode_head(&mut out, exchange, None, Framing::None, false);
     let limits = &snapshot.plan.limits;
-    let (head, complete) = client.send(limits, &out, &[]).await;
+    let (head, complete) = client.send_on(limits, &out, &[], false).await;
     worker.buffers.give_back(out);
     let (Some(settings), true) = (route.websocket, complete) else {
         return Sent { after: After::Abort, bytes: head, complete: false };
@@ -115,7 +115,7 @@ impl<'w> Tunnel<'w> {
             match ended {
                 Some(()) => return,
                 None if self.until.is_none() && !stalls => {
-                    self.close(GOING_AWAY, "idle for too long", "websocket_idle")
+                    self.close(GOING_AWAY, "idle for too long", "websocket_idle");
                 }
                 // Nobody would take a Close frame, or nobody has answered it.
                 None => {

@@ -41,7 +41,7 @@ impl Upload {
         buffers: &Buffers,
         client: &Client,
         exchange: &Exchange,
-        pace: Pace,
+        (framing, pace): (Framing, Pace),
         encode: impl FnOnce(&mut Vec<u8>),
     ) -> Self {
         let large = matches!(exchange.framing, Framing::Length(length) if length > SMALL as u64 / 2);
@@ -49,16 +49,7 @@ impl Upload {
         encode(&mut out);
         let start = out.len();
         out.extend_from_slice(client.body.kept());
-        let mut upload = Self {
-            out,
-            written: 0,
-            framing: exchange.framing,
-            ended: false,
-            abandoned: false,
-            pieces: 0,
-            moved: 0,
-            pace,
-        };
+        let mut upload = Self { out, written: 0, framing, ended: false, abandoned: false, pieces: 0, moved: 0, pace };
         upload.close_piece(client, start);
         upload
     }
@@ -117,6 +108,9 @@ impl Upload {
                 let filled = ready!(self.poll_fill(cx, client, exchange));
                 filled.map_err(Broken::Client)?;
             }
+            if self.ended {
+                instance.end(client.body.trailers());
+            }
             while self.written < self.out.len() {
                 match ready!(instance.poll_write(cx, &self.out[self.written..])) {
                     Ok(n) if n > 0 => {
@@ -127,7 +121,7 @@ impl Upload {
                 }
             }
             if self.ended {
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(instance.finish().map_err(|_| Broken::Instance));
             }
             self.out.clear();
             self.written = 0;

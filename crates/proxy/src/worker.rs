@@ -19,6 +19,7 @@ use crate::buffers::Buffers;
 use crate::clock;
 use crate::connection;
 use crate::deadline::Wheel;
+use crate::http2::instances::Connections;
 use crate::log::{Log, Refusals};
 use crate::observe::WorkerStats;
 use crate::pool::Pools;
@@ -62,6 +63,8 @@ pub(crate) struct Worker {
     pub(crate) wheel: Rc<Wheel>,
     pub(crate) buffers: Buffers,
     pub(crate) pools: Pools,
+    /// Connections that exchanges share.
+    pub(crate) shared_connections: Connections,
     pub(crate) scratch: RefCell<Scratch>,
     pub(crate) refusals: Refusals,
     pub(crate) draining: Cell<bool>,
@@ -104,6 +107,7 @@ impl Worker {
             wheel: Wheel::new(clock::coarse()),
             buffers: Buffers::default(),
             pools: Pools::default(),
+            shared_connections: Connections::default(),
             scratch: RefCell::default(),
             refusals: Refusals::default(),
             draining: Cell::new(false),
@@ -161,7 +165,7 @@ impl Worker {
     /// Waits for what is in flight. Another stop cuts it short.
     async fn drain(self: &Rc<Self>, time: Option<Duration>, control: &mut mpsc::UnboundedReceiver<Control>) {
         self.draining.set(true);
-        // Open WebSockets say good-bye.
+        // Open WebSockets say good-bye, and connections that speak HTTP/2 that they take nothing more.
         self.wheel.wake_all();
         let Some(time) = time else { return };
         let closed = async || {
@@ -260,9 +264,10 @@ impl Worker {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
             self.pools.sweep(clock::coarse());
+            self.shared_connections.sweep(clock::coarse());
             self.lines.pass_on();
             self.recent.refill(clock::second());
-            self.stats.idle_upstream.set(self.pools.len() as u64);
+            self.stats.idle_upstream.set((self.pools.len() + self.shared_connections.idle()) as u64);
         }
     }
 

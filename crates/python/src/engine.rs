@@ -11,7 +11,7 @@ use pylae_policies::authentication::Revoked;
 use pyo3::exceptions::{PyLookupError, PyValueError};
 use pyo3::prelude::*;
 
-use crate::errors::to_python;
+use crate::errors::{hook_error, to_python};
 use crate::hooks::{LIVE, Lane, Lanes, Source};
 use crate::{gil, plan};
 
@@ -48,6 +48,7 @@ impl Engine {
 
     /// Replaces the plan in force, whole or not at all; raises `PlanError` with all problems if it cannot.
     fn apply(&self, py: Python<'_>, plan: &str, hooks: Vec<Py<PyAny>>) -> PyResult<()> {
+        refuse_on_worker(py)?;
         gil::released(py, || {
             let plan = plan::read(plan)?;
             let before = Arc::clone(&self.hooks.lock());
@@ -66,11 +67,13 @@ impl Engine {
     }
 
     /// Stops accepting, finishes what is in flight if `drain`, and ends.
-    fn stop(&self, py: Python<'_>, drain: bool) {
+    fn stop(&self, py: Python<'_>, drain: bool) -> PyResult<()> {
+        refuse_on_worker(py)?;
         gil::released(py, || {
             self.engine.stop(drain);
             self.lanes.stop();
         });
+        Ok(())
     }
 
     /// The end of the lane that an asyncio loop is to serve.
@@ -143,7 +146,10 @@ impl Engine {
 
     /// All figures as a page for Prometheus.
     fn metrics(&self, py: Python<'_>) -> String {
-        gil::released(py, || self.engine.metrics())
+        gil::released(py, || {
+            let hooks = self.hooks.lock().figures();
+            self.engine.metrics(&hooks)
+        })
     }
 
     /// The figures that people look at first, as JSON.
@@ -176,4 +182,10 @@ impl Engine {
 #[pyfunction]
 pub(crate) fn shift_clock(nanos: i64) {
     pylae_proxy::shift_clock(nanos);
+}
+
+/// What waits for all workers cannot be done by a hook that keeps one busy.
+fn refuse_on_worker(py: Python<'_>) -> PyResult<()> {
+    const WHY: &str = "a hook that runs on a worker cannot change or stop its gateway: it would wait for itself";
+    if gil::on_worker() { Err(hook_error(py, WHY)) } else { Ok(()) }
 }

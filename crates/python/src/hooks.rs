@@ -22,7 +22,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use pylae_core::hook::{Call, HookSource, Hooks};
 use pylae_core::{Plan, Problem};
-use pylae_proxy::Log;
+use pylae_proxy::{HookFigures, Log};
 use pyo3::prelude::*;
 
 pub(crate) use lane::{Lane, Lanes};
@@ -102,7 +102,7 @@ impl Source {
     }
 
     /// What is known of each hook's calls.
-    pub(crate) fn figures(&self) -> Vec<serde_json::Value> {
+    pub(crate) fn figures(&self) -> Vec<HookFigures> {
         self.called.lock().iter().map(|one| one.figures()).collect()
     }
 }
@@ -136,6 +136,6 @@ impl HookSource for Source {
     }
 
     fn live(&self, life: &mut (dyn FnMut() + Send)) {
-        gil::kept(life);
+        gil::kept_on_worker(life);
     }
 }

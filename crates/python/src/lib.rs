@@ -7,6 +7,7 @@ mod gil;
 mod hooks;
 mod plan;
 mod primitives;
+mod tls;
 
 use pyo3::prelude::*;
 
@@ -21,6 +22,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(plan::check, module)?)?;
     module.add_function(wrap_pyfunction!(plan::explain, module)?)?;
     module.add_function(wrap_pyfunction!(plan::echo_policy, module)?)?;
+    module.add_function(wrap_pyfunction!(tls::local_certificate, module)?)?;
     module.add_function(wrap_pyfunction!(engine::shift_clock, module)?)?;
     Ok(())
 }

@@ -93,9 +93,9 @@ def router(control: Control) -> APIRouter:
 
     @topic.get("")
     async def read(effective: bool = False) -> Response:
-        """The configuration in force as it was written, with secrets hidden; `effective` adds every default.
+        """The configuration in force as it was written, with secrets hidden. The ETag is the revision.
 
-        What is read can be edited and put back. The ETag is the revision.
+        What is read can be edited and put back. `effective` adds every default, to be read only.
         """
         fields = {"ETag": f'"{control.revision}"'}
         document = control.document

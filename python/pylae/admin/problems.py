@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 
 from pylae.admin.body import Body
 from pylae.config.nodes import show_path
-from pylae.errors import ConfigError, ConflictError, EngineError, Problem
+from pylae.errors import ConfigError, ConflictError, EngineError, Problem, RegistryError
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -97,6 +97,10 @@ def add_handlers(app: FastAPI) -> None:
     @app.exception_handler(EngineError)
     async def refused(_request: Request, error: EngineError) -> Response:
         return refusal(422, str(error))
+
+    @app.exception_handler(RegistryError)
+    async def unregistered(_request: Request, error: RegistryError) -> Response:
+        return refusal(409, str(error))
 
     @app.exception_handler(Exception)
     async def fault(_request: Request, _error: Exception) -> Response:

@@ -1,14 +1,17 @@
-"""Services and their instances: how they do, and letting one finish."""
+"""Services and their instances: how they do, letting one finish, and taking in those that register themselves."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
+from pydantic import Field, StringConstraints, ValidationError
 from starlette.exceptions import HTTPException
 
 from pylae.admin.body import Body
+from pylae.config.service import Instance as Configured
+from pylae.registry.source import authority
 
 if TYPE_CHECKING:
     from pylae.control import Control
@@ -25,6 +28,10 @@ class Instance(Body):
     """Where it is."""
     weight: int
     """Share of load relative to the others."""
+    source: Literal["static", "dns", "file", "heartbeat"]
+    """Where it was found; `static` is the configuration."""
+    expires_in: float | None
+    """Seconds that it stays without a beat, if it has registered itself."""
     state: Literal["up", "down", "ejected", "draining"]
     """Whether it gets anything: down by health checks, ejected by what exchanges saw, draining by request."""
     in_flight: int
@@ -57,51 +64,97 @@ class Draining(Body):
     """Exchanges that are under way; the instance can be stopped when there are none."""
 
 
-def identity(url: str) -> str:
-    """What names an instance in paths."""
-    return url.partition("//")[2]
+class Registering(Body):
+    """An instance that wants to be used."""
+
+    url: Annotated[str, StringConstraints(max_length=300)]
+    """`http://host:port`."""
+    weight: Annotated[int, Field(ge=1, le=2**32 - 1)] = 1
+    """Share of load relative to the others."""
+    ttl: Annotated[float, Field(gt=0)] | None = None
+    """Seconds that it stays without a beat; as the service says if none is given."""
 
 
-def _instance(stats: Mapping[str, Any]) -> Instance:
-    names = ("url", "weight", "state", "in_flight", "attempts", "failures")
-    return Instance(id=identity(stats["url"]), **{name: stats[name] for name in names})
+class Registered(Body):
+    """An instance that has registered itself."""
 
-
-def _service(stats: Mapping[str, Any]) -> Service:
-    instances = [_instance(one) for one in stats["instances"]]
-    return Service(name=stats["name"], instances=instances, waiting=stats["waiting"], retries=stats["retries"])
+    id: str
+    """`host:port`, which names it in paths."""
+    ttl: float
+    """Seconds that it stays from now on without a beat. Three beats in this time are a good measure."""
 
 
 def router(control: Control) -> APIRouter:
     """Its paths."""
     topic = APIRouter(prefix="/services")
+    registry = control.registry
 
-    def find(service: str) -> Service:
-        found = next((one for one in control.gateway.stats()["services"] if one["name"] == service), None)
+    def shown(service: str, stats: Mapping[str, Any]) -> Instance:
+        name = authority(stats["url"])
+        same = ("url", "weight", "state", "in_flight", "attempts", "failures")
+        return Instance(
+            id=name,
+            source=registry.kind(service, stats["url"]),
+            expires_in=registry.remaining(service, name),
+            **{key: stats[key] for key in same},
+        )
+
+    def described(stats: Mapping[str, Any]) -> Service:
+        instances = [shown(stats["name"], one) for one in stats["instances"]]
+        return Service(name=stats["name"], instances=instances, waiting=stats["waiting"], retries=stats["retries"])
+
+    def find(service: str) -> Mapping[str, Any]:
+        found: Mapping[str, Any] | None = next(
+            (one for one in control.gateway.stats()["services"] if one["name"] == service), None
+        )
         if found is None:
             raise HTTPException(404, "there is no such service")
-        return _service(found)
-
-    def find_instance(service: str, instance: str) -> Instance:
-        found = next((one for one in find(service).instances if one.id == instance), None)
-        if found is None:
-            raise HTTPException(404, "the service has no such instance")
         return found
 
     def drain(service: str, instance: str, wanted: bool) -> Draining:
-        found = find_instance(service, instance)
-        changed = control.engine.set_draining(service, found.url, wanted)
-        return Draining(changed=changed, in_flight=found.in_flight)
+        found = next((one for one in find(service)["instances"] if authority(one["url"]) == instance), None)
+        if found is None:
+            raise HTTPException(404, "the service has no such instance")
+        changed = control.engine.set_draining(service, found["url"], wanted)
+        return Draining(changed=changed, in_flight=found["in_flight"])
 
     @topic.get("")
     async def listed() -> list[Service]:
         """All services with their instances."""
-        return [_service(one) for one in control.gateway.stats()["services"]]
+        return [described(one) for one in control.gateway.stats()["services"]]
 
     @topic.get("/{service}")
     async def one(service: str) -> Service:
         """A service with its instances."""
-        return find(service)
+        return described(find(service))
+
+    @topic.post("/{service}/instances", status_code=201)
+    async def register(service: str, instance: Registering) -> Registered:
+        """Registers an instance, for as long as it beats. Again, it is a beat, and changes what is said otherwise."""
+        known(service)
+        try:
+            wanted = Configured(url=instance.url, weight=instance.weight)
+        except ValidationError as error:
+            raise HTTPException(422, error.errors(include_input=False)[0]["msg"]) from None
+        registration = registry.register(service, wanted, instance.ttl)
+        return Registered(id=authority(wanted.url), ttl=registration.ttl)
+
+    @topic.put("/{service}/instances/{instance}/heartbeat")
+    async def heartbeat(service: str, instance: str) -> Registered:
+        """A beat: the instance stays for its TTL from now on. 404 if it is not registered, or no more."""
+        known(service)
+        registration = registry.heartbeat(service, instance)
+        if registration is None:
+            raise HTTPException(404, "no such instance is registered")
+        return Registered(id=instance, ttl=registration.ttl)
+
+    @topic.delete("/{service}/instances/{instance}", status_code=204)
+    async def remove(service: str, instance: str) -> Response:
+        """Has a registered instance leave: it gets nothing more, and what is under way finishes."""
+        known(service)
+        if not registry.remove(service, instance):
+            raise HTTPException(404, "no such instance is registered")
+        return Response(status_code=204)
 
     @topic.post("/{service}/instances/{instance}/drain")
     async def start_drain(service: str, instance: str) -> Draining:
@@ -112,5 +165,9 @@ def router(control: Control) -> APIRouter:
     async def end_drain(service: str, instance: str) -> Draining:
         """Uses a draining instance again."""
         return drain(service, instance, False)
+
+    def known(service: str) -> None:
+        if service not in control.gateway.config.services:
+            raise HTTPException(404, "there is no such service")
 
     return topic

@@ -12,7 +12,22 @@ import click
 
 from pylae.cli import report
 
-VERBS = ("check", "demo", "explain", "init", "routes", "run", "schema", "token")
+VERBS = (
+    "check",
+    "demo",
+    "drain",
+    "explain",
+    "init",
+    "purge",
+    "reload",
+    "routes",
+    "run",
+    "schema",
+    "status",
+    "tail",
+    "token",
+    "top",
+)
 
 HELP = """An API gateway: configured in YAML or Python, native where requests pass.
 

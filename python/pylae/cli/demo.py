@@ -43,7 +43,12 @@ def demo(port: int | None) -> None:
         with Shop(_tell) as shop:
             address = f"127.0.0.1:{_free_port(port)}"
             configuration = shop.directory / "pylae.yaml"
-            values = {"DEMO_ADDRESS": address, "JWT_SECRET": secrets.token_urlsafe(48), **shop.addresses}
+            values = {
+                "DEMO_ADDRESS": address,
+                "DEMO_STATE": "state",
+                "JWT_SECRET": secrets.token_urlsafe(48),
+                **shop.addresses,
+            }
             configuration.write_text(_filled_in(values), encoding="utf-8")
             _run(configuration, lambda addresses: _welcome(addresses, configuration, shop.addresses))
     except ShopError as error:

@@ -102,6 +102,8 @@ def lines(request: Document, answer: Document, everything: bool) -> Iterator[str
     yield f"  {OUTCOMES[answer['outcome']]}" + (f" ({answer['detail']})" if answer["detail"] else "")
     if answer["route"]:
         yield from _route(answer["route"])
+        if answer.get("websocket"):
+            yield f"  WebSocket: {answer['websocket']}"
     yield from _considered(answer["considered"], everything)
     if answer["route"]:
         yield from _policies(answer["policies"])

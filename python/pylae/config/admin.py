@@ -82,6 +82,14 @@ def _is_loopback(address: str) -> bool:
     return ipaddress.ip_address(address.rpartition(":")[0].strip("[]")).is_loopback
 
 
+def is_at(url: str, address: str) -> bool:
+    """Whether the URL of an instance leads to an admin API on this address."""
+    host, _, port = address.rpartition(":")
+    at, _, its_port = url.partition("//")[2].rpartition(":")
+    own = {host, "127.0.0.1", "localhost", "[::1]", "0.0.0.0", "[::]"}  # noqa: S104
+    return its_port == port and (at in own or at.startswith("127."))
+
+
 def default_admin() -> Admin | None:
     """What holds where the configuration says nothing about it. Raises ValueError if the environment is wrong."""
     given = os.environ.get(VARIABLE, "").strip()

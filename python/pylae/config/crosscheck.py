@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from pylae.config.admin import is_at
 from pylae.config.auth import WEAK_SECRET
 from pylae.config.model import Config, has_authenticator
 from pylae.config.nodes import Finding, Step
@@ -100,12 +101,9 @@ def _admin_instances(view: View) -> Iterator[Finding]:
 
 def admin_instances(config: Config, address: str) -> Iterator[tuple[str, int, str]]:
     """Instances that an admin API on `address` would be: service, place and URL."""
-    host, _, port = address.rpartition(":")
-    own = {host, "127.0.0.1", "localhost", "[::1]", "0.0.0.0", "[::]"}  # noqa: S104
     for name, service in config.services.items():
         for index, instance in enumerate(service.instances):
-            at, _, its_port = instance.url.partition("//")[2].rpartition(":")
-            if its_port == port and (at in own or at.startswith("127.")):
+            if is_at(instance.url, address):
                 yield name, index, instance.url
 
 

@@ -94,7 +94,7 @@ class HookSettings(HookOptions):
     @property
     def path(self) -> str:
         """The import path."""
-        return str(next(path for name in ON if (path := getattr(self, name))))
+        return next(str(path) for name in ON if (path := getattr(self, name)))
 
     @property
     def options(self) -> HookOptions:

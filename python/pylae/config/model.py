@@ -28,17 +28,37 @@ class Listener(Settings):
 
     address: Annotated[str, AfterValidator(listen_address)]
     """`ip:port`. Port 0 takes a free one."""
+    http2: bool | None = None
+    """Whether HTTP/2 is spoken: on a listener with TLS to clients that choose it in the handshake, which is the default
+    there; without TLS to clients that begin with it (RFC 9113 section 3.3), only if this is true."""
     tls: ListenerTls | None = None
     """TLS; without, what is said on the way can be read and changed."""
     proxy_protocol: bool | tuple[Network, ...] = False
-    """Addresses and networks of proxies in front that pass bytes on and say in a header (PROXY protocol, version 1 or 2)
-    from where they come; `true` for those under `trusted_proxies`. Nobody else can connect then, and nobody without the
-    header."""
+    """Addresses and networks of proxies in front that pass bytes on and say in a header (PROXY protocol, version 1 or
+    2) from where they come; `true` for those under `trusted_proxies`. Nobody else can connect then, and nobody without
+    the header."""
 
     @model_validator(mode="before")
     @classmethod
     def _short(cls, value: Any) -> Any:
         return {"address": value} if isinstance(value, str) else value
+
+
+class Http2Limits(Settings):
+    """Bounds of one client's HTTP/2 connection. Its heads have the bounds of `limits`."""
+
+    max_streams: Annotated[Positive, Field(le=10_000)] = 100
+    """Exchanges at once; beyond it they are refused with REFUSED_STREAM."""
+    max_resets: Annotated[Positive, Field(le=100_000)] = 200
+    """Streams that may be reset at once, by the client or for its mistakes. Every exchange that is served to its end
+    allows for one more, and a minute for as many again; who goes further is cut off with ENHANCE_YOUR_CALM."""
+    max_idle_frames: Annotated[Positive, Field(le=1_000_000)] = 1000
+    """Frames at once that carry neither a head nor body bytes (SETTINGS, PING, WINDOW_UPDATE, PRIORITY, CONTINUATION,
+    empty DATA). What is sent to the client allows for more, and so does time; then as with `max_resets`."""
+    stream_window: Annotated[ByteSize, Field(ge=16 * 1024, le=2**30)] = 256 * 1024
+    """Bytes of one request body that are held before they are sent on."""
+    connection_window: Annotated[ByteSize, Field(ge=64 * 1024, le=2**30)] = 1024 * 1024
+    """The same for all streams of a connection."""
 
 
 class Limits(Settings):
@@ -70,6 +90,8 @@ class Limits(Settings):
     """Memory of the response cache, over all routes; fixed from start to stop."""
     drain_timeout: Wait = timedelta(seconds=30)
     """How long exchanges may take to finish after a stop was asked for."""
+    http2: Http2Limits = Http2Limits()
+    """Bounds of connections that speak HTTP/2."""
 
 
 def _listeners(value: Any) -> Any:

@@ -51,7 +51,12 @@ def compile_plan(config: Config, texts: Texts | None = None, calls: Sequence[Cal
 def _listener(index: int, listener: Listener, config: Config, texts: Texts) -> dict[str, Any]:
     tls = listener.tls and listener.tls.plan(texts, ("listeners", index, "tls"))
     proxies = config.trusted_proxies if listener.proxy_protocol is True else listener.proxy_protocol
-    return {"address": listener.address, "tls": tls, "proxy_protocol": list(proxies) if proxies else None}
+    return {
+        "address": listener.address,
+        "tls": tls,
+        "http2": tls is not None if listener.http2 is None else listener.http2,
+        "proxy_protocol": list(proxies) if proxies else None,
+    }
 
 
 def _unrouted(config: Config) -> dict[str, Any]:

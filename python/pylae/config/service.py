@@ -133,10 +133,12 @@ class Sticky(Settings):
 
 
 class HealthCheck(Settings):
-    """Active checks: GET `path` on each instance; an answer of 200–399 is healthy."""
+    """Active checks: GET `path` on each instance, where 200–399 is healthy, or the health protocol of gRPC."""
 
     path: Annotated[str, Field(pattern=r"^/[!-~]*$", max_length=2048)] = "/health"
     """Path that is asked for."""
+    grpc: Annotated[str, Field(max_length=1024)] | None = None
+    """Ask by the health protocol of gRPC instead, for the service of this name; `""` is the server as a whole."""
     interval: Duration = timedelta(seconds=30)
     """Time between two checks of one instance, jittered by a tenth."""
     timeout: Duration = timedelta(seconds=5)
@@ -233,6 +235,10 @@ class Service(Settings):
     """Exchanges in flight to the service; beyond it they queue. None is unbounded."""
     queue: Queue = Queue()
     """The waiting room behind `max_in_flight`."""
+    protocol: Literal["http1", "http2"] = "http1"
+    """What is spoken to the instances, with TLS where their addresses say `https`. gRPC needs HTTP/2."""
+    max_streams: Positive = 100
+    """Exchanges at once on one HTTP/2 connection; beyond it, or what the instance allows, a further one is made."""
     max_idle: Count = 64
     """Idle connections kept per worker and instance."""
     idle_timeout: Wait = timedelta(seconds=60)
@@ -245,6 +251,16 @@ class Service(Settings):
             "tls" in self.model_fields_set or (self.discovery.dns is not None and self.discovery.dns.scheme == "https")
         )
         return bool(found) or any(instance.url.startswith("https:") for instance in self.instances)
+
+    @model_validator(mode="after")
+    def _speaks(self) -> Service:
+        if (
+            isinstance(self.health_check, HealthCheck)
+            and self.health_check.grpc is not None
+            and self.protocol == "http1"
+        ):
+            raise refusal("health_check.grpc needs HTTP/2 to the instances", "add `protocol: http2`")
+        return self
 
     if TYPE_CHECKING:
         # The short forms ("http://…" for an instance, "5s" for a duration) are wider than the field types.

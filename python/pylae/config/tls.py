@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from pylae.config.load import MAX_SECRET_BYTES, read_bytes, reason
 from pylae.config.nodes import Finding, Step
+from pylae.local_tls import bundle
 from pylae.settings import Settings, refusal
 from pylae.units import Duration
 
@@ -68,21 +69,27 @@ def _one_or_more(value: Any) -> Any:
 
 
 class ListenerTls(Settings):
-    """TLS towards clients. `{cert: …, key: …}` is short for one certificate."""
+    """TLS towards clients. `{cert: …, key: …}` is short for one certificate, and `auto` for `{auto: true}`."""
 
     short = {
-        "type": "object",
-        "properties": {"cert": {"type": "string"}, "key": {"type": "string"}},
-        "required": ["cert", "key"],
+        "anyOf": [
+            {"const": "auto"},
+            {
+                "type": "object",
+                "properties": {"cert": {"type": "string"}, "key": {"type": "string"}},
+                "required": ["cert", "key"],
+            },
+        ]
     }
 
     certificates: Annotated[
         tuple[CertifiedKey, ...],
         BeforeValidator(_one_or_more, json_schema_input_type=CertifiedKey | list[CertifiedKey]),
-        Field(min_length=1),
-    ]
+    ] = ()
     """Certificates; the name that a client asks for decides, and the first is shown to those that ask for none that is
     known. The files may be replaced at any time."""
+    auto: bool = False
+    """For development: a certificate for this machine is made, and kept in the user's state directory."""
     min_version: Version = "1.2"
     """Oldest version that is spoken."""
     client_auth: ClientAuth | None = None
@@ -95,17 +102,35 @@ class ListenerTls(Settings):
     @model_validator(mode="before")
     @classmethod
     def _short(cls, value: Any) -> Any:
+        if value == "auto":
+            return {"auto": True}
         if not isinstance(value, dict) or "certificates" in value or not value.keys() & {"cert", "key"}:
             return value
         pair = {name: value[name] for name in ("cert", "key") if name in value}
         return {"certificates": [pair], **{name: rest for name, rest in value.items() if name not in pair}}
 
+    @model_validator(mode="after")
+    def _fits(self) -> ListenerTls:
+        if self.auto == bool(self.certificates):
+            text = "`auto` makes a certificate, so there are none to give" if self.auto else "needs a certificate"
+            raise refusal(
+                text, None if self.auto else "e.g. {cert: example.pem, key: example.key}, or auto on your own machine"
+            )
+        return self
+
     def plan(self, texts: Texts, path: tuple[Step, ...]) -> dict[str, Any]:
         """Its part of the plan; `path` is where it stands in the model."""
-        pairs = [
-            {name: texts.read(getattr(pair, name), (*path, "certificates", index, name)) for name in ("cert", "key")}
-            for index, pair in enumerate(self.certificates)
-        ]
+        pairs = (
+            [dict.fromkeys(("cert", "key"), bundle(create=texts.create))]
+            if self.auto
+            else [
+                {
+                    name: texts.read(getattr(pair, name), (*path, "certificates", index, name))
+                    for name in ("cert", "key")
+                }
+                for index, pair in enumerate(self.certificates)
+            ]
+        )
         auth = self.client_auth
         asked = auth and {"ca": texts.read(auth.ca, (*path, "client_auth", "ca")), "mode": auth.mode}
         same = {"min_version", "session_tickets", "handshake_timeout"}
@@ -151,10 +176,12 @@ class ServiceTls(Settings):
 class Texts:
     """Reads the files that settings name, when the plan is made.
 
+    `create` says whether a certificate for this machine may be made that lasts.
     `files` are those that were read, with the hashes of what they held, and `findings` those that could not be.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, *, create: bool = False) -> None:
+        self.create = create
         self._folder = folder or Path()
         self.files: dict[Path, str | None] = {}
         self.findings: list[Finding] = []

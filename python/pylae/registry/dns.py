@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+from typing import Literal
 
 import dns.asyncresolver
 import dns.exception
@@ -25,7 +26,7 @@ class _NothingThere(Exception):  # noqa: N818 (an answer, if not a welcome one)
 class DnsSource:
     """Looks a name up again when its records have expired."""
 
-    kind = "dns"
+    kind: Literal["dns"] = "dns"
 
     def __init__(self, service: str, settings: DnsDiscovery) -> None:
         self.instances: tuple[Instance, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -24,7 +25,7 @@ class FileSource:
     when two looks in a row find the same, so that no half of it is.
     """
 
-    kind = "file"
+    kind: Literal["file"] = "file"
 
     def __init__(self, service: str, settings: FileDiscovery, folder: Path, *, secure: bool) -> None:
         self.instances: tuple[Instance, ...] = ()

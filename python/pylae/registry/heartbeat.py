@@ -6,7 +6,7 @@ import math
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pylae.config.discovery import HeartbeatDiscovery
 from pylae.config.service import Instance
@@ -31,7 +31,7 @@ class Registration:
 class HeartbeatSource:
     """Keeps the registrations of one service. Every method may be called from any thread."""
 
-    kind = "heartbeat"
+    kind: Literal["heartbeat"] = "heartbeat"
 
     def __init__(self, service: str, settings: HeartbeatDiscovery, *, secure: bool) -> None:
         self.instances: tuple[Instance, ...] = ()
@@ -100,9 +100,9 @@ class HeartbeatSource:
         with self._lock:
             late = now - self.due
             if late > _LATE:
-                # The gateway stood still, and beats that came meanwhile are not read yet.
+                # The gateway stood still, and beats that came meanwhile are not read yet: as if all had beaten now.
                 for one in self._known.values():
-                    one.until += late
+                    one.until = max(one.until, now + one.ttl)
             gone = [name for name, one in self._known.items() if one.until <= now]
             for name in gone:
                 log.warning("%s: %s has stopped beating and leaves", self._service, self._known.pop(name).instance.url)

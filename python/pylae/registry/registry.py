@@ -10,11 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from pylae import state
+from pylae.config.admin import is_at
 from pylae.config.discovery import MOST_INSTANCES
 from pylae.config.model import Config
 from pylae.config.plan import with_instances
@@ -40,7 +41,7 @@ Sources = Mapping[str, tuple[Service, Source]]
 
 
 class ServiceRegistry:
-    """Follows the sources of instances, and has `hand_over` called when there are others: seldom, with all changes at once.
+    """Follows the sources of instances, and has `hand_over` called when there are others: seldom, with all of them.
 
     `now` and `wall` are clocks, in seconds.
     """
@@ -55,6 +56,8 @@ class ServiceRegistry:
     ) -> None:
         self._folder, self._base, self._hand_over = folder, base, hand_over
         self._now, self._wall = now, wall
+        self.admin: str | None = None
+        """Address of the admin API, which is never an instance."""
         self._sources: dict[str, tuple[Service, Source]] = {}
         self._tasks: dict[Source, asyncio.Task[None]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -187,10 +190,14 @@ class ServiceRegistry:
         """All instances of a service that has a source."""
         service, source = (self._sources if sources is None else sources)[name]
         listed = {authority(instance.url) for instance in service.instances}
-        further = (instance for instance in in_order(source.instances) if authority(instance.url) not in listed)
+        further = (
+            instance
+            for instance in in_order(source.instances)
+            if authority(instance.url) not in listed and not (self.admin and is_at(instance.url, self.admin))
+        )
         return (*service.instances, *further)[:MOST_INSTANCES]
 
-    def kind(self, name: str, url: str) -> str:
+    def kind(self, name: str, url: str) -> Literal["static", "dns", "file", "heartbeat"]:
         """Where an instance of a service comes from: `static`, `dns`, `file` or `heartbeat`."""
         service, source = self._sources.get(name, (None, None))
         if source is None or service is None or url in {instance.url for instance in service.instances}:
@@ -199,6 +206,8 @@ class ServiceRegistry:
 
     def register(self, service: str, instance: Instance, ttl: float | None = None) -> Registration:
         """Registers an instance for `ttl` seconds, or as long as the service says. Raises RegistryError."""
+        if self.admin and is_at(instance.url, self.admin):
+            raise RegistryError("this is the admin API, which must not be reachable through a route")
         registration, changed = self._beating(service).register(instance, ttl, self._now())
         if changed:
             self._tell()

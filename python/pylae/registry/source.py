@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from pylae.config.service import Instance
 
@@ -14,12 +14,14 @@ log = logging.getLogger("pylae")
 class Source(Protocol):
     """Knows instances of one service, and when it is worth looking again."""
 
-    kind: str
-    """`dns`, `file` or `heartbeat`."""
     instances: tuple[Instance, ...]
     """Those that it found last."""
     due: float
     """When to look again, by the clock of `look`."""
+
+    @property
+    def kind(self) -> Literal["dns", "file", "heartbeat"]:
+        """Which of them it is."""
 
     async def look(self, now: float) -> bool:
         """Looks, and says whether the instances are others than before. A look that fails changes nothing."""

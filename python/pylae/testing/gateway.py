@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol, Self
 
 import yaml
@@ -37,10 +38,14 @@ Instances = HasUrl | str | Sequence[HasUrl | str]
 """Instances of a service, as fakes or addresses."""
 
 
-def prepared(configuration: Configuration = "", services: Mapping[str, Instances] | None = None) -> Gateway:
+def prepared(
+    configuration: Configuration = "", services: Mapping[str, Instances] | None = None, *, state: str
+) -> Gateway:
     """A gateway with that configuration, changed for a test.
 
-    - It listens on a free port of 127.0.0.1, with one worker unless it says otherwise.
+    - It listens on one free port of 127.0.0.1, without TLS, with one worker unless it says otherwise.
+    - It has no admin API unless the configuration says something about it; then on a free port too.
+    - What outlives a restart is in the folder `state`.
     - `services` gives services their instances. A name may have `_` for `-`; a service that is not there is added.
       Services that are not named keep theirs.
     - Tokens are those of the test: every `jwt` authenticator has `SECRET` for its key. If routes need users and nothing
@@ -50,7 +55,7 @@ def prepared(configuration: Configuration = "", services: Mapping[str, Instances
     Raises ConfigError.
     """
     gateway = _read(configuration)
-    gateway._take(_for_test(gateway.config, services or {}))
+    gateway._take(_for_test(gateway.config, services or {}).model_copy(update={"state": state}))
     return gateway
 
 
@@ -90,6 +95,7 @@ def _for_test(config: Config, given: Mapping[str, Instances]) -> Config:
         routes = (Route(name="all", prefix="/", service=next(iter(services)), auth_required=False),)
     changes = {
         "listeners": (Listener(address="127.0.0.1:0"),),
+        "admin": config.admin.model_copy(update={"address": "127.0.0.1:0"}) if config.admin else False,
         "workers": config.workers or 1,
         "services": services,
         "routes": routes,
@@ -169,11 +175,12 @@ class RunningGateway(StartedGateway, Client):
         timeout: float = PATIENCE,
     ) -> None:
         self._before = configuration.config if isinstance(configuration, Gateway) else None
-        gateway = prepared(configuration, services)
+        self._state = TemporaryDirectory(prefix="pylae-")
         try:
+            gateway = prepared(configuration, services, state=self._state.name)
             StartedGateway.__init__(self, gateway)
         except BaseException:
-            self._restore(gateway)
+            self._clean_up(configuration)
             raise
         Client.__init__(self, self.address, timeout=timeout, sign=self.token)
 
@@ -188,16 +195,17 @@ class RunningGateway(StartedGateway, Client):
 
     def apply(self, configuration: Configuration, services: Mapping[str, Instances] | None = None) -> None:
         """Puts another configuration in force, changed for a test in the same way. Raises as `Gateway.apply` does."""
-        self.gateway.apply(prepared(configuration, services))
+        self.gateway.apply(prepared(configuration, services, state=self._state.name))
 
     def stop(self, *, drain: bool = False) -> None:
         """Stops it. A second call does nothing."""
         super().stop(drain=drain)
-        self._restore(self.gateway)
+        self._clean_up(self.gateway)
 
-    def _restore(self, gateway: Gateway) -> None:
-        if self._before is not None:
-            gateway._take(self._before)
+    def _clean_up(self, configuration: Configuration) -> None:
+        self._state.cleanup()
+        if self._before is not None and isinstance(configuration, Gateway):
+            configuration._take(self._before)
             self._before = None
 
     def __enter__(self) -> Self:

@@ -171,3 +171,16 @@ def test_many_routes_are_cut_short(pylae, shop: Path, monkeypatch: pytest.Monkey
     assert "… and 21 more rejected by their path (--all lists them)" in pylae("explain", shop, "GET", "/").output
     everything = pylae("explain", shop, "GET", "/", "--all").output
     assert "more rejected" not in everything and " r29 " in everything
+
+
+def test_a_websocket_route(pylae, tmp_path: Path) -> None:
+    file = tmp_path / "pylae.yaml"
+    file.write_text(
+        "routes: [{name: live, prefix: /, service_url: 'http://127.0.0.1:9001', websocket: true, auth_required: false}]"
+    )
+    fields = ["-H", "Host: a", "-H", "Connection: Upgrade", "-H", "Upgrade: websocket"]
+    asked = [*fields, "-H", "Sec-WebSocket-Version: 13"]
+    assert "WebSocket: allowed, but not asked for" in pylae("explain", file, "GET", "/x").output
+    assert "WebSocket: refused with 426" in pylae("explain", file, "GET", "/x", *fields).output
+    key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+    assert "WebSocket: a handshake" in pylae("explain", file, "GET", "/x", *asked, "-H", key).output

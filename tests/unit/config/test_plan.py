@@ -23,7 +23,7 @@ def route(**settings: Any) -> dict[str, Any]:
 def test_defaults_of_the_whole() -> None:
     compiled = plan()
     assert compiled["workers"] == available_cores() >= 1
-    assert compiled["listeners"] == [{"address": "127.0.0.1:8080", "tls": None, "proxy_protocol": None}]
+    assert [listener["address"] for listener in compiled["listeners"]] == ["127.0.0.1:8080"]
     assert compiled["limits"]["max_body"] == 10 * 2**20
     json.dumps(compiled, allow_nan=False)
 
@@ -115,7 +115,7 @@ def test_instance_urls(written: str, planned: str) -> None:
     ],
 )
 def test_listeners(written: str, planned: str) -> None:
-    assert plan(listeners=written)["listeners"] == [{"address": planned, "tls": None, "proxy_protocol": None}]
+    assert [listener["address"] for listener in plan(listeners=written)["listeners"]] == [planned]
 
 
 def test_trusted_proxies_are_networks() -> None:

@@ -157,3 +157,15 @@ def test_the_clock_is_for_primitives(pylae_clock: FakeClock) -> None:
     pylae_clock.advance("1m")
     assert bucket.take()
     assert breaker.open_for == 0
+
+
+def test_the_admin_api_and_the_state_are_the_tests_own(
+    pylae_gateway: Start, pylae_service: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.delenv("PYLAE_ADMIN", raising=False)
+    assert pylae_gateway(one=pylae_service()).gateway.admin is None
+    asked = pylae_gateway({"admin": "127.0.0.1:9901"}, one=pylae_service()).gateway.admin
+    assert asked is not None
+    assert not asked.address.endswith(":9901")
+    assert list(tmp_path.iterdir()) == []

@@ -34,6 +34,8 @@ pub(super) fn plan(load_balancer: LoadBalancer, weights: &[u32]) -> plan::Servic
         connect_timeout: seconds(5.0),
         max_in_flight: None,
         queue: Queue { size: 0, timeout: seconds(1.0) },
+        protocol: plan::Protocol::Http1,
+        max_streams: 100,
         max_idle: 8,
         idle_timeout: seconds(60.0),
     }
@@ -66,6 +68,7 @@ pub(super) fn breaker(scope: BreakerScope) -> plan::CircuitBreaker {
 pub(super) fn health_check() -> plan::HealthCheck {
     plan::HealthCheck {
         path: "/health".into(),
+        grpc: None,
         interval: seconds(30.0),
         timeout: seconds(5.0),
         healthy_after: 1,

@@ -22,7 +22,7 @@ pub struct Attempt<'a> {
     pub retry_on: &'a [RetryOn],
     /// Whether doing the request twice is like doing it once (RFC 9110 section 9.2.2).
     pub idempotent: bool,
-    /// Whether any of the request was written to the instance.
+    /// Whether any of the request was written to the instance, and it may have acted on it.
     pub sent: bool,
     /// Whether the whole body can be sent again.
     pub replayable: bool,
@@ -66,9 +66,9 @@ impl Attempt<'_> {
         };
         if self.number > self.retries {
             Err(Reason::Exhausted)
-        } else if self.outcome == Outcome::ConnectFailed || !self.sent {
+        } else if self.outcome == Outcome::ConnectFailed {
             Ok(())
-        } else if !harmless {
+        } else if self.sent && !harmless {
             Err(Reason::NotIdempotent)
         } else if !self.replayable {
             Err(Reason::NotReplayable)

@@ -103,8 +103,9 @@ fn only_permessage_deflate_is_offered() {
             .map(|value| String::from_utf8(value.to_vec()).unwrap())
             .or_else(|| removed.then(String::new))
     };
-    let lines =
-        |values: &[&str]| values.iter().map(|value| format!("Sec-WebSocket-Extensions: {value}\n")).collect::<String>();
+    let lines = |values: &[&str]| {
+        values.iter().flat_map(|value| ["Sec-WebSocket-Extensions: ", *value, "\n"]).collect::<String>()
+    };
     assert_eq!(offer(""), None);
     assert_eq!(offer(&lines(&["Permessage-Deflate ; client_max_window_bits, permessage-deflate"])), None);
     assert_eq!(offer(&lines(&["x-other"])).as_deref(), Some(""));

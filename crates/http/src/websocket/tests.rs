@@ -11,11 +11,11 @@ fn frame(sender: Sender, first: u8, length: usize) -> Vec<u8> {
     match length {
         0..=125 => out.push(mask | length as u8),
         126..=65535 => {
-            out.push(mask | 126);
+            out.push(mask | 0x7E);
             out.extend_from_slice(&(length as u16).to_be_bytes());
         }
         _ => {
-            out.push(mask | 127);
+            out.push(mask | 0x7F);
             out.extend_from_slice(&(length as u64).to_be_bytes());
         }
     }

@@ -17,7 +17,7 @@ use crate::Shared;
 #[serde(deny_unknown_fields)]
 pub(super) struct Config {
     /// Where the user's id stands; the first that is there counts.
-    id: Vec<Name>,
+    id: Vec<Part>,
     /// Users that are known; none: whoever has a certificate.
     users: Option<Vec<Known>>,
 }
@@ -25,7 +25,7 @@ pub(super) struct Config {
 /// A part of a certificate that names its subject.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Name {
+enum Part {
     CommonName,
     Dns,
     Email,
@@ -43,7 +43,7 @@ struct Known {
 
 /// The authenticator.
 pub(super) struct ClientCertificate {
-    id: Vec<Name>,
+    id: Vec<Part>,
     users: Option<HashMap<String, Known>>,
     shared: Arc<Shared>,
 }
@@ -86,11 +86,11 @@ impl ClientCertificate {
 
     fn user(&self, certificate: &Certificate) -> Result<Arc<User>, &'static str> {
         let Certificate { common_name, dns, emails, uris, .. } = certificate;
-        let found = self.id.iter().find_map(|name| match name {
-            Name::CommonName => Some(common_name).filter(|name| !name.is_empty()),
-            Name::Dns => dns.first(),
-            Name::Email => emails.first(),
-            Name::Uri => uris.first(),
+        let found = self.id.iter().find_map(|part| match part {
+            Part::CommonName => Some(common_name).filter(|name| !name.is_empty()),
+            Part::Dns => dns.first(),
+            Part::Email => emails.first(),
+            Part::Uri => uris.first(),
         });
         let id = found.ok_or("the client's certificate does not say who its owner is")?.clone();
         let mut user = User { id, via: "client_certificate", ..User::default() };

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
-    pub(crate) const ZERO: Self = Self(AtomicU64::new(0));
+    pub(crate) const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
 
     /// Adds without a locked instruction: there is one writer.
     #[inline]

@@ -7,6 +7,7 @@ use pylae_core::service::breaker::Position;
 use pylae_core::service::{InstanceStats, ServiceStats};
 
 use super::histogram::Durations;
+use super::hooks::HookFigures;
 use super::process::Process;
 use super::series::{CACHE, CLASSES, Figures, method_name};
 use super::{Names, Reading};
@@ -41,7 +42,7 @@ const INSTANCE_STATES: [&str; 4] = ["up", "down", "ejected", "draining"];
 const BREAKER_STATES: [(&str, Position); 3] =
     [("closed", Position::Closed), ("half_open", Position::HalfOpen), ("open", Position::Open)];
 
-const COUNTER: &str = "counter";
+pub(super) const COUNTER: &str = "counter";
 const GAUGE: &str = "gauge";
 const HISTOGRAM: &str = "histogram";
 
@@ -51,6 +52,7 @@ pub(crate) struct View<'a> {
     pub(crate) reading: &'a Reading,
     pub(crate) process: Process,
     pub(crate) workers: usize,
+    pub(crate) hooks: &'a [HookFigures],
     /// Moments in seconds since the Unix epoch.
     pub(crate) started: f64,
     pub(crate) last_applied: f64,
@@ -64,24 +66,25 @@ pub(crate) fn expose(view: &View<'_>) -> String {
     page.cache(view);
     page.totals(&view.stats.totals);
     page.services(&view.stats.services);
+    page.hooks(view.hooks);
     page.engine(view);
     page.process(view);
     page.text
 }
 
 #[derive(Default)]
-struct Page {
+pub(super) struct Page {
     text: String,
 }
 
 impl Page {
     /// Begins a family of samples.
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
+    pub(super) fn family(&mut self, name: &str, kind: &str, help: &str) {
         // Writing to a string cannot fail.
         let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+    pub(super) fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
         self.text.push_str(name);
         let mut before = '{';
         for (label, text) in labels {
@@ -118,8 +121,12 @@ impl Page {
         // All but the closing bracket, and the blank and the end of the line behind it.
         let start = line.text.trim_end_matches(['}', ' ', '\n']);
         let (counts, count) = (durations.up_to(SHOWN.map(|(nanos, _)| nanos)), durations.count());
+        // Most of the page is written here: piece by piece, without the machinery of formatting.
+        let mut digits = itoa::Buffer::new();
         for ((_, bound), count) in SHOWN.iter().zip(counts).chain([(&(0, "+Inf"), count)]) {
-            let _ = writeln!(self.text, "{start},le=\"{bound}\"}} {count}");
+            for piece in [start, ",le=\"", bound, "\"} ", digits.format(count), "\n"] {
+                self.text.push_str(piece);
+            }
         }
         self.sample(&format!("{name}_sum"), labels, durations.sum());
         self.sample(&format!("{name}_count"), labels, count);
@@ -274,17 +281,29 @@ impl Page {
                 self.sample(name, &labels, u8::from(position == state));
             }
         }
-        let per_service: [(&str, &str, &str, fn(&ServiceStats) -> u64); 4] = [
-            ("pylae_service_entered", GAUGE, "Exchanges that hold a place under max_in_flight.", |one| {
-                one.entered.into()
-            }),
-            ("pylae_service_waiting", GAUGE, "Exchanges that wait for such a place.", |one| one.waiting.into()),
-            ("pylae_retry_budget_granted_total", COUNTER, "Retries that the budget allowed.", |one| one.retries),
-            ("pylae_retry_budget_refused_total", COUNTER, "Retries that it refused.", |one| one.retries_refused),
-        ];
-        for (name, kind, help, value) in per_service {
-            self.family(name, kind, help);
-            services.iter().for_each(|one| self.sample(name, &[("service", &one.name)], value(one)));
+        let name = "pylae_service_entered";
+        let what = "Exchanges that hold a place under max_in_flight.";
+        self.per_service(services, name, GAUGE, what, |one| one.entered.into());
+        let name = "pylae_service_waiting";
+        self.per_service(services, name, GAUGE, "Exchanges that wait for such a place.", |one| one.waiting.into());
+        let name = "pylae_retry_budget_granted_total";
+        self.per_service(services, name, COUNTER, "Retries that the budget allowed.", |one| one.retries);
+        let name = "pylae_retry_budget_refused_total";
+        self.per_service(services, name, COUNTER, "Retries that it refused.", |one| one.retries_refused);
+    }
+
+    /// A family with a sample of each service.
+    fn per_service(
+        &mut self,
+        services: &[ServiceStats],
+        name: &str,
+        kind: &str,
+        help: &str,
+        value: impl Fn(&ServiceStats) -> u64,
+    ) {
+        self.family(name, kind, help);
+        for service in services {
+            self.sample(name, &[("service", &service.name)], value(service));
         }
     }
 
@@ -352,14 +371,18 @@ fn breakers(services: &[ServiceStats]) -> impl Iterator<Item = (&str, &str, Posi
 
 /// Escapes what may not stand in the value of a label.
 fn escape(text: &str, out: &mut String) {
-    for character in text.chars() {
-        match character {
-            '\\' => out.push_str("\\\\"),
-            '"' => out.push_str("\\\""),
-            '\n' => out.push_str("\\n"),
-            other => out.push(other),
-        }
+    let mut rest = text;
+    while let Some(at) = rest.find(['\\', '"', '\n']) {
+        let (plain, special) = rest.split_at(at);
+        out.push_str(plain);
+        out.push_str(match special.as_bytes()[0] {
+            b'\n' => "\\n",
+            b'"' => "\\\"",
+            _ => "\\\\",
+        });
+        rest = &special[1..];
     }
+    out.push_str(rest);
 }
 
 #[cfg(test)]

@@ -88,7 +88,7 @@ pub(crate) struct Histogram {
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self { sum: Counter::default(), buckets: [const { Counter::ZERO }; BUCKETS] }
+        Self { sum: Counter::default(), buckets: [const { Counter::new() }; BUCKETS] }
     }
 }
 

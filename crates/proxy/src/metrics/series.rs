@@ -118,7 +118,7 @@ impl Block {
 
 impl Default for Codes {
     fn default() -> Self {
-        Self { known: [const { (OnceLock::new(), Counter::ZERO) }; CODES], other: Counter::ZERO }
+        Self { known: [const { (OnceLock::new(), Counter::new()) }; CODES], other: Counter::new() }
     }
 }
 

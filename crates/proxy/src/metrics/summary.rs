@@ -23,9 +23,9 @@ pub struct Summary {
     pub errors: u64,
     /// Clients that went away before they were answered.
     pub abandoned: u64,
-    /// Exchanges under way, open WebSockets apart.
+    /// Exchanges under way, tunnels apart.
     pub in_flight: u64,
-    /// Open WebSockets.
+    /// Open connections of the `WebSocket` protocol.
     pub tunnels: u64,
     /// Attempts after the first.
     pub retries: u64,

@@ -89,7 +89,9 @@ fn readers_miss_nothing_of_what_writers_count() {
                 last = now;
             }
         });
-        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        for writer in writers {
+            writer.join().unwrap();
+        }
         done.store(true, Ordering::Relaxed);
     });
     let reading = metrics.read([&series].into_iter());

@@ -28,6 +28,7 @@ pub(super) fn versions(min: TlsVersion) -> &'static [&'static SupportedProtocolV
 /// How a listener speaks TLS.
 pub(crate) struct Acceptor {
     plan: ListenerTls,
+    http2: bool,
     pub(crate) config: Arc<ServerConfig>,
     /// In total.
     pub(crate) handshake_timeout: Duration,
@@ -38,8 +39,12 @@ pub(crate) struct Acceptor {
 impl Acceptor {
     /// What `plan` says. Tickets that `previous`, the same listener's before, has given out stay good, unless other
     /// clients may come now. All problems are reported.
-    pub(crate) fn build(plan: &ListenerTls, previous: Option<&Arc<Self>>) -> Result<Arc<Self>, Vec<Problem>> {
-        if let Some(same) = previous.filter(|previous| previous.plan == *plan) {
+    pub(crate) fn build(
+        plan: &ListenerTls,
+        http2: bool,
+        previous: Option<&Arc<Self>>,
+    ) -> Result<Arc<Self>, Vec<Problem>> {
+        if let Some(same) = previous.filter(|previous| previous.plan == *plan && previous.http2 == http2) {
             return Ok(Arc::clone(same));
         }
         let mut problems = Vec::new();
@@ -68,7 +73,8 @@ impl Acceptor {
             .with_protocol_versions(versions(plan.min_version))
             .map_err(|error| vec![Problem::at("min_version", error.to_string())])?;
         let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(Arc::new(certificates));
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols =
+            if http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
         // A ticket holds all that there is to know; nothing is kept for clients that have gone.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         match &tickets {
@@ -77,7 +83,7 @@ impl Acceptor {
         }
         let warnings = warnings.into_iter().map(|problem| problem.under("certificates")).collect();
         let handshake_timeout = plan.handshake_timeout.0;
-        Ok(Arc::new(Self { plan: plan.clone(), config: Arc::new(config), handshake_timeout, tickets, warnings }))
+        Ok(Arc::new(Self { plan: plan.clone(), http2, config: Arc::new(config), handshake_timeout, tickets, warnings }))
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use pylae_core::Problem;
-use pylae_core::plan::ServiceTls;
+use pylae_core::plan::{Protocol, ServiceTls};
 use pylae_core::service::Instance;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -19,6 +19,7 @@ use super::trust::Trust;
 /// How TLS is spoken to the instances of a service.
 pub(crate) struct Connector {
     plan: ServiceTls,
+    protocol: Protocol,
     config: Arc<ClientConfig>,
     /// The name that all instances have.
     name: Option<ServerName<'static>>,
@@ -27,8 +28,13 @@ pub(crate) struct Connector {
 impl Connector {
     /// What `plan` says; sessions that `previous`, the same service's before, can resume stay so if it says the same.
     /// All problems are reported.
-    pub(crate) fn build(plan: &ServiceTls, previous: Option<&Arc<Self>>) -> Result<Arc<Self>, Vec<Problem>> {
-        if let Some(same) = previous.filter(|previous| previous.plan == *plan) {
+    pub(crate) fn build(
+        plan: &ServiceTls,
+        protocol: Protocol,
+        previous: Option<&Arc<Self>>,
+    ) -> Result<Arc<Self>, Vec<Problem>> {
+        let same = |previous: &&Arc<Self>| previous.plan == *plan && previous.protocol == protocol;
+        if let Some(same) = previous.filter(same) {
             return Ok(Arc::clone(same));
         }
         let mut problems = Vec::new();
@@ -46,8 +52,11 @@ impl Connector {
             Some(own) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own))),
             None => builder.with_no_client_auth(),
         };
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Arc::new(Self { plan: plan.clone(), config: Arc::new(config), name }))
+        config.alpn_protocols = match protocol {
+            Protocol::Http1 => vec![b"http/1.1".to_vec()],
+            Protocol::Http2 => vec![b"h2".to_vec()],
+        };
+        Ok(Arc::new(Self { plan: plan.clone(), protocol, config: Arc::new(config), name }))
     }
 
     /// The gateway's end of a connection to `instance`, before its handshake.

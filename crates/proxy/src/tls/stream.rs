@@ -299,7 +299,7 @@ impl Tls {
     fn answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.poll_flush(cx) {
             Poll::Pending => Poll::Ready(Ok(())),
-            flushed => flushed,
+            Poll::Ready(flushed) => Poll::Ready(flushed),
         }
     }
 
@@ -326,17 +326,9 @@ impl Tls {
         } else {
             incoming.drain(..advanced.consumed);
         }
-        let sealed = advanced.sealed;
-        match advanced.error.clone() {
-            Some(error) => {
-                self.note(advanced);
-                Err(failure(error))
-            }
-            None => {
-                self.note(advanced);
-                Ok(sealed)
-            }
-        }
+        let (sealed, error) = (advanced.sealed, advanced.error.clone());
+        self.note(advanced);
+        error.map_or(Ok(sealed), |error| Err(failure(error)))
     }
 
     fn note(&mut self, advanced: Advanced) {

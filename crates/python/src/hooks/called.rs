@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use pylae_core::hook::{Call, On, Run};
 use pylae_core::{Answer, Exchange};
-use pylae_proxy::Log;
+use pylae_proxy::{HookFigures, Log};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use serde_json::{Value, json};
 
 use super::failure;
 use super::handle::Handle;
@@ -140,25 +139,27 @@ impl Called {
             run = run.getattr("__self__")?.call_method0("copy")?.getattr("run")?;
         }
         match (half, next) {
-            (On::Response | On::Chunks | On::Events, _) => run.call1((&self.function, &request, Response::of(request.clone().unbind()))),
+            (On::Response | On::Chunks | On::Events, _) => {
+                run.call1((&self.function, &request, Response::of(request.clone().unbind())))
+            }
             (_, Some(next)) => run.call1((&self.function, request, next)),
             (_, None) => run.call1((&self.function, request)),
         }
     }
 
     /// What is known of its calls.
-    pub(crate) fn figures(&self) -> Value {
+    pub(crate) fn figures(&self) -> HookFigures {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        json!({
-            "hook": self.call.name,
-            "route": self.route,
-            "run": self.run(),
-            "calls": get(&self.calls),
-            "failures": get(&self.failures),
-            "timeouts": get(&self.timeouts),
-            "worker_seconds": get(&self.nanoseconds) as f64 / 1e9,
-            "demoted": self.demoted.load(Ordering::Relaxed),
-        })
+        HookFigures {
+            hook: self.call.name.clone(),
+            route: self.route.to_string(),
+            run: self.run(),
+            calls: get(&self.calls),
+            failures: get(&self.failures),
+            timeouts: get(&self.timeouts),
+            worker_seconds: Duration::from_nanos(get(&self.nanoseconds)).as_secs_f64(),
+            demoted: self.demoted.load(Ordering::Relaxed),
+        }
     }
 }
 

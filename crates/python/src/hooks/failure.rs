@@ -48,6 +48,19 @@ pub(crate) fn rejection() -> Box<Rejection> {
     Box::new(Rejection { status: 500, code: "hook_failed", message, headers: Vec::new() })
 }
 
+/// Bytes of a description, of which the log keeps many.
+const MOST: usize = 16 * 1024;
+
+/// `text` without its middle if it is long: the beginning says where, the end says what.
+fn bounded(text: &str) -> String {
+    if text.len() <= MOST {
+        return text.to_owned();
+    }
+    let near = |place: usize| (0..=place).rev().find(|&at| text.is_char_boundary(at)).unwrap_or_default();
+    let (head, tail) = (near(MOST / 2), near(text.len() - MOST / 2));
+    format!("{}\n[{} bytes left out]\n{}", &text[..head], tail - head, &text[tail..])
+}
+
 /// An exception with its traceback.
 pub(crate) fn described(py: Python<'_>, error: &PyErr) -> String {
     let formatted = py.import("traceback").and_then(|traceback| {
@@ -56,7 +69,7 @@ pub(crate) fn described(py: Python<'_>, error: &PyErr) -> String {
         lines.extract::<Vec<String>>()
     });
     match formatted {
-        Ok(lines) => lines.concat().trim_end().to_owned(),
-        Err(_) => error.to_string(),
+        Ok(lines) => bounded(lines.concat().trim_end()),
+        Err(_) => bounded(&error.to_string()),
     }
 }

@@ -3,7 +3,7 @@ use super::*;
 const GOOD: &[u8] = b"HTTP/1.1 200 OK\r\nX-Served-By: pylae\r\nContent-Length: 5\r\n\r\nhello";
 
 fn expected() -> Expected {
-    Expected { status: 200, body: b"hello".to_vec(), headers: vec![Required::parse("x-served-by: pylae")] }
+    Expected { status: 200, body: b"hello".to_vec(), headers: vec![Required::parse("x-served-by: pylae")], bare: false }
 }
 
 fn check(bytes: &[u8]) -> Result<Progress, String> {

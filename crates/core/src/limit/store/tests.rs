@@ -234,3 +234,23 @@ fn a_list_that_is_too_long_is_refused() {
     assert_eq!(store.check_all(&mut charges[..MAX_CHARGES], at(0)), Verdict::Admitted);
     assert_eq!(store.check_all(&mut [], at(0)), Verdict::Admitted);
 }
+
+#[test]
+fn a_key_that_is_forgotten_has_its_whole_allowance_and_the_others_what_they_had() {
+    let store = MemoryStore::new(100);
+    for algorithm in [Algorithm::TokenBucket, Algorithm::SlidingWindow, Algorithm::FixedWindow] {
+        let limit = store.register(&format!("{algorithm:?}"), shape(algorithm, 4, 60)).unwrap();
+        for (step, key) in [(0, b"a"), (1, b"a"), (2, b"b")] {
+            assert!(take(&store, &limit, key, 2, at(1000 * SECOND + step)).admitted);
+        }
+        let now = at(1001 * SECOND);
+        let (keys, bytes) = (store.keys(), store.bytes());
+        assert!(store.forget(&limit, b"a"));
+        assert!(!store.forget(&limit, b"a"));
+        assert!(store.bytes() <= bytes, "its log is free again");
+        assert_eq!(store.keys(), keys - 1);
+        assert_eq!(take(&store, &limit, b"a", 0, now).remaining, 4);
+        assert_eq!(take(&store, &limit, b"b", 0, now).remaining, 2);
+        assert!(take(&store, &limit, b"a", 4, now).admitted);
+    }
+}

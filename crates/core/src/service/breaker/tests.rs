@@ -349,3 +349,38 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_reset_closes_it_and_forgets_what_was_counted() {
+    let service = textbook();
+    fail(&service, at(0.0), 5);
+    let changes = service.reset_breaker(None).unwrap();
+    assert_eq!(changes.iter().map(|change| change.event).collect::<Vec<_>>(), [Event::BreakerClosed]);
+    assert_eq!(fail(&service, at(1.0), 4), [], "the count starts anew");
+    assert_eq!(service.reset_breaker(Some(1)), Some(vec![]), "it is closed");
+    assert_eq!(fail(&service, at(1.0), 4), [], "what was counted before is forgotten");
+    assert_eq!(fail(&service, at(1.0), 1), [Event::BreakerOpened]);
+}
+
+#[test]
+fn a_probe_that_was_under_way_at_a_reset_has_no_say() {
+    let service = textbook();
+    fail(&service, at(0.0), 5);
+    let probe = service.pick(&input(at(60.0), 0)).unwrap();
+    assert_eq!(service.reset_breaker(None).map(|changes| changes.len()), Some(1));
+    let changes = probe.finish(at(61.0), Outcome::Status(503), Duration::ZERO);
+    assert_eq!(changes, []);
+    assert!(service.pick(&input(at(61.0), 0)).is_ok());
+}
+
+#[test]
+fn a_reset_of_one_instance_leaves_the_others_open() {
+    let service = service(breaker(BreakerScope::Instance), 2);
+    fail(&service, at(0.0), 10);
+    refused(&service, at(1.0));
+    let changes = service.reset_breaker(Some(1)).unwrap();
+    assert_eq!(changes[0].instance.as_deref(), service.instances().nth(1).map(|instance| instance.url()));
+    assert_eq!(service.pick(&input(at(1.0), 0)).unwrap().index, 1);
+    assert_eq!(service.reset_breaker(None).map(|changes| changes.len()), Some(1));
+    assert_eq!(build(&plan(LoadBalancer::RoundRobin, &[1])).reset_breaker(None), None, "there is none");
+}

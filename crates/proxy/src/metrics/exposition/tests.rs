@@ -11,7 +11,7 @@ fn labels_are_escaped() {
 fn bounds_are_the_same_in_both_units() {
     for (nanos, text) in SHOWN {
         let seconds: f64 = text.parse().unwrap();
-        assert!((seconds * 1e9 - nanos as f64).abs() < 0.5, "{text}");
+        assert_eq!(std::time::Duration::from_secs_f64(seconds).as_nanos(), u128::from(nanos), "{text}");
     }
 }
 

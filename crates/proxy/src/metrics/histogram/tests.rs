@@ -1,3 +1,5 @@
+#![allow(clippy::cast_precision_loss, clippy::cast_sign_loss, reason = "the values are far below 2^52")]
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,0 +1,266 @@
+//! A stream of an HTTP/2 connection in the guise of an HTTP/1.1 connection that carries one exchange: heads are text on it,
+//! bodies are bare bytes that end with the stream. So the flow, with all that it does and checks, is the same for both.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use h2::client::{ResponseFuture, SendRequest};
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use http::header::SEC_WEBSOCKET_ACCEPT;
+use http::uri::Scheme;
+use http::{HeaderMap, StatusCode};
+use pylae_http::chunked;
+
+use super::heads::{self, Malformed};
+use super::place::Place;
+
+/// Most bytes handed to the connection at once: what it holds of a stream that its peer does not read.
+const PIECE: usize = 64 * 1024;
+
+/// One stream, on either side of the gateway.
+pub(crate) struct Stream {
+    incoming: Incoming,
+    outgoing: Outgoing,
+    /// Body bytes that have come and were not taken.
+    held: Bytes,
+    /// What stood behind the body, as lines.
+    trailers: Vec<u8>,
+    ending: Ending,
+    /// The peer is sure not to have acted on the request.
+    unprocessed: bool,
+    /// It is to become a WebSocket: the answer that grants it says so in other words.
+    websocket: bool,
+    /// Frees its place on the connection when the stream is over.
+    place: Place,
+}
+
+/// What the peer sends.
+enum Incoming {
+    /// Nothing before it was asked.
+    Nothing,
+    /// The head of an answer.
+    Head(ResponseFuture),
+    Body(RecvStream),
+    Over,
+}
+
+/// What is sent to the peer.
+enum Outgoing {
+    Answer(SendResponse<Bytes>),
+    Request(SendRequest<Bytes>, Scheme),
+    Body(SendStream<Bytes>),
+    Failed,
+}
+
+/// Whether what is handed over next is the last of the message.
+enum Ending {
+    Open,
+    Last(Option<HeaderMap>),
+    Ended,
+}
+
+impl Stream {
+    /// A client's request, whose head was taken out already, and the way to answer it.
+    pub(crate) fn answering(body: RecvStream, answer: SendResponse<Bytes>, websocket: bool, place: Place) -> Self {
+        Self { websocket, ..Self::new(Incoming::Body(body), Outgoing::Answer(answer), place) }
+    }
+
+    /// A request to an instance, which is still to be written.
+    pub(crate) fn asking(connection: SendRequest<Bytes>, scheme: Scheme, place: Place) -> Self {
+        Self::new(Incoming::Nothing, Outgoing::Request(connection, scheme), place)
+    }
+
+    fn new(incoming: Incoming, outgoing: Outgoing, place: Place) -> Self {
+        Self {
+            incoming,
+            outgoing,
+            held: Bytes::new(),
+            trailers: Vec::new(),
+            ending: Ending::Open,
+            unprocessed: false,
+            websocket: false,
+            place,
+        }
+    }
+
+    /// Reads behind the bytes in `buffer`, at most `room`, or a whole head. 0 is the end of the stream.
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut Vec<u8>,
+        room: usize,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            match &mut self.incoming {
+                Incoming::Nothing => return Poll::Pending,
+                Incoming::Over => return Poll::Ready(Ok(0)),
+                Incoming::Head(answer) => {
+                    let answer = ready!(std::pin::Pin::new(answer).poll(cx));
+                    let (head, body) = answer.map_err(|error| self.broken(&error))?.into_parts();
+                    let start = buffer.len();
+                    heads::write_response(head.status, &head.headers, buffer).map_err(malformed)?;
+                    self.incoming = Incoming::Body(body);
+                    return Poll::Ready(Ok(buffer.len() - start));
+                }
+                Incoming::Body(body) if self.held.is_empty() => match ready!(body.poll_data(cx)) {
+                    Some(Ok(data)) => self.held = data,
+                    Some(Err(error)) => return Poll::Ready(Err(self.broken(&error))),
+                    None => {
+                        let trailers = ready!(body.poll_trailers(cx)).map_err(|error| self.broken(&error))?;
+                        if let Some(trailers) = trailers {
+                            let mut section = Vec::new();
+                            heads::write_trailers(&trailers, &mut section).map_err(malformed)?;
+                            chunked::trailers(&section, &mut self.trailers).map_err(|_| malformed(Malformed))?;
+                        }
+                        self.incoming = Incoming::Over;
+                    }
+                },
+                Incoming::Body(body) => {
+                    let n = self.held.len().min(room);
+                    buffer.extend_from_slice(&self.held[..n]);
+                    self.held.advance(n);
+                    // Only what was taken may come anew: the peer feels how fast the other side is.
+                    let _ = body.flow_control().release_capacity(n);
+                    return Poll::Ready(Ok(n));
+                }
+            }
+        }
+    }
+
+    /// Ready once the peer has ended the stream before its time.
+    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let reset = match &mut self.outgoing {
+            Outgoing::Answer(answer) => answer.poll_reset(cx),
+            Outgoing::Body(body) => body.poll_reset(cx),
+            Outgoing::Request(..) => return Poll::Pending,
+            Outgoing::Failed => return Poll::Ready(()),
+        };
+        reset.map(|_| ())
+    }
+
+    /// Says that what is handed over next is the last of the message, and what follows it as lines. Said again, it means nothing.
+    pub(crate) fn end(&mut self, trailers: &[u8]) {
+        if matches!(self.ending, Ending::Open) {
+            // Lines that were validated when they came cannot be malformed.
+            let fields = Some(trailers).filter(|lines| !lines.is_empty());
+            self.ending = Ending::Last(fields.and_then(|lines| heads::read_trailers(lines).ok()));
+        }
+    }
+
+    /// Writes some of `bytes`: the head as a whole, or as much of the body as the peer has room for.
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let bare_end = matches!(self.ending, Ending::Last(None));
+        let written = match &mut self.outgoing {
+            Outgoing::Failed => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            Outgoing::Answer(answer) => {
+                let (mut head, len) = heads::read_response(bytes).map_err(malformed)?;
+                if self.websocket && head.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    // RFC 8441 section 5.1.
+                    *head.status_mut() = StatusCode::OK;
+                    head.headers_mut().remove(SEC_WEBSOCKET_ACCEPT);
+                } else if self.websocket && head.status().is_success() {
+                    // The route has none, so the instance took it for a plain GET. The client must not take the answer for its tunnel.
+                    answer.send_reset(Reason::HTTP_1_1_REQUIRED);
+                    return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
+                }
+                if head.status().is_informational() {
+                    return Poll::Ready(answer.send_informational(head).map(|()| len).map_err(io::Error::other));
+                }
+                let last = bare_end && len == bytes.len();
+                answer.send_response(head, last).map(|body| (Outgoing::Body(body), len, last))
+            }
+            Outgoing::Request(connection, scheme) => {
+                let (head, len) = heads::read_request(bytes, scheme.clone()).map_err(malformed)?;
+                let last = bare_end && len == bytes.len();
+                connection.send_request(head, last).map(|(answer, body)| {
+                    self.incoming = Incoming::Head(answer);
+                    (Outgoing::Body(body), len, last)
+                })
+            }
+            Outgoing::Body(body) => {
+                let wanted = bytes.len().min(PIECE);
+                body.reserve_capacity(wanted);
+                while body.capacity() == 0 {
+                    match ready!(body.poll_capacity(cx)) {
+                        Some(Ok(_)) => {}
+                        _ => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+                    }
+                }
+                let n = body.capacity().min(wanted);
+                let last = bare_end && n == bytes.len();
+                let sent = body.send_data(Bytes::copy_from_slice(&bytes[..n]), last);
+                if sent.is_ok() && last {
+                    self.ending = Ending::Ended;
+                }
+                return Poll::Ready(sent.map(|()| n).map_err(io::Error::other));
+            }
+        };
+        let (outgoing, len, last) = written.map_err(|error| self.broken(&error))?;
+        self.outgoing = outgoing;
+        if last {
+            self.ending = Ending::Ended;
+        }
+        Poll::Ready(Ok(len))
+    }
+
+    /// Ends the message, if it has not been ended with its last bytes.
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
+        let Ending::Last(trailers) = std::mem::replace(&mut self.ending, Ending::Ended) else { return Ok(()) };
+        let Outgoing::Body(body) = &mut self.outgoing else { return Ok(()) };
+        let ended = match trailers {
+            Some(trailers) => body.send_trailers(trailers),
+            None => body.send_data(Bytes::new(), true),
+        };
+        ended.map_err(io::Error::other)
+    }
+
+    /// Ends a message of which not all was written, and says by these lines what that means. False where that is too late, or too early.
+    pub(crate) fn end_early(&mut self, trailers: &[u8]) -> bool {
+        let Outgoing::Body(body) = &mut self.outgoing else { return false };
+        let open = !matches!(self.ending, Ending::Ended);
+        self.ending = Ending::Ended;
+        open && heads::read_trailers(trailers).is_ok_and(|fields| body.send_trailers(fields).is_ok())
+    }
+
+    /// Ends the stream before its time: what was sent is not complete.
+    pub(crate) fn reset(&mut self, reason: Reason) {
+        match &mut self.outgoing {
+            Outgoing::Answer(answer) => answer.send_reset(reason),
+            Outgoing::Body(body) => body.send_reset(reason),
+            Outgoing::Request(..) | Outgoing::Failed => {}
+        }
+    }
+
+    /// What stood behind the body, as lines that may be sent on. Empty before its end.
+    pub(crate) fn take_trailers(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.trailers)
+    }
+
+    /// Whether the peer is sure not to have acted on the request.
+    pub(crate) fn is_unprocessed(&self) -> bool {
+        self.unprocessed || matches!(self.outgoing, Outgoing::Request(..))
+    }
+
+    /// Says that nothing more is to be sent over its connection.
+    pub(crate) fn distrust(&self) {
+        self.place.retire();
+    }
+
+    /// Takes in an error of the connection or the stream. A stream that was refused, or that a GOAWAY left out, was never
+    /// looked at (RFC 9113 section 8.7).
+    fn broken(&mut self, error: &h2::Error) -> io::Error {
+        let left_out = error.is_go_away() && error.is_remote();
+        self.unprocessed = left_out || error.reason() == Some(Reason::REFUSED_STREAM);
+        if matches!(self.outgoing, Outgoing::Request(..)) {
+            self.unprocessed = true;
+        }
+        self.outgoing = Outgoing::Failed;
+        io::ErrorKind::ConnectionReset.into()
+    }
+}
+
+fn malformed(_: Malformed) -> io::Error {
+    io::ErrorKind::InvalidData.into()
+}

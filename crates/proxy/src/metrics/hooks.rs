@@ -1,0 +1,64 @@
+//! What Python hooks cost and how they fare, as those that call them count it.
+
+use std::collections::BTreeMap;
+
+use pylae_core::hook::Run;
+use serde::Serialize;
+
+use super::exposition::{COUNTER, Page};
+
+/// What is known of the calls of a hook on a route.
+#[derive(Clone, Debug, Serialize)]
+pub struct HookFigures {
+    /// Name of the hook.
+    pub hook: String,
+    /// Name of the route.
+    pub route: String,
+    /// Where it runs.
+    pub run: Run,
+    /// Calls.
+    pub calls: u64,
+    /// Calls that raised.
+    pub failures: u64,
+    /// Calls that took longer than the hook may.
+    pub timeouts: u64,
+    /// Seconds that workers spent in it.
+    pub worker_seconds: f64,
+    /// Whether it runs elsewhere than it was meant to, because it took too long.
+    pub demoted: bool,
+}
+
+/// Calls, failures, timeouts and seconds.
+type Sums = (u64, u64, u64, f64);
+
+impl Page {
+    /// Hooks by route and name; one that is called at several places of a route is one line.
+    pub(super) fn hooks(&mut self, hooks: &[HookFigures]) {
+        let mut sums: BTreeMap<(&str, &str), Sums> = BTreeMap::new();
+        for one in hooks {
+            let (calls, failures, timeouts, seconds) = sums.entry((&one.route, &one.hook)).or_default();
+            *calls += one.calls;
+            *failures += one.failures;
+            *timeouts += one.timeouts;
+            *seconds += one.worker_seconds;
+        }
+        self.hook("pylae_hook_calls_total", "Calls of Python hooks.", &sums, |sums| to_float(sums.0));
+        self.hook("pylae_hook_failures_total", "Calls that raised.", &sums, |sums| to_float(sums.1));
+        let what = "Calls that took longer than the hook may.";
+        self.hook("pylae_hook_timeouts_total", what, &sums, |sums| to_float(sums.2));
+        let what = "Time that workers spent in Python hooks.";
+        self.hook("pylae_hook_worker_seconds_total", what, &sums, |sums| sums.3);
+    }
+
+    fn hook(&mut self, name: &str, help: &str, sums: &BTreeMap<(&str, &str), Sums>, value: impl Fn(&Sums) -> f64) {
+        self.family(name, COUNTER, help);
+        for ((route, hook), sums) in sums {
+            self.sample(name, &[("route", route), ("hook", hook)], value(sums));
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a page has doubles anyway")]
+fn to_float(count: u64) -> f64 {
+    count as f64
+}

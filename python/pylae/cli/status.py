@@ -1,0 +1,40 @@
+"""`pylae status`: how a running gateway is doing."""
+
+from __future__ import annotations
+
+import click
+
+from pylae.cli.remote import Remote, options
+from pylae.cli.table import columns
+
+_COLOURS = {"healthy": "green", "degraded": "yellow", "unhealthy": "red"}
+
+
+@click.command(short_help="How a running gateway is doing.")
+@options
+def status(gateway: Remote) -> None:
+    """Print how a running gateway is doing: its health and why, its services, instances and breakers.
+
+    Exits with 1 if it is unhealthy.
+    """
+    found, verdict = gateway.get("/status"), gateway.get("/health", always="true")
+    health = click.style(verdict["status"], fg=_COLOURS[verdict["status"]], bold=True)
+    click.echo(f"{health}  listening on {', '.join(found['listeners'])}, process {found['pid']}")
+    for reason in verdict["reasons"]:
+        click.echo(f"  {reason}")
+    source = (
+        f"applied over the admin API, in the place of {found['source']}" if found["overridden"] else found["source"]
+    )
+    click.echo(f"configuration: {source}, revision {found['revision']}")
+    breakers = {(one["service"], one["instance"]): one["state"] for one in gateway.get("/breakers")}
+    rows = []
+    for service in gateway.get("/services"):
+        for one in service["instances"] or [None]:
+            breaker = breakers.get((service["name"], None)) or breakers.get((service["name"], one and one["url"]), "")
+            told = ("url", "source", "state", "in_flight", "attempts", "failures")
+            rows.append((service["name"], *(str(one[key]) if one else "" for key in told), breaker))
+    click.echo()
+    for line in columns(("SERVICE", "INSTANCE", "FROM", "STATE", "IN FLIGHT", "ATTEMPTS", "FAILURES", "BREAKER"), rows):
+        click.echo(line)
+    if verdict["status"] == "unhealthy":
+        raise SystemExit(1)

@@ -1,0 +1,44 @@
+"""`pylae tail`: exchanges as they end."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from pylae.cli.remote import Remote, options
+
+_COLOURS = {2: "green", 3: "cyan", 4: "yellow", 5: "red"}
+
+
+@click.command(short_help="Watch exchanges as they end.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, as access logs have it.")
+@click.option("--route", help="Only those of this route.")
+@click.option("--service", help="Only those of this service.")
+@click.option("--errors", is_flag=True, help="Only those with a status of 400 and above.")
+@options
+def tail(gateway: Remote, as_json: bool, route: str | None, service: str | None, errors: bool) -> None:
+    """Print the exchanges of a running gateway as they end, until Ctrl-C. Credentials are masked.
+
+    Of very many not all are shown; how many were left out is said.
+    """
+    wanted = {key: value for key, value in (("route", route), ("service", service)) if value}
+    for event, data in gateway.events("/exchanges/tail"):
+        if event == "missed":
+            click.echo(f"… {data} left out", err=True)
+            continue
+        exchange = json.loads(data)
+        if (not errors or exchange["status"] >= 400) and all(exchange[key] == wanted[key] for key in wanted):
+            click.echo(data if as_json else line(exchange))
+
+
+def line(exchange: dict[str, Any]) -> str:
+    """An exchange as a line for people."""
+    status = click.style(str(exchange["status"]), fg=_COLOURS.get(exchange["status"] // 100))
+    time = exchange["timestamp"][11:23]
+    duration = f"{exchange['duration'] * 1000:.1f} ms"
+    path = exchange["path"] + (f"?{exchange['query']}" if exchange["query"] else "")
+    where = " → ".join(str(exchange[key]) for key in ("route", "service", "instance") if exchange[key])
+    why = f" ({exchange['code']})" if exchange["code"] else ""
+    return f"{time}  {status}  {duration:>10}  {exchange['method']} {path}{why}  {where}".rstrip()

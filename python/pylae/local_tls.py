@@ -1,0 +1,54 @@
+"""`tls: auto`: a certificate for this machine, made where none is there yet, for development."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from datetime import timedelta
+from pathlib import Path
+
+from pylae import state
+
+_GOOD = timedelta(days=365)
+"""Age at which another one is made; it would be good for a month more."""
+_WHAT = "the key of the certificate for this machine"
+_BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?", re.DOTALL)
+
+log = logging.getLogger("pylae")
+
+
+def authority_file() -> Path:
+    """What a client has to trust: the authority that made the certificate, whose key nobody has."""
+    return state.home() / "localhost-ca.pem"
+
+
+def bundle(*, create: bool) -> str:
+    """Key, certificate and authority in PEM, for `localhost`, 127.0.0.1 and ::1.
+
+    They are kept in the user's state directory, in a file that only its owner can read. Without `create` nothing is
+    written, and where nothing is kept they are made for the moment. Raises ConfigError if others can read the file.
+    """
+    file = state.home() / "localhost.pem"
+    kept = state.kept_secret(file, _WHAT)
+    if kept is not None and time.time() - file.stat().st_mtime < _GOOD.total_seconds():
+        return kept
+    made = _made()
+    if not create:
+        return kept or made
+    try:
+        if kept is None:
+            made = state.keep_secret(file, made, _WHAT)
+        else:
+            state.write(file, made.encode())
+        state.write(authority_file(), _BLOCK.findall(made + "\n")[-1].encode())
+    except OSError as error:
+        log.warning("a certificate was made for this run only: it cannot be kept in %s (%s)", file, error.strerror)
+    return made
+
+
+def _made() -> str:
+    from pylae import engine
+
+    authority, certificate, key = engine.local_certificate()
+    return (key + certificate + authority).replace("\r", "").strip()

@@ -1,0 +1,61 @@
+"""What the guides tell people to write works when they write it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pylae
+
+GUIDES = Path(__file__).parents[2] / "docs" / "guide"
+_BLOCK = re.compile(r"^```\w+\n# (?P<name>[\w.]+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def write(guide: str, folder: Path) -> list[str]:
+    """Writes the files of a guide: its blocks that begin with a file's name."""
+    names = []
+    for block in _BLOCK.finditer((GUIDES / guide).read_text(encoding="utf-8")):
+        (folder / block["name"]).write_text(block["text"], encoding="utf-8")
+        names.append(block["name"])
+    return names
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(Path(pylae.__file__).parents[1]), str(folder / "installed")])
+    environment = {**os.environ, "PYTHONPATH": path}
+    return subprocess.run(
+        [sys.executable, "-m", *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_plugin_of_the_tutorial(tmp_path: Path) -> None:
+    names = write("plugins.md", tmp_path)
+    assert names == ["business_hours.py", "pylae.yaml", "test_business_hours.py", "pyproject.toml"]
+    checked = run(tmp_path, "pylae", "check", "pylae.yaml")
+    assert checked.returncode == 0, checked.stderr
+    tested = run(tmp_path, "pytest", "-q", "-p", "pylae.testing.plugin", "-p", "no:cacheprovider")
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+    assert "3 passed" in tested.stdout
+
+
+def test_the_plugin_of_the_tutorial_by_name(tmp_path: Path) -> None:
+    """As pip leaves it when it has installed the package."""
+    write("plugins.md", tmp_path)
+    points = tomllib.loads((tmp_path / "pyproject.toml").read_text())["project"]["entry-points"]["pylae.plugins"]
+    installed = tmp_path / "installed" / "pylae_business_hours-1.0.0.dist-info"
+    installed.mkdir(parents=True)
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: pylae-business-hours\nVersion: 1.0.0\n")
+    lines = "".join(f"{name} = {value}\n" for name, value in points.items())
+    (installed / "entry_points.txt").write_text(f"[pylae.plugins]\n{lines}")
+    (tmp_path / "business_hours.py").rename(tmp_path / "installed" / "business_hours.py")
+    (tmp_path / "by_name.yaml").write_text("plugins:\n  - {use: business-hours, settings: {closes: 20}}\n")
+    checked = run(tmp_path, "pylae", "check", "by_name.yaml")
+    assert checked.returncode == 0, checked.stderr
+    (tmp_path / "by_name.yaml").write_text("plugins:\n  - {use: busyness-hours}\n")
+    refused = run(tmp_path, "pylae", "check", "by_name.yaml")
+    assert refused.returncode != 0
+    assert "business-hours" in refused.stderr

@@ -1,0 +1,245 @@
+"""Hooks that do what hooks must not do: the gateway answers, logs and lives."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from pylae import Gateway, HookError, Request, Response, Route, engine
+from pylae.testing import FakeService, RunningGateway
+
+KINDS = ("worker", "coroutine", "loop", "pool")
+
+
+class UnprintableError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+
+class Rootless(BaseException):
+    """What a careless `except Exception` lets through."""
+
+
+def recurse() -> None:
+    recurse()
+
+
+def stop_iteration() -> None:
+    raise StopIteration("enough")
+
+
+def throw(kind: Callable[..., BaseException], *arguments: Any) -> Callable[[], None]:
+    def fault() -> None:
+        raise kind(*arguments)
+
+    return fault
+
+
+FAULTS: dict[str, Callable[[], Any]] = {
+    "exception": throw(ValueError, "broken"),
+    "unprintable": throw(UnprintableError),
+    "huge": throw(ValueError, "x" * 10_000_000),
+    "base exception": throw(Rootless),
+    "sys.exit": throw(SystemExit, 3),
+    "Ctrl-C": throw(KeyboardInterrupt),
+    "generator exit": throw(GeneratorExit),
+    "stop iteration": stop_iteration,
+    "cancelled": throw(asyncio.CancelledError),
+    "memory": throw(MemoryError),
+    "group": throw(BaseExceptionGroup, "many", [SystemExit(1), ValueError("x")]),
+    "recursion": recurse,
+    "a number": lambda: 7,
+    "a text": lambda: "hello",
+    "a class": lambda: Response,
+    "a status": lambda: Response(200) and 200,
+    "a tuple": lambda: (200, "hello"),
+    "an exception as a value": lambda: ValueError("returned"),
+}
+
+
+def of_kind(kind: str, fault: Callable[[], Any]) -> dict[str, Any]:
+    def sync(*_: Any) -> Any:
+        return fault()
+
+    async def coroutine(*_: Any) -> Any:
+        return fault()
+
+    async def loop(*_: Any) -> Any:
+        await asyncio.sleep(0)
+        return fault()
+
+    function: Any = {"worker": sync, "pool": sync, "coroutine": coroutine, "loop": loop}[kind]
+    return {"function": function, "blocking": kind == "pool"}
+
+
+@pytest.fixture
+def service(pylae_service: Callable[..., FakeService]) -> FakeService:
+    return pylae_service("from the service")
+
+
+@pytest.fixture
+def mine(service: FakeService) -> Gateway:
+    gateway = Gateway()
+    for name in ("hooked", "free"):
+        gateway.add_route(
+            Route(name=name, path=f"/{name}", service="one", service_url=service.url, auth_required=False)
+        )
+    return gateway
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    yield
+    gc.collect()
+    assert engine.live_requests() == 0
+
+
+def hook(gateway: Gateway, on: str, kind: str, fault: Callable[[], Any], **options: Any) -> None:
+    made = of_kind(kind, fault)
+    register = gateway.on_request if on == "request" else gateway.on_response
+    register(routes="hooked", blocking=made["blocking"], **options)(made["function"])
+
+
+@pytest.mark.parametrize("on", ["request", "response"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults(mine: Gateway, fault: str, kind: str, on: str, caplog: pytest.LogCaptureFixture) -> None:
+    hook(mine, on, kind, FAULTS[fault])
+    with RunningGateway(mine) as gateway:
+        for _ in range(2):
+            response = gateway.get("/hooked", headers={"X-Request-ID": "r-1"})
+            assert response.status == 500
+            assert response.headers["Content-Type"] == "application/problem+json"
+            for secret in ("broken", "Traceback", "test_hooks", "enough", "hello"):
+                assert secret not in response.text
+            assert gateway.get("/free").text == "from the service"
+    assert "r-1" in caplog.text
+    assert "hooked" in caplog.text
+    assert max(len(record.getMessage()) for record in caplog.records) < 100_000
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("fault", ["exception", "sys.exit", "Ctrl-C", "recursion", "a text"])
+def test_faults_that_are_passed_over(mine: Gateway, fault: str, kind: str) -> None:
+    hook(mine, "request", kind, FAULTS[fault], on_error="skip")
+    hook(mine, "response", kind, FAULTS[fault], on_error="skip")
+    with RunningGateway(mine) as gateway:
+        assert [gateway.get("/hooked").text for _ in range(3)] == ["from the service"] * 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fork_leaves_no_second_gateway(mine: Gateway, kind: str) -> None:
+    children: list[int] = []
+
+    def fork() -> None:
+        child = os.fork()
+        if child == 0:
+            # The child has this thread only, and ends like any program would.
+            os._exit(7)
+        children.append(child)
+        os.waitpid(child, 0)
+
+    hook(mine, "request", kind, fork)
+    with RunningGateway(mine) as gateway:
+        assert gateway.get("/hooked").text == "from the service"
+        assert gateway.get("/free").text == "from the service"
+    assert len(children) == 1
+
+
+def test_a_request_used_by_many_threads_at_any_time(mine: Gateway) -> None:
+    kept: list[Request] = []
+    over = threading.Event()
+    surprises: list[BaseException] = []
+
+    def use(request: Request, number: int) -> None:
+        match number:
+            case 0:
+                assert request.path
+            case 1:
+                request.headers.items()
+            case 2:
+                request.headers["X-A"] = "b"
+            case 3:
+                request.state["a"] = request.params
+            case _:
+                request.query = "a=b"
+
+    def abuse() -> None:
+        while not over.is_set():
+            for request in kept[-3:]:
+                for number in range(5):
+                    try:
+                        use(request, number)
+                    except HookError:
+                        pass
+                    except Exception as error:
+                        surprises.append(error)
+
+    @mine.on_request(routes="hooked")
+    def keep(request: Request) -> None:
+        kept.append(request)
+        del kept[:-10]
+
+    @mine.on_response(routes="hooked")
+    async def look(request: Request, response: Response) -> None:
+        await asyncio.sleep(0)
+        response.headers["X-Seen"] = request.headers.get("host", "")
+
+    threads = [threading.Thread(target=abuse) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        with RunningGateway(mine) as gateway:
+            assert {gateway.get("/hooked").status for _ in range(200)} == {200}
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    kept.clear()
+    assert surprises == []
+
+
+def test_one_response_for_everybody(mine: Gateway) -> None:
+    shared = Response.json({"a": 1}, headers={"X-Shared": "1"})
+
+    @mine.on_request(routes="hooked")
+    def answer(_: Request) -> Response:
+        return shared
+
+    @mine.on_response(routes="hooked")
+    def change(_: Request, response: Response) -> None:
+        response.headers.append("X-Own", "1")
+        response.body = b"changed"
+
+    with RunningGateway(mine) as gateway:
+        for _ in range(3):
+            response = gateway.get("/hooked")
+            assert (response.headers.get_all("X-Own"), response.body) == (["1"], b"changed")
+    assert shared.body == b'{"a": 1}'
+
+
+@pytest.mark.parametrize("what", ["apply", "stop"])
+@pytest.mark.parametrize("kind", ["worker", "coroutine"])
+def test_a_worker_does_not_wait_for_itself(
+    mine: Gateway, kind: str, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    hook(mine, "request", kind, lambda: getattr(mine, what)())
+    with RunningGateway(mine) as gateway:
+        assert [gateway.get("/hooked").status for _ in range(2)] == [500, 500]
+        assert "it would wait for itself" in caplog.text
+        assert gateway.get("/free").text == "from the service"
+
+
+@pytest.mark.parametrize("kind", ["loop", "pool"])
+def test_a_hook_off_the_workers_may_change_its_gateway(mine: Gateway, kind: str) -> None:
+    hook(mine, "request", kind, mine.apply)
+    with RunningGateway(mine) as gateway:
+        assert [gateway.get("/hooked").text for _ in range(3)] == ["from the service"] * 3

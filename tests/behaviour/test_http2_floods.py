@@ -1,0 +1,237 @@
+"""What has brought HTTP/2 servers down, sent for real: each is answered in bounded memory while others are served.
+
+The frames are made by hand, since no client library would send them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+from hyperframe.frame import (
+    ContinuationFrame,
+    DataFrame,
+    Frame,
+    HeadersFrame,
+    PingFrame,
+    PriorityFrame,
+    RstStreamFrame,
+    SettingsFrame,
+    WindowUpdateFrame,
+)
+
+from support.h2client import Flooder, FramePeer
+from support.instance import EchoInstance, RawInstance
+from support.load import load
+from support.running import Process, Running
+
+Start = Callable[..., Running]
+StartProcess = Callable[..., Process]
+
+ENHANCE_YOUR_CALM = 11
+CONFIGURATION = {
+    "listeners": [{"address": "127.0.0.1:0", "http2": True}],
+    "limits": {"http2": {"max_resets": 50, "max_idle_frames": 200}},
+}
+CUT_OFF = (ENHANCE_YOUR_CALM, None)
+"""Reasons that a client hears that goes too far: none if the reset of the connection overtakes the GOAWAY."""
+COMPLETE = ("END_HEADERS", "END_STREAM")
+MOST_MEMORY = 24 * 1024 * 1024
+"""What a flood may add to the memory of the gateway, at most."""
+
+
+@contextlib.contextmanager
+def others(address: str) -> Iterator[None]:
+    """While this runs another client is served, and not one of its requests fails."""
+    failures: list[object] = []
+    done = threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            seen = load(address, 50, clients=2)
+            if set(seen) != {200}:
+                failures.append(seen)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+    assert not failures
+
+
+@contextlib.contextmanager
+def flooded(gateway_process: StartProcess, echo: EchoInstance) -> Iterator[Process]:
+    """A gateway that is flooded, and has to stay small and to go on serving."""
+    running = gateway_process(CONFIGURATION, echo=echo)
+    load(running.address, 200)
+    before = running.memory
+    with others(running.address):
+        yield running
+    assert running.peak_memory - before < MOST_MEMORY
+    with FramePeer(running.address) as peer:
+        assert peer.get().status == 200
+
+
+def test_rapid_reset(gateway_process: StartProcess, echo: EchoInstance) -> None:
+    """CVE-2023-44487: requests that are cancelled at once cost the server more than the client."""
+    with flooded(gateway_process, echo) as running:
+        for _ in range(3):
+            with Flooder(running.address) as peer:
+
+                def send(n: int, peer: Flooder = peer) -> None:
+                    peer.send(peer.head(2 * n + 1, *COMPLETE), RstStreamFrame(2 * n + 1, 8))
+
+                assert peer.until_ended(send, 20_000) < 20_000
+                assert peer.ended() in CUT_OFF
+
+
+def test_resets_that_work_pays_for_are_fine(gateway: Start, echo: EchoInstance) -> None:
+    running = gateway(CONFIGURATION, echo=echo)
+    with FramePeer(running.address) as peer:
+        for _ in range(100):
+            assert peer.get().status == 200
+            stream = peer.request("POST", "/", end=False)
+            peer.connection.reset_stream(stream, 8)
+            peer.flush()
+        assert peer.get().status == 200
+
+
+def test_made_you_reset(gateway_process: StartProcess, echo: EchoInstance) -> None:
+    """CVE-2025-8671: the client has the server reset its streams, by frames that are not allowed."""
+    with flooded(gateway_process, echo) as running, Flooder(running.address) as peer:
+
+        def send(n: int) -> None:
+            stream = 2 * n + 1
+            # A window that overflows is an error of the stream.
+            peer.send(peer.head(stream, *COMPLETE), WindowUpdateFrame(stream, window_increment=2**31 - 1))
+
+        assert peer.until_ended(send, 20_000) < 20_000
+        assert peer.ended() in CUT_OFF
+
+
+@pytest.mark.parametrize("piece", [b"", b"\x00\x03abc\x7f\x80\x01" + b"x" * 255], ids=["empty", "fields"])
+def test_continuation_flood(gateway_process: StartProcess, echo: EchoInstance, piece: bytes) -> None:
+    """CVE-2024-27316: a head that never ends."""
+    with flooded(gateway_process, echo) as running, Flooder(running.address) as peer:
+        peer.send(peer.head(1, "END_STREAM"))
+        assert peer.until_ended(lambda _: peer.send(ContinuationFrame(1, piece)), 50_000) < 50_000
+        assert peer.ended() in CUT_OFF
+
+
+def test_hpack_bomb(gateway_process: StartProcess, echo: EchoInstance) -> None:
+    """A few bytes that refer to a large field of the table again and again."""
+    with flooded(gateway_process, echo) as running, Flooder(running.address) as peer:
+        value = b"x" * 3000
+        # A literal that enters the table (RFC 7541 section 6.2.1), then nothing but references to it.
+        length = bytes([(len(value) - 127) & 0x7F | 0x80, (len(value) - 127) >> 7])
+        literal = b"\x40\x01x\x7f" + length + value
+        pseudo = b"\x82\x86\x84\x01\x01a"
+        # Sixteen thousand bytes that would be thirty-six million as text.
+        peer.send(HeadersFrame(1, pseudo + literal + b"\xbe" * 12_000, flags=COMPLETE))
+        assert peer.ended() in CUT_OFF
+
+
+def test_too_many_fields_and_too_large_heads(gateway: Start, echo: EchoInstance) -> None:
+    running = gateway(CONFIGURATION, echo=echo)
+    with FramePeer(running.address) as peer:
+        fields = [(f"x-{number}", "1") for number in range(101)]
+        assert peer.get("/", *fields).status == 431
+        assert peer.get("/", *fields[:90]).status == 200
+        assert peer.get("/", ("x", "y" * 33_000)).status == 431
+        assert peer.get("/?" + "q" * 9_000).status == 414
+        assert peer.get("/").status == 200
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        SettingsFrame(0, settings={4: 65535}),
+        PingFrame(0, b"12345678"),
+        PriorityFrame(99, stream_weight=1),
+        WindowUpdateFrame(0, window_increment=1),
+        DataFrame(1, b""),
+    ],
+    ids=["settings", "ping", "priority", "window", "empty data"],
+)
+def test_frames_that_carry_nothing(gateway_process: StartProcess, echo: EchoInstance, frame: Frame) -> None:
+    """CVE-2019-9512, 9513, 9515, 9518: cheap to send, and each wants to be looked at or answered."""
+    with flooded(gateway_process, echo) as running, Flooder(running.address) as peer:
+        peer.send(peer.head(1, "END_HEADERS", method="POST"))
+        many = frame.serialize() * 10
+        assert peer.until_ended(lambda _: peer.send(many), 50_000) < 50_000
+        assert peer.ended() in CUT_OFF
+
+
+def test_answers_that_nobody_reads_do_not_pile_up(gateway_process: StartProcess, echo: EchoInstance) -> None:
+    """CVE-2019-9512: a client that asks for acknowledgements and does not take them."""
+    with flooded(gateway_process, echo) as running, Flooder(running.address, reads=False) as peer:
+        peer.socket.settimeout(1)
+        many = PingFrame(0, b"12345678").serialize() * 100
+        # Until it is cut off, or nothing more is read of what it says.
+        assert peer.until_ended(lambda _: peer.send(many), 50_000) < 50_000
+
+
+def test_more_streams_than_allowed_are_refused(gateway: Start) -> None:
+    with RawInstance() as instance:
+        running = gateway({**CONFIGURATION, "limits": {"http2": {"max_streams": 3}}}, instance=instance)
+        with Flooder(running.address) as peer:
+            # Sent before the client can have heard of the bound.
+            peer.send(*(peer.head(2 * n + 1, *COMPLETE) for n in range(5)))
+            refused = peer.wait(lambda frame: isinstance(frame, RstStreamFrame), 2)
+            assert [(frame.stream_id, frame.error_code) for frame in refused] == [(7, 7), (9, 7)]
+
+
+def test_windows_of_zero_do_not_hold_an_exchange_for_ever(gateway: Start) -> None:
+    """CVE-2019-9517: answers that are asked for and never let in."""
+    body = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 1_000_000
+    with RawInstance(body) as instance:
+        running = gateway({**CONFIGURATION, "limits": {"body_grace": "300ms"}}, instance=instance)
+        with FramePeer(running.address, window=0) as peer:
+            peer.auto_window = False
+            answer = peer.answer(peer.request())
+            assert (answer.status, answer.body, answer.reset) == (200, b"", 2)
+            assert running.gateway.stats()["totals"]["in_flight"] == 0
+
+
+def test_a_head_has_one_deadline_however_it_trickles(gateway: Start, echo: EchoInstance) -> None:
+    running = gateway({**CONFIGURATION, "limits": {"head_timeout": "300ms"}}, echo=echo)
+    with Flooder(running.address) as peer:
+        peer.send(peer.head(3, "END_STREAM"))
+        assert peer.ended() == ENHANCE_YOUR_CALM
+
+
+def test_a_connection_without_a_request_is_closed(gateway: Start, echo: EchoInstance) -> None:
+    running = gateway({**CONFIGURATION, "limits": {"head_timeout": "300ms", "keep_alive": "300ms"}}, echo=echo)
+    with running.connect() as silent:
+        silent.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        silent.read_all()
+    with Flooder(running.address) as peer:
+        assert peer.ended() == 0
+    with Flooder(running.address) as peer:
+        peer.send(peer.head(1, *COMPLETE))
+        assert peer.ended() == 0
+        assert [frame.stream_id for frame in peer.came if isinstance(frame, HeadersFrame)] == [1]
+
+
+def test_bodies_that_nobody_takes_are_bounded(gateway_process: StartProcess) -> None:
+    """Windows are opened only as the instance takes what has come."""
+    with RawInstance() as instance:
+        running = gateway_process({**CONFIGURATION, "limits": {"max_body": "1GB", "min_rate": 0}}, instance=instance)
+        before = running.memory
+        with FramePeer(running.address) as peer:
+            streams = [peer.request("POST", "/", end=False) for _ in range(50)]
+            sent = 0
+            while (window := min(16384, peer.connection.local_flow_control_window(streams[0]))) > 0:
+                for stream in streams:
+                    room = min(window, peer.connection.local_flow_control_window(stream))
+                    if room > 0:
+                        peer.connection.send_data(stream, b"x" * room)
+                        sent += room
+                peer.flush()
+            assert 65_000 < sent <= 2**20
+            assert running.memory - before < MOST_MEMORY

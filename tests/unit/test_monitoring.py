@@ -1,0 +1,73 @@
+"""The verdict on a summary, without a gateway."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from pylae import Gateway
+from pylae.monitoring import Thresholds, judge
+
+
+def recent(requests: int, errors: int, mean: float | None) -> dict[str, Any]:
+    return {"recent": {"requests": requests, "errors": errors, "mean": mean, "window": 58.0}}
+
+
+def summary(requests: int, errors: int, mean: float | None = 0.01) -> dict[str, Any]:
+    services = {f"s{number}": recent(number, number - 1, number / 100) for number in range(1, 9)}
+    return {**recent(requests, errors, mean), "services": services}
+
+
+@pytest.mark.parametrize(
+    ("requests", "errors", "mean", "expected"),
+    [
+        (0, 0, None, "healthy"),
+        (100, 5, 1.0, "healthy"),
+        (1000, 51, 0.1, "degraded"),
+        (100, 10, 0.1, "degraded"),
+        (1000, 101, 0.1, "unhealthy"),
+        (100, 0, 1.01, "degraded"),
+        (100, 50, 5.0, "unhealthy"),
+        (1, 1, 0.1, "unhealthy"),
+    ],
+)
+def test_verdicts(requests: int, errors: int, mean: float | None, expected: str) -> None:
+    health = judge(summary(requests, errors, mean), Thresholds())
+    assert health.status == expected
+    assert bool(health.reasons) == (expected != "healthy")
+    assert health.as_dict() == {
+        "status": expected,
+        "reasons": list(health.reasons),
+        "window": 58.0,
+        "requests": requests,
+        "errors": errors,
+        "error_rate": errors / requests if requests else 0.0,
+        "mean_duration": mean,
+    }
+
+
+def test_reasons_name_the_worst_services() -> None:
+    errors, duration = judge(summary(100, 20, 2.0), Thresholds()).reasons
+    assert errors == (
+        "20.0% of 100 answers were errors (5xx), over 0.1 of all: s8 7 of 8, s7 6 of 7, s6 5 of 6, s5 4 of 5, s4 3 of 4"
+    )
+    assert duration == "answers took 2 s on average, over 1 s: s8 0.08 s, s7 0.07 s, s6 0.06 s, s5 0.05 s, s4 0.04 s"
+
+
+def test_thresholds_can_be_moved() -> None:
+    lenient = Thresholds(degraded_errors=0.5, unhealthy_errors=0.5, degraded_duration=None, minimum_requests=10)
+    assert judge(summary(100, 50, 100.0), lenient).status == "healthy"
+    assert judge(summary(100, 51, 100.0), lenient).status == "unhealthy"
+    assert judge(summary(9, 9), lenient).status == "healthy"
+
+
+def test_settings() -> None:
+    gateway = Gateway(health={"degraded_duration": "250ms", "degraded_errors": 0.01})
+    assert gateway.config.health.degraded_duration == timedelta(milliseconds=250)
+    with pytest.raises(ValidationError, match="unhealthy_errors must not be below degraded_errors"):
+        Thresholds(degraded_errors=0.2)
+    with pytest.raises(ValidationError):
+        Thresholds(degraded_errors=0)
