@@ -124,6 +124,7 @@ impl Engine {
     }
 
     /// The latest exchanges behind the cursors, at most `most` of each worker, as JSON.
+    #[expect(clippy::needless_pass_by_value, reason = "a list of Python becomes a vector of its own")]
     fn exchanges(&self, py: Python<'_>, cursors: Vec<u64>, most: usize, watch: bool) -> String {
         gil::released(py, || {
             let found = self.plane.exchanges(&cursors, most, watch);
