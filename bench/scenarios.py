@@ -35,6 +35,8 @@ class Scenario:
     """Requests at once on each connection, over HTTP/2; none is HTTP/1.1 with one."""
     websocket: int | None = None
     """Bytes of the messages that are echoed over a WebSocket on each connection, instead of requests."""
+    hook: str = ""
+    """The function of `bench/hooks.py` that every request meets."""
 
 
 def _regex_routes(count: int) -> tuple[Route, ...]:
@@ -66,6 +68,8 @@ def _token() -> str:
 def _segment(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
+
+_HOOKS = frozenset({"hooks"})
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
@@ -118,6 +122,22 @@ SCENARIOS: dict[str, Scenario] = {
             "/json",
             features=frozenset({"websocket"}),
             websocket=125,
+        ),
+        *(
+            Scenario(f"hook_{hook}", f"the proxy scenario with a hook: {title}", "/json", features=_HOOKS, hook=hook)
+            for hook, title in (
+                ("sync", "a function on the worker that reads a header and sets one"),
+                ("driven", "the same, async, never suspended"),
+                ("waiting", "the same, async, awaits one asyncio.sleep(0)"),
+                ("blocking", "the same on the pool of threads"),
+            )
+        ),
+        Scenario(
+            "hook_burning",
+            "a route without hooks while Python code holds the interpreter's lock half of the time",
+            "/json",
+            features=_HOOKS,
+            hook="burning",
         ),
         Scenario("body64k", "GET, 64 KiB", "/body/64k"),
         Scenario("body1m", "GET, 1 MiB", "/body/1m"),

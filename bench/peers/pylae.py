@@ -25,7 +25,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 class Pylae(Peer):
     """One worker, control plane included in what is measured."""
 
-    features = frozenset({"cache", "limit", "policies", "tls", "websocket", "h2", "grpc"})
+    features = frozenset({"cache", "hooks", "limit", "policies", "tls", "websocket", "h2", "grpc"})
 
     @classmethod
     def find(cls) -> Path:
@@ -66,9 +66,21 @@ class Pylae(Peer):
         if "policies" in setup.scenario.features:
             config |= _POLICIES
             routes[:] = [{**route, "auth_required": True} for route in routes]
+        if hook := setup.scenario.hook:
+            config["hooks"] = [_hook(hook, setup.folder)]
+            routes.append(_route("unasked", Route(prefix="/unasked")))
         file = setup.folder / f"{self.name}.yaml"
         file.write_text(json.dumps(config, indent=1))
         return [self.program, "run", file]
+
+
+def _hook(name: str, folder: Path) -> dict[str, Any]:
+    """A hook of `bench/hooks.py`, which is put beside the configuration."""
+    module = folder / "bench_hooks.py"
+    source = (_ROOT / "bench" / "hooks.py").read_text()
+    module.write_text(f"{source}\n\nbegin_burning()\n" if name == "burning" else source)
+    routes = {"routes": "unasked"} if name == "burning" else {}
+    return {"on_request": f"bench_hooks:{name}", "blocking": name == "blocking", "budget": None, **routes}
 
 
 def _route(name: str, route: Route) -> dict[str, Any]:

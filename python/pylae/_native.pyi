@@ -32,6 +32,7 @@ __all__ = [
     "echo_policy",
     "explain",
     "live_requests",
+    "local_certificate",
     "shift_clock",
 ]
 

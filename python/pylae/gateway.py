@@ -28,7 +28,6 @@ from pylae.config.route import Route, ServiceName
 from pylae.config.service import Service
 from pylae.config.sources import CallSources, DocumentSources, Place
 from pylae.config.tls import Texts
-from pylae.control import Control
 from pylae.errors import ConfigError, EngineError, HookError, Problem
 from pylae.local_tls import authority_file
 from pylae.serve import serve, signals
@@ -36,9 +35,11 @@ from pylae.settings import split_words
 
 if TYPE_CHECKING:
     from pylae.admin.server import Server
+    from pylae.control import Control
     from pylae.engine import Engine
     from pylae.hooks.hook import Function, Hook
     from pylae.monitoring import Health
+    from pylae.registry import ServiceRegistry
 
 F = TypeVar("F", bound="Function")
 
@@ -330,6 +331,8 @@ class Gateway:
         """Starts serving and returns the addresses of the listeners. Raises ConfigError or EngineError."""
         if self._engine is not None:
             raise EngineError("the gateway is running already")
+        from pylae.control import Control
+
         control = Control(self)
         control.resume()
         plan = self._plan(create=True)
@@ -428,6 +431,11 @@ class Gateway:
     def health(self) -> Health:
         """How good the service of the last minute was, by the thresholds in `health`. Raises EngineError."""
         return self.engine.health(self.config.health)
+
+    @property
+    def registry(self) -> ServiceRegistry:
+        """Where instances come from while it runs; instances can be registered here. Raises EngineError."""
+        return self._controlled().registry
 
     @property
     def engine(self) -> Engine:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -223,6 +224,18 @@ def test_references_come_from_the_file_only(
             assert answer.status_code == 422, stolen
             assert "does not stand in the configuration file" in answer.json()["problems"][0]["message"]
         assert http.put("/config", json=read, headers={"If-Match": "*"}).status_code == 200
+
+
+def test_other_code_than_the_file_names_is_not_even_imported(admin: Start, echo: EchoInstance) -> None:
+    with admin(CONFIGURATION, all=echo) as api:
+        for strange in ({"hooks": [{"on_request": "antigravity:geohash"}]}, {"plugins": [{"use": "antigravity:x"}]}):
+            for method, path in (("POST", "/config/validate"), ("POST", "/config/diff"), ("PUT", "/config")):
+                answer = api.http.request(
+                    method, path, json={**api.get("/config"), **strange}, headers={"If-Match": "*"}
+                )
+                (problem,) = answer.json()["problems"]
+                assert "cannot be named here" in problem["message"]
+        assert "antigravity" not in sys.modules
 
 
 def over_http(process: Process, folder: Path) -> httpx.Client:

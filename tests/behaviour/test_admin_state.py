@@ -118,8 +118,8 @@ routes:
     service: all
     auth_required: false
     rate_limit:
-      - {name: by-tenant, limit: 2, key: "header:X-Tenant", algorithm: ALGORITHM}
-      - {name: by-address, limit: 100, key: ip}
+      - {name: by-tenant, limit: 2, per: 1d, key: "header:X-Tenant", algorithm: ALGORITHM}
+      - {name: by-address, limit: 100, per: 1d, key: ip}
 """
 
 

@@ -245,7 +245,9 @@ KINDS = ("worker", "driven", "waiting", "pool", "around")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_is_left_behind(gateway: Gateway, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_left_behind(
+    gateway: Gateway, service: FakeService, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Exchanges with failures, timeouts, clients that go and reloads mixed in: no memory grows, nothing is left."""
     count = 0
 
@@ -283,9 +285,12 @@ def test_nothing_is_left_behind(gateway: Gateway, kind: str, monkeypatch: pytest
                             length = int(line.split(b":")[1])
                     reader.read(length)
                     if index % 100 == 0:
+                        service.requests.clear()
                         gateway.apply()
                         with socket.create_connection((host, int(port))) as leaving:
                             leaving.sendall(b"GET /?slow HTTP/1.1\r\nHost: a\r\n\r\n")
+            until(lambda: gateway.stats()["totals"]["in_flight"] == 0)
+            service.requests.clear()
 
         # What pytest keeps of the log would grow.
         monkeypatch.setattr(logging.getLogger("pylae"), "disabled", True)

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from pylae.config.service import Instance
 from support.admin import Admin
 from support.instance import OK, EchoInstance, RawInstance
 from support.names import NameServer
@@ -180,6 +181,19 @@ def test_instances_from_a_file(gateway: Callable[..., Running], echo: EchoInstan
     beside = tmp_path / "beside"
     beside.write_text("{}")
     beside.replace(file)
+    wait_until(lambda: running.get("/").status == 503)
+
+
+def test_a_program_registers_instances(gateway: Callable[..., Running], echo: EchoInstance) -> None:
+    """Without an admin API."""
+    running = gateway(HEARTBEAT)
+    registry = running.gateway.registry
+    registration = registry.register("all", Instance(url=echo.url), ttl=60)
+    assert (registration.ttl, registration.instance.url) == (60, echo.url)
+    wait_until(lambda: running.get("/").status == 200)
+    name = echo.url.removeprefix("http://")
+    assert registry.heartbeat("all", name) is registration
+    assert registry.remove("all", name)
     wait_until(lambda: running.get("/").status == 503)
 
 

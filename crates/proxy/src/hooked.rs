@@ -227,7 +227,9 @@ fn part_with(worker: &Worker, exchange: &mut Exchange, reply: Reply<'_>) {
             taken.let_go(worker, false);
         }
         Reply::Own(answer) => {
-            answer.headers.iter().for_each(|(name, _)| exchange.response_edits.remove(name.as_bytes()))
+            for (name, _) in &answer.headers {
+                exchange.response_edits.remove(name.as_bytes());
+            }
         }
         Reply::Stored(_) | Reply::Nobody => {}
     }

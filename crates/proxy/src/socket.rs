@@ -95,15 +95,15 @@ impl Socket {
         cx: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
-            _ => {
-                // Put together, so that they become one record.
-                let mut bytes = Vec::with_capacity(pieces.iter().map(|piece| piece.len()).sum());
-                pieces.iter().for_each(|piece| bytes.extend_from_slice(piece));
-                self.poll_write(cx, &bytes)
-            }
+        if let Self::Tcp(stream) = self {
+            return Pin::new(stream).poll_write_vectored(cx, pieces);
         }
+        // Put together, so that they become one record.
+        let mut bytes = Vec::with_capacity(pieces.iter().map(|piece| piece.len()).sum());
+        for piece in pieces {
+            bytes.extend_from_slice(piece);
+        }
+        self.poll_write(cx, &bytes)
     }
 
     /// Says that what is written next is the last of the message, and what follows it (field lines). Where a message says itself

@@ -18,7 +18,7 @@ use crate::{gil, plan};
 /// The running data plane. Made by `Engine(plan)`, which starts it.
 #[pyclass(frozen)]
 pub(crate) struct Engine {
-    engine: pylae_proxy::Engine,
+    plane: pylae_proxy::Engine,
     lanes: Arc<Lanes>,
     /// The hooks in force.
     hooks: Mutex<Arc<Source>>,
@@ -41,7 +41,7 @@ impl Engine {
             })?;
             // It was made, or there would be no engine.
             let hooks = made.ok_or_else(Vec::new)?;
-            Ok(Self { engine, lanes, hooks: Mutex::new(hooks) })
+            Ok(Self { plane: engine, lanes, hooks: Mutex::new(hooks) })
         })
         .map_err(|problems: Vec<Problem>| to_python(&problems))
     }
@@ -52,8 +52,8 @@ impl Engine {
         gil::released(py, || {
             let plan = plan::read(plan)?;
             let before = Arc::clone(&self.hooks.lock());
-            let source = Arc::new(Source::new(&plan, hooks, self.engine.log(), &self.lanes, Some(&before)));
-            self.engine.apply(plan, &*source)?;
+            let source = Arc::new(Source::new(&plan, hooks, self.plane.log(), &self.lanes, Some(&before)));
+            self.plane.apply(plan, &*source)?;
             source.settle();
             *self.hooks.lock() = source;
             Ok(())
@@ -63,14 +63,14 @@ impl Engine {
 
     /// The addresses that are listened on, as `host:port`.
     fn addresses(&self) -> Vec<String> {
-        self.engine.addresses().iter().map(ToString::to_string).collect()
+        self.plane.addresses().iter().map(ToString::to_string).collect()
     }
 
     /// Stops accepting, finishes what is in flight if `drain`, and ends.
     fn stop(&self, py: Python<'_>, drain: bool) -> PyResult<()> {
         refuse_on_worker(py)?;
         gil::released(py, || {
-            self.engine.stop(drain);
+            self.plane.stop(drain);
             self.lanes.stop();
         });
         Ok(())
@@ -84,7 +84,7 @@ impl Engine {
     /// Gives the instance of the service nothing more, or uses it again. Whether that is a change; raises `LookupError` if
     /// there is no such instance.
     fn set_draining(&self, py: Python<'_>, service: &str, instance: &str, draining: bool) -> PyResult<bool> {
-        gil::released(py, || self.engine.set_draining(service, instance, draining))
+        gil::released(py, || self.plane.set_draining(service, instance, draining))
             .map_err(|problem| PyLookupError::new_err(problem.message))
     }
 
@@ -97,14 +97,14 @@ impl Engine {
             _ => return Err(PyValueError::new_err("either a jti or a user can be revoked")),
         };
         let span = Duration::try_from_secs_f64(seconds).map_err(|error| PyValueError::new_err(error.to_string()))?;
-        Ok(gil::released(py, || self.engine.revoke(what, span)))
+        Ok(gil::released(py, || self.plane.revoke(what, span)))
     }
 
     /// Closes the breaker of a service, or that of one instance. Whether that is a change; None if it has no breaker.
     /// Raises `LookupError` if there is no such service or instance.
     #[pyo3(signature = (service, instance=None))]
     fn reset_breaker(&self, py: Python<'_>, service: &str, instance: Option<&str>) -> PyResult<Option<bool>> {
-        gil::released(py, || self.engine.reset_breaker(service, instance))
+        gil::released(py, || self.plane.reset_breaker(service, instance))
             .map_err(|problem| PyLookupError::new_err(problem.message))
     }
 
@@ -112,7 +112,7 @@ impl Engine {
     fn limit(&self, py: Python<'_>, question: &str) -> PyResult<String> {
         gil::released(py, || {
             let question = serde_json::from_str(question).map_err(|error| vec![Problem::at("", error.to_string())])?;
-            let standing = self.engine.limit(&question).map_err(|problem| vec![problem])?;
+            let standing = self.plane.limit(&question).map_err(|problem| vec![problem])?;
             Ok(serde_json::json!(standing).to_string())
         })
         .map_err(|problems: Vec<Problem>| to_python(&problems))
@@ -120,13 +120,13 @@ impl Engine {
 
     /// Keys that rate limits hold, and the bytes that they take.
     fn limit_usage(&self, py: Python<'_>) -> (usize, usize) {
-        gil::released(py, || self.engine.limit_usage())
+        gil::released(py, || self.plane.limit_usage())
     }
 
     /// The latest exchanges behind the cursors, at most `most` of each worker, as JSON.
     fn exchanges(&self, py: Python<'_>, cursors: Vec<u64>, most: usize, watch: bool) -> String {
         gil::released(py, || {
-            let found = self.engine.exchanges(&cursors, most, watch);
+            let found = self.plane.exchanges(&cursors, most, watch);
             let (cursors, missed, passed_over) = (found.cursors, found.missed, found.passed_over);
             // Each line is JSON already.
             let lines = found.lines.join(",");
@@ -137,7 +137,7 @@ impl Engine {
     /// What is counted and seen, as JSON.
     fn stats(&self, py: Python<'_>) -> String {
         gil::released(py, || {
-            let mut stats = serde_json::json!(self.engine.stats());
+            let mut stats = serde_json::json!(self.plane.stats());
             let calls = self.hooks.lock().figures();
             stats["hooks"] = serde_json::json!({ "live_requests": LIVE.load(Ordering::Relaxed), "calls": calls });
             stats.to_string()
@@ -148,25 +148,25 @@ impl Engine {
     fn metrics(&self, py: Python<'_>) -> String {
         gil::released(py, || {
             let hooks = self.hooks.lock().figures();
-            self.engine.metrics(&hooks)
+            self.plane.metrics(&hooks)
         })
     }
 
     /// The figures that people look at first, as JSON.
     fn summary(&self, py: Python<'_>) -> String {
-        gil::released(py, || serde_json::json!(self.engine.summary()).to_string())
+        gil::released(py, || serde_json::json!(self.plane.summary()).to_string())
     }
 
     /// Counts a configuration that was refused before it became a plan.
     fn count_refusal(&self, py: Python<'_>) {
-        gil::released(py, || self.engine.count_refusal());
+        gil::released(py, || self.plane.count_refusal());
     }
 
     /// Makes the response cache forget what the JSON document names; returns how many answers that were.
     fn purge_cache(&self, py: Python<'_>, purge: &str) -> PyResult<usize> {
         gil::released(py, || {
             let purge = serde_json::from_str(purge).map_err(|error| vec![Problem::at("", error.to_string())])?;
-            self.engine.purge_cache(purge)
+            self.plane.purge_cache(purge)
         })
         .map_err(|problems| to_python(&problems))
     }
@@ -174,7 +174,7 @@ impl Engine {
     /// Log records since the last call as a JSON list, after at most `patience` seconds; None when the engine has stopped.
     fn read_log(&self, py: Python<'_>, patience: f64) -> Option<String> {
         let patience = Duration::try_from_secs_f64(patience).unwrap_or_default();
-        gil::released(py, || self.engine.read_log(patience)).map(|records| serde_json::json!(records).to_string())
+        gil::released(py, || self.plane.read_log(patience)).map(|records| serde_json::json!(records).to_string())
     }
 }
 

@@ -113,12 +113,11 @@ impl HookSource for Source {
         let mut called = Vec::with_capacity(calls.len());
         gil::attached(|py| {
             for (index, call) in calls.iter().enumerate() {
-                match self.functions.get(call.hook) {
-                    Some(function) => called.push(self.called(py, route, call, function)),
-                    None => {
-                        let message = format!("the plan came with {} hooks", self.functions.len());
-                        problems.push(Problem::at(format!("calls[{index}].hook"), message));
-                    }
+                if let Some(function) = self.functions.get(call.hook) {
+                    called.push(self.called(py, route, call, function));
+                } else {
+                    let message = format!("the plan came with {} hooks", self.functions.len());
+                    problems.push(Problem::at(format!("calls[{index}].hook"), message));
                 }
             }
         });

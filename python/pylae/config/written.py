@@ -18,8 +18,8 @@ from pydantic import BaseModel, SecretStr
 from pylae.config.nodes import Node, Step
 from pylae.units import RequestRate
 
-CREDENTIALS = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key", "x-auth-token"})
-"""Names of header fields whose values are secrets wherever they stand."""
+_CREDENTIAL = re.compile(r"authorization|cookie|secret|password|token|credential|api[-_]?key", re.IGNORECASE)
+"""In names of header fields and settings of plugins: their values are secrets wherever they stand."""
 
 _KEY = secrets.token_bytes(32)
 """Of this process, so that a mark says nothing about the secret."""
@@ -40,7 +40,7 @@ def texts(value: Any, path: At = (), secret: bool = False) -> Iterator[tuple[At,
             yield from texts(getattr(value, name), (*path, name))
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            yield from texts(item, (*path, key), str(key).lower() in CREDENTIALS)
+            yield from texts(item, (*path, key), bool(_CREDENTIAL.search(str(key))))
     elif isinstance(value, tuple | list | frozenset):
         for index, item in enumerate(value):
             yield from texts(item, (*path, index), secret)
@@ -75,7 +75,7 @@ def written(
         fields = [name for name in type(value).model_fields if defaults or name in value.model_fields_set]
         return {name: inner(getattr(value, name), name) for name in fields}
     if isinstance(value, Mapping):
-        return {str(key): inner(item, key, str(key).lower() in CREDENTIALS) for key, item in value.items()}
+        return {str(key): inner(item, key, bool(_CREDENTIAL.search(str(key)))) for key, item in value.items()}
     if isinstance(value, tuple | list | frozenset):
         return [inner(item, index, secret) for index, item in enumerate(value)]
     if isinstance(value, SecretStr):

@@ -31,7 +31,7 @@ class Plugin:
 
     Methods called `on_request`, `on_response`, `on_response_body`, `on_response_events` and `middleware`, and those
     marked by the decorators of `pylae.hooks`, are its hooks, in the order of their definition. One object is made for
-    each use in a configuration, and again when the configuration is applied anew.
+    each use in a configuration, and again when the configuration is read anew.
     """
 
     Settings: ClassVar[type[BaseModel]] = NoSettings

@@ -118,6 +118,18 @@ def test_listeners(written: str, planned: str) -> None:
     assert [listener["address"] for listener in plan(listeners=written)["listeners"]] == [planned]
 
 
+def test_http2_is_spoken_where_tls_is_unless_told_otherwise() -> None:
+    files = "tests/golden/tls/example"
+    pair = {"cert": f"{files}.pem", "key": f"{files}.key"}
+    listeners: list[dict[str, Any]] = [
+        {"address": ":1"},
+        {"address": ":2", "http2": True},
+        {"address": ":3", "tls": pair},
+        {"address": ":4", "tls": pair, "http2": False},
+    ]
+    assert [listener["http2"] for listener in plan(listeners=listeners)["listeners"]] == [False, True, True, False]
+
+
 def test_trusted_proxies_are_networks() -> None:
     assert plan(trusted_proxies=["10.0.0.0/8", "192.0.2.1", "::1"])["trusted_proxies"] == [
         "10.0.0.0/8",

@@ -111,7 +111,7 @@ impl RouteHooks {
             }
         });
         // The interpreter is shutting down: what a hook would say is not known.
-        step.unwrap_or_else(|| Step::Reject(rejection()))
+        step.unwrap_or_else(failed)
     }
 
     /// The next hook of the half that runs.
@@ -232,15 +232,15 @@ impl Hooks for RouteHooks {
     }
 
     fn resume(&self, exchange: &mut Exchange, _in_time: bool) -> Step {
-        let Some(mut session) = take_session(exchange) else { return Step::Reject(rejection()) };
-        let Some(job) = session.job.take() else { return Step::Reject(rejection()) };
+        let Some(mut session) = take_session(exchange) else { return failed() };
+        let Some(job) = session.job.take() else { return failed() };
         take_back(&session, exchange);
         match job.take_outcome() {
             Some(Outcome::Pass) => {}
             Some(Outcome::PassedOn) => session.parked.push((job.place(), Parked::Job(job))),
             Some(Outcome::Answer(answer)) => return self.finish(session, exchange, Step::Answer(answer)),
-            failed => {
-                if failed.is_none() {
+            failure => {
+                if failure.is_none() {
                     job.called.note_timeout(exchange);
                     session.handle.leave_context();
                 }
@@ -308,9 +308,14 @@ fn call<'py>(
     }
 }
 
+/// The end of an exchange whose hook has failed.
+fn failed() -> Step {
+    Step::Reject(Box::new(rejection()))
+}
+
 /// What the failure of a hook means; none: the exchange goes on.
 fn fate(one: &Called) -> Option<Step> {
-    (one.call.on_error == OnError::Fail).then(|| Step::Reject(rejection()))
+    (one.call.on_error == OnError::Fail).then(failed)
 }
 
 /// Waits for a call.

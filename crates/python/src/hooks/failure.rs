@@ -43,9 +43,9 @@ pub(crate) fn end_if_forked(py: Python<'_>) {
 }
 
 /// What the client learns: nothing of the inside.
-pub(crate) fn rejection() -> Box<Rejection> {
+pub(crate) fn rejection() -> Rejection {
     let message = "the request could not be processed".into();
-    Box::new(Rejection { status: 500, code: "hook_failed", message, headers: Vec::new() })
+    Rejection { status: 500, code: "hook_failed", message, headers: Vec::new() }
 }
 
 /// Bytes of a description, of which the log keeps many.

@@ -134,15 +134,15 @@ impl Handle {
     }
 
     /// What hooks keep for each other.
-    pub(crate) fn state<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+    pub(crate) fn state<'py>(&self, py: Python<'py>) -> Bound<'py, PyDict> {
         // Made outside the lock: making a dict may run the garbage collector, and that may run anything.
         let known = self.objects.lock().state.as_ref().map(|state| state.clone_ref(py));
         if let Some(known) = known {
-            return Ok(known.into_bound(py));
+            return known.into_bound(py);
         }
         let state = PyDict::new(py);
         self.objects.lock().state = Some(state.clone().unbind());
-        Ok(state)
+        state
     }
 
     /// Closes it for good: the exchange is over.

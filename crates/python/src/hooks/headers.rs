@@ -94,18 +94,18 @@ impl Headers {
 
 #[pymethods]
 impl Headers {
-    /// The first value of a field. Raises KeyError if it is not there.
+    /// The first value of a field. Raises `KeyError` if it is not there.
     fn __getitem__<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyString>> {
         self.first(py, name)?.ok_or_else(|| PyKeyError::new_err(name.to_owned()))
     }
 
-    /// Replaces every line of a field by this one. Raises ValueError for what may not stand in a header.
+    /// Replaces every line of a field by this one. Raises `ValueError` for what may not stand in a header.
     fn __setitem__(&self, py: Python<'_>, name: &str, value: &str) -> PyResult<()> {
         let value = text::encoded(value)?;
         self.edit(py, |edits| edits.set(name.as_bytes(), &value))
     }
 
-    /// Removes every line of a field. Raises KeyError if there is none.
+    /// Removes every line of a field. Raises `KeyError` if there is none.
     fn __delitem__(&self, py: Python<'_>, name: &str) -> PyResult<()> {
         if !self.__contains__(py, name)? {
             return Err(PyKeyError::new_err(name.to_owned()));
@@ -144,13 +144,13 @@ impl Headers {
         self.with(py, |head| head.values(name.as_bytes()).map(|value| text::decoded(py, value)).collect())
     }
 
-    /// Adds a line to those that there are. Raises ValueError for what may not stand in a header.
+    /// Adds a line to those that there are. Raises `ValueError` for what may not stand in a header.
     fn append(&self, py: Python<'_>, name: &str, value: &str) -> PyResult<()> {
         let value = text::encoded(value)?;
         self.edit(py, |edits| edits.append(name.as_bytes(), &value))
     }
 
-    /// Removes every line of a field, and returns the first value, or `default`. Raises KeyError if there is neither.
+    /// Removes every line of a field, and returns the first value, or `default`. Raises `KeyError` if there is neither.
     #[pyo3(signature = (name, *default))]
     fn pop<'py>(
         &self,

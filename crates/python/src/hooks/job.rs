@@ -27,6 +27,9 @@ pub(crate) enum Outcome {
     Failed,
 }
 
+/// The pieces of a body, and the hooks that they pass.
+pub(crate) type Passing = (Arc<Mutex<Pipe>>, Vec<Arc<Called>>);
+
 /// One call.
 pub(crate) struct Job {
     pub(crate) called: Arc<Called>,
@@ -57,7 +60,7 @@ struct State {
     /// The thread that it runs on.
     post: Option<Arc<Post>>,
     /// The pieces of a body that it is about.
-    pieces: Option<(Arc<Mutex<Pipe>>, Vec<Arc<Called>>)>,
+    pieces: Option<Passing>,
 }
 
 impl Job {
@@ -166,7 +169,7 @@ impl Job {
         self.state.lock().pieces = Some((Arc::clone(pipe), hooks));
     }
 
-    pub(crate) fn pieces(&self) -> Option<(Arc<Mutex<Pipe>>, Vec<Arc<Called>>)> {
+    pub(crate) fn pieces(&self) -> Option<Passing> {
         self.state.lock().pieces.clone()
     }
 

@@ -286,17 +286,15 @@ impl Pool {
                     self.filled.notify_all();
                     return;
                 }
-                match state.queue.pop_front() {
-                    Some(job) => break job,
-                    None => {
-                        state.idle += 1;
-                        self.filled.wait(&mut state);
-                        state.idle -= 1;
-                    }
+                if let Some(job) = state.queue.pop_front() {
+                    break job;
                 }
+                state.idle += 1;
+                self.filled.wait(&mut state);
+                state.idle -= 1;
             };
             drop(state);
-            run(job);
+            run(&job);
         }
     }
 
@@ -331,7 +329,7 @@ impl Pool {
 }
 
 /// Runs a call on this thread.
-fn run(job: Arc<Job>) {
+fn run(job: &Arc<Job>) {
     gil::attached(|py| {
         let (duty, _) = job.lanes.watch.begin(py, job.called.timeout());
         if !job.start(Some(duty.post())) {
@@ -340,7 +338,7 @@ fn run(job: Arc<Job>) {
         job.called.count();
         let result = guarded(py, || {
             let around = job.called.call.on == pylae_core::hook::On::Around;
-            let next = around.then(|| Bound::new(py, CallNext::blocking(Arc::clone(&job)))).transpose()?;
+            let next = around.then(|| Bound::new(py, CallNext::blocking(Arc::clone(job)))).transpose()?;
             job.called.enter(&job.handle, py, job.half, next.as_ref().map(Bound::as_any))
         });
         drop(duty);

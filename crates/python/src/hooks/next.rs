@@ -75,6 +75,7 @@ impl Next {
         this
     }
 
+    #[expect(clippy::self_named_constructors, reason = "the name is Python's")]
     fn __next__(this: Py<Self>, py: Python<'_>) -> PyResult<Py<Self>> {
         this.get().step(&py.None().into_bound(py))?;
         Ok(this)

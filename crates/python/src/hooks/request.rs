@@ -66,7 +66,7 @@ impl Request {
         })
     }
 
-    /// Sets the path that the instance gets, as it stands: `strip_prefix` and `rewrite` are over. Raises ValueError.
+    /// Sets the path that the instance gets, as it stands: `strip_prefix` and `rewrite` are over. Raises `ValueError`.
     #[setter]
     fn set_path(&self, py: Python<'_>, path: &str) -> PyResult<()> {
         let mut target = Target::default();
@@ -87,7 +87,7 @@ impl Request {
         self.with(py, |exchange| text::decoded(py, exchange.sent_query().unwrap_or_default()))
     }
 
-    /// Sets the query, without `?`, as it is sent. Raises ValueError.
+    /// Sets the query, without `?`, as it is sent. Raises `ValueError`.
     #[setter]
     fn set_query(&self, py: Python<'_>, query: &str) -> PyResult<()> {
         let raw = format!("/?{query}");
@@ -153,7 +153,7 @@ impl Request {
         Ok(chosen.or_else(|| self.0.about.service.clone()).map(Into::into))
     }
 
-    /// Sends the request to another service. Raises LookupError if there is none of that name.
+    /// Sends the request to another service. Raises `LookupError` if there is none of that name.
     #[setter]
     fn set_service(&self, py: Python<'_>, name: &str) -> PyResult<()> {
         if !self.0.about.services.contains(name) {
@@ -166,10 +166,10 @@ impl Request {
     #[getter]
     fn state<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         self.with(py, |_| ())?;
-        self.0.state(py)
+        Ok(self.0.state(py))
     }
 
-    /// The body, for hooks that have asked for it (`body=True`). Raises HookError otherwise.
+    /// The body, for hooks that have asked for it (`body=True`). Raises `HookError` otherwise.
     #[getter]
     fn content<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let body = self.visit(py, |visit| visit.request_body.clone())?;
@@ -187,7 +187,7 @@ impl Request {
         Ok(Ready::new(self.content(py)?.into_any().unbind()))
     }
 
-    /// The body as JSON, to be awaited. Raises ValueError if it is not JSON.
+    /// The body as JSON, to be awaited. Raises `ValueError` if it is not JSON.
     fn json(&self, py: Python<'_>) -> PyResult<Ready> {
         let loads = py.import(pyo3::intern!(py, "json"))?.getattr(pyo3::intern!(py, "loads"))?;
         Ok(Ready::new(loads.call1((self.content(py)?,))?.unbind()))

@@ -101,7 +101,7 @@ impl Response {
 
 #[pymethods]
 impl Response {
-    /// A response. Text is sent as UTF-8. Raises ValueError for a status or header that cannot be sent.
+    /// A response. Text is sent as UTF-8. Raises `ValueError` for a status or header that cannot be sent.
     #[new]
     #[pyo3(signature = (status = 200, headers = None, body = None))]
     fn new(status: u16, headers: Option<&Bound<'_, PyAny>>, body: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
@@ -127,7 +127,7 @@ impl Response {
         }
     }
 
-    /// Sets the status, 200 to 599. Whether there is a body cannot change by it. Raises ValueError.
+    /// Sets the status, 200 to 599. Whether there is a body cannot change by it. Raises `ValueError`.
     #[setter]
     fn set_status(&self, py: Python<'_>, status: u16) -> PyResult<()> {
         let status = status_of(status)?;
@@ -161,7 +161,7 @@ impl Response {
         })
     }
 
-    /// The body. Raises HookError if it is not in memory: the hook has to ask for it (`body=True`).
+    /// The body. Raises `HookError` if it is not in memory: the hook has to ask for it (`body=True`).
     #[getter]
     fn body<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let body = match &self.0 {

@@ -13,7 +13,7 @@ pub(crate) fn decoded<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyString
     }
 }
 
-/// Text as bytes. ValueError for characters that are not in Latin-1.
+/// Text as bytes. `ValueError` for characters that are not in Latin-1.
 pub(crate) fn encoded(text: &str) -> PyResult<Cow<'_, [u8]>> {
     if text.is_ascii() {
         return Ok(Cow::Borrowed(text.as_bytes()));
@@ -28,15 +28,12 @@ pub(crate) fn unescaped(escaped: &[u8]) -> Vec<u8> {
     let mut rest = escaped;
     while let Some((&byte, after)) = rest.split_first() {
         let hex = |at: usize| after.get(at).and_then(|&digit| char::from(digit).to_digit(16));
-        rest = match (byte, hex(0), hex(1)) {
-            (b'%', Some(high), Some(low)) => {
-                plain.push((high * 16 + low) as u8);
-                &after[2..]
-            }
-            _ => {
-                plain.push(byte);
-                after
-            }
+        rest = if let (b'%', Some(high), Some(low)) = (byte, hex(0), hex(1)) {
+            plain.push((high * 16 + low) as u8);
+            &after[2..]
+        } else {
+            plain.push(byte);
+            after
         };
     }
     plain

@@ -37,7 +37,7 @@ impl User {
 
 #[pymethods]
 impl User {
-    /// Raises ValueError for texts that cannot be sent in a header.
+    /// Raises `ValueError` for texts that cannot be sent in a header.
     #[new]
     #[pyo3(signature = (id, email = String::new(), role = String::new(), permissions = Vec::new(), claims = None))]
     fn make(

@@ -46,7 +46,10 @@ fn other_requests_are_repeated_only_where_the_route_says_so() {
 fn what_never_left_is_repeated_whatever_it_is() {
     let worst = Attempt { idempotent: false, replayable: false, ..attempt(Outcome::ConnectFailed) };
     assert_eq!(worst.may_repeat(), Ok(()));
-    assert_eq!(Attempt { outcome: Outcome::Reset, sent: false, ..worst }.may_repeat(), Ok(()));
+    let refused = Attempt { outcome: Outcome::Reset, sent: false, ..worst };
+    assert_eq!(Attempt { replayable: true, ..refused }.may_repeat(), Ok(()));
+    // An instance may refuse a stream when a body is on its way already.
+    assert_eq!(refused.may_repeat(), Err(Reason::NotReplayable));
     assert_eq!(Attempt { outcome: Outcome::Reset, ..worst }.may_repeat(), Err(Reason::NotIdempotent));
 }
 

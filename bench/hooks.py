@@ -1,0 +1,48 @@
+"""Hooks of the `hook_…` scenarios: what each costs shows against the scenario `proxy` of the same run."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+from pylae import Request
+
+
+def sync(request: Request) -> None:
+    """Reads one header and sets one."""
+    request.headers["X-Tenant"] = request.headers.get("host", "")
+
+
+async def driven(request: Request) -> None:
+    """The same as a coroutine that is never suspended."""
+    request.headers["X-Tenant"] = request.headers.get("host", "")
+
+
+async def waiting(request: Request) -> None:
+    """The same on the asyncio loop."""
+    await asyncio.sleep(0)
+    request.headers["X-Tenant"] = request.headers.get("host", "")
+
+
+def blocking(request: Request) -> None:
+    """The same on the pool of threads."""
+    request.headers["X-Tenant"] = request.headers.get("host", "")
+
+
+def burning(request: Request) -> None:
+    """Never called: it stands on a route that nobody asks for, while its module burns the lock half of the time."""
+    request.headers["X-Tenant"] = "burning"
+
+
+def _burn() -> None:
+    while True:
+        end = time.perf_counter() + 0.01
+        while time.perf_counter() < end:
+            pass
+        time.sleep(0.01)
+
+
+def begin_burning() -> None:
+    """Keeps the interpreter's lock for 10 ms of every 20."""
+    threading.Thread(target=_burn, name="burning", daemon=True).start()
