@@ -18,6 +18,9 @@ from pylae.testing.headers import Fields, Headers
 
 __all__ = ["Answer", "FakeService", "Received", "Reply"]
 
+_MOST = 10_000
+"""Requests that a service remembers."""
+
 
 @dataclass(frozen=True)
 class Received:
@@ -81,7 +84,9 @@ class FakeService:
     def __init__(self, answer: Answer = None) -> None:
         self.answer: Answer = answer
         self.requests: list[Received] = []
-        """Every request that came completely, in order."""
+        """Requests that came completely, in order; the last 10,000 of them."""
+        self.count = 0
+        """How many came completely."""
         self._routes: list[tuple[dict[str, str], Answer]] = []
         self._router: Any = None
         self._arrived = threading.Condition()
@@ -125,10 +130,10 @@ class FakeService:
         return self
 
     def wait_for(self, count: int, timeout: float = 10.0) -> list[Received]:
-        """Waits until `count` requests have come, and gives all. Raises TimeoutError."""
+        """Waits until `count` requests have come, and gives what is kept. Raises TimeoutError."""
         with self._arrived:
-            if not self._arrived.wait_for(lambda: len(self.requests) >= count, timeout):
-                raise TimeoutError(f"{len(self.requests)} of {count} requests came within {timeout} s")
+            if not self._arrived.wait_for(lambda: self.count >= count, timeout):
+                raise TimeoutError(f"{self.count} of {count} requests came within {timeout} s")
             return list(self.requests)
 
     def stop(self) -> None:
@@ -156,7 +161,9 @@ class FakeService:
             answer = self._routes[int(found.name)][1]
             request = Received(request.method, request.target, request.headers, request.body, found.params)
         with self._arrived:
+            self.count += 1
             self.requests.append(request)
+            del self.requests[:-_MOST]
             self._arrived.notify_all()
         try:
             reply = _reply(answer, request)

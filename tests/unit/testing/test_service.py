@@ -123,6 +123,16 @@ def test_waiting_for_requests(pylae_service: Serve) -> None:
         service.wait_for(4, timeout=0.01)
 
 
+def test_memory_is_bounded(pylae_service: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pylae.testing.service._MOST", 3)
+    service = pylae_service()
+    for number in range(5):
+        client(service).get(f"/{number}")
+    assert [request.path for request in service.requests] == ["/2", "/3", "/4"]
+    assert service.count == 5
+    assert len(service.wait_for(5)) == 3
+
+
 def test_stopping_closes_everything() -> None:
     service = FakeService(Reply(delay=60))
     failed = threading.Event()
