@@ -37,6 +37,13 @@ def test_every_policy_is_echoed_unchanged(file: Path) -> None:
             assert json.loads(engine.echo_policy(name, json.dumps(settings))) == settings
 
 
+def test_hooks_are_echoed_unchanged() -> None:
+    plans = Gateway.from_file(GOLDEN / "everyday.yaml").plan()["routes"]
+    (hooks,) = [plan["policies"]["hooks"] for plan in plans if "hooks" in plan["policies"]]
+    assert len(hooks["calls"]) == 2
+    assert json.loads(engine.echo_policy("hooks", json.dumps(hooks))) == hooks
+
+
 def _examples() -> list[tuple[str, str]]:
     """Each YAML example in the docstring of a policy's model."""
     found = []
