@@ -8,7 +8,8 @@ use parking_lot::Mutex;
 use pylae_core::Exchange;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyType};
 
 use super::request::Request;
 
@@ -121,8 +122,8 @@ impl Handle {
         if let Some(known) = known {
             return Ok(known.into_bound(py));
         }
-        let kind = py.import(intern!(py, "contextvars"))?.getattr(intern!(py, "Context"))?;
-        let run = kind.call0()?.getattr(intern!(py, "run"))?;
+        static CONTEXT: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+        let run = CONTEXT.import(py, "contextvars", "Context")?.call0()?.getattr(intern!(py, "run"))?;
         self.objects.lock().context = Some(run.clone().unbind());
         Ok(run)
     }
