@@ -6,7 +6,7 @@ NATIVE_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.to
 PEERS ?= floor,pylae,haproxy,nginx,envoy
 FUZZ_SECONDS ?= 60
 
-.PHONY: help demo test test-rust test-python lint format bench fuzz docs lock clean
+.PHONY: help demo test test-rust test-python lint format bench fuzz lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
