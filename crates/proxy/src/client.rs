@@ -163,7 +163,8 @@ impl Client {
         let deadline = Rc::clone(&self.deadline);
         deadline.set(clock::coarse().saturating_add(DRAIN_TIME));
         let mut bin = worker.buffers.small();
-        let mut left = 64;
+        // A body or a message that was refused at its beginning may be under way whole.
+        let mut left = 1024;
         deadline
             .within(|cx| {
                 if ready!(self.socket.poll_shutdown(cx)).is_err() {

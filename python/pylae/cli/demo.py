@@ -7,13 +7,15 @@ import re
 import secrets
 import shlex
 import shutil
+import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from types import FrameType
 
 import click
 
@@ -40,7 +42,7 @@ def demo(port: int | None) -> None:
     log.to_standard_error()
     click.echo("Starting users (two instances), orders, payments and notifications …", err=True)
     try:
-        with Shop(_tell) as shop:
+        with _interruptions() as interrupted, Shop(_tell) as shop:
             address = f"127.0.0.1:{_free_port(port)}"
             configuration = shop.directory / "pylae.yaml"
             values = {
@@ -50,9 +52,27 @@ def demo(port: int | None) -> None:
                 **shop.addresses,
             }
             configuration.write_text(_filled_in(values), encoding="utf-8")
+            if interrupted:
+                raise KeyboardInterrupt
             _run(configuration, lambda addresses: _welcome(addresses, configuration, shop.addresses))
     except ShopError as error:
         raise Failure(str(error)) from error
+
+
+@contextlib.contextmanager
+def _interruptions() -> Iterator[list[int]]:
+    """Remembers Ctrl-C: in some places, such as callbacks of imports, the exception alone is printed and forgotten."""
+    seen: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        signal.default_int_handler(number, frame)
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _run(configuration: Path, on_start: Callable[[Sequence[str]], None]) -> None:
