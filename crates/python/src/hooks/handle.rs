@@ -118,11 +118,11 @@ impl Handle {
 
     /// The `run` of the context that hooks of the exchange run in.
     pub(crate) fn context<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        static CONTEXT: PyOnceLock<Py<PyType>> = PyOnceLock::new();
         let known = self.objects.lock().context.as_ref().map(|context| context.clone_ref(py));
         if let Some(known) = known {
             return Ok(known.into_bound(py));
         }
-        static CONTEXT: PyOnceLock<Py<PyType>> = PyOnceLock::new();
         let run = CONTEXT.import(py, "contextvars", "Context")?.call0()?.getattr(intern!(py, "run"))?;
         self.objects.lock().context = Some(run.clone().unbind());
         Ok(run)
