@@ -11,6 +11,7 @@ import pytest
 
 from pylae.testing import FakeService, Received, Reply
 from support.instance import EchoInstance
+from support.peer import wait_until
 from support.running import Running
 from support.tokens import SIGNED, bearer, segment, token
 
@@ -58,6 +59,11 @@ def test_the_first_request_waits_for_the_keys(gateway: Start, issuer: FakeServic
         go.set()
         assert waiting.read_answer().status == 200
     assert [request.target for request in issuer.requests] == ["/keys?tenant=s3cret"]
+
+
+def test_keys_are_fetched_again_though_nobody_asks(gateway: Start, issuer: Service, echo: EchoInstance) -> None:
+    start(gateway, issuer, echo, refresh="1s")
+    wait_until(lambda: len(issuer.requests) >= 3)
 
 
 def test_a_new_key_is_fetched_when_a_token_names_it(gateway: Start, issuer: FakeService, echo: EchoInstance) -> None:
