@@ -61,7 +61,7 @@ def test_the_first_request_waits_for_the_keys(gateway: Start, issuer: FakeServic
     assert [request.target for request in issuer.requests] == ["/keys?tenant=s3cret"]
 
 
-def test_keys_are_fetched_again_though_nobody_asks(gateway: Start, issuer: Service, echo: EchoInstance) -> None:
+def test_keys_are_fetched_again_though_nobody_asks(gateway: Start, issuer: FakeService, echo: EchoInstance) -> None:
     start(gateway, issuer, echo, refresh="1s")
     wait_until(lambda: len(issuer.requests) >= 3)
 
