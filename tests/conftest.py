@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pylae.testing import FakeService
 from support.admin import Admin
 from support.instance import OK, EchoInstance, RawInstance
 from support.running import Configuration, Instances, Process, Running, configure
@@ -103,6 +104,13 @@ def echo() -> Iterator[EchoInstance]:
     """An instance that answers with a description of the request."""
     with EchoInstance() as instance:
         yield instance
+
+
+@pytest.fixture
+def service() -> Iterator[FakeService]:
+    """A service that says hello until the test says otherwise."""
+    with FakeService() as running:
+        yield running
 
 
 @pytest.fixture

@@ -14,12 +14,6 @@ APP = "https://app.example.org"
 
 
 @pytest.fixture
-def service() -> Iterator[FakeService]:
-    with FakeService() as running:
-        yield running
-
-
-@pytest.fixture
 def address(service: FakeService, tmp_path: Path) -> Iterator[str]:
     configuration: dict[str, Any] = {
         "services": {"one": {"instances": [service.url]}, "gone": {"instances": ["http://127.0.0.1:9"]}},

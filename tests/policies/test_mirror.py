@@ -37,12 +37,6 @@ def shadow() -> Shadow:
     return Shadow()
 
 
-@pytest.fixture
-def service() -> Iterator[FakeService]:
-    with FakeService() as running_service:
-        yield running_service
-
-
 Start = Callable[..., Any]
 
 

@@ -25,12 +25,6 @@ routes:
 
 
 @pytest.fixture
-def service() -> Iterator[FakeService]:
-    with FakeService() as running:
-        yield running
-
-
-@pytest.fixture
 def address(service: FakeService, tmp_path: Path) -> Iterator[str]:
     with gateway(tmp_path, CONFIGURATION.format(url=service.url)) as running:
         yield running

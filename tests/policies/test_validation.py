@@ -22,12 +22,6 @@ SCHEMA = {
 
 
 @pytest.fixture
-def service() -> Iterator[FakeService]:
-    with FakeService() as running:
-        yield running
-
-
-@pytest.fixture
 def address(service: FakeService, tmp_path: Path) -> Iterator[str]:
     common = {"service": "one", "auth_required": False}
     big = {"max_size": "1MB", "max_values": 1000}

@@ -15,18 +15,7 @@ from pylae.hooks import Event
 from pylae.hooks.events import parse
 from pylae.testing import Client, FakeService, Reply
 from support.exchanges import ask
-from support.hooked import calls, hooked, running, until
-
-
-@pytest.fixture
-def service() -> Iterator[FakeService]:
-    with FakeService() as service:
-        yield service
-
-
-@pytest.fixture
-def gateway(service: FakeService) -> Gateway:
-    return hooked(service.url)
+from support.hooked import calls, running, until
 
 
 @pytest.mark.parametrize("chunked", [False, True])

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import tracemalloc
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -20,18 +20,7 @@ import pytest
 from pylae import Gateway, Request, Response, engine
 from pylae.testing import FakeService
 from support.exchanges import ask
-from support.hooked import calls, hooked, running, until
-
-
-@pytest.fixture
-def service() -> Iterator[FakeService]:
-    with FakeService() as service:
-        yield service
-
-
-@pytest.fixture
-def gateway(service: FakeService) -> Gateway:
-    return hooked(service.url)
+from support.hooked import calls, running, until
 
 
 def raises(_: Request) -> None:

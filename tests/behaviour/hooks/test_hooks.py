@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,7 @@ from pylae import Gateway, HookError, Request, Response
 from pylae import Service as ServiceModel
 from pylae.testing import FakeService, Reply
 from support.exchanges import ask
-from support.hooked import hooked, running
-
-
-@pytest.fixture
-def service() -> Iterator[FakeService]:
-    with FakeService() as service:
-        yield service
-
-
-@pytest.fixture
-def gateway(service: FakeService) -> Gateway:
-    return hooked(service.url)
+from support.hooked import running
 
 
 def test_a_hook_sees_the_request(gateway: Gateway) -> None:

@@ -8,7 +8,7 @@ import http.client
 import logging
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -20,17 +20,6 @@ from support.hooked import calls, hooked, running, until
 
 CallNext = Callable[[Request], Awaitable[Response]]
 tenant: contextvars.ContextVar[str] = contextvars.ContextVar("tenant", default="nobody")
-
-
-@pytest.fixture
-def service() -> Iterator[FakeService]:
-    with FakeService() as service:
-        yield service
-
-
-@pytest.fixture
-def gateway(service: FakeService) -> Gateway:
-    return hooked(service.url)
 
 
 def test_an_async_hook_that_does_not_wait_runs_on_the_worker(gateway: Gateway, service: FakeService) -> None:

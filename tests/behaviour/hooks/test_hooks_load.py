@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,12 +23,6 @@ routes:
   - {{name: a, path: /a, service: shop, auth_required: false}}
   - {{name: b, path: /b, service: shop, auth_required: false}}
 """
-
-
-@pytest.fixture
-def service() -> Iterator[FakeService]:
-    with FakeService() as service:
-        yield service
 
 
 @pytest.fixture(autouse=True)
