@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pylae_http::connection::ConnectionOptions;
-use pylae_http::{Edits, Framing, RequestHead, ResponseHead, Span, Target};
+use pylae_http::encode::FieldSource;
+use pylae_http::{Edits, Framing, NameSet, RequestHead, ResponseHead, Span, Target};
 
 use crate::cache;
 use crate::certificate::Certificate;
@@ -293,5 +294,23 @@ impl Exchange {
     /// All values of a request field as the client sent it.
     pub fn request_values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.head.fields.values(&self.buffer, name)
+    }
+
+    /// The fields of the request as they go on, without those in `drop`.
+    pub fn request_fields(&self, drop: NameSet) -> FieldSource<'_> {
+        let Self { head, buffer, options, request_edits, .. } = self;
+        FieldSource { fields: &head.fields, buf: buffer, options, drop, edits: request_edits }
+    }
+
+    /// The fields of the response as they go on.
+    pub fn response_fields(&self) -> FieldSource<'_> {
+        let Self { response, response_buffer, response_options, response_edits, .. } = self;
+        FieldSource {
+            fields: &response.fields,
+            buf: response_buffer,
+            options: response_options,
+            drop: NameSet::EMPTY,
+            edits: response_edits,
+        }
     }
 }

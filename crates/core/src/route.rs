@@ -43,7 +43,7 @@ use self::methods::{ANY, GET, HEAD, MethodTable, Methods};
 use self::pattern::{GroupCaches, Groups, ScanFailed, Set};
 use self::predicate::{Headers, InHead, Predicate, ValuePatterns, ValueScratch};
 use self::template::Template;
-use crate::Problem;
+use crate::{Exchange, Problem};
 
 pub use self::explain::{Considered, Verdict};
 
@@ -64,6 +64,21 @@ pub struct Lookup<'a> {
     pub fields: &'a Fields,
     /// The buffer that `fields` lie in.
     pub buf: &'a [u8],
+}
+
+impl<'a> Lookup<'a> {
+    /// What routing looks at in the request of `exchange`.
+    pub fn of(exchange: &'a Exchange) -> Self {
+        Self {
+            host: exchange.host_name(),
+            method: exchange.head.method,
+            method_token: exchange.head.method_span.of(&exchange.buffer),
+            path: &exchange.target.path,
+            query: exchange.query(),
+            fields: &exchange.head.fields,
+            buf: &exchange.buffer,
+        }
+    }
 }
 
 /// The answer of [`Router::find`].

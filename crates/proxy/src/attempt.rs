@@ -7,7 +7,7 @@ use std::time::Duration;
 use pylae_core::plan::Protocol;
 use pylae_core::service::{Outcome, Picked};
 use pylae_core::{Exchange, Halt, Instant, Pace, forwarding, websocket};
-use pylae_http::encode::{self, FieldSource, RequestLine};
+use pylae_http::encode::{self, RequestLine};
 use pylae_http::{Framing, framing};
 
 use crate::client::Client;
@@ -180,14 +180,7 @@ pub(crate) fn encode(exchange: &Exchange, host: &[u8], framing: Framing, out: &m
         host,
         upgrade: exchange.upgrades,
     };
-    let source = FieldSource {
-        fields: &exchange.head.fields,
-        buf: &exchange.buffer,
-        options: &exchange.options,
-        drop: forwarding::dropped(exchange),
-        edits: &exchange.request_edits,
-    };
-    encode::request(out, line, source, framing);
+    encode::request(out, line, exchange.request_fields(forwarding::dropped(exchange)), framing);
 }
 
 /// A request on its way and its answer.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use pylae_core::route::Lookup;
 use pylae_core::route::Verdict;
 use pylae_core::service::{Candidate, Explanation as PickExplanation, PickInput, Tie, Tried};
 use pylae_core::{Exchange, Halt, Plan, Problem, admit, forwarding, websocket};
@@ -11,7 +12,6 @@ use pylae_policies::Shared;
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
-use crate::route::lookup;
 use crate::snapshot::{PoolKeys, Route, Snapshot};
 
 /// The request in question.
@@ -170,7 +170,7 @@ fn read(question: &Question, snapshot: &Snapshot) -> Result<Exchange, Vec<Proble
 }
 
 fn considered(snapshot: &Snapshot, exchange: &Exchange) -> Vec<Considered> {
-    let found = snapshot.router.explain(&lookup(exchange)).into_iter();
+    let found = snapshot.router.explain(&Lookup::of(exchange)).into_iter();
     let named = found.map(|considered| Considered {
         route: snapshot.routes[considered.route].name.to_string(),
         index: considered.route,

@@ -45,17 +45,8 @@ pub(crate) async fn forward<'s>(
     exchange: &mut Exchange,
 ) -> Result<Taken<'s>, Halt> {
     let service = chosen(snapshot, route, exchange).ok_or(Halt::NoService)?;
-    // What is said to be too large is not even begun; what is sent is counted all the same.
-    if matches!(exchange.framing, Framing::Length(length) if length > exchange.max_body) {
-        return Err(Halt::BodyTooLarge(exchange.max_body));
-    }
-    forwarding::announce(exchange, &client.peer_text, &mut client.scratch, worker.random())
-        .map_err(|_| Halt::Malformed("a forwarded field has a value that may not be sent"))?;
-    if let Some(mirror) = route.chain.mirror() {
-        client.body.hold(mirror.max_body());
-    }
-    let last = route.deadline.map(|span| exchange.started.saturating_add(span));
-    let last = exchange.deadline().map(|wanted| last.map_or(wanted, |last| last.min(wanted))).or(last);
+    prepare(worker, route, client, exchange)?;
+    let last = last_moment(route, exchange);
     let entered = admission::enter(service, last, client, exchange).await?;
     let tie = service.state.tie(exchange);
     let mut tried = Tried::default();
@@ -110,6 +101,26 @@ pub(crate) async fn forward<'s>(
         wait(client, exchange, now.saturating_add(pause)).await?;
         began = clock::now();
     }
+}
+
+/// Makes the request what every attempt sends.
+fn prepare(worker: &Worker, route: &Route, client: &mut Client, exchange: &mut Exchange) -> Result<(), Halt> {
+    // What is said to be too large is not even begun; what is sent is counted all the same.
+    if matches!(exchange.framing, Framing::Length(length) if length > exchange.max_body) {
+        return Err(Halt::BodyTooLarge(exchange.max_body));
+    }
+    forwarding::announce(exchange, &client.peer_text, &mut client.scratch, worker.random())
+        .map_err(|_| Halt::Malformed("a forwarded field has a value that may not be sent"))?;
+    if let Some(mirror) = route.chain.mirror() {
+        client.body.hold(mirror.max_body());
+    }
+    Ok(())
+}
+
+/// When there must be an answer, by the route or by what the request says of itself.
+fn last_moment(route: &Route, exchange: &Exchange) -> Option<Instant> {
+    let last = route.deadline.map(|span| exchange.started.saturating_add(span));
+    exchange.deadline().map(|wanted| last.map_or(wanted, |last| last.min(wanted))).or(last)
 }
 
 /// The service that gets the request: the route's, unless a hook has chosen another.

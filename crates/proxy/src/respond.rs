@@ -7,8 +7,8 @@ use std::time::Duration;
 use pylae_core::cache::Stored;
 use pylae_core::service::Outcome;
 use pylae_core::{Answer, Exchange, Halt, Instant, Pace, answer, grpc};
-use pylae_http::encode::{self, FieldSource, StatusLine};
-use pylae_http::{Framing, Method, Name, NameSet, Version};
+use pylae_http::encode::{self, StatusLine};
+use pylae_http::{Framing, Method, Name, Version};
 
 use crate::cached;
 use crate::client::{After, Client};
@@ -330,12 +330,5 @@ pub(crate) fn encode_head(
         keep_alive: !close && exchange.head.version == Version::Http10,
         upgrade: exchange.upgrades && matches!(exchange.status, 101 | 426),
     };
-    let source = FieldSource {
-        fields: &exchange.response.fields,
-        buf: &exchange.response_buffer,
-        options: &exchange.response_options,
-        drop: NameSet::EMPTY,
-        edits: &exchange.response_edits,
-    };
-    encode::response(out, line, source, framing);
+    encode::response(out, line, exchange.response_fields(), framing);
 }

@@ -27,7 +27,7 @@ pub(crate) fn route_with<'s>(
 ) -> Result<&'s Route, Halt> {
     let found = match find_announced(scratch, snapshot, exchange) {
         Some(index) => Found::Route(index),
-        None => snapshot.router.find(&lookup(exchange), scratch),
+        None => snapshot.router.find(&Lookup::of(exchange), scratch),
     };
     match found {
         Found::Route(index) => {
@@ -50,22 +50,9 @@ fn find_announced(scratch: &mut Scratch, snapshot: &Snapshot, exchange: &Exchang
         return None;
     }
     let method_token = cors::announced_method(exchange)?;
-    let announced = Lookup { method: Method::from_token(method_token), method_token, ..lookup(exchange) };
+    let announced = Lookup { method: Method::from_token(method_token), method_token, ..Lookup::of(exchange) };
     match snapshot.router.find(&announced, scratch) {
         Found::Route(index) if snapshot.routes[index].chain.answers_preflights() => Some(index),
         _ => None,
-    }
-}
-
-/// What routing looks at in `exchange`.
-pub(crate) fn lookup(exchange: &Exchange) -> Lookup<'_> {
-    Lookup {
-        host: exchange.host_name(),
-        method: exchange.head.method,
-        method_token: exchange.head.method_span.of(&exchange.buffer),
-        path: &exchange.target.path,
-        query: exchange.query(),
-        fields: &exchange.head.fields,
-        buf: &exchange.buffer,
     }
 }

@@ -1,7 +1,7 @@
 //! Messages between Python and the codec: written as they would stand on the wire, and read from there.
 
 use pylae_core::{Exchange, admit};
-use pylae_http::encode::{self, FieldSource, RequestLine, StatusLine};
+use pylae_http::encode::{self, RequestLine, StatusLine};
 use pylae_http::{Fields, Framing, HeadLimits, NameSet, RequestHead, ResponseHead};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -90,14 +90,7 @@ pub(super) fn respond(exchange: &mut Exchange, status: u16, lines: &Lines) -> Py
 pub(super) fn request_lines(exchange: &Exchange) -> Lines {
     let mut bytes = Vec::with_capacity(512);
     let line = RequestLine { method: b"GET", path: b"/", query: None, host: b"-", upgrade: false };
-    let source = FieldSource {
-        fields: &exchange.head.fields,
-        buf: &exchange.buffer,
-        options: &exchange.options,
-        drop: NameSet::EMPTY,
-        edits: &exchange.request_edits,
-    };
-    encode::request(&mut bytes, line, source, Framing::None);
+    encode::request(&mut bytes, line, exchange.request_fields(NameSet::EMPTY), Framing::None);
     let mut head = RequestHead::default();
     // Cannot fail: it was written by the codec.
     let _ = head.parse(&bytes, &HeadLimits { head: bytes.len(), target: 1, fields: usize::MAX });
@@ -117,14 +110,7 @@ pub(super) fn response_lines(exchange: &Exchange) -> Lines {
         keep_alive: false,
         upgrade: false,
     };
-    let source = FieldSource {
-        fields: &exchange.response.fields,
-        buf: &exchange.response_buffer,
-        options: &exchange.response_options,
-        drop: NameSet::EMPTY,
-        edits: &exchange.response_edits,
-    };
-    encode::response(&mut bytes, line, source, Framing::None);
+    encode::response(&mut bytes, line, exchange.response_fields(), Framing::None);
     let mut head = ResponseHead::default();
     let _ = head.parse(&bytes, &HeadLimits { head: bytes.len(), target: 0, fields: usize::MAX });
     to_lines(&head.fields, &bytes)

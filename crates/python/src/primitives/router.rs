@@ -39,17 +39,8 @@ impl Router {
     /// The route that takes the request, if any; otherwise the methods that would have been taken there.
     fn find(&self, method: &str, target: &str, headers: Lines) -> PyResult<Told> {
         let exchange = message::request(method, target, &headers)?;
-        let lookup = Lookup {
-            host: exchange.host_name(),
-            method: exchange.head.method,
-            method_token: exchange.head.method_span.of(&exchange.buffer),
-            path: &exchange.target.path,
-            query: exchange.query(),
-            fields: &exchange.head.fields,
-            buf: &exchange.buffer,
-        };
         let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(match self.router.find(&lookup, &mut scratch) {
+        Ok(match self.router.find(&Lookup::of(&exchange), &mut scratch) {
             Found::Route(index) => {
                 let values = scratch.captures().iter().map(|span| message::text(span.of(&exchange.target.path)));
                 let names = self.router.params(index).iter().map(ToString::to_string);
