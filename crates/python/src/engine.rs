@@ -61,9 +61,10 @@ impl Engine {
         .map_err(|problems: Vec<Problem>| to_python(&problems))
     }
 
-    /// The addresses that are listened on, as `host:port`.
-    fn addresses(&self) -> Vec<String> {
-        self.plane.addresses().iter().map(ToString::to_string).collect()
+    /// The addresses that are listened on, as `host:port`. Waits for an apply that is under way, as all that asks the
+    /// plane may: never with the interpreter's lock, which a worker may need to come to the end of a hook.
+    fn addresses(&self, py: Python<'_>) -> Vec<String> {
+        gil::released(py, || self.plane.addresses().iter().map(ToString::to_string).collect())
     }
 
     /// Stops accepting, finishes what is in flight if `drain`, and ends.
