@@ -15,7 +15,9 @@ use crate::engine::Stats;
 use crate::observe::Totals;
 
 /// Upper bounds of durations as they are shown, in nanoseconds and seconds. Each is a bound of [`Durations`], so that counts are exact.
-const SHOWN: [(u64, &str); 18] = [
+const SHOWN: [(u64, &str); 20] = [
+    (20_000, "0.00002"),
+    (50_000, "0.00005"),
     (100_000, "0.0001"),
     (200_000, "0.0002"),
     (500_000, "0.0005"),

@@ -23,7 +23,7 @@ fn a_histogram_is_cumulative_and_ends_in_all() {
     page.histogram("h", &[("route", "a")], &durations);
     let lines: Vec<&str> = page.text.lines().collect();
     assert_eq!(lines.len(), SHOWN.len() + 3);
-    assert_eq!(lines[0], "h_bucket{route=\"a\",le=\"0.0001\"} 3");
+    assert_eq!(lines[0], "h_bucket{route=\"a\",le=\"0.00002\"} 3");
     assert_eq!(lines[SHOWN.len() - 1], "h_bucket{route=\"a\",le=\"60\"} 3");
     assert_eq!(
         lines[SHOWN.len()..],
