@@ -50,6 +50,8 @@ BAD_ANSWERS = {
     "bare CR in a value": _ok(b"X: a\rb\r\nContent-Length: 5"),
     "nominates Set-Cookie": _ok(b"Connection: set-cookie\r\nSet-Cookie: a=b\r\nContent-Length: 5"),
     "nominates Content-Length": _ok(b"Connection: content-length\r\nContent-Length: 5"),
+    "nominates a field and has two lengths": _ok(b"Connection: X-Foo\r\nX-Foo: 1\r\nContent-Length: 5, 5"),
+    "nominates a field and Set-Cookie": _ok(b"Connection: x-a, set-cookie\r\nX-A: 1\r\nContent-Length: 5"),
     "giant head": _ok(b"X: " + b"a" * 100_000 + b"\r\nContent-Length: 5"),
     "very many fields": _ok(b"X: a\r\n" * 200 + b"Content-Length: 5"),
 }
@@ -221,6 +223,35 @@ def test_hop_by_hop_fields_of_an_answer_stay(gateway: Callable[..., Running]) ->
     assert answer.one("x-public") == "1"
     kept = {name for name, _ in answer.fields}
     assert not kept & {"connection", "keep-alive", "x-private", "proxy-authenticate", "trailer", "upgrade", "te"}
+
+
+NOMINATING = _ok(b"Connection: X-Foo, X-Bar\r\nX-Foo: 1\r\nX-Bar: 2\r\nContent-Length: 5")
+
+
+def test_what_an_answer_nominates_means_nothing_to_the_next_one(gateway: Callable[..., Running]) -> None:
+    with RawInstance(NOMINATING) as instance:
+        running = gateway("routes: [{path: /x, service: all}]", all=instance)
+        with running.connect() as client:
+            for _ in range(2):
+                client.send(GET, GET.replace(b"/x", b"/nothing"))
+                assert client.read_answer().status == 200
+                assert client.read_answer().status == 404
+
+
+def test_what_an_answer_nominates_means_nothing_to_what_replaces_it(
+    gateway: Callable[..., Running], dead_url: str
+) -> None:
+    with RawInstance(NOMINATING.replace(b"200 OK", b"503 Not now")) as instance:
+        routes = "routes: [{prefix: /, service: all, retries: 1, retry_on: server_error}]"
+        running = gateway(routes, all=[instance.url, dead_url])
+        with running.connect() as client:
+            answers = []
+            for _ in range(2):
+                client.send(GET)
+                answers.append(client.read_answer())
+        # One of the two at least began with the instance and ended with the one that cannot be reached.
+        assert 502 in {answer.status for answer in answers} <= {502, 503}
+        assert not [answer for answer in answers if "x-foo" in answer]
 
 
 def test_a_large_head_passes_up_to_the_limit(gateway: Callable[..., Running]) -> None:

@@ -210,6 +210,7 @@ impl Exchange {
     /// Forgets everything but the bytes in `buffer` that no request has claimed yet, and keeps the memory.
     pub fn reset(&mut self) {
         self.head.clear();
+        self.options.clear();
         self.framing = Framing::None;
         self.call = None;
         // A request that is refused before its target is read must not show another one's.
@@ -226,8 +227,7 @@ impl Exchange {
         self.request_edits.clear();
         self.response_edits.clear();
         self.status = 0;
-        self.response_buffer.clear();
-        self.response.clear();
+        self.clear_response();
         self.entered = 0;
         self.body_length = None;
         self.transforms.clear();
@@ -239,6 +239,13 @@ impl Exchange {
         self.hooks = None;
         self.limited = [None; Limiter::ALL.len()];
         self.permits.clear();
+    }
+
+    /// Forgets what an instance answered: its bytes, and all that lies in them.
+    pub fn clear_response(&mut self) {
+        self.response_buffer.clear();
+        self.response.clear();
+        self.response_options.clear();
     }
 
     /// The host that the request is for, in lower case, without port.

@@ -41,10 +41,7 @@ impl ConnectionOptions {
     /// (authorization, cookie, host, content-length, transfer-encoding, forwarded and identity names, x-request-id, …) is refused.
     /// On an error the other options have been read all the same, protected names left out.
     pub fn read(&mut self, fields: &Fields, buf: &[u8]) -> Result<(), Nomination> {
-        self.close = false;
-        self.keep_alive = false;
-        self.upgrade = false;
-        self.nominated.clear();
+        self.clear();
         if !fields.has(Name::Connection) {
             return Ok(());
         }
@@ -65,6 +62,15 @@ impl ConnectionOptions {
             }
         }
         outcome
+    }
+
+    /// Forgets everything and keeps the memory. Whoever clears the buffer that was read from must call it: the nominated
+    /// names lie there.
+    pub fn clear(&mut self) {
+        self.close = false;
+        self.keep_alive = false;
+        self.upgrade = false;
+        self.nominated.clear();
     }
 
     fn option(&mut self, option: &[u8], start: usize) -> Result<(), Nomination> {

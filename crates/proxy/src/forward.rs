@@ -92,8 +92,7 @@ pub(crate) async fn forward<'s>(
         if let Ok(answered) = answered {
             answered.upload.finish(&worker.buffers);
         }
-        exchange.response_buffer.clear();
-        exchange.response.clear();
+        exchange.clear_response();
         tried.insert(picked.index);
         drop(picked);
         number += 1;

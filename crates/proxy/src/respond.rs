@@ -62,8 +62,7 @@ impl Reply<'_> {
     pub(crate) fn own(answer: Answer, exchange: &mut Exchange) -> Self {
         exchange.status = answer.status;
         exchange.body_length = Some(answer.body.len() as u64);
-        exchange.response_buffer.clear();
-        exchange.response.clear();
+        exchange.clear_response();
         for (name, value) in &answer.headers {
             // Fields of an answer were validated where they were made; one that is refused all the same is left out.
             let _ = exchange.response_edits.append(name.as_bytes(), value);

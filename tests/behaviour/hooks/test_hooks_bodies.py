@@ -95,6 +95,19 @@ def test_the_body_of_a_response(gateway: Gateway, service: FakeService, chunked:
     assert service.requests[0].headers["Accept-Encoding"] == "identity"
 
 
+def test_a_response_that_nominates_a_field_is_replaced(gateway: Gateway, service: FakeService) -> None:
+    service.answer = Reply(200, [("Connection", "X-Foo"), ("X-Foo", "1")], b"hello")
+
+    @gateway.on_response(body=True)
+    def replace(_: Request, response: Response) -> Response:
+        assert response.body == b"hello"
+        return Response(404, body=b"nothing")
+
+    with running(gateway) as address:
+        reply = ask(address, "/")
+    assert (reply.status, reply.body, "X-Foo" in reply.headers) == (404, b"nothing", False)
+
+
 def test_a_middleware_sees_the_body_of_the_response(gateway: Gateway) -> None:
     async def reverse(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         response = await call_next(request)

@@ -15,13 +15,11 @@ use crate::Exchange;
 /// Puts the head of `entry` into the exchange, as if the service had just sent it, with Age and Cache-Status.
 pub(super) fn serve(entry: Arc<Entry>, exchange: &mut Exchange, outcome: Outcome, cache_status: bool) -> Stored {
     exchange.cache.outcome = Some(outcome);
-    exchange.response_buffer.clear();
+    exchange.clear_response();
     exchange.response_buffer.extend_from_slice(&entry.bytes);
     exchange.response.copy_from(&entry.head);
     // Our own reason phrase: the status may become another one.
     exchange.response.reason = Span::default();
-    exchange.response_options.close = false;
-    exchange.response_options.nominated.clear();
     exchange.status = entry.head.status;
     let now = exchange.now;
     let edits = &mut exchange.response_edits;

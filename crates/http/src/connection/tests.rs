@@ -102,3 +102,11 @@ fn nomination_ignores_case_and_underscores() {
     assert!(options.nominates(buf, b"x-some-thing") && options.nominates(buf, b"X_SOME_THING"));
     assert!(!options.nominates(buf, b"x-some-thin"));
 }
+
+#[test]
+fn cleared_options_need_no_buffer() {
+    let (_, mut options, nominated) = read("Connection: close, upgrade, X-Foo\r\n");
+    assert_eq!(nominated, ["X-Foo"]);
+    options.clear();
+    assert!(!options.close && !options.upgrade && !options.nominates(b"", b"X-Foo"));
+}

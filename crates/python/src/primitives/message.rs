@@ -72,8 +72,7 @@ pub(super) fn respond(exchange: &mut Exchange, status: u16, lines: &Lines) -> Py
         return Err(refuse("a status is a number from 200 to 599"));
     }
     exchange.response_edits.clear();
-    exchange.response_buffer.clear();
-    exchange.response.clear();
+    exchange.clear_response();
     exchange.response_buffer.extend_from_slice(format!("HTTP/1.1 {status}\r\n").as_bytes());
     push_lines(&mut exchange.response_buffer, lines)?;
     let read = exchange.response.parse(&exchange.response_buffer, &LIMITS);
