@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from support.instance import OK, RawInstance
-from support.peer import Peer, wait_until
+from support.peer import PATIENCE, Peer, wait_until
 from support.running import Running
 
 GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -245,35 +245,70 @@ def test_requests_in_flight(gateway: Callable[..., Running]) -> None:
         assert instance.connections == 3
 
 
-def test_connections(gateway: Callable[..., Running], instance: RawInstance) -> None:
-    """Beyond the bound idle connections make room."""
+def _connections(running: Running) -> int:
+    return int(running.gateway.stats()["totals"]["connections"])
+
+
+def _is_open(client: Peer) -> bool:
+    """Whether a connection on which nothing is under way has not been closed."""
+    client.socket.setblocking(False)
+    try:
+        return client.socket.recv(1) != b""
+    except BlockingIOError:
+        return True
+    finally:
+        client.socket.settimeout(PATIENCE)
+
+
+def test_idle_connections_make_room(gateway: Callable[..., Running], instance: RawInstance) -> None:
+    """Beyond the bound, one for each that comes."""
     running = gateway("limits: {max_connections: 10}", all=instance)
     with contextlib.ExitStack() as stack:
-        for _ in range(200):
-            client = stack.enter_context(running.connect())
+        clients = []
+        for number in range(1, 41):
+            clients.append(stack.enter_context(running.connect()))
+            clients[-1].send(GET)
+            assert clients[-1].read_answer().status == 200
+            wait_until(lambda number=number: _connections(running) == min(number, 10))
+        wait_until(lambda: sum(map(_is_open, clients)) == 10)
+        for client in filter(_is_open, clients):
             client.send(GET)
             assert client.read_answer().status == 200
-        # The bound may be exceeded by those that are being closed, no more.
-        wait_until(lambda: running.gateway.stats()["totals"]["connections"] <= 10 + 32)
+        assert running.gateway.stats()["totals"]["connections_refused"] == 0
+
+
+def test_connections_that_never_spoke_make_room(gateway: Callable[..., Running], instance: RawInstance) -> None:
+    running = gateway("limits: {max_connections: 4, head_timeout: 10m}", all=instance)
+    with contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(running.connect()) for _ in range(4)]
+        wait_until(lambda: _connections(running) == 4)
+        with running.connect() as client:
+            client.send(GET)
+            assert client.read_answer().status == 200
+            wait_until(lambda: sum(map(_is_open, silent)) == 3)
+            assert _connections(running) == 4
 
 
 def test_connections_that_are_busy_are_not_closed(gateway: Callable[..., Running]) -> None:
     with RawInstance() as instance:
         running = gateway("limits: {max_connections: 4}", all=instance)
         with contextlib.ExitStack() as stack:
-            clients = [stack.enter_context(running.connect()) for _ in range(4 + 32)]
-            for client in clients:
-                client.send(GET)
-            peers = [instance.accept() for _ in clients]
+            clients, peers = [], []
+            for _ in range(4 + 32):
+                clients.append(stack.enter_context(running.connect()))
+                clients[-1].send(GET)
+                peers.append(instance.accept())
+                peers[-1].read_request()
             with running.connect() as refused:
                 refused.send(GET)
                 assert refused.at_end()
             assert running.gateway.stats()["totals"]["connections_refused"] == 1
             for peer in peers:
-                peer.read_request()
                 peer.send(OK)
             for client in clients:
                 assert client.read_answer().status == 200
+            # Those beyond the bound leave once they have nothing to do.
+            wait_until(lambda: _connections(running) == 4)
 
 
 def test_many_requests_ahead(gateway: Callable[..., Running], instance: RawInstance) -> None:

@@ -152,9 +152,9 @@ def test_a_stop_serves_what_was_accepted(gateway_process: Callable[..., Process]
     running = gateway_process("workers: 2", all=echo)
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(running.connect()) for _ in range(200)]
-        running.signal(signal.SIGTERM)
         for client in clients:
             client.send(GET)
+        running.signal(signal.SIGTERM)
         for client in clients:
             answer = client.read_answer()
             assert answer.status == 200
@@ -181,6 +181,22 @@ def test_a_stop_waits_for_exchanges_and_closes_idle_connections(gateway: Callabl
             answer = busy.read_answer()
             assert (answer.status, answer.one("connection")) == (200, "close")
             assert busy.at_end()
+            stopping.join()
+
+
+def test_a_stop_does_not_wait_for_a_connection_that_never_spoke(gateway: Callable[..., Running]) -> None:
+    with RawInstance() as instance:
+        running = gateway("limits: {head_timeout: 10m, drain_timeout: 10m}", all=instance)
+        with running.connect() as silent, running.connect() as busy:
+            # The gateway has looked at the silent one, which came first.
+            busy.send(GET)
+            peer = instance.accept()
+            peer.read_request()
+            stopping = threading.Thread(target=running.stop, kwargs={"drain": True})
+            stopping.start()
+            assert silent.at_end()
+            peer.send(OK)
+            assert busy.read_answer().status == 200
             stopping.join()
 
 

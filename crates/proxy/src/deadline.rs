@@ -33,6 +33,18 @@ struct Cell_ {
     at: Cell<u64>,
     entry: Cell<u64>,
     waker: RefCell<Option<Waker>>,
+    rest: Cell<Rest>,
+}
+
+/// Whether a task waits for something that need not come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// No, or nobody knows.
+    No,
+    /// Yes, and it can be dismissed.
+    Yes,
+    /// It is to give up.
+    Dismissed,
 }
 
 /// The deadline of one task.
@@ -57,7 +69,12 @@ impl Wheel {
 
     /// A deadline that never passes until it is set.
     pub(crate) fn deadline(self: &Rc<Self>) -> Deadline {
-        let cell = Rc::new(Cell_ { at: Cell::new(NEVER), entry: Cell::new(NEVER), waker: RefCell::new(None) });
+        let cell = Rc::new(Cell_ {
+            at: Cell::new(NEVER),
+            entry: Cell::new(NEVER),
+            waker: RefCell::new(None),
+            rest: Cell::new(Rest::No),
+        });
         Deadline { wheel: Rc::clone(self), cell }
     }
 
@@ -75,6 +92,15 @@ impl Wheel {
     /// Wakes every task that has a deadline.
     pub(crate) fn wake_all(&self) {
         for cell in self.slots.borrow().iter().flatten() {
+            cell.wake();
+        }
+    }
+
+    /// Dismisses one task that is at rest, if there is one.
+    pub(crate) fn dismiss(&self) {
+        let slots = self.slots.borrow();
+        if let Some(cell) = slots.iter().flatten().find(|cell| cell.rest.get() == Rest::Yes) {
+            cell.rest.set(Rest::Dismissed);
             cell.wake();
         }
     }
@@ -148,20 +174,32 @@ impl Deadline {
         false
     }
 
+    /// Says, while something is polled [`within`](Self::within) the deadline, that it may be dismissed. `false`: it has been.
+    pub(crate) fn rest(&self) -> bool {
+        let dismissed = self.cell.rest.get() == Rest::Dismissed;
+        if !dismissed {
+            self.cell.rest.set(Rest::Yes);
+        }
+        !dismissed
+    }
+
     /// `poll`'s result, or `None` once the deadline has passed.
     pub(crate) async fn within<T>(&self, mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Option<T> {
-        poll_fn(|cx| match poll(cx) {
+        let polled = poll_fn(|cx| match poll(cx) {
             Poll::Ready(value) => Poll::Ready(Some(value)),
             Poll::Pending if self.poll_passed(cx) => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         })
-        .await
+        .await;
+        self.cell.rest.set(Rest::No);
+        polled
     }
 }
 
 impl Drop for Deadline {
     fn drop(&mut self) {
         self.cell.at.set(NEVER);
+        self.cell.rest.set(Rest::No);
         self.cell.waker.replace(None);
     }
 }

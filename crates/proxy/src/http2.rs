@@ -153,7 +153,7 @@ impl Serving {
                 Poll::Ready(Some(Ok(accepted))) => return Poll::Ready(Some(accepted)),
                 Poll::Ready(_) => return Poll::Ready(None),
                 Poll::Pending if self.watch.is_breached() && !matches!(self.state, State::Aborting(_)) => self.abort(),
-                Poll::Pending if self.state == State::Open && self.is_idle() && self.worker.reaps_idle() => {
+                Poll::Pending if self.state == State::Open && self.is_idle() && self.worker.reaps(&self.deadline) => {
                     self.close();
                 }
                 Poll::Pending => {

@@ -16,13 +16,14 @@ pub(crate) async fn readable(worker: &Worker, client: &mut Client, first: bool) 
     let limits = &snapshot.plan.limits;
     let patience = if first { limits.head_timeout } else { limits.keep_alive };
     client.deadline.set(clock::coarse().saturating_add(patience.0));
-    let socket = &client.socket;
-    let said_something = |cx: &mut Context<'_>| match socket.poll_readable(cx) {
+    let Client { socket, deadline, .. } = client;
+    let said_something = |cx: &mut Context<'_>| match socket.poll_readable(cx, first) {
         Poll::Ready(result) => Poll::Ready(result.is_ok()),
-        Poll::Pending if worker.reaps_idle() => Poll::Ready(false),
+        // A connection that has been served makes room by itself; a new one is not turned away for the room that it takes.
+        Poll::Pending if worker.reaps(deadline) || (!first && worker.is_crowded()) => Poll::Ready(false),
         Poll::Pending => Poll::Pending,
     };
-    client.deadline.within(said_something).await.unwrap_or(false)
+    deadline.within(said_something).await.unwrap_or(false)
 }
 
 /// Reads the head of the next request into `exchange` and settles what follows from it alone. `None`: the client went away.

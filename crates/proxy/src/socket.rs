@@ -35,9 +35,11 @@ impl Socket {
         matches!(self, Self::Stream(_))
     }
 
-    /// Ready once there is something to read, without taking a buffer for it.
-    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Ready once there is something to read, without taking a buffer for it. `fresh`: nothing has been read yet, so that the kernel
+    /// has to be asked; the runtime takes a new connection for readable until a read has found nothing.
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>, fresh: bool) -> Poll<io::Result<()>> {
         match self {
+            Self::Tcp(stream) if fresh => stream.poll_peek(cx, &mut ReadBuf::new(&mut [0])).map_ok(|_| ()),
             Self::Tcp(stream) => stream.poll_read_ready(cx),
             Self::Tls(stream) => stream.poll_readable(cx),
             Self::Nobody | Self::Stream(_) => Poll::Pending,

@@ -97,7 +97,7 @@ async fn announced(
     };
     let client = deadline
         .within(|cx| match read(cx) {
-            Poll::Pending if worker.reaps_idle() => Poll::Ready(None),
+            Poll::Pending if worker.reaps(deadline) => Poll::Ready(None),
             polled => polled,
         })
         .await??;
@@ -116,7 +116,7 @@ async fn handshake(
     deadline.set(clock::coarse().saturating_add(acceptor.handshake_timeout));
     let shaken = deadline
         .within(|cx| match tls.poll_handshake(cx) {
-            Poll::Pending if worker.reaps_idle() => Poll::Ready(Err(ErrorKind::Interrupted.into())),
+            Poll::Pending if worker.reaps(deadline) => Poll::Ready(Err(ErrorKind::Interrupted.into())),
             polled => polled,
         })
         .await;

@@ -18,7 +18,7 @@ use tokio::task::{JoinHandle, LocalSet};
 use crate::buffers::Buffers;
 use crate::clock;
 use crate::connection;
-use crate::deadline::Wheel;
+use crate::deadline::{Deadline, Wheel};
 use crate::http2::instances::Connections;
 use crate::log::{Log, Refusals};
 use crate::observe::WorkerStats;
@@ -27,8 +27,8 @@ use crate::recent::Recent;
 use crate::sink::Lines;
 use crate::snapshot::{Listener, Snapshot};
 
-/// Idle connections closed at once when there is no room for another one.
-const REAPED: usize = 32;
+/// Connections beyond the bound that are taken on while others, which are idle, make room for them.
+const LEAVING: usize = 32;
 /// How long a stop waits for requests that were sent before their clients could know of it.
 const CROSSING: Duration = Duration::from_millis(500);
 
@@ -72,7 +72,6 @@ pub(crate) struct Worker {
     in_flight: Cell<usize>,
     tunnels: Cell<usize>,
     connections: Cell<usize>,
-    reap: Cell<usize>,
     idle: Notify,
     random: RefCell<fastrand::Rng>,
     date: RefCell<(u64, Rc<str>)>,
@@ -115,7 +114,6 @@ impl Worker {
             in_flight: Cell::new(0),
             tunnels: Cell::new(0),
             connections: Cell::new(0),
-            reap: Cell::new(0),
             idle: Notify::new(),
             random: RefCell::new(fastrand::Rng::new()),
             date: RefCell::new((0, "".into())),
@@ -245,14 +243,12 @@ impl Worker {
     fn take_on(self: &Rc<Self>, listener: &RefCell<Arc<Listener>>, stream: TcpStream, peer: SocketAddr) {
         let most = self.snapshot.borrow().plan.limits.max_connections;
         let open = self.shared.connections.load(Ordering::Relaxed);
-        if open >= most && self.reap.get() == 0 {
-            self.reap.set(REAPED);
-            self.wheel.wake_all();
-        }
-        // Room for those that are about to be reaped.
-        if open >= most + REAPED {
+        if open >= most + LEAVING {
             self.stats.connections_refused.add(1);
             return;
+        }
+        if open >= most {
+            self.wheel.dismiss();
         }
         self.stats.connections_accepted.add(1);
         // Counted before its task runs, so that a drain that begins now waits for it.
@@ -308,14 +304,15 @@ impl Worker {
         if self.in_flight.get() > share { Err(Halt::Overloaded) } else { Ok(()) }
     }
 
-    /// Whether the idle connection that asks is to be closed: the gateway is stopping, or others need its room.
-    pub(crate) fn reaps_idle(&self) -> bool {
-        if self.closing_idle.get() {
-            return true;
-        }
-        let reap = self.reap.get();
-        self.reap.set(reap.saturating_sub(1));
-        reap > 0
+    /// Whether the idle connection that asks, whose deadline this is, is to be closed: the gateway is stopping, or others need its
+    /// room. If not, it may be dismissed from now on.
+    pub(crate) fn reaps(&self, deadline: &Deadline) -> bool {
+        self.closing_idle.get() || !deadline.rest()
+    }
+
+    /// Whether there are more connections than there should be.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.shared.connections.load(Ordering::Relaxed) > self.snapshot.borrow().plan.limits.max_connections
     }
 
     pub(crate) fn random(&self) -> u128 {
