@@ -112,6 +112,40 @@ def test_changes_of_instances_drop_nothing_and_survive_a_reload(admin: Start, ec
         assert second.count > 0
 
 
+def test_what_registers_during_changes_is_used(admin: Start) -> None:
+    with admin(HEARTBEAT) as api:
+        urls = [f"http://127.0.0.1:{port}" for port in range(1, 61)]
+
+        def register() -> None:
+            for url in urls:
+                api.post("/services/all/instances", url=url)
+
+        registering = threading.Thread(target=register)
+        registering.start()
+        document = api.get("/config")
+        for n in range(10):
+            answer = api.http.put(
+                "/config", json={**document, "limits": {"max_requests": 1000 + n}}, headers={"If-Match": "*"}
+            )
+            assert answer.status_code == 200, answer.text
+        registering.join()
+        wait_until(lambda: sorted(listed(api)) == sorted(urls))
+
+
+def test_a_change_that_is_refused_leaves_the_terms_of_registration(admin: Start) -> None:
+    with admin(HEARTBEAT) as api:
+        document = api.get("/config")
+        narrow = {"all": {"discovery": {"heartbeat": {"max_instances": 1, "max_ttl": 1, "ttl": 1}}}}
+        refused = {**document, "services": narrow, "workers": 2}
+        assert api.http.put("/config", json=refused, headers={"If-Match": "*"}).status_code == 422
+        assert api.post("/services/all/instances", url="http://127.0.0.1:1")["ttl"] == 30
+        assert api.post("/services/all/instances", url="http://127.0.0.1:2", ttl=40)["ttl"] == 40
+        accepted = {**refused, "workers": 1}
+        assert api.http.put("/config", json=accepted, headers={"If-Match": "*"}).status_code == 200
+        answer = api.http.post("/services/all/instances", json={"url": "http://127.0.0.1:3"})
+        assert answer.status_code == 409
+
+
 def test_registered_instances_outlive_a_restart(
     gateway_process: Callable[..., Process], echo: EchoInstance, tmp_path: Path
 ) -> None:

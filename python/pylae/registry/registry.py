@@ -32,8 +32,12 @@ _SELDOM = 0.25
 """Least seconds between two times that changes are handed over."""
 _SHARE = 10
 """How many times as long as handing over took nothing is handed over after it, so that it never takes all of a core."""
+_AGAIN = 1.0
+"""Seconds after which changes that could not be handed over are tried again."""
 _KEEP = 1.0
 """Least seconds between two times that registrations are written down."""
+_LAST = 5.0
+"""Seconds that the end waits for the thread."""
 _PATIENCE = 3.0
 """Seconds that a new source may take before the gateway goes on without its instances."""
 
@@ -63,6 +67,7 @@ class ServiceRegistry:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._changed: asyncio.Event | None = None
+        self._ending = threading.Lock()
 
     def prepared(self, config: Config) -> Sources:
         """The sources of a configuration; new ones have looked once, or have been given up on for the moment."""
@@ -71,7 +76,8 @@ class ServiceRegistry:
             for name, service in config.services.items()
             if service.discovery
         }
-        fresh = [source for _, source in sources.values() if source not in self._tasks]
+        known = {source for _, source in self._sources.values()}
+        fresh = [source for _, source in sources.values() if source not in known]
         if fresh:
             looks = asyncio.run_coroutine_threadsafe(self._look_at_all(fresh), self._running())
             with contextlib.suppress(TimeoutError):
@@ -83,7 +89,6 @@ class ServiceRegistry:
         discovery = service.discovery
         known, source = self._sources.get(name, (None, None))
         if isinstance(source, HeartbeatSource) and discovery and discovery.heartbeat:
-            source.use(discovery.heartbeat, secure=service.secure)
             return source
         if source is not None and known and (known.discovery, known.secure) == (discovery, service.secure):
             return source
@@ -103,12 +108,14 @@ class ServiceRegistry:
 
     def adopt(self, sources: Sources) -> None:
         """Follows these sources from now on, and no others."""
+        for service, source in sources.values():
+            if isinstance(source, HeartbeatSource) and service.discovery and service.discovery.heartbeat:
+                source.use(service.discovery.heartbeat, secure=service.secure)
         before, self._sources = self._sources, dict(sources)
         if self._sources or before:
-            loop = self._running()
-            asyncio.run_coroutine_threadsafe(self._follow_only(), loop).result(_PATIENCE)
+            self._running().call_soon_threadsafe(self._follow_only)
 
-    async def _follow_only(self) -> None:
+    def _follow_only(self) -> None:
         wanted = {source for _, source in self._sources.values()}
         for gone in set(self._tasks) - wanted:
             self._tasks.pop(gone).cancel()
@@ -132,17 +139,26 @@ class ServiceRegistry:
             self._loop.call_soon_threadsafe(self._changed.set)
 
     async def _hand_over_changes(self, changed: asyncio.Event) -> None:
+        said: str | None = None
         while True:
             await changed.wait()
             changed.clear()
-            began = time.monotonic()
+            began, pause = time.monotonic(), _SELDOM
             try:
                 await asyncio.to_thread(self._hand_over)
-            except PylaeError as error:
-                log.error("the instances that were found cannot be used: %s", error)
-            except Exception:
-                log.exception("the instances that were found cannot be used")
-            await asyncio.sleep(max(_SELDOM, (time.monotonic() - began) * _SHARE))
+                said = None
+            except Exception as error:
+                # They are still to be handed over, with those that are found meanwhile.
+                changed.set()
+                pause = _AGAIN
+                if (text := f"{type(error).__name__}: {error}") != said:
+                    said = text
+                    log.error(
+                        "the instances that were found cannot be used, and are tried again: %s",
+                        error,
+                        exc_info=None if isinstance(error, PylaeError) else error,
+                    )
+            await asyncio.sleep(max(pause, (time.monotonic() - began) * _SHARE))
 
     def _running(self) -> asyncio.AbstractEventLoop:
         """The loop, on a thread of its own that is started when it is needed."""
@@ -169,11 +185,12 @@ class ServiceRegistry:
         loop.close()
 
     def stop(self) -> None:
-        """Ends, and writes down who is registered."""
-        if self._loop is not None and self._thread is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(5)
-        self._keep()
+        """Ends, and writes down who is registered. May be called again, from another thread too."""
+        with self._ending:
+            if self._loop is not None and self._thread is not None and self._thread.is_alive():
+                self._loop.call_soon_threadsafe(self._loop.stop)
+                self._thread.join(_LAST)
+            self._keep()
 
     def filled(self, plan: Mapping[str, Any], sources: Sources | None = None) -> dict[str, Any]:
         """A plan with the instances that were found, behind those that are written down."""
