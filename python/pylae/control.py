@@ -101,7 +101,8 @@ class Control:
                 self.hand_over()
 
     def stop(self) -> None:
-        """Ends."""
+        """Ends. May be called again, from another thread too."""
+        self.stopping = True
         if self.admin is not None:
             self.admin.stop()
         self.registry.stop()
@@ -115,10 +116,18 @@ class Control:
         sources = self.registry.prepared(source.config)
         with contextlib.ExitStack() as stack:
             commit = stack.enter_context(applied.keeping(self.folder, document, self._base)) if document else None
+            hooks = self.engine.hooks
             self.engine.apply(json.dumps(self.registry.filled(plan, sources)), source.functions)
-            self.registry.adopt(sources)
             # Killed before this, it starts again with what was in force before.
-            commit() if commit else applied.drop(self.folder)
+            if commit is None:
+                applied.drop(self.folder)
+            else:
+                try:
+                    commit()
+                except OSError:
+                    self.engine.apply(json.dumps(self.registry.filled(self.plan)), hooks)
+                    raise
+        self.registry.adopt(sources)
         if commit is None:
             self._base, self._references = self._read_from(source)
         self.plan, self.overridden = plan, commit is not None
@@ -129,14 +138,14 @@ class Control:
     def drafted(self, text: str, *, trusted: bool = False) -> Gateway:
         """The gateway with the configuration of a document, not in force (`pylae.draft.read`). Raises ConfigError."""
         gateway = self.gateway
-        files = {gateway.origin: self._base} if gateway.origin in gateway.read_files else {}
-        document, config = draft.read(
-            text, gateway.origin, files, None if trusted else self._references, gateway.config
-        )
-        return gateway.with_document(document, config)
+        with self.changing:
+            files = {gateway.origin: self._base} if gateway.origin in gateway.read_files else {}
+            references = None if trusted else self._references
+            document, config = draft.read(text, gateway.origin, files, references, gateway.config)
+            return gateway.with_document(document, config)
 
-    def apply(self, text: str, revision: str | None = None) -> list[Problem]:
-        """Puts a document in force and keeps it; returns warnings.
+    def apply(self, text: str, revision: str | None = None) -> tuple[str, list[Problem]]:
+        """Puts a document in force and keeps it; returns its revision and warnings.
 
         Raises as `Gateway.apply` does, and ConflictError if another revision than the given one is in force by now.
         """
@@ -146,18 +155,25 @@ class Control:
             other = self.drafted(text)
             warnings = other.check()
             self.gateway.apply(other, keep=True)
-        return warnings
+            return self.revision, warnings
+
+    def reload(self) -> str:
+        """Puts the file of the configuration in force; returns its revision. Raises as `Gateway.reload` does."""
+        with self.changing:
+            self.gateway.reload()
+            return self.revision
 
     def read_again(self) -> bool:
         """Puts what was applied over the admin API in force again, if a file has changed that only it refers to.
 
         False if the file itself has changed, or nothing was applied.
         """
-        kept = applied.kept(self.folder) if self.overridden else None
-        if kept is None or digest(self.origin.read_bytes()) != kept.base:
-            return False
-        self.gateway.apply(self.drafted(kept.text(), trusted=True), keep=True)
-        return True
+        with self.changing:
+            kept = applied.kept(self.folder) if self.overridden else None
+            if kept is None or digest(self.origin.read_bytes()) != kept.base:
+                return False
+            self.gateway.apply(self.drafted(kept.text(), trusted=True), keep=True)
+            return True
 
     @property
     def document(self) -> Document | None:

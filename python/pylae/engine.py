@@ -125,6 +125,11 @@ class Engine:
         except _native.PlanError as error:
             raise _failure(error) from None
 
+    @property
+    def hooks(self) -> Sequence[Callable[..., Any]]:
+        """The callables that the plan in force refers to by their places."""
+        return self._hooks
+
     def addresses(self) -> list[str]:
         """The addresses listened on, as `host:port`, in the order of the plan."""
         return self._running().addresses()

@@ -342,13 +342,15 @@ class Gateway:
         self._tell_what_to_trust()
         from pylae.engine import Engine
 
-        running = Engine(json.dumps(control.first(plan)), self.functions)
         try:
-            addresses = running.start()
+            # Instances that are found meanwhile are handed over once there is an engine.
+            with control.changing:
+                running = Engine(json.dumps(control.first(plan)), self.functions)
+                addresses = running.start()
+                self._engine, self._control = running, control
         except BaseException:
             control.stop()
             raise
-        self._engine, self._control = running, control
         log.info("listening on %s", ", ".join(addresses))
         try:
             control.start()
@@ -402,9 +404,11 @@ class Gateway:
         """Reads the file again and applies it. Raises ConfigError or EngineError, and then nothing has changed."""
         if self._path is None:
             raise EngineError("the gateway was not read from a file")
-        with _refusals(self.engine):
-            other = Gateway.from_file(self._path)
-        self.apply(other)
+        # What was read first is not put in force last.
+        with self._controlled().changing:
+            with _refusals(self.engine):
+                other = Gateway.from_file(self._path)
+            self.apply(other)
 
     def revoke(self, *, jti: str | None = None, user: str | None = None, ttl: timedelta = timedelta(days=30)) -> None:
         """Refuses a token by its `jti`, or all that was issued to a user so far, from now on and for `ttl`.

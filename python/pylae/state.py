@@ -79,12 +79,15 @@ def remove(file: Path) -> None:
 
 
 def _settle(folder: Path) -> None:
-    """Has the names in a folder outlive a loss of power."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    """Has the names in a folder outlive a loss of power. What cannot be had is told: the names are others already."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        log.warning("what was changed in %s may not outlive a loss of power: %s", folder, error.strerror)
 
 
 def kept_secret(file: Path, what: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -108,6 +109,53 @@ def test_of_two_concurrent_changes_to_one_revision_one_wins(admin: Start, echo: 
             assert api.running.gateway.config.limits.max_requests == winner
 
 
+def test_a_change_is_told_its_own_revision(admin: Start, echo: EchoInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not that of another one that comes before the answer, which it would undo then."""
+    with admin(CONFIGURATION, all=echo) as api:
+        document = api.get("/config")
+        control = api.running.gateway._control
+        assert control
+        apply = control.apply
+
+        def followed_by_another(text: str, revision: str | None) -> Any:
+            told = apply(text, revision)
+            apply(json.dumps({**document, "limits": {"max_requests": 8}}))
+            return told
+
+        monkeypatch.setattr(control, "apply", followed_by_another)
+        answer = put(api, {**document, "limits": {"max_requests": 7}})
+        assert answer.json()["revision"] == answer.headers["ETag"].strip('"')
+        monkeypatch.undo()
+        assert put(api, document, answer.headers["ETag"]).status_code == 409
+        assert api.get("/config")["limits"]["max_requests"] == 8
+
+
+def test_what_is_read_during_a_change_goes_with_its_revision(
+    admin: Start, echo: EchoInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a change that is made for it would undo the one that came between."""
+    with admin(CONFIGURATION, all=echo) as api:
+        before = api.http.get("/config")
+        server = api.running.gateway.admin
+        assert server
+        found: list[httpx.Response] = []
+        reading = threading.Thread(target=lambda: found.append(api.http.get("/config")))
+        follow = server.follow
+
+        def read_between(settings: Any) -> None:
+            reading.start()
+            # It answers now, or when the change is complete.
+            reading.join(1)
+            follow(settings)
+
+        monkeypatch.setattr(server, "follow", read_between)
+        after = put(api, {**before.json(), "limits": {"max_requests": 7}}).headers["ETag"]
+        reading.join()
+        (answer,) = found
+        known = {before.headers["ETag"]: None, after: {"max_requests": 7}}
+        assert answer.json().get("limits") == known[answer.headers["ETag"]]
+
+
 def test_a_revision_is_demanded(admin: Start, echo: EchoInstance) -> None:
     with admin(CONFIGURATION, all=echo) as api:
         document = api.get("/config")
@@ -158,6 +206,41 @@ def test_what_the_engine_refuses_changes_nothing(admin: Start, echo: EchoInstanc
         assert "stays 1 until the gateway is started again" in answer.json()["detail"]
         assert api.get("/config") == document
         assert api.get("/status")["overridden"] is False
+
+
+def test_a_port_in_use_changes_nothing(admin: Start, echo: EchoInstance, tmp_path: Path) -> None:
+    with admin(CONFIGURATION, all=echo) as api, socket.create_server(("127.0.0.1", 0)) as taken:
+        before = api.http.get("/config")
+        more = [{"path": "/new", "service": "all", "auth_required": False}]
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        changed = {**before.json(), "listeners": ["127.0.0.1:0", address], "routes": more}
+        answer = put(api, changed)
+        assert (answer.status_code, answer.headers["Content-Type"]) == (422, "application/problem+json")
+        assert "the port is in use" in answer.json()["detail"]
+        assert address in answer.json()["detail"]
+        again = api.http.get("/config")
+        assert (again.content, again.headers["ETag"]) == (before.content, before.headers["ETag"])
+        assert (api.running.get("/x").status, api.running.get("/new").status) == (200, 404)
+        assert not (tmp_path / "state" / "applied.json").exists()
+
+
+def test_what_cannot_be_kept_is_not_put_in_force(admin: Start, echo: EchoInstance, tmp_path: Path) -> None:
+    with admin(CONFIGURATION, all=echo) as api:
+        before = api.http.get("/config")
+        changed = {**before.json(), "routes": [{"path": "/new", "service": "all", "auth_required": False}]}
+        # Nothing can be put in the place of a folder, which shows when the engine has the configuration already.
+        in_the_way = tmp_path / "state" / "applied.json"
+        in_the_way.mkdir()
+        answer = put(api, changed)
+        assert (answer.status_code, answer.headers["Content-Type"]) == (500, "application/problem+json")
+        assert "nothing was changed: is a directory" in answer.json()["detail"]
+        again = api.http.get("/config")
+        assert (again.content, again.headers["ETag"]) == (before.content, before.headers["ETag"])
+        assert (api.running.get("/x").status, api.running.get("/new").status) == (200, 404)
+        assert [file.name for file in in_the_way.parent.iterdir() if "applied" in file.name] == ["applied.json"]
+        in_the_way.rmdir()
+        assert put(api, changed, before.headers["ETag"]).status_code == 200
+        assert (api.running.get("/x").status, api.running.get("/new").status) == (404, 200)
 
 
 @pytest.mark.parametrize("body", [b"", b"- a", b"{", b"\xff", b"a: {b: c", b'{"a": 1} {"b": 2}'])

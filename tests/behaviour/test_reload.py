@@ -7,12 +7,13 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from pylae import ConfigError, EngineError
 from support.instance import OK, EchoInstance, RawInstance
-from support.peer import Peer, raw
+from support.peer import Peer, raw, wait_until
 from support.running import Process, Running, configure
 from support.traffic import Traffic
 
@@ -223,6 +224,42 @@ def test_a_second_signal_ends_it(gateway_process: Callable[..., Process]) -> Non
             running.signal(signal.SIGTERM)
             assert running.wait() == 0
             assert client.at_end()
+
+
+def test_a_second_stop_cuts_the_first_short(gateway: Callable[..., Running], tmp_path: Path) -> None:
+    """With all that a gateway has beside its engine: a registry and an admin API."""
+    discovery = "services: {found: {discovery: {heartbeat: {}}}}"
+    with RawInstance() as instance:
+        config = {"admin": "127.0.0.1:0", "state": str(tmp_path), **configure(discovery, all=instance)}
+        running = gateway({**config, "routes": [{"prefix": "/", "service": "all", "auth_required": False}]})
+        raised: list[BaseException] = []
+
+        def stop() -> None:
+            try:
+                running.gateway.stop()
+            except BaseException as error:
+                raised.append(error)
+
+        with running.connect() as client:
+            client.send(GET)
+            instance.accept().read_request()
+            first = threading.Thread(target=stop)
+            first.start()
+            wait_until(lambda: not accepts(running))
+            running.gateway.stop(drain=False)
+            first.join()
+            assert client.at_end()
+        assert raised == []
+        running.gateway.stop()
+
+
+def accepts(running: Running) -> bool:
+    """Whether it takes connections."""
+    try:
+        running.connect().close()
+    except ConnectionRefusedError:
+        return False
+    return True
 
 
 def test_gateways_come_and_go(instance: RawInstance) -> None:

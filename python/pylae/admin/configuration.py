@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
@@ -11,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from pylae.admin.body import Body
 from pylae.admin.problems import Flaw, flaws
+from pylae.config.load import reason
 from pylae.config.model import Config
 from pylae.config.nodes import show_path
 from pylae.config.sources import DocumentSources
@@ -92,16 +95,18 @@ def router(control: Control) -> APIRouter:
     topic = APIRouter(prefix="/config")
 
     @topic.get("")
-    async def read(effective: bool = False) -> Response:
+    def read(effective: bool = False) -> Response:
         """The configuration in force as it was written, with secrets hidden. The ETag is the revision.
 
         What is read can be edited and put back. `effective` adds every default, to be read only.
         """
-        fields = {"ETag": f'"{control.revision}"'}
-        document = control.document
-        if effective or document is None:
-            return JSONResponse(shown(control.gateway, defaults=effective), headers=fields)
-        return JSONResponse(as_written(document.root, hidden(control.gateway.config)), headers=fields)
+        # A configuration, its secrets and its revision belong together: none of another one.
+        with control.changing:
+            fields = {"ETag": f'"{control.revision}"'}
+            document = control.document
+            if effective or document is None:
+                return JSONResponse(shown(control.gateway, defaults=effective), headers=fields)
+            return JSONResponse(as_written(document.root, hidden(control.gateway.config)), headers=fields)
 
     @topic.put("", openapi_extra=_DOCUMENT)
     async def apply(
@@ -116,9 +121,10 @@ def router(control: Control) -> APIRouter:
             raise HTTPException(428, "If-Match is needed: the ETag of the configuration that was edited, or *")
         revision = None if if_match.strip() == "*" else if_match.strip().removeprefix("W/").strip('"')
         text = await _text(request)
-        warnings = await run_in_threadpool(control.apply, text, revision)
-        response.headers["ETag"] = f'"{control.revision}"'
-        return Outcome(revision=control.revision, warnings=flaws(warnings))
+        with _keeping():
+            applied, warnings = await run_in_threadpool(control.apply, text, revision)
+        response.headers["ETag"] = f'"{applied}"'
+        return Outcome(revision=applied, warnings=flaws(warnings))
 
     @topic.post("/validate", openapi_extra=_DOCUMENT)
     async def validate(request: Request) -> Verdict:
@@ -134,25 +140,39 @@ def router(control: Control) -> APIRouter:
     async def diff(request: Request) -> Difference:
         """How a configuration differs from the one in force, what is said in neither included. Changes nothing."""
         text = await _text(request)
-        draft = await run_in_threadpool(control.drafted, text)
-        changes = [
-            Change(path=show_path(path), before=before, after=after)
-            for path, before, after in differences(shown(control.gateway, defaults=True), shown(draft, defaults=True))
-        ]
-        return Difference(revision=control.revision, changes=changes)
+
+        def compared() -> Difference:
+            with control.changing:
+                revision, before = control.revision, shown(control.gateway, defaults=True)
+                after = shown(control.drafted(text), defaults=True)
+            changes = [
+                Change(path=show_path(path), before=old, after=new) for path, old, new in differences(before, after)
+            ]
+            return Difference(revision=revision, changes=changes)
+
+        return await run_in_threadpool(compared)
 
     @topic.post("/reload")
-    async def reload() -> Outcome:
+    def reload() -> Outcome:
         """Reads the file of the configuration again, which ends what was applied over this API."""
-        await run_in_threadpool(control.gateway.reload)
-        return Outcome(revision=control.revision, warnings=[])
+        return Outcome(revision=control.reload(), warnings=[])
 
     @topic.get("/schema")
-    async def schema() -> Response:
+    def schema() -> Response:
         """The JSON schema of configurations."""
         return JSONResponse(Config.model_json_schema())
 
     return topic
+
+
+@contextmanager
+def _keeping() -> Iterator[None]:
+    """Says what keeps a configuration from being kept; what was in force is in force then."""
+    try:
+        yield
+    except OSError as error:
+        detail = f"the configuration cannot be written into the state folder, nothing was changed: {reason(error)}"
+        raise HTTPException(500, detail) from None
 
 
 async def _text(request: Request) -> str:
