@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from pylae.config.check import problems_of
 from pylae.config.hooks import ON, HookSettings, PluginUse
@@ -47,6 +47,14 @@ class _MissingError(Exception):
     """What a configuration names and nothing has. The hint is the second argument."""
 
 
+class _SettingsError(Exception):
+    """Settings that a plugin's model refuses."""
+
+    def __init__(self, error: ValidationError, model: type[BaseModel]) -> None:
+        super().__init__(error)
+        self.error, self.model = error, model
+
+
 def load(config: Config, sources: Sources) -> tuple[list[Hook], dict[Path, str | None]]:
     """The hooks of a configuration, in its order, and the files that they came from with hashes of what these held.
 
@@ -54,31 +62,30 @@ def load(config: Config, sources: Sources) -> tuple[list[Hook], dict[Path, str |
     """
     hooks: list[Hook] = []
     problems: list[Problem] = []
-    files: dict[Path, str | None] = {}
+    modules = Modules()
     for index, settings in enumerate(config.hooks):
         try:
-            hooks.append(_hook(settings, ("hooks", index), files))
-        except Exception as error:
+            hooks.append(_hook(settings, ("hooks", index), modules))
+        except (Exception, SystemExit) as error:
             key = next(name for name in ON if getattr(settings, name))
             problems.append(_problem(error, sources, ("hooks", index, key)))
     for index, use in enumerate(config.plugins):
         path: tuple[Step, ...] = ("plugins", index)
         try:
-            hooks += _plugin(use, path, files)
-        except ValidationError as error:
-            below = (*path, "settings")
-            problems += problems_of(error, _Below(sources, below), _settings_of(use, {}))
-        except Exception as error:
+            hooks += _plugin(use, path, modules)
+        except _SettingsError as refused:
+            problems += problems_of(refused.error, _Below(sources, (*path, "settings")), refused.model)
+        except (Exception, SystemExit) as error:
             problems.append(_problem(error, sources, (*path, "use")))
     if problems:
-        raise ConfigError(problems, files)
-    return hooks, files
+        raise ConfigError(problems, modules.files)
+    return hooks, modules.files
 
 
-def _hook(settings: HookSettings, source: tuple[Step, ...], files: dict[Path, str | None]) -> Hook:
+def _hook(settings: HookSettings, source: tuple[Step, ...], modules: Modules) -> Hook:
     key = next(name for name in ON if getattr(settings, name))
     path = getattr(settings, key)
-    function = find(path, files)
+    function = modules.find(path)
     mark = mark_of(function)
     options = settings.options
     if mark is not None:
@@ -87,9 +94,9 @@ def _hook(settings: HookSettings, source: tuple[Step, ...], files: dict[Path, st
     return make(function, METHODS[key], options, settings.routes, source, path)
 
 
-def _plugin(use: PluginUse, source: tuple[Step, ...], files: dict[Path, str | None]) -> Iterator[Hook]:
-    kind = _plugin_class(use, files)
-    plugin = kind(kind.Settings.model_validate(use.settings))
+def _plugin(use: PluginUse, source: tuple[Step, ...], modules: Modules) -> Iterator[Hook]:
+    kind = _plugin_class(use.use, modules)
+    plugin = kind(_settings(kind, use))
     found = list(hooks_of(plugin))
     if not found:
         raise HookError(f"the plugin has no hook; its methods may be called {', '.join(METHODS)}")
@@ -98,12 +105,19 @@ def _plugin(use: PluginUse, source: tuple[Step, ...], files: dict[Path, str | No
         yield make(method, mark.on, mark.options, use.routes, source, name)
 
 
-def _settings_of(use: PluginUse, files: dict[Path, str | None]) -> Any:
-    return _plugin_class(use, files).Settings
+def _settings(kind: type[Plugin], use: PluginUse) -> BaseModel:
+    model: Any = kind.Settings
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        raise HookError(f"`Settings` of `{use.use}` is not a Pydantic model")
+    # Pydantic ignores keys that a model does not know, unless it says what to do: a misspelt one would do nothing.
+    unknown: Literal["forbid"] | None = None if "extra" in model.model_config else "forbid"
+    try:
+        return model.model_validate(use.settings, extra=unknown)
+    except ValidationError as error:
+        raise _SettingsError(error, model) from None
 
 
-def _plugin_class(use: PluginUse, files: dict[Path, str | None]) -> type[Plugin]:
-    path = use.use
+def _plugin_class(path: str, modules: Modules) -> type[Plugin]:
     if ":" not in path:
         installed = {point.name: point.value for point in entry_points(group=GROUP)}
         if path not in installed:
@@ -112,29 +126,51 @@ def _plugin_class(use: PluginUse, files: dict[Path, str | None]) -> type[Plugin]
             hint = f"did you mean `{near[0]}`?" if near else "an import path `module:Class` will do too"
             raise _MissingError(f"there is no plugin `{path}`; {listed}", hint)
         path = installed[path]
-    kind = find(path, files)
+    kind = modules.find(path)
     if not (isinstance(kind, type) and issubclass(kind, Plugin)):
         raise HookError(f"`{path}` is not a class derived from pylae.hooks.Plugin")
     return kind
 
 
-def find(path: str, files: dict[Path, str | None]) -> Any:
-    """What is at `module:name`. A module that has changed since it was imported is imported anew."""
-    name, _, attributes = path.partition(":")
-    found: Any = module(name, files)
-    for attribute in attributes.split("."):
-        if not hasattr(found, attribute):
-            near = difflib.get_close_matches(attribute, dir(found), 1, 0.6)
-            raise _MissingError(f"`{name}` has no `{attributes}`", f"did you mean `{near[0]}`?" if near else None)
-        found = getattr(found, attribute)
-    return found
+class Modules:
+    """The modules that one configuration names: each is executed once at most, also where it fails."""
+
+    def __init__(self) -> None:
+        self.files: dict[Path, str | None] = {}
+        """Their files, with hashes of what these held."""
+        self._found: dict[str, types.ModuleType | BaseException] = {}
+
+    def find(self, path: str) -> Any:
+        """What is at `module:name`. A module that has changed since it was imported is imported anew."""
+        name, _, attributes = path.partition(":")
+        found: Any = self._module(name)
+        for attribute in attributes.split("."):
+            if not hasattr(found, attribute):
+                near = difflib.get_close_matches(attribute, dir(found), 1, 0.6)
+                raise _MissingError(f"`{name}` has no `{attributes}`", f"did you mean `{near[0]}`?" if near else None)
+            found = getattr(found, attribute)
+        return found
+
+    def _module(self, name: str) -> types.ModuleType:
+        found = self._found.get(name)
+        if found is None:
+            try:
+                found = _imported(name, self.files)
+            except (Exception, SystemExit) as error:
+                found = error
+            self._found[name] = found
+        if isinstance(found, BaseException):
+            raise found
+        return found
 
 
-def module(name: str, files: dict[Path, str | None]) -> types.ModuleType:
+def _imported(name: str, files: dict[Path, str | None]) -> types.ModuleType:
     """A module, executed anew if its file is not what it was. The old one stays what it is for those who hold it."""
     importlib.invalidate_caches()
     known = sys.modules.get(name)
     spec = known.__spec__ if known is not None and known.__spec__ else _spec(name)
+    # Looking for a module in a package imports the package, which may have imported the module.
+    known = sys.modules.get(name)
     path = Path(spec.origin) if isinstance(spec.loader, SourceFileLoader) and spec.origin else None
     if path is None:
         return importlib.import_module(name)
@@ -158,7 +194,7 @@ def _execute(spec: ModuleSpec, path: Path, source: bytes, hash_: str | None) -> 
         # Not by its loader: cached bytecode is compared by time and size, and an edit may leave both as they were.
         exec(compile(source, str(path), "exec"), fresh.__dict__)  # noqa: S102 (the user's own module)
     except BaseException:
-        sys.modules.pop(spec.name)
+        sys.modules.pop(spec.name, None)
         if before is not None:
             sys.modules[spec.name] = before
         raise
@@ -176,7 +212,7 @@ def _spec(name: str) -> ModuleSpec:
     return spec
 
 
-def _problem(error: Exception, sources: Sources, path: tuple[Step, ...]) -> Problem:
+def _problem(error: BaseException, sources: Sources, path: tuple[Step, ...]) -> Problem:
     place = sources.locate(path)
     hint = None
     if isinstance(error, _MissingError):
@@ -184,7 +220,10 @@ def _problem(error: Exception, sources: Sources, path: tuple[Step, ...]) -> Prob
     elif isinstance(error, HookError):
         message = str(error)
     else:
-        message = f"cannot be imported: {traceback.format_exception_only(error)[-1].strip()}"
+        text = traceback.format_exception_only(error)[-1].strip()
+        message = f"cannot be imported: {text}"
+        if isinstance(error, SystemExit):
+            message += "; a module must not end the process that imports it"
         frames = traceback.extract_tb(error.__traceback__)
         if frames and frames[-1].filename != __file__ and not frames[-1].filename.startswith("<frozen"):
             hint = f"raised at {frames[-1].filename}:{frames[-1].lineno}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import builtins
 import sys
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel, ConfigDict
 
 from pylae import ConfigError, Gateway, Plugin, Request, Response
 from pylae import hooks as marks
@@ -111,6 +113,58 @@ def test_what_is_wrong_with_hooks_is_said_with_its_place(tmp_path: Path) -> None
     ]
 
 
+def test_a_module_that_ends_the_process(tmp_path: Path) -> None:
+    (tmp_path / "loaded_exits.py").write_text("import sys\nsys.exit(3)\n")
+    (tmp_path / "loaded_exits_later.py").write_text(
+        "import sys\nfrom pylae import Plugin\n"
+        "class Exits(Plugin):\n"
+        "    def __init__(self, settings): sys.exit('no licence')\n"
+        "    def on_request(self, request): ...\n"
+    )
+    file = written(
+        tmp_path,
+        "http://127.0.0.1:1",
+        "hooks: [{on_request: 'loaded_exits:check'}]\nplugins: [{use: 'loaded_exits_later:Exits'}]\n",
+    )
+    assert problems(file) == [
+        (
+            "/pylae.yaml:8:22: hooks[0].on_request: cannot be imported: SystemExit: 3; a module must not end the "
+            "process that imports it (raised at /loaded_exits.py:2)"
+        ),
+        (
+            "/pylae.yaml:9:17: plugins[0].use: cannot be imported: SystemExit: no licence; a module must not end the "
+            "process that imports it (raised at /loaded_exits_later.py:4)"
+        ),
+    ]
+
+
+def test_a_module_is_executed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    count = "import builtins\nbuiltins.loaded_count.append(__name__)\n"
+    functions = "def check(request): ...\ndef other(request): ...\n"
+    package = tmp_path / "loaded_package"
+    package.mkdir()
+    (package / "__init__.py").write_text(f"{count}from loaded_package import inner\n")
+    (package / "inner.py").write_text(count + functions)
+    (tmp_path / "loaded_plain.py").write_text(count + functions)
+    (tmp_path / "loaded_fails.py").write_text(f"{count}raise RuntimeError('not today')\n")
+    counted: list[str] = []
+    monkeypatch.setattr(builtins, "loaded_count", counted, raising=False)
+
+    def named(*paths: str) -> Path:
+        hooks = "".join(f"  - {{on_request: '{path}'}}\n" for path in paths)
+        return written(tmp_path, "http://127.0.0.1:1", f"hooks:\n{hooks}")
+
+    file = named(
+        *(f"{name}:{hook}" for name in ("loaded_package.inner", "loaded_plain") for hook in ("check", "other"))
+    )
+    for _ in range(2):
+        Gateway.from_file(file).check()
+    assert counted == ["loaded_package", "loaded_package.inner", "loaded_plain"]
+    counted.clear()
+    assert len(problems(named("loaded_fails:check", "loaded_fails:other"))) == 2
+    assert counted == ["loaded_fails"]
+
+
 def test_a_route_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "loaded_fine.py").write_text("def check(request): ...\n")
     file = written(tmp_path, "http://127.0.0.1:1", "hooks: [{on_request: 'loaded_fine:check', routes: [a, bb]}]\n")
@@ -211,6 +265,46 @@ def test_a_plugins_settings_are_checked_like_any_other(tmp_path: Path) -> None:
     assert any("plugins[0].settings.heder: unknown key `heder`" in text and "`header`" in text for text in found)
     assert any("plugins[0].settings.times: must be a whole number" in text for text in found)
     assert any("plugins[0].settings.header: `header` is required" in text for text in found)
+
+
+class Careless(Plugin):
+    """Its model says nothing of keys that it does not know."""
+
+    class Settings(BaseModel):
+        header: str = "X"
+
+    def on_request(self, _: Request) -> None: ...
+
+
+class Open(Careless):
+    class Settings(BaseModel):
+        model_config = ConfigDict(extra="allow")
+
+
+class Unmodelled(Careless):
+    Settings = dict  # type: ignore[assignment]
+
+
+def test_a_setting_that_a_plugin_does_not_know(tmp_path: Path) -> None:
+    used = [f"  - {{use: '{__name__}:{name}', settings: {{heder: X-One}}}}\n" for name in ("Careless", "Open")]
+    file = written(tmp_path, "http://127.0.0.1:1", "plugins:\n" + "".join(used))
+    assert problems(file) == [
+        (
+            f"/pylae.yaml:9:{len(__name__) + 35}: plugins[0].settings.heder: unknown key `heder`; allowed are header "
+            "(did you mean `header`?)"
+        )
+    ]
+    file = written(tmp_path, "http://127.0.0.1:1", f"plugins: [{{use: '{__name__}:Unmodelled'}}]\n")
+    (found,) = problems(file)
+    assert "is not a Pydantic model" in found
+
+
+def test_a_plugin_whose_module_raises_what_settings_do(tmp_path: Path) -> None:
+    (tmp_path / "loaded_model.py").write_text(
+        "from pydantic import BaseModel\nclass One(BaseModel):\n    a: int\nOne()\n"
+    )
+    (found,) = problems(written(tmp_path, "http://127.0.0.1:1", "plugins: [{use: 'loaded_model:Plugin'}]\n"))
+    assert "plugins[0].use: cannot be imported: " in found and "validation error for One" in found
 
 
 def test_a_plugin_by_its_entry_point(service: FakeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
