@@ -39,6 +39,7 @@ __all__ = [
     "explain",
     "live_requests",
     "purge_document",
+    "refuse_on_worker",
     "shift_clock",
 ]
 
@@ -52,6 +53,8 @@ User = _native.User
 HookTimeout = _native.HookTimeout
 live_requests = _native.live_requests
 """How many native requests Python holds, over the whole process: none when no exchange is in flight."""
+refuse_on_worker = _native.refuse_on_worker
+"""Raises HookError in a hook that keeps a worker busy, for what waits for all workers."""
 NativeCache = _native.Cache
 NativeCircuitBreaker = _native.CircuitBreaker
 NativeLoadBalancer = _native.LoadBalancer

@@ -28,7 +28,7 @@ from pylae.config.route import Route, ServiceName
 from pylae.config.service import Service
 from pylae.config.sources import CallSources, DocumentSources, Place
 from pylae.config.tls import Texts
-from pylae.errors import ConfigError, EngineError, HookError, Problem
+from pylae.errors import ConfigError, EngineError, Problem
 from pylae.local_tls import authority_file
 from pylae.serve import serve, signals
 from pylae.settings import split_words
@@ -384,8 +384,11 @@ class Gateway:
         """Puts the configuration of `other`, or own changes, in force without dropping a request.
 
         All or nothing: raises ConfigError, EngineError or OSError, and then what was in force stays in force. With
-        `keep` a document outlives a restart, until the file of the configuration changes.
+        `keep` a document outlives a restart, until the file of the configuration changes. Raises HookError in a hook
+        that runs on a worker, which would wait for itself.
         """
+        # Before the lock: whoever holds it may wait for this worker.
+        _refuse_on_worker()
         control = self._controlled()
         source = other or self
         with control.changing:
@@ -401,7 +404,8 @@ class Gateway:
         log.info("configuration applied: %d routes, %d services", len(plan["routes"]), len(plan["services"]))
 
     def reload(self) -> None:
-        """Reads the file again and applies it. Raises ConfigError or EngineError, and then nothing has changed."""
+        """Reads the file again and applies it. Raises as `apply` does, and then nothing has changed."""
+        _refuse_on_worker()
         if self._path is None:
             raise EngineError("the gateway was not read from a file")
         # What was read first is not put in force last.
@@ -470,24 +474,18 @@ class Gateway:
 
         Raises HookError in a hook that runs on a worker, which would wait for itself.
         """
+        _refuse_on_worker()
         running, control = self._engine, self._control
         if control is not None:
             control.stopping = True
-        refused = False
         try:
             if running is not None:
                 running.stop(drain)
-        except HookError:
-            refused = True
-            raise
         finally:
+            self._engine = self._control = None
             if control is not None:
-                control.stopping = not refused
-            if not refused:
-                self._engine = self._control = None
-                if control is not None:
-                    control.stop()
-                self._events.put("stopped")
+                control.stop()
+            self._events.put("stopped")
 
     def run(self) -> None:
         """Serves until SIGTERM or SIGINT, or `stop()` from another thread.
@@ -524,6 +522,12 @@ def _refusals(running: Engine) -> Iterator[None]:
     except ConfigError:
         running.count_refusal()
         raise
+
+
+def _refuse_on_worker() -> None:
+    from pylae.engine import refuse_on_worker
+
+    refuse_on_worker()
 
 
 def _caller() -> tuple[str, int]:

@@ -83,7 +83,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     found = Recorder()
     found.released.set()
     module = types.ModuleType("pylae.engine")
-    vars(module).update(Engine=found.engine, check=found.check)
+    vars(module).update(Engine=found.engine, check=found.check, refuse_on_worker=lambda: None)
     monkeypatch.setitem(sys.modules, "pylae.engine", module)
     monkeypatch.setattr(pylae, "engine", module, raising=False)
     return found

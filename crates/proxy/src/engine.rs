@@ -39,6 +39,8 @@ const BACKLOG: i32 = 4096;
 /// The running data plane.
 pub struct Engine {
     workers: Vec<Handle>,
+    /// Held by an apply from its beginning to its end: applies follow each other.
+    changing: Mutex<()>,
     state: Mutex<State>,
     auxiliary: Mutex<Option<Auxiliary>>,
     shared: Arc<Shared>,
@@ -55,7 +57,7 @@ struct Handle {
     recent: Arc<Lane>,
 }
 
-/// What an apply changes. The lock on it makes applies follow each other.
+/// What an apply changes. It is not locked while workers are waited for: hooks on them may look at it.
 struct State {
     snapshot: Arc<Snapshot>,
     keys: PoolKeys,
@@ -117,14 +119,15 @@ impl Engine {
         let auxiliary = Mutex::new(Some(auxiliary));
         let started = clock::now();
         let state = State { snapshot, keys, listeners, applied: 1, refused: 0, since: started };
-        Ok(Self { workers, state: Mutex::new(state), auxiliary, shared, policies, sinks, metrics, started })
+        let (changing, state) = (Mutex::default(), Mutex::new(state));
+        Ok(Self { workers, changing, state, auxiliary, shared, policies, sinks, metrics, started })
     }
 
     /// Replaces the plan in force, whole or not at all. When this returns, every new exchange is served by the new plan.
     /// `hooks` is the source of its hooks.
     pub fn apply(&self, plan: Plan, hooks: &dyn HookSource) -> Result<(), Vec<Problem>> {
-        let mut state = self.state.lock();
-        self.replace(&mut state, plan, hooks).inspect_err(|_| state.refused += 1)
+        let _turn = self.changing.lock();
+        self.replace(plan, hooks).inspect_err(|_| self.count_refusal())
     }
 
     /// Counts a configuration that was refused before it became a plan.
@@ -132,17 +135,21 @@ impl Engine {
         self.state.lock().refused += 1;
     }
 
-    fn replace(&self, state: &mut State, plan: Plan, hooks: &dyn HookSource) -> Result<(), Vec<Problem>> {
-        let mut keys = state.keys.clone();
-        let workers = state.snapshot.plan.workers;
+    fn replace(&self, plan: Plan, hooks: &dyn HookSource) -> Result<(), Vec<Problem>> {
+        let (before, mut keys) = {
+            let state = self.state.lock();
+            (Arc::clone(&state.snapshot), state.keys.clone())
+        };
+        let workers = before.plan.workers;
         if plan.workers != workers {
             return Err(vec![Problem::at("workers", format!("stays {workers} until the gateway is started again"))]);
         }
-        let mut snapshot = Snapshot::build(plan, Some(&state.snapshot), &mut keys, &self.policies)?;
+        let mut snapshot = Snapshot::build(plan, Some(&before), &mut keys, &self.policies)?;
         snapshot.connect_hooks(hooks)?;
         self.sinks.connect(&mut snapshot)?;
         self.metrics.connect(&mut snapshot);
         let snapshot = Arc::new(snapshot);
+        let mut state = self.state.lock();
         let added = bind_added(&state.listeners, &snapshot)?;
         let wanted: Vec<SocketAddr> = snapshot.plan.listeners.iter().map(|listener| listener.address).collect();
         let gone: Vec<SocketAddr> =
@@ -150,6 +157,7 @@ impl Engine {
         let sockets = self.workers.iter().map(|_| clone_all(&added)).collect::<Result<Vec<_>, _>>()?;
         // From here on nothing can fail. The workers' copies of a socket are the last, so that what its queue holds is served.
         state.listeners.retain(|address, _| !gone.contains(address));
+        drop(state);
         let mut applied = Vec::with_capacity(self.workers.len());
         for (worker, sockets) in self.workers.iter().zip(sockets) {
             let (done, told) = oneshot::channel();
@@ -166,6 +174,7 @@ impl Engine {
         if let Some(auxiliary) = &*self.auxiliary.lock() {
             auxiliary.follow(Arc::clone(&snapshot));
         }
+        let mut state = self.state.lock();
         state.listeners.extend(added);
         state.snapshot = snapshot;
         state.keys = keys;
@@ -185,6 +194,7 @@ impl Engine {
     /// again, from another thread, to cut a drain short.
     pub fn stop(&self, drain: bool) {
         let time = {
+            let _turn = self.changing.lock();
             let mut state = self.state.lock();
             state.listeners.clear();
             drain.then_some(state.snapshot.plan.limits.drain_timeout.0)

@@ -186,8 +186,9 @@ pub(crate) fn shift_clock(nanos: i64) {
     pylae_proxy::shift_clock(nanos);
 }
 
-/// What waits for all workers cannot be done by a hook that keeps one busy.
-fn refuse_on_worker(py: Python<'_>) -> PyResult<()> {
+/// Raises `HookError` in a hook that keeps a worker busy: what waits for all workers cannot be done there.
+#[pyfunction]
+pub(crate) fn refuse_on_worker(py: Python<'_>) -> PyResult<()> {
     const WHY: &str = "a hook that runs on a worker cannot change or stop its gateway: it would wait for itself";
     if gil::on_worker() { Err(hook_error(py, WHY)) } else { Ok(()) }
 }

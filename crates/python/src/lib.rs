@@ -24,5 +24,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(plan::echo_policy, module)?)?;
     module.add_function(wrap_pyfunction!(tls::local_certificate, module)?)?;
     module.add_function(wrap_pyfunction!(engine::shift_clock, module)?)?;
+    module.add_function(wrap_pyfunction!(engine::refuse_on_worker, module)?)?;
     Ok(())
 }

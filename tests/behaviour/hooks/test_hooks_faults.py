@@ -212,6 +212,40 @@ def test_a_worker_does_not_wait_for_itself(
     assert "it would wait for itself" in caplog.text
 
 
+def test_a_hook_on_a_worker_that_an_apply_waits_for(service: FakeService) -> None:
+    """It may look at the gateway and change what no worker is asked for; what waits for workers is refused at once."""
+    gateway = Gateway(listeners=["127.0.0.1:0", "127.0.0.2:0"], workers=1)
+    gateway.add_route(Route(prefix="/", service="one", service_url=service.url, auth_required=False))
+    refused: list[str] = []
+    looked: list[Any] = []
+    applying: list[threading.Thread] = []
+
+    @gateway.on_request
+    def look(_: Request) -> None:
+        if applying:
+            return
+        one_less = Gateway(listeners=["127.0.0.1:0"], workers=1)
+        one_less.add_route(Route(prefix="/", service="one", service_url=service.url, auth_required=False))
+        applying.append(threading.Thread(target=gateway.apply, args=(one_less,)))
+        applying[0].start()
+        # The listener goes before workers are waited for.
+        wait_until(lambda: len(gateway.engine.addresses()) == 1)
+        looked.extend((gateway.stats(), gateway.metrics(), gateway.summary(), gateway.engine.exchanges()))
+        gateway.engine.set_draining("one", service.url, False)
+        for change in (gateway.apply, gateway.reload, gateway.stop):
+            try:
+                change()
+            except HookError as error:
+                refused.append(str(error))
+
+    with RunningGateway(gateway) as running:
+        assert running.get("/").text == "from the service"
+        applying[0].join()
+        assert running.get("/").text == "from the service"
+    assert [looked[0]["applied"], len(looked)] == [1, 4]
+    assert len(refused) == 3 and "it would wait for itself" in refused[0]
+
+
 @pytest.mark.parametrize("kind", ["loop", "pool"])
 def test_a_hook_off_the_workers_may_change_its_gateway(mine: Gateway, kind: str) -> None:
     hook(mine, "request", kind, mine.apply)
