@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pylae import ConfigError
 from support.instance import RawInstance
 from support.peer import Message, Peer, wait_until
 from support.running import Running
@@ -622,6 +624,55 @@ def test_users_share_what_is_theirs_together(gateway: Start) -> None:
             running = gateway({"auth": {"jwt": {"secret": SECRET}}, "routes": routes}, users=users)
             running.get("/", bearer(token(user_id="ann")))
             assert (running.get("/", bearer(token(user_id="bob"))).body == b"1 /") is shared
+
+
+def test_users_who_share_are_told_apart_by_the_identity_that_is_forwarded(gateway: Start) -> None:
+    def reply(peer: Peer, request: Message) -> None:
+        peer.send(answer((request.one("x-user-id") or "").encode(), "Vary: X-User-ID", "Cache-Control: public"))
+
+    routes = [{"name": "all", "prefix": "/", "service": "users", "cache": {"per_user": False}}]
+    with RawInstance(reply) as users:
+        running = gateway({"auth": {"jwt": {"secret": SECRET}}, "routes": routes}, users=users)
+        ann, bob = bearer(token(user_id="ann")), bearer(token(user_id="bob"))
+        for _ in range(2):
+            assert running.get("/", ann).body == b"ann"
+            assert running.get("/", bob).body == b"bob"
+            assert running.get("/", bob, "X-User-ID: ann").body == b"bob"
+            assert running.get("/", ann, "X_User_Id: bob").body == b"ann"
+        assert len(users.requests) == 2
+
+
+def test_users_share_by_role_if_the_route_says_so(gateway: Start) -> None:
+    cache = {"per_user": False, "vary": ["X-User-Role"]}
+    routes = [{"name": "all", "prefix": "/", "service": "users", "cache": cache}]
+    with RawInstance(counting("Cache-Control: public")) as users:
+        running = gateway({"auth": {"jwt": {"secret": SECRET}}, "routes": routes}, users=users)
+        clerk, guest = bearer(token(user_id="ann", role="clerk")), bearer(token(user_id="bob", role="guest"))
+        assert running.get("/", clerk).body == b"1 /"
+        assert running.get("/", guest, "X-User-Role: clerk").body == b"2 /"
+        assert running.get("/", bearer(token(user_id="cyd", role="clerk")), "X-User-Role: guest").body == b"1 /"
+
+
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "x-request-id", "Traceparent", "X-Real-IP", "*"])
+def test_fields_that_the_gateway_writes_anew_are_no_key(gateway: Start, name: str) -> None:
+    with RawInstance() as users, pytest.raises(ConfigError, match=r"vary"):
+        gateway(route(vary=[name]), users=users)
+
+
+def test_a_fetch_behind_the_clients_back_carries_no_credential(gateway: Start) -> None:
+    keys = {name: hashlib.sha256(f"key-of-{name}".encode()).hexdigest() for name in ("ann", "bob")}
+    consumers = {name: {"keys": [key]} for name, key in keys.items()}
+    auth = {"api_key": {"query": "api_key", "header": "X-API-Key", "consumers": consumers}}
+    routes = [{"name": "all", "prefix": "/", "service": "users", "cache": True}]
+    with RawInstance(counting("Cache-Control: max-age=0, stale-while-revalidate=60")) as users:
+        running = gateway({"auth": auth, "routes": routes}, users=users)
+        for target, fields in (("/a?x=1&api_key=key-of-ann&y=2", ()), ("/a", ("X-API-Key: key-of-bob",))):
+            asked = len(users.requests)
+            first, second = running.get(target, *fields), running.get(target, *fields)
+            assert first.body == second.body
+            wait_until(lambda asked=asked: len(users.requests) == asked + 2)  # type: ignore[misc]
+        assert {request.target for request in users.requests} == {"/a?x=1&y=2", "/a"}
+        assert b"key-of-" not in users.received
 
 
 def test_answers_to_requests_with_cookies(gateway: Start) -> None:

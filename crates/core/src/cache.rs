@@ -26,6 +26,7 @@ pub use lookup::lookup;
 pub use purge::Purge;
 pub use shared::{Cache, Usage};
 pub use store::{CacheStore, MemoryStore};
+pub use vary::is_key;
 pub use visit::{Fetch, Join, Outcome, Rules, Stored, Visit};
 
 #[cfg(test)]

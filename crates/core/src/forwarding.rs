@@ -2,7 +2,7 @@
 
 use pylae_http::{Edits, InvalidHeader, Name, NameSet};
 
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, User};
 use crate::hex;
 
 /// Names that only the gateway may say: removed from every client's request, whichever way they are spelt.
@@ -57,14 +57,25 @@ pub fn announce(exchange: &mut Exchange, peer: &str, scratch: &mut Vec<u8>, rand
     identify(edits, exchange.user.as_deref())
 }
 
-fn identify(edits: &mut Edits, user: Option<&crate::User>) -> Result<(), InvalidHeader> {
+fn identify(edits: &mut Edits, user: Option<&User>) -> Result<(), InvalidHeader> {
     let Some(user) = user else { return Ok(()) };
-    for (name, value) in [(Name::XUserId, &user.id), (Name::XUserRole, &user.role), (Name::XUserEmail, &user.email)] {
-        if !value.is_empty() {
+    for name in [Name::XUserId, Name::XUserRole, Name::XUserEmail] {
+        if let Some(value) = identity(user, name) {
             edits.set_known(name, value.as_bytes())?;
         }
     }
     Ok(())
+}
+
+/// What instances are told of `user` in the field `name`, if anything.
+pub fn identity(user: &User, name: Name) -> Option<&str> {
+    let value = match name {
+        Name::XUserId => &user.id,
+        Name::XUserRole => &user.role,
+        Name::XUserEmail => &user.email,
+        _ => return None,
+    };
+    Some(value.as_str()).filter(|value| !value.is_empty())
 }
 
 /// Version 00 of W3C Trace Context section 3.2: `00-` trace id `-` parent id `-` flags, lower-case hex, ids not all zero.

@@ -56,7 +56,8 @@ class Cache(Settings):
     """Whether every authenticated user has answers of their own. Without it, answers to authenticated requests are kept
     only if the service calls them `public` or gives `s-maxage` or `must-revalidate` (RFC 9111 section 3.5)."""
     vary: Names = ()
-    """Request fields by which answers differ, besides those that the service names in Vary."""
+    """Request fields by which answers differ, besides those that the service names in Vary. They count as the service
+    gets them: `X-User-ID`, `X-User-Role` and `X-User-Email` are the user's, whatever the client says."""
     max_entry: ByteSize = 1024 * 1024
     """Largest body that is kept; at most a sixteenth of `limits.cache_size`."""
     stale_while_revalidate: Wait = timedelta(0)

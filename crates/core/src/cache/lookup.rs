@@ -11,6 +11,7 @@ use super::entry::Entry;
 use super::flight::Landing;
 use super::key;
 use super::shared::Cache;
+use super::vary::Known;
 use super::visit::{Fetch, Join, Outcome, Rules, Stored};
 use crate::halt::Rejection;
 use crate::{Exchange, Instant, Verdict};
@@ -180,6 +181,7 @@ impl Request<'_> {
             cache: Arc::clone(self.cache),
             rules: Arc::clone(self.rules),
             key: exchange.cache.key.as_slice().into(),
+            known: Known::of(exchange),
             began: exchange.now,
             lead: None,
             stale: None,

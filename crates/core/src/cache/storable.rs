@@ -43,17 +43,17 @@ pub(super) fn storable(fetch: &Fetch, exchange: &Exchange, service: &Arc<str>, f
     let allowed = fetch.stores
         && known
         && !forbidden
-        && may_be_shared(&fetch.rules, exchange, &control)
+        && may_be_shared(fetch, exchange, &control)
         && is_bounded(framing, fetch.most());
     if !allowed {
         return None;
     }
-    let selecting = Selecting::read(exchange)?;
+    let selecting = Selecting::read(exchange, &fetch.known, fetch.rules.per_user)?;
     let initial_age = initial(exchange, fetch.began);
     let seen = Seen { head: response, bytes: buf, wall: wall(exchange) };
     let lifetime = match lifetime(&seen, &control, &fetch.rules) {
         Lifetime::Stated(span) => span,
-        Lifetime::Configured(_) if !covers_cookies(&fetch.rules, exchange, &control, &selecting) => return None,
+        Lifetime::Configured(_) if !covers_cookies(fetch, exchange, &control, &selecting) => return None,
         Lifetime::Configured(span) => initial_age + span,
         Lifetime::None => return None,
     };
@@ -97,20 +97,21 @@ fn settle_staleness(entry: &mut Entry, rules: &Rules) {
 }
 
 /// Whether the response may answer other requests although this one was authorised (section 3.5).
-fn may_be_shared(rules: &Rules, exchange: &Exchange, control: &ResponseControl) -> bool {
+fn may_be_shared(fetch: &Fetch, exchange: &Exchange, control: &ResponseControl) -> bool {
     let fields = &exchange.head.fields;
-    let own = rules.per_user && exchange.user.is_some();
+    // A user that a hook has found is not in the key.
+    let own = fetch.known.is_keyed_by_user(fetch.rules.per_user);
     let authorised = exchange.user.is_some() || fields.has(Name::Authorization) || fields.has(Name::XApiKey);
     own || !authorised || control.public || control.must_revalidate || control.s_maxage.is_some()
 }
 
 /// Whether the route's own `ttl` is safe for an answer to a request with cookies: an origin that says nothing about
 /// caching may well mean it for one session.
-fn covers_cookies(rules: &Rules, exchange: &Exchange, control: &ResponseControl, selecting: &Selecting) -> bool {
-    let own = rules.per_user && exchange.user.is_some();
+fn covers_cookies(fetch: &Fetch, exchange: &Exchange, control: &ResponseControl, selecting: &Selecting) -> bool {
+    let rules = &fetch.rules;
     !exchange.head.fields.has(Name::Cookie)
         || rules.ignore_cookies
-        || own
+        || fetch.known.is_keyed_by_user(rules.per_user)
         || control.public
         || selecting.names("cookie")
         || rules.vary.iter().any(|name| **name == *"cookie")

@@ -1,18 +1,14 @@
 //! Which stored response answers which request: `Vary` (RFC 9111 section 4.1).
 
-use pylae_http::{Name, NameSet};
+use std::sync::Arc;
 
-use crate::Exchange;
+use pylae_http::{Edits, Name, NameSet};
 
-/// Fields that the gateway itself writes into every request from things that are part of the key.
-const KEYED: NameSet = NameSet::of(&[
-    Name::Host,
-    Name::XForwardedHost,
-    Name::XForwardedProto,
-    Name::XUserId,
-    Name::XUserRole,
-    Name::XUserEmail,
-]);
+use crate::exchange::User;
+use crate::{Exchange, forwarding};
+
+/// Fields that the gateway itself writes into every request from things that are part of every key.
+const KEYED: NameSet = NameSet::of(&[Name::Host, Name::XForwardedHost, Name::XForwardedProto]);
 /// Fields that the gateway writes and that are not: an answer that depends on one is nobody else's.
 const OWN: NameSet = NameSet::of(&[
     Name::Forwarded,
@@ -26,6 +22,12 @@ const OWN: NameSet = NameSet::of(&[
 /// Fields that Vary may name.
 const MOST_NAMES: usize = 16;
 
+/// Whether a request field may be part of a key, by its name in lower case. What the gateway writes into each request anew
+/// would make every key another one, and what the client says there never reaches the service.
+pub fn is_key(name: &str) -> bool {
+    name != "*" && !OWN.has(Name::classify(name.as_bytes()))
+}
+
 /// What a request said in the fields that decide which response it gets, by lower-case name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selecting(Box<[(Box<str>, Value)]>);
@@ -33,30 +35,53 @@ pub struct Selecting(Box<[(Box<str>, Value)]>);
 /// The value of a field, if there is one.
 type Value = Option<Box<[u8]>>;
 
+/// What the cache knew of a request when it looked for its answer. What hooks make of the request later is not in any key.
+#[derive(Debug)]
+pub(super) struct Known {
+    edits: Edits,
+    user: Option<Arc<User>>,
+}
+
+impl Known {
+    pub(super) fn of(exchange: &Exchange) -> Self {
+        Self { edits: exchange.request_edits.clone(), user: exchange.user.clone() }
+    }
+
+    /// Whether the answer is kept for one user alone.
+    pub(super) fn is_keyed_by_user(&self, per_user: bool) -> bool {
+        per_user && self.user.is_some()
+    }
+}
+
 impl Selecting {
-    /// What the request in `exchange` said in the fields that its response's Vary names. `None`: the response
-    /// answers no other request.
-    pub(super) fn read(exchange: &Exchange) -> Option<Self> {
+    /// What the request in `exchange`, of which the cache knew so much, said in the fields that its response's Vary names.
+    /// `None`: the response answers no other request.
+    pub(super) fn read(exchange: &Exchange, known: &Known, per_user: bool) -> Option<Self> {
+        let keyed = if known.is_keyed_by_user(per_user) { KEYED.with(forwarding::IDENTITY) } else { KEYED };
         let mut names: Vec<Box<str>> = Vec::new();
         for line in exchange.response.fields.values(&exchange.response_buffer, "vary") {
             for name in line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|name| !name.is_empty()) {
-                let known = Name::classify(name);
+                let id = Name::classify(name);
                 let name = std::str::from_utf8(name).ok()?.to_ascii_lowercase();
-                if name == "*" || OWN.has(known) || names.len() == MOST_NAMES {
+                if name == "*" || OWN.has(id) || names.len() == MOST_NAMES {
                     return None;
                 }
-                if !KEYED.has(known) && !names.iter().any(|other| **other == *name) {
+                if !keyed.has(id) && !names.iter().any(|other| **other == *name) {
                     names.push(name.into());
                 }
             }
         }
         names.sort();
-        let mut value = Vec::new();
+        let (mut value, mut sent) = (Vec::new(), Vec::new());
         let said = names.into_iter().map(|name| {
-            let present = join(exchange, &name, &mut value);
-            (name, present.then(|| value.as_slice().into()))
+            let present = join_known(exchange, &known.edits, known.user.as_deref(), &name, &mut value);
+            let forwarded = join(exchange, &name, &mut sent);
+            // What a hook put there instead is not seen when the next request comes. That hooks which read bodies want them
+            // plain is the same for all.
+            let same = (present, &value) == (forwarded, &sent) || *name == *"accept-encoding";
+            same.then(|| (name, present.then(|| value.as_slice().into())))
         });
-        Some(Self(said.collect()))
+        said.collect::<Option<_>>().map(Self)
     }
 
     /// Whether the request in `exchange` says the same. `scratch` is memory that is used again.
@@ -93,8 +118,15 @@ impl Selecting {
 /// Writes the value of a request field, as the service sees it, to `out`: lines joined, white space around commas
 /// removed. Whether there is such a field.
 pub(super) fn join(exchange: &Exchange, name: &str, out: &mut Vec<u8>) -> bool {
+    join_known(exchange, &exchange.request_edits, exchange.user.as_deref(), name, out)
+}
+
+/// The same with other edits and another user than the exchange has by now.
+fn join_known(exchange: &Exchange, edits: &Edits, user: Option<&User>, name: &str, out: &mut Vec<u8>) -> bool {
     out.clear();
-    let edits = &exchange.request_edits;
+    let id = Name::classify(name.as_bytes());
+    // `_` and `-` are one name where it is a known one.
+    let name = if id == Name::Other { name } else { id.as_str() };
     let mut present = false;
     let mut add = |line: &[u8]| {
         if std::mem::replace(&mut present, true) {
@@ -107,7 +139,12 @@ pub(super) fn join(exchange: &Exchange, name: &str, out: &mut Vec<u8>) -> bool {
             out.extend_from_slice(element.trim_ascii());
         }
     };
-    if !edits.removes(Name::classify(name.as_bytes()), name.as_bytes()) {
+    // Written last, over whatever else there is.
+    if let Some(value) = user.and_then(|user| forwarding::identity(user, id)) {
+        add(value.as_bytes());
+        return present;
+    }
+    if !forwarding::dropped(exchange).has(id) && !edits.removes(id, name.as_bytes()) {
         exchange.request_values(name).for_each(&mut add);
     }
     edits.added().filter(|(added, _)| added.eq_ignore_ascii_case(name.as_bytes())).for_each(|(_, value)| add(value));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::entry::Entry;
 use super::flight::{Flight, Landing, Lead};
 use super::shared::Cache;
+use super::vary::Known;
 use crate::Instant;
 
 /// What a route says about caching.
@@ -94,6 +95,8 @@ pub struct Fetch {
     pub(super) cache: Arc<Cache>,
     pub(super) rules: Arc<Rules>,
     pub(super) key: Box<[u8]>,
+    /// What was known of the request when the key was written.
+    pub(super) known: Known,
     /// When the service was asked.
     pub(super) began: Instant,
     /// Others wait for it.
@@ -155,8 +158,13 @@ impl Visit {
 
     /// The answer broke off: it is not kept, and nobody need wait for it.
     pub fn break_off(&mut self) {
+        self.call_off(Landing::Failed);
+    }
+
+    /// The service is not asked after all: nobody need wait for it.
+    pub fn call_off(&mut self, landing: Landing) {
         if let Some(fetch) = self.fetch.take() {
-            fetch.land(Landing::Failed);
+            fetch.land(landing);
         }
     }
 

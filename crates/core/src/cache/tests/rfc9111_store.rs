@@ -222,6 +222,82 @@ fn s3_5_without_per_user_an_authenticated_user_is_authorisation() {
     }
 }
 
+/// Asks for `/` as `who`, whatever the client says about itself.
+fn as_user(world: &World, who: Option<Arc<User>>, fields: &str) -> (Exchange, Verdict) {
+    let mut exchange = world.exchange(&format!("GET /{fields}"));
+    exchange.user = who;
+    let verdict = world.look(&mut exchange);
+    (exchange, verdict)
+}
+
+/// Has the origin answer it, as it does when the gateway has written its own fields.
+fn announced(world: &World, exchange: &mut Exchange, answer: &str, body: &str) {
+    crate::forwarding::announce(exchange, "192.0.2.1", &mut Vec::new(), 7).unwrap();
+    world.answer(exchange, answer, body);
+}
+
+#[test]
+fn s4_1_the_identity_is_what_is_forwarded_not_what_the_client_says() {
+    for name in ["X-User-ID", "x-user-id", "X_User_Id", "X-User-Role", "X-User-Email"] {
+        let world = World::with(Rules { per_user: false, ..rules() });
+        let named = |id: &str| {
+            let (role, email) = (format!("role of {id}"), format!("{id}@test"));
+            Some(Arc::new(User { id: id.into(), role, email, via: "jwt", ..User::default() }))
+        };
+        let (mut exchange, _) = as_user(&world, named("ann"), "");
+        announced(&world, &mut exchange, &format!("200\nVary: {name}\nCache-Control: public"), "for ann");
+        let asks = |who: Option<Arc<User>>, fields: &str| {
+            let (exchange, verdict) = as_user(&world, who, fields);
+            got(&exchange, verdict)
+        };
+        assert_eq!(asks(named("ann"), ""), hit("for ann"), "{name}");
+        assert_eq!(asks(named("bob"), ""), miss(), "{name}");
+        assert_eq!(asks(None, ""), miss(), "{name}");
+        let claimed = "\nX-User-ID: ann\nX-User-Role: role of ann\nX-User-Email: ann@test";
+        assert_eq!(asks(None, claimed), miss(), "{name}");
+        assert_eq!(asks(named("bob"), claimed), miss(), "{name}");
+        assert_eq!(asks(named("ann"), "\nX-User-ID: bob"), hit("for ann"), "{name}");
+    }
+}
+
+#[test]
+fn a_configured_field_of_the_identity_is_what_is_forwarded() {
+    let world = World::with(Rules { per_user: false, vary: ["x-user-role".into()].into(), ..rules() });
+    let (mut exchange, _) = as_user(&world, Some(user("ann", "clerk")), "");
+    announced(&world, &mut exchange, "200\nCache-Control: public", "for clerks");
+    let asks = |who, fields| {
+        let (exchange, verdict) = as_user(&world, who, fields);
+        got(&exchange, verdict)
+    };
+    assert_eq!(asks(Some(user("bob", "clerk")), "\nX-User-Role: guest"), hit("for clerks"));
+    assert_eq!(asks(Some(user("bob", "guest")), "\nX-User-Role: clerk"), miss());
+    assert_eq!(asks(None, "\nX-User-Role: clerk"), miss());
+}
+
+#[test]
+fn s4_1_a_field_that_a_hook_has_set_behind_the_cache_answers_nobody_else() {
+    let world = World::new();
+    for (name, kept) in [("X-Tenant", false), ("Accept-Encoding", true)] {
+        let mut exchange = world.exchange("GET /");
+        world.look(&mut exchange);
+        exchange.request_edits.set(name.as_bytes(), b"acme").unwrap();
+        world.answer(&mut exchange, &format!("200\nVary: {name}"), "x");
+        assert!(!matches!(world.ask(&format!("GET /\n{name}: acme")), Got::Stored { .. }), "{name}");
+        assert_eq!(world.holds("/"), kept, "{name}");
+    }
+}
+
+#[test]
+fn s3_5_a_user_whom_a_hook_has_found_behind_the_cache_is_authorisation() {
+    for (control, kept) in [("max-age=60", false), ("public, max-age=60", true)] {
+        let world = World::new();
+        let (mut exchange, _) = as_user(&world, None, "");
+        exchange.user = Some(user("ann", "user"));
+        announced(&world, &mut exchange, &format!("200\nCache-Control: {control}"), "x");
+        assert_eq!(world.holds("/"), kept, "{control}");
+    }
+}
+
 #[test]
 fn answers_to_requests_with_cookies_need_the_origins_word() {
     let kept = |rules: Rules, answer: &str| {
