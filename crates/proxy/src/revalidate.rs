@@ -38,6 +38,9 @@ fn repeat(worker: &Worker, snapshot: &Snapshot, exchange: &Exchange, copy: &mut 
     copy.route = exchange.route;
     copy.params.clone_from(&exchange.params);
     copy.forward_path.clone_from(&exchange.forward_path);
+    // A credential may have been taken out of it.
+    copy.forward_query.clone_from(&exchange.forward_query);
+    copy.certificate.clone_from(&exchange.certificate);
     copy.user.clone_from(&exchange.user);
     copy.request_edits.clone_from(&exchange.request_edits);
     true
