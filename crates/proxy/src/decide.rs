@@ -33,6 +33,24 @@ pub(crate) async fn decide(
     client: &mut Client,
     exchange: &mut Exchange,
 ) -> Result<Decided, Halt> {
+    let decided = run(worker, snapshot, route, client, exchange).await;
+    match &decided {
+        Ok(Decided::Forward) => {}
+        // Those who wait for the answer of the service: one of them takes over from a client that has gone. What stands
+        // behind the cache and has ended the exchange is to judge the others one by one, not one after the other.
+        Err(Halt::ClientGone) => exchange.cache.call_off(Landing::Abandoned),
+        _ => exchange.cache.call_off(Landing::Alone),
+    }
+    decided
+}
+
+async fn run(
+    worker: &Worker,
+    snapshot: &Snapshot,
+    route: &Route,
+    client: &mut Client,
+    exchange: &mut Exchange,
+) -> Result<Decided, Halt> {
     if route.websocket.is_some() {
         websocket::admit(exchange)?;
     }
