@@ -43,6 +43,7 @@ class Recorder:
         self.warnings: list[dict[str, str]] = []
         self.refuse: str | None = None
         self.refusals = 0
+        self.hooks: list[Any] = []
         self.started, self.applied, self.draining, self.released = (threading.Event() for _ in range(4))
 
     def check(self, plan: str) -> dict[str, list[dict[str, str]]]:
