@@ -283,11 +283,21 @@ impl Exchange {
 
     /// The value of a response field as the client will see it: an edit's, or else the first that the instance sent.
     pub fn response_value<'a>(&'a self, name: &'a str) -> Option<&'a [u8]> {
-        let (edits, bytes) = (&self.response_edits, name.as_bytes());
-        edits.get(bytes).or_else(|| {
-            let kept = !edits.removes(pylae_http::Name::classify(bytes), bytes);
-            self.response.fields.values(&self.response_buffer, name).next().filter(|_| kept)
-        })
+        self.response_edits.get(name.as_bytes()).or_else(|| self.kept_values(name).next())
+    }
+
+    /// All values of a response field as the client will see them: those of the instance that are kept, then those of edits.
+    pub fn response_values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        let added = self.response_edits.added().filter(move |(field, _)| field.eq_ignore_ascii_case(name.as_bytes()));
+        self.kept_values(name).chain(added.map(|(_, value)| value))
+    }
+
+    /// Values of a response field that the instance sent, if they go on.
+    fn kept_values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        let bytes = name.as_bytes();
+        let kept = !self.response_edits.removes(pylae_http::Name::classify(bytes), bytes)
+            && !self.response_options.nominates(&self.response_buffer, bytes);
+        self.response.fields.values(&self.response_buffer, name).filter(move |_| kept)
     }
 
     /// The query that goes to the instance, without `?`.

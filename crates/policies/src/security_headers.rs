@@ -117,8 +117,7 @@ fn hsts_value(hsts: &Hsts) -> String {
 }
 
 fn set_if_absent(exchange: &mut Exchange, header: &str, value: &str) {
-    let sent = exchange.response.fields.values(&exchange.response_buffer, header).next().is_some();
-    if !sent && exchange.response_edits.get(header.as_bytes()).is_none() {
+    if exchange.response_value(header).is_none() {
         // Cannot fail: `build` has set the very same value once.
         let _ = exchange.response_edits.append(header.as_bytes(), value.as_bytes());
     }

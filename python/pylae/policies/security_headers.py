@@ -54,7 +54,11 @@ class Hsts(Settings):
 
 
 class SecurityHeaders(Settings):
-    """Adds these fields to every response that does not carry them already. `false` leaves a field out."""
+    """Adds these fields to every response that does not carry them already. `false` leaves a field out.
+
+    What counts is the response that the client would get: a field that the service, a hook or `transform` sets stays
+    as it is, one that `transform` takes out is added.
+    """
 
     nosniff: bool = True
     """`X-Content-Type-Options: nosniff`: the browser believes the content type."""
