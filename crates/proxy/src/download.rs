@@ -150,8 +150,10 @@ impl Download {
                     }
                 }
             }
-            if self.source.is_done() {
-                client.socket.end(self.source.trailers());
+            if self.is_over() {
+                // Trailers speak of the body as the instance sent it; those of a call say how it ended.
+                let apply = self.streamed.is_none() || exchange.is_call();
+                client.socket.end(if apply { self.source.trailers() } else { &[] });
             }
             while self.written < self.out.len() {
                 let Poll::Ready(result) = client.socket.poll_write(cx, &self.out[self.written..]) else {
