@@ -7,9 +7,13 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import hpack
 import pytest
+from h2.events import RequestReceived
+from hyperframe.frame import HeadersFrame
 
-from support.h2client import FramePeer
+from support.h2client import Flooder, FramePeer
+from support.h2servers import H2Connection, H2Instance
 from support.instance import EchoInstance, RawInstance
 from support.peer import Message, Peer
 from support.running import Process, Running
@@ -34,6 +38,31 @@ def test_an_instance_sees_the_request_and_the_client_its_answer(gateway: Start, 
     assert answer.get("x-request-id") == fields["x-request-id"]
     assert answer.get("content-length") == str(len(answer.body))
     assert not {"connection", "transfer-encoding", "keep-alive"} & {name for name, _ in answer.fields}
+
+
+def test_credentials_enter_no_table(gateway: Start) -> None:
+    """They are literals that are never indexed (RFC 7541 section 6.2.3), which also binds whoever passes them on."""
+
+    def answer(connection: H2Connection, stream: int, _: dict[str, str]) -> None:
+        cookies = [("set-cookie", "a=1"), ("set-cookie", "b=2")]
+        connection.h2.send_headers(stream, [(":status", "200"), *cookies, ("x-plain", "1")], end_stream=True)
+
+    with H2Instance(answer) as instance:
+        running = gateway({**LISTENER, "services": {"one": {"protocol": "http2"}}}, one=instance)
+        with Flooder(running.address) as peer:
+            fields = [("authorization", "Bearer x"), ("cookie", "c=3"), ("x-plain", "1")]
+            decoder = hpack.Decoder()
+            for stream in (1, 3):
+                peer.send(peer.head(stream, "END_HEADERS", "END_STREAM", fields=fields))
+                head = peer.wait(lambda frame: isinstance(frame, HeadersFrame), (stream + 1) // 2)[-1]
+                answered = [(str(field[0]), not field.indexable) for field in decoder.decode(head.data)]
+                assert [name for name, secret in answered if secret] == ["set-cookie", "set-cookie"]
+                assert ("x-plain", False) in answered
+        events = [event for event in instance.connections[0].events if isinstance(event, RequestReceived)]
+        for event in events:
+            asked = [(str(field[0]), not field.indexable) for field in event.headers or ()]  # type: ignore[attr-defined]
+            assert [name for name, secret in asked if secret] == ["authorization", "cookie"]
+        assert len(events) == 2
 
 
 def test_http1_is_still_spoken_there(gateway: Start, echo: EchoInstance) -> None:
@@ -160,6 +189,13 @@ def test_refusals_are_as_everywhere(gateway: Start, echo: EchoInstance) -> None:
         assert peer.answer(peer.request("POST", "/a", body=b"x" * 11)).status == 413
         assert peer.answer(peer.open([(":method", "CONNECT"), (":authority", "a:1")])).status == 501
         assert peer.get("/a").status == 200
+
+
+def test_a_fragment_reaches_nobody(gateway: Start, echo: EchoInstance) -> None:
+    running = gateway(LISTENER, echo=echo)
+    with FramePeer(running.address) as peer:
+        answer = peer.get("/a#b")
+        assert (answer.status, json.loads(answer.body)["target"]) == (200, "/a")
 
 
 MALFORMED = {

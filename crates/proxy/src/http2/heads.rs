@@ -5,10 +5,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use h2::ext::Protocol;
-use http::header::{CONTENT_LENGTH, COOKIE, HOST, SEC_WEBSOCKET_KEY};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, PROXY_AUTHORIZATION, SEC_WEBSOCKET_KEY, SET_COOKIE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, request};
 use memchr::{memchr, memmem};
+
+/// Fields that hold credentials: sent so that nobody on the way, nor the receiver, enters them in a table (RFC 7541 section 7.1.3).
+const SECRET: [HeaderName; 4] = [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, SET_COOKIE];
 
 /// A head that cannot be one of the other protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,7 +196,9 @@ fn read_fields(text: &Bytes, start: usize) -> Result<HeaderMap, Malformed> {
         at = end + 1;
         if !matches!(name.as_str(), "connection" | "transfer-encoding" | "keep-alive" | "upgrade" | "proxy-connection")
         {
-            fields.append(name, HeaderValue::from_maybe_shared(value).map_err(|_| Malformed)?);
+            let mut value = HeaderValue::from_maybe_shared(value).map_err(|_| Malformed)?;
+            value.set_sensitive(SECRET.contains(&name));
+            fields.append(name, value);
         }
     }
     Ok(fields)
