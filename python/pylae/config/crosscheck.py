@@ -53,6 +53,7 @@ def cross_check(view: View, sources: Sources) -> Iterator[Finding]:
     yield from _declared_services(view, sources)
     yield from _breakers(view)
     yield from _shared_limits(view)
+    yield from _websockets(view)
     yield from _certificates(view.config)
 
 
@@ -187,6 +188,16 @@ def _shared_limits(view: View) -> Iterator[Finding]:
                     where = ("policies",) if getattr(route, policy) is None else ("routes", index)
                     message = f"another route has a limit `{limit.name}` of the gateway, with other figures"
                     yield Finding((*where, policy, "limits", place), message, "give one of them another `name`")
+
+
+def _websockets(view: View) -> Iterator[Finding]:
+    """WebSocket goes to instances over HTTP/1.1, whatever clients speak."""
+    for index, route in view.routes():
+        service = view.config.services.get(route.service_key or "")
+        if route.websocket and service and service.protocol == "http2":
+            message = f"WebSocket goes to instances over HTTP/1.1, but those of {route.service_key} speak HTTP/2"
+            hint = "give the route a service of its own, without `protocol: http2`"
+            yield Finding(("routes", index, "websocket"), message, hint)
 
 
 def _authenticators(view: View) -> Iterator[Finding]:
