@@ -239,7 +239,7 @@ class Service(Settings):
     """What is spoken to the instances, with TLS where their addresses say `https`. gRPC needs HTTP/2."""
     max_streams: Positive = 100
     """Exchanges at once on one HTTP/2 connection; beyond it, or what the instance allows, a further one is made."""
-    max_idle: Count = 64
+    max_idle: Count = 256
     """Idle connections kept per worker and instance."""
     idle_timeout: Wait = timedelta(seconds=60)
     """How long an idle connection to an instance is kept."""
