@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import ssl
 import subprocess
 import threading
 from collections.abc import Callable
@@ -182,6 +183,91 @@ def test_an_upload_of_a_gigabyte(gateway_process: StartProcess) -> None:
             assert process.stdout
             assert process.stdout.read() == b"ok"
         assert running.peak_memory - before < 16 * MB
+
+
+def test_large_bodies_over_tls_both_ways(gateway_process: StartProcess, authority: Authority, tmp_path: Path) -> None:
+    size = GB // 4
+    sums: list[bytes] = []
+
+    def serve(peer: Peer) -> None:
+        head = peer.read_head()
+        sent = hashlib.sha256()
+        for _ in range(size // MB):
+            sent.update(peer.read(MB))
+            peer.forget()
+        sums.append(sent.digest())
+        assert head.one("content-length") == str(size)
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+        for number in range(size // MB):
+            peer.send(bytes([number]) * MB)
+
+    expected = hashlib.sha256()
+    file = tmp_path / "large"
+    with file.open("wb") as out:
+        for number in range(size // MB):
+            expected.update(bytes([number]) * MB)
+            out.write(bytes([number]) * MB)
+    with RawInstance() as instance:
+        running = gateway_process({**secured(authority), "limits": {"max_body": "2GB"}}, all=instance)
+        before = running.peak_memory
+        port = running.address.rpartition(":")[2]
+        command = ["curl", "-sS", "--http2", "--cacert", str(authority.file), "-T", str(file)]
+        with subprocess.Popen([*command, f"https://localhost:{port}/"], stdout=subprocess.PIPE) as process:
+            serving = threading.Thread(target=lambda: serve(instance.accept()))
+            serving.start()
+            got = hashlib.sha256()
+            assert process.stdout
+            while piece := process.stdout.read(MB):
+                got.update(piece)
+            serving.join()
+        assert process.returncode == 0
+        assert [got.digest(), *sums] == [expected.digest()] * 2
+        assert running.peak_memory - before < 16 * MB
+
+
+def test_certificates_are_exchanged_while_streams_flow(gateway_process: StartProcess, authority: Authority) -> None:
+    """Connections that are open keep theirs; new ones get the new one; no exchange fails."""
+    context = authority.context()
+    context.set_alpn_protocols(["h2"])
+    done, failures, asked = threading.Event(), list[BaseException](), [0, 0]
+
+    def serial(peer: FramePeer) -> object:
+        assert isinstance(peer.socket, ssl.SSLSocket)
+        return (peer.socket.getpeercert() or {})["serialNumber"]
+
+    with EchoInstance() as echo:
+        running = gateway_process(secured(authority), echo=echo)
+
+        def keep_asking(*, anew: bool) -> None:
+            try:
+                peer = FramePeer(running.address, tls=context)
+                while not done.is_set():
+                    streams = [peer.request("GET", "/") for _ in range(8)]
+                    assert [peer.answer(stream).status for stream in streams] == [200] * 8
+                    asked[anew] += 1
+                    if anew:
+                        peer.close()
+                        peer = FramePeer(running.address, tls=context)
+                peer.close()
+            except BaseException as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=keep_asking, kwargs={"anew": anew}) for anew in (False, True) for _ in "ab"]
+        for thread in threads:
+            thread.start()
+        serials = set()
+        for _ in range(3):
+            with FramePeer(running.address, tls=context) as peer:
+                serials.add(serial(peer))
+                authority.issue("gateway", "localhost")
+                running.read_until("configuration applied")
+                assert peer.get().status == 200
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert not failures
+    assert len(serials) == 3
+    assert min(asked) > 0
 
 
 def test_a_stop_fails_no_exchange(gateway: Start, echo: EchoInstance) -> None:

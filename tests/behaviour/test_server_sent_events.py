@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from support.h2client import FramePeer
 from support.instance import RawInstance
 from support.peer import Peer
 from support.running import Running
@@ -66,6 +67,33 @@ def test_silence_does_not_end_it(gateway: Callable[..., Running], silent: RawIns
             with pytest.raises(TimeoutError):
                 client.read(1)
             client.socket.settimeout(15)
+
+
+def test_over_http2_too(gateway: Callable[..., Running], silent: RawInstance) -> None:
+    running = gateway(
+        """
+        listeners: [{address: "127.0.0.1:0", http2: true}]
+        routes: [{prefix: /, service: all, idle_timeout: 200ms}]
+        """,
+        all=silent,
+    )
+    with FramePeer(running.address) as client:
+        listening = client.request("GET", "/events", ("accept", "text/event-stream"))
+        peer = silent.accept()
+        peer.read_request()
+        peer.send(STREAM)
+        plain = client.request("GET", "/plain")
+        other = silent.accept()
+        other.read_request()
+        other.send(HEAD % b"text/plain")
+        # Silence ends this one alone.
+        assert client.answer(plain).reset == 2
+        for number in range(3):
+            peer.send(chunk(b"data: %d\n\n" % number))
+            client.wait(lambda number=number: client.answers[listening].body.endswith(b"data: %d\n\n" % number))  # type: ignore[misc]
+        client.connection.reset_stream(listening, 8)
+        client.flush()
+        assert peer.at_end()
 
 
 def test_a_listener_that_goes_ends_the_request(gateway: Callable[..., Running], silent: RawInstance) -> None:

@@ -14,6 +14,7 @@ from socket import create_connection
 from typing import Any
 
 import pytest
+import yaml
 from websockets.asyncio.client import connect as connect_async
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
@@ -293,3 +294,44 @@ def test_chromium(gateway: Callable[..., Running], tmp_path: Path) -> None:
         events = [[str(number), f"event {number}"] for number in range(3)]
         assert page.evaluate(EVENTS_IN_PAGE, f"{running.url}/events") == events
         assert page.evaluate(FETCH_IN_PAGE, f"{running.url}/events") == EVENTS.decode()
+
+
+HEAD_IN_PAGE = """async (address) => {
+    const answer = await fetch(address, { method: "POST", body: "x".repeat(1000000) });
+    await answer.text();
+    const [seen] = performance.getEntriesByName(address);
+    return [answer.status, seen.nextHopProtocol];
+}"""
+
+
+@pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs Debian's chromium at {CHROMIUM}")
+@pytest.mark.timeout(120)
+def test_chromium_over_http2(gateway: Callable[..., Running], tmp_path: Path) -> None:
+    """The same over TLS, where Chromium chooses HTTP/2 and opens its WebSocket on that connection (RFC 8441)."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    pair = Authority(tmp_path).issue("gateway", "localhost")
+    with ExitStack() as stack:
+        url = stack.enter_context(uvicorn_instance(application, ws="auto"))
+        listeners = {"listeners": [{"address": "127.0.0.1:0", "tls": pair}]}
+        running = gateway({**yaml.safe_load(ROUTES), **listeners}, all=url)
+        driver = stack.enter_context(playwright.sync_playwright())
+        context = driver.chromium.launch_persistent_context(
+            tmp_path / "profile",
+            executable_path=CHROMIUM,
+            headless=True,
+            ignore_https_errors=True,
+            args=["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"],
+        )
+        stack.callback(context.close)
+        port = running.address.rpartition(":")[2]
+        page = context.new_page()
+        page.goto(f"https://localhost:{port}/page")
+        assert page.evaluate(HEAD_IN_PAGE, f"https://localhost:{port}/post") == [200, "h2"]
+        handshakes = running.gateway.stats()["totals"]["handshakes"]
+        seen = page.evaluate(SOCKET_IN_PAGE, f"wss://localhost:{port}/x")
+        assert seen[:4] == [[100000], 4001, "as told", True]
+        # It was a stream of the connection that was there.
+        assert running.gateway.stats()["totals"]["handshakes"] == handshakes
+        events = [[str(number), f"event {number}"] for number in range(3)]
+        assert page.evaluate(EVENTS_IN_PAGE, f"https://localhost:{port}/events") == events
+        assert page.evaluate(FETCH_IN_PAGE, f"https://localhost:{port}/events") == EVENTS.decode()

@@ -1,4 +1,4 @@
-"""Hooks that see bodies piece by piece, where client and instance speak HTTP/2: every answer comes whole and is ended."""
+"""Hooks that see bodies piece by piece, where both sides speak HTTP/2: every answer comes whole and is ended."""
 
 from __future__ import annotations
 
