@@ -9,6 +9,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 
+import h2.events
 import pytest
 from hyperframe.frame import (
     ContinuationFrame,
@@ -23,8 +24,10 @@ from hyperframe.frame import (
 )
 
 from support.h2client import Flooder, FramePeer
-from support.instance import EchoInstance, RawInstance
+from support.h2servers import H2Connection, H2Instance
+from support.instance import OK, EchoInstance, RawInstance
 from support.load import load
+from support.peer import raw
 from support.running import Process, Running
 
 Start = Callable[..., Running]
@@ -155,8 +158,9 @@ def test_too_many_fields_and_too_large_heads(gateway: Start, echo: EchoInstance)
         PriorityFrame(99, stream_weight=1),
         WindowUpdateFrame(0, window_increment=1),
         DataFrame(1, b""),
+        DataFrame(1, b"x"),
     ],
-    ids=["settings", "ping", "priority", "window", "empty data"],
+    ids=["settings", "ping", "priority", "window", "empty data", "crumbs"],
 )
 def test_frames_that_carry_nothing(gateway_process: StartProcess, echo: EchoInstance, frame: Frame) -> None:
     """CVE-2019-9512, 9513, 9515, 9518: cheap to send, and each wants to be looked at or answered."""
@@ -165,6 +169,114 @@ def test_frames_that_carry_nothing(gateway_process: StartProcess, echo: EchoInst
         many = frame.serialize() * 10
         assert peer.until_ended(lambda _: peer.send(many), 50_000) < 50_000
         assert peer.ended() in CUT_OFF
+
+
+MESSAGE = DataFrame(1, bytes(5)).serialize()
+"""The smallest message of gRPC."""
+WINDOW_FULL = 65_535 // 5
+"""So many of them fit into a window that nobody has enlarged."""
+
+
+def test_small_messages_that_wait_are_no_flood(gateway_process: StartProcess) -> None:
+    """A call that streams, to a service that is busy: what its client may send at once waits in little memory."""
+    services = {"one": {"max_in_flight": 1, "queue": {"size": 1, "timeout": "20s"}}}
+    with RawInstance() as instance:
+        running = gateway_process({**CONFIGURATION, "services": services}, one=instance)
+        before = running.memory
+        with running.connect() as first, Flooder(running.address) as peer:
+            first.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            busy = instance.accept()
+            busy.read_head()
+            peer.send(peer.head(1, "END_HEADERS", method="POST"), MESSAGE * WINDOW_FULL, PingFrame(0, b"12345678"))
+            # Everything in front of it has been read.
+            peer.wait(lambda frame: isinstance(frame, PingFrame))
+            busy.send(OK)
+            assert first.read_answer().status == 200
+            peer.send(DataFrame(1, b"", flags=["END_STREAM"]))
+            assert busy.read_request().body == bytes(5 * WINDOW_FULL)
+            busy.send(OK)
+            peer.wait(lambda frame: isinstance(frame, DataFrame) and "END_STREAM" in frame.flags)
+        assert running.peak_memory - before < MOST_MEMORY
+
+
+def test_small_messages_that_a_client_does_not_take_are_no_flood(gateway_process: StartProcess) -> None:
+    """The same from an instance: it would be all exchanges on its connection that end with it."""
+
+    def answer(connection: H2Connection, stream: int, fields: dict[str, str]) -> None:
+        if fields[":path"] == "/small":
+            connection.h2.send_headers(stream, [(":status", "200")])
+            connection.flush()
+            connection.peer.sendall(MESSAGE * WINDOW_FULL)
+        else:
+            connection.answer(stream)
+
+    with H2Instance(answer) as instance:
+        services = {"one": {"protocol": "http2"}}
+        running = gateway_process({**CONFIGURATION, "services": services}, one=instance)
+        before = running.memory
+        with FramePeer(running.address, window=0) as peer:
+            stream = peer.request("GET", "/small")
+            peer.wait(lambda: bool(peer.answers[stream].fields))
+            # On the same connection, behind all of them.
+            assert raw(running.address, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", 1)[0].body == b"ok"
+            peer.connection.increment_flow_control_window(2**24, stream)
+            peer.connection.increment_flow_control_window(2**24)
+            peer.auto_window = False
+            peer.flush()
+            peer.wait(lambda: len(peer.answers[stream].body) == 5 * WINDOW_FULL)
+        assert len(instance.connections) == 1
+        assert running.peak_memory - before < MOST_MEMORY
+
+
+def test_small_messages_behind_a_cancellation_are_no_flood(gateway: Start) -> None:
+    """What was under way when a client left says nothing about the connection that others share."""
+    late = threading.Event()
+
+    class Late(H2Connection):
+        """Goes on for a while with what nobody wants any more."""
+
+        def _take(self, event: h2.events.Event) -> None:
+            super()._take(event)
+            if isinstance(event, h2.events.StreamReset):
+                self.peer.sendall(DataFrame(event.stream_id, bytes(5)).serialize() * WINDOW_FULL)
+                late.set()
+
+    def answer(connection: H2Connection, stream: int, fields: dict[str, str]) -> None:
+        if fields[":path"] == "/small":
+            connection.h2.send_headers(stream, [(":status", "200")])
+        else:
+            connection.answer(stream)
+
+    with H2Instance(answer) as instance:
+        instance.connection = Late
+        running = gateway({"services": {"one": {"protocol": "http2"}}}, one=instance)
+        with running.connect() as client:
+            client.send(b"GET /small HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert client.read_head().status == 200
+        assert late.wait(20)
+        assert running.get("/").body == b"ok"
+        assert len(instance.connections) == 1
+
+
+def test_empty_frames_now_and_then_are_no_flood(gateway: Start) -> None:
+    """Their number is bounded by time and work, not for the life of a connection."""
+    empty = DataFrame(1, b"").serialize()
+
+    def answer(connection: H2Connection, stream: int, _: dict[str, str]) -> None:
+        connection.h2.send_headers(stream, [(":status", "200")])
+        connection.flush()
+        connection.peer.sendall(DataFrame(stream, b"").serialize() * 150)
+        connection.h2.send_data(stream, b"ok", end_stream=True)
+
+    with H2Instance(answer) as instance:
+        configuration = {"listeners": CONFIGURATION["listeners"], "services": {"one": {"protocol": "http2"}}}
+        running = gateway(configuration, one=instance)
+        with Flooder(running.address) as peer:
+            for stream in (1, 3, 5):
+                peer.send(peer.head(stream, "END_HEADERS", method="POST"))
+                peer.send(empty.replace(b"\1", bytes([stream])) * 150, DataFrame(stream, b"x", flags=["END_STREAM"]))
+                peer.wait(lambda frame: isinstance(frame, DataFrame) and "END_STREAM" in frame.flags, (stream + 1) // 2)
+        assert len(instance.connections) == 1
 
 
 def test_answers_that_nobody_reads_do_not_pile_up(gateway_process: StartProcess, echo: EchoInstance) -> None:
@@ -203,6 +315,17 @@ def test_a_head_has_one_deadline_however_it_trickles(gateway: Start, echo: EchoI
     with Flooder(running.address) as peer:
         peer.send(peer.head(3, "END_STREAM"))
         assert peer.ended() == ENHANCE_YOUR_CALM
+
+
+def test_a_head_in_one_frame_has_the_same_deadline(gateway: Start) -> None:
+    """Also while another exchange keeps the connection busy."""
+    with RawInstance() as instance:
+        running = gateway({**CONFIGURATION, "limits": {"head_timeout": "300ms"}}, instance=instance)
+        with Flooder(running.address) as peer:
+            peer.send(peer.head(1, *COMPLETE))
+            instance.accept()
+            peer.send(peer.head(3, *COMPLETE).serialize()[:12])
+            assert peer.ended() == ENHANCE_YOUR_CALM
 
 
 def test_a_connection_without_a_request_is_closed(gateway: Start, echo: EchoInstance) -> None:

@@ -1,7 +1,7 @@
 //! What an HTTP/2 client may do that costs the gateway something and itself nothing: counted against budgets that only
 //! time and useful work fill again.
 
-use pylae_http::frames::{END_HEADERS, FrameHead, kind};
+use pylae_http::frames::{END_HEADERS, END_STREAM, FrameHead, kind};
 
 use crate::clock::Instant;
 
@@ -9,6 +9,10 @@ use crate::clock::Instant;
 const BYTES_PER_FRAME: u64 = 64;
 /// Frames that every sending pays for: small pieces are acknowledged as well as large ones.
 const FRAMES_PER_SEND: f64 = 16.0;
+/// Body bytes in a frame below which it is a crumb: a message of gRPC has at least as many, and a client's frame of WebSocket.
+const CRUMB: u32 = 5;
+/// Crumbs that are allowed for one idle frame: they carry something, if hardly more than a client needs to keep the gateway busy.
+const CRUMBS_PER_IDLE_FRAME: u32 = 64;
 /// Budgets that are used up are full again after so many seconds.
 const REFILL: f64 = 60.0;
 
@@ -17,7 +21,7 @@ const REFILL: f64 = 60.0;
 pub struct FloodLimits {
     /// Streams that it may cancel at once.
     pub resets: u32,
-    /// Frames that it may send at once which carry neither a head nor body bytes.
+    /// Frames that it may send at once which carry neither a head nor body bytes; of those that carry hardly any, 64 times as many.
     pub idle_frames: u32,
 }
 
@@ -26,8 +30,11 @@ pub struct FloodLimits {
 pub struct Flood {
     resets: Budget,
     idle_frames: Budget,
+    crumbs: Budget,
     /// When a head began that is not complete yet.
     head: Option<Instant>,
+    /// The frame that came last ends the head.
+    ends_head: bool,
     /// A budget is used up.
     breached: bool,
 }
@@ -43,26 +50,40 @@ impl Flood {
     /// A connection that begins at `now`.
     pub fn new(limits: FloodLimits, now: Instant) -> Self {
         let budget = |most: u32| Budget { most: f64::from(most), left: f64::from(most), last: now };
-        Self { resets: budget(limits.resets), idle_frames: budget(limits.idle_frames), head: None, breached: false }
+        Self {
+            resets: budget(limits.resets),
+            idle_frames: budget(limits.idle_frames),
+            crumbs: budget(limits.idle_frames.saturating_mul(CRUMBS_PER_IDLE_FRAME)),
+            head: None,
+            ends_head: false,
+            breached: false,
+        }
     }
 
-    /// Takes in a frame that the client sent.
+    /// Takes in a frame that the client has begun to send. The one before is complete.
     pub fn frame(&mut self, frame: FrameHead, now: Instant) {
+        self.complete();
         let within = match frame.kind {
-            kind::DATA if frame.length > 0 => true,
+            // A stream has one such frame.
+            kind::DATA if frame.flags & END_STREAM != 0 => true,
+            kind::DATA if frame.length >= CRUMB => true,
+            kind::DATA if frame.length > 0 => self.crumbs.take(now),
             kind::HEADERS => {
-                self.head = (frame.flags & END_HEADERS == 0).then_some(now);
+                self.head = Some(now);
                 true
             }
             kind::RST_STREAM => self.resets.take(now),
-            _ => {
-                if frame.kind == kind::CONTINUATION && frame.flags & END_HEADERS != 0 {
-                    self.head = None;
-                }
-                self.idle_frames.take(now)
-            }
+            _ => self.idle_frames.take(now),
         };
+        self.ends_head = matches!(frame.kind, kind::HEADERS | kind::CONTINUATION) && frame.flags & END_HEADERS != 0;
         self.breached |= !within;
+    }
+
+    /// Takes in that the frame that came last is complete.
+    pub fn complete(&mut self) {
+        if self.ends_head {
+            self.head = None;
+        }
     }
 
     /// Takes in bytes that were sent to the client.
@@ -148,14 +169,31 @@ mod tests {
     fn bodies_and_heads_are_free_and_a_head_is_timed_until_it_is_complete() {
         let mut flood = Flood::new(LIMITS, START);
         for _ in 0..1000 {
-            flood.frame(frame(kind::DATA, 1), START);
+            flood.frame(frame(kind::DATA, CRUMB), START);
+            flood.frame(FrameHead { length: 0, kind: kind::DATA, flags: END_STREAM }, START);
             flood.frame(FrameHead { length: 9, kind: kind::HEADERS, flags: END_HEADERS }, START);
         }
-        assert!(!flood.is_breached() && flood.head_since().is_none());
+        // The last one has been announced only.
+        assert!(!flood.is_breached() && flood.head_since() == Some(START));
+        flood.complete();
+        assert_eq!(flood.head_since(), None);
         flood.frame(frame(kind::HEADERS, 9), START);
+        flood.complete();
         flood.frame(frame(kind::CONTINUATION, 9), START.saturating_add(Duration::from_secs(1)));
         assert_eq!(flood.head_since(), Some(START));
         flood.frame(FrameHead { length: 0, kind: kind::CONTINUATION, flags: END_HEADERS }, START);
+        flood.complete();
         assert_eq!(flood.head_since(), None);
+    }
+
+    #[test]
+    fn crumbs_have_a_larger_budget() {
+        let mut flood = Flood::new(LIMITS, START);
+        let crumb = frame(kind::DATA, CRUMB - 1);
+        let most = LIMITS.idle_frames * CRUMBS_PER_IDLE_FRAME;
+        (0..most).for_each(|_| flood.frame(crumb, START));
+        assert!(!flood.is_breached());
+        flood.frame(crumb, START);
+        assert!(flood.is_breached());
     }
 }

@@ -21,8 +21,14 @@ pub mod kind {
     pub const RST_STREAM: u8 = 3;
     /// The rest of a head.
     pub const CONTINUATION: u8 = 9;
+    /// One of those that nobody knows (RFC 9113 section 11.2: for experiments).
+    pub const UNKNOWN: u8 = 0xF0;
 }
 
+/// The flag of `DATA` and `HEADERS` that says that the stream ends with it.
+pub const END_STREAM: u8 = 1;
+/// The flag of `DATA` and `HEADERS` that says that the payload is padded.
+pub const PADDED: u8 = 8;
 /// The flag of `HEADERS` and `CONTINUATION` that says that the head is complete.
 pub const END_HEADERS: u8 = 4;
 
@@ -30,6 +36,8 @@ pub const END_HEADERS: u8 = 4;
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 const HEAD: usize = 9;
+/// Where in a head its type stands.
+const KIND: usize = 3;
 
 /// Finds the heads of frames in a stream of bytes.
 #[derive(Clone, Debug)]
@@ -43,31 +51,55 @@ pub struct Frames {
 impl Frames {
     /// A stream that begins with [`PREFACE`].
     pub fn behind_preface() -> Self {
-        Self { skip: PREFACE.len(), head: [0; HEAD], held: 0 }
+        Self { skip: PREFACE.len(), ..Self::of_frames() }
     }
 
-    /// Reads on, and tells of every head that is complete.
-    pub fn read(&mut self, mut bytes: &[u8], mut found: impl FnMut(FrameHead)) {
+    /// A stream that begins with a frame.
+    pub fn of_frames() -> Self {
+        Self { skip: 0, head: [0; HEAD], held: 0 }
+    }
+
+    /// Whether the last frame that was told of has come whole.
+    pub fn is_between(&self) -> bool {
+        self.skip == 0
+    }
+
+    /// Reads on, and tells of every head that is complete. A frame of which nothing remains but its head is turned into one that
+    /// every reader passes over (RFC 9113 section 4.1) if `found` asks for it, and its type is among `bytes`.
+    pub fn read(&mut self, bytes: &mut [u8], mut found: impl FnMut(FrameHead) -> Passage) {
+        let mut at = 0;
         loop {
-            let skipped = self.skip.min(bytes.len());
+            let skipped = self.skip.min(bytes.len() - at);
             self.skip -= skipped;
-            bytes = &bytes[skipped..];
-            if bytes.is_empty() {
+            at += skipped;
+            if at == bytes.len() {
                 return;
             }
-            let taken = (HEAD - self.held).min(bytes.len());
-            self.head[self.held..self.held + taken].copy_from_slice(&bytes[..taken]);
+            let taken = (HEAD - self.held).min(bytes.len() - at);
+            self.head[self.held..self.held + taken].copy_from_slice(&bytes[at..at + taken]);
             self.held += taken;
-            bytes = &bytes[taken..];
+            at += taken;
             if self.held == HEAD {
                 self.held = 0;
                 let [a, b, c, kind, flags, ..] = self.head;
                 let length = u32::from_be_bytes([0, a, b, c]);
                 self.skip = length as usize;
-                found(FrameHead { length, kind, flags });
+                let passage = found(FrameHead { length, kind, flags });
+                if let (Passage::Hidden, Some(place)) = (passage, at.checked_sub(HEAD - KIND)) {
+                    bytes[place] = kind::UNKNOWN;
+                }
             }
         }
     }
+}
+
+/// What becomes of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passage {
+    /// It is read as it came.
+    Open,
+    /// Its readers are not to see it.
+    Hidden,
 }
 
 #[cfg(test)]
@@ -86,10 +118,27 @@ mod tests {
         for size in [1, 2, 7, 9, 24, bytes.len()] {
             let mut found = Vec::new();
             let mut reader = Frames::behind_preface();
-            bytes
-                .chunks(size)
-                .for_each(|piece| reader.read(piece, |head| found.push((head.length, head.kind, head.flags))));
+            bytes.clone().chunks_mut(size).for_each(|piece| {
+                reader.read(piece, |head| {
+                    found.push((head.length, head.kind, head.flags));
+                    Passage::Open
+                });
+            });
             assert_eq!(found, frames, "in pieces of {size}");
+            assert!(reader.is_between());
+        }
+    }
+
+    #[test]
+    fn frames_are_hidden_where_their_type_is_at_hand() {
+        let empty = [0, 0, 0, kind::DATA, 0, 0, 0, 0, 1];
+        for size in 1..=empty.len() {
+            let mut bytes = empty;
+            let mut reader = Frames::of_frames();
+            bytes.chunks_mut(size).for_each(|piece| reader.read(piece, |_| Passage::Hidden));
+            // The last piece begins with the type, or in front of it.
+            let at_hand = (empty.len() - 1) / size * size <= 3;
+            assert_eq!(bytes[3] == kind::UNKNOWN, at_hand, "in pieces of {size}");
         }
     }
 }

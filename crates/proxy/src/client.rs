@@ -84,6 +84,7 @@ impl Client {
                             let now = clock::now();
                             pace.wait(now);
                             deadline.set(pace.due().unwrap_or_else(|| now.saturating_add(limits.keep_alive.0)));
+                            self.socket.gather(cx);
                             return Poll::Pending;
                         }
                     }

@@ -30,7 +30,7 @@ use crate::socket::Socket;
 use crate::worker::Worker;
 use place::Places;
 pub(crate) use stream::Stream;
-use wire::{Watch, Wire};
+use wire::{HELD_FRAMES, Watch, Wire};
 
 /// Bytes of one stream that wait for the connection to take them.
 const SEND_BUFFER: usize = 64 * 1024;
@@ -88,7 +88,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, client: Client, ahead: Vec<u8>) {
     let Client { socket, peer, peer_text, secure, certificate, deadline, .. } = client;
     // Its streams may be silent for as long as they like.
     socket.probe();
-    let mut handshake = builder(limits).handshake(Wire::new(socket, ahead, Some(Rc::clone(&watch))));
+    let mut handshake = builder(limits).handshake(Wire::of_client(socket, ahead, Rc::clone(&watch)));
     deadline.set(clock::coarse().saturating_add(limits.head_timeout.0));
     let Some(Ok(connection)) = deadline.within(|cx| Pin::new(&mut handshake).poll(cx)).await else { return };
     let mut serving = Serving {
@@ -137,6 +137,7 @@ fn builder(limits: &Limits) -> server::Builder {
         .initial_window_size(http2.stream_window)
         .initial_connection_window_size(http2.connection_window)
         .max_send_buffer_size(SEND_BUFFER)
+        .data_frame_budget(HELD_FRAMES)
         .max_pending_accept_reset_streams(http2.max_resets as usize)
         .max_local_error_reset_streams(Some(http2.max_resets as usize));
     builder

@@ -171,6 +171,7 @@ async fn relay(
             keep_sending(&mut upload, cx, client, exchange, &mut connection);
             let polled = download.poll(cx, client, exchange, &mut connection);
             if polled.is_pending() {
+                connection.gather(cx);
                 if client.poll_gone(cx, exchange).is_ready() {
                     return Poll::Ready(Err(Cut::Client));
                 }

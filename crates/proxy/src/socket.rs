@@ -66,6 +66,14 @@ impl Socket {
         }
     }
 
+    /// Takes over what has come while nobody reads, where it would wait in many pieces: on a stream.
+    #[inline]
+    pub(crate) fn gather(&mut self, cx: &mut Context<'_>) {
+        if let Self::Stream(stream) = self {
+            stream.gather(cx);
+        }
+    }
+
     /// Reads into `into`, for those who read by themselves. Nothing read is the end.
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self {

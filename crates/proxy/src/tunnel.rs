@@ -154,6 +154,8 @@ impl<'w> Tunnel<'w> {
             if self.moved() > before {
                 self.silence = clock::coarse().saturating_add(self.settings.idle_timeout.0);
             }
+            // One lane may wait for its target.
+            client.gather(cx);
             return Poll::Pending;
         }
     }

@@ -17,7 +17,7 @@ use pylae_core::{Exchange, Halt, Instant};
 use super::SEND_BUFFER;
 use super::place::{Place, Places};
 use super::stream::Stream;
-use super::wire::Wire;
+use super::wire::{HELD_FRAMES, Wire};
 use crate::attempt::Failure;
 use crate::client::Client;
 use crate::connect;
@@ -239,9 +239,12 @@ async fn open(service: &Service, index: usize) -> io::Result<(SendRequest<Bytes>
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER)
+        .data_frame_budget(HELD_FRAMES)
         .max_header_list_size(HEAD)
-        .max_concurrent_reset_streams(RESET_STREAMS);
-    builder.handshake(Wire::new(socket, Vec::new(), None)).await.map_err(io::Error::other)
+        .max_concurrent_reset_streams(RESET_STREAMS)
+        // What still comes for a stream after that is no error of the instance.
+        .max_local_error_reset_streams(None);
+    builder.handshake(Wire::of_instance(socket)).await.map_err(io::Error::other)
 }
 
 /// A stream on a connection of its own, for what is asked once in a while.

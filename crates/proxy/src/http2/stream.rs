@@ -1,10 +1,11 @@
 //! A stream of an HTTP/2 connection in the guise of an HTTP/1.1 connection that carries one exchange: heads are text on it,
 //! bodies are bare bytes that end with the stream. So the flow, with all that it does and checks, is the same for both.
 
+use std::collections::VecDeque;
 use std::io;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use h2::client::{ResponseFuture, SendRequest};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
@@ -19,12 +20,14 @@ use super::place::Place;
 /// Most bytes handed to the connection at once: what it holds of a stream that its peer does not read.
 const PIECE: usize = 64 * 1024;
 
+/// Bytes below which a piece that waits is copied, and does not keep alive the memory that it was read into.
+const CRUMB: usize = 1024;
+
 /// One stream, on either side of the gateway.
 pub(crate) struct Stream {
     incoming: Incoming,
     outgoing: Outgoing,
-    /// Body bytes that have come and were not taken.
-    held: Bytes,
+    held: Held,
     /// What stood behind the body, as lines.
     trailers: Vec<u8>,
     ending: Ending,
@@ -34,6 +37,14 @@ pub(crate) struct Stream {
     websocket: bool,
     /// Frees its place on the connection when the stream is over.
     place: Place,
+}
+
+/// Body bytes that have come and were not taken.
+#[derive(Default)]
+struct Held {
+    pieces: VecDeque<Bytes>,
+    /// Small pieces behind them, put together.
+    crumbs: BytesMut,
 }
 
 /// What the peer sends.
@@ -76,7 +87,7 @@ impl Stream {
         Self {
             incoming,
             outgoing,
-            held: Bytes::new(),
+            held: Held::default(),
             trailers: Vec::new(),
             ending: Ending::Open,
             unprocessed: false,
@@ -104,33 +115,51 @@ impl Stream {
                     self.incoming = Incoming::Body(body);
                     return Poll::Ready(Ok(buffer.len() - start));
                 }
-                Incoming::Body(body) if self.held.is_empty() => match ready!(body.poll_data(cx)) {
-                    Some(Ok(data)) => self.held = data,
-                    Some(Err(error)) => return Poll::Ready(Err(self.broken(&error))),
-                    None => {
-                        let trailers = ready!(body.poll_trailers(cx)).map_err(|error| self.broken(&error))?;
-                        if let Some(trailers) = trailers {
-                            let mut section = Vec::new();
-                            heads::write_trailers(&trailers, &mut section).map_err(malformed)?;
-                            chunked::trailers(&section, &mut self.trailers).map_err(|_| malformed(Malformed))?;
-                        }
-                        self.incoming = Incoming::Over;
-                    }
-                },
                 Incoming::Body(body) => {
-                    let n = self.held.len().min(room);
-                    buffer.extend_from_slice(&self.held[..n]);
-                    self.held.advance(n);
-                    // Only what was taken may come anew: the peer feels how fast the other side is.
-                    let _ = body.flow_control().release_capacity(n);
-                    return Poll::Ready(Ok(n));
+                    let mut n = self.held.take(buffer, room);
+                    // Small pieces make one.
+                    while n < room
+                        && let Poll::Ready(Some(Ok(data))) = body.poll_data(cx)
+                    {
+                        self.held.pieces.push_back(data);
+                        n += self.held.take(buffer, room - n);
+                    }
+                    if n > 0 {
+                        // Only what was taken may come anew: the peer feels how fast the other side is.
+                        let _ = body.flow_control().release_capacity(n);
+                        return Poll::Ready(Ok(n));
+                    }
+                    match ready!(body.poll_data(cx)) {
+                        Some(Ok(data)) => self.held.pieces.push_back(data),
+                        Some(Err(error)) => return Poll::Ready(Err(self.broken(&error))),
+                        None => {
+                            let trailers = ready!(body.poll_trailers(cx)).map_err(|error| self.broken(&error))?;
+                            if let Some(trailers) = trailers {
+                                let mut section = Vec::new();
+                                heads::write_trailers(&trailers, &mut section).map_err(malformed)?;
+                                chunked::trailers(&section, &mut self.trailers).map_err(|_| malformed(Malformed))?;
+                            }
+                            self.incoming = Incoming::Over;
+                        }
+                    }
                 }
+            }
+        }
+    }
+
+    /// Takes over what has come while nobody reads, so that small frames do not wait on the connection one by one. The peer's window
+    /// stays as it is.
+    pub(crate) fn gather(&mut self, cx: &mut Context<'_>) {
+        if let Incoming::Body(body) = &mut self.incoming {
+            while let Poll::Ready(Some(Ok(data))) = body.poll_data(cx) {
+                self.held.put(data);
             }
         }
     }
 
     /// Ready once the peer has ended the stream before its time.
     pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.gather(cx);
         let reset = match &mut self.outgoing {
             Outgoing::Answer(answer) => answer.poll_reset(cx),
             Outgoing::Body(body) => body.poll_reset(cx),
@@ -258,6 +287,40 @@ impl Stream {
         }
         self.outgoing = Outgoing::Failed;
         io::ErrorKind::ConnectionReset.into()
+    }
+}
+
+impl Held {
+    fn put(&mut self, data: Bytes) {
+        if data.len() < CRUMB {
+            self.crumbs.put(data);
+        } else {
+            if !self.crumbs.is_empty() {
+                self.pieces.push_back(self.crumbs.split().freeze());
+            }
+            self.pieces.push_back(data);
+        }
+    }
+
+    /// Appends the first bytes to `buffer`, at most `room`; says how many.
+    fn take(&mut self, buffer: &mut Vec<u8>, room: usize) -> usize {
+        let start = buffer.len();
+        while let left @ 1.. = room - (buffer.len() - start) {
+            let Some(piece) = self.pieces.front_mut() else {
+                if self.crumbs.is_empty() {
+                    break;
+                }
+                self.pieces.push_back(std::mem::take(&mut self.crumbs).freeze());
+                continue;
+            };
+            let n = piece.len().min(left);
+            buffer.extend_from_slice(&piece[..n]);
+            piece.advance(n);
+            if piece.is_empty() {
+                self.pieces.pop_front();
+            }
+        }
+        buffer.len() - start
     }
 }
 

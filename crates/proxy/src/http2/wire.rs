@@ -8,28 +8,29 @@ use std::task::{Context, Poll, ready};
 
 use pylae_core::Instant;
 use pylae_core::flood::{Flood, FloodLimits};
-use pylae_http::frames::Frames;
+use pylae_http::frames::{END_STREAM, FrameHead, Frames, PADDED, Passage, kind};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::clock;
 use crate::socket::Socket;
 
+/// Body bytes in a frame below which what it costs to hold it is counted (as h2 counts it).
+const SMALL_FRAME: u32 = 256;
+/// Small frames after which those who take them get their turn: what is read at once is held frame by frame.
+const FRAMES_PER_TURN: u32 = 1024;
+/// What h2 lets frames cost that it holds: all that the windows let in. It would count those, too, that come behind a reset, and for the
+/// life of a connection; but here none are left with it, since those who take them get their turn, and gather them while they wait.
+pub(crate) const HELD_FRAMES: usize = usize::MAX;
+
 /// What is known of a client by its frames.
 pub(crate) struct Watch {
     flood: RefCell<Flood>,
-    frames: RefCell<Frames>,
 }
 
 impl Watch {
     pub(crate) fn new(limits: FloodLimits) -> Rc<Self> {
         let flood = Flood::new(limits, clock::coarse());
-        Rc::new(Self { flood: RefCell::new(flood), frames: RefCell::new(Frames::behind_preface()) })
-    }
-
-    fn read(&self, bytes: &[u8]) {
-        let now = clock::coarse();
-        let mut flood = self.flood.borrow_mut();
-        self.frames.borrow_mut().read(bytes, |frame| flood.frame(frame, now));
+        Rc::new(Self { flood: RefCell::new(flood) })
     }
 
     /// Says that an exchange was served to its end.
@@ -48,16 +49,43 @@ impl Watch {
     }
 }
 
-/// A connection that has bytes read ahead, and is watched if it is a client's.
+/// A connection that may have bytes read ahead, and is watched if it is a client's.
 pub(crate) struct Wire {
     socket: Socket,
     ahead: Vec<u8>,
     watch: Option<Rc<Watch>>,
+    frames: Frames,
+    /// Small frames read in this turn.
+    small: u32,
 }
 
 impl Wire {
-    pub(crate) fn new(socket: Socket, ahead: Vec<u8>, watch: Option<Rc<Watch>>) -> Self {
-        Self { socket, ahead, watch }
+    /// A client's connection, of which `ahead` was read.
+    pub(crate) fn of_client(socket: Socket, ahead: Vec<u8>, watch: Rc<Watch>) -> Self {
+        Self { socket, ahead, watch: Some(watch), frames: Frames::behind_preface(), small: 0 }
+    }
+
+    /// A connection to an instance.
+    pub(crate) fn of_instance(socket: Socket) -> Self {
+        Self { socket, ahead: Vec::new(), watch: None, frames: Frames::of_frames(), small: 0 }
+    }
+
+    /// Looks at what was read.
+    fn look(&mut self, bytes: &mut [u8]) {
+        let Self { frames, watch, small, .. } = self;
+        let mut flood = watch.as_ref().map(|watch| watch.flood.borrow_mut());
+        let now = clock::coarse();
+        frames.read(bytes, |frame| {
+            *small += u32::from(frame.kind == kind::DATA && frame.length < SMALL_FRAME);
+            if let Some(flood) = &mut flood {
+                flood.frame(frame, now);
+            }
+            // Counted here, and harmless otherwise; h2 allows for a hundred in the life of a connection.
+            if is_empty(frame) { Passage::Hidden } else { Passage::Open }
+        });
+        if let Some(flood) = flood.as_mut().filter(|_| frames.is_between()) {
+            flood.complete();
+        }
     }
 
     fn sent(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -68,9 +96,19 @@ impl Wire {
     }
 }
 
+/// Whether a frame says nothing at all.
+fn is_empty(frame: FrameHead) -> bool {
+    frame.kind == kind::DATA && frame.length == 0 && frame.flags & (END_STREAM | PADDED) == 0
+}
+
 impl AsyncRead for Wire {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Self { socket, ahead, watch } = &mut *self;
+        if self.small >= FRAMES_PER_TURN {
+            self.small = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let Self { socket, ahead, watch, .. } = &mut *self;
         if watch.as_ref().is_some_and(|watch| watch.is_breached()) {
             // The task that drives the connection looks at it as well, and ends it.
             return Poll::Pending;
@@ -86,9 +124,7 @@ impl AsyncRead for Wire {
                 *ahead = Vec::new();
             }
         }
-        if let Some(watch) = watch {
-            watch.read(&into.filled()[start..]);
-        }
+        self.look(&mut into.filled_mut()[start..]);
         Poll::Ready(Ok(()))
     }
 }
