@@ -104,15 +104,41 @@ def test_resets_that_work_pays_for_are_fine(gateway: Start, echo: EchoInstance) 
         assert peer.get().status == 200
 
 
-def test_made_you_reset(gateway_process: StartProcess, echo: EchoInstance) -> None:
+def of_stream(kind: int, payload: bytes) -> Callable[[Flooder, int], bytes]:
+    """A frame that is not allowed on a stream whose request is complete."""
+    head = len(payload).to_bytes(3, "big") + bytes([kind, 0])
+    return lambda _, stream: head + stream.to_bytes(4, "big") + payload
+
+
+RESET_BY = {
+    "window too large": of_stream(8, (2**31 - 1).to_bytes(4, "big")),
+    "window of nothing": of_stream(8, bytes(4)),
+    "body behind the end": of_stream(0, b"x"),
+    "head behind the end": lambda peer, stream: peer.head(stream, *COMPLETE).serialize(),
+    "priority too short": of_stream(2, bytes(4)),
+    "priority over itself": lambda _, stream: of_stream(2, stream.to_bytes(4, "big") + b"\0")(_, stream),
+}
+"""What has servers reset a stream on which they are at work."""
+
+
+@pytest.mark.parametrize("how", RESET_BY)
+def test_made_you_reset(gateway_process: StartProcess, echo: EchoInstance, how: str) -> None:
     """CVE-2025-8671: the client has the server reset its streams, by frames that are not allowed."""
     with flooded(gateway_process, echo) as running, Flooder(running.address) as peer:
 
         def send(n: int) -> None:
             stream = 2 * n + 1
-            # A window that overflows is an error of the stream.
-            peer.send(peer.head(stream, *COMPLETE), WindowUpdateFrame(stream, window_increment=2**31 - 1))
+            peer.send(peer.head(stream, *COMPLETE), RESET_BY[how](peer, stream))
 
+        assert peer.until_ended(send, 20_000) < 20_000
+        # Some of them are errors of the connection.
+        assert peer.ended() not in (0, 2)
+
+
+def test_requests_that_are_malformed_again_and_again(gateway_process: StartProcess, echo: EchoInstance) -> None:
+    with flooded(gateway_process, echo) as running, Flooder(running.address) as peer:
+        fields = [("connection", "close")]
+        send = lambda n: peer.send(peer.head(2 * n + 1, *COMPLETE, fields=fields))  # noqa: E731
         assert peer.until_ended(send, 20_000) < 20_000
         assert peer.ended() in CUT_OFF
 

@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import h2.events
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from support.h2client import FramePeer
 from support.h2servers import H2Connection, H2Instance, hypercorn_instance
 from support.running import Running
+from support.tls import Authority
 
 Start = Callable[..., Running]
 
@@ -201,7 +203,8 @@ def test_hypercorn_as_instance(gateway: Start) -> None:
         assert (seen["length"], seen["sha256"]) == (len(body), hashlib.sha256(body).hexdigest())
 
 
-def test_health_is_asked_over_http2(gateway: Start) -> None:
+@pytest.mark.parametrize("secure", [False, True])
+def test_health_is_asked_over_http2(gateway: Start, tmp_path: Path, secure: bool) -> None:
     asked = threading.Event()
 
     def answer(connection: H2Connection, stream: int, fields: dict[str, str]) -> None:
@@ -209,9 +212,16 @@ def test_health_is_asked_over_http2(gateway: Start) -> None:
         if fields[":path"] == "/health":
             asked.set()
 
-    with H2Instance(answer) as instance:
-        check = {"interval": "100ms", "unhealthy_after": 1}
-        running = gateway({**BOTH, "services": {"one": {"protocol": "http2", "health_check": check}}}, one=instance)
+    authority = Authority(tmp_path)
+    context = authority.server("127.0.0.1")
+    context.set_alpn_protocols(["h2"])
+    with H2Instance(answer, context=context if secure else None) as instance:
+        service: dict[str, object] = {
+            "protocol": "http2",
+            "health_check": {"interval": "100ms", "unhealthy_after": 1},
+            **({"tls": {"ca": str(authority.file)}} if secure else {}),
+        }
+        running = gateway({**BOTH, "services": {"one": service}}, one=instance)
         assert asked.wait(10)
         while running.get("/").status != 503:
             pass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -78,16 +79,17 @@ class H2Connection:
 
 
 class H2Instance:
-    """An instance that speaks HTTP/2 without TLS and answers as a function says."""
+    """An instance that speaks nothing but HTTP/2, over TLS if it has a `context`, and answers as a function says."""
 
-    def __init__(self, handler: Handler, *, max_streams: int = 100) -> None:
+    def __init__(self, handler: Handler, *, max_streams: int = 100, context: ssl.SSLContext | None = None) -> None:
+        self.context = context
         self.handler = handler
         self.max_streams = max_streams
         self.connection: type[H2Connection] = H2Connection
         self.requests: list[dict[str, str]] = []
         self.connections: list[H2Connection] = []
         self.listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.url = f"{'https' if context else 'http'}://127.0.0.1:{self.listener.getsockname()[1]}"
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
 
@@ -98,6 +100,12 @@ class H2Instance:
             except OSError:
                 return
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self.context:
+                try:
+                    peer = self.context.wrap_socket(peer, server_side=True)
+                except OSError:
+                    peer.close()
+                    continue
             self.connections.append(self.connection(peer, self))
             thread = threading.Thread(target=self.connections[-1].run, daemon=True)
             thread.start()
