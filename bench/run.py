@@ -113,7 +113,7 @@ def _number(kind: Callable[[str], float], low: float, high: float) -> Callable[[
 def _run(options: argparse.Namespace, command: str) -> list[report.Result]:
     if not {0, 1} <= os.sched_getaffinity(0):
         raise BenchError("cores 0 and 1 are needed: one for the gateway, one for the load")
-    load = options.load.resolve() if options.load else _build_load()
+    load = options.load.resolve() if options.load else build_load()
     peers = _find_peers(options, load)
     window = Window(options.warmup, options.duration)
     versions = {peer.name: peer.version() for peer in peers}
@@ -147,7 +147,12 @@ def _write(options: argparse.Namespace, about: report.Run, results: list[report.
             path.write_text(text)
 
 
-def _build_load() -> Path:
+def build_load() -> Path:
+    """The program that makes origin and load.
+
+    Raises:
+        BenchError: it cannot be built.
+    """
     words = ["cargo", "build", "--release", "--quiet", "--locked", "-p", "pylae-bench-load"]
     try:
         subprocess.run(words, cwd=_ROOT, check=True)
