@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pylae.config.check import parse_document
@@ -24,22 +25,43 @@ def read(
     does not name. Raises ConfigError.
     """
     document = parse(text, str(origin), files, allowed=allowed)
-    used, unknown = reveal(document.root, hidden(current))
+    revealed, unknown = reveal(document.root, hidden(current))
     if unknown:
         message = "this mark stands for no secret that is known"
         raise ConfigError(
             Problem(document.file, node.line, node.column, show_path(path), message) for node, path in unknown
         )
-    config = parse_document(document)
+    config = _parsed(document, [str(node.value) for node, _ in revealed.values()])
     sources = DocumentSources(document)
-    if places := [sources.locate(path) for path in misplaced(config, used)]:
+    if strayed := list(misplaced(config, document.root, current, revealed)):
         message = "a secret that is hidden elsewhere cannot be put here"
-        raise ConfigError(Problem(one.file, one.line, one.column, show_path(one.path), message) for one in places)
+        hint = "a mark counts where it was read; elsewhere, write the secret itself"
+        raise ConfigError(
+            Problem(document.file, node.line, node.column, show_path(path), message, hint) for node, path in strayed
+        )
     if allowed is not None and (places := [sources.locate(path) for path in _new_code(config, current)]):
         message = "code that the configuration does not name yet cannot be named here"
         hint = "write it into the file of the configuration"
         raise ConfigError(Problem(one.file, one.line, one.column, show_path(one.path), message, hint) for one in places)
     return document, config
+
+
+def _parsed(document: Document, secrets: Sequence[str]) -> Config:
+    """The configuration in a document. Raises ConfigError, in whose problems none of `secrets` stands."""
+    try:
+        return parse_document(document)
+    except ConfigError as error:
+        problems: Sequence[Problem] = error.problems
+        for secret in secrets:
+            problems = [
+                replace(
+                    problem,
+                    message=problem.message.replace(secret, "(not shown)"),
+                    hint=problem.hint and problem.hint.replace(secret, "(not shown)"),
+                )
+                for problem in problems
+            ]
+        raise ConfigError(problems, error.files) from None
 
 
 def _new_code(config: Config, current: Config) -> Iterator[tuple[Step, ...]]:

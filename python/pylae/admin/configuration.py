@@ -17,7 +17,7 @@ from pylae.config.load import reason
 from pylae.config.model import Config
 from pylae.config.nodes import show_path
 from pylae.config.sources import DocumentSources
-from pylae.config.written import as_written, differences, hidden, written
+from pylae.config.written import as_written, differences, shown_reference, written
 from pylae.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -83,8 +83,10 @@ def shown(gateway: Gateway, *, defaults: bool = False) -> Any:
     document = gateway.document
     sources = DocumentSources(document) if document else None
 
-    def reference(path: tuple[str | int, ...]) -> str | None:
+    def reference(path: tuple[str | int, ...], secret: bool) -> str | None:
         node = sources.locate(path).node if sources else None
+        if secret:
+            return shown_reference(node)
         return node.written if node is not None else None
 
     return written(gateway.config, reference, defaults=defaults)
@@ -106,7 +108,7 @@ def router(control: Control) -> APIRouter:
             document = control.document
             if effective or document is None:
                 return JSONResponse(shown(control.gateway, defaults=effective), headers=fields)
-            return JSONResponse(as_written(document.root, hidden(control.gateway.config)), headers=fields)
+            return JSONResponse(as_written(document.root, control.gateway.config), headers=fields)
 
     @topic.put("", openapi_extra=_DOCUMENT)
     async def apply(

@@ -1,7 +1,8 @@
 """A configuration as a person would write it, with its secrets hidden; and back again.
 
 A secret is shown as a mark that stands for it. A document that is handed in may contain marks: each becomes the secret
-that it stands for, wherever secrets stand, so that what was read can be edited and handed in again.
+that it stands for, so that what was read can be edited and handed in again. It counts only where the secret stands
+already: elsewhere it could be read, or sent to somebody.
 """
 
 from __future__ import annotations
@@ -10,54 +11,90 @@ import hmac
 import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
-from pylae.config.nodes import Node, Step
+from pylae.config.nodes import Node, Step, find
 from pylae.units import RequestRate
 
-_CREDENTIAL = re.compile(r"authorization|cookie|secret|password|token|credential|api[-_]?key", re.IGNORECASE)
+_CREDENTIAL = re.compile(
+    r"authorization|cookie|secret|pass(word|wd|phrase)|pwd|token|credential|signature|bearer"
+    r"|(api|access|private|shared|signing|encryption|hmac|master)[-_]?key",
+    re.IGNORECASE,
+)
 """In names of header fields and settings of plugins: their values are secrets wherever they stand."""
 
 _KEY = secrets.token_bytes(32)
 """Of this process, so that a mark says nothing about the secret."""
 _MARK = re.compile(r"\(hidden:[0-9a-f]{24}\)")
+_PURE_REFERENCE = re.compile(r"(?:[A-Za-z]+ )?\$\{(?!\$)(?:(?!:-)[^{}])*\}")
+"""A reference that can be shown where a secret stands: without a default, and with nothing but a word before it."""
 
 At = tuple[Step, ...]
 
 
-def mark(secret: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A text in a model, or another value that is a secret."""
+
+    path: At
+    place: At
+    """The path with items of lists by their `name` or `url`, or `*` where they have none: it stays when others come."""
+    value: str | float
+    secret: bool
+
+
+def mark(secret: str | float) -> str:
     """What stands for a secret."""
-    return f"(hidden:{hmac.digest(_KEY, secret.encode(), 'sha256').hex()[:24]})"
+    return f"(hidden:{hmac.digest(_KEY, str(secret).encode(), 'sha256').hex()[:24]})"
 
 
-def texts(value: Any, path: At = (), secret: bool = False) -> Iterator[tuple[At, str, bool]]:
-    """Every text in a model with its path, and whether it is a secret."""
+def leaves(value: Any, path: At = (), place: At = (), secret: bool = False) -> Iterator[Leaf]:
+    """Every text in a model, and whether it is a secret."""
     if isinstance(value, BaseModel):
         for name in type(value).model_fields:
-            yield from texts(getattr(value, name), (*path, name))
+            yield from leaves(getattr(value, name), (*path, name), (*place, name), secret)
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            yield from texts(item, (*path, key), bool(_CREDENTIAL.search(str(key))))
+            yield from leaves(item, (*path, key), (*place, key), secret or _is_credential(key))
     elif isinstance(value, tuple | list | frozenset):
         for index, item in enumerate(value):
-            yield from texts(item, (*path, index), secret)
+            yield from leaves(item, (*path, index), (*place, _name_of(item)), secret)
     elif isinstance(value, SecretStr):
-        yield path, value.get_secret_value(), True
-    elif isinstance(value, str):
-        yield path, value, secret
+        yield Leaf(path, place, value.get_secret_value(), True)
+    elif isinstance(value, str) or (secret and isinstance(value, int | float) and not isinstance(value, bool)):
+        yield Leaf(path, place, value, secret)
 
 
-def hidden(config: BaseModel) -> dict[str, str]:
+def _is_credential(key: object) -> bool:
+    return bool(_CREDENTIAL.search(str(key)))
+
+
+def _name_of(item: Any) -> str:
+    for key in ("name", "url"):
+        name = item.get(key) if isinstance(item, Mapping) else getattr(item, key, None)
+        if isinstance(name, str):
+            return name
+    return "*"
+
+
+def hidden(config: BaseModel) -> dict[str, str | float]:
     """The secrets of a configuration by their marks."""
-    return {mark(text): text for _, text, secret in texts(config) if secret and text}
+    return {mark(leaf.value): leaf.value for leaf in leaves(config) if leaf.secret and leaf.value != ""}
+
+
+def shown_reference(node: Node | None) -> str | None:
+    """The reference that a secret comes from, if it can be shown: a default, or what stands around, is a secret too."""
+    found = node.written if node is not None else None
+    return found if found is not None and _PURE_REFERENCE.fullmatch(found) else None
 
 
 def written(
     value: Any,
-    show: Callable[[At], str | None] = lambda _: None,
+    show: Callable[[At, bool], str | None] = lambda _path, _secret: None,
     *,
     defaults: bool = False,
     path: At = (),
@@ -65,7 +102,8 @@ def written(
 ) -> Any:
     """A model as it could stand in a document; only what was set, unless `defaults`.
 
-    `show` may give the text that stands for the value at a path, such as the reference that it came from.
+    `show` may give the text that stands for the value at a path, such as the reference that it came from; it is told
+    whether the value is a secret.
     """
 
     def inner(value: Any, step: Step, secret: bool = False) -> Any:
@@ -73,15 +111,17 @@ def written(
 
     if isinstance(value, BaseModel):
         fields = [name for name in type(value).model_fields if defaults or name in value.model_fields_set]
-        return {name: inner(getattr(value, name), name) for name in fields}
+        return {name: inner(getattr(value, name), name, secret) for name in fields}
     if isinstance(value, Mapping):
-        return {str(key): inner(item, key, bool(_CREDENTIAL.search(str(key)))) for key, item in value.items()}
+        return {str(key): inner(item, key, secret or _is_credential(key)) for key, item in value.items()}
     if isinstance(value, tuple | list | frozenset):
         return [inner(item, index, secret) for index, item in enumerate(value)]
     if isinstance(value, SecretStr):
-        return show(path) or mark(value.get_secret_value())
+        return show(path, True) or mark(value.get_secret_value())
     if isinstance(value, str):
-        return show(path) or (mark(value) if secret and value else value)
+        return show(path, secret) or (mark(value) if secret and value else _escaped(value))
+    if secret and isinstance(value, int | float) and not isinstance(value, bool):
+        return mark(value)
     if isinstance(value, timedelta):
         seconds = value.total_seconds()
         return int(seconds) if seconds.is_integer() else seconds
@@ -90,28 +130,53 @@ def written(
     return value
 
 
-def as_written(node: Node, marks: Mapping[str, str] | None = None) -> Any:
-    """A document as it was written, references and all; secrets of `marks` (by mark) are hidden."""
-    known = {text: name for name, text in (marks or {}).items()}
+def _escaped(text: str) -> str:
+    """As it has to be written: what looks like a reference is none."""
+    return text.replace("${", "$${")
+
+
+def as_written(node: Node, config: BaseModel | None = None) -> Any:
+    """A document as it was written, references and all; the secrets of its configuration are hidden, if it is given."""
+    marks, by_text = _marks(node, config) if config is not None else ({}, {})
 
     def plain(node: Node) -> Any:
+        if (found := marks.get(id(node))) is not None:
+            return shown_reference(node) or found
         if isinstance(node.value, dict):
             return {key: plain(child) for key, child in node.value.items()}
         if isinstance(node.value, list):
             return [plain(child) for child in node.value]
-        if node.written is not None:
-            return node.written
-        return known.get(node.value, node.value) if isinstance(node.value, str) else node.value
+        if not isinstance(node.value, str):
+            return node.value
+        if (found := by_text.get(node.value)) is not None:
+            return shown_reference(node) or found
+        return _escaped(node.value) if node.written is None else node.written
 
     return plain(node)
 
 
-def reveal(node: Node, marks: Mapping[str, str]) -> tuple[set[str], list[tuple[Node, At]]]:
+def _marks(root: Node, config: BaseModel) -> tuple[dict[int, str], dict[str, str]]:
+    """What hides each node that a secret was read from; and each text that is one, wherever it stands."""
+    nodes: dict[int, str] = {}
+    texts: dict[str, str] = {}
+    for leaf in leaves(config):
+        if not leaf.secret or leaf.value == "":
+            continue
+        if isinstance(leaf.value, str):
+            texts[leaf.value] = mark(leaf.value)
+        found = find(root, leaf.path)
+        # A short form leaves levels out, and what is a default has no node: then what was found is around it.
+        if found.path[-1:] == leaf.path[-1:] or not isinstance(found.node.value, dict | list):
+            nodes[id(found.node)] = mark(leaf.value)
+    return nodes, texts
+
+
+def reveal(node: Node, marks: Mapping[str, str | float]) -> tuple[dict[int, tuple[Node, At]], list[tuple[Node, At]]]:
     """Replaces the marks in a document by what they stand for.
 
-    Returns the secrets that were put in, and the places of marks that stand for nothing.
+    Returns the nodes that were marks, by their `id`, and the places of marks that stand for nothing.
     """
-    used: set[str] = set()
+    revealed: dict[int, tuple[Node, At]] = {}
     unknown: list[tuple[Node, At]] = []
 
     def visit(node: Node, path: At) -> None:
@@ -119,20 +184,31 @@ def reveal(node: Node, marks: Mapping[str, str]) -> tuple[set[str], list[tuple[N
             children = node.value.items() if isinstance(node.value, dict) else enumerate(node.value)
             for step, child in children:
                 visit(child, (*path, step))
-        elif isinstance(node.value, str) and _MARK.fullmatch(node.value):
+        elif isinstance(node.value, str) and id(node) not in revealed and _MARK.fullmatch(node.value):
             if (secret := marks.get(node.value)) is None:
                 unknown.append((node, path))
             else:
-                used.add(secret)
-                node.value = secret
+                # No message may show it.
+                node.value, node.interpolated = secret, True
+                revealed[id(node)] = node, path
 
     visit(node, ())
-    return used, unknown
+    return revealed, unknown
 
 
-def misplaced(config: BaseModel, used: set[str]) -> Iterator[At]:
-    """Where revealed secrets stand that is no place for secrets: they could be read there."""
-    return (path for path, text, secret in texts(config) if text in used and not secret)
+def misplaced(
+    config: BaseModel, root: Node, current: BaseModel, revealed: Mapping[int, tuple[Node, At]]
+) -> Iterator[tuple[Node, At]]:
+    """Revealed secrets that do not stand where `current` has them, or that became something else than they are."""
+    known = {(leaf.place, leaf.value) for leaf in leaves(current)}
+    right: set[int] = set()
+    wrong: set[int] = set()
+    for leaf in leaves(config):
+        found = find(root, leaf.path)
+        one = revealed.get(id(found.node))
+        if one is not None and leaf.value == one[0].value:
+            (right if (leaf.place, leaf.value) in known else wrong).add(id(found.node))
+    return (place for key, place in revealed.items() if key in wrong or key not in right)
 
 
 def differences(old: Any, new: Any, path: At = ()) -> Iterator[tuple[At, Any, Any]]:

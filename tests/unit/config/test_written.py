@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from pylae import Gateway
+from pylae import ConfigError, Gateway, draft
+from pylae.config.check import parse_document
+from pylae.config.load import parse
 from pylae.config.model import Config
-from pylae.config.written import differences, hidden, mark, written
+from pylae.config.written import as_written, differences, hidden, mark, written
 
 GOLDEN = sorted((Path(__file__).parents[2] / "golden").glob("*.yaml"))
 
@@ -20,12 +22,135 @@ def test_what_is_written_reads_as_the_same(file: Path, defaults: bool) -> None:
     for name, secret in hidden(config).items():
         assert json.dumps(secret) not in text
         text = text.replace(json.dumps(name), json.dumps(secret))
+    text = text.replace("$${", "${")
     assert Config.model_validate(json.loads(text)) == config
 
 
 def test_a_mark_says_nothing_of_the_secret_but_whether_it_is_the_same() -> None:
     assert mark("a") == mark("a") != mark("b")
     assert len(mark("a")) == len(mark("a" * 1000))
+
+
+NESTED = """
+auth:
+  jwt:
+    jwks: {keys: [{kty: oct, kid: a, k: "SECRET-of-the-key-set"}]}
+services: {all: {instances: ["http://127.0.0.1:1"]}}
+plugins:
+  - use: mine
+    settings:
+      credentials: {user: "SECRET-user", others: [{key: "SECRET-other", pin: 12345678}]}
+      signing_key: "SECRET-signing"
+      all: plain
+routes:
+  - name: one
+    path: /one
+    service: all
+    auth_required: false
+    headers: {X-Api-Key: "SECRET-header"}
+    transform: {request: {set: {Authorization: "Bearer SECRET-$${up}"}}}
+"""
+DEFAULTS = """
+auth: {jwt: {secret: "${PYLAE_TEST_UNSET:-SECRET of the default, long enough}"}}
+routes:
+  - path: /one
+    service_url: http://127.0.0.1:1
+    transform: {request: {set: {Authorization: "Basic SECRET${PYLAE_TEST_UNSET:-}"}}}
+"""
+
+
+def read(text: str, current: Config | None = None) -> tuple[Config, str]:
+    """A configuration, and what is shown of its document."""
+    if current is None:
+        document = parse(text, "pylae.yaml")
+        config = parse_document(document)
+    else:
+        document, config = draft.read(text, Path("pylae.yaml"), {}, (), current)
+    return config, json.dumps(as_written(document.root, config))
+
+
+@pytest.mark.parametrize("text", [NESTED, DEFAULTS])
+def test_secrets_are_hidden_wherever_they_stand_and_come_back(text: str) -> None:
+    config, shown = read(text)
+    assert "SECRET" not in shown
+    assert "12345678" not in shown
+    assert "SECRET" not in json.dumps(written(config, defaults=True))
+    again, shown_again = read(shown, config)
+    assert again == config
+    assert shown_again == shown
+    document, _ = draft.read(shown, Path("pylae.yaml"), {}, (), config)
+    kept = json.dumps(as_written(document.root))
+    assert parse_document(parse(kept, "applied.json")) == config, "as it is kept over a restart"
+
+
+def test_what_is_no_secret_is_shown() -> None:
+    config, shown = read(NESTED)
+    assert '"all": "plain"' in shown
+    referring = NESTED.replace("SECRET-of-the-key-set", "${HOME}").replace('"Bearer SECRET-$${up}"', '"Bearer ${HOME}"')
+    config, shown = read(referring)
+    assert "Bearer ${HOME}" in shown
+    assert as_written(parse(referring, "x").root)["auth"]["jwt"]["jwks"]["keys"][0]["k"] == "${HOME}"
+    assert config.routes[0].transform
+
+
+def test_a_secret_that_is_written_elsewhere_too_can_be_put_back() -> None:
+    config, shown = read(NESTED.replace("SECRET-signing", "all"))
+    again, _ = read(shown, config)
+    assert again == config
+
+
+TWO_ROUTES = """
+services: {all: {instances: ["http://127.0.0.1:1"]}, other: {instances: ["http://127.0.0.1:2"]}}
+auth: {jwt: {secret: [FIRST, SECOND]}}
+routes:
+  - {name: one, path: /one, service: all, transform: {request: {set: {Authorization: "Bearer one"}}}}
+  - {name: two, path: /two, service: other}
+"""
+
+
+def moved(shown: str, *steps: str | int) -> str:
+    """The same document with the secret of the first route at this place too."""
+    document = json.loads(shown)
+    at = document
+    for step in steps[:-1]:
+        at = at[step] if isinstance(at, list) else at.setdefault(step, {})
+    at[steps[-1]] = document["routes"][0]["transform"]["request"]["set"]["Authorization"]
+    return json.dumps(document)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        ("routes", 1, "transform", "request", "set", "Authorization"),
+        ("routes", 0, "transform", "response", "set", "Authorization"),
+        ("routes", 0, "transform", "request", "set", "Cookie"),
+        ("auth", "jwt", "secret", 0),
+        ("routes", 1, "service"),
+        ("routes", 1, "name"),
+        ("routes", 1, "method"),
+        ("services", "other", "instances", 0),
+        ("services", "all", "sticky", "secret"),
+    ],
+)
+def test_a_secret_stays_where_it_is(steps: tuple[str | int, ...]) -> None:
+    config, shown = read(TWO_ROUTES)
+    with pytest.raises(ConfigError) as found:
+        read(moved(shown, *steps), config)
+    assert "Bearer one" not in str(found.value)
+    assert str(steps[-1]) in found.value.problems[0].path
+
+
+def test_other_items_of_a_list_may_come_and_go() -> None:
+    config, shown = read(TWO_ROUTES)
+    document = json.loads(shown)
+    document["routes"].insert(0, {"name": "zero", "path": "/zero", "service": "all"})
+    document["auth"]["jwt"]["secret"][0] = "a new one in front of the second"
+    document["auth"]["jwt"]["secret"].reverse()
+    again, _ = read(json.dumps(document), config)
+    assert again.routes[1] == config.routes[0]
+    assert again.auth and config.auth
+    assert again.auth.jwt[0].secret and config.auth.jwt[0].secret
+    assert again.auth.jwt[0].secret[0] == config.auth.jwt[0].secret[1]
 
 
 @pytest.mark.parametrize(
