@@ -41,7 +41,7 @@ RouteNames = Annotated[
 
 
 class HookOptions(Settings):
-    """How a hook is called."""
+    """How a hook is called. None of it can be said of hooks that see bodies piece by piece."""
 
     timeout: Duration = timedelta(seconds=5)
     """Longest time that one call may take; beyond it the call has failed."""
@@ -98,8 +98,9 @@ class HookSettings(HookOptions):
 
     @property
     def options(self) -> HookOptions:
-        """Only how it is called."""
-        return HookOptions(**{name: getattr(self, name) for name in HookOptions.model_fields})
+        """Only how it is called, as far as that was said."""
+        said = HookOptions.model_fields.keys() & self.model_fields_set
+        return HookOptions(**{name: getattr(self, name) for name in said})
 
 
 class PluginUse(Settings):

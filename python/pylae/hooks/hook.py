@@ -71,8 +71,8 @@ def make(
     if on in ("chunks", "events"):
         if not inspect.isasyncgenfunction(_inner(function)):
             raise HookError(f"{name} is not an async generator function: `async def …` with `yield`")
-        if options.blocking or options.body is not None:
-            raise HookError(f"{name} sees the body piece by piece; `blocking` and `body` have no meaning there")
+        if said := [option for option in HookOptions.model_fields if option in options.model_fields_set]:
+            raise HookError(f"{name} sees the body piece by piece; `{'`, `'.join(said)}` cannot be set for it")
     elif inspect.isasyncgenfunction(_inner(function)):
         raise HookError(f"{name} is an async generator function; a hook returns once")
     if options.blocking and is_async(function):

@@ -89,7 +89,7 @@ def _hook(settings: HookSettings, source: tuple[Step, ...], modules: Modules) ->
     mark = mark_of(function)
     options = settings.options
     if mark is not None:
-        said = {name: getattr(options, name) for name in options.model_fields_set & settings.model_fields_set}
+        said = {name: getattr(options, name) for name in options.model_fields_set}
         options = mark.options.model_copy(update=said)
     return make(function, METHODS[key], options, settings.routes, source, path)
 

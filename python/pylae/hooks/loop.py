@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 import types
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from importlib import import_module
@@ -20,6 +21,8 @@ log = logging.getLogger("pylae")
 
 _FAREWELL = 2.0
 """Seconds that hooks have to end after the engine has stopped."""
+_RETRY = 1.0
+"""Seconds until a loop that could not be made is tried again."""
 
 
 class _Call:
@@ -42,20 +45,34 @@ class _Call:
         self.loop.call_soon(self.native.pass_on)
         return self.future
 
-    async def run(self, hook: Coroutine[Any, Any, Any]) -> None:
+    def begin(self) -> Coroutine[Any, Any, None]:
+        """Calls the hook, or goes on with its coroutine. Raises whatever it raises."""
+        begun = self.native.begun()
+        return self._run(self.native.call(self.call_next) if begun is None else _carry_on(self, *begun))
+
+    async def _run(self, hook: Coroutine[Any, Any, Any]) -> None:
         try:
             self.result = await hook
         except BaseException as error:
             # Whatever it is, it is the hook's: neither SystemExit nor KeyboardInterrupt may end the loop.
             self.error = error
 
+    def tell(self) -> None:
+        """Gives `call_next` the response, if it is there."""
+        if self.native.answered and self.future is not None and not self.future.done():
+            self.future.set_result(self.native.response())
+
     def report(self) -> None:
-        """Tells the worker what it has come to. Not from within `run`, for the same reason."""
+        """Tells the worker what it has come to. Not from within `_run`, for the same reason."""
         error, self.error = self.error, None
         if error is None:
             self.native.finish(self.result)
         else:
             self.native.fail(error)
+
+    def fail(self, error: BaseException) -> None:
+        """Tells the worker that it has come to nothing."""
+        self.native.fail(error)
 
 
 @types.coroutine
@@ -78,40 +95,45 @@ def _carry_on(call: _Call, hook: Coroutine[Any, Any, Any], yielded: Any) -> Gene
 class _Flow:
     """A body that passes hooks."""
 
-    __slots__ = ("loop", "moved", "native", "pieces", "task")
+    __slots__ = ("moved", "native", "pieces", "task")
 
-    def __init__(self, native: Task, pieces: Pieces, loop: asyncio.AbstractEventLoop) -> None:
-        self.native, self.pieces, self.loop = native, pieces, loop
+    def __init__(self, native: Task, pieces: Pieces) -> None:
+        self.native, self.pieces = native, pieces
         self.task: asyncio.Task[None] | None = None
-        self.moved: asyncio.Future[None] | None = None
+        self.moved = asyncio.Event()
 
-    def wake(self) -> None:
-        if self.moved is not None and not self.moved.done():
-            self.moved.set_result(None)
-
-    async def news(self) -> None:
-        """Waits until the worker has given or taken a piece."""
-        self.moved = self.loop.create_future()
-        await self.moved
+    def tell(self) -> None:
+        """Wakes all that wait for news: a hook may take pieces in a task of its own."""
+        self.moved.set()
+        self.moved.clear()
 
     async def chunks(self) -> AsyncIterator[bytes]:
         while (piece := self.pieces.take()) is not None:
             if piece is False:
-                await self.news()
+                await self.moved.wait()
             else:
                 yield piece
 
-    async def run(self) -> None:
+    async def begin(self) -> None:
         try:
             async with contextlib.aclosing(self.pieces.call(self.chunks(), _adapt)) as changed:
                 async for piece in changed:
                     if not self.pieces.give(piece):
                         while not self.pieces.room:
-                            await self.news()
+                            await self.moved.wait()
         except BaseException as error:
             self.pieces.fail(error)
         else:
             self.pieces.finish()
+
+    def report(self) -> None:
+        """Says that it is over, which the worker has heard from the pieces."""
+        self.native.end()
+
+    def fail(self, error: BaseException) -> None:
+        """Breaks the body off."""
+        self.pieces.fail(error)
+        self.native.end()
 
 
 async def _adapt(
@@ -139,80 +161,105 @@ class Loop:
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
         self._calls: dict[int, _Call | _Flow] = {}
+        self._loop = self._made()
 
     def serve(self) -> None:
-        """Runs the loop on this thread: uvloop's where it is installed."""
-        with asyncio.Runner(loop_factory=_factory()) as runner:
-            runner.run(self._serve())
+        """Runs the loop on this thread, whatever hooks do to it."""
+        while not self._lane.stopped:
+            try:
+                self._loop.run_forever()
+            except (SystemExit, KeyboardInterrupt):
+                # Raised in a task or callback of a hook's own. The loop is as it was, and so is all that runs on it.
+                log.exception("a task of a hook would have ended the asyncio loop of the hooks, which goes on")
+            except BaseException as error:
+                log.exception(
+                    "the asyncio loop of the hooks has ended; what ran on it fails, and another one is started"
+                )
+                self._replace(error)
+            else:
+                if not self._lane.stopped:
+                    log.error("a hook has stopped the asyncio loop of the hooks, which goes on")
+        self._end()
 
-    async def _serve(self) -> None:
-        loop = asyncio.get_running_loop()
-        stopped = asyncio.Event()
-        loop.add_reader(self._lane.fileno(), self._take, loop, stopped)
-        await stopped.wait()
-        loop.remove_reader(self._lane.fileno())
-        tasks = [call.task for call in self._calls.values() if call.task is not None]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=_FAREWELL)
+    def _made(self) -> asyncio.AbstractEventLoop:
+        """A loop that takes calls: uvloop's where it is installed."""
+        loop = _factory()()
+        loop.add_reader(self._lane.fileno(), self._take)
+        return loop
 
-    def _take(self, loop: asyncio.AbstractEventLoop, stopped: asyncio.Event) -> None:
+    def _replace(self, cause: BaseException) -> None:
+        """Has another loop serve the lane. What ran on this one has failed."""
+        calls, self._calls = self._calls, {}
+        for call in calls.values():
+            call.fail(HookError(f"the asyncio loop of the hooks has ended: {cause!r}"))
+        broken = self._loop
+        while True:
+            try:
+                self._loop = self._made()
+                break
+            except OSError:
+                log.exception("no asyncio loop can be made for the hooks now")
+                time.sleep(_RETRY)
+        with contextlib.suppress(Exception):
+            # It is of no use any more, whatever state it is in.
+            broken.close()
+
+    def _end(self) -> None:
+        """Cancels what is under way, and gives it some time to end."""
+
+        async def cancel() -> None:
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks, timeout=_FAREWELL)
+            await asyncio.wait_for(self._loop.shutdown_asyncgens(), _FAREWELL)
+
+        self._loop.remove_reader(self._lane.fileno())
+        try:
+            self._loop.run_until_complete(cancel())
+        finally:
+            self._loop.close()
+
+    def _take(self) -> None:
         """Takes all calls that have come, and the news of those under way."""
         for native in self._lane.take():
             call = self._calls.get(native.key)
             if call is None:
                 if native.start():
                     pieces = native.pieces()
-                    if pieces is None:
-                        self._start(_Call(native, loop))
-                    else:
-                        self._stream(_Flow(native, pieces, loop))
+                    self._start(_Call(native, self._loop) if pieces is None else _Flow(native, pieces))
             elif native.abandoned:
                 if call.task is not None:
                     call.task.cancel()
-            elif isinstance(call, _Flow):
-                call.wake()
-            elif native.answered and call.future is not None and not call.future.done():
-                call.future.set_result(native.response())
+            else:
+                call.tell()
         if self._lane.stopped:
-            stopped.set()
+            self._loop.stop()
 
-    def _stream(self, flow: _Flow) -> None:
-        key, native = flow.native.key, flow.native
-        self._calls[key] = flow
-        flow.task = flow.loop.create_task(flow.run(), context=native.context)
-
-        def done(_: asyncio.Task[None]) -> None:
-            self._calls.pop(key, None)
-            native.end()
-
-        flow.task.add_done_callback(done)
-
-    def _start(self, call: _Call) -> None:
-        native = call.native
-        begun = native.begun()
+    def _start(self, call: _Call | _Flow) -> None:
+        key = call.native.key
         try:
-            hook = native.call(call.call_next) if begun is None else _carry_on(call, *begun)
-            call.task = call.loop.create_task(call.run(hook), context=native.context)
+            task = self._loop.create_task(call.begin(), context=call.native.context)
         except BaseException as error:
-            native.fail(error)
+            call.fail(error)
             return
-        key = native.key
+        call.task = task
         self._calls[key] = call
 
         def done(_: asyncio.Task[None]) -> None:
-            self._calls.pop(key, None)
-            call.report()
+            # None: it has failed with its loop.
+            if self._calls.pop(key, None) is call:
+                call.report()
 
-        call.task.add_done_callback(done)
+        task.add_done_callback(done)
 
 
-def _factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def _factory() -> Callable[[], asyncio.AbstractEventLoop]:
     with contextlib.suppress(ImportError):
         factory: Callable[[], asyncio.AbstractEventLoop] = import_module("uvloop").new_event_loop
         return factory
-    return None
+    return asyncio.new_event_loop
 
 
 def serve(lane: Lane) -> None:

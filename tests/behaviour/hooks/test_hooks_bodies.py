@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import operator
 import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -16,6 +18,8 @@ from pylae.hooks.events import parse
 from pylae.testing import Client, FakeService, Reply
 from support.exchanges import ask
 from support.hooked import calls, running, until
+
+colour: contextvars.ContextVar[str] = contextvars.ContextVar("colour", default="none")
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -171,6 +175,91 @@ def test_hooks_see_a_body_one_after_the_other(gateway: Gateway, service: FakeSer
 
     with running(gateway) as address:
         assert ask(address, "/orders/1").body == b"<orders blue>" + b"BODY " * 1000 + b"!"
+
+
+def test_a_hook_that_sees_a_body_pass_can_look_and_change_nothing_else(gateway: Gateway) -> None:
+    refused: list[str] = []
+
+    def attempts(request: Request, response: Response) -> Iterator[Callable[[], Any]]:
+        yield lambda: operator.setitem(response.headers, "X-Late", "1")
+        yield lambda: response.headers.pop("Content-Type")
+        yield lambda: setattr(response, "status", 404)
+        yield lambda: setattr(response, "body", b"other")
+        yield lambda: request.headers.append("X-Late", "1")
+        yield lambda: setattr(request, "path", "/late")
+        yield lambda: setattr(request, "query", "late")
+        yield lambda: setattr(request, "user", None)
+        yield lambda: setattr(request, "service", "shop")
+
+    @gateway.on_response_body
+    async def late(request: Request, response: Response, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        for attempt in attempts(request, response):
+            try:
+                attempt()
+            except HookError as error:
+                refused.append(str(error))
+        yield f"{request.path} {request.service} {response.status} ".encode()
+        async for chunk in chunks:
+            yield chunk
+
+    with running(gateway) as address:
+        reply = ask(address, "/orders/1")
+        assert (reply.status, reply.body, reply.headers.get("X-Late")) == (200, b"/orders/1 shop 200 hello", None)
+    assert len(refused) == 9 and set(refused) == {
+        "a hook that sees the body pass cannot change the exchange: its head is sent already"
+    }
+
+
+def test_context_variables_reach_hooks_that_see_bodies(gateway: Gateway) -> None:
+    @gateway.on_request
+    def note(request: Request) -> None:
+        colour.set(request.query)
+
+    @gateway.on_response_body
+    async def tell(_: Request, __: Response, chunks: AsyncIterator[bytes]) -> AsyncIterator[str | bytes]:
+        async for chunk in chunks:
+            yield chunk
+        await asyncio.sleep(0)
+        yield colour.get()
+
+    with running(gateway) as address:
+        assert [ask(address, f"/?{one}").body for one in ("blue", "red")] == [b"helloblue", b"hellored"]
+
+
+@pytest.mark.parametrize("option", ["timeout", "on_error", "blocking", "waits", "budget", "body"])
+def test_options_that_mean_nothing_for_passing_bodies(gateway: Gateway, option: str) -> None:
+    value = {"timeout": "1s", "on_error": "skip", "budget": "1s"}.get(option, True)
+    with pytest.raises(HookError, match=f"`{option}` cannot be set for it"):
+        gateway.on_response_body(**{option: value})(upper)
+
+
+def test_a_hook_that_reads_ahead(gateway: Gateway, service: FakeService) -> None:
+    """It waits for pieces in a task of its own, and for room in the other: both are woken."""
+    yielding, go_on = threading.Event(), threading.Event()
+
+    def pieces() -> Iterator[bytes]:
+        yield b"x"
+        go_on.wait(20)
+        yield b"y"
+
+    service.answer = lambda _: Reply(body=pieces())
+
+    @gateway.on_response_body
+    async def ahead(_: Request, __: Response, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async def read() -> bytes:
+            return b"".join([chunk async for chunk in chunks])
+
+        reading = asyncio.create_task(read())
+        for number in range(400):
+            yield b"a" * 65536
+            if number == 8:
+                yielding.set()
+        yield await reading
+
+    with running(gateway) as address, Client(address).stream("GET", "/") as reply:
+        assert yielding.wait(20)
+        go_on.set()
+        assert b"".join(reply).lstrip(b"a") == b"xy"
 
 
 def test_a_body_in_memory_passes_too(gateway: Gateway) -> None:

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use pylae_core::Exchange;
 use pylae_core::hook::{Hooks, On, OnError, Run, Step, Stream, Visit};
+use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::called::{Called, answer_of};
@@ -42,19 +43,44 @@ struct Session {
 /// A middleware that waits for the response.
 enum Parked {
     /// A coroutine that was driven on the worker.
-    Coroutine(Py<PyAny>),
+    Coroutine(Coroutine),
     /// Any other.
     Job(Arc<Job>),
 }
 
+/// A coroutine that was driven on the worker, and whose it is.
+struct Coroutine {
+    object: Py<PyAny>,
+    called: Arc<Called>,
+    lanes: Arc<Lanes>,
+}
+
 impl Drop for Session {
     fn drop(&mut self) {
-        for (_, parked) in &self.parked {
-            if let Parked::Job(job) = parked {
-                job.abandon();
+        for (_, parked) in self.parked.drain(..) {
+            match parked {
+                Parked::Job(job) => job.abandon(),
+                Parked::Coroutine(coroutine) => coroutine.close(&self.handle),
             }
         }
         self.handle.end();
+    }
+}
+
+impl Coroutine {
+    /// Ends it where it waits: there will be no response. What it has to put in order it does now.
+    fn close(&self, handle: &Arc<Handle>) {
+        gil::attached(|py| {
+            let (duty, _) = self.lanes.watch.begin(py, self.called.timeout());
+            let closed = guarded(py, || {
+                let close = self.object.bind(py).getattr(intern!(py, "close"))?;
+                handle.context(py)?.call1((close,))
+            });
+            drop(duty);
+            if let Err(error) = closed {
+                self.called.note_failure(py, handle, &error);
+            }
+        });
     }
 }
 
@@ -168,7 +194,8 @@ impl RouteHooks {
                 let Suspended { coroutine, yielded } = suspended.get();
                 let coroutine = coroutine.clone_ref(py);
                 if yielded.bind(py).is_instance_of::<Next>() {
-                    session.parked.push((place, Parked::Coroutine(coroutine)));
+                    let (called, lanes) = (Arc::clone(one), Arc::clone(&self.lanes));
+                    session.parked.push((place, Parked::Coroutine(Coroutine { object: coroutine, called, lanes })));
                     return Local::Next;
                 }
                 let job = Job::new(one, &session.handle, half, Run::Loop, &self.lanes);
@@ -270,7 +297,7 @@ impl Hooks for RouteHooks {
         let handle = session
             .and_then(|session| gil::attached(|py| session.handle.beside(py)))
             .unwrap_or_else(|| Handle::new(&self.about));
-        handle.hold(exchange.shown());
+        handle.show(exchange.shown());
         let job = Job::new(first, &handle, On::Response, Run::Loop, &self.lanes);
         let pipe = Arc::default();
         job.about(&pipe, hooks);
@@ -295,7 +322,7 @@ fn call<'py>(
     let (context, request) = (handle.context(py)?, handle.request(py)?);
     if let Some(Parked::Coroutine(coroutine)) = parked {
         let response = Bound::new(py, Response::of(request.unbind()))?;
-        return context.call1((&drivers(py)?.1, coroutine, response));
+        return context.call1((&drivers(py)?.1, coroutine.object, response));
     }
     if one.call.run == Run::Worker {
         return one.enter(handle, py, half, None);

@@ -39,6 +39,17 @@ enum Access {
     Lent(NonNull<Exchange>),
     /// A hook runs elsewhere, on a copy.
     Held(Box<Exchange>),
+    /// A hook sees the body pass: what it could change is sent already.
+    Shown(Box<Exchange>),
+}
+
+/// Why the exchange cannot be looked at or changed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Shut {
+    /// No hook runs.
+    Over,
+    /// What would be changed is sent already.
+    Sent,
 }
 
 // SAFETY: the pointer is followed only under the lock, and only between `Handle::lend` and the end of what it returns;
@@ -68,12 +79,19 @@ impl Handle {
         Arc::new(Self { about: Arc::clone(about), access: Mutex::new(Access::Closed), objects: Mutex::default() })
     }
 
-    /// Another way to the same exchange, with the same state, for what goes on when this one has ended.
+    /// Another way to the same exchange, with the same state and context, for what goes on when this one has ended.
     pub(crate) fn beside(&self, py: Python<'_>) -> Arc<Self> {
-        let state = self.objects.lock().state.as_ref().map(|state| state.clone_ref(py));
-        let beside = Self::new(&self.about);
-        beside.objects.lock().state = state;
-        beside
+        let (state, context) = {
+            let objects = self.objects.lock();
+            let copy = |object: &Py<PyAny>| object.clone_ref(py);
+            (objects.state.as_ref().map(|state| state.clone_ref(py)), objects.context.as_ref().map(copy))
+        };
+        let objects = Objects { request: None, context, state };
+        Arc::new(Self {
+            about: Arc::clone(&self.about),
+            access: Mutex::new(Access::Closed),
+            objects: Mutex::new(objects),
+        })
     }
 
     /// Opens the way to the exchange until what is returned is dropped. The caller leaves `exchange` alone for that time.
@@ -87,21 +105,37 @@ impl Handle {
         *self.access.lock() = Access::Held(exchange);
     }
 
+    /// Gives the hooks a copy of an exchange whose head is sent.
+    pub(crate) fn show(&self, exchange: Box<Exchange>) {
+        *self.access.lock() = Access::Shown(exchange);
+    }
+
     /// Closes the way to the exchange, and takes back what was held.
     pub(crate) fn close(&self) -> Option<Box<Exchange>> {
         match std::mem::replace(&mut *self.access.lock(), Access::Closed) {
-            Access::Held(exchange) => Some(exchange),
+            Access::Held(exchange) | Access::Shown(exchange) => Some(exchange),
             Access::Closed | Access::Lent(_) => None,
         }
     }
 
-    /// Looks at the exchange; none while no hook runs. `look` must not run Python code: the way is locked meanwhile.
-    pub(crate) fn with<T>(&self, look: impl FnOnce(&mut Exchange) -> T) -> Option<T> {
+    /// Looks at the exchange. `look` must not run Python code: the way is locked meanwhile.
+    pub(crate) fn with<T>(&self, look: impl FnOnce(&mut Exchange) -> T) -> Result<T, Shut> {
         match &mut *self.access.lock() {
             // SAFETY: see `Access`.
-            Access::Lent(exchange) => Some(look(unsafe { exchange.as_mut() })),
-            Access::Held(exchange) => Some(look(exchange)),
-            Access::Closed => None,
+            Access::Lent(exchange) => Ok(look(unsafe { exchange.as_mut() })),
+            Access::Held(exchange) | Access::Shown(exchange) => Ok(look(exchange)),
+            Access::Closed => Err(Shut::Over),
+        }
+    }
+
+    /// The same for what changes it.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Exchange) -> T) -> Result<T, Shut> {
+        match &mut *self.access.lock() {
+            // SAFETY: see `Access`.
+            Access::Lent(exchange) => Ok(change(unsafe { exchange.as_mut() })),
+            Access::Held(exchange) => Ok(change(exchange)),
+            Access::Shown(_) => Err(Shut::Sent),
+            Access::Closed => Err(Shut::Over),
         }
     }
 

@@ -28,7 +28,7 @@ pub(crate) struct Headers(pub(crate) Of);
 /// The fields of one head: those that came with it, and the edits.
 struct Head<'e> {
     fields: Option<(&'e Fields, &'e [u8])>,
-    edits: &'e mut Edits,
+    edits: &'e Edits,
     hidden: NameSet,
 }
 
@@ -70,7 +70,12 @@ impl Headers {
     }
 
     fn edit(&self, py: Python<'_>, edit: impl FnOnce(&mut Edits) -> Result<(), InvalidHeader>) -> PyResult<()> {
-        self.with(py, |head| edit(head.edits))?.map_err(|error| PyValueError::new_err(error.0))
+        let edited = match &self.0 {
+            Of::Request(request) => request.get().change(py, |exchange| edit(&mut exchange.request_edits))?,
+            Of::Response(request) => request.get().change(py, |exchange| edit(&mut exchange.response_edits))?,
+            Of::Made(response) => response.get().with_edits(edit),
+        };
+        edited.map_err(|error| PyValueError::new_err(error.0))
     }
 
     fn first<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Option<Bound<'py, PyString>>> {

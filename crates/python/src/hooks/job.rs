@@ -13,7 +13,7 @@ use super::called::{Called, answer_of};
 use super::handle::Handle;
 use super::lane::Lanes;
 use super::stream::Pipe;
-use super::watch::Post;
+use super::watch::Turn;
 
 /// What a call has come to.
 pub(crate) enum Outcome {
@@ -57,8 +57,8 @@ struct State {
     place: usize,
     /// A coroutine that was suspended on the worker, and what it has yielded.
     begun: Option<(Py<PyAny>, Py<PyAny>)>,
-    /// The thread that it runs on.
-    post: Option<Arc<Post>>,
+    /// Its time on the thread that it runs on.
+    turn: Option<Turn>,
     /// The pieces of a body that it is about.
     pieces: Option<Passing>,
 }
@@ -101,9 +101,9 @@ impl Job {
     }
 
     /// Says on which thread it runs. False: nobody waits for it any more.
-    pub(crate) fn start(&self, post: Option<Arc<Post>>) -> bool {
+    pub(crate) fn start(&self, turn: Option<Turn>) -> bool {
         let mut state = self.state.lock();
-        state.post = post;
+        state.turn = turn;
         !state.abandoned
     }
 
@@ -111,7 +111,7 @@ impl Job {
     pub(crate) fn settle(&self, outcome: Outcome) {
         let mut state = self.state.lock();
         if !matches!(outcome, Outcome::PassedOn) {
-            state.post = None;
+            state.turn = None;
         }
         state.outcome = Some(outcome);
         let waker = state.waker.take();
@@ -148,13 +148,13 @@ impl Job {
 
     /// Gives it up: what it comes to interests nobody.
     pub(crate) fn abandon(self: &Arc<Self>) {
-        let post = {
+        let turn = {
             let mut state = self.state.lock();
             state.abandoned = true;
-            state.post.clone()
+            state.turn.clone()
         };
-        if let Some(post) = post {
-            post.hurry();
+        if let Some(turn) = turn {
+            turn.hurry();
         }
         self.tell();
     }

@@ -265,7 +265,8 @@ impl Pool {
 
     /// Sees to it that somebody takes the next call.
     fn serve(self: &Arc<Self>, state: &mut Threads) {
-        if state.idle > 0 {
+        // Those that were woken for other calls are still counted as idle until they have taken them.
+        if state.idle >= state.queue.len() {
             self.filled.notify_one();
         } else if state.running < THREADS {
             let pool = Arc::clone(self);
@@ -332,7 +333,7 @@ impl Pool {
 fn run(job: &Arc<Job>) {
     gil::attached(|py| {
         let (duty, _) = job.lanes.watch.begin(py, job.called.timeout());
-        if !job.start(Some(duty.post())) {
+        if !job.start(Some(duty.turn())) {
             return;
         }
         job.called.count();

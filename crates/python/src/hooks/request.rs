@@ -11,7 +11,7 @@ use pyo3::exceptions::{PyLookupError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 
-use super::handle::Handle;
+use super::handle::{Handle, Shut};
 use super::headers::{Headers, Of};
 use super::ready::Ready;
 use super::text;
@@ -22,6 +22,7 @@ use crate::errors::hook_error;
 pub(crate) static LIVE: AtomicUsize = AtomicUsize::new(0);
 
 const OVER: &str = "a request and its response can only be used while a hook of their exchange runs";
+const SENT: &str = "a hook that sees the body pass cannot change the exchange: its head is sent already";
 
 /// A request on its way through the gateway. It can be used while a hook of its exchange runs, and not later.
 #[pyclass(frozen, module = "pylae.hooks")]
@@ -35,12 +36,27 @@ impl Request {
 
     /// Looks at the exchange. `look` must not run Python code: the way to the exchange is locked meanwhile.
     pub(crate) fn with<T>(&self, py: Python<'_>, look: impl FnOnce(&mut Exchange) -> T) -> PyResult<T> {
-        self.0.with(look).ok_or_else(|| hook_error(py, OVER))
+        self.0.with(look).map_err(|shut| refusal(py, shut))
+    }
+
+    /// The same for what changes the exchange.
+    pub(crate) fn change<T>(&self, py: Python<'_>, change: impl FnOnce(&mut Exchange) -> T) -> PyResult<T> {
+        self.0.change(change).map_err(|shut| refusal(py, shut))
     }
 
     fn visit<T>(&self, py: Python<'_>, look: impl FnOnce(&mut Visit) -> T) -> PyResult<T> {
         self.with(py, |exchange| look(exchange.hooks.get_or_insert_default()))
     }
+}
+
+fn refusal(py: Python<'_>, shut: Shut) -> PyErr {
+    hook_error(
+        py,
+        match shut {
+            Shut::Over => OVER,
+            Shut::Sent => SENT,
+        },
+    )
 }
 
 impl Drop for Request {
@@ -75,7 +91,7 @@ impl Request {
             return Err(PyValueError::new_err("a path starts with `/` and has no `?`"));
         }
         target.read(path.as_bytes(), Method::Get).map_err(|error| PyValueError::new_err(error.0))?;
-        self.with(py, |exchange| {
+        self.change(py, |exchange| {
             exchange.forward_path = target.path;
             exchange.hooks.get_or_insert_default().path_set = true;
         })
@@ -92,7 +108,7 @@ impl Request {
     fn set_query(&self, py: Python<'_>, query: &str) -> PyResult<()> {
         let raw = format!("/?{query}");
         Target::default().read(raw.as_bytes(), Method::Get).map_err(|error| PyValueError::new_err(error.0))?;
-        self.with(py, |exchange| exchange.forward_query = Some(query.as_bytes().to_vec()))
+        self.change(py, |exchange| exchange.forward_query = Some(query.as_bytes().to_vec()))
     }
 
     /// What the route's match captured, by name, percent-decoded.
@@ -143,7 +159,7 @@ impl Request {
     #[setter]
     fn set_user(&self, py: Python<'_>, user: &Bound<'_, PyAny>) -> PyResult<()> {
         let user = User::of(user)?;
-        self.with(py, |exchange| exchange.user = user)
+        self.change(py, |exchange| exchange.user = user)
     }
 
     /// Name of the service that gets the request; None if the route has none.
@@ -159,7 +175,7 @@ impl Request {
         if !self.0.about.services.contains(name) {
             return Err(PyLookupError::new_err(format!("there is no service {name:?}")));
         }
-        self.visit(py, |visit| visit.service = Some(name.into()))
+        self.change(py, |exchange| exchange.hooks.get_or_insert_default().service = Some(name.into()))
     }
 
     /// A dict that all hooks of the exchange share.

@@ -132,7 +132,7 @@ impl Response {
     fn set_status(&self, py: Python<'_>, status: u16) -> PyResult<()> {
         let status = status_of(status)?;
         let set = match &self.0 {
-            Kind::OnItsWay(request) => request.get().with(py, |exchange| {
+            Kind::OnItsWay(request) => request.get().change(py, |exchange| {
                 let fits = is_bodiless(exchange.status) == is_bodiless(status);
                 if fits && exchange.status != status {
                     exchange.status = status;
@@ -180,7 +180,7 @@ impl Response {
     fn set_body(&self, py: Python<'_>, body: &Bound<'_, PyAny>) -> PyResult<()> {
         let (body, _) = body_of(body)?;
         match &self.0 {
-            Kind::OnItsWay(request) => request.get().with(py, |exchange| {
+            Kind::OnItsWay(request) => request.get().change(py, |exchange| {
                 let visit = exchange.hooks.get_or_insert_default();
                 visit.response_body = Some(body);
                 visit.body_set = true;

@@ -46,6 +46,8 @@ pub(crate) struct Post(Mutex<Duty>);
 struct Duty {
     /// The interpreter's name for the thread.
     thread: std::ffi::c_ulong,
+    /// Counts the hooks that have begun on it.
+    turn: u64,
     /// When the hook that runs must be over.
     due: Option<Instant>,
     /// An exception is under way.
@@ -55,12 +57,23 @@ struct Duty {
 /// A hook that runs on this thread.
 pub(crate) struct OnDuty(Arc<Post>);
 
+/// One hook's time on a thread.
+#[derive(Clone)]
+pub(crate) struct Turn {
+    post: Arc<Post>,
+    turn: u64,
+}
+
 impl Watch {
     /// Says that a hook begins on this thread, which is attached to the interpreter.
     pub(crate) fn begin(self: &Arc<Self>, _py: Python<'_>, timeout: Duration) -> (OnDuty, Instant) {
         let now = Instant::now();
         let post = POST.with_borrow_mut(|known| Arc::clone(known.get_or_insert_with(|| self.post())));
-        post.0.lock().due = now.checked_add(timeout);
+        {
+            let mut duty = post.0.lock();
+            duty.turn += 1;
+            duty.due = now.checked_add(timeout);
+        }
         (OnDuty(post), now)
     }
 
@@ -126,17 +139,17 @@ fn interrupt(thread: std::ffi::c_ulong, exception: *mut ffi::PyObject) {
 }
 
 impl OnDuty {
-    /// The thread's post.
-    pub(crate) fn post(&self) -> Arc<Post> {
-        Arc::clone(&self.0)
+    /// What names this hook among those that run on the thread.
+    pub(crate) fn turn(&self) -> Turn {
+        Turn { post: Arc::clone(&self.0), turn: self.0.0.lock().turn }
     }
 }
 
-impl Post {
-    /// Has the hook that runs interrupted soon, if it is still the one that the caller means.
+impl Turn {
+    /// Has the hook interrupted soon, if it still runs.
     pub(crate) fn hurry(&self) {
-        let mut duty = self.0.lock();
-        if duty.due.is_some() {
+        let mut duty = self.post.0.lock();
+        if duty.turn == self.turn && duty.due.is_some() {
             duty.due = Some(Instant::now());
         }
     }
