@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 
 from pylae.settings import refusal
 
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]]*):(?P<port>[0-9]{1,5})")
+_LOCAL_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback"})
 _ADDRESS_HINT = 'write it like "127.0.0.1:8080", "[::1]:8080", or ":8080" for all addresses'
 
 
@@ -24,3 +26,30 @@ def listen_address(text: str) -> str:
     except ValueError:
         raise refusal("a listener needs an IP address, not a name", _ADDRESS_HINT) from None
     return f"[{ip}]:{int(match['port'])}" if ip.version == 6 else f"{ip}:{int(match['port'])}"
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether whoever connects to a host, as it stands in a URL, comes to a loopback address, however it is written.
+
+    IPv4 addresses may be shortened, in hexadecimal or one number (inet_aton), or mapped to IPv6 (RFC 4291 section
+    2.5.5.2). The names are `localhost` and those below it (RFC 6761 section 6.3), and those that Debian gives it.
+    """
+    name = host.strip("[]").lower().removesuffix(".")
+    if name in _LOCAL_NAMES or name.endswith(".localhost"):
+        return True
+    ip = _address(name)
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    found = mapped or ip
+    # A connection to "any address" is one to this machine.
+    return found is not None and (found.is_loopback or found.is_unspecified)
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        pass
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(text))
+    except (OSError, ValueError):
+        return None

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, SecretStr, model_validator
 
-from pylae.config.address import listen_address
+from pylae.config.address import is_this_machine, listen_address
 from pylae.settings import Settings, refusal
 
 VARIABLE = "PYLAE_ADMIN"
@@ -86,8 +86,7 @@ def is_at(url: str, address: str) -> bool:
     """Whether the URL of an instance leads to an admin API on this address."""
     host, _, port = address.rpartition(":")
     at, _, its_port = url.partition("//")[2].rpartition(":")
-    own = {host, "127.0.0.1", "localhost", "[::1]", "0.0.0.0", "[::]"}  # noqa: S104
-    return its_port == port and (at in own or at.startswith("127."))
+    return its_port == port and (at == host or is_this_machine(at))
 
 
 def default_admin() -> Admin | None:
