@@ -51,12 +51,12 @@ def router(control: Control) -> APIRouter:
     topic = APIRouter(prefix="/breakers")
 
     @topic.get("")
-    async def listed() -> list[Breaker]:
+    def listed() -> list[Breaker]:
         """All breakers."""
         return list(breakers(control.gateway.stats()["services"]))
 
     @topic.post("/{service}/reset")
-    async def reset(service: str, instance: str | None = None) -> Reset:
+    def reset(service: str, instance: str | None = None) -> Reset:
         """Closes the breaker of a service: everything passes again, and what was counted is forgotten.
 
         Where each instance has a breaker of its own, `instance` (its URL) names one, and without it all are closed.

@@ -59,7 +59,7 @@ def router(control: Control) -> APIRouter:
     topic = APIRouter(prefix="/cache")
 
     @topic.get("")
-    async def usage() -> Cache:
+    def usage() -> Cache:
         """What the cache holds, and how it does."""
         stats = control.gateway.stats()
         return Cache(usage=stats["cache"], exchanges=stats["totals"]["cache"])

@@ -72,11 +72,11 @@ class Watchers:
 
     async def _look(self) -> None:
         engine = self._control.engine
-        cursors = engine.exchanges((), 0, watch=True)["cursors"]
+        cursors = (await asyncio.to_thread(engine.exchanges, (), 0, watch=True))["cursors"]
         while self._queues:
             await asyncio.sleep(_LOOK)
             try:
-                found = engine.exchanges(cursors, watch=True)
+                found = await asyncio.to_thread(engine.exchanges, cursors, watch=True)
             except EngineError:
                 return
             cursors = found["cursors"]
@@ -105,7 +105,7 @@ def router(control: Control) -> APIRouter:
     watchers = Watchers(control)
 
     @topic.get("")
-    async def latest(most: Annotated[int, Query(ge=1, le=1000)] = 100) -> Exchanges:
+    def latest(most: Annotated[int, Query(ge=1, le=1000)] = 100) -> Exchanges:
         """The latest exchanges. Of busy seconds only some are kept."""
         found = control.engine.exchanges((), most)
         exchanges = sorted(found["exchanges"], key=_when, reverse=True)[:most]

@@ -118,18 +118,18 @@ def router(control: Control) -> APIRouter:
             raise HTTPException(404, str(error)) from None
 
     @topic.get("")
-    async def listed() -> Limits:
+    def listed() -> Limits:
         """All limits of all routes."""
         keys, size = control.engine.limit_usage()
         return Limits(limits=limits(control.plan), keys=keys, bytes=size)
 
     @topic.post("/look")
-    async def look(holder: Holder) -> Standing:
+    def look(holder: Holder) -> Standing:
         """How a limit stands for a client. Takes nothing."""
         return ask(holder, forget=False)
 
     @topic.post("/reset")
-    async def reset(holder: Holder) -> Standing:
+    def reset(holder: Holder) -> Standing:
         """Forgets what a client has used of a limit. Exchanges at once are not counted, so they are not forgotten."""
         return ask(holder, forget=True)
 

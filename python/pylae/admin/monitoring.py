@@ -70,7 +70,7 @@ def router(control: Control) -> APIRouter:
         return State(status="live")
 
     @topic.get("/ready", responses={503: {"model": State, "description": "Not ready"}})
-    async def ready(response: Response) -> State:
+    def ready(response: Response) -> State:
         """Whether connections are accepted. 503 from when a stop was asked for."""
         try:
             control.engine.addresses()

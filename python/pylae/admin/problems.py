@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from pylae.admin.body import Body
 from pylae.config.nodes import show_path
@@ -83,6 +84,11 @@ def add_handlers(app: FastAPI) -> None:
         # Neither the values nor what surrounds them: they may be secrets.
         found = [Flaw(path=show_path(item["loc"]), message=item["msg"]) for item in error.errors()]
         return refusal(422, "the request is not what is expected here", found)
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_request: Request, _error: ClientDisconnect) -> Response:
+        # Nobody gets it.
+        return refusal(400, "the request did not come to its end")
 
     @app.exception_handler(ConfigError)
     async def wrong(_request: Request, error: ConfigError) -> Response:

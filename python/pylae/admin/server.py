@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pylae")
 
-CONNECTIONS = 1024
-"""Open connections and requests under way; beyond it 503."""
 _LAST = 5.0
 """Seconds that the end waits for the thread."""
 
@@ -80,6 +78,7 @@ class Server:
         import uvicorn
 
         from pylae.admin.app import application
+        from pylae.admin.connection import Connection
         from pylae.admin.guard import Guard
 
         try:
@@ -87,7 +86,7 @@ class Server:
             guard = Guard(app, self.token, frozenset(self._settings.hosts), unix=self._path is not None)
             config: dict[str, Any] = {"log_config": None, "access_log": False, "lifespan": "off", "ws": "none"}
             config |= {"server_header": False, "proxy_headers": False, "timeout_graceful_shutdown": 1}
-            server = uvicorn.Server(uvicorn.Config(guard, limit_concurrency=CONNECTIONS, **config))
+            server = uvicorn.Server(uvicorn.Config(guard, http=Connection, **config))
             with self._lock:
                 if self._stopped:
                     return

@@ -119,12 +119,12 @@ def router(control: Control) -> APIRouter:
         return Draining(changed=changed, in_flight=found["in_flight"])
 
     @topic.get("")
-    async def listed() -> list[Service]:
+    def listed() -> list[Service]:
         """All services with their instances."""
         return [described(one) for one in control.gateway.stats()["services"]]
 
     @topic.get("/{service}")
-    async def one(service: str) -> Service:
+    def one(service: str) -> Service:
         """A service with its instances."""
         return described(find(service))
 
@@ -157,12 +157,12 @@ def router(control: Control) -> APIRouter:
         return Response(status_code=204)
 
     @topic.post("/{service}/instances/{instance}/drain")
-    async def start_drain(service: str, instance: str) -> Draining:
+    def start_drain(service: str, instance: str) -> Draining:
         """Gives an instance nothing more; what is under way finishes. It stays so over reloads."""
         return drain(service, instance, True)
 
     @topic.delete("/{service}/instances/{instance}/drain")
-    async def end_drain(service: str, instance: str) -> Draining:
+    def end_drain(service: str, instance: str) -> Draining:
         """Uses a draining instance again."""
         return drain(service, instance, False)
 

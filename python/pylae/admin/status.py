@@ -51,7 +51,7 @@ def router(control: Control) -> APIRouter:
         installed = "unknown"
 
     @topic.get("/status")
-    async def status() -> Status:
+    def status() -> Status:
         """The gateway at a glance."""
         stats = control.gateway.stats()
         return Status(

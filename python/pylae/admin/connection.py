@@ -1,0 +1,71 @@
+"""A connection to the admin API: there is a bound on how many there are, and on how long a request may take to come."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import h11  # uvicorn brings it, and is made of it
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+CONNECTIONS = 1024
+"""Open connections; beyond it the one is closed that has waited longest for a request."""
+HEAD_TIME = 10.0
+"""Seconds that the head of a request may take, from the connection or the end of the answer before it."""
+BODY_TIME = 60.0
+"""Seconds that its body may take."""
+
+
+class Connection(H11Protocol):
+    """Ends when what it waits for does not come. Whoever has no token cannot keep others out with connections."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._awaited: object = None
+        self._since = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """It begins."""
+        super().connection_made(transport)
+        self._watch()
+        if len(self.connections) > CONNECTIONS:
+            waiting = (one for one in self.connections if isinstance(one, Connection) and one._awaited is h11.IDLE)
+            min(waiting, key=lambda one: one._since).close()
+
+    def data_received(self, data: bytes) -> None:
+        """Something has come."""
+        super().data_received(data)
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        """A request was answered."""
+        super().on_response_complete()
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It has ended."""
+        self._stop_watching()
+        super().connection_lost(exc)
+
+    def close(self) -> None:
+        """Ends it at once."""
+        self.connections.discard(self)
+        self.transport.abort()
+
+    def _watch(self) -> None:
+        """Sees to it that what is awaited now comes in time."""
+        awaited = self.conn.their_state
+        if awaited is self._awaited:
+            return
+        self._stop_watching()
+        self._awaited, self._since = awaited, self.loop.time()
+        if awaited is h11.IDLE:
+            self._timer = self.loop.call_later(HEAD_TIME, self.close)
+        elif awaited is h11.SEND_BODY:
+            self._timer = self.loop.call_later(BODY_TIME, self.close)
+
+    def _stop_watching(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
