@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import grpc
 import pytest
 
 from support.h2client import FramePeer
-from support.h2servers import H2Connection, H2Instance, Shop, grpc_instance
+from support.h2servers import H2Connection, H2Instance, Handler, Shop, grpc_instance
 from support.running import Running
 
 Start = Callable[..., Running]
@@ -140,6 +142,55 @@ def test_the_deadline_of_a_call_is_the_exchange_s(gateway: Start, method: str) -
         assert (answer.status, ending["grpc-status"]) == (200, "4")
         assert answer.ended
         assert instance.requests[0]["grpc-timeout"] == "300m"
+
+
+def told_too_late(connection: H2Connection, stream: int, _: dict[str, str]) -> None:
+    """Gives up itself, as servers do that read the deadline."""
+    fields = [(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "4")]
+    connection.h2.send_headers(stream, fields, end_stream=True)
+
+
+BREAKER: dict[str, Any] = {"protocol": "http2", "circuit_breaker": {"failure_threshold": 1, "timeout": "60s"}}
+
+
+@pytest.mark.parametrize("answer", [slow, told_too_late])
+def test_a_client_s_deadline_takes_no_instance_out(gateway: Start, answer: Handler) -> None:
+    with H2Instance(answer) as instance:
+        running = gateway({**CONFIGURATION, "services": {"shop": BREAKER}}, shop=instance)
+        for _ in range(3):
+            with FramePeer(running.address) as peer:
+                fields = (("content-type", "application/grpc"), ("grpc-timeout", "50m"), ("te", "trailers"))
+                ended = peer.answer(peer.request("POST", "/shop.Shop/Wait", *fields, body=b"\0\0\0\0\0"))
+            assert dict(ended.trailers or ended.fields)["grpc-status"] == "4"
+        (service,) = running.gateway.stats()["services"]
+        assert (service["breaker"]["state"], service["instances"][0]["failures"]) == ("closed", 0)
+
+
+def test_a_client_s_deadline_that_passes_while_connecting_says_nothing(gateway: Start) -> None:
+    # It listens, but takes no connection: there is one in its queue already.
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as waiting:
+        address = listener.getsockname()
+        for _ in range(2):
+            peer = waiting.enter_context(socket.socket())
+            peer.setblocking(False)
+            peer.connect_ex(address)
+        running = gateway({**CONFIGURATION, "services": {"shop": BREAKER}}, shop=f"http://127.0.0.1:{address[1]}")
+        for _ in range(2):
+            with FramePeer(running.address) as client:
+                fields = (("content-type", "application/grpc"), ("grpc-timeout", "50m"), ("te", "trailers"))
+                ended = client.answer(client.request("POST", "/shop.Shop/Wait", *fields, body=b"\0\0\0\0\0"))
+            assert dict(ended.fields)["grpc-status"] == "4"
+        (service,) = running.gateway.stats()["services"]
+        assert (service["breaker"]["state"], service["instances"][0]["failures"]) == ("closed", 0)
+
+
+def test_a_deadline_that_is_not_the_client_s_is_the_instance_s_fault(gateway: Start) -> None:
+    with H2Instance(told_too_late) as instance:
+        running = gateway({**CONFIGURATION, "services": {"shop": BREAKER}}, shop=instance)
+        client = Client(running.address)
+        codes = [client.error(client.unary, b"").code() for _ in range(2)]
+        assert codes == [grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE]
+        client.channel.close()
 
 
 def test_a_client_with_a_deadline(client: Client) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -204,6 +205,23 @@ def test_a_connection_that_is_refused_is_always_retried(gateway: Start) -> None:
         assert good.count == 4
 
 
+@pytest.mark.parametrize(("method", "status", "elsewhere"), [("POST", 502, 0), ("PUT", 200, 1)])
+def test_what_was_sent_over_a_connection_that_died_is_not_new(
+    gateway: Start, method: str, status: int, elsewhere: int
+) -> None:
+    def goes_away(peer: Peer, _: Message) -> None:
+        bad.listener.shutdown(socket.SHUT_RDWR)
+        peer.reset()
+
+    with RawInstance(OK, goes_away) as bad, RawInstance(OK) as good:
+        running = gateway(retried(), shop=[bad, good])
+        assert [running.get().status for _ in range(2)] == [200, 200]
+        # The kept connection dies with the request on it, and there is no other.
+        assert running.raw(request(method, b"hi"), 1)[0].status == status
+        assert [one.method for one in bad.requests] == ["GET", method]
+        assert [one.method for one in good.requests] == ["GET"] + [method] * elsewhere
+
+
 @pytest.mark.parametrize(("size", "status"), [(60_000, 200), (200_000, 502)])
 def test_a_body_that_is_not_kept_is_not_sent_again(gateway: Start, size: int, status: int) -> None:
     with RawInstance(cut) as bad, EchoInstance() as good:
@@ -218,6 +236,31 @@ def test_the_deadline_is_over_all_attempts(gateway: Start) -> None:
         assert running.get().status == 504
         # Two attempts of 150 ms fit, and the third is cut short; the pauses may take its place.
         assert 2 <= one.connections + other.connections <= 3
+
+
+def test_a_client_that_spends_the_deadline_itself_takes_no_instance_out(gateway: Start) -> None:
+    with RawInstance() as instance:
+        configuration = retried(timeout="80s", deadline="60s", idle_timeout="90s")
+        breaker = {"circuit_breaker": {"failure_threshold": 1, "timeout": "600s"}}
+        configuration["services"]["shop"].update(breaker)
+        running = gateway({**configuration, "limits": {"min_rate": 0}}, shop=instance)
+        with running.connect() as client:
+            client.send(request("PUT", b"hi")[:-1])
+            taken = instance.accept()
+            taken.read_until(b"\r\n\r\nh")
+            running.advance("59s")
+            client.send(b"i")
+            taken.read(1)
+            running.advance("2s")
+            assert client.read_answer().status == 504
+        assert (service(running)["breaker"]["state"], service(running)["instances"][0]["failures"]) == ("closed", 0)
+        # An instance that has had half of the time that there is has had its time.
+        with running.connect() as client:
+            client.send(request("PUT", b"hi"))
+            instance.accept().read_until(b"\r\n\r\nhi")
+            running.advance("61s")
+            assert client.read_answer().status == 504
+        assert service(running)["breaker"]["state"] == "open"
 
 
 @pytest.mark.parametrize("workers", [1, 2])

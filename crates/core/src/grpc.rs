@@ -136,7 +136,17 @@ pub fn judged_status(exchange: &Exchange) -> u16 {
         return http;
     }
     let status = exchange.response.fields.values(&exchange.response_buffer, "grpc-status").next();
-    status.and_then(|value| std::str::from_utf8(value).ok()?.parse().ok()).map_or(http, http_status_of)
+    let status = status.and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
+    status.map_or(http, |status| judged(exchange, status))
+}
+
+/// The status that a call with this ending is to be judged by.
+pub fn judged(exchange: &Exchange, status: u32) -> u16 {
+    match status {
+        // Its client alone decided how long it might take: that says nothing about the instance.
+        DEADLINE_EXCEEDED if exchange.deadline().is_some() => 408,
+        _ => http_status_of(status),
+    }
 }
 
 #[cfg(test)]

@@ -64,6 +64,22 @@ impl Failure {
     pub(crate) fn instance(outcome: Outcome, sent: bool, answered: bool) -> Self {
         Self::Instance(Fault { outcome, sent, answered })
     }
+
+    /// The same, behind a connection on which something was written already.
+    fn behind_sent(self, sent: bool) -> Self {
+        match self {
+            Self::Instance(fault) => Self::Instance(Fault { sent: fault.sent || sent, ..fault }),
+            halt @ Self::Halt(_) => halt,
+        }
+    }
+}
+
+/// Something that an instance has to do in time.
+#[derive(Clone, Copy)]
+struct Wait {
+    since: Instant,
+    /// How long it may take by the configuration, whatever is left to the exchange.
+    span: Duration,
 }
 
 impl One<'_, '_> {
@@ -75,6 +91,7 @@ impl One<'_, '_> {
             return Box::pin(self.run_shared(client, exchange)).await;
         }
         let series = self.route.series.as_ref().map(|series| series.of(self.worker.index));
+        let mut sent = false;
         // A handshake goes out once: not over a connection that may be about to close.
         if !exchange.upgrades
             && let Some(kept) = self.worker.pools.take(self.service.pools[self.picked.index])
@@ -82,14 +99,19 @@ impl One<'_, '_> {
             series.inspect(|block| block.reused.add(1));
             match self.ask(client, exchange, kept).await {
                 Err(Failure::Instance(fault))
-                    if fault.outcome == Outcome::Reset && !fault.answered && client.body.is_replayable() => {}
+                    if fault.outcome == Outcome::Reset && !fault.answered && client.body.is_replayable() =>
+                {
+                    // Whatever becomes of the new connection, the instance may have acted on what went over this one.
+                    sent = fault.sent;
+                }
                 answered => return answered,
             }
         }
-        client.deadline.set(self.until(self.service.plan.connect_timeout.0));
-        let connection = connect::connect(self.worker, self.service, self.picked.index, client, exchange).await?;
+        let wait = self.wait(client, self.service.plan.connect_timeout.0);
+        let connected = connect::connect(self.worker, self.service, self.picked.index, client, exchange).await;
+        let connection = connected.map_err(|failure| self.judged(failure, wait, exchange).behind_sent(sent))?;
         series.inspect(|block| block.connected.add(1));
-        self.ask(client, exchange, connection).await
+        self.ask(client, exchange, connection).await.map_err(|failure| failure.behind_sent(sent))
     }
 
     /// The same over a connection that is shared. Replaced without further ado is a connection that nothing was under way on, or
@@ -98,10 +120,11 @@ impl One<'_, '_> {
         let connections = &self.worker.shared_connections;
         let target = Target { snapshot: self.snapshot, service: self.service, index: self.picked.index };
         let series = self.route.series.as_ref().map(|series| series.of(self.worker.index));
-        let mut again = true;
+        let (mut again, mut sent) = (true, false);
         loop {
-            client.deadline.set(self.until(self.service.plan.connect_timeout.0));
-            let opened = connections.take(target, client, exchange).await?;
+            let wait = self.wait(client, self.service.plan.connect_timeout.0);
+            let opened = connections.take(target, client, exchange).await;
+            let opened = opened.map_err(|failure| self.judged(failure, wait, exchange).behind_sent(sent))?;
             let counted =
                 |block: &&Block| if opened.found == Found::New { &block.connected } else { &block.reused }.add(1);
             series.as_ref().inspect(|block| counted(block));
@@ -113,17 +136,50 @@ impl One<'_, '_> {
                         && client.body.is_replayable()
                         && (opened.found == Found::Idle || (opened.found == Found::Busy && !fault.sent)) =>
                 {
-                    again = false;
+                    (again, sent) = (false, fault.sent);
                 }
-                answered => return answered,
+                answered => return answered.map_err(|failure| failure.behind_sent(sent)),
             }
         }
     }
 
-    /// This much later, or when the exchange must have an answer, whichever comes first.
-    fn until(&self, span: Duration) -> Instant {
-        let until = clock::coarse().saturating_add(span);
-        self.last.map_or(until, |last| last.min(until))
+    /// Sets the deadline: `span` from now, or when the exchange must have an answer, whichever comes first.
+    fn wait(&self, client: &Client, span: Duration) -> Wait {
+        let wait = Wait { since: clock::coarse(), span };
+        client.deadline.set(self.due(wait));
+        wait
+    }
+
+    /// When `wait` ends.
+    fn due(&self, wait: Wait) -> Instant {
+        let due = wait.since.saturating_add(wait.span);
+        self.last.map_or(due, |last| last.min(due))
+    }
+
+    /// `failure`, which ended `wait`, as what it says about the instance: nothing, if that was not given its time.
+    fn judged(&self, failure: Failure, wait: Wait, exchange: &Exchange) -> Failure {
+        match failure {
+            Failure::Instance(fault)
+                if matches!(fault.outcome, Outcome::Timeout | Outcome::ConnectFailed)
+                    && self.is_cut_short(wait, exchange) =>
+            {
+                Failure::Instance(Fault { outcome: Outcome::Cancelled, ..fault })
+            }
+            other => other,
+        }
+    }
+
+    /// Whether `wait` was ended by the time that is left to the exchange, and the instance is not to blame for that.
+    ///
+    /// A client that wants an answer sooner than the configuration asks for, or that spends the route's deadline on its own
+    /// body, must not be able to take instances out. But an instance that has had half of what the route can give is too slow.
+    fn is_cut_short(&self, wait: Wait, exchange: &Exchange) -> bool {
+        let now = clock::now();
+        if self.last.is_none_or(|last| now < last) {
+            return false;
+        }
+        let own = self.route.deadline.filter(|deadline| now.since(exchange.started) >= *deadline);
+        now.since(wait.since) < own.map_or(wait.span, |deadline| wait.span.min(deadline) / 2)
     }
 
     /// Sends the request over `connection` and takes the head of the answer.
@@ -138,9 +194,9 @@ impl One<'_, '_> {
         let framing = if connection.is_stream() { Framing::Close } else { exchange.framing };
         let upload =
             Upload::new(&self.worker.buffers, client, exchange, (framing, pace), |out| self.encode(exchange, out));
-        let mut asking = Asking { one: self, connection, upload, interim: 0, silence: None };
         let deadline = Rc::clone(&client.deadline);
-        deadline.set(self.until(self.route.timeout));
+        let wait = self.wait(client, self.route.timeout);
+        let mut asking = Asking { one: self, connection, upload, interim: 0, wait, at_once: true };
         let result = match deadline.within(|cx| asking.poll(cx, client, exchange)).await {
             Some(result) => result,
             // Whom was it waiting for? A client that sends too slowly is not the instance's fault.
@@ -150,7 +206,7 @@ impl One<'_, '_> {
             }
             None => {
                 asking.connection.distrust();
-                Err(asking.fault(Outcome::Timeout, exchange))
+                Err(self.judged(asking.fault(Outcome::Timeout, exchange), asking.wait, exchange))
             }
         };
         let Asking { connection, upload, .. } = asking;
@@ -189,8 +245,10 @@ struct Asking<'o, 'a, 's> {
     connection: Socket,
     upload: Upload,
     interim: u32,
-    /// When nothing has moved for too long, once the request could not be sent at once.
-    silence: Option<Instant>,
+    /// What is awaited: that the request moves on, then the head of the answer.
+    wait: Wait,
+    /// Whether the request is sent at once, as far as is known.
+    at_once: bool,
 }
 
 impl Asking<'_, '_, '_> {
@@ -210,16 +268,17 @@ impl Asking<'_, '_, '_> {
             let before = self.upload.moved();
             match self.upload.poll(cx, client, exchange, &mut self.connection) {
                 // Small requests are sent in the first poll, under the deadline set before it.
-                Poll::Ready(Ok(())) if self.silence.is_none() => {}
-                Poll::Ready(Ok(())) => client.deadline.set(self.one.until(self.one.route.timeout)),
+                Poll::Ready(Ok(())) if self.at_once => {}
+                Poll::Ready(Ok(())) => self.wait = self.one.wait(client, self.one.route.timeout),
                 Poll::Ready(Err(Broken::Client(halt))) => return Poll::Ready(Err(Failure::Halt(halt))),
                 // An answer may come all the same.
                 Poll::Ready(Err(Broken::Instance)) => self.upload.abandon(),
                 Poll::Pending => {
-                    let silence = match self.silence {
-                        Some(silence) if self.upload.moved() == before => silence,
-                        _ => *self.silence.insert(self.one.until(self.one.route.idle_timeout)),
-                    };
+                    if self.at_once || self.upload.moved() != before {
+                        self.wait = Wait { since: clock::coarse(), span: self.one.route.idle_timeout };
+                        self.at_once = false;
+                    }
+                    let silence = self.one.due(self.wait);
                     client.deadline.set(self.upload.due().map_or(silence, |due| due.min(silence)));
                 }
             }

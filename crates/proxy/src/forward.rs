@@ -79,10 +79,11 @@ pub(crate) async fn forward<'s>(
             idempotent: exchange.head.method.is_idempotent() && !exchange.upgrades,
             sent,
             replayable: client.body.is_replayable(),
+            last,
         };
         let pause = match service.state.retry(&attempt, now, worker.random_u64()) {
-            retry::Verdict::Again(pause) if last.is_none_or(|last| now.saturating_add(pause) < last) => pause,
-            _ => {
+            retry::Verdict::Again(pause) => pause,
+            retry::Verdict::GiveUp(_) => {
                 let late = last.is_some_and(|last| now >= last);
                 let taken = finish(answered, service, picked, entered, late)?;
                 tie_client(&taken, client, exchange);
@@ -143,7 +144,7 @@ fn finish<'s>(
         Err(Failure::Halt(halt)) => Err(halt),
         Err(Failure::Instance(fault)) => Err(match fault.outcome {
             Outcome::ConnectFailed if !late => Halt::ConnectFailed,
-            Outcome::ConnectFailed | Outcome::Timeout => Halt::GatewayTimeout,
+            Outcome::ConnectFailed | Outcome::Timeout | Outcome::Cancelled => Halt::GatewayTimeout,
             _ => Halt::BadGateway,
         }),
     }

@@ -1,5 +1,6 @@
 //! A request on its way to an instance: head, body as it comes from the client, back-pressure.
 
+use std::io::ErrorKind;
 use std::task::{Context, Poll, ready};
 
 use pylae_core::{Exchange, Halt, Pace};
@@ -116,6 +117,11 @@ impl Upload {
                     Ok(n) if n > 0 => {
                         self.written += n;
                         self.moved += n as u64;
+                    }
+                    // What the client asks for has no words in the instance's protocol.
+                    Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                        let halt = Halt::Malformed("the request cannot be written in HTTP/2, which the service speaks");
+                        return Poll::Ready(Err(Broken::Client(halt)));
                     }
                     _ => return Poll::Ready(Err(Broken::Instance)),
                 }

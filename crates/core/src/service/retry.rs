@@ -26,6 +26,8 @@ pub struct Attempt<'a> {
     pub sent: bool,
     /// Whether the whole body can be sent again.
     pub replayable: bool,
+    /// When the exchange must have an answer.
+    pub last: Option<Now>,
 }
 
 /// What to do about a failed attempt.
@@ -48,25 +50,27 @@ pub enum Reason {
     NotIdempotent,
     /// The body is gone.
     NotReplayable,
+    /// The next would begin when the time for the exchange is over.
+    TooLate,
     /// Others of the service retried too much of late.
     Budget,
 }
 
 impl Attempt<'_> {
-    /// Whether this attempt may be followed by another, budget aside.
+    /// Whether this attempt may be followed by another, time and budget aside.
     pub fn may_repeat(&self) -> Result<(), Reason> {
         let asked = |on: RetryOn| self.retry_on.contains(&on);
         let harmless = match self.outcome {
-            Outcome::ConnectFailed => true,
             Outcome::Timeout => self.idempotent || asked(RetryOn::Timeout),
-            Outcome::Reset => self.idempotent || asked(RetryOn::Reset),
+            // No connection, and sent all the same: over a kept one that died, before there was to be a new one.
+            Outcome::ConnectFailed | Outcome::Reset => self.idempotent || asked(RetryOn::Reset),
             Outcome::Status(500..) if asked(RetryOn::ServerError) => true,
             Outcome::Status(502..=504) => self.idempotent || asked(RetryOn::GatewayError),
             Outcome::Cancelled | Outcome::Status(_) => return Err(Reason::NoFailure),
         };
         if self.number > self.retries {
             Err(Reason::Exhausted)
-        } else if self.outcome == Outcome::ConnectFailed {
+        } else if self.reached_nobody() {
             Ok(())
         } else if self.sent && !harmless {
             Err(Reason::NotIdempotent)
@@ -75,6 +79,11 @@ impl Attempt<'_> {
         } else {
             Ok(())
         }
+    }
+
+    /// Whether no instance has seen anything of the request.
+    fn reached_nobody(&self) -> bool {
+        self.outcome == Outcome::ConnectFailed && !self.sent
     }
 }
 
@@ -88,21 +97,20 @@ pub fn back_off(number: u32, random: u64) -> Duration {
 }
 
 impl ServiceState {
-    /// Decides about a failed attempt and, if it is repeated, takes it from the retry budget.
+    /// Decides about a failed attempt and, if it can be repeated in time, takes that from the retry budget.
     pub fn retry(&self, attempt: &Attempt<'_>, now: Now, random: u64) -> Verdict {
         if let Err(reason) = attempt.may_repeat() {
             return Verdict::GiveUp(reason);
         }
-        // What reached no instance burdens none: only repeated requests can become a storm.
-        if attempt.outcome == Outcome::ConnectFailed {
-            return Verdict::Again(back_off(attempt.number, random));
+        let pause = back_off(attempt.number, random);
+        // Before the budget: what cannot happen must not be paid for.
+        if attempt.last.is_some_and(|last| now.saturating_add(pause) >= last) {
+            return Verdict::GiveUp(Reason::TooLate);
         }
-        if self
-            .shared
-            .budget
-            .withdraw(&self.budget, now, || self.slots.iter().map(|slot| newly_started(&slot.instance)).sum())
-        {
-            Verdict::Again(back_off(attempt.number, random))
+        let started = || self.slots.iter().map(|slot| newly_started(&slot.instance)).sum();
+        // What reached no instance burdens none: only repeated requests can become a storm.
+        if attempt.reached_nobody() || self.shared.budget.withdraw(&self.budget, now, started) {
+            Verdict::Again(pause)
         } else {
             Verdict::GiveUp(Reason::Budget)
         }

@@ -105,6 +105,10 @@ impl Stream {
     ) -> Poll<io::Result<usize>> {
         loop {
             match &mut self.incoming {
+                // Nobody was asked, and nobody will be: without this the answer would be awaited until its deadline.
+                Incoming::Nothing if matches!(self.outgoing, Outgoing::Failed) => {
+                    return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+                }
                 Incoming::Nothing => return Poll::Pending,
                 Incoming::Over => return Poll::Ready(Ok(0)),
                 Incoming::Head(answer) => {
@@ -201,7 +205,11 @@ impl Stream {
                 answer.send_response(head, last).map(|body| (Outgoing::Body(body), len, last))
             }
             Outgoing::Request(connection, scheme) => {
-                let (head, len) = heads::read_request(bytes, scheme.clone()).map_err(malformed)?;
+                let Ok((head, len)) = heads::read_request(bytes, scheme.clone()) else {
+                    self.unprocessed = true;
+                    self.outgoing = Outgoing::Failed;
+                    return Poll::Ready(Err(io::ErrorKind::InvalidInput.into()));
+                };
                 let last = bare_end && len == bytes.len();
                 connection.send_request(head, last).map(|(answer, body)| {
                     self.incoming = Incoming::Head(answer);

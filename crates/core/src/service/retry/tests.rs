@@ -6,7 +6,16 @@ use crate::service::fixture::{at, build, input, plan, threads};
 use crate::service::{Outcome, PickInput, ServiceState, Tried, mix};
 
 fn attempt(outcome: Outcome) -> Attempt<'static> {
-    Attempt { outcome, number: 1, retries: 3, retry_on: &[], idempotent: true, sent: true, replayable: true }
+    Attempt {
+        outcome,
+        number: 1,
+        retries: 3,
+        retry_on: &[],
+        idempotent: true,
+        sent: true,
+        replayable: true,
+        last: None,
+    }
 }
 
 #[test]
@@ -44,13 +53,37 @@ fn other_requests_are_repeated_only_where_the_route_says_so() {
 
 #[test]
 fn what_never_left_is_repeated_whatever_it_is() {
-    let worst = Attempt { idempotent: false, replayable: false, ..attempt(Outcome::ConnectFailed) };
+    let worst = Attempt { idempotent: false, replayable: false, sent: false, ..attempt(Outcome::ConnectFailed) };
     assert_eq!(worst.may_repeat(), Ok(()));
-    let refused = Attempt { outcome: Outcome::Reset, sent: false, ..worst };
+    let refused = Attempt { outcome: Outcome::Reset, ..worst };
     assert_eq!(Attempt { replayable: true, ..refused }.may_repeat(), Ok(()));
     // An instance may refuse a stream when a body is on its way already.
     assert_eq!(refused.may_repeat(), Err(Reason::NotReplayable));
-    assert_eq!(Attempt { outcome: Outcome::Reset, ..worst }.may_repeat(), Err(Reason::NotIdempotent));
+    assert_eq!(Attempt { outcome: Outcome::Reset, sent: true, ..worst }.may_repeat(), Err(Reason::NotIdempotent));
+}
+
+#[test]
+fn what_left_over_a_connection_that_died_is_not_taken_for_what_never_left() {
+    let sent = Attempt { idempotent: false, ..attempt(Outcome::ConnectFailed) };
+    assert_eq!(sent.may_repeat(), Err(Reason::NotIdempotent));
+    assert_eq!(Attempt { retry_on: &[RetryOn::Reset], ..sent }.may_repeat(), Ok(()));
+    let again = Attempt { idempotent: true, ..sent };
+    assert_eq!(again.may_repeat(), Ok(()));
+    assert_eq!(Attempt { replayable: false, ..again }.may_repeat(), Err(Reason::NotReplayable));
+    // An instance may have been burdened by it, so it is paid for.
+    assert_eq!(budgeted(0.0).retry(&again, at(0.0), 1), Verdict::GiveUp(Reason::Budget));
+}
+
+#[test]
+fn a_retry_that_would_come_too_late_costs_nothing() {
+    let service = budgeted(1.0);
+    let late = Attempt { last: Some(at(0.0)), ..attempt(Outcome::Reset) };
+    for random in 0..100 {
+        assert_eq!(service.retry(&late, at(0.0), random), Verdict::GiveUp(Reason::TooLate));
+    }
+    let in_time = Attempt { last: Some(at(1.0)), ..late };
+    assert!(matches!(service.retry(&in_time, at(0.0), 1), Verdict::Again(_)));
+    assert_eq!(service.retry(&in_time, at(0.0), 1), Verdict::GiveUp(Reason::Budget));
 }
 
 #[test]
@@ -157,7 +190,7 @@ fn a_reload_does_not_refill_the_budget() {
 fn what_reached_no_instance_is_not_charged_to_the_budget() {
     let service = budgeted(0.0);
     for number in 1..=50 {
-        let refused = Attempt { number, retries: 50, ..attempt(Outcome::ConnectFailed) };
+        let refused = Attempt { number, retries: 50, sent: false, ..attempt(Outcome::ConnectFailed) };
         assert!(matches!(service.retry(&refused, at(0.0), 1), Verdict::Again(_)), "{number}");
     }
     assert_eq!(service.retry(&attempt(Outcome::Reset), at(0.0), 1), Verdict::GiveUp(Reason::Budget));
