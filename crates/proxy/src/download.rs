@@ -25,8 +25,8 @@ pub(crate) struct Download {
     to: Framing,
     pace: Pace,
     sent: u64,
-    /// The instance broke off.
-    torn: bool,
+    /// Why nothing more comes.
+    torn: Option<Cut>,
     changes: Option<Box<Changes>>,
     /// The hooks that see the body before that.
     streamed: Option<Box<Streamed>>,
@@ -48,6 +48,8 @@ pub(crate) enum Cut {
     Client,
     /// The instance broke off in the middle.
     Instance,
+    /// A hook that sees the body failed.
+    Hook,
 }
 
 impl Download {
@@ -70,7 +72,7 @@ impl Download {
         });
         let stream = exchange.hooks.as_mut().and_then(|hooks| hooks.stream.take());
         let streamed = stream.map(|stream| Box::new(Streamed::new(stream, source.is_done())));
-        let mut download = Self { out, written: 0, source, to, pace, sent: 0, torn: false, changes, streamed };
+        let mut download = Self { out, written: 0, source, to, pace, sent: 0, torn: None, changes, streamed };
         if download.is_over() && download.changes.is_some() {
             let start = download.out.len();
             download.change(start);
@@ -127,22 +129,25 @@ impl Download {
     ) -> Poll<Result<(), Cut>> {
         loop {
             let mut dry = false;
-            while !self.is_over() && self.room() > 0 && !dry && !self.torn {
+            while !self.is_over() && self.room() > 0 && !dry && self.torn.is_none() {
                 let (start, room) = (self.out.len(), self.room());
                 let (into, room) = match &mut self.changes {
                     None => (&mut self.out, room),
                     Some(changes) => (&mut changes.plain, room.min(SMALL)),
                 };
                 let taken = match &mut self.streamed {
-                    None => self.source.poll_take(cx, instance, &mut exchange.response_buffer, into, room),
+                    None => {
+                        let taken = self.source.poll_take(cx, instance, &mut exchange.response_buffer, into, room);
+                        taken.map_err(|_| Cut::Instance)
+                    }
                     Some(streamed) => streamed.poll_take(cx, &mut self.source, instance, exchange, into),
                 };
                 match taken {
                     Poll::Ready(Ok(_)) => self.pass(start, exchange),
-                    Poll::Ready(Err(_)) => {
+                    Poll::Ready(Err(cut)) => {
                         // What came before is sent on, but nothing that could end the body.
                         self.out.truncate(start);
-                        self.torn = true;
+                        self.torn = Some(cut);
                     }
                     Poll::Pending => {
                         dry = true;
@@ -174,8 +179,8 @@ impl Download {
             if self.is_over() {
                 return Poll::Ready(client.socket.finish().map_err(|_| Cut::Client));
             }
-            if self.torn {
-                return Poll::Ready(Err(Cut::Instance));
+            if let Some(cut) = self.torn {
+                return Poll::Ready(Err(cut));
             }
             self.out.clear();
             self.written = 0;

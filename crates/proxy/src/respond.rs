@@ -195,7 +195,7 @@ async fn relay(
         let now = clock::now();
         worker.log_changes(picked.report(now, outcome, now.since(exchange.started)));
     }
-    let told = result == Err(Cut::Instance) && break_off(client, exchange, to, late);
+    let told = matches!(result, Err(Cut::Instance | Cut::Hook)) && break_off(client, exchange, to, late);
     let persists = exchange.response_options.persists(exchange.response.version);
     // What was asked to switch is not used again.
     if result.is_ok() && persists && !exchange.upgrades && upload.is_sent() && download.is_clean(exchange) {
@@ -218,10 +218,10 @@ async fn relay(
 fn outcome(exchange: &Exchange, result: Result<(), Cut>, trailers: &[u8]) -> Option<Outcome> {
     match result {
         Ok(()) if exchange.is_call() => {
-            let status = grpc::http_status_of(grpc::status_in(trailers)?);
+            let status = grpc::judged(exchange, grpc::status_in(trailers)?);
             (status >= 500).then_some(Outcome::Status(status))
         }
-        Ok(()) | Err(Cut::Client) => None,
+        Ok(()) | Err(Cut::Client | Cut::Hook) => None,
         Err(Cut::Instance) => Some(Outcome::Reset),
     }
 }

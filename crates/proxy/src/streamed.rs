@@ -6,8 +6,9 @@ use pylae_core::Exchange;
 use pylae_core::hook::Stream;
 
 use crate::buffers::SMALL;
+use crate::download::Cut;
 use crate::socket::Socket;
-use crate::source::{Source, Torn};
+use crate::source::Source;
 
 /// What stands between the instance's body and everything behind it.
 pub(crate) struct Streamed {
@@ -39,7 +40,7 @@ impl Streamed {
         instance: &mut Socket,
         exchange: &mut Exchange,
         out: &mut Vec<u8>,
-    ) -> Poll<Result<usize, Torn>> {
+    ) -> Poll<Result<usize, Cut>> {
         while !source.is_done() && self.stream.poll_ready(cx).is_ready() {
             self.raw.clear();
             match source.poll_take(cx, instance, &mut exchange.response_buffer, &mut self.raw, SMALL) {
@@ -51,7 +52,7 @@ impl Streamed {
                         exchange.cache.complete();
                     }
                 }
-                Poll::Ready(Err(torn)) => return Poll::Ready(Err(torn)),
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Cut::Instance)),
                 Poll::Pending => break,
             }
         }
@@ -61,7 +62,7 @@ impl Streamed {
                 self.over = !more;
                 Poll::Ready(Ok(out.len() - before))
             }
-            Poll::Ready(Err(_)) => Poll::Ready(Err(Torn::Ended)),
+            Poll::Ready(Err(_)) => Poll::Ready(Err(Cut::Hook)),
             Poll::Pending => Poll::Pending,
         }
     }

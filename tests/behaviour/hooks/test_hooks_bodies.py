@@ -298,6 +298,9 @@ def test_a_hook_that_fails_in_the_middle_breaks_the_answer_off(
         assert got.startswith(b"HTTP/1.1 200") and not got.endswith(b"0\r\n\r\n")
         until(lambda: "in the middle" in caplog.text)
         assert gateway.stats()["totals"]["incomplete"] == 1
+        # The instance did nothing wrong.
+        (shop,) = gateway.stats()["services"]
+        assert [instance["failures"] for instance in shop["instances"]] == [0]
 
 
 def test_a_hook_takes_no_more_than_its_client_reads(gateway: Gateway, service: FakeService) -> None:
