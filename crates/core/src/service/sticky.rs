@@ -1,17 +1,19 @@
 //! Sticky sessions: what a cookie says to keep a client on one instance. It is an id without meaning outside: a hash, from
 //! which no address can be read, and with a secret none can be guessed either.
 
-use std::hash::{DefaultHasher, Hasher};
+use aws_lc_rs::hmac;
 
-/// The id of the instance at `authority`: `SipHash` keyed by `secret`, different for every service.
+/// The id of the instance at `authority`: the first eight bytes of HMAC-SHA-256 keyed by `secret`, different for every
+/// service. Cookies hold it, so it must be the same in every gateway, after every restart and in every version.
 pub(super) fn id(secret: &str, service: &str, authority: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    for part in [secret, service, authority] {
+    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()));
+    for part in [service, authority] {
         // The length keeps the parts apart; `usize` would differ between platforms.
-        hasher.write(&(part.len() as u64).to_le_bytes());
-        hasher.write(part.as_bytes());
+        context.update(&(part.len() as u64).to_le_bytes());
+        context.update(part.as_bytes());
     }
-    hasher.finish()
+    let tag = context.sign();
+    tag.as_ref().iter().take(8).fold(0, |id, &byte| (id << 8) | u64::from(byte))
 }
 
 /// The value of the cookie for `id`: sixteen hexadecimal digits.
@@ -54,16 +56,17 @@ mod tests {
         }
     }
 
+    /// From another implementation:
+    /// `hmac.digest(secret, len(service).to_bytes(8, "little") + service + ..., "sha256")[:8].hex()`.
+    #[test]
+    fn ids_are_what_cookies_out_there_hold() {
+        assert_eq!(id("", "shop", "10.0.0.1:8000"), 0x8174_c0aa_941b_ecd0);
+        assert_eq!(id("secret", "shop", "https://one.test"), 0xc650_5c50_bc24_3fb6);
+    }
+
     #[test]
     fn ids_depend_on_everything() {
-        let ids = [
-            id("", "s", "a"),
-            id("k", "s", "a"),
-            id("", "t", "a"),
-            id("", "s", "b"),
-            id("", "sa", ""),
-            id("s", "", "a"),
-        ];
+        let ids = [id("", "s", "a"), id("k", "s", "a"), id("", "t", "a"), id("", "s", "b"), id("", "sa", "")];
         for (at, one) in ids.iter().enumerate() {
             assert!(!ids[at + 1..].contains(one));
         }
