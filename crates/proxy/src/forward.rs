@@ -4,11 +4,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use pylae_core::service::retry::{self, Attempt};
-use pylae_core::service::{Outcome, PickInput, Picked, Tried, Unavailable};
+use pylae_core::service::{Entry, Outcome, PickInput, Picked, Tried, Unavailable};
 use pylae_core::{Exchange, Halt, Instant, forwarding, grpc};
 use pylae_http::Framing;
 
-use crate::admission::{self, Entered};
+use crate::admission;
 use crate::attempt::{Answered, Failure, One};
 use crate::client::Client;
 use crate::clock;
@@ -21,7 +21,7 @@ pub(crate) struct Taken<'s> {
     pub(crate) picked: Picked<'s>,
     pub(crate) answered: Answered,
     /// Held until the answer has been relayed.
-    pub(crate) entered: Option<Entered<'s>>,
+    pub(crate) entered: Option<Entry<'s>>,
 }
 
 impl Taken<'_> {
@@ -136,7 +136,7 @@ fn finish<'s>(
     answered: Result<Answered, Failure>,
     service: &'s Service,
     picked: Picked<'s>,
-    entered: Option<Entered<'s>>,
+    entered: Option<Entry<'s>>,
     late: bool,
 ) -> Result<Taken<'s>, Halt> {
     match answered {

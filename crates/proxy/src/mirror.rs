@@ -33,7 +33,8 @@ pub(crate) fn mirror(worker: &Worker, snapshot: &Snapshot, route: &Route, client
     }
     let random = worker.random_u64();
     let input = PickInput { now: exchange.now, hash: None, sticky: None, avoid: Tried::NONE, random };
-    let picked = (whole && worker.mirroring.get() < mirror.max_in_flight()).then(|| service.state.pick(&input).ok());
+    let picked =
+        (whole && worker.mirroring.get() < mirror.max_in_flight()).then(|| service.state.pick_aside(&input).ok());
     let Some(Some(picked)) = picked else { return worker.stats.mirrors_dropped.add(1) };
     let (target, index) = (Arc::clone(service), picked.index);
     let authority = if route.preserve_host { &exchange.host[..] } else { picked.instance().authority().as_bytes() };

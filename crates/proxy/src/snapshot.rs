@@ -16,7 +16,6 @@ use pylae_http::HeadLimits;
 use pylae_policies::access_log::AccessLog;
 use pylae_policies::authentication::Authenticators;
 use pylae_policies::{Chain, Parts, Shared};
-use tokio::sync::Notify;
 
 use crate::clock;
 use crate::log::Refusals;
@@ -86,8 +85,6 @@ pub(crate) struct Service {
     pub(crate) refusals: Refusals,
     /// Key of each instance's connection pools: an address that is spoken to in the same way keeps its key over reloads.
     pub(crate) pools: Box<[u64]>,
-    /// Wakes those that wait for `max_in_flight`, over all workers and over reloads.
-    pub(crate) room: Arc<Notify>,
 }
 
 /// Keys of connection pools by address and TLS: they outlive a snapshot, so that connections survive a reload.
@@ -250,10 +247,9 @@ fn build_services(
         match ServiceState::build(service, before.map(|service| &service.state), clock::now()) {
             Ok(state) => {
                 let pools = service.instances.iter().map(|instance| keys.of(service, instance)).collect();
-                let room = before.map(|service| Arc::clone(&service.room)).unwrap_or_default();
                 let (name, plan) = (service.name.as_str().into(), service.clone());
                 let (tls, refusals) = (tls.unwrap_or_default(), Refusals::default());
-                let ready = Service { name, plan, state, tls, refusals, pools, room };
+                let ready = Service { name, plan, state, tls, refusals, pools };
                 if services.insert(service.name.clone(), Arc::new(ready)).is_some() {
                     problems.push(Problem::at(format!("services[{index}].name"), "another service has this name"));
                 }

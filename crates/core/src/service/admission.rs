@@ -1,7 +1,11 @@
-//! Overload of one service: a bound on what is under way, with a short bounded queue in front. This counts; the waiting is
-//! the caller's.
+//! Overload of one service: a bound on what is under way, with a short bounded queue in front. Who came first goes first: a
+//! place that falls free is given to the one who has waited longest, and nobody who comes later can take it.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use parking_lot::Mutex;
 
 use super::ServiceState;
 
@@ -18,16 +22,32 @@ pub enum Admission<'s> {
     Full,
 }
 
-/// The right to be under way, until dropped. Whoever drops it or a [`Place`] must wake one who waits, if there is one by
-/// [`ServiceState::waiting`].
+/// The right to be under way, until dropped; then it goes to the first who waits.
 #[derive(Debug)]
-pub struct Entry<'s>(Option<&'s AtomicU64>);
+pub struct Entry<'s>(Option<&'s ServiceState>);
 
 /// A place in the queue, until dropped or exchanged for an [`Entry`].
 #[derive(Debug)]
 pub struct Place<'s> {
     service: &'s ServiceState,
+    ticket: u64,
     held: bool,
+}
+
+/// Who is under way and who waits, over all workers.
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    /// How many wait, above how many are under way. While nobody waits this is all that is touched.
+    counts: AtomicU64,
+    /// Those who wait. `counts` says how many only while this is locked.
+    line: Mutex<Line>,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    next: u64,
+    /// By ticket, which is the order in which they came. Whose ticket is gone has been let in.
+    waiting: VecDeque<(u64, Option<Waker>)>,
 }
 
 fn unpack(word: u64) -> (u32, u32) {
@@ -38,63 +58,121 @@ fn pack(waiting: u32, inside: u32) -> u64 {
     (u64::from(waiting) << WAITING) | u64::from(inside)
 }
 
+impl Gate {
+    /// Moves `(waiting, inside)`, or leaves them; the figures before.
+    fn shift(&self, to: impl Fn(u32, u32) -> Option<(u32, u32)>) -> Option<(u32, u32)> {
+        let change = self.counts.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
+            let (waiting, inside) = unpack(word);
+            to(waiting, inside).map(|(waiting, inside)| pack(waiting, inside))
+        });
+        change.ok().map(unpack)
+    }
+
+    /// Lets in who waits first, as long as there is room; they are woken by the caller, behind the lock.
+    fn let_in(&self, line: &mut Line, most: u32) -> Vec<Waker> {
+        let mut woken = Vec::new();
+        while self.shift(|waiting, inside| (waiting > 0 && inside < most).then(|| (waiting - 1, inside + 1))).is_some()
+        {
+            woken.extend(line.waiting.pop_front().and_then(|(_, waker)| waker));
+        }
+        woken
+    }
+
+    /// One is under way no more.
+    fn leave(&self, most: u32) {
+        if self.shift(|waiting, inside| (waiting == 0).then(|| (0, inside - 1))).is_some() {
+            return;
+        }
+        let mut line = self.line.lock();
+        self.shift(|waiting, inside| Some((waiting, inside - 1)));
+        let woken = self.let_in(&mut line, most);
+        drop(line);
+        woken.into_iter().for_each(Waker::wake);
+    }
+}
+
 impl ServiceState {
     /// Asks for an exchange to be under way. While others wait, it waits behind them.
     pub fn admit(&self) -> Admission<'_> {
-        let Some(most) = self.max_in_flight else { return Admission::Enter(Entry(None)) };
-        let entries = &self.shared.entries;
-        let change = entries.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| match unpack(word) {
-            (0, inside) if inside < most => Some(pack(0, inside + 1)),
-            (waiting, inside) if waiting < self.queue => Some(pack(waiting + 1, inside)),
-            _ => None,
-        });
-        match change.map(unpack) {
-            Ok((0, inside)) if inside < most => Admission::Enter(Entry(Some(entries))),
-            Ok(_) => Admission::Wait(Place { service: self, held: true }),
-            Err(_) => Admission::Full,
+        if self.max_in_flight.is_none() {
+            return Admission::Enter(Entry(None));
         }
+        let (gate, most) = (&self.shared.gate, self.most());
+        let enters = |waiting, inside| (waiting == 0 && inside < most).then(|| (0, inside + 1));
+        if gate.shift(enters).is_some() {
+            return Admission::Enter(Entry(Some(self)));
+        }
+        let mut line = gate.line.lock();
+        let waits = |waiting, inside| (waiting < self.queue).then(|| (waiting + 1, inside));
+        match gate.shift(|waiting, inside| enters(waiting, inside).or_else(|| waits(waiting, inside))) {
+            None => return Admission::Full,
+            Some((0, inside)) if inside < most => return Admission::Enter(Entry(Some(self))),
+            Some(_) => {}
+        }
+        let ticket = line.next;
+        line.next += 1;
+        line.waiting.push_back((ticket, None));
+        // There is room in spite of the queue where a reload has made it.
+        let woken = gate.let_in(&mut line, most);
+        drop(line);
+        woken.into_iter().for_each(Waker::wake);
+        Admission::Wait(Place { service: self, ticket, held: true })
     }
 
     /// How many wait for an entry.
     pub fn waiting(&self) -> u32 {
-        unpack(self.shared.entries.load(Ordering::Acquire)).0
+        unpack(self.shared.gate.counts.load(Ordering::Acquire)).0
     }
 
     /// How many entries are out; always 0 for a service without `max_in_flight`.
     pub fn entered(&self) -> u32 {
-        unpack(self.shared.entries.load(Ordering::Acquire)).1
+        unpack(self.shared.gate.counts.load(Ordering::Acquire)).1
+    }
+
+    fn most(&self) -> u32 {
+        self.max_in_flight.unwrap_or(u32::MAX)
     }
 }
 
 impl<'s> Place<'s> {
-    /// Enters if there is room by now; otherwise the place is kept.
-    pub fn try_enter(mut self) -> Result<Entry<'s>, Self> {
-        let most = self.service.max_in_flight.unwrap_or(u32::MAX);
-        let entries = &self.service.shared.entries;
-        let change = entries.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
-            let (waiting, inside) = unpack(word);
-            (inside < most).then(|| pack(waiting - 1, inside + 1))
-        });
-        if change.is_err() {
-            return Err(self);
+    /// Ready once it is this one's turn. To be dropped then.
+    pub fn poll_enter(&mut self, cx: &Context<'_>) -> Poll<Entry<'s>> {
+        let mut line = self.service.shared.gate.line.lock();
+        match line.waiting.binary_search_by_key(&self.ticket, |(ticket, _)| *ticket) {
+            Ok(at) => {
+                line.waiting[at].1 = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            Err(_) => {
+                self.held = false;
+                Poll::Ready(Entry(Some(self.service)))
+            }
         }
-        self.held = false;
-        Ok(Entry(Some(entries)))
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        if self.held {
-            self.service.shared.entries.fetch_sub(1 << WAITING, Ordering::AcqRel);
+        if !self.held {
+            return;
+        }
+        let gate = &self.service.shared.gate;
+        let mut line = gate.line.lock();
+        if let Ok(at) = line.waiting.binary_search_by_key(&self.ticket, |(ticket, _)| *ticket) {
+            line.waiting.remove(at);
+            gate.shift(|waiting, inside| Some((waiting - 1, inside)));
+        } else {
+            // It was let in and does not know yet.
+            drop(line);
+            gate.leave(self.service.most());
         }
     }
 }
 
 impl Drop for Entry<'_> {
     fn drop(&mut self) {
-        if let Some(entries) = self.0 {
-            entries.fetch_sub(1, Ordering::AcqRel);
+        if let Some(service) = self.0 {
+            service.shared.gate.leave(service.most());
         }
     }
 }

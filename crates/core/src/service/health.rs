@@ -1,13 +1,12 @@
 //! What outcomes and checks mean for an instance: up or down by active checks, ejected for a while by what exchanges see.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use serde::Serialize;
 
 use super::breaker::{Permit, Position, Transition};
 use super::instance::{DOWN, DRAINING, EJECTED};
-use super::{Instance, Outcome, ServiceState};
+use super::{End, Instance, Outcome, ServiceState};
 use crate::clock::Instant as Now;
 
 /// What a call changed; almost always nothing, which costs nothing.
@@ -86,8 +85,8 @@ impl std::fmt::Display for Event {
 
 impl ServiceState {
     /// Takes in the outcome of an attempt at the instance at `index`.
-    pub(super) fn report(&self, index: usize, permit: Option<&Permit>, now: Now, end: (Outcome, Duration)) -> Changes {
-        let (outcome, latency) = end;
+    pub(super) fn report(&self, index: usize, permit: Option<&Permit>, now: Now, end: End) -> Changes {
+        let End { began, outcome, latency } = end;
         let mut changes = Changes::new();
         let instance = &self.slots[index].instance;
         let failed = !matches!(outcome, Outcome::Status(..500));
@@ -108,7 +107,8 @@ impl ServiceState {
             changes.extend(self.announcement(index));
             changes.extend(transition.map(|transition| self.breaker_change(index, &transition)));
         }
-        if self.passive.is_some() {
+        // What began before the last change says nothing about the instance as it is now, neither good nor bad.
+        if self.passive.is_some() && instance.is_current(began) {
             if failed {
                 self.passive_failure(instance, now, outcome, &mut changes);
             } else if instance.streak.load(Ordering::Relaxed) != 0 {
@@ -126,8 +126,11 @@ impl ServiceState {
     }
 
     /// Counts failures again that a success had ended.
-    pub(super) fn recall(&self, index: usize, permit: Option<&Permit>, (streak, failures): (u32, u32)) {
-        self.slots[index].instance.streak.fetch_max(streak, Ordering::AcqRel);
+    pub(super) fn recall(&self, index: usize, permit: Option<&Permit>, began: Now, (streak, failures): (u32, u32)) {
+        let instance = &self.slots[index].instance;
+        if instance.is_current(began) {
+            instance.streak.fetch_max(streak, Ordering::AcqRel);
+        }
         if let Some(permit) = permit {
             self.breaker(index).recall(permit, failures);
         }
@@ -136,7 +139,6 @@ impl ServiceState {
     fn passive_failure(&self, instance: &Instance, now: Now, outcome: Outcome, changes: &mut Changes) {
         let Some(rules) = &self.passive else { return };
         if instance.flags.load(Ordering::Acquire) & EJECTED != 0 {
-            // What began before the ejection says nothing more.
             let Some(change) = self.end_ejection(instance, now) else { return };
             changes.push(change);
         }
@@ -192,7 +194,7 @@ impl ServiceState {
         instance.checks.store(checks, Ordering::Relaxed);
         let down = instance.flags.load(Ordering::Acquire) & DOWN != 0;
         if ok && down && checks.unsigned_abs() >= rules.healthy_after {
-            instance.ready_since.store(now.as_nanos(), Ordering::Relaxed);
+            instance.begin_anew(now);
             instance.flags.fetch_and(!DOWN, Ordering::AcqRel);
             return Some(self.change(Some(instance), Event::Up, format!("{checks} good checks, the last: {reason}")));
         }
@@ -215,7 +217,7 @@ impl ServiceState {
             instance.flags.fetch_or(DRAINING, Ordering::AcqRel);
             Event::Draining
         } else {
-            instance.ready_since.store(now.as_nanos(), Ordering::Relaxed);
+            instance.begin_anew(now);
             instance.flags.fetch_and(!DRAINING, Ordering::AcqRel);
             Event::Resumed
         };

@@ -130,6 +130,18 @@ impl Instance {
         flags == 0 || (flags == EJECTED && now.as_nanos() >= self.ejected_until.load(Ordering::Acquire))
     }
 
+    /// It is used again at `now`: what was counted before is over.
+    pub(super) fn begin_anew(&self, now: Instant) {
+        self.ready_since.store(now.as_nanos(), Ordering::Relaxed);
+        self.streak.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether what began at `began` saw the instance as it is now: not before it came up, was resumed, or was let back in.
+    pub(super) fn is_current(&self, began: Instant) -> bool {
+        let since = self.ready_since.load(Ordering::Relaxed).max(self.ejected_until.load(Ordering::Relaxed));
+        began.as_nanos() >= since
+    }
+
     /// Share of its weight that it carries at `now`: 1, or less while it ramps up over `ramp`.
     pub(super) fn readiness(&self, ramp: Duration, now: Instant) -> f64 {
         // A tenth at once: without any load it would never warm up.

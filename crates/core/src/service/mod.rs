@@ -69,7 +69,7 @@ struct Shared {
     cursor: AtomicU64,
     breaker: Breaker,
     budget: Budget,
-    entries: AtomicU64,
+    gate: admission::Gate,
     /// Held while the health of an instance changes, so that the bound on ejections holds.
     changing: parking_lot::Mutex<()>,
 }
@@ -80,7 +80,7 @@ impl Shared {
             cursor: AtomicU64::new(0),
             breaker: Breaker::default(),
             budget: Budget::new(now),
-            entries: AtomicU64::new(0),
+            gate: admission::Gate::default(),
             changing: parking_lot::Mutex::new(()),
         }
     }
@@ -180,6 +180,8 @@ pub struct Picked<'s> {
     pub index: usize,
     service: &'s ServiceState,
     permit: Option<Permit>,
+    /// When it was picked.
+    began: Now,
     reported: bool,
     /// Failures in a row, of the instance and of the breaker, before the first report.
     before: (u32, u32),
@@ -193,9 +195,18 @@ pub struct Picked<'s> {
 pub struct Suspended {
     index: usize,
     permit: Option<Permit>,
+    began: Now,
     reported: bool,
     before: (u32, u32),
     moved: bool,
+}
+
+/// How an attempt that began at `began` ended, and how long it took.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    began: Now,
+    outcome: Outcome,
+    latency: Duration,
 }
 
 impl std::fmt::Display for Outcome {
@@ -232,17 +243,17 @@ impl<'s> Picked<'s> {
             self.before = self.service.failures(self.index);
         } else if outcome == Outcome::Reset {
             // The good beginning was no success after all: it ends no row of failures.
-            self.service.recall(self.index, self.permit.as_ref(), self.before);
+            self.service.recall(self.index, self.permit.as_ref(), self.began, self.before);
         }
-        self.service.report(self.index, self.permit.as_ref(), now, (outcome, latency))
+        self.service.report(self.index, self.permit.as_ref(), now, End { began: self.began, outcome, latency })
     }
 
     /// Lets go of the service, with everything still to be reported.
     pub fn suspend(mut self) -> Suspended {
-        let Self { index, reported, before, moved, .. } = self;
+        let Self { index, began, reported, before, moved, .. } = self;
         let permit = self.permit.take();
         std::mem::forget(self);
-        Suspended { index, permit, reported, before, moved }
+        Suspended { index, permit, began, reported, before, moved }
     }
 
     /// Says how the attempt went and ends it.
@@ -277,11 +288,21 @@ impl ServiceState {
     /// Picks an instance for one attempt.
     #[inline]
     pub fn pick(&self, input: &PickInput<'_>) -> Result<Picked<'_>, Unavailable> {
+        self.pick_by(input, &self.shared.cursor)
+    }
+
+    /// Picks an instance for a copy of a request. It takes no turn: where requests and copies alternated, each would always
+    /// get the same instances.
+    pub fn pick_aside(&self, input: &PickInput<'_>) -> Result<Picked<'_>, Unavailable> {
+        self.pick_by(input, &AtomicU64::new(mix(input.random)))
+    }
+
+    fn pick_by(&self, input: &PickInput<'_>, cursor: &AtomicU64) -> Result<Picked<'_>, Unavailable> {
         let (whole, each) = self.rules();
         let permit = whole.map(|rules| self.shared.breaker.admit(rules, input.now)).transpose();
         let mut permit = permit.map_err(|retry_after| Unavailable::BreakerOpen { retry_after })?;
         let index = loop {
-            let Some(index) = self.select(input, each, &self.shared.cursor) else {
+            let Some(index) = self.select(input, each, cursor) else {
                 if let Some(permit) = &permit {
                     self.shared.breaker.release(permit);
                 }
@@ -297,13 +318,13 @@ impl ServiceState {
         let slot = &self.slots[index];
         slot.instance.started.fetch_add(1, Ordering::AcqRel);
         let moved = self.sticky && input.sticky != Some(slot.sticky);
-        Ok(Picked { index, service: self, permit, reported: false, before: (0, 0), moved })
+        Ok(Picked { index, service: self, permit, began: input.now, reported: false, before: (0, 0), moved })
     }
 
     /// Takes up a pick of this service again.
     pub fn resume(&self, pick: Suspended) -> Picked<'_> {
-        let Suspended { index, permit, reported, before, moved } = pick;
-        Picked { index, service: self, permit, reported, before, moved }
+        let Suspended { index, permit, began, reported, before, moved } = pick;
+        Picked { index, service: self, permit, began, reported, before, moved }
     }
 
     /// The rules of the breaker of the service and of those of its instances; at most one of the two.

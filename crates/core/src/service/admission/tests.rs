@@ -1,6 +1,8 @@
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 
-use super::{Admission, Entry};
+use super::{Admission, Entry, Place};
 use crate::plan::{self, LoadBalancer, Queue};
 use crate::service::ServiceState;
 use crate::service::fixture::{at, build, plan, seconds, threads};
@@ -14,6 +16,20 @@ fn enter(service: &ServiceState) -> Option<Entry<'_>> {
     match service.admit() {
         Admission::Enter(entry) => Some(entry),
         _ => None,
+    }
+}
+
+fn waits(service: &ServiceState) -> Place<'_> {
+    match service.admit() {
+        Admission::Wait(place) => place,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn try_enter<'s>(place: &mut Place<'s>) -> Option<Entry<'s>> {
+    match place.poll_enter(&Context::from_waker(Waker::noop())) {
+        Poll::Ready(entry) => Some(entry),
+        Poll::Pending => None,
     }
 }
 
@@ -31,11 +47,74 @@ fn beyond_the_bound_some_wait_and_the_rest_is_refused() {
     let Admission::Wait(place) = service.admit() else { panic!("there is room in the queue") };
     assert!(matches!(service.admit(), Admission::Full));
     assert_eq!((service.entered(), service.waiting()), (2, 1));
-    let place = place.try_enter().unwrap_err();
+    let mut place = place;
+    assert!(try_enter(&mut place).is_none());
     drop(first);
-    assert!(matches!(service.admit(), Admission::Full), "nobody overtakes");
-    let _third = place.try_enter().unwrap();
     assert_eq!((service.entered(), service.waiting()), (2, 0));
+    let Admission::Wait(mut later) = service.admit() else { panic!("there is room in the queue") };
+    assert!(try_enter(&mut later).is_none(), "nobody overtakes");
+    let _third = try_enter(&mut place).unwrap();
+    assert_eq!((service.entered(), service.waiting()), (2, 1));
+}
+
+#[test]
+fn who_came_first_goes_first() {
+    let service = build(&bounded(Some(1), 10));
+    let mut inside = enter(&service);
+    let mut line: Vec<_> = (0..5).map(|_| waits(&service)).collect();
+    while !line.is_empty() {
+        drop(inside.take());
+        // Those behind ask first, as does one that has only come, and get nothing.
+        let mut late = waits(&service);
+        assert!(try_enter(&mut late).is_none());
+        assert!(line[1..].iter_mut().all(|place| try_enter(place).is_none()));
+        inside = try_enter(&mut line.remove(0));
+        assert!(inside.is_some());
+    }
+}
+
+#[test]
+fn who_is_let_in_is_woken_and_nobody_else() {
+    #[derive(Default)]
+    struct Count(AtomicU32);
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let service = build(&bounded(Some(1), 10));
+    let entry = enter(&service);
+    let counts: [Arc<Count>; 3] = Default::default();
+    let mut places: Vec<_> = counts
+        .iter()
+        .map(|count| {
+            let mut place = waits(&service);
+            assert!(place.poll_enter(&Context::from_waker(&Waker::from(Arc::clone(count)))).is_pending());
+            place
+        })
+        .collect();
+    let woken = || counts.each_ref().map(|count| count.0.load(Ordering::Relaxed));
+    drop(entry);
+    assert_eq!(woken(), [1, 0, 0]);
+    // It leaves before it knows: the next one gets the place.
+    drop(places.remove(0));
+    assert_eq!(woken(), [1, 1, 0]);
+    assert_eq!((service.entered(), service.waiting()), (1, 1));
+    drop(places.remove(1));
+    assert_eq!((service.entered(), service.waiting()), (1, 0));
+    assert!(try_enter(&mut places[0]).is_some());
+    drop(places);
+    assert_eq!((service.entered(), service.waiting(), woken()), (0, 0, [1, 1, 0]));
+}
+
+#[test]
+fn a_reload_that_makes_room_lets_in_who_waits() {
+    let service = build(&bounded(Some(1), 10));
+    let _entry = enter(&service);
+    let mut first = waits(&service);
+    let next = ServiceState::build(&bounded(Some(3), 10), Some(&service), at(0.0)).unwrap();
+    let mut second = waits(&next);
+    assert!(try_enter(&mut first).is_some() && try_enter(&mut second).is_some());
 }
 
 #[test]
@@ -72,7 +151,7 @@ fn the_bound_holds_while_workers_race() {
         for _ in 0..5000 {
             let entry = match service.admit() {
                 Admission::Enter(entry) => Some(entry),
-                Admission::Wait(place) => place.try_enter().ok(),
+                Admission::Wait(mut place) => try_enter(&mut place),
                 Admission::Full => None,
             };
             if entry.is_some() {

@@ -6,7 +6,7 @@ use super::{Change, Event};
 use crate::clock::Instant as Now;
 use crate::plan::{self, HealthCheck, LoadBalancer, PassiveHealth};
 use crate::service::fixture::{at, build, exchange, health_check, input, passive, plan, threads};
-use crate::service::{Outcome, ServiceState, Unavailable};
+use crate::service::{End, Outcome, Picked, ServiceState, Unavailable};
 
 const GOOD: Outcome = Outcome::Status(200);
 const BAD: Outcome = Outcome::Status(500);
@@ -22,7 +22,7 @@ fn events(changes: impl IntoIterator<Item = Change>) -> Vec<Event> {
 
 /// Reports an outcome for one certain instance.
 fn outcome(service: &ServiceState, index: usize, now: Now, outcome: Outcome) -> Vec<Event> {
-    events(service.report(index, None, now, (outcome, Duration::from_millis(1))))
+    events(service.report(index, None, now, End { began: now, outcome, latency: Duration::from_millis(1) }))
 }
 
 fn states(service: &ServiceState, now: Now) -> Vec<&'static str> {
@@ -77,7 +77,8 @@ fn an_ejection_is_told_with_its_reason_and_ends() {
     assert_eq!(outcome(&service, 0, at(0.0), BAD), []);
     assert_eq!(outcome(&service, 0, at(0.0), GOOD), []);
     assert_eq!([(); 2].map(|()| outcome(&service, 0, at(0.0), BAD)), [[], []]);
-    let changes = service.report(0, None, at(0.0), (Outcome::ConnectFailed, Duration::ZERO));
+    let end = End { began: at(0.0), outcome: Outcome::ConnectFailed, latency: Duration::ZERO };
+    let changes = service.report(0, None, at(0.0), end);
     assert_eq!(changes[0].reason, "3 failures in a row, the last: no connection; for 10 s");
     assert!((0..5).all(|_| exchange(&service, at(9.9), GOOD).unwrap().0 == 1));
     assert_eq!(events(service.tick(at(9.9))), []);
@@ -162,6 +163,62 @@ fn a_draining_instance_finishes_what_it_has() {
     assert_eq!(states(&service, at(0.0)), ["up", "up"]);
 }
 
+/// Attempts at the first instance, under way.
+fn begun(service: &ServiceState, count: usize, now: Now) -> Vec<Picked<'_>> {
+    let all = std::iter::repeat_with(|| service.pick(&input(now, 0)).unwrap());
+    all.filter(|picked| picked.index == 0).take(count).collect()
+}
+
+fn finished(attempts: impl IntoIterator<Item = Picked<'static>>, now: Now, outcome: Outcome) -> Vec<Event> {
+    events(attempts.into_iter().flat_map(|picked| picked.finish(now, outcome, Duration::ZERO)))
+}
+
+#[test]
+fn what_began_before_an_ejection_has_no_say_behind_it() {
+    let service: &'static ServiceState = Box::leak(Box::new(service(2, None, Some(passive()))));
+    let mut old = begun(service, 7, at(0.0));
+    assert_eq!(finished(old.drain(..3), at(1.0), BAD), [Event::Ejected]);
+    assert_eq!(finished(old.drain(..3), at(11.5), BAD), []);
+    assert_eq!(states(service, at(11.5)), ["up", "up"]);
+    // Nor does an old success forgive what came since.
+    assert_eq!(finished(begun(service, 2, at(11.5)), at(12.0), BAD), [Event::Returned]);
+    assert_eq!(finished(old, at(12.0), GOOD), []);
+    assert_eq!(finished(begun(service, 1, at(12.0)), at(12.0), BAD), [Event::Ejected]);
+}
+
+#[test]
+fn what_began_before_it_came_up_has_no_say_behind_it() {
+    let rules = || (Some(health_check()), Some(passive()));
+    for resumed in [false, true] {
+        let service: &'static ServiceState = Box::leak(Box::new(service(2, rules().0, rules().1)));
+        let mut old = begun(service, 5, at(0.0));
+        assert_eq!(finished(old.drain(..2), at(0.0), BAD), []);
+        if resumed {
+            service.set_draining(0, at(1.0), true);
+            service.set_draining(0, at(2.0), false);
+        } else {
+            service.active_result(0, at(1.0), false, "refused");
+            service.active_result(0, at(2.0), true, "200");
+        }
+        assert_eq!(finished(old, at(3.0), BAD), []);
+        assert_eq!(finished(begun(service, 2, at(3.0)), at(3.0), BAD), [], "a row begins anew");
+        assert_eq!(finished(begun(service, 1, at(3.0)), at(3.0), BAD), [Event::Ejected]);
+    }
+}
+
+#[test]
+fn an_answer_from_before_that_breaks_off_recalls_nothing() {
+    let service: &'static ServiceState = Box::leak(Box::new(service(2, Some(health_check()), Some(passive()))));
+    assert_eq!(finished(begun(service, 2, at(0.0)), at(0.0), BAD), []);
+    let mut old = begun(service, 1, at(0.0)).remove(0);
+    old.report(at(0.0), GOOD, Duration::ZERO);
+    service.active_result(0, at(1.0), false, "refused");
+    service.active_result(0, at(2.0), true, "200");
+    assert_eq!(old.report(at(3.0), Outcome::Reset, Duration::ZERO), []);
+    drop(old);
+    assert_eq!(finished(begun(service, 2, at(3.0)), at(3.0), BAD), []);
+}
+
 /// An instance as one would write it for one thread.
 #[derive(Clone, Debug, Default)]
 struct Model {
@@ -178,7 +235,7 @@ impl Model {
     fn check(&mut self, rules: &HealthCheck, ok: bool) -> Option<Event> {
         (self.good, self.bad) = if ok { (self.good + 1, 0) } else { (0, self.bad + 1) };
         match self.down {
-            true if self.good >= rules.healthy_after => self.down = false,
+            true if self.good >= rules.healthy_after => (self.down, self.streak) = (false, 0),
             false if self.bad >= rules.unhealthy_after => self.down = true,
             _ => return None,
         }
