@@ -296,6 +296,23 @@ def test_the_bound_holds_under_load(gateway: Start, workers: int) -> None:
         assert len(echo._transports) <= 2 * workers, "connections that were in use at the same time"
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_who_came_first_goes_first(gateway: Start, workers: int) -> None:
+    switch = Switch()
+    with RawInstance(switch) as instance, ExitStack() as clients:
+        bounds = {"max_in_flight": 1, "queue": {"size": 20, "timeout": "60s"}}
+        running = gateway({"workers": workers, "services": {"shop": bounds}}, shop=instance)
+        peers = [clients.enter_context(running.connect()) for _ in range(12)]
+        for number, peer in enumerate(peers):
+            peer.send(get(f"/{number}"))
+            wait_until(lambda count=number: service(running)["waiting"] == count)  # type: ignore[misc]
+            wait_until(lambda: len(switch.held) == 1)
+        switch.first = [OK] * len(peers)
+        switch.release(OK)
+        assert [peer.read_answer().status for peer in peers] == [200] * len(peers)
+        assert [one.target for one in instance.requests] == [f"/{number}" for number in range(len(peers))]
+
+
 def test_nobody_waits_for_longer_than_the_queue_lets(gateway: Start) -> None:
     switch = Switch()
     with RawInstance(switch) as instance, ExitStack() as clients:

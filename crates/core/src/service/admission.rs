@@ -138,16 +138,12 @@ impl<'s> Place<'s> {
     /// Ready once it is this one's turn. To be dropped then.
     pub fn poll_enter(&mut self, cx: &Context<'_>) -> Poll<Entry<'s>> {
         let mut line = self.service.shared.gate.line.lock();
-        match line.waiting.binary_search_by_key(&self.ticket, |(ticket, _)| *ticket) {
-            Ok(at) => {
-                line.waiting[at].1 = Some(cx.waker().clone());
-                Poll::Pending
-            }
-            Err(_) => {
-                self.held = false;
-                Poll::Ready(Entry(Some(self.service)))
-            }
+        if let Ok(at) = line.waiting.binary_search_by_key(&self.ticket, |(ticket, _)| *ticket) {
+            line.waiting[at].1 = Some(cx.waker().clone());
+            return Poll::Pending;
         }
+        self.held = false;
+        Poll::Ready(Entry(Some(self.service)))
     }
 }
 
