@@ -57,6 +57,11 @@ pub struct Limit {
 }
 
 impl Limit {
+    /// As [`CounterStore::register`] of a store of one's own gives it back. It is of use to that store alone.
+    pub fn new(identity: &str, shape: Shape) -> Self {
+        Self { identity: identity.into(), shape, salt: 0, id: 0 }
+    }
+
     /// What stays the same over reloads: route, policy and index.
     pub fn identity(&self) -> &str {
         &self.identity
@@ -83,6 +88,21 @@ impl<'a> Charge<'a> {
     pub fn new(limit: &'a Limit, key: &'a [u8], cost: u32) -> Self {
         Self { limit, key, cost, decision: Decision::default() }
     }
+
+    /// The limit that is charged.
+    pub fn limit(&self) -> &'a Limit {
+        self.limit
+    }
+
+    /// Whose share is taken from.
+    pub fn key(&self) -> &'a [u8] {
+        self.key
+    }
+
+    /// What is taken.
+    pub fn cost(&self) -> u32 {
+        self.cost
+    }
 }
 
 /// The answer to a list of charges.
@@ -98,7 +118,7 @@ pub enum Verdict {
     },
 }
 
-/// Counters, wherever they are kept. A store on the network returns a future that waits; it has all it needs: the
+/// Counters, wherever they are kept. `crates/core/tests/counter_store.rs` has one of another make. A store on the network returns a future that waits; it has all it needs: the
 /// limit's identity and figures, the key and the cost.
 pub trait CounterStore: Send + Sync {
     /// Makes a limit known. The same identity with other figures carries the counts over: the share used stays.
@@ -345,7 +365,9 @@ impl Work {
         if let Some(found) = shard.get(self.place) {
             self.slot = found;
             if found.id() != charge.limit.id {
-                let old = limits.read().shapes[found.id() as usize - 1];
+                // Unknown is the figure only of a limit that another store has registered.
+                let known = (found.id() as usize).checked_sub(1).and_then(|at| limits.read().shapes.get(at).copied());
+                let old = known.unwrap_or(charge.limit.shape);
                 self.slot = shard.carry(self.place, &old, charge.limit, clock);
             }
         }

@@ -1,0 +1,123 @@
+//! The seam for counters that are kept elsewhere: a store of another make, written against the public words alone, decides
+//! like the one in memory. Its answers take time, as those of a network do.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Mutex;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use pylae_core::clock::Instant;
+use pylae_core::limit::{
+    Algorithm, Charge, CounterStore, Decision, FixedWindow, Limit, LimitError, MemoryStore, Reading, Shape,
+    SlidingWindow, TokenBucket, Verdict,
+};
+
+#[derive(Clone)]
+enum Counter {
+    Token(TokenBucket),
+    Sliding(SlidingWindow),
+    Fixed(FixedWindow),
+}
+
+impl Counter {
+    fn of(shape: &Shape) -> Self {
+        let (limit, per) = (shape.limit(), shape.per());
+        match shape.algorithm() {
+            Algorithm::TokenBucket => Self::Token(TokenBucket::new(limit, per, Some(shape.capacity())).unwrap()),
+            Algorithm::SlidingWindow => Self::Sliding(SlidingWindow::new(limit, per).unwrap()),
+            Algorithm::FixedWindow => Self::Fixed(FixedWindow::new(limit, per).unwrap()),
+        }
+    }
+
+    fn check(&mut self, at: Reading, cost: u32) -> Decision {
+        match self {
+            Self::Token(bucket) => bucket.check(at.now, cost),
+            Self::Sliding(window) => window.check(at.now, cost),
+            Self::Fixed(window) => window.check(at.wall, cost),
+        }
+    }
+}
+
+/// A counter for each name and key in a map, with no bound and one lock.
+#[derive(Default)]
+struct Elsewhere(Mutex<HashMap<(String, Vec<u8>), Counter>>);
+
+impl Elsewhere {
+    fn decide(&self, charges: &mut [Charge<'_>], at: Reading) -> Verdict {
+        let mut counters = self.0.lock().unwrap();
+        let mut after = Vec::new();
+        for charge in &mut *charges {
+            let name = (charge.limit().identity().to_owned(), charge.key().to_owned());
+            let mut counter = counters.get(&name).cloned().unwrap_or_else(|| Counter::of(charge.limit().shape()));
+            charge.decision = counter.check(at, charge.cost());
+            after.push((name, counter));
+        }
+        let refusing = (0..charges.len()).filter(|&index| !charges[index].decision.admitted);
+        if let Some(by) = refusing.max_by_key(|&index| charges[index].decision.retry_after) {
+            // Nothing is taken, and the figures of those that would have admitted are those before.
+            for (charge, (name, _)) in charges.iter_mut().zip(&after).filter(|(charge, _)| charge.decision.admitted) {
+                let mut counter = counters.get(name).cloned().unwrap_or_else(|| Counter::of(charge.limit().shape()));
+                charge.decision = counter.check(at, 0);
+            }
+            return Verdict::Refused { by };
+        }
+        counters.extend(after);
+        Verdict::Admitted
+    }
+}
+
+impl CounterStore for Elsewhere {
+    fn register(&self, identity: &str, shape: Shape) -> Result<Limit, LimitError> {
+        Ok(Limit::new(identity, shape))
+    }
+
+    async fn check_all(&self, charges: &mut [Charge<'_>], at: Reading) -> Verdict {
+        let mut sent = false;
+        std::future::poll_fn(|_| if std::mem::replace(&mut sent, true) { Poll::Ready(()) } else { Poll::Pending })
+            .await;
+        self.decide(charges, at)
+    }
+}
+
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return value;
+        }
+    }
+}
+
+/// What a caller sees that knows nothing of the store but the trait.
+fn seen(store: &impl CounterStore, limit: u32, steps: &[(u8, u64, u32)]) -> Vec<(Verdict, Vec<Decision>)> {
+    let shapes = [Algorithm::TokenBucket, Algorithm::SlidingWindow, Algorithm::FixedWindow]
+        .map(|algorithm| Shape::new(algorithm, limit, Duration::from_secs(7), None).unwrap());
+    let limits = shapes.map(|shape| store.register(&format!("{:?}", shape.algorithm()), shape).unwrap());
+    let mut now = 1_000_000_000_000;
+    let mut seen = Vec::new();
+    for (key, step, cost) in steps {
+        now += step * 100_000_000;
+        let wall = Duration::from_secs(1_700_000_000) + Duration::from_nanos(now);
+        let key = [*key];
+        let mut charges = limits.each_ref().map(|limit| Charge::new(limit, &key, *cost));
+        let verdict = wait(store.check_all(&mut charges, Reading { now: Instant::from_nanos(now), wall }));
+        seen.push((verdict, charges.iter().map(|charge| charge.decision).collect()));
+    }
+    seen
+}
+
+proptest! {
+    #[test]
+    fn another_store_decides_like_the_one_in_memory(
+        limit in 1..20_u32,
+        steps in prop::collection::vec((0..4_u8, 0..20_u64, 1..4_u32), 1..200),
+    ) {
+        let (here, there) = (MemoryStore::new(1000), Elsewhere::default());
+        prop_assert_eq!(seen(&here, limit, &steps), seen(&there, limit, &steps));
+    }
+}
