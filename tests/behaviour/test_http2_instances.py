@@ -168,6 +168,16 @@ def test_a_connection_that_died_while_idle_is_replaced(gateway: Start) -> None:
             instance.connections[-1].close()
 
 
+def test_a_request_that_http2_cannot_carry_is_its_client_s_fault(gateway: Start) -> None:
+    with H2Instance(lambda connection, stream, _: connection.answer(stream)) as instance:
+        running = gateway({**BOTH, "limits": {"max_head": 200_000, "max_target": 100_000}}, one=instance)
+        answer = running.get("/" + "a" * 70_000)
+        assert (answer.status, b"HTTP/2" in answer.body) == (400, True)
+        (service,) = running.gateway.stats()["services"]
+        assert (instance.requests, service["instances"][0]["failures"]) == ([], 0)
+        assert running.get("/").status == 200
+
+
 def test_answers_that_are_not_http_are_502(gateway: Start) -> None:
     def answer(connection: H2Connection, stream: int, _: dict[str, str]) -> None:
         connection.h2.send_headers(stream, [(":status", "200"), ("connection", "close")], end_stream=True)

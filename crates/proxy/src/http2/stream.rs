@@ -335,3 +335,6 @@ impl Held {
 fn malformed(_: Malformed) -> io::Error {
     io::ErrorKind::InvalidData.into()
 }
+
+#[cfg(test)]
+mod tests;
