@@ -10,11 +10,9 @@ use tokio::task::LocalSet;
 use crate::clock;
 use crate::health;
 use crate::log::Log;
+use crate::lookup;
 use crate::metrics::{INTERVAL, Metrics};
 use crate::snapshot::Snapshot;
-
-/// Names that may be looked up at the same time: one that hangs must not hold up the checks of others.
-const LOOKUPS: usize = 16;
 
 /// The auxiliary thread. It ends when this is dropped.
 pub(crate) struct Auxiliary {
@@ -26,7 +24,7 @@ impl Auxiliary {
     pub(crate) fn start(snapshot: Arc<Snapshot>, log: Arc<Log>, metrics: Arc<Metrics>) -> io::Result<Self> {
         let (snapshots, receiver) = watch::channel(snapshot);
         let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(LOOKUPS).build()?;
+            tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(lookup::THREADS).build()?;
         let thread = std::thread::Builder::new().name("pylae-auxiliary".to_owned()).spawn(move || {
             LocalSet::new().block_on(&runtime, async {
                 tokio::task::spawn_local(sample(metrics));

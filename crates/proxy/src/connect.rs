@@ -15,6 +15,7 @@ use crate::attempt::Failure;
 use crate::client::Client;
 use crate::clock;
 use crate::http2::instances;
+use crate::lookup;
 use crate::snapshot::Service;
 use crate::socket::Socket;
 use crate::worker::Worker;
@@ -77,8 +78,15 @@ pub(crate) async fn open_alone(service: &Service, index: usize) -> io::Result<So
 /// Tries the addresses of `host` in turn.
 async fn reach(host: &str, port: u16) -> io::Result<TcpStream> {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    match bare.parse::<IpAddr>() {
-        Ok(address) => TcpStream::connect(SocketAddr::new(address, port)).await,
-        Err(_) => TcpStream::connect((host, port)).await,
+    if let Ok(address) = bare.parse::<IpAddr>() {
+        return TcpStream::connect(SocketAddr::new(address, port)).await;
     }
+    let mut failed = None;
+    for &address in &*lookup::addresses(host).await? {
+        match TcpStream::connect(SocketAddr::new(address, port)).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failed = Some(error),
+        }
+    }
+    Err(failed.unwrap_or_else(|| ErrorKind::NotFound.into()))
 }

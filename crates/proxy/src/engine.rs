@@ -26,6 +26,7 @@ use crate::auxiliary::Auxiliary;
 use crate::background::Background;
 use crate::clock;
 use crate::log::{Log, Record};
+use crate::lookup;
 use crate::metrics::{HookFigures, Metrics, Process, Reading, Summary, View, began_at, expose, summarize};
 use crate::observe::{Totals, WorkerStats};
 use crate::recent::{Lane, Recent};
@@ -307,7 +308,8 @@ fn spawn(
     let counted = Arc::clone(&stats);
     let recent = Arc::<Lane>::default();
     let kept = Recent::new(Arc::clone(&recent));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(lookup::THREADS).build()?;
     let thread = std::thread::Builder::new().name(format!("pylae-worker-{index}")).spawn(move || {
         let mut things = Some((snapshot, shared, counted, kept, runtime, listeners, receiver));
         hooks.live(&mut || {

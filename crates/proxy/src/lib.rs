@@ -24,6 +24,7 @@ mod hooked;
 mod http2;
 mod keys;
 mod log;
+mod lookup;
 mod metrics;
 mod mirror;
 mod observe;
