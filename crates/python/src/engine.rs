@@ -61,8 +61,8 @@ impl Engine {
         .map_err(|problems: Vec<Problem>| to_python(&problems))
     }
 
-    /// The addresses that are listened on, as `host:port`. Waits for an apply that is under way, as all that asks the
-    /// plane may: never with the interpreter's lock, which a worker may need to come to the end of a hook.
+    /// The addresses that are listened on, as `host:port`. Like all that may have to wait for others, it is asked without
+    /// the interpreter's lock, which they may need.
     fn addresses(&self, py: Python<'_>) -> Vec<String> {
         gil::released(py, || self.plane.addresses().iter().map(ToString::to_string).collect())
     }

@@ -13,8 +13,8 @@ from pylae.admin.problems import MEDIA_TYPE, Refusal, add_handlers
 if TYPE_CHECKING:
     from pylae.control import Control
 
-# What asks the engine takes a while, since all is counted up, and the configuration may have to wait for an apply, which
-# may wait for a hook: such functions are no coroutines, so they run beside the loop, which goes on with everything else.
+# What asks the engine takes a while, since all is counted up, and the configuration may have to wait for an apply, and
+# that for a hook: such functions are no coroutines, so that they run beside the loop, which goes on with the rest.
 _TOPICS = (status, monitoring, configuration, services, breakers, limits, cache, exchanges)
 
 
