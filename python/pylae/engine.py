@@ -209,9 +209,12 @@ class Engine:
         """
         return cast("dict[str, Any]", json.loads(self._running().summary()))
 
-    def health(self, thresholds: Thresholds | None = None) -> Health:
-        """Whether what was served within the last minute was good, and if not, why."""
-        return judge(self.summary(), thresholds or Thresholds())
+    def health(self, thresholds: Thresholds | None = None, troubles: Mapping[str, str | None] | None = None) -> Health:
+        """Whether what was served within the last minute was good, and if not, why.
+
+        `troubles` say what keeps the instances of services from being looked up.
+        """
+        return judge(self.summary(), thresholds or Thresholds(), troubles or {})
 
     def count_refusal(self) -> None:
         """Counts a configuration that was refused before it became a plan."""

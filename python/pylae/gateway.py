@@ -430,15 +430,18 @@ class Gateway:
 
     def metrics(self) -> str:
         """All figures of the running engine as a page for Prometheus (text format 0.0.4). Raises EngineError."""
-        return self.engine.metrics()
+        return self.engine.metrics() + self.registry.metrics()
 
     def summary(self) -> dict[str, Any]:
         """What the running engine has served and how it is doing; durations are in seconds. Raises EngineError."""
         return self.engine.summary()
 
     def health(self) -> Health:
-        """How good the service of the last minute was, by the thresholds in `health`. Raises EngineError."""
-        return self.engine.health(self.config.health)
+        """How good the service of the last minute was, by the thresholds in `health`. Raises EngineError.
+
+        A service whose instances cannot be looked up is a reason, too.
+        """
+        return self.engine.health(self.config.health, self.registry.troubles())
 
     @property
     def registry(self) -> ServiceRegistry:

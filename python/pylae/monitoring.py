@@ -71,8 +71,13 @@ class Health:
         return {**asdict(self), "reasons": list(self.reasons)}
 
 
-def judge(summary: Mapping[str, Any], thresholds: Thresholds) -> Health:
-    """The verdict on a summary (`pylae.engine.Engine.summary`)."""
+def judge(
+    summary: Mapping[str, Any], thresholds: Thresholds, troubles: Mapping[str, str | None] | None = None
+) -> Health:
+    """The verdict on a summary (`pylae.engine.Engine.summary`).
+
+    `troubles` say what keeps the instances of services from being looked up (`pylae.registry`): they may be old.
+    """
     recent = summary["recent"]
     requests, errors, mean = recent["requests"], recent["errors"], recent["mean"]
     rate = errors / requests if requests else 0.0
@@ -90,6 +95,9 @@ def judge(summary: Mapping[str, Any], thresholds: Thresholds) -> Health:
         if longest is not None and mean is not None and mean > longest.total_seconds():
             status = "degraded" if status == "healthy" else status
             reasons.append(f"answers took {mean:.3g} s on average, over {longest.total_seconds():g} s{_slow(summary)}")
+    if found := [f"{service}: {trouble}" for service, trouble in (troubles or {}).items() if trouble]:
+        status = "degraded" if status == "healthy" else status
+        reasons.append(f"instances cannot be looked up{_named(found)}")
     return Health(status, tuple(reasons), recent["window"], requests, errors, rate, mean)
 
 

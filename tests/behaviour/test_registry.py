@@ -196,6 +196,8 @@ def test_instances_from_dns(gateway: Callable[..., Running], echo: EchoInstance,
     wait_until(lambda: running.gateway.stats()["services"][0]["instances"][0]["url"] == f"http://127.0.0.2:{port}")
     del names.records["users.test", "A"]
     wait_until(lambda: running.get("/").status == 503)
+    trouble = "users.test has no address; it has no instances from there any more"
+    assert running.gateway.registry.troubles() == {"users": trouble}
 
 
 def test_a_name_that_cannot_be_looked_up_does_not_keep_it_from_starting(
@@ -204,6 +206,30 @@ def test_a_name_that_cannot_be_looked_up_does_not_keep_it_from_starting(
     dns = {"name": "users.test", "port": 1, "resolvers": [names.address], "retry": "50ms"}
     running = gateway({"services": {"users": {"instances": [echo.url], "discovery": {"dns": dns}}}})
     assert running.get("/").status == 200
+
+
+def test_a_name_that_cannot_be_looked_up_is_seen_everywhere(
+    admin: Start, echo: EchoInstance, names: NameServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = int(echo.url.rpartition(":")[2])
+    dns = {"name": "users.test", "port": port, "resolvers": [names.address], "retry": "20ms", "gone_after": "1h"}
+    services = {"users": {"discovery": {"dns": dns}}, "all": {"instances": [echo.url]}}
+    with admin({"services": services, "routes": [{"path": "/", "service": "users"}]}) as api:
+        why = "users.test has no address; its instances stay as they are"
+        assert api.get("/services/users")["trouble"] == why
+        assert api.get("/services/all")["trouble"] is None
+        health = api.get("/health")
+        assert (health["status"], health["reasons"]) == ("degraded", [f"instances cannot be looked up: users: {why}"])
+        failing = 'pylae_discovery_failing{service="users",source="dns"}'
+        assert f"\n{failing} 1\n" in api.http.get("/metrics").text
+        assert f"users: {why}" in caplog.messages
+        names.put("users.test", "A", "127.0.0.1", ttl=0)
+        wait_until(lambda: api.get("/services/users")["trouble"] is None)
+        wait_until(lambda: api.get("/services/users")["instances"] != [])
+        assert api.running.get("/").status == 200
+        assert (api.get("/health")["status"], api.get("/health")["reasons"]) == ("healthy", [])
+        assert f"\n{failing} 0\n" in api.http.get("/metrics").text
+        assert "users: its instances are known again" in caplog.messages
 
 
 def test_instances_from_a_file(gateway: Callable[..., Running], echo: EchoInstance, tmp_path: Path) -> None:

@@ -53,6 +53,8 @@ class Service(Body):
     """Exchanges in its queue."""
     retries: int
     """Retries since the start."""
+    trouble: str | None
+    """What keeps its instances from being looked up now, if they are and anything does."""
 
 
 class Draining(Body):
@@ -101,7 +103,8 @@ def router(control: Control) -> APIRouter:
 
     def described(stats: Mapping[str, Any]) -> Service:
         instances = [shown(stats["name"], one) for one in stats["instances"]]
-        return Service(name=stats["name"], instances=instances, waiting=stats["waiting"], retries=stats["retries"])
+        same = {key: stats[key] for key in ("name", "waiting", "retries")}
+        return Service(instances=instances, trouble=registry.troubles().get(stats["name"]), **same)
 
     def find(service: str) -> Mapping[str, Any]:
         found: Mapping[str, Any] | None = next(

@@ -42,6 +42,11 @@ class DnsSource:
             ]
         self._kinds = {"any": ("A", "AAAA"), "ipv4": ("A",), "ipv6": ("AAAA",)}[settings.family]
 
+    @property
+    def trouble(self) -> str | None:
+        """As `Source.trouble`."""
+        return self._complaint.said
+
     async def look(self, now: float) -> bool:
         """As `Source.look`."""
         settings = self._settings
@@ -69,6 +74,7 @@ class DnsSource:
             self._complaint.say(text)
             self.due = min(self.due, now + left)
             return False
+        self._complaint.say(text, "it has no instances from there any more")
         return self._become(())
 
     def _become(self, instances: tuple[Instance, ...]) -> bool:

@@ -38,6 +38,11 @@ class FileSource:
         self._seen: str | None = None
         self._read: str | None = None
 
+    @property
+    def trouble(self) -> str | None:
+        """As `Source.trouble`."""
+        return self._complaint.said
+
     async def look(self, now: float) -> bool:
         """As `Source.look`."""
         self.due = now + self._interval

@@ -36,6 +36,8 @@ class HeartbeatSource:
     def __init__(self, service: str, settings: HeartbeatDiscovery, *, secure: bool) -> None:
         self.instances: tuple[Instance, ...] = ()
         self.due = math.inf
+        self.trouble: str | None = None
+        """Nothing: it is told, and asks nobody."""
         self.beaten = False
         """Whether anything has happened since this was last set to False."""
         self._service = service

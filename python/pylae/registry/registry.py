@@ -221,6 +221,21 @@ class ServiceRegistry:
             return "static"
         return source.kind
 
+    def troubles(self) -> dict[str, str | None]:
+        """What keeps the source of each service that has one from being read now; None where nothing does."""
+        return {name: source.trouble for name, (_, source) in self._sources.items()}
+
+    def metrics(self) -> str:
+        """Its figures as a part of the page for Prometheus."""
+        name = "pylae_discovery_failing"
+        what = "1 while the source of a service's instances cannot be read: they stay as they are; else 0."
+        lines = [f"# HELP {name} {what}", f"# TYPE {name} gauge"]
+        for service, (_, source) in self._sources.items():
+            # Names of services have nothing that would have to be escaped.
+            failing = int(source.trouble is not None)
+            lines.append(f'{name}{{service="{service}",source="{source.kind}"}} {failing}')
+        return "".join(f"{line}\n" for line in lines)
+
     def register(self, service: str, instance: Instance, ttl: float | None = None) -> Registration:
         """Registers an instance for `ttl` seconds, or as long as the service says. Raises RegistryError."""
         if self.admin and is_at(instance.url, self.admin):

@@ -20,6 +20,10 @@ class Source(Protocol):
     """When to look again, by the clock of `look`."""
 
     @property
+    def trouble(self) -> str | None:
+        """What keeps it from being read now, if anything does: its instances are those of before."""
+
+    @property
     def kind(self) -> Literal["dns", "file", "heartbeat"]:
         """Which of them it is."""
 
@@ -44,16 +48,18 @@ class Complaint:
     """Says what goes wrong once, and when it is over."""
 
     def __init__(self, service: str) -> None:
-        self._service, self._said = service, ""
+        self._service = service
+        self.said: str | None = None
+        """What is wrong now, if anything is."""
 
-    def say(self, text: str) -> None:
-        """Something is wrong."""
-        if text != self._said:
-            self._said = text
-            log.warning("%s: %s; its instances stay as they are", self._service, text)
+    def say(self, text: str, outcome: str = "its instances stay as they are") -> None:
+        """Something is wrong, with this outcome."""
+        if (whole := f"{text}; {outcome}") != self.said:
+            self.said = whole
+            log.warning("%s: %s", self._service, whole)
 
     def over(self) -> None:
         """Nothing is."""
-        if self._said:
-            self._said = ""
+        if self.said is not None:
+            self.said = None
             log.info("%s: its instances are known again", self._service)
