@@ -108,20 +108,22 @@ impl Wheel {
     fn advance(&self, to: u64) {
         let from = self.tick.get();
         self.tick.set(to);
+        // All are taken out before one is entered anew: it may get a slot that is looked at just now, and would be lost.
+        let mut due = Vec::new();
         for tick in from + 1..=to.min(from + SLOTS as u64) {
-            let due = std::mem::take(&mut self.slots.borrow_mut()[tick as usize % SLOTS]);
-            self.entries.set(self.entries.get() - due.len());
-            for cell in due {
-                // An entry that is not the cell's current one was replaced by an earlier one.
-                if cell.entry.get() > to {
-                    continue;
-                }
-                cell.entry.set(NEVER);
-                match cell.at.get() {
-                    NEVER => {}
-                    at if at <= to => cell.wake(),
-                    at => self.enter(cell, at),
-                }
+            due.append(&mut self.slots.borrow_mut()[tick as usize % SLOTS]);
+        }
+        self.entries.set(self.entries.get() - due.len());
+        for cell in due {
+            // An entry that is not the cell's current one was replaced by an earlier one.
+            if cell.entry.get() > to {
+                continue;
+            }
+            cell.entry.set(NEVER);
+            match cell.at.get() {
+                NEVER => {}
+                at if at <= to => cell.wake(),
+                at => self.enter(cell, at),
             }
         }
     }
@@ -201,5 +203,51 @@ impl Drop for Deadline {
         self.cell.at.set(NEVER);
         self.cell.rest.set(Rest::No);
         self.cell.waker.replace(None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn no_deadline_is_lost_or_early_however_seldom_the_wheel_turns() {
+        let start = crate::clock::coarse();
+        for stride in (1..10).chain([63, 64, 65, 100, 200]) {
+            let wheel = Wheel::new(start);
+            let set: Vec<_> = (0..300_u32)
+                .map(|ticks| {
+                    let (deadline, woken) = (wheel.deadline(), Arc::new(Woken(AtomicBool::new(false))));
+                    deadline.set(start.saturating_add(TICK * ticks));
+                    assert!(!deadline.poll_passed(&Context::from_waker(&Arc::clone(&woken).into())));
+                    (deadline, woken)
+                })
+                .collect();
+            let mut now = tick_of(start);
+            while now < tick_of(start) + 310 {
+                now += stride;
+                wheel.advance(now);
+                for (deadline, woken) in &set {
+                    assert_eq!(
+                        woken.0.load(Ordering::Relaxed),
+                        deadline.cell.at.get() <= now,
+                        "in strides of {stride}"
+                    );
+                }
+            }
+            assert_eq!(wheel.entries.get(), 0);
+        }
     }
 }
