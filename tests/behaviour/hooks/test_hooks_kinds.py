@@ -344,6 +344,8 @@ def test_a_hook_over_its_budget_is_moved_off_the_worker(gateway: Gateway, caplog
             "loop",
             "worker",
         )
+        for name, demoted in (("slow", 1), ("slow_too", 1), ("slow_as_agreed", 0)):
+            assert f'pylae_hook_demoted{{route="orders",hook="{found[name]["hook"]}"}} {demoted}\n' in gateway.metrics()
         assert ask(address, "/orders/1").status == 200
         until(lambda: "runs on the pool" in caplog.text and "runs on the asyncio loop" in caplog.text)
 

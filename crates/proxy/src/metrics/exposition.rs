@@ -45,7 +45,7 @@ const BREAKER_STATES: [(&str, Position); 3] =
     [("closed", Position::Closed), ("half_open", Position::HalfOpen), ("open", Position::Open)];
 
 pub(super) const COUNTER: &str = "counter";
-const GAUGE: &str = "gauge";
+pub(super) const GAUGE: &str = "gauge";
 const HISTOGRAM: &str = "histogram";
 
 /// What a page is made of.

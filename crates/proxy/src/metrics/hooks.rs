@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use pylae_core::hook::Run;
 use serde::Serialize;
 
-use super::exposition::{COUNTER, Page};
+use super::exposition::{COUNTER, GAUGE, Page};
 
 /// What is known of the calls of a hook on a route.
 #[derive(Clone, Debug, Serialize)]
@@ -28,30 +28,47 @@ pub struct HookFigures {
     pub demoted: bool,
 }
 
-/// Calls, failures, timeouts and seconds.
-type Sums = (u64, u64, u64, f64);
+/// What the hooks of one name on a route come to.
+#[derive(Default)]
+struct Sums {
+    calls: u64,
+    failures: u64,
+    timeouts: u64,
+    seconds: f64,
+    demoted: u64,
+}
 
 impl Page {
     /// Hooks by route and name; one that is called at several places of a route is one line.
     pub(super) fn hooks(&mut self, hooks: &[HookFigures]) {
         let mut sums: BTreeMap<(&str, &str), Sums> = BTreeMap::new();
         for one in hooks {
-            let (calls, failures, timeouts, seconds) = sums.entry((&one.route, &one.hook)).or_default();
-            *calls += one.calls;
-            *failures += one.failures;
-            *timeouts += one.timeouts;
-            *seconds += one.worker_seconds;
+            let sum = sums.entry((&one.route, &one.hook)).or_default();
+            sum.calls += one.calls;
+            sum.failures += one.failures;
+            sum.timeouts += one.timeouts;
+            sum.seconds += one.worker_seconds;
+            sum.demoted += u64::from(one.demoted);
         }
-        self.hook("pylae_hook_calls_total", "Calls of Python hooks.", &sums, |sums| to_float(sums.0));
-        self.hook("pylae_hook_failures_total", "Calls that raised.", &sums, |sums| to_float(sums.1));
+        self.hook(COUNTER, "pylae_hook_calls_total", "Calls of Python hooks.", &sums, |sum| to_float(sum.calls));
+        self.hook(COUNTER, "pylae_hook_failures_total", "Calls that raised.", &sums, |sum| to_float(sum.failures));
         let what = "Calls that took longer than the hook may.";
-        self.hook("pylae_hook_timeouts_total", what, &sums, |sums| to_float(sums.2));
+        self.hook(COUNTER, "pylae_hook_timeouts_total", what, &sums, |sum| to_float(sum.timeouts));
         let what = "Time that workers spent in Python hooks.";
-        self.hook("pylae_hook_worker_seconds_total", what, &sums, |sums| sums.3);
+        self.hook(COUNTER, "pylae_hook_worker_seconds_total", what, &sums, |sum| sum.seconds);
+        let what = "Hooks that were moved off the workers, because they kept them longer than their budget.";
+        self.hook(GAUGE, "pylae_hook_demoted", what, &sums, |sum| to_float(sum.demoted));
     }
 
-    fn hook(&mut self, name: &str, help: &str, sums: &BTreeMap<(&str, &str), Sums>, value: impl Fn(&Sums) -> f64) {
-        self.family(name, COUNTER, help);
+    fn hook(
+        &mut self,
+        kind: &str,
+        name: &str,
+        help: &str,
+        sums: &BTreeMap<(&str, &str), Sums>,
+        value: impl Fn(&Sums) -> f64,
+    ) {
+        self.family(name, kind, help);
         for ((route, hook), sums) in sums {
             self.sample(name, &[("route", route), ("hook", hook)], value(sums));
         }
