@@ -189,13 +189,6 @@ def fork_and_raise(_: Request) -> str:
     return str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
-def forked_process(_: Request) -> str:
-    process = multiprocessing.get_context("fork").Process(target=in_a_child, args=(4,))
-    process.start()
-    process.join()
-    return str(process.exitcode)
-
-
 def spawned_pool(_: Request) -> str:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return str(pool.apply(in_a_child, (4,)))
@@ -207,7 +200,7 @@ def command(_: Request) -> str:
 
 @pytest.mark.parametrize(
     ("deed", "expected"),
-    [(fork_and_exit, "7"), (fork_and_raise, "0"), (forked_process, "0"), (spawned_pool, "8"), (command, "out")],
+    [(fork_and_exit, "7"), (fork_and_raise, "0"), (spawned_pool, "8"), (command, "out")],
 )
 @pytest.mark.parametrize("kind", ["worker", "loop", "pool"])
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
