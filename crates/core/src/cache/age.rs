@@ -19,13 +19,15 @@ pub(super) fn wall(exchange: &Exchange) -> Duration {
     exchange.wall + exchange.now.since(exchange.started)
 }
 
-/// `corrected_initial_age` of the response in `exchange` (section 4.2.3). An Age that is not a number is ignored.
+/// `corrected_initial_age` of the response in `exchange` (section 4.2.3). Of several Ages the first counts, and one that is
+/// not a number is ignored (section 5.1).
 ///
 /// `began` is when the service was asked.
 pub(super) fn initial(exchange: &Exchange, began: Instant) -> Duration {
     let (fields, buf) = (&exchange.response.fields, &exchange.response_buffer[..]);
     let delay = exchange.now.since(began);
-    let said = fields.get(buf, Name::Age).and_then(seconds).unwrap_or(0);
+    let first = fields.get(buf, Name::Age).and_then(|line| line.split(|byte| *byte == b',').next());
+    let said = first.map(<[u8]>::trim_ascii).and_then(seconds).unwrap_or(0);
     let date = fields.get(buf, Name::Date).and_then(moment);
     let apparent = date.map_or(Duration::ZERO, |date| wall(exchange).saturating_sub(date));
     apparent.max(Duration::from_secs(said.into()) + delay)

@@ -7,8 +7,8 @@ use pylae_http::{Framing, Method, Name, Span};
 use super::condition::{has_it, say, serve, strongly_equal};
 use super::entry::Entry;
 use super::flight::Landing;
-use super::storable::{refreshed, storable};
-use super::visit::{Fetch, Outcome, Stored, Tap};
+use super::storable::{may_stay, refreshed, storable};
+use super::visit::{Body, Fetch, Outcome, Stored, Tap};
 use crate::{Exchange, Halt};
 
 /// What is to be sent after the service has answered.
@@ -43,13 +43,18 @@ pub fn answered(exchange: &mut Exchange, service: &Arc<str>, framing: Framing) -
         give_up(*fetch, exchange);
         return Settled::Relay;
     };
+    let known = if let Framing::Length(length) = framing { usize::try_from(length).unwrap_or(0) } else { 0 };
+    let Some(body) = Body::new(&fetch.cache, known) else {
+        // So much is passing that nothing more is kept at this moment, which says nothing about the next one.
+        fetch.land(Landing::Alone);
+        return Settled::Relay;
+    };
     let muted = status == 200 && has_it(&exchange.response.fields, &exchange.response_buffer, exchange);
     if muted {
         exchange.status = 304;
         exchange.response.reason = Span::default();
     }
-    let known = if let Framing::Length(length) = framing { usize::try_from(length).unwrap_or(0) } else { 0 };
-    fetch.tap = Some(Tap { entry, body: Vec::with_capacity(known), most: fetch.most(), muted });
+    fetch.tap = Some(Tap { entry, body, most: fetch.most(), muted });
     let done = matches!(framing, Framing::None | Framing::Length(0));
     exchange.cache.fetch = Some(fetch);
     if done {
@@ -81,16 +86,17 @@ fn revalidated(fetch: Fetch, exchange: &mut Exchange) -> Settled {
         fetch.land(Landing::Alone);
         return Settled::Senseless;
     };
-    let kept = fetch.stores || exchange.head.method == Method::Head;
-    if entry.control.no_store || entry.control.private {
+    let stays = may_stay(&entry, &fetch, exchange);
+    if !stays {
         fetch.cache.remove(&fetch.key);
-    } else if kept {
+    } else if fetch.stores || exchange.head.method == Method::Head {
         fetch.cache.put(&fetch.key, Arc::clone(&entry));
     }
     let cache_status = fetch.rules.cache_status;
-    let fresh = entry.fresh_for(exchange.now).is_some() && !entry.control.no_cache;
+    let fresh = stays && entry.fresh_for(exchange.now).is_some() && !entry.control.no_cache;
     fetch.land(if fresh { Landing::Stored } else { Landing::Alone });
-    Settled::Serve(serve(entry, exchange, Outcome::Revalidated, cache_status))
+    let how = cache_status.then_some(&b"pylae; fwd=stale; fwd-status=304"[..]);
+    Settled::Serve(serve(entry, exchange, Outcome::Revalidated, how))
 }
 
 /// Whether a 304 is about `stale`: its strong validator must be the same (section 4.3.4).
@@ -109,9 +115,9 @@ fn on_error(fetch: &Fetch, exchange: &Exchange) -> Option<Arc<Entry>> {
 }
 
 fn serve_stale(fetch: Fetch, stale: Arc<Entry>, exchange: &mut Exchange) -> Stored {
-    let cache_status = fetch.rules.cache_status;
+    let how = fetch.rules.cache_status.then_some(&b"pylae; fwd=stale"[..]);
     fetch.land(Landing::Failed);
-    serve(stale, exchange, Outcome::Stale, cache_status)
+    serve(stale, exchange, Outcome::Stale, how)
 }
 
 /// The answer to HEAD says whether what is stored for GET still holds (section 4.3.5).
@@ -129,7 +135,8 @@ fn freshen(fetch: &Fetch, exchange: &Exchange) {
         }
         _ => false,
     };
-    match refreshed(stale, fetch, exchange).filter(|_| length && same) {
+    let entry = refreshed(stale, fetch, exchange).filter(|entry| length && same && may_stay(entry, fetch, exchange));
+    match entry {
         Some(entry) => fetch.cache.put(&fetch.key, Arc::new(entry)),
         None => fetch.cache.remove(&fetch.key),
     }

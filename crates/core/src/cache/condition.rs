@@ -12,8 +12,9 @@ use super::range::{Part, part};
 use super::visit::{Outcome, Stored};
 use crate::Exchange;
 
-/// Puts the head of `entry` into the exchange, as if the service had just sent it, with Age and Cache-Status.
-pub(super) fn serve(entry: Arc<Entry>, exchange: &mut Exchange, outcome: Outcome, cache_status: bool) -> Stored {
+/// Puts the head of `entry` into the exchange, as if the service had just sent it, with Age and, if `how` it came about
+/// is to be told, Cache-Status.
+pub(super) fn serve(entry: Arc<Entry>, exchange: &mut Exchange, outcome: Outcome, how: Option<&[u8]>) -> Stored {
     exchange.cache.outcome = Some(outcome);
     exchange.clear_response();
     exchange.response_buffer.extend_from_slice(&entry.bytes);
@@ -26,12 +27,10 @@ pub(super) fn serve(entry: Arc<Entry>, exchange: &mut Exchange, outcome: Outcome
     // None of these values can be refused.
     let mut number = itoa::Buffer::new();
     let _ = edits.set_known(Name::Age, number.format(entry.age(now).as_secs()).as_bytes());
-    if cache_status {
+    if let Some(how) = how {
         let mut text = Text { memory: [0; 64], len: 0 };
-        match outcome {
-            Outcome::Revalidated => text.add(b"pylae; fwd=stale; fwd-status=304; ttl="),
-            _ => text.add(b"pylae; hit; ttl="),
-        }
+        text.add(how);
+        text.add(b"; ttl=");
         match entry.fresh_for(now) {
             Some(left) => text.add(number.format(left.as_secs()).as_bytes()),
             None => text.add(number.format(-i64::try_from(entry.stale_for(now).as_secs()).unwrap_or(0)).as_bytes()),
@@ -41,6 +40,9 @@ pub(super) fn serve(entry: Arc<Entry>, exchange: &mut Exchange, outcome: Outcome
     let part = choose(&entry, exchange);
     Stored { entry, part, refresh: None }
 }
+
+/// How a stored response came about for which the service was not asked.
+pub(super) const HIT: &[u8] = b"pylae; hit";
 
 /// A short text without an allocation.
 struct Text {

@@ -72,7 +72,10 @@ impl Entry {
     /// Bytes of memory.
     pub fn weight(&self) -> usize {
         // Fields are kept both as bytes and as positions.
-        OVERHEAD + self.bytes.len() + 24 * self.head.fields.len() + self.body.len() + self.selecting.weight()
+        let head = self.bytes.len() + 24 * self.head.fields.len();
+        // Each tag is a pointer, a length and an allocation of its own.
+        let tags: usize = self.tags.iter().map(|tag| 32 + tag.len()).sum();
+        OVERHEAD + head + self.body.len() + self.selecting.weight() + tags
     }
 }
 

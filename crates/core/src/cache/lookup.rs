@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pylae_http::{Framing, Method, Name};
 
-use super::condition::{ask, say, serve, strip};
+use super::condition::{HIT, ask, say, serve, strip};
 use super::control::RequestControl;
 use super::entry::Entry;
 use super::flight::Landing;
@@ -33,8 +33,8 @@ pub fn lookup(cache: &Arc<Cache>, rules: &Arc<Rules>, exchange: &mut Exchange) -
     let reuse = found.as_ref().map_or(Reuse::No, |entry| reuse(entry, &control, exchange));
     let request = Request { cache, rules, control, others };
     match (found, reuse) {
-        (Some(entry), Reuse::Fresh) => Verdict::Stored(serve(entry, exchange, Outcome::Hit, rules.cache_status)),
-        (Some(entry), Reuse::Stale) => Verdict::Stored(serve(entry, exchange, Outcome::Stale, rules.cache_status)),
+        (Some(entry), Reuse::Fresh) => Verdict::Stored(serve(entry, exchange, Outcome::Hit, request.hit())),
+        (Some(entry), Reuse::Stale) => Verdict::Stored(serve(entry, exchange, Outcome::Stale, request.hit())),
         (Some(entry), Reuse::WhileRevalidating) => Verdict::Stored(request.serve_and_refresh(entry, exchange)),
         (found, _) => request.fetch(found, exchange),
     }
@@ -107,7 +107,7 @@ impl Request<'_> {
             let stores = self.may_store(exchange);
             Box::new(Fetch { lead: Some(lead), stale, stores, ..self.new_fetch(exchange) })
         });
-        Stored { refresh, ..serve(entry, exchange, Outcome::Stale, self.rules.cache_status) }
+        Stored { refresh, ..serve(entry, exchange, Outcome::Stale, self.hit()) }
     }
 
     /// Asks the service, or waits for another who does.
@@ -135,12 +135,11 @@ impl Request<'_> {
             }
         }
         fetch.begin(exchange);
+        fetch.miss = self.miss(fetch.stale.as_deref(), exchange.now);
         if !stores && fetch.stale.is_none() {
-            let how: &[u8] = if self.control.no_store { b"pylae; fwd=request" } else { self.miss() };
-            say(exchange, self.rules.cache_status, how);
+            say(exchange, self.rules.cache_status, fetch.miss);
             return Verdict::Continue;
         }
-        fetch.miss = self.miss();
         exchange.cache.fetch = Some(Box::new(fetch));
         Verdict::Continue
     }
@@ -168,11 +167,18 @@ impl Request<'_> {
         !self.control.no_store && exchange.head.method == Method::Get && !key::overrides(exchange)
     }
 
-    fn miss(&self) -> &'static [u8] {
-        match (self.control.no_cache || self.control.max_age.is_some(), self.others) {
-            (true, _) => b"pylae; fwd=request",
-            (false, true) => b"pylae; fwd=vary-miss",
-            (false, false) => b"pylae; fwd=uri-miss",
+    fn hit(&self) -> Option<&'static [u8]> {
+        self.rules.cache_status.then_some(HIT)
+    }
+
+    /// Why the service is asked although there may be a stored response (RFC 9211 section 2.2).
+    fn miss(&self, found: Option<&Entry>, now: Instant) -> &'static [u8] {
+        match found {
+            // It would do, but for what the client asks.
+            Some(entry) if entry.fresh_for(now).is_some() && !entry.control.no_cache => b"pylae; fwd=request",
+            Some(_) => b"pylae; fwd=stale",
+            None if self.others => b"pylae; fwd=vary-miss",
+            None => b"pylae; fwd=uri-miss",
         }
     }
 

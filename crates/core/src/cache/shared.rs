@@ -3,7 +3,7 @@
 use std::fmt;
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use foldhash::fast::RandomState;
 use serde::Serialize;
@@ -26,6 +26,9 @@ pub struct Cache {
     pub(super) flights: Arc<Flights>,
     /// Bytes of the largest entry.
     largest: usize,
+    /// Room for bodies that are copied while they pass, and how much of it is taken.
+    room: usize,
+    passing: AtomicUsize,
     hash: RandomState,
     /// When something was changed at an address whose hash is the slot: what is older is invalid. Two addresses that
     /// share a slot lose their entries together, which is safe.
@@ -50,17 +53,19 @@ fn marks() -> Box<[AtomicU64]> {
 }
 
 impl Cache {
-    /// An empty cache for `bytes` bytes in memory.
+    /// An empty cache for `bytes` bytes in memory, and up to a quarter of that for bodies that have not passed completely.
     pub fn new(bytes: u64) -> Arc<Self> {
         Self::over(Box::new(MemoryStore::new(bytes)), usize::try_from(bytes / 16).unwrap_or(usize::MAX))
     }
 
-    /// A cache over `store`, which takes entries of up to `largest` bytes.
+    /// A cache over `store`, which takes entries of up to `largest` bytes; four of them may pass at the same time.
     pub fn over(store: Box<dyn CacheStore>, largest: usize) -> Arc<Self> {
         Arc::new(Self {
             store,
             flights: Arc::default(),
             largest,
+            room: largest.saturating_mul(4),
+            passing: AtomicUsize::new(0),
             hash: RandomState::default(),
             changed: marks(),
             passed: marks(),
@@ -109,6 +114,27 @@ impl Cache {
                 self.store.remove(key);
             }
         }
+    }
+
+    /// Takes room for `bytes` more of a body that passes; false if there is not so much.
+    pub(super) fn take_room(&self, bytes: usize) -> bool {
+        let taken = self.passing.fetch_add(bytes, Ordering::Relaxed);
+        let fits = taken.saturating_add(bytes) <= self.room;
+        if !fits {
+            self.give_room(bytes);
+        }
+        fits
+    }
+
+    /// Gives it back.
+    pub(super) fn give_room(&self, bytes: usize) {
+        self.passing.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of bodies that are being copied.
+    #[cfg(test)]
+    pub(super) fn passing(&self) -> usize {
+        self.passing.load(Ordering::Relaxed)
     }
 
     fn purged(&self) -> Instant {

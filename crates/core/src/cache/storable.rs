@@ -34,8 +34,7 @@ pub(super) fn storable(fetch: &Fetch, exchange: &Exchange, service: &Arc<str>, f
     let Exchange { response, response_buffer: buf, .. } = exchange;
     let control = ResponseControl::read(&response.fields, buf);
     let known = matches!(response.status, 200 | 203 | 204 | 300 | 301 | 302 | 303 | 307 | 308);
-    let forbidden = (control.no_store && !control.must_understand)
-        || control.private
+    let forbidden = forbids(&control)
         || response.fields.has(Name::SetCookie)
         || response.fields.has(Name::ContentRange)
         // What it says is for those who listen now.
@@ -94,6 +93,11 @@ fn settle_staleness(entry: &mut Entry, rules: &Rules) {
     let span = |said: Option<u32>, or| said.map_or(or, |seconds| Duration::from_secs(seconds.into()));
     entry.stale_while_revalidate = span(entry.control.stale_while_revalidate, rules.stale_while_revalidate);
     entry.stale_if_error = span(entry.control.stale_if_error, rules.stale_if_error);
+}
+
+/// Whether the origin forbids to keep it.
+fn forbids(control: &ResponseControl) -> bool {
+    (control.no_store && !control.must_understand) || control.private
 }
 
 /// Whether the response may answer other requests although this one was authorised (section 3.5).
@@ -197,6 +201,18 @@ pub(super) fn refreshed(stale: &Entry, fetch: &Fetch, exchange: &Exchange) -> Op
     };
     settle_staleness(&mut entry, &fetch.rules);
     Some(entry)
+}
+
+/// Whether `entry`, which the validating answer in `exchange` has refreshed, may go on answering requests. What that answer
+/// says about storing counts as if it had come with the body; so does a Vary that names other fields than before: what
+/// earlier requests said in those is not known.
+pub(super) fn may_stay(entry: &Entry, fetch: &Fetch, exchange: &Exchange) -> bool {
+    let forbidden = forbids(&entry.control) || !may_be_shared(fetch, exchange, &entry.control);
+    let selects = || {
+        Selecting::read(exchange, &fetch.known, fetch.rules.per_user)
+            .is_some_and(|said| said.is_by_same(&entry.selecting))
+    };
+    !forbidden && (!exchange.response.fields.has(Name::Vary) || selects())
 }
 
 /// The fields of a validating answer that replace those of the stored one.

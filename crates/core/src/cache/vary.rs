@@ -104,6 +104,11 @@ impl Selecting {
         }
     }
 
+    /// Whether both are by the same fields.
+    pub(super) fn is_by_same(&self, other: &Self) -> bool {
+        self.0.iter().map(|(name, _)| name).eq(other.0.iter().map(|(name, _)| name))
+    }
+
     /// Whether Vary named this field, given in lower case.
     pub(super) fn names(&self, name: &str) -> bool {
         self.0.iter().any(|(other, _)| **other == *name)

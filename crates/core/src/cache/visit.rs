@@ -116,10 +116,59 @@ pub struct Fetch {
 #[derive(Debug)]
 pub(super) struct Tap {
     pub(super) entry: Entry,
-    pub(super) body: Vec<u8>,
+    pub(super) body: Body,
     pub(super) most: usize,
     /// The client has it already and is only told so.
     pub(super) muted: bool,
+}
+
+/// A body that is copied while it passes, within the room that the cache has for all of them.
+#[derive(Debug)]
+pub(super) struct Body {
+    cache: Arc<Cache>,
+    bytes: Vec<u8>,
+    /// Room that it has taken.
+    taken: usize,
+}
+
+impl Body {
+    /// An empty one for `known` bytes; none if there is no room for them.
+    pub(super) fn new(cache: &Arc<Cache>, known: usize) -> Option<Self> {
+        let mut body = Self { cache: Arc::clone(cache), bytes: Vec::new(), taken: 0 };
+        body.grows(known).then_some(body)
+    }
+
+    /// Adds a piece; false if there is no room for it.
+    fn add(&mut self, piece: &[u8]) -> bool {
+        let wanted = self.bytes.len() + piece.len();
+        let fits = wanted <= self.taken || self.grows(wanted.max(2 * self.taken)) || self.grows(wanted);
+        if fits {
+            self.bytes.extend_from_slice(piece);
+        }
+        fits
+    }
+
+    /// Forgets what was copied and gives the room back.
+    fn forget(&mut self) {
+        self.bytes = Vec::new();
+        self.cache.give_room(std::mem::take(&mut self.taken));
+    }
+
+    /// Takes room for `bytes` in all.
+    fn grows(&mut self, bytes: usize) -> bool {
+        let fits = self.cache.take_room(bytes - self.taken);
+        if fits {
+            self.taken = bytes;
+            self.bytes.reserve_exact(bytes - self.bytes.len());
+        }
+        fits
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        self.forget();
+    }
 }
 
 impl Visit {
@@ -184,15 +233,13 @@ impl Fetch {
     }
 
     fn take(&mut self, piece: &[u8]) {
-        let Some(tap) = &mut self.tap else { return };
-        if tap.body.len() + piece.len() <= tap.most {
-            tap.body.extend_from_slice(piece);
+        let Some(tap) = self.tap.as_mut().filter(|_| self.stores) else { return };
+        if tap.body.bytes.len() + piece.len() <= tap.most && tap.body.add(piece) {
             return;
         }
         if tap.muted {
             // The rest is for nobody, but it must be read.
-            tap.body = Vec::new();
-            tap.most = 0;
+            tap.body.forget();
         } else {
             self.tap = None;
         }
@@ -204,7 +251,7 @@ impl Fetch {
 
     fn complete(mut self: Box<Self>) {
         let Some(tap) = self.tap.take().filter(|_| self.stores) else { return self.land(Landing::Alone) };
-        let entry = Arc::new(Entry { body: tap.body.into(), ..tap.entry });
+        let entry = Arc::new(Entry { body: tap.body.bytes.as_slice().into(), ..tap.entry });
         let landing = if entry.fresh_for(entry.received).is_some() && !entry.control.no_cache {
             Landing::Stored
         } else {

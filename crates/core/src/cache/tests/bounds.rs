@@ -65,6 +65,77 @@ fn what_a_store_says_it_holds_is_what_it_holds() {
 }
 
 #[test]
+fn tags_count() {
+    let plain = entry(0);
+    let tags: Arc<[Box<str>]> = (0..64).map(|number| format!("{number:0>100}").into()).collect();
+    let World { cache, .. } = World::new();
+    let before = cache.usage().bytes;
+    let tagged = World { cache, ..World::with(Rules { tags: tags.iter().cloned().collect(), ..rules() }) };
+    tagged.fetch("GET /", "200", "x");
+    let held = tagged.cache.usage().bytes - before;
+    assert!(held > plain.weight() as u64 + 64 * 100, "{held}");
+}
+
+#[test]
+fn bodies_that_pass_at_the_same_time_are_bounded() {
+    let world = World { cache: Cache::new(1 << 20), ..World::new() };
+    let begin = |number: usize, length: &str| {
+        let mut exchange = world.exchange(&format!("GET /{number}"));
+        world.look(&mut exchange);
+        let framing = world.head(&mut exchange, &format!("200\nContent-Length: {length}"), 0);
+        answered(&mut exchange, &Arc::from("s"), framing);
+        exchange
+    };
+    let mut passing: Vec<Exchange> = (0..5).map(|number| begin(number, "65536")).collect();
+    assert_eq!(world.cache.passing(), 1 << 18);
+    for exchange in &mut passing {
+        exchange.cache.take(&[b'x'; 65_536]);
+        exchange.cache.complete();
+    }
+    let kept: Vec<bool> = (0..5).map(|number| world.holds(&format!("/{number}"))).collect();
+    // The last one was given to its client, and no more.
+    assert_eq!(kept, [true, true, true, true, false]);
+    assert_eq!(world.cache.passing(), 0);
+    // There is room again.
+    begin(4, "65536").cache.break_off();
+    assert_eq!(world.cache.passing(), 0);
+}
+
+#[test]
+fn whatever_becomes_of_bodies_their_room_is_given_back() {
+    let world = World { cache: Cache::new(1 << 20), ..World::new() };
+    let mut random = fastrand::Rng::with_seed(3);
+    let mut under_way: Vec<Exchange> = Vec::new();
+    let mut full = 0;
+    for number in 0..5000 {
+        if under_way.len() < 20 {
+            // Some have it already: what comes is for the cache alone.
+            let condition = if random.bool() { "\nIf-None-Match: *" } else { "" };
+            let mut exchange = world.exchange(&format!("GET /{number}{condition}"));
+            world.look(&mut exchange);
+            world.head(&mut exchange, "200\nETag: \"1\"", 0);
+            answered(&mut exchange, &Arc::from("s"), Framing::Chunked);
+            under_way.push(exchange);
+        }
+        let at = random.usize(..under_way.len());
+        let exchange = &mut under_way[at];
+        exchange.cache.take(&vec![0; random.usize(..30_000)]);
+        full += usize::from(world.cache.passing() > 200_000);
+        assert!(world.cache.passing() <= 1 << 18);
+        match random.usize(..10) {
+            0 => exchange.cache.complete(),
+            1 => exchange.cache.break_off(),
+            2 => exchange.reset(),
+            _ => continue,
+        }
+        under_way.swap_remove(at);
+    }
+    assert!(full > 100, "it has come near the bound {full} times");
+    drop(under_way);
+    assert_eq!(world.cache.passing(), 0);
+}
+
+#[test]
 fn variants_of_one_key_are_bounded() {
     let world = World::new();
     for number in 0..3 * MOST_VARIANTS {

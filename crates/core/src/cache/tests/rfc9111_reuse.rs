@@ -168,6 +168,57 @@ fn s4_2_3_the_age_at_the_origin_counts() {
 }
 
 #[test]
+fn s5_1_the_first_of_several_ages_counts_and_one_that_is_no_number_does_not() {
+    for (age, left) in [
+        ("Age: 20, 5", 40),
+        ("Age: 20 ,junk", 40),
+        ("Age: 20\nAge: 50", 40),
+        ("Age: , 20", 60),
+        ("Age: junk", 60),
+        ("Age: -20", 60),
+        ("Age: 1.5", 60),
+        ("Age:", 60),
+        ("Age: 99999999999999999999", 0),
+    ] {
+        assert_eq!(fresh_for(rules(), &format!("200\nCache-Control: max-age=60\n{age}")), left, "{age}");
+    }
+}
+
+/// What Cache-Status says of a request and its answer.
+fn told(world: &World, request: &str, answer: &str) -> String {
+    let mut exchange = world.exchange(request);
+    if !matches!(world.look(&mut exchange), Verdict::Stored(_)) {
+        world.answer(&mut exchange, answer, "x");
+    }
+    edit(&exchange, "Cache-Status").unwrap()
+}
+
+#[test]
+fn cache_status_says_why_the_service_was_asked() {
+    let mut world = World::new();
+    let answer = "200\nETag: \"1\"\nVary: X-A\nCache-Control: max-age=10, stale-if-error=60";
+    assert_eq!(told(&world, "GET /\nCache-Control: no-cache", "200\nCache-Control: no-store"), "pylae; fwd=uri-miss");
+    assert_eq!(told(&world, "GET /\nCache-Control: no-store", "200"), "pylae; fwd=uri-miss");
+    assert_eq!(told(&world, "GET /\nRange: bytes=0-1", "200"), "pylae; fwd=uri-miss");
+    assert_eq!(told(&world, "GET /", answer), "pylae; fwd=uri-miss");
+    assert_eq!(told(&world, "GET /", answer), "pylae; hit; ttl=10");
+    assert_eq!(told(&world, "GET /\nX-A: 1", "200\nCache-Control: no-store"), "pylae; fwd=vary-miss");
+    for asked in ["no-cache", "min-fresh=20"] {
+        assert_eq!(told(&world, &format!("GET /\nCache-Control: {asked}"), answer), "pylae; fwd=request", "{asked}");
+    }
+    world.at += 5;
+    assert_eq!(told(&world, "GET /\nCache-Control: max-age=1", answer), "pylae; fwd=request");
+    world.at += 20;
+    assert_eq!(told(&world, "GET /\nCache-Control: max-stale", ""), "pylae; hit; ttl=-10");
+    assert_eq!(told(&world, "GET /", "503"), "pylae; fwd=stale; ttl=-10");
+    assert_eq!(told(&world, "GET /", "304\nETag: \"1\""), "pylae; fwd=stale; fwd-status=304; ttl=10");
+    world.at += 20;
+    assert_eq!(told(&world, "GET /", answer), "pylae; fwd=stale");
+    assert_eq!(told(&world, "POST /", "200"), "pylae; fwd=method");
+    assert_eq!(told(&world, "GET /\nIf-Match: \"1\"", "200"), "pylae; fwd=bypass");
+}
+
+#[test]
 fn s4_2_3_the_time_that_the_answer_took_counts() {
     let mut world = World::new();
     let mut exchange = world.exchange("GET /");

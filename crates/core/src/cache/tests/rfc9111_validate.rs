@@ -149,6 +149,59 @@ fn s4_3_4_a_304_that_forbids_storing_removes_what_was_stored() {
 }
 
 #[test]
+fn s4_3_4_what_a_validating_answer_says_about_storing_counts() {
+    let head = "200\nETag: \"1\"\nContent-Length: 1";
+    for (method, answer) in [("GET", "304\nETag: \"1\""), ("HEAD", head)] {
+        for (said, stays) in [
+            ("Cache-Control: max-age=60", true),
+            ("Cache-Control: max-age=60, no-store", false),
+            ("Cache-Control: max-age=60, private", false),
+            ("Cache-Control: max-age=60, private=\"x-user\"", false),
+            ("Cache-Control: max-age=60\nVary: x-a", true),
+            ("Cache-Control: max-age=60\nVary: X-B", false),
+            ("Cache-Control: max-age=60\nVary: X-A, X-B", false),
+            ("Cache-Control: max-age=60\nVary: *", false),
+            ("Cache-Control: max-age=60\nVary: X-Forwarded-For", false),
+        ] {
+            let mut world = World::new();
+            world.fetch("GET /\nX-A: 1", "200\nETag: \"1\"\nVary: X-A\nCache-Control: max-age=10", "x");
+            world.at += 20;
+            let (exchange, settled) = world.fetch(&format!("{method} /\nX-A: 1"), &format!("{answer}\n{said}"), "");
+            // Whoever has asked gets it either way.
+            assert_eq!((exchange.status, matches!(settled, Settled::Serve(_))), (200, method == "GET"), "{said}");
+            let expected = if stays { hit("x") } else { miss() };
+            assert_eq!(world.ask("GET /\nX-A: 1"), expected, "{method} {said}");
+        }
+    }
+}
+
+#[test]
+fn s4_3_4_a_validating_answer_to_an_authorised_request_is_not_shared() {
+    for (control, stays) in [("max-age=60", false), ("max-age=60, public", true)] {
+        let mut world = World::new();
+        world.fetch("GET /", "200\nETag: \"1\"\nCache-Control: max-age=10", "x");
+        world.at += 20;
+        let answer = format!("304\nETag: \"1\"\nCache-Control: {control}");
+        let (_, settled) = world.fetch("GET /\nAuthorization: Basic YTpi", &answer, "");
+        assert!(matches!(settled, Settled::Serve(_)));
+        assert_eq!(world.holds("/"), stays, "{control}");
+    }
+}
+
+#[test]
+fn those_who_wait_for_a_validating_answer_that_is_not_kept_go_at_once() {
+    let mut world = World::new();
+    world.fetch("GET /", "200\nETag: \"1\"\nCache-Control: max-age=10", "x");
+    world.at += 20;
+    let (mut first, mut second) = (world.exchange("GET /"), world.exchange("GET /"));
+    world.look(&mut first);
+    let Verdict::Join(join) = world.look(&mut second) else { panic!() };
+    world.answer(&mut first, "304\nETag: \"1\"\nCache-Control: max-age=60, private", "");
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert_eq!(join.flight.poll(&mut context), std::task::Poll::Ready(crate::cache::Landing::Alone));
+}
+
+#[test]
 fn s4_3_4_a_304_that_nobody_asked_for_is_passed_on() {
     let world = World::new();
     let (exchange, settled) = world.fetch("GET /", "304\nETag: \"1\"", "");
