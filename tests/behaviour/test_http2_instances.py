@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import h2.events
@@ -235,3 +236,24 @@ def test_health_is_asked_over_http2(gateway: Start, tmp_path: Path, secure: bool
         assert asked.wait(10)
         while running.get("/").status != 503:
             pass
+
+
+def test_answers_that_end_with_their_stream_are_kept_and_those_that_break_off_are_not(gateway: Start) -> None:
+    def reply(connection: H2Connection, stream: int, fields: dict[str, str]) -> None:
+        # Neither says how long it is.
+        connection.answer(stream, b"half", end=False)
+        if fields[":path"] == "/broken":
+            connection.h2.reset_stream(stream)
+        else:
+            connection.h2.send_data(stream, b" whole", end_stream=True)
+
+    with H2Instance(reply) as instance:
+        routes = [{"name": "all", "prefix": "/", "service": "one", "retries": 0, "cache": {"max_entry": "64KB"}}]
+        running = gateway({**BOTH, "routes": routes}, one=instance)
+        assert [running.get("/whole").body for _ in range(2)] == [b"half whole"] * 2
+        assert len(instance.requests) == 1
+        for _ in range(2):
+            with running.connect() as client, suppress(AssertionError, OSError):
+                client.send(b"GET /broken HTTP/1.1\r\nHost: gateway.test\r\n\r\n")
+                client.read_answer()
+        assert len(instance.requests) == 3

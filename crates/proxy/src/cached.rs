@@ -34,7 +34,12 @@ pub(crate) fn settle<'s>(
     let status = exchange.response.status;
     let clean = taken.answered.framing == Framing::None && exchange.response_buffer.len() == exchange.response.len;
     let persists = exchange.response_options.persists(exchange.response.version);
-    match cache::answered(exchange, &taken.service.name, taken.answered.framing) {
+    let framing = match taken.answered.framing {
+        // A stream says itself where the body ends and whether it was broken off.
+        Framing::Close if taken.answered.connection.is_stream() => Framing::Chunked,
+        framing => framing,
+    };
+    match cache::answered(exchange, &taken.service.name, framing) {
         Settled::Relay => Ok(Reply::Taken(taken)),
         Settled::Serve(stored) => {
             // An answer without a body leaves its connection as good as ever.
