@@ -113,22 +113,23 @@ impl Jwt {
         if let Some(wait) = peek() {
             return Outcome::Refused(Refusal::Limited(wait));
         }
-        let Ok(token) = std::str::from_utf8(token) else { return self.inner.refused(Failure::UnknownKey) };
+        let Ok(token) = std::str::from_utf8(token) else {
+            return self.inner.refused(Failure::Refused(token::NOT_A_TOKEN));
+        };
         match self.inner.verify(token, tag, at) {
             Ok(user) => Outcome::Accepted(user),
-            Err(Failure::UnknownKey) => self.look_for_key(token, at),
+            Err(Failure::UnknownKey(why)) => self.look_for_key(token, at, why),
             Err(failure) => self.inner.refused(failure),
         }
     }
 
     /// Waits for a newer set of keys, if there may be one.
-    fn look_for_key(&self, token: &str, at: Moment) -> Outcome {
-        let Source::At(set) = &self.inner.source else { return self.inner.refused(Failure::UnknownKey) };
-        let Some(background) = self.inner.shared.identity.background() else {
-            return self.inner.refused(Failure::UnknownKey);
-        };
+    fn look_for_key(&self, token: &str, at: Moment, why: token::Why) -> Outcome {
+        let refused = || self.inner.refused(Failure::UnknownKey(why));
+        let Source::At(set) = &self.inner.source else { return refused() };
+        let Some(background) = self.inner.shared.identity.background() else { return refused() };
         if matches!(set.ask(at.now), Hope::None) {
-            return self.inner.refused(Failure::UnknownKey);
+            return refused();
         }
         background.look_after(set);
         let (inner, set, token) = (Arc::clone(&self.inner), Arc::clone(set), token.to_owned());
@@ -178,7 +179,7 @@ impl Inner {
             Source::Fixed(keys) => Some(Arc::clone(keys)),
             Source::At(set) => set.current(),
         };
-        let keys = keys.ok_or(Failure::UnknownKey)?;
+        let keys = keys.ok_or(Failure::UnknownKey(token::UNKNOWN_KEY))?;
         let Verified { user, expires, issued, id } = token::verify(token, &keys, &self.rules, at.wall)?;
         if memory.is_revoked(&user, id.as_deref(), issued, at.wall) {
             return Err(Failure::Refused(REVOKED));
@@ -192,8 +193,8 @@ impl Inner {
     fn refused(&self, failure: Failure) -> Outcome {
         Outcome::Refused(match (failure, &self.source) {
             (Failure::Refused(why), _) => Refusal::Bad(why),
-            (Failure::UnknownKey, Source::At(set)) if set.current().is_none() => Refusal::Unchecked(NO_KEYS),
-            (Failure::UnknownKey, _) => Refusal::Bad(token::UNKNOWN_KEY),
+            (Failure::UnknownKey(_), Source::At(set)) if set.current().is_none() => Refusal::Unchecked(NO_KEYS),
+            (Failure::UnknownKey(why), _) => Refusal::Bad(why),
         })
     }
 }

@@ -33,8 +33,9 @@ pub struct KeySet {
     algorithms: Vec<Algorithm>,
     refresh: Duration,
     keys: RwLock<Option<Arc<Keys>>>,
-    /// Counts the different sets that were in force.
+    /// Which of all sets that were ever fetched is in force: no two have the same, wherever they come from.
     generation: AtomicU64,
+    fetches: Arc<AtomicU64>,
     state: Mutex<State>,
 }
 
@@ -71,8 +72,9 @@ pub(super) enum Hope {
 }
 
 impl KeySet {
-    fn new(url: &str, algorithms: &[Algorithm], refresh: Duration) -> Self {
+    fn new(url: &str, algorithms: &[Algorithm], refresh: Duration, fetches: &Arc<AtomicU64>) -> Self {
         Self {
+            fetches: Arc::clone(fetches),
             url: url.to_owned(),
             algorithms: algorithms.to_vec(),
             refresh,
@@ -116,7 +118,7 @@ impl KeySet {
             Ok((document, keys)) => {
                 if document != state.document {
                     *self.keys.write() = Some(Arc::new(keys));
-                    self.generation.fetch_add(1, Ordering::SeqCst);
+                    self.generation.store(self.fetches.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                     state.document = document;
                 }
                 state.due = now.saturating_add(self.refresh);
@@ -143,7 +145,7 @@ impl KeySet {
         self.keys.read().clone()
     }
 
-    /// Tells sets that were in force one after the other apart.
+    /// Tells sets that were ever in force apart.
     pub(super) fn generation(&self) -> u64 {
         self.generation.load(Ordering::SeqCst)
     }
@@ -178,18 +180,23 @@ impl KeySet {
 
 /// The sets that authenticators use, by address: one that is used again after a reload keeps its keys.
 #[derive(Default)]
-pub(super) struct KeySets(Mutex<BTreeMap<String, Weak<KeySet>>>);
+pub(super) struct KeySets {
+    by_address: Mutex<BTreeMap<String, Weak<KeySet>>>,
+    /// Counts the sets that were fetched. A set that is let go and taken up again must not be taken for what it was before:
+    /// tokens are remembered longer.
+    fetches: Arc<AtomicU64>,
+}
 
 impl KeySets {
     /// The set at `url`.
     pub(super) fn get(&self, url: &str, algorithms: &[Algorithm], refresh: Duration) -> Arc<KeySet> {
-        let mut sets = self.0.lock();
+        let mut sets = self.by_address.lock();
         sets.retain(|_, set| set.strong_count() > 0);
         let name = format!("{url} {algorithms:?} {refresh:?}");
         if let Some(set) = sets.get(&name).and_then(Weak::upgrade) {
             return set;
         }
-        let set = Arc::new(KeySet::new(url, algorithms, refresh));
+        let set = Arc::new(KeySet::new(url, algorithms, refresh, &self.fetches));
         sets.insert(name, Arc::downgrade(&set));
         set
     }

@@ -170,10 +170,14 @@ pub(super) enum Match {
     Verified,
     /// There is a key of this name, but not for this algorithm.
     WrongAlgorithm,
+    /// The same, but the token names no key of the set: another set might have one.
+    NoKeyForAlgorithm,
     /// There is no key of this name.
     UnknownKey,
-    /// None of the keys that it could be made it.
+    /// The key of this name did not make it.
     Mismatch,
+    /// None of the keys that it could be made it, and the token names none of them: it may be of another set.
+    NoneMadeIt,
 }
 
 /// A set of keys.
@@ -184,11 +188,23 @@ impl Keys {
     /// Looks for the key by what the token's header says, and verifies with it.
     pub(super) fn check(&self, algorithm: &str, kid: Option<&str>, message: &[u8], signature: &[u8]) -> Match {
         let mut candidates = self.0.iter().filter(|key| key.fits(algorithm, kid)).peekable();
+        let named = || kid.is_some() && self.0.iter().any(|key| key.kid.as_deref() == kid);
         if candidates.peek().is_none() {
-            let known = self.0.iter().any(|key| key.is_called(kid));
-            return if known { Match::WrongAlgorithm } else { Match::UnknownKey };
+            return if !self.0.iter().any(|key| key.is_called(kid)) {
+                Match::UnknownKey
+            } else if named() || !Algorithm::named(algorithm).is_some_and(|known| known.public().is_some()) {
+                Match::WrongAlgorithm
+            } else {
+                Match::NoKeyForAlgorithm
+            };
         }
-        if candidates.any(|key| key.verifies(message, signature)) { Match::Verified } else { Match::Mismatch }
+        if candidates.any(|key| key.verifies(message, signature)) {
+            Match::Verified
+        } else if named() {
+            Match::Mismatch
+        } else {
+            Match::NoneMadeIt
+        }
     }
 
     /// Secrets, for the HMAC algorithms among `allowed` (HS256 if none is named).

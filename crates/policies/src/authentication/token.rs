@@ -34,6 +34,13 @@ pub(super) struct Rules {
     pub(super) claims: ClaimNames,
 }
 
+impl Rules {
+    /// Whether tokens of this issuer are accepted.
+    fn is_from(&self, issuer: Option<&str>) -> bool {
+        self.issuers.is_empty() || issuer.is_some_and(|issuer| self.issuers.iter().any(|one| one == issuer))
+    }
+}
+
 /// Names of claims, the first that is there counts; `a.b` is `b` inside `a`.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -58,8 +65,8 @@ pub(super) struct Verified {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Failure {
     Refused(Why),
-    /// The set has no key of that name: a newer set might.
-    UnknownKey,
+    /// The set has no such key, but a newer one might; what it comes to otherwise.
+    UnknownKey(Why),
 }
 
 /// The JOSE header, as far as it is looked at. Keys and addresses of keys in it are never used.
@@ -115,17 +122,36 @@ pub(super) fn verify(token: &str, keys: &Keys, rules: &Rules, wall: Duration) ->
     if header.crit.is_some() || header.b64.is_some() {
         return Err(Failure::Refused("the token needs an extension that is not known here"));
     }
+    let unknown = |why| match issuer_of(&payload) {
+        // No set of this issuer's would ever do.
+        Some(issuer) if !rules.is_from(Some(&issuer)) => Failure::Refused(OTHER_ISSUER),
+        _ => Failure::UnknownKey(why),
+    };
     match keys.check(&header.alg, header.kid.as_deref(), message.as_bytes(), &signature) {
         Match::Verified => {}
-        Match::UnknownKey => return Err(Failure::UnknownKey),
-        Match::WrongAlgorithm => return Err(Failure::Refused("the token's algorithm is not accepted")),
-        Match::Mismatch => return Err(Failure::Refused("the token's signature does not match")),
+        Match::UnknownKey => return Err(unknown(UNKNOWN_KEY)),
+        Match::WrongAlgorithm => return Err(Failure::Refused(WRONG_ALGORITHM)),
+        Match::NoKeyForAlgorithm => return Err(unknown(WRONG_ALGORITHM)),
+        Match::Mismatch => return Err(Failure::Refused(MISMATCH)),
+        Match::NoneMadeIt => return Err(unknown(MISMATCH)),
     }
     let Claims(claims) = serde_json::from_slice(&payload).map_err(|_| Failure::Refused(NOT_A_TOKEN))?;
     accept(claims, rules, wall).map_err(Failure::Refused)
 }
 
-const NOT_A_TOKEN: Why = "this is not a JSON Web Token";
+/// What a token that is not verified says about where it is from.
+fn issuer_of(payload: &[u8]) -> Option<String> {
+    let Claims(mut claims) = serde_json::from_slice(payload).ok()?;
+    match claims.remove("iss") {
+        Some(Value::String(issuer)) => Some(issuer),
+        _ => None,
+    }
+}
+
+pub(super) const NOT_A_TOKEN: Why = "this is not a JSON Web Token";
+const WRONG_ALGORITHM: Why = "the token's algorithm is not accepted";
+const MISMATCH: Why = "the token's signature does not match";
+const OTHER_ISSUER: Why = "the token is from another issuer";
 pub(super) const UNKNOWN_KEY: Why = "the token was signed with a key that is not known";
 
 /// What the claims of a token that is signed come to.
@@ -143,9 +169,8 @@ fn accept(claims: Map<String, Value>, rules: &Rules, wall: Duration) -> Result<V
     if rules.required_claims.iter().any(|name| find(&claims, name).is_none_or(Value::is_null)) {
         return Err("the token lacks a claim that is required");
     }
-    let issuer = optional_text(&claims, "iss")?;
-    if !rules.issuers.is_empty() && !issuer.is_some_and(|issuer| rules.issuers.iter().any(|one| one == issuer)) {
-        return Err("the token is from another issuer");
+    if !rules.is_from(optional_text(&claims, "iss")?) {
+        return Err(OTHER_ISSUER);
     }
     if !rules.audiences.is_empty() && !is_for(claims.get("aud"), &rules.audiences)? {
         return Err("the token is for another audience");

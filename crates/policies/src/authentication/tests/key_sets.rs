@@ -115,6 +115,83 @@ fn rotation_loses_no_request() {
 }
 
 #[test]
+fn rotation_of_keys_without_names_loses_no_request() {
+    let all = tokens();
+    let with = |jwk: &Value| json!({"keys": [jwk]}).to_string();
+    // A key of the same algorithm, and one of another.
+    for old in [&all["rfc"][1]["jwk"], &all["signed"]["ES256"]["jwk"]] {
+        let mut old = old.clone();
+        old.as_object_mut().unwrap().remove("kid");
+        let rotated = &all["signed"]["RS256"];
+        let stage = stage();
+        stage.fetcher.work(Ok(&with(&old)), at(0));
+        // What was fetched just now is not fetched again.
+        assert_eq!(immediately(&stage, rotated, at(1)), Some(Err(401)));
+        let mut exchange = bring(rotated, at(40));
+        let Verdict::Wait(mut waiting) = stage.chain.request(&mut exchange) else { panic!("did not wait") };
+        assert!(poll(waiting.as_mut()).is_pending());
+        stage.fetcher.work(Ok(&with(&rotated["jwk"])), at(40)).unwrap();
+        let Poll::Ready(resume) = poll(waiting.as_mut()) else { panic!("still waits") };
+        assert_eq!(settle(stage.chain.resume(&mut exchange, resume), &exchange).unwrap(), "42");
+    }
+}
+
+#[test]
+fn what_no_newer_set_could_verify_is_refused_at_once() {
+    let stage = stage();
+    stage.fetcher.work(Ok(&document(&[&stage.one])), at(0));
+    let kid = stage.one["jwk"]["kid"].as_str().unwrap();
+    for header in [
+        json!({"alg": "none"}),
+        json!({"alg": "HS256"}),
+        json!({"alg": "frob"}),
+        // The key is there, and did not make it.
+        json!({"alg": "EdDSA", "kid": kid}),
+        json!({"alg": "ES256", "kid": kid}),
+    ] {
+        let forged = json!({"token": format!("{}.{}.{}", encode(header.to_string()), encode("{}"), encode([7; 64]))});
+        assert_eq!(immediately(&stage, &forged, at(100)), Some(Err(401)), "{header}");
+    }
+    assert!(stage.fetcher.work(Err("not due"), at(100)).is_none());
+}
+
+#[test]
+fn tokens_of_another_issuer_do_not_wait_for_keys() {
+    let shared = Arc::new(Shared::new(10));
+    let fetcher = Fetcher::default();
+    shared.identity.use_background(Box::new(fetcher.clone()));
+    let settings = auth(&[jwt(&json!({"from": "url", "value": "http://keys.test/"}), &json!({"issuers": ["me"]}))]);
+    let chain = build(&settings, &shared).unwrap();
+    let (one, two) = (tokens()["rotation"][0].clone(), tokens()["rotation"][1].clone());
+    fetcher.work(Ok(&document(&[&one])), at(0));
+    let header = encode(json!({"alg": "EdDSA", "kid": two["jwk"]["kid"]}).to_string());
+    for (issuer, waits) in [("you", false), ("me", true)] {
+        let forged = format!("{header}.{}.{}", encode(json!({"iss": issuer}).to_string()), encode([7; 64]));
+        let mut exchange = bring(&json!({"token": forged}), at(100));
+        assert_eq!(matches!(chain.request(&mut exchange), Verdict::Wait(_)), waits, "{issuer}");
+    }
+}
+
+#[test]
+fn a_set_that_is_taken_up_again_is_not_taken_for_what_it_was() {
+    let shared = Arc::new(Shared::new(10));
+    let fetcher = Fetcher::default();
+    shared.identity.use_background(Box::new(fetcher.clone()));
+    let settings = auth(&[jwt(&json!({"from": "url", "value": "http://keys.test/"}), &json!({}))]);
+    let (one, two) = (tokens()["rotation"][0].clone(), tokens()["rotation"][1].clone());
+    let first = build(&settings, &shared).unwrap();
+    fetcher.work(Ok(&document(&[&one])), at(0));
+    assert!(ask(&first, &mut bring(&one, at(1))).is_ok());
+    // A plan without it, and then one with it again; meanwhile the key has gone.
+    drop(first);
+    fetcher.0.lock().unwrap().clear();
+    let second = build(&settings, &shared).unwrap();
+    fetcher.work(Ok(&document(&[&two])), at(2));
+    assert_eq!(ask(&second, &mut bring(&one, at(3))).unwrap_err().status, 401);
+    assert!(ask(&second, &mut bring(&two, at(3))).is_ok());
+}
+
+#[test]
 fn the_last_good_set_stays() {
     let stage = stage();
     stage.fetcher.work(Ok(&document(&[&stage.one])), at(0));
