@@ -39,10 +39,17 @@ pub struct Config {
 /// Sets the user of the exchange.
 pub struct Authentication(Arc<Inner>);
 
+/// What an authenticator has refused, and whether that was a bearer token.
+#[derive(Clone, Copy)]
+struct Refused {
+    why: Refusal,
+    bearer: bool,
+}
+
 struct Inner {
     authenticators: Vec<Arc<Authenticator>>,
     required: bool,
-    /// Values of `WWW-Authenticate`.
+    /// Values of `WWW-Authenticate`, each once.
     challenges: Vec<String>,
     failures: Option<Limit>,
     shared: Arc<Shared>,
@@ -75,7 +82,12 @@ impl Policy for Authentication {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let challenges = authenticators.iter().map(|one| one.challenge(&parts.auth.realm)).collect();
+        let mut challenges: Vec<String> = Vec::new();
+        for challenge in authenticators.iter().map(|one| one.challenge(&parts.auth.realm)) {
+            if !challenges.contains(&challenge) {
+                challenges.push(challenge);
+            }
+        }
         let shared = Arc::clone(parts.shared);
         Ok(Self(Arc::new(Inner { authenticators, required: config.required, challenges, failures, shared })))
     }
@@ -125,7 +137,7 @@ impl Policy for Authentication {
 impl Inner {
     /// Asks the authenticators from `next` on; `refusal` is what an earlier one said.
     #[inline]
-    fn go_on(self: &Arc<Self>, exchange: &mut Exchange, next: usize, mut refusal: Option<Refusal>) -> Verdict {
+    fn go_on(self: &Arc<Self>, exchange: &mut Exchange, next: usize, mut refusal: Option<Refused>) -> Verdict {
         for index in next..self.authenticators.len() {
             let outcome = self.authenticators[index].ask(exchange, || self.overdrawn(exchange, 0));
             match self.take(exchange, index, outcome, refusal) {
@@ -135,7 +147,7 @@ impl Inner {
         }
         match refusal {
             Some(refusal) => self.refuse(exchange, refusal),
-            None if self.required => self.unauthorized("authentication is required", None),
+            None if self.required => self.unauthorized("authentication is required", false),
             None => Verdict::Continue,
         }
     }
@@ -147,11 +159,18 @@ impl Inner {
         exchange: &mut Exchange,
         index: usize,
         outcome: Outcome,
-        refusal: Option<Refusal>,
-    ) -> Result<Verdict, Option<Refusal>> {
+        refusal: Option<Refused>,
+    ) -> Result<Verdict, Option<Refused>> {
         match outcome {
             Outcome::Absent => Err(refusal),
-            Outcome::Refused(why) => Err(refusal.or(Some(why))),
+            Outcome::Refused(why) => {
+                let refused = Refused { why, bearer: self.authenticators[index].takes_tokens() };
+                Err(Some(match refusal {
+                    // The one that could not tell might have let it pass.
+                    Some(Refused { why: Refusal::Bad(_), .. }) if matches!(why, Refusal::Unchecked(_)) => refused,
+                    earlier => earlier.unwrap_or(refused),
+                }))
+            }
             Outcome::Accepted(user) => {
                 exchange.user = Some(user);
                 for one in &self.authenticators {
@@ -191,26 +210,27 @@ impl Inner {
         (!decision.admitted).then_some(decision.retry_after)
     }
 
-    fn refuse(&self, exchange: &Exchange, refusal: Refusal) -> Verdict {
-        match refusal {
+    fn refuse(&self, exchange: &Exchange, refused: Refused) -> Verdict {
+        match refused.why {
             Refusal::Limited(wait) => limited(wait),
             Refusal::Unchecked(why) => {
                 reject(503, "authentication_unavailable", why.into(), &[("Retry-After", "1".into())])
             }
             Refusal::Bad(why) => match self.overdrawn(exchange, 1) {
                 Some(wait) => limited(wait),
-                None => self.unauthorized(why, Some(why)),
+                None => self.unauthorized(why, refused.bearer),
             },
         }
     }
 
-    /// 401 with every challenge; a bad bearer token is told why (RFC 6750 section 3).
-    fn unauthorized(&self, message: &'static str, why: Option<&str>) -> Verdict {
-        let challenges = self.challenges.iter().map(|challenge| match why {
-            Some(why) if challenge.starts_with("Bearer") => {
-                format!("{challenge}, error=\"invalid_token\", error_description=\"{why}\"")
+    /// 401 with every challenge; whoever sent a bad bearer token is told why, and nobody else (RFC 6750 section 3).
+    fn unauthorized(&self, message: &'static str, bearer: bool) -> Verdict {
+        let challenges = self.challenges.iter().map(|challenge| {
+            if bearer && challenge.starts_with("Bearer") {
+                format!("{challenge}, error=\"invalid_token\", error_description=\"{message}\"")
+            } else {
+                challenge.clone()
             }
-            _ => challenge.clone(),
         });
         let headers: Vec<_> = challenges.map(|challenge| ("WWW-Authenticate", challenge)).collect();
         reject(401, "unauthorized", message.into(), &headers)

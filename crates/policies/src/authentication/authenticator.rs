@@ -177,6 +177,11 @@ impl Authenticator {
         }
     }
 
+    /// Whether its credentials are bearer tokens.
+    pub(super) fn takes_tokens(&self) -> bool {
+        matches!(self, Self::Jwt(_))
+    }
+
     /// How a client is told that it could identify itself (RFC 9110 section 11.6.1).
     pub(super) fn challenge(&self, realm: &str) -> String {
         match self {

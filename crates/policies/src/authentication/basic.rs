@@ -59,7 +59,8 @@ pub(super) struct Basic {
 
 struct Inner {
     users: HashMap<String, (Stored, Arc<User>)>,
-    nobody: Option<Stored>,
+    /// What stands in for the hashes of users who do not exist.
+    nobody: Box<[Stored]>,
     remember: Duration,
     salt: u64,
     shared: Arc<Shared>,
@@ -81,6 +82,7 @@ impl Basic {
         let settings = serde_json::to_string(&config).unwrap_or_default();
         let mut problems = Vec::new();
         let mut users = HashMap::new();
+        let mut nobody = Vec::new();
         for (index, account) in config.users.into_iter().enumerate() {
             let Account { id, email, role, permissions, password_hash } = account;
             let name = id.clone();
@@ -92,7 +94,10 @@ impl Basic {
                 ));
             }
             match Stored::read(&password_hash) {
-                Ok(stored) => drop(users.insert(name, (stored, Arc::new(user)))),
+                Ok(stored) => {
+                    nobody.push(stored.clone());
+                    users.insert(name, (stored, Arc::new(user)));
+                }
                 Err(why) => problems.push(Problem::at(format!("users[{index}].password_hash"), why)),
             }
         }
@@ -100,8 +105,7 @@ impl Basic {
             return Err(problems);
         }
         let inner = Inner {
-            // Names that do not exist cost as much time as those that do.
-            nobody: users.values().next().map(|(stored, _): &(Stored, _)| stored.clone()),
+            nobody: nobody.into(),
             users,
             remember: config.remember.0,
             salt: shared.identity.memory.salt(&settings),
@@ -151,10 +155,17 @@ impl Inner {
     fn find(&self, name: &str, password: &[u8]) -> Option<Arc<User>> {
         let Some((stored, user)) = self.users.get(name) else {
             // The answer is the same whatever comes of it; what counts is the time that it takes.
-            self.nobody.as_ref().map(|stored| stored.is_of(password));
+            self.stand_in(name).map(|stored| stored.is_of(password));
             return None;
         };
         stored.is_of(password).then(|| Arc::clone(user))
+    }
+
+    /// The hash that a name which does not exist is verified against. Hashes may cost differently; each such name keeps to
+    /// one of them, so that what it costs tells it apart from no name that exists.
+    fn stand_in(&self, name: &str) -> Option<&Stored> {
+        let number = self.shared.identity.memory.salt(name) % (self.nobody.len() as u64).max(1);
+        self.nobody.get(usize::try_from(number).unwrap_or(0))
     }
 
     /// Verifies a password and remembers it.
@@ -246,5 +257,40 @@ impl Answer {
             Poll::Pending
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn names_that_do_not_exist_cost_what_some_name_that_exists_costs() {
+        // Argon2 of little and of much cost, and bcrypt: a stand-in that were always the same would give itself away.
+        let hashes = [
+            "$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHRzb21l$c29tZXNhbHRzb21l",
+            "$argon2id$v=19$m=65536,t=3,p=1$c29tZXNhbHRzb21l$c29tZXNhbHRzb21l",
+            "$2b$12$abcdefghijklmnopqrstuuN9ZKLbDVl5JJQqGYO0c5xWTHHQQqDxi",
+        ];
+        let account = |(number, hash)| json!({"id": format!("user-{number}"), "email": "", "role": "", "permissions": [], "password_hash": hash});
+        let users: Vec<_> = hashes.into_iter().enumerate().map(account).collect();
+        let config = json!({"users": users, "remember": 60.0, "forward_credentials": false});
+        let built = Basic::build(serde_json::from_value(config).unwrap(), &Arc::new(Shared::new(1)));
+        let inner = built.map_err(|found| format!("{found:?}")).unwrap().inner;
+        let kind = |name: &str| match inner.stand_in(name) {
+            Some(Stored::Bcrypt(_)) => 2,
+            Some(Stored::Argon2(hash)) => usize::from(argon2::Params::try_from(&**hash).unwrap().m_cost() > 64),
+            None => panic!("nothing stands in for {name}"),
+        };
+        let mut seen = [0; 3];
+        for number in 0..300 {
+            let name = format!("nobody-{number}");
+            assert_eq!(kind(&name), kind(&name));
+            seen[kind(&name)] += 1;
+        }
+        // A hundred each, within six standard deviations.
+        assert!(seen.iter().all(|count| (50..=150).contains(count)), "{seen:?}");
     }
 }

@@ -113,9 +113,10 @@ impl Memory {
         Tag(hash(&self.hashers[0]), hash(&self.hashers[1]))
     }
 
-    /// A salt for an authenticator with such settings.
-    pub(super) fn salt(&self, settings: &str) -> u64 {
-        self.hashers[0].hash_one(settings)
+    /// A number that stands for `text` and that nobody outside can foresee, the same until the gateway stops: the salt of an
+    /// authenticator with such settings.
+    pub(super) fn salt(&self, text: &str) -> u64 {
+        self.hashers[0].hash_one(text)
     }
 
     /// Whom the credential belongs to, if it is remembered and still good.

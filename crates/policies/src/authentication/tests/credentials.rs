@@ -207,6 +207,43 @@ fn any_of_several_will_do() {
 }
 
 #[test]
+fn every_challenge_is_given_once_and_only_bad_tokens_are_told_why() {
+    let names = [json!({"name": "one"}), json!({"name": "two"})];
+    let chain = chain(&[jwt(&secret(), &names[0]), jwt(&secret(), &names[1]), api_key(false), basic()]);
+    let plain = ["Bearer realm=\"test\"", "ApiKey realm=\"test\"", "Basic realm=\"test\", charset=\"UTF-8\""];
+    let challenges = |fields: &[&str]| -> Vec<String> {
+        let rejection = ask(&chain, &mut request("/", fields)).unwrap_err();
+        assert_eq!(rejection.status, 401);
+        rejection.headers.into_iter().map(|(_, challenge)| challenge).collect()
+    };
+    assert_eq!(challenges(&[]), plain);
+    assert_eq!(challenges(&["Authorization: Frob x"]), plain);
+    assert_eq!(challenges(&["X-API-Key: wrong"]), plain);
+    let told = challenges(&["Authorization: Bearer x.y.z", "X-API-Key: wrong"]);
+    let error = ", error=\"invalid_token\", error_description=\"this is not a JSON Web Token\"";
+    assert_eq!(told, [&format!("{}{error}", plain[0]), plain[1], plain[2]]);
+}
+
+#[test]
+fn what_could_not_be_checked_counts_more_than_what_was_refused() {
+    let unfetched = jwt(&json!({"from": "url", "value": "http://keys.test/"}), &json!({"name": "fetched"}));
+    let fixed = jwt(&secret(), &json!({}));
+    for order in [[&unfetched, &fixed], [&fixed, &unfetched]] {
+        let mut settings = auth(&order.map(Clone::clone));
+        settings["failure_limit"] = json!({"limit": 1, "per": 60.0});
+        let chain = build(&settings, &Arc::new(Shared::new(100))).unwrap();
+        let foreign = signed(r#"{"alg":"HS256"}"#, r#"{"sub":"7"}"#, b"a secret of somebody else's, long enough");
+        // Not the client's fault, so that it is not counted either.
+        for _ in 0..3 {
+            let rejection = ask(&chain, &mut bearer(&foreign)).unwrap_err();
+            assert_eq!((rejection.status, rejection.code), (503, "authentication_unavailable"));
+        }
+        let good = token(&json!({"sub": "7", "exp": NOW + 60}));
+        assert_eq!(who(&chain, &mut bearer(&good)), Ok("7".to_owned()));
+    }
+}
+
+#[test]
 fn failures_of_an_address_are_limited() {
     let mut settings = auth(&[jwt(&secret(), &json!({})), api_key(false)]);
     settings["failure_limit"] = json!({"limit": 30, "per": 60.0});
