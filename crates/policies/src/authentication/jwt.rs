@@ -192,9 +192,8 @@ impl Inner {
 
     fn refused(&self, failure: Failure) -> Outcome {
         Outcome::Refused(match (failure, &self.source) {
-            (Failure::Refused(why), _) => Refusal::Bad(why),
             (Failure::UnknownKey(_), Source::At(set)) if set.current().is_none() => Refusal::Unchecked(NO_KEYS),
-            (Failure::UnknownKey(why), _) => Refusal::Bad(why),
+            (Failure::Refused(why) | Failure::UnknownKey(why), _) => Refusal::Bad(why),
         })
     }
 }

@@ -192,7 +192,7 @@ impl Keys {
         if candidates.peek().is_none() {
             return if !self.0.iter().any(|key| key.is_called(kid)) {
                 Match::UnknownKey
-            } else if named() || !Algorithm::named(algorithm).is_some_and(|known| known.public().is_some()) {
+            } else if named() || Algorithm::named(algorithm).is_none_or(|known| known.public().is_none()) {
                 Match::WrongAlgorithm
             } else {
                 Match::NoKeyForAlgorithm
