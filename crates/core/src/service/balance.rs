@@ -232,15 +232,7 @@ fn two_choices(view: &View<'_>) -> Option<usize> {
 /// Positions in the order of smooth weighted round robin, as nginx has it: the largest balance goes next and pays the
 /// whole sum.
 fn smooth(weights: &[u32]) -> Box<[u16]> {
-    let divisor = weights.iter().fold(0, |a, &b| gcd(a, b)).max(1);
-    let sum: u64 = weights.iter().map(|&weight| u64::from(weight / divisor)).sum();
-    // The bound on the product keeps a reload with thousands of weighted instances fast.
-    let most = ((1 << 26) / weights.len().max(1)).clamp(weights.len(), MOST_TURNS.max(weights.len())) as u64;
-    let scaled = |&weight: &u32| {
-        let weight = u64::from(weight / divisor);
-        if sum <= most { weight } else { ((weight * most + sum / 2) / sum).max(1) }.cast_signed()
-    };
-    let weights: Vec<i64> = weights.iter().map(scaled).collect();
+    let weights = turns_of(weights);
     let sum: i64 = weights.iter().sum();
     let mut balances = vec![0; weights.len()];
     let next = |_| {
@@ -258,6 +250,36 @@ fn smooth(weights: &[u32]) -> Box<[u16]> {
         return (0..weights.len() as u16).collect();
     }
     (0..sum).map(next).collect()
+}
+
+/// How many of the turns each gets: its weight, rounded where the sum is too large for the table, and at least one.
+fn turns_of(weights: &[u32]) -> Vec<i64> {
+    let divisor = weights.iter().fold(0, |a, &b| gcd(a, b)).max(1);
+    let sum: u64 = weights.iter().map(|&weight| u64::from(weight / divisor)).sum();
+    // The bound on the product keeps a reload with thousands of weighted instances fast.
+    let most = ((1 << 26) / weights.len().max(1)).clamp(weights.len(), MOST_TURNS.max(weights.len())) as u64;
+    let scaled = |&weight: &u32| {
+        let weight = u64::from(weight / divisor);
+        if sum <= most { weight } else { ((weight * most + sum / 2) / sum).max(1) }.cast_signed()
+    };
+    weights.iter().map(scaled).collect()
+}
+
+/// Whether every instance gets its share of the turns, but for a hundredth of all: so much may rounding take from one and give
+/// to others.
+#[allow(clippy::cast_precision_loss)]
+pub(super) fn keeps_shares(how: &LoadBalancer, instances: &[plan::Instance]) -> bool {
+    if !matches!(how, LoadBalancer::WeightedRoundRobin | LoadBalancer::Random) {
+        return true;
+    }
+    let shares = |of: &[f64]| -> Vec<f64> {
+        let all = of.iter().sum::<f64>().max(1.0);
+        of.iter().map(|one| one / all).collect()
+    };
+    let weights: Vec<u32> = instances.iter().map(|instance| instance.weight).collect();
+    let turns: Vec<f64> = turns_of(&weights).iter().map(|&turns| turns as f64).collect();
+    let wanted: Vec<f64> = weights.iter().map(|&weight| f64::from(weight)).collect();
+    shares(&turns).iter().zip(shares(&wanted)).all(|(has, wants)| (has - wants).abs() <= 0.01)
 }
 
 fn name(how: &LoadBalancer) -> &'static str {

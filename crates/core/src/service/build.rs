@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::affinity::Affinity;
-use super::balance::Balancer;
+use super::balance::{self, Balancer};
 use super::breaker::Rules;
 use super::instance::{DOWN, DRAINING, EJECTED};
 use super::{Instance, MAX_INSTANCES, ServiceState, Shared, Slot, sticky};
@@ -79,6 +79,12 @@ fn check(plan: &plan::Service) -> Vec<Problem> {
     for (index, instance) in plan.instances.iter().enumerate() {
         demand(instance.weight > 0, &format!("instances[{index}].weight"), "must be at least 1");
     }
+    let shares = plan.instances.len() > MAX_INSTANCES || balance::keeps_shares(&plan.load_balancer, &plan.instances);
+    demand(
+        shares,
+        "instances",
+        "the weights differ by so much that rounding would change the shares; use smaller ones",
+    );
     let share = |value: f64| (0.0..=1.0).contains(&value);
     let secure = |instance: &plan::Instance| instance.url.starts_with("https://");
     let spoken = plan.tls.is_some() || !plan.instances.iter().any(secure);

@@ -72,6 +72,35 @@ fn smooth_turns_are_those_of_nginx() {
 }
 
 #[test]
+fn weights_whose_shares_rounding_would_change_are_refused() {
+    let many = |heavy: u32, light: u32| [vec![heavy], vec![light; 4000]].concat();
+    let problem = |how, weights: &[u32]| ServiceState::build(&plan(how, weights), None, at(0.0)).err();
+    for how in [LoadBalancer::WeightedRoundRobin, LoadBalancer::Random] {
+        let found = problem(how.clone(), &many(1_000_000, 1)).unwrap();
+        assert_eq!((found.len(), &*found[0].path), (1, "instances"));
+        assert_eq!(problem(how.clone(), &many(10_000, 1)), None);
+        assert_eq!(problem(how.clone(), &[1_000_000_007, 500_000_003, 1]), None);
+        assert_eq!(problem(how, &[0; 3]).unwrap().len(), 3, "told once");
+    }
+    // Those that go by the weight itself have no table.
+    assert_eq!(problem(LoadBalancer::LeastConnections, &many(1_000_000, 1)), None);
+}
+
+#[test]
+fn copies_take_no_turns() {
+    let service = build(&plan(LoadBalancer::RoundRobin, &[1, 1]));
+    let mut counts = [[0; 2]; 2];
+    for number in 0..2000 {
+        let request = service.pick(&input(at(0.0), mix(number))).unwrap();
+        let copy = service.pick_aside(&input(at(0.0), mix(number ^ 0x5555))).unwrap();
+        counts[0][request.index] += 1;
+        counts[1][copy.index] += 1;
+    }
+    assert_eq!(counts[0], [1000, 1000]);
+    assert!(counts[1].iter().all(|count| (900..1100).contains(count)), "{counts:?}");
+}
+
+#[test]
 fn huge_weights_are_rounded_to_a_bounded_table() {
     let turns = smooth(&[1_000_000_007, 500_000_003, 1]);
     let count = |wanted: u16| turns.iter().filter(|&&index| index == wanted).count();
