@@ -1,4 +1,4 @@
-"""How soon the gateway notices, and how fast it refuses: `python -m bench.resilience`. Counts are checked, times not."""
+"""How soon the gateway sees, and how fast it refuses: `python -m bench.resilience`. Counts are checked; times not."""
 
 from __future__ import annotations
 
