@@ -82,10 +82,15 @@ fn token_bucket(keys: u64, names: &[&str]) -> u128 {
         take(&store, &limits, &key.to_le_bytes(), 2, at(999 * SECOND));
     }
     let (mut random, mut now) = (Random(1), 1000 * SECOND);
-    timed(TURNS, || {
+    let mut admitted = 0;
+    let cost = timed(TURNS, || {
         now += 1000;
-        black_box(take(&store, &limits, &random.below(keys).to_le_bytes(), 1, at(now)));
-    })
+        admitted += u64::from(black_box(take(&store, &limits, &random.below(keys).to_le_bytes(), 1, at(now))));
+    });
+    // What refuses, or has lost its keys, costs something else.
+    assert_eq!(admitted, TURNS);
+    assert!(store.keys() as u64 * 10 >= keys * names.len() as u64 * 9, "{} keys of {keys} are held", store.keys());
+    cost
 }
 
 /// Five million invented keys, while one client goes on with its share.
@@ -112,6 +117,13 @@ fn flood() {
         }
     });
     println!("flood of {KEYS} keys: {cost} ns a key ({calm} ns for known keys of a full table)");
+    assert!(
+        store.keys() <= MAX_KEYS && store.bytes() <= 50 * MAX_KEYS,
+        "{} keys, {} bytes",
+        store.keys(),
+        store.bytes()
+    );
+    assert_eq!(got, 50, "the active client gets its share");
     println!("flood: held: {} keys in {} bytes; the active client got {got} of 50", store.keys(), store.bytes());
 }
 
