@@ -1,6 +1,6 @@
 //! Sends the client elsewhere.
 
-use pylae_core::{Answer, Exchange, Problem, Verdict};
+use pylae_core::{Answer, Exchange, Problem, Rejection, Verdict};
 use serde::{Deserialize, Serialize};
 
 use crate::{Parts, Policy};
@@ -28,7 +28,12 @@ pub struct Redirect {
 #[derive(Debug, PartialEq, Eq)]
 enum Piece {
     Literal(Box<[u8]>),
+    /// Host and port that the request is for.
     Host,
+    /// The same as the authority of the target.
+    Authority,
+    /// The host alone as that, because the template says the port.
+    AuthorityHost,
     Path,
     /// Place in the route's parameters.
     Param(usize),
@@ -54,6 +59,14 @@ impl Policy for Redirect {
         if self.config.insecure_only && exchange.secure {
             return Verdict::Continue;
         }
+        if self.lacks_host(exchange) {
+            return Verdict::Reject(Box::new(Rejection {
+                status: 400,
+                code: "host_missing",
+                message: "the redirect leads to the host that the request is for, and it names none".into(),
+                headers: Vec::new(),
+            }));
+        }
         let headers = vec![("Location".into(), self.location(exchange))];
         Verdict::Answer(Box::new(Answer { status: self.config.status, headers, body: [].into() }))
     }
@@ -62,18 +75,28 @@ impl Policy for Redirect {
         if self.config.insecure_only && exchange.secure {
             return "lets the request pass: the client uses TLS".to_owned();
         }
+        if self.lacks_host(exchange) {
+            return "rejects with 400: the request names no host".to_owned();
+        }
         format!("redirects with {} to {}", self.config.status, String::from_utf8_lossy(&self.location(exchange)))
     }
 }
 
 impl Redirect {
+    /// Whether the authority of the target would be the request's, which has none: HTTP/1.0 needs no Host field.
+    fn lacks_host(&self, exchange: &Exchange) -> bool {
+        let leads_there = |piece: &Piece| matches!(piece, Piece::Authority | Piece::AuthorityHost);
+        exchange.host_name().is_empty() && self.pieces.iter().any(leads_there)
+    }
+
     fn location(&self, exchange: &Exchange) -> Vec<u8> {
         let path = &exchange.target.path;
         let mut location = Vec::with_capacity(128);
         for piece in &self.pieces {
             location.extend_from_slice(match piece {
                 Piece::Literal(text) => text,
-                Piece::Host => &exchange.host,
+                Piece::Host | Piece::Authority => &exchange.host,
+                Piece::AuthorityHost => exchange.host_name(),
                 Piece::Path => path,
                 Piece::Param(at) => exchange.params.get(*at).map_or(&[], |span| span.of(path)),
             });
@@ -113,6 +136,8 @@ fn read(template: &str, params: &[Box<str>]) -> Result<Vec<Piece>, String> {
         let name = &template[open + 1..close];
         let piece = match (name, params.iter().position(|param| **param == *name)) {
             (_, Some(param)) if open >= path_at => Piece::Param(param),
+            ("host", _) if open < path_at && template[close + 1..].starts_with(':') => Piece::AuthorityHost,
+            ("host", _) if open < path_at => Piece::Authority,
             ("host", _) => Piece::Host,
             ("path", _) if open >= path_at => Piece::Path,
             (_, Some(_)) => return Err(format!("`{{{name}}}` cannot stand in the host: it could name another one")),
@@ -173,8 +198,11 @@ mod tests {
     fn templates_are_read() {
         let pieces = read("https://{host}:8443/v2/{rest}?from={host}", &["rest".into()]).unwrap();
         let literal = |text: &str| Piece::Literal(text.as_bytes().into());
+        let port = literal(":8443/v2/");
         let expected =
-            [literal("https://"), Piece::Host, literal(":8443/v2/"), Piece::Param(0), literal("?from="), Piece::Host];
+            [literal("https://"), Piece::AuthorityHost, port, Piece::Param(0), literal("?from="), Piece::Host];
         assert_eq!(pieces, expected);
+        let pieces = read("http://{host}{path}", &[]).unwrap();
+        assert_eq!(pieces, [literal("http://"), Piece::Authority, Piece::Path]);
     }
 }

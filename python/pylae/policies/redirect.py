@@ -12,9 +12,10 @@ from pylae.settings import Settings
 class Redirect(Settings):
     """Answers with a redirect. A text is short for `to`. The route needs no service.
 
-    `to` is a URL or a path. In it, `{host}` stands for the host and port that the request is for, `{path}` for its
-    path, and names of path parameters for what they captured. A captured value cannot stand in the host part, where it
-    could lead a client to a host of its sender's choice.
+    `to` is a URL or a path. In it, `{host}` stands for the host and port that the request is for (the host alone where
+    a port follows: `https://{host}:8443`), `{path}` for its path, and names of path parameters for what they captured.
+    A captured value cannot stand in the host part, where it could lead a client to a host of its sender's choice. Where
+    `{host}` is the host part, a request that names none (HTTP/1.0 without `Host`) is answered with 400.
 
     Example:
         ```yaml
