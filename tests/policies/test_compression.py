@@ -12,6 +12,8 @@ import pytest
 from pylae import ConfigError, Gateway
 from pylae.testing import FakeService, Headers, Reply
 from support.exchanges import DEADLINE, ask, gateway
+from support.instance import RawInstance
+from support.peer import Peer
 
 CONFIGURATION = """
 services: {{one: {{instances: ["{url}"]}}}}
@@ -84,6 +86,78 @@ def test_left_alone(address: str, service: FakeService, accept: str | None, repl
     assert (got.status, got.body) == (reply.status, reply.body)
     assert got.headers.get("Content-Encoding") == Headers(reply.headers).get("Content-Encoding")
     assert got.headers.get("Content-Length") == str(len(reply.body))
+
+
+def test_no_transform_on_any_line_is_obeyed(address: str, service: FakeService) -> None:
+    lines = [("Content-Type", "text/plain"), ("Cache-Control", "public"), ("Cache-Control", "max-age=5, No-Transform")]
+    service.answer = lambda _: Reply(headers=lines, body=TEXT)
+    reply = ask(address, headers={"Accept-Encoding": "gzip"})
+    assert (reply.headers.get("Content-Encoding"), reply.headers.get("Vary"), reply.body) == (None, None, TEXT)
+
+
+def test_digests_of_the_plain_body_do_not_follow_the_compressed_one(address: str, service: FakeService) -> None:
+    digests = [(name, "sha-256=:x:") for name in ("Content-Digest", "Repr-Digest", "Digest", "Content-MD5")]
+    service.answer = lambda _: Reply(headers=[("Content-Type", "text/plain"), *digests], body=TEXT)
+    for accept, kept in (("gzip", False), ("identity", True)):
+        reply = ask(address, headers={"Accept-Encoding": accept})
+        assert [reply.headers.get(name) is not None for name, _ in digests] == [kept] * 4
+
+
+def test_digests_behind_the_plain_body_do_not_follow_either(tmp_path: Path) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = head + b"5\r\nhello\r\n0\r\nRepr-Digest: sha-256=:x:\r\nX-Checked: yes\r\n\r\n"
+    with RawInstance(answer) as instance, gateway(tmp_path, CONFIGURATION.format(url=instance.url, own="x")) as address:
+        for accept, trailers in (("gzip", ["x-checked"]), ("identity", ["repr-digest", "x-checked"])):
+            with Peer.connect(address) as peer:
+                peer.send(f"GET / HTTP/1.1\r\nHost: a\r\nAccept-Encoding: {accept}\r\n\r\n".encode())
+                assert [name.lower() for name, _ in peer.read_answer().trailers] == trailers
+
+
+@pytest.mark.parametrize(
+    ("accept", "held", "etag"),
+    [
+        ("gzip", 'W/"v1"', 'W/"v1"'),
+        ("gzip", '"v1"', '"v1"'),
+        ("gzip", '"v0", "v1", W/"v1"', 'W/"v1"'),
+        ("identity", 'W/"v1"', '"v1"'),
+        ("gzip", "*", 'W/"v1"'),
+    ],
+)
+def test_a_304_names_the_validator_of_the_answer_that_it_stands_for(
+    address: str, service: FakeService, accept: str, held: str, etag: str
+) -> None:
+    service.answer = lambda _: Reply(304, [("ETag", '"v1"')], b"")
+    reply = ask(address, headers={"Accept-Encoding": accept, "If-None-Match": held})
+    assert (reply.status, reply.headers.get("ETag"), reply.headers.get("Vary")) == (304, etag, "Accept-Encoding")
+
+
+def test_a_stored_304_does_so_too(address: str, service: FakeService) -> None:
+    service.answer = lambda _: Reply(headers=[("Content-Type", "text/plain"), ("ETag", '"v1"')], body=TEXT)
+    first = ask(address, "/cached", headers={"Accept-Encoding": "gzip"})
+    etag = first.headers.get("ETag")
+    assert etag == 'W/"v1"'
+    reply = ask(address, "/cached", headers={"Accept-Encoding": "gzip", "If-None-Match": etag})
+    assert (reply.status, reply.headers.get("ETag"), len(service.requests)) == (304, etag, 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "vary"),
+    [("text/plain", "Accept-Encoding"), ("multipart/byteranges; boundary=x", "Accept-Encoding"), ("image/png", None)],
+)
+def test_a_part_is_plain_and_says_that_the_whole_could_be_compressed(
+    address: str, service: FakeService, kind: str, vary: str | None
+) -> None:
+    headers = [
+        ("Content-Type", kind),
+        ("Content-Range", "bytes 0-9/5000"),
+        ("ETag", '"v1"'),
+        ("Accept-Ranges", "bytes"),
+    ]
+    service.answer = lambda _: Reply(206, headers, b"x" * 10)
+    reply = ask(address, headers={"Accept-Encoding": "gzip", "Range": "bytes=0-9"})
+    assert (reply.status, reply.headers.get("Content-Encoding"), reply.body) == (206, None, b"x" * 10)
+    assert (reply.headers.get("Vary"), reply.headers.get("ETag")) == (vary, '"v1"')
+    assert reply.headers.get("Accept-Ranges") == "bytes"
 
 
 def test_a_request_may_forbid_it(address: str) -> None:

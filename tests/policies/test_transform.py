@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,10 +9,12 @@ import pytest
 
 from pylae import ConfigError, Gateway
 from pylae.testing import FakeService, Reply
-from support.exchanges import ask, gateway
+from support.exchanges import DEADLINE, ask, gateway
+from support.instance import RawInstance
+from support.peer import Message, Peer
 
 CONFIGURATION = """
-services: {{one: {{instances: ["{url}"]}}, gone: {{instances: ["http://127.0.0.1:9"]}}}}
+services: {{one: {{instances: ["{url}"]}}, gone: {{instances: ["{gone}"]}}}}
 policies:
   transform:
     request: {{set: {{X-Api-Version: 2, X-Kept: gateway}}, append: {{X-Tag: b}}, remove: [X-Debug]}}
@@ -25,8 +29,8 @@ routes:
 
 
 @pytest.fixture
-def address(service: FakeService, tmp_path: Path) -> Iterator[str]:
-    with gateway(tmp_path, CONFIGURATION.format(url=service.url)) as running:
+def address(service: FakeService, dead_url: str, tmp_path: Path) -> Iterator[str]:
+    with gateway(tmp_path, CONFIGURATION.format(url=service.url, gone=dead_url)) as running:
         yield running
 
 
@@ -86,6 +90,55 @@ def test_errors_get_one_form(address: str, service: FakeService, body: bytes, ch
         "instance": "/errors",
         "request_id": "r-1",
     }
+
+
+@pytest.mark.parametrize("head", ["Transfer-Encoding: chunked\r\n", "Content-Length: 99999999999\r\n", ""])
+def test_an_endless_error_is_not_waited_for(tmp_path: Path, head: str) -> None:
+    """The client has its answer at once, complete; the instance is read on for a moment, and its connection closed."""
+    closed = threading.Event()
+
+    def pour(peer: Peer, _: Message) -> None:
+        piece = b"x" * 65536
+        framed = b"%x\r\n%s\r\n" % (len(piece), piece) if head.startswith("Transfer") else piece
+        with contextlib.suppress(OSError):
+            peer.send(f"HTTP/1.1 500 Broken\r\nContent-Type: text/html\r\n{head}\r\n".encode())
+            while True:
+                peer.send(framed)
+        closed.set()
+
+    with (
+        RawInstance(pour) as instance,
+        gateway(tmp_path, CONFIGURATION.format(url=instance.url, gone=instance.url)) as address,
+        Peer.connect(address) as peer,
+    ):
+        for _ in range(2):
+            closed.clear()
+            peer.send(b"GET /errors HTTP/1.1\r\nHost: a\r\n\r\n")
+            answer = peer.read_answer()
+            assert (answer.status, b"urn:pylae:error:service_error" in answer.body) == (500, True)
+            assert closed.wait(DEADLINE)
+
+
+def test_an_error_whose_body_never_comes_is_not_waited_for(tmp_path: Path) -> None:
+    head = b"HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nContent-Length: 100\r\n\r\n"
+    with (
+        RawInstance(head) as instance,
+        gateway(tmp_path, CONFIGURATION.format(url=instance.url, gone=instance.url)) as address,
+    ):
+        assert ask(address, "/errors").json()["status"] == 404
+
+
+def test_the_connection_of_an_error_that_was_replaced_is_used_again(tmp_path: Path) -> None:
+    page = b"HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nContent-Length: 60000\r\n\r\n" + b"x" * 60000
+    with (
+        RawInstance(page) as instance,
+        gateway(tmp_path, CONFIGURATION.format(url=instance.url, gone=instance.url)) as address,
+    ):
+        with Peer.connect(address) as peer:
+            for _ in range(3):
+                peer.send(b"GET /errors HTTP/1.1\r\nHost: a\r\n\r\n")
+                assert peer.read_answer().status == 404
+        assert instance.connections == 1
 
 
 def test_errors_get_one_form_for_old_clients_and_heads(address: str, service: FakeService) -> None:

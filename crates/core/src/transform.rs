@@ -9,6 +9,24 @@ pub trait BodyTransform: Send {
 
     /// Appends what is held back, because for now nothing more comes and somebody may be waiting for it.
     fn flush(&mut self, _out: &mut Vec<u8>) {}
+
+    /// Whether nothing that still comes makes a difference: the body need not be waited for.
+    fn is_done(&self) -> bool {
+        false
+    }
+}
+
+/// Fields, of a head or behind a body, that tell what exactly the body's bytes are: untrue once a transform has changed them
+/// (RFC 9530; the last two are their obsolete kin).
+pub const DIGESTS: &[&str] = &["Content-Digest", "Repr-Digest", "Digest", "Content-MD5"];
+
+/// Trailer lines without those that are untrue of a changed body, a strong entity tag among them.
+pub fn true_trailers(lines: &[u8]) -> Vec<u8> {
+    let kept = lines.split_inclusive(|byte| *byte == b'\n').filter(|line| {
+        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+        !DIGESTS.iter().chain(&["ETag"]).any(|untrue| untrue.as_bytes().eq_ignore_ascii_case(name))
+    });
+    kept.flatten().copied().collect()
 }
 
 /// The transforms of one response, in the order in which its bytes pass them.
@@ -24,6 +42,11 @@ impl Transforms {
     /// Whether bodies pass unchanged.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether nothing that still comes makes a difference to what comes out.
+    pub fn is_done(&self) -> bool {
+        self.0.iter().any(|transform| transform.is_done())
     }
 
     /// Forgets all.
@@ -94,6 +117,14 @@ mod tests {
         fn flush(&mut self, out: &mut Vec<u8>) {
             out.append(&mut self.0);
         }
+    }
+
+    #[test]
+    fn digests_do_not_follow_a_body_that_was_changed() {
+        let lines =
+            b"Server-Timing: a\r\ncontent-digest: sha-256=:x:\r\nX-Digest: 1\r\netag: \"1\"\r\nRepr-Digest: y\r\n";
+        assert_eq!(true_trailers(lines), b"Server-Timing: a\r\nX-Digest: 1\r\n");
+        assert!(true_trailers(b"").is_empty());
     }
 
     #[test]

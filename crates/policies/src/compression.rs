@@ -4,6 +4,7 @@ mod encoder;
 #[cfg(test)]
 mod tests;
 
+use pylae_core::transform::DIGESTS;
 use pylae_core::{Exchange, Problem};
 use pylae_http::Name;
 use serde::{Deserialize, Serialize};
@@ -50,21 +51,22 @@ impl Policy for Compression {
 
     fn on_response(&self, exchange: &mut Exchange) {
         if exchange.status == 304 && exchange.is_relayed() {
-            // It stands for an answer that could have been compressed.
-            vary(exchange, "Accept-Encoding");
+            self.stand_in(exchange);
             return;
         }
         if !self.is_worth_it(exchange) {
             return;
         }
         vary(exchange, "Accept-Encoding");
+        if exchange.status == 206 {
+            // Its bytes are those of the plain body, whose place and number it names.
+            return;
+        }
         let Some(algorithm) = self.negotiate(exchange) else { return };
         let Ok(encoder) = Encoder::new(algorithm) else { return };
         weaken_etag(exchange);
-        // Ranges would be ranges of the uncompressed body, and digests its digests.
-        for name in ["Accept-Ranges", "Content-MD5", "Content-Digest", "Digest"] {
-            exchange.response_edits.remove(name.as_bytes());
-        }
+        exchange.response_edits.remove(b"Accept-Ranges");
+        drop_digests(exchange);
         // Cannot fail: a literal.
         let _ = exchange.response_edits.set_known(Name::ContentEncoding, algorithm.name().as_bytes());
         exchange.transforms.install(Box::new(encoder));
@@ -91,17 +93,18 @@ impl Algorithm {
 impl Compression {
     /// Whether the response is one that may be compressed and is better so, whatever the client accepts.
     fn is_worth_it(&self, exchange: &Exchange) -> bool {
-        if exchange.status < 200 || matches!(exchange.status, 204 | 205 | 206 | 304) {
+        if exchange.status < 200 || matches!(exchange.status, 204 | 205 | 304) {
             return false;
         }
+        let part = exchange.status == 206;
         let no_transform = |line: &[u8]| {
             let mut members = line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
             members.any(|member| member.eq_ignore_ascii_case(b"no-transform"))
         };
         let has = |name| exchange.response_value(name).is_some();
         if has("content-encoding")
-            || has("content-range")
-            || exchange.response_value("cache-control").is_some_and(no_transform)
+            || (has("content-range") && !part)
+            || exchange.response_values("cache-control").any(no_transform)
             || exchange.request_values("cache-control").any(no_transform)
         {
             return false;
@@ -109,8 +112,18 @@ impl Compression {
         let Some(media) = exchange.response_value("content-type").and_then(media::read) else { return false };
         // An event would wait in the encoder for the next one.
         !media.is("text/event-stream")
-            && self.0.types.iter().any(|pattern| media.is(pattern))
-            && length(exchange).is_none_or(|length| length >= self.0.min_size)
+            && (self.0.types.iter().any(|pattern| media.is(pattern)) || (part && media.is("multipart/byteranges")))
+            && (part || length(exchange).is_none_or(|length| length >= self.0.min_size))
+    }
+
+    /// A 304 stands for an answer that could have been compressed, and must name that one's validator: a cache that keeps the
+    /// compressed answer would not know it by the strong one (RFC 9110 section 15.4.5, RFC 9111 section 4.3.4).
+    fn stand_in(&self, exchange: &mut Exchange) {
+        vary(exchange, "Accept-Encoding");
+        if self.negotiate(exchange).is_some() && !holds_plain(exchange) {
+            weaken_etag(exchange);
+            drop_digests(exchange);
+        }
     }
 
     /// The coding that the client likes best; ours among equals. None: the body as it is.
@@ -165,6 +178,25 @@ fn length(exchange: &Exchange) -> Option<u64> {
         let stated = exchange.response.fields.get(&exchange.response_buffer, Name::ContentLength)?;
         std::str::from_utf8(stated).ok()?.parse().ok()
     })
+}
+
+/// Whether what the client has is the plain body: it names the entity tag only as the service gave it.
+fn holds_plain(exchange: &Exchange) -> bool {
+    let Some(etag) = exchange.response_value("etag").filter(|etag| !etag.is_empty()) else { return true };
+    let (mut as_it_is, mut weakened) = (false, false);
+    for line in exchange.request_values("if-none-match") {
+        for (at, _) in line.windows(etag.len()).enumerate().filter(|(_, window)| *window == etag) {
+            *if line[..at].ends_with(b"W/") { &mut weakened } else { &mut as_it_is } = true;
+        }
+    }
+    as_it_is && !weakened
+}
+
+/// Digests are of other bytes than those that are sent now (RFC 9530 sections 2 and 3).
+fn drop_digests(exchange: &mut Exchange) {
+    for name in DIGESTS {
+        exchange.response_edits.remove(name.as_bytes());
+    }
 }
 
 /// The compressed body has the same meaning, but not the same bytes.

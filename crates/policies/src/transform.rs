@@ -133,7 +133,7 @@ fn is_json(exchange: &Exchange) -> bool {
     exchange.response_value("content-type").and_then(media::read).is_some_and(Media::is_json)
 }
 
-/// Replaces the body by one that says the same as the gateway's own errors do. The instance's is read and dropped.
+/// Replaces the body by one that says the same as the gateway's own errors do. Nobody waits for the instance's.
 fn normalize(exchange: &mut Exchange) {
     let status = exchange.status;
     let message = format!("the service answered with {status} {}", encode::reason(status));
@@ -164,5 +164,9 @@ impl BodyTransform for Replace {
         if let Some(body) = self.0.take() {
             out.extend_from_slice(&body);
         }
+    }
+
+    fn is_done(&self) -> bool {
+        true
     }
 }

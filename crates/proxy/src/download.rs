@@ -1,7 +1,9 @@
 //! A response on its way to the client: head, body as it comes from the instance, back-pressure.
 
-use std::task::{Context, Poll};
+use std::borrow::Cow;
+use std::task::{Context, Poll, ready};
 
+use pylae_core::transform::true_trailers;
 use pylae_core::{Exchange, Pace, Transforms};
 use pylae_http::{Framing, chunked};
 
@@ -14,6 +16,8 @@ use crate::streamed::Streamed;
 
 /// What a chunk adds to its data, at most.
 const CHUNK_OVERHEAD: usize = 16;
+/// Bytes of a replaced body that are read so that its connection can be used again.
+const MOST_REST: usize = 64 * 1024;
 
 /// A response, being sent.
 pub(crate) struct Download {
@@ -27,6 +31,8 @@ pub(crate) struct Download {
     sent: u64,
     /// Why nothing more comes.
     torn: Option<Cut>,
+    /// Bytes of the instance's that were read behind a body that was replaced.
+    rest: usize,
     changes: Option<Box<Changes>>,
     /// The hooks that see the body before that.
     streamed: Option<Box<Streamed>>,
@@ -39,6 +45,8 @@ struct Changes {
     plain: Vec<u8>,
     /// Bytes went in since the last flush.
     unflushed: bool,
+    /// The end has come out, whatever the instance still sends.
+    over: bool,
 }
 
 /// Why a response could not be sent completely.
@@ -68,12 +76,13 @@ impl Download {
         source.start(from, exchange.response.len, instance);
         let changes = (!exchange.transforms.is_empty() && from != Framing::None).then(|| {
             let transforms = std::mem::take(&mut exchange.transforms);
-            Box::new(Changes { transforms, plain: buffers.small(), unflushed: false })
+            Box::new(Changes { transforms, plain: buffers.small(), unflushed: false, over: false })
         });
         let stream = exchange.hooks.as_mut().and_then(|hooks| hooks.stream.take());
         let streamed = stream.map(|stream| Box::new(Streamed::new(stream, source.is_done())));
-        let mut download = Self { out, written: 0, source, to, pace, sent: 0, torn: None, changes, streamed };
-        if download.is_over() && download.changes.is_some() {
+        let mut download = Self { out, written: 0, source, to, pace, sent: 0, torn: None, rest: 0, changes, streamed };
+        let done = download.changes.as_ref().is_some_and(|changes| changes.transforms.is_done());
+        if done || (download.is_over() && download.changes.is_some()) {
             let start = download.out.len();
             download.change(start);
         }
@@ -106,7 +115,13 @@ impl Download {
 
     /// Whether nothing more comes.
     fn is_over(&self) -> bool {
-        self.streamed.as_ref().map_or_else(|| self.source.is_done(), |streamed| streamed.is_over())
+        self.is_replaced()
+            || self.streamed.as_ref().map_or_else(|| self.source.is_done(), |streamed| streamed.is_over())
+    }
+
+    /// Whether the client has got a body that does not depend on what the instance still sends.
+    fn is_replaced(&self) -> bool {
+        self.changes.as_ref().is_some_and(|changes| changes.over)
     }
 
     /// Whether it is the client that is waited for.
@@ -158,7 +173,8 @@ impl Download {
             if self.is_over() {
                 // Trailers speak of the body as the instance sent it; those of a call say how it ended.
                 let apply = self.streamed.is_none() || exchange.is_call();
-                client.socket.end(if apply { self.source.trailers() } else { &[] });
+                let trailers = if apply { trailers(&self.source, self.changes.is_some()) } else { Cow::default() };
+                client.socket.end(&trailers);
             }
             while self.written < self.out.len() {
                 let Poll::Ready(result) = client.socket.poll_write(cx, &self.out[self.written..]) else {
@@ -211,10 +227,35 @@ impl Download {
         }
     }
 
+    /// Reads on behind a body that was replaced, so that its connection can be used again. Ready when that is over, broke
+    /// off, or is longer than a connection is worth.
+    pub(crate) fn poll_rest(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &mut Exchange,
+        instance: &mut Socket,
+    ) -> Poll<()> {
+        let Some(changes) = self.changes.as_mut().filter(|_| self.streamed.is_none()) else { return Poll::Ready(()) };
+        while !self.source.is_done() && self.rest < MOST_REST {
+            changes.plain.clear();
+            let taken = self.source.poll_take(cx, instance, &mut exchange.response_buffer, &mut changes.plain, SMALL);
+            let Ok(n) = ready!(taken) else { break };
+            self.rest += n;
+        }
+        Poll::Ready(())
+    }
+
+    /// Whether a replaced body is still to be read.
+    pub(crate) fn has_rest(&self) -> bool {
+        self.is_replaced() && !self.source.is_done()
+    }
+
     /// Sends what was taken through the transforms, and frames what comes out.
     fn change(&mut self, start: usize) {
         let over = self.is_over();
         let Some(changes) = &mut self.changes else { return };
+        let over = over || changes.transforms.is_done();
+        changes.over = over;
         changes.transforms.push(&changes.plain, over, &mut self.out);
         changes.plain.clear();
         changes.unflushed = true;
@@ -247,9 +288,16 @@ impl Download {
         if self.to == Framing::Chunked {
             chunked::wrap(&mut self.out, start);
             if self.is_over() {
-                // Trailers speak of the body as the instance sent it.
-                chunked::finish(&mut self.out, if self.streamed.is_none() { self.source.trailers() } else { &[] });
+                // Hooks that see pieces make a body that trailers do not speak of.
+                let changed = self.changes.is_some();
+                let kept = if self.streamed.is_none() { trailers(&self.source, changed) } else { Cow::default() };
+                chunked::finish(&mut self.out, &kept);
             }
         }
     }
+}
+
+/// The trailers that go on behind a body.
+fn trailers(source: &Source, changed: bool) -> Cow<'_, [u8]> {
+    if changed { true_trailers(source.trailers()).into() } else { source.trailers().into() }
 }

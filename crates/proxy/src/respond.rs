@@ -21,6 +21,9 @@ use crate::tunnel::tunnel;
 use crate::upload::Upload;
 use crate::worker::Worker;
 
+/// Time that an instance has for the rest of a body that was replaced; its client has the answer already.
+const REST_TIME: Duration = Duration::from_secs(1);
+
 /// What the exchange came to.
 #[expect(
     clippy::large_enum_variant,
@@ -196,6 +199,10 @@ async fn relay(
         worker.log_changes(picked.report(now, outcome, now.since(exchange.started)));
     }
     let told = matches!(result, Err(Cut::Instance | Cut::Hook)) && break_off(client, exchange, to, late);
+    if result.is_ok() && download.has_rest() && upload.is_sent() {
+        deadline.set(clock::coarse().saturating_add(REST_TIME));
+        deadline.within(|cx| download.poll_rest(cx, exchange, &mut connection)).await;
+    }
     let persists = exchange.response_options.persists(exchange.response.version);
     // What was asked to switch is not used again.
     if result.is_ok() && persists && !exchange.upgrades && upload.is_sent() && download.is_clean(exchange) {
