@@ -3,9 +3,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import resource
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,11 @@ import pytest
 
 from pylae import ConfigError, EngineError, Gateway
 from pylae.testing import FakeService, Received, Reply
+from support.admin import Admin
 from support.exchanges import DEADLINE, ask, running
+from support.h2client import FramePeer
+from support.peer import wait_until
+from support.running import Process
 
 
 @pytest.fixture
@@ -156,6 +162,54 @@ def test_where_api_keys_come_in_is_masked(tmp_path: Path, file: Path) -> None:
     assert asked == [("a=1&k=***", {"X-Partner": None}), ("%6B=***", {"X-Partner": "***"})]
 
 
+def test_what_is_masked_is_masked_in_every_field_and_for_those_who_look_without_a_log(
+    admin: Callable[..., Admin], service: FakeService, file: Path
+) -> None:
+    service.answer = Reply(headers=[("Location", "/cb#access_token=s3cret"), ("X-Next", "/n?pin=s3cret&a=1")])
+    log = {
+        "output": str(file),
+        "request_headers": ["X-Original-URL", "Cookie"],
+        "response_headers": ["Location", "X-Next"],
+        "mask": ["pin", "User-Agent"],
+    }
+    route = {"name": "items", "prefix": "/", "service": "one", "auth_required": False, "access_log": log}
+    headers = {
+        "X-Original-URL": "/a?token=s3cret",
+        "Cookie": "s=s3cret",
+        "User-Agent": "s3cret",
+        "Referer": "http://a/?pin=s3cret",
+        "Authorization": "Bearer s3cret",
+    }
+    with admin({"services": {"one": {"instances": [service.url]}}, "routes": [route]}) as api:
+        ask(api.running.address, "/items?a=1&pin=s3cret&api_key=s3cret", headers=headers)
+        wait_until(lambda: len(api.get("/exchanges")["exchanges"]) == 1)
+        (seen,) = api.get("/exchanges")["exchanges"]
+        api.running.stop()
+    (line,) = lines(file)
+    assert line["request_headers"] == {"X-Original-URL": "/a?token=***", "Cookie": "***"}
+    assert line["response_headers"] == {"Location": "/cb#access_token=***", "X-Next": "/n?pin=***&a=1"}
+    for shown in (line, seen):
+        assert "s3cret" not in json.dumps(shown)
+        assert (shown["query"], shown["user_agent"]) == ("a=1&pin=***&api_key=***", "***")
+        assert shown["referer"] == "http://a/?pin=***"
+
+
+@pytest.mark.parametrize("style", ["json", "combined"])
+def test_every_protocol_is_called_by_its_name(tmp_path: Path, file: Path, style: str) -> None:
+    plan = configuration("http://127.0.0.1:1", file, format=style)
+    plan["listeners"] = [{"address": "127.0.0.1:0", "http2": True}]
+    with running(tmp_path, plan) as (one, address):
+        with FramePeer(address) as peer:
+            assert peer.get("/nowhere").status == 404
+        assert raw(address, b"GET /nowhere HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").startswith(
+            b"HTTP/1.1 404"
+        )
+        assert raw(address, b"GET /nowhere HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 404")
+        one.stop()
+    found = re.findall(r"HTTP/\d\.\d", file.read_text())
+    assert found == ["HTTP/2.0", "HTTP/1.1", "HTTP/1.0"]
+
+
 @pytest.mark.parametrize(("style", "end"), [("common", "\n"), ("combined", ' "http://a/?b" "a\\"b"\n')])
 def test_formats_of_others(tmp_path: Path, file: Path, style: str, end: str) -> None:
     with FakeService() as service, running(tmp_path, configuration(service.url, file, format=style)) as (one, address):
@@ -218,6 +272,47 @@ def test_a_stuck_output_costs_lines_and_no_request(tmp_path: Path) -> None:
         (log,) = one.stats()["access_logs"]
         assert log["output"] == str(pipe)
         assert log["dropped"] > 0
+
+
+def test_a_pipe_without_a_reader_delays_neither_start_nor_request(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    # Lets a start that waits for a reader fail instead of waiting for ever.
+    rescue = threading.Timer(DEADLINE, lambda: os.close(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)))
+    rescue.start()
+    try:
+        with FakeService() as service, running(tmp_path, configuration(service.url, pipe)) as (one, address):
+            assert rescue.is_alive(), "the start waited for a reader"
+            assert ask(address, "/items/early").status == 200
+            wait_until(lambda: one.stats()["access_logs"][0]["dropped"] == 1)
+            with os.fdopen(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as reader:
+                read = b""
+                while b"\n" not in read:
+                    assert ask(address, "/items/late").status == 200
+                    read += reader.read(65536) or b""
+                assert json.loads(read.partition(b"\n")[0])["path"] == "/items/late"
+    finally:
+        rescue.cancel()
+
+
+def test_a_line_that_was_written_in_part_is_completed(
+    gateway_process: Callable[..., Process], service: FakeService, file: Path
+) -> None:
+    """A full disk takes the beginning of a line; what is written once there is room makes it whole."""
+    gateway = gateway_process({"admin": False, **configuration(service.url, file)})
+    _, hard = resource.prlimit(gateway.process.pid, resource.RLIMIT_FSIZE)
+
+    def ask_for(path: str, size: Callable[[], bool]) -> None:
+        assert ask(gateway.address, path).status == 200
+        wait_until(size)
+
+    ask_for("/items/1", lambda: file.exists() and file.read_bytes().endswith(b"\n"))
+    full = file.stat().st_size + 100
+    resource.prlimit(gateway.process.pid, resource.RLIMIT_FSIZE, (full, hard))
+    ask_for("/items/2", lambda: file.stat().st_size == full)
+    resource.prlimit(gateway.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
+    ask_for("/items/3", lambda: file.read_bytes().count(b"\n") == 3)
+    assert [line["path"] for line in lines(file)] == ["/items/1", "/items/2", "/items/3"]
 
 
 def test_a_full_output_costs_lines_and_no_request(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ use crate::transform::Transforms;
 
 /// One request and its response.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that have nothing to do with each other")]
 pub struct Exchange {
     /// The client's bytes: the request head, and what came behind it. Its capacity is the bound on what is read at once.
     pub buffer: Vec<u8>,
@@ -48,6 +49,8 @@ pub struct Exchange {
     pub call: Option<Call>,
     /// Whether the client speaks TLS to the gateway.
     pub secure: bool,
+    /// Whether it came on a stream of an HTTP/2 connection.
+    pub on_stream: bool,
     /// The certificate that the client has shown, of an authority that the listener believes.
     pub certificate: Option<Arc<Certificate>>,
     /// The request id, 1–128 bytes of `[A-Za-z0-9._-]`.
@@ -174,6 +177,7 @@ impl Exchange {
             client: nobody.ip(),
             call: None,
             secure: false,
+            on_stream: false,
             certificate: None,
             id: Vec::with_capacity(36),
             route: None,

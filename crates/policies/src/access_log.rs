@@ -4,6 +4,7 @@
 mod tests;
 mod write;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use pylae_core::{Exchange, Problem, query};
@@ -45,7 +46,10 @@ enum Format {
 pub struct AccessLog {
     config: Config,
     /// Names whose values are not shown, in lower case.
-    masked: Vec<Box<[u8]>>,
+    masked: BTreeSet<Box<[u8]>>,
+    /// Whether that goes for the two fields that every line has.
+    hides_agent: bool,
+    hides_referer: bool,
 }
 
 /// What is known about an exchange only when it is over, and not by the exchange itself.
@@ -94,10 +98,8 @@ impl Policy for AccessLog {
         if config.output.is_empty() || config.output.contains('\0') {
             return Err(vec![Problem::at("output", "must be `stdout`, `stderr` or the path of a file")]);
         }
-        let configured = config.mask.iter().map(String::as_str);
-        let names = ALWAYS_MASKED.iter().copied().chain(parts.auth.places()).chain(configured);
-        let masked = names.map(|name| name.to_ascii_lowercase().into_bytes().into()).collect();
-        Ok(Self { config, masked })
+        let masked = always_masked(parts).chain(config.mask.iter().map(|name| folded(name))).collect();
+        Ok(Self::new(config, masked))
     }
 
     fn preview(&self, _exchange: &Exchange) -> String {
@@ -106,10 +108,11 @@ impl Policy for AccessLog {
 }
 
 impl AccessLog {
-    /// One that writes JSON with the usual fields, for those who look at exchanges without a log.
-    pub fn plain(parts: &Parts<'_>) -> Self {
-        let names = ALWAYS_MASKED.iter().copied().chain(parts.auth.places());
-        let masked = names.map(|name| name.to_ascii_lowercase().into_bytes().into()).collect();
+    /// One that writes JSON with the usual fields, for those who look at exchanges without a log. It hides what any of `logs`
+    /// hides.
+    pub fn plain<'a>(parts: &Parts<'_>, logs: impl Iterator<Item = &'a Self>) -> Self {
+        let hidden = logs.flat_map(|log| log.masked.iter().cloned());
+        let masked = always_masked(parts).chain(hidden).collect();
         let none = Vec::new;
         let config = Config {
             output: String::new(),
@@ -118,7 +121,12 @@ impl AccessLog {
             response_headers: none(),
             mask: none(),
         };
-        Self { config, masked }
+        Self::new(config, masked)
+    }
+
+    fn new(config: Config, masked: BTreeSet<Box<[u8]>>) -> Self {
+        let hides = |name: &str| masked.contains(name.as_bytes());
+        Self { hides_agent: hides("user-agent"), hides_referer: hides("referer"), config, masked }
     }
 
     /// Where lines go: `stdout`, `stderr` or the path of a file.
@@ -133,10 +141,11 @@ impl AccessLog {
             Format::Common => self.common(exchange, ending, out),
             Format::Combined => {
                 self.common(exchange, ending, out);
-                for name in ["referer", "user-agent"] {
+                for (name, hidden) in [("referer", self.hides_referer), ("user-agent", self.hides_agent)] {
                     out.extend_from_slice(b" \"");
                     match exchange.request_values(name).next() {
-                        Some(value) => self.url(value, &mut Quoted(out)),
+                        Some(_) if hidden => out.extend_from_slice(MASK),
+                        Some(value) => self.text(value, &mut Quoted(out)),
                         None => out.push(b'-'),
                     }
                     out.push(b'"');
@@ -192,9 +201,11 @@ impl AccessLog {
         out.extend_from_slice(b",\"protocol\":\"");
         out.extend_from_slice(protocol(exchange));
         out.extend_from_slice(b"\",\"user_agent\":");
-        json_string(out, exchange.head.fields.get(&exchange.buffer, Name::UserAgent));
+        let agent = exchange.head.fields.get(&exchange.buffer, Name::UserAgent);
+        self.json_masked(out, agent.map(|agent| if self.hides_agent { MASK } else { agent }), Self::text);
         out.extend_from_slice(b",\"referer\":");
-        self.json_masked(out, exchange.request_values("referer").next(), Self::url);
+        let referer = exchange.request_values("referer").next();
+        self.json_masked(out, referer.map(|referer| if self.hides_referer { MASK } else { referer }), Self::text);
         self.headers(exchange, out);
         out.push(b'}');
     }
@@ -227,7 +238,7 @@ impl AccessLog {
                 let value =
                     if index == 0 { exchange.request_values(name).next() } else { exchange.response_value(name) };
                 let masked = self.is_masked(name.as_bytes());
-                json_string(out, value.map(|value| if masked { MASK } else { value }));
+                self.json_masked(out, value.map(|value| if masked { MASK } else { value }), Self::text);
             }
             out.push(b'}');
         }
@@ -265,19 +276,33 @@ impl AccessLog {
             if index > 0 {
                 out.put(b"&");
             }
-            match part.iter().position(|byte| *byte == b'=') {
-                Some(equals) if self.is_masked(&query::decoded(&part[..equals])) => {
-                    out.put(&part[..=equals]);
+            match self.shown(part) {
+                Some(shown) => {
+                    out.put(&part[..shown]);
                     out.put(MASK);
                 }
-                _ => out.put(part),
+                None => out.put(part),
             }
         }
     }
 
-    /// A URL, or any text, without the values of masked parameters.
-    fn url(&self, url: &[u8], out: &mut dyn Text) {
-        let (front, query) = url.split_at(url.iter().position(|byte| *byte == b'?').unwrap_or(url.len()));
+    /// How much of a part of a query is shown, if not all of it. A value may be a URL with a query or a fragment of its own,
+    /// and some readers split at `;` too.
+    fn shown(&self, part: &[u8]) -> Option<usize> {
+        let mut start = 0;
+        for piece in part.split(|byte| b"?#;".contains(byte)) {
+            let equals = piece.iter().position(|byte| *byte == b'=');
+            if let Some(equals) = equals.filter(|equals| self.is_masked(&query::decoded(&piece[..*equals]))) {
+                return Some(start + equals + 1);
+            }
+            start += piece.len() + 1;
+        }
+        None
+    }
+
+    /// A URL, or any other text, without the values of masked parameters in its query or fragment.
+    fn text(&self, text: &[u8], out: &mut dyn Text) {
+        let (front, query) = text.split_at(text.iter().position(|byte| b"?#".contains(byte)).unwrap_or(text.len()));
         out.put(front);
         if let Some((mark, query)) = query.split_first() {
             out.put(&[*mark]);
@@ -288,6 +313,14 @@ impl AccessLog {
     fn is_masked(&self, name: &[u8]) -> bool {
         self.masked.iter().any(|masked| masked.eq_ignore_ascii_case(name))
     }
+}
+
+fn always_masked<'a>(parts: &'a Parts<'_>) -> impl Iterator<Item = Box<[u8]>> + 'a {
+    ALWAYS_MASKED.iter().copied().chain(parts.auth.places()).map(folded)
+}
+
+fn folded(name: &str) -> Box<[u8]> {
+    name.to_ascii_lowercase().into_bytes().into()
 }
 
 /// Something that text is escaped into.
@@ -301,6 +334,8 @@ fn some(bytes: &[u8]) -> Option<&[u8]> {
 
 fn protocol(exchange: &Exchange) -> &'static [u8] {
     match exchange.head.version {
+        // Its head is put into the words of HTTP/1.1.
+        _ if exchange.on_stream => b"HTTP/2.0",
         Version::Http10 => b"HTTP/1.0",
         Version::Http11 => b"HTTP/1.1",
     }

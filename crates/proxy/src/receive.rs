@@ -35,6 +35,7 @@ pub(crate) async fn receive(
 ) -> Option<Result<(), Halt>> {
     exchange.peer = client.peer;
     exchange.secure = client.secure;
+    exchange.on_stream = client.socket.is_stream();
     exchange.certificate.clone_from(&client.certificate);
     exchange.max_body = snapshot.plan.limits.max_body;
     let parsed = if let Some(parsed) = poll_once(client, snapshot, exchange).await {
@@ -55,7 +56,7 @@ pub(crate) async fn receive(
         admit::name(&mut exchange.id, None, worker.random());
     }
     let admitted = parsed.and_then(|()| admit::admit(exchange, |peer| snapshot.trusts(peer), worker.random()));
-    let admitted = if client.socket.is_stream() { admitted.and_then(|()| grpc::recognise(exchange)) } else { admitted };
+    let admitted = if exchange.on_stream { admitted.and_then(|()| grpc::recognise(exchange)) } else { admitted };
     client.body.start(exchange, &client.socket);
     if admitted.is_err() {
         client.body.break_off();

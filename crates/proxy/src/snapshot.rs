@@ -137,7 +137,8 @@ impl Snapshot {
         let unrouted = Chain::build(&plan.unrouted, &parts)
             .map_err(|found| problems.extend(found.into_iter().map(|problem| problem.under("unrouted"))))
             .unwrap_or_default();
-        let description = AccessLog::plain(&parts);
+        let chains = routes.iter().map(|route: &Route| &route.chain).chain([&unrouted]);
+        let description = AccessLog::plain(&parts, chains.filter_map(Chain::access_log));
         let (Some(router), true) = (router, problems.is_empty()) else { return Err(problems) };
         *keys = urls;
         let limits = &plan.limits;

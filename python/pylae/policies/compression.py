@@ -41,9 +41,9 @@ class Compression(Settings):
 
     Left alone are bodies that are compressed already, parts (206), small ones, media types not listed, answers with
     `Cache-Control: no-transform`, and event streams, whose events would wait in the encoder. A strong `ETag` becomes a
-    weak one, in a 304 that stands for a compressed answer too, and `Vary: Accept-Encoding` is added. Digests of the plain
-    body (`Content-Digest`, `Repr-Digest`) are taken out. Where a page mixes secrets with what an attacker can put into it,
-    compression over TLS can give the secret away (BREACH): switch it off on such routes.
+    weak one, in a 304 that stands for a compressed answer too, and `Vary: Accept-Encoding` is added. Digests of the
+    plain body (`Content-Digest`, `Repr-Digest`) are taken out. Where a page mixes secrets with what an attacker can put
+    into it, compression over TLS can give the secret away (BREACH): switch it off on such routes.
 
     Example:
         ```yaml

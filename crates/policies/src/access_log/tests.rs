@@ -87,6 +87,47 @@ fn credentials_are_masked_wherever_they_are_asked_for() {
 }
 
 #[test]
+fn values_of_any_field_are_masked_where_they_hold_a_parameter() {
+    let mut config = config("json");
+    config["request_headers"] = json!(["X-Original-Url", "x-note"]);
+    config["response_headers"] = json!(["location", "link"]);
+    config["mask"] = json!(["user-agent", "pin"]);
+    let mut exchange = exchange(
+        "GET /?to=/a?token=s3cret&pin=s3cret;s3cret&a=1;token=s3cret HTTP/1.1\r\nHost: a\r\nUser-Agent: s3cret\r\n\
+         X-Original-URL: /x?a=1&token=s3cret\r\nX-Note: token=1\r\nReferer: https://a/#access_token=s3cret&b\r\n\r\n",
+    );
+    exchange.response_edits.set(b"Location", b"https://a.example/cb#id_token=s3cret&state=1").unwrap();
+    exchange.response_edits.set(b"Link", b"</next?token=s3cret>; rel=next").unwrap();
+    let log = log(&config);
+    let text = line(&log, &exchange);
+    assert!(!text.contains("s3cret"), "{text}");
+    let parsed: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(parsed["query"], "to=/a?token=***&pin=***&a=1;token=***");
+    assert_eq!((&parsed["user_agent"], &parsed["referer"]), (&json!("***"), &json!("https://a/#access_token=***&b")));
+    assert_eq!(parsed["request_headers"], json!({"X-Original-Url": "/x?a=1&token=***", "x-note": "token=1"}));
+    let shown = json!({"location": "https://a.example/cb#id_token=***&state=1", "link": "</next?token=***"});
+    assert_eq!(parsed["response_headers"], shown);
+    let combined = AccessLog { config: Config { format: Format::Combined, ..log.config.clone() }, ..log };
+    assert!(!line(&combined, &exchange).contains("s3cret"));
+}
+
+#[test]
+fn who_looks_without_a_log_sees_no_more_than_the_logs_show() {
+    let shared = Arc::new(Shared::new(1));
+    let auth = Authenticators::default();
+    let parts = Parts { route: "r", params: &[], shared: &shared, auth: &auth };
+    let logs = [
+        log(&config("json")),
+        log(&json!({
+            "output": "stdout", "format": "common", "request_headers": [], "response_headers": [], "mask": ["Session", "Referer"]
+        })),
+    ];
+    let exchange = exchange("GET /?pin=1&session=2&token=3 HTTP/1.1\r\nHost: a\r\nReferer: b\r\n\r\n");
+    let parsed: Value = serde_json::from_str(&line(&AccessLog::plain(&parts, logs.iter()), &exchange)).unwrap();
+    assert_eq!((&parsed["query"], &parsed["referer"]), (&json!("pin=***&session=***&token=***"), &json!("***")));
+}
+
+#[test]
 fn the_common_formats_cannot_be_broken_out_of() {
     let exchange = exchange("GET /a?token=x&b=%22 HTTP/1.0\r\nHost: a\r\nUser-Agent: a\" 200 1 \"\\\tb\u{e9}\r\n\r\n");
     let common = "0.0.0.0 - - [29/Feb/2000:12:15:53 +0000] \"GET /a?token=***&b=%22 HTTP/1.0\" 200 180";

@@ -1,0 +1,73 @@
+use std::io::Read;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use super::*;
+
+/// A target that holds little and does not block, and what was written to it.
+fn narrow() -> (Target, UnixStream) {
+    let (near, far) = UnixStream::pair().unwrap();
+    near.set_nonblocking(true).unwrap();
+    far.set_nonblocking(true).unwrap();
+    let file = File::from(OwnedFd::from(near));
+    let place = Place::File { path: format!("/proc/self/fd/{}", file.as_raw_fd()), file: Some(file) };
+    (Target { place, torn: Vec::new() }, far)
+}
+
+fn read(far: &mut UnixStream) -> String {
+    let mut bytes = Vec::new();
+    // Ends with what is there: nothing more is an error of a socket that does not block.
+    let _ = far.read_to_end(&mut bytes);
+    String::from_utf8(bytes).unwrap()
+}
+
+/// Lines of 1000 bytes that say their number.
+fn lines(numbers: std::ops::Range<u32>) -> Vec<u8> {
+    numbers.flat_map(|number| format!("{number:0>999}\n").into_bytes()).collect()
+}
+
+#[test]
+fn a_line_that_was_written_in_part_is_completed_before_the_next() {
+    let (mut target, mut far) = narrow();
+    let given_up = || true;
+    let first = target.write(&lines(0..4000), 4000, &given_up);
+    assert!(!target.torn.is_empty(), "the output was to be full in the middle of a line");
+    assert_eq!(first.written + first.dropped, 3999);
+    // Still full: the rest stays, and nothing comes in between.
+    assert_eq!(target.write(&lines(4000..4002), 2, &given_up), Told { written: 0, dropped: 2 });
+    let mut text = read(&mut far);
+    assert_eq!(target.write(&lines(4002..4004), 2, &given_up), Told { written: 3, dropped: 0 });
+    text += &read(&mut far);
+    let numbers: Vec<u32> = text.lines().map(|line| line.parse().unwrap()).collect();
+    let whole = u32::try_from(first.written).unwrap();
+    assert_eq!(numbers, (0..=whole).chain(4002..4004).collect::<Vec<_>>());
+    assert!(text.lines().all(|line| line.len() == 999));
+}
+
+#[test]
+fn an_output_that_has_room_again_is_waited_for() {
+    let (mut target, mut far) = narrow();
+    let reader = thread::spawn(move || {
+        far.set_nonblocking(false).unwrap();
+        let mut text = String::new();
+        far.read_to_string(&mut text).unwrap();
+        text.lines().count()
+    });
+    assert_eq!(target.write(&lines(0..4000), 4000, &|| false), Told { written: 4000, dropped: 0 });
+    drop(target);
+    assert_eq!(reader.join().unwrap(), 4000);
+}
+
+#[test]
+fn the_rest_of_a_line_does_not_go_to_another_file() {
+    let (mut target, _far) = narrow();
+    target.write(&lines(0..4000), 4000, &|| true);
+    let other = narrow();
+    let Place::File { path: new, file } = other.0.place else { unreachable!() };
+    let Place::File { path, .. } = &mut target.place else { unreachable!() };
+    *path = new;
+    // A socket cannot be opened by its name: what matters is that the torn line is given up with its file.
+    assert_eq!(target.write(&lines(0..1), 1, &|| true), Told { written: 0, dropped: 2 });
+    assert!(target.torn.is_empty());
+    drop(file);
+}
