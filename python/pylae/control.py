@@ -110,9 +110,10 @@ class Control:
     def put(self, source: Gateway, plan: Mapping[str, Any], *, keep: bool) -> None:
         """Has the engine serve by `plan`, all or nothing; with `keep` its document outlives a restart.
 
-        Raises EngineError or OSError.
+        Raises ConfigError, EngineError or OSError.
         """
         document = source.document if keep else None
+        token = self.admin.token_by(source.config.admin) if self.admin else ""
         sources = self.registry.prepared(source.config)
         with contextlib.ExitStack() as stack:
             commit = stack.enter_context(applied.keeping(self.folder, document, self._base)) if document else None
@@ -133,7 +134,7 @@ class Control:
         self.plan, self.overridden = plan, commit is not None
         self._count += 1
         if self.admin is not None:
-            self.admin.follow(source.config.admin)
+            self.admin.follow(source.config.admin, token)
 
     def drafted(self, text: str, *, trusted: bool = False) -> Gateway:
         """The gateway with the configuration of a document, not in force (`pylae.draft.read`). Raises ConfigError."""

@@ -142,11 +142,11 @@ def test_what_is_read_during_a_change_goes_with_its_revision(
         reading = threading.Thread(target=lambda: found.append(api.http.get("/config")))
         follow = server.follow
 
-        def read_between(settings: Any) -> None:
+        def read_between(settings: Any, token: str) -> None:
             reading.start()
             # It answers now, or when the change is complete.
             reading.join(1)
-            follow(settings)
+            follow(settings, token)
 
         monkeypatch.setattr(server, "follow", read_between)
         after = put(api, {**before.json(), "limits": {"max_requests": 7}}).headers["ETag"]
@@ -222,6 +222,23 @@ def test_a_port_in_use_changes_nothing(admin: Start, echo: EchoInstance, tmp_pat
         assert (again.content, again.headers["ETag"]) == (before.content, before.headers["ETag"])
         assert (api.running.get("/x").status, api.running.get("/new").status) == (200, 404)
         assert not (tmp_path / "state" / "applied.json").exists()
+
+
+def test_a_token_that_cannot_be_used_changes_nothing(admin: Start, echo: EchoInstance, tmp_path: Path) -> None:
+    with admin(CONFIGURATION, all=echo) as api:
+        before = api.http.get("/config")
+        open_to_all = tmp_path / "token"
+        open_to_all.write_text("a token that all can read".replace(" ", "-"))
+        open_to_all.chmod(0o644)
+        changed = {**before.json(), "admin": {"address": "127.0.0.1:0", "token_file": str(open_to_all)}}
+        answer = put(api, changed)
+        assert answer.status_code == 422
+        assert "can be read or changed by others" in answer.json()["problems"][0]["message"]
+        again = api.http.get("/config")
+        assert (again.content, again.headers["ETag"]) == (before.content, before.headers["ETag"])
+        open_to_all.chmod(0o600)
+        assert put(api, changed).status_code == 200
+        assert api.http.get("/config").status_code == 401
 
 
 def test_what_cannot_be_kept_is_not_put_in_force(admin: Start, echo: EchoInstance, tmp_path: Path) -> None:

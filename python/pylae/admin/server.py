@@ -95,20 +95,28 @@ class Server:
         except Exception:
             log.exception("the admin API has ended")
 
-    def follow(self, settings: Admin | bool | None) -> None:
-        """Takes over what a new configuration says, as far as that is possible while it runs."""
-        if not isinstance(settings, Admin):
-            settings = None if settings is False else Admin(address=self._settings.address)
-        if settings is None or settings.address != self._settings.address:
+    def token_by(self, said: Admin | bool | None) -> str:
+        """The token that a new configuration gives it. Raises ConfigError or OSError, as at the start."""
+        settings = self._following(said)
+        if settings is None:
+            return self.token
+        file = token_file(settings, self._control.folder, self._control.origin.parent)
+        return token_of(settings, file, create=True) or self.token
+
+    def _following(self, said: Admin | bool | None) -> Admin | None:
+        """What a new configuration says about it, unless that needs another start."""
+        if not isinstance(said, Admin):
+            return None if said is False else Admin(address=self._settings.address)
+        return said if said.address == self._settings.address else None
+
+    def follow(self, said: Admin | bool | None, token: str) -> None:
+        """Takes over what a new configuration says, as far as that is possible while it runs, and its token."""
+        settings = self._following(said)
+        if settings is None:
             log.warning("the address of the admin API changes when the gateway is started again")
             return
-        file = token_file(settings, self._control.folder, self._control.origin.parent)
-        try:
-            self.token = token_of(settings, file, create=True) or self.token
-        except Exception as error:
-            log.error("the token of the admin API stays as it was: %s", error)
         with self._lock:
-            self._settings = settings
+            self._settings, self.token = settings, token
             if self._guard is not None:
                 self._guard.use_token(self.token)
                 self._guard.hosts = frozenset(settings.hosts)
