@@ -110,7 +110,8 @@ def test_the_log_says_why_a_handshake_failed(
 
 def test_an_instance_that_does_not_speak_tls_is_one_that_cannot_be_reached(gateway: Start) -> None:
     with RawInstance(OK) as instance:
-        running = gateway(service(), users=instance.url.replace("http:", "https:"))
+        users = {"tls": {}, "connect_timeout": "300ms", "instances": [instance.url.replace("http:", "https:")]}
+        running = gateway({**service(), "services": {"users": users}})
         assert running.get().status == 502
         assert b"HTTP/" not in instance.received
 
