@@ -220,6 +220,7 @@ def test_large_bodies_over_tls_both_ways(gateway_process: StartProcess, authorit
             while piece := process.stdout.read(MB):
                 got.update(piece)
             serving.join()
+        file.unlink()
         assert process.returncode == 0
         assert [got.digest(), *sums] == [expected.digest()] * 2
         assert running.peak_memory - before < 16 * MB
