@@ -211,6 +211,8 @@ class Shop(grpc.GenericRpcHandler):
         return b""
 
     def _tick(self, _: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
+        # A call that is over before it comes to the second message is not taken up again.
+        context.add_callback(self.cancelled.set)
         yield b"tick"
         self._until_over(context)
 
