@@ -232,10 +232,15 @@ def test_a_body_that_is_not_kept_is_not_sent_again(gateway: Start, size: int, st
 
 def test_the_deadline_is_over_all_attempts(gateway: Start) -> None:
     with RawInstance() as one, RawInstance() as other:
-        running = gateway(retried(timeout="150ms", deadline="400ms", retries=100), shop=[one, other])
-        assert running.get().status == 504
-        # Two attempts of 150 ms fit, and the third is cut short; the pauses may take its place.
-        assert 2 <= one.connections + other.connections <= 3
+        running = gateway(retried(timeout="40s", deadline="100s", retries=100), shop=[one, other])
+        with running.connect() as client:
+            client.send(get())
+            for instance, passes in ((one, "41s"), (other, "41s"), (one, "20s")):
+                # Two attempts of 40 s fit, and the third is cut short.
+                instance.accept().read_until(b"\r\n\r\n")
+                running.advance(passes)
+            assert client.read_answer().status == 504
+        assert (one.connections, other.connections) == (2, 1)
 
 
 def test_a_client_that_spends_the_deadline_itself_takes_no_instance_out(gateway: Start) -> None:
@@ -292,7 +297,8 @@ def test_the_bound_holds_under_load(gateway: Start, workers: int) -> None:
         bounds = {"max_in_flight": 2, "queue": {"size": 64, "timeout": "60s"}}
         running = gateway({"workers": workers, "services": {"shop": bounds}}, shop=echo)
         assert load(running.address, 1500, clients=16) == {200: 1500}
-        assert (service(running)["entered"], service(running)["waiting"]) == (0, 0)
+        # The last answer may be with its client before its place is free.
+        wait_until(lambda: service(running)["entered"] == service(running)["waiting"] == 0)
         assert len(echo._transports) <= 2 * workers, "connections that were in use at the same time"
 
 
