@@ -3,10 +3,11 @@
 mod shard;
 mod slot;
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::future::{Future, ready};
 use std::hash::{BuildHasher, Hasher};
+use std::sync::{Arc, Weak};
 
 use foldhash::quality::RandomState;
 use parking_lot::{Mutex, MutexGuard, RwLock};
@@ -54,12 +55,14 @@ pub struct Limit {
     shape: Shape,
     salt: u64,
     id: u32,
+    /// Says that somebody has it.
+    _held: Arc<()>,
 }
 
 impl Limit {
     /// As [`CounterStore::register`] of a store of one's own gives it back. It is of use to that store alone.
     pub fn new(identity: &str, shape: Shape) -> Self {
-        Self { identity: identity.into(), shape, salt: 0, id: 0 }
+        Self { identity: identity.into(), shape, salt: 0, id: 0, _held: Arc::default() }
     }
 
     /// What stays the same over reloads: route, policy and index.
@@ -146,15 +149,24 @@ pub struct MemoryStore {
     tagger: Tagger,
     shards: Box<[Padded]>,
     limits: RwLock<Registered>,
+    /// Held while a limit is registered.
+    registering: Mutex<()>,
 }
 
-/// All limits that were ever registered, for the figures of counts made before a reload.
+/// The limits that somebody has, or that something was counted by: a reload changes figures, and the counts stay.
 #[derive(Default)]
 struct Registered {
     /// By id less one.
     shapes: Vec<Shape>,
-    ids: HashMap<(Box<str>, Shape), u32>,
+    /// Ids whose limit nobody knows any more.
+    free: Vec<u32>,
+    ids: HashMap<(Box<str>, Shape), (u32, Weak<()>)>,
+    /// With how many of them it is worth looking for some to forget.
+    sweep_at: usize,
 }
+
+/// Limits below which none is forgotten.
+const FEW_LIMITS: usize = 1024;
 
 /// Keeps the locks of different shards on different cache lines.
 #[repr(align(128))]
@@ -172,7 +184,7 @@ impl MemoryStore {
         let max_keys = max_keys.max(1);
         let shards = (max_keys / 1024).next_power_of_two().min(64);
         let shards = (0..shards).map(|_| Padded(Mutex::new(Shard::new(max_keys / shards)))).collect();
-        Self { tagger: Tagger::default(), shards, limits: RwLock::default() }
+        Self { tagger: Tagger::default(), shards, limits: RwLock::default(), registering: Mutex::default() }
     }
 
     /// Number of keys that are held, idle ones included.
@@ -187,16 +199,64 @@ impl MemoryStore {
 
     /// As [`CounterStore::register`].
     pub fn register(&self, identity: &str, shape: Shape) -> Result<Limit, LimitError> {
-        let Registered { shapes, ids } = &mut *self.limits.write();
+        let _registering = self.registering.lock();
+        self.forget_limits();
+        let Registered { shapes, free, ids, .. } = &mut *self.limits.write();
+        let held = Arc::default();
         let id = match ids.entry((identity.into(), shape)) {
-            Entry::Occupied(known) => *known.get(),
-            Entry::Vacant(_) if shapes.len() >= slot::MAX_ID as usize => return Err(LimitError::TooMany),
+            Entry::Occupied(mut known) => {
+                let (id, holder) = known.get_mut();
+                let held = holder.upgrade().unwrap_or(held);
+                *holder = Arc::downgrade(&held);
+                return Ok(Limit {
+                    identity: identity.into(),
+                    shape,
+                    salt: self.tagger.salt(identity),
+                    id: *id,
+                    _held: held,
+                });
+            }
+            Entry::Vacant(_) if free.is_empty() && shapes.len() >= slot::MAX_ID as usize => {
+                return Err(LimitError::TooMany);
+            }
             Entry::Vacant(fresh) => {
-                shapes.push(shape);
-                *fresh.insert(shapes.len() as u32)
+                let id = free.pop().unwrap_or_else(|| {
+                    shapes.push(shape);
+                    shapes.len() as u32
+                });
+                shapes[id as usize - 1] = shape;
+                fresh.insert((id, Arc::downgrade(&held))).0
             }
         };
-        Ok(Limit { identity: identity.into(), shape, salt: self.tagger.salt(identity), id })
+        Ok(Limit { identity: identity.into(), shape, salt: self.tagger.salt(identity), id, _held: held })
+    }
+
+    /// Forgets limits that nobody has and nothing was counted by, once there are twice as many as last time. The caller holds
+    /// `registering`: what nobody has, nobody gets meanwhile, and without it nothing more is counted.
+    fn forget_limits(&self) {
+        let unheld: HashSet<u32> = {
+            let registered = self.limits.read();
+            if registered.ids.len() < registered.sweep_at.max(FEW_LIMITS) {
+                return;
+            }
+            registered.ids.values().filter(|(_, holder)| holder.strong_count() == 0).map(|(id, _)| *id).collect()
+        };
+        // Not under the lock of the limits, which is taken inside those of the shards.
+        let mut counted = HashSet::new();
+        for shard in &self.shards {
+            let mut shard = shard.0.lock();
+            shard.forget_idle();
+            counted.extend(shard.ids().filter(|id| unheld.contains(id)));
+        }
+        let Registered { free, ids, sweep_at, .. } = &mut *self.limits.write();
+        ids.retain(|_, (id, _)| {
+            let stays = !unheld.contains(id) || counted.contains(id);
+            if !stays {
+                free.push(*id);
+            }
+            stays
+        });
+        *sweep_at = 2 * ids.len();
     }
 
     /// As [`CounterStore::check_all`], at once.

@@ -163,6 +163,19 @@ impl Shard {
         self.next_sweep = clock.now.saturating_add(SWEEP);
     }
 
+    /// Empties all slots that say nothing any more, as far as the shard knows what time it is.
+    pub(super) fn forget_idle(&mut self) {
+        let clock = self.latest;
+        self.sweep(clock);
+        self.shared.retain(|slot| !slot.is_idle(clock));
+    }
+
+    /// Ids of the limits that slots were counted by.
+    pub(super) fn ids(&self) -> impl Iterator<Item = u32> + '_ {
+        let own = self.sets.iter().flat_map(|set| &set.0).filter(|slot| !slot.is_empty());
+        own.chain(&self.shared).map(Slot::id)
+    }
+
     fn sweep_if_due(&mut self, clock: Clock) -> bool {
         let due = clock.now >= self.next_sweep;
         if due {

@@ -254,3 +254,38 @@ fn a_key_that_is_forgotten_has_its_whole_allowance_and_the_others_what_they_had(
         assert!(take(&store, &limit, b"a", 4, now).admitted);
     }
 }
+
+#[test]
+fn limits_that_nobody_has_and_nothing_was_counted_by_are_forgotten() {
+    let store = MemoryStore::new(1000);
+    let kept = store.register("kept", bucket(10)).unwrap();
+    let counted = store.register("counted", bucket(10)).unwrap();
+    assert!(take(&store, &kept, b"k", 3, at(SECOND)).admitted && take(&store, &counted, b"k", 5, at(SECOND)).admitted);
+    drop(counted);
+    // As a gateway that gets another configuration again and again.
+    for number in 0..20 * FEW_LIMITS {
+        let passing = store.register(&format!("route/{number}"), bucket(10)).unwrap();
+        assert!(take(&store, &passing, b"k", 1, at(number as u64 * 60 * SECOND / 1000)).admitted);
+    }
+    let registered = store.limits.read();
+    assert!(registered.shapes.len() <= 4 * FEW_LIMITS, "{} shapes", registered.shapes.len());
+    assert!(registered.ids.len() <= registered.shapes.len());
+    drop(registered);
+    assert_eq!(store.register("kept", bucket(10)).unwrap().id, kept.id);
+}
+
+#[test]
+fn counts_outlive_limits_that_nobody_has() {
+    let store = MemoryStore::new(10_000);
+    for (identity, limit) in [("tokens", bucket(10)), ("window", shape(Algorithm::SlidingWindow, 10, 60))] {
+        let first = store.register(identity, limit).unwrap();
+        assert_eq!(take(&store, &first, b"k", 5, at(SECOND)).remaining, 5);
+    }
+    for number in 0..4 * FEW_LIMITS {
+        drop(store.register(&format!("route/{number}"), bucket(number as u32 + 1)).unwrap());
+    }
+    for (identity, limit) in [("tokens", bucket(100)), ("window", shape(Algorithm::SlidingWindow, 100, 60))] {
+        let next = store.register(identity, limit).unwrap();
+        assert_eq!(take(&store, &next, b"k", 0, at(SECOND)).remaining, 50, "the share used stays");
+    }
+}
