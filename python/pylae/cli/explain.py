@@ -9,8 +9,6 @@ from urllib.parse import unquote_plus
 
 import click
 
-from pylae.cli import explanation
-
 _SECRET_FIELDS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key"})
 
 
@@ -36,6 +34,7 @@ def explain(
       pylae explain pylae.yaml POST https://shop.example/api/orders -H 'X-Tenant: blue'
     """
     from pylae import engine
+    from pylae.cli import explanation
     from pylae.gateway import Gateway
 
     request = _request(method, url, headers, client)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pylae.cli import shown
 from pylae.cli.table import columns
 
 if TYPE_CHECKING:
@@ -36,32 +37,41 @@ VERDICTS = {
 def complete(answer: Document, plan: Document, gateway: Gateway) -> Document:
     """Adds to the native answer the settings from the plan and the places from the file."""
     names = {route["name"]: (index, route) for index, route in enumerate(plan["routes"])}
+    matches = {name: shown.match(gateway, f"routes[{index}]", route["match"]) for name, (index, route) in names.items()}
     completed = {
         **answer,
-        "considered": [
-            {**considered, "match": names[considered["route"]][1]["match"]} for considered in answer["considered"]
-        ],
+        "considered": [{**considered, "match": matches[considered["route"]]} for considered in answer["considered"]],
     }
     if chosen := answer["route"]:
         index, route = names[chosen["name"]]
-        shown = {key: route[key] for key in ("match", "timeout", "idle_timeout", "deadline", "retries")}
-        completed["route"] = {**chosen, **shown, "place": _place(gateway, f"routes[{index}]")}
-        completed["policies"] = [
-            _with_settings(policy, f"routes[{index}].policies.{policy['name']}", route["policies"], gateway)
+        of_route = {key: route[key] for key in ("timeout", "idle_timeout", "deadline", "retries")}
+        place = _place(gateway, f"routes[{index}]")
+        completed["route"] = {**chosen, "match": matches[chosen["name"]], **of_route, "place": place}
+        hidden: dict[str, str] = {}
+        policies = [
+            _with_settings(policy, f"routes[{index}].policies.{policy['name']}", route["policies"], gateway, hidden)
             for policy in answer["policies"]
         ]
+        completed["policies"] = [{**policy, "decision": shown.text(policy["decision"], hidden)} for policy in policies]
     if service := answer["service"]:
         number = [entry["name"] for entry in plan["services"]].index(service["name"])
         completed["service"] = {**service, "place": _place(gateway, f"services[{number}]")}
     return completed
 
 
-def _with_settings(policy: Document, path: str, policies: Document, gateway: Gateway) -> Document:
-    """A policy with its settings, each with its value and the place that says so."""
-    settings = [
-        {"name": name, "value": value, "from": _origin(gateway, path, name)}
-        for name, value in _leaves(policies.get(policy["name"]))
-    ]
+def _with_settings(
+    policy: Document, path: str, policies: Document, gateway: Gateway, hidden: dict[str, str]
+) -> Document:
+    """A policy with its settings, each with its value and the place that says so.
+
+    Texts that are not shown are added to `hidden`, with what stands for them.
+    """
+    settings = []
+    for name, value in _leaves(policies.get(policy["name"])):
+        told = shown.setting(gateway, f"{path}.{name}", name, value)
+        settings.append({"name": name, "value": told, "from": _origin(gateway, path, name)})
+        pairs = zip(value, told, strict=True) if isinstance(value, list) and isinstance(told, list) else [(value, told)]
+        hidden.update({text: str(mark) for text, mark in pairs if isinstance(text, str) and text and text != mark})
     return {**policy, "place": _place(gateway, path), "settings": settings}
 
 

@@ -59,7 +59,7 @@ def leaves(value: Any, path: At = (), place: At = (), secret: bool = False) -> I
             yield from leaves(getattr(value, name), (*path, name), (*place, name), secret)
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            yield from leaves(item, (*path, key), (*place, key), secret or _is_credential(key))
+            yield from leaves(item, (*path, key), (*place, key), secret or is_credential(key))
     elif isinstance(value, tuple | list | frozenset):
         for index, item in enumerate(value):
             yield from leaves(item, (*path, index), (*place, _name_of(item)), secret)
@@ -69,7 +69,8 @@ def leaves(value: Any, path: At = (), place: At = (), secret: bool = False) -> I
         yield Leaf(path, place, value, secret)
 
 
-def _is_credential(key: object) -> bool:
+def is_credential(key: object) -> bool:
+    """Whether what stands under this name is a secret."""
     return bool(_CREDENTIAL.search(str(key)))
 
 
@@ -113,7 +114,7 @@ def written(
         fields = [name for name in type(value).model_fields if defaults or name in value.model_fields_set]
         return {name: inner(getattr(value, name), name, secret) for name in fields}
     if isinstance(value, Mapping):
-        return {str(key): inner(item, key, secret or _is_credential(key)) for key, item in value.items()}
+        return {str(key): inner(item, key, secret or is_credential(key)) for key, item in value.items()}
     if isinstance(value, tuple | list | frozenset):
         return [inner(item, index, secret) for index, item in enumerate(value)]
     if isinstance(value, SecretStr):

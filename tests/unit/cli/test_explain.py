@@ -184,3 +184,40 @@ def test_a_websocket_route(pylae, tmp_path: Path) -> None:
     assert "WebSocket: refused with 426" in pylae("explain", file, "GET", "/x", *fields).output
     key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
     assert "WebSocket: a handshake" in pylae("explain", file, "GET", "/x", *asked, "-H", key).output
+
+
+SECRETS = """
+listeners: ["127.0.0.1:8080"]
+services: {s: {instances: ["http://127.0.0.1:9001"]}}
+routes:
+  - path: /a
+    service: s
+    auth_required: false
+    transform:
+      request:
+        set: {Authorization: "Bearer ${TOKEN}", X-Plain: "${PLAIN}-x", X-Secret: s3cret-written-out}
+    cors: {origins: ["${ORIGIN}"]}
+    cache: {ttl: "${TTL}", tags: ["${TAG}", plain]}
+  - {path: /a, service: s, auth_required: false, headers: {X-Gate: "${GATE}", X-Token: s3cret-too}}
+  - {path: /b, auth_required: false, redirect: "https://b.test/?key=${KEY}"}
+"""
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_what_comes_from_elsewhere_and_credentials_are_not_shown(
+    pylae, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: tuple[str, ...]
+) -> None:
+    names = {"GATE", "TOKEN", "PLAIN", "TAG", "KEY"}
+    values = {name: f"s3cret-{name.lower()}" for name in names} | {"ORIGIN": "https://s3cret.test", "TTL": "77"}
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    file = tmp_path / "pylae.yaml"
+    file.write_text(SECRETS)
+    told = pylae("explain", file, "GET", "/a", *form)
+    redirected = pylae("explain", file, "GET", "/b", *form)
+    for result in (told, redirected):
+        assert result.exit_code == 0, result.output
+        assert "s3cret" not in result.output
+    for shown in ("Bearer ${TOKEN}", "${PLAIN}-x", "(hidden)", "${ORIGIN}", "${TAG}", "plain", "77"):
+        assert shown in told.output
+    assert "https://b.test/?key=${KEY}" in redirected.output

@@ -1,0 +1,70 @@
+"""An explanation as it may be shown: it is pasted into tickets.
+
+What came from the environment or a file is shown as the reference to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pylae.config.plan import steps
+from pylae.config.written import is_credential, shown_reference
+
+if TYPE_CHECKING:
+    from pylae.config.nodes import Node
+    from pylae.gateway import Gateway
+
+SHORTEST = 4
+"""Characters of a secret that is looked for within other texts."""
+HIDDEN = "(hidden)"
+"""Stands for a secret that is written out in the configuration."""
+
+
+def setting(gateway: Gateway, path: str, name: str, value: object) -> object:
+    """A setting of the plan at `path`, whose name is `name`."""
+    place = gateway.locate(path)
+    own = place.path[-1:] == steps(path)[-1:]
+    return _shown(value, place.node, own, is_credential(name))
+
+
+def _shown(value: object, node: Node | None, own: bool, secret: bool) -> object:
+    """`own`: the node is that of the value, not of what it is a part or default of."""
+    if isinstance(value, list):
+        nodes = node.value if node is not None and isinstance(node.value, list) else []
+        paired = nodes if len(nodes) == len(value) else [node] * len(value)
+        return [_shown(item, one, own, secret) for item, one in zip(value, paired, strict=True)]
+    if value is None or isinstance(value, bool):
+        return value
+    if secret:
+        return (shown_reference(node) if own else None) or HIDDEN
+    # Numbers are what people look for here; texts may be secrets.
+    if isinstance(value, str) and node is not None and node.interpolated and (own or value == node.value):
+        return node.written
+    return value
+
+
+def match(gateway: Gateway, route: str, clauses: Mapping[str, Any]) -> dict[str, Any]:
+    """What a route asks for. Values of fields and parameters are shown as `setting` does."""
+    tests = {
+        key: [
+            {**test, "value": _test(gateway, f'{route}.{key}["{test["name"]}"]', test["name"], test["value"])}
+            for test in clauses[key]
+        ]
+        for key in ("headers", "query")
+    }
+    return {**clauses, **tests}
+
+
+def _test(gateway: Gateway, path: str, name: str, test: object) -> object:
+    if not isinstance(test, dict):
+        return test
+    return {kind: setting(gateway, path, name, value) for kind, value in test.items()}
+
+
+def text(said: str, hidden: Mapping[str, str]) -> str:
+    """What the native side says, without the texts in `hidden`, each with what stands for it."""
+    for secret, shown in hidden.items():
+        # Shorter ones stand in much that has nothing to do with them.
+        said = said.replace(secret, shown) if len(secret) >= SHORTEST else said
+    return said
