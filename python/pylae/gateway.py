@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from pylae.auth import VARIABLES, default_auth, secret_file
 from pylae.config import program
 from pylae.config.check import check_config, parse_document, problems_of
-from pylae.config.crosscheck import weaknesses
+from pylae.config.crosscheck import bypassed_hooks, weaknesses
 from pylae.config.load import Document, read
 from pylae.config.model import Config, has_authenticator
 from pylae.config.nodes import Finding, Step, show_path
@@ -304,7 +304,8 @@ class Gateway:
         if answer["problems"]:
             raise ConfigError([self._native_problem(item) for item in answer["problems"]], self.followed)
         weak = [self._problem_at(finding) for finding in weaknesses(self.config)]
-        return [*weak, *(self._native_problem(item) for item in answer["warnings"])]
+        bypassed = [{"path": path, "message": message} for path, message in bypassed_hooks(plan)]
+        return [*weak, *(self._native_problem(item) for item in (*bypassed, *answer["warnings"]))]
 
     def _problem_at(self, finding: Finding) -> Problem:
         place = self._sources().locate(finding.path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -254,6 +254,19 @@ def weaknesses(config: Config) -> Iterator[Finding]:
         if jwt.jwks_url is not None and _is_plain(jwt.jwks_url):
             text = "keys that come over http:// can be replaced by whoever is on the way"
             yield Finding(("auth", "jwt", index, "jwks_url"), text, "use https://")
+
+
+def bypassed_hooks(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What is doubtful about hooks on routes with a cache: the plan's path and a text."""
+    for index, route in enumerate(plan["routes"]):
+        policies = route["policies"]
+        if "cache" in policies and "hooks" in policies:
+            names = ", ".join(dict.fromkeys(call["name"] for call in policies["hooks"]["calls"]))
+            text = (
+                f"hooks of this route do not see what is answered from memory ({names}): what they refuse, add or"
+                " change holds only for requests that reach the service"
+            )
+            yield f"routes[{index}].policies.cache", text
 
 
 def _is_plain(url: str) -> bool:

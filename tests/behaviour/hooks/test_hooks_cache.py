@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 from pylae import Gateway, Request, Response, Route
 from pylae.testing import FakeService
+from support.exchanges import ask
 from support.hooked import running, until
 from support.peer import Peer
 
@@ -44,3 +45,19 @@ def test_those_who_wait_for_a_request_that_a_hook_ends_go_to_the_hook_together(s
         inside[0].call_soon_threadsafe(released.set)
         assert {peer.read_answer().status for peer in peers} == {403}
     assert service.requests == []
+
+
+def test_a_check_warns_of_hooks_that_answers_from_memory_do_not_meet(service: FakeService) -> None:
+    gateway = cached(service)
+    assert gateway.check() == []
+
+    @gateway.on_response
+    def brand(_: Request, response: Response) -> None:
+        response.headers["X-Brand"] = "1"
+
+    (warning,) = gateway.check()
+    assert "brand" in warning.message
+    assert "answered from memory" in warning.message
+    with running(gateway) as address:
+        # As it says.
+        assert [ask(address, "/a").headers.get("X-Brand") for _ in range(2)] == ["1", None]
