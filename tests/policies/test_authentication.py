@@ -181,6 +181,40 @@ def test_open_routes_ask_nobody_and_optional_ones_believe_only_good_credentials(
     assert told(running.get("/either", bearer(token())))["x-user-id"] == ["7"]
 
 
+@pytest.mark.parametrize("forward", [False, True])
+def test_instances_see_no_credential_on_routes_that_do_not_ask_for_it(
+    gateway: Start, echo: EchoInstance, forward: bool
+) -> None:
+    auth = {
+        "jwt": {"secret": SECRET, "forward_credentials": forward},
+        "api_key": {"query": "key", "consumers": {"batch": digest(KEY)}, "forward_credentials": forward},
+        "basic": {"users": {"ada": HASHES["correct horse"]}, "forward_credentials": forward},
+    }
+    routes = [
+        {"prefix": "/open", "service": "echo", "auth_required": False},
+        {"prefix": "/either", "service": "echo", "auth_required": False, "auth": "jwt"},
+        {"prefix": "/partner", "service": "echo", "auth": "jwt"},
+    ]
+    running = gateway({"auth": auth, "routes": routes}, echo=echo)
+    user = bearer(token())
+    for path, fields in (
+        ("/open", (f"X-API-Key: {KEY}", user)),
+        ("/open", (f"X-API-Key: {KEY}", basic("ada", "correct horse"))),
+        ("/either", (f"X-API-Key: {KEY}",)),
+        ("/either", (basic("ada", "correct horse"),)),
+        ("/partner", (f"X-API-Key: {KEY}", user)),
+    ):
+        answer = running.get(f"{path}?a=1&key={KEY}", *fields)
+        assert answer.status == 200
+        got = told(answer)
+        seen = (got.get("authorization"), got.get("x-api-key"), json.loads(answer.body)["target"])
+        sent = [field.partition(": ")[2] for field in fields if field.startswith("Authorization")] or None
+        key = [KEY] if any(field.startswith("X-API-Key") for field in fields) else None
+        assert seen == ((sent, key, f"{path}?a=1&key={KEY}") if forward else (None, None, f"{path}?a=1"))
+    # What is of no kind that is configured is the service's own business.
+    assert told(running.get("/open", "Authorization: Digest x"))["authorization"] == ["Digest x"]
+
+
 def test_keys_of_consumers(gateway: Start, echo: EchoInstance) -> None:
     keys = {"query": "api_key", "consumers": {"batch": {"keys": [digest(KEY), digest(OTHER_KEY)], "role": "robot"}}}
     running = gateway({"auth": {"api_key": keys}}, echo=echo)

@@ -30,7 +30,8 @@ use authenticator::{Authenticator, Outcome, Refusal};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Names of authenticators, any of which may know the user; asked in this order.
+    /// Names of authenticators, any of which may know the user; asked in this order. None where nobody is asked, and
+    /// credentials are only kept from instances.
     authenticators: Vec<String>,
     /// Whether a request without any credential is refused. One with a bad credential always is.
     required: bool,
@@ -48,6 +49,8 @@ struct Refused {
 
 struct Inner {
     authenticators: Vec<Arc<Authenticator>>,
+    /// All of the plan: what one of them takes for a credential is kept from instances on routes that do not ask it too.
+    all: Vec<Arc<Authenticator>>,
     required: bool,
     /// Values of `WWW-Authenticate`, each once.
     challenges: Vec<String>,
@@ -70,7 +73,7 @@ impl Policy for Authentication {
                 )),
             }
         }
-        if authenticators.is_empty() && problems.is_empty() {
+        if config.required && authenticators.is_empty() && problems.is_empty() {
             problems.push(Problem::at("authenticators", "there is none, so nobody could ever be authenticated"));
         }
         let failures = parts.auth.failure_limit.and_then(|limit| {
@@ -88,8 +91,8 @@ impl Policy for Authentication {
                 challenges.push(challenge);
             }
         }
-        let shared = Arc::clone(parts.shared);
-        Ok(Self(Arc::new(Inner { authenticators, required: config.required, challenges, failures, shared })))
+        let (shared, all) = (Arc::clone(parts.shared), parts.auth.list.clone());
+        Ok(Self(Arc::new(Inner { authenticators, all, required: config.required, challenges, failures, shared })))
     }
 
     #[inline]
@@ -113,6 +116,9 @@ impl Policy for Authentication {
                 Outcome::Refused(Refusal::Unchecked(why)) => unchecked = Some(format!("{}: {why}", one.name())),
                 _ => {}
             }
+        }
+        if self.0.authenticators.is_empty() {
+            return "asks nobody, and keeps credentials that are for the gateway from the instance".to_owned();
         }
         let names: Vec<&str> = self.0.authenticators.iter().map(|one| one.name()).collect();
         let names = names.join(" or ");
@@ -148,8 +154,16 @@ impl Inner {
         match refusal {
             Some(refusal) => self.refuse(exchange, refusal),
             None if self.required => self.unauthorized("authentication is required", false),
-            None => Verdict::Continue,
+            None => self.pass(exchange),
         }
+    }
+
+    /// Lets the request go on without the credentials that instances are not to see.
+    fn pass(&self, exchange: &mut Exchange) -> Verdict {
+        for one in &self.all {
+            one.conceal(exchange);
+        }
+        Verdict::Continue
     }
 
     /// What follows from what the authenticator at `index` says; an error: the next is to be asked.
@@ -173,10 +187,7 @@ impl Inner {
             }
             Outcome::Accepted(user) => {
                 exchange.user = Some(user);
-                for one in &self.authenticators {
-                    one.conceal(exchange);
-                }
-                Ok(Verdict::Continue)
+                Ok(self.pass(exchange))
             }
             Outcome::Wait(waiting) => {
                 let inner = Arc::clone(self);

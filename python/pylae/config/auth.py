@@ -131,7 +131,7 @@ class Jwt(Settings):
     refresh: Duration = timedelta(minutes=10)
     """How often `jwks_url` is fetched. Each time after a token with an unknown key too, but not within 30 seconds."""
     forward_credentials: bool = True
-    """Whether instances see the token."""
+    """Whether instances see the token, on whichever route."""
 
     @model_validator(mode="after")
     def _fits(self) -> Jwt:
@@ -211,7 +211,7 @@ class ApiKey(Settings):
     consumers: Annotated[dict[Identity, Consumer], Field(min_length=1)]
     """Consumers by name, which is the user's id."""
     forward_credentials: bool = False
-    """Whether instances see the key."""
+    """Whether instances see the key, on whichever route."""
 
     @model_validator(mode="after")
     def _fits(self) -> ApiKey:
@@ -270,7 +270,7 @@ class Basic(Settings):
     remember: Wait = timedelta(minutes=1)
     """How long a password that was verified is remembered; verifying one takes long on purpose."""
     forward_credentials: bool = False
-    """Whether instances see name and password."""
+    """Whether instances see name and password, on whichever route."""
 
     def plan(self) -> dict[str, Any]:
         """Its part of the plan."""
@@ -368,6 +368,12 @@ class AuthConfig(Settings):
         """Their names, in the same order."""
         rest = [kind for kind in ("api_key", "basic", "client_certificate") if getattr(self, kind)]
         return (*(jwt.name for jwt in self.jwt), *rest)
+
+    @property
+    def conceals(self) -> bool:
+        """Whether there are credentials that instances are not to see."""
+        kinds = (*self.jwt, self.api_key, self.basic)
+        return any(one is not None and not one.forward_credentials for one in kinds)
 
     def plan(self) -> dict[str, Any] | None:
         """Its part of the plan; none without any authenticator."""

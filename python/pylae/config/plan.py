@@ -164,9 +164,10 @@ def _test(test: ValueTest) -> str | dict[str, str]:
 
 
 def _authentication(route: Route, auth: AuthConfig) -> Settings | None:
-    if not auth.authenticators or not (route.auth_required or route.auth):
-        return None
-    return Authentication(authenticators=route.auth or auth.names, required=route.auth_required)
+    if auth.authenticators and (route.auth_required or route.auth):
+        return Authentication(authenticators=route.auth or auth.names, required=route.auth_required)
+    # What clients send for the gateway is kept from instances on open routes too.
+    return Authentication(authenticators=(), required=False) if auth.conceals else None
 
 
 def _authorization(route: Route, auth: AuthConfig) -> Settings | None:
