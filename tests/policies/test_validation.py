@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import select
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from pylae import ConfigError, Gateway
 from pylae.testing import FakeService, Response
 from support.exchanges import DEADLINE, ask, gateway
+from support.running import Process
 
 JSON = {"Content-Type": "application/json"}
 SCHEMA = {
@@ -144,6 +147,49 @@ def test_bad_json_is_refused(address: str, service: FakeService, body: bytes, st
         assert reply.status == status
         assert code(reply) == ("invalid_json" if status == 400 else "body_too_large")
     assert service.requests == []
+
+
+@pytest.mark.parametrize("path", ["/small", "/json", "/tiny"])
+def test_an_endless_body_is_refused_and_cut_off(address: str, service: FakeService, path: str) -> None:
+    """The answer comes at the bound, not at the end; what is sent beyond it is not read for ever."""
+    chunk = b"4000\r\n" + b" " * 0x4000 + b"\r\n"
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=DEADLINE) as connection:
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        connection.sendall(head.encode())
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            while True:
+                if select.select([connection], [], [], 0)[0]:
+                    piece = connection.recv(65536)
+                    if not piece:
+                        break
+                    answer += piece
+                connection.sendall(chunk)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"\r\nConnection: close\r\n" in answer
+    assert service.requests == []
+
+
+def test_bodies_in_memory_are_bounded(gateway_process: Callable[..., Process], service: FakeService) -> None:
+    """However much is sent, what is held is the bound of the route for each request that is under way."""
+    validation = {"max_body": "1GB", "json_body": {"max_size": "256KB"}}
+    route = {"path": "/", "service": "one", "auth_required": False, "validation": validation}
+    one = gateway_process({"services": {"one": {"instances": [service.url]}}, "routes": [route], "admin": False})
+    assert ask(one.address, "/", "POST", JSON, b"[]").status == 200
+    before = one.peak_memory
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for _ in range(4):
+        peers = [one.connect() for _ in range(16)]
+        for peer in peers:
+            with contextlib.suppress(ConnectionError):
+                peer.send(head, *[b"10000\r\n" + b" " * 65536 + b"\r\n"] * 32)
+            with peer:
+                assert peer.read_answer().status == 413
+    assert one.peak_memory - before < 16 * 1024 * 1024
+    assert service.count == 1
 
 
 def test_json_has_its_own_bound(address: str) -> None:
