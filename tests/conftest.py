@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 
 from pylae.testing import FakeService
 from support.admin import Admin
+from support.exchanges import nobody
 from support.instance import OK, EchoInstance, RawInstance
 from support.running import Configuration, Instances, Process, Running, configure
 
@@ -116,6 +116,5 @@ def service() -> Iterator[FakeService]:
 @pytest.fixture
 def dead_url() -> Iterator[str]:
     """An address that refuses connections."""
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{unused.getsockname()[1]}"
+    with nobody() as url:
+        yield url

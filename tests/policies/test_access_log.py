@@ -28,10 +28,10 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "access.log"
 
 
-def configuration(url: str, output: object, **settings: Any) -> dict[str, Any]:
+def configuration(url: str, output: object, gone: str | None = None, **settings: Any) -> dict[str, Any]:
     log = {"output": str(output), **settings}
     return {
-        "services": {"one": {"instances": [url]}, "gone": {"instances": ["http://127.0.0.1:9"]}},
+        "services": {"one": {"instances": [url]}, "gone": {"instances": [gone or url]}},
         "policies": {"access_log": log},
         "limits": {"max_body": 100},
         "routes": [
@@ -54,8 +54,8 @@ def raw(address: str, request: bytes) -> bytes:
         return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
-def test_one_line_per_exchange(tmp_path: Path, file: Path) -> None:
-    with FakeService() as service, running(tmp_path, configuration(service.url, file)) as (gateway, address):
+def test_one_line_per_exchange(tmp_path: Path, file: Path, dead_url: str) -> None:
+    with FakeService() as service, running(tmp_path, configuration(service.url, file, dead_url)) as (gateway, address):
         headers = {"X-Request-ID": "r-1", "User-Agent": "test", "Referer": "http://a.example/?token=s3cret"}
         ask(address, "/items/7?a=1&access_token=s3cret", "POST", headers, b"12345")
         ask(address, "/gone")
@@ -341,6 +341,6 @@ def test_bad_configuration(tmp_path: Path, settings: str, words: str) -> None:
 def test_a_file_that_cannot_be_opened_is_said_at_the_start(tmp_path: Path) -> None:
     with (
         pytest.raises(EngineError, match=r"access_log.output: cannot be opened"),
-        running(tmp_path, configuration("http://127.0.0.1:9", tmp_path / "no" / "folder")),
+        running(tmp_path, configuration("http://127.0.0.1:1", tmp_path / "no" / "folder")),
     ):
         pass

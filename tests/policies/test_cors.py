@@ -14,9 +14,9 @@ APP = "https://app.example.org"
 
 
 @pytest.fixture
-def address(service: FakeService, tmp_path: Path) -> Iterator[str]:
+def address(service: FakeService, dead_url: str, tmp_path: Path) -> Iterator[str]:
     configuration: dict[str, Any] = {
-        "services": {"one": {"instances": [service.url]}, "gone": {"instances": ["http://127.0.0.1:9"]}},
+        "services": {"one": {"instances": [service.url]}, "gone": {"instances": [dead_url]}},
         "policies": {
             "security_headers": {},
             "cors": {

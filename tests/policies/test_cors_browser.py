@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pylae.testing import FakeService, Received, Reply
-from support.exchanges import gateway
+from support.exchanges import gateway, nobody
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
@@ -72,7 +72,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         common: dict[str, Any] = {"auth_required": False}
         configuration = {
             "auth": {"jwt": {"secret": "a-secret-of-at-least-32-bytes-here", "algorithms": ["HS256"]}},
-            "services": {"one": {"instances": [service.url]}, "gone": {"instances": ["http://127.0.0.1:9"]}},
+            "services": {"one": {"instances": [service.url]}, "gone": {"instances": [stack.enter_context(nobody())]}},
             "policies": {"cors": cors},
             "routes": [
                 {"path": "/items", "method": "GET|POST|PUT", "service": "one", **common},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,14 @@ def running(folder: Path, configuration: str | Mapping[str, Any]) -> Iterator[tu
         yield one.gateway, one.address
     finally:
         one.stop()
+
+
+@contextlib.contextmanager
+def nobody() -> Iterator[str]:
+    """A URL at which connections are refused, and nobody else can listen meanwhile."""
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{reserved.getsockname()[1]}"
 
 
 def ask(
