@@ -137,6 +137,7 @@ impl Snapshot {
         let unrouted = Chain::build(&plan.unrouted, &parts)
             .map_err(|found| problems.extend(found.into_iter().map(|problem| problem.under("unrouted"))))
             .unwrap_or_default();
+        check_unused(&plan, &services, &auth, &mut problems);
         let chains = routes.iter().map(|route: &Route| &route.chain).chain([&unrouted]);
         let description = AccessLog::plain(&parts, chains.filter_map(Chain::access_log));
         let (Some(router), true) = (router, problems.is_empty()) else { return Err(problems) };
@@ -213,6 +214,29 @@ impl Snapshot {
     }
 }
 
+/// Reports what is wrong with policies that are built for no exchange. They leave nothing behind.
+fn check_unused(
+    plan: &Plan,
+    services: &BTreeMap<String, Arc<Service>>,
+    auth: &Authenticators,
+    problems: &mut Vec<Problem>,
+) {
+    if plan.unused.is_empty() {
+        return;
+    }
+    let shared = Arc::new(Shared::new(1));
+    let chain = Chain::build(&plan.unused, &Parts { route: "", params: &[], shared: &shared, auth });
+    let found = chain.and_then(|chain| mirror_of(&chain, services).map_err(|problem| vec![problem])).err();
+    problems.extend(found.into_iter().flatten().map(|problem| problem.under("unused")));
+}
+
+/// The service that gets copies.
+fn mirror_of(chain: &Chain, services: &BTreeMap<String, Arc<Service>>) -> Result<Option<Arc<Service>>, Problem> {
+    let Some(mirror) = chain.mirror() else { return Ok(None) };
+    let unknown = || Problem::at("mirror.service", format!("there is no service `{}`", mirror.service()));
+    services.get(mirror.service()).cloned().map(Some).ok_or_else(unknown)
+}
+
 fn build_listeners(plan: &Plan, previous: Option<&Snapshot>, problems: &mut Vec<Problem>) -> Box<[Arc<Listener>]> {
     let mut listeners = Vec::with_capacity(plan.listeners.len());
     for (index, plan) in plan.listeners.iter().enumerate() {
@@ -284,13 +308,9 @@ impl Route {
         let chain = Chain::build(&route.policies, parts)
             .map_err(|found| problems.extend(found.into_iter().map(|problem| problem.under("policies"))))
             .unwrap_or_default();
-        let mirror = chain.mirror().and_then(|mirror| {
-            let found = services.get(mirror.service()).cloned();
-            if found.is_none() {
-                let message = format!("there is no service `{}`", mirror.service());
-                problems.push(Problem::at("policies.mirror.service", message));
-            }
-            found
+        let mirror = mirror_of(&chain, services).unwrap_or_else(|problem| {
+            problems.push(problem.under("policies"));
+            None
         });
         if !problems.is_empty() {
             return Err(problems);

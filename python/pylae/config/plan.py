@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pylae.config.auth import ApiKey, AuthConfig, Jwt
@@ -16,7 +16,7 @@ from pylae.config.nodes import Step
 from pylae.config.route import Route, ValueTest
 from pylae.config.service import Instance, LoadBalancer, Service
 from pylae.config.tls import Texts
-from pylae.policies import POLICIES
+from pylae.policies import POLICIES, PolicySet
 from pylae.policies.authentication import Authentication
 from pylae.policies.authorization import Authorization
 from pylae.settings import Settings
@@ -35,6 +35,7 @@ def compile_plan(config: Config, texts: Texts | None = None, calls: Sequence[Cal
     """
     texts = texts or Texts()
     names = route_names(config)
+    unrouted = _unrouted(config)
     return {
         "version": VERSION,
         "workers": config.workers or available_cores(),
@@ -44,7 +45,8 @@ def compile_plan(config: Config, texts: Texts | None = None, calls: Sequence[Cal
         "auth": config.auth.plan() if config.auth else None,
         "services": [service_plan(name, service, texts) for name, service in all_services(config).items()],
         "routes": [_route(name, route, config, calls) for name, route in zip(names, config.routes, strict=True)],
-        "unrouted": _unrouted(config),
+        "unrouted": unrouted,
+        "unused": _unused(config, unrouted),
     }
 
 
@@ -63,6 +65,16 @@ def _unrouted(config: Config) -> dict[str, Any]:
     """Policies of exchanges that no route takes: those that shape every answer of the gateway."""
     chosen = {name: getattr(config.policies, name) for name in ("access_log", "security_headers", "cors")}
     return {name: policy.model_dump(mode="json") for name, policy in chosen.items() if policy}
+
+
+def _unused(config: Config, unrouted: Mapping[str, Any]) -> dict[str, Any]:
+    """Gateway-wide policies that every route overrides or switches off: they are checked all the same."""
+    used = {name for route in config.routes for name in PolicySet.model_fields if getattr(route, name) is None}
+    return {
+        name: policy.model_dump(mode="json")
+        for name in PolicySet.model_fields
+        if name not in used and name not in unrouted and (policy := getattr(config.policies, name))
+    }
 
 
 def all_services(config: Config) -> dict[str, Service]:
@@ -227,7 +239,7 @@ def source_path(config: Config, path: str) -> tuple[Step, ...]:
         case ("routes", int(index), "policies", str(policy), *rest) if index < len(config.routes):
             own = getattr(config.routes[index], policy, None) is not None
             return ("routes", index, policy, *rest) if own else ("policies", policy, *rest)
-        case ("unrouted", *rest):
+        case ("unrouted" | "unused", *rest):
             return ("policies", *rest)
         case other:
             return tuple(other)
