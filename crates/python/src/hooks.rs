@@ -1,5 +1,6 @@
 //! Hooks: the Python callables of a plan, and how the data plane calls them.
 
+mod bell;
 mod called;
 mod calls;
 mod failure;

@@ -28,10 +28,10 @@ _RETRY = 1.0
 class _Call:
     """A call under way."""
 
-    __slots__ = ("error", "future", "loop", "native", "result", "task")
+    __slots__ = ("error", "future", "key", "lane", "native", "result", "task")
 
-    def __init__(self, native: Task, loop: asyncio.AbstractEventLoop) -> None:
-        self.native, self.loop = native, loop
+    def __init__(self, native: Task, key: int, lane: Loop) -> None:
+        self.native, self.key, self.lane = native, key, lane
         self.task: asyncio.Task[None] | None = None
         self.future: asyncio.Future[Response] | None = None
         self.result: Any = None
@@ -40,15 +40,19 @@ class _Call:
     def call_next(self, _: Request | None = None) -> asyncio.Future[Response]:
         if self.future is not None:
             raise HookError("call_next can be called once")
-        self.future = self.loop.create_future()
+        self.future = self.lane.loop.create_future()
         # Once this task has left its context, which other hooks of the exchange enter.
-        self.loop.call_soon(self.native.pass_on)
+        self.lane.loop.call_soon(self._pass_on)
         return self.future
+
+    def _pass_on(self) -> None:
+        self.native.pass_on()
+        self.lane.owe()
 
     def begin(self) -> Coroutine[Any, Any, None]:
         """Calls the hook, or goes on with its coroutine. Raises whatever it raises."""
-        begun = self.native.begun()
-        return self._run(self.native.call(self.call_next) if begun is None else _carry_on(self, *begun))
+        called = self.native.call(self.call_next)
+        return self._run(_carry_on(self, *called) if isinstance(called, tuple) else called)
 
     async def _run(self, hook: Coroutine[Any, Any, Any]) -> None:
         try:
@@ -62,17 +66,21 @@ class _Call:
         if self.native.answered and self.future is not None and not self.future.done():
             self.future.set_result(self.native.response())
 
-    def report(self) -> None:
+    def done(self, _: asyncio.Task[None]) -> None:
         """Tells the worker what it has come to. Not from within `_run`, for the same reason."""
+        if not self.lane.forget(self):
+            return
         error, self.error = self.error, None
         if error is None:
             self.native.finish(self.result)
         else:
             self.native.fail(error)
+        self.lane.owe()
 
     def fail(self, error: BaseException) -> None:
         """Tells the worker that it has come to nothing."""
         self.native.fail(error)
+        self.lane.owe()
 
 
 @types.coroutine
@@ -95,10 +103,10 @@ def _carry_on(call: _Call, hook: Coroutine[Any, Any, Any], yielded: Any) -> Gene
 class _Flow:
     """A body that passes hooks."""
 
-    __slots__ = ("moved", "native", "pieces", "task")
+    __slots__ = ("key", "lane", "moved", "native", "pieces", "task")
 
-    def __init__(self, native: Task, pieces: Pieces) -> None:
-        self.native, self.pieces = native, pieces
+    def __init__(self, native: Task, key: int, lane: Loop, pieces: Pieces) -> None:
+        self.native, self.key, self.lane, self.pieces = native, key, lane, pieces
         self.task: asyncio.Task[None] | None = None
         self.moved = asyncio.Event()
 
@@ -126,9 +134,10 @@ class _Flow:
         else:
             self.pieces.finish()
 
-    def report(self) -> None:
+    def done(self, _: asyncio.Task[None]) -> None:
         """Says that it is over, which the worker has heard from the pieces."""
-        self.native.end()
+        if self.lane.forget(self):
+            self.native.end()
 
     def fail(self, error: BaseException) -> None:
         """Breaks the body off."""
@@ -161,13 +170,14 @@ class Loop:
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
         self._calls: dict[int, _Call | _Flow] = {}
-        self._loop = self._made()
+        self._owing = False
+        self.loop = self._made()
 
     def serve(self) -> None:
         """Runs the loop on this thread, whatever hooks do to it."""
         while not self._lane.stopped:
             try:
-                self._loop.run_forever()
+                self.loop.run_forever()
             except (SystemExit, KeyboardInterrupt):
                 # Raised in a task or callback of a hook's own. The loop is as it was, and so is all that runs on it.
                 log.exception("a task of a hook would have ended the asyncio loop of the hooks, which goes on")
@@ -190,12 +200,15 @@ class Loop:
     def _replace(self, cause: BaseException) -> None:
         """Has another loop serve the lane. What ran on this one has failed."""
         calls, self._calls = self._calls, {}
+        # Not by a callback of the broken one.
+        self._owing = True
         for call in calls.values():
             call.fail(HookError(f"the asyncio loop of the hooks has ended: {cause!r}"))
-        broken = self._loop
+        self._ring()
+        broken = self.loop
         while True:
             try:
-                self._loop = self._made()
+                self.loop = self._made()
                 break
             except OSError:
                 log.exception("no asyncio loop can be made for the hooks now")
@@ -213,46 +226,57 @@ class Loop:
                 task.cancel()
             if tasks:
                 await asyncio.wait(tasks, timeout=_FAREWELL)
-            await asyncio.wait_for(self._loop.shutdown_asyncgens(), _FAREWELL)
+            await asyncio.wait_for(self.loop.shutdown_asyncgens(), _FAREWELL)
 
-        self._loop.remove_reader(self._lane.fileno())
+        self.loop.remove_reader(self._lane.fileno())
         try:
-            self._loop.run_until_complete(cancel())
+            self.loop.run_until_complete(cancel())
         finally:
-            self._loop.close()
+            self.loop.close()
 
     def _take(self) -> None:
         """Takes all calls that have come, and the news of those under way."""
+        calls = self._calls
         for native in self._lane.take():
-            call = self._calls.get(native.key)
+            key = native.key
+            call = calls.get(key)
             if call is None:
-                if native.start():
-                    pieces = native.pieces()
-                    self._start(_Call(native, self._loop) if pieces is None else _Flow(native, pieces))
+                if started := native.start():
+                    self._start(_Call(native, key, self) if started is True else _Flow(native, key, self, started))
             elif native.abandoned:
                 if call.task is not None:
                     call.task.cancel()
             else:
                 call.tell()
         if self._lane.stopped:
-            self._loop.stop()
+            self.loop.stop()
 
     def _start(self, call: _Call | _Flow) -> None:
-        key = call.native.key
         try:
-            task = self._loop.create_task(call.begin(), context=call.native.context)
+            task = self.loop.create_task(call.begin(), context=call.native.context)
         except BaseException as error:
             call.fail(error)
             return
         call.task = task
-        self._calls[key] = call
+        self._calls[call.key] = call
+        task.add_done_callback(call.done)
 
-        def done(_: asyncio.Task[None]) -> None:
-            # None: it has failed with its loop.
-            if self._calls.pop(key, None) is call:
-                call.report()
+    def forget(self, call: _Call | _Flow) -> bool:
+        """Says that a call is over. False: it has failed with its loop before."""
+        known = self._calls.get(call.key) is call
+        if known:
+            del self._calls[call.key]
+        return known
 
-        task.add_done_callback(done)
+    def owe(self) -> None:
+        """Has workers woken once for all calls that come to something in this turn of the loop."""
+        if not self._owing:
+            self._owing = True
+            self.loop.call_soon(self._ring)
+
+    def _ring(self) -> None:
+        self._owing = False
+        self._lane.ring()
 
 
 def _factory() -> Callable[[], asyncio.AbstractEventLoop]:

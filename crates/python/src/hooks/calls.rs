@@ -350,7 +350,7 @@ fn wait(job: Arc<Job>, mut session: Box<Session>, exchange: &mut Exchange) -> St
     let patience = job.called.timeout();
     session.job = Some(Arc::clone(&job));
     keep(session, exchange);
-    Step::Wait { until: Box::pin(Waiting(job)), patience }
+    Step::Wait { until: Box::pin(Waiting::new(job)), patience }
 }
 
 /// Makes a copy of the exchange for hooks elsewhere. Its session, which is in nobody's hands now, is not among it.

@@ -9,6 +9,7 @@ use pylae_core::Answer;
 use pylae_core::hook::{On, Run};
 use pyo3::prelude::*;
 
+use super::bell::Bell;
 use super::called::{Called, answer_of};
 use super::handle::Handle;
 use super::lane::Lanes;
@@ -46,7 +47,8 @@ pub(crate) struct Job {
 #[derive(Default)]
 struct State {
     outcome: Option<Outcome>,
-    waker: Option<Waker>,
+    /// Who waits for it.
+    waiter: Option<(Waker, Arc<Bell>)>,
     /// It was begun, or given up before.
     begun_once: bool,
     /// Nobody waits for it any more.
@@ -107,17 +109,21 @@ impl Job {
         !state.abandoned
     }
 
-    /// Says what it has come to, and wakes the worker.
+    /// Says what it has come to. The worker is woken: by the loop for all calls that have come so far at the same time.
     pub(crate) fn settle(&self, outcome: Outcome) {
         let mut state = self.state.lock();
         if !matches!(outcome, Outcome::PassedOn) {
             state.turn = None;
         }
         state.outcome = Some(outcome);
-        let waker = state.waker.take();
+        let Some((waker, bell)) = state.waiter.take() else { return };
+        // Under the lock: who waits either sees the outcome and answers the bell, or is noted there before it ends.
+        bell.add(waker);
         drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
+        if self.run == Run::Pool {
+            bell.ring();
+        } else {
+            self.lanes.loop_lane.owe(bell);
         }
     }
 
@@ -199,25 +205,42 @@ impl Job {
 }
 
 /// Ready when a job has come to something. Dropped before that, it gives the job up.
-pub(crate) struct Waiting(pub(crate) Arc<Job>);
+pub(crate) struct Waiting {
+    job: Arc<Job>,
+    bell: Arc<Bell>,
+}
+
+impl Waiting {
+    /// On the worker that waits.
+    pub(crate) fn new(job: Arc<Job>) -> Self {
+        Self { job, bell: Bell::mine() }
+    }
+}
 
 impl Future for Waiting {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.0.state.lock();
+        let mut state = self.job.state.lock();
         if state.outcome.is_some() {
             return Poll::Ready(());
         }
-        state.waker = Some(cx.waker().clone());
+        state.waiter = Some((cx.waker().clone(), Arc::clone(&self.bell)));
         Poll::Pending
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        if self.0.state.lock().outcome.is_none() {
-            self.0.abandon();
+        let settled = {
+            let mut state = self.job.state.lock();
+            state.waiter = None;
+            state.outcome.is_some()
+        };
+        if !settled {
+            self.job.abandon();
         }
+        // Perhaps this was the one that was woken for all.
+        self.bell.answer();
     }
 }

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use pyo3::prelude::*;
+use pyo3::types::PyBool;
 
+use super::bell::Bell;
 use super::failure::{always_in_hooks, end_if_forked, guarded};
 use super::job::Job;
 use super::next::CallNext;
@@ -66,6 +68,8 @@ struct OnLoop {
     rung: bool,
     unfinished: usize,
     stopped: bool,
+    /// The bells of workers for which calls have come to something.
+    owed: Vec<Arc<Bell>>,
 }
 
 impl LoopLane {
@@ -104,6 +108,14 @@ impl LoopLane {
         std::mem::take(&mut state.queue)
     }
 
+    /// Notes that a worker is to be woken soon.
+    pub(crate) fn owe(&self, bell: Arc<Bell>) {
+        let mut state = self.state.lock();
+        if !state.owed.iter().any(|known| Arc::ptr_eq(known, &bell)) {
+            state.owed.push(bell);
+        }
+    }
+
     pub(crate) fn finished(&self) {
         let mut state = self.state.lock();
         state.unfinished = state.unfinished.saturating_sub(1);
@@ -132,6 +144,12 @@ impl Lane {
         end_if_forked(py);
         always_in_hooks();
         self.0.loop_lane.take().into_iter().map(Task).collect()
+    }
+
+    /// Wakes the workers whose calls have come to something since it was last called.
+    fn ring(&self) {
+        let owed = std::mem::take(&mut self.0.loop_lane.state.lock().owed);
+        owed.iter().for_each(|bell| bell.ring());
     }
 
     /// Whether the engine has stopped.
@@ -165,16 +183,21 @@ impl Task {
         self.0.is_answered()
     }
 
-    /// Says that it begins. False: nobody waits for it any more, and it is over.
-    fn start(&self) -> bool {
+    /// Says that it begins: True, or the pieces of a body if it is about one. False: nobody waits for it any more, and it
+    /// is over.
+    fn start<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let truth = |value| PyBool::new(py, value).to_owned().into_any();
         if !self.0.is_first() {
-            return false;
+            return Ok(truth(false));
         }
-        let wanted = self.0.start(None);
-        if !wanted {
+        if !self.0.start(None) {
             self.0.lanes.loop_lane.finished();
+            return Ok(truth(false));
         }
-        wanted
+        match self.0.pieces() {
+            None => Ok(truth(true)),
+            Some((pipe, hooks)) => Ok(Bound::new(py, Pieces { job: Arc::clone(&self.0), pipe, hooks })?.into_any()),
+        }
     }
 
     /// The `contextvars.Context` that it runs in.
@@ -188,25 +211,17 @@ impl Task {
         Ok(super::Response::of(self.0.handle.request(py)?.unbind()))
     }
 
-    /// A coroutine that was suspended on a worker, and what it has yielded.
-    fn begun(&self) -> Option<(Py<PyAny>, Py<PyAny>)> {
-        self.0.take_begun()
-    }
-
-    /// The pieces of a body, if it is about one.
-    fn pieces(&self) -> Option<Pieces> {
-        let (pipe, hooks) = self.0.pieces()?;
-        Some(Pieces { job: Arc::clone(&self.0), pipe, hooks })
-    }
-
     /// Says that it is over, where that is all there is to say.
     fn end(&self) {
         self.0.lanes.loop_lane.finished();
     }
 
-    /// Calls the hook.
+    /// Calls the hook: what it returns, or a coroutine that was suspended on a worker with what it has yielded.
     fn call<'py>(&self, py: Python<'py>, next: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let job = &self.0;
+        if let Some(begun) = job.take_begun() {
+            return Ok(begun.into_pyobject(py)?.into_any());
+        }
         let next = (job.called.call.on == pylae_core::hook::On::Around).then_some(next);
         job.called.count();
         job.called.enter(&job.handle, py, job.half, next)
@@ -248,6 +263,8 @@ struct Threads {
     running: usize,
     /// Those that wait in `call_next`.
     parked: usize,
+    /// One is on its way to the queue.
+    waking: bool,
     stopped: bool,
 }
 
@@ -263,10 +280,14 @@ impl Pool {
         true
     }
 
-    /// Sees to it that somebody takes the next call.
+    /// Sees to it that somebody takes the next call. One thread at a time is on its way, and it wakes the one behind it:
+    /// hooks run one at a time while none of them blocks, and more threads would only wait for the interpreter's lock.
     fn serve(self: &Arc<Self>, state: &mut Threads) {
-        // Those that were woken for other calls are still counted as idle until they have taken them.
-        if state.idle >= state.queue.len() {
+        if state.waking {
+            return;
+        }
+        if state.idle > 0 {
+            state.waking = true;
             self.filled.notify_one();
         } else if state.running < THREADS {
             let pool = Arc::clone(self);
@@ -274,29 +295,53 @@ impl Pool {
             // Without it the others take the call, or it times out.
             if thread.spawn(move || gil::kept(|| pool.work())).is_ok() {
                 state.running += 1;
+                state.waking = true;
             }
         }
     }
 
-    fn work(&self) {
+    fn work(self: &Arc<Self>) {
         loop {
-            let mut state = self.state.lock();
-            let job = loop {
+            {
+                let mut state = self.state.lock();
+                while state.queue.is_empty() && !state.stopped {
+                    // Whoever it was woken for has been served.
+                    state.waking = false;
+                    state.idle += 1;
+                    self.filled.wait(&mut state);
+                    state.idle -= 1;
+                }
                 if state.stopped {
                     state.running -= 1;
                     self.filled.notify_all();
                     return;
                 }
-                if let Some(job) = state.queue.pop_front() {
-                    break job;
+            }
+            // The lock is kept from one call to the next.
+            let attached = gil::attached(|py| {
+                let mut arrived = true;
+                while let Some(job) = self.next(std::mem::take(&mut arrived)) {
+                    run(py, &job);
                 }
-                state.idle += 1;
-                self.filled.wait(&mut state);
-                state.idle -= 1;
-            };
-            drop(state);
-            run(&job);
+            });
+            if attached.is_none() {
+                // The interpreter is shutting down.
+                self.state.lock().queue.clear();
+            }
         }
+    }
+
+    /// The next call, for a thread that has just `arrived` or has done one.
+    fn next(self: &Arc<Self>, arrived: bool) -> Option<Arc<Job>> {
+        let mut state = self.state.lock();
+        if arrived {
+            state.waking = false;
+        }
+        let job = state.queue.pop_front()?;
+        if !state.queue.is_empty() {
+            self.serve(&mut state);
+        }
+        Some(job)
     }
 
     /// Says that a thread waits in `call_next`. False: too many do.
@@ -330,19 +375,17 @@ impl Pool {
 }
 
 /// Runs a call on this thread.
-fn run(job: &Arc<Job>) {
-    gil::attached(|py| {
-        let (duty, _) = job.lanes.watch.begin(py, job.called.timeout());
-        if !job.start(Some(duty.turn())) {
-            return;
-        }
-        job.called.count();
-        let result = guarded(py, || {
-            let around = job.called.call.on == pylae_core::hook::On::Around;
-            let next = around.then(|| Bound::new(py, CallNext::blocking(Arc::clone(job)))).transpose()?;
-            job.called.enter(&job.handle, py, job.half, next.as_ref().map(Bound::as_any))
-        });
-        drop(duty);
-        job.conclude(py, result);
+fn run(py: Python<'_>, job: &Arc<Job>) {
+    let (duty, _) = job.lanes.watch.begin(py, job.called.timeout());
+    if !job.start(Some(duty.turn())) {
+        return;
+    }
+    job.called.count();
+    let result = guarded(py, || {
+        let around = job.called.call.on == pylae_core::hook::On::Around;
+        let next = around.then(|| Bound::new(py, CallNext::blocking(Arc::clone(job)))).transpose()?;
+        job.called.enter(&job.handle, py, job.half, next.as_ref().map(Bound::as_any))
     });
+    drop(duty);
+    job.conclude(py, result);
 }
