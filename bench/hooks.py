@@ -1,4 +1,4 @@
-"""Hooks of the `hook_…` scenarios: what each costs shows against the scenario `proxy` of the same run."""
+"""Hooks of the `hook_…` scenarios: what each costs shows against the same gateway without it."""
 
 from __future__ import annotations
 

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 
 from bench.measure import Sample, Window, middle
-from bench.scenarios import Scenario
+from bench.scenarios import UNHOOKED, Scenario
 
 
 @dataclass
@@ -90,6 +91,7 @@ def markdown(run: Run, results: Sequence[Result]) -> str:
             "",
         ]
         lines += _table(result)
+        lines += _costs(result)
         if result.half:
             lines += ["", "At half of its own rate above, latency from the intended send time:", "", *_half(result)]
         lines += [f"\nNo figure for {name}: {why}" for name, why in result.failures.items()]
@@ -121,6 +123,17 @@ def _table(result: Result) -> list[str]:
             ]
         )
     return _grid(head, rows)
+
+
+def _costs(result: Result) -> list[str]:
+    """What the hook of the scenario costs: the median of the differences of each round."""
+    lines = []
+    for name, samples in result.saturated.items():
+        plain = result.saturated.get(f"{name}{UNHOOKED}")
+        if samples and plain:
+            cost = median(hooked.cpu - one.cpu for hooked, one in zip(samples, plain, strict=False))
+            lines += ["", f"The hook costs {name} {cost:+.1f} µs a request."]
+    return lines
 
 
 def _half(result: Result) -> list[str]:

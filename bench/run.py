@@ -17,7 +17,7 @@ from types import FrameType
 
 from bench import report
 from bench.measure import LOAD_CORE, Gateway, Sample, Window, free_port, middle, start_origin
-from bench.peers import PEERS, Peer, Pylae, Setup
+from bench.peers import PEERS, Peer, Pylae, Setup, Unhooked
 from bench.processes import BenchError, running
 from bench.scenarios import SCENARIOS, Scenario
 
@@ -125,11 +125,22 @@ def _run(options: argparse.Namespace, command: str) -> list[report.Result]:
         with running(process), _calls(load, Path(name)) as calls:
             bench = _Bench(load, port, calls, Path(name), window, options.rounds, options.half)
             for scenario in (SCENARIOS[name] for name in options.scenarios):
-                results.append(_scenario(bench, scenario, [peer for peer in peers if peer.supports(scenario)]))
+                results.append(_scenario(bench, scenario, _asked(peers, scenario)))
                 # After each scenario, so that a run that is interrupted leaves what it has.
                 _write(options, about, results)
     print(report.markdown(about, results))
     return results
+
+
+def _asked(peers: Sequence[Peer], scenario: Scenario) -> list[Peer]:
+    """The peers that can do it; for a hook each with its like without the hook, so that both see the same moments."""
+    asked: list[Peer] = []
+    for peer in peers:
+        if peer.supports(scenario):
+            asked.append(peer)
+            if scenario.hook and isinstance(peer, Pylae):
+                asked.append(Unhooked(peer))
+    return asked
 
 
 @contextlib.contextmanager

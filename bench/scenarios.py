@@ -7,6 +7,9 @@ import hmac
 import json
 from dataclasses import dataclass
 
+UNHOOKED = " unhooked"
+"""What is added to a gateway's name where it serves the scenario of a hook without the hook."""
+
 
 @dataclass(frozen=True)
 class Route:

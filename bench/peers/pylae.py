@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from bench.peers.base import Peer, Setup
 from bench.processes import BenchError
-from bench.scenarios import ORIGIN, PER_SECOND, SECRET, Route
+from bench.scenarios import ORIGIN, PER_SECOND, SECRET, UNHOOKED, Route
 
 _POLICIES: dict[str, Any] = {
     "auth": {"jwt": {"secret": SECRET}},
@@ -72,6 +73,18 @@ class Pylae(Peer):
         file = setup.folder / f"{self.name}.yaml"
         file.write_text(json.dumps(config, indent=1))
         return [self.program, "run", file]
+
+
+class Unhooked(Pylae):
+    """The same without the hook of the scenario, measured in turn with it: what the hook costs is the difference."""
+
+    def __init__(self, hooked: Pylae) -> None:
+        super().__init__(f"{hooked.name}{UNHOOKED}", hooked.program)
+
+    def command(self, setup: Setup) -> list[str | Path]:
+        """As of the proxy scenario."""
+        scenario = dataclasses.replace(setup.scenario, hook="")
+        return super().command(dataclasses.replace(setup, scenario=scenario))
 
 
 def _hook(name: str, folder: Path) -> dict[str, Any]:
