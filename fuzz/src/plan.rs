@@ -1,0 +1,54 @@
+//! What must hold of compiled configuration for any document. Called by the fuzz target and by `crates/core/tests`.
+#![allow(clippy::expect_used, reason = "what fails here is a finding")]
+
+use pylae_core::Plan;
+use pylae_core::clock::Instant;
+use pylae_core::route::rewrite::PathEdit;
+use pylae_core::route::{Found, Lookup, Router, Scratch};
+use pylae_core::service::ServiceState;
+use pylae_http::{HeadLimits, Method, RequestHead};
+
+/// Canonical paths that routes are asked for.
+const PATHS: [&str; 6] = ["/", "/users/7", "/users/7/orders", "/files/a/b%2Fc", "/a/", "/%C3%A9"];
+const REQUEST: &[u8] = b"GET /users/7?v=1 HTTP/1.1\r\nHost: a.example.org\r\nX-Kind: beta\r\n\r\n";
+
+/// `data` as a plan: read, or refused; read again as it was written; built, or refused; and asked.
+pub(crate) fn check(data: &[u8]) {
+    let Ok(plan) = serde_json::from_slice::<Plan>(data) else { return };
+    let written = serde_json::to_vec(&plan).expect("a plan can be written");
+    assert_eq!(serde_json::from_slice::<Plan>(&written).expect("what was written can be read"), plan);
+    for service in &plan.services {
+        if let Err(problems) = ServiceState::build(service, None, Instant::default()) {
+            assert!(!problems.is_empty() && problems.iter().all(|problem| !problem.message.is_empty()));
+        }
+    }
+    match Router::build(&plan.routes) {
+        Ok(router) => ask(&plan, &router),
+        Err(problems) => assert!(problems.iter().all(|problem| problem.path.starts_with("routes"))),
+    }
+}
+
+/// Asks for a few requests: whatever is found captures within the path, and edits it to a path.
+fn ask(plan: &Plan, router: &Router) {
+    let limits = HeadLimits { head: 1024, target: 256, fields: 16 };
+    let mut head = RequestHead::default();
+    assert_eq!(head.parse(REQUEST, &limits), Ok(true));
+    let (mut scratch, mut out) = (Scratch::default(), Vec::new());
+    for path in PATHS.map(str::as_bytes) {
+        for (method, host) in [(Method::Get, &b"a.example.org"[..]), (Method::Post, b"")] {
+            let token = if method == Method::Get { &b"GET"[..] } else { b"POST" };
+            let query = Some(&b"v=1"[..]);
+            let lookup = Lookup { host, method, method_token: token, path, query, fields: &head.fields, buf: REQUEST };
+            let Found::Route(place) = router.find(&lookup, &mut scratch) else { continue };
+            let (route, params) = (&plan.routes[place], router.params(place));
+            assert!(route.matches.methods.is_empty() || !route.matches.methods.iter().all(|one| one == "DELETE"));
+            assert_eq!(scratch.captures().len(), params.len());
+            assert!(scratch.captures().iter().all(|span| span.end() <= path.len()));
+            let edit = PathEdit::build(route.rewrite.as_deref(), route.strip_prefix.as_deref(), params);
+            if let Ok(Some(edit)) = edit {
+                edit.apply(path, scratch.captures(), &mut out);
+                assert!(out.starts_with(b"/") && !out.windows(2).any(|two| two == b"//"));
+            }
+        }
+    }
+}
