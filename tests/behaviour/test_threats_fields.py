@@ -14,7 +14,19 @@ from support.running import Running
 TRUSTING = "trusted_proxies: [127.0.0.1]"
 
 IDENTITY = ("X-User-ID", "X-User-Role", "X-User-Email")
-FORWARDED = ("X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Real-IP", "Forwarded")
+FORWARDED = (
+    "Forwarded",
+    "X-Forwarded",
+    "X-Forwarded-For",
+    "X-Forwarded-Host",
+    "X-Forwarded-Port",
+    "X-Forwarded-Prefix",
+    "X-Forwarded-Proto",
+    "X-Forwarded-Scheme",
+    "X-Forwarded-Ssl",
+    "X-Forwarded-User",
+    "X-Real-IP",
+)
 
 
 def _sent(running: Running, instance: RawInstance, *fields: str) -> Message:
@@ -47,6 +59,31 @@ def test_forwarded_names_of_an_untrusted_peer_never_pass(
     for spelling in _spellings(name):
         _sent(running, instance, f"{spelling}: 10.9.8.7")
     assert b"10.9.8.7" not in instance.received
+
+
+def test_what_others_forwarded_is_repeated_in_vain(gateway: Callable[..., Running], instance: RawInstance) -> None:
+    """Repeated fields of an untrusted peer do not pass either, and no policy's own is lost with them."""
+    policy = "policies: {transform: {request: {set: {X-Forwarded-Prefix: /shop}}}}"
+    running = gateway(policy, all=instance)
+    request = _sent(
+        running,
+        instance,
+        "X-Forwarded-For: 10.9.8.7",
+        "X-Forwarded-For: 10.9.8.7, 10.9.8.7",
+        "X-Forwarded-Proto: 10.9.8.7",
+        "X-Forwarded-Proto: 10.9.8.7",
+        "X-Forwarded-Host: 10.9.8.7",
+        "X-Forwarded-Host: 10.9.8.7",
+        "Forwarded: for=10.9.8.7",
+        "Forwarded: for=10.9.8.7;proto=https",
+        "X-Forwarded-Prefix: 10.9.8.7",
+        "X-Forwarded-Prefix: 10.9.8.7",
+    )
+    assert b"10.9.8.7" not in request.raw_head
+    assert request.all("x-forwarded-prefix") == ["/shop"]
+    assert request.all("x-forwarded-for") == ["127.0.0.1"]
+    assert request.all("x-forwarded-proto") == ["http"]
+    assert request.all("x-forwarded-host") == ["gateway.test"]
 
 
 @pytest.mark.parametrize("name", ["Proxy", "Proxy-Connection", "Proxy-Authorization", "Proxy-Authenticate"])
@@ -103,7 +140,11 @@ def test_forwarding_fields_of_a_trusted_peer(gateway: Callable[..., Running], in
         "x-forwarded-for: 10.9.8.6, 10.9.8.5",
         "X-Forwarded-Proto: https",
         "X-Forwarded-Host: outside.test",
+        "X-Forwarded-Prefix: /shop",
+        "Forwarded: for=10.9.8.7;proto=https",
     )
+    assert request.one("x-forwarded-prefix") == "/shop"
+    assert request.one("forwarded") == "for=10.9.8.7;proto=https"
     assert request.one("x-forwarded-for") == "10.9.8.7, 10.9.8.6, 10.9.8.5, 127.0.0.1"
     assert request.one("x-forwarded-proto") == "https"
     assert request.one("x-forwarded-host") == "outside.test"

@@ -165,6 +165,7 @@ CONNECTION: CaseTable = {
         "X-Forwarded-For",
         "X-Forwarded-Host",
         "X-Forwarded-Proto",
+        "X-Forwarded-Prefix",
         "X-Real-IP",
         "X-Request-ID",
         "X-User-ID",

@@ -36,6 +36,8 @@ routes:
         ("/denied", "203.0.113.9", 403),
         ("/denied", "198.51.100.1", 200),
         ("/all", "198.51.100.1", 200),
+        ("/nothing", "192.0.2.1", 404),
+        ("/nothing", "198.51.100.1", 403),
     ],
 )
 def test_who_may(tmp_path: Path, path: str, client: str, status: int) -> None:

@@ -6,15 +6,18 @@ use pylae_http::{Form, Framing, Method, Name, Version, framing, host};
 
 use crate::exchange::Exchange;
 use crate::halt::Halt;
-use crate::hex;
+use crate::{forwarding, hex};
 
 /// Fills in everything about the request in `exchange` that follows from its head alone, or says why it is refused.
 ///
 /// `trusts` says which peers' forwarding headers are believed; `random` makes the request id where the client gave none.
 pub fn admit(exchange: &mut Exchange, trusts: impl Fn(IpAddr) -> bool, random: u128) -> Result<(), Halt> {
-    let Exchange { head, buffer, id, options, target, .. } = exchange;
+    let Exchange { head, buffer, id, .. } = exchange;
     let buf = &buffer[..];
     name(id, head.fields.get(buf, Name::XRequestId), random);
+    settle_client(exchange, trusts);
+    let Exchange { head, buffer, options, target, .. } = exchange;
+    let buf = &buffer[..];
     exchange.framing = framing::request(head, buf).map_err(|error| Halt::Malformed(error.0))?;
     options.read(&head.fields, buf).map_err(|error| Halt::Malformed(error.0))?;
     if head.method == Method::Connect {
@@ -22,9 +25,13 @@ pub fn admit(exchange: &mut Exchange, trusts: impl Fn(IpAddr) -> bool, random: u
     }
     target.read(head.target.of(buf), head.method).map_err(Halt::Target)?;
     settle_host(exchange)?;
-    settle_expectation(exchange)?;
-    settle_client(exchange, trusts);
-    Ok(())
+    settle_expectation(exchange)
+}
+
+/// Knows of the client what its connection says: all there is of one whose head cannot be read.
+pub fn meet(exchange: &mut Exchange) {
+    exchange.client = exchange.peer.ip().to_canonical();
+    exchange.peer_trusted = false;
 }
 
 /// Keeps a well-formed request id, otherwise writes a version 4 UUID (RFC 9562 section 5.4). A request whose head could not
@@ -88,9 +95,12 @@ pub fn awaits_continue(exchange: &Exchange) -> bool {
 
 /// The right-most address of X-Forwarded-For that is not a trusted proxy's, when the peer is one; else the peer.
 fn settle_client(exchange: &mut Exchange, trusts: impl Fn(IpAddr) -> bool) {
-    let peer = exchange.peer.ip().to_canonical();
-    exchange.client = peer;
+    meet(exchange);
+    let peer = exchange.client;
     exchange.peer_trusted = trusts(peer);
+    if !exchange.peer_trusted {
+        forwarding::disown(exchange);
+    }
     if !exchange.peer_trusted || !exchange.head.fields.has(Name::XForwardedFor) {
         return;
     }

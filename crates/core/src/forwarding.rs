@@ -18,6 +18,17 @@ const FORWARDED: NameSet = NameSet::of(&[
     Name::XRealIp,
 ]);
 
+/// What all names of forwarding fields begin with, whatever proxies call them: known ones are dropped, the others disowned.
+const FAMILY: &[u8] = b"X-Forwarded";
+
+/// Takes forwarding fields that are not known by name out of the request: its peer is no trusted proxy.
+pub(crate) fn disown(exchange: &mut Exchange) {
+    let Exchange { head, buffer, request_edits: edits, .. } = exchange;
+    for name in head.fields.others_like(buffer, FAMILY) {
+        edits.remove(name);
+    }
+}
+
 /// Known names of the client's request that do not reach the instance as they came.
 pub fn dropped(exchange: &Exchange) -> NameSet {
     if exchange.peer_trusted { IDENTITY } else { IDENTITY.with(FORWARDED) }

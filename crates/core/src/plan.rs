@@ -43,7 +43,7 @@ pub struct Plan {
     pub services: Vec<Service>,
     /// Routes in declaration order.
     pub routes: Vec<Route>,
-    /// Policies of exchanges that no route takes, by name: those that shape every answer.
+    /// Policies of exchanges that no route takes, by name: those that decide by the address alone or shape every answer.
     pub unrouted: BTreeMap<String, serde_json::Value>,
     /// Gateway-wide policies that stand nowhere else, because every route overrides them or switches them off. They are only
     /// checked, so that a mistake does not wait for the route that will use them.

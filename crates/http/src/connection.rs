@@ -83,7 +83,7 @@ impl ConnectionOptions {
             Ok(())
         } else if !class::is_token(option) {
             Err(Nomination("connection option is not a token"))
-        } else if PROTECTED.has(Name::classify(option)) {
+        } else if PROTECTED.has(Name::classify(option)) || name::starts_with(option, b"x-forwarded") {
             Err(Nomination("connection option names a protected field"))
         } else if self.nominated.len() == MOST_NOMINATED {
             Err(Nomination("too many connection options"))

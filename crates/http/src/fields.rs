@@ -1,6 +1,6 @@
 //! The field lines of a message, as positions in the buffer they were read into.
 
-use crate::{Name, NameSet, Span};
+use crate::{Name, NameSet, Span, name};
 
 /// One field line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +59,11 @@ impl Fields {
             .iter()
             .filter(move |field| field.id == id && field.name.of(buf).eq_ignore_ascii_case(name.as_bytes()))
             .map(|field| field.value.of(buf))
+    }
+    /// Names of lines, known names apart, that begin with `prefix`; case is ignored, and `_` taken for `-`.
+    pub fn others_like<'a>(&'a self, buf: &'a [u8], prefix: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let others = self.list.iter().filter(|field| field.id == Name::Other);
+        others.map(|field| field.name.of(buf)).filter(|name| name::starts_with(name, prefix))
     }
     /// Adds a line. For heads that do not come from an HTTP/1 buffer. The caller has checked that the name is a token and
     /// the value holds no control characters.

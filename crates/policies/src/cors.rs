@@ -115,7 +115,7 @@ impl Policy for Cors {
             Ok(headers) => Verdict::Answer(Box::new(Answer { status: 204, headers, body: [].into() })),
             Err(message) => Verdict::Reject(Box::new(Rejection {
                 status: 403,
-                code: "cors_refused",
+                code: REFUSED,
                 message: message.into(),
                 headers: vec![("Vary", PREFLIGHT_VARY.to_owned())],
             })),
@@ -165,6 +165,9 @@ impl Policy for Cors {
         }
     }
 }
+
+/// Code of preflights that are refused.
+pub const REFUSED: &str = "cors_refused";
 
 const PREFLIGHT_VARY: &str = "Access-Control-Request-Method, Access-Control-Request-Headers";
 

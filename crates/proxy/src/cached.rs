@@ -80,12 +80,12 @@ pub(crate) async fn stored(
     } else {
         body
     };
-    let (sent, complete) = client.send(&snapshot.plan.limits, &out, rest).await;
+    let complete = client.send(&snapshot.plan.limits, &out, rest).await;
     worker.buffers.give_back(out);
     let after = match (complete, close) {
         (false, _) => After::Abort,
         (true, true) => After::Close,
         (true, false) => After::Keep,
     };
-    Sent { after, bytes: sent, complete }
+    Sent { after, complete }
 }

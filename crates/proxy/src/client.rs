@@ -36,6 +36,8 @@ pub(crate) struct Client {
     pub(crate) body: Body,
     /// Memory for header values that are put together.
     pub(crate) scratch: Vec<u8>,
+    /// Bytes written to it for the exchange in hand, heads included.
+    pub(crate) written: u64,
 }
 
 /// What becomes of the connection after an exchange.
@@ -51,14 +53,13 @@ pub(crate) enum After {
 
 impl Client {
     /// Sends a message whose `head` and `body` are complete in memory, no faster than the client reads and no slower than it must.
-    /// How many bytes were sent, and whether that is all.
-    pub(crate) async fn send(&mut self, limits: &Limits, head: &[u8], body: &[u8]) -> (u64, bool) {
-        let (sent, complete) = self.send_on(limits, head, body, true).await;
-        (sent, complete && self.socket.finish().is_ok())
+    /// Whether all was sent.
+    pub(crate) async fn send(&mut self, limits: &Limits, head: &[u8], body: &[u8]) -> bool {
+        self.send_on(limits, head, body, true).await && self.socket.finish().is_ok()
     }
 
-    /// Sends `head` and `body`; `ends`: that is the whole message.
-    pub(crate) async fn send_on(&mut self, limits: &Limits, head: &[u8], body: &[u8], ends: bool) -> (u64, bool) {
+    /// Sends `head` and `body`; `ends`: that is the whole message. Whether all was sent.
+    pub(crate) async fn send_on(&mut self, limits: &Limits, head: &[u8], body: &[u8], ends: bool) -> bool {
         let mut pace = Pace::new(limits.min_rate, limits.body_grace.0);
         let deadline = Rc::clone(&self.deadline);
         let mut sent: usize = 0;
@@ -75,6 +76,7 @@ impl Client {
                     match self.socket.poll_write(cx, left) {
                         Poll::Ready(Ok(n)) if n > 0 => {
                             sent += n;
+                            self.written += n as u64;
                             if pace.is_waiting() {
                                 pace.moved(clock::now(), n);
                             }
@@ -91,7 +93,7 @@ impl Client {
                 }
             })
             .await;
-        (sent as u64, complete == Some(true))
+        complete == Some(true)
     }
 
     /// Ready once the client has gone while its answer is awaited. Requests that it sends ahead are kept as far as there is
@@ -112,7 +114,7 @@ impl Client {
 
     /// Invites the body that the client holds back (RFC 9110 section 10.1.1). Whether it was told.
     pub(crate) async fn say_continue(&mut self, limits: &Limits) -> bool {
-        self.send_on(limits, b"HTTP/1.1 100 Continue\r\n\r\n", &[], false).await.1
+        self.send_on(limits, b"HTTP/1.1 100 Continue\r\n\r\n", &[], false).await
     }
 
     /// Reads what is at hand of a body that nobody wants.

@@ -185,6 +185,7 @@ impl Download {
                     Ok(n) if n > 0 => {
                         self.written += n;
                         self.sent += n as u64;
+                        client.written += n as u64;
                         if self.pace.is_waiting() || !self.is_over() {
                             self.pace.moved(clock::now(), n);
                         }

@@ -10,33 +10,43 @@ use crate::decide::{Decided, decide};
 use crate::forward::forward;
 use crate::hooked;
 use crate::mirror::mirror;
-use crate::observe::observe;
+use crate::observe::Passage;
 use crate::receive::receive;
 use crate::respond::{Reply, respond};
 use crate::revalidate;
 use crate::route::route;
 use crate::worker::Worker;
 
-/// One exchange. `None`: the client went away before it had asked for anything.
+/// One exchange. `None`: the client went away before it had said anything.
 pub(crate) async fn flow(worker: &Rc<Worker>, client: &mut Client, exchange: &mut Exchange) -> Option<After> {
     // One snapshot serves the whole exchange, whatever is applied meanwhile.
     let snapshot = worker.snapshot();
+    // Observed however it ends, cut off by the end of a drain too.
+    let mut passage = Passage::begin(worker, &snapshot, client, exchange);
+    let Passage { matched, client, exchange, .. } = &mut passage;
 
     // Request in: its head, complete, valid and in time.
     let received = receive(worker, &snapshot, client, exchange).await?;
     let _admission = worker.enter();
 
-    // Route.
-    let routed = received.and_then(|()| worker.admits(&snapshot)).and_then(|()| route(worker, &snapshot, exchange));
+    // Room, and then the route.
+    let routed = match received.and_then(|()| worker.admits(&snapshot)) {
+        Ok(()) => route(worker, &snapshot, exchange),
+        Err(halt) => {
+            snapshot.unrouted.enter_unasked(exchange);
+            Err(halt)
+        }
+    };
 
-    let (matched, reply) = match routed {
-        Err(halt) => (None, Err(halt)),
-        Ok(matched) => {
+    let reply = match routed {
+        Err(halt) => Err(halt),
+        Ok(route) => {
+            *matched = Some(route);
             // Request policies, in table order, once.
-            let reply = match decide(worker, &snapshot, matched, client, exchange).await {
+            match decide(worker, &snapshot, route, client, exchange).await {
                 Ok(Decided::Forward) => {
                     // Pick an instance, forward; only these two repeat.
-                    let forwarded = forward(worker, &snapshot, matched, client, exchange).await;
+                    let forwarded = forward(worker, &snapshot, route, client, exchange).await;
                     settle(worker, &snapshot, exchange, forwarded)
                 }
                 Ok(Decided::Answer(answer)) => Ok(Reply::own(*answer, exchange)),
@@ -47,10 +57,10 @@ pub(crate) async fn flow(worker: &Rc<Worker>, client: &mut Client, exchange: &mu
                     Ok(Reply::Stored(stored))
                 }
                 Err(halt) => Err(halt),
-            };
-            (Some(matched), reply)
+            }
         }
     };
+    let matched = *matched;
 
     // Every early exit becomes a response here.
     let reply = reply.unwrap_or_else(|halt| Reply::from_halt(&halt, exchange));
@@ -71,6 +81,6 @@ pub(crate) async fn flow(worker: &Rc<Worker>, client: &mut Client, exchange: &mu
     }
 
     // Observed.
-    observe(worker, &snapshot, matched, client, exchange, &sent);
+    passage.end(&sent);
     Some(sent.after)
 }

@@ -217,18 +217,19 @@ impl Serving {
     }
 
     /// Begins the exchange of a stream.
-    fn begin(&self, request: Request<RecvStream>, mut answer: SendResponse<Bytes>, like: Like) {
+    fn begin(&self, request: Request<RecvStream>, answer: SendResponse<Bytes>, like: Like) {
         let (head, body) = request.into_parts();
         let mut exchange = self.worker.buffers.exchange();
-        if heads::write_request(&head, !body.is_end_stream(), &mut exchange.buffer).is_err() {
-            self.worker.buffers.give_back_exchange(exchange);
-            return answer.send_reset(Reason::PROTOCOL_ERROR);
-        }
+        let written = heads::write_request(&head, !body.is_end_stream(), &mut exchange.buffer);
         let Like { peer, peer_text, secure, certificate } = like;
         let websocket = heads::opens_websocket(&head);
         let (worker, watch) = (Rc::clone(&self.worker), Rc::clone(&self.watch));
+        let mut stream = Stream::answering(body, answer, websocket, self.places.take());
+        if written.is_err() {
+            stream.refuse("pseudo-header fields or fields that make no request of HTTP/1.1");
+        }
         let mut client = Client {
-            socket: Socket::Stream(Box::new(Stream::answering(body, answer, websocket, self.places.take()))),
+            socket: Socket::Stream(Box::new(stream)),
             peer,
             peer_text,
             secure,
@@ -236,6 +237,7 @@ impl Serving {
             deadline: Rc::new(worker.wheel.deadline()),
             body: Body::default(),
             scratch: Vec::new(),
+            written: 0,
         };
         tokio::task::spawn_local(async move {
             match flow(&worker, &mut client, &mut exchange).await {

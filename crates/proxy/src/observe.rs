@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use pylae_core::Exchange;
+use pylae_core::{Exchange, admit};
 use pylae_policies::access_log::Ending;
 use serde::Serialize;
 
-use crate::client::Client;
+use crate::client::{After, Client};
 use crate::clock;
 use crate::metrics::{Counter, Ended, Reading};
 use crate::respond::Sent;
@@ -116,8 +116,62 @@ impl Totals {
     }
 }
 
+/// An exchange under way, which is observed once, however it ends: at its [`end`](Self::end), or when its task is dropped in the middle
+/// because the time for a drain is over.
+pub(crate) struct Passage<'a> {
+    worker: &'a Worker,
+    snapshot: &'a Snapshot,
+    /// Its route, once there is one.
+    pub(crate) matched: Option<&'a Route>,
+    pub(crate) client: &'a mut Client,
+    pub(crate) exchange: &'a mut Exchange,
+    over: bool,
+}
+
+/// Code of exchanges that the end of a drain has cut off.
+const CUT_OFF: &str = "cut_off";
+/// Their status where no answer had begun.
+const CUT_OFF_STATUS: u16 = 503;
+
+impl<'a> Passage<'a> {
+    pub(crate) fn begin(
+        worker: &'a Worker,
+        snapshot: &'a Snapshot,
+        client: &'a mut Client,
+        exchange: &'a mut Exchange,
+    ) -> Self {
+        Self { worker, snapshot, matched: None, client, exchange, over: false }
+    }
+
+    /// Logs and counts it.
+    pub(crate) fn end(&mut self, sent: &Sent) {
+        self.over = true;
+        observe(self.worker, self.snapshot, self.matched, self.client, self.exchange, sent);
+    }
+}
+
+impl Drop for Passage<'_> {
+    fn drop(&mut self) {
+        // Nothing was said yet, or a panic has left the exchange in who knows what state.
+        if self.over || self.exchange.buffer.is_empty() || std::thread::panicking() {
+            return;
+        }
+        let exchange = &mut *self.exchange;
+        if exchange.id.is_empty() {
+            // Its head was still on its way.
+            admit::name(&mut exchange.id, None, self.worker.random());
+            (exchange.started, exchange.wall) = (clock::now(), clock::wall());
+        }
+        if self.client.written == 0 {
+            exchange.status = CUT_OFF_STATUS;
+        }
+        exchange.code = Some(CUT_OFF);
+        self.end(&Sent { after: After::Abort, complete: false });
+    }
+}
+
 /// Logs and counts an exchange that is over.
-pub(crate) fn observe(
+fn observe(
     worker: &Worker,
     snapshot: &Snapshot,
     route: Option<&Route>,
@@ -128,7 +182,7 @@ pub(crate) fn observe(
     let ended = Ended {
         nanos: clock::now().as_nanos().saturating_sub(exchange.started.as_nanos()),
         bytes_in: client.body.taken(),
-        bytes_out: sent.bytes,
+        bytes_out: client.written,
         complete: sent.complete,
     };
     describe(worker, snapshot, route, exchange, &ended);

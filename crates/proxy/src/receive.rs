@@ -26,26 +26,32 @@ pub(crate) async fn readable(worker: &Worker, client: &mut Client, first: bool) 
     deadline.within(said_something).await.unwrap_or(false)
 }
 
-/// Reads the head of the next request into `exchange` and settles what follows from it alone. `None`: the client went away.
+/// Reads the head of the next request into `exchange` and settles what follows from it alone. `None`: the client went away
+/// before it had said anything.
 pub(crate) async fn receive(
     worker: &Worker,
     snapshot: &Snapshot,
     client: &mut Client,
     exchange: &mut Exchange,
 ) -> Option<Result<(), Halt>> {
+    client.written = 0;
     exchange.peer = client.peer;
+    admit::meet(exchange);
     exchange.secure = client.secure;
     exchange.on_stream = client.socket.is_stream();
     exchange.certificate.clone_from(&client.certificate);
     exchange.max_body = snapshot.plan.limits.max_body;
-    let parsed = if let Some(parsed) = poll_once(client, snapshot, exchange).await {
+    let parsed = if let Some(what) = client.socket.refusal() {
+        Err(Halt::Malformed(what))
+    } else if let Some(parsed) = poll_once(client, snapshot, exchange).await {
         parsed
     } else {
         client.deadline.set(clock::coarse().saturating_add(snapshot.plan.limits.head_timeout.0));
         let Client { socket, deadline, .. } = client;
         match deadline.within(|cx| poll_head(cx, socket, snapshot, exchange)).await {
-            Some(parsed) => parsed?,
-            None if exchange.buffer.is_empty() => return None,
+            Some(Some(parsed)) => parsed,
+            _ if exchange.buffer.is_empty() => return None,
+            Some(None) => Err(Halt::ClientGone),
             None => Err(Halt::HeadTimeout),
         }
     };

@@ -44,8 +44,6 @@ pub(crate) enum Reply<'s> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sent {
     pub(crate) after: After,
-    /// Bytes written to the client, heads included.
-    pub(crate) bytes: u64,
     /// Whether the response reached the client completely.
     pub(crate) complete: bool,
 }
@@ -86,6 +84,8 @@ pub(crate) async fn respond(
     // Cannot fail: an id is made of characters that may stand in a value.
     let _ = exchange.response_edits.set_known(Name::XRequestId, &exchange.id);
     match (reply, route) {
+        // It is told by a reset of its stream (RFC 9113 section 8.1.1).
+        _ if client.socket.refusal().is_some() => Sent { after: After::Abort, complete: false },
         (Reply::Taken(taken), Some(route)) if exchange.status == 101 => {
             Box::pin(tunnel(worker, snapshot, route, client, exchange, taken)).await
         }
@@ -95,7 +95,7 @@ pub(crate) async fn respond(
             change(exchange, &mut answer);
             own(worker, snapshot, client, exchange, &answer).await
         }
-        _ => Sent { after: After::Abort, bytes: 0, complete: false },
+        _ => Sent { after: After::Abort, complete: false },
     }
 }
 
@@ -131,7 +131,7 @@ async fn own(
     if framing != Framing::None {
         out.extend_from_slice(&answer.body);
     }
-    let (bytes, complete) = client.send(&snapshot.plan.limits, &out, &[]).await;
+    let complete = client.send(&snapshot.plan.limits, &out, &[]).await;
     worker.buffers.give_back(out);
     let drained = complete && !close && client.drain(worker, exchange).await;
     let after = match (complete, drained) {
@@ -139,7 +139,7 @@ async fn own(
         (true, false) => After::Close,
         (false, _) => After::Abort,
     };
-    Sent { after, bytes, complete }
+    Sent { after, complete }
 }
 
 /// Sends an instance's answer, body included.
@@ -209,7 +209,6 @@ async fn relay(
         let (pool, plan) = (service.pools[picked.index], &service.plan);
         worker.pools.put(pool, connection, clock::coarse(), plan.idle_timeout.0, plan.max_idle);
     }
-    let bytes = download.sent();
     download.finish(&worker.buffers);
     upload.finish(&worker.buffers);
     let after = match result {
@@ -218,7 +217,7 @@ async fn relay(
         Err(_) if told => After::Close,
         Err(_) => After::Abort,
     };
-    Sent { after, bytes, complete: result.is_ok() }
+    Sent { after, complete: result.is_ok() }
 }
 
 /// What the end of an answer says about the instance, if that is anything else than its head has said.

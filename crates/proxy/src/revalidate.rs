@@ -58,6 +58,7 @@ async fn run(worker: Rc<Worker>, snapshot: Arc<Snapshot>, mut exchange: Box<Exch
         deadline: Rc::new(worker.wheel.deadline()),
         body: Body::default(),
         scratch: Vec::new(),
+        written: 0,
     };
     client.body.start(&exchange, &client.socket);
     exchange.started = clock::now();

@@ -1,7 +1,7 @@
 //! Stage: which route takes the request.
 
 use pylae_core::route::{Found, Lookup, Scratch};
-use pylae_core::{Exchange, Halt};
+use pylae_core::{Exchange, Halt, Verdict};
 use pylae_http::Method;
 use pylae_policies::cors;
 
@@ -9,14 +9,18 @@ use crate::snapshot::{Route, Snapshot};
 use crate::worker::Worker;
 
 /// The route of the request in `exchange`, with its parameters and the path that its instance will see. Without one, the policies for
-/// such requests are entered.
+/// such requests are asked: whom they refuse is not told what there is and what not.
 pub(crate) fn route<'s>(worker: &Worker, snapshot: &'s Snapshot, exchange: &mut Exchange) -> Result<&'s Route, Halt> {
     let found = route_with(&mut worker.scratch.borrow_mut(), snapshot, exchange);
-    if found.is_err() {
-        // Their response halves complete the refusal. It stays one, also for a preflight: there is nothing that it could announce.
-        let _ = snapshot.unrouted.request(exchange);
+    let Err(halt) = found else { return found };
+    loop {
+        match snapshot.unrouted.request(exchange) {
+            Verdict::Continue => return Err(halt),
+            Verdict::Reject(rejection) if rejection.code != cors::REFUSED => return Err(Halt::Rejected(rejection)),
+            // It stays this refusal also for a preflight: there is nothing that it could announce.
+            _ => {}
+        }
     }
-    found
 }
 
 /// The same, with the caller's memory.

@@ -13,7 +13,7 @@ use std::sync::mpsc;
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use pylae_core::Problem;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
@@ -182,7 +182,12 @@ impl Sink {
 
     /// Hands lines over unless the writer is just taking some; then they stay in `lines`.
     fn offer(&self, worker: usize, pending: &mut Lane) {
-        let Some(mut lane) = self.lanes.get(worker).and_then(Mutex::try_lock) else { return };
+        if let Some(lane) = self.lanes.get(worker).and_then(Mutex::try_lock) {
+            self.take(lane, pending);
+        }
+    }
+
+    fn take(&self, mut lane: MutexGuard<'_, Lane>, pending: &mut Lane) {
         let before = lane.bytes.len();
         if before == 0 {
             std::mem::swap(&mut *lane, pending);
@@ -242,6 +247,17 @@ impl Lines {
             }
             lane.lines > 0
         });
+    }
+}
+
+impl Drop for Lines {
+    /// The last ones wait for the writer: there is no later time to hand them over.
+    fn drop(&mut self) {
+        for (sink, lane) in self.pending.get_mut() {
+            if let Some(shared) = sink.lanes.get(self.worker).filter(|_| lane.lines > 0) {
+                sink.take(shared.lock(), lane);
+            }
+        }
     }
 }
 

@@ -35,6 +35,11 @@ impl Socket {
         matches!(self, Self::Stream(_))
     }
 
+    /// Why the request that it carries cannot be one, if that was seen before it was put into the words of HTTP/1.1.
+    pub(crate) fn refusal(&self) -> Option<&'static str> {
+        if let Self::Stream(stream) = self { stream.refusal() } else { None }
+    }
+
     /// Ready once there is something to read, without taking a buffer for it. `fresh`: nothing has been read yet, so that the kernel
     /// has to be asked; the runtime takes a new connection for readable until a read has found nothing.
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>, fresh: bool) -> Poll<io::Result<()>> {
@@ -181,6 +186,7 @@ impl Socket {
             // Fails only when the connection is gone already.
             Self::Tcp(stream) => drop(stream.set_zero_linger()),
             Self::Tls(stream) => stream.close_by_reset(),
+            Self::Stream(stream) if stream.refusal().is_some() => stream.reset(h2::Reason::PROTOCOL_ERROR),
             Self::Stream(stream) => stream.reset(h2::Reason::INTERNAL_ERROR),
             Self::Nobody => {}
         }

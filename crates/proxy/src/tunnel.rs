@@ -38,10 +38,10 @@ pub(crate) async fn tunnel(
     let mut out = worker.buffers.small();
     encode_head(&mut out, exchange, None, Framing::None, false);
     let limits = &snapshot.plan.limits;
-    let (head, complete) = client.send_on(limits, &out, &[], false).await;
+    let complete = client.send_on(limits, &out, &[], false).await;
     worker.buffers.give_back(out);
     let (Some(settings), true) = (route.websocket, complete) else {
-        return Sent { after: After::Abort, bytes: head, complete: false };
+        return Sent { after: After::Abort, complete: false };
     };
     let mut instance = taken.answered.connection;
     taken.answered.upload.finish(&worker.buffers);
@@ -54,7 +54,8 @@ pub(crate) async fn tunnel(
     let _ = poll_fn(|cx| Poll::Ready(instance.poll_shutdown(cx).is_ready())).await;
     exchange.code = open.code;
     client.body.count(open.up.received());
-    open.finish(head)
+    client.written += open.down.sent();
+    open.finish()
 }
 
 /// Both directions.
@@ -198,12 +199,11 @@ impl<'w> Tunnel<'w> {
         self.bound();
     }
 
-    fn finish(self, head: u64) -> Sent {
-        let bytes = head + self.down.sent();
+    fn finish(self) -> Sent {
         let complete = self.down.is_told();
         let after = if self.cut && !complete { After::Abort } else { After::Close };
         self.up.finish(&self.worker.buffers);
         self.down.finish(&self.worker.buffers);
-        Sent { after, bytes, complete }
+        Sent { after, complete }
     }
 }

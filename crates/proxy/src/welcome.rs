@@ -57,6 +57,7 @@ pub(crate) async fn welcome(
         deadline: Rc::new(deadline),
         body: Body::default(),
         scratch: Vec::new(),
+        written: 0,
     };
     Some((client, protocol))
 }

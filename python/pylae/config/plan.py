@@ -62,8 +62,9 @@ def _listener(index: int, listener: Listener, config: Config, texts: Texts) -> d
 
 
 def _unrouted(config: Config) -> dict[str, Any]:
-    """Policies of exchanges that no route takes: those that shape every answer of the gateway."""
-    chosen = {name: getattr(config.policies, name) for name in ("access_log", "security_headers", "cors")}
+    """Policies of exchanges that no route takes: those that decide by the address alone, or shape every answer."""
+    names = ("access_log", "security_headers", "transform", "ip_access", "cors", "address_limit")
+    chosen = {name: getattr(config.policies, name) for name in names}
     return {name: policy.model_dump(mode="json") for name, policy in chosen.items() if policy}
 
 

@@ -33,6 +33,8 @@ pub(crate) struct Stream {
     ending: Ending,
     /// The peer is sure not to have acted on the request.
     unprocessed: bool,
+    /// Why the request that it carries is none, if it is not.
+    refusal: Option<&'static str>,
     /// It is to become a WebSocket: the answer that grants it says so in other words.
     websocket: bool,
     /// Frees its place on the connection when the stream is over.
@@ -91,9 +93,19 @@ impl Stream {
             trailers: Vec::new(),
             ending: Ending::Open,
             unprocessed: false,
+            refusal: None,
             websocket: false,
             place,
         }
+    }
+
+    /// Says that the request cannot be one of HTTP/1.1.
+    pub(crate) fn refuse(&mut self, what: &'static str) {
+        self.refusal = Some(what);
+    }
+
+    pub(crate) fn refusal(&self) -> Option<&'static str> {
+        self.refusal
     }
 
     /// Reads behind the bytes in `buffer`, at most `room`, or a whole head. 0 is the end of the stream.
