@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use pylae_http::{Method, Target};
+
 /// Segments of one template or prefix: bounds the depth of the search.
 pub(super) const MAX_SEGMENTS: usize = 128;
 
@@ -15,7 +17,8 @@ pub(super) fn check(path: &str) -> Result<(), String> {
             '?' | '#' => return Err(format!("`{c}` is not part of a path; match the query with `query`")),
             '%' => check_escape(&path[i..])?,
             '\\' => return Err("`\\` never occurs in a path: such requests are refused".into()),
-            _ if !c.is_ascii_graphic() => {
+            // The bytes of a canonical path that are not written as escapes: unreserved ones, sub-delimiters, `:`, `@` and `/`.
+            _ if !c.is_ascii_alphanumeric() && !"-._~!$&'()*+,;=:@/".contains(c) => {
                 let mut escaped = String::new();
                 for byte in c.to_string().bytes() {
                     let _ = write!(escaped, "%{byte:02X}");
@@ -34,7 +37,9 @@ pub(super) fn check(path: &str) -> Result<(), String> {
     if path.split('/').any(|s| s == "." || s == "..") {
         return Err("`.` and `..` segments never match: they are resolved before routing".into());
     }
-    Ok(())
+    // What is left are the rules that need more than one character.
+    let mut target = Target::default();
+    target.read(path.as_bytes(), Method::Get).map_err(|e| format!("never matches: such requests are refused ({})", e.0))
 }
 
 fn check_escape(text: &str) -> Result<(), String> {
