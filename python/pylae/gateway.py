@@ -28,7 +28,7 @@ from pylae.config.route import Route, ServiceName
 from pylae.config.service import Service
 from pylae.config.sources import CallSources, DocumentSources, Place
 from pylae.config.tls import Texts
-from pylae.errors import ConfigError, EngineError, Problem
+from pylae.errors import ConfigError, EngineError, Problem, PylaeError
 from pylae.local_tls import authority_file
 from pylae.serve import serve, signals
 from pylae.settings import split_words
@@ -495,13 +495,22 @@ class Gateway:
         """Serves until SIGTERM or SIGINT, or `stop()` from another thread.
 
         Reloads on SIGHUP and when a file of the configuration changes. Does nothing while `from_file` reads the program
-        that calls it. Raises ConfigError or EngineError if it cannot start.
+        that calls it. Where it cannot start, a program that is run by its own name (`python gateway.py`) ends as
+        `pylae run` does, with every problem on standard error and its exit code; elsewhere it raises ConfigError or
+        EngineError.
         """
         if program.loading():
             return
         self._events = queue.SimpleQueue()
         with signals(self._events):
-            self.start()
+            try:
+                self.start()
+            except (PylaeError, OSError) as error:
+                if sys._getframe(1).f_globals.get("__name__") != "__main__":
+                    raise
+                from pylae.cli.report import failure
+
+                raise SystemExit(failure(error)) from error
             serve(self, self._events)
 
     def read_again(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
 import queue
 import re
 import signal
@@ -164,6 +165,41 @@ def test_a_program_is_run_by_its_name_alone(tmp_path: Path) -> None:
         assert status(address, "/nothing") == 404
         run.process.send_signal(signal.SIGTERM)
         assert run.process.wait(DEADLINE) == 0
+
+
+BAD_PROGRAMS = {
+    "no service": ("gateway.add_route(Route(path='/users', service='nothing'))", 1, "gateway.py:3: "),
+    "bad pattern": (
+        "gateway.add_route(Route(pattern='^/(?=a)', service_url='http://127.0.0.1:9'))",
+        1,
+        "gateway.py:3: ",
+    ),
+    "port in use": ("gateway = Gateway(listeners=['127.0.0.1:{port}'])", 3, "pylae: "),
+}
+
+
+@pytest.mark.parametrize("name", BAD_PROGRAMS)
+def test_a_program_that_is_run_by_its_name_fails_as_the_command_does(name: str, tmp_path: Path) -> None:
+    line, code, beginning = BAD_PROGRAMS[name]
+    program = tmp_path / "gateway.py"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        line = line.replace("{port}", str(taken.getsockname()[1]))
+        program.write_text(
+            f"from pylae import Gateway, Route\ngateway = Gateway(listeners=['127.0.0.1:0'])\n{line}\ngateway.run()\n"
+        )
+        for command in ([sys.executable, "gateway.py"], [sys.executable, "-m", "pylae", "run", "gateway.py"]):
+            done = subprocess.run(
+                command,
+                cwd=tmp_path,
+                env={**os.environ, "PYLAE_ADMIN": "off"},
+                capture_output=True,
+                text=True,
+                timeout=DEADLINE,
+                check=False,
+            )
+            assert done.returncode == code, done.stderr
+            assert beginning in done.stderr
+            assert "Traceback" not in done.stderr
 
 
 def test_without_a_file_it_says_what_it_looked_for(tmp_path: Path) -> None:
