@@ -126,6 +126,16 @@ def test_a_port_in_use_changes_nothing(gateway: Callable[..., Running], instance
         raw(f"127.0.0.1:{free}", GET, 1)
 
 
+def test_an_address_that_overlaps_an_own_one_is_not_somebody_elses(
+    gateway: Callable[..., Running], instance: RawInstance
+) -> None:
+    port = _free_port()
+    running = gateway(f'listeners: ["127.0.0.1:{port}"]', all=instance)
+    with pytest.raises(EngineError, match=f"0.0.0.0:{port}: this gateway listens on 127.0.0.1:{port}, which overlaps"):
+        running.apply(f'listeners: ["0.0.0.0:{port}"]', all=instance)
+    assert running.get("/x").status == 200
+
+
 def test_a_bad_configuration_changes_nothing(gateway: Callable[..., Running], instance: RawInstance) -> None:
     running = gateway("{}", all=instance)
     with pytest.raises(ConfigError):

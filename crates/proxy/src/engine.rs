@@ -340,7 +340,8 @@ fn bind_added(
             Ok(socket) => drop(added.insert(address, socket)),
             Err(error) => {
                 let path = format!("listeners[{index}].address");
-                problems.push(Problem::at(path, format!("cannot listen on {address}: {}", explain(&error))));
+                let why = explain(&error, address, current.keys().chain(added.keys()));
+                problems.push(Problem::at(path, format!("cannot listen on {address}: {why}")));
             }
         }
     }
@@ -358,9 +359,19 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-fn explain(error: &io::Error) -> String {
+fn explain<'a>(error: &io::Error, address: SocketAddr, own: impl IntoIterator<Item = &'a SocketAddr>) -> String {
+    // An address that stands for all overlaps each of them.
+    let overlaps = |own: &&SocketAddr| {
+        let all = own.ip().is_unspecified() || address.ip().is_unspecified();
+        own.port() == address.port() && own.is_ipv4() == address.is_ipv4() && all
+    };
     match error.kind() {
-        io::ErrorKind::AddrInUse => "the port is in use by another process".to_owned(),
+        io::ErrorKind::AddrInUse => match own.into_iter().find(overlaps) {
+            Some(own) => format!(
+                "this gateway listens on {own}, which overlaps it; take another port, or start the gateway again with the new address alone"
+            ),
+            None => "the port is in use by another process".to_owned(),
+        },
         io::ErrorKind::PermissionDenied => "not permitted; ports below 1024 need a privilege".to_owned(),
         io::ErrorKind::AddrNotAvailable => "this machine does not have the address".to_owned(),
         _ => error.to_string(),
