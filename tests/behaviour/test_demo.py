@@ -124,6 +124,7 @@ def test_the_six_commands_work_and_ctrl_c_leaves_nothing() -> None:
         assert (status, json.loads(body)["id"]) == (200, 1)
         assert "x-request-id: " in head
         assert "x-content-type-options: nosniff" in head
+        assert "ratelimit-policy: " in head
         status, _, body = split(paste(register))
         assert (status, json.loads(body)["email"]) == (201, "edsger@example.com")
         status, head, body = split(paste(order))
@@ -148,8 +149,12 @@ def test_the_six_commands_work_and_ctrl_c_leaves_nothing() -> None:
         assert "jwt lets user 1 (customer) pass" in told
         assert user[1].split()[-1] not in told
 
-        # The log tells them, and the three services that worked on the order had one request id.
-        demo.read_until("/api/users/1 ")
+        status, head, _ = split(paste(f"{get_user} -H 'Origin: https://shop.example'"))
+        assert "access-control-allow-origin: *" in head
+
+        # The access log tells them, and the three services that worked on the order had one request id.
+        logged = json.loads(demo.read_until('"path":"/api/users/1"'))
+        assert (logged["status"], logged["route"]) == (200, "get-user")
         # Each has a pipe of its own: which line comes first is not certain.
         paths, told_of = ("/payments ", "/notifications ", "/api/orders "), dict[str, str]()
         while len(told_of) < len(paths):

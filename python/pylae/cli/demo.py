@@ -155,7 +155,7 @@ def _welcome(addresses: Sequence[str], configuration: Path, services: Mapping[st
     click.echo("\nTry these in another terminal:")
     for number, (meaning, command) in enumerate(commands(gateway, configuration, made), 1):
         click.echo(f"\n  {number}. {meaning}\n     {click.style(command, fg='green')}")
-    click.echo("\nRequests as the services see them follow. Ctrl-C stops everything.\n")
+    click.echo("\nThe access log follows, in JSON, and each request as the services see it. Ctrl-C stops everything.\n")
 
 
 def _tell(record: dict[str, object]) -> None:
