@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -167,6 +168,25 @@ def test_a_connection_that_died_while_idle_is_replaced(gateway: Start) -> None:
             assert running.raw(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi", 1)[0].status == 200
             assert len(instance.connections) == count
             instance.connections[-1].close()
+
+
+@pytest.mark.parametrize(("method", "status", "elsewhere"), [("POST", 502, 1), ("PUT", 200, 2)])
+def test_what_was_sent_over_a_connection_that_died_is_not_new(
+    gateway: Start, method: str, status: int, elsewhere: int
+) -> None:
+    def goes_away(connection: H2Connection, stream: int, _: dict[str, str]) -> None:
+        if len(bad.requests) == 1:
+            connection.answer(stream)
+        else:
+            bad.listener.shutdown(socket.SHUT_RDWR)
+            connection.close()
+
+    with H2Instance(goes_away) as bad, H2Instance(lambda connection, stream, _: connection.answer(stream)) as good:
+        running = gateway(BOTH, one=[bad.url, good.url])
+        assert [running.get("/").status for _ in range(2)] == [200, 200]
+        sent = f"{method} / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi".encode()
+        assert running.raw(sent, 1)[0].status == status
+        assert (len(bad.requests), len(good.requests)) == (2, elsewhere)
 
 
 def test_a_request_that_http2_cannot_carry_is_its_client_s_fault(gateway: Start) -> None:

@@ -297,6 +297,7 @@ impl ServiceState {
         self.pick_by(input, &AtomicU64::new(mix(input.random)))
     }
 
+    #[inline]
     fn pick_by(&self, input: &PickInput<'_>, cursor: &AtomicU64) -> Result<Picked<'_>, Unavailable> {
         let (whole, each) = self.rules();
         let permit = whole.map(|rules| self.shared.breaker.admit(rules, input.now)).transpose();
