@@ -68,7 +68,9 @@ pub(super) fn write(rules: &Rules, exchange: &mut Exchange) {
         key.push(0);
     }
     if let Some(user) = exchange.user.as_ref().filter(|_| rules.per_user) {
-        for part in [user.via, &user.role, &user.email, &user.id] {
+        // Permissions too: a token that a user has given away may allow less than the user may.
+        let permissions = user.permissions.iter().map(String::as_str);
+        for part in [user.via, &user.role, &user.email, &user.id].into_iter().chain(permissions) {
             key.extend_from_slice(itoa::Buffer::new().format(part.len()).as_bytes());
             key.push(b':');
             key.extend_from_slice(part.as_bytes());

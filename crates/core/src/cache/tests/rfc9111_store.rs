@@ -207,6 +207,8 @@ fn s3_5_users_have_answers_of_their_own() {
     assert_eq!(mine(Some(user("bob", "user"))), miss());
     assert_eq!(mine(Some(user("ann", "admin"))), miss());
     assert_eq!(mine(Some(user("annu", "ser"))), miss());
+    let limited = User { permissions: vec!["read".into()], ..(*user("ann", "user")).clone() };
+    assert_eq!(mine(Some(Arc::new(limited))), miss());
     assert_eq!(mine(None), miss());
 }
 
