@@ -277,7 +277,7 @@ def test_failures_of_an_address_are_limited(gateway: Start, echo: EchoInstance) 
     for _ in range(5):
         assert running.get("/", bearer("wrong"), "X-Forwarded-For: 192.0.2.1").status == 401
     answer = running.get("/", bearer("wrong"), "X-Forwarded-For: 192.0.2.1")
-    assert (answer.status, answer.one("Retry-After")) == (429, "12")
+    assert (answer.status, 0 < int(answer.one("Retry-After") or 0) <= 12) == (429, True)
     assert running.get("/", good, "X-Forwarded-For: 192.0.2.1").status == 200
     assert running.get("/", bearer("wrong"), "X-Forwarded-For: 192.0.2.2").status == 401
 
@@ -328,7 +328,7 @@ def test_claims_that_are_asked_for(gateway: Start, echo: EchoInstance) -> None:
     claims = {"id": "uid", "role": "realm_access.roles", "permissions": "scope", "email": "mail"}
     jwt = {
         "secret": SECRET, "issuer": "me", "audience": ["you", "them"], "required_claims": ["exp", "tenant"],
-        "leeway": 5, "claims": claims,
+        "leeway": 600, "claims": claims,
     }  # fmt: skip
     running = gateway({"auth": {"jwt": jwt}}, echo=echo)
     right = {"iss": "me", "aud": ["x", "them"], "tenant": "blue", "uid": 42, "realm_access": {"roles": ["a", "b"]}}
@@ -337,8 +337,8 @@ def test_claims_that_are_asked_for(gateway: Start, echo: EchoInstance) -> None:
     for wrong in ({"iss": "you"}, {"aud": "me"}, {"aud": None}, {"tenant": None}, {"uid": None}, {"uid": 4.5}):
         assert running.get("/", bearer(token(**{**right, **wrong}))).status == 401, wrong
     now = time.time()
-    assert running.get("/", bearer(token(**right, exp=now - 2))).status == 200
-    assert running.get("/", bearer(token(**right, exp=now - 8))).status == 401
+    assert running.get("/", bearer(token(**right, exp=now - 300))).status == 200
+    assert running.get("/", bearer(token(**right, exp=now - 601))).status == 401
 
 
 def test_credentials_appear_nowhere(

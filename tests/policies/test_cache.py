@@ -46,6 +46,13 @@ def status_of(message: Message) -> str:
     return message.all("cache-status")[-1]
 
 
+def seconds_left(message: Message) -> int:
+    """For how long what came from memory is still fresh, as its Cache-Status says; less than 0 if it is stale."""
+    before, _, seconds = status_of(message).rpartition("; ttl=")
+    assert before == "pylae; hit"
+    return int(seconds)
+
+
 def ask(running: Running, method: str, target: str = "/", *fields: str, body: bytes = b"") -> Message:
     """One request on a connection of its own."""
     host = () if any(field.lower().startswith("host:") for field in fields) else ("Host: gateway.test",)
@@ -71,8 +78,8 @@ def test_a_second_get_is_answered_from_memory(gateway: Start) -> None:
         assert (first.body, second.body) == (b"1 /a", b"1 /a")
         assert len(users.requests) == 1
         assert status_of(first) == "pylae; fwd=uri-miss"
-        assert status_of(second).startswith("pylae; hit; ttl=")
-        assert second.one("age") == "0"
+        assert seconds_left(second) > 0
+        assert (second.one("age") or "").isdigit()
         assert second.one("content-type") == "text/plain"
         assert second.one("x-origin") == "1"
         assert second.one("date")
@@ -86,7 +93,9 @@ def test_textbook_ttl(gateway: Start) -> None:
     with RawInstance(counting()) as users:
         running = gateway(route(ttl=300), users=users)
         running.get("/a")
-        assert status_of(running.get("/a")) in ("pylae; hit; ttl=299", "pylae; hit; ttl=300")
+        second = running.get("/a")
+        # However long this test takes, age and time left are those of 300 seconds.
+        assert seconds_left(second) + int(second.one("age") or 0) in (299, 300)
 
 
 def test_a_chunked_answer_is_kept_whole(gateway: Start) -> None:
@@ -225,7 +234,7 @@ def test_stale_while_revalidate(gateway: Start) -> None:
         running = gateway(route(), users=users)
         assert running.get().body == b"old"
         stale = running.get()
-        assert (stale.body, status_of(stale)) == (b"old", "pylae; hit; ttl=0")
+        assert (stale.body, seconds_left(stale) <= 0) == (b"old", True)
         wait_until(lambda: running.get().body == b"new")
         assert len(users.requests) == 2
         assert users.requests[1].target == "/"
@@ -238,7 +247,7 @@ def test_stale_while_revalidate_with_a_validator(gateway: Start) -> None:
         running = gateway(route(), users=users)
         running.get()
         assert running.get().body == b"old"
-        wait_until(lambda: not status_of(running.get()).endswith("ttl=0"))
+        wait_until(lambda: seconds_left(running.get()) > 0)
         assert users.requests[1].one("if-none-match") == '"1"'
         assert len(users.requests) == 2
 
