@@ -81,6 +81,6 @@ pub(crate) async fn flow(worker: &Rc<Worker>, client: &mut Client, exchange: &mu
     }
 
     // Observed.
-    passage.end(&sent);
+    passage.end(sent);
     Some(sent.after)
 }

@@ -144,7 +144,7 @@ impl<'a> Passage<'a> {
     }
 
     /// Logs and counts it.
-    pub(crate) fn end(&mut self, sent: &Sent) {
+    pub(crate) fn end(&mut self, sent: Sent) {
         self.over = true;
         observe(self.worker, self.snapshot, self.matched, self.client, self.exchange, sent);
     }
@@ -166,7 +166,7 @@ impl Drop for Passage<'_> {
             exchange.status = CUT_OFF_STATUS;
         }
         exchange.code = Some(CUT_OFF);
-        self.end(&Sent { after: After::Abort, complete: false });
+        self.end(Sent { after: After::Abort, complete: false });
     }
 }
 
@@ -177,7 +177,7 @@ fn observe(
     route: Option<&Route>,
     client: &Client,
     exchange: &Exchange,
-    sent: &Sent,
+    sent: Sent,
 ) {
     let ended = Ended {
         nanos: clock::now().as_nanos().saturating_sub(exchange.started.as_nanos()),

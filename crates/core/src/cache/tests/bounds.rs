@@ -89,7 +89,7 @@ fn bodies_that_pass_at_the_same_time_are_bounded() {
     let mut passing: Vec<Exchange> = (0..5).map(|number| begin(number, "65536")).collect();
     assert_eq!(world.cache.passing(), 1 << 18);
     for exchange in &mut passing {
-        exchange.cache.take(&[b'x'; 65_536]);
+        exchange.cache.take(&vec![b'x'; 65_536]);
         exchange.cache.complete();
     }
     // The last one was given to its client, and no more. Of the others one may have pushed out another by now.
