@@ -37,6 +37,14 @@ def test_every_policy_is_echoed_unchanged(file: Path) -> None:
             assert json.loads(engine.echo_policy(name, json.dumps(settings))) == settings
 
 
+def test_no_policy_lacks_a_golden_setting() -> None:
+    configs = [Gateway.from_file(file).config for file in GOLDEN.glob("*.yaml")]
+    set_somewhere = {
+        name for config in configs for route in config.routes for name in effective_policies(route, config)
+    }
+    assert set(PolicySet.model_fields) - set_somewhere == set()
+
+
 def test_hooks_are_echoed_unchanged() -> None:
     plans = Gateway.from_file(GOLDEN / "everyday.yaml").plan()["routes"]
     (hooks,) = [plan["policies"]["hooks"] for plan in plans if "hooks" in plan["policies"]]
