@@ -9,7 +9,14 @@ from urllib.parse import unquote_plus
 
 import click
 
-_SECRET_FIELDS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key"})
+ALWAYS_HIDDEN = frozenset(
+    {
+        *("authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key"),
+        *("api_key", "apikey", "access_token", "refresh_token", "id_token", "token"),
+        *("client_secret", "secret", "password", "signature"),
+    }
+)
+"""Fields and parameters whose values are never shown: those that access logs never show."""
 
 
 @click.command(short_help="Tell what would happen to a request, and why.")
@@ -70,14 +77,16 @@ def _request(method: str, url: str, headers: tuple[str, ...], client: str) -> di
 def _without_credentials(request: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
     """The request as it may be shown: an explanation is pasted into tickets."""
     authenticators = plan["auth"]["authenticators"] if plan["auth"] else ()
-    fields = {one.get("header", "").lower() for one in authenticators if one.get("header")} | _SECRET_FIELDS
-    parameters = {one["query"] for one in authenticators if one.get("query")}
+    places = {place for one in authenticators for key in ("header", "query") if (place := one.get(key))}
+    chains = [*(route["policies"] for route in plan["routes"]), plan["unrouted"]]
+    masked = {name for chain in chains if (log := chain.get("access_log")) for name in log["mask"]}
+    hidden = {name.lower() for name in places | masked} | ALWAYS_HIDDEN
     path, mark, query = request["target"].partition("?")
     pairs = [
-        f"{pair.partition('=')[0]}=…" if unquote_plus(pair.partition("=")[0]) in parameters else pair
+        f"{pair.partition('=')[0]}=…" if unquote_plus(pair.partition("=")[0]).lower() in hidden else pair
         for pair in query.split("&")
     ]
-    headers = [[name, "…" if name.lower() in fields else value] for name, value in request["headers"]]
+    headers = [[name, "…" if name.lower() in hidden else value] for name, value in request["headers"]]
     return {**request, "target": path + mark + "&".join(pairs), "headers": headers}
 
 
