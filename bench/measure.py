@@ -17,6 +17,8 @@ GATEWAY_CORE = 0
 LOAD_CORE = 1
 _START_SECONDS = 30.0
 _GRACE_SECONDS = 20.0
+_SLOWEST = 100.0
+"""Requests per second that a gateway answers on the busiest machine."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,17 @@ class Gateway:
         once = [*_load_command(load, self.setup), "--connections", "1", "--warmup", "0", "--requests", "1"]
         with running(Process(once, LOAD_CORE, self.setup.folder / "load.log", pipes=True)) as client:
             client.read_line(_START_SECONDS)
+
+    def serve(self, load: Path, requests: int) -> None:
+        """Sends so many checked requests.
+
+        Raises:
+            BenchError: an answer was wrong or missing.
+        """
+        command = [*_load_command(load, self.setup), "--connections", str(self.setup.scenario.connections)]
+        command += ["--warmup", "0", "--requests", str(requests)]
+        with running(Process(command, LOAD_CORE, self.setup.folder / "load.log", pipes=True)) as client:
+            client.read_line(_START_SECONDS + requests / _SLOWEST)
 
     def measure(self, load: Path, window: Window) -> Sample:
         """Loads the gateway for one window.
