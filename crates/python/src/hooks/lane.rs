@@ -149,7 +149,9 @@ impl Lane {
     /// Wakes the workers whose calls have come to something since it was last called.
     fn ring(&self) {
         let owed = std::mem::take(&mut self.0.loop_lane.state.lock().owed);
-        owed.iter().for_each(|bell| bell.ring());
+        for bell in owed {
+            bell.ring();
+        }
     }
 
     /// Whether the engine has stopped.
