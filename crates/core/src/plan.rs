@@ -54,7 +54,7 @@ pub struct Plan {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
-    /// Open client connections over all workers; beyond it the oldest idle one is closed, or the new one refused.
+    /// Open client connections over all workers; beyond it an idle one is closed for each that comes, or the new one refused.
     pub max_connections: usize,
     /// Exchanges in flight over all workers; beyond it 503.
     pub max_requests: usize,

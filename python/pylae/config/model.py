@@ -65,7 +65,7 @@ class Limits(Settings):
     """Bounds and deadlines of the client side."""
 
     max_connections: Positive = 10_000
-    """Open client connections; beyond it the oldest idle one is closed, or the new one refused."""
+    """Open client connections; beyond it an idle one is closed for each that comes, or the new one refused."""
     max_requests: Positive = 10_000
     """Exchanges in flight; beyond it 503."""
     max_head: Annotated[ByteSize, Field(ge=1024, le=2**20)] = 32 * 1024
