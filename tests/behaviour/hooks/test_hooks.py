@@ -77,6 +77,38 @@ def test_what_a_hook_sets_reaches_the_service(gateway: Gateway, service: FakeSer
     assert request.headers.get_all("Accept") == []
 
 
+def test_headers_are_a_mutable_mapping(gateway: Gateway, service: FakeService) -> None:
+    @gateway.on_request
+    def change(request: Request) -> None:
+        headers = request.headers
+        headers.update({"x-tenant": "blue", "X-New": "1"})
+        headers.update([("X-Many", "1"), ("x-many", "2")])
+        with pytest.raises(ValueError, match="control character"):
+            headers.update({"X-New": "2", "X-Bad": "a\r\nb"})
+        assert headers.setdefault("X-New", "3") == "1"
+        assert headers.setdefault("X-Else", "4") == "4"
+        assert headers.popitem() == ("X-Else", "4")
+
+    @gateway.on_response
+    def replace(request: Request, response: Response) -> None:
+        response.headers.clear()
+        assert len(response.headers) == 0
+        with pytest.raises(KeyError, match="no fields"):
+            response.headers.popitem()
+
+    service.answer = lambda _: Reply(200, [("X-Old", "1"), ("X-Other", "2")], b"")
+    with running(gateway) as address:
+        reply = ask(address, "/orders/1", headers={"X-Tenant": "red", "X-Many": "0"})
+    assert reply.status == 200
+    assert reply.headers.get("X-Old") is None
+    assert reply.headers.get("X-Other") is None
+    (request,) = service.requests
+    assert request.headers.get_all("X-Tenant") == ["blue"]
+    assert request.headers.get_all("X-Many") == ["1", "2"]
+    assert request.headers.get_all("X-New") == ["1"]
+    assert request.headers.get_all("X-Else") == []
+
+
 def test_a_hook_answers(gateway: Gateway, service: FakeService) -> None:
     @gateway.on_request(routes="orders")
     def refuse(request: Request) -> Response | None:

@@ -172,6 +172,44 @@ impl Headers {
         }
     }
 
+    /// The first value of a field; if there is none, the field is given the value `default`. Raises `ValueError` for what may
+    /// not stand in a header.
+    fn setdefault<'py>(&self, py: Python<'py>, name: &str, default: &str) -> PyResult<Bound<'py, PyString>> {
+        if self.first(py, name)?.is_none() {
+            self.__setitem__(py, name, default)?;
+        }
+        self.__getitem__(py, name)
+    }
+
+    /// Replaces the lines of each field that `headers`, a mapping or pairs of name and value, names; a name that is there twice
+    /// gets two lines. Raises `ValueError` for what may not stand in a header, and changes nothing then.
+    #[pyo3(signature = (headers, /))]
+    fn update(&self, py: Python<'_>, headers: &Bound<'_, PyAny>) -> PyResult<()> {
+        let mut lines = Edits::default();
+        fill(&mut lines, headers)?;
+        self.edit(py, |edits| {
+            lines.added().for_each(|(name, _)| edits.remove(name));
+            lines.added().try_for_each(|(name, value)| edits.append(name, value))
+        })
+    }
+
+    /// Removes every field.
+    fn clear(&self, py: Python<'_>) -> PyResult<()> {
+        let names = self.names(py)?;
+        self.edit(py, |edits| {
+            names.iter().for_each(|name| edits.remove(name.as_bytes()));
+            Ok(())
+        })
+    }
+
+    /// Removes the last field, and returns its name and first value. Raises `KeyError` if there is none.
+    fn popitem<'py>(&self, py: Python<'py>) -> PyResult<(String, Bound<'py, PyString>)> {
+        let name = self.names(py)?.pop().ok_or_else(|| PyKeyError::new_err("there are no fields"))?;
+        let value = self.__getitem__(py, &name)?;
+        self.__delitem__(py, &name)?;
+        Ok((name, value))
+    }
+
     /// Each name once.
     fn keys(&self, py: Python<'_>) -> PyResult<Vec<String>> {
         self.names(py)
@@ -195,7 +233,7 @@ impl Headers {
     }
 }
 
-/// Whether a name may be given to a field, for those that take fields in one piece.
+/// Adds the lines of a mapping, or of pairs of name and value.
 pub(crate) fn fill(edits: &mut Edits, headers: &Bound<'_, PyAny>) -> PyResult<()> {
     let pairs = match headers.getattr_opt("items")? {
         Some(items) => items.call0()?,
