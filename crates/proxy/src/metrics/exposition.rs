@@ -235,7 +235,6 @@ impl Page {
     fn totals(&mut self, totals: &Totals) {
         self.single("pylae_requests_in_flight", GAUGE, "Exchanges under way, open WebSockets apart.", totals.in_flight);
         self.single("pylae_websockets", GAUGE, "Open WebSockets.", totals.tunnels);
-        self.single("pylae_tunnels", GAUGE, "Open WebSockets.", totals.tunnels);
         self.single("pylae_connections", GAUGE, "Open client connections.", totals.connections);
         let accepted = totals.connections_accepted;
         self.single("pylae_connections_accepted_total", COUNTER, "Client connections accepted.", accepted);
