@@ -41,7 +41,7 @@ def test_status(admin: Start, echo: EchoInstance, dead_url: str, pylae: Pylae) -
     with admin("services: {all: {circuit_breaker: true}, empty: {discovery: {heartbeat: {}}}}", all=echo) as api:
         told = pylae("status", admin=api)
         assert told.exit_code == 0, told.output
-        first, *rest = told.output.splitlines()
+        first, *rest = told.stdout.splitlines()
         assert first == f"healthy  listening on {api.running.address}, process {os.getpid()}"
         assert any(line.split() == ["all", echo.url, "static", "up", "0", "0", "0", "closed"] for line in rest)
         assert any(line.split() == ["empty"] for line in rest)
@@ -50,7 +50,7 @@ def test_status(admin: Start, echo: EchoInstance, dead_url: str, pylae: Pylae) -
         wait_until(lambda: api.http.get("/health").status_code == 503)
         told = pylae("status", admin=api)
         assert told.exit_code == 1
-        assert told.output.startswith("unhealthy")
+        assert told.stdout.startswith("unhealthy")
         assert "were errors (5xx)" in told.output
 
 
@@ -64,7 +64,7 @@ def test_reload_from_the_configuration_at_hand(
     running.read_until("admin API on")
     wait_until(lambda: pylae("status", "-c", str(running.file)).exit_code == 0)
     told = pylae("reload", "-c", str(running.file))
-    assert (told.exit_code, told.output.startswith("ok revision ")) == (0, True), told.output
+    assert (told.exit_code, told.stdout.startswith("ok revision ")) == (0, True), told.output
     running.file.write_text(yaml.safe_dump({**config, "routes": [{"path": "relative"}, {"prefix": 5}]}))
     told = pylae("reload", "-c", str(running.file))
     assert told.exit_code == 1
@@ -97,7 +97,7 @@ def test_drain(admin: Start, pylae: Pylae) -> None:
             peer = one.accept()
             peer.read_request()
             told = pylae("drain", "all", one.url, admin=api)
-            assert told.output == f"{one.address} gets nothing more; 1 exchanges are under way\n"
+            assert told.stdout == f"{one.address} gets nothing more; 1 exchanges are under way\n"
             told = pylae("drain", "all", one.address, "--wait", "0.1", admin=api)
             assert (told.exit_code, "still has 1 exchanges" in told.output) == (3, True)
         told = pylae("drain", "all", one.address, "--wait", "20", admin=api)
@@ -115,8 +115,8 @@ def test_purge(admin: Start, pylae: Pylae) -> None:
     with RawInstance(cached) as one, admin(route, all=one) as api:
         for arguments in (["--prefix", "/"], ["--url", "/x"], ["--service", "all"], ["--all"]):
             api.running.get("/x")
-            assert pylae("purge", *arguments, admin=api).output == "1 answer forgotten\n"
-        assert pylae("purge", "--tag", "t", admin=api).output == "0 answers forgotten\n"
+            assert pylae("purge", *arguments, admin=api).stdout == "1 answer forgotten\n"
+        assert pylae("purge", "--tag", "t", admin=api).stdout == "0 answers forgotten\n"
         assert pylae("purge", admin=api).exit_code == 2
         assert pylae("purge", "--all", "--tag", "x", admin=api).exit_code == 2
 
@@ -161,9 +161,9 @@ def test_top(admin: Start, echo: EchoInstance, pylae: Pylae) -> None:
         wait_until(lambda: api.get("/metrics/summary")["requests"] == 4)
         told = pylae("top", admin=api)
         assert told.exit_code == 0, told.output
-        assert told.output.startswith("healthy  ")
+        assert told.stdout.startswith("healthy  ")
         assert "SERVICE" in told.output
-        (row,) = (line for line in told.output.splitlines() if line.startswith("all "))
+        (row,) = (line for line in told.stdout.splitlines() if line.startswith("all "))
         assert "0.0%" in row
         assert "1/1" in row
         assert row.endswith("closed")
