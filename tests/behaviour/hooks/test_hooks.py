@@ -90,7 +90,7 @@ def test_headers_are_a_mutable_mapping(gateway: Gateway, service: FakeService) -
         assert headers.popitem() == ("X-Else", "4")
 
     @gateway.on_response
-    def replace(request: Request, response: Response) -> None:
+    def replace(_request: Request, response: Response) -> None:
         response.headers.clear()
         assert len(response.headers) == 0
         with pytest.raises(KeyError, match="no fields"):
