@@ -30,6 +30,7 @@ MAX_DEPTH = 50
 MAX_ALIASED = 100_000
 """Most nodes that aliases and merges may add."""
 
+_PIECE = 2**16
 _INT = re.compile(r"[-+]?[0-9]{1,30}")
 _BASED = re.compile(r"0o[0-7]{1,30}|0x[0-9a-fA-F]{1,30}")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,5})?")
@@ -64,15 +65,18 @@ def read(path: Path, environ: Mapping[str, str] = os.environ) -> Document:
 def read_bytes(path: Path, limit: int, files: dict[Path, str | None]) -> bytes:
     """A file's content, whose hash is noted in `files`. Raises OSError, also for a file of more than `limit` bytes."""
     files[path] = None
+    data = bytearray()
     with path.open("rb") as file:
-        data = file.read(limit + 1)
+        # In pieces: a read of `limit` bytes would take memory for all of them, whatever the file has.
+        while len(data) <= limit and (piece := file.read(_PIECE)):
+            data += piece
     files[path] = digest(data)
     if len(data) > limit:
         raise OSError(errno.EFBIG, f"larger than {limit // 2**20} MB")
-    return data
+    return bytes(data)
 
 
-def digest(data: bytes) -> str:
+def digest(data: bytes | bytearray) -> str:
     """What tells one content of a file from another."""
     return hashlib.sha256(data).hexdigest()
 

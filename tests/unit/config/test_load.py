@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,18 @@ def test_unreadable_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert said(file) == "is not UTF-8: byte 6 is 0xe9"
     monkeypatch.setattr(load, "MAX_BYTES", 4)
     assert said(file) == "cannot be read: larger than 0 MB"
+
+
+def test_a_small_file_takes_little_memory(tmp_path: Path) -> None:
+    file = tmp_path / "small.yaml"
+    file.write_text("services: {}\n")
+    read(file)
+    tracemalloc.start()
+    try:
+        read(file)
+        assert tracemalloc.get_traced_memory()[1] < load.MAX_BYTES / 10
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("nest", ["[", "{a: ", "- ", "? "])
