@@ -25,6 +25,8 @@ pub(crate) struct Wheel {
     slots: RefCell<Vec<Vec<Rc<Cell_>>>>,
     tick: Cell<u64>,
     entries: Cell<usize>,
+    /// How far a distant deadline's first look is brought forward, in turn, so that those set at once are not looked at at once.
+    spread: Cell<u64>,
     filled: Notify,
 }
 
@@ -63,6 +65,7 @@ impl Wheel {
             slots: RefCell::new((0..SLOTS).map(|_| Vec::new()).collect()),
             tick: Cell::new(tick_of(now)),
             entries: Cell::new(0),
+            spread: Cell::new(0),
             filled: Notify::new(),
         })
     }
@@ -116,21 +119,32 @@ impl Wheel {
         self.entries.set(self.entries.get() - due.len());
         for cell in due {
             // An entry that is not the cell's current one was replaced by an earlier one.
-            if cell.entry.get() > to {
+            let entry = cell.entry.get();
+            if entry > to {
                 continue;
             }
             cell.entry.set(NEVER);
             match cell.at.get() {
                 NEVER => {}
                 at if at <= to => cell.wake(),
-                at => self.enter(cell, at),
+                // From where it was, not from now: or those of ticks that were looked at together would stay together, until one tick
+                // has all of them.
+                at => self.enter(cell, at, entry),
             }
         }
     }
 
-    fn enter(&self, cell: Rc<Cell_>, at: u64) {
-        let now = self.tick.get();
-        let entry = at.clamp(now + 1, now + SLOTS as u64 - 1);
+    /// Where a new cell's turn begins.
+    fn spread(&self) -> u64 {
+        let ahead = self.spread.get();
+        self.spread.set((ahead + 1) % (SLOTS as u64 - 1));
+        self.tick.get().saturating_sub(ahead)
+    }
+
+    /// Has the wheel look at the cell when `at` comes, or less than one turn after `from`.
+    fn enter(&self, cell: Rc<Cell_>, at: u64, from: u64) {
+        let next = self.tick.get() + 1;
+        let entry = at.min(from + SLOTS as u64 - 1).max(next);
         cell.entry.set(entry);
         self.slots.borrow_mut()[entry as usize % SLOTS].push(cell);
         self.entries.set(self.entries.get() + 1);
@@ -159,7 +173,7 @@ impl Deadline {
                 // The wheel was at rest: it does not know what time it is.
                 self.wheel.tick.set(tick_of(crate::clock::coarse()));
             }
-            self.wheel.enter(Rc::clone(&self.cell), tick);
+            self.wheel.enter(Rc::clone(&self.cell), tick, self.wheel.spread());
         }
     }
 
@@ -248,6 +262,21 @@ mod tests {
                 }
             }
             assert_eq!(wheel.entries.get(), 0);
+        }
+    }
+
+    #[test]
+    fn looks_at_distant_deadlines_are_spread_and_stay_so_when_the_wheel_turns_unevenly() {
+        let start = crate::clock::coarse();
+        let wheel = Wheel::new(start);
+        let set: Vec<_> = (0..SLOTS * 100).map(|_| wheel.deadline()).collect();
+        set.iter().for_each(|deadline| deadline.set(start.saturating_add(Duration::from_secs(3600))));
+        let mut now = tick_of(start);
+        for stride in (0..1000).map(|turn| 1 + turn % 3) {
+            now += stride;
+            wheel.advance(now);
+            let fullest = wheel.slots.borrow().iter().map(Vec::len).max();
+            assert!(fullest <= Some(200), "{fullest:?} of {} in one slot", set.len());
         }
     }
 }
