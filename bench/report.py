@@ -127,7 +127,10 @@ def _table(result: Result) -> list[str]:
 
 def _costs(result: Result) -> list[str]:
     """What the hook of the scenario costs: the median of the differences of each round."""
-    lines = []
+    if result.scenario.hook == "burning":
+        # It is not called: what it burns beside the requests is no cost of theirs.
+        return []
+    lines: list[str] = []
     for name, samples in result.saturated.items():
         plain = result.saturated.get(f"{name}{UNHOOKED}")
         if samples and plain:
