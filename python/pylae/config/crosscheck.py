@@ -67,9 +67,10 @@ def _listeners(config: Config, sources: Sources) -> Iterator[Finding]:
         yield Finding(("listeners",), "at least one listener is needed", 'e.g. ["127.0.0.1:8080"]')
     seen = set()
     for index, listener in enumerate(config.listeners):
-        if listener.address in seen and not listener.address.endswith(":0"):
+        if listener.address in seen:
             path: tuple[Step, ...] = ("listeners", index, "address")
-            yield Finding(path, f"the address {_shown(sources, path, listener.address)} is given twice")
+            hint = "also with port 0; 127.0.0.2:0 is another one" if listener.address.endswith(":0") else None
+            yield Finding(path, f"the address {_shown(sources, path, listener.address)} is given twice", hint)
         seen.add(listener.address)
         if listener.proxy_protocol == () or (listener.proxy_protocol is True and not config.trusted_proxies):
             hint = "name the proxies here or under `trusted_proxies`"
