@@ -270,7 +270,9 @@ mod tests {
         let start = crate::clock::coarse();
         let wheel = Wheel::new(start);
         let set: Vec<_> = (0..SLOTS * 100).map(|_| wheel.deadline()).collect();
-        set.iter().for_each(|deadline| deadline.set(start.saturating_add(Duration::from_secs(3600))));
+        for deadline in &set {
+            deadline.set(start.saturating_add(Duration::from_secs(3600)));
+        }
         let mut now = tick_of(start);
         for stride in (0..1000).map(|turn| 1 + turn % 3) {
             now += stride;

@@ -188,7 +188,9 @@ impl Headers {
         let mut lines = Edits::default();
         fill(&mut lines, headers)?;
         self.edit(py, |edits| {
-            lines.added().for_each(|(name, _)| edits.remove(name));
+            for (name, _) in lines.added() {
+                edits.remove(name);
+            }
             lines.added().try_for_each(|(name, value)| edits.append(name, value))
         })
     }
@@ -197,7 +199,9 @@ impl Headers {
     fn clear(&self, py: Python<'_>) -> PyResult<()> {
         let names = self.names(py)?;
         self.edit(py, |edits| {
-            names.iter().for_each(|name| edits.remove(name.as_bytes()));
+            for name in &names {
+                edits.remove(name.as_bytes());
+            }
             Ok(())
         })
     }
