@@ -121,8 +121,8 @@ pub enum Verdict {
     },
 }
 
-/// Counters, wherever they are kept. `crates/core/tests/counter_store.rs` has one of another make. A store on the network returns a future that waits; it has all it needs: the
-/// limit's identity and figures, the key and the cost.
+/// Counters, wherever they are kept. A store on the network returns a future that waits; it has all it needs: the limit's
+/// identity and figures, the key and the cost. `crates/core/tests/counter_store.rs` has one of another make.
 pub trait CounterStore: Send + Sync {
     /// Makes a limit known. The same identity with other figures carries the counts over: the share used stays.
     fn register(&self, identity: &str, shape: Shape) -> Result<Limit, LimitError>;
