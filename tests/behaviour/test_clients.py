@@ -7,7 +7,6 @@ import hashlib
 import http.client
 import json
 import re
-import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -19,6 +18,7 @@ import pytest
 
 from support.instance import EchoInstance
 from support.peer import wait_until
+from support.programs import program
 from support.running import Running, configure
 from support.servers import nginx_instance, uvicorn_instance
 
@@ -44,15 +44,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         running.stop()
 
 
-def _program(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"{name} is not installed")
-    return found
-
-
 def _curl(*arguments: str, data: bytes = b"") -> bytes:
-    command = [_program("curl"), "--silent", "--show-error", "--max-time", "30", *arguments]
+    command = [program("curl"), "--silent", "--show-error", "--max-time", "30", *arguments]
     return subprocess.run(command, input=data, capture_output=True, check=True, timeout=40).stdout
 
 
@@ -171,7 +164,7 @@ Promise.all(work).then(done => console.log(JSON.stringify(done)));
 
 
 def test_fetch_of_node(url: str) -> None:
-    command = [_program("node"), "--eval", NODE, url, str(LONG), str(len(FILE))]
+    command = [program("node", "nodejs"), "--eval", NODE, url, str(LONG), str(len(FILE))]
     done = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
     assert len(done) == 25
     assert all(item is True or _subset(item) == SEEN for item in done)
@@ -180,7 +173,7 @@ def test_fetch_of_node(url: str) -> None:
 @pytest.mark.parametrize("fields", [[], ["-H", "Connection: close"]])
 def test_wrk(fields: list[str], gateway: Callable[..., Running], echo: EchoInstance) -> None:
     running = gateway("workers: 2", all=echo)
-    command = [_program("wrk"), "-t", "1", "-c", "16", "-d", "1s", *fields, f"{running.url}/x"]
+    command = [program("wrk"), "-t", "1", "-c", "16", "-d", "1s", *fields, f"{running.url}/x"]
     said = subprocess.run(command, capture_output=True, check=True, timeout=30, text=True).stdout
     assert "Socket errors" not in said, said
     assert "Non-2xx" not in said, said
@@ -192,7 +185,7 @@ def test_wrk(fields: list[str], gateway: Callable[..., Running], echo: EchoInsta
 def test_a_reload_during_wrk(gateway: Callable[..., Running], echo: EchoInstance) -> None:
     first, second = "workers: 2", "{workers: 2, policies: {security_headers: {}}}"
     running = gateway(first, all=echo)
-    command = [_program("wrk"), "-t", "1", "-c", "16", "-d", "60s", f"{running.url}/x"]
+    command = [program("wrk"), "-t", "1", "-c", "16", "-d", "60s", f"{running.url}/x"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             for n in range(100):

@@ -16,6 +16,7 @@ from support.h2client import Flooder, FramePeer
 from support.h2servers import H2Connection, H2Instance
 from support.instance import EchoInstance, RawInstance
 from support.peer import Message, Peer
+from support.programs import program
 from support.running import Process, Running
 
 Start = Callable[..., Running]
@@ -286,7 +287,16 @@ def test_curl_and_h2load(gateway: Start, echo: EchoInstance, tmp_path: Path) -> 
     sent = tmp_path / "sent"
     sent.write_bytes(b"x" * 1_000_000)
     got = subprocess.run(
-        ["curl", "-sS", "--http2-prior-knowledge", "--data-binary", f"@{sent}", "-w", "%{http_version}", running.url],
+        [
+            program("curl"),
+            "-sS",
+            "--http2-prior-knowledge",
+            "--data-binary",
+            f"@{sent}",
+            "-w",
+            "%{http_version}",
+            running.url,
+        ],
         capture_output=True,
         check=True,
         timeout=30,
@@ -294,7 +304,7 @@ def test_curl_and_h2load(gateway: Start, echo: EchoInstance, tmp_path: Path) -> 
     assert got.stdout.endswith(b"2")
     assert len(json.loads(got.stdout[:-1])["body"]) == 1_000_000
     loaded = subprocess.run(
-        ["h2load", "-n", "2000", "-c", "4", "-m", "50", running.url],
+        [program("h2load", "nghttp2-client"), "-n", "2000", "-c", "4", "-m", "50", running.url],
         capture_output=True,
         text=True,
         check=True,

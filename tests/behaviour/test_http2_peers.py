@@ -16,6 +16,7 @@ from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, RstStreamFram
 from support.h2client import Flooder, FramePeer
 from support.instance import EchoInstance, RawInstance
 from support.peer import Message, Peer
+from support.programs import program
 from support.running import Process, Running
 from support.servers import nginx_instance
 from support.tls import Authority
@@ -64,7 +65,7 @@ def test_a_listener_with_tls_may_leave_it_out(gateway: Start, echo: EchoInstance
 
 def test_h2load_over_tls(gateway: Start, echo: EchoInstance, authority: Authority) -> None:
     running = gateway(secured(authority), echo=echo)
-    command = ["h2load", "-n", "3000", "-c", "8", "-m", "16", f"https://{running.address}/"]
+    command = [program("h2load", "nghttp2-client"), "-n", "3000", "-c", "8", "-m", "16", f"https://{running.address}/"]
     loaded = subprocess.run(command, capture_output=True, text=True, check=True, timeout=50)
     assert "3000 succeeded, 0 failed, 0 errored, 0 timeout" in loaded.stdout
     assert "Application protocol: h2" in loaded.stdout

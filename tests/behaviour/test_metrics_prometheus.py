@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 import yaml
 
 from support.admin import Admin
 from support.instance import EchoInstance
 from support.peer import wait_until
+from support.programs import program
 
 ALERTS = Path(__file__).parents[2] / "deploy/prometheus/alerts.yaml"
 
@@ -24,13 +23,10 @@ ALERTS = Path(__file__).parents[2] / "deploy/prometheus/alerts.yaml"
 @contextmanager
 def prometheus(folder: Path, config: dict[str, Any]) -> Iterator[httpx.Client]:
     """A Prometheus on a port of its own, and a client of its API."""
-    program = shutil.which("prometheus")
-    if program is None:
-        pytest.skip("prometheus is not installed (Debian's package prometheus has it)")
     file = folder / "prometheus.yml"
     file.write_text(yaml.safe_dump(config), encoding="utf-8")
     options = [f"--config.file={file}", f"--storage.tsdb.path={folder}/data", "--web.listen-address=127.0.0.1:0"]
-    process = subprocess.Popen([program, *options], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([program("prometheus"), *options], stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr
         lines = iter(process.stderr.readline, "")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from typing import Self
 
-import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from pylae import Gateway
+from support.programs import program
 
 
 class Page:
@@ -48,9 +47,7 @@ class Page:
 
 def promtool(*arguments: str, text: str | None = None) -> str:
     """Runs `promtool` of Debian's package `prometheus` and returns what it printed; it must find nothing wrong."""
-    tool = shutil.which("promtool")
-    if tool is None:
-        pytest.skip("promtool is not installed (Debian's package prometheus has it)")
+    tool = program("promtool", "prometheus")
     done = subprocess.run([tool, *arguments], input=text, capture_output=True, text=True, check=False, timeout=30)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
