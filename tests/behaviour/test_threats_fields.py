@@ -177,16 +177,15 @@ def test_an_instance_does_not_choose_the_request_id(gateway: Callable[..., Runni
 
 
 def test_trace_context(gateway: Callable[..., Running], instance: RawInstance) -> None:
+    """It is the services' own: it passes as it came, later versions of it too, and none is made."""
     running = gateway(all=instance)
     good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    request = _sent(running, instance, f"traceparent: {good}", "tracestate: a=b")
-    assert (request.one("traceparent"), request.one("tracestate")) == (good, "a=b")
-    for bad in ("", "x", good.upper(), good[:-1], "00-" + "0" * 32 + good[35:], good[:36] + "0" * 16 + "-01"):
-        request = _sent(running, instance, f"traceparent: {bad}", "tracestate: a=b")
-        assert re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]", request.one("traceparent") or ""), bad
-        assert request.one("traceparent") != bad
-        assert "tracestate" not in request
-    assert "traceparent" in _sent(running, instance)
+    for parent in (good, f"cc{good[2:]}-what-comes-later", good[:-2] + "00", good.upper(), "x", ""):
+        request = _sent(running, instance, f"traceparent: {parent}", "tracestate: a=b", "tracestate: c=d")
+        assert (request.one("traceparent"), request.all("tracestate")) == (parent, ["a=b", "c=d"])
+    request = _sent(running, instance, "tracestate: a=b")
+    assert ("traceparent" in request, request.one("tracestate")) == (False, "a=b")
+    assert not {"traceparent", "tracestate"} & {name for name, _ in _sent(running, instance).fields}
 
 
 def test_the_host_of_the_instance_or_of_the_client(gateway: Callable[..., Running], instance: RawInstance) -> None:

@@ -65,7 +65,8 @@ def start(tmp_path: Path, service: FakeService, shadow: Shadow) -> Iterator[Star
 def test_a_copy_is_sent(start: Start, service: FakeService, shadow: Shadow, body: bytes, chunked: bool) -> None:
     with start(max_body="1MB") as (_, address):
         sent = iter([body[:100], body[100:]]) if chunked and len(body) > 100 else body
-        assert ask(address, "/a?b=1", "POST", {"X-Any": "1", "Authorization": "Bearer x"}, sent).body == b"hello"
+        fields = {"X-Any": "1", "Authorization": "Bearer x", "traceparent": "00-any"}
+        assert ask(address, "/a?b=1", "POST", fields, sent).body == b"hello"
         copy, original = shadow.wait(), service.requests[0]
     assert (copy.method, copy.target, copy.body) == ("POST", "/a?b=1", body)
     same = ("X-Any", "Authorization", "X-Request-ID", "X-Forwarded-For", "traceparent")

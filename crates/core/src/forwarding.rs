@@ -3,7 +3,6 @@
 use pylae_http::{Edits, InvalidHeader, Name, NameSet};
 
 use crate::exchange::{Exchange, User};
-use crate::hex;
 
 /// Names that only the gateway may say: removed from every client's request, whichever way they are spelt.
 pub const IDENTITY: NameSet = NameSet::of(&[Name::XUserId, Name::XUserRole, Name::XUserEmail]);
@@ -34,11 +33,11 @@ pub fn dropped(exchange: &Exchange) -> NameSet {
     if exchange.peer_trusted { IDENTITY } else { IDENTITY.with(FORWARDED) }
 }
 
-/// Adds the gateway's own fields to the request: request id, forwarding fields, trace context, identity.
+/// Adds the gateway's own fields to the request: request id, forwarding fields, identity. The client's trace context passes as it came:
+/// one that is made up here would decide for the services whether they trace.
 ///
-/// `peer` is the connection's peer as text; `scratch` is memory that is used again; `random` makes the trace context where the client
-/// gave none.
-pub fn announce(exchange: &mut Exchange, peer: &str, scratch: &mut Vec<u8>, random: u128) -> Result<(), InvalidHeader> {
+/// `peer` is the connection's peer as text; `scratch` is memory that is used again.
+pub fn announce(exchange: &mut Exchange, peer: &str, scratch: &mut Vec<u8>) -> Result<(), InvalidHeader> {
     let Exchange { head, buffer, request_edits: edits, .. } = exchange;
     let buf = &buffer[..];
     edits.set_known(Name::XRequestId, &exchange.id)?;
@@ -58,12 +57,6 @@ pub fn announce(exchange: &mut Exchange, peer: &str, scratch: &mut Vec<u8>, rand
     }
     if !exchange.host.is_empty() && (!exchange.peer_trusted || !head.fields.has(Name::XForwardedHost)) {
         edits.set_known(Name::XForwardedHost, &exchange.host)?;
-    }
-    if !head.fields.get(buf, Name::Traceparent).is_some_and(is_traceparent) || head.fields.count(Name::Traceparent) > 1
-    {
-        write_traceparent(scratch, random);
-        edits.set_known(Name::Traceparent, scratch)?;
-        edits.remove_known(Name::Tracestate);
     }
     identify(edits, exchange.user.as_deref())
 }
@@ -87,26 +80,4 @@ pub fn identity(user: &User, name: Name) -> Option<&str> {
         _ => return None,
     };
     Some(value.as_str()).filter(|value| !value.is_empty())
-}
-
-/// Version 00 of W3C Trace Context section 3.2: `00-` trace id `-` parent id `-` flags, lower-case hex, ids not all zero.
-fn is_traceparent(value: &[u8]) -> bool {
-    let hex = |part: &[u8]| part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    let set = |part: &[u8]| hex(part) && part.iter().any(|byte| *byte != b'0');
-    value.len() == 55
-        && value.starts_with(b"00-")
-        && value[35] == b'-'
-        && value[52] == b'-'
-        && set(&value[3..35])
-        && set(&value[36..52])
-        && hex(&value[53..55])
-}
-
-fn write_traceparent(out: &mut Vec<u8>, random: u128) {
-    let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-    // Never zero: the lowest bit is set in both ids. The parent id is another mix of the same bits.
-    text[3..35].copy_from_slice(&hex::digits(random | 1));
-    text[36..52].copy_from_slice(&hex::digits(random.rotate_left(29) ^ random.rotate_right(64) | 1)[16..]);
-    out.clear();
-    out.extend_from_slice(&text);
 }

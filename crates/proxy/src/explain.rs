@@ -203,7 +203,7 @@ fn follow(snapshot: &Snapshot, route: &Route, exchange: &mut Exchange, answer: &
     answer.policies = previews.map(|(name, decision)| Decision { name, decision }).collect();
     let path = if exchange.forward_path.is_empty() { &exchange.target.path } else { &exchange.forward_path };
     answer.upstream_path = Some(text(path));
-    if forwarding::announce(exchange, &exchange.peer.ip().to_string(), &mut Vec::new(), 1).is_ok() {
+    if forwarding::announce(exchange, &exchange.peer.ip().to_string(), &mut Vec::new()).is_ok() {
         let added = exchange.request_edits.added();
         answer.upstream_headers = added.map(|(name, value)| (text(name), text(value))).collect();
     }

@@ -45,7 +45,7 @@ pub(crate) async fn forward<'s>(
     exchange: &mut Exchange,
 ) -> Result<Taken<'s>, Halt> {
     let service = chosen(snapshot, route, exchange).ok_or(Halt::NoService)?;
-    prepare(worker, route, client, exchange)?;
+    prepare(route, client, exchange)?;
     let last = last_moment(route, exchange);
     let entered = admission::enter(service, last, client, exchange).await?;
     let tie = service.state.tie(exchange);
@@ -104,12 +104,12 @@ pub(crate) async fn forward<'s>(
 }
 
 /// Makes the request what every attempt sends.
-fn prepare(worker: &Worker, route: &Route, client: &mut Client, exchange: &mut Exchange) -> Result<(), Halt> {
+fn prepare(route: &Route, client: &mut Client, exchange: &mut Exchange) -> Result<(), Halt> {
     // What is said to be too large is not even begun; what is sent is counted all the same.
     if matches!(exchange.framing, Framing::Length(length) if length > exchange.max_body) {
         return Err(Halt::BodyTooLarge(exchange.max_body));
     }
-    forwarding::announce(exchange, &client.peer_text, &mut client.scratch, worker.random())
+    forwarding::announce(exchange, &client.peer_text, &mut client.scratch)
         .map_err(|_| Halt::Malformed("a forwarded field has a value that may not be sent"))?;
     if let Some(mirror) = route.chain.mirror() {
         client.body.hold(mirror.max_body());

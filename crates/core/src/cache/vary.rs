@@ -9,7 +9,7 @@ use crate::{Exchange, forwarding};
 
 /// Fields that the gateway itself writes into every request from things that are part of every key.
 const KEYED: NameSet = NameSet::of(&[Name::Host, Name::XForwardedHost, Name::XForwardedProto]);
-/// Fields that the gateway writes and that are not: an answer that depends on one is nobody else's.
+/// Fields that the gateway writes and that are not, and those that name one request: an answer that depends on one is nobody else's.
 const OWN: NameSet = NameSet::of(&[
     Name::Forwarded,
     Name::Traceparent,
@@ -22,8 +22,8 @@ const OWN: NameSet = NameSet::of(&[
 /// Fields that Vary may name.
 const MOST_NAMES: usize = 16;
 
-/// Whether a request field may be part of a key, by its name in lower case. What the gateway writes into each request anew
-/// would make every key another one, and what the client says there never reaches the service.
+/// Whether a request field may be part of a key, by its name in lower case. What is another in each request would make every key
+/// another one.
 pub fn is_key(name: &str) -> bool {
     name != "*" && !OWN.has(Name::classify(name.as_bytes()))
 }
