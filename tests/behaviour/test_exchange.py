@@ -16,6 +16,7 @@ from support.running import Running
 
 GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /x HTTP/1.1\r\nHost: a\r\n"
+PUT = b"PUT /x HTTP/1.1\r\nHost: a\r\n"
 ALWAYS_RETRY = "services: {all: {retry_budget: {ratio: 1}}}"
 NO_RETRY = "routes: [{prefix: /, service: all, retries: 0}]"
 
@@ -343,7 +344,7 @@ class TestInstances:
                 first.read_request()
                 first.send(OK)
                 assert client.read_answer().status == 200
-                client.send(POST + b"Content-Length: 5\r\n\r\nhello")
+                client.send(PUT + b"Content-Length: 5\r\n\r\nhello")
                 assert first.read_request().body == b"hello"
                 first.reset()
                 second = instance.accept()

@@ -65,6 +65,16 @@ impl Failure {
         Self::Instance(Fault { outcome, sent, answered })
     }
 
+    /// Whether a connection ended, or was reset, before the first byte of an answer.
+    fn is_silent_end(&self) -> bool {
+        matches!(self, Self::Instance(fault) if fault.outcome == Outcome::Reset && !fault.answered)
+    }
+
+    /// Whether any of the request may have been acted upon.
+    fn is_sent(&self) -> bool {
+        matches!(self, Self::Instance(fault) if fault.sent)
+    }
+
     /// The same, behind a connection on which something was written already.
     fn behind_sent(self, sent: bool) -> Self {
         match self {
@@ -83,26 +93,33 @@ struct Wait {
 }
 
 impl One<'_, '_> {
-    /// Sends the request and takes the head of the answer. A kept connection that proves dead is replaced by a new one,
-    /// once, without further ado.
+    /// Sends the request and takes the head of the answer. A kept connection that proves dead is replaced by a new one, once,
+    /// without further ado, if the request may be sent again.
     pub(crate) async fn run(&self, client: &mut Client, exchange: &mut Exchange) -> Result<Answered, Failure> {
         if self.service.plan.protocol == Protocol::Http2 && !exchange.upgrades {
             // Boxed: the tasks of other exchanges are not to carry it.
             return Box::pin(self.run_shared(client, exchange)).await;
         }
-        let series = self.route.series.as_ref().map(|series| series.of(self.worker.index));
+        let series = self.series();
         let mut sent = false;
         // A handshake goes out once: not over a connection that may be about to close.
         if !exchange.upgrades
-            && let Some(kept) = self.worker.pools.take(self.service.pools[self.picked.index])
+            && let Some(kept) = self.worker.pools.take(
+                self.service.pools[self.picked.index],
+                clock::coarse(),
+                must_last(client, exchange),
+            )
         {
             series.inspect(|block| block.reused.add(1));
             match self.ask(client, exchange, kept).await {
-                Err(Failure::Instance(fault))
-                    if fault.outcome == Outcome::Reset && !fault.answered && client.body.is_replayable() =>
-                {
+                Err(failure) if failure.is_silent_end() => {
+                    let again = client.body.is_replayable() && (!failure.is_sent() || is_repeatable(exchange));
+                    self.lost(again);
+                    if !again {
+                        return Err(failure);
+                    }
                     // Whatever becomes of the new connection, the instance may have acted on what went over this one.
-                    sent = fault.sent;
+                    sent = failure.is_sent();
                 }
                 answered => return answered,
             }
@@ -114,33 +131,51 @@ impl One<'_, '_> {
         self.ask(client, exchange, connection).await.map_err(|failure| failure.behind_sent(sent))
     }
 
-    /// The same over a connection that is shared. Replaced without further ado is a connection that nothing was under way on, or
-    /// that says itself that it has not looked at the request.
+    /// The same over a connection that is shared. One that nothing was under way on is replaced as a kept one is; a request that the
+    /// instance says that it has not looked at is sent again whatever it is.
     async fn run_shared(&self, client: &mut Client, exchange: &mut Exchange) -> Result<Answered, Failure> {
         let connections = &self.worker.shared_connections;
         let target = Target { snapshot: self.snapshot, service: self.service, index: self.picked.index };
-        let series = self.route.series.as_ref().map(|series| series.of(self.worker.index));
-        let (mut again, mut sent) = (true, false);
+        let series = self.series();
+        let (mut first, mut sent) = (true, false);
         loop {
             let wait = self.wait(client, self.service.plan.connect_timeout.0);
-            let opened = connections.take(target, client, exchange).await;
+            let opened = connections.take(target, must_last(client, exchange), client, exchange).await;
             let opened = opened.map_err(|failure| self.judged(failure, wait, exchange).behind_sent(sent))?;
             let counted =
                 |block: &&Block| if opened.found == Found::New { &block.connected } else { &block.reused }.add(1);
             series.as_ref().inspect(|block| counted(block));
             match self.ask(client, exchange, opened.socket).await {
-                Err(Failure::Instance(fault))
-                    if again
-                        && fault.outcome == Outcome::Reset
-                        && !fault.answered
-                        && client.body.is_replayable()
-                        && (opened.found == Found::Idle || (opened.found == Found::Busy && !fault.sent)) =>
-                {
-                    (again, sent) = (false, fault.sent);
+                Err(failure) if first && opened.found != Found::New && failure.is_silent_end() => {
+                    let harmless = opened.found == Found::Idle && is_repeatable(exchange);
+                    let again = client.body.is_replayable() && (!failure.is_sent() || harmless);
+                    // Otherwise the instance has only refused the stream.
+                    if failure.is_sent() {
+                        self.lost(again);
+                    }
+                    if !again {
+                        return Err(failure);
+                    }
+                    (first, sent) = (false, failure.is_sent());
                 }
                 answered => return answered.map_err(|failure| failure.behind_sent(sent)),
             }
         }
+    }
+
+    /// Counts a kept connection that ended under the request, and says so in the log; `again`: the request is sent once more.
+    fn lost(&self, again: bool) {
+        self.series().inspect(|block| if again { &block.replaced } else { &block.lost }.add(1));
+        self.service.lost.tell(self.worker.log(), clock::coarse(), "kept_connection_lost", || {
+            let (service, instance) = (&self.service.name, &self.service.plan.instances[self.picked.index].url);
+            let what = if again { "it is sent again" } else { "it may not be sent again, and has failed" };
+            format!("a kept connection to {instance} of service {service} ended under a request: {what}")
+        });
+    }
+
+    /// What this worker counts for the route and the service.
+    fn series(&self) -> Option<&Block> {
+        self.route.series.as_ref().map(|series| series.of(self.worker.index))
     }
 
     /// Sets the deadline: `span` from now, or when the exchange must have an answer, whichever comes first.
@@ -224,6 +259,16 @@ impl One<'_, '_> {
             if self.route.preserve_host { &exchange.host[..] } else { self.picked.instance().authority().as_bytes() };
         encode(exchange, host, exchange.framing, out);
     }
+}
+
+/// Whether doing the request twice is like doing it once (RFC 9110 section 9.2.2).
+fn is_repeatable(exchange: &Exchange) -> bool {
+    exchange.head.method.is_idempotent()
+}
+
+/// Whether the request must not go over a connection that is about to end, because it may not, or cannot, be sent again.
+fn must_last(client: &Client, exchange: &Exchange) -> bool {
+    !is_repeatable(exchange) || !client.body.stays_replayable()
 }
 
 /// Appends the head of the request as an instance gets it.

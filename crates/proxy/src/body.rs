@@ -77,6 +77,12 @@ impl Body {
         self.replayable
     }
 
+    /// Whether all of it will be replayable, as far as is known before it has come: its length is known, and small.
+    pub(crate) fn stays_replayable(&self) -> bool {
+        let fits = |left: u64| self.taken.saturating_add(left) <= self.keep as u64;
+        self.replayable && (self.is_done() || self.source.left().is_some_and(fits))
+    }
+
     /// Bytes taken so far.
     pub(crate) fn taken(&self) -> u64 {
         self.taken

@@ -15,6 +15,12 @@ struct Idle {
     keep: Duration,
 }
 
+/// How long an idle connection is sure enough for a request that may not be sent again: a quarter of the time that it is kept. Around
+/// its own keep-alive an instance closes it at the moment at which the request is sent.
+pub(crate) fn of_late(keep: Duration) -> Duration {
+    keep / 4
+}
+
 /// Per-worker pools, one per instance. A connection is put here only after an exchange without any oddity.
 #[derive(Default)]
 pub(crate) struct Pools {
@@ -22,12 +28,19 @@ pub(crate) struct Pools {
 }
 
 impl Pools {
-    /// The connection used last that is still quiet. Whatever has died or said something unasked is closed.
-    pub(crate) fn take(&self, instance: u64) -> Option<Socket> {
+    /// The connection used last that is still quiet. Whatever is too old, has died or said something unasked is closed.
+    ///
+    /// `surely`: it must not end under the request. So it was used of late, and the kernel is asked whether it has ended, which the
+    /// event loop may not have heard of yet.
+    pub(crate) fn take(&self, instance: u64, now: Instant, surely: bool) -> Option<Socket> {
         let mut pools = self.by_instance.borrow_mut();
         let pool = pools.get_mut(&instance)?;
+        // The others were used before it.
+        if surely && pool.back().is_some_and(|last| now.since(last.since) >= of_late(last.keep)) {
+            return None;
+        }
         while let Some(mut idle) = pool.pop_back() {
-            if idle.socket.is_quiet() {
+            if now.since(idle.since) < idle.keep && idle.socket.is_quiet() && (!surely || idle.socket.is_silent()) {
                 return Some(idle.socket);
             }
         }

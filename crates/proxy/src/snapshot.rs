@@ -83,6 +83,8 @@ pub(crate) struct Service {
     pub(crate) tls: Option<Arc<Connector>>,
     /// Handshakes with instances that failed.
     pub(crate) refusals: Refusals,
+    /// Kept connections that ended under a request.
+    pub(crate) lost: Refusals,
     /// Key of each instance's connection pools: an address that is spoken to in the same way keeps its key over reloads.
     pub(crate) pools: Box<[u64]>,
 }
@@ -273,8 +275,8 @@ fn build_services(
             Ok(state) => {
                 let pools = service.instances.iter().map(|instance| keys.of(service, instance)).collect();
                 let (name, plan) = (service.name.as_str().into(), service.clone());
-                let (tls, refusals) = (tls.unwrap_or_default(), Refusals::default());
-                let ready = Service { name, plan, state, tls, refusals, pools };
+                let (tls, refusals, lost) = (tls.unwrap_or_default(), Refusals::default(), Refusals::default());
+                let ready = Service { name, plan, state, tls, refusals, lost, pools };
                 if services.insert(service.name.clone(), Arc::new(ready)).is_some() {
                     problems.push(Problem::at(format!("services[{index}].name"), "another service has this name"));
                 }

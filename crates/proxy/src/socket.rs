@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -212,5 +213,17 @@ impl Socket {
             Self::Tls(stream) => stream.poll_read(cx, &mut Vec::new(), 0).is_pending(),
             Self::Nobody | Self::Stream(_) => false,
         }
+    }
+
+    /// Whether the kernel has nothing from the peer of an idle connection, not even its end. What the runtime knows is as old as the
+    /// last turn of its loop; this asks with a system call.
+    pub(crate) fn is_silent(&self) -> bool {
+        let stream = match self {
+            Self::Tcp(stream) => stream,
+            Self::Tls(stream) => stream.stream(),
+            Self::Nobody | Self::Stream(_) => return false,
+        };
+        let peeked = SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]);
+        peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 }

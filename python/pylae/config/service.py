@@ -241,8 +241,8 @@ class Service(Settings):
     """Exchanges at once on one HTTP/2 connection; beyond it, or what the instance allows, a further one is made."""
     max_idle: Count = 256
     """Idle connections kept per worker and instance."""
-    idle_timeout: Wait = timedelta(seconds=60)
-    """How long an idle connection to an instance is kept."""
+    idle_timeout: Wait = timedelta(seconds=4)
+    """How long an idle connection to an instance is kept: less than the instance keeps it (uvicorn: 5 s)."""
 
     @property
     def secure(self) -> bool:

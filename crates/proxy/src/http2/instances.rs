@@ -20,7 +20,9 @@ use super::stream::Stream;
 use super::wire::{HELD_FRAMES, Wire};
 use crate::attempt::Failure;
 use crate::client::Client;
+use crate::clock;
 use crate::connect;
+use crate::pool;
 use crate::snapshot::{Service, Snapshot};
 use crate::socket::Socket;
 use crate::tls::Protocol;
@@ -83,18 +85,27 @@ pub(crate) enum Found {
 
 impl Connections {
     /// A stream to `target`, up to the deadline that is set on `client`, and only as long as the client stays.
+    ///
+    /// `surely`: the connection must not end under the request. So others use it, or it was used of late and is looked at for its end.
     pub(crate) async fn take(
         &self,
         target: Target<'_>,
+        surely: bool,
         client: &mut Client,
         exchange: &mut Exchange,
     ) -> Result<Opened, Failure> {
-        let (shared, place) =
-            self.place(target).ok_or_else(|| Failure::instance(Outcome::ConnectFailed, false, false))?;
-        let found = match *shared.state.borrow() {
-            State::Open(_) if shared.places.taken() == 1 => Found::Idle,
-            State::Open(_) => Found::Busy,
-            State::Connecting | State::Dead => Found::New,
+        let (shared, place, found) = loop {
+            let (shared, place) =
+                self.place(target, surely).ok_or_else(|| Failure::instance(Outcome::ConnectFailed, false, false))?;
+            let found = shared.found();
+            if !surely || found != Found::Idle {
+                break (shared, place, found);
+            }
+            // Behind a turn of the event loop, in which the task that drives it reads what the kernel has.
+            tokio::task::yield_now().await;
+            if shared.is_usable() {
+                break (shared, place, found);
+            }
         };
         let deadline = Rc::clone(&client.deadline);
         let connected = deadline.within(|cx| match shared.poll_open(cx) {
@@ -112,12 +123,12 @@ impl Connections {
     }
 
     /// A place on a connection, a new one if need be.
-    fn place(&self, target: Target<'_>) -> Option<(Rc<Shared>, Place)> {
+    fn place(&self, target: Target<'_>, surely: bool) -> Option<(Rc<Shared>, Place)> {
         let mut connections = self.by_instance.borrow_mut();
         let connections = connections.entry(target.service.pools[target.index]).or_default();
         connections.retain(|shared| shared.is_usable());
         let most = target.service.plan.max_streams;
-        let found = connections.iter().find(|shared| shared.has_room(most));
+        let found = connections.iter().find(|shared| shared.has_room(most) && (!surely || shared.is_of_late()));
         let shared = if let Some(shared) = found {
             Rc::clone(shared)
         } else {
@@ -200,6 +211,15 @@ impl Shared {
         }
     }
 
+    /// In what state it is for a stream that has its place.
+    fn found(&self) -> Found {
+        match *self.state.borrow() {
+            State::Open(_) if self.places.taken() == 1 => Found::Idle,
+            State::Open(_) => Found::Busy,
+            State::Connecting | State::Dead => Found::New,
+        }
+    }
+
     /// Whether further streams may be opened on it, as far as is known.
     fn is_usable(&self) -> bool {
         if self.places.is_retired() {
@@ -213,6 +233,11 @@ impl Shared {
             }
             State::Dead => false,
         }
+    }
+
+    /// Whether it is in use, or was a short while ago.
+    fn is_of_late(&self) -> bool {
+        self.places.taken() > 0 || clock::coarse().since(self.places.free_since()) < pool::of_late(self.keep)
     }
 
     /// Whether there is room for one more stream: `most` is our own bound, and the instance may have a lower one.

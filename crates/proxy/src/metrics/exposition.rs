@@ -178,6 +178,15 @@ impl Page {
                 }
             }
         }
+        let name = "pylae_upstream_connections_lost_total";
+        self.family(name, COUNTER, "Kept connections that ended under a request: it was sent again, or failed.");
+        for ([route, service], figures) in labelled(routes) {
+            for (request, count) in [("sent_again", figures.replaced), ("failed", figures.lost)] {
+                if count > 0 {
+                    self.sample(name, &[route, service, ("request", request)], count);
+                }
+            }
+        }
     }
 
     fn by_method(&mut self, routes: &[(Names, Figures)]) {

@@ -65,6 +65,9 @@ pub(crate) struct Block {
     /// Connections to instances that were made, and that were used again.
     pub(crate) connected: Counter,
     pub(crate) reused: Counter,
+    /// Of those used again: ended before the first byte of an answer, so that the request was sent once more, or failed.
+    pub(crate) replaced: Counter,
+    pub(crate) lost: Counter,
 }
 
 /// An exchange that is over, as far as it is counted.
@@ -152,6 +155,8 @@ pub(crate) struct Figures {
     pub(crate) limited: [[u64; 2]; Limiter::ALL.len()],
     pub(crate) connected: u64,
     pub(crate) reused: u64,
+    pub(crate) replaced: u64,
+    pub(crate) lost: u64,
 }
 
 impl TallyFigures {
@@ -216,6 +221,8 @@ impl Figures {
         self.retries += one.retries.get();
         self.connected += one.connected.get();
         self.reused += one.reused.get();
+        self.replaced += one.replaced.get();
+        self.lost += one.lost.get();
     }
 
     pub(crate) fn merge(&mut self, other: &Self) {
@@ -238,6 +245,8 @@ impl Figures {
         self.retries += other.retries;
         self.connected += other.connected;
         self.reused += other.reused;
+        self.replaced += other.replaced;
+        self.lost += other.lost;
     }
 
     /// What was seen, by method.
