@@ -24,6 +24,8 @@ pub enum Halt {
     BodyTimeout,
     /// The body is larger than allowed, in bytes.
     BodyTooLarge(u64),
+    /// The host is not one of those that are answered.
+    Misdirected,
     /// No route.
     NotFound,
     /// Routes for other methods; the value of `Allow`.
@@ -71,6 +73,7 @@ impl Halt {
             Self::NotImplemented => 501,
             Self::HeadTimeout | Self::BodyTimeout => 408,
             Self::BodyTooLarge(_) => 413,
+            Self::Misdirected => 421,
             Self::NotFound => 404,
             Self::MethodNotAllowed(_) => 405,
             Self::Rejected(rejection) => rejection.status,
@@ -95,6 +98,7 @@ impl Halt {
             Self::HeadTimeout => "head_timeout",
             Self::BodyTimeout => "body_timeout",
             Self::BodyTooLarge(_) => "body_too_large",
+            Self::Misdirected => "misdirected_request",
             Self::NotFound => "no_route",
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::Rejected(rejection) => rejection.code,
@@ -123,6 +127,7 @@ impl Halt {
             Self::BodyTooLarge(limit) => {
                 return Cow::Owned(format!("the request body is larger than the {limit} bytes allowed"));
             }
+            Self::Misdirected => "this host is not served here",
             Self::NotFound => "no route for this path",
             Self::MethodNotAllowed(_) => "this path exists, but not for this method",
             Self::Rejected(rejection) => return rejection.message.clone(),

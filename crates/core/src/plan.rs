@@ -33,8 +33,10 @@ pub struct Plan {
     pub workers: usize,
     /// Where clients connect.
     pub listeners: Vec<Listener>,
-    /// Peers whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
+    /// Peers whose `X-Forwarded-…` fields are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Hosts that are answered at all, in lower case without port, `*.example.org` for any labels in front; empty answers all.
+    pub hosts: Vec<String>,
     /// Bounds and deadlines of the client side.
     pub limits: Limits,
     /// Authenticators, in the shape that `pylae-policies` gives them; none when nobody can be authenticated.

@@ -30,6 +30,7 @@ mod methods;
 mod pattern;
 mod predicate;
 pub mod rewrite;
+mod served;
 mod shadow;
 mod template;
 #[cfg(test)]
@@ -46,6 +47,7 @@ use self::template::Template;
 use crate::{Exchange, Problem};
 
 pub use self::explain::{Considered, Verdict};
+pub use self::served::ServedHosts;
 
 /// What routing looks at.
 #[derive(Clone, Copy, Debug)]

@@ -255,8 +255,7 @@ impl One<'_, '_> {
     }
 
     fn encode(&self, exchange: &Exchange, out: &mut Vec<u8>) {
-        let host =
-            if self.route.preserve_host { &exchange.host[..] } else { self.picked.instance().authority().as_bytes() };
+        let host = self.service.host_for(self.picked.instance(), self.route.preserve_host, exchange);
         encode(exchange, host, exchange.framing, out);
     }
 }

@@ -32,7 +32,7 @@ pub struct Question {
 /// The answer.
 #[derive(Clone, Debug, Serialize)]
 pub struct Explanation {
-    /// `route`, `not_found`, `method_not_allowed` or `bad_request`.
+    /// `route`, `misdirected`, `not_found`, `method_not_allowed` or `bad_request`.
     outcome: &'static str,
     /// The same for people.
     detail: String,
@@ -46,6 +46,8 @@ pub struct Explanation {
     policies: Vec<Decision>,
     service: Option<Picking>,
     upstream_path: Option<String>,
+    /// The Host that the instance would be sent.
+    upstream_host: Option<String>,
     upstream_headers: Vec<(String, String)>,
 }
 
@@ -123,19 +125,21 @@ pub fn explain(plan: Plan, question: &Question) -> Result<Explanation, Vec<Probl
         policies: Vec::new(),
         service: None,
         upstream_path: None,
+        upstream_host: None,
         upstream_headers: Vec::new(),
     };
     let settled = admit::admit(&mut exchange, |peer| snapshot.trusts(peer), 1)
         .and_then(|()| crate::route::route_with(&mut pylae_core::route::Scratch::default(), &snapshot, &mut exchange));
     answer.canonical_path = text(&exchange.target.path);
     answer.client = exchange.client.to_string();
-    if !exchange.target.path.is_empty() {
+    if !exchange.target.path.is_empty() && !matches!(settled, Err(Halt::Misdirected)) {
         answer.considered = considered(&snapshot, &exchange);
     }
     match settled {
         Ok(route) => follow(&snapshot, route, &mut exchange, &mut answer),
         Err(halt) => {
             answer.outcome = match halt {
+                Halt::Misdirected => "misdirected",
                 Halt::NotFound => "not_found",
                 Halt::MethodNotAllowed(_) => "method_not_allowed",
                 _ => "bad_request",
@@ -207,11 +211,14 @@ fn follow(snapshot: &Snapshot, route: &Route, exchange: &mut Exchange, answer: &
         let added = exchange.request_edits.added();
         answer.upstream_headers = added.map(|(name, value)| (text(name), text(value))).collect();
     }
-    answer.service = route.service.as_ref().map(|service| {
+    if let Some(service) = &route.service {
         let Tie { hash, sticky } = service.state.tie(exchange);
         let input = PickInput { now: clock::now(), hash, sticky, avoid: Tried::NONE, random: 1 };
-        Picking::new(&service.name, service.state.explain_pick(&input))
-    });
+        let pick = service.state.explain_pick(&input);
+        let picked = service.state.instances().find(|instance| Some(instance.url()) == pick.picked.as_deref());
+        answer.upstream_host = picked.map(|instance| text(service.host_for(instance, route.preserve_host, exchange)));
+        answer.service = Some(Picking::new(&service.name, pick));
+    }
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -37,11 +37,11 @@ pub(crate) fn mirror(worker: &Worker, snapshot: &Snapshot, route: &Route, client
         (whole && worker.mirroring.get() < mirror.max_in_flight()).then(|| service.state.pick_aside(&input).ok());
     let Some(Some(picked)) = picked else { return worker.stats.mirrors_dropped.add(1) };
     let (target, index) = (Arc::clone(service), picked.index);
-    let authority = if route.preserve_host { &exchange.host[..] } else { picked.instance().authority().as_bytes() };
+    let host = service.host_for(picked.instance(), route.preserve_host, exchange);
     let body = client.body.kept();
     let framing = if exchange.framing == Framing::None { Framing::None } else { Framing::Length(body.len() as u64) };
     let mut request = Vec::with_capacity(1024 + body.len());
-    encode(exchange, authority, framing, &mut request);
+    encode(exchange, host, framing, &mut request);
     request.extend_from_slice(body);
     worker.stats.mirrored.add(1);
     let sending = Sending::new(&worker.mirroring);

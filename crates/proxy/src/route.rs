@@ -29,6 +29,9 @@ pub(crate) fn route_with<'s>(
     snapshot: &'s Snapshot,
     exchange: &mut Exchange,
 ) -> Result<&'s Route, Halt> {
+    if snapshot.hosts.as_ref().is_some_and(|hosts| !hosts.has(exchange.host_name())) {
+        return Err(Halt::Misdirected);
+    }
     let found = match find_announced(scratch, snapshot, exchange) {
         Some(index) => Found::Route(index),
         None => snapshot.router.find(&Lookup::of(exchange), scratch),

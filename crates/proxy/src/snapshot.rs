@@ -5,13 +5,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pylae_core::Problem;
 use pylae_core::cache::Cache;
 use pylae_core::hook::{HookSource, Hooks};
 use pylae_core::plan::{self, Plan};
-use pylae_core::route::Router;
 use pylae_core::route::rewrite::PathEdit;
-use pylae_core::service::ServiceState;
+use pylae_core::route::{Router, ServedHosts};
+use pylae_core::service::{Instance, ServiceState};
+use pylae_core::{Exchange, Problem};
 use pylae_http::HeadLimits;
 use pylae_policies::access_log::AccessLog;
 use pylae_policies::authentication::Authenticators;
@@ -29,6 +29,8 @@ pub(crate) struct Snapshot {
     /// In the order of the plan.
     pub(crate) listeners: Box<[Arc<Listener>]>,
     pub(crate) head_limits: HeadLimits,
+    /// Hosts that are answered, if not all are.
+    pub(crate) hosts: Option<ServedHosts>,
     pub(crate) router: Router,
     pub(crate) routes: Box<[Route]>,
     pub(crate) services: BTreeMap<String, Arc<Service>>,
@@ -69,7 +71,7 @@ pub(crate) struct Route {
     pub(crate) deadline: Option<Duration>,
     pub(crate) retries: u32,
     pub(crate) retry_on: Box<[plan::RetryOn]>,
-    pub(crate) preserve_host: bool,
+    pub(crate) preserve_host: Option<bool>,
     /// WebSocket, if the route allows it.
     pub(crate) websocket: Option<plan::WebSocket>,
 }
@@ -111,6 +113,9 @@ impl Snapshot {
         let listeners = build_listeners(&plan, previous, &mut problems);
         let urls = keys.renewed(&plan);
         let services = build_services(&plan, previous, &urls, &mut problems);
+        let hosts = ServedHosts::build(&plan.hosts)
+            .map_err(|found| problems.extend(found.into_iter().map(|problem| problem.under("hosts"))))
+            .unwrap_or_default();
         let router = Router::build(&plan.routes).map_err(|found| problems.extend(found)).ok();
         let auth = match Authenticators::build(plan.auth.as_ref(), shared) {
             Ok(auth) => auth,
@@ -150,6 +155,7 @@ impl Snapshot {
         Ok(Self {
             head_limits,
             listeners,
+            hosts,
             router,
             routes: routes.into(),
             services,
@@ -334,6 +340,16 @@ impl Route {
             preserve_host: route.preserve_host,
             websocket: route.websocket,
         })
+    }
+}
+
+impl Service {
+    /// The Host that one of its instances is sent for the request in `exchange`, by what a route says and then the service: the
+    /// client's, or the instance's own.
+    pub(crate) fn host_for<'a>(&self, instance: &'a Instance, said: Option<bool>, exchange: &'a Exchange) -> &'a [u8] {
+        // Over TLS, a server that serves several names may expect the one that it was asked for in the handshake.
+        let preserves = said.or(self.plan.preserve_host).unwrap_or(!instance.is_secure());
+        if preserves && !exchange.host.is_empty() { &exchange.host } else { instance.authority().as_bytes() }
     }
 }
 

@@ -22,6 +22,7 @@ SHOWN = 10
 OUTCOMES = {
     "route": "goes to a route",
     "method_not_allowed": "405: the path exists under other methods",
+    "misdirected": "421: its host is not one of `hosts`",
     "not_found": "404: no route takes it",
     "bad_request": "400: it is malformed",
 }
@@ -182,7 +183,8 @@ def _upstream(request: Document, answer: Document) -> Iterator[str]:
     yield f"  {service['balancer']}: {service['how']}"
     for instance in service["instances"]:
         yield f"  - {_instance(instance)}"
-    yield f"  sends {request['method']} {answer['upstream_path']}"
+    to = f" to the host {answer['upstream_host']}" if answer["upstream_host"] else ""
+    yield f"  sends {request['method']} {answer['upstream_path']}{to}"
     deadline = "" if route["deadline"] is None else f", {route['deadline']:g} s over all attempts"
     yield f"  waits {route['timeout']:g} s for the head of the answer{deadline}; retries: {route['retries']}"
 

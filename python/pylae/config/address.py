@@ -28,6 +28,11 @@ def listen_address(text: str) -> str:
     return f"[{ip}]:{int(match['port'])}" if ip.version == 6 else f"{ip}:{int(match['port'])}"
 
 
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can connect to an `ip:port` that is listened on."""
+    return ipaddress.ip_address(address.rpartition(":")[0].strip("[]")).is_loopback
+
+
 def is_this_machine(host: str) -> bool:
     """Whether whoever connects to a host, as it stands in a URL, comes to a loopback address, however it is written.
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, SecretStr, model_validator
 
-from pylae.config.address import is_this_machine, listen_address
+from pylae.config.address import is_loopback, is_this_machine, listen_address
 from pylae.settings import Settings, refusal
 
 VARIABLE = "PYLAE_ADMIN"
@@ -70,16 +69,12 @@ class Admin(Settings):
     def _fits(self) -> Admin:
         if self.token is not None and self.token_file is not None:
             raise refusal("has `token` and `token_file`; only one of them")
-        if not self.remote and not self.address.startswith("unix:") and not _is_loopback(self.address):
+        if not self.remote and not self.address.startswith("unix:") and not is_loopback(self.address):
             raise refusal(
                 "the admin API listens on a loopback address or a unix socket",
                 "`remote: true` allows others; the token then crosses the network in clear",
             )
         return self
-
-
-def _is_loopback(address: str) -> bool:
-    return ipaddress.ip_address(address.rpartition(":")[0].strip("[]")).is_loopback
 
 
 def is_at(url: str, address: str) -> bool:

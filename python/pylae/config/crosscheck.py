@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from pylae.config.address import is_loopback
 from pylae.config.admin import is_at
 from pylae.config.auth import WEAK_SECRET
 from pylae.config.model import Config, has_authenticator
@@ -239,6 +240,8 @@ def authentication(view: View) -> Iterator[Finding]:
 
 def weaknesses(config: Config) -> Iterator[Finding]:
     """What works and is doubtful."""
+    yield from _open_routes(config)
+    yield from _unanswered_hosts(config)
     for name, service in config.services.items():
         if service.secure and not service.tls.verify:
             text = "whoever is on the way can be the instance, since it need not prove who it is"
@@ -255,6 +258,32 @@ def weaknesses(config: Config) -> Iterator[Finding]:
         if jwt.jwks_url is not None and _is_plain(jwt.jwks_url):
             text = "keys that come over http:// can be replaced by whoever is on the way"
             yield Finding(("auth", "jwt", index, "jwks_url"), text, "use https://")
+
+
+def _open_routes(config: Config) -> Iterator[Finding]:
+    """Routes that take any Host, where others than this machine can connect. One finding, at the first."""
+    reachable = [listener.address for listener in config.listeners if not is_loopback(listener.address)]
+    takers = [index for index, route in enumerate(config.routes) if not route.host]
+    if not reachable or not takers or config.hosts:
+        return
+    who = f"{len(takers)} routes take" if len(takers) > 1 else "the route takes"
+    text = f"{who} requests for any host, which services may put into links and redirects, on {reachable[0]}"
+    yield Finding(("routes", takers[0]), text, "name yours: `hosts: [shop.example]`, or `host` on each route")
+
+
+def _unanswered_hosts(config: Config) -> Iterator[Finding]:
+    """Hosts of routes that the gateway does not answer."""
+    for index, route in enumerate(config.routes):
+        for place, host in enumerate(route.host):
+            if config.hosts and not any(_overlap(host, answered) for answered in config.hosts):
+                text = f"the route never gets requests for {host}: `hosts` does not have it"
+                yield Finding(("routes", index, "host", place), text, "add it there, or take it out here")
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether there are hosts that both take, where `*.` stands for any labels in front."""
+    pairs = ((one, other), (other, one))
+    return one == other or any(wide.startswith("*.") and host.endswith(wide[1:]) for wide, host in pairs)
 
 
 def bypassed_hooks(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

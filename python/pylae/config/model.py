@@ -12,12 +12,12 @@ from pylae.config.address import listen_address
 from pylae.config.admin import Admin
 from pylae.config.auth import AuthConfig
 from pylae.config.hooks import HookSettings, PluginUse
-from pylae.config.route import Route, ServiceName
+from pylae.config.route import HostName, Route, ServiceName
 from pylae.config.service import Service
 from pylae.config.tls import ListenerTls
 from pylae.monitoring import Thresholds
 from pylae.policies import PolicySet
-from pylae.settings import Network, Positive, Settings, Switch
+from pylae.settings import Network, Positive, Settings, Switch, split_words
 from pylae.units import ByteSize, Duration, Wait
 
 
@@ -108,7 +108,10 @@ class Config(Settings):
     workers: Annotated[Positive, Field(le=1024)] | None = None
     """Number of data-plane threads; one per core that this process may use if none is given."""
     trusted_proxies: tuple[Network, ...] = ()
-    """Addresses and networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."""
+    """Addresses and networks whose `X-Forwarded-…` fields are believed."""
+    hosts: Annotated[tuple[HostName, ...], BeforeValidator(split_words, json_schema_input_type=str | list[str])] = ()
+    """Hosts that are answered, without port; `*.example.org` for any labels in front. Requests for others get 421. All
+    are answered if none is given."""
     limits: Limits = Limits()
     """Bounds and deadlines of the client side."""
     auth: AuthConfig | None = None

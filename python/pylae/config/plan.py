@@ -41,6 +41,7 @@ def compile_plan(config: Config, texts: Texts | None = None, calls: Sequence[Cal
         "workers": config.workers or available_cores(),
         "listeners": [_listener(index, listener, config, texts) for index, listener in enumerate(config.listeners)],
         "trusted_proxies": list(config.trusted_proxies),
+        "hosts": list(config.hosts),
         "limits": config.limits.model_dump(mode="json"),
         "auth": config.auth.plan() if config.auth else None,
         "services": [service_plan(name, service, texts) for name, service in all_services(config).items()],
@@ -118,7 +119,7 @@ def _derived_name(route: Route) -> str:
 def service_plan(name: str, service: Service, texts: Texts | None = None) -> dict[str, Any]:
     """One service as the plan has it. `texts` reads the files that it names."""
     plan = service.model_dump(mode="json", exclude={"tls", "discovery", "instances", "load_balancer"})
-    switched_off = {key: None for key, value in plan.items() if value is False}
+    switched_off = {key: None for key, value in plan.items() if value is False and key != "preserve_host"}
     tls = service.tls.plan(texts or Texts(), ("services", name, "tls")) if service.secure else None
     return {"name": name, **with_instances(service, service.instances), **plan, **switched_off, "tls": tls}
 

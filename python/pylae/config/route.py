@@ -72,6 +72,8 @@ def _strip(value: Any) -> Any:
     raise refusal("must be true, false or a path prefix")
 
 
+HostName = Annotated[str, AfterValidator(_host)]
+"""A host without port, or `*.` and what its name ends in."""
 ServiceName = Annotated[str, AfterValidator(service_name)]
 Path = Annotated[str, AfterValidator(_path)]
 
@@ -121,10 +123,9 @@ class Route(PolicySet):
         BeforeValidator(split_words, json_schema_input_type=str | list[str]),
     ] = Field(default=(), validation_alias=also("method"))
     """Methods: one, `A|B`, or a list. All if none is given."""
-    host: Annotated[
-        tuple[Annotated[str, AfterValidator(_host)], ...],
-        BeforeValidator(split_words, json_schema_input_type=str | list[str]),
-    ] = Field(default=(), validation_alias=also("host"))
+    host: Annotated[tuple[HostName, ...], BeforeValidator(split_words, json_schema_input_type=str | list[str])] = Field(
+        default=(), validation_alias=also("host")
+    )
     """Host names without port; `*.example.org` for any labels in front. All if none is given."""
     headers: dict[Annotated[str, AfterValidator(field_name)], ValueTest] = {}
     """Conditions on request fields by name."""
@@ -152,8 +153,8 @@ class Route(PolicySet):
     ] = ()
     """What is retried besides connect failures and failures of idempotent requests: `reset`, `timeout`,
     `gateway_error` (502, 503, 504), `server_error` (any 5xx); one, `A|B`, or a list."""
-    preserve_host: bool = False
-    """Send the client's Host instead of the instance's."""
+    preserve_host: bool | None = None
+    """Whether instances are sent the client's `Host` or their own; the service says so if none is given."""
     strip_prefix: Annotated[bool | str, PlainValidator(_strip, json_schema_input_type=bool | str)] = False
     """Prefix taken off the path before it is sent on; `true` is the route's own `prefix`."""
     rewrite: Path | None = None

@@ -239,6 +239,9 @@ class Service(Settings):
     """What is spoken to the instances, with TLS where their addresses say `https`. gRPC needs HTTP/2."""
     max_streams: Positive = 100
     """Exchanges at once on one HTTP/2 connection; beyond it, or what the instance allows, a further one is made."""
+    preserve_host: bool | None = None
+    """Whether instances are sent the client's `Host` or their own. If none is given, the client's where their addresses
+    say `http`, and their own where they say `https`."""
     max_idle: Count = 256
     """Idle connections kept per worker and instance."""
     idle_timeout: Wait = timedelta(seconds=4)

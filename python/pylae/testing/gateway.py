@@ -96,6 +96,8 @@ def _for_test(config: Config, given: Mapping[str, Instances]) -> Config:
     changes = {
         "listeners": (Listener(address="127.0.0.1:0"),),
         "admin": config.admin.model_copy(update={"address": "127.0.0.1:0"}) if config.admin else False,
+        # A test that says nothing about its host is one of those who may ask.
+        "hosts": (*config.hosts, "127.0.0.1") if config.hosts else (),
         "workers": config.workers or 1,
         "services": services,
         "routes": routes,

@@ -29,6 +29,7 @@ ROUTED: Document = {
         "instances": ["http://127.0.0.1:9001", {"url": "http://127.0.0.1:9002", "weight": 2}],
     },
     "upstream_path": "/api/users/42",
+    "upstream_host": "shop.example:81",
 }
 
 
@@ -78,7 +79,7 @@ def test_a_request_that_is_routed(pylae, shop: Path, asked: list[Document]) -> N
         "  weighted_round_robin: in turn by weight",
         "  - http://127.0.0.1:9001",
         "  - http://127.0.0.1:9002 (weight 2)",
-        "  sends GET /api/users/42",
+        "  sends GET /api/users/42 to the host shop.example:81",
         "  waits 30 s for the head of the answer; retries: 3",
     ]
     target = "/api/../api/users/42?x=1"

@@ -29,8 +29,8 @@ pub struct Route {
     pub retries: u32,
     /// What is retried besides connect failures and failures of idempotent requests.
     pub retry_on: Vec<RetryOn>,
-    /// Send the client's Host instead of the instance's.
-    pub preserve_host: bool,
+    /// Whether instances are sent the client's Host or their own; none leaves it to the service.
+    pub preserve_host: Option<bool>,
     /// Prefix taken off the path before it is sent on.
     pub strip_prefix: Option<String>,
     /// Path template that replaces the path, e.g. `/v2/{id}`.

@@ -40,6 +40,8 @@ pub struct Service {
     pub protocol: Protocol,
     /// Exchanges at once on one connection that speaks HTTP/2.
     pub max_streams: usize,
+    /// Whether instances are sent the client's Host or their own; none is the client's, and their own over TLS.
+    pub preserve_host: Option<bool>,
     /// Idle connections kept per worker and instance.
     pub max_idle: usize,
     /// How long an idle connection is kept.

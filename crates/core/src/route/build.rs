@@ -208,14 +208,9 @@ impl Builder {
     fn hosts(&mut self, from: &[String], at: &str) -> Vec<Host> {
         let mut all = Vec::new();
         for (i, text) in from.iter().enumerate() {
-            let (name, wild) = text.strip_prefix("*.").map_or((text.as_str(), false), |name| (name, true));
-            match literal::check_host(name) {
-                Ok(()) => {
-                    let host = if wild { Host::Suffix(text[1..].into()) } else { Host::Exact(name.into()) };
-                    if !all.contains(&host) {
-                        all.push(host);
-                    }
-                }
+            match Host::read(text) {
+                Ok(host) if all.contains(&host) => {}
+                Ok(host) => all.push(host),
                 Err(message) => self.problems.push(Problem::at(format!("{at}.hosts[{i}]"), message)),
             }
         }

@@ -9,6 +9,7 @@ use foldhash::fast::RandomState;
 use memchr::memchr;
 
 use super::Path;
+use super::literal;
 use super::template::Segment;
 
 type Map<K, V> = HashMap<K, V, RandomState>;
@@ -28,6 +29,14 @@ pub(super) enum Host {
 }
 
 impl Host {
+    /// Reads a name of a host, `*.` in front for any labels there.
+    pub(super) fn read(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("*.") {
+            Some(name) => literal::check_host(name).map(|()| Self::Suffix(text[1..].into())),
+            None => literal::check_host(text).map(|()| Self::Exact(text.into())),
+        }
+    }
+
     /// Whether it takes `host`.
     pub(super) fn takes(&self, host: &[u8]) -> bool {
         match self {

@@ -80,7 +80,7 @@ fn route(name: &str, path: PathMatch) -> Route {
         deadline: None,
         retries: 0,
         retry_on: vec![],
-        preserve_host: false,
+        preserve_host: None,
         websocket: None,
         strip_prefix: None,
         rewrite: None,

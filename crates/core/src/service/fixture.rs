@@ -17,7 +17,7 @@ pub(super) fn at(seconds: f64) -> Now {
 }
 
 /// A plan with instances `http://i0:80`… of these weights and nothing else.
-pub(super) fn plan(load_balancer: LoadBalancer, weights: &[u32]) -> plan::Service {
+pub(crate) fn plan(load_balancer: LoadBalancer, weights: &[u32]) -> plan::Service {
     let instance = |(index, &weight)| plan::Instance { url: format!("http://i{index}:80"), weight };
     plan::Service {
         name: "shop".into(),
@@ -36,12 +36,13 @@ pub(super) fn plan(load_balancer: LoadBalancer, weights: &[u32]) -> plan::Servic
         queue: Queue { size: 0, timeout: seconds(1.0) },
         protocol: plan::Protocol::Http1,
         max_streams: 100,
+        preserve_host: None,
         max_idle: 8,
         idle_timeout: seconds(60.0),
     }
 }
 
-pub(super) fn build(plan: &plan::Service) -> ServiceState {
+pub(crate) fn build(plan: &plan::Service) -> ServiceState {
     ServiceState::build(plan, None, at(0.0)).unwrap()
 }
 

@@ -400,6 +400,6 @@ fn mix(value: u64) -> u64 {
 }
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;
