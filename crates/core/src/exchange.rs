@@ -19,6 +19,7 @@ use crate::grpc::Call;
 use crate::halt::Rejection;
 use crate::hook;
 use crate::limit::{Limiter, Permit};
+use crate::location::Asked;
 use crate::transform::Transforms;
 
 /// One request and its response.
@@ -61,6 +62,8 @@ pub struct Exchange {
     pub params: Vec<Span>,
     /// The path that goes to the instance; empty while it is the canonical one.
     pub forward_path: Vec<u8>,
+    /// What `strip_prefix` has taken off the path; empty if nothing.
+    pub stripped: Vec<u8>,
     /// The query that goes to the instance, possibly empty; none while it is the client's.
     pub forward_query: Option<Vec<u8>>,
     /// Who is asking, once that is known.
@@ -81,6 +84,8 @@ pub struct Exchange {
     pub response: ResponseHead,
     /// What the response's Connection field said.
     pub response_options: ConnectionOptions,
+    /// How the instance was asked, where its response has fields that name addresses.
+    pub asked: Option<Arc<Asked>>,
     /// When the request head was complete.
     pub started: Instant,
     /// Now, as far as decisions of this stage are concerned.
@@ -183,6 +188,7 @@ impl Exchange {
             route: None,
             params: Vec::new(),
             forward_path: Vec::new(),
+            stripped: Vec::new(),
             forward_query: None,
             user: None,
             upgrades: false,
@@ -193,6 +199,7 @@ impl Exchange {
             response_buffer: Vec::with_capacity(capacity),
             response: ResponseHead::default(),
             response_options: ConnectionOptions::default(),
+            asked: None,
             started: Instant::default(),
             now: Instant::default(),
             wall: Duration::ZERO,
@@ -225,6 +232,7 @@ impl Exchange {
         self.route = None;
         self.params.clear();
         self.forward_path.clear();
+        self.stripped.clear();
         self.forward_query = None;
         self.user = None;
         self.upgrades = false;
@@ -247,6 +255,7 @@ impl Exchange {
 
     /// Forgets what an instance answered: its bytes, and all that lies in them.
     pub fn clear_response(&mut self) {
+        self.asked = None;
         self.response_buffer.clear();
         self.response.clear();
         self.response_options.clear();

@@ -13,6 +13,7 @@ const FORWARDED: NameSet = NameSet::of(&[
     Name::XForwardedFor,
     Name::XForwardedHost,
     Name::XForwardedPort,
+    Name::XForwardedPrefix,
     Name::XForwardedProto,
     Name::XRealIp,
 ]);
@@ -38,6 +39,7 @@ pub fn dropped(exchange: &Exchange) -> NameSet {
 ///
 /// `peer` is the connection's peer as text; `scratch` is memory that is used again.
 pub fn announce(exchange: &mut Exchange, peer: &str, scratch: &mut Vec<u8>) -> Result<(), InvalidHeader> {
+    announce_prefix(exchange, scratch)?;
     let Exchange { head, buffer, request_edits: edits, .. } = exchange;
     let buf = &buffer[..];
     edits.set_known(Name::XRequestId, &exchange.id)?;
@@ -59,6 +61,32 @@ pub fn announce(exchange: &mut Exchange, peer: &str, scratch: &mut Vec<u8>) -> R
         edits.set_known(Name::XForwardedHost, &exchange.host)?;
     }
     identify(edits, exchange.user.as_deref())
+}
+
+/// Tells under which prefix the client sees the service: what a trusted proxy in front has stripped, and behind it what was stripped
+/// here. What a policy or hook says stays.
+fn announce_prefix(exchange: &mut Exchange, scratch: &mut Vec<u8>) -> Result<(), InvalidHeader> {
+    const NAME: Name = Name::XForwardedPrefix;
+    let edits = &exchange.request_edits;
+    if stripped(exchange).is_empty() || edits.removes(NAME, b"") || edits.get(NAME.as_str().as_bytes()).is_some() {
+        return Ok(());
+    }
+    scratch.clear();
+    if exchange.peer_trusted && exchange.head.fields.has(NAME) {
+        for told in exchange.request_values(NAME.as_str()).flat_map(|line| line.split(|byte| *byte == b',')) {
+            let told = told.trim_ascii();
+            let end = told.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
+            scratch.extend_from_slice(if told.starts_with(b"/") { &told[..end] } else { b"" });
+        }
+    }
+    scratch.extend_from_slice(stripped(exchange));
+    exchange.request_edits.set_known(NAME, scratch)
+}
+
+/// What `strip_prefix` has taken off the path that the instance gets; nothing if a hook has set that path since.
+pub(crate) fn stripped(exchange: &Exchange) -> &[u8] {
+    let set = exchange.hooks.as_ref().is_some_and(|hooks| hooks.path_set);
+    if set { b"" } else { &exchange.stripped }
 }
 
 fn identify(edits: &mut Edits, user: Option<&User>) -> Result<(), InvalidHeader> {

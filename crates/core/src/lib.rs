@@ -14,6 +14,7 @@ pub mod halt;
 mod hex;
 pub mod hook;
 pub mod limit;
+pub mod location;
 pub mod pace;
 pub mod plan;
 pub mod problem;

@@ -124,6 +124,7 @@ pub(crate) const NEVER_WITH_UNDERSCORE: NameSet = NameSet::of(&[
     Name::XForwardedFor,
     Name::XForwardedHost,
     Name::XForwardedPort,
+    Name::XForwardedPrefix,
     Name::XForwardedProto,
     Name::XRealIp,
     Name::XRequestId,

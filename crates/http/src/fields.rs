@@ -41,6 +41,11 @@ impl Fields {
     pub fn has(&self, name: Name) -> bool {
         self.seen.has(name)
     }
+    /// Whether a line of any of these known names (spelt with `-`) is present: one test.
+    #[inline]
+    pub fn has_any(&self, names: NameSet) -> bool {
+        self.seen.meets(names)
+    }
     /// The first value of a known name.
     pub fn get<'b>(&self, buf: &'b [u8], name: Name) -> Option<&'b [u8]> {
         if !self.has(name) {

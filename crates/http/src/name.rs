@@ -30,6 +30,7 @@ names! {
     Connection "Connection",
     ContentEncoding "Content-Encoding",
     ContentLength "Content-Length",
+    ContentLocation "Content-Location",
     ContentRange "Content-Range",
     ContentType "Content-Type",
     Cookie "Cookie",
@@ -54,6 +55,7 @@ names! {
     ProxyAuthorization "Proxy-Authorization",
     ProxyConnection "Proxy-Connection",
     Range "Range",
+    Refresh "Refresh",
     RetryAfter "Retry-After",
     Server "Server",
     SetCookie "Set-Cookie",
@@ -72,6 +74,7 @@ names! {
     XForwardedFor "X-Forwarded-For",
     XForwardedHost "X-Forwarded-Host",
     XForwardedPort "X-Forwarded-Port",
+    XForwardedPrefix "X-Forwarded-Prefix",
     XForwardedProto "X-Forwarded-Proto",
     XRealIp "X-Real-IP",
     XRequestId "X-Request-ID",
@@ -152,6 +155,11 @@ impl NameSet {
     pub const fn add(&mut self, name: Name) {
         // `Other` is bit 0, which is never set.
         self.0 |= (1 << name as u8) & !1;
+    }
+    /// Whether any name is in both sets.
+    #[inline]
+    pub const fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
     }
     /// Both sets together.
     #[must_use]
@@ -329,5 +337,6 @@ mod tests {
         assert!(set.has(Name::Host) && set.has(Name::AccessControlAllowOrigin));
         assert!(!set.has(Name::Other) && !set.has(Name::Via));
         assert!(set.with(NameSet::of(&[Name::Via])).has(Name::Via));
+        assert!(set.meets(NameSet::of(&[Name::Via, Name::Host])) && !set.meets(NameSet::of(&[Name::Via])));
     }
 }

@@ -11,6 +11,7 @@ use crate::forward::forward;
 use crate::hooked;
 use crate::mirror::mirror;
 use crate::observe::Passage;
+use crate::readdress::readdress;
 use crate::receive::receive;
 use crate::respond::{Reply, respond};
 use crate::revalidate;
@@ -64,6 +65,9 @@ pub(crate) async fn flow(worker: &Rc<Worker>, client: &mut Client, exchange: &mu
 
     // Every early exit becomes a response here.
     let reply = reply.unwrap_or_else(|halt| Reply::from_halt(&halt, exchange));
+
+    // What an instance says of itself becomes what its client knows.
+    readdress(&snapshot, exchange);
 
     // Response policies, in reverse order: those whose request half was entered, on rejections too. Hooks are the last of them.
     let reply = match matched {

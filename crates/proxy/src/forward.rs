@@ -12,6 +12,7 @@ use crate::admission;
 use crate::attempt::{Answered, Failure, One};
 use crate::client::Client;
 use crate::clock;
+use crate::readdress;
 use crate::snapshot::{Route, Service, Snapshot};
 use crate::worker::Worker;
 
@@ -87,6 +88,7 @@ pub(crate) async fn forward<'s>(
                 let late = last.is_some_and(|last| now >= last);
                 let taken = finish(answered, service, picked, entered, late)?;
                 tie_client(&taken, client, exchange);
+                readdress::note(&taken, route, exchange);
                 return Ok(taken);
             }
         };

@@ -29,6 +29,7 @@ mod metrics;
 mod mirror;
 mod observe;
 mod pool;
+mod readdress;
 mod receive;
 mod recent;
 mod respond;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pylae_core::cache::Stored;
 use pylae_core::service::Outcome;
-use pylae_core::{Answer, Exchange, Halt, Instant, Pace, answer, grpc};
+use pylae_core::{Answer, Exchange, Halt, Instant, Pace, answer, grpc, location};
 use pylae_http::encode::{self, StatusLine};
 use pylae_http::{Framing, Method, Name, Version};
 
@@ -63,6 +63,7 @@ impl Reply<'_> {
     pub(crate) fn own(answer: Answer, exchange: &mut Exchange) -> Self {
         exchange.status = answer.status;
         exchange.body_length = Some(answer.body.len() as u64);
+        location::forget(exchange);
         exchange.clear_response();
         for (name, value) in &answer.headers {
             // Fields of an answer were validated where they were made; one that is refused all the same is left out.

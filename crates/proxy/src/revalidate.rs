@@ -38,6 +38,7 @@ fn repeat(worker: &Worker, snapshot: &Snapshot, exchange: &Exchange, copy: &mut 
     copy.route = exchange.route;
     copy.params.clone_from(&exchange.params);
     copy.forward_path.clone_from(&exchange.forward_path);
+    copy.stripped.clone_from(&exchange.stripped);
     // A credential may have been taken out of it.
     copy.forward_query.clone_from(&exchange.forward_query);
     copy.certificate.clone_from(&exchange.certificate);

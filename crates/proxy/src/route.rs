@@ -42,6 +42,7 @@ pub(crate) fn route_with<'s>(
             exchange.route = Some(index);
             exchange.params.extend_from_slice(scratch.captures());
             if let Some(edit) = &route.path_edit {
+                exchange.stripped.extend_from_slice(edit.stripped(&exchange.target.path));
                 edit.apply(&exchange.target.path, &exchange.params, &mut exchange.forward_path);
             }
             Ok(route)

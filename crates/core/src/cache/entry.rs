@@ -8,6 +8,7 @@ use pylae_http::{Name, ResponseHead};
 use super::control::ResponseControl;
 use super::vary::Selecting;
 use crate::Instant;
+use crate::location::Asked;
 
 /// What an entry costs besides its bytes: its own fields, its places in the tables.
 const OVERHEAD: usize = 640;
@@ -39,6 +40,8 @@ pub struct Entry {
     pub stale_if_error: Duration,
     /// Where it came from.
     pub service: Arc<str>,
+    /// How the instance was asked, where its fields name addresses: they are kept as it said them.
+    pub asked: Option<Arc<Asked>>,
     /// Words by which it can be purged.
     pub tags: Arc<[Box<str>]>,
 }
@@ -75,7 +78,8 @@ impl Entry {
         let head = self.bytes.len() + 24 * self.head.fields.len();
         // Each tag is a pointer, a length and an allocation of its own.
         let tags: usize = self.tags.iter().map(|tag| 32 + tag.len()).sum();
-        OVERHEAD + head + self.body.len() + self.selecting.weight() + tags
+        let asked = self.asked.as_ref().map_or(0, |asked| asked.weight());
+        OVERHEAD + head + self.body.len() + self.selecting.weight() + tags + asked
     }
 }
 

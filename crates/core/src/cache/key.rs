@@ -10,7 +10,6 @@ use crate::Exchange;
 /// request that carries one is not kept: nothing in its key tells it apart.
 const OVERRIDES: &[&str] = &[
     "x-forwarded-path",
-    "x-forwarded-prefix",
     "x-forwarded-scheme",
     "x-forwarded-server",
     "x-forwarded-ssl",
@@ -54,7 +53,7 @@ pub(super) fn write(rules: &Rules, exchange: &mut Exchange) {
     key.push(0);
     key.push(if exchange.secure { b's' } else { b'p' });
     if exchange.peer_trusted {
-        for name in ["x-forwarded-proto", "x-forwarded-host", "x-forwarded-port"] {
+        for name in ["x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix"] {
             join(exchange, name, &mut scratch);
             key.extend_from_slice(&scratch);
             key.push(0);

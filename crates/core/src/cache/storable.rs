@@ -70,6 +70,7 @@ pub(super) fn storable(fetch: &Fetch, exchange: &Exchange, service: &Arc<str>, f
         stale_while_revalidate: Duration::ZERO,
         stale_if_error: Duration::ZERO,
         service: Arc::clone(service),
+        asked: exchange.asked.clone(),
         tags: tags(exchange, &fetch.rules),
     };
     settle_staleness(&mut entry, &fetch.rules);
@@ -189,6 +190,7 @@ pub(super) fn refreshed(stale: &Entry, fetch: &Fetch, exchange: &Exchange) -> Op
         stale_while_revalidate: Duration::ZERO,
         stale_if_error: Duration::ZERO,
         service: Arc::clone(&stale.service),
+        asked: exchange.asked.as_ref().or(stale.asked.as_ref()).cloned(),
         tags: Arc::clone(&stale.tags),
         bytes,
         head,

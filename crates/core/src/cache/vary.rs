@@ -9,6 +9,8 @@ use crate::{Exchange, forwarding};
 
 /// Fields that the gateway itself writes into every request from things that are part of every key.
 const KEYED: NameSet = NameSet::of(&[Name::Host, Name::XForwardedHost, Name::XForwardedProto]);
+/// The same where no hook can have said otherwise.
+const KEYED_WITHOUT_HOOKS: NameSet = KEYED.with(NameSet::of(&[Name::XForwardedPrefix]));
 /// Fields that the gateway writes and that are not, and those that name one request: an answer that depends on one is nobody else's.
 const OWN: NameSet = NameSet::of(&[
     Name::Forwarded,
@@ -57,7 +59,8 @@ impl Selecting {
     /// What the request in `exchange`, of which the cache knew so much, said in the fields that its response's Vary names.
     /// `None`: the response answers no other request.
     pub(super) fn read(exchange: &Exchange, known: &Known, per_user: bool) -> Option<Self> {
-        let keyed = if known.is_keyed_by_user(per_user) { KEYED.with(forwarding::IDENTITY) } else { KEYED };
+        let keyed = if exchange.hooks.is_some() { KEYED } else { KEYED_WITHOUT_HOOKS };
+        let keyed = if known.is_keyed_by_user(per_user) { keyed.with(forwarding::IDENTITY) } else { keyed };
         let mut names: Vec<Box<str>> = Vec::new();
         for line in exchange.response.fields.values(&exchange.response_buffer, "vary") {
             for name in line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|name| !name.is_empty()) {

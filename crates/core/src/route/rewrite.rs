@@ -50,6 +50,14 @@ impl PathEdit {
         edit.map(|edit| Some(Self(edit))).map_err(|problem| vec![problem])
     }
 
+    /// What [`PathEdit::apply`] takes off the front of `path`, without `/` at its end; empty if nothing.
+    pub fn stripped(&self, path: &[u8]) -> &[u8] {
+        match &self.0 {
+            Edit::Strip(prefix) if behind(prefix, path).is_some() => prefix,
+            Edit::Strip(_) | Edit::Template(_) => b"",
+        }
+    }
+
     /// Writes the new path to `out`, cleared first; `params` are the spans in `path` of the route's parameters. The result starts with
     /// `/` and is as canonical as `path` is: where a cut leaves `//`, `.` or `..` segments they are dropped, so that no
     /// parameter leads out of what the template says.
@@ -57,8 +65,7 @@ impl PathEdit {
         out.clear();
         match &self.0 {
             Edit::Strip(prefix) => {
-                let rest = path.strip_prefix(&**prefix).filter(|rest| rest.is_empty() || rest.starts_with(b"/"));
-                out.extend_from_slice(rest.unwrap_or(path));
+                out.extend_from_slice(behind(prefix, path).unwrap_or(path));
                 if out.is_empty() {
                     out.push(b'/');
                 }
@@ -74,6 +81,11 @@ impl PathEdit {
             }
         }
     }
+}
+
+/// What follows `prefix` in `path`, if whole segments of it are there.
+fn behind<'p>(prefix: &[u8], path: &'p [u8]) -> Option<&'p [u8]> {
+    path.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
 fn pieces(template: &str, params: &[Box<str>]) -> Result<Vec<Piece>, String> {

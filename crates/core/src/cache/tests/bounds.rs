@@ -21,6 +21,7 @@ fn entry(bytes: usize) -> Arc<Entry> {
         stale_while_revalidate: Duration::ZERO,
         stale_if_error: Duration::ZERO,
         service: "s".into(),
+        asked: None,
         tags: [].into(),
     })
 }

@@ -290,6 +290,22 @@ fn s4_1_a_field_that_a_hook_has_set_behind_the_cache_answers_nobody_else() {
 }
 
 #[test]
+fn s4_1_the_prefix_follows_from_the_key_unless_hooks_may_have_set_it() {
+    for (hooked, kept) in [(false, true), (true, false)] {
+        let world = World::new();
+        let mut exchange = world.exchange("GET /");
+        exchange.stripped.extend_from_slice(b"/api");
+        world.look(&mut exchange);
+        if hooked {
+            exchange.hooks = Some(Box::default());
+            exchange.request_edits.set(b"X-Forwarded-Prefix", b"/acme").unwrap();
+        }
+        announced(&world, &mut exchange, "200\nVary: X-Forwarded-Prefix", "x");
+        assert_eq!(world.holds("/"), kept, "{hooked}");
+    }
+}
+
+#[test]
 fn s3_5_a_user_whom_a_hook_has_found_behind_the_cache_is_authorisation() {
     for (control, kept) in [("max-age=60", false), ("public, max-age=60", true)] {
         let world = World::new();
