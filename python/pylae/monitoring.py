@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Annotated, Any, Literal
@@ -12,16 +12,16 @@ from pydantic import Field, model_validator
 from pylae.settings import Positive, Settings, refusal
 from pylae.units import Wait
 
-__all__ = ["Health", "Thresholds", "judge"]
+__all__ = ["Health", "ServiceHealth", "Thresholds", "judge"]
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
-_WORST = 5
+_MOST = 5
 """Services that are named in a reason."""
 
 
 class Thresholds(Settings):
-    """When the gateway counts as degraded and as unhealthy, by what its routes served within the last minute.
+    """When the gateway, or a service, counts as degraded and as unhealthy, by what was served within the last minute.
 
     Example:
         ```yaml
@@ -38,7 +38,9 @@ class Thresholds(Settings):
     unhealthy_errors: Share = 0.1
     """Share of answers with 5xx above which it is unhealthy."""
     degraded_duration: Wait | None = timedelta(seconds=1)
-    """Mean duration above which it is degraded; `null` where long exchanges are meant, such as streams."""
+    """Mean duration above which it is degraded; `null` where long exchanges are meant.
+
+    Event streams and WebSockets have none."""
     minimum_requests: Positive = 1
     """Exchanges below which nothing is concluded."""
 
@@ -49,11 +51,28 @@ class Thresholds(Settings):
         return self
 
 
+Status = Literal["healthy", "degraded", "unhealthy"]
+
+_GRAVITY: Sequence[Status] = ("healthy", "degraded", "unhealthy")
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceHealth:
+    """The verdict on one service and the figures behind it."""
+
+    status: Status
+    requests: int
+    errors: int
+    """Answers with 5xx."""
+    mean_duration: float | None
+    """Seconds; None if nothing came."""
+
+
 @dataclass(frozen=True, slots=True)
 class Health:
     """A verdict and the figures behind it."""
 
-    status: Literal["healthy", "degraded", "unhealthy"]
+    status: Status
     reasons: tuple[str, ...]
     """One sentence for each threshold that is exceeded; none when healthy."""
     window: float
@@ -65,6 +84,8 @@ class Health:
     """Share of them, 0–1."""
     mean_duration: float | None
     """Seconds; None if nothing came."""
+    services: Mapping[str, ServiceHealth]
+    """Each service by itself."""
 
     def as_dict(self) -> dict[str, Any]:
         """The same, ready for JSON."""
@@ -74,46 +95,84 @@ class Health:
 def judge(
     summary: Mapping[str, Any], thresholds: Thresholds, troubles: Mapping[str, str | None] | None = None
 ) -> Health:
-    """The verdict on a summary (`pylae.engine.Engine.summary`).
+    """The verdict on a summary (`pylae.engine.Engine.summary`): on all that was served, and on each service by itself.
 
-    `troubles` say what keeps the instances of services from being looked up (`pylae.registry`): they may be old.
+    A service that fails makes the gateway degraded, however well the others do, but not unhealthy: the others are still
+    served. `troubles` say what keeps the instances of services from being looked up (`pylae.registry`), so that they may
+    be old.
     """
-    recent = summary["recent"]
+    recent, found = summary["recent"], summary["services"]
+    by_service = {name: _judged(service["recent"], thresholds) for name, service in found.items()}
+    status, reasons = _judged(recent, thresholds)
+    told = {kind: f"{reason}{_WORST[kind](found)}" for kind, reason in reasons.items()}
+    # What is true of all is told once, and names the services that brought it about.
+    told |= {
+        f"{kind} of {name}": f"{name}: {reason}"
+        for name, (_, reasons) in by_service.items()
+        for kind, reason in reasons.items()
+        if kind not in told
+    }
+    told |= {
+        f"breaker of {name}": f"{name}: the circuit breaker opened: {why}"
+        for name, why in summary["breaker_reasons"].items()
+    }
+    if unknown := [f"{service}: {trouble}" for service, trouble in (troubles or {}).items() if trouble]:
+        told["discovery"] = f"instances cannot be looked up{_named(unknown)}"
+    requests, errors = recent["requests"], recent["errors"]
+    return Health(
+        status=_worse(status, "degraded") if told else status,
+        reasons=tuple(told.values()),
+        window=recent["window"],
+        requests=requests,
+        errors=errors,
+        error_rate=errors / requests if requests else 0.0,
+        mean_duration=recent["mean"],
+        services={
+            name: ServiceHealth(by_service[name][0], figures["requests"], figures["errors"], figures["mean"])
+            for name, figures in ((name, service["recent"]) for name, service in found.items())
+        },
+    )
+
+
+def _judged(recent: Mapping[str, Any], thresholds: Thresholds) -> tuple[Status, dict[str, str]]:
+    """The verdict on the figures of the last minute, and one sentence for each kind of threshold that is exceeded."""
     requests, errors, mean = recent["requests"], recent["errors"], recent["mean"]
-    rate = errors / requests if requests else 0.0
-    status: Literal["healthy", "degraded", "unhealthy"] = "healthy"
-    reasons = []
-    if requests >= thresholds.minimum_requests:
-        if rate > thresholds.degraded_errors:
-            unhealthy = rate > thresholds.unhealthy_errors
-            status = "unhealthy" if unhealthy else "degraded"
-            bound = thresholds.unhealthy_errors if unhealthy else thresholds.degraded_errors
-            reasons.append(
-                f"{rate:.1%} of {requests} answers were errors (5xx), over {bound:.4g} of all{_failing(summary)}"
-            )
-        longest = thresholds.degraded_duration
-        if longest is not None and mean is not None and mean > longest.total_seconds():
-            status = "degraded" if status == "healthy" else status
-            reasons.append(f"answers took {mean:.3g} s on average, over {longest.total_seconds():g} s{_slow(summary)}")
-    if found := [f"{service}: {trouble}" for service, trouble in (troubles or {}).items() if trouble]:
-        status = "degraded" if status == "healthy" else status
-        reasons.append(f"instances cannot be looked up{_named(found)}")
-    return Health(status, tuple(reasons), recent["window"], requests, errors, rate, mean)
+    if requests < thresholds.minimum_requests:
+        return "healthy", {}
+    status: Status = "healthy"
+    reasons = {}
+    rate = errors / requests
+    if rate > thresholds.degraded_errors:
+        status = "unhealthy" if rate > thresholds.unhealthy_errors else "degraded"
+        bound = thresholds.unhealthy_errors if status == "unhealthy" else thresholds.degraded_errors
+        reasons["errors"] = f"{rate:.1%} of {requests} answers were errors (5xx), over {bound:.4g} of all"
+    longest = thresholds.degraded_duration
+    if longest is not None and mean is not None and mean > longest.total_seconds():
+        status = _worse(status, "degraded")
+        reasons["duration"] = f"answers took {mean:.3g} s on average, over {longest.total_seconds():g} s"
+    return status, reasons
 
 
-def _failing(summary: Mapping[str, Any]) -> str:
+def _worse(one: Status, other: Status) -> Status:
+    return max(one, other, key=_GRAVITY.index)
+
+
+def _failing(services: Mapping[str, Any]) -> str:
     """Which services failed most."""
-    figures = {name: service["recent"] for name, service in summary["services"].items()}
+    figures = {name: service["recent"] for name, service in services.items()}
     worst = sorted((name for name in figures if figures[name]["errors"]), key=lambda name: -figures[name]["errors"])
     return _named([f"{name} {figures[name]['errors']} of {figures[name]['requests']}" for name in worst])
 
 
-def _slow(summary: Mapping[str, Any]) -> str:
+def _slow(services: Mapping[str, Any]) -> str:
     """Which services were slowest."""
-    means = {name: service["recent"]["mean"] or 0.0 for name, service in summary["services"].items()}
+    means = {name: service["recent"]["mean"] or 0.0 for name, service in services.items()}
     worst = sorted((name for name in means if means[name]), key=lambda name: -means[name])
     return _named([f"{name} {means[name]:.3g} s" for name in worst])
 
 
 def _named(services: list[str]) -> str:
-    return f": {', '.join(services[:_WORST])}" if services else ""
+    return f": {', '.join(services[:_MOST])}" if services else ""
+
+
+_WORST = {"errors": _failing, "duration": _slow}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -302,8 +303,50 @@ def test_instances_and_breakers(gateway: Callable[..., Running], dead_url: str, 
     assert states == {("orders", "", "open"): 1, ("orders", "", "closed"): 0, ("orders", "", "half_open"): 0}
     assert page.value("pylae_instance_failures_total", service="orders") == 2
     assert page.value("pylae_instance_state", service="users", state="up") == 1
-    assert page.by("pylae_halts_total", "code") == {("connect_failed",): 2, ("service_unavailable",): 1}
+    assert page.by("pylae_halts_total", "code") == {("connect_failed",): 2, ("breaker_open",): 1}
     assert running.gateway.summary()["breakers"] == {"orders": "open"}
+
+
+def test_an_open_breaker_says_so_and_why(gateway: Callable[..., Running], caplog: pytest.LogCaptureFixture) -> None:
+    with RawInstance(b"HTTP/1.1 503 Oops\r\nContent-Length: 0\r\n\r\n") as instance:
+        config = """
+            services: {orders: {circuit_breaker: {failure_threshold: 2, timeout: 60s}}}
+            routes: [{name: orders, prefix: /, service: orders, retries: 0}]
+        """
+        running = gateway(config, orders=instance)
+        answers = [running.get() for _ in range(3)]
+        assert [answer.status for answer in answers] == [503] * 3
+        assert answers[2].one("retry-after") == "60"
+        body = json.loads(answers[2].body)
+        assert body["type"] == "urn:pylae:error:breaker_open"
+        assert body["detail"] == "the service has failed too often of late, and gets no requests for a while"
+        why = "2 failures in a row, the last: status 503"
+        wait_until(lambda: f"orders: breaker opened: {why}; for 60 s" in caplog.messages)
+        (service,) = running.gateway.stats()["services"]
+        assert (service["breaker"]["state"], service["breaker"]["reason"]) == ("open", why)
+        assert f"orders: the circuit breaker opened: {why}" in running.gateway.health().reasons
+        # A probe would pass now.
+        running.advance("61s")
+        assert not any("breaker" in reason for reason in running.gateway.health().reasons)
+
+
+def test_event_streams_and_websockets_are_not_slow(gateway: Callable[..., Running]) -> None:
+    """How long they last is what their clients want. They are counted."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with RawInstance() as instance:
+        running = gateway("routes: [{name: all, prefix: /, service: all, idle_timeout: 1h}]", all=instance)
+        with running.connect() as client:
+            client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            peer = instance.accept()
+            peer.read_request()
+            peer.send(head, b"8\r\ndata: 1\n\r\n")
+            client.read_until(b"data: 1")
+            running.advance("5m")
+            peer.send(b"0\r\n\r\n")
+            client.read_until(b"0\r\n\r\n")
+        wait_until(lambda: Page.of(running.gateway).value("pylae_requests_total") == 1)
+        assert Page.of(running.gateway).value("pylae_request_duration_seconds_count") == 0
+        assert running.gateway.health().status == "healthy"
 
 
 def test_hooks(echo: EchoInstance) -> None:

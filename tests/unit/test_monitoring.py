@@ -17,8 +17,16 @@ def recent(requests: int, errors: int, mean: float | None) -> dict[str, Any]:
 
 
 def summary(requests: int, errors: int, mean: float | None = 0.01) -> dict[str, Any]:
-    services = {f"s{number}": recent(number, number - 1, number / 100) for number in range(1, 9)}
-    return {**recent(requests, errors, mean), "services": services}
+    """One service has served it all."""
+    return {**recent(requests, errors, mean), "services": {"s": recent(requests, errors, mean)}, "breaker_reasons": {}}
+
+
+def of(**services: tuple[int, int, float]) -> dict[str, Any]:
+    """Requests, errors and mean duration of several services."""
+    requests, errors = (sum(figures[index] for figures in services.values()) for index in (0, 1))
+    mean = sum(requests * mean for requests, _, mean in services.values()) / requests
+    by_name = {name: recent(*figures) for name, figures in services.items()}
+    return {**recent(int(requests), int(errors), mean), "services": by_name, "breaker_reasons": {}}
 
 
 @pytest.mark.parametrize(
@@ -46,15 +54,33 @@ def test_verdicts(requests: int, errors: int, mean: float | None, expected: str)
         "errors": errors,
         "error_rate": errors / requests if requests else 0.0,
         "mean_duration": mean,
+        "services": {"s": {"status": expected, "requests": requests, "errors": errors, "mean_duration": mean}},
     }
 
 
 def test_reasons_name_the_worst_services() -> None:
-    errors, duration = judge(summary(100, 20, 2.0), Thresholds()).reasons
+    services = {f"s{number}": (number, number - 1, number / 1.0) for number in range(1, 9)}
+    errors, duration = judge(of(**services), Thresholds()).reasons
     assert errors == (
-        "20.0% of 100 answers were errors (5xx), over 0.1 of all: s8 7 of 8, s7 6 of 7, s6 5 of 6, s5 4 of 5, s4 3 of 4"
+        "77.8% of 36 answers were errors (5xx), over 0.1 of all: s8 7 of 8, s7 6 of 7, s6 5 of 6, s5 4 of 5, s4 3 of 4"
     )
-    assert duration == "answers took 2 s on average, over 1 s: s8 0.08 s, s7 0.07 s, s6 0.06 s, s5 0.05 s, s4 0.04 s"
+    assert duration == "answers took 5.67 s on average, over 1 s: s8 8 s, s7 7 s, s6 6 s, s5 5 s, s4 4 s"
+
+
+def test_a_service_is_not_hidden_by_the_others() -> None:
+    health = judge(of(orders=(14, 14, 0.01), users=(300, 0, 0.01)), Thresholds())
+    assert health.status == "degraded"
+    assert health.reasons == ("orders: 100.0% of 14 answers were errors (5xx), over 0.1 of all",)
+    assert {name: one.status for name, one in health.services.items()} == {"orders": "unhealthy", "users": "healthy"}
+    slow = judge(of(orders=(14, 0, 3.0), users=(300, 0, 0.01)), Thresholds())
+    assert (slow.status, slow.reasons) == ("degraded", ("orders: answers took 3 s on average, over 1 s",))
+
+
+def test_an_open_breaker_says_why_it_opened() -> None:
+    found = {**summary(10, 0), "breaker_reasons": {"s": "5 failures in a row, the last: status 503"}}
+    health = judge(found, Thresholds())
+    assert health.status == "degraded"
+    assert health.reasons == ("s: the circuit breaker opened: 5 failures in a row, the last: status 503",)
 
 
 def test_thresholds_can_be_moved() -> None:

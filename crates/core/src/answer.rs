@@ -33,7 +33,9 @@ pub fn to_halt(halt: &Halt, exchange: &Exchange, wall: Duration) -> Answer {
     let mut headers: Vec<(Cow<'static, str>, Vec<u8>)> = Vec::new();
     match halt {
         Halt::MethodNotAllowed(allow) => headers.push(("Allow".into(), allow.clone().into_bytes())),
-        Halt::Unavailable(after) => headers.push(("Retry-After".into(), whole_seconds(*after))),
+        Halt::Unavailable(after) | Halt::BreakerOpen(after) => {
+            headers.push(("Retry-After".into(), whole_seconds(*after)));
+        }
         Halt::Overloaded => headers.push(("Retry-After".into(), whole_seconds(RETRY_AFTER))),
         Halt::Rejected(rejection) => {
             headers.extend(rejection.headers.iter().map(|(name, value)| ((*name).into(), value.clone().into_bytes())));

@@ -36,6 +36,8 @@ pub enum Halt {
     Overloaded,
     /// No instance can be used now; try again after this time.
     Unavailable(Duration),
+    /// The circuit breaker is open; try again after this time.
+    BreakerOpen(Duration),
     /// No connection to an instance could be made.
     ConnectFailed,
     /// The instance broke the connection or the protocol.
@@ -77,7 +79,7 @@ impl Halt {
             Self::NotFound => 404,
             Self::MethodNotAllowed(_) => 405,
             Self::Rejected(rejection) => rejection.status,
-            Self::Overloaded | Self::Unavailable(_) | Self::PolicyTimeout => 503,
+            Self::Overloaded | Self::Unavailable(_) | Self::BreakerOpen(_) | Self::PolicyTimeout => 503,
             Self::ConnectFailed | Self::BadGateway => 502,
             Self::GatewayTimeout => 504,
             Self::NoService => 500,
@@ -104,6 +106,7 @@ impl Halt {
             Self::Rejected(rejection) => rejection.code,
             Self::Overloaded => "overloaded",
             Self::Unavailable(_) => "service_unavailable",
+            Self::BreakerOpen(_) => "breaker_open",
             Self::ConnectFailed => "connect_failed",
             Self::BadGateway => "bad_gateway",
             Self::GatewayTimeout => "gateway_timeout",
@@ -133,6 +136,7 @@ impl Halt {
             Self::Rejected(rejection) => return rejection.message.clone(),
             Self::Overloaded => "as many requests are in flight as there may be",
             Self::Unavailable(_) => "no instance of the service can take the request now",
+            Self::BreakerOpen(_) => "the service has failed too often of late, and gets no requests for a while",
             Self::ConnectFailed => "the service could not be reached",
             Self::BadGateway => "the service broke off or gave an answer that is not valid HTTP",
             Self::GatewayTimeout => "the service did not answer in time",

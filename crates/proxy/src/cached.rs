@@ -87,5 +87,5 @@ pub(crate) async fn stored(
         (true, true) => After::Close,
         (true, false) => After::Keep,
     };
-    Sent { after, complete }
+    Sent { after, complete, timed: true }
 }

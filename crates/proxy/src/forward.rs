@@ -164,10 +164,12 @@ fn tie_client(taken: &Taken<'_>, client: &mut Client, exchange: &mut Exchange) {
 }
 
 fn unavailable(why: &Unavailable) -> Halt {
-    Halt::Unavailable(match why {
-        Unavailable::BreakerOpen { retry_after } => *retry_after,
-        Unavailable::NoInstance | Unavailable::AllUnhealthy | Unavailable::AllDraining => Duration::ZERO,
-    })
+    match why {
+        Unavailable::BreakerOpen { retry_after } => Halt::BreakerOpen(*retry_after),
+        Unavailable::NoInstance | Unavailable::AllUnhealthy | Unavailable::AllDraining => {
+            Halt::Unavailable(Duration::ZERO)
+        }
+    }
 }
 
 /// Lets time pass before the next attempt, as long as the client stays.

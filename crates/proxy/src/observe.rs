@@ -166,7 +166,7 @@ impl Drop for Passage<'_> {
             exchange.status = CUT_OFF_STATUS;
         }
         exchange.code = Some(CUT_OFF);
-        self.end(Sent { after: After::Abort, complete: false });
+        self.end(Sent { after: After::Abort, complete: false, timed: true });
     }
 }
 
@@ -184,6 +184,7 @@ fn observe(
         bytes_in: client.body.taken(),
         bytes_out: client.written,
         complete: sent.complete,
+        timed: sent.timed,
     };
     describe(worker, snapshot, route, exchange, &ended);
     if let Some(series) = route.map_or(&snapshot.series, |route| &route.series) {

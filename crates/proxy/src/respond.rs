@@ -46,6 +46,8 @@ pub(crate) struct Sent {
     pub(crate) after: After,
     /// Whether the response reached the client completely.
     pub(crate) complete: bool,
+    /// Whether its duration says how fast it was answered, and not how long its ends wanted to stay connected.
+    pub(crate) timed: bool,
 }
 
 impl Reply<'_> {
@@ -86,7 +88,7 @@ pub(crate) async fn respond(
     let _ = exchange.response_edits.set_known(Name::XRequestId, &exchange.id);
     match (reply, route) {
         // It is told by a reset of its stream (RFC 9113 section 8.1.1).
-        _ if client.socket.refusal().is_some() => Sent { after: After::Abort, complete: false },
+        _ if client.socket.refusal().is_some() => Sent { after: After::Abort, complete: false, timed: true },
         (Reply::Taken(taken), Some(route)) if exchange.status == 101 => {
             Box::pin(tunnel(worker, snapshot, route, client, exchange, taken)).await
         }
@@ -96,7 +98,7 @@ pub(crate) async fn respond(
             change(exchange, &mut answer);
             own(worker, snapshot, client, exchange, &answer).await
         }
-        _ => Sent { after: After::Abort, complete: false },
+        _ => Sent { after: After::Abort, complete: false, timed: true },
     }
 }
 
@@ -140,7 +142,7 @@ async fn own(
         (true, false) => After::Close,
         (false, _) => After::Abort,
     };
-    Sent { after, complete }
+    Sent { after, complete, timed: true }
 }
 
 /// Sends an instance's answer, body included.
@@ -218,7 +220,7 @@ async fn relay(
         Err(_) if told => After::Close,
         Err(_) => After::Abort,
     };
-    Sent { after, complete: result.is_ok() }
+    Sent { after, complete: result.is_ok(), timed: streams_events != Some(true) }
 }
 
 /// What the end of an answer says about the instance, if that is anything else than its head has said.

@@ -41,7 +41,7 @@ pub(crate) async fn tunnel(
     let complete = client.send_on(limits, &out, &[], false).await;
     worker.buffers.give_back(out);
     let (Some(settings), true) = (route.websocket, complete) else {
-        return Sent { after: After::Abort, complete: false };
+        return Sent { after: After::Abort, complete: false, timed: false };
     };
     let mut instance = taken.answered.connection;
     taken.answered.upload.finish(&worker.buffers);
@@ -204,6 +204,6 @@ impl<'w> Tunnel<'w> {
         let after = if self.cut && !complete { After::Abort } else { After::Close };
         self.up.finish(&self.worker.buffers);
         self.down.finish(&self.worker.buffers);
-        Sent { after, complete }
+        Sent { after, complete, timed: false }
     }
 }

@@ -27,6 +27,8 @@ class Breaker(Body):
     """Closed lets everything through, open nothing, half open a few probes."""
     open_for: float
     """Seconds for which it still lets nothing through."""
+    reason: str | None
+    """Why it opened; null while it is closed."""
 
 
 class Reset(Body):

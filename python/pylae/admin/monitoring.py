@@ -18,13 +18,26 @@ TAG = "monitoring"
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
+class ServiceHealth(Body):
+    """A verdict on what one service has served within the last minute, and the figures behind it."""
+
+    status: Literal["healthy", "degraded", "unhealthy"]
+    """The verdict, by the thresholds in `health`."""
+    requests: int
+    """Exchanges."""
+    errors: int
+    """Answers with 5xx."""
+    mean_duration: float | None
+    """Seconds; null if nothing came."""
+
+
 class Health(Body):
     """A verdict on the last minute and the figures behind it."""
 
     status: Literal["healthy", "degraded", "unhealthy"]
     """The verdict, by the thresholds in `health`."""
     reasons: list[str]
-    """One sentence for each threshold that is exceeded."""
+    """One sentence for each threshold that is exceeded, and for each open breaker."""
     window: float
     """Seconds that the figures cover."""
     requests: int
@@ -35,6 +48,8 @@ class Health(Body):
     """Share of them, 0 to 1."""
     mean_duration: float | None
     """Seconds; null if nothing came."""
+    services: dict[str, ServiceHealth]
+    """Each service by itself."""
 
 
 class State(Body):

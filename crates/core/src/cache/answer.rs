@@ -67,7 +67,8 @@ pub fn answered(exchange: &mut Exchange, service: &Arc<str>, framing: Framing) -
 pub fn failed(exchange: &mut Exchange, halt: &Halt) -> Option<Stored> {
     let fetch = exchange.cache.fetch.take()?;
     match halt {
-        Halt::ConnectFailed | Halt::BadGateway | Halt::GatewayTimeout | Halt::Unavailable(_) => {}
+        Halt::ConnectFailed | Halt::BadGateway | Halt::GatewayTimeout | Halt::Unavailable(_) | Halt::BreakerOpen(_) => {
+        }
         // Not the service's fault: another may be luckier.
         _ => return None,
     }

@@ -5,6 +5,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::clock::{self, Instant};
@@ -25,6 +26,11 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// How long it stays open before it lets a probe through.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// The rules that `plan` asks for.
     pub fn from_plan(plan: &plan::CircuitBreaker) -> Self {
         Self {
@@ -65,12 +71,42 @@ pub struct Permit {
 }
 
 /// Which state was entered, and why.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Transition {
     /// The state entered.
     pub to: Position,
-    /// For the log.
-    pub reason: &'static str,
+    /// What brought it about.
+    pub cause: Cause,
+}
+
+/// What moves a breaker.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Cause {
+    /// So many failures in a row.
+    InARow(u32),
+    /// So many failures among so many attempts of the window.
+    Share(u64, u64),
+    /// A probe failed.
+    ProbeFailed,
+    /// A probe succeeded.
+    ProbeSucceeded,
+    /// Its timeout passed.
+    TimeoutPassed,
+    /// Somebody asked for it.
+    Request,
+}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::InARow(failures) => write!(to, "{failures} failures in a row"),
+            Self::Share(failures, all) => write!(to, "{failures} of {all} attempts of the window failed"),
+            Self::ProbeFailed => to.write_str("a probe failed"),
+            Self::ProbeSucceeded => to.write_str("a probe succeeded"),
+            Self::TimeoutPassed => to.write_str("its timeout passed"),
+            Self::Request => to.write_str("by request"),
+        }
+    }
 }
 
 const SLICES: usize = 10;
@@ -94,6 +130,8 @@ pub struct Breaker {
     unannounced: AtomicBool,
     /// A tenth of the window each: 24 bits of epoch, 20 of failures, 20 of all results.
     slices: [AtomicU64; SLICES],
+    /// Why it opened last, in words.
+    why: Mutex<Option<Box<str>>>,
 }
 
 #[derive(Clone, Copy)]
@@ -130,6 +168,7 @@ impl Default for Breaker {
             failures: AtomicU32::new(0),
             unannounced: AtomicBool::new(false),
             slices: std::array::from_fn(|_| AtomicU64::new(0)),
+            why: Mutex::default(),
         }
     }
 }
@@ -195,21 +234,15 @@ impl Breaker {
             }
             Position::Closed => {
                 let failures = self.failures.fetch_add(1, Ordering::AcqRel).saturating_add(1);
-                let over_rate = rules.rate.is_some_and(|rate| {
+                let over_rate = rules.rate.and_then(|rate| {
                     self.count(rules, now, true);
                     self.over_rate(rules, rate, now)
                 });
-                let reason = if failures >= rules.threshold {
-                    "consecutive failures"
-                } else if over_rate {
-                    "failure rate"
-                } else {
-                    return None;
-                };
-                self.open(rules, permit, now, reason)
+                let cause = if failures >= rules.threshold { Some(Cause::InARow(failures)) } else { over_rate };
+                self.open(rules, permit, now, cause?)
             }
             Position::HalfOpen if ok => self.close(permit),
-            Position::HalfOpen => self.open(rules, permit, now, "probe failed"),
+            Position::HalfOpen => self.open(rules, permit, now, Cause::ProbeFailed),
             Position::Open => None,
         }
     }
@@ -237,7 +270,7 @@ impl Breaker {
             if self.swap(seen, word.enter(Position::Closed, 0)) {
                 self.unannounced.store(false, Ordering::Release);
                 return (word.position != Position::Closed)
-                    .then_some(Transition { to: Position::Closed, reason: "by request" });
+                    .then_some(Transition { to: Position::Closed, cause: Cause::Request });
             }
         }
     }
@@ -265,7 +298,7 @@ impl Breaker {
     /// That it went half open since the last call, once.
     pub fn announce(&self) -> Option<Transition> {
         (self.unannounced.load(Ordering::Acquire) && self.unannounced.swap(false, Ordering::AcqRel))
-            .then_some(Transition { to: Position::HalfOpen, reason: "timeout passed" })
+            .then_some(Transition { to: Position::HalfOpen, cause: Cause::TimeoutPassed })
     }
 
     fn left(&self, now: Instant) -> Duration {
@@ -276,7 +309,7 @@ impl Breaker {
         self.word.compare_exchange(seen, next.pack(), Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    fn open(&self, rules: &Rules, permit: &Permit, now: Instant, reason: &'static str) -> Option<Transition> {
+    fn open(&self, rules: &Rules, permit: &Permit, now: Instant, cause: Cause) -> Option<Transition> {
         loop {
             let seen = self.word.load(Ordering::Acquire);
             let word = Word::unpack(seen);
@@ -285,7 +318,7 @@ impl Breaker {
             }
             self.until.store(now.saturating_add(rules.timeout).as_nanos(), Ordering::Release);
             if self.swap(seen, word.enter(Position::Open, 0)) {
-                return Some(Transition { to: Position::Open, reason });
+                return Some(Transition { to: Position::Open, cause });
             }
         }
     }
@@ -300,7 +333,7 @@ impl Breaker {
             // Before the swap: nothing is counted while half open, and the first results of the closed state must not be lost.
             self.forget();
             if self.swap(seen, word.enter(Position::Closed, 0)) {
-                return Some(Transition { to: Position::Closed, reason: "probe succeeded" });
+                return Some(Transition { to: Position::Closed, cause: Cause::ProbeSucceeded });
             }
         }
     }
@@ -333,7 +366,7 @@ impl Breaker {
         }
     }
 
-    fn over_rate(&self, rules: &Rules, rate: f64, now: Instant) -> bool {
+    fn over_rate(&self, rules: &Rules, rate: f64, now: Instant) -> Option<Cause> {
         let epoch = now.as_nanos() / rules.slice;
         let (mut all, mut failures) = (0, 0);
         for slice in &self.slices {
@@ -346,7 +379,18 @@ impl Breaker {
         }
         #[allow(clippy::cast_precision_loss)] // ten counts of 20 bits
         let over = failures as f64 >= rate * all as f64;
-        all >= u64::from(rules.minimum) && over
+        (all >= u64::from(rules.minimum) && over).then_some(Cause::Share(failures, all))
+    }
+
+    /// Why it opened last; none while it is closed.
+    pub fn why(&self) -> Option<Box<str>> {
+        let closed = Word::unpack(self.word.load(Ordering::Acquire)).position == Position::Closed;
+        if closed { None } else { self.why.lock().clone() }
+    }
+
+    /// Notes why it opened, for people.
+    pub(super) fn note(&self, why: String) {
+        *self.why.lock() = Some(why.into());
     }
 }
 

@@ -52,12 +52,21 @@ pub struct InstanceStats {
 }
 
 /// State of a breaker.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct BreakerStats {
     /// Its state.
     pub state: Position,
     /// Seconds for which it still keeps everything out.
     pub open_for: f64,
+    /// Why it opened; none while it is closed.
+    pub reason: Option<Box<str>>,
+}
+
+impl BreakerStats {
+    /// Why it opened, if it lets nothing through now.
+    pub fn why_shut(&self) -> Option<&str> {
+        self.reason.as_deref().filter(|_| self.open_for > 0.0)
+    }
 }
 
 /// How a pick would go.
@@ -174,7 +183,7 @@ impl ServiceState {
 
 fn breaker_stats(breaker: &Breaker, now: Now) -> BreakerStats {
     let (state, left) = breaker.position(now);
-    BreakerStats { state, open_for: left.as_secs_f64() }
+    BreakerStats { state, open_for: left.as_secs_f64(), reason: breaker.why() }
 }
 
 #[cfg(test)]

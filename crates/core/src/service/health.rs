@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
-use super::breaker::{Permit, Position, Transition};
+use super::breaker::{Cause, Permit, Position, Transition};
 use super::instance::{DOWN, DRAINING, EJECTED};
 use super::{End, Instance, Outcome, ServiceState};
 use crate::clock::Instant as Now;
@@ -105,7 +105,18 @@ impl ServiceState {
             let transition = breaker.settle(rules, permit, now, ok);
             // The way to half open is told before what came of it.
             changes.extend(self.announcement(index));
-            changes.extend(transition.map(|transition| self.breaker_change(index, &transition)));
+            changes.extend(transition.map(|transition| {
+                let mut change = self.breaker_change(index, transition);
+                if transition.to == Position::Open {
+                    let why = match transition.cause {
+                        Cause::ProbeFailed => format!("{}: {outcome}", transition.cause),
+                        cause => format!("{cause}, the last: {outcome}"),
+                    };
+                    change.reason = format!("{why}; for {} s", rules.timeout().as_secs_f64());
+                    breaker.note(why);
+                }
+                change
+            }));
         }
         // What began before the last change says nothing about the instance as it is now, neither good nor bad.
         if self.passive.is_some() && instance.is_current(began) {
@@ -237,7 +248,7 @@ impl ServiceState {
         };
         let reset = |index: usize| {
             let breaker = if each { &self.slots[index].instance.breaker } else { &self.shared.breaker };
-            breaker.reset().map(|transition| self.breaker_change(index, &transition))
+            breaker.reset().map(|transition| self.breaker_change(index, transition))
         };
         Some(those.filter_map(reset).collect())
     }
@@ -261,17 +272,17 @@ impl ServiceState {
     }
 
     fn announcement(&self, index: usize) -> Option<Change> {
-        self.breaker(index).announce().map(|transition| self.breaker_change(index, &transition))
+        self.breaker(index).announce().map(|transition| self.breaker_change(index, transition))
     }
 
-    fn breaker_change(&self, index: usize, transition: &Transition) -> Change {
+    fn breaker_change(&self, index: usize, transition: Transition) -> Change {
         let event = match transition.to {
             Position::Closed => Event::BreakerClosed,
             Position::Open => Event::BreakerOpened,
             Position::HalfOpen => Event::BreakerHalfOpen,
         };
         let instance = self.rules().1.is_some().then(|| &*self.slots[index].instance);
-        self.change(instance, event, transition.reason.into())
+        self.change(instance, event, transition.cause.to_string())
     }
 
     fn change(&self, instance: Option<&Instance>, event: Event, reason: String) -> Change {

@@ -373,8 +373,9 @@ fn instances(services: &[ServiceStats]) -> impl Iterator<Item = ([(&str, &str); 
 /// Service, instance, and state of each breaker; no instance where it is the service's.
 fn breakers(services: &[ServiceStats]) -> impl Iterator<Item = (&str, &str, Position)> {
     services.iter().flat_map(|service| {
-        let whole = service.breaker.map(|breaker| (&*service.name, "", breaker.state));
-        let each = service.instances.iter().filter_map(|one| Some((&*service.name, &*one.url, one.breaker?.state)));
+        let whole = service.breaker.as_ref().map(|breaker| (&*service.name, "", breaker.state));
+        let each =
+            service.instances.iter().filter_map(|one| Some((&*service.name, &*one.url, one.breaker.as_ref()?.state)));
         whole.into_iter().chain(each)
     })
 }

@@ -25,7 +25,6 @@ pub(crate) const METHODS: [Method; 10] = [
 ];
 /// Classes of status that are told apart: 1xx … 5xx, and clients that went away before they were answered.
 pub(crate) const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "499"];
-const SWITCHED: usize = 0;
 const FAILED: usize = 4;
 const GONE: usize = 5;
 /// Outcomes of the cache, in the order of `pylae_core::cache::Outcome`.
@@ -78,6 +77,8 @@ pub(crate) struct Ended {
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     pub(crate) complete: bool,
+    /// Whether it says how fast it was answered: not so of a tunnel or a stream of events.
+    pub(crate) timed: bool,
 }
 
 impl Block {
@@ -93,8 +94,7 @@ impl Block {
         tally.by_class[class].add(1);
         tally.bytes_in.add(ended.bytes_in);
         tally.bytes_out.add(ended.bytes_out);
-        // How long a connection was used for another protocol says nothing about how fast it was answered.
-        if class != SWITCHED {
+        if ended.timed {
             tally.duration.record(ended.nanos);
         }
         if exchange.attempts > 0 {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use pylae_core::cache::Usage;
-use pylae_core::service::ServiceStats;
 use pylae_core::service::breaker::Position;
+use pylae_core::service::{BreakerStats, ServiceStats};
 use serde::Serialize;
 
 use super::recent::{Window, Within};
@@ -41,6 +41,8 @@ pub struct Summary {
     pub connections: Connections,
     /// State of each breaker by service, or by service and instance with a space between.
     pub breakers: BTreeMap<String, Position>,
+    /// Why those that let nothing through have opened.
+    pub breaker_reasons: BTreeMap<String, Box<str>>,
 }
 
 /// Exchanges of one kind.
@@ -166,7 +168,10 @@ pub(crate) fn summarize(
             refused: totals.connections_refused,
             idle_upstream: totals.idle_upstream,
         },
-        breakers: services.iter().flat_map(breakers).collect(),
+        breakers: breakers(services).map(|(name, breaker)| (name, breaker.state)).collect(),
+        breaker_reasons: breakers(services)
+            .filter_map(|(name, breaker)| Some((name, breaker.why_shut()?.into())))
+            .collect(),
     };
     count(&mut summary, reading);
     look_back(&mut summary, window);
@@ -230,9 +235,11 @@ fn cache_summary(totals: &Totals, usage: Option<Usage>) -> CacheSummary {
     }
 }
 
-fn breakers(service: &ServiceStats) -> impl Iterator<Item = (String, Position)> {
-    let whole = service.breaker.map(|breaker| (service.name.to_string(), breaker.state));
-    let each = service.instances.iter();
-    let each = each.filter_map(|one| Some((format!("{} {}", service.name, one.url), one.breaker?.state)));
-    whole.into_iter().chain(each)
+fn breakers(services: &[ServiceStats]) -> impl Iterator<Item = (String, &BreakerStats)> {
+    services.iter().flat_map(|service| {
+        let whole = service.breaker.iter().map(|breaker| (service.name.to_string(), breaker));
+        let each = service.instances.iter();
+        let each = each.filter_map(|one| Some((format!("{} {}", service.name, one.url), one.breaker.as_ref()?)));
+        whole.chain(each)
+    })
 }

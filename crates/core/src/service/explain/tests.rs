@@ -38,7 +38,7 @@ fn an_explanation_says_why() {
         ["down", "draining", "its breaker is open"]
     );
     assert!(explained.candidates.iter().all(|one| !one.usable));
-    let open = explained.candidates[2].stats.breaker.unwrap();
+    let open = explained.candidates[2].stats.breaker.as_ref().unwrap();
     assert!((open.open_for - 59.0).abs() < 1e-6);
 }
 
@@ -63,7 +63,7 @@ fn statistics_are_json() {
     let json = serde_json::to_value(service.snapshot(at(0.0))).unwrap();
     let wanted = serde_json::json!({
         "name": "shop", "entered": 0, "waiting": 0, "retries": 0, "retries_refused": 0,
-        "breaker": {"state": "closed", "open_for": 0.0},
+        "breaker": {"state": "closed", "open_for": 0.0, "reason": null},
         "instances": [{
             "url": "http://i0:80", "weight": 2, "state": "up", "readiness": 1.0, "in_flight": 1, "attempts": 2,
             "failures": 1, "latency": 0.01, "breaker": null,

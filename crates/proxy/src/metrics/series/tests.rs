@@ -11,7 +11,7 @@ fn exchange(method: Method, status: u16) -> Exchange {
     exchange
 }
 
-const ENDED: Ended = Ended { nanos: 3_000_000, bytes_in: 5, bytes_out: 100, complete: true };
+const ENDED: Ended = Ended { nanos: 3_000_000, bytes_in: 5, bytes_out: 100, complete: true, timed: true };
 
 fn read(block: &Block) -> Figures {
     let mut figures = Figures::default();
