@@ -98,8 +98,8 @@ def judge(
     """The verdict on a summary (`pylae.engine.Engine.summary`): on all that was served, and on each service by itself.
 
     A service that fails makes the gateway degraded, however well the others do, but not unhealthy: the others are still
-    served. `troubles` say what keeps the instances of services from being looked up (`pylae.registry`), so that they may
-    be old.
+    served. `troubles` say what keeps the instances of services from being looked up (`pylae.registry`): they may be
+    old then.
     """
     recent, found = summary["recent"], summary["services"]
     by_service = {name: _judged(service["recent"], thresholds) for name, service in found.items()}

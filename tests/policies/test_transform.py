@@ -159,12 +159,47 @@ def test_other_answers_pass(address: str, service: FakeService, status: int, kin
     assert reply.headers.get("Content-Length") == "13"
 
 
+def test_every_field_that_may_be_set_is_set(service: FakeService, tmp_path: Path) -> None:
+    """What `check` does not refuse has an effect, forwarding fields and those of other policies included."""
+    settings = """
+services: {one: {instances: ["%s"]}}
+policies: {security_headers: {}, cors: {origins: ["*"]}, rate_limit: 100, compression: {}, cache: {ttl: 5m}}
+routes:
+  - path: /
+    service: one
+    auth_required: false
+    strip_prefix: /
+    transform:
+      request: {set: {%s}, remove: [User-Agent, Accept-Encoding]}
+      response: {set: {%s}, remove: [RateLimit-Policy, Cache-Status]}
+"""
+    ours = ("X-Forwarded-Prefix", "X-Forwarded-Port", "X-Real-IP", "Forwarded", "traceparent", "Cookie", "X-Any")
+    theirs = ("X-Frame-Options", "Access-Control-Allow-Origin", "RateLimit", "Vary", "ETag", "Age", "Server", "X-Any")
+    text = settings % (service.url, *(", ".join(f"{name}: own" for name in names) for names in (ours, theirs)))
+    with gateway(tmp_path, text) as address:
+        reply = ask(address, headers={"Origin": "https://a.example", **dict.fromkeys(ours, "sent")})
+    (request,) = service.requests
+    assert {name: request.headers.get_all(name) for name in ours} == {name: ["own"] for name in ours}
+    assert not {"user-agent", "accept-encoding"} & {name.lower() for name, _ in request.headers.items()}
+    assert {name: reply.headers.get_all(name) for name in theirs} == {name: ["own"] for name in theirs}
+    assert not {"ratelimit-policy", "cache-status"} & {name.lower() for name, _ in reply.headers.items()}
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
         ("{request: {set: {Content-Length: 5}}}", "frames the message"),
         ("{response: {append: {Connection: close}}}", "frames the message"),
         ("{response: {remove: [Transfer-Encoding]}}", "frames the message"),
+        ("{request: {set: {x-forwarded-for: 10.0.0.1}}}", "writes X-Forwarded-For later.*`trusted_proxies`"),
+        ("{request: {append: {X-Forwarded-Host: a}}}", "writes X-Forwarded-Host later"),
+        ("{request: {remove: [X-Forwarded-Proto]}}", "writes X-Forwarded-Proto later"),
+        ("{request: {set: {X-Request-ID: a}}}", "writes X-Request-ID later.*another name"),
+        ("{request: {set: {X_User_Id: admin}}}", "writes X-User-ID later: only an authenticator says"),
+        ("{request: {remove: [X-User-Email]}}", "writes X-User-Email later"),
+        ("{request: {set: {Host: a}}}", "writes Host later: `preserve_host`"),
+        ("{response: {remove: [X-Request-ID]}}", "writes X-Request-ID later"),
+        ("{response: {remove: [Date]}}", "writes Date later"),
         ("{request: {set: {'X Y': a}}}", "must be a name"),
         ('{request: {set: {X-Y: "a\\r\\nb"}}}', "visible ASCII"),
         ("{requests: {}}", "did you mean `request`"),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use pylae_core::{Answer, BodyTransform, Exchange, Halt, Problem, Rejection, Verdict, answer};
-use pylae_http::{Edits, encode};
+use pylae_http::{Edits, Name, encode};
 use serde::{Deserialize, Serialize};
 
 use crate::media::{self, Media};
@@ -52,13 +52,29 @@ const OF_BODY: &[&str] = &[
     "Last-Modified",
 ];
 
+/// Fields of requests that are written behind this policy, and what to do instead.
+const OF_REQUEST: &[(Name, &str)] = &[
+    (Name::Host, "`preserve_host` says which Host an instance is sent"),
+    (Name::XForwardedFor, "it names the client; `trusted_proxies` says whose addresses are believed"),
+    (Name::XForwardedHost, "it is the host that the client asked for"),
+    (Name::XForwardedProto, "it says whether the client speaks TLS; `trusted_proxies` says who may say otherwise"),
+    (Name::XRequestId, REQUEST_ID),
+    (Name::XUserEmail, IDENTITY),
+    (Name::XUserId, IDENTITY),
+    (Name::XUserRole, IDENTITY),
+];
+/// The same of responses.
+const OF_RESPONSE: &[(Name, &str)] = &[(Name::Date, "every answer has one"), (Name::XRequestId, REQUEST_ID)];
+const REQUEST_ID: &str = "it is the name of the exchange in every log; use a field of another name";
+const IDENTITY: &str = "only an authenticator says who the user is; use a field of another name";
+
 impl Policy for Transform {
     type Config = Config;
 
     fn build(config: Config, _parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
-        config.request.check("request", &mut problems);
-        config.response.check("response", &mut problems);
+        config.request.check("request", OF_REQUEST, &mut problems);
+        config.response.check("response", OF_RESPONSE, &mut problems);
         if problems.is_empty() { Ok(Self(config)) } else { Err(problems) }
     }
 
@@ -100,18 +116,24 @@ impl Policy for Transform {
 }
 
 impl Changes {
-    fn check(&self, side: &str, problems: &mut Vec<Problem>) {
+    /// Every field must be one on which a change has an effect: `later` are those that the gateway writes behind this policy.
+    fn check(&self, side: &str, later: &[(Name, &str)], problems: &mut Vec<Problem>) {
+        let mut try_out = |path: String, name: &str, value: &str| {
+            let known = Name::classify(name.as_bytes());
+            if let Some((_, instead)) = later.iter().find(|(later, _)| *later == known) {
+                let message = format!("the gateway itself writes {} later: {instead}", known.as_str());
+                problems.push(Problem::at(path, message));
+            } else if let Err(error) = Edits::default().set(name.as_bytes(), value.as_bytes()) {
+                problems.push(Problem::at(path, error.0));
+            }
+        };
         for (kind, pairs) in [("set", &self.set), ("append", &self.append)] {
             for (name, value) in pairs {
-                if let Err(error) = Edits::default().set(name.as_bytes(), value.as_bytes()) {
-                    problems.push(Problem::at(format!("{side}.{kind}[\"{name}\"]"), error.0));
-                }
+                try_out(format!("{side}.{kind}[\"{name}\"]"), name, value);
             }
         }
         for (index, name) in self.remove.iter().enumerate() {
-            if let Err(error) = Edits::default().set(name.as_bytes(), b"") {
-                problems.push(Problem::at(format!("{side}.remove[{index}]"), error.0));
-            }
+            try_out(format!("{side}.remove[{index}]"), name, "");
         }
     }
 

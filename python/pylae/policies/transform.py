@@ -39,9 +39,12 @@ class Transform(Settings):
     """Changes fields on the way to the service (`request`) and to the client (`response`).
 
     Response changes go for every answer, the gateway's own errors too. Fields that frame a message or belong to the
-    connection cannot be changed. `normalize_errors` replaces answers of 400 and above that are not JSON by the
-    gateway's error format; what the service wrote is dropped, so that no stack trace leaves the house. The client does
-    not wait for it: up to 64 KB are read within a second so that the connection can be used again, else it is closed.
+    connection cannot be changed, nor those that the gateway itself writes later: `Host`, `X-Forwarded-For`, `-Host` and
+    `-Proto`, the identity of the user, `X-Request-ID`, and `Date` of responses. `check` says so.
+
+    `normalize_errors` replaces answers of 400 and above that are not JSON by the gateway's error format; what the
+    service wrote is dropped, so that no stack trace leaves the house. The client does not wait for it: up to 64 KB are
+    read within a second so that the connection can be used again, else it is closed.
 
     Example:
         ```yaml
