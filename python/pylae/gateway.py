@@ -8,7 +8,7 @@ import logging
 import os
 import queue
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from pylae.auth import VARIABLES, default_auth, secret_file
 from pylae.config import program
+from pylae.config.added import route_of, service_of
 from pylae.config.check import check_config, parse_document, problems_of
 from pylae.config.crosscheck import bypassed_hooks, weaknesses
 from pylae.config.load import Document, read
@@ -25,13 +26,12 @@ from pylae.config.model import Config, has_authenticator
 from pylae.config.nodes import Finding, Step, show_path
 from pylae.config.plan import Call, compile_plan, route_names, source_path
 from pylae.config.route import Route, ServiceName
-from pylae.config.service import Service
+from pylae.config.service import Instance, Service
 from pylae.config.sources import CallSources, DocumentSources, Place
 from pylae.config.tls import Texts
 from pylae.errors import ConfigError, EngineError, Problem, PylaeError
 from pylae.local_tls import authority_file
 from pylae.serve import serve, signals
-from pylae.settings import split_words
 
 if TYPE_CHECKING:
     from pylae.admin.server import Server
@@ -147,13 +147,26 @@ class Gateway:
         """The running admin API with its address and token, if there is one."""
         return self._control.admin if self._control else None
 
-    def add_route(self, route: Route) -> None:
-        """Adds a route behind those that are there."""
-        self._calls["routes", len(self._routes)] = _caller()
-        self._routes.append(route)
+    def add_route(self, route: Route | Mapping[str, Any] | None = None, **fields: Any) -> None:
+        """Adds a route behind those that are there: a Route, or its fields as keywords or as a mapping.
 
-    def add_service(self, name: str, service: Service) -> None:
-        """Adds a service. Raises ConfigError if the name is taken or not a name."""
+        Raises ConfigError.
+        """
+        caller = _caller()
+        added = route_of(route, fields, caller)
+        self._calls["routes", len(self._routes)] = caller
+        self._routes.append(added)
+
+    def add_service(
+        self,
+        name: str,
+        service: Service | Mapping[str, Any] | Iterable[str | Instance | Mapping[str, Any]] | None = None,
+        **fields: Any,
+    ) -> None:
+        """Adds a service: a Service, its instances (`["http://…"]` or one URL), or its fields.
+
+        Fields are keywords or a mapping. Raises ConfigError, also if the name is taken or not a name.
+        """
         caller = _caller()
         try:
             TypeAdapter(ServiceName).validate_python(name)
@@ -161,8 +174,9 @@ class Gateway:
             raise ConfigError(problems_of(error, CallSources({(): caller}))) from None
         if name in self._services:
             raise ConfigError([Problem(*caller, None, f"services.{name}", "a service of this name is there already")])
+        added = service_of(name, service, fields, caller)
         self._calls["services", name] = caller
-        self._services[name] = service
+        self._services[name] = added
 
     @overload
     def on_request(self, function: F) -> F: ...
@@ -225,14 +239,18 @@ class Gateway:
         settings: dict[str, Any],
         caller: tuple[str, int],
     ) -> Any:
-        from pylae.hooks.hook import make, options_of
+        from pylae.hooks.hook import make, options_of, route_names_of
+        from pylae.hooks.usable import refuse_unusable
 
-        names = split_words(routes)
-        options = options_of(settings)
+        if function is not None:
+            # Before its options, which may be those of what it is mistaken for.
+            refuse_unusable(function, on)
+        names = route_names_of(routes)
+        options = options_of(settings, further=("routes",))
 
         def add(function: F) -> F:
             source = ("hooks", len(self._rest.hooks) + len(self._hooks))
-            self._hooks.append(make(function, on, options, None if names is None else tuple(names), source))
+            self._hooks.append(make(function, on, options, names, source))
             self._calls[source] = caller
             return function
 
@@ -303,9 +321,15 @@ class Gateway:
         answer = engine.check(json.dumps(plan))
         if answer["problems"]:
             raise ConfigError([self._native_problem(item) for item in answer["problems"]], self.followed)
-        weak = [self._problem_at(finding) for finding in weaknesses(self.config)]
+        weak = [self._problem_at(finding) for finding in (*weaknesses(self.config), *self._doubtful_hooks())]
         bypassed = [{"path": path, "message": message} for path, message in bypassed_hooks(plan)]
         return [*weak, *(self._native_problem(item) for item in (*bypassed, *answer["warnings"]))]
+
+    def _doubtful_hooks(self) -> Iterator[Finding]:
+        if hooks := self._all_hooks():
+            from pylae.hooks.hook import misannotated
+
+            yield from misannotated(hooks)
 
     def _problem_at(self, finding: Finding) -> Problem:
         place = self._sources().locate(finding.path)

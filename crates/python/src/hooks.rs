@@ -12,6 +12,7 @@ mod next;
 mod ready;
 mod request;
 mod response;
+mod returned;
 mod stream;
 mod text;
 mod user;

@@ -18,7 +18,7 @@ from pylae.config.model import Config
 from pylae.config.route import Route
 from pylae.config.service import Service
 from pylae.config.sources import CallSources
-from pylae.errors import ConfigError, Problem
+from pylae.errors import ConfigError, Problem, PylaeError
 
 if TYPE_CHECKING:
     from pylae.gateway import Gateway
@@ -77,5 +77,7 @@ def _problems(error: BaseException, file: str) -> list[Problem]:
     if isinstance(error, ValidationError) and error.title in _MODELS:
         sources = CallSources({(): (file, line)} if line is not None else {})
         return problems_of(error, sources, _MODELS[error.title])
+    if isinstance(error, PylaeError):
+        return [Problem(file, line, None, "", str(error))]
     text = f"{type(error).__name__}: {error}".rstrip(": ")
     return [Problem(file, line, None, "", f"the program raised {text}")]

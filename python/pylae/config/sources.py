@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -63,6 +64,25 @@ class CallSources:
         if self.document is not None:
             return self.document.locate(path, key=key)
         return Place(None, None, None, tuple(path))
+
+
+@dataclass(frozen=True)
+class Below:
+    """Settings of a model that is a part of another, at `path` of that."""
+
+    sources: Sources
+    path: tuple[Step, ...]
+
+    def locate(self, path: Sequence[Step], *, key: bool = False) -> Place:
+        return self.sources.locate((*self.path, *path), key=key)
+
+
+def calling() -> tuple[str, int]:
+    """File and line of the call into this package."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "pylae":
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno
 
 
 def shown(value: Any, *, hidden: bool) -> str:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import dis
 import functools
 import inspect
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, overload
 
 from pydantic import ValidationError
 
+from pylae.config.check import problems_of
 from pylae.config.hooks import HookOptions
-from pylae.config.nodes import Step
+from pylae.config.nodes import Finding, Step
+from pylae.config.sources import CallSources, shown
 from pylae.errors import HookError
+from pylae.hooks.usable import name_of, refuse_unusable, useless_kinds
+from pylae.settings import split_words
 
 On = Literal["request", "response", "around", "middleware", "chunks", "events"]
 Run = Literal["worker", "coroutine", "loop", "pool"]
@@ -63,9 +68,8 @@ def make(
     name: str | None = None,
 ) -> Hook:
     """The hook that `function` is. Raises HookError if it cannot be one."""
+    refuse_unusable(function, on, name)
     name = name or name_of(function)
-    if not callable(function):
-        raise HookError(f"{name} is not callable")
     if on == "middleware":
         on = "request" if takes(function, 1) else "around"
     if on in ("chunks", "events"):
@@ -145,13 +149,6 @@ def _is_harmless(node: ast.AST, names: list[str]) -> bool:
     return of_request and called.value.id in names[:1] and called.attr in ("body", "json")  # type: ignore[union-attr]
 
 
-def name_of(function: Any) -> str:
-    """A callable's name in logs: module and name."""
-    kind = type(function)
-    module = getattr(function, "__module__", None) or kind.__module__
-    return f"{module}.{getattr(function, '__qualname__', None) or kind.__qualname__}"
-
-
 def takes(function: Function, count: int) -> bool:
     """Whether it can be called with so many arguments. True where that cannot be told."""
     try:
@@ -163,13 +160,41 @@ def takes(function: Function, count: int) -> bool:
     return True
 
 
-def options_of(settings: dict[str, Any]) -> HookOptions:
-    """Options as they are given to a decorator. Raises HookError."""
+def options_of(settings: dict[str, Any], further: Sequence[str] = ()) -> HookOptions:
+    """Options as they are given to a decorator, which has `further` ones. Raises HookError."""
+    known = [*HookOptions.model_fields, *further]
+    for name in settings:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1, 0.6)
+            raise HookError(
+                f"unknown option `{name}`; "
+                + (f"did you mean `{near[0]}`?" if near else f"there are {', '.join(known)}")
+            )
     try:
         return HookOptions(**settings)
     except ValidationError as error:
-        found = error.errors(include_url=False)[0]
-        raise HookError(f"{'.'.join(map(str, found['loc']))}: {found['msg']}") from None
+        problem = problems_of(error, CallSources({}), HookOptions)[0]
+        raise HookError(f"`{problem.path}`: {problem.message}{f' ({problem.hint})' if problem.hint else ''}") from None
+
+
+def route_names_of(routes: Any) -> tuple[str, ...] | None:
+    """The routes that a decorator is given: one name, `A|B`, or several. Raises HookError."""
+    if routes is None:
+        return None
+    names = list(split_words(routes)) if isinstance(routes, Iterable) else [routes]
+    if not all(isinstance(name, str) for name in names):
+        raise HookError(f"`routes`: must be names of routes, as a text or a list; found {shown(routes, hidden=False)}")
+    return tuple(names)
+
+
+def misannotated(hooks: Iterable[Hook]) -> Iterator[Finding]:
+    """Hooks that are annotated to return what is no answer."""
+    for hook in hooks:
+        kinds = [] if hook.on in ("chunks", "events") else list(useless_kinds(hook.function))
+        if kinds:
+            message = f"`{hook.name}` is said to return {' or '.join(kinds)}, which is no answer: such requests get 500"
+            hint = "return a Response, such as `Response.json(…)`, to answer, or None to go on"
+            yield Finding(hook.source, message, hint)
 
 
 @dataclass(frozen=True)

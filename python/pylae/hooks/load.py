@@ -8,7 +8,6 @@ import sys
 import traceback
 import types
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -21,7 +20,7 @@ from pylae.config.hooks import ON, HookSettings, PluginUse
 from pylae.config.load import digest
 from pylae.config.model import Config
 from pylae.config.nodes import Step, show_path
-from pylae.config.sources import Place, Sources
+from pylae.config.sources import Below, Sources
 from pylae.errors import ConfigError, HookError, Problem
 from pylae.hooks.hook import Hook, make, mark_of
 from pylae.hooks.plugin import METHODS, Plugin, hooks_of
@@ -30,17 +29,6 @@ GROUP = "pylae.plugins"
 """The entry point group of plugins."""
 
 _DIGEST = "__pylae_digest__"
-
-
-@dataclass(frozen=True)
-class _Below:
-    """Settings below a path."""
-
-    sources: Sources
-    path: tuple[Step, ...]
-
-    def locate(self, path: Sequence[Step], *, key: bool = False) -> Place:
-        return self.sources.locate((*self.path, *path), key=key)
 
 
 class _MissingError(Exception):
@@ -74,7 +62,7 @@ def load(config: Config, sources: Sources) -> tuple[list[Hook], dict[Path, str |
         try:
             hooks += _plugin(use, path, modules)
         except _SettingsError as refused:
-            problems += problems_of(refused.error, _Below(sources, (*path, "settings")), refused.model)
+            problems += problems_of(refused.error, Below(sources, (*path, "settings")), refused.model)
         except (Exception, SystemExit) as error:
             problems.append(_problem(error, sources, (*path, "use")))
     if problems:

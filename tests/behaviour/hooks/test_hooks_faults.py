@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from starlette.responses import JSONResponse
 
 from pylae import Gateway, HookError, Request, Response, Route, engine
 from pylae.testing import FakeService, RunningGateway
@@ -125,6 +126,62 @@ def test_faults(mine: Gateway, kind: str, on: str, caplog: pytest.LogCaptureFixt
             assert gateway.get("/free").text == "from the service"
             wait_until(lambda name=name: f"id-{len(name)}" in caplog.text)
             assert max(len(record.getMessage()) for record in caplog.records) < 100_000
+
+
+async def never_awaited() -> None:
+    """A coroutine that a hook has forgotten to await."""
+
+
+JSON = "return `Response.json(…)` to answer with it, or None to go on"
+RETURNED: dict[str, tuple[Callable[[Request], Any], str]] = {
+    "a dict": (lambda _: {"s3cret": "s3cret"}, f"returned a dict: {JSON}"),
+    "a list": (lambda _: ["s3cret"], f"returned a list: {JSON}"),
+    "a text": (lambda _: "s3cret", "returned a str: return `Response(body=…)` to answer with it, or None to go on"),
+    "bytes": (lambda _: b"s3cret", "returned a bytes: return `Response(body=…)` to answer with it"),
+    "body and status": (
+        lambda _: ({"s3cret": 1}, 201),
+        "returned a tuple (dict, int): return `Response.json(…, status=…)` to answer with them, or None to go on",
+    ),
+    "the request": (lambda request: request, "returned a Request: return None to go on with it"),
+    "a truth value": (lambda _: True, "returned a bool: return a Response to answer, or None to go on"),
+    "the class": (lambda _: Response, "returned a type: return a Response to answer"),
+    "another's response": (
+        lambda _: JSONResponse({"s3cret": 1}),
+        "returned a starlette.responses.JSONResponse, which is not `pylae.Response`: return",
+    ),
+    "a coroutine": (lambda _: never_awaited(), "returned a coroutine: `await` is missing"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_log_says_what_a_hook_has_returned_and_what_it_should(
+    mine: Gateway, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    current = [RETURNED["a dict"][0]]
+    function: Any = {
+        "worker": lambda request: current[0](request),
+        "pool": lambda request: current[0](request),
+    }.get(kind)
+    if function is None:
+
+        async def function(request: Request) -> Any:
+            if kind == "loop":
+                await asyncio.sleep(0)
+            return current[0](request)
+
+    mine.on_request(routes="hooked", blocking=kind == "pool")(function)
+    with RunningGateway(mine) as gateway:
+        for name, (returned, words) in RETURNED.items():
+            caplog.clear()
+            current[0] = returned
+            response = gateway.get("/hooked")
+            assert response.status == 500, name
+            assert "s3cret" not in response.text
+            wait_until(lambda: "hook_failed" in [getattr(record, "event", "") for record in caplog.records])
+            assert words in caplog.text, name
+            assert "Traceback" not in caplog.text
+            # What is returned may be anybody's data.
+            assert "s3cret" not in caplog.text
 
 
 def test_a_request_used_by_many_threads_at_any_time(mine: Gateway) -> None:

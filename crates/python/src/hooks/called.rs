@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use pylae_core::Exchange;
 use pylae_core::hook::{Call, On, Run};
-use pylae_core::{Answer, Exchange};
 use pylae_proxy::{HookFigures, Log};
-use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
 use super::failure;
@@ -161,19 +160,4 @@ impl Called {
             demoted: self.demoted.load(Ordering::Relaxed),
         }
     }
-}
-
-/// What a hook has returned: a response, or None.
-pub(crate) fn answer_of(returned: &Bound<'_, PyAny>) -> PyResult<Option<Answer>> {
-    if returned.is_none() {
-        return Ok(None);
-    }
-    if let Ok(response) = returned.cast::<Response>() {
-        return Ok(response.get().answer());
-    }
-    let kind = returned.get_type().name()?;
-    if kind.to_cow()? == "coroutine" {
-        returned.call_method0("close")?;
-    }
-    Err(PyTypeError::new_err(format!("a hook returns a Response or None, not {kind}")))
 }

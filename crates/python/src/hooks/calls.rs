@@ -7,13 +7,14 @@ use pylae_core::hook::{Hooks, On, OnError, Run, Step, Stream, Visit};
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use super::called::{Called, answer_of};
+use super::called::Called;
 use super::failure::{guarded, rejection};
 use super::handle::{About, Handle};
 use super::job::{Job, Outcome, Waiting};
 use super::lane::Lanes;
 use super::next::{CallNext, Next, Suspended, drivers};
 use super::response::Response;
+use super::returned::answer_of;
 use super::stream::{self, Piped};
 use crate::gil;
 

@@ -10,9 +10,10 @@ use pylae_core::hook::{On, Run};
 use pyo3::prelude::*;
 
 use super::bell::Bell;
-use super::called::{Called, answer_of};
+use super::called::Called;
 use super::handle::Handle;
 use super::lane::Lanes;
+use super::returned::answer_of;
 use super::stream::Pipe;
 use super::watch::Turn;
 

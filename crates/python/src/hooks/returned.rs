@@ -1,0 +1,57 @@
+//! What a hook has returned: a response, None, or a mistake whose words say what to return instead.
+
+use pylae_core::Answer;
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+
+use super::request::Request;
+use super::response::Response;
+
+/// Items of a tuple whose types are named.
+const MOST: usize = 4;
+
+/// The answer that a hook has returned, if any. Raises `TypeError` for what is neither a response nor None.
+pub(crate) fn answer_of(returned: &Bound<'_, PyAny>) -> PyResult<Option<Answer>> {
+    if returned.is_none() {
+        return Ok(None);
+    }
+    if let Ok(response) = returned.cast::<Response>() {
+        return Ok(response.get().answer());
+    }
+    let kind = kind_of(returned)?;
+    if kind == "coroutine" {
+        returned.call_method0("close")?;
+    }
+    Err(PyTypeError::new_err(format!("the hook has returned {}", mistake(returned, &kind)?)))
+}
+
+/// What was returned, and what to return instead. No value is repeated: it may be anybody's data.
+fn mistake(returned: &Bound<'_, PyAny>, kind: &str) -> PyResult<String> {
+    let article = if kind.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    let what = if returned.is_instance_of::<PyDict>() || returned.is_instance_of::<PyList>() {
+        format!("{article} {kind}: return `Response.json(…)` to answer with it, or None to go on")
+    } else if returned.is_instance_of::<PyString>() || returned.is_instance_of::<PyBytes>() {
+        format!("{article} {kind}: return `Response(body=…)` to answer with it, or None to go on")
+    } else if let Ok(items) = returned.cast::<PyTuple>() {
+        let kinds = items.iter().take(MOST).map(|item| kind_of(&item)).collect::<PyResult<Vec<_>>>()?.join(", ");
+        format!("{article} {kind} ({kinds}): return `Response.json(…, status=…)` to answer with them, or None to go on")
+    } else if returned.is_instance_of::<Request>() {
+        "a Request: return None to go on with it".to_owned()
+    } else if kind == "coroutine" {
+        "a coroutine: `await` is missing before the call that made it".to_owned()
+    } else if kind.ends_with("Response") {
+        format!("{article} {kind}, which is not `pylae.Response`: return one of those to answer, or None to go on")
+    } else {
+        format!("{article} {kind}: return a Response to answer, or None to go on")
+    };
+    Ok(what)
+}
+
+/// The name of a value's type, with its module unless it is one of Python's own.
+fn kind_of(value: &Bound<'_, PyAny>) -> PyResult<String> {
+    let kind = value.get_type();
+    let (module, name) = (kind.module()?, kind.qualname()?);
+    let (module, name) = (module.to_cow()?, name.to_cow()?);
+    Ok(if module == "builtins" { name.into_owned() } else { format!("{module}.{name}") })
+}
