@@ -42,7 +42,7 @@ class Control:
         """Whether a stop was asked for."""
         self.admin: Server | None = None
         """The admin API, if there is one."""
-        self.registry = ServiceRegistry(self.folder, self.origin.parent, self.hand_over)
+        self.registry = ServiceRegistry(self.folder, self.origin.parent, self.hand_over, plan=lambda: self.plan)
         """Where instances come from."""
         self._start, self._count = secrets.token_hex(4), 0
         self._base, self._references = self._read_from(gateway)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import difflib
 import json
 import logging
 import threading
@@ -16,10 +17,12 @@ from pydantic import ValidationError
 
 from pylae import state
 from pylae.config.admin import is_at
+from pylae.config.check import problems_of
 from pylae.config.discovery import MOST_INSTANCES
 from pylae.config.model import Config
 from pylae.config.plan import with_instances
 from pylae.config.service import Instance, Service
+from pylae.config.sources import CallSources
 from pylae.errors import PylaeError, RegistryError
 from pylae.registry.file import FileSource
 from pylae.registry.heartbeat import HeartbeatSource, Registration
@@ -47,7 +50,7 @@ Sources = Mapping[str, tuple[Service, Source]]
 class ServiceRegistry:
     """Follows the sources of instances, and has `hand_over` called when there are others: seldom, with all of them.
 
-    `now` and `wall` are clocks, in seconds.
+    `now` and `wall` are clocks, in seconds; `plan` gives the plan in force, which has the services without sources.
     """
 
     def __init__(
@@ -57,9 +60,10 @@ class ServiceRegistry:
         hand_over: Callable[[], None],
         now: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        plan: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         self._folder, self._base, self._hand_over = folder, base, hand_over
-        self._now, self._wall = now, wall
+        self._now, self._wall, self._plan = now, wall, plan
         self.admin: str | None = None
         """Address of the admin API, which is never an instance."""
         self._sources: dict[str, tuple[Service, Source]] = {}
@@ -196,16 +200,26 @@ class ServiceRegistry:
         """A plan with the instances that were found, behind those that are written down."""
         found = self._sources if sources is None else sources
         services = [
-            {**one, **with_instances(found[one["name"]][0], self.instances(one["name"], found))}
+            {**one, **with_instances(found[one["name"]][0], self._found(*found[one["name"]]))}
             if one["name"] in found
             else one
             for one in plan["services"]
         ]
         return {**plan, "services": services}
 
-    def instances(self, name: str, sources: Sources | None = None) -> tuple[Instance, ...]:
-        """All instances of a service that has a source."""
-        service, source = (self._sources if sources is None else sources)[name]
+    def instances(self, name: str) -> tuple[Instance, ...]:
+        """All instances of a service: those that are written down, and then those that were found.
+
+        Raises RegistryError if there is no such service.
+        """
+        if name in self._sources:
+            return self._found(*self._sources[name])
+        listed = next((one["instances"] for one in self._plan().get("services", ()) if one["name"] == name), None)
+        if listed is None:
+            raise self._unknown(name)
+        return tuple(Instance.model_validate(one) for one in listed)
+
+    def _found(self, service: Service, source: Source) -> tuple[Instance, ...]:
         listed = {authority(instance.url) for instance in service.instances}
         further = (
             instance
@@ -213,6 +227,15 @@ class ServiceRegistry:
             if authority(instance.url) not in listed and not (self.admin and is_at(instance.url, self.admin))
         )
         return (*service.instances, *further)[:MOST_INSTANCES]
+
+    def _names(self) -> list[str]:
+        return sorted({*self._sources, *(one["name"] for one in self._plan().get("services", ()))})
+
+    def _unknown(self, name: str) -> RegistryError:
+        known = self._names()
+        near = difflib.get_close_matches(name, known, 1, 0.6)
+        listed = f"there are {', '.join(known)}" if known else "there are none"
+        return RegistryError(f"there is no service `{name}`; {listed}{f'; did you mean `{near[0]}`?' if near else ''}")
 
     def kind(self, name: str, url: str) -> Literal["static", "dns", "file", "heartbeat"]:
         """Where an instance of a service comes from: `static`, `dns`, `file` or `heartbeat`."""
@@ -236,8 +259,12 @@ class ServiceRegistry:
             lines.append(f'{name}{{service="{service}",source="{source.kind}"}} {failing}')
         return "".join(f"{line}\n" for line in lines)
 
-    def register(self, service: str, instance: Instance, ttl: float | None = None) -> Registration:
-        """Registers an instance for `ttl` seconds, or as long as the service says. Raises RegistryError."""
+    def register(self, service: str, instance: Instance | str, ttl: float | None = None) -> Registration:
+        """Registers an instance, or one by its URL, for `ttl` seconds, or as long as the service says.
+
+        Raises RegistryError.
+        """
+        instance = _instance(instance)
         if self.admin and is_at(instance.url, self.admin):
             raise RegistryError("this is the admin API, which must not be reachable through a route")
         registration, changed = self._beating(service).register(instance, ttl, self._now())
@@ -265,6 +292,8 @@ class ServiceRegistry:
     def _beating(self, service: str) -> HeartbeatSource:
         source = self._sources.get(service, (None, None))[1]
         if not isinstance(source, HeartbeatSource):
+            if service not in self._names():
+                raise self._unknown(service)
             raise RegistryError("this service takes no registrations; `discovery: {heartbeat: {}}` has it do so")
         return source
 
@@ -296,3 +325,12 @@ class ServiceRegistry:
             state.write(self._folder / _NAME, data.encode(), durable=False)
         except OSError as error:
             log.error("registrations cannot be written down: %s", error.strerror)
+
+
+def _instance(given: object) -> Instance:
+    try:
+        return Instance.model_validate(given)
+    except ValidationError as error:
+        raise RegistryError(
+            "; ".join(str(problem) for problem in problems_of(error, CallSources({}), Instance))
+        ) from None
