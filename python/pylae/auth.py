@@ -14,16 +14,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
 
-from pydantic import SecretStr
+from pydantic import BeforeValidator, SecretStr, ValidationError
 
 from pylae import state
 from pylae.config.auth import AuthConfig, Jwt
+from pylae.config.check import problems_of
+from pylae.config.model import Config
+from pylae.config.sources import Below, CallSources, calling, shown
 from pylae.errors import ConfigError, Problem
-
-if TYPE_CHECKING:
-    from pylae.config.model import Config
+from pylae.settings import Settings, refusal, split_words
+from pylae.units import parse_duration
 
 __all__ = ["User", "issue_token"]
 
@@ -47,20 +49,80 @@ class User:
     permissions: Sequence[str] = field(default=())
 
 
-def issue_token(
-    user: User | Mapping[str, Any] | str, *, config: Config | None = None, ttl: timedelta = TOKEN_LIFE
-) -> str:
-    """A JSON Web Token for `user` (its id alone, or fields of `User`), good for `ttl`.
+def _id(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise refusal("must be a text or a whole number")
+    if value == "":
+        raise refusal("must not be empty")
+    return str(value)
 
-    It is signed with the secret of `config`, or else the one that a gateway without `auth` uses: that of the
-    environment variable PYLAE_JWT_SECRET or JWT_SECRET, or the generated one. Raises ConfigError if there is no secret
-    to sign with, as with public keys.
+
+def _permissions(value: Any) -> Any:
+    words = split_words(value)
+    if value is not None and not isinstance(words, list | tuple | set | frozenset):
+        raise refusal("must be texts", 'write them like ["orders:write"]')
+    return words if words is None else list(words)
+
+
+class _UserFields(Settings):
+    """The fields of `User` as callers may write them."""
+
+    id: Annotated[str, BeforeValidator(_id)]
+    role: str | None = None
+    email: str | None = None
+    permissions: Annotated[tuple[str, ...] | None, BeforeValidator(_permissions)] = None
+
+
+def issue_token(
+    user: User | Mapping[str, Any] | str | int,
+    *,
+    config: Config | None = None,
+    ttl: timedelta | float | str = TOKEN_LIFE,
+) -> str:
+    """A JSON Web Token for `user` (its id alone, or the fields of `User`), good for `ttl`.
+
+    Ids may be numbers, and permissions one text (`A|B`); `ttl` is a number of seconds or a text such as "15m". It is
+    signed with the secret of `config`, or else the one that a gateway without `auth` uses: that of the environment
+    variable PYLAE_JWT_SECRET or JWT_SECRET, or the generated one. Raises ConfigError if there is no secret to sign
+    with, as with public keys, or if an argument is none of these; it names the field and the place of the call.
     """
-    if isinstance(user, str):
-        user = User(user)
-    elif isinstance(user, Mapping):
-        user = User(**user)
-    return _signed(_claims(user, jwt := _signer(config), ttl), jwt)
+    try:
+        span = parse_duration(ttl)
+    except ValueError as error:
+        message, _, hint = str(error).partition("; ")
+        raise _wrong("ttl", message, hint) from None
+    return _signed(_claims(_user(user), jwt := _signer(_config(config)), span), jwt)
+
+
+def _config(given: object) -> Config | None:
+    if given is None or isinstance(given, Config):
+        return given
+    hint = "`gateway.config` is one" if hasattr(given, "config") else None
+    raise _wrong("config", f"must be a Config; found {shown(given, hidden=False)}", hint)
+
+
+def _wrong(path: str, message: str, hint: str | None = None) -> ConfigError:
+    return ConfigError([Problem(*calling(), None, path, message, hint or None)])
+
+
+def _user(given: object) -> User:
+    """Whom a token is for, whichever way it is said. Raises ConfigError with the place of the call."""
+    names = _UserFields.model_fields
+    if isinstance(given, Mapping):
+        fields = given
+    elif all(hasattr(given, name) for name in names):
+        # What hooks have as `request.user` is one too.
+        fields = {name: getattr(given, name) for name in names}
+    elif isinstance(given, str | int) and not isinstance(given, bool):
+        fields = {"id": given}
+    else:
+        hint = 'an id, or a mapping such as {"id": "7", "role": "admin"}'
+        raise _wrong("user", f"must be a user; found {shown(given, hidden=False)}", hint)
+    try:
+        made = _UserFields.model_validate(fields)
+    except ValidationError as error:
+        raise ConfigError(problems_of(error, Below(CallSources({(): calling()}), ("user",)), _UserFields)) from None
+    return User(made.id, made.role or "", made.email or "", made.permissions or ())
 
 
 def _signer(config: Config | None) -> Jwt:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pylae import ConfigError
+from pylae import ConfigError, Gateway
 from pylae.auth import User, default_auth, issue_token, secret_file
 from pylae.config.auth import AuthConfig, key_hash
 from pylae.config.model import Config
@@ -47,6 +47,68 @@ def test_a_token_suits_what_the_gateway_asks_for() -> None:
     assert {key: made[key] for key in made.keys() - {"exp", "iat", "jti"}} == {
         "uid": "7", "groups": "a", "scope": ["x"], "iss": "me", "aud": "you",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("user", "says"),
+    [
+        ({"id": 1}, {"sub": "1"}),
+        (1, {"sub": "1"}),
+        (User(1), {"sub": "1"}),  # type: ignore[arg-type]
+        ({"id": "1", "role": None, "email": None, "permissions": None}, {"sub": "1"}),
+        ({"id": "1", "permissions": "orders:write"}, {"sub": "1", "permissions": ["orders:write"]}),
+        ({"id": "1", "permissions": "a|b"}, {"sub": "1", "permissions": ["a", "b"]}),
+        (User("1", permissions={"a"}), {"sub": "1", "permissions": ["a"]}),  # type: ignore[arg-type]
+    ],
+)
+def test_users_may_be_written_in_several_ways(user: Any, says: dict[str, Any]) -> None:
+    made = claims(issue_token(user, config=config()))
+    assert {key: made[key] for key in made.keys() - {"exp", "iat", "jti"}} == says
+
+
+@pytest.mark.parametrize("ttl", ["5m", 300, timedelta(minutes=5)])
+def test_the_life_of_a_token_is_written_as_everywhere(ttl: Any) -> None:
+    made = claims(issue_token("7", config=config(), ttl=ttl))
+    assert made["exp"] - made["iat"] == 300
+
+
+@pytest.mark.parametrize(
+    ("user", "path", "message", "hint"),
+    [
+        ({"id": 1, "name": "x"}, "user.name", "unknown key `name`; allowed are id, role, email, permissions", None),
+        ({"id": 1, "permission": "x"}, "user.permission", "unknown key `permission`", "did you mean `permissions`?"),
+        ({"role": "admin"}, "user.id", "`id` is required and missing", None),
+        ({"id": None}, "user.id", "must be a text or a whole number; found null", None),
+        ({"id": True}, "user.id", "must be a text or a whole number; found true", None),
+        ({"id": ""}, "user.id", "must not be empty", None),
+        ({"id": "1", "role": 5}, "user.role", "must be a text; found 5", None),
+        ({"id": "1", "email": ["a"]}, "user.email", "must be a text; found a list", None),
+        (
+            {"id": "1", "permissions": 5},
+            "user.permissions",
+            "must be texts; found 5",
+            'write them like ["orders:write"]',
+        ),
+        ({"id": "1", "permissions": ["a", 5]}, "user.permissions[1]", "must be a text; found 5", None),
+        (User("1", role=5), "user.role", "must be a text; found 5", None),  # type: ignore[arg-type]
+        (["7"], "user", "must be a user; found a list", 'an id, or a mapping such as {"id": "7", "role": "admin"}'),
+        (None, "user", "must be a user; found null", "an id, or a mapping"),
+    ],
+)
+def test_what_is_wrong_with_a_user_is_said(user: Any, path: str, message: str, hint: str | None) -> None:
+    with pytest.raises(ConfigError) as caught:
+        issue_token(user, config=config())
+    (problem,) = caught.value.problems
+    assert (problem.file, problem.path) == (__file__, path)
+    assert problem.message.startswith(message)
+    assert (problem.hint or "").startswith(hint or "")
+
+
+def test_what_else_is_wrong_is_said() -> None:
+    with pytest.raises(ConfigError, match=r"test_auth\.py:.*: ttl: not a duration"):
+        issue_token("7", config=config(), ttl="soon")
+    with pytest.raises(ConfigError, match=r"config: must be a Config; found a Gateway \(`gateway.config` is one\)"):
+        issue_token("7", config=Gateway())  # type: ignore[arg-type]
 
 
 def test_without_a_secret_nothing_is_signed() -> None:

@@ -186,14 +186,14 @@ class RunningGateway(StartedGateway, Client):
             raise
         Client.__init__(self, self.address, timeout=timeout, sign=self.token)
 
-    def token(self, user: User | Mapping[str, Any] | str, ttl: timedelta = TOKEN_LIFE) -> str:
+    def token(self, user: User | Mapping[str, Any] | str | int, ttl: timedelta | float | str = TOKEN_LIFE) -> str:
         """A token that this gateway accepts, good for `ttl`. Raises ConfigError if it has no `jwt` authenticator."""
         ahead = timedelta(microseconds=self._ahead // 1000)
         config = self.gateway.config
         if config.auth is None:
             # Without this the token would be signed with a secret of this machine.
             config = config.model_copy(update={"auth": AuthConfig()})
-        return issue_token(user, config=config, ttl=ttl + ahead)
+        return issue_token(user, config=config, ttl=parse_duration(ttl) + ahead)
 
     def apply(self, configuration: Configuration, services: Mapping[str, Instances] | None = None) -> None:
         """Puts another configuration in force, changed for a test in the same way. Raises as `Gateway.apply` does."""
