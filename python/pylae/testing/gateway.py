@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -9,15 +10,18 @@ from tempfile import TemporaryDirectory
 from typing import Any, Protocol, Self
 
 import yaml
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from pylae import Gateway
 from pylae.auth import TOKEN_LIFE, User, issue_token
 from pylae.config.auth import AuthConfig, Jwt
+from pylae.config.check import problems_of
 from pylae.config.model import Config, Listener, has_authenticator
 from pylae.config.route import Route
 from pylae.config.service import Instance, Service
+from pylae.config.sources import Below, CallSources
 from pylae.engine import shift_clock
+from pylae.errors import ConfigError, Problem
 from pylae.testing.client import PATIENCE, Client
 from pylae.testing.tokens import SECRET
 from pylae.units import parse_duration
@@ -46,8 +50,8 @@ def prepared(
     - It listens on one free port of 127.0.0.1, without TLS, with one worker unless it says otherwise.
     - It has no admin API unless the configuration says something about it; then on a free port too.
     - What outlives a restart is in the folder `state`.
-    - `services` gives services their instances. A name may have `_` for `-`; a service that is not there is added.
-      Services that are not named keep theirs.
+    - `services` gives services their instances. A name may have `_` for `-`. Where the configuration has services, they
+      must be some of those; services that are not named keep theirs.
     - Tokens are those of the test: every `jwt` authenticator has `SECRET` for its key. If routes need users and nothing
       says who vouches for them, such an authenticator is added.
     - Without routes every path goes to the first of `services`, and needs no user.
@@ -78,10 +82,10 @@ def _is_path(configuration: str | Mapping[str, Any]) -> bool:
 
 def _for_test(config: Config, given: Mapping[str, Instances]) -> Config:
     services, routes = dict(config.services), config.routes
-    for name, instances in given.items():
-        known = {*services, *(route.service_key for route in routes)}
-        name = name if name in known or name.replace("_", "-") not in known else name.replace("_", "-")
-        listed = tuple(Instance(url=url) for url in urls(instances))
+    known = _service_names(config)
+    for called, instances in given.items():
+        name = _known(called, known)
+        listed = _listed(name, instances)
         if name in services:
             services[name] = services[name].model_copy(update={"instances": listed})
         elif any(route.service_key == name and route.service_url for route in routes):
@@ -106,10 +110,38 @@ def _for_test(config: Config, given: Mapping[str, Instances]) -> Config:
     return config.model_copy(update=changes)
 
 
+def _service_names(config: Config) -> list[str]:
+    """Names of services that the configuration has, or speaks of."""
+    mirrors = [policies.mirror.service for policies in (*config.routes, config.policies) if policies.mirror]
+    return sorted({*config.services, *(route.service_key for route in config.routes if route.service_key), *mirrors})
+
+
+def _known(called: str, names: Sequence[str]) -> str:
+    """The name of the service that a test calls so. Raises ConfigError where others are known and it is not."""
+    dashed = called.replace("_", "-")
+    if called in names or not names:
+        return called
+    if dashed in names:
+        return dashed
+    near = difflib.get_close_matches(dashed, names, 1, 0.6)
+    message = f"there is no service `{called}`; there are {', '.join(names)}"
+    hint = f"did you mean `{near[0]}`?" if near else None
+    raise ConfigError([Problem(None, None, None, f"services.{called}", message, hint)])
+
+
+def _listed(name: str, instances: Instances) -> tuple[Instance, ...]:
+    try:
+        return Service.model_validate({"instances": urls(instances)}).instances
+    except ValidationError as error:
+        raise ConfigError(problems_of(error, Below(CallSources({}), ("services", name)), Service)) from None
+
+
 def urls(instances: Instances) -> list[str]:
     """The addresses of instances."""
-    several = [instances] if isinstance(instances, str) or not isinstance(instances, Sequence) else instances
-    return [item if isinstance(item, str) else item.url for item in several]
+    listed: Sequence[Any] = (
+        [instances] if isinstance(instances, str) or not isinstance(instances, Sequence) else instances
+    )
+    return [item if isinstance(item, str) else getattr(item, "url", item) for item in listed]
 
 
 def _auth(config: Config, routes: Sequence[Route]) -> AuthConfig | None:

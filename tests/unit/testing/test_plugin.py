@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -148,6 +149,71 @@ def test_bad_configurations(pylae_gateway: Start, pylae_service: Serve) -> None:
         pylae_gateway(one=pylae_service()).gateway.start()
     with pytest.raises(ConfigError, match="no token can be signed"):
         pylae_gateway(one=pylae_service()).get(user="1")
+
+
+@pytest.mark.parametrize(
+    ("named", "words"),
+    [
+        (
+            {"userz": "fake"},
+            r"services\.userz: there is no service `userz`; there are order-service, users \(did you mean",
+        ),
+        ({"order_servise": "fake"}, r"`order_servise`; .*did you mean `order-service`\?"),
+        ({"payments": "fake"}, r"`payments`; there are order-service, users$"),
+    ],
+)
+def test_a_service_that_the_gateway_has_not_is_refused(
+    pylae_gateway: Start, pylae_service: Serve, file: Path, named: dict[str, Any], words: str
+) -> None:
+    """A test that goes on would talk to the service that stands in the file."""
+    fake = pylae_service()
+    with pytest.raises(ConfigError, match=words):
+        pylae_gateway(file, **dict.fromkeys(named, fake))
+    with pytest.raises(ConfigError, match=words):
+        pylae_gateway(file, services=dict.fromkeys(named, fake))
+    gateway = pylae_gateway(file)
+    with pytest.raises(ConfigError, match=words):
+        gateway.apply(file, dict.fromkeys(named, fake))
+
+
+@pytest.mark.parametrize(
+    "configuration",
+    [
+        {"routes": [{"path": "/a", "service": "one", "auth_required": False}]},
+        {"routes": [{"path": "/a", "service_url": "http://users.example:1", "service": "one", "auth_required": False}]},
+        {
+            "routes": [{"path": "/a", "service": "two", "mirror": "one", "auth_required": False}],
+            "services": {"two": {"instances": ["http://two.example:1"]}},
+        },
+        {
+            "routes": [{"path": "/a", "service": "two", "auth_required": False}],
+            "services": {"two": {"instances": ["http://two.example:1"]}},
+            "policies": {"mirror": {"service": "one"}},
+        },
+        {"policies": {"security_headers": True}},
+    ],
+    ids=["of a route", "by a route", "mirrored", "mirrored by all", "none but it"],
+)
+def test_services_that_are_only_named_are_known(
+    pylae_gateway: Start, pylae_service: Serve, configuration: dict[str, Any]
+) -> None:
+    one = pylae_service()
+    gateway = pylae_gateway(configuration, one=one)
+    assert [instance.url for instance in gateway.gateway.config.services["one"].instances] == [one.url]
+
+
+@pytest.mark.parametrize(
+    ("instances", "words"),
+    [
+        (5, r"services\.users.instances\[0\].*found 5"),
+        ([5], r"services\.users.instances\[0\].*found 5"),
+        ("users.example", r"services\.users.instances\[0\].*found \"users.example\" \(write it like"),
+        (None, r"services\.users.instances\[0\].*found null"),
+    ],
+)
+def test_what_is_no_instance_is_said(pylae_gateway: Start, file: Path, instances: Any, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        pylae_gateway(file, users=instances)
 
 
 def test_the_clock_is_for_primitives(pylae_clock: FakeClock) -> None:
