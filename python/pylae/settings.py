@@ -48,6 +48,8 @@ class Settings(BaseModel):
 
     short: ClassVar[JsonSchemaValue | None] = None
     """Schema of the short form that a validator of the model accepts instead of a mapping."""
+    main: ClassVar[tuple[str, ...]] = ()
+    """Fields that people mean who write a single value where the model has no short form: named in the error."""
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
@@ -70,7 +72,7 @@ def refusal(
     """An error for a validator to raise. The message must not repeat the value, which may be a secret.
 
     `known` are the allowed words, among which the nearest to what was written is looked for. `secret` says that the
-    value must not be shown.
+    value must not be shown. `{found}` in the hint is replaced by what was written, where that may be shown.
     """
     # Pydantic fills braces in the template from the context, so the text itself goes there.
     context = {"message": message, "hint": hint, "known": list(known), "secret": secret}

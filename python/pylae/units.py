@@ -94,6 +94,12 @@ def parse_size(value: object) -> int:
     return int(size)
 
 
+def size(number: int) -> str:
+    """A number of bytes as people write it: `10MB` where it comes to whole ones, else `KB`, else bytes."""
+    unit = next((unit for unit in ("T", "G", "M", "K") if number and number % 1024 ** _POWER[unit] == 0), "")
+    return f"{number // 1024 ** _POWER[unit]}{unit}B" if unit else str(number)
+
+
 @dataclass(frozen=True, slots=True)
 class RequestRate:
     """So many requests in such a span of time."""

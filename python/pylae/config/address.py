@@ -5,21 +5,30 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator
 
 from pylae.settings import refusal
 
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]]*):(?P<port>[0-9]{1,5})")
 _LOCAL_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback"})
+_PORT = re.compile(r"[0-9]{1,5}")
+_PORT_ALONE = (
+    "is a port without an address",
+    'write "127.0.0.1:{found}" for this machine alone, or "0.0.0.0:{found}" for all addresses',
+)
 _ADDRESS_HINT = 'write it like "127.0.0.1:8080", "[::1]:8080", or ":8080" for all addresses'
 
 
 def listen_address(text: str) -> str:
     """`ip:port` in canonical form. `localhost` is 127.0.0.1, and no host is all IPv4 addresses."""
     match = _ADDRESS.fullmatch(text.strip())
-    if not match:
-        raise refusal("is not an address with port", _ADDRESS_HINT)
-    if int(match["port"]) > 65535:
+    port = _PORT.fullmatch(match["port"] if match else text.strip())
+    if port and int(port[0]) > 65535:
         raise refusal("a port is at most 65535")
+    if not match:
+        raise refusal(*(_PORT_ALONE if port else ("is not an address with port", _ADDRESS_HINT)))
     host = {"": "0.0.0.0", "*": "0.0.0.0", "localhost": "127.0.0.1"}.get(match["host"], match["host"])  # noqa: S104
     try:
         ip = ipaddress.ip_address(host.strip("[]"))
@@ -31,6 +40,17 @@ def listen_address(text: str) -> str:
 def is_loopback(address: str) -> bool:
     """Whether only this machine can connect to an `ip:port` that is listened on."""
     return ipaddress.ip_address(address.rpartition(":")[0].strip("[]")).is_loopback
+
+
+def number_as_text(value: Any) -> Any:
+    """A port that was written alone, without quotes: what is wrong with it is said of the text."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+ListenAddress = Annotated[
+    str, BeforeValidator(number_as_text, json_schema_input_type=str), AfterValidator(listen_address)
+]
+"""`ip:port`."""
 
 
 def is_this_machine(host: str) -> bool:

@@ -6,9 +6,9 @@ import os
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, SecretStr, model_validator
 
-from pylae.config.address import is_loopback, is_this_machine, listen_address
+from pylae.config.address import is_loopback, is_this_machine, listen_address, number_as_text
 from pylae.settings import Settings, refusal
 
 VARIABLE = "PYLAE_ADMIN"
@@ -24,6 +24,8 @@ def admin_address(text: str) -> str:
         if not path.startswith("/") or "\0" in path or len(path.encode()) > 107:
             raise refusal("a socket has an absolute path of at most 107 bytes", 'write it like "unix:/run/pylae.sock"')
         return text
+    if text.strip().isdecimal():
+        raise refusal("is a port without an address", 'write "127.0.0.1:{found}"')
     return listen_address(text)
 
 
@@ -48,7 +50,9 @@ class Admin(Settings):
 
     short = {"type": "string"}
 
-    address: Annotated[str, AfterValidator(admin_address)] = DEFAULT_ADDRESS
+    address: Annotated[
+        str, BeforeValidator(number_as_text, json_schema_input_type=str), AfterValidator(admin_address)
+    ] = DEFAULT_ADDRESS
     """`ip:port`, where port 0 takes a free one, or `unix:/path` for a socket that only its owner can use."""
     token: Annotated[SecretStr, AfterValidator(_token)] | None = None
     """What every request must present; without it one is generated at the first start and kept in `token_file`."""
@@ -63,7 +67,8 @@ class Admin(Settings):
     @model_validator(mode="before")
     @classmethod
     def _short(cls, value: Any) -> Any:
-        return {"address": value} if isinstance(value, str) else value
+        given = number_as_text(value)
+        return {"address": given} if isinstance(given, str) else value
 
     @model_validator(mode="after")
     def _fits(self) -> Admin:

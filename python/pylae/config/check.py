@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
-import types
-from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, Union, get_args, get_origin
+from collections.abc import Iterable
+from typing import Any
 
-from pydantic import AliasChoices, BaseModel, SecretBytes, SecretStr, ValidationError
+from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
 
+from pylae.config.advice import instead_of, is_model, kinds, nearest, unknown_key
 from pylae.config.crosscheck import View, authentication, cross_check
 from pylae.config.load import Document
 from pylae.config.model import Config
 from pylae.config.nodes import Finding, Step, show_path
 from pylae.config.sources import DocumentSources, Place, Sources, shown
 from pylae.errors import ConfigError, Problem
-from pylae.policies import POLICIES
-from pylae.settings import ALIASES
 
 _TYPES = {
     "bool_type": "must be true or false",
@@ -37,6 +34,7 @@ _TYPES = {
     "model_type": "must be a mapping",
     "model_attributes_type": "must be a mapping",
 }
+_SHAPES = ("model_type", "model_attributes_type", "dict_type", "list_type", "tuple_type")
 _TEXTS = {"string_type": "put quotes around it"}
 _BOUNDS = {
     "greater_than_equal": "must be at least {ge}",
@@ -151,7 +149,11 @@ def _explain(item: dict[str, Any], loc: tuple[Step, ...], sources: Sources, root
     hidden = (place.node.interpolated if place.node and not is_key else False) or _is_secret(path, root)
     hidden = hidden or context.get("secret", False)
     message, hint, known = _describe(kind, context, item["msg"])
-    near = _nearest(value, known) if not hidden else None
+    near = nearest(value, known) if not hidden else None
+    if kind in _SHAPES:
+        hint = instead_of(value, path, root, hidden=hidden) or hint
+    if hint and isinstance(value, str | int):
+        hint = hint.replace("{found}", "…" if hidden else shown(value, hidden=False).strip('"'))
     # A whole mapping was found where a part of it is wrong: saying "found a mapping" would only puzzle.
     if not isinstance(value, dict | BaseModel) or kind in _TYPES:
         message = f"{message}; found {shown(value, hidden=hidden)}"
@@ -175,68 +177,11 @@ def _describe(kind: str, context: dict[str, Any], text: str) -> tuple[str, str |
     return text[:1].lower() + text[1:], None, []
 
 
-def _nearest(value: Any, known: list[str]) -> str | None:
-    if not isinstance(value, str):
-        return None
-    folded = {word.lower(): word for word in known}
-    near = difflib.get_close_matches(value.lower(), folded, 1, 0.6)
-    return f"did you mean `{folded[near[0]]}`?" if near else None
-
-
 def _unknown_key(loc: tuple[Step, ...], sources: Sources, root: type[BaseModel]) -> Problem:
-    place, key = sources.locate(loc, key=True), str(loc[-1])
-    path = show_path(place.path)
-    models = [kind for kind in _kinds(loc[:-1], root) if isinstance(kind, type) and issubclass(kind, BaseModel)]
-    names = sorted((name for model in models for name in model.model_fields), key=POLICIES.__contains__)
-    if key in names or ALIASES.get(key) in names:
-        same = ALIASES.get(key) or next(alias for alias, name in ALIASES.items() if name == key)
-        return _problem(place, path, f"`{key}` and `{same}` are the same setting; give it once", None)
-    hint = _nearest(key, [*names, *(alias for alias, name in ALIASES.items() if name in names)])
-    hint = _elsewhere(key, models) or hint
-    allowed = f"allowed are {', '.join(names)}" if names else "nothing can be set here yet"
-    return _problem(place, path, f"unknown key `{key}`; {allowed}", hint)
-
-
-def _elsewhere(key: str, models: list[type[BaseModel]]) -> str | None:
-    for model in models:
-        for name, info in model.model_fields.items():
-            for kind in _leaves(info.annotation):
-                if isinstance(kind, type) and issubclass(kind, BaseModel) and key in kind.model_fields:
-                    return f"`{key}` belongs under `{name}`"
-    return None
-
-
-def _leaves(annotation: Any) -> Iterator[Any]:
-    """The alternatives of a type, without Annotated and unions around them."""
-    origin = get_origin(annotation)
-    if origin is Annotated:
-        yield from _leaves(get_args(annotation)[0])
-    elif origin in (Union, types.UnionType):
-        for part in get_args(annotation):
-            yield from _leaves(part)
-    else:
-        yield annotation
-
-
-def _kinds(path: tuple[Step, ...], root: type[BaseModel]) -> list[Any]:
-    """The types that the model may have at a path."""
-    kinds: list[Any] = [root]
-    for step in path:
-        inner: list[Any] = []
-        for kind in kinds:
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                inner += [
-                    leaf
-                    for name, info in kind.model_fields.items()
-                    if step == name
-                    or (isinstance(info.validation_alias, AliasChoices) and step in info.validation_alias.choices)
-                    for leaf in _leaves(info.annotation)
-                ]
-            elif get_origin(kind) in (dict, tuple, list):
-                inner += _leaves(get_args(kind)[1 if get_origin(kind) is dict else 0])
-        kinds = inner
-    return kinds
+    place = sources.locate(loc, key=True)
+    models = [kind for kind in kinds(loc[:-1], root) if is_model(kind)]
+    return _problem(place, show_path(place.path), *unknown_key(str(loc[-1]), models))
 
 
 def _is_secret(path: tuple[Step, ...], root: type[BaseModel]) -> bool:
-    return any(kind in (SecretStr, SecretBytes) for kind in _kinds(path, root))
+    return any(kind in (SecretStr, SecretBytes) for kind in kinds(path, root))

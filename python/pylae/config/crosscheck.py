@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from pylae.config.route import Route
 from pylae.config.service import CircuitBreaker
 from pylae.config.sources import Sources, shown
 from pylae.policies.rate_limit import RateLimits
+from pylae.units import size
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ def cross_check(view: View, sources: Sources) -> Iterator[Finding]:
     yield from _breakers(view)
     yield from _shared_limits(view)
     yield from _websockets(view)
+    yield from _authenticators(view, sources)
     yield from _certificates(view.config)
 
 
@@ -202,18 +205,16 @@ def _websockets(view: View) -> Iterator[Finding]:
             yield Finding(("routes", index, "websocket"), message, hint)
 
 
-def _authenticators(view: View) -> Iterator[Finding]:
-    """Names of authenticators that routes choose."""
-    if not view.auth_known or view.config.auth is None:
-        return
-    known = view.config.auth.names
-    for index, route in view.routes():
-        for name in route.auth or ():
+def _authenticators(view: View, sources: Sources) -> Iterator[Finding]:
+    """Names of authenticators that routes choose. Where there are none: see `authentication`."""
+    known = view.config.auth.names if view.config.auth and view.auth_known else ()
+    for index, route in view.routes() if known else ():
+        for place, name in enumerate(route.auth or ()):
             if name not in known:
                 near = difflib.get_close_matches(name, known, 1, 0.6)
-                listed = f"there are {', '.join(known)}" if known else "there are none"
-                hint = f"did you mean `{near[0]}`?" if near else None
-                yield Finding(("routes", index, "auth"), f"there is no authenticator {name}; {listed}", hint)
+                path: tuple[Step, ...] = ("routes", index, "auth", place)
+                message = f"there is no authenticator {_shown(sources, path, name)}; there are {', '.join(known)}"
+                yield Finding(path, message, f"did you mean `{near[0]}`?" if near else None)
 
 
 def _certificates(config: Config) -> Iterator[Finding]:
@@ -226,22 +227,32 @@ def _certificates(config: Config) -> Iterator[Finding]:
 
 def authentication(view: View) -> Iterator[Finding]:
     """Routes that ask for a user although nothing can tell who it is. One finding, at the first."""
-    closed = [(index, route) for index, route in view.routes() if route.auth_required or route.auth]
-    if not closed or has_authenticator(view.config) or not view.auth_known:
+    if has_authenticator(view.config) or not view.auth_known:
         return
-    index = closed[0][0]
-    count = f"{len(closed)} routes require" if len(closed) > 1 else "the route requires"
-    yield Finding(
-        ("routes", index, "auth_required"),
-        f"{count} authentication, but no authenticator is configured",
-        "add `auth:`, or `auth_required: false` on routes that are open to everyone",
-    )
+    closed = [index for index, route in view.routes() if route.auth_required]
+    if closed:
+        count = f"{len(closed)} routes require" if len(closed) > 1 else "the route requires"
+        yield Finding(
+            ("routes", closed[0], "auth_required"),
+            f"{count} authentication, but no authenticator is configured",
+            "add `auth:`, or `auth_required: false` on routes that are open to everyone",
+        )
+    named = [index for index, route in view.routes() if route.auth and not route.auth_required]
+    if named:
+        count = f"{len(named)} routes name authenticators" if len(named) > 1 else "the route names authenticators"
+        yield Finding(
+            ("routes", named[0], "auth"),
+            f"{count}, but none is configured",
+            "configure them under `auth:` (`auth: {jwt: {…}}` beside `routes:`), or leave out `auth` on the route",
+        )
 
 
 def weaknesses(config: Config) -> Iterator[Finding]:
     """What works and is doubtful."""
     yield from _open_routes(config)
     yield from _unanswered_hosts(config)
+    yield from _literal_parameters(config)
+    yield from _sizes_of_bodies(config)
     for name, service in config.services.items():
         if service.secure and not service.tls.verify:
             text = "whoever is on the way can be the instance, since it need not prove who it is"
@@ -284,6 +295,42 @@ def _overlap(one: str, other: str) -> bool:
     """Whether there are hosts that both take, where `*.` stands for any labels in front."""
     pairs = ((one, other), (other, one))
     return one == other or any(wide.startswith("*.") and host.endswith(wide[1:]) for wide, host in pairs)
+
+
+def _literal_parameters(config: Config) -> Iterator[Finding]:
+    """Paths with what is a parameter elsewhere, and a letter like others here."""
+    for index, route in enumerate(config.routes):
+        for key in ("path", "prefix"):
+            path = getattr(route, key) or ""
+            if re.search(r"/:[A-Za-z_]", path):
+                text = "`:` begins no parameter here: it is compared like every other letter"
+                yield Finding(("routes", index, key), text, "write `path` with `{id}` for `:id`")
+            if path.endswith(("/*", "/**")):
+                text = "`*` stands for nothing else here: it is compared like every other letter"
+                hint = "`prefix: /api` takes `/api` and everything below it"
+                yield Finding(("routes", index, key), text, hint)
+
+
+def _sizes_of_bodies(config: Config) -> Iterator[Finding]:
+    """Bodies that one bound of `validation` lets pass and the other refuses, which was not written."""
+    places = [(("policies",), config.policies), *((("routes", i), route) for i, route in enumerate(config.routes))]
+    for place, policies in places:
+        validation = policies.validation
+        if not validation or validation.json_body is None:
+            continue
+        json, most = validation.json_body, validation.max_body
+        said = "max_body" in validation.model_fields_set, "max_size" in json.model_fields_set
+        if said == (True, False) and json.max_size < most:
+            text = (
+                f"bodies above {size(json.max_size)} are refused all the same, because `json_body` keeps them in memory"
+            )
+            yield Finding(
+                (*place, "validation", "max_body"), text, f"`json_body: {{max_size: {size(most)}}}` lets them pass"
+            )
+        if said == (False, True) and most < json.max_size:
+            text = f"bodies above {size(most)} are refused all the same, by `max_body`"
+            hint = f"`max_body: {size(json.max_size)}` beside `json_body` lets them pass"
+            yield Finding((*place, "validation", "json_body", "max_size"), text, hint)
 
 
 def bypassed_hooks(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

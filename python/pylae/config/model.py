@@ -6,9 +6,9 @@ import os
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from pylae.config.address import listen_address
+from pylae.config.address import ListenAddress, number_as_text
 from pylae.config.admin import Admin
 from pylae.config.auth import AuthConfig
 from pylae.config.hooks import HookSettings, PluginUse
@@ -26,7 +26,7 @@ class Listener(Settings):
 
     short = {"type": "string"}
 
-    address: Annotated[str, AfterValidator(listen_address)]
+    address: ListenAddress
     """`ip:port`. Port 0 takes a free one."""
     http2: bool | None = None
     """Whether HTTP/2 is spoken: on a listener with TLS to clients that choose it in the handshake, which is the default
@@ -41,7 +41,8 @@ class Listener(Settings):
     @model_validator(mode="before")
     @classmethod
     def _short(cls, value: Any) -> Any:
-        return {"address": value} if isinstance(value, str) else value
+        given = number_as_text(value)
+        return {"address": given} if isinstance(given, str) else value
 
 
 class Http2Limits(Settings):
@@ -63,6 +64,8 @@ class Http2Limits(Settings):
 
 class Limits(Settings):
     """Bounds and deadlines of the client side."""
+
+    main = ("max_body",)
 
     max_connections: Positive = 10_000
     """Open client connections; beyond it an idle one is closed for each that comes, or the new one refused."""
@@ -95,7 +98,8 @@ class Limits(Settings):
 
 
 def _listeners(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+    given = number_as_text(value)
+    return [given] if isinstance(given, str) else value
 
 
 class Config(Settings):

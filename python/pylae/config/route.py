@@ -23,6 +23,8 @@ METHODS = frozenset(
 _COMMON = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _HOST = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*|\[[0-9a-f:.]+\]")
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
+_FOREIGN = re.compile(r"<([A-Za-z_]\w*(\([^<>]*\))?:)?[A-Za-z_]\w*>")
+"""A parameter as Flask and Django write it."""
 _SERVICE_NAME = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9._:\[\]-]{0,199}")
 
 
@@ -64,6 +66,23 @@ def _path(text: str) -> str:
     return text
 
 
+def _template(text: str) -> str:
+    if _FOREIGN.search(text):
+        raise refusal(
+            "parameters stand in braces",
+            "write {id} for <id>, {id:int} for <int:id>, and {rest:path} for <path:rest>",
+        )
+    return _path(text)
+
+
+def _prefix(text: str) -> str:
+    if "{" in text or _FOREIGN.search(text):
+        raise refusal(
+            "a prefix has no parameters", "write `path: /api/{x}/{rest:path}`, which takes all below `/api/{x}/`"
+        )
+    return _path(text)
+
+
 def _strip(value: Any) -> Any:
     if isinstance(value, bool):
         return value
@@ -75,7 +94,7 @@ def _strip(value: Any) -> Any:
 HostName = Annotated[str, AfterValidator(_host)]
 """A host without port, or `*.` and what its name ends in."""
 ServiceName = Annotated[str, AfterValidator(service_name)]
-Path = Annotated[str, AfterValidator(_path)]
+Template = Annotated[str, AfterValidator(_template)]
 
 
 class ValueTest(Settings):
@@ -112,9 +131,9 @@ class Route(PolicySet):
 
     name: Annotated[str, AfterValidator(_route_name)] | None = None
     """Unique name, in logs and metrics. Derived from methods, host and path if none is given."""
-    path: Path | None = None
+    path: Template | None = None
     """The whole path; with braces a template: `/users/{id}`, `{id:int}`, `{rest:path}` (last segment only)."""
-    prefix: Path | None = None
+    prefix: Annotated[str, AfterValidator(_prefix)] | None = None
     """The path, or the path continued behind a `/`."""
     pattern: Annotated[str, Field(min_length=1)] | None = None
     """Regular expression from the start of the path."""
@@ -157,7 +176,7 @@ class Route(PolicySet):
     """Whether instances are sent the client's `Host` or their own; the service says so if none is given."""
     strip_prefix: Annotated[bool | str, PlainValidator(_strip, json_schema_input_type=bool | str)] = False
     """Prefix taken off the path before it is sent on; `true` is the route's own `prefix`."""
-    rewrite: Path | None = None
+    rewrite: Template | None = None
     """Path template that replaces the path, with captured names: `/v2/{id}`."""
     websocket: Switch[WebSocket] = None
     """Lets requests become WebSockets; off unless given."""

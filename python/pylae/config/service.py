@@ -121,6 +121,8 @@ class LoadBalancer(Settings):
 class Sticky(Settings):
     """Keeps a client on one instance by a cookie."""
 
+    main = ("cookie",)
+
     cookie: Annotated[str, AfterValidator(field_name)] = "pylae_instance"
     """Name of the cookie that the gateway sets."""
     ttl: Duration | None = None
@@ -134,6 +136,8 @@ class Sticky(Settings):
 
 class HealthCheck(Settings):
     """Active checks: GET `path` on each instance, where 200–399 is healthy, or the health protocol of gRPC."""
+
+    main = ("path",)
 
     path: Annotated[str, Field(pattern=r"^/[!-~]*$", max_length=2048)] = "/health"
     """Path that is asked for."""
@@ -152,6 +156,8 @@ class HealthCheck(Settings):
 class PassiveHealth(Settings):
     """Ejection of instances by what exchanges see."""
 
+    main = ("failures",)
+
     failures: Positive = 5
     """Consecutive connect failures or 5xx answers that eject an instance."""
     ejection: Duration = timedelta(seconds=30)
@@ -167,6 +173,8 @@ Status = Annotated[int, Field(ge=400, le=599)]
 
 class CircuitBreaker(Settings):
     """Stops sending to a service that fails, and tries again later."""
+
+    main = ("failure_threshold",)
 
     failure_threshold: Positive = 5
     """Consecutive failures that open it."""
@@ -189,6 +197,8 @@ class CircuitBreaker(Settings):
 class RetryBudget(Settings):
     """Bound on retries over all exchanges of a service, so that retries cannot become a storm."""
 
+    main = ("ratio",)
+
     ratio: Share = 0.2
     """Retries allowed as a share of requests."""
     min_per_second: Real = 10.0
@@ -198,6 +208,8 @@ class RetryBudget(Settings):
 class Queue(Settings):
     """The waiting room behind `max_in_flight`."""
 
+    main = ("size",)
+
     size: Count = 100
     """Exchanges that may wait; beyond it 503."""
     timeout: Wait = timedelta(seconds=1)
@@ -206,6 +218,8 @@ class Queue(Settings):
 
 class Service(Settings):
     """A named group of instances."""
+
+    main = ("instances",)
 
     instances: tuple[Instance, ...] = ()
     """Instances that are always there."""

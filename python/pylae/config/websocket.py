@@ -21,6 +21,8 @@ class WebSocket(Settings):
         ```
     """
 
+    main = ("idle_timeout",)
+
     idle_timeout: Duration = timedelta(minutes=5)
     """Longest silence of both sides, after which both are sent a Close frame (1001); any frame ends it, pings too. Also
     the longest time that one side may leave untaken what is there for it, after which the connection is cut off."""

@@ -213,7 +213,10 @@ def _problem(error: BaseException, sources: Sources, path: tuple[Step, ...]) -> 
         if isinstance(error, SystemExit):
             message += "; a module must not end the process that imports it"
         frames = traceback.extract_tb(error.__traceback__)
-        if frames and frames[-1].filename != __file__ and not frames[-1].filename.startswith("<frozen"):
+        if isinstance(error, SyntaxError) and error.filename:
+            parts = (error.filename, error.lineno, error.offset)
+            hint = f"at {':'.join(str(part) for part in parts if part)}"
+        elif frames and frames[-1].filename != __file__ and not frames[-1].filename.startswith("<frozen"):
             hint = f"raised at {frames[-1].filename}:{frames[-1].lineno}"
     return Problem(place.file, place.line, place.column, show_path(place.path), message, hint)
 

@@ -34,6 +34,8 @@ class AccessLog(Settings):
         ```
     """
 
+    main = ("output",)
+
     output: Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")] = "stdout"
     """`stdout`, `stderr`, or the path of a file, which is appended to."""
     format: Literal["json", "common", "combined"] = "json"

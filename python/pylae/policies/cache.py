@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from pylae.settings import Settings, refusal
 from pylae.units import ByteSize, Wait
@@ -45,7 +45,12 @@ Tags = Annotated[
 
 
 class Cache(Settings):
-    """Answers GET and HEAD from memory where HTTP allows it (RFC 9111). `true` is all defaults."""
+    """Answers GET and HEAD from memory where HTTP allows it (RFC 9111). `true` is all defaults.
+
+    A time alone is short for `ttl`: `cache: 5m`.
+    """
+
+    short = {"type": ["string", "number"]}
 
     ttl: Wait = timedelta(seconds=300)
     """How long an answer is fresh when the service does not say so itself (Cache-Control, Expires)."""
@@ -77,3 +82,9 @@ class Cache(Settings):
     """Whether responses carry `Cache-Status` (RFC 9211)."""
     tags: Tags = ()
     """Words by which the answers can be purged, besides those in the service's `Cache-Tag`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        alone = isinstance(value, str | int | float | timedelta) and not isinstance(value, bool)
+        return {"ttl": value} if alone else value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from pylae.settings import Settings, refusal
 from pylae.units import ByteSize
@@ -37,7 +37,7 @@ MediaTypes = Annotated[
 
 
 class Compression(Settings):
-    """Compresses responses whose client accepts it.
+    """Compresses responses whose client accepts it. Names alone are short for `algorithms`: `compression: gzip`.
 
     Left alone are bodies that are compressed already, parts (206), small ones, media types not listed, answers with
     `Cache-Control: no-transform`, and event streams, whose events would wait in the encoder. A strong `ETag` becomes a
@@ -53,6 +53,8 @@ class Compression(Settings):
           types: [application/json, "application/*+json", "text/*"]
         ```
     """
+
+    short = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 
     algorithms: Annotated[
         tuple[Literal["zstd", "br", "gzip"], ...],
@@ -74,3 +76,8 @@ class Compression(Settings):
         "image/svg+xml",
     )
     """Media types that are compressed."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"algorithms": value} if isinstance(value, str | list | tuple) else value

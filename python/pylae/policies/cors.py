@@ -54,7 +54,7 @@ Names = Annotated[
 
 
 class Cors(Settings):
-    """Cross-origin resource sharing after the Fetch standard.
+    """Cross-origin resource sharing after the Fetch standard. Origins alone are short for `origins`: `cors: "*"`.
 
     Preflights are answered here, before authentication, by the route that takes the announced request. A response,
     whoever gave it, carries the fields that let a page of an allowed origin read it; what the instance says about
@@ -72,6 +72,8 @@ class Cors(Settings):
           max_age: 1h
         ```
     """
+
+    short = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 
     origins: Annotated[
         tuple[Annotated[str, AfterValidator(_origin)], ...],
@@ -92,6 +94,11 @@ class Cors(Settings):
     """Whether cookies and other credentials may go along. Needs `origins` to be listed."""
     max_age: Wait = timedelta(days=1)
     """How long a browser may remember the answer to a preflight (browsers have bounds of their own)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"origins": value} if isinstance(value, str | list | tuple) else value
 
     @model_validator(mode="after")
     def _fits(self) -> Cors:

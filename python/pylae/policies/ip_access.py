@@ -32,6 +32,9 @@ class IpAccess(Settings):
         ```
     """
 
+    # No short form: one address could be meant either way.
+    main = ("allow", "deny")
+
     allow: Networks = ()
     """Networks and addresses that may. Without any, all may that are not denied."""
     deny: Networks = ()

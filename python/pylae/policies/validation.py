@@ -84,6 +84,8 @@ class Validation(Settings):
         ```
     """
 
+    main = ("max_body",)
+
     max_body: ByteSize = 10 * 1024 * 1024
     """Size of a request body (413), counted."""
     content_types: MediaTypes = ()

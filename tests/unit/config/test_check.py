@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
+import jsonschema
 import pytest
 from pydantic import SecretStr, ValidationError
 
@@ -13,6 +15,7 @@ from pylae.errors import ConfigError
 from pylae.settings import Settings
 
 SERVICE = 'services: {users: {instances: ["http://127.0.0.1:9001"]}}\n'
+SCHEMA = Config.model_json_schema()
 
 
 def config(text: str, environ: Mapping[str, str] | None = None) -> Config:
@@ -37,6 +40,30 @@ def test_numbers_and_truth_values_from_the_environment() -> None:
     assert (found.workers, found.limits.max_body, found.routes[0].auth_required) == (3, 1024, False)
 
 
+@pytest.mark.parametrize(
+    ("policy", "short", "long"),
+    [
+        ("cache", "5m", {"ttl": "5m"}),
+        ("cache", 300, {"ttl": 300}),
+        ("cors", "*", {"origins": ["*"]}),
+        ("cors", "https://a.test", {"origins": ["https://a.test"]}),
+        ("cors", ["https://a.test", "https://b.test"], {"origins": ["https://a.test", "https://b.test"]}),
+        ("compression", "gzip", {"algorithms": ["gzip"]}),
+        ("compression", ["br", "gzip"], {"algorithms": ["br", "gzip"]}),
+    ],
+)
+def test_a_policy_with_one_main_setting_has_a_short_form(policy: str, short: Any, long: Any) -> None:
+    for place in ("policies", "routes"):
+        given = [
+            {"policies": {policy: value}}
+            if place == "policies"
+            else {"routes": [{"path": "/", "service_url": "http://a", policy: value}]}
+            for value in (short, long)
+        ]
+        assert Config.model_validate(given[0]) == Config.model_validate(given[1])
+        jsonschema.validate(given[0], SCHEMA)
+
+
 def test_errors_of_shape_and_of_sense_come_together() -> None:
     text = f"workers: x\n{SERVICE}routes:\n  - {{path: /, service: nobody, auth_required: false}}\n"
     assert len(problems(text)) == 2
@@ -55,7 +82,7 @@ def test_a_service_that_a_wrong_route_declares_is_known() -> None:
 
 def test_wrong_services_do_not_make_every_route_wrong() -> None:
     text = "services: [users]\nroutes: [{path: /, service: users, auth_required: false}]\n"
-    assert problems(text) == ["test.yaml:1:11: services: must be a mapping; found a list"]
+    assert problems(text) == ["test.yaml:1:11: services: must be a mapping; found a list (write `services: {NAME: …}`)"]
 
 
 def test_a_secret_is_not_shown_even_if_it_is_written_out() -> None:

@@ -1,0 +1,128 @@
+"""What to write instead: the hints of error messages that follow from the models."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import types
+from collections.abc import Iterator
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import AliasChoices, BaseModel
+
+from pylae.config.nodes import Step
+from pylae.config.sources import shown
+from pylae.policies import POLICIES
+from pylae.settings import ALIASES, Settings
+
+FEW = 12
+"""Allowed keys that are all named in a message; of more, the nearest ones must do."""
+_PLAIN = re.compile(r"[A-Za-z0-9/][\w./-]*(:[\w./-]+)*")
+"""Texts that need no quotes in YAML, wherever they stand."""
+
+
+def nearest(value: object, known: list[str]) -> str | None:
+    """The one that was probably meant."""
+    if not isinstance(value, str):
+        return None
+    folded = {word.lower(): word for word in known}
+    near = difflib.get_close_matches(value.lower(), folded, 1, 0.6)
+    return f"did you mean `{folded[near[0]]}`?" if near else None
+
+
+def unknown_key(key: str, models: list[type[BaseModel]]) -> tuple[str, str | None]:
+    """Message and hint for a key that these models do not have."""
+    names = sorted((name for model in models for name in model.model_fields), key=POLICIES.__contains__)
+    if key in names or ALIASES.get(key) in names:
+        same = ALIASES.get(key) or next(alias for alias, name in ALIASES.items() if name == key)
+        return f"`{key}` and `{same}` are the same setting; give it once", None
+    near = nearest(key, [*names, *(alias for alias, name in ALIASES.items() if name in names)])
+    if hint := _elsewhere(key, models) or near:
+        return f"unknown key `{key}`", hint
+    if not names:
+        return f"unknown key `{key}`; nothing can be set here yet", None
+    if len(names) <= FEW:
+        return f"unknown key `{key}`; allowed are {', '.join(names)}", None
+    return f"unknown key `{key}`", "`pylae schema` lists the keys that are allowed here"
+
+
+def _elsewhere(key: str, models: list[type[BaseModel]]) -> str | None:
+    for model in models:
+        for name, info in model.model_fields.items():
+            for kind in _leaves(info.annotation):
+                if is_model(kind) and key in kind.model_fields:
+                    return f"`{key}` belongs under `{name}`"
+    return None
+
+
+def instead_of(value: object, path: tuple[Step, ...], root: type[BaseModel], *, hidden: bool) -> str | None:
+    """What to write where a mapping or a list is wanted and something else was found."""
+    if value is None:
+        return None
+    wanted = kinds(path, root)
+    key = f"{path[-1]}: " if path and isinstance(path[-1], str) else ""
+    text = "…" if hidden else _as_yaml(value)
+    if any(get_origin(kind) in (tuple, list) for kind in wanted):
+        if isinstance(value, dict):
+            return "begin each item with `- `"
+        return f"write `{key}[{text}]`" if isinstance(value, str) else None
+    if any(get_origin(kind) is dict for kind in wanted):
+        return f"write `{key}{{NAME: …}}`"
+    model = next((kind for kind in wanted if is_model(kind)), None)
+    if model is None:
+        return None
+    main = model.main if issubclass(model, Settings) else ()
+    if main and not isinstance(value, dict | list | tuple):
+        return "write " + " or ".join(f"`{key}{{{name}: {_filled(model, name, text)}}}`" for name in main)
+    names = list(model.model_fields)
+    keys = ", ".join(names) if len(names) <= FEW else f"{', '.join(names[:FEW])}, …"
+    return f"write `{key}{{KEY: VALUE}}`; the keys are {keys}"
+
+
+def _filled(model: type[BaseModel], name: str, text: str) -> str:
+    several = any(get_origin(kind) in (tuple, list) for kind in _leaves(model.model_fields[name].annotation))
+    return f"[{text}]" if several else text
+
+
+def _as_yaml(value: object) -> str:
+    if isinstance(value, str):
+        return value if _PLAIN.fullmatch(value) and len(value) <= 60 else shown(value, hidden=False)
+    return json.dumps(value) if isinstance(value, int | float) else "…"
+
+
+def is_model(kind: Any) -> bool:
+    """Whether a type is a model."""
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def kinds(path: tuple[Step, ...], root: type[BaseModel]) -> list[Any]:
+    """The types that the model may have at a path."""
+    found: list[Any] = [root]
+    for step in path:
+        inner: list[Any] = []
+        for kind in found:
+            if is_model(kind):
+                inner += [
+                    leaf
+                    for name, info in kind.model_fields.items()
+                    if step == name
+                    or (isinstance(info.validation_alias, AliasChoices) and step in info.validation_alias.choices)
+                    for leaf in _leaves(info.annotation)
+                ]
+            elif get_origin(kind) in (dict, tuple, list):
+                inner += _leaves(get_args(kind)[1 if get_origin(kind) is dict else 0])
+        found = inner
+    return found
+
+
+def _leaves(annotation: Any) -> Iterator[Any]:
+    """The alternatives of a type, without Annotated and unions around them."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        yield from _leaves(get_args(annotation)[0])
+    elif origin in (Union, types.UnionType):
+        for part in get_args(annotation):
+            yield from _leaves(part)
+    else:
+        yield annotation

@@ -1,0 +1,73 @@
+"""What works and is doubtful: `check` warns of it, and says what to write."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pylae import Gateway
+from pylae.config.crosscheck import weaknesses
+
+JSON_AND_MORE = {"max_body": "15MB", "json_body": True}
+
+
+def warned(policies: dict[str, Any] | None = None, **route: Any) -> list[str]:
+    fields = {"path": "/a", "service_url": "http://a", "auth_required": False, **route}
+    found = weaknesses(Gateway(routes=[fields], policies=policies or {}).config)
+    return [f"{'.'.join(map(str, finding.path))}: {finding.message} ({finding.hint})" for finding in found]
+
+
+def test_json_bodies_have_a_bound_of_their_own() -> None:
+    words = (
+        "validation.max_body: bodies above 1MB are refused all the same, because `json_body` keeps them in memory "
+        "(`json_body: {max_size: 15MB}` lets them pass)"
+    )
+    assert warned(validation=JSON_AND_MORE) == [f"routes.0.{words}"]
+    assert warned({"validation": JSON_AND_MORE}) == [f"policies.{words}"]
+    assert warned(validation={"max_body": "15MB", "json_body": {"max_depth": 5}}) == [f"routes.0.{words}"]
+
+
+def test_the_other_way_round_too() -> None:
+    words = (
+        "routes.0.validation.json_body.max_size: bodies above 10MB are refused all the same, by `max_body` "
+        "(`max_body: 20MB` beside `json_body` lets them pass)"
+    )
+    assert warned(validation={"json_body": {"max_size": "20MB"}}) == [words]
+
+
+@pytest.mark.parametrize(
+    "validation",
+    [
+        True,
+        False,
+        {"json_body": True},
+        {"max_body": "15MB"},
+        {"max_body": "512KB", "json_body": True},
+        {"max_body": "15MB", "json_body": False},
+        {"max_body": "15MB", "json_body": {"max_size": "15MB"}},
+        {"max_body": "15MB", "json_body": {"max_size": "1MB"}},
+    ],
+)
+def test_bounds_that_are_clear(validation: Any) -> None:
+    assert warned(validation=validation) == []
+
+
+@pytest.mark.parametrize("path", ["/users/:id", "/:tenant/users"])
+def test_colons_are_no_parameters(path: str) -> None:
+    words = "`:` begins no parameter here: it is compared like every other letter (write `path` with `{id}` for `:id`)"
+    assert warned(path=path) == [f"routes.0.path: {words}"]
+    assert warned(path=None, prefix=path) == [f"routes.0.prefix: {words}"]
+
+
+@pytest.mark.parametrize("path", ["/api/*", "/api/**"])
+def test_stars_stand_for_nothing_else(path: str) -> None:
+    words = "`*` stands for nothing else here: it is compared like every other letter"
+    hint = "(`prefix: /api` takes `/api` and everything below it)"
+    assert warned(path=path) == [f"routes.0.path: {words} {hint}"]
+    assert warned(path=None, prefix=path) == [f"routes.0.prefix: {words} {hint}"]
+
+
+@pytest.mark.parametrize("path", ["/users/{id:int}", "/v1/x:batch", "/a*b", "/*/b", "/at/12:30"])
+def test_paths_that_are_clear(path: str) -> None:
+    assert warned(path=path) == []
