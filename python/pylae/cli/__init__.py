@@ -34,7 +34,7 @@ HELP = """An API gateway: configured in YAML or Python, native where requests pa
 \b
 Start here:
   pylae demo                 a whole shop with a gateway in front, to play with
-  pylae init                 write a commented pylae.yaml
+  pylae init                 write a commented pylae.yaml (pylae init gateway.py: a program)
   pylae check pylae.yaml     find every mistake in it
   pylae run                  run it
 """
@@ -65,6 +65,13 @@ class Verbs(click.Group):
             return None
         command: click.Command = getattr(importlib.import_module(f"pylae.cli.{cmd_name}"), cmd_name)
         return command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Shows the help where nothing is asked for."""
+        if not args and not ctx.resilient_parsing:
+            click.echo(ctx.get_help(), err=True)
+            ctx.exit(report.USAGE)
+        return super().parse_args(ctx, args)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

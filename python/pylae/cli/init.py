@@ -16,9 +16,11 @@ from pylae.cli.report import Failure
 def init(file: Path, force: bool) -> None:
     """Write a commented starter configuration to FILE (pylae.yaml unless said otherwise).
 
-    An existing file is kept unless --force is given.
+    A name that ends in .py gets a Python program, every other one YAML. An existing file is kept unless --force is
+    given.
     """
-    starter = files("pylae.cli").joinpath("starter.yaml").read_text(encoding="utf-8")
+    name = "starter.py" if file.suffix == ".py" else "starter.yaml"
+    starter = files("pylae.cli").joinpath(name).read_text(encoding="utf-8")
     try:
         with file.open("w" if force else "x", encoding="utf-8") as target:
             target.write(starter)

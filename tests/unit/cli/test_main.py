@@ -112,8 +112,8 @@ def test_output_that_nobody_reads_is_no_failure() -> None:
 
 def test_no_arguments_show_help(pylae) -> None:
     result: Result = pylae()
-    assert result.exit_code == 2
-    assert "Usage: pylae" in result.output
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == pylae("--help").stdout
 
 
 FAILURES = [
