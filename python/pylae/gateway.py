@@ -294,6 +294,11 @@ class Gateway:
         return [(hook.routes, hook.call(index)) for index, hook in enumerate(hooks)]
 
     @property
+    def hooks(self) -> Sequence[Hook]:
+        """The hooks in the order of the plan's numbers. Raises ConfigError."""
+        return self._all_hooks()
+
+    @property
     def functions(self) -> list[Function]:
         """The callables that the plan refers to by their places. Raises ConfigError."""
         return [hook.function for hook in self._all_hooks()]

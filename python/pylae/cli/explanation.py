@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +11,18 @@ import click
 
 from pylae.cli import shown
 from pylae.cli.table import columns
+from pylae.config.nodes import show_path
+from pylae.config.plan import source_path
+from pylae.config.written import was_written
 
 if TYPE_CHECKING:
     from pylae.config.sources import Place
     from pylae.gateway import Gateway
+    from pylae.hooks.hook import Hook
 
 Document = dict[str, Any]
 
+_HOOK_SETTING = re.compile(r"calls\[(\d+)\]\.(\w+)")
 #: Routes rejected by their path that are listed without `--all`.
 SHOWN = 10
 OUTCOMES = {
@@ -46,8 +52,13 @@ def complete(answer: Document, plan: Document, gateway: Gateway) -> Document:
     if chosen := answer["route"]:
         index, route = names[chosen["name"]]
         of_route = {key: route[key] for key in ("timeout", "idle_timeout", "deadline", "retries")}
-        place = _place(gateway, f"routes[{index}]")
-        completed["route"] = {**chosen, "match": matches[chosen["name"]], **of_route, "place": place}
+        completed["route"] = {
+            **chosen,
+            "match": matches[chosen["name"]],
+            **of_route,
+            "defaults": [key for key in of_route if _is_default(gateway, f"routes[{index}].{key}")],
+            "place": _place(gateway, f"routes[{index}]"),
+        }
         hidden: dict[str, str] = {}
         policies = [
             _with_settings(policy, f"routes[{index}].policies.{policy['name']}", route["policies"], gateway, hidden)
@@ -56,7 +67,13 @@ def complete(answer: Document, plan: Document, gateway: Gateway) -> Document:
         completed["policies"] = [{**policy, "decision": shown.text(policy["decision"], hidden)} for policy in policies]
     if service := answer["service"]:
         number = [entry["name"] for entry in plan["services"]].index(service["name"])
-        completed["service"] = {**service, "place": _place(gateway, f"services[{number}]")}
+        path = f"services[{number}]"
+        # A service that a route declares has nothing but an address.
+        chosen_by_default = service["name"] not in gateway.config.services or _is_default(
+            gateway, f"{path}.load_balancer"
+        )
+        defaults = ["load_balancer"] if chosen_by_default else []
+        completed["service"] = {**service, "defaults": defaults, "place": _place(gateway, path)}
     return completed
 
 
@@ -70,7 +87,13 @@ def _with_settings(
     settings = []
     for name, value in _leaves(policies.get(policy["name"])):
         told = shown.setting(gateway, f"{path}.{name}", name, value)
-        settings.append({"name": name, "value": told, "from": _origin(gateway, path, name)})
+        of_hook = _HOOK_SETTING.fullmatch(name) if policy["name"] == "hooks" else None
+        if of_hook:
+            hook = gateway.hooks[policies["hooks"]["calls"][int(of_hook[1])]["hook"]]
+            origin = _origin_of_hook(gateway, hook, of_hook[2])
+        else:
+            origin = _origin(gateway, path, name)
+        settings.append({"name": name, "value": told, "from": origin})
         pairs = zip(value, told, strict=True) if isinstance(value, list) and isinstance(told, list) else [(value, told)]
         hidden.update({text: str(mark) for text, mark in pairs if isinstance(text, str) and text and text != mark})
     return {**policy, "place": _place(gateway, path), "settings": settings}
@@ -90,10 +113,23 @@ def _leaves(value: object, name: str = "") -> Iterator[tuple[str, object]]:
 
 def _origin(gateway: Gateway, policy: str, setting: str) -> str | None:
     """`file:line` of a setting, or `default` for one that nobody wrote."""
-    place = gateway.locate(f"{policy}.{setting}", key=True)
+    path = f"{policy}.{setting}"
+    place = gateway.locate(path, key=True)
     last = setting.rpartition(".")[2].partition("[")[0]
-    mapping = place.node is not None and isinstance(place.node.value, dict)
-    return "default" if mapping and last not in place.path else _line(place)
+    # What a model makes of other settings is in the model, and not in the mapping of the file.
+    derived = place.node is not None and isinstance(place.node.value, dict) and last not in place.path
+    return "default" if derived or _is_default(gateway, path) else _line(place)
+
+
+def _is_default(gateway: Gateway, path: str) -> bool:
+    return not was_written(gateway.config, source_path(gateway.config, path))
+
+
+def _origin_of_hook(gateway: Gateway, hook: Hook, setting: str) -> str | None:
+    options = type(hook.options).model_fields
+    if setting in options and setting not in hook.options.model_fields_set:
+        return "default"
+    return _line(gateway.locate(show_path(hook.source), key=True))
 
 
 def _place(gateway: Gateway, path: str) -> str | None:
@@ -180,13 +216,18 @@ def _upstream(request: Document, answer: Document) -> Iterator[str]:
         return
     yield ""
     yield f"{_strong('Service ' + service['name'])}  {_faint(service['place'] or 'built in Python')}"
-    yield f"  {service['balancer']}: {service['how']}"
+    yield f"  {service['balancer']}{_default('load_balancer', service)}: {service['how']}"
     for instance in service["instances"]:
         yield f"  - {_instance(instance)}"
     to = f" to the host {answer['upstream_host']}" if answer["upstream_host"] else ""
     yield f"  sends {request['method']} {answer['upstream_path']}{to}"
     deadline = "" if route["deadline"] is None else f", {route['deadline']:g} s over all attempts"
-    yield f"  waits {route['timeout']:g} s for the head of the answer{deadline}; retries: {route['retries']}"
+    head = f"{route['timeout']:g} s for the head of the answer{_default('timeout', route)}"
+    yield f"  waits {head}{deadline}; retries: {route['retries']}{_default('retries', route)}"
+
+
+def _default(setting: str, around: Document) -> str:
+    return " (default)" if setting in around["defaults"] else ""
 
 
 def _instance(instance: str | Document) -> str:

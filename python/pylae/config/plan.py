@@ -195,7 +195,7 @@ _DERIVED: dict[str, Callable[[Route, AuthConfig], Settings | None]] = {
     "authorization": _authorization,
 }
 """How policies that have no key of their own follow from others."""
-_DERIVED_FROM = {"authentication": "auth_required", "authorization": "permissions"}
+_DERIVED_FROM = {"authentication": "auth_required", "authenticators": "auth", "authorization": "permissions"}
 
 
 def effective_policies(route: Route, config: Config) -> dict[str, Settings]:
@@ -232,7 +232,9 @@ def source_path(config: Config, path: str) -> tuple[Step, ...]:
         case ("routes", int(index), "match", str(clause), *rest) if index < len(config.routes):
             return ("routes", index, *_clause_source(config.routes[index], clause, rest))
         case ("routes", int(index), "policies", "authentication" | "authorization" as policy, *rest):
-            key = rest[0] if rest and rest[0] in ("permissions", "roles") else policy
+            if rest[:1] == ["admin_role"]:
+                return ("auth", "admin_role")
+            key = rest[0] if rest and rest[0] in ("permissions", "roles", "authenticators") else policy
             return ("routes", index, _DERIVED_FROM.get(str(key), str(key)))
         case ("auth", "authenticators", int(index), *rest) if config.auth:
             return ("auth", *_authenticator_source(config.auth, index, rest))

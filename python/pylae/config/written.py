@@ -131,6 +131,27 @@ def written(
     return value
 
 
+def was_written(config: BaseModel, path: At) -> bool:
+    """Whether somebody has written the setting at a path, in a file or a program; what is not there is a default."""
+    value: Any = config
+    for depth, step in enumerate(path):
+        if value is None:
+            return False
+        if isinstance(value, BaseModel):
+            if step not in type(value).model_fields:
+                return True
+            # On top routes and services are whatever was added.
+            if depth and step not in value.model_fields_set:
+                return False
+            value = getattr(value, str(step))
+        else:
+            listed = isinstance(value, tuple | list) and isinstance(step, int) and step < len(value)
+            if not listed and not (isinstance(value, Mapping) and step in value):
+                return True
+            value = value[step]
+    return True
+
+
 def _escaped(text: str) -> str:
     """As it has to be written: what looks like a reference is none."""
     return text.replace("${", "$${")

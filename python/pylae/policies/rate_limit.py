@@ -127,7 +127,15 @@ def named(limits: tuple[L, ...]) -> tuple[L, ...]:
     for index, name in enumerate(names):
         if name in names[:index]:
             raise refusal(f"two limits have the name `{name}`")
-    return tuple(limit.model_copy(update={"name": name}) for limit, name in zip(limits, names, strict=True))
+    return tuple(_with_name(limit, name) for limit, name in zip(limits, names, strict=True))
+
+
+def _with_name(limit: L, name: str) -> L:
+    copied = limit.model_copy(update={"name": name})
+    if limit.name is None:
+        # Nobody has written it.
+        copied.model_fields_set.discard("name")
+    return copied
 
 
 class RateLimits(Settings):

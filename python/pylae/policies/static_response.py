@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ModelWrapValidatorHandler, model_validator
 
 from pylae.policies.cors import field_name
 from pylae.policies.security_headers import FieldText
@@ -38,14 +38,18 @@ class StaticResponse(Settings):
     body: Annotated[str, Field(json_schema_extra={"type": ["string", "object", "array"]})] = ""
     """The body: a text, or a mapping or list, which is sent as JSON. `"${file:page.html}"` reads it from a file."""
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _short(cls, value: Any) -> Any:
+    def _short(cls, value: Any, made: ModelWrapValidatorHandler[StaticResponse]) -> StaticResponse:
         if isinstance(value, str):
             value = {"body": value}
         if not isinstance(value, dict) or not value.get("body"):
-            return value
+            return made(value)
         body = value["body"]
         kind = "text/plain; charset=utf-8" if isinstance(body, str) else "application/json"
         text = json.dumps(body) if isinstance(body, dict | list) else body
-        return {"content_type": kind, **value, "body": text}
+        whole = made({"content_type": kind, **value, "body": text})
+        if "content_type" not in value and isinstance(body, str):
+            # Nobody has written it, and the text alone gives it again.
+            whole.model_fields_set.discard("content_type")
+        return whole

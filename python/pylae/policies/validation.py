@@ -6,7 +6,7 @@ import json
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ModelWrapValidatorHandler, model_validator
 
 from pylae.policies.compression import MediaTypes
 from pylae.policies.cors import Names
@@ -104,9 +104,13 @@ class Validation(Settings):
     ] = None
     """Bodies must be JSON, within bounds, and fit a schema."""
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _json_types(cls, value: Any) -> Any:
-        if isinstance(value, dict) and value.get("json_body") and not value.get("content_types"):
-            return {**value, "content_types": list(_JSON)}
-        return value
+    def _json_types(cls, value: Any, made: ModelWrapValidatorHandler[Validation]) -> Validation:
+        json_body = value.get("json_body") if isinstance(value, dict) else None
+        if json_body is None or json_body is False or value.get("content_types"):
+            return made(value)
+        whole = made({**value, "content_types": list(_JSON)})
+        # Nobody has written them.
+        whole.model_fields_set.discard("content_types")
+        return whole

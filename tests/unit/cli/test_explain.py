@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def test_a_request_that_is_routed(pylae, shop: Path, asked: list[Document]) -> N
         "  - http://127.0.0.1:9001",
         "  - http://127.0.0.1:9002 (weight 2)",
         "  sends GET /api/users/42 to the host shop.example:81",
-        "  waits 30 s for the head of the answer; retries: 3",
+        "  waits 30 s for the head of the answer (default); retries: 3 (default)",
     ]
     target = "/api/../api/users/42?x=1"
     assert asked == [{"method": "GET", "target": target, "headers": [], "client": "127.0.0.1", "secure": False}]
@@ -116,6 +117,72 @@ def test_settings_tell_where_they_come_from(pylae, shop: Path) -> None:
     assert ["nosniff", "true", "default"] in lines
 
 
+ALL_KINDS = """\
+auth: {jwt: {secret: "0123456789012345678901234567890123456789"}}
+services: {users: {instances: ["http://127.0.0.1:9"]}}
+routes:
+  - name: all-kinds
+    path: /a
+    service: users
+    timeout: 5s
+    permissions: x
+    cache: true
+    rate_limit: 100
+    validation: {json_body: true}
+    static_response: hello
+    cors: "*"
+hooks: [{on_request: "explained_hooks:check", timeout: 1s}]
+policies: {security_headers: true, compression: {min_size: 1024}}
+"""
+PROGRAM = """\
+from pylae import Gateway, Route
+import explained_hooks
+gateway = Gateway(
+    auth={"jwt": {"secret": "0123456789012345678901234567890123456789"}},
+    policies={"security_headers": {}, "compression": {"min_size": 1024}},
+    services={"users": {"instances": ["http://127.0.0.1:9"]}},
+)
+gateway.add_route(Route(
+    name="all-kinds", path="/a", service="users", timeout=5, permissions="x", cache=True, rate_limit=100,
+    validation={"json_body": True}, static_response="hello", cors="*",
+))
+gateway.on_request(timeout="1s")(explained_hooks.check)
+"""
+
+
+@pytest.mark.parametrize("form", ["yaml", "py"])
+def test_what_was_not_written_is_a_default(pylae, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    (tmp_path / "explained_hooks.py").write_text("def check(request): ...\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.delitem(sys.modules, "explained_hooks", raising=False)
+    file = tmp_path / f"gateway.{form}"
+    file.write_text(ALL_KINDS if form == "yaml" else PROGRAM)
+    document = json.loads(pylae("explain", file, "GET", "/a", "--json").stdout)
+    written = {
+        f"{policy['name']}.{setting['name']}"
+        for policy in document["policies"]
+        for setting in policy["settings"]
+        if setting["from"] != "default"
+    }
+    assert written == {
+        "authorization.permissions",
+        "compression.min_size",
+        "cors.origins",
+        "rate_limit.limits[0].limit",
+        "rate_limit.limits[0].per",
+        "static_response.body",
+        *(f"hooks.calls[0].{fact}" for fact in ("hook", "name", "on", "run", "timeout")),
+    }
+    assert set(document["route"]["defaults"]) == {"idle_timeout", "deadline", "retries"}
+    assert document["service"]["defaults"] == ["load_balancer"]
+    (hooks,) = [policy for policy in document["policies"] if policy["name"] == "hooks"]
+    place = next(setting["from"] for setting in hooks["settings"] if setting["name"] == "calls[0].timeout")
+    assert place == f"{file}:{12 if form == 'py' else 14}"
+    lines = pylae("explain", file, "GET", "/a").stdout.splitlines()
+    assert "  round_robin (default): would pick http://127.0.0.1:9 now" in lines
+    assert lines[-1] == "  waits 5 s for the head of the answer; retries: 3 (default)"
+
+
 def test_a_program_has_lines_too(pylae, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "gateway.py"
     program.write_text(
@@ -129,7 +196,7 @@ def test_a_program_has_lines_too(pylae, tmp_path: Path, monkeypatch: pytest.Monk
     lines = [line.rstrip() for line in pylae("explain", program, "GET", "/u").output.splitlines()]
     assert f"Route get-user  {program}:3" in lines
     assert f"  security_headers  {program}:3" in lines
-    assert ["hsts.max_age", "31536000"] in [line.split() for line in lines]
+    assert ["hsts.max_age", "31536000", "default"] in [line.split() for line in lines]
     assert f"Service 127.0.0.1:9  {program}:3" in lines
 
 

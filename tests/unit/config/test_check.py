@@ -12,6 +12,7 @@ from pylae.config.load import parse
 from pylae.config.model import Config
 from pylae.config.sources import DocumentSources
 from pylae.errors import ConfigError
+from pylae.policies.validation import JsonBody
 from pylae.settings import Settings
 
 SERVICE = 'services: {users: {instances: ["http://127.0.0.1:9001"]}}\n'
@@ -62,6 +63,15 @@ def test_a_policy_with_one_main_setting_has_a_short_form(policy: str, short: Any
         ]
         assert Config.model_validate(given[0]) == Config.model_validate(given[1])
         jsonschema.validate(given[0], SCHEMA)
+
+
+def test_a_json_body_has_a_json_type_however_it_is_asked_for() -> None:
+    asked = (True, {}, {"max_depth": 64}, JsonBody())
+    types = {
+        Config.model_validate({"policies": {"validation": {"json_body": body}}}).policies.validation.content_types  # type: ignore[union-attr]
+        for body in asked
+    }
+    assert types == {("application/json", "application/*+json")}
 
 
 def test_errors_of_shape_and_of_sense_come_together() -> None:
