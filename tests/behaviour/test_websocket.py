@@ -277,9 +277,27 @@ class TestFrames:
         assert read_frame(ends.instance).payload == b"good"
         told = read_frame(ends.instance)
         assert (told.code, told.masked) == (1002, True)
-        assert read_frame(ends.client).code == 1002
-        ends.instance.send(close(1002))
+        # What it was told before is answered, as it would be without a gateway.
+        ends.instance.send(frame(TEXT, b"answer") + close(1000))
         ends.instance.close()
+        assert read_frame(ends.client).payload == b"answer"
+        assert read_frame(ends.client).code == 1002
+        assert ends.client.at_end()
+
+    @pytest.mark.parametrize("goes", [True, False])
+    def test_an_instance_that_has_no_last_words(
+        self, goes: bool, gateway: Callable[..., Running], silent: RawInstance, opened: Opener
+    ) -> None:
+        running = gateway(OPEN, all=silent)
+        ends = opened(running, silent)
+        ends.client.send(frame(TEXT, b"unmasked"))
+        assert read_frame(ends.instance).code == 1002
+        if goes:
+            ends.instance.close()
+        else:
+            running.advance("1s")
+        assert read_frame(ends.client).code == 1002
+        running.advance("5s")
         assert ends.client.at_end()
 
     def test_an_instance_that_breaks_a_rule(
@@ -320,20 +338,23 @@ class TestFrames:
                 assert read_frame(target).first == first
             if not passes:
                 assert read_frame(target).code == 1009
+                if masked:
+                    target.send(close(1009))
                 assert read_frame(source).code == 1009
 
     def test_a_bound_breaks_in_only_between_frames(
         self, gateway: Callable[..., Running], silent: RawInstance, opened: Opener
     ) -> None:
-        """The instance is in the middle of a frame when the client breaks a rule: the frame is finished first."""
+        """The instance is in the middle of a frame when the client breaks a rule: it finishes it, and says its last."""
         ends = opened(gateway(OPEN, all=silent), silent)
         whole = frame(BINARY, b"z" * 50_000)
         ends.instance.send(whole[:20_000])
         assert ends.client.read(20_000) == whole[:20_000]
         ends.client.send(frame(TEXT, b"unmasked"))
         assert read_frame(ends.instance).code == 1002
-        ends.instance.send(whole[20_000:] + frame(TEXT, b"too late") + close(1000))
+        ends.instance.send(whole[20_000:] + frame(TEXT, b"the last") + close(1000) + frame(TEXT, b"too late"))
         assert ends.client.read(30_004) == whole[20_000:]
+        assert read_frame(ends.client).payload == b"the last"
         assert read_frame(ends.client).code == 1002
         ends.instance.close()
         assert ends.client.at_end()

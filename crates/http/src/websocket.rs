@@ -71,12 +71,19 @@ pub struct Frames {
     message: Option<u64>,
     /// The frame is a Close.
     closing: bool,
+    /// A Close frame is found, but not passed.
+    holds_close: bool,
 }
 
 impl Frames {
     /// `compressed`: permessage-deflate was negotiated, so the first frame of a message may have RSV1 set.
     pub fn new(sender: Sender, limits: FrameLimits, compressed: bool) -> Self {
-        Self { sender, limits, compressed, left: 0, message: None, closing: false }
+        Self { sender, limits, compressed, left: 0, message: None, closing: false, holds_close: false }
+    }
+
+    /// From now on a Close frame is not passed: [`Found::Closed`] says where it would begin.
+    pub fn hold_close(&mut self) {
+        self.holds_close = true;
     }
 
     /// How many of `bytes`, which follow those passed before, may be passed on: everything up to a header that is not complete
@@ -92,6 +99,10 @@ impl Frames {
                 return (at, Found::Closed);
             }
             match self.header(&bytes[at..]) {
+                Ok(Some(_)) if self.closing && self.holds_close => {
+                    self.left = 0;
+                    return (at, Found::Closed);
+                }
                 Ok(Some(length)) => at += length,
                 Ok(None) => return (at, Found::More),
                 Err(violation) => return (at, Found::Broken(violation)),

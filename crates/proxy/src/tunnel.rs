@@ -10,7 +10,7 @@ use std::time::Duration;
 use pylae_core::plan::WebSocket;
 use pylae_core::{Exchange, Instant, Pace, websocket};
 use pylae_http::Framing;
-use pylae_http::websocket::{FrameLimits, Frames, GOING_AWAY, Sender, TOO_LARGE, close};
+use pylae_http::websocket::{FrameLimits, Frames, GOING_AWAY, Sender, TOO_LARGE, Violation, close};
 
 use self::lane::{End, Lane};
 use crate::client::{After, Client};
@@ -23,6 +23,8 @@ use crate::worker::Worker;
 
 /// Time for both sides to answer a Close frame and to end their connections.
 const CLOSE_TIME: Duration = Duration::from_secs(5);
+/// Of this, time for an instance to answer what its client said before it broke a rule.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Sends the 101 and relays frames until both sides have closed.
 pub(crate) async fn tunnel(
@@ -70,6 +72,9 @@ struct Tunnel<'w> {
     until: Option<Instant>,
     /// When there has been silence for too long.
     silence: Instant,
+    /// When a client that broke a rule is sent its Close frame at the latest. First the instance answers what came before, as it would have
+    /// without a gateway.
+    owed: Option<Instant>,
     /// Why the gateway closes it, if it does.
     code: Option<&'static str>,
     /// It was cut off by the gateway.
@@ -93,9 +98,12 @@ impl<'w> Tunnel<'w> {
             buffers.give_back(std::mem::replace(buffer, kept));
         }
         let silence = clock::coarse().saturating_add(settings.idle_timeout.0);
-        let mut tunnel = Self { worker, settings, up, down, until: None, silence, code: None, cut: false };
-        if let Some(violation) = up_broken.or(down_broken) {
-            tunnel.refuse(violation.code, violation.reason);
+        let mut tunnel = Self { worker, settings, up, down, until: None, silence, owed: None, code: None, cut: false };
+        if let Some(violation) = up_broken {
+            tunnel.refuse_client(&violation);
+        }
+        if let Some(violation) = down_broken {
+            tunnel.refuse_instance(&violation);
         }
         tunnel
     }
@@ -115,6 +123,7 @@ impl<'w> Tunnel<'w> {
             let stalls = self.up.due(patience).or(self.down.due(patience)).is_some();
             match ended {
                 Some(()) => return,
+                None if self.owed.is_some() => self.pay(),
                 None if self.until.is_none() && !stalls => {
                     self.close(GOING_AWAY, "idle for too long", "websocket_idle");
                 }
@@ -138,8 +147,16 @@ impl<'w> Tunnel<'w> {
             let up = self.up.poll(cx, client, instance, buffers);
             let down = self.down.poll(cx, instance, client, buffers);
             match (up, down) {
-                (Poll::Ready(End::Broken(found)), _) | (_, Poll::Ready(End::Broken(found))) => {
-                    self.refuse(found.code, found.reason);
+                (Poll::Ready(End::Broken(found)), _) => {
+                    self.refuse_client(&found);
+                    continue;
+                }
+                (_, Poll::Ready(End::Broken(found))) => {
+                    self.refuse_instance(&found);
+                    continue;
+                }
+                (_, Poll::Ready(End::Source)) if self.owed.is_some() => {
+                    self.pay();
                     continue;
                 }
                 // A client that has said that it closes may still be told something.
@@ -170,7 +187,7 @@ impl<'w> Tunnel<'w> {
     fn due(&self) -> Instant {
         let patience = self.settings.idle_timeout.0;
         let dues = [self.up.due(patience), self.down.due(patience)];
-        dues.into_iter().flatten().fold(self.until.unwrap_or(self.silence), Instant::min)
+        dues.into_iter().chain([self.owed]).flatten().fold(self.until.unwrap_or(self.silence), Instant::min)
     }
 
     /// Both sides have had their say: they have this long to end their connections.
@@ -180,8 +197,28 @@ impl<'w> Tunnel<'w> {
         }
     }
 
-    fn refuse(&mut self, code: u16, reason: &str) {
-        self.close(code, reason, if code == TOO_LARGE { "websocket_too_large" } else { "websocket_protocol_error" });
+    /// Closes it because of what the client said: the instance at once, and the client when it has said its last.
+    fn refuse_client(&mut self, found: &Violation) {
+        if self.code.is_some() {
+            return;
+        }
+        let mut frame = Vec::new();
+        close(&mut frame, found.code, found.reason, None);
+        self.down.owe(frame);
+        self.owed = Some(clock::coarse().saturating_add(LAST_WORDS));
+        self.close_up(found.code, found.reason, code_of(found));
+    }
+
+    /// Closes it because of what the instance said.
+    fn refuse_instance(&mut self, found: &Violation) {
+        self.pay();
+        self.close(found.code, found.reason, code_of(found));
+    }
+
+    /// Sends the client the Close frame that it is owed.
+    fn pay(&mut self) {
+        self.owed = None;
+        self.down.pay();
     }
 
     /// Sends both sides a Close frame, unless they have one.
@@ -189,10 +226,15 @@ impl<'w> Tunnel<'w> {
         if self.code.is_some() {
             return;
         }
-        self.code = Some(why);
         let mut frame = Vec::new();
         close(&mut frame, code, reason, None);
         self.down.close(frame);
+        self.close_up(code, reason, why);
+    }
+
+    /// Sends the instance one.
+    fn close_up(&mut self, code: u16, reason: &str, why: &'static str) {
+        self.code = Some(why);
         let mut frame = Vec::new();
         close(&mut frame, code, reason, Some((self.worker.random_u64() as u32).to_ne_bytes()));
         self.up.close(frame);
@@ -206,4 +248,9 @@ impl<'w> Tunnel<'w> {
         self.down.finish(&self.worker.buffers);
         Sent { after, complete, timed: false }
     }
+}
+
+/// The word for what was broken in logs and metrics.
+fn code_of(found: &Violation) -> &'static str {
+    if found.code == TOO_LARGE { "websocket_too_large" } else { "websocket_protocol_error" }
 }

@@ -185,6 +185,24 @@ fn the_rest_of_a_frame_can_be_passed_alone() {
 }
 
 #[test]
+fn a_close_frame_that_is_held_is_found_where_it_begins() {
+    let before = [frame(Sender::Server, 0x81, 300), frame(Sender::Server, 0x89, 5)].concat();
+    let bytes = [&before[..], &frame(Sender::Server, 0x88, 2), &frame(Sender::Server, 0x81, 1)].concat();
+    for cut in 0..bytes.len() {
+        let mut frames = server(false);
+        frames.hold_close();
+        let (first, found) = frames.scan(&bytes[..cut]);
+        if found == Found::More {
+            let (second, found) = frames.scan(&bytes[first..]);
+            assert_eq!((first + second, found), (before.len(), Found::Closed), "cut at {cut}");
+        } else {
+            assert_eq!((first, found), (before.len(), Found::Closed), "cut at {cut}");
+        }
+        assert!(frames.is_closed() && frames.is_between());
+    }
+}
+
+#[test]
 fn close_frames_of_our_own_are_valid() {
     let mut out = Vec::new();
     close(&mut out, GOING_AWAY, "bye", None);

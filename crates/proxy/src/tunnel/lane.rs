@@ -32,6 +32,8 @@ pub(super) struct Lane {
 
 enum State {
     Open,
+    /// The same, but this Close frame of the gateway's own goes in the place of the source's.
+    Owing(Vec<u8>),
     /// The rest of the frame under way passes, and then this Close frame of the gateway's own.
     Closing(Vec<u8>),
     /// The target has a Close frame: what still comes is thrown away.
@@ -106,10 +108,26 @@ impl Lane {
 
     /// Has the target get this Close frame, behind the frame under way, unless it has one.
     pub(super) fn close(&mut self, frame: Vec<u8>) {
-        if matches!(self.state, State::Open) {
+        if matches!(self.state, State::Open | State::Owing(_)) {
             self.state = State::Closing(frame);
             // Nothing can be broken in that state.
             let _ = self.sort();
+        }
+    }
+
+    /// Has the target get this Close frame in the place of the source's own, or at [`pay`](Self::pay), unless it has one.
+    pub(super) fn owe(&mut self, frame: Vec<u8>) {
+        if matches!(self.state, State::Open) {
+            self.state = State::Owing(frame);
+            self.frames.hold_close();
+        }
+    }
+
+    /// Does not wait for the source's own Close frame any longer.
+    pub(super) fn pay(&mut self) {
+        if let State::Owing(frame) = &mut self.state {
+            let frame = std::mem::take(frame);
+            self.close(frame);
         }
     }
 
@@ -186,7 +204,7 @@ impl Lane {
     /// Finds out how much of what was read may be written.
     fn sort(&mut self) -> Result<(), Violation> {
         match &mut self.state {
-            State::Open => {
+            State::Open | State::Owing(_) => {
                 let (passed, found) = self.frames.scan(&self.buffer[self.ready..]);
                 self.ready += passed;
                 if found == Found::More {
@@ -197,7 +215,10 @@ impl Lane {
                     self.deaf = true;
                     return Err(violation);
                 }
-                self.state = State::Closed;
+                if let State::Owing(frame) = std::mem::replace(&mut self.state, State::Closed) {
+                    self.buffer.extend_from_slice(&frame);
+                    self.ready += frame.len();
+                }
             }
             State::Closing(frame) => {
                 self.ready += self.frames.pass(&self.buffer[self.ready..]);
