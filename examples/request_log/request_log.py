@@ -60,7 +60,7 @@ class RequestLog(Plugin):
             request.user.id if request.user else None,
             request.route,
             request.method,
-            request.path,
+            request.raw_path,
             response.status,
             time.time() - at,
         )

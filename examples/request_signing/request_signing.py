@@ -36,7 +36,8 @@ class RequestSigning(Plugin):
     async def sign(self, request: Request) -> None:
         """Sets the signature. Larger bodies are refused with 413 before this is called."""
         now = int(time.time())
-        target = f"{request.path}?{request.query}" if request.query else request.path
+        path = request.raw_path
+        target = f"{path}?{request.query}" if request.query else path
         signed = signature(self.settings.secret.get_secret_value(), now, request.method, target, await request.body())
         request.headers[self.settings.header] = f"t={now}, v1={signed}"
 

@@ -263,6 +263,10 @@ pub(crate) fn target(data: &[u8]) {
             continue;
         }
         check_path(&path);
+        check_path(target.judged());
+        assert!(!target.judged().contains(&b';'));
+        assert_eq!(target.has_parameters(), path.contains(&b';'));
+        assert_eq!(target.end_from(0), path);
         if let Some(query) = target.query {
             assert!(query.of(data).iter().all(|byte| byte.is_ascii_graphic() && *byte != b'#'));
             assert_eq!(query.end(), data.len());

@@ -6,10 +6,11 @@ use pylae_core::clock::Instant;
 use pylae_core::route::rewrite::PathEdit;
 use pylae_core::route::{Found, Lookup, Router, Scratch};
 use pylae_core::service::ServiceState;
-use pylae_http::{HeadLimits, Method, RequestHead};
+use pylae_http::{HeadLimits, Method, RequestHead, Target};
 
-/// Canonical paths that routes are asked for.
-const PATHS: [&str; 6] = ["/", "/users/7", "/users/7/orders", "/files/a/b%2Fc", "/a/", "/%C3%A9"];
+/// Paths that routes are asked for.
+const PATHS: [&str; 7] =
+    ["/", "/users/7", "/users/7/orders", "/files/a/b%20c", "/a/", "/%C3%A9", "/users;a/7;b/orders;c=d"];
 const REQUEST: &[u8] = b"GET /users/7?v=1 HTTP/1.1\r\nHost: a.example.org\r\nX-Kind: beta\r\n\r\n";
 
 /// `data` as a plan: read, or refused; read again as it was written; built, or refused; and asked.
@@ -23,7 +24,11 @@ pub(crate) fn check(data: &[u8]) {
         }
     }
     match Router::build(&plan.routes) {
-        Ok(router) => ask(&plan, &router),
+        Ok(router) => {
+            ask(&plan, &router);
+            let overlaps = router.overlaps(&plan.routes, |first, behind| (first + behind) % 2 == 1);
+            assert!(overlaps.iter().all(|problem| problem.path.starts_with("routes")));
+        }
         Err(problems) => assert!(problems.iter().all(|problem| problem.path.starts_with("routes"))),
     }
 }
@@ -34,7 +39,10 @@ fn ask(plan: &Plan, router: &Router) {
     let mut head = RequestHead::default();
     assert_eq!(head.parse(REQUEST, &limits), Ok(true));
     let (mut scratch, mut out) = (Scratch::default(), Vec::new());
-    for path in PATHS.map(str::as_bytes) {
+    for raw in PATHS {
+        let mut target = Target::default();
+        target.read(raw.as_bytes(), Method::Get).expect("a path");
+        let path = target.judged();
         for (method, host) in [(Method::Get, &b"a.example.org"[..]), (Method::Post, b"")] {
             let token = if method == Method::Get { &b"GET"[..] } else { b"POST" };
             let query = Some(&b"v=1"[..]);
@@ -46,7 +54,7 @@ fn ask(plan: &Plan, router: &Router) {
             assert!(scratch.captures().iter().all(|span| span.end() <= path.len()));
             let edit = PathEdit::build(route.rewrite.as_deref(), route.strip_prefix.as_deref(), params);
             if let Ok(Some(edit)) = edit {
-                edit.apply(path, scratch.captures(), &mut out);
+                edit.apply(&target, scratch.captures(), &mut out);
                 assert!(out.starts_with(b"/") && !out.windows(2).any(|two| two == b"//"));
             }
         }

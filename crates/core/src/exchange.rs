@@ -58,7 +58,8 @@ pub struct Exchange {
     pub id: Vec<u8>,
     /// Index of the route in the plan, once there is one.
     pub route: Option<usize>,
-    /// Values of the route's path parameters, as spans of the canonical path, in the order of the router's names.
+    /// Values of the route's path parameters, as spans of the path without parameters of segments, in the order of the
+    /// router's names.
     pub params: Vec<Span>,
     /// The path that goes to the instance; empty while it is the canonical one.
     pub forward_path: Vec<u8>,

@@ -4,8 +4,8 @@
 //!
 //! 1. `priority`, the higher one;
 //! 2. host: named exactly, then `*.` with the longer name behind it, then any. A route with several hosts stands at several places;
-//! 3. path: exact, then template, then the longer prefix, then patterns in the order in which they are first declared. Templates compare
-//!    segment by segment: literal, then a parameter with text around it (the more text first), then `int`, then `str`, then `path`;
+//! 3. path: exact, then template, then patterns in the order in which they are first declared, then the longer prefix.
+//!    Templates compare segment by segment: literal, then a parameter with text around it (the more text first), then `int`, then `str`, then `path`;
 //! 4. the number of conditions on fields and query, the higher one;
 //! 5. the order of declaration.
 //!
@@ -20,13 +20,17 @@
 //! whole paths and segments, hosts by hashing their tails, so the time does not depend on the number of routes. Regular expressions, all
 //! of them, are one automaton that passes over the path once. They are anchored at its start, see bytes, and have ASCII classes
 //! (`\d` is `[0-9]`): a canonical path is ASCII. `{rest:path}` may be empty, other parameters never are.
+//! Paths have no parameters here (`/users;v=1/7` is routed as `/users/7`), so neither has what is captured.
 //! The target of `OPTIONS *` has the path `*`, which only an exact path `*` takes.
 
 mod build;
 mod explain;
 mod index;
+mod language;
 mod literal;
 mod methods;
+mod order;
+mod overlap;
 mod pattern;
 mod predicate;
 pub mod rewrite;
@@ -41,12 +45,14 @@ use regex_automata::hybrid::dfa::Cache;
 
 use self::index::{Host, Hosts, NONE};
 use self::methods::{ANY, GET, HEAD, MethodTable, Methods};
+use self::order::Place;
 use self::pattern::{GroupCaches, Groups, ScanFailed, Set};
 use self::predicate::{Headers, InHead, Predicate, ValuePatterns, ValueScratch};
 use self::template::Template;
 use crate::{Exchange, Problem};
 
 pub use self::explain::{Considered, Verdict};
+pub use self::order::By;
 pub use self::served::ServedHosts;
 
 /// What routing looks at.
@@ -58,7 +64,7 @@ pub struct Lookup<'a> {
     pub method: Method,
     /// The method as spelt; looked at only when `method` is `Other`.
     pub method_token: &'a [u8],
-    /// The canonical path.
+    /// The canonical path, without parameters of segments.
     pub path: &'a [u8],
     /// The query as sent, without `?`.
     pub query: Option<&'a [u8]>,
@@ -75,7 +81,7 @@ impl<'a> Lookup<'a> {
             host: exchange.host_name(),
             method: exchange.head.method,
             method_token: exchange.head.method_span.of(&exchange.buffer),
-            path: &exchange.target.path,
+            path: exchange.target.judged(),
             query: exchange.query(),
             fields: &exchange.head.fields,
             buf: &exchange.buffer,
@@ -167,6 +173,12 @@ struct Entry {
     plain: bool,
 }
 
+impl Entry {
+    fn place(self, rules: &[Rule]) -> Place {
+        Place::of(&rules[self.route as usize], self.host as usize, self.route as usize)
+    }
+}
+
 /// Finds routes. Immutable; shared by all workers.
 pub struct Router {
     id: u64,
@@ -179,6 +191,8 @@ pub struct Router {
     methods: MethodTable,
     values: ValuePatterns,
     warnings: Vec<Problem>,
+    /// Places of routes that can never match, ascending.
+    never: Box<[usize]>,
 }
 
 /// A lookup under way.

@@ -8,6 +8,8 @@ pub(crate) const VALUE: u8 = 1 << 2;
 pub(crate) const TARGET: u8 = 1 << 3;
 /// A byte that stands for itself in a canonical path: pchar and `/`, `%` apart (RFC 3986 section 3.3).
 pub(crate) const PATH: u8 = 1 << 4;
+/// The same without `;`, behind which parameters of a segment stand.
+pub(crate) const PLAIN: u8 = 1 << 6;
 /// An unreserved byte (RFC 3986 section 2.3): also what a registered host name is made of here.
 pub(crate) const UNRESERVED: u8 = 1 << 5;
 /// A byte of a query: VCHAR without `#`.
@@ -47,6 +49,9 @@ const fn classes() -> [u8; 256] {
         }
         if word || contains(b"-._~!$&'()*+,;=:@/", byte) {
             class |= PATH;
+            if byte != b';' {
+                class |= PLAIN;
+            }
         }
         if word || contains(b"-._~", byte) {
             class |= UNRESERVED;

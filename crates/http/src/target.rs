@@ -1,6 +1,11 @@
 //! Request targets, made canonical once: policies, routing, cache key and instances all see the same path (RFC 9112 section 3.2).
+//!
+//! Parameters of segments (`/admin;x/y`, RFC 3986 section 3.3) are the one thing that is not the same to all: some
+//! services drop them before they look for what is asked for. So what decides about a request judges the path without
+//! them, as such a service reads it, and what is stored and sent keeps them. `%3B` is data: those services look for `;`
+//! before they decode.
 
-use crate::class::{self, PATH, QUERY, TARGET, UNRESERVED};
+use crate::class::{self, PATH, PLAIN, QUERY, TARGET, UNRESERVED};
 use crate::{Method, Span, host};
 
 /// Form of a request target.
@@ -19,8 +24,10 @@ pub enum Form {
 #[derive(Clone, Debug, Default)]
 pub struct Target {
     /// The canonical path, always starting with `/` (`*` in asterisk form): only unreserved characters decoded, hex in upper case,
-    /// dot segments removed, `//` merged.
+    /// dot segments removed, `//` merged. Segments keep their parameters.
     pub path: Vec<u8>,
+    /// The same without parameters; empty where there are none.
+    bare: Vec<u8>,
     /// The query as sent, without `?`, as a span of the raw target.
     pub query: Option<Span>,
     /// The authority of an absolute-form target, as a span of the raw target.
@@ -37,15 +44,49 @@ impl Target {
     /// Forgets everything and keeps the memory.
     pub fn clear(&mut self) {
         self.path.clear();
+        self.bare.clear();
         self.query = None;
         self.authority = None;
         self.form = Form::Origin;
     }
 
+    /// The path without parameters of segments: what routing and policies decide by.
+    #[inline]
+    pub fn judged(&self) -> &[u8] {
+        if self.bare.is_empty() { &self.path } else { &self.bare }
+    }
+
+    /// Whether segments of the path have parameters.
+    #[inline]
+    pub fn has_parameters(&self) -> bool {
+        !self.bare.is_empty()
+    }
+
+    /// The end of `path` that the judged path, without parameters, has from `start` on. `start` is at a `/` of it,
+    /// behind one, or at its end.
+    pub fn end_from(&self, start: usize) -> &[u8] {
+        if self.bare.is_empty() {
+            return self.path.get(start..).unwrap_or_default();
+        }
+        // As many slashes stand in front of it in both.
+        let slash = |byte: &u8| *byte == b'/';
+        let before = self.bare.iter().take(start).filter(|byte| slash(byte)).count();
+        let mut slashes = self.path.iter().enumerate().filter(|(_, byte)| slash(byte)).map(|(at, _)| at);
+        let from = if self.bare.get(start).is_some_and(slash) {
+            slashes.nth(before)
+        } else if before > 0 && self.bare.get(start - 1).is_some_and(slash) {
+            slashes.nth(before - 1).map(|at| at + 1)
+        } else {
+            None
+        };
+        from.map_or(&[], |from| &self.path[from..])
+    }
+
     /// Reads the raw target of a request into `self`, which is cleared first.
     ///
-    /// Refused: `%2F`, `%5C`, `%00`, `\`, `#`, control characters and bytes above 0x7E as sent, broken percent-encoding,
-    /// percent-encoded bytes that are not UTF-8, `..;` segments, dot segments that leave the root, authority form, asterisk with anything but OPTIONS.
+    /// Refused: `%2F`, `%5C`, `%00`, `\`, `#`, control characters and bytes above 0x7E as sent, broken
+    /// percent-encoding, percent-encoded bytes that are not UTF-8, `..;` segments, segments before the last that are
+    /// nothing but parameters, dot segments that leave the root, authority form, asterisk with anything but OPTIONS.
     /// Bytes that a URI may not hold but clients send (`"`, `<`, `>`, `^`, `` ` ``, `{`, `|`, `}`) are percent-encoded.
     pub fn read(&mut self, raw: &[u8], method: Method) -> Result<(), TargetError> {
         self.clear();
@@ -77,6 +118,7 @@ impl Target {
         } else {
             end += raw[plain..].iter().position(|&byte| byte == b'?').unwrap_or(raw.len() - plain);
             self.segments(&raw[start..end])?;
+            self.drop_parameters()?;
         }
         if self.path.is_empty() {
             self.path.push(b'/');
@@ -110,6 +152,24 @@ impl Target {
                 _ if segments.peek().is_some() => self.path.push(b'/'),
                 _ => {}
             }
+        }
+        Ok(())
+    }
+
+    /// Writes `bare` where `path` has parameters.
+    fn drop_parameters(&mut self) -> Result<(), TargetError> {
+        if !self.path.contains(&b';') {
+            return Ok(());
+        }
+        let mut segments = self.path.split(|&byte| byte == b'/').skip(1).peekable();
+        while let Some(segment) = segments.next() {
+            let name = segment.split(|&byte| byte == b';').next().unwrap_or_default();
+            // Without its parameters it is empty, and services do not agree whether such a segment is one.
+            if name.is_empty() && segments.peek().is_some() {
+                return Err(TargetError("a segment of parameters alone"));
+            }
+            self.bare.push(b'/');
+            self.bare.extend_from_slice(name);
         }
         Ok(())
     }
@@ -168,12 +228,13 @@ impl Target {
     }
 }
 
-/// How far a path is canonical as it stands: up to its end, or to a byte or segment that `segments` must look at.
+/// How far a path is canonical as it stands, and has no parameters: up to its end, or to a byte or segment that
+/// `segments` must look at.
 #[inline]
 fn plain_end(raw: &[u8], start: usize) -> usize {
     let mut last = 0;
     for (at, &byte) in raw.iter().enumerate().skip(start) {
-        if !class::is(byte, PATH) || (last == b'/' && (byte == b'/' || byte == b'.')) {
+        if !class::is(byte, PLAIN) || (last == b'/' && (byte == b'/' || byte == b'.')) {
             return at;
         }
         last = byte;

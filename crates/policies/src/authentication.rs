@@ -10,6 +10,7 @@ mod keys;
 mod memory;
 mod token;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -137,6 +138,13 @@ impl Policy for Authentication {
             Outcome::Accepted(user) => Some(user),
             _ => None,
         });
+    }
+}
+
+impl Authentication {
+    /// Names of the authenticators one of which must know the user; none if nobody needs to be known.
+    pub(crate) fn required(&self) -> Option<BTreeSet<&str>> {
+        self.0.required.then(|| self.0.authenticators.iter().map(|one| one.name()).collect())
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the user may do: all of some permissions, any of some roles.
 
+use std::collections::BTreeSet;
+
 use pylae_core::{Exchange, Problem, User, Verdict};
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +60,16 @@ impl Policy for Authorization {
 }
 
 impl Authorization {
+    /// Permissions, all of which are needed.
+    pub(crate) fn permissions(&self) -> BTreeSet<&str> {
+        self.config.permissions.iter().map(String::as_str).collect()
+    }
+
+    /// Roles, one of which is needed; empty needs none.
+    pub(crate) fn roles(&self) -> BTreeSet<&str> {
+        self.config.roles.iter().map(String::as_str).collect()
+    }
+
     fn lack(&self, user: Option<&User>) -> Option<Lack<'_>> {
         let Some(user) = user else { return Some(Lack::User) };
         let Config { permissions, roles, admin_role } = &self.config;

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::access_log::AccessLog;
+use crate::admission::Admission;
 use crate::hooks::Hooked;
 use crate::mirror::Mirror;
 use crate::rate_limit::RateLimit;
@@ -151,6 +152,23 @@ impl Chain {
     #[inline]
     pub fn has_met_hooks(&self, exchange: &Exchange) -> bool {
         self.hooks.is_some_and(|place| exchange.entered > place)
+    }
+
+    /// Whom the policies let in.
+    pub fn admission(&self) -> Admission<'_> {
+        let mut admission = Admission::default();
+        for policy in &self.policies {
+            match policy {
+                AnyPolicy::ip_access(access) => admission.addresses = Some(access),
+                AnyPolicy::authentication(authentication) => admission.authenticators = authentication.required(),
+                AnyPolicy::authorization(authorization) => {
+                    admission.permissions = authorization.permissions();
+                    admission.roles = authorization.roles();
+                }
+                _ => {}
+            }
+        }
+        admission
     }
 
     /// Whether one of the policies answers CORS preflights.

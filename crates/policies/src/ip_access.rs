@@ -1,6 +1,6 @@
 //! Which client addresses may use the route.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use pylae_core::{Exchange, Problem, Rejection, Verdict};
@@ -64,6 +64,25 @@ impl IpAccess {
     fn allows(&self, client: IpAddr) -> bool {
         !self.deny.has(client) && self.allow.as_ref().is_none_or(|allow| allow.has(client))
     }
+}
+
+/// Whether `one` lets in an address that `other` refuses; none refuses no address.
+pub(crate) fn lets_in_more(one: Option<&IpAccess>, other: Option<&IpAccess>) -> bool {
+    let Some(other) = other else { return false };
+    let lists = one.into_iter().chain([other]).flat_map(|access| access.allow.iter().chain([&access.deny]));
+    // What is let in changes only where a range begins, and behind its end.
+    let edges = lists.flat_map(|ranges| &ranges.0).flat_map(|(first, last)| [Some(*first), behind(*last)]);
+    let lowest = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+    let mut edges = edges.flatten().chain(lowest);
+    edges.any(|address| one.is_none_or(|one| one.allows(address)) && !other.allows(address))
+}
+
+/// The next address.
+fn behind(address: IpAddr) -> Option<IpAddr> {
+    Some(match address {
+        IpAddr::V4(address) => IpAddr::V4(u32::from(address).checked_add(1)?.into()),
+        IpAddr::V6(address) => IpAddr::V6(u128::from(address).checked_add(1)?.into()),
+    })
 }
 
 impl Ranges {

@@ -3,6 +3,7 @@
 
 pub mod access_log;
 pub mod address_limit;
+mod admission;
 pub mod authentication;
 pub mod authorization;
 pub mod cache;
@@ -22,6 +23,7 @@ pub mod transform;
 pub mod validation;
 mod vary;
 
+pub use admission::Admission;
 pub use chain::Chain;
 pub use policy::{Parts, Policy, Shared};
 

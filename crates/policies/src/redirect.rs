@@ -90,15 +90,14 @@ impl Redirect {
     }
 
     fn location(&self, exchange: &Exchange) -> Vec<u8> {
-        let path = &exchange.target.path;
         let mut location = Vec::with_capacity(128);
         for piece in &self.pieces {
             location.extend_from_slice(match piece {
                 Piece::Literal(text) => text,
                 Piece::Host | Piece::Authority => &exchange.host,
                 Piece::AuthorityHost => exchange.host_name(),
-                Piece::Path => path,
-                Piece::Param(at) => exchange.params.get(*at).map_or(&[], |span| span.of(path)),
+                Piece::Path => &exchange.target.path,
+                Piece::Param(at) => exchange.params.get(*at).map_or(&[], |span| span.of(exchange.target.judged())),
             });
         }
         // What stands behind `//` would be read as a host, and a parameter may start with `/`.

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use pylae_core::route::Lookup;
-use pylae_core::route::Verdict;
+use pylae_core::route::{By, Lookup, Verdict};
 use pylae_core::service::{Candidate, Explanation as PickExplanation, PickInput, Tie, Tried};
 use pylae_core::{Exchange, Halt, Plan, Problem, admit, forwarding, websocket};
 use pylae_policies::Shared;
@@ -38,6 +37,8 @@ pub struct Explanation {
     detail: String,
     status: Option<u16>,
     canonical_path: String,
+    /// The same without parameters of segments.
+    judged_path: String,
     client: String,
     route: Option<Chosen>,
     /// What becomes of it on a route that allows WebSocket.
@@ -63,6 +64,8 @@ struct Considered {
     route: String,
     index: usize,
     verdict: String,
+    /// What the chosen route goes before it by, if it would take the request too.
+    by: Option<&'static str>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -118,6 +121,7 @@ pub fn explain(plan: Plan, question: &Question) -> Result<Explanation, Vec<Probl
         detail: String::new(),
         status: None,
         canonical_path: String::new(),
+        judged_path: String::new(),
         client: String::new(),
         route: None,
         websocket: None,
@@ -131,6 +135,7 @@ pub fn explain(plan: Plan, question: &Question) -> Result<Explanation, Vec<Probl
     let settled = admit::admit(&mut exchange, |peer| snapshot.trusts(peer), 1)
         .and_then(|()| crate::route::route_with(&mut pylae_core::route::Scratch::default(), &snapshot, &mut exchange));
     answer.canonical_path = text(&exchange.target.path);
+    answer.judged_path = text(exchange.target.judged());
     answer.client = exchange.client.to_string();
     if !exchange.target.path.is_empty() && !matches!(settled, Err(Halt::Misdirected)) {
         answer.considered = considered(&snapshot, &exchange);
@@ -178,9 +183,18 @@ fn considered(snapshot: &Snapshot, exchange: &Exchange) -> Vec<Considered> {
     let named = found.map(|considered| Considered {
         route: snapshot.routes[considered.route].name.to_string(),
         index: considered.route,
+        by: match considered.verdict {
+            Verdict::Shadowed(By::Priority) => Some("priority"),
+            Verdict::Shadowed(By::Host) => Some("host"),
+            Verdict::Shadowed(By::Path) => Some("path"),
+            Verdict::Shadowed(By::Conditions) => Some("conditions"),
+            Verdict::Shadowed(By::Declaration) => Some("declaration"),
+            Verdict::Shadowed(By::Head) => Some("head"),
+            _ => None,
+        },
         verdict: match considered.verdict {
             Verdict::Chosen => "chosen".to_owned(),
-            Verdict::Shadowed => "shadowed".to_owned(),
+            Verdict::Shadowed(_) => "shadowed".to_owned(),
             Verdict::Host => "host".to_owned(),
             Verdict::Path => "path".to_owned(),
             Verdict::Method => "method".to_owned(),
@@ -194,7 +208,7 @@ fn considered(snapshot: &Snapshot, exchange: &Exchange) -> Vec<Considered> {
 /// What happens behind the route.
 fn follow(snapshot: &Snapshot, route: &Route, exchange: &mut Exchange, answer: &mut Explanation) {
     let index = exchange.route.unwrap_or_default();
-    let values = exchange.params.iter().map(|span| text(span.of(&exchange.target.path)));
+    let values = exchange.params.iter().map(|span| text(span.of(exchange.target.judged())));
     let params = snapshot.router.params(index).iter().map(ToString::to_string).zip(values).collect();
     answer.route = Some(Chosen { index, name: route.name.to_string(), params });
     answer.detail = format!("route `{}` takes the request", route.name);

@@ -42,8 +42,8 @@ pub(crate) fn route_with<'s>(
             exchange.route = Some(index);
             exchange.params.extend_from_slice(scratch.captures());
             if let Some(edit) = &route.path_edit {
-                exchange.stripped.extend_from_slice(edit.stripped(&exchange.target.path));
-                edit.apply(&exchange.target.path, &exchange.params, &mut exchange.forward_path);
+                exchange.stripped.extend_from_slice(edit.stripped(exchange.target.judged()));
+                edit.apply(&exchange.target, &exchange.params, &mut exchange.forward_path);
             }
             Ok(route)
         }

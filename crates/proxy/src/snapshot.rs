@@ -15,7 +15,7 @@ use pylae_core::{Exchange, Problem};
 use pylae_http::HeadLimits;
 use pylae_policies::access_log::AccessLog;
 use pylae_policies::authentication::Authenticators;
-use pylae_policies::{Chain, Parts, Shared};
+use pylae_policies::{Admission, Chain, Parts, Shared};
 
 use crate::clock;
 use crate::log::Refusals;
@@ -209,6 +209,8 @@ impl Snapshot {
     /// What is doubtful about the plan.
     pub(crate) fn warnings(&self) -> Vec<Problem> {
         let mut warnings = self.router.warnings().to_vec();
+        let admissions: Vec<Admission<'_>> = self.routes.iter().map(|route| route.chain.admission()).collect();
+        warnings.extend(self.router.overlaps(&self.plan.routes, |a, b| admissions[a].lets_in_more(&admissions[b])));
         for (index, listener) in self.listeners.iter().enumerate() {
             let found = listener.tls.iter().flat_map(|tls| tls.warnings.iter().cloned());
             warnings.extend(found.map(|problem| problem.under(&format!("listeners[{index}].tls"))));

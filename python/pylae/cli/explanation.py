@@ -34,10 +34,18 @@ OUTCOMES = {
 }
 VERDICTS = {
     "chosen": "takes it",
-    "shadowed": "takes it too, but is less specific",
     "host": "rejected by its host",
     "path": "rejected by its path",
     "method": "rejected by its method",
+}
+
+BEHIND = {
+    "priority": "would take it too, but has a lower priority",
+    "host": "would take it too, but its host is less specific",
+    "path": "would take it too, but its path is less specific (exact, template, pattern, then prefix)",
+    "conditions": "would take it too, but has fewer conditions",
+    "declaration": "would take it too, but stands later in the file",
+    "head": "would take it too, but as GET",
 }
 
 
@@ -146,6 +154,8 @@ def lines(request: Document, answer: Document, everything: bool) -> Iterator[str
     yield f"{_strong(request['method'] + ' ' + request['target'])} from {request['client']}"
     if answer["canonical_path"] and answer["canonical_path"] != request["target"].partition("?")[0]:
         yield f"  path as everything sees it: {answer['canonical_path']}"
+    if answer["judged_path"] != answer["canonical_path"]:
+        yield f"  path as routes and policies judge it: {answer['judged_path']}"
     yield f"  {OUTCOMES[answer['outcome']]}" + (f" ({answer['detail']})" if answer["detail"] else "")
     if answer["route"]:
         yield from _route(answer["route"])
@@ -169,7 +179,7 @@ def _considered(considered: list[Document], everything: bool) -> Iterator[str]:
     by_path = [entry["route"] for entry in considered if entry["verdict"] == "path"]
     left_out = set() if everything else set(by_path[SHOWN:])
     rows = [
-        (f"  {entry['route']}", _verdict(entry["verdict"]), _clauses(entry["match"]))
+        (f"  {entry['route']}", _verdict(entry), _clauses(entry["match"]))
         for entry in sorted(considered, key=_nearness)
         if entry["route"] not in left_out
     ]
@@ -187,9 +197,12 @@ def _nearness(considered: Document) -> int:
     return order.index(considered["verdict"].partition(":")[0])
 
 
-def _verdict(verdict: str) -> str:
+def _verdict(considered: Document) -> str:
+    verdict = considered["verdict"]
     kind, _, name = verdict.partition(":")
-    return f"rejected by its {kind} {name}" if name else VERDICTS[verdict]
+    if name:
+        return f"rejected by its {kind} {name}"
+    return BEHIND[considered["by"]] if verdict == "shadowed" else VERDICTS[verdict]
 
 
 def _policies(policies: list[Document]) -> Iterator[str]:

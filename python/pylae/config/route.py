@@ -136,7 +136,7 @@ class Route(PolicySet):
     prefix: Annotated[str, AfterValidator(_prefix)] | None = None
     """The path, or the path continued behind a `/`."""
     pattern: Annotated[str, Field(min_length=1)] | None = None
-    """Regular expression from the start of the path."""
+    """Regular expression from the start of the path. Goes before every prefix, and before patterns further down."""
     method: Annotated[
         tuple[Annotated[str, BeforeValidator(_method)], ...],
         BeforeValidator(split_words, json_schema_input_type=str | list[str]),

@@ -50,3 +50,41 @@ def test_warnings_do_not_fail(pylae, shop: Path) -> None:
     assert result.exit_code == 0
     assert "warning: " in result.stderr and "can never match" in result.stderr
     assert result.stdout.endswith("3 routes, 2 services, 1 warning\n")
+
+
+OVERLAPPING = """
+listeners: ["127.0.0.1:8080"]
+auth: {jwt: {secret: a secret of more than thirty-two bytes, algorithms: HS256}}
+services: {s: {instances: ["http://127.0.0.1:9001"]}}
+routes:
+  - {name: everything, prefix: /, service: s, auth_required: false}
+  - {name: login, path: /api/login, service: s, auth_required: false}
+  - {name: api, prefix: /api, service: s, roles: editor}
+  - name: pictures
+    pattern: '^/.*[.]png$'
+    service: s
+    auth_required: false
+  - {name: office, path: "/api/office/{id}", service: s, roles: editor, ip_access: {allow: 10.0.0.0/8}}
+"""
+
+
+def test_routes_that_differ_in_whom_they_let_in(pylae, tmp_path: Path) -> None:
+    file = tmp_path / "pylae.yaml"
+    file.write_text(OVERLAPPING)
+    result = pylae("check", file)
+    assert result.exit_code == 0
+    assert result.stderr == (
+        f"{file}:10:14: routes[3].pattern: warning: the route takes /api/.png from `api` (routes[2]) and lets in some "
+        "whom `api` refuses: a pattern goes before a prefix. Narrow either, give `api` a higher `priority`, or guard "
+        "both alike\n"
+    )
+    file.write_text(OVERLAPPING.replace("name: api,", "name: api, priority: 1,"))
+    warnings = pylae("check", file).stderr.splitlines()
+    assert len(warnings) == 2
+    assert all("can never match: `api`" in warning for warning in warnings)
+    file.write_text(OVERLAPPING.replace("name: api,", "name: api, priority: 1, method: GET,"))
+    warnings = pylae("check", file).stderr.splitlines()
+    assert "takes /api/office/x from `office` (routes[4])" in warnings[0]
+    assert "it has the higher `priority`" in warnings[0]
+    file.write_text(OVERLAPPING.replace("'^/.*[.]png$'", "'^/(assets/.*)?[^/]+[.]png$'"))
+    assert (pylae("check", file).exit_code, pylae("check", file).stderr) == (0, "")

@@ -22,6 +22,7 @@ ROUTED: Document = {
         {"route": "get-user", "verdict": "chosen"},
     ],
     "canonical_path": "/api/users/42",
+    "judged_path": "/api/users/42",
     "policies": [{"name": "security_headers", "decision": "set 4 fields of the response"}],
     "service": {
         "name": "users",
@@ -239,6 +240,37 @@ def test_many_routes_are_cut_short(pylae, shop: Path, monkeypatch: pytest.Monkey
     assert "… and 21 more rejected by their path (--all lists them)" in pylae("explain", shop, "GET", "/").output
     everything = pylae("explain", shop, "GET", "/", "--all").output
     assert "more rejected" not in everything and " r29 " in everything
+
+
+ROUTES = """
+routes:
+  - {name: files, prefix: /files, service_url: "http://127.0.0.1:9001", auth_required: false}
+  - {name: keys, pattern: '^/files/.*[.]key$', service_url: "http://127.0.0.1:9001", auth_required: false}
+  - {name: late, pattern: '^/files/', service_url: "http://127.0.0.1:9001", auth_required: false, priority: -1}
+"""
+
+
+def test_what_decided_between_routes(pylae, tmp_path: Path) -> None:
+    file = tmp_path / "pylae.yaml"
+    file.write_text(ROUTES)
+    output = pylae("explain", file, "GET", "/files;v=1/x/../a.key").output
+    lines = [line.strip() for line in output.splitlines()]
+    assert lines[1:3] == [
+        "path as everything sees it: /files;v=1/a.key",
+        "path as routes and policies judge it: /files/a.key",
+    ]
+    start = lines.index("Considered")
+    said = {name: words for name, _, words in (line.partition(" ") for line in lines[start + 1 : start + 4])}
+    assert said["keys"].strip().startswith("takes it ")
+    assert said["files"].strip().startswith("would take it too, but its path is less specific")
+    assert said["late"].strip().startswith("would take it too, but has a lower priority")
+    considered = json.loads(pylae("explain", file, "GET", "/files/a.key", "--json").output)["considered"]
+    assert {entry["route"]: (entry["verdict"], entry["by"]) for entry in considered} == {
+        "keys": ("chosen", None),
+        "files": ("shadowed", "path"),
+        "late": ("shadowed", "priority"),
+    }
+    assert "sends GET /files;v=1/a.key" in lines
 
 
 def test_a_websocket_route(pylae, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 //! From the plan's routes to the tables.
 
-use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,15 +17,6 @@ const PATTERN_CACHE: usize = 4 * 1024 * 1024;
 
 /// Tells routers apart, so that a `Scratch` notices that it came to another one. 0 is no router's.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-
-/// Place of a path in the order of preference.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum PathKey {
-    Exact,
-    Template(Vec<(u8, Reverse<usize>, u8)>),
-    Prefix(Reverse<usize>),
-    Pattern(u32),
-}
 
 /// Path patterns as they are collected; equal ones are kept once.
 #[derive(Default)]
@@ -77,26 +67,27 @@ impl Router {
             hosts.insert(&rule.hosts[entry.host as usize], &rule.path, rank as u32);
         }
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        let mut router = Self { id, rules, entries, hosts, set, patterns: patterns.groups, methods, values, warnings };
-        let shadowed = shadow::find(&router);
-        router.warnings.extend(shadowed);
+        let mut router = Self {
+            id,
+            rules,
+            entries,
+            hosts,
+            set,
+            patterns: patterns.groups,
+            methods,
+            values,
+            warnings,
+            never: Box::default(),
+        };
+        let shadowed = shadow::find(&router, routes);
+        router.never = shadowed.iter().map(|(route, _)| *route).collect();
+        router.warnings.extend(shadowed.into_iter().map(|(_, problem)| problem));
         Ok(router)
     }
 }
 
 /// All routes at all their hosts, the most specific first.
 fn rank(rules: &[Rule]) -> Vec<Entry> {
-    let path = |rule: &Rule| match &rule.path {
-        Path::Exact(_) => PathKey::Exact,
-        Path::Template(template) => PathKey::Template(template.key()),
-        Path::Prefix(prefix) => PathKey::Prefix(Reverse(prefix.len())),
-        Path::Pattern(at) => PathKey::Pattern(*at),
-    };
-    let host = |host: &Host| match host {
-        Host::Exact(_) => (0, Reverse(0)),
-        Host::Suffix(suffix) => (1, Reverse(suffix.len())),
-        Host::Any => (2, Reverse(0)),
-    };
     let mut all = Vec::new();
     for (route, rule) in rules.iter().enumerate() {
         for at in 0..rule.hosts.len() {
@@ -104,11 +95,7 @@ fn rank(rules: &[Rule]) -> Vec<Entry> {
             all.push(Entry { route: route as u32, host: at as u32, methods: rule.methods, plain });
         }
     }
-    all.sort_by_cached_key(|entry| {
-        let rule = &rules[entry.route as usize];
-        let at = host(&rule.hosts[entry.host as usize]);
-        (Reverse(rule.priority), at, path(rule), Reverse(rule.predicates.len()), entry.route)
-    });
+    all.sort_by_cached_key(|entry| entry.place(rules));
     all
 }
 
@@ -171,6 +158,10 @@ impl Builder {
         let hir = pattern::parse(text)?;
         if pattern::never_matches_a_path(&hir) {
             let message = "the pattern can never match: it matches from the start of the path, which is `/`";
+            self.warnings.push(Problem::at(at, message));
+        } else if pattern::needs(&hir, b';') {
+            let message =
+                "the pattern can never match: parameters of segments (`;…`) are left out of the path before routing";
             self.warnings.push(Problem::at(at, message));
         }
         let nfa = pattern::compile(&hir)?;

@@ -1,8 +1,9 @@
 //! Why a request takes the route that it takes.
 
 use super::methods::Methods;
+use super::order::By;
 use super::predicate::{Headers, InHead, Source};
-use super::{Found, Host, Lookup, Path, Router, Rule, Scratch, fits, prefix_takes};
+use super::{Entry, Found, Host, Lookup, Path, Router, Rule, Scratch, fits, prefix_takes};
 
 /// How many routes that have nothing to do with the request are listed.
 const MAX_OTHERS: usize = 100;
@@ -21,8 +22,8 @@ pub struct Considered {
 pub enum Verdict {
     /// It takes the request.
     Chosen,
-    /// It would take the request, but a better one does.
-    Shadowed,
+    /// It would take the request, but another one goes before it.
+    Shadowed(By),
     /// Another host.
     Host,
     /// Another path.
@@ -50,6 +51,10 @@ impl Router {
             scratch.scan.matched.clear();
         }
         let method = self.methods.bit(lookup.method, lookup.method_token);
+        let chosen = match found {
+            Found::Route(route) => self.entries.iter().find(|entry| self.stands(**entry, route, lookup.host)),
+            _ => None,
+        };
         let mut listed = vec![false; self.rules.len()];
         let (mut near, mut half, mut others) = (Vec::new(), Vec::new(), Vec::new());
         for entry in &self.entries {
@@ -69,7 +74,13 @@ impl Router {
             } else if found == Found::Route(route) {
                 Verdict::Chosen
             } else {
-                self.verdict(rule, method, lookup, headers, &mut scratch)
+                let refused = self.refusal(rule, method, lookup, headers, &mut scratch);
+                let place = entry.place(&self.rules);
+                let by = match chosen.map(|chosen| chosen.place(&self.rules)) {
+                    Some(chosen) if chosen < place => chosen.differs_by(&place),
+                    _ => By::Head,
+                };
+                refused.unwrap_or(Verdict::Shadowed(by))
             };
             let list = match (path, host) {
                 (true, Some(_)) => &mut near,
@@ -83,24 +94,29 @@ impl Router {
         near
     }
 
-    fn verdict(
+    /// Whether it is the route at one of its hosts that takes `host`.
+    fn stands(&self, entry: Entry, route: usize, host: &[u8]) -> bool {
+        entry.route as usize == route && self.rules[route].hosts[entry.host as usize].takes(host)
+    }
+
+    /// Why a route whose host and path fit does not take the request.
+    fn refusal(
         &self,
         rule: &Rule,
         method: Methods,
         lookup: &Lookup<'_>,
         headers: &impl Headers,
         scratch: &mut Scratch,
-    ) -> Verdict {
+    ) -> Option<Verdict> {
         if !fits(rule.methods, method) {
-            return Verdict::Method;
+            return Some(Verdict::Method);
         }
         let failed =
             rule.predicates.iter().find(|p| !p.holds(headers, lookup.query, &self.values, &mut scratch.values));
-        match failed {
-            None => Verdict::Shadowed,
-            Some(p) if p.source == Source::Field => Verdict::Header(p.name.clone()),
-            Some(p) => Verdict::Query(p.name.clone()),
-        }
+        failed.map(|p| match p.source {
+            Source::Field => Verdict::Header(p.name.clone()),
+            Source::Query => Verdict::Query(p.name.clone()),
+        })
     }
 }
 

@@ -45,6 +45,15 @@ impl Host {
             Self::Any => true,
         }
     }
+
+    /// A host that it takes. `*` occurs in no other one, so that it stands for all hosts of a suffix, or for all.
+    pub(super) fn sample(&self) -> String {
+        match self {
+            Self::Exact(name) => name.to_string(),
+            Self::Suffix(suffix) => format!("*{suffix}"),
+            Self::Any => "*".into(),
+        }
+    }
 }
 
 /// Paths by host.

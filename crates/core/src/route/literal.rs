@@ -7,8 +7,16 @@ use pylae_http::{Method, Target};
 /// Segments of one template or prefix: bounds the depth of the search.
 pub(super) const MAX_SEGMENTS: usize = 128;
 
-/// Checks a literal path; the error says what is wrong and what to write.
+/// Checks a literal path of a match; the error says what is wrong and what to write.
 pub(super) fn check(path: &str) -> Result<(), String> {
+    if path.contains(';') {
+        return Err("`;…` never matches: parameters of segments are left out of the path before routing".into());
+    }
+    check_sent(path)
+}
+
+/// The same for a path that instances are sent, whose segments may have parameters.
+pub(super) fn check_sent(path: &str) -> Result<(), String> {
     if !path.starts_with('/') {
         return Err(format!("`{path}` does not start with `/`"));
     }

@@ -10,8 +10,8 @@ use regex_automata::util::start;
 use regex_automata::{Anchored, Input, MatchKind, PatternID};
 use regex_syntax::ParserBuilder;
 use regex_syntax::ast::ErrorKind;
-use regex_syntax::hir::Hir;
 use regex_syntax::hir::literal::Extractor;
+use regex_syntax::hir::{Hir, HirKind};
 
 use pylae_http::Span;
 
@@ -63,6 +63,23 @@ fn explain(error: &regex_syntax::Error) -> String {
 pub(super) fn never_matches_a_path(hir: &Hir) -> bool {
     let found = Extractor::new().extract(hir);
     found.literals().is_some_and(|all| all.iter().all(|l| l.as_bytes().first().is_some_and(|b| *b != b'/')))
+}
+
+/// What all texts that match begin with, as far as that is easily told.
+pub(super) fn start(hir: &Hir) -> Vec<u8> {
+    Extractor::new().extract(hir).longest_common_prefix().unwrap_or_default().to_vec()
+}
+
+/// Whether it is certain that `byte` stands in every text that matches.
+pub(super) fn needs(hir: &Hir, byte: u8) -> bool {
+    match hir.kind() {
+        HirKind::Literal(literal) => literal.0.contains(&byte),
+        HirKind::Capture(group) => needs(&group.sub, byte),
+        HirKind::Repetition(repeated) => repeated.min > 0 && needs(&repeated.sub, byte),
+        HirKind::Concat(parts) => parts.iter().any(|part| needs(part, byte)),
+        HirKind::Alternation(ways) => ways.iter().all(|way| needs(way, byte)),
+        HirKind::Empty | HirKind::Class(_) | HirKind::Look(_) => false,
+    }
 }
 
 fn compiler(limit: usize, captures: WhichCaptures) -> thompson::Compiler {

@@ -113,6 +113,13 @@ impl Predicate {
         Ok(Self { source, name: name.into(), test })
     }
 
+    /// Whether `other` wants another value of the same. A request may have both values, but who sends it may leave one
+    /// out.
+    pub(super) fn excludes(&self, other: &Self) -> bool {
+        let equals = |one: &Self| matches!(one.test, Test::Equals(_));
+        self.source == other.source && self.name == other.name && equals(self) && equals(other) && self != other
+    }
+
     /// Whether the request passes. An engine that cannot decide says no.
     pub(super) fn holds(
         &self,

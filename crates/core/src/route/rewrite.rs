@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use pylae_http::Span;
+use pylae_http::{Span, Target};
 
 use super::literal;
 use crate::Problem;
@@ -50,7 +50,7 @@ impl PathEdit {
         edit.map(|edit| Some(Self(edit))).map_err(|problem| vec![problem])
     }
 
-    /// What [`PathEdit::apply`] takes off the front of `path`, without `/` at its end; empty if nothing.
+    /// What [`PathEdit::apply`] takes off the front of `path`, a judged one, without `/` at its end; empty if nothing.
     pub fn stripped(&self, path: &[u8]) -> &[u8] {
         match &self.0 {
             Edit::Strip(prefix) if behind(prefix, path).is_some() => prefix,
@@ -58,24 +58,37 @@ impl PathEdit {
         }
     }
 
-    /// Writes the new path to `out`, cleared first; `params` are the spans in `path` of the route's parameters. The result starts with
-    /// `/` and is as canonical as `path` is: where a cut leaves `//`, `.` or `..` segments they are dropped, so that no
-    /// parameter leads out of what the template says.
-    pub fn apply(&self, path: &[u8], params: &[Span], out: &mut Vec<u8>) {
+    /// Writes the new path to `out`, cleared first; `params` are the spans in the judged path of what the route's match
+    /// captured. The result starts with `/` and is as canonical as the path is: where a cut leaves `//`, `.` or `..`
+    /// segments they are dropped, so that nothing captured leads out of what the template says. Segments that are
+    /// replaced lose their parameters; the end of the path keeps them where it is taken over whole.
+    pub fn apply(&self, target: &Target, params: &[Span], out: &mut Vec<u8>) {
         out.clear();
+        let path = target.judged();
         match &self.0 {
             Edit::Strip(prefix) => {
-                out.extend_from_slice(behind(prefix, path).unwrap_or(path));
+                let rest = behind(prefix, path);
+                out.extend_from_slice(rest.map_or(&target.path, |rest| target.end_from(path.len() - rest.len())));
                 if out.is_empty() {
                     out.push(b'/');
                 }
             }
             Edit::Template(pieces) => {
-                for piece in pieces {
-                    match piece {
-                        Piece::Literal(text) => out.extend_from_slice(text),
-                        Piece::Param(at) => out.extend_from_slice(params.get(*at).map_or(&[], |span| span.of(path))),
-                    }
+                for (place, piece) in pieces.iter().enumerate() {
+                    let text = match piece {
+                        Piece::Literal(text) => text,
+                        Piece::Param(at) => match params.get(*at) {
+                            Some(span)
+                                if target.has_parameters()
+                                    && place + 1 == pieces.len()
+                                    && is_whole_end(path, *span, out) =>
+                            {
+                                target.end_from(span.start as usize)
+                            }
+                            span => span.map_or(&[][..], |span| span.of(path)),
+                        },
+                    };
+                    out.extend_from_slice(text);
                 }
                 settle(out);
             }
@@ -124,8 +137,16 @@ fn pieces(template: &str, params: &[Box<str>]) -> Result<Vec<Piece>, String> {
     if !sample.starts_with('/') {
         sample.insert(0, '/');
     }
-    literal::check(&sample)?;
+    literal::check_sent(&sample)?;
     Ok(pieces)
+}
+
+/// Whether what was captured at `span` is all segments of `path` from one of them on, and stands as segments behind
+/// `before`.
+fn is_whole_end(path: &[u8], span: Span, before: &[u8]) -> bool {
+    let start = span.start as usize;
+    let starts = path.get(start) == Some(&b'/') || (path[..start].ends_with(b"/") && before.ends_with(b"/"));
+    starts && span.end() == path.len()
 }
 
 /// Gives `path` a `/` in front and drops empty segments but the last, and `.` and `..`.

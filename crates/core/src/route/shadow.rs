@@ -1,19 +1,25 @@
 //! Routes that can never match. Only what is certain is reported.
 
 use super::index::NONE;
-use super::{Entry, Host, Path, Router, Rule, Scan, prefix_takes};
+use super::language::Languages;
+use super::{Entry, Path, Router, Rule, Scan, prefix_takes};
 use crate::Problem;
+use crate::plan;
 
 /// More candidates than this per route are not compared: a list of routes on one path must not cost its square.
 const MAX_COMPARED: usize = 256;
+/// Pairs of states of automata that may be looked at: some tenths of a second.
+const BUDGET: usize = 100_000;
 
-/// One problem per route all of whose hosts are taken by routes that go first.
-pub(super) fn find(router: &Router) -> Vec<Problem> {
+/// One problem per route all of whose hosts are taken by routes that go first, with its place. `routes` are those of
+/// `router`.
+pub(super) fn find(router: &Router, routes: &[plan::Route]) -> Vec<(usize, Problem)> {
     let mut scan = Scan::default();
+    let mut covering = Covering { router, languages: Languages::new(&router.rules, routes, BUDGET) };
     // Per route how many of its hosts are taken, and by which route the first one is.
     let mut taken = vec![(0, None); router.rules.len()];
     for (rank, entry) in router.entries.iter().enumerate() {
-        if let Some(winner) = winner(router, rank as u32, *entry, &mut scan) {
+        if let Some(winner) = winner(&mut covering, rank as u32, *entry, &mut scan) {
             let (count, by) = &mut taken[entry.route as usize];
             *count += 1;
             by.get_or_insert(winner);
@@ -26,14 +32,15 @@ pub(super) fn find(router: &Router) -> Vec<Problem> {
         {
             let name = &router.rules[by as usize].name;
             let message = format!("the route can never match: `{name}` (routes[{by}]) takes all its requests first");
-            problems.push(Problem::at(format!("routes[{route}].match"), message));
+            problems.push((route, Problem::at(format!("routes[{route}].match"), message)));
         }
     }
     problems
 }
 
 /// The route that takes everything that `entry` would, if there is one for certain.
-fn winner(router: &Router, rank: u32, entry: Entry, scan: &mut Scan) -> Option<u32> {
+fn winner(covering: &mut Covering<'_>, rank: u32, entry: Entry, scan: &mut Scan) -> Option<u32> {
+    let router = covering.router;
     let rule = &router.rules[entry.route as usize];
     let host = &rule.hosts[entry.host as usize];
     let sample = match &rule.path {
@@ -44,12 +51,7 @@ fn winner(router: &Router, rank: u32, entry: Entry, scan: &mut Scan) -> Option<u
         // No path is known; only a route with the same pattern or a prefix of `/` can be certain to take all its paths.
         Path::Pattern(_) => b"/".to_vec(),
     };
-    // `*` occurs in no other host, so that it meets just the routes for all hosts of a suffix, or for all.
-    let sample_host = match host {
-        Host::Exact(name) => name.to_string(),
-        Host::Suffix(suffix) => format!("*{suffix}"),
-        Host::Any => "*".into(),
-    };
+    let sample_host = host.sample();
     let mut found = None;
     let mut compared = 0;
     let mut each = |ranks: &[u32]| {
@@ -59,7 +61,7 @@ fn winner(router: &Router, rank: u32, entry: Entry, scan: &mut Scan) -> Option<u
                 break;
             }
             let other = router.entries[other as usize];
-            if covers(&router.rules[other.route as usize], rule) {
+            if covering.covers(other.route as usize, entry.route as usize) {
                 found = Some(other.route);
             }
         }
@@ -77,19 +79,34 @@ fn winner(router: &Router, rank: u32, entry: Entry, scan: &mut Scan) -> Option<u
     found.filter(|by| *by != entry.route)
 }
 
-/// Whether `a` takes every request that `b` takes, given that their hosts say so and `a` took a sample of the paths.
-fn covers(a: &Rule, b: &Rule) -> bool {
-    if a.methods & b.methods != b.methods || !a.predicates.iter().all(|p| b.predicates.contains(p)) {
-        return false;
-    }
-    match (&a.path, &b.path) {
-        // The sample is the only path that `b` takes.
-        (_, Path::Exact(_)) => true,
-        (Path::Prefix(prefix), Path::Prefix(other)) => prefix_takes(prefix, other),
-        (Path::Prefix(prefix), Path::Template(template)) => template.starts_with(prefix),
-        (Path::Template(a), Path::Template(b)) => a.segments == b.segments,
-        (Path::Pattern(a), Path::Pattern(b)) => a == b,
-        (Path::Prefix(prefix), Path::Pattern(_)) => **prefix == *b"/",
-        _ => false,
+/// Tells whether one route takes every request of another one.
+struct Covering<'a> {
+    router: &'a Router,
+    languages: Languages<'a>,
+}
+
+impl Covering<'_> {
+    /// Whether the route `a` takes every request that `b` takes, given that their hosts say so and `a` took a sample of
+    /// the paths.
+    fn covers(&mut self, a: usize, b: usize) -> bool {
+        let (first, second): (&Rule, &Rule) = (&self.router.rules[a], &self.router.rules[b]);
+        if first.methods & second.methods != second.methods
+            || !first.predicates.iter().all(|p| second.predicates.contains(p))
+        {
+            return false;
+        }
+        match (&first.path, &second.path) {
+            // The sample is the only path that it takes.
+            (_, Path::Exact(_)) => true,
+            (Path::Prefix(prefix), Path::Prefix(other)) => prefix_takes(prefix, other),
+            (Path::Prefix(prefix), Path::Template(template)) => template.starts_with(prefix),
+            (Path::Prefix(prefix), Path::Pattern(_)) => **prefix == *b"/",
+            (Path::Pattern(a), Path::Pattern(b)) if a == b => true,
+            (Path::Template(a), Path::Template(b)) if a.segments == b.segments => true,
+            (Path::Template(_) | Path::Pattern(_), _) => {
+                self.languages.compare(a, b, |relation| relation.only_b).is_some_and(|relation| !relation.only_b)
+            }
+            (Path::Exact(_), _) => false,
+        }
     }
 }

@@ -94,6 +94,23 @@ impl Template {
         self.segments.iter().map(key).collect()
     }
 
+    /// What all paths that it takes begin with.
+    pub(super) fn start(&self) -> Vec<u8> {
+        let mut start = Vec::new();
+        for segment in &self.segments {
+            start.push(b'/');
+            match segment {
+                Segment::Literal(text) => start.extend_from_slice(text),
+                Segment::Param { before, .. } => {
+                    start.extend_from_slice(before);
+                    break;
+                }
+                Segment::Rest => break,
+            }
+        }
+        start
+    }
+
     /// A path that it takes.
     pub(super) fn sample(&self) -> String {
         self.segments.iter().map(sample).collect()

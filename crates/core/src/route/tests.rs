@@ -2,6 +2,7 @@
 
 mod bounds;
 mod model;
+mod overlap;
 mod tables;
 
 use pylae_http::{Fields, Method};

@@ -31,7 +31,8 @@ fn paths_are_made_canonical() {
         ("/a/.%2e/b/%2e/c", "/b/c"),
         ("/a//../b", "/b"),
         ("/.a/..b/...", "/.a/..b/..."),
-        ("/a.;b/;.;/;..;", "/a.;b/;.;/;..;"),
+        ("/a.;b/;..;", "/a.;b/;..;"),
+        ("/;x/..", "/"),
         ("/\"<>^`{|}", "/%22%3C%3E%5E%60%7B%7C%7D"),
     ] {
         assert_eq!(String::from_utf8(read(raw.as_bytes()).unwrap().path).unwrap(), path, "{raw}");
@@ -87,8 +88,65 @@ fn confusing_paths_are_refused() {
         b"/a/%2e%2e;",
         b"/a/%2e%2e%3b/",
         b"/a/%2e;",
+        b"/;x/a",
+        b"/a/;/",
+        b"/a/;x/;y",
+        b"/x/../;/a",
     ] {
         assert!(read(raw).is_err(), "{}", raw.escape_ascii());
+    }
+}
+
+#[test]
+fn parameters_are_not_judged() {
+    for (raw, path, judged) in [
+        ("/a/b", "/a/b", "/a/b"),
+        ("/admin;x/y", "/admin;x/y", "/admin/y"),
+        ("/a;b;c=d,e/f;", "/a;b;c=d,e/f;", "/a/f"),
+        ("/a/;x", "/a/;x", "/a/"),
+        ("/;", "/;", "/"),
+        ("/a;/", "/a;/", "/a/"),
+        ("/a;x/../b;y", "/b;y", "/b"),
+        ("/a;x//./b", "/a;x/b", "/a/b"),
+        ("/a%3Bx/b", "/a%3Bx/b", "/a%3Bx/b"),
+        ("/%61;%2e/b", "/a;./b", "/a/b"),
+        ("/a;%20/b?c;d", "/a;%20/b", "/a/b"),
+        ("http://h/a;b", "/a;b", "/a"),
+        ("/a?b;c", "/a", "/a"),
+    ] {
+        let target = read(raw.as_bytes()).unwrap();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        assert_eq!((text(&target.path).as_str(), text(target.judged()).as_str()), (path, judged), "{raw}");
+        assert_eq!(target.has_parameters(), path != judged);
+        // It is a canonical path itself.
+        assert_eq!(read(judged.as_bytes()).unwrap().path, judged.as_bytes());
+    }
+    let mut target = Target::default();
+    target.read(b"/a;b", Method::Get).unwrap();
+    target.read(b"/c", Method::Get).unwrap();
+    assert_eq!(target.judged(), b"/c", "nothing is left of the one before");
+}
+
+#[test]
+fn the_end_of_a_path_keeps_its_parameters() {
+    for (raw, from, end) in [
+        ("/api/x/y", 4, "/x/y"),
+        ("/api;v/x;w/y", 4, "/x;w/y"),
+        ("/api;v/x;w/y", 5, "x;w/y"),
+        ("/api;v/x;w/y", 6, "/y"),
+        ("/api;v/x;w/y;z", 8, ""),
+        ("/api;v/x;w/y", 0, "/api;v/x;w/y"),
+        ("/api;v", 4, ""),
+        ("/api", 4, ""),
+        ("/api/;v", 4, "/;v"),
+        ("/api/;v", 5, ";v"),
+        ("/a;b/", 2, "/"),
+        ("/a;b/", 3, ""),
+        ("/a;b", 9, ""),
+        ("/a", 9, ""),
+    ] {
+        let target = read(raw.as_bytes()).unwrap();
+        assert_eq!(target.end_from(from), end.as_bytes(), "{raw} from {from}");
     }
 }
 

@@ -73,13 +73,20 @@ impl Request {
         self.with(py, |exchange| text::decoded(py, exchange.head.method_span.of(&exchange.buffer)))
     }
 
-    /// The canonical path that the client asked for, or the one that a hook has set.
+    /// The canonical path that the client asked for, without parameters of segments, as routes and policies judge it;
+    /// or the one that a hook has set.
     #[getter]
     fn path<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         self.with(py, |exchange| {
             let set = exchange.hooks.as_ref().is_some_and(|hooks| hooks.path_set);
-            text::decoded(py, if set { &exchange.forward_path } else { &exchange.target.path })
+            text::decoded(py, if set { &exchange.forward_path } else { exchange.target.judged() })
         })
+    }
+
+    /// The canonical path that the client asked for, parameters of segments included, whatever hooks have set.
+    #[getter]
+    fn raw_path<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        self.with(py, |exchange| text::decoded(py, &exchange.target.path))
     }
 
     /// Sets the path that the instance gets, as it stands: `strip_prefix` and `rewrite` are over. Raises `ValueError`.
@@ -115,7 +122,7 @@ impl Request {
     #[getter]
     fn params<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let values: Vec<Vec<u8>> = self.with(py, |exchange| {
-            exchange.params.iter().map(|span| text::unescaped(span.of(&exchange.target.path))).collect()
+            exchange.params.iter().map(|span| text::unescaped(span.of(exchange.target.judged()))).collect()
         })?;
         let params = PyDict::new(py);
         for (name, value) in self.0.about.params.iter().zip(values) {

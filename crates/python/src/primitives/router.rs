@@ -42,7 +42,7 @@ impl Router {
         let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(match self.router.find(&Lookup::of(&exchange), &mut scratch) {
             Found::Route(index) => {
-                let values = scratch.captures().iter().map(|span| message::text(span.of(&exchange.target.path)));
+                let values = scratch.captures().iter().map(|span| message::text(span.of(exchange.target.judged())));
                 let names = self.router.params(index).iter().map(ToString::to_string);
                 (Some(index), names.zip(values).collect(), String::new())
             }

@@ -7,14 +7,21 @@ fn edit(rewrite: Option<&str>, strip: Option<&str>, params: &[&str]) -> Result<O
     PathEdit::build(rewrite, strip, &params)
 }
 
-fn apply(edit: &PathEdit, path: &str, params: &[&str]) -> String {
+fn target(path: &str) -> Target {
+    let mut target = Target::default();
+    target.path.extend_from_slice(path.as_bytes());
+    target
+}
+
+fn apply(edit: &PathEdit, target: &Target, params: &[&str]) -> String {
+    let path = String::from_utf8(target.judged().to_vec()).unwrap();
     let span = |text: &&str| {
         let start = path.find(text).unwrap();
         Span::new(start, start + text.len())
     };
     let spans: Vec<Span> = params.iter().map(span).collect();
     let mut out = b"old".to_vec();
-    edit.apply(path.as_bytes(), &spans, &mut out);
+    edit.apply(target, &spans, &mut out);
     String::from_utf8(out).unwrap()
 }
 
@@ -37,7 +44,7 @@ fn strip_prefix() {
         ("/a/b", "/a/b/c", "/c"),
     ] {
         let edit = edit(None, Some(prefix), &[]).unwrap().unwrap();
-        assert_eq!(apply(&edit, path, &[]), wanted, "{prefix} off {path}");
+        assert_eq!(apply(&edit, &target(path), &[]), wanted, "{prefix} off {path}");
     }
 }
 
@@ -58,10 +65,48 @@ fn rewrite() {
         ("/data/{id}", "/x.well/.known", &[".well/.known"], "/data/.well/.known"),
     ] {
         let edit = edit(Some(template), None, &["id"]).unwrap().unwrap();
-        assert_eq!(apply(&edit, path, params), wanted, "{template}");
+        assert_eq!(apply(&edit, &target(path), params), wanted, "{template}");
     }
     let two = edit(Some("/{2}/{1}/{2}"), None, &["1", "2"]).unwrap().unwrap();
-    assert_eq!(apply(&two, "/a/b", &["a", "b"]), "/b/a/b");
+    assert_eq!(apply(&two, &target("/a/b"), &["a", "b"]), "/b/a/b");
+}
+
+#[test]
+fn segments_that_are_replaced_lose_their_parameters() {
+    let read = |path: &str| {
+        let mut target = Target::default();
+        target.read(path.as_bytes(), pylae_http::Method::Get).unwrap();
+        target
+    };
+    for (prefix, path, wanted) in [
+        ("/api", "/api;a/x;b/y", "/x;b/y"),
+        ("/api", "/api;a", "/"),
+        ("/api", "/api/;a", "/;a"),
+        ("/api", "/apix;a/b", "/apix;a/b"),
+        ("/api", "/x/api;a", "/x/api;a"),
+        ("/a/b", "/a;x/b;y/c;z", "/c;z"),
+        ("/", "/x;a", "/x;a"),
+    ] {
+        let edit = edit(None, Some(prefix), &[]).unwrap().unwrap();
+        assert_eq!(apply(&edit, &read(path), &[]), wanted, "{prefix} off {path}");
+    }
+    for (template, path, captured, wanted) in [
+        ("/v2/{x}", "/users;a/7;b", "7", "/v2/7;b"),
+        ("/v2/{x}.json", "/users;a/7;b", "7", "/v2/7.json"),
+        ("/v2/{x}/all", "/users;a/7;b", "7", "/v2/7/all"),
+        ("/v2-{x}", "/users/7;b", "7", "/v2-7"),
+        ("/v2/{x}", "/users/n7;b", "7", "/v2/7"),
+        ("/v2/{x}", "/users/7n;b", "7", "/v2/7"),
+        ("/v2{x}", "/users;a/7;b/c;d", "/7/c", "/v2/7;b/c;d"),
+        ("/v2/{x}", "/users;a/7;b/c;d", "7/c", "/v2/7;b/c;d"),
+        ("/v2/{x}", "/users;a/7;b/c;d", "7", "/v2/7"),
+        ("{x}", "/users;a/7;b", "/7", "/7;b"),
+        ("/fixed", "/users;a/7;b", "7", "/fixed"),
+        ("/fixed;v=2/{x}", "/users;a/7;b", "7", "/fixed;v=2/7;b"),
+    ] {
+        let edit = edit(Some(template), None, &["x"]).unwrap().unwrap();
+        assert_eq!(apply(&edit, &read(path), &[captured]), wanted, "{template} for {path}");
+    }
 }
 
 #[test]
@@ -76,6 +121,7 @@ fn mistakes() {
         (Some("/a?b"), None, &[], "rewrite", "not part of a path"),
         (Some("/%{x}"), None, &["x"], "rewrite", "hexadecimal"),
         (None, Some("x"), &[], "strip_prefix", "does not start with `/`"),
+        (None, Some("/x;v"), &[], "strip_prefix", "parameters of segments"),
         (Some("/a"), Some("/b"), &[], "rewrite", "keep one"),
     ] {
         let problems = edit(rewrite, strip, params).unwrap_err();
@@ -95,7 +141,7 @@ proptest! {
     ) {
         let edit = edit(Some(&template), None, &["x"]).unwrap().unwrap();
         let mut out = Vec::new();
-        edit.apply(path.as_bytes(), &[Span::new(cut.min(path.len()), path.len())], &mut out);
+        edit.apply(&target(&path), &[Span::new(cut.min(path.len()), path.len())], &mut out);
         let out = String::from_utf8(out).unwrap();
         prop_assert!(out.starts_with('/') && !out.contains("//"), "{}", out);
         prop_assert!(out.split('/').all(|segment| segment != "." && segment != ".."), "{}", out);

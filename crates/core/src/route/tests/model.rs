@@ -17,7 +17,7 @@ const PATHS: &[&str] =
 const HOSTS: &[&str] = &["a.org", "b.a.org", "c.b.a.org", "org", "x.net", ""];
 const METHODS: &[&str] = &["GET", "HEAD", "POST", "OPTIONS", "PURGE", "OTHER"];
 
-fn path_match() -> impl Strategy<Value = Route> {
+pub(super) fn path_match() -> impl Strategy<Value = Route> {
     let exacts = prop::sample::select(PATHS).prop_map(exact);
     let prefixes = prop::sample::select(&["/", "/a", "/a/", "/a/b", "/b", "/b/"][..]).prop_map(prefix);
     let part = prop::sample::select(&["a", "b", "1", "{}", "{}", "{:int}", "a{}", "{}1", "a{:int}", "{:str}"][..]);
@@ -124,11 +124,11 @@ fn path_rank(from: &PathMatch, path: &str, routes: &[Route]) -> Option<PathRank>
             } else {
                 path == text || path.starts_with(&format!("{text}/"))
             };
-            (takes, (2, vec![], -text.len().cast_signed()))
+            (takes, (3, vec![], -text.len().cast_signed()))
         }
         PathMatch::Pattern(text) => {
             let first = routes.iter().position(|r| r.matches.path == *from).unwrap();
-            (path != "*" && pattern_takes(text, path), (3, vec![], first.cast_signed()))
+            (path != "*" && pattern_takes(text, path), (2, vec![], first.cast_signed()))
         }
     };
     takes.then_some(rank)

@@ -1,4 +1,4 @@
-use super::super::{Considered, Found, Scratch, Verdict};
+use super::super::{By, Considered, Found, Scratch, Verdict};
 use super::{Ask, With, ask, build, check, equals, exact, pattern, prefix, problems, template};
 use crate::plan::{Route, ValueTest};
 
@@ -40,10 +40,10 @@ fn paths() {
 #[test]
 fn the_most_specific_path_wins() {
     let routes = [
-        pattern("^/a/.*"),
+        pattern("^/a/c/.*"),
         prefix("/"),
         prefix("/a"),
-        template("/a/{rest:path}"),
+        template("/a/d/{rest:path}"),
         template("/a/{x}"),
         template("/a/{x:int}"),
         template("/a/b{x}"),
@@ -53,6 +53,8 @@ fn the_most_specific_path_wins() {
         template("/{x}/b"),
         pattern("^/z"),
         pattern("^/z/y"),
+        prefix("/z/y/x"),
+        template("/a/c/{x}"),
     ];
     check(
         &routes,
@@ -64,9 +66,13 @@ fn the_most_specific_path_wins() {
             (ask("GET", "/a/bd"), Ok(6)),
             (ask("GET", "/a/7"), Ok(5)),
             (ask("GET", "/a/x"), Ok(4)),
-            (ask("GET", "/a/x/y"), Ok(3)),
+            (ask("GET", "/a/d/x/y"), Ok(3)),
+            (ask("GET", "/a/c/x"), Ok(14)),
+            (ask("GET", "/a/c/x/y"), Ok(0)),
+            (ask("GET", "/a/x/y"), Ok(2)),
             (ask("GET", "/a"), Ok(2)),
-            (ask("GET", "/b"), Ok(1)),
+            (ask("GET", "/z/y/x"), Ok(11)),
+            (ask("GET", "/y"), Ok(1)),
         ],
     );
     check(&routes[11..], &[(ask("GET", "/z/y"), Ok(0)), (ask("GET", "/y"), Err(404))]);
@@ -144,8 +150,8 @@ fn methods_head_and_allow() {
         prefix("/h").methods(&["HEAD"]),
         exact("/c").methods(&["GET"]).header("x", ValueTest::Present),
         pattern("^/p").methods(&["PUT"]),
-        prefix("/g").methods(&["GET"]),
-        pattern("^/g/x").methods(&["HEAD"]),
+        pattern("^/g").methods(&["GET"]),
+        prefix("/g/x").methods(&["HEAD"]),
         exact("/any"),
     ];
     check(
@@ -247,6 +253,9 @@ fn mistakes_are_all_reported_with_place_and_advice() {
         (exact("/%2F"), "path", "such requests are refused"),
         (exact("/%"), "path", "`%25`"),
         (exact("/a/../b"), "path", "resolved before routing"),
+        (prefix("/a;v=1/b"), "path", "parameters of segments"),
+        (template("/a/{id};{x}"), "path", "more than one parameter"),
+        (template("/a/{id};v"), "path", "parameters of segments"),
         (pattern("^/a(?!b)"), "path", "look-around is not supported because matching must take linear time"),
         (pattern(r"^/(a)\1"), "path", "backreferences are not supported"),
         (pattern("^/(a"), "path", "unclosed group"),
@@ -319,6 +328,10 @@ fn routes_that_never_match_are_reported() {
     let warnings = |route| build(&[route]).warnings().to_vec();
     assert!(warnings(pattern("api/users"))[0].message.contains("can never match"));
     assert!(warnings(pattern("(api)?/users")).is_empty() && warnings(pattern(".*users")).is_empty());
+    for needs_parameters in ["^/a;v=1", "^/a(/b|/c)+(;x|;y)$", "/a[;]"] {
+        assert!(warnings(pattern(needs_parameters))[0].message.contains("parameters"), "{needs_parameters}");
+    }
+    assert!(warnings(pattern("^/a[^;]*(;v)?(;|$)")).is_empty());
 }
 
 #[test]
@@ -339,7 +352,7 @@ fn explain_names_the_first_reason() {
         (4, Verdict::Query("q".into())),
         (2, Verdict::Method),
         (5, Verdict::Chosen),
-        (0, Verdict::Shadowed),
+        (0, Verdict::Shadowed(By::Priority)),
         (1, Verdict::Host),
         (7, Verdict::Path),
         (6, Verdict::Path),
@@ -347,4 +360,27 @@ fn explain_names_the_first_reason() {
     let wanted: Vec<_> = wanted.into_iter().map(|(route, verdict)| Considered { route, verdict }).collect();
     assert_eq!(ask("GET", "/a").explain(&router), wanted);
     assert_eq!(ask("GET", "/none").explain(&build(&routes[1..4])).len(), 3);
+}
+
+#[test]
+fn explain_names_what_decided() {
+    let decided = |method: &str, winner: Route, loser: Route| {
+        let router = build(&[loser, winner]);
+        let all = ask(method, "/a/b").explain(&router);
+        assert_eq!(all[usize::from(all[0].route != 1)], Considered { route: 1, verdict: Verdict::Chosen });
+        let other = all.iter().find(|one| one.route == 0).unwrap();
+        let Verdict::Shadowed(by) = other.verdict else { panic!("{other:?}") };
+        by
+    };
+    assert_eq!(decided("GET", prefix("/").priority(1), exact("/a/b")), By::Priority);
+    assert_eq!(decided("GET", prefix("/").hosts(&["x.net", "*.org"]), exact("/a/b")), By::Host);
+    assert_eq!(decided("GET", pattern("^/a"), prefix("/a/b")), By::Path);
+    assert_eq!(decided("GET", prefix("/a/b"), prefix("/a")), By::Path);
+    assert_eq!(decided("GET", template("/a/{x}"), pattern("^/a/b$")), By::Path);
+    assert_eq!(decided("HEAD", exact("/a/b").methods(&["HEAD"]), exact("/a/b").methods(&["GET"])), By::Head);
+    let router = build(&[exact("/a/b"), exact("/a/b")]);
+    assert_eq!(ask("GET", "/a/b").explain(&router)[1].verdict, Verdict::Shadowed(By::Declaration));
+    let all = Ask { headers: &[("k", "")], ..ask("GET", "/a") }
+        .explain(&build(&[exact("/a"), exact("/a").header("k", ValueTest::Present)]));
+    assert_eq!(all[1].verdict, Verdict::Shadowed(By::Conditions));
 }
