@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import json
 import logging
 import time
@@ -47,6 +48,12 @@ def digest(key: str) -> str:
 
 def basic(name: str, password: str) -> str:
     return "Authorization: Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+
+
+def signed(header: bytes, claims: bytes = b'{"sub":"7","exp":9999999999}') -> str:
+    """A token that is signed as it should be, whatever its parts are."""
+    message = f"{segment(header)}.{segment(claims)}"
+    return f"{message}.{segment(hmac.digest(SECRET.encode(), message.encode(), 'sha256'))}"
 
 
 def test_a_token_lets_its_user_in(gateway: Start, echo: EchoInstance) -> None:
@@ -99,6 +106,9 @@ def test_without_a_credential(gateway: Start, echo: EchoInstance) -> None:
         "x" * 9000,
         segment(b'{"alg":"none"}') + "." + segment(b'{"sub":"7","exp":9999999999}') + ".",
         token(SIGNED["signed"]["RS256"]["pem"]),
+        signed(b'["HS256"]'),
+        signed(b'["HS256","one"]'),
+        signed(b'{"alg":"HS256"}', b'["7",9999999999]'),
     ],
 )
 def test_tokens_that_are_refused(gateway: Start, echo: EchoInstance, text: str) -> None:

@@ -25,6 +25,11 @@ def jwk_set(*entries: dict[str, dict[str, str]]) -> Reply:
     )
 
 
+def in_order(jwk: dict[str, str]) -> list[str | None]:
+    """A key without the names of its members."""
+    return [jwk.get(name) for name in ("kty", "use", "key_ops", "alg", "kid", "crv", "n", "e", "x", "y", "k")]
+
+
 @pytest.fixture
 def issuer() -> Iterator[FakeService]:
     """A server of keys; it has the first."""
@@ -95,10 +100,15 @@ def test_unknown_keys_cause_one_fetch(gateway: Start, issuer: FakeService, echo:
         Reply(body=b"<html>"),
         Reply(body=b'{"keys": []}'),
         Reply(body=b'{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}'),
+        Reply(body=json.dumps([[TWO["jwk"]]]).encode()),
+        Reply(body=json.dumps({"keys": [in_order(TWO["jwk"])]}).encode()),
         Reply(body=b" " * (10 * 2**20)),
         Reply(body=b" " * (10 * 2**20), chunked=True),
     ],
-    ids=["500", "404", "redirect", "empty", "html", "no keys", "a secret", "10 MB", "10 MB chunked"],
+    ids=[
+        *("500", "404", "redirect", "empty", "html", "no keys", "a secret", "a list", "a key that is a list"),
+        *("10 MB", "10 MB chunked"),
+    ],
 )
 def test_an_answer_that_is_no_key_set(
     gateway: Start, issuer: FakeService, echo: EchoInstance, caplog: pytest.LogCaptureFixture, reply: Reply

@@ -8,6 +8,7 @@ mod jwt;
 mod key_set;
 mod keys;
 mod memory;
+mod object;
 mod token;
 
 use std::collections::BTreeSet;

@@ -9,6 +9,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use pylae_core::Problem;
 use serde::{Deserialize, Serialize};
 
+use super::object::Object;
+
 /// Keys that one set may hold.
 const MOST_KEYS: usize = 100;
 /// Bits that an RSA modulus needs at least (RFC 7518 section 3.3).
@@ -247,12 +249,12 @@ impl Keys {
     /// A JWK set. Keys that are not for signatures, or that are of an unknown kind, are passed over (RFC 7517 section 5).
     /// Secrets are taken only from a set that is `private`, never from one that can be fetched.
     pub(super) fn from_jwks(text: &[u8], allowed: &[Algorithm], private: bool) -> Result<Self, String> {
-        let set: JwkSet = serde_json::from_slice(text).map_err(|_| "this is not a JWK set".to_owned())?;
+        let Object::<JwkSet>(set) = serde_json::from_slice(text).map_err(|_| "this is not a JWK set".to_owned())?;
         if set.keys.len() > MOST_KEYS {
             return Err(format!("the JWK set has more than {MOST_KEYS} keys"));
         }
         let read = |jwk: serde_json::Value| -> Vec<Key> {
-            let Ok(jwk) = serde_json::from_value::<Jwk>(jwk) else { return Vec::new() };
+            let Ok(Object(jwk)) = serde_json::from_value::<Object<Jwk>>(jwk) else { return Vec::new() };
             jwk.read(allowed, private).unwrap_or_default()
         };
         let keys: Vec<Key> = set.keys.into_iter().flat_map(read).collect();

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::keys::{Keys, Match, decoded};
+use super::object::Object;
 
 /// Bytes of a user's id, role or mail address.
 const LONGEST_IDENTITY: usize = 1024;
@@ -118,7 +119,7 @@ pub(super) fn verify(token: &str, keys: &Keys, rules: &Rules, wall: Duration) ->
     let (Some(header), Some(payload), Some(signature)) = (decoded(header), decoded(payload), decoded(signature)) else {
         return Err(Failure::Refused(NOT_A_TOKEN));
     };
-    let header: Header = serde_json::from_slice(&header).map_err(|_| Failure::Refused(NOT_A_TOKEN))?;
+    let Object::<Header>(header) = serde_json::from_slice(&header).map_err(|_| Failure::Refused(NOT_A_TOKEN))?;
     if header.crit.is_some() || header.b64.is_some() {
         return Err(Failure::Refused("the token needs an extension that is not known here"));
     }

@@ -108,6 +108,21 @@ fn extensions_that_are_not_known() {
 }
 
 #[test]
+fn headers_and_claims_that_are_no_objects() {
+    let chain = chain(&[jwt(&secret(), &json!({}))]);
+    let payload = good().to_string();
+    for header in
+        [r#"["HS256"]"#, r#"["HS256","one"]"#, r#"[["HS256"]]"#, "[]", "\"HS256\"", "null", r#"[{"alg":"HS256"}]"#]
+    {
+        assert_eq!(refused(&chain, &signed(header, &payload, SECRET.as_bytes())), NOT_A_TOKEN, "{header}");
+    }
+    for claims in [format!("[{payload}]"), r#"["7",9999999999]"#.into(), "[]".into(), "\"7\"".into()] {
+        let token = signed(r#"{"alg":"HS256"}"#, &claims, SECRET.as_bytes());
+        assert_eq!(refused(&chain, &token), NOT_A_TOKEN, "{claims}");
+    }
+}
+
+#[test]
 fn times_at_the_edge() {
     let chain = chain(&[jwt(&secret(), &json!({"leeway": 30.0}))]);
     let at = |name: &str, time: f64| {
@@ -314,6 +329,9 @@ fn keys_that_are_refused() {
         r#"{"keys":[]}"#,
         r#"{"keys":[{"kty":"oct","k":""}]}"#,
         r#"{"keys":[{"kty":"RSA","n":"AQ","e":"AQAB"}]}"#,
+        // As lists, in the order of the members.
+        r#"[[{"kty":"oct","k":"c2VjcmV0"}]]"#,
+        r#"{"keys":[["oct",null,null,null,null,null,null,null,null,null,"c2VjcmV0"]]}"#,
     ] {
         assert!(why(json!({"from": "jwks", "value": set}), json!([])).contains("JWK set"), "{set}");
     }
