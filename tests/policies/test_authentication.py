@@ -292,6 +292,27 @@ def test_failures_of_an_address_are_limited(gateway: Start, echo: EchoInstance) 
     assert running.get("/", bearer("wrong"), "X-Forwarded-For: 192.0.2.2").status == 401
 
 
+def test_failures_of_a_site_are_limited_however_many_networks_it_has(gateway: Start, echo: EchoInstance) -> None:
+    """A client with a /48 has 65,536 networks of the size that one client has at least."""
+    settings = {
+        "listeners": ["[::1]:0"],
+        "auth": {**JWT, "failure_limit": "2/hour"},
+        "trusted_proxies": ["::1"],
+    }
+    running = gateway(settings, echo=echo)
+
+    def guess(address: str) -> int:
+        return running.get("/", bearer("wrong"), f"X-Forwarded-For: {address}").status
+
+    # 8 of one /56, and 32 of one /48.
+    assert [guess(f"2001:db8:1:{number:x}::1") for number in range(9)] == [401] * 8 + [429]
+    assert [guess(f"2001:db8:1:{number:x}00::1") for number in range(1, 26)] == [401] * 24 + [429]
+    assert running.get("/", bearer(token()), "X-Forwarded-For: 2001:db8:1:ffff::1").status == 429
+    assert running.get("/", bearer(token()), "X-Forwarded-For: 2001:db8:2::1").status == 200
+    assert [guess("2001:db8:2::1") for _ in range(3)] == [401, 401, 429]
+    assert echo.count == 1
+
+
 def test_routes_choose_authenticators(gateway: Start, echo: EchoInstance) -> None:
     auth = {
         "jwt": [{"secret": SECRET}, {"name": "partner", "secret": "the secret of a partner, also long enough"}],

@@ -71,7 +71,8 @@ class Peer:
     def connect(cls, address: str, *, receive_buffer: int | None = None) -> Self:
         """Connects to `host:port`; a small receive buffer makes a reader that can be slow."""
         host, _, port = address.rpartition(":")
-        connection = socket.socket()
+        host = host.strip("[]")
+        connection = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         if receive_buffer is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         connection.settimeout(PATIENCE)

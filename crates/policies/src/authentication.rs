@@ -4,6 +4,7 @@ mod api_key;
 mod authenticator;
 mod basic;
 mod client_certificate;
+mod failures;
 mod jwt;
 mod key_set;
 mod keys;
@@ -12,11 +13,10 @@ mod object;
 mod token;
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pylae_core::limit::{Algorithm, Charge, Limit, Reading, Shape, headers};
+use pylae_core::limit::{Reading, headers};
 use pylae_core::{Exchange, Problem, Rejection, Resume, Verdict};
 use pylae_http::Name;
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,7 @@ pub use memory::Revoked;
 
 use crate::{Parts, Policy, Shared};
 use authenticator::{Authenticator, Outcome, Refusal};
+use failures::Failures;
 
 /// What the plan says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -56,7 +57,7 @@ struct Inner {
     required: bool,
     /// Values of `WWW-Authenticate`, each once.
     challenges: Vec<String>,
-    failures: Option<Limit>,
+    failures: Option<Failures>,
     shared: Arc<Shared>,
 }
 
@@ -79,8 +80,7 @@ impl Policy for Authentication {
             problems.push(Problem::at("authenticators", "there is none, so nobody could ever be authenticated"));
         }
         let failures = parts.auth.failure_limit.and_then(|limit| {
-            Shape::new(Algorithm::TokenBucket, limit.limit, limit.per.0, None)
-                .and_then(|shape| parts.shared.counters.register("authentication/failures", shape))
+            Failures::register(limit, &parts.shared.counters)
                 .map_err(|error| problems.push(Problem::at("failure_limit", error.to_string())))
                 .ok()
         });
@@ -213,21 +213,8 @@ impl Inner {
 
     /// Counts `cost` failures of the client's address. How long it must wait if it has none left.
     fn overdrawn(&self, exchange: &Exchange, cost: u32) -> Option<Duration> {
-        let limit = self.failures.as_ref()?;
-        let (key, length) = address(exchange.client);
         let at = Reading { now: exchange.now, wall: exchange.wall };
-        let ask = |cost| {
-            let mut charge = [Charge::new(limit, &key[..length], cost)];
-            let _ = self.shared.counters.check_all(&mut charge, at);
-            charge[0].decision
-        };
-        let decision = ask(cost);
-        if decision.admitted && (cost > 0 || decision.remaining > 0) {
-            return None;
-        }
-        // Asked again for one, an empty allowance says when there is one again.
-        let decision = if cost == 0 { ask(1) } else { decision };
-        (!decision.admitted).then_some(decision.retry_after)
+        self.failures.as_ref()?.overdrawn(exchange.client, cost, &self.shared.counters, at)
     }
 
     fn refuse(&self, exchange: &Exchange, refused: Refused) -> Verdict {
@@ -270,21 +257,6 @@ pub(crate) fn reject(
     headers: &[(&'static str, String)],
 ) -> Verdict {
     Verdict::Reject(Box::new(Rejection { status, code, message, headers: headers.to_vec() }))
-}
-
-/// The part of an address that one client commands: all of IPv4, half of IPv6.
-fn address(ip: IpAddr) -> ([u8; 8], usize) {
-    let mut key = [0; 8];
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => {
-            key[..4].copy_from_slice(&ip.octets());
-            (key, 4)
-        }
-        IpAddr::V6(ip) => {
-            key.copy_from_slice(&ip.octets()[..8]);
-            (key, 8)
-        }
-    }
 }
 
 #[cfg(test)]

@@ -344,7 +344,8 @@ class AuthConfig(Settings):
     failure_limit: Annotated[Rate | None, BeforeValidator(lambda value: None if value is False else value)] = (
         RequestRate(30, timedelta(minutes=1))
     )
-    """Failed authentications of one client address (IPv6 by /64); beyond it 429. `false` for no limit."""
+    """Failed authentications of one client address (IPv6 by /64; of a /56 four and of a /48 sixteen times as many);
+    beyond it 429. `false` for no limit."""
     realm: Annotated[str, AfterValidator(_realm)] = "pylae"
     """What challenges call the protected space."""
     admin_role: Identity | Literal[""] = "admin"

@@ -277,6 +277,39 @@ fn failures_of_an_address_are_limited() {
 }
 
 #[test]
+fn failures_of_a_site_are_limited_however_many_networks_it_has() {
+    let mut settings = auth(&[jwt(&secret(), &json!({})), api_key(false)]);
+    settings["failure_limit"] = json!({"limit": 2, "per": 60.0});
+    let chain = build(&settings, &Arc::new(Shared::new(1000))).unwrap();
+    let from = |address: &str, field: &str| {
+        let mut exchange = request("/", &[field]);
+        exchange.client = address.parse().unwrap();
+        ask(&chain, &mut exchange).map_err(|rejection| (rejection.status, rejection.headers))
+    };
+    let guess = |address: &str| from(address, "X-API-Key: wrong").unwrap_err().0;
+    // Each from a /64 of its own: 8 of a /56, 32 of a /48.
+    for network in 0..4 {
+        for number in 0..8 {
+            assert_eq!(guess(&format!("2001:db8:1:{network}{number:02x}::1")), 401);
+        }
+        assert_eq!(guess(&format!("2001:db8:1:{network}08::1")), 429, "the /56 has no more");
+    }
+    let (status, headers) = from("2001:db8:1:ffff::1", "Authorization: Bearer wrong").unwrap_err();
+    assert_eq!((status, headers), (429, vec![("Retry-After", "2".to_owned())]), "the /48 has no more");
+    let good = format!("Authorization: Bearer {}", token(&json!({"sub": "7", "exp": NOW + 60})));
+    assert_eq!(from("2001:db8:1:fff0::1", &good).unwrap_err().0, 429, "a good guess would pass otherwise");
+    assert_eq!(from("2001:db8:1:ffff::1", "X-API-Key: key-one"), Ok("batch".to_owned()));
+    // A neighbour of all of them.
+    assert_eq!(from("2001:db8:2::1", &good), Ok("7".to_owned()));
+    assert_eq!(from("2001:db8:1:fff0::1", &good), Ok("7".to_owned()), "what is remembered passes");
+    assert_eq!([guess("2001:db8:2::1"), guess("2001:db8:2::2"), guess("2001:db8:2::3")], [401, 401, 429]);
+    // IPv4 has no sites.
+    for last in 0..64 {
+        assert_eq!(guess(&format!("192.0.2.{last}")), 401);
+    }
+}
+
+#[test]
 fn a_credential_may_be_left_out_where_none_is_required() {
     let shared = Arc::new(Shared::new(100));
     let built = Authenticators::build(Some(&auth(&[jwt(&secret(), &json!({}))])), &shared).unwrap();

@@ -1,0 +1,138 @@
+//! How often a client's address may fail to say who it is.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use pylae_core::limit::{Algorithm, Charge, Limit, LimitError, MemoryStore, Reading, Shape, Verdict};
+
+use super::authenticator::FailureLimit;
+
+/// What is counted together of IPv6: the bytes of the address, and how many times the limit they may fail. A /64 is
+/// what one client has at least. Many have a /56 or a /48 (RFC 6177), which hold 256 and 65,536 of them; others who are
+/// strangers to each other share one. So these may fail more often than one client has reason to, and much less often
+/// than all of their networks together.
+const NETWORKS: [(usize, u32, &str); 3] =
+    [(8, 1, "authentication/failures"), (7, 4, "authentication/failures/56"), (6, 16, "authentication/failures/48")];
+
+/// A limit of failures per client, and what bounds clients that have many addresses.
+pub(super) struct Failures([Limit; NETWORKS.len()]);
+
+impl Failures {
+    /// The limits, counted in `counters`.
+    pub(super) fn register(limit: FailureLimit, counters: &MemoryStore) -> Result<Self, LimitError> {
+        let [client, small, large] = NETWORKS.map(|(_, times, identity)| {
+            let shape = Shape::new(Algorithm::TokenBucket, limit.limit.saturating_mul(times), limit.per.0, None)?;
+            counters.register(identity, shape)
+        });
+        Ok(Self([client?, small?, large?]))
+    }
+
+    /// Counts `cost` failures of `client`, which none of the networks that it is in may have too many of; a refused one
+    /// is not counted. How long it must wait if it has none left.
+    pub(super) fn overdrawn(&self, client: IpAddr, cost: u32, counters: &MemoryStore, at: Reading) -> Option<Duration> {
+        let mut bytes = [0; 8];
+        let (lengths, count) = match client.to_canonical() {
+            IpAddr::V4(ip) => {
+                bytes[..4].copy_from_slice(&ip.octets());
+                ([4, 0, 0], 1)
+            }
+            IpAddr::V6(ip) => {
+                bytes.copy_from_slice(&ip.octets()[..8]);
+                (NETWORKS.map(|(length, ..)| length), NETWORKS.len())
+            }
+        };
+        let ask = |cost| {
+            let charge = |at: usize| Charge::new(&self.0[at], &bytes[..lengths[at]], cost);
+            let mut charges = [charge(0), charge(1), charge(2)];
+            let charges = &mut charges[..count];
+            match counters.check_all(charges, at) {
+                Verdict::Refused { by } => Err(charges[by].decision.retry_after),
+                Verdict::Admitted => Ok(charges.iter().all(|charge| charge.decision.remaining > 0)),
+            }
+        };
+        match ask(cost) {
+            Err(wait) => Some(wait),
+            // Asked again for one, an empty allowance says when there is one again.
+            Ok(false) if cost == 0 => ask(1).err(),
+            Ok(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+    use pylae_core::Instant;
+    use pylae_core::plan::Seconds;
+
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn failures(limit: u32, counters: &MemoryStore) -> Failures {
+        Failures::register(FailureLimit { limit, per: Seconds(Duration::from_secs(3600)) }, counters).unwrap()
+    }
+
+    fn at(second: u64) -> Reading {
+        Reading { now: Instant::from_nanos(second * SECOND), wall: Duration::from_secs(second) }
+    }
+
+    #[test]
+    fn asking_takes_nothing_and_says_how_long() {
+        let counters = MemoryStore::new(100);
+        let failures = failures(2, &counters);
+        let client = "2001:db8::1".parse().unwrap();
+        for _ in 0..5 {
+            assert_eq!(failures.overdrawn(client, 0, &counters, at(0)), None);
+        }
+        assert_eq!(failures.overdrawn(client, 1, &counters, at(0)), None);
+        assert_eq!(failures.overdrawn(client, 1, &counters, at(0)), None);
+        for cost in [0, 1, 0] {
+            assert_eq!(failures.overdrawn(client, cost, &counters, at(0)), Some(Duration::from_secs(1800)));
+        }
+        assert_eq!(failures.overdrawn(client, 0, &counters, at(1800)), None);
+    }
+
+    #[test]
+    fn memory_is_that_of_a_site_not_of_its_networks() {
+        let counters = MemoryStore::new(100_000);
+        let failures = failures(30, &counters);
+        for network in 0..20_000_u128 {
+            let client = IpAddr::V6(((0x2001_0db8_0001 << 80) | (network << 64)).into());
+            let _ = failures.overdrawn(client, 1, &counters, at(0));
+        }
+        assert!(counters.keys() <= 16 * 30 * 3, "{}", counters.keys());
+    }
+
+    #[test]
+    fn figures_at_the_edge() {
+        let counters = MemoryStore::new(100);
+        let client = "2001:db8::1".parse().unwrap();
+        assert_eq!(failures(u32::MAX, &counters).overdrawn(client, 1, &counters, at(0)), None);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Without time in between a failure is admitted if and only if every network that it is in has one left.
+        #[test]
+        fn every_network_must_admit(limit in 1_u32..4, clients in prop::collection::vec((0_u128..2, 0_u128..3, 0_u128..6, 0_u128..3), 1..400)) {
+            let counters = MemoryStore::new(100_000);
+            let failures = failures(limit, &counters);
+            let mut used: HashMap<(usize, Vec<u8>), u32> = HashMap::new();
+            for (site, network, small, host) in clients {
+                let ip = (0x2001_0db8_0000_u128 + site) << 80 | network << 72 | small << 64 | host;
+                let client = std::net::Ipv6Addr::from(ip);
+                let keys = NETWORKS.map(|(length, times, _)| ((length, client.octets()[..length].to_vec()), times));
+                let has = keys.iter().all(|(key, times)| used.get(key).copied().unwrap_or_default() < limit * times);
+                prop_assert_eq!(failures.overdrawn(client.into(), 0, &counters, at(0)).is_none(), has);
+                prop_assert_eq!(failures.overdrawn(client.into(), 1, &counters, at(0)).is_none(), has);
+                for (key, _) in keys.into_iter().filter(|_| has) {
+                    *used.entry(key).or_default() += 1;
+                }
+            }
+        }
+    }
+}
