@@ -7,7 +7,8 @@ import json
 import logging
 import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pylae import applied, draft, state
@@ -45,7 +46,7 @@ class Control:
         self.registry = ServiceRegistry(self.folder, self.origin.parent, self.hand_over, plan=lambda: self.plan)
         """Where instances come from."""
         self._start, self._count = secrets.token_hex(4), 0
-        self._base, self._references = self._read_from(gateway)
+        self._written_in, self._references = self._read_from(gateway)
 
     @property
     def revision(self) -> str:
@@ -57,12 +58,16 @@ class Control:
         """The running native side. Raises EngineError if it is not running."""
         return self.gateway.engine
 
-    def _read_from(self, gateway: Gateway) -> tuple[str | None, frozenset[str]]:
-        """The hash of the file that a configuration comes from, and its references."""
-        base = None
-        with contextlib.suppress(OSError):
-            base = gateway.read_files.get(gateway.origin) or digest(self.origin.read_bytes())
-        return base, frozenset(references(gateway.document.root) if gateway.document else ())
+    def _read_from(self, gateway: Gateway) -> tuple[Mapping[Path, str | None], frozenset[str]]:
+        """The files that a configuration is written in with the hashes of what they held, and its references."""
+        files = {path: gateway.read_files[path] for path in gateway.written_in if path in gateway.read_files}
+        files = files or {path: _digest_of(path) for path in self.gateway.written_in}
+        return files, frozenset(references(gateway.document.root) if gateway.document else ())
+
+    @property
+    def _base(self) -> str | None:
+        """The hash of what a configuration that is applied over the admin API replaces."""
+        return _digest_of_all(self._written_in.values())
 
     def resume(self) -> None:
         """Goes on with what was applied over the admin API, if the file has not changed since."""
@@ -70,10 +75,13 @@ class Control:
         if found is None:
             return
         try:
-            self.gateway.become(self.drafted(found.text(), trusted=True))
+            # With what code adds, which may be something else by now.
+            drafted = self.drafted(found.text(), trusted=True)
+            drafted.check()
         except ConfigError as error:
             log.error("what was applied over the admin API cannot be used now, the file counts:\n%s", error)
             return
+        self.gateway.become(drafted)
         self.overridden = True
         log.info("going on with the configuration that was applied over the admin API at %s", found.at)
 
@@ -130,7 +138,7 @@ class Control:
                     raise
         self.registry.adopt(sources)
         if commit is None:
-            self._base, self._references = self._read_from(source)
+            self._written_in, self._references = self._read_from(source)
         self.plan, self.overridden = plan, commit is not None
         self._count += 1
         if self.admin is not None:
@@ -140,9 +148,10 @@ class Control:
         """The gateway with the configuration of a document, not in force (`pylae.draft.read`). Raises ConfigError."""
         gateway = self.gateway
         with self.changing:
-            files = {gateway.origin: self._base} if gateway.origin in gateway.read_files else {}
+            files = {path: held for path, held in self._written_in.items() if path in gateway.read_files}
             references = None if trusted else self._references
-            document, config = draft.read(text, gateway.origin, files, references, gateway.config)
+            origin = Path(gateway.document.file) if gateway.document else gateway.origin
+            document, config = draft.read(text, origin, files, references, gateway.written)
             return gateway.with_document(document, config)
 
     def apply(self, text: str, revision: str | None = None) -> tuple[str, list[Problem]]:
@@ -159,9 +168,12 @@ class Control:
             return self.revision, warnings
 
     def reload(self) -> str:
-        """Puts the file of the configuration in force; returns its revision. Raises as `Gateway.reload` does."""
+        """Puts the file of the configuration in force; returns its revision. Raises as `Gateway.reload` does.
+
+        A program without a file goes back to what it has said.
+        """
         with self.changing:
-            self.gateway.reload()
+            (self.gateway.read_file if self.overridden else self.gateway.reload)()
             return self.revision
 
     def read_again(self) -> bool:
@@ -171,7 +183,7 @@ class Control:
         """
         with self.changing:
             kept = applied.kept(self.folder) if self.overridden else None
-            if kept is None or digest(self.origin.read_bytes()) != kept.base:
+            if kept is None or _digest_of_all(map(_digest_of, self._written_in)) != kept.base:
                 return False
             self.gateway.apply(self.drafted(kept.text(), trusted=True), keep=True)
             return True
@@ -180,3 +192,17 @@ class Control:
     def document(self) -> Document | None:
         """The document that the configuration was read from, if it was."""
         return self.gateway.document
+
+
+def _digest_of(file: Path) -> str | None:
+    """The hash of what a file holds; None if it cannot be read."""
+    try:
+        return digest(file.read_bytes())
+    except OSError:
+        return None
+
+
+def _digest_of_all(digests: Iterable[str | None]) -> str | None:
+    """One hash for all: the only one, or one of those that there are."""
+    first, *more = digests
+    return digest(f"{[first, *more]}".encode()) if more else first

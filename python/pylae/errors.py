@@ -35,6 +35,11 @@ class Problem:
     hint: str | None = None
 
     @property
+    def in_code(self) -> bool:
+        """Whether it stands in a program, of whose calls the line is known and no column."""
+        return self.line is not None and self.column is None
+
+    @property
     def place(self) -> str:
         """`file:line:column`, as much of it as is known."""
         parts = [part for part in (self.file, self.line, self.column) if part is not None]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pydantic import TypeAdapter, ValidationError
 
+from pylae.additions import Additions, Caller
 from pylae.auth import VARIABLES, default_auth, secret_file
 from pylae.config import program
 from pylae.config.added import route_of, service_of
@@ -55,39 +56,62 @@ class Gateway:
 
     def __init__(self, **settings: Any) -> None:
         caller = _caller()
-        self._calls: dict[tuple[Step, ...], tuple[str, int]] = {(): caller}
-        self._document: Document | None = None
-        self._path: Path | None = None
-        self._files: Mapping[Path, str | None] = {}
-        self._hooks: list[Hook] = []
-        self._loaded: list[Hook] | None = None
-        self._named: Mapping[Path, str | None] = {}
+        self._program = Path(caller[0])
         self._engine: Engine | None = None
         self._control: Control | None = None
-        self._program = Path(caller[0])
         self._events: queue.SimpleQueue[str] = queue.SimpleQueue()
+        # What it is made of (`_MADE_OF`): a file, document or keywords, and what code added, which is laid over them.
+        self._path: Path | None = None
+        self._calls: Mapping[tuple[Step, ...], Caller] = {(): caller}
+        self._document: Document | None = None
+        self._files: Mapping[Path, str | None] = {}
+        self._named: Mapping[Path, str | None] = {}
+        self._loaded: list[Hook] | None = None
+        self._given = Additions()
+        """What the program at `_path` added, and adds again when it is read again."""
+        self._added = Additions()
+        """What was added since."""
+        self._aside = Additions()
+        """What was added to what `_path` has, while another gateway stands in its place."""
         try:
-            self._take(Config.model_validate(settings))
+            self._written = Config.model_validate(settings)
         except ValidationError as error:
             raise ConfigError(problems_of(error, CallSources(self._calls))) from None
+        self._keywords: tuple[Config, Mapping[tuple[Step, ...], Caller]] = self._written, self._calls
+        """What a program without a file has said, and where."""
 
-    def _take(self, config: Config) -> None:
-        self._rest, self._services, self._routes = config, dict(config.services), list(config.routes)
-        self._loaded = None
+    def take(self, other: Gateway) -> None:
+        """Is made of the same as `other` from now on, without putting it in force."""
+        for name in _MADE_OF:
+            value = getattr(other, name)
+            # What is added to one of them later is not added to both.
+            setattr(self, name, value + Additions() if isinstance(value, Additions) else value)
 
     def become(self, other: Gateway) -> None:
-        """Takes over what `other` was made of, without putting it in force."""
-        self._take(other.config)
-        self._hooks, self._loaded = list(other._hooks), other._loaded
-        self._calls, self._document = dict(other._calls), other._document
-        self._path, self._files = other._path or self._path, other._files
-        self._named = other._named
+        """The same, but if `other` has no file, the one of this gateway and what was added to it return by a reload."""
+        path, aside = self._path, self._aside + self._added
+        self.take(other)
+        if self._path is None and path is not None:
+            self._given, self._added = self._additions, Additions()
+            self._path, self._aside = path, aside
 
     def with_document(self, document: Document, config: Config) -> Gateway:
-        """The same gateway with the configuration of a document, not in force."""
-        other = copy.copy(self)
-        other._take(config)
+        """The same gateway with the configuration of a document, not in force. What code added stays."""
+        other = self._with(config)
         other._calls, other._document, other._files = {}, document, document.files
+        return other
+
+    def with_config(self, config: Config) -> Gateway:
+        """The same gateway with another configuration, what code added included, except for its hooks."""
+        other = self._with(config)
+        other._calls = self.sources.calls
+        other._given, other._added = Additions(hooks=self._additions.hooks), Additions()
+        other._keywords = config, other._calls
+        return other
+
+    def _with(self, written: Config) -> Gateway:
+        other = copy.copy(self)
+        other._written, other._loaded = written, None
         return other
 
     @classmethod
@@ -99,20 +123,21 @@ class Gateway:
         path = Path(path)
         if path.suffix == ".py":
             gateway, files = program.load(path, cls)
+            gateway._given, gateway._added = gateway._additions, Additions()
+            gateway._files = {**gateway._files, **files}
         else:
             document = read(path)
-            gateway, files = cls(), document.files
-            gateway._take(parse_document(document))
+            gateway = cls()
+            gateway._written = parse_document(document)
             gateway._calls, gateway._document = {}, document
-            gateway._import_hooks(path.parent, files)
-            files = gateway._files
-        gateway._path, gateway._files = path, files
+            gateway._import_hooks(path.parent, document.files)
+        gateway._path = path
         return gateway
 
     def _import_hooks(self, folder: Path, files: Mapping[Path, str | None]) -> None:
         """Imports what the configuration names, and notes its files beside `files`."""
         self._files = files
-        if not (self._rest.hooks or self._rest.plugins):
+        if not (self._written.hooks or self._written.plugins):
             return
         from pylae.hooks.load import importable
 
@@ -125,7 +150,16 @@ class Gateway:
     @property
     def config(self) -> Config:
         """The configuration as it stands now."""
-        return self._rest.model_copy(update={"services": dict(self._services), "routes": tuple(self._routes)})
+        return self._additions.over(self._written)
+
+    @property
+    def written(self) -> Config:
+        """The configuration without what code added."""
+        return self._written
+
+    @property
+    def _additions(self) -> Additions:
+        return self._given + self._added
 
     @property
     def document(self) -> Document | None:
@@ -136,6 +170,12 @@ class Gateway:
     def origin(self) -> Path:
         """The file or program that the configuration comes from."""
         return self._path or self._program
+
+    @property
+    def written_in(self) -> Sequence[Path]:
+        """The file or program that the configuration comes from, and the document that such a program has read."""
+        document = [Path(self._document.file)] if self._document else []
+        return list(dict.fromkeys([self.origin, *document]))
 
     @property
     def read_files(self) -> Mapping[Path, str | None]:
@@ -150,12 +190,10 @@ class Gateway:
     def add_route(self, route: Route | Mapping[str, Any] | None = None, **fields: Any) -> None:
         """Adds a route behind those that are there: a Route, or its fields as keywords or as a mapping.
 
-        Raises ConfigError.
+        It stays when the file of the configuration is read again. Raises ConfigError.
         """
         caller = _caller()
-        added = route_of(route, fields, caller)
-        self._calls["routes", len(self._routes)] = caller
-        self._routes.append(added)
+        self._added.routes.append((route_of(route, fields, caller), caller))
 
     def add_service(
         self,
@@ -163,7 +201,7 @@ class Gateway:
         service: Service | Mapping[str, Any] | Iterable[str | Instance | Mapping[str, Any]] | None = None,
         **fields: Any,
     ) -> None:
-        """Adds a service: a Service, its instances (`["http://…"]` or one URL), or its fields.
+        """Adds a service, which stays as a route does: a Service, its instances (`["http://…"]` or one URL), or its fields.
 
         Fields are keywords or a mapping. Raises ConfigError, also if the name is taken or not a name.
         """
@@ -172,11 +210,9 @@ class Gateway:
             TypeAdapter(ServiceName).validate_python(name)
         except ValidationError as error:
             raise ConfigError(problems_of(error, CallSources({(): caller}))) from None
-        if name in self._services:
+        if name in self._written.services or self._given.has_service(name) or self._added.has_service(name):
             raise ConfigError([Problem(*caller, None, f"services.{name}", "a service of this name is there already")])
-        added = service_of(name, service, fields, caller)
-        self._calls["services", name] = caller
-        self._services[name] = added
+        self._added.services.append((name, service_of(name, service, fields, caller), caller))
 
     @overload
     def on_request(self, function: F) -> F: ...
@@ -249,23 +285,19 @@ class Gateway:
         options = options_of(settings, further=("routes",))
 
         def add(function: F) -> F:
-            source = ("hooks", len(self._rest.hooks) + len(self._hooks))
-            self._hooks.append(make(function, on, options, names, source))
-            self._calls[source] = caller
+            self._added.hooks.append((make(function, on, options, names), caller))
             return function
 
         return add if function is None else add(function)
 
     def _all_hooks(self) -> list[Hook]:
         """Those that the configuration names, and then those that were added here. Raises ConfigError."""
-        if self._loaded is None:
-            if not (self._rest.hooks or self._rest.plugins):
-                return self._hooks
+        if self._loaded is None and (self._written.hooks or self._written.plugins):
             from pylae.hooks.load import load
 
-            self._loaded, files = load(self._rest, self._sources())
+            self._loaded, files = load(self._written, self.sources)
             self._files = {**self._files, **files}
-        return [*self._loaded, *self._hooks]
+        return [*(self._loaded or ()), *self._additions.hooks_over(self._written)]
 
     def plan(self) -> dict[str, Any]:
         """The configuration as the native side is given it. Raises ConfigError."""
@@ -273,14 +305,21 @@ class Gateway:
 
     def _plan(self, *, create: bool) -> dict[str, Any]:
         """The plan; `create` says whether a secret may be generated that lasts."""
+        try:
+            return self._compiled(create=create)
+        except ConfigError as error:
+            # Whoever watches the files waits for another content than the one that was refused.
+            raise ConfigError(error.problems, {**self.followed, **error.files}) from None
+
+    def _compiled(self, *, create: bool) -> dict[str, Any]:
         config = self.config
-        check_config(config, self._sources())
+        check_config(config, self.sources, self._additions.clashes(self._written, self._sources_of(Additions())))
         texts = Texts(self._path.parent if self._path else None, create=create)
         calls = self._calls_of(self._all_hooks(), config)
         plan = compile_plan(self._with_auth(config, create=create), texts, calls)
         self._named = texts.files
         if texts.findings:
-            raise ConfigError([self._problem_at(finding) for finding in texts.findings], self.followed)
+            raise ConfigError([self._problem_at(finding) for finding in texts.findings])
         return plan
 
     def _calls_of(self, hooks: Sequence[Hook], config: Config) -> list[Call]:
@@ -289,7 +328,7 @@ class Gateway:
             return []
         from pylae.hooks.load import unknown_routes
 
-        if problems := unknown_routes(hooks, route_names(config), self._sources()):
+        if problems := unknown_routes(hooks, route_names(config), self.sources):
             raise ConfigError(problems)
         return [(hook.routes, hook.call(index)) for index, hook in enumerate(hooks)]
 
@@ -337,7 +376,7 @@ class Gateway:
             yield from misannotated(hooks)
 
     def _problem_at(self, finding: Finding) -> Problem:
-        place = self._sources().locate(finding.path)
+        place = self.sources.locate(finding.path)
         return Problem(place.file, place.line, place.column, show_path(place.path), finding.message, finding.hint)
 
     def _native_problem(self, item: Mapping[str, str]) -> Problem:
@@ -352,10 +391,16 @@ class Gateway:
 
         `key` asks for the place of its key instead of its value.
         """
-        return self._sources().locate(source_path(self.config, path), key=key)
+        return self.sources.locate(source_path(self.config, path), key=key)
 
-    def _sources(self) -> CallSources:
-        return CallSources(self._calls, DocumentSources(self._document) if self._document else None)
+    @property
+    def sources(self) -> CallSources:
+        """Where each setting was written, or added."""
+        return self._sources_of(self._additions)
+
+    def _sources_of(self, additions: Additions) -> CallSources:
+        calls = {**self._calls, **additions.calls_over(self._written)}
+        return CallSources(calls, DocumentSources(self._document) if self._document else None)
 
     def start(self) -> list[str]:
         """Starts serving and returns the addresses of the listeners. Raises ConfigError or EngineError."""
@@ -391,7 +436,7 @@ class Gateway:
 
     def _tell_what_to_trust(self) -> None:
         """Says what clients must trust where a certificate was made for this machine."""
-        if any(listener.tls and listener.tls.auto for listener in self._rest.listeners):
+        if any(listener.tls and listener.tls.auto for listener in self._written.listeners):
             log.info(
                 "TLS with a certificate for localhost, for development; clients trust it by %s: "
                 "curl --cacert FILE, or add it to the authorities of the browser or the system",
@@ -400,7 +445,7 @@ class Gateway:
 
     def _tell_how_to_sign(self) -> None:
         """Says with what tokens are signed where the program leaves that open."""
-        if has_authenticator(self.config) or not any(route.auth_required for route in self._routes):
+        if has_authenticator(self.config) or not any(route.auth_required for route in self.config.routes):
             return
         name = next((name for name in VARIABLES if os.environ.get(name)), None)
         whence = f"the environment variable {name}" if name else str(secret_file())
@@ -413,6 +458,7 @@ class Gateway:
     def apply(self, other: Gateway | None = None, *, keep: bool = False) -> None:
         """Puts the configuration of `other`, or own changes, in force without dropping a request.
 
+        What was added to `other` in code takes the place of what was added here, until a reload of the own file.
         All or nothing: raises ConfigError, EngineError or OSError, and then what was in force stays in force. With
         `keep` a document outlives a restart, until the file of the configuration changes. Raises HookError in a hook
         that runs on a worker, which would wait for itself.
@@ -434,15 +480,36 @@ class Gateway:
         log.info("configuration applied: %d routes, %d services", len(plan["routes"]), len(plan["services"]))
 
     def reload(self) -> None:
-        """Reads the file again and applies it. Raises as `apply` does, and then nothing has changed."""
+        """Reads the file again and applies it, with what was added in code laid over it.
+
+        Raises as `apply` does, and then nothing has changed.
+        """
         _refuse_on_worker()
         if self._path is None:
             raise EngineError("the gateway was not read from a file")
         # What was read first is not put in force last.
         with self._controlled().changing:
             with _refusals(self.engine):
-                other = Gateway.from_file(self._path)
+                other = self._read_anew(self._path)
             self.apply(other)
+
+    def _read_anew(self, path: Path) -> Gateway:
+        """What a file holds now, with what code added to what it held before."""
+        before = Additions() + self._given, Additions() + self._added
+        other: Gateway | None = None
+        try:
+            other = Gateway.from_file(path)
+        finally:
+            grown = len(self._additions) != sum(map(len, before))
+            if other is self or (other is None and grown):
+                self._given, self._added = before
+        if other is self and grown:
+            message = "the program adds to a gateway of a module that is not executed again, and has done so before"
+            hint = "make the gateway in the program itself, or start it again to have its changes applied"
+            raise ConfigError([Problem(str(path), None, None, "", message, hint)], other.read_files)
+        if other is not self:
+            other._added = self._aside + self._added
+        return other
 
     def revoke(self, *, jti: str | None = None, user: str | None = None, ttl: timedelta = timedelta(days=30)) -> None:
         """Refuses a token by its `jti`, or all that was issued to a user so far, from now on and for `ttl`.
@@ -549,11 +616,27 @@ class Gateway:
 
     def read_file(self) -> None:
         """Puts in force what the files hold now. Raises as `apply` and `reload` do."""
-        if self._path is None:
+        if self._path is not None:
+            self.reload()
+        elif self._document is None:
             # Built by a program: only the files that it names can have changed.
             self.apply()
         else:
-            self.reload()
+            self.apply(self._as_built())
+
+    def _as_built(self) -> Gateway:
+        """Without the document that was put in the place of what a program has said."""
+        config, calls = self._keywords
+        other = self._with(config)
+        other._calls, other._document, other._files = calls, None, {}
+        return other
+
+
+_MADE_OF = (
+    *("_path", "_calls", "_document", "_files", "_named", "_loaded"),
+    *("_written", "_keywords", "_given", "_added", "_aside"),
+)
+"""What makes one gateway what another one is."""
 
 
 @contextmanager

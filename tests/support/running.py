@@ -69,13 +69,13 @@ class Running(StartedGateway):
 
 
 class Process:
-    """`pylae run` as a process of its own."""
+    """`pylae run` as a process of its own, or another command that says on standard error where it listens."""
 
-    def __init__(self, config: Mapping[str, Any], folder: Path) -> None:
+    def __init__(self, config: Mapping[str, Any], folder: Path, *command: str) -> None:
         self.file = folder / "pylae.yaml"
         self.write(config)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "pylae", "run", str(self.file)],
+            [sys.executable, *(command or ("-m", "pylae", "run", str(self.file)))],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

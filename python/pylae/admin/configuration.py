@@ -16,7 +16,6 @@ from pylae.admin.problems import Flaw, flaws
 from pylae.config.load import reason
 from pylae.config.model import Config
 from pylae.config.nodes import show_path
-from pylae.config.sources import DocumentSources
 from pylae.config.written import as_written, differences, shown_reference, written
 from pylae.errors import ConfigError
 
@@ -79,17 +78,16 @@ class Outcome(Body):
 
 
 def shown(gateway: Gateway, *, defaults: bool = False) -> Any:
-    """The configuration of a gateway as it could be written, secrets hidden."""
-    document = gateway.document
-    sources = DocumentSources(document) if document else None
+    """The configuration of a gateway as it could be written, secrets hidden; with `defaults`, and what code added."""
+    sources = gateway.sources
 
     def reference(path: tuple[str | int, ...], secret: bool) -> str | None:
-        node = sources.locate(path).node if sources else None
+        node = sources.locate(path).node
         if secret:
             return shown_reference(node)
         return node.written if node is not None else None
 
-    return written(gateway.config, reference, defaults=defaults)
+    return written(gateway.config if defaults else gateway.written, reference, defaults=defaults)
 
 
 def router(control: Control) -> APIRouter:
@@ -100,7 +98,8 @@ def router(control: Control) -> APIRouter:
     def read(effective: bool = False) -> Response:
         """The configuration in force as it was written, with secrets hidden. The ETag is the revision.
 
-        What is read can be edited and put back. `effective` adds every default, to be read only.
+        What is read can be edited and put back. `effective` adds every default and what a program added in code, which
+        is laid over each configuration; to be read only.
         """
         # A configuration, its secrets and its revision belong together: none of another one.
         with control.changing:
@@ -108,7 +107,7 @@ def router(control: Control) -> APIRouter:
             document = control.document
             if effective or document is None:
                 return JSONResponse(shown(control.gateway, defaults=effective), headers=fields)
-            return JSONResponse(as_written(document.root, control.gateway.config), headers=fields)
+            return JSONResponse(as_written(document.root, control.gateway.written), headers=fields)
 
     @topic.put("", openapi_extra=_DOCUMENT)
     async def apply(
@@ -117,7 +116,8 @@ def router(control: Control) -> APIRouter:
         """Puts a configuration in force, whole or not at all, without dropping a request.
 
         `If-Match` names the revision that the change was made for, `*` any; if another one is in force by now, nothing
-        is changed (409). It outlives a restart, and holds until the file of the configuration changes.
+        is changed (409). It outlives a restart, and holds until the file of the configuration changes. What a program
+        added in code stays beside it.
         """
         if if_match is None:
             raise HTTPException(428, "If-Match is needed: the ETag of the configuration that was edited, or *")

@@ -33,6 +33,9 @@ class Flaw(Body):
     """Line in the document, from 1."""
     column: int | None = None
     """Column in the document, from 1."""
+    file: str | None = None
+    """Where that is not the document of the request: the file that line and column are in, such as a program's that
+    added a route in code."""
 
 
 class Refusal(Body):
@@ -52,9 +55,22 @@ class Refusal(Body):
     """All problems of what was sent."""
 
 
-def flaws(problems: Iterable[Problem]) -> list[Flaw]:
-    """Problems as the API tells them. The file is left out: the document came with the request."""
-    return [Flaw(path=p.path, message=p.message, hint=p.hint, line=p.line, column=p.column) for p in problems]
+def flaws(problems: Iterable[Problem], *, files: bool = False) -> list[Flaw]:
+    """Problems as the API tells them. The file of a document is left out, since it came with the request.
+
+    With `files` none is left out.
+    """
+    return [
+        Flaw(
+            path=problem.path,
+            message=problem.message,
+            hint=problem.hint,
+            line=problem.line,
+            column=problem.column,
+            file=problem.file if files or problem.in_code else None,
+        )
+        for problem in problems
+    ]
 
 
 def body(status: int, detail: str, problems: Iterable[Flaw] = ()) -> bytes:

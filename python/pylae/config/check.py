@@ -68,12 +68,13 @@ def parse_document(document: Document) -> Config:
     return view.config
 
 
-def check_config(config: Config, sources: Sources) -> None:
-    """Checks the sense of a configuration that was built in Python. Raises ConfigError.
+def check_config(config: Config, sources: Sources, more: Iterable[Finding] = ()) -> None:
+    """Checks the sense of a configuration that was built in Python. Raises ConfigError, with `more` among its problems.
 
     Whether a user can be authenticated is not asked here: see `Gateway.start`.
     """
-    problems = [_finding(finding, sources) for finding in cross_check(View.whole_of(config), sources)]
+    findings = (*more, *cross_check(View.whole_of(config), sources))
+    problems = [_finding(finding, sources) for finding in findings]
     if problems:
         raise ConfigError(in_order(problems))
 

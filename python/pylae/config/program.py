@@ -55,7 +55,7 @@ def load(path: Path, kind: type[G]) -> tuple[G, Mapping[Path, str | None]]:
     try:
         exec(compile(source, str(path), "exec"), module.__dict__)  # noqa: S102 (the user's own program)
     except ConfigError as error:
-        raise ConfigError(error.problems, files) from None
+        raise ConfigError(error.problems, {**error.files, **files}) from None
     except (Exception, SystemExit) as error:
         raise ConfigError(_problems(error, str(path)), files) from error
     finally:

@@ -59,7 +59,7 @@ def prepared(
     Raises ConfigError.
     """
     gateway = _read(configuration)
-    gateway._take(_for_test(gateway.config, services or {}).model_copy(update={"state": state}))
+    gateway.take(gateway.with_config(_for_test(gateway.config, services or {}).model_copy(update={"state": state})))
     return gateway
 
 
@@ -208,7 +208,10 @@ class RunningGateway(StartedGateway, Client):
         *,
         timeout: float = PATIENCE,
     ) -> None:
-        self._before = configuration.config if isinstance(configuration, Gateway) else None
+        self._before: Gateway | None = None
+        if isinstance(configuration, Gateway):
+            self._before = Gateway()
+            self._before.take(configuration)
         self._state = TemporaryDirectory(prefix="pylae-")
         try:
             gateway = prepared(configuration, services, state=self._state.name)
@@ -239,7 +242,7 @@ class RunningGateway(StartedGateway, Client):
     def _clean_up(self, configuration: Configuration) -> None:
         self._state.cleanup()
         if self._before is not None and isinstance(configuration, Gateway):
-            configuration._take(self._before)
+            configuration.take(self._before)
             self._before = None
 
     def __enter__(self) -> Self:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from pylae import Gateway, Request, Response, Route
+from pylae.config.model import Listener
 from pylae.testing import FakeService, Reply
 from support.exchanges import ask
 from support.h2client import FramePeer
@@ -105,11 +106,9 @@ def test_a_hook_ends_when_its_stream_is_reset(gateway: Gateway, service: FakeSer
 
 
 def _http2(gateway: Gateway) -> Gateway:
-    other = Gateway(listeners=[{"address": "127.0.0.1:0", "http2": True}], workers=1)
-    for route in gateway.config.routes:
-        other.add_route(route)
-    other._hooks = gateway._hooks
-    return other
+    listener = Listener(address="127.0.0.1:0", http2=True)
+    gateway.take(gateway.with_config(gateway.config.model_copy(update={"listeners": (listener,)})))
+    return gateway
 
 
 @pytest.fixture

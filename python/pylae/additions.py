@@ -1,0 +1,75 @@
+"""What a program adds to a gateway in code: it is laid over each configuration that the gateway is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from pylae.config.model import Config
+from pylae.config.nodes import Finding, Step
+from pylae.config.route import Route
+from pylae.config.service import Service
+from pylae.config.sources import Sources
+
+if TYPE_CHECKING:
+    from pylae.hooks.hook import Hook
+
+Caller = tuple[str, int]
+"""File and line of a call."""
+
+
+@dataclass(slots=True)
+class Additions:
+    """Routes, services and hooks in the order in which they were added, each with the call that added it."""
+
+    routes: list[tuple[Route, Caller]] = field(default_factory=list)
+    services: list[tuple[str, Service, Caller]] = field(default_factory=list)
+    hooks: list[tuple[Hook, Caller]] = field(default_factory=list)
+
+    def __add__(self, later: Additions) -> Additions:
+        """Both, as others that do not change with them."""
+        return Additions([*self.routes, *later.routes], [*self.services, *later.services], [*self.hooks, *later.hooks])
+
+    def __len__(self) -> int:
+        return len(self.routes) + len(self.services) + len(self.hooks)
+
+    def has_service(self, name: str) -> bool:
+        """Whether a service of this name was added."""
+        return any(known == name for known, _, _ in self.services)
+
+    def over(self, config: Config) -> Config:
+        """The configuration with these routes and services behind its own."""
+        services = {name: service for name, service, _ in self.services}
+        routes = [route for route, _ in self.routes]
+        own = {"services": {**config.services, **services}, "routes": (*config.routes, *routes)}
+        return config.model_copy(update=own)
+
+    def hooks_over(self, config: Config) -> list[Hook]:
+        """The hooks, with the places that they have behind those of the configuration."""
+        first = len(config.hooks)
+        return [replace(hook, source=("hooks", first + index)) for index, (hook, _) in enumerate(self.hooks)]
+
+    def calls_over(self, config: Config) -> dict[tuple[Step, ...], Caller]:
+        """The calls by the paths that they set in what `over` gives."""
+        calls: dict[tuple[Step, ...], Caller] = {("services", name): caller for name, _, caller in self.services}
+        for what, first, added in (
+            ("routes", len(config.routes), self.routes),
+            ("hooks", len(config.hooks), self.hooks),
+        ):
+            calls |= {(what, first + index): caller for index, (_, caller) in enumerate(added)}
+        return calls
+
+    def clashes(self, config: Config, sources: Sources) -> Iterator[Finding]:
+        """Services that the configuration, whose places `sources` knows, or an earlier call has added already."""
+        callers: dict[str, Caller] = {}
+        for name, _, caller in self.services:
+            if name in callers:
+                place = "{}:{}".format(*callers[name])
+            elif name in config.services:
+                place = str(sources.locate(("services", name), key=True))
+            else:
+                callers[name] = caller
+                continue
+            hint = f"it is at {place}; give one of them another name"
+            yield Finding(("services", name), "there is a service of this name already", hint)
