@@ -21,7 +21,7 @@ from pydantic import BeforeValidator, SecretStr, ValidationError
 from pylae import state
 from pylae.config.auth import AuthConfig, Jwt
 from pylae.config.check import problems_of
-from pylae.config.model import Config
+from pylae.config.model import Config, has_authenticator, requires_users
 from pylae.config.sources import Below, CallSources, calling, shown
 from pylae.errors import ConfigError, Problem
 from pylae.settings import Settings, refusal, split_words
@@ -83,8 +83,10 @@ def issue_token(
 
     Ids may be numbers, and permissions one text (`A|B`); `ttl` is a number of seconds or a text such as "15m". It is
     signed with the secret of `config`, or else the one that a gateway without `auth` uses: that of the environment
-    variable PYLAE_JWT_SECRET or JWT_SECRET, or the generated one. Raises ConfigError if there is no secret to sign
-    with, as with public keys, or if an argument is none of these; it names the field and the place of the call.
+    variable PYLAE_JWT_SECRET or JWT_SECRET, or the generated one, which is generated here if no gateway has been
+    started yet. Raises ConfigError if there is no secret to sign with, as with public keys, or none that the gateway
+    would know: because nobody has to be authenticated, or the generated one cannot be kept. So it does if an argument is
+    none of these; it names the field and the place of the call.
     """
     try:
         span = parse_duration(ttl)
@@ -127,13 +129,19 @@ def _user(given: object) -> User:
 
 def _signer(config: Config | None) -> Jwt:
     """The authenticator whose tokens can be minted."""
-    if config is None or config.auth is None:
-        return default_auth(create=False).jwt[0]
-    for jwt in config.auth.jwt:
-        if jwt.secret:
-            return jwt
-    message = "there is no `auth.jwt.secret`, so no token can be signed"
-    raise ConfigError([Problem(None, None, None, "auth", message, "whoever has the private key can sign one")])
+    if config is None:
+        return _auth(_lasting_secret()).jwt[0]
+    if config.auth is not None and has_authenticator(config):
+        for jwt in config.auth.jwt:
+            if jwt.secret:
+                return jwt
+        message = "there is no `auth.jwt.secret`, so no token can be signed"
+        raise ConfigError([Problem(None, None, None, "auth", message, "whoever has the private key can sign one")])
+    if not requires_users(config):
+        message = "no token can be signed: no route requires a user, so the gateway would look at none"
+        hint = "add `auth: {jwt: {secret: …}}`, and leave out `auth_required: false`"
+        raise ConfigError([Problem(None, None, None, "auth", message, hint)])
+    return _auth(_lasting_secret()).jwt[0]
 
 
 def _claims(user: User, jwt: Jwt, ttl: timedelta) -> dict[str, Any]:
@@ -172,14 +180,37 @@ def default_auth(*, create: bool) -> AuthConfig:
     its owner can read. Without `create` nothing is written, and a file that is not there yet gives a passing secret.
     Raises ConfigError if the file is readable by others.
     """
-    for name in VARIABLES:
-        if value := os.environ.get(name):
-            return _auth(value)
-    file = secret_file()
-    kept = state.kept_secret(file, _WHAT)
-    if kept is None and create:
-        kept = _keep(file)
-    return _auth(kept or secrets.token_urlsafe(48))
+    secret = _known_secret()
+    if secret is None and create:
+        try:
+            secret = _generated_secret()
+        except OSError as error:
+            log.warning(
+                "a secret was made for this run only, because it cannot be kept in %s (%s); set %s to one of your own",
+                secret_file(), error.strerror, VARIABLES[0],
+            )  # fmt: skip
+    return _auth(secret or secrets.token_urlsafe(48))
+
+
+def _known_secret() -> str | None:
+    """That of the environment, or the one that was generated. Raises ConfigError if others can read that."""
+    given = next((value for name in VARIABLES if (value := os.environ.get(name))), None)
+    return given or state.kept_secret(secret_file(), _WHAT)
+
+
+def _generated_secret() -> str:
+    """One that is generated now and kept. Raises OSError if it cannot be kept."""
+    return state.keep_secret(secret_file(), secrets.token_urlsafe(48), _WHAT)
+
+
+def _lasting_secret() -> str:
+    """The one that a gateway which is started later uses, too. Raises ConfigError if there can be none."""
+    try:
+        return _known_secret() or _generated_secret()
+    except OSError as error:
+        message = f"the secret that signs tokens cannot be kept here ({error.strerror}): no gateway would know it"
+        hint = f"set {VARIABLES[0]} to a secret of your own, for the gateway as well"
+        raise ConfigError([Problem(str(secret_file()), None, None, "", message, hint)]) from None
 
 
 def _auth(secret: str) -> AuthConfig:
@@ -189,15 +220,3 @@ def _auth(secret: str) -> AuthConfig:
 def secret_file() -> Path:
     """Where the generated secret is kept: in the user's state directory (XDG Base Directory Specification)."""
     return state.home() / "jwt-secret"
-
-
-def _keep(file: Path) -> str | None:
-    """Writes a new secret; none if the directory cannot be written."""
-    try:
-        return state.keep_secret(file, secrets.token_urlsafe(48), _WHAT)
-    except OSError as error:
-        log.warning(
-            "a secret was made for this run only, because it cannot be kept in %s (%s); set %s to one of your own",
-            file, error.strerror, VARIABLES[0],
-        )  # fmt: skip
-        return None

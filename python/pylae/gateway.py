@@ -23,7 +23,7 @@ from pylae.config.added import route_of, service_of
 from pylae.config.check import check_config, parse_document, problems_of
 from pylae.config.crosscheck import bypassed_hooks, weaknesses
 from pylae.config.load import Document, read
-from pylae.config.model import Config, has_authenticator
+from pylae.config.model import Config, has_authenticator, requires_users
 from pylae.config.nodes import Finding, Step, show_path
 from pylae.config.plan import Call, compile_plan, route_names, source_path
 from pylae.config.route import Route, ServiceName
@@ -349,7 +349,7 @@ class Gateway:
 
     def _with_auth(self, config: Config, *, create: bool) -> Config:
         """The same with authenticators, if routes need some: a program may leave out `auth`, a document may not."""
-        if has_authenticator(config) or not any(route.auth_required or route.auth for route in config.routes):
+        if has_authenticator(config) or not requires_users(config):
             return config
         found = default_auth(create=create)
         settings = config.auth.model_copy(update={"jwt": found.jwt}) if config.auth else found
@@ -445,7 +445,7 @@ class Gateway:
 
     def _tell_how_to_sign(self) -> None:
         """Says with what tokens are signed where the program leaves that open."""
-        if has_authenticator(self.config) or not any(route.auth_required for route in self.config.routes):
+        if has_authenticator(self.config) or not requires_users(self.config):
             return
         name = next((name for name in VARIABLES if os.environ.get(name)), None)
         whence = f"the environment variable {name}" if name else str(secret_file())

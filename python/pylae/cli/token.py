@@ -38,7 +38,8 @@ def token(file: str | None, user: str, role: str, email: str, permissions: tuple
     """Print a JSON Web Token that the gateway of the configuration FILE accepts.
 
     Without FILE it is pylae.yaml, or else gateway.py, of this directory. It is signed with `auth.jwt.secret`; where no
-    authenticator is configured, with PYLAE_JWT_SECRET, JWT_SECRET, or the secret that was generated at the first start.
+    authenticator is configured, with PYLAE_JWT_SECRET, JWT_SECRET, or the secret that is generated at the first start
+    of a gateway, or here before that.
 
     \b
       curl -H "Authorization: Bearer $(pylae token --user 1 --role admin)" http://127.0.0.1:8080/api/orders

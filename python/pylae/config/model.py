@@ -144,6 +144,11 @@ def has_authenticator(config: Config) -> bool:
     return config.auth is not None and bool(config.auth.authenticators)
 
 
+def requires_users(config: Config) -> bool:
+    """Whether any route asks who the user is."""
+    return any(route.auth_required or route.auth for route in config.routes)
+
+
 def available_cores() -> int:
     """Cores that this process may use, at least one."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -225,9 +225,9 @@ class RunningGateway(StartedGateway, Client):
         """A token that this gateway accepts, good for `ttl`. Raises ConfigError if it has no `jwt` authenticator."""
         ahead = timedelta(microseconds=self._ahead // 1000)
         config = self.gateway.config
-        if config.auth is None:
-            # Without this the token would be signed with a secret of this machine.
-            config = config.model_copy(update={"auth": AuthConfig()})
+        if not has_authenticator(config):
+            # With routes that require users, the token would be signed with a secret of this machine.
+            config = config.model_copy(update={"routes": ()})
         return issue_token(user, config=config, ttl=parse_duration(ttl) + ahead)
 
     def apply(self, configuration: Configuration, services: Mapping[str, Instances] | None = None) -> None:
