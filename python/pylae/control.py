@@ -8,6 +8,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from pylae.errors import ConfigError, ConflictError, Problem
 from pylae.registry import ServiceRegistry
 
 if TYPE_CHECKING:
+    from pylae.admin.local import LocalServer
     from pylae.admin.server import Server
     from pylae.engine import Engine
     from pylae.gateway import Gateway
@@ -41,6 +43,10 @@ class Control:
         """Whether a configuration applied over the admin API stands in the place of the file."""
         self.stopping = False
         """Whether a stop was asked for."""
+        self.started = datetime.now(UTC)
+        """When it was started."""
+        self.local: LocalServer | None = None
+        """The socket in the state folder, if that can hold one."""
         self.admin: Server | None = None
         """The admin API, if there is one."""
         self.registry = ServiceRegistry(self.folder, self.origin.parent, self.hand_over, plan=lambda: self.plan)
@@ -97,6 +103,13 @@ class Control:
             if not self.stopping:
                 self.engine.apply(json.dumps(self.registry.filled(self.plan)))
 
+    def listen(self) -> None:
+        """Listens on the socket in the state folder. Whoever is told that the gateway runs finds it there."""
+        if self.gateway.local_socket:
+            from pylae.admin import local
+
+            self.local = local.start(self)
+
     def start(self) -> None:
         """Begins once the engine runs. Raises ConfigError or EngineError."""
         if self.gateway.config.admin is not False:
@@ -111,8 +124,9 @@ class Control:
     def stop(self) -> None:
         """Ends. May be called again, from another thread too."""
         self.stopping = True
-        if self.admin is not None:
-            self.admin.stop()
+        for server in (self.local, self.admin):
+            if server is not None:
+                server.stop()
         self.registry.stop()
 
     def put(self, source: Gateway, plan: Mapping[str, Any], *, keep: bool) -> None:

@@ -57,6 +57,8 @@ class Gateway:
     def __init__(self, **settings: Any) -> None:
         caller = _caller()
         self._program = Path(caller[0])
+        self.local_socket = True
+        """Whether `pylae status` and the other verbs find it while it runs, by a socket in its state folder."""
         self._engine: Engine | None = None
         self._control: Control | None = None
         self._events: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -201,7 +203,7 @@ class Gateway:
         service: Service | Mapping[str, Any] | Iterable[str | Instance | Mapping[str, Any]] | None = None,
         **fields: Any,
     ) -> None:
-        """Adds a service, which stays as a route does: a Service, its instances (`["http://…"]` or one URL), or its fields.
+        """Adds a service: a Service, its instances (`["http://…"]` or one URL), or its fields. It stays as a route does.
 
         Fields are keywords or a mapping. Raises ConfigError, also if the name is taken or not a name.
         """
@@ -426,8 +428,9 @@ class Gateway:
         except BaseException:
             control.stop()
             raise
-        log.info("listening on %s", ", ".join(addresses))
         try:
+            control.listen()
+            log.info("listening on %s", ", ".join(addresses))
             control.start()
         except BaseException:
             self.stop(drain=False)
@@ -633,7 +636,7 @@ class Gateway:
 
 
 _MADE_OF = (
-    *("_path", "_calls", "_document", "_files", "_named", "_loaded"),
+    *("local_socket", "_path", "_calls", "_document", "_files", "_named", "_loaded"),
     *("_written", "_keywords", "_given", "_added", "_aside"),
 )
 """What makes one gateway what another one is."""

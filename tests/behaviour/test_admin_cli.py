@@ -57,7 +57,7 @@ def test_status(admin: Start, echo: EchoInstance, dead_url: str, pylae: Pylae) -
 def test_reload_from_the_configuration_at_hand(
     gateway_process: Callable[..., Process], echo: EchoInstance, tmp_path: Path, pylae: Pylae
 ) -> None:
-    """Address and token come from the file and the state folder, here over a unix socket."""
+    """What is asked is found by the file, or by the directory that it is in."""
     socket = tmp_path / "admin.sock"
     config = configure({"admin": f"unix:{socket}", "state": str(tmp_path / "state")}, all=echo)
     running = gateway_process(config)
@@ -172,10 +172,10 @@ def test_top(admin: Start, echo: EchoInstance, pylae: Pylae) -> None:
 def test_what_is_missing_is_said(admin: Start, echo: EchoInstance, tmp_path: Path, pylae: Pylae) -> None:
     told = pylae("status")
     assert (told.exit_code, "which gateway is meant?" in told.output) == (3, True)
-    (tmp_path / "pylae.yaml").write_text("admin: false\nservices: {}\n")
-    assert "switches the admin API off" in pylae("status").output
-    (tmp_path / "pylae.yaml").write_text("admin: 127.0.0.1:1\nstate: state\n")
-    assert "there is no token" in pylae("status").output
+    for text in ("admin: false\nservices: {}\n", "admin: 127.0.0.1:1\nstate: state\n"):
+        (tmp_path / "pylae.yaml").write_text(text)
+        assert "no gateway of pylae.yaml runs" in pylae("status").output
+    assert "there is no token" in pylae("status", "--admin", "127.0.0.1:1").output
     assert (
         "the port of the admin API"
         in pylae("status", "-c", str(tmp_path / "pylae.yaml"), "--admin", "127.0.0.1:0").output

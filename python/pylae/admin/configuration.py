@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from pylae.admin.body import Body
-from pylae.admin.problems import Flaw, flaws
+from pylae.admin.problems import Flaw, flaws, unusable
 from pylae.config.load import reason
 from pylae.config.model import Config
 from pylae.config.nodes import show_path
@@ -154,10 +154,13 @@ def router(control: Control) -> APIRouter:
 
         return await run_in_threadpool(compared)
 
-    @topic.post("/reload")
-    def reload() -> Outcome:
+    @topic.post("/reload", response_model=Outcome)
+    def reload() -> Outcome | Response:
         """Reads the file of the configuration again, which ends what was applied over this API."""
-        return Outcome(revision=control.reload(), warnings=[])
+        try:
+            return Outcome(revision=control.reload(), warnings=[])
+        except ConfigError as error:
+            return unusable(error, files=True)
 
     @topic.get("/schema")
     def schema() -> Response:

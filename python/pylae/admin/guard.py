@@ -52,17 +52,20 @@ class Refused(Exception):  # noqa: N818 (it is no error of ours)
 
 
 class Guard:
-    """Wraps the application. `token` and `hosts` may be exchanged while it runs."""
+    """Wraps the application. `token` and `hosts` may be exchanged while it runs.
 
-    def __init__(self, app: Application, token: str, hosts: frozenset[str], *, unix: bool) -> None:
+    Without a token, whoever can connect may do everything: for a socket that is for one user only.
+    """
+
+    def __init__(self, app: Application, token: str | None, hosts: frozenset[str], *, unix: bool) -> None:
         self.hosts = hosts
         self._app, self._unix, self._told = app, unix, -_QUIET
         self.use_token(token)
 
-    def use_token(self, token: str) -> None:
+    def use_token(self, token: str | None) -> None:
         """Accepts this token from now on, and no other."""
         # Texts of one length are compared, so that time tells nothing of the token's.
-        self._token = hashlib.sha256(token.encode()).digest()
+        self._token = None if token is None else hashlib.sha256(token.encode()).digest()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -89,6 +92,8 @@ class Guard:
             raise Refused(403, "pages of other origins are not answered")
         if site and site not in (["same-origin"], ["none"]):
             raise Refused(403, "pages of other sites are not answered")
+        if self._token is None:
+            return
         if (given := _credential(fields)) is None:
             raise Refused(401, "the admin token is needed: Authorization: Bearer TOKEN")
         if not hmac.compare_digest(hashlib.sha256(given).digest(), self._token):

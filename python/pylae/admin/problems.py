@@ -88,6 +88,13 @@ def refusal(
     return Response(body(status, detail, problems), status, dict(headers or {}), MEDIA_TYPE)
 
 
+def unusable(error: ConfigError, *, files: bool = False) -> Response:
+    """The answer where a configuration has problems; `files` as for `flaws`."""
+    count = len(error.problems)
+    detail = f"the configuration has {count} problem{'s' * (count != 1)}; nothing was changed"
+    return refusal(422, detail, flaws(error.problems, files=files))
+
+
 def add_handlers(app: FastAPI) -> None:
     """Has every failure of `app` told this way; what was not foreseen is told without its text."""
 
@@ -108,9 +115,7 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(ConfigError)
     async def wrong(_request: Request, error: ConfigError) -> Response:
-        count = len(error.problems)
-        detail = f"the configuration has {count} problem{'s' * (count != 1)}; nothing was changed"
-        return refusal(422, detail, flaws(error.problems))
+        return unusable(error)
 
     @app.exception_handler(ConflictError)
     async def conflict(_request: Request, error: ConflictError) -> Response:

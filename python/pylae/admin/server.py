@@ -19,12 +19,13 @@ from pylae.errors import EngineError
 if TYPE_CHECKING:
     import uvicorn
 
+    from pylae.admin.connection import Connection
     from pylae.admin.guard import Guard
     from pylae.control import Control
 
 log = logging.getLogger("pylae")
 
-_LAST = 5.0
+LAST = 5.0
 """Seconds that the end waits for the thread."""
 
 
@@ -75,8 +76,6 @@ class Server:
 
     def _serve(self) -> None:
         # Imported here: what serves requests need not wait for it.
-        import uvicorn
-
         from pylae.admin.app import application
         from pylae.admin.connection import Connection
         from pylae.admin.guard import Guard
@@ -84,9 +83,7 @@ class Server:
         try:
             app = application(self._control)
             guard = Guard(app, self.token, frozenset(self._settings.hosts), unix=self._path is not None)
-            config: dict[str, Any] = {"log_config": None, "access_log": False, "lifespan": "off", "ws": "none"}
-            config |= {"server_header": False, "proxy_headers": False, "timeout_graceful_shutdown": 1}
-            server = uvicorn.Server(uvicorn.Config(guard, http=Connection, **config))
+            server = http_server(guard, Connection)
             with self._lock:
                 if self._stopped:
                     return
@@ -128,11 +125,20 @@ class Server:
             if self._uvicorn is not None:
                 self._uvicorn.should_exit = True
         if threading.current_thread() is not self._thread:
-            self._thread.join(_LAST)
+            self._thread.join(LAST)
         self._socket.close()
         if self._path:
             with suppress(OSError):
                 Path(self._path).unlink()
+
+
+def http_server(guard: Guard, connection: type[Connection]) -> uvicorn.Server:
+    """What serves the application behind a guard."""
+    import uvicorn
+
+    config: dict[str, Any] = {"log_config": None, "access_log": False, "lifespan": "off", "ws": "none"}
+    config |= {"server_header": False, "proxy_headers": False, "timeout_graceful_shutdown": 1}
+    return uvicorn.Server(uvicorn.Config(guard, http=connection, **config))
 
 
 def _tcp(address: str) -> socket.socket:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import time
-from datetime import UTC, datetime
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +25,7 @@ class Status(Body):
     pid: int
     """Process."""
     started: datetime
-    """Start of the admin API."""
+    """Its start."""
     revision: str
     """Names the configuration in force."""
     applied: int
@@ -44,7 +43,7 @@ class Status(Body):
 def router(control: Control) -> APIRouter:
     """Its paths."""
     topic = APIRouter()
-    started, pid = datetime.fromtimestamp(time.time(), UTC), os.getpid()
+    pid = os.getpid()
     try:
         installed = version("pylae")
     except PackageNotFoundError:
@@ -57,7 +56,7 @@ def router(control: Control) -> APIRouter:
         return Status(
             version=installed,
             pid=pid,
-            started=started,
+            started=control.started,
             revision=control.revision,
             applied=stats["applied"],
             source=str(control.origin),

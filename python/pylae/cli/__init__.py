@@ -35,7 +35,7 @@ HELP = """An API gateway: configured in YAML or Python, native where requests pa
 Start here:
   pylae demo                 a whole shop with a gateway in front, to play with
   pylae init                 write a commented pylae.yaml (pylae init gateway.py: a program)
-  pylae check pylae.yaml     find every mistake in it
+  pylae check                find every mistake in it
   pylae run                  run it
 """
 

@@ -9,6 +9,8 @@ from urllib.parse import unquote_plus
 
 import click
 
+from pylae.cli.run import default_file
+
 ALWAYS_HIDDEN = frozenset(
     {
         *("authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key"),
@@ -20,31 +22,34 @@ ALWAYS_HIDDEN = frozenset(
 
 
 @click.command(short_help="Tell what would happen to a request, and why.")
-@click.argument("file")
-@click.argument("method")
-@click.argument("url")
+@click.argument("what", nargs=-1, metavar="[FILE] METHOD URL")
 @click.option("-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A field of the request.")
 @click.option("--client", default="127.0.0.1", metavar="IP", help="Address of the client. Default: 127.0.0.1.")
 @click.option("--all", "everything", is_flag=True, help="List every route that was considered.")
 @click.option("--json", "as_json", is_flag=True, help="Print the explanation as JSON.")
-def explain(
-    file: str, method: str, url: str, headers: tuple[str, ...], client: str, everything: bool, as_json: bool
-) -> None:
+def explain(what: tuple[str, ...], headers: tuple[str, ...], client: str, everything: bool, as_json: bool) -> None:
     """Tell what the configuration FILE does with the request METHOD URL; nothing is sent and no socket is opened.
+
+    Without FILE it is pylae.yaml, or else gateway.py, of this directory.
 
     Shows the route and why it is the one, which routes were rejected by which clause, every policy with its settings,
     where they come from and what it would decide, and how an instance of the service would be picked.
 
     \b
     URL is a path, or a whole address whose host counts:
-      pylae explain pylae.yaml GET /api/users/42
-      pylae explain pylae.yaml POST https://shop.example/api/orders -H 'X-Tenant: blue'
+      pylae explain GET /api/users/42
+      pylae explain shop.yaml POST https://shop.example/api/orders -H 'X-Tenant: blue'
     """
     from pylae import engine
     from pylae.cli import explanation
     from pylae.gateway import Gateway
 
+    if len(what) not in (2, 3):
+        problem = "Missing argument 'METHOD URL'." if len(what) < 2 else f"Got unexpected extra argument ({what[3]})"
+        raise click.UsageError(problem, click.get_current_context())
+    method, url = what[-2:]
     request = _request(method, url, headers, client)
+    file = what[0] if len(what) == 3 else default_file()
     gateway = Gateway.from_file(file)
     plan = gateway.plan()
     answer = engine.explain(json.dumps(plan), json.dumps(request))

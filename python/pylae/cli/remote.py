@@ -1,11 +1,10 @@
-"""Talks to the admin API of a running gateway: finds its address and token, and asks."""
+"""Talks to a running gateway: by the socket in its state folder, or to its admin API at an address with the token."""
 
 from __future__ import annotations
 
 import functools
 import http.client
 import json
-import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +14,6 @@ from urllib.parse import quote, urlencode
 import click
 
 from pylae.cli.report import PROBLEMS, Failure
-from pylae.cli.run import DEFAULTS
 
 TOKEN = "PYLAE_ADMIN_TOKEN"  # noqa: S105 (the name of a variable)
 _PATIENCE = 30.0
@@ -27,57 +25,51 @@ def options(verb: C) -> C:
     """Adds what says which gateway is meant, and hands the verb a `Remote` as `gateway`."""
 
     @functools.wraps(verb)
-    def with_gateway(config: str | None, admin: str | None, token_file: str | None, **rest: Any) -> Any:
-        return verb(gateway=find(config, admin, token_file), **rest)
+    def with_gateway(
+        config: str | None, state: str | None, admin: str | None, token_file: str | None, **rest: Any
+    ) -> Any:
+        from pylae.cli.find import find
+
+        return verb(gateway=find(config, state, admin, token_file), **rest)
 
     for option in (
         click.option("--token-file", metavar="FILE", help=f"File with the token. Also: the variable {TOKEN}."),
         click.option("--admin", metavar="ADDRESS", help="Admin API, ip:port or unix:/path. Also: PYLAE_ADMIN."),
+        click.option("--state", metavar="DIR", help="State folder of the gateway, which has its socket."),
         click.option(
-            "-c", "--config", metavar="FILE", help="Configuration of the gateway. Default: that of this directory."
+            "-c",
+            "--config",
+            metavar="FILE",
+            help="What it was started with. Default: the gateway of this directory. The file may be broken by now.",
         ),
     ):
         with_gateway = option(with_gateway)
     return with_gateway  # type: ignore[return-value]
 
 
-def find(config: str | None, admin: str | None, token_file: str | None) -> Remote:
-    """The gateway that is meant. Raises Failure, or ConfigError for a configuration that cannot be read."""
-    admin = admin or os.environ.get("PYLAE_ADMIN") or None
-    token = Path(token_file).read_text(encoding="ascii").strip() if token_file else os.environ.get(TOKEN)
-    if admin and token:
-        return Remote(admin, token)
-    file = config or next((name for name in DEFAULTS if Path(name).exists()), None)
-    if file is None:
-        raise Failure("which gateway is meant?", f"name its configuration with -c FILE, or give --admin and {TOKEN}")
-    return _configured(file, admin, token)
-
-
-def _configured(file: str, admin: str | None, token: str | None) -> Remote:
-    from pylae import state
-    from pylae.admin.token import token_file, token_of
-    from pylae.config.admin import Admin
-    from pylae.gateway import Gateway
-
-    config = Gateway.from_file(file).config
-    if config.admin is False:
-        raise Failure(f"{file} switches the admin API off", "remove `admin: false` and start the gateway again")
-    settings = config.admin or Admin()
-    address = admin or settings.address
-    if address.endswith(":0"):
-        raise Failure(f"{file} lets the system choose the port of the admin API", "give it with --admin")
-    kept = token_file(settings, state.folder_of(file, config.state), Path(file).absolute().parent)
-    token = token or token_of(settings, kept, create=False)
-    if token is None:
-        raise Failure(f"there is no token in {kept}", f"was the gateway started by this user? {TOKEN} gives it")
-    return Remote(address, token)
-
-
 class Remote:
-    """The admin API of a running gateway."""
+    """A running gateway."""
 
-    def __init__(self, address: str, token: str) -> None:
-        self.address, self._token = address, token
+    def __init__(self, address: str, token: str | None, folder: Path | None = None) -> None:
+        self.address, self._token, self._folder = address, token, folder
+
+    @classmethod
+    def local(cls, folder: Path) -> Remote:
+        """The one that has a state folder: whoever can open its socket needs no token."""
+        from pylae.local_socket import NAME
+
+        return cls(f"unix:{folder / NAME}", None, folder)
+
+    def listens(self, patience: float) -> bool:
+        """Whether anybody takes a connection within so many seconds."""
+        connection = self._connection(patience)
+        try:
+            connection.connect()
+        except OSError:
+            return False
+        finally:
+            connection.close()
+        return True
 
     def get(self, path: str, **query: Any) -> Any:
         """What is at a path. Raises Failure."""
@@ -116,7 +108,9 @@ class Remote:
     def _answer(
         self, connection: http.client.HTTPConnection, method: str, path: str, body: Any
     ) -> http.client.HTTPResponse:
-        fields = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
+        fields = {"Content-Type": "application/json"}
+        if self._token is not None:
+            fields["Authorization"] = f"Bearer {self._token}"
         try:
             connection.request(method, path, None if body is None else json.dumps(body), fields)
             response = connection.getresponse()
@@ -128,6 +122,8 @@ class Remote:
         return response
 
     def _connection(self, patience: float | None) -> http.client.HTTPConnection:
+        if self._folder is not None:
+            return _LocalConnection(self._folder, patience)
         if self.address.startswith("unix:"):
             return _UnixConnection(self.address.removeprefix("unix:"), patience)
         return http.client.HTTPConnection(self.address, timeout=patience)
@@ -145,19 +141,36 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def _refusal(response: http.client.HTTPResponse) -> Failure:
+class _LocalConnection(http.client.HTTPConnection):
+    def __init__(self, folder: Path, patience: float | None) -> None:
+        super().__init__("localhost", timeout=patience)
+        self._folder, self._patience = folder, patience
+
+    def connect(self) -> None:
+        """To the socket in the state folder."""
+        from pylae import local_socket
+
+        self.sock = local_socket.connect(self._folder, self._patience)
+
+
+def _refusal(response: http.client.HTTPResponse) -> Exception:
+    from pylae.errors import ConfigError, Problem
+
     try:
         document = json.loads(response.read())
-        lines = [document["detail"]]
-        lines += [f"  {problem['path']}: {problem['message']}" for problem in document.get("problems", [])]
-    except (ValueError, TypeError, KeyError):
-        lines = [f"status {response.status}"]
+        said, problems = document["detail"], document.get("problems", [])
+        told = ("file", "line", "column", "path", "message", "hint")
+        found = [Problem(**{name: problem.get(name) for name in told}) for problem in problems]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        said, found = f"status {response.status}", []
+    if found:
+        return ConfigError(found)
     hint = (
         f"the token is in the state folder of the gateway; {TOKEN} gives another one"
         if response.status == 401
         else None
     )
-    return Failure("\n".join(lines), hint, PROBLEMS if response.status == 422 else 3)
+    return Failure(said, hint, PROBLEMS if response.status == 422 else 3)
 
 
 def part(text: str) -> str:

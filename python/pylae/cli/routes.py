@@ -7,20 +7,23 @@ from typing import Any
 
 import click
 
+from pylae.cli.run import default_file
 from pylae.cli.table import columns
 
 
 @click.command(short_help="Show the routes as a table.")
-@click.argument("file")
+@click.argument("file", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print the routes of the plan as JSON.")
-def routes(file: str, as_json: bool) -> None:
+def routes(file: str | None, as_json: bool) -> None:
     """Show the routes of the configuration FILE in the order in which they are declared.
+
+    Without FILE it is pylae.yaml, or else gateway.py, of this directory.
 
     Which one takes a request is decided by how specific it is, not by this order: see `pylae explain`.
     """
     from pylae.gateway import Gateway
 
-    plan = Gateway.from_file(file).plan()
+    plan = Gateway.from_file(file or default_file()).plan()
     if as_json:
         click.echo(json.dumps(plan["routes"], indent=2))
         return

@@ -27,15 +27,16 @@ def run(file: str | None) -> None:
     from pylae.gateway import Gateway
 
     log.to_standard_error()
-    Gateway.from_file(file or _default()).run()
+    Gateway.from_file(file or default_file()).run()
 
 
-def _default() -> str:
+def default_file() -> str:
+    """The configuration of this directory, for verbs that were given none. Raises Failure."""
     for name in DEFAULTS:
         if Path(name).exists():
             return name
     raise Failure(
         f"there is neither {' nor '.join(DEFAULTS)} in this directory",
-        "name the file: pylae run FILE; pylae init writes one",
+        f"name the file: {click.get_current_context().command_path} FILE; pylae init writes one",
         USAGE,
     )

@@ -136,7 +136,8 @@ class Config(Settings):
     """The admin API; on 127.0.0.1:9901 unless said otherwise, `false` for none."""
     state: Annotated[str, Field(min_length=1)] | None = None
     """Folder, relative to the configuration, for what outlives a restart: the admin token, a configuration applied over
-    the admin API, registered instances. Without it a folder of its own in the user's state directory."""
+    the admin API, registered instances; and for the socket that `pylae status` and the other verbs speak to. Without it
+    a folder of its own in the user's state directory."""
 
 
 def has_authenticator(config: Config) -> bool:

@@ -160,6 +160,7 @@ class StartedGateway:
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
         """The gateway itself, for `stats()`, `revoke()` and all the rest."""
+        gateway.local_socket = False
         self.addresses = gateway.start()
         """`host:port` of each listener."""
         self._ahead = 0

@@ -76,7 +76,9 @@ def test_an_unknown_verb_names_the_nearest(pylae, typed: str, answer: str) -> No
 @pytest.mark.parametrize(
     ("arguments", "message", "hint"),
     [
-        (["check"], "Missing argument 'FILE'.", "pylae check --help"),
+        (["drain", "users"], "Missing argument 'INSTANCE'.", "pylae drain --help"),
+        (["explain", "GET"], "Missing argument 'METHOD URL'.", "pylae explain --help"),
+        (["explain", "f", "GET", "/", "/"], "Got unexpected extra argument (/)", "pylae explain --help"),
         (["check", "--colour", "f"], "No such option", "pylae check --help"),
         (["--colour"], "No such option", "pylae --help"),
         (["explain", "f", "GET", "users"], "URL begins with / or with http://, unlike 'users'", "pylae explain --help"),

@@ -1,0 +1,150 @@
+"""The admin API on the socket in the state folder: for the user that the gateway runs as, who needs no token there."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import selectors
+import socket
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pylae import running
+from pylae.admin.server import LAST, http_server
+from pylae.local_socket import Listening, is_trusted
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from pylae.control import Control
+
+log = logging.getLogger("pylae")
+
+_AGAIN = 0.5
+"""Seconds between two looks whether another gateway has left the folder."""
+
+
+def start(control: Control) -> LocalServer | None:
+    """Starts it; a folder that can hold no socket is no reason not to serve."""
+    try:
+        return LocalServer(control)
+    except OSError as error:
+        log.warning(
+            "no socket in the state folder %s (%s): `pylae status` and the other verbs need `--admin` and the token",
+            control.folder, error.strerror or error,
+        )  # fmt: skip
+        return None
+
+
+class LocalServer:
+    """Listens from the start. What serves is imported when somebody asks for the first time."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._listening = Listening(control.folder)
+        self._announced: Path | None = None
+        self._stopped = threading.Event()
+        self._woken, self._wake = os.pipe()
+        self._lock = threading.Lock()
+        self._uvicorn: uvicorn.Server | None = None
+        try:
+            taken = self._take()
+        except BaseException:
+            self._close()
+            raise
+        if not taken:
+            log.warning(
+                "another gateway has the state folder %s: `pylae status` and the other verbs speak to that one until "
+                "it ends; `state` gives this one a folder of its own", control.folder,
+            )  # fmt: skip
+        self._thread = threading.Thread(target=self._run, name="pylae-local", daemon=True)
+        self._thread.start()
+
+    def _take(self) -> bool:
+        if not self._listening.take():
+            return False
+        try:
+            self._announced = running.announce(self._origins(), self._control.folder)
+        except OSError as error:
+            log.info(
+                "where the gateway runs could not be noted (%s): `--state %s` finds it", error, self._control.folder
+            )
+        return True
+
+    def _origins(self) -> list[Path]:
+        """What a person may name it by: the file or program, what such a program has read, the program that runs."""
+        main = getattr(sys.modules.get("__main__"), "__file__", None)
+        files = [self._control.origin, *self._control.gateway.written_in, *([Path(main)] if main else [])]
+        return list(dict.fromkeys(file.absolute() for file in files))
+
+    def _run(self) -> None:
+        try:
+            listening = self._wait_for_the_folder()
+            if listening is not None and self._wait_for_somebody(listening):
+                self._serve(listening)
+        except Exception:
+            log.exception("the socket in the state folder has ended")
+            # Whoever asks is refused, instead of waiting for an answer.
+            self._listening.close()
+
+    def _wait_for_the_folder(self) -> socket.socket | None:
+        """None if it is stopped meanwhile."""
+        while self._listening.socket is None:
+            if self._stopped.wait(_AGAIN):
+                return None
+            if self._take():
+                log.info("this gateway has the state folder now: %s", self._control.folder)
+        return self._listening.socket
+
+    def _wait_for_somebody(self, listening: socket.socket) -> bool:
+        """False if it is stopped meanwhile."""
+        with selectors.DefaultSelector() as selector:
+            for one in (listening, self._woken):
+                selector.register(one, selectors.EVENT_READ)
+            selector.select()
+        return not self._stopped.is_set()
+
+    def _serve(self, listening: socket.socket) -> None:
+        from pylae.admin.app import application
+        from pylae.admin.connection import Connection
+        from pylae.admin.guard import Guard
+
+        class LocalConnection(Connection):
+            def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+                super().connection_made(transport)
+                if not is_trusted(transport.get_extra_info("socket")):
+                    self.close()
+
+        guard = Guard(application(self._control), None, frozenset(), unix=True)
+        server = http_server(guard, LocalConnection)
+        with self._lock:
+            if self._stopped.is_set():
+                return
+            self._uvicorn = server
+        server.run([listening])
+
+    def stop(self) -> None:
+        """Ends it, and leaves the folder to others."""
+        with self._lock:
+            if self._stopped.is_set():
+                return
+            self._stopped.set()
+            if self._uvicorn is not None:
+                self._uvicorn.should_exit = True
+            os.write(self._wake, b"\0")
+        if threading.current_thread() is not self._thread:
+            self._thread.join(LAST)
+        self._close()
+
+    def _close(self) -> None:
+        # A child that was forked has it no more, and leaves all to the gateway.
+        if self._announced is not None and self._listening.socket is not None:
+            with suppress(OSError):
+                self._announced.unlink()
+        self._listening.close()
+        for descriptor in (self._woken, self._wake):
+            os.close(descriptor)

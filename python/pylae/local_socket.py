@@ -1,0 +1,132 @@
+"""The socket in a state folder: the gateway that has the folder listens there, and the verbs of its user find it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+import stat
+import struct
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+NAME = "admin.sock"
+_LONGEST = 107
+"""Bytes of a path that the system takes for the address of a socket (`sun_path`, unix(7))."""
+_CREDENTIALS = struct.Struct("3i")
+
+
+class Listening:
+    """The folder of a gateway and, once no other gateway has it, the socket in it."""
+
+    def __init__(self, folder: Path) -> None:
+        """Opens the folder, which is made if it is not there. Raises OSError."""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._path = folder
+        self._folder: int | None = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.socket: socket.socket | None = None
+        """Listens, if the folder was taken."""
+        _open.add(self)
+
+    def take(self) -> bool:
+        """Listens, unless another gateway has the folder, in this process or another one. Raises OSError."""
+        if self._folder is None:
+            return False
+        try:
+            # Goes with the process, however that ends: a socket that is there then is nobody's.
+            fcntl.flock(self._folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        self._remove()
+        listening = socket.socket(socket.AF_UNIX)
+        try:
+            # Nobody can connect before `listen`, and by then only the owner may.
+            listening.bind(_address(self._path, self._folder))
+            os.chmod(NAME, 0o600, dir_fd=self._folder)
+            listening.listen(128)
+        except BaseException:
+            listening.close()
+            raise
+        self.socket = listening
+        return True
+
+    def close(self) -> None:
+        """Leaves the folder to others, without the socket."""
+        if self._folder is None:
+            return
+        if self.socket is not None:
+            with contextlib.suppress(OSError):
+                self._remove()
+        self.forget()
+
+    def forget(self) -> None:
+        """Closes what this process has of it, and leaves it to the others that have it, too."""
+        if self.socket is not None:
+            self.socket.close()
+        if self._folder is not None:
+            os.close(self._folder)
+        self.socket = self._folder = None
+
+    def _remove(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            if stat.S_ISSOCK(os.stat(NAME, dir_fd=self._folder, follow_symlinks=False).st_mode):
+                os.unlink(NAME, dir_fd=self._folder)
+
+
+_open: weakref.WeakSet[Listening] = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    for one in list(_open):
+        one.forget()
+
+
+# A child that a hook has forked may outlive the gateway, and must not stand in the way of the next one.
+os.register_at_fork(after_in_child=_forget_all)
+
+
+def connect(folder: Path, patience: float | None) -> socket.socket:
+    """A connection to the gateway that has a state folder; `patience` are seconds.
+
+    Raises OSError: FileNotFoundError or ConnectionRefusedError where no gateway runs, PermissionError where it is
+    another user's.
+    """
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.settimeout(patience)
+        with _opened(folder) as descriptor:
+            connection.connect(_address(folder, descriptor))
+        if not is_trusted(connection) and os.geteuid() != 0:
+            raise PermissionError(f"another user's process listens in {folder}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def is_trusted(connection: socket.socket) -> bool:
+    """Whether the process at the other end is the same user's or root's, as the kernel says (SO_PEERCRED, unix(7)).
+
+    True where the system does not tell; the rights of the socket's file keep others out, too.
+    """
+    if not hasattr(socket, "SO_PEERCRED"):
+        return True
+    _, user, _ = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return user in (0, os.geteuid())
+
+
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _address(folder: Path, descriptor: int) -> str:
+    """The address of the socket in a folder: its path, or a shorter one that leads there while the folder is open."""
+    path = str(folder / NAME)
+    return path if len(os.fsencode(path)) <= _LONGEST else f"/proc/self/fd/{descriptor}/{NAME}"

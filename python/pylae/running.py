@@ -1,0 +1,71 @@
+"""Which gateways of this user run: each says what it was started with and which state folder it has."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pylae import local_socket, state
+
+_PATIENCE = 5.0
+"""Seconds after which a gateway that does not take a connection is one that runs and is busy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A gateway that has said that it runs. `origins` are the files and programs that it was started with."""
+
+    origins: tuple[Path, ...]
+    folder: Path
+
+
+def announce(origins: Sequence[Path], folder: Path) -> Path:
+    """Says that a gateway runs until the file that is given back is removed. Raises OSError."""
+    said = {"origins": [str(origin.resolve()) for origin in origins], "folder": str(folder)}
+    name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:32]
+    file = _folder() / f"{name}.json"
+    state.write(file, json.dumps(said).encode(), durable=False)
+    return file
+
+
+def found() -> list[Running]:
+    """Those that run, in the order of their names. What one that was killed has said is removed."""
+    listed = []
+    for file in _folder().glob("*.json"):
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            which = file.stat().st_ino
+            said = json.loads(file.read_bytes())
+            one = Running(tuple(map(Path, said["origins"])), Path(said["folder"]))
+            if answers(one.folder):
+                listed.append(one)
+            elif file.stat().st_ino == which:
+                file.unlink()
+    return sorted(listed, key=lambda one: (one.origins, one.folder))
+
+
+def folders_of(file: Path) -> Iterator[Path]:
+    """State folders of gateways that run and were started with a file."""
+    origin = file.resolve()
+    yield from (one.folder for one in found() if origin in one.origins)
+
+
+def answers(folder: Path) -> bool:
+    """Whether a gateway has this state folder. Raises PermissionError if it is another user's."""
+    try:
+        local_socket.connect(folder, _PATIENCE).close()
+    except TimeoutError:
+        return True
+    except PermissionError:
+        raise
+    except OSError:
+        return False
+    return True
+
+
+def _folder() -> Path:
+    return state.home() / "running"
