@@ -85,8 +85,8 @@ def issue_token(
     signed with the secret of `config`, or else the one that a gateway without `auth` uses: that of the environment
     variable PYLAE_JWT_SECRET or JWT_SECRET, or the generated one, which is generated here if no gateway has been
     started yet. Raises ConfigError if there is no secret to sign with, as with public keys, or none that the gateway
-    would know: because nobody has to be authenticated, or the generated one cannot be kept. So it does if an argument is
-    none of these; it names the field and the place of the call.
+    would know: because nobody has to be authenticated, or the generated one cannot be kept. It also does if an argument
+    is none of these, with the field and the place of the call.
     """
     try:
         span = parse_duration(ttl)

@@ -203,9 +203,10 @@ class Gateway:
         service: Service | Mapping[str, Any] | Iterable[str | Instance | Mapping[str, Any]] | None = None,
         **fields: Any,
     ) -> None:
-        """Adds a service: a Service, its instances (`["http://…"]` or one URL), or its fields. It stays as a route does.
+        """Adds a service, which stays as a route does.
 
-        Fields are keywords or a mapping. Raises ConfigError, also if the name is taken or not a name.
+        It is a Service, its instances (`["http://…"]` or one URL), or its fields as keywords or as a mapping. Raises
+        ConfigError, also if the name is taken or not a name.
         """
         caller = _caller()
         try:

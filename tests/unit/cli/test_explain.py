@@ -270,7 +270,7 @@ def test_what_decided_between_routes(pylae, tmp_path: Path) -> None:
         "files": ("shadowed", "path"),
         "late": ("shadowed", "priority"),
     }
-    assert "sends GET /files;v=1/a.key" in lines
+    assert any(line.startswith("sends GET /files;v=1/a.key") for line in lines)
 
 
 def test_a_websocket_route(pylae, tmp_path: Path) -> None:
