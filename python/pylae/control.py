@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pylae import applied, draft, state
-from pylae.config.load import Document, digest, references
+from pylae.config.load import Document, digest
+from pylae.config.standing import Standing
+from pylae.config.written import as_written, written
 from pylae.errors import ConfigError, ConflictError, Problem
 from pylae.registry import ServiceRegistry
 
@@ -52,7 +54,8 @@ class Control:
         self.registry = ServiceRegistry(self.folder, self.origin.parent, self.hand_over, plan=lambda: self.plan)
         """Where instances come from."""
         self._start, self._count = secrets.token_hex(4), 0
-        self._written_in, self._references = self._read_from(gateway)
+        self._written_in = self._read_from(gateway)
+        self._own: Standing | None = None
 
     @property
     def revision(self) -> str:
@@ -64,16 +67,28 @@ class Control:
         """The running native side. Raises EngineError if it is not running."""
         return self.gateway.engine
 
-    def _read_from(self, gateway: Gateway) -> tuple[Mapping[Path, str | None], frozenset[str]]:
-        """The files that a configuration is written in with the hashes of what they held, and its references."""
+    def _read_from(self, gateway: Gateway) -> Mapping[Path, str | None]:
+        """The files that a configuration is written in, with the hashes of what they held."""
         files = {path: gateway.read_files[path] for path in gateway.written_in if path in gateway.read_files}
-        files = files or {path: _digest_of(path) for path in self.gateway.written_in}
-        return files, frozenset(references(gateway.document.root) if gateway.document else ())
+        return files or {path: _digest_of(path) for path in self.gateway.written_in}
 
     @property
     def _base(self) -> str | None:
         """The hash of what a configuration that is applied over the admin API replaces."""
         return _digest_of_all(self._written_in.values())
+
+    def _own_file(self) -> Standing:
+        """What stands in the node's own file: asked for before another configuration takes its place."""
+        if self._own is None:
+            config, document = self.gateway.written, self.gateway.document
+            self._own = Standing(config).with_also(config, *([as_written(document.root)] if document else []))
+        return self._own
+
+    def _standing(self) -> Standing:
+        """What stands there and in the configuration in force."""
+        config, document = self.gateway.written, self.gateway.document
+        shown = [as_written(document.root), as_written(document.root, config)] if document else [written(config)]
+        return self._own_file().with_also(config, *shown)
 
     def resume(self) -> None:
         """Goes on with what was applied over the admin API, if the file has not changed since."""
@@ -152,7 +167,7 @@ class Control:
                     raise
         self.registry.adopt(sources)
         if commit is None:
-            self._written_in, self._references = self._read_from(source)
+            self._written_in, self._own = self._read_from(source), None
         self.plan, self.overridden = plan, commit is not None
         self._count += 1
         if self.admin is not None:
@@ -163,9 +178,10 @@ class Control:
         gateway = self.gateway
         with self.changing:
             files = {path: held for path, held in self._written_in.items() if path in gateway.read_files}
-            references = None if trusted else self._references
+            self._own_file()
+            standing = None if trusted else self._standing()
             origin = Path(gateway.document.file) if gateway.document else gateway.origin
-            document, config = draft.read(text, origin, files, references, gateway.written)
+            document, config = draft.read(text, origin, files, standing, gateway.written)
             return gateway.with_document(document, config)
 
     def apply(self, text: str, revision: str | None = None) -> tuple[str, list[Problem]]:

@@ -2,48 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pylae.config.check import parse_document
+from pylae.config.check import in_order, parse_document
 from pylae.config.load import Document, parse
 from pylae.config.model import Config
-from pylae.config.nodes import Step, show_path
+from pylae.config.nodes import show_path
 from pylae.config.sources import DocumentSources
-from pylae.config.written import hidden, misplaced, reveal
+from pylae.config.standing import Refusal, Standing, named, takings
+from pylae.config.written import as_written, hidden, reveal
 from pylae.errors import ConfigError, Problem
 
 
 def read(
-    text: str, origin: Path, files: Mapping[Path, str | None], allowed: Container[str] | None, current: Config
+    text: str, origin: Path, files: Mapping[Path, str | None], standing: Standing | None, current: Config
 ) -> tuple[Document, Config]:
     """A document and its configuration. Marks of hidden secrets of `current` become the secrets again.
 
-    `allowed` is what may stand in `${…}`: whoever hands in a configuration must not be able to read the environment and
-    the files of the gateway with it. Nor may a secret be put where it could be read, or code be named that `current`
-    does not name. Raises ConfigError.
+    `standing` is what the document may take from the node (`pylae.config.standing`); None is for one that was accepted
+    before. Raises ConfigError.
     """
-    document = parse(text, str(origin), files, allowed=allowed)
+    refusal = standing.refusal if standing is not None else lambda _: None
+    document = parse(text, str(origin), files, refusal=refusal)
+    found = list(takings(as_written(document.root))) if standing is not None else []
     revealed, unknown = reveal(document.root, hidden(current))
     if unknown:
         message = "this mark stands for no secret that is known"
-        raise ConfigError(
-            Problem(document.file, node.line, node.column, show_path(path), message) for node, path in unknown
-        )
+        _refuse(document, [Refusal(path, message, "write the secret itself") for _, path in unknown])
+    if standing is None:
+        return document, _parsed(document, [])
+    _refuse(document, standing.strayed(found))
     config = _parsed(document, [str(node.value) for node, _ in revealed.values()])
-    sources = DocumentSources(document)
-    if strayed := list(misplaced(config, document.root, current, revealed)):
-        message = "a secret that is hidden elsewhere cannot be put here"
-        hint = "a mark counts where it was read; elsewhere, write the secret itself"
-        raise ConfigError(
-            Problem(document.file, node.line, node.column, show_path(path), message, hint) for node, path in strayed
-        )
-    if allowed is not None and (places := [sources.locate(path) for path in _new_code(config, current)]):
-        message = "code that the configuration does not name yet cannot be named here"
-        hint = "write it into the file of the configuration"
-        raise ConfigError(Problem(one.file, one.line, one.column, show_path(one.path), message, hint) for one in places)
+    of_settings = list(named(config))
+    _refuse(document, [*standing.changed(config), *standing.strayed(of_settings)])
+    _refuse(document, standing.void([*found, *of_settings], config))
     return document, config
+
+
+def _refuse(document: Document, refusals: Iterable[Refusal]) -> None:
+    """Raises ConfigError if there are any."""
+    sources = DocumentSources(document)
+    problems = []
+    for refusal in refusals:
+        place = sources.locate(refusal.path)
+        problem = Problem(place.file, place.line, place.column, show_path(place.path), refusal.message, refusal.hint)
+        problems.append(problem)
+    if problems:
+        raise ConfigError(in_order(problems))
 
 
 def _parsed(document: Document, secrets: Sequence[str]) -> Config:
@@ -62,14 +69,3 @@ def _parsed(document: Document, secrets: Sequence[str]) -> Config:
                 for problem in problems
             ]
         raise ConfigError(problems, error.files) from None
-
-
-def _new_code(config: Config, current: Config) -> Iterator[tuple[Step, ...]]:
-    """Hooks and plugins that `current` has not: whoever could name any would run any code."""
-    known = {hook.path for hook in current.hooks} | {plugin.use for plugin in current.plugins}
-    for index, hook in enumerate(config.hooks):
-        if hook.path not in known:
-            yield ("hooks", index)
-    for index, plugin in enumerate(config.plugins):
-        if plugin.use not in known:
-            yield ("plugins", index, "use")

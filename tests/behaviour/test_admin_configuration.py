@@ -225,9 +225,10 @@ def test_a_port_in_use_changes_nothing(admin: Start, echo: EchoInstance, tmp_pat
 
 
 def test_a_token_that_cannot_be_used_changes_nothing(admin: Start, echo: EchoInstance, tmp_path: Path) -> None:
-    with admin(CONFIGURATION, all=echo) as api:
+    open_to_all = tmp_path / "token"
+    own = {"address": "127.0.0.1:0", "references": [f"file:{open_to_all}"]}
+    with admin({"admin": own, **yaml.safe_load(CONFIGURATION)}, all=echo) as api:
         before = api.http.get("/config")
-        open_to_all = tmp_path / "token"
         open_to_all.write_text("a token that all can read".replace(" ", "-"))
         open_to_all.chmod(0o644)
         changed = {**before.json(), "admin": {"address": "127.0.0.1:0", "token_file": str(open_to_all)}}
@@ -322,7 +323,7 @@ def test_references_come_from_the_file_only(
             )
             answer = http.put("/config", content=text.replace("@", stolen), headers={"If-Match": "*"})
             assert answer.status_code == 422, stolen
-            assert "does not stand in the configuration file" in answer.json()["problems"][0]["message"]
+            assert "counts only where the configuration has it" in answer.json()["problems"][0]["message"]
         assert http.put("/config", json=read, headers={"If-Match": "*"}).status_code == 200
 
 

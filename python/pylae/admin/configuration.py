@@ -16,7 +16,7 @@ from pylae.admin.problems import Flaw, flaws, unusable
 from pylae.config.load import reason
 from pylae.config.model import Config
 from pylae.config.nodes import show_path
-from pylae.config.written import as_written, differences, shown_reference, written
+from pylae.config.written import as_written, differences, joined, shown_reference, written
 from pylae.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -82,10 +82,12 @@ def shown(gateway: Gateway, *, defaults: bool = False) -> Any:
     sources = gateway.sources
 
     def reference(path: tuple[str | int, ...], secret: bool) -> str | None:
-        node = sources.locate(path).node
-        if secret:
-            return shown_reference(node)
-        return node.written if node is not None else None
+        place = sources.locate(path)
+        if place.node is None or secret:
+            return shown_reference(place.node)
+        # A text that was made of a mapping has in it what the references there stand for.
+        made = joined(place.node) if place.path == path else None
+        return made or place.node.written
 
     return written(gateway.config if defaults else gateway.written, reference, defaults=defaults)
 

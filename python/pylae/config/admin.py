@@ -15,6 +15,7 @@ VARIABLE = "PYLAE_ADMIN"
 """Environment variable that gives the address, or switches the admin API off, where the configuration says nothing."""
 DEFAULT_ADDRESS = "127.0.0.1:9901"
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+_REFERENCE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|file:[^{}\0]+")
 
 
 def admin_address(text: str) -> str:
@@ -42,6 +43,16 @@ def _host(text: str) -> str:
     return name
 
 
+def _reference(text: str) -> str:
+    if not _REFERENCE.fullmatch(text):
+        raise refusal("is neither the name of a variable nor file:PATH", 'write it without ${ }: "NAME", "file:PATH"')
+    return text
+
+
+def _one_or_more(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
 class Admin(Settings):
     """The admin API: everything about a running gateway, for those who have its token.
 
@@ -63,6 +74,15 @@ class Admin(Settings):
     own (DNS rebinding) foreign web pages could reach it."""
     remote: bool = False
     """Allows an address that is not a loopback one. The token then crosses a network, and without TLS."""
+    references: Annotated[
+        tuple[Annotated[str, AfterValidator(_reference)], ...],
+        BeforeValidator(_one_or_more, json_schema_input_type=str | list[str]),
+    ] = ()
+    """What configurations that come over the admin API may refer to wherever they like: variables as `NAME`, files as
+    `file:PATH`, which settings may then name too. Everything else counts only where it stands already. Like `code`, it
+    is of this node alone: only the node's own file changes it."""
+    code: Annotated[tuple[str, ...], BeforeValidator(_one_or_more, json_schema_input_type=str | list[str])] = ()
+    """Hooks (`module:function`) and plugins that they may use besides those that the configuration has already."""
 
     @model_validator(mode="before")
     @classmethod

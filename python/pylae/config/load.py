@@ -9,7 +9,7 @@ import errno
 import hashlib
 import os
 import re
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -38,6 +38,9 @@ _WORDS = {word: value for name, value in (("true", True), ("false", False), ("nu
           for word in (name, name.capitalize(), name.upper())} | {"~": None}  # fmt: skip
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
 _ENVIRONMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
+
+Refusal = Callable[[str], tuple[str, str | None] | None]
+"""Message and hint for what may not stand in `${…}`; None for what may."""
 
 
 @dataclass(frozen=True)
@@ -92,14 +95,14 @@ def parse(
     file: str,
     files: Mapping[Path, str | None] | None = None,
     environ: Mapping[str, str] = os.environ,
-    allowed: Container[str] | None = None,
+    refusal: Refusal = lambda _: None,
 ) -> Document:
     """Reads a configuration from text.
 
-    `${file:…}` is relative to `file`; `files` are those that were read already. `allowed` bounds what may stand in
-    `${…}`. Raises ConfigError.
+    `${file:…}` is relative to `file`; `files` are those that were read already. `refusal` says what may not stand in
+    `${…}`, which is not looked up then. Raises ConfigError.
     """
-    reader = _Reader(text, file, environ, dict(files or {}), allowed)
+    reader = _Reader(text, file, environ, dict(files or {}), refusal)
     try:
         root = reader.document()
     except yaml.MarkedYAMLError as error:
@@ -147,7 +150,7 @@ class _Reader:
     file: str
     environ: Mapping[str, str]
     files: dict[Path, str | None]
-    allowed: Container[str] | None = None
+    refusal: Refusal
     problems: list[Problem] = field(default_factory=list)
     anchors: dict[str, Node | None] = field(default_factory=dict)
     sizes: dict[int, int] = field(default_factory=dict)
@@ -288,8 +291,8 @@ class _Reader:
 
         if inside is None:
             return refuse("`${` without `}`", "write $${ for the text ${")
-        if self.allowed is not None and inside not in self.allowed:
-            return refuse("this reference does not stand in the configuration file", "references come from there only")
+        if refused := self.refusal(inside):
+            return refuse(*refused)
         if inside.startswith("file:"):
             return self.file_text(inside.removeprefix("file:").strip(), refuse)
         match = _ENVIRONMENT.fullmatch(inside)
@@ -314,13 +317,9 @@ class _Reader:
             return refuse(f"the file {name} cannot be read: {why}", None)
 
 
-def references(root: Node) -> Iterator[str]:
-    """What stands in the `${…}` of a document."""
-    if isinstance(root.value, dict | list):
-        for child in root.value.values() if isinstance(root.value, dict) else root.value:
-            yield from references(child)
-    elif root.written is not None:
-        yield from (match[1] for match in _REFERENCE.finditer(root.written) if match[1] is not None)
+def referred(written: str) -> Iterator[str]:
+    """What stands in the `${…}` of a text as it was written."""
+    return (match[1] for match in _REFERENCE.finditer(written) if match[1] is not None)
 
 
 def place(event: Any) -> tuple[int, int]:

@@ -8,6 +8,7 @@ already: elsewhere it could be read, or sent to somebody.
 from __future__ import annotations
 
 import hmac
+import json
 import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
@@ -41,8 +42,6 @@ class Leaf:
     """A text in a model, or another value that is a secret."""
 
     path: At
-    place: At
-    """The path with items of lists by their `name` or `url`, or `*` where they have none: it stays when others come."""
     value: str | float
     secret: bool
 
@@ -52,34 +51,31 @@ def mark(secret: str | float) -> str:
     return f"(hidden:{hmac.digest(_KEY, str(secret).encode(), 'sha256').hex()[:24]})"
 
 
-def leaves(value: Any, path: At = (), place: At = (), secret: bool = False) -> Iterator[Leaf]:
+def leaves(value: Any, path: At = (), secret: bool = False) -> Iterator[Leaf]:
     """Every text in a model, and whether it is a secret."""
     if isinstance(value, BaseModel):
         for name in type(value).model_fields:
-            yield from leaves(getattr(value, name), (*path, name), (*place, name), secret)
+            yield from leaves(getattr(value, name), (*path, name), secret)
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            yield from leaves(item, (*path, key), (*place, key), secret or is_credential(key))
+            yield from leaves(item, (*path, key), secret or is_credential(key))
     elif isinstance(value, tuple | list | frozenset):
         for index, item in enumerate(value):
-            yield from leaves(item, (*path, index), (*place, _name_of(item)), secret)
+            yield from leaves(item, (*path, index), secret)
     elif isinstance(value, SecretStr):
-        yield Leaf(path, place, value.get_secret_value(), True)
+        yield Leaf(path, value.get_secret_value(), True)
     elif isinstance(value, str) or (secret and isinstance(value, int | float) and not isinstance(value, bool)):
-        yield Leaf(path, place, value, secret)
+        yield Leaf(path, value, secret)
+
+
+def has_mark(text: str) -> bool:
+    """Whether there is a mark in a text."""
+    return bool(_MARK.search(text))
 
 
 def is_credential(key: object) -> bool:
     """Whether what stands under this name is a secret."""
     return bool(_CREDENTIAL.search(str(key)))
-
-
-def _name_of(item: Any) -> str:
-    for key in ("name", "url"):
-        name = item.get(key) if isinstance(item, Mapping) else getattr(item, key, None)
-        if isinstance(name, str):
-            return name
-    return "*"
 
 
 def hidden(config: BaseModel) -> dict[str, str | float]:
@@ -177,6 +173,25 @@ def as_written(node: Node, config: BaseModel | None = None) -> Any:
     return plain(node)
 
 
+def joined(node: Node) -> str | None:
+    """The JSON of a mapping or list with references in it, as they were written; None where there are none."""
+    found = False
+
+    def plain(node: Node) -> Any:
+        nonlocal found
+        if isinstance(node.value, dict):
+            return {key: plain(child) for key, child in node.value.items()}
+        if isinstance(node.value, list):
+            return [plain(child) for child in node.value]
+        found = found or node.interpolated
+        if not node.interpolated:
+            return node.value
+        return mark(node.value) if node.written is None else node.written
+
+    text = json.dumps(plain(node)) if isinstance(node.value, dict | list) else ""
+    return text if found else None
+
+
 def _marks(root: Node, config: BaseModel) -> tuple[dict[int, str], dict[str, str]]:
     """What hides each node that a secret was read from; and each text that is one, wherever it stands."""
     nodes: dict[int, str] = {}
@@ -216,21 +231,6 @@ def reveal(node: Node, marks: Mapping[str, str | float]) -> tuple[dict[int, tupl
 
     visit(node, ())
     return revealed, unknown
-
-
-def misplaced(
-    config: BaseModel, root: Node, current: BaseModel, revealed: Mapping[int, tuple[Node, At]]
-) -> Iterator[tuple[Node, At]]:
-    """Revealed secrets that do not stand where `current` has them, or that became something else than they are."""
-    known = {(leaf.place, leaf.value) for leaf in leaves(current)}
-    right: set[int] = set()
-    wrong: set[int] = set()
-    for leaf in leaves(config):
-        found = find(root, leaf.path)
-        one = revealed.get(id(found.node))
-        if one is not None and leaf.value == one[0].value:
-            (right if (leaf.place, leaf.value) in known else wrong).add(id(found.node))
-    return (place for key, place in revealed.items() if key in wrong or key not in right)
 
 
 def differences(old: Any, new: Any, path: At = ()) -> Iterator[tuple[At, Any, Any]]:

@@ -72,13 +72,17 @@ class FileSource:
         return changed
 
     def _parse(self, data: bytes) -> tuple[Instance, ...]:
-        listed = parse(data.decode("utf-8-sig"), str(self._file), allowed=()).root.plain().get(self._service, [])
+        listed = parse(data.decode("utf-8-sig"), str(self._file), refusal=_refusal).root.plain().get(self._service, [])
         found = in_order(_INSTANCES.validate_python(listed))
         if len(found) > MOST_INSTANCES:
             raise ValueError(f"{self._service} has more than {MOST_INSTANCES} instances")
         if not self._secure and any(instance.url.startswith("https:") for instance in found):
             raise ValueError(f"{self._service} has instances with https://, which takes `tls: {{}}` on the service")
         return found
+
+
+def _refusal(_reference: str) -> tuple[str, None]:
+    return "a list of instances has no references", None
 
 
 def _first(error: Exception) -> str:

@@ -1,0 +1,216 @@
+"""Who gets to see what a setting holds: the table of where secrets are sent, and the settings that say so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import cache
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from pylae.config.model import Config, Listener
+from pylae.config.nodes import Step
+from pylae.config.plan import route_names
+from pylae.config.route import Route
+from pylae.config.service import Service
+from pylae.config.tls import ServiceTls
+from pylae.config.written import written
+from pylae.policies import PolicySet
+from pylae.policies.mirror import Mirror
+
+At = tuple[Step, ...]
+Audience = Literal["instances", "clients", "plugin", "admin"]
+"""`instances` of services, those who get copies and the code on the way included; `clients`; `plugin` is whoever the
+plugin's settings make it talk to; `admin` is whoever uses the admin API."""
+End = tuple[str | None, ...]
+"""One destination, in words that are the same for the same destination."""
+
+_NOBODY: frozenset[Audience] = frozenset()
+_INSTANCES: frozenset[Audience] = frozenset({"instances"})
+_CLIENTS: frozenset[Audience] = frozenset({"clients"})
+_EVERYBODY = _INSTANCES | _CLIENTS
+
+_TUNING_OF_ROUTES = (
+    *("name", "priority", "method", "headers", "query", "service", "service_url", "circuit_breaker"),
+    *("timeout", "idle_timeout", "deadline", "retries", "retry_on", "websocket"),
+    *("auth_required", "auth", "permissions", "roles", *PolicySet.model_fields),
+)
+"""What does not decide which recipient behind an instance's address gets a request."""
+_TUNING_OF_SERVICES = (
+    *("instances", "discovery", "tls", "load_balancer", "slow_start", "sticky", "health_check", "passive_health"),
+    *("panic_threshold", "circuit_breaker", "retry_budget", "connect_timeout", "max_in_flight", "queue", "protocol"),
+    *("max_streams", "max_idle", "idle_timeout"),
+)
+"""What does not decide it either, or is looked at by itself."""
+_PATHS = ("path", "prefix", "pattern", "strip_prefix", "rewrite")
+
+_OF_POLICIES: Mapping[str, frozenset[Audience]] = {
+    "access_log": _NOBODY,
+    "security_headers": _CLIENTS,
+    "compression": _NOBODY,
+    "transform.request": _INSTANCES,
+    "transform.response": _CLIENTS,
+    "ip_access": _NOBODY,
+    "cors": _NOBODY,
+    "address_limit": _NOBODY,
+    "rate_limit": _NOBODY,
+    "redirect": _CLIENTS,
+    "static_response": _CLIENTS,
+    "validation": _NOBODY,
+    "cache": _NOBODY,
+    "mirror": _NOBODY,
+}
+SEEN_BY: Mapping[tuple[str, ...], frozenset[Audience]] = {
+    # What is compared, counted or listened on stays in the gateway.
+    **{(key,): _NOBODY for key in ("auth", "listeners", "workers", "trusted_proxies", "limits", "health", "state")},
+    ("hooks",): _NOBODY,
+    ("plugins",): _NOBODY,
+    ("plugins", "*", "settings"): _INSTANCES | {"plugin"},
+    ("admin",): frozenset({"admin"}),
+    ("services",): _INSTANCES,
+    **{("services", "*", key): _NOBODY for key in _TUNING_OF_SERVICES},
+    **{("services", "*", key): _INSTANCES for key in ("discovery", "tls", "health_check")},
+    ("services", "*", "discovery", "file"): _NOBODY,
+    ("services", "*", "tls", "ca"): _NOBODY,
+    **{("routes", "*", key): _NOBODY for key in ("host", *_TUNING_OF_ROUTES) if key not in PolicySet.model_fields},
+    # Paths, and the fields that conditions ask for, go on with the request.
+    **{("routes", "*", key): _INSTANCES for key in (*_PATHS, "headers", "query")},
+    **{
+        (*root, *policy.split(".")): audience
+        for root in (("policies",), ("routes", "*"))
+        for policy, audience in _OF_POLICIES.items()
+    },
+}
+"""Who sees what stands at a path, `*` for any name or number: the longest row counts. What has no row is seen by
+everybody, so that a new setting is not taken for a harmless one."""
+
+
+def seen_by(path: At) -> frozenset[Audience]:
+    """Who sees what stands at a path of a configuration."""
+    steps = ["*" if isinstance(step, int) or path[:place] == ("services",) else step for place, step in enumerate(path)]
+    rows = (SEEN_BY.get(tuple(steps[:length])) for length in range(len(steps), 0, -1))
+    return next((row for row in rows if row is not None), _EVERYBODY)
+
+
+class Audiences:
+    """The destinations of what stands in one configuration."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._names = cache(lambda: route_names(config))
+        self._doors = cache(lambda: [_door(listener) for listener in config.listeners])
+        # Of one item everything is sent to the same audience or to another.
+        self._known: dict[tuple[frozenset[Audience], At], frozenset[End]] = {}
+
+    def of(self, path: At) -> frozenset[End]:
+        """Where what stands at a path is sent; nowhere, if it stays in the gateway."""
+        audiences = seen_by(path)
+        ends = self._known.get((audiences, path[:2]))
+        if ends is None:
+            ends = frozenset(end for audience in audiences for end in _ENDS[audience](self, path))
+            self._known[audiences, path[:2]] = ends
+        return ends
+
+    def _instances(self, path: At) -> Iterator[End]:
+        config = self._config
+        match path:
+            case ("services", str(name), *_):
+                yield from self._targets(name)
+            case ("routes", int(index), *_) if index < len(config.routes):
+                yield from self._way(index, _said(config.routes[index], _TUNING_OF_ROUTES))
+            case ("policies", str(policy), *_):
+                for index, route in enumerate(config.routes):
+                    if getattr(route, policy, None) is None:
+                        yield from self._passing(index)
+            case ("plugins", int(place), *_) if place < len(config.plugins):
+                routes = config.plugins[place].routes
+                for index, name in enumerate(self._names()):
+                    if routes is None or name in routes:
+                        yield from self._passing(index)
+
+    def _passing(self, index: int) -> Iterator[End]:
+        """As `_way`, of what goes with every route: with a new path to a service as with those that there are."""
+        route = self._config.routes[index]
+        host = ("host",) if route.preserve_host is False else ()
+        yield from self._way(index, _said(route, (*_TUNING_OF_ROUTES, *_PATHS, *host)))
+
+    def _way(self, index: int, said: str) -> Iterator[End]:
+        """Who gets the requests of a route."""
+        route, config = self._config.routes[index], self._config
+        for target in self._targets(route.service_key, route.service_url):
+            yield (*target, said)
+        mirror = config.policies.mirror if route.mirror is None else route.mirror
+        if isinstance(mirror, Mirror):
+            for target in self._targets(mirror.service):
+                yield ("copy", *target)
+        for routes, name in [*((hook.routes, hook.path) for hook in config.hooks),
+                             *((plugin.routes, plugin.use) for plugin in config.plugins)]:  # fmt: skip
+            if routes is None or self._names()[index] in routes:
+                yield ("code", name)
+
+    def _targets(self, name: str, url: str | None = None) -> Iterator[End]:
+        """The instances of a service, which a route may declare, and what tells the others."""
+        service = self._config.services.get(name) or (Service(instances=(url,)) if url else None)
+        if service is None:
+            return
+        said = _said(service, _TUNING_OF_SERVICES) + _said(service.tls, ("cert", "key", "min_version"))
+        for instance in service.instances:
+            yield ("instance", instance.url, said)
+        if service.discovery is not None:
+            yield ("discovery", _json(service.discovery), said)
+
+    def _clients(self, path: At) -> Iterator[End]:
+        """Who can read answers: on each listener anybody, or those whom the route lets in."""
+        access = None
+        match path:
+            case ("routes", int(index), *_) if index < len(self._config.routes):
+                access = self._access(self._config.routes[index])
+        for door in self._doors():
+            yield ("clients", door, access)
+
+    def _access(self, route: Route) -> str | None:
+        lists = self._config.policies.ip_access if route.ip_access is None else route.ip_access
+        if not (route.auth_required or lists or route.headers or route.query):
+            return None
+        own = [getattr(route, name) for name in (*_PATHS, "host", "method", "headers", "query")]
+        asked = [route.auth_required, route.auth, route.permissions, route.roles]
+        return _json([own, asked, lists, self._config.auth, self._config.trusted_proxies])
+
+    def _plugin(self, path: At) -> Iterator[End]:
+        match path:
+            case ("plugins", int(place), *_) if place < len(self._config.plugins):
+                yield ("settings", _json(self._config.plugins[place]))
+
+    def _admin(self, _path: At) -> Iterator[End]:
+        if self._config.admin:
+            yield ("admin", self._config.admin.address, str(self._config.admin.remote))
+
+
+_ENDS: Mapping[Audience, Callable[[Audiences, At], Iterator[End]]] = {
+    "instances": Audiences._instances,
+    "clients": Audiences._clients,
+    "plugin": Audiences._plugin,
+    "admin": Audiences._admin,
+}
+
+
+def _door(listener: Listener) -> str:
+    asked = listener.tls and [listener.tls.auto, listener.tls.client_auth]
+    return _json([listener.address, asked, listener.proxy_protocol])
+
+
+def _said(model: Route | Service | ServiceTls, apart: Collection[str]) -> str:
+    """All settings of a model, those that are new to this module too, but some."""
+    return _json({name: getattr(model, name) for name in type(model).model_fields if name not in apart})
+
+
+def _json(value: Any) -> str:
+    def whole(value: Any) -> Any:
+        if isinstance(value, BaseModel):
+            return written(value, defaults=True)
+        if isinstance(value, Mapping):
+            return {key: whole(item) for key, item in value.items()}
+        return [whole(item) for item in value] if isinstance(value, list | tuple) else written(value)
+
+    return json.dumps(whole(value), sort_keys=True)

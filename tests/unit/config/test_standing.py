@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import pytest
+from pydantic import BaseModel
+
+from pylae import ConfigError, draft
+from pylae.config.audience import SEEN_BY, seen_by
+from pylae.config.check import _kinds, parse_document
+from pylae.config.load import parse
+from pylae.config.model import Config
+from pylae.config.standing import FILES, Standing
+from pylae.config.tls import PemFile
+from pylae.config.written import as_written
+
+FILE = Path("pylae.yaml")
+INSIDE = """
+listeners: [{address: "127.0.0.1:1"}]
+auth: {jwt: {secret: ["${A}", "${B}"]}}
+services:
+  one: {instances: ["http://127.0.0.1:1"], health_check: {path: "/health?key=${A}"}, sticky: {secret: "${B}"}}
+  two: {instances: ["http://127.0.0.1:2"]}
+plugins:
+  - {use: signing, routes: named, settings: {secret: "${A}", url: "http://127.0.0.1:3"}}
+hooks:
+  - {on_request: "debug:dump", routes: other}
+routes:
+  - {name: named, path: /named, service: one, auth_required: false}
+  - {name: other, path: /other, service: two, auth_required: false}
+  - path: /nameless
+    service: one
+    auth_required: false
+    transform: {request: {set: {X-Key: "${A}"}}}
+  - name: sending
+    path: /sending
+    service: one
+    auth_required: false
+    rewrite: "/bot${A}/send"
+    rate_limit: "${LIMIT:-5}"
+    headers: {X-Shared: "${B}"}
+"""
+
+
+@pytest.fixture(autouse=True)
+def environ(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A", "value-of-A")
+    monkeypatch.setenv("B", "value-of-B")
+
+
+def written(text: str = INSIDE) -> tuple[dict[str, Any], Config]:
+    document = parse(text, str(FILE))
+    return as_written(document.root), parse_document(document)
+
+
+def hand_in(changed: Any, text: str = INSIDE) -> Config:
+    """A document that is handed in for a gateway with this configuration. Raises ConfigError."""
+    before, config = written(text)
+    standing = Standing(config).with_also(config, before)
+    return draft.read(json.dumps(changed), FILE, {}, standing, config)[1]
+
+
+def refused(changed: Any, text: str = INSIDE) -> list[str]:
+    """The places that are refused."""
+    with pytest.raises(ConfigError) as found:
+        hand_in(changed, text)
+    assert "value-of" not in str(found.value)
+    return [problem.path for problem in found.value.problems]
+
+
+def test_the_same_is_taken_again() -> None:
+    document, config = written()
+    assert hand_in(document) == config
+
+
+def test_the_order_of_named_and_nameless_items_is_free() -> None:
+    document, _ = written()
+    document["routes"].reverse()
+    document["auth"]["jwt"]["secret"].reverse()
+    document["routes"].insert(0, {"path": "/more", "service": "two", "auth_required": False})
+    assert len(hand_in(document).routes) == 5
+
+
+def test_a_nameless_route_is_known_by_where_it_goes() -> None:
+    document, _ = written()
+    nameless = document["routes"][2]
+    nameless["timeout"] = "5s"
+    assert hand_in(document)
+    nameless["service"] = "two"
+    assert refused(document) == ["routes[2].transform.request.set.X-Key"]
+
+
+def test_what_a_plugin_does_with_its_secret_does_not_change() -> None:
+    document, _ = written()
+    document["plugins"][0]["settings"]["url"] = "http://thief.example"
+    assert refused(document) == ["plugins[0].settings.secret"]
+    document, _ = written()
+    document["routes"][0]["service"] = "two"
+    assert refused(document) == ["plugins[0].settings.secret"]
+    document, _ = written()
+    document["plugins"][0]["routes"] = "other"
+    assert refused(document) == ["plugins[0].settings.secret"]
+
+
+def test_code_that_sees_a_secret_on_its_way_is_a_destination() -> None:
+    document, _ = written()
+    document["hooks"][0]["routes"] = "other|sending"
+    assert refused(document) == ["routes[3].rewrite", "routes[3].headers.X-Shared"]
+    document["hooks"][0]["routes"] = "other"
+    assert hand_in(document)
+
+
+def test_a_health_check_goes_to_the_instances() -> None:
+    document, _ = written()
+    document["services"]["one"]["instances"] = ["http://127.0.0.1:1", "http://thief.example:80"]
+    places = refused(document)
+    assert "services.one.health_check.path" in places
+    assert not [place for place in places if place.startswith(("services.one.sticky", "auth"))]
+    document["services"]["one"]["instances"] = ["http://127.0.0.1:1"]
+    assert hand_in(document)
+
+
+def test_whoever_is_believed_to_be_an_instance_is_a_destination() -> None:
+    text = INSIDE.replace("http://127.0.0.1:1", "https://127.0.0.1:1")
+    document, _ = written(text)
+    document["services"]["one"]["tls"] = {"min_version": "1.3"}
+    assert hand_in(document, text)
+    document["services"]["one"]["tls"] = {"verify": False}
+    assert "services.one.health_check.path" in refused(document, text)
+
+
+def test_what_stays_in_the_gateway_is_sent_nowhere() -> None:
+    document, _ = written()
+    document["services"]["three"] = {"instances": ["http://127.0.0.1:4"]}
+    document["routes"].append({"name": "more", "path": "/m", "service": "three", "auth_required": False})
+    document["listeners"].append("127.0.0.1:2")
+    assert hand_in(document)
+
+
+def test_fewer_destinations_are_no_change() -> None:
+    text = INSIDE.replace('["http://127.0.0.1:1"]', '["http://127.0.0.1:1", "http://127.0.0.1:7"]')
+    document, _ = written(text)
+    document["services"]["one"]["instances"].pop()
+    document["hooks"] = []
+    assert hand_in(document, text)
+
+
+@pytest.mark.parametrize("text", ["${A} ", "x${A}", "${A:-x}", "${A}${B}", "${C}", "${file:/etc/hostname}"])
+def test_other_words_are_another_reference(text: str) -> None:
+    document, _ = written()
+    document["routes"][2]["transform"]["request"]["set"]["X-Key"] = text
+    assert refused(document) == ["routes[2].transform.request.set.X-Key"]
+
+
+def test_what_only_looks_like_a_reference_is_a_text() -> None:
+    document, _ = written()
+    document["routes"][1]["static_response"] = "$${A} $A"
+    config = hand_in(document)
+    assert config.routes[1].static_response
+    assert config.routes[1].static_response.body == "${A} $A"
+
+
+def test_lists_of_the_node() -> None:
+    text = f"{INSIDE}admin: {{references: [A, 'file:x'], code: ['debug:other']}}\n"
+    document, _ = written(text)
+    document["routes"][1]["static_response"] = "key=${A} or ${A:-none}"
+    document["hooks"].append({"on_response": "debug:other"})
+    document["admin"]["references"].reverse()
+    assert hand_in(document, text)
+    document["routes"][1]["static_response"] = "${B}"
+    assert refused(document, text) == ["routes[1].static_response"]
+    document["routes"][1]["static_response"] = "${file:y}"
+    assert refused(document, text) == ["routes[1].static_response"]
+
+
+def test_every_row_is_about_a_setting_that_exists() -> None:
+    for row in (*SEEN_BY, *FILES):
+        path = tuple(0 if step == "*" else step for step in row)
+        if path[0] == "services":
+            path = ("services", "x", *path[2:])
+        assert _kinds(path, Config), row
+
+
+def pem_files(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, field in model.model_fields.items():
+        for kind, way in inside(field.annotation, field.metadata, (*path, name)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from pem_files(kind, way)
+            elif kind is PemFile:
+                yield way
+
+
+def inside(kind: Any, metadata: Any, path: tuple[str, ...]) -> Iterator[tuple[Any, tuple[str, ...]]]:
+    marks = get_args(PemFile)[1:]
+    if kind is str and set(marks) <= set(metadata):
+        yield PemFile, path
+    elif kind == PemFile or (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        yield kind, path
+    else:
+        for part in get_args(kind):
+            yield from inside(part, (), (*path, "*") if get_origin(kind) in (dict, tuple) else path)
+
+
+def test_every_setting_that_names_a_file_is_known_to_do_so() -> None:
+    found = set(pem_files(Config))
+    assert len(found) > 5
+    assert found <= set(FILES)
+
+
+def test_a_setting_that_nobody_has_judged_is_seen_by_everybody() -> None:
+    assert seen_by(("routes", 3, "something new")) == {"instances", "clients"}
+    assert seen_by(("something new",)) == {"instances", "clients"}
+    assert seen_by(("services", "policies", "something new")) == {"instances"}
