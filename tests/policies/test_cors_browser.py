@@ -5,25 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pylae.testing import FakeService, Received, Reply
+from support import browser as chromium
 from support.exchanges import gateway, nobody
 
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 CALL = """async ([url, options]) => {
     try {
         const response = await fetch(url, options);
@@ -37,10 +26,7 @@ CALL = """async ([url, options]) => {
     }
 }"""
 
-pytestmark = [
-    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs Debian's chromium at {CHROMIUM}"),
-    pytest.mark.timeout(120),
-]
+pytestmark = chromium.needed
 
 
 class Browser:
@@ -62,7 +48,6 @@ def answer(request: Received) -> Reply:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    playwright = pytest.importorskip("playwright.sync_api")
     folder = tmp_path_factory.mktemp("browser")
     page = Reply(headers=[("Content-Type", "text/html")], body=b"<!doctype html><title>page</title>")
     with ExitStack() as stack:
@@ -85,11 +70,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
             ],
         }
         address = stack.enter_context(gateway(folder, configuration))
-        driver = stack.enter_context(playwright.sync_playwright())
-        context = driver.chromium.launch_persistent_context(
-            folder / "profile", executable_path=CHROMIUM, headless=True, args=FLAGS
-        )
-        stack.callback(context.close)
+        context = stack.enter_context(chromium.browser(folder))
         pages = {}
         for name, origin in [("app", app.url), ("other", other.url)]:
             pages[name] = context.new_page()

@@ -33,7 +33,11 @@ MOST_BODY = 32 * 1024 * 1024
 """Largest body of a request: that of a configuration file."""
 _QUIET = 10.0
 """Seconds between two lines of the log about wrong tokens."""
-_CHALLENGE = (b"www-authenticate", b'Bearer realm="pylae admin", Basic realm="pylae admin", charset="UTF-8"')
+# A field each: of several challenges in one field, Chromium knows the first only.
+_CHALLENGES = (
+    (b"www-authenticate", b'Bearer realm="pylae admin"'),
+    (b"www-authenticate", b'Basic realm="pylae admin", charset="UTF-8"'),
+)
 _ALWAYS = (
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
@@ -145,7 +149,7 @@ def _credential(fields: list[tuple[bytes, bytes]]) -> bytes | None:
 async def _refuse(send: Send, refused: Refused) -> None:
     body = problems.body(refused.status, refused.detail)
     fields = [(b"content-type", problems.MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
-    fields += [*_ALWAYS, *([_CHALLENGE] if refused.status == 401 else [])]
+    fields += [*_ALWAYS, *(_CHALLENGES if refused.status == 401 else ())]
     await send({"type": "http.response.start", "status": refused.status, "headers": fields})
     await send({"type": "http.response.body", "body": body})
 
