@@ -17,6 +17,7 @@ from pylae.config.load import Document, digest
 from pylae.config.standing import Standing
 from pylae.config.written import as_written, written
 from pylae.errors import ConfigError, ConflictError, Problem
+from pylae.memory import give_back
 from pylae.registry import ServiceRegistry
 
 if TYPE_CHECKING:
@@ -193,6 +194,8 @@ class Control:
             if revision is not None and revision != self.revision:
                 raise ConflictError(f"revision {revision} is no longer in force, {self.revision} is")
             other = self.drafted(text)
+            # The most is needed next: what reading took is not to lie beside it.
+            give_back()
             warnings = other.check()
             self.gateway.apply(other, keep=True)
             return self.revision, warnings

@@ -30,11 +30,11 @@ def read(
     revealed, unknown = reveal(document.root, hidden(current))
     if unknown:
         message = "this mark stands for no secret that is known"
-        _refuse(document, [Refusal(path, message, "write the secret itself") for _, path in unknown])
+        _refuse(document, [Refusal(path, message, "write the secret itself") for path in unknown])
     if standing is None:
         return document, _parsed(document, [])
     _refuse(document, standing.strayed(found))
-    config = _parsed(document, [str(node.value) for node, _ in revealed.values()])
+    config = _parsed(document, [str(secret) for secret in revealed])
     of_settings = list(named(config))
     _refuse(document, [*standing.changed(config), *standing.strayed(of_settings)])
     _refuse(document, standing.void([*found, *of_settings], config))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pylae.config.watch import Watch
 from pylae.errors import ConfigError, EngineError
+from pylae.memory import give_back
 
 if TYPE_CHECKING:
     from pylae.gateway import Gateway
@@ -24,6 +25,8 @@ LOOK = 0.5
 
 def serve(gateway: Gateway, events: queue.SimpleQueue[str]) -> None:
     """Does what the events say, and reads files again that have changed, until the event `stopped`."""
+    # What the first configuration was read with.
+    give_back()
     followed = gateway.followed
     watch, stopping = Watch(followed), False
     while True:
@@ -64,6 +67,7 @@ def _try(gateway: Gateway, watch: Watch, read: Callable[[], None]) -> None:
         # A fault in reading must not end what is serving.
         log.exception("the configuration was not applied, the old one stays in force")
         watch.follow(gateway.followed)
+    give_back()
 
 
 @contextmanager

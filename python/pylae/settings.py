@@ -111,6 +111,13 @@ Switch = Annotated[T | Literal[False] | None, _Switch()]
 """Settings of `T`; `true` is `T` with its defaults, `false` is off, and None means that nothing was said."""
 
 
+def own_copy(value: Any) -> Any:
+    """Mappings and lists of a setting that may hold anything, apart from the document that they were written in."""
+    if isinstance(value, dict):
+        return {key: own_copy(item) for key, item in value.items()}
+    return [own_copy(item) for item in value] if isinstance(value, list) else value
+
+
 def split_words(value: Any) -> Any:
     """`"A|B"` or `"A"` as a list, for the fields that take one or several words."""
     return [word.strip() for word in value.split("|")] if isinstance(value, str) else value

@@ -30,6 +30,7 @@ def application(control: Control) -> FastAPI:
         redirect_slashes=False,
     )
     add_handlers(app)
+    app.add_middleware(configuration.Lean)
     for topic in _TOPICS:
         app.include_router(topic.router(control), tags=[topic.TAG])
 

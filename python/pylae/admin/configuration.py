@@ -12,12 +12,14 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from pylae.admin.body import Body
+from pylae.admin.guard import Application, Receive, Scope, Send
 from pylae.admin.problems import Flaw, flaws, unusable
 from pylae.config.load import reason
 from pylae.config.model import Config
 from pylae.config.nodes import show_path
 from pylae.config.written import as_written, differences, joined, shown_reference, written
 from pylae.errors import ConfigError
+from pylae.memory import give_back
 
 if TYPE_CHECKING:
     from pylae.control import Control
@@ -183,7 +185,26 @@ def _keeping() -> Iterator[None]:
 
 
 async def _text(request: Request) -> str:
+    # Not `request.body()`, which the request keeps, and the pieces beside it: it may be large.
+    data = bytearray()
+    async for piece in request.stream():
+        data += piece
     try:
-        return (await request.body()).decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise HTTPException(400, "a configuration is UTF-8") from None
+
+
+class Lean:
+    """Wraps the application: what it took to look at a configuration is given back once that was answered."""
+
+    def __init__(self, app: Application) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            if scope["type"] == "http" and scope["method"] != "GET" and scope["path"].startswith("/config"):
+                await run_in_threadpool(give_back)

@@ -31,7 +31,7 @@ def setting(gateway: Gateway, path: str, name: str, value: object) -> object:
 def _shown(value: object, node: Node | None, own: bool, secret: bool) -> object:
     """`own`: the node is that of the value, not of what it is a part or default of."""
     if isinstance(value, list):
-        nodes = node.value if node is not None and isinstance(node.value, list) else []
+        nodes = [item for _, item in node.items()] if node is not None and isinstance(node.value, list) else []
         paired = nodes if len(nodes) == len(value) else [node] * len(value)
         return [_shown(item, one, own, secret) for item, one in zip(value, paired, strict=True)]
     if value is None or isinstance(value, bool):

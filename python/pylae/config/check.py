@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain, islice
 from typing import Any
 
 from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
 
 from pylae.config.advice import instead_of, is_model, kinds, nearest, unknown_key
 from pylae.config.crosscheck import View, authentication, cross_check
-from pylae.config.load import Document
+from pylae.config.load import MAX_PROBLEMS, Document
 from pylae.config.model import Config
 from pylae.config.nodes import Finding, Step, show_path
+from pylae.config.pieces import LARGE, Pieces
 from pylae.config.sources import DocumentSources, Place, Sources, shown
 from pylae.errors import ConfigError, Problem
 
@@ -50,22 +52,39 @@ _BOUNDS = {
 
 
 def parse_document(document: Document) -> Config:
-    """The configuration in a document. Raises ConfigError with every problem, of shape and of sense."""
+    """The configuration in a document. Raises ConfigError with every problem, of shape and of sense.
+
+    Of more than `MAX_PROBLEMS` that many are told.
+    """
     sources = DocumentSources(document)
-    raw = document.root.plain()
-    try:
-        view = View.whole_of(Config.model_validate(raw))
-        problems: list[Problem] = []
-    except ValidationError as error:
-        problems = problems_of(error, sources)
-        salvaged = _salvage(raw, error)
-        if salvaged is None:
-            raise ConfigError(problems, document.files) from None
-        view = salvaged
-    problems += [_finding(finding, sources) for finding in (*cross_check(view, sources), *authentication(view))]
-    if problems:
-        raise ConfigError(in_order(problems), document.files)
+    problems: list[Problem] = []
+
+    def errors(error: ValidationError, path: tuple[Step, ...], more: bool) -> bool:
+        problems.extend(problems_of(error, sources, at=path))
+        if more:
+            place = sources.locate(path)
+            text = f"is of more than {LARGE:,} values: only the first problem of each list in it is told"
+            problems.append(_problem(place, show_path(place.path) or "the configuration", text, None))
+        return len(problems) > MAX_PROBLEMS
+
+    pieces = Pieces(document.root.plain(), errors)
+    pieces.validate()
+    if (view := _view(pieces)) is not None:
+        findings = chain(cross_check(view, sources), authentication(view))
+        left = max(0, MAX_PROBLEMS + 1 - len(problems))
+        problems += [_finding(finding, sources) for finding in islice(findings, left)]
+    if problems or view is None:
+        raise ConfigError(_told(problems), document.files)
     return view.config
+
+
+def _told(problems: Iterable[Problem]) -> list[Problem]:
+    """As many as anybody looks at."""
+    found = in_order(problems)
+    if len(found) <= MAX_PROBLEMS:
+        return found
+    more = Problem(found[0].file, None, None, "", f"there are more problems than these {MAX_PROBLEMS}")
+    return [*found[:MAX_PROBLEMS], more]
 
 
 def check_config(config: Config, sources: Sources, more: Iterable[Finding] = ()) -> None:
@@ -95,34 +114,28 @@ def _problem(place: Place, path: str, message: str, hint: str | None) -> Problem
     return Problem(place.file, place.line, place.column, path, message, hint)
 
 
-def _salvage(raw: Any, error: ValidationError) -> View | None:
-    """What is left without the parts that have errors, so that the rest can be cross-checked in the same run."""
-    if not isinstance(raw, dict):
+def _view(pieces: Pieces) -> View | None:
+    """What is valid, to be cross-checked in the same run as the rest is complained about."""
+    config = pieces.config
+    if config is None:
         return None
-    locations = [item["loc"] for item in error.errors(include_url=False, include_input=False)]
-    bad_parts = {(loc[0], loc[1]) for loc in locations if loc[0] in ("routes", "services") and len(loc) > 1}
-    bad_keys = {loc[0] for loc in locations if (loc[0], *loc[1:2]) not in bad_parts}
-    kept = {key: value for key, value in raw.items() if key not in bad_keys}
-    services, routes = kept.get("services", {}), kept.get("routes", [])
-    indices = [index for index in range(len(routes)) if ("routes", index) not in bad_parts]
-    kept["services"] = {name: value for name, value in services.items() if ("services", name) not in bad_parts}
-    kept["routes"] = [routes[index] for index in indices]
-    try:
-        config = Config.model_validate(kept)
-    except ValidationError:
-        return None
-    known = None if "services" in bad_keys else frozenset(services)
+    routes, services = pieces.raw.get("routes", ()), pieces.raw.get("services", {})
+    known = None if "services" in pieces.bad else frozenset(services)
     declared = {
         str(route.get("service", route.get("service_name")))
-        for route in routes
+        for route in (routes if "routes" not in pieces.bad and not pieces.whole else ())
         if isinstance(route, dict) and "service_url" in route
     }
-    return View(config, tuple(indices), known, frozenset(declared), "auth" not in bad_keys)
+    return View(config, tuple(pieces.routes), known, frozenset(declared), "auth" not in pieces.bad)
 
 
-def problems_of(error: ValidationError, sources: Sources, root: type[BaseModel] = Config) -> list[Problem]:
-    """The problems in a Pydantic error about a model `root`."""
-    items = error.errors(include_url=False)
+def problems_of(
+    error: ValidationError, sources: Sources, root: type[BaseModel] = Config, at: tuple[Step, ...] = ()
+) -> list[Problem]:
+    """The problems in a Pydantic error about what is at a path of a model `root`, but no more than `MAX_PROBLEMS`."""
+    items: list[dict[str, Any]] = [
+        {**item, "loc": (*at, *item["loc"])} for item in error.errors(include_url=False)[: MAX_PROBLEMS + 1]
+    ]
     locations = {item["loc"] for item in items}
     problems = []
     for item in items:
@@ -132,7 +145,7 @@ def problems_of(error: ValidationError, sources: Sources, root: type[BaseModel] 
             len(other) > len(loc) and other[: len(loc)] == loc for other in locations
         ):
             continue
-        problems.append(_explain(dict(item), loc, sources, root))
+        problems.append(_explain(item, loc, sources, root))
     return in_order(problems)
 
 

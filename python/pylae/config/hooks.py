@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from pylae.settings import Settings, refusal, split_words
+from pylae.settings import Settings, own_copy, refusal, split_words
 from pylae.units import ByteSize, Duration, parse_size
 
 BODY = 1024 * 1024
@@ -117,5 +117,5 @@ class PluginUse(Settings):
     """Name of an installed plugin (entry point group `pylae.plugins`), or an import path `module:Class`."""
     routes: RouteNames | None = None
     """Names of the routes whose requests it sees: one, `A|B`, or a list. All if none is given."""
-    settings: dict[str, Any] = {}
+    settings: Annotated[dict[str, Any], AfterValidator(own_copy)] = {}
     """The plugin's own settings."""

@@ -9,14 +9,16 @@ import errno
 import hashlib
 import os
 import re
+from array import array
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import yaml
 
-from pylae.config.nodes import Node, Step, show_path
+from pylae.config.nodes import Foreign, Step, Tree, line_and_column, show_path
+from pylae.config.nodes import place as place_of
 from pylae.errors import ConfigError, Problem
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -27,6 +29,10 @@ MAX_SECRET_BYTES = 1024 * 1024
 """Largest file that `${file:…}` takes in."""
 MAX_DEPTH = 50
 """Deepest nesting."""
+MAX_VALUES = 400_000
+"""Most values, mappings and lists, whatever the size: in memory each takes far more than the two bytes of a `0,`."""
+MAX_PROBLEMS = 1000
+"""Most problems that are told: whoever has more looks for one reason."""
 MAX_ALIASED = 100_000
 """Most nodes that aliases and merges may add."""
 
@@ -45,10 +51,10 @@ Refusal = Callable[[str], tuple[str, str | None] | None]
 
 @dataclass(frozen=True)
 class Document:
-    """A file that was read: its nodes, and all files that it was made of, with the hashes of what they held."""
+    """A file that was read: what it says, and all files that it was made of, with the hashes of what they held."""
 
     file: str
-    root: Node
+    root: Tree
     files: Mapping[Path, str | None]
 
 
@@ -142,6 +148,14 @@ def _reader_reason(error: yaml.YAMLError) -> str:
     return f"{getattr(error, 'reason', 'unreadable')}{code}"
 
 
+class _Value(NamedTuple):
+    """What was read, and where it begins."""
+
+    data: Any
+    place: int
+    foreign: Foreign | None = None
+
+
 @dataclass
 class _Reader:
     """One pass over the parser's events; recursion is bounded by `MAX_DEPTH`."""
@@ -152,120 +166,150 @@ class _Reader:
     files: dict[Path, str | None]
     refusal: Refusal
     problems: list[Problem] = field(default_factory=list)
-    anchors: dict[str, Node | None] = field(default_factory=dict)
-    sizes: dict[int, int] = field(default_factory=dict)
+    tree: Tree = field(default_factory=Tree)
+    anchors: dict[str, tuple[_Value, int] | None] = field(default_factory=dict)
+    """What stands at each anchor, and how many values that are."""
+    keys: dict[str, str] = field(default_factory=dict)
+    """Every key once: they repeat."""
+    interpolated: bool = False
+    """Whether there was a reference in the latest text."""
+    values: int = 0
     aliased: int = 0
     path: list[Step] = field(default_factory=list)
 
-    def document(self) -> Node:
+    def document(self) -> Tree:
         self.events = yaml.parse(self.text, Loader=_LOADER)
         next(self.events)
         event = next(self.events)
         if isinstance(event, yaml.StreamEndEvent):
             self.stop(event, "the file is empty")
-        root = self.node(next(self.events), 0)
+        root = self.value(next(self.events), 0)
+        self.tree.begin(root.data, root.place)
         next(self.events)
         event = next(self.events)
         if not isinstance(event, yaml.StreamEndEvent):
             self.stop(event, "a configuration is one YAML document; here a second one begins")
-        if not isinstance(root.value, dict):
-            self.report(
-                root, f"a configuration is a mapping, not {'a list' if isinstance(root.value, list) else 'a text'}"
-            )
-        return root
+        if not isinstance(root.data, dict):
+            found = "a list" if isinstance(root.data, list) else "a text"
+            self.report(root.place, f"a configuration is a mapping, not {found}")
+        return self.tree
 
-    def report(self, at: Node | yaml.Event, message: str, hint: str | None = None) -> None:
-        line, column = (at.line, at.column) if isinstance(at, Node) else place(at)
+    def report(self, at: int | yaml.Event, message: str, hint: str | None = None) -> None:
+        line, column = line_and_column(at if isinstance(at, int) else place(at))
         self.problems.append(Problem(self.file, line, column, show_path(self.path), message, hint))
+        if len(self.problems) >= MAX_PROBLEMS:
+            raise ConfigError(self.problems, self.files)
 
     def stop(self, at: yaml.Event, message: str, hint: str | None = None) -> NoReturn:
         self.report(at, message, hint)
         raise ConfigError(self.problems, self.files)
 
-    def node(self, event: Any, depth: int) -> Node:
+    def value(self, event: Any, depth: int) -> _Value:
         if depth > MAX_DEPTH:
             self.stop(event, f"nested deeper than {MAX_DEPTH} levels")
         if isinstance(event, yaml.AliasEvent):
             return self.alias(event)
-        tag = getattr(event, "tag", None)
-        if tag is not None:
+        self.values += 1
+        if self.values > MAX_VALUES:
+            self.stop(event, f"more than {MAX_VALUES:,} values", "lists of instances can come from `discovery`")
+        if event.tag is not None:
             self.report(event, "tags are not supported", "for a text, put quotes around the value")
-        node = Node(*place(event), None)
+        before = self.values + self.aliased
         if event.anchor is not None:
             self.anchors[event.anchor] = None
         if isinstance(event, yaml.ScalarEvent):
-            self.scalar(event, node)
-            self.sizes[id(node)] = 1
+            found = self.scalar(event)
         elif isinstance(event, yaml.SequenceStartEvent):
-            node.value = []
-            while not isinstance(child := next(self.events), yaml.SequenceEndEvent):
-                node.value.append(self.child(len(node.value), child, depth))
-            self.sizes[id(node)] = 1 + sum(self.sizes[id(item)] for item in node.value)
+            found = self.sequence(event, depth)
         else:
-            node.value = {}
-            self.mapping(node, depth)
-            self.sizes[id(node)] = 1 + sum(self.sizes[id(item)] for item in node.value.values())
+            found = self.mapping(event, depth)
         if event.anchor is not None:
-            self.anchors[event.anchor] = node
-        return node
+            self.anchors[event.anchor] = found, 1 + self.values + self.aliased - before
+        return found
 
-    def child(self, step: Step, event: Any, depth: int) -> Node:
+    def child(self, step: Step, event: Any, depth: int) -> _Value:
         self.path.append(step)
-        node = self.node(event, depth + 1)
+        found = self.value(event, depth + 1)
         self.path.pop()
-        return node
+        return found
 
-    def alias(self, event: yaml.AliasEvent) -> Node:
+    def alias(self, event: yaml.AliasEvent) -> _Value:
         if event.anchor not in self.anchors:
             self.stop(event, f"unknown alias *{event.anchor}", f"no anchor &{event.anchor} stands before it")
-        node = self.anchors[event.anchor]
-        if node is None:
+        anchored = self.anchors[event.anchor]
+        if anchored is None:
             self.stop(event, f"the alias *{event.anchor} stands inside its own anchor, a cycle")
-        self.aliased += self.sizes[id(node)]
+        found, size = anchored
+        self.aliased += size
         if self.aliased > MAX_ALIASED:
             self.stop(event, f"aliases add more than {MAX_ALIASED} values")
-        return node
+        return found
 
-    def mapping(self, node: Node, depth: int) -> None:
-        merged: list[tuple[Any, Node]] = []
+    def sequence(self, start: Any, depth: int) -> _Value:
+        items: list[Any] = []
+        places, foreign = array("Q"), dict[Step, Foreign]()
+        while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
+            item = self.child(len(items), event, depth)
+            if item.foreign is not None:
+                foreign[len(items)] = item.foreign
+            items.append(item.data)
+            places.append(item.place)
+        self.tree.add(items, places, foreign)
+        return _Value(items, place(start))
+
+    def mapping(self, start: Any, depth: int) -> _Value:
+        entries: dict[str, Any] = {}
+        places, foreign = array("Q"), dict[Step, Foreign]()
+        merged: list[tuple[Any, Any]] = []
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
             if not isinstance(event, yaml.ScalarEvent):
                 self.stop(event, "a key must be a text", 'put quotes around it: "*name", "{…}"')
-            key, line, column = event.value, *place(event)
+            key = self.keys.setdefault(event.value, event.value)
             value = self.child(key, next(self.events), depth)
             if key == "<<" and event.implicit[0]:
-                merged.append((event, value))
-            elif key in node.keys:
-                first = node.keys[key][0]
-                self.report(event, f"the key `{key}` stands twice in this mapping", f"the first is in line {first}")
+                merged.append((event, value.data))
+            elif key in entries:
+                first = places[2 * list(entries).index(key)]
+                hint = f"the first is in line {line_and_column(first)[0]}"
+                self.report(event, f"the key `{key}` stands twice in this mapping", hint)
             else:
-                node.value[key], node.keys[key] = value, (line, column)
-        for event, value in merged:
-            self.merge(event, node, value)
+                entries[key] = value.data
+                places.append(place(event))
+                places.append(value.place)
+                if value.foreign is not None:
+                    foreign[key] = value.foreign
+        for event, source in merged:
+            self.merge(event, entries, source, places, foreign)
+        self.tree.add(entries, places, foreign)
+        return _Value(entries, place(start))
 
-    def merge(self, event: Any, node: Node, source: Node) -> None:
+    def merge(
+        self, event: Any, entries: dict[str, Any], source: Any, places: array[int], foreign: dict[Step, Foreign]
+    ) -> None:
         """`<<: *name`: keys of the source that the mapping does not have itself."""
-        for mapping in source.value if isinstance(source.value, list) else [source]:
-            if not isinstance(mapping.value, dict):
+        for mapping in source if isinstance(source, list) else [source]:
+            if not isinstance(mapping, dict):
                 self.report(event, "`<<` takes a mapping or a list of mappings")
                 continue
-            for key, value in mapping.value.items():
-                if key not in node.value:
-                    node.value[key], node.keys[key] = value, mapping.keys[key]
+            for key, value in mapping.items():
+                if key not in entries:
+                    entries[key] = value
+                    places.extend(self.tree.places(mapping, key))
+                    if known := self.tree.foreign(mapping).get(key):
+                        foreign[key] = known
 
-    def scalar(self, event: yaml.ScalarEvent, node: Node) -> None:
+    def scalar(self, event: yaml.ScalarEvent) -> _Value:
         text: str = event.value
         if "${" in text:
-            node.written = text
-            node.value = self.interpolate(event, node)
-        elif event.implicit[0]:
-            if not text:
-                self.report(event, "a value is missing", "write {} or [] for nothing in it, null for no value")
-            node.value = core_scalar(text)
-        else:
-            node.value = text
+            self.interpolated = False
+            return _Value(self.interpolate(event), place(event), Foreign(text, self.interpolated))
+        if not event.implicit[0]:
+            return _Value(text, place(event))
+        if not text:
+            self.report(event, "a value is missing", "write {} or [] for nothing in it, null for no value")
+        return _Value(core_scalar(text), place(event))
 
-    def interpolate(self, event: Any, node: Node) -> str:
+    def interpolate(self, event: Any) -> str:
         at, end = event.start_mark.index, event.end_mark.index
 
         def fill(match: re.Match[str]) -> str:
@@ -274,14 +318,14 @@ class _Reader:
             at = found + 1 if found >= 0 else at
             if match[0] == "$${":
                 return "${"
-            node.interpolated = True
-            return self.reference(match[1], lambda: self.place_of(found, node))
+            self.interpolated = True
+            return self.reference(match[1], lambda: self.place_at(found, event))
 
         return _REFERENCE.sub(fill, event.value)
 
-    def place_of(self, index: int, node: Node) -> tuple[int, int]:
+    def place_at(self, index: int, event: Any) -> tuple[int, int]:
         if index < 0:
-            return node.line, node.column
+            return event.start_mark.line + 1, event.start_mark.column + 1
         return self.text.count("\n", 0, index) + 1, index - self.text.rfind("\n", 0, index)
 
     def reference(self, inside: str | None, at: Callable[[], tuple[int, int]]) -> str:
@@ -322,9 +366,10 @@ def referred(written: str) -> Iterator[str]:
     return (match[1] for match in _REFERENCE.finditer(written) if match[1] is not None)
 
 
-def place(event: Any) -> tuple[int, int]:
-    """Line and column of an event, from 1."""
-    return event.start_mark.line + 1, event.start_mark.column + 1
+def place(event: Any) -> int:
+    """Where an event is, as `pylae.config.nodes.place`."""
+    mark = event.start_mark
+    return place_of(mark.line + 1, mark.column + 1)
 
 
 def core_scalar(text: str) -> Any:

@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
-from pylae.config.nodes import Node, Step, find
+from pylae.config.nodes import Foreign, Node, Step, Tree, find
 from pylae.units import RequestRate
 
 _CREDENTIAL = re.compile(
@@ -68,6 +68,11 @@ def leaves(value: Any, path: At = (), secret: bool = False) -> Iterator[Leaf]:
         yield Leaf(path, value, secret)
 
 
+def is_mark(value: object) -> bool:
+    """Whether a value is a mark."""
+    return isinstance(value, str) and bool(_MARK.fullmatch(value))
+
+
 def has_mark(text: str) -> bool:
     """Whether there is a mark in a text."""
     return bool(_MARK.search(text))
@@ -83,9 +88,9 @@ def hidden(config: BaseModel) -> dict[str, str | float]:
     return {mark(leaf.value): leaf.value for leaf in leaves(config) if leaf.secret and leaf.value != ""}
 
 
-def shown_reference(node: Node | None) -> str | None:
+def shown_reference(read: Node | Foreign | None) -> str | None:
     """The reference that a secret comes from, if it can be shown: a default, or what stands around, is a secret too."""
-    found = node.written if node is not None else None
+    found = read.written if read is not None else None
     return found if found is not None and _PURE_REFERENCE.fullmatch(found) else None
 
 
@@ -153,84 +158,98 @@ def _escaped(text: str) -> str:
     return text.replace("${", "$${")
 
 
-def as_written(node: Node, config: BaseModel | None = None) -> Any:
+def as_written(tree: Tree, config: BaseModel | None = None) -> Any:
     """A document as it was written, references and all; the secrets of its configuration are hidden, if it is given."""
-    marks, by_text = _marks(node, config) if config is not None else ({}, {})
+    marks, by_text = _marks(tree, config) if config is not None else ({}, {})
+    return _Hidden(tree, marks, by_text).shown(tree.data)
 
-    def plain(node: Node) -> Any:
-        if (found := marks.get(id(node))) is not None:
-            return shown_reference(node) or found
-        if isinstance(node.value, dict):
-            return {key: plain(child) for key, child in node.value.items()}
-        if isinstance(node.value, list):
-            return [plain(child) for child in node.value]
-        if not isinstance(node.value, str):
-            return node.value
-        if (found := by_text.get(node.value)) is not None:
-            return shown_reference(node) or found
-        return _escaped(node.value) if node.written is None else node.written
 
-    return plain(node)
+@dataclass(frozen=True, slots=True)
+class _Hidden:
+    """What is hidden in a document. No nested function, which would keep all of this alive by referring to itself."""
+
+    tree: Tree
+    marks: Mapping[int, Mapping[Step, str]]
+    by_text: Mapping[str, str]
+
+    def shown(self, value: Any, foreign: Foreign | None = None, hidden: str | None = None) -> Any:
+        if hidden is not None:
+            return shown_reference(foreign) or hidden
+        if isinstance(value, dict):
+            known, marks = self.tree.foreign(value), self.marks.get(id(value), {})
+            return {key: self.shown(item, known.get(key), marks.get(key)) for key, item in value.items()}
+        if isinstance(value, list):
+            known, marks = self.tree.foreign(value), self.marks.get(id(value), {})
+            return [self.shown(item, known.get(index), marks.get(index)) for index, item in enumerate(value)]
+        if not isinstance(value, str):
+            return value
+        if (found := self.by_text.get(value)) is not None:
+            return shown_reference(foreign) or found
+        return _escaped(value) if foreign is None or foreign.written is None else foreign.written
 
 
 def joined(node: Node) -> str | None:
     """The JSON of a mapping or list with references in it, as they were written; None where there are none."""
-    found = False
-
-    def plain(node: Node) -> Any:
-        nonlocal found
-        if isinstance(node.value, dict):
-            return {key: plain(child) for key, child in node.value.items()}
-        if isinstance(node.value, list):
-            return [plain(child) for child in node.value]
-        found = found or node.interpolated
-        if not node.interpolated:
-            return node.value
-        return mark(node.value) if node.written is None else node.written
-
-    text = json.dumps(plain(node)) if isinstance(node.value, dict | list) else ""
-    return text if found else None
+    if not isinstance(node.value, dict | list) or not _refers(node):
+        return None
+    return json.dumps(_referring(node))
 
 
-def _marks(root: Node, config: BaseModel) -> tuple[dict[int, str], dict[str, str]]:
-    """What hides each node that a secret was read from; and each text that is one, wherever it stands."""
-    nodes: dict[int, str] = {}
+def _refers(node: Node) -> bool:
+    return node.interpolated or any(_refers(child) for _, child in node.items())
+
+
+def _referring(node: Node) -> Any:
+    if isinstance(node.value, dict):
+        return {key: _referring(child) for key, child in node.items()}
+    if isinstance(node.value, list):
+        return [_referring(child) for _, child in node.items()]
+    if not node.interpolated:
+        return node.value
+    return mark(node.value) if node.written is None else node.written
+
+
+def _marks(tree: Tree, config: BaseModel) -> tuple[dict[int, dict[Step, str]], dict[str, str]]:
+    """What hides each value that a secret was read from, by what it is in; and each text that is a secret."""
+    places: dict[int, dict[Step, str]] = {}
     texts: dict[str, str] = {}
     for leaf in leaves(config):
         if not leaf.secret or leaf.value == "":
             continue
         if isinstance(leaf.value, str):
             texts[leaf.value] = mark(leaf.value)
-        found = find(root, leaf.path)
+        found = find(tree, leaf.path)
         # A short form leaves levels out, and what is a default has no node: then what was found is around it.
         if found.path[-1:] == leaf.path[-1:] or not isinstance(found.node.value, dict | list):
-            nodes[id(found.node)] = mark(leaf.value)
-    return nodes, texts
+            places.setdefault(id(found.node.inside), {})[found.node.step] = mark(leaf.value)
+    return places, texts
 
 
-def reveal(node: Node, marks: Mapping[str, str | float]) -> tuple[dict[int, tuple[Node, At]], list[tuple[Node, At]]]:
+def reveal(tree: Tree, marks: Mapping[str, str | float]) -> tuple[list[str | float], list[At]]:
     """Replaces the marks in a document by what they stand for.
 
-    Returns the nodes that were marks, by their `id`, and the places of marks that stand for nothing.
+    Returns the secrets that came in, and the places of marks that stand for nothing.
     """
-    revealed: dict[int, tuple[Node, At]] = {}
-    unknown: list[tuple[Node, At]] = []
-
-    def visit(node: Node, path: At) -> None:
-        if isinstance(node.value, dict | list):
-            children = node.value.items() if isinstance(node.value, dict) else enumerate(node.value)
-            for step, child in children:
-                visit(child, (*path, step))
-        elif isinstance(node.value, str) and id(node) not in revealed and _MARK.fullmatch(node.value):
-            if (secret := marks.get(node.value)) is None:
-                unknown.append((node, path))
-            else:
-                # No message may show it.
-                node.value, node.interpolated = secret, True
-                revealed[id(node)] = node, path
-
-    visit(node, ())
+    revealed: list[str | float] = []
+    unknown: list[At] = []
+    for inside, step, path in list(_marked(tree.data, ())):
+        found = inside[step]
+        if (secret := marks.get(found)) is not None:
+            tree.reveal(inside, step, secret)
+            revealed.append(secret)
+        elif is_mark(found):
+            # An alias leads here twice, to the secret the second time.
+            unknown.append(path)
     return revealed, unknown
+
+
+def _marked(inside: Any, path: At) -> Iterator[tuple[Any, Step, At]]:
+    """The marks in a mapping or list."""
+    for step, value in inside.items() if isinstance(inside, dict) else enumerate(inside):
+        if isinstance(value, dict | list):
+            yield from _marked(value, (*path, step))
+        elif is_mark(value):
+            yield inside, step, (*path, step)
 
 
 def differences(old: Any, new: Any, path: At = ()) -> Iterator[tuple[At, Any, Any]]:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ModelWrapValidatorH
 
 from pylae.policies.compression import MediaTypes
 from pylae.policies.cors import Names
-from pylae.settings import Positive, Settings, refusal
+from pylae.settings import Positive, Settings, own_copy, refusal
 from pylae.units import ByteSize
 
 _PARAMETER = re.compile(r"[A-Za-z0-9._~!$'()*+,;:@/?%\[\]-]+")
@@ -36,7 +36,7 @@ def _schema(value: Any) -> Any:
             raise refusal("is not JSON", 'give the schema itself, or its file: "${file:order.schema.json}"') from None
     if value is not None and not isinstance(value, dict | bool):
         raise refusal("must be a mapping, `true` or `false`")
-    return value
+    return own_copy(value)
 
 
 def _switch(value: Any) -> Any:

@@ -1,16 +1,23 @@
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from pylae import draft
 from pylae.config.check import parse_document, problems_of
-from pylae.config.load import parse
+from pylae.config.load import MAX_PROBLEMS, parse, read
 from pylae.config.model import Config
+from pylae.config.nodes import Tree
+from pylae.config.pieces import LARGE
 from pylae.config.sources import DocumentSources
+from pylae.config.standing import Standing
+from pylae.config.written import as_written
 from pylae.errors import ConfigError
 from pylae.policies.validation import JsonBody
 from pylae.settings import Settings
@@ -147,3 +154,69 @@ def test_breakers_of_routes_that_declare_a_service_must_agree() -> None:
     silent = "{path: /c, service_url: 'http://x', auth_required: false}"
     config(f"routes: [{silent}, {one}]")
     assert "another route of the same service" in problems(f"routes: [{one}, {two}]")[0]
+
+
+GOLDEN = sorted((Path(__file__).parents[2] / "golden").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", GOLDEN, ids=lambda file: file.stem)
+def test_piece_by_piece_is_the_same_as_at_once(file: Path) -> None:
+    document = read(file)
+    found = parse_document(document)
+    whole = Config.model_validate(document.root.plain())
+    assert found == whole
+    assert found.model_fields_set == whole.model_fields_set
+
+
+def test_no_more_problems_are_told_than_anybody_reads() -> None:
+    found = problems(f"{SERVICE}routes: [{', '.join(['{path: x, service: users}'] * 3000)}]")
+    assert len(found) == MAX_PROBLEMS + 1
+    assert found[0].startswith("test.yaml:2:17: routes[0].path: must start with `/`")
+    assert found[-1] == f"test.yaml: there are more problems than these {MAX_PROBLEMS}"
+    missing = ", ".join(f"{{path: /{index}, service: nobody, auth_required: false}}" for index in range(3000))
+    assert len(problems(f"routes: [{missing}]")) == MAX_PROBLEMS + 1
+
+
+def test_of_a_very_large_piece_the_first_problem_of_each_list_is_told() -> None:
+    good, bad = ", ".join(['"10.0.0.1"'] * LARGE), ", ".join(['"10.0.0.x"'] * LARGE)
+    assert len(config(f"trusted_proxies: [{good}, {good}]").trusted_proxies) == 2 * LARGE
+    found = problems(f"trusted_proxies: [{good}, {bad}]\nlisteners: [5]\n")
+    assert [problem.partition(": ")[2].partition(":")[0] for problem in found] == [
+        "the configuration",
+        f"trusted_proxies[{LARGE}]",
+        "listeners[0]",
+    ]
+    assert "only the first problem of each list" in found[0]
+
+
+def test_nor_does_a_very_large_mapping_have_more() -> None:
+    consumers = ", ".join(f"c{index}: 5" for index in range(2 * LARGE))
+    assert len(problems(f"auth: {{api_key: {{consumers: {{{consumers}}}}}}}")) <= MAX_PROBLEMS + 1
+
+
+def test_settings_of_any_kind_are_not_the_document_itself() -> None:
+    document = parse("plugins: [{use: x, settings: {a: {b: [1]}}}]", "test.yaml")
+    found = parse_document(document)
+    found.plugins[0].settings["a"]["b"].append(2)
+    assert as_written(document.root)["plugins"][0]["settings"] == {"a": {"b": [1]}}
+
+
+def test_a_document_that_was_refused_is_gone_at_once() -> None:
+    """Nothing about it refers to itself, and waits for the next collection of garbage with all that was read."""
+
+    def trees() -> int:
+        return sum(isinstance(one, Tree) for one in gc.get_objects())
+
+    gc.collect()
+    before = trees()
+    gc.disable()
+    try:
+        for text in ("routes: [5]", "routes: [{path: /, service: x}]", "a: (hidden:000000000000000000000000)", "a: [5"):
+            with pytest.raises(ConfigError):
+                draft.read(text, Path("test.yaml"), {}, Standing(Config()), Config())
+        kept = draft.read("limits: {max_body: 5}", Path("test.yaml"), {}, Standing(Config()), Config())
+        assert trees() == before + 1
+        del kept
+        assert trees() == before
+    finally:
+        gc.enable()

@@ -77,9 +77,11 @@ def test_interpolation() -> None:
 
 def test_what_is_filled_in_is_a_text_and_not_interpolated_again() -> None:
     root = parse("a: ${A}\nb: plain\n", "test.yaml", environ={"A": "${B} true: [x"}).root
-    assert root.value["a"].value == "${B} true: [x"
-    assert root.value["a"].interpolated
-    assert not root.value["b"].interpolated
+    one, other = (find(root, (key,)).node for key in "ab")
+    assert one.value == "${B} true: [x"
+    assert one.written == "${A}"
+    assert one.interpolated
+    assert not other.interpolated
 
 
 def test_files_are_relative_to_the_configuration_and_watched(tmp_path: Path) -> None:
@@ -179,3 +181,46 @@ def test_finding_a_place_skips_levels_that_the_short_form_leaves_out() -> None:
 
 def test_names_with_dots_are_quoted_in_paths() -> None:
     assert show_path(("services", "a.b", "instances", 0)) == 'services["a.b"].instances[0]'
+
+
+def test_the_number_of_values_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "MAX_VALUES", 6)
+    assert plain("a: [1, 2]\nb: {c: 3}\n") == {"a": [1, 2], "b": {"c": 3}}
+    assert problem("a: [1, 2]\nb: {c: 3, d: 4}\n") == (
+        "test.yaml:2:14: b.d: more than 6 values (lists of instances can come from `discovery`)"
+    )
+
+
+def test_the_number_of_problems_is_bounded() -> None:
+    assert len(problem(f"a: [{', '.join(['!x 1'] * 3000)}]").splitlines()) == load.MAX_PROBLEMS
+
+
+@pytest.mark.parametrize(("item", "most"), [("0", 15), ("[0]", 40), ('"ab"', 25)])
+def test_a_document_takes_little_more_memory_than_its_text(item: str, most: int) -> None:
+    text = f"[{','.join([item] * 100_000)}]"
+    tracemalloc.start()
+    try:
+        with pytest.raises(ConfigError, match="is a mapping, not a list"):
+            plain(text)
+        assert tracemalloc.get_traced_memory()[1] < most * len(text)
+    finally:
+        tracemalloc.stop()
+
+
+def test_merged_and_aliased_values_have_their_places_and_references() -> None:
+    text = 'a: &a {x: "${A}", y: 2}\nb: {z: 3, <<: *a}\nc: {<<: {x: "${A}", w: 1}}\nd: [*a, &b "${A}", *b]\n'
+    root = parse(text, "test.yaml", environ={"A": "1"}).root
+    for path, place, written in [
+        (("b", "x"), (1, 11), "${A}"),
+        (("b", "y"), (1, 22), None),
+        (("b", "z"), (2, 8), None),
+        (("c", "x"), (3, 13), "${A}"),
+        (("c", "w"), (3, 24), None),
+        (("d", 0, "x"), (1, 11), "${A}"),
+        (("d", 1), (4, 9), "${A}"),
+        (("d", 2), (4, 9), "${A}"),
+    ]:
+        found = find(root, path)
+        assert found.path == path
+        assert (found.node.line, found.node.column, found.node.written) == (*place, written), path
+    assert [step for step, _ in find(root, ("d",)).node.items()] == [0, 1, 2]
