@@ -47,7 +47,8 @@ def kept(folder: Path) -> Applied | None:
 
 
 def usable(folder: Path, base: str | None, file: Path) -> Applied | None:
-    """What is kept, unless the file that it replaces has changed since: then it is forgotten."""
+    """What is kept at the start, unless the file that it replaces has changed since: then it is forgotten."""
+    state.sweep(folder, _NAME)
     found = kept(folder)
     if found is not None and found.base != base:
         log.info("%s has changed since a configuration was applied over the admin API: the file counts", file)

@@ -33,6 +33,8 @@ log = logging.getLogger("pylae")
 
 VARIABLES = ("PYLAE_JWT_SECRET", "JWT_SECRET")
 """Environment variables that may hold the secret of a gateway that configures none, the first first."""
+FILE = "jwt-secret"
+"""Where it is kept in the user's state directory, if it is generated."""
 TOKEN_LIFE = timedelta(hours=1)
 """How long a token is good unless said otherwise."""
 _WHAT = "the secret that signs tokens"
@@ -219,4 +221,4 @@ def _auth(secret: str) -> AuthConfig:
 
 def secret_file() -> Path:
     """Where the generated secret is kept: in the user's state directory (XDG Base Directory Specification)."""
-    return state.home() / "jwt-secret"
+    return state.home() / FILE

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pylae import applied, draft, state
+from pylae import applied, auth, draft, local_tls, state
 from pylae.config.load import Document, digest
 from pylae.config.standing import Standing
 from pylae.config.written import as_written, written
@@ -38,6 +38,7 @@ class Control:
         """File or program that the configuration comes from."""
         self.folder = state.folder_of(self.origin, gateway.config.state)
         """Where it keeps what outlives a restart."""
+        state.sweep(state.home(), auth.FILE, *local_tls.FILES)
         self.changing = threading.RLock()
         """Held while a configuration is put in force: changes follow each other."""
         self.plan: Mapping[str, Any] = {}

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from pylae import state
 
+FILES = ("localhost.pem", "localhost-ca.pem")
+"""What is kept in the user's state directory: key and certificates, and the authority."""
 _GOOD = timedelta(days=365)
 """Age at which another one is made; it would be good for a month more."""
 _WHAT = "the key of the certificate for this machine"
@@ -20,7 +22,7 @@ log = logging.getLogger("pylae")
 
 def authority_file() -> Path:
     """What a client has to trust: the authority that made the certificate, whose key nobody has."""
-    return state.home() / "localhost-ca.pem"
+    return state.home() / FILES[1]
 
 
 def bundle(*, create: bool) -> str:
@@ -29,7 +31,7 @@ def bundle(*, create: bool) -> str:
     They are kept in the user's state directory, in a file that only its owner can read. Without `create` nothing is
     written, and where nothing is kept they are made for the moment. Raises ConfigError if others can read the file.
     """
-    file = state.home() / "localhost.pem"
+    file = state.home() / FILES[0]
     kept = state.kept_secret(file, _WHAT)
     if kept is not None and time.time() - file.stat().st_mtime < _GOOD.total_seconds():
         return kept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import logging
 import os
@@ -15,6 +16,9 @@ from pathlib import Path
 from pylae.errors import ConfigError, Problem
 
 log = logging.getLogger("pylae")
+
+_UNDER_WAY = re.compile(r"\.(.+)\.[0-9a-f]{16}")
+"""Names of files that are under way to the place of another."""
 
 
 def home() -> Path:
@@ -39,30 +43,81 @@ def folder_of(configuration: str | Path, setting: str | None) -> Path:
 
 
 @contextlib.contextmanager
+def _beside(file: Path) -> Iterator[tuple[Path, int]]:
+    """A file that is under way to the place of another, and its descriptor; it is removed if it does not get there.
+
+    It is locked for as long, so that `sweep` knows that somebody still works on it, whatever ends the process.
+    """
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    while True:
+        beside = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        # Some file systems have no locks; nothing is swept there.
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            break
+        # Swept before it was locked.
+        os.close(descriptor)
+    try:
+        yield beside, descriptor
+    finally:
+        beside.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def sweep(folder: Path, *files: str) -> None:
+    """Removes what was under way to the places of files in a folder when the process that wrote it was killed.
+
+    It may hold secrets. What a process that lives has under way stays, as does all that looks otherwise.
+    """
+    try:
+        found = list(folder.iterdir())
+    except OSError:
+        return
+    for file in found:
+        name = _UNDER_WAY.fullmatch(file.name)
+        if name and name[1] in files and _is_left(file):
+            log.info("%s was removed: a process that was killed had it under way", file)
+
+
+def _is_left(file: Path) -> bool:
+    """Removes a file that nobody has locked; whether it did."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return False
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.unlink()
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+@contextlib.contextmanager
 def replacing(file: Path, data: bytes, *, durable: bool = True) -> Iterator[Callable[[], None]]:
     """Gives a function that replaces a file, which has little left to fail: everything is on the disk before.
 
     Whoever reads the file, now or after a crash, finds the old or the new content; if not `durable`, not after a loss
     of power. Raises OSError.
     """
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    beside = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-
-    def replace() -> None:
-        beside.replace(file)
-        if durable:
-            _settle(file.parent)
-
-    try:
-        with os.fdopen(descriptor, "wb") as opened:
+    with _beside(file) as (beside, descriptor):
+        with open(descriptor, "wb", closefd=False) as opened:
             opened.write(data)
+        if durable:
+            os.fsync(descriptor)
+
+        def replace() -> None:
+            beside.replace(file)
             if durable:
-                opened.flush()
-                os.fsync(descriptor)
+                _settle(file.parent)
+
         yield replace
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def write(file: Path, data: bytes, *, durable: bool = True) -> None:
@@ -112,19 +167,15 @@ def keep_secret(file: Path, secret: str, what: str) -> str:
 
     Raises OSError, and ConfigError as `kept_secret`.
     """
-    beside = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as opened:
+    with _beside(file) as (beside, descriptor):
+        with open(descriptor, "w", encoding="ascii", closefd=False) as opened:
             opened.write(secret + "\n")
-        os.link(beside, file)
-    except FileExistsError:
-        found = kept_secret(file, what)
-        if found is None:
-            raise
-        return found
-    finally:
-        beside.unlink()
+        try:
+            os.link(beside, file)
+        except FileExistsError:
+            found = kept_secret(file, what)
+            if found is None:
+                raise
+            return found
     log.info("%s was generated: %s", what, file)
     return secret

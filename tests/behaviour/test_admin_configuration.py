@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import socket
 import sys
@@ -379,6 +380,27 @@ def test_what_was_applied_outlives_a_restart_until_the_file_changes(
             assert not (tmp_path / "state" / "applied.json").exists()
     finally:
         again.stop()
+
+
+def test_what_a_killed_gateway_had_under_way_is_swept_at_the_start(
+    gateway_process: Callable[..., Process], echo: EchoInstance, tmp_path: Path
+) -> None:
+    """It may hold secrets, and nobody would ever look for it."""
+    home = Path(os.environ["XDG_STATE_HOME"]) / "pylae"
+    left = [
+        tmp_path / "state" / ".applied.json.0123456789abcdef",
+        tmp_path / "state" / ".registered.json.0123456789abcdef",
+        tmp_path / "token" / ".admin.0123456789abcdef",
+        home / ".jwt-secret.0123456789abcdef",
+    ]
+    for file in left:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("a secret")
+        file.chmod(0o600)
+    admin = {"address": "127.0.0.1:0", "token_file": str(tmp_path / "token" / "admin")}
+    started = gateway_process({"admin": admin, "state": str(tmp_path / "state")}, all=echo)
+    started.read_until("admin API on")
+    assert [file for file in left if file.exists()] == []
 
 
 def test_a_file_that_changed_while_nothing_ran_counts(

@@ -11,6 +11,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pylae import state
 from pylae.admin.token import token_file, token_of
 from pylae.config.admin import VARIABLE, Admin, default_admin
 from pylae.config.crosscheck import admin_instances
@@ -63,6 +64,7 @@ class Server:
     def __init__(self, control: Control, settings: Admin) -> None:
         self._control, self._settings = control, settings
         self._file = token_file(settings, control.folder, control.origin.parent)
+        state.sweep(self._file.parent, self._file.name)
         self.token = token_of(settings, self._file, create=True) or ""
         self._path = settings.address.removeprefix("unix:") if settings.address.startswith("unix:") else None
         self._socket = _unix(self._path) if self._path else _tcp(settings.address)

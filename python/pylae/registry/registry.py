@@ -62,6 +62,7 @@ class ServiceRegistry:
         wall: Callable[[], float] = time.time,
         plan: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
+        state.sweep(folder, _NAME)
         self._folder, self._base, self._hand_over = folder, base, hand_over
         self._now, self._wall, self._plan = now, wall, plan
         self.admin: str | None = None
