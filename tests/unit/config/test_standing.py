@@ -10,7 +10,8 @@ from pydantic import BaseModel
 
 from pylae import ConfigError, draft
 from pylae.config.audience import SEEN_BY, seen_by
-from pylae.config.check import _kinds, parse_document
+from pylae.config.advice import kinds
+from pylae.config.check import parse_document
 from pylae.config.load import parse
 from pylae.config.model import Config
 from pylae.config.standing import FILES, Standing
@@ -181,7 +182,7 @@ def test_every_row_is_about_a_setting_that_exists() -> None:
         path = tuple(0 if step == "*" else step for step in row)
         if path[0] == "services":
             path = ("services", "x", *path[2:])
-        assert _kinds(path, Config), row
+        assert kinds(path, Config), row
 
 
 def pem_files(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
