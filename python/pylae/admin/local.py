@@ -89,7 +89,7 @@ class LocalServer:
         except Exception:
             log.exception("the socket in the state folder has ended")
             # Whoever asks is refused, instead of waiting for an answer.
-            self._listening.close()
+            self._leave()
 
     def _wait_for_the_folder(self) -> socket.socket | None:
         """None if it is stopped meanwhile."""
@@ -140,11 +140,14 @@ class LocalServer:
             self._thread.join(LAST)
         self._close()
 
-    def _close(self) -> None:
-        # A child that was forked has it no more, and leaves all to the gateway.
+    def _leave(self) -> None:
+        # A child that was forked has no socket any more, and what the gateway has said is not its own.
         if self._announced is not None and self._listening.socket is not None:
             with suppress(OSError):
                 self._announced.unlink()
         self._listening.close()
+
+    def _close(self) -> None:
+        self._leave()
         for descriptor in (self._woken, self._wake):
             os.close(descriptor)
