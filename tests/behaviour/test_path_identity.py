@@ -127,6 +127,13 @@ def test_parameters_of_segments_that_are_replaced_go(
     assert (answer.status, json.loads(answer.body)["target"]) == (200, sent)
 
 
+def test_the_prefix_that_services_are_told_has_no_parameters(
+    gateway: Callable[..., Running], echo: EchoInstance
+) -> None:
+    sent = json.loads(_get(gateway(PARAMETERS, all=echo), "/api;v=1/users").body)["headers"]
+    assert [value for name, value in sent if name.lower() == "x-forwarded-prefix"] == ["/api"]
+
+
 def test_a_redirect_leads_to_the_path_as_it_came(gateway: Callable[..., Running], echo: EchoInstance) -> None:
     answer = _get(gateway(PARAMETERS, all=echo), "/away;a/7;b")
     assert (answer.status, answer.one("location")) == (308, "/away;a/7;b?id=7")
