@@ -161,7 +161,7 @@ def test_a_range_of_nothing_stored_passes_by(gateway: Start) -> None:
         running = gateway(route(), users=users)
         assert running.get("/", "Range: bytes=2-4").status == 206
         assert users.requests[0].one("range") == "bytes=2-4"
-        running.get("/", "Range: bytes=2-4")
+        assert running.get("/", "Range: bytes=0-1").status == 206
         assert len(users.requests) == 2
 
 
@@ -272,6 +272,214 @@ def test_must_revalidate_forbids_stale_answers(gateway: Start) -> None:
         running = gateway(route(), users=users)
         running.get()
         assert running.get().status == 503
+
+
+# Statuses
+
+STATED = [
+    ("204 No Content", b""),
+    ("299 Whatever", b"x"),
+    ("400 Bad Request", b"x"),
+    ("404 Not Found", b"x"),
+    ("405 Method Not Allowed", b"x"),
+    ("410 Gone", b"x"),
+    ("499 Whatever", b"x"),
+    ("500 Internal Server Error", b"x"),
+    ("502 Bad Gateway", b"x"),
+    ("503 Service Unavailable", b"x"),
+    ("504 Gateway Timeout", b"x"),
+    ("599 Whatever", b"x"),
+]
+"""Statuses that are kept where the service says for how long."""
+
+
+def told(status: str, body: bytes, *fields: str) -> bytes:
+    """An answer with this status; 204 has no body and no length."""
+    if status.startswith("204"):
+        return "\r\n".join([f"HTTP/1.1 {status}", *fields, "", ""]).encode()
+    return answer(body, *fields, status=status)
+
+
+def disconnect(peer: Peer, _: Message) -> None:
+    """The service fails."""
+    peer.end()
+
+
+@pytest.mark.parametrize(("status", "body"), STATED)
+def test_statuses_whose_freshness_is_stated_are_kept(gateway: Start, status: str, body: bytes) -> None:
+    with RawInstance(told(status, body, "Cache-Control: max-age=60", "X-Kept: 1")) as users:
+        running = gateway(route(), users=users)
+        for _ in range(3):
+            message = running.get()
+            assert (message.status, message.body, message.one("x-kept")) == (int(status[:3]), body, "1")
+        assert seconds_left(message) > 0
+        assert len(users.requests) == 1
+
+
+@pytest.mark.parametrize(("status", "body"), STATED)
+def test_stale_statuses_are_validated(gateway: Start, status: str, body: bytes) -> None:
+    fresh = b'HTTP/1.1 304 Not Modified\r\nETag: "1"\r\nCache-Control: max-age=60\r\n\r\n'
+    with RawInstance(told(status, body, "Cache-Control: max-age=0", 'ETag: "1"'), fresh) as users:
+        running = gateway(route(), users=users)
+        for _ in range(3):
+            message = running.get()
+            assert (message.status, message.body) == (int(status[:3]), body)
+        assert [request.one("if-none-match") for request in users.requests] == [None, '"1"']
+
+
+@pytest.mark.parametrize("failure", [disconnect, answer(b"no", status="503 Service Unavailable")])
+@pytest.mark.parametrize(("status", "body"), STATED)
+def test_stale_statuses_are_given_when_the_service_fails(
+    gateway: Start, status: str, body: bytes, failure: Any
+) -> None:
+    first = told(status, body, "Cache-Control: max-age=0, stale-if-error=60", "X-Kept: 1")
+    with RawInstance(first, failure) as users:
+        running = gateway(route(), users=users)
+        running.get()
+        message = running.get()
+        assert (message.status, message.body, message.one("x-kept")) == (int(status[:3]), body, "1")
+
+
+def test_an_answer_that_the_gateway_made_is_not_kept(gateway: Start) -> None:
+    with RawInstance(disconnect, answer(b"back")) as users:
+        running = gateway(route(stale_if_error="1m"), users=users)
+        assert running.get().status == 502
+        assert running.get().body == b"back"
+
+
+def test_a_failure_of_the_service_neither_replaces_nor_hides_what_is_good(gateway: Start) -> None:
+    def reply(peer: Peer, request: Message) -> None:
+        if request.one("x-lang") == "de" and "if-none-match" not in request:
+            peer.send(answer(b"gut", "Vary: X-Lang", 'ETag: "1"', "Cache-Control: max-age=60"))
+        else:
+            # It does not say that it depends on anything.
+            peer.send(answer(b"broken", "Cache-Control: max-age=60", status="500 Internal Server Error"))
+
+    with RawInstance(reply) as users:
+        running = gateway(route(), users=users)
+        assert running.get("/", "X-Lang: de").body == b"gut"
+        assert [running.get("/", "X-Lang: en").body for _ in range(2)] == [b"broken", b"broken"]
+        assert len(users.requests) == 2
+        # What is fresh and good is still given, also after somebody wanted it newer.
+        assert running.get("/", "X-Lang: de").body == b"gut"
+        assert running.get("/", "X-Lang: de", "Cache-Control: no-cache").body == b"broken"
+        assert running.get("/", "X-Lang: de").body == b"gut"
+
+
+def test_a_success_takes_the_place_of_a_failure(gateway: Start) -> None:
+    broken = answer(b"broken", "Cache-Control: max-age=0", 'ETag: "1"', status="503 Service Unavailable")
+    with RawInstance(broken, answer(b"back", "Cache-Control: max-age=60")) as users:
+        running = gateway(route(stale_if_error="1m"), users=users)
+        assert [running.get().body for _ in range(3)] == [b"broken", b"back", b"back"]
+
+
+@pytest.mark.parametrize(("status", "kept"), [("404 Not Found", True), ("410 Gone", True), ("400 Bad Request", False)])
+def test_error_ttl(gateway: Start, status: str, kept: bool) -> None:
+    with RawInstance(counting(status=status)) as users:
+        running = gateway(route(error_ttl="1m"), users=users)
+        running.get()
+        assert running.get().body == (b"1 /" if kept else b"2 /")
+
+
+def test_a_range_field_without_a_range_is_a_field_like_others(gateway: Start) -> None:
+    with RawInstance(answer(b"0123456789", "Content-Range: odd", "Cache-Control: max-age=60")) as users:
+        running = gateway(route(), users=users)
+        running.get()
+        assert running.get().one("content-range") == "odd"
+        assert running.get("/", "Range: bytes=0-1").all("content-range") == ["bytes 0-1/10"]
+        assert len(users.requests) == 1
+
+
+# Partial answers
+
+
+def parts(text: bytes, *fields: str) -> Callable[[Peer, Message], None]:
+    """Answers with the range of `text` that is asked for, or with all of it."""
+
+    def reply(peer: Peer, request: Message) -> None:
+        asked = request.one("range")
+        if not asked:
+            return peer.send(answer(text, *fields))
+        first, last = asked.removeprefix("bytes=").split("-")
+        start = int(first) if first else len(text) - int(last)
+        end = min(int(last), len(text) - 1) if first and last else len(text) - 1
+        stated = f"Content-Range: bytes {start}-{end}/{len(text)}"
+        return peer.send(answer(text[start : end + 1], stated, *fields, status="206 Partial Content"))
+
+    return reply
+
+
+def test_a_part_is_kept_and_answers_requests_for_it_and_for_less(gateway: Start) -> None:
+    with RawInstance(parts(b"0123456789", "Cache-Control: max-age=60", "Content-Type: a/b")) as users:
+        running = gateway(route(), users=users)
+        assert status_of(running.get("/", "Range: bytes=4-8")) == "pylae; fwd=uri-miss"
+        for asked, body in (("4-8", b"45678"), ("5-6", b"56"), ("8-8", b"8")):
+            part = running.get("/", f"Range: bytes={asked}")
+            assert (part.status, part.body, part.one("content-type")) == (206, body, "a/b")
+            assert part.all("content-range") == [f"bytes {asked}/10"]
+            assert seconds_left(part) > 0
+        assert len(users.requests) == 1
+        # More than is held is asked of the service, as it is, and so is the whole.
+        assert status_of(running.get("/", "Range: bytes=4-9")) == "pylae; fwd=partial"
+        assert running.get("/", "Range: bytes=-7").body == b"3456789"
+        assert [request.one("range") for request in users.requests[1:]] == ["bytes=4-9", "bytes=-7"]
+        assert (running.get().status, running.get().body) == (200, b"0123456789")
+        assert len(users.requests) == 4
+
+
+def test_parts_of_one_representation_are_combined(gateway: Start) -> None:
+    with RawInstance(parts(b"0123456789", "Cache-Control: max-age=60", 'ETag: "1"')) as users:
+        running = gateway(route(), users=users)
+        running.get("/", "Range: bytes=0-3")
+        running.get("/", "Range: bytes=6-9")
+        assert running.get("/", "Range: bytes=2-5").body == b"2345"
+        # Now all of it is there.
+        whole = running.get()
+        assert (whole.status, whole.body, whole.one("content-length")) == (200, b"0123456789", "10")
+        assert "content-range" not in whole
+        assert running.get("/", "Range: bytes=1-8").body == b"12345678"
+        assert running.get("/", 'If-None-Match: "1"').status == 304
+        assert ask(running, "HEAD").one("content-length") == "10"
+        assert len(users.requests) == 3
+
+
+@pytest.mark.parametrize("tags", [('"1"', '"2"'), ('W/"1"', 'W/"1"'), (None, None)], ids=["other", "weak", "none"])
+def test_parts_that_may_be_of_different_representations_are_not_combined(
+    gateway: Start, tags: tuple[str | None, str | None]
+) -> None:
+    fields = [("Cache-Control: max-age=60", *([f"ETag: {tag}"] if tag else [])) for tag in tags]
+    halves = [parts(text, *stated) for text, stated in zip((b"0123456789", b"abcdefghij"), fields, strict=True)]
+    with RawInstance(*halves) as users:
+        running = gateway(route(), users=users)
+        assert running.get("/", "Range: bytes=0-4").body == b"01234"
+        assert running.get("/", "Range: bytes=5-9").body == b"fghij"
+        assert running.get("/", "Range: bytes=3-6").body == b"defg"
+        assert running.get().body == b"abcdefghij"
+
+
+def test_a_part_that_is_not_what_it_says_answers_only_the_same_request(gateway: Start) -> None:
+    odd = answer(b"01234", "Content-Range: bytes 4-9/10", "Cache-Control: max-age=60", status="206 Partial Content")
+    with RawInstance(odd, answer(b"whole")) as users:
+        running = gateway(route(), users=users)
+        for _ in range(2):
+            part = running.get("/", "Range: bytes=-5")
+            assert (part.status, part.body, part.one("content-range")) == (206, b"01234", "bytes 4-9/10")
+        assert len(users.requests) == 1
+        assert running.get("/", "Range: bytes=5-6").body == b"whole"
+
+
+def test_a_part_that_breaks_off_is_not_kept(gateway: Start) -> None:
+    def broken(peer: Peer, _: Message) -> None:
+        stated = "Content-Range: bytes 0-9/20\r\nCache-Control: max-age=60\r\nContent-Length: 10"
+        peer.send(f"HTTP/1.1 206 Partial Content\r\n{stated}\r\n\r\n01234".encode())
+        peer.end()
+
+    with RawInstance(broken, parts(b"a" * 20, "Cache-Control: max-age=60")) as users:
+        running = gateway(route(), users=users)
+        with running.connect() as client, suppress(AssertionError, OSError):
+            client.send(b"GET / HTTP/1.1\r\nHost: gateway.test\r\nRange: bytes=0-9\r\n\r\n")
+            client.read_answer()
+        assert running.get("/", "Range: bytes=0-4").body == b"aaaaa"
 
 
 # What clients ask for
@@ -423,13 +631,25 @@ def running_peers() -> Any:
         (("Vary: X-Forwarded-For",), "200 OK"),
         (("Cache-Control: max-age=0",), "200 OK"),
         (("Expires: 0",), "200 OK"),
-        (("Cache-Control: max-age=60",), "404 Not Found"),
-        (("Cache-Control: max-age=60",), "403 Forbidden"),
-        (("Cache-Control: max-age=60",), "400 Bad Request"),
-        (("Cache-Control: max-age=60",), "500 Internal Server Error"),
-        (("Cache-Control: max-age=60",), "503 Service Unavailable"),
         (("Cache-Control: max-age=60", "Content-Range: bytes 0-3/10"), "206 Partial Content"),
         ((), "302 Found"),
+        ((), "299 Whatever"),
+        ((), "400 Bad Request"),
+        ((), "404 Not Found"),
+        ((), "410 Gone"),
+        ((), "499 Whatever"),
+        ((), "500 Internal Server Error"),
+        ((), "502 Bad Gateway"),
+        ((), "503 Service Unavailable"),
+        ((), "504 Gateway Timeout"),
+        ((), "599 Whatever"),
+        (("Cache-Control: public, max-age=60",), "401 Unauthorized"),
+        (("Cache-Control: public, max-age=60",), "403 Forbidden"),
+        (("Cache-Control: public, max-age=60",), "407 Proxy Authentication Required"),
+        (("Cache-Control: public, max-age=60",), "412 Precondition Failed"),
+        (("Cache-Control: public, max-age=60",), "416 Range Not Satisfiable"),
+        (("Cache-Control: public, max-age=60",), "429 Too Many Requests"),
+        (("Cache-Control: public, max-age=60",), "431 Request Header Fields Too Large"),
     ],
 )
 def test_what_is_never_kept(gateway: Start, fields: tuple[str, ...], status: str) -> None:
@@ -471,6 +691,23 @@ def test_an_entry_that_grows_too_large_is_not_kept(gateway: Start) -> None:
         running = gateway(route(max_entry="64KB"), users=users)
         assert [len(running.get().body) for _ in range(2)] == [81920, 81920]
         assert len(users.requests) == 2
+
+
+def test_answers_that_set_cookies_are_kept_without_them_if_told_so(gateway: Start) -> None:
+    with RawInstance(answer(b"x", "Set-Cookie: session=1", "X-Other: 1", "Cache-Control: max-age=60")) as users:
+        running = gateway(route(set_cookie="strip"), users=users)
+        assert running.get().all("set-cookie") == ["session=1"]
+        second = running.get()
+        assert (second.all("set-cookie"), second.all("x-other")) == ([], ["1"])
+        assert len(users.requests) == 1
+
+
+def test_proxy_fields_of_one_client_are_not_kept(gateway: Start) -> None:
+    with RawInstance(answer(b"x", "Proxy-Authentication-Info: nextnonce=1", "Cache-Control: max-age=60")) as users:
+        running = gateway(route(), users=users)
+        running.get()
+        assert "proxy-authentication-info" not in running.get()
+        assert len(users.requests) == 1
 
 
 def test_answers_of_unsafe_methods_are_not_kept(gateway: Start) -> None:
@@ -586,6 +823,26 @@ def test_vary_keeps_answers_apart(gateway: Start) -> None:
         assert len(users.requests) == 3
 
 
+def test_languages_are_compared_in_any_order_if_told_so(gateway: Start) -> None:
+    for normalize, same in ((["Accept-Language"], True), ([], False)):
+        with RawInstance(counting("Vary: Accept-Language")) as users:
+            running = gateway(route(normalize=normalize), users=users)
+            assert running.get("/", "Accept-Language: de, en;q=0.8, fr;q=0.8").body == b"1 /"
+            other = running.get("/", "Accept-Language: FR ; q=0.80,de;q=1, en; Q=0.8")
+            assert (other.body == b"1 /") is same
+            # The service gets what the client said.
+            assert running.get("/", "Accept-Language: EN, de").body.endswith(b" /")
+            assert users.requests[-1].one("accept-language") == "EN, de"
+
+
+def test_languages_have_no_case(gateway: Start) -> None:
+    with RawInstance(counting("Vary: Accept-Language, X-Case")) as users:
+        running = gateway(route(), users=users)
+        assert running.get("/", "Accept-Language: de-AT", "X-Case: a").body == b"1 /"
+        assert running.get("/", "Accept-Language: DE-at", "X-Case: a").body == b"1 /"
+        assert running.get("/", "Accept-Language: DE-at", "X-Case: A").body == b"2 /"
+
+
 def test_configured_fields_keep_answers_apart(gateway: Start) -> None:
     with RawInstance(counting()) as users:
         running = gateway(route(vary=["X-Tenant"]), users=users)
@@ -695,10 +952,17 @@ def test_a_fetch_behind_the_clients_back_carries_no_credential(gateway: Start) -
 
 
 def test_answers_to_requests_with_cookies(gateway: Start) -> None:
-    with RawInstance(counting()) as users:
+    for fields in ((), ("Cache-Control: max-age=60",)):
+        with RawInstance(counting(*fields)) as users:
+            running = gateway(route(), users=users)
+            assert running.get("/", "Cookie: session=1").body == b"1 /"
+            assert running.get("/").body == b"2 /"
+            # What is for all is for those with cookies too.
+            assert running.get("/", "Cookie: session=1").body == b"2 /"
+    with RawInstance(counting("Cache-Control: max-age=60, public")) as users:
         running = gateway(route(), users=users)
         assert running.get("/", "Cookie: session=1").body == b"1 /"
-        assert running.get("/").body == b"2 /"
+        assert running.get("/").body == b"1 /"
     with RawInstance(counting()) as users:
         running = gateway(route(ignore_cookies=True), users=users)
         assert running.get("/", "Cookie: session=1").body == b"1 /"
@@ -799,3 +1063,25 @@ def test_override_ignores_the_freshness_that_the_service_states(gateway: Start) 
     with RawInstance(counting("Cache-Control: max-age=0", "Expires: 0")) as users:
         running = gateway(route(override=True, ttl="1m"), users=users)
         assert (running.get().body, running.get().body) == (b"1 /", b"1 /")
+
+
+# Freshness that the service does not state
+
+
+@pytest.mark.parametrize("heuristic", [True, 0.1])
+def test_freshness_may_be_guessed_from_the_age_of_what_is_answered(gateway: Start, heuristic: bool | float) -> None:
+    with RawInstance(counting(f"Last-Modified: {formatdate(1_000_000_000, usegmt=True)}")) as users:
+        running = gateway(route(ttl=0, heuristic=heuristic), users=users)
+        assert (running.get().body, running.get().body) == (b"1 /", b"1 /")
+        # However old it is.
+        assert 86_000 < seconds_left(running.get()) <= 86_400
+    with RawInstance(counting(f"Last-Modified: {formatdate(1_000_000_000, usegmt=True)}")) as users:
+        running = gateway(route(ttl=0), users=users)
+        assert (running.get().body, running.get().body) == (b"1 /", b"2 /")
+
+
+def test_dates_are_read_whatever_their_case_and_form(gateway: Start) -> None:
+    for date in ("THU, 18 aug 2050 02:01:18 gmt", "Thu Aug  8 02:01:18 2050", "Thursday, 18-Aug-50 02:01:18 GMT"):
+        with RawInstance(counting(f"Expires: {date}")) as users:
+            running = gateway(route(ttl=0), users=users)
+            assert (running.get().body, running.get().body) == (b"1 /", b"1 /"), date

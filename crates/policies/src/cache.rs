@@ -17,12 +17,18 @@ use crate::{Parts, Policy};
 pub struct Config {
     /// Freshness of answers whose origin states none.
     ttl: Seconds,
+    /// The same for 404 and 410; 0 is not at all.
+    error_ttl: Seconds,
+    /// How much of the time since it last changed an answer is taken to be fresh, 0 to 1; 0 is nothing.
+    heuristic: f64,
     /// Whether `ttl` counts even where the origin states another.
     r#override: bool,
     /// Whether each user has answers of his own.
     per_user: bool,
     /// Names of request fields that are part of the key, in lower case.
     vary: Vec<String>,
+    /// Request fields that are compared by what they mean.
+    normalize: Vec<Normalized>,
     /// Bytes of the largest body that is kept.
     max_entry: u64,
     /// How long a stale answer may be given while it is revalidated, unless the origin says.
@@ -35,10 +41,30 @@ pub struct Config {
     client_directives: bool,
     /// Whether answers to requests with cookies count like others.
     ignore_cookies: bool,
+    /// What becomes of answers that set cookies.
+    set_cookie: SetCookie,
     /// Whether responses carry Cache-Status.
     cache_status: bool,
     /// Words by which the answers can be purged.
     tags: Vec<String>,
+}
+
+/// A request field whose meaning is known well enough to compare it by that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Normalized {
+    /// Languages, in whatever order.
+    #[serde(rename = "accept-language")]
+    AcceptLanguage,
+}
+
+/// What becomes of answers that set cookies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SetCookie {
+    /// They are not kept.
+    Bypass,
+    /// They are kept without the cookies.
+    Strip,
 }
 
 impl Config {
@@ -48,15 +74,19 @@ impl Config {
         Rules {
             route: route.into(),
             ttl: self.ttl.0,
+            error_ttl: self.error_ttl.0,
+            heuristic: self.heuristic,
             overrides: self.r#override,
             per_user: self.per_user,
             vary: boxed(self.vary),
+            normalize_language: self.normalize.contains(&Normalized::AcceptLanguage),
             max_entry: usize::try_from(self.max_entry).unwrap_or(usize::MAX),
             stale_while_revalidate: self.stale_while_revalidate.0,
             stale_if_error: self.stale_if_error.0,
             wait: self.wait.0,
             client_directives: self.client_directives,
             ignore_cookies: self.ignore_cookies,
+            strips_set_cookie: self.set_cookie == SetCookie::Strip,
             cache_status: self.cache_status,
             tags: boxed(self.tags),
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -32,11 +32,25 @@ def _one(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def _lower(value: object) -> object:
+    return [name.lower() if isinstance(name, str) else name for name in value] if isinstance(value, list) else value
+
+
+def _fraction(value: object) -> object:
+    return {True: 0.1, False: 0.0}[value] if isinstance(value, bool) else value
+
+
 Names = Annotated[
     tuple[Annotated[str, AfterValidator(_field_name)], ...],
     BeforeValidator(_one, json_schema_input_type=list[str] | str),
     Field(max_length=16),
 ]
+Normalized = Annotated[
+    tuple[Literal["accept-language"], ...],
+    BeforeValidator(_lower),
+    BeforeValidator(_one, json_schema_input_type=list[str] | str),
+]
+Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(_fraction, json_schema_input_type=bool | float)]
 Tags = Annotated[
     tuple[Annotated[str, AfterValidator(_tag)], ...],
     BeforeValidator(_one, json_schema_input_type=list[str] | str),
@@ -54,6 +68,11 @@ class Cache(Settings):
 
     ttl: Wait = timedelta(seconds=300)
     """How long an answer is fresh when the service does not say so itself (Cache-Control, Expires)."""
+    error_ttl: Wait = timedelta(0)
+    """The same for 404 and 410; 0 is not at all. Other errors are kept only as long as the service says."""
+    heuristic: Fraction = 0.0
+    """How much of the time since it last changed (Last-Modified) an answer is taken to be fresh when the service does
+    not say for how long, at most a day (RFC 9111 section 4.2.2): `true` is a tenth, `false` is not at all."""
     override: bool = False
     """Whether `ttl` counts even where the service says something else. `no-store`, `private` and `no-cache` are heeded
     all the same."""
@@ -63,6 +82,9 @@ class Cache(Settings):
     vary: Names = ()
     """Request fields by which answers differ, besides those that the service names in Vary. They count as the service
     gets them: `X-User-ID`, `X-User-Role` and `X-User-Email` are the user's, whatever the client says."""
+    normalize: Normalized = ()
+    """Request fields that are compared by what they mean: with `Accept-Language`, languages of the same weight are the
+    same in whatever order."""
     max_entry: ByteSize = 1024 * 1024
     """Largest body that is kept; at most a sixteenth of `limits.cache_size`."""
     stale_while_revalidate: Wait = timedelta(0)
@@ -76,8 +98,11 @@ class Cache(Settings):
     client_directives: bool = True
     """Whether clients can ask for fresh answers with Cache-Control, as RFC 9111 has it."""
     ignore_cookies: bool = False
-    """Whether answers to requests with cookies count like others. If not, they are kept only if the service says that
-    they may be."""
+    """Whether answers to requests with cookies count like others. If not, they are kept only if the service says
+    `public` or `s-maxage`, or varies by Cookie."""
+    set_cookie: Literal["bypass", "strip"] = "bypass"
+    """What becomes of answers that set cookies: they are not kept, or kept without the cookies (`strip`). Whoever made
+    the service answer gets the cookies either way."""
     cache_status: bool = True
     """Whether responses carry `Cache-Status` (RFC 9211)."""
     tags: Tags = ()

@@ -1,18 +1,13 @@
 //! How old a response is and how long it is fresh (RFC 9111 section 4.2).
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use pylae_http::{Name, ResponseHead};
 
 use super::control::{ResponseControl, seconds};
+use super::date::moment;
 use super::visit::Rules;
 use crate::{Exchange, Instant};
-
-/// A moment in one of the three formats of RFC 9110 section 5.6.7, since the Unix epoch. Moments before it are the epoch.
-pub(super) fn moment(value: &[u8]) -> Option<Duration> {
-    let moment = httpdate::parse_http_date(std::str::from_utf8(value).ok()?).ok()?;
-    Some(moment.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
-}
 
 /// Now, since the Unix epoch.
 pub(super) fn wall(exchange: &Exchange) -> Duration {
@@ -33,10 +28,13 @@ pub(super) fn initial(exchange: &Exchange, began: Instant) -> Duration {
     apparent.max(Duration::from_secs(said.into()) + delay)
 }
 
+/// What is guessed is not taken for fresher than this.
+const LONGEST_GUESS: Duration = Duration::from_secs(86_400);
+
 /// What makes a response fresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lifetime {
-    /// The origin says so, since its own clock.
+    /// The origin says so, since its own clock, or lets it be guessed.
     Stated(Duration),
     /// The route's settings say so, from now on.
     Configured(Duration),
@@ -51,12 +49,12 @@ pub(super) struct Seen<'a> {
     pub(super) wall: Duration,
 }
 
-/// How long a response is fresh: `s-maxage`, `max-age`, `Expires`, and otherwise the route's `ttl` for the statuses that
-/// a cache may keep without being told (section 4.2.1, RFC 9110 section 15.1).
+/// How long a response is fresh: `s-maxage`, `max-age`, `Expires`, and otherwise what may be guessed or what the route
+/// says for its status (section 4.2.1).
 pub(super) fn lifetime(response: &Seen<'_>, control: &ResponseControl, rules: &Rules) -> Lifetime {
-    let by_default = matches!(response.head.status, 200 | 203 | 204 | 300 | 301 | 308);
-    if rules.overrides && by_default {
-        return Lifetime::Configured(rules.ttl);
+    let configured = configured(response.head.status, rules);
+    if let Some(ttl) = configured.filter(|_| rules.overrides) {
+        return Lifetime::Configured(ttl);
     }
     if let Some(stated) = control.s_maxage.or(control.max_age) {
         return Lifetime::Stated(Duration::from_secs(stated.into()));
@@ -66,8 +64,41 @@ pub(super) fn lifetime(response: &Seen<'_>, control: &ResponseControl, rules: &R
         // Anything that is not a date, `0` above all, is in the past; so is an answer with two of them (section 5.3).
         let once = fields.count(Name::Expires) == 1;
         let expires = fields.get(response.bytes, Name::Expires).filter(|_| once).and_then(moment).unwrap_or_default();
-        let date = fields.get(response.bytes, Name::Date).and_then(moment).unwrap_or(response.wall);
-        return Lifetime::Stated(expires.saturating_sub(date));
+        return Lifetime::Stated(expires.saturating_sub(date(response)));
     }
-    if by_default { Lifetime::Configured(rules.ttl) } else { Lifetime::None }
+    match configured {
+        // For errors the route's word is more than a guess.
+        Some(ttl) if response.head.status >= 400 => Lifetime::Configured(ttl),
+        _ => match (guessed(response, control, rules), configured) {
+            (Some(guess), _) => Lifetime::Stated(guess),
+            (None, Some(ttl)) => Lifetime::Configured(ttl),
+            (None, None) => Lifetime::None,
+        },
+    }
+}
+
+/// How long an answer with this status is fresh if the origin does not say so, as far as the route says that at all.
+fn configured(status: u16, rules: &Rules) -> Option<Duration> {
+    match status {
+        200 | 203 | 206 | 300 | 301 | 308 => Some(rules.ttl),
+        404 | 410 => Some(rules.error_ttl).filter(|ttl| !ttl.is_zero()),
+        _ => None,
+    }
+}
+
+/// A part of the time for which what is answered had not changed when it was sent (section 4.2.2), for statuses that
+/// are cacheable by default (RFC 9110 section 15.1) or called `public`. Failures of the origin need its word.
+fn guessed(response: &Seen<'_>, control: &ResponseControl, rules: &Rules) -> Option<Duration> {
+    let status = response.head.status;
+    let by_default = matches!(status, 200 | 203 | 204 | 206 | 300 | 301 | 308 | 404 | 405 | 410 | 414);
+    if rules.heuristic <= 0.0 || !(by_default || control.public && status < 500) {
+        return None;
+    }
+    let changed = response.head.fields.get(response.bytes, Name::LastModified).and_then(moment)?;
+    Some(date(response).saturating_sub(changed).mul_f64(rules.heuristic).min(LONGEST_GUESS))
+}
+
+/// When a response was sent, by its own word if it has one.
+fn date(response: &Seen<'_>) -> Duration {
+    response.head.fields.get(response.bytes, Name::Date).and_then(moment).unwrap_or(response.wall)
 }

@@ -151,7 +151,7 @@ fn give_up(fetch: Fetch, exchange: &Exchange) {
     if fetch.lead.is_some() && usual && !failed {
         fetch.cache.pass(&fetch.key, exchange.now);
     }
-    if fetch.stale.is_some() && exchange.response.status < 500 && fetch.stores {
+    if fetch.stale.is_some() && exchange.response.status < 500 && fetch.stores && !fetch.part {
         // A full answer takes the place of what was stored (section 4.3.3).
         fetch.cache.remove(&fetch.key);
     }

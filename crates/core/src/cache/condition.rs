@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use pylae_http::{Fields, Method, Name, Span};
 
-use super::age::moment;
+use super::date::moment;
 use super::entry::Entry;
-use super::range::{Part, part};
+use super::range::{Wanted, wanted};
 use super::visit::{Outcome, Stored};
 use crate::Exchange;
 
@@ -67,7 +67,7 @@ impl Text {
 /// Settles the status by the client's conditions, and the part of the body that is sent.
 fn choose(entry: &Entry, exchange: &mut Exchange) -> Range<usize> {
     let whole = 0..entry.body.len();
-    if exchange.status != 200 {
+    if exchange.status != 200 && entry.part.is_none() {
         return whole;
     }
     if has_it(&entry.head.fields, &entry.bytes, exchange) {
@@ -77,19 +77,26 @@ fn choose(entry: &Entry, exchange: &mut Exchange) -> Range<usize> {
         }
         return 0..0;
     }
-    let wanted = exchange.head.fields.get(&exchange.buffer, Name::Range);
-    let Some(wanted) = wanted.filter(|_| exchange.head.method == Method::Get && same_as_before(entry, exchange)) else {
+    if let Some(part) = &entry.part {
+        let bytes = part.wanted(&entry.body, exchange).unwrap_or(whole);
+        if let Some(place) = part.place(&entry.body, &bytes) {
+            let _ = exchange.response_edits.set_known(Name::ContentRange, place.as_bytes());
+        }
+        return bytes;
+    }
+    let asked = exchange.head.fields.get(&exchange.buffer, Name::Range);
+    let Some(asked) = asked.filter(|_| exchange.head.method == Method::Get && same_as_before(entry, exchange)) else {
         return whole;
     };
-    match part(wanted, whole.len()) {
-        Part::Whole => whole,
-        Part::Bytes(range) => {
+    match wanted(asked, whole.len()) {
+        Wanted::Whole => whole,
+        Wanted::Bytes(range) => {
             let text = format!("bytes {}-{}/{}", range.start, range.end - 1, whole.len());
             exchange.status = 206;
             let _ = exchange.response_edits.set_known(Name::ContentRange, text.as_bytes());
             range
         }
-        Part::None => {
+        Wanted::None => {
             exchange.status = 416;
             let text = format!("bytes */{}", whole.len());
             let _ = exchange.response_edits.set_known(Name::ContentRange, text.as_bytes());
@@ -134,7 +141,7 @@ fn opaque(tag: &[u8]) -> &[u8] {
 }
 
 /// Whether the client's part of the response is of this very one: If-Range by strong comparison (section 13.1.5).
-fn same_as_before(entry: &Entry, exchange: &Exchange) -> bool {
+pub(super) fn same_as_before(entry: &Entry, exchange: &Exchange) -> bool {
     let Some(condition) = exchange.head.fields.get(&exchange.buffer, Name::IfRange) else { return true };
     if condition.starts_with(b"\"") {
         entry.field(Name::Etag) == Some(condition)

@@ -6,6 +6,7 @@ use std::time::Duration;
 use pylae_http::{Name, ResponseHead};
 
 use super::control::ResponseControl;
+use super::part::{Part, gives_way};
 use super::vary::Selecting;
 use crate::Instant;
 use crate::location::Asked;
@@ -14,7 +15,7 @@ use crate::location::Asked;
 const OVERHEAD: usize = 640;
 
 /// One stored response: complete, immutable, shared by all that send it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Entry {
     /// The head as it is sent again: no field of a connection, no framing, no Age.
     pub bytes: Box<[u8]>,
@@ -22,6 +23,8 @@ pub struct Entry {
     pub head: ResponseHead,
     /// The body.
     pub body: Arc<[u8]>,
+    /// What it is a part of, if it is one.
+    pub part: Option<Box<Part>>,
     /// What its request said in the fields that Vary names.
     pub selecting: Selecting,
     /// What the origin allows.
@@ -67,9 +70,15 @@ impl Entry {
         self.head.fields.get(&self.bytes, name)
     }
 
-    /// Whether the origin can be asked if it still holds.
+    /// Whether the origin can be asked if it still holds. A part is rather asked for anew.
     pub fn has_validator(&self) -> bool {
-        self.head.fields.has(Name::Etag) || self.head.fields.has(Name::LastModified)
+        self.part.is_none() && (self.head.fields.has(Name::Etag) || self.head.fields.has(Name::LastModified))
+    }
+
+    /// Whether it is not a failure of the origin and may be given: it is fresh, or was of late.
+    pub fn is_good(&self, now: Instant) -> bool {
+        let longest = self.stale_while_revalidate.max(self.stale_if_error);
+        self.head.status < 500 && (self.fresh_for(now).is_some() || self.stale_for(now) < longest)
     }
 
     /// Bytes of memory.
@@ -79,16 +88,19 @@ impl Entry {
         // Each tag is a pointer, a length and an allocation of its own.
         let tags: usize = self.tags.iter().map(|tag| 32 + tag.len()).sum();
         let asked = self.asked.as_ref().map_or(0, |asked| asked.weight());
-        OVERHEAD + head + self.body.len() + self.selecting.weight() + tags + asked
+        let part = self.part.as_ref().map_or(0, |part| part.weight());
+        OVERHEAD + head + self.body.len() + self.selecting.weight() + tags + asked + part
     }
 }
 
-/// The stored responses of one key, newest first: one for each combination of what Vary names.
+/// The stored responses of one key, newest first: one for each combination of what Vary names, and some parts.
 #[derive(Debug, Default)]
 pub struct Variants(pub Vec<Arc<Entry>>);
 
 /// Variants of one key that are kept.
 pub(super) const MOST_VARIANTS: usize = 16;
+/// Parts that answer the same requests.
+pub(super) const MOST_PARTS: usize = 4;
 
 impl Variants {
     /// Bytes of memory.
@@ -99,11 +111,23 @@ impl Variants {
     /// These with `entry` in the place of the one that answers the same requests, in at most `most` bytes.
     pub(super) fn with(&self, entry: Arc<Entry>, most: usize) -> Self {
         let mut left = most.saturating_sub(entry.weight());
+        let mut parts = usize::from(entry.part.is_some());
         let mut list = vec![entry];
         for other in &self.0 {
             let same = other.selecting == list[0].selecting;
-            if !same && list.len() < MOST_VARIANTS && other.weight() <= left {
+            let stays = match (&list[0].part, &other.part) {
+                _ if !same => true,
+                (None, _) => false,
+                (Some(_), None) => true,
+                // Another entity tag is another representation, which has taken the place of the older one.
+                (Some(new), Some(old)) => {
+                    let same_tag = other.field(Name::Etag) == list[0].field(Name::Etag);
+                    parts < MOST_PARTS && same_tag && !gives_way(old, new)
+                }
+            };
+            if stays && list.len() < MOST_VARIANTS && other.weight() <= left {
                 left -= other.weight();
+                parts += usize::from(same && other.part.is_some());
                 list.push(Arc::clone(other));
             }
         }

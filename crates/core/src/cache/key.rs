@@ -54,7 +54,7 @@ pub(super) fn write(rules: &Rules, exchange: &mut Exchange) {
     key.push(if exchange.secure { b's' } else { b'p' });
     if exchange.peer_trusted {
         for name in ["x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix"] {
-            join(exchange, name, &mut scratch);
+            join(exchange, rules, name, &mut scratch);
             key.extend_from_slice(&scratch);
             key.push(0);
         }
@@ -62,7 +62,7 @@ pub(super) fn write(rules: &Rules, exchange: &mut Exchange) {
     key.extend_from_slice(rules.route.as_bytes());
     key.push(0);
     for name in &rules.vary {
-        key.push(if join(exchange, name, &mut scratch) { b'=' } else { b'-' });
+        key.push(if join(exchange, rules, name, &mut scratch) { b'=' } else { b'-' });
         key.extend_from_slice(&scratch);
         key.push(0);
     }

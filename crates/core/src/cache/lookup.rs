@@ -10,7 +10,7 @@ use super::control::RequestControl;
 use super::entry::Entry;
 use super::flight::Landing;
 use super::key;
-use super::shared::Cache;
+use super::shared::{Cache, Found};
 use super::vary::Known;
 use super::visit::{Fetch, Join, Outcome, Rules, Stored};
 use crate::halt::Rejection;
@@ -29,14 +29,26 @@ pub fn lookup(cache: &Arc<Cache>, rules: &Arc<Rules>, exchange: &mut Exchange) -
     } else {
         RequestControl::default()
     };
-    let (found, others) = cache.find(exchange);
-    let reuse = found.as_ref().map_or(Reuse::No, |entry| reuse(entry, &control, exchange));
-    let request = Request { cache, rules, control, others };
-    match (found, reuse) {
-        (Some(entry), Reuse::Fresh) => Verdict::Stored(serve(entry, exchange, Outcome::Hit, request.hit())),
-        (Some(entry), Reuse::Stale) => Verdict::Stored(serve(entry, exchange, Outcome::Stale, request.hit())),
-        (Some(entry), Reuse::WhileRevalidating) => Verdict::Stored(request.serve_and_refresh(entry, exchange)),
-        (found, _) => request.fetch(found, exchange),
+    let found = cache.find(rules, exchange);
+    let request = Request { cache, rules, control };
+    let Found::Entry(entry) = found else {
+        let miss = match found {
+            Found::Parts => &b"pylae; fwd=partial"[..],
+            Found::Others => b"pylae; fwd=vary-miss",
+            _ => b"pylae; fwd=uri-miss",
+        };
+        return request.fetch(None, miss, exchange);
+    };
+    match reuse(&entry, &request.control, exchange) {
+        Reuse::Fresh => Verdict::Stored(serve(entry, exchange, Outcome::Hit, request.hit())),
+        Reuse::Stale => Verdict::Stored(serve(entry, exchange, Outcome::Stale, request.hit())),
+        Reuse::WhileRevalidating => Verdict::Stored(request.serve_and_refresh(entry, exchange)),
+        Reuse::No => {
+            // It would do, but for what the client asks (RFC 9211 section 2.2).
+            let would_do = entry.fresh_for(exchange.now).is_some() && !entry.control.no_cache;
+            let miss = if would_do { &b"pylae; fwd=request"[..] } else { b"pylae; fwd=stale" };
+            request.fetch(Some(entry), miss, exchange)
+        }
     }
 }
 
@@ -93,14 +105,12 @@ struct Request<'a> {
     cache: &'a Arc<Cache>,
     rules: &'a Arc<Rules>,
     control: RequestControl,
-    /// Whether other requests with the same key have stored answers.
-    others: bool,
 }
 
 impl Request<'_> {
     /// Gives a stale answer now and has it validated, unless somebody is at it already.
     fn serve_and_refresh(&self, entry: Arc<Entry>, exchange: &mut Exchange) -> Stored {
-        let key = self.cache.flight_key(exchange);
+        let key = self.cache.flight_key(self.rules, exchange);
         let lead = self.cache.flights.take_off(&key, exchange.now).ok();
         let refresh = lead.map(|lead| {
             let stale = Some(Arc::clone(&entry));
@@ -110,8 +120,8 @@ impl Request<'_> {
         Stored { refresh, ..serve(entry, exchange, Outcome::Stale, self.hit()) }
     }
 
-    /// Asks the service, or waits for another who does.
-    fn fetch(&self, stale: Option<Arc<Entry>>, exchange: &mut Exchange) -> Verdict {
+    /// Asks the service, or waits for another who does. `miss` says why, though there may be a stored response.
+    fn fetch(&self, stale: Option<Arc<Entry>>, miss: &'static [u8], exchange: &mut Exchange) -> Verdict {
         if self.control.only_if_cached {
             exchange.cache.outcome = Some(Outcome::Miss);
             return Verdict::Reject(Box::new(Rejection {
@@ -124,9 +134,9 @@ impl Request<'_> {
         exchange.cache.outcome = Some(Outcome::Miss);
         let validates = stale.as_ref().is_some_and(|entry| entry.has_validator());
         let part = exchange.head.fields.has(Name::Range) && !validates;
-        let stores = self.may_store(exchange) && !part;
-        let mut fetch = Fetch { stale, stores, ..self.new_fetch(exchange) };
-        if stores && !self.control.no_cache && !self.cache.passes(&fetch.key, exchange.now) {
+        let stores = self.may_store(exchange);
+        let mut fetch = Fetch { stale, stores, part, miss, ..self.new_fetch(exchange) };
+        if stores && !part && !self.control.no_cache && !self.cache.passes(&fetch.key, exchange.now) {
             match self.collapse(&mut fetch, exchange) {
                 Some(join) => return Verdict::Join(join),
                 // A conditional answer would be of no use to others.
@@ -135,7 +145,6 @@ impl Request<'_> {
             }
         }
         fetch.begin(exchange);
-        fetch.miss = self.miss(fetch.stale.as_deref(), exchange.now);
         if !stores && fetch.stale.is_none() {
             say(exchange, self.rules.cache_status, fetch.miss);
             return Verdict::Continue;
@@ -150,7 +159,7 @@ impl Request<'_> {
         if wait.is_zero() || !matches!(exchange.cache.joined, None | Some(Landing::Abandoned)) {
             return None;
         }
-        let key = self.cache.flight_key(exchange);
+        let key = self.cache.flight_key(self.rules, exchange);
         match self.cache.flights.take_off(&key, exchange.now) {
             Ok(lead) => {
                 fetch.lead = Some(lead);
@@ -171,17 +180,6 @@ impl Request<'_> {
         self.rules.cache_status.then_some(HIT)
     }
 
-    /// Why the service is asked although there may be a stored response (RFC 9211 section 2.2).
-    fn miss(&self, found: Option<&Entry>, now: Instant) -> &'static [u8] {
-        match found {
-            // It would do, but for what the client asks.
-            Some(entry) if entry.fresh_for(now).is_some() && !entry.control.no_cache => b"pylae; fwd=request",
-            Some(_) => b"pylae; fwd=stale",
-            None if self.others => b"pylae; fwd=vary-miss",
-            None => b"pylae; fwd=uri-miss",
-        }
-    }
-
     fn new_fetch(&self, exchange: &Exchange) -> Fetch {
         Fetch {
             cache: Arc::clone(self.cache),
@@ -193,6 +191,7 @@ impl Request<'_> {
             stale: None,
             validates: false,
             stores: true,
+            part: false,
             miss: b"pylae; fwd=stale",
             tap: None,
         }

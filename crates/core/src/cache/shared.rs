@@ -11,8 +11,10 @@ use serde::Serialize;
 use super::entry::Entry;
 use super::flight::Flights;
 use super::key;
+use super::part::{has_wanted, joined};
 use super::purge::Purge;
 use super::store::{CacheStore, MemoryStore};
+use super::visit::Rules;
 use crate::{Exchange, Instant};
 
 /// Slots of each table of marks.
@@ -37,6 +39,18 @@ pub struct Cache {
     passed: Box<[AtomicU64]>,
     /// When something was purged last: what was being fetched then is not kept.
     purged: AtomicU64,
+}
+
+/// What the cache has for a request.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// What answers it.
+    Entry(Arc<Entry>),
+    /// Parts of what answers it.
+    Parts,
+    /// What answers other requests for the same target.
+    Others,
+    Nothing,
 }
 
 /// What the cache holds.
@@ -78,26 +92,42 @@ impl Cache {
         self.largest
     }
 
-    /// The entry that answers the request in `exchange`, whose key is written; fresh or not. And whether there are
-    /// others for the same key.
-    pub(super) fn find(&self, exchange: &mut Exchange) -> (Option<Arc<Entry>>, bool) {
-        let Some(variants) = self.store.get(&exchange.cache.key) else { return (None, false) };
+    /// The entry that answers the request in `exchange`, whose key is written; fresh or not.
+    pub(super) fn find(&self, rules: &Rules, exchange: &mut Exchange) -> Found {
+        let Some(variants) = self.store.get(&exchange.cache.key) else { return Found::Nothing };
         let changed = self.changed(&exchange.host, &exchange.target.path);
         let mut scratch = std::mem::take(&mut exchange.cache.scratch);
-        let answers =
-            |entry: &&Arc<Entry>| entry.requested > changed && entry.selecting.matches(exchange, &mut scratch);
-        let found = variants.0.iter().find(answers).cloned();
+        let mut others = Found::Others;
+        let mut matching = variants.0.iter().filter(|entry| {
+            let selected = entry.requested > changed && entry.selecting.matches(exchange, rules, &mut scratch);
+            let answers = selected && has_wanted(entry, exchange);
+            if selected && !answers {
+                others = Found::Parts;
+            }
+            answers
+        });
+        let mut found = matching.next();
+        if found.is_some_and(|entry| entry.head.status >= 500) {
+            // A failure seldom says on what it depends. It must not hide what is good.
+            found = matching.find(|other| other.is_good(exchange.now)).or(found);
+        }
+        let found = found.cloned();
         exchange.cache.scratch = scratch;
-        (found, true)
+        found.map_or(others, Found::Entry)
+    }
+
+    /// What is kept of a part that has just come, with the parts that are there already; none if it is of no use.
+    pub(super) fn joined(&self, key: &[u8], entry: Entry, most: usize) -> Option<Entry> {
+        joined(entry, self.store.get(key).as_deref(), most)
     }
 
     /// Writes what a fetch for the request in `exchange` is known by: its key and what it says in the fields by which the
     /// stored answers differ.
-    pub(super) fn flight_key(&self, exchange: &mut Exchange) -> Vec<u8> {
+    pub(super) fn flight_key(&self, rules: &Rules, exchange: &mut Exchange) -> Vec<u8> {
         let mut key = exchange.cache.key.clone();
         let mut scratch = std::mem::take(&mut exchange.cache.scratch);
         if let Some(latest) = self.store.get(&key).and_then(|variants| variants.0.first().cloned()) {
-            latest.selecting.append(exchange, &mut scratch, &mut key);
+            latest.selecting.append(exchange, rules, &mut scratch, &mut key);
         }
         exchange.cache.scratch = scratch;
         key

@@ -10,6 +10,7 @@ use pylae_http::{Edits, Fields, Framing, HeadLimits, Name, NameSet, ResponseHead
 use super::age::{Lifetime, Seen, initial, lifetime, wall};
 use super::control::ResponseControl;
 use super::entry::Entry;
+use super::part::Part;
 use super::vary::Selecting;
 use super::visit::{Fetch, Rules};
 use crate::Exchange;
@@ -26,6 +27,10 @@ const NOT_UPDATED: NameSet = NameSet::of(&[
     Name::SetCookie,
     Name::XRequestId,
 ]);
+/// Fields of a later part that do not replace those of an earlier one (section 3.4).
+const NOT_COMBINED: NameSet = NameSet::of(&[Name::ContentRange]);
+/// Another field that is for one client only.
+const PROXY_AUTHENTICATION_INFO: &[u8] = b"Proxy-Authentication-Info";
 /// Tags of one entry.
 const MOST_TAGS: usize = 64;
 
@@ -33,26 +38,27 @@ const MOST_TAGS: usize = 64;
 pub(super) fn storable(fetch: &Fetch, exchange: &Exchange, service: &Arc<str>, framing: Framing) -> Option<Entry> {
     let Exchange { response, response_buffer: buf, .. } = exchange;
     let control = ResponseControl::read(&response.fields, buf);
-    let known = matches!(response.status, 200 | 203 | 204 | 300 | 301 | 302 | 303 | 307 | 308);
-    let forbidden = forbids(&control)
-        || response.fields.has(Name::SetCookie)
-        || response.fields.has(Name::ContentRange)
+    let forbidden = forbids(&control, response.status)
+        || (response.fields.has(Name::SetCookie) && !fetch.rules.strips_set_cookie)
         // What it says is for those who listen now.
         || exchange.is_event_stream();
     let allowed = fetch.stores
-        && known
+        && !is_about_the_request(response.status)
         && !forbidden
         && may_be_shared(fetch, exchange, &control)
         && is_bounded(framing, fetch.most());
-    if !allowed {
+    if !allowed || hides_what_is_good(fetch, exchange) {
         return None;
     }
-    let selecting = Selecting::read(exchange, &fetch.known, fetch.rules.per_user)?;
+    let part = if response.status == 206 { Some(Box::new(Part::of(exchange)?)) } else { None };
+    let selecting = Selecting::read(exchange, &fetch.known, &fetch.rules)?;
+    if !covers_cookies(fetch, exchange, &control, &selecting) {
+        return None;
+    }
     let initial_age = initial(exchange, fetch.began);
     let seen = Seen { head: response, bytes: buf, wall: wall(exchange) };
     let lifetime = match lifetime(&seen, &control, &fetch.rules) {
         Lifetime::Stated(span) => span,
-        Lifetime::Configured(_) if !covers_cookies(fetch, exchange, &control, &selecting) => return None,
         Lifetime::Configured(span) => initial_age + span,
         Lifetime::None => return None,
     };
@@ -61,6 +67,7 @@ pub(super) fn storable(fetch: &Fetch, exchange: &Exchange, service: &Arc<str>, f
         bytes,
         head,
         body: Arc::from([]),
+        part,
         selecting,
         control,
         requested: fetch.began,
@@ -92,13 +99,33 @@ fn settle_staleness(entry: &mut Entry, rules: &Rules) {
         return;
     }
     let span = |said: Option<u32>, or| said.map_or(or, |seconds| Duration::from_secs(seconds.into()));
-    entry.stale_while_revalidate = span(entry.control.stale_while_revalidate, rules.stale_while_revalidate);
+    if entry.part.is_none() {
+        entry.stale_while_revalidate = span(entry.control.stale_while_revalidate, rules.stale_while_revalidate);
+    }
     entry.stale_if_error = span(entry.control.stale_if_error, rules.stale_if_error);
 }
 
-/// Whether the origin forbids to keep it.
-fn forbids(control: &ResponseControl) -> bool {
-    (control.no_store && !control.must_understand) || control.private
+/// Whether the origin forbids to keep it. `must-understand` comes before `no-store` where the status is one whose
+/// caching is known here, and forbids it where it is not (section 5.2.2.3).
+fn forbids(control: &ResponseControl, status: u16) -> bool {
+    let understood =
+        matches!(status, 200 | 203 | 204 | 206 | 300..=303 | 307 | 308 | 400 | 404 | 405 | 410 | 414 | 500..=504);
+    control.private || if control.must_understand { !understood } else { control.no_store }
+}
+
+/// Whether an answer with this status is about its request, its sender or the connection rather than about the target:
+/// whatever it says, it is nobody else's.
+fn is_about_the_request(status: u16) -> bool {
+    matches!(
+        status,
+        226 | 304 | 401 | 403 | 407 | 408 | 411..=413 | 416 | 417 | 421 | 425 | 426 | 428 | 429 | 431 | 511
+    )
+}
+
+/// Whether a failure of the origin would take the place of something that may still be given.
+fn hides_what_is_good(fetch: &Fetch, exchange: &Exchange) -> bool {
+    let good = fetch.stale.as_ref().is_some_and(|entry| entry.is_good(exchange.now));
+    exchange.response.status >= 500 && good
 }
 
 /// Whether the response may answer other requests although this one was authorised (section 3.5).
@@ -110,14 +137,15 @@ fn may_be_shared(fetch: &Fetch, exchange: &Exchange, control: &ResponseControl) 
     own || !authorised || control.public || control.must_revalidate || control.s_maxage.is_some()
 }
 
-/// Whether the route's own `ttl` is safe for an answer to a request with cookies: an origin that says nothing about
-/// caching may well mean it for one session.
+/// Whether an answer to a request with cookies is for others too: an origin that does not say so may well mean it for
+/// one session.
 fn covers_cookies(fetch: &Fetch, exchange: &Exchange, control: &ResponseControl, selecting: &Selecting) -> bool {
     let rules = &fetch.rules;
     !exchange.head.fields.has(Name::Cookie)
         || rules.ignore_cookies
         || fetch.known.is_keyed_by_user(rules.per_user)
         || control.public
+        || control.s_maxage.is_some()
         || selecting.names("cookie")
         || rules.vary.iter().any(|name| **name == *"cookie")
 }
@@ -140,6 +168,7 @@ fn kept_head(exchange: &Exchange) -> Option<(Box<[u8]>, ResponseHead)> {
         // Cannot be refused: a date.
         let _ = edits.set_known(Name::Date, now.as_bytes());
     }
+    edits.remove(PROXY_AUTHENTICATION_INFO);
     let source = FieldSource { fields: &response.fields, buf, options, drop: NOT_KEPT, edits: &edits };
     encoded(response.status, source)
 }
@@ -167,7 +196,7 @@ fn tags(exchange: &Exchange, rules: &Rules) -> Arc<[Box<str>]> {
 /// `None` if it speaks of another response.
 pub(super) fn refreshed(stale: &Entry, fetch: &Fetch, exchange: &Exchange) -> Option<Entry> {
     let Exchange { response, response_buffer: buf, response_options: options, .. } = exchange;
-    let edits = updates(&response.fields, buf, options);
+    let edits = updates(&response.fields, buf, options, NOT_UPDATED);
     let none = ConnectionOptions::default();
     let source = FieldSource {
         fields: &stale.head.fields,
@@ -181,6 +210,7 @@ pub(super) fn refreshed(stale: &Entry, fetch: &Fetch, exchange: &Exchange) -> Op
     let initial_age = initial(exchange, fetch.began);
     let mut entry = Entry {
         body: Arc::clone(&stale.body),
+        part: None,
         selecting: stale.selecting.clone(),
         control,
         requested: fetch.began,
@@ -209,20 +239,42 @@ pub(super) fn refreshed(stale: &Entry, fetch: &Fetch, exchange: &Exchange) -> Op
 /// says about storing counts as if it had come with the body; so does a Vary that names other fields than before: what
 /// earlier requests said in those is not known.
 pub(super) fn may_stay(entry: &Entry, fetch: &Fetch, exchange: &Exchange) -> bool {
-    let forbidden = forbids(&entry.control) || !may_be_shared(fetch, exchange, &entry.control);
-    let selects = || {
-        Selecting::read(exchange, &fetch.known, fetch.rules.per_user)
-            .is_some_and(|said| said.is_by_same(&entry.selecting))
-    };
+    let forbidden = forbids(&entry.control, entry.head.status) || !may_be_shared(fetch, exchange, &entry.control);
+    let selects =
+        || Selecting::read(exchange, &fetch.known, &fetch.rules).is_some_and(|said| said.is_by_same(&entry.selecting));
     !forbidden && (!exchange.response.fields.has(Name::Vary) || selects())
 }
 
-/// The fields of a validating answer that replace those of the stored one.
-fn updates(fields: &Fields, buf: &[u8], options: &ConnectionOptions) -> Edits {
+/// `new`, a part, with the fields that only `old`, an earlier one, has; without an earlier one as the whole that it has
+/// become (section 3.4).
+pub(super) fn combined(new: &Entry, old: Option<&Entry>) -> Option<Entry> {
+    let options = ConnectionOptions::default();
+    let (base, edits) = match old {
+        Some(old) => (old, updates(&new.head.fields, &new.bytes, &options, NOT_COMBINED)),
+        None => (new, Edits::default()),
+    };
+    // Where a part lies is said anew each time.
+    let source = FieldSource {
+        fields: &base.head.fields,
+        buf: &base.bytes,
+        options: &options,
+        drop: NOT_COMBINED,
+        edits: &edits,
+    };
+    let (bytes, head) = encoded(if old.is_some() { 206 } else { 200 }, source)?;
+    let tags = Arc::clone(old.filter(|_| new.tags.is_empty()).map_or(&new.tags, |old| &old.tags));
+    // An address that only the earlier one gives is one that its request was answered with.
+    let asked = new.asked.clone().or_else(|| old.and_then(|old| old.asked.clone()));
+    Some(Entry { bytes, head, part: None, tags, asked, ..new.clone() })
+}
+
+/// The fields of an answer that replace those of the stored one.
+fn updates(fields: &Fields, buf: &[u8], options: &ConnectionOptions, kept: NameSet) -> Edits {
     let mut edits = Edits::default();
     for (index, field) in fields.iter().enumerate() {
         let name = field.name.of(buf);
-        if NOT_UPDATED.has(field.id) || options.nominates(buf, name) {
+        let own = kept.has(field.id) || name.eq_ignore_ascii_case(PROXY_AUTHENTICATION_INFO);
+        if own || options.nominates(buf, name) {
             continue;
         }
         let first = !fields.iter().take(index).any(|other| other.name.of(buf).eq_ignore_ascii_case(name));

@@ -2,9 +2,12 @@
 
 mod bounds;
 mod collapse;
+mod dates;
+mod parts;
 mod rfc9111_reuse;
 mod rfc9111_store;
 mod rfc9111_validate;
+mod statuses;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -44,15 +47,19 @@ fn rules() -> Rules {
     Rules {
         route: "r".into(),
         ttl: Duration::from_secs(300),
+        error_ttl: Duration::ZERO,
+        heuristic: 0.0,
         overrides: false,
         per_user: true,
         vary: [].into(),
+        normalize_language: false,
         max_entry: 1 << 20,
         stale_while_revalidate: Duration::ZERO,
         stale_if_error: Duration::ZERO,
         wait: Duration::from_secs(5),
         client_directives: true,
         ignore_cookies: false,
+        strips_set_cookie: false,
         cache_status: true,
         tags: [].into(),
     }

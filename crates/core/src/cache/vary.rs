@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use pylae_http::{Edits, Name, NameSet};
 
+use super::language;
+use super::visit::Rules;
 use crate::exchange::User;
 use crate::{Exchange, forwarding};
 
@@ -58,9 +60,9 @@ impl Known {
 impl Selecting {
     /// What the request in `exchange`, of which the cache knew so much, said in the fields that its response's Vary names.
     /// `None`: the response answers no other request.
-    pub(super) fn read(exchange: &Exchange, known: &Known, per_user: bool) -> Option<Self> {
+    pub(super) fn read(exchange: &Exchange, known: &Known, rules: &Rules) -> Option<Self> {
         let keyed = if exchange.hooks.is_some() { KEYED } else { KEYED_WITHOUT_HOOKS };
-        let keyed = if known.is_keyed_by_user(per_user) { keyed.with(forwarding::IDENTITY) } else { keyed };
+        let keyed = if known.is_keyed_by_user(rules.per_user) { keyed.with(forwarding::IDENTITY) } else { keyed };
         let mut names: Vec<Box<str>> = Vec::new();
         for line in exchange.response.fields.values(&exchange.response_buffer, "vary") {
             for name in line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|name| !name.is_empty()) {
@@ -77,8 +79,8 @@ impl Selecting {
         names.sort();
         let (mut value, mut sent) = (Vec::new(), Vec::new());
         let said = names.into_iter().map(|name| {
-            let present = join_known(exchange, &known.edits, known.user.as_deref(), &name, &mut value);
-            let forwarded = join(exchange, &name, &mut sent);
+            let present = join_known(exchange, (&known.edits, known.user.as_deref()), rules, &name, &mut value);
+            let forwarded = join(exchange, rules, &name, &mut sent);
             // What a hook put there instead is not seen when the next request comes. That hooks which read bodies want them
             // plain is the same for all.
             let same = (present, &value) == (forwarded, &sent) || *name == *"accept-encoding";
@@ -88,9 +90,9 @@ impl Selecting {
     }
 
     /// Whether the request in `exchange` says the same. `scratch` is memory that is used again.
-    pub(super) fn matches(&self, exchange: &Exchange, scratch: &mut Vec<u8>) -> bool {
+    pub(super) fn matches(&self, exchange: &Exchange, rules: &Rules, scratch: &mut Vec<u8>) -> bool {
         self.0.iter().all(|(name, said)| {
-            let present = join(exchange, name, scratch);
+            let present = join(exchange, rules, name, scratch);
             match said {
                 Some(value) => present && **value == **scratch,
                 None => !present,
@@ -99,9 +101,9 @@ impl Selecting {
     }
 
     /// Appends what the request in `exchange` says in the same fields.
-    pub(super) fn append(&self, exchange: &Exchange, scratch: &mut Vec<u8>, out: &mut Vec<u8>) {
+    pub(super) fn append(&self, exchange: &Exchange, rules: &Rules, scratch: &mut Vec<u8>, out: &mut Vec<u8>) {
         for (name, _) in &self.0 {
-            out.push(u8::from(join(exchange, name, scratch)));
+            out.push(u8::from(join(exchange, rules, name, scratch)));
             out.extend_from_slice(scratch);
             out.push(0);
         }
@@ -124,13 +126,19 @@ impl Selecting {
 }
 
 /// Writes the value of a request field, as the service sees it, to `out`: lines joined, white space around commas
-/// removed. Whether there is such a field.
-pub(super) fn join(exchange: &Exchange, name: &str, out: &mut Vec<u8>) -> bool {
-    join_known(exchange, &exchange.request_edits, exchange.user.as_deref(), name, out)
+/// removed, languages as they are compared. Whether there is such a field.
+pub(super) fn join(exchange: &Exchange, rules: &Rules, name: &str, out: &mut Vec<u8>) -> bool {
+    join_known(exchange, (&exchange.request_edits, exchange.user.as_deref()), rules, name, out)
 }
 
 /// The same with other edits and another user than the exchange has by now.
-fn join_known(exchange: &Exchange, edits: &Edits, user: Option<&User>, name: &str, out: &mut Vec<u8>) -> bool {
+fn join_known(
+    exchange: &Exchange,
+    (edits, user): (&Edits, Option<&User>),
+    rules: &Rules,
+    name: &str,
+    out: &mut Vec<u8>,
+) -> bool {
     out.clear();
     let id = Name::classify(name.as_bytes());
     // `_` and `-` are one name where it is a known one.
@@ -156,5 +164,8 @@ fn join_known(exchange: &Exchange, edits: &Edits, user: Option<&User>, name: &st
         exchange.request_values(name).for_each(&mut add);
     }
     edits.added().filter(|(added, _)| added.eq_ignore_ascii_case(name.as_bytes())).for_each(|(_, value)| add(value));
+    if name == "accept-language" {
+        language::normalize(out, rules.normalize_language);
+    }
     present
 }

@@ -18,12 +18,18 @@ pub struct Rules {
     pub route: Box<str>,
     /// How long an answer is fresh of which the origin does not say so.
     pub ttl: Duration,
+    /// The same for an answer that there is nothing (404, 410); zero is not at all.
+    pub error_ttl: Duration,
+    /// How much of the time since it last changed an answer is taken to be fresh; zero is nothing.
+    pub heuristic: f64,
     /// Whether `ttl` counts even where the origin says otherwise.
     pub overrides: bool,
     /// Whether each user has answers of his own.
     pub per_user: bool,
     /// Names of request fields that are part of the key, whatever the origin's Vary says.
     pub vary: Box<[Box<str>]>,
+    /// Whether languages that a client accepts are compared whatever their order.
+    pub normalize_language: bool,
     /// Bytes of the largest body that is kept.
     pub max_entry: usize,
     /// How long a stale answer may be given while it is revalidated, unless the origin says.
@@ -36,6 +42,8 @@ pub struct Rules {
     pub client_directives: bool,
     /// Whether answers to requests with cookies count like others.
     pub ignore_cookies: bool,
+    /// Whether answers that set cookies are kept, without them.
+    pub strips_set_cookie: bool,
     /// Whether responses carry Cache-Status.
     pub cache_status: bool,
     /// Words by which the answers can be purged, besides those of the origin's Cache-Tag.
@@ -107,6 +115,8 @@ pub struct Fetch {
     pub(super) validates: bool,
     /// Whether the answer may be kept, as far as the request goes.
     pub(super) stores: bool,
+    /// The service is asked for a part.
+    pub(super) part: bool,
     /// What Cache-Status says of it.
     pub(super) miss: &'static [u8],
     pub(super) tap: Option<Tap>,
@@ -251,7 +261,9 @@ impl Fetch {
 
     fn complete(mut self: Box<Self>) {
         let Some(tap) = self.tap.take().filter(|_| self.stores) else { return self.land(Landing::Alone) };
-        let entry = Arc::new(Entry { body: tap.body.bytes.as_slice().into(), ..tap.entry });
+        let entry = Entry { body: tap.body.bytes.as_slice().into(), ..tap.entry };
+        let entry = if entry.part.is_some() { self.cache.joined(&self.key, entry, tap.most) } else { Some(entry) };
+        let Some(entry) = entry.map(Arc::new) else { return self.land(Landing::Alone) };
         let landing = if entry.fresh_for(entry.received).is_some() && !entry.control.no_cache {
             Landing::Stored
         } else {

@@ -12,6 +12,7 @@ fn entry(bytes: usize) -> Arc<Entry> {
         bytes: [].into(),
         head: pylae_http::ResponseHead::default(),
         body: vec![0; bytes].into(),
+        part: None,
         selecting: crate::cache::vary::Selecting::default(),
         control: crate::cache::control::ResponseControl::default(),
         requested: Instant::from_nanos(1),

@@ -14,30 +14,18 @@ fn s3_methods_other_than_get_are_not_stored() {
 }
 
 #[test]
-fn s3_partial_content_is_not_stored() {
-    let world = World::new();
-    world.fetch("GET /\nRange: bytes=0-1", "206\nContent-Range: bytes 0-1/9\nCache-Control: max-age=60", "bo");
-    assert!(!world.holds("/"));
-    assert!(!world.keeps("206\nContent-Range: bytes 0-3/9\nCache-Control: max-age=60"));
-}
-
-#[test]
-fn s3_statuses_that_are_not_understood_are_not_stored() {
-    assert!(!World::new().keeps("299\nCache-Control: max-age=60"));
-    assert!(!World::new().keeps("206\nCache-Control: max-age=60"));
-}
-
-#[test]
-fn s3_error_answers_are_not_stored_even_if_the_origin_allows() {
-    for status in ["400", "404", "410", "414", "500", "501", "503"] {
-        assert!(!World::new().keeps(&format!("{status}\nCache-Control: public, max-age=60")), "{status}");
-    }
-}
-
-#[test]
 fn s3_must_understand_lets_no_store_be_ignored_for_known_statuses() {
-    assert!(World::new().keeps("200\nCache-Control: max-age=60, no-store, must-understand"));
-    assert!(!World::new().keeps("299\nCache-Control: max-age=60, must-understand"));
+    for status in ["200", "301", "404", "503"] {
+        assert!(
+            World::new().keeps(&format!("{status}\nCache-Control: max-age=60, no-store, must-understand")),
+            "{status}"
+        );
+        assert!(World::new().keeps(&format!("{status}\nCache-Control: max-age=60, must-understand")), "{status}");
+    }
+    for status in ["299", "451", "599"] {
+        assert!(!World::new().keeps(&format!("{status}\nCache-Control: max-age=60, must-understand")), "{status}");
+        assert!(!World::new().keeps(&format!("{status}\nCache-Control: max-age=60, no-store, must-understand")));
+    }
 }
 
 #[test]
@@ -68,6 +56,16 @@ fn s3_responses_with_set_cookie_are_not_stored() {
 }
 
 #[test]
+fn responses_with_set_cookie_are_stored_without_it_if_the_route_says_so() {
+    let world = World::with(Rules { strips_set_cookie: true, ..rules() });
+    assert!(world.keeps("200\nSet-Cookie: a=1\nX-Other: 1\nset-cookie: b=2"));
+    let mut exchange = world.exchange("GET /");
+    world.look(&mut exchange);
+    assert_eq!(fields(&exchange, "set-cookie"), [""; 0]);
+    assert_eq!(fields(&exchange, "x-other"), ["1"]);
+}
+
+#[test]
 fn s3_override_never_stores_what_is_private() {
     let all = || World::with(Rules { overrides: true, ..rules() });
     assert!(all().keeps("200\nCache-Control: max-age=0"));
@@ -92,11 +90,12 @@ fn s3_1_all_fields_are_kept() {
 fn s3_1_fields_of_the_connection_are_not_kept() {
     let world = World::new();
     let fields_of_connection = "Connection: keep-alive, X-Hop\nX-Hop: 1\nKeep-Alive: timeout=5\nProxy-Authenticate: Basic\n\
-                                Proxy-Authorization: x\nUpgrade: h2c";
+                                Proxy-Authorization: x\nproxy-authentication-info: x\nUpgrade: h2c";
     world.fetch("GET /", &format!("200\n{fields_of_connection}\nX-End: 1"), "x");
     let mut exchange = world.exchange("GET /");
     world.look(&mut exchange);
-    for name in ["connection", "x-hop", "keep-alive", "proxy-authenticate", "proxy-authorization", "upgrade"] {
+    let gone = ["connection", "x-hop", "keep-alive", "upgrade"];
+    for name in gone.into_iter().chain(["proxy-authenticate", "proxy-authorization", "proxy-authentication-info"]) {
         assert_eq!(fields(&exchange, name), [""; 0], "{name}");
     }
     assert_eq!(fields(&exchange, "x-end"), ["1"]);
@@ -135,13 +134,13 @@ fn s3_2_a_validating_answer_does_not_change_what_describes_the_body() {
         "xyz",
     );
     let update = "304\nETag: \"1\"\nContent-Length: 0\nContent-Type: c/d\nContent-Encoding: br\nContent-Range: bytes 0-1/2\n\
-                  Set-Cookie: a=1\nConnection: X-Hop\nX-Hop: 1";
+                  Set-Cookie: a=1\nConnection: X-Hop\nX-Hop: 1\nProxy-Authentication-Info: x";
     let (exchange, settled) = world.fetch("GET /", update, "");
     let Settled::Serve(stored) = settled else { panic!() };
     assert_eq!(&*stored.entry.body, b"xyz");
     assert_eq!(fields(&exchange, "content-type"), ["a/b"]);
     assert_eq!(fields(&exchange, "content-encoding"), ["gzip"]);
-    for name in ["content-length", "content-range", "set-cookie", "x-hop", "connection"] {
+    for name in ["content-length", "content-range", "set-cookie", "x-hop", "connection", "proxy-authentication-info"] {
         assert_eq!(fields(&exchange, name), [""; 0], "{name}");
     }
 }
@@ -324,7 +323,9 @@ fn answers_to_requests_with_cookies_need_the_origins_word() {
         matches!(world.ask("GET /\nCookie: session=1"), Got::Stored { .. })
     };
     assert!(!kept(rules(), "200"));
-    assert!(kept(rules(), "200\nCache-Control: max-age=60"));
+    assert!(!kept(rules(), "200\nCache-Control: max-age=60"));
+    assert!(!kept(rules(), "200\nCache-Control: must-revalidate\nExpires: Thu, 18 Aug 2050 02:01:18 GMT"));
+    assert!(kept(rules(), "200\nCache-Control: s-maxage=60"));
     assert!(kept(rules(), "200\nCache-Control: public"));
     assert!(kept(rules(), "200\nVary: Cookie"));
     assert!(kept(Rules { ignore_cookies: true, ..rules() }, "200"));

@@ -120,6 +120,24 @@ fn s4_3_3_a_failure_of_the_origin_is_passed_on() {
 }
 
 #[test]
+fn s4_3_3_a_failure_of_the_origin_does_not_replace_what_may_be_given() {
+    for (control, later, stays) in [
+        ("max-age=60", 5, true),
+        ("max-age=60", 70, false),
+        ("max-age=1, stale-while-revalidate=60", 30, true),
+        ("max-age=1, stale-while-revalidate=60", 90, false),
+    ] {
+        let mut world = World::new();
+        world.fetch("GET /", &format!("200\nCache-Control: {control}"), "good");
+        world.at += later;
+        let answer = "500\nCache-Control: max-age=60";
+        world.fetch("GET /\nCache-Control: no-cache", answer, "bad");
+        let Got::Stored { body, .. } = world.ask("GET /") else { panic!() };
+        assert_eq!(body == "good", stays, "{control}");
+    }
+}
+
+#[test]
 fn s4_3_4_a_304_about_another_response_updates_nothing() {
     let world = World::new();
     world.fetch("GET /", "200\nETag: \"1\"\nCache-Control: max-age=0", "x");
