@@ -710,6 +710,40 @@ def test_proxy_fields_of_one_client_are_not_kept(gateway: Start) -> None:
         assert len(users.requests) == 1
 
 
+def test_an_answer_to_post_that_is_the_one_to_get_is_kept(gateway: Start) -> None:
+    made = answer(b"made", "Content-Location: /a?x=1", "Cache-Control: max-age=60")
+    with RawInstance(made, answer(b"asked")) as users:
+        running = gateway(route(), users=users)
+        posted = ask(running, "POST", "/a?x=1", body=b"new")
+        assert (posted.body, status_of(posted)) == (b"made", "pylae; fwd=method")
+        assert running.get("/a?x=1").body == b"made"
+        assert ask(running, "HEAD", "/a?x=1").one("content-length") == "4"
+        assert len(users.requests) == 1
+        assert running.get("/a").body == b"asked"
+        # It does not answer the next POST, which makes it invalid.
+        assert ask(running, "POST", "/a?x=1", body=b"new").body == b"asked"
+        assert running.get("/a?x=1").body == b"asked"
+        assert len(users.requests) == 4
+
+
+def test_an_answer_to_post_from_before_another_change_is_not_kept(gateway: Start) -> None:
+    release = threading.Event()
+
+    def slow(peer: Peer, _: Message) -> None:
+        release.wait(30)
+        peer.send(answer(b"before", "Content-Location: /a", "Cache-Control: max-age=60"))
+
+    with RawInstance(slow, answer(b"changed"), answer(b"after")) as users, running_peers() as connect:
+        running = gateway(route(), users=users)
+        writer = connect(running)
+        writer.send(b"POST /a HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: 1\r\n\r\nx")
+        wait_until(lambda: len(users.requests) == 1)
+        assert ask(running, "PUT", "/a", body=b"x").status == 200
+        release.set()
+        assert writer.read_answer().body == b"before"
+        assert running.get("/a").body == b"after"
+
+
 def test_answers_of_unsafe_methods_are_not_kept(gateway: Start) -> None:
     with RawInstance(counting("Cache-Control: max-age=60")) as users:
         running = gateway(route(), users=users)

@@ -1,10 +1,11 @@
 //! The response cache: a shared HTTP cache after RFC 9111, in memory, decided without a socket and without a clock.
 //!
 //! [`lookup`] is what happens when a request comes, [`answered`] and [`failed`] when the service has answered or has not,
-//! [`Fetch::take`] while the body passes. [`Cache`] is what all workers share.
+//! [`changed`] when an unsafe method has succeeded, [`Fetch::take`] while the body passes. [`Cache`] is what all workers share.
 
 mod age;
 mod answer;
+mod change;
 mod condition;
 pub mod control;
 mod date;
@@ -23,6 +24,7 @@ mod vary;
 mod visit;
 
 pub use answer::{Settled, answered, failed};
+pub use change::changed;
 pub use entry::{Entry, Variants};
 pub use flight::{Flight, Landing};
 pub use lookup::lookup;

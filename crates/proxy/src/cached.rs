@@ -28,9 +28,7 @@ pub(crate) fn settle<'s>(
         Ok(taken) => taken,
         Err(halt) => return cache::failed(exchange, &halt).map(Reply::Stored).ok_or(halt),
     };
-    if !exchange.head.method.is_safe() && (200..400).contains(&exchange.response.status) {
-        cache.invalidate(&exchange.host, &exchange.target.path, exchange.now);
-    }
+    cache::changed(cache, exchange);
     let status = exchange.response.status;
     let clean = taken.answered.framing == Framing::None && exchange.response_buffer.len() == exchange.response.len;
     let persists = exchange.response_options.persists(exchange.response.version);

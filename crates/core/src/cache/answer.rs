@@ -49,7 +49,8 @@ pub fn answered(exchange: &mut Exchange, service: &Arc<str>, framing: Framing) -
         fetch.land(Landing::Alone);
         return Settled::Relay;
     };
-    let muted = status == 200 && has_it(&exchange.response.fields, &exchange.response_buffer, exchange);
+    let gets = exchange.head.method == Method::Get;
+    let muted = gets && status == 200 && has_it(&exchange.response.fields, &exchange.response_buffer, exchange);
     if muted {
         exchange.status = 304;
         exchange.response.reason = Span::default();

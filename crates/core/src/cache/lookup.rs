@@ -18,8 +18,11 @@ use crate::{Exchange, Instant, Verdict};
 
 /// Answers the request in `exchange` from the cache, or prepares what must be asked of the service.
 pub fn lookup(cache: &Arc<Cache>, rules: &Arc<Rules>, exchange: &mut Exchange) -> Verdict {
-    if let Some(why) = passes_by(exchange) {
+    let why = passes_by(exchange);
+    if why.is_some() {
         exchange.cache.outcome = Some(Outcome::Bypass);
+    }
+    if let Some(why) = why.filter(|_| exchange.head.method != Method::Post || exchange.is_call()) {
         say(exchange, rules.cache_status, why);
         return Verdict::Continue;
     }
@@ -29,8 +32,11 @@ pub fn lookup(cache: &Arc<Cache>, rules: &Arc<Rules>, exchange: &mut Exchange) -
     } else {
         RequestControl::default()
     };
-    let found = cache.find(rules, exchange);
     let request = Request { cache, rules, control };
+    if let Some(why) = why {
+        return request.watch(why, exchange);
+    }
+    let found = cache.find(rules, exchange);
     let Found::Entry(entry) = found else {
         let miss = match found {
             Found::Parts => &b"pylae; fwd=partial"[..],
@@ -120,6 +126,13 @@ impl Request<'_> {
         Stored { refresh, ..serve(entry, exchange, Outcome::Stale, self.hit()) }
     }
 
+    /// Lets a POST pass. Its answer may be one that GET would have.
+    fn watch(&self, why: &'static [u8], exchange: &mut Exchange) -> Verdict {
+        let stores = !self.control.no_store && !key::overrides(exchange);
+        exchange.cache.fetch = Some(Box::new(Fetch { stores, miss: why, ..self.new_fetch(exchange) }));
+        Verdict::Continue
+    }
+
     /// Asks the service, or waits for another who does. `miss` says why, though there may be a stored response.
     fn fetch(&self, stale: Option<Arc<Entry>>, miss: &'static [u8], exchange: &mut Exchange) -> Verdict {
         if self.control.only_if_cached {
@@ -187,6 +200,7 @@ impl Request<'_> {
             key: exchange.cache.key.as_slice().into(),
             known: Known::of(exchange),
             began: exchange.now,
+            changed: None,
             lead: None,
             stale: None,
             validates: false,

@@ -167,7 +167,7 @@ impl Cache {
         self.passing.load(Ordering::Relaxed)
     }
 
-    fn purged(&self) -> Instant {
+    pub(super) fn purged(&self) -> Instant {
         Instant::from_nanos(self.purged.load(Ordering::Acquire))
     }
 
@@ -176,9 +176,10 @@ impl Cache {
     }
 
     /// Makes everything invalid that is stored for an address, whatever its query (RFC 9111 section 4.4). What is being
-    /// fetched now is not kept.
-    pub fn invalidate(&self, host: &[u8], path: &[u8], now: Instant) {
-        Self::slot(&self.changed, self.address(host, path)).fetch_max(now.as_nanos(), Ordering::Release);
+    /// fetched now is not kept. Returns when that was done last.
+    pub fn invalidate(&self, host: &[u8], path: &[u8], now: Instant) -> Instant {
+        let mark = Self::slot(&self.changed, self.address(host, path));
+        Instant::from_nanos(mark.fetch_max(now.as_nanos(), Ordering::AcqRel))
     }
 
     /// Forgets what `purge` names, and returns how many entries that were. What is being fetched now is not kept.

@@ -8,6 +8,7 @@ use pylae_http::encode::{self, FieldSource, StatusLine};
 use pylae_http::{Edits, Fields, Framing, HeadLimits, Name, NameSet, ResponseHead};
 
 use super::age::{Lifetime, Seen, initial, lifetime, wall};
+use super::change::is_for_get;
 use super::control::ResponseControl;
 use super::entry::Entry;
 use super::part::Part;
@@ -43,6 +44,7 @@ pub(super) fn storable(fetch: &Fetch, exchange: &Exchange, service: &Arc<str>, f
         // What it says is for those who listen now.
         || exchange.is_event_stream();
     let allowed = fetch.stores
+        && is_for_get(exchange, &control)
         && !is_about_the_request(response.status)
         && !forbidden
         && may_be_shared(fetch, exchange, &control)
@@ -70,7 +72,7 @@ pub(super) fn storable(fetch: &Fetch, exchange: &Exchange, service: &Arc<str>, f
         part,
         selecting,
         control,
-        requested: fetch.began,
+        requested: fetch.changed.unwrap_or(fetch.began),
         received: exchange.now,
         initial_age,
         lifetime,

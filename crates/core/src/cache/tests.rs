@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use pylae_http::{Framing, HeadLimits, framing};
 
-use super::{Cache, Outcome, Rules, Settled, Stored, answered, failed, lookup};
+use super::{Cache, Outcome, Rules, Settled, Stored, answered, changed, failed, lookup};
 use crate::{Exchange, Halt, Instant, Verdict, admit::admit};
 
 const LIMITS: HeadLimits = HeadLimits { head: 32_768, target: 8192, fields: 100 };
@@ -130,6 +130,7 @@ impl World {
     /// The origin's answer to the request in `exchange`. `{date}` is now.
     fn answer(&self, exchange: &mut Exchange, answer: &str, body: &str) -> Settled {
         let framing = self.head(exchange, answer, body.len());
+        changed(&self.cache, exchange);
         let settled = answered(exchange, &Arc::from("s"), framing);
         if matches!(settled, Settled::Relay) && !body.is_empty() {
             exchange.cache.take(body.as_bytes());

@@ -107,6 +107,8 @@ pub struct Fetch {
     pub(super) known: Known,
     /// When the service was asked.
     pub(super) began: Instant,
+    /// When it has changed what it is the answer of, if it has.
+    pub(super) changed: Option<Instant>,
     /// Others wait for it.
     pub(super) lead: Option<Lead>,
     /// What is there already, no longer fresh.

@@ -133,9 +133,7 @@ impl Lookup {
         exchange.now = Instant::from_nanos(now);
         message::respond(exchange, status, &headers)?;
         let method = exchange.head.method;
-        if !method.is_safe() && (200..400).contains(&status) {
-            self.cache.invalidate(&exchange.host, &exchange.target.path, exchange.now);
-        }
+        cache::changed(&self.cache, exchange);
         let bodiless = method == Method::Head || matches!(status, 204 | 304);
         let framing = if bodiless { Framing::None } else { Framing::Length(body.len() as u64) };
         match cache::answered(exchange, &Arc::from(""), framing) {

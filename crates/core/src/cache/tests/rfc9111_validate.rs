@@ -265,6 +265,92 @@ fn s4_4_a_change_makes_the_target_invalid_and_nothing_else() {
 }
 
 #[test]
+fn s4_an_answer_to_post_is_kept_for_get_if_it_says_so() {
+    for (request, answer, kept) in [
+        ("POST /a?x=1", "200\nContent-Location: /a?x=1\nCache-Control: max-age=60", true),
+        ("POST /a?x=1", "200\nContent-Location: /a?x=1\nCache-Control: s-maxage=60", true),
+        ("POST /b/../a?x=1", "200\nContent-Location: /a?x=1\nExpires: Thu, 18 Aug 2050 02:01:18 GMT", true),
+        (
+            "POST /a?x=1\nIf-None-Match: *",
+            "200\nETag: \"1\"\nContent-Location: /a?x=1\nCache-Control: max-age=60",
+            true,
+        ),
+        // It must be explicit.
+        ("POST /a?x=1", "200\nCache-Control: max-age=60", false),
+        ("POST /a?x=1", "200\nContent-Location: /a?x=1", false),
+        ("POST /a?x=1", "200\nContent-Location: /a?x=1\nCache-Control: public", false),
+        ("POST /a?x=1", "200\nContent-Location: /a?x=1\nCache-Control: max-age=60, no-store", false),
+        ("POST /a?x=1", "200\nContent-Location: /a?x=1\nCache-Control: max-age=60, private", false),
+        // Another target.
+        ("POST /a?x=1", "200\nContent-Location: /a\nCache-Control: max-age=60", false),
+        ("POST /a?x=1", "200\nContent-Location: /a?x=2\nCache-Control: max-age=60", false),
+        ("POST /a?x=1", "200\nContent-Location: a?x=1\nCache-Control: max-age=60", false),
+        ("POST /a?x=1", "200\nContent-Location: /a?x=1\nContent-Location: /a?x=1\nCache-Control: max-age=60", false),
+        // Another method, another status, somebody's own.
+        ("POST /a?x=1", "201\nContent-Location: /a?x=1\nCache-Control: max-age=60", false),
+        ("PUT /a?x=1", "200\nContent-Location: /a?x=1\nCache-Control: max-age=60", false),
+        ("PATCH /a?x=1", "200\nContent-Location: /a?x=1\nCache-Control: max-age=60", false),
+        ("POST /a?x=1", "303\nContent-Location: /a?x=1\nCache-Control: max-age=60", false),
+        ("POST /a?x=1", "404\nContent-Location: /a?x=1\nCache-Control: max-age=60", false),
+        ("POST /a?x=1\nCookie: a=1", "200\nContent-Location: /a?x=1\nCache-Control: max-age=60", false),
+        ("POST /a?x=1\nAuthorization: x", "200\nContent-Location: /a?x=1\nCache-Control: max-age=60", false),
+        ("POST /a?x=1\nX-HTTP-Method: PUT", "200\nContent-Location: /a?x=1\nCache-Control: max-age=60", false),
+        ("POST /a?x=1\nCache-Control: no-store", "200\nContent-Location: /a?x=1\nCache-Control: max-age=60", false),
+    ] {
+        let mut world = World::new();
+        world.fetch("GET /a?x=1", "200", "old");
+        world.at += 1;
+        let (exchange, settled) = world.fetch(request, answer, "new");
+        assert!(matches!(settled, Settled::Relay));
+        assert!(exchange.status != 304);
+        let old = answer.starts_with("404");
+        let expected = if kept {
+            hit("new")
+        } else if old {
+            hit("old")
+        } else {
+            miss()
+        };
+        assert_eq!(world.ask("GET /a?x=1"), expected, "{request} {answer}");
+        assert!(!matches!(world.ask("POST /a?x=1"), Got::Stored { .. }));
+    }
+}
+
+#[test]
+fn an_answer_to_post_is_about_what_the_service_was_asked_for() {
+    for (place, kept) in [("/inner", true), ("/a", false)] {
+        let world = World::new();
+        let mut exchange = world.exchange("POST /a");
+        world.look(&mut exchange);
+        exchange.forward_path.extend_from_slice(b"/inner");
+        world.answer(&mut exchange, &format!("200\nContent-Location: {place}\nCache-Control: max-age=60"), "x");
+        assert_eq!(world.holds("/a"), kept, "{place}");
+    }
+}
+
+#[test]
+fn an_answer_to_post_is_not_kept_if_others_have_changed_or_purged_meanwhile() {
+    for what in 0..3 {
+        let mut world = World::new();
+        let mut exchange = world.exchange("POST /a");
+        world.look(&mut exchange);
+        world.at += 1;
+        match what {
+            0 => {}
+            1 => drop(world.fetch("PUT /a", "204", "")),
+            _ => drop(world.cache.purge(&Purge::Tag("none".into()), world.now())),
+        }
+        world.at += 1;
+        world.answer(&mut exchange, "200\nContent-Location: /a\nCache-Control: max-age=60", "x");
+        assert_eq!(world.holds("/a"), what == 0, "{what}");
+        // It is one that a later change makes invalid.
+        world.at += 1;
+        world.cache.invalidate(b"h.test", b"/a", world.now());
+        assert!(!world.holds("/a"));
+    }
+}
+
+#[test]
 fn s4_4_what_was_asked_before_a_change_is_not_kept() {
     let mut world = World::new();
     let mut exchange = world.exchange("GET /a");
