@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import ssl
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +17,9 @@ _GOOD = timedelta(days=365)
 """Age at which another one is made; it would be good for a month more."""
 _WHAT = "the key of the certificate for this machine"
 _BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?", re.DOTALL)
+_CONSTRAINED_TO_ADDRESSES = bytes.fromhex("8708 7f000000 ff000000")
+"""What authorities of earlier versions have in their name constraints: 127.0.0.0/8, in DER (RFC 5280 section 4.2.1.10).
+BoringSSL, which gRPC clients and Envoy have, refuses every chain with a constraint on addresses."""
 
 log = logging.getLogger("pylae")
 
@@ -29,15 +33,23 @@ def bundle(*, create: bool) -> str:
     """Key, certificate and authority in PEM, for `localhost`, 127.0.0.1 and ::1.
 
     They are kept in the user's state directory, in a file that only its owner can read. Without `create` nothing is
-    written, and where nothing is kept they are made for the moment. Raises ConfigError if others can read the file.
+    written, and where nothing is kept they are made for the moment. Those of earlier versions that some clients refuse
+    are made anew. Raises ConfigError if others can read the file.
     """
     file = state.home() / FILES[0]
     kept = state.kept_secret(file, _WHAT)
-    if kept is not None and time.time() - file.stat().st_mtime < _GOOD.total_seconds():
+    refused = kept is not None and _is_refused(kept)
+    if kept is not None and not refused and time.time() - file.stat().st_mtime < _GOOD.total_seconds():
         return kept
     made = _made()
     if not create:
         return kept or made
+    if refused:
+        log.warning(
+            "the certificate for this machine was made anew, because gRPC clients refuse the authority of the old one; "
+            "clients that trusted that are to trust %s",
+            authority_file(),
+        )
     try:
         if kept is None:
             made = state.keep_secret(file, made, _WHAT)
@@ -47,6 +59,11 @@ def bundle(*, create: bool) -> str:
     except OSError as error:
         log.warning("a certificate was made for this run only: it cannot be kept in %s (%s)", file, error.strerror)
     return made
+
+
+def _is_refused(bundle: str) -> bool:
+    authority = _BLOCK.findall(bundle + "\n")[-1:]
+    return any(_CONSTRAINED_TO_ADDRESSES in ssl.PEM_cert_to_DER_cert(block) for block in authority)
 
 
 def _made() -> str:

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import datetime
 import json
+import logging
 import os
+import re
 import ssl
 import stat
 import subprocess
 import time
 from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
+import grpc
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from pylae import Gateway
 from pylae.errors import ConfigError
+from support.h2servers import Shop, grpc_instance
 from support.instance import EchoInstance
 from support.running import Process, Running, configure
 
@@ -75,6 +85,70 @@ def test_it_is_what_the_standard_says_a_certificate_is(echo: EchoInstance, state
     assert "X509v3 Name Constraints: critical" in text
     # What Python itself thinks of it.
     ssl.create_default_context(cafile=authority)
+
+
+def test_grpc_clients_trust_it_too(gateway: Callable[..., Running], state: Path) -> None:
+    """Their TLS, BoringSSL, refuses a chain with constraints that it does not know, such as those on addresses."""
+    with grpc_instance(Shop()) as url:
+        running = gateway({**CONFIG, "services": {"shop": {"protocol": "http2"}}}, shop=url)
+        port = running.address.rpartition(":")[2]
+        trusted = grpc.ssl_channel_credentials((state / "localhost-ca.pem").read_bytes())
+        for host in ("localhost", "127.0.0.1"):
+            with grpc.secure_channel(f"{host}:{port}", trusted, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+                assert channel.unary_unary("/shop.Shop/Unary")(b"abc", timeout=15) == b"cba"
+
+
+def test_the_authority_vouches_for_servers_of_this_machine_only(echo: EchoInstance, state: Path) -> None:
+    running = Gateway(**configure(CONFIG, users=echo))
+    running.start()
+    running.stop(drain=False)
+    words = ["openssl", "x509", "-in", state / "localhost-ca.pem", "-noout", "-text"]
+    text = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    shown = re.sub(r"\s+", " ", text)
+    assert "X509v3 Basic Constraints: critical CA:TRUE, pathlen:0 X509v3" in shown
+    assert "X509v3 Name Constraints: critical Permitted: DNS:localhost X509v3" in shown
+    assert "X509v3 Extended Key Usage: TLS Web Server Authentication X509v3" in shown
+
+
+def _as_made_earlier() -> bytes:
+    """A key, its certificate, and the authority that made it, which may vouch for a name and for addresses."""
+    authority, own = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    now = datetime.datetime.now(datetime.UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Pylae on this machine, 0a0b0c0d")])
+    loopback: list[IPv4Network | IPv6Network] = [IPv4Network("127.0.0.0/8"), IPv6Network("::1/128")]
+    constraints = x509.NameConstraints([x509.DNSName("localhost"), *map(x509.IPAddress, loopback)], None)
+
+    def certificate(key: ec.EllipticCurvePrivateKey, *extensions: x509.ExtensionType) -> bytes:
+        builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        builder = builder.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=397))
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=True)
+        return builder.sign(authority, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+    key = own.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return key + certificate(own) + certificate(authority, x509.BasicConstraints(True, 0), constraints)
+
+
+def test_an_authority_that_grpc_clients_refuse_is_made_anew(
+    echo: EchoInstance, state: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Those of earlier versions have constraints on addresses."""
+    kept, earlier = state / "localhost.pem", _as_made_earlier()
+    state.mkdir(mode=0o700, parents=True)
+    kept.touch(0o600)
+    kept.write_bytes(earlier)
+    assert Gateway(**configure(CONFIG, users=echo)).check() == []
+    assert kept.read_bytes() == earlier
+    caplog.set_level(logging.INFO, "pylae")
+    for made_anew in (True, False):
+        caplog.clear()
+        running = Gateway(**configure(CONFIG, users=echo))
+        running.start()
+        running.stop(drain=False)
+        assert kept.read_bytes() != earlier
+        assert ("gRPC clients refuse the authority" in caplog.text) == made_anew
+    assert str(state / "localhost-ca.pem") in caplog.text
+    assert (state / "localhost-ca.pem").read_text().strip() in kept.read_text()
 
 
 def test_looking_at_a_configuration_makes_no_files(state: Path, echo: EchoInstance) -> None:

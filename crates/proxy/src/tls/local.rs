@@ -61,9 +61,11 @@ fn make(wall: Duration) -> Result<LocalCertificate, Unspecified> {
     // Browsers confuse authorities of the same name.
     let issuer = name(&format!("Pylae on this machine, {:08x}", u32::from_be_bytes(mark)));
     let validity = node(SEQUENCE, &[&time(wall.saturating_sub(EARLIER)), &time(wall + GOOD)]);
+    let servers = node(SEQUENCE, &[&node(OID, &[SERVER_AUTH])]);
     let constrained = [
         extension(BASIC_CONSTRAINTS, true, &node(SEQUENCE, &[&node(BOOLEAN, &[&[0xff]]), &node(INTEGER, &[&[0]])])),
         extension(KEY_USAGE, true, &node(BIT_STRING, &[&[1, 0x06]])),
+        extension(EXTENDED_KEY_USAGE, false, &servers),
         extension(NAME_CONSTRAINTS, true, &constraints()),
         extension(SUBJECT_KEY, false, &node(OCTET_STRING, &[&key_id(&authority)])),
     ]
@@ -71,7 +73,7 @@ fn make(wall: Duration) -> Result<LocalCertificate, Unspecified> {
     let served = [
         extension(BASIC_CONSTRAINTS, true, &node(SEQUENCE, &[])),
         extension(KEY_USAGE, true, &node(BIT_STRING, &[&[7, 0x80]])),
-        extension(EXTENDED_KEY_USAGE, false, &node(SEQUENCE, &[&node(OID, &[SERVER_AUTH])])),
+        extension(EXTENDED_KEY_USAGE, false, &servers),
         extension(ALTERNATIVE_NAMES, false, &names()),
         extension(SUBJECT_KEY, false, &node(OCTET_STRING, &[&key_id(&own)])),
         extension(AUTHORITY_KEY, false, &node(SEQUENCE, &[&node(0x80, &[&key_id(&authority)])])),
@@ -145,12 +147,12 @@ fn names() -> Vec<u8> {
     node(SEQUENCE, &[&host("localhost"), &address(&[127, 0, 0, 1]), &address(&loopback)])
 }
 
-/// The authority may vouch for this machine only; addresses come with their masks.
+/// Of names the authority may vouch for `localhost` only. There is no constraint on addresses: `BoringSSL`, which gRPC clients and
+/// Envoy have, does not know such constraints and refuses every chain that has one. What keeps the authority from vouching for
+/// addresses is that nobody has its key.
 fn constraints() -> Vec<u8> {
-    let within = |tag: u8, bytes: &[u8]| node(SEQUENCE, &[&node(tag, &[bytes])]);
-    let loopback = [&std::net::Ipv6Addr::LOCALHOST.octets()[..], &[0xff; 16]].concat();
-    let four = within(0x87, &[127, 0, 0, 0, 255, 0, 0, 0]);
-    node(SEQUENCE, &[&node(0xa0, &[&within(0x82, b"localhost"), &four, &within(0x87, &loopback)])])
+    let subtree = node(SEQUENCE, &[&node(0x82, &[b"localhost"])]);
+    node(SEQUENCE, &[&node(0xa0, &[&subtree])])
 }
 
 /// A hash of a key (RFC 7093 section 2).
