@@ -18,7 +18,7 @@ use crate::socket::Socket;
 use crate::worker::Worker;
 
 /// Time that a client has to finish a body that nobody wants, or to read an answer behind which the connection is closed.
-const DRAIN_TIME: Duration = Duration::from_secs(2);
+pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(2);
 
 /// A client's connection and what is read from it at the moment.
 pub(crate) struct Client {

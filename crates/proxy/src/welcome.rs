@@ -17,7 +17,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use crate::body::Body;
-use crate::client::Client;
+use crate::client::{Client, DRAIN_TIME};
 use crate::clock;
 use crate::deadline::Deadline;
 use crate::snapshot::Listener;
@@ -128,6 +128,9 @@ async fn handshake(
         }
         Some(Err(error)) if error.kind() == ErrorKind::InvalidData => {
             tell(worker, || format!("a TLS handshake with {} failed: {error}", peer.ip()));
+            deadline.set(clock::coarse().saturating_add(DRAIN_TIME));
+            // It is closed however that goes.
+            let _ = deadline.within(|cx| tls.poll_dismiss(cx)).await;
         }
         // Who goes away without a word, as probes of the port do, is counted only.
         Some(Err(_)) => {}

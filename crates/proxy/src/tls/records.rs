@@ -1,12 +1,15 @@
 //! TLS records, without a socket: what came in is taken, what goes out is made.
 
-use rustls::CommonState;
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus, WriteTraffic};
+use rustls::{AlertDescription, CommonState, Error, PeerIncompatible, ProtocolVersion};
 
 /// What a record adds to its plaintext, at most, in any version.
 pub(super) const RECORD_OVERHEAD: usize = 64;
+
+/// As it stands in a `ClientHello`.
+const TLS_1_2: [u8; 2] = [3, 3];
 
 /// Which end of the connection this is.
 pub(super) enum Side {
@@ -28,7 +31,7 @@ pub(super) struct Advanced {
     pub(super) consumed: usize,
     pub(super) sealed: usize,
     pub(super) closed: bool,
-    pub(super) error: Option<rustls::Error>,
+    pub(super) error: Option<Error>,
 }
 
 impl Side {
@@ -49,9 +52,54 @@ impl Side {
         plain: impl FnMut(&[u8]),
     ) -> Advanced {
         match self {
-            Self::Server(server) => advance(server, bytes, outgoing, then, plain),
+            Self::Server(server) => {
+                let advanced = advance(server, bytes, outgoing, then, plain);
+                if let Some(error) = &advanced.error
+                    && let Some(alert) = prescribed(error, server.protocol_version(), bytes)
+                {
+                    put_alert(outgoing, alert);
+                }
+                advanced
+            }
             Self::Client(client) => advance(client, bytes, outgoing, then, plain),
         }
+    }
+}
+
+/// The alert that tells a client of `error` where rustls chooses another one. `bytes` are what the client has sent last.
+fn prescribed(error: &Error, version: Option<ProtocolVersion>, bytes: &[u8]) -> Option<AlertDescription> {
+    match error {
+        // What came with TLS 1.2 is missing where the client is older, and its age is what is wrong (RFC 5246 appendix E.1).
+        Error::PeerIncompatible(PeerIncompatible::SignatureAlgorithmsExtensionRequired)
+            if newest_version(bytes).is_some_and(|newest| newest < TLS_1_2) =>
+        {
+            Some(AlertDescription::ProtocolVersion)
+        }
+        // There is no `certificate_required` before TLS 1.3 (RFC 5246 section 7.4.6).
+        Error::NoCertificatesPresented if version == Some(ProtocolVersion::TLSv1_2) => {
+            Some(AlertDescription::HandshakeFailure)
+        }
+        _ => None,
+    }
+}
+
+/// The newest version that the `ClientHello` in a record at the beginning of `bytes` offers where it has no extension for that.
+fn newest_version(bytes: &[u8]) -> Option<[u8; 2]> {
+    const HANDSHAKE: u8 = 22;
+    const CLIENT_HELLO: u8 = 1;
+    // Type, version and length of the record; type and length of the message.
+    match bytes {
+        [HANDSHAKE, _, _, _, _, CLIENT_HELLO, _, _, _, major, minor, ..] => Some([*major, *minor]),
+        _ => None,
+    }
+}
+
+/// Makes the fatal alert at the end of `outgoing` another one, if it is not encrypted.
+fn put_alert(outgoing: &mut [u8], alert: AlertDescription) {
+    const ALERT: u8 = 21;
+    const FATAL: u8 = 2;
+    if let [.., ALERT, _, _, 0, 2, FATAL, description] = outgoing {
+        *description = alert.into();
     }
 }
 
@@ -138,7 +186,7 @@ fn advance<R: Records>(
         encode(&mut data, outgoing);
     }
     if advanced.error.is_none() && matches!(then, Then::Seal(..)) {
-        advanced.error = Some(rustls::Error::HandshakeNotComplete);
+        advanced.error = Some(Error::HandshakeNotComplete);
     }
     advanced
 }
@@ -156,8 +204,8 @@ fn encode<D>(data: &mut EncodeTlsData<'_, D>, outgoing: &mut Vec<u8>) {
     }
 }
 
-fn write<D>(mut traffic: WriteTraffic<'_, D>, then: Then<'_>, outgoing: &mut Vec<u8>) -> Result<usize, rustls::Error> {
-    let exhausted = |_| rustls::Error::EncryptError;
+fn write<D>(mut traffic: WriteTraffic<'_, D>, then: Then<'_>, outgoing: &mut Vec<u8>) -> Result<usize, Error> {
+    let exhausted = |_| Error::EncryptError;
     match then {
         Then::Nothing => Ok(0),
         Then::Seal(bytes, into) => traffic.encrypt(bytes, into).map_err(exhausted),
@@ -167,5 +215,40 @@ fn write<D>(mut traffic: WriteTraffic<'_, D>, then: Then<'_>, outgoing: &mut Vec
             outgoing.extend_from_slice(&alert[..written]);
             Ok(0)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_client_older_than_tls_1_2_is_told_that_its_version_is_wrong() {
+        let error = PeerIncompatible::SignatureAlgorithmsExtensionRequired.into();
+        let hello = |newest: [u8; 2]| [&[22, 3, 1, 0, 45, 1, 0, 0, 41][..], &newest, &[0; 34]].concat();
+        for newest in [[3, 0], [3, 1], [3, 2]] {
+            assert_eq!(prescribed(&error, None, &hello(newest)), Some(AlertDescription::ProtocolVersion));
+        }
+        for bytes in [hello(TLS_1_2), hello([3, 4]), hello([3, 1])[..10].to_vec(), Vec::new()] {
+            assert_eq!(prescribed(&error, None, &bytes), None, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn what_came_with_tls_1_3_is_not_said_before() {
+        let error = Error::NoCertificatesPresented;
+        let said = |version| prescribed(&error, Some(version), &[]);
+        assert_eq!(said(ProtocolVersion::TLSv1_2), Some(AlertDescription::HandshakeFailure));
+        assert_eq!(said(ProtocolVersion::TLSv1_3), None);
+    }
+
+    #[test]
+    fn an_alert_becomes_another_one_unless_it_is_encrypted() {
+        let mut plain = [22, 3, 3, 21, 3, 3, 0, 2, 2, 49];
+        put_alert(&mut plain, AlertDescription::HandshakeFailure);
+        assert_eq!(plain, [22, 3, 3, 21, 3, 3, 0, 2, 2, 40]);
+        let mut sealed = [23, 3, 3, 0, 19, 7, 7, 7, 7, 7, 7, 7];
+        put_alert(&mut sealed, AlertDescription::HandshakeFailure);
+        assert_eq!(sealed, [23, 3, 3, 0, 19, 7, 7, 7, 7, 7, 7, 7]);
     }
 }

@@ -121,6 +121,22 @@ impl Tls {
         }
     }
 
+    /// Ready once a peer with which there is no handshake has gone too. It was told why, and would not hear of it if the connection
+    /// were closed while there are bytes of it to read: the kernel resets such connections.
+    pub(crate) fn poll_dismiss(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_flush(cx))?;
+        ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+        PASSAGE.with_borrow_mut(|passage| {
+            loop {
+                let mut read = ReadBuf::new(&mut passage.incoming);
+                ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
+                if read.filled().is_empty() {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        })
+    }
+
     /// What was agreed to be spoken.
     pub(crate) fn protocol(&self) -> Protocol {
         Protocol::of(self.side.common().alpn_protocol())
