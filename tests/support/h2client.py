@@ -57,12 +57,23 @@ class FramePeer:
         host, _, port = address.rpartition(":")
         connection = socket.create_connection((host, int(port)), PATIENCE)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.socket = tls.wrap_socket(connection, server_hostname="localhost") if tls else connection
+        connection = tls.wrap_socket(connection, server_hostname="localhost") if tls else connection
+        self._begin(connection, "https" if tls else "http", window)
+
+    @classmethod
+    def on(cls, connection: socket.socket, scheme: str, *, window: int | None = None) -> Self:
+        """The same on a connection that is there, behind the handshake of TLS if it has one."""
+        peer = cls.__new__(cls)
+        peer._begin(connection, scheme, window)
+        return peer
+
+    def _begin(self, connection: socket.socket, scheme: str, window: int | None) -> None:
+        self.socket = connection
         config = h2.config.H2Configuration(
             client_side=True, validate_outbound_headers=False, normalize_outbound_headers=False, header_encoding="utf-8"
         )
         self.connection = h2.connection.H2Connection(config)
-        self.scheme = "https" if tls else "http"
+        self.scheme = scheme
         self.answers: dict[int, Answer] = {}
         self.goaway: list[tuple[int, int]] = []
         """Error codes and last streams of every GOAWAY."""

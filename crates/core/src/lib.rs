@@ -6,6 +6,7 @@ pub mod answer;
 pub mod cache;
 pub mod certificate;
 pub mod clock;
+pub mod delivery;
 pub mod exchange;
 pub mod flood;
 pub mod forwarding;
@@ -27,6 +28,7 @@ pub mod websocket;
 
 pub use answer::civil_date;
 pub use clock::Instant;
+pub use delivery::Delivery;
 pub use exchange::{Answer, Exchange, Resume, User, Verdict};
 pub use halt::{Halt, Rejection};
 pub use pace::Pace;

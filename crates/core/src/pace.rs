@@ -28,9 +28,19 @@ impl Pace {
     /// The client moved `bytes` bytes.
     pub fn moved(&mut self, now: Instant, bytes: usize) {
         self.bytes = self.bytes.saturating_add(bytes as u64);
+        self.go_on(now);
+    }
+
+    /// The client is not waited for any more.
+    pub fn go_on(&mut self, now: Instant) {
         if let Some(since) = self.since.take() {
             self.waited += now.since(since);
         }
+    }
+
+    /// The client has moved `bytes` bytes in all.
+    pub fn reach(&mut self, bytes: u64) {
+        self.bytes = bytes;
     }
 
     /// Whether the client is being waited for.

@@ -72,7 +72,8 @@ pub struct Limits {
     pub head_timeout: Seconds,
     /// How long a connection may stay open between requests.
     pub keep_alive: Seconds,
-    /// Slowest average rate, in bytes per second, at which a client may send a body or read an answer, measured after a grace of `body_grace`.
+    /// Slowest average rate, in bytes per second, at which a client may send a body or read an answer, measured after a grace of
+    /// `body_grace`. What its kernel has acknowledged is read.
     pub min_rate: u64,
     /// Time before `min_rate` is enforced (408 while sending).
     pub body_grace: Seconds,

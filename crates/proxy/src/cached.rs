@@ -7,7 +7,7 @@ use pylae_http::{Framing, Method};
 use crate::client::{After, Client};
 use crate::clock;
 use crate::forward::Taken;
-use crate::respond::{Reply, Sent, encode_head, keeps};
+use crate::respond::{Reply, Sent, encode_head, keeps, patience};
 use crate::snapshot::Snapshot;
 use crate::worker::Worker;
 
@@ -78,7 +78,7 @@ pub(crate) async fn stored(
     } else {
         body
     };
-    let complete = client.send(&snapshot.plan.limits, &out, rest).await;
+    let complete = client.send(&snapshot.plan.limits, patience(snapshot, exchange), &out, rest).await;
     worker.buffers.give_back(out);
     let after = match (complete, close) {
         (false, _) => After::Abort,

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use pylae_core::certificate::Certificate;
 use pylae_core::plan::Limits;
-use pylae_core::{Exchange, Pace};
+use pylae_core::{Delivery, Exchange, Pace};
 
 use crate::body::{Body, DRAINABLE};
 use crate::clock;
 use crate::deadline::Deadline;
 use crate::socket::Socket;
+use crate::unread::{Reading, Unread};
 use crate::worker::Worker;
 
 /// Time that a client has to finish a body that nobody wants, or to read an answer behind which the connection is closed.
@@ -38,6 +39,8 @@ pub(crate) struct Client {
     pub(crate) scratch: Vec<u8>,
     /// Bytes written to it for the exchange in hand, heads included.
     pub(crate) written: u64,
+    /// It was too slow in reading: what it has not read is not kept for it.
+    pub(crate) slow: bool,
 }
 
 /// What becomes of the connection after an exchange.
@@ -51,16 +54,32 @@ pub(crate) enum After {
     Abort,
 }
 
+impl Drop for Client {
+    /// Where its task ends in the middle, as at the end of a drain.
+    fn drop(&mut self) {
+        self.socket.leave_little();
+    }
+}
+
 impl Client {
-    /// Sends a message whose `head` and `body` are complete in memory, no faster than the client reads and no slower than it must.
-    /// Whether all was sent.
-    pub(crate) async fn send(&mut self, limits: &Limits, head: &[u8], body: &[u8]) -> bool {
-        self.send_on(limits, head, body, true).await && self.socket.finish().is_ok()
+    /// Whether it was too slow in reading, here or on the connection that its stream is one of.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.slow || matches!(&self.socket, Socket::Stream(stream) if stream.is_cut())
+    }
+
+    /// Sends a message whose `head` and `body` are complete in memory, no faster than the client reads and no slower than it must, and
+    /// as long as it reads anything within `patience`. Whether all was sent.
+    pub(crate) async fn send(&mut self, limits: &Limits, patience: Duration, head: &[u8], body: &[u8]) -> bool {
+        self.send_within(limits, patience, [head, body], true).await && self.socket.finish().is_ok()
     }
 
     /// Sends `head` and `body`; `ends`: that is the whole message. Whether all was sent.
     pub(crate) async fn send_on(&mut self, limits: &Limits, head: &[u8], body: &[u8], ends: bool) -> bool {
-        let mut pace = Pace::new(limits.min_rate, limits.body_grace.0);
+        self.send_within(limits, limits.keep_alive.0, [head, body], ends).await
+    }
+
+    async fn send_within(&mut self, limits: &Limits, patience: Duration, [head, body]: [&[u8]; 2], ends: bool) -> bool {
+        let mut delivery = Delivery::new(Pace::new(limits.min_rate, limits.body_grace.0));
         let deadline = Rc::clone(&self.deadline);
         let mut sent: usize = 0;
         let complete = deadline
@@ -77,15 +96,18 @@ impl Client {
                         Poll::Ready(Ok(n)) if n > 0 => {
                             sent += n;
                             self.written += n as u64;
-                            if pace.is_waiting() {
-                                pace.moved(clock::now(), n);
+                            delivery.send(n);
+                            if delivery.is_waiting() {
+                                delivery.go_on(clock::now());
                             }
                         }
                         Poll::Ready(_) => return Poll::Ready(false),
                         Poll::Pending => {
                             let now = clock::now();
-                            pace.wait(now);
-                            deadline.set(pace.due().unwrap_or_else(|| now.saturating_add(limits.keep_alive.0)));
+                            delivery.wait(now);
+                            if let Some(due) = delivery.due(now, patience, || self.socket.unacknowledged()) {
+                                deadline.set(due);
+                            }
                             self.socket.gather(cx);
                             return Poll::Pending;
                         }
@@ -93,6 +115,7 @@ impl Client {
                 }
             })
             .await;
+        self.slow = complete.is_none();
         complete == Some(true)
     }
 
@@ -160,7 +183,7 @@ impl Client {
         Poll::Ready(true)
     }
 
-    /// Says that nothing more comes and gives the client time to read what was sent: closing with bytes unread would
+    /// Says that nothing more comes, gives the client time to read what was sent, and closes: closing with bytes unread would
     /// make the kernel reset the connection, and the client lose the answer.
     pub(crate) async fn linger(&mut self, worker: &Worker) {
         let deadline = Rc::clone(&self.deadline);
@@ -168,11 +191,13 @@ impl Client {
         let mut bin = worker.buffers.small();
         // A body or a message that was refused at its beginning may be under way whole.
         let mut left = 1024;
+        let mut said = false;
         deadline
             .within(|cx| {
-                if ready!(self.socket.poll_shutdown(cx)).is_err() {
+                if !said && ready!(self.socket.poll_shutdown(cx)).is_err() {
                     return Poll::Ready(());
                 }
+                said = true;
                 while left > 0 {
                     bin.clear();
                     left -= 1;
@@ -185,5 +210,39 @@ impl Client {
             })
             .await;
         worker.buffers.give_back(bin);
+        self.close_behind(worker, said).await;
+    }
+
+    /// Closes the connection once the client has what was sent. It is reset if that takes the client too long.
+    pub(crate) async fn close(&mut self, worker: &Worker) {
+        self.close_behind(worker, true).await;
+    }
+
+    /// Closes it, once the client has been told, unless that was `said`, that nothing more comes.
+    async fn close_behind(&mut self, worker: &Worker, mut said: bool) {
+        let snapshot = worker.snapshot();
+        let deadline = Rc::clone(&self.deadline);
+        let mut unread = Unread::new(&snapshot.plan.limits);
+        while !self.slow {
+            match unread.look(&self.socket, clock::coarse()) {
+                Reading::Over => break,
+                Reading::TooSlow => self.slow = true,
+                Reading::UnderWay(until) => {
+                    deadline.set(until);
+                    deadline
+                        .within(|cx| {
+                            said = said || self.socket.poll_shutdown(cx).is_ready();
+                            Poll::<()>::Pending
+                        })
+                        .await;
+                }
+            }
+        }
+        if self.slow {
+            self.socket.close_by_reset();
+        } else if !said {
+            self.socket.part();
+        }
+        self.socket = Socket::Nobody;
     }
 }

@@ -62,8 +62,9 @@ async fn take_turns(worker: &Rc<Worker>, mut client: Client, http2: bool) {
         match after {
             Some(After::Keep) => {}
             Some(After::Close) => return client.linger(worker).await,
-            Some(After::Abort) | None => return,
+            Some(After::Abort) | None => return client.close(worker).await,
         }
     }
     client.socket.part();
+    client.close(worker).await;
 }

@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use pylae_core::transform::true_trailers;
-use pylae_core::{Exchange, Pace, Transforms};
+use pylae_core::{Delivery, Exchange, Instant, Pace, Transforms};
 use pylae_http::{Framing, chunked};
 
 use crate::buffers::{Buffers, SMALL};
@@ -27,8 +28,7 @@ pub(crate) struct Download {
     source: Source,
     /// Framing towards the client.
     to: Framing,
-    pace: Pace,
-    sent: u64,
+    delivery: Delivery,
     /// Why nothing more comes.
     torn: Option<Cut>,
     /// Bytes of the instance's that were read behind a body that was replaced.
@@ -80,7 +80,8 @@ impl Download {
         });
         let stream = exchange.hooks.as_mut().and_then(|hooks| hooks.stream.take());
         let streamed = stream.map(|stream| Box::new(Streamed::new(stream, source.is_done())));
-        let mut download = Self { out, written: 0, source, to, pace, sent: 0, torn: None, rest: 0, changes, streamed };
+        let delivery = Delivery::new(pace);
+        let mut download = Self { out, written: 0, source, to, delivery, torn: None, rest: 0, changes, streamed };
         let done = download.changes.as_ref().is_some_and(|changes| changes.transforms.is_done());
         if done || (download.is_over() && download.changes.is_some()) {
             let start = download.out.len();
@@ -104,7 +105,7 @@ impl Download {
 
     /// Bytes written to the client.
     pub(crate) fn sent(&self) -> u64 {
-        self.sent
+        self.delivery.sent()
     }
 
     /// Whether the instance's body was read completely, and nothing behind it.
@@ -126,12 +127,13 @@ impl Download {
 
     /// Whether it is the client that is waited for.
     pub(crate) fn waits_for_client(&self) -> bool {
-        self.pace.is_waiting()
+        self.delivery.is_waiting()
     }
 
-    /// When the client has become too slow in reading.
-    pub(crate) fn due(&self) -> Option<pylae_core::Instant> {
-        self.pace.due()
+    /// When the client, at the other end of `socket`, has become too slow in reading, or has been still for as long as `patience`. None
+    /// while it is not waited for.
+    pub(crate) fn due(&mut self, socket: &Socket, patience: Duration) -> Option<Instant> {
+        self.delivery.due(clock::coarse(), patience, || socket.unacknowledged())
     }
 
     /// Sends on. Ready when everything is sent.
@@ -178,16 +180,16 @@ impl Download {
             }
             while self.written < self.out.len() {
                 let Poll::Ready(result) = client.socket.poll_write(cx, &self.out[self.written..]) else {
-                    self.pace.wait(clock::now());
+                    self.delivery.wait(clock::now());
                     return Poll::Pending;
                 };
                 match result {
                     Ok(n) if n > 0 => {
                         self.written += n;
-                        self.sent += n as u64;
+                        self.delivery.send(n);
                         client.written += n as u64;
-                        if self.pace.is_waiting() || !self.is_over() {
-                            self.pace.moved(clock::now(), n);
+                        if self.delivery.is_waiting() {
+                            self.delivery.go_on(clock::now());
                         }
                     }
                     _ => return Poll::Ready(Err(Cut::Client)),

@@ -32,6 +32,7 @@ use crate::observe::{Totals, WorkerStats};
 use crate::recent::{Lane, Recent};
 use crate::sink::{SinkStats, Sinks};
 use crate::snapshot::{PoolKeys, Snapshot};
+use crate::unread::MOST_UNSENT;
 use crate::worker::{Control, Listening, Shared, Worker};
 
 /// Connections that the kernel holds until a worker accepts them.
@@ -354,6 +355,8 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
+    // Connections have it from the socket that accepts them.
+    socket.set_tcp_notsent_lowat(MOST_UNSENT)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

@@ -6,9 +6,9 @@ mod place;
 mod stream;
 mod wire;
 
+use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,8 +17,6 @@ use h2::server::{self, Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::Request;
 use pylae_core::Instant;
-use pylae_core::certificate::Certificate;
-use pylae_core::flood::FloodLimits;
 use pylae_core::plan::Limits;
 
 use crate::body::Body;
@@ -43,6 +41,7 @@ type Accepted = (Request<RecvStream>, SendResponse<Bytes>);
 struct Serving {
     worker: Rc<Worker>,
     connection: Connection<Wire, Bytes>,
+    socket: Beside,
     watch: Rc<Watch>,
     places: Rc<Places>,
     deadline: Rc<Deadline>,
@@ -50,6 +49,23 @@ struct Serving {
     /// How long it may be without a stream.
     patience: Duration,
     state: State,
+}
+
+/// The socket that the connection reads and writes, to look at it.
+struct Beside(Rc<RefCell<Socket>>);
+
+impl Beside {
+    /// Takes it away from the connection.
+    fn take(&self) -> Socket {
+        self.0.replace(Socket::Nobody)
+    }
+}
+
+impl Drop for Beside {
+    /// Where the connection's task ends in the middle.
+    fn drop(&mut self) {
+        self.0.borrow().leave_little();
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,23 +96,24 @@ pub(crate) async fn announced(client: &mut Client, buffer: &mut Vec<u8>) -> bool
 }
 
 /// Serves the connection of `client`, of which `ahead` was read already, until one side has enough of it.
-pub(crate) async fn serve(worker: Rc<Worker>, client: Client, ahead: Vec<u8>) {
+pub(crate) async fn serve(worker: Rc<Worker>, mut client: Client, ahead: Vec<u8>) {
     let snapshot = worker.snapshot();
     let limits = &snapshot.plan.limits;
-    let flood = FloodLimits { resets: limits.http2.max_resets, idle_frames: limits.http2.max_idle_frames };
-    let watch = Watch::new(flood);
-    let Client { socket, peer, peer_text, secure, certificate, deadline, .. } = client;
+    let watch = Watch::new(limits);
     // Its streams may be silent for as long as they like.
-    socket.probe();
+    client.socket.probe();
+    let socket = Rc::new(RefCell::new(std::mem::replace(&mut client.socket, Socket::Nobody)));
+    let beside = Beside(Rc::clone(&socket));
     let mut handshake = builder(limits).handshake(Wire::of_client(socket, ahead, Rc::clone(&watch)));
-    deadline.set(clock::coarse().saturating_add(limits.head_timeout.0));
-    let Some(Ok(connection)) = deadline.within(|cx| Pin::new(&mut handshake).poll(cx)).await else { return };
+    client.deadline.set(clock::coarse().saturating_add(limits.head_timeout.0));
+    let Some(Ok(connection)) = client.deadline.within(|cx| Pin::new(&mut handshake).poll(cx)).await else { return };
     let mut serving = Serving {
         worker: Rc::clone(&worker),
         connection,
+        socket: beside,
         watch,
         places: Places::free(),
-        deadline,
+        deadline: Rc::clone(&client.deadline),
         head_timeout: limits.head_timeout.0,
         patience: limits.head_timeout.0,
         state: State::Open,
@@ -108,23 +125,24 @@ pub(crate) async fn serve(worker: Rc<Worker>, client: Client, ahead: Vec<u8>) {
         match deadline.within(|cx| serving.poll(cx)).await {
             Some(Some((request, answer))) => {
                 serving.patience = keep_alive;
-                let (peer_text, certificate) = (Rc::clone(&peer_text), certificate.clone());
-                let like = Like { peer, peer_text, secure, certificate };
-                serving.begin(request, answer, like);
+                serving.begin(request, answer, &client);
             }
-            Some(None) => return,
-            None if serving.is_over() => return,
+            Some(None) => break,
+            None if serving.is_slow() => {
+                client.slow = true;
+                // What its streams come to is logged as what it is.
+                serving.places.cut();
+                break;
+            }
+            // Who was told that it has gone too far gets no time to read what else there was.
+            None if serving.is_over() && serving.is_aborting() => return,
+            None if serving.is_over() => break,
             None => serving.look_at_time(),
         }
     }
-}
-
-/// What the streams of a connection have in common.
-struct Like {
-    peer: std::net::SocketAddr,
-    peer_text: Rc<str>,
-    secure: bool,
-    certificate: Option<Arc<Certificate>>,
+    client.socket = serving.socket.take();
+    drop(serving);
+    client.close(&worker).await;
 }
 
 fn builder(limits: &Limits) -> server::Builder {
@@ -153,7 +171,7 @@ impl Serving {
             match self.connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok(accepted))) => return Poll::Ready(Some(accepted)),
                 Poll::Ready(_) => return Poll::Ready(None),
-                Poll::Pending if self.watch.is_breached() && !matches!(self.state, State::Aborting(_)) => self.abort(),
+                Poll::Pending if self.watch.is_breached() && !self.is_aborting() => self.abort(),
                 Poll::Pending if self.state == State::Open && self.is_idle() && self.worker.reaps(&self.deadline) => {
                     self.close();
                 }
@@ -163,6 +181,10 @@ impl Serving {
                 }
             }
         }
+    }
+
+    fn is_aborting(&self) -> bool {
+        matches!(self.state, State::Aborting(_))
     }
 
     fn is_idle(&self) -> bool {
@@ -183,6 +205,15 @@ impl Serving {
         self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
     }
 
+    /// When the client has become too slow in reading, whatever it reads of; none while the kernel takes what there is for it.
+    fn slow_at(&self) -> Option<Instant> {
+        self.watch.slow_at(|| self.socket.0.borrow().unacknowledged())
+    }
+
+    fn is_slow(&self) -> bool {
+        self.slow_at().is_some_and(|slow| slow <= clock::coarse())
+    }
+
     /// When something is to be looked at again.
     fn due(&self) -> Instant {
         let idle = match self.state {
@@ -192,7 +223,7 @@ impl Serving {
             State::Open | State::Closing(_) => clock::coarse().saturating_add(self.patience.max(ENDING)),
         };
         let head = self.watch.head_since().map(|since| since.saturating_add(self.head_timeout));
-        head.map_or(idle, |head| head.min(idle))
+        [head, self.slow_at()].into_iter().flatten().fold(idle, Instant::min)
     }
 
     /// Whether a connection that was told to end has had its time.
@@ -216,12 +247,11 @@ impl Serving {
         self.deadline.set(self.due());
     }
 
-    /// Begins the exchange of a stream.
-    fn begin(&self, request: Request<RecvStream>, answer: SendResponse<Bytes>, like: Like) {
+    /// Begins the exchange of a stream of `whole`.
+    fn begin(&self, request: Request<RecvStream>, answer: SendResponse<Bytes>, whole: &Client) {
         let (head, body) = request.into_parts();
         let mut exchange = self.worker.buffers.exchange();
         let written = heads::write_request(&head, !body.is_end_stream(), &mut exchange.buffer);
-        let Like { peer, peer_text, secure, certificate } = like;
         let websocket = heads::opens_websocket(&head);
         let (worker, watch) = (Rc::clone(&self.worker), Rc::clone(&self.watch));
         let mut stream = Stream::answering(body, answer, websocket, self.places.take());
@@ -230,14 +260,15 @@ impl Serving {
         }
         let mut client = Client {
             socket: Socket::Stream(Box::new(stream)),
-            peer,
-            peer_text,
-            secure,
-            certificate,
+            peer: whole.peer,
+            peer_text: Rc::clone(&whole.peer_text),
+            secure: whole.secure,
+            certificate: whole.certificate.clone(),
             deadline: Rc::new(worker.wheel.deadline()),
             body: Body::default(),
             scratch: Vec::new(),
             written: 0,
+            slow: false,
         };
         tokio::task::spawn_local(async move {
             match flow(&worker, &mut client, &mut exchange).await {

@@ -42,6 +42,7 @@ mod source;
 mod streamed;
 mod tls;
 mod tunnel;
+mod unread;
 mod upload;
 mod welcome;
 mod worker;

@@ -130,6 +130,8 @@ pub(crate) struct Passage<'a> {
 
 /// Code of exchanges that the end of a drain has cut off.
 const CUT_OFF: &str = "cut_off";
+/// Code of exchanges whose answer the client did not read fast enough.
+const CLIENT_TOO_SLOW: &str = "client_too_slow";
 /// Their status where no answer had begun.
 const CUT_OFF_STATUS: u16 = 503;
 
@@ -146,6 +148,9 @@ impl<'a> Passage<'a> {
     /// Logs and counts it.
     pub(crate) fn end(&mut self, sent: Sent) {
         self.over = true;
+        if !sent.complete && self.exchange.code.is_none() && self.client.is_slow() {
+            self.exchange.code = Some(CLIENT_TOO_SLOW);
+        }
         observe(self.worker, self.snapshot, self.matched, self.client, self.exchange, sent);
     }
 }

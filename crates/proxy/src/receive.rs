@@ -8,22 +8,42 @@ use pylae_core::{Exchange, Halt, admit, grpc};
 use crate::client::Client;
 use crate::clock;
 use crate::snapshot::Snapshot;
+use crate::unread::{Reading, Unread};
 use crate::worker::Worker;
 
 /// Waits until the client says something. `false`: it went away, was idle for too long, or the gateway is draining.
 pub(crate) async fn readable(worker: &Worker, client: &mut Client, first: bool) -> bool {
     let snapshot = worker.snapshot();
     let limits = &snapshot.plan.limits;
-    let patience = if first { limits.head_timeout } else { limits.keep_alive };
-    client.deadline.set(clock::coarse().saturating_add(patience.0));
-    let Client { socket, deadline, .. } = client;
-    let said_something = |cx: &mut Context<'_>| match socket.poll_readable(cx, first) {
-        Poll::Ready(result) => Poll::Ready(result.is_ok()),
-        // A connection that has been served makes room by itself; a new one is not turned away for the room that it takes.
-        Poll::Pending if worker.reaps(deadline) || (!first && worker.is_crowded()) => Poll::Ready(false),
-        Poll::Pending => Poll::Pending,
-    };
-    deadline.within(said_something).await.unwrap_or(false)
+    let patience = if first { limits.head_timeout.0 } else { limits.keep_alive.0 };
+    let Client { socket, deadline, slow, .. } = client;
+    let (mut idle_since, mut unread) = (clock::coarse(), Unread::new(limits));
+    // Earlier than a client that says nothing, one is noticed that does not read what it was answered.
+    deadline.set(idle_since.saturating_add(patience.min(limits.body_grace.0)));
+    loop {
+        let said_something = |cx: &mut Context<'_>| match socket.poll_readable(cx, first) {
+            Poll::Ready(result) => Poll::Ready(result.is_ok()),
+            // A connection that has been served makes room by itself; a new one is not turned away for the room that it takes.
+            Poll::Pending if worker.reaps(deadline) || (!first && worker.is_crowded()) => Poll::Ready(false),
+            Poll::Pending => Poll::Pending,
+        };
+        if let Some(said) = deadline.within(said_something).await {
+            return said;
+        }
+        let now = clock::coarse();
+        match unread.look(socket, now) {
+            Reading::Over if now >= idle_since.saturating_add(patience) => return false,
+            Reading::Over => deadline.set(idle_since.saturating_add(patience)),
+            Reading::UnderWay(until) => {
+                idle_since = now;
+                deadline.set(until);
+            }
+            Reading::TooSlow => {
+                *slow = true;
+                return false;
+            }
+        }
+    }
 }
 
 /// Reads the head of the next request into `exchange` and settles what follows from it alone. `None`: the client went away

@@ -134,7 +134,7 @@ async fn own(
     if framing != Framing::None {
         out.extend_from_slice(&answer.body);
     }
-    let complete = client.send(&snapshot.plan.limits, &out, &[]).await;
+    let complete = client.send(&snapshot.plan.limits, patience(snapshot, exchange), &out, &[]).await;
     worker.buffers.give_back(out);
     let drained = complete && !close && client.drain(worker, exchange).await;
     let after = match (complete, drained) {
@@ -143,6 +143,11 @@ async fn own(
         (false, _) => After::Abort,
     };
     Sent { after, complete, timed: true }
+}
+
+/// Longest time that a client may read nothing of an answer that is complete in memory.
+pub(crate) fn patience(snapshot: &Snapshot, exchange: &Exchange) -> Duration {
+    exchange.route.map_or(snapshot.plan.limits.keep_alive.0, |index| snapshot.routes[index].idle_timeout)
 }
 
 /// Sends an instance's answer, body included.
@@ -188,13 +193,15 @@ async fn relay(
                 if *streams_events.get_or_insert_with(|| streams(client, exchange, &connection)) {
                     silence = Instant::default().saturating_add(Duration::MAX);
                 }
-                set(download.due().map_or(silence, |due| due.min(silence)));
+                // While it is the client that is waited for, the instance is not asked for anything.
+                set(download.due(&client.socket, route.idle_timeout).unwrap_or(silence));
             }
             polled
         })
         .await;
     let late = relayed.is_none() && last.is_some_and(|last| last <= clock::now());
     let client_is_slow = !late && (download.waits_for_client() || upload.waits_for_client());
+    client.slow = relayed.is_none() && !late && download.waits_for_client();
     let result = relayed.unwrap_or(Err(if client_is_slow { Cut::Client } else { Cut::Instance }));
     // A call that took too long says nothing about the instance: its client alone decides how long that is.
     if let Some(outcome) = outcome(exchange, result, download.trailers()).filter(|_| !late) {

@@ -60,6 +60,7 @@ async fn run(worker: Rc<Worker>, snapshot: Arc<Snapshot>, mut exchange: Box<Exch
         body: Body::default(),
         scratch: Vec::new(),
         written: 0,
+        slow: false,
     };
     client.body.start(&exchange, &client.socket);
     exchange.started = clock::now();

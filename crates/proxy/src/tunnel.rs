@@ -52,8 +52,12 @@ pub(crate) async fn tunnel(
     let pace = Pace::new(limits.min_rate, limits.body_grace.0);
     let mut open = Tunnel::new(worker, settings, pace, exchange);
     open.relay(client, &mut instance).await;
+    if open.cut && open.up.is_waiting() {
+        instance.close_by_reset();
+    }
     // However it goes, nothing more is said.
     let _ = poll_fn(|cx| Poll::Ready(instance.poll_shutdown(cx).is_ready())).await;
+    client.slow = open.cut && open.down.is_waiting();
     exchange.code = open.code;
     client.body.count(open.up.received());
     client.written += open.down.sent();
@@ -111,20 +115,19 @@ impl<'w> Tunnel<'w> {
     async fn relay(&mut self, client: &mut Client, instance: &mut Socket) {
         let deadline = Rc::clone(&client.deadline);
         loop {
-            deadline.set(self.due());
+            deadline.set(self.due(&client.socket, instance));
             let ended = deadline
                 .within(|cx| {
                     let polled = self.poll(cx, &mut client.socket, instance);
-                    deadline.set(self.due());
+                    deadline.set(self.due(&client.socket, instance));
                     polled
                 })
                 .await;
-            let patience = self.settings.idle_timeout.0;
-            let stalls = self.up.due(patience).or(self.down.due(patience)).is_some();
+            let waits = self.up.is_waiting() || self.down.is_waiting();
             match ended {
                 Some(()) => return,
                 None if self.owed.is_some() => self.pay(),
-                None if self.until.is_none() && !stalls => {
+                None if self.until.is_none() && !waits => {
                     self.close(GOING_AWAY, "idle for too long", "websocket_idle");
                 }
                 // Nobody would take a Close frame, or nobody has answered it.
@@ -183,11 +186,11 @@ impl<'w> Tunnel<'w> {
         self.up.received() + self.up.sent() + self.down.received() + self.down.sent()
     }
 
-    /// When patience ends.
-    fn due(&self) -> Instant {
+    /// When patience ends. While there is something for a side that it has not read, there is no silence.
+    fn due(&mut self, client: &Socket, instance: &Socket) -> Instant {
         let patience = self.settings.idle_timeout.0;
-        let dues = [self.up.due(patience), self.down.due(patience)];
-        dues.into_iter().chain([self.owed]).flatten().fold(self.until.unwrap_or(self.silence), Instant::min)
+        let dues = [self.up.due(instance, patience), self.down.due(client, patience), self.owed, self.until];
+        dues.into_iter().flatten().min().unwrap_or(self.silence)
     }
 
     /// Both sides have had their say: they have this long to end their connections.

@@ -58,6 +58,7 @@ pub(crate) async fn welcome(
         body: Body::default(),
         scratch: Vec::new(),
         written: 0,
+        slow: false,
     };
     Some((client, protocol))
 }

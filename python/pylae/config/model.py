@@ -84,7 +84,8 @@ class Limits(Settings):
     keep_alive: Wait = timedelta(seconds=75)
     """How long a connection may stay open between requests."""
     min_rate: ByteSize = 100
-    """Slowest average rate, in bytes per second, at which a client may send a body or read an answer; 0 is no bound."""
+    """Slowest average rate, in bytes per second, at which a client may send a body or read an answer; 0 is no bound.
+    What its kernel has acknowledged is read."""
     body_grace: Wait = timedelta(seconds=10)
     """Time before `min_rate` is enforced (408 while sending)."""
     max_keys: Annotated[int, Field(ge=1, le=100_000_000)] = 1_000_000

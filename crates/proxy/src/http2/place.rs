@@ -13,6 +13,7 @@ pub(crate) struct Places {
     taken: Cell<usize>,
     free_since: Cell<Instant>,
     retired: Cell<bool>,
+    cut: Cell<bool>,
 }
 
 /// A stream's place, until dropped.
@@ -21,7 +22,7 @@ pub(crate) struct Place(Rc<Places>);
 impl Places {
     /// All free from now on.
     pub(crate) fn free() -> Rc<Self> {
-        Rc::new(Self { taken: Cell::new(0), free_since: Cell::new(clock::coarse()), retired: Cell::new(false) })
+        Rc::new(Self { free_since: Cell::new(clock::coarse()), ..Self::default() })
     }
 
     /// Takes a place.
@@ -45,6 +46,11 @@ impl Places {
         self.retired.get()
     }
 
+    /// Says that the connection is cut off because its client does not read.
+    pub(crate) fn cut(&self) {
+        self.cut.set(true);
+    }
+
     /// When the last place became free.
     pub(crate) fn free_since(&self) -> Instant {
         self.free_since.get()
@@ -55,6 +61,11 @@ impl Place {
     /// Says that the connection is to be given no more.
     pub(crate) fn retire(&self) {
         self.0.retire();
+    }
+
+    /// Whether the connection was cut off because its client does not read.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.0.cut.get()
     }
 }
 

@@ -297,6 +297,11 @@ impl Stream {
         self.place.retire();
     }
 
+    /// Whether its connection was cut off because the client does not read.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.place.is_cut()
+    }
+
     /// Takes in an error of the connection or the stream. A stream that was refused, or that a GOAWAY left out, was never
     /// looked at (RFC 9113 section 8.7).
     fn broken(&mut self, error: &h2::Error) -> io::Error {

@@ -5,9 +5,11 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use pylae_core::Instant;
 use pylae_core::flood::{Flood, FloodLimits};
+use pylae_core::plan::Limits;
+use pylae_core::{Delivery, Instant, Pace};
 use pylae_http::frames::{END_STREAM, FrameHead, Frames, PADDED, Passage, kind};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -22,15 +24,48 @@ const FRAMES_PER_TURN: u32 = 1024;
 /// life of a connection; but here none are left with it, since those who take them get their turn, and gather them while they wait.
 pub(crate) const HELD_FRAMES: usize = usize::MAX;
 
-/// What is known of a client by its frames.
+/// What is known of a client by its frames, and by how it takes ours.
 pub(crate) struct Watch {
     flood: RefCell<Flood>,
+    delivery: RefCell<Delivery>,
 }
 
 impl Watch {
-    pub(crate) fn new(limits: FloodLimits) -> Rc<Self> {
-        let flood = Flood::new(limits, clock::coarse());
-        Rc::new(Self { flood: RefCell::new(flood) })
+    pub(crate) fn new(limits: &Limits) -> Rc<Self> {
+        let flood = FloodLimits { resets: limits.http2.max_resets, idle_frames: limits.http2.max_idle_frames };
+        let flood = Flood::new(flood, clock::coarse());
+        let delivery = Delivery::new(Pace::new(limits.min_rate, limits.body_grace.0));
+        Rc::new(Self { flood: RefCell::new(flood), delivery: RefCell::new(delivery) })
+    }
+
+    /// When the client has become too slow in reading; none while the kernel takes what there is for it. Silence is for each stream to
+    /// bound.
+    pub(crate) fn slow_at(&self, unacknowledged: impl FnOnce() -> u64) -> Option<Instant> {
+        let (now, mut rest) = (clock::coarse(), None);
+        let mut delivery = self.delivery.borrow_mut();
+        let due = delivery.due(now, Duration::MAX, || *rest.insert(unacknowledged()));
+        if rest == Some(0) {
+            // What it was waited for need not be said any more: its stream was reset.
+            delivery.go_on(now);
+            return None;
+        }
+        due
+    }
+
+    /// Takes in what the kernel made of bytes for the client.
+    fn wrote(&self, written: &Poll<io::Result<usize>>) {
+        let mut delivery = self.delivery.borrow_mut();
+        match written {
+            Poll::Ready(Ok(n)) => {
+                self.flood.borrow_mut().sent(*n);
+                delivery.send(*n);
+                if delivery.is_waiting() {
+                    delivery.go_on(clock::coarse());
+                }
+            }
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => delivery.wait(clock::coarse()),
+        }
     }
 
     /// Says that an exchange was served to its end.
@@ -51,7 +86,7 @@ impl Watch {
 
 /// A connection that may have bytes read ahead, and is watched if it is a client's.
 pub(crate) struct Wire {
-    socket: Socket,
+    socket: Rc<RefCell<Socket>>,
     ahead: Vec<u8>,
     watch: Option<Rc<Watch>>,
     frames: Frames,
@@ -61,12 +96,13 @@ pub(crate) struct Wire {
 
 impl Wire {
     /// A client's connection, of which `ahead` was read.
-    pub(crate) fn of_client(socket: Socket, ahead: Vec<u8>, watch: Rc<Watch>) -> Self {
+    pub(crate) fn of_client(socket: Rc<RefCell<Socket>>, ahead: Vec<u8>, watch: Rc<Watch>) -> Self {
         Self { socket, ahead, watch: Some(watch), frames: Frames::behind_preface(), small: 0 }
     }
 
     /// A connection to an instance.
     pub(crate) fn of_instance(socket: Socket) -> Self {
+        let socket = Rc::new(RefCell::new(socket));
         Self { socket, ahead: Vec::new(), watch: None, frames: Frames::of_frames(), small: 0 }
     }
 
@@ -88,9 +124,9 @@ impl Wire {
         }
     }
 
-    fn sent(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let (Some(watch), Poll::Ready(Ok(n))) = (&self.watch, &written) {
-            watch.flood.borrow_mut().sent(*n);
+    fn wrote(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Some(watch) = &self.watch {
+            watch.wrote(&written);
         }
         written
     }
@@ -115,7 +151,7 @@ impl AsyncRead for Wire {
         }
         let start = into.filled().len();
         if ahead.is_empty() {
-            ready!(socket.poll_fill(cx, into))?;
+            ready!(socket.borrow_mut().poll_fill(cx, into))?;
         } else {
             let n = ahead.len().min(into.remaining());
             into.put_slice(&ahead[..n]);
@@ -130,18 +166,18 @@ impl AsyncRead for Wire {
 }
 
 impl AsyncWrite for Wire {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = self.socket.poll_write(cx, bytes);
-        self.sent(written)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = self.socket.borrow_mut().poll_write(cx, bytes);
+        self.wrote(written)
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = self.socket.poll_write_vectored(cx, pieces);
-        self.sent(written)
+        let written = self.socket.borrow_mut().poll_write_vectored(cx, pieces);
+        self.wrote(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -153,7 +189,7 @@ impl AsyncWrite for Wire {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.socket.poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket.borrow_mut().poll_shutdown(cx)
     }
 }

@@ -3,7 +3,7 @@
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use pylae_core::{Instant, Pace};
+use pylae_core::{Delivery, Instant, Pace};
 use pylae_http::websocket::{Found, Frames, MOST_HEADER, Violation};
 
 use crate::buffers::Buffers;
@@ -24,10 +24,7 @@ pub(super) struct Lane {
     /// Where the source's next frame begins is not known any more.
     deaf: bool,
     received: u64,
-    sent: u64,
-    pace: Pace,
-    /// Since when the target has taken nothing of what is there for it.
-    stalled: Option<Instant>,
+    delivery: Delivery,
 }
 
 enum State {
@@ -67,9 +64,7 @@ impl Lane {
             ended: false,
             deaf: false,
             received: early.len() as u64,
-            sent: 0,
-            pace,
-            stalled: None,
+            delivery: Delivery::new(pace),
         };
         let violation = lane.sort().err();
         (lane, violation)
@@ -85,9 +80,9 @@ impl Lane {
         self.received
     }
 
-    /// Bytes that the target has taken.
+    /// Bytes that were written to the target.
     pub(super) fn sent(&self) -> u64 {
-        self.sent
+        self.delivery.sent()
     }
 
     /// Whether the source has sent a Close frame.
@@ -100,10 +95,14 @@ impl Lane {
         matches!(self.state, State::Closed) && self.written == self.ready
     }
 
-    /// When the target has taken nothing for too long, or too little; none while it is not waited for.
-    pub(super) fn due(&self, patience: Duration) -> Option<Instant> {
-        let stalled = self.stalled.map(|since| since.saturating_add(patience));
-        [stalled, self.pace.due()].into_iter().flatten().min()
+    /// When the target, at the other end of `to`, has read nothing for too long, or too little; none while it is not waited for.
+    pub(super) fn due(&mut self, to: &Socket, patience: Duration) -> Option<Instant> {
+        self.delivery.due(clock::coarse(), patience, || to.unacknowledged())
+    }
+
+    /// Whether it is the target that is waited for.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.delivery.is_waiting()
     }
 
     /// Has the target get this Close frame, behind the frame under way, unless it has one.
@@ -172,15 +171,14 @@ impl Lane {
             match to.poll_write(cx, &self.buffer[self.written..self.ready]) {
                 Poll::Ready(Ok(n)) if n > 0 => {
                     self.written += n;
-                    self.sent += n as u64;
-                    self.stalled = None;
-                    self.pace.moved(clock::coarse(), n);
+                    self.delivery.send(n);
+                    if self.delivery.is_waiting() {
+                        self.delivery.go_on(clock::coarse());
+                    }
                 }
                 Poll::Ready(_) => return Poll::Ready(Err(())),
                 Poll::Pending => {
-                    let now = clock::coarse();
-                    self.pace.wait(now);
-                    self.stalled.get_or_insert(now);
+                    self.delivery.wait(clock::coarse());
                     return Poll::Pending;
                 }
             }

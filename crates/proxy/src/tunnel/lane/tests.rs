@@ -128,7 +128,7 @@ fn a_target_that_takes_nothing_is_waited_for_and_nothing_more_is_read() {
         let mut whole = vec![0x82, 127, 0, 0, 0, 0, 0, 1, 0x86, 0xA0];
         whole.resize(10 + 100_000, 7);
         let patience = Duration::from_secs(9);
-        assert_eq!(setup.lane.due(patience), None);
+        assert_eq!(setup.lane.due(&setup.to, patience), None);
         let Setup { source, from, to, lane, buffers, .. } = &mut setup;
         let sending = async {
             loop {
@@ -137,7 +137,7 @@ fn a_target_that_takes_nothing_is_waited_for_and_nothing_more_is_read() {
         };
         let stalled = poll_fn(|cx| {
             assert!(lane.poll(cx, from, to, buffers).is_pending());
-            if lane.due(patience).is_some() { Poll::Ready(()) } else { Poll::Pending }
+            if lane.due(to, patience).is_some() { Poll::Ready(()) } else { Poll::Pending }
         });
         tokio::select! {
             () = stalled => {}
