@@ -9,8 +9,8 @@ import pytest
 from pydantic import BaseModel
 
 from pylae import ConfigError, draft
-from pylae.config.audience import SEEN_BY, seen_by
 from pylae.config.advice import kinds
+from pylae.config.audience import SEEN_BY, seen_by
 from pylae.config.check import parse_document
 from pylae.config.load import parse
 from pylae.config.model import Config
