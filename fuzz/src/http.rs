@@ -55,6 +55,7 @@ fn request(data: &[u8]) {
         query: None,
         host: b"h",
         upgrade: false,
+        via: None,
     };
     let framing = framing.unwrap_or(Framing::None);
     let mut out = Vec::new();
@@ -110,8 +111,15 @@ fn response(data: &[u8]) {
     let source =
         FieldSource { fields: &head.fields, buf: data, options: &options, drop: NameSet::EMPTY, edits: &edits };
     let reason = head.reason.of(data);
-    let line =
-        StatusLine { status: head.status, reason, stated_length: None, close: true, keep_alive: false, upgrade: false };
+    let line = StatusLine {
+        status: head.status,
+        reason,
+        stated_length: None,
+        close: true,
+        keep_alive: false,
+        upgrade: false,
+        via: None,
+    };
     let Ok(framing) = framing else { return };
     let mut out = Vec::new();
     encode::response(&mut out, line, source, framing);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pylae_http::connection::ConnectionOptions;
-use pylae_http::encode::FieldSource;
+use pylae_http::encode::{FieldSource, Via};
 use pylae_http::{Edits, Framing, NameSet, RequestHead, ResponseHead, Span, Target};
 
 use crate::cache;
@@ -87,6 +87,8 @@ pub struct Exchange {
     pub response_options: ConnectionOptions,
     /// How the instance was asked, where its response has fields that name addresses.
     pub asked: Option<Arc<Asked>>,
+    /// In which protocol the instance's response came.
+    pub response_via: Via,
     /// When the request head was complete.
     pub started: Instant,
     /// Now, as far as decisions of this stage are concerned.
@@ -201,6 +203,7 @@ impl Exchange {
             response: ResponseHead::default(),
             response_options: ConnectionOptions::default(),
             asked: None,
+            response_via: Via::default(),
             started: Instant::default(),
             now: Instant::default(),
             wall: Duration::ZERO,
@@ -260,6 +263,7 @@ impl Exchange {
         self.response_buffer.clear();
         self.response.clear();
         self.response_options.clear();
+        self.response_via = Via::default();
     }
 
     /// The host that the request is for, in lower case, without port.

@@ -37,6 +37,8 @@ pub struct Plan {
     pub trusted_proxies: Vec<IpNet>,
     /// Hosts that are answered at all, in lower case without port, `*.example.org` for any labels in front; empty answers all.
     pub hosts: Vec<String>,
+    /// Say in `Via` that messages came through this gateway.
+    pub via: bool,
     /// Bounds and deadlines of the client side.
     pub limits: Limits,
     /// Authenticators, in the shape that `pylae-policies` gives them; none when nobody can be authenticated.

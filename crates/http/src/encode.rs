@@ -1,7 +1,47 @@
 //! Writing heads. Framing and connection fields are always the encoder's own; those that came with a message never pass.
 
 use crate::connection::ConnectionOptions;
-use crate::{Edits, Field, Fields, Framing, Name, NameSet};
+use crate::{Edits, Field, Fields, Framing, Name, NameSet, Version};
+
+/// In which protocol a message came to the gateway, as `Via` tells those behind it (RFC 9110 section 7.6.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Via {
+    /// HTTP/1.0
+    Http10,
+    /// HTTP/1.1
+    #[default]
+    Http11,
+    /// HTTP/2
+    Http2,
+}
+
+impl Via {
+    /// For a message with a head of this version; `on_stream`: it was put into the words of HTTP/1.1 and came over HTTP/2.
+    pub fn of(version: Version, on_stream: bool) -> Self {
+        match (on_stream, version) {
+            (true, _) => Self::Http2,
+            (false, Version::Http10) => Self::Http10,
+            (false, Version::Http11) => Self::Http11,
+        }
+    }
+    /// The member that the gateway adds to the list.
+    pub fn member(self) -> &'static str {
+        match self {
+            Self::Http10 => "1.0 pylae",
+            Self::Http11 => "1.1 pylae",
+            Self::Http2 => "2.0 pylae",
+        }
+    }
+    /// A line of its own, which continues the list of those that came with the message.
+    #[inline]
+    fn line(self) -> &'static [u8] {
+        match self {
+            Self::Http10 => b"Via: 1.0 pylae\r\n",
+            Self::Http11 => b"Via: 1.1 pylae\r\n",
+            Self::Http2 => b"Via: 2.0 pylae\r\n",
+        }
+    }
+}
 
 /// The request line and what only a request has.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +56,8 @@ pub struct RequestLine<'a> {
     pub host: &'a [u8],
     /// Ask to go on as a WebSocket.
     pub upgrade: bool,
+    /// What to add to `Via`, whatever edits make of the lines that came.
+    pub via: Option<Via>,
 }
 
 /// The fields of a message and what is to become of them.
@@ -47,6 +89,7 @@ pub fn request(out: &mut Vec<u8>, line: RequestLine<'_>, source: FieldSource<'_>
     out.extend_from_slice(line.host);
     out.extend_from_slice(b"\r\n");
     fields(out, source, NEVER_IN_REQUEST);
+    out.extend_from_slice(line.via.map_or(b"", Via::line));
     body(out, framing);
     if line.upgrade {
         out.extend_from_slice(UPGRADE);
@@ -69,6 +112,8 @@ pub struct StatusLine<'a> {
     pub keep_alive: bool,
     /// Go on as a WebSocket (101), or offer to (426).
     pub upgrade: bool,
+    /// What to add to `Via`, whatever edits make of the lines that came.
+    pub via: Option<Via>,
 }
 
 /// Appends a response head for a client: `HTTP/1.1 status reason`, the fields, the edits, the framing.
@@ -81,6 +126,7 @@ pub fn response(out: &mut Vec<u8>, line: StatusLine<'_>, source: FieldSource<'_>
     out.extend_from_slice(reason);
     out.extend_from_slice(b"\r\n");
     fields(out, source, NEVER);
+    out.extend_from_slice(line.via.map_or(b"", Via::line));
     match (framing, line.stated_length) {
         (Framing::None, Some(length)) => body(out, Framing::Length(length)),
         _ => body(out, framing),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use pylae_core::plan::Protocol;
 use pylae_core::service::{Outcome, Picked};
 use pylae_core::{Exchange, Halt, Instant, Pace, forwarding, websocket};
-use pylae_http::encode::{self, RequestLine};
+use pylae_http::encode::{self, RequestLine, Via};
 use pylae_http::{Framing, framing};
 
 use crate::client::Client;
@@ -256,7 +256,7 @@ impl One<'_, '_> {
 
     fn encode(&self, exchange: &Exchange, out: &mut Vec<u8>) {
         let host = self.service.host_for(self.picked.instance(), self.route.preserve_host, exchange);
-        encode(exchange, host, exchange.framing, out);
+        encode(exchange, host, exchange.framing, self.snapshot.plan.via, out);
     }
 }
 
@@ -270,8 +270,8 @@ fn must_last(client: &Client, exchange: &Exchange) -> bool {
     !is_repeatable(exchange) || !client.body.stays_replayable()
 }
 
-/// Appends the head of the request as an instance gets it.
-pub(crate) fn encode(exchange: &Exchange, host: &[u8], framing: Framing, out: &mut Vec<u8>) {
+/// Appends the head of the request as an instance gets it; `via`: with a word about this gateway.
+pub(crate) fn encode(exchange: &Exchange, host: &[u8], framing: Framing, via: bool, out: &mut Vec<u8>) {
     let path = if exchange.forward_path.is_empty() { &exchange.target.path } else { &exchange.forward_path };
     let line = RequestLine {
         method: exchange.head.method_span.of(&exchange.buffer),
@@ -279,6 +279,7 @@ pub(crate) fn encode(exchange: &Exchange, host: &[u8], framing: Framing, out: &m
         query: exchange.sent_query(),
         host,
         upgrade: exchange.upgrades,
+        via: via.then(|| Via::of(exchange.head.version, exchange.on_stream)),
     };
     encode::request(out, line, exchange.request_fields(forwarding::dropped(exchange)), framing);
 }
@@ -355,6 +356,7 @@ impl Asking<'_, '_, '_> {
                     Ok(false) => break,
                     Err(_) => return Poll::Ready(Err(self.fault(Outcome::Reset, exchange))),
                 }
+                exchange.response_via = Via::of(exchange.response.version, self.connection.is_stream());
                 if exchange.response.status >= 200 || (exchange.response.status == 101 && exchange.upgrades) {
                     let settled = settle(exchange);
                     return Poll::Ready(settled.ok_or_else(|| self.fault(Outcome::Reset, exchange)));

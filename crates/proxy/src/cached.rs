@@ -70,7 +70,7 @@ pub(crate) async fn stored(
     let framing =
         if has_body && exchange.head.method != Method::Head { Framing::Length(length) } else { Framing::None };
     let mut out = worker.buffers.small();
-    encode_head(&mut out, exchange, has_body.then_some(length), framing, close);
+    encode_head(&mut out, exchange, (has_body.then_some(length), framing), close, snapshot.plan.via);
     // One send for what fits; larger bodies go out from where they are.
     let rest = if body.len() <= out.capacity() - out.len() {
         out.extend_from_slice(body);

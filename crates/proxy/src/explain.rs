@@ -7,6 +7,7 @@ use std::sync::Arc;
 use pylae_core::route::{By, Lookup, Verdict};
 use pylae_core::service::{Candidate, Explanation as PickExplanation, PickInput, Tie, Tried};
 use pylae_core::{Exchange, Halt, Plan, Problem, admit, forwarding, websocket};
+use pylae_http::encode::Via;
 use pylae_policies::Shared;
 use serde::{Deserialize, Serialize};
 
@@ -224,6 +225,9 @@ fn follow(snapshot: &Snapshot, route: &Route, exchange: &mut Exchange, answer: &
     if forwarding::announce(exchange, &exchange.peer.ip().to_string(), &mut Vec::new()).is_ok() {
         let added = exchange.request_edits.added();
         answer.upstream_headers = added.map(|(name, value)| (text(name), text(value))).collect();
+        // A question has no protocol; it is taken for one of HTTP/1.1, whether or not it has a host.
+        let via = snapshot.plan.via.then(|| ("Via".to_owned(), Via::Http11.member().to_owned()));
+        answer.upstream_headers.extend(via);
     }
     if let Some(service) = &route.service {
         let Tie { hash, sticky } = service.state.tie(exchange);

@@ -41,7 +41,7 @@ pub(crate) fn mirror(worker: &Worker, snapshot: &Snapshot, route: &Route, client
     let body = client.body.kept();
     let framing = if exchange.framing == Framing::None { Framing::None } else { Framing::Length(body.len() as u64) };
     let mut request = Vec::with_capacity(1024 + body.len());
-    encode(exchange, host, framing, &mut request);
+    encode(exchange, host, framing, snapshot.plan.via, &mut request);
     request.extend_from_slice(body);
     worker.stats.mirrored.add(1);
     let sending = Sending::new(&worker.mirroring);

@@ -130,7 +130,7 @@ async fn own(
     let framing =
         if has_body && exchange.head.method != Method::Head { Framing::Length(length) } else { Framing::None };
     let mut out = worker.buffers.small();
-    encode_head(&mut out, exchange, has_body.then_some(length), framing, close);
+    encode_head(&mut out, exchange, (has_body.then_some(length), framing), close, snapshot.plan.via);
     if framing != Framing::None {
         out.extend_from_slice(&answer.body);
     }
@@ -167,7 +167,7 @@ async fn relay(
     let limits = &snapshot.plan.limits;
     let pace = Pace::new(limits.min_rate, limits.body_grace.0);
     let mut download = Download::new(&worker.buffers, exchange, &connection, (from, to, pace), |exchange, out| {
-        encode_head(out, exchange, stated, to, close);
+        encode_head(out, exchange, (stated, to), close, snapshot.plan.via);
     });
     let deadline = Rc::clone(&client.deadline);
     let last = exchange.deadline();
@@ -330,12 +330,13 @@ fn stated_length(exchange: &Exchange, from: Framing) -> Option<u64> {
     std::str::from_utf8(stated).ok()?.parse().ok()
 }
 
+/// Appends the head of the response as the client gets it; `via`: with a word about this gateway, if the response is an instance's.
 pub(crate) fn encode_head(
     out: &mut Vec<u8>,
     exchange: &Exchange,
-    stated_length: Option<u64>,
-    framing: Framing,
+    (stated_length, framing): (Option<u64>, Framing),
     close: bool,
+    via: bool,
 ) {
     let line = StatusLine {
         // Policies and logs know how it failed; the call's own words for it stand in its fields.
@@ -345,6 +346,7 @@ pub(crate) fn encode_head(
         close,
         keep_alive: !close && exchange.head.version == Version::Http10,
         upgrade: exchange.upgrades && matches!(exchange.status, 101 | 426),
+        via: Some(exchange.response_via).filter(|_| via && exchange.is_relayed()),
     };
     encode::response(out, line, exchange.response_fields(), framing);
 }

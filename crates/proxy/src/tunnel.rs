@@ -38,7 +38,7 @@ pub(crate) async fn tunnel(
     // The connection still has its place; a request in flight it is no longer.
     let _tunnelling = worker.tunnel();
     let mut out = worker.buffers.small();
-    encode_head(&mut out, exchange, None, Framing::None, false);
+    encode_head(&mut out, exchange, (None, Framing::None), false, snapshot.plan.via);
     let limits = &snapshot.plan.limits;
     let complete = client.send_on(limits, &out, &[], false).await;
     worker.buffers.give_back(out);

@@ -117,6 +117,9 @@ class Config(Settings):
     hosts: Annotated[tuple[HostName, ...], BeforeValidator(split_words, json_schema_input_type=str | list[str])] = ()
     """Hosts that are answered, without port; `*.example.org` for any labels in front. Requests for others get 421. All
     are answered if none is given."""
+    via: bool = True
+    """Add `Via: 1.1 pylae` to what goes to services, and to their answers (RFC 9110 section 7.6.3). A service may treat
+    requests with `Via` differently: nginx does not compress answers to them unless `gzip_proxied` says so."""
     limits: Limits = Limits()
     """Bounds and deadlines of the client side."""
     auth: AuthConfig | None = None

@@ -42,6 +42,7 @@ def compile_plan(config: Config, texts: Texts | None = None, calls: Sequence[Cal
         "listeners": [_listener(index, listener, config, texts) for index, listener in enumerate(config.listeners)],
         "trusted_proxies": list(config.trusted_proxies),
         "hosts": list(config.hosts),
+        "via": config.via,
         "limits": config.limits.model_dump(mode="json"),
         "auth": config.auth.plan() if config.auth else None,
         "services": [service_plan(name, service, texts) for name, service in all_services(config).items()],

@@ -20,6 +20,7 @@ pub(super) fn serve(entry: Arc<Entry>, exchange: &mut Exchange, outcome: Outcome
     exchange.response_buffer.extend_from_slice(&entry.bytes);
     exchange.response.copy_from(&entry.head);
     exchange.asked.clone_from(&entry.asked);
+    exchange.response_via = entry.via;
     // Our own reason phrase: the status may become another one.
     exchange.response.reason = Span::default();
     exchange.status = entry.head.status;

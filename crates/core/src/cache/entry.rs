@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use pylae_http::encode::Via;
 use pylae_http::{Name, ResponseHead};
 
 use super::control::ResponseControl;
@@ -45,6 +46,8 @@ pub struct Entry {
     pub service: Arc<str>,
     /// How the instance was asked, where its fields name addresses: they are kept as it said them.
     pub asked: Option<Arc<Asked>>,
+    /// In which protocol.
+    pub via: Via,
     /// Words by which it can be purged.
     pub tags: Arc<[Box<str>]>,
 }

@@ -80,6 +80,7 @@ pub(super) fn storable(fetch: &Fetch, exchange: &Exchange, service: &Arc<str>, f
         stale_if_error: Duration::ZERO,
         service: Arc::clone(service),
         asked: exchange.asked.clone(),
+        via: exchange.response_via,
         tags: tags(exchange, &fetch.rules),
     };
     settle_staleness(&mut entry, &fetch.rules);
@@ -178,7 +179,15 @@ fn kept_head(exchange: &Exchange) -> Option<(Box<[u8]>, ResponseHead)> {
 /// Writes a head and reads it again.
 fn encoded(status: u16, source: FieldSource<'_>) -> Option<(Box<[u8]>, ResponseHead)> {
     let mut bytes = Vec::with_capacity(512);
-    let line = StatusLine { status, reason: b"", stated_length: None, close: false, keep_alive: false, upgrade: false };
+    let line = StatusLine {
+        status,
+        reason: b"",
+        stated_length: None,
+        close: false,
+        keep_alive: false,
+        upgrade: false,
+        via: None,
+    };
     encode::response(&mut bytes, line, source, Framing::None);
     let mut head = ResponseHead::default();
     let limits = HeadLimits { head: bytes.len(), target: 0, fields: usize::MAX };
@@ -223,6 +232,7 @@ pub(super) fn refreshed(stale: &Entry, fetch: &Fetch, exchange: &Exchange) -> Op
         stale_if_error: Duration::ZERO,
         service: Arc::clone(&stale.service),
         asked: exchange.asked.as_ref().or(stale.asked.as_ref()).cloned(),
+        via: stale.via,
         tags: Arc::clone(&stale.tags),
         bytes,
         head,

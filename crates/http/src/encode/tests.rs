@@ -11,7 +11,7 @@ fn forwarded(fields: &str, edits: &Edits, drop: NameSet, framing: Framing) -> St
     let mut options = ConnectionOptions::default();
     options.read(&head.fields, buf.as_bytes()).unwrap();
     let source = FieldSource { fields: &head.fields, buf: buf.as_bytes(), options: &options, drop, edits };
-    let line = RequestLine { method: b"GET", path: b"/p", query: None, host: b"h", upgrade: false };
+    let line = RequestLine { method: b"GET", path: b"/p", query: None, host: b"h", upgrade: false, via: None };
     let mut out = Vec::new();
     request(&mut out, line, source, framing);
     let out = String::from_utf8(out).unwrap();
@@ -36,8 +36,15 @@ fn answered(line: StatusLine<'_>, fields: &str, edits: &Edits, framing: Framing)
     String::from_utf8(out).unwrap()
 }
 
-const OK: StatusLine<'_> =
-    StatusLine { status: 200, reason: b"", stated_length: None, close: false, keep_alive: false, upgrade: false };
+const OK: StatusLine<'_> = StatusLine {
+    status: 200,
+    reason: b"",
+    stated_length: None,
+    close: false,
+    keep_alive: false,
+    upgrade: false,
+    via: None,
+};
 
 #[test]
 fn writes_a_request() {
@@ -48,7 +55,7 @@ fn writes_a_request() {
     edits.set(b"x-request-id", b"i").unwrap();
     let options = ConnectionOptions::default();
     let source = FieldSource { fields: &head.fields, buf, options: &options, drop: NameSet::EMPTY, edits: &edits };
-    let line = RequestLine { method: b"BREW", path: b"/a", query: Some(b""), host: b"h:1", upgrade: false };
+    let line = RequestLine { method: b"BREW", path: b"/a", query: Some(b""), host: b"h:1", upgrade: false, via: None };
     let mut out = b"before".to_vec();
     request(&mut out, line, source, Framing::Length(0));
     let expected =
@@ -192,6 +199,34 @@ fn writes_status_lines() {
     ] {
         assert_eq!(answered(line, "", &none, framing), expected);
     }
+}
+
+#[test]
+fn via_continues_the_list_behind_all_edits() {
+    let mut edits = Edits::default();
+    edits.set(b"Via", b"1.1 edge").unwrap();
+    for (version, on_stream, via) in
+        [(Version::Http10, false, "1.0"), (Version::Http11, false, "1.1"), (Version::Http11, true, "2.0")]
+    {
+        let line = StatusLine { via: Some(Via::of(version, on_stream)), ..OK };
+        let expected = format!(
+            "HTTP/1.1 200 OK\r\nVia: 1.1 edge\r\nVia: {via} pylae\r\nContent-Length: 1\r\nConnection: close\r\n\r\n"
+        );
+        assert_eq!(
+            answered(StatusLine { close: true, ..line }, "Via: 1.0 inner\r\n", &edits, Framing::Length(1)),
+            expected
+        );
+    }
+    let mut out = Vec::new();
+    let (fields, options) = (Fields::default(), ConnectionOptions::default());
+    edits.clear();
+    edits.remove(b"via");
+    let source = FieldSource { fields: &fields, buf: b"", options: &options, drop: NameSet::EMPTY, edits: &edits };
+    let line =
+        RequestLine { method: b"GET", path: b"/", query: None, host: b"h", upgrade: true, via: Some(Via::Http2) };
+    request(&mut out, line, source, Framing::Chunked);
+    let expected = "GET / HTTP/1.1\r\nHost: h\r\nVia: 2.0 pylae\r\nTransfer-Encoding: chunked\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    assert_eq!(String::from_utf8(out).unwrap(), expected);
 }
 
 #[test]

@@ -88,7 +88,7 @@ pub(super) fn respond(exchange: &mut Exchange, status: u16, lines: &Lines) -> Py
 /// The fields of the request in `exchange` as they go on to the service, without Host.
 pub(super) fn request_lines(exchange: &Exchange) -> Lines {
     let mut bytes = Vec::with_capacity(512);
-    let line = RequestLine { method: b"GET", path: b"/", query: None, host: b"-", upgrade: false };
+    let line = RequestLine { method: b"GET", path: b"/", query: None, host: b"-", upgrade: false, via: None };
     encode::request(&mut bytes, line, exchange.request_fields(NameSet::EMPTY), Framing::None);
     let mut head = RequestHead::default();
     // Cannot fail: it was written by the codec.
@@ -108,6 +108,7 @@ pub(super) fn response_lines(exchange: &Exchange) -> Lines {
         close: false,
         keep_alive: false,
         upgrade: false,
+        via: None,
     };
     encode::response(&mut bytes, line, exchange.response_fields(), Framing::None);
     let mut head = ResponseHead::default();

@@ -21,6 +21,7 @@ fn entry(bytes: usize) -> Arc<Entry> {
         lifetime: Duration::from_secs(60),
         stale_while_revalidate: Duration::ZERO,
         stale_if_error: Duration::ZERO,
+        via: pylae_http::encode::Via::default(),
         service: "s".into(),
         asked: None,
         tags: [].into(),
