@@ -270,3 +270,23 @@ def test_the_environment_decides_where_nothing_is_said(
     with Peer.connect(address) as peer:
         peer.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert peer.read_answer().status == 401
+
+
+def test_a_method_that_is_not_there_is_told_those_that_are(admin: Start, echo: EchoInstance) -> None:
+    """405 names every method that would be answered, whichever functions answer them."""
+    with admin(all=echo) as api:
+        paths: dict[str, Any] = api.get("/openapi.json")["paths"]
+        several = [path for path, methods in paths.items() if len(methods) > 1]
+        assert several
+        for path, methods in [*paths.items(), ("/", ["get"]), ("/openapi.json", ["get", "head"])]:
+            known = {method.upper() for method in methods}
+            target = re.sub(r"\{\w+\}", "x", path)
+            for method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"} - known:
+                answer = api.http.request(method, target)
+                assert (answer.status_code, answer.headers.get("Allow")) == (405, ", ".join(sorted(known))), (
+                    method,
+                    path,
+                )
+        # Where there is nothing, no method would do.
+        answer = api.http.post("/nothing")
+        assert (answer.status_code, "Allow" in answer.headers) == (404, False)

@@ -12,12 +12,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from pylae.admin.body import Body
 from pylae.config.nodes import show_path
 from pylae.errors import ConfigError, ConflictError, EngineError, Problem, RegistryError
 
 MEDIA_TYPE = "application/problem+json"
+_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 
 
 class Flaw(Body):
@@ -95,12 +97,24 @@ def unusable(error: ConfigError, *, files: bool = False) -> Response:
     return refusal(422, detail, flaws(error.problems, files=files))
 
 
+def _allowed(app: FastAPI, request: Request) -> str:
+    """The methods that are answered at the path of a request."""
+
+    def answers(method: str) -> bool:
+        scope = {**request.scope, "method": method}
+        return any(route.matches(scope)[0] is Match.FULL for route in app.routes)
+
+    return ", ".join(method for method in _METHODS if answers(method))
+
+
 def add_handlers(app: FastAPI) -> None:
     """Has every failure of `app` told this way; what was not foreseen is told without its text."""
 
     @app.exception_handler(HTTPException)
-    async def told(_request: Request, error: HTTPException) -> Response:
-        return refusal(error.status_code, error.detail, headers=error.headers)
+    async def told(request: Request, error: HTTPException) -> Response:
+        # Each route knows only its own methods.
+        allow = {"Allow": _allowed(app, request)} if error.status_code == 405 else {}
+        return refusal(error.status_code, error.detail, headers={**(error.headers or {}), **allow})
 
     @app.exception_handler(RequestValidationError)
     async def malformed(_request: Request, error: RequestValidationError) -> Response:
