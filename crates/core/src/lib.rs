@@ -16,6 +16,7 @@ mod hex;
 pub mod hook;
 pub mod limit;
 pub mod location;
+pub mod max_forwards;
 pub mod pace;
 pub mod plan;
 pub mod problem;

@@ -23,6 +23,7 @@
 //! Paths have no parameters here (`/users;v=1/7` is routed as `/users/7`), so neither has what is captured.
 //! The target of `OPTIONS *` has the path `*`, which only an exact path `*` takes.
 
+mod allow;
 mod build;
 mod explain;
 mod index;
@@ -222,19 +223,16 @@ impl Router {
         self.find_where(lookup, &InHead { fields: lookup.fields, buf: lookup.buf }, scratch)
     }
 
+    fn search<'a, H>(&'a self, lookup: &Lookup<'a>, headers: &'a H, values: &'a mut ValueScratch) -> Search<'a, H> {
+        let method = self.methods.bit(lookup.method, lookup.method_token);
+        Search { router: self, headers, query: lookup.query, method, values, best: NONE, passed_over: false }
+    }
+
     fn find_where<H: Headers>(&self, lookup: &Lookup<'_>, headers: &H, scratch: &mut Scratch) -> Found {
         scratch.adopt(self.id);
         scratch.captures.clear();
         scratch.allow.clear();
-        let mut search = Search {
-            router: self,
-            headers,
-            query: lookup.query,
-            method: self.methods.bit(lookup.method, lookup.method_token),
-            values: &mut scratch.values,
-            best: NONE,
-            passed_over: false,
-        };
+        let mut search = self.search(lookup, headers, &mut scratch.values);
         let done = self.visit(lookup.host, lookup.path, &mut scratch.scan, &mut |ranks| search.offer(ranks));
         if done.is_err() {
             return Found::NotFound;
@@ -243,11 +241,7 @@ impl Router {
             if !search.passed_over {
                 return Found::NotFound;
             }
-            let mut allowed = 0;
-            let _ = self.visit(lookup.host, lookup.path, &mut scratch.scan, &mut |ranks| {
-                allowed |= search.allowed(ranks);
-                NONE
-            });
+            let allowed = self.allowed(lookup, &mut search, &mut scratch.scan);
             if allowed == 0 {
                 return Found::NotFound;
             }
@@ -371,18 +365,6 @@ impl<H: Headers> Search<'_, H> {
                 break;
             }
         }
-    }
-
-    /// Methods of those of `ranks` that take the request but for its method.
-    fn allowed(&mut self, ranks: &[u32]) -> Methods {
-        let mut all = 0;
-        for &rank in ranks {
-            let entry = self.router.entries[rank as usize];
-            if !fits(entry.methods, self.method) && self.holds(entry) {
-                all |= entry.methods;
-            }
-        }
-        all
     }
 }
 

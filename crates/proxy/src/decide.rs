@@ -1,11 +1,14 @@
 //! Stage: the request policies of the route.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use pylae_core::cache::{Landing, Stored};
-use pylae_core::{Answer, Exchange, Halt, Verdict, websocket};
+use pylae_core::route::Lookup;
+use pylae_core::{Answer, Exchange, Halt, Verdict, max_forwards, websocket};
+use pylae_http::Method;
 
 use crate::client::Client;
 use crate::clock;
@@ -61,8 +64,11 @@ async fn run(
         verdict = match verdict {
             Verdict::Continue => match route.chain.body_limit().filter(|_| next.is_none()) {
                 None => {
-                    let answer = hooked::request(route, client, exchange).await?;
-                    return Ok(answer.map_or(Decided::Forward, Decided::Answer));
+                    return match hooked::request(route, client, exchange).await? {
+                        Some(answer) => Ok(Decided::Answer(answer)),
+                        None if max_forwards::count(exchange)? => last_stop(worker, snapshot, exchange),
+                        None => Ok(Decided::Forward),
+                    };
                 }
                 Some(limit) => {
                     gather(worker, snapshot, route, client, exchange, limit).await?;
@@ -90,6 +96,16 @@ async fn run(
             }
         };
     }
+}
+
+/// The answer to a request that may go no further than here.
+fn last_stop(worker: &Worker, snapshot: &Snapshot, exchange: &Exchange) -> Result<Decided, Halt> {
+    if exchange.head.method == Method::Trace {
+        // What came is not shown: pages must not learn what browsers add to it.
+        return Err(Halt::NotImplemented);
+    }
+    let allow = snapshot.router.allow(&Lookup::of(exchange), &mut worker.scratch.borrow_mut()).into();
+    Ok(Decided::Answer(Box::new(Answer { status: 204, headers: vec![("Allow".into(), allow)], body: Arc::default() })))
 }
 
 /// Runs the body halves from `next` on.

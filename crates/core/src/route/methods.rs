@@ -9,6 +9,7 @@ pub(super) const ANY: Methods = u64::MAX;
 /// Stands for every method that no route names; only [`ANY`] holds it.
 const UNNAMED: Methods = 1 << 63;
 pub(super) const GET: Methods = 1 << Method::Get as u8;
+const CONNECT: Methods = 1 << Method::Connect as u8;
 pub(super) const HEAD: Methods = 1 << Method::Head as u8;
 
 const KNOWN: [(Method, &str); 9] = [
@@ -69,14 +70,14 @@ impl MethodTable {
         self.other.iter().position(|o| o.as_bytes() == token).map_or(UNNAMED, |i| 1 << (FIRST_OTHER + i))
     }
 
-    /// Writes `set` to `out` as the value of `Allow`.
+    /// Writes `set` to `out` as the value of `Allow`. CONNECT is refused before a route is looked for.
     pub(super) fn write(&self, mut set: Methods, out: &mut String) {
         if set & GET != 0 {
             set |= HEAD;
         }
         out.clear();
         for (bit, name) in &self.sorted {
-            if set & bit != 0 {
+            if set & bit != 0 && *bit != CONNECT {
                 if !out.is_empty() {
                     out.push_str(", ");
                 }

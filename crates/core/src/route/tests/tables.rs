@@ -1,3 +1,5 @@
+use pylae_http::Fields;
+
 use super::super::{By, Considered, Found, Scratch, Verdict};
 use super::{Ask, With, ask, build, check, equals, exact, pattern, prefix, problems, template};
 use crate::plan::{Route, ValueTest};
@@ -185,6 +187,14 @@ fn methods_head_and_allow() {
     ] {
         assert_eq!(ask.find(&router, &mut scratch), Found::MethodNotAllowed);
         assert_eq!(scratch.allow(), allow, "{ask:?}");
+    }
+    for (ask, allow) in [
+        (ask("GET", "/a"), "DELETE, GET, HEAD, POST, PURGE"),
+        (ask("OPTIONS", "/a"), "DELETE, GET, HEAD, POST, PURGE"),
+        (ask("OPTIONS", "/any"), "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PURGE, PUT, TRACE"),
+        (ask("OPTIONS", "/none"), ""),
+    ] {
+        assert_eq!(router.allow(&ask.lookup(&Fields::default()), &mut scratch), allow, "{ask:?}");
     }
 }
 
