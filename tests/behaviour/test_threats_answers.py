@@ -150,20 +150,6 @@ def test_what_came_of_a_broken_answer_is_passed_on(gateway: Callable[..., Runnin
             assert client.at_end()
 
 
-def test_interim_answers_are_dropped(gateway: Callable[..., Running]) -> None:
-    hints = (
-        b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n"
-    )
-    with RawInstance(hints + OK) as instance:
-        running = gateway(all=instance)
-        with running.connect() as client:
-            for _ in range(3):
-                client.send(GET)
-                answer = client.read_answer(interim=True)
-                assert (answer.status, answer.body, answer.all("link")) == (200, b"ok", [])
-        assert instance.connections == 1
-
-
 def test_bytes_behind_an_answer_are_nobodys_answer(gateway: Callable[..., Running]) -> None:
     with RawInstance(OK + b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison") as instance:
         running = gateway(all=instance)

@@ -20,8 +20,8 @@ use crate::socket::Socket;
 use crate::upload::{Broken, Upload};
 use crate::worker::Worker;
 
-/// Interim answers that an instance may send before the final one.
-const MOST_INTERIM: u32 = 16;
+/// Interim answers that an instance may send before the final one, whether or not they go on to the client.
+const MOST_INTERIM: u32 = 64;
 
 /// What one attempt is made with.
 pub(crate) struct One<'a, 's> {
@@ -309,6 +309,9 @@ impl Asking<'_, '_, '_> {
         client: &mut Client,
         exchange: &mut Exchange,
     ) -> Poll<Result<Framing, Failure>> {
+        if client.poll_informed(cx) == Poll::Ready(false) {
+            return Poll::Ready(Err(Failure::Halt(Halt::ClientGone)));
+        }
         if !self.upload.is_sent() && !self.upload.is_abandoned() {
             let before = self.upload.moved();
             match self.upload.poll(cx, client, exchange, &mut self.connection) {
@@ -328,7 +331,7 @@ impl Asking<'_, '_, '_> {
                 }
             }
         }
-        if let Poll::Ready(answered) = self.poll_head(cx, exchange) {
+        if let Poll::Ready(answered) = self.poll_head(cx, client, exchange) {
             return Poll::Ready(answered);
         }
         if client.poll_gone(cx, exchange).is_ready() {
@@ -337,8 +340,13 @@ impl Asking<'_, '_, '_> {
         Poll::Pending
     }
 
-    /// Reads the head of the final answer; interim ones were not asked for by the client and end here.
-    fn poll_head(&mut self, cx: &mut Context<'_>, exchange: &mut Exchange) -> Poll<Result<Framing, Failure>> {
+    /// Reads the head of the final answer; interim ones are passed on, as far as they concern the client.
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client,
+        exchange: &mut Exchange,
+    ) -> Poll<Result<Framing, Failure>> {
         let limits = &self.one.snapshot.head_limits;
         loop {
             if exchange.response_buffer.len() == exchange.response_buffer.capacity() {
@@ -362,11 +370,18 @@ impl Asking<'_, '_, '_> {
                     return Poll::Ready(settled.ok_or_else(|| self.fault(Outcome::Reset, exchange)));
                 }
                 self.interim += 1;
-                if exchange.response.status == 101 || self.interim > MOST_INTERIM {
+                let Exchange { response, response_buffer, response_options, .. } = exchange;
+                let options = response_options.read(&response.fields, response_buffer);
+                // Behind a 101 that nobody asked for comes what is not HTTP.
+                if options.is_err() || response.status == 101 || self.interim > MOST_INTERIM {
                     return Poll::Ready(Err(self.fault(Outcome::Reset, exchange)));
+                }
+                if !client.inform(cx, exchange, self.one.snapshot.plan.via) {
+                    return Poll::Ready(Err(Failure::Halt(Halt::ClientGone)));
                 }
                 exchange.response_buffer.drain(..exchange.response.len);
                 exchange.response.clear();
+                exchange.response_options.clear();
             }
         }
     }

@@ -14,6 +14,7 @@ use pylae_core::{Delivery, Exchange, Pace};
 use crate::body::{Body, DRAINABLE};
 use crate::clock;
 use crate::deadline::Deadline;
+use crate::interim::Interim;
 use crate::socket::Socket;
 use crate::unread::{Reading, Unread};
 use crate::worker::Worker;
@@ -41,6 +42,8 @@ pub(crate) struct Client {
     pub(crate) written: u64,
     /// It was too slow in reading: what it has not read is not kept for it.
     pub(crate) slow: bool,
+    /// What it is told before the answer of the exchange in hand, if anything.
+    pub(crate) interim: Option<Box<Interim>>,
 }
 
 /// What becomes of the connection after an exchange.

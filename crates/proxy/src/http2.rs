@@ -269,6 +269,7 @@ impl Serving {
             scratch: Vec::new(),
             written: 0,
             slow: false,
+            interim: None,
         };
         tokio::task::spawn_local(async move {
             match flow(&worker, &mut client, &mut exchange).await {

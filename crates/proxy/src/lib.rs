@@ -22,6 +22,7 @@ mod gather;
 mod health;
 mod hooked;
 mod http2;
+mod interim;
 mod keys;
 mod log;
 mod lookup;

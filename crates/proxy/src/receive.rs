@@ -55,6 +55,7 @@ pub(crate) async fn receive(
     exchange: &mut Exchange,
 ) -> Option<Result<(), Halt>> {
     client.written = 0;
+    client.interim = None;
     exchange.peer = client.peer;
     admit::meet(exchange);
     exchange.secure = client.secure;

@@ -84,6 +84,12 @@ pub(crate) async fn respond(
     exchange: &mut Exchange,
     reply: Reply<'_>,
 ) -> Sent {
+    if !matches!(reply, Reply::Nobody) && !client.finish_informing(&snapshot.plan.limits).await {
+        if let Reply::Taken(taken) = reply {
+            taken.let_go(worker, false);
+        }
+        return Sent { after: After::Abort, complete: false, timed: true };
+    }
     // Cannot fail: an id is made of characters that may stand in a value.
     let _ = exchange.response_edits.set_known(Name::XRequestId, &exchange.id);
     match (reply, route) {

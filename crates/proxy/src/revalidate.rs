@@ -61,6 +61,7 @@ async fn run(worker: Rc<Worker>, snapshot: Arc<Snapshot>, mut exchange: Box<Exch
         scratch: Vec::new(),
         written: 0,
         slow: false,
+        interim: None,
     };
     client.body.start(&exchange, &client.socket);
     exchange.started = clock::now();

@@ -59,6 +59,7 @@ pub(crate) async fn welcome(
         scratch: Vec::new(),
         written: 0,
         slow: false,
+        interim: None,
     };
     Some((client, protocol))
 }

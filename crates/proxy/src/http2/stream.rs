@@ -124,6 +124,13 @@ impl Stream {
                 Incoming::Nothing => return Poll::Pending,
                 Incoming::Over => return Poll::Ready(Ok(0)),
                 Incoming::Head(answer) => {
+                    // Asked for the final head at once, h2 would throw those before it away.
+                    if let Poll::Ready(Some(interim)) = answer.poll_informational(cx) {
+                        let (head, ()) = interim.map_err(|error| self.broken(&error))?.into_parts();
+                        let start = buffer.len();
+                        heads::write_response(head.status, &head.headers, buffer).map_err(malformed)?;
+                        return Poll::Ready(Ok(buffer.len() - start));
+                    }
                     let answer = ready!(std::pin::Pin::new(answer).poll(cx));
                     let (head, body) = answer.map_err(|error| self.broken(&error))?.into_parts();
                     let start = buffer.len();
