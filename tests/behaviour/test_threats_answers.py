@@ -98,6 +98,9 @@ HALF_BODIES = {
     "half a chunk": _ok(b"Transfer-Encoding: chunked", b"a\r\nhello"),
     "bad chunk": _ok(b"Transfer-Encoding: chunked", b"5\r\nhello\r\nzz\r\n"),
     "bare LF in a chunk": _ok(b"Transfer-Encoding: chunked", b"5\nhello\r\n0\r\n\r\n"),
+    "bad extension": _ok(b"Transfer-Encoding: chunked", b"5;a=\r\nhello\r\n0\r\n\r\n"),
+    "line end in a quoted extension": _ok(b"Transfer-Encoding: chunked", b'5\r\nhello\r\n5;a="\r\nhello\r\n0\r\n\r\n'),
+    "bad extension of the last chunk": _ok(b"Transfer-Encoding: chunked", b"5\r\nhello\r\n0;a b\r\n\r\n"),
     "bad trailer": _ok(b"Transfer-Encoding: chunked", b"5\r\nhello\r\n0\r\nX : y\r\n\r\n"),
 }
 
@@ -148,6 +151,14 @@ def test_what_came_of_a_broken_answer_is_passed_on(gateway: Callable[..., Runnin
             assert client.read_head().one("content-length") == "10"
             assert client.read(5) == b"hello"
             assert client.at_end()
+
+
+def test_chunk_extensions_end_here(gateway: Callable[..., Running]) -> None:
+    body = b'2;a\r\nhe\r\n3 ; b\t= "c;\\"" ;d=e\r\nllo\r\n0;last=""\r\n\r\n'
+    with RawInstance(_ok(b"Transfer-Encoding: chunked", body)) as instance, gateway(all=instance).connect() as client:
+        client.send(GET)
+        assert client.read_answer().body == b"hello"
+        assert b";" not in client.received.partition(b"\r\n\r\n")[2]
 
 
 def test_bytes_behind_an_answer_are_nobodys_answer(gateway: Callable[..., Running]) -> None:

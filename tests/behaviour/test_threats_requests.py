@@ -240,6 +240,16 @@ CHUNKED_BODIES = {
     "size beyond what numbers hold": b"fffffffffffffff0\r\nhello\r\n0\r\n\r\n",
     "bare LF in an extension": b"5;a\nb\r\nhello\r\n0\r\n\r\n",
     "bare CR in an extension": b"5;a\rb\r\nhello\r\n0\r\n\r\n",
+    "empty extension": b"5;\r\nhello\r\n0\r\n\r\n",
+    "extension without a name": b"5;=b\r\nhello\r\n0\r\n\r\n",
+    "extension without its value": b"5;a=\r\nhello\r\n0\r\n\r\n",
+    "extension with a blank at its end": b"5;a \r\nhello\r\n0\r\n\r\n",
+    "extension of two words": b"5;a b\r\nhello\r\n0\r\n\r\n",
+    "extension that is no token": b"5;a=(b)\r\nhello\r\n0\r\n\r\n",
+    "line end in a quoted extension": b'5;a="b\r\nhello\r\n0\r\n\r\n',
+    "escaped line end in an extension": b'5;a="b\\\r\n"\r\nhello\r\n0\r\n\r\n',
+    "text behind a quoted extension": b'5;a="b"c\r\nhello\r\n0\r\n\r\n',
+    "extension of the last chunk": b"5\r\nhello\r\n0;a=b=c\r\n\r\n",
     "endless extension": b"5;" + b"a" * 300 + b"\r\nhello\r\n0\r\n\r\n",
     "many extensions": b"1;aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\nx\r\n" * 600 + b"0\r\n\r\n",
     "folded trailer": b"5\r\nhello\r\n0\r\nX: a\r\n b\r\n\r\n",
@@ -297,6 +307,13 @@ def test_it_is_accepted_in_canonical_form(name: str, shared: tuple[Running, RawI
     data, target = ACCEPTED[name]
     assert running.raw(data, 1)[0].status == 200
     assert instance.requests[-1].target == target
+
+
+def test_chunk_extensions_end_here(gateway: Callable[..., Running], instance: RawInstance) -> None:
+    body = b'2;a\r\nhe\r\n3 ; b\t= "c;\\"" ;d=e\r\nllo\r\n0;last=""\r\n\r\n'
+    assert gateway(all=instance).raw(_chunked(body), 1)[0].status == 200
+    assert instance.requests[0].body == b"hello"
+    assert b";" not in instance.requests[0].raw_head + instance.received.partition(b"\r\n\r\n")[2]
 
 
 def test_no_byte_at_a_time_changes_the_verdict(shared: tuple[Running, RawInstance]) -> None:

@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
+use crate::class::{self, TOKEN};
 use crate::head::Cursor;
-use crate::{Fields, HeadError, HeadLimits, Name, class, name};
+use crate::{Fields, HeadError, HeadLimits, Name, name};
 
 /// What `ChunkedDecoder::decode` found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +36,7 @@ enum State {
     #[default]
     Size,
     /// A chunk extension.
-    Extension,
+    Extension(Extension),
     /// The LF behind size and extension.
     SizeLf,
     /// Chunk data.
@@ -50,7 +51,55 @@ enum State {
     Done,
 }
 
-/// Reads a chunked body piece by piece. Chunk extensions are bounded and dropped, trailers bounded, validated and kept.
+/// What the next byte of chunk extensions belongs to (RFC 9112 section 7.1.1). White space may stand around `;` and `=`, and only there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extension {
+    /// White space before a `;`.
+    Gap,
+    /// White space before a name, or its first byte.
+    BeforeName,
+    Name,
+    /// White space before `=` or `;`.
+    BehindName,
+    /// White space before a value, or its first byte.
+    BeforeValue,
+    /// A value that is a token.
+    Token,
+    /// A value in quotes.
+    Quoted,
+    /// A byte behind a backslash in quotes.
+    Escaped,
+    /// What stands behind quotes.
+    Closed,
+}
+
+impl Extension {
+    /// What comes behind `byte`; none if it may not stand here.
+    fn next(self, byte: u8) -> Option<Self> {
+        use Extension::{BeforeName, BeforeValue, BehindName, Closed, Escaped, Gap, Name, Quoted, Token};
+        Some(match (self, byte) {
+            (Quoted, b'"') => Closed,
+            (Quoted, b'\\') => Escaped,
+            (Quoted | Escaped, _) if class::is(byte, class::VALUE) => Quoted,
+            (BeforeName | BehindName | BeforeValue | Gap, b' ' | b'\t') => self,
+            (Name, b' ' | b'\t') => BehindName,
+            (Token | Closed, b' ' | b'\t') => Gap,
+            (Name | BehindName, b'=') => BeforeValue,
+            (Name | BehindName | Token | Closed | Gap, b';') => BeforeName,
+            (BeforeValue, b'"') => Quoted,
+            (BeforeName | Name, _) if class::is(byte, TOKEN) => Name,
+            (BeforeValue | Token, _) if class::is(byte, TOKEN) => Token,
+            _ => return None,
+        })
+    }
+
+    /// Whether the line may end here.
+    fn is_whole(self) -> bool {
+        matches!(self, Self::Name | Self::Token | Self::Closed)
+    }
+}
+
+/// Reads a chunked body piece by piece. Chunk extensions are checked, bounded and dropped, trailers bounded, validated and kept.
 #[derive(Debug, Default)]
 pub struct ChunkedDecoder {
     state: State,
@@ -84,7 +133,7 @@ impl ChunkedDecoder {
         while let Some(&byte) = input.get(at) {
             match self.state {
                 State::Size => self.size(byte)?,
-                State::Extension => self.extension(byte)?,
+                State::Extension(place) => self.extension(place, byte)?,
                 State::SizeLf => {
                     expect(byte, b'\n', "chunk size line does not end with CR LF")?;
                     self.state = if self.left == 0 { State::Trailers } else { State::Data };
@@ -140,20 +189,19 @@ impl ChunkedDecoder {
         self.extension = 0;
         self.state = match byte {
             b'\r' => State::SizeLf,
-            b';' => State::Extension,
+            b';' => State::Extension(Extension::BeforeName),
+            b' ' | b'\t' => State::Extension(Extension::Gap),
             _ => return Err(ChunkError("invalid chunk size")),
         };
         Ok(())
     }
 
-    fn extension(&mut self, byte: u8) -> Result<(), ChunkError> {
-        if byte == b'\r' {
+    fn extension(&mut self, place: Extension, byte: u8) -> Result<(), ChunkError> {
+        if byte == b'\r' && place.is_whole() {
             self.state = State::SizeLf;
             return Ok(());
         }
-        if !class::is(byte, class::VALUE) {
-            return Err(ChunkError("control character in a chunk extension"));
-        }
+        self.state = State::Extension(place.next(byte).ok_or(ChunkError("malformed chunk extension"))?);
         self.extension += 1;
         self.extensions += 1;
         if self.extension > EXTENSION_PER_CHUNK || self.extensions > EXTENSIONS_PER_BODY {

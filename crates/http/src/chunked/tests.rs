@@ -37,7 +37,7 @@ fn error(input: &[u8]) -> bool {
 
 #[test]
 fn decodes_wherever_it_is_cut() {
-    let input = b"5\r\nhello\r\n00b;ext=\"v\"\r\n, wonderful\r\n1;\r\n!\r\n000;last\r\nX-Sum: 1\r\nEtag:x\r\n\r\nGET /";
+    let input = b"5\r\nhello\r\n00b;ext=\"v\"\r\n, wonderful\r\n1 ; a\t= \"\\\"\" \t; b\r\n!\r\n000;last\r\nX-Sum: 1\r\nEtag:x\r\n\r\nGET /";
     for size in 1..=input.len() {
         let (body, trailers, used) = decode(input, size).unwrap().unwrap();
         assert_eq!(body, b"hello, wonderful!");
@@ -68,7 +68,9 @@ fn refuses_bad_sizes() {
         ";a\r\n",
         " 5\r\n",
         "5 \r\n",
-        "5\t;a\r\n",
+        "5\t\r\n",
+        "5 5\r\n",
+        "5 a\r\n",
         "0x5\r\n",
         "+5\r\n",
         "-1\r\n",
@@ -97,8 +99,64 @@ fn data_ends_with_its_line_end_and_nothing_else() {
 }
 
 #[test]
+fn extensions_follow_their_grammar() {
+    for input in [
+        ";a",
+        ";a=b",
+        ";a=\"\"",
+        ";a=\"b c\t; \"",
+        ";a;b;c=d;e=\"f\"",
+        " ;a",
+        "\t ; \ta \t= \tb\t ;\tc",
+        ";a=\"\\\"\\\\\\;\\ \"",
+        ";!#$%&'*+-.^_`|~09=!#$%&'*+-.^_`|~09",
+        ";a=\"\u{e9}\\\u{e9}\"",
+        ";a=\"=;\";b",
+    ] {
+        assert!(!error(format!("5{input}\r\nhello\r\n0{input}\r\n\r\n").as_bytes()), "{input:?}");
+    }
+    for input in [
+        ";",
+        ";;a",
+        ";a;",
+        ";a ;",
+        "; ",
+        ";a ",
+        ";a=b ",
+        ";a=\"b\" ",
+        ";=b",
+        ";a=",
+        ";a= ",
+        ";a=;b",
+        ";a==b",
+        ";a=b=c",
+        ";a b",
+        ";a=b c",
+        ";a=b\"c\"",
+        ";a=\"b\"c",
+        ";a=\"b",
+        ";a=\"b\\",
+        ";a=\"b\\\"",
+        ";\"a\"",
+        ";a=\u{e9}",
+        ";\u{e9}",
+        ";a,b",
+        ";a=(b)",
+        ";a\0",
+        ";a=\"\0\"",
+        ";a=\"\\\0\"",
+        ";a=\"\u{7f}\"",
+        " a",
+        "  ",
+        " =a",
+    ] {
+        assert!(error(format!("5{input}\r\n").as_bytes()), "{input:?}");
+    }
+}
+
+#[test]
 fn extensions_are_bounded_and_hold_no_line_ends() {
-    for input in ["5;a\n", "5;a\rb", "5;a\0\r\n", "5;\"a\nb\"\r\n"] {
+    for input in ["5;a\n", "5;a\rb", "5;a=\"a\nb\"\r\n", "5;a=\"b\r\n\"\r\n", "5;a=\"b\\\r\n\"", "5;a=\"\\\n\"\r\n"] {
         assert!(error(input.as_bytes()), "{input:?}");
     }
     let chunk = |len: usize| format!("1;{}\r\nx\r\n", "e".repeat(len));
