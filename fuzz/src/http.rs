@@ -5,7 +5,7 @@ use pylae_http::connection::ConnectionOptions;
 use pylae_http::encode::{self, FieldSource, RequestLine, StatusLine};
 use pylae_http::{
     ChunkedDecoder, Decoded, Edits, Fields, Framing, HeadError, HeadLimits, Method, Name, NameSet, RequestHead,
-    ResponseHead, Target, framing, host,
+    ResponseHead, Target, framing, host, target,
 };
 
 const LIMITS: HeadLimits = HeadLimits { head: 2048, target: 512, fields: 32 };
@@ -260,6 +260,7 @@ fn decode(data: &[u8], step: usize) -> Result<Body, pylae_http::chunked::ChunkEr
 /// `data` as a request target and as an authority.
 pub(crate) fn target(data: &[u8]) {
     authority(data);
+    slashes(data);
     for method in [Method::Get, Method::Options] {
         let mut target = Target::default();
         if target.read(data, method).is_err() {
@@ -285,6 +286,23 @@ pub(crate) fn target(data: &[u8]) {
         assert_eq!(target.read(&path, method), Ok(()), "{}", path.escape_ascii());
         assert_eq!(target.path, path, "canonical twice");
     }
+}
+
+/// `data` as a target whose `%2F` are kept: both readings of it are canonical.
+fn slashes(data: &[u8]) {
+    let (mut kept, mut strict) = (Target::default(), Target::default());
+    let read = kept.read_with_slashes(data, Method::Get);
+    assert_eq!(strict.read(data, Method::Get).is_ok(), read.is_ok() && !kept.has_slashes());
+    if read.is_err() || !kept.has_slashes() {
+        return;
+    }
+    let (path, decoded) = (kept.path.clone(), kept.judged_with_slashes_decoded());
+    assert!(!target::has_odd_slashes(&path));
+    check_path(&decoded);
+    assert_eq!(strict.read(&decoded, Method::Get), Ok(()), "{}", path.escape_ascii());
+    assert_eq!(strict.path, decoded);
+    assert_eq!(kept.read_with_slashes(&path, Method::Get), Ok(()));
+    assert_eq!(kept.path, path, "canonical twice");
 }
 
 fn check_path(path: &[u8]) {

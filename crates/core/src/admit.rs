@@ -23,7 +23,8 @@ pub fn admit(exchange: &mut Exchange, trusts: impl Fn(IpAddr) -> bool, random: u
     if head.method == Method::Connect {
         return Err(Halt::NotImplemented);
     }
-    target.read(head.target.of(buf), head.method).map_err(Halt::Target)?;
+    // Whether `%2F` passes says the route.
+    target.read_with_slashes(head.target.of(buf), head.method).map_err(Halt::Target)?;
     settle_host(exchange)?;
     settle_expectation(exchange)
 }

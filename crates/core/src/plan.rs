@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use listener::{CertifiedKey, ClientAuth, ClientAuthMode, Listener, ListenerTls, TlsVersion};
-pub use route::{Match, PathMatch, RetryOn, Route, ValueMatch, ValueTest, WebSocket};
+pub use route::{EncodedSlash, Match, PathMatch, RetryOn, Route, ValueMatch, ValueTest, WebSocket};
 pub use service::{
     BreakerScope, CircuitBreaker, HashOn, HealthCheck, Instance, LoadBalancer, PassiveHealth, Protocol, Queue,
     RetryBudget, Service, ServiceTls, Sticky,

@@ -37,6 +37,7 @@ mod predicate;
 pub mod rewrite;
 mod served;
 mod shadow;
+mod slashes;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -161,6 +162,8 @@ struct Rule {
     methods: Methods,
     predicates: Vec<Predicate>,
     params: Box<[Box<str>]>,
+    /// `%2F` is a letter of its segment.
+    keeps_slashes: bool,
 }
 
 /// A route at one of its hosts; its place in [`Router::entries`] is its rank.

@@ -4,6 +4,10 @@
 //! services drop them before they look for what is asked for. So what decides about a request judges the path without
 //! them, as such a service reads it, and what is stored and sent keeps them. `%3B` is data: those services look for `;`
 //! before they decode.
+//!
+//! `%2F` is a letter of its segment to those who keep it, and a `/` to services that decode before they look for what is
+//! asked for. So it is refused unless the caller keeps it and looks at both readings; it stands only where the other one
+//! is canonical too.
 
 use crate::class::{self, PATH, PLAIN, QUERY, TARGET, UNRESERVED};
 use crate::{Method, Span, host};
@@ -28,6 +32,8 @@ pub struct Target {
     pub path: Vec<u8>,
     /// The same without parameters; empty where there are none.
     bare: Vec<u8>,
+    /// The path has `%2F`.
+    slashes: bool,
     /// The query as sent, without `?`, as a span of the raw target.
     pub query: Option<Span>,
     /// The authority of an absolute-form target, as a span of the raw target.
@@ -40,11 +46,18 @@ pub struct Target {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TargetError(pub &'static str);
 
+/// Why a path with `%2F` was refused.
+pub const ENCODED_SLASH: TargetError =
+    TargetError("encoded slash in the path; `encoded_slash: keep` on a route lets it pass");
+/// Why a path was refused whose `%2F` stands beside what else ends or removes a segment.
+pub const ODD_SLASH: TargetError = TargetError("encoded slash beside a slash, a dot segment or a parameter");
+
 impl Target {
     /// Forgets everything and keeps the memory.
     pub fn clear(&mut self) {
         self.path.clear();
         self.bare.clear();
+        self.slashes = false;
         self.query = None;
         self.authority = None;
         self.form = Form::Origin;
@@ -60,6 +73,22 @@ impl Target {
     #[inline]
     pub fn has_parameters(&self) -> bool {
         !self.bare.is_empty()
+    }
+
+    /// Whether the path has `%2F`. That is only so behind [`Target::read_with_slashes`].
+    #[inline]
+    pub fn has_slashes(&self) -> bool {
+        self.slashes
+    }
+
+    /// The judged path as those read it who take `%2F` for `/`.
+    pub fn judged_with_slashes_decoded(&self) -> Vec<u8> {
+        let mut decoded = Vec::with_capacity(self.judged().len());
+        for (index, part) in parts(self.judged()).enumerate() {
+            decoded.extend_from_slice(if index > 0 { b"/" } else { b"" });
+            decoded.extend_from_slice(part);
+        }
+        decoded
     }
 
     /// The end of `path` that the judged path, without parameters, has from `start` on. `start` is at a `/` of it,
@@ -89,6 +118,13 @@ impl Target {
     /// nothing but parameters, dot segments that leave the root, authority form, asterisk with anything but OPTIONS.
     /// Bytes that a URI may not hold but clients send (`"`, `<`, `>`, `^`, `` ` ``, `{`, `|`, `}`) are percent-encoded.
     pub fn read(&mut self, raw: &[u8], method: Method) -> Result<(), TargetError> {
+        self.read_with_slashes(raw, method)?;
+        if self.slashes { Err(ENCODED_SLASH) } else { Ok(()) }
+    }
+
+    /// The same, but `%2F` stays as a letter of its segment, unless it stands beside a `/`, a dot segment or a parameter. For callers that
+    /// ask [`Target::has_slashes`] before anything is done with the path.
+    pub fn read_with_slashes(&mut self, raw: &[u8], method: Method) -> Result<(), TargetError> {
         self.clear();
         if raw.first() == Some(&b'/') {
             return self.path_and_query(raw, 0);
@@ -140,12 +176,18 @@ impl Target {
         while let Some(segment) = segments.next() {
             let start = self.path.len();
             self.segment(segment)?;
+            if self.slashes && is_odd(&self.path[start..], segments.peek().is_none()) {
+                return Err(ODD_SLASH);
+            }
             match &self.path[start..] {
                 [] => {}
                 b"." => self.path.truncate(start),
                 b".." => {
                     let parent = self.path[..start - 1].iter().rposition(|&byte| byte == b'/');
                     let parent = parent.ok_or(TargetError("path leaves the root"))?;
+                    if self.slashes && parts(&self.path[parent..]).nth(1).is_some() {
+                        return Err(ODD_SLASH);
+                    }
                     self.path.truncate(parent + 1);
                 }
                 written if has_dot_parameter(written) => return Err(TargetError("dot segment with a parameter")),
@@ -195,8 +237,11 @@ impl Target {
     /// Reads a percent-encoded character at the start of `bytes` and returns what follows it.
     fn escape<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], TargetError> {
         let (first, mut rest) = unescape(bytes)?;
-        if matches!(first, b'/' | b'\\' | 0) {
-            return Err(TargetError("encoded slash, backslash or NUL in the path"));
+        if matches!(first, b'\\' | 0) {
+            return Err(TargetError("encoded backslash or NUL in the path"));
+        }
+        if first == b'/' {
+            self.slashes = true;
         }
         if class::is(first, UNRESERVED) {
             self.path.push(first);
@@ -240,6 +285,52 @@ fn plain_end(raw: &[u8], start: usize) -> usize {
         last = byte;
     }
     raw.len()
+}
+
+/// Whether `path`, in which `%2F` is kept, is canonical to those who read that as `/`. A path of which parts were taken out of a
+/// canonical one need not be.
+pub fn has_odd_slashes(path: &[u8]) -> bool {
+    let mut segments = path.split(|&byte| byte == b'/').peekable();
+    while let Some(segment) = segments.next() {
+        if is_odd(segment, segments.peek().is_none()) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether a segment has `%2F` that, read as `/`, would make an empty segment, a dot segment, or one with parameters before others.
+fn is_odd(segment: &[u8], is_last: bool) -> bool {
+    let mut parts = parts(segment).peekable();
+    let mut first = true;
+    while let Some(part) = parts.next() {
+        let last = parts.peek().is_none();
+        if first && last {
+            return false;
+        }
+        first = false;
+        let empty = part.is_empty() && !(last && is_last);
+        let dots = matches!(part, b"." | b"..") || has_dot_parameter(part);
+        if empty || dots || part.first() == Some(&b';') || (!last && part.contains(&b';')) {
+            return true;
+        }
+    }
+    false
+}
+
+/// What `%2F` separates. In a canonical path it cannot begin anywhere but where it was written.
+fn parts(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    const ESCAPE: &[u8] = b"%2F";
+    let mut rest = Some(path);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let (part, behind) = match text.windows(ESCAPE.len()).position(|letters| letters == ESCAPE) {
+            Some(at) => (&text[..at], Some(&text[at + ESCAPE.len()..])),
+            None => (text, None),
+        };
+        rest = behind;
+        Some(part)
+    })
 }
 
 /// `..;x` and `.;x`: instances that strip parameters would read a dot segment.

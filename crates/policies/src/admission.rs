@@ -17,6 +17,11 @@ pub struct Admission<'a> {
 }
 
 impl Admission<'_> {
+    /// Whether both let in the same.
+    pub fn is_like(&self, other: &Self) -> bool {
+        !self.lets_in_more(other) && !other.lets_in_more(self)
+    }
+
     /// Whether it lets in anyone whom `other` refuses.
     pub fn lets_in_more(&self, other: &Self) -> bool {
         let by_user = match (&self.authenticators, &other.authenticators) {

@@ -2,7 +2,7 @@
 
 use pylae_core::route::{Found, Lookup, Scratch};
 use pylae_core::{Exchange, Halt, Verdict};
-use pylae_http::Method;
+use pylae_http::{Method, TargetError, target};
 use pylae_policies::cors;
 
 use crate::snapshot::{Route, Snapshot};
@@ -13,6 +13,10 @@ use crate::worker::Worker;
 pub(crate) fn route<'s>(worker: &Worker, snapshot: &'s Snapshot, exchange: &mut Exchange) -> Result<&'s Route, Halt> {
     let found = route_with(&mut worker.scratch.borrow_mut(), snapshot, exchange);
     let Err(halt) = found else { return found };
+    if matches!(halt, Halt::Target(_)) {
+        // As behind every target that is refused.
+        exchange.options.close = true;
+    }
     loop {
         match snapshot.unrouted.request(exchange) {
             Verdict::Continue => return Err(halt),
@@ -32,19 +36,21 @@ pub(crate) fn route_with<'s>(
     if snapshot.hosts.as_ref().is_some_and(|hosts| !hosts.has(exchange.host_name())) {
         return Err(Halt::Misdirected);
     }
-    let found = match find_announced(scratch, snapshot, exchange) {
-        Some(index) => Found::Route(index),
-        None => snapshot.router.find(&Lookup::of(exchange), scratch),
-    };
-    match found {
+    if exchange.target.has_slashes() {
+        judge_slashes(scratch, snapshot, exchange).map_err(Halt::Target)?;
+    }
+    match find(scratch, snapshot, exchange, exchange.target.judged()) {
         Found::Route(index) => {
             let route = &snapshot.routes[index];
-            exchange.route = Some(index);
             exchange.params.extend_from_slice(scratch.captures());
             if let Some(edit) = &route.path_edit {
                 exchange.stripped.extend_from_slice(edit.stripped(exchange.target.judged()));
                 edit.apply(&exchange.target, &exchange.params, &mut exchange.forward_path);
+                if exchange.target.has_slashes() && target::has_odd_slashes(&exchange.forward_path) {
+                    return Err(Halt::Target(target::ODD_SLASH));
+                }
             }
+            exchange.route = Some(index);
             Ok(route)
         }
         Found::MethodNotAllowed => Err(Halt::MethodNotAllowed(scratch.allow().to_owned())),
@@ -52,13 +58,39 @@ pub(crate) fn route_with<'s>(
     }
 }
 
+/// Whether the `%2F` in the path may pass.
+fn judge_slashes(scratch: &mut Scratch, snapshot: &Snapshot, exchange: &Exchange) -> Result<(), TargetError> {
+    let found = find(scratch, snapshot, exchange, exchange.target.judged());
+    let admission = |route: usize| snapshot.routes[route].chain.admission();
+    snapshot.router.judge_slashes(
+        &exchange.target,
+        found,
+        |path| find(scratch, snapshot, exchange, path),
+        |one, other| admission(one).is_like(&admission(other)),
+    )
+}
+
+/// The route of the request in `exchange`, if it were for `path`.
+fn find(scratch: &mut Scratch, snapshot: &Snapshot, exchange: &Exchange, path: &[u8]) -> Found {
+    let lookup = Lookup { path, ..Lookup::of(exchange) };
+    match find_announced(scratch, snapshot, exchange, lookup) {
+        Some(index) => Found::Route(index),
+        None => snapshot.router.find(&lookup, scratch),
+    }
+}
+
 /// The route of the request that a CORS preflight announces, if that route answers preflights.
-fn find_announced(scratch: &mut Scratch, snapshot: &Snapshot, exchange: &Exchange) -> Option<usize> {
+fn find_announced(
+    scratch: &mut Scratch,
+    snapshot: &Snapshot,
+    exchange: &Exchange,
+    lookup: Lookup<'_>,
+) -> Option<usize> {
     if exchange.head.method != Method::Options {
         return None;
     }
     let method_token = cors::announced_method(exchange)?;
-    let announced = Lookup { method: Method::from_token(method_token), method_token, ..Lookup::of(exchange) };
+    let announced = Lookup { method: Method::from_token(method_token), method_token, ..lookup };
     match snapshot.router.find(&announced, scratch) {
         Found::Route(index) if snapshot.routes[index].chain.answers_preflights() => Some(index),
         _ => None,

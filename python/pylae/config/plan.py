@@ -135,7 +135,10 @@ def with_instances(service: Service, instances: Sequence[Instance]) -> dict[str,
 
 def _route(name: str, route: Route, config: Config, calls: Sequence[Call]) -> dict[str, Any]:
     own_calls = [call for routes, call in calls if routes is None or name in routes]
-    kept = ("priority", "timeout", "idle_timeout", "deadline", "retries", "retry_on", "preserve_host", "rewrite")
+    kept = (
+        *("priority", "timeout", "idle_timeout", "deadline", "retries", "retry_on"),
+        *("preserve_host", "rewrite", "encoded_slash"),
+    )
     return {
         "name": name,
         "match": {

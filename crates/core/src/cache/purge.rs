@@ -35,7 +35,7 @@ impl Purge {
     pub fn canonical(mut self) -> Result<Self, &'static str> {
         if let Self::Target(place) | Self::Prefix(place) = &mut self {
             let mut target = Target::default();
-            target.read(place.path.as_bytes(), Method::Get).map_err(|error| error.0)?;
+            target.read_with_slashes(place.path.as_bytes(), Method::Get).map_err(|error| error.0)?;
             let query = place.path.find('?').map_or("", |at| &place.path[at..]);
             let path = std::str::from_utf8(&target.path).map_err(|_| "not a path")?;
             place.path = format!("{path}{query}");

@@ -35,10 +35,22 @@ pub struct Route {
     pub strip_prefix: Option<String>,
     /// Path template that replaces the path, e.g. `/v2/{id}`.
     pub rewrite: Option<String>,
+    /// What becomes of `%2F` in the path.
+    pub encoded_slash: EncodedSlash,
     /// WebSocket, on a route that allows it.
     pub websocket: Option<WebSocket>,
     /// Policies by name; order is the policy table's, not this map's.
     pub policies: BTreeMap<String, serde_json::Value>,
+}
+
+/// What becomes of `%2F` in a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EncodedSlash {
+    /// 400.
+    Reject,
+    /// It is a letter of its segment.
+    Keep,
 }
 
 /// What an open WebSocket may do.

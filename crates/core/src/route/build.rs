@@ -10,7 +10,7 @@ use super::predicate::{Predicate, Source, ValuePatterns};
 use super::template::Template;
 use super::{Entry, Host, Hosts, MethodTable, Methods, Path, Router, Rule, literal, methods, shadow};
 use crate::Problem;
-use crate::plan::{self, PathMatch};
+use crate::plan::{self, EncodedSlash, PathMatch};
 
 /// Memory for the determinised states of all path patterns in every worker.
 const PATTERN_CACHE: usize = 4 * 1024 * 1024;
@@ -124,6 +124,7 @@ impl Builder {
             methods,
             predicates,
             params,
+            keeps_slashes: route.encoded_slash == EncodedSlash::Keep,
         })
     }
 

@@ -61,7 +61,12 @@ fn check_escape(text: &str) -> Result<(), String> {
     if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
         return Err(format!("write `%{hex}` as `{}`: it is decoded before routing", char::from(byte)));
     }
-    if b"/\\\0".contains(&byte) {
+    if byte == b'/' {
+        return Err(
+            "`%2F` is no part of a literal path; on a route with `encoded_slash: keep` a parameter takes it".into()
+        );
+    }
+    if b"\\\0".contains(&byte) {
         return Err(format!("`%{hex}` never occurs in a path: such requests are refused"));
     }
     Ok(())

@@ -3,6 +3,7 @@
 mod bounds;
 mod model;
 mod overlap;
+mod slashes;
 mod tables;
 
 use pylae_http::{Fields, Method};
@@ -10,7 +11,7 @@ use pylae_http::{Fields, Method};
 use super::predicate::Headers;
 use super::{Considered, Found, Lookup, Router, Scratch};
 use crate::Problem;
-use crate::plan::{Match, PathMatch, Route, Seconds, ValueMatch, ValueTest};
+use crate::plan::{EncodedSlash, Match, PathMatch, Route, Seconds, ValueMatch, ValueTest};
 
 /// Fields as a list, in place of a parsed head.
 struct List<'a>(&'a [(&'a str, &'a str)]);
@@ -82,6 +83,7 @@ fn route(name: &str, path: PathMatch) -> Route {
         retries: 0,
         retry_on: vec![],
         preserve_host: None,
+        encoded_slash: EncodedSlash::Reject,
         websocket: None,
         strip_prefix: None,
         rewrite: None,

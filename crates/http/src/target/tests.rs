@@ -223,3 +223,76 @@ fn asterisk_is_for_options_only() {
     assert!(target.read(b"**", Method::Options).is_err());
     assert!(target.read(b"example.org:443", Method::Connect).is_err());
 }
+
+/// The path, and what those read who take `%2F` for `/`.
+fn kept(raw: &str) -> Result<(String, String), TargetError> {
+    let mut target = Target::default();
+    target.read_with_slashes(raw.as_bytes(), Method::Get)?;
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ok((text(target.path.clone()), text(target.judged_with_slashes_decoded())))
+}
+
+#[test]
+fn encoded_slashes_are_letters_to_those_who_keep_them() {
+    for (raw, path, decoded) in [
+        ("/@types%2Fnode", "/@types%2Fnode", "/@types/node"),
+        ("/a%2fb", "/a%2Fb", "/a/b"),
+        ("/a%2Fb%2Fc/d%2Fe", "/a%2Fb%2Fc/d%2Fe", "/a/b/c/d/e"),
+        ("//x/../a%2Fb/./c", "/a%2Fb/c", "/a/b/c"),
+        ("/a%2F", "/a%2F", "/a/"),
+        ("/a%2Fb;x/c;y", "/a%2Fb;x/c;y", "/a/b/c"),
+        ("/a.%2F...%2F.b", "/a.%2F...%2F.b", "/a./.../.b"),
+        ("/a%252Fb%2Fc", "/a%252Fb%2Fc", "/a%252Fb/c"),
+        ("/%c3%a9%2F%2D", "/%C3%A9%2F-", "/%C3%A9/-"),
+        ("http://h/a%2Fb?c%2fd", "/a%2Fb", "/a/b"),
+        ("/a/b", "/a/b", "/a/b"),
+    ] {
+        assert_eq!(kept(raw), Ok((path.to_owned(), decoded.to_owned())), "{raw}");
+        assert_eq!(kept(path).unwrap().0, path, "canonical twice: {raw}");
+        assert_eq!(read(raw.as_bytes()).is_err(), path.contains("%2F"), "{raw}");
+        assert!(!has_odd_slashes(path.as_bytes()), "{raw}");
+    }
+    let mut target = Target::default();
+    assert_eq!(target.read_with_slashes(b"/a%2Fb", Method::Get), Ok(()));
+    assert!(target.has_slashes());
+    assert_eq!(target.read_with_slashes(b"/a", Method::Get), Ok(()));
+    assert!(!target.has_slashes());
+    assert_eq!(target.read(b"/a%2Fb", Method::Get), Err(ENCODED_SLASH));
+}
+
+#[test]
+fn encoded_slashes_stand_between_letters_alone() {
+    for path in [
+        "/%2F",
+        "/%2Fa",
+        "/a%2F/",
+        "/a%2F/b",
+        "/a/%2Fb",
+        "/a%2F%2Fb",
+        "/a%2Fb%2F%2F",
+        "/a%2F.",
+        "/a%2F..",
+        "/.%2Fa",
+        "/..%2Fa",
+        "/a%2F./b",
+        "/a%2F..%2Fb",
+        "/a%2F..;b",
+        "/a%2F.%3Bb",
+        "/a%2F..%3bb%2Fc",
+        "/a;b%2Fc",
+        "/a%2Fb;c%2Fd",
+        "/a%2F;b",
+        "/;a%2Fb",
+    ] {
+        assert_eq!(kept(path), Err(ODD_SLASH), "{path}");
+        assert!(has_odd_slashes(path.replace("%3b", "%3B").as_bytes()), "{path}");
+    }
+    // Gone before they are sent, but two readers would not agree with what.
+    for path in ["/a%2Fb/..", "/x/a%2Fb/../c", "/a%2F%2e%2e/b", "/a%2Fb/%2E%2E"] {
+        assert_eq!(kept(path), Err(ODD_SLASH), "{path}");
+    }
+    for path in ["/a%5Cb", "/a%2Fb%5C", "/a%2Fb%00", "/a%2Fb\\", "/a%2", "/a%2Fb%2"] {
+        assert!(kept(path).is_err(), "{path}");
+    }
+    assert!(!has_odd_slashes(b"/a//b"), "there is none");
+}

@@ -89,7 +89,8 @@ impl Request {
         self.with(py, |exchange| text::decoded(py, &exchange.target.path))
     }
 
-    /// Sets the path that the instance gets, as it stands: `strip_prefix` and `rewrite` are over. Raises `ValueError`.
+    /// Sets the path that the instance gets, as it stands: `strip_prefix` and `rewrite` are over. It may have `%2F` if the
+    /// client's has. Raises `ValueError`.
     #[setter]
     fn set_path(&self, py: Python<'_>, path: &str) -> PyResult<()> {
         let mut target = Target::default();
@@ -97,7 +98,10 @@ impl Request {
         if !read {
             return Err(PyValueError::new_err("a path starts with `/` and has no `?`"));
         }
-        target.read(path.as_bytes(), Method::Get).map_err(|error| PyValueError::new_err(error.0))?;
+        let kept = self.with(py, |exchange| exchange.target.has_slashes())?;
+        let bytes = path.as_bytes();
+        let read = if kept { target.read_with_slashes(bytes, Method::Get) } else { target.read(bytes, Method::Get) };
+        read.map_err(|error| PyValueError::new_err(error.0))?;
         self.change(py, |exchange| {
             exchange.forward_path = target.path;
             exchange.hooks.get_or_insert_default().path_set = true;

@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use pylae_core::plan;
 use pylae_core::route::{self, Found, Lookup, Scratch};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use super::message::{self, Lines};
@@ -40,7 +41,11 @@ impl Router {
     fn find(&self, method: &str, target: &str, headers: Lines) -> PyResult<Told> {
         let exchange = message::request(method, target, &headers)?;
         let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(match self.router.find(&Lookup::of(&exchange), &mut scratch) {
+        let found = self.router.find(&Lookup::of(&exchange), &mut scratch);
+        // Whom routes let in is not asked here.
+        let judged = self.router.judge_slashes(&exchange.target, found, |_| Found::NotFound, |_, _| true);
+        judged.map_err(|error| PyValueError::new_err(error.0))?;
+        Ok(match found {
             Found::Route(index) => {
                 let values = scratch.captures().iter().map(|span| message::text(span.of(exchange.target.judged())));
                 let names = self.router.params(index).iter().map(ToString::to_string);

@@ -1,0 +1,38 @@
+//! `%2F` in paths. A route that keeps it takes it for a letter of its segment; services may decode it before they look for what is asked
+//! for, and so come to what another route guards.
+
+use pylae_http::target::{ENCODED_SLASH, Target, TargetError};
+
+use super::{Found, Router};
+
+/// Why a path was refused that leads to two places which are guarded differently.
+const TWO_PLACES: TargetError =
+    TargetError("encoded slash in the path; read as a slash it leads to where others are let in");
+
+impl Router {
+    /// Whether a request for `target` may go where it was `found` to go, for all that `%2F` may mean.
+    ///
+    /// The route must keep `%2F`, and where the path with `/` in its place has a route too, it must let in the same: `find` finds it,
+    /// and `alike` compares two routes. A path that has routes for other methods alone is not open to this one.
+    pub fn judge_slashes(
+        &self,
+        target: &Target,
+        found: Found,
+        find: impl FnOnce(&[u8]) -> Found,
+        alike: impl FnOnce(usize, usize) -> bool,
+    ) -> Result<(), TargetError> {
+        if !target.has_slashes() {
+            return Ok(());
+        }
+        let route = match found {
+            Found::Route(route) if self.rules[route].keeps_slashes => route,
+            Found::Route(_) | Found::NotFound => return Err(ENCODED_SLASH),
+            Found::MethodNotAllowed => return Ok(()),
+        };
+        match find(&target.judged_with_slashes_decoded()) {
+            Found::NotFound => Ok(()),
+            Found::Route(other) if other == route || alike(route, other) => Ok(()),
+            Found::Route(_) | Found::MethodNotAllowed => Err(TWO_PLACES),
+        }
+    }
+}

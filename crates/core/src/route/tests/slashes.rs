@@ -1,0 +1,57 @@
+use pylae_http::target::{ENCODED_SLASH, Target, TargetError};
+use pylae_http::{Fields, Method};
+
+use super::super::{Found, Lookup, Scratch};
+use super::{With, ask, build, exact, prefix, template};
+use crate::plan::{EncodedSlash, Route};
+
+fn keeping(mut route: Route) -> Route {
+    route.encoded_slash = EncodedSlash::Keep;
+    route
+}
+
+/// What a request meets, if routes at an even and an odd place let in others.
+fn judged(routes: &[Route], method: &str, path: &str) -> Result<Found, TargetError> {
+    let (router, mut scratch, fields) = (build(routes), Scratch::default(), Fields::default());
+    let mut target = Target::default();
+    target.read_with_slashes(path.as_bytes(), Method::Get).unwrap();
+    let request = ask(method, "");
+    let mut find = |path: &[u8]| router.find(&Lookup { path, ..request.lookup(&fields) }, &mut scratch);
+    let found = find(target.judged());
+    router.judge_slashes(&target, found, find, |one, other| one % 2 == other % 2).map(|()| found)
+}
+
+#[test]
+fn a_route_must_keep_encoded_slashes() {
+    let routes = [keeping(template("/{key}")), template("/a/{key}")];
+    assert_eq!(judged(&routes, "GET", "/x%2Fy"), Ok(Found::Route(0)));
+    assert_eq!(judged(&routes, "GET", "/a/x%2Fy"), Err(ENCODED_SLASH));
+    assert_eq!(judged(&routes, "GET", "/a/x"), Ok(Found::Route(1)));
+    assert_eq!(judged(&routes, "GET", "/x/y/z%2F"), Err(ENCODED_SLASH));
+}
+
+#[test]
+fn the_other_reading_must_let_in_the_same() {
+    let two_places = |path: &str, method: &str, routes: &[Route]| {
+        let judged = judged(routes, method, path);
+        assert!(judged.is_ok() || judged.is_err_and(|error| error != ENCODED_SLASH), "{path}: {judged:?}");
+        judged.is_err()
+    };
+    let routes = [keeping(template("/{key}")), prefix("/a"), prefix("/b"), exact("/c/d").methods(&["PUT"])];
+    assert!(two_places("/a%2Fx", "GET", &routes));
+    assert!(!two_places("/b%2Fx", "GET", &routes));
+    assert!(!two_places("/x%2Fy", "GET", &routes));
+    // Other methods alone.
+    assert!(two_places("/c%2Fd", "GET", &routes));
+    assert!(two_places("/c%2Fd", "PUT", &routes));
+    // The same route takes both.
+    assert!(!two_places("/a%2Fx", "GET", &[keeping(prefix("/"))]));
+    // Parameters of segments hide nothing here either.
+    assert!(two_places("/a%2Fx;y", "GET", &routes));
+}
+
+#[test]
+fn methods_are_told_as_ever() {
+    let routes = [keeping(template("/{key}").methods(&["PUT"]))];
+    assert_eq!(judged(&routes, "GET", "/a%2Fb"), Ok(Found::MethodNotAllowed));
+}
