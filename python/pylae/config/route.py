@@ -179,8 +179,8 @@ class Route(PolicySet):
     rewrite: Template | None = None
     """Path template that replaces the path, with captured names: `/v2/{id}`."""
     encoded_slash: Literal["reject", "keep"] = "reject"
-    """What becomes of `%2F` in the path: `reject` answers 400; with `keep` it is a letter of its segment, and is sent on
-    as such. Where it leads to a route that lets in others when it is read as `/`, the answer is 400 all the same."""
+    """What becomes of `%2F` in the path: `reject` answers 400; with `keep` it is a letter of its segment, and is sent
+    on as such. Where it leads to a route that lets in others when it is read as `/`, the answer is 400 all the same."""
     websocket: Switch[WebSocket] = None
     """Lets requests become WebSockets; off unless given."""
     auth_required: bool = True
