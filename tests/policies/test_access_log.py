@@ -274,6 +274,59 @@ def test_a_stuck_output_costs_lines_and_no_request(tmp_path: Path) -> None:
         assert log["dropped"] > 0
 
 
+def said(caplog: pytest.LogCaptureFixture, event: str) -> list[str]:
+    """What the gateway's log says of an event."""
+    return [record.getMessage() for record in caplog.records if getattr(record, "event", None) == event]
+
+
+def test_lost_lines_are_said_when_it_begins_and_when_it_is_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    settings = {"request_headers": ["X-Long"]}
+    with (
+        FakeService() as service,
+        contextlib.closing(os.fdopen(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0)) as reader,
+        running(tmp_path, configuration(service.url, pipe, **settings)) as (one, address),
+    ):
+
+        def dropped() -> int:
+            count: int = one.stats()["access_logs"][0]["dropped"]
+            return count
+
+        while dropped() < 5:
+            assert ask(address, "/items", headers={"X-Long": "x" * 16000}).status == 200
+        wait_until(lambda: bool(said(caplog, "access_log_loss")))
+        assert said(caplog, "access_log_loss") == [
+            f"lines of the access log {pipe} are being lost: it takes none, or too slowly"
+        ]
+        lost = dropped()
+
+        def over() -> bool:
+            # Somebody reads now, and lines come through.
+            while reader.read(2**20):
+                pass
+            assert ask(address, "/items/late").status == 200
+            return bool(said(caplog, "access_log_loss_over"))
+
+        wait_until(over)
+        assert dropped() == lost
+        assert said(caplog, "access_log_loss_over") == [f"the access log {pipe} takes lines again; lines lost: {lost}"]
+        assert len(said(caplog, "access_log_loss")) == 1
+
+
+def test_lost_lines_are_said_at_the_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with FakeService() as service, running(tmp_path, configuration(service.url, pipe)) as (_, address):
+        for _ in range(3):
+            assert ask(address, "/items").status == 200
+    wait_until(lambda: bool(said(caplog, "access_log_loss_over")))
+    assert said(caplog, "access_log_loss_over") == [f"the access log {pipe} ends; lines lost: 3"]
+    assert len(said(caplog, "access_log_loss")) == 1
+
+
 def test_a_pipe_without_a_reader_delays_neither_start_nor_request(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

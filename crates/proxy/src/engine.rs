@@ -102,7 +102,7 @@ impl Engine {
         let mut snapshot = Snapshot::build(plan, None, &mut keys, &policies)?;
         let hooks = hooks(&shared.log)?;
         snapshot.connect_hooks(&*hooks)?;
-        let sinks = Sinks::new(snapshot.plan.workers);
+        let sinks = Sinks::new(snapshot.plan.workers, Arc::clone(&shared.log));
         sinks.connect(&mut snapshot)?;
         let metrics = Arc::new(Metrics::new(snapshot.plan.workers, clock::now()));
         metrics.connect(&mut snapshot);

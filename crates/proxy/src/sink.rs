@@ -3,24 +3,24 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread::{self, Thread};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 use pylae_core::Problem;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::OFlags;
-use rustix::io::Errno;
 use serde::Serialize;
 
+use self::loss::{Loss, Watch};
+use self::target::Target;
+use crate::log::Log;
 use crate::snapshot::Snapshot;
+
+mod loss;
+mod target;
 
 /// Bytes that may wait per worker and sink; beyond it lines are dropped and counted.
 const MOST_WAITING: usize = 1 << 20;
@@ -32,8 +32,6 @@ const NAP: Duration = Duration::from_millis(20);
 const IDLE: Duration = Duration::from_secs(1);
 /// How long the end waits for lines to be written.
 const LAST: Duration = Duration::from_secs(1);
-/// Who may read a log file: it names people.
-const MODE: u32 = 0o640;
 
 /// One output of access logs.
 pub(crate) struct Sink {
@@ -44,7 +42,7 @@ pub(crate) struct Sink {
     called: AtomicBool,
     finishing: AtomicBool,
     written: AtomicU64,
-    dropped: AtomicU64,
+    loss: Loss,
     writer: Thread,
 }
 
@@ -69,6 +67,7 @@ pub struct SinkStats {
 /// All outputs, by name. They outlive reloads.
 pub(crate) struct Sinks {
     workers: usize,
+    log: Arc<Log>,
     open: Mutex<BTreeMap<String, Opened>>,
 }
 
@@ -78,8 +77,8 @@ struct Opened {
 }
 
 impl Sinks {
-    pub(crate) fn new(workers: usize) -> Self {
-        Self { workers, open: Mutex::default() }
+    pub(crate) fn new(workers: usize, log: Arc<Log>) -> Self {
+        Self { workers, log, open: Mutex::default() }
     }
 
     /// Opens what the access logs of `snapshot` need and is not open yet.
@@ -89,7 +88,8 @@ impl Sinks {
             if let Some(opened) = open.get(output) {
                 return Ok(Arc::clone(&opened.sink));
             }
-            let opened = start(output, self.workers).map_err(|error| format!("cannot be opened: {error}"))?;
+            let opened =
+                start(output, self.workers, &self.log).map_err(|error| format!("cannot be opened: {error}"))?;
             let sink = Arc::clone(&opened.sink);
             open.insert(output.to_owned(), opened);
             Ok(sink)
@@ -104,7 +104,7 @@ impl Sinks {
         let stats = open.values().map(|opened| SinkStats {
             output: opened.sink.output.clone(),
             written: opened.sink.written.load(Ordering::Relaxed),
-            dropped: opened.sink.dropped.load(Ordering::Relaxed),
+            dropped: opened.sink.loss.lost(),
         });
         stats.collect()
     }
@@ -118,12 +118,13 @@ impl Sinks {
         }
         for opened in open.values() {
             let _ = opened.ended.recv_timeout(LAST);
+            opened.sink.loss.end();
         }
     }
 }
 
 /// Opens the output and starts its writer.
-fn start(output: &str, workers: usize) -> io::Result<Opened> {
+fn start(output: &str, workers: usize, log: &Arc<Log>) -> io::Result<Opened> {
     let mut target = Target::open(output)?;
     let (tell, ended) = mpsc::channel();
     let (give, taken) = mpsc::channel::<Arc<Sink>>();
@@ -140,7 +141,7 @@ fn start(output: &str, workers: usize) -> io::Result<Opened> {
         called: AtomicBool::new(false),
         finishing: AtomicBool::new(false),
         written: AtomicU64::new(0),
-        dropped: AtomicU64::new(0),
+        loss: Loss::new(output, Arc::clone(log)),
         writer: thread.thread().clone(),
     });
     // The thread has only just begun and waits for it.
@@ -151,7 +152,7 @@ fn start(output: &str, workers: usize) -> io::Result<Opened> {
 impl Sink {
     /// The writer's life.
     fn run(self: Arc<Self>, target: &mut Target) {
-        let mut batch = Lane::default();
+        let (mut batch, mut watch) = (Lane::default(), Watch::default());
         loop {
             let given_up = self.is_given_up();
             self.called.store(false, Ordering::SeqCst);
@@ -160,14 +161,16 @@ impl Sink {
                 if batch.lines > 0 {
                     let told = target.write(&batch.bytes, batch.lines, &|| self.is_given_up());
                     self.written.fetch_add(told.written, Ordering::Relaxed);
-                    self.dropped.fetch_add(told.dropped, Ordering::Relaxed);
+                    self.loss.add(told.dropped);
                 }
                 batch.bytes.clear();
                 batch.lines = 0;
             }
             if given_up {
+                self.loss.end();
                 return;
             }
+            self.loss.look(&mut watch, self.written.load(Ordering::Relaxed), Instant::now);
             thread::park_timeout(NAP);
             if !self.called.load(Ordering::SeqCst) && !self.finishing.load(Ordering::Acquire) {
                 thread::park_timeout(IDLE);
@@ -196,7 +199,7 @@ impl Sink {
             lane.lines += pending.lines;
             pending.clear();
         } else {
-            self.dropped.fetch_add(pending.lines, Ordering::Relaxed);
+            self.loss.add(pending.lines);
             pending.clear();
         }
         let hurry = before < HURRY && lane.bytes.len() >= HURRY;
@@ -259,142 +262,6 @@ impl Drop for Lines {
             }
         }
     }
-}
-
-/// Where lines are written, as they are: what is left of a line after a short write must be known.
-struct Target {
-    place: Place,
-    /// The rest of a line of which some was written. It goes first, so that no line begins in the middle of another.
-    torn: Vec<u8>,
-}
-
-enum Place {
-    Stdout,
-    Stderr,
-    /// No file while a pipe has no reader: opening it would mean waiting for one.
-    File {
-        path: String,
-        file: Option<File>,
-    },
-}
-
-/// What became of lines.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Told {
-    written: u64,
-    dropped: u64,
-}
-
-impl Target {
-    fn open(output: &str) -> io::Result<Self> {
-        let place = match output {
-            "stdout" => Place::Stdout,
-            "stderr" => Place::Stderr,
-            path => Place::File { path: path.to_owned(), file: append(path)? },
-        };
-        Ok(Self { place, torn: Vec::new() })
-    }
-
-    /// Writes lines as far as the output takes them. Where it has no room it is waited for until `given_up`.
-    fn write(&mut self, lines: &[u8], count: u64, given_up: &dyn Fn() -> bool) -> Told {
-        let mut told = Told::default();
-        let follows = self.place.follow();
-        if follows != Some(false) && !self.torn.is_empty() {
-            // The file with its beginning is gone.
-            self.torn.clear();
-            told.dropped += 1;
-        }
-        if follows.is_none() {
-            told.dropped += count;
-            return told;
-        }
-        let mut rest = std::mem::take(&mut self.torn);
-        if !rest.is_empty() {
-            rest.drain(..self.place.push(&rest, given_up));
-            if !rest.is_empty() {
-                self.torn = rest;
-                told.dropped += count;
-                return told;
-            }
-            told.written += 1;
-        }
-        let (done, left) = lines.split_at(self.place.push(lines, given_up));
-        let whole = memchr::memchr_iter(b'\n', done).count() as u64;
-        if done.last().is_some_and(|byte| *byte != b'\n') {
-            let end = memchr::memchr(b'\n', left).map_or(left.len(), |at| at + 1);
-            self.torn.extend_from_slice(&left[..end]);
-        }
-        told.written += whole;
-        told.dropped += count - whole - u64::from(!self.torn.is_empty());
-        told
-    }
-}
-
-impl Place {
-    /// Opens the file that has the name now, if that is another one: renamed or removed, as log rotation does, it is the name
-    /// that decides where lines go. Whether it was another one; none if there is nothing to write to.
-    fn follow(&mut self) -> Option<bool> {
-        let Self::File { path, file } = self else { return Some(false) };
-        let named = std::fs::metadata(&*path).ok().map(|named| (named.dev(), named.ino()));
-        let open = file.as_ref().and_then(|file| file.metadata().ok()).map(|open| (open.dev(), open.ino()));
-        if open.is_some() && named == open {
-            return Some(false);
-        }
-        *file = append(path).ok()?;
-        file.is_some().then_some(true)
-    }
-
-    /// Writes as much of `bytes` as it can. The number of bytes written.
-    fn push(&self, bytes: &[u8], given_up: &dyn Fn() -> bool) -> usize {
-        let (stdout, stderr) = (io::stdout(), io::stderr());
-        let output = match self {
-            Self::Stdout => stdout.as_fd(),
-            Self::Stderr => stderr.as_fd(),
-            Self::File { file: Some(file), .. } => file.as_fd(),
-            Self::File { file: None, .. } => return 0,
-        };
-        let mut written = 0;
-        while written < bytes.len() {
-            match rustix::io::write(output, &bytes[written..]) {
-                Ok(n) if n > 0 => written += n,
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) if has_room(output, given_up) => {}
-                _ => break,
-            }
-        }
-        written
-    }
-}
-
-/// Waits until a pipe or terminal that does not block takes more. False: it is given up.
-fn has_room(output: BorrowedFd<'_>, given_up: &dyn Fn() -> bool) -> bool {
-    loop {
-        let last = given_up();
-        let patience = if last { LAST } else { IDLE };
-        let patience = Timespec::try_from(patience).ok();
-        match poll(&mut [PollFd::new(&output, PollFlags::OUT)], patience.as_ref()) {
-            Ok(0) if !last => {}
-            Ok(0) => return false,
-            Ok(_) => return true,
-            Err(Errno::INTR) => {}
-            Err(_) => return false,
-        }
-    }
-}
-
-/// Opens a file, never waiting for the reader of a pipe: none while it has none.
-fn append(path: &str) -> io::Result<Option<File>> {
-    let mut options = OpenOptions::new();
-    options.append(true).create(true).mode(MODE).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
-    match options.open(path) {
-        Ok(file) => Ok(Some(file)),
-        Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) && is_pipe(path) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-fn is_pipe(path: &str) -> bool {
-    std::fs::metadata(path).is_ok_and(|named| named.file_type().is_fifo())
 }
 
 #[cfg(test)]

@@ -14,10 +14,11 @@ class AccessLog(Settings):
     """Writes one line per exchange, also for those that no route took or whose client went away (status 499).
 
     A line is put together by the worker and written by a thread of its own: a disk or pipe that is slow or full never
-    delays a request. Lines that cannot be written in time are dropped and counted in the statistics. Credentials are
-    never shown: the values of `Authorization`, `Proxy-Authorization`, `Cookie`, `Set-Cookie`, `X-API-Key` and of query
-    parameters such as `token`, `api_key` and `password` are replaced by `***`, the latter in every field that is shown
-    (a `Referer`, a `Location`) too. What `mask` names is not shown by the admin API's latest exchanges either.
+    delays a request. Lines that cannot be written in time are dropped and counted in the statistics; the gateway's own
+    log says when that begins, and how many were lost once it is over. Credentials are never shown: the values of
+    `Authorization`, `Proxy-Authorization`, `Cookie`, `Set-Cookie`, `X-API-Key` and of query parameters such as `token`,
+    `api_key` and `password` are replaced by `***`, the latter in every field that is shown (a `Referer`, a `Location`)
+    too. What `mask` names is not shown by the admin API's latest exchanges either.
 
     A file that is renamed or removed is opened again, so that log rotation needs no signal. A named pipe is not waited
     for: while it has no reader, lines are dropped and counted. A line of which only a part could be written, because

@@ -1,7 +1,9 @@
+use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
+use super::target::{Place, Told};
 use super::*;
 
 /// A target that holds little and does not block, and what was written to it.

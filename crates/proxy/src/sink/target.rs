@@ -1,0 +1,151 @@
+//! Where lines of an access log are written, as far as it takes them.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use super::{IDLE, LAST};
+
+/// Who may read a log file: it names people.
+const MODE: u32 = 0o640;
+
+/// Where lines are written, as they are: what is left of a line after a short write must be known.
+pub(super) struct Target {
+    pub(super) place: Place,
+    /// The rest of a line of which some was written. It goes first, so that no line begins in the middle of another.
+    pub(super) torn: Vec<u8>,
+}
+
+pub(super) enum Place {
+    Stdout,
+    Stderr,
+    /// No file while a pipe has no reader: opening it would mean waiting for one.
+    File {
+        path: String,
+        file: Option<File>,
+    },
+}
+
+/// What became of lines.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Told {
+    pub(super) written: u64,
+    pub(super) dropped: u64,
+}
+
+impl Target {
+    pub(super) fn open(output: &str) -> io::Result<Self> {
+        let place = match output {
+            "stdout" => Place::Stdout,
+            "stderr" => Place::Stderr,
+            path => Place::File { path: path.to_owned(), file: append(path)? },
+        };
+        Ok(Self { place, torn: Vec::new() })
+    }
+
+    /// Writes lines as far as the output takes them. Where it has no room it is waited for until `given_up`.
+    pub(super) fn write(&mut self, lines: &[u8], count: u64, given_up: &dyn Fn() -> bool) -> Told {
+        let mut told = Told::default();
+        let follows = self.place.follow();
+        if follows != Some(false) && !self.torn.is_empty() {
+            // The file with its beginning is gone.
+            self.torn.clear();
+            told.dropped += 1;
+        }
+        if follows.is_none() {
+            told.dropped += count;
+            return told;
+        }
+        let mut rest = std::mem::take(&mut self.torn);
+        if !rest.is_empty() {
+            rest.drain(..self.place.push(&rest, given_up));
+            if !rest.is_empty() {
+                self.torn = rest;
+                told.dropped += count;
+                return told;
+            }
+            told.written += 1;
+        }
+        let (done, left) = lines.split_at(self.place.push(lines, given_up));
+        let whole = memchr::memchr_iter(b'\n', done).count() as u64;
+        if done.last().is_some_and(|byte| *byte != b'\n') {
+            let end = memchr::memchr(b'\n', left).map_or(left.len(), |at| at + 1);
+            self.torn.extend_from_slice(&left[..end]);
+        }
+        told.written += whole;
+        told.dropped += count - whole - u64::from(!self.torn.is_empty());
+        told
+    }
+}
+
+impl Place {
+    /// Opens the file that has the name now, if that is another one: renamed or removed, as log rotation does, it is the name
+    /// that decides where lines go. Whether it was another one; none if there is nothing to write to.
+    fn follow(&mut self) -> Option<bool> {
+        let Self::File { path, file } = self else { return Some(false) };
+        let named = std::fs::metadata(&*path).ok().map(|named| (named.dev(), named.ino()));
+        let open = file.as_ref().and_then(|file| file.metadata().ok()).map(|open| (open.dev(), open.ino()));
+        if open.is_some() && named == open {
+            return Some(false);
+        }
+        *file = append(path).ok()?;
+        file.is_some().then_some(true)
+    }
+
+    /// Writes as much of `bytes` as it can. The number of bytes written.
+    fn push(&self, bytes: &[u8], given_up: &dyn Fn() -> bool) -> usize {
+        let (stdout, stderr) = (io::stdout(), io::stderr());
+        let output = match self {
+            Self::Stdout => stdout.as_fd(),
+            Self::Stderr => stderr.as_fd(),
+            Self::File { file: Some(file), .. } => file.as_fd(),
+            Self::File { file: None, .. } => return 0,
+        };
+        let mut written = 0;
+        while written < bytes.len() {
+            match rustix::io::write(output, &bytes[written..]) {
+                Ok(n) if n > 0 => written += n,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) if has_room(output, given_up) => {}
+                _ => break,
+            }
+        }
+        written
+    }
+}
+
+/// Waits until a pipe or terminal that does not block takes more. False: it is given up.
+fn has_room(output: BorrowedFd<'_>, given_up: &dyn Fn() -> bool) -> bool {
+    loop {
+        let last = given_up();
+        let patience = if last { LAST } else { IDLE };
+        let patience = Timespec::try_from(patience).ok();
+        match poll(&mut [PollFd::new(&output, PollFlags::OUT)], patience.as_ref()) {
+            Ok(0) if !last => {}
+            Ok(0) => return false,
+            Ok(_) => return true,
+            Err(Errno::INTR) => {}
+            Err(_) => return false,
+        }
+    }
+}
+
+/// Opens a file, never waiting for the reader of a pipe: none while it has none.
+fn append(path: &str) -> io::Result<Option<File>> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(MODE).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+    match options.open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) && is_pipe(path) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_pipe(path: &str) -> bool {
+    std::fs::metadata(path).is_ok_and(|named| named.file_type().is_fifo())
+}
