@@ -83,7 +83,8 @@ class Control:
         """What stands in the node's own file: asked for before another configuration takes its place."""
         if self._own is None:
             config, document = self.gateway.written, self.gateway.document
-            self._own = Standing(config).with_also(config, *([as_written(document.root)] if document else []))
+            raw = [as_written(document.root)] if document else []
+            self._own = Standing(config, self.gateway.over).with_also(config, *raw)
         return self._own
 
     def _standing(self) -> Standing:

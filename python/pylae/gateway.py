@@ -159,6 +159,10 @@ class Gateway:
         """The configuration without what code added."""
         return self._written
 
+    def over(self, written: Config) -> Config:
+        """Another configuration with what code added."""
+        return self._additions.over(written)
+
     @property
     def _additions(self) -> Additions:
         return self._given + self._added

@@ -23,7 +23,9 @@ At = tuple[Step, ...]
 Audience = Literal["instances", "clients", "plugin", "admin"]
 """`instances` of services, those who get copies and the code on the way included; `clients`; `plugin` is whoever the
 plugin's settings make it talk to; `admin` is whoever uses the admin API."""
-End = tuple[str | None, ...]
+ANY = "*"
+"""The last word of a destination: any Host, or anybody."""
+End = tuple[str, ...]
 """One destination, in words that are the same for the same destination."""
 
 _NOBODY: frozenset[Audience] = frozenset()
@@ -32,7 +34,7 @@ _CLIENTS: frozenset[Audience] = frozenset({"clients"})
 _EVERYBODY = _INSTANCES | _CLIENTS
 
 _TUNING_OF_ROUTES = (
-    *("name", "priority", "method", "headers", "query", "service", "service_url", "circuit_breaker"),
+    *("name", "priority", "method", "host", "headers", "query", "service", "service_url", "circuit_breaker"),
     *("timeout", "idle_timeout", "deadline", "retries", "retry_on", "websocket"),
     *("auth_required", "auth", "permissions", "roles", *PolicySet.model_fields),
 )
@@ -42,7 +44,7 @@ _TUNING_OF_SERVICES = (
     *("panic_threshold", "circuit_breaker", "retry_budget", "connect_timeout", "max_in_flight", "queue", "protocol"),
     *("max_streams", "max_idle", "idle_timeout"),
 )
-"""What does not decide it either, or is looked at by itself."""
+"""What does not decide it either. `host` and these are looked at by themselves: `instances`, `discovery`, `tls`."""
 _PATHS = ("path", "prefix", "pattern", "strip_prefix", "rewrite")
 
 _OF_POLICIES: Mapping[str, frozenset[Audience]] = {
@@ -64,16 +66,20 @@ _OF_POLICIES: Mapping[str, frozenset[Audience]] = {
 SEEN_BY: Mapping[tuple[str, ...], frozenset[Audience]] = {
     # What is compared, counted or listened on stays in the gateway.
     **{(key,): _NOBODY for key in ("auth", "listeners", "workers", "trusted_proxies", "limits", "health", "state")},
+    ("hosts",): _NOBODY,
     ("hooks",): _NOBODY,
     ("plugins",): _NOBODY,
     ("plugins", "*", "settings"): _INSTANCES | {"plugin"},
     ("admin",): frozenset({"admin"}),
     ("services",): _INSTANCES,
+    # An instance, or a list of them, is short for the service.
+    ("services", "*", ""): _NOBODY,
+    ("services", "*", "*"): _NOBODY,
     **{("services", "*", key): _NOBODY for key in _TUNING_OF_SERVICES},
     **{("services", "*", key): _INSTANCES for key in ("discovery", "tls", "health_check")},
     ("services", "*", "discovery", "file"): _NOBODY,
     ("services", "*", "tls", "ca"): _NOBODY,
-    **{("routes", "*", key): _NOBODY for key in ("host", *_TUNING_OF_ROUTES) if key not in PolicySet.model_fields},
+    **{("routes", "*", key): _NOBODY for key in _TUNING_OF_ROUTES if key not in PolicySet.model_fields},
     # Paths, and the fields that conditions ask for, go on with the request.
     **{("routes", "*", key): _INSTANCES for key in (*_PATHS, "headers", "query")},
     **{
@@ -82,13 +88,14 @@ SEEN_BY: Mapping[tuple[str, ...], frozenset[Audience]] = {
         for policy, audience in _OF_POLICIES.items()
     },
 }
-"""Who sees what stands at a path, `*` for any name or number: the longest row counts. What has no row is seen by
-everybody, so that a new setting is not taken for a harmless one."""
+"""Who sees what stands at a path, `*` for any name or number and an empty word for its end: the longest row counts.
+What has no row is seen by everybody, so that a new setting is not taken for a harmless one."""
 
 
 def seen_by(path: At) -> frozenset[Audience]:
     """Who sees what stands at a path of a configuration."""
     steps = ["*" if isinstance(step, int) or path[:place] == ("services",) else step for place, step in enumerate(path)]
+    steps.append("")
     rows = (SEEN_BY.get(tuple(steps[:length])) for length in range(len(steps), 0, -1))
     return next((row for row in rows if row is not None), _EVERYBODY)
 
@@ -131,23 +138,28 @@ class Audiences:
 
     def _passing(self, index: int) -> Iterator[End]:
         """As `_way`, of what goes with every route: with a new path to a service as with those that there are."""
-        route = self._config.routes[index]
-        host = ("host",) if route.preserve_host is False else ()
-        yield from self._way(index, _said(route, (*_TUNING_OF_ROUTES, *_PATHS, *host)))
+        yield from self._way(index, _said(self._config.routes[index], (*_TUNING_OF_ROUTES, *_PATHS)))
 
     def _way(self, index: int, said: str) -> Iterator[End]:
         """Who gets the requests of a route."""
         route, config = self._config.routes[index], self._config
         for target in self._targets(route.service_key, route.service_url):
-            yield (*target, said)
+            yield from ((*target, said, host) for host in self._hosts(route, route.service_key, target))
         mirror = config.policies.mirror if route.mirror is None else route.mirror
         if isinstance(mirror, Mirror):
             for target in self._targets(mirror.service):
-                yield ("copy", *target)
+                yield from (("copy", *target, host) for host in self._hosts(route, mirror.service, target))
         for routes, name in [*((hook.routes, hook.path) for hook in config.hooks),
                              *((plugin.routes, plugin.use) for plugin in config.plugins)]:  # fmt: skip
             if routes is None or self._names()[index] in routes:
                 yield ("code", name)
+
+    def _hosts(self, route: Route, name: str, target: End) -> tuple[str, ...]:
+        """What an instance, which may share its address with others, is sent as Host: by the client, or its own."""
+        service = self._config.services.get(name)
+        said = route.preserve_host if route.preserve_host is not None or service is None else service.preserve_host
+        is_clients = said if said is not None else not str(target[1]).startswith("https:")
+        return (route.host or self._config.hosts or (ANY,)) if is_clients else ("",)
 
     def _targets(self, name: str, url: str | None = None) -> Iterator[End]:
         """The instances of a service, which a route may declare, and what tells the others."""
@@ -162,17 +174,17 @@ class Audiences:
 
     def _clients(self, path: At) -> Iterator[End]:
         """Who can read answers: on each listener anybody, or those whom the route lets in."""
-        access = None
+        access = ANY
         match path:
             case ("routes", int(index), *_) if index < len(self._config.routes):
                 access = self._access(self._config.routes[index])
         for door in self._doors():
             yield ("clients", door, access)
 
-    def _access(self, route: Route) -> str | None:
+    def _access(self, route: Route) -> str:
         lists = self._config.policies.ip_access if route.ip_access is None else route.ip_access
         if not (route.auth_required or lists or route.headers or route.query):
-            return None
+            return ANY
         own = [getattr(route, name) for name in (*_PATHS, "host", "method", "headers", "query")]
         asked = [route.auth_required, route.auth, route.permissions, route.roles]
         return _json([own, asked, lists, self._config.auth, self._config.trusted_proxies])

@@ -8,7 +8,7 @@ already: places are compared by names. And they count only while nothing changes
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from pylae.config.admin import Admin
-from pylae.config.audience import At, Audience, Audiences, End, seen_by
+from pylae.config.audience import ANY, At, Audience, Audiences, End, seen_by
 from pylae.config.load import referred
 from pylae.config.model import Config
 from pylae.config.written import has_mark
@@ -131,19 +131,21 @@ def _settings(value: Any, row: At, path: At, place: At) -> Iterator[tuple[At, At
 class Standing:
     """What stands in the configurations of a node, and what its own file allows to everybody."""
 
-    def __init__(self, own: Config | None = None) -> None:
+    def __init__(self, own: Config | None = None, over: Callable[[Config], Config] = lambda config: config) -> None:
+        """`own` is the configuration of the node's own file, and `over` adds to one what code has added."""
         admin = own.admin if own is not None and isinstance(own.admin, Admin) else Admin()
         self.references, self.code = frozenset(admin.references), frozenset(admin.code)
         self._ends: dict[tuple[Kind, At, str], list[frozenset[End]]] = {}
         self._names: set[str] = set()
+        self._over = over
 
     def with_also(self, config: Config, *documents: Any) -> Standing:
         """The same with what stands in a configuration, and in the documents that show it."""
-        other = Standing()
+        other = Standing(None, self._over)
         other.references, other.code = self.references, self.code
         other._ends = {key: list(ends) for key, ends in self._ends.items()}
         other._names = set(self._names)
-        audiences = Audiences(config)
+        audiences = Audiences(self._over(config))
         for taking in (*chain.from_iterable(map(takings, documents)), *named(config)):
             other._ends.setdefault((taking.kind, taking.place, taking.text), []).append(audiences.of(taking.path))
             other._names.update(taking.names)
@@ -167,7 +169,7 @@ class Standing:
 
     def void(self, found: Iterable[Taking], config: Config) -> Iterator[Refusal]:
         """What stands in its place and would be sent elsewhere in a new configuration."""
-        audiences = Audiences(config)
+        audiences = Audiences(self._over(config))
         for taking in found:
             standing = self._ends.get((taking.kind, taking.place, taking.text))
             if standing is None or self._is_free(taking):
@@ -183,8 +185,8 @@ class Standing:
         return bool(taking.names) and all(self._is_listed(name) for name in taking.names)
 
     def _is_known(self, end: End, before: frozenset[End]) -> bool:
-        """Whether a destination is one of those before; what anybody could read, fewer may read now."""
-        if end in before or (end[0] == "clients" and (*end[:2], None) in before):
+        """Whether a destination is one of those before; for anybody, or any Host, there may be fewer now."""
+        if end in before or (*end[:-1], ANY) in before:
             return True
         return end[0] == "code" and end[1] in self.code
 

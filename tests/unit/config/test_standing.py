@@ -14,7 +14,8 @@ from pylae.config.audience import SEEN_BY, seen_by
 from pylae.config.check import parse_document
 from pylae.config.load import parse
 from pylae.config.model import Config
-from pylae.config.standing import FILES, Standing
+from pylae.config.service import Service
+from pylae.config.standing import FILES, Standing, takings
 from pylae.config.tls import PemFile
 from pylae.config.written import as_written
 
@@ -141,6 +142,40 @@ def test_what_stays_in_the_gateway_is_sent_nowhere() -> None:
     assert hand_in(document)
 
 
+def test_a_host_that_is_sent_on_is_a_destination() -> None:
+    text = INSIDE.replace("rewrite:", "host: api.example\n    rewrite:")
+    document, _ = written(text)
+    document["routes"][3]["host"] = ["api.example", "thief.example"]
+    assert refused(document, text) == ["routes[3].rewrite", "routes[3].headers.X-Shared"]
+    del document["routes"][3]["host"]
+    assert refused(document, text) == ["routes[3].rewrite", "routes[3].headers.X-Shared"]
+    document["hosts"] = ["api.example"]
+    assert hand_in(document, text)
+    own = text.replace("http://127.0.0.1:1", "https://127.0.0.1:1")
+    document, _ = written(own)
+    del document["routes"][3]["host"]
+    assert hand_in(document, own)
+    document, _ = written()
+    document["routes"][3]["host"] = "api.example"
+    assert hand_in(document)
+
+
+def test_what_code_added_is_where_it_may_be_sent_too() -> None:
+    before, config = written()
+    service = Service(instances=("http://127.0.0.1:9",))
+
+    def over(config: Config) -> Config:
+        return config.model_copy(update={"services": {**config.services, "added": service}})
+
+    standing = Standing(config, over).with_also(config, before)
+    before["routes"][3]["service"] = "added"
+    config = config.model_copy(
+        update={"routes": (*config.routes[:3], config.routes[3].model_copy(update={"service": "added"}))}
+    )
+    void = [refusal.path for refusal in standing.void(takings(before), config)]
+    assert void == [("routes", 3, "rewrite"), ("routes", 3, "headers", "X-Shared")]
+
+
 def test_fewer_destinations_are_no_change() -> None:
     text = INSIDE.replace('["http://127.0.0.1:1"]', '["http://127.0.0.1:1", "http://127.0.0.1:7"]')
     document, _ = written(text)
@@ -179,6 +214,9 @@ def test_lists_of_the_node() -> None:
 
 def test_every_row_is_about_a_setting_that_exists() -> None:
     for row in (*SEEN_BY, *FILES):
+        if row in {("services", "*", ""), ("services", "*", "*")}:
+            # A service in short.
+            continue
         path = tuple(0 if step == "*" else step for step in row)
         if path[0] == "services":
             path = ("services", "x", *path[2:])
