@@ -17,7 +17,9 @@ use super::store::{CacheStore, MemoryStore};
 use super::visit::Rules;
 use crate::{Exchange, Instant};
 
-/// Slots of each table of marks.
+/// Slots for marks of changes. One change takes one in so many other entries with it.
+const CHANGES: usize = 1 << 16;
+/// Slots for marks of keys whose answers cannot be kept.
 const SLOTS: usize = 1 << 14;
 /// How long it is remembered that a key's answers cannot be kept, in seconds.
 const PASSED: u64 = 60;
@@ -62,8 +64,8 @@ pub struct Usage {
     pub entries: u64,
 }
 
-fn marks() -> Box<[AtomicU64]> {
-    (0..SLOTS).map(|_| AtomicU64::new(0)).collect()
+fn marks(slots: usize) -> Box<[AtomicU64]> {
+    (0..slots).map(|_| AtomicU64::new(0)).collect()
 }
 
 impl Cache {
@@ -81,8 +83,8 @@ impl Cache {
             room: largest.saturating_mul(4),
             passing: AtomicUsize::new(0),
             hash: RandomState::default(),
-            changed: marks(),
-            passed: marks(),
+            changed: marks(CHANGES),
+            passed: marks(SLOTS),
             purged: AtomicU64::new(0),
         })
     }
@@ -217,7 +219,8 @@ impl Cache {
     }
 
     fn slot(table: &[AtomicU64], hash: u64) -> &AtomicU64 {
-        &table[hash as usize % SLOTS]
+        // Their number is a power of two.
+        &table[hash as usize & (table.len() - 1)]
     }
 }
 
