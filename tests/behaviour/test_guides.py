@@ -164,9 +164,12 @@ def test_configurations(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("text", blocks("python"))
-def test_programs(text: str, tmp_path: Path) -> None:
+def test_programs(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whole ones (that call `gateway.run()`) as they stand; of others at least what they import is there."""
     if "gateway.run()" in text:
+        # For those that begin with a file.
+        (tmp_path / "pylae.yaml").write_text(yaml.safe_dump(completed([{"prefix": "/", "service": "all"}])))
+        monkeypatch.chdir(tmp_path)
         program = tmp_path / "gateway.py"
         program.write_text(text)
         assert Gateway.from_file(program).check() == []
