@@ -395,17 +395,21 @@ def test_middlewares_end_when_the_client_goes(middleware: Any) -> None:
 
 def test_too_many_calls_fail_at_once(gateway: Gateway, caplog: pytest.LogCaptureFixture) -> None:
     """The pool has 16 threads and a queue of 1024; 1041 requests are one too many."""
-    go_on = threading.Event()
+    go_on, taken = threading.Event(), threading.Semaphore(0)
 
     @gateway.on_request(blocking=True, timeout=60)
     def block(_: Request) -> None:
+        taken.release()
         go_on.wait(30)
 
     with running(gateway) as address:
         host, _, port = address.rpartition(":")
         clients = [socket.create_connection((host, int(port))) for _ in range(16 + 1024)]
         try:
-            for client in clients:
+            for number, client in enumerate(clients):
+                if number == 16:
+                    # Each thread has its call before the queue is filled.
+                    assert all(taken.acquire(timeout=10) for _ in range(16))
                 client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             until(lambda: gateway.stats()["totals"]["in_flight"] == len(clients))
             until(lambda: ask(address, "/").status == 500)
