@@ -14,6 +14,8 @@ use super::{Names, Reading};
 use crate::engine::Stats;
 use crate::observe::Totals;
 
+/// Counts of two kinds, with their labels.
+type Kinds = [(&'static str, u64); 2];
 /// Upper bounds of durations as they are shown, in nanoseconds and seconds. Each is a bound of [`Durations`], so that counts are exact.
 const SHOWN: [(u64, &str); 20] = [
     (20_000, "0.00002"),
@@ -170,21 +172,21 @@ impl Page {
         let name = "pylae_responses_incomplete_total";
         self.per_route(name, "Answers that could not be sent completely.", routes, |figures| figures.incomplete);
         let name = "pylae_upstream_connections_total";
-        self.family(name, COUNTER, "Connections to instances taken for attempts: new ones, and kept ones used again.");
-        for ([route, service], figures) in labelled(routes) {
-            for (kind, count) in [("new", figures.connected), ("reused", figures.reused)] {
-                if count > 0 {
-                    self.sample(name, &[route, service, ("kind", kind)], count);
-                }
-            }
-        }
+        let help = "Connections to instances taken for attempts: new ones, and kept ones used again.";
+        self.by_kind((name, help, "kind"), routes, |figures| [("new", figures.connected), ("reused", figures.reused)]);
         let name = "pylae_upstream_connections_lost_total";
-        self.family(name, COUNTER, "Kept connections that ended under a request: it was sent again, or failed.");
+        let help = "Kept connections that ended under a request: it was sent again, or failed.";
+        let lost = |figures: &Figures| [("sent_again", figures.replaced), ("failed", figures.lost)];
+        self.by_kind((name, help, "request"), routes, lost);
+    }
+
+    /// A counter of two kinds, which `label` tells apart.
+    fn by_kind(&mut self, of: (&str, &str, &str), routes: &[(Names, Figures)], counts: impl Fn(&Figures) -> Kinds) {
+        let (name, help, label) = of;
+        self.family(name, COUNTER, help);
         for ([route, service], figures) in labelled(routes) {
-            for (request, count) in [("sent_again", figures.replaced), ("failed", figures.lost)] {
-                if count > 0 {
-                    self.sample(name, &[route, service, ("request", request)], count);
-                }
+            for (kind, count) in counts(figures).into_iter().filter(|(_, count)| *count > 0) {
+                self.sample(name, &[route, service, (label, kind)], count);
             }
         }
     }
