@@ -1,11 +1,13 @@
 //! What must hold of the HTTP codec for any input. Called by the fuzz targets and by `crates/http/tests`.
 #![allow(dead_code, reason = "each fuzz target calls one of these")]
 
-use pylae_http::connection::ConnectionOptions;
+use pylae_http::body::framing;
 use pylae_http::encode::{self, FieldSource, RequestLine, StatusLine};
+use pylae_http::message::connection::ConnectionOptions;
+use pylae_http::message::{host, target};
 use pylae_http::{
     ChunkedDecoder, Decoded, Edits, Fields, Framing, HeadError, HeadLimits, Method, Name, NameSet, RequestHead,
-    ResponseHead, Target, framing, host, target,
+    ResponseHead, Target,
 };
 
 const LIMITS: HeadLimits = HeadLimits { head: 2048, target: 512, fields: 32 };
@@ -217,11 +219,11 @@ pub(crate) fn chunked(data: &[u8]) {
     assert!(used <= data.len() && data[..used].ends_with(b"\r\n"));
     let mut out = Vec::new();
     for piece in body.chunks(100) {
-        pylae_http::chunked::start_chunk(&mut out, piece.len());
+        pylae_http::body::chunked::start_chunk(&mut out, piece.len());
         out.extend_from_slice(piece);
         out.extend_from_slice(b"\r\n");
     }
-    pylae_http::chunked::finish(&mut out, &trailers);
+    pylae_http::body::chunked::finish(&mut out, &trailers);
     let len = out.len();
     out.extend_from_slice(data);
     assert_eq!(decode(&out, usize::MAX), Ok((body, trailers, Some(len))), "what is written is read");
@@ -230,7 +232,7 @@ pub(crate) fn chunked(data: &[u8]) {
 /// Body, trailers and, if the end was reached, how many bytes it took.
 type Body = (Vec<u8>, Vec<u8>, Option<usize>);
 
-fn decode(data: &[u8], step: usize) -> Result<Body, pylae_http::chunked::ChunkError> {
+fn decode(data: &[u8], step: usize) -> Result<Body, pylae_http::body::chunked::ChunkError> {
     let mut decoder = ChunkedDecoder::default();
     let mut body = Vec::new();
     let mut used = 0;

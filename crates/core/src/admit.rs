@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use pylae_http::{Form, Framing, Method, Name, Version, framing, host};
+use pylae_http::body::framing;
+use pylae_http::message::host;
+use pylae_http::{Form, Framing, Method, Name, Version};
 
 use crate::exchange::Exchange;
 use crate::halt::Halt;

@@ -8,8 +8,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pylae_http::connection::ConnectionOptions;
 use pylae_http::encode::{FieldSource, Via};
+use pylae_http::message::connection::ConnectionOptions;
 use pylae_http::{Edits, Framing, NameSet, RequestHead, ResponseHead, Span, Target};
 
 use crate::cache;

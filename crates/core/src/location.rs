@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use pylae_http::{Edits, Name, NameSet, host};
+use pylae_http::message::host;
+use pylae_http::{Edits, Name, NameSet};
 
 use crate::exchange::Exchange;
 use crate::forwarding;

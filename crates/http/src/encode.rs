@@ -1,6 +1,6 @@
 //! Writing heads. Framing and connection fields are always the encoder's own; those that came with a message never pass.
 
-use crate::connection::ConnectionOptions;
+use crate::message::connection::ConnectionOptions;
 use crate::{Edits, Field, Fields, Framing, Name, NameSet, Version};
 
 /// In which protocol a message came to the gateway, as `Via` tells those behind it (RFC 9110 section 7.6.3).

@@ -5,28 +5,19 @@
 //! it was read into, and every container is cleared and used again.
 #![forbid(unsafe_code)]
 
-pub mod chunked;
+pub mod body;
 mod class;
-pub mod connection;
-pub mod edits;
 pub mod encode;
-pub mod fields;
 pub mod frames;
-pub mod framing;
-pub mod head;
-pub mod host;
-pub mod method;
-pub mod name;
-pub mod span;
-pub mod target;
+pub mod message;
 pub mod websocket;
 
-pub use chunked::{ChunkedDecoder, Decoded};
-pub use edits::{Edits, InvalidHeader};
-pub use fields::{Field, Fields};
-pub use framing::Framing;
-pub use head::{HeadError, HeadLimits, RequestHead, ResponseHead, Version};
-pub use method::Method;
-pub use name::{Name, NameSet};
-pub use span::Span;
-pub use target::{Form, Target, TargetError};
+pub use body::chunked::{ChunkedDecoder, Decoded};
+pub use body::framing::Framing;
+pub use message::edits::{Edits, InvalidHeader};
+pub use message::fields::{Field, Fields};
+pub use message::head::{HeadError, HeadLimits, RequestHead, ResponseHead, Version};
+pub use message::method::Method;
+pub use message::name::{Name, NameSet};
+pub use message::span::Span;
+pub use message::target::{Form, Target, TargetError};

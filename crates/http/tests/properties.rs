@@ -5,9 +5,10 @@ mod http;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use pylae_http::connection::ConnectionOptions;
+use pylae_http::body::chunked;
 use pylae_http::encode::{self, FieldSource, RequestLine};
-use pylae_http::{ChunkedDecoder, Decoded, Edits, Framing, HeadLimits, NameSet, RequestHead, Target, chunked};
+use pylae_http::message::connection::ConnectionOptions;
+use pylae_http::{ChunkedDecoder, Decoded, Edits, Framing, HeadLimits, NameSet, RequestHead, Target};
 
 const LIMITS: HeadLimits = HeadLimits { head: 65536, target: 8192, fields: 100 };
 

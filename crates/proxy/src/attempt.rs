@@ -7,8 +7,9 @@ use std::time::Duration;
 use pylae_core::plan::Protocol;
 use pylae_core::service::{Outcome, Picked};
 use pylae_core::{Exchange, Halt, Instant, Pace, forwarding, websocket};
+use pylae_http::Framing;
+use pylae_http::body::framing;
 use pylae_http::encode::{self, RequestLine, Via};
-use pylae_http::{Framing, framing};
 
 use crate::client::Client;
 use crate::clock;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use pylae_core::transform::true_trailers;
 use pylae_core::{Delivery, Exchange, Instant, Pace, Transforms};
-use pylae_http::{Framing, chunked};
+use pylae_http::Framing;
+use pylae_http::body::chunked;
 
 use crate::buffers::{Buffers, SMALL};
 use crate::client::Client;

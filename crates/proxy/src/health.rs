@@ -13,7 +13,8 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use pylae_core::plan::HealthCheck;
-use pylae_http::{Framing, HeadLimits, Method, ResponseHead, framing};
+use pylae_http::body::framing;
+use pylae_http::{Framing, HeadLimits, Method, ResponseHead};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout_at};

@@ -8,7 +8,8 @@ use std::task::ready;
 
 use pylae_core::Exchange;
 use pylae_core::service::{PickInput, Tried};
-use pylae_http::{Framing, HeadLimits, Method, ResponseHead, framing};
+use pylae_http::body::framing;
+use pylae_http::{Framing, HeadLimits, Method, ResponseHead};
 
 use crate::attempt::encode;
 use crate::client::Client;

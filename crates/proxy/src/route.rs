@@ -2,7 +2,8 @@
 
 use pylae_core::route::{Found, Lookup, Scratch};
 use pylae_core::{Exchange, Halt, Verdict};
-use pylae_http::{Method, TargetError, target};
+use pylae_http::message::target;
+use pylae_http::{Method, TargetError};
 use pylae_policies::cors;
 
 use crate::snapshot::{Route, Snapshot};

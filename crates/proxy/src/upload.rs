@@ -4,7 +4,8 @@ use std::io::ErrorKind;
 use std::task::{Context, Poll, ready};
 
 use pylae_core::{Exchange, Halt, Pace};
-use pylae_http::{Framing, chunked};
+use pylae_http::Framing;
+use pylae_http::body::chunked;
 
 use crate::buffers::{Buffers, SMALL};
 use crate::client::Client;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use pylae_http::connection::ConnectionOptions;
 use pylae_http::encode::{self, FieldSource, StatusLine};
+use pylae_http::message::connection::ConnectionOptions;
 use pylae_http::{Edits, Fields, Framing, HeadLimits, Name, NameSet, ResponseHead};
 
 use super::age::{Lifetime, Seen, initial, lifetime, wall};

@@ -13,7 +13,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use pylae_http::{Framing, HeadLimits, framing};
+use pylae_http::body::framing;
+use pylae_http::{Framing, HeadLimits};
 
 use super::{Cache, Outcome, Rules, Settled, Stored, answered, changed, failed, lookup};
 use crate::{Exchange, Halt, Instant, Verdict, admit::admit};

@@ -1,7 +1,7 @@
 //! `%2F` in paths. A route that keeps it takes it for a letter of its segment; services may decode it before they look for what is asked
 //! for, and so come to what another route guards.
 
-use pylae_http::target::{ENCODED_SLASH, Target, TargetError};
+use pylae_http::message::target::{ENCODED_SLASH, Target, TargetError};
 
 use super::{Found, Router};
 

@@ -1,4 +1,5 @@
-use pylae_http::{HeadLimits, framing};
+use pylae_http::HeadLimits;
+use pylae_http::body::framing;
 
 use super::*;
 

@@ -12,7 +12,7 @@ use h2::{Reason, RecvStream, SendStream};
 use http::header::SEC_WEBSOCKET_ACCEPT;
 use http::uri::Scheme;
 use http::{HeaderMap, StatusCode};
-use pylae_http::chunked;
+use pylae_http::body::chunked;
 
 use super::heads::{self, Malformed};
 use super::place::Place;

@@ -1,4 +1,4 @@
-use pylae_http::target::{ENCODED_SLASH, Target, TargetError};
+use pylae_http::message::target::{ENCODED_SLASH, Target, TargetError};
 use pylae_http::{Fields, Method};
 
 use super::super::{Found, Lookup, Scratch};

@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use crate::class::{self, TOKEN};
-use crate::head::Cursor;
-use crate::{Fields, HeadError, HeadLimits, Name, name};
+use crate::message::head::Cursor;
+use crate::message::name;
+use crate::{Fields, HeadError, HeadLimits, Name};
 
 /// What `ChunkedDecoder::decode` found.
 #[derive(Clone, Debug, PartialEq, Eq)]

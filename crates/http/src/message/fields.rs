@@ -1,6 +1,7 @@
 //! The field lines of a message, as positions in the buffer they were read into.
 
-use crate::{Name, NameSet, Span, name};
+use crate::message::name;
+use crate::{Name, NameSet, Span};
 
 /// One field line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! Changes to the fields of a head, collected while policies run and applied when the head is written.
 
-use crate::{Name, NameSet, Span, class, name};
+use crate::message::name;
+use crate::{Name, NameSet, Span, class};
 
 /// A field name that is not a token, or a value with a byte that may not stand in one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

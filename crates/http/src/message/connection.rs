@@ -1,7 +1,8 @@
 //! The `Connection` field: what it says of this connection, and which fields it nominates as hop-by-hop.
 
 use crate::encode::NEVER_WITH_UNDERSCORE;
-use crate::{Fields, Name, NameSet, Span, Version, class, name};
+use crate::message::name;
+use crate::{Fields, Name, NameSet, Span, Version, class};
 
 /// What the Connection field lines of one head say (RFC 9110 section 7.6.1).
 #[derive(Clone, Debug, Default)]

@@ -10,7 +10,8 @@
 //! is canonical too.
 
 use crate::class::{self, PATH, PLAIN, QUERY, TARGET, UNRESERVED};
-use crate::{Method, Span, host};
+use crate::message::host;
+use crate::{Method, Span};
 
 /// Form of a request target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
