@@ -2,9 +2,13 @@
 //!
 //! The object is used again and again; nothing in it is allocated per request once it is warm.
 
-use std::borrow::Cow;
+pub mod answer;
+pub mod halt;
+pub mod transform;
+pub mod user;
+pub mod verdict;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,15 +16,15 @@ use pylae_http::encode::{FieldSource, Via};
 use pylae_http::message::connection::ConnectionOptions;
 use pylae_http::{Edits, Framing, NameSet, RequestHead, ResponseHead, Span, Target};
 
+use self::user::User;
 use crate::cache;
-use crate::certificate::Certificate;
 use crate::clock::Instant;
-use crate::grpc::Call;
-use crate::halt::Rejection;
+use crate::connection::certificate::Certificate;
+use crate::exchange::transform::Transforms;
 use crate::hook;
 use crate::limit::{Limiter, Permit};
 use crate::location::Asked;
-use crate::transform::Transforms;
+use crate::request::grpc::Call;
 
 /// One request and its response.
 #[derive(Debug)]
@@ -120,53 +124,6 @@ pub struct Exchange {
     /// Memory for the bytes of a moment. What it holds means nothing to anyone else.
     pub scratch: Vec<u8>,
 }
-
-/// Who is asking.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct User {
-    /// Stable identifier.
-    pub id: String,
-    /// Mail address, possibly empty.
-    pub email: String,
-    /// Role, possibly empty; several are separated by commas.
-    pub role: String,
-    /// What the user may do.
-    pub permissions: Vec<String>,
-    /// Everything else the credential says.
-    pub claims: serde_json::Map<String, serde_json::Value>,
-    /// Kind of the authenticator that vouches for all this.
-    pub via: &'static str,
-}
-
-/// A complete response made by the gateway itself, not an error.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// Status code, 200–599.
-    pub status: u16,
-    /// Header fields besides the framing.
-    pub headers: Vec<(Cow<'static, str>, Vec<u8>)>,
-    /// Body, possibly empty.
-    pub body: Arc<[u8]>,
-}
-
-/// What a policy makes of a request.
-pub enum Verdict {
-    /// Let it pass.
-    Continue,
-    /// Refuse it.
-    Reject(Box<Rejection>),
-    /// Answer it here.
-    Answer(Box<Answer>),
-    /// Answer it with a stored response, whose head lies in the exchange.
-    Stored(cache::Stored),
-    /// Ask this policy again once another exchange's fetch is over, or has taken too long.
-    Join(cache::Join),
-    /// Not known yet: for what must wait for something outside the worker. Costs an allocation, so never on a common path.
-    Wait(Pin<Box<dyn Future<Output = Resume>>>),
-}
-
-/// What is done with the exchange once a [`Verdict::Wait`] is over; its verdict stands for the policy's.
-pub type Resume = Box<dyn FnOnce(&mut Exchange) -> Verdict>;
 
 impl Exchange {
     /// An exchange with buffers of `capacity` bytes.

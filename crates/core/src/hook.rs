@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::exchange::{Answer, Exchange};
-use crate::halt::Rejection;
+use crate::exchange::Exchange;
+use crate::exchange::answer::Answer;
+use crate::exchange::halt::Rejection;
 use crate::plan::Seconds;
 use crate::problem::Problem;
 

@@ -10,7 +10,7 @@ use pylae_http::message::host;
 use pylae_http::{Edits, Name, NameSet};
 
 use crate::exchange::Exchange;
-use crate::forwarding;
+use crate::request::forwarding;
 use crate::service::{Instance, ServiceState};
 
 /// Fields that hold an address.

@@ -25,32 +25,25 @@
 
 mod allow;
 mod build;
+mod conflict;
 mod explain;
-mod index;
-mod language;
-mod literal;
-mod methods;
+mod matching;
 mod order;
-mod overlap;
-mod pattern;
-mod predicate;
 pub mod rewrite;
 mod served;
-mod shadow;
 mod slashes;
-mod template;
 #[cfg(test)]
 mod tests;
 
 use pylae_http::{Fields, Method, Span};
 use regex_automata::hybrid::dfa::Cache;
 
-use self::index::{Host, Hosts, NONE};
-use self::methods::{ANY, GET, HEAD, MethodTable, Methods};
+use self::matching::index::{Host, Hosts, NONE};
+use self::matching::methods::{ANY, GET, HEAD, MethodTable, Methods};
+use self::matching::pattern::{GroupCaches, Groups, ScanFailed, Set};
+use self::matching::predicate::{Headers, InHead, Predicate, ValuePatterns, ValueScratch};
+use self::matching::template::Template;
 use self::order::Place;
-use self::pattern::{GroupCaches, Groups, ScanFailed, Set};
-use self::predicate::{Headers, InHead, Predicate, ValuePatterns, ValueScratch};
-use self::template::Template;
 use crate::{Exchange, Problem};
 
 pub use self::explain::{Considered, Verdict};

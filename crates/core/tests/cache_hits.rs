@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pylae_core::cache::{Cache, Rules, Settled, answered, lookup};
-use pylae_core::{Exchange, Instant, Verdict, admit::admit};
+use pylae_core::request::admit::admit;
+use pylae_core::{Exchange, Instant, Verdict};
 use pylae_http::{Framing, HeadLimits};
 
 struct Counting;

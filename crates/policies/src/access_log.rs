@@ -7,7 +7,8 @@ mod write;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use pylae_core::{Exchange, Problem, query};
+use pylae_core::request::query;
+use pylae_core::{Exchange, Problem};
 use pylae_http::{Name, Version};
 use serde::{Deserialize, Serialize};
 

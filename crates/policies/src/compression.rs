@@ -4,7 +4,7 @@ mod encoder;
 #[cfg(test)]
 mod tests;
 
-use pylae_core::transform::DIGESTS;
+use pylae_core::exchange::transform::DIGESTS;
 use pylae_core::{Exchange, Problem};
 use pylae_http::Name;
 use serde::{Deserialize, Serialize};

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use pylae_core::{Answer, BodyTransform, Exchange, Halt, Problem, Rejection, Verdict, answer};
+use pylae_core::exchange::answer;
+use pylae_core::{Answer, BodyTransform, Exchange, Halt, Problem, Rejection, Verdict};
 use pylae_http::{Edits, Name, encode};
 use serde::{Deserialize, Serialize};
 

@@ -7,7 +7,8 @@ mod tests;
 use std::borrow::Cow;
 
 use jsonschema::{PatternOptions, Validator};
-use pylae_core::{Exchange, Problem, Rejection, Verdict, query};
+use pylae_core::request::query;
+use pylae_core::{Exchange, Problem, Rejection, Verdict};
 use pylae_http::{Framing, Method, Name};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

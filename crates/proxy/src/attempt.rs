@@ -5,8 +5,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use pylae_core::plan::Protocol;
+use pylae_core::request::{forwarding, websocket};
 use pylae_core::service::{Outcome, Picked};
-use pylae_core::{Exchange, Halt, Instant, Pace, forwarding, websocket};
+use pylae_core::{Exchange, Halt, Instant, Pace};
 use pylae_http::Framing;
 use pylae_http::body::framing;
 use pylae_http::encode::{self, RequestLine, Via};

@@ -2,7 +2,8 @@
 
 use std::task::{Context, Poll, ready};
 
-use pylae_core::{Exchange, Halt, admit};
+use pylae_core::request::admit;
+use pylae_core::{Exchange, Halt};
 
 use crate::socket::Socket;
 use crate::source::{Source, Torn};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use pylae_core::certificate::Certificate;
+use pylae_core::connection::certificate::Certificate;
 use pylae_core::plan::Limits;
 use pylae_core::{Delivery, Exchange, Pace};
 

@@ -6,8 +6,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use pylae_core::cache::{Landing, Stored};
+use pylae_core::request::{max_forwards, websocket};
 use pylae_core::route::Lookup;
-use pylae_core::{Answer, Exchange, Halt, Verdict, max_forwards, websocket};
+use pylae_core::{Answer, Exchange, Halt, Verdict};
 use pylae_http::Method;
 
 use crate::client::Client;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use pylae_core::transform::true_trailers;
+use pylae_core::exchange::transform::true_trailers;
 use pylae_core::{Delivery, Exchange, Instant, Pace, Transforms};
 use pylae_http::Framing;
 use pylae_http::body::chunked;

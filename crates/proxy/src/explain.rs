@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use pylae_core::request::{admit, forwarding, websocket};
 use pylae_core::route::{By, Lookup, Verdict};
 use pylae_core::service::{Candidate, Explanation as PickExplanation, PickInput, Tie, Tried};
-use pylae_core::{Exchange, Halt, Plan, Problem, admit, forwarding, websocket};
+use pylae_core::{Exchange, Halt, Plan, Problem};
 use pylae_http::encode::Via;
 use pylae_policies::Shared;
 use serde::{Deserialize, Serialize};

@@ -3,9 +3,10 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use pylae_core::request::{forwarding, grpc};
 use pylae_core::service::retry::{self, Attempt};
 use pylae_core::service::{Entry, Outcome, PickInput, Picked, Tried, Unavailable};
-use pylae_core::{Exchange, Halt, Instant, forwarding, grpc};
+use pylae_core::{Exchange, Halt, Instant};
 use pylae_http::Framing;
 
 use crate::admission;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use pylae_core::{Exchange, admit};
+use pylae_core::Exchange;
+use pylae_core::request::admit;
 use pylae_policies::access_log::Ending;
 use serde::Serialize;
 

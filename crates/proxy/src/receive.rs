@@ -3,7 +3,8 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
-use pylae_core::{Exchange, Halt, admit, grpc};
+use pylae_core::request::{admit, grpc};
+use pylae_core::{Exchange, Halt};
 
 use crate::client::Client;
 use crate::clock;

@@ -5,8 +5,10 @@ use std::task::Poll;
 use std::time::Duration;
 
 use pylae_core::cache::Stored;
+use pylae_core::exchange::answer;
+use pylae_core::request::grpc;
 use pylae_core::service::Outcome;
-use pylae_core::{Answer, Exchange, Halt, Instant, Pace, answer, grpc, location};
+use pylae_core::{Answer, Exchange, Halt, Instant, Pace, location};
 use pylae_http::encode::{self, StatusLine};
 use pylae_http::{Framing, Method, Name, Version};
 

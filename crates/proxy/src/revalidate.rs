@@ -3,8 +3,9 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use pylae_core::Exchange;
 use pylae_core::cache::Fetch;
-use pylae_core::{Exchange, admit::admit};
+use pylae_core::request::admit::admit;
 
 use crate::body::Body;
 use crate::cached::settle;

@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use pylae_core::plan::WebSocket;
-use pylae_core::{Exchange, Instant, Pace, websocket};
+use pylae_core::request::websocket;
+use pylae_core::{Exchange, Instant, Pace};
 use pylae_http::Framing;
 use pylae_http::websocket::{FrameLimits, Frames, GOING_AWAY, Sender, TOO_LARGE, Violation, close};
 

@@ -11,8 +11,9 @@ use std::task::{Context, Poll, ready};
 
 use bytes::BufMut;
 use ipnet::IpNet;
-use pylae_core::certificate::Certificate;
-use pylae_core::proxy_protocol::{self, Parsed};
+use pylae_core::connection::certificate::Certificate;
+use pylae_core::connection::proxy_protocol;
+use pylae_core::connection::proxy_protocol::Parsed;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use pylae_http::{Framing, Method, Name, Span};
 
 use super::condition::{has_it, say, serve, strongly_equal};
-use super::entry::Entry;
 use super::flight::Landing;
 use super::storable::{may_stay, refreshed, storable};
+use super::storage::entry::Entry;
 use super::visit::{Body, Fetch, Outcome, Stored, Tap};
 use crate::{Exchange, Halt};
 

@@ -3,8 +3,8 @@
 
 use pylae_http::{Method, Name};
 
-use super::control::ResponseControl;
-use super::shared::Cache;
+use super::freshness::control::ResponseControl;
+use super::storage::shared::Cache;
 use crate::{Exchange, Instant};
 
 /// Makes invalid what is stored for the target of the request in `exchange` if that may have changed it, whatever its

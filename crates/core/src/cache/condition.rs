@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use pylae_http::{Fields, Method, Name, Span};
 
-use super::date::moment;
-use super::entry::Entry;
+use super::freshness::date::moment;
 use super::range::{Wanted, wanted};
+use super::storage::entry::Entry;
 use super::visit::{Outcome, Stored};
 use crate::Exchange;
 

@@ -6,14 +6,14 @@ use std::time::Duration;
 use pylae_http::{Framing, Method, Name};
 
 use super::condition::{HIT, ask, say, serve, strip};
-use super::control::RequestControl;
-use super::entry::Entry;
 use super::flight::Landing;
-use super::key;
-use super::shared::{Cache, Found};
-use super::vary::Known;
+use super::freshness::control::RequestControl;
+use super::selection::key;
+use super::selection::vary::Known;
+use super::storage::entry::Entry;
+use super::storage::shared::{Cache, Found};
 use super::visit::{Fetch, Join, Outcome, Rules, Stored};
-use crate::halt::Rejection;
+use crate::exchange::halt::Rejection;
 use crate::{Exchange, Instant, Verdict};
 
 /// Answers the request in `exchange` from the cache, or prepares what must be asked of the service.

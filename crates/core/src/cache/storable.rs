@@ -7,12 +7,12 @@ use pylae_http::encode::{self, FieldSource, StatusLine};
 use pylae_http::message::connection::ConnectionOptions;
 use pylae_http::{Edits, Fields, Framing, HeadLimits, Name, NameSet, ResponseHead};
 
-use super::age::{Lifetime, Seen, initial, lifetime, wall};
 use super::change::is_for_get;
-use super::control::ResponseControl;
-use super::entry::Entry;
-use super::part::Part;
-use super::vary::Selecting;
+use super::freshness::age::{Lifetime, Seen, initial, lifetime, wall};
+use super::freshness::control::ResponseControl;
+use super::selection::vary::Selecting;
+use super::storage::entry::Entry;
+use super::storage::part::Part;
 use super::visit::{Fetch, Rules};
 use crate::Exchange;
 

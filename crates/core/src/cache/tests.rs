@@ -17,7 +17,8 @@ use pylae_http::body::framing;
 use pylae_http::{Framing, HeadLimits};
 
 use super::{Cache, Outcome, Rules, Settled, Stored, answered, changed, failed, lookup};
-use crate::{Exchange, Halt, Instant, Verdict, admit::admit};
+use crate::request::admit::admit;
+use crate::{Exchange, Halt, Instant, Verdict};
 
 const LIMITS: HeadLimits = HeadLimits { head: 32_768, target: 8192, fields: 100 };
 /// A Tuesday.

@@ -4,10 +4,10 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::entry::Entry;
 use super::flight::{Flight, Landing, Lead};
-use super::shared::Cache;
-use super::vary::Known;
+use super::selection::vary::Known;
+use super::storage::entry::Entry;
+use super::storage::shared::Cache;
 use crate::Instant;
 
 /// What a route says about caching.

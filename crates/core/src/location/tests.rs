@@ -3,8 +3,8 @@ use std::net::IpAddr;
 use pylae_http::HeadLimits;
 
 use super::*;
-use crate::admit::admit;
 use crate::plan::{self, LoadBalancer};
+use crate::request::admit::admit;
 use crate::service::fixture;
 
 const LIMITS: HeadLimits = HeadLimits { head: 32_768, target: 8192, fields: 100 };

@@ -1,8 +1,8 @@
 //! The methods that a path has.
 
-use super::index::NONE;
-use super::methods::Methods;
-use super::predicate::{Headers, InHead};
+use super::matching::index::NONE;
+use super::matching::methods::Methods;
+use super::matching::predicate::{Headers, InHead};
 use super::{Lookup, Router, Scan, Scratch, Search};
 
 impl Router {

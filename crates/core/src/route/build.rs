@@ -5,10 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use regex_syntax::hir::Hir;
 
-use super::pattern::{self, Groups, Set};
-use super::predicate::{Predicate, Source, ValuePatterns};
-use super::template::Template;
-use super::{Entry, Host, Hosts, MethodTable, Methods, Path, Router, Rule, literal, methods, shadow};
+use super::conflict::shadow;
+use super::matching::pattern;
+use super::matching::pattern::{Groups, Set};
+use super::matching::predicate::{Predicate, Source, ValuePatterns};
+use super::matching::template::Template;
+use super::matching::{literal, methods};
+use super::{Entry, Host, Hosts, MethodTable, Methods, Path, Router, Rule};
 use crate::Problem;
 use crate::plan::{self, EncodedSlash, PathMatch};
 

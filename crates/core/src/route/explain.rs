@@ -1,8 +1,8 @@
 //! Why a request takes the route that it takes.
 
-use super::methods::Methods;
+use super::matching::methods::Methods;
+use super::matching::predicate::{Headers, InHead, Source};
 use super::order::By;
-use super::predicate::{Headers, InHead, Source};
 use super::{Entry, Found, Host, Lookup, Path, Router, Rule, Scratch, fits, prefix_takes};
 
 /// How many routes that have nothing to do with the request are listed.

@@ -5,7 +5,7 @@ mod tests;
 
 use pylae_http::{Span, Target};
 
-use super::literal;
+use super::matching::literal;
 use crate::Problem;
 
 /// A change of the path: `strip_prefix` or `rewrite` of a route.

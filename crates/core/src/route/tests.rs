@@ -8,7 +8,7 @@ mod tables;
 
 use pylae_http::{Fields, Method};
 
-use super::predicate::Headers;
+use super::matching::predicate::Headers;
 use super::{Considered, Found, Lookup, Router, Scratch};
 use crate::Problem;
 use crate::plan::{EncodedSlash, Match, PathMatch, Route, Seconds, ValueMatch, ValueTest};

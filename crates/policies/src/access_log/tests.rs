@@ -24,7 +24,7 @@ fn exchange(head: &str) -> Exchange {
     exchange.buffer.extend_from_slice(head.as_bytes());
     let limits = HeadLimits { head: 65536, target: 8192, fields: 100 };
     assert!(exchange.head.parse(&exchange.buffer, &limits).unwrap());
-    pylae_core::admit::admit(&mut exchange, |_| false, 1).unwrap();
+    pylae_core::request::admit::admit(&mut exchange, |_| false, 1).unwrap();
     exchange.wall = Duration::from_millis(951_826_553_007);
     exchange.status = 200;
     exchange

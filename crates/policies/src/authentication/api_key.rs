@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use aws_lc_rs::{constant_time, digest};
-use pylae_core::{Exchange, Problem, User, query};
+use pylae_core::request::query;
+use pylae_core::{Exchange, Problem, User};
 use pylae_http::Name;
 use serde::{Deserialize, Serialize};
 

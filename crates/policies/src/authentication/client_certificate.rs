@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use pylae_core::certificate::Certificate;
+use pylae_core::connection::certificate::Certificate;
 use pylae_core::{Exchange, Problem, User};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

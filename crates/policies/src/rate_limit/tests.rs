@@ -1,4 +1,5 @@
-use pylae_core::{Instant, exchange::User};
+use pylae_core::Instant;
+use pylae_core::exchange::user::User;
 use serde_json::{Value, json};
 
 use super::*;

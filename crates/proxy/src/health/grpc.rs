@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::task::{Poll, ready};
 
-use pylae_core::grpc;
+use pylae_core::request::grpc;
 use pylae_http::ResponseHead;
 
 use super::{DRAINED, LIMITS, Seen, send};

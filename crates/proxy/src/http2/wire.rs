@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use pylae_core::flood::{Flood, FloodLimits};
+use pylae_core::connection::flood::{Flood, FloodLimits};
 use pylae_core::plan::Limits;
 use pylae_core::{Delivery, Instant, Pace};
 use pylae_http::frames::{END_STREAM, FrameHead, Frames, PADDED, Passage, kind};

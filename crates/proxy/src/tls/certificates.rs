@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pylae_core::certificate::Certificate;
+use pylae_core::connection::certificate::Certificate;
 use pylae_core::{Problem, plan};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;

@@ -1,7 +1,8 @@
 //! Header fields as hooks see them: a mapping whose names ignore case and whose repeated values are kept. What is changed
 //! goes through the engine's own edits, which validate it.
 
-use pylae_core::{Exchange, forwarding};
+use pylae_core::Exchange;
+use pylae_core::request::forwarding;
 use pylae_http::{Edits, Fields, InvalidHeader, Name, NameSet};
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;

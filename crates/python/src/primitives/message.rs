@@ -1,6 +1,7 @@
 //! Messages between Python and the codec: written as they would stand on the wire, and read from there.
 
-use pylae_core::{Exchange, admit};
+use pylae_core::Exchange;
+use pylae_core::request::admit;
 use pylae_http::encode::{self, RequestLine, StatusLine};
 use pylae_http::{Fields, Framing, HeadLimits, NameSet, RequestHead, ResponseHead};
 use pyo3::exceptions::PyValueError;

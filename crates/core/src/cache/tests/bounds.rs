@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::*;
-use crate::cache::entry::MOST_VARIANTS;
+use crate::cache::storage::entry::MOST_VARIANTS;
 use crate::cache::{CacheStore, Entry, MemoryStore};
 
 /// An entry of so many bytes of body.
@@ -13,8 +13,8 @@ fn entry(bytes: usize) -> Arc<Entry> {
         head: pylae_http::ResponseHead::default(),
         body: vec![0; bytes].into(),
         part: None,
-        selecting: crate::cache::vary::Selecting::default(),
-        control: crate::cache::control::ResponseControl::default(),
+        selecting: crate::cache::selection::vary::Selecting::default(),
+        control: crate::cache::freshness::control::ResponseControl::default(),
         requested: Instant::from_nanos(1),
         received: Instant::from_nanos(1),
         initial_age: Duration::ZERO,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::cache::date::moment;
+use crate::cache::freshness::date::moment;
 
 /// Seconds since the epoch.
 fn read(date: &str) -> Option<u64> {

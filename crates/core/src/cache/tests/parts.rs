@@ -1,7 +1,7 @@
 //! Partial content: what is kept of it, what it answers, and how it is put together (RFC 9111 sections 3.3 and 3.4).
 
 use super::*;
-use crate::cache::entry::MOST_PARTS;
+use crate::cache::storage::entry::MOST_PARTS;
 use crate::cache::{Purge, range};
 
 const WHOLE: &str = "0123456789";

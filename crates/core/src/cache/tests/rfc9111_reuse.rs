@@ -1,7 +1,7 @@
 //! RFC 9111 sections 4, 4.1, 4.2 and 5: what a stored response may answer.
 
 use super::*;
-use crate::cache::control::{RequestControl, ResponseControl};
+use crate::cache::freshness::control::{RequestControl, ResponseControl};
 
 #[test]
 fn s4_another_target_is_another_response() {

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::super::language::Languages;
-use super::super::overlap::Nearby;
+use super::super::conflict::language::Languages;
+use super::super::conflict::overlap::Nearby;
 use super::super::{Found, Scratch};
 use super::model::path_match;
 use super::{With, ask, build, equals, exact, pattern, prefix, template};

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use pylae_http::HeadLimits;
 
 use super::*;
-use crate::exchange::User;
+use crate::exchange::user::User;
 use crate::plan::{Seconds, Sticky};
 use crate::service::fixture::{build, plan};
 

@@ -47,7 +47,8 @@ fn names_are_found_whatever_their_case_and_wildcards_for_one_label() {
     let key = || read_key(read_certificates(&made.cert).unwrap(), &made.key, &PROVIDER).unwrap();
     let mut built = Certificates::build(from_ref(&made), &PROVIDER, Duration::ZERO).unwrap();
     for (index, dns) in [(1, "*.Example.org"), (2, "a.example.ORG")] {
-        let names = pylae_core::certificate::Certificate { dns: vec![dns.to_owned()], ..Default::default() };
+        let names =
+            pylae_core::connection::certificate::Certificate { dns: vec![dns.to_owned()], ..Default::default() };
         built.add(index, &names, key(), Duration::ZERO);
     }
     assert_eq!(built.named("LOCALHOST"), Some(&[0][..]));

@@ -1,0 +1,95 @@
+//! What an answer is found by: everything about a request that may change its answer without the origin saying so.
+
+use pylae_http::Name;
+
+use crate::Exchange;
+use crate::cache::selection::vary::join;
+use crate::cache::visit::Rules;
+
+/// Fields by which some services let a request ask for another address or method than it says. An answer to a
+/// request that carries one is not kept: nothing in its key tells it apart.
+const OVERRIDES: &[&str] = &[
+    "x-forwarded-path",
+    "x-forwarded-scheme",
+    "x-forwarded-server",
+    "x-forwarded-ssl",
+    "x-host",
+    "x-http-host-override",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-host",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-url-scheme",
+    "front-end-https",
+];
+
+/// Whether the request in `exchange` carries a field that may change its answer and is not part of the key.
+pub(in crate::cache) fn overrides(exchange: &Exchange) -> bool {
+    let buf = &exchange.buffer[..];
+    exchange.head.fields.iter().any(|field| {
+        let name = field.name.of(buf);
+        // Services that read fields like CGI take `_` for `-`.
+        let same = |known: &&str| {
+            known.len() == name.len()
+                && known.bytes().zip(name).all(|(a, b)| a == if *b == b'_' { b'-' } else { b.to_ascii_lowercase() })
+        };
+        field.id == Name::Other && OVERRIDES.iter().any(same)
+    })
+}
+
+/// Writes the key of the request in `exchange` into its visit: host, path, query, scheme, route, the configured
+/// fields, user. No part holds a zero byte but the user, which is the last.
+pub(in crate::cache) fn write(rules: &Rules, exchange: &mut Exchange) {
+    let mut key = std::mem::take(&mut exchange.cache.key);
+    let mut scratch = std::mem::take(&mut exchange.cache.scratch);
+    key.clear();
+    address(&exchange.host, &exchange.target.path, &mut key);
+    if let Some(query) = exchange.query() {
+        key.push(b'?');
+        key.extend_from_slice(query);
+    }
+    key.push(0);
+    key.push(if exchange.secure { b's' } else { b'p' });
+    if exchange.peer_trusted {
+        for name in ["x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix"] {
+            join(exchange, rules, name, &mut scratch);
+            key.extend_from_slice(&scratch);
+            key.push(0);
+        }
+    }
+    key.extend_from_slice(rules.route.as_bytes());
+    key.push(0);
+    for name in &rules.vary {
+        key.push(if join(exchange, rules, name, &mut scratch) { b'=' } else { b'-' });
+        key.extend_from_slice(&scratch);
+        key.push(0);
+    }
+    if let Some(user) = exchange.user.as_ref().filter(|_| rules.per_user) {
+        // Permissions too: a token that a user has given away may allow less than the user may.
+        let permissions = user.permissions.iter().map(String::as_str);
+        for part in [user.via, &user.role, &user.email, &user.id].into_iter().chain(permissions) {
+            key.extend_from_slice(itoa::Buffer::new().format(part.len()).as_bytes());
+            key.push(b':');
+            key.extend_from_slice(part.as_bytes());
+        }
+    }
+    exchange.cache.key = key;
+    exchange.cache.scratch = scratch;
+}
+
+/// The start of every key for a path.
+pub(in crate::cache) fn address(host: &[u8], path: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(host);
+    out.push(0);
+    out.extend_from_slice(path);
+    out.push(0);
+}
+
+/// Host, path and query (with `?`, or empty) of a key.
+pub(in crate::cache) fn read(key: &[u8]) -> (&[u8], &[u8], &[u8]) {
+    let mut parts = key.splitn(4, |byte| *byte == 0);
+    let mut part = || parts.next().unwrap_or_default();
+    (part(), part(), part())
+}

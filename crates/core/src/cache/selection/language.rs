@@ -1,0 +1,49 @@
+//! What languages a client accepts, as requests are compared (RFC 9110 section 12.5.4, RFC 4647 section 2).
+
+/// Brings the value of an Accept-Language into the form in which it is compared: in lower case, for languages have no
+/// case. `sorted`: by weight, and languages of the same weight by name, so that their order says nothing.
+pub(in crate::cache) fn normalize(value: &mut Vec<u8>, sorted: bool) {
+    value.make_ascii_lowercase();
+    if !sorted {
+        return;
+    }
+    let mut ranges: Vec<(u16, &[u8])> = Vec::new();
+    for element in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty()) {
+        let mut parts = element.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+        let language = parts.next().unwrap_or_default();
+        let Some(weight) = parts.next().map_or(Some(1000), weight).filter(|_| parts.next().is_none()) else {
+            // Whatever it means: it is like nothing but itself.
+            return;
+        };
+        if !ranges.iter().any(|(_, other)| *other == language) {
+            ranges.push((weight, language));
+        }
+    }
+    ranges.sort_by(|(one, this), (other, that)| other.cmp(one).then(this.cmp(that)));
+    let mut sorted = Vec::with_capacity(value.len());
+    for (weight, language) in ranges {
+        sorted.extend_from_slice(language);
+        if weight < 1000 {
+            sorted.push(b';');
+            sorted.extend_from_slice(itoa::Buffer::new().format(weight).as_bytes());
+        }
+        sorted.push(b',');
+    }
+    *value = sorted;
+}
+
+/// Thousandths of a weight such as `q=0.8`.
+fn weight(parameter: &[u8]) -> Option<u16> {
+    let digits = parameter.strip_prefix(b"q")?.trim_ascii_start().strip_prefix(b"=")?.trim_ascii_start();
+    let (whole, fraction) = match digits {
+        [whole, b'.', fraction @ ..] => (whole, fraction),
+        [whole] => (whole, &[][..]),
+        _ => return None,
+    };
+    if !matches!(whole, b'0' | b'1') || fraction.len() > 3 || !fraction.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let thousandths =
+        [100, 10, 1].iter().zip(fraction).map(|(place, digit)| place * u16::from(digit - b'0')).sum::<u16>();
+    Some(u16::from(whole - b'0') * 1000 + thousandths).filter(|weight| *weight <= 1000)
+}

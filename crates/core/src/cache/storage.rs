@@ -1,0 +1,7 @@
+//! What is kept, and where.
+
+pub(super) mod entry;
+pub(super) mod part;
+pub(super) mod purge;
+pub(super) mod shared;
+pub(super) mod store;

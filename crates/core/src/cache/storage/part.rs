@@ -1,0 +1,150 @@
+//! Partial content (206) as it is kept: which bytes it has, what it may answer, and how parts become one (RFC 9110
+//! sections 14 and 15.3.7, RFC 9111 sections 3.3 and 3.4).
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use pylae_http::{Method, Name};
+
+use crate::Exchange;
+use crate::cache::condition::{same_as_before, strongly_equal};
+use crate::cache::range;
+use crate::cache::range::Wanted;
+use crate::cache::storable::combined;
+use crate::cache::storage::entry::{Entry, Variants};
+
+/// Bytes of the longest Range that is kept with its answer.
+const LONGEST: usize = 64;
+
+/// What a stored 206 is a part of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Position of its first byte.
+    first: usize,
+    /// Position of its last byte, as the origin says.
+    last: usize,
+    /// Length of the whole, if the origin says.
+    whole: Option<usize>,
+    /// The Range that it is the answer to; none once it has been put together.
+    asked: Option<Box<[u8]>>,
+}
+
+impl Part {
+    /// What the 206 in `exchange` is a part of. `None` if it cannot be kept: it has several parts or none, or is not
+    /// the answer to the one range that the client asked for. Where the client says If-Range, the service may have left
+    /// out fields that others need.
+    pub(in crate::cache) fn of(exchange: &Exchange) -> Option<Self> {
+        let (asked, buf) = (&exchange.head.fields, &exchange.buffer[..]);
+        if exchange.head.method != Method::Get || asked.count(Name::Range) != 1 || asked.has(Name::IfRange) {
+            return None;
+        }
+        // What a hook put there instead is not seen when the next request comes.
+        let edits = &exchange.request_edits;
+        if edits.removes(Name::Range, b"range") || edits.get(b"range").is_some() {
+            return None;
+        }
+        let asked = asked.get(buf, Name::Range).filter(|asked| asked.len() <= LONGEST && !asked.contains(&b','))?;
+        let said = &exchange.response.fields;
+        let said =
+            said.get(&exchange.response_buffer, Name::ContentRange).filter(|_| said.count(Name::ContentRange) == 1)?;
+        let (first, last, whole) = range::content(said)?;
+        Some(Self { first, last, whole, asked: Some(asked.into()) })
+    }
+
+    /// Whether `body` is what the origin says that it is. What is not answers the very same request and nothing else.
+    fn is_sound(&self, body: &[u8]) -> bool {
+        self.last - self.first + 1 == body.len()
+    }
+
+    /// The bytes of `body` that `asked` wants, if all of them are there.
+    fn within(&self, body: &[u8], asked: &[u8]) -> Option<Range<usize>> {
+        if !self.is_sound(body) {
+            return None;
+        }
+        // A whole of unknown length ends nowhere.
+        let Wanted::Bytes(wanted) = range::wanted(asked, self.whole.unwrap_or(usize::MAX)) else { return None };
+        let held = self.first..self.first + body.len();
+        (held.start <= wanted.start && wanted.end <= held.end)
+            .then(|| wanted.start - held.start..wanted.end - held.start)
+    }
+
+    /// The bytes of `body` that answer the request in `exchange`.
+    pub(in crate::cache) fn wanted(&self, body: &[u8], exchange: &Exchange) -> Option<Range<usize>> {
+        let asked = exchange.head.fields.get(&exchange.buffer, Name::Range)?;
+        let same = self.asked.as_deref() == Some(asked);
+        let bytes = if same { Some(0..body.len()) } else { self.within(body, asked) };
+        bytes.filter(|_| exchange.head.method == Method::Get)
+    }
+
+    /// The Content-Range of these bytes of `body`, unless it is the stored one.
+    pub(in crate::cache) fn place(&self, body: &[u8], bytes: &Range<usize>) -> Option<String> {
+        if self.asked.is_some() && *bytes == (0..body.len()) {
+            return None;
+        }
+        let (first, last) = (self.first + bytes.start, self.first + bytes.end - 1);
+        Some(match self.whole {
+            Some(whole) => format!("bytes {first}-{last}/{whole}"),
+            None => format!("bytes {first}-{last}/*"),
+        })
+    }
+
+    /// Bytes of memory.
+    pub(in crate::cache) fn weight(&self) -> usize {
+        std::mem::size_of::<Self>() + self.asked.as_ref().map_or(0, |asked| asked.len())
+    }
+}
+
+/// Whether `entry` has what the request in `exchange` wants of the body.
+pub(in crate::cache) fn has_wanted(entry: &Entry, exchange: &Exchange) -> bool {
+    let Some(part) = &entry.part else { return true };
+    part.wanted(&entry.body, exchange).is_some() && same_as_before(entry, exchange)
+}
+
+/// `entry`, a part that has just come, with what the parts that are stored beside it have more of the same
+/// representation, in at most `most` bytes; and the whole once nothing is missing. `None`: there is no use in keeping
+/// it, for a whole is there.
+pub(in crate::cache) fn joined(entry: Entry, variants: Option<&Variants>, most: usize) -> Option<Entry> {
+    let beside: Vec<&Arc<Entry>> =
+        variants.iter().flat_map(|variants| &variants.0).filter(|other| other.selecting == entry.selecting).collect();
+    if beside.iter().any(|other| other.part.is_none() && other.fresh_for(entry.received).is_some()) {
+        return None;
+    }
+    let mut entry = entry;
+    // Each may close a gap to the next.
+    while let Some(wider) = beside.iter().find_map(|other| wider(&entry, other, most)) {
+        entry = wider;
+    }
+    let whole =
+        entry.part.as_ref().is_some_and(|part| part.is_sound(&entry.body) && part.whole == Some(entry.body.len()));
+    if whole { combined(&entry, None) } else { Some(entry) }
+}
+
+/// `new` and `old` as one, if `old` has more bytes of the same representation, and these follow on those of `new`
+/// (section 3.4: only with the same strong validator).
+fn wider(new: &Entry, old: &Entry, most: usize) -> Option<Entry> {
+    let (part, more) = (new.part.as_ref()?, old.part.as_ref()?);
+    let same = strongly_equal(new.field(Name::Etag)?, old.field(Name::Etag)?);
+    let sound = part.is_sound(&new.body) && more.is_sound(&old.body);
+    let whole = match (part.whole, more.whole) {
+        (Some(one), Some(other)) if one != other => return None,
+        (one, other) => one.or(other),
+    };
+    let (held, beside) = (part.first..part.last + 1, more.first..more.last + 1);
+    let adjoins = held.start <= beside.end && beside.start <= held.end;
+    let (first, end) = (held.start.min(beside.start), held.end.max(beside.end));
+    let grows = end - first > new.body.len();
+    if !(same && sound && adjoins && grows) || end - first > most {
+        return None;
+    }
+    let mut body = vec![0; end - first];
+    body[beside.start - first..beside.end - first].copy_from_slice(&old.body);
+    body[held.start - first..held.end - first].copy_from_slice(&new.body);
+    let part = Part { first, last: end - 1, whole, asked: None };
+    let entry = combined(new, Some(old))?;
+    Some(Entry { body: body.into(), part: Some(Box::new(part)), ..entry })
+}
+
+/// Whether a stored part is of no more use beside `new`: it overlaps, so that its bytes are there or are others by now.
+pub(in crate::cache) fn gives_way(old: &Part, new: &Part) -> bool {
+    old.first <= new.last && new.first <= old.last
+}

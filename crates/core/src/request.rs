@@ -1,0 +1,8 @@
+//! What follows from a request alone.
+
+pub mod admit;
+pub mod forwarding;
+pub mod grpc;
+pub mod max_forwards;
+pub mod query;
+pub mod websocket;

@@ -1,0 +1,204 @@
+//! What gRPC says in HTTP/2: deadlines in a field, and how a call ended behind its body, in words of its own
+//! (gRPC over HTTP2, `PROTOCOL-HTTP2.md`).
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use pylae_http::Name;
+
+use crate::clock::Instant;
+use crate::exchange::Exchange;
+use crate::exchange::halt::Halt;
+
+/// The call took longer than its client wanted to wait.
+pub const DEADLINE_EXCEEDED: u32 = 4;
+/// The call may be tried again.
+pub const UNAVAILABLE: u32 = 14;
+
+/// What is known of a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Call {
+    /// When it must be over, if its client says so.
+    pub deadline: Option<Instant>,
+}
+
+/// Notes whether the request in `exchange` is a call of gRPC, and how long its client waits.
+pub fn recognise(exchange: &mut Exchange) -> Result<(), Halt> {
+    let media_type = exchange.head.fields.get(&exchange.buffer, Name::ContentType);
+    if !media_type.is_some_and(is_grpc) {
+        return Ok(());
+    }
+    exchange.call = Some(Call::default());
+    let timeout = {
+        let mut timeouts = exchange.request_values("grpc-timeout");
+        let Some(timeout) = timeouts.next() else { return Ok(()) };
+        parse_timeout(timeout).filter(|_| timeouts.next().is_none())
+    };
+    let timeout = timeout.ok_or(Halt::Malformed("the grpc-timeout is not one to eight digits and a unit"))?;
+    exchange.call = Some(Call { deadline: Some(exchange.started.saturating_add(timeout)) });
+    Ok(())
+}
+
+/// `application/grpc`, with whatever stands behind it.
+fn is_grpc(media_type: &[u8]) -> bool {
+    const GRPC: &[u8] = b"application/grpc";
+    media_type.get(..GRPC.len()).is_some_and(|start| start.eq_ignore_ascii_case(GRPC))
+        && matches!(media_type.get(GRPC.len()), None | Some(b'+' | b';' | b' '))
+}
+
+/// At most eight digits and one of `H`, `M`, `S`, `m`, `u`, `n`.
+fn parse_timeout(value: &[u8]) -> Option<Duration> {
+    let (unit, digits) = value.split_last()?;
+    if !(1..=8).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let count: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some(match unit {
+        b'H' => Duration::from_secs(count * 3600),
+        b'M' => Duration::from_secs(count * 60),
+        b'S' => Duration::from_secs(count),
+        b'm' => Duration::from_millis(count),
+        b'u' => Duration::from_micros(count),
+        b'n' => Duration::from_nanos(count),
+        _ => return None,
+    })
+}
+
+/// How a call ended that the gateway answers with this HTTP status. Where gRPC's own table (`http-grpc-status-mapping.md`) speaks of
+/// it, it is followed, but for 429 and 504, about which the gateway knows better.
+pub fn status_of(http: u16) -> u32 {
+    match http {
+        200 => 0,
+        499 => 1,
+        408 | 504 => DEADLINE_EXCEEDED,
+        403 => 7,
+        413 | 429 => 8,
+        404 | 405 | 501 => 12,
+        400 | 500 => 13,
+        502 | 503 => UNAVAILABLE,
+        401 => 16,
+        411..=422 | 431 => 3,
+        _ => 2,
+    }
+}
+
+/// The HTTP status that means about the same, for everything that judges answers by their status: retries, breakers, health.
+pub fn http_status_of(status: u32) -> u16 {
+    match status {
+        0 => 200,
+        1 => 499,
+        2 | 13 | 15 => 500,
+        4 => 504,
+        5 => 404,
+        7 => 403,
+        8 => 429,
+        12 => 501,
+        14 => 503,
+        16 => 401,
+        _ => 400,
+    }
+}
+
+/// `text` as `grpc-message` carries it: percent-encoded but for printable ASCII.
+pub fn encode_message(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'%' | 0..0x20 | 0x7F.. => {
+                // Writing to a String does not fail.
+                let _ = write!(encoded, "%{byte:02X}");
+            }
+            _ => encoded.push(char::from(byte)),
+        }
+    }
+    encoded
+}
+
+/// The lines that end a call behind its body.
+pub fn trailers(status: u32, message: &str) -> String {
+    format!("grpc-status: {status}\r\ngrpc-message: {}\r\n", encode_message(message))
+}
+
+/// The status in trailer lines, or none.
+pub fn status_in(lines: &[u8]) -> Option<u32> {
+    let mut lines = lines.split(|byte| *byte == b'\n');
+    let value = lines.find_map(|line| {
+        let (name, value) = line.split_at_checked(b"grpc-status:".len())?;
+        name.eq_ignore_ascii_case(b"grpc-status:").then_some(value)
+    })?;
+    std::str::from_utf8(value).ok()?.trim().parse().ok()
+}
+
+/// The status that an instance's answer is to be judged by. A call that failed at once says so in its head.
+pub fn judged_status(exchange: &Exchange) -> u16 {
+    let http = exchange.response.status;
+    if !exchange.is_call() || http != 200 {
+        return http;
+    }
+    let status = exchange.response.fields.values(&exchange.response_buffer, "grpc-status").next();
+    let status = status.and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
+    status.map_or(http, |status| judged(exchange, status))
+}
+
+/// The status that a call with this ending is to be judged by.
+pub fn judged(exchange: &Exchange, status: u32) -> u16 {
+    match status {
+        // Its client alone decided how long it might take: that says nothing about the instance.
+        DEADLINE_EXCEEDED if exchange.deadline().is_some() => 408,
+        _ => http_status_of(status),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_read() {
+        for (text, expected) in [
+            ("1H", Some(Duration::from_secs(3600))),
+            ("2M", Some(Duration::from_secs(120))),
+            ("99999999S", Some(Duration::from_secs(99_999_999))),
+            ("5m", Some(Duration::from_millis(5))),
+            ("6u", Some(Duration::from_micros(6))),
+            ("7n", Some(Duration::from_nanos(7))),
+            ("100000000S", None),
+            ("S", None),
+            ("1", None),
+            ("-1S", None),
+            ("1s", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_timeout(text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn media_types() {
+        for yes in ["application/grpc", "application/grpc+proto", "Application/gRPC; a=b"] {
+            assert!(is_grpc(yes.as_bytes()), "{yes}");
+        }
+        for no in ["application/grpc-web", "application/json", "application/grp", ""] {
+            assert!(!is_grpc(no.as_bytes()), "{no}");
+        }
+    }
+
+    #[test]
+    fn messages_are_encoded() {
+        assert_eq!(encode_message("50 % of “it”\n"), "50 %25 of %E2%80%9Cit%E2%80%9D%0A");
+        assert_eq!(trailers(14, "a%"), "grpc-status: 14\r\ngrpc-message: a%25\r\n");
+        assert_eq!(status_in(trailers(14, "a").as_bytes()), Some(14));
+        assert_eq!(status_in(b"x: 1\r\nGrpc-Status: 0\r\n"), Some(0));
+        assert_eq!(status_in(b"x: 1\r\n"), None);
+    }
+
+    #[test]
+    fn what_fails_for_one_fails_for_the_other() {
+        for http in [500_u16, 502, 503, 504] {
+            assert!(http_status_of(status_of(http)) >= 500, "{http}");
+        }
+        for http in [400_u16, 401, 403, 404, 408, 413, 415, 422, 429, 431, 499] {
+            assert_ne!(status_of(http), 0, "{http}");
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! Routes that take from each other what they would not both let in.
+//!
+//! Of two routes that take the same request the one that goes first decides who may make it. That is meant where it is
+//! the narrower one: `/login` in `/`, a pattern in a prefix. Where neither holds the other, or the wider one goes
+//! first, what decides is a rule that whoever wrote the second may not have thought of, and its guard does not stand
+//! where its path says.
+
+use std::fmt::Write;
+
+use crate::Problem;
+use crate::plan::{self, PathMatch};
+use crate::route::conflict::language::{Languages, Relation};
+use crate::route::matching::methods::{GET, HEAD, Methods};
+use crate::route::matching::pattern;
+use crate::route::matching::template::Segment;
+use crate::route::order::By;
+use crate::route::{Host, NONE, Path, Place, Router, Rule, Scan};
+
+/// Pairs of states of automata that may be looked at: some tenths of a second.
+const BUDGET: usize = 500_000;
+/// Pairs of routes that may be looked at.
+const MAX_PAIRS: usize = 10_000_000;
+/// Routes that one warning names.
+const MAX_NAMED: usize = 3;
+
+/// A route that goes first where it lets in others.
+struct Overlap {
+    /// The place of the route behind it.
+    behind: usize,
+    by: By,
+    example: Vec<u8>,
+}
+
+/// A host at which both of two routes stand, and what decides between them there.
+struct Meeting {
+    host: String,
+    by: By,
+}
+
+impl Router {
+    /// One warning for each route that goes before others, on requests of theirs, and lets in whom they refuse, unless
+    /// it does so as the narrower one. `routes` are those that the router was built of; `lets_in_more(a, b)` says
+    /// whether the route at `a` lets in anyone whom the one at `b` refuses.
+    ///
+    /// Not counted are routes that answer without a service, since what a service has is not to be had there; routes
+    /// that go first by their host and lead to another service; and requests that a third route takes before both.
+    pub fn overlaps(&self, routes: &[plan::Route], lets_in_more: impl Fn(usize, usize) -> bool) -> Vec<Problem> {
+        let mut search = Search {
+            router: self,
+            routes,
+            lets_in_more,
+            languages: Languages::new(&self.rules, routes, BUDGET),
+            scan: Scan::default(),
+            uncertain: 0,
+        };
+        let nearby = Nearby::new(&self.rules, routes);
+        let mut pairs = 0;
+        let mut warnings = Vec::new();
+        for first in (0..self.rules.len()).filter(|route| routes[*route].service.is_some()) {
+            let mut found = Vec::new();
+            for behind in nearby.of(first) {
+                pairs += 1;
+                if pairs <= MAX_PAIRS && behind != first && (search.lets_in_more)(first, behind) {
+                    found.extend(search.overlap(first, behind));
+                }
+            }
+            if !found.is_empty() {
+                warnings.push(self.overlap_warning(first, &mut found));
+            }
+        }
+        if search.uncertain > 0 || pairs > MAX_PAIRS {
+            let message = "there are more routes than could be compared, or their patterns are too large: some that \
+                           overlap and differ in whom they let in may not be named";
+            warnings.push(Problem::at("routes", message));
+        }
+        warnings
+    }
+
+    fn overlap_warning(&self, first: usize, found: &mut [Overlap]) -> Problem {
+        found.sort_by_key(|overlap| overlap.behind);
+        let name = |route: usize| format!("`{}` (routes[{route}])", self.rules[route].name);
+        let Overlap { behind, by, example } = &found[0];
+        let path = String::from_utf8_lossy(example);
+        let mut text = format!(
+            "the route takes {path} from {} and lets in some whom `{2}` refuses: {1}. Narrow either, give `{2}` a higher \
+             `priority`, or guard both alike",
+            name(*behind),
+            self.why(*by, first, *behind),
+            self.rules[*behind].name,
+        );
+        for (place, other) in found[1..].iter().take(MAX_NAMED - 1).enumerate() {
+            text += if place == 0 { ". The same with " } else { ", " };
+            text += &name(other.behind);
+        }
+        if let Some(more @ 1..) = found.len().checked_sub(MAX_NAMED) {
+            let _ = write!(text, " and {more} more");
+        }
+        Problem::at(format!("routes[{first}].match.path"), text)
+    }
+
+    fn why(&self, by: By, first: usize, behind: usize) -> String {
+        let kind = |route: usize| match &self.rules[route].path {
+            Path::Exact(_) => "an exact path",
+            Path::Template(_) => "a template",
+            Path::Pattern(_) => "a pattern",
+            Path::Prefix(_) => "a prefix",
+        };
+        match by {
+            By::Priority => "it has the higher `priority`".into(),
+            By::Host => "its host is more specific".into(),
+            By::Path => match (kind(first), kind(behind)) {
+                (first, behind) if first != behind => format!("{first} goes before {behind}"),
+                ("a pattern", _) => "of patterns the first in the file goes first".into(),
+                _ => "its template is more specific".into(),
+            },
+            By::Conditions => "it has more conditions".into(),
+            By::Declaration | By::Head => "it is the first in the file".into(),
+        }
+    }
+}
+
+/// A search through the pairs of routes.
+struct Search<'a, F> {
+    router: &'a Router,
+    routes: &'a [plan::Route],
+    lets_in_more: F,
+    languages: Languages<'a>,
+    scan: Scan,
+    /// Pairs that could not be compared.
+    uncertain: usize,
+}
+
+impl<F: Fn(usize, usize) -> bool> Search<'_, F> {
+    /// Whether the route at `first` goes before the one at `behind` on some requests, and that is not plainly meant.
+    fn overlap(&mut self, first: usize, behind: usize) -> Option<Overlap> {
+        let rules = &self.router.rules;
+        let (a, b) = (&rules[first], &rules[behind]);
+        let methods = widened(a.methods) & widened(b.methods);
+        let apart = methods == 0 || a.predicates.iter().any(|one| b.predicates.iter().any(|other| one.excludes(other)));
+        if apart || self.router.never.binary_search(&behind).is_ok() {
+            return None;
+        }
+        let same_service = self.routes[first].service == self.routes[behind].service;
+        let mut meetings = meetings(rules, first, behind);
+        meetings.retain(|meeting| match meeting.by {
+            By::Host => same_service,
+            By::Path => !matches!((&a.path, &b.path), (Path::Exact(_), _) | (Path::Prefix(_), Path::Prefix(_))),
+            _ => true,
+        });
+        if meetings.is_empty() {
+            return None;
+        }
+        let Some(relation) = self.languages.compare(first, behind, Relation::is_complete) else {
+            self.uncertain += 1;
+            return None;
+        };
+        // Of two on the same paths the narrower one is the one with fewer methods and more conditions.
+        let narrower =
+            || methods == widened(a.methods) && b.predicates.iter().all(|condition| a.predicates.contains(condition));
+        if !relation.only_a && (relation.only_b || narrower()) {
+            return None;
+        }
+        let mut places = meetings.iter().flat_map(|meeting| relation.common.iter().map(move |path| (meeting, path)));
+        let found = places.find(|(meeting, path)| !self.is_settled(&meeting.host, path, methods, first, behind));
+        found.map(|(meeting, path)| Overlap { behind, by: meeting.by, example: path.clone() })
+    }
+
+    /// Whether a third route takes such requests before `first` does, or would let in the same if `first` did not take
+    /// them.
+    fn is_settled(&mut self, host: &str, path: &[u8], methods: Methods, first: usize, behind: usize) -> bool {
+        let router = self.router;
+        let (a, b) = (&router.rules[first], &router.rules[behind]);
+        let (mut own, mut other, mut thirds) = (NONE, NONE, Vec::new());
+        let done = router.visit(host.as_bytes(), path, &mut self.scan, &mut |ranks| {
+            for &rank in ranks {
+                let entry = router.entries[rank as usize];
+                let route = entry.route as usize;
+                let mut conditions = router.rules[route].predicates.iter();
+                if route == first {
+                    own = own.min(rank);
+                } else if route == behind {
+                    other = other.min(rank);
+                } else if widened(entry.methods) & methods == methods
+                    && conditions.all(|one| a.predicates.contains(one) || b.predicates.contains(one))
+                {
+                    thirds.push((rank, route));
+                }
+            }
+            NONE
+        });
+        let settles =
+            |(rank, route): &(u32, usize)| *rank < own || (*rank < other && !(self.lets_in_more)(first, *route));
+        done.is_ok() && thirds.iter().any(settles)
+    }
+}
+
+/// The methods with HEAD where there is GET.
+fn widened(methods: Methods) -> Methods {
+    if methods & GET == 0 { methods } else { methods | HEAD }
+}
+
+/// Hosts at which both routes stand and `first` goes before `behind`.
+fn meetings(rules: &[Rule], first: usize, behind: usize) -> Vec<Meeting> {
+    let place = |route: usize, host: &str| {
+        let hosts = rules[route].hosts.iter().enumerate().filter(|(_, one)| one.takes(host.as_bytes()));
+        hosts.map(|(at, _)| Place::of(&rules[route], at, route)).min()
+    };
+    let mut hosts: Vec<String> = [first, behind].iter().flat_map(|one| &rules[*one].hosts).map(Host::sample).collect();
+    hosts.sort_unstable();
+    hosts.dedup();
+    let meeting = |host: String| {
+        let (own, other) = (place(first, &host)?, place(behind, &host)?);
+        (own < other).then(|| Meeting { by: own.differs_by(&other), host })
+    };
+    hosts.into_iter().filter_map(meeting).collect()
+}
+
+/// Routes by how the paths that they take begin.
+pub(in crate::route) struct Nearby {
+    /// What all paths of a route begin with, by the place of the route.
+    starts: Vec<Vec<u8>>,
+    /// The paths by segments, likewise; none of patterns.
+    shapes: Vec<Option<Shape>>,
+    /// Places of routes in the order of `starts`.
+    sorted: Vec<usize>,
+}
+
+impl Nearby {
+    pub(in crate::route) fn new(rules: &[Rule], routes: &[plan::Route]) -> Self {
+        let both = rules.iter().zip(routes);
+        let starts: Vec<Vec<u8>> = both.map(|(rule, route)| start(&rule.path, &route.matches.path)).collect();
+        let mut sorted: Vec<usize> = (0..starts.len()).collect();
+        sorted.sort_by_key(|route| &starts[*route]);
+        let shapes = rules.iter().map(|rule| Shape::of(&rule.path)).collect();
+        Self { starts, shapes, sorted }
+    }
+
+    /// All routes that may have a path in common with the one at `route`, itself among them.
+    pub(in crate::route) fn of(&self, route: usize) -> impl Iterator<Item = usize> {
+        let own = &self.starts[route];
+        let from = |start: &[u8]| &self.sorted[self.sorted.partition_point(|one| &self.starts[*one][..] < start)..];
+        let longer = from(own).iter().take_while(|one| self.starts[**one].starts_with(own));
+        let shorter = (0..own.len()).flat_map(move |length| {
+            from(&own[..length]).iter().take_while(move |one| self.starts[**one] == own[..length])
+        });
+        longer.chain(shorter).copied().filter(move |other| match (&self.shapes[route], &self.shapes[*other]) {
+            (Some(own), Some(other)) => own.may_meet(other),
+            _ => true,
+        })
+    }
+}
+
+/// Paths that are told segment by segment.
+struct Shape {
+    segments: Vec<Segment>,
+    /// Whether others may follow.
+    goes_on: bool,
+}
+
+impl Shape {
+    fn of(path: &Path) -> Option<Self> {
+        let literals =
+            |path: &[u8]| path.split(|byte| *byte == b'/').skip(1).map(|text| Segment::Literal(text.into())).collect();
+        Some(match path {
+            Path::Exact(path) => Self { segments: literals(path), goes_on: false },
+            Path::Prefix(prefix) => {
+                Self { segments: literals(prefix.strip_suffix(b"/").unwrap_or(prefix)), goes_on: true }
+            }
+            Path::Template(template) => {
+                let (goes_on, segments) = match template.segments.split_last() {
+                    Some((Segment::Rest, segments)) => (true, segments),
+                    _ => (false, &template.segments[..]),
+                };
+                Self { segments: segments.to_vec(), goes_on }
+            }
+            Path::Pattern(_) => return None,
+        })
+    }
+
+    /// Whether there may be a path that both take.
+    fn may_meet(&self, other: &Self) -> bool {
+        let (own, theirs) = (self.segments.len(), other.segments.len());
+        let fits = |pair: (&Segment, &Segment)| match pair {
+            (Segment::Literal(a), Segment::Literal(b)) => a == b,
+            (Segment::Literal(text), param) | (param, Segment::Literal(text)) => param.param(text).is_some(),
+            _ => true,
+        };
+        (own <= theirs || other.goes_on)
+            && (theirs <= own || self.goes_on)
+            && self.segments.iter().zip(&other.segments).all(fits)
+    }
+}
+
+/// What all paths that a route takes begin with, as far as that is easily told.
+fn start(path: &Path, written: &PathMatch) -> Vec<u8> {
+    match (path, written) {
+        (Path::Exact(path) | Path::Prefix(path), _) => path.to_vec(),
+        (Path::Template(template), _) => template.start(),
+        (Path::Pattern(_), PathMatch::Pattern(text)) => {
+            pattern::parse(text).map(|hir| pattern::start(&hir)).unwrap_or_default()
+        }
+        _ => Vec::new(),
+    }
+}

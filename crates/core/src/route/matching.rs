@@ -1,0 +1,8 @@
+//! What a route takes, and the tables that requests are looked up in.
+
+pub(super) mod index;
+pub(super) mod literal;
+pub(super) mod methods;
+pub(super) mod pattern;
+pub(super) mod predicate;
+pub(super) mod template;

@@ -1,0 +1,275 @@
+//! The tables that requests are looked up in: hosts, then per host exact paths, a trie of segments, and patterns.
+//!
+//! A rank is the place of one (route, host) in the order of preference, 0 the best. Everything is inserted by ascending rank, so the
+//! ranks of every list ascend, and every table and node knows its best one: what cannot beat the best found so far is not looked at.
+
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+use memchr::memchr;
+
+use crate::route::Path;
+use crate::route::matching::literal;
+use crate::route::matching::template::Segment;
+
+type Map<K, V> = HashMap<K, V, RandomState>;
+
+/// No rank.
+pub(in crate::route) const NONE: u32 = u32::MAX;
+
+/// Which hosts a route takes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(in crate::route) enum Host {
+    /// This one.
+    Exact(Box<str>),
+    /// What ends in this, which starts with a dot.
+    Suffix(Box<str>),
+    /// All.
+    Any,
+}
+
+impl Host {
+    /// Reads a name of a host, `*.` in front for any labels there.
+    pub(in crate::route) fn read(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("*.") {
+            Some(name) => literal::check_host(name).map(|()| Self::Suffix(text[1..].into())),
+            None => literal::check_host(text).map(|()| Self::Exact(text.into())),
+        }
+    }
+
+    /// Whether it takes `host`.
+    pub(in crate::route) fn takes(&self, host: &[u8]) -> bool {
+        match self {
+            Self::Exact(name) => name.as_bytes() == host,
+            Self::Suffix(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_bytes()),
+            Self::Any => true,
+        }
+    }
+
+    /// A host that it takes. `*` occurs in no other one, so that it stands for all hosts of a suffix, or for all.
+    pub(in crate::route) fn sample(&self) -> String {
+        match self {
+            Self::Exact(name) => name.to_string(),
+            Self::Suffix(suffix) => format!("*{suffix}"),
+            Self::Any => "*".into(),
+        }
+    }
+}
+
+/// Paths by host.
+#[derive(Default)]
+pub(in crate::route) struct Hosts {
+    tables: Vec<Table>,
+    exact: Map<Box<[u8]>, u32>,
+    /// By the text behind the first dot.
+    suffix: Map<Box<[u8]>, u32>,
+    longest_suffix: usize,
+    any: Option<u32>,
+}
+
+impl Hosts {
+    /// Adds a rank, which must be higher than all before.
+    pub(in crate::route) fn insert(&mut self, host: &Host, path: &Path, rank: u32) {
+        let new = self.tables.len() as u32;
+        let at = match host {
+            Host::Exact(name) => *self.exact.entry(name.as_bytes().into()).or_insert(new),
+            Host::Suffix(suffix) => {
+                self.longest_suffix = self.longest_suffix.max(suffix.len() - 1);
+                *self.suffix.entry(suffix.as_bytes()[1..].into()).or_insert(new)
+            }
+            Host::Any => *self.any.get_or_insert(new),
+        };
+        if at == new {
+            self.tables.push(Table::new(rank));
+        }
+        self.tables[at as usize].insert(path, rank);
+    }
+
+    /// Calls `each` with the tables for `host`, the most specific first.
+    pub(in crate::route) fn visit<'t, E>(
+        &'t self,
+        host: &[u8],
+        mut each: impl FnMut(&'t Table) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if !self.exact.is_empty()
+            && let Some(at) = self.exact.get(host)
+        {
+            each(&self.tables[*at as usize])?;
+        }
+        if !self.suffix.is_empty() {
+            let mut rest = host;
+            while let Some(dot) = memchr(b'.', rest) {
+                let front = dot + (host.len() - rest.len());
+                rest = &rest[dot + 1..];
+                // `front` is 0 for a host that starts with a dot: no label stands in front of it.
+                if front > 0
+                    && rest.len() <= self.longest_suffix
+                    && let Some(at) = self.suffix.get(rest)
+                {
+                    each(&self.tables[*at as usize])?;
+                }
+            }
+        }
+        self.any.map_or(Ok(()), |at| each(&self.tables[at as usize]))
+    }
+}
+
+/// The paths of one host.
+pub(in crate::route) struct Table {
+    /// The best rank in it.
+    pub(in crate::route) best: u32,
+    exact: Map<Box<[u8]>, Vec<u32>>,
+    nodes: Vec<Node>,
+    /// The best rank in `patterns`.
+    pub(in crate::route) best_pattern: u32,
+    patterns: Map<u32, Vec<u32>>,
+}
+
+/// One node of the trie: what has been read ends at the end of a segment.
+struct Node {
+    best: u32,
+    literals: Map<Box<[u8]>, u32>,
+    /// Parameters with text around them, then `int`, then `str`, by their first rank.
+    params: Vec<(Segment, u32)>,
+    /// Templates that end here.
+    end: Vec<u32>,
+    /// Templates whose last parameter takes what follows the next `/`.
+    rest: Vec<u32>,
+    /// Prefixes that end here, without and with a `/`.
+    prefix: Vec<u32>,
+    prefix_slash: Vec<u32>,
+}
+
+impl Node {
+    fn new(best: u32) -> Self {
+        Self {
+            best,
+            literals: Map::default(),
+            params: Vec::new(),
+            end: Vec::new(),
+            rest: Vec::new(),
+            prefix: Vec::new(),
+            prefix_slash: Vec::new(),
+        }
+    }
+}
+
+impl Table {
+    fn new(best: u32) -> Self {
+        Self { best, exact: Map::default(), nodes: Vec::new(), best_pattern: NONE, patterns: Map::default() }
+    }
+
+    fn insert(&mut self, path: &Path, rank: u32) {
+        match path {
+            Path::Exact(path) => self.exact.entry(path.clone()).or_default().push(rank),
+            Path::Pattern(at) => {
+                self.best_pattern = self.best_pattern.min(rank);
+                self.patterns.entry(*at).or_default().push(rank);
+            }
+            Path::Template(template) => {
+                let mut at = self.root(rank);
+                for segment in &template.segments {
+                    if *segment == Segment::Rest {
+                        self.nodes[at].rest.push(rank);
+                        return;
+                    }
+                    at = self.child(at, segment, rank);
+                }
+                self.nodes[at].end.push(rank);
+            }
+            Path::Prefix(prefix) => {
+                let mut at = self.root(rank);
+                let inner = &prefix[1..];
+                let (inner, slash) = match inner.strip_suffix(b"/") {
+                    Some(inner) => (inner, true),
+                    None => (inner, inner.is_empty()),
+                };
+                for text in inner.split(|b| *b == b'/').filter(|text| !text.is_empty()) {
+                    at = self.child(at, &Segment::Literal(text.into()), rank);
+                }
+                let node = &mut self.nodes[at];
+                if slash { node.prefix_slash.push(rank) } else { node.prefix.push(rank) }
+            }
+        }
+    }
+
+    fn root(&mut self, rank: u32) -> usize {
+        if self.nodes.is_empty() {
+            self.nodes.push(Node::new(rank));
+        }
+        0
+    }
+
+    fn child(&mut self, at: usize, segment: &Segment, rank: u32) -> usize {
+        let new = self.nodes.len() as u32;
+        let node = &mut self.nodes[at];
+        let child = if let Segment::Literal(text) = segment {
+            *node.literals.entry(text.clone()).or_insert(new)
+        } else {
+            let known = node.params.iter().find(|(known, _)| known == segment).map(|(_, child)| *child);
+            known.unwrap_or_else(|| {
+                node.params.push((segment.clone(), new));
+                new
+            })
+        };
+        if child == new {
+            self.nodes.push(Node::new(rank));
+        }
+        child as usize
+    }
+
+    /// Calls `each` with every list of ranks whose exact path, template or prefix takes `path`; `each` returns the rank from which on
+    /// nothing is of interest.
+    pub(in crate::route) fn visit(&self, path: &[u8], mut limit: u32, each: &mut impl FnMut(&[u32]) -> u32) -> u32 {
+        if !self.exact.is_empty()
+            && let Some(ranks) = self.exact.get(path)
+        {
+            limit = each(ranks);
+        }
+        if !self.nodes.is_empty() && path.first() == Some(&b'/') {
+            limit = self.walk(0, Some(&path[1..]), limit, each);
+        }
+        limit
+    }
+
+    /// As `visit`, for the routes of one pattern.
+    pub(in crate::route) fn visit_pattern(
+        &self,
+        pattern: u32,
+        limit: u32,
+        each: &mut impl FnMut(&[u32]) -> u32,
+    ) -> u32 {
+        self.patterns.get(&pattern).map_or(limit, |ranks| each(ranks))
+    }
+
+    /// `rest` is what follows the `/` behind the segments read so far; without, the path has ended.
+    fn walk(&self, at: u32, rest: Option<&[u8]>, mut limit: u32, each: &mut impl FnMut(&[u32]) -> u32) -> u32 {
+        let node = &self.nodes[at as usize];
+        if node.best >= limit {
+            return limit;
+        }
+        let mut offer = |ranks: &[u32], limit: u32| if ranks.is_empty() { limit } else { each(ranks) };
+        let Some(rest) = rest else {
+            limit = offer(&node.end, limit);
+            return offer(&node.prefix, limit);
+        };
+        let (segment, next) = match memchr(b'/', rest) {
+            Some(slash) => (&rest[..slash], Some(&rest[slash + 1..])),
+            None => (rest, None),
+        };
+        if !node.literals.is_empty()
+            && let Some(child) = node.literals.get(segment)
+        {
+            limit = self.walk(*child, next, limit, each);
+        }
+        for (param, child) in &node.params {
+            if self.nodes[*child as usize].best < limit && param.param(segment).is_some() {
+                limit = self.walk(*child, next, limit, each);
+            }
+        }
+        let mut offer = |ranks: &[u32], limit: u32| if ranks.is_empty() { limit } else { each(ranks) };
+        limit = offer(&node.rest, limit);
+        limit = offer(&node.prefix_slash, limit);
+        offer(&node.prefix, limit)
+    }
+}

@@ -1,0 +1,164 @@
+//! Conditions on fields and query parameters.
+
+use pylae_http::Fields;
+use regex_automata::hybrid::dfa::Cache;
+
+use crate::plan::{ValueMatch, ValueTest};
+use crate::request::query;
+use crate::route::matching::pattern;
+use crate::route::matching::pattern::Set;
+
+/// Memory for the determinised states of one value pattern in every worker.
+const VALUE_CACHE: usize = 256 * 1024;
+
+/// Where values of fields come from.
+pub(in crate::route) trait Headers {
+    /// Whether some value of the field `name` passes `test`.
+    fn any(&self, name: &str, test: impl FnMut(&[u8]) -> bool) -> bool;
+}
+
+/// The fields of a parsed head.
+pub(in crate::route) struct InHead<'a> {
+    pub(in crate::route) fields: &'a Fields,
+    pub(in crate::route) buf: &'a [u8],
+}
+
+impl Headers for InHead<'_> {
+    fn any(&self, name: &str, test: impl FnMut(&[u8]) -> bool) -> bool {
+        self.fields.values(self.buf, name).any(test)
+    }
+}
+
+/// What a condition is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::route) enum Source {
+    Field,
+    Query,
+}
+
+/// One condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::route) struct Predicate {
+    pub(in crate::route) source: Source,
+    pub(in crate::route) name: Box<str>,
+    test: Test,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Test {
+    Present,
+    Equals(Box<[u8]>),
+    /// Place in [`ValuePatterns`].
+    Pattern(usize),
+}
+
+/// The patterns of all conditions; equal ones are kept once.
+#[derive(Default)]
+pub(in crate::route) struct ValuePatterns {
+    texts: Vec<String>,
+    sets: Vec<Set>,
+}
+
+impl ValuePatterns {
+    fn add(&mut self, text: &str) -> Result<usize, String> {
+        if let Some(at) = self.texts.iter().position(|t| t == text) {
+            return Ok(at);
+        }
+        let hir = pattern::parse(text)?;
+        pattern::compile(&hir)?;
+        self.sets.push(Set::build(&[hir], VALUE_CACHE)?);
+        self.texts.push(text.to_owned());
+        Ok(self.texts.len() - 1)
+    }
+}
+
+/// Memory for testing conditions, reused from request to request.
+#[derive(Default)]
+pub(in crate::route) struct ValueScratch {
+    caches: Vec<Option<Cache>>,
+    name: Vec<u8>,
+    value: Vec<u8>,
+}
+
+impl ValueScratch {
+    /// Forgets what belongs to another router.
+    pub(in crate::route) fn reset(&mut self) {
+        self.caches.clear();
+    }
+}
+
+impl Predicate {
+    /// Reads one condition of the plan; the error is the name of the key it concerns and what is wrong.
+    pub(in crate::route) fn build(
+        source: Source,
+        from: &ValueMatch,
+        patterns: &mut ValuePatterns,
+    ) -> Result<Self, (&'static str, String)> {
+        if from.name.is_empty() {
+            return Err(("name", "the name is empty".into()));
+        }
+        let name = match source {
+            Source::Field
+                if !from.name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)) =>
+            {
+                return Err(("name", format!("`{}` is not a field name", from.name)));
+            }
+            Source::Field => from.name.to_ascii_lowercase(),
+            Source::Query => from.name.clone(),
+        };
+        let test = match &from.value {
+            ValueTest::Present => Test::Present,
+            ValueTest::Equals(value) => Test::Equals(value.as_bytes().into()),
+            ValueTest::Pattern(text) => Test::Pattern(patterns.add(text).map_err(|e| ("value", e))?),
+        };
+        Ok(Self { source, name: name.into(), test })
+    }
+
+    /// Whether `other` wants another value of the same. A request may have both values, but who sends it may leave one
+    /// out.
+    pub(in crate::route) fn excludes(&self, other: &Self) -> bool {
+        let equals = |one: &Self| matches!(one.test, Test::Equals(_));
+        self.source == other.source && self.name == other.name && equals(self) && equals(other) && self != other
+    }
+
+    /// Whether the request passes. An engine that cannot decide says no.
+    pub(in crate::route) fn holds(
+        &self,
+        headers: &impl Headers,
+        query: Option<&[u8]>,
+        patterns: &ValuePatterns,
+        scratch: &mut ValueScratch,
+    ) -> bool {
+        let ValueScratch { caches, name, value } = scratch;
+        match self.source {
+            Source::Field => headers.any(&self.name, |value| self.test.passes(value, patterns, caches)),
+            Source::Query => query::pairs(query.unwrap_or_default()).any(|(sent_name, sent_value)| {
+                query::decoded_in(sent_name, name) == self.name.as_bytes()
+                    && self.test.passes(query::decoded_in(sent_value, value), patterns, caches)
+            }),
+        }
+    }
+}
+
+impl Test {
+    fn passes(&self, value: &[u8], patterns: &ValuePatterns, caches: &mut Vec<Option<Cache>>) -> bool {
+        match self {
+            Self::Present => true,
+            Self::Equals(wanted) => **wanted == *value,
+            Self::Pattern(at) => {
+                if caches.len() <= *at {
+                    caches.resize_with(at + 1, || None);
+                }
+                let set = &patterns.sets[*at];
+                let mut found = false;
+                let cache = caches[*at].get_or_insert_with(|| set.cache());
+                set.scan(cache, value, |_| {
+                    found = true;
+                    true
+                })
+                .is_ok()
+                    && found
+            }
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Path templates: `/users/{id}`, `/v{version:int}/{rest:path}`.
+
+use std::cmp::Reverse;
+
+use memchr::memchr;
+use pylae_http::Span;
+
+use crate::route::matching::literal;
+use crate::route::matching::literal::MAX_SEGMENTS;
+
+/// What a parameter takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in crate::route) enum Kind {
+    /// ASCII digits.
+    Int,
+    /// Anything but `/`.
+    Str,
+}
+
+impl Kind {
+    /// Whether it takes `text`; never an empty one.
+    pub(in crate::route) fn takes(self, text: &[u8]) -> bool {
+        !text.is_empty() && (self == Self::Str || text.iter().all(u8::is_ascii_digit))
+    }
+}
+
+/// One segment of a template.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(in crate::route) enum Segment {
+    /// Exactly this.
+    Literal(Box<[u8]>),
+    /// One parameter, perhaps with text around it.
+    Param {
+        /// Text in front.
+        before: Box<[u8]>,
+        /// Text behind.
+        after: Box<[u8]>,
+        /// What the parameter takes.
+        kind: Kind,
+    },
+    /// All that is left, slashes included; possibly nothing.
+    Rest,
+}
+
+impl Segment {
+    /// The part of `text` that the parameter takes, if this is a parameter and takes it.
+    pub(in crate::route) fn param(&self, text: &[u8]) -> Option<(usize, usize)> {
+        let Self::Param { before, after, kind } = self else { return None };
+        let inner = text.strip_prefix(&**before)?.strip_suffix(&**after)?;
+        kind.takes(inner).then_some((before.len(), before.len() + inner.len()))
+    }
+}
+
+/// Place of a segment in the order of preference: smaller is more specific.
+type SegmentKey = (u8, Reverse<usize>, u8);
+
+/// A parsed template.
+#[derive(Clone, Debug)]
+pub(in crate::route) struct Template {
+    pub(in crate::route) segments: Box<[Segment]>,
+    pub(in crate::route) params: Box<[Box<str>]>,
+}
+
+impl Template {
+    /// Reads `text`; the error says what is wrong and what to do.
+    pub(in crate::route) fn parse(text: &str) -> Result<Self, String> {
+        let inner = text.strip_prefix('/').ok_or("a template starts with `/`")?;
+        let count = inner.split('/').count();
+        if count > MAX_SEGMENTS {
+            return Err(format!("{count} segments, {MAX_SEGMENTS} are allowed"));
+        }
+        let (mut segments, mut params) = (Vec::with_capacity(count), Vec::new());
+        for (i, part) in inner.split('/').enumerate() {
+            let segment = parse_segment(part, &mut params)?;
+            if segment == Segment::Rest && i + 1 != count {
+                return Err(format!("`{part}` takes the rest of the path and must be the last segment"));
+            }
+            segments.push(segment);
+        }
+        let sample: String = segments.iter().map(sample).collect();
+        literal::check(&sample)?;
+        Ok(Self { segments: segments.into(), params: params.into() })
+    }
+
+    /// For comparing two templates that take the same path.
+    pub(in crate::route) fn key(&self) -> Vec<SegmentKey> {
+        let key = |segment: &Segment| match segment {
+            Segment::Literal(_) => (0, Reverse(0), 0),
+            Segment::Param { before, after, kind } => {
+                let around = before.len() + after.len();
+                (if around > 0 { 1 } else { 2 }, Reverse(around), *kind as u8)
+            }
+            Segment::Rest => (3, Reverse(0), 0),
+        };
+        self.segments.iter().map(key).collect()
+    }
+
+    /// What all paths that it takes begin with.
+    pub(in crate::route) fn start(&self) -> Vec<u8> {
+        let mut start = Vec::new();
+        for segment in &self.segments {
+            start.push(b'/');
+            match segment {
+                Segment::Literal(text) => start.extend_from_slice(text),
+                Segment::Param { before, .. } => {
+                    start.extend_from_slice(before);
+                    break;
+                }
+                Segment::Rest => break,
+            }
+        }
+        start
+    }
+
+    /// A path that it takes.
+    pub(in crate::route) fn sample(&self) -> String {
+        self.segments.iter().map(sample).collect()
+    }
+
+    /// Whether all paths that it takes are in the prefix, as far as its literal segments tell.
+    pub(in crate::route) fn starts_with(&self, prefix: &[u8]) -> bool {
+        let slash = prefix.ends_with(b"/");
+        let inner = prefix[1..].strip_suffix(b"/").unwrap_or(&prefix[1..]);
+        let mut own = self.segments.iter();
+        for text in inner.split(|b| *b == b'/').filter(|text| !text.is_empty()) {
+            match own.next() {
+                Some(Segment::Literal(literal)) if **literal == *text => {}
+                _ => return false,
+            }
+        }
+        // Behind a prefix that ends in `/` there must be a `/`, and a segment follows every `/`.
+        !slash || own.next().is_some()
+    }
+
+    /// Whether it takes `path`; if so one span per parameter is added to `out`.
+    pub(in crate::route) fn find(&self, path: &[u8], out: &mut Vec<Span>) -> bool {
+        let mut at = 0;
+        for segment in &self.segments {
+            if path.get(at) != Some(&b'/') {
+                return false;
+            }
+            at += 1;
+            let text = &path[at..];
+            let text = &text[..memchr(b'/', text).unwrap_or(text.len())];
+            match segment {
+                Segment::Literal(literal) if **literal == *text => {}
+                Segment::Literal(_) => return false,
+                Segment::Rest => {
+                    out.push(Span::new(at, path.len()));
+                    return true;
+                }
+                Segment::Param { .. } => match segment.param(text) {
+                    Some((from, to)) => out.push(Span::new(at + from, at + to)),
+                    None => return false,
+                },
+            }
+            at += text.len();
+        }
+        at == path.len()
+    }
+}
+
+fn sample(segment: &Segment) -> String {
+    match segment {
+        Segment::Literal(text) => format!("/{}", String::from_utf8_lossy(text)),
+        Segment::Param { before, after, kind } => {
+            let inner = if *kind == Kind::Int { "0" } else { "x" };
+            format!("/{}{inner}{}", String::from_utf8_lossy(before), String::from_utf8_lossy(after))
+        }
+        Segment::Rest => "/".into(),
+    }
+}
+
+fn parse_segment(text: &str, params: &mut Vec<Box<str>>) -> Result<Segment, String> {
+    let Some((before, behind)) = text.split_once('{') else {
+        if text.contains('}') {
+            return Err(format!("`}}` without `{{` in `{text}`"));
+        }
+        return Ok(Segment::Literal(text.as_bytes().into()));
+    };
+    let (inner, after) = behind.split_once('}').ok_or_else(|| format!("`{{` without `}}` in `{text}`"))?;
+    if before.contains('}') || inner.contains('{') || after.contains(['{', '}']) {
+        return Err(format!("`{text}` has more than one parameter; a segment may have one, use a pattern for more"));
+    }
+    let (name, converter) = inner.split_once(':').unwrap_or((inner, "str"));
+    if name.is_empty() {
+        return Err(format!("the parameter in `{text}` has no name; write `{{name}}`"));
+    }
+    if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') || name.as_bytes()[0].is_ascii_digit() {
+        return Err(format!("`{name}` is not a name: letters, digits and `_`, no digit first"));
+    }
+    if params.iter().any(|p| &**p == name) {
+        return Err(format!("the parameter `{name}` appears twice; give each its own name"));
+    }
+    params.push(name.into());
+    let kind = match converter {
+        "int" => Kind::Int,
+        "str" => Kind::Str,
+        "path" if before.is_empty() && after.is_empty() => return Ok(Segment::Rest),
+        "path" => return Err(format!("`{text}`: a `path` parameter is a whole segment")),
+        _ => return Err(format!("unknown converter `{converter}` in `{text}`; there are `int`, `str` and `path`")),
+    };
+    Ok(Segment::Param { before: before.as_bytes().into(), after: after.as_bytes().into(), kind })
+}
