@@ -10,7 +10,7 @@ use crate::cache::visit::Rules;
 use crate::{Exchange, Instant};
 
 /// Now, since the Unix epoch.
-pub(in crate::cache) fn wall(exchange: &Exchange) -> Duration {
+pub(crate) fn wall(exchange: &Exchange) -> Duration {
     exchange.wall + exchange.now.since(exchange.started)
 }
 
@@ -18,7 +18,7 @@ pub(in crate::cache) fn wall(exchange: &Exchange) -> Duration {
 /// not a number is ignored (section 5.1).
 ///
 /// `began` is when the service was asked.
-pub(in crate::cache) fn initial(exchange: &Exchange, began: Instant) -> Duration {
+pub(crate) fn initial(exchange: &Exchange, began: Instant) -> Duration {
     let (fields, buf) = (&exchange.response.fields, &exchange.response_buffer[..]);
     let delay = exchange.now.since(began);
     let first = fields.get(buf, Name::Age).and_then(|line| line.split(|byte| *byte == b',').next());
@@ -33,7 +33,7 @@ const LONGEST_GUESS: Duration = Duration::from_secs(86_400);
 
 /// What makes a response fresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::cache) enum Lifetime {
+pub(crate) enum Lifetime {
     /// The origin says so, since its own clock, or lets it be guessed.
     Stated(Duration),
     /// The route's settings say so, from now on.
@@ -43,15 +43,15 @@ pub(in crate::cache) enum Lifetime {
 }
 
 /// The head of a response, and when it came since the Unix epoch.
-pub(in crate::cache) struct Seen<'a> {
-    pub(in crate::cache) head: &'a ResponseHead,
-    pub(in crate::cache) bytes: &'a [u8],
-    pub(in crate::cache) wall: Duration,
+pub(crate) struct Seen<'a> {
+    pub(crate) head: &'a ResponseHead,
+    pub(crate) bytes: &'a [u8],
+    pub(crate) wall: Duration,
 }
 
 /// How long a response is fresh: `s-maxage`, `max-age`, `Expires`, and otherwise what may be guessed or what the route
 /// says for its status (section 4.2.1).
-pub(in crate::cache) fn lifetime(response: &Seen<'_>, control: &ResponseControl, rules: &Rules) -> Lifetime {
+pub(crate) fn lifetime(response: &Seen<'_>, control: &ResponseControl, rules: &Rules) -> Lifetime {
     let configured = configured(response.head.status, rules);
     if let Some(ttl) = configured.filter(|_| rules.overrides) {
         return Lifetime::Configured(ttl);

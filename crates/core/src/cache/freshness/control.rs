@@ -143,7 +143,7 @@ impl Directive<'_> {
 }
 
 /// Delta-seconds (section 1.2.2).
-pub(in crate::cache) fn seconds(digits: &[u8]) -> Option<u32> {
+pub(crate) fn seconds(digits: &[u8]) -> Option<u32> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }

@@ -10,7 +10,7 @@ const DAYS: [&[u8]; 7] = [b"monday", b"tuesday", b"wednesday", b"thursday", b"fr
 ///
 /// Names are matched without case, as caches should. The day of the week must be one, not the right one: the rest says
 /// which moment is meant. Anything else is none, other time zones above all.
-pub(in crate::cache) fn moment(value: &[u8]) -> Option<Duration> {
+pub(crate) fn moment(value: &[u8]) -> Option<Duration> {
     let value = value.trim_ascii();
     let comma = value.iter().position(|byte| *byte == b',');
     match comma {

@@ -26,7 +26,7 @@ const OVERRIDES: &[&str] = &[
 ];
 
 /// Whether the request in `exchange` carries a field that may change its answer and is not part of the key.
-pub(in crate::cache) fn overrides(exchange: &Exchange) -> bool {
+pub(crate) fn overrides(exchange: &Exchange) -> bool {
     let buf = &exchange.buffer[..];
     exchange.head.fields.iter().any(|field| {
         let name = field.name.of(buf);
@@ -41,7 +41,7 @@ pub(in crate::cache) fn overrides(exchange: &Exchange) -> bool {
 
 /// Writes the key of the request in `exchange` into its visit: host, path, query, scheme, route, the configured
 /// fields, user. No part holds a zero byte but the user, which is the last.
-pub(in crate::cache) fn write(rules: &Rules, exchange: &mut Exchange) {
+pub(crate) fn write(rules: &Rules, exchange: &mut Exchange) {
     let mut key = std::mem::take(&mut exchange.cache.key);
     let mut scratch = std::mem::take(&mut exchange.cache.scratch);
     key.clear();
@@ -80,7 +80,7 @@ pub(in crate::cache) fn write(rules: &Rules, exchange: &mut Exchange) {
 }
 
 /// The start of every key for a path.
-pub(in crate::cache) fn address(host: &[u8], path: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn address(host: &[u8], path: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(host);
     out.push(0);
     out.extend_from_slice(path);
@@ -88,7 +88,7 @@ pub(in crate::cache) fn address(host: &[u8], path: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Host, path and query (with `?`, or empty) of a key.
-pub(in crate::cache) fn read(key: &[u8]) -> (&[u8], &[u8], &[u8]) {
+pub(crate) fn read(key: &[u8]) -> (&[u8], &[u8], &[u8]) {
     let mut parts = key.splitn(4, |byte| *byte == 0);
     let mut part = || parts.next().unwrap_or_default();
     (part(), part(), part())

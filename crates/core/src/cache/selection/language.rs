@@ -2,7 +2,7 @@
 
 /// Brings the value of an Accept-Language into the form in which it is compared: in lower case, for languages have no
 /// case. `sorted`: by weight, and languages of the same weight by name, so that their order says nothing.
-pub(in crate::cache) fn normalize(value: &mut Vec<u8>, sorted: bool) {
+pub(crate) fn normalize(value: &mut Vec<u8>, sorted: bool) {
     value.make_ascii_lowercase();
     if !sorted {
         return;

@@ -42,18 +42,18 @@ type Value = Option<Box<[u8]>>;
 
 /// What the cache knew of a request when it looked for its answer. What hooks make of the request later is not in any key.
 #[derive(Debug)]
-pub(in crate::cache) struct Known {
+pub(crate) struct Known {
     edits: Edits,
     user: Option<Arc<User>>,
 }
 
 impl Known {
-    pub(in crate::cache) fn of(exchange: &Exchange) -> Self {
+    pub(crate) fn of(exchange: &Exchange) -> Self {
         Self { edits: exchange.request_edits.clone(), user: exchange.user.clone() }
     }
 
     /// Whether the answer is kept for one user alone.
-    pub(in crate::cache) fn is_keyed_by_user(&self, per_user: bool) -> bool {
+    pub(crate) fn is_keyed_by_user(&self, per_user: bool) -> bool {
         per_user && self.user.is_some()
     }
 }
@@ -61,7 +61,7 @@ impl Known {
 impl Selecting {
     /// What the request in `exchange`, of which the cache knew so much, said in the fields that its response's Vary names.
     /// `None`: the response answers no other request.
-    pub(in crate::cache) fn read(exchange: &Exchange, known: &Known, rules: &Rules) -> Option<Self> {
+    pub(crate) fn read(exchange: &Exchange, known: &Known, rules: &Rules) -> Option<Self> {
         let keyed = if exchange.hooks.is_some() { KEYED } else { KEYED_WITHOUT_HOOKS };
         let keyed = if known.is_keyed_by_user(rules.per_user) { keyed.with(forwarding::IDENTITY) } else { keyed };
         let mut names: Vec<Box<str>> = Vec::new();
@@ -91,7 +91,7 @@ impl Selecting {
     }
 
     /// Whether the request in `exchange` says the same. `scratch` is memory that is used again.
-    pub(in crate::cache) fn matches(&self, exchange: &Exchange, rules: &Rules, scratch: &mut Vec<u8>) -> bool {
+    pub(crate) fn matches(&self, exchange: &Exchange, rules: &Rules, scratch: &mut Vec<u8>) -> bool {
         self.0.iter().all(|(name, said)| {
             let present = join(exchange, rules, name, scratch);
             match said {
@@ -102,13 +102,7 @@ impl Selecting {
     }
 
     /// Appends what the request in `exchange` says in the same fields.
-    pub(in crate::cache) fn append(
-        &self,
-        exchange: &Exchange,
-        rules: &Rules,
-        scratch: &mut Vec<u8>,
-        out: &mut Vec<u8>,
-    ) {
+    pub(crate) fn append(&self, exchange: &Exchange, rules: &Rules, scratch: &mut Vec<u8>, out: &mut Vec<u8>) {
         for (name, _) in &self.0 {
             out.push(u8::from(join(exchange, rules, name, scratch)));
             out.extend_from_slice(scratch);
@@ -117,24 +111,24 @@ impl Selecting {
     }
 
     /// Whether both are by the same fields.
-    pub(in crate::cache) fn is_by_same(&self, other: &Self) -> bool {
+    pub(crate) fn is_by_same(&self, other: &Self) -> bool {
         self.0.iter().map(|(name, _)| name).eq(other.0.iter().map(|(name, _)| name))
     }
 
     /// Whether Vary named this field, given in lower case.
-    pub(in crate::cache) fn names(&self, name: &str) -> bool {
+    pub(crate) fn names(&self, name: &str) -> bool {
         self.0.iter().any(|(other, _)| **other == *name)
     }
 
     /// Bytes of memory.
-    pub(in crate::cache) fn weight(&self) -> usize {
+    pub(crate) fn weight(&self) -> usize {
         self.0.iter().map(|(name, value)| 48 + name.len() + value.as_ref().map_or(0, |value| value.len())).sum()
     }
 }
 
 /// Writes the value of a request field, as the service sees it, to `out`: lines joined, white space around commas
 /// removed, languages as they are compared. Whether there is such a field.
-pub(in crate::cache) fn join(exchange: &Exchange, rules: &Rules, name: &str, out: &mut Vec<u8>) -> bool {
+pub(crate) fn join(exchange: &Exchange, rules: &Rules, name: &str, out: &mut Vec<u8>) -> bool {
     join_known(exchange, (&exchange.request_edits, exchange.user.as_deref()), rules, name, out)
 }
 

@@ -101,9 +101,9 @@ impl Entry {
 pub struct Variants(pub Vec<Arc<Entry>>);
 
 /// Variants of one key that are kept.
-pub(in crate::cache) const MOST_VARIANTS: usize = 16;
+pub(crate) const MOST_VARIANTS: usize = 16;
 /// Parts that answer the same requests.
-pub(in crate::cache) const MOST_PARTS: usize = 4;
+pub(crate) const MOST_PARTS: usize = 4;
 
 impl Variants {
     /// Bytes of memory.
@@ -112,7 +112,7 @@ impl Variants {
     }
 
     /// These with `entry` in the place of the one that answers the same requests, in at most `most` bytes.
-    pub(in crate::cache) fn with(&self, entry: Arc<Entry>, most: usize) -> Self {
+    pub(crate) fn with(&self, entry: Arc<Entry>, most: usize) -> Self {
         let mut left = most.saturating_sub(entry.weight());
         let mut parts = usize::from(entry.part.is_some());
         let mut list = vec![entry];

@@ -33,7 +33,7 @@ impl Part {
     /// What the 206 in `exchange` is a part of. `None` if it cannot be kept: it has several parts or none, or is not
     /// the answer to the one range that the client asked for. Where the client says If-Range, the service may have left
     /// out fields that others need.
-    pub(in crate::cache) fn of(exchange: &Exchange) -> Option<Self> {
+    pub(crate) fn of(exchange: &Exchange) -> Option<Self> {
         let (asked, buf) = (&exchange.head.fields, &exchange.buffer[..]);
         if exchange.head.method != Method::Get || asked.count(Name::Range) != 1 || asked.has(Name::IfRange) {
             return None;
@@ -69,7 +69,7 @@ impl Part {
     }
 
     /// The bytes of `body` that answer the request in `exchange`.
-    pub(in crate::cache) fn wanted(&self, body: &[u8], exchange: &Exchange) -> Option<Range<usize>> {
+    pub(crate) fn wanted(&self, body: &[u8], exchange: &Exchange) -> Option<Range<usize>> {
         let asked = exchange.head.fields.get(&exchange.buffer, Name::Range)?;
         let same = self.asked.as_deref() == Some(asked);
         let bytes = if same { Some(0..body.len()) } else { self.within(body, asked) };
@@ -77,7 +77,7 @@ impl Part {
     }
 
     /// The Content-Range of these bytes of `body`, unless it is the stored one.
-    pub(in crate::cache) fn place(&self, body: &[u8], bytes: &Range<usize>) -> Option<String> {
+    pub(crate) fn place(&self, body: &[u8], bytes: &Range<usize>) -> Option<String> {
         if self.asked.is_some() && *bytes == (0..body.len()) {
             return None;
         }
@@ -89,13 +89,13 @@ impl Part {
     }
 
     /// Bytes of memory.
-    pub(in crate::cache) fn weight(&self) -> usize {
+    pub(crate) fn weight(&self) -> usize {
         std::mem::size_of::<Self>() + self.asked.as_ref().map_or(0, |asked| asked.len())
     }
 }
 
 /// Whether `entry` has what the request in `exchange` wants of the body.
-pub(in crate::cache) fn has_wanted(entry: &Entry, exchange: &Exchange) -> bool {
+pub(crate) fn has_wanted(entry: &Entry, exchange: &Exchange) -> bool {
     let Some(part) = &entry.part else { return true };
     part.wanted(&entry.body, exchange).is_some() && same_as_before(entry, exchange)
 }
@@ -103,7 +103,7 @@ pub(in crate::cache) fn has_wanted(entry: &Entry, exchange: &Exchange) -> bool {
 /// `entry`, a part that has just come, with what the parts that are stored beside it have more of the same
 /// representation, in at most `most` bytes; and the whole once nothing is missing. `None`: there is no use in keeping
 /// it, for a whole is there.
-pub(in crate::cache) fn joined(entry: Entry, variants: Option<&Variants>, most: usize) -> Option<Entry> {
+pub(crate) fn joined(entry: Entry, variants: Option<&Variants>, most: usize) -> Option<Entry> {
     let beside: Vec<&Arc<Entry>> =
         variants.iter().flat_map(|variants| &variants.0).filter(|other| other.selecting == entry.selecting).collect();
     if beside.iter().any(|other| other.part.is_none() && other.fresh_for(entry.received).is_some()) {
@@ -145,6 +145,6 @@ fn wider(new: &Entry, old: &Entry, most: usize) -> Option<Entry> {
 }
 
 /// Whether a stored part is of no more use beside `new`: it overlaps, so that its bytes are there or are others by now.
-pub(in crate::cache) fn gives_way(old: &Part, new: &Part) -> bool {
+pub(crate) fn gives_way(old: &Part, new: &Part) -> bool {
     old.first <= new.last && new.first <= old.last
 }

@@ -45,7 +45,7 @@ impl Purge {
     }
 
     /// Whether the entry is one of those.
-    pub(in crate::cache) fn names(&self, key: &[u8], entry: &Entry) -> bool {
+    pub(crate) fn names(&self, key: &[u8], entry: &Entry) -> bool {
         let (host, path, query) = key::read(key);
         let here = |place: &Place| place.host.as_ref().is_none_or(|wanted| wanted.as_bytes() == host);
         match self {

@@ -27,7 +27,7 @@ const PASSED: u64 = 60;
 /// The cache of a gateway.
 pub struct Cache {
     store: Box<dyn CacheStore>,
-    pub(in crate::cache) flights: Arc<Flights>,
+    pub(crate) flights: Arc<Flights>,
     /// Bytes of the largest entry.
     largest: usize,
     /// Room for bodies that are copied while they pass, and how much of it is taken.
@@ -45,7 +45,7 @@ pub struct Cache {
 
 /// What the cache has for a request.
 #[derive(Debug)]
-pub(in crate::cache) enum Found {
+pub(crate) enum Found {
     /// What answers it.
     Entry(Arc<Entry>),
     /// Parts of what answers it.
@@ -95,7 +95,7 @@ impl Cache {
     }
 
     /// The entry that answers the request in `exchange`, whose key is written; fresh or not.
-    pub(in crate::cache) fn find(&self, rules: &Rules, exchange: &mut Exchange) -> Found {
+    pub(crate) fn find(&self, rules: &Rules, exchange: &mut Exchange) -> Found {
         let Some(variants) = self.store.get(&exchange.cache.key) else { return Found::Nothing };
         let changed = self.changed(&exchange.host, &exchange.target.path);
         let mut scratch = std::mem::take(&mut exchange.cache.scratch);
@@ -119,13 +119,13 @@ impl Cache {
     }
 
     /// What is kept of a part that has just come, with the parts that are there already; none if it is of no use.
-    pub(in crate::cache) fn joined(&self, key: &[u8], entry: Entry, most: usize) -> Option<Entry> {
+    pub(crate) fn joined(&self, key: &[u8], entry: Entry, most: usize) -> Option<Entry> {
         joined(entry, self.store.get(key).as_deref(), most)
     }
 
     /// Writes what a fetch for the request in `exchange` is known by: its key and what it says in the fields by which the
     /// stored answers differ.
-    pub(in crate::cache) fn flight_key(&self, rules: &Rules, exchange: &mut Exchange) -> Vec<u8> {
+    pub(crate) fn flight_key(&self, rules: &Rules, exchange: &mut Exchange) -> Vec<u8> {
         let mut key = exchange.cache.key.clone();
         let mut scratch = std::mem::take(&mut exchange.cache.scratch);
         if let Some(latest) = self.store.get(&key).and_then(|variants| variants.0.first().cloned()) {
@@ -136,7 +136,7 @@ impl Cache {
     }
 
     /// Keeps `entry`, unless what it answers was changed or purged since its request was made.
-    pub(in crate::cache) fn put(&self, key: &[u8], entry: Arc<Entry>) {
+    pub(crate) fn put(&self, key: &[u8], entry: Arc<Entry>) {
         let (host, path, _) = key::read(key);
         let requested = entry.requested;
         if requested > self.changed(host, path) && requested > self.purged() {
@@ -149,7 +149,7 @@ impl Cache {
     }
 
     /// Takes room for `bytes` more of a body that passes; false if there is not so much.
-    pub(in crate::cache) fn take_room(&self, bytes: usize) -> bool {
+    pub(crate) fn take_room(&self, bytes: usize) -> bool {
         let taken = self.passing.fetch_add(bytes, Ordering::Relaxed);
         let fits = taken.saturating_add(bytes) <= self.room;
         if !fits {
@@ -159,21 +159,21 @@ impl Cache {
     }
 
     /// Gives it back.
-    pub(in crate::cache) fn give_room(&self, bytes: usize) {
+    pub(crate) fn give_room(&self, bytes: usize) {
         self.passing.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Bytes of bodies that are being copied.
     #[cfg(test)]
-    pub(in crate::cache) fn passing(&self) -> usize {
+    pub(crate) fn passing(&self) -> usize {
         self.passing.load(Ordering::Relaxed)
     }
 
-    pub(in crate::cache) fn purged(&self) -> Instant {
+    pub(crate) fn purged(&self) -> Instant {
         Instant::from_nanos(self.purged.load(Ordering::Acquire))
     }
 
-    pub(in crate::cache) fn remove(&self, key: &[u8]) {
+    pub(crate) fn remove(&self, key: &[u8]) {
         self.store.remove(key);
     }
 
@@ -197,14 +197,14 @@ impl Cache {
     }
 
     /// Notes that the answers of a key cannot be kept.
-    pub(in crate::cache) fn pass(&self, key: &[u8], now: Instant) {
+    pub(crate) fn pass(&self, key: &[u8], now: Instant) {
         let hash = self.hash.hash_one(key);
         let until = now.as_nanos() / 1_000_000_000 + PASSED;
         Self::slot(&self.passed, hash).store(hash & !0xFFFF_FFFF | until, Ordering::Relaxed);
     }
 
     /// Whether the answers of a key could not be kept lately.
-    pub(in crate::cache) fn passes(&self, key: &[u8], now: Instant) -> bool {
+    pub(crate) fn passes(&self, key: &[u8], now: Instant) -> bool {
         let hash = self.hash.hash_one(key);
         let mark = Self::slot(&self.passed, hash).load(Ordering::Relaxed);
         mark >> 32 == hash >> 32 && mark & 0xFFFF_FFFF > now.as_nanos() / 1_000_000_000

@@ -86,18 +86,18 @@ struct Language {
 
 /// How the paths of `a` and of `b` lie to each other, as far as that was of interest.
 #[derive(Default)]
-pub(in crate::route) struct Relation {
+pub(crate) struct Relation {
     /// Some that both take, the shortest first.
-    pub(in crate::route) common: Vec<Vec<u8>>,
+    pub(crate) common: Vec<Vec<u8>>,
     /// Whether some are taken by `a` alone.
-    pub(in crate::route) only_a: bool,
+    pub(crate) only_a: bool,
     /// Whether some are taken by `b` alone.
-    pub(in crate::route) only_b: bool,
+    pub(crate) only_b: bool,
 }
 
 impl Relation {
     /// Whether there is nothing more to find out.
-    pub(in crate::route) fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.only_a && self.only_b && self.common.len() == MAX_COMMON
     }
 }
@@ -180,7 +180,7 @@ struct Step {
 }
 
 /// The paths of many routes, compared two by two within one budget.
-pub(in crate::route) struct Languages<'a> {
+pub(crate) struct Languages<'a> {
     rules: &'a [Rule],
     /// As they were written.
     routes: &'a [plan::Route],
@@ -192,18 +192,13 @@ pub(in crate::route) struct Languages<'a> {
 
 impl<'a> Languages<'a> {
     /// Those of `rules`, which were made of `routes`.
-    pub(in crate::route) fn new(rules: &'a [Rule], routes: &'a [plan::Route], budget: usize) -> Self {
+    pub(crate) fn new(rules: &'a [Rule], routes: &'a [plan::Route], budget: usize) -> Self {
         Self { rules, routes, kept: HashMap::new(), budget }
     }
 
     /// How the paths of the routes `a` and `b` lie to each other, looked at until `enough` says so. None if that would
     /// take too long. Faster where `a` is one of the latest that were asked for.
-    pub(in crate::route) fn compare(
-        &mut self,
-        a: usize,
-        b: usize,
-        enough: impl Fn(&Relation) -> bool,
-    ) -> Option<Relation> {
+    pub(crate) fn compare(&mut self, a: usize, b: usize, enough: impl Fn(&Relation) -> bool) -> Option<Relation> {
         self.budget = self.budget.checked_sub(BUILDING)?;
         let (rules, routes) = (self.rules, self.routes);
         let of = |route: usize| Language::of(&rules[route].path, &routes[route].matches.path);

@@ -216,7 +216,7 @@ fn meetings(rules: &[Rule], first: usize, behind: usize) -> Vec<Meeting> {
 }
 
 /// Routes by how the paths that they take begin.
-pub(in crate::route) struct Nearby {
+pub(crate) struct Nearby {
     /// What all paths of a route begin with, by the place of the route.
     starts: Vec<Vec<u8>>,
     /// The paths by segments, likewise; none of patterns.
@@ -226,7 +226,7 @@ pub(in crate::route) struct Nearby {
 }
 
 impl Nearby {
-    pub(in crate::route) fn new(rules: &[Rule], routes: &[plan::Route]) -> Self {
+    pub(crate) fn new(rules: &[Rule], routes: &[plan::Route]) -> Self {
         let both = rules.iter().zip(routes);
         let starts: Vec<Vec<u8>> = both.map(|(rule, route)| start(&rule.path, &route.matches.path)).collect();
         let mut sorted: Vec<usize> = (0..starts.len()).collect();
@@ -236,7 +236,7 @@ impl Nearby {
     }
 
     /// All routes that may have a path in common with the one at `route`, itself among them.
-    pub(in crate::route) fn of(&self, route: usize) -> impl Iterator<Item = usize> {
+    pub(crate) fn of(&self, route: usize) -> impl Iterator<Item = usize> {
         let own = &self.starts[route];
         let from = |start: &[u8]| &self.sorted[self.sorted.partition_point(|one| &self.starts[*one][..] < start)..];
         let longer = from(own).iter().take_while(|one| self.starts[**one].starts_with(own));

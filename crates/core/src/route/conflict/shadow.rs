@@ -13,7 +13,7 @@ const BUDGET: usize = 100_000;
 
 /// One problem per route all of whose hosts are taken by routes that go first, with its place. `routes` are those of
 /// `router`.
-pub(in crate::route) fn find(router: &Router, routes: &[plan::Route]) -> Vec<(usize, Problem)> {
+pub(crate) fn find(router: &Router, routes: &[plan::Route]) -> Vec<(usize, Problem)> {
     let mut scan = Scan::default();
     let mut covering = Covering { router, languages: Languages::new(&router.rules, routes, BUDGET) };
     // Per route how many of its hosts are taken, and by which route the first one is.

@@ -15,11 +15,11 @@ use crate::route::matching::template::Segment;
 type Map<K, V> = HashMap<K, V, RandomState>;
 
 /// No rank.
-pub(in crate::route) const NONE: u32 = u32::MAX;
+pub(crate) const NONE: u32 = u32::MAX;
 
 /// Which hosts a route takes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(in crate::route) enum Host {
+pub(crate) enum Host {
     /// This one.
     Exact(Box<str>),
     /// What ends in this, which starts with a dot.
@@ -30,7 +30,7 @@ pub(in crate::route) enum Host {
 
 impl Host {
     /// Reads a name of a host, `*.` in front for any labels there.
-    pub(in crate::route) fn read(text: &str) -> Result<Self, String> {
+    pub(crate) fn read(text: &str) -> Result<Self, String> {
         match text.strip_prefix("*.") {
             Some(name) => literal::check_host(name).map(|()| Self::Suffix(text[1..].into())),
             None => literal::check_host(text).map(|()| Self::Exact(text.into())),
@@ -38,7 +38,7 @@ impl Host {
     }
 
     /// Whether it takes `host`.
-    pub(in crate::route) fn takes(&self, host: &[u8]) -> bool {
+    pub(crate) fn takes(&self, host: &[u8]) -> bool {
         match self {
             Self::Exact(name) => name.as_bytes() == host,
             Self::Suffix(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_bytes()),
@@ -47,7 +47,7 @@ impl Host {
     }
 
     /// A host that it takes. `*` occurs in no other one, so that it stands for all hosts of a suffix, or for all.
-    pub(in crate::route) fn sample(&self) -> String {
+    pub(crate) fn sample(&self) -> String {
         match self {
             Self::Exact(name) => name.to_string(),
             Self::Suffix(suffix) => format!("*{suffix}"),
@@ -58,7 +58,7 @@ impl Host {
 
 /// Paths by host.
 #[derive(Default)]
-pub(in crate::route) struct Hosts {
+pub(crate) struct Hosts {
     tables: Vec<Table>,
     exact: Map<Box<[u8]>, u32>,
     /// By the text behind the first dot.
@@ -69,7 +69,7 @@ pub(in crate::route) struct Hosts {
 
 impl Hosts {
     /// Adds a rank, which must be higher than all before.
-    pub(in crate::route) fn insert(&mut self, host: &Host, path: &Path, rank: u32) {
+    pub(crate) fn insert(&mut self, host: &Host, path: &Path, rank: u32) {
         let new = self.tables.len() as u32;
         let at = match host {
             Host::Exact(name) => *self.exact.entry(name.as_bytes().into()).or_insert(new),
@@ -86,7 +86,7 @@ impl Hosts {
     }
 
     /// Calls `each` with the tables for `host`, the most specific first.
-    pub(in crate::route) fn visit<'t, E>(
+    pub(crate) fn visit<'t, E>(
         &'t self,
         host: &[u8],
         mut each: impl FnMut(&'t Table) -> Result<(), E>,
@@ -115,13 +115,13 @@ impl Hosts {
 }
 
 /// The paths of one host.
-pub(in crate::route) struct Table {
+pub(crate) struct Table {
     /// The best rank in it.
-    pub(in crate::route) best: u32,
+    pub(crate) best: u32,
     exact: Map<Box<[u8]>, Vec<u32>>,
     nodes: Vec<Node>,
     /// The best rank in `patterns`.
-    pub(in crate::route) best_pattern: u32,
+    pub(crate) best_pattern: u32,
     patterns: Map<u32, Vec<u32>>,
 }
 
@@ -220,7 +220,7 @@ impl Table {
 
     /// Calls `each` with every list of ranks whose exact path, template or prefix takes `path`; `each` returns the rank from which on
     /// nothing is of interest.
-    pub(in crate::route) fn visit(&self, path: &[u8], mut limit: u32, each: &mut impl FnMut(&[u32]) -> u32) -> u32 {
+    pub(crate) fn visit(&self, path: &[u8], mut limit: u32, each: &mut impl FnMut(&[u32]) -> u32) -> u32 {
         if !self.exact.is_empty()
             && let Some(ranks) = self.exact.get(path)
         {
@@ -233,12 +233,7 @@ impl Table {
     }
 
     /// As `visit`, for the routes of one pattern.
-    pub(in crate::route) fn visit_pattern(
-        &self,
-        pattern: u32,
-        limit: u32,
-        each: &mut impl FnMut(&[u32]) -> u32,
-    ) -> u32 {
+    pub(crate) fn visit_pattern(&self, pattern: u32, limit: u32, each: &mut impl FnMut(&[u32]) -> u32) -> u32 {
         self.patterns.get(&pattern).map_or(limit, |ranks| each(ranks))
     }
 

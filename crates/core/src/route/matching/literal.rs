@@ -5,10 +5,10 @@ use std::fmt::Write;
 use pylae_http::{Method, Target};
 
 /// Segments of one template or prefix: bounds the depth of the search.
-pub(in crate::route) const MAX_SEGMENTS: usize = 128;
+pub(crate) const MAX_SEGMENTS: usize = 128;
 
 /// Checks a literal path of a match; the error says what is wrong and what to write.
-pub(in crate::route) fn check(path: &str) -> Result<(), String> {
+pub(crate) fn check(path: &str) -> Result<(), String> {
     if path.contains(';') {
         return Err("`;…` never matches: parameters of segments are left out of the path before routing".into());
     }
@@ -16,7 +16,7 @@ pub(in crate::route) fn check(path: &str) -> Result<(), String> {
 }
 
 /// The same for a path that instances are sent, whose segments may have parameters.
-pub(in crate::route) fn check_sent(path: &str) -> Result<(), String> {
+pub(crate) fn check_sent(path: &str) -> Result<(), String> {
     if !path.starts_with('/') {
         return Err(format!("`{path}` does not start with `/`"));
     }
@@ -73,7 +73,7 @@ fn check_escape(text: &str) -> Result<(), String> {
 }
 
 /// Checks a host, `*.` in front taken off already.
-pub(in crate::route) fn check_host(host: &str) -> Result<(), String> {
+pub(crate) fn check_host(host: &str) -> Result<(), String> {
     if host.is_empty() {
         return Err("the host is empty; leave `hosts` out to take all".into());
     }
@@ -106,7 +106,7 @@ pub(in crate::route) fn check_host(host: &str) -> Result<(), String> {
 }
 
 /// Checks a prefix: a literal path of bounded depth.
-pub(in crate::route) fn check_prefix(prefix: &str) -> Result<(), String> {
+pub(crate) fn check_prefix(prefix: &str) -> Result<(), String> {
     let count = prefix.split('/').count();
     if count > MAX_SEGMENTS {
         return Err(format!("{count} segments, {MAX_SEGMENTS} are allowed"));

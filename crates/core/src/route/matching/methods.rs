@@ -3,14 +3,14 @@
 use pylae_http::Method;
 
 /// A set of methods. All bits set: any method, known or not.
-pub(in crate::route) type Methods = u64;
+pub(crate) type Methods = u64;
 /// Any method.
-pub(in crate::route) const ANY: Methods = u64::MAX;
+pub(crate) const ANY: Methods = u64::MAX;
 /// Stands for every method that no route names; only [`ANY`] holds it.
 const UNNAMED: Methods = 1 << 63;
-pub(in crate::route) const GET: Methods = 1 << Method::Get as u8;
+pub(crate) const GET: Methods = 1 << Method::Get as u8;
 const CONNECT: Methods = 1 << Method::Connect as u8;
-pub(in crate::route) const HEAD: Methods = 1 << Method::Head as u8;
+pub(crate) const HEAD: Methods = 1 << Method::Head as u8;
 
 const KNOWN: [(Method, &str); 9] = [
     (Method::Get, "GET"),
@@ -27,21 +27,21 @@ const KNOWN: [(Method, &str); 9] = [
 const FIRST_OTHER: usize = Method::Other as usize;
 
 /// The methods that routes name, with their bits.
-pub(in crate::route) struct MethodTable {
+pub(crate) struct MethodTable {
     other: Vec<Box<str>>,
     /// Bits and names in alphabetical order of the names.
     sorted: Vec<(Methods, Box<str>)>,
 }
 
 impl MethodTable {
-    pub(in crate::route) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut sorted: Vec<_> = KNOWN.iter().map(|(m, name)| (1 << *m as u8, Box::from(*name))).collect();
         sorted.sort_by(|a: &(_, Box<str>), b| a.1.cmp(&b.1));
         Self { other: Vec::new(), sorted }
     }
 
     /// The bit of a method that a route names.
-    pub(in crate::route) fn add(&mut self, name: &str) -> Result<Methods, String> {
+    pub(crate) fn add(&mut self, name: &str) -> Result<Methods, String> {
         if let Some((bit, _)) = self.sorted.iter().find(|(_, known)| **known == *name) {
             return Ok(*bit);
         }
@@ -63,7 +63,7 @@ impl MethodTable {
     }
 
     /// The bit of a request's method.
-    pub(in crate::route) fn bit(&self, method: Method, token: &[u8]) -> Methods {
+    pub(crate) fn bit(&self, method: Method, token: &[u8]) -> Methods {
         if method != Method::Other {
             return 1 << method as u8;
         }
@@ -71,7 +71,7 @@ impl MethodTable {
     }
 
     /// Writes `set` to `out` as the value of `Allow`. CONNECT is refused before a route is looked for.
-    pub(in crate::route) fn write(&self, mut set: Methods, out: &mut String) {
+    pub(crate) fn write(&self, mut set: Methods, out: &mut String) {
         if set & GET != 0 {
             set |= HEAD;
         }

@@ -22,12 +22,12 @@ const MAX_NEST: u32 = 50;
 /// Memory of the automaton of one pattern.
 const MAX_AUTOMATON: usize = 512 * 1024;
 /// Memory of the automata of all patterns of a router together.
-pub(in crate::route) const MAX_AUTOMATA: usize = 64 * 1024 * 1024;
+pub(crate) const MAX_AUTOMATA: usize = 64 * 1024 * 1024;
 /// Memory that a one-pass automaton may take before groups are found by backtracking instead.
 const MAX_ONE_PASS: usize = 64 * 1024;
 
 /// Reads `pattern`: ASCII classes, bytes, every construct that needs no look-around.
-pub(in crate::route) fn parse(pattern: &str) -> Result<Hir, String> {
+pub(crate) fn parse(pattern: &str) -> Result<Hir, String> {
     if pattern.len() > MAX_PATTERN {
         return Err(format!("the pattern has {} bytes, {MAX_PATTERN} are allowed; split it", pattern.len()));
     }
@@ -60,18 +60,18 @@ fn explain(error: &regex_syntax::Error) -> String {
 }
 
 /// Whether it is certain that no text that starts with `/` matches.
-pub(in crate::route) fn never_matches_a_path(hir: &Hir) -> bool {
+pub(crate) fn never_matches_a_path(hir: &Hir) -> bool {
     let found = Extractor::new().extract(hir);
     found.literals().is_some_and(|all| all.iter().all(|l| l.as_bytes().first().is_some_and(|b| *b != b'/')))
 }
 
 /// What all texts that match begin with, as far as that is easily told.
-pub(in crate::route) fn start(hir: &Hir) -> Vec<u8> {
+pub(crate) fn start(hir: &Hir) -> Vec<u8> {
     Extractor::new().extract(hir).longest_common_prefix().unwrap_or_default().to_vec()
 }
 
 /// Whether it is certain that `byte` stands in every text that matches.
-pub(in crate::route) fn needs(hir: &Hir, byte: u8) -> bool {
+pub(crate) fn needs(hir: &Hir, byte: u8) -> bool {
     match hir.kind() {
         HirKind::Literal(literal) => literal.0.contains(&byte),
         HirKind::Capture(group) => needs(&group.sub, byte),
@@ -90,7 +90,7 @@ fn compiler(limit: usize, captures: WhichCaptures) -> thompson::Compiler {
 }
 
 /// The automaton of one pattern with its groups.
-pub(in crate::route) fn compile(hir: &Hir) -> Result<NFA, String> {
+pub(crate) fn compile(hir: &Hir) -> Result<NFA, String> {
     compiler(MAX_AUTOMATON, WhichCaptures::All).build_from_hir(hir).map_err(|e| {
         if e.size_limit().is_some() {
             format!(
@@ -104,24 +104,24 @@ pub(in crate::route) fn compile(hir: &Hir) -> Result<NFA, String> {
 }
 
 /// Names of the groups: the given name, or `1`, `2`, … for those without.
-pub(in crate::route) fn group_names(nfa: &NFA) -> Vec<Box<str>> {
+pub(crate) fn group_names(nfa: &NFA) -> Vec<Box<str>> {
     let names = nfa.group_info().pattern_names(PatternID::ZERO);
     names.enumerate().skip(1).map(|(i, name)| name.map_or_else(|| i.to_string().into(), Into::into)).collect()
 }
 
 /// The engine could not decide; the caller must not take that for "no match".
 #[derive(Debug)]
-pub(in crate::route) struct ScanFailed;
+pub(crate) struct ScanFailed;
 
 /// Patterns that are looked for together: one pass over the text, whatever their number. States are determinised as they are first met,
 /// in a cache of bounded size that belongs to the caller.
-pub(in crate::route) struct Set {
+pub(crate) struct Set {
     dfa: dfa::DFA,
 }
 
 impl Set {
     /// All of `patterns`, with `cache` bytes for determinised states in every worker.
-    pub(in crate::route) fn build(patterns: &[Hir], cache: usize) -> Result<Self, String> {
+    pub(crate) fn build(patterns: &[Hir], cache: usize) -> Result<Self, String> {
         let nfa =
             compiler(MAX_AUTOMATA, WhichCaptures::None).build_many_from_hir(patterns).map_err(|e| e.to_string())?;
         let config = dfa::Config::new()
@@ -134,13 +134,13 @@ impl Set {
     }
 
     /// Memory for [`Set::scan`].
-    pub(in crate::route) fn cache(&self) -> dfa::Cache {
+    pub(crate) fn cache(&self) -> dfa::Cache {
         self.dfa.create_cache()
     }
 
     /// Tells `hit` the pattern whenever one matches from the start of `text` up to somewhere; it may be told one pattern several times.
     /// Stops when `hit` returns `true`.
-    pub(in crate::route) fn scan(
+    pub(crate) fn scan(
         &self,
         cache: &mut dfa::Cache,
         text: &[u8],
@@ -178,7 +178,7 @@ impl Set {
 }
 
 /// Finds the groups of one pattern in a text that is known to match.
-pub(in crate::route) enum Groups {
+pub(crate) enum Groups {
     /// One pass over the text: most patterns.
     OnePass(Box<onepass::DFA>),
     /// Where a byte may belong to either of two groups.
@@ -187,7 +187,7 @@ pub(in crate::route) enum Groups {
 
 /// Memory for [`Groups::find`], shared by all patterns.
 #[derive(Default)]
-pub(in crate::route) struct GroupCaches {
+pub(crate) struct GroupCaches {
     one_pass: Option<onepass::Cache>,
     backtrack: Option<backtrack::Cache>,
     pike: Option<pikevm::Cache>,
@@ -196,7 +196,7 @@ pub(in crate::route) struct GroupCaches {
 
 impl Groups {
     /// For the pattern of `nfa`.
-    pub(in crate::route) fn build(nfa: &NFA) -> Result<Self, String> {
+    pub(crate) fn build(nfa: &NFA) -> Result<Self, String> {
         let config = onepass::Config::new().size_limit(Some(MAX_ONE_PASS));
         if let Ok(dfa) = onepass::Builder::new().configure(config).build_from_nfa(nfa.clone()) {
             return Ok(Self::OnePass(Box::new(dfa)));
@@ -207,7 +207,7 @@ impl Groups {
     }
 
     /// Adds one span per group to `out`; a group that took no part is empty.
-    pub(in crate::route) fn find(&self, caches: &mut GroupCaches, text: &[u8], count: usize, out: &mut Vec<Span>) {
+    pub(crate) fn find(&self, caches: &mut GroupCaches, text: &[u8], count: usize, out: &mut Vec<Span>) {
         let GroupCaches { one_pass, backtrack, pike, slots } = caches;
         slots.clear();
         slots.resize(2 * (count + 1), None);

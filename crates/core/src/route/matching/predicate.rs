@@ -12,15 +12,15 @@ use crate::route::matching::pattern::Set;
 const VALUE_CACHE: usize = 256 * 1024;
 
 /// Where values of fields come from.
-pub(in crate::route) trait Headers {
+pub(crate) trait Headers {
     /// Whether some value of the field `name` passes `test`.
     fn any(&self, name: &str, test: impl FnMut(&[u8]) -> bool) -> bool;
 }
 
 /// The fields of a parsed head.
-pub(in crate::route) struct InHead<'a> {
-    pub(in crate::route) fields: &'a Fields,
-    pub(in crate::route) buf: &'a [u8],
+pub(crate) struct InHead<'a> {
+    pub(crate) fields: &'a Fields,
+    pub(crate) buf: &'a [u8],
 }
 
 impl Headers for InHead<'_> {
@@ -31,16 +31,16 @@ impl Headers for InHead<'_> {
 
 /// What a condition is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::route) enum Source {
+pub(crate) enum Source {
     Field,
     Query,
 }
 
 /// One condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::route) struct Predicate {
-    pub(in crate::route) source: Source,
-    pub(in crate::route) name: Box<str>,
+pub(crate) struct Predicate {
+    pub(crate) source: Source,
+    pub(crate) name: Box<str>,
     test: Test,
 }
 
@@ -54,7 +54,7 @@ enum Test {
 
 /// The patterns of all conditions; equal ones are kept once.
 #[derive(Default)]
-pub(in crate::route) struct ValuePatterns {
+pub(crate) struct ValuePatterns {
     texts: Vec<String>,
     sets: Vec<Set>,
 }
@@ -74,7 +74,7 @@ impl ValuePatterns {
 
 /// Memory for testing conditions, reused from request to request.
 #[derive(Default)]
-pub(in crate::route) struct ValueScratch {
+pub(crate) struct ValueScratch {
     caches: Vec<Option<Cache>>,
     name: Vec<u8>,
     value: Vec<u8>,
@@ -82,14 +82,14 @@ pub(in crate::route) struct ValueScratch {
 
 impl ValueScratch {
     /// Forgets what belongs to another router.
-    pub(in crate::route) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.caches.clear();
     }
 }
 
 impl Predicate {
     /// Reads one condition of the plan; the error is the name of the key it concerns and what is wrong.
-    pub(in crate::route) fn build(
+    pub(crate) fn build(
         source: Source,
         from: &ValueMatch,
         patterns: &mut ValuePatterns,
@@ -116,13 +116,13 @@ impl Predicate {
 
     /// Whether `other` wants another value of the same. A request may have both values, but who sends it may leave one
     /// out.
-    pub(in crate::route) fn excludes(&self, other: &Self) -> bool {
+    pub(crate) fn excludes(&self, other: &Self) -> bool {
         let equals = |one: &Self| matches!(one.test, Test::Equals(_));
         self.source == other.source && self.name == other.name && equals(self) && equals(other) && self != other
     }
 
     /// Whether the request passes. An engine that cannot decide says no.
-    pub(in crate::route) fn holds(
+    pub(crate) fn holds(
         &self,
         headers: &impl Headers,
         query: Option<&[u8]>,

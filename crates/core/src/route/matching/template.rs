@@ -10,7 +10,7 @@ use crate::route::matching::literal::MAX_SEGMENTS;
 
 /// What a parameter takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(in crate::route) enum Kind {
+pub(crate) enum Kind {
     /// ASCII digits.
     Int,
     /// Anything but `/`.
@@ -19,14 +19,14 @@ pub(in crate::route) enum Kind {
 
 impl Kind {
     /// Whether it takes `text`; never an empty one.
-    pub(in crate::route) fn takes(self, text: &[u8]) -> bool {
+    pub(crate) fn takes(self, text: &[u8]) -> bool {
         !text.is_empty() && (self == Self::Str || text.iter().all(u8::is_ascii_digit))
     }
 }
 
 /// One segment of a template.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(in crate::route) enum Segment {
+pub(crate) enum Segment {
     /// Exactly this.
     Literal(Box<[u8]>),
     /// One parameter, perhaps with text around it.
@@ -44,7 +44,7 @@ pub(in crate::route) enum Segment {
 
 impl Segment {
     /// The part of `text` that the parameter takes, if this is a parameter and takes it.
-    pub(in crate::route) fn param(&self, text: &[u8]) -> Option<(usize, usize)> {
+    pub(crate) fn param(&self, text: &[u8]) -> Option<(usize, usize)> {
         let Self::Param { before, after, kind } = self else { return None };
         let inner = text.strip_prefix(&**before)?.strip_suffix(&**after)?;
         kind.takes(inner).then_some((before.len(), before.len() + inner.len()))
@@ -56,14 +56,14 @@ type SegmentKey = (u8, Reverse<usize>, u8);
 
 /// A parsed template.
 #[derive(Clone, Debug)]
-pub(in crate::route) struct Template {
-    pub(in crate::route) segments: Box<[Segment]>,
-    pub(in crate::route) params: Box<[Box<str>]>,
+pub(crate) struct Template {
+    pub(crate) segments: Box<[Segment]>,
+    pub(crate) params: Box<[Box<str>]>,
 }
 
 impl Template {
     /// Reads `text`; the error says what is wrong and what to do.
-    pub(in crate::route) fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let inner = text.strip_prefix('/').ok_or("a template starts with `/`")?;
         let count = inner.split('/').count();
         if count > MAX_SEGMENTS {
@@ -83,7 +83,7 @@ impl Template {
     }
 
     /// For comparing two templates that take the same path.
-    pub(in crate::route) fn key(&self) -> Vec<SegmentKey> {
+    pub(crate) fn key(&self) -> Vec<SegmentKey> {
         let key = |segment: &Segment| match segment {
             Segment::Literal(_) => (0, Reverse(0), 0),
             Segment::Param { before, after, kind } => {
@@ -96,7 +96,7 @@ impl Template {
     }
 
     /// What all paths that it takes begin with.
-    pub(in crate::route) fn start(&self) -> Vec<u8> {
+    pub(crate) fn start(&self) -> Vec<u8> {
         let mut start = Vec::new();
         for segment in &self.segments {
             start.push(b'/');
@@ -113,12 +113,12 @@ impl Template {
     }
 
     /// A path that it takes.
-    pub(in crate::route) fn sample(&self) -> String {
+    pub(crate) fn sample(&self) -> String {
         self.segments.iter().map(sample).collect()
     }
 
     /// Whether all paths that it takes are in the prefix, as far as its literal segments tell.
-    pub(in crate::route) fn starts_with(&self, prefix: &[u8]) -> bool {
+    pub(crate) fn starts_with(&self, prefix: &[u8]) -> bool {
         let slash = prefix.ends_with(b"/");
         let inner = prefix[1..].strip_suffix(b"/").unwrap_or(&prefix[1..]);
         let mut own = self.segments.iter();
@@ -133,7 +133,7 @@ impl Template {
     }
 
     /// Whether it takes `path`; if so one span per parameter is added to `out`.
-    pub(in crate::route) fn find(&self, path: &[u8], out: &mut Vec<Span>) -> bool {
+    pub(crate) fn find(&self, path: &[u8], out: &mut Vec<Span>) -> bool {
         let mut at = 0;
         for segment in &self.segments {
             if path.get(at) != Some(&b'/') {
