@@ -60,7 +60,7 @@ impl Flight {
 
 /// All fetches under way, by key.
 #[derive(Debug, Default)]
-pub(super) struct Flights(Mutex<HashMap<Box<[u8]>, Arc<Flight>>>);
+pub(crate) struct Flights(Mutex<HashMap<Box<[u8]>, Arc<Flight>>>);
 
 impl Flights {
     /// The right to make the fetch, or the one that is being made.
