@@ -12,7 +12,7 @@ use pylae_core::{Exchange, Problem};
 use pylae_http::{Name, Version};
 use serde::{Deserialize, Serialize};
 
-use self::write::{CommonTime, Json, Quoted, json_string, number, seconds, timestamp};
+use self::write::{CommonTime, Json, Quoted, Text, json_string, number, seconds, timestamp};
 use crate::{Parts, Policy};
 
 /// What the plan says.
@@ -322,11 +322,6 @@ fn always_masked<'a>(parts: &'a Parts<'_>) -> impl Iterator<Item = Box<[u8]>> + 
 
 fn folded(name: &str) -> Box<[u8]> {
     name.to_ascii_lowercase().into_bytes().into()
-}
-
-/// Something that text is escaped into.
-trait Text {
-    fn put(&mut self, text: &[u8]);
 }
 
 fn some(bytes: &[u8]) -> Option<&[u8]> {

@@ -9,7 +9,7 @@ use pylae_core::{Exchange, Problem};
 use pylae_http::Name;
 use serde::{Deserialize, Serialize};
 
-use self::encoder::Encoder;
+use self::encoder::{Algorithm, Encoder};
 use crate::media;
 use crate::vary::vary;
 use crate::{Parts, Policy};
@@ -24,15 +24,6 @@ pub struct Config {
     min_size: u64,
     /// Media types that are worth it: `text/*`, `application/*+json`, …
     types: Vec<String>,
-}
-
-/// A content coding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Algorithm {
-    Zstd,
-    Br,
-    Gzip,
 }
 
 /// Compresses.
@@ -76,16 +67,6 @@ impl Policy for Compression {
         match self.negotiate(exchange) {
             Some(algorithm) => format!("compresses with {} what is worth it", algorithm.name()),
             None => "leaves the response as it is: the client accepts no coding".to_owned(),
-        }
-    }
-}
-
-impl Algorithm {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Zstd => "zstd",
-            Self::Br => "br",
-            Self::Gzip => "gzip",
         }
     }
 }

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use pylae_core::civil_date;
 
-use super::Text;
+/// Something that text is escaped into.
+pub(super) trait Text {
+    fn put(&mut self, text: &[u8]);
+}
 
 /// Text inside a JSON string.
 pub(super) struct Json<'a>(pub(super) &'a mut Vec<u8>);

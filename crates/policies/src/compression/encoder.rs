@@ -5,9 +5,8 @@ use std::io::{self, Write};
 use brotli::CompressorWriter;
 use flate2::write::GzEncoder;
 use pylae_core::BodyTransform;
+use serde::{Deserialize, Serialize};
 use zstd::stream::write::Encoder as ZstdEncoder;
-
-use super::Algorithm;
 
 /// Levels that are cheap enough for a proxy: what is beyond costs several times as much for a few percent.
 const GZIP_LEVEL: u32 = 5;
@@ -17,6 +16,15 @@ const BROTLI_QUALITY: u32 = 4;
 const WINDOW_LOG: u32 = 18;
 const BROTLI_BUFFER: usize = 16 * 1024;
 
+/// A content coding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Algorithm {
+    Zstd,
+    Br,
+    Gzip,
+}
+
 /// One response's encoder; what it has written lies in its `Vec`.
 pub(super) enum Encoder {
     Gzip(GzEncoder<Vec<u8>>),
@@ -24,6 +32,16 @@ pub(super) enum Encoder {
     Brotli(Box<CompressorWriter<Vec<u8>>>),
     /// The end was written.
     Done,
+}
+
+impl Algorithm {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Zstd => "zstd",
+            Self::Br => "br",
+            Self::Gzip => "gzip",
+        }
+    }
 }
 
 impl Encoder {
