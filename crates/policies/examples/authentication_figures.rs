@@ -74,7 +74,8 @@ fn chain(algorithm: &str, keys: &Value) -> Chain {
         "claims": {"id": ["user_id", "sub"], "email": ["email"], "role": ["role"], "permissions": ["permissions"]},
     }]});
     let config = BTreeMap::from([("authentication".to_owned(), json!({"authenticators": ["jwt"], "required": true}))]);
-    let auth = Authenticators::build(Some(&settings), &shared).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let auth =
+        Authenticators::build(Some(&settings), &shared.identity).unwrap_or_else(|problems| panic!("{problems:?}"));
     let parts = Parts { route: "r", params: &[], shared: &shared, auth: &auth };
     Chain::build(&config, &parts).unwrap_or_else(|problems| panic!("{problems:?}"))
 }

@@ -54,7 +54,7 @@ mod tests {
             {"kind": "client_certificate", "id": ["common_name"], "users": null},
             {"kind": "basic", "users": [], "remember": 1.0, "forward_credentials": false},
         ]});
-        let auth = Authenticators::build(Some(&plan), &shared).unwrap();
+        let auth = Authenticators::build(Some(&plan), &shared.identity).unwrap();
         let parts = Parts { route: "r", params: &[], shared: &shared, auth: &auth };
         let chain = |policies: &Value| {
             let policies: BTreeMap<String, Value> = serde_json::from_value(policies.clone()).unwrap();

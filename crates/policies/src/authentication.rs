@@ -5,11 +5,13 @@ mod authenticator;
 mod basic;
 mod client_certificate;
 mod failures;
+mod identity;
 mod jwt;
 mod key_set;
 mod keys;
 mod memory;
 mod object;
+mod outcome;
 mod token;
 
 use std::collections::BTreeSet;
@@ -21,13 +23,15 @@ use pylae_core::{Exchange, Problem, Rejection, Resume, Verdict};
 use pylae_http::Name;
 use serde::{Deserialize, Serialize};
 
-pub use authenticator::{Authenticators, Identity};
+pub use authenticator::Authenticators;
+pub use identity::Identity;
 pub use key_set::{Background, Fetched, KeySet, MOST_BYTES};
 pub use memory::Revoked;
 
 use crate::{Parts, Policy, Shared};
-use authenticator::{Authenticator, Outcome, Refusal};
+use authenticator::Authenticator;
 use failures::Failures;
+use outcome::{Outcome, Refusal};
 
 /// What the plan says.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 
 use pylae_core::{Exchange, Problem, Resume, Verdict};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::access_log::AccessLog;
 use crate::admission::Admission;
 use crate::hooks::Hooked;
 use crate::mirror::Mirror;
+use crate::policy::Parts;
 use crate::rate_limit::RateLimit;
-use crate::{AnyPolicy, Parts};
+use crate::table::AnyPolicy;
 
 /// The policies of one route, ready to run.
 #[derive(Default)]
@@ -190,14 +189,4 @@ impl Chain {
     pub fn echo(name: &str, config: &Value) -> Result<Value, Vec<Problem>> {
         AnyPolicy::echo(name, config)
     }
-}
-
-/// Reads a policy's configuration.
-pub(crate) fn read<C: DeserializeOwned>(config: &Value) -> Result<C, Vec<Problem>> {
-    C::deserialize(config).map_err(|error| vec![Problem::at("", error.to_string())])
-}
-
-/// Writes a policy's configuration.
-pub(crate) fn write<C: Serialize>(config: C) -> Result<Value, Vec<Problem>> {
-    serde_json::to_value(config).map_err(|error| vec![Problem::at("", error.to_string())])
 }

@@ -68,7 +68,7 @@ pub struct Shared {
     /// Cells of all rate limits.
     pub counters: MemoryStore,
     /// Verified credentials, revocations, fetched keys.
-    pub identity: Identity,
+    pub identity: Arc<Identity>,
     /// Exchanges in flight under limits of concurrency.
     pub in_flight: Arc<InFlight>,
     /// The response cache, once a route has one.
@@ -81,7 +81,7 @@ impl Shared {
     pub fn new(max_keys: usize) -> Self {
         Self {
             counters: MemoryStore::new(max_keys),
-            identity: Identity::default(),
+            identity: Arc::default(),
             in_flight: InFlight::new(),
             cache: OnceLock::new(),
             cache_size: 0,

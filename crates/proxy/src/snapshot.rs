@@ -117,7 +117,7 @@ impl Snapshot {
             .map_err(|found| problems.extend(found.into_iter().map(|problem| problem.under("hosts"))))
             .unwrap_or_default();
         let router = Router::build(&plan.routes).map_err(|found| problems.extend(found)).ok();
-        let auth = match Authenticators::build(plan.auth.as_ref(), shared) {
+        let auth = match Authenticators::build(plan.auth.as_ref(), &shared.identity) {
             Ok(auth) => auth,
             Err(found) => {
                 // Routes would only complain that it is missing.

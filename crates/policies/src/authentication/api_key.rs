@@ -9,9 +9,9 @@ use pylae_core::{Exchange, Problem, User};
 use pylae_http::Name;
 use serde::{Deserialize, Serialize};
 
-use super::authenticator::{Outcome, Refusal};
+use super::identity::Identity;
+use super::outcome::{Outcome, Refusal};
 use super::token::is_safe;
-use crate::Shared;
 
 /// Bytes of a key as sent.
 const LONGEST: usize = 1024;
@@ -49,7 +49,7 @@ pub(super) struct ApiKey {
     /// By the first half of the hash; the whole is compared in constant time.
     consumers: HashMap<[u8; 16], Vec<(Hash, Arc<User>)>>,
     forward: bool,
-    shared: Arc<Shared>,
+    identity: Arc<Identity>,
 }
 
 /// The key in a request.
@@ -60,7 +60,7 @@ enum Sent {
 }
 
 impl ApiKey {
-    pub(super) fn build(config: Config, shared: &Arc<Shared>) -> Result<Self, Vec<Problem>> {
+    pub(super) fn build(config: Config, identity: &Arc<Identity>) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut consumers: HashMap<[u8; 16], Vec<(Hash, Arc<User>)>> = HashMap::new();
         for (index, consumer) in config.consumers.into_iter().enumerate() {
@@ -93,7 +93,7 @@ impl ApiKey {
             return Err(problems);
         }
         let Config { header, query, forward_credentials: forward, .. } = Config { consumers: Vec::new(), ..config };
-        Ok(Self { header, query, consumers, forward, shared: Arc::clone(shared) })
+        Ok(Self { header, query, consumers, forward, identity: Arc::clone(identity) })
     }
 
     pub(super) fn ask(&self, exchange: &Exchange) -> Outcome {
@@ -104,9 +104,7 @@ impl ApiKey {
         };
         let found = if key.len() > LONGEST { None } else { self.find(&key) };
         match found {
-            Some(user) if !self.shared.identity.memory.is_revoked(&user, None, None, exchange.wall) => {
-                Outcome::Accepted(user)
-            }
+            Some(user) if !self.identity.memory.is_revoked(&user, None, None, exchange.wall) => Outcome::Accepted(user),
             _ => Outcome::Refused(Refusal::Bad("the API key is not known")),
         }
     }

@@ -1,80 +1,19 @@
-//! What all authenticators have in common: what they are asked with and what they answer.
+//! The table of all kinds of authenticators, and those of a plan.
 
-use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use pylae_core::{Exchange, Instant, Problem, User};
+use pylae_core::{Exchange, Problem};
 use serde::{Deserialize, Serialize};
 
 use super::api_key::{self, ApiKey};
 use super::basic::{self, Basic};
 use super::client_certificate::{self, ClientCertificate};
+use super::failures::FailureLimit;
+use super::identity::Identity;
 use super::jwt::{self, Jwt};
-use super::key_set::{Background, KeySets};
-use super::memory::{Memory, Revoked};
-use crate::Shared;
-
-/// What one authenticator makes of a request.
-pub(super) enum Outcome {
-    /// The request has no credential of this kind.
-    Absent,
-    /// It has a good one.
-    Accepted(Arc<User>),
-    /// It has a bad one.
-    Refused(Refusal),
-    /// Not known yet.
-    Wait(Pin<Box<dyn Future<Output = Outcome>>>),
-}
-
-/// Why a credential is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// It is not good, for this reason.
-    Bad(&'static str),
-    /// The address has failed too often; try again after this time.
-    Limited(Duration),
-    /// It cannot be checked now, for this reason. Not the client's fault.
-    Unchecked(&'static str),
-}
-
-/// When a request is looked at, and where it comes from.
-#[derive(Clone, Copy)]
-pub(super) struct Moment {
-    pub(super) now: Instant,
-    pub(super) wall: Duration,
-}
-
-impl Moment {
-    pub(super) fn of(exchange: &Exchange) -> Self {
-        Self { now: exchange.now, wall: exchange.wall }
-    }
-}
-
-/// What authenticators know beyond their settings: kept over reloads, shared by all workers.
-#[derive(Default)]
-pub struct Identity {
-    pub(super) memory: Memory,
-    pub(super) key_sets: KeySets,
-    background: OnceLock<Box<dyn Background>>,
-}
-
-impl Identity {
-    /// Says who does what must be done outside the workers. To be called once, before any plan is built.
-    pub fn use_background(&self, background: Box<dyn Background>) {
-        let _ = self.background.set(background);
-    }
-
-    /// Refuses a credential from now on, for `span`; `wall` is the time since the Unix epoch. False if there are too many
-    /// revocations to add one.
-    pub fn revoke(&self, what: Revoked<'_>, wall: Duration, span: Duration) -> bool {
-        self.memory.revoke(what, wall, span)
-    }
-
-    pub(super) fn background(&self) -> Option<&dyn Background> {
-        self.background.get().map(AsRef::as_ref)
-    }
-}
+use super::outcome::Outcome;
+use crate::config;
 
 /// The `auth` part of a plan.
 #[derive(Serialize, Deserialize)]
@@ -85,14 +24,6 @@ struct Config {
     /// Failed authentications per client address; none is no limit.
     failure_limit: Option<FailureLimit>,
     authenticators: Vec<AnyConfig>,
-}
-
-/// So many failures in such a time.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct FailureLimit {
-    pub(super) limit: u32,
-    pub(super) per: pylae_core::plan::Seconds,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -122,13 +53,13 @@ pub struct Authenticators {
 
 impl Authenticators {
     /// Reads and builds the `auth` part of a plan. Paths of problems are relative to it.
-    pub fn build(config: Option<&serde_json::Value>, shared: &Arc<Shared>) -> Result<Self, Vec<Problem>> {
+    pub fn build(config: Option<&serde_json::Value>, identity: &Arc<Identity>) -> Result<Self, Vec<Problem>> {
         let Some(config) = config else { return Ok(Self::default()) };
-        let config: Config = crate::chain::read(config)?;
+        let config: Config = config::read(config)?;
         let mut list = Vec::new();
         let mut problems = Vec::new();
         for (index, config) in config.authenticators.into_iter().enumerate() {
-            match Authenticator::build(config, shared) {
+            match Authenticator::build(config, identity) {
                 Ok(built) => list.push(Arc::new(built)),
                 Err(found) => {
                     let at = format!("authenticators[{index}]");
@@ -156,13 +87,13 @@ impl Authenticators {
 }
 
 impl Authenticator {
-    fn build(config: AnyConfig, shared: &Arc<Shared>) -> Result<Self, Vec<Problem>> {
+    fn build(config: AnyConfig, identity: &Arc<Identity>) -> Result<Self, Vec<Problem>> {
         match config {
-            AnyConfig::Jwt(config) => Jwt::build(*config, shared).map(Self::Jwt),
-            AnyConfig::ApiKey(config) => ApiKey::build(config, shared).map(|keys| Self::ApiKey(Box::new(keys))),
-            AnyConfig::Basic(config) => Basic::build(config, shared).map(Self::Basic),
+            AnyConfig::Jwt(config) => Jwt::build(*config, identity).map(Self::Jwt),
+            AnyConfig::ApiKey(config) => ApiKey::build(config, identity).map(|keys| Self::ApiKey(Box::new(keys))),
+            AnyConfig::Basic(config) => Basic::build(config, identity).map(Self::Basic),
             AnyConfig::ClientCertificate(config) => {
-                ClientCertificate::build(config, shared).map(Self::ClientCertificate)
+                ClientCertificate::build(config, identity).map(Self::ClientCertificate)
             }
         }
     }
@@ -226,12 +157,4 @@ impl Authenticator {
             Self::ClientCertificate(_) => {}
         }
     }
-}
-
-/// The value of `Authorization` behind `scheme` (RFC 9110 section 11.4).
-pub(super) fn credential<'a>(exchange: &'a Exchange, scheme: &str) -> Option<&'a [u8]> {
-    let value = exchange.head.fields.get(&exchange.buffer, pylae_http::Name::Authorization)?;
-    let (name, rest) = value.split_at_checked(scheme.len())?;
-    let (b' ', _) = rest.split_first().map(|(first, rest)| (*first, rest))? else { return None };
-    name.eq_ignore_ascii_case(scheme.as_bytes()).then(|| rest.trim_ascii())
 }

@@ -17,10 +17,10 @@ use pylae_core::{Exchange, Problem, User};
 use pylae_http::Name;
 use serde::{Deserialize, Serialize};
 
-use super::authenticator::{Moment, Outcome, Refusal, credential};
+use super::identity::Identity;
 use super::memory::{Entry, Tag};
+use super::outcome::{Moment, Outcome, Refusal, credential};
 use super::token::is_safe;
-use crate::Shared;
 
 /// Bytes of user name and password as sent.
 const LONGEST: usize = 1024;
@@ -63,7 +63,7 @@ struct Inner {
     nobody: Box<[Stored]>,
     remember: Duration,
     salt: u64,
-    shared: Arc<Shared>,
+    identity: Arc<Identity>,
 }
 
 /// A password's hash.
@@ -77,7 +77,7 @@ const WRONG: &str = "the user name or the password is wrong";
 const BUSY: &str = "too many passwords are being verified";
 
 impl Basic {
-    pub(super) fn build(config: Config, shared: &Arc<Shared>) -> Result<Self, Vec<Problem>> {
+    pub(super) fn build(config: Config, identity: &Arc<Identity>) -> Result<Self, Vec<Problem>> {
         // Cannot fail: strings, numbers and lists.
         let settings = serde_json::to_string(&config).unwrap_or_default();
         let mut problems = Vec::new();
@@ -108,15 +108,15 @@ impl Basic {
             nobody: nobody.into(),
             users,
             remember: config.remember.0,
-            salt: shared.identity.memory.salt(&settings),
-            shared: Arc::clone(shared),
+            salt: identity.memory.salt(&settings),
+            identity: Arc::clone(identity),
         };
         Ok(Self { inner: Arc::new(inner), forward: config.forward_credentials })
     }
 
     pub(super) fn ask(&self, exchange: &Exchange, peek: impl FnOnce() -> Option<Duration>) -> Outcome {
         let Some(sent) = credential(exchange, "basic") else { return Outcome::Absent };
-        let (identity, at) = (&self.inner.shared.identity, Moment::of(exchange));
+        let (identity, at) = (&self.inner.identity, Moment::of(exchange));
         let tag = identity.memory.tag(self.inner.salt, sent);
         if let Some(user) = identity.memory.recall(tag, at.wall) {
             return Outcome::Accepted(user);
@@ -164,13 +164,13 @@ impl Inner {
     /// The hash that a name which does not exist is verified against. Hashes may cost differently; each such name keeps to
     /// one of them, so that what it costs tells it apart from no name that exists.
     fn stand_in(&self, name: &str) -> Option<&Stored> {
-        let number = self.shared.identity.memory.salt(name) % (self.nobody.len() as u64).max(1);
+        let number = self.identity.memory.salt(name) % (self.nobody.len() as u64).max(1);
         self.nobody.get(usize::try_from(number).unwrap_or(0))
     }
 
     /// Verifies a password and remembers it.
     fn verify(&self, name: &str, password: &[u8], (tag, length): (Tag, usize), at: Moment) -> Option<Arc<User>> {
-        let memory = &self.shared.identity.memory;
+        let memory = &self.identity.memory;
         let epoch = memory.epoch();
         let user = self.find(name, password)?;
         if memory.is_revoked(&user, None, None, at.wall) {
@@ -277,7 +277,7 @@ mod tests {
         let account = |(number, hash)| json!({"id": format!("user-{number}"), "email": "", "role": "", "permissions": [], "password_hash": hash});
         let users: Vec<_> = hashes.into_iter().enumerate().map(account).collect();
         let config = json!({"users": users, "remember": 60.0, "forward_credentials": false});
-        let built = Basic::build(serde_json::from_value(config).unwrap(), &Arc::new(Shared::new(1)));
+        let built = Basic::build(serde_json::from_value(config).unwrap(), &Arc::default());
         let inner = built.map_err(|found| format!("{found:?}")).unwrap().inner;
         let kind = |name: &str| match inner.stand_in(name) {
             Some(Stored::Bcrypt(_)) => 2,

@@ -8,9 +8,9 @@ use pylae_core::{Exchange, Problem, User};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::authenticator::{Outcome, Refusal};
+use super::identity::Identity;
+use super::outcome::{Outcome, Refusal};
 use super::token::is_safe;
-use crate::Shared;
 
 /// What the plan says.
 #[derive(Serialize, Deserialize)]
@@ -45,11 +45,11 @@ struct Known {
 pub(super) struct ClientCertificate {
     id: Vec<Part>,
     users: Option<HashMap<String, Known>>,
-    shared: Arc<Shared>,
+    identity: Arc<Identity>,
 }
 
 impl ClientCertificate {
-    pub(super) fn build(config: Config, shared: &Arc<Shared>) -> Result<Self, Vec<Problem>> {
+    pub(super) fn build(config: Config, identity: &Arc<Identity>) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         if config.id.is_empty() {
             problems.push(Problem::at("id", "a part of the certificate must say who the user is"));
@@ -66,7 +66,7 @@ impl ClientCertificate {
             return Err(problems);
         }
         let users = config.users.map(|users| users.into_iter().map(|user| (user.id.clone(), user)).collect());
-        Ok(Self { id: config.id, users, shared: Arc::clone(shared) })
+        Ok(Self { id: config.id, users, identity: Arc::clone(identity) })
     }
 
     pub(super) fn ask(&self, exchange: &Exchange) -> Outcome {
@@ -76,9 +76,7 @@ impl ClientCertificate {
             return Outcome::Refused(Refusal::Bad("the client's certificate has expired"));
         }
         match self.user(certificate) {
-            Ok(user) if !self.shared.identity.memory.is_revoked(&user, None, None, exchange.wall) => {
-                Outcome::Accepted(user)
-            }
+            Ok(user) if !self.identity.memory.is_revoked(&user, None, None, exchange.wall) => Outcome::Accepted(user),
             Ok(_) => Outcome::Refused(Refusal::Bad("the client's certificate was revoked")),
             Err(why) => Outcome::Refused(Refusal::Bad(why)),
         }

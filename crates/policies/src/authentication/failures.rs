@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use pylae_core::limit::{Algorithm, Charge, Limit, LimitError, MemoryStore, Reading, Shape, Verdict};
-
-use super::authenticator::FailureLimit;
+use pylae_core::plan::Seconds;
+use serde::{Deserialize, Serialize};
 
 /// What is counted together of IPv6: the bytes of the address, and how many times the limit they may fail. A /64 is
 /// what one client has at least. Many have a /56 or a /48 (RFC 6177), which hold 256 and 65,536 of them; others who are
@@ -13,6 +13,14 @@ use super::authenticator::FailureLimit;
 /// than all of their networks together.
 const NETWORKS: [(usize, u32, &str); 3] =
     [(8, 1, "authentication/failures"), (7, 4, "authentication/failures/56"), (6, 16, "authentication/failures/48")];
+
+/// So many failures in such a time.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FailureLimit {
+    pub(super) limit: u32,
+    pub(super) per: Seconds,
+}
 
 /// A limit of failures per client, and what bounds clients that have many addresses.
 pub(super) struct Failures([Limit; NETWORKS.len()]);
@@ -65,7 +73,6 @@ mod tests {
 
     use proptest::prelude::*;
     use pylae_core::Instant;
-    use pylae_core::plan::Seconds;
 
     use super::*;
 

@@ -8,12 +8,12 @@ use pylae_core::{Exchange, Problem, User};
 use pylae_http::Name;
 use serde::{Deserialize, Serialize};
 
-use super::authenticator::{Moment, Outcome, Refusal, credential};
+use super::identity::Identity;
 use super::key_set::{Hope, KeySet};
 use super::keys::{Algorithm, Given, Keys};
 use super::memory::{Entry, Tag};
+use super::outcome::{Moment, Outcome, Refusal, credential};
 use super::token::{self, Failure, Rules, Verified};
-use crate::Shared;
 
 /// Longest time for which a token without `exp` is remembered.
 const REMEMBERED: Duration = Duration::from_secs(3600);
@@ -47,7 +47,7 @@ struct Inner {
     rules: Rules,
     max_size: usize,
     salt: u64,
-    shared: Arc<Shared>,
+    identity: Arc<Identity>,
 }
 
 enum Source {
@@ -60,7 +60,7 @@ const REVOKED: token::Why = "the token was revoked";
 const NO_KEYS: &str = "the keys that tokens are verified with are not available";
 
 impl Jwt {
-    pub(super) fn build(config: Config, shared: &Arc<Shared>) -> Result<Self, Vec<Problem>> {
+    pub(super) fn build(config: Config, identity: &Arc<Identity>) -> Result<Self, Vec<Problem>> {
         // Cannot fail: strings, numbers and lists.
         let settings = serde_json::to_string(&config).unwrap_or_default();
         let allowed = &config.algorithms[..];
@@ -72,8 +72,8 @@ impl Jwt {
                 Keys::from_jwks(text.as_bytes(), allowed, true).map_err(|why| vec![Problem::at("keys.value", why)])?,
             ),
             Given::Url(url) => {
-                let set = shared.identity.key_sets.get(url, allowed, config.refresh.0);
-                if let Some(background) = shared.identity.background() {
+                let set = identity.key_sets.get(url, allowed, config.refresh.0);
+                if let Some(background) = identity.background() {
                     background.look_after(&set);
                 }
                 Source::At(set)
@@ -84,8 +84,8 @@ impl Jwt {
             source,
             rules: config.rules,
             max_size: config.max_size,
-            salt: shared.identity.memory.salt(&settings),
-            shared: Arc::clone(shared),
+            salt: identity.memory.salt(&settings),
+            identity: Arc::clone(identity),
         };
         Ok(Self { inner: Arc::new(inner), forward: config.forward_credentials })
     }
@@ -102,7 +102,7 @@ impl Jwt {
         }
         let at = Moment::of(exchange);
         let tag = self.inner.tag(token);
-        match self.inner.shared.identity.memory.recall(tag, at.wall) {
+        match self.inner.identity.memory.recall(tag, at.wall) {
             Some(user) => Outcome::Accepted(user),
             None => self.first_sight(token, tag, at, peek),
         }
@@ -127,7 +127,7 @@ impl Jwt {
     fn look_for_key(&self, token: &str, at: Moment, why: token::Why) -> Outcome {
         let refused = || self.inner.refused(Failure::UnknownKey(why));
         let Source::At(set) = &self.inner.source else { return refused() };
-        let Some(background) = self.inner.shared.identity.background() else { return refused() };
+        let Some(background) = self.inner.identity.background() else { return refused() };
         if matches!(set.ask(at.now), Hope::None) {
             return refused();
         }
@@ -168,12 +168,12 @@ impl Inner {
             Source::Fixed(_) => 0,
             Source::At(set) => set.generation(),
         };
-        self.shared.identity.memory.tag(self.salt ^ generation, token)
+        self.identity.memory.tag(self.salt ^ generation, token)
     }
 
     /// Verifies a token and remembers it.
     fn verify(&self, token: &str, tag: Tag, at: Moment) -> Result<Arc<User>, Failure> {
-        let memory = &self.shared.identity.memory;
+        let memory = &self.identity.memory;
         let epoch = memory.epoch();
         let keys = match &self.source {
             Source::Fixed(keys) => Some(Arc::clone(keys)),

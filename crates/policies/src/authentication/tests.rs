@@ -54,7 +54,7 @@ fn auth(authenticators: &[Value]) -> Value {
 
 /// Builds the policy over these authenticators.
 fn build(auth: &Value, shared: &Arc<Shared>) -> Result<Chain, String> {
-    let built = Authenticators::build(Some(auth), shared).map_err(|found| format!("{found:?}"))?;
+    let built = Authenticators::build(Some(auth), &shared.identity).map_err(|found| format!("{found:?}"))?;
     let names: Vec<&str> = built.list.iter().map(|one| one.name()).collect();
     let configs = BTreeMap::from([("authentication".to_owned(), json!({"authenticators": names, "required": true}))]);
     let parts = Parts { route: "r", params: &[], shared, auth: &built };

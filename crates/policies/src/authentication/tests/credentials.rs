@@ -312,7 +312,7 @@ fn failures_of_a_site_are_limited_however_many_networks_it_has() {
 #[test]
 fn a_credential_may_be_left_out_where_none_is_required() {
     let shared = Arc::new(Shared::new(100));
-    let built = Authenticators::build(Some(&auth(&[jwt(&secret(), &json!({}))])), &shared).unwrap();
+    let built = Authenticators::build(Some(&auth(&[jwt(&secret(), &json!({}))])), &shared.identity).unwrap();
     let configs =
         BTreeMap::from([("authentication".to_owned(), json!({"authenticators": ["jwt"], "required": false}))]);
     let parts = Parts { route: "r", params: &[], shared: &shared, auth: &built };

@@ -1,0 +1,52 @@
+//! What authenticators are asked with and what they answer.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pylae_core::{Exchange, Instant, User};
+use pylae_http::Name;
+
+/// What one authenticator makes of a request.
+pub(super) enum Outcome {
+    /// The request has no credential of this kind.
+    Absent,
+    /// It has a good one.
+    Accepted(Arc<User>),
+    /// It has a bad one.
+    Refused(Refusal),
+    /// Not known yet.
+    Wait(Pin<Box<dyn Future<Output = Outcome>>>),
+}
+
+/// Why a credential is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It is not good, for this reason.
+    Bad(&'static str),
+    /// The address has failed too often; try again after this time.
+    Limited(Duration),
+    /// It cannot be checked now, for this reason. Not the client's fault.
+    Unchecked(&'static str),
+}
+
+/// When a request is looked at, and where it comes from.
+#[derive(Clone, Copy)]
+pub(super) struct Moment {
+    pub(super) now: Instant,
+    pub(super) wall: Duration,
+}
+
+impl Moment {
+    pub(super) fn of(exchange: &Exchange) -> Self {
+        Self { now: exchange.now, wall: exchange.wall }
+    }
+}
+
+/// The value of `Authorization` behind `scheme` (RFC 9110 section 11.4).
+pub(super) fn credential<'a>(exchange: &'a Exchange, scheme: &str) -> Option<&'a [u8]> {
+    let value = exchange.head.fields.get(&exchange.buffer, Name::Authorization)?;
+    let (name, rest) = value.split_at_checked(scheme.len())?;
+    let (b' ', _) = rest.split_first().map(|(first, rest)| (*first, rest))? else { return None };
+    name.eq_ignore_ascii_case(scheme.as_bytes()).then(|| rest.trim_ascii())
+}
