@@ -3,12 +3,22 @@
 use pylae_core::Problem;
 use pylae_policies::Chain;
 use pyo3::prelude::*;
+use serde::de::DeserializeOwned;
 
 use crate::errors::to_python;
 use crate::gil;
 
 /// Reads a plan, or says where it is not one.
 pub(crate) fn read(json: &str) -> Result<pylae_core::Plan, Vec<Problem>> {
+    deserialize(json)
+}
+
+/// A part of a plan as Python compiled it.
+pub(crate) fn part<T: DeserializeOwned>(json: &str) -> PyResult<T> {
+    deserialize(json).map_err(|problems| to_python(&problems))
+}
+
+fn deserialize<T: DeserializeOwned>(json: &str) -> Result<T, Vec<Problem>> {
     serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(json))
         .map_err(|error| vec![Problem::at(error.path().to_string(), error.inner().to_string())])
 }

@@ -10,6 +10,7 @@ mod cache;
 mod limit;
 mod message;
 mod router;
+mod time;
 
 use pyo3::prelude::*;
 
@@ -24,16 +25,4 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<limit::SlidingWindow>()?;
     module.add_class::<limit::TokenBucket>()?;
     module.add_class::<router::Router>()
-}
-
-/// A part of a plan as Python compiled it.
-fn part<T: serde::de::DeserializeOwned>(json: &str) -> PyResult<T> {
-    serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(json)).map_err(|error| {
-        let problem = pylae_core::Problem::at(error.path().to_string(), error.inner().to_string());
-        crate::errors::to_python(&[problem])
-    })
-}
-
-fn nanos(span: std::time::Duration) -> u64 {
-    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -8,8 +8,9 @@ use pylae_core::service::{Outcome, PickInput, ServiceState, Suspended, Tried, Un
 use pyo3::exceptions::{PyLookupError, PyValueError};
 use pyo3::prelude::*;
 
-use super::{nanos, part};
+use super::time::nanos;
 use crate::errors::to_python;
+use crate::plan::part;
 
 /// A service.
 #[pyclass(frozen)]

@@ -6,7 +6,8 @@ use pylae_core::Instant;
 use pylae_core::service::breaker::{self, Breaker, Position, Rules};
 use pyo3::prelude::*;
 
-use super::{nanos, part};
+use super::time::nanos;
+use crate::plan::part;
 
 /// A breaker and its rules.
 #[pyclass(frozen)]

@@ -12,8 +12,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::message::{self, Lines};
-use super::part;
 use crate::errors::to_python;
+use crate::plan::part;
 
 /// Status, fields, and the part of the body that is sent; none is the body that was handed in.
 type Reply = (u16, Lines, Option<Py<PyBytes>>);

@@ -8,8 +8,8 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use super::message::{self, Lines};
-use super::part;
 use crate::errors::to_python;
+use crate::plan::part;
 
 /// The place of the route, its parameters, and the methods that the path has.
 type Told = (Option<usize>, Vec<(String, String)>, String);
