@@ -12,14 +12,14 @@ use pyo3::exceptions::{PyLookupError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::errors::{hook_error, to_python};
-use crate::hooks::{LIVE, Lane, Lanes, Source};
-use crate::{gil, plan};
+use crate::hooks::{Job, LIVE, Lane, Lanes, Source};
+use crate::{gil, hooks, plan};
 
 /// The running data plane. Made by `Engine(plan)`, which starts it.
 #[pyclass(frozen)]
 pub(crate) struct Engine {
     plane: pylae_proxy::Engine,
-    lanes: Arc<Lanes>,
+    lanes: Arc<Lanes<Job>>,
     /// The hooks in force.
     hooks: Mutex<Arc<Source>>,
 }
@@ -32,7 +32,7 @@ impl Engine {
     fn start(py: Python<'_>, plan: &str, hooks: Vec<Py<PyAny>>) -> PyResult<Self> {
         gil::released(py, || {
             let plan = plan::read(plan)?;
-            let lanes = Lanes::new().map_err(|error| vec![Problem::at("", error.to_string())])?;
+            let lanes = hooks::lanes().map_err(|error| vec![Problem::at("", error.to_string())])?;
             let told = plan.clone();
             let mut made = None;
             let engine = pylae_proxy::Engine::start(plan, |log| {

@@ -1,22 +1,9 @@
 //! Hooks: the Python callables of a plan, and how the data plane calls them.
 
-mod bell;
-mod called;
-mod calls;
-mod failure;
-mod handle;
-mod headers;
-mod job;
+mod call;
 mod lane;
-mod next;
-mod ready;
-mod request;
-mod response;
-mod returned;
-mod stream;
-mod text;
-mod user;
-mod watch;
+mod message;
+mod route;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -27,30 +14,39 @@ use pylae_core::{Plan, Problem};
 use pylae_proxy::{HookFigures, Log};
 use pyo3::prelude::*;
 
-pub(crate) use lane::{Lane, Lanes};
-pub(crate) use request::LIVE;
-use response::Response;
+pub(crate) use call::job::Job;
+pub(crate) use call::task::Lane;
+pub(crate) use lane::Lanes;
+pub(crate) use message::handle::LIVE;
 
 use crate::gil;
-use called::Called;
-use calls::RouteHooks;
-use handle::About;
+use call::called::Called;
+use call::{blocking, failure, next, stream, task};
+use lane::watch;
+use message::handle::{self, About};
+use message::{headers, made, ready, request, user};
+use route::RouteHooks;
 
 /// Adds what Python sees of hooks.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_class::<request::Request>()?;
-    module.add_class::<response::Response>()?;
+    module.add_class::<handle::Request>()?;
+    module.add_class::<made::Response>()?;
     module.add_class::<headers::Headers>()?;
     module.add_class::<user::User>()?;
     module.add_class::<ready::Ready>()?;
-    module.add_class::<lane::Lane>()?;
-    module.add_class::<lane::Task>()?;
+    module.add_class::<task::Lane>()?;
+    module.add_class::<task::Task>()?;
     module.add_class::<stream::Pieces>()?;
     module.add_class::<next::CallNext>()?;
     module.add_class::<next::Next>()?;
     module.add("HookTimeout", module.py().get_type::<watch::HookTimeout>())?;
     module.add_function(wrap_pyfunction!(request::live_requests, module)?)?;
     module.add_function(wrap_pyfunction!(failure::after_fork_in_child, module)?)
+}
+
+/// Where hooks run that do not run on workers.
+pub(crate) fn lanes() -> std::io::Result<Arc<Lanes<Job>>> {
+    Lanes::new(blocking::run)
 }
 
 /// The callables that came with a plan.
@@ -60,7 +56,7 @@ pub(crate) struct Source {
     routes: std::collections::BTreeMap<Box<str>, Option<Box<str>>>,
     services: Arc<BTreeSet<Box<str>>>,
     log: Arc<Log>,
-    lanes: Arc<Lanes>,
+    lanes: Arc<Lanes<Job>>,
     /// The hooks that were in force before, until these are.
     before: Mutex<Vec<Arc<Called>>>,
     /// The hooks of all routes, for what is known of their calls.
@@ -73,7 +69,7 @@ impl Source {
         plan: &Plan,
         functions: Vec<Py<PyAny>>,
         log: &Arc<Log>,
-        lanes: &Arc<Lanes>,
+        lanes: &Arc<Lanes<Job>>,
         before: Option<&Self>,
     ) -> Self {
         let routes =

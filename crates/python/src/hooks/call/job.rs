@@ -9,13 +9,13 @@ use pylae_core::Answer;
 use pylae_core::hook::{On, Run};
 use pyo3::prelude::*;
 
-use super::bell::Bell;
 use super::called::Called;
-use super::handle::Handle;
-use super::lane::Lanes;
+use super::pipe::Pipe;
 use super::returned::answer_of;
-use super::stream::Pipe;
-use super::watch::Turn;
+use crate::hooks::lane::Lanes;
+use crate::hooks::lane::bell::Bell;
+use crate::hooks::lane::watch::Turn;
+use crate::hooks::message::handle::Handle;
 
 /// What a call has come to.
 pub(crate) enum Outcome {
@@ -40,7 +40,7 @@ pub(crate) struct Job {
     pub(crate) half: On,
     /// Where it runs.
     pub(crate) run: Run,
-    pub(crate) lanes: Arc<Lanes>,
+    pub(crate) lanes: Arc<Lanes<Self>>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -67,7 +67,13 @@ struct State {
 }
 
 impl Job {
-    pub(crate) fn new(called: &Arc<Called>, handle: &Arc<Handle>, half: On, run: Run, lanes: &Arc<Lanes>) -> Arc<Self> {
+    pub(crate) fn new(
+        called: &Arc<Called>,
+        handle: &Arc<Handle>,
+        half: On,
+        run: Run,
+        lanes: &Arc<Lanes<Self>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             called: Arc::clone(called),
             handle: Arc::clone(handle),

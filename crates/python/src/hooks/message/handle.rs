@@ -1,8 +1,10 @@
-//! The way from Python objects to the exchange that they speak of: open while a hook runs, closed otherwise.
+//! The way from Python objects to the exchange that they speak of: open while a hook runs, closed otherwise. The request
+//! is that way as Python holds it.
 
 use std::collections::BTreeSet;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use pylae_core::Exchange;
@@ -11,7 +13,13 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyType};
 
-use super::request::Request;
+use crate::errors::hook_error;
+
+/// Requests that Python holds.
+pub(crate) static LIVE: AtomicUsize = AtomicUsize::new(0);
+
+const OVER: &str = "a request and its response can only be used while a hook of their exchange runs";
+const SENT: &str = "a hook that sees the body pass cannot change the exchange: its head is sent already";
 
 /// What is known of a route before any request comes.
 pub(crate) struct About {
@@ -185,5 +193,42 @@ impl Handle {
         let held = self.close();
         let objects = std::mem::take(&mut *self.objects.lock());
         drop((held, objects));
+    }
+}
+
+/// A request on its way through the gateway. It can be used while a hook of its exchange runs, and not later.
+#[pyclass(frozen, module = "pylae.hooks")]
+pub(crate) struct Request(pub(crate) Arc<Handle>);
+
+impl Request {
+    pub(crate) fn new(handle: Arc<Handle>) -> Self {
+        LIVE.fetch_add(1, Ordering::Relaxed);
+        Self(handle)
+    }
+
+    /// Looks at the exchange. `look` must not run Python code: the way to the exchange is locked meanwhile.
+    pub(crate) fn with<T>(&self, py: Python<'_>, look: impl FnOnce(&mut Exchange) -> T) -> PyResult<T> {
+        self.0.with(look).map_err(|shut| refusal(py, shut))
+    }
+
+    /// The same for what changes the exchange.
+    pub(crate) fn change<T>(&self, py: Python<'_>, change: impl FnOnce(&mut Exchange) -> T) -> PyResult<T> {
+        self.0.change(change).map_err(|shut| refusal(py, shut))
+    }
+}
+
+fn refusal(py: Python<'_>, shut: Shut) -> PyErr {
+    hook_error(
+        py,
+        match shut {
+            Shut::Over => OVER,
+            Shut::Sent => SENT,
+        },
+    )
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        LIVE.fetch_sub(1, Ordering::Relaxed);
     }
 }

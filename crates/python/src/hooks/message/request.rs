@@ -1,67 +1,24 @@
 //! A request as hooks see it: a frozen object whose attributes are read from the exchange when they are asked for, and
 //! only while a hook of that exchange runs.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
-use pylae_core::Exchange;
 use pylae_core::hook::Visit;
 use pylae_http::{Method, Target};
 use pyo3::exceptions::{PyLookupError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 
-use super::handle::{Handle, Shut};
+use super::handle::{LIVE, Request};
 use super::headers::{Headers, Of};
 use super::ready::Ready;
 use super::text;
 use super::user::User;
 use crate::errors::hook_error;
 
-/// Requests that Python holds.
-pub(crate) static LIVE: AtomicUsize = AtomicUsize::new(0);
-
-const OVER: &str = "a request and its response can only be used while a hook of their exchange runs";
-const SENT: &str = "a hook that sees the body pass cannot change the exchange: its head is sent already";
-
-/// A request on its way through the gateway. It can be used while a hook of its exchange runs, and not later.
-#[pyclass(frozen, module = "pylae.hooks")]
-pub(crate) struct Request(pub(crate) Arc<Handle>);
-
 impl Request {
-    pub(crate) fn new(handle: Arc<Handle>) -> Self {
-        LIVE.fetch_add(1, Ordering::Relaxed);
-        Self(handle)
-    }
-
-    /// Looks at the exchange. `look` must not run Python code: the way to the exchange is locked meanwhile.
-    pub(crate) fn with<T>(&self, py: Python<'_>, look: impl FnOnce(&mut Exchange) -> T) -> PyResult<T> {
-        self.0.with(look).map_err(|shut| refusal(py, shut))
-    }
-
-    /// The same for what changes the exchange.
-    pub(crate) fn change<T>(&self, py: Python<'_>, change: impl FnOnce(&mut Exchange) -> T) -> PyResult<T> {
-        self.0.change(change).map_err(|shut| refusal(py, shut))
-    }
-
     fn visit<T>(&self, py: Python<'_>, look: impl FnOnce(&mut Visit) -> T) -> PyResult<T> {
         self.with(py, |exchange| look(exchange.hooks.get_or_insert_default()))
-    }
-}
-
-fn refusal(py: Python<'_>, shut: Shut) -> PyErr {
-    hook_error(
-        py,
-        match shut {
-            Shut::Over => OVER,
-            Shut::Sent => SENT,
-        },
-    )
-}
-
-impl Drop for Request {
-    fn drop(&mut self) {
-        LIVE.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -1,35 +1,16 @@
 //! A response as hooks see it: the one on its way, or one that a hook makes.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use pylae_core::Answer;
 use pylae_http::{Edits, Name, Span};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
 use super::headers::{self, Headers, Of};
-use super::request::Request;
+use super::made::{Kind, Made, Response};
 use crate::errors::hook_error;
-
-/// A response. `Response(status, headers, body)` makes one; those that hooks are given are valid while the hook runs.
-#[pyclass(frozen, module = "pylae.hooks")]
-pub(crate) struct Response(Kind);
-
-enum Kind {
-    /// The response of this request.
-    OnItsWay(Py<Request>),
-    /// Made by a hook.
-    Made(Mutex<Made>),
-}
-
-struct Made {
-    status: u16,
-    edits: Edits,
-    body: Arc<[u8]>,
-}
 
 /// Statuses whose responses have no body.
 fn is_bodiless(status: u16) -> bool {
@@ -57,28 +38,6 @@ fn body_of(body: &Bound<'_, PyAny>) -> PyResult<(Arc<[u8]>, bool)> {
 }
 
 impl Response {
-    /// The response of a request.
-    pub(crate) fn of(request: Py<Request>) -> Self {
-        Self(Kind::OnItsWay(request))
-    }
-
-    /// The answer that it stands for; none if it is the one on its way already.
-    pub(crate) fn answer(&self) -> Option<Answer> {
-        let Kind::Made(made) = &self.0 else { return None };
-        let made = made.lock();
-        let owned =
-            |(name, value): (&[u8], &[u8])| (Cow::Owned(String::from_utf8_lossy(name).into_owned()), value.to_vec());
-        Some(Answer { status: made.status, headers: made.edits.added().map(owned).collect(), body: made.body.clone() })
-    }
-
-    /// Looks at the fields of a response that a hook has made. `look` must not run Python code.
-    pub(crate) fn with_edits<T>(&self, look: impl FnOnce(&mut Edits) -> T) -> T {
-        match &self.0 {
-            Kind::Made(made) => look(&mut made.lock().edits),
-            Kind::OnItsWay(_) => look(&mut Edits::default()),
-        }
-    }
-
     fn make(
         status: u16,
         given: Option<&Bound<'_, PyAny>>,

@@ -10,9 +10,9 @@ use pylae_proxy::{HookFigures, Log};
 use pyo3::prelude::*;
 
 use super::failure;
-use super::handle::Handle;
-use super::response::Response;
-use super::watch::HookTimeout;
+use crate::hooks::lane::watch::HookTimeout;
+use crate::hooks::message::handle::Handle;
+use crate::hooks::message::made::Response;
 
 /// What one call over the budget counts, and what moves the hook off the workers: eight in a row, or more than one in nine.
 const STRIKE: u64 = 8;

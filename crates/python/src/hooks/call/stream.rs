@@ -1,8 +1,7 @@
-//! A response body on its way through async generators on the loop. Both ways hold a few pieces, and no more.
+//! A response body on its way through async generators on the loop: the two ends of a [`Pipe`].
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
 use pylae_core::hook::{Broken, On, Stream};
@@ -12,34 +11,13 @@ use pyo3::types::PyBytes;
 use super::called::Called;
 use super::failure::end_if_forked;
 use super::job::Job;
-use super::response::Response;
-
-/// Pieces that wait on either side.
-const HELD: usize = 4;
-
-/// What the worker and the loop share.
-#[derive(Default)]
-pub(crate) struct Pipe {
-    input: VecDeque<Vec<u8>>,
-    ended: bool,
-    output: VecDeque<Vec<u8>>,
-    over: bool,
-    broken: bool,
-    waker: Option<Waker>,
-}
+use super::pipe::{HELD, Pipe, wake};
+use crate::hooks::message::made::Response;
 
 /// The worker's end.
 pub(crate) struct Piped {
     pub(crate) job: Arc<Job>,
     pub(crate) pipe: Arc<Mutex<Pipe>>,
-}
-
-impl Piped {
-    fn note(pipe: &mut Pipe, cx: &Context<'_>) {
-        if !pipe.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            pipe.waker = Some(cx.waker().clone());
-        }
-    }
 }
 
 impl Stream for Piped {
@@ -48,7 +26,7 @@ impl Stream for Piped {
         if pipe.input.len() < HELD || pipe.over || pipe.broken {
             return Poll::Ready(());
         }
-        Self::note(&mut pipe, cx);
+        pipe.note(cx);
         Poll::Pending
     }
 
@@ -82,7 +60,7 @@ impl Stream for Piped {
         if pipe.over && pipe.ended {
             return Poll::Ready(Ok(false));
         }
-        Self::note(&mut pipe, cx);
+        pipe.note(cx);
         Poll::Pending
     }
 }
@@ -97,22 +75,6 @@ impl Drop for Piped {
             self.job.abandon();
         }
         self.job.handle.end();
-    }
-}
-
-/// Has a body break off, because nobody will see it.
-pub(crate) fn refuse(pipe: &Mutex<Pipe>) {
-    pipe.lock().broken = true;
-}
-
-fn wake(pipe: &Mutex<Pipe>, change: impl FnOnce(&mut Pipe)) {
-    let waker = {
-        let mut pipe = pipe.lock();
-        change(&mut pipe);
-        pipe.waker.take()
-    };
-    if let Some(waker) = waker {
-        waker.wake();
     }
 }
 

@@ -5,8 +5,8 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
-use super::request::Request;
-use super::response::Response;
+use crate::hooks::message::handle::Request;
+use crate::hooks::message::made::Response;
 
 /// Items of a tuple whose types are named.
 const MOST: usize = 4;

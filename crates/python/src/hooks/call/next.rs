@@ -11,10 +11,10 @@ use pyo3::types::PyTuple;
 use pyo3::{ffi, wrap_pyfunction};
 
 use super::job::{Job, Outcome};
-use super::response::Response;
-use super::watch;
 use crate::errors::hook_error;
 use crate::gil;
+use crate::hooks::lane::watch;
+use crate::hooks::message::made::Response;
 
 /// What a middleware calls to pass the request on.
 #[pyclass(frozen, module = "pylae.hooks")]

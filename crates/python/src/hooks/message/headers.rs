@@ -8,8 +8,8 @@ use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::request::Request;
-use super::response::Response;
+use super::handle::Request;
+use super::made::Response;
 use super::text;
 
 /// Whose fields.

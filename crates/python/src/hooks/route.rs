@@ -7,22 +7,23 @@ use pylae_core::hook::{Hooks, On, OnError, Run, Step, Stream, Visit};
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use super::called::Called;
-use super::failure::{guarded, rejection};
-use super::handle::{About, Handle};
-use super::job::{Job, Outcome, Waiting};
+use super::call::called::Called;
+use super::call::failure::{guarded, rejection};
+use super::call::job::{Job, Outcome, Waiting};
+use super::call::next::{CallNext, Next, Suspended, drivers};
+use super::call::pipe;
+use super::call::returned::answer_of;
+use super::call::stream::Piped;
 use super::lane::Lanes;
-use super::next::{CallNext, Next, Suspended, drivers};
-use super::response::Response;
-use super::returned::answer_of;
-use super::stream::{self, Piped};
+use super::message::handle::{About, Handle};
+use super::message::made::Response;
 use crate::gil;
 
 /// The hooks of one route.
 pub(crate) struct RouteHooks {
     about: Arc<About>,
     called: Box<[Arc<Called>]>,
-    lanes: Arc<Lanes>,
+    lanes: Arc<Lanes<Job>>,
     sees_responses: bool,
     /// Whether there are hooks that see bodies piece by piece.
     streams: bool,
@@ -53,7 +54,7 @@ enum Parked {
 struct Coroutine {
     object: Py<PyAny>,
     called: Arc<Called>,
-    lanes: Arc<Lanes>,
+    lanes: Arc<Lanes<Job>>,
 }
 
 impl Drop for Session {
@@ -99,7 +100,7 @@ enum Local {
 }
 
 impl RouteHooks {
-    pub(crate) fn new(about: About, called: Vec<Arc<Called>>, lanes: Arc<Lanes>) -> Self {
+    pub(crate) fn new(about: About, called: Vec<Arc<Called>>, lanes: Arc<Lanes<Job>>) -> Self {
         let sees_responses = called.iter().any(|one| one.call.on != On::Request);
         let streams = called.iter().any(|one| matches!(one.call.on, On::Chunks | On::Events));
         Self { about: Arc::new(about), called: called.into(), lanes, sees_responses, streams }
@@ -306,7 +307,7 @@ impl Hooks for RouteHooks {
         let taken = self.lanes.loop_lane.submit(Arc::clone(&job));
         if !taken {
             job.called.note_crowd(exchange);
-            stream::refuse(&pipe);
+            pipe::refuse(&pipe);
         }
         Some(Box::new(Piped { job, pipe }))
     }

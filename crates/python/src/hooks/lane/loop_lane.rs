@@ -1,0 +1,111 @@
+//! Calls on their way to an asyncio loop.
+
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::bell::Bell;
+
+/// Calls on the loop that have not come to an end, those that were given up and do not stop among them; beyond it calls fail.
+const MOST_ON_LOOP: usize = 10_000;
+
+/// Calls on their way to the loop. Many are passed on at once: whoever comes first rings.
+pub(crate) struct LoopLane<J> {
+    state: Mutex<OnLoop<J>>,
+    bell: UnixStream,
+    door: UnixStream,
+}
+
+struct OnLoop<J> {
+    queue: Vec<Arc<J>>,
+    rung: bool,
+    unfinished: usize,
+    stopped: bool,
+    /// The bells of workers for which calls have come to something.
+    owed: Vec<Arc<Bell>>,
+}
+
+impl<J> LoopLane<J> {
+    pub(super) fn new() -> io::Result<Self> {
+        let (bell, door) = UnixStream::pair()?;
+        bell.set_nonblocking(true)?;
+        door.set_nonblocking(true)?;
+        let state = OnLoop { queue: Vec::new(), rung: false, unfinished: 0, stopped: false, owed: Vec::new() };
+        Ok(Self { state: Mutex::new(state), bell, door })
+    }
+
+    /// Has a call run. False: there are too many.
+    pub(crate) fn submit(&self, job: Arc<J>) -> bool {
+        {
+            let mut state = self.state.lock();
+            if state.unfinished >= MOST_ON_LOOP || state.stopped {
+                return false;
+            }
+            state.unfinished += 1;
+        }
+        self.push(job);
+        true
+    }
+
+    /// Passes on a call, or news of one.
+    pub(crate) fn push(&self, job: Arc<J>) {
+        let mut state = self.state.lock();
+        state.queue.push(job);
+        self.ring(&mut state);
+    }
+
+    fn ring(&self, state: &mut OnLoop<J>) {
+        if !std::mem::replace(&mut state.rung, true) {
+            // A full pipe rings too.
+            let _ = (&self.bell).write(&[1]);
+        }
+    }
+
+    /// What becomes readable when there are calls.
+    pub(crate) fn fileno(&self) -> i32 {
+        self.door.as_raw_fd()
+    }
+
+    /// Calls and news of calls since it was last asked.
+    pub(crate) fn take(&self) -> Vec<Arc<J>> {
+        // Before the queue is looked at, so that what comes later rings again.
+        let _ = (&self.door).read(&mut [0; 16]);
+        let mut state = self.state.lock();
+        state.rung = false;
+        std::mem::take(&mut state.queue)
+    }
+
+    /// Notes that a worker is to be woken soon.
+    pub(crate) fn owe(&self, bell: Arc<Bell>) {
+        let mut state = self.state.lock();
+        if !state.owed.iter().any(|known| Arc::ptr_eq(known, &bell)) {
+            state.owed.push(bell);
+        }
+    }
+
+    /// Wakes the workers that are to be woken.
+    pub(crate) fn ring_owed(&self) {
+        let owed = std::mem::take(&mut self.state.lock().owed);
+        for bell in owed {
+            bell.ring();
+        }
+    }
+
+    pub(crate) fn finished(&self) {
+        let mut state = self.state.lock();
+        state.unfinished = state.unfinished.saturating_sub(1);
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.state.lock().stopped
+    }
+
+    pub(super) fn stop(&self) {
+        let mut state = self.state.lock();
+        state.stopped = true;
+        self.ring(&mut state);
+    }
+}
