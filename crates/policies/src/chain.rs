@@ -112,6 +112,11 @@ impl Chain {
         }
     }
 
+    /// The name of the policy before `next`: the one asked last, where that is the one to be asked next.
+    pub fn before(&self, next: usize) -> Option<&'static str> {
+        self.policies.get(next.checked_sub(1)?).map(AnyPolicy::name)
+    }
+
     /// The access log, if there is one.
     pub fn access_log(&self) -> Option<&AccessLog> {
         // The table has it first.

@@ -113,6 +113,7 @@ impl One<'_, '_> {
             )
         {
             series.inspect(|block| block.reused.add(1));
+            tracing::debug!(id = %exchange.id.escape_ascii(), "over a kept connection");
             match self.ask(client, exchange, kept).await {
                 Err(failure) if failure.is_silent_end() => {
                     let again = client.body.is_replayable() && (!failure.is_sent() || is_repeatable(exchange));

@@ -10,6 +10,7 @@ use pylae_core::plan::Protocol;
 use pylae_core::service::Outcome;
 use pylae_core::{Exchange, Halt};
 use tokio::net::TcpStream;
+use tracing::debug;
 
 use crate::attempt::Failure;
 use crate::client::Client;
@@ -39,13 +40,18 @@ pub(crate) async fn connect(
         .await
         .transpose()?;
     match opened {
-        Some(Ok(socket)) => return Ok(socket),
+        Some(Ok(socket)) => {
+            debug!(id = %exchange.id.escape_ascii(), "over a new connection");
+            return Ok(socket);
+        }
         Some(Err(error)) if is_about_tls(&error) => {
+            debug!(id = %exchange.id.escape_ascii(), %error, "no connection: TLS failed");
             service.refusals.tell(worker.log(), clock::coarse(), "instance_handshake_failed", || {
                 format!("TLS with {} of service {}: {error}", service.plan.instances[index].url, service.name)
             });
         }
-        _ => {}
+        Some(Err(error)) => debug!(id = %exchange.id.escape_ascii(), %error, "no connection"),
+        None => debug!(id = %exchange.id.escape_ascii(), "no connection in time"),
     }
     Err(Failure::instance(Outcome::ConnectFailed, false, false))
 }

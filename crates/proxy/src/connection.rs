@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
+use tracing::debug;
 
 use crate::client::{After, Client};
 use crate::flow::flow;
@@ -31,6 +32,7 @@ pub(crate) async fn serve(
         // Boxed: the tasks of other connections are not to carry it.
         Protocol::Http2 => Box::pin(http2::serve(worker, client, Vec::new())).await,
     }
+    debug!(%peer, "connection closed");
 }
 
 /// HTTP/1: one exchange after the other. `http2`: unless the client begins with that.

@@ -10,6 +10,7 @@ use pylae_core::request::{max_forwards, websocket};
 use pylae_core::route::Lookup;
 use pylae_core::{Answer, Exchange, Halt, Verdict};
 use pylae_http::Method;
+use tracing::debug;
 
 use crate::client::Client;
 use crate::clock;
@@ -38,6 +39,9 @@ pub(crate) async fn decide(
     exchange: &mut Exchange,
 ) -> Result<Decided, Halt> {
     let decided = run(worker, snapshot, route, client, exchange).await;
+    if let Some(cache) = exchange.cache.outcome {
+        debug!(id = %exchange.id.escape_ascii(), ?cache, "looked up in the cache");
+    }
     match &decided {
         Ok(Decided::Forward) => {}
         // Those who wait for the answer of the service: one of them takes over from a client that has gone. What stands
@@ -76,9 +80,21 @@ async fn run(
                     look(route, client, exchange, next.insert(0))
                 }
             },
-            Verdict::Answer(answer) => return Ok(Decided::Answer(answer)),
+            Verdict::Answer(answer) => {
+                debug!(
+                    id = %exchange.id.escape_ascii(), policy = route.chain.before(next.unwrap_or(exchange.entered)),
+                    status = answer.status, "answered by a policy"
+                );
+                return Ok(Decided::Answer(answer));
+            }
             Verdict::Stored(stored) => return Ok(Decided::Stored(stored)),
-            Verdict::Reject(rejection) => return Err(Halt::Rejected(rejection)),
+            Verdict::Reject(rejection) => {
+                debug!(
+                    id = %exchange.id.escape_ascii(), policy = route.chain.before(next.unwrap_or(exchange.entered)),
+                    code = rejection.code, "rejected by a policy"
+                );
+                return Err(Halt::Rejected(rejection));
+            }
             Verdict::Wait(mut wait) => {
                 let waited = wait_for(route.timeout, client, exchange, |cx| wait.as_mut().poll(cx)).await?;
                 let resume = waited.ok_or(Halt::PolicyTimeout)?;

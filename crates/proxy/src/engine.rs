@@ -19,6 +19,7 @@ use pylae_policies::authentication::Revoked;
 use serde::Serialize;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{mpsc, oneshot};
+use tracing::debug;
 
 pub use self::command::LimitQuestion;
 use self::command::position;
@@ -32,6 +33,7 @@ use crate::observe::{Totals, WorkerStats};
 use crate::recent::{Lane, Recent};
 use crate::sink::{SinkStats, Sinks};
 use crate::snapshot::{PoolKeys, Snapshot};
+use crate::subscriber;
 use crate::unread::MOST_UNSENT;
 use crate::worker::{Control, Listening, Shared, Worker};
 
@@ -95,6 +97,7 @@ impl Engine {
         plan: Plan,
         hooks: impl FnOnce(&Arc<Log>) -> Result<Arc<dyn HookSource>, Vec<Problem>>,
     ) -> Result<Self, Vec<Problem>> {
+        subscriber::install()?;
         let mut keys = PoolKeys::default();
         let policies = Arc::new(pylae_policies::Shared::new(plan.limits.max_keys).with_cache(plan.limits.cache_size));
         let shared = Arc::new(Shared::default());
@@ -182,6 +185,7 @@ impl Engine {
         state.keys = keys;
         state.applied += 1;
         state.since = clock::now();
+        debug!(applied = state.applied, "snapshot applied");
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use pylae_core::service::retry::{self, Attempt};
 use pylae_core::service::{Entry, Outcome, PickInput, Picked, Tried, Unavailable};
 use pylae_core::{Exchange, Halt, Instant};
 use pylae_http::Framing;
+use tracing::debug;
 
 use crate::admission;
 use crate::attempt::{Answered, Failure, One};
@@ -62,6 +63,8 @@ pub(crate) async fn forward<'s>(
         let one = One { worker, snapshot, route, service, picked: &picked, last };
         exchange.attempts = number;
         exchange.instance = Some(picked.index);
+        debug!(id = %exchange.id.escape_ascii(), number, service = %service.name, instance = picked.instance().url(),
+            "attempt begun");
         let answered = one.run(client, exchange).await;
         let now = clock::now();
         exchange.upstream += now.since(began);
@@ -71,6 +74,7 @@ pub(crate) async fn forward<'s>(
             Err(Failure::Halt(halt)) => return Err(halt.clone()),
             Err(Failure::Instance(fault)) => (fault.outcome, fault.sent),
         };
+        debug!(id = %exchange.id.escape_ascii(), ?outcome, sent, "attempt over");
         worker.log_changes(picked.report(now, outcome, now.since(began)));
         let attempt = Attempt {
             outcome,
@@ -101,6 +105,7 @@ pub(crate) async fn forward<'s>(
         drop(picked);
         number += 1;
         worker.stats.retries.add(1);
+        debug!(id = %exchange.id.escape_ascii(), ?pause, "attempt to be repeated");
         wait(client, exchange, now.saturating_add(pause)).await?;
         began = clock::now();
     }

@@ -18,6 +18,7 @@ use pylae_http::{Framing, HeadLimits, Method, ResponseHead};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout_at};
+use tracing::debug;
 
 use crate::clock;
 use crate::connect;
@@ -136,6 +137,7 @@ async fn check(target: Rc<RefCell<Target>>, rules: HealthCheck, log: Arc<Log>) {
             Ok(Err(error)) => (false, error.to_string(), None),
             Err(_) => (false, format!("no answer within {} s", rules.timeout.0.as_secs_f64()), None),
         };
+        debug!(service = %service.name, index, ok, reason, "health checked");
         log.changes(service.state.active_result(index, clock::now(), ok, &reason));
         if let Some((socket, left)) = answered {
             // What is not read by then is cut off.

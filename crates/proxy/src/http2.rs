@@ -18,6 +18,7 @@ use h2::{Reason, RecvStream};
 use http::Request;
 use pylae_core::Instant;
 use pylae_core::plan::Limits;
+use tracing::debug;
 
 use crate::body::Body;
 use crate::client::{After, Client};
@@ -107,6 +108,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut client: Client, ahead: Vec<u8>
     let mut handshake = builder(limits).handshake(Wire::of_client(socket, ahead, Rc::clone(&watch)));
     client.deadline.set(clock::coarse().saturating_add(limits.head_timeout.0));
     let Some(Ok(connection)) = client.deadline.within(|cx| Pin::new(&mut handshake).poll(cx)).await else { return };
+    debug!(peer = %client.peer, "connection speaks HTTP/2");
     let mut serving = Serving {
         worker: Rc::clone(&worker),
         connection,

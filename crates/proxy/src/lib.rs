@@ -41,6 +41,7 @@ mod snapshot;
 mod socket;
 mod source;
 mod streamed;
+mod subscriber;
 mod tls;
 mod tunnel;
 mod unread;

@@ -8,6 +8,7 @@ use parking_lot::{Condvar, Mutex};
 use pylae_core::Instant;
 use pylae_core::service::Change;
 use serde::Serialize;
+use tracing::debug;
 
 /// Records kept until they are read; beyond it they are dropped and counted.
 const KEPT: usize = 4096;
@@ -81,6 +82,7 @@ impl Log {
     /// One line for each change of state of a service.
     pub(crate) fn changes(&self, changes: impl IntoIterator<Item = Change>) {
         for change in changes {
+            debug!(%change, "health changed");
             let level = if change.event.is_loss() { "warning" } else { "info" };
             self.write(level, "service_changed", change.to_string());
         }

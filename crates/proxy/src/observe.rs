@@ -6,6 +6,7 @@ use pylae_core::Exchange;
 use pylae_core::request::admit;
 use pylae_policies::access_log::Ending;
 use serde::Serialize;
+use tracing::debug;
 
 use crate::client::{After, Client};
 use crate::clock;
@@ -192,6 +193,11 @@ fn observe(
         complete: sent.complete,
         timed: sent.timed,
     };
+    debug!(
+        id = %exchange.id.escape_ascii(), status = exchange.status, code = exchange.code, bytes_in = ended.bytes_in,
+        bytes_out = ended.bytes_out, complete = ended.complete,
+        cache = exchange.cache.outcome.map(tracing::field::debug), "exchange over"
+    );
     describe(worker, snapshot, route, exchange, &ended);
     if let Some(series) = route.map_or(&snapshot.series, |route| &route.series) {
         series.of(worker.index).record(exchange, &ended);

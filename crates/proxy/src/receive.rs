@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 
 use pylae_core::request::{admit, grpc};
 use pylae_core::{Exchange, Halt};
+use tracing::debug;
 
 use crate::client::Client;
 use crate::clock;
@@ -88,6 +89,16 @@ pub(crate) async fn receive(
     client.body.start(exchange, &client.socket);
     if admitted.is_err() {
         client.body.break_off();
+    }
+    match &admitted {
+        Ok(()) => debug!(
+            id = %exchange.id.escape_ascii(), peer = %client.peer,
+            method = %exchange.head.method_span.of(&exchange.buffer).escape_ascii(),
+            host = %exchange.host.escape_ascii(), path = %exchange.target.path.escape_ascii(), "request head read"
+        ),
+        Err(halt) => {
+            debug!(id = %exchange.id.escape_ascii(), peer = %client.peer, why = %halt.detail(), "request head refused");
+        }
     }
     Some(admitted)
 }

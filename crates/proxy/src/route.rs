@@ -5,6 +5,7 @@ use pylae_core::{Exchange, Halt, Verdict};
 use pylae_http::message::target;
 use pylae_http::{Method, TargetError};
 use pylae_policies::cors;
+use tracing::debug;
 
 use crate::snapshot::{Route, Snapshot};
 use crate::worker::Worker;
@@ -13,6 +14,10 @@ use crate::worker::Worker;
 /// such requests are asked: whom they refuse is not told what there is and what not.
 pub(crate) fn route<'s>(worker: &Worker, snapshot: &'s Snapshot, exchange: &mut Exchange) -> Result<&'s Route, Halt> {
     let found = route_with(&mut worker.scratch.borrow_mut(), snapshot, exchange);
+    match &found {
+        Ok(route) => debug!(id = %exchange.id.escape_ascii(), route = %route.name, "route chosen"),
+        Err(halt) => debug!(id = %exchange.id.escape_ascii(), code = halt.code(), "no route"),
+    }
     let Err(halt) = found else { return found };
     if matches!(halt, Halt::Target(_)) {
         // As behind every target that is refused.
@@ -21,7 +26,13 @@ pub(crate) fn route<'s>(worker: &Worker, snapshot: &'s Snapshot, exchange: &mut 
     loop {
         match snapshot.unrouted.request(exchange) {
             Verdict::Continue => return Err(halt),
-            Verdict::Reject(rejection) if rejection.code != cors::REFUSED => return Err(Halt::Rejected(rejection)),
+            Verdict::Reject(rejection) if rejection.code != cors::REFUSED => {
+                debug!(
+                    id = %exchange.id.escape_ascii(), policy = snapshot.unrouted.before(exchange.entered),
+                    code = rejection.code, "rejected by a policy"
+                );
+                return Err(Halt::Rejected(rejection));
+            }
             // It stays this refusal also for a preflight: there is nothing that it could announce.
             _ => {}
         }

@@ -16,6 +16,7 @@ use pylae_core::connection::proxy_protocol;
 use pylae_core::connection::proxy_protocol::Parsed;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+use tracing::debug;
 
 use crate::body::Body;
 use crate::client::{Client, DRAIN_TIME};
@@ -105,6 +106,7 @@ async fn announced(
             polled => polled,
         })
         .await??;
+    debug!(%peer, ?client, "header of the PROXY protocol read");
     Some((stream, client.unwrap_or(peer)))
 }
 
@@ -130,14 +132,16 @@ async fn handshake(
             return Some(tls);
         }
         Some(Err(error)) if error.kind() == ErrorKind::InvalidData => {
+            debug!(%peer, %error, "TLS handshake failed");
             tell(worker, || format!("a TLS handshake with {} failed: {error}", peer.ip()));
             deadline.set(clock::coarse().saturating_add(DRAIN_TIME));
             // It is closed however that goes.
             let _ = deadline.within(|cx| tls.poll_dismiss(cx)).await;
         }
         // Who goes away without a word, as probes of the port do, is counted only.
-        Some(Err(_)) => {}
+        Some(Err(error)) => debug!(%peer, %error, "TLS handshake failed"),
         None => {
+            debug!(%peer, "TLS handshake took too long");
             tell(worker, || format!("a TLS handshake with {} took too long", peer.ip()));
         }
     }

@@ -14,6 +14,7 @@ use pylae_core::service::Changes;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{JoinHandle, LocalSet};
+use tracing::debug;
 
 use crate::buffers::Buffers;
 use crate::clock;
@@ -166,6 +167,7 @@ impl Worker {
         // Open WebSockets say good-bye, and connections that speak HTTP/2 that they take nothing more.
         self.wheel.wake_all();
         let Some(time) = time else { return };
+        debug!(connections = self.connections.get(), ?time, "drain begun");
         let closed = async || {
             while self.connections.get() > 0 {
                 self.idle.notified().await;
@@ -184,6 +186,7 @@ impl Worker {
             () = tokio::time::sleep(time) => {}
             _ = control.recv() => {}
         }
+        debug!(cut_off = self.connections.get(), "drain ended");
     }
 
     /// What the plan in force says about a listener.
@@ -245,6 +248,7 @@ impl Worker {
         let open = self.shared.connections.load(Ordering::Relaxed);
         if open >= most + LEAVING {
             self.stats.connections_refused.add(1);
+            debug!(%peer, open, "connection refused for want of room");
             return;
         }
         if open >= most {
@@ -253,6 +257,7 @@ impl Worker {
         self.stats.connections_accepted.add(1);
         // Counted before its task runs, so that a drain that begins now waits for it.
         let listener = Arc::clone(&listener.borrow());
+        debug!(%peer, listener = %listener.plan.address, "connection accepted");
         tokio::task::spawn_local(connection::serve(Rc::clone(self), self.open(), listener, stream, peer));
     }
 

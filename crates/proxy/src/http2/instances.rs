@@ -13,6 +13,7 @@ use h2::client::{Builder, Connection, SendRequest};
 use http::uri::Scheme;
 use pylae_core::service::Outcome;
 use pylae_core::{Exchange, Halt, Instant};
+use tracing::debug;
 
 use super::SEND_BUFFER;
 use super::place::{Place, Places};
@@ -114,6 +115,7 @@ impl Connections {
         });
         match connected.await.transpose()?.flatten() {
             Some(connection) => {
+                debug!(id = %exchange.id.escape_ascii(), ?found, "over a shared connection");
                 let socket =
                     Socket::Stream(Box::new(Stream::asking(connection, scheme(target.service, target.index), place)));
                 Ok(Opened { socket, found })

@@ -1,0 +1,96 @@
+//! What the data plane does, step by step, on standard error, for those who debug it. Off unless `PYLAE_LOG` asks for it.
+
+use std::io;
+
+use pylae_core::Problem;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt;
+use tracing_subscriber::prelude::*;
+
+/// The variable of the environment that says what is written.
+const VARIABLE: &str = "PYLAE_LOG";
+/// Where `h2` writes paths with their queries, and credentials of authorities, if they are malformed. Never below `info`.
+const REVEALING: &str = "h2::server";
+
+/// Has events written as the environment asks. The first engine of the process decides: later ones find it done.
+pub(crate) fn install() -> Result<(), Vec<Problem>> {
+    let Some(wanted) = std::env::var_os(VARIABLE).filter(|wanted| !wanted.is_empty()) else { return Ok(()) };
+    let targets = read(&wanted.to_string_lossy()).map_err(|problem| vec![problem])?;
+    let written = fmt::layer()
+        .with_writer(io::stderr)
+        .with_thread_names(true)
+        // It would panic where standard error is closed.
+        .log_internal_errors(false);
+    // Fails where something else listens already.
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(written).with(targets));
+    Ok(())
+}
+
+/// Levels by target: `debug`, or `pylae_proxy=debug,h2=info`.
+fn read(wanted: &str) -> Result<Targets, Problem> {
+    let mut targets = Targets::new();
+    for part in wanted.split(',').map(str::trim) {
+        targets = match part.split_once('=') {
+            Some((target, name)) if !target.is_empty() => targets.with_target(target, level(name)?),
+            _ => targets.with_default(level(part)?),
+        };
+    }
+    Ok(targets.with_target(REVEALING, LevelFilter::INFO))
+}
+
+fn level(name: &str) -> Result<LevelFilter, Problem> {
+    let known = Some(name).filter(|name| name.starts_with(char::is_alphabetic)).and_then(|name| name.parse().ok());
+    known.ok_or_else(|| {
+        let wrong = format!("the environment variable {VARIABLE}: `{name}` is no level");
+        let right = "off, error, warn, info, debug and trace are; write `debug`, or `pylae_proxy=debug,h2=info`";
+        Problem::at("", format!("{wrong}; {right}"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn a_level_is_for_all_targets_that_have_none_of_their_own() {
+        let targets = read("debug, h2=info,h2::hpack=OFF").unwrap();
+        assert!(targets.would_enable("pylae_proxy::flow", &Level::DEBUG));
+        assert!(!targets.would_enable("pylae_proxy::flow", &Level::TRACE));
+        assert!(targets.would_enable("h2::codec", &Level::INFO));
+        assert!(!targets.would_enable("h2::codec", &Level::DEBUG));
+        assert!(!targets.would_enable("h2::hpack", &Level::ERROR));
+        assert!(!read("pylae_proxy=debug").unwrap().would_enable("h2", &Level::ERROR));
+    }
+
+    #[test]
+    fn what_shows_queries_is_not_written() {
+        for wanted in ["trace", "h2=trace", "h2::server=trace"] {
+            assert!(!read(wanted).unwrap().would_enable("h2::server", &Level::DEBUG), "{wanted}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_an_example() {
+        for (wanted, name) in [
+            ("debgu", "debgu"),
+            ("pylae_proxy", "pylae_proxy"),
+            ("h2=loud", "loud"),
+            ("debug,", ""),
+            ("h2=", ""),
+            ("=debug", "=debug"),
+            ("4", "4"),
+        ] {
+            let problem = read(wanted).unwrap_err();
+            assert_eq!(
+                problem.message,
+                format!(
+                    "the environment variable PYLAE_LOG: `{name}` is no level; off, error, warn, info, debug and trace are; \
+                     write `debug`, or `pylae_proxy=debug,h2=info`"
+                )
+            );
+        }
+    }
+}
