@@ -1,0 +1,67 @@
+//! A message of HTTP/1 as it came.
+
+/// Field names are in lower case; order and repetitions are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Message {
+    pub(crate) start: String,
+    pub(crate) fields: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+    pub(crate) trailers: Vec<(String, String)>,
+}
+
+impl Message {
+    /// A head up to and with its empty line.
+    pub(crate) fn of_head(head: &[u8]) -> Self {
+        let text = latin1(head);
+        let mut lines = text.strip_suffix("\r\n\r\n").expect("a head ends with an empty line").split("\r\n");
+        let start = lines.next().unwrap_or_default().to_owned();
+        Self { start, fields: lines.map(field).collect(), ..Self::default() }
+    }
+
+    /// Status of an answer.
+    pub(crate) fn status(&self) -> u16 {
+        self.start.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status")
+    }
+
+    /// Target of a request.
+    pub(crate) fn target(&self) -> &str {
+        self.start.split(' ').nth(1).expect("a target")
+    }
+
+    /// All values of a field.
+    pub(crate) fn all(&self, name: &str) -> Vec<&str> {
+        self.fields.iter().filter(|(known, _)| known == name).map(|(_, value)| &**value).collect()
+    }
+
+    /// The value of a field that must not be repeated.
+    pub(crate) fn one(&self, name: &str) -> Option<&str> {
+        let values = self.all(name);
+        assert!(values.len() < 2, "{name} is repeated: {values:?}");
+        values.first().copied()
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        !self.all(name).is_empty()
+    }
+
+    /// The body as text.
+    pub(crate) fn text(&self) -> String {
+        latin1(&self.body)
+    }
+
+    /// What the `type` of problem details says behind `urn:pylae:error:`.
+    pub(crate) fn error(&self) -> String {
+        let body: serde_json::Value = serde_json::from_slice(&self.body).expect("problem details");
+        body["type"].as_str().and_then(|kind| kind.strip_prefix("urn:pylae:error:")).expect("a type").to_owned()
+    }
+}
+
+/// One line of a head or of trailers.
+pub(crate) fn field(line: &str) -> (String, String) {
+    let (name, value) = line.split_once(':').unwrap_or_else(|| panic!("not a field: {line:?}"));
+    (name.to_ascii_lowercase(), value.trim_matches([' ', '\t']).to_owned())
+}
+
+pub(crate) fn latin1(bytes: &[u8]) -> String {
+    bytes.iter().copied().map(char::from).collect()
+}
