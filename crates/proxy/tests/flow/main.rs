@@ -14,4 +14,6 @@ mod support {
 }
 
 mod fields;
+mod retries;
+mod routing;
 mod timeouts;

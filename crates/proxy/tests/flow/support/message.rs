@@ -49,10 +49,14 @@ impl Message {
         latin1(&self.body)
     }
 
-    /// What the `type` of problem details says behind `urn:pylae:error:`.
-    pub(crate) fn error(&self) -> String {
+    /// An error of the gateway's own in short: its status, the last word of the `type` of its problem details, and what it says
+    /// of the connection, as in `404 no_route` or `408 head_timeout, close`.
+    pub(crate) fn refusal(&self) -> String {
+        assert_eq!(self.one("content-type"), Some("application/problem+json"), "{self:?}");
         let body: serde_json::Value = serde_json::from_slice(&self.body).expect("problem details");
-        body["type"].as_str().and_then(|kind| kind.strip_prefix("urn:pylae:error:")).expect("a type").to_owned()
+        let kind = body["type"].as_str().and_then(|kind| kind.strip_prefix("urn:pylae:error:")).expect("a type");
+        let connection = self.one("connection").map_or_else(String::new, |said| format!(", {said}"));
+        format!("{} {kind}{connection}", self.status())
     }
 }
 

@@ -56,6 +56,13 @@ impl Peer {
         (&*self.stream).write_all(bytes.as_ref()).is_ok()
     }
 
+    /// Sends as much as is taken at once.
+    pub(crate) fn top_up(&mut self) {
+        self.stream.set_nonblocking(true).unwrap();
+        while (&*self.stream).write(&[0; 65536]).is_ok() {}
+        self.stream.set_nonblocking(false).unwrap();
+    }
+
     /// Says that no more bytes will come (FIN); reading goes on.
     pub(crate) fn end(&mut self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
