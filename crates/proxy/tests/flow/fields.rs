@@ -1,21 +1,33 @@
 //! The fields that the gateway adds, changes and takes away.
 
+use serde_json::json;
+
 use crate::support::gateway::Gateway;
-use crate::support::instance::{Answer, Instance};
-use crate::support::message::latin1;
+use crate::support::instance::{Answer, Instance, OK};
+use crate::support::message::{Message, latin1};
 use crate::support::plan::Plan;
+
+/// A GET with these lines behind its Host.
+fn get(fields: &str) -> String {
+    format!("GET /x HTTP/1.1\r\nHost: shop.test\r\n{fields}\r\n")
+}
+
+/// Names of all fields, as they stand there.
+fn names(message: &Message) -> Vec<&str> {
+    message.fields.iter().map(|(name, _)| &**name).collect()
+}
 
 #[test]
 fn a_request_goes_on_with_its_fields_and_with_those_of_the_gateway_behind_them() {
     let instance = Instance::ok();
     let gateway = Gateway::start(&Plan::to([&instance]));
-    gateway.ask(
-        "GET /a?b=c HTTP/1.1\r\nHost: shop.test:81\r\nX-Request-ID: one\r\naccept: */*\r\nX-A: 1\r\nx-a: 2\r\n\r\n",
-    );
+    gateway
+        .ask("GET /a?b=c HTTP/1.1\r\nHost: shop.test:81\r\nX-Request-ID: one\r\naccept: */*\r\nX-A: 1\r\nVia: 1.0 b\r\nx-a: 2\r\n\r\n");
     let expected = "GET /a?b=c HTTP/1.1\r\n\
         Host: shop.test:81\r\n\
         accept: */*\r\n\
         X-A: 1\r\n\
+        Via: 1.0 b\r\n\
         x-a: 2\r\n\
         X-Request-ID: one\r\n\
         X-Forwarded-For: 127.0.0.1\r\n\
@@ -26,8 +38,7 @@ fn a_request_goes_on_with_its_fields_and_with_those_of_the_gateway_behind_them()
 
 #[test]
 fn an_answer_goes_back_as_it_came_with_the_id_of_its_request() {
-    let answer =
-        "HTTP/1.1 200 All right\r\nX-One: 1\r\nDate: now\r\nServer: s\r\nx-one: 2\r\nContent-Length: 2\r\n\r\nok";
+    let answer = "HTTP/1.1 200 All right\r\nX-One: 1\r\nDate: now\r\nServer: s\r\nx-one: 2\r\nX-Request-ID: forged\r\nContent-Length: 2\r\n\r\nok";
     let instance = Instance::answering([Answer::bytes(answer)]);
     let gateway = Gateway::start(&Plan::to([&instance]));
     let mut client = gateway.connect();
@@ -41,4 +52,138 @@ fn an_answer_goes_back_as_it_came_with_the_id_of_its_request() {
         Content-Length: 2\r\n\r\n";
     assert_eq!(client.read_raw_head(), expected);
     assert_eq!(client.read(2), b"ok");
+}
+
+#[test]
+fn a_request_without_an_id_that_can_be_used_gets_one_for_both_sides() {
+    let instance = Instance::ok();
+    let gateway = Gateway::start(&Plan::to([&instance]));
+    let mut made = Vec::new();
+    for sent in ["", "X-Request-ID: \r\n", "X-Request-ID: a b\r\n", "X-Request-ID: <a>\r\n"] {
+        let answer = gateway.ask(get(sent));
+        let id = answer.one("x-request-id").unwrap().to_owned();
+        assert_eq!(instance.requests().pop().unwrap().one("x-request-id"), Some(&*id));
+        assert_eq!((id.len(), id.matches('-').count(), id.as_bytes()[14]), (36, 4, b'4'), "{sent:?}: {id}");
+        made.push(id);
+    }
+    made.dedup();
+    assert_eq!(made.len(), 4);
+}
+
+#[test]
+fn hop_by_hop_fields_of_a_request_end_here() {
+    let instance = Instance::ok();
+    let gateway = Gateway::start(&Plan::to([&instance]));
+    gateway.ask(get(
+        "Connection: X-One, keep-alive\r\nConnection: x-two\r\nX-One: 1\r\nX-TWO: 2\r\nKeep-Alive: timeout=5\r\n\
+         TE: trailers\r\nTrailer: X-Three\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\
+         Proxy: a\r\nProxy-Connection: close\r\nProxy-Authorization: a\r\nX-User-ID: forged\r\nX_User_Role: forged\r\nX-Four: 4\r\n",
+    ));
+    let kept = ["host", "x-four", "x-request-id", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"];
+    assert_eq!(names(&instance.request()), kept);
+}
+
+#[test]
+fn hop_by_hop_fields_of_an_answer_end_here() {
+    let instance = Instance::answering([Answer::bytes(
+        "HTTP/1.1 200 OK\r\nConnection: keep-alive, X-Private\r\nKeep-Alive: timeout=5\r\nX-Private: 1\r\n\
+         Proxy-Authenticate: Basic\r\nTrailer: X\r\nUpgrade: h2c\r\nProxy-Connection: close\r\nTE: trailers\r\n\
+         X-Public: 1\r\nContent-Length: 2\r\n\r\nok",
+    )]);
+    let gateway = Gateway::start(&Plan::to([&instance]));
+    let answer = gateway.ask(get(""));
+    assert_eq!(names(&answer), ["x-public", "x-request-id", "content-length"]);
+}
+
+#[test]
+fn a_field_that_others_rely_on_cannot_be_nominated_away() {
+    let instance = Instance::ok();
+    let gateway = Gateway::start(&Plan::to([&instance]));
+    for name in ["Authorization", "Cookie", "Host", "X-Forwarded-For", "X-Request-ID", "X-User-ID", "traceparent"] {
+        let mut client = gateway.connect();
+        client.send(get(&format!("Connection: close, {name}\r\n")));
+        assert_eq!(client.read_answer().refusal(), "400 malformed_request, close", "{name}");
+    }
+    assert_eq!(instance.connections(), 0);
+}
+
+#[test]
+fn what_a_client_says_was_forwarded_is_believed_only_of_trusted_proxies() {
+    let instance = Instance::ok();
+    let said = get("X-Forwarded-For: 10.9.8.7\r\nx-forwarded-for: 10.9.8.6, 10.9.8.5\r\nX-Forwarded-Proto: https\r\n\
+         X-Forwarded-Host: outside.test\r\nX-Forwarded-Prefix: /shop\r\nForwarded: for=10.9.8.7\r\nX-Real-IP: 10.9.8.7\r\n");
+    let gateway = Gateway::start(&Plan::to([&instance]));
+    gateway.ask(&said);
+    let request = instance.requests().pop().unwrap();
+    let found = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"].map(|name| request.one(name));
+    assert_eq!(found, [Some("127.0.0.1"), Some("http"), Some("shop.test")]);
+    assert!(!request.fields.iter().any(|(_, value)| value.contains("10.9.8") || value == "/shop"), "{request:?}");
+
+    let gateway = Gateway::start(&Plan::to([&instance]).with(json!({"trusted_proxies": ["127.0.0.1/32"]})));
+    gateway.ask(&said);
+    let request = instance.requests().pop().unwrap();
+    assert_eq!(request.one("x-forwarded-for"), Some("10.9.8.7, 10.9.8.6, 10.9.8.5, 127.0.0.1"));
+    let found =
+        ["x-forwarded-proto", "x-forwarded-host", "x-forwarded-prefix", "forwarded"].map(|name| request.one(name));
+    assert_eq!(found, [Some("https"), Some("outside.test"), Some("/shop"), Some("for=10.9.8.7")]);
+    // Who the client is was decided by the gateway; the Host is no matter of forwarding.
+    assert_eq!(request.one("host"), Some("shop.test"));
+}
+
+#[test]
+fn an_instance_is_sent_the_host_of_the_client_or_its_own() {
+    let instance = Instance::ok();
+    let authority = instance.authority();
+    for (service, route, host) in [
+        (json!(null), json!(null), "shop.test"),
+        (json!(false), json!(null), &*authority),
+        (json!(false), json!(true), "shop.test"),
+        (json!(true), json!(false), &*authority),
+    ] {
+        let plan = Plan::to([&instance]).with_service(json!({"preserve_host": service}));
+        let gateway = Gateway::start(&plan.with_route(json!({"preserve_host": route})));
+        gateway.ask(get("").replace("shop.test", "Shop.TEST:80"));
+        let request = instance.requests().pop().unwrap();
+        let expected = if host == authority { host.to_owned() } else { "shop.test:80".to_owned() };
+        assert_eq!(request.one("host"), Some(&*expected));
+        assert_eq!(request.one("x-forwarded-host"), Some("shop.test:80"));
+    }
+}
+
+#[test]
+fn interim_answers_of_an_instance_end_here() {
+    let hints =
+        "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n";
+    let instance = Instance::answering([Answer::bytes([hints.as_bytes(), OK].concat())]);
+    let gateway = Gateway::start(&Plan::to([&instance]));
+    let mut client = gateway.connect();
+    for _ in 0..2 {
+        client.send(get(""));
+        let answer = client.read_answer();
+        assert_eq!((answer.status(), answer.one("link"), &*answer.text()), (200, None, "ok"));
+    }
+    assert_eq!(instance.connections(), 1);
+}
+
+#[test]
+fn what_an_instance_says_of_itself_becomes_what_its_client_knows() {
+    let instance = Instance::held();
+    let route = json!({"match": {"path": {"kind": "prefix", "value": "/api"}}, "strip_prefix": "/api"});
+    let gateway =
+        Gateway::start(&Plan::to([&instance]).with_route(route).with_service(json!({"preserve_host": false})));
+    let own = instance.url();
+    let mut client = gateway.connect();
+    client.send("GET /api/a HTTP/1.1\r\nHost: shop.test\r\n\r\n");
+    let mut peer = instance.accept();
+    for (said, known) in [
+        (format!("{own}/b?c"), "http://shop.test/api/b?c"),
+        ("/b".to_owned(), "/api/b"),
+        ("b".to_owned(), "b"),
+        ("https://elsewhere.test/b".to_owned(), "https://elsewhere.test/b"),
+    ] {
+        peer.read_request();
+        peer.send(format!("HTTP/1.1 302 Found\r\nLocation: {said}\r\nContent-Length: 0\r\n\r\n"));
+        assert_eq!(client.read_answer().one("location"), Some(known));
+        client.send("GET /api/a HTTP/1.1\r\nHost: shop.test\r\n\r\n");
+    }
 }

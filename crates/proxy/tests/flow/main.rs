@@ -13,7 +13,11 @@ mod support {
     pub(crate) mod plan;
 }
 
+mod client_connections;
+mod early_answers;
 mod fields;
+mod framing;
+mod instance_connections;
 mod retries;
 mod routing;
 mod timeouts;

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::support::gateway::Gateway;
 use crate::support::instance::{Answer, Instance, Nobody, OK};
+use crate::support::message::Message;
 use crate::support::plan::Plan;
 
 const GET: &str = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -30,7 +31,7 @@ fn what_reached_no_instance_goes_to_another_whatever_it_is() {
         assert_eq!(client.read_answer().text(), "ok");
     }
     assert!(gateway.stats().totals.retries > 0, "some began with nobody");
-    let bodies: Vec<_> = instance.requests().iter().map(|request| request.text()).collect();
+    let bodies: Vec<_> = instance.requests().iter().map(Message::text).collect();
     assert_eq!(bodies, ["hello"; 4]);
 }
 

@@ -19,26 +19,26 @@ thread_local! {
 /// Held while a gateway runs.
 pub(crate) enum Turn {
     /// Nobody moves the clock.
-    Shared { _guard: Rc<RwLockReadGuard<'static, ()>> },
+    Shared(#[expect(dead_code, reason = "held")] Rc<RwLockReadGuard<'static, ()>>),
     /// Nobody else runs.
-    Alone { _guard: RwLockWriteGuard<'static, ()> },
+    Alone(#[expect(dead_code, reason = "held")] RwLockWriteGuard<'static, ()>),
 }
 
 impl Turn {
     pub(crate) fn shared() -> Self {
         let mine = TAKEN.with_borrow(Weak::upgrade);
-        let _guard = mine.unwrap_or_else(|| Rc::new(TURN.read()));
-        TAKEN.set(Rc::downgrade(&_guard));
-        Self::Shared { _guard }
+        let mine = mine.unwrap_or_else(|| Rc::new(TURN.read()));
+        TAKEN.set(Rc::downgrade(&mine));
+        Self::Shared(mine)
     }
 
     pub(crate) fn alone() -> Self {
-        Self::Alone { _guard: TURN.write() }
+        Self::Alone(TURN.write())
     }
 
     /// Moves the clock on.
     pub(crate) fn advance(&self, by: Duration) {
-        assert!(matches!(self, Self::Alone { .. }), "gateways whose clock is moved run alone");
+        assert!(matches!(self, Self::Alone(_)), "gateways whose clock is moved run alone");
         pylae_proxy::shift_clock(i64::try_from(by.as_nanos()).expect("a span that fits"));
     }
 }

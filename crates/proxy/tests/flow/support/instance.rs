@@ -229,8 +229,7 @@ impl Deaf {
             let _ = filler.connect(&address);
             filler
         });
-        let _fillers = fillers.collect();
-        Self { socket, _fillers }
+        Self { _fillers: fillers.collect(), socket }
     }
 
     pub(crate) fn url(&self) -> String {

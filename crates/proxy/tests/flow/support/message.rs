@@ -1,12 +1,15 @@
 //! A message of HTTP/1 as it came.
 
-/// Field names are in lower case; order and repetitions are kept.
+/// Names, in lower case, and values; order and repetitions are kept.
+pub(crate) type Fields = Vec<(String, String)>;
+
+/// A request or an answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Message {
     pub(crate) start: String,
-    pub(crate) fields: Vec<(String, String)>,
+    pub(crate) fields: Fields,
     pub(crate) body: Vec<u8>,
-    pub(crate) trailers: Vec<(String, String)>,
+    pub(crate) trailers: Fields,
 }
 
 impl Message {
@@ -21,6 +24,11 @@ impl Message {
     /// Status of an answer.
     pub(crate) fn status(&self) -> u16 {
         self.start.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status")
+    }
+
+    /// Method of a request.
+    pub(crate) fn method(&self) -> &str {
+        self.start.split(' ').next().expect("a method")
     }
 
     /// Target of a request.

@@ -8,10 +8,13 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use socket2::SockRef;
 
-use super::message::{Message, field, latin1};
+use super::message::{Fields, Message, field, latin1};
 
 /// After which a test that waits for bytes fails. Nothing waits that long when all is well.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Bytes that are read or written at once.
+const PIECE: usize = 16 * 1024;
 
 /// A connected socket with a buffer: every read waits until it has what it was asked for, or fails the test.
 pub(crate) struct Peer {
@@ -30,11 +33,6 @@ impl Peer {
 
     pub(crate) fn connect(address: SocketAddr) -> Self {
         Self::new(TcpStream::connect_timeout(&address, PATIENCE).unwrap())
-    }
-
-    /// The address of this end.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.stream.local_addr().unwrap()
     }
 
     /// Every byte that has come, read by the test or not.
@@ -59,7 +57,7 @@ impl Peer {
     /// Sends as much as is taken at once.
     pub(crate) fn top_up(&mut self) {
         self.stream.set_nonblocking(true).unwrap();
-        while (&*self.stream).write(&[0; 65536]).is_ok() {}
+        while (&*self.stream).write(&[0; PIECE]).is_ok() {}
         self.stream.set_nonblocking(false).unwrap();
     }
 
@@ -101,6 +99,12 @@ impl Peer {
                 true
             }
         }
+    }
+
+    /// Waits for the other side to close, and says whether it was by a reset (RST).
+    pub(crate) fn is_reset(&mut self) -> bool {
+        assert_eq!(self.pending(), 0, "bytes that nobody has read");
+        matches!(self.receive(), Err(error) if error.kind() == ErrorKind::ConnectionReset)
     }
 
     /// Whether a read would not wait: bytes have come, or the end.
@@ -165,7 +169,7 @@ impl Peer {
         Ok(Message { body, trailers, ..head })
     }
 
-    fn take_chunked(&mut self) -> Result<(Vec<u8>, Vec<(String, String)>), Broken> {
+    fn take_chunked(&mut self) -> Result<(Vec<u8>, Fields), Broken> {
         let (mut body, mut trailers) = (Vec::new(), Vec::new());
         loop {
             let line = self.take_line()?;
@@ -217,7 +221,7 @@ impl Peer {
     }
 
     fn receive(&mut self) -> std::io::Result<usize> {
-        let mut piece = [0; 65536];
+        let mut piece = [0; PIECE];
         let count = (&*self.stream).read(&mut piece)?;
         self.received.lock().extend_from_slice(&piece[..count]);
         Ok(count)

@@ -68,8 +68,9 @@ impl Plan {
     }
 
     /// Changes the limits.
-    pub(crate) fn with_limits(self, limits: Value) -> Self {
-        self.with(json!({"limits": limits}))
+    pub(crate) fn with_limits(mut self, limits: Value) -> Self {
+        merge(&mut self.document["limits"], limits);
+        self
     }
 
     /// Changes anything: objects are merged, all else is replaced.
