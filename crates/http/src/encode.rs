@@ -1,6 +1,7 @@
 //! Writing heads. Framing and connection fields are always the encoder's own; those that came with a message never pass.
 
 use crate::message::connection::ConnectionOptions;
+use crate::message::fields::NEVER_WITH_UNDERSCORE;
 use crate::{Edits, Field, Fields, Framing, Name, NameSet, Version};
 
 /// In which protocol a message came to the gateway, as `Via` tells those behind it (RFC 9110 section 7.6.3).
@@ -160,24 +161,6 @@ const NEVER: NameSet = NameSet::of(&[
     Name::Upgrade,
 ]);
 const NEVER_IN_REQUEST: NameSet = NEVER.with(NameSet::of(&[Name::Expect, Name::Host]));
-
-/// Names whose spelling with `_` an instance could take for the gateway's own field or for its credentials.
-pub(crate) const NEVER_WITH_UNDERSCORE: NameSet = NameSet::of(&[
-    Name::ContentEncoding,
-    Name::ContentType,
-    Name::SetCookie,
-    Name::XApiKey,
-    Name::XForwardedFor,
-    Name::XForwardedHost,
-    Name::XForwardedPort,
-    Name::XForwardedPrefix,
-    Name::XForwardedProto,
-    Name::XRealIp,
-    Name::XRequestId,
-    Name::XUserEmail,
-    Name::XUserId,
-    Name::XUserRole,
-]);
 
 fn fields(out: &mut Vec<u8>, source: FieldSource<'_>, never: NameSet) {
     let FieldSource { fields, buf, options, edits, .. } = source;

@@ -1,6 +1,6 @@
 //! The `Connection` field: what it says of this connection, and which fields it nominates as hop-by-hop.
 
-use crate::encode::NEVER_WITH_UNDERSCORE;
+use crate::message::fields::NEVER_WITH_UNDERSCORE;
 use crate::message::name;
 use crate::{Fields, Name, NameSet, Span, Version, class};
 

@@ -17,6 +17,24 @@ pub struct Field {
     pub underscore: bool,
 }
 
+/// Names whose spelling with `_` an instance could take for the gateway's own field or for its credentials.
+pub(crate) const NEVER_WITH_UNDERSCORE: NameSet = NameSet::of(&[
+    Name::ContentEncoding,
+    Name::ContentType,
+    Name::SetCookie,
+    Name::XApiKey,
+    Name::XForwardedFor,
+    Name::XForwardedHost,
+    Name::XForwardedPort,
+    Name::XForwardedPrefix,
+    Name::XForwardedProto,
+    Name::XRealIp,
+    Name::XRequestId,
+    Name::XUserEmail,
+    Name::XUserId,
+    Name::XUserRole,
+]);
+
 /// The fields of a head, in the order they came.
 #[derive(Clone, Debug, Default)]
 pub struct Fields {

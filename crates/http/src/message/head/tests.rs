@@ -1,4 +1,5 @@
 use super::*;
+use crate::{Field, Name};
 
 const LIMITS: HeadLimits = HeadLimits { head: 4096, target: 1024, fields: 16 };
 
