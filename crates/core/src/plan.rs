@@ -5,16 +5,17 @@
 
 mod listener;
 mod route;
+mod seconds;
 mod service;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use ipnet::IpNet;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 pub use listener::{CertifiedKey, ClientAuth, ClientAuthMode, Listener, ListenerTls, TlsVersion};
 pub use route::{EncodedSlash, Match, PathMatch, RetryOn, Route, ValueMatch, ValueTest, WebSocket};
+pub use seconds::Seconds;
 pub use service::{
     BreakerScope, CircuitBreaker, HashOn, HealthCheck, Instance, LoadBalancer, PassiveHealth, Protocol, Queue,
     RetryBudget, Service, ServiceTls, Sticky,
@@ -103,21 +104,4 @@ pub struct Http2Limits {
     pub stream_window: u32,
     /// The same for all streams of a connection.
     pub connection_window: u32,
-}
-
-/// A span of time; in the plan a number of seconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Seconds(pub Duration);
-
-impl Serialize for Seconds {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_f64(self.0.as_secs_f64())
-    }
-}
-
-impl<'de> Deserialize<'de> for Seconds {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let seconds = f64::deserialize(from)?;
-        Duration::try_from_secs_f64(seconds).map(Self).map_err(serde::de::Error::custom)
-    }
 }

@@ -64,7 +64,7 @@ pub(crate) struct Flights(Mutex<HashMap<Box<[u8]>, Arc<Flight>>>);
 
 impl Flights {
     /// The right to make the fetch, or the one that is being made.
-    pub(super) fn take_off(self: &Arc<Self>, key: &[u8], now: Instant) -> Result<Lead, Arc<Flight>> {
+    pub(crate) fn take_off(self: &Arc<Self>, key: &[u8], now: Instant) -> Result<Lead, Arc<Flight>> {
         let mut flights = self.0.lock();
         if let Some(flight) = flights.get(key) {
             return Err(Arc::clone(flight));
@@ -77,7 +77,7 @@ impl Flights {
 
 /// The right and the duty to make a fetch that others wait for. Dropped unheard, it counts as abandoned.
 #[derive(Debug)]
-pub(super) struct Lead {
+pub(crate) struct Lead {
     flights: Arc<Flights>,
     key: Box<[u8]>,
     flight: Arc<Flight>,

@@ -1,7 +1,7 @@
 //! Carrying what was used over to a limit whose figures changed: the share used stays.
 
-use super::Shape;
 use super::fixed_window::Count;
+use super::shape::Shape;
 use super::token_bucket::Level;
 
 /// What is used, as a part of the whole.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use parking_lot::Mutex;
 
-use super::store::{Tag, Tagger};
+use super::tag::{Tag, Tagger};
 
 const SHARDS: usize = 64;
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Algorithm, Decision, LimitError, Outcome, Shape};
+use super::decision::{Decision, Outcome};
+use super::shape::{Algorithm, LimitError, Shape};
 
 /// What was taken in the window that ends at `until` (wall clock).
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]

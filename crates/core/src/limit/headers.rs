@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Decision, Shape};
+use super::decision::Decision;
+use super::shape::Shape;
 
 /// Whole seconds, rounded up.
 pub fn seconds(time: Duration) -> u64 {
@@ -68,8 +69,8 @@ fn parameter(out: &mut Vec<u8>, name: &[u8], value: u64) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Algorithm;
     use super::*;
+    use crate::limit::Algorithm;
 
     #[test]
     fn values_are_structured_fields() {

@@ -9,7 +9,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{Algorithm, Decision, LimitError, Outcome, Shape};
+use super::decision::{Decision, Outcome};
+use super::shape::{Algorithm, LimitError, Shape};
 use crate::clock::Instant;
 
 /// Most runs in a log: 64 KiB.

@@ -6,130 +6,19 @@ mod slot;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::future::{Future, ready};
-use std::hash::{BuildHasher, Hasher};
 use std::sync::{Arc, Weak};
 
-use foldhash::quality::RandomState;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use self::shard::Shard;
 use self::slot::{Clock, Place, Slot};
-use super::{Decision, LimitError, Outcome, Reading, Shape};
+use super::charge::{Charge, CounterStore, Limit, Verdict};
+use super::decision::{Decision, Outcome, Reading};
+use super::shape::{LimitError, Shape};
+use super::tag::{Tag, Tagger};
 
 /// Most charges that are decided together. A longer list is refused.
 pub const MAX_CHARGES: usize = 16;
-
-/// What stands for a limit and a key: two independent hashes with secret seeds, 128 bits, so that keys don't meet by
-/// accident and can't be made to.
-pub(super) type Tag = [u64; 2];
-
-/// Makes tags. Without `Debug` output of the seeds.
-#[derive(Default)]
-pub(super) struct Tagger([RandomState; 2]);
-
-impl std::fmt::Debug for Tagger {
-    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        to.write_str("Tagger")
-    }
-}
-
-impl Tagger {
-    pub(super) fn salt(&self, identity: &str) -> u64 {
-        self.0[0].hash_one(identity)
-    }
-
-    pub(super) fn tag(&self, salt: u64, key: &[u8]) -> Tag {
-        self.0.each_ref().map(|state| {
-            let mut hasher = state.build_hasher();
-            hasher.write_u64(salt);
-            hasher.write(key);
-            hasher.finish()
-        })
-    }
-}
-
-/// A limit as a store knows it.
-#[derive(Clone, Debug)]
-pub struct Limit {
-    identity: Box<str>,
-    shape: Shape,
-    salt: u64,
-    id: u32,
-    /// Says that somebody has it.
-    _held: Arc<()>,
-}
-
-impl Limit {
-    /// As [`CounterStore::register`] of a store of one's own gives it back. It is of use to that store alone.
-    pub fn new(identity: &str, shape: Shape) -> Self {
-        Self { identity: identity.into(), shape, salt: 0, id: 0, _held: Arc::default() }
-    }
-
-    /// What stays the same over reloads: route, policy and index.
-    pub fn identity(&self) -> &str {
-        &self.identity
-    }
-
-    /// Its figures.
-    pub fn shape(&self) -> &Shape {
-        &self.shape
-    }
-}
-
-/// A cost to be taken from one key of one limit.
-#[derive(Debug)]
-pub struct Charge<'a> {
-    limit: &'a Limit,
-    key: &'a [u8],
-    cost: u32,
-    /// The answer, filled in by the store.
-    pub decision: Decision,
-}
-
-impl<'a> Charge<'a> {
-    /// `cost` from `key` of `limit`.
-    pub fn new(limit: &'a Limit, key: &'a [u8], cost: u32) -> Self {
-        Self { limit, key, cost, decision: Decision::default() }
-    }
-
-    /// The limit that is charged.
-    pub fn limit(&self) -> &'a Limit {
-        self.limit
-    }
-
-    /// Whose share is taken from.
-    pub fn key(&self) -> &'a [u8] {
-        self.key
-    }
-
-    /// What is taken.
-    pub fn cost(&self) -> u32 {
-        self.cost
-    }
-}
-
-/// The answer to a list of charges.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Verdict {
-    /// All were admitted and taken.
-    Admitted,
-    /// Nothing was taken.
-    Refused {
-        /// Which charge refused; of several the one that asks for the longest wait, so that waiting for it is enough.
-        by: usize,
-    },
-}
-
-/// Counters, wherever they are kept. A store on the network returns a future that waits; it has all it needs: the limit's
-/// identity and figures, the key and the cost. `crates/core/tests/counter_store.rs` has one of another make.
-pub trait CounterStore: Send + Sync {
-    /// Makes a limit known. The same identity with other figures carries the counts over: the share used stays.
-    fn register(&self, identity: &str, shape: Shape) -> Result<Limit, LimitError>;
-
-    /// Takes all charges or none, and fills in each `decision`. No two charges may be of the same limit.
-    fn check_all(&self, charges: &mut [Charge<'_>], at: Reading) -> impl Future<Output = Verdict>;
-}
 
 /// Counters in this process, shared by all workers.
 ///

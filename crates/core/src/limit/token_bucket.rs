@@ -8,7 +8,8 @@
 
 use std::time::Duration;
 
-use super::{Algorithm, Decision, LimitError, Outcome, Shape};
+use super::decision::{Decision, Outcome};
+use super::shape::{Algorithm, LimitError, Shape};
 use crate::clock::Instant;
 
 /// When the bucket is full: `until - early / refill` nanoseconds.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Seconds;
+use super::seconds::Seconds;
 
 /// One route.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CertifiedKey, Seconds, TlsVersion};
+use super::listener::{CertifiedKey, TlsVersion};
+use super::seconds::Seconds;
 
 /// A named group of instances.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -4,11 +4,14 @@
 //! there is room, and there into the line that its tag prefers: five of six keys of a full table are found in the first
 //! line that is looked at, and one of fourteen only in the second set.
 
-use super::super::carry::Share;
-use super::super::sliding_window::{Log, MIN_RUNS, Run};
-use super::super::{Algorithm, Outcome, Reading, Shape, fixed_window};
+mod counting;
+
 use super::slot::{Clock, Place, Slot};
-use super::{Limit, Tag};
+use crate::limit::charge::Limit;
+use crate::limit::decision::Reading;
+use crate::limit::fixed_window;
+use crate::limit::sliding_window::{Log, MIN_RUNS, Run};
+use crate::limit::tag::Tag;
 
 const WAYS: usize = 4;
 /// Sets that are searched at most for a key that may go.
@@ -18,8 +21,6 @@ const LOOKS: usize = 16;
 const MOVES: u32 = 3;
 /// Sets of a new shard.
 const FEW: usize = 16;
-/// Bytes for logs of sliding windows, for each key that the shard may hold.
-const LOG_BYTES: usize = 64;
 /// Least time between two searches of the whole shard for idle slots.
 const SWEEP: u64 = 1_000_000_000;
 
@@ -286,137 +287,6 @@ impl Shard {
             self.shared.len() - 1
         }))
     }
-
-    /// Decides, and gives the slot as it is once the cost is taken (but for the run of a sliding window, see `commit`).
-    pub(super) fn judge(&mut self, slot: Slot, shape: &Shape, clock: Clock, cost: u32) -> (Outcome, Slot) {
-        match shape.algorithm {
-            Algorithm::TokenBucket => {
-                let (outcome, level) = shape.token_bucket(slot.level(), clock.now, cost);
-                (outcome, slot.with(level.until, level.early))
-            }
-            Algorithm::FixedWindow => {
-                let (outcome, count) = shape.fixed_window(slot.count(), clock.wall, cost);
-                (outcome, slot.with(count.until, count.used))
-            }
-            Algorithm::SlidingWindow => {
-                let outcome = if let Some(index) = slot.log() {
-                    let log = &mut self.logs[index];
-                    log.prune(clock.now, shape.per);
-                    shape.sliding_window(log.runs(), log.used(), clock.now, cost)
-                } else {
-                    let run = only_run(slot, shape, clock);
-                    shape.sliding_window(run.into_iter(), run.map_or(0, |run| run.count), clock.now, cost)
-                };
-                (outcome, slot)
-            }
-        }
-    }
-
-    /// Writes what `judge` gave.
-    pub(super) fn commit(&mut self, place: Place, mut slot: Slot, limit: &Limit, clock: Clock, cost: u32) {
-        let Some(before) = self.get(place) else { return };
-        let first = before.is_idle(clock);
-        if limit.shape.algorithm == Algorithm::SlidingWindow {
-            slot = self.add_run(slot, &limit.shape, clock, cost);
-        }
-        slot.pin(false);
-        slot.charged(first);
-        self.put(place, slot);
-    }
-
-    fn add_run(&mut self, mut slot: Slot, shape: &Shape, clock: Clock, cost: u32) -> Slot {
-        let run = Run { at: clock.now, count: cost };
-        let until = clock.now.saturating_add(shape.per);
-        if let Some(index) = slot.log() {
-            self.push(index, run, shape, clock);
-            slot.until = until;
-            return slot;
-        }
-        match only_run(slot, shape, clock) {
-            None => slot.with(until, cost),
-            Some(only) if only.at == run.at => slot.with(until, only.count + cost),
-            Some(only) => {
-                let index = self.new_log();
-                self.push(index, only, shape, clock);
-                self.push(index, run, shape, clock);
-                slot.until = until;
-                slot.set_log(index);
-                slot
-            }
-        }
-    }
-
-    fn new_log(&mut self) -> usize {
-        self.free_logs.pop().unwrap_or_else(|| {
-            self.logs.push(Log::default());
-            self.logs.len() - 1
-        })
-    }
-
-    fn push(&mut self, index: usize, run: Run, shape: &Shape, clock: Clock) {
-        let most = self.max_keys * LOG_BYTES / size_of::<Run>();
-        let mut log = std::mem::take(&mut self.logs[index]);
-        log.push(run, shape.per, |more| {
-            let fits = self.extra_runs + more <= most;
-            let fits = fits || (self.sweep_if_due(clock) && self.extra_runs + more <= most);
-            self.extra_runs += if fits { more } else { 0 };
-            fits
-        });
-        self.logs[index] = log;
-    }
-
-    /// Brings a slot that was counted under other figures to those of `limit`.
-    pub(super) fn carry(&mut self, place: Place, old: &Shape, limit: &Limit, clock: Clock) -> Slot {
-        let Some(slot) = self.get(place) else { return Slot::default() };
-        let fresh = Slot::fresh(slot.tag, limit);
-        let new = &limit.shape;
-        let mut next = if slot.is_idle(clock) {
-            self.free_log(slot);
-            fresh
-        } else if old.algorithm == Algorithm::SlidingWindow && new.algorithm == old.algorithm && new.per == old.per {
-            self.carry_runs(slot, fresh, old, new)
-        } else {
-            let share = self.share_of(slot, old, clock);
-            self.free_log(slot);
-            match new.algorithm {
-                Algorithm::TokenBucket => {
-                    let level = share.level(clock.now, new);
-                    fresh.with(level.until, level.early)
-                }
-                Algorithm::FixedWindow => {
-                    // The window that was counted in goes on if it is the same one.
-                    let same = old.algorithm == new.algorithm && old.per == new.per;
-                    let count = share.count(clock.wall, new);
-                    fresh.with(if same { slot.until } else { count.until }, count.used)
-                }
-                Algorithm::SlidingWindow => fresh.with(clock.now.saturating_add(new.per), share.used_of(new)),
-            }
-        };
-        next.pin(slot.is_pinned());
-        self.put(place, next);
-        next
-    }
-
-    fn carry_runs(&mut self, slot: Slot, fresh: Slot, old: &Shape, new: &Shape) -> Slot {
-        if let Some(index) = slot.log() {
-            self.logs[index].scale(old.limit, new.limit);
-            let mut next = fresh.with(slot.until, 0);
-            next.set_log(index);
-            return next;
-        }
-        fresh.with(slot.until, Share::of_count(slot.used, old).used_of(new))
-    }
-
-    fn share_of(&mut self, slot: Slot, old: &Shape, clock: Clock) -> Share {
-        match (old.algorithm, slot.log()) {
-            (Algorithm::TokenBucket, _) => Share::of_level(slot.level(), clock.now, old),
-            (_, None) => Share::of_count(slot.used, old),
-            (_, Some(index)) => {
-                self.logs[index].prune(clock.now, old.per);
-                Share::of_count(self.logs[index].used(), old)
-            }
-        }
-    }
 }
 
 /// The slots of each line of a set, the line that the tag prefers first.
@@ -424,10 +294,6 @@ fn lines(tag: Tag) -> [[usize; 2]; 2] {
     // Neither the shard nor the sets follow from this bit.
     let first = (tag[0] >> 32 & 1) as usize * 2;
     [[first, first + 1], [first ^ 2, (first ^ 2) + 1]]
-}
-
-fn only_run(slot: Slot, shape: &Shape, clock: Clock) -> Option<Run> {
-    (!slot.is_idle(clock)).then(|| Run { at: slot.until.saturating_sub(shape.per), count: slot.used })
 }
 
 fn most_sets(max_keys: usize) -> usize {

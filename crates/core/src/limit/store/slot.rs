@@ -1,9 +1,11 @@
 //! The state of one key: 32 bytes, two to a cache line.
 
-use super::super::fixed_window::{Count, wall_nanos};
-use super::super::token_bucket::Level;
-use super::super::{Algorithm, Reading, Shape};
-use super::{Limit, Tag};
+use crate::limit::charge::Limit;
+use crate::limit::decision::Reading;
+use crate::limit::fixed_window::{Count, wall_nanos};
+use crate::limit::shape::{Algorithm, Shape};
+use crate::limit::tag::Tag;
+use crate::limit::token_bucket::Level;
 
 /// Limits that slots can tell apart.
 pub(super) const MAX_ID: u32 = (1 << 24) - 1;

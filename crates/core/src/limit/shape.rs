@@ -1,0 +1,97 @@
+//! The figures of a limit, checked and put into the form in which decisions are made.
+
+use std::time::Duration;
+
+/// How a limit counts.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Algorithm {
+    /// Continuous refill, bursts up to the capacity.
+    TokenBucket,
+    /// Never more than the limit in any window, wherever it starts.
+    SlidingWindow,
+    /// Counted from one UTC-aligned boundary to the next.
+    FixedWindow,
+}
+
+/// What can be wrong with the figures of a limit.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LimitError {
+    /// A limit, burst or period of nothing.
+    #[error("limit, burst and period must be greater than zero")]
+    Zero,
+    /// The period, or the time in which the burst refills, is longer than [`LONGEST`].
+    #[error("the period, and the time in which the burst refills, must not exceed ten years")]
+    TooLong,
+    /// A burst where the algorithm has none.
+    #[error("burst belongs to token_bucket only")]
+    Burst,
+    /// More limits were registered in the life of the process than a store can tell apart.
+    #[error("too many limits")]
+    TooMany,
+}
+
+/// Longest period, and longest time in which a burst may refill.
+pub const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
+
+/// The checked figures of a limit, in the form in which decisions are made.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Shape {
+    pub(super) algorithm: Algorithm,
+    pub(super) limit: u32,
+    pub(super) per: u64,
+    /// Most that can be taken at once.
+    pub(super) capacity: u32,
+    /// `refill` tokens come back every `every` nanoseconds: `limit / per` in lowest terms.
+    pub(super) refill: u32,
+    pub(super) every: u64,
+}
+
+impl Shape {
+    /// `limit` per `per`. `burst` is the capacity of a token bucket, `limit` if absent; the other algorithms have none.
+    pub fn new(algorithm: Algorithm, limit: u32, per: Duration, burst: Option<u32>) -> Result<Self, LimitError> {
+        if burst.is_some() && algorithm != Algorithm::TokenBucket {
+            return Err(LimitError::Burst);
+        }
+        let capacity = burst.unwrap_or(limit);
+        if limit == 0 || capacity == 0 || per.is_zero() {
+            return Err(LimitError::Zero);
+        }
+        let nanos = per.as_nanos();
+        let longest = LONGEST.as_nanos();
+        if nanos > longest || nanos * u128::from(capacity) > longest * u128::from(limit) {
+            return Err(LimitError::TooLong);
+        }
+        let per = nanos as u64;
+        let common = gcd(per, u64::from(limit));
+        let (refill, every) = ((u64::from(limit) / common) as u32, per / common);
+        Ok(Self { algorithm, limit, per, capacity, refill, every })
+    }
+
+    /// How it counts.
+    pub const fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// What is allowed per period.
+    pub const fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// The period.
+    pub const fn per(&self) -> Duration {
+        Duration::from_nanos(self.per)
+    }
+
+    /// Most that can be taken at once; a greater cost is never admitted.
+    pub const fn capacity(&self) -> u32 {
+        self.capacity
+    }
+}
+
+fn gcd(mut a: u64, mut b: u64) -> u64 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
