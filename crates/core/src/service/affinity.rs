@@ -3,7 +3,8 @@
 use std::io::Write;
 use std::net::IpAddr;
 
-use super::{ServiceState, hash, sticky};
+use super::hashing::hash;
+use super::sticky;
 use crate::exchange::Exchange;
 use crate::plan::{self, HashOn, LoadBalancer};
 
@@ -52,6 +53,32 @@ impl Affinity {
         });
         Self { key, cookie }
     }
+
+    /// What the request in `exchange` says.
+    #[inline]
+    pub(super) fn tie(&self, exchange: &Exchange) -> Tie {
+        let Self { key, cookie: set } = self;
+        Tie {
+            hash: key.as_ref().and_then(|key| key.hash(exchange)),
+            sticky: set.as_ref().and_then(|set| sticky::parse(cookie(exchange, &set.name)?)),
+        }
+    }
+
+    /// Appends the value of Set-Cookie for the instance with `id`.
+    pub(super) fn write_cookie(&self, id: u64, secure: bool, out: &mut Vec<u8>) {
+        let Some(set) = &self.cookie else { return };
+        out.extend_from_slice(&set.name);
+        out.push(b'=');
+        out.extend_from_slice(&sticky::format(id));
+        out.extend_from_slice(b"; Path=/; HttpOnly; SameSite=Lax");
+        if secure {
+            out.extend_from_slice(b"; Secure");
+        }
+        if let Some(seconds) = set.max_age {
+            // Writing to a Vec cannot fail.
+            let _ = write!(out, "; Max-Age={seconds}");
+        }
+    }
 }
 
 impl Key {
@@ -64,35 +91,6 @@ impl Key {
             Self::Field(name) => exchange.request_values(name).next().map(hash),
             Self::Cookie(name) => cookie(exchange, name).map(hash),
             Self::User => exchange.user.as_ref().map(|user| hash(user.id.as_bytes())),
-        }
-    }
-}
-
-impl ServiceState {
-    /// What the request in `exchange` says about the instance that it should go to.
-    #[inline]
-    pub fn tie(&self, exchange: &Exchange) -> Tie {
-        let Affinity { key, cookie: set } = &self.affinity;
-        Tie {
-            hash: key.as_ref().and_then(|key| key.hash(exchange)),
-            sticky: set.as_ref().and_then(|set| sticky::parse(cookie(exchange, &set.name)?)),
-        }
-    }
-
-    /// Appends the value of Set-Cookie that ties the client to the instance with `id`, which is [`super::Picked::sticky`].
-    /// Scripts and other sites do not get at it; `secure` keeps it off unencrypted connections.
-    pub fn write_cookie(&self, id: u64, secure: bool, out: &mut Vec<u8>) {
-        let Some(set) = &self.affinity.cookie else { return };
-        out.extend_from_slice(&set.name);
-        out.push(b'=');
-        out.extend_from_slice(&sticky::format(id));
-        out.extend_from_slice(b"; Path=/; HttpOnly; SameSite=Lax");
-        if secure {
-            out.extend_from_slice(b"; Secure");
-        }
-        if let Some(seconds) = set.max_age {
-            // Writing to a Vec cannot fail.
-            let _ = write!(out, "; Max-Age={seconds}");
         }
     }
 }

@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::instance::Instance;
-use super::{Slot, Tried, mix};
+use super::breaker::Rules;
+use super::hashing::mix;
+use super::instance::{Instance, Slot};
 use crate::clock::Instant as Now;
 use crate::plan::{self, LoadBalancer};
 
@@ -34,6 +35,42 @@ pub(super) struct Balancer {
     name: &'static str,
 }
 
+/// Positions of the instances that an exchange has tried. It remembers the last eight.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tried {
+    last: [u16; 8],
+    count: u8,
+}
+
+impl Tried {
+    /// Nothing tried yet.
+    pub const NONE: &'static Self = &Self { last: [0; 8], count: 0 };
+
+    /// Remembers the instance at `index`.
+    pub fn insert(&mut self, index: usize) {
+        if self.contains(index) {
+            return;
+        }
+        if usize::from(self.count) == self.last.len() {
+            self.last.rotate_left(1);
+            self.count -= 1;
+        }
+        self.last[usize::from(self.count)] = index as u16;
+        self.count += 1;
+    }
+
+    /// Whether the instance at `index` is remembered.
+    #[inline]
+    pub fn contains(&self, index: usize) -> bool {
+        self.last[..usize::from(self.count)].contains(&(index as u16))
+    }
+
+    /// Whether nothing was tried yet.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
 /// The instances as one pick sees them.
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
@@ -43,7 +80,7 @@ pub(super) struct View<'a> {
     pub(super) mask: u32,
     pub(super) avoid: &'a Tried,
     pub(super) ramp: Option<Duration>,
-    pub(super) rules: Option<&'a super::breaker::Rules>,
+    pub(super) rules: Option<&'a Rules>,
     pub(super) random: u64,
 }
 

@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
+use super::ServiceState;
 use super::breaker::{Breaker, Position, Rules};
-use super::instance::{DOWN, DRAINING, EJECTED};
-use super::{Instance, PickInput, ServiceState, Unavailable};
+use super::instance::{DOWN, DRAINING, EJECTED, Instance};
+use super::pick::{PickInput, Unavailable};
 use crate::clock::Instant as Now;
 
 /// State of a service.

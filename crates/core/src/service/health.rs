@@ -4,9 +4,10 @@ use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
+use super::ServiceState;
 use super::breaker::{Cause, Permit, Position, Transition};
-use super::instance::{DOWN, DRAINING, EJECTED};
-use super::{End, Instance, Outcome, ServiceState};
+use super::instance::{DOWN, DRAINING, EJECTED, Instance};
+use super::outcome::{End, Outcome};
 use crate::clock::Instant as Now;
 
 /// What a call changed; almost always nothing, which costs nothing.

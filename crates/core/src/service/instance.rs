@@ -1,11 +1,12 @@
 //! One address of a service: where it is, what is under way to it, and how it is doing.
 
 use std::net::Ipv6Addr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::breaker::Breaker;
-use super::hash;
+use super::hashing::hash;
 use crate::clock::{self, Instant};
 
 /// Taken down by active checks.
@@ -197,6 +198,15 @@ impl Instance {
             latency => latency * (in_flight + 1.0),
         }
     }
+}
+
+/// An instance and what this plan says about it.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) instance: Arc<Instance>,
+    pub(super) weight: u32,
+    /// What a sticky cookie says for it.
+    pub(super) sticky: u64,
 }
 
 /// Host in lower case without brackets, and port, of what stands behind the scheme.

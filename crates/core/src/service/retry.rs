@@ -1,13 +1,16 @@
 //! Retries: which failure may be tried again, how soon, and how many at all.
 
+pub(super) mod budget;
+
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
-use super::{Instance, Outcome, ServiceState, mix};
+use super::ServiceState;
+use super::hashing::mix;
+use super::instance::Instance;
+use super::outcome::Outcome;
 use crate::clock::Instant as Now;
-use crate::plan::{self, RetryOn};
+use crate::plan::RetryOn;
 
 /// A failed attempt, as far as it matters here.
 #[derive(Clone, Copy, Debug)]
@@ -121,78 +124,6 @@ impl ServiceState {
 fn newly_started(instance: &Instance) -> u64 {
     let started = instance.started.load(Ordering::Acquire);
     started.saturating_sub(instance.accounted.swap(started, Ordering::AcqRel))
-}
-
-/// How many retries the service may still have: a share of its recent requests, or a few per second if that is more.
-///
-/// Requests are not counted when they happen but when a retry is asked for, from the counters of the instances, so that
-/// the budget costs nothing while all is well.
-#[derive(Debug)]
-pub(super) struct Budget(Mutex<Account>);
-
-#[derive(Debug)]
-struct Account {
-    /// Retries earned by requests; below zero when some were had only for `floor`.
-    earned: f64,
-    /// Retries left of those per second.
-    floor: f64,
-    /// Retries allowed whose attempt is not among the counted ones yet.
-    expected: u64,
-    /// All retries allowed.
-    allowed: u64,
-    /// All retries refused.
-    refused: u64,
-    last: Now,
-}
-
-/// What was earned is forgotten over this time: a quiet hour must not pay for a storm.
-const MEMORY: f64 = 10.0;
-
-impl Budget {
-    /// The budget of a service that starts at `now`.
-    pub(super) fn new(now: Now) -> Self {
-        // The plan bounds `floor` from above whenever it is asked for.
-        let full = Account { earned: 0.0, floor: f64::INFINITY, expected: 0, allowed: 0, refused: 0, last: now };
-        Self(Mutex::new(full))
-    }
-
-    fn withdraw(&self, plan: &plan::RetryBudget, now: Now, attempts: impl FnOnce() -> u64) -> bool {
-        let mut account = self.0.lock();
-        account.earn(plan, now, attempts());
-        if account.earned < 1.0 && account.floor < 1.0 {
-            account.refused += 1;
-            return false;
-        }
-        account.earned -= 1.0;
-        account.floor = (account.floor - 1.0).max(0.0);
-        account.expected += 1;
-        account.allowed += 1;
-        true
-    }
-
-    /// Retries allowed and refused so far.
-    pub(super) fn totals(&self) -> (u64, u64) {
-        let account = self.0.lock();
-        (account.allowed, account.refused)
-    }
-}
-
-impl Account {
-    #[allow(clippy::cast_precision_loss)]
-    fn earn(&mut self, plan: &plan::RetryBudget, now: Now, attempts: u64) {
-        // Retries earn nothing.
-        let retries = attempts.min(self.expected);
-        self.expected -= retries;
-        let requests = (attempts - retries) as f64;
-        let passed = now.since(self.last).as_secs_f64();
-        self.last = self.last.max(now);
-        // When the requests came is not known; evenly is the best guess, and those of long ago earn nothing.
-        let recent = if passed > MEMORY { requests * MEMORY / passed } else { requests };
-        self.earned = self.earned * (1.0 - passed / MEMORY).max(0.0) + plan.ratio * recent;
-        // At least one, or a small share of a second would never come to a retry.
-        let most = if plan.min_per_second > 0.0 { plan.min_per_second.max(1.0) } else { 0.0 };
-        self.floor = (self.floor + plan.min_per_second * passed).min(most);
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use super::smooth;
 use crate::clock::Instant as Now;
 use crate::plan::{self, HashOn, LoadBalancer};
 use crate::service::fixture::{at, build, exchange, health_check, input, plan, seconds, threads};
-use crate::service::{Outcome, PickInput, ServiceState, Tried, Unavailable, hash, mix};
+use crate::service::hashing::{hash, mix};
+use crate::service::{Outcome, PickInput, ServiceState, Tried, Unavailable};
 
 fn on_user() -> LoadBalancer {
     LoadBalancer::ConsistentHash { on: HashOn::User }

@@ -6,7 +6,8 @@ use super::{Change, Event};
 use crate::clock::Instant as Now;
 use crate::plan::{self, HealthCheck, LoadBalancer, PassiveHealth};
 use crate::service::fixture::{at, build, exchange, health_check, input, passive, plan, threads};
-use crate::service::{End, Outcome, Picked, ServiceState, Unavailable};
+use crate::service::outcome::End;
+use crate::service::{Outcome, Picked, ServiceState, Unavailable};
 
 const GOOD: Outcome = Outcome::Status(200);
 const BAD: Outcome = Outcome::Status(500);

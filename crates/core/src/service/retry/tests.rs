@@ -3,7 +3,8 @@ use std::time::Duration;
 use super::{Attempt, Reason, Verdict, back_off};
 use crate::plan::{self, LoadBalancer, RetryBudget, RetryOn};
 use crate::service::fixture::{at, build, input, plan, threads};
-use crate::service::{Outcome, PickInput, ServiceState, Tried, mix};
+use crate::service::hashing::mix;
+use crate::service::{Outcome, PickInput, ServiceState, Tried};
 
 fn attempt(outcome: Outcome) -> Attempt<'static> {
     Attempt {
