@@ -38,11 +38,11 @@ mod tests;
 use pylae_http::{Fields, Method, Span};
 use regex_automata::hybrid::dfa::Cache;
 
-use self::matching::index::{Host, Hosts, NONE};
+use self::matching::index::{Hosts, NONE};
 use self::matching::methods::{ANY, GET, HEAD, MethodTable, Methods};
 use self::matching::pattern::{GroupCaches, Groups, ScanFailed, Set};
-use self::matching::predicate::{Headers, InHead, Predicate, ValuePatterns, ValueScratch};
-use self::matching::template::Template;
+use self::matching::predicate::{Headers, InHead, ValuePatterns, ValueScratch};
+use self::matching::rule::{Path, Rule};
 use self::order::Place;
 use crate::{Exchange, Problem};
 
@@ -134,29 +134,6 @@ struct Scan {
     matched: Vec<u32>,
     /// One bit per pattern: it is in `matched`.
     seen: Vec<u64>,
-}
-
-/// How a path is compared.
-#[derive(Clone, Debug)]
-enum Path {
-    Exact(Box<[u8]>),
-    Template(Template),
-    Prefix(Box<[u8]>),
-    /// Place in [`Router::patterns`].
-    Pattern(u32),
-}
-
-/// One route as the router knows it.
-struct Rule {
-    name: Box<str>,
-    priority: i32,
-    hosts: Vec<Host>,
-    path: Path,
-    methods: Methods,
-    predicates: Vec<Predicate>,
-    params: Box<[Box<str>]>,
-    /// `%2F` is a letter of its segment.
-    keeps_slashes: bool,
 }
 
 /// A route at one of its hosts; its place in [`Router::entries`] is its rank.
@@ -367,9 +344,4 @@ impl<H: Headers> Search<'_, H> {
 /// Whether a route with `methods` takes a request of `method`.
 fn fits(methods: Methods, method: Methods) -> bool {
     methods & method != 0 || (method == HEAD && methods & GET != 0)
-}
-
-/// Whether the prefix takes the path.
-fn prefix_takes(prefix: &[u8], path: &[u8]) -> bool {
-    path.strip_prefix(prefix).is_some_and(|rest| prefix.ends_with(b"/") || rest.is_empty() || rest.starts_with(b"/"))
 }

@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use regex_syntax::hir::Hir;
 
 use super::conflict::shadow;
-use super::matching::pattern;
-use super::matching::pattern::{Groups, Set};
+use super::matching::index::Hosts;
+use super::matching::methods::{MethodTable, Methods};
+use super::matching::pattern::{self, Groups, Set};
 use super::matching::predicate::{Predicate, Source, ValuePatterns};
+use super::matching::rule::{Host, Path, Rule};
 use super::matching::template::Template;
 use super::matching::{literal, methods};
-use super::{Entry, Host, Hosts, MethodTable, Methods, Path, Router, Rule};
+use super::{Entry, Router};
 use crate::Problem;
 use crate::plan::{self, EncodedSlash, PathMatch};
 

@@ -2,8 +2,9 @@
 
 use super::matching::methods::Methods;
 use super::matching::predicate::{Headers, InHead, Source};
+use super::matching::rule::{Host, Path, Rule, prefix_takes};
 use super::order::By;
-use super::{Entry, Found, Host, Lookup, Path, Router, Rule, Scratch, fits, prefix_takes};
+use super::{Entry, Found, Lookup, Router, Scratch, fits};
 
 /// How many routes that have nothing to do with the request are listed.
 const MAX_OTHERS: usize = 100;

@@ -5,4 +5,5 @@ pub(super) mod literal;
 pub(super) mod methods;
 pub(super) mod pattern;
 pub(super) mod predicate;
+pub(super) mod rule;
 pub(super) mod template;

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::{Host, Path, Rule};
+use super::matching::rule::{Host, Path, Rule};
 
 /// Place of a path in the order of preference.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]

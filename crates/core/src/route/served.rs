@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use foldhash::fast::RandomState;
 use memchr::memchr_iter;
 
-use super::matching::index::Host;
+use super::matching::rule::Host;
 use crate::Problem;
 
 /// The hosts that a gateway answers.

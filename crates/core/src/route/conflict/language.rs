@@ -13,8 +13,8 @@ use regex_automata::{Anchored, MatchKind};
 
 use crate::plan::{self, PathMatch};
 use crate::route::matching::pattern;
+use crate::route::matching::rule::{Path, Rule};
 use crate::route::matching::template::{Kind, Segment};
-use crate::route::{Path, Rule};
 
 /// Memory for the states of one automaton.
 const MAX_CACHE: usize = 1024 * 1024;

@@ -10,11 +10,13 @@ use std::fmt::Write;
 use crate::Problem;
 use crate::plan::{self, PathMatch};
 use crate::route::conflict::language::{Languages, Relation};
+use crate::route::matching::index::NONE;
 use crate::route::matching::methods::{GET, HEAD, Methods};
 use crate::route::matching::pattern;
+use crate::route::matching::rule::{Host, Path, Rule};
 use crate::route::matching::template::Segment;
-use crate::route::order::By;
-use crate::route::{Host, NONE, Path, Place, Router, Rule, Scan};
+use crate::route::order::{By, Place};
+use crate::route::{Router, Scan};
 
 /// Pairs of states of automata that may be looked at: some tenths of a second.
 const BUDGET: usize = 500_000;

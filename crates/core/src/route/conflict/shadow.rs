@@ -4,7 +4,8 @@ use crate::Problem;
 use crate::plan;
 use crate::route::conflict::language::Languages;
 use crate::route::matching::index::NONE;
-use crate::route::{Entry, Path, Router, Rule, Scan, prefix_takes};
+use crate::route::matching::rule::{Path, Rule, prefix_takes};
+use crate::route::{Entry, Router, Scan};
 
 /// More candidates than this per route are not compared: a list of routes on one path must not cost its square.
 const MAX_COMPARED: usize = 256;

@@ -8,53 +8,13 @@ use std::collections::HashMap;
 use foldhash::fast::RandomState;
 use memchr::memchr;
 
-use crate::route::Path;
-use crate::route::matching::literal;
+use crate::route::matching::rule::{Host, Path};
 use crate::route::matching::template::Segment;
 
 type Map<K, V> = HashMap<K, V, RandomState>;
 
 /// No rank.
 pub(crate) const NONE: u32 = u32::MAX;
-
-/// Which hosts a route takes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Host {
-    /// This one.
-    Exact(Box<str>),
-    /// What ends in this, which starts with a dot.
-    Suffix(Box<str>),
-    /// All.
-    Any,
-}
-
-impl Host {
-    /// Reads a name of a host, `*.` in front for any labels there.
-    pub(crate) fn read(text: &str) -> Result<Self, String> {
-        match text.strip_prefix("*.") {
-            Some(name) => literal::check_host(name).map(|()| Self::Suffix(text[1..].into())),
-            None => literal::check_host(text).map(|()| Self::Exact(text.into())),
-        }
-    }
-
-    /// Whether it takes `host`.
-    pub(crate) fn takes(&self, host: &[u8]) -> bool {
-        match self {
-            Self::Exact(name) => name.as_bytes() == host,
-            Self::Suffix(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_bytes()),
-            Self::Any => true,
-        }
-    }
-
-    /// A host that it takes. `*` occurs in no other one, so that it stands for all hosts of a suffix, or for all.
-    pub(crate) fn sample(&self) -> String {
-        match self {
-            Self::Exact(name) => name.to_string(),
-            Self::Suffix(suffix) => format!("*{suffix}"),
-            Self::Any => "*".into(),
-        }
-    }
-}
 
 /// Paths by host.
 #[derive(Default)]
