@@ -6,25 +6,30 @@
 mod answer;
 mod change;
 mod condition;
+mod fetch;
 mod flight;
 pub mod freshness;
 mod lookup;
 mod range;
+mod rules;
 mod selection;
+mod serve;
 mod storable;
 mod storage;
 mod visit;
 
 pub use answer::{Settled, answered, failed};
 pub use change::changed;
+pub use fetch::Fetch;
 pub use flight::{Flight, Landing};
 pub use lookup::lookup;
+pub use rules::Rules;
 pub use selection::vary::is_key;
 pub use storage::entry::{Entry, Variants};
 pub use storage::purge::Purge;
 pub use storage::shared::{Cache, Usage};
 pub use storage::store::{CacheStore, MemoryStore};
-pub use visit::{Fetch, Join, Outcome, Rules, Stored, Visit};
+pub use visit::{Join, Outcome, Stored, Visit};
 
 #[cfg(test)]
 mod tests;

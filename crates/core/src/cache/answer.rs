@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use pylae_http::{Framing, Method, Name, Span};
 
-use super::condition::{has_it, say, serve, strongly_equal};
+use super::condition::{has_it, strongly_equal};
+use super::fetch::{Body, Fetch, Tap};
 use super::flight::Landing;
+use super::serve::{say, serve};
 use super::storable::{may_stay, refreshed, storable};
 use super::storage::entry::Entry;
-use super::visit::{Body, Fetch, Outcome, Stored, Tap};
+use super::visit::{Outcome, Stored};
 use crate::{Exchange, Halt};
 
 /// What is to be sent after the service has answered.

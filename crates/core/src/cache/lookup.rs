@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use pylae_http::{Framing, Method, Name};
 
-use super::condition::{HIT, ask, say, serve, strip};
+use super::fetch::{Fetch, strip};
 use super::flight::Landing;
 use super::freshness::control::RequestControl;
+use super::rules::Rules;
 use super::selection::key;
 use super::selection::vary::Known;
+use super::serve::{HIT, say, serve};
 use super::storage::entry::Entry;
 use super::storage::shared::{Cache, Found};
-use super::visit::{Fetch, Join, Outcome, Rules, Stored};
+use super::visit::{Join, Outcome, Stored};
 use crate::exchange::halt::Rejection;
-use crate::{Exchange, Instant, Verdict};
+use crate::{Exchange, Verdict};
 
 /// Answers the request in `exchange` from the cache, or prepares what must be asked of the service.
 pub fn lookup(cache: &Arc<Cache>, rules: &Arc<Rules>, exchange: &mut Exchange) -> Verdict {
@@ -209,24 +211,5 @@ impl Request<'_> {
             miss: b"pylae; fwd=stale",
             tap: None,
         }
-    }
-}
-
-impl Fetch {
-    /// Makes the request in `exchange` the one that this fetch needs. Called once, when the service is about to be asked.
-    fn begin(&mut self, exchange: &mut Exchange) {
-        self.began = exchange.now;
-        let asks = self.stores || exchange.head.method == Method::Head;
-        if let Some(entry) = self.stale.as_ref().filter(|entry| asks && entry.has_validator()) {
-            ask(entry, exchange);
-            self.validates = true;
-        }
-    }
-
-    /// `begin` for a fetch that nobody waits for, at `now`.
-    pub fn begin_at(&mut self, now: Instant, exchange: &mut Exchange) {
-        exchange.now = now;
-        strip(exchange);
-        self.begin(exchange);
     }
 }

@@ -1,37 +1,23 @@
 //! Which responses are kept, and in what form (RFC 9111 section 3).
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use pylae_http::encode::{self, FieldSource, StatusLine};
+use pylae_http::encode::FieldSource;
 use pylae_http::message::connection::ConnectionOptions;
-use pylae_http::{Edits, Fields, Framing, HeadLimits, Name, NameSet, ResponseHead};
+use pylae_http::{Framing, Name, NameSet};
 
 use super::change::is_for_get;
+use super::fetch::Fetch;
 use super::freshness::age::{Lifetime, Seen, initial, lifetime, wall};
 use super::freshness::control::ResponseControl;
+use super::rules::Rules;
 use super::selection::vary::Selecting;
 use super::storage::entry::Entry;
+use super::storage::head::{NOT_UPDATED, encoded, kept_head, updates};
 use super::storage::part::Part;
-use super::visit::{Fetch, Rules};
 use crate::Exchange;
 
-/// Fields of a response that are made anew each time it is sent, or are for one client only.
-const NOT_KEPT: NameSet = NameSet::of(&[Name::Age, Name::SetCookie, Name::Warning, Name::XRequestId]);
-/// Fields of a 304 that do not change the stored response (section 3.2): they belong to its body.
-const NOT_UPDATED: NameSet = NameSet::of(&[
-    Name::Age,
-    Name::ContentEncoding,
-    Name::ContentLength,
-    Name::ContentRange,
-    Name::ContentType,
-    Name::SetCookie,
-    Name::XRequestId,
-]);
-/// Fields of a later part that do not replace those of an earlier one (section 3.4).
-const NOT_COMBINED: NameSet = NameSet::of(&[Name::ContentRange]);
-/// Another field that is for one client only.
-const PROXY_AUTHENTICATION_INFO: &[u8] = b"Proxy-Authentication-Info";
 /// Tags of one entry.
 const MOST_TAGS: usize = 64;
 
@@ -162,39 +148,6 @@ fn is_bounded(framing: Framing, most: usize) -> bool {
     }
 }
 
-/// The head of the response in `exchange` as it is kept, and its positions.
-fn kept_head(exchange: &Exchange) -> Option<(Box<[u8]>, ResponseHead)> {
-    let Exchange { response, response_buffer: buf, response_options: options, .. } = exchange;
-    let mut edits = Edits::default();
-    if !response.fields.has(Name::Date) {
-        let now = httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + wall(exchange));
-        // Cannot be refused: a date.
-        let _ = edits.set_known(Name::Date, now.as_bytes());
-    }
-    edits.remove(PROXY_AUTHENTICATION_INFO);
-    let source = FieldSource { fields: &response.fields, buf, options, drop: NOT_KEPT, edits: &edits };
-    encoded(response.status, source)
-}
-
-/// Writes a head and reads it again.
-fn encoded(status: u16, source: FieldSource<'_>) -> Option<(Box<[u8]>, ResponseHead)> {
-    let mut bytes = Vec::with_capacity(512);
-    let line = StatusLine {
-        status,
-        reason: b"",
-        stated_length: None,
-        close: false,
-        keep_alive: false,
-        upgrade: false,
-        via: None,
-    };
-    encode::response(&mut bytes, line, source, Framing::None);
-    let mut head = ResponseHead::default();
-    let limits = HeadLimits { head: bytes.len(), target: 0, fields: usize::MAX };
-    head.parse(&bytes, &limits).ok().filter(|complete| *complete)?;
-    Some((bytes.into_boxed_slice(), head))
-}
-
 /// The tags of the route and those that the origin gives in Cache-Tag.
 fn tags(exchange: &Exchange, rules: &Rules) -> Arc<[Box<str>]> {
     let lines = exchange.response.fields.values(&exchange.response_buffer, "cache-tag");
@@ -255,44 +208,4 @@ pub(super) fn may_stay(entry: &Entry, fetch: &Fetch, exchange: &Exchange) -> boo
     let selects =
         || Selecting::read(exchange, &fetch.known, &fetch.rules).is_some_and(|said| said.is_by_same(&entry.selecting));
     !forbidden && (!exchange.response.fields.has(Name::Vary) || selects())
-}
-
-/// `new`, a part, with the fields that only `old`, an earlier one, has; without an earlier one as the whole that it has
-/// become (section 3.4).
-pub(super) fn combined(new: &Entry, old: Option<&Entry>) -> Option<Entry> {
-    let options = ConnectionOptions::default();
-    let (base, edits) = match old {
-        Some(old) => (old, updates(&new.head.fields, &new.bytes, &options, NOT_COMBINED)),
-        None => (new, Edits::default()),
-    };
-    // Where a part lies is said anew each time.
-    let source = FieldSource {
-        fields: &base.head.fields,
-        buf: &base.bytes,
-        options: &options,
-        drop: NOT_COMBINED,
-        edits: &edits,
-    };
-    let (bytes, head) = encoded(if old.is_some() { 206 } else { 200 }, source)?;
-    let tags = Arc::clone(old.filter(|_| new.tags.is_empty()).map_or(&new.tags, |old| &old.tags));
-    // An address that only the earlier one gives is one that its request was answered with.
-    let asked = new.asked.clone().or_else(|| old.and_then(|old| old.asked.clone()));
-    Some(Entry { bytes, head, part: None, tags, asked, ..new.clone() })
-}
-
-/// The fields of an answer that replace those of the stored one.
-fn updates(fields: &Fields, buf: &[u8], options: &ConnectionOptions, kept: NameSet) -> Edits {
-    let mut edits = Edits::default();
-    for (index, field) in fields.iter().enumerate() {
-        let name = field.name.of(buf);
-        let own = kept.has(field.id) || name.eq_ignore_ascii_case(PROXY_AUTHENTICATION_INFO);
-        if own || options.nominates(buf, name) {
-            continue;
-        }
-        let first = !fields.iter().take(index).any(|other| other.name.of(buf).eq_ignore_ascii_case(name));
-        let value = field.value.of(buf);
-        // Fields of the connection are refused, which is what is wanted.
-        let _ = if first { edits.set(name, value) } else { edits.append(name, value) };
-    }
-    edits
 }

@@ -1,6 +1,8 @@
 //! What is kept, and where.
 
+pub(super) mod combine;
 pub(super) mod entry;
+pub(super) mod head;
 pub(super) mod part;
 pub(super) mod purge;
 pub(super) mod shared;

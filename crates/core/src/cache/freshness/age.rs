@@ -6,7 +6,7 @@ use pylae_http::{Name, ResponseHead};
 
 use crate::cache::freshness::control::{ResponseControl, seconds};
 use crate::cache::freshness::date::moment;
-use crate::cache::visit::Rules;
+use crate::cache::rules::Rules;
 use crate::{Exchange, Instant};
 
 /// Now, since the Unix epoch.

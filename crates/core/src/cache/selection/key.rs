@@ -3,8 +3,8 @@
 use pylae_http::Name;
 
 use crate::Exchange;
+use crate::cache::rules::Rules;
 use crate::cache::selection::vary::join;
-use crate::cache::visit::Rules;
 
 /// Fields by which some services let a request ask for another address or method than it says. An answer to a
 /// request that carries one is not kept: nothing in its key tells it apart.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use pylae_http::{Edits, Name, NameSet};
 
 use crate::Exchange;
+use crate::cache::rules::Rules;
 use crate::cache::selection::language;
-use crate::cache::visit::Rules;
 use crate::exchange::user::User;
 use crate::request::forwarding;
 

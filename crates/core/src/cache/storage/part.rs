@@ -1,17 +1,12 @@
-//! Partial content (206) as it is kept: which bytes it has, what it may answer, and how parts become one (RFC 9110
-//! sections 14 and 15.3.7, RFC 9111 sections 3.3 and 3.4).
+//! Partial content (206) as it is kept: which bytes it has and what it may answer (RFC 9110 sections 14 and 15.3.7,
+//! RFC 9111 section 3.3).
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use pylae_http::{Method, Name};
 
 use crate::Exchange;
-use crate::cache::condition::{same_as_before, strongly_equal};
-use crate::cache::range;
-use crate::cache::range::Wanted;
-use crate::cache::storable::combined;
-use crate::cache::storage::entry::{Entry, Variants};
+use crate::cache::range::{self, Wanted};
 
 /// Bytes of the longest Range that is kept with its answer.
 const LONGEST: usize = 64;
@@ -20,13 +15,13 @@ const LONGEST: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
     /// Position of its first byte.
-    first: usize,
+    pub(super) first: usize,
     /// Position of its last byte, as the origin says.
-    last: usize,
+    pub(super) last: usize,
     /// Length of the whole, if the origin says.
-    whole: Option<usize>,
+    pub(super) whole: Option<usize>,
     /// The Range that it is the answer to; none once it has been put together.
-    asked: Option<Box<[u8]>>,
+    pub(super) asked: Option<Box<[u8]>>,
 }
 
 impl Part {
@@ -52,7 +47,7 @@ impl Part {
     }
 
     /// Whether `body` is what the origin says that it is. What is not answers the very same request and nothing else.
-    fn is_sound(&self, body: &[u8]) -> bool {
+    pub(super) fn is_sound(&self, body: &[u8]) -> bool {
         self.last - self.first + 1 == body.len()
     }
 
@@ -92,56 +87,6 @@ impl Part {
     pub(crate) fn weight(&self) -> usize {
         std::mem::size_of::<Self>() + self.asked.as_ref().map_or(0, |asked| asked.len())
     }
-}
-
-/// Whether `entry` has what the request in `exchange` wants of the body.
-pub(crate) fn has_wanted(entry: &Entry, exchange: &Exchange) -> bool {
-    let Some(part) = &entry.part else { return true };
-    part.wanted(&entry.body, exchange).is_some() && same_as_before(entry, exchange)
-}
-
-/// `entry`, a part that has just come, with what the parts that are stored beside it have more of the same
-/// representation, in at most `most` bytes; and the whole once nothing is missing. `None`: there is no use in keeping
-/// it, for a whole is there.
-pub(crate) fn joined(entry: Entry, variants: Option<&Variants>, most: usize) -> Option<Entry> {
-    let beside: Vec<&Arc<Entry>> =
-        variants.iter().flat_map(|variants| &variants.0).filter(|other| other.selecting == entry.selecting).collect();
-    if beside.iter().any(|other| other.part.is_none() && other.fresh_for(entry.received).is_some()) {
-        return None;
-    }
-    let mut entry = entry;
-    // Each may close a gap to the next.
-    while let Some(wider) = beside.iter().find_map(|other| wider(&entry, other, most)) {
-        entry = wider;
-    }
-    let whole =
-        entry.part.as_ref().is_some_and(|part| part.is_sound(&entry.body) && part.whole == Some(entry.body.len()));
-    if whole { combined(&entry, None) } else { Some(entry) }
-}
-
-/// `new` and `old` as one, if `old` has more bytes of the same representation, and these follow on those of `new`
-/// (section 3.4: only with the same strong validator).
-fn wider(new: &Entry, old: &Entry, most: usize) -> Option<Entry> {
-    let (part, more) = (new.part.as_ref()?, old.part.as_ref()?);
-    let same = strongly_equal(new.field(Name::Etag)?, old.field(Name::Etag)?);
-    let sound = part.is_sound(&new.body) && more.is_sound(&old.body);
-    let whole = match (part.whole, more.whole) {
-        (Some(one), Some(other)) if one != other => return None,
-        (one, other) => one.or(other),
-    };
-    let (held, beside) = (part.first..part.last + 1, more.first..more.last + 1);
-    let adjoins = held.start <= beside.end && beside.start <= held.end;
-    let (first, end) = (held.start.min(beside.start), held.end.max(beside.end));
-    let grows = end - first > new.body.len();
-    if !(same && sound && adjoins && grows) || end - first > most {
-        return None;
-    }
-    let mut body = vec![0; end - first];
-    body[beside.start - first..beside.end - first].copy_from_slice(&old.body);
-    body[held.start - first..held.end - first].copy_from_slice(&new.body);
-    let part = Part { first, last: end - 1, whole, asked: None };
-    let entry = combined(new, Some(old))?;
-    Some(Entry { body: body.into(), part: Some(Box::new(part)), ..entry })
 }
 
 /// Whether a stored part is of no more use beside `new`: it overlaps, so that its bytes are there or are others by now.

@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use foldhash::fast::RandomState;
 use serde::Serialize;
 
+use crate::cache::condition::has_wanted;
 use crate::cache::flight::Flights;
+use crate::cache::rules::Rules;
 use crate::cache::selection::key;
+use crate::cache::storage::combine::joined;
 use crate::cache::storage::entry::Entry;
-use crate::cache::storage::part::{has_wanted, joined};
 use crate::cache::storage::purge::Purge;
 use crate::cache::storage::store::{CacheStore, MemoryStore};
-use crate::cache::visit::Rules;
 use crate::{Exchange, Instant};
 
 /// Slots for marks of changes. One change takes one in so many other entries with it.

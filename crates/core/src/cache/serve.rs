@@ -1,0 +1,115 @@
+//! A stored response on its way to a client: what the client has already, what part it wants (RFC 9111 section 4.3.2,
+//! RFC 9110 section 13).
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use pylae_http::{Method, Name, Span};
+
+use super::condition::{has_it, same_as_before};
+use super::range::{Wanted, wanted};
+use super::storage::entry::Entry;
+use super::visit::{Outcome, Stored};
+use crate::Exchange;
+
+/// Puts the head of `entry` into the exchange, as if the service had just sent it, with Age and, if `how` it came about
+/// is to be told, Cache-Status.
+pub(super) fn serve(entry: Arc<Entry>, exchange: &mut Exchange, outcome: Outcome, how: Option<&[u8]>) -> Stored {
+    exchange.cache.outcome = Some(outcome);
+    exchange.clear_response();
+    exchange.response_buffer.extend_from_slice(&entry.bytes);
+    exchange.response.copy_from(&entry.head);
+    exchange.asked.clone_from(&entry.asked);
+    exchange.response_via = entry.via;
+    // Our own reason phrase: the status may become another one.
+    exchange.response.reason = Span::default();
+    exchange.status = entry.head.status;
+    let now = exchange.now;
+    let edits = &mut exchange.response_edits;
+    // None of these values can be refused.
+    let mut number = itoa::Buffer::new();
+    let _ = edits.set_known(Name::Age, number.format(entry.age(now).as_secs()).as_bytes());
+    if let Some(how) = how {
+        let mut text = Text { memory: [0; 64], len: 0 };
+        text.add(how);
+        text.add(b"; ttl=");
+        match entry.fresh_for(now) {
+            Some(left) => text.add(number.format(left.as_secs()).as_bytes()),
+            None => text.add(number.format(-i64::try_from(entry.stale_for(now).as_secs()).unwrap_or(0)).as_bytes()),
+        }
+        let _ = edits.append(b"Cache-Status", text.bytes());
+    }
+    let part = choose(&entry, exchange);
+    Stored { entry, part, refresh: None }
+}
+
+/// How a stored response came about for which the service was not asked.
+pub(super) const HIT: &[u8] = b"pylae; hit";
+
+/// A short text without an allocation.
+struct Text {
+    memory: [u8; 64],
+    len: usize,
+}
+
+impl Text {
+    fn add(&mut self, bytes: &[u8]) {
+        if let Some(place) = self.memory.get_mut(self.len..self.len + bytes.len()) {
+            place.copy_from_slice(bytes);
+            self.len += bytes.len();
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.memory[..self.len]
+    }
+}
+
+/// Settles the status by the client's conditions, and the part of the body that is sent.
+fn choose(entry: &Entry, exchange: &mut Exchange) -> Range<usize> {
+    let whole = 0..entry.body.len();
+    if exchange.status != 200 && entry.part.is_none() {
+        return whole;
+    }
+    if has_it(&entry.head.fields, &entry.bytes, exchange) {
+        exchange.status = 304;
+        for name in [Name::ContentType, Name::ContentEncoding, Name::ContentRange] {
+            exchange.response_edits.remove_known(name);
+        }
+        return 0..0;
+    }
+    if let Some(part) = &entry.part {
+        let bytes = part.wanted(&entry.body, exchange).unwrap_or(whole);
+        if let Some(place) = part.place(&entry.body, &bytes) {
+            let _ = exchange.response_edits.set_known(Name::ContentRange, place.as_bytes());
+        }
+        return bytes;
+    }
+    let asked = exchange.head.fields.get(&exchange.buffer, Name::Range);
+    let Some(asked) = asked.filter(|_| exchange.head.method == Method::Get && same_as_before(entry, exchange)) else {
+        return whole;
+    };
+    match wanted(asked, whole.len()) {
+        Wanted::Whole => whole,
+        Wanted::Bytes(range) => {
+            let text = format!("bytes {}-{}/{}", range.start, range.end - 1, whole.len());
+            exchange.status = 206;
+            let _ = exchange.response_edits.set_known(Name::ContentRange, text.as_bytes());
+            range
+        }
+        Wanted::None => {
+            exchange.status = 416;
+            let text = format!("bytes */{}", whole.len());
+            let _ = exchange.response_edits.set_known(Name::ContentRange, text.as_bytes());
+            0..0
+        }
+    }
+}
+
+/// Adds how the cache handled a request that the service answers.
+pub(super) fn say(exchange: &mut Exchange, cache_status: bool, how: &[u8]) {
+    if cache_status {
+        // Cannot be refused: plain text.
+        let _ = exchange.response_edits.append(b"Cache-Status", how);
+    }
+}

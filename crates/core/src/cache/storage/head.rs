@@ -1,0 +1,80 @@
+//! Heads as they are kept, and what later answers change in them (RFC 9111 sections 3.1 and 3.2).
+
+use std::time::SystemTime;
+
+use pylae_http::encode::{self, FieldSource, StatusLine};
+use pylae_http::message::connection::ConnectionOptions;
+use pylae_http::{Edits, Fields, Framing, HeadLimits, Name, NameSet, ResponseHead};
+
+use crate::Exchange;
+use crate::cache::freshness::age::wall;
+
+/// Fields of a response that are made anew each time it is sent, or are for one client only.
+const NOT_KEPT: NameSet = NameSet::of(&[Name::Age, Name::SetCookie, Name::Warning, Name::XRequestId]);
+
+/// Fields of a 304 that do not change the stored response (section 3.2): they belong to its body.
+pub(crate) const NOT_UPDATED: NameSet = NameSet::of(&[
+    Name::Age,
+    Name::ContentEncoding,
+    Name::ContentLength,
+    Name::ContentRange,
+    Name::ContentType,
+    Name::SetCookie,
+    Name::XRequestId,
+]);
+
+/// Fields of a later part that do not replace those of an earlier one (section 3.4).
+pub(super) const NOT_COMBINED: NameSet = NameSet::of(&[Name::ContentRange]);
+
+/// Another field that is for one client only.
+const PROXY_AUTHENTICATION_INFO: &[u8] = b"Proxy-Authentication-Info";
+
+/// The head of the response in `exchange` as it is kept, and its positions.
+pub(crate) fn kept_head(exchange: &Exchange) -> Option<(Box<[u8]>, ResponseHead)> {
+    let Exchange { response, response_buffer: buf, response_options: options, .. } = exchange;
+    let mut edits = Edits::default();
+    if !response.fields.has(Name::Date) {
+        let now = httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + wall(exchange));
+        // Cannot be refused: a date.
+        let _ = edits.set_known(Name::Date, now.as_bytes());
+    }
+    edits.remove(PROXY_AUTHENTICATION_INFO);
+    let source = FieldSource { fields: &response.fields, buf, options, drop: NOT_KEPT, edits: &edits };
+    encoded(response.status, source)
+}
+
+/// Writes a head and reads it again.
+pub(crate) fn encoded(status: u16, source: FieldSource<'_>) -> Option<(Box<[u8]>, ResponseHead)> {
+    let mut bytes = Vec::with_capacity(512);
+    let line = StatusLine {
+        status,
+        reason: b"",
+        stated_length: None,
+        close: false,
+        keep_alive: false,
+        upgrade: false,
+        via: None,
+    };
+    encode::response(&mut bytes, line, source, Framing::None);
+    let mut head = ResponseHead::default();
+    let limits = HeadLimits { head: bytes.len(), target: 0, fields: usize::MAX };
+    head.parse(&bytes, &limits).ok().filter(|complete| *complete)?;
+    Some((bytes.into_boxed_slice(), head))
+}
+
+/// The fields of an answer that replace those of the stored one.
+pub(crate) fn updates(fields: &Fields, buf: &[u8], options: &ConnectionOptions, kept: NameSet) -> Edits {
+    let mut edits = Edits::default();
+    for (index, field) in fields.iter().enumerate() {
+        let name = field.name.of(buf);
+        let own = kept.has(field.id) || name.eq_ignore_ascii_case(PROXY_AUTHENTICATION_INFO);
+        if own || options.nominates(buf, name) {
+            continue;
+        }
+        let first = !fields.iter().take(index).any(|other| other.name.of(buf).eq_ignore_ascii_case(name));
+        let value = field.value.of(buf);
+        // Fields of the connection are refused, which is what is wanted.
+        let _ = if first { edits.set(name, value) } else { edits.append(name, value) };
+    }
+    edits
+}
