@@ -18,7 +18,7 @@ use crate::clock::Instant as Now;
 pub struct PickInput<'a> {
     /// The time.
     pub now: Now,
-    /// [`hash`] of what the balancer hashes; without it such a balancer spreads at random.
+    /// [`hash`](super::hash) of what the balancer hashes; without it such a balancer spreads at random.
     pub hash: Option<u64>,
     /// What the client's sticky cookie says, by [`parse`](super::sticky::parse).
     pub sticky: Option<u64>,

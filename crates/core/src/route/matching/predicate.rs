@@ -5,8 +5,7 @@ use regex_automata::hybrid::dfa::Cache;
 
 use crate::plan::{ValueMatch, ValueTest};
 use crate::request::query;
-use crate::route::matching::pattern;
-use crate::route::matching::pattern::Set;
+use crate::route::matching::pattern::{self, Set};
 
 /// Memory for the determinised states of one value pattern in every worker.
 const VALUE_CACHE: usize = 256 * 1024;

@@ -5,8 +5,7 @@ use std::cmp::Reverse;
 use memchr::memchr;
 use pylae_http::Span;
 
-use crate::route::matching::literal;
-use crate::route::matching::literal::MAX_SEGMENTS;
+use crate::route::matching::literal::{self, MAX_SEGMENTS};
 
 /// What a parameter takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
