@@ -1,0 +1,141 @@
+//! A gateway that stops: what it finishes, and what it cuts off.
+
+use std::net::{SocketAddr, TcpStream};
+
+use serde_json::json;
+
+use crate::support::clock::wait_until;
+use crate::support::gateway::Gateway;
+use crate::support::instance::{Instance, OK};
+use crate::support::plan::Plan;
+
+const GET: &str = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
+
+/// Waits until nothing is accepted any more.
+fn wait_until_closed(address: SocketAddr) {
+    wait_until(|| TcpStream::connect(address).is_err());
+}
+
+#[test]
+fn what_is_in_flight_is_finished_and_the_client_is_told_that_it_was_the_last() {
+    let instance = Instance::held();
+    let gateway = Gateway::start(&Plan::to([&instance]).with_limits(json!({"drain_timeout": 3600.0})));
+    let mut client = gateway.connect();
+    client.send(GET);
+    let mut server = instance.accept();
+    server.read_request();
+    let (engine, address) = (&*gateway, gateway.address);
+    std::thread::scope(|scope| {
+        let stop = scope.spawn(|| engine.stop(true));
+        wait_until_closed(address);
+        assert!(!stop.is_finished());
+        server.send(OK);
+        let answer = client.read_answer();
+        assert_eq!((answer.one("connection"), &*answer.text()), (Some("close"), "ok"));
+        assert!(client.at_end());
+        drop(client);
+        stop.join().unwrap();
+    });
+    let totals = gateway.stats().totals;
+    assert_eq!((totals.by_class, totals.incomplete, totals.connections), ([0, 1, 0, 0, 0], 0, 0));
+}
+
+#[test]
+fn a_body_that_is_under_way_when_the_drain_begins_comes_whole() {
+    let instance = Instance::held();
+    let gateway = Gateway::start(&Plan::to([&instance]).with_limits(json!({"drain_timeout": 3600.0})));
+    let mut client = gateway.connect();
+    client.send(GET);
+    let mut server = instance.accept();
+    server.read_request();
+    server.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst");
+    // The head said that the connection goes on; it ends all the same.
+    assert_eq!(client.read_head().one("connection"), None);
+    assert_eq!(client.read(5), b"first");
+    let (engine, address) = (&*gateway, gateway.address);
+    std::thread::scope(|scope| {
+        let stop = scope.spawn(|| engine.stop(true));
+        wait_until_closed(address);
+        server.send("other");
+        assert_eq!(client.read_all(), b"other");
+        drop(client);
+        stop.join().unwrap();
+    });
+}
+
+#[test]
+fn what_is_not_finished_in_time_is_cut_off_and_said_to_be_so() {
+    let (silent, begun) = (Instance::held(), Instance::held());
+    let plan = Plan::new()
+        .service("silent", [silent.url()], json!({}))
+        .service("begun", [begun.url()], json!({}))
+        .route("silent", json!({"service": "silent"}))
+        .route("begun", json!({"service": "begun", "match": {"path": {"kind": "exact", "value": "/begun"}}}));
+    let gateway = Gateway::start(&plan.with_limits(json!({"drain_timeout": 0.01})));
+    let (mut waiting, mut reading, mut talking) = (gateway.connect(), gateway.connect(), gateway.connect());
+    waiting.send(GET);
+    let mut first = silent.accept();
+    first.read_request();
+    reading.send(GET.replace("/x", "/begun"));
+    let mut second = begun.accept();
+    second.read_request();
+    second.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst");
+    assert_eq!(reading.read_head().status(), 200);
+    assert_eq!(reading.read(5), b"first");
+    // Its second head has begun to come when the first request is answered, which the gateway does itself.
+    talking.send("OPTIONS /own HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\nGET /half HTTP/1.1\r\nHo");
+    assert_eq!(talking.read_answer().status(), 204);
+    gateway.stop(true);
+    assert!(waiting.at_end());
+    assert!(reading.at_end());
+    assert!(talking.at_end());
+    assert!(first.at_end());
+    assert!(second.at_end());
+    let mut seen: Vec<_> = gateway
+        .logged(4)
+        .into_iter()
+        .map(|line| json!([line["path"], line["status"], line["code"], line["complete"]]))
+        .collect();
+    seen.sort_by_key(ToString::to_string);
+    let expected = [
+        json!(["/begun", 200, "cut_off", false]),
+        json!(["/own", 204, null, true]),
+        json!(["/x", 503, "cut_off", false]),
+        json!([null, 503, "cut_off", false]),
+    ];
+    assert_eq!(seen, expected);
+    assert_eq!(gateway.stats().totals.in_flight, 0);
+}
+
+#[test]
+fn a_second_stop_cuts_a_drain_short() {
+    let instance = Instance::held();
+    let gateway = Gateway::start(&Plan::to([&instance]).with_limits(json!({"drain_timeout": 3600.0})));
+    let mut client = gateway.connect();
+    client.send(GET);
+    let mut server = instance.accept();
+    server.read_request();
+    let (engine, address) = (&*gateway, gateway.address);
+    std::thread::scope(|scope| {
+        let stop = scope.spawn(|| engine.stop(true));
+        wait_until_closed(address);
+        assert!(!client.is_ready());
+        engine.stop(false);
+        stop.join().unwrap();
+    });
+    assert!(client.at_end());
+    assert!(server.at_end());
+}
+
+#[test]
+fn a_gateway_without_connections_ends_its_drain_at_once() {
+    let instance = Instance::ok();
+    let gateway = Gateway::start(&Plan::to([&instance]).with_limits(json!({"drain_timeout": 3600.0})));
+    let mut client = gateway.connect();
+    client.send(GET);
+    assert_eq!(client.read_answer().text(), "ok");
+    client.close();
+    // It would wait for an hour.
+    gateway.stop(true);
+    assert!(TcpStream::connect(gateway.address).is_err());
+}

@@ -1,0 +1,184 @@
+//! Hooks as the data plane sees them: they answer, change, and are waited for. These are functions of the test.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pylae_core::hook::Step;
+use pylae_core::{Answer, Rejection};
+use pylae_http::Name;
+use serde_json::json;
+
+use crate::support::clock::{Turn, wait_until};
+use crate::support::gateway::Gateway;
+use crate::support::hooks::{Elsewhere, Fake, policy};
+use crate::support::instance::Instance;
+use crate::support::plan::Plan;
+
+const GET: &str = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
+
+fn plan(instance: &Instance) -> Plan {
+    Plan::to([instance]).with_route(json!({"policies": policy()}))
+}
+
+fn start(instance: &Instance, hooks: Fake) -> Gateway {
+    Gateway::start_with(&plan(instance), Turn::shared(), hooks.source())
+}
+
+fn rejection(code: &'static str) -> Step {
+    Step::Reject(Box::new(Rejection { status: 500, code, message: "a hook failed".into(), headers: Vec::new() }))
+}
+
+#[test]
+fn a_hook_that_answers_ends_the_exchange_before_any_instance_is_asked() {
+    let instance = Instance::ok();
+    let answer = |exchange: &mut pylae_core::Exchange| {
+        let body = Arc::from(&exchange.target.path[..]);
+        Step::Answer(Box::new(Answer { status: 418, headers: vec![("X-A".into(), b"1".to_vec())], body }))
+    };
+    let gateway = start(&instance, Fake { on_request: Box::new(answer), ..Fake::default() });
+    let mut client = gateway.connect();
+    for path in ["/one", "/two"] {
+        client.send(GET.replace("/x", path));
+        let answer = client.read_answer();
+        assert_eq!((answer.status(), answer.one("x-a"), &*answer.text()), (418, Some("1"), path));
+    }
+    assert_eq!(instance.connections(), 0);
+    assert_eq!(gateway.logged(2)[0]["code"], json!(null), "an answer is no failure");
+}
+
+#[test]
+fn a_hook_that_fails_ends_the_exchange_with_its_code() {
+    let instance = Instance::ok();
+    let gateway = start(&instance, Fake { on_request: Box::new(|_| rejection("hook_failed")), ..Fake::default() });
+    assert_eq!(gateway.ask(GET).refusal(), "500 hook_failed");
+    assert_eq!(instance.connections(), 0);
+}
+
+#[test]
+fn hooks_change_what_goes_on_and_what_comes_back() {
+    let instance = Instance::ok();
+    let hooks = Fake {
+        on_request: Box::new(|exchange| {
+            exchange.request_edits.set_known(Name::UserAgent, b"hook").unwrap();
+            exchange.forward_path = b"/changed".to_vec();
+            Step::Continue
+        }),
+        on_response: Some(Box::new(|exchange| {
+            exchange.response_edits.append(b"X-Seen", exchange.status.to_string().as_bytes()).unwrap();
+            exchange.status = 202;
+        })),
+        ..Fake::default()
+    };
+    let gateway = start(&instance, hooks);
+    let answer = gateway.ask("GET /x HTTP/1.1\r\nHost: a\r\nUser-Agent: client\r\n\r\n");
+    assert_eq!((answer.status(), answer.one("x-seen"), &*answer.text()), (202, Some("200"), "ok"));
+    assert_eq!((instance.request().target(), instance.request().one("user-agent")), ("/changed", Some("hook")));
+}
+
+#[test]
+fn hooks_see_the_gateways_own_answers_but_not_those_to_what_did_not_reach_them() {
+    let instance = Instance::ok();
+    let seen = Fake {
+        on_response: Some(Box::new(|exchange| exchange.response_edits.append(b"X-Seen", b"1").unwrap())),
+        ..Fake::default()
+    };
+    let mut policies = policy();
+    policies["ip_access"] = json!({"allow": [], "deny": ["127.0.0.1/32"]});
+    let barred =
+        json!({"service": "all", "match": {"path": {"kind": "exact", "value": "/barred"}}, "policies": policies});
+    let methods = json!({"match": {"methods": ["GET"]}});
+    let plan = plan(&instance).with_route(methods).route("barred", barred);
+    let gateway = Gateway::start_with(&plan, Turn::shared(), seen.source());
+    gateway.set_draining("all", &instance.url(), true).unwrap();
+    let ask = |request: &str| {
+        let answer = gateway.ask(request);
+        (answer.refusal(), answer.has("x-seen"))
+    };
+    assert_eq!(ask(GET), ("503 service_unavailable".to_owned(), true));
+    assert_eq!(ask(&GET.replace("/x", "/barred")), ("403 address_refused".to_owned(), false));
+    assert_eq!(ask(&GET.replace("GET", "PURGE")), ("405 method_not_allowed".to_owned(), false));
+}
+
+#[test]
+fn an_exchange_whose_hook_is_at_work_elsewhere_goes_on_when_it_is_done() {
+    let (instance, work) = (Instance::ok(), Elsewhere::default());
+    let begun = work.clone();
+    let hooks = Fake {
+        on_request: Box::new(move |_| begun.step(Duration::from_secs(3600))),
+        resume: Box::new(|exchange, in_time| {
+            exchange.request_edits.append(b"X-In-Time", in_time.to_string().as_bytes()).unwrap();
+            Step::Continue
+        }),
+        ..Fake::default()
+    };
+    let gateway = start(&instance, hooks);
+    let mut clients = [gateway.connect(), gateway.connect()];
+    for client in &mut clients {
+        client.send(GET);
+    }
+    wait_until(|| work.under_way() == 2);
+    // Nothing waits for them but their own clients.
+    let mut refused = gateway.connect();
+    refused.send("GET /x HTTP/1.1\r\n\r\n");
+    assert_eq!(refused.read_answer().status(), 400);
+    assert_eq!(instance.connections(), 0);
+    work.finish();
+    work.finish();
+    for client in &mut clients {
+        assert_eq!(client.read_answer().text(), "ok");
+    }
+    assert!(instance.requests().iter().all(|request| request.one("x-in-time") == Some("true")));
+    assert_eq!((instance.requests().len(), work.given_up()), (2, 0));
+}
+
+#[test]
+fn a_hook_that_takes_too_long_is_given_up_and_says_what_that_means() {
+    let (instance, work) = (Instance::ok(), Elsewhere::default());
+    let begun = work.clone();
+    let hooks = Fake {
+        on_request: Box::new(move |_| begun.step(Duration::from_secs(5))),
+        resume: Box::new(|_, in_time| if in_time { Step::Continue } else { rejection("hook_timeout") }),
+        ..Fake::default()
+    };
+    let gateway = Gateway::start_with(&plan(&instance), Turn::alone(), hooks.source());
+    let mut client = gateway.connect();
+    client.send(GET);
+    wait_until(|| work.under_way() == 1);
+    gateway.advance_until(Duration::from_secs(2), || client.is_ready());
+    assert_eq!(client.read_answer().refusal(), "500 hook_timeout");
+    assert_eq!((work.given_up(), instance.connections()), (1, 0));
+}
+
+#[test]
+fn a_hook_whose_client_has_gone_is_told_that_nobody_waits() {
+    let (instance, work) = (Instance::ok(), Elsewhere::default());
+    let begun = work.clone();
+    let step = move |_: &mut _| begun.step(Duration::from_secs(3600));
+    let gateway = start(&instance, Fake { on_request: Box::new(step), ..Fake::default() });
+    let mut client = gateway.connect();
+    client.send(GET);
+    wait_until(|| work.under_way() == 1);
+    client.reset();
+    wait_until(|| work.given_up() == 1);
+    let expected = json!({"status": 499, "code": "client_gone"});
+    assert_eq!(gateway.logged_once(&["status", "code"]), expected);
+    assert_eq!(instance.connections(), 0);
+}
+
+#[test]
+fn a_hook_may_choose_another_service() {
+    let (instance, other) = (Instance::ok(), Instance::ok());
+    let hooks = Fake {
+        on_request: Box::new(|exchange| {
+            let name = if exchange.target.path == b"/other" { "other" } else { "nowhere" };
+            exchange.hooks.get_or_insert_default().service = Some(name.into());
+            Step::Continue
+        }),
+        ..Fake::default()
+    };
+    let plan = plan(&instance).service("other", [other.url()], json!({}));
+    let gateway = Gateway::start_with(&plan, Turn::shared(), hooks.source());
+    assert_eq!(gateway.ask(GET.replace("/x", "/other")).text(), "ok");
+    assert_eq!(gateway.ask(GET).refusal(), "500 no_service");
+    assert_eq!((instance.connections(), other.requests().len()), (0, 1));
+}

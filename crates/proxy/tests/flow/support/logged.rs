@@ -1,0 +1,35 @@
+//! What the gateway says of exchanges that are over.
+
+use pylae_proxy::Totals;
+use serde_json::Value;
+
+use super::clock::wait_until;
+use super::gateway::Gateway;
+
+impl Gateway {
+    /// The descriptions of all exchanges, once there are `count`: an exchange is over when its answer has left, which its client may see
+    /// first.
+    pub(crate) fn logged(&self, count: usize) -> Vec<Value> {
+        wait_until(|| self.lines().len() >= count);
+        let lines = self.lines();
+        assert_eq!(lines.len(), count, "{lines:?}");
+        lines
+    }
+
+    /// The only one, reduced to these keys.
+    pub(crate) fn logged_once(&self, keys: &[&str]) -> Value {
+        let line = &self.logged(1)[0];
+        keys.iter().map(|key| ((*key).to_owned(), line[key].clone())).collect::<serde_json::Map<_, _>>().into()
+    }
+
+    /// What was counted, once nothing is in flight.
+    pub(crate) fn counted(&self) -> Totals {
+        wait_until(|| self.stats().totals.in_flight == 0);
+        self.stats().totals
+    }
+
+    fn lines(&self) -> Vec<Value> {
+        let lines = self.exchanges(&[], usize::MAX, false).lines;
+        lines.iter().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+    }
+}
