@@ -1,4 +1,5 @@
-//! Connections of clients: how long they go on, what is sent ahead over them, and what becomes of an exchange whose client has gone.
+//! Connections of clients: how long they go on, what is sent ahead over them, and what becomes of an exchange whose
+//! client has gone.
 
 use serde_json::json;
 
@@ -91,8 +92,9 @@ fn bytes_that_come_one_by_one_make_the_same_requests() {
     let instance = Instance::ok();
     let gateway = Gateway::start(&Plan::to([&instance]));
     let mut client = gateway.connect();
-    let request = "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n6\r\n world\r\n0\r\nX-Sum: 1\r\n\r\n";
-    for byte in format!("{request}{GET}").into_bytes() {
+    let head = "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let body = "5;x=y\r\nhello\r\n6\r\n world\r\n0\r\nX-Sum: 1\r\n\r\n";
+    for byte in format!("{head}{body}{GET}").into_bytes() {
         client.send([byte]);
     }
     assert_eq!((client.read_answer().text(), client.read_answer().text()), ("ok".to_owned(), "ok".to_owned()));

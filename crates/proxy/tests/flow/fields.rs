@@ -21,8 +21,10 @@ fn names(message: &Message) -> Vec<&str> {
 fn a_request_goes_on_with_its_fields_and_with_those_of_the_gateway_behind_them() {
     let instance = Instance::ok();
     let gateway = Gateway::start(&Plan::to([&instance]));
-    gateway
-        .ask("GET /a?b=c HTTP/1.1\r\nHost: shop.test:81\r\nX-Request-ID: one\r\naccept: */*\r\nX-A: 1\r\nVia: 1.0 b\r\nx-a: 2\r\n\r\n");
+    gateway.ask(
+        "GET /a?b=c HTTP/1.1\r\nHost: shop.test:81\r\nX-Request-ID: one\r\naccept: */*\r\n\
+         X-A: 1\r\nVia: 1.0 b\r\nx-a: 2\r\n\r\n",
+    );
     let expected = "GET /a?b=c HTTP/1.1\r\n\
         Host: shop.test:81\r\n\
         accept: */*\r\n\
@@ -38,7 +40,8 @@ fn a_request_goes_on_with_its_fields_and_with_those_of_the_gateway_behind_them()
 
 #[test]
 fn an_answer_goes_back_as_it_came_with_the_id_of_its_request() {
-    let answer = "HTTP/1.1 200 All right\r\nX-One: 1\r\nDate: now\r\nServer: s\r\nx-one: 2\r\nX-Request-ID: forged\r\nContent-Length: 2\r\n\r\nok";
+    let answer = "HTTP/1.1 200 All right\r\nX-One: 1\r\nDate: now\r\nServer: s\r\nx-one: 2\r\n\
+        X-Request-ID: forged\r\nContent-Length: 2\r\n\r\nok";
     let instance = Instance::answering([Answer::bytes(answer)]);
     let gateway = Gateway::start(&Plan::to([&instance]));
     let mut client = gateway.connect();
@@ -77,7 +80,8 @@ fn hop_by_hop_fields_of_a_request_end_here() {
     gateway.ask(get(
         "Connection: X-One, keep-alive\r\nConnection: x-two\r\nX-One: 1\r\nX-TWO: 2\r\nKeep-Alive: timeout=5\r\n\
          TE: trailers\r\nTrailer: X-Three\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\
-         Proxy: a\r\nProxy-Connection: close\r\nProxy-Authorization: a\r\nX-User-ID: forged\r\nX_User_Role: forged\r\nX-Four: 4\r\n",
+         Proxy: a\r\nProxy-Connection: close\r\nProxy-Authorization: a\r\nX-User-ID: forged\r\n\
+         X_User_Role: forged\r\nX-Four: 4\r\n",
     ));
     let kept = ["host", "x-four", "x-request-id", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"];
     assert_eq!(names(&instance.request()), kept);
@@ -111,7 +115,8 @@ fn a_field_that_others_rely_on_cannot_be_nominated_away() {
 fn what_a_client_says_was_forwarded_is_believed_only_of_trusted_proxies() {
     let instance = Instance::ok();
     let said = get("X-Forwarded-For: 10.9.8.7\r\nx-forwarded-for: 10.9.8.6, 10.9.8.5\r\nX-Forwarded-Proto: https\r\n\
-         X-Forwarded-Host: outside.test\r\nX-Forwarded-Prefix: /shop\r\nForwarded: for=10.9.8.7\r\nX-Real-IP: 10.9.8.7\r\n");
+         X-Forwarded-Host: outside.test\r\nX-Forwarded-Prefix: /shop\r\nForwarded: for=10.9.8.7\r\n\
+         X-Real-IP: 10.9.8.7\r\n");
     let gateway = Gateway::start(&Plan::to([&instance]));
     gateway.ask(&said);
     let request = instance.requests().pop().unwrap();

@@ -97,7 +97,8 @@ fn http_1_0_gets_no_chunks_but_the_end_of_the_connection() {
 #[test]
 fn trailers_pass_both_ways_but_for_those_that_may_not_stand_there() {
     let instance = Instance::answering([Answer::bytes(
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\nContent-Type: a\r\nX-Sum: 2\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\
+         X-Sum: 1\r\nContent-Type: a\r\nX-Sum: 2\r\n\r\n",
     )]);
     let gateway = Gateway::start(&Plan::to([&instance]));
     let mut client = gateway.connect();
@@ -200,7 +201,9 @@ fn an_error_for_head_states_its_length_and_has_no_body() {
     let route = json!({"match": {"path": {"kind": "exact", "value": "/a"}}});
     let gateway = Gateway::start(&Plan::to([&instance]).with_route(route));
     let mut client = gateway.connect();
-    client.send("HEAD /b HTTP/1.1\r\nHost: a\r\nX-Request-ID: one\r\n\r\nGET /b HTTP/1.1\r\nHost: a\r\nX-Request-ID: one\r\n\r\n");
+    for method in ["HEAD", "GET"] {
+        client.send(format!("{method} /b HTTP/1.1\r\nHost: a\r\nX-Request-ID: one\r\n\r\n"));
+    }
     let (head, answer) = (client.read_head(), client.read_answer());
     assert_eq!((head.status(), answer.status()), (404, 404));
     assert_eq!(framing(&head), framing(&answer));

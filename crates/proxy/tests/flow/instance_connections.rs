@@ -116,7 +116,8 @@ fn a_kept_connection_that_has_ended_is_replaced_silently_even_for_a_post() {
     assert_eq!((instance.connections(), gateway.stats().totals.retries), (3, 0));
 }
 
-/// An instance that has answered one request, over a connection that is kept.
+/// An instance that has answered one request, and has got `request` over the connection that was kept: the instance,
+/// its gateway, and both ends.
 fn with_kept(request: &str) -> (Instance, Gateway, Peer, Peer) {
     let instance = Instance::held();
     let gateway = Gateway::start(&without_retries(&instance));

@@ -1,5 +1,5 @@
-//! What clients and instances see of the data plane, byte by byte, over real sockets. Only the crate's public API is used,
-//! and no interpreter.
+//! What clients and instances see of the data plane, byte by byte, over real sockets. Only the crate's public API is
+//! used, and no interpreter.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "what is not as expected fails the test")]
 
 mod support {

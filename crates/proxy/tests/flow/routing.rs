@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use crate::support::gateway::Gateway;
 use crate::support::instance::{Answer, Instance, OK};
-use crate::support::message::Message;
 use crate::support::plan::Plan;
 
 fn get(target: &str) -> String {
@@ -26,79 +25,69 @@ fn named(name: &str) -> Instance {
     Instance::answering([Answer::bytes(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{name}", name.len()))])
 }
 
-/// Routes to services that answer with the names of the routes.
-fn routes(gateway: impl FnOnce(&Gateway), settings: impl IntoIterator<Item = (&'static str, Value)>) {
-    let routes: Vec<_> = settings.into_iter().map(|(name, settings)| (name, settings, named(name))).collect();
-    let mut plan = Plan::new();
-    for (name, settings, instance) in &routes {
-        let mut settings = settings.clone();
+/// A gateway whose routes go to services that answer with the names of the routes.
+fn routed(routes: impl IntoIterator<Item = (&'static str, Value)>) -> (Gateway, Vec<Instance>) {
+    let (mut plan, mut instances) = (Plan::new(), Vec::new());
+    for (name, mut settings) in routes {
+        let instance = named(name);
         settings["service"] = json!(name);
         plan = plan.service(name, [instance.url()], json!({})).route(name, settings);
+        instances.push(instance);
     }
-    gateway(&Gateway::start(&plan));
-}
-
-/// What answers: the name of a route, or the refusal.
-fn taken_by(answer: &Message) -> String {
-    if answer.status() == 200 { answer.text() } else { answer.refusal() }
+    (Gateway::start(&plan), instances)
 }
 
 #[test]
 fn the_path_that_says_most_takes_the_request_wherever_its_route_stands() {
-    let settings = [
+    let (gateway, _instances) = routed([
         ("all", on("prefix", "/")),
         ("below", on("prefix", "/users")),
         ("any", on("template", "/users/{name}")),
         ("number", on("template", "/users/{id:int}")),
         ("me", on("exact", "/users/me")),
         ("first", json!({"priority": 1, "match": {"path": {"kind": "pattern", "value": "^/users/b[a-z]+$"}}})),
-    ];
-    let check = |gateway: &Gateway| {
-        for (target, route) in [
-            ("/", "all"),
-            ("/usersx", "all"),
-            ("/users", "below"),
-            ("/users/", "below"),
-            ("/users/a/b", "below"),
-            ("/users/ada", "any"),
-            ("/users/7", "number"),
-            ("/users/me", "me"),
-            ("/users/me?x", "me"),
-            ("/users/bob", "first"),
-        ] {
-            assert_eq!(taken_by(&gateway.ask(get(target))), route, "{target}");
-        }
-    };
-    routes(check, settings);
+    ]);
+    for (target, route) in [
+        ("/", "all"),
+        ("/usersx", "all"),
+        ("/users", "below"),
+        ("/users/", "below"),
+        ("/users/a/b", "below"),
+        ("/users/ada", "any"),
+        ("/users/7", "number"),
+        ("/users/me", "me"),
+        ("/users/me?x", "me"),
+        ("/users/bob", "first"),
+    ] {
+        assert_eq!(gateway.ask(get(target)).text(), route, "{target}");
+    }
 }
 
 #[test]
 fn methods_hosts_fields_and_parameters_tell_routes_apart() {
-    let check = |gateway: &Gateway| {
-        let ask = |method: &str, rest: &str| taken_by(&gateway.ask(format!("{method} {rest}\r\n\r\n")));
-        assert_eq!(ask("GET", "/a HTTP/1.1\r\nHost: shop.test"), "read");
-        assert_eq!(ask("POST", "/a HTTP/1.1\r\nHost: shop.test"), "write");
-        assert_eq!(ask("GET", "/a HTTP/1.1\r\nHost: a.shop.test:81"), "host");
-        assert_eq!(ask("GET", "/a HTTP/1.1\r\nHost: shop.test\r\nx-version: 2"), "field");
-        assert_eq!(ask("GET", "/a HTTP/1.1\r\nHost: shop.test\r\nx-version: 1"), "read");
-        assert_eq!(ask("GET", "/a?v=1&debug HTTP/1.1\r\nHost: shop.test"), "parameter");
-        assert_eq!(ask("GET", "http://b.shop.test/a HTTP/1.1\r\nHost: shop.test"), "host");
-    };
-    let routed = |settings: Value| {
+    let with = |name: &str, value: Value| {
         let mut route = on("exact", "/a");
-        route["match"].as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+        route["match"][name] = value;
         route
     };
-    routes(
-        check,
-        [
-            ("read", routed(json!({"methods": ["GET"]}))),
-            ("write", routed(json!({"methods": ["POST", "PUT"]}))),
-            ("host", routed(json!({"hosts": ["*.shop.test"]}))),
-            ("field", routed(json!({"headers": [{"name": "X-Version", "value": {"equals": "2"}}]}))),
-            ("parameter", routed(json!({"query": [{"name": "debug", "value": "present"}]}))),
-        ],
-    );
+    let (gateway, _instances) = routed([
+        ("read", with("methods", json!(["GET"]))),
+        ("write", with("methods", json!(["POST", "PUT"]))),
+        ("host", with("hosts", json!(["*.shop.test"]))),
+        ("field", with("headers", json!([{"name": "X-Version", "value": {"equals": "2"}}]))),
+        ("parameter", with("query", json!([{"name": "debug", "value": "present"}]))),
+    ]);
+    for (head, route) in [
+        ("GET /a HTTP/1.1\r\nHost: shop.test", "read"),
+        ("POST /a HTTP/1.1\r\nHost: shop.test", "write"),
+        ("GET /a HTTP/1.1\r\nHost: a.shop.test:81", "host"),
+        ("GET http://b.shop.test/a HTTP/1.1\r\nHost: shop.test", "host"),
+        ("GET /a HTTP/1.1\r\nHost: shop.test\r\nx-version: 2", "field"),
+        ("GET /a HTTP/1.1\r\nHost: shop.test\r\nx-version: 1", "read"),
+        ("GET /a?v=1&debug HTTP/1.1\r\nHost: shop.test", "parameter"),
+    ] {
+        assert_eq!(gateway.ask(format!("{head}\r\n\r\n")).text(), route, "{head:?}");
+    }
 }
 
 #[test]

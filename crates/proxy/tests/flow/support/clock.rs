@@ -12,7 +12,7 @@ use super::peer::PATIENCE;
 static TURN: RwLock<()> = RwLock::new(());
 
 thread_local! {
-    /// What the gateways of one test share: to take the lock again could wait for who waits for the first of them to end.
+    /// What the gateways of one test share: taking the lock once more could wait for a test that waits for this one.
     static TAKEN: RefCell<Weak<RwLockReadGuard<'static, ()>>> = const { RefCell::new(Weak::new()) };
 }
 

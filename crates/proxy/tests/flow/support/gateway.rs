@@ -63,8 +63,8 @@ impl Gateway {
         self.turn.advance(by);
     }
 
-    /// Moves the clock on by `step`, again and again until the condition is met: what waits for a deadline may begin to wait
-    /// only after the clock was moved.
+    /// Moves the clock on by `step`, again and again until the condition is met: what waits for a deadline may begin to
+    /// wait only after the clock was moved.
     pub(crate) fn advance_until(&self, step: Duration, mut condition: impl FnMut() -> bool) {
         for _ in 0..PATIENCE.as_millis() / STEP.as_millis() {
             if wait(STEP, &mut condition) {

@@ -57,8 +57,8 @@ impl Message {
         latin1(&self.body)
     }
 
-    /// An error of the gateway's own in short: its status, the last word of the `type` of its problem details, and what it says
-    /// of the connection, as in `404 no_route` or `408 head_timeout, close`.
+    /// An error of the gateway's own in short: its status, the last word of the `type` of its problem details, and what
+    /// it says of the connection, as in `404 no_route` or `408 head_timeout, close`.
     pub(crate) fn refusal(&self) -> String {
         assert_eq!(self.one("content-type"), Some("application/problem+json"), "{self:?}");
         let body: serde_json::Value = serde_json::from_slice(&self.body).expect("problem details");

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::instance::Instance;
 
-/// Kept true by the tests of the Python package. It has one listener, one service and one route, all with the defaults of
-/// the configuration; the route has no policies.
+/// Kept true by the tests of the Python package. It has one listener, one service and one route, all with the defaults
+/// of the configuration; the route has no policies.
 const SMALLEST: &str = include_str!("../../../../../tests/golden/smallest.json");
 
 /// A plan in the making. It listens on a free port of 127.0.0.1 and has one worker.
@@ -27,7 +27,7 @@ impl Plan {
         Self { document, service, route }
     }
 
-    /// Everything goes to one service, `all`, that has these instances; without further routes.
+    /// Everything goes to one service, `all`, that has these instances.
     pub(crate) fn to<'a>(instances: impl IntoIterator<Item = &'a Instance>) -> Self {
         Self::to_urls(instances.into_iter().map(Instance::url))
     }
@@ -46,7 +46,7 @@ impl Plan {
         self
     }
 
-    /// Adds a route; `settings` as they stand in a plan, over the defaults. It takes all paths unless they say otherwise.
+    /// Adds a route; `settings` as they stand in a plan, over the defaults. It takes all paths if they name none.
     pub(crate) fn route(mut self, name: &str, settings: Value) -> Self {
         let mut route = self.route.clone();
         merge(&mut route, json!({"name": name}));
@@ -55,7 +55,7 @@ impl Plan {
         self
     }
 
-    /// Changes the service `all`.
+    /// Changes the first service.
     pub(crate) fn with_service(mut self, settings: Value) -> Self {
         merge(&mut self.document["services"][0], settings);
         self
