@@ -1,64 +1,6 @@
-//! What is done outside the workers for policies: slow computations on a few threads, and key sets that are fetched.
+//! What is done beside the workers, and serves no client.
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, OnceLock};
-
-use parking_lot::Mutex;
-use pylae_policies::authentication::{self, KeySet};
-
-use crate::keys::Keeper;
-use crate::log::Log;
-
-/// Threads that compute. Few, so that workers keep their cores.
-const THREADS: usize = 2;
-/// Computations that may wait for a thread.
-const WAITING: usize = 64;
-
-type Job = Box<dyn FnOnce() + Send>;
-
-/// The threads, each started when it is first needed. They end when this is dropped.
-pub(crate) struct Background {
-    jobs: OnceLock<SyncSender<Job>>,
-    keeper: OnceLock<Keeper>,
-    log: Arc<Log>,
-}
-
-impl Background {
-    pub(crate) fn start(log: &Arc<Log>) -> Self {
-        Self { jobs: OnceLock::new(), keeper: OnceLock::new(), log: Arc::clone(log) }
-    }
-
-    fn spawn(&self) -> SyncSender<Job> {
-        let (sender, receiver) = sync_channel::<Job>(WAITING);
-        let receiver = Arc::new(Mutex::new(receiver));
-        for index in 0..THREADS {
-            let receiver = Arc::clone(&receiver);
-            let thread = std::thread::Builder::new().name(format!("pylae-background-{index}"));
-            if let Err(error) = thread.spawn(move || work(&receiver)) {
-                self.log.write("error", "thread_failed", format!("a thread could not be started: {error}"));
-            }
-        }
-        sender
-    }
-}
-
-fn work(receiver: &Mutex<Receiver<Job>>) {
-    loop {
-        // The lock is let go before the job is done.
-        let next = receiver.lock().recv();
-        match next {
-            Ok(job) => job(),
-            Err(_) => return,
-        }
-    }
-}
-
-impl authentication::Background for Background {
-    fn run(&self, job: Job) -> bool {
-        self.jobs.get_or_init(|| self.spawn()).try_send(job).is_ok()
-    }
-
-    fn look_after(&self, set: &Arc<KeySet>) {
-        self.keeper.get_or_init(|| Keeper::start(&self.log)).look_after(set);
-    }
-}
+pub(crate) mod auxiliary;
+pub(crate) mod health;
+pub(crate) mod jobs;
+pub(crate) mod jwks;

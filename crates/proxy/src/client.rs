@@ -1,5 +1,9 @@
 //! The client's side of a connection.
 
+pub(crate) mod admission;
+pub(crate) mod body;
+pub(crate) mod interim;
+
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -11,12 +15,12 @@ use pylae_core::connection::certificate::Certificate;
 use pylae_core::plan::Limits;
 use pylae_core::{Delivery, Exchange, Pace};
 
-use crate::body::{Body, DRAINABLE};
-use crate::clock;
-use crate::deadline::Deadline;
-use crate::interim::Interim;
-use crate::socket::Socket;
-use crate::unread::{Reading, Unread};
+use crate::client::body::{Body, DRAINABLE};
+use crate::client::interim::Interim;
+use crate::io::clock;
+use crate::io::deadline::Deadline;
+use crate::io::socket::Socket;
+use crate::io::unread::{Reading, Unread};
 use crate::worker::Worker;
 
 /// Time that a client has to finish a body that nobody wants, or to read an answer behind which the connection is closed.

@@ -1,5 +1,8 @@
 //! A client's connection, from its beginning to its end.
 
+pub(crate) mod accept;
+pub(crate) mod http2;
+
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,12 +11,11 @@ use tokio::net::TcpStream;
 use tracing::debug;
 
 use crate::client::{After, Client};
+use crate::connection::accept::welcome;
 use crate::flow::flow;
-use crate::http2;
-use crate::receive::readable;
+use crate::flow::read_head::readable;
+use crate::io::tls::Protocol;
 use crate::snapshot::Listener;
-use crate::tls::Protocol;
-use crate::welcome::welcome;
 use crate::worker::{Open, Worker};
 
 /// Serves a connection until one side has enough of it.

@@ -23,18 +23,18 @@ use tracing::debug;
 
 pub use self::command::LimitQuestion;
 use self::command::position;
-use crate::auxiliary::Auxiliary;
-use crate::background::Background;
-use crate::clock;
-use crate::log::{Log, Record};
-use crate::lookup;
-use crate::metrics::{HookFigures, Metrics, Process, Reading, Summary, View, began_at, expose, summarize};
-use crate::observe::{Totals, WorkerStats};
-use crate::recent::{Lane, Recent};
-use crate::sink::{SinkStats, Sinks};
+use crate::background::auxiliary::Auxiliary;
+use crate::background::jobs::Background;
+use crate::flow::observe::{Totals, WorkerStats};
+use crate::io::clock;
+use crate::io::unread::MOST_UNSENT;
 use crate::snapshot::{PoolKeys, Snapshot};
-use crate::subscriber;
-use crate::unread::MOST_UNSENT;
+use crate::telemetry::access_log::{SinkStats, Sinks};
+use crate::telemetry::log::{Log, Record};
+use crate::telemetry::metrics::{HookFigures, Metrics, Process, Reading, Summary, View, began_at, expose, summarize};
+use crate::telemetry::recent::{Lane, Recent};
+use crate::telemetry::subscriber;
+use crate::upstream::dns;
 use crate::worker::{Control, Listening, Shared, Worker};
 
 /// Connections that the kernel holds until a worker accepts them.
@@ -314,7 +314,7 @@ fn spawn(
     let recent = Arc::<Lane>::default();
     let kept = Recent::new(Arc::clone(&recent));
     let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(lookup::THREADS).build()?;
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(dns::THREADS).build()?;
     let thread = std::thread::Builder::new().name(format!("pylae-worker-{index}")).spawn(move || {
         let mut things = Some((snapshot, shared, counted, kept, runtime, listeners, receiver));
         hooks.live(&mut || {

@@ -1,21 +1,34 @@
 //! The life of a request, from top to bottom. `docs/life-of-a-request.md` tells it in words, in the same order.
 
+pub(crate) mod buffer_body;
+pub(crate) mod cache_phase;
+pub(crate) mod explain;
+pub(crate) mod forward;
+pub(crate) mod mirror;
+pub(crate) mod observe;
+pub(crate) mod python_hooks;
+pub(crate) mod read_head;
+pub(crate) mod readdress;
+pub(crate) mod request_phase;
+pub(crate) mod respond;
+pub(crate) mod revalidate;
+pub(crate) mod route;
+pub(crate) mod tunnel;
+
 use std::rc::Rc;
 
 use pylae_core::Exchange;
 
-use crate::cached::settle;
 use crate::client::{After, Client};
-use crate::decide::{Decided, decide};
-use crate::forward::forward;
-use crate::hooked;
-use crate::mirror::mirror;
-use crate::observe::Passage;
-use crate::readdress::readdress;
-use crate::receive::receive;
-use crate::respond::{Reply, respond};
-use crate::revalidate;
-use crate::route::route;
+use crate::flow::cache_phase::settle;
+use crate::flow::forward::forward;
+use crate::flow::mirror::mirror;
+use crate::flow::observe::Passage;
+use crate::flow::read_head::receive;
+use crate::flow::readdress::readdress;
+use crate::flow::request_phase::{Decided, decide};
+use crate::flow::respond::{Reply, respond};
+use crate::flow::route::route;
 use crate::worker::Worker;
 
 /// One exchange. `None`: the client went away before it had said anything.
@@ -71,7 +84,7 @@ pub(crate) async fn flow(worker: &Rc<Worker>, client: &mut Client, exchange: &mu
 
     // Response policies, in reverse order: those whose request half was entered, on rejections too. Hooks are the last of them.
     let reply = match matched {
-        Some(route) if route.hooks.is_some() => hooked::response(worker, route, client, exchange, reply).await,
+        Some(route) if route.hooks.is_some() => python_hooks::response(worker, route, client, exchange, reply).await,
         _ => reply,
     };
     matched.map_or(&snapshot.unrouted, |route| &route.chain).response(exchange);

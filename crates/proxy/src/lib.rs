@@ -1,60 +1,30 @@
 //! Everything that touches a socket, a task or a timer.
+//!
+//! The folders form a graph without cycles: each knows only those below it in this list.
 
-mod admission;
-mod attempt;
-mod auxiliary;
-mod background;
-mod body;
-mod buffers;
-mod cached;
-mod client;
-mod clock;
-mod connect;
-mod connection;
-mod deadline;
-mod decide;
-mod download;
 mod engine;
-mod explain;
+
+mod background;
+
+mod connection;
 mod flow;
-mod forward;
-mod gather;
-mod health;
-mod hooked;
-mod http2;
-mod interim;
-mod keys;
-mod log;
-mod lookup;
-mod metrics;
-mod mirror;
-mod observe;
-mod pool;
-mod readdress;
-mod receive;
-mod recent;
-mod respond;
-mod revalidate;
-mod route;
-mod sink;
-mod snapshot;
-mod socket;
-mod source;
-mod streamed;
-mod subscriber;
-mod tls;
-mod tunnel;
-mod unread;
-mod upload;
-mod welcome;
+mod upstream;
+
+mod client;
 mod worker;
 
-pub use clock::shift_clock;
+mod pool;
+mod snapshot;
+mod telemetry;
+
+mod io;
+
 pub use engine::{Engine, LimitQuestion, Stats};
-pub use explain::{Explanation, Question, check, explain};
-pub use log::{Log, Record};
-pub use metrics::{CacheSummary, Connections, Group, HookFigures, Recently, ServiceSummary, Summary};
-pub use observe::{CacheTotals, Totals};
-pub use recent::Exchanges;
-pub use sink::SinkStats;
-pub use tls::{LocalCertificate, local_certificate};
+pub use flow::explain::{Explanation, Question, check, explain};
+pub use flow::observe::{CacheTotals, Totals};
+pub use io::clock::shift_clock;
+pub use io::tls::{LocalCertificate, local_certificate};
+pub use telemetry::access_log::SinkStats;
+pub use telemetry::log::{Log, Record};
+pub use telemetry::metrics::{CacheSummary, Connections, Group, HookFigures, Recently, ServiceSummary, Summary};
+pub use telemetry::recent::Exchanges;

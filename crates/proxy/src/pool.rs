@@ -7,7 +7,7 @@ use std::time::Duration;
 use foldhash::HashMap;
 use pylae_core::Instant;
 
-use crate::socket::Socket;
+use crate::io::socket::Socket;
 
 struct Idle {
     socket: Socket,

@@ -17,11 +17,11 @@ use pylae_policies::access_log::AccessLog;
 use pylae_policies::authentication::Authenticators;
 use pylae_policies::{Admission, Chain, Parts, Shared};
 
-use crate::clock;
-use crate::log::Refusals;
-use crate::metrics::Series;
-use crate::sink::Sink;
-use crate::tls::{Acceptor, Connector};
+use crate::io::clock;
+use crate::io::tls::{Acceptor, Connector};
+use crate::telemetry::access_log::Sink;
+use crate::telemetry::log::Refusals;
+use crate::telemetry::metrics::Series;
 
 /// The plan in force.
 pub(crate) struct Snapshot {

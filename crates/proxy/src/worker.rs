@@ -16,17 +16,17 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{JoinHandle, LocalSet};
 use tracing::debug;
 
-use crate::buffers::Buffers;
-use crate::clock;
 use crate::connection;
-use crate::deadline::{Deadline, Wheel};
-use crate::http2::instances::Connections;
-use crate::log::{Log, Refusals};
-use crate::observe::WorkerStats;
+use crate::flow::observe::WorkerStats;
+use crate::io::buffers::Buffers;
+use crate::io::clock;
+use crate::io::deadline::{Deadline, Wheel};
 use crate::pool::Pools;
-use crate::recent::Recent;
-use crate::sink::Lines;
 use crate::snapshot::{Listener, Snapshot};
+use crate::telemetry::access_log::Lines;
+use crate::telemetry::log::{Log, Refusals};
+use crate::telemetry::recent::Recent;
+use crate::upstream::http2::Connections;
 
 /// Connections beyond the bound that are taken on while others, which are idle, make room for them.
 const LEAVING: usize = 32;

@@ -8,9 +8,9 @@ use pylae_policies::rate_limit::{Holder, Standing};
 use serde::Deserialize;
 
 use super::Engine;
-use crate::clock;
-use crate::recent::Exchanges;
+use crate::io::clock;
 use crate::snapshot::Service;
+use crate::telemetry::recent::Exchanges;
 
 /// A limit of a route, and whose key of it is meant.
 #[derive(Clone, Debug, Deserialize)]

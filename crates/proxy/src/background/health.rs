@@ -1,0 +1,246 @@
+//! Active health checks: every instance of a service that asks for them is asked whether it is well, for as long as it is
+//! in the plan.
+
+mod grpc;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, ready};
+use std::time::Duration;
+
+use pylae_core::plan::HealthCheck;
+use pylae_http::body::framing;
+use pylae_http::{Framing, HeadLimits, Method, ResponseHead};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout_at};
+use tracing::debug;
+
+use crate::io::clock;
+use crate::io::socket::Socket;
+use crate::snapshot::{Service, Snapshot};
+use crate::telemetry::log::Log;
+use crate::upstream::connect;
+
+/// How often what happens by the mere passing of time is told.
+const TICK: Duration = Duration::from_secs(1);
+/// First checks are spread over at most this time.
+const SPREAD: Duration = Duration::from_secs(1);
+/// Bounds on an answer's head.
+const LIMITS: HeadLimits = HeadLimits { head: 16 * 1024, target: 0, fields: 100 };
+/// Most bytes read of an answer's body.
+const DRAINED: usize = 64 * 1024;
+
+/// Checks under way by service and URL.
+type Checks = HashMap<(Arc<str>, Box<str>), Check>;
+
+/// The checks of one instance; they end when this is dropped.
+struct Check {
+    target: Rc<RefCell<Target>>,
+    task: AbortHandle,
+}
+
+/// Which instance, in the snapshot in force.
+struct Target {
+    service: Arc<Service>,
+    index: usize,
+}
+
+/// Follows `snapshots` until their sender is gone. Must run within a `LocalSet`.
+pub(crate) async fn run(mut snapshots: watch::Receiver<Arc<Snapshot>>, log: Arc<Log>) {
+    let mut checks = Checks::new();
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let snapshot = Arc::clone(&snapshots.borrow_and_update());
+        checks = followed(checks, &snapshot, &log);
+        let changing: Vec<_> = snapshot.services.values().filter(|service| changes_by_itself(service)).collect();
+        loop {
+            tokio::select! {
+                changed = snapshots.changed() => match changed {
+                    Ok(()) => break,
+                    Err(_) => return,
+                },
+                _ = ticks.tick(), if !changing.is_empty() => {
+                    for service in &changing {
+                        log.changes(service.state.tick(clock::now()));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whether the service has states that end by the mere passing of time.
+fn changes_by_itself(service: &Service) -> bool {
+    service.plan.passive_health.is_some() || service.plan.circuit_breaker.is_some()
+}
+
+/// The checks that `snapshot` asks for: those under way go on, others begin, and what is left of `before` ends.
+fn followed(mut before: Checks, snapshot: &Snapshot, log: &Arc<Log>) -> Checks {
+    let mut checks = Checks::new();
+    for service in snapshot.services.values() {
+        let Some(rules) = &service.plan.health_check else { continue };
+        for (index, instance) in service.state.instances().enumerate() {
+            let key = (service.name.clone(), instance.url().into());
+            let target = Target { service: Arc::clone(service), index };
+            let check = match before.remove(&key) {
+                Some(check) if check.is_by(rules) => {
+                    check.target.replace(target);
+                    check
+                }
+                _ => Check::start(target, rules.clone(), Arc::clone(log)),
+            };
+            checks.insert(key, check);
+        }
+    }
+    checks
+}
+
+impl Check {
+    fn start(target: Target, rules: HealthCheck, log: Arc<Log>) -> Self {
+        let target = Rc::new(RefCell::new(target));
+        let task = tokio::task::spawn_local(check(Rc::clone(&target), rules, log));
+        Self { task: task.abort_handle(), target }
+    }
+
+    fn is_by(&self, rules: &HealthCheck) -> bool {
+        self.target.borrow().service.plan.health_check.as_ref() == Some(rules)
+    }
+}
+
+impl Drop for Check {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Checks one instance for ever.
+async fn check(target: Rc<RefCell<Target>>, rules: HealthCheck, log: Arc<Log>) {
+    let interval = rules.interval.0;
+    let mut next = Instant::now() + (interval / 10).min(SPREAD).mul_f64(fastrand::f64());
+    loop {
+        sleep_until(next).await;
+        let began = Instant::now();
+        let deadline = began + rules.timeout.0;
+        let (service, index) = {
+            let target = target.borrow();
+            (Arc::clone(&target.service), target.index)
+        };
+        let asked = timeout_at(deadline, ask(&service, index, &rules)).await;
+        let (ok, reason, answered) = match asked {
+            Ok(Ok(seen)) => (seen.ok, seen.reason, seen.rest),
+            Ok(Err(error)) => (false, error.to_string(), None),
+            Err(_) => (false, format!("no answer within {} s", rules.timeout.0.as_secs_f64()), None),
+        };
+        debug!(service = %service.name, index, ok, reason, "health checked");
+        log.changes(service.state.active_result(index, clock::now(), ok, &reason));
+        if let Some((socket, left)) = answered {
+            // What is not read by then is cut off.
+            let _ = timeout_at(deadline, drain(socket, left)).await;
+        }
+        next = began + interval.mul_f64(0.9 + 0.2 * fastrand::f64());
+    }
+}
+
+/// The head of an answer.
+struct Answered {
+    status: u16,
+    /// Bytes of its body still to come, at most as many as are worth reading.
+    left: usize,
+}
+
+/// What a check has seen.
+struct Seen {
+    ok: bool,
+    reason: String,
+    /// Where the rest of an answer comes from, and how much of it there is.
+    rest: Option<(Socket, usize)>,
+}
+
+/// Asks the instance over a connection of its own.
+async fn ask(service: &Service, index: usize, rules: &HealthCheck) -> io::Result<Seen> {
+    let instances = &mut service.state.instances();
+    let instance = instances.nth(index).ok_or(io::ErrorKind::NotFound)?;
+    let mut socket = connect::open_alone(service, index).await?;
+    if let Some(name) = &rules.grpc {
+        return grpc::ask(&mut socket, instance.authority(), name).await;
+    }
+    let path = &rules.path;
+    // Written out, because the encoder leaves the fields of the connection to the flow.
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {}\r\nUser-Agent: pylae-health-check\r\nAccept: */*\r\nConnection: close\r\n\r\n",
+        instance.authority()
+    );
+    send(&mut socket, request.as_bytes()).await?;
+    let Answered { status, left } = read_head(&mut socket).await?;
+    let reason = format!("status {status}");
+    Ok(Seen { ok: (200..400).contains(&status), reason, rest: Some((socket, left)) })
+}
+
+/// Sends a whole request.
+async fn send(socket: &mut Socket, mut rest: &[u8]) -> io::Result<()> {
+    socket.end(&[]);
+    while !rest.is_empty() {
+        match poll_fn(|cx| socket.poll_write(cx, rest)).await? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            written => rest = &rest[written..],
+        }
+    }
+    socket.finish()
+}
+
+/// The head of the final answer.
+async fn read_head(socket: &mut Socket) -> io::Result<Answered> {
+    let mut head = ResponseHead::default();
+    let mut buffer = Vec::with_capacity(LIMITS.head);
+    poll_fn(|cx| {
+        loop {
+            if !buffer.is_empty() {
+                match head.parse(&buffer, &LIMITS) {
+                    Ok(true) if head.status >= 200 => {
+                        let body = match framing::response(&head, &buffer, Method::Get) {
+                            Ok(Framing::None) => 0,
+                            Ok(Framing::Length(length)) => usize::try_from(length).unwrap_or(DRAINED).min(DRAINED),
+                            Ok(Framing::Chunked | Framing::Close) => DRAINED,
+                            Err(error) => return Poll::Ready(Err(io::Error::other(error.0))),
+                        };
+                        let left = body.saturating_sub(buffer.len() - head.len);
+                        return Poll::Ready(Ok(Answered { status: head.status, left }));
+                    }
+                    Ok(true) => {
+                        buffer.drain(..head.len);
+                        head.clear();
+                        continue;
+                    }
+                    Ok(false) if buffer.len() < LIMITS.head => {}
+                    _ => return Poll::Ready(Err(io::Error::other("the answer is not HTTP"))),
+                }
+            }
+            if ready!(socket.poll_read(cx, &mut buffer, LIMITS.head))? == 0 {
+                return Poll::Ready(Err(io::Error::other("the connection was closed without an answer")));
+            }
+        }
+    })
+    .await
+}
+
+/// Reads on for `left` bytes, so that the instance sees its answer taken and not cut off.
+async fn drain(mut socket: Socket, mut left: usize) {
+    let mut buffer = Vec::with_capacity(4096);
+    poll_fn(|cx| {
+        while left > 0 {
+            buffer.clear();
+            match ready!(socket.poll_read(cx, &mut buffer, usize::MAX)) {
+                Ok(n) if n > 0 => left = left.saturating_sub(n),
+                _ => break,
+            }
+        }
+        Poll::Ready(())
+    })
+    .await;
+}

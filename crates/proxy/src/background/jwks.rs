@@ -1,0 +1,132 @@
+//! Fetching of key sets, on a thread of their own: when each is due, and once more when a request lacks a key.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use pylae_policies::authentication::{Fetched, KeySet, MOST_BYTES};
+use rustls::crypto::aws_lc_rs;
+use ureq::Agent;
+use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
+
+use crate::io::clock;
+use crate::telemetry::log::Log;
+
+/// Time for a set to be fetched, from the look-up of the name to the last byte.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The thread that looks after key sets. It ends when this is dropped.
+pub(crate) struct Keeper(Sender<Weak<KeySet>>);
+
+impl Keeper {
+    pub(crate) fn start(log: &Arc<Log>) -> Self {
+        let (sender, receiver) = channel();
+        let kept = Arc::clone(log);
+        let thread = std::thread::Builder::new().name("pylae-keys".to_owned());
+        if let Err(error) = thread.spawn(move || keep(&receiver, &kept)) {
+            log.write("error", "thread_failed", format!("keys cannot be fetched: {error}"));
+        }
+        Self(sender)
+    }
+
+    /// Takes on a set, or looks again at when it is due.
+    pub(crate) fn look_after(&self, set: &Arc<KeySet>) {
+        // Without the thread nothing is fetched, which was logged.
+        let _ = self.0.send(Arc::downgrade(set));
+    }
+}
+
+fn keep(receiver: &Receiver<Weak<KeySet>>, log: &Arc<Log>) {
+    let agent = agent();
+    let mut sets: Vec<Weak<KeySet>> = Vec::new();
+    loop {
+        let now = clock::now();
+        let mut next = Duration::from_secs(3600);
+        sets.retain(|weak| {
+            let Some(set) = weak.upgrade() else { return false };
+            if set.due().is_some_and(|due| due <= now) {
+                fetch(&agent, &set, log);
+            }
+            // When it is due again shows only once the fetch is over.
+            next = next.min(set.due().map_or(Duration::from_secs(1), |due| due.since(now)));
+            true
+        });
+        match receiver.recv_timeout(next) {
+            Ok(set) if !sets.iter().any(|known| known.ptr_eq(&set)) => sets.push(set),
+            Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+/// Fetches a set on a thread that lives as long as it takes: one that is slow must not hold up others.
+fn fetch(agent: &Agent, set: &Arc<KeySet>, log: &Arc<Log>) {
+    set.begin(clock::now());
+    let (agent, kept, mine) = (agent.clone(), Arc::clone(log), Arc::clone(set));
+    let thread = std::thread::Builder::new().name("pylae-keys-fetch".to_owned());
+    let spawned = thread.spawn(move || {
+        let fetched = mine.deliver(get(&agent, mine.url()), clock::now());
+        tell(&mine, fetched, &kept);
+    });
+    if let Err(error) = spawned {
+        tell(set, set.deliver(Err(error.to_string()), clock::now()), log);
+    }
+}
+
+fn tell(set: &KeySet, fetched: Fetched, log: &Log) {
+    let at = set.shown();
+    match fetched {
+        Fetched::Usual => {}
+        Fetched::Failing(why) => {
+            let text = format!("the keys at {at} could not be fetched, the last good ones stay in force: {why}");
+            log.write("warning", "keys_not_fetched", text);
+        }
+        Fetched::Recovered => {
+            log.write("info", "keys_fetched", format!("the keys at {at} were fetched again"));
+        }
+    }
+}
+
+/// The body of a 200, if it is not too large.
+fn get(agent: &Agent, url: &str) -> Result<Vec<u8>, String> {
+    let mut answer =
+        agent.get(url).header("Accept", "application/jwk-set+json, application/json").call().map_err(why)?;
+    if answer.status() != 200 {
+        return Err(format!("the answer is {}", answer.status()));
+    }
+    answer.body_mut().with_config().limit(MOST_BYTES as u64).read_to_vec().map_err(why)
+}
+
+/// What went wrong, without the address, which may hold a secret.
+fn why(error: ureq::Error) -> String {
+    match error {
+        ureq::Error::BodyExceedsLimit(_) => format!("the answer is larger than {MOST_BYTES} bytes"),
+        ureq::Error::Timeout(_) => format!("no answer within {} seconds", TIMEOUT.as_secs()),
+        ureq::Error::BadUri(_) => "this is not an address".to_owned(),
+        error => error.to_string(),
+    }
+}
+
+/// A client that follows nobody elsewhere and trusts whom the system trusts.
+fn agent() -> Agent {
+    let system: Vec<Certificate<'static>> = rustls_native_certs::load_native_certs()
+        .certs
+        .iter()
+        .map(|found| Certificate::from_der(found.as_ref()).to_owned())
+        .collect();
+    // An image without certificates of its own gets those that browsers ship.
+    let roots = if system.is_empty() { RootCerts::WebPki } else { RootCerts::new_with_certs(&system) };
+    let tls = TlsConfig::builder()
+        .provider(TlsProvider::Rustls)
+        .unversioned_rustls_crypto_provider(Arc::new(aws_lc_rs::default_provider()))
+        .root_certs(roots)
+        .build();
+    let config = Agent::config_builder()
+        .timeout_global(Some(TIMEOUT))
+        .max_redirects(0)
+        .http_status_as_error(false)
+        .user_agent("pylae")
+        .tls_config(tls)
+        .build();
+    config.into()
+}

@@ -1,0 +1,45 @@
+//! Entry to a service that bounds what is in flight to it, and the wait for it.
+
+use std::rc::Rc;
+use std::task::Poll;
+
+use pylae_core::service::{Admission, Entry, Place};
+use pylae_core::{Exchange, Halt, Instant};
+
+use crate::client::Client;
+use crate::io::clock;
+use crate::snapshot::Service;
+
+/// Enters the service, after a wait if it is full and its queue is not. `last`: when the exchange must have an answer.
+/// A service without a bound costs a comparison.
+#[inline]
+pub(crate) async fn enter<'s>(
+    service: &'s Service,
+    last: Option<Instant>,
+    client: &mut Client,
+    exchange: &mut Exchange,
+) -> Result<Option<Entry<'s>>, Halt> {
+    if service.plan.max_in_flight.is_none() {
+        return Ok(None);
+    }
+    match service.state.admit() {
+        Admission::Enter(entry) => Ok(Some(entry)),
+        Admission::Full => Err(Halt::Overloaded),
+        Admission::Wait(place) => {
+            let until = clock::now().saturating_add(service.plan.queue.timeout.0);
+            client.deadline.set(last.map_or(until, |last| last.min(until)));
+            // Boxed: only an exchange that waits is to carry it.
+            Box::pin(wait(place, client, exchange)).await.map(Some)
+        }
+    }
+}
+
+/// Waits in the queue up to the deadline that is set on `client`, and only as long as the client stays.
+async fn wait<'s>(mut place: Place<'s>, client: &mut Client, exchange: &mut Exchange) -> Result<Entry<'s>, Halt> {
+    let deadline = Rc::clone(&client.deadline);
+    let entered = deadline.within(|cx| match place.poll_enter(cx) {
+        Poll::Ready(entry) => Poll::Ready(Ok(entry)),
+        Poll::Pending => client.poll_gone(cx, exchange).map(|()| Err(Halt::ClientGone)),
+    });
+    entered.await.unwrap_or(Err(Halt::Overloaded))
+}

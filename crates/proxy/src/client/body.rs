@@ -1,0 +1,151 @@
+//! The request body: counted against its bound, and kept for a repeat while it is small.
+
+use std::task::{Context, Poll, ready};
+
+use pylae_core::request::admit;
+use pylae_core::{Exchange, Halt};
+
+use crate::io::socket::Socket;
+use crate::io::source::{Source, Torn};
+
+/// Bytes of a body that are kept so that it can be sent again.
+const REPLAYABLE: usize = 64 * 1024;
+/// Bytes of a body that nobody wants which are read all the same to keep the connection.
+pub(crate) const DRAINABLE: u64 = 256 * 1024;
+
+/// The body of the request that is being read from a connection.
+#[derive(Default)]
+pub(crate) struct Body {
+    source: Source,
+    /// Body bytes taken so far.
+    taken: u64,
+    kept: Vec<u8>,
+    /// Most bytes that are kept.
+    keep: usize,
+    replayable: bool,
+    /// The client waits for `100 Continue` before it sends anything.
+    awaited: bool,
+    /// Where the next request would start is not known.
+    broken: bool,
+}
+
+impl Body {
+    /// Starts on the body behind the head in `exchange`.
+    pub(crate) fn start(&mut self, exchange: &Exchange, socket: &Socket) {
+        self.source.start(exchange.framing, exchange.head.len, socket);
+        self.taken = 0;
+        self.kept.clear();
+        self.keep = REPLAYABLE;
+        self.replayable = true;
+        self.awaited = admit::awaits_continue(exchange) && exchange.buffer.len() == exchange.head.len;
+        self.broken = false;
+    }
+
+    /// Says that the body, and with it the connection, cannot be read on.
+    pub(crate) fn break_off(&mut self) {
+        self.broken = true;
+    }
+
+    /// Says that so many bytes are kept at least, before any is taken.
+    pub(crate) fn hold(&mut self, bytes: usize) {
+        self.keep = self.keep.max(bytes);
+    }
+
+    /// Whether the body cannot be read on.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Whether `100 Continue` is owed before anything is read. Asked once: it is owed once.
+    pub(crate) fn take_awaited(&mut self) -> bool {
+        std::mem::take(&mut self.awaited)
+    }
+
+    /// Whether the rest of the body will be read although nobody wants it, so that the connection can go on: it is known to
+    /// be short. Of a chunked body that is known only when it is over.
+    pub(crate) fn is_drainable(&self, max_body: u64) -> bool {
+        let is_short = |left: u64| left <= DRAINABLE && self.taken.saturating_add(left) <= max_body;
+        self.is_done() || (!self.broken && !self.awaited && self.source.left().is_some_and(is_short))
+    }
+
+    /// Whether every byte of the body was taken.
+    pub(crate) fn is_done(&self) -> bool {
+        self.source.is_done()
+    }
+
+    /// Whether what was taken can be sent again.
+    pub(crate) fn is_replayable(&self) -> bool {
+        self.replayable
+    }
+
+    /// Whether all of it will be replayable, as far as is known before it has come: its length is known, and small.
+    pub(crate) fn stays_replayable(&self) -> bool {
+        let fits = |left: u64| self.taken.saturating_add(left) <= self.keep as u64;
+        self.replayable && (self.is_done() || self.source.left().is_some_and(fits))
+    }
+
+    /// Bytes taken so far.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Says that so many bytes were taken by other means.
+    pub(crate) fn count(&mut self, bytes: u64) {
+        self.taken += bytes;
+    }
+
+    /// What was taken so far, as long as it is replayable.
+    pub(crate) fn kept(&self) -> &[u8] {
+        &self.kept
+    }
+
+    /// Validated trailer lines, once the body is done.
+    pub(crate) fn trailers(&self) -> &[u8] {
+        self.source.trailers()
+    }
+
+    /// Bytes of the exchange's buffer that belong to this request.
+    pub(crate) fn consumed(&self) -> usize {
+        self.source.consumed()
+    }
+
+    /// Whether bytes of the body are at hand without reading.
+    pub(crate) fn has_bytes(&self, exchange: &Exchange) -> bool {
+        !self.is_done() && self.consumed() < exchange.buffer.len()
+    }
+
+    /// Appends body bytes to `out`, at most `room`, as far as they are at hand or can be read. Ready with the number of
+    /// bytes appended; 0 means that the body is done.
+    pub(crate) fn poll_take(
+        &mut self,
+        cx: &mut Context<'_>,
+        socket: &mut Socket,
+        exchange: &mut Exchange,
+        out: &mut Vec<u8>,
+        room: usize,
+    ) -> Poll<Result<usize, Halt>> {
+        let start = out.len();
+        let taken = ready!(self.source.poll_take(cx, socket, &mut exchange.buffer, out, room));
+        let n = match taken {
+            Ok(n) if self.taken + n as u64 <= exchange.max_body => n,
+            refused => {
+                self.broken = true;
+                return Poll::Ready(Err(match refused {
+                    Ok(_) => Halt::BodyTooLarge(exchange.max_body),
+                    Err(Torn::Ended) => Halt::ClientGone,
+                    Err(Torn::Malformed(what)) => Halt::Malformed(what),
+                }));
+            }
+        };
+        self.taken += n as u64;
+        if self.replayable {
+            if self.kept.len() + n <= self.keep {
+                self.kept.extend_from_slice(&out[start..]);
+            } else {
+                self.replayable = false;
+                self.kept = Vec::new();
+            }
+        }
+        Poll::Ready(Ok(n))
+    }
+}

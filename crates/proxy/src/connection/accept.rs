@@ -1,0 +1,153 @@
+//! From an accepted connection to a client: who it is behind a proxy, and TLS, each where the listener says so and within
+//! a deadline.
+
+use std::future::Future;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::BufMut;
+use ipnet::IpNet;
+use pylae_core::connection::certificate::Certificate;
+use pylae_core::connection::proxy_protocol::{self, Parsed};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tracing::debug;
+
+use crate::client::body::Body;
+use crate::client::{Client, DRAIN_TIME};
+use crate::io::clock;
+use crate::io::deadline::Deadline;
+use crate::io::socket::Socket;
+use crate::io::tls::{Acceptor, Protocol, Tls};
+use crate::snapshot::Listener;
+use crate::worker::Worker;
+
+/// Makes a client of a connection, and says what it speaks. `None`: it did not come that far.
+pub(crate) async fn welcome(
+    worker: &Worker,
+    listener: &Listener,
+    stream: TcpStream,
+    peer: SocketAddr,
+) -> Option<(Client, Protocol)> {
+    let deadline = worker.wheel.deadline();
+    // Only fails when the connection is gone already.
+    stream.set_nodelay(true).ok()?;
+    let (stream, peer) = match &listener.plan.proxy_protocol {
+        None => (stream, peer),
+        Some(trusted) => Box::pin(announced(worker, trusted, &deadline, stream, peer)).await?,
+    };
+    let (socket, protocol, certificate) = match &listener.tls {
+        None => (Socket::Tcp(stream), Protocol::Http1, None),
+        Some(acceptor) => {
+            let tls = Box::pin(handshake(worker, acceptor, &deadline, stream, peer)).await?;
+            let (protocol, certificate) = (tls.protocol(), tls.peer_certificate());
+            let certificate = certificate.and_then(|der| Certificate::parse(der)).map(Arc::new);
+            (Socket::Tls(tls), protocol, certificate)
+        }
+    };
+    let client = Client {
+        socket,
+        peer,
+        peer_text: peer.ip().to_canonical().to_string().into(),
+        secure: listener.tls.is_some(),
+        certificate,
+        deadline: Rc::new(deadline),
+        body: Body::default(),
+        scratch: Vec::new(),
+        written: 0,
+        slow: false,
+        interim: None,
+    };
+    Some((client, protocol))
+}
+
+/// The connection behind the header that a proxy puts in front, and the client's address, in the time for a request's head.
+async fn announced(
+    worker: &Worker,
+    trusted: &[IpNet],
+    deadline: &Deadline,
+    mut stream: TcpStream,
+    peer: SocketAddr,
+) -> Option<(TcpStream, SocketAddr)> {
+    let from = peer.ip().to_canonical();
+    if !trusted.iter().any(|net| net.contains(&from)) {
+        tell(worker, || format!("a connection from {from}, which is no trusted proxy, was refused"));
+        return None;
+    }
+    deadline.set(clock::coarse().saturating_add(worker.snapshot().plan.limits.head_timeout.0));
+    let mut header = Vec::new();
+    let mut read = |cx: &mut Context<'_>| -> Poll<Option<Option<SocketAddr>>> {
+        loop {
+            match proxy_protocol::parse(&header) {
+                Ok(Parsed::Done(client)) => return Poll::Ready(Some(client)),
+                Ok(Parsed::More(more)) => {
+                    header.reserve(more);
+                    let mut window = (&mut header).limit(more);
+                    match ready!(pin!(stream.read_buf(&mut window)).poll(cx)) {
+                        Ok(n) if n > 0 => {}
+                        _ => return Poll::Ready(None),
+                    }
+                }
+                Err(why) => {
+                    tell(worker, || format!("a connection from {from} was refused: {why}"));
+                    return Poll::Ready(None);
+                }
+            }
+        }
+    };
+    let client = deadline
+        .within(|cx| match read(cx) {
+            Poll::Pending if worker.reaps(deadline) => Poll::Ready(None),
+            polled => polled,
+        })
+        .await??;
+    debug!(%peer, ?client, "header of the PROXY protocol read");
+    Some((stream, client.unwrap_or(peer)))
+}
+
+/// The handshake, in the time that the listener gives it in total, and only as long as the gateway has time for it.
+async fn handshake(
+    worker: &Worker,
+    acceptor: &Acceptor,
+    deadline: &Deadline,
+    stream: TcpStream,
+    peer: SocketAddr,
+) -> Option<Box<Tls>> {
+    let mut tls = Box::new(Tls::accept(stream, &acceptor.config, Vec::new()).ok()?);
+    deadline.set(clock::coarse().saturating_add(acceptor.handshake_timeout));
+    let shaken = deadline
+        .within(|cx| match tls.poll_handshake(cx) {
+            Poll::Pending if worker.reaps(deadline) => Poll::Ready(Err(ErrorKind::Interrupted.into())),
+            polled => polled,
+        })
+        .await;
+    match shaken {
+        Some(Ok(())) => {
+            worker.stats.handshakes.add(1);
+            return Some(tls);
+        }
+        Some(Err(error)) if error.kind() == ErrorKind::InvalidData => {
+            debug!(%peer, %error, "TLS handshake failed");
+            tell(worker, || format!("a TLS handshake with {} failed: {error}", peer.ip()));
+            deadline.set(clock::coarse().saturating_add(DRAIN_TIME));
+            // It is closed however that goes.
+            let _ = deadline.within(|cx| tls.poll_dismiss(cx)).await;
+        }
+        // Who goes away without a word, as probes of the port do, is counted only.
+        Some(Err(error)) => debug!(%peer, %error, "TLS handshake failed"),
+        None => {
+            debug!(%peer, "TLS handshake took too long");
+            tell(worker, || format!("a TLS handshake with {} took too long", peer.ip()));
+        }
+    }
+    worker.stats.handshakes_failed.add(1);
+    None
+}
+
+fn tell(worker: &Worker, what: impl FnOnce() -> String) {
+    worker.refusals.tell(worker.log(), clock::coarse(), "connection_refused", what);
+}

@@ -1,0 +1,287 @@
+//! HTTP/2 on the connections of clients: each stream is an exchange like any other, in a task of its own.
+
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::server::{self, Connection, SendResponse};
+use h2::{Reason, RecvStream};
+use http::Request;
+use pylae_core::Instant;
+use pylae_core::plan::Limits;
+use tracing::debug;
+
+use crate::client::body::Body;
+use crate::client::{After, Client};
+use crate::flow::flow;
+use crate::io::clock;
+use crate::io::deadline::Deadline;
+use crate::io::h2_stream::heads;
+use crate::io::h2_stream::place::Places;
+use crate::io::h2_stream::stream::Stream;
+use crate::io::socket::Socket;
+use crate::io::wire::{HELD_FRAMES, SEND_BUFFER, Watch, Wire};
+use crate::worker::Worker;
+
+/// Time that a connection has to end once it is told to.
+const ENDING: Duration = Duration::from_secs(2);
+
+type Accepted = (Request<RecvStream>, SendResponse<Bytes>);
+
+/// A client's connection that speaks HTTP/2.
+struct Serving {
+    worker: Rc<Worker>,
+    connection: Connection<Wire, Bytes>,
+    socket: Beside,
+    watch: Rc<Watch>,
+    places: Rc<Places>,
+    deadline: Rc<Deadline>,
+    head_timeout: Duration,
+    /// How long it may be without a stream.
+    patience: Duration,
+    state: State,
+}
+
+/// The socket that the connection reads and writes, to look at it.
+struct Beside(Rc<RefCell<Socket>>);
+
+impl Beside {
+    /// Takes it away from the connection.
+    fn take(&self) -> Socket {
+        self.0.replace(Socket::Nobody)
+    }
+}
+
+impl Drop for Beside {
+    /// Where the connection's task ends in the middle.
+    fn drop(&mut self) {
+        self.0.borrow().leave_little();
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// No new stream is taken; those that are open are finished. Since when.
+    Closing(Instant),
+    /// The client was told why it is cut off. Since when.
+    Aborting(Instant),
+}
+
+/// Reads the first bytes of a connection, up to the deadline that is set on `client`: whether they are the preface of HTTP/2.
+pub(crate) async fn announced(client: &mut Client, buffer: &mut Vec<u8>) -> bool {
+    // No method begins like this (RFC 9113 section 11.6).
+    const BEGINNING: &[u8] = b"PRI * HTTP/2.0\r\n";
+    let Client { socket, deadline, .. } = client;
+    let announced = deadline.within(|cx| {
+        while buffer.len() < BEGINNING.len() && BEGINNING.starts_with(buffer) {
+            match socket.poll_read(cx, buffer, usize::MAX) {
+                Poll::Ready(Ok(n)) if n > 0 => {}
+                Poll::Ready(_) => return Poll::Ready(false),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(buffer.starts_with(BEGINNING))
+    });
+    announced.await.unwrap_or(false)
+}
+
+/// Serves the connection of `client`, of which `ahead` was read already, until one side has enough of it.
+pub(crate) async fn serve(worker: Rc<Worker>, mut client: Client, ahead: Vec<u8>) {
+    let snapshot = worker.snapshot();
+    let limits = &snapshot.plan.limits;
+    let watch = Watch::new(limits);
+    // Its streams may be silent for as long as they like.
+    client.socket.probe();
+    let socket = Rc::new(RefCell::new(std::mem::replace(&mut client.socket, Socket::Nobody)));
+    let beside = Beside(Rc::clone(&socket));
+    let mut handshake = builder(limits).handshake(Wire::of_client(socket, ahead, Rc::clone(&watch)));
+    client.deadline.set(clock::coarse().saturating_add(limits.head_timeout.0));
+    let Some(Ok(connection)) = client.deadline.within(|cx| Pin::new(&mut handshake).poll(cx)).await else { return };
+    debug!(peer = %client.peer, "connection speaks HTTP/2");
+    let mut serving = Serving {
+        worker: Rc::clone(&worker),
+        connection,
+        socket: beside,
+        watch,
+        places: Places::free(),
+        deadline: Rc::clone(&client.deadline),
+        head_timeout: limits.head_timeout.0,
+        patience: limits.head_timeout.0,
+        state: State::Open,
+    };
+    let keep_alive = limits.keep_alive.0;
+    drop(snapshot);
+    loop {
+        let deadline = Rc::clone(&serving.deadline);
+        match deadline.within(|cx| serving.poll(cx)).await {
+            Some(Some((request, answer))) => {
+                serving.patience = keep_alive;
+                serving.begin(request, answer, &client);
+            }
+            Some(None) => break,
+            None if serving.is_slow() => {
+                client.slow = true;
+                // What its streams come to is logged as what it is.
+                serving.places.cut();
+                break;
+            }
+            // Who was told that it has gone too far gets no time to read what else there was.
+            None if serving.is_over() && serving.is_aborting() => return,
+            None if serving.is_over() => break,
+            None => serving.look_at_time(),
+        }
+    }
+    client.socket = serving.socket.take();
+    drop(serving);
+    client.close(&worker).await;
+}
+
+fn builder(limits: &Limits) -> server::Builder {
+    let http2 = &limits.http2;
+    let mut builder = server::Builder::new();
+    builder
+        .max_concurrent_streams(http2.max_streams)
+        .enable_connect_protocol()
+        .max_header_list_size(u32::try_from(limits.max_head).unwrap_or(u32::MAX))
+        .initial_window_size(http2.stream_window)
+        .initial_connection_window_size(http2.connection_window)
+        .max_send_buffer_size(SEND_BUFFER)
+        .data_frame_budget(HELD_FRAMES)
+        .max_pending_accept_reset_streams(http2.max_resets as usize)
+        .max_local_error_reset_streams(Some(http2.max_resets as usize));
+    builder
+}
+
+impl Serving {
+    /// The next request. `None`: the connection is over.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Accepted>> {
+        loop {
+            if self.worker.draining.get() {
+                self.close();
+            }
+            match self.connection.poll_accept(cx) {
+                Poll::Ready(Some(Ok(accepted))) => return Poll::Ready(Some(accepted)),
+                Poll::Ready(_) => return Poll::Ready(None),
+                Poll::Pending if self.watch.is_breached() && !self.is_aborting() => self.abort(),
+                Poll::Pending if self.state == State::Open && self.is_idle() && self.worker.reaps(&self.deadline) => {
+                    self.close();
+                }
+                Poll::Pending => {
+                    self.deadline.set(self.due());
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    fn is_aborting(&self) -> bool {
+        matches!(self.state, State::Aborting(_))
+    }
+
+    fn is_idle(&self) -> bool {
+        self.places.taken() == 0
+    }
+
+    /// Lets what is open finish and takes nothing new: a GOAWAY that leaves out nothing that may be on its way, then the last one.
+    fn close(&mut self) {
+        if self.state == State::Open {
+            self.state = State::Closing(clock::coarse());
+            self.connection.graceful_shutdown();
+        }
+    }
+
+    /// Cuts off a client that has gone too far.
+    fn abort(&mut self) {
+        self.state = State::Aborting(clock::coarse());
+        self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+    }
+
+    /// When the client has become too slow in reading, whatever it reads of; none while the kernel takes what there is for it.
+    fn slow_at(&self) -> Option<Instant> {
+        self.watch.slow_at(|| self.socket.0.borrow().unacknowledged())
+    }
+
+    fn is_slow(&self) -> bool {
+        self.slow_at().is_some_and(|slow| slow <= clock::coarse())
+    }
+
+    /// When something is to be looked at again.
+    fn due(&self) -> Instant {
+        let idle = match self.state {
+            State::Aborting(since) => since.saturating_add(ENDING),
+            State::Closing(since) if self.is_idle() => since.max(self.places.free_since()).saturating_add(ENDING),
+            State::Open if self.is_idle() => self.places.free_since().saturating_add(self.patience),
+            State::Open | State::Closing(_) => clock::coarse().saturating_add(self.patience.max(ENDING)),
+        };
+        let head = self.watch.head_since().map(|since| since.saturating_add(self.head_timeout));
+        [head, self.slow_at()].into_iter().flatten().fold(idle, Instant::min)
+    }
+
+    /// Whether a connection that was told to end has had its time.
+    fn is_over(&self) -> bool {
+        let due = self.due() <= clock::coarse();
+        due && match self.state {
+            State::Open => false,
+            State::Closing(_) => self.is_idle(),
+            State::Aborting(_) => true,
+        }
+    }
+
+    /// Ends what has taken too long.
+    fn look_at_time(&mut self) {
+        let now = clock::coarse();
+        if self.watch.head_since().is_some_and(|since| since.saturating_add(self.head_timeout) <= now) {
+            self.abort();
+        } else if self.is_idle() && self.due() <= now {
+            self.close();
+        }
+        self.deadline.set(self.due());
+    }
+
+    /// Begins the exchange of a stream of `whole`.
+    fn begin(&self, request: Request<RecvStream>, answer: SendResponse<Bytes>, whole: &Client) {
+        let (head, body) = request.into_parts();
+        let mut exchange = self.worker.buffers.exchange();
+        let written = heads::write_request(&head, !body.is_end_stream(), &mut exchange.buffer);
+        let websocket = heads::opens_websocket(&head);
+        let (worker, watch) = (Rc::clone(&self.worker), Rc::clone(&self.watch));
+        let mut stream = Stream::answering(body, answer, websocket, self.places.take());
+        if written.is_err() {
+            stream.refuse("pseudo-header fields or fields that make no request of HTTP/1.1");
+        }
+        let mut client = Client {
+            socket: Socket::Stream(Box::new(stream)),
+            peer: whole.peer,
+            peer_text: Rc::clone(&whole.peer_text),
+            secure: whole.secure,
+            certificate: whole.certificate.clone(),
+            deadline: Rc::new(worker.wheel.deadline()),
+            body: Body::default(),
+            scratch: Vec::new(),
+            written: 0,
+            slow: false,
+            interim: None,
+        };
+        tokio::task::spawn_local(async move {
+            match flow(&worker, &mut client, &mut exchange).await {
+                Some(After::Keep | After::Close) => {
+                    if exchange.upgrades {
+                        client.socket.end(&[]);
+                        // Fails only when the stream is over already.
+                        let _ = client.socket.finish();
+                    } else if !exchange.is_call() {
+                        // Some clients take it for a failure to be interrupted; those of gRPC count on it.
+                        client.drain(&worker, &mut exchange).await;
+                    }
+                    watch.served();
+                }
+                Some(After::Abort) | None => client.socket.close_by_reset(),
+            }
+            worker.buffers.give_back_exchange(exchange);
+        });
+    }
+}

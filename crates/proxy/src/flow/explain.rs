@@ -1,0 +1,246 @@
+//! What a plan would do with a request, decided by the very same code, without a socket.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use pylae_core::request::{admit, forwarding, websocket};
+use pylae_core::route::{By, Lookup, Verdict};
+use pylae_core::service::{Candidate, Explanation as PickExplanation, PickInput, Tie, Tried};
+use pylae_core::{Exchange, Halt, Plan, Problem};
+use pylae_http::encode::Via;
+use pylae_policies::Shared;
+use serde::{Deserialize, Serialize};
+
+use crate::io::clock;
+use crate::snapshot::{PoolKeys, Route, Snapshot};
+
+/// The request in question.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Question {
+    method: String,
+    /// Request target, e.g. `/users/1?full=1`.
+    target: String,
+    /// Header fields, `Host` among them.
+    headers: Vec<(String, String)>,
+    /// Address of the connection's peer.
+    client: IpAddr,
+    /// Whether the client speaks TLS.
+    secure: bool,
+}
+
+/// The answer.
+#[derive(Clone, Debug, Serialize)]
+pub struct Explanation {
+    /// `route`, `misdirected`, `not_found`, `method_not_allowed` or `bad_request`.
+    outcome: &'static str,
+    /// The same for people.
+    detail: String,
+    status: Option<u16>,
+    canonical_path: String,
+    /// The same without parameters of segments.
+    judged_path: String,
+    client: String,
+    route: Option<Chosen>,
+    /// What becomes of it on a route that allows WebSocket.
+    websocket: Option<String>,
+    considered: Vec<Considered>,
+    policies: Vec<Decision>,
+    service: Option<Picking>,
+    upstream_path: Option<String>,
+    /// The Host that the instance would be sent.
+    upstream_host: Option<String>,
+    upstream_headers: Vec<(String, String)>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Chosen {
+    index: usize,
+    name: String,
+    params: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Considered {
+    route: String,
+    index: usize,
+    verdict: String,
+    /// What the chosen route goes before it by, if it would take the request too.
+    by: Option<&'static str>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Decision {
+    name: &'static str,
+    decision: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Picking {
+    name: String,
+    balancer: &'static str,
+    /// The decision in words.
+    how: String,
+    instances: Vec<Candidate>,
+}
+
+impl Picking {
+    fn new(name: &str, pick: PickExplanation) -> Self {
+        let decision = match (pick.picked, pick.unavailable) {
+            (Some(picked), _) => format!("would pick {picked} now"),
+            (None, Some(why)) => why,
+            (None, None) => "would pick none now".to_owned(),
+        };
+        let panic = if pick.panic { ", health ignored because too few instances are healthy" } else { "" };
+        Self {
+            name: name.to_owned(),
+            balancer: pick.balancer,
+            how: format!("{decision}{panic}"),
+            instances: pick.candidates,
+        }
+    }
+}
+
+/// The plan with nothing counted yet.
+fn build(plan: Plan) -> Result<Snapshot, Vec<Problem>> {
+    let shared = Arc::new(Shared::new(plan.limits.max_keys).with_cache(plan.limits.cache_size));
+    Snapshot::build(plan, None, &mut PoolKeys::default(), &shared)
+}
+
+/// Builds the plan and drops it: what is wrong with it, or what is doubtful about it.
+pub fn check(plan: Plan) -> Result<Vec<Problem>, Vec<Problem>> {
+    let snapshot = build(plan)?;
+    Ok(snapshot.warnings())
+}
+
+/// What `plan` would do with the request in question.
+pub fn explain(plan: Plan, question: &Question) -> Result<Explanation, Vec<Problem>> {
+    let snapshot = build(plan)?;
+    let mut exchange = read(question, &snapshot)?;
+    let mut answer = Explanation {
+        outcome: "route",
+        detail: String::new(),
+        status: None,
+        canonical_path: String::new(),
+        judged_path: String::new(),
+        client: String::new(),
+        route: None,
+        websocket: None,
+        considered: Vec::new(),
+        policies: Vec::new(),
+        service: None,
+        upstream_path: None,
+        upstream_host: None,
+        upstream_headers: Vec::new(),
+    };
+    let settled = admit::admit(&mut exchange, |peer| snapshot.trusts(peer), 1).and_then(|()| {
+        crate::flow::route::route_with(&mut pylae_core::route::Scratch::default(), &snapshot, &mut exchange)
+    });
+    answer.canonical_path = text(&exchange.target.path);
+    answer.judged_path = text(exchange.target.judged());
+    answer.client = exchange.client.to_string();
+    if !exchange.target.path.is_empty() && !matches!(settled, Err(Halt::Misdirected)) {
+        answer.considered = considered(&snapshot, &exchange);
+    }
+    match settled {
+        Ok(route) => follow(&snapshot, route, &mut exchange, &mut answer),
+        Err(halt) => {
+            answer.outcome = match halt {
+                Halt::Misdirected => "misdirected",
+                Halt::NotFound => "not_found",
+                Halt::MethodNotAllowed(_) => "method_not_allowed",
+                _ => "bad_request",
+            };
+            answer.detail = halt.detail().into_owned();
+            answer.status = Some(halt.status());
+        }
+    }
+    Ok(answer)
+}
+
+/// The request in question as the codec reads it from the wire.
+fn read(question: &Question, snapshot: &Snapshot) -> Result<Exchange, Vec<Problem>> {
+    let mut exchange = Exchange::new(0);
+    // Only HTTP/1.0 may leave the host out, as a person who asks may.
+    let version =
+        if question.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) { "1.1" } else { "1.0" };
+    let line = format!("{} {} HTTP/{version}\r\n", question.method, question.target);
+    exchange.buffer.extend_from_slice(line.as_bytes());
+    for (name, value) in &question.headers {
+        exchange.buffer.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+    }
+    exchange.buffer.extend_from_slice(b"\r\n");
+    exchange.peer = (question.client, 0).into();
+    exchange.secure = question.secure;
+    exchange.wall = clock::wall();
+    match exchange.head.parse(&exchange.buffer, &snapshot.head_limits) {
+        Ok(true) if exchange.head.len == exchange.buffer.len() => Ok(exchange),
+        Ok(_) => Err(vec![Problem::at("", "this is not one request")]),
+        Err(error) => Err(vec![Problem::at("", Halt::Head(error).detail())]),
+    }
+}
+
+fn considered(snapshot: &Snapshot, exchange: &Exchange) -> Vec<Considered> {
+    let found = snapshot.router.explain(&Lookup::of(exchange)).into_iter();
+    let named = found.map(|considered| Considered {
+        route: snapshot.routes[considered.route].name.to_string(),
+        index: considered.route,
+        by: match considered.verdict {
+            Verdict::Shadowed(By::Priority) => Some("priority"),
+            Verdict::Shadowed(By::Host) => Some("host"),
+            Verdict::Shadowed(By::Path) => Some("path"),
+            Verdict::Shadowed(By::Conditions) => Some("conditions"),
+            Verdict::Shadowed(By::Declaration) => Some("declaration"),
+            Verdict::Shadowed(By::Head) => Some("head"),
+            _ => None,
+        },
+        verdict: match considered.verdict {
+            Verdict::Chosen => "chosen".to_owned(),
+            Verdict::Shadowed(_) => "shadowed".to_owned(),
+            Verdict::Host => "host".to_owned(),
+            Verdict::Path => "path".to_owned(),
+            Verdict::Method => "method".to_owned(),
+            Verdict::Header(name) => format!("header:{name}"),
+            Verdict::Query(name) => format!("query:{name}"),
+        },
+    });
+    named.collect()
+}
+
+/// What happens behind the route.
+fn follow(snapshot: &Snapshot, route: &Route, exchange: &mut Exchange, answer: &mut Explanation) {
+    let index = exchange.route.unwrap_or_default();
+    let values = exchange.params.iter().map(|span| text(span.of(exchange.target.judged())));
+    let params = snapshot.router.params(index).iter().map(ToString::to_string).zip(values).collect();
+    answer.route = Some(Chosen { index, name: route.name.to_string(), params });
+    answer.detail = format!("route `{}` takes the request", route.name);
+    answer.websocket = route.websocket.is_some().then(|| match websocket::admit(exchange) {
+        Ok(()) if exchange.upgrades => "a handshake, which the instance may grant".to_owned(),
+        Ok(()) => "allowed, but not asked for".to_owned(),
+        Err(halt) => format!("refused with {}: {}", halt.status(), halt.detail()),
+    });
+    let previews = route.chain.preview(exchange).into_iter();
+    answer.policies = previews.map(|(name, decision)| Decision { name, decision }).collect();
+    let path = if exchange.forward_path.is_empty() { &exchange.target.path } else { &exchange.forward_path };
+    answer.upstream_path = Some(text(path));
+    if forwarding::announce(exchange, &exchange.peer.ip().to_string(), &mut Vec::new()).is_ok() {
+        let added = exchange.request_edits.added();
+        answer.upstream_headers = added.map(|(name, value)| (text(name), text(value))).collect();
+        // A question has no protocol; it is taken for one of HTTP/1.1, whether or not it has a host.
+        let via = snapshot.plan.via.then(|| ("Via".to_owned(), Via::Http11.member().to_owned()));
+        answer.upstream_headers.extend(via);
+    }
+    if let Some(service) = &route.service {
+        let Tie { hash, sticky } = service.state.tie(exchange);
+        let input = PickInput { now: clock::now(), hash, sticky, avoid: Tried::NONE, random: 1 };
+        let pick = service.state.explain_pick(&input);
+        let picked = service.state.instances().find(|instance| Some(instance.url()) == pick.picked.as_deref());
+        answer.upstream_host = picked.map(|instance| text(service.host_for(instance, route.preserve_host, exchange)));
+        answer.service = Some(Picking::new(&service.name, pick));
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

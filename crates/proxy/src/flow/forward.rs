@@ -1,0 +1,187 @@
+//! Stage: pick an instance, send it the request, take its answer's head; again, on another one, where that may be done.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use pylae_core::request::{forwarding, grpc};
+use pylae_core::service::retry::{self, Attempt};
+use pylae_core::service::{Entry, Outcome, PickInput, Picked, Tried, Unavailable};
+use pylae_core::{Exchange, Halt, Instant};
+use pylae_http::Framing;
+use tracing::debug;
+
+use crate::client::Client;
+use crate::client::admission;
+use crate::flow::readdress;
+use crate::io::clock;
+use crate::snapshot::{Route, Service, Snapshot};
+use crate::upstream::attempt::{Answered, Failure, One};
+use crate::worker::Worker;
+
+/// An instance's answer whose head lies in the exchange and whose body is still to be read.
+pub(crate) struct Taken<'s> {
+    pub(crate) service: &'s Service,
+    pub(crate) picked: Picked<'s>,
+    pub(crate) answered: Answered,
+    /// Held until the answer has been relayed.
+    pub(crate) entered: Option<Entry<'s>>,
+}
+
+impl Taken<'_> {
+    /// Parts with an answer that nobody reads. Its connection is kept if it is `sound`: nothing more comes over it.
+    pub(crate) fn let_go(self, worker: &Worker, sound: bool) {
+        let Answered { connection, upload, .. } = self.answered;
+        if sound && upload.is_sent() {
+            let (pool, plan) = (self.service.pools[self.picked.index], &self.service.plan);
+            worker.pools.put(pool, connection, clock::now(), plan.idle_timeout.0, plan.max_idle);
+        }
+        upload.finish(&worker.buffers);
+    }
+}
+
+/// Forwards the request in `exchange`. Its body is read from `client` as it is sent.
+pub(crate) async fn forward<'s>(
+    worker: &Worker,
+    snapshot: &'s Snapshot,
+    route: &'s Route,
+    client: &mut Client,
+    exchange: &mut Exchange,
+) -> Result<Taken<'s>, Halt> {
+    let service = chosen(snapshot, route, exchange).ok_or(Halt::NoService)?;
+    prepare(route, client, exchange)?;
+    let last = last_moment(route, exchange);
+    let entered = admission::enter(service, last, client, exchange).await?;
+    let tie = service.state.tie(exchange);
+    let mut tried = Tried::default();
+    let mut number = 1;
+    // Where nothing came in between, it begins when the request has come: one look at the clock less.
+    let mut began = if route.chain.is_empty() && entered.is_none() { exchange.started } else { clock::now() };
+    loop {
+        let input =
+            PickInput { now: began, hash: tie.hash, sticky: tie.sticky, avoid: &tried, random: worker.random_u64() };
+        let mut picked = service.state.pick(&input).map_err(|why| unavailable(&why))?;
+        let one = One { worker, snapshot, route, service, picked: &picked, last };
+        exchange.attempts = number;
+        exchange.instance = Some(picked.index);
+        debug!(id = %exchange.id.escape_ascii(), number, service = %service.name, instance = picked.instance().url(),
+            "attempt begun");
+        let answered = one.run(client, exchange).await;
+        let now = clock::now();
+        exchange.upstream += now.since(began);
+        exchange.now = now;
+        let (outcome, sent) = match &answered {
+            Ok(_) => (Outcome::Status(grpc::judged_status(exchange)), true),
+            Err(Failure::Halt(halt)) => return Err(halt.clone()),
+            Err(Failure::Instance(fault)) => (fault.outcome, fault.sent),
+        };
+        debug!(id = %exchange.id.escape_ascii(), ?outcome, sent, "attempt over");
+        worker.log_changes(picked.report(now, outcome, now.since(began)));
+        let attempt = Attempt {
+            outcome,
+            number,
+            retries: route.retries,
+            // A handshake is sent once, whatever it comes to.
+            retry_on: if exchange.upgrades { &[] } else { &route.retry_on },
+            idempotent: exchange.head.method.is_idempotent() && !exchange.upgrades,
+            sent,
+            replayable: client.body.is_replayable(),
+            last,
+        };
+        let pause = match service.state.retry(&attempt, now, worker.random_u64()) {
+            retry::Verdict::Again(pause) => pause,
+            retry::Verdict::GiveUp(_) => {
+                let late = last.is_some_and(|last| now >= last);
+                let taken = finish(answered, service, picked, entered, late)?;
+                tie_client(&taken, client, exchange);
+                readdress::note(&taken, route, exchange);
+                return Ok(taken);
+            }
+        };
+        if let Ok(answered) = answered {
+            answered.upload.finish(&worker.buffers);
+        }
+        exchange.clear_response();
+        tried.insert(picked.index);
+        drop(picked);
+        number += 1;
+        worker.stats.retries.add(1);
+        debug!(id = %exchange.id.escape_ascii(), ?pause, "attempt to be repeated");
+        wait(client, exchange, now.saturating_add(pause)).await?;
+        began = clock::now();
+    }
+}
+
+/// Makes the request what every attempt sends.
+fn prepare(route: &Route, client: &mut Client, exchange: &mut Exchange) -> Result<(), Halt> {
+    // What is said to be too large is not even begun; what is sent is counted all the same.
+    if matches!(exchange.framing, Framing::Length(length) if length > exchange.max_body) {
+        return Err(Halt::BodyTooLarge(exchange.max_body));
+    }
+    forwarding::announce(exchange, &client.peer_text, &mut client.scratch)
+        .map_err(|_| Halt::Malformed("a forwarded field has a value that may not be sent"))?;
+    if let Some(mirror) = route.chain.mirror() {
+        client.body.hold(mirror.max_body());
+    }
+    Ok(())
+}
+
+/// When there must be an answer, by the route or by what the request says of itself.
+fn last_moment(route: &Route, exchange: &Exchange) -> Option<Instant> {
+    let last = route.deadline.map(|span| exchange.started.saturating_add(span));
+    exchange.deadline().map(|wanted| last.map_or(wanted, |last| last.min(wanted))).or(last)
+}
+
+/// The service that gets the request: the route's, unless a hook has chosen another.
+fn chosen<'s>(snapshot: &'s Snapshot, route: &'s Route, exchange: &Exchange) -> Option<&'s Service> {
+    match exchange.hooks.as_ref().and_then(|hooks| hooks.service.as_deref()) {
+        Some(name) => snapshot.services.get(name).map(AsRef::as_ref),
+        None => route.service.as_deref(),
+    }
+}
+
+/// What an attempt came to when it is the last; `late`: the time for the whole exchange is over.
+fn finish<'s>(
+    answered: Result<Answered, Failure>,
+    service: &'s Service,
+    picked: Picked<'s>,
+    entered: Option<Entry<'s>>,
+    late: bool,
+) -> Result<Taken<'s>, Halt> {
+    match answered {
+        Ok(answered) => Ok(Taken { service, picked, answered, entered }),
+        Err(Failure::Halt(halt)) => Err(halt),
+        Err(Failure::Instance(fault)) => Err(match fault.outcome {
+            Outcome::ConnectFailed if !late => Halt::ConnectFailed,
+            Outcome::ConnectFailed | Outcome::Timeout | Outcome::Cancelled => Halt::GatewayTimeout,
+            _ => Halt::BadGateway,
+        }),
+    }
+}
+
+/// Has a client whose sticky cookie says something else set it to the instance that answered. One that failed is not worth
+/// staying with.
+fn tie_client(taken: &Taken<'_>, client: &mut Client, exchange: &mut Exchange) {
+    if let (Some(id), ..500) = (taken.picked.sticky(), exchange.response.status) {
+        client.scratch.clear();
+        taken.service.state.write_cookie(id, exchange.secure, &mut client.scratch);
+        // Cannot fail: the name is a token, the rest is written by us.
+        let _ = exchange.response_edits.append(b"Set-Cookie", &client.scratch);
+    }
+}
+
+fn unavailable(why: &Unavailable) -> Halt {
+    match why {
+        Unavailable::BreakerOpen { retry_after } => Halt::BreakerOpen(*retry_after),
+        Unavailable::NoInstance | Unavailable::AllUnhealthy | Unavailable::AllDraining => {
+            Halt::Unavailable(Duration::ZERO)
+        }
+    }
+}
+
+/// Lets time pass before the next attempt, as long as the client stays.
+async fn wait(client: &mut Client, exchange: &mut Exchange, until: Instant) -> Result<(), Halt> {
+    let deadline = Rc::clone(&client.deadline);
+    deadline.set(until);
+    let gone = deadline.within(|cx| client.poll_gone(cx, exchange)).await;
+    gone.map_or(Ok(()), |()| Err(Halt::ClientGone))
+}

@@ -1,0 +1,103 @@
+//! Copies of requests on their way to another service: sent when the exchange is over, so that it never waits for them.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::ready;
+
+use pylae_core::Exchange;
+use pylae_core::service::{PickInput, Tried};
+use pylae_http::body::framing;
+use pylae_http::{Framing, HeadLimits, Method, ResponseHead};
+
+use crate::client::Client;
+use crate::io::source::Source;
+use crate::snapshot::{Route, Service, Snapshot};
+use crate::upstream::attempt::encode;
+use crate::upstream::connect;
+use crate::worker::Worker;
+
+/// Bytes of an answer that are read, only so that the instance sees an orderly end.
+const MOST_READ: usize = 1 << 20;
+
+/// Counts copies under way.
+struct Sending(Rc<Cell<usize>>);
+
+/// Sends a copy of the request, if the route says so.
+pub(crate) fn mirror(worker: &Worker, snapshot: &Snapshot, route: &Route, client: &Client, exchange: &Exchange) {
+    let (Some(mirror), Some(service)) = (route.chain.mirror(), &route.mirror) else { return };
+    // Only what was forwarded, and what is still at hand as a whole; a WebSocket never is.
+    let whole = client.body.is_done() && client.body.is_replayable() && client.body.kept().len() <= mirror.max_body();
+    if exchange.attempts == 0 || exchange.upgrades || !mirror.takes(exchange) {
+        return;
+    }
+    let random = worker.random_u64();
+    let input = PickInput { now: exchange.now, hash: None, sticky: None, avoid: Tried::NONE, random };
+    let picked =
+        (whole && worker.mirroring.get() < mirror.max_in_flight()).then(|| service.state.pick_aside(&input).ok());
+    let Some(Some(picked)) = picked else { return worker.stats.mirrors_dropped.add(1) };
+    let (target, index) = (Arc::clone(service), picked.index);
+    let host = service.host_for(picked.instance(), route.preserve_host, exchange);
+    let body = client.body.kept();
+    let framing = if exchange.framing == Framing::None { Framing::None } else { Framing::Length(body.len() as u64) };
+    let mut request = Vec::with_capacity(1024 + body.len());
+    encode(exchange, host, framing, snapshot.plan.via, &mut request);
+    request.extend_from_slice(body);
+    worker.stats.mirrored.add(1);
+    let sending = Sending::new(&worker.mirroring);
+    let (timeout, method, limits) = (mirror.timeout(), exchange.head.method, snapshot.head_limits);
+    tokio::task::spawn_local(async move {
+        let _sending = sending;
+        // However it ends, nobody is told: it is a copy.
+        let _ = tokio::time::timeout(timeout, send(&target, index, &request, method, &limits)).await;
+    });
+}
+
+/// Sends a request and reads its answer, which is thrown away.
+async fn send(service: &Service, index: usize, request: &[u8], method: Method, limits: &HeadLimits) -> Option<()> {
+    let mut socket = connect::open_alone(service, index).await.ok()?;
+    socket.end(&[]);
+    let mut written = 0;
+    while written < request.len() {
+        written += poll_fn(|cx| socket.poll_write(cx, &request[written..])).await.ok().filter(|n| *n > 0)?;
+    }
+    socket.finish().ok()?;
+    let (mut buffer, mut head) = (Vec::with_capacity(limits.head), ResponseHead::default());
+    loop {
+        poll_fn(|cx| socket.poll_read(cx, &mut buffer, usize::MAX)).await.ok().filter(|n| *n > 0)?;
+        while !buffer.is_empty() && head.parse(&buffer, limits).ok()? && head.status < 200 {
+            buffer.drain(..head.len);
+            head.clear();
+        }
+        if head.len > 0 {
+            break;
+        }
+        buffer.reserve(limits.head);
+    }
+    let (mut source, mut bin, mut left) = (Source::default(), Vec::with_capacity(4096), MOST_READ);
+    source.start(framing::response(&head, &buffer, method).ok()?, head.len, &socket);
+    poll_fn(|cx| {
+        while !source.is_done() && left > 0 {
+            bin.clear();
+            let taken = ready!(source.poll_take(cx, &mut socket, &mut buffer, &mut bin, 4096));
+            left = taken.map_or(0, |taken| left.saturating_sub(taken.max(1)));
+        }
+        std::task::Poll::Ready(())
+    })
+    .await;
+    Some(())
+}
+
+impl Sending {
+    fn new(count: &Rc<Cell<usize>>) -> Self {
+        count.set(count.get() + 1);
+        Self(Rc::clone(count))
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}

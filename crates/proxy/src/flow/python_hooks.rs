@@ -1,0 +1,257 @@
+//! Stage: Python hooks. They stand behind all policies: what they see of a request would be forwarded, and they are the
+//! first to see the response.
+
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use pylae_core::hook::{Hooks, Step, Stream, Visit};
+use pylae_core::{Answer, Exchange, Halt, Rejection};
+use pylae_http::{Framing, Name};
+use pylae_policies::Policy;
+use pylae_policies::hooks::Hooked;
+
+use crate::client::Client;
+use crate::flow::request_phase::wait_for;
+use crate::flow::respond::{Reply, keep_sending};
+use crate::io::buffers::SMALL;
+use crate::io::clock;
+use crate::io::source::Source;
+use crate::snapshot::Route;
+use crate::upstream::attempt::Answered;
+use crate::worker::Worker;
+
+/// How long a body in memory may take through hooks that see it piece by piece.
+const STREAM_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Calls the hooks that see requests. An answer: one of them gives it.
+pub(crate) async fn request(
+    route: &Route,
+    client: &mut Client,
+    exchange: &mut Exchange,
+) -> Result<Option<Box<Answer>>, Halt> {
+    let Some(hooks) = route.hooks.as_deref() else { return Ok(None) };
+    let mut visit = Box::<Visit>::default();
+    let wanted = route.chain.hooks();
+    if let Some(limit) = wanted.and_then(Policy::body_limit) {
+        if !client.body.is_done() || client.body.kept().len() > limit {
+            return Err(Halt::BodyTooLarge(limit as u64));
+        }
+        visit.request_body = Some(client.body.kept().into());
+    }
+    if wanted.is_some_and(Hooked::see_bodies) {
+        // Hooks want to read what comes back. Cannot fail: the value is ours.
+        let _ = exchange.request_edits.set_known(Name::AcceptEncoding, b"identity");
+    }
+    exchange.hooks = Some(visit);
+    let step = hooks.on_request(exchange);
+    follow(hooks, client, exchange, step).await
+}
+
+/// Calls the hooks that see responses, where the exchange has come as far as the hooks. What is sent then.
+pub(crate) async fn response<'s>(
+    worker: &Worker,
+    route: &Route,
+    client: &mut Client,
+    exchange: &mut Exchange,
+    mut reply: Reply<'s>,
+) -> Reply<'s> {
+    let Some(hooks) = route.hooks.as_deref().filter(|hooks| hooks.sees_responses()) else { return reply };
+    if !route.chain.has_met_hooks(exchange) || matches!(reply, Reply::Nobody) {
+        return reply;
+    }
+    if let Some(limit) = route.chain.hooks().and_then(Hooked::response_limit) {
+        reply = match gathered(worker, route, client, exchange, reply, limit).await {
+            Ok(reply) => reply,
+            Err(halt) => Reply::from_halt(&halt, exchange),
+        };
+        if matches!(reply, Reply::Nobody) {
+            return reply;
+        }
+    }
+    let visit = exchange.hooks.get_or_insert_default();
+    if let Reply::Own(answer) = &reply {
+        visit.response_body = Some(answer.body.clone());
+    }
+    let step = hooks.on_response(exchange);
+    let followed = follow(hooks, client, exchange, step).await;
+    let visit = exchange.hooks.get_or_insert_default();
+    let body = visit.response_body.take().filter(|_| visit.body_set);
+    match (followed, body) {
+        (Ok(None), None) => {
+            if let Reply::Own(answer) = &mut reply {
+                answer.status = exchange.status;
+            }
+            pass(hooks, exchange, reply, client).await
+        }
+        (Ok(None), Some(body)) => {
+            // Its fields stay where they are, in the instance's head or among the edits.
+            if matches!(reply, Reply::Taken(_)) {
+                part_with(worker, exchange, reply);
+            }
+            exchange.body_length = Some(body.len() as u64);
+            let reply = Reply::Own(Box::new(Answer { status: exchange.status, headers: Vec::new(), body }));
+            pass(hooks, exchange, reply, client).await
+        }
+        (Ok(Some(answer)), _) => {
+            part_with(worker, exchange, reply);
+            Reply::own(*answer, exchange)
+        }
+        (Err(halt), _) => {
+            part_with(worker, exchange, reply);
+            Reply::from_halt(&halt, exchange)
+        }
+    }
+}
+
+/// An instance's answer with its body in memory, as far as it has one.
+async fn gathered<'s>(
+    worker: &Worker,
+    route: &Route,
+    client: &mut Client,
+    exchange: &mut Exchange,
+    reply: Reply<'s>,
+    limit: usize,
+) -> Result<Reply<'s>, Halt> {
+    let mut taken = match reply {
+        Reply::Taken(taken) if taken.answered.framing != Framing::None && !exchange.cache.is_muted() => taken,
+        reply => {
+            exchange.hooks.get_or_insert_default().response_body = Some([].into());
+            return Ok(reply);
+        }
+    };
+    let framing = taken.answered.framing;
+    let mut body = Vec::new();
+    let mut source = Source::default();
+    source.start(framing, exchange.response.len, &taken.answered.connection);
+    let deadline = Rc::clone(&client.deadline);
+    deadline.set(clock::coarse().saturating_add(route.idle_timeout));
+    let Answered { connection, upload, .. } = &mut taken.answered;
+    let read = deadline
+        .within(|cx| {
+            while !source.is_done() {
+                keep_sending(upload, cx, client, exchange, connection);
+                if body.len() > limit {
+                    return Poll::Ready(Err(too_large()));
+                }
+                body.reserve(SMALL);
+                match source.poll_take(cx, connection, &mut exchange.response_buffer, &mut body, SMALL) {
+                    Poll::Ready(Ok(_)) => deadline.set(clock::coarse().saturating_add(route.idle_timeout)),
+                    Poll::Ready(Err(_)) => return Poll::Ready(Err(Halt::BadGateway)),
+                    Poll::Pending => return client.poll_gone(cx, exchange).map(|()| Err(Halt::ClientGone)),
+                }
+            }
+            Poll::Ready(if body.len() > limit { Err(too_large()) } else { Ok(()) })
+        })
+        .await;
+    if let Err(halt) = read.unwrap_or(Err(Halt::GatewayTimeout)) {
+        exchange.cache.break_off();
+        taken.let_go(worker, false);
+        return Err(halt);
+    }
+    exchange.cache.take(&body);
+    exchange.cache.complete();
+    let whole = framing != Framing::Close && source.consumed() == exchange.response_buffer.len();
+    let persists = exchange.response_options.persists(exchange.response.version);
+    taken.let_go(worker, whole && persists);
+    exchange.body_length = Some(body.len() as u64);
+    Ok(Reply::Own(Box::new(Answer { status: exchange.status, headers: Vec::new(), body: body.into() })))
+}
+
+fn too_large() -> Halt {
+    let message = "the service's answer is larger than what the gateway looks at".into();
+    Halt::Rejected(Box::new(Rejection { status: 502, code: "response_too_large", message, headers: Vec::new() }))
+}
+
+/// Has the body pass the hooks that see it piece by piece.
+async fn pass<'s>(hooks: &dyn Hooks, exchange: &mut Exchange, mut reply: Reply<'s>, client: &mut Client) -> Reply<'s> {
+    match &mut reply {
+        Reply::Taken(taken) if taken.answered.framing != Framing::None && !exchange.cache.is_muted() => {
+            let stream = hooks.stream(exchange);
+            exchange.hooks.get_or_insert_default().stream = stream;
+        }
+        Reply::Own(answer) if exchange.is_relayed() && !answer.body.is_empty() => {
+            if let Some(stream) = hooks.stream(exchange) {
+                match through(stream, client, exchange, &answer.body).await {
+                    Ok(body) => {
+                        exchange.body_length = Some(body.len() as u64);
+                        answer.body = body.into();
+                    }
+                    Err(halt) => return Reply::from_halt(&halt, exchange),
+                }
+            }
+        }
+        _ => {}
+    }
+    reply
+}
+
+/// A body in memory as it comes out of the hooks.
+async fn through(
+    mut stream: Box<dyn Stream>,
+    client: &mut Client,
+    exchange: &mut Exchange,
+    body: &[u8],
+) -> Result<Vec<u8>, Halt> {
+    let mut out = Vec::new();
+    let mut left = Some(body);
+    let passed = wait_for(STREAM_PATIENCE, client, exchange, |cx| {
+        loop {
+            if let Some(rest) = left
+                && stream.poll_ready(cx).is_ready()
+            {
+                let (piece, rest) = rest.split_at(rest.len().min(SMALL));
+                stream.push(piece, rest.is_empty());
+                left = Some(rest).filter(|rest| !rest.is_empty());
+            }
+            match stream.poll_pull(cx, &mut out) {
+                Poll::Ready(Ok(true)) => {}
+                Poll::Ready(end) => return Poll::Ready(end.map(|_| ())),
+                Poll::Pending if left.is_some() && stream.poll_ready(cx).is_ready() => {}
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    })
+    .await?;
+    match passed {
+        Some(Ok(())) => Ok(out),
+        _ => Err(Halt::BadGateway),
+    }
+}
+
+/// Parts with a reply that is not sent.
+fn part_with(worker: &Worker, exchange: &mut Exchange, reply: Reply<'_>) {
+    match reply {
+        Reply::Taken(taken) => {
+            exchange.cache.break_off();
+            taken.let_go(worker, false);
+        }
+        Reply::Own(answer) => {
+            for (name, _) in &answer.headers {
+                exchange.response_edits.remove(name.as_bytes());
+            }
+        }
+        Reply::Stored(_) | Reply::Nobody => {}
+    }
+}
+
+/// Waits for hooks that are at work elsewhere, until all are done or one ends it.
+async fn follow(
+    hooks: &dyn Hooks,
+    client: &mut Client,
+    exchange: &mut Exchange,
+    mut step: Step,
+) -> Result<Option<Box<Answer>>, Halt> {
+    loop {
+        step = match step {
+            Step::Continue => return Ok(None),
+            Step::Answer(answer) => return Ok(Some(answer)),
+            Step::Reject(rejection) => return Err(Halt::Rejected(rejection)),
+            Step::Wait { mut until, patience } => {
+                let waited = wait_for(patience, client, exchange, |cx| until.as_mut().poll(cx)).await?;
+                drop(until);
+                hooks.resume(exchange, waited.is_some())
+            }
+        }
+    }
+}

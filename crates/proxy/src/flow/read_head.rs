@@ -1,0 +1,142 @@
+//! Stage one: a request head, complete and in time.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+use pylae_core::request::{admit, grpc};
+use pylae_core::{Exchange, Halt};
+use tracing::debug;
+
+use crate::client::Client;
+use crate::io::clock;
+use crate::io::unread::{Reading, Unread};
+use crate::snapshot::Snapshot;
+use crate::worker::Worker;
+
+/// Waits until the client says something. `false`: it went away, was idle for too long, or the gateway is draining.
+pub(crate) async fn readable(worker: &Worker, client: &mut Client, first: bool) -> bool {
+    let snapshot = worker.snapshot();
+    let limits = &snapshot.plan.limits;
+    let patience = if first { limits.head_timeout.0 } else { limits.keep_alive.0 };
+    let Client { socket, deadline, slow, .. } = client;
+    let (mut idle_since, mut unread) = (clock::coarse(), Unread::new(limits));
+    // Earlier than a client that says nothing, one is noticed that does not read what it was answered.
+    deadline.set(idle_since.saturating_add(patience.min(limits.body_grace.0)));
+    loop {
+        let said_something = |cx: &mut Context<'_>| match socket.poll_readable(cx, first) {
+            Poll::Ready(result) => Poll::Ready(result.is_ok()),
+            // A connection that has been served makes room by itself; a new one is not turned away for the room that it takes.
+            Poll::Pending if worker.reaps(deadline) || (!first && worker.is_crowded()) => Poll::Ready(false),
+            Poll::Pending => Poll::Pending,
+        };
+        if let Some(said) = deadline.within(said_something).await {
+            return said;
+        }
+        let now = clock::coarse();
+        match unread.look(socket, now) {
+            Reading::Over if now >= idle_since.saturating_add(patience) => return false,
+            Reading::Over => deadline.set(idle_since.saturating_add(patience)),
+            Reading::UnderWay(until) => {
+                idle_since = now;
+                deadline.set(until);
+            }
+            Reading::TooSlow => {
+                *slow = true;
+                return false;
+            }
+        }
+    }
+}
+
+/// Reads the head of the next request into `exchange` and settles what follows from it alone. `None`: the client went away
+/// before it had said anything.
+pub(crate) async fn receive(
+    worker: &Worker,
+    snapshot: &Snapshot,
+    client: &mut Client,
+    exchange: &mut Exchange,
+) -> Option<Result<(), Halt>> {
+    client.written = 0;
+    client.interim = None;
+    exchange.peer = client.peer;
+    admit::meet(exchange);
+    exchange.secure = client.secure;
+    exchange.on_stream = client.socket.is_stream();
+    exchange.certificate.clone_from(&client.certificate);
+    exchange.max_body = snapshot.plan.limits.max_body;
+    let parsed = if let Some(what) = client.socket.refusal() {
+        Err(Halt::Malformed(what))
+    } else if let Some(parsed) = poll_once(client, snapshot, exchange).await {
+        parsed
+    } else {
+        client.deadline.set(clock::coarse().saturating_add(snapshot.plan.limits.head_timeout.0));
+        let Client { socket, deadline, .. } = client;
+        match deadline.within(|cx| poll_head(cx, socket, snapshot, exchange)).await {
+            Some(Some(parsed)) => parsed,
+            _ if exchange.buffer.is_empty() => return None,
+            Some(None) => Err(Halt::ClientGone),
+            None => Err(Halt::HeadTimeout),
+        }
+    };
+    exchange.started = clock::now();
+    exchange.now = exchange.started;
+    exchange.wall = clock::wall();
+    if parsed.is_err() {
+        admit::name(&mut exchange.id, None, worker.random());
+    }
+    let admitted = parsed.and_then(|()| admit::admit(exchange, |peer| snapshot.trusts(peer), worker.random()));
+    let admitted = if exchange.on_stream { admitted.and_then(|()| grpc::recognise(exchange)) } else { admitted };
+    client.body.start(exchange, &client.socket);
+    if admitted.is_err() {
+        client.body.break_off();
+    }
+    match &admitted {
+        Ok(()) => debug!(
+            id = %exchange.id.escape_ascii(), peer = %client.peer,
+            method = %exchange.head.method_span.of(&exchange.buffer).escape_ascii(),
+            host = %exchange.host.escape_ascii(), path = %exchange.target.path.escape_ascii(), "request head read"
+        ),
+        Err(halt) => {
+            debug!(id = %exchange.id.escape_ascii(), peer = %client.peer, why = %halt.detail(), "request head refused");
+        }
+    }
+    Some(admitted)
+}
+
+/// The head if it is at hand at once, which is the rule: no deadline is set for it.
+async fn poll_once(client: &mut Client, snapshot: &Snapshot, exchange: &mut Exchange) -> Option<Result<(), Halt>> {
+    poll_fn(|cx| match poll_head(cx, &mut client.socket, snapshot, exchange) {
+        Poll::Ready(Some(parsed)) => Poll::Ready(Some(parsed)),
+        // Gone or not complete: the caller looks again under a deadline.
+        Poll::Ready(None) | Poll::Pending => Poll::Ready(None),
+    })
+    .await
+}
+
+/// Parses what is held, reads on while it is not complete. `None`: the client went away.
+fn poll_head(
+    cx: &mut Context<'_>,
+    socket: &mut crate::io::socket::Socket,
+    snapshot: &Snapshot,
+    exchange: &mut Exchange,
+) -> Poll<Option<Result<(), Halt>>> {
+    let limits = &snapshot.head_limits;
+    loop {
+        if !exchange.buffer.is_empty() {
+            match exchange.head.parse(&exchange.buffer, limits) {
+                Ok(true) => return Poll::Ready(Some(Ok(()))),
+                Ok(false) => {}
+                Err(error) => return Poll::Ready(Some(Err(Halt::Head(error)))),
+            }
+        }
+        if exchange.buffer.len() == exchange.buffer.capacity() {
+            // Only heads need more than a small buffer; `parse` refuses those beyond the limit.
+            exchange.buffer.reserve_exact(limits.head);
+        }
+        match socket.poll_read(cx, &mut exchange.buffer, usize::MAX) {
+            Poll::Ready(Ok(n)) if n > 0 => {}
+            Poll::Ready(_) => return Poll::Ready(None),
+            Poll::Pending => return Poll::Pending,
+        }
+    }
+}

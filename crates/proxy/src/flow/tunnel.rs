@@ -1,0 +1,260 @@
+//! Stage: an open WebSocket, from the instance's 101 until both sides have closed.
+
+mod lane;
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use pylae_core::plan::WebSocket;
+use pylae_core::request::websocket;
+use pylae_core::{Exchange, Instant, Pace};
+use pylae_http::Framing;
+use pylae_http::websocket::{FrameLimits, Frames, GOING_AWAY, Sender, TOO_LARGE, Violation, close};
+
+use self::lane::{End, Lane};
+use crate::client::{After, Client};
+use crate::flow::forward::Taken;
+use crate::flow::respond::{Sent, encode_head};
+use crate::io::clock;
+use crate::io::socket::Socket;
+use crate::snapshot::{Route, Snapshot};
+use crate::worker::Worker;
+
+/// Time for both sides to answer a Close frame and to end their connections.
+const CLOSE_TIME: Duration = Duration::from_secs(5);
+/// Of this, time for an instance to answer what its client said before it broke a rule.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Sends the 101 and relays frames until both sides have closed.
+pub(crate) async fn tunnel(
+    worker: &Worker,
+    snapshot: &Snapshot,
+    route: &Route,
+    client: &mut Client,
+    exchange: &mut Exchange,
+    taken: Taken<'_>,
+) -> Sent {
+    // The connection still has its place; a request in flight it is no longer.
+    let _tunnelling = worker.tunnel();
+    let mut out = worker.buffers.small();
+    encode_head(&mut out, exchange, (None, Framing::None), false, snapshot.plan.via);
+    let limits = &snapshot.plan.limits;
+    let complete = client.send_on(limits, &out, &[], false).await;
+    worker.buffers.give_back(out);
+    let (Some(settings), true) = (route.websocket, complete) else {
+        return Sent { after: After::Abort, complete: false, timed: false };
+    };
+    let mut instance = taken.answered.connection;
+    taken.answered.upload.finish(&worker.buffers);
+    client.socket.probe();
+    instance.probe();
+    let pace = Pace::new(limits.min_rate, limits.body_grace.0);
+    let mut open = Tunnel::new(worker, settings, pace, exchange);
+    open.relay(client, &mut instance).await;
+    if open.cut && open.up.is_waiting() {
+        instance.close_by_reset();
+    }
+    // However it goes, nothing more is said.
+    let _ = poll_fn(|cx| Poll::Ready(instance.poll_shutdown(cx).is_ready())).await;
+    client.slow = open.cut && open.down.is_waiting();
+    exchange.code = open.code;
+    client.body.count(open.up.received());
+    client.written += open.down.sent();
+    open.finish()
+}
+
+/// Both directions.
+struct Tunnel<'w> {
+    worker: &'w Worker,
+    settings: WebSocket,
+    /// From the client to the instance.
+    up: Lane,
+    /// From the instance to the client.
+    down: Lane,
+    /// When it is over, whatever is said until then; none before it is closing.
+    until: Option<Instant>,
+    /// When there has been silence for too long.
+    silence: Instant,
+    /// When a client that broke a rule is sent its Close frame at the latest. First the instance answers what came before, as it would have
+    /// without a gateway.
+    owed: Option<Instant>,
+    /// Why the gateway closes it, if it does.
+    code: Option<&'static str>,
+    /// It was cut off by the gateway.
+    cut: bool,
+}
+
+impl<'w> Tunnel<'w> {
+    /// Takes over what was read behind the heads in `exchange`, and gives back all of its memory but the heads.
+    fn new(worker: &'w Worker, settings: WebSocket, pace: Pace, exchange: &mut Exchange) -> Self {
+        let bound = |bytes: Option<u64>| bytes.unwrap_or(u64::MAX);
+        let limits = FrameLimits { frame: bound(settings.max_frame), message: bound(settings.max_message) };
+        let compressed = websocket::is_compressed(exchange);
+        let (request, response) = (exchange.head.len, exchange.response.len);
+        let buffers = &worker.buffers;
+        let frames = |sender| Frames::new(sender, limits, compressed);
+        let (up, up_broken) = Lane::new(frames(Sender::Client), Pace::default(), &exchange.buffer[request..], buffers);
+        let (down, down_broken) =
+            Lane::new(frames(Sender::Server), pace, &exchange.response_buffer[response..], buffers);
+        for (buffer, head) in [(&mut exchange.buffer, request), (&mut exchange.response_buffer, response)] {
+            let kept = Vec::from(&buffer[..head]);
+            buffers.give_back(std::mem::replace(buffer, kept));
+        }
+        let silence = clock::coarse().saturating_add(settings.idle_timeout.0);
+        let mut tunnel = Self { worker, settings, up, down, until: None, silence, owed: None, code: None, cut: false };
+        if let Some(violation) = up_broken {
+            tunnel.refuse_client(&violation);
+        }
+        if let Some(violation) = down_broken {
+            tunnel.refuse_instance(&violation);
+        }
+        tunnel
+    }
+
+    async fn relay(&mut self, client: &mut Client, instance: &mut Socket) {
+        let deadline = Rc::clone(&client.deadline);
+        loop {
+            deadline.set(self.due(&client.socket, instance));
+            let ended = deadline
+                .within(|cx| {
+                    let polled = self.poll(cx, &mut client.socket, instance);
+                    deadline.set(self.due(&client.socket, instance));
+                    polled
+                })
+                .await;
+            let waits = self.up.is_waiting() || self.down.is_waiting();
+            match ended {
+                Some(()) => return,
+                None if self.owed.is_some() => self.pay(),
+                None if self.until.is_none() && !waits => {
+                    self.close(GOING_AWAY, "idle for too long", "websocket_idle");
+                }
+                // Nobody would take a Close frame, or nobody has answered it.
+                None => {
+                    self.cut = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Ready when it is over.
+    fn poll(&mut self, cx: &mut Context<'_>, client: &mut Socket, instance: &mut Socket) -> Poll<()> {
+        if self.worker.draining.get() {
+            self.close(GOING_AWAY, "the gateway is going away", "draining");
+        }
+        let before = self.moved();
+        loop {
+            let buffers = &self.worker.buffers;
+            let up = self.up.poll(cx, client, instance, buffers);
+            let down = self.down.poll(cx, instance, client, buffers);
+            match (up, down) {
+                (Poll::Ready(End::Broken(found)), _) => {
+                    self.refuse_client(&found);
+                    continue;
+                }
+                (_, Poll::Ready(End::Broken(found))) => {
+                    self.refuse_instance(&found);
+                    continue;
+                }
+                (_, Poll::Ready(End::Source)) if self.owed.is_some() => {
+                    self.pay();
+                    continue;
+                }
+                // A client that has said that it closes may still be told something.
+                (_, Poll::Ready(_)) => return Poll::Ready(()),
+                (Poll::Ready(End::Source), _) if !self.up.is_heard() => return Poll::Ready(()),
+                (Poll::Ready(End::Source), _) => self.bound(),
+                // What an instance sent before it went is still read.
+                (Poll::Ready(End::Target) | Poll::Pending, Poll::Pending) => {}
+            }
+            if self.up.is_heard() && self.down.is_heard() {
+                self.bound();
+            }
+            if self.moved() > before {
+                self.silence = clock::coarse().saturating_add(self.settings.idle_timeout.0);
+            }
+            // One lane may wait for its target.
+            client.gather(cx);
+            return Poll::Pending;
+        }
+    }
+
+    /// A number that grows whenever anything moves.
+    fn moved(&self) -> u64 {
+        self.up.received() + self.up.sent() + self.down.received() + self.down.sent()
+    }
+
+    /// When patience ends. While there is something for a side that it has not read, there is no silence.
+    fn due(&mut self, client: &Socket, instance: &Socket) -> Instant {
+        let patience = self.settings.idle_timeout.0;
+        let dues = [self.up.due(instance, patience), self.down.due(client, patience), self.owed, self.until];
+        dues.into_iter().flatten().min().unwrap_or(self.silence)
+    }
+
+    /// Both sides have had their say: they have this long to end their connections.
+    fn bound(&mut self) {
+        if self.until.is_none() {
+            self.until = Some(clock::coarse().saturating_add(CLOSE_TIME));
+        }
+    }
+
+    /// Closes it because of what the client said: the instance at once, and the client when it has said its last.
+    fn refuse_client(&mut self, found: &Violation) {
+        if self.code.is_some() {
+            return;
+        }
+        let mut frame = Vec::new();
+        close(&mut frame, found.code, found.reason, None);
+        self.down.owe(frame);
+        self.owed = Some(clock::coarse().saturating_add(LAST_WORDS));
+        self.close_up(found.code, found.reason, code_of(found));
+    }
+
+    /// Closes it because of what the instance said.
+    fn refuse_instance(&mut self, found: &Violation) {
+        self.pay();
+        self.close(found.code, found.reason, code_of(found));
+    }
+
+    /// Sends the client the Close frame that it is owed.
+    fn pay(&mut self) {
+        self.owed = None;
+        self.down.pay();
+    }
+
+    /// Sends both sides a Close frame, unless they have one.
+    fn close(&mut self, code: u16, reason: &str, why: &'static str) {
+        if self.code.is_some() {
+            return;
+        }
+        let mut frame = Vec::new();
+        close(&mut frame, code, reason, None);
+        self.down.close(frame);
+        self.close_up(code, reason, why);
+    }
+
+    /// Sends the instance one.
+    fn close_up(&mut self, code: u16, reason: &str, why: &'static str) {
+        self.code = Some(why);
+        let mut frame = Vec::new();
+        close(&mut frame, code, reason, Some((self.worker.random_u64() as u32).to_ne_bytes()));
+        self.up.close(frame);
+        self.bound();
+    }
+
+    fn finish(self) -> Sent {
+        let complete = self.down.is_told();
+        let after = if self.cut && !complete { After::Abort } else { After::Close };
+        self.up.finish(&self.worker.buffers);
+        self.down.finish(&self.worker.buffers);
+        Sent { after, complete, timed: false }
+    }
+}
+
+/// The word for what was broken in logs and metrics.
+fn code_of(found: &Violation) -> &'static str {
+    if found.code == TOO_LARGE { "websocket_too_large" } else { "websocket_protocol_error" }
+}

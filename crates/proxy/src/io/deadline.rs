@@ -1,0 +1,284 @@
+//! Deadlines without timers: one coarse wheel per worker, and nothing registered per request.
+//!
+//! A deadline is a cell that its task writes. The wheel looks at every cell at least once per turn and wakes the task
+//! whose deadline has passed; moving a deadline further away, which is what every request does, costs one store.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use pylae_core::Instant;
+use tokio::sync::Notify;
+
+/// How coarse deadlines are: they fire up to this much, and the clock's lag, late, never early.
+const TICK: Duration = Duration::from_millis(20);
+/// How far the coarse clock may lag behind: one tick of the slowest kernel.
+const LAG: Duration = Duration::from_millis(10);
+/// Ticks per turn of the wheel.
+const SLOTS: usize = 64;
+const NEVER: u64 = u64::MAX;
+
+/// Per-worker wheel. Its task is [`Wheel::run`].
+pub(crate) struct Wheel {
+    slots: RefCell<Vec<Vec<Rc<Cell_>>>>,
+    tick: Cell<u64>,
+    entries: Cell<usize>,
+    /// How far a distant deadline's first look is brought forward, in turn, so that those set at once are not looked at at once.
+    spread: Cell<u64>,
+    filled: Notify,
+}
+
+/// What the wheel and a task share.
+struct Cell_ {
+    at: Cell<u64>,
+    entry: Cell<u64>,
+    waker: RefCell<Option<Waker>>,
+    rest: Cell<Rest>,
+}
+
+/// Whether a task waits for something that need not come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// No, or nobody knows.
+    No,
+    /// Yes, and it can be dismissed.
+    Yes,
+    /// It is to give up.
+    Dismissed,
+}
+
+/// The deadline of one task.
+pub(crate) struct Deadline {
+    wheel: Rc<Wheel>,
+    cell: Rc<Cell_>,
+}
+
+fn tick_of(at: Instant) -> u64 {
+    at.as_nanos() / TICK.as_nanos() as u64
+}
+
+impl Wheel {
+    pub(crate) fn new(now: Instant) -> Rc<Self> {
+        Rc::new(Self {
+            slots: RefCell::new((0..SLOTS).map(|_| Vec::new()).collect()),
+            tick: Cell::new(tick_of(now)),
+            entries: Cell::new(0),
+            spread: Cell::new(0),
+            filled: Notify::new(),
+        })
+    }
+
+    /// A deadline that never passes until it is set.
+    pub(crate) fn deadline(self: &Rc<Self>) -> Deadline {
+        let cell = Rc::new(Cell_ {
+            at: Cell::new(NEVER),
+            entry: Cell::new(NEVER),
+            waker: RefCell::new(None),
+            rest: Cell::new(Rest::No),
+        });
+        Deadline { wheel: Rc::clone(self), cell }
+    }
+
+    /// Turns the wheel for ever; rests while nothing is on it.
+    pub(crate) async fn run(self: Rc<Self>) {
+        loop {
+            if self.entries.get() == 0 {
+                self.filled.notified().await;
+            }
+            tokio::time::sleep(TICK).await;
+            self.advance(tick_of(crate::io::clock::coarse()));
+        }
+    }
+
+    /// Wakes every task that has a deadline.
+    pub(crate) fn wake_all(&self) {
+        for cell in self.slots.borrow().iter().flatten() {
+            cell.wake();
+        }
+    }
+
+    /// Dismisses one task that is at rest, if there is one.
+    pub(crate) fn dismiss(&self) {
+        let slots = self.slots.borrow();
+        if let Some(cell) = slots.iter().flatten().find(|cell| cell.rest.get() == Rest::Yes) {
+            cell.rest.set(Rest::Dismissed);
+            cell.wake();
+        }
+    }
+
+    fn advance(&self, to: u64) {
+        let from = self.tick.get();
+        self.tick.set(to);
+        // All are taken out before one is entered anew: it may get a slot that is looked at just now, and would be lost.
+        let mut due = Vec::new();
+        for tick in from + 1..=to.min(from + SLOTS as u64) {
+            due.append(&mut self.slots.borrow_mut()[tick as usize % SLOTS]);
+        }
+        self.entries.set(self.entries.get() - due.len());
+        for cell in due {
+            // An entry that is not the cell's current one was replaced by an earlier one.
+            let entry = cell.entry.get();
+            if entry > to {
+                continue;
+            }
+            cell.entry.set(NEVER);
+            match cell.at.get() {
+                NEVER => {}
+                at if at <= to => cell.wake(),
+                // From where it was, not from now: or those of ticks that were looked at together would stay together, until one tick
+                // has all of them.
+                at => self.enter(cell, at, entry),
+            }
+        }
+    }
+
+    /// Where a new cell's turn begins.
+    fn spread(&self) -> u64 {
+        let ahead = self.spread.get();
+        self.spread.set((ahead + 1) % (SLOTS as u64 - 1));
+        self.tick.get().saturating_sub(ahead)
+    }
+
+    /// Has the wheel look at the cell when `at` comes, or less than one turn after `from`.
+    fn enter(&self, cell: Rc<Cell_>, at: u64, from: u64) {
+        let next = self.tick.get() + 1;
+        let entry = at.min(from + SLOTS as u64 - 1).max(next);
+        cell.entry.set(entry);
+        self.slots.borrow_mut()[entry as usize % SLOTS].push(cell);
+        self.entries.set(self.entries.get() + 1);
+        if self.entries.get() == 1 {
+            self.filled.notify_one();
+        }
+    }
+}
+
+impl Cell_ {
+    fn wake(&self) {
+        if let Some(waker) = self.waker.borrow().as_ref() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+impl Deadline {
+    /// Moves the deadline. Costs a store unless it comes earlier than the wheel's next look.
+    pub(crate) fn set(&self, at: Instant) {
+        // Later by what the coarse clock may lag and by one tick, so that a deadline never fires early.
+        let tick = tick_of(at.saturating_add(LAG)) + 1;
+        self.cell.at.set(tick);
+        if tick < self.cell.entry.get() {
+            if self.wheel.entries.get() == 0 {
+                // The wheel was at rest: it does not know what time it is.
+                self.wheel.tick.set(tick_of(crate::io::clock::coarse()));
+            }
+            self.wheel.enter(Rc::clone(&self.cell), tick, self.wheel.spread());
+        }
+    }
+
+    /// Whether the deadline has passed. Otherwise the task is woken when it does.
+    pub(crate) fn poll_passed(&self, cx: &Context<'_>) -> bool {
+        if self.cell.at.get() <= self.wheel.tick.get() {
+            return true;
+        }
+        let mut waker = self.cell.waker.borrow_mut();
+        match &*waker {
+            Some(known) if known.will_wake(cx.waker()) => {}
+            _ => *waker = Some(cx.waker().clone()),
+        }
+        false
+    }
+
+    /// Says, while something is polled [`within`](Self::within) the deadline, that it may be dismissed. `false`: it has been.
+    pub(crate) fn rest(&self) -> bool {
+        let dismissed = self.cell.rest.get() == Rest::Dismissed;
+        if !dismissed {
+            self.cell.rest.set(Rest::Yes);
+        }
+        !dismissed
+    }
+
+    /// `poll`'s result, or `None` once the deadline has passed.
+    pub(crate) async fn within<T>(&self, mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Option<T> {
+        let polled = poll_fn(|cx| match poll(cx) {
+            Poll::Ready(value) => Poll::Ready(Some(value)),
+            Poll::Pending if self.poll_passed(cx) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await;
+        self.cell.rest.set(Rest::No);
+        polled
+    }
+}
+
+impl Drop for Deadline {
+    fn drop(&mut self) {
+        self.cell.at.set(NEVER);
+        self.cell.rest.set(Rest::No);
+        self.cell.waker.replace(None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn no_deadline_is_lost_or_early_however_seldom_the_wheel_turns() {
+        let start = crate::io::clock::coarse();
+        for stride in (1..10).chain([63, 64, 65, 100, 200]) {
+            let wheel = Wheel::new(start);
+            let set: Vec<_> = (0..300_u32)
+                .map(|ticks| {
+                    let (deadline, woken) = (wheel.deadline(), Arc::new(Woken(AtomicBool::new(false))));
+                    deadline.set(start.saturating_add(TICK * ticks));
+                    assert!(!deadline.poll_passed(&Context::from_waker(&Arc::clone(&woken).into())));
+                    (deadline, woken)
+                })
+                .collect();
+            let mut now = tick_of(start);
+            while now < tick_of(start) + 310 {
+                now += stride;
+                wheel.advance(now);
+                for (deadline, woken) in &set {
+                    assert_eq!(
+                        woken.0.load(Ordering::Relaxed),
+                        deadline.cell.at.get() <= now,
+                        "in strides of {stride}"
+                    );
+                }
+            }
+            assert_eq!(wheel.entries.get(), 0);
+        }
+    }
+
+    #[test]
+    fn looks_at_distant_deadlines_are_spread_and_stay_so_when_the_wheel_turns_unevenly() {
+        let start = crate::io::clock::coarse();
+        let wheel = Wheel::new(start);
+        let set: Vec<_> = (0..SLOTS * 100).map(|_| wheel.deadline()).collect();
+        for deadline in &set {
+            deadline.set(start.saturating_add(Duration::from_secs(3600)));
+        }
+        let mut now = tick_of(start);
+        for stride in (0..1000).map(|turn| 1 + turn % 3) {
+            now += stride;
+            wheel.advance(now);
+            let fullest = wheel.slots.borrow().iter().map(Vec::len).max();
+            assert!(fullest <= Some(200), "{fullest:?} of {} in one slot", set.len());
+        }
+    }
+}

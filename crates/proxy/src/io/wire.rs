@@ -1,0 +1,197 @@
+//! The bytes of an HTTP/2 connection, watched as they come and go.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use pylae_core::connection::flood::{Flood, FloodLimits};
+use pylae_core::plan::Limits;
+use pylae_core::{Delivery, Instant, Pace};
+use pylae_http::frames::{END_STREAM, FrameHead, Frames, PADDED, Passage, kind};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::io::clock;
+use crate::io::socket::Socket;
+
+/// Body bytes in a frame below which what it costs to hold it is counted (as h2 counts it).
+const SMALL_FRAME: u32 = 256;
+/// Small frames after which those who take them get their turn: what is read at once is held frame by frame.
+const FRAMES_PER_TURN: u32 = 1024;
+/// Bytes of one stream that wait for the connection to take them.
+pub(crate) const SEND_BUFFER: usize = 64 * 1024;
+/// What h2 lets frames cost that it holds: all that the windows let in. It would count those, too, that come behind a reset, and for the
+/// life of a connection; but here none are left with it, since those who take them get their turn, and gather them while they wait.
+pub(crate) const HELD_FRAMES: usize = usize::MAX;
+
+/// What is known of a client by its frames, and by how it takes ours.
+pub(crate) struct Watch {
+    flood: RefCell<Flood>,
+    delivery: RefCell<Delivery>,
+}
+
+impl Watch {
+    pub(crate) fn new(limits: &Limits) -> Rc<Self> {
+        let flood = FloodLimits { resets: limits.http2.max_resets, idle_frames: limits.http2.max_idle_frames };
+        let flood = Flood::new(flood, clock::coarse());
+        let delivery = Delivery::new(Pace::new(limits.min_rate, limits.body_grace.0));
+        Rc::new(Self { flood: RefCell::new(flood), delivery: RefCell::new(delivery) })
+    }
+
+    /// When the client has become too slow in reading; none while the kernel takes what there is for it. Silence is for each stream to
+    /// bound.
+    pub(crate) fn slow_at(&self, unacknowledged: impl FnOnce() -> u64) -> Option<Instant> {
+        let (now, mut rest) = (clock::coarse(), None);
+        let mut delivery = self.delivery.borrow_mut();
+        let due = delivery.due(now, Duration::MAX, || *rest.insert(unacknowledged()));
+        if rest == Some(0) {
+            // What it was waited for need not be said any more: its stream was reset.
+            delivery.go_on(now);
+            return None;
+        }
+        due
+    }
+
+    /// Takes in what the kernel made of bytes for the client.
+    fn wrote(&self, written: &Poll<io::Result<usize>>) {
+        let mut delivery = self.delivery.borrow_mut();
+        match written {
+            Poll::Ready(Ok(n)) => {
+                self.flood.borrow_mut().sent(*n);
+                delivery.send(*n);
+                if delivery.is_waiting() {
+                    delivery.go_on(clock::coarse());
+                }
+            }
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => delivery.wait(clock::coarse()),
+        }
+    }
+
+    /// Says that an exchange was served to its end.
+    pub(crate) fn served(&self) {
+        self.flood.borrow_mut().served();
+    }
+
+    /// Whether the client has gone too far.
+    pub(crate) fn is_breached(&self) -> bool {
+        self.flood.borrow().is_breached()
+    }
+
+    /// When the head began that the client has not completed yet.
+    pub(crate) fn head_since(&self) -> Option<Instant> {
+        self.flood.borrow().head_since()
+    }
+}
+
+/// A connection that may have bytes read ahead, and is watched if it is a client's.
+pub(crate) struct Wire {
+    socket: Rc<RefCell<Socket>>,
+    ahead: Vec<u8>,
+    watch: Option<Rc<Watch>>,
+    frames: Frames,
+    /// Small frames read in this turn.
+    small: u32,
+}
+
+impl Wire {
+    /// A client's connection, of which `ahead` was read.
+    pub(crate) fn of_client(socket: Rc<RefCell<Socket>>, ahead: Vec<u8>, watch: Rc<Watch>) -> Self {
+        Self { socket, ahead, watch: Some(watch), frames: Frames::behind_preface(), small: 0 }
+    }
+
+    /// A connection to an instance.
+    pub(crate) fn of_instance(socket: Socket) -> Self {
+        let socket = Rc::new(RefCell::new(socket));
+        Self { socket, ahead: Vec::new(), watch: None, frames: Frames::of_frames(), small: 0 }
+    }
+
+    /// Looks at what was read.
+    fn look(&mut self, bytes: &mut [u8]) {
+        let Self { frames, watch, small, .. } = self;
+        let mut flood = watch.as_ref().map(|watch| watch.flood.borrow_mut());
+        let now = clock::coarse();
+        frames.read(bytes, |frame| {
+            *small += u32::from(frame.kind == kind::DATA && frame.length < SMALL_FRAME);
+            if let Some(flood) = &mut flood {
+                flood.frame(frame, now);
+            }
+            // Counted here, and harmless otherwise; h2 allows for a hundred in the life of a connection.
+            if is_empty(frame) { Passage::Hidden } else { Passage::Open }
+        });
+        if let Some(flood) = flood.as_mut().filter(|_| frames.is_between()) {
+            flood.complete();
+        }
+    }
+
+    fn wrote(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Some(watch) = &self.watch {
+            watch.wrote(&written);
+        }
+        written
+    }
+}
+
+/// Whether a frame says nothing at all.
+fn is_empty(frame: FrameHead) -> bool {
+    frame.kind == kind::DATA && frame.length == 0 && frame.flags & (END_STREAM | PADDED) == 0
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.small >= FRAMES_PER_TURN {
+            self.small = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let Self { socket, ahead, watch, .. } = &mut *self;
+        if watch.as_ref().is_some_and(|watch| watch.is_breached()) {
+            // The task that drives the connection looks at it as well, and ends it.
+            return Poll::Pending;
+        }
+        let start = into.filled().len();
+        if ahead.is_empty() {
+            ready!(socket.borrow_mut().poll_fill(cx, into))?;
+        } else {
+            let n = ahead.len().min(into.remaining());
+            into.put_slice(&ahead[..n]);
+            ahead.drain(..n);
+            if ahead.is_empty() {
+                *ahead = Vec::new();
+            }
+        }
+        self.look(&mut into.filled_mut()[start..]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = self.socket.borrow_mut().poll_write(cx, bytes);
+        self.wrote(written)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = self.socket.borrow_mut().poll_write_vectored(cx, pieces);
+        self.wrote(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // What counts as written has been taken by the kernel.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket.borrow_mut().poll_shutdown(cx)
+    }
+}

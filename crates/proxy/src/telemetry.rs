@@ -1,0 +1,7 @@
+//! What the gateway tells of itself: its log, access logs, metrics, and the latest exchanges.
+
+pub(crate) mod access_log;
+pub(crate) mod log;
+pub(crate) mod metrics;
+pub(crate) mod recent;
+pub(crate) mod subscriber;

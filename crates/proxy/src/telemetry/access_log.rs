@@ -1,0 +1,268 @@
+//! Access log lines on their way from the workers to a file or pipe. A worker never waits for it: a sink that is slow or
+//! full costs lines, which are counted, and no request.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
+use pylae_core::Problem;
+use serde::Serialize;
+
+use self::loss::{Loss, Watch};
+use self::target::Target;
+use crate::snapshot::Snapshot;
+use crate::telemetry::log::Log;
+
+mod loss;
+mod target;
+
+/// Bytes that may wait per worker and sink; beyond it lines are dropped and counted.
+const MOST_WAITING: usize = 1 << 20;
+/// Waiting bytes at which the writer is called before its nap is over.
+const HURRY: usize = MOST_WAITING / 8;
+/// What the writer sleeps between two batches, so that busy workers wake it seldom.
+const NAP: Duration = Duration::from_millis(20);
+/// How often an idle writer looks whether it is still needed.
+const IDLE: Duration = Duration::from_secs(1);
+/// How long the end waits for lines to be written.
+const LAST: Duration = Duration::from_secs(1);
+
+/// One output of access logs.
+pub(crate) struct Sink {
+    output: String,
+    /// One per worker.
+    lanes: Box<[Mutex<Lane>]>,
+    /// Somebody has called the writer since it last looked.
+    called: AtomicBool,
+    finishing: AtomicBool,
+    written: AtomicU64,
+    loss: Loss,
+    writer: Thread,
+}
+
+/// Lines of one worker that wait to be written.
+#[derive(Default)]
+struct Lane {
+    bytes: Vec<u8>,
+    lines: u64,
+}
+
+/// What is counted about an output of access logs.
+#[derive(Clone, Debug, Serialize)]
+pub struct SinkStats {
+    /// `stdout`, `stderr` or the path of a file.
+    pub output: String,
+    /// Lines written.
+    pub written: u64,
+    /// Lines lost because the output was too slow or failed.
+    pub dropped: u64,
+}
+
+/// All outputs, by name. They outlive reloads.
+pub(crate) struct Sinks {
+    workers: usize,
+    log: Arc<Log>,
+    open: Mutex<BTreeMap<String, Opened>>,
+}
+
+struct Opened {
+    sink: Arc<Sink>,
+    ended: mpsc::Receiver<()>,
+}
+
+impl Sinks {
+    pub(crate) fn new(workers: usize, log: Arc<Log>) -> Self {
+        Self { workers, log, open: Mutex::default() }
+    }
+
+    /// Opens what the access logs of `snapshot` need and is not open yet.
+    pub(crate) fn connect(&self, snapshot: &mut Snapshot) -> Result<(), Vec<Problem>> {
+        let mut open = self.open.lock();
+        snapshot.connect_logs(|output| {
+            if let Some(opened) = open.get(output) {
+                return Ok(Arc::clone(&opened.sink));
+            }
+            let opened =
+                start(output, self.workers, &self.log).map_err(|error| format!("cannot be opened: {error}"))?;
+            let sink = Arc::clone(&opened.sink);
+            open.insert(output.to_owned(), opened);
+            Ok(sink)
+        })?;
+        // Those that no snapshot uses any more end once their last line is written.
+        open.retain(|_, opened| Arc::strong_count(&opened.sink) > 2);
+        Ok(())
+    }
+
+    pub(crate) fn stats(&self) -> Vec<SinkStats> {
+        let open = self.open.lock();
+        let stats = open.values().map(|opened| SinkStats {
+            output: opened.sink.output.clone(),
+            written: opened.sink.written.load(Ordering::Relaxed),
+            dropped: opened.sink.loss.lost(),
+        });
+        stats.collect()
+    }
+
+    /// Lets the writers finish, but not for ever: the reader of a pipe may have stopped reading.
+    pub(crate) fn finish(&self) {
+        let open = self.open.lock();
+        for opened in open.values() {
+            opened.sink.finishing.store(true, Ordering::Release);
+            opened.sink.writer.unpark();
+        }
+        for opened in open.values() {
+            let _ = opened.ended.recv_timeout(LAST);
+            opened.sink.loss.end();
+        }
+    }
+}
+
+/// Opens the output and starts its writer.
+fn start(output: &str, workers: usize, log: &Arc<Log>) -> io::Result<Opened> {
+    let mut target = Target::open(output)?;
+    let (tell, ended) = mpsc::channel();
+    let (give, taken) = mpsc::channel::<Arc<Sink>>();
+    let thread = thread::Builder::new().name("pylae-access-log".to_owned()).spawn(move || {
+        if let Ok(sink) = taken.recv() {
+            sink.run(&mut target);
+        }
+        // Nobody waits if the gateway is not stopping.
+        let _ = tell.send(());
+    })?;
+    let sink = Arc::new(Sink {
+        output: output.to_owned(),
+        lanes: (0..workers).map(|_| Mutex::default()).collect(),
+        called: AtomicBool::new(false),
+        finishing: AtomicBool::new(false),
+        written: AtomicU64::new(0),
+        loss: Loss::new(output, Arc::clone(log)),
+        writer: thread.thread().clone(),
+    });
+    // The thread has only just begun and waits for it.
+    let _ = give.send(Arc::clone(&sink));
+    Ok(Opened { sink, ended })
+}
+
+impl Sink {
+    /// The writer's life.
+    fn run(self: Arc<Self>, target: &mut Target) {
+        let (mut batch, mut watch) = (Lane::default(), Watch::default());
+        loop {
+            let given_up = self.is_given_up();
+            self.called.store(false, Ordering::SeqCst);
+            for lane in &self.lanes {
+                std::mem::swap(&mut *lane.lock(), &mut batch);
+                if batch.lines > 0 {
+                    let told = target.write(&batch.bytes, batch.lines, &|| self.is_given_up());
+                    self.written.fetch_add(told.written, Ordering::Relaxed);
+                    self.loss.add(told.dropped);
+                }
+                batch.bytes.clear();
+                batch.lines = 0;
+            }
+            if given_up {
+                self.loss.end();
+                return;
+            }
+            self.loss.look(&mut watch, self.written.load(Ordering::Relaxed), Instant::now);
+            thread::park_timeout(NAP);
+            if !self.called.load(Ordering::SeqCst) && !self.finishing.load(Ordering::Acquire) {
+                thread::park_timeout(IDLE);
+            }
+        }
+    }
+
+    /// Whether nothing more will come: the gateway stops, or no snapshot uses it any more.
+    fn is_given_up(self: &Arc<Self>) -> bool {
+        self.finishing.load(Ordering::Acquire) || Arc::strong_count(self) == 1
+    }
+
+    /// Hands lines over unless the writer is just taking some; then they stay in `lines`.
+    fn offer(&self, worker: usize, pending: &mut Lane) {
+        if let Some(lane) = self.lanes.get(worker).and_then(Mutex::try_lock) {
+            self.take(lane, pending);
+        }
+    }
+
+    fn take(&self, mut lane: MutexGuard<'_, Lane>, pending: &mut Lane) {
+        let before = lane.bytes.len();
+        if before == 0 {
+            std::mem::swap(&mut *lane, pending);
+        } else if before + pending.bytes.len() <= MOST_WAITING {
+            lane.bytes.extend_from_slice(&pending.bytes);
+            lane.lines += pending.lines;
+            pending.clear();
+        } else {
+            self.loss.add(pending.lines);
+            pending.clear();
+        }
+        let hurry = before < HURRY && lane.bytes.len() >= HURRY;
+        drop(lane);
+        // Read first: the word is shared, and nearly always set already while there is traffic.
+        if hurry || (!self.called.load(Ordering::Relaxed) && !self.called.swap(true, Ordering::SeqCst)) {
+            self.writer.unpark();
+        }
+    }
+}
+
+impl Lane {
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.lines = 0;
+    }
+}
+
+/// A worker's own lines, until they are handed over.
+pub(crate) struct Lines {
+    worker: usize,
+    pending: RefCell<Vec<(Arc<Sink>, Lane)>>,
+}
+
+impl Lines {
+    pub(crate) fn new(worker: usize) -> Self {
+        Self { worker, pending: RefCell::default() }
+    }
+
+    /// Lets `format` append one line and hands it over.
+    pub(crate) fn write(&self, sink: &Arc<Sink>, format: impl FnOnce(&mut Vec<u8>)) {
+        let mut pending = self.pending.borrow_mut();
+        let at = pending.iter().position(|(one, _)| Arc::ptr_eq(one, sink)).unwrap_or_else(|| {
+            pending.push((Arc::clone(sink), Lane::default()));
+            pending.len() - 1
+        });
+        let lane = &mut pending[at].1;
+        format(&mut lane.bytes);
+        lane.lines += 1;
+        sink.offer(self.worker, lane);
+    }
+
+    /// Hands over what is left, and forgets sinks for which nothing is.
+    pub(crate) fn pass_on(&self) {
+        self.pending.borrow_mut().retain_mut(|(sink, lane)| {
+            if lane.lines > 0 {
+                sink.offer(self.worker, lane);
+            }
+            lane.lines > 0
+        });
+    }
+}
+
+impl Drop for Lines {
+    /// The last ones wait for the writer: there is no later time to hand them over.
+    fn drop(&mut self) {
+        for (sink, lane) in self.pending.get_mut() {
+            if let Some(shared) = sink.lanes.get(self.worker).filter(|_| lane.lines > 0) {
+                sink.take(shared.lock(), lane);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,402 @@
+//! All figures as a page that Prometheus reads (text format 0.0.4).
+
+use std::fmt::{Display, Write};
+
+use pylae_core::limit::Limiter;
+use pylae_core::service::breaker::Position;
+use pylae_core::service::{InstanceStats, ServiceStats};
+
+use super::histogram::Durations;
+use super::hooks::HookFigures;
+use super::process::Process;
+use super::series::{CACHE, CLASSES, Figures, method_name};
+use super::{Names, Reading};
+use crate::engine::Stats;
+use crate::flow::observe::Totals;
+
+/// Counts of two kinds, with their labels.
+type Kinds = [(&'static str, u64); 2];
+/// Upper bounds of durations as they are shown, in nanoseconds and seconds. Each is a bound of [`Durations`], so that counts are exact.
+const SHOWN: [(u64, &str); 20] = [
+    (20_000, "0.00002"),
+    (50_000, "0.00005"),
+    (100_000, "0.0001"),
+    (200_000, "0.0002"),
+    (500_000, "0.0005"),
+    (1_000_000, "0.001"),
+    (2_000_000, "0.002"),
+    (5_000_000, "0.005"),
+    (10_000_000, "0.01"),
+    (20_000_000, "0.02"),
+    (50_000_000, "0.05"),
+    (100_000_000, "0.1"),
+    (200_000_000, "0.2"),
+    (500_000_000, "0.5"),
+    (1_000_000_000, "1"),
+    (2_000_000_000, "2"),
+    (5_000_000_000, "5"),
+    (10_000_000_000, "10"),
+    (30_000_000_000, "30"),
+    (60_000_000_000, "60"),
+];
+
+/// States that an instance can be in.
+const INSTANCE_STATES: [&str; 4] = ["up", "down", "ejected", "draining"];
+/// States that a breaker can be in.
+const BREAKER_STATES: [(&str, Position); 3] =
+    [("closed", Position::Closed), ("half_open", Position::HalfOpen), ("open", Position::Open)];
+
+pub(super) const COUNTER: &str = "counter";
+pub(super) const GAUGE: &str = "gauge";
+const HISTOGRAM: &str = "histogram";
+
+/// What a page is made of.
+pub(crate) struct View<'a> {
+    pub(crate) stats: &'a Stats,
+    pub(crate) reading: &'a Reading,
+    pub(crate) process: Process,
+    pub(crate) workers: usize,
+    pub(crate) hooks: &'a [HookFigures],
+    /// Moments in seconds since the Unix epoch.
+    pub(crate) started: f64,
+    pub(crate) last_applied: f64,
+}
+
+/// The page.
+pub(crate) fn expose(view: &View<'_>) -> String {
+    let mut page = Page::default();
+    page.routes(&view.reading.routes);
+    page.limits(&view.reading.routes);
+    page.cache(view);
+    page.totals(&view.stats.totals);
+    page.services(&view.stats.services);
+    page.hooks(view.hooks);
+    page.engine(view);
+    page.process(view);
+    page.text
+}
+
+#[derive(Default)]
+pub(super) struct Page {
+    text: String,
+}
+
+impl Page {
+    /// Begins a family of samples.
+    pub(super) fn family(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    pub(super) fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        self.text.push_str(name);
+        let mut before = '{';
+        for (label, text) in labels {
+            self.text.push(before);
+            self.text.push_str(label);
+            self.text.push_str("=\"");
+            escape(text, &mut self.text);
+            self.text.push('"');
+            before = ',';
+        }
+        if !labels.is_empty() {
+            self.text.push('}');
+        }
+        let _ = writeln!(self.text, " {value}");
+    }
+
+    /// A family of one sample.
+    fn single(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
+        self.family(name, kind, help);
+        self.sample(name, &[], value);
+    }
+
+    /// The same, if there is a value.
+    fn known(&mut self, name: &str, kind: &str, help: &str, value: Option<f64>) {
+        self.family(name, kind, help);
+        if let Some(value) = value {
+            self.sample(name, &[], value);
+        }
+    }
+
+    fn histogram(&mut self, name: &str, labels: &[(&str, &str)], durations: &Durations) {
+        let mut line = Self::default();
+        line.sample(&format!("{name}_bucket"), labels, "");
+        // All but the closing bracket, and the blank and the end of the line behind it.
+        let start = line.text.trim_end_matches(['}', ' ', '\n']);
+        let (counts, count) = (durations.up_to(SHOWN.map(|(nanos, _)| nanos)), durations.count());
+        // Most of the page is written here: piece by piece, without the machinery of formatting.
+        let mut digits = itoa::Buffer::new();
+        for ((_, bound), count) in SHOWN.iter().zip(counts).chain([(&(0, "+Inf"), count)]) {
+            for piece in [start, ",le=\"", bound, "\"} ", digits.format(count), "\n"] {
+                self.text.push_str(piece);
+            }
+        }
+        self.sample(&format!("{name}_sum"), labels, durations.sum());
+        self.sample(&format!("{name}_count"), labels, count);
+    }
+
+    fn routes(&mut self, routes: &[(Names, Figures)]) {
+        let name = "pylae_requests_total";
+        self.family(name, COUNTER, "Exchanges that are over. Status 499: the client went away before it was answered.");
+        for ((route, service), figures) in routes {
+            for (method, tally) in figures.by_method() {
+                let method = method_name(method);
+                for (status, count) in CLASSES.iter().zip(tally.by_class).filter(|(_, count)| *count > 0) {
+                    let labels = [("route", &**route), ("service", service), ("method", method), ("status", status)];
+                    self.sample(name, &labels, count);
+                }
+            }
+        }
+        self.by_method(routes);
+        let name = "pylae_upstream_duration_seconds";
+        self.family(
+            name,
+            HISTOGRAM,
+            "Time spent on asking instances, over all attempts, until the head of the answer.",
+        );
+        for (labels, figures) in labelled(routes) {
+            if let Some(upstream) = &figures.upstream {
+                self.histogram(name, &labels, upstream);
+            }
+        }
+        let name = "pylae_halts_total";
+        self.family(name, COUNTER, "Exchanges that the gateway ended early, refused by a policy or failed, by code.");
+        for ([route, service], figures) in labelled(routes) {
+            for (code, count) in &figures.codes {
+                self.sample(name, &[route, service, ("code", code)], count);
+            }
+        }
+        let name = "pylae_retries_total";
+        self.per_route(name, "Attempts after the first.", routes, |figures| figures.retries);
+        let name = "pylae_responses_incomplete_total";
+        self.per_route(name, "Answers that could not be sent completely.", routes, |figures| figures.incomplete);
+        let name = "pylae_upstream_connections_total";
+        let help = "Connections to instances taken for attempts: new ones, and kept ones used again.";
+        self.by_kind((name, help, "kind"), routes, |figures| [("new", figures.connected), ("reused", figures.reused)]);
+        let name = "pylae_upstream_connections_lost_total";
+        let help = "Kept connections that ended under a request: it was sent again, or failed.";
+        let lost = |figures: &Figures| [("sent_again", figures.replaced), ("failed", figures.lost)];
+        self.by_kind((name, help, "request"), routes, lost);
+    }
+
+    /// A counter of two kinds, which `label` tells apart.
+    fn by_kind(&mut self, of: (&str, &str, &str), routes: &[(Names, Figures)], counts: impl Fn(&Figures) -> Kinds) {
+        let (name, help, label) = of;
+        self.family(name, COUNTER, help);
+        for ([route, service], figures) in labelled(routes) {
+            for (kind, count) in counts(figures).into_iter().filter(|(_, count)| *count > 0) {
+                self.sample(name, &[route, service, (label, kind)], count);
+            }
+        }
+    }
+
+    fn by_method(&mut self, routes: &[(Names, Figures)]) {
+        let tallies = || {
+            labelled(routes).flat_map(|([route, service], figures)| {
+                let named = figures.by_method();
+                named.map(move |(method, tally)| ([route, service, ("method", method_name(method))], tally))
+            })
+        };
+        let name = "pylae_request_duration_seconds";
+        self.family(name, HISTOGRAM, "Time from the complete head of a request until its answer was sent or given up.");
+        tallies().for_each(|(labels, tally)| self.histogram(name, &labels, &tally.duration));
+        let name = "pylae_request_body_bytes_total";
+        self.family(name, COUNTER, "Bytes of request bodies read from clients.");
+        tallies().for_each(|(labels, tally)| self.sample(name, &labels, tally.bytes_in));
+        let name = "pylae_response_bytes_total";
+        self.family(name, COUNTER, "Bytes of answers written to clients, heads included.");
+        tallies().for_each(|(labels, tally)| self.sample(name, &labels, tally.bytes_out));
+    }
+
+    /// A counter of each route; one that is zero is left out.
+    fn per_route(&mut self, name: &str, help: &str, routes: &[(Names, Figures)], count: impl Fn(&Figures) -> u64) {
+        self.family(name, COUNTER, help);
+        for (labels, figures) in labelled(routes).filter(|(_, figures)| count(figures) > 0) {
+            self.sample(name, &labels, count(figures));
+        }
+    }
+
+    fn limits(&mut self, routes: &[(Names, Figures)]) {
+        let name = "pylae_limiter_decisions_total";
+        self.family(name, COUNTER, "Requests that a policy which limits rates has admitted or refused.");
+        for ([route, service], figures) in labelled(routes) {
+            for (limiter, counts) in Limiter::ALL.iter().zip(figures.limited) {
+                for (decision, count) in ["refused", "admitted"].iter().zip(counts).filter(|(_, count)| *count > 0) {
+                    let labels = [route, service, ("policy", limiter.name()), ("decision", decision)];
+                    self.sample(name, &labels, count);
+                }
+            }
+        }
+    }
+
+    fn cache(&mut self, view: &View<'_>) {
+        let name = "pylae_cache_requests_total";
+        self.family(name, COUNTER, "Exchanges of routes with a cache, by what the cache made of them.");
+        for ([route, service], figures) in labelled(&view.reading.routes) {
+            for (result, count) in CACHE.iter().zip(figures.cache).filter(|(_, count)| *count > 0) {
+                self.sample(name, &[route, service, ("result", result)], count);
+            }
+        }
+        let (entries, bytes) = view.stats.cache.map_or((0, 0), |usage| (usage.entries, usage.bytes));
+        self.single("pylae_cache_entries", GAUGE, "Answers that the response cache holds.", entries);
+        self.single("pylae_cache_bytes", GAUGE, "Bytes that they take.", bytes);
+    }
+
+    fn totals(&mut self, totals: &Totals) {
+        self.single("pylae_requests_in_flight", GAUGE, "Exchanges under way, open WebSockets apart.", totals.in_flight);
+        self.single("pylae_websockets", GAUGE, "Open WebSockets.", totals.tunnels);
+        self.single("pylae_connections", GAUGE, "Open client connections.", totals.connections);
+        let accepted = totals.connections_accepted;
+        self.single("pylae_connections_accepted_total", COUNTER, "Client connections accepted.", accepted);
+        let refused = totals.connections_refused;
+        self.single(
+            "pylae_connections_refused_total",
+            COUNTER,
+            "Client connections refused for want of room.",
+            refused,
+        );
+        let name = "pylae_tls_handshakes_total";
+        self.family(name, COUNTER, "TLS handshakes with clients, by whether they came to their end.");
+        for (result, count) in [("completed", totals.handshakes), ("failed", totals.handshakes_failed)] {
+            self.sample(name, &[("result", result)], count);
+        }
+        let idle = totals.idle_upstream;
+        self.single("pylae_upstream_connections_idle", GAUGE, "Kept connections to instances that are idle.", idle);
+        self.single("pylae_mirrored_total", COUNTER, "Copies of requests that were sent.", totals.mirrored);
+        let dropped = totals.mirrors_dropped;
+        self.single("pylae_mirrors_dropped_total", COUNTER, "Copies of requests that were not sent.", dropped);
+    }
+
+    fn services(&mut self, services: &[ServiceStats]) {
+        let name = "pylae_instance_state";
+        self.family(name, GAUGE, "1 for the state that an instance is in, 0 for the others.");
+        for ([service, instance], stats) in instances(services) {
+            for state in INSTANCE_STATES {
+                self.sample(name, &[service, instance, ("state", state)], u8::from(stats.state == state));
+            }
+        }
+        let name = "pylae_instance_attempts_total";
+        self.family(name, COUNTER, "Attempts at an instance.");
+        instances(services).for_each(|(labels, stats)| self.sample(name, &labels, stats.attempts));
+        let name = "pylae_instance_failures_total";
+        self.family(name, COUNTER, "Attempts at an instance that failed: no connection, no answer, or 5xx.");
+        instances(services).for_each(|(labels, stats)| self.sample(name, &labels, stats.failures));
+        let name = "pylae_instance_requests_in_flight";
+        self.family(name, GAUGE, "Exchanges under way at an instance.");
+        instances(services).for_each(|(labels, stats)| self.sample(name, &labels, stats.in_flight));
+        let name = "pylae_breaker_state";
+        self.family(name, GAUGE, "1 for the state that a breaker is in, 0 for the others.");
+        for (service, instance, state) in breakers(services) {
+            for (word, position) in BREAKER_STATES {
+                let labels = [("service", service), ("instance_url", instance), ("state", word)];
+                self.sample(name, &labels, u8::from(position == state));
+            }
+        }
+        let name = "pylae_service_entered";
+        let what = "Exchanges that hold a place under max_in_flight.";
+        self.per_service(services, name, GAUGE, what, |one| one.entered.into());
+        let name = "pylae_service_waiting";
+        self.per_service(services, name, GAUGE, "Exchanges that wait for such a place.", |one| one.waiting.into());
+        let name = "pylae_retry_budget_granted_total";
+        self.per_service(services, name, COUNTER, "Retries that the budget allowed.", |one| one.retries);
+        let name = "pylae_retry_budget_refused_total";
+        self.per_service(services, name, COUNTER, "Retries that it refused.", |one| one.retries_refused);
+    }
+
+    /// A family with a sample of each service.
+    fn per_service(
+        &mut self,
+        services: &[ServiceStats],
+        name: &str,
+        kind: &str,
+        help: &str,
+        value: impl Fn(&ServiceStats) -> u64,
+    ) {
+        self.family(name, kind, help);
+        for service in services {
+            self.sample(name, &[("service", &service.name)], value(service));
+        }
+    }
+
+    fn engine(&mut self, view: &View<'_>) {
+        let name = "pylae_access_log_lines_total";
+        self.family(name, COUNTER, "Lines of access logs, by what became of them.");
+        for log in &view.stats.access_logs {
+            for (result, count) in [("written", log.written), ("dropped", log.dropped)] {
+                self.sample(name, &[("output", &log.output), ("result", result)], count);
+            }
+        }
+        let name = "pylae_config_applies_total";
+        self.family(name, COUNTER, "Configurations put in force, the first included, and refused.");
+        self.sample(name, &[("result", "applied")], view.stats.applied);
+        self.sample(name, &[("result", "refused")], view.stats.refused);
+        let name = "pylae_config_last_applied_timestamp_seconds";
+        self.single(
+            name,
+            GAUGE,
+            "When the configuration in force was applied, since the Unix epoch.",
+            view.last_applied,
+        );
+        self.family("pylae_build_info", GAUGE, "1, with the version of the data plane.");
+        self.sample("pylae_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+        self.single("pylae_workers", GAUGE, "Threads of the data plane.", view.workers);
+        self.single(
+            "pylae_start_time_seconds",
+            GAUGE,
+            "When the engine was started, since the Unix epoch.",
+            view.started,
+        );
+    }
+
+    /// By the names that every Prometheus client library gives them.
+    fn process(&mut self, view: &View<'_>) {
+        let Process { cpu, resident, descriptors, most_descriptors, threads } = view.process;
+        self.known("process_cpu_seconds_total", COUNTER, "Processor time of this process, user and system.", cpu);
+        self.known("process_resident_memory_bytes", GAUGE, "Memory of this process.", resident);
+        self.known("process_open_fds", GAUGE, "Open file descriptors.", descriptors);
+        self.known("process_max_fds", GAUGE, "Most file descriptors that may be open.", most_descriptors);
+        self.known("process_threads", GAUGE, "Threads of this process.", threads);
+    }
+}
+
+/// Figures with the labels of their route.
+fn labelled(routes: &[(Names, Figures)]) -> impl Iterator<Item = ([(&str, &str); 2], &Figures)> {
+    routes.iter().map(|((route, service), figures)| ([("route", &**route), ("service", &**service)], figures))
+}
+
+/// Instances with their labels.
+fn instances(services: &[ServiceStats]) -> impl Iterator<Item = ([(&str, &str); 2], &InstanceStats)> {
+    services.iter().flat_map(|service| {
+        service.instances.iter().map(|one| ([("service", &*service.name), ("instance_url", &*one.url)], one))
+    })
+}
+
+/// Service, instance, and state of each breaker; no instance where it is the service's.
+fn breakers(services: &[ServiceStats]) -> impl Iterator<Item = (&str, &str, Position)> {
+    services.iter().flat_map(|service| {
+        let whole = service.breaker.as_ref().map(|breaker| (&*service.name, "", breaker.state));
+        let each =
+            service.instances.iter().filter_map(|one| Some((&*service.name, &*one.url, one.breaker.as_ref()?.state)));
+        whole.into_iter().chain(each)
+    })
+}
+
+/// Escapes what may not stand in the value of a label.
+fn escape(text: &str, out: &mut String) {
+    let mut rest = text;
+    while let Some(at) = rest.find(['\\', '"', '\n']) {
+        let (plain, special) = rest.split_at(at);
+        out.push_str(plain);
+        out.push_str(match special.as_bytes()[0] {
+            b'\n' => "\\n",
+            b'"' => "\\\"",
+            _ => "\\\\",
+        });
+        rest = &special[1..];
+    }
+    out.push_str(rest);
+}
+
+#[cfg(test)]
+mod tests;

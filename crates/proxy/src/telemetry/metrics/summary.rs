@@ -1,0 +1,245 @@
+//! The figures that people look at first, as one document.
+
+use std::collections::BTreeMap;
+
+use pylae_core::cache::Usage;
+use pylae_core::service::breaker::Position;
+use pylae_core::service::{BreakerStats, ServiceStats};
+use serde::Serialize;
+
+use super::recent::{Window, Within};
+use super::series::{METHODS, method_name};
+use super::{NONE, Reading};
+use crate::flow::observe::Totals;
+
+/// What the gateway has served and how it is doing.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// Seconds since the engine was started.
+    pub uptime: f64,
+    /// Exchanges since then, those that no route took included.
+    pub requests: u64,
+    /// Of these, those answered with 5xx.
+    pub errors: u64,
+    /// Clients that went away before they were answered.
+    pub abandoned: u64,
+    /// Exchanges under way, tunnels apart.
+    pub in_flight: u64,
+    /// Open connections of the `WebSocket` protocol.
+    pub tunnels: u64,
+    /// Attempts after the first.
+    pub retries: u64,
+    /// Exchanges that a route took, lately.
+    pub recent: Recently,
+    /// By service; `(gateway)` is what policies answer.
+    pub services: BTreeMap<Box<str>, ServiceSummary>,
+    /// By method.
+    pub methods: BTreeMap<&'static str, Group>,
+    /// The response cache.
+    pub cache: CacheSummary,
+    /// Client connections, and idle ones to instances.
+    pub connections: Connections,
+    /// State of each breaker by service, or by service and instance with a space between.
+    pub breakers: BTreeMap<String, Position>,
+    /// Why those that let nothing through have opened.
+    pub breaker_reasons: BTreeMap<String, Box<str>>,
+}
+
+/// Exchanges of one kind.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Group {
+    /// Since the engine was started.
+    pub requests: u64,
+    /// Of these, those answered with 5xx.
+    pub errors: u64,
+    /// Lately.
+    pub recent: Recently,
+}
+
+/// Exchanges of one service.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ServiceSummary {
+    /// All of them.
+    #[serde(flatten)]
+    pub all: Group,
+    /// By method.
+    pub methods: BTreeMap<&'static str, Group>,
+}
+
+/// What came within the last minute, or since the start if that is less. Durations are in seconds, good to 5 %; there are
+/// none if nothing came.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Recently {
+    /// Seconds that it covers.
+    pub window: f64,
+    /// Exchanges.
+    pub requests: u64,
+    /// Of these, those answered with 5xx.
+    pub errors: u64,
+    /// Exchanges per second.
+    pub rate: f64,
+    /// Mean duration.
+    pub mean: Option<f64>,
+    /// Half of them took no longer.
+    pub p50: Option<f64>,
+    /// 95 % of them took no longer.
+    pub p95: Option<f64>,
+    /// 99 % of them took no longer.
+    pub p99: Option<f64>,
+}
+
+/// How the cache serves.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct CacheSummary {
+    /// Answers from memory, stale and revalidated ones included.
+    pub hits: u64,
+    /// Answers from the service that the cache did not have.
+    pub misses: u64,
+    /// Answers from the service to requests that a cache does not answer.
+    pub bypasses: u64,
+    /// Stored answers.
+    pub entries: u64,
+    /// Bytes that they take.
+    pub bytes: u64,
+}
+
+/// Open connections.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Connections {
+    /// Of clients.
+    pub active: u64,
+    /// Of clients, since the engine was started.
+    pub accepted: u64,
+    /// Refused for want of room, since the engine was started.
+    pub refused: u64,
+    /// To instances, idle.
+    pub idle_upstream: u64,
+}
+
+impl Recently {
+    #[expect(clippy::cast_precision_loss, reason = "more than 2^52 requests in a minute do not happen")]
+    fn of(within: &Within, window: f64) -> Self {
+        let Within { requests, errors, duration } = within;
+        Self {
+            window,
+            requests: *requests,
+            errors: *errors,
+            rate: if window > 0.0 { *requests as f64 / window } else { 0.0 },
+            mean: duration.mean(),
+            p50: duration.quantile(0.5),
+            p95: duration.quantile(0.95),
+            p99: duration.quantile(0.99),
+        }
+    }
+}
+
+impl Within {
+    fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.errors += other.errors;
+        self.duration.merge(&other.duration);
+    }
+}
+
+/// Puts it together.
+pub(crate) fn summarize(
+    uptime: f64,
+    totals: &Totals,
+    reading: &Reading,
+    window: &Window,
+    services: &[ServiceStats],
+    cache: Option<Usage>,
+) -> Summary {
+    let mut summary = Summary {
+        uptime,
+        requests: 0,
+        errors: 0,
+        abandoned: totals.abandoned,
+        in_flight: totals.in_flight,
+        tunnels: totals.tunnels,
+        retries: totals.retries,
+        recent: Recently::default(),
+        services: services.iter().map(|service| (service.name.clone(), ServiceSummary::default())).collect(),
+        methods: BTreeMap::new(),
+        cache: cache_summary(totals, cache),
+        connections: Connections {
+            active: totals.connections,
+            accepted: totals.connections_accepted,
+            refused: totals.connections_refused,
+            idle_upstream: totals.idle_upstream,
+        },
+        breakers: breakers(services).map(|(name, breaker)| (name, breaker.state)).collect(),
+        breaker_reasons: breakers(services)
+            .filter_map(|(name, breaker)| Some((name, breaker.why_shut()?.into())))
+            .collect(),
+    };
+    count(&mut summary, reading);
+    look_back(&mut summary, window);
+    summary
+}
+
+/// Puts in what was counted since the start.
+fn count(summary: &mut Summary, reading: &Reading) {
+    let Summary { requests, errors, services, methods, .. } = summary;
+    for ((_, service), figures) in &reading.routes {
+        for (method, tally) in figures.by_method() {
+            *requests += tally.requests();
+            *errors += tally.errors();
+            let add = |group: &mut Group| {
+                group.requests += tally.requests();
+                group.errors += tally.errors();
+            };
+            add(methods.entry(method_name(method)).or_default());
+            if &**service != NONE {
+                let service = services.entry(service.clone()).or_default();
+                add(&mut service.all);
+                add(service.methods.entry(method_name(method)).or_default());
+            }
+        }
+    }
+}
+
+/// Puts in what came lately.
+fn look_back(summary: &mut Summary, window: &Window) {
+    let span = window.span.as_secs_f64();
+    let (mut all, mut by_method, mut by_service) = (Within::default(), BTreeMap::new(), BTreeMap::new());
+    for ((service, method), within) in &window.by_service {
+        let method = method_name(METHODS[*method]);
+        all.add(within);
+        by_method.entry(method).or_insert_with(Within::default).add(within);
+        by_service.entry(service).or_insert_with(Within::default).add(within);
+        let service = summary.services.entry(service.clone()).or_default();
+        service.methods.entry(method).or_default().recent = Recently::of(within, span);
+    }
+    let nothing = Within::default();
+    summary.recent = Recently::of(&all, span);
+    for (method, group) in &mut summary.methods {
+        group.recent = Recently::of(by_method.get(method).unwrap_or(&nothing), span);
+    }
+    for (name, service) in &mut summary.services {
+        service.all.recent = Recently::of(by_service.get(name).unwrap_or(&nothing), span);
+        for group in service.methods.values_mut() {
+            group.recent.window = span;
+        }
+    }
+}
+
+fn cache_summary(totals: &Totals, usage: Option<Usage>) -> CacheSummary {
+    let counted = &totals.cache;
+    CacheSummary {
+        hits: counted.hit + counted.stale + counted.revalidated,
+        misses: counted.miss,
+        bypasses: counted.bypass,
+        entries: usage.map_or(0, |usage| usage.entries),
+        bytes: usage.map_or(0, |usage| usage.bytes),
+    }
+}
+
+fn breakers(services: &[ServiceStats]) -> impl Iterator<Item = (String, &BreakerStats)> {
+    services.iter().flat_map(|service| {
+        let whole = service.breaker.iter().map(|breaker| (service.name.to_string(), breaker));
+        let each = service.instances.iter();
+        let each = each.filter_map(|one| Some((format!("{} {}", service.name, one.url), one.breaker.as_ref()?)));
+        whole.chain(each)
+    })
+}

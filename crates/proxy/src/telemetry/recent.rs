@@ -1,0 +1,184 @@
+//! The latest exchanges, for people who look: a few of each second always, nearly all while somebody watches. Per worker,
+//! bounded, and paid for only by the exchanges that are kept.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::telemetry::metrics::Counter;
+
+/// Exchanges that a worker keeps in a second when nobody looks.
+const GLANCE: u32 = 64;
+/// And while somebody watches.
+const WATCH: u32 = 2048;
+/// Exchanges kept per worker.
+const KEPT: usize = 1024;
+/// Bytes kept per worker.
+const BYTES: usize = 1 << 20;
+/// Longest description of an exchange.
+const LONGEST: usize = 1 << 14;
+/// How long a look keeps somebody watching, in seconds.
+const PATIENCE: u64 = 5;
+
+/// A worker's own side.
+#[derive(Default)]
+pub(crate) struct Recent {
+    left: Cell<u32>,
+    lane: Arc<Lane>,
+}
+
+/// What a worker keeps and others read.
+#[derive(Debug, Default)]
+pub(crate) struct Lane {
+    kept: Mutex<Kept>,
+    passed_over: Counter,
+    /// Second of the engine's clock up to which somebody watches.
+    watched: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    lines: VecDeque<Box<str>>,
+    bytes: usize,
+    /// Ordinal of the next one.
+    next: u64,
+}
+
+/// Exchanges, the older ones first within each worker.
+#[derive(Debug, Default)]
+pub struct Exchanges {
+    /// Each a JSON object, as access logs describe them.
+    pub lines: Vec<Box<str>>,
+    /// Where the next look goes on, per worker.
+    pub cursors: Vec<u64>,
+    /// Exchanges since the given cursors that were kept no longer.
+    pub missed: u64,
+    /// Exchanges since the start that were never kept.
+    pub passed_over: u64,
+}
+
+impl Recent {
+    /// It keeps exchanges in `lane`.
+    pub(crate) fn new(lane: Arc<Lane>) -> Self {
+        Self { left: Cell::new(GLANCE), lane }
+    }
+
+    /// Allows as many in the second that begins as somebody wants to see.
+    pub(crate) fn refill(&self, now: u64) {
+        let watched = self.lane.watched.load(Ordering::Relaxed) >= now;
+        self.left.set(if watched { WATCH } else { GLANCE });
+    }
+
+    /// Keeps what `describe` writes, if it is wanted.
+    pub(crate) fn keep(&self, describe: impl FnOnce(&mut Vec<u8>)) {
+        let left = self.left.get();
+        if left == 0 {
+            self.lane.passed_over.add(1);
+            return;
+        }
+        self.left.set(left - 1);
+        let mut line = Vec::with_capacity(512);
+        describe(&mut line);
+        match String::from_utf8(line) {
+            Ok(line) if line.len() <= LONGEST => self.lane.kept.lock().push(line.trim_end().into()),
+            _ => self.lane.passed_over.add(1),
+        }
+    }
+}
+
+impl Kept {
+    fn push(&mut self, line: Box<str>) {
+        self.bytes += line.len();
+        self.next += 1;
+        self.lines.push_back(line);
+        while self.lines.len() > KEPT || self.bytes > BYTES {
+            self.bytes -= self.lines.pop_front().map_or(0, |line| line.len());
+        }
+    }
+}
+
+impl Exchanges {
+    /// Adds what a worker has kept since the exchange with the ordinal `after`, at most the latest `most`. `watch` at a
+    /// second of the engine's clock has it keep more from then on.
+    pub(crate) fn read(&mut self, lane: &Lane, after: u64, most: usize, watch: Option<u64>) {
+        if let Some(now) = watch {
+            lane.watched.store(now + PATIENCE, Ordering::Relaxed);
+        }
+        self.passed_over += lane.passed_over.get();
+        let kept = lane.kept.lock();
+        let fresh = kept.next.saturating_sub(after);
+        let count = usize::try_from(fresh).unwrap_or(usize::MAX).min(kept.lines.len()).min(most);
+        self.missed += fresh - count as u64;
+        self.cursors.push(kept.next);
+        self.lines.extend(kept.lines.iter().skip(kept.lines.len() - count).cloned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(recent: &Recent, after: u64, most: usize) -> Exchanges {
+        let mut found = Exchanges::default();
+        found.read(&recent.lane, after, most, None);
+        found
+    }
+
+    fn keep(recent: &Recent, text: &str) {
+        recent.keep(|out| out.extend_from_slice(text.as_bytes()));
+    }
+
+    #[test]
+    fn a_few_of_each_second_and_many_while_somebody_watches() {
+        let recent = Recent::default();
+        keep(&recent, "0");
+        assert_eq!(read(&recent, 0, 10).passed_over, 1, "before the first second begins");
+        recent.refill(1);
+        (0..GLANCE + 5).for_each(|_| keep(&recent, "1"));
+        let found = read(&recent, 0, usize::MAX);
+        assert_eq!((found.lines.len(), found.passed_over), (GLANCE as usize, 6));
+        Exchanges::default().read(&recent.lane, 0, 1, Some(1));
+        for second in [2, 1 + PATIENCE] {
+            recent.refill(second);
+            assert_eq!(recent.left.get(), WATCH);
+        }
+        recent.refill(2 + PATIENCE);
+        assert_eq!(recent.left.get(), GLANCE);
+    }
+
+    #[test]
+    fn a_look_goes_on_where_the_last_one_ended() {
+        let recent = Recent::default();
+        recent.refill(1);
+        (0..3).for_each(|n| keep(&recent, &n.to_string()));
+        let first = read(&recent, 0, 2);
+        assert_eq!(first.lines.iter().map(|line| &**line).collect::<Vec<_>>(), ["1", "2"]);
+        assert_eq!((first.cursors.as_slice(), first.missed), ([3].as_slice(), 1));
+        assert!(read(&recent, 3, 10).lines.is_empty());
+        keep(&recent, "3");
+        assert_eq!(read(&recent, 3, 10).lines.len(), 1);
+    }
+
+    #[test]
+    fn it_is_bounded_in_number_and_in_bytes() {
+        let recent = Recent::default();
+        let fill = |text: &str, times: usize| {
+            for _ in 0..times {
+                recent.left.set(1);
+                keep(&recent, text);
+            }
+        };
+        fill("1", KEPT + 10);
+        let found = read(&recent, 0, usize::MAX);
+        assert_eq!((found.lines.len(), found.missed), (KEPT, 10));
+        let long = format!("\"{}\"", "x".repeat(LONGEST - 2));
+        fill(&long, KEPT);
+        assert!(recent.lane.kept.lock().bytes <= BYTES);
+        assert_eq!(recent.lane.kept.lock().lines.len(), BYTES / LONGEST);
+        fill(&format!("\"{long}\""), 1);
+        assert_eq!(read(&recent, 0, 1).passed_over, 1);
+    }
+}

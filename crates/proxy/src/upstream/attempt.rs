@@ -1,0 +1,402 @@
+//! One attempt: a connection to one instance, the request over it, the head of the answer.
+
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use pylae_core::plan::Protocol;
+use pylae_core::request::{forwarding, websocket};
+use pylae_core::service::{Outcome, Picked};
+use pylae_core::{Exchange, Halt, Instant, Pace};
+use pylae_http::Framing;
+use pylae_http::body::framing;
+use pylae_http::encode::{self, RequestLine, Via};
+
+use crate::client::Client;
+use crate::io::clock;
+use crate::io::socket::Socket;
+use crate::snapshot::{Route, Service, Snapshot};
+use crate::telemetry::metrics::Block;
+use crate::upstream::connect;
+use crate::upstream::http2::{Found, Target};
+use crate::upstream::upload::{Broken, Upload};
+use crate::worker::Worker;
+
+/// Interim answers that an instance may send before the final one, whether or not they go on to the client.
+const MOST_INTERIM: u32 = 64;
+
+/// What one attempt is made with.
+pub(crate) struct One<'a, 's> {
+    pub(crate) worker: &'a Worker,
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) route: &'s Route,
+    pub(crate) service: &'s Service,
+    pub(crate) picked: &'a Picked<'s>,
+    /// When the exchange as a whole must have an answer.
+    pub(crate) last: Option<Instant>,
+}
+
+/// An answer whose head lies in the exchange.
+pub(crate) struct Answered {
+    pub(crate) connection: Socket,
+    /// The request; not sent completely if the instance answers early.
+    pub(crate) upload: Upload,
+    /// How the answer's body is framed.
+    pub(crate) framing: Framing,
+}
+
+/// Why an attempt brought no answer.
+pub(crate) enum Failure {
+    /// It ends the exchange, whatever the instance does.
+    Halt(Halt),
+    /// The instance's fault.
+    Instance(Fault),
+}
+
+/// What an instance did wrong, and what had happened by then.
+pub(crate) struct Fault {
+    pub(crate) outcome: Outcome,
+    /// Whether any of the request was written, and may have been acted upon.
+    pub(crate) sent: bool,
+    /// Whether any byte of an answer was read.
+    answered: bool,
+}
+
+impl Failure {
+    pub(crate) fn instance(outcome: Outcome, sent: bool, answered: bool) -> Self {
+        Self::Instance(Fault { outcome, sent, answered })
+    }
+
+    /// Whether a connection ended, or was reset, before the first byte of an answer.
+    fn is_silent_end(&self) -> bool {
+        matches!(self, Self::Instance(fault) if fault.outcome == Outcome::Reset && !fault.answered)
+    }
+
+    /// Whether any of the request may have been acted upon.
+    fn is_sent(&self) -> bool {
+        matches!(self, Self::Instance(fault) if fault.sent)
+    }
+
+    /// The same, behind a connection on which something was written already.
+    fn behind_sent(self, sent: bool) -> Self {
+        match self {
+            Self::Instance(fault) => Self::Instance(Fault { sent: fault.sent || sent, ..fault }),
+            halt @ Self::Halt(_) => halt,
+        }
+    }
+}
+
+/// Something that an instance has to do in time.
+#[derive(Clone, Copy)]
+struct Wait {
+    since: Instant,
+    /// How long it may take by the configuration, whatever is left to the exchange.
+    span: Duration,
+}
+
+impl One<'_, '_> {
+    /// Sends the request and takes the head of the answer. A kept connection that proves dead is replaced by a new one, once,
+    /// without further ado, if the request may be sent again.
+    pub(crate) async fn run(&self, client: &mut Client, exchange: &mut Exchange) -> Result<Answered, Failure> {
+        if self.service.plan.protocol == Protocol::Http2 && !exchange.upgrades {
+            // Boxed: the tasks of other exchanges are not to carry it.
+            return Box::pin(self.run_shared(client, exchange)).await;
+        }
+        let series = self.series();
+        let mut sent = false;
+        // A handshake goes out once: not over a connection that may be about to close.
+        if !exchange.upgrades
+            && let Some(kept) = self.worker.pools.take(
+                self.service.pools[self.picked.index],
+                clock::coarse(),
+                must_last(client, exchange),
+            )
+        {
+            series.inspect(|block| block.reused.add(1));
+            tracing::debug!(id = %exchange.id.escape_ascii(), "over a kept connection");
+            match self.ask(client, exchange, kept).await {
+                Err(failure) if failure.is_silent_end() => {
+                    let again = client.body.is_replayable() && (!failure.is_sent() || is_repeatable(exchange));
+                    self.lost(again);
+                    if !again {
+                        return Err(failure);
+                    }
+                    // Whatever becomes of the new connection, the instance may have acted on what went over this one.
+                    sent = failure.is_sent();
+                }
+                answered => return answered,
+            }
+        }
+        let wait = self.wait(client, self.service.plan.connect_timeout.0);
+        let connected = connect::connect(self.worker, self.service, self.picked.index, client, exchange).await;
+        let connection = connected.map_err(|failure| self.judged(failure, wait, exchange).behind_sent(sent))?;
+        series.inspect(|block| block.connected.add(1));
+        self.ask(client, exchange, connection).await.map_err(|failure| failure.behind_sent(sent))
+    }
+
+    /// The same over a connection that is shared. One that nothing was under way on is replaced as a kept one is; a request that the
+    /// instance says that it has not looked at is sent again whatever it is.
+    async fn run_shared(&self, client: &mut Client, exchange: &mut Exchange) -> Result<Answered, Failure> {
+        let connections = &self.worker.shared_connections;
+        let target = Target { snapshot: self.snapshot, service: self.service, index: self.picked.index };
+        let series = self.series();
+        let (mut first, mut sent) = (true, false);
+        loop {
+            let wait = self.wait(client, self.service.plan.connect_timeout.0);
+            let opened = connections.take(target, must_last(client, exchange), client, exchange).await;
+            let opened = opened.map_err(|failure| self.judged(failure, wait, exchange).behind_sent(sent))?;
+            let counted =
+                |block: &&Block| if opened.found == Found::New { &block.connected } else { &block.reused }.add(1);
+            series.as_ref().inspect(|block| counted(block));
+            match self.ask(client, exchange, opened.socket).await {
+                Err(failure) if first && opened.found != Found::New && failure.is_silent_end() => {
+                    let harmless = opened.found == Found::Idle && is_repeatable(exchange);
+                    let again = client.body.is_replayable() && (!failure.is_sent() || harmless);
+                    // Otherwise the instance has only refused the stream.
+                    if failure.is_sent() {
+                        self.lost(again);
+                    }
+                    if !again {
+                        return Err(failure);
+                    }
+                    (first, sent) = (false, failure.is_sent());
+                }
+                answered => return answered.map_err(|failure| failure.behind_sent(sent)),
+            }
+        }
+    }
+
+    /// Counts a kept connection that ended under the request, and says so in the log; `again`: the request is sent once more.
+    fn lost(&self, again: bool) {
+        self.series().inspect(|block| if again { &block.replaced } else { &block.lost }.add(1));
+        self.service.lost.tell(self.worker.log(), clock::coarse(), "kept_connection_lost", || {
+            let (service, instance) = (&self.service.name, &self.service.plan.instances[self.picked.index].url);
+            let what = if again { "it is sent again" } else { "it may not be sent again, and has failed" };
+            format!("a kept connection to {instance} of service {service} ended under a request: {what}")
+        });
+    }
+
+    /// What this worker counts for the route and the service.
+    fn series(&self) -> Option<&Block> {
+        self.route.series.as_ref().map(|series| series.of(self.worker.index))
+    }
+
+    /// Sets the deadline: `span` from now, or when the exchange must have an answer, whichever comes first.
+    fn wait(&self, client: &Client, span: Duration) -> Wait {
+        let wait = Wait { since: clock::coarse(), span };
+        client.deadline.set(self.due(wait));
+        wait
+    }
+
+    /// When `wait` ends.
+    fn due(&self, wait: Wait) -> Instant {
+        let due = wait.since.saturating_add(wait.span);
+        self.last.map_or(due, |last| last.min(due))
+    }
+
+    /// `failure`, which ended `wait`, as what it says about the instance: nothing, if that was not given its time.
+    fn judged(&self, failure: Failure, wait: Wait, exchange: &Exchange) -> Failure {
+        match failure {
+            Failure::Instance(fault)
+                if matches!(fault.outcome, Outcome::Timeout | Outcome::ConnectFailed)
+                    && self.is_cut_short(wait, exchange) =>
+            {
+                Failure::Instance(Fault { outcome: Outcome::Cancelled, ..fault })
+            }
+            other => other,
+        }
+    }
+
+    /// Whether `wait` was ended by the time that is left to the exchange, and the instance is not to blame for that.
+    ///
+    /// A client that wants an answer sooner than the configuration asks for, or that spends the route's deadline on its own
+    /// body, must not be able to take instances out. But an instance that has had half of what the route can give is too slow.
+    fn is_cut_short(&self, wait: Wait, exchange: &Exchange) -> bool {
+        let now = clock::now();
+        if self.last.is_none_or(|last| now < last) {
+            return false;
+        }
+        let own = self.route.deadline.filter(|deadline| now.since(exchange.started) >= *deadline);
+        now.since(wait.since) < own.map_or(wait.span, |deadline| wait.span.min(deadline) / 2)
+    }
+
+    /// Sends the request over `connection` and takes the head of the answer.
+    async fn ask(&self, client: &mut Client, exchange: &mut Exchange, connection: Socket) -> Result<Answered, Failure> {
+        let limits = &self.snapshot.plan.limits;
+        if client.body.take_awaited() && !client.say_continue(limits).await {
+            return Err(Failure::Halt(Halt::ClientGone));
+        }
+        // A call may have nothing to say for a while; `idle_timeout` bounds that.
+        let min_rate = if exchange.is_call() { 0 } else { limits.min_rate };
+        let pace = Pace::new(min_rate, limits.body_grace.0);
+        let framing = if connection.is_stream() { Framing::Close } else { exchange.framing };
+        let upload =
+            Upload::new(&self.worker.buffers, client, exchange, (framing, pace), |out| self.encode(exchange, out));
+        let deadline = Rc::clone(&client.deadline);
+        let wait = self.wait(client, self.route.timeout);
+        let mut asking = Asking { one: self, connection, upload, interim: 0, wait, at_once: true };
+        let result = match deadline.within(|cx| asking.poll(cx, client, exchange)).await {
+            Some(result) => result,
+            // Whom was it waiting for? A client that sends too slowly is not the instance's fault.
+            None if asking.upload.waits_for_client() => {
+                client.body.break_off();
+                Err(Failure::Halt(Halt::BodyTimeout))
+            }
+            None => {
+                asking.connection.distrust();
+                Err(self.judged(asking.fault(Outcome::Timeout, exchange), asking.wait, exchange))
+            }
+        };
+        let Asking { connection, upload, .. } = asking;
+        match result {
+            Ok(framing) => Ok(Answered { connection, upload, framing }),
+            Err(failure) => {
+                upload.finish(&self.worker.buffers);
+                Err(failure)
+            }
+        }
+    }
+
+    fn encode(&self, exchange: &Exchange, out: &mut Vec<u8>) {
+        let host = self.service.host_for(self.picked.instance(), self.route.preserve_host, exchange);
+        encode(exchange, host, exchange.framing, self.snapshot.plan.via, out);
+    }
+}
+
+/// Whether doing the request twice is like doing it once (RFC 9110 section 9.2.2).
+fn is_repeatable(exchange: &Exchange) -> bool {
+    exchange.head.method.is_idempotent()
+}
+
+/// Whether the request must not go over a connection that is about to end, because it may not, or cannot, be sent again.
+fn must_last(client: &Client, exchange: &Exchange) -> bool {
+    !is_repeatable(exchange) || !client.body.stays_replayable()
+}
+
+/// Appends the head of the request as an instance gets it; `via`: with a word about this gateway.
+pub(crate) fn encode(exchange: &Exchange, host: &[u8], framing: Framing, via: bool, out: &mut Vec<u8>) {
+    let path = if exchange.forward_path.is_empty() { &exchange.target.path } else { &exchange.forward_path };
+    let line = RequestLine {
+        method: exchange.head.method_span.of(&exchange.buffer),
+        path,
+        query: exchange.sent_query(),
+        host,
+        upgrade: exchange.upgrades,
+        via: via.then(|| Via::of(exchange.head.version, exchange.on_stream)),
+    };
+    encode::request(out, line, exchange.request_fields(forwarding::dropped(exchange)), framing);
+}
+
+/// A request on its way and its answer.
+struct Asking<'o, 'a, 's> {
+    one: &'o One<'a, 's>,
+    connection: Socket,
+    upload: Upload,
+    interim: u32,
+    /// What is awaited: that the request moves on, then the head of the answer.
+    wait: Wait,
+    /// Whether the request is sent at once, as far as is known.
+    at_once: bool,
+}
+
+impl Asking<'_, '_, '_> {
+    fn fault(&self, outcome: Outcome, exchange: &Exchange) -> Failure {
+        let sent = self.upload.is_started() && !self.connection.is_unprocessed();
+        Failure::instance(outcome, sent, self.interim > 0 || !exchange.response_buffer.is_empty())
+    }
+
+    /// Ready with the framing of the answer once its head lies in `exchange`.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client,
+        exchange: &mut Exchange,
+    ) -> Poll<Result<Framing, Failure>> {
+        if client.poll_informed(cx) == Poll::Ready(false) {
+            return Poll::Ready(Err(Failure::Halt(Halt::ClientGone)));
+        }
+        if !self.upload.is_sent() && !self.upload.is_abandoned() {
+            let before = self.upload.moved();
+            match self.upload.poll(cx, client, exchange, &mut self.connection) {
+                // Small requests are sent in the first poll, under the deadline set before it.
+                Poll::Ready(Ok(())) if self.at_once => {}
+                Poll::Ready(Ok(())) => self.wait = self.one.wait(client, self.one.route.timeout),
+                Poll::Ready(Err(Broken::Client(halt))) => return Poll::Ready(Err(Failure::Halt(halt))),
+                // An answer may come all the same.
+                Poll::Ready(Err(Broken::Instance)) => self.upload.abandon(),
+                Poll::Pending => {
+                    if self.at_once || self.upload.moved() != before {
+                        self.wait = Wait { since: clock::coarse(), span: self.one.route.idle_timeout };
+                        self.at_once = false;
+                    }
+                    let silence = self.one.due(self.wait);
+                    client.deadline.set(self.upload.due().map_or(silence, |due| due.min(silence)));
+                }
+            }
+        }
+        if let Poll::Ready(answered) = self.poll_head(cx, client, exchange) {
+            return Poll::Ready(answered);
+        }
+        if client.poll_gone(cx, exchange).is_ready() {
+            return Poll::Ready(Err(Failure::Halt(Halt::ClientGone)));
+        }
+        Poll::Pending
+    }
+
+    /// Reads the head of the final answer; interim ones are passed on, as far as they concern the client.
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client,
+        exchange: &mut Exchange,
+    ) -> Poll<Result<Framing, Failure>> {
+        let limits = &self.one.snapshot.head_limits;
+        loop {
+            if exchange.response_buffer.len() == exchange.response_buffer.capacity() {
+                // Only heads need more than a small buffer; `parse` refuses those beyond the limit.
+                exchange.response_buffer.reserve_exact(limits.head);
+            }
+            match self.connection.poll_read(cx, &mut exchange.response_buffer, usize::MAX) {
+                Poll::Ready(Ok(n)) if n > 0 => {}
+                Poll::Ready(_) => return Poll::Ready(Err(self.fault(Outcome::Reset, exchange))),
+                Poll::Pending => return Poll::Pending,
+            }
+            while !exchange.response_buffer.is_empty() {
+                match exchange.response.parse(&exchange.response_buffer, limits) {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(_) => return Poll::Ready(Err(self.fault(Outcome::Reset, exchange))),
+                }
+                exchange.response_via = Via::of(exchange.response.version, self.connection.is_stream());
+                if exchange.response.status >= 200 || (exchange.response.status == 101 && exchange.upgrades) {
+                    let settled = settle(exchange);
+                    return Poll::Ready(settled.ok_or_else(|| self.fault(Outcome::Reset, exchange)));
+                }
+                self.interim += 1;
+                let Exchange { response, response_buffer, response_options, .. } = exchange;
+                let options = response_options.read(&response.fields, response_buffer);
+                // Behind a 101 that nobody asked for comes what is not HTTP.
+                if options.is_err() || response.status == 101 || self.interim > MOST_INTERIM {
+                    return Poll::Ready(Err(self.fault(Outcome::Reset, exchange)));
+                }
+                if !client.inform(cx, exchange, self.one.snapshot.plan.via) {
+                    return Poll::Ready(Err(Failure::Halt(Halt::ClientGone)));
+                }
+                exchange.response_buffer.drain(..exchange.response.len);
+                exchange.response.clear();
+                exchange.response_options.clear();
+            }
+        }
+    }
+}
+
+/// The framing of a complete answer; none when the answer is not one that HTTP knows.
+fn settle(exchange: &mut Exchange) -> Option<Framing> {
+    let Exchange { response, response_buffer, response_options, head, status, body_length, .. } = exchange;
+    response_options.read(&response.fields, response_buffer).ok()?;
+    *status = response.status;
+    let switches = response.status == 101;
+    let framing = framing::response(response, response_buffer, head.method).ok()?;
+    *body_length = if let Framing::Length(length) = framing { Some(length) } else { None };
+    (!switches || websocket::accepts(exchange)).then_some(framing)
+}

@@ -1,0 +1,98 @@
+//! Connecting to an instance.
+
+use std::future::poll_fn;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::task::Poll;
+
+use pylae_core::plan::Protocol;
+use pylae_core::service::Outcome;
+use pylae_core::{Exchange, Halt};
+use tokio::net::TcpStream;
+use tracing::debug;
+
+use crate::client::Client;
+use crate::io::clock;
+use crate::io::socket::Socket;
+use crate::snapshot::Service;
+use crate::upstream::attempt::Failure;
+use crate::upstream::dns;
+use crate::upstream::http2;
+use crate::worker::Worker;
+
+/// Opens a connection to an instance, up to the deadline that is set on `client`, and only as long as the client stays.
+pub(crate) async fn connect(
+    worker: &Worker,
+    service: &Service,
+    index: usize,
+    client: &mut Client,
+    exchange: &mut Exchange,
+) -> Result<Socket, Failure> {
+    // Boxed: connections are rare, and every client's task would carry this future's size all the time.
+    let mut connecting = Box::pin(open(service, index));
+    let deadline = Rc::clone(&client.deadline);
+    let opened = deadline
+        .within(|cx| match connecting.as_mut().poll(cx) {
+            Poll::Ready(opened) => Poll::Ready(Ok(opened)),
+            Poll::Pending => client.poll_gone(cx, exchange).map(|()| Err(Failure::Halt(Halt::ClientGone))),
+        })
+        .await
+        .transpose()?;
+    match opened {
+        Some(Ok(socket)) => {
+            debug!(id = %exchange.id.escape_ascii(), "over a new connection");
+            return Ok(socket);
+        }
+        Some(Err(error)) if is_about_tls(&error) => {
+            debug!(id = %exchange.id.escape_ascii(), %error, "no connection: TLS failed");
+            service.refusals.tell(worker.log(), clock::coarse(), "instance_handshake_failed", || {
+                format!("TLS with {} of service {}: {error}", service.plan.instances[index].url, service.name)
+            });
+        }
+        Some(Err(error)) => debug!(id = %exchange.id.escape_ascii(), %error, "no connection"),
+        None => debug!(id = %exchange.id.escape_ascii(), "no connection in time"),
+    }
+    Err(Failure::instance(Outcome::ConnectFailed, false, false))
+}
+
+/// Whether a failure to connect is one of TLS, which health and breaker do not tell the reason of.
+fn is_about_tls(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof)
+}
+
+/// Opens a connection to the instance of `service` at `index`; with its handshake, if it speaks TLS.
+pub(crate) async fn open(service: &Service, index: usize) -> io::Result<Socket> {
+    let instances = &mut service.state.instances();
+    let instance = instances.nth(index).ok_or(ErrorKind::NotFound)?;
+    let stream = reach(instance.host(), instance.port()).await?;
+    stream.set_nodelay(true)?;
+    let Some(tls) = service.tls.as_ref().filter(|_| instance.is_secure()) else { return Ok(Socket::Tcp(stream)) };
+    let mut tls = Box::new(tls.connect(stream, instance)?);
+    poll_fn(|cx| tls.poll_handshake(cx)).await?;
+    Ok(Socket::Tls(tls))
+}
+
+/// Opens a connection, or a stream on one, that is not shared with anyone.
+pub(crate) async fn open_alone(service: &Service, index: usize) -> io::Result<Socket> {
+    match service.plan.protocol {
+        Protocol::Http1 => open(service, index).await,
+        Protocol::Http2 => http2::open_alone(service, index).await,
+    }
+}
+
+/// Tries the addresses of `host` in turn.
+async fn reach(host: &str, port: u16) -> io::Result<TcpStream> {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    if let Ok(address) = bare.parse::<IpAddr>() {
+        return TcpStream::connect(SocketAddr::new(address, port)).await;
+    }
+    let mut failed = None;
+    for &address in &*dns::addresses(host).await? {
+        match TcpStream::connect(SocketAddr::new(address, port)).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failed = Some(error),
+        }
+    }
+    Err(failed.unwrap_or_else(|| ErrorKind::NotFound.into()))
+}

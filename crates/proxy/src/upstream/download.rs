@@ -1,0 +1,307 @@
+//! A response on its way to the client: head, body as it comes from the instance, back-pressure.
+
+use std::borrow::Cow;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use pylae_core::exchange::transform::true_trailers;
+use pylae_core::{Delivery, Exchange, Instant, Pace, Transforms};
+use pylae_http::Framing;
+use pylae_http::body::chunked;
+
+use crate::client::Client;
+use crate::io::buffers::{Buffers, SMALL};
+use crate::io::clock;
+use crate::io::socket::Socket;
+use crate::io::source::Source;
+use crate::upstream::hook_body::Streamed;
+
+/// What a chunk adds to its data, at most.
+const CHUNK_OVERHEAD: usize = 16;
+/// Bytes of a replaced body that are read so that its connection can be used again.
+const MOST_REST: usize = 64 * 1024;
+
+/// A response, being sent.
+pub(crate) struct Download {
+    out: Vec<u8>,
+    written: usize,
+    /// The instance's body.
+    source: Source,
+    /// Framing towards the client.
+    to: Framing,
+    delivery: Delivery,
+    /// Why nothing more comes.
+    torn: Option<Cut>,
+    /// Bytes of the instance's that were read behind a body that was replaced.
+    rest: usize,
+    changes: Option<Box<Changes>>,
+    /// The hooks that see the body before that.
+    streamed: Option<Box<Streamed>>,
+}
+
+/// What a body passes that is changed on its way.
+struct Changes {
+    transforms: Transforms,
+    /// The bytes as they come.
+    plain: Vec<u8>,
+    /// Bytes went in since the last flush.
+    unflushed: bool,
+    /// The end has come out, whatever the instance still sends.
+    over: bool,
+}
+
+/// Why a response could not be sent completely.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// The client closed or reset the connection.
+    Client,
+    /// The instance broke off in the middle.
+    Instance,
+    /// A hook that sees the body failed.
+    Hook,
+}
+
+impl Download {
+    /// A response whose head is what `encode` appends; its body is the instance's, framed as `from`.
+    pub(crate) fn new(
+        buffers: &Buffers,
+        exchange: &mut Exchange,
+        instance: &Socket,
+        (from, to, pace): (Framing, Framing, Pace),
+        encode: impl FnOnce(&Exchange, &mut Vec<u8>),
+    ) -> Self {
+        let large = matches!(from, Framing::Length(length) if length > SMALL as u64 / 2);
+        let mut out = if large { buffers.bulk() } else { buffers.small() };
+        encode(exchange, &mut out);
+        let mut source = Source::default();
+        source.start(from, exchange.response.len, instance);
+        let changes = (!exchange.transforms.is_empty() && from != Framing::None).then(|| {
+            let transforms = std::mem::take(&mut exchange.transforms);
+            Box::new(Changes { transforms, plain: buffers.small(), unflushed: false, over: false })
+        });
+        let stream = exchange.hooks.as_mut().and_then(|hooks| hooks.stream.take());
+        let streamed = stream.map(|stream| Box::new(Streamed::new(stream, source.is_done())));
+        let delivery = Delivery::new(pace);
+        let mut download = Self { out, written: 0, source, to, delivery, torn: None, rest: 0, changes, streamed };
+        let done = download.changes.as_ref().is_some_and(|changes| changes.transforms.is_done());
+        if done || (download.is_over() && download.changes.is_some()) {
+            let start = download.out.len();
+            download.change(start);
+        }
+        download
+    }
+
+    /// Gives its buffer back.
+    pub(crate) fn finish(self, buffers: &Buffers) {
+        buffers.give_back(self.out);
+        if let Some(changes) = self.changes {
+            buffers.give_back(changes.plain);
+        }
+    }
+
+    /// What stood behind the instance's body, once that was read to its end.
+    pub(crate) fn trailers(&self) -> &[u8] {
+        self.source.trailers()
+    }
+
+    /// Bytes written to the client.
+    pub(crate) fn sent(&self) -> u64 {
+        self.delivery.sent()
+    }
+
+    /// Whether the instance's body was read completely, and nothing behind it.
+    pub(crate) fn is_clean(&self, exchange: &Exchange) -> bool {
+        let source = &self.source;
+        source.is_done() && source.framing() != Framing::Close && source.consumed() == exchange.response_buffer.len()
+    }
+
+    /// Whether nothing more comes.
+    fn is_over(&self) -> bool {
+        self.is_replaced()
+            || self.streamed.as_ref().map_or_else(|| self.source.is_done(), |streamed| streamed.is_over())
+    }
+
+    /// Whether the client has got a body that does not depend on what the instance still sends.
+    fn is_replaced(&self) -> bool {
+        self.changes.as_ref().is_some_and(|changes| changes.over)
+    }
+
+    /// Whether it is the client that is waited for.
+    pub(crate) fn waits_for_client(&self) -> bool {
+        self.delivery.is_waiting()
+    }
+
+    /// When the client, at the other end of `socket`, has become too slow in reading, or has been still for as long as `patience`. None
+    /// while it is not waited for.
+    pub(crate) fn due(&mut self, socket: &Socket, patience: Duration) -> Option<Instant> {
+        self.delivery.due(clock::coarse(), patience, || socket.unacknowledged())
+    }
+
+    /// Sends on. Ready when everything is sent.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client,
+        exchange: &mut Exchange,
+        instance: &mut Socket,
+    ) -> Poll<Result<(), Cut>> {
+        loop {
+            let mut dry = false;
+            while !self.is_over() && self.room() > 0 && !dry && self.torn.is_none() {
+                let (start, room) = (self.out.len(), self.room());
+                let (into, room) = match &mut self.changes {
+                    None => (&mut self.out, room),
+                    Some(changes) => (&mut changes.plain, room.min(SMALL)),
+                };
+                let taken = match &mut self.streamed {
+                    None => {
+                        let taken = self.source.poll_take(cx, instance, &mut exchange.response_buffer, into, room);
+                        taken.map_err(|_| Cut::Instance)
+                    }
+                    Some(streamed) => streamed.poll_take(cx, &mut self.source, instance, exchange, into),
+                };
+                match taken {
+                    Poll::Ready(Ok(_)) => self.pass(start, exchange),
+                    Poll::Ready(Err(cut)) => {
+                        // What came before is sent on, but nothing that could end the body.
+                        self.out.truncate(start);
+                        self.torn = Some(cut);
+                    }
+                    Poll::Pending => {
+                        dry = true;
+                        self.flush();
+                    }
+                }
+            }
+            if self.is_over() {
+                // Trailers speak of the body as the instance sent it; those of a call say how it ended.
+                let apply = self.streamed.is_none() || exchange.is_call();
+                let trailers = if apply { trailers(&self.source, self.changes.is_some()) } else { Cow::default() };
+                client.socket.end(&trailers);
+            }
+            while self.written < self.out.len() {
+                let Poll::Ready(result) = client.socket.poll_write(cx, &self.out[self.written..]) else {
+                    self.delivery.wait(clock::now());
+                    return Poll::Pending;
+                };
+                match result {
+                    Ok(n) if n > 0 => {
+                        self.written += n;
+                        self.delivery.send(n);
+                        client.written += n as u64;
+                        if self.delivery.is_waiting() {
+                            self.delivery.go_on(clock::now());
+                        }
+                    }
+                    _ => return Poll::Ready(Err(Cut::Client)),
+                }
+            }
+            if self.is_over() {
+                return Poll::Ready(client.socket.finish().map_err(|_| Cut::Client));
+            }
+            if let Some(cut) = self.torn {
+                return Poll::Ready(Err(cut));
+            }
+            self.out.clear();
+            self.written = 0;
+            if dry {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Passes on what was taken, which lies in `out` from `start` on, or in front of the transforms.
+    fn pass(&mut self, start: usize, exchange: &mut Exchange) {
+        if self.streamed.is_none() {
+            // The cache keeps bodies as instances send them.
+            exchange.cache.take(self.changes.as_ref().map_or(&self.out[start..], |changes| &changes.plain));
+        }
+        if exchange.cache.is_muted() {
+            self.out.truncate(start);
+            if let Some(changes) = &mut self.changes {
+                changes.plain.clear();
+            }
+        } else if self.changes.is_some() {
+            self.change(start);
+        } else {
+            self.close_piece(start);
+        }
+        if self.streamed.is_none() && self.source.is_done() {
+            exchange.cache.complete();
+        }
+    }
+
+    /// Reads on behind a body that was replaced, so that its connection can be used again. Ready when that is over, broke
+    /// off, or is longer than a connection is worth.
+    pub(crate) fn poll_rest(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &mut Exchange,
+        instance: &mut Socket,
+    ) -> Poll<()> {
+        let Some(changes) = self.changes.as_mut().filter(|_| self.streamed.is_none()) else { return Poll::Ready(()) };
+        while !self.source.is_done() && self.rest < MOST_REST {
+            changes.plain.clear();
+            let taken = self.source.poll_take(cx, instance, &mut exchange.response_buffer, &mut changes.plain, SMALL);
+            let Ok(n) = ready!(taken) else { break };
+            self.rest += n;
+        }
+        Poll::Ready(())
+    }
+
+    /// Whether a replaced body is still to be read.
+    pub(crate) fn has_rest(&self) -> bool {
+        self.is_replaced() && !self.source.is_done()
+    }
+
+    /// Sends what was taken through the transforms, and frames what comes out.
+    fn change(&mut self, start: usize) {
+        let over = self.is_over();
+        let Some(changes) = &mut self.changes else { return };
+        let over = over || changes.transforms.is_done();
+        changes.over = over;
+        changes.transforms.push(&changes.plain, over, &mut self.out);
+        changes.plain.clear();
+        changes.unflushed = true;
+        self.close_piece(start);
+    }
+
+    /// Lets out what transforms hold back of a stream: its client may wait for it. A body of known length comes without pauses.
+    fn flush(&mut self) {
+        let start = self.out.len();
+        if let Some(changes) = self.changes.as_deref_mut().filter(|changes| changes.unflushed)
+            && !matches!(self.source.framing(), Framing::Length(_))
+        {
+            changes.unflushed = false;
+            changes.transforms.flush(&mut self.out);
+            self.close_piece(start);
+        }
+    }
+
+    /// Room for body bytes behind what waits to be sent.
+    fn room(&self) -> usize {
+        if self.streamed.is_some() {
+            // Pieces from hooks have any size: the next is taken when the last is nearly gone.
+            return SMALL.saturating_sub(self.out.len());
+        }
+        (self.out.capacity() - self.out.len()).saturating_sub(CHUNK_OVERHEAD)
+    }
+
+    /// Frames the bytes from `start` on, and ends the body if the instance has.
+    fn close_piece(&mut self, start: usize) {
+        if self.to == Framing::Chunked {
+            chunked::wrap(&mut self.out, start);
+            if self.is_over() {
+                // Hooks that see pieces make a body that trailers do not speak of.
+                let changed = self.changes.is_some();
+                let kept = if self.streamed.is_none() { trailers(&self.source, changed) } else { Cow::default() };
+                chunked::finish(&mut self.out, &kept);
+            }
+        }
+    }
+}
+
+/// The trailers that go on behind a body.
+fn trailers(source: &Source, changed: bool) -> Cow<'_, [u8]> {
+    if changed { true_trailers(source.trailers()).into() } else { source.trailers().into() }
+}

@@ -1,0 +1,69 @@
+//! A body on its way from an instance through hooks that see it piece by piece.
+
+use std::task::{Context, Poll};
+
+use pylae_core::Exchange;
+use pylae_core::hook::Stream;
+
+use crate::io::buffers::SMALL;
+use crate::io::socket::Socket;
+use crate::io::source::Source;
+use crate::upstream::download::Cut;
+
+/// What stands between the instance's body and everything behind it.
+pub(crate) struct Streamed {
+    stream: Box<dyn Stream>,
+    /// The bytes as they come.
+    raw: Vec<u8>,
+    over: bool,
+}
+
+impl Streamed {
+    /// `ended`: the instance's body is empty.
+    pub(crate) fn new(mut stream: Box<dyn Stream>, ended: bool) -> Self {
+        if ended {
+            stream.push(&[], true);
+        }
+        Self { stream, raw: Vec::with_capacity(SMALL), over: false }
+    }
+
+    /// Whether everything has come out.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Appends a piece that has come out of the hooks, which are given what they take. Ready with the number of bytes.
+    pub(crate) fn poll_take(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut Source,
+        instance: &mut Socket,
+        exchange: &mut Exchange,
+        out: &mut Vec<u8>,
+    ) -> Poll<Result<usize, Cut>> {
+        while !source.is_done() && self.stream.poll_ready(cx).is_ready() {
+            self.raw.clear();
+            match source.poll_take(cx, instance, &mut exchange.response_buffer, &mut self.raw, SMALL) {
+                Poll::Ready(Ok(_)) => {
+                    // The cache keeps bodies as instances send them.
+                    exchange.cache.take(&self.raw);
+                    self.stream.push(&self.raw, source.is_done());
+                    if source.is_done() {
+                        exchange.cache.complete();
+                    }
+                }
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Cut::Instance)),
+                Poll::Pending => break,
+            }
+        }
+        let before = out.len();
+        match self.stream.poll_pull(cx, out) {
+            Poll::Ready(Ok(more)) => {
+                self.over = !more;
+                Poll::Ready(Ok(out.len() - before))
+            }
+            Poll::Ready(Err(_)) => Poll::Ready(Err(Cut::Hook)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}

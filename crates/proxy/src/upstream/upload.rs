@@ -1,0 +1,181 @@
+//! A request on its way to an instance: head, body as it comes from the client, back-pressure.
+
+use std::io::ErrorKind;
+use std::task::{Context, Poll, ready};
+
+use pylae_core::{Exchange, Halt, Pace};
+use pylae_http::Framing;
+use pylae_http::body::chunked;
+
+use crate::client::Client;
+use crate::io::buffers::{Buffers, SMALL};
+use crate::io::clock;
+use crate::io::socket::Socket;
+
+/// What a chunk adds to its data, at most.
+const CHUNK_OVERHEAD: usize = 16;
+
+/// One attempt's request, being sent.
+pub(crate) struct Upload {
+    out: Vec<u8>,
+    written: usize,
+    framing: Framing,
+    ended: bool,
+    abandoned: bool,
+    pieces: u64,
+    /// Bytes taken from the client and bytes given to the instance.
+    moved: u64,
+    pace: Pace,
+}
+
+/// Why a request could not be sent completely.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// The client's fault, or its departure.
+    Client(Halt),
+    /// The instance closed or reset the connection.
+    Instance,
+}
+
+impl Upload {
+    /// A request whose head is what `encode` appends. Body bytes that an earlier attempt took are sent again.
+    pub(crate) fn new(
+        buffers: &Buffers,
+        client: &Client,
+        exchange: &Exchange,
+        (framing, pace): (Framing, Pace),
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) -> Self {
+        let large = matches!(exchange.framing, Framing::Length(length) if length > SMALL as u64 / 2);
+        let mut out = if large { buffers.bulk() } else { buffers.small() };
+        encode(&mut out);
+        let start = out.len();
+        out.extend_from_slice(client.body.kept());
+        let mut upload = Self { out, written: 0, framing, ended: false, abandoned: false, pieces: 0, moved: 0, pace };
+        upload.close_piece(client, start);
+        upload
+    }
+
+    /// Gives its buffer back.
+    pub(crate) fn finish(self, buffers: &Buffers) {
+        buffers.give_back(self.out);
+    }
+
+    /// Whether head and body were sent completely.
+    pub(crate) fn is_sent(&self) -> bool {
+        self.ended && self.written == self.out.len()
+    }
+
+    /// Whether anything was sent.
+    pub(crate) fn is_started(&self) -> bool {
+        self.written > 0 || self.pieces > 0
+    }
+
+    /// A number that grows whenever the client or the instance moves.
+    pub(crate) fn moved(&self) -> u64 {
+        self.moved
+    }
+
+    /// Whether it is the client that is waited for.
+    pub(crate) fn waits_for_client(&self) -> bool {
+        self.pace.is_waiting() && !self.abandoned
+    }
+
+    /// Says that nobody takes the rest.
+    pub(crate) fn abandon(&mut self) {
+        self.abandoned = true;
+    }
+
+    /// Whether nobody takes the rest.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned
+    }
+
+    /// When the client has become too slow with its body.
+    pub(crate) fn due(&self) -> Option<pylae_core::Instant> {
+        self.pace.due()
+    }
+
+    /// Sends on. Ready when everything is sent.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client,
+        exchange: &mut Exchange,
+        instance: &mut Socket,
+    ) -> Poll<Result<(), Broken>> {
+        loop {
+            // Body bytes that lie at hand go out together with the head.
+            if !self.ended && self.room() > 0 && client.body.has_bytes(exchange) {
+                let filled = ready!(self.poll_fill(cx, client, exchange));
+                filled.map_err(Broken::Client)?;
+            }
+            if self.ended {
+                instance.end(client.body.trailers());
+            }
+            while self.written < self.out.len() {
+                match ready!(instance.poll_write(cx, &self.out[self.written..])) {
+                    Ok(n) if n > 0 => {
+                        self.written += n;
+                        self.moved += n as u64;
+                    }
+                    // What the client asks for has no words in the instance's protocol.
+                    Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                        let halt = Halt::Malformed("the request cannot be written in HTTP/2, which the service speaks");
+                        return Poll::Ready(Err(Broken::Client(halt)));
+                    }
+                    _ => return Poll::Ready(Err(Broken::Instance)),
+                }
+            }
+            if self.ended {
+                return Poll::Ready(instance.finish().map_err(|_| Broken::Instance));
+            }
+            self.out.clear();
+            self.written = 0;
+            self.pieces += 1;
+            let filled = ready!(self.poll_fill(cx, client, exchange));
+            filled.map_err(Broken::Client)?;
+        }
+    }
+
+    /// Room for body bytes behind what waits to be sent.
+    fn room(&self) -> usize {
+        (self.out.capacity() - self.out.len()).saturating_sub(CHUNK_OVERHEAD)
+    }
+
+    /// Takes one piece of the body.
+    fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client,
+        exchange: &mut Exchange,
+    ) -> Poll<Result<(), Halt>> {
+        let start = self.out.len();
+        let room = self.room();
+        let Client { body, socket, .. } = client;
+        match body.poll_take(cx, socket, exchange, &mut self.out, room) {
+            Poll::Pending => {
+                self.pace.wait(clock::now());
+                Poll::Pending
+            }
+            Poll::Ready(Err(halt)) => Poll::Ready(Err(halt)),
+            Poll::Ready(Ok(n)) => {
+                self.pace.moved(clock::now(), n);
+                self.moved += n as u64;
+                self.close_piece(client, start);
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+
+    /// Frames the bytes from `start` on, and ends the body if the client has.
+    fn close_piece(&mut self, client: &Client, start: usize) {
+        self.ended = client.body.is_done();
+        if self.framing == Framing::Chunked {
+            chunked::wrap(&mut self.out, start);
+            if self.ended {
+                chunked::finish(&mut self.out, client.body.trailers());
+            }
+        }
+    }
+}
