@@ -1,44 +1,35 @@
 //! The running data plane: started, told a plan, stopped.
 
 mod command;
+mod listeners;
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::rc::Rc;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use pylae_core::cache::{Purge, Usage};
+use pylae_core::cache::Purge;
 use pylae_core::hook::HookSource;
-use pylae_core::service::ServiceStats;
 use pylae_core::{Instant, Plan, Problem};
 use pylae_policies::authentication::Revoked;
-use serde::Serialize;
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tracing::debug;
 
 pub use self::command::LimitQuestion;
-use self::command::position;
+use self::listeners::{bind_added, clone_all};
 use crate::background::auxiliary::Auxiliary;
 use crate::background::jobs::Background;
-use crate::flow::observe::{Totals, WorkerStats};
 use crate::io::clock;
-use crate::io::unread::MOST_UNSENT;
-use crate::snapshot::{PoolKeys, Snapshot};
-use crate::telemetry::access_log::{SinkStats, Sinks};
+use crate::snapshot::{Outlets, PoolKeys, Snapshot};
+use crate::telemetry::access_log::Sinks;
 use crate::telemetry::log::{Log, Record};
-use crate::telemetry::metrics::{HookFigures, Metrics, Process, Reading, Summary, View, began_at, expose, summarize};
-use crate::telemetry::recent::{Lane, Recent};
+use crate::telemetry::metrics::{
+    HookFigures, Metrics, Process, Reading, Stats, Summary, Totals, View, began_at, expose, summarize,
+};
 use crate::telemetry::subscriber;
-use crate::upstream::dns;
-use crate::worker::{Control, Listening, Shared, Worker};
-
-/// Connections that the kernel holds until a worker accepts them.
-const BACKLOG: i32 = 4096;
+use crate::thread::{Control, Handle, spawn};
+use crate::worker::Shared;
 
 /// The running data plane.
 pub struct Engine {
@@ -54,13 +45,6 @@ pub struct Engine {
     started: Instant,
 }
 
-struct Handle {
-    control: mpsc::UnboundedSender<Control>,
-    thread: Mutex<Option<JoinHandle<()>>>,
-    stats: Arc<WorkerStats>,
-    recent: Arc<Lane>,
-}
-
 /// What an apply changes. It is not locked while workers are waited for: hooks on them may look at it.
 struct State {
     snapshot: Arc<Snapshot>,
@@ -71,23 +55,6 @@ struct State {
     refused: u64,
     /// When the snapshot came into force.
     since: Instant,
-}
-
-/// What the engine counts and sees.
-#[derive(Clone, Debug, Serialize)]
-pub struct Stats {
-    /// Over all workers.
-    pub totals: Totals,
-    /// Each service with its instances.
-    pub services: Vec<ServiceStats>,
-    /// Each output of access logs.
-    pub access_logs: Vec<SinkStats>,
-    /// What the response cache holds, if a route has one.
-    pub cache: Option<Usage>,
-    /// Plans applied, the first included.
-    pub applied: u64,
-    /// Plans and configurations refused.
-    pub refused: u64,
 }
 
 impl Engine {
@@ -104,11 +71,9 @@ impl Engine {
         policies.identity.use_background(Box::new(Background::start(&shared.log)));
         let mut snapshot = Snapshot::build(plan, None, &mut keys, &policies)?;
         let hooks = hooks(&shared.log)?;
-        snapshot.connect_hooks(&*hooks)?;
         let sinks = Sinks::new(snapshot.plan.workers, Arc::clone(&shared.log));
-        sinks.connect(&mut snapshot)?;
         let metrics = Arc::new(Metrics::new(snapshot.plan.workers, clock::now()));
-        metrics.connect(&mut snapshot);
+        snapshot.connect(&Outlets { hooks: &*hooks, sinks: &sinks, metrics: &metrics })?;
         let snapshot = Arc::new(snapshot);
         let listeners = bind_added(&BTreeMap::new(), &snapshot)?;
         let mut workers = Vec::with_capacity(snapshot.plan.workers);
@@ -150,9 +115,7 @@ impl Engine {
             return Err(vec![Problem::at("workers", format!("stays {workers} until the gateway is started again"))]);
         }
         let mut snapshot = Snapshot::build(plan, Some(&before), &mut keys, &self.policies)?;
-        snapshot.connect_hooks(hooks)?;
-        self.sinks.connect(&mut snapshot)?;
-        self.metrics.connect(&mut snapshot);
+        snapshot.connect(&Outlets { hooks, sinks: &self.sinks, metrics: &self.metrics })?;
         let snapshot = Arc::new(snapshot);
         let mut state = self.state.lock();
         let added = bind_added(&state.listeners, &snapshot)?;
@@ -227,7 +190,7 @@ impl Engine {
     /// that is a change. `instance` is its URL as it stands in the plan.
     pub fn set_draining(&self, service: &str, instance: &str, draining: bool) -> Result<bool, Problem> {
         let found = self.service(service)?;
-        let index = position(&found, instance)?;
+        let index = found.position(instance)?;
         let change = found.state.set_draining(index, clock::now(), draining);
         let changed = change.is_some();
         self.shared.log.changes(change);
@@ -299,93 +262,4 @@ impl Engine {
     pub fn read_log(&self, patience: Duration) -> Option<Vec<Record>> {
         self.shared.log.read(patience)
     }
-}
-
-fn spawn(
-    index: usize,
-    snapshot: Arc<Snapshot>,
-    shared: Arc<Shared>,
-    listeners: Vec<Listening>,
-    hooks: Arc<dyn HookSource>,
-) -> io::Result<Handle> {
-    let (control, receiver) = mpsc::unbounded_channel();
-    let stats = Arc::new(WorkerStats::default());
-    let counted = Arc::clone(&stats);
-    let recent = Arc::<Lane>::default();
-    let kept = Recent::new(Arc::clone(&recent));
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(dns::THREADS).build()?;
-    let thread = std::thread::Builder::new().name(format!("pylae-worker-{index}")).spawn(move || {
-        let mut things = Some((snapshot, shared, counted, kept, runtime, listeners, receiver));
-        hooks.live(&mut || {
-            let Some((snapshot, shared, counted, kept, runtime, listeners, receiver)) = things.take() else { return };
-            let worker = Worker::new(index, snapshot, shared, counted, kept);
-            runtime.block_on(Rc::clone(&worker).run(listeners, receiver));
-            worker.lines.pass_on();
-            // A name look-up that hangs must not hold up the end.
-            runtime.shutdown_background();
-        });
-    })?;
-    Ok(Handle { control, thread: Mutex::new(Some(thread)), stats, recent })
-}
-
-/// Binds the addresses of the plan that are not listened on yet: all, or none and every problem.
-fn bind_added(
-    current: &BTreeMap<SocketAddr, TcpListener>,
-    snapshot: &Snapshot,
-) -> Result<BTreeMap<SocketAddr, TcpListener>, Vec<Problem>> {
-    let mut added = BTreeMap::new();
-    let mut problems = Vec::new();
-    for (index, listener) in snapshot.plan.listeners.iter().enumerate() {
-        let address = listener.address;
-        if current.contains_key(&address) || added.contains_key(&address) {
-            continue;
-        }
-        match bind(address) {
-            Ok(socket) => drop(added.insert(address, socket)),
-            Err(error) => {
-                let path = format!("listeners[{index}].address");
-                let why = explain(&error, address, current.keys().chain(added.keys()));
-                problems.push(Problem::at(path, format!("cannot listen on {address}: {why}")));
-            }
-        }
-    }
-    if problems.is_empty() { Ok(added) } else { Err(problems) }
-}
-
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    // Connections have it from the socket that accepts them.
-    socket.set_tcp_notsent_lowat(MOST_UNSENT)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
-fn explain<'a>(error: &io::Error, address: SocketAddr, own: impl IntoIterator<Item = &'a SocketAddr>) -> String {
-    // An address that stands for all overlaps each of them.
-    let overlaps = |own: &&SocketAddr| {
-        let all = own.ip().is_unspecified() || address.ip().is_unspecified();
-        own.port() == address.port() && own.is_ipv4() == address.is_ipv4() && all
-    };
-    match error.kind() {
-        io::ErrorKind::AddrInUse => match own.into_iter().find(overlaps) {
-            Some(own) => format!(
-                "this gateway listens on {own}, which overlaps it; take another port, or start the gateway again with the new address alone"
-            ),
-            None => "the port is in use by another process".to_owned(),
-        },
-        io::ErrorKind::PermissionDenied => "not permitted; ports below 1024 need a privilege".to_owned(),
-        io::ErrorKind::AddrNotAvailable => "this machine does not have the address".to_owned(),
-        _ => error.to_string(),
-    }
-}
-
-fn clone_all(listeners: &BTreeMap<SocketAddr, TcpListener>) -> Result<Vec<Listening>, Vec<Problem>> {
-    let cloned: io::Result<_> = listeners.iter().map(|(address, socket)| Ok((*address, socket.try_clone()?))).collect();
-    cloned.map_err(|error| vec![Problem::at("listeners", format!("a socket cannot be shared: {error}"))])
 }

@@ -5,6 +5,7 @@
 mod engine;
 
 mod background;
+mod thread;
 
 mod connection;
 mod flow;
@@ -19,12 +20,13 @@ mod telemetry;
 
 mod io;
 
-pub use engine::{Engine, LimitQuestion, Stats};
+pub use engine::{Engine, LimitQuestion};
 pub use flow::explain::{Explanation, Question, check, explain};
-pub use flow::observe::{CacheTotals, Totals};
 pub use io::clock::shift_clock;
 pub use io::tls::{LocalCertificate, local_certificate};
 pub use telemetry::access_log::SinkStats;
 pub use telemetry::log::{Log, Record};
-pub use telemetry::metrics::{CacheSummary, Connections, Group, HookFigures, Recently, ServiceSummary, Summary};
+pub use telemetry::metrics::{
+    CacheSummary, CacheTotals, Connections, Group, HookFigures, Recently, ServiceSummary, Stats, Summary, Totals,
+};
 pub use telemetry::recent::Exchanges;

@@ -1,9 +1,11 @@
 //! The instances' side of an exchange.
 
+pub(crate) mod answer;
 pub(crate) mod attempt;
 pub(crate) mod connect;
 pub(crate) mod dns;
 pub(crate) mod download;
+pub(crate) mod failure;
 pub(crate) mod hook_body;
 pub(crate) mod http2;
 pub(crate) mod upload;

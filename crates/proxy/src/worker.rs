@@ -1,7 +1,6 @@
-//! One data-plane thread: its loop, and everything that it need not share.
+//! What one data-plane thread has of its own, and need not share. Its loop is in `thread`.
 
 use std::cell::{Cell, RefCell};
-use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,13 +10,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use pylae_core::Halt;
 use pylae_core::route::Scratch;
 use pylae_core::service::Changes;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::task::{JoinHandle, LocalSet};
-use tracing::debug;
+use tokio::sync::Notify;
 
-use crate::connection;
-use crate::flow::observe::WorkerStats;
 use crate::io::buffers::Buffers;
 use crate::io::clock;
 use crate::io::deadline::{Deadline, Wheel};
@@ -25,24 +19,9 @@ use crate::pool::Pools;
 use crate::snapshot::{Listener, Snapshot};
 use crate::telemetry::access_log::Lines;
 use crate::telemetry::log::{Log, Refusals};
+use crate::telemetry::metrics::WorkerStats;
 use crate::telemetry::recent::Recent;
 use crate::upstream::http2::Connections;
-
-/// Connections beyond the bound that are taken on while others, which are idle, make room for them.
-const LEAVING: usize = 32;
-/// How long a stop waits for requests that were sent before their clients could know of it.
-const CROSSING: Duration = Duration::from_millis(500);
-
-/// A socket that listens, and the address that the plan has for it: the kernel may have chosen the port.
-pub(crate) type Listening = (SocketAddr, std::net::TcpListener);
-
-/// What the engine tells a worker. Each is answered once it is done.
-pub(crate) enum Control {
-    /// Serve by this snapshot, and listen on these sockets in addition, and no longer on these addresses.
-    Apply { snapshot: Arc<Snapshot>, added: Vec<Listening>, removed: Vec<SocketAddr>, done: oneshot::Sender<()> },
-    /// Stop accepting, finish what is in flight within this time; none: at once.
-    Stop { drain: Option<Duration> },
-}
 
 /// What all workers share.
 #[derive(Debug, Default)]
@@ -124,151 +103,31 @@ impl Worker {
         })
     }
 
-    /// Runs until a stop is asked for and done.
-    pub(crate) async fn run(self: Rc<Self>, listeners: Vec<Listening>, mut control: mpsc::UnboundedReceiver<Control>) {
-        let tasks = LocalSet::new();
-        tasks
-            .run_until(async {
-                tokio::task::spawn_local(Rc::clone(&self.wheel).run());
-                tokio::task::spawn_local(Rc::clone(&self).sweep());
-                let mut accepting: Vec<Accepting> = Vec::new();
-                accepting.extend(listeners.into_iter().filter_map(|listening| self.listen(listening)));
-                while let Some(message) = control.recv().await {
-                    match message {
-                        Control::Apply { snapshot, added, removed, done } => {
-                            self.snapshot.replace(Rc::new(snapshot));
-                            for one in &accepting {
-                                if let Some(listener) = self.listener(one.address) {
-                                    one.listener.replace(listener);
-                                }
-                            }
-                            for gone in accepting.extract_if(.., |one| removed.contains(&one.address)) {
-                                gone.end().await;
-                            }
-                            accepting.extend(added.into_iter().filter_map(|listening| self.listen(listening)));
-                            // The engine may have given up waiting; the snapshot is in force all the same.
-                            let _ = done.send(());
-                        }
-                        Control::Stop { drain } => {
-                            for one in accepting {
-                                one.end().await;
-                            }
-                            return self.drain(drain, &mut control).await;
-                        }
-                    }
-                }
-            })
-            .await;
-    }
-
-    /// Waits for what is in flight. Another stop cuts it short.
-    async fn drain(self: &Rc<Self>, time: Option<Duration>, control: &mut mpsc::UnboundedReceiver<Control>) {
-        self.draining.set(true);
-        // Open WebSockets say good-bye, and connections that speak HTTP/2 that they take nothing more.
-        self.wheel.wake_all();
-        let Some(time) = time else { return };
-        debug!(connections = self.connections.get(), ?time, "drain begun");
-        let closed = async || {
-            while self.connections.get() > 0 {
-                self.idle.notified().await;
-            }
-        };
-        let finished = async {
-            // A request may be on its way on a connection that looks idle: it is served, and told that it is the last.
-            if tokio::time::timeout(CROSSING, closed()).await.is_err() {
-                self.closing_idle.set(true);
-                self.wheel.wake_all();
-                closed().await;
-            }
-        };
-        tokio::select! {
-            () = finished => {}
-            () = tokio::time::sleep(time) => {}
-            _ = control.recv() => {}
-        }
-        debug!(cut_off = self.connections.get(), "drain ended");
-    }
-
     /// What the plan in force says about a listener.
-    fn listener(&self, address: SocketAddr) -> Option<Arc<Listener>> {
+    pub(crate) fn listener(&self, address: SocketAddr) -> Option<Arc<Listener>> {
         self.snapshot.borrow().listeners.iter().find(|listener| listener.plan.address == address).cloned()
     }
 
-    fn listen(self: &Rc<Self>, (address, socket): Listening) -> Option<Accepting> {
-        let listener = Rc::new(RefCell::new(self.listener(address)?));
-        let socket = TcpListener::from_std(socket)
-            .map_err(|error| {
-                self.shared.log.write("error", "listen_failed", format!("a worker cannot listen: {error}"));
-            })
-            .ok()?;
-        let ended = Rc::new(Notify::new());
-        let task = tokio::task::spawn_local(Rc::clone(self).accept(socket, Rc::clone(&listener), Rc::clone(&ended)));
-        Some(Accepting { address, listener, ended, task })
+    /// Serves new exchanges by `snapshot` from now on.
+    pub(crate) fn follow(&self, snapshot: Arc<Snapshot>) {
+        self.snapshot.replace(Rc::new(snapshot));
     }
 
-    /// Accepts until told to end. What the kernel has accepted by then is served all the same.
-    async fn accept(self: Rc<Self>, socket: TcpListener, listener: Rc<RefCell<Arc<Listener>>>, ended: Rc<Notify>) {
-        loop {
-            let accepted = tokio::select! {
-                biased;
-                () = ended.notified() => break,
-                accepted = socket.accept() => accepted,
-            };
-            match accepted {
-                Ok((stream, peer)) => self.take_on(&listener, stream, peer),
-                Err(error) => {
-                    // Out of descriptors or memory: others may give some back.
-                    let message = format!("a connection could not be accepted: {error}");
-                    self.shared.log.write("warning", "accept_failed", message);
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            }
-            // Others on this thread come first: connections taken from a full queue are shared between the workers.
-            tokio::task::yield_now().await;
-        }
-        // The kernel is asked directly: the runtime need not have heard of the latest yet.
-        let Ok(socket) = socket.into_std() else { return };
-        loop {
-            match socket.accept() {
-                Ok((stream, peer)) => {
-                    if stream.set_nonblocking(true).is_ok()
-                        && let Ok(stream) = TcpStream::from_std(stream)
-                    {
-                        self.take_on(&listener, stream, peer);
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
-                Err(_) => return,
-            }
-        }
+    /// Has idle connections closed as soon as they are looked at.
+    pub(crate) fn close_idle(&self) {
+        self.closing_idle.set(true);
+        self.wheel.wake_all();
     }
 
-    fn take_on(self: &Rc<Self>, listener: &RefCell<Arc<Listener>>, stream: TcpStream, peer: SocketAddr) {
-        let most = self.snapshot.borrow().plan.limits.max_connections;
-        let open = self.shared.connections.load(Ordering::Relaxed);
-        if open >= most + LEAVING {
-            self.stats.connections_refused.add(1);
-            debug!(%peer, open, "connection refused for want of room");
-            return;
-        }
-        if open >= most {
-            self.wheel.dismiss();
-        }
-        self.stats.connections_accepted.add(1);
-        // Counted before its task runs, so that a drain that begins now waits for it.
-        let listener = Arc::clone(&listener.borrow());
-        debug!(%peer, listener = %listener.plan.address, "connection accepted");
-        tokio::task::spawn_local(connection::serve(Rc::clone(self), self.open(), listener, stream, peer));
+    /// Client connections that this worker has open.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.get()
     }
 
-    async fn sweep(self: Rc<Self>) {
-        loop {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            self.pools.sweep(clock::coarse());
-            self.shared_connections.sweep(clock::coarse());
-            self.lines.pass_on();
-            self.recent.refill(clock::second());
-            self.stats.idle_upstream.set((self.pools.len() + self.shared_connections.idle()) as u64);
+    /// Waits until no client's connection is open.
+    pub(crate) async fn all_closed(&self) {
+        while self.connections.get() > 0 {
+            self.idle.notified().await;
         }
     }
 
@@ -317,7 +176,13 @@ impl Worker {
 
     /// Whether there are more connections than there should be.
     pub(crate) fn is_crowded(&self) -> bool {
-        self.shared.connections.load(Ordering::Relaxed) > self.snapshot.borrow().plan.limits.max_connections
+        let (open, most) = self.crowd();
+        open > most
+    }
+
+    /// Client connections that all workers have open, and how many there should be at most.
+    pub(crate) fn crowd(&self) -> (usize, usize) {
+        (self.shared.connections.load(Ordering::Relaxed), self.snapshot.borrow().plan.limits.max_connections)
     }
 
     pub(crate) fn random(&self) -> u128 {
@@ -345,25 +210,6 @@ impl Worker {
     /// One line for each change of state of a service.
     pub(crate) fn log_changes(&self, changes: Changes) {
         self.shared.log.changes(changes);
-    }
-}
-
-/// A listener's accepting task.
-struct Accepting {
-    /// As the plan has it.
-    address: SocketAddr,
-    /// What the plan in force says about it; what an earlier one said once it is not in force any more.
-    listener: Rc<RefCell<Arc<Listener>>>,
-    ended: Rc<Notify>,
-    task: JoinHandle<()>,
-}
-
-impl Accepting {
-    /// Ends it. What the kernel had accepted by then is taken on when this returns.
-    async fn end(self) {
-        self.ended.notify_one();
-        // It fails only by a panic, which the engine reports.
-        let _ = self.task.await;
     }
 }
 

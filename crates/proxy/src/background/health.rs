@@ -2,6 +2,7 @@
 //! in the plan.
 
 mod grpc;
+mod probe;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -14,12 +15,13 @@ use std::time::Duration;
 
 use pylae_core::plan::HealthCheck;
 use pylae_http::body::framing;
-use pylae_http::{Framing, HeadLimits, Method, ResponseHead};
+use pylae_http::{Framing, Method, ResponseHead};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout_at};
 use tracing::debug;
 
+use self::probe::{DRAINED, LIMITS, Seen, send};
 use crate::io::clock;
 use crate::io::socket::Socket;
 use crate::snapshot::{Service, Snapshot};
@@ -30,11 +32,6 @@ use crate::upstream::connect;
 const TICK: Duration = Duration::from_secs(1);
 /// First checks are spread over at most this time.
 const SPREAD: Duration = Duration::from_secs(1);
-/// Bounds on an answer's head.
-const LIMITS: HeadLimits = HeadLimits { head: 16 * 1024, target: 0, fields: 100 };
-/// Most bytes read of an answer's body.
-const DRAINED: usize = 64 * 1024;
-
 /// Checks under way by service and URL.
 type Checks = HashMap<(Arc<str>, Box<str>), Check>;
 
@@ -154,14 +151,6 @@ struct Answered {
     left: usize,
 }
 
-/// What a check has seen.
-struct Seen {
-    ok: bool,
-    reason: String,
-    /// Where the rest of an answer comes from, and how much of it there is.
-    rest: Option<(Socket, usize)>,
-}
-
 /// Asks the instance over a connection of its own.
 async fn ask(service: &Service, index: usize, rules: &HealthCheck) -> io::Result<Seen> {
     let instances = &mut service.state.instances();
@@ -180,18 +169,6 @@ async fn ask(service: &Service, index: usize, rules: &HealthCheck) -> io::Result
     let Answered { status, left } = read_head(&mut socket).await?;
     let reason = format!("status {status}");
     Ok(Seen { ok: (200..400).contains(&status), reason, rest: Some((socket, left)) })
-}
-
-/// Sends a whole request.
-async fn send(socket: &mut Socket, mut rest: &[u8]) -> io::Result<()> {
-    socket.end(&[]);
-    while !rest.is_empty() {
-        match poll_fn(|cx| socket.poll_write(cx, rest)).await? {
-            0 => return Err(io::ErrorKind::WriteZero.into()),
-            written => rest = &rest[written..],
-        }
-    }
-    socket.finish()
 }
 
 /// The head of the final answer.

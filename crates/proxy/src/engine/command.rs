@@ -30,7 +30,7 @@ impl Engine {
     /// change; none if the service has no breaker. `instance` is a URL as it stands in the plan.
     pub fn reset_breaker(&self, service: &str, instance: Option<&str>) -> Result<Option<bool>, Problem> {
         let found = self.service(service)?;
-        let index = instance.map(|url| position(&found, url)).transpose()?;
+        let index = instance.map(|url| found.position(url)).transpose()?;
         let changes = found.state.reset_breaker(index);
         let changed = changes.as_ref().map(|changes| !changes.is_empty());
         self.shared.log.changes(changes.into_iter().flatten());
@@ -70,9 +70,4 @@ impl Engine {
         let found = snapshot.services.get(name).map(Arc::clone);
         found.ok_or_else(|| Problem::at("", format!("there is no service `{name}`")))
     }
-}
-
-pub(super) fn position(service: &Service, url: &str) -> Result<usize, Problem> {
-    let found = service.state.instances().position(|known| known.url() == url);
-    found.ok_or_else(|| Problem::at("", format!("service `{}` has no instance `{url}`", service.name)))
 }

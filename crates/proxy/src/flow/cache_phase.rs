@@ -5,10 +5,10 @@ use pylae_core::{Exchange, Halt};
 use pylae_http::{Framing, Method};
 
 use crate::client::{After, Client};
-use crate::flow::forward::Taken;
 use crate::flow::respond::{Reply, Sent, encode_head, keeps, patience};
 use crate::io::clock;
 use crate::snapshot::Snapshot;
+use crate::upstream::answer::Taken;
 use crate::worker::Worker;
 
 /// Settles what is sent after a request was forwarded.

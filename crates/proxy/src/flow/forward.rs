@@ -15,29 +15,10 @@ use crate::client::admission;
 use crate::flow::readdress;
 use crate::io::clock;
 use crate::snapshot::{Route, Service, Snapshot};
-use crate::upstream::attempt::{Answered, Failure, One};
+use crate::upstream::answer::{Answered, Taken};
+use crate::upstream::attempt::One;
+use crate::upstream::failure::Failure;
 use crate::worker::Worker;
-
-/// An instance's answer whose head lies in the exchange and whose body is still to be read.
-pub(crate) struct Taken<'s> {
-    pub(crate) service: &'s Service,
-    pub(crate) picked: Picked<'s>,
-    pub(crate) answered: Answered,
-    /// Held until the answer has been relayed.
-    pub(crate) entered: Option<Entry<'s>>,
-}
-
-impl Taken<'_> {
-    /// Parts with an answer that nobody reads. Its connection is kept if it is `sound`: nothing more comes over it.
-    pub(crate) fn let_go(self, worker: &Worker, sound: bool) {
-        let Answered { connection, upload, .. } = self.answered;
-        if sound && upload.is_sent() {
-            let (pool, plan) = (self.service.pools[self.picked.index], &self.service.plan);
-            worker.pools.put(pool, connection, clock::now(), plan.idle_timeout.0, plan.max_idle);
-        }
-        upload.finish(&worker.buffers);
-    }
-}
 
 /// Forwards the request in `exchange`. Its body is read from `client` as it is sent.
 pub(crate) async fn forward<'s>(

@@ -18,7 +18,7 @@ use crate::io::buffers::SMALL;
 use crate::io::clock;
 use crate::io::source::Source;
 use crate::snapshot::Route;
-use crate::upstream::attempt::Answered;
+use crate::upstream::answer::Answered;
 use crate::worker::Worker;
 
 /// How long a body in memory may take through hooks that see it piece by piece.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use pylae_core::Exchange;
 use pylae_core::location::{self, Asked};
 
-use crate::flow::forward::Taken;
 use crate::snapshot::{Route, Snapshot};
+use crate::upstream::answer::Taken;
 
 /// Remembers how the instance was asked, if its answer has fields that name addresses. The cache keeps that with the answer.
 pub(crate) fn note(taken: &Taken<'_>, route: &Route, exchange: &mut Exchange) {

@@ -14,12 +14,13 @@ use pylae_http::{Framing, Method, Name, Version};
 
 use crate::client::{After, Client};
 use crate::flow::cache_phase;
-use crate::flow::forward::Taken;
 use crate::flow::tunnel::tunnel;
 use crate::io::clock;
 use crate::io::socket::Socket;
 use crate::snapshot::{Route, Snapshot};
-use crate::upstream::download::{Cut, Download};
+use crate::upstream::answer::Taken;
+use crate::upstream::download::Download;
+use crate::upstream::failure::Cut;
 use crate::upstream::upload::Upload;
 use crate::worker::Worker;
 

@@ -15,11 +15,11 @@ use pylae_http::websocket::{FrameLimits, Frames, GOING_AWAY, Sender, TOO_LARGE, 
 
 use self::lane::{End, Lane};
 use crate::client::{After, Client};
-use crate::flow::forward::Taken;
 use crate::flow::respond::{Sent, encode_head};
 use crate::io::clock;
 use crate::io::socket::Socket;
 use crate::snapshot::{Route, Snapshot};
+use crate::upstream::answer::Taken;
 use crate::worker::Worker;
 
 /// Time for both sides to answer a Close frame and to end their connections.

@@ -11,12 +11,10 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
-use pylae_core::Problem;
 use serde::Serialize;
 
 use self::loss::{Loss, Watch};
-use self::target::Target;
-use crate::snapshot::Snapshot;
+use self::target::{IDLE, LAST, Target};
 use crate::telemetry::log::Log;
 
 mod loss;
@@ -28,10 +26,6 @@ const MOST_WAITING: usize = 1 << 20;
 const HURRY: usize = MOST_WAITING / 8;
 /// What the writer sleeps between two batches, so that busy workers wake it seldom.
 const NAP: Duration = Duration::from_millis(20);
-/// How often an idle writer looks whether it is still needed.
-const IDLE: Duration = Duration::from_secs(1);
-/// How long the end waits for lines to be written.
-const LAST: Duration = Duration::from_secs(1);
 
 /// One output of access logs.
 pub(crate) struct Sink {
@@ -81,22 +75,21 @@ impl Sinks {
         Self { workers, log, open: Mutex::default() }
     }
 
-    /// Opens what the access logs of `snapshot` need and is not open yet.
-    pub(crate) fn connect(&self, snapshot: &mut Snapshot) -> Result<(), Vec<Problem>> {
+    /// The sink of an output; opens it where it is not open yet. An error says what is wrong.
+    pub(crate) fn open(&self, output: &str) -> Result<Arc<Sink>, String> {
         let mut open = self.open.lock();
-        snapshot.connect_logs(|output| {
-            if let Some(opened) = open.get(output) {
-                return Ok(Arc::clone(&opened.sink));
-            }
-            let opened =
-                start(output, self.workers, &self.log).map_err(|error| format!("cannot be opened: {error}"))?;
-            let sink = Arc::clone(&opened.sink);
-            open.insert(output.to_owned(), opened);
-            Ok(sink)
-        })?;
-        // Those that no snapshot uses any more end once their last line is written.
-        open.retain(|_, opened| Arc::strong_count(&opened.sink) > 2);
-        Ok(())
+        if let Some(opened) = open.get(output) {
+            return Ok(Arc::clone(&opened.sink));
+        }
+        let opened = start(output, self.workers, &self.log).map_err(|error| format!("cannot be opened: {error}"))?;
+        let sink = Arc::clone(&opened.sink);
+        open.insert(output.to_owned(), opened);
+        Ok(sink)
+    }
+
+    /// Lets go of those that no snapshot uses any more; they end once their last line is written.
+    pub(crate) fn close_unused(&self) {
+        self.open.lock().retain(|_, opened| Arc::strong_count(&opened.sink) > 2);
     }
 
     pub(crate) fn stats(&self) -> Vec<SinkStats> {

@@ -17,7 +17,9 @@ use crate::io::clock;
 use crate::io::socket::Socket;
 use crate::snapshot::{Route, Service, Snapshot};
 use crate::telemetry::metrics::Block;
+use crate::upstream::answer::Answered;
 use crate::upstream::connect;
+use crate::upstream::failure::{Failure, Fault};
 use crate::upstream::http2::{Found, Target};
 use crate::upstream::upload::{Broken, Upload};
 use crate::worker::Worker;
@@ -34,56 +36,6 @@ pub(crate) struct One<'a, 's> {
     pub(crate) picked: &'a Picked<'s>,
     /// When the exchange as a whole must have an answer.
     pub(crate) last: Option<Instant>,
-}
-
-/// An answer whose head lies in the exchange.
-pub(crate) struct Answered {
-    pub(crate) connection: Socket,
-    /// The request; not sent completely if the instance answers early.
-    pub(crate) upload: Upload,
-    /// How the answer's body is framed.
-    pub(crate) framing: Framing,
-}
-
-/// Why an attempt brought no answer.
-pub(crate) enum Failure {
-    /// It ends the exchange, whatever the instance does.
-    Halt(Halt),
-    /// The instance's fault.
-    Instance(Fault),
-}
-
-/// What an instance did wrong, and what had happened by then.
-pub(crate) struct Fault {
-    pub(crate) outcome: Outcome,
-    /// Whether any of the request was written, and may have been acted upon.
-    pub(crate) sent: bool,
-    /// Whether any byte of an answer was read.
-    answered: bool,
-}
-
-impl Failure {
-    pub(crate) fn instance(outcome: Outcome, sent: bool, answered: bool) -> Self {
-        Self::Instance(Fault { outcome, sent, answered })
-    }
-
-    /// Whether a connection ended, or was reset, before the first byte of an answer.
-    fn is_silent_end(&self) -> bool {
-        matches!(self, Self::Instance(fault) if fault.outcome == Outcome::Reset && !fault.answered)
-    }
-
-    /// Whether any of the request may have been acted upon.
-    fn is_sent(&self) -> bool {
-        matches!(self, Self::Instance(fault) if fault.sent)
-    }
-
-    /// The same, behind a connection on which something was written already.
-    fn behind_sent(self, sent: bool) -> Self {
-        match self {
-            Self::Instance(fault) => Self::Instance(Fault { sent: fault.sent || sent, ..fault }),
-            halt @ Self::Halt(_) => halt,
-        }
-    }
 }
 
 /// Something that an instance has to do in time.

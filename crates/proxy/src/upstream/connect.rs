@@ -16,8 +16,8 @@ use crate::client::Client;
 use crate::io::clock;
 use crate::io::socket::Socket;
 use crate::snapshot::Service;
-use crate::upstream::attempt::Failure;
 use crate::upstream::dns;
+use crate::upstream::failure::Failure;
 use crate::upstream::http2;
 use crate::worker::Worker;
 

@@ -14,6 +14,7 @@ use crate::io::buffers::{Buffers, SMALL};
 use crate::io::clock;
 use crate::io::socket::Socket;
 use crate::io::source::Source;
+use crate::upstream::failure::Cut;
 use crate::upstream::hook_body::Streamed;
 
 /// What a chunk adds to its data, at most.
@@ -48,17 +49,6 @@ struct Changes {
     unflushed: bool,
     /// The end has come out, whatever the instance still sends.
     over: bool,
-}
-
-/// Why a response could not be sent completely.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cut {
-    /// The client closed or reset the connection.
-    Client,
-    /// The instance broke off in the middle.
-    Instance,
-    /// A hook that sees the body failed.
-    Hook,
 }
 
 impl Download {

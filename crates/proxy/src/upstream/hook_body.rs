@@ -8,7 +8,7 @@ use pylae_core::hook::Stream;
 use crate::io::buffers::SMALL;
 use crate::io::socket::Socket;
 use crate::io::source::Source;
-use crate::upstream::download::Cut;
+use crate::upstream::failure::Cut;
 
 /// What stands between the instance's body and everything behind it.
 pub(crate) struct Streamed {

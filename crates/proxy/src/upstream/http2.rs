@@ -24,8 +24,8 @@ use crate::io::tls::Protocol;
 use crate::io::wire::{HELD_FRAMES, SEND_BUFFER, Wire};
 use crate::pool;
 use crate::snapshot::{Service, Snapshot};
-use crate::upstream::attempt::Failure;
 use crate::upstream::connect;
+use crate::upstream::failure::Failure;
 
 /// Bytes of one answer that are held before they are sent on.
 const STREAM_WINDOW: u32 = 256 * 1024;

@@ -7,7 +7,7 @@ use std::task::{Poll, ready};
 use pylae_core::request::grpc;
 use pylae_http::ResponseHead;
 
-use super::{DRAINED, LIMITS, Seen, send};
+use super::probe::{DRAINED, LIMITS, Seen, send};
 use crate::io::socket::Socket;
 
 /// What a service that is well says of itself: `SERVING`.

@@ -4,12 +4,16 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::{IDLE, LAST};
+/// How often an idle writer looks whether it is still needed.
+pub(super) const IDLE: Duration = Duration::from_secs(1);
+/// How long the end waits for lines to be written.
+pub(super) const LAST: Duration = Duration::from_secs(1);
 
 /// Who may read a log file: it names people.
 const MODE: u32 = 0o640;

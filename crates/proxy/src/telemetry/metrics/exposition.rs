@@ -1,54 +1,25 @@
 //! All figures as a page that Prometheus reads (text format 0.0.4).
 
-use std::fmt::{Display, Write};
-
 use pylae_core::limit::Limiter;
 use pylae_core::service::breaker::Position;
 use pylae_core::service::{InstanceStats, ServiceStats};
 
-use super::histogram::Durations;
 use super::hooks::HookFigures;
+use super::names::Names;
+use super::page::{COUNTER, GAUGE, HISTOGRAM, Page};
 use super::process::Process;
+use super::registry::Reading;
 use super::series::{CACHE, CLASSES, Figures, method_name};
-use super::{Names, Reading};
-use crate::engine::Stats;
-use crate::flow::observe::Totals;
+use super::stats::Stats;
+use super::totals::Totals;
 
 /// Counts of two kinds, with their labels.
 type Kinds = [(&'static str, u64); 2];
-/// Upper bounds of durations as they are shown, in nanoseconds and seconds. Each is a bound of [`Durations`], so that counts are exact.
-const SHOWN: [(u64, &str); 20] = [
-    (20_000, "0.00002"),
-    (50_000, "0.00005"),
-    (100_000, "0.0001"),
-    (200_000, "0.0002"),
-    (500_000, "0.0005"),
-    (1_000_000, "0.001"),
-    (2_000_000, "0.002"),
-    (5_000_000, "0.005"),
-    (10_000_000, "0.01"),
-    (20_000_000, "0.02"),
-    (50_000_000, "0.05"),
-    (100_000_000, "0.1"),
-    (200_000_000, "0.2"),
-    (500_000_000, "0.5"),
-    (1_000_000_000, "1"),
-    (2_000_000_000, "2"),
-    (5_000_000_000, "5"),
-    (10_000_000_000, "10"),
-    (30_000_000_000, "30"),
-    (60_000_000_000, "60"),
-];
-
 /// States that an instance can be in.
 const INSTANCE_STATES: [&str; 4] = ["up", "down", "ejected", "draining"];
 /// States that a breaker can be in.
 const BREAKER_STATES: [(&str, Position); 3] =
     [("closed", Position::Closed), ("half_open", Position::HalfOpen), ("open", Position::Open)];
-
-pub(super) const COUNTER: &str = "counter";
-pub(super) const GAUGE: &str = "gauge";
-const HISTOGRAM: &str = "histogram";
 
 /// What a page is made of.
 pub(crate) struct View<'a> {
@@ -76,66 +47,7 @@ pub(crate) fn expose(view: &View<'_>) -> String {
     page.text
 }
 
-#[derive(Default)]
-pub(super) struct Page {
-    text: String,
-}
-
 impl Page {
-    /// Begins a family of samples.
-    pub(super) fn family(&mut self, name: &str, kind: &str, help: &str) {
-        // Writing to a string cannot fail.
-        let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    }
-
-    pub(super) fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
-        self.text.push_str(name);
-        let mut before = '{';
-        for (label, text) in labels {
-            self.text.push(before);
-            self.text.push_str(label);
-            self.text.push_str("=\"");
-            escape(text, &mut self.text);
-            self.text.push('"');
-            before = ',';
-        }
-        if !labels.is_empty() {
-            self.text.push('}');
-        }
-        let _ = writeln!(self.text, " {value}");
-    }
-
-    /// A family of one sample.
-    fn single(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
-        self.family(name, kind, help);
-        self.sample(name, &[], value);
-    }
-
-    /// The same, if there is a value.
-    fn known(&mut self, name: &str, kind: &str, help: &str, value: Option<f64>) {
-        self.family(name, kind, help);
-        if let Some(value) = value {
-            self.sample(name, &[], value);
-        }
-    }
-
-    fn histogram(&mut self, name: &str, labels: &[(&str, &str)], durations: &Durations) {
-        let mut line = Self::default();
-        line.sample(&format!("{name}_bucket"), labels, "");
-        // All but the closing bracket, and the blank and the end of the line behind it.
-        let start = line.text.trim_end_matches(['}', ' ', '\n']);
-        let (counts, count) = (durations.up_to(SHOWN.map(|(nanos, _)| nanos)), durations.count());
-        // Most of the page is written here: piece by piece, without the machinery of formatting.
-        let mut digits = itoa::Buffer::new();
-        for ((_, bound), count) in SHOWN.iter().zip(counts).chain([(&(0, "+Inf"), count)]) {
-            for piece in [start, ",le=\"", bound, "\"} ", digits.format(count), "\n"] {
-                self.text.push_str(piece);
-            }
-        }
-        self.sample(&format!("{name}_sum"), labels, durations.sum());
-        self.sample(&format!("{name}_count"), labels, count);
-    }
-
     fn routes(&mut self, routes: &[(Names, Figures)]) {
         let name = "pylae_requests_total";
         self.family(name, COUNTER, "Exchanges that are over. Status 499: the client went away before it was answered.");
@@ -381,22 +293,3 @@ fn breakers(services: &[ServiceStats]) -> impl Iterator<Item = (&str, &str, Posi
         whole.into_iter().chain(each)
     })
 }
-
-/// Escapes what may not stand in the value of a label.
-fn escape(text: &str, out: &mut String) {
-    let mut rest = text;
-    while let Some(at) = rest.find(['\\', '"', '\n']) {
-        let (plain, special) = rest.split_at(at);
-        out.push_str(plain);
-        out.push_str(match special.as_bytes()[0] {
-            b'\n' => "\\n",
-            b'"' => "\\\"",
-            _ => "\\\\",
-        });
-        rest = &special[1..];
-    }
-    out.push_str(rest);
-}
-
-#[cfg(test)]
-mod tests;

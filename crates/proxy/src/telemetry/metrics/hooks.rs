@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use pylae_core::hook::Run;
 use serde::Serialize;
 
-use super::exposition::{COUNTER, GAUGE, Page};
+use super::page::{COUNTER, GAUGE, Page};
 
 /// What is known of the calls of a hook on a route.
 #[derive(Clone, Debug, Serialize)]

@@ -6,8 +6,8 @@ use std::time::Duration;
 use pylae_core::Instant;
 
 use super::histogram::Durations;
+use super::names::{NONE, Names};
 use super::series::{Figures, METHODS, TallyFigures};
-use super::{NONE, Names};
 
 /// Over which time recent figures are told.
 pub(crate) const SPAN: Duration = Duration::from_secs(60);

@@ -32,6 +32,25 @@ pub(crate) const CACHE: [&str; 5] = ["hit", "stale", "revalidated", "miss", "byp
 /// Codes of early ends that are told apart per route. There are fewer; what would not fit is counted as `other`.
 pub(crate) const CODES: usize = 64;
 
+/// The figures of one route and the service behind it: a block per worker, made when it counts the first exchange, so that
+/// routes nobody uses take next to no memory.
+#[derive(Debug)]
+pub(crate) struct Series(pub(super) Box<[OnceLock<Box<Block>>]>);
+
+impl Series {
+    /// What the worker at `index` writes.
+    #[inline]
+    pub(crate) fn of(&self, index: usize) -> &Block {
+        self.0[index].get_or_init(Box::default)
+    }
+
+    pub(super) fn figures(&self) -> Figures {
+        let mut figures = Figures::default();
+        self.0.iter().filter_map(OnceLock::get).for_each(|block| figures.add(block));
+        figures
+    }
+}
+
 /// What one worker counts about exchanges with one method.
 #[derive(Debug, Default)]
 #[repr(align(128))]

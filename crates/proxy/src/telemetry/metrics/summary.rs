@@ -7,10 +7,11 @@ use pylae_core::service::breaker::Position;
 use pylae_core::service::{BreakerStats, ServiceStats};
 use serde::Serialize;
 
+use super::names::NONE;
 use super::recent::{Window, Within};
+use super::registry::Reading;
 use super::series::{METHODS, method_name};
-use super::{NONE, Reading};
-use crate::flow::observe::Totals;
+use super::totals::Totals;
 
 /// What the gateway has served and how it is doing.
 #[derive(Clone, Debug, Serialize)]

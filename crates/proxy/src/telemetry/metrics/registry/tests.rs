@@ -3,6 +3,7 @@ use std::thread;
 
 use pylae_core::Exchange;
 
+use super::super::series::Ended;
 use super::*;
 
 fn metrics(workers: usize) -> Metrics {

@@ -1,0 +1,76 @@
+//! The sockets that the gateway listens on.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use pylae_core::Problem;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::io::unread::MOST_UNSENT;
+use crate::snapshot::Snapshot;
+use crate::thread::Listening;
+
+/// Connections that the kernel holds until a worker accepts them.
+const BACKLOG: i32 = 4096;
+
+/// Binds the addresses of the plan that are not listened on yet: all, or none and every problem.
+pub(super) fn bind_added(
+    current: &BTreeMap<SocketAddr, TcpListener>,
+    snapshot: &Snapshot,
+) -> Result<BTreeMap<SocketAddr, TcpListener>, Vec<Problem>> {
+    let mut added = BTreeMap::new();
+    let mut problems = Vec::new();
+    for (index, listener) in snapshot.plan.listeners.iter().enumerate() {
+        let address = listener.address;
+        if current.contains_key(&address) || added.contains_key(&address) {
+            continue;
+        }
+        match bind(address) {
+            Ok(socket) => drop(added.insert(address, socket)),
+            Err(error) => {
+                let path = format!("listeners[{index}].address");
+                let why = explain(&error, address, current.keys().chain(added.keys()));
+                problems.push(Problem::at(path, format!("cannot listen on {address}: {why}")));
+            }
+        }
+    }
+    if problems.is_empty() { Ok(added) } else { Err(problems) }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // Connections have it from the socket that accepts them.
+    socket.set_tcp_notsent_lowat(MOST_UNSENT)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn explain<'a>(error: &io::Error, address: SocketAddr, own: impl IntoIterator<Item = &'a SocketAddr>) -> String {
+    // An address that stands for all overlaps each of them.
+    let overlaps = |own: &&SocketAddr| {
+        let all = own.ip().is_unspecified() || address.ip().is_unspecified();
+        own.port() == address.port() && own.is_ipv4() == address.is_ipv4() && all
+    };
+    match error.kind() {
+        io::ErrorKind::AddrInUse => match own.into_iter().find(overlaps) {
+            Some(own) => format!(
+                "this gateway listens on {own}, which overlaps it; take another port, or start the gateway again with the new address alone"
+            ),
+            None => "the port is in use by another process".to_owned(),
+        },
+        io::ErrorKind::PermissionDenied => "not permitted; ports below 1024 need a privilege".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "this machine does not have the address".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+pub(super) fn clone_all(listeners: &BTreeMap<SocketAddr, TcpListener>) -> Result<Vec<Listening>, Vec<Problem>> {
+    let cloned: io::Result<_> = listeners.iter().map(|(address, socket)| Ok((*address, socket.try_clone()?))).collect();
+    cloned.map_err(|error| vec![Problem::at("listeners", format!("a socket cannot be shared: {error}"))])
+}

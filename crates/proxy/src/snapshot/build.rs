@@ -1,0 +1,99 @@
+//! From a plan to a snapshot.
+
+use std::sync::Arc;
+
+use pylae_core::Problem;
+use pylae_core::plan::{self, Plan};
+use pylae_core::route::{Router, ServedHosts};
+use pylae_http::HeadLimits;
+use pylae_policies::access_log::AccessLog;
+use pylae_policies::authentication::Authenticators;
+use pylae_policies::{Chain, Parts, Shared};
+
+use super::Snapshot;
+use super::listener::build_listeners;
+use super::pool_keys::PoolKeys;
+use super::route::{Route, mirror_of};
+use super::service::{Services, build_services};
+
+impl Snapshot {
+    /// Builds a snapshot. State of what `previous` already had is taken over by name. All problems are reported.
+    pub(crate) fn build(
+        plan: Plan,
+        previous: Option<&Snapshot>,
+        keys: &mut PoolKeys,
+        shared: &Arc<Shared>,
+    ) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        if plan.version != plan::VERSION {
+            problems.push(Problem::at("version", format!("this engine reads plans of version {}", plan::VERSION)));
+        }
+        let listeners = build_listeners(&plan, previous.map_or(&[], |previous| &previous.listeners), &mut problems);
+        let urls = keys.renewed(&plan);
+        let services = build_services(&plan, previous.map(|previous| &previous.services), &urls, &mut problems);
+        let hosts = ServedHosts::build(&plan.hosts)
+            .map_err(|found| problems.extend(found.into_iter().map(|problem| problem.under("hosts"))))
+            .unwrap_or_default();
+        let router = Router::build(&plan.routes).map_err(|found| problems.extend(found)).ok();
+        let auth = match Authenticators::build(plan.auth.as_ref(), &shared.identity) {
+            Ok(auth) => auth,
+            Err(found) => {
+                // Routes would only complain that it is missing.
+                problems.extend(found.into_iter().map(|problem| problem.under("auth")));
+                return Err(problems);
+            }
+        };
+        let mut routes = Vec::with_capacity(plan.routes.len());
+        for (index, route) in plan.routes.iter().enumerate() {
+            let parts = Parts {
+                route: &route.name,
+                params: router.as_ref().map_or(&[], |router| router.params(index)),
+                shared,
+                auth: &auth,
+            };
+            match Route::build(route, &services, &parts) {
+                Ok(route) => routes.push(route),
+                Err(found) => {
+                    problems.extend(found.into_iter().map(|problem| problem.under(&format!("routes[{index}]"))));
+                }
+            }
+        }
+        let parts = Parts { route: "", params: &[], shared, auth: &auth };
+        let unrouted = Chain::build(&plan.unrouted, &parts)
+            .map_err(|found| problems.extend(found.into_iter().map(|problem| problem.under("unrouted"))))
+            .unwrap_or_default();
+        check_unused(&plan, &services, &auth, &mut problems);
+        let chains = routes.iter().map(|route: &Route| &route.chain).chain([&unrouted]);
+        let description = AccessLog::plain(&parts, chains.filter_map(Chain::access_log));
+        let (Some(router), true) = (router, problems.is_empty()) else { return Err(problems) };
+        *keys = urls;
+        let limits = &plan.limits;
+        let head_limits = HeadLimits { head: limits.max_head, target: limits.max_target, fields: limits.max_fields };
+        let cache = shared.cache_in_use().cloned();
+        Ok(Self {
+            head_limits,
+            listeners,
+            hosts,
+            router,
+            routes: routes.into(),
+            services,
+            unrouted,
+            sink: None,
+            description,
+            series: None,
+            cache,
+            plan,
+        })
+    }
+}
+
+/// Reports what is wrong with policies that are built for no exchange. They leave nothing behind.
+fn check_unused(plan: &Plan, services: &Services, auth: &Authenticators, problems: &mut Vec<Problem>) {
+    if plan.unused.is_empty() {
+        return;
+    }
+    let shared = Arc::new(Shared::new(1));
+    let chain = Chain::build(&plan.unused, &Parts { route: "", params: &[], shared: &shared, auth });
+    let found = chain.and_then(|chain| mirror_of(&chain, services).map_err(|problem| vec![problem])).err();
+    problems.extend(found.into_iter().flatten().map(|problem| problem.under("unused")));
+}

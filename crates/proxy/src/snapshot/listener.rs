@@ -1,0 +1,34 @@
+//! A listener of the plan in force.
+
+use std::sync::Arc;
+
+use pylae_core::Problem;
+use pylae_core::plan::{self, Plan};
+
+use crate::io::tls::Acceptor;
+
+/// A listener, ready to serve.
+pub(crate) struct Listener {
+    pub(crate) plan: plan::Listener,
+    pub(crate) tls: Option<Arc<Acceptor>>,
+}
+
+pub(super) fn build_listeners(
+    plan: &Plan,
+    known: &[Arc<Listener>],
+    problems: &mut Vec<Problem>,
+) -> Box<[Arc<Listener>]> {
+    let mut listeners = Vec::with_capacity(plan.listeners.len());
+    for (index, plan) in plan.listeners.iter().enumerate() {
+        let before = known.iter().find(|listener| listener.plan.address == plan.address);
+        let before = before.and_then(|listener| listener.tls.as_ref());
+        match plan.tls.as_ref().map(|tls| Acceptor::build(tls, plan.http2, before)).transpose() {
+            Ok(tls) => listeners.push(Arc::new(Listener { plan: plan.clone(), tls })),
+            Err(found) => {
+                let at = format!("listeners[{index}].tls");
+                problems.extend(found.into_iter().map(|problem| problem.under(&at)));
+            }
+        }
+    }
+    listeners.into()
+}

@@ -1,0 +1,69 @@
+//! Where what a snapshot's exchanges say goes: hooks, access logs, figures.
+
+use std::sync::Arc;
+
+use pylae_core::Problem;
+use pylae_core::hook::HookSource;
+use pylae_policies::Chain;
+
+use super::Snapshot;
+use crate::telemetry::access_log::{Sink, Sinks};
+use crate::telemetry::metrics::{GATEWAY, Metrics, NONE};
+
+/// What a running engine has for its snapshots, and keeps over reloads.
+pub(crate) struct Outlets<'a> {
+    pub(crate) hooks: &'a dyn HookSource,
+    pub(crate) sinks: &'a Sinks,
+    pub(crate) metrics: &'a Metrics,
+}
+
+impl Snapshot {
+    /// Gives routes their hooks, access logs their outputs, and everything the place where it is counted. All problems of hooks are
+    /// reported, or else all of outputs.
+    pub(crate) fn connect(&mut self, outlets: &Outlets<'_>) -> Result<(), Vec<Problem>> {
+        self.connect_hooks(outlets.hooks)?;
+        self.connect_logs(|output| outlets.sinks.open(output))?;
+        outlets.sinks.close_unused();
+        self.connect_series(outlets.metrics);
+        Ok(())
+    }
+
+    fn connect_series(&mut self, metrics: &Metrics) {
+        metrics.fold();
+        self.series = Some(metrics.series(NONE, NONE));
+        for route in &mut self.routes {
+            let service = route.service.as_ref().map_or(GATEWAY, |service| &service.name);
+            route.series = Some(metrics.series(&route.name, service));
+        }
+    }
+
+    /// Gives every access log its sink. All problems are reported.
+    fn connect_logs(&mut self, mut open: impl FnMut(&str) -> Result<Arc<Sink>, String>) -> Result<(), Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut connect = |chain: &Chain, path: &dyn Fn() -> String| {
+            let log = chain.access_log()?;
+            open(log.output()).map_err(|what| problems.push(Problem::at(path(), what))).ok()
+        };
+        self.sink = connect(&self.unrouted, &|| "unrouted.access_log.output".to_owned());
+        for (index, route) in self.routes.iter_mut().enumerate() {
+            route.sink = connect(&route.chain, &|| format!("routes[{index}].policies.access_log.output"));
+        }
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
+    /// Gives every route its hooks. All problems are reported.
+    fn connect_hooks(&mut self, source: &dyn HookSource) -> Result<(), Vec<Problem>> {
+        let mut problems = Vec::new();
+        for (index, route) in self.routes.iter_mut().enumerate() {
+            let Some(hooked) = route.chain.hooks() else { continue };
+            route.hooks = source
+                .compile(&route.name, self.router.params(index), hooked.calls())
+                .map_err(|found| {
+                    let path = format!("routes[{index}].policies.hooks");
+                    problems.extend(found.into_iter().map(|problem| problem.under(&path)));
+                })
+                .ok();
+        }
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+}

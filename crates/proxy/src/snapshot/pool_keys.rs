@@ -1,0 +1,41 @@
+//! Keys of connection pools.
+
+use std::collections::HashMap;
+
+use pylae_core::plan::{self, Plan};
+
+/// Keys of connection pools by address and TLS: they outlive a snapshot, so that connections survive a reload.
+#[derive(Clone, Default)]
+pub(crate) struct PoolKeys {
+    by_address: HashMap<(String, Option<plan::ServiceTls>), u64>,
+    next: u64,
+}
+
+impl PoolKeys {
+    /// Keys for the addresses of `plan`: the known ones as they were, further ones new, others forgotten.
+    pub(super) fn renewed(&self, plan: &Plan) -> Self {
+        let mut renewed = Self { by_address: HashMap::new(), next: self.next };
+        for (service, instance) in
+            plan.services.iter().flat_map(|service| service.instances.iter().map(move |instance| (service, instance)))
+        {
+            let address = address(service, instance);
+            let key = self.by_address.get(&address).copied();
+            renewed.by_address.entry(address).or_insert_with(|| {
+                key.unwrap_or_else(|| {
+                    renewed.next += 1;
+                    renewed.next
+                })
+            });
+        }
+        renewed
+    }
+
+    pub(super) fn of(&self, service: &plan::Service, instance: &plan::Instance) -> u64 {
+        self.by_address[&address(service, instance)]
+    }
+}
+
+/// Where an instance is, and how it is spoken to: a connection that was made on other terms is not the same.
+fn address(service: &plan::Service, instance: &plan::Instance) -> (String, Option<plan::ServiceTls>) {
+    (instance.url.clone(), service.tls.clone())
+}

@@ -1,0 +1,80 @@
+//! A service of the plan in force.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use pylae_core::plan::{self, Plan};
+use pylae_core::service::{Instance, ServiceState};
+use pylae_core::{Exchange, Problem};
+
+use super::pool_keys::PoolKeys;
+use crate::io::clock;
+use crate::io::tls::Connector;
+use crate::telemetry::log::Refusals;
+
+/// The services of a plan, by name.
+pub(crate) type Services = BTreeMap<String, Arc<Service>>;
+
+/// A service, ready to serve.
+pub(crate) struct Service {
+    pub(crate) name: Arc<str>,
+    pub(crate) plan: plan::Service,
+    pub(crate) state: ServiceState,
+    /// For instances that speak TLS.
+    pub(crate) tls: Option<Arc<Connector>>,
+    /// Handshakes with instances that failed.
+    pub(crate) refusals: Refusals,
+    /// Kept connections that ended under a request.
+    pub(crate) lost: Refusals,
+    /// Key of each instance's connection pools: an address that is spoken to in the same way keeps its key over reloads.
+    pub(crate) pools: Box<[u64]>,
+}
+
+impl Service {
+    /// Place of the instance with this URL, as it stands in the plan.
+    pub(crate) fn position(&self, url: &str) -> Result<usize, Problem> {
+        let found = self.state.instances().position(|known| known.url() == url);
+        found.ok_or_else(|| Problem::at("", format!("service `{}` has no instance `{url}`", self.name)))
+    }
+
+    /// The Host that one of its instances is sent for the request in `exchange`, by what a route says and then the service: the
+    /// client's, or the instance's own.
+    pub(crate) fn host_for<'a>(&self, instance: &'a Instance, said: Option<bool>, exchange: &'a Exchange) -> &'a [u8] {
+        // Over TLS, a server that serves several names may expect the one that it was asked for in the handshake.
+        let preserves = said.or(self.plan.preserve_host).unwrap_or(!instance.is_secure());
+        if preserves && !exchange.host.is_empty() { &exchange.host } else { instance.authority().as_bytes() }
+    }
+}
+
+pub(super) fn build_services(
+    plan: &Plan,
+    previous: Option<&Services>,
+    keys: &PoolKeys,
+    problems: &mut Vec<Problem>,
+) -> Services {
+    let mut services = Services::new();
+    for (index, service) in plan.services.iter().enumerate() {
+        let before = previous.and_then(|services| services.get(&service.name));
+        let known = before.and_then(|service| service.tls.as_ref());
+        let tls = service.tls.as_ref().map(|tls| Connector::build(tls, service.protocol, known)).transpose();
+        let tls = tls.map_err(|found| {
+            let at = format!("services[{index}].tls");
+            problems.extend(found.into_iter().map(|problem| problem.under(&at)));
+        });
+        match ServiceState::build(service, before.map(|service| &service.state), clock::now()) {
+            Ok(state) => {
+                let pools = service.instances.iter().map(|instance| keys.of(service, instance)).collect();
+                let (name, plan) = (service.name.as_str().into(), service.clone());
+                let (tls, refusals, lost) = (tls.unwrap_or_default(), Refusals::default(), Refusals::default());
+                let ready = Service { name, plan, state, tls, refusals, lost, pools };
+                if services.insert(service.name.clone(), Arc::new(ready)).is_some() {
+                    problems.push(Problem::at(format!("services[{index}].name"), "another service has this name"));
+                }
+            }
+            Err(found) => {
+                problems.extend(found.into_iter().map(|problem| problem.under(&format!("services[{index}]"))));
+            }
+        }
+    }
+    services
+}

@@ -1,0 +1,99 @@
+//! All series of an engine, from its start to its stop.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+use pylae_core::Instant;
+
+use super::names::{NONE, Names, REMOVED};
+use super::recent::{Recent, Window};
+use super::series::{Figures, Series};
+
+/// All series, and what is left of those whose routes are gone.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    workers: usize,
+    kept: Mutex<Kept>,
+    recent: Mutex<Recent>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    series: BTreeMap<Names, Arc<Series>>,
+    removed: Figures,
+}
+
+/// What was read at one moment.
+pub(crate) struct Reading {
+    /// Those of the plan in force, and one for all that have left it, if any have.
+    pub(crate) routes: Vec<(Names, Figures)>,
+}
+
+impl Metrics {
+    pub(crate) fn new(workers: usize, now: Instant) -> Self {
+        Self { workers, kept: Mutex::default(), recent: Mutex::new(Recent::new(now)) }
+    }
+
+    /// Sums up the series that no snapshot has any more.
+    pub(crate) fn fold(&self) {
+        self.kept.lock().fold();
+    }
+
+    /// The series of a route and the service behind it: what it had in the plan before, or a new one.
+    pub(crate) fn series(&self, route: &str, service: &str) -> Arc<Series> {
+        let fresh = || Arc::new(Series((0..self.workers).map(|_| OnceLock::new()).collect()));
+        Arc::clone(self.kept.lock().series.entry((route.into(), service.into())).or_insert_with(fresh))
+    }
+
+    /// What all workers have counted by now; `in_force` are the series of the snapshot in force.
+    pub(crate) fn read<'a>(&self, in_force: impl Iterator<Item = &'a Arc<Series>>) -> Reading {
+        let in_force: HashSet<_> = in_force.map(Arc::as_ptr).collect();
+        let mut kept = self.kept.lock();
+        kept.fold();
+        let mut removed = kept.removed.clone();
+        let mut routes = Vec::with_capacity(kept.series.len() + 1);
+        for (names, series) in &kept.series {
+            if in_force.contains(&Arc::as_ptr(series)) {
+                routes.push((names.clone(), series.figures()));
+            } else {
+                removed.merge(&series.figures());
+            }
+        }
+        if removed != Figures::default() {
+            routes.push(((REMOVED.into(), NONE.into()), removed));
+        }
+        Reading { routes }
+    }
+
+    /// What came within the last minute, up to the moment of `reading`.
+    pub(crate) fn recently(&self, now: Instant, reading: &Reading) -> Window {
+        self.recent.lock().window(now, &reading.routes)
+    }
+
+    /// Remembers the figures of this moment for what is told about the last minute. To be called every few seconds.
+    pub(crate) fn sample(&self, now: Instant) {
+        let figures: Vec<_> = {
+            let kept = self.kept.lock();
+            kept.series.iter().map(|(names, series)| (names.clone(), series.figures())).collect()
+        };
+        self.recent.lock().sample(now, &figures);
+    }
+}
+
+impl Kept {
+    /// Sums up what no snapshot has any more: nobody writes it again.
+    fn fold(&mut self) {
+        let Self { series, removed } = self;
+        series.retain(|_, series| match Arc::get_mut(series) {
+            Some(last) => {
+                removed.merge(&last.figures());
+                false
+            }
+            None => true,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,58 @@
+//! A worker's thread: started, told what to do, and what it does until its end.
+
+mod accept;
+mod run;
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+use pylae_core::hook::HookSource;
+use tokio::sync::mpsc;
+
+pub(crate) use self::accept::Listening;
+pub(crate) use self::run::Control;
+use crate::snapshot::Snapshot;
+use crate::telemetry::metrics::WorkerStats;
+use crate::telemetry::recent::{Lane, Recent};
+use crate::upstream::dns;
+use crate::worker::{Shared, Worker};
+
+/// A worker as the engine sees it.
+pub(crate) struct Handle {
+    pub(crate) control: mpsc::UnboundedSender<Control>,
+    pub(crate) thread: Mutex<Option<JoinHandle<()>>>,
+    pub(crate) stats: Arc<WorkerStats>,
+    pub(crate) recent: Arc<Lane>,
+}
+
+/// Starts the worker at `index`.
+pub(crate) fn spawn(
+    index: usize,
+    snapshot: Arc<Snapshot>,
+    shared: Arc<Shared>,
+    listeners: Vec<Listening>,
+    hooks: Arc<dyn HookSource>,
+) -> io::Result<Handle> {
+    let (control, receiver) = mpsc::unbounded_channel();
+    let stats = Arc::new(WorkerStats::default());
+    let counted = Arc::clone(&stats);
+    let recent = Arc::<Lane>::default();
+    let kept = Recent::new(Arc::clone(&recent));
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(dns::THREADS).build()?;
+    let thread = std::thread::Builder::new().name(format!("pylae-worker-{index}")).spawn(move || {
+        let mut things = Some((snapshot, shared, counted, kept, runtime, listeners, receiver));
+        hooks.live(&mut || {
+            let Some((snapshot, shared, counted, kept, runtime, listeners, receiver)) = things.take() else { return };
+            let worker = Worker::new(index, snapshot, shared, counted, kept);
+            runtime.block_on(run::run(Rc::clone(&worker), listeners, receiver));
+            worker.lines.pass_on();
+            // A name look-up that hangs must not hold up the end.
+            runtime.shutdown_background();
+        });
+    })?;
+    Ok(Handle { control, thread: Mutex::new(Some(thread)), stats, recent })
+}

@@ -1,0 +1,117 @@
+//! New connections, from the sockets that a worker listens on.
+
+use std::cell::RefCell;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tracing::debug;
+
+use crate::connection;
+use crate::snapshot::Listener;
+use crate::worker::Worker;
+
+/// Connections beyond the bound that are taken on while others, which are idle, make room for them.
+const LEAVING: usize = 32;
+
+/// A socket that listens, and the address that the plan has for it: the kernel may have chosen the port.
+pub(crate) type Listening = (SocketAddr, std::net::TcpListener);
+
+/// A listener's accepting task.
+pub(super) struct Accepting {
+    /// As the plan has it.
+    pub(super) address: SocketAddr,
+    /// What the plan in force says about it; what an earlier one said once it is not in force any more.
+    listener: Rc<RefCell<Arc<Listener>>>,
+    ended: Rc<Notify>,
+    task: JoinHandle<()>,
+}
+
+impl Accepting {
+    /// Starts to accept. `None`: the plan in force does not know the address, or the socket cannot be used, which is logged.
+    pub(super) fn start(worker: &Rc<Worker>, (address, socket): Listening) -> Option<Self> {
+        let listener = Rc::new(RefCell::new(worker.listener(address)?));
+        let socket = TcpListener::from_std(socket)
+            .map_err(|error| {
+                worker.log().write("error", "listen_failed", format!("a worker cannot listen: {error}"));
+            })
+            .ok()?;
+        let ended = Rc::new(Notify::new());
+        let task = tokio::task::spawn_local(accept(Rc::clone(worker), socket, Rc::clone(&listener), Rc::clone(&ended)));
+        Some(Self { address, listener, ended, task })
+    }
+
+    /// Goes on by what the plan in force says.
+    pub(super) fn follow(&self, worker: &Worker) {
+        if let Some(listener) = worker.listener(self.address) {
+            self.listener.replace(listener);
+        }
+    }
+
+    /// Ends it. What the kernel had accepted by then is taken on when this returns.
+    pub(super) async fn end(self) {
+        self.ended.notify_one();
+        // It fails only by a panic, which the engine reports.
+        let _ = self.task.await;
+    }
+}
+
+/// Accepts until told to end. What the kernel has accepted by then is served all the same.
+async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: Rc<RefCell<Arc<Listener>>>, ended: Rc<Notify>) {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = ended.notified() => break,
+            accepted = socket.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => take_on(&worker, &listener, stream, peer),
+            Err(error) => {
+                // Out of descriptors or memory: others may give some back.
+                let message = format!("a connection could not be accepted: {error}");
+                worker.log().write("warning", "accept_failed", message);
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        // Others on this thread come first: connections taken from a full queue are shared between the workers.
+        tokio::task::yield_now().await;
+    }
+    // The kernel is asked directly: the runtime need not have heard of the latest yet.
+    let Ok(socket) = socket.into_std() else { return };
+    loop {
+        match socket.accept() {
+            Ok((stream, peer)) => {
+                if stream.set_nonblocking(true).is_ok()
+                    && let Ok(stream) = TcpStream::from_std(stream)
+                {
+                    take_on(&worker, &listener, stream, peer);
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Serves a connection, if there is room for it.
+fn take_on(worker: &Rc<Worker>, listener: &RefCell<Arc<Listener>>, stream: TcpStream, peer: SocketAddr) {
+    let (open, most) = worker.crowd();
+    if open >= most + LEAVING {
+        worker.stats.connections_refused.add(1);
+        debug!(%peer, open, "connection refused for want of room");
+        return;
+    }
+    if open >= most {
+        worker.wheel.dismiss();
+    }
+    worker.stats.connections_accepted.add(1);
+    // Counted before its task runs, so that a drain that begins now waits for it.
+    let listener = Arc::clone(&listener.borrow());
+    debug!(%peer, listener = %listener.plan.address, "connection accepted");
+    tokio::task::spawn_local(connection::serve(Rc::clone(worker), worker.open(), listener, stream, peer));
+}
