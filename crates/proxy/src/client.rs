@@ -2,7 +2,9 @@
 
 pub(crate) mod admission;
 pub(crate) mod body;
-pub(crate) mod interim;
+mod inform;
+mod interim;
+mod wait;
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -17,11 +19,11 @@ use pylae_core::{Delivery, Exchange, Pace};
 
 use crate::client::body::{Body, DRAINABLE};
 use crate::client::interim::Interim;
+use crate::io::buffers::Buffers;
 use crate::io::clock;
 use crate::io::deadline::Deadline;
 use crate::io::socket::Socket;
 use crate::io::unread::{Reading, Unread};
-use crate::worker::Worker;
 
 /// Time that a client has to finish a body that nobody wants, or to read an answer behind which the connection is closed.
 pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(2);
@@ -148,26 +150,26 @@ impl Client {
     }
 
     /// Reads what is at hand of a body that nobody wants.
-    pub(crate) async fn skip(&mut self, worker: &Worker, exchange: &mut Exchange) {
+    pub(crate) async fn skip(&mut self, buffers: &Buffers, exchange: &mut Exchange) {
         if self.body.is_done() || self.body.is_broken() {
             return;
         }
-        let (mut bin, mut left) = (worker.buffers.small(), DRAINABLE);
+        let (mut bin, mut left) = (buffers.small(), DRAINABLE);
         // What it comes to shows in the body.
         poll_fn(|cx| Poll::Ready(self.poll_drain(cx, exchange, &mut bin, &mut left).is_ready())).await;
-        worker.buffers.give_back(bin);
+        buffers.give_back(bin);
     }
 
     /// Reads the rest of a body that nobody wants, up to a limit, so that the connection can go on. Whether it can.
-    pub(crate) async fn drain(&mut self, worker: &Worker, exchange: &mut Exchange) -> bool {
+    pub(crate) async fn drain(&mut self, buffers: &Buffers, exchange: &mut Exchange) -> bool {
         if self.body.is_done() {
             return true;
         }
         let deadline = Rc::clone(&self.deadline);
         deadline.set(clock::coarse().saturating_add(DRAIN_TIME));
-        let (mut bin, mut left) = (worker.buffers.small(), DRAINABLE);
+        let (mut bin, mut left) = (buffers.small(), DRAINABLE);
         let drained = deadline.within(|cx| self.poll_drain(cx, exchange, &mut bin, &mut left)).await;
-        worker.buffers.give_back(bin);
+        buffers.give_back(bin);
         drained.unwrap_or(false)
     }
 
@@ -192,10 +194,10 @@ impl Client {
 
     /// Says that nothing more comes, gives the client time to read what was sent, and closes: closing with bytes unread would
     /// make the kernel reset the connection, and the client lose the answer.
-    pub(crate) async fn linger(&mut self, worker: &Worker) {
+    pub(crate) async fn linger(&mut self, buffers: &Buffers, limits: &Limits) {
         let deadline = Rc::clone(&self.deadline);
         deadline.set(clock::coarse().saturating_add(DRAIN_TIME));
-        let mut bin = worker.buffers.small();
+        let mut bin = buffers.small();
         // A body or a message that was refused at its beginning may be under way whole.
         let mut left = 1024;
         let mut said = false;
@@ -216,20 +218,19 @@ impl Client {
                 Poll::Ready(())
             })
             .await;
-        worker.buffers.give_back(bin);
-        self.close_behind(worker, said).await;
+        buffers.give_back(bin);
+        self.close_behind(limits, said).await;
     }
 
     /// Closes the connection once the client has what was sent. It is reset if that takes the client too long.
-    pub(crate) async fn close(&mut self, worker: &Worker) {
-        self.close_behind(worker, true).await;
+    pub(crate) async fn close(&mut self, limits: &Limits) {
+        self.close_behind(limits, true).await;
     }
 
     /// Closes it, once the client has been told, unless that was `said`, that nothing more comes.
-    async fn close_behind(&mut self, worker: &Worker, mut said: bool) {
-        let snapshot = worker.snapshot();
+    async fn close_behind(&mut self, limits: &Limits, mut said: bool) {
         let deadline = Rc::clone(&self.deadline);
-        let mut unread = Unread::new(&snapshot.plan.limits);
+        let mut unread = Unread::new(limits);
         while !self.slow {
             match unread.look(&self.socket, clock::coarse()) {
                 Reading::Over => break,

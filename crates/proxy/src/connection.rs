@@ -65,10 +65,10 @@ async fn take_turns(worker: &Rc<Worker>, mut client: Client, http2: bool) {
         worker.buffers.give_back_exchange(exchange);
         match after {
             Some(After::Keep) => {}
-            Some(After::Close) => return client.linger(worker).await,
-            Some(After::Abort) | None => return client.close(worker).await,
+            Some(After::Close) => return client.linger(&worker.buffers, &worker.snapshot().plan.limits).await,
+            Some(After::Abort) | None => return client.close(&worker.snapshot().plan.limits).await,
         }
     }
     client.socket.part();
-    client.close(worker).await;
+    client.close(&worker.snapshot().plan.limits).await;
 }

@@ -1,5 +1,6 @@
 //! The instances' side of an exchange.
 
+pub(crate) mod alone;
 pub(crate) mod answer;
 pub(crate) mod attempt;
 pub(crate) mod connect;

@@ -15,13 +15,13 @@ use tokio::sync::Notify;
 use crate::io::buffers::Buffers;
 use crate::io::clock;
 use crate::io::deadline::{Deadline, Wheel};
-use crate::pool::Pools;
+use crate::pool::http1::Pools;
+use crate::pool::http2::SharedConnections;
 use crate::snapshot::{Listener, Snapshot};
 use crate::telemetry::access_log::Lines;
 use crate::telemetry::log::{Log, Refusals};
 use crate::telemetry::metrics::WorkerStats;
 use crate::telemetry::recent::Recent;
-use crate::upstream::http2::Connections;
 
 /// What all workers share.
 #[derive(Debug, Default)]
@@ -44,7 +44,7 @@ pub(crate) struct Worker {
     pub(crate) buffers: Buffers,
     pub(crate) pools: Pools,
     /// Connections that exchanges share.
-    pub(crate) shared_connections: Connections,
+    pub(crate) shared_connections: SharedConnections,
     pub(crate) scratch: RefCell<Scratch>,
     pub(crate) refusals: Refusals,
     pub(crate) draining: Cell<bool>,
@@ -86,7 +86,7 @@ impl Worker {
             wheel: Wheel::new(clock::coarse()),
             buffers: Buffers::default(),
             pools: Pools::default(),
-            shared_connections: Connections::default(),
+            shared_connections: SharedConnections::default(),
             scratch: RefCell::default(),
             refusals: Refusals::default(),
             draining: Cell::new(false),

@@ -26,7 +26,7 @@ use crate::io::clock;
 use crate::io::socket::Socket;
 use crate::snapshot::{Service, Snapshot};
 use crate::telemetry::log::Log;
-use crate::upstream::connect;
+use crate::upstream::alone::open_alone;
 
 /// How often what happens by the mere passing of time is told.
 const TICK: Duration = Duration::from_secs(1);
@@ -155,7 +155,7 @@ struct Answered {
 async fn ask(service: &Service, index: usize, rules: &HealthCheck) -> io::Result<Seen> {
     let instances = &mut service.state.instances();
     let instance = instances.nth(index).ok_or(io::ErrorKind::NotFound)?;
-    let mut socket = connect::open_alone(service, index).await?;
+    let mut socket = open_alone(service, index).await?;
     if let Some(name) = &rules.grpc {
         return grpc::ask(&mut socket, instance.authority(), name).await;
     }

@@ -1,8 +1,5 @@
 //! Entry to a service that bounds what is in flight to it, and the wait for it.
 
-use std::rc::Rc;
-use std::task::Poll;
-
 use pylae_core::service::{Admission, Entry, Place};
 use pylae_core::{Exchange, Halt, Instant};
 
@@ -36,10 +33,6 @@ pub(crate) async fn enter<'s>(
 
 /// Waits in the queue up to the deadline that is set on `client`, and only as long as the client stays.
 async fn wait<'s>(mut place: Place<'s>, client: &mut Client, exchange: &mut Exchange) -> Result<Entry<'s>, Halt> {
-    let deadline = Rc::clone(&client.deadline);
-    let entered = deadline.within(|cx| match place.poll_enter(cx) {
-        Poll::Ready(entry) => Poll::Ready(Ok(entry)),
-        Poll::Pending => client.poll_gone(cx, exchange).map(|()| Err(Halt::ClientGone)),
-    });
-    entered.await.unwrap_or(Err(Halt::Overloaded))
+    let entered = client.wait(exchange, |cx| place.poll_enter(cx)).await?;
+    entered.ok_or(Halt::Overloaded)
 }

@@ -137,7 +137,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut client: Client, ahead: Vec<u8>
     }
     client.socket = serving.socket.take();
     drop(serving);
-    client.close(&worker).await;
+    client.close(&worker.snapshot().plan.limits).await;
 }
 
 fn builder(limits: &Limits) -> server::Builder {
@@ -275,7 +275,7 @@ impl Serving {
                         let _ = client.socket.finish();
                     } else if !exchange.is_call() {
                         // Some clients take it for a failure to be interrupted; those of gRPC count on it.
-                        client.drain(&worker, &mut exchange).await;
+                        client.drain(&worker.buffers, &mut exchange).await;
                     }
                     watch.served();
                 }

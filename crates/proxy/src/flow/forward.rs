@@ -1,6 +1,6 @@
 //! Stage: pick an instance, send it the request, take its answer's head; again, on another one, where that may be done.
 
-use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use pylae_core::request::{forwarding, grpc};
@@ -161,8 +161,7 @@ fn unavailable(why: &Unavailable) -> Halt {
 
 /// Lets time pass before the next attempt, as long as the client stays.
 async fn wait(client: &mut Client, exchange: &mut Exchange, until: Instant) -> Result<(), Halt> {
-    let deadline = Rc::clone(&client.deadline);
-    deadline.set(until);
-    let gone = deadline.within(|cx| client.poll_gone(cx, exchange)).await;
-    gone.map_or(Ok(()), |()| Err(Halt::ClientGone))
+    client.deadline.set(until);
+    // It ends when the deadline passes.
+    client.wait(exchange, |_| Poll::<()>::Pending).await.map(|_| ())
 }

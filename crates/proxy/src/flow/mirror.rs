@@ -14,8 +14,8 @@ use pylae_http::{Framing, HeadLimits, Method, ResponseHead};
 use crate::client::Client;
 use crate::io::source::Source;
 use crate::snapshot::{Route, Service, Snapshot};
+use crate::upstream::alone::open_alone;
 use crate::upstream::attempt::encode;
-use crate::upstream::connect;
 use crate::worker::Worker;
 
 /// Bytes of an answer that are read, only so that the instance sees an orderly end.
@@ -56,7 +56,7 @@ pub(crate) fn mirror(worker: &Worker, snapshot: &Snapshot, route: &Route, client
 
 /// Sends a request and reads its answer, which is thrown away.
 async fn send(service: &Service, index: usize, request: &[u8], method: Method, limits: &HeadLimits) -> Option<()> {
-    let mut socket = connect::open_alone(service, index).await.ok()?;
+    let mut socket = open_alone(service, index).await.ok()?;
     socket.end(&[]);
     let mut written = 0;
     while written < request.len() {

@@ -12,7 +12,6 @@ use pylae_policies::Policy;
 use pylae_policies::hooks::Hooked;
 
 use crate::client::Client;
-use crate::flow::request_phase::wait_for;
 use crate::flow::respond::{Reply, keep_sending};
 use crate::io::buffers::SMALL;
 use crate::io::clock;
@@ -195,24 +194,25 @@ async fn through(
 ) -> Result<Vec<u8>, Halt> {
     let mut out = Vec::new();
     let mut left = Some(body);
-    let passed = wait_for(STREAM_PATIENCE, client, exchange, |cx| {
-        loop {
-            if let Some(rest) = left
-                && stream.poll_ready(cx).is_ready()
-            {
-                let (piece, rest) = rest.split_at(rest.len().min(SMALL));
-                stream.push(piece, rest.is_empty());
-                left = Some(rest).filter(|rest| !rest.is_empty());
+    let passed = client
+        .wait_for(STREAM_PATIENCE, exchange, |cx| {
+            loop {
+                if let Some(rest) = left
+                    && stream.poll_ready(cx).is_ready()
+                {
+                    let (piece, rest) = rest.split_at(rest.len().min(SMALL));
+                    stream.push(piece, rest.is_empty());
+                    left = Some(rest).filter(|rest| !rest.is_empty());
+                }
+                match stream.poll_pull(cx, &mut out) {
+                    Poll::Ready(Ok(true)) => {}
+                    Poll::Ready(end) => return Poll::Ready(end.map(|_| ())),
+                    Poll::Pending if left.is_some() && stream.poll_ready(cx).is_ready() => {}
+                    Poll::Pending => return Poll::Pending,
+                }
             }
-            match stream.poll_pull(cx, &mut out) {
-                Poll::Ready(Ok(true)) => {}
-                Poll::Ready(end) => return Poll::Ready(end.map(|_| ())),
-                Poll::Pending if left.is_some() && stream.poll_ready(cx).is_ready() => {}
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-    })
-    .await?;
+        })
+        .await?;
     match passed {
         Some(Ok(())) => Ok(out),
         _ => Err(Halt::BadGateway),
@@ -248,7 +248,7 @@ async fn follow(
             Step::Answer(answer) => return Ok(Some(answer)),
             Step::Reject(rejection) => return Err(Halt::Rejected(rejection)),
             Step::Wait { mut until, patience } => {
-                let waited = wait_for(patience, client, exchange, |cx| until.as_mut().poll(cx)).await?;
+                let waited = client.wait_for(patience, exchange, |cx| until.as_mut().poll(cx)).await?;
                 drop(until);
                 hooks.resume(exchange, waited.is_some())
             }

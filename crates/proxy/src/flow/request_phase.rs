@@ -1,9 +1,6 @@
 //! Stage: the request policies of the route.
 
-use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
 use pylae_core::cache::{Landing, Stored};
 use pylae_core::request::{max_forwards, websocket};
@@ -15,7 +12,6 @@ use tracing::debug;
 use crate::client::Client;
 use crate::flow::buffer_body::gather;
 use crate::flow::python_hooks;
-use crate::io::clock;
 use crate::snapshot::{Route, Snapshot};
 use crate::worker::Worker;
 
@@ -96,7 +92,7 @@ async fn run(
                 return Err(Halt::Rejected(rejection));
             }
             Verdict::Wait(mut wait) => {
-                let waited = wait_for(route.timeout, client, exchange, |cx| wait.as_mut().poll(cx)).await?;
+                let waited = client.wait_for(route.timeout, exchange, |cx| wait.as_mut().poll(cx)).await?;
                 let resume = waited.ok_or(Halt::PolicyTimeout)?;
                 match &mut next {
                     None => route.chain.resume(exchange, resume),
@@ -107,7 +103,7 @@ async fn run(
                 }
             }
             Verdict::Join(join) => {
-                let landing = wait_for(join.patience, client, exchange, |cx| join.flight.poll(cx)).await?;
+                let landing = client.wait_for(join.patience, exchange, |cx| join.flight.poll(cx)).await?;
                 exchange.cache.joined = Some(landing.unwrap_or(Landing::Alone));
                 route.chain.again(exchange)
             }
@@ -128,23 +124,4 @@ fn last_stop(worker: &Worker, snapshot: &Snapshot, exchange: &Exchange) -> Resul
 /// Runs the body halves from `next` on.
 fn look(route: &Route, client: &Client, exchange: &mut Exchange, next: &mut usize) -> Verdict {
     route.chain.body(next, exchange, client.body.kept(), client.body.is_done())
-}
-
-/// What `poll` comes to, within `patience`, as long as the client stays. `None`: it took too long.
-pub(crate) async fn wait_for<T>(
-    patience: Duration,
-    client: &mut Client,
-    exchange: &mut Exchange,
-    mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
-) -> Result<Option<T>, Halt> {
-    let deadline = Rc::clone(&client.deadline);
-    deadline.set(clock::now().saturating_add(patience));
-    let waited = deadline
-        .within(|cx| match poll(cx) {
-            Poll::Ready(value) => Poll::Ready(Ok(value)),
-            Poll::Pending => client.poll_gone(cx, exchange).map(|()| Err(Halt::ClientGone)),
-        })
-        .await;
-    exchange.now = clock::now();
-    waited.transpose()
 }

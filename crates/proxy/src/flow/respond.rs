@@ -128,7 +128,7 @@ async fn own(
     exchange: &mut Exchange,
     answer: &Answer,
 ) -> Sent {
-    client.skip(worker, exchange).await;
+    client.skip(&worker.buffers, exchange).await;
     let close = !keeps(worker, client, exchange) || !client.body.is_drainable(exchange.max_body);
     if exchange.response_edits.get(b"Date").is_none() {
         let _ = exchange.response_edits.set_known(Name::Date, worker.date().as_bytes());
@@ -145,7 +145,7 @@ async fn own(
     }
     let complete = client.send(&snapshot.plan.limits, patience(snapshot, exchange), &out, &[]).await;
     worker.buffers.give_back(out);
-    let drained = complete && !close && client.drain(worker, exchange).await;
+    let drained = complete && !close && client.drain(&worker.buffers, exchange).await;
     let after = match (complete, drained) {
         (true, true) => After::Keep,
         (true, false) => After::Close,

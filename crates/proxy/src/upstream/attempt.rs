@@ -15,12 +15,13 @@ use pylae_http::encode::{self, RequestLine, Via};
 use crate::client::Client;
 use crate::io::clock;
 use crate::io::socket::Socket;
+use crate::pool::http2::Found;
 use crate::snapshot::{Route, Service, Snapshot};
 use crate::telemetry::metrics::Block;
 use crate::upstream::answer::Answered;
 use crate::upstream::connect;
 use crate::upstream::failure::{Failure, Fault};
-use crate::upstream::http2::{Found, Target};
+use crate::upstream::http2::{self, Target};
 use crate::upstream::upload::{Broken, Upload};
 use crate::worker::Worker;
 
@@ -95,7 +96,7 @@ impl One<'_, '_> {
         let (mut first, mut sent) = (true, false);
         loop {
             let wait = self.wait(client, self.service.plan.connect_timeout.0);
-            let opened = connections.take(target, must_last(client, exchange), client, exchange).await;
+            let opened = http2::take(connections, target, must_last(client, exchange), client, exchange).await;
             let opened = opened.map_err(|failure| self.judged(failure, wait, exchange).behind_sent(sent))?;
             let counted =
                 |block: &&Block| if opened.found == Found::New { &block.connected } else { &block.reused }.add(1);

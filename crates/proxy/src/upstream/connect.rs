@@ -3,12 +3,9 @@
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
-use std::rc::Rc;
-use std::task::Poll;
 
-use pylae_core::plan::Protocol;
+use pylae_core::Exchange;
 use pylae_core::service::Outcome;
-use pylae_core::{Exchange, Halt};
 use tokio::net::TcpStream;
 use tracing::debug;
 
@@ -18,7 +15,6 @@ use crate::io::socket::Socket;
 use crate::snapshot::Service;
 use crate::upstream::dns;
 use crate::upstream::failure::Failure;
-use crate::upstream::http2;
 use crate::worker::Worker;
 
 /// Opens a connection to an instance, up to the deadline that is set on `client`, and only as long as the client stays.
@@ -31,14 +27,7 @@ pub(crate) async fn connect(
 ) -> Result<Socket, Failure> {
     // Boxed: connections are rare, and every client's task would carry this future's size all the time.
     let mut connecting = Box::pin(open(service, index));
-    let deadline = Rc::clone(&client.deadline);
-    let opened = deadline
-        .within(|cx| match connecting.as_mut().poll(cx) {
-            Poll::Ready(opened) => Poll::Ready(Ok(opened)),
-            Poll::Pending => client.poll_gone(cx, exchange).map(|()| Err(Failure::Halt(Halt::ClientGone))),
-        })
-        .await
-        .transpose()?;
+    let opened = client.wait(exchange, |cx| connecting.as_mut().poll(cx)).await.map_err(Failure::Halt)?;
     match opened {
         Some(Ok(socket)) => {
             debug!(id = %exchange.id.escape_ascii(), "over a new connection");
@@ -71,14 +60,6 @@ pub(crate) async fn open(service: &Service, index: usize) -> io::Result<Socket> 
     let mut tls = Box::new(tls.connect(stream, instance)?);
     poll_fn(|cx| tls.poll_handshake(cx)).await?;
     Ok(Socket::Tls(tls))
-}
-
-/// Opens a connection, or a stream on one, that is not shared with anyone.
-pub(crate) async fn open_alone(service: &Service, index: usize) -> io::Result<Socket> {
-    match service.plan.protocol {
-        Protocol::Http1 => open(service, index).await,
-        Protocol::Http2 => http2::open_alone(service, index).await,
-    }
 }
 
 /// Tries the addresses of `host` in turn.

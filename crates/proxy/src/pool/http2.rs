@@ -1,0 +1,159 @@
+//! Connections to instances that speak HTTP/2: shared by the exchanges of a worker, up to so many at once on each.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use foldhash::HashMap;
+use h2::client::SendRequest;
+use pylae_core::Instant;
+
+use crate::io::clock;
+use crate::io::h2_stream::place::{Place, Places};
+use crate::pool::http1::of_late;
+
+/// A worker's connections, by instance.
+#[derive(Default)]
+pub(crate) struct SharedConnections {
+    by_instance: RefCell<HashMap<u64, Vec<Rc<SharedConnection>>>>,
+}
+
+/// One connection.
+pub(crate) struct SharedConnection {
+    state: RefCell<State>,
+    /// Who waits for `state` not to be `Connecting`.
+    waiting: RefCell<Vec<Waker>>,
+    pub(crate) places: Rc<Places>,
+    /// How long it is kept without a stream.
+    keep: Duration,
+}
+
+/// How far it is.
+pub(crate) enum State {
+    Connecting,
+    Open(SendRequest<Bytes>),
+    Dead,
+}
+
+/// In what state its connection was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// It was made for this stream, or is about as young.
+    New,
+    /// Nothing was under way on it: it may prove dead.
+    Idle,
+    /// Others use it as well.
+    Busy,
+}
+
+impl SharedConnections {
+    /// A place on a connection to the instance with the key `instance`, for at most `most` streams at once. Where there is none, `connect`
+    /// begins to make one; `surely` as in [`http1`](super::http1).
+    pub(crate) fn place(
+        &self,
+        instance: u64,
+        most: usize,
+        surely: bool,
+        connect: impl FnOnce() -> Option<Rc<SharedConnection>>,
+    ) -> Option<(Rc<SharedConnection>, Place)> {
+        let mut connections = self.by_instance.borrow_mut();
+        let connections = connections.entry(instance).or_default();
+        connections.retain(|shared| shared.is_usable());
+        let found = connections.iter().find(|shared| shared.has_room(most) && (!surely || shared.is_of_late()));
+        let shared = if let Some(shared) = found {
+            Rc::clone(shared)
+        } else {
+            let shared = connect()?;
+            connections.push(Rc::clone(&shared));
+            shared
+        };
+        let place = shared.places.take();
+        Some((shared, place))
+    }
+
+    /// Closes what has been idle for too long, and forgets what is dead.
+    pub(crate) fn sweep(&self, now: Instant) {
+        self.by_instance.borrow_mut().retain(|_, connections| {
+            connections.retain(|shared| {
+                let idle = shared.places.taken() == 0 && now.since(shared.places.free_since()) >= shared.keep;
+                shared.is_usable() && !idle
+            });
+            !connections.is_empty()
+        });
+    }
+
+    /// Number of connections without a stream.
+    pub(crate) fn idle(&self) -> usize {
+        let connections = self.by_instance.borrow();
+        connections.values().flatten().filter(|shared| shared.places.taken() == 0).count()
+    }
+}
+
+impl SharedConnection {
+    /// One that is being made, and is kept for `keep` without a stream.
+    pub(crate) fn new(keep: Duration) -> Rc<Self> {
+        Rc::new(Self {
+            state: RefCell::new(State::Connecting),
+            waiting: RefCell::default(),
+            places: Places::free(),
+            keep,
+        })
+    }
+
+    pub(crate) fn set(&self, state: State) {
+        self.state.replace(state);
+        self.waiting.take().into_iter().for_each(Waker::wake);
+    }
+
+    /// Ready once it is connected; with nothing if that failed.
+    pub(crate) fn poll_open(&self, cx: &mut Context<'_>) -> Poll<Option<SendRequest<Bytes>>> {
+        match &*self.state.borrow() {
+            State::Connecting => {
+                self.waiting.borrow_mut().push(cx.waker().clone());
+                Poll::Pending
+            }
+            State::Open(requests) => Poll::Ready(Some(requests.clone())),
+            State::Dead => Poll::Ready(None),
+        }
+    }
+
+    /// In what state it is for a stream that has its place.
+    pub(crate) fn found(&self) -> Found {
+        match *self.state.borrow() {
+            State::Open(_) if self.places.taken() == 1 => Found::Idle,
+            State::Open(_) => Found::Busy,
+            State::Connecting | State::Dead => Found::New,
+        }
+    }
+
+    /// Whether further streams may be opened on it, as far as is known.
+    pub(crate) fn is_usable(&self) -> bool {
+        if self.places.is_retired() {
+            return false;
+        }
+        match &mut *self.state.borrow_mut() {
+            State::Connecting => true,
+            State::Open(requests) => {
+                // A GOAWAY, or an error of which the streams may not have heard yet.
+                !matches!(requests.poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Err(_)))
+            }
+            State::Dead => false,
+        }
+    }
+
+    /// Whether it is in use, or was a short while ago.
+    fn is_of_late(&self) -> bool {
+        self.places.taken() > 0 || clock::coarse().since(self.places.free_since()) < of_late(self.keep)
+    }
+
+    /// Whether there is room for one more stream: `most` is our own bound, and the instance may have a lower one.
+    fn has_room(&self, most: usize) -> bool {
+        let most = match &*self.state.borrow() {
+            State::Open(requests) => most.min(requests.current_max_send_streams().max(1)),
+            State::Connecting | State::Dead => most,
+        };
+        self.places.taken() < most
+    }
+}
