@@ -31,13 +31,7 @@ pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(2);
 /// A client's connection and what is read from it at the moment.
 pub(crate) struct Client {
     pub(crate) socket: Socket,
-    pub(crate) peer: SocketAddr,
-    /// The peer's address as forwarding fields write it.
-    pub(crate) peer_text: Rc<str>,
-    /// Whether the connection is encrypted.
-    pub(crate) secure: bool,
-    /// The certificate that it has shown, if the listener asks for one.
-    pub(crate) certificate: Option<Arc<Certificate>>,
+    pub(crate) known: Known,
     /// The one deadline of the connection's task.
     pub(crate) deadline: Rc<Deadline>,
     /// The body of the request in hand.
@@ -70,7 +64,33 @@ impl Drop for Client {
     }
 }
 
+/// What is known of a client from its connection.
+#[derive(Clone)]
+pub(crate) struct Known {
+    pub(crate) peer: SocketAddr,
+    /// The peer's address as forwarding fields write it.
+    pub(crate) peer_text: Rc<str>,
+    /// Whether the connection is encrypted.
+    pub(crate) secure: bool,
+    /// The certificate that it has shown, if the listener asks for one.
+    pub(crate) certificate: Option<Arc<Certificate>>,
+}
+
 impl Client {
+    /// A client that has said nothing yet.
+    pub(crate) fn new(socket: Socket, known: Known, deadline: Deadline) -> Self {
+        Self {
+            socket,
+            known,
+            deadline: Rc::new(deadline),
+            body: Body::default(),
+            scratch: Vec::new(),
+            written: 0,
+            slow: false,
+            interim: None,
+        }
+    }
+
     /// Whether it was too slow in reading, here or on the connection that its stream is one of.
     pub(crate) fn is_slow(&self) -> bool {
         self.slow || matches!(&self.socket, Socket::Stream(stream) if stream.is_cut())

@@ -12,7 +12,7 @@ use tracing::debug;
 
 use crate::client::{After, Client};
 use crate::connection::accept::welcome;
-use crate::flow::flow;
+use crate::flow;
 use crate::flow::read_head::readable;
 use crate::io::tls::Protocol;
 use crate::snapshot::Listener;
@@ -51,7 +51,7 @@ async fn take_turns(worker: &Rc<Worker>, mut client: Client, http2: bool) {
         }
         first = false;
         let after = loop {
-            let after = flow(worker, &mut client, &mut exchange).await;
+            let after = flow::serve(worker, &mut client, &mut exchange).await;
             if after != Some(After::Keep) {
                 break after;
             }

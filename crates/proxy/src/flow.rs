@@ -1,103 +1,105 @@
 //! The life of a request, from top to bottom. `docs/life-of-a-request.md` tells it in words, in the same order.
 
-pub(crate) mod buffer_body;
-pub(crate) mod cache_phase;
+mod buffer_body;
+mod cache_phase;
 pub(crate) mod explain;
-pub(crate) mod forward;
-pub(crate) mod mirror;
-pub(crate) mod observe;
-pub(crate) mod python_hooks;
+mod forward;
+mod mirror;
+mod observe;
+mod python_hooks;
 pub(crate) mod read_head;
-pub(crate) mod readdress;
-pub(crate) mod request_phase;
-pub(crate) mod respond;
-pub(crate) mod revalidate;
-pub(crate) mod route;
-pub(crate) mod tunnel;
+mod readdress;
+mod relay;
+mod request_phase;
+mod respond;
+mod revalidate;
+mod route;
+mod tunnel;
 
 use std::rc::Rc;
+use std::sync::Arc;
 
-use pylae_core::Exchange;
+use pylae_core::{Exchange, Halt};
 
 use crate::client::{After, Client};
-use crate::flow::cache_phase::settle;
-use crate::flow::forward::forward;
-use crate::flow::mirror::mirror;
-use crate::flow::observe::Passage;
-use crate::flow::read_head::receive;
-use crate::flow::readdress::readdress;
-use crate::flow::request_phase::{Decided, decide};
-use crate::flow::respond::{Reply, respond};
-use crate::flow::route::route;
+use crate::reply::Reply;
+use crate::snapshot::{Route, Snapshot};
 use crate::worker::Worker;
 
-/// One exchange. `None`: the client went away before it had said anything.
-pub(crate) async fn flow(worker: &Rc<Worker>, client: &mut Client, exchange: &mut Exchange) -> Option<After> {
-    // One snapshot serves the whole exchange, whatever is applied meanwhile.
+/// One exchange, and all that its stages need. Each stage is a method, in a file of its own.
+pub(crate) struct Flow<'a> {
+    worker: &'a Rc<Worker>,
+    /// One snapshot serves the whole exchange, whatever is applied meanwhile.
+    snapshot: &'a Arc<Snapshot>,
+    /// Its route, once there is one.
+    route: Option<&'a Route>,
+    client: &'a mut Client,
+    exchange: &'a mut Exchange,
+    /// It was logged and counted, or is not to be.
+    observed: bool,
+}
+
+/// Serves the next request of `client`. `None`: the client went away before it had said anything.
+pub(crate) async fn serve(worker: &Rc<Worker>, client: &mut Client, exchange: &mut Exchange) -> Option<After> {
     let snapshot = worker.snapshot();
-    // Observed however it ends, cut off by the end of a drain too.
-    let mut passage = Passage::begin(worker, &snapshot, client, exchange);
-    let Passage { matched, client, exchange, .. } = &mut passage;
+    Flow { worker, snapshot: &snapshot, route: None, client, exchange, observed: false }.run().await
+}
 
-    // Request in: its head, complete, valid and in time.
-    let received = receive(worker, &snapshot, client, exchange).await?;
-    let _admission = worker.enter();
+impl<'a> Flow<'a> {
+    async fn run(mut self) -> Option<After> {
+        // Request in: its head, complete, valid and in time.
+        let received = self.read_head().await?;
+        let _in_flight = self.worker.enter();
 
-    // Room, and then the route.
-    let routed = match received.and_then(|()| worker.admits(&snapshot)) {
-        Ok(()) => route(worker, &snapshot, exchange),
-        Err(halt) => {
-            snapshot.unrouted.enter_unasked(exchange);
-            Err(halt)
-        }
-    };
-
-    let reply = match routed {
-        Err(halt) => Err(halt),
-        Ok(route) => {
-            *matched = Some(route);
-            // Request policies, in table order, once.
-            match decide(worker, &snapshot, route, client, exchange).await {
-                Ok(Decided::Forward) => {
-                    // Pick an instance, forward; only these two repeat.
-                    let forwarded = forward(worker, &snapshot, route, client, exchange).await;
-                    settle(worker, &snapshot, exchange, forwarded)
-                }
-                Ok(Decided::Answer(answer)) => Ok(Reply::own(*answer, exchange)),
-                Ok(Decided::Stored(mut stored)) => {
-                    if let Some(fetch) = stored.refresh.take() {
-                        revalidate::fetch(worker, &snapshot, exchange, fetch);
-                    }
-                    Ok(Reply::Stored(stored))
-                }
+        // Room, and then the route.
+        let reply = match received.and_then(|()| self.worker.admits(self.snapshot)) {
+            Ok(()) => match self.find_route() {
+                Ok(route) => self.answer(route).await,
                 Err(halt) => Err(halt),
+            },
+            Err(halt) => {
+                self.snapshot.unrouted.enter_unasked(self.exchange);
+                Err(halt)
             }
-        }
-    };
-    let matched = *matched;
+        };
 
-    // Every early exit becomes a response here.
-    let reply = reply.unwrap_or_else(|halt| Reply::from_halt(&halt, exchange));
+        // Every early exit becomes a response here.
+        let reply = reply.unwrap_or_else(|halt| Reply::from_halt(&halt, self.exchange));
 
-    // What an instance says of itself becomes what its client knows.
-    readdress(&snapshot, exchange);
+        // What an instance says of itself becomes what its client knows.
+        self.readdress();
 
-    // Response policies, in reverse order: those whose request half was entered, on rejections too. Hooks are the last of them.
-    let reply = match matched {
-        Some(route) if route.hooks.is_some() => python_hooks::response(worker, route, client, exchange, reply).await,
-        _ => reply,
-    };
-    matched.map_or(&snapshot.unrouted, |route| &route.chain).response(exchange);
+        // Response policies, in reverse order: those whose request half was entered, on rejections too. Hooks are the last of them.
+        let reply = self.response_hooks(reply).await;
+        self.route.map_or(&self.snapshot.unrouted, |route| &route.chain).response(self.exchange);
 
-    // Out.
-    let sent = respond(worker, &snapshot, matched, client, exchange, reply).await;
+        // Out.
+        let sent = self.respond(reply).await;
 
-    // Copied, where the route has a mirror.
-    if let Some(route) = matched {
-        mirror(worker, &snapshot, route, client, exchange);
+        // Copied, where the route has a mirror.
+        self.mirror();
+
+        // Observed.
+        self.observe(sent);
+        Some(sent.after)
     }
 
-    // Observed.
-    passage.end(sent);
-    Some(sent.after)
+    /// What answers the request on its route.
+    async fn answer(&mut self, route: &'a Route) -> Result<Reply<'a>, Halt> {
+        // Request policies, in table order, once.
+        match self.request_phase(route).await? {
+            // Pick an instance, forward; only these two repeat. Then what the cache makes of it.
+            None => {
+                let forwarded = self.forward(route).await;
+                self.cache_phase(forwarded)
+            }
+            Some(Reply::Stored(mut stored)) => {
+                if let Some(fetch) = stored.refresh.take() {
+                    self.revalidate(fetch);
+                }
+                Ok(Reply::Stored(stored))
+            }
+            Some(reply) => Ok(reply),
+        }
+    }
 }

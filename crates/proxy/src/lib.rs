@@ -9,6 +9,7 @@ mod thread;
 
 mod connection;
 mod flow;
+mod reply;
 mod upstream;
 
 mod client;

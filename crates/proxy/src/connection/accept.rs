@@ -5,7 +5,6 @@ use std::future::Future;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -17,8 +16,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tracing::debug;
 
-use crate::client::body::Body;
-use crate::client::{Client, DRAIN_TIME};
+use crate::client::{Client, DRAIN_TIME, Known};
 use crate::io::clock;
 use crate::io::deadline::Deadline;
 use crate::io::socket::Socket;
@@ -49,20 +47,9 @@ pub(crate) async fn welcome(
             (Socket::Tls(tls), protocol, certificate)
         }
     };
-    let client = Client {
-        socket,
-        peer,
-        peer_text: peer.ip().to_canonical().to_string().into(),
-        secure: listener.tls.is_some(),
-        certificate,
-        deadline: Rc::new(deadline),
-        body: Body::default(),
-        scratch: Vec::new(),
-        written: 0,
-        slow: false,
-        interim: None,
-    };
-    Some((client, protocol))
+    let peer_text = peer.ip().to_canonical().to_string().into();
+    let known = Known { peer, peer_text, secure: listener.tls.is_some(), certificate };
+    Some((Client::new(socket, known, deadline), protocol))
 }
 
 /// The connection behind the header that a proxy puts in front, and the client's address, in the time for a request's head.

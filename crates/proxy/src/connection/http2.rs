@@ -14,9 +14,8 @@ use pylae_core::Instant;
 use pylae_core::plan::Limits;
 use tracing::debug;
 
-use crate::client::body::Body;
 use crate::client::{After, Client};
-use crate::flow::flow;
+use crate::flow;
 use crate::io::clock;
 use crate::io::deadline::Deadline;
 use crate::io::h2_stream::heads;
@@ -101,7 +100,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut client: Client, ahead: Vec<u8>
     let mut handshake = builder(limits).handshake(Wire::of_client(socket, ahead, Rc::clone(&watch)));
     client.deadline.set(clock::coarse().saturating_add(limits.head_timeout.0));
     let Some(Ok(connection)) = client.deadline.within(|cx| Pin::new(&mut handshake).poll(cx)).await else { return };
-    debug!(peer = %client.peer, "connection speaks HTTP/2");
+    debug!(peer = %client.known.peer, "connection speaks HTTP/2");
     let mut serving = Serving {
         worker: Rc::clone(&worker),
         connection,
@@ -253,21 +252,10 @@ impl Serving {
         if written.is_err() {
             stream.refuse("pseudo-header fields or fields that make no request of HTTP/1.1");
         }
-        let mut client = Client {
-            socket: Socket::Stream(Box::new(stream)),
-            peer: whole.peer,
-            peer_text: Rc::clone(&whole.peer_text),
-            secure: whole.secure,
-            certificate: whole.certificate.clone(),
-            deadline: Rc::new(worker.wheel.deadline()),
-            body: Body::default(),
-            scratch: Vec::new(),
-            written: 0,
-            slow: false,
-            interim: None,
-        };
+        let socket = Socket::Stream(Box::new(stream));
+        let mut client = Client::new(socket, whole.known.clone(), worker.wheel.deadline());
         tokio::task::spawn_local(async move {
-            match flow(&worker, &mut client, &mut exchange).await {
+            match flow::serve(&worker, &mut client, &mut exchange).await {
                 Some(After::Keep | After::Close) => {
                     if exchange.upgrades {
                         client.socket.end(&[]);

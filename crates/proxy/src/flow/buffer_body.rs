@@ -3,59 +3,56 @@
 use std::rc::Rc;
 use std::task::Poll;
 
-use pylae_core::{Exchange, Halt, Pace};
+use pylae_core::{Halt, Pace};
 use pylae_http::Framing;
 
 use crate::client::Client;
+use crate::flow::Flow;
 use crate::io::buffers::SMALL;
 use crate::io::clock;
-use crate::snapshot::{Route, Snapshot};
-use crate::worker::Worker;
+use crate::snapshot::Route;
 
-/// Reads the request body up to its end, or a little beyond `limit` bytes. It is kept, and sent on from there.
-pub(crate) async fn gather(
-    worker: &Worker,
-    snapshot: &Snapshot,
-    route: &Route,
-    client: &mut Client,
-    exchange: &mut Exchange,
-    limit: usize,
-) -> Result<(), Halt> {
-    if matches!(exchange.framing, Framing::Length(length) if length > exchange.max_body) {
-        return Err(Halt::BodyTooLarge(exchange.max_body));
-    }
-    if client.body.is_done() {
-        return Ok(());
-    }
-    let limits = &snapshot.plan.limits;
-    if client.body.take_awaited() && !client.say_continue(limits).await {
-        return Err(Halt::ClientGone);
-    }
-    // Whatever is read is kept: one piece may go beyond the limit.
-    client.body.hold(limit.saturating_add(SMALL));
-    let mut pace = Pace::new(limits.min_rate, limits.body_grace.0);
-    let mut piece = worker.buffers.small();
-    let deadline = Rc::clone(&client.deadline);
-    deadline.set(clock::coarse().saturating_add(route.idle_timeout));
-    let gathered = deadline
-        .within(|cx| {
-            while !client.body.is_done() && client.body.taken() <= limit as u64 {
-                piece.clear();
-                let Client { body, socket, .. } = &mut *client;
-                match body.poll_take(cx, socket, exchange, &mut piece, SMALL) {
-                    Poll::Ready(Ok(n)) => pace.moved(clock::now(), n),
-                    Poll::Ready(Err(halt)) => return Poll::Ready(Err(halt)),
-                    Poll::Pending => {
-                        pace.wait(clock::now());
-                        let silence = clock::coarse().saturating_add(route.idle_timeout);
-                        deadline.set(pace.due().map_or(silence, |due| due.min(silence)));
-                        return Poll::Pending;
+impl Flow<'_> {
+    /// Reads the request body up to its end, or a little beyond `limit` bytes. It is kept, and sent on from there.
+    pub(super) async fn buffer_body(&mut self, route: &Route, limit: usize) -> Result<(), Halt> {
+        let (worker, snapshot) = (self.worker, self.snapshot);
+        let (client, exchange) = (&mut *self.client, &mut *self.exchange);
+        if matches!(exchange.framing, Framing::Length(length) if length > exchange.max_body) {
+            return Err(Halt::BodyTooLarge(exchange.max_body));
+        }
+        if client.body.is_done() {
+            return Ok(());
+        }
+        let limits = &snapshot.plan.limits;
+        if client.body.take_awaited() && !client.say_continue(limits).await {
+            return Err(Halt::ClientGone);
+        }
+        // Whatever is read is kept: one piece may go beyond the limit.
+        client.body.hold(limit.saturating_add(SMALL));
+        let mut pace = Pace::new(limits.min_rate, limits.body_grace.0);
+        let mut piece = worker.buffers.small();
+        let deadline = Rc::clone(&client.deadline);
+        deadline.set(clock::coarse().saturating_add(route.idle_timeout));
+        let gathered = deadline
+            .within(|cx| {
+                while !client.body.is_done() && client.body.taken() <= limit as u64 {
+                    piece.clear();
+                    let Client { body, socket, .. } = &mut *client;
+                    match body.poll_take(cx, socket, exchange, &mut piece, SMALL) {
+                        Poll::Ready(Ok(n)) => pace.moved(clock::now(), n),
+                        Poll::Ready(Err(halt)) => return Poll::Ready(Err(halt)),
+                        Poll::Pending => {
+                            pace.wait(clock::now());
+                            let silence = clock::coarse().saturating_add(route.idle_timeout);
+                            deadline.set(pace.due().map_or(silence, |due| due.min(silence)));
+                            return Poll::Pending;
+                        }
                     }
                 }
-            }
-            Poll::Ready(Ok(()))
-        })
-        .await;
-    worker.buffers.give_back(piece);
-    gathered.unwrap_or(Err(Halt::BodyTimeout))
+                Poll::Ready(Ok(()))
+            })
+            .await;
+        worker.buffers.give_back(piece);
+        gathered.unwrap_or(Err(Halt::BodyTimeout))
+    }
 }

@@ -12,83 +12,85 @@ use tracing::debug;
 
 use crate::client::Client;
 use crate::client::admission;
-use crate::flow::readdress;
+use crate::flow::Flow;
 use crate::io::clock;
 use crate::snapshot::{Route, Service, Snapshot};
 use crate::upstream::answer::{Answered, Taken};
 use crate::upstream::attempt::One;
 use crate::upstream::failure::Failure;
-use crate::worker::Worker;
 
-/// Forwards the request in `exchange`. Its body is read from `client` as it is sent.
-pub(crate) async fn forward<'s>(
-    worker: &Worker,
-    snapshot: &'s Snapshot,
-    route: &'s Route,
-    client: &mut Client,
-    exchange: &mut Exchange,
-) -> Result<Taken<'s>, Halt> {
-    let service = chosen(snapshot, route, exchange).ok_or(Halt::NoService)?;
-    prepare(route, client, exchange)?;
-    let last = last_moment(route, exchange);
-    let entered = admission::enter(service, last, client, exchange).await?;
-    let tie = service.state.tie(exchange);
-    let mut tried = Tried::default();
-    let mut number = 1;
-    // Where nothing came in between, it begins when the request has come: one look at the clock less.
-    let mut began = if route.chain.is_empty() && entered.is_none() { exchange.started } else { clock::now() };
-    loop {
-        let input =
-            PickInput { now: began, hash: tie.hash, sticky: tie.sticky, avoid: &tried, random: worker.random_u64() };
-        let mut picked = service.state.pick(&input).map_err(|why| unavailable(&why))?;
-        let one = One { worker, snapshot, route, service, picked: &picked, last };
-        exchange.attempts = number;
-        exchange.instance = Some(picked.index);
-        debug!(id = %exchange.id.escape_ascii(), number, service = %service.name, instance = picked.instance().url(),
-            "attempt begun");
-        let answered = one.run(client, exchange).await;
-        let now = clock::now();
-        exchange.upstream += now.since(began);
-        exchange.now = now;
-        let (outcome, sent) = match &answered {
-            Ok(_) => (Outcome::Status(grpc::judged_status(exchange)), true),
-            Err(Failure::Halt(halt)) => return Err(halt.clone()),
-            Err(Failure::Instance(fault)) => (fault.outcome, fault.sent),
-        };
-        debug!(id = %exchange.id.escape_ascii(), ?outcome, sent, "attempt over");
-        worker.log_changes(picked.report(now, outcome, now.since(began)));
-        let attempt = Attempt {
-            outcome,
-            number,
-            retries: route.retries,
-            // A handshake is sent once, whatever it comes to.
-            retry_on: if exchange.upgrades { &[] } else { &route.retry_on },
-            idempotent: exchange.head.method.is_idempotent() && !exchange.upgrades,
-            sent,
-            replayable: client.body.is_replayable(),
-            last,
-        };
-        let pause = match service.state.retry(&attempt, now, worker.random_u64()) {
-            retry::Verdict::Again(pause) => pause,
-            retry::Verdict::GiveUp(_) => {
-                let late = last.is_some_and(|last| now >= last);
-                let taken = finish(answered, service, picked, entered, late)?;
-                tie_client(&taken, client, exchange);
-                readdress::note(&taken, route, exchange);
-                return Ok(taken);
+impl<'a> Flow<'a> {
+    /// Forwards the request. Its body is read from the client as it is sent.
+    pub(super) async fn forward(&mut self, route: &'a Route) -> Result<Taken<'a>, Halt> {
+        let (worker, snapshot) = (self.worker, &**self.snapshot);
+        let (client, exchange) = (&mut *self.client, &mut *self.exchange);
+        let service = chosen(snapshot, route, exchange).ok_or(Halt::NoService)?;
+        prepare(route, client, exchange)?;
+        let last = last_moment(route, exchange);
+        let entered = admission::enter(service, last, client, exchange).await?;
+        let tie = service.state.tie(exchange);
+        let mut tried = Tried::default();
+        let mut number = 1;
+        // Where nothing came in between, it begins when the request has come: one look at the clock less.
+        let mut began = if route.chain.is_empty() && entered.is_none() { exchange.started } else { clock::now() };
+        loop {
+            let input = PickInput {
+                now: began,
+                hash: tie.hash,
+                sticky: tie.sticky,
+                avoid: &tried,
+                random: worker.random_u64(),
+            };
+            let mut picked = service.state.pick(&input).map_err(|why| unavailable(&why))?;
+            let attempt = One { worker, snapshot, route, service, picked: &picked, last };
+            exchange.attempts = number;
+            exchange.instance = Some(picked.index);
+            debug!(id = %exchange.id.escape_ascii(), number, service = %service.name, instance = picked.instance().url(),
+                "attempt begun");
+            let answered = attempt.run(client, exchange).await;
+            let now = clock::now();
+            exchange.upstream += now.since(began);
+            exchange.now = now;
+            let (outcome, sent) = match &answered {
+                Ok(_) => (Outcome::Status(grpc::judged_status(exchange)), true),
+                Err(Failure::Halt(halt)) => return Err(halt.clone()),
+                Err(Failure::Instance(fault)) => (fault.outcome, fault.sent),
+            };
+            debug!(id = %exchange.id.escape_ascii(), ?outcome, sent, "attempt over");
+            worker.log_changes(picked.report(now, outcome, now.since(began)));
+            let attempt = Attempt {
+                outcome,
+                number,
+                retries: route.retries,
+                // A handshake is sent once, whatever it comes to.
+                retry_on: if exchange.upgrades { &[] } else { &route.retry_on },
+                idempotent: exchange.head.method.is_idempotent() && !exchange.upgrades,
+                sent,
+                replayable: client.body.is_replayable(),
+                last,
+            };
+            let pause = match service.state.retry(&attempt, now, worker.random_u64()) {
+                retry::Verdict::Again(pause) => pause,
+                retry::Verdict::GiveUp(_) => {
+                    let late = last.is_some_and(|last| now >= last);
+                    let taken = finish(answered, service, picked, entered, late)?;
+                    tie_client(&taken, client, exchange);
+                    self.note_asked(route, &taken);
+                    return Ok(taken);
+                }
+            };
+            if let Ok(answered) = answered {
+                answered.upload.finish(&worker.buffers);
             }
-        };
-        if let Ok(answered) = answered {
-            answered.upload.finish(&worker.buffers);
+            exchange.clear_response();
+            tried.insert(picked.index);
+            drop(picked);
+            number += 1;
+            worker.stats.retries.add(1);
+            debug!(id = %exchange.id.escape_ascii(), ?pause, "attempt to be repeated");
+            wait(client, exchange, now.saturating_add(pause)).await?;
+            began = clock::now();
         }
-        exchange.clear_response();
-        tried.insert(picked.index);
-        drop(picked);
-        number += 1;
-        worker.stats.retries.add(1);
-        debug!(id = %exchange.id.escape_ascii(), ?pause, "attempt to be repeated");
-        wait(client, exchange, now.saturating_add(pause)).await?;
-        began = clock::now();
     }
 }
 
@@ -98,7 +100,7 @@ fn prepare(route: &Route, client: &mut Client, exchange: &mut Exchange) -> Resul
     if matches!(exchange.framing, Framing::Length(length) if length > exchange.max_body) {
         return Err(Halt::BodyTooLarge(exchange.max_body));
     }
-    forwarding::announce(exchange, &client.peer_text, &mut client.scratch)
+    forwarding::announce(exchange, &client.known.peer_text, &mut client.scratch)
         .map_err(|_| Halt::Malformed("a forwarded field has a value that may not be sent"))?;
     if let Some(mirror) = route.chain.mirror() {
         client.body.hold(mirror.max_body());

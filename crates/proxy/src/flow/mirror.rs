@@ -6,17 +6,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::ready;
 
-use pylae_core::Exchange;
 use pylae_core::service::{PickInput, Tried};
 use pylae_http::body::framing;
 use pylae_http::{Framing, HeadLimits, Method, ResponseHead};
 
-use crate::client::Client;
+use crate::flow::Flow;
 use crate::io::source::Source;
-use crate::snapshot::{Route, Service, Snapshot};
+use crate::snapshot::Service;
 use crate::upstream::alone::open_alone;
 use crate::upstream::attempt::encode;
-use crate::worker::Worker;
 
 /// Bytes of an answer that are read, only so that the instance sees an orderly end.
 const MOST_READ: usize = 1 << 20;
@@ -24,34 +22,40 @@ const MOST_READ: usize = 1 << 20;
 /// Counts copies under way.
 struct Sending(Rc<Cell<usize>>);
 
-/// Sends a copy of the request, if the route says so.
-pub(crate) fn mirror(worker: &Worker, snapshot: &Snapshot, route: &Route, client: &Client, exchange: &Exchange) {
-    let (Some(mirror), Some(service)) = (route.chain.mirror(), &route.mirror) else { return };
-    // Only what was forwarded, and what is still at hand as a whole; a WebSocket never is.
-    let whole = client.body.is_done() && client.body.is_replayable() && client.body.kept().len() <= mirror.max_body();
-    if exchange.attempts == 0 || exchange.upgrades || !mirror.takes(exchange) {
-        return;
+impl Flow<'_> {
+    /// Sends a copy of the request, if the route says so.
+    pub(super) fn mirror(&self) {
+        let Some(route) = self.route else { return };
+        let (worker, client, exchange) = (self.worker, &*self.client, &*self.exchange);
+        let (Some(mirror), Some(service)) = (route.chain.mirror(), &route.mirror) else { return };
+        // Only what was forwarded, and what is still at hand as a whole; a WebSocket never is.
+        let whole =
+            client.body.is_done() && client.body.is_replayable() && client.body.kept().len() <= mirror.max_body();
+        if exchange.attempts == 0 || exchange.upgrades || !mirror.takes(exchange) {
+            return;
+        }
+        let random = worker.random_u64();
+        let input = PickInput { now: exchange.now, hash: None, sticky: None, avoid: Tried::NONE, random };
+        let picked =
+            (whole && worker.mirroring.get() < mirror.max_in_flight()).then(|| service.state.pick_aside(&input).ok());
+        let Some(Some(picked)) = picked else { return worker.stats.mirrors_dropped.add(1) };
+        let (target, index) = (Arc::clone(service), picked.index);
+        let host = service.host_for(picked.instance(), route.preserve_host, exchange);
+        let body = client.body.kept();
+        let framing =
+            if exchange.framing == Framing::None { Framing::None } else { Framing::Length(body.len() as u64) };
+        let mut request = Vec::with_capacity(1024 + body.len());
+        encode(exchange, host, framing, self.snapshot.plan.via, &mut request);
+        request.extend_from_slice(body);
+        worker.stats.mirrored.add(1);
+        let sending = Sending::new(&worker.mirroring);
+        let (timeout, method, limits) = (mirror.timeout(), exchange.head.method, self.snapshot.head_limits);
+        tokio::task::spawn_local(async move {
+            let _sending = sending;
+            // However it ends, nobody is told: it is a copy.
+            let _ = tokio::time::timeout(timeout, send(&target, index, &request, method, &limits)).await;
+        });
     }
-    let random = worker.random_u64();
-    let input = PickInput { now: exchange.now, hash: None, sticky: None, avoid: Tried::NONE, random };
-    let picked =
-        (whole && worker.mirroring.get() < mirror.max_in_flight()).then(|| service.state.pick_aside(&input).ok());
-    let Some(Some(picked)) = picked else { return worker.stats.mirrors_dropped.add(1) };
-    let (target, index) = (Arc::clone(service), picked.index);
-    let host = service.host_for(picked.instance(), route.preserve_host, exchange);
-    let body = client.body.kept();
-    let framing = if exchange.framing == Framing::None { Framing::None } else { Framing::Length(body.len() as u64) };
-    let mut request = Vec::with_capacity(1024 + body.len());
-    encode(exchange, host, framing, snapshot.plan.via, &mut request);
-    request.extend_from_slice(body);
-    worker.stats.mirrored.add(1);
-    let sending = Sending::new(&worker.mirroring);
-    let (timeout, method, limits) = (mirror.timeout(), exchange.head.method, snapshot.head_limits);
-    tokio::task::spawn_local(async move {
-        let _sending = sending;
-        // However it ends, nobody is told: it is a copy.
-        let _ = tokio::time::timeout(timeout, send(&target, index, &request, method, &limits)).await;
-    });
 }
 
 /// Sends a request and reads its answer, which is thrown away.

@@ -12,10 +12,11 @@ use pylae_policies::Policy;
 use pylae_policies::hooks::Hooked;
 
 use crate::client::Client;
-use crate::flow::respond::{Reply, keep_sending};
+use crate::flow::Flow;
 use crate::io::buffers::SMALL;
 use crate::io::clock;
 use crate::io::source::Source;
+use crate::reply::Reply;
 use crate::snapshot::Route;
 use crate::upstream::answer::Answered;
 use crate::worker::Worker;
@@ -23,138 +24,128 @@ use crate::worker::Worker;
 /// How long a body in memory may take through hooks that see it piece by piece.
 const STREAM_PATIENCE: Duration = Duration::from_secs(30);
 
-/// Calls the hooks that see requests. An answer: one of them gives it.
-pub(crate) async fn request(
-    route: &Route,
-    client: &mut Client,
-    exchange: &mut Exchange,
-) -> Result<Option<Box<Answer>>, Halt> {
-    let Some(hooks) = route.hooks.as_deref() else { return Ok(None) };
-    let mut visit = Box::<Visit>::default();
-    let wanted = route.chain.hooks();
-    if let Some(limit) = wanted.and_then(Policy::body_limit) {
-        if !client.body.is_done() || client.body.kept().len() > limit {
-            return Err(Halt::BodyTooLarge(limit as u64));
+impl<'a> Flow<'a> {
+    /// Calls the hooks that see requests. An answer: one of them gives it.
+    pub(super) async fn request_hooks(&mut self, route: &Route) -> Result<Option<Box<Answer>>, Halt> {
+        let (client, exchange) = (&mut *self.client, &mut *self.exchange);
+        let Some(hooks) = route.hooks.as_deref() else { return Ok(None) };
+        let mut visit = Box::<Visit>::default();
+        let wanted = route.chain.hooks();
+        if let Some(limit) = wanted.and_then(Policy::body_limit) {
+            if !client.body.is_done() || client.body.kept().len() > limit {
+                return Err(Halt::BodyTooLarge(limit as u64));
+            }
+            visit.request_body = Some(client.body.kept().into());
         }
-        visit.request_body = Some(client.body.kept().into());
+        if wanted.is_some_and(Hooked::see_bodies) {
+            // Hooks want to read what comes back. Cannot fail: the value is ours.
+            let _ = exchange.request_edits.set_known(Name::AcceptEncoding, b"identity");
+        }
+        exchange.hooks = Some(visit);
+        let step = hooks.on_request(exchange);
+        follow(hooks, client, exchange, step).await
     }
-    if wanted.is_some_and(Hooked::see_bodies) {
-        // Hooks want to read what comes back. Cannot fail: the value is ours.
-        let _ = exchange.request_edits.set_known(Name::AcceptEncoding, b"identity");
-    }
-    exchange.hooks = Some(visit);
-    let step = hooks.on_request(exchange);
-    follow(hooks, client, exchange, step).await
-}
 
-/// Calls the hooks that see responses, where the exchange has come as far as the hooks. What is sent then.
-pub(crate) async fn response<'s>(
-    worker: &Worker,
-    route: &Route,
-    client: &mut Client,
-    exchange: &mut Exchange,
-    mut reply: Reply<'s>,
-) -> Reply<'s> {
-    let Some(hooks) = route.hooks.as_deref().filter(|hooks| hooks.sees_responses()) else { return reply };
-    if !route.chain.has_met_hooks(exchange) || matches!(reply, Reply::Nobody) {
-        return reply;
-    }
-    if let Some(limit) = route.chain.hooks().and_then(Hooked::response_limit) {
-        reply = match gathered(worker, route, client, exchange, reply, limit).await {
-            Ok(reply) => reply,
-            Err(halt) => Reply::from_halt(&halt, exchange),
-        };
-        if matches!(reply, Reply::Nobody) {
+    /// Calls the hooks that see responses, where the exchange has come as far as the hooks. What is sent then.
+    pub(super) async fn response_hooks(&mut self, mut reply: Reply<'a>) -> Reply<'a> {
+        let Some(route) = self.route else { return reply };
+        let Some(hooks) = route.hooks.as_deref().filter(|hooks| hooks.sees_responses()) else { return reply };
+        if !route.chain.has_met_hooks(self.exchange) || matches!(reply, Reply::Nobody) {
             return reply;
         }
-    }
-    let visit = exchange.hooks.get_or_insert_default();
-    if let Reply::Own(answer) = &reply {
-        visit.response_body = Some(answer.body.clone());
-    }
-    let step = hooks.on_response(exchange);
-    let followed = follow(hooks, client, exchange, step).await;
-    let visit = exchange.hooks.get_or_insert_default();
-    let body = visit.response_body.take().filter(|_| visit.body_set);
-    match (followed, body) {
-        (Ok(None), None) => {
-            if let Reply::Own(answer) = &mut reply {
-                answer.status = exchange.status;
+        if let Some(limit) = route.chain.hooks().and_then(Hooked::response_limit) {
+            reply = match self.buffer_answer(route, reply, limit).await {
+                Ok(reply) => reply,
+                Err(halt) => Reply::from_halt(&halt, self.exchange),
+            };
+            if matches!(reply, Reply::Nobody) {
+                return reply;
             }
-            pass(hooks, exchange, reply, client).await
         }
-        (Ok(None), Some(body)) => {
-            // Its fields stay where they are, in the instance's head or among the edits.
-            if matches!(reply, Reply::Taken(_)) {
+        let (worker, client, exchange) = (self.worker, &mut *self.client, &mut *self.exchange);
+        let visit = exchange.hooks.get_or_insert_default();
+        if let Reply::Own(answer) = &reply {
+            visit.response_body = Some(answer.body.clone());
+        }
+        let step = hooks.on_response(exchange);
+        let followed = follow(hooks, client, exchange, step).await;
+        let visit = exchange.hooks.get_or_insert_default();
+        let body = visit.response_body.take().filter(|_| visit.body_set);
+        match (followed, body) {
+            (Ok(None), None) => {
+                if let Reply::Own(answer) = &mut reply {
+                    answer.status = exchange.status;
+                }
+                pass(hooks, exchange, reply, client).await
+            }
+            (Ok(None), Some(body)) => {
+                // Its fields stay where they are, in the instance's head or among the edits.
+                if matches!(reply, Reply::Taken(_)) {
+                    part_with(worker, exchange, reply);
+                }
+                exchange.body_length = Some(body.len() as u64);
+                let reply = Reply::Own(Box::new(Answer { status: exchange.status, headers: Vec::new(), body }));
+                pass(hooks, exchange, reply, client).await
+            }
+            (Ok(Some(answer)), _) => {
                 part_with(worker, exchange, reply);
+                Reply::own(*answer, exchange)
             }
-            exchange.body_length = Some(body.len() as u64);
-            let reply = Reply::Own(Box::new(Answer { status: exchange.status, headers: Vec::new(), body }));
-            pass(hooks, exchange, reply, client).await
-        }
-        (Ok(Some(answer)), _) => {
-            part_with(worker, exchange, reply);
-            Reply::own(*answer, exchange)
-        }
-        (Err(halt), _) => {
-            part_with(worker, exchange, reply);
-            Reply::from_halt(&halt, exchange)
+            (Err(halt), _) => {
+                part_with(worker, exchange, reply);
+                Reply::from_halt(&halt, exchange)
+            }
         }
     }
-}
 
-/// An instance's answer with its body in memory, as far as it has one.
-async fn gathered<'s>(
-    worker: &Worker,
-    route: &Route,
-    client: &mut Client,
-    exchange: &mut Exchange,
-    reply: Reply<'s>,
-    limit: usize,
-) -> Result<Reply<'s>, Halt> {
-    let mut taken = match reply {
-        Reply::Taken(taken) if taken.answered.framing != Framing::None && !exchange.cache.is_muted() => taken,
-        reply => {
-            exchange.hooks.get_or_insert_default().response_body = Some([].into());
-            return Ok(reply);
-        }
-    };
-    let framing = taken.answered.framing;
-    let mut body = Vec::new();
-    let mut source = Source::default();
-    source.start(framing, exchange.response.len, &taken.answered.connection);
-    let deadline = Rc::clone(&client.deadline);
-    deadline.set(clock::coarse().saturating_add(route.idle_timeout));
-    let Answered { connection, upload, .. } = &mut taken.answered;
-    let read = deadline
-        .within(|cx| {
-            while !source.is_done() {
-                keep_sending(upload, cx, client, exchange, connection);
-                if body.len() > limit {
-                    return Poll::Ready(Err(too_large()));
-                }
-                body.reserve(SMALL);
-                match source.poll_take(cx, connection, &mut exchange.response_buffer, &mut body, SMALL) {
-                    Poll::Ready(Ok(_)) => deadline.set(clock::coarse().saturating_add(route.idle_timeout)),
-                    Poll::Ready(Err(_)) => return Poll::Ready(Err(Halt::BadGateway)),
-                    Poll::Pending => return client.poll_gone(cx, exchange).map(|()| Err(Halt::ClientGone)),
-                }
+    /// An instance's answer with its body in memory, as far as it has one.
+    async fn buffer_answer(&mut self, route: &Route, reply: Reply<'a>, limit: usize) -> Result<Reply<'a>, Halt> {
+        let worker = self.worker;
+        let (client, exchange) = (&mut *self.client, &mut *self.exchange);
+        let mut taken = match reply {
+            Reply::Taken(taken) if taken.answered.framing != Framing::None && !exchange.cache.is_muted() => taken,
+            reply => {
+                exchange.hooks.get_or_insert_default().response_body = Some([].into());
+                return Ok(reply);
             }
-            Poll::Ready(if body.len() > limit { Err(too_large()) } else { Ok(()) })
-        })
-        .await;
-    if let Err(halt) = read.unwrap_or(Err(Halt::GatewayTimeout)) {
-        exchange.cache.break_off();
-        taken.let_go(worker, false);
-        return Err(halt);
+        };
+        let framing = taken.answered.framing;
+        let mut body = Vec::new();
+        let mut source = Source::default();
+        source.start(framing, exchange.response.len, &taken.answered.connection);
+        let deadline = Rc::clone(&client.deadline);
+        deadline.set(clock::coarse().saturating_add(route.idle_timeout));
+        let Answered { connection, upload, .. } = &mut taken.answered;
+        let read = deadline
+            .within(|cx| {
+                while !source.is_done() {
+                    upload.poll_on(cx, client, exchange, connection);
+                    if body.len() > limit {
+                        return Poll::Ready(Err(too_large()));
+                    }
+                    body.reserve(SMALL);
+                    match source.poll_take(cx, connection, &mut exchange.response_buffer, &mut body, SMALL) {
+                        Poll::Ready(Ok(_)) => deadline.set(clock::coarse().saturating_add(route.idle_timeout)),
+                        Poll::Ready(Err(_)) => return Poll::Ready(Err(Halt::BadGateway)),
+                        Poll::Pending => return client.poll_gone(cx, exchange).map(|()| Err(Halt::ClientGone)),
+                    }
+                }
+                Poll::Ready(if body.len() > limit { Err(too_large()) } else { Ok(()) })
+            })
+            .await;
+        if let Err(halt) = read.unwrap_or(Err(Halt::GatewayTimeout)) {
+            exchange.cache.break_off();
+            taken.let_go(worker, false);
+            return Err(halt);
+        }
+        exchange.cache.take(&body);
+        exchange.cache.complete();
+        let whole = framing != Framing::Close && source.consumed() == exchange.response_buffer.len();
+        let persists = exchange.response_options.persists(exchange.response.version);
+        taken.let_go(worker, whole && persists);
+        exchange.body_length = Some(body.len() as u64);
+        Ok(Reply::Own(Box::new(Answer { status: exchange.status, headers: Vec::new(), body: body.into() })))
     }
-    exchange.cache.take(&body);
-    exchange.cache.complete();
-    let whole = framing != Framing::Close && source.consumed() == exchange.response_buffer.len();
-    let persists = exchange.response_options.persists(exchange.response.version);
-    taken.let_go(worker, whole && persists);
-    exchange.body_length = Some(body.len() as u64);
-    Ok(Reply::Own(Box::new(Answer { status: exchange.status, headers: Vec::new(), body: body.into() })))
 }
 
 fn too_large() -> Halt {

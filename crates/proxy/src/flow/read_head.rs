@@ -1,4 +1,4 @@
-//! Stage one: a request head, complete and in time.
+//! Stage: a request head, complete and in time.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};
@@ -8,6 +8,7 @@ use pylae_core::{Exchange, Halt};
 use tracing::debug;
 
 use crate::client::Client;
+use crate::flow::Flow;
 use crate::io::clock;
 use crate::io::unread::{Reading, Unread};
 use crate::snapshot::Snapshot;
@@ -48,59 +49,58 @@ pub(crate) async fn readable(worker: &Worker, client: &mut Client, first: bool) 
     }
 }
 
-/// Reads the head of the next request into `exchange` and settles what follows from it alone. `None`: the client went away
-/// before it had said anything.
-pub(crate) async fn receive(
-    worker: &Worker,
-    snapshot: &Snapshot,
-    client: &mut Client,
-    exchange: &mut Exchange,
-) -> Option<Result<(), Halt>> {
-    client.written = 0;
-    client.interim = None;
-    exchange.peer = client.peer;
-    admit::meet(exchange);
-    exchange.secure = client.secure;
-    exchange.on_stream = client.socket.is_stream();
-    exchange.certificate.clone_from(&client.certificate);
-    exchange.max_body = snapshot.plan.limits.max_body;
-    let parsed = if let Some(what) = client.socket.refusal() {
-        Err(Halt::Malformed(what))
-    } else if let Some(parsed) = poll_once(client, snapshot, exchange).await {
-        parsed
-    } else {
-        client.deadline.set(clock::coarse().saturating_add(snapshot.plan.limits.head_timeout.0));
-        let Client { socket, deadline, .. } = client;
-        match deadline.within(|cx| poll_head(cx, socket, snapshot, exchange)).await {
-            Some(Some(parsed)) => parsed,
-            _ if exchange.buffer.is_empty() => return None,
-            Some(None) => Err(Halt::ClientGone),
-            None => Err(Halt::HeadTimeout),
+impl Flow<'_> {
+    /// Reads the head of the next request into the exchange and settles what follows from it alone. `None`: the client went away
+    /// before it had said anything.
+    pub(super) async fn read_head(&mut self) -> Option<Result<(), Halt>> {
+        let (worker, snapshot) = (self.worker, self.snapshot);
+        let (client, exchange) = (&mut *self.client, &mut *self.exchange);
+        client.written = 0;
+        client.interim = None;
+        exchange.peer = client.known.peer;
+        admit::meet(exchange);
+        exchange.secure = client.known.secure;
+        exchange.on_stream = client.socket.is_stream();
+        exchange.certificate.clone_from(&client.known.certificate);
+        exchange.max_body = snapshot.plan.limits.max_body;
+        let parsed = if let Some(what) = client.socket.refusal() {
+            Err(Halt::Malformed(what))
+        } else if let Some(parsed) = poll_once(client, snapshot, exchange).await {
+            parsed
+        } else {
+            client.deadline.set(clock::coarse().saturating_add(snapshot.plan.limits.head_timeout.0));
+            let Client { socket, deadline, .. } = client;
+            match deadline.within(|cx| poll_head(cx, socket, snapshot, exchange)).await {
+                Some(Some(parsed)) => parsed,
+                _ if exchange.buffer.is_empty() => return None,
+                Some(None) => Err(Halt::ClientGone),
+                None => Err(Halt::HeadTimeout),
+            }
+        };
+        exchange.started = clock::now();
+        exchange.now = exchange.started;
+        exchange.wall = clock::wall();
+        if parsed.is_err() {
+            admit::name(&mut exchange.id, None, worker.random());
         }
-    };
-    exchange.started = clock::now();
-    exchange.now = exchange.started;
-    exchange.wall = clock::wall();
-    if parsed.is_err() {
-        admit::name(&mut exchange.id, None, worker.random());
-    }
-    let admitted = parsed.and_then(|()| admit::admit(exchange, |peer| snapshot.trusts(peer), worker.random()));
-    let admitted = if exchange.on_stream { admitted.and_then(|()| grpc::recognise(exchange)) } else { admitted };
-    client.body.start(exchange, &client.socket);
-    if admitted.is_err() {
-        client.body.break_off();
-    }
-    match &admitted {
-        Ok(()) => debug!(
-            id = %exchange.id.escape_ascii(), peer = %client.peer,
-            method = %exchange.head.method_span.of(&exchange.buffer).escape_ascii(),
-            host = %exchange.host.escape_ascii(), path = %exchange.target.path.escape_ascii(), "request head read"
-        ),
-        Err(halt) => {
-            debug!(id = %exchange.id.escape_ascii(), peer = %client.peer, why = %halt.detail(), "request head refused");
+        let admitted = parsed.and_then(|()| admit::admit(exchange, |peer| snapshot.trusts(peer), worker.random()));
+        let admitted = if exchange.on_stream { admitted.and_then(|()| grpc::recognise(exchange)) } else { admitted };
+        client.body.start(exchange, &client.socket);
+        if admitted.is_err() {
+            client.body.break_off();
         }
+        match &admitted {
+            Ok(()) => debug!(
+                id = %exchange.id.escape_ascii(), peer = %client.known.peer,
+                method = %exchange.head.method_span.of(&exchange.buffer).escape_ascii(),
+                host = %exchange.host.escape_ascii(), path = %exchange.target.path.escape_ascii(), "request head read"
+            ),
+            Err(halt) => {
+                debug!(id = %exchange.id.escape_ascii(), peer = %client.known.peer, why = %halt.detail(), "request head refused");
+            }
+        }
+        Some(admitted)
     }
-    Some(admitted)
 }
 
 /// The head if it is at hand at once, which is the rule: no deadline is set for it.

@@ -2,126 +2,113 @@
 
 use std::sync::Arc;
 
-use pylae_core::cache::{Landing, Stored};
+use pylae_core::cache::Landing;
 use pylae_core::request::{max_forwards, websocket};
 use pylae_core::route::Lookup;
-use pylae_core::{Answer, Exchange, Halt, Verdict};
+use pylae_core::{Answer, Halt, Verdict};
 use pylae_http::Method;
 use tracing::debug;
 
-use crate::client::Client;
-use crate::flow::buffer_body::gather;
-use crate::flow::python_hooks;
-use crate::snapshot::{Route, Snapshot};
-use crate::worker::Worker;
+use crate::flow::Flow;
+use crate::reply::Reply;
+use crate::snapshot::Route;
 
-/// What the request policies decided.
-pub(crate) enum Decided {
-    /// The request is to be forwarded.
-    Forward,
-    /// The gateway answers.
-    Answer(Box<Answer>),
-    /// The cache answers.
-    Stored(Stored),
-}
+impl<'a> Flow<'a> {
+    /// Looks at a WebSocket handshake, where the route allows one, and runs the request policies: all request halves, then, where one wants
+    /// to see the body, that and the body halves; and behind them the hooks. `None`: the request is to be forwarded.
+    pub(super) async fn request_phase(&mut self, route: &'a Route) -> Result<Option<Reply<'a>>, Halt> {
+        let decided = self.request_policies(route).await;
+        let exchange = &mut *self.exchange;
+        if let Some(cache) = exchange.cache.outcome {
+            debug!(id = %exchange.id.escape_ascii(), ?cache, "looked up in the cache");
+        }
+        match &decided {
+            Ok(None) => {}
+            // Those who wait for the answer of the service: one of them takes over from a client that has gone. What stands
+            // behind the cache and has ended the exchange is to judge the others one by one, not one after the other.
+            Err(Halt::ClientGone) => exchange.cache.call_off(Landing::Abandoned),
+            _ => exchange.cache.call_off(Landing::Alone),
+        }
+        decided
+    }
 
-/// Looks at a WebSocket handshake, where the route allows one, and runs the request policies: all request halves, then, where one wants to see the body, that and the body halves; and
-/// behind them the hooks.
-pub(crate) async fn decide(
-    worker: &Worker,
-    snapshot: &Snapshot,
-    route: &Route,
-    client: &mut Client,
-    exchange: &mut Exchange,
-) -> Result<Decided, Halt> {
-    let decided = run(worker, snapshot, route, client, exchange).await;
-    if let Some(cache) = exchange.cache.outcome {
-        debug!(id = %exchange.id.escape_ascii(), ?cache, "looked up in the cache");
-    }
-    match &decided {
-        Ok(Decided::Forward) => {}
-        // Those who wait for the answer of the service: one of them takes over from a client that has gone. What stands
-        // behind the cache and has ended the exchange is to judge the others one by one, not one after the other.
-        Err(Halt::ClientGone) => exchange.cache.call_off(Landing::Abandoned),
-        _ => exchange.cache.call_off(Landing::Alone),
-    }
-    decided
-}
-
-async fn run(
-    worker: &Worker,
-    snapshot: &Snapshot,
-    route: &Route,
-    client: &mut Client,
-    exchange: &mut Exchange,
-) -> Result<Decided, Halt> {
-    if route.websocket.is_some() {
-        websocket::admit(exchange)?;
-    }
-    let mut verdict = route.chain.request(exchange);
-    // Which body half is next, once the body is in memory.
-    let mut next = None;
-    loop {
-        verdict = match verdict {
-            Verdict::Continue => match route.chain.body_limit().filter(|_| next.is_none()) {
-                None => {
-                    return match python_hooks::request(route, client, exchange).await? {
-                        Some(answer) => Ok(Decided::Answer(answer)),
-                        None if max_forwards::count(exchange)? => last_stop(worker, snapshot, exchange),
-                        None => Ok(Decided::Forward),
-                    };
+    async fn request_policies(&mut self, route: &'a Route) -> Result<Option<Reply<'a>>, Halt> {
+        if route.websocket.is_some() {
+            websocket::admit(self.exchange)?;
+        }
+        let mut verdict = route.chain.request(self.exchange);
+        // Which body half is next, once the body is in memory.
+        let mut next = None;
+        loop {
+            verdict = match verdict {
+                Verdict::Continue => match route.chain.body_limit().filter(|_| next.is_none()) {
+                    None => return self.behind_policies(route).await,
+                    Some(limit) => {
+                        self.buffer_body(route, limit).await?;
+                        self.body_policies(route, next.insert(0))
+                    }
+                },
+                Verdict::Answer(answer) => {
+                    debug!(
+                        id = %self.exchange.id.escape_ascii(), status = answer.status,
+                        policy = route.chain.before(next.unwrap_or(self.exchange.entered)), "answered by a policy"
+                    );
+                    return Ok(Some(Reply::own(*answer, self.exchange)));
                 }
-                Some(limit) => {
-                    gather(worker, snapshot, route, client, exchange, limit).await?;
-                    look(route, client, exchange, next.insert(0))
+                Verdict::Stored(stored) => return Ok(Some(Reply::Stored(stored))),
+                Verdict::Reject(rejection) => {
+                    debug!(
+                        id = %self.exchange.id.escape_ascii(), code = rejection.code,
+                        policy = route.chain.before(next.unwrap_or(self.exchange.entered)), "rejected by a policy"
+                    );
+                    return Err(Halt::Rejected(rejection));
                 }
-            },
-            Verdict::Answer(answer) => {
-                debug!(
-                    id = %exchange.id.escape_ascii(), policy = route.chain.before(next.unwrap_or(exchange.entered)),
-                    status = answer.status, "answered by a policy"
-                );
-                return Ok(Decided::Answer(answer));
-            }
-            Verdict::Stored(stored) => return Ok(Decided::Stored(stored)),
-            Verdict::Reject(rejection) => {
-                debug!(
-                    id = %exchange.id.escape_ascii(), policy = route.chain.before(next.unwrap_or(exchange.entered)),
-                    code = rejection.code, "rejected by a policy"
-                );
-                return Err(Halt::Rejected(rejection));
-            }
-            Verdict::Wait(mut wait) => {
-                let waited = client.wait_for(route.timeout, exchange, |cx| wait.as_mut().poll(cx)).await?;
-                let resume = waited.ok_or(Halt::PolicyTimeout)?;
-                match &mut next {
-                    None => route.chain.resume(exchange, resume),
-                    Some(next) => match resume(exchange) {
-                        Verdict::Continue => look(route, client, exchange, next),
-                        verdict => verdict,
-                    },
+                Verdict::Wait(mut wait) => {
+                    let waited =
+                        self.client.wait_for(route.timeout, self.exchange, |cx| wait.as_mut().poll(cx)).await?;
+                    let resume = waited.ok_or(Halt::PolicyTimeout)?;
+                    match &mut next {
+                        None => route.chain.resume(self.exchange, resume),
+                        Some(next) => match resume(self.exchange) {
+                            Verdict::Continue => self.body_policies(route, next),
+                            verdict => verdict,
+                        },
+                    }
                 }
-            }
-            Verdict::Join(join) => {
-                let landing = client.wait_for(join.patience, exchange, |cx| join.flight.poll(cx)).await?;
-                exchange.cache.joined = Some(landing.unwrap_or(Landing::Alone));
-                route.chain.again(exchange)
-            }
-        };
+                Verdict::Join(join) => {
+                    let landing = self.client.wait_for(join.patience, self.exchange, |cx| join.flight.poll(cx)).await?;
+                    self.exchange.cache.joined = Some(landing.unwrap_or(Landing::Alone));
+                    route.chain.again(self.exchange)
+                }
+            };
+        }
     }
-}
 
-/// The answer to a request that may go no further than here.
-fn last_stop(worker: &Worker, snapshot: &Snapshot, exchange: &Exchange) -> Result<Decided, Halt> {
-    if exchange.head.method == Method::Trace {
-        // What came is not shown: pages must not learn what browsers add to it.
-        return Err(Halt::NotImplemented);
+    /// What stands behind the policies: hooks, and how far the request may go.
+    async fn behind_policies(&mut self, route: &Route) -> Result<Option<Reply<'a>>, Halt> {
+        if let Some(answer) = self.request_hooks(route).await? {
+            return Ok(Some(Reply::own(*answer, self.exchange)));
+        }
+        if max_forwards::count(self.exchange)? {
+            return self.last_stop().map(|answer| Some(Reply::own(answer, self.exchange)));
+        }
+        Ok(None)
     }
-    let allow = snapshot.router.allow(&Lookup::of(exchange), &mut worker.scratch.borrow_mut()).into();
-    Ok(Decided::Answer(Box::new(Answer { status: 204, headers: vec![("Allow".into(), allow)], body: Arc::default() })))
-}
 
-/// Runs the body halves from `next` on.
-fn look(route: &Route, client: &Client, exchange: &mut Exchange, next: &mut usize) -> Verdict {
-    route.chain.body(next, exchange, client.body.kept(), client.body.is_done())
+    /// The answer to a request that may go no further than here.
+    fn last_stop(&self) -> Result<Answer, Halt> {
+        if self.exchange.head.method == Method::Trace {
+            // What came is not shown: pages must not learn what browsers add to it.
+            return Err(Halt::NotImplemented);
+        }
+        let lookup = Lookup::of(self.exchange);
+        let allow = self.snapshot.router.allow(&lookup, &mut self.worker.scratch.borrow_mut()).into();
+        Ok(Answer { status: 204, headers: vec![("Allow".into(), allow)], body: Arc::default() })
+    }
+
+    /// Runs the body halves from `next` on.
+    fn body_policies(&mut self, route: &Route, next: &mut usize) -> Verdict {
+        let body = &self.client.body;
+        route.chain.body(next, self.exchange, body.kept(), body.is_done())
+    }
 }

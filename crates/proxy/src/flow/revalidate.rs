@@ -7,22 +7,37 @@ use pylae_core::Exchange;
 use pylae_core::cache::Fetch;
 use pylae_core::request::admit::admit;
 
-use crate::client::Client;
-use crate::client::body::Body;
-use crate::flow::cache_phase::settle;
-use crate::flow::forward::forward;
-use crate::flow::python_hooks;
-use crate::flow::respond::{Reply, respond};
+use crate::client::{Client, Known};
+use crate::flow::Flow;
 use crate::io::clock;
 use crate::io::socket::Socket;
+use crate::reply::Reply;
 use crate::snapshot::Snapshot;
 use crate::worker::Worker;
 
-/// Starts the fetch for the request in `exchange`: the same path as any other, with nobody at the client's end.
-pub(crate) fn fetch(worker: &Rc<Worker>, snapshot: &Arc<Snapshot>, exchange: &Exchange, fetch: Box<Fetch>) {
-    let mut copy = worker.buffers.exchange();
-    if repeat(worker, snapshot, exchange, &mut copy) {
-        tokio::task::spawn_local(run(Rc::clone(worker), Arc::clone(snapshot), copy, fetch));
+impl Flow<'_> {
+    /// Starts the fetch for the same request: the same stages as for any other, with nobody at the client's end.
+    pub(super) fn revalidate(&self, fetch: Box<Fetch>) {
+        let (worker, snapshot) = (self.worker, self.snapshot);
+        let mut copy = worker.buffers.exchange();
+        if repeat(worker, snapshot, self.exchange, &mut copy) {
+            tokio::task::spawn_local(run(Rc::clone(worker), Arc::clone(snapshot), copy, fetch));
+        }
+    }
+
+    /// Asks the service, and lets what the cache takes of its answer pass.
+    async fn fetch(&mut self, index: usize) {
+        let route = &self.snapshot.routes[index];
+        self.route = Some(route);
+        // What a hook answers itself is not what the service has.
+        if !matches!(self.request_hooks(route).await, Ok(None)) {
+            return;
+        }
+        let forwarded = self.forward(route).await;
+        // Anything else than a full answer has been taken care of.
+        if let Ok(reply @ Reply::Taken(_)) = self.cache_phase(forwarded) {
+            self.respond(reply).await;
+        }
     }
 }
 
@@ -50,33 +65,20 @@ fn repeat(worker: &Worker, snapshot: &Snapshot, exchange: &Exchange, copy: &mut 
 
 async fn run(worker: Rc<Worker>, snapshot: Arc<Snapshot>, mut exchange: Box<Exchange>, mut fetch: Box<Fetch>) {
     let _in_flight = worker.enter();
-    let Some(route) = exchange.route.map(|index| &snapshot.routes[index]) else { return };
-    let mut client = Client {
-        socket: Socket::Nobody,
-        peer: exchange.peer,
-        peer_text: exchange.peer.ip().to_canonical().to_string().into(),
-        secure: exchange.secure,
-        certificate: exchange.certificate.clone(),
-        deadline: Rc::new(worker.wheel.deadline()),
-        body: Body::default(),
-        scratch: Vec::new(),
-        written: 0,
-        slow: false,
-        interim: None,
-    };
+    let Some(route) = exchange.route else { return };
+    let peer_text = exchange.peer.ip().to_canonical().to_string().into();
+    let known =
+        Known { peer: exchange.peer, peer_text, secure: exchange.secure, certificate: exchange.certificate.clone() };
+    let mut client = Client::new(Socket::Nobody, known, worker.wheel.deadline());
     client.body.start(&exchange, &client.socket);
     exchange.started = clock::now();
     exchange.wall = clock::wall();
     fetch.begin_at(exchange.started, &mut exchange);
     exchange.cache.carry(fetch);
-    // What a hook answers itself is not what the service has.
-    if !matches!(python_hooks::request(route, &mut client, &mut exchange).await, Ok(None)) {
-        return worker.buffers.give_back_exchange(exchange);
-    }
-    let forwarded = forward(&worker, &snapshot, route, &mut client, &mut exchange).await;
-    // Anything else than a full answer has been taken care of.
-    if let Ok(reply @ Reply::Taken(_)) = settle(&worker, &snapshot, &mut exchange, forwarded) {
-        respond(&worker, &snapshot, Some(route), &mut client, &mut exchange, reply).await;
-    }
+    let (client, fetched) = (&mut client, &mut *exchange);
+    let mut flow =
+        Flow { worker: &worker, snapshot: &snapshot, route: None, client, exchange: fetched, observed: true };
+    flow.fetch(route).await;
+    drop(flow);
     worker.buffers.give_back_exchange(exchange);
 }

@@ -7,40 +7,49 @@ use pylae_http::{Method, TargetError};
 use pylae_policies::cors;
 use tracing::debug;
 
+use crate::flow::Flow;
 use crate::snapshot::{Route, Snapshot};
-use crate::worker::Worker;
 
-/// The route of the request in `exchange`, with its parameters and the path that its instance will see. Without one, the policies for
-/// such requests are asked: whom they refuse is not told what there is and what not.
-pub(crate) fn route<'s>(worker: &Worker, snapshot: &'s Snapshot, exchange: &mut Exchange) -> Result<&'s Route, Halt> {
-    let found = route_with(&mut worker.scratch.borrow_mut(), snapshot, exchange);
-    match &found {
-        Ok(route) => debug!(id = %exchange.id.escape_ascii(), route = %route.name, "route chosen"),
-        Err(halt) => debug!(id = %exchange.id.escape_ascii(), code = halt.code(), "no route"),
-    }
-    let Err(halt) = found else { return found };
-    if matches!(halt, Halt::Target(_)) {
-        // As behind every target that is refused.
-        exchange.options.close = true;
-    }
-    loop {
-        match snapshot.unrouted.request(exchange) {
-            Verdict::Continue => return Err(halt),
-            Verdict::Reject(rejection) if rejection.code != cors::REFUSED => {
-                debug!(
-                    id = %exchange.id.escape_ascii(), policy = snapshot.unrouted.before(exchange.entered),
-                    code = rejection.code, "rejected by a policy"
-                );
-                return Err(Halt::Rejected(rejection));
+impl<'a> Flow<'a> {
+    /// The route of the request, with its parameters and the path that its instance will see. Without one, the policies for such
+    /// requests are asked: whom they refuse is not told what there is and what not.
+    pub(super) fn find_route(&mut self) -> Result<&'a Route, Halt> {
+        let (worker, snapshot, exchange) = (self.worker, self.snapshot, &mut *self.exchange);
+        let found = route_with(&mut worker.scratch.borrow_mut(), snapshot, exchange);
+        match &found {
+            Ok(route) => debug!(id = %exchange.id.escape_ascii(), route = %route.name, "route chosen"),
+            Err(halt) => debug!(id = %exchange.id.escape_ascii(), code = halt.code(), "no route"),
+        }
+        let halt = match found {
+            Ok(route) => {
+                self.route = Some(route);
+                return Ok(route);
             }
-            // It stays this refusal also for a preflight: there is nothing that it could announce.
-            _ => {}
+            Err(halt) => halt,
+        };
+        if matches!(halt, Halt::Target(_)) {
+            // As behind every target that is refused.
+            exchange.options.close = true;
+        }
+        loop {
+            match snapshot.unrouted.request(exchange) {
+                Verdict::Continue => return Err(halt),
+                Verdict::Reject(rejection) if rejection.code != cors::REFUSED => {
+                    debug!(
+                        id = %exchange.id.escape_ascii(), policy = snapshot.unrouted.before(exchange.entered),
+                        code = rejection.code, "rejected by a policy"
+                    );
+                    return Err(Halt::Rejected(rejection));
+                }
+                // It stays this refusal also for a preflight: there is nothing that it could announce.
+                _ => {}
+            }
         }
     }
 }
 
-/// The same, with the caller's memory.
-pub(crate) fn route_with<'s>(
+/// The route, with the caller's memory.
+pub(super) fn route_with<'s>(
     scratch: &mut Scratch,
     snapshot: &'s Snapshot,
     exchange: &mut Exchange,

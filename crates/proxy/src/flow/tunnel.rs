@@ -15,10 +15,12 @@ use pylae_http::websocket::{FrameLimits, Frames, GOING_AWAY, Sender, TOO_LARGE, 
 
 use self::lane::{End, Lane};
 use crate::client::{After, Client};
-use crate::flow::respond::{Sent, encode_head};
+use crate::flow::Flow;
 use crate::io::clock;
 use crate::io::socket::Socket;
-use crate::snapshot::{Route, Snapshot};
+use crate::reply::Sent;
+use crate::reply::head::encode_head;
+use crate::snapshot::Route;
 use crate::upstream::answer::Taken;
 use crate::worker::Worker;
 
@@ -27,42 +29,39 @@ const CLOSE_TIME: Duration = Duration::from_secs(5);
 /// Of this, time for an instance to answer what its client said before it broke a rule.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Sends the 101 and relays frames until both sides have closed.
-pub(crate) async fn tunnel(
-    worker: &Worker,
-    snapshot: &Snapshot,
-    route: &Route,
-    client: &mut Client,
-    exchange: &mut Exchange,
-    taken: Taken<'_>,
-) -> Sent {
-    // The connection still has its place; a request in flight it is no longer.
-    let _tunnelling = worker.tunnel();
-    let mut out = worker.buffers.small();
-    encode_head(&mut out, exchange, (None, Framing::None), false, snapshot.plan.via);
-    let limits = &snapshot.plan.limits;
-    let complete = client.send_on(limits, &out, &[], false).await;
-    worker.buffers.give_back(out);
-    let (Some(settings), true) = (route.websocket, complete) else {
-        return Sent { after: After::Abort, complete: false, timed: false };
-    };
-    let mut instance = taken.answered.connection;
-    taken.answered.upload.finish(&worker.buffers);
-    client.socket.probe();
-    instance.probe();
-    let pace = Pace::new(limits.min_rate, limits.body_grace.0);
-    let mut open = Tunnel::new(worker, settings, pace, exchange);
-    open.relay(client, &mut instance).await;
-    if open.cut && open.up.is_waiting() {
-        instance.close_by_reset();
+impl<'a> Flow<'a> {
+    /// Sends the 101 and relays frames until both sides have closed.
+    pub(super) async fn tunnel(&mut self, route: &Route, taken: Taken<'a>) -> Sent {
+        let (worker, snapshot) = (self.worker, self.snapshot);
+        let (client, exchange) = (&mut *self.client, &mut *self.exchange);
+        // The connection still has its place; a request in flight it is no longer.
+        let _tunnelling = worker.tunnel();
+        let mut out = worker.buffers.small();
+        encode_head(&mut out, exchange, (None, Framing::None), false, snapshot.plan.via);
+        let limits = &snapshot.plan.limits;
+        let complete = client.send_on(limits, &out, &[], false).await;
+        worker.buffers.give_back(out);
+        let (Some(settings), true) = (route.websocket, complete) else {
+            return Sent { after: After::Abort, complete: false, timed: false };
+        };
+        let mut instance = taken.answered.connection;
+        taken.answered.upload.finish(&worker.buffers);
+        client.socket.probe();
+        instance.probe();
+        let pace = Pace::new(limits.min_rate, limits.body_grace.0);
+        let mut open = Tunnel::new(worker, settings, pace, exchange);
+        open.relay(client, &mut instance).await;
+        if open.cut && open.up.is_waiting() {
+            instance.close_by_reset();
+        }
+        // However it goes, nothing more is said.
+        let _ = poll_fn(|cx| Poll::Ready(instance.poll_shutdown(cx).is_ready())).await;
+        client.slow = open.cut && open.down.is_waiting();
+        exchange.code = open.code;
+        client.body.count(open.up.received());
+        client.written += open.down.sent();
+        open.finish()
     }
-    // However it goes, nothing more is said.
-    let _ = poll_fn(|cx| Poll::Ready(instance.poll_shutdown(cx).is_ready())).await;
-    client.slow = open.cut && open.down.is_waiting();
-    exchange.code = open.code;
-    client.body.count(open.up.received());
-    client.written += open.down.sent();
-    open.finish()
 }
 
 /// Both directions.

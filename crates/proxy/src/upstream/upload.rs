@@ -138,6 +138,22 @@ impl Upload {
         }
     }
 
+    /// Sends on a request that is answered before it was sent completely, as long as somebody takes it.
+    pub(crate) fn poll_on(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client,
+        exchange: &mut Exchange,
+        instance: &mut Socket,
+    ) {
+        if !self.is_sent()
+            && !self.abandoned
+            && matches!(self.poll(cx, client, exchange, instance), Poll::Ready(Err(_)))
+        {
+            self.abandon();
+        }
+    }
+
     /// Room for body bytes behind what waits to be sent.
     fn room(&self) -> usize {
         (self.out.capacity() - self.out.len()).saturating_sub(CHUNK_OVERHEAD)

@@ -1,0 +1,64 @@
+//! The head of a response as the client gets it.
+
+use pylae_core::Exchange;
+use pylae_http::encode::{self, StatusLine};
+use pylae_http::{Framing, Method, Name, Version};
+
+/// Appends the head of the response as the client gets it; `via`: with a word about this gateway, if the response is an instance's.
+pub(crate) fn encode_head(
+    out: &mut Vec<u8>,
+    exchange: &Exchange,
+    (stated_length, framing): (Option<u64>, Framing),
+    close: bool,
+    via: bool,
+) {
+    let line = StatusLine {
+        // Policies and logs know how it failed; the call's own words for it stand in its fields.
+        status: if is_failed_call(exchange) { 200 } else { exchange.status },
+        reason: exchange.response.reason.of(&exchange.response_buffer),
+        stated_length,
+        close,
+        keep_alive: !close && exchange.head.version == Version::Http10,
+        upgrade: exchange.upgrades && matches!(exchange.status, 101 | 426),
+        via: Some(exchange.response_via).filter(|_| via && exchange.is_relayed()),
+    };
+    encode::response(out, line, exchange.response_fields(), framing);
+}
+
+/// Whether the gateway itself answers a call of gRPC with an error.
+pub(crate) fn is_failed_call(exchange: &Exchange) -> bool {
+    exchange.is_call() && exchange.code.is_some()
+}
+
+/// Whether the body changes on its way, so that nobody knows how long it will be.
+pub(crate) fn is_changed(exchange: &Exchange) -> bool {
+    !exchange.transforms.is_empty() || exchange.hooks.as_ref().is_some_and(|hooks| hooks.stream.is_some())
+}
+
+/// How the client is told where the body ends that an instance framed as `from`.
+pub(crate) fn framing_towards(exchange: &Exchange, from: Framing, on_stream: bool) -> Framing {
+    match (from, exchange.head.version) {
+        // The client has it already; the body is for the cache alone.
+        _ if exchange.cache.is_muted() => Framing::None,
+        (Framing::Chunked | Framing::Close, _) if on_stream => Framing::Close,
+        (Framing::Length(_), _) if on_stream && is_changed(exchange) => Framing::Close,
+        (Framing::Chunked | Framing::Close, Version::Http10) => Framing::Close,
+        (Framing::Close, Version::Http11) => Framing::Chunked,
+        // Nobody knows how long it will be.
+        (Framing::Length(_), Version::Http10) if is_changed(exchange) => Framing::Close,
+        (Framing::Length(_), Version::Http11) if is_changed(exchange) => Framing::Chunked,
+        (framing, _) => framing,
+    }
+}
+
+/// The Content-Length to state in an answer that has none of the body it speaks of (RFC 9110 section 8.6).
+pub(crate) fn stated_length(exchange: &Exchange, from: Framing) -> Option<u64> {
+    if from != Framing::None
+        || is_changed(exchange)
+        || !(exchange.head.method == Method::Head || exchange.response.status == 304)
+    {
+        return None;
+    }
+    let stated = exchange.response.fields.get(&exchange.response_buffer, Name::ContentLength)?;
+    std::str::from_utf8(stated).ok()?.parse().ok()
+}
