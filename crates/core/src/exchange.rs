@@ -4,6 +4,7 @@
 
 pub mod answer;
 pub mod halt;
+pub mod slots;
 pub mod transform;
 pub mod user;
 pub mod verdict;
@@ -16,15 +17,11 @@ use pylae_http::encode::{FieldSource, Via};
 use pylae_http::message::connection::ConnectionOptions;
 use pylae_http::{Edits, Framing, NameSet, RequestHead, ResponseHead, Span, Target};
 
+use self::slots::Slots;
+use self::transform::Transforms;
 use self::user::User;
-use crate::cache;
 use crate::clock::Instant;
 use crate::connection::certificate::Certificate;
-use crate::exchange::transform::Transforms;
-use crate::hook;
-use crate::limit::{Limiter, Permit};
-use crate::location::Asked;
-use crate::request::grpc::Call;
 
 /// One request and its response.
 #[derive(Debug)]
@@ -50,8 +47,6 @@ pub struct Exchange {
     pub peer_trusted: bool,
     /// The client's address: the peer, or what a trusted proxy says.
     pub client: IpAddr,
-    /// The call of gRPC that it is, if it is one.
-    pub call: Option<Call>,
     /// Whether the client speaks TLS to the gateway.
     pub secure: bool,
     /// Whether it came on a stream of an HTTP/2 connection.
@@ -86,11 +81,9 @@ pub struct Exchange {
     /// The instance's bytes: the response head, and what came behind it.
     pub response_buffer: Vec<u8>,
     /// The instance's response head, as positions in `response_buffer`. Empty when the gateway itself answers.
-    pub response: ResponseHead,
+    pub response_head: ResponseHead,
     /// What the response's Connection field said.
     pub response_options: ConnectionOptions,
-    /// How the instance was asked, where its response has fields that name addresses.
-    pub asked: Option<Arc<Asked>>,
     /// In which protocol the instance's response came.
     pub response_via: Via,
     /// When the request head was complete.
@@ -113,14 +106,8 @@ pub struct Exchange {
     pub instance: Option<usize>,
     /// Time spent on asking instances, until the head of the answer.
     pub upstream: Duration,
-    /// What the cache knows of it.
-    pub cache: cache::Visit,
-    /// What hooks know of it; none while it has met none.
-    pub hooks: Option<Box<hook::Visit>>,
-    /// Whether each of [`Limiter::ALL`] admitted it; none where it was not asked.
-    pub limited: [Option<bool>; Limiter::ALL.len()],
-    /// Places under limits of concurrency, held until the exchange is over.
-    pub permits: Vec<Permit>,
+    /// What features remember of it.
+    pub slots: Slots,
     /// Memory for the bytes of a moment. What it holds means nothing to anyone else.
     pub scratch: Vec<u8>,
 }
@@ -140,7 +127,6 @@ impl Exchange {
             peer: nobody,
             peer_trusted: false,
             client: nobody.ip(),
-            call: None,
             secure: false,
             on_stream: false,
             certificate: None,
@@ -157,9 +143,8 @@ impl Exchange {
             response_edits: Edits::default(),
             status: 0,
             response_buffer: Vec::with_capacity(capacity),
-            response: ResponseHead::default(),
+            response_head: ResponseHead::default(),
             response_options: ConnectionOptions::default(),
-            asked: None,
             response_via: Via::default(),
             started: Instant::default(),
             now: Instant::default(),
@@ -171,10 +156,7 @@ impl Exchange {
             attempts: 0,
             instance: None,
             upstream: Duration::ZERO,
-            cache: cache::Visit::default(),
-            hooks: None,
-            limited: [None; Limiter::ALL.len()],
-            permits: Vec::new(),
+            slots: Slots::default(),
             scratch: Vec::new(),
         }
     }
@@ -184,7 +166,6 @@ impl Exchange {
         self.head.clear();
         self.options.clear();
         self.framing = Framing::None;
-        self.call = None;
         // A request that is refused before its target is read must not show another one's.
         self.target.clear();
         self.host.clear();
@@ -208,17 +189,14 @@ impl Exchange {
         self.attempts = 0;
         self.instance = None;
         self.upstream = Duration::ZERO;
-        self.cache.reset();
-        self.hooks = None;
-        self.limited = [None; Limiter::ALL.len()];
-        self.permits.clear();
+        self.slots.reset();
     }
 
     /// Forgets what an instance answered: its bytes, and all that lies in them.
     pub fn clear_response(&mut self) {
-        self.asked = None;
+        self.slots.forget_response();
         self.response_buffer.clear();
-        self.response.clear();
+        self.response_head.clear();
         self.response_options.clear();
         self.response_via = Via::default();
     }
@@ -234,24 +212,15 @@ impl Exchange {
         self.target.query.map(|span| span.of(raw))
     }
 
-    /// Whether it is a call of gRPC, which is told of errors in its own words.
-    pub fn is_call(&self) -> bool {
-        self.call.is_some()
-    }
-
-    /// When it must be over, answer and all, if its client says so.
-    pub fn deadline(&self) -> Option<Instant> {
-        self.call.and_then(|call| call.deadline)
-    }
-
     /// Whether the response is an instance's, not the gateway's own.
     pub fn is_relayed(&self) -> bool {
-        self.response.len > 0
+        self.response_head.len > 0
     }
 
     /// Whether the instance's answer is a stream of events for a page to listen to (`text/event-stream`, HTML section 9.2).
     pub fn is_event_stream(&self) -> bool {
-        let media = self.response.fields.get(&self.response_buffer, pylae_http::Name::ContentType).unwrap_or_default();
+        let media =
+            self.response_head.fields.get(&self.response_buffer, pylae_http::Name::ContentType).unwrap_or_default();
         let essence = media.split(|byte| *byte == b';').next().unwrap_or_default();
         essence.trim_ascii_end().eq_ignore_ascii_case(b"text/event-stream")
     }
@@ -272,7 +241,7 @@ impl Exchange {
         let bytes = name.as_bytes();
         let kept = !self.response_edits.removes(pylae_http::Name::classify(bytes), bytes)
             && !self.response_options.nominates(&self.response_buffer, bytes);
-        self.response.fields.values(&self.response_buffer, name).filter(move |_| kept)
+        self.response_head.fields.values(&self.response_buffer, name).filter(move |_| kept)
     }
 
     /// The query that goes to the instance, without `?`.
@@ -296,7 +265,7 @@ impl Exchange {
 
     /// The fields of the response as they go on.
     pub fn response_fields(&self) -> FieldSource<'_> {
-        let Self { response, response_buffer, response_options, response_edits, .. } = self;
+        let Self { response_head: response, response_buffer, response_options, response_edits, .. } = self;
         FieldSource {
             fields: &response.fields,
             buf: response_buffer,

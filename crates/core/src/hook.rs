@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::exchange::Exchange;
 use crate::exchange::answer::Answer;
 use crate::exchange::halt::Rejection;
+use crate::exchange::slots::{Memory, Position, Slot};
 use crate::plan::Seconds;
 use crate::problem::Problem;
 
@@ -141,6 +142,8 @@ pub enum Step {
 /// What hooks know of an exchange, and keep between their calls.
 #[derive(Default)]
 pub struct Visit {
+    /// Whether the exchange has met any.
+    met: bool,
     /// The hooks' own.
     pub session: Option<Box<dyn Any + Send>>,
     /// Name of the service that a hook has chosen.
@@ -157,6 +160,18 @@ pub struct Visit {
     pub stream: Option<Box<dyn Stream>>,
 }
 
+impl Memory for Visit {
+    fn reset(&mut self) {
+        if self.met {
+            *self = Self::default();
+        }
+    }
+}
+
+impl Slot for Visit {
+    const POSITION: Position = Position::Hook;
+}
+
 impl std::fmt::Debug for Visit {
     fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         to.write_str("Visit")
@@ -164,6 +179,25 @@ impl std::fmt::Debug for Visit {
 }
 
 impl Exchange {
+    /// What hooks know of it; none while it has met none.
+    #[inline]
+    pub fn hooks(&self) -> Option<&Visit> {
+        self.slots.get::<Visit>().filter(|visit| visit.met)
+    }
+
+    /// The same, to be changed.
+    #[inline]
+    pub fn hooks_mut(&mut self) -> Option<&mut Visit> {
+        self.slots.get_mut::<Visit>().filter(|visit| visit.met)
+    }
+
+    /// The same, for hooks that it meets now.
+    pub fn meet_hooks(&mut self) -> &mut Visit {
+        let visit = self.slots.get_or_default::<Visit>();
+        visit.met = true;
+        visit
+    }
+
     /// A copy for hooks that run outside the worker: they see all that is to be seen and make their changes there.
     #[must_use]
     pub fn lend(&mut self) -> Box<Self> {
@@ -179,8 +213,8 @@ impl Exchange {
         lent.id.clone_from(&self.id);
         lent.route = self.route;
         lent.params.clone_from(&self.params);
-        lent.response_buffer.extend_from_slice(&self.response_buffer[..self.response.len]);
-        lent.response.clone_from(&self.response);
+        lent.response_buffer.extend_from_slice(&self.response_buffer[..self.response_head.len]);
+        lent.response_head.clone_from(&self.response_head);
         (lent.started, lent.now, lent.wall) = (self.started, self.now, self.wall);
         self.trade(&mut lent);
         lent
@@ -203,7 +237,7 @@ impl Exchange {
     /// Takes over what hooks have changed.
     pub fn take_back(&mut self, lent: &mut Self) {
         if self.status != lent.status {
-            self.response.reason = lent.response.reason;
+            self.response_head.reason = lent.response_head.reason;
         }
         self.trade(lent);
     }
@@ -217,6 +251,6 @@ impl Exchange {
         swap(&mut self.response_edits, &mut other.response_edits);
         swap(&mut self.user, &mut other.user);
         swap(&mut self.status, &mut other.status);
-        swap(&mut self.hooks, &mut other.hooks);
+        self.slots.swap::<Visit>(&mut other.slots);
     }
 }

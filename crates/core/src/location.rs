@@ -10,6 +10,7 @@ use pylae_http::message::host;
 use pylae_http::{Edits, Name, NameSet};
 
 use crate::exchange::Exchange;
+use crate::exchange::slots::{Memory, Position, Slot};
 use crate::request::forwarding;
 use crate::service::{Instance, ServiceState};
 
@@ -78,12 +79,48 @@ impl Asked {
     }
 }
 
+/// How the instance was asked whose response an exchange has, where that has fields which name addresses.
+#[derive(Debug, Default)]
+struct Noted(Option<Arc<Asked>>);
+
+impl Memory for Noted {
+    fn reset(&mut self) {
+        self.0 = None;
+    }
+
+    fn forget_response(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Slot for Noted {
+    const POSITION: Position = Position::Location;
+}
+
+impl Exchange {
+    /// How the instance was asked, where its response has fields that name addresses.
+    pub fn asked(&self) -> Option<&Arc<Asked>> {
+        self.slots.get::<Noted>().and_then(|noted| noted.0.as_ref())
+    }
+
+    /// Notes how the instance was asked.
+    pub fn note_asked(&mut self, asked: Arc<Asked>) {
+        self.slots.get_or_default::<Noted>().0 = Some(asked);
+    }
+}
+
 /// Has the response in `exchange` name addresses as the client knows them. `service`: the one that was [`Asked`], if it is still there.
 pub fn readdress(exchange: &mut Exchange, service: Option<&ServiceState>) {
-    let Some(asked) = exchange.asked.clone() else { return };
+    let Some(asked) = exchange.asked().cloned() else { return };
     let client = Origin::of(exchange);
     let put = Put { asked: &asked, service, client: &client };
-    let Exchange { response, response_buffer: buf, response_options: options, response_edits: edits, .. } = exchange;
+    let Exchange {
+        response_head: response,
+        response_buffer: buf,
+        response_options: options,
+        response_edits: edits,
+        ..
+    } = exchange;
     for name in NAMES {
         let text = name.as_str();
         if !response.fields.has(name) || options.nominates(buf, text.as_bytes()) {
@@ -99,7 +136,7 @@ pub fn readdress(exchange: &mut Exchange, service: Option<&ServiceState>) {
 
 /// Takes back what [`readdress`] has written: the response in `exchange` is not sent.
 pub fn forget(exchange: &mut Exchange) {
-    if exchange.asked.take().is_some() {
+    if exchange.slots.get_mut::<Noted>().and_then(|noted| noted.0.take()).is_some() {
         for name in NAMES {
             exchange.response_edits.remove_known(name);
         }

@@ -81,11 +81,11 @@ fn a_hit_allocates_nothing() {
     read(&mut exchange);
     assert!(matches!(lookup(&cache, &rules, &mut exchange), Verdict::Continue));
     exchange.response_buffer.extend_from_slice(ANSWER);
-    exchange.response.parse(&exchange.response_buffer, &LIMITS).unwrap();
+    exchange.response_head.parse(&exchange.response_buffer, &LIMITS).unwrap();
     let settled = answered(&mut exchange, &Arc::from("shop"), Framing::Length(5));
     assert!(matches!(settled, Settled::Relay));
-    exchange.cache.take(b"hello");
-    exchange.cache.complete();
+    exchange.cache_visit().take(b"hello");
+    exchange.cache_visit().complete();
 
     // The quickest of many rounds: others use the machine too.
     let mut hits = |rounds: u32| {

@@ -156,7 +156,7 @@ fn weight(parameter: &[u8]) -> Option<u16> {
 /// Length of the body, or of the one that an answer to HEAD speaks of.
 fn length(exchange: &Exchange) -> Option<u64> {
     exchange.body_length.or_else(|| {
-        let stated = exchange.response.fields.get(&exchange.response_buffer, Name::ContentLength)?;
+        let stated = exchange.response_head.fields.get(&exchange.response_buffer, Name::ContentLength)?;
         std::str::from_utf8(stated).ok()?.parse().ok()
     })
 }

@@ -279,7 +279,7 @@ impl Allowed {
 
 /// Fields of the CORS protocol in the instance's answer besides Access-Control-Allow-Origin.
 fn said_by_instance(exchange: &Exchange) -> Vec<String> {
-    let names = exchange.response.fields.iter().map(|field| field.name.of(&exchange.response_buffer));
+    let names = exchange.response_head.fields.iter().map(|field| field.name.of(&exchange.response_buffer));
     names
         .filter(|name| name.get(..15).is_some_and(|start| start.eq_ignore_ascii_case(b"access-control-")))
         .map(|name| String::from_utf8_lossy(name).into_owned())

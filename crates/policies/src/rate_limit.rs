@@ -108,7 +108,7 @@ impl Policy for RateLimit {
 
     fn on_request(&self, exchange: &mut Exchange) -> Verdict {
         let verdict = self.decide(exchange);
-        exchange.limited[self.limiter as usize] = Some(matches!(verdict, Verdict::Continue));
+        exchange.admitted_mut().by[self.limiter as usize] = Some(matches!(verdict, Verdict::Continue));
         verdict
     }
 
@@ -180,7 +180,7 @@ impl RateLimit {
     fn decide(&self, exchange: &mut Exchange) -> Verdict {
         if let Some(concurrency) = &self.concurrency {
             let Some(permit) = self.enter(concurrency, exchange) else { return self.too_many(concurrency, exchange) };
-            exchange.permits.push(permit);
+            exchange.admitted_mut().permits.push(permit);
         }
         let verdict = match self.limits.len() {
             0 => self.charge::<0>(exchange),
@@ -190,7 +190,7 @@ impl RateLimit {
             _ => self.charge::<MAX_CHARGES>(exchange),
         };
         if self.concurrency.is_some() && !matches!(verdict, Verdict::Continue) {
-            exchange.permits.pop();
+            exchange.admitted_mut().permits.pop();
         }
         verdict
     }
@@ -244,7 +244,8 @@ impl RateLimit {
             headers::write_limit(value, &limit.name, decision);
         }
         if let Some(concurrency) = self.concurrency.as_ref().filter(|concurrency| concurrency.told) {
-            let remaining = exchange.permits.last().map_or(0, Permit::remaining);
+            let remaining =
+                exchange.admitted().and_then(|admitted| admitted.permits.last()).map_or(0, Permit::remaining);
             headers::write_concurrency(value, &concurrency.name, remaining);
         }
         self.write(exchange, value);

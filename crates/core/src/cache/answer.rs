@@ -26,8 +26,8 @@ pub enum Settled {
 
 /// Decides what becomes of the answer whose head lies in `exchange`. It came from `service` and its body is framed so.
 pub fn answered(exchange: &mut Exchange, service: &Arc<str>, framing: Framing) -> Settled {
-    let Some(mut fetch) = exchange.cache.fetch.take() else { return Settled::Relay };
-    let status = exchange.response.status;
+    let Some(mut fetch) = exchange.cache_mut().and_then(|visit| visit.fetch.take()) else { return Settled::Relay };
+    let status = exchange.response_head.status;
     if status == 304 && fetch.validates {
         return revalidated(*fetch, exchange);
     }
@@ -52,23 +52,25 @@ pub fn answered(exchange: &mut Exchange, service: &Arc<str>, framing: Framing) -
         return Settled::Relay;
     };
     let gets = exchange.head.method == Method::Get;
-    let muted = gets && status == 200 && has_it(&exchange.response.fields, &exchange.response_buffer, exchange);
+    let muted = gets && status == 200 && has_it(&exchange.response_head.fields, &exchange.response_buffer, exchange);
     if muted {
         exchange.status = 304;
-        exchange.response.reason = Span::default();
+        exchange.response_head.reason = Span::default();
     }
     fetch.tap = Some(Tap { entry, body, most: fetch.most(), muted });
     let done = matches!(framing, Framing::None | Framing::Length(0));
-    exchange.cache.fetch = Some(fetch);
+    exchange.cache_visit().fetch = Some(fetch);
     if done {
-        exchange.cache.complete();
+        if let Some(cache) = exchange.cache_mut() {
+            cache.complete();
+        }
     }
     Settled::Relay
 }
 
 /// Decides what becomes of a request that the service did not answer. Some: a stale response does instead.
 pub fn failed(exchange: &mut Exchange, halt: &Halt) -> Option<Stored> {
-    let fetch = exchange.cache.fetch.take()?;
+    let fetch = exchange.cache_mut().and_then(|visit| visit.fetch.take())?;
     match halt {
         Halt::ConnectFailed | Halt::BadGateway | Halt::GatewayTimeout | Halt::Unavailable(_) | Halt::BreakerOpen(_) => {
         }
@@ -105,7 +107,7 @@ fn revalidated(fetch: Fetch, exchange: &mut Exchange) -> Settled {
 
 /// Whether a 304 is about `stale`: its strong validator must be the same (section 4.3.4).
 fn speaks_of(stale: &Entry, exchange: &Exchange) -> bool {
-    let said = exchange.response.fields.get(&exchange.response_buffer, Name::Etag);
+    let said = exchange.response_head.fields.get(&exchange.response_buffer, Name::Etag);
     match (said, stale.field(Name::Etag)) {
         (Some(said), Some(held)) => said == held || said.starts_with(b"W/") || held.starts_with(b"W/"),
         _ => true,
@@ -127,10 +129,10 @@ fn serve_stale(fetch: Fetch, stale: Arc<Entry>, exchange: &mut Exchange) -> Stor
 /// The answer to HEAD says whether what is stored for GET still holds (section 4.3.5).
 fn freshen(fetch: &Fetch, exchange: &Exchange) {
     let Some(stale) = &fetch.stale else { return };
-    if exchange.response.status != 200 {
+    if exchange.response_head.status != 200 {
         return;
     }
-    let said = |name| exchange.response.fields.get(&exchange.response_buffer, name);
+    let said = |name| exchange.response_head.fields.get(&exchange.response_buffer, name);
     let length = said(Name::ContentLength).is_none_or(|length| length == stale.body.len().to_string().as_bytes());
     let same = match (said(Name::Etag), stale.field(Name::Etag)) {
         (Some(said), Some(held)) => strongly_equal(said, held),
@@ -150,11 +152,11 @@ fn freshen(fetch: &Fetch, exchange: &Exchange) {
 fn give_up(fetch: Fetch, exchange: &Exchange) {
     let fields = &exchange.head.fields;
     let usual = !fields.has(Name::Cookie) && !fields.has(Name::Authorization);
-    let failed = exchange.response.status >= 500;
+    let failed = exchange.response_head.status >= 500;
     if fetch.lead.is_some() && usual && !failed {
         fetch.cache.pass(&fetch.key, exchange.now);
     }
-    if fetch.stale.is_some() && exchange.response.status < 500 && fetch.stores && !fetch.part {
+    if fetch.stale.is_some() && exchange.response_head.status < 500 && fetch.stores && !fetch.part {
         // A full answer takes the place of what was stored (section 4.3.3).
         fetch.cache.remove(&fetch.key);
     }

@@ -22,7 +22,7 @@ use crate::{Exchange, Verdict};
 pub fn lookup(cache: &Arc<Cache>, rules: &Arc<Rules>, exchange: &mut Exchange) -> Verdict {
     let why = passes_by(exchange);
     if why.is_some() {
-        exchange.cache.outcome = Some(Outcome::Bypass);
+        exchange.cache_visit().outcome = Some(Outcome::Bypass);
     }
     if let Some(why) = why.filter(|_| exchange.head.method != Method::Post || exchange.is_call()) {
         say(exchange, rules.cache_status, why);
@@ -89,7 +89,7 @@ fn reuse(entry: &Entry, control: &RequestControl, exchange: &Exchange) -> Reuse 
         Reuse::Stale
     } else if control.min_fresh.is_none() && stale < entry.stale_while_revalidate {
         Reuse::WhileRevalidating
-    } else if exchange.cache.joined == Some(Landing::Failed) && stale < entry.stale_if_error {
+    } else if exchange.cache().and_then(|visit| visit.joined) == Some(Landing::Failed) && stale < entry.stale_if_error {
         Reuse::Stale
     } else {
         Reuse::No
@@ -131,14 +131,14 @@ impl Request<'_> {
     /// Lets a POST pass. Its answer may be one that GET would have.
     fn watch(&self, why: &'static [u8], exchange: &mut Exchange) -> Verdict {
         let stores = !self.control.no_store && !key::overrides(exchange);
-        exchange.cache.fetch = Some(Box::new(Fetch { stores, miss: why, ..self.new_fetch(exchange) }));
+        exchange.cache_visit().fetch = Some(Box::new(Fetch { stores, miss: why, ..self.new_fetch(exchange) }));
         Verdict::Continue
     }
 
     /// Asks the service, or waits for another who does. `miss` says why, though there may be a stored response.
     fn fetch(&self, stale: Option<Arc<Entry>>, miss: &'static [u8], exchange: &mut Exchange) -> Verdict {
         if self.control.only_if_cached {
-            exchange.cache.outcome = Some(Outcome::Miss);
+            exchange.cache_visit().outcome = Some(Outcome::Miss);
             return Verdict::Reject(Box::new(Rejection {
                 status: 504,
                 code: "not_cached",
@@ -146,7 +146,7 @@ impl Request<'_> {
                 headers: Vec::new(),
             }));
         }
-        exchange.cache.outcome = Some(Outcome::Miss);
+        exchange.cache_visit().outcome = Some(Outcome::Miss);
         let validates = stale.as_ref().is_some_and(|entry| entry.has_validator());
         let part = exchange.head.fields.has(Name::Range) && !validates;
         let stores = self.may_store(exchange);
@@ -164,14 +164,15 @@ impl Request<'_> {
             say(exchange, self.rules.cache_status, fetch.miss);
             return Verdict::Continue;
         }
-        exchange.cache.fetch = Some(Box::new(fetch));
+        exchange.cache_visit().fetch = Some(Box::new(fetch));
         Verdict::Continue
     }
 
     /// Takes the lead, or finds whom to wait for. Neither when waiting has been of no use.
     fn collapse(&self, fetch: &mut Fetch, exchange: &mut Exchange) -> Option<Join> {
         let wait = self.rules.wait;
-        if wait.is_zero() || !matches!(exchange.cache.joined, None | Some(Landing::Abandoned)) {
+        if wait.is_zero() || !matches!(exchange.cache().and_then(|visit| visit.joined), None | Some(Landing::Abandoned))
+        {
             return None;
         }
         let key = self.cache.flight_key(self.rules, exchange);
@@ -199,7 +200,7 @@ impl Request<'_> {
         Fetch {
             cache: Arc::clone(self.cache),
             rules: Arc::clone(self.rules),
-            key: exchange.cache.key.as_slice().into(),
+            key: exchange.cache().map_or(&[][..], |visit| &visit.key).into(),
             known: Known::of(exchange),
             began: exchange.now,
             changed: None,

@@ -15,14 +15,16 @@ use crate::Exchange;
 /// Puts the head of `entry` into the exchange, as if the service had just sent it, with Age and, if `how` it came about
 /// is to be told, Cache-Status.
 pub(super) fn serve(entry: Arc<Entry>, exchange: &mut Exchange, outcome: Outcome, how: Option<&[u8]>) -> Stored {
-    exchange.cache.outcome = Some(outcome);
+    exchange.cache_visit().outcome = Some(outcome);
     exchange.clear_response();
     exchange.response_buffer.extend_from_slice(&entry.bytes);
-    exchange.response.copy_from(&entry.head);
-    exchange.asked.clone_from(&entry.asked);
+    exchange.response_head.copy_from(&entry.head);
+    if let Some(asked) = &entry.asked {
+        exchange.note_asked(Arc::clone(asked));
+    }
     exchange.response_via = entry.via;
     // Our own reason phrase: the status may become another one.
-    exchange.response.reason = Span::default();
+    exchange.response_head.reason = Span::default();
     exchange.status = entry.head.status;
     let now = exchange.now;
     let edits = &mut exchange.response_edits;

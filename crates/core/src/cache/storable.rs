@@ -23,7 +23,7 @@ const MOST_TAGS: usize = 64;
 
 /// The entry that the response in `exchange` makes once its body is there, if it may be kept.
 pub(super) fn storable(fetch: &Fetch, exchange: &Exchange, service: &Arc<str>, framing: Framing) -> Option<Entry> {
-    let Exchange { response, response_buffer: buf, .. } = exchange;
+    let Exchange { response_head: response, response_buffer: buf, .. } = exchange;
     let control = ResponseControl::read(&response.fields, buf);
     let forbidden = forbids(&control, response.status)
         || (response.fields.has(Name::SetCookie) && !fetch.rules.strips_set_cookie)
@@ -65,7 +65,7 @@ pub(super) fn storable(fetch: &Fetch, exchange: &Exchange, service: &Arc<str>, f
         stale_while_revalidate: Duration::ZERO,
         stale_if_error: Duration::ZERO,
         service: Arc::clone(service),
-        asked: exchange.asked.clone(),
+        asked: exchange.asked().cloned(),
         via: exchange.response_via,
         tags: tags(exchange, &fetch.rules),
     };
@@ -114,7 +114,7 @@ fn is_about_the_request(status: u16) -> bool {
 /// Whether a failure of the origin would take the place of something that may still be given.
 fn hides_what_is_good(fetch: &Fetch, exchange: &Exchange) -> bool {
     let good = fetch.stale.as_ref().is_some_and(|entry| entry.is_good(exchange.now));
-    exchange.response.status >= 500 && good
+    exchange.response_head.status >= 500 && good
 }
 
 /// Whether the response may answer other requests although this one was authorised (section 3.5).
@@ -150,7 +150,7 @@ fn is_bounded(framing: Framing, most: usize) -> bool {
 
 /// The tags of the route and those that the origin gives in Cache-Tag.
 fn tags(exchange: &Exchange, rules: &Rules) -> Arc<[Box<str>]> {
-    let lines = exchange.response.fields.values(&exchange.response_buffer, "cache-tag");
+    let lines = exchange.response_head.fields.values(&exchange.response_buffer, "cache-tag");
     let said = lines.flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
     let said = said.filter(|tag| !tag.is_empty()).filter_map(|tag| std::str::from_utf8(tag).ok());
     rules.tags.iter().map(|tag| &**tag).chain(said).take(MOST_TAGS).map(Box::from).collect()
@@ -159,7 +159,7 @@ fn tags(exchange: &Exchange, rules: &Rules) -> Arc<[Box<str>]> {
 /// `stale` with what the answer in `exchange`, a 304 or the answer to HEAD, says about it (sections 3.2 and 4.3.4).
 /// `None` if it speaks of another response.
 pub(super) fn refreshed(stale: &Entry, fetch: &Fetch, exchange: &Exchange) -> Option<Entry> {
-    let Exchange { response, response_buffer: buf, response_options: options, .. } = exchange;
+    let Exchange { response_head: response, response_buffer: buf, response_options: options, .. } = exchange;
     let edits = updates(&response.fields, buf, options, NOT_UPDATED);
     let none = ConnectionOptions::default();
     let source = FieldSource {
@@ -184,7 +184,7 @@ pub(super) fn refreshed(stale: &Entry, fetch: &Fetch, exchange: &Exchange) -> Op
         stale_while_revalidate: Duration::ZERO,
         stale_if_error: Duration::ZERO,
         service: Arc::clone(&stale.service),
-        asked: exchange.asked.as_ref().or(stale.asked.as_ref()).cloned(),
+        asked: exchange.asked().or(stale.asked.as_ref()).cloned(),
         via: stale.via,
         tags: Arc::clone(&stale.tags),
         bytes,
@@ -207,5 +207,5 @@ pub(super) fn may_stay(entry: &Entry, fetch: &Fetch, exchange: &Exchange) -> boo
     let forbidden = forbids(&entry.control, entry.head.status) || !may_be_shared(fetch, exchange, &entry.control);
     let selects =
         || Selecting::read(exchange, &fetch.known, &fetch.rules).is_some_and(|said| said.is_by_same(&entry.selecting));
-    !forbidden && (!exchange.response.fields.has(Name::Vary) || selects())
+    !forbidden && (!exchange.response_head.fields.has(Name::Vary) || selects())
 }

@@ -135,8 +135,8 @@ impl World {
         changed(&self.cache, exchange);
         let settled = answered(exchange, &Arc::from("s"), framing);
         if matches!(settled, Settled::Relay) && !body.is_empty() {
-            exchange.cache.take(body.as_bytes());
-            exchange.cache.complete();
+            exchange.cache_visit().take(body.as_bytes());
+            exchange.cache_visit().complete();
         }
         settled
     }
@@ -155,11 +155,11 @@ impl World {
         exchange.now = self.now();
         exchange.response_buffer.clear();
         exchange.response_buffer.extend_from_slice(text.as_bytes());
-        exchange.response.clear();
-        assert_eq!(exchange.response.parse(&exchange.response_buffer, &LIMITS), Ok(true));
-        exchange.response_options.read(&exchange.response.fields, &exchange.response_buffer).unwrap();
-        exchange.status = exchange.response.status;
-        framing::response(&exchange.response, &exchange.response_buffer, exchange.head.method).unwrap()
+        exchange.response_head.clear();
+        assert_eq!(exchange.response_head.parse(&exchange.response_buffer, &LIMITS), Ok(true));
+        exchange.response_options.read(&exchange.response_head.fields, &exchange.response_buffer).unwrap();
+        exchange.status = exchange.response_head.status;
+        framing::response(&exchange.response_head, &exchange.response_buffer, exchange.head.method).unwrap()
     }
 
     /// The origin does not answer the request in `exchange`.
@@ -199,7 +199,7 @@ fn got_stored(exchange: &Exchange, stored: &Stored) -> Got {
     Got::Stored {
         status: exchange.status,
         body: String::from_utf8_lossy(&stored.entry.body[stored.part.clone()]).into_owned(),
-        outcome: exchange.cache.outcome.unwrap(),
+        outcome: exchange.cache_outcome().unwrap(),
     }
 }
 
@@ -225,6 +225,6 @@ fn edit(exchange: &Exchange, name: &str) -> Option<String> {
 
 /// All values of a field of the response in `exchange`, as the instance or the cache gave it.
 fn fields(exchange: &Exchange, name: &str) -> Vec<String> {
-    let values = exchange.response.fields.values(&exchange.response_buffer, name);
+    let values = exchange.response_head.fields.values(&exchange.response_buffer, name);
     values.map(|value| String::from_utf8_lossy(value).into_owned()).collect()
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use super::fetch::Fetch;
 use super::flight::{Flight, Landing};
 use super::storage::entry::Entry;
+use crate::exchange::Exchange;
+use crate::exchange::slots::{Memory, Position, Slot};
 
 /// How the cache served an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,22 +57,61 @@ pub struct Join {
     pub patience: Duration,
 }
 
-impl Visit {
-    /// Forgets everything and keeps the memory. Others that wait for this exchange's fetch are told that it has gone.
-    pub fn reset(&mut self) {
+impl Memory for Visit {
+    /// Others that wait for this exchange's fetch are told that it has gone.
+    fn reset(&mut self) {
         self.outcome = None;
         self.joined = None;
         self.fetch = None;
     }
+}
 
-    /// Takes over a fetch.
-    pub fn carry(&mut self, fetch: Box<Fetch>) {
-        self.fetch = Some(fetch);
+impl Slot for Visit {
+    const POSITION: Position = Position::Cache;
+}
+
+impl Exchange {
+    /// What the cache knows of it, if it has seen it.
+    #[inline]
+    pub fn cache(&self) -> Option<&Visit> {
+        self.slots.get()
+    }
+
+    /// The same, to be changed.
+    #[inline]
+    pub fn cache_mut(&mut self) -> Option<&mut Visit> {
+        self.slots.get_mut()
+    }
+
+    /// The same, for a cache that sees it now.
+    #[inline]
+    pub fn cache_visit(&mut self) -> &mut Visit {
+        self.slots.get_or_default()
+    }
+
+    /// Whether the body of its answer is only for the cache: the client has it already.
+    #[inline]
+    pub fn is_muted(&self) -> bool {
+        self.cache().is_some_and(Visit::is_muted)
     }
 
     /// Whether the service is asked for an answer that the cache may want.
+    #[inline]
     pub fn is_fetching(&self) -> bool {
-        self.fetch.is_some()
+        self.cache().is_some_and(|visit| visit.fetch.is_some())
+    }
+
+    /// How it was served, if its route has a cache.
+    #[inline]
+    pub fn cache_outcome(&self) -> Option<Outcome> {
+        self.cache().and_then(|visit| visit.outcome)
+    }
+}
+
+impl Visit {
+    /// Takes over a fetch.
+    pub fn carry(&mut self, fetch: Box<Fetch>) {
+        self.fetch = Some(fetch);
     }
 
     /// Looks at a piece of the answer's body that passes.
@@ -103,7 +144,7 @@ impl Visit {
 
     /// Whether the body is only for the cache: the client has it already.
     #[inline]
-    pub fn is_muted(&self) -> bool {
+    fn is_muted(&self) -> bool {
         self.fetch.as_ref().and_then(|fetch| fetch.tap.as_ref()).is_some_and(|tap| tap.muted)
     }
 }

@@ -63,12 +63,12 @@ impl Case {
         assert_eq!(forwarding::announce(&mut exchange, "192.0.2.1", &mut Vec::new()), Ok(()));
         let head = format!("HTTP/1.1 307 Go\r\n{}\r\n\r\n", fields.join("\r\n"));
         exchange.response_buffer.extend_from_slice(head.as_bytes());
-        assert_eq!(exchange.response.parse(&exchange.response_buffer, &LIMITS), Ok(true));
-        exchange.response_options.read(&exchange.response.fields, &exchange.response_buffer).unwrap();
+        assert_eq!(exchange.response_head.parse(&exchange.response_buffer, &LIMITS), Ok(true));
+        exchange.response_options.read(&exchange.response_head.fields, &exchange.response_buffer).unwrap();
         let service = service(self.instances);
         let instance = service.instances().next().unwrap();
         let asked = Asked::new(&exchange, &Arc::from("shop"), instance, self.host.as_bytes());
-        exchange.asked = Some(Arc::new(asked));
+        exchange.note_asked(Arc::new(asked));
         readdress(&mut exchange, Some(&service));
         exchange
     }

@@ -86,7 +86,7 @@ fn announce_prefix(exchange: &mut Exchange, scratch: &mut Vec<u8>) -> Result<(),
 
 /// What `strip_prefix` has taken off the path that the instance gets; nothing if a hook has set that path since.
 pub(crate) fn stripped(exchange: &Exchange) -> &[u8] {
-    let set = exchange.hooks.as_ref().is_some_and(|hooks| hooks.path_set);
+    let set = exchange.hooks().is_some_and(|hooks| hooks.path_set);
     if set { b"" } else { &exchange.stripped }
 }
 

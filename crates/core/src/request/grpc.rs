@@ -9,6 +9,7 @@ use pylae_http::Name;
 use crate::clock::Instant;
 use crate::exchange::Exchange;
 use crate::exchange::halt::Halt;
+use crate::exchange::slots::{Memory, Position, Slot};
 
 /// The call took longer than its client wanted to wait.
 pub const DEADLINE_EXCEEDED: u32 = 4;
@@ -22,20 +23,54 @@ pub struct Call {
     pub deadline: Option<Instant>,
 }
 
+/// The call that an exchange is, if it is one.
+#[derive(Debug, Default)]
+struct Recognised(Option<Call>);
+
+impl Memory for Recognised {
+    fn reset(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Slot for Recognised {
+    const POSITION: Position = Position::Grpc;
+}
+
+impl Exchange {
+    /// Whether it is a call of gRPC, which is told of errors in its own words.
+    #[inline]
+    pub fn is_call(&self) -> bool {
+        self.call().is_some()
+    }
+
+    /// When it must be over, answer and all, if its client says so.
+    #[inline]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.call().and_then(|call| call.deadline)
+    }
+
+    #[inline]
+    fn call(&self) -> Option<Call> {
+        self.slots.get::<Recognised>().and_then(|recognised| recognised.0)
+    }
+}
+
 /// Notes whether the request in `exchange` is a call of gRPC, and how long its client waits.
 pub fn recognise(exchange: &mut Exchange) -> Result<(), Halt> {
     let media_type = exchange.head.fields.get(&exchange.buffer, Name::ContentType);
     if !media_type.is_some_and(is_grpc) {
         return Ok(());
     }
-    exchange.call = Some(Call::default());
+    exchange.slots.get_or_default::<Recognised>().0 = Some(Call::default());
     let timeout = {
         let mut timeouts = exchange.request_values("grpc-timeout");
         let Some(timeout) = timeouts.next() else { return Ok(()) };
         parse_timeout(timeout).filter(|_| timeouts.next().is_none())
     };
     let timeout = timeout.ok_or(Halt::Malformed("the grpc-timeout is not one to eight digits and a unit"))?;
-    exchange.call = Some(Call { deadline: Some(exchange.started.saturating_add(timeout)) });
+    let deadline = Some(exchange.started.saturating_add(timeout));
+    exchange.slots.get_or_default::<Recognised>().0 = Some(Call { deadline });
     Ok(())
 }
 
@@ -131,11 +166,11 @@ pub fn status_in(lines: &[u8]) -> Option<u32> {
 
 /// The status that an instance's answer is to be judged by. A call that failed at once says so in its head.
 pub fn judged_status(exchange: &Exchange) -> u16 {
-    let http = exchange.response.status;
+    let http = exchange.response_head.status;
     if !exchange.is_call() || http != 200 {
         return http;
     }
-    let status = exchange.response.fields.values(&exchange.response_buffer, "grpc-status").next();
+    let status = exchange.response_head.fields.values(&exchange.response_buffer, "grpc-status").next();
     let status = status.and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
     status.map_or(http, |status| judged(exchange, status))
 }

@@ -96,7 +96,7 @@ fn narrow_extensions(exchange: &mut Exchange) -> Result<(), Halt> {
 
 /// Whether a 101 that answers the handshake in `exchange` is what was asked for.
 pub fn accepts(exchange: &Exchange) -> bool {
-    let Exchange { response, response_buffer: buf, response_options: options, .. } = exchange;
+    let Exchange { response_head: response, response_buffer: buf, response_options: options, .. } = exchange;
     let only = |name| response.fields.get(buf, name).filter(|_| response.fields.count(name) == 1);
     let Some(key) = exchange.head.fields.get(&exchange.buffer, Name::SecWebsocketKey) else { return false };
     exchange.upgrades
@@ -112,7 +112,7 @@ pub fn accepts(exchange: &Exchange) -> bool {
 
 /// Whether the answer grants no extension, or the one that was offered.
 fn grants_offered(exchange: &Exchange) -> bool {
-    let mut granted = elements(exchange.response.fields.values(&exchange.response_buffer, EXTENSIONS));
+    let mut granted = elements(exchange.response_head.fields.values(&exchange.response_buffer, EXTENSIONS));
     match (granted.next(), granted.next()) {
         (None, _) => true,
         (Some(one), None) => is_deflate(one) && elements(exchange.request_values(EXTENSIONS)).any(is_deflate),
@@ -122,7 +122,7 @@ fn grants_offered(exchange: &Exchange) -> bool {
 
 /// Whether messages may be compressed, behind an answer that [`accepts`] lets pass.
 pub fn is_compressed(exchange: &Exchange) -> bool {
-    elements(exchange.response.fields.values(&exchange.response_buffer, EXTENSIONS)).next().is_some()
+    elements(exchange.response_head.fields.values(&exchange.response_buffer, EXTENSIONS)).next().is_some()
 }
 
 /// What proves that a server has read the key (section 4.2.2).

@@ -41,7 +41,7 @@ impl Client {
 /// Whether the interim answer in `exchange` is one that its client is told of. Clients of HTTP/1.0 would take it for the answer (section 15.2),
 /// and those that open a WebSocket or make a call of gRPC for a wrong one.
 fn concerns(client: &Client, exchange: &Exchange) -> bool {
-    matches!(exchange.response.status, 102 | 103)
+    matches!(exchange.response_head.status, 102 | 103)
         && exchange.head.version == Version::Http11
         && !exchange.upgrades
         && !exchange.is_call()

@@ -30,8 +30,8 @@ impl Interim {
         }
         self.count += 1;
         let line = StatusLine {
-            status: exchange.response.status,
-            reason: exchange.response.reason.of(&exchange.response_buffer),
+            status: exchange.response_head.status,
+            reason: exchange.response_head.reason.of(&exchange.response_buffer),
             stated_length: None,
             close: false,
             keep_alive: false,

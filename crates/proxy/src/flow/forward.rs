@@ -116,7 +116,7 @@ fn last_moment(route: &Route, exchange: &Exchange) -> Option<Instant> {
 
 /// The service that gets the request: the route's, unless a hook has chosen another.
 fn chosen<'s>(snapshot: &'s Snapshot, route: &'s Route, exchange: &Exchange) -> Option<&'s Service> {
-    match exchange.hooks.as_ref().and_then(|hooks| hooks.service.as_deref()) {
+    match exchange.hooks().and_then(|hooks| hooks.service.as_deref()) {
         Some(name) => snapshot.services.get(name).map(AsRef::as_ref),
         None => route.service.as_deref(),
     }
@@ -144,7 +144,7 @@ fn finish<'s>(
 /// Has a client whose sticky cookie says something else set it to the instance that answered. One that failed is not worth
 /// staying with.
 fn tie_client(taken: &Taken<'_>, client: &mut Client, exchange: &mut Exchange) {
-    if let (Some(id), ..500) = (taken.picked.sticky(), exchange.response.status) {
+    if let (Some(id), ..500) = (taken.picked.sticky(), exchange.response_head.status) {
         client.scratch.clear();
         taken.service.state.write_cookie(id, exchange.secure, &mut client.scratch);
         // Cannot fail: the name is a token, the rest is written by us.

@@ -37,7 +37,7 @@ impl Flow<'_> {
         debug!(
             id = %exchange.id.escape_ascii(), status = exchange.status, code = exchange.code, bytes_in = ended.bytes_in,
             bytes_out = ended.bytes_out, complete = ended.complete,
-            cache = exchange.cache.outcome.map(tracing::field::debug), "exchange over"
+            cache = exchange.cache_outcome().map(tracing::field::debug), "exchange over"
         );
         self.describe(&ended);
         if let Some(series) = self.route.map_or(&self.snapshot.series, |route| &route.series) {

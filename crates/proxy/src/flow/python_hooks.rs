@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use pylae_core::hook::{Hooks, Step, Stream, Visit};
+use pylae_core::hook::{Hooks, Step, Stream};
 use pylae_core::{Answer, Exchange, Halt, Rejection};
 use pylae_http::{Framing, Name};
 use pylae_policies::Policy;
@@ -29,19 +29,19 @@ impl<'a> Flow<'a> {
     pub(super) async fn request_hooks(&mut self, route: &Route) -> Result<Option<Box<Answer>>, Halt> {
         let (client, exchange) = (&mut *self.client, &mut *self.exchange);
         let Some(hooks) = route.hooks.as_deref() else { return Ok(None) };
-        let mut visit = Box::<Visit>::default();
         let wanted = route.chain.hooks();
+        let mut body = None;
         if let Some(limit) = wanted.and_then(Policy::body_limit) {
             if !client.body.is_done() || client.body.kept().len() > limit {
                 return Err(Halt::BodyTooLarge(limit as u64));
             }
-            visit.request_body = Some(client.body.kept().into());
+            body = Some(client.body.kept().into());
         }
+        exchange.meet_hooks().request_body = body;
         if wanted.is_some_and(Hooked::see_bodies) {
             // Hooks want to read what comes back. Cannot fail: the value is ours.
             let _ = exchange.request_edits.set_known(Name::AcceptEncoding, b"identity");
         }
-        exchange.hooks = Some(visit);
         let step = hooks.on_request(exchange);
         follow(hooks, client, exchange, step).await
     }
@@ -63,13 +63,13 @@ impl<'a> Flow<'a> {
             }
         }
         let (worker, client, exchange) = (self.worker, &mut *self.client, &mut *self.exchange);
-        let visit = exchange.hooks.get_or_insert_default();
+        let visit = exchange.meet_hooks();
         if let Reply::Own(answer) = &reply {
             visit.response_body = Some(answer.body.clone());
         }
         let step = hooks.on_response(exchange);
         let followed = follow(hooks, client, exchange, step).await;
-        let visit = exchange.hooks.get_or_insert_default();
+        let visit = exchange.meet_hooks();
         let body = visit.response_body.take().filter(|_| visit.body_set);
         match (followed, body) {
             (Ok(None), None) => {
@@ -103,16 +103,16 @@ impl<'a> Flow<'a> {
         let worker = self.worker;
         let (client, exchange) = (&mut *self.client, &mut *self.exchange);
         let mut taken = match reply {
-            Reply::Taken(taken) if taken.answered.framing != Framing::None && !exchange.cache.is_muted() => taken,
+            Reply::Taken(taken) if taken.answered.framing != Framing::None && !exchange.is_muted() => taken,
             reply => {
-                exchange.hooks.get_or_insert_default().response_body = Some([].into());
+                exchange.meet_hooks().response_body = Some([].into());
                 return Ok(reply);
             }
         };
         let framing = taken.answered.framing;
         let mut body = Vec::new();
         let mut source = Source::default();
-        source.start(framing, exchange.response.len, &taken.answered.connection);
+        source.start(framing, exchange.response_head.len, &taken.answered.connection);
         let deadline = Rc::clone(&client.deadline);
         deadline.set(clock::coarse().saturating_add(route.idle_timeout));
         let Answered { connection, upload, .. } = &mut taken.answered;
@@ -134,14 +134,20 @@ impl<'a> Flow<'a> {
             })
             .await;
         if let Err(halt) = read.unwrap_or(Err(Halt::GatewayTimeout)) {
-            exchange.cache.break_off();
+            if let Some(cache) = exchange.cache_mut() {
+                cache.break_off();
+            }
             taken.let_go(worker, false);
             return Err(halt);
         }
-        exchange.cache.take(&body);
-        exchange.cache.complete();
+        if let Some(cache) = exchange.cache_mut() {
+            cache.take(&body);
+        }
+        if let Some(cache) = exchange.cache_mut() {
+            cache.complete();
+        }
         let whole = framing != Framing::Close && source.consumed() == exchange.response_buffer.len();
-        let persists = exchange.response_options.persists(exchange.response.version);
+        let persists = exchange.response_options.persists(exchange.response_head.version);
         taken.let_go(worker, whole && persists);
         exchange.body_length = Some(body.len() as u64);
         Ok(Reply::Own(Box::new(Answer { status: exchange.status, headers: Vec::new(), body: body.into() })))
@@ -156,9 +162,9 @@ fn too_large() -> Halt {
 /// Has the body pass the hooks that see it piece by piece.
 async fn pass<'s>(hooks: &dyn Hooks, exchange: &mut Exchange, mut reply: Reply<'s>, client: &mut Client) -> Reply<'s> {
     match &mut reply {
-        Reply::Taken(taken) if taken.answered.framing != Framing::None && !exchange.cache.is_muted() => {
+        Reply::Taken(taken) if taken.answered.framing != Framing::None && !exchange.is_muted() => {
             let stream = hooks.stream(exchange);
-            exchange.hooks.get_or_insert_default().stream = stream;
+            exchange.meet_hooks().stream = stream;
         }
         Reply::Own(answer) if exchange.is_relayed() && !answer.body.is_empty() => {
             if let Some(stream) = hooks.stream(exchange) {
@@ -214,7 +220,9 @@ async fn through(
 fn part_with(worker: &Worker, exchange: &mut Exchange, reply: Reply<'_>) {
     match reply {
         Reply::Taken(taken) => {
-            exchange.cache.break_off();
+            if let Some(cache) = exchange.cache_mut() {
+                cache.break_off();
+            }
             taken.let_go(worker, false);
         }
         Reply::Own(answer) => {

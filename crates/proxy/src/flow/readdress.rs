@@ -12,16 +12,17 @@ impl Flow<'_> {
     /// Remembers how the instance was asked, if its answer has fields that name addresses. The cache keeps that with the answer.
     pub(super) fn note_asked(&mut self, route: &Route, taken: &Taken<'_>) {
         let exchange = &mut *self.exchange;
-        if exchange.response.fields.has_any(location::FIELDS) {
+        if exchange.response_head.fields.has_any(location::FIELDS) {
             let (service, instance) = (taken.service, taken.picked.instance());
             let host = service.host_for(instance, route.preserve_host, exchange);
-            exchange.asked = Some(Arc::new(Asked::new(exchange, &service.name, instance, host)));
+            let asked = Arc::new(Asked::new(exchange, &service.name, instance, host));
+            exchange.note_asked(asked);
         }
     }
 
     /// Puts the addresses in the answer as the client knows them. What the gateway itself answers stays.
     pub(super) fn readdress(&mut self) {
-        if let Some(asked) = &self.exchange.asked {
+        if let Some(asked) = self.exchange.asked() {
             let service = self.snapshot.services.get(asked.service()).map(Arc::clone);
             location::readdress(self.exchange, service.as_ref().map(|service| &service.state));
         }

@@ -73,7 +73,7 @@ impl<'a> Flow<'a> {
             deadline.within(|cx| relay.download.poll_rest(cx, exchange, &mut relay.connection)).await;
         }
         let Relay { connection, upload, download, streams_events, .. } = relay;
-        let persists = exchange.response_options.persists(exchange.response.version);
+        let persists = exchange.response_options.persists(exchange.response_head.version);
         // What was asked to switch is not used again.
         if result.is_ok() && persists && !exchange.upgrades && upload.is_sent() && download.is_clean(exchange) {
             let (pool, plan) = (service.pools[picked.index], &service.plan);
@@ -157,7 +157,9 @@ fn streams(client: &Client, exchange: &Exchange, connection: &Socket) -> bool {
 
 /// Breaks an answer off that cannot be completed. Whether the client was told so in words of gRPC.
 fn break_off(client: &mut Client, exchange: &mut Exchange, to: Framing, late: bool) -> bool {
-    exchange.cache.break_off();
+    if let Some(cache) = exchange.cache_mut() {
+        cache.break_off();
+    }
     let told = exchange.is_call() && client.socket.end_early(call_ended(late).as_bytes());
     if to == Framing::Close && !told {
         client.socket.close_by_reset();

@@ -19,15 +19,17 @@ impl<'a> Flow<'a> {
     pub(super) async fn request_phase(&mut self, route: &'a Route) -> Result<Option<Reply<'a>>, Halt> {
         let decided = self.request_policies(route).await;
         let exchange = &mut *self.exchange;
-        if let Some(cache) = exchange.cache.outcome {
+        if let Some(cache) = exchange.cache_outcome() {
             debug!(id = %exchange.id.escape_ascii(), ?cache, "looked up in the cache");
         }
-        match &decided {
-            Ok(None) => {}
-            // Those who wait for the answer of the service: one of them takes over from a client that has gone. What stands
-            // behind the cache and has ended the exchange is to judge the others one by one, not one after the other.
-            Err(Halt::ClientGone) => exchange.cache.call_off(Landing::Abandoned),
-            _ => exchange.cache.call_off(Landing::Alone),
+        if let Some(cache) = exchange.cache_mut() {
+            match &decided {
+                Ok(None) => {}
+                // Those who wait for the answer of the service: one of them takes over from a client that has gone. What stands
+                // behind the cache and has ended the exchange is to judge the others one by one, not one after the other.
+                Err(Halt::ClientGone) => cache.call_off(Landing::Abandoned),
+                _ => cache.call_off(Landing::Alone),
+            }
         }
         decided
     }
@@ -77,7 +79,7 @@ impl<'a> Flow<'a> {
                 }
                 Verdict::Join(join) => {
                     let landing = self.client.wait_for(join.patience, self.exchange, |cx| join.flight.poll(cx)).await?;
-                    self.exchange.cache.joined = Some(landing.unwrap_or(Landing::Alone));
+                    self.exchange.cache_visit().joined = Some(landing.unwrap_or(Landing::Alone));
                     route.chain.again(self.exchange)
                 }
             };

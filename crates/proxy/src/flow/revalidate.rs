@@ -74,7 +74,7 @@ async fn run(worker: Rc<Worker>, snapshot: Arc<Snapshot>, mut exchange: Box<Exch
     exchange.started = clock::now();
     exchange.wall = clock::wall();
     fetch.begin_at(exchange.started, &mut exchange);
-    exchange.cache.carry(fetch);
+    exchange.cache_visit().carry(fetch);
     let (client, fetched) = (&mut client, &mut *exchange);
     let mut flow =
         Flow { worker: &worker, snapshot: &snapshot, route: None, client, exchange: fetched, observed: true };

@@ -91,7 +91,7 @@ impl<'w> Tunnel<'w> {
         let bound = |bytes: Option<u64>| bytes.unwrap_or(u64::MAX);
         let limits = FrameLimits { frame: bound(settings.max_frame), message: bound(settings.max_message) };
         let compressed = websocket::is_compressed(exchange);
-        let (request, response) = (exchange.head.len, exchange.response.len);
+        let (request, response) = (exchange.head.len, exchange.response_head.len);
         let buffers = &worker.buffers;
         let frames = |sender| Frames::new(sender, limits, compressed);
         let (up, up_broken) = Lane::new(frames(Sender::Client), Pace::default(), &exchange.buffer[request..], buffers);

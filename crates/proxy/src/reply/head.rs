@@ -15,7 +15,7 @@ pub(crate) fn encode_head(
     let line = StatusLine {
         // Policies and logs know how it failed; the call's own words for it stand in its fields.
         status: if is_failed_call(exchange) { 200 } else { exchange.status },
-        reason: exchange.response.reason.of(&exchange.response_buffer),
+        reason: exchange.response_head.reason.of(&exchange.response_buffer),
         stated_length,
         close,
         keep_alive: !close && exchange.head.version == Version::Http10,
@@ -32,14 +32,14 @@ pub(crate) fn is_failed_call(exchange: &Exchange) -> bool {
 
 /// Whether the body changes on its way, so that nobody knows how long it will be.
 pub(crate) fn is_changed(exchange: &Exchange) -> bool {
-    !exchange.transforms.is_empty() || exchange.hooks.as_ref().is_some_and(|hooks| hooks.stream.is_some())
+    !exchange.transforms.is_empty() || exchange.hooks().is_some_and(|hooks| hooks.stream.is_some())
 }
 
 /// How the client is told where the body ends that an instance framed as `from`.
 pub(crate) fn framing_towards(exchange: &Exchange, from: Framing, on_stream: bool) -> Framing {
     match (from, exchange.head.version) {
         // The client has it already; the body is for the cache alone.
-        _ if exchange.cache.is_muted() => Framing::None,
+        _ if exchange.is_muted() => Framing::None,
         (Framing::Chunked | Framing::Close, _) if on_stream => Framing::Close,
         (Framing::Length(_), _) if on_stream && is_changed(exchange) => Framing::Close,
         (Framing::Chunked | Framing::Close, Version::Http10) => Framing::Close,
@@ -55,10 +55,10 @@ pub(crate) fn framing_towards(exchange: &Exchange, from: Framing, on_stream: boo
 pub(crate) fn stated_length(exchange: &Exchange, from: Framing) -> Option<u64> {
     if from != Framing::None
         || is_changed(exchange)
-        || !(exchange.head.method == Method::Head || exchange.response.status == 304)
+        || !(exchange.head.method == Method::Head || exchange.response_head.status == 304)
     {
         return None;
     }
-    let stated = exchange.response.fields.get(&exchange.response_buffer, Name::ContentLength)?;
+    let stated = exchange.response_head.fields.get(&exchange.response_buffer, Name::ContentLength)?;
     std::str::from_utf8(stated).ok()?.parse().ok()
 }

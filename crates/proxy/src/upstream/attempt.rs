@@ -315,18 +315,18 @@ impl Asking<'_, '_, '_> {
                 Poll::Pending => return Poll::Pending,
             }
             while !exchange.response_buffer.is_empty() {
-                match exchange.response.parse(&exchange.response_buffer, limits) {
+                match exchange.response_head.parse(&exchange.response_buffer, limits) {
                     Ok(true) => {}
                     Ok(false) => break,
                     Err(_) => return Poll::Ready(Err(self.fault(Outcome::Reset, exchange))),
                 }
-                exchange.response_via = Via::of(exchange.response.version, self.connection.is_stream());
-                if exchange.response.status >= 200 || (exchange.response.status == 101 && exchange.upgrades) {
+                exchange.response_via = Via::of(exchange.response_head.version, self.connection.is_stream());
+                if exchange.response_head.status >= 200 || (exchange.response_head.status == 101 && exchange.upgrades) {
                     let settled = settle(exchange);
                     return Poll::Ready(settled.ok_or_else(|| self.fault(Outcome::Reset, exchange)));
                 }
                 self.interim += 1;
-                let Exchange { response, response_buffer, response_options, .. } = exchange;
+                let Exchange { response_head: response, response_buffer, response_options, .. } = exchange;
                 let options = response_options.read(&response.fields, response_buffer);
                 // Behind a 101 that nobody asked for comes what is not HTTP.
                 if options.is_err() || response.status == 101 || self.interim > MOST_INTERIM {
@@ -335,8 +335,8 @@ impl Asking<'_, '_, '_> {
                 if !client.inform(cx, exchange, self.one.snapshot.plan.via) {
                     return Poll::Ready(Err(Failure::Halt(Halt::ClientGone)));
                 }
-                exchange.response_buffer.drain(..exchange.response.len);
-                exchange.response.clear();
+                exchange.response_buffer.drain(..exchange.response_head.len);
+                exchange.response_head.clear();
                 exchange.response_options.clear();
             }
         }
@@ -345,7 +345,8 @@ impl Asking<'_, '_, '_> {
 
 /// The framing of a complete answer; none when the answer is not one that HTTP knows.
 fn settle(exchange: &mut Exchange) -> Option<Framing> {
-    let Exchange { response, response_buffer, response_options, head, status, body_length, .. } = exchange;
+    let Exchange { response_head: response, response_buffer, response_options, head, status, body_length, .. } =
+        exchange;
     response_options.read(&response.fields, response_buffer).ok()?;
     *status = response.status;
     let switches = response.status == 101;

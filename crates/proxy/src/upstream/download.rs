@@ -64,12 +64,12 @@ impl Download {
         let mut out = if large { buffers.bulk() } else { buffers.small() };
         encode(exchange, &mut out);
         let mut source = Source::default();
-        source.start(from, exchange.response.len, instance);
+        source.start(from, exchange.response_head.len, instance);
         let changes = (!exchange.transforms.is_empty() && from != Framing::None).then(|| {
             let transforms = std::mem::take(&mut exchange.transforms);
             Box::new(Changes { transforms, plain: buffers.small(), unflushed: false, over: false })
         });
-        let stream = exchange.hooks.as_mut().and_then(|hooks| hooks.stream.take());
+        let stream = exchange.hooks_mut().and_then(|hooks| hooks.stream.take());
         let streamed = stream.map(|stream| Box::new(Streamed::new(stream, source.is_done())));
         let delivery = Delivery::new(pace);
         let mut download = Self { out, written: 0, source, to, delivery, torn: None, rest: 0, changes, streamed };
@@ -204,9 +204,11 @@ impl Download {
     fn pass(&mut self, start: usize, exchange: &mut Exchange) {
         if self.streamed.is_none() {
             // The cache keeps bodies as instances send them.
-            exchange.cache.take(self.changes.as_ref().map_or(&self.out[start..], |changes| &changes.plain));
+            if let Some(cache) = exchange.cache_mut() {
+                cache.take(self.changes.as_ref().map_or(&self.out[start..], |changes| &changes.plain));
+            }
         }
-        if exchange.cache.is_muted() {
+        if exchange.is_muted() {
             self.out.truncate(start);
             if let Some(changes) = &mut self.changes {
                 changes.plain.clear();
@@ -217,7 +219,9 @@ impl Download {
             self.close_piece(start);
         }
         if self.streamed.is_none() && self.source.is_done() {
-            exchange.cache.complete();
+            if let Some(cache) = exchange.cache_mut() {
+                cache.complete();
+            }
         }
     }
 

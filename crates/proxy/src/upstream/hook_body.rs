@@ -46,10 +46,14 @@ impl Streamed {
             match source.poll_take(cx, instance, &mut exchange.response_buffer, &mut self.raw, SMALL) {
                 Poll::Ready(Ok(_)) => {
                     // The cache keeps bodies as instances send them.
-                    exchange.cache.take(&self.raw);
+                    if let Some(cache) = exchange.cache_mut() {
+                        cache.take(&self.raw);
+                    }
                     self.stream.push(&self.raw, source.is_done());
                     if source.is_done() {
-                        exchange.cache.complete();
+                        if let Some(cache) = exchange.cache_mut() {
+                            cache.complete();
+                        }
                     }
                 }
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Cut::Instance)),

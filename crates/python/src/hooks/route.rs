@@ -358,7 +358,7 @@ fn wait(job: Arc<Job>, mut session: Box<Session>, exchange: &mut Exchange) -> St
 /// Makes a copy of the exchange for hooks elsewhere. Its session, which is in nobody's hands now, is not among it.
 fn lend(exchange: &mut Exchange) -> Box<Exchange> {
     let lent = exchange.lend();
-    exchange.hooks = Some(Box::<Visit>::default());
+    exchange.meet_hooks();
     lent
 }
 
@@ -369,9 +369,9 @@ fn take_back(session: &Session, exchange: &mut Exchange) {
 }
 
 fn keep(session: Box<Session>, exchange: &mut Exchange) {
-    exchange.hooks.get_or_insert_default().session = Some(session);
+    exchange.meet_hooks().session = Some(session);
 }
 
 fn take_session(exchange: &mut Exchange) -> Option<Box<Session>> {
-    exchange.hooks.as_mut()?.session.take()?.downcast().ok()
+    exchange.hooks_mut()?.session.take()?.downcast().ok()
 }

@@ -88,7 +88,7 @@ impl Cache {
 impl Lookup {
     /// How the request was served so far.
     fn outcome(&self) -> Option<&'static str> {
-        self.exchange().cache.outcome.map(|outcome| match outcome {
+        self.exchange().cache_visit().outcome.map(|outcome| match outcome {
             Outcome::Hit => "hit",
             Outcome::Stale => "stale",
             Outcome::Revalidated => "revalidated",
@@ -116,7 +116,7 @@ impl Lookup {
         exchange.wall = Duration::from_nanos(now);
         exchange.started = Instant::from_nanos(now);
         fetch.begin_at(Instant::from_nanos(now), &mut exchange);
-        exchange.cache.carry(fetch);
+        exchange.cache_visit().carry(fetch);
         let cache = Arc::clone(&self.cache);
         Ok(Some(Self { cache, exchange: Mutex::new(exchange), stored: Mutex::default(), refused: false }))
     }
@@ -139,8 +139,12 @@ impl Lookup {
         match cache::answered(exchange, &Arc::from(""), framing) {
             Settled::Relay => {
                 let muted = exchange.status == 304 && status != 304;
-                exchange.cache.take(body);
-                exchange.cache.complete();
+                if let Some(cache) = exchange.cache_mut() {
+                    cache.take(body);
+                }
+                if let Some(cache) = exchange.cache_mut() {
+                    cache.complete();
+                }
                 let body = muted.then(|| PyBytes::new(py, b"").unbind());
                 Ok((exchange.status, message::response_lines(exchange), body))
             }

@@ -76,11 +76,11 @@ pub(super) fn respond(exchange: &mut Exchange, status: u16, lines: &Lines) -> Py
     exchange.clear_response();
     exchange.response_buffer.extend_from_slice(format!("HTTP/1.1 {status}\r\n").as_bytes());
     push_lines(&mut exchange.response_buffer, lines)?;
-    let read = exchange.response.parse(&exchange.response_buffer, &LIMITS);
-    if !matches!(read, Ok(true)) || exchange.response.len != exchange.response_buffer.len() {
+    let read = exchange.response_head.parse(&exchange.response_buffer, &LIMITS);
+    if !matches!(read, Ok(true)) || exchange.response_head.len != exchange.response_buffer.len() {
         return Err(refuse("these are not the status and fields of one response"));
     }
-    let options = exchange.response_options.read(&exchange.response.fields, &exchange.response_buffer);
+    let options = exchange.response_options.read(&exchange.response_head.fields, &exchange.response_buffer);
     options.map_err(|error| refuse(error.0))?;
     exchange.status = status;
     Ok(())

@@ -19,7 +19,7 @@ pub(crate) fn wall(exchange: &Exchange) -> Duration {
 ///
 /// `began` is when the service was asked.
 pub(crate) fn initial(exchange: &Exchange, began: Instant) -> Duration {
-    let (fields, buf) = (&exchange.response.fields, &exchange.response_buffer[..]);
+    let (fields, buf) = (&exchange.response_head.fields, &exchange.response_buffer[..]);
     let delay = exchange.now.since(began);
     let first = fields.get(buf, Name::Age).and_then(|line| line.split(|byte| *byte == b',').next());
     let said = first.map(<[u8]>::trim_ascii).and_then(seconds).unwrap_or(0);

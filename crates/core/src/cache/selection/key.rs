@@ -42,8 +42,8 @@ pub(crate) fn overrides(exchange: &Exchange) -> bool {
 /// Writes the key of the request in `exchange` into its visit: host, path, query, scheme, route, the configured
 /// fields, user. No part holds a zero byte but the user, which is the last.
 pub(crate) fn write(rules: &Rules, exchange: &mut Exchange) {
-    let mut key = std::mem::take(&mut exchange.cache.key);
-    let mut scratch = std::mem::take(&mut exchange.cache.scratch);
+    let visit = exchange.cache_visit();
+    let (mut key, mut scratch) = (std::mem::take(&mut visit.key), std::mem::take(&mut visit.scratch));
     key.clear();
     address(&exchange.host, &exchange.target.path, &mut key);
     if let Some(query) = exchange.query() {
@@ -75,8 +75,8 @@ pub(crate) fn write(rules: &Rules, exchange: &mut Exchange) {
             key.extend_from_slice(part.as_bytes());
         }
     }
-    exchange.cache.key = key;
-    exchange.cache.scratch = scratch;
+    let visit = exchange.cache_visit();
+    (visit.key, visit.scratch) = (key, scratch);
 }
 
 /// The start of every key for a path.

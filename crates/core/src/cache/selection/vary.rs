@@ -62,10 +62,10 @@ impl Selecting {
     /// What the request in `exchange`, of which the cache knew so much, said in the fields that its response's Vary names.
     /// `None`: the response answers no other request.
     pub(crate) fn read(exchange: &Exchange, known: &Known, rules: &Rules) -> Option<Self> {
-        let keyed = if exchange.hooks.is_some() { KEYED } else { KEYED_WITHOUT_HOOKS };
+        let keyed = if exchange.hooks().is_some() { KEYED } else { KEYED_WITHOUT_HOOKS };
         let keyed = if known.is_keyed_by_user(rules.per_user) { keyed.with(forwarding::IDENTITY) } else { keyed };
         let mut names: Vec<Box<str>> = Vec::new();
-        for line in exchange.response.fields.values(&exchange.response_buffer, "vary") {
+        for line in exchange.response_head.fields.values(&exchange.response_buffer, "vary") {
             for name in line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|name| !name.is_empty()) {
                 let id = Name::classify(name);
                 let name = std::str::from_utf8(name).ok()?.to_ascii_lowercase();

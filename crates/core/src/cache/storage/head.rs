@@ -31,7 +31,7 @@ const PROXY_AUTHENTICATION_INFO: &[u8] = b"Proxy-Authentication-Info";
 
 /// The head of the response in `exchange` as it is kept, and its positions.
 pub(crate) fn kept_head(exchange: &Exchange) -> Option<(Box<[u8]>, ResponseHead)> {
-    let Exchange { response, response_buffer: buf, response_options: options, .. } = exchange;
+    let Exchange { response_head: response, response_buffer: buf, response_options: options, .. } = exchange;
     let mut edits = Edits::default();
     if !response.fields.has(Name::Date) {
         let now = httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + wall(exchange));

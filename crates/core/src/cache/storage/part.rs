@@ -39,7 +39,7 @@ impl Part {
             return None;
         }
         let asked = asked.get(buf, Name::Range).filter(|asked| asked.len() <= LONGEST && !asked.contains(&b','))?;
-        let said = &exchange.response.fields;
+        let said = &exchange.response_head.fields;
         let said =
             said.get(&exchange.response_buffer, Name::ContentRange).filter(|_| said.count(Name::ContentRange) == 1)?;
         let (first, last, whole) = range::content(said)?;

@@ -97,9 +97,10 @@ impl Cache {
 
     /// The entry that answers the request in `exchange`, whose key is written; fresh or not.
     pub(crate) fn find(&self, rules: &Rules, exchange: &mut Exchange) -> Found {
-        let Some(variants) = self.store.get(&exchange.cache.key) else { return Found::Nothing };
+        let visit = exchange.cache_visit();
+        let Some(variants) = self.store.get(&visit.key) else { return Found::Nothing };
+        let mut scratch = std::mem::take(&mut visit.scratch);
         let changed = self.changed(&exchange.host, &exchange.target.path);
-        let mut scratch = std::mem::take(&mut exchange.cache.scratch);
         let mut others = Found::Others;
         let mut matching = variants.0.iter().filter(|entry| {
             let selected = entry.requested > changed && entry.selecting.matches(exchange, rules, &mut scratch);
@@ -115,7 +116,7 @@ impl Cache {
             found = matching.find(|other| other.is_good(exchange.now)).or(found);
         }
         let found = found.cloned();
-        exchange.cache.scratch = scratch;
+        exchange.cache_visit().scratch = scratch;
         found.map_or(others, Found::Entry)
     }
 
@@ -127,12 +128,12 @@ impl Cache {
     /// Writes what a fetch for the request in `exchange` is known by: its key and what it says in the fields by which the
     /// stored answers differ.
     pub(crate) fn flight_key(&self, rules: &Rules, exchange: &mut Exchange) -> Vec<u8> {
-        let mut key = exchange.cache.key.clone();
-        let mut scratch = std::mem::take(&mut exchange.cache.scratch);
+        let visit = exchange.cache_visit();
+        let (mut key, mut scratch) = (visit.key.clone(), std::mem::take(&mut visit.scratch));
         if let Some(latest) = self.store.get(&key).and_then(|variants| variants.0.first().cloned()) {
             latest.selecting.append(exchange, rules, &mut scratch, &mut key);
         }
-        exchange.cache.scratch = scratch;
+        exchange.cache_visit().scratch = scratch;
         key
     }
 

@@ -92,14 +92,14 @@ fn bodies_that_pass_at_the_same_time_are_bounded() {
     let mut passing: Vec<Exchange> = (0..5).map(|number| begin(number, "65536")).collect();
     assert_eq!(world.cache.passing(), 1 << 18);
     for exchange in &mut passing {
-        exchange.cache.take(&vec![b'x'; 65_536]);
-        exchange.cache.complete();
+        exchange.cache_visit().take(&vec![b'x'; 65_536]);
+        exchange.cache_visit().complete();
     }
     // The last one was given to its client, and no more. Of the others one may have pushed out another by now.
     assert!((0..4).any(|number| world.holds(&format!("/{number}"))) && !world.holds("/4"));
     assert_eq!(world.cache.passing(), 0);
     // There is room again.
-    begin(4, "65536").cache.break_off();
+    begin(4, "65536").cache_visit().break_off();
     assert_eq!(world.cache.passing(), 0);
 }
 
@@ -121,12 +121,12 @@ fn whatever_becomes_of_bodies_their_room_is_given_back() {
         }
         let at = random.usize(..under_way.len());
         let exchange = &mut under_way[at];
-        exchange.cache.take(&vec![0; random.usize(..30_000)]);
+        exchange.cache_visit().take(&vec![0; random.usize(..30_000)]);
         full += usize::from(world.cache.passing() > 200_000);
         assert!(world.cache.passing() <= 1 << 18);
         match random.usize(..10) {
-            0 => exchange.cache.complete(),
-            1 => exchange.cache.break_off(),
+            0 => exchange.cache_visit().complete(),
+            1 => exchange.cache_visit().break_off(),
             2 => exchange.reset(),
             _ => continue,
         }

@@ -23,7 +23,7 @@ fn landing(join: &Join) -> Option<Landing> {
 
 /// What one who waited gets after it.
 fn after(world: &World, (mut exchange, join): (Exchange, Join)) -> Got {
-    exchange.cache.joined = landing(&join);
+    exchange.cache_visit().joined = landing(&join);
     let verdict = world.look(&mut exchange);
     got(&exchange, verdict)
 }
@@ -55,7 +55,7 @@ fn when_the_first_goes_exactly_one_takes_over() {
     first.reset();
     assert_eq!(landing(&one.1), Some(Landing::Abandoned));
     let (mut next, join) = one;
-    next.cache.joined = landing(&join);
+    next.cache_visit().joined = landing(&join);
     assert!(matches!(world.look(&mut next), Verdict::Continue));
     assert_eq!(after(&world, other), Got::Waits);
     world.answer(&mut next, "200", "x");
@@ -84,11 +84,11 @@ fn when_it_grows_too_large_all_go_at_once() {
     let waiting = joins(&world, "GET /");
     world.head(&mut first, "200", 9);
     answered(&mut first, &Arc::from("s"), Framing::Chunked);
-    first.cache.take(b"012");
+    first.cache_visit().take(b"012");
     assert_eq!(landing(&waiting.1), None);
-    first.cache.take(b"345");
+    first.cache_visit().take(b"345");
     assert_eq!(landing(&waiting.1), Some(Landing::Alone));
-    first.cache.complete();
+    first.cache_visit().complete();
     assert_eq!(after(&world, waiting), miss());
 }
 

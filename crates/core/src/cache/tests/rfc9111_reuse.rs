@@ -474,7 +474,7 @@ fn stale_while_revalidate_gives_what_is_there_and_asks_once() {
     assert!(refreshes(&mut second).is_none());
     let mut behind = world.exchange("GET /\nIf-None-Match: \"0\"");
     refresh.begin_at(world.now(), &mut behind);
-    behind.cache.carry(refresh);
+    behind.cache_visit().carry(refresh);
     assert_eq!(behind.request_edits.get(b"If-None-Match"), Some(&b"\"1\""[..]));
     world.answer(&mut behind, "304\nETag: \"1\"", "");
     assert_eq!(world.ask("GET /"), hit("x"));
@@ -499,6 +499,6 @@ fn control_lines_are_read_in_one_pass() {
     );
     let mut exchange = world.exchange("GET /");
     world.head(&mut exchange, "200\nCache-Control: s-maxage=1, must-understand, proxy-revalidate", 0);
-    let control = ResponseControl::read(&exchange.response.fields, &exchange.response_buffer);
+    let control = ResponseControl::read(&exchange.response_head.fields, &exchange.response_buffer);
     assert!(control.must_understand && control.forbids_stale() && !control.public);
 }

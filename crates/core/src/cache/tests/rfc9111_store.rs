@@ -152,16 +152,16 @@ fn s3_3_incomplete_responses_are_not_stored() {
     world.look(&mut exchange);
     let framing = world.head(&mut exchange, "200", 8);
     answered(&mut exchange, &Arc::from("s"), framing);
-    exchange.cache.take(b"body");
-    exchange.cache.break_off();
+    exchange.cache_visit().take(b"body");
+    exchange.cache_visit().break_off();
     assert_eq!(world.ask("GET /"), miss());
     // What ends with the connection cannot be told from what broke off.
     let mut exchange = world.exchange("GET /");
     world.look(&mut exchange);
     world.head(&mut exchange, "200", 8);
     answered(&mut exchange, &Arc::from("s"), Framing::Close);
-    exchange.cache.take(b"body");
-    exchange.cache.complete();
+    exchange.cache_visit().take(b"body");
+    exchange.cache_visit().complete();
     assert!(!world.holds("/"));
 }
 
@@ -296,7 +296,7 @@ fn s4_1_the_prefix_follows_from_the_key_unless_hooks_may_have_set_it() {
         exchange.stripped.extend_from_slice(b"/api");
         world.look(&mut exchange);
         if hooked {
-            exchange.hooks = Some(Box::default());
+            exchange.meet_hooks();
             exchange.request_edits.set(b"X-Forwarded-Prefix", b"/acme").unwrap();
         }
         announced(&world, &mut exchange, "200\nVary: X-Forwarded-Prefix", "x");

@@ -27,10 +27,10 @@ fn handshake(more: &str) -> Exchange {
 /// Whether the answer is accepted, and if so, whether messages may be compressed.
 fn answered(exchange: &mut Exchange, answer: &str) -> Option<bool> {
     exchange.response_buffer.clear();
-    exchange.response.clear();
+    exchange.response_head.clear();
     exchange.response_buffer.extend_from_slice(answer.replace('\n', "\r\n").as_bytes());
-    assert_eq!(exchange.response.parse(&exchange.response_buffer, &LIMITS), Ok(true));
-    exchange.response_options.read(&exchange.response.fields, &exchange.response_buffer).unwrap();
+    assert_eq!(exchange.response_head.parse(&exchange.response_buffer, &LIMITS), Ok(true));
+    exchange.response_options.read(&exchange.response_head.fields, &exchange.response_buffer).unwrap();
     accepts(exchange).then(|| is_compressed(exchange))
 }
 

@@ -121,12 +121,14 @@ impl Block {
             self.upstream.get_or_init(Box::default).record(upstream);
             self.retries.add(u64::from(exchange.attempts - 1));
         }
-        if let Some(outcome) = exchange.cache.outcome {
+        if let Some(outcome) = exchange.cache_outcome() {
             self.cache[outcome as usize].add(1);
         }
-        for (counters, admitted) in self.limited.iter().zip(exchange.limited) {
-            if let Some(admitted) = admitted {
-                counters[usize::from(admitted)].add(1);
+        if let Some(limits) = exchange.admitted() {
+            for (counters, admitted) in self.limited.iter().zip(limits.by) {
+                if let Some(admitted) = admitted {
+                    counters[usize::from(admitted)].add(1);
+                }
             }
         }
         if !ended.complete && class != GONE {

@@ -60,7 +60,7 @@ impl Headers {
                 look(Head { fields: Some((&head.fields, buffer)), edits: request_edits, hidden })
             }),
             Of::Response(request) => request.get().with(py, |exchange| {
-                let Exchange { response, response_buffer, response_edits, .. } = exchange;
+                let Exchange { response_head: response, response_buffer, response_edits, .. } = exchange;
                 let fields = Some((&response.fields, &response_buffer[..]));
                 look(Head { fields, edits: response_edits, hidden: NameSet::EMPTY })
             }),

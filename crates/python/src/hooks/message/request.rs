@@ -18,7 +18,7 @@ use crate::errors::hook_error;
 
 impl Request {
     fn visit<T>(&self, py: Python<'_>, look: impl FnOnce(&mut Visit) -> T) -> PyResult<T> {
-        self.with(py, |exchange| look(exchange.hooks.get_or_insert_default()))
+        self.with(py, |exchange| look(exchange.meet_hooks()))
     }
 }
 
@@ -35,7 +35,7 @@ impl Request {
     #[getter]
     fn path<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         self.with(py, |exchange| {
-            let set = exchange.hooks.as_ref().is_some_and(|hooks| hooks.path_set);
+            let set = exchange.hooks().is_some_and(|hooks| hooks.path_set);
             text::decoded(py, if set { &exchange.forward_path } else { exchange.target.judged() })
         })
     }
@@ -61,7 +61,7 @@ impl Request {
         read.map_err(|error| PyValueError::new_err(error.0))?;
         self.change(py, |exchange| {
             exchange.forward_path = target.path;
-            exchange.hooks.get_or_insert_default().path_set = true;
+            exchange.meet_hooks().path_set = true;
         })
     }
 
@@ -133,7 +133,7 @@ impl Request {
     /// Name of the service that gets the request; None if the route has none.
     #[getter]
     fn service(&self, py: Python<'_>) -> PyResult<Option<String>> {
-        let chosen = self.with(py, |exchange| exchange.hooks.as_ref().and_then(|hooks| hooks.service.clone()))?;
+        let chosen = self.with(py, |exchange| exchange.hooks().and_then(|hooks| hooks.service.clone()))?;
         Ok(chosen.or_else(|| self.0.about.service.clone()).map(Into::into))
     }
 
@@ -143,7 +143,7 @@ impl Request {
         if !self.0.about.services.contains(name) {
             return Err(PyLookupError::new_err(format!("there is no service {name:?}")));
         }
-        self.change(py, |exchange| exchange.hooks.get_or_insert_default().service = Some(name.into()))
+        self.change(py, |exchange| exchange.meet_hooks().service = Some(name.into()))
     }
 
     /// A dict that all hooks of the exchange share.

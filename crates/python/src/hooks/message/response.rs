@@ -95,7 +95,7 @@ impl Response {
                 let fits = is_bodiless(exchange.status) == is_bodiless(status);
                 if fits && exchange.status != status {
                     exchange.status = status;
-                    exchange.response.reason = Span::default();
+                    exchange.response_head.reason = Span::default();
                 }
                 fits
             })?,
@@ -124,9 +124,9 @@ impl Response {
     #[getter]
     fn body<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let body = match &self.0 {
-            Kind::OnItsWay(request) => request
-                .get()
-                .with(py, |exchange| exchange.hooks.as_ref().and_then(|hooks| hooks.response_body.clone()))?,
+            Kind::OnItsWay(request) => {
+                request.get().with(py, |exchange| exchange.hooks().and_then(|hooks| hooks.response_body.clone()))?
+            }
             Kind::Made(made) => Some(made.lock().body.clone()),
         };
         let body =
@@ -140,7 +140,7 @@ impl Response {
         let (body, _) = body_of(body)?;
         match &self.0 {
             Kind::OnItsWay(request) => request.get().change(py, |exchange| {
-                let visit = exchange.hooks.get_or_insert_default();
+                let visit = exchange.meet_hooks();
                 visit.response_body = Some(body);
                 visit.body_set = true;
             }),

@@ -33,8 +33,9 @@ fn every_exchange_is_counted_once() {
         block.record(&exchange(Method::Get, status), &Ended { timed: status != 101, ..ENDED });
     }
     let mut cut = exchange(Method::Post, 200);
-    (cut.attempts, cut.upstream, cut.cache.outcome) = (3, Duration::from_millis(1), Some(Outcome::Miss));
-    cut.limited = [Some(true), Some(false)];
+    (cut.attempts, cut.upstream) = (3, Duration::from_millis(1));
+    cut.cache_visit().outcome = Some(Outcome::Miss);
+    cut.admitted_mut().by = [Some(true), Some(false)];
     block.record(&cut, &Ended { complete: false, ..ENDED });
     let figures = read(&block);
     let get = figures.methods[Method::Get as usize].as_ref().unwrap();
