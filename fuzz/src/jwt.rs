@@ -43,16 +43,16 @@ pub(crate) fn check(data: &[u8]) {
 fn ask(token: &str) -> Option<Arc<User>> {
     let mut exchange = Exchange::new(0);
     let limits = HeadLimits { head: 1 << 20, target: 100, fields: 10 };
-    exchange.buffer = format!("GET / HTTP/1.1\r\nAuthorization: Bearer {token}\r\n\r\n").into_bytes();
-    if exchange.head.parse(&exchange.buffer, &limits) != Ok(true) {
+    exchange.request.buffer = format!("GET / HTTP/1.1\r\nAuthorization: Bearer {token}\r\n\r\n").into_bytes();
+    if exchange.request.head.parse(&exchange.request.buffer, &limits) != Ok(true) {
         return None;
     }
-    exchange.wall = Duration::from_secs(NOW);
+    exchange.times.wall = Duration::from_secs(NOW);
     match chain().request(&mut exchange) {
-        Verdict::Continue => exchange.user,
+        Verdict::Continue => exchange.request.user,
         Verdict::Reject(rejection) => {
             assert!(matches!(rejection.status, 400 | 401));
-            assert!(exchange.user.is_none());
+            assert!(exchange.request.user.is_none());
             None
         }
         _ => panic!("nothing to wait for"),

@@ -202,20 +202,29 @@ impl Exchange {
     #[must_use]
     pub fn lend(&mut self) -> Box<Self> {
         let mut lent = Box::new(Self::new(0));
-        lent.buffer.extend_from_slice(&self.buffer[..self.head.len]);
-        lent.head.clone_from(&self.head);
-        lent.framing = self.framing;
-        lent.target.clone_from(&self.target);
-        lent.host.clone_from(&self.host);
-        lent.host_len = self.host_len;
-        (lent.peer, lent.peer_trusted, lent.client, lent.secure) =
-            (self.peer, self.peer_trusted, self.client, self.secure);
-        lent.id.clone_from(&self.id);
+        lent.request.buffer.extend_from_slice(&self.request.buffer[..self.request.head.len]);
+        lent.request.head.clone_from(&self.request.head);
+        lent.request.framing = self.request.framing;
+        lent.request.target.clone_from(&self.request.target);
+        lent.request.host.clone_from(&self.request.host);
+        lent.request.host_len = self.request.host_len;
+        (
+            lent.request.origin.peer,
+            lent.request.origin.peer_trusted,
+            lent.request.origin.client,
+            lent.request.origin.secure,
+        ) = (
+            self.request.origin.peer,
+            self.request.origin.peer_trusted,
+            self.request.origin.client,
+            self.request.origin.secure,
+        );
+        lent.request.id.clone_from(&self.request.id);
         lent.route = self.route;
-        lent.params.clone_from(&self.params);
-        lent.response_buffer.extend_from_slice(&self.response_buffer[..self.response_head.len]);
-        lent.response_head.clone_from(&self.response_head);
-        (lent.started, lent.now, lent.wall) = (self.started, self.now, self.wall);
+        lent.request.params.clone_from(&self.request.params);
+        lent.response.buffer.extend_from_slice(&self.response.buffer[..self.response.head.len]);
+        lent.response.head.clone_from(&self.response.head);
+        (lent.times.started, lent.times.now, lent.times.wall) = (self.times.started, self.times.now, self.times.wall);
         self.trade(&mut lent);
         lent
     }
@@ -225,19 +234,19 @@ impl Exchange {
     pub fn shown(&mut self) -> Box<Self> {
         let mut copy = self.lend();
         self.trade(&mut copy);
-        copy.forward_path.clone_from(&self.forward_path);
-        copy.forward_query.clone_from(&self.forward_query);
-        copy.request_edits.clone_from(&self.request_edits);
-        copy.response_edits.clone_from(&self.response_edits);
-        copy.user.clone_from(&self.user);
-        copy.status = self.status;
+        copy.request.forward_path.clone_from(&self.request.forward_path);
+        copy.request.forward_query.clone_from(&self.request.forward_query);
+        copy.request.edits.clone_from(&self.request.edits);
+        copy.response.edits.clone_from(&self.response.edits);
+        copy.request.user.clone_from(&self.request.user);
+        copy.response.status = self.response.status;
         copy
     }
 
     /// Takes over what hooks have changed.
     pub fn take_back(&mut self, lent: &mut Self) {
-        if self.status != lent.status {
-            self.response_head.reason = lent.response_head.reason;
+        if self.response.status != lent.response.status {
+            self.response.head.reason = lent.response.head.reason;
         }
         self.trade(lent);
     }
@@ -245,12 +254,12 @@ impl Exchange {
     /// Exchanges with `other` all that hooks can change.
     fn trade(&mut self, other: &mut Self) {
         use std::mem::swap;
-        swap(&mut self.forward_path, &mut other.forward_path);
-        swap(&mut self.forward_query, &mut other.forward_query);
-        swap(&mut self.request_edits, &mut other.request_edits);
-        swap(&mut self.response_edits, &mut other.response_edits);
-        swap(&mut self.user, &mut other.user);
-        swap(&mut self.status, &mut other.status);
+        swap(&mut self.request.forward_path, &mut other.request.forward_path);
+        swap(&mut self.request.forward_query, &mut other.request.forward_query);
+        swap(&mut self.request.edits, &mut other.request.edits);
+        swap(&mut self.response.edits, &mut other.response.edits);
+        swap(&mut self.request.user, &mut other.request.user);
+        swap(&mut self.response.status, &mut other.response.status);
         self.slots.swap::<Visit>(&mut other.slots);
     }
 }

@@ -10,6 +10,7 @@ use pylae_http::message::host;
 use pylae_http::{Edits, Name, NameSet};
 
 use crate::exchange::Exchange;
+use crate::exchange::response::Response;
 use crate::exchange::slots::{Memory, Position, Slot};
 use crate::request::forwarding;
 use crate::service::{Instance, ServiceState};
@@ -38,7 +39,7 @@ pub struct Asked {
 impl Asked {
     /// How `instance` of the service called `service` is asked for the request in `exchange`, with this Host.
     pub fn new(exchange: &Exchange, service: &Arc<str>, instance: &Instance, host: &[u8]) -> Self {
-        let announced = exchange.request_edits.get(Name::XForwardedPrefix.as_str().as_bytes()).unwrap_or_default();
+        let announced = exchange.request.edits.get(Name::XForwardedPrefix.as_str().as_bytes()).unwrap_or_default();
         Self {
             service: Arc::clone(service),
             host: Authority::read(host).unwrap_or_default(),
@@ -114,13 +115,7 @@ pub fn readdress(exchange: &mut Exchange, service: Option<&ServiceState>) {
     let Some(asked) = exchange.asked().cloned() else { return };
     let client = Origin::of(exchange);
     let put = Put { asked: &asked, service, client: &client };
-    let Exchange {
-        response_head: response,
-        response_buffer: buf,
-        response_options: options,
-        response_edits: edits,
-        ..
-    } = exchange;
+    let Exchange { response: Response { head: response, buffer: buf, options, edits, .. }, .. } = exchange;
     for name in NAMES {
         let text = name.as_str();
         if !response.fields.has(name) || options.nominates(buf, text.as_bytes()) {
@@ -138,7 +133,7 @@ pub fn readdress(exchange: &mut Exchange, service: Option<&ServiceState>) {
 pub fn forget(exchange: &mut Exchange) {
     if exchange.slots.get_mut::<Noted>().and_then(|noted| noted.0.take()).is_some() {
         for name in NAMES {
-            exchange.response_edits.remove_known(name);
+            exchange.response.edits.remove_known(name);
         }
     }
 }
@@ -164,15 +159,16 @@ impl Origin {
     fn of(exchange: &Exchange) -> Self {
         // Of several values the last: that is what the nearest proxy says.
         let told = |name| {
-            let value = exchange.request_values(name).last().filter(|_| exchange.peer_trusted)?;
+            let value = exchange.request.values(name).last().filter(|_| exchange.request.origin.peer_trusted)?;
             value.rsplit(|byte| *byte == b',').next().map(<[u8]>::trim_ascii)
         };
         let secure = match told("x-forwarded-proto").map(<[u8]>::to_ascii_lowercase).as_deref() {
             Some(b"https") => true,
             Some(b"http") => false,
-            _ => exchange.secure,
+            _ => exchange.request.origin.secure,
         };
-        let authority = told("x-forwarded-host").and_then(Authority::read).or_else(|| Authority::read(&exchange.host));
+        let authority =
+            told("x-forwarded-host").and_then(Authority::read).or_else(|| Authority::read(&exchange.request.host));
         Self { secure, authority }
     }
 

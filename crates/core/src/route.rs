@@ -73,13 +73,13 @@ impl<'a> Lookup<'a> {
     /// What routing looks at in the request of `exchange`.
     pub fn of(exchange: &'a Exchange) -> Self {
         Self {
-            host: exchange.host_name(),
-            method: exchange.head.method,
-            method_token: exchange.head.method_span.of(&exchange.buffer),
-            path: exchange.target.judged(),
-            query: exchange.query(),
-            fields: &exchange.head.fields,
-            buf: &exchange.buffer,
+            host: exchange.request.host_name(),
+            method: exchange.request.head.method,
+            method_token: exchange.request.head.method_span.of(&exchange.request.buffer),
+            path: exchange.request.target.judged(),
+            query: exchange.request.query(),
+            fields: &exchange.request.head.fields,
+            buf: &exchange.request.buffer,
         }
     }
 }

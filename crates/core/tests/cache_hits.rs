@@ -46,13 +46,13 @@ const ROUND: u32 = 200;
 
 fn read(exchange: &mut Exchange) {
     exchange.reset();
-    exchange.buffer.clear();
-    exchange.buffer.extend_from_slice(REQUEST);
-    assert_eq!(exchange.head.parse(&exchange.buffer, &LIMITS), Ok(true));
+    exchange.request.buffer.clear();
+    exchange.request.buffer.extend_from_slice(REQUEST);
+    assert_eq!(exchange.request.head.parse(&exchange.request.buffer, &LIMITS), Ok(true));
     assert_eq!(admit(exchange, |_: IpAddr| false, 7), Ok(()));
-    exchange.started = Instant::from_nanos(5_000_000_000);
-    exchange.now = exchange.started;
-    exchange.wall = Duration::from_secs(1_700_000_000);
+    exchange.times.started = Instant::from_nanos(5_000_000_000);
+    exchange.times.now = exchange.times.started;
+    exchange.times.wall = Duration::from_secs(1_700_000_000);
 }
 
 #[test]
@@ -80,8 +80,8 @@ fn a_hit_allocates_nothing() {
     let mut exchange = Exchange::new(16_384);
     read(&mut exchange);
     assert!(matches!(lookup(&cache, &rules, &mut exchange), Verdict::Continue));
-    exchange.response_buffer.extend_from_slice(ANSWER);
-    exchange.response_head.parse(&exchange.response_buffer, &LIMITS).unwrap();
+    exchange.response.buffer.extend_from_slice(ANSWER);
+    exchange.response.head.parse(&exchange.response.buffer, &LIMITS).unwrap();
     let settled = answered(&mut exchange, &Arc::from("shop"), Framing::Length(5));
     assert!(matches!(settled, Settled::Relay));
     exchange.cache_visit().take(b"hello");

@@ -83,16 +83,16 @@ fn chain(algorithm: &str, keys: &Value) -> Chain {
 fn request(token: &str) -> Exchange {
     let mut exchange = Exchange::new(4096);
     let lines = "Host: h\r\nUser-Agent: figures\r\nAccept: */*\r\n";
-    exchange.buffer = format!("GET / HTTP/1.1\r\n{lines}Authorization: Bearer {token}\r\n\r\n").into_bytes();
+    exchange.request.buffer = format!("GET / HTTP/1.1\r\n{lines}Authorization: Bearer {token}\r\n\r\n").into_bytes();
     let limits = HeadLimits { head: 65_536, target: 8192, fields: 100 };
-    assert_eq!(exchange.head.parse(&exchange.buffer, &limits), Ok(true));
-    exchange.wall = Duration::from_secs(1_750_000_000);
+    assert_eq!(exchange.request.head.parse(&exchange.request.buffer, &limits), Ok(true));
+    exchange.times.wall = Duration::from_secs(1_750_000_000);
     exchange
 }
 
 fn ask(chain: &Chain, exchange: &mut Exchange) {
     exchange.entered = 0;
-    exchange.user = None;
+    exchange.request.user = None;
     assert!(matches!(chain.request(black_box(exchange)), Verdict::Continue));
 }
 

@@ -62,9 +62,9 @@ fn policy(keys: u64) -> u128 {
     let (mut random, mut now, mut key) = (Random(1), 999 * SECOND, 0);
     let mut ask = |key: u64, step: u64| {
         now += step;
-        exchange.response_edits.clear();
-        exchange.client = Ipv4Addr::from(key as u32).into();
-        exchange.now = Instant::from_nanos(now);
+        exchange.response.edits.clear();
+        exchange.request.origin.client = Ipv4Addr::from(key as u32).into();
+        exchange.times.now = Instant::from_nanos(now);
         assert!(matches!(policy.on_request(&mut exchange), pylae_core::Verdict::Continue));
     };
     timed(keys, || {

@@ -144,7 +144,7 @@ impl AccessLog {
                 self.common(exchange, ending, out);
                 for (name, hidden) in [("referer", self.hides_referer), ("user-agent", self.hides_agent)] {
                     out.extend_from_slice(b" \"");
-                    match exchange.request_values(name).next() {
+                    match exchange.request.values(name).next() {
                         Some(_) if hidden => out.extend_from_slice(MASK),
                         Some(value) => self.text(value, &mut Quoted(out)),
                         None => out.push(b'-'),
@@ -159,21 +159,21 @@ impl AccessLog {
     fn json(&self, exchange: &Exchange, ending: &Ending<'_>, out: &mut Vec<u8>) {
         let asked = exchange.attempts > 0;
         out.extend_from_slice(b"{\"timestamp\":\"");
-        timestamp(out, exchange.wall);
+        timestamp(out, exchange.times.wall);
         out.extend_from_slice(b"\",\"request_id\":");
-        json_string(out, Some(&exchange.id));
+        json_string(out, Some(&exchange.request.id));
         out.extend_from_slice(b",\"client\":\"");
-        write::address(out, exchange.client);
+        write::address(out, exchange.request.origin.client);
         out.extend_from_slice(b"\",\"user\":");
-        json_string(out, exchange.user.as_ref().map(|user| user.id.as_bytes()));
+        json_string(out, exchange.request.user.as_ref().map(|user| user.id.as_bytes()));
         out.extend_from_slice(b",\"method\":");
-        json_string(out, some(exchange.head.method_span.of(&exchange.buffer)));
+        json_string(out, some(exchange.request.head.method_span.of(&exchange.request.buffer)));
         out.extend_from_slice(b",\"host\":");
-        json_string(out, some(&exchange.host));
+        json_string(out, some(&exchange.request.host));
         out.extend_from_slice(b",\"path\":");
-        json_string(out, some(&exchange.target.path));
+        json_string(out, some(&exchange.request.target.path));
         out.extend_from_slice(b",\"query\":");
-        self.json_masked(out, exchange.query(), Self::query);
+        self.json_masked(out, exchange.request.query(), Self::query);
         for (key, value) in [
             (&b",\"route\":"[..], ending.route),
             (b",\"service\":", ending.service),
@@ -183,9 +183,9 @@ impl AccessLog {
             json_string(out, value.map(str::as_bytes));
         }
         out.extend_from_slice(b",\"status\":");
-        number(out, exchange.status.into());
+        number(out, exchange.response.status.into());
         out.extend_from_slice(b",\"code\":");
-        json_string(out, exchange.code.map(str::as_bytes));
+        json_string(out, exchange.response.code.map(str::as_bytes));
         for (key, value) in [
             (&b",\"bytes_in\":"[..], ending.bytes_in),
             (b",\"bytes_out\":", ending.bytes_out),
@@ -198,14 +198,14 @@ impl AccessLog {
         out.extend_from_slice(b",\"duration\":");
         seconds(out, Some(ending.duration));
         out.extend_from_slice(b",\"upstream_time\":");
-        seconds(out, Some(exchange.upstream).filter(|_| asked));
+        seconds(out, Some(exchange.times.upstream).filter(|_| asked));
         out.extend_from_slice(b",\"protocol\":\"");
         out.extend_from_slice(protocol(exchange));
         out.extend_from_slice(b"\",\"user_agent\":");
-        let agent = exchange.head.fields.get(&exchange.buffer, Name::UserAgent);
+        let agent = exchange.request.head.fields.get(&exchange.request.buffer, Name::UserAgent);
         self.json_masked(out, agent.map(|agent| if self.hides_agent { MASK } else { agent }), Self::text);
         out.extend_from_slice(b",\"referer\":");
-        let referer = exchange.request_values("referer").next();
+        let referer = exchange.request.values("referer").next();
         self.json_masked(out, referer.map(|referer| if self.hides_referer { MASK } else { referer }), Self::text);
         self.headers(exchange, out);
         out.push(b'}');
@@ -237,7 +237,7 @@ impl AccessLog {
                 json_string(out, Some(name.as_bytes()));
                 out.push(b':');
                 let value =
-                    if index == 0 { exchange.request_values(name).next() } else { exchange.response_value(name) };
+                    if index == 0 { exchange.request.values(name).next() } else { exchange.response.value(name) };
                 let masked = self.is_masked(name.as_bytes());
                 self.json_masked(out, value.map(|value| if masked { MASK } else { value }), Self::text);
             }
@@ -246,27 +246,27 @@ impl AccessLog {
     }
 
     fn common(&self, exchange: &Exchange, ending: &Ending<'_>, out: &mut Vec<u8>) {
-        write::address(out, exchange.client);
+        write::address(out, exchange.request.origin.client);
         out.extend_from_slice(b" - ");
-        match &exchange.user {
+        match &exchange.request.user {
             // A space would shift the fields behind it.
             Some(user) => Quoted(out).put(user.id.replace(' ', "%20").as_bytes()),
             None => out.push(b'-'),
         }
         out.extend_from_slice(b" [");
-        CommonTime(exchange.wall).write(out);
+        CommonTime(exchange.times.wall).write(out);
         out.extend_from_slice(b"] \"");
-        Quoted(out).put(exchange.head.method_span.of(&exchange.buffer));
+        Quoted(out).put(exchange.request.head.method_span.of(&exchange.request.buffer));
         out.push(b' ');
-        Quoted(out).put(&exchange.target.path);
-        if let Some(query) = exchange.query() {
+        Quoted(out).put(&exchange.request.target.path);
+        if let Some(query) = exchange.request.query() {
             out.push(b'?');
             self.query(query, &mut Quoted(out));
         }
         out.push(b' ');
         out.extend_from_slice(protocol(exchange));
         out.extend_from_slice(b"\" ");
-        number(out, exchange.status.into());
+        number(out, exchange.response.status.into());
         out.push(b' ');
         number(out, ending.bytes_out);
     }
@@ -329,9 +329,9 @@ fn some(bytes: &[u8]) -> Option<&[u8]> {
 }
 
 fn protocol(exchange: &Exchange) -> &'static [u8] {
-    match exchange.head.version {
+    match exchange.request.head.version {
         // Its head is put into the words of HTTP/1.1.
-        _ if exchange.on_stream => b"HTTP/2.0",
+        _ if exchange.request.origin.on_stream => b"HTTP/2.0",
         Version::Http10 => b"HTTP/1.0",
         Version::Http11 => b"HTTP/1.1",
     }

@@ -104,7 +104,7 @@ impl Policy for Authentication {
     #[inline]
     fn on_request(&self, exchange: &mut Exchange) -> Verdict {
         // Which of two an instance would believe cannot be known (RFC 9110 section 5.3).
-        if exchange.head.fields.count(Name::Authorization) > 1 {
+        if exchange.request.head.fields.count(Name::Authorization) > 1 {
             return reject(400, "invalid_request", "the request has more than one Authorization field".into(), &[]);
         }
         self.0.go_on(exchange, 0, None)
@@ -139,7 +139,7 @@ impl Policy for Authentication {
     }
 
     fn foresee(&self, exchange: &mut Exchange) {
-        exchange.user = self.0.authenticators.iter().find_map(|one| match one.preview(exchange) {
+        exchange.request.user = self.0.authenticators.iter().find_map(|one| match one.preview(exchange) {
             Outcome::Accepted(user) => Some(user),
             _ => None,
         });
@@ -199,7 +199,7 @@ impl Inner {
                 }))
             }
             Outcome::Accepted(user) => {
-                exchange.user = Some(user);
+                exchange.request.user = Some(user);
                 Ok(self.pass(exchange))
             }
             Outcome::Wait(waiting) => {
@@ -217,8 +217,8 @@ impl Inner {
 
     /// Counts `cost` failures of the client's address. How long it must wait if it has none left.
     fn overdrawn(&self, exchange: &Exchange, cost: u32) -> Option<Duration> {
-        let at = Reading { now: exchange.now, wall: exchange.wall };
-        self.failures.as_ref()?.overdrawn(exchange.client, cost, &self.shared.counters, at)
+        let at = Reading { now: exchange.times.now, wall: exchange.times.wall };
+        self.failures.as_ref()?.overdrawn(exchange.request.origin.client, cost, &self.shared.counters, at)
     }
 
     fn refuse(&self, exchange: &Exchange, refused: Refused) -> Verdict {

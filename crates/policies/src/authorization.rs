@@ -43,14 +43,14 @@ impl Policy for Authorization {
 
     #[inline]
     fn on_request(&self, exchange: &mut Exchange) -> Verdict {
-        match self.lack(exchange.user.as_deref()) {
+        match self.lack(exchange.request.user.as_deref()) {
             None => Verdict::Continue,
             Some(lack) => self.refuse(&lack),
         }
     }
 
     fn preview(&self, exchange: &Exchange) -> String {
-        match self.lack(exchange.user.as_deref()) {
+        match self.lack(exchange.request.user.as_deref()) {
             None => "lets the user pass".to_owned(),
             Some(Lack::User) => "401: there is no user".to_owned(),
             Some(Lack::Permission(name)) => format!("403: the user lacks the permission {name}"),
@@ -112,7 +112,7 @@ mod tests {
         let parts = Parts { route: "r", params: &[], shared: &shared, auth: &auth };
         let policy = Authorization::build(serde_json::from_value(config).unwrap(), &parts).unwrap();
         let mut exchange = Exchange::new(0);
-        exchange.user = user.map(|(role, permissions)| {
+        exchange.request.user = user.map(|(role, permissions)| {
             let permissions = permissions.iter().map(|one| (*one).to_owned()).collect();
             Arc::new(User { id: "7".into(), role: role.into(), permissions, ..User::default() })
         });

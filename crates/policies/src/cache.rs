@@ -119,8 +119,8 @@ impl Policy for Caching {
     }
 
     fn preview(&self, exchange: &Exchange) -> String {
-        if matches!(exchange.head.method, Method::Get | Method::Head) {
-            let whose = if self.rules.per_user && exchange.user.is_some() { " of this user" } else { "" };
+        if matches!(exchange.request.head.method, Method::Get | Method::Head) {
+            let whose = if self.rules.per_user && exchange.request.user.is_some() { " of this user" } else { "" };
             format!("answers from the cache if it holds a fresh answer{whose}, otherwise keeps the service's if it may")
         } else {
             "passes by: only GET and HEAD are cached; a success makes what is cached for this address invalid"

@@ -41,7 +41,7 @@ impl Policy for Compression {
     }
 
     fn on_response(&self, exchange: &mut Exchange) {
-        if exchange.status == 304 && exchange.is_relayed() {
+        if exchange.response.status == 304 && exchange.response.is_relayed() {
             self.stand_in(exchange);
             return;
         }
@@ -49,18 +49,18 @@ impl Policy for Compression {
             return;
         }
         vary(exchange, "Accept-Encoding");
-        if exchange.status == 206 {
+        if exchange.response.status == 206 {
             // Its bytes are those of the plain body, whose place and number it names.
             return;
         }
         let Some(algorithm) = self.negotiate(exchange) else { return };
         let Ok(encoder) = Encoder::new(algorithm) else { return };
         weaken_etag(exchange);
-        exchange.response_edits.remove(b"Accept-Ranges");
+        exchange.response.edits.remove(b"Accept-Ranges");
         drop_digests(exchange);
         // Cannot fail: a literal.
-        let _ = exchange.response_edits.set_known(Name::ContentEncoding, algorithm.name().as_bytes());
-        exchange.transforms.install(Box::new(encoder));
+        let _ = exchange.response.edits.set_known(Name::ContentEncoding, algorithm.name().as_bytes());
+        exchange.response.transforms.install(Box::new(encoder));
     }
 
     fn preview(&self, exchange: &Exchange) -> String {
@@ -74,23 +74,23 @@ impl Policy for Compression {
 impl Compression {
     /// Whether the response is one that may be compressed and is better so, whatever the client accepts.
     fn is_worth_it(&self, exchange: &Exchange) -> bool {
-        if exchange.status < 200 || matches!(exchange.status, 204 | 205 | 304) {
+        if exchange.response.status < 200 || matches!(exchange.response.status, 204 | 205 | 304) {
             return false;
         }
-        let part = exchange.status == 206;
+        let part = exchange.response.status == 206;
         let no_transform = |line: &[u8]| {
             let mut members = line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
             members.any(|member| member.eq_ignore_ascii_case(b"no-transform"))
         };
-        let has = |name| exchange.response_value(name).is_some();
+        let has = |name| exchange.response.value(name).is_some();
         if has("content-encoding")
             || (has("content-range") && !part)
-            || exchange.response_values("cache-control").any(no_transform)
-            || exchange.request_values("cache-control").any(no_transform)
+            || exchange.response.values("cache-control").any(no_transform)
+            || exchange.request.values("cache-control").any(no_transform)
         {
             return false;
         }
-        let Some(media) = exchange.response_value("content-type").and_then(media::read) else { return false };
+        let Some(media) = exchange.response.value("content-type").and_then(media::read) else { return false };
         // An event would wait in the encoder for the next one.
         !media.is("text/event-stream")
             && (self.0.types.iter().any(|pattern| media.is(pattern)) || (part && media.is("multipart/byteranges")))
@@ -112,7 +112,7 @@ impl Compression {
         let mut any = None;
         let mut identity = None;
         let mut named = [None; 3];
-        for member in exchange.request_values("accept-encoding").flat_map(|line| line.split(|byte| *byte == b',')) {
+        for member in exchange.request.values("accept-encoding").flat_map(|line| line.split(|byte| *byte == b',')) {
             let mut parts = member.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
             let coding = parts.next().unwrap_or_default();
             let weight = parts.find_map(weight).unwrap_or(1000);
@@ -155,17 +155,17 @@ fn weight(parameter: &[u8]) -> Option<u16> {
 
 /// Length of the body, or of the one that an answer to HEAD speaks of.
 fn length(exchange: &Exchange) -> Option<u64> {
-    exchange.body_length.or_else(|| {
-        let stated = exchange.response_head.fields.get(&exchange.response_buffer, Name::ContentLength)?;
+    exchange.response.body_length.or_else(|| {
+        let stated = exchange.response.head.fields.get(&exchange.response.buffer, Name::ContentLength)?;
         std::str::from_utf8(stated).ok()?.parse().ok()
     })
 }
 
 /// Whether what the client has is the plain body: it names the entity tag only as the service gave it.
 fn holds_plain(exchange: &Exchange) -> bool {
-    let Some(etag) = exchange.response_value("etag").filter(|etag| !etag.is_empty()) else { return true };
+    let Some(etag) = exchange.response.value("etag").filter(|etag| !etag.is_empty()) else { return true };
     let (mut as_it_is, mut weakened) = (false, false);
-    for line in exchange.request_values("if-none-match") {
+    for line in exchange.request.values("if-none-match") {
         for (at, _) in line.windows(etag.len()).enumerate().filter(|(_, window)| *window == etag) {
             *if line[..at].ends_with(b"W/") { &mut weakened } else { &mut as_it_is } = true;
         }
@@ -176,14 +176,14 @@ fn holds_plain(exchange: &Exchange) -> bool {
 /// Digests are of other bytes than those that are sent now (RFC 9530 sections 2 and 3).
 fn drop_digests(exchange: &mut Exchange) {
     for name in DIGESTS {
-        exchange.response_edits.remove(name.as_bytes());
+        exchange.response.edits.remove(name.as_bytes());
     }
 }
 
 /// The compressed body has the same meaning, but not the same bytes.
 fn weaken_etag(exchange: &mut Exchange) {
-    let Some(etag) = exchange.response_value("etag").filter(|etag| !etag.starts_with(b"W/")) else { return };
+    let Some(etag) = exchange.response.value("etag").filter(|etag| !etag.starts_with(b"W/")) else { return };
     let weak = [b"W/", etag].concat();
     // Cannot fail: the value was valid without the prefix.
-    let _ = exchange.response_edits.set_known(Name::Etag, &weak);
+    let _ = exchange.response.edits.set_known(Name::Etag, &weak);
 }

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use pylae_core::exchange::request::Request;
+use pylae_core::exchange::response::Response;
 use pylae_core::plan::Seconds;
 use pylae_core::{Answer, Exchange, Problem, Rejection, Verdict};
 use pylae_http::{Method, Name};
@@ -108,7 +110,7 @@ impl Policy for Cors {
     }
 
     fn on_request(&self, exchange: &mut Exchange) -> Verdict {
-        if exchange.head.method != Method::Options || announced_method(exchange).is_none() {
+        if exchange.request.head.method != Method::Options || announced_method(exchange).is_none() {
             return Verdict::Continue;
         }
         match self.preflight(exchange) {
@@ -125,9 +127,9 @@ impl Policy for Cors {
     fn on_response(&self, exchange: &mut Exchange) {
         // The gateway speaks for the instance: what that says itself would be a second, contradicting answer.
         for name in said_by_instance(exchange) {
-            exchange.response_edits.remove(name.as_bytes());
+            exchange.response.edits.remove(name.as_bytes());
         }
-        let Exchange { head, buffer, response_edits: edits, .. } = exchange;
+        let Exchange { request: Request { head, buffer, .. }, response: Response { edits, .. }, .. } = exchange;
         let origin = self.allowed_origin(head.fields.get(buffer, Name::Origin), head.fields.count(Name::Origin));
         // None of these can fail: an origin was compared with the configuration, the rest comes from there.
         if let Some(origin) = origin {
@@ -151,9 +153,9 @@ impl Policy for Cors {
     }
 
     fn preview(&self, exchange: &Exchange) -> String {
-        let origin = exchange.head.fields.get(&exchange.buffer, Name::Origin);
-        match self.allowed_origin(origin, exchange.head.fields.count(Name::Origin)) {
-            _ if exchange.head.method == Method::Options && announced_method(exchange).is_some() => {
+        let origin = exchange.request.head.fields.get(&exchange.request.buffer, Name::Origin);
+        match self.allowed_origin(origin, exchange.request.head.fields.count(Name::Origin)) {
+            _ if exchange.request.head.method == Method::Options && announced_method(exchange).is_some() => {
                 match self.preflight(exchange) {
                     Ok(_) => "answers the preflight with 204".to_owned(),
                     Err(message) => format!("refuses the preflight with 403: {message}"),
@@ -173,8 +175,8 @@ const PREFLIGHT_VARY: &str = "Access-Control-Request-Method, Access-Control-Requ
 
 /// The method that a preflight announces; none if the request is not a preflight, whatever its method.
 pub fn announced_method(exchange: &Exchange) -> Option<&[u8]> {
-    let fields = &exchange.head.fields;
-    let method = fields.get(&exchange.buffer, Name::AccessControlRequestMethod)?;
+    let fields = &exchange.request.head.fields;
+    let method = fields.get(&exchange.request.buffer, Name::AccessControlRequestMethod)?;
     (fields.has(Name::Origin) && is_token(method)).then_some(method)
 }
 
@@ -190,8 +192,8 @@ impl Cors {
 
     /// The fields that answer a preflight, or why it is refused.
     fn preflight(&self, exchange: &Exchange) -> Result<Headers, &'static str> {
-        let fields = &exchange.head.fields;
-        let origin = fields.get(&exchange.buffer, Name::Origin);
+        let fields = &exchange.request.head.fields;
+        let origin = fields.get(&exchange.request.buffer, Name::Origin);
         if self.allowed_origin(origin, fields.count(Name::Origin)).is_none() {
             return Err("pages of this origin may not call this path");
         }
@@ -205,7 +207,7 @@ impl Cors {
         };
         let mut headers: Headers = vec![("Access-Control-Allow-Methods".into(), methods)];
         let mut wanted = Vec::new();
-        for line in exchange.request_values("access-control-request-headers") {
+        for line in exchange.request.values("access-control-request-headers") {
             for name in line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|name| !name.is_empty()) {
                 if !is_token(name) || wanted.len() == MOST_NAMES || !self.headers.allows(name) {
                     return Err("pages may not send one of the header fields that the request announces");
@@ -279,7 +281,7 @@ impl Allowed {
 
 /// Fields of the CORS protocol in the instance's answer besides Access-Control-Allow-Origin.
 fn said_by_instance(exchange: &Exchange) -> Vec<String> {
-    let names = exchange.response_head.fields.iter().map(|field| field.name.of(&exchange.response_buffer));
+    let names = exchange.response.head.fields.iter().map(|field| field.name.of(&exchange.response.buffer));
     names
         .filter(|name| name.get(..15).is_some_and(|start| start.eq_ignore_ascii_case(b"access-control-")))
         .map(|name| String::from_utf8_lossy(name).into_owned())

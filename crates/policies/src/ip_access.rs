@@ -43,7 +43,7 @@ impl Policy for IpAccess {
     }
 
     fn on_request(&self, exchange: &mut Exchange) -> Verdict {
-        if self.allows(exchange.client) {
+        if self.allows(exchange.request.origin.client) {
             return Verdict::Continue;
         }
         Verdict::Reject(Box::new(Rejection {
@@ -55,7 +55,7 @@ impl Policy for IpAccess {
     }
 
     fn preview(&self, exchange: &Exchange) -> String {
-        let client = exchange.client;
+        let client = exchange.request.origin.client;
         if self.allows(client) { format!("lets {client} pass") } else { format!("refuses {client} with 403") }
     }
 }

@@ -68,6 +68,7 @@ impl Mirror {
     pub fn takes(&self, exchange: &Exchange) -> bool {
         // FNV-1a, and a last stir because similar ids differ in few bits only.
         let hash = exchange
+            .request
             .id
             .iter()
             .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
@@ -100,7 +101,7 @@ mod tests {
             let mut exchange = Exchange::new(0);
             let mut taken = 0.0;
             for number in 0..10_000 {
-                exchange.id = format!("request-{number}").into_bytes();
+                exchange.request.id = format!("request-{number}").into_bytes();
                 taken += f64::from(u8::from(mirror.takes(&exchange)));
             }
             assert!((taken / 10_000.0 - share).abs() < 0.02, "{share}: {taken}");

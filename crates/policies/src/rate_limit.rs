@@ -253,8 +253,8 @@ impl RateLimit {
 
     fn write(&self, exchange: &mut Exchange, value: &[u8]) {
         // Neither can fail: names are tokens, and what a name of a limit may not hold was replaced.
-        let _ = exchange.response_edits.append(b"RateLimit-Policy", &self.policies);
-        let _ = exchange.response_edits.append(b"RateLimit", value);
+        let _ = exchange.response.edits.append(b"RateLimit-Policy", &self.policies);
+        let _ = exchange.response.edits.append(b"RateLimit", value);
     }
 
     fn too_many(&self, concurrency: &Concurrency, exchange: &mut Exchange) -> Verdict {
@@ -275,7 +275,7 @@ fn reject(message: &'static str, wait: Vec<u8>) -> Verdict {
 }
 
 fn reading(exchange: &Exchange) -> Reading {
-    Reading { now: exchange.now, wall: exchange.wall }
+    Reading { now: exchange.times.now, wall: exchange.times.wall }
 }
 
 /// What does not depend on the figures of a single limit.
@@ -332,15 +332,15 @@ struct Request<'a> {
 
 impl KeySource for Request<'_> {
     fn user_id(&self) -> Option<&[u8]> {
-        self.exchange.user.as_ref().map(|user| user.id.as_bytes())
+        self.exchange.request.user.as_ref().map(|user| user.id.as_bytes())
     }
 
     fn client_ip(&self) -> IpAddr {
-        self.exchange.client
+        self.exchange.request.origin.client
     }
 
     fn header<'a>(&'a self, name: &'a str) -> Option<&'a [u8]> {
-        self.exchange.head.fields.values(&self.exchange.buffer, name).next()
+        self.exchange.request.head.fields.values(&self.exchange.request.buffer, name).next()
     }
 
     fn route(&self) -> &str {

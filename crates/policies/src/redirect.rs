@@ -56,7 +56,7 @@ impl Policy for Redirect {
     }
 
     fn on_request(&self, exchange: &mut Exchange) -> Verdict {
-        if self.config.insecure_only && exchange.secure {
+        if self.config.insecure_only && exchange.request.origin.secure {
             return Verdict::Continue;
         }
         if self.lacks_host(exchange) {
@@ -72,7 +72,7 @@ impl Policy for Redirect {
     }
 
     fn preview(&self, exchange: &Exchange) -> String {
-        if self.config.insecure_only && exchange.secure {
+        if self.config.insecure_only && exchange.request.origin.secure {
             return "lets the request pass: the client uses TLS".to_owned();
         }
         if self.lacks_host(exchange) {
@@ -86,7 +86,7 @@ impl Redirect {
     /// Whether the authority of the target would be the request's, which has none: HTTP/1.0 needs no Host field.
     fn lacks_host(&self, exchange: &Exchange) -> bool {
         let leads_there = |piece: &Piece| matches!(piece, Piece::Authority | Piece::AuthorityHost);
-        exchange.host_name().is_empty() && self.pieces.iter().any(leads_there)
+        exchange.request.host_name().is_empty() && self.pieces.iter().any(leads_there)
     }
 
     fn location(&self, exchange: &Exchange) -> Vec<u8> {
@@ -94,16 +94,18 @@ impl Redirect {
         for piece in &self.pieces {
             location.extend_from_slice(match piece {
                 Piece::Literal(text) => text,
-                Piece::Host | Piece::Authority => &exchange.host,
-                Piece::AuthorityHost => exchange.host_name(),
-                Piece::Path => &exchange.target.path,
-                Piece::Param(at) => exchange.params.get(*at).map_or(&[], |span| span.of(exchange.target.judged())),
+                Piece::Host | Piece::Authority => &exchange.request.host,
+                Piece::AuthorityHost => exchange.request.host_name(),
+                Piece::Path => &exchange.request.target.path,
+                Piece::Param(at) => {
+                    exchange.request.params.get(*at).map_or(&[], |span| span.of(exchange.request.target.judged()))
+                }
             });
         }
         // What stands behind `//` would be read as a host, and a parameter may start with `/`.
         let slashes = location.iter().take_while(|byte| **byte == b'/').count();
         location.drain(..slashes.saturating_sub(1));
-        if let Some(query) = exchange.query().filter(|_| self.config.keep_query) {
+        if let Some(query) = exchange.request.query().filter(|_| self.config.keep_query) {
             location.push(if location.contains(&b'?') { b'&' } else { b'?' });
             location.extend_from_slice(query);
         }

@@ -101,7 +101,7 @@ impl Policy for SecurityHeaders {
 
 impl SecurityHeaders {
     fn sends_hsts(&self, exchange: &Exchange) -> bool {
-        self.when == When::Always || (self.when == When::Auto && exchange.secure)
+        self.when == When::Always || (self.when == When::Auto && exchange.request.origin.secure)
     }
 }
 
@@ -117,8 +117,8 @@ fn hsts_value(hsts: &Hsts) -> String {
 }
 
 fn set_if_absent(exchange: &mut Exchange, header: &str, value: &str) {
-    if exchange.response_value(header).is_none() {
+    if exchange.response.value(header).is_none() {
         // Cannot fail: `build` has set the very same value once.
-        let _ = exchange.response_edits.append(header.as_bytes(), value.as_bytes());
+        let _ = exchange.response.edits.append(header.as_bytes(), value.as_bytes());
     }
 }

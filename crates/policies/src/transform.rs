@@ -80,21 +80,25 @@ impl Policy for Transform {
     }
 
     fn on_request(&self, exchange: &mut Exchange) -> Verdict {
-        self.0.request.apply(&mut exchange.request_edits);
+        self.0.request.apply(&mut exchange.request.edits);
         Verdict::Continue
     }
 
     fn on_response(&self, exchange: &mut Exchange) {
-        if self.0.normalize_errors && exchange.status >= 400 && exchange.is_relayed() && !is_json(exchange) {
+        if self.0.normalize_errors
+            && exchange.response.status >= 400
+            && exchange.response.is_relayed()
+            && !is_json(exchange)
+        {
             normalize(exchange);
         }
         if self.0.response_time {
-            let micros = exchange.now.since(exchange.started).as_micros();
+            let micros = exchange.times.now.since(exchange.times.started).as_micros();
             let value = format!("{}.{:03}ms", micros / 1000, micros % 1000);
             // Cannot fail: digits, a dot and letters.
-            let _ = exchange.response_edits.set(b"X-Response-Time", value.as_bytes());
+            let _ = exchange.response.edits.set(b"X-Response-Time", value.as_bytes());
         }
-        self.0.response.apply(&mut exchange.response_edits);
+        self.0.response.apply(&mut exchange.response.edits);
     }
 
     fn preview(&self, _exchange: &Exchange) -> String {
@@ -153,12 +157,12 @@ impl Changes {
 }
 
 fn is_json(exchange: &Exchange) -> bool {
-    exchange.response_value("content-type").and_then(media::read).is_some_and(Media::is_json)
+    exchange.response.value("content-type").and_then(media::read).is_some_and(Media::is_json)
 }
 
 /// Replaces the body by one that says the same as the gateway's own errors do. Nobody waits for the instance's.
 fn normalize(exchange: &mut Exchange) {
-    let status = exchange.status;
+    let status = exchange.response.status;
     let message = format!("the service answered with {status} {}", encode::reason(status));
     let halt = Halt::Rejected(Box::new(Rejection {
         status,
@@ -166,17 +170,17 @@ fn normalize(exchange: &mut Exchange) {
         message: message.trim_end().to_owned().into(),
         headers: Vec::new(),
     }));
-    let wall = exchange.wall + exchange.now.since(exchange.started);
+    let wall = exchange.times.wall + exchange.times.now.since(exchange.times.started);
     let Answer { headers, body, .. } = answer::to_halt(&halt, exchange, wall);
     for name in OF_BODY {
-        exchange.response_edits.remove(name.as_bytes());
+        exchange.response.edits.remove(name.as_bytes());
     }
     for (name, value) in headers {
         // Cannot fail: the gateway's own fields.
-        let _ = exchange.response_edits.set(name.as_bytes(), &value);
+        let _ = exchange.response.edits.set(name.as_bytes(), &value);
     }
-    exchange.body_length = Some(body.len() as u64);
-    exchange.transforms.install(Box::new(Replace(Some(body))));
+    exchange.response.body_length = Some(body.len() as u64);
+    exchange.response.transforms.install(Box::new(Replace(Some(body))));
 }
 
 /// Takes everything and gives this instead.

@@ -69,9 +69,9 @@ impl Policy for Validation {
     }
 
     fn on_request(&self, exchange: &mut Exchange) -> Verdict {
-        exchange.max_body = self.config.max_body;
+        exchange.request.max_body = self.config.max_body;
         if let Some(json) = self.config.json_body.as_ref().filter(|json| json.max_size < self.config.max_body) {
-            exchange.max_body = json.max_size;
+            exchange.request.max_body = json.max_size;
         }
         self.head(exchange).map_or(Verdict::Continue, |rejection| Verdict::Reject(Box::new(rejection)))
     }
@@ -110,7 +110,7 @@ impl Validation {
     /// Why the head is refused.
     fn head(&self, exchange: &Exchange) -> Option<Rejection> {
         if let Some(name) =
-            self.config.required_headers.iter().find(|name| exchange.request_values(name).next().is_none())
+            self.config.required_headers.iter().find(|name| exchange.request.values(name).next().is_none())
         {
             return Some(rejection(400, "missing_header", format!("the request needs the header field {name}")));
         }
@@ -120,8 +120,8 @@ impl Validation {
         if !has_body(exchange) {
             return None;
         }
-        let fields = &exchange.head.fields;
-        let media = fields.get(&exchange.buffer, Name::ContentType).and_then(media::read);
+        let fields = &exchange.request.head.fields;
+        let media = fields.get(&exchange.request.buffer, Name::ContentType).and_then(media::read);
         // Two types are none: the service might read the other one.
         let media = media.filter(|_| fields.count(Name::ContentType) == 1);
         let types = &self.config.content_types;
@@ -139,7 +139,7 @@ impl Validation {
     fn body(&self, exchange: &Exchange, body: &[u8]) -> Result<(), Rejection> {
         let Some(json) = &self.config.json_body else { return Ok(()) };
         if body.is_empty() {
-            let expected = matches!(exchange.head.method, Method::Post | Method::Put | Method::Patch);
+            let expected = matches!(exchange.request.head.method, Method::Post | Method::Put | Method::Patch);
             return if expected {
                 Err(rejection(400, "invalid_json", "the request needs a JSON body"))
             } else {
@@ -164,9 +164,10 @@ fn rejection(status: u16, code: &'static str, message: impl Into<Cow<'static, st
 }
 
 fn has_body(exchange: &Exchange) -> bool {
-    !matches!(exchange.framing, Framing::None | Framing::Length(0))
+    !matches!(exchange.request.framing, Framing::None | Framing::Length(0))
 }
 
 fn has_parameter(exchange: &Exchange, name: &str) -> bool {
-    query::pairs(exchange.query().unwrap_or_default()).any(|(sent, _)| *query::decoded(sent) == *name.as_bytes())
+    query::pairs(exchange.request.query().unwrap_or_default())
+        .any(|(sent, _)| *query::decoded(sent) == *name.as_bytes())
 }

@@ -8,8 +8,8 @@ pub(crate) fn vary(exchange: &mut Exchange, name: &str) {
         let mut members = line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
         members.any(|member| member == b"*" || member.eq_ignore_ascii_case(name.as_bytes()))
     };
-    if !exchange.response_values("vary").any(names) {
+    if !exchange.response.values("vary").any(names) {
         // Cannot fail: callers give literals.
-        let _ = exchange.response_edits.append(b"Vary", name.as_bytes());
+        let _ = exchange.response.edits.append(b"Vary", name.as_bytes());
     }
 }

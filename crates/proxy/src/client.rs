@@ -154,8 +154,8 @@ impl Client {
         if let Socket::Stream(stream) = &mut self.socket {
             return stream.poll_gone(cx);
         }
-        while self.body.is_done() && exchange.buffer.len() < exchange.buffer.capacity() {
-            match self.socket.poll_read(cx, &mut exchange.buffer, usize::MAX) {
+        while self.body.is_done() && exchange.request.buffer.len() < exchange.request.buffer.capacity() {
+            match self.socket.poll_read(cx, &mut exchange.request.buffer, usize::MAX) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(n)) if n > 0 => {}
                 Poll::Ready(_) => return Poll::Ready(()),

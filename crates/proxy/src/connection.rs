@@ -43,8 +43,8 @@ async fn take_turns(worker: &Rc<Worker>, mut client: Client, http2: bool) {
     while readable(worker, &mut client, first).await {
         // Memory is held only while bytes are in flight.
         let mut exchange = worker.buffers.exchange();
-        if first && http2 && http2::announced(&mut client, &mut exchange.buffer).await {
-            let ahead = exchange.buffer.clone();
+        if first && http2 && http2::announced(&mut client, &mut exchange.request.buffer).await {
+            let ahead = exchange.request.buffer.clone();
             worker.buffers.give_back_exchange(exchange);
             // Boxed: the tasks of other connections are not to carry it.
             return Box::pin(http2::serve(Rc::clone(worker), client, ahead)).await;
@@ -56,9 +56,9 @@ async fn take_turns(worker: &Rc<Worker>, mut client: Client, http2: bool) {
                 break after;
             }
             // What the client sent ahead stays for the next turn.
-            exchange.buffer.drain(..client.body.consumed());
+            exchange.request.buffer.drain(..client.body.consumed());
             exchange.reset();
-            if exchange.buffer.is_empty() {
+            if exchange.request.buffer.is_empty() {
                 break after;
             }
         };

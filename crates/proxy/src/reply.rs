@@ -44,8 +44,8 @@ impl Sent {
 impl Reply<'_> {
     /// The one place where an early exit becomes a response. Sets the status that response policies and logs see.
     pub(crate) fn from_halt(halt: &Halt, exchange: &mut Exchange) -> Self {
-        exchange.status = halt.status();
-        exchange.code = Some(halt.code());
+        exchange.response.status = halt.status();
+        exchange.response.code = Some(halt.code());
         match halt {
             Halt::ClientGone => Self::Nobody,
             _ => Self::own(answer::to_halt(halt, exchange, clock::wall()), exchange),
@@ -54,13 +54,13 @@ impl Reply<'_> {
 
     /// The gateway's own answer. Its fields become edits, so that response policies see them like any other.
     pub(crate) fn own(answer: Answer, exchange: &mut Exchange) -> Self {
-        exchange.status = answer.status;
-        exchange.body_length = Some(answer.body.len() as u64);
+        exchange.response.status = answer.status;
+        exchange.response.body_length = Some(answer.body.len() as u64);
         location::forget(exchange);
         exchange.clear_response();
         for (name, value) in &answer.headers {
             // Fields of an answer were validated where they were made; one that is refused all the same is left out.
-            let _ = exchange.response_edits.append(name.as_bytes(), value);
+            let _ = exchange.response.edits.append(name.as_bytes(), value);
         }
         Self::Own(Box::new(answer))
     }

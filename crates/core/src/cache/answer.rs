@@ -27,7 +27,7 @@ pub enum Settled {
 /// Decides what becomes of the answer whose head lies in `exchange`. It came from `service` and its body is framed so.
 pub fn answered(exchange: &mut Exchange, service: &Arc<str>, framing: Framing) -> Settled {
     let Some(mut fetch) = exchange.cache_mut().and_then(|visit| visit.fetch.take()) else { return Settled::Relay };
-    let status = exchange.response_head.status;
+    let status = exchange.response.head.status;
     if status == 304 && fetch.validates {
         return revalidated(*fetch, exchange);
     }
@@ -37,7 +37,7 @@ pub fn answered(exchange: &mut Exchange, service: &Arc<str>, framing: Framing) -
         return Settled::Serve(serve_stale(*fetch, stale, exchange));
     }
     say(exchange, fetch.rules.cache_status, fetch.miss);
-    if exchange.head.method == Method::Head {
+    if exchange.request.head.method == Method::Head {
         freshen(&fetch, exchange);
         return Settled::Relay;
     }
@@ -51,11 +51,11 @@ pub fn answered(exchange: &mut Exchange, service: &Arc<str>, framing: Framing) -
         fetch.land(Landing::Alone);
         return Settled::Relay;
     };
-    let gets = exchange.head.method == Method::Get;
-    let muted = gets && status == 200 && has_it(&exchange.response_head.fields, &exchange.response_buffer, exchange);
+    let gets = exchange.request.head.method == Method::Get;
+    let muted = gets && status == 200 && has_it(&exchange.response.head.fields, &exchange.response.buffer, exchange);
     if muted {
-        exchange.status = 304;
-        exchange.response_head.reason = Span::default();
+        exchange.response.status = 304;
+        exchange.response.head.reason = Span::default();
     }
     fetch.tap = Some(Tap { entry, body, most: fetch.most(), muted });
     let done = matches!(framing, Framing::None | Framing::Length(0));
@@ -95,11 +95,11 @@ fn revalidated(fetch: Fetch, exchange: &mut Exchange) -> Settled {
     let stays = may_stay(&entry, &fetch, exchange);
     if !stays {
         fetch.cache.remove(&fetch.key);
-    } else if fetch.stores || exchange.head.method == Method::Head {
+    } else if fetch.stores || exchange.request.head.method == Method::Head {
         fetch.cache.put(&fetch.key, Arc::clone(&entry));
     }
     let cache_status = fetch.rules.cache_status;
-    let fresh = stays && entry.fresh_for(exchange.now).is_some() && !entry.control.no_cache;
+    let fresh = stays && entry.fresh_for(exchange.times.now).is_some() && !entry.control.no_cache;
     fetch.land(if fresh { Landing::Stored } else { Landing::Alone });
     let how = cache_status.then_some(&b"pylae; fwd=stale; fwd-status=304"[..]);
     Settled::Serve(serve(entry, exchange, Outcome::Revalidated, how))
@@ -107,7 +107,7 @@ fn revalidated(fetch: Fetch, exchange: &mut Exchange) -> Settled {
 
 /// Whether a 304 is about `stale`: its strong validator must be the same (section 4.3.4).
 fn speaks_of(stale: &Entry, exchange: &Exchange) -> bool {
-    let said = exchange.response_head.fields.get(&exchange.response_buffer, Name::Etag);
+    let said = exchange.response.head.fields.get(&exchange.response.buffer, Name::Etag);
     match (said, stale.field(Name::Etag)) {
         (Some(said), Some(held)) => said == held || said.starts_with(b"W/") || held.starts_with(b"W/"),
         _ => true,
@@ -116,7 +116,7 @@ fn speaks_of(stale: &Entry, exchange: &Exchange) -> bool {
 
 /// What may be given although the service failed (section 4.2.4, RFC 5861 section 4).
 fn on_error(fetch: &Fetch, exchange: &Exchange) -> Option<Arc<Entry>> {
-    let usable = |entry: &&Arc<Entry>| entry.stale_for(exchange.now) < entry.stale_if_error;
+    let usable = |entry: &&Arc<Entry>| entry.stale_for(exchange.times.now) < entry.stale_if_error;
     fetch.stale.as_ref().filter(usable).cloned()
 }
 
@@ -129,10 +129,10 @@ fn serve_stale(fetch: Fetch, stale: Arc<Entry>, exchange: &mut Exchange) -> Stor
 /// The answer to HEAD says whether what is stored for GET still holds (section 4.3.5).
 fn freshen(fetch: &Fetch, exchange: &Exchange) {
     let Some(stale) = &fetch.stale else { return };
-    if exchange.response_head.status != 200 {
+    if exchange.response.head.status != 200 {
         return;
     }
-    let said = |name| exchange.response_head.fields.get(&exchange.response_buffer, name);
+    let said = |name| exchange.response.head.fields.get(&exchange.response.buffer, name);
     let length = said(Name::ContentLength).is_none_or(|length| length == stale.body.len().to_string().as_bytes());
     let same = match (said(Name::Etag), stale.field(Name::Etag)) {
         (Some(said), Some(held)) => strongly_equal(said, held),
@@ -150,13 +150,13 @@ fn freshen(fetch: &Fetch, exchange: &Exchange) {
 
 /// The answer is not kept: those who wait ask on their own, and so do the next ones, unless it was only this client's.
 fn give_up(fetch: Fetch, exchange: &Exchange) {
-    let fields = &exchange.head.fields;
+    let fields = &exchange.request.head.fields;
     let usual = !fields.has(Name::Cookie) && !fields.has(Name::Authorization);
-    let failed = exchange.response_head.status >= 500;
+    let failed = exchange.response.head.status >= 500;
     if fetch.lead.is_some() && usual && !failed {
-        fetch.cache.pass(&fetch.key, exchange.now);
+        fetch.cache.pass(&fetch.key, exchange.times.now);
     }
-    if fetch.stale.is_some() && exchange.response_head.status < 500 && fetch.stores && !fetch.part {
+    if fetch.stale.is_some() && exchange.response.head.status < 500 && fetch.stores && !fetch.part {
         // A full answer takes the place of what was stored (section 4.3.3).
         fetch.cache.remove(&fetch.key);
     }

@@ -8,7 +8,7 @@ use crate::Exchange;
 
 /// Whether the client has the response whose head is `fields` already: If-None-Match, or else If-Modified-Since.
 pub(super) fn has_it(fields: &Fields, bytes: &[u8], exchange: &Exchange) -> bool {
-    let (asked, buf) = (&exchange.head.fields, &exchange.buffer[..]);
+    let (asked, buf) = (&exchange.request.head.fields, &exchange.request.buffer[..]);
     if asked.has(Name::IfNoneMatch) {
         let tag = fields.get(bytes, Name::Etag);
         return asked.values(buf, "if-none-match").any(|line| lists(line, tag));
@@ -43,7 +43,9 @@ fn opaque(tag: &[u8]) -> &[u8] {
 
 /// Whether the client's part of the response is of this very one: If-Range by strong comparison (section 13.1.5).
 pub(super) fn same_as_before(entry: &Entry, exchange: &Exchange) -> bool {
-    let Some(condition) = exchange.head.fields.get(&exchange.buffer, Name::IfRange) else { return true };
+    let Some(condition) = exchange.request.head.fields.get(&exchange.request.buffer, Name::IfRange) else {
+        return true;
+    };
     if condition.starts_with(b"\"") {
         entry.field(Name::Etag) == Some(condition)
     } else {

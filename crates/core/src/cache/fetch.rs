@@ -100,8 +100,8 @@ impl Drop for Body {
 impl Fetch {
     /// Makes the request in `exchange` the one that this fetch needs. Called once, when the service is about to be asked.
     pub(super) fn begin(&mut self, exchange: &mut Exchange) {
-        self.began = exchange.now;
-        let asks = self.stores || exchange.head.method == Method::Head;
+        self.began = exchange.times.now;
+        let asks = self.stores || exchange.request.head.method == Method::Head;
         if let Some(entry) = self.stale.as_ref().filter(|entry| asks && entry.has_validator()) {
             ask(entry, exchange);
             self.validates = true;
@@ -110,7 +110,7 @@ impl Fetch {
 
     /// `begin` for a fetch that nobody waits for, at `now`.
     pub fn begin_at(&mut self, now: Instant, exchange: &mut Exchange) {
-        exchange.now = now;
+        exchange.times.now = now;
         strip(exchange);
         self.begin(exchange);
     }
@@ -157,7 +157,7 @@ impl Fetch {
 /// Asks the service whether `entry` still holds, instead of what the client asked (section 4.3.1).
 fn ask(entry: &Entry, exchange: &mut Exchange) {
     strip(exchange);
-    let edits = &mut exchange.request_edits;
+    let edits = &mut exchange.request.edits;
     for (from, to) in [(Name::Etag, Name::IfNoneMatch), (Name::LastModified, Name::IfModifiedSince)] {
         if let Some(value) = entry.field(from) {
             // Cannot be refused: it came in a field.
@@ -169,8 +169,8 @@ fn ask(entry: &Entry, exchange: &mut Exchange) {
 /// Takes the client's conditions out of the request: its answer is for others too.
 pub(super) fn strip(exchange: &mut Exchange) {
     for name in [Name::IfNoneMatch, Name::IfModifiedSince, Name::IfRange, Name::Range] {
-        if exchange.head.fields.has(name) {
-            exchange.request_edits.remove_known(name);
+        if exchange.request.head.fields.has(name) {
+            exchange.request.edits.remove_known(name);
         }
     }
 }

@@ -24,13 +24,13 @@ pub fn lookup(cache: &Arc<Cache>, rules: &Arc<Rules>, exchange: &mut Exchange) -
     if why.is_some() {
         exchange.cache_visit().outcome = Some(Outcome::Bypass);
     }
-    if let Some(why) = why.filter(|_| exchange.head.method != Method::Post || exchange.is_call()) {
+    if let Some(why) = why.filter(|_| exchange.request.head.method != Method::Post || exchange.is_call()) {
         say(exchange, rules.cache_status, why);
         return Verdict::Continue;
     }
     key::write(rules, exchange);
     let control = if rules.client_directives {
-        RequestControl::read(&exchange.head.fields, &exchange.buffer)
+        RequestControl::read(&exchange.request.head.fields, &exchange.request.buffer)
     } else {
         RequestControl::default()
     };
@@ -53,7 +53,7 @@ pub fn lookup(cache: &Arc<Cache>, rules: &Arc<Rules>, exchange: &mut Exchange) -
         Reuse::WhileRevalidating => Verdict::Stored(request.serve_and_refresh(entry, exchange)),
         Reuse::No => {
             // It would do, but for what the client asks (RFC 9211 section 2.2).
-            let would_do = entry.fresh_for(exchange.now).is_some() && !entry.control.no_cache;
+            let would_do = entry.fresh_for(exchange.times.now).is_some() && !entry.control.no_cache;
             let miss = if would_do { &b"pylae; fwd=request"[..] } else { b"pylae; fwd=stale" };
             request.fetch(Some(entry), miss, exchange)
         }
@@ -72,7 +72,7 @@ enum Reuse {
 }
 
 fn reuse(entry: &Entry, control: &RequestControl, exchange: &Exchange) -> Reuse {
-    let now = exchange.now;
+    let now = exchange.times.now;
     let at_most =
         |limit: Option<u32>, span: Duration| limit.is_none_or(|most| span <= Duration::from_secs(most.into()));
     if control.no_cache || entry.control.no_cache || !at_most(control.max_age, entry.age(now)) {
@@ -98,12 +98,12 @@ fn reuse(entry: &Entry, control: &RequestControl, exchange: &Exchange) -> Reuse 
 
 /// Why a request is not one that a cache answers.
 fn passes_by(exchange: &Exchange) -> Option<&'static [u8]> {
-    let fields = &exchange.head.fields;
-    if !matches!(exchange.head.method, Method::Get | Method::Head) {
+    let fields = &exchange.request.head.fields;
+    if !matches!(exchange.request.head.method, Method::Get | Method::Head) {
         return Some(b"pylae; fwd=method");
     }
     // A body may change the answer and is not part of the key; these conditions are for the origin alone.
-    let body = !matches!(exchange.framing, Framing::None | Framing::Length(0));
+    let body = !matches!(exchange.request.framing, Framing::None | Framing::Length(0));
     let other = body || fields.has(Name::IfMatch) || fields.has(Name::IfUnmodifiedSince) || fields.has(Name::Upgrade);
     other.then_some(b"pylae; fwd=bypass")
 }
@@ -119,7 +119,7 @@ impl Request<'_> {
     /// Gives a stale answer now and has it validated, unless somebody is at it already.
     fn serve_and_refresh(&self, entry: Arc<Entry>, exchange: &mut Exchange) -> Stored {
         let key = self.cache.flight_key(self.rules, exchange);
-        let lead = self.cache.flights.take_off(&key, exchange.now).ok();
+        let lead = self.cache.flights.take_off(&key, exchange.times.now).ok();
         let refresh = lead.map(|lead| {
             let stale = Some(Arc::clone(&entry));
             let stores = self.may_store(exchange);
@@ -148,10 +148,10 @@ impl Request<'_> {
         }
         exchange.cache_visit().outcome = Some(Outcome::Miss);
         let validates = stale.as_ref().is_some_and(|entry| entry.has_validator());
-        let part = exchange.head.fields.has(Name::Range) && !validates;
+        let part = exchange.request.head.fields.has(Name::Range) && !validates;
         let stores = self.may_store(exchange);
         let mut fetch = Fetch { stale, stores, part, miss, ..self.new_fetch(exchange) };
-        if stores && !part && !self.control.no_cache && !self.cache.passes(&fetch.key, exchange.now) {
+        if stores && !part && !self.control.no_cache && !self.cache.passes(&fetch.key, exchange.times.now) {
             match self.collapse(&mut fetch, exchange) {
                 Some(join) => return Verdict::Join(join),
                 // A conditional answer would be of no use to others.
@@ -176,20 +176,20 @@ impl Request<'_> {
             return None;
         }
         let key = self.cache.flight_key(self.rules, exchange);
-        match self.cache.flights.take_off(&key, exchange.now) {
+        match self.cache.flights.take_off(&key, exchange.times.now) {
             Ok(lead) => {
                 fetch.lead = Some(lead);
                 None
             }
             // Something is slow there.
-            Err(flight) if exchange.now.since(flight.began) >= wait => None,
+            Err(flight) if exchange.times.now.since(flight.began) >= wait => None,
             Err(flight) => Some(Join { flight, patience: wait }),
         }
     }
 
     /// Whether the answer to the request may be kept, as far as the request goes.
     fn may_store(&self, exchange: &Exchange) -> bool {
-        !self.control.no_store && exchange.head.method == Method::Get && !key::overrides(exchange)
+        !self.control.no_store && exchange.request.head.method == Method::Get && !key::overrides(exchange)
     }
 
     fn hit(&self) -> Option<&'static [u8]> {
@@ -202,7 +202,7 @@ impl Request<'_> {
             rules: Arc::clone(self.rules),
             key: exchange.cache().map_or(&[][..], |visit| &visit.key).into(),
             known: Known::of(exchange),
-            began: exchange.now,
+            began: exchange.times.now,
             changed: None,
             lead: None,
             stale: None,

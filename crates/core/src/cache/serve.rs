@@ -17,17 +17,17 @@ use crate::Exchange;
 pub(super) fn serve(entry: Arc<Entry>, exchange: &mut Exchange, outcome: Outcome, how: Option<&[u8]>) -> Stored {
     exchange.cache_visit().outcome = Some(outcome);
     exchange.clear_response();
-    exchange.response_buffer.extend_from_slice(&entry.bytes);
-    exchange.response_head.copy_from(&entry.head);
+    exchange.response.buffer.extend_from_slice(&entry.bytes);
+    exchange.response.head.copy_from(&entry.head);
     if let Some(asked) = &entry.asked {
         exchange.note_asked(Arc::clone(asked));
     }
-    exchange.response_via = entry.via;
+    exchange.response.via = entry.via;
     // Our own reason phrase: the status may become another one.
-    exchange.response_head.reason = Span::default();
-    exchange.status = entry.head.status;
-    let now = exchange.now;
-    let edits = &mut exchange.response_edits;
+    exchange.response.head.reason = Span::default();
+    exchange.response.status = entry.head.status;
+    let now = exchange.times.now;
+    let edits = &mut exchange.response.edits;
     // None of these values can be refused.
     let mut number = itoa::Buffer::new();
     let _ = edits.set_known(Name::Age, number.format(entry.age(now).as_secs()).as_bytes());
@@ -70,39 +70,40 @@ impl Text {
 /// Settles the status by the client's conditions, and the part of the body that is sent.
 fn choose(entry: &Entry, exchange: &mut Exchange) -> Range<usize> {
     let whole = 0..entry.body.len();
-    if exchange.status != 200 && entry.part.is_none() {
+    if exchange.response.status != 200 && entry.part.is_none() {
         return whole;
     }
     if has_it(&entry.head.fields, &entry.bytes, exchange) {
-        exchange.status = 304;
+        exchange.response.status = 304;
         for name in [Name::ContentType, Name::ContentEncoding, Name::ContentRange] {
-            exchange.response_edits.remove_known(name);
+            exchange.response.edits.remove_known(name);
         }
         return 0..0;
     }
     if let Some(part) = &entry.part {
         let bytes = part.wanted(&entry.body, exchange).unwrap_or(whole);
         if let Some(place) = part.place(&entry.body, &bytes) {
-            let _ = exchange.response_edits.set_known(Name::ContentRange, place.as_bytes());
+            let _ = exchange.response.edits.set_known(Name::ContentRange, place.as_bytes());
         }
         return bytes;
     }
-    let asked = exchange.head.fields.get(&exchange.buffer, Name::Range);
-    let Some(asked) = asked.filter(|_| exchange.head.method == Method::Get && same_as_before(entry, exchange)) else {
+    let asked = exchange.request.head.fields.get(&exchange.request.buffer, Name::Range);
+    let Some(asked) = asked.filter(|_| exchange.request.head.method == Method::Get && same_as_before(entry, exchange))
+    else {
         return whole;
     };
     match wanted(asked, whole.len()) {
         Wanted::Whole => whole,
         Wanted::Bytes(range) => {
             let text = format!("bytes {}-{}/{}", range.start, range.end - 1, whole.len());
-            exchange.status = 206;
-            let _ = exchange.response_edits.set_known(Name::ContentRange, text.as_bytes());
+            exchange.response.status = 206;
+            let _ = exchange.response.edits.set_known(Name::ContentRange, text.as_bytes());
             range
         }
         Wanted::None => {
-            exchange.status = 416;
+            exchange.response.status = 416;
             let text = format!("bytes */{}", whole.len());
-            let _ = exchange.response_edits.set_known(Name::ContentRange, text.as_bytes());
+            let _ = exchange.response.edits.set_known(Name::ContentRange, text.as_bytes());
             0..0
         }
     }
@@ -112,6 +113,6 @@ fn choose(entry: &Entry, exchange: &mut Exchange) -> Range<usize> {
 pub(super) fn say(exchange: &mut Exchange, cache_status: bool, how: &[u8]) {
     if cache_status {
         // Cannot be refused: plain text.
-        let _ = exchange.response_edits.append(b"Cache-Status", how);
+        let _ = exchange.response.edits.append(b"Cache-Status", how);
     }
 }

@@ -17,18 +17,19 @@ use super::storage::entry::Entry;
 use super::storage::head::{NOT_UPDATED, encoded, kept_head, updates};
 use super::storage::part::Part;
 use crate::Exchange;
+use crate::exchange::response::Response;
 
 /// Tags of one entry.
 const MOST_TAGS: usize = 64;
 
 /// The entry that the response in `exchange` makes once its body is there, if it may be kept.
 pub(super) fn storable(fetch: &Fetch, exchange: &Exchange, service: &Arc<str>, framing: Framing) -> Option<Entry> {
-    let Exchange { response_head: response, response_buffer: buf, .. } = exchange;
+    let Exchange { response: Response { head: response, buffer: buf, .. }, .. } = exchange;
     let control = ResponseControl::read(&response.fields, buf);
     let forbidden = forbids(&control, response.status)
         || (response.fields.has(Name::SetCookie) && !fetch.rules.strips_set_cookie)
         // What it says is for those who listen now.
-        || exchange.is_event_stream();
+        || exchange.response.is_event_stream();
     let allowed = fetch.stores
         && is_for_get(exchange, &control)
         && !is_about_the_request(response.status)
@@ -59,14 +60,14 @@ pub(super) fn storable(fetch: &Fetch, exchange: &Exchange, service: &Arc<str>, f
         selecting,
         control,
         requested: fetch.changed.unwrap_or(fetch.began),
-        received: exchange.now,
+        received: exchange.times.now,
         initial_age,
         lifetime,
         stale_while_revalidate: Duration::ZERO,
         stale_if_error: Duration::ZERO,
         service: Arc::clone(service),
         asked: exchange.asked().cloned(),
-        via: exchange.response_via,
+        via: exchange.response.via,
         tags: tags(exchange, &fetch.rules),
     };
     settle_staleness(&mut entry, &fetch.rules);
@@ -113,16 +114,16 @@ fn is_about_the_request(status: u16) -> bool {
 
 /// Whether a failure of the origin would take the place of something that may still be given.
 fn hides_what_is_good(fetch: &Fetch, exchange: &Exchange) -> bool {
-    let good = fetch.stale.as_ref().is_some_and(|entry| entry.is_good(exchange.now));
-    exchange.response_head.status >= 500 && good
+    let good = fetch.stale.as_ref().is_some_and(|entry| entry.is_good(exchange.times.now));
+    exchange.response.head.status >= 500 && good
 }
 
 /// Whether the response may answer other requests although this one was authorised (section 3.5).
 fn may_be_shared(fetch: &Fetch, exchange: &Exchange, control: &ResponseControl) -> bool {
-    let fields = &exchange.head.fields;
+    let fields = &exchange.request.head.fields;
     // A user that a hook has found is not in the key.
     let own = fetch.known.is_keyed_by_user(fetch.rules.per_user);
-    let authorised = exchange.user.is_some() || fields.has(Name::Authorization) || fields.has(Name::XApiKey);
+    let authorised = exchange.request.user.is_some() || fields.has(Name::Authorization) || fields.has(Name::XApiKey);
     own || !authorised || control.public || control.must_revalidate || control.s_maxage.is_some()
 }
 
@@ -130,7 +131,7 @@ fn may_be_shared(fetch: &Fetch, exchange: &Exchange, control: &ResponseControl) 
 /// one session.
 fn covers_cookies(fetch: &Fetch, exchange: &Exchange, control: &ResponseControl, selecting: &Selecting) -> bool {
     let rules = &fetch.rules;
-    !exchange.head.fields.has(Name::Cookie)
+    !exchange.request.head.fields.has(Name::Cookie)
         || rules.ignore_cookies
         || fetch.known.is_keyed_by_user(rules.per_user)
         || control.public
@@ -150,7 +151,7 @@ fn is_bounded(framing: Framing, most: usize) -> bool {
 
 /// The tags of the route and those that the origin gives in Cache-Tag.
 fn tags(exchange: &Exchange, rules: &Rules) -> Arc<[Box<str>]> {
-    let lines = exchange.response_head.fields.values(&exchange.response_buffer, "cache-tag");
+    let lines = exchange.response.head.fields.values(&exchange.response.buffer, "cache-tag");
     let said = lines.flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
     let said = said.filter(|tag| !tag.is_empty()).filter_map(|tag| std::str::from_utf8(tag).ok());
     rules.tags.iter().map(|tag| &**tag).chain(said).take(MOST_TAGS).map(Box::from).collect()
@@ -159,7 +160,7 @@ fn tags(exchange: &Exchange, rules: &Rules) -> Arc<[Box<str>]> {
 /// `stale` with what the answer in `exchange`, a 304 or the answer to HEAD, says about it (sections 3.2 and 4.3.4).
 /// `None` if it speaks of another response.
 pub(super) fn refreshed(stale: &Entry, fetch: &Fetch, exchange: &Exchange) -> Option<Entry> {
-    let Exchange { response_head: response, response_buffer: buf, response_options: options, .. } = exchange;
+    let Exchange { response: Response { head: response, buffer: buf, options, .. }, .. } = exchange;
     let edits = updates(&response.fields, buf, options, NOT_UPDATED);
     let none = ConnectionOptions::default();
     let source = FieldSource {
@@ -178,7 +179,7 @@ pub(super) fn refreshed(stale: &Entry, fetch: &Fetch, exchange: &Exchange) -> Op
         selecting: stale.selecting.clone(),
         control,
         requested: fetch.began,
-        received: exchange.now,
+        received: exchange.times.now,
         initial_age,
         lifetime: Duration::ZERO,
         stale_while_revalidate: Duration::ZERO,
@@ -207,5 +208,5 @@ pub(super) fn may_stay(entry: &Entry, fetch: &Fetch, exchange: &Exchange) -> boo
     let forbidden = forbids(&entry.control, entry.head.status) || !may_be_shared(fetch, exchange, &entry.control);
     let selects =
         || Selecting::read(exchange, &fetch.known, &fetch.rules).is_some_and(|said| said.is_by_same(&entry.selecting));
-    !forbidden && (!exchange.response_head.fields.has(Name::Vary) || selects())
+    !forbidden && (!exchange.response.head.fields.has(Name::Vary) || selects())
 }

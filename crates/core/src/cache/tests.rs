@@ -90,16 +90,16 @@ impl World {
     fn exchange(&self, text: &str) -> Exchange {
         let mut exchange = Exchange::new(4096);
         let (line, fields) = text.split_once('\n').unwrap_or((text, ""));
-        exchange.buffer.extend_from_slice(format!("{line} HTTP/1.1\r\nHost: h.test\r\n").as_bytes());
+        exchange.request.buffer.extend_from_slice(format!("{line} HTTP/1.1\r\nHost: h.test\r\n").as_bytes());
         for field in fields.lines() {
-            exchange.buffer.extend_from_slice(format!("{field}\r\n").as_bytes());
+            exchange.request.buffer.extend_from_slice(format!("{field}\r\n").as_bytes());
         }
-        exchange.buffer.extend_from_slice(b"\r\n");
-        assert_eq!(exchange.head.parse(&exchange.buffer, &LIMITS), Ok(true));
+        exchange.request.buffer.extend_from_slice(b"\r\n");
+        assert_eq!(exchange.request.head.parse(&exchange.request.buffer, &LIMITS), Ok(true));
         assert_eq!(admit(&mut exchange, |_: IpAddr| false, 7), Ok(()));
-        exchange.started = self.now();
-        exchange.now = self.now();
-        exchange.wall = Duration::from_secs(BEGIN + self.at);
+        exchange.times.started = self.now();
+        exchange.times.now = self.now();
+        exchange.times.wall = Duration::from_secs(BEGIN + self.at);
         exchange
     }
 
@@ -152,19 +152,19 @@ impl World {
             text.extend(["Content-Length: ", &length.to_string(), "\r\n"]);
         }
         text.push_str("\r\n");
-        exchange.now = self.now();
-        exchange.response_buffer.clear();
-        exchange.response_buffer.extend_from_slice(text.as_bytes());
-        exchange.response_head.clear();
-        assert_eq!(exchange.response_head.parse(&exchange.response_buffer, &LIMITS), Ok(true));
-        exchange.response_options.read(&exchange.response_head.fields, &exchange.response_buffer).unwrap();
-        exchange.status = exchange.response_head.status;
-        framing::response(&exchange.response_head, &exchange.response_buffer, exchange.head.method).unwrap()
+        exchange.times.now = self.now();
+        exchange.response.buffer.clear();
+        exchange.response.buffer.extend_from_slice(text.as_bytes());
+        exchange.response.head.clear();
+        assert_eq!(exchange.response.head.parse(&exchange.response.buffer, &LIMITS), Ok(true));
+        exchange.response.options.read(&exchange.response.head.fields, &exchange.response.buffer).unwrap();
+        exchange.response.status = exchange.response.head.status;
+        framing::response(&exchange.response.head, &exchange.response.buffer, exchange.request.head.method).unwrap()
     }
 
     /// The origin does not answer the request in `exchange`.
     fn fail(&self, exchange: &mut Exchange) -> Option<Stored> {
-        exchange.now = self.now();
+        exchange.times.now = self.now();
         failed(exchange, &Halt::ConnectFailed)
     }
 
@@ -187,7 +187,7 @@ fn got(exchange: &Exchange, verdict: Verdict) -> Got {
         Verdict::Join(_) => Got::Waits,
         _ => {
             let edit = |name: &str| {
-                let value = exchange.request_edits.get(name.as_bytes());
+                let value = exchange.request.edits.get(name.as_bytes());
                 value.map(|value| String::from_utf8_lossy(value).into_owned())
             };
             Got::Asked { if_none_match: edit("If-None-Match"), if_modified_since: edit("If-Modified-Since") }
@@ -197,7 +197,7 @@ fn got(exchange: &Exchange, verdict: Verdict) -> Got {
 
 fn got_stored(exchange: &Exchange, stored: &Stored) -> Got {
     Got::Stored {
-        status: exchange.status,
+        status: exchange.response.status,
         body: String::from_utf8_lossy(&stored.entry.body[stored.part.clone()]).into_owned(),
         outcome: exchange.cache_outcome().unwrap(),
     }
@@ -220,11 +220,11 @@ fn validation(tag: &str) -> Got {
 
 /// A response edit.
 fn edit(exchange: &Exchange, name: &str) -> Option<String> {
-    exchange.response_edits.get(name.as_bytes()).map(|value| String::from_utf8_lossy(value).into_owned())
+    exchange.response.edits.get(name.as_bytes()).map(|value| String::from_utf8_lossy(value).into_owned())
 }
 
 /// All values of a field of the response in `exchange`, as the instance or the cache gave it.
 fn fields(exchange: &Exchange, name: &str) -> Vec<String> {
-    let values = exchange.response_head.fields.values(&exchange.response_buffer, name);
+    let values = exchange.response.head.fields.values(&exchange.response.buffer, name);
     values.map(|value| String::from_utf8_lossy(value).into_owned()).collect()
 }

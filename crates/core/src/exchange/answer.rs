@@ -84,9 +84,9 @@ fn json(halt: &Halt, exchange: &Exchange, detail: &str, wall: Duration) -> Strin
         title: encode::reason(status),
         status,
         detail,
-        instance: String::from_utf8_lossy(&exchange.target.path),
+        instance: String::from_utf8_lossy(&exchange.request.target.path),
         error: detail,
-        request_id: String::from_utf8_lossy(&exchange.id),
+        request_id: String::from_utf8_lossy(&exchange.request.id),
         timestamp: timestamp(wall),
     };
     // Cannot fail: strings and a number.
@@ -95,7 +95,7 @@ fn json(halt: &Halt, exchange: &Exchange, detail: &str, wall: Duration) -> Strin
 
 fn html(status: u16, detail: &str, exchange: &Exchange) -> String {
     let title = encode::reason(status);
-    let id = String::from_utf8_lossy(&exchange.id);
+    let id = String::from_utf8_lossy(&exchange.request.id);
     let detail = detail.replace('&', "&amp;").replace('<', "&lt;");
     format!(
         "<!doctype html><html lang=\"en\"><title>{status} {title}</title><h1>{status} {title}</h1><p>{detail}</p><p><small>request {id}</small></p></html>\n"
@@ -112,10 +112,10 @@ enum Accepted {
 /// JSON, unless the client accepts only HTML or plain text (RFC 9110 section 12.5.1; `q=0` alone is heeded).
 fn accepted(exchange: &Exchange) -> Accepted {
     let mut found = None;
-    if !exchange.head.fields.has(Name::Accept) {
+    if !exchange.request.head.fields.has(Name::Accept) {
         return Accepted::Json;
     }
-    for range in exchange.request_values("accept").flat_map(|line| line.split(|byte| *byte == b',')) {
+    for range in exchange.request.values("accept").flat_map(|line| line.split(|byte| *byte == b',')) {
         let range = String::from_utf8_lossy(range).to_ascii_lowercase();
         let mut parts = range.split(';').map(str::trim);
         let name = parts.next().unwrap_or_default();

@@ -55,16 +55,16 @@ impl Case {
         let mut exchange = Exchange::new(4096);
         let version = if self.request.contains("Host:") { "1.1" } else { "1.0" };
         let head = format!("GET /api/items HTTP/{version}\r\n{}\r\n\r\n", self.request.replace('\n', "\r\n"));
-        exchange.buffer.extend_from_slice(head.as_bytes());
-        assert_eq!(exchange.head.parse(&exchange.buffer, &LIMITS), Ok(true));
+        exchange.request.buffer.extend_from_slice(head.as_bytes());
+        assert_eq!(exchange.request.head.parse(&exchange.request.buffer, &LIMITS), Ok(true));
         assert_eq!(admit(&mut exchange, |_: IpAddr| self.trusted, 7), Ok(()));
-        exchange.secure = self.client_secure;
-        exchange.stripped.extend_from_slice(self.stripped.as_bytes());
+        exchange.request.origin.secure = self.client_secure;
+        exchange.request.stripped.extend_from_slice(self.stripped.as_bytes());
         assert_eq!(forwarding::announce(&mut exchange, "192.0.2.1", &mut Vec::new()), Ok(()));
         let head = format!("HTTP/1.1 307 Go\r\n{}\r\n\r\n", fields.join("\r\n"));
-        exchange.response_buffer.extend_from_slice(head.as_bytes());
-        assert_eq!(exchange.response_head.parse(&exchange.response_buffer, &LIMITS), Ok(true));
-        exchange.response_options.read(&exchange.response_head.fields, &exchange.response_buffer).unwrap();
+        exchange.response.buffer.extend_from_slice(head.as_bytes());
+        assert_eq!(exchange.response.head.parse(&exchange.response.buffer, &LIMITS), Ok(true));
+        exchange.response.options.read(&exchange.response.head.fields, &exchange.response.buffer).unwrap();
         let service = service(self.instances);
         let instance = service.instances().next().unwrap();
         let asked = Asked::new(&exchange, &Arc::from("shop"), instance, self.host.as_bytes());
@@ -77,7 +77,7 @@ impl Case {
     #[track_caller]
     fn told(&self, name: &str, said: &str) -> String {
         let exchange = self.answered(&[&format!("{name}: {said}")]);
-        let told: Vec<&[u8]> = exchange.response_values(name).collect();
+        let told: Vec<&[u8]> = exchange.response.values(name).collect();
         assert_eq!(told.len(), 1, "{said}");
         String::from_utf8(told[0].to_vec()).unwrap()
     }
@@ -299,16 +299,16 @@ fn refresh_has_an_address_behind_a_time() {
 #[test]
 fn every_line_counts_and_no_other_field() {
     let exchange = STRIPPED.answered(&["Location: /a", "location: http://evil.test/", "X-Next: /a", "LOCATION: /b"]);
-    let told: Vec<&[u8]> = exchange.response_values("location").collect();
+    let told: Vec<&[u8]> = exchange.response.values("location").collect();
     assert_eq!(told, [&b"/api/a"[..], b"http://evil.test/", b"/api/b"]);
-    assert_eq!(exchange.response_values("x-next").collect::<Vec<_>>(), [b"/a"]);
-    assert!(PLAIN.answered(&["Location: /a"]).response_edits.added().next().is_none(), "nothing changes");
+    assert_eq!(exchange.response.values("x-next").collect::<Vec<_>>(), [b"/a"]);
+    assert!(PLAIN.answered(&["Location: /a"]).response.edits.added().next().is_none(), "nothing changes");
 }
 
 #[test]
 fn a_field_of_the_instances_connection_stays_there() {
     let exchange = STRIPPED.answered(&["Connection: Content-Location", "Content-Location: /a"]);
-    assert_eq!(exchange.response_values("content-location").count(), 0);
+    assert_eq!(exchange.response.values("content-location").count(), 0);
 }
 
 #[test]
@@ -316,7 +316,7 @@ fn what_was_put_goes_with_the_answer() {
     let mut exchange = STRIPPED.answered(&["Location: /a"]);
     forget(&mut exchange);
     exchange.clear_response();
-    assert_eq!(exchange.response_values("location").count(), 0);
+    assert_eq!(exchange.response.values("location").count(), 0);
 }
 
 /// A value that may not stand in a field would be left out.
@@ -347,7 +347,7 @@ fn nothing_can_be_said_that_may_not_be_told() {
         for name in ["Location", "Refresh"] {
             let said = if name == "Refresh" { format!("1; url={said}") } else { said.clone() };
             let exchange = STRIPPED.answered(&[&format!("{name}: {said}")]);
-            assert_eq!(exchange.response_values(name).count(), 1, "{said:?}");
+            assert_eq!(exchange.response.values(name).count(), 1, "{said:?}");
         }
     }
 }

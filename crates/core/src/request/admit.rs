@@ -8,6 +8,7 @@ use pylae_http::{Form, Framing, Method, Name, Version};
 
 use crate::exchange::Exchange;
 use crate::exchange::halt::Halt;
+use crate::exchange::request::Request;
 use crate::hex;
 use crate::request::forwarding;
 
@@ -15,13 +16,13 @@ use crate::request::forwarding;
 ///
 /// `trusts` says which peers' forwarding headers are believed; `random` makes the request id where the client gave none.
 pub fn admit(exchange: &mut Exchange, trusts: impl Fn(IpAddr) -> bool, random: u128) -> Result<(), Halt> {
-    let Exchange { head, buffer, id, .. } = exchange;
+    let Exchange { request: Request { head, buffer, id, .. }, .. } = exchange;
     let buf = &buffer[..];
     name(id, head.fields.get(buf, Name::XRequestId), random);
     settle_client(exchange, trusts);
-    let Exchange { head, buffer, options, target, .. } = exchange;
+    let Exchange { request: Request { head, buffer, options, target, .. }, .. } = exchange;
     let buf = &buffer[..];
-    exchange.framing = framing::request(head, buf).map_err(|error| Halt::Malformed(error.0))?;
+    exchange.request.framing = framing::request(head, buf).map_err(|error| Halt::Malformed(error.0))?;
     options.read(&head.fields, buf).map_err(|error| Halt::Malformed(error.0))?;
     if head.method == Method::Connect {
         return Err(Halt::NotImplemented);
@@ -34,8 +35,8 @@ pub fn admit(exchange: &mut Exchange, trusts: impl Fn(IpAddr) -> bool, random: u
 
 /// Knows of the client what its connection says: all there is of one whose head cannot be read.
 pub fn meet(exchange: &mut Exchange) {
-    exchange.client = exchange.peer.ip().to_canonical();
-    exchange.peer_trusted = false;
+    exchange.request.origin.client = exchange.request.origin.peer.ip().to_canonical();
+    exchange.request.origin.peer_trusted = false;
 }
 
 /// Keeps a well-formed request id, otherwise writes a version 4 UUID (RFC 9562 section 5.4). A request whose head could not
@@ -60,7 +61,7 @@ pub fn name(id: &mut Vec<u8>, sent: Option<&[u8]>, random: u128) {
 
 /// The authority of the target if it has one, else exactly one valid Host (RFC 9112 section 3.2.2). An HTTP/1.0 client may leave it out.
 fn settle_host(exchange: &mut Exchange) -> Result<(), Halt> {
-    let Exchange { head, buffer, target, .. } = exchange;
+    let Exchange { request: Request { head, buffer, target, .. }, .. } = exchange;
     let buf = &buffer[..];
     let hosts = head.fields.count(Name::Host);
     if hosts > 1 || (hosts == 0 && head.version == Version::Http11) {
@@ -68,21 +69,23 @@ fn settle_host(exchange: &mut Exchange) -> Result<(), Halt> {
     }
     if let Some(sent) = head.fields.get(buf, Name::Host) {
         // Checked even where the target decides: two parsers might choose differently.
-        exchange.host_len = host::canonical(sent, &mut exchange.host).map_err(|error| Halt::Malformed(error.0))?;
+        exchange.request.host_len =
+            host::canonical(sent, &mut exchange.request.host).map_err(|error| Halt::Malformed(error.0))?;
     }
     if let (Form::Absolute, Some(authority)) = (target.form, target.authority) {
         let authority = authority.of(head.target.of(buf));
-        exchange.host_len = host::canonical(authority, &mut exchange.host).map_err(|error| Halt::Malformed(error.0))?;
+        exchange.request.host_len =
+            host::canonical(authority, &mut exchange.request.host).map_err(|error| Halt::Malformed(error.0))?;
     }
     Ok(())
 }
 
 fn settle_expectation(exchange: &Exchange) -> Result<(), Halt> {
-    if !exchange.head.fields.has(Name::Expect) {
+    if !exchange.request.head.fields.has(Name::Expect) {
         return Ok(());
     }
-    let only = exchange.head.fields.count(Name::Expect) == 1;
-    let met = exchange.head.fields.get(&exchange.buffer, Name::Expect);
+    let only = exchange.request.head.fields.count(Name::Expect) == 1;
+    let met = exchange.request.head.fields.get(&exchange.request.buffer, Name::Expect);
     if only && met.is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue")) {
         Ok(())
     } else {
@@ -92,23 +95,23 @@ fn settle_expectation(exchange: &Exchange) -> Result<(), Halt> {
 
 /// Whether the client waits for `100 Continue` before it sends the body (RFC 9110 section 10.1.1).
 pub fn awaits_continue(exchange: &Exchange) -> bool {
-    exchange.head.fields.has(Name::Expect)
-        && exchange.head.version == Version::Http11
-        && !matches!(exchange.framing, Framing::None | Framing::Length(0))
+    exchange.request.head.fields.has(Name::Expect)
+        && exchange.request.head.version == Version::Http11
+        && !matches!(exchange.request.framing, Framing::None | Framing::Length(0))
 }
 
 /// The right-most address of X-Forwarded-For that is not a trusted proxy's, when the peer is one; else the peer.
 fn settle_client(exchange: &mut Exchange, trusts: impl Fn(IpAddr) -> bool) {
     meet(exchange);
-    let peer = exchange.client;
-    exchange.peer_trusted = trusts(peer);
-    if !exchange.peer_trusted {
+    let peer = exchange.request.origin.client;
+    exchange.request.origin.peer_trusted = trusts(peer);
+    if !exchange.request.origin.peer_trusted {
         forwarding::disown(exchange);
     }
-    if !exchange.peer_trusted || !exchange.head.fields.has(Name::XForwardedFor) {
+    if !exchange.request.origin.peer_trusted || !exchange.request.head.fields.has(Name::XForwardedFor) {
         return;
     }
-    let lines: Vec<&[u8]> = exchange.request_values("x-forwarded-for").collect();
+    let lines: Vec<&[u8]> = exchange.request.values("x-forwarded-for").collect();
     let mut nearest = peer;
     for hop in lines.iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b',')) {
         // An entry that is no address hides what lies behind it: the last hop that is known stands.
@@ -118,7 +121,7 @@ fn settle_client(exchange: &mut Exchange, trusts: impl Fn(IpAddr) -> bool) {
             break;
         }
     }
-    exchange.client = nearest;
+    exchange.request.origin.client = nearest;
 }
 
 /// An address as proxies write it: bare, `[v6]`, or with a port.

@@ -58,18 +58,18 @@ impl Exchange {
 
 /// Notes whether the request in `exchange` is a call of gRPC, and how long its client waits.
 pub fn recognise(exchange: &mut Exchange) -> Result<(), Halt> {
-    let media_type = exchange.head.fields.get(&exchange.buffer, Name::ContentType);
+    let media_type = exchange.request.head.fields.get(&exchange.request.buffer, Name::ContentType);
     if !media_type.is_some_and(is_grpc) {
         return Ok(());
     }
     exchange.slots.get_or_default::<Recognised>().0 = Some(Call::default());
     let timeout = {
-        let mut timeouts = exchange.request_values("grpc-timeout");
+        let mut timeouts = exchange.request.values("grpc-timeout");
         let Some(timeout) = timeouts.next() else { return Ok(()) };
         parse_timeout(timeout).filter(|_| timeouts.next().is_none())
     };
     let timeout = timeout.ok_or(Halt::Malformed("the grpc-timeout is not one to eight digits and a unit"))?;
-    let deadline = Some(exchange.started.saturating_add(timeout));
+    let deadline = Some(exchange.times.started.saturating_add(timeout));
     exchange.slots.get_or_default::<Recognised>().0 = Some(Call { deadline });
     Ok(())
 }
@@ -166,11 +166,11 @@ pub fn status_in(lines: &[u8]) -> Option<u32> {
 
 /// The status that an instance's answer is to be judged by. A call that failed at once says so in its head.
 pub fn judged_status(exchange: &Exchange) -> u16 {
-    let http = exchange.response_head.status;
+    let http = exchange.response.head.status;
     if !exchange.is_call() || http != 200 {
         return http;
     }
-    let status = exchange.response_head.fields.values(&exchange.response_buffer, "grpc-status").next();
+    let status = exchange.response.head.fields.values(&exchange.response.buffer, "grpc-status").next();
     let status = status.and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
     status.map_or(http, |status| judged(exchange, status))
 }

@@ -4,6 +4,7 @@ use pylae_http::{Method, Name};
 
 use crate::exchange::Exchange;
 use crate::exchange::halt::Halt;
+use crate::exchange::request::Request;
 
 const FIELD: &[u8] = b"Max-Forwards";
 
@@ -12,10 +13,10 @@ const FIELD: &[u8] = b"Max-Forwards";
 ///
 /// Other methods pass the field on as it came, and what an edit has made of it stays.
 pub fn count(exchange: &mut Exchange) -> Result<bool, Halt> {
-    if !matches!(exchange.head.method, Method::Options | Method::Trace) {
+    if !matches!(exchange.request.head.method, Method::Options | Method::Trace) {
         return Ok(false);
     }
-    let Exchange { head, buffer, request_edits: edits, .. } = exchange;
+    let Exchange { request: Request { head, buffer, edits, .. }, .. } = exchange;
     let mut lines = head.fields.values(buffer, "max-forwards");
     let (Some(line), other) = (lines.next(), lines.next()) else { return Ok(false) };
     if edits.removes(Name::Other, FIELD) {
@@ -40,12 +41,12 @@ mod tests {
     /// What becomes of a request with these fields, and the count that goes on.
     fn counted(method: &str, fields: &str, edit: impl FnOnce(&mut Exchange)) -> (Result<bool, Halt>, Option<String>) {
         let mut exchange = Exchange::new(1024);
-        exchange.buffer.extend_from_slice(format!("{method} / HTTP/1.1\r\n{fields}\r\n").as_bytes());
+        exchange.request.buffer.extend_from_slice(format!("{method} / HTTP/1.1\r\n{fields}\r\n").as_bytes());
         let limits = HeadLimits { head: 1024, target: 16, fields: 8 };
-        assert_eq!(exchange.head.parse(&exchange.buffer, &limits), Ok(true));
+        assert_eq!(exchange.request.head.parse(&exchange.request.buffer, &limits), Ok(true));
         edit(&mut exchange);
         let outcome = count(&mut exchange);
-        let sent = exchange.request_edits.get(FIELD).map(|value| String::from_utf8(value.to_vec()).unwrap());
+        let sent = exchange.request.edits.get(FIELD).map(|value| String::from_utf8(value.to_vec()).unwrap());
         (outcome, sent)
     }
 
@@ -72,9 +73,9 @@ mod tests {
 
     #[test]
     fn what_an_edit_says_stays() {
-        let set = |exchange: &mut Exchange| exchange.request_edits.set(FIELD, b"7").unwrap();
+        let set = |exchange: &mut Exchange| exchange.request.edits.set(FIELD, b"7").unwrap();
         assert_eq!(counted("TRACE", "Max-Forwards: 0\r\n", set), (Ok(false), Some("7".to_owned())));
-        let remove = |exchange: &mut Exchange| exchange.request_edits.remove(FIELD);
+        let remove = |exchange: &mut Exchange| exchange.request.edits.remove(FIELD);
         assert_eq!(counted("TRACE", "Max-Forwards: 0\r\n", remove), (Ok(false), None));
     }
 }

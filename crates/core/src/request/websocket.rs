@@ -7,6 +7,8 @@ use pylae_http::{Framing, Method, Name, Version};
 
 use crate::exchange::Exchange;
 use crate::exchange::halt::{Halt, Rejection};
+use crate::exchange::request::Request;
+use crate::exchange::response::Response;
 
 /// What a key is hashed with (section 1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -20,8 +22,8 @@ pub fn admit(exchange: &mut Exchange) -> Result<(), Halt> {
     if !asks(exchange) {
         return Ok(());
     }
-    exchange.upgrades = true;
-    let Exchange { head, buffer, framing, .. } = &*exchange;
+    exchange.request.upgrades = true;
+    let Request { head, buffer, framing, .. } = &exchange.request;
     let only = |name| head.fields.get(buffer, name).filter(|_| head.fields.count(name) == 1);
     if !matches!(framing, Framing::None | Framing::Length(0)) {
         return Err(Halt::Malformed("a WebSocket handshake has no body"));
@@ -43,7 +45,7 @@ pub fn admit(exchange: &mut Exchange) -> Result<(), Halt> {
 /// Whether the request asks to become a WebSocket. Other upgrades, and any by other methods or versions, are ignored as
 /// RFC 9110 section 7.8 allows.
 fn asks(exchange: &Exchange) -> bool {
-    let Exchange { head, buffer, options, .. } = exchange;
+    let Exchange { request: Request { head, buffer, options, .. }, .. } = exchange;
     head.fields.has(Name::Upgrade)
         && options.upgrade
         && head.method == Method::Get
@@ -78,10 +80,10 @@ fn is_deflate(element: &[u8]) -> bool {
 
 /// Takes out of the offer what the gateway does not understand: it could not follow the frames.
 fn narrow_extensions(exchange: &mut Exchange) -> Result<(), Halt> {
-    if elements(exchange.request_values(EXTENSIONS)).all(is_deflate) {
+    if elements(exchange.request.values(EXTENSIONS)).all(is_deflate) {
         return Ok(());
     }
-    let Exchange { head, buffer, request_edits, .. } = exchange;
+    let Exchange { request: Request { head, buffer, edits: request_edits, .. }, .. } = exchange;
     let known: Vec<_> =
         elements(head.fields.values(buffer, EXTENSIONS)).filter(|element| is_deflate(element)).collect();
     if known.is_empty() {
@@ -96,33 +98,35 @@ fn narrow_extensions(exchange: &mut Exchange) -> Result<(), Halt> {
 
 /// Whether a 101 that answers the handshake in `exchange` is what was asked for.
 pub fn accepts(exchange: &Exchange) -> bool {
-    let Exchange { response_head: response, response_buffer: buf, response_options: options, .. } = exchange;
+    let Exchange { response: Response { head: response, buffer: buf, options, .. }, .. } = exchange;
     let only = |name| response.fields.get(buf, name).filter(|_| response.fields.count(name) == 1);
-    let Some(key) = exchange.head.fields.get(&exchange.buffer, Name::SecWebsocketKey) else { return false };
-    exchange.upgrades
+    let Some(key) = exchange.request.head.fields.get(&exchange.request.buffer, Name::SecWebsocketKey) else {
+        return false;
+    };
+    exchange.request.upgrades
         && options.upgrade
         && only(Name::Upgrade).is_some_and(is_websocket)
         && only(Name::SecWebsocketAccept) == Some(accept(key).as_bytes())
         && (!response.fields.has(Name::SecWebsocketProtocol)
             || only(Name::SecWebsocketProtocol).is_some_and(|chosen| {
-                elements(exchange.request_values("sec-websocket-protocol")).any(|offered| offered == chosen)
+                elements(exchange.request.values("sec-websocket-protocol")).any(|offered| offered == chosen)
             }))
         && grants_offered(exchange)
 }
 
 /// Whether the answer grants no extension, or the one that was offered.
 fn grants_offered(exchange: &Exchange) -> bool {
-    let mut granted = elements(exchange.response_head.fields.values(&exchange.response_buffer, EXTENSIONS));
+    let mut granted = elements(exchange.response.head.fields.values(&exchange.response.buffer, EXTENSIONS));
     match (granted.next(), granted.next()) {
         (None, _) => true,
-        (Some(one), None) => is_deflate(one) && elements(exchange.request_values(EXTENSIONS)).any(is_deflate),
+        (Some(one), None) => is_deflate(one) && elements(exchange.request.values(EXTENSIONS)).any(is_deflate),
         _ => false,
     }
 }
 
 /// Whether messages may be compressed, behind an answer that [`accepts`] lets pass.
 pub fn is_compressed(exchange: &Exchange) -> bool {
-    elements(exchange.response_head.fields.values(&exchange.response_buffer, EXTENSIONS)).next().is_some()
+    elements(exchange.response.head.fields.values(&exchange.response.buffer, EXTENSIONS)).next().is_some()
 }
 
 /// What proves that a server has read the key (section 4.2.2).

@@ -84,20 +84,20 @@ impl Affinity {
 impl Key {
     fn hash(&self, exchange: &Exchange) -> Option<u64> {
         match self {
-            Self::Address => Some(match exchange.client.to_canonical() {
+            Self::Address => Some(match exchange.request.origin.client.to_canonical() {
                 IpAddr::V4(address) => hash(&address.octets()),
                 IpAddr::V6(address) => hash(&address.octets()),
             }),
-            Self::Field(name) => exchange.request_values(name).next().map(hash),
+            Self::Field(name) => exchange.request.values(name).next().map(hash),
             Self::Cookie(name) => cookie(exchange, name).map(hash),
-            Self::User => exchange.user.as_ref().map(|user| hash(user.id.as_bytes())),
+            Self::User => exchange.request.user.as_ref().map(|user| hash(user.id.as_bytes())),
         }
     }
 }
 
 /// The value of the first cookie called `name` (RFC 6265 section 5.4; HTTP/2 may send several lines), without quotes.
 fn cookie<'e>(exchange: &'e Exchange, name: &[u8]) -> Option<&'e [u8]> {
-    let pairs = exchange.request_values("cookie").flat_map(|line| line.split(|&byte| byte == b';'));
+    let pairs = exchange.request.values("cookie").flat_map(|line| line.split(|&byte| byte == b';'));
     pairs.map(<[u8]>::trim_ascii).find_map(|pair| {
         let value = pair.strip_prefix(name)?.strip_prefix(b"=")?;
         Some(value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value))

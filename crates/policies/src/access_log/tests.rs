@@ -21,12 +21,12 @@ fn config(format: &str) -> Value {
 
 fn exchange(head: &str) -> Exchange {
     let mut exchange = Exchange::new(0);
-    exchange.buffer.extend_from_slice(head.as_bytes());
+    exchange.request.buffer.extend_from_slice(head.as_bytes());
     let limits = HeadLimits { head: 65536, target: 8192, fields: 100 };
-    assert!(exchange.head.parse(&exchange.buffer, &limits).unwrap());
+    assert!(exchange.request.head.parse(&exchange.request.buffer, &limits).unwrap());
     pylae_core::request::admit::admit(&mut exchange, |_| false, 1).unwrap();
-    exchange.wall = Duration::from_millis(951_826_553_007);
-    exchange.status = 200;
+    exchange.times.wall = Duration::from_millis(951_826_553_007);
+    exchange.response.status = 200;
     exchange
 }
 
@@ -53,9 +53,9 @@ fn a_json_line_has_every_field() {
         "GET /users/7?a=1&token=xyz&%74oken=abc&PIN=99&flag HTTP/1.1\r\nHost: api.example.org:80\r\nX-Request-ID: r-1\r\nUser-Agent: a\"b\\c\r\nReferer: https://a.example/?password=1&b=2\r\n\r\n",
     );
     exchange.attempts = 3;
-    exchange.upstream = Duration::from_micros(12);
-    exchange.code = Some("rate_limited");
-    exchange.user = Some(Arc::new(User { id: "u\u{e9}\n".into(), ..User::default() }));
+    exchange.times.upstream = Duration::from_micros(12);
+    exchange.response.code = Some("rate_limited");
+    exchange.request.user = Some(Arc::new(User { id: "u\u{e9}\n".into(), ..User::default() }));
     let parsed: Value = serde_json::from_str(&line(&log(&config("json")), &exchange)).unwrap();
     let expected = json!({
         "timestamp": "2000-02-29T12:15:53.007Z", "request_id": "r-1", "client": "0.0.0.0", "user": "ué\n",
@@ -76,8 +76,8 @@ fn credentials_are_masked_wherever_they_are_asked_for() {
     let mut exchange = exchange(
         "GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer s3cret\r\nCookie: s3cret\r\nX-API-Key: s3cret\r\nPin: s3cret\r\nAccept: */*\r\n\r\n",
     );
-    exchange.response_edits.set(b"Set-Cookie", b"s3cret").unwrap();
-    exchange.response_edits.set(b"X-Served-By", b"pylae").unwrap();
+    exchange.response.edits.set(b"Set-Cookie", b"s3cret").unwrap();
+    exchange.response.edits.set(b"X-Served-By", b"pylae").unwrap();
     let text = line(&log(&config), &exchange);
     assert!(!text.contains("s3cret"), "{text}");
     let parsed: Value = serde_json::from_str(&text).unwrap();
@@ -96,8 +96,8 @@ fn values_of_any_field_are_masked_where_they_hold_a_parameter() {
         "GET /?to=/a?token=s3cret&pin=s3cret;s3cret&a=1;token=s3cret HTTP/1.1\r\nHost: a\r\nUser-Agent: s3cret\r\n\
          X-Original-URL: /x?a=1&token=s3cret\r\nX-Note: token=1\r\nReferer: https://a/#access_token=s3cret&b\r\n\r\n",
     );
-    exchange.response_edits.set(b"Location", b"https://a.example/cb#id_token=s3cret&state=1").unwrap();
-    exchange.response_edits.set(b"Link", b"</next?token=s3cret>; rel=next").unwrap();
+    exchange.response.edits.set(b"Location", b"https://a.example/cb#id_token=s3cret&state=1").unwrap();
+    exchange.response.edits.set(b"Link", b"</next?token=s3cret>; rel=next").unwrap();
     let log = log(&config);
     let text = line(&log, &exchange);
     assert!(!text.contains("s3cret"), "{text}");

@@ -104,7 +104,9 @@ impl ApiKey {
         };
         let found = if key.len() > LONGEST { None } else { self.find(&key) };
         match found {
-            Some(user) if !self.identity.memory.is_revoked(&user, None, None, exchange.wall) => Outcome::Accepted(user),
+            Some(user) if !self.identity.memory.is_revoked(&user, None, None, exchange.times.wall) => {
+                Outcome::Accepted(user)
+            }
             _ => Outcome::Refused(Refusal::Bad("the API key is not known")),
         }
     }
@@ -124,9 +126,9 @@ impl ApiKey {
     }
 
     fn sent(&self, exchange: &Exchange) -> Sent {
-        let fields = self.header.iter().flat_map(|name| exchange.request_values(name)).map(<[u8]>::to_vec);
+        let fields = self.header.iter().flat_map(|name| exchange.request.values(name)).map(<[u8]>::to_vec);
         let parameters = self.query.iter().flat_map(|name| {
-            let pairs = query::pairs(exchange.query().unwrap_or_default());
+            let pairs = query::pairs(exchange.request.query().unwrap_or_default());
             pairs.filter(|(sent, _)| is_named(sent, name)).map(|(_, value)| query::decoded(value).into_owned())
         });
         let mut all = fields.chain(parameters);
@@ -142,15 +144,15 @@ impl ApiKey {
             return;
         }
         if let Some(header) = &self.header {
-            exchange.request_edits.remove(header.as_bytes());
-            exchange.request_edits.remove_known(Name::classify(header.as_bytes()));
+            exchange.request.edits.remove(header.as_bytes());
+            exchange.request.edits.remove_known(Name::classify(header.as_bytes()));
         }
-        let (Some(name), Some(sent)) = (&self.query, exchange.sent_query()) else { return };
+        let (Some(name), Some(sent)) = (&self.query, exchange.request.sent_query()) else { return };
         let kept: Vec<&[u8]> =
             sent.split(|byte| *byte == b'&').filter(|part| !is_named(query::pair(part).0, name)).collect();
         let kept = kept.join(&b'&');
         if kept.len() != sent.len() {
-            exchange.forward_query = Some(kept);
+            exchange.request.forward_query = Some(kept);
         }
     }
 }

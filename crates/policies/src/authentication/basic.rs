@@ -146,7 +146,7 @@ impl Basic {
 
     pub(super) fn conceal(&self, exchange: &mut Exchange) {
         if !self.forward && credential(exchange, "basic").is_some() {
-            exchange.request_edits.remove_known(Name::Authorization);
+            exchange.request.edits.remove_known(Name::Authorization);
         }
     }
 }

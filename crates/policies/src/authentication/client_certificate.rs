@@ -70,13 +70,15 @@ impl ClientCertificate {
     }
 
     pub(super) fn ask(&self, exchange: &Exchange) -> Outcome {
-        let Some(certificate) = &exchange.certificate else { return Outcome::Absent };
+        let Some(certificate) = &exchange.request.origin.certificate else { return Outcome::Absent };
         // A connection, or a session that is resumed, may outlive it.
-        if certificate.not_after < exchange.wall {
+        if certificate.not_after < exchange.times.wall {
             return Outcome::Refused(Refusal::Bad("the client's certificate has expired"));
         }
         match self.user(certificate) {
-            Ok(user) if !self.identity.memory.is_revoked(&user, None, None, exchange.wall) => Outcome::Accepted(user),
+            Ok(user) if !self.identity.memory.is_revoked(&user, None, None, exchange.times.wall) => {
+                Outcome::Accepted(user)
+            }
             Ok(_) => Outcome::Refused(Refusal::Bad("the client's certificate was revoked")),
             Err(why) => Outcome::Refused(Refusal::Bad(why)),
         }

@@ -150,13 +150,13 @@ impl Jwt {
             Source::At(_) => return Outcome::Refused(Refusal::Unchecked("the keys would have to be fetched first")),
         };
         let token = std::str::from_utf8(token).unwrap_or_default();
-        token::verify(token, &keys, &self.inner.rules, exchange.wall)
+        token::verify(token, &keys, &self.inner.rules, exchange.times.wall)
             .map_or_else(|failure| self.inner.refused(failure), |verified| Outcome::Accepted(verified.user))
     }
 
     pub(super) fn conceal(&self, exchange: &mut Exchange) {
         if !self.forward && credential(exchange, "bearer").is_some() {
-            exchange.request_edits.remove_known(Name::Authorization);
+            exchange.request.edits.remove_known(Name::Authorization);
         }
     }
 }

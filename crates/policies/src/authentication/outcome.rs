@@ -39,13 +39,13 @@ pub(super) struct Moment {
 
 impl Moment {
     pub(super) fn of(exchange: &Exchange) -> Self {
-        Self { now: exchange.now, wall: exchange.wall }
+        Self { now: exchange.times.now, wall: exchange.times.wall }
     }
 }
 
 /// The value of `Authorization` behind `scheme` (RFC 9110 section 11.4).
 pub(super) fn credential<'a>(exchange: &'a Exchange, scheme: &str) -> Option<&'a [u8]> {
-    let value = exchange.head.fields.get(&exchange.buffer, Name::Authorization)?;
+    let value = exchange.request.head.fields.get(&exchange.request.buffer, Name::Authorization)?;
     let (name, rest) = value.split_at_checked(scheme.len())?;
     let (b' ', _) = rest.split_first().map(|(first, rest)| (*first, rest))? else { return None };
     name.eq_ignore_ascii_case(scheme.as_bytes()).then(|| rest.trim_ascii())

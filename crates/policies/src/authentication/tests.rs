@@ -68,11 +68,15 @@ fn chain(authenticators: &[Value]) -> Chain {
 fn request(target: &str, fields: &[&str]) -> Exchange {
     let mut exchange = Exchange::new(1024);
     let lines = fields.iter().fold(String::new(), |lines, field| lines + field + "\r\n");
-    exchange.buffer = format!("GET {target} HTTP/1.1\r\nHost: h\r\n{lines}\r\n").into_bytes();
+    exchange.request.buffer = format!("GET {target} HTTP/1.1\r\nHost: h\r\n{lines}\r\n").into_bytes();
     let limits = HeadLimits { head: 1 << 22, target: 8192, fields: 100 };
-    assert_eq!(exchange.head.parse(&exchange.buffer, &limits), Ok(true));
-    exchange.target.read(exchange.head.target.of(&exchange.buffer), exchange.head.method).unwrap();
-    exchange.wall = Duration::from_secs(NOW);
+    assert_eq!(exchange.request.head.parse(&exchange.request.buffer, &limits), Ok(true));
+    exchange
+        .request
+        .target
+        .read(exchange.request.head.target.of(&exchange.request.buffer), exchange.request.head.method)
+        .unwrap();
+    exchange.times.wall = Duration::from_secs(NOW);
     exchange
 }
 
@@ -87,7 +91,7 @@ fn ask(chain: &Chain, exchange: &mut Exchange) -> Result<String, Box<Rejection>>
 
 fn settle(verdict: Verdict, exchange: &Exchange) -> Result<String, Box<Rejection>> {
     match verdict {
-        Verdict::Continue => Ok(exchange.user.as_ref().map(|user| user.id.clone()).unwrap_or_default()),
+        Verdict::Continue => Ok(exchange.request.user.as_ref().map(|user| user.id.clone()).unwrap_or_default()),
         Verdict::Reject(rejection) => Err(rejection),
         _ => panic!("neither passed nor refused"),
     }

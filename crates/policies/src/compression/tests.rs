@@ -20,10 +20,11 @@ fn compression() -> Compression {
 fn chosen(accept: &str) -> Option<&'static str> {
     let mut exchange = Exchange::new(0);
     exchange
+        .request
         .buffer
         .extend_from_slice(format!("GET / HTTP/1.1\r\nHost: a\r\nAccept-Encoding: {accept}\r\n\r\n").as_bytes());
     let limits = HeadLimits { head: 65536, target: 8192, fields: 100 };
-    assert!(exchange.head.parse(&exchange.buffer, &limits).unwrap());
+    assert!(exchange.request.head.parse(&exchange.request.buffer, &limits).unwrap());
     compression().negotiate(&exchange).map(Algorithm::name)
 }
 

@@ -26,11 +26,11 @@ fn build(config: Config, route: &str, shared: &Arc<Shared>) -> Result<RateLimit,
 
 fn exchange(user: Option<&str>, head: &str) -> Exchange {
     let mut exchange = Exchange::new(0);
-    exchange.buffer.extend_from_slice(format!("GET / HTTP/1.1\r\n{head}\r\n").as_bytes());
+    exchange.request.buffer.extend_from_slice(format!("GET / HTTP/1.1\r\n{head}\r\n").as_bytes());
     let bounds = pylae_http::HeadLimits { head: 1 << 16, target: 1 << 16, fields: 100 };
-    assert!(exchange.head.parse(&exchange.buffer, &bounds).unwrap());
-    exchange.user = user.map(|id| Arc::new(User { id: id.to_owned(), ..User::default() }));
-    exchange.now = Instant::from_nanos(100 * SECOND);
+    assert!(exchange.request.head.parse(&exchange.request.buffer, &bounds).unwrap());
+    exchange.request.user = user.map(|id| Arc::new(User { id: id.to_owned(), ..User::default() }));
+    exchange.times.now = Instant::from_nanos(100 * SECOND);
     exchange
 }
 
@@ -39,7 +39,7 @@ fn admitted(policy: &RateLimit, exchange: &mut Exchange) -> bool {
 }
 
 fn value<'a>(exchange: &'a Exchange, name: &str) -> &'a str {
-    exchange.response_edits.get(name.as_bytes()).map_or("", |value| std::str::from_utf8(value).unwrap())
+    exchange.response.edits.get(name.as_bytes()).map_or("", |value| std::str::from_utf8(value).unwrap())
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn admits_the_limit_and_tells_what_is_left() {
     assert_eq!((rejection.status, rejection.code), (429, "rate_limited"));
     assert_eq!(rejection.headers, [("Retry-After", "20".to_owned())]);
     assert_eq!(value(&refused, "RateLimit"), "\"default\";r=0;t=60");
-    refused.now = Instant::from_nanos(120 * SECOND);
+    refused.times.now = Instant::from_nanos(120 * SECOND);
     assert!(admitted(&policy, &mut refused), "waiting for Retry-After is enough");
 }
 

@@ -32,12 +32,12 @@ pub(crate) struct Body {
 impl Body {
     /// Starts on the body behind the head in `exchange`.
     pub(crate) fn start(&mut self, exchange: &Exchange, socket: &Socket) {
-        self.source.start(exchange.framing, exchange.head.len, socket);
+        self.source.start(exchange.request.framing, exchange.request.head.len, socket);
         self.taken = 0;
         self.kept.clear();
         self.keep = REPLAYABLE;
         self.replayable = true;
-        self.awaited = admit::awaits_continue(exchange) && exchange.buffer.len() == exchange.head.len;
+        self.awaited = admit::awaits_continue(exchange) && exchange.request.buffer.len() == exchange.request.head.len;
         self.broken = false;
     }
 
@@ -111,7 +111,7 @@ impl Body {
 
     /// Whether bytes of the body are at hand without reading.
     pub(crate) fn has_bytes(&self, exchange: &Exchange) -> bool {
-        !self.is_done() && self.consumed() < exchange.buffer.len()
+        !self.is_done() && self.consumed() < exchange.request.buffer.len()
     }
 
     /// Appends body bytes to `out`, at most `room`, as far as they are at hand or can be read. Ready with the number of
@@ -125,13 +125,13 @@ impl Body {
         room: usize,
     ) -> Poll<Result<usize, Halt>> {
         let start = out.len();
-        let taken = ready!(self.source.poll_take(cx, socket, &mut exchange.buffer, out, room));
+        let taken = ready!(self.source.poll_take(cx, socket, &mut exchange.request.buffer, out, room));
         let n = match taken {
-            Ok(n) if self.taken + n as u64 <= exchange.max_body => n,
+            Ok(n) if self.taken + n as u64 <= exchange.request.max_body => n,
             refused => {
                 self.broken = true;
                 return Poll::Ready(Err(match refused {
-                    Ok(_) => Halt::BodyTooLarge(exchange.max_body),
+                    Ok(_) => Halt::BodyTooLarge(exchange.request.max_body),
                     Err(Torn::Ended) => Halt::ClientGone,
                     Err(Torn::Malformed(what)) => Halt::Malformed(what),
                 }));

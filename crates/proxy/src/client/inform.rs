@@ -41,9 +41,9 @@ impl Client {
 /// Whether the interim answer in `exchange` is one that its client is told of. Clients of HTTP/1.0 would take it for the answer (section 15.2),
 /// and those that open a WebSocket or make a call of gRPC for a wrong one.
 fn concerns(client: &Client, exchange: &Exchange) -> bool {
-    matches!(exchange.response_head.status, 102 | 103)
-        && exchange.head.version == Version::Http11
-        && !exchange.upgrades
+    matches!(exchange.response.head.status, 102 | 103)
+        && exchange.request.head.version == Version::Http11
+        && !exchange.request.upgrades
         && !exchange.is_call()
         && !matches!(client.socket, Socket::Nobody)
 }

@@ -30,17 +30,17 @@ impl Interim {
         }
         self.count += 1;
         let line = StatusLine {
-            status: exchange.response_head.status,
-            reason: exchange.response_head.reason.of(&exchange.response_buffer),
+            status: exchange.response.head.status,
+            reason: exchange.response.head.reason.of(&exchange.response.buffer),
             stated_length: None,
             close: false,
             keep_alive: false,
             upgrade: false,
-            via: via.then_some(exchange.response_via),
+            via: via.then_some(exchange.response.via),
         };
         // Those of policies are for the answer.
         let edits = Edits::default();
-        let source = FieldSource { edits: &edits, ..exchange.response_fields() };
+        let source = FieldSource { edits: &edits, ..exchange.response.fields() };
         encode::response(&mut self.out, line, source, Framing::None);
     }
 

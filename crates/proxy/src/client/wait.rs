@@ -35,7 +35,7 @@ impl Client {
     ) -> Result<Option<T>, Halt> {
         self.deadline.set(clock::now().saturating_add(patience));
         let waited = self.wait(exchange, poll).await;
-        exchange.now = clock::now();
+        exchange.times.now = clock::now();
         waited
     }
 }

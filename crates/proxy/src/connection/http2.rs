@@ -245,7 +245,7 @@ impl Serving {
     fn begin(&self, request: Request<RecvStream>, answer: SendResponse<Bytes>, whole: &Client) {
         let (head, body) = request.into_parts();
         let mut exchange = self.worker.buffers.exchange();
-        let written = heads::write_request(&head, !body.is_end_stream(), &mut exchange.buffer);
+        let written = heads::write_request(&head, !body.is_end_stream(), &mut exchange.request.buffer);
         let websocket = heads::opens_websocket(&head);
         let (worker, watch) = (Rc::clone(&self.worker), Rc::clone(&self.watch));
         let mut stream = Stream::answering(body, answer, websocket, self.places.take());
@@ -257,7 +257,7 @@ impl Serving {
         tokio::task::spawn_local(async move {
             match flow::serve(&worker, &mut client, &mut exchange).await {
                 Some(After::Keep | After::Close) => {
-                    if exchange.upgrades {
+                    if exchange.request.upgrades {
                         client.socket.end(&[]);
                         // Fails only when the stream is over already.
                         let _ = client.socket.finish();

@@ -17,8 +17,8 @@ impl Flow<'_> {
     pub(super) async fn buffer_body(&mut self, route: &Route, limit: usize) -> Result<(), Halt> {
         let (worker, snapshot) = (self.worker, self.snapshot);
         let (client, exchange) = (&mut *self.client, &mut *self.exchange);
-        if matches!(exchange.framing, Framing::Length(length) if length > exchange.max_body) {
-            return Err(Halt::BodyTooLarge(exchange.max_body));
+        if matches!(exchange.request.framing, Framing::Length(length) if length > exchange.request.max_body) {
+            return Err(Halt::BodyTooLarge(exchange.request.max_body));
         }
         if client.body.is_done() {
             return Ok(());

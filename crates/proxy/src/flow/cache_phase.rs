@@ -13,20 +13,21 @@ impl<'a> Flow<'a> {
     /// Settles what is sent after a request was forwarded.
     pub(super) fn cache_phase(&mut self, forwarded: Result<Taken<'a>, Halt>) -> Result<Reply<'a>, Halt> {
         let (worker, snapshot, exchange) = (self.worker, self.snapshot, &mut *self.exchange);
-        let Some(cache) = snapshot.cache.as_ref().filter(|_| exchange.is_fetching() || !exchange.head.method.is_safe())
+        let Some(cache) =
+            snapshot.cache.as_ref().filter(|_| exchange.is_fetching() || !exchange.request.head.method.is_safe())
         else {
             return forwarded.map(Reply::Taken);
         };
-        exchange.now = clock::now();
+        exchange.times.now = clock::now();
         let taken = match forwarded {
             Ok(taken) => taken,
             Err(halt) => return cache::failed(exchange, &halt).map(Reply::Stored).ok_or(halt),
         };
         cache::changed(cache, exchange);
-        let status = exchange.response_head.status;
+        let status = exchange.response.head.status;
         let clean =
-            taken.answered.framing == Framing::None && exchange.response_buffer.len() == exchange.response_head.len;
-        let persists = exchange.response_options.persists(exchange.response_head.version);
+            taken.answered.framing == Framing::None && exchange.response.buffer.len() == exchange.response.head.len;
+        let persists = exchange.response.options.persists(exchange.response.head.version);
         let framing = match taken.answered.framing {
             // A stream says itself where the body ends and whether it was broken off.
             Framing::Close if taken.answered.connection.is_stream() => Framing::Chunked,

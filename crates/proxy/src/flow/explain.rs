@@ -137,10 +137,10 @@ pub fn explain(plan: Plan, question: &Question) -> Result<Explanation, Vec<Probl
     let settled = admit::admit(&mut exchange, |peer| snapshot.trusts(peer), 1).and_then(|()| {
         crate::flow::route::route_with(&mut pylae_core::route::Scratch::default(), &snapshot, &mut exchange)
     });
-    answer.canonical_path = text(&exchange.target.path);
-    answer.judged_path = text(exchange.target.judged());
-    answer.client = exchange.client.to_string();
-    if !exchange.target.path.is_empty() && !matches!(settled, Err(Halt::Misdirected)) {
+    answer.canonical_path = text(&exchange.request.target.path);
+    answer.judged_path = text(exchange.request.target.judged());
+    answer.client = exchange.request.origin.client.to_string();
+    if !exchange.request.target.path.is_empty() && !matches!(settled, Err(Halt::Misdirected)) {
         answer.considered = considered(&snapshot, &exchange);
     }
     match settled {
@@ -166,16 +166,16 @@ fn read(question: &Question, snapshot: &Snapshot) -> Result<Exchange, Vec<Proble
     let version =
         if question.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) { "1.1" } else { "1.0" };
     let line = format!("{} {} HTTP/{version}\r\n", question.method, question.target);
-    exchange.buffer.extend_from_slice(line.as_bytes());
+    exchange.request.buffer.extend_from_slice(line.as_bytes());
     for (name, value) in &question.headers {
-        exchange.buffer.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+        exchange.request.buffer.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
     }
-    exchange.buffer.extend_from_slice(b"\r\n");
-    exchange.peer = (question.client, 0).into();
-    exchange.secure = question.secure;
-    exchange.wall = clock::wall();
-    match exchange.head.parse(&exchange.buffer, &snapshot.head_limits) {
-        Ok(true) if exchange.head.len == exchange.buffer.len() => Ok(exchange),
+    exchange.request.buffer.extend_from_slice(b"\r\n");
+    exchange.request.origin.peer = (question.client, 0).into();
+    exchange.request.origin.secure = question.secure;
+    exchange.times.wall = clock::wall();
+    match exchange.request.head.parse(&exchange.request.buffer, &snapshot.head_limits) {
+        Ok(true) if exchange.request.head.len == exchange.request.buffer.len() => Ok(exchange),
         Ok(_) => Err(vec![Problem::at("", "this is not one request")]),
         Err(error) => Err(vec![Problem::at("", Halt::Head(error).detail())]),
     }
@@ -211,21 +211,25 @@ fn considered(snapshot: &Snapshot, exchange: &Exchange) -> Vec<Considered> {
 /// What happens behind the route.
 fn follow(snapshot: &Snapshot, route: &Route, exchange: &mut Exchange, answer: &mut Explanation) {
     let index = exchange.route.unwrap_or_default();
-    let values = exchange.params.iter().map(|span| text(span.of(exchange.target.judged())));
+    let values = exchange.request.params.iter().map(|span| text(span.of(exchange.request.target.judged())));
     let params = snapshot.router.params(index).iter().map(ToString::to_string).zip(values).collect();
     answer.route = Some(Chosen { index, name: route.name.to_string(), params });
     answer.detail = format!("route `{}` takes the request", route.name);
     answer.websocket = route.websocket.is_some().then(|| match websocket::admit(exchange) {
-        Ok(()) if exchange.upgrades => "a handshake, which the instance may grant".to_owned(),
+        Ok(()) if exchange.request.upgrades => "a handshake, which the instance may grant".to_owned(),
         Ok(()) => "allowed, but not asked for".to_owned(),
         Err(halt) => format!("refused with {}: {}", halt.status(), halt.detail()),
     });
     let previews = route.chain.preview(exchange).into_iter();
     answer.policies = previews.map(|(name, decision)| Decision { name, decision }).collect();
-    let path = if exchange.forward_path.is_empty() { &exchange.target.path } else { &exchange.forward_path };
+    let path = if exchange.request.forward_path.is_empty() {
+        &exchange.request.target.path
+    } else {
+        &exchange.request.forward_path
+    };
     answer.upstream_path = Some(text(path));
-    if forwarding::announce(exchange, &exchange.peer.ip().to_string(), &mut Vec::new()).is_ok() {
-        let added = exchange.request_edits.added();
+    if forwarding::announce(exchange, &exchange.request.origin.peer.ip().to_string(), &mut Vec::new()).is_ok() {
+        let added = exchange.request.edits.added();
         answer.upstream_headers = added.map(|(name, value)| (text(name), text(value))).collect();
         // A question has no protocol; it is taken for one of HTTP/1.1, whether or not it has a host.
         let via = snapshot.plan.via.then(|| ("Via".to_owned(), Via::Http11.member().to_owned()));

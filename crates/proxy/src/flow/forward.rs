@@ -32,7 +32,7 @@ impl<'a> Flow<'a> {
         let mut tried = Tried::default();
         let mut number = 1;
         // Where nothing came in between, it begins when the request has come: one look at the clock less.
-        let mut began = if route.chain.is_empty() && entered.is_none() { exchange.started } else { clock::now() };
+        let mut began = if route.chain.is_empty() && entered.is_none() { exchange.times.started } else { clock::now() };
         loop {
             let input = PickInput {
                 now: began,
@@ -45,26 +45,26 @@ impl<'a> Flow<'a> {
             let attempt = One { worker, snapshot, route, service, picked: &picked, last };
             exchange.attempts = number;
             exchange.instance = Some(picked.index);
-            debug!(id = %exchange.id.escape_ascii(), number, service = %service.name, instance = picked.instance().url(),
+            debug!(id = %exchange.request.id.escape_ascii(), number, service = %service.name, instance = picked.instance().url(),
                 "attempt begun");
             let answered = attempt.run(client, exchange).await;
             let now = clock::now();
-            exchange.upstream += now.since(began);
-            exchange.now = now;
+            exchange.times.upstream += now.since(began);
+            exchange.times.now = now;
             let (outcome, sent) = match &answered {
                 Ok(_) => (Outcome::Status(grpc::judged_status(exchange)), true),
                 Err(Failure::Halt(halt)) => return Err(halt.clone()),
                 Err(Failure::Instance(fault)) => (fault.outcome, fault.sent),
             };
-            debug!(id = %exchange.id.escape_ascii(), ?outcome, sent, "attempt over");
+            debug!(id = %exchange.request.id.escape_ascii(), ?outcome, sent, "attempt over");
             worker.log_changes(picked.report(now, outcome, now.since(began)));
             let attempt = Attempt {
                 outcome,
                 number,
                 retries: route.retries,
                 // A handshake is sent once, whatever it comes to.
-                retry_on: if exchange.upgrades { &[] } else { &route.retry_on },
-                idempotent: exchange.head.method.is_idempotent() && !exchange.upgrades,
+                retry_on: if exchange.request.upgrades { &[] } else { &route.retry_on },
+                idempotent: exchange.request.head.method.is_idempotent() && !exchange.request.upgrades,
                 sent,
                 replayable: client.body.is_replayable(),
                 last,
@@ -87,7 +87,7 @@ impl<'a> Flow<'a> {
             drop(picked);
             number += 1;
             worker.stats.retries.add(1);
-            debug!(id = %exchange.id.escape_ascii(), ?pause, "attempt to be repeated");
+            debug!(id = %exchange.request.id.escape_ascii(), ?pause, "attempt to be repeated");
             wait(client, exchange, now.saturating_add(pause)).await?;
             began = clock::now();
         }
@@ -97,8 +97,8 @@ impl<'a> Flow<'a> {
 /// Makes the request what every attempt sends.
 fn prepare(route: &Route, client: &mut Client, exchange: &mut Exchange) -> Result<(), Halt> {
     // What is said to be too large is not even begun; what is sent is counted all the same.
-    if matches!(exchange.framing, Framing::Length(length) if length > exchange.max_body) {
-        return Err(Halt::BodyTooLarge(exchange.max_body));
+    if matches!(exchange.request.framing, Framing::Length(length) if length > exchange.request.max_body) {
+        return Err(Halt::BodyTooLarge(exchange.request.max_body));
     }
     forwarding::announce(exchange, &client.known.peer_text, &mut client.scratch)
         .map_err(|_| Halt::Malformed("a forwarded field has a value that may not be sent"))?;
@@ -110,7 +110,7 @@ fn prepare(route: &Route, client: &mut Client, exchange: &mut Exchange) -> Resul
 
 /// When there must be an answer, by the route or by what the request says of itself.
 fn last_moment(route: &Route, exchange: &Exchange) -> Option<Instant> {
-    let last = route.deadline.map(|span| exchange.started.saturating_add(span));
+    let last = route.deadline.map(|span| exchange.times.started.saturating_add(span));
     exchange.deadline().map(|wanted| last.map_or(wanted, |last| last.min(wanted))).or(last)
 }
 
@@ -144,11 +144,11 @@ fn finish<'s>(
 /// Has a client whose sticky cookie says something else set it to the instance that answered. One that failed is not worth
 /// staying with.
 fn tie_client(taken: &Taken<'_>, client: &mut Client, exchange: &mut Exchange) {
-    if let (Some(id), ..500) = (taken.picked.sticky(), exchange.response_head.status) {
+    if let (Some(id), ..500) = (taken.picked.sticky(), exchange.response.head.status) {
         client.scratch.clear();
-        taken.service.state.write_cookie(id, exchange.secure, &mut client.scratch);
+        taken.service.state.write_cookie(id, exchange.request.origin.secure, &mut client.scratch);
         // Cannot fail: the name is a token, the rest is written by us.
-        let _ = exchange.response_edits.append(b"Set-Cookie", &client.scratch);
+        let _ = exchange.response.edits.append(b"Set-Cookie", &client.scratch);
     }
 }
 

@@ -31,11 +31,11 @@ impl Flow<'_> {
         // Only what was forwarded, and what is still at hand as a whole; a WebSocket never is.
         let whole =
             client.body.is_done() && client.body.is_replayable() && client.body.kept().len() <= mirror.max_body();
-        if exchange.attempts == 0 || exchange.upgrades || !mirror.takes(exchange) {
+        if exchange.attempts == 0 || exchange.request.upgrades || !mirror.takes(exchange) {
             return;
         }
         let random = worker.random_u64();
-        let input = PickInput { now: exchange.now, hash: None, sticky: None, avoid: Tried::NONE, random };
+        let input = PickInput { now: exchange.times.now, hash: None, sticky: None, avoid: Tried::NONE, random };
         let picked =
             (whole && worker.mirroring.get() < mirror.max_in_flight()).then(|| service.state.pick_aside(&input).ok());
         let Some(Some(picked)) = picked else { return worker.stats.mirrors_dropped.add(1) };
@@ -43,13 +43,13 @@ impl Flow<'_> {
         let host = service.host_for(picked.instance(), route.preserve_host, exchange);
         let body = client.body.kept();
         let framing =
-            if exchange.framing == Framing::None { Framing::None } else { Framing::Length(body.len() as u64) };
+            if exchange.request.framing == Framing::None { Framing::None } else { Framing::Length(body.len() as u64) };
         let mut request = Vec::with_capacity(1024 + body.len());
         encode(exchange, host, framing, self.snapshot.plan.via, &mut request);
         request.extend_from_slice(body);
         worker.stats.mirrored.add(1);
         let sending = Sending::new(&worker.mirroring);
-        let (timeout, method, limits) = (mirror.timeout(), exchange.head.method, self.snapshot.head_limits);
+        let (timeout, method, limits) = (mirror.timeout(), exchange.request.head.method, self.snapshot.head_limits);
         tokio::task::spawn_local(async move {
             let _sending = sending;
             // However it ends, nobody is told: it is a copy.

@@ -23,19 +23,19 @@ impl Flow<'_> {
     /// is over.
     pub(super) fn observe(&mut self, sent: Sent) {
         self.observed = true;
-        if !sent.complete && self.exchange.code.is_none() && self.client.is_slow() {
-            self.exchange.code = Some(CLIENT_TOO_SLOW);
+        if !sent.complete && self.exchange.response.code.is_none() && self.client.is_slow() {
+            self.exchange.response.code = Some(CLIENT_TOO_SLOW);
         }
         let exchange = &*self.exchange;
         let ended = Ended {
-            nanos: clock::now().as_nanos().saturating_sub(exchange.started.as_nanos()),
+            nanos: clock::now().as_nanos().saturating_sub(exchange.times.started.as_nanos()),
             bytes_in: self.client.body.taken(),
             bytes_out: self.client.written,
             complete: sent.complete,
             timed: sent.timed,
         };
         debug!(
-            id = %exchange.id.escape_ascii(), status = exchange.status, code = exchange.code, bytes_in = ended.bytes_in,
+            id = %exchange.request.id.escape_ascii(), status = exchange.response.status, code = exchange.response.code, bytes_in = ended.bytes_in,
             bytes_out = ended.bytes_out, complete = ended.complete,
             cache = exchange.cache_outcome().map(tracing::field::debug), "exchange over"
         );
@@ -73,19 +73,19 @@ impl Flow<'_> {
 impl Drop for Flow<'_> {
     fn drop(&mut self) {
         // Nothing was said yet, or a panic has left the exchange in who knows what state.
-        if self.observed || self.exchange.buffer.is_empty() || std::thread::panicking() {
+        if self.observed || self.exchange.request.buffer.is_empty() || std::thread::panicking() {
             return;
         }
         let exchange = &mut *self.exchange;
-        if exchange.id.is_empty() {
+        if exchange.request.id.is_empty() {
             // Its head was still on its way.
-            admit::name(&mut exchange.id, None, self.worker.random());
-            (exchange.started, exchange.wall) = (clock::now(), clock::wall());
+            admit::name(&mut exchange.request.id, None, self.worker.random());
+            (exchange.times.started, exchange.times.wall) = (clock::now(), clock::wall());
         }
         if self.client.written == 0 {
-            exchange.status = CUT_OFF_STATUS;
+            exchange.response.status = CUT_OFF_STATUS;
         }
-        exchange.code = Some(CUT_OFF);
+        exchange.response.code = Some(CUT_OFF);
         self.observe(Sent::NOTHING);
     }
 }

@@ -40,7 +40,7 @@ impl<'a> Flow<'a> {
         exchange.meet_hooks().request_body = body;
         if wanted.is_some_and(Hooked::see_bodies) {
             // Hooks want to read what comes back. Cannot fail: the value is ours.
-            let _ = exchange.request_edits.set_known(Name::AcceptEncoding, b"identity");
+            let _ = exchange.request.edits.set_known(Name::AcceptEncoding, b"identity");
         }
         let step = hooks.on_request(exchange);
         follow(hooks, client, exchange, step).await
@@ -74,7 +74,7 @@ impl<'a> Flow<'a> {
         match (followed, body) {
             (Ok(None), None) => {
                 if let Reply::Own(answer) = &mut reply {
-                    answer.status = exchange.status;
+                    answer.status = exchange.response.status;
                 }
                 pass(hooks, exchange, reply, client).await
             }
@@ -83,8 +83,9 @@ impl<'a> Flow<'a> {
                 if matches!(reply, Reply::Taken(_)) {
                     part_with(worker, exchange, reply);
                 }
-                exchange.body_length = Some(body.len() as u64);
-                let reply = Reply::Own(Box::new(Answer { status: exchange.status, headers: Vec::new(), body }));
+                exchange.response.body_length = Some(body.len() as u64);
+                let reply =
+                    Reply::Own(Box::new(Answer { status: exchange.response.status, headers: Vec::new(), body }));
                 pass(hooks, exchange, reply, client).await
             }
             (Ok(Some(answer)), _) => {
@@ -112,7 +113,7 @@ impl<'a> Flow<'a> {
         let framing = taken.answered.framing;
         let mut body = Vec::new();
         let mut source = Source::default();
-        source.start(framing, exchange.response_head.len, &taken.answered.connection);
+        source.start(framing, exchange.response.head.len, &taken.answered.connection);
         let deadline = Rc::clone(&client.deadline);
         deadline.set(clock::coarse().saturating_add(route.idle_timeout));
         let Answered { connection, upload, .. } = &mut taken.answered;
@@ -124,7 +125,7 @@ impl<'a> Flow<'a> {
                         return Poll::Ready(Err(too_large()));
                     }
                     body.reserve(SMALL);
-                    match source.poll_take(cx, connection, &mut exchange.response_buffer, &mut body, SMALL) {
+                    match source.poll_take(cx, connection, &mut exchange.response.buffer, &mut body, SMALL) {
                         Poll::Ready(Ok(_)) => deadline.set(clock::coarse().saturating_add(route.idle_timeout)),
                         Poll::Ready(Err(_)) => return Poll::Ready(Err(Halt::BadGateway)),
                         Poll::Pending => return client.poll_gone(cx, exchange).map(|()| Err(Halt::ClientGone)),
@@ -146,11 +147,11 @@ impl<'a> Flow<'a> {
         if let Some(cache) = exchange.cache_mut() {
             cache.complete();
         }
-        let whole = framing != Framing::Close && source.consumed() == exchange.response_buffer.len();
-        let persists = exchange.response_options.persists(exchange.response_head.version);
+        let whole = framing != Framing::Close && source.consumed() == exchange.response.buffer.len();
+        let persists = exchange.response.options.persists(exchange.response.head.version);
         taken.let_go(worker, whole && persists);
-        exchange.body_length = Some(body.len() as u64);
-        Ok(Reply::Own(Box::new(Answer { status: exchange.status, headers: Vec::new(), body: body.into() })))
+        exchange.response.body_length = Some(body.len() as u64);
+        Ok(Reply::Own(Box::new(Answer { status: exchange.response.status, headers: Vec::new(), body: body.into() })))
     }
 }
 
@@ -166,11 +167,11 @@ async fn pass<'s>(hooks: &dyn Hooks, exchange: &mut Exchange, mut reply: Reply<'
             let stream = hooks.stream(exchange);
             exchange.meet_hooks().stream = stream;
         }
-        Reply::Own(answer) if exchange.is_relayed() && !answer.body.is_empty() => {
+        Reply::Own(answer) if exchange.response.is_relayed() && !answer.body.is_empty() => {
             if let Some(stream) = hooks.stream(exchange) {
                 match through(stream, client, exchange, &answer.body).await {
                     Ok(body) => {
-                        exchange.body_length = Some(body.len() as u64);
+                        exchange.response.body_length = Some(body.len() as u64);
                         answer.body = body.into();
                     }
                     Err(halt) => return Reply::from_halt(&halt, exchange),
@@ -227,7 +228,7 @@ fn part_with(worker: &Worker, exchange: &mut Exchange, reply: Reply<'_>) {
         }
         Reply::Own(answer) => {
             for (name, _) in &answer.headers {
-                exchange.response_edits.remove(name.as_bytes());
+                exchange.response.edits.remove(name.as_bytes());
             }
         }
         Reply::Stored(_) | Reply::Nobody => {}

@@ -57,12 +57,12 @@ impl Flow<'_> {
         let (client, exchange) = (&mut *self.client, &mut *self.exchange);
         client.written = 0;
         client.interim = None;
-        exchange.peer = client.known.peer;
+        exchange.request.origin.peer = client.known.peer;
         admit::meet(exchange);
-        exchange.secure = client.known.secure;
-        exchange.on_stream = client.socket.is_stream();
-        exchange.certificate.clone_from(&client.known.certificate);
-        exchange.max_body = snapshot.plan.limits.max_body;
+        exchange.request.origin.secure = client.known.secure;
+        exchange.request.origin.on_stream = client.socket.is_stream();
+        exchange.request.origin.certificate.clone_from(&client.known.certificate);
+        exchange.request.max_body = snapshot.plan.limits.max_body;
         let parsed = if let Some(what) = client.socket.refusal() {
             Err(Halt::Malformed(what))
         } else if let Some(parsed) = poll_once(client, snapshot, exchange).await {
@@ -72,31 +72,35 @@ impl Flow<'_> {
             let Client { socket, deadline, .. } = client;
             match deadline.within(|cx| poll_head(cx, socket, snapshot, exchange)).await {
                 Some(Some(parsed)) => parsed,
-                _ if exchange.buffer.is_empty() => return None,
+                _ if exchange.request.buffer.is_empty() => return None,
                 Some(None) => Err(Halt::ClientGone),
                 None => Err(Halt::HeadTimeout),
             }
         };
-        exchange.started = clock::now();
-        exchange.now = exchange.started;
-        exchange.wall = clock::wall();
+        exchange.times.started = clock::now();
+        exchange.times.now = exchange.times.started;
+        exchange.times.wall = clock::wall();
         if parsed.is_err() {
-            admit::name(&mut exchange.id, None, worker.random());
+            admit::name(&mut exchange.request.id, None, worker.random());
         }
         let admitted = parsed.and_then(|()| admit::admit(exchange, |peer| snapshot.trusts(peer), worker.random()));
-        let admitted = if exchange.on_stream { admitted.and_then(|()| grpc::recognise(exchange)) } else { admitted };
+        let admitted = if exchange.request.origin.on_stream {
+            admitted.and_then(|()| grpc::recognise(exchange))
+        } else {
+            admitted
+        };
         client.body.start(exchange, &client.socket);
         if admitted.is_err() {
             client.body.break_off();
         }
         match &admitted {
             Ok(()) => debug!(
-                id = %exchange.id.escape_ascii(), peer = %client.known.peer,
-                method = %exchange.head.method_span.of(&exchange.buffer).escape_ascii(),
-                host = %exchange.host.escape_ascii(), path = %exchange.target.path.escape_ascii(), "request head read"
+                id = %exchange.request.id.escape_ascii(), peer = %client.known.peer,
+                method = %exchange.request.head.method_span.of(&exchange.request.buffer).escape_ascii(),
+                host = %exchange.request.host.escape_ascii(), path = %exchange.request.target.path.escape_ascii(), "request head read"
             ),
             Err(halt) => {
-                debug!(id = %exchange.id.escape_ascii(), peer = %client.known.peer, why = %halt.detail(), "request head refused");
+                debug!(id = %exchange.request.id.escape_ascii(), peer = %client.known.peer, why = %halt.detail(), "request head refused");
             }
         }
         Some(admitted)
@@ -122,18 +126,18 @@ fn poll_head(
 ) -> Poll<Option<Result<(), Halt>>> {
     let limits = &snapshot.head_limits;
     loop {
-        if !exchange.buffer.is_empty() {
-            match exchange.head.parse(&exchange.buffer, limits) {
+        if !exchange.request.buffer.is_empty() {
+            match exchange.request.head.parse(&exchange.request.buffer, limits) {
                 Ok(true) => return Poll::Ready(Some(Ok(()))),
                 Ok(false) => {}
                 Err(error) => return Poll::Ready(Some(Err(Halt::Head(error)))),
             }
         }
-        if exchange.buffer.len() == exchange.buffer.capacity() {
+        if exchange.request.buffer.len() == exchange.request.buffer.capacity() {
             // Only heads need more than a small buffer; `parse` refuses those beyond the limit.
-            exchange.buffer.reserve_exact(limits.head);
+            exchange.request.buffer.reserve_exact(limits.head);
         }
-        match socket.poll_read(cx, &mut exchange.buffer, usize::MAX) {
+        match socket.poll_read(cx, &mut exchange.request.buffer, usize::MAX) {
             Poll::Ready(Ok(n)) if n > 0 => {}
             Poll::Ready(_) => return Poll::Ready(None),
             Poll::Pending => return Poll::Pending,

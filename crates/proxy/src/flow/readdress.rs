@@ -12,7 +12,7 @@ impl Flow<'_> {
     /// Remembers how the instance was asked, if its answer has fields that name addresses. The cache keeps that with the answer.
     pub(super) fn note_asked(&mut self, route: &Route, taken: &Taken<'_>) {
         let exchange = &mut *self.exchange;
-        if exchange.response_head.fields.has_any(location::FIELDS) {
+        if exchange.response.head.fields.has_any(location::FIELDS) {
             let (service, instance) = (taken.service, taken.picked.instance());
             let host = service.host_for(instance, route.preserve_host, exchange);
             let asked = Arc::new(Asked::new(exchange, &service.name, instance, host));

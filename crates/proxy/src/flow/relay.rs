@@ -65,7 +65,7 @@ impl<'a> Flow<'a> {
         // A call that took too long says nothing about the instance: its client alone decides how long that is.
         if let Some(outcome) = outcome(exchange, result, relay.download.trailers()).filter(|_| !late) {
             let now = clock::now();
-            worker.log_changes(picked.report(now, outcome, now.since(exchange.started)));
+            worker.log_changes(picked.report(now, outcome, now.since(exchange.times.started)));
         }
         let told = matches!(result, Err(Cut::Instance | Cut::Hook)) && break_off(client, exchange, to, late);
         if result.is_ok() && relay.download.has_rest() && relay.upload.is_sent() {
@@ -73,9 +73,9 @@ impl<'a> Flow<'a> {
             deadline.within(|cx| relay.download.poll_rest(cx, exchange, &mut relay.connection)).await;
         }
         let Relay { connection, upload, download, streams_events, .. } = relay;
-        let persists = exchange.response_options.persists(exchange.response_head.version);
+        let persists = exchange.response.options.persists(exchange.response.head.version);
         // What was asked to switch is not used again.
-        if result.is_ok() && persists && !exchange.upgrades && upload.is_sent() && download.is_clean(exchange) {
+        if result.is_ok() && persists && !exchange.request.upgrades && upload.is_sent() && download.is_clean(exchange) {
             let (pool, plan) = (service.pools[picked.index], &service.plan);
             worker.pools.put(pool, connection, clock::coarse(), plan.idle_timeout.0, plan.max_idle);
         }
@@ -147,7 +147,7 @@ fn outcome(exchange: &Exchange, result: Result<(), Cut>, trailers: &[u8]) -> Opt
 
 /// Whether the answer is a stream of events. Then its ends may be silent for as long as they are there.
 fn streams(client: &Client, exchange: &Exchange, connection: &Socket) -> bool {
-    let streams = exchange.is_event_stream();
+    let streams = exchange.response.is_event_stream();
     if streams {
         client.socket.probe();
         connection.probe();

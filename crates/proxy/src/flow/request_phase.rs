@@ -20,7 +20,7 @@ impl<'a> Flow<'a> {
         let decided = self.request_policies(route).await;
         let exchange = &mut *self.exchange;
         if let Some(cache) = exchange.cache_outcome() {
-            debug!(id = %exchange.id.escape_ascii(), ?cache, "looked up in the cache");
+            debug!(id = %exchange.request.id.escape_ascii(), ?cache, "looked up in the cache");
         }
         if let Some(cache) = exchange.cache_mut() {
             match &decided {
@@ -52,7 +52,7 @@ impl<'a> Flow<'a> {
                 },
                 Verdict::Answer(answer) => {
                     debug!(
-                        id = %self.exchange.id.escape_ascii(), status = answer.status,
+                        id = %self.exchange.request.id.escape_ascii(), status = answer.status,
                         policy = route.chain.before(next.unwrap_or(self.exchange.entered)), "answered by a policy"
                     );
                     return Ok(Some(Reply::own(*answer, self.exchange)));
@@ -60,7 +60,7 @@ impl<'a> Flow<'a> {
                 Verdict::Stored(stored) => return Ok(Some(Reply::Stored(stored))),
                 Verdict::Reject(rejection) => {
                     debug!(
-                        id = %self.exchange.id.escape_ascii(), code = rejection.code,
+                        id = %self.exchange.request.id.escape_ascii(), code = rejection.code,
                         policy = route.chain.before(next.unwrap_or(self.exchange.entered)), "rejected by a policy"
                     );
                     return Err(Halt::Rejected(rejection));
@@ -99,7 +99,7 @@ impl<'a> Flow<'a> {
 
     /// The answer to a request that may go no further than here.
     fn last_stop(&self) -> Result<Answer, Halt> {
-        if self.exchange.head.method == Method::Trace {
+        if self.exchange.request.head.method == Method::Trace {
             // What came is not shown: pages must not learn what browsers add to it.
             return Err(Halt::NotImplemented);
         }

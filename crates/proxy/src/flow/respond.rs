@@ -22,11 +22,11 @@ impl<'a> Flow<'a> {
             return Sent::NOTHING;
         }
         // Cannot fail: an id is made of characters that may stand in a value.
-        let _ = self.exchange.response_edits.set_known(Name::XRequestId, &self.exchange.id);
+        let _ = self.exchange.response.edits.set_known(Name::XRequestId, &self.exchange.request.id);
         match (reply, self.route) {
             // It is told by a reset of its stream (RFC 9113 section 8.1.1).
             _ if self.client.socket.refusal().is_some() => Sent::NOTHING,
-            (Reply::Taken(taken), Some(route)) if self.exchange.status == 101 => {
+            (Reply::Taken(taken), Some(route)) if self.exchange.response.status == 101 => {
                 Box::pin(self.tunnel(route, taken)).await
             }
             (Reply::Taken(taken), Some(route)) => self.relay(route, taken).await,
@@ -44,15 +44,18 @@ impl<'a> Flow<'a> {
         let (worker, snapshot, patience) = (self.worker, self.snapshot, self.patience());
         let (client, exchange) = (&mut *self.client, &mut *self.exchange);
         client.skip(&worker.buffers, exchange).await;
-        let close = !keeps(worker, client, exchange) || !client.body.is_drainable(exchange.max_body);
-        if exchange.response_edits.get(b"Date").is_none() {
-            let _ = exchange.response_edits.set_known(Name::Date, worker.date().as_bytes());
+        let close = !keeps(worker, client, exchange) || !client.body.is_drainable(exchange.request.max_body);
+        if exchange.response.edits.get(b"Date").is_none() {
+            let _ = exchange.response.edits.set_known(Name::Date, worker.date().as_bytes());
         }
         // A call that failed is told so by its head, which is all there is of the answer.
         let has_body = !matches!(answer.status, 204 | 304) && !is_failed_call(exchange);
         let length = answer.body.len() as u64;
-        let framing =
-            if has_body && exchange.head.method != Method::Head { Framing::Length(length) } else { Framing::None };
+        let framing = if has_body && exchange.request.head.method != Method::Head {
+            Framing::Length(length)
+        } else {
+            Framing::None
+        };
         let mut out = worker.buffers.small();
         encode_head(&mut out, exchange, (has_body.then_some(length), framing), close, snapshot.plan.via);
         if framing != Framing::None {
@@ -74,18 +77,21 @@ impl<'a> Flow<'a> {
         let (worker, snapshot, patience) = (self.worker, self.snapshot, self.patience());
         let (client, exchange) = (&mut *self.client, &mut *self.exchange);
         let close = !keeps(worker, client, exchange);
-        let has_body = !matches!(exchange.status, 204 | 304);
+        let has_body = !matches!(exchange.response.status, 204 | 304);
         let part = &stored.entry.body[stored.part.clone()];
-        let changed = (!exchange.transforms.is_empty() && has_body).then(|| {
+        let changed = (!exchange.response.transforms.is_empty() && has_body).then(|| {
             let mut changed = Vec::new();
-            exchange.transforms.push(part, true, &mut changed);
+            exchange.response.transforms.push(part, true, &mut changed);
             changed
         });
         let part = changed.as_deref().unwrap_or(part);
         let length = part.len() as u64;
-        let body = if has_body && exchange.head.method != Method::Head { part } else { &[] };
-        let framing =
-            if has_body && exchange.head.method != Method::Head { Framing::Length(length) } else { Framing::None };
+        let body = if has_body && exchange.request.head.method != Method::Head { part } else { &[] };
+        let framing = if has_body && exchange.request.head.method != Method::Head {
+            Framing::Length(length)
+        } else {
+            Framing::None
+        };
         let mut out = worker.buffers.small();
         encode_head(&mut out, exchange, (has_body.then_some(length), framing), close, snapshot.plan.via);
         // One send for what fits; larger bodies go out from where they are.
@@ -113,14 +119,16 @@ impl<'a> Flow<'a> {
 
 /// Sends the body of the gateway's own answer through the transforms.
 fn change(exchange: &mut Exchange, answer: &mut Answer) {
-    if !exchange.transforms.is_empty() {
+    if !exchange.response.transforms.is_empty() {
         let mut body = Vec::new();
-        exchange.transforms.push(&answer.body, true, &mut body);
+        exchange.response.transforms.push(&answer.body, true, &mut body);
         answer.body = body.into();
     }
 }
 
 /// Whether the client's connection may serve another request.
 pub(super) fn keeps(worker: &Worker, client: &Client, exchange: &Exchange) -> bool {
-    exchange.options.persists(exchange.head.version) && !worker.draining.get() && !client.body.is_broken()
+    exchange.request.options.persists(exchange.request.head.version)
+        && !worker.draining.get()
+        && !client.body.is_broken()
 }

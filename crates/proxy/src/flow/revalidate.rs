@@ -43,37 +43,41 @@ impl Flow<'_> {
 
 /// Makes `copy` the same request, before anything was sent for it. Its body is empty: the cache answers no others.
 fn repeat(worker: &Worker, snapshot: &Snapshot, exchange: &Exchange, copy: &mut Exchange) -> bool {
-    copy.buffer.extend_from_slice(&exchange.buffer[..exchange.head.len]);
-    copy.peer = exchange.peer;
-    copy.secure = exchange.secure;
-    let parsed = matches!(copy.head.parse(&copy.buffer, &snapshot.head_limits), Ok(true));
+    copy.request.buffer.extend_from_slice(&exchange.request.buffer[..exchange.request.head.len]);
+    copy.request.origin.peer = exchange.request.origin.peer;
+    copy.request.origin.secure = exchange.request.origin.secure;
+    let parsed = matches!(copy.request.head.parse(&copy.request.buffer, &snapshot.head_limits), Ok(true));
     if !parsed || admit(copy, |peer| snapshot.trusts(peer), worker.random()).is_err() {
         return false;
     }
-    copy.id.clone_from(&exchange.id);
+    copy.request.id.clone_from(&exchange.request.id);
     copy.route = exchange.route;
-    copy.params.clone_from(&exchange.params);
-    copy.forward_path.clone_from(&exchange.forward_path);
-    copy.stripped.clone_from(&exchange.stripped);
+    copy.request.params.clone_from(&exchange.request.params);
+    copy.request.forward_path.clone_from(&exchange.request.forward_path);
+    copy.request.stripped.clone_from(&exchange.request.stripped);
     // A credential may have been taken out of it.
-    copy.forward_query.clone_from(&exchange.forward_query);
-    copy.certificate.clone_from(&exchange.certificate);
-    copy.user.clone_from(&exchange.user);
-    copy.request_edits.clone_from(&exchange.request_edits);
+    copy.request.forward_query.clone_from(&exchange.request.forward_query);
+    copy.request.origin.certificate.clone_from(&exchange.request.origin.certificate);
+    copy.request.user.clone_from(&exchange.request.user);
+    copy.request.edits.clone_from(&exchange.request.edits);
     true
 }
 
 async fn run(worker: Rc<Worker>, snapshot: Arc<Snapshot>, mut exchange: Box<Exchange>, mut fetch: Box<Fetch>) {
     let _in_flight = worker.enter();
     let Some(route) = exchange.route else { return };
-    let peer_text = exchange.peer.ip().to_canonical().to_string().into();
-    let known =
-        Known { peer: exchange.peer, peer_text, secure: exchange.secure, certificate: exchange.certificate.clone() };
+    let peer_text = exchange.request.origin.peer.ip().to_canonical().to_string().into();
+    let known = Known {
+        peer: exchange.request.origin.peer,
+        peer_text,
+        secure: exchange.request.origin.secure,
+        certificate: exchange.request.origin.certificate.clone(),
+    };
     let mut client = Client::new(Socket::Nobody, known, worker.wheel.deadline());
     client.body.start(&exchange, &client.socket);
-    exchange.started = clock::now();
-    exchange.wall = clock::wall();
-    fetch.begin_at(exchange.started, &mut exchange);
+    exchange.times.started = clock::now();
+    exchange.times.wall = clock::wall();
+    fetch.begin_at(exchange.times.started, &mut exchange);
     exchange.cache_visit().carry(fetch);
     let (client, fetched) = (&mut client, &mut *exchange);
     let mut flow =

@@ -17,8 +17,8 @@ impl<'a> Flow<'a> {
         let (worker, snapshot, exchange) = (self.worker, self.snapshot, &mut *self.exchange);
         let found = route_with(&mut worker.scratch.borrow_mut(), snapshot, exchange);
         match &found {
-            Ok(route) => debug!(id = %exchange.id.escape_ascii(), route = %route.name, "route chosen"),
-            Err(halt) => debug!(id = %exchange.id.escape_ascii(), code = halt.code(), "no route"),
+            Ok(route) => debug!(id = %exchange.request.id.escape_ascii(), route = %route.name, "route chosen"),
+            Err(halt) => debug!(id = %exchange.request.id.escape_ascii(), code = halt.code(), "no route"),
         }
         let halt = match found {
             Ok(route) => {
@@ -29,14 +29,14 @@ impl<'a> Flow<'a> {
         };
         if matches!(halt, Halt::Target(_)) {
             // As behind every target that is refused.
-            exchange.options.close = true;
+            exchange.request.options.close = true;
         }
         loop {
             match snapshot.unrouted.request(exchange) {
                 Verdict::Continue => return Err(halt),
                 Verdict::Reject(rejection) if rejection.code != cors::REFUSED => {
                     debug!(
-                        id = %exchange.id.escape_ascii(), policy = snapshot.unrouted.before(exchange.entered),
+                        id = %exchange.request.id.escape_ascii(), policy = snapshot.unrouted.before(exchange.entered),
                         code = rejection.code, "rejected by a policy"
                     );
                     return Err(Halt::Rejected(rejection));
@@ -54,20 +54,20 @@ pub(super) fn route_with<'s>(
     snapshot: &'s Snapshot,
     exchange: &mut Exchange,
 ) -> Result<&'s Route, Halt> {
-    if snapshot.hosts.as_ref().is_some_and(|hosts| !hosts.has(exchange.host_name())) {
+    if snapshot.hosts.as_ref().is_some_and(|hosts| !hosts.has(exchange.request.host_name())) {
         return Err(Halt::Misdirected);
     }
-    if exchange.target.has_slashes() {
+    if exchange.request.target.has_slashes() {
         judge_slashes(scratch, snapshot, exchange).map_err(Halt::Target)?;
     }
-    match find(scratch, snapshot, exchange, exchange.target.judged()) {
+    match find(scratch, snapshot, exchange, exchange.request.target.judged()) {
         Found::Route(index) => {
             let route = &snapshot.routes[index];
-            exchange.params.extend_from_slice(scratch.captures());
+            exchange.request.params.extend_from_slice(scratch.captures());
             if let Some(edit) = &route.path_edit {
-                exchange.stripped.extend_from_slice(edit.stripped(exchange.target.judged()));
-                edit.apply(&exchange.target, &exchange.params, &mut exchange.forward_path);
-                if exchange.target.has_slashes() && target::has_odd_slashes(&exchange.forward_path) {
+                exchange.request.stripped.extend_from_slice(edit.stripped(exchange.request.target.judged()));
+                edit.apply(&exchange.request.target, &exchange.request.params, &mut exchange.request.forward_path);
+                if exchange.request.target.has_slashes() && target::has_odd_slashes(&exchange.request.forward_path) {
                     return Err(Halt::Target(target::ODD_SLASH));
                 }
             }
@@ -81,10 +81,10 @@ pub(super) fn route_with<'s>(
 
 /// Whether the `%2F` in the path may pass.
 fn judge_slashes(scratch: &mut Scratch, snapshot: &Snapshot, exchange: &Exchange) -> Result<(), TargetError> {
-    let found = find(scratch, snapshot, exchange, exchange.target.judged());
+    let found = find(scratch, snapshot, exchange, exchange.request.target.judged());
     let admission = |route: usize| snapshot.routes[route].chain.admission();
     snapshot.router.judge_slashes(
-        &exchange.target,
+        &exchange.request.target,
         found,
         |path| find(scratch, snapshot, exchange, path),
         |one, other| admission(one).is_like(&admission(other)),
@@ -107,7 +107,7 @@ fn find_announced(
     exchange: &Exchange,
     lookup: Lookup<'_>,
 ) -> Option<usize> {
-    if exchange.head.method != Method::Options {
+    if exchange.request.head.method != Method::Options {
         return None;
     }
     let method_token = cors::announced_method(exchange)?;

@@ -57,7 +57,7 @@ impl<'a> Flow<'a> {
         // However it goes, nothing more is said.
         let _ = poll_fn(|cx| Poll::Ready(instance.poll_shutdown(cx).is_ready())).await;
         client.slow = open.cut && open.down.is_waiting();
-        exchange.code = open.code;
+        exchange.response.code = open.code;
         client.body.count(open.up.received());
         client.written += open.down.sent();
         open.finish()
@@ -91,13 +91,14 @@ impl<'w> Tunnel<'w> {
         let bound = |bytes: Option<u64>| bytes.unwrap_or(u64::MAX);
         let limits = FrameLimits { frame: bound(settings.max_frame), message: bound(settings.max_message) };
         let compressed = websocket::is_compressed(exchange);
-        let (request, response) = (exchange.head.len, exchange.response_head.len);
+        let (request, response) = (exchange.request.head.len, exchange.response.head.len);
         let buffers = &worker.buffers;
         let frames = |sender| Frames::new(sender, limits, compressed);
-        let (up, up_broken) = Lane::new(frames(Sender::Client), Pace::default(), &exchange.buffer[request..], buffers);
+        let (up, up_broken) =
+            Lane::new(frames(Sender::Client), Pace::default(), &exchange.request.buffer[request..], buffers);
         let (down, down_broken) =
-            Lane::new(frames(Sender::Server), pace, &exchange.response_buffer[response..], buffers);
-        for (buffer, head) in [(&mut exchange.buffer, request), (&mut exchange.response_buffer, response)] {
+            Lane::new(frames(Sender::Server), pace, &exchange.response.buffer[response..], buffers);
+        for (buffer, head) in [(&mut exchange.request.buffer, request), (&mut exchange.response.buffer, response)] {
             let kept = Vec::from(&buffer[..head]);
             buffers.give_back(std::mem::replace(buffer, kept));
         }

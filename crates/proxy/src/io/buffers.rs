@@ -50,7 +50,7 @@ impl Buffers {
 
     pub(crate) fn give_back_exchange(&self, mut exchange: Box<Exchange>) {
         exchange.reset();
-        for buffer in [&mut exchange.buffer, &mut exchange.response_buffer] {
+        for buffer in [&mut exchange.request.buffer, &mut exchange.response.buffer] {
             buffer.clear();
             buffer.shrink_to(SMALL);
             // A tunnel had given it back.

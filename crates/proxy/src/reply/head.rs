@@ -14,30 +14,30 @@ pub(crate) fn encode_head(
 ) {
     let line = StatusLine {
         // Policies and logs know how it failed; the call's own words for it stand in its fields.
-        status: if is_failed_call(exchange) { 200 } else { exchange.status },
-        reason: exchange.response_head.reason.of(&exchange.response_buffer),
+        status: if is_failed_call(exchange) { 200 } else { exchange.response.status },
+        reason: exchange.response.head.reason.of(&exchange.response.buffer),
         stated_length,
         close,
-        keep_alive: !close && exchange.head.version == Version::Http10,
-        upgrade: exchange.upgrades && matches!(exchange.status, 101 | 426),
-        via: Some(exchange.response_via).filter(|_| via && exchange.is_relayed()),
+        keep_alive: !close && exchange.request.head.version == Version::Http10,
+        upgrade: exchange.request.upgrades && matches!(exchange.response.status, 101 | 426),
+        via: Some(exchange.response.via).filter(|_| via && exchange.response.is_relayed()),
     };
-    encode::response(out, line, exchange.response_fields(), framing);
+    encode::response(out, line, exchange.response.fields(), framing);
 }
 
 /// Whether the gateway itself answers a call of gRPC with an error.
 pub(crate) fn is_failed_call(exchange: &Exchange) -> bool {
-    exchange.is_call() && exchange.code.is_some()
+    exchange.is_call() && exchange.response.code.is_some()
 }
 
 /// Whether the body changes on its way, so that nobody knows how long it will be.
 pub(crate) fn is_changed(exchange: &Exchange) -> bool {
-    !exchange.transforms.is_empty() || exchange.hooks().is_some_and(|hooks| hooks.stream.is_some())
+    !exchange.response.transforms.is_empty() || exchange.hooks().is_some_and(|hooks| hooks.stream.is_some())
 }
 
 /// How the client is told where the body ends that an instance framed as `from`.
 pub(crate) fn framing_towards(exchange: &Exchange, from: Framing, on_stream: bool) -> Framing {
-    match (from, exchange.head.version) {
+    match (from, exchange.request.head.version) {
         // The client has it already; the body is for the cache alone.
         _ if exchange.is_muted() => Framing::None,
         (Framing::Chunked | Framing::Close, _) if on_stream => Framing::Close,
@@ -55,10 +55,10 @@ pub(crate) fn framing_towards(exchange: &Exchange, from: Framing, on_stream: boo
 pub(crate) fn stated_length(exchange: &Exchange, from: Framing) -> Option<u64> {
     if from != Framing::None
         || is_changed(exchange)
-        || !(exchange.head.method == Method::Head || exchange.response_head.status == 304)
+        || !(exchange.request.head.method == Method::Head || exchange.response.head.status == 304)
     {
         return None;
     }
-    let stated = exchange.response_head.fields.get(&exchange.response_buffer, Name::ContentLength)?;
+    let stated = exchange.response.head.fields.get(&exchange.response.buffer, Name::ContentLength)?;
     std::str::from_utf8(stated).ok()?.parse().ok()
 }

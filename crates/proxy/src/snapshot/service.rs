@@ -42,7 +42,11 @@ impl Service {
     pub(crate) fn host_for<'a>(&self, instance: &'a Instance, said: Option<bool>, exchange: &'a Exchange) -> &'a [u8] {
         // Over TLS, a server that serves several names may expect the one that it was asked for in the handshake.
         let preserves = said.or(self.plan.preserve_host).unwrap_or(!instance.is_secure());
-        if preserves && !exchange.host.is_empty() { &exchange.host } else { instance.authority().as_bytes() }
+        if preserves && !exchange.request.host.is_empty() {
+            &exchange.request.host
+        } else {
+            instance.authority().as_bytes()
+        }
     }
 }
 

@@ -4,6 +4,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use pylae_core::exchange::request::Request;
+use pylae_core::exchange::response::Response;
 use pylae_core::plan::Protocol;
 use pylae_core::request::{forwarding, websocket};
 use pylae_core::service::{Outcome, Picked};
@@ -51,14 +53,14 @@ impl One<'_, '_> {
     /// Sends the request and takes the head of the answer. A kept connection that proves dead is replaced by a new one, once,
     /// without further ado, if the request may be sent again.
     pub(crate) async fn run(&self, client: &mut Client, exchange: &mut Exchange) -> Result<Answered, Failure> {
-        if self.service.plan.protocol == Protocol::Http2 && !exchange.upgrades {
+        if self.service.plan.protocol == Protocol::Http2 && !exchange.request.upgrades {
             // Boxed: the tasks of other exchanges are not to carry it.
             return Box::pin(self.run_shared(client, exchange)).await;
         }
         let series = self.series();
         let mut sent = false;
         // A handshake goes out once: not over a connection that may be about to close.
-        if !exchange.upgrades
+        if !exchange.request.upgrades
             && let Some(kept) = self.worker.pools.take(
                 self.service.pools[self.picked.index],
                 clock::coarse(),
@@ -66,7 +68,7 @@ impl One<'_, '_> {
             )
         {
             series.inspect(|block| block.reused.add(1));
-            tracing::debug!(id = %exchange.id.escape_ascii(), "over a kept connection");
+            tracing::debug!(id = %exchange.request.id.escape_ascii(), "over a kept connection");
             match self.ask(client, exchange, kept).await {
                 Err(failure) if failure.is_silent_end() => {
                     let again = client.body.is_replayable() && (!failure.is_sent() || is_repeatable(exchange));
@@ -169,7 +171,7 @@ impl One<'_, '_> {
         if self.last.is_none_or(|last| now < last) {
             return false;
         }
-        let own = self.route.deadline.filter(|deadline| now.since(exchange.started) >= *deadline);
+        let own = self.route.deadline.filter(|deadline| now.since(exchange.times.started) >= *deadline);
         now.since(wait.since) < own.map_or(wait.span, |deadline| wait.span.min(deadline) / 2)
     }
 
@@ -182,7 +184,7 @@ impl One<'_, '_> {
         // A call may have nothing to say for a while; `idle_timeout` bounds that.
         let min_rate = if exchange.is_call() { 0 } else { limits.min_rate };
         let pace = Pace::new(min_rate, limits.body_grace.0);
-        let framing = if connection.is_stream() { Framing::Close } else { exchange.framing };
+        let framing = if connection.is_stream() { Framing::Close } else { exchange.request.framing };
         let upload =
             Upload::new(&self.worker.buffers, client, exchange, (framing, pace), |out| self.encode(exchange, out));
         let deadline = Rc::clone(&client.deadline);
@@ -212,13 +214,13 @@ impl One<'_, '_> {
 
     fn encode(&self, exchange: &Exchange, out: &mut Vec<u8>) {
         let host = self.service.host_for(self.picked.instance(), self.route.preserve_host, exchange);
-        encode(exchange, host, exchange.framing, self.snapshot.plan.via, out);
+        encode(exchange, host, exchange.request.framing, self.snapshot.plan.via, out);
     }
 }
 
 /// Whether doing the request twice is like doing it once (RFC 9110 section 9.2.2).
 fn is_repeatable(exchange: &Exchange) -> bool {
-    exchange.head.method.is_idempotent()
+    exchange.request.head.method.is_idempotent()
 }
 
 /// Whether the request must not go over a connection that is about to end, because it may not, or cannot, be sent again.
@@ -228,16 +230,20 @@ fn must_last(client: &Client, exchange: &Exchange) -> bool {
 
 /// Appends the head of the request as an instance gets it; `via`: with a word about this gateway.
 pub(crate) fn encode(exchange: &Exchange, host: &[u8], framing: Framing, via: bool, out: &mut Vec<u8>) {
-    let path = if exchange.forward_path.is_empty() { &exchange.target.path } else { &exchange.forward_path };
-    let line = RequestLine {
-        method: exchange.head.method_span.of(&exchange.buffer),
-        path,
-        query: exchange.sent_query(),
-        host,
-        upgrade: exchange.upgrades,
-        via: via.then(|| Via::of(exchange.head.version, exchange.on_stream)),
+    let path = if exchange.request.forward_path.is_empty() {
+        &exchange.request.target.path
+    } else {
+        &exchange.request.forward_path
     };
-    encode::request(out, line, exchange.request_fields(forwarding::dropped(exchange)), framing);
+    let line = RequestLine {
+        method: exchange.request.head.method_span.of(&exchange.request.buffer),
+        path,
+        query: exchange.request.sent_query(),
+        host,
+        upgrade: exchange.request.upgrades,
+        via: via.then(|| Via::of(exchange.request.head.version, exchange.request.origin.on_stream)),
+    };
+    encode::request(out, line, exchange.request.fields(forwarding::dropped(exchange)), framing);
 }
 
 /// A request on its way and its answer.
@@ -255,7 +261,7 @@ struct Asking<'o, 'a, 's> {
 impl Asking<'_, '_, '_> {
     fn fault(&self, outcome: Outcome, exchange: &Exchange) -> Failure {
         let sent = self.upload.is_started() && !self.connection.is_unprocessed();
-        Failure::instance(outcome, sent, self.interim > 0 || !exchange.response_buffer.is_empty())
+        Failure::instance(outcome, sent, self.interim > 0 || !exchange.response.buffer.is_empty())
     }
 
     /// Ready with the framing of the answer once its head lies in `exchange`.
@@ -305,28 +311,33 @@ impl Asking<'_, '_, '_> {
     ) -> Poll<Result<Framing, Failure>> {
         let limits = &self.one.snapshot.head_limits;
         loop {
-            if exchange.response_buffer.len() == exchange.response_buffer.capacity() {
+            if exchange.response.buffer.len() == exchange.response.buffer.capacity() {
                 // Only heads need more than a small buffer; `parse` refuses those beyond the limit.
-                exchange.response_buffer.reserve_exact(limits.head);
+                exchange.response.buffer.reserve_exact(limits.head);
             }
-            match self.connection.poll_read(cx, &mut exchange.response_buffer, usize::MAX) {
+            match self.connection.poll_read(cx, &mut exchange.response.buffer, usize::MAX) {
                 Poll::Ready(Ok(n)) if n > 0 => {}
                 Poll::Ready(_) => return Poll::Ready(Err(self.fault(Outcome::Reset, exchange))),
                 Poll::Pending => return Poll::Pending,
             }
-            while !exchange.response_buffer.is_empty() {
-                match exchange.response_head.parse(&exchange.response_buffer, limits) {
+            while !exchange.response.buffer.is_empty() {
+                match exchange.response.head.parse(&exchange.response.buffer, limits) {
                     Ok(true) => {}
                     Ok(false) => break,
                     Err(_) => return Poll::Ready(Err(self.fault(Outcome::Reset, exchange))),
                 }
-                exchange.response_via = Via::of(exchange.response_head.version, self.connection.is_stream());
-                if exchange.response_head.status >= 200 || (exchange.response_head.status == 101 && exchange.upgrades) {
+                exchange.response.via = Via::of(exchange.response.head.version, self.connection.is_stream());
+                if exchange.response.head.status >= 200
+                    || (exchange.response.head.status == 101 && exchange.request.upgrades)
+                {
                     let settled = settle(exchange);
                     return Poll::Ready(settled.ok_or_else(|| self.fault(Outcome::Reset, exchange)));
                 }
                 self.interim += 1;
-                let Exchange { response_head: response, response_buffer, response_options, .. } = exchange;
+                let Exchange {
+                    response: Response { head: response, buffer: response_buffer, options: response_options, .. },
+                    ..
+                } = exchange;
                 let options = response_options.read(&response.fields, response_buffer);
                 // Behind a 101 that nobody asked for comes what is not HTTP.
                 if options.is_err() || response.status == 101 || self.interim > MOST_INTERIM {
@@ -335,9 +346,9 @@ impl Asking<'_, '_, '_> {
                 if !client.inform(cx, exchange, self.one.snapshot.plan.via) {
                     return Poll::Ready(Err(Failure::Halt(Halt::ClientGone)));
                 }
-                exchange.response_buffer.drain(..exchange.response_head.len);
-                exchange.response_head.clear();
-                exchange.response_options.clear();
+                exchange.response.buffer.drain(..exchange.response.head.len);
+                exchange.response.head.clear();
+                exchange.response.options.clear();
             }
         }
     }
@@ -345,8 +356,12 @@ impl Asking<'_, '_, '_> {
 
 /// The framing of a complete answer; none when the answer is not one that HTTP knows.
 fn settle(exchange: &mut Exchange) -> Option<Framing> {
-    let Exchange { response_head: response, response_buffer, response_options, head, status, body_length, .. } =
-        exchange;
+    let Exchange {
+        request: Request { head, .. },
+        response:
+            Response { head: response, buffer: response_buffer, options: response_options, status, body_length, .. },
+        ..
+    } = exchange;
     response_options.read(&response.fields, response_buffer).ok()?;
     *status = response.status;
     let switches = response.status == 101;

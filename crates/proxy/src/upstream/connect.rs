@@ -30,17 +30,17 @@ pub(crate) async fn connect(
     let opened = client.wait(exchange, |cx| connecting.as_mut().poll(cx)).await.map_err(Failure::Halt)?;
     match opened {
         Some(Ok(socket)) => {
-            debug!(id = %exchange.id.escape_ascii(), "over a new connection");
+            debug!(id = %exchange.request.id.escape_ascii(), "over a new connection");
             return Ok(socket);
         }
         Some(Err(error)) if is_about_tls(&error) => {
-            debug!(id = %exchange.id.escape_ascii(), %error, "no connection: TLS failed");
+            debug!(id = %exchange.request.id.escape_ascii(), %error, "no connection: TLS failed");
             service.refusals.tell(worker.log(), clock::coarse(), "instance_handshake_failed", || {
                 format!("TLS with {} of service {}: {error}", service.plan.instances[index].url, service.name)
             });
         }
-        Some(Err(error)) => debug!(id = %exchange.id.escape_ascii(), %error, "no connection"),
-        None => debug!(id = %exchange.id.escape_ascii(), "no connection in time"),
+        Some(Err(error)) => debug!(id = %exchange.request.id.escape_ascii(), %error, "no connection"),
+        None => debug!(id = %exchange.request.id.escape_ascii(), "no connection in time"),
     }
     Err(Failure::instance(Outcome::ConnectFailed, false, false))
 }

@@ -64,9 +64,9 @@ impl Download {
         let mut out = if large { buffers.bulk() } else { buffers.small() };
         encode(exchange, &mut out);
         let mut source = Source::default();
-        source.start(from, exchange.response_head.len, instance);
-        let changes = (!exchange.transforms.is_empty() && from != Framing::None).then(|| {
-            let transforms = std::mem::take(&mut exchange.transforms);
+        source.start(from, exchange.response.head.len, instance);
+        let changes = (!exchange.response.transforms.is_empty() && from != Framing::None).then(|| {
+            let transforms = std::mem::take(&mut exchange.response.transforms);
             Box::new(Changes { transforms, plain: buffers.small(), unflushed: false, over: false })
         });
         let stream = exchange.hooks_mut().and_then(|hooks| hooks.stream.take());
@@ -102,7 +102,7 @@ impl Download {
     /// Whether the instance's body was read completely, and nothing behind it.
     pub(crate) fn is_clean(&self, exchange: &Exchange) -> bool {
         let source = &self.source;
-        source.is_done() && source.framing() != Framing::Close && source.consumed() == exchange.response_buffer.len()
+        source.is_done() && source.framing() != Framing::Close && source.consumed() == exchange.response.buffer.len()
     }
 
     /// Whether nothing more comes.
@@ -145,7 +145,7 @@ impl Download {
                 };
                 let taken = match &mut self.streamed {
                     None => {
-                        let taken = self.source.poll_take(cx, instance, &mut exchange.response_buffer, into, room);
+                        let taken = self.source.poll_take(cx, instance, &mut exchange.response.buffer, into, room);
                         taken.map_err(|_| Cut::Instance)
                     }
                     Some(streamed) => streamed.poll_take(cx, &mut self.source, instance, exchange, into),
@@ -236,7 +236,7 @@ impl Download {
         let Some(changes) = self.changes.as_mut().filter(|_| self.streamed.is_none()) else { return Poll::Ready(()) };
         while !self.source.is_done() && self.rest < MOST_REST {
             changes.plain.clear();
-            let taken = self.source.poll_take(cx, instance, &mut exchange.response_buffer, &mut changes.plain, SMALL);
+            let taken = self.source.poll_take(cx, instance, &mut exchange.response.buffer, &mut changes.plain, SMALL);
             let Ok(n) = ready!(taken) else { break };
             self.rest += n;
         }

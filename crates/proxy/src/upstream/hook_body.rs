@@ -43,7 +43,7 @@ impl Streamed {
     ) -> Poll<Result<usize, Cut>> {
         while !source.is_done() && self.stream.poll_ready(cx).is_ready() {
             self.raw.clear();
-            match source.poll_take(cx, instance, &mut exchange.response_buffer, &mut self.raw, SMALL) {
+            match source.poll_take(cx, instance, &mut exchange.response.buffer, &mut self.raw, SMALL) {
                 Poll::Ready(Ok(_)) => {
                     // The cache keeps bodies as instances send them.
                     if let Some(cache) = exchange.cache_mut() {

@@ -71,7 +71,7 @@ pub(crate) async fn take(
     let connected = client.wait(exchange, |cx| shared.poll_open(cx)).await.map_err(Failure::Halt)?;
     match connected.flatten() {
         Some(connection) => {
-            debug!(id = %exchange.id.escape_ascii(), ?found, "over a shared connection");
+            debug!(id = %exchange.request.id.escape_ascii(), ?found, "over a shared connection");
             let socket =
                 Socket::Stream(Box::new(Stream::asking(connection, scheme(target.service, target.index), place)));
             Ok(Opened { socket, found })

@@ -46,7 +46,7 @@ impl Upload {
         (framing, pace): (Framing, Pace),
         encode: impl FnOnce(&mut Vec<u8>),
     ) -> Self {
-        let large = matches!(exchange.framing, Framing::Length(length) if length > SMALL as u64 / 2);
+        let large = matches!(exchange.request.framing, Framing::Length(length) if length > SMALL as u64 / 2);
         let mut out = if large { buffers.bulk() } else { buffers.small() };
         encode(&mut out);
         let start = out.len();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pylae_core::Exchange;
-use pylae_core::hook::{Hooks, On, OnError, Run, Step, Stream, Visit};
+use pylae_core::hook::{Hooks, On, OnError, Run, Step, Stream};
 use pyo3::intern;
 use pyo3::prelude::*;
 
@@ -205,7 +205,7 @@ impl RouteHooks {
                 Local::Away(job)
             }
             Err(error) => {
-                one.note(py, &String::from_utf8_lossy(&exchange.id), &error);
+                one.note(py, &String::from_utf8_lossy(&exchange.request.id), &error);
                 fate(one).map_or(Local::Next, Local::Over)
             }
         }
@@ -286,7 +286,7 @@ impl Hooks for RouteHooks {
     }
 
     fn stream(&self, exchange: &mut Exchange) -> Option<Box<dyn Stream>> {
-        let events = exchange.is_event_stream();
+        let events = exchange.response.is_event_stream();
         let wanted = |one: &&Arc<Called>| match one.call.on {
             On::Chunks => true,
             On::Events => events,

@@ -49,11 +49,11 @@ impl Cache {
     #[pyo3(signature = (now, method, target, headers, user))]
     fn lookup(&self, now: u64, method: &str, target: &str, headers: Lines, user: Option<String>) -> PyResult<Lookup> {
         let mut exchange = message::request(method, target, &headers)?;
-        exchange.secure = target.starts_with("https:");
-        exchange.user = user.map(|id| Arc::new(User { id, ..User::default() }));
-        exchange.now = Instant::from_nanos(now);
-        exchange.started = exchange.now;
-        exchange.wall = Duration::from_nanos(now);
+        exchange.request.origin.secure = target.starts_with("https:");
+        exchange.request.user = user.map(|id| Arc::new(User { id, ..User::default() }));
+        exchange.times.now = Instant::from_nanos(now);
+        exchange.times.started = exchange.times.now;
+        exchange.times.wall = Duration::from_nanos(now);
         let (stored, refused) = match cache::lookup(&self.cache, &self.rules, &mut exchange) {
             Verdict::Stored(stored) => (Some(stored), false),
             Verdict::Reject(_) => (None, true),
@@ -66,7 +66,7 @@ impl Cache {
     /// Makes everything invalid that is stored for an address, whatever its query.
     fn invalidate(&self, now: u64, target: &str, headers: Lines) -> PyResult<()> {
         let exchange = message::request("GET", target, &headers)?;
-        self.cache.invalidate(&exchange.host, &exchange.target.path, Instant::from_nanos(now));
+        self.cache.invalidate(&exchange.request.host, &exchange.request.target.path, Instant::from_nanos(now));
         Ok(())
     }
 
@@ -108,13 +108,13 @@ impl Lookup {
         let Some(mut fetch) = self.stored().as_mut().and_then(|stored| stored.refresh.take()) else { return Ok(None) };
         let (bytes, secure, user) = {
             let exchange = self.exchange();
-            (exchange.buffer.clone(), exchange.secure, exchange.user.clone())
+            (exchange.request.buffer.clone(), exchange.request.origin.secure, exchange.request.user.clone())
         };
         let mut exchange = message::admitted(bytes)?;
-        exchange.secure = secure;
-        exchange.user = user;
-        exchange.wall = Duration::from_nanos(now);
-        exchange.started = Instant::from_nanos(now);
+        exchange.request.origin.secure = secure;
+        exchange.request.user = user;
+        exchange.times.wall = Duration::from_nanos(now);
+        exchange.times.started = Instant::from_nanos(now);
         fetch.begin_at(Instant::from_nanos(now), &mut exchange);
         exchange.cache_visit().carry(fetch);
         let cache = Arc::clone(&self.cache);
@@ -130,15 +130,15 @@ impl Lookup {
     fn answered(&self, py: Python<'_>, now: u64, status: u16, headers: Lines, body: &[u8]) -> PyResult<Reply> {
         let mut exchange = self.exchange();
         let exchange = &mut *exchange;
-        exchange.now = Instant::from_nanos(now);
+        exchange.times.now = Instant::from_nanos(now);
         message::respond(exchange, status, &headers)?;
-        let method = exchange.head.method;
+        let method = exchange.request.head.method;
         cache::changed(&self.cache, exchange);
         let bodiless = method == Method::Head || matches!(status, 204 | 304);
         let framing = if bodiless { Framing::None } else { Framing::Length(body.len() as u64) };
         match cache::answered(exchange, &Arc::from(""), framing) {
             Settled::Relay => {
-                let muted = exchange.status == 304 && status != 304;
+                let muted = exchange.response.status == 304 && status != 304;
                 if let Some(cache) = exchange.cache_mut() {
                     cache.take(body);
                 }
@@ -146,7 +146,7 @@ impl Lookup {
                     cache.complete();
                 }
                 let body = muted.then(|| PyBytes::new(py, b"").unbind());
-                Ok((exchange.status, message::response_lines(exchange), body))
+                Ok((exchange.response.status, message::response_lines(exchange), body))
             }
             Settled::Serve(stored) => Ok(reply(py, exchange, &stored)),
             Settled::Senseless => Err(PyValueError::new_err("304 answers a question that was not asked")),
@@ -156,7 +156,7 @@ impl Lookup {
     /// The service has not answered: what is stored, if that does instead.
     fn failed(&self, py: Python<'_>, now: u64) -> Option<Reply> {
         let mut exchange = self.exchange();
-        exchange.now = Instant::from_nanos(now);
+        exchange.times.now = Instant::from_nanos(now);
         let stored = cache::failed(&mut exchange, &Halt::ConnectFailed)?;
         Some(reply(py, &exchange, &stored))
     }
@@ -174,7 +174,7 @@ impl Lookup {
 
 /// A stored response, whose head lies in `exchange`.
 fn reply(py: Python<'_>, exchange: &Exchange, stored: &Stored) -> Reply {
-    let has_body = exchange.head.method != Method::Head && exchange.status != 304;
+    let has_body = exchange.request.head.method != Method::Head && exchange.response.status != 304;
     let body = if has_body { &stored.entry.body[stored.part.clone()] } else { &[] };
-    (exchange.status, message::response_lines(exchange), Some(PyBytes::new(py, body).unbind()))
+    (exchange.response.status, message::response_lines(exchange), Some(PyBytes::new(py, body).unbind()))
 }

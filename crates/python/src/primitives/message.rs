@@ -57,9 +57,9 @@ pub(super) fn request(method: &str, target: &str, lines: &Lines) -> PyResult<Exc
 /// The request whose head is `bytes`.
 pub(super) fn admitted(bytes: Vec<u8>) -> PyResult<Exchange> {
     let mut exchange = Exchange::new(0);
-    exchange.buffer = bytes;
-    match exchange.head.parse(&exchange.buffer, &LIMITS) {
-        Ok(true) if exchange.head.len == exchange.buffer.len() => {}
+    exchange.request.buffer = bytes;
+    match exchange.request.head.parse(&exchange.request.buffer, &LIMITS) {
+        Ok(true) if exchange.request.head.len == exchange.request.buffer.len() => {}
         Ok(_) => return Err(refuse("this is not one request")),
         Err(error) => return Err(refuse(&pylae_core::Halt::Head(error).detail())),
     }
@@ -72,17 +72,17 @@ pub(super) fn respond(exchange: &mut Exchange, status: u16, lines: &Lines) -> Py
     if !(200..=599).contains(&status) {
         return Err(refuse("a status is a number from 200 to 599"));
     }
-    exchange.response_edits.clear();
+    exchange.response.edits.clear();
     exchange.clear_response();
-    exchange.response_buffer.extend_from_slice(format!("HTTP/1.1 {status}\r\n").as_bytes());
-    push_lines(&mut exchange.response_buffer, lines)?;
-    let read = exchange.response_head.parse(&exchange.response_buffer, &LIMITS);
-    if !matches!(read, Ok(true)) || exchange.response_head.len != exchange.response_buffer.len() {
+    exchange.response.buffer.extend_from_slice(format!("HTTP/1.1 {status}\r\n").as_bytes());
+    push_lines(&mut exchange.response.buffer, lines)?;
+    let read = exchange.response.head.parse(&exchange.response.buffer, &LIMITS);
+    if !matches!(read, Ok(true)) || exchange.response.head.len != exchange.response.buffer.len() {
         return Err(refuse("these are not the status and fields of one response"));
     }
-    let options = exchange.response_options.read(&exchange.response_head.fields, &exchange.response_buffer);
+    let options = exchange.response.options.read(&exchange.response.head.fields, &exchange.response.buffer);
     options.map_err(|error| refuse(error.0))?;
-    exchange.status = status;
+    exchange.response.status = status;
     Ok(())
 }
 
@@ -90,7 +90,7 @@ pub(super) fn respond(exchange: &mut Exchange, status: u16, lines: &Lines) -> Py
 pub(super) fn request_lines(exchange: &Exchange) -> Lines {
     let mut bytes = Vec::with_capacity(512);
     let line = RequestLine { method: b"GET", path: b"/", query: None, host: b"-", upgrade: false, via: None };
-    encode::request(&mut bytes, line, exchange.request_fields(NameSet::EMPTY), Framing::None);
+    encode::request(&mut bytes, line, exchange.request.fields(NameSet::EMPTY), Framing::None);
     let mut head = RequestHead::default();
     // Cannot fail: it was written by the codec.
     let _ = head.parse(&bytes, &HeadLimits { head: bytes.len(), target: 1, fields: usize::MAX });
@@ -103,7 +103,7 @@ pub(super) fn request_lines(exchange: &Exchange) -> Lines {
 pub(super) fn response_lines(exchange: &Exchange) -> Lines {
     let mut bytes = Vec::with_capacity(512);
     let line = StatusLine {
-        status: exchange.status,
+        status: exchange.response.status,
         reason: b"",
         stated_length: None,
         close: false,
@@ -111,7 +111,7 @@ pub(super) fn response_lines(exchange: &Exchange) -> Lines {
         upgrade: false,
         via: None,
     };
-    encode::response(&mut bytes, line, exchange.response_fields(), Framing::None);
+    encode::response(&mut bytes, line, exchange.response.fields(), Framing::None);
     let mut head = ResponseHead::default();
     let _ = head.parse(&bytes, &HeadLimits { head: bytes.len(), target: 0, fields: usize::MAX });
     to_lines(&head.fields, &bytes)

@@ -43,11 +43,12 @@ impl Router {
         let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
         let found = self.router.find(&Lookup::of(&exchange), &mut scratch);
         // Whom routes let in is not asked here.
-        let judged = self.router.judge_slashes(&exchange.target, found, |_| Found::NotFound, |_, _| true);
+        let judged = self.router.judge_slashes(&exchange.request.target, found, |_| Found::NotFound, |_, _| true);
         judged.map_err(|error| PyValueError::new_err(error.0))?;
         Ok(match found {
             Found::Route(index) => {
-                let values = scratch.captures().iter().map(|span| message::text(span.of(exchange.target.judged())));
+                let values =
+                    scratch.captures().iter().map(|span| message::text(span.of(exchange.request.target.judged())));
                 let names = self.router.params(index).iter().map(ToString::to_string);
                 (Some(index), names.zip(values).collect(), String::new())
             }

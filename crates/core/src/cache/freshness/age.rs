@@ -11,7 +11,7 @@ use crate::{Exchange, Instant};
 
 /// Now, since the Unix epoch.
 pub(crate) fn wall(exchange: &Exchange) -> Duration {
-    exchange.wall + exchange.now.since(exchange.started)
+    exchange.times.wall + exchange.times.now.since(exchange.times.started)
 }
 
 /// `corrected_initial_age` of the response in `exchange` (section 4.2.3). Of several Ages the first counts, and one that is
@@ -19,8 +19,8 @@ pub(crate) fn wall(exchange: &Exchange) -> Duration {
 ///
 /// `began` is when the service was asked.
 pub(crate) fn initial(exchange: &Exchange, began: Instant) -> Duration {
-    let (fields, buf) = (&exchange.response_head.fields, &exchange.response_buffer[..]);
-    let delay = exchange.now.since(began);
+    let (fields, buf) = (&exchange.response.head.fields, &exchange.response.buffer[..]);
+    let delay = exchange.times.now.since(began);
     let first = fields.get(buf, Name::Age).and_then(|line| line.split(|byte| *byte == b',').next());
     let said = first.map(<[u8]>::trim_ascii).and_then(seconds).unwrap_or(0);
     let date = fields.get(buf, Name::Date).and_then(moment);

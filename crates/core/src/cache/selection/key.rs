@@ -27,8 +27,8 @@ const OVERRIDES: &[&str] = &[
 
 /// Whether the request in `exchange` carries a field that may change its answer and is not part of the key.
 pub(crate) fn overrides(exchange: &Exchange) -> bool {
-    let buf = &exchange.buffer[..];
-    exchange.head.fields.iter().any(|field| {
+    let buf = &exchange.request.buffer[..];
+    exchange.request.head.fields.iter().any(|field| {
         let name = field.name.of(buf);
         // Services that read fields like CGI take `_` for `-`.
         let same = |known: &&str| {
@@ -45,14 +45,14 @@ pub(crate) fn write(rules: &Rules, exchange: &mut Exchange) {
     let visit = exchange.cache_visit();
     let (mut key, mut scratch) = (std::mem::take(&mut visit.key), std::mem::take(&mut visit.scratch));
     key.clear();
-    address(&exchange.host, &exchange.target.path, &mut key);
-    if let Some(query) = exchange.query() {
+    address(&exchange.request.host, &exchange.request.target.path, &mut key);
+    if let Some(query) = exchange.request.query() {
         key.push(b'?');
         key.extend_from_slice(query);
     }
     key.push(0);
-    key.push(if exchange.secure { b's' } else { b'p' });
-    if exchange.peer_trusted {
+    key.push(if exchange.request.origin.secure { b's' } else { b'p' });
+    if exchange.request.origin.peer_trusted {
         for name in ["x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix"] {
             join(exchange, rules, name, &mut scratch);
             key.extend_from_slice(&scratch);
@@ -66,7 +66,7 @@ pub(crate) fn write(rules: &Rules, exchange: &mut Exchange) {
         key.extend_from_slice(&scratch);
         key.push(0);
     }
-    if let Some(user) = exchange.user.as_ref().filter(|_| rules.per_user) {
+    if let Some(user) = exchange.request.user.as_ref().filter(|_| rules.per_user) {
         // Permissions too: a token that a user has given away may allow less than the user may.
         let permissions = user.permissions.iter().map(String::as_str);
         for part in [user.via, &user.role, &user.email, &user.id].into_iter().chain(permissions) {

@@ -49,7 +49,7 @@ pub(crate) struct Known {
 
 impl Known {
     pub(crate) fn of(exchange: &Exchange) -> Self {
-        Self { edits: exchange.request_edits.clone(), user: exchange.user.clone() }
+        Self { edits: exchange.request.edits.clone(), user: exchange.request.user.clone() }
     }
 
     /// Whether the answer is kept for one user alone.
@@ -65,7 +65,7 @@ impl Selecting {
         let keyed = if exchange.hooks().is_some() { KEYED } else { KEYED_WITHOUT_HOOKS };
         let keyed = if known.is_keyed_by_user(rules.per_user) { keyed.with(forwarding::IDENTITY) } else { keyed };
         let mut names: Vec<Box<str>> = Vec::new();
-        for line in exchange.response_head.fields.values(&exchange.response_buffer, "vary") {
+        for line in exchange.response.head.fields.values(&exchange.response.buffer, "vary") {
             for name in line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|name| !name.is_empty()) {
                 let id = Name::classify(name);
                 let name = std::str::from_utf8(name).ok()?.to_ascii_lowercase();
@@ -129,7 +129,7 @@ impl Selecting {
 /// Writes the value of a request field, as the service sees it, to `out`: lines joined, white space around commas
 /// removed, languages as they are compared. Whether there is such a field.
 pub(crate) fn join(exchange: &Exchange, rules: &Rules, name: &str, out: &mut Vec<u8>) -> bool {
-    join_known(exchange, (&exchange.request_edits, exchange.user.as_deref()), rules, name, out)
+    join_known(exchange, (&exchange.request.edits, exchange.request.user.as_deref()), rules, name, out)
 }
 
 /// The same with other edits and another user than the exchange has by now.
@@ -162,7 +162,7 @@ fn join_known(
         return present;
     }
     if !forwarding::dropped(exchange).has(id) && !edits.removes(id, name.as_bytes()) {
-        exchange.request_values(name).for_each(&mut add);
+        exchange.request.values(name).for_each(&mut add);
     }
     edits.added().filter(|(added, _)| added.eq_ignore_ascii_case(name.as_bytes())).for_each(|(_, value)| add(value));
     if name == "accept-language" {

@@ -8,6 +8,7 @@ use pylae_http::{Edits, Fields, Framing, HeadLimits, Name, NameSet, ResponseHead
 
 use crate::Exchange;
 use crate::cache::freshness::age::wall;
+use crate::exchange::response::Response;
 
 /// Fields of a response that are made anew each time it is sent, or are for one client only.
 const NOT_KEPT: NameSet = NameSet::of(&[Name::Age, Name::SetCookie, Name::Warning, Name::XRequestId]);
@@ -31,7 +32,7 @@ const PROXY_AUTHENTICATION_INFO: &[u8] = b"Proxy-Authentication-Info";
 
 /// The head of the response in `exchange` as it is kept, and its positions.
 pub(crate) fn kept_head(exchange: &Exchange) -> Option<(Box<[u8]>, ResponseHead)> {
-    let Exchange { response_head: response, response_buffer: buf, response_options: options, .. } = exchange;
+    let Exchange { response: Response { head: response, buffer: buf, options, .. }, .. } = exchange;
     let mut edits = Edits::default();
     if !response.fields.has(Name::Date) {
         let now = httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + wall(exchange));

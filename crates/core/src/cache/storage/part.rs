@@ -29,19 +29,19 @@ impl Part {
     /// the answer to the one range that the client asked for. Where the client says If-Range, the service may have left
     /// out fields that others need.
     pub(crate) fn of(exchange: &Exchange) -> Option<Self> {
-        let (asked, buf) = (&exchange.head.fields, &exchange.buffer[..]);
-        if exchange.head.method != Method::Get || asked.count(Name::Range) != 1 || asked.has(Name::IfRange) {
+        let (asked, buf) = (&exchange.request.head.fields, &exchange.request.buffer[..]);
+        if exchange.request.head.method != Method::Get || asked.count(Name::Range) != 1 || asked.has(Name::IfRange) {
             return None;
         }
         // What a hook put there instead is not seen when the next request comes.
-        let edits = &exchange.request_edits;
+        let edits = &exchange.request.edits;
         if edits.removes(Name::Range, b"range") || edits.get(b"range").is_some() {
             return None;
         }
         let asked = asked.get(buf, Name::Range).filter(|asked| asked.len() <= LONGEST && !asked.contains(&b','))?;
-        let said = &exchange.response_head.fields;
+        let said = &exchange.response.head.fields;
         let said =
-            said.get(&exchange.response_buffer, Name::ContentRange).filter(|_| said.count(Name::ContentRange) == 1)?;
+            said.get(&exchange.response.buffer, Name::ContentRange).filter(|_| said.count(Name::ContentRange) == 1)?;
         let (first, last, whole) = range::content(said)?;
         Some(Self { first, last, whole, asked: Some(asked.into()) })
     }
@@ -65,10 +65,10 @@ impl Part {
 
     /// The bytes of `body` that answer the request in `exchange`.
     pub(crate) fn wanted(&self, body: &[u8], exchange: &Exchange) -> Option<Range<usize>> {
-        let asked = exchange.head.fields.get(&exchange.buffer, Name::Range)?;
+        let asked = exchange.request.head.fields.get(&exchange.request.buffer, Name::Range)?;
         let same = self.asked.as_deref() == Some(asked);
         let bytes = if same { Some(0..body.len()) } else { self.within(body, asked) };
-        bytes.filter(|_| exchange.head.method == Method::Get)
+        bytes.filter(|_| exchange.request.head.method == Method::Get)
     }
 
     /// The Content-Range of these bytes of `body`, unless it is the stored one.

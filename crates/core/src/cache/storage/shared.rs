@@ -100,7 +100,7 @@ impl Cache {
         let visit = exchange.cache_visit();
         let Some(variants) = self.store.get(&visit.key) else { return Found::Nothing };
         let mut scratch = std::mem::take(&mut visit.scratch);
-        let changed = self.changed(&exchange.host, &exchange.target.path);
+        let changed = self.changed(&exchange.request.host, &exchange.request.target.path);
         let mut others = Found::Others;
         let mut matching = variants.0.iter().filter(|entry| {
             let selected = entry.requested > changed && entry.selecting.matches(exchange, rules, &mut scratch);
@@ -113,7 +113,7 @@ impl Cache {
         let mut found = matching.next();
         if found.is_some_and(|entry| entry.head.status >= 500) {
             // A failure seldom says on what it depends. It must not hide what is good.
-            found = matching.find(|other| other.is_good(exchange.now)).or(found);
+            found = matching.find(|other| other.is_good(exchange.times.now)).or(found);
         }
         let found = found.cloned();
         exchange.cache_visit().scratch = scratch;

@@ -16,7 +16,7 @@ fn part(world: &World, first: usize, last: usize, fields: &str) {
 fn given(world: &World, range: &str) -> Option<(String, String)> {
     let mut exchange = world.exchange(&format!("GET /\nRange: {range}"));
     let Verdict::Stored(stored) = world.look(&mut exchange) else { return None };
-    assert_eq!(exchange.status, 206);
+    assert_eq!(exchange.response.status, 206);
     let body = String::from_utf8_lossy(&stored.entry.body[stored.part.clone()]).into_owned();
     let place = edit(&exchange, "Content-Range").unwrap_or_else(|| fields(&exchange, "content-range").concat());
     Some((body, place))
@@ -118,8 +118,8 @@ fn a_range_that_a_hook_has_changed_is_not_kept() {
         let mut exchange = world.exchange("GET /\nRange: bytes=0-1");
         world.look(&mut exchange);
         match edit {
-            Some(range) => exchange.request_edits.set(b"Range", range).unwrap(),
-            None => exchange.request_edits.remove(b"Range"),
+            Some(range) => exchange.request.edits.set(b"Range", range).unwrap(),
+            None => exchange.request.edits.remove(b"Range"),
         }
         world.answer(&mut exchange, "206\nContent-Range: bytes 4-5/9\nCache-Control: max-age=60", "bo");
         assert_eq!(world.cache.usage().entries, 0);

@@ -129,7 +129,7 @@ fn s4_1_a_request_changed_by_a_policy_counts_as_changed() {
     let world = World::new();
     let look = |value: &[u8]| {
         let mut exchange = world.exchange("GET /\nX-A: client");
-        exchange.request_edits.set(b"X-A", value).unwrap();
+        exchange.request.edits.set(b"X-A", value).unwrap();
         let verdict = world.look(&mut exchange);
         (exchange, verdict)
     };
@@ -475,7 +475,7 @@ fn stale_while_revalidate_gives_what_is_there_and_asks_once() {
     let mut behind = world.exchange("GET /\nIf-None-Match: \"0\"");
     refresh.begin_at(world.now(), &mut behind);
     behind.cache_visit().carry(refresh);
-    assert_eq!(behind.request_edits.get(b"If-None-Match"), Some(&b"\"1\""[..]));
+    assert_eq!(behind.request.edits.get(b"If-None-Match"), Some(&b"\"1\""[..]));
     world.answer(&mut behind, "304\nETag: \"1\"", "");
     assert_eq!(world.ask("GET /"), hit("x"));
     world.at += 15;
@@ -486,7 +486,7 @@ fn stale_while_revalidate_gives_what_is_there_and_asks_once() {
 fn control_lines_are_read_in_one_pass() {
     let world = World::new();
     let exchange = world.exchange("GET /\nCache-Control: max-stale, min-fresh=3, max-age=\"7\", only-if-cached");
-    let control = RequestControl::read(&exchange.head.fields, &exchange.buffer);
+    let control = RequestControl::read(&exchange.request.head.fields, &exchange.request.buffer);
     assert_eq!(
         control,
         RequestControl {
@@ -499,6 +499,6 @@ fn control_lines_are_read_in_one_pass() {
     );
     let mut exchange = world.exchange("GET /");
     world.head(&mut exchange, "200\nCache-Control: s-maxage=1, must-understand, proxy-revalidate", 0);
-    let control = ResponseControl::read(&exchange.response_head.fields, &exchange.response_buffer);
+    let control = ResponseControl::read(&exchange.response.head.fields, &exchange.response.buffer);
     assert!(control.must_understand && control.forbids_stale() && !control.public);
 }

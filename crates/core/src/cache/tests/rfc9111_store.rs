@@ -192,7 +192,7 @@ fn s3_5_users_have_answers_of_their_own() {
     let world = World::new();
     let look = |who: Option<Arc<User>>| {
         let mut exchange = world.exchange("GET /\nAuthorization: Bearer x");
-        exchange.user = who;
+        exchange.request.user = who;
         let verdict = world.look(&mut exchange);
         (exchange, verdict)
     };
@@ -216,7 +216,7 @@ fn s3_5_without_per_user_an_authenticated_user_is_authorisation() {
     let world = World::with(Rules { per_user: false, ..rules() });
     for (control, kept) in [("max-age=60", false), ("public, max-age=60", true)] {
         let mut exchange = world.exchange("GET /");
-        exchange.user = Some(user("ann", "user"));
+        exchange.request.user = Some(user("ann", "user"));
         world.look(&mut exchange);
         world.answer(&mut exchange, &format!("200\nCache-Control: {control}"), "x");
         assert_eq!(world.holds("/"), kept, "{control}");
@@ -226,7 +226,7 @@ fn s3_5_without_per_user_an_authenticated_user_is_authorisation() {
 /// Asks for `/` as `who`, whatever the client says about itself.
 fn as_user(world: &World, who: Option<Arc<User>>, fields: &str) -> (Exchange, Verdict) {
     let mut exchange = world.exchange(&format!("GET /{fields}"));
-    exchange.user = who;
+    exchange.request.user = who;
     let verdict = world.look(&mut exchange);
     (exchange, verdict)
 }
@@ -281,7 +281,7 @@ fn s4_1_a_field_that_a_hook_has_set_behind_the_cache_answers_nobody_else() {
     for (name, kept) in [("X-Tenant", false), ("Accept-Encoding", true)] {
         let mut exchange = world.exchange("GET /");
         world.look(&mut exchange);
-        exchange.request_edits.set(name.as_bytes(), b"acme").unwrap();
+        exchange.request.edits.set(name.as_bytes(), b"acme").unwrap();
         world.answer(&mut exchange, &format!("200\nVary: {name}"), "x");
         assert!(!matches!(world.ask(&format!("GET /\n{name}: acme")), Got::Stored { .. }), "{name}");
         assert_eq!(world.holds("/"), kept, "{name}");
@@ -293,11 +293,11 @@ fn s4_1_the_prefix_follows_from_the_key_unless_hooks_may_have_set_it() {
     for (hooked, kept) in [(false, true), (true, false)] {
         let world = World::new();
         let mut exchange = world.exchange("GET /");
-        exchange.stripped.extend_from_slice(b"/api");
+        exchange.request.stripped.extend_from_slice(b"/api");
         world.look(&mut exchange);
         if hooked {
             exchange.meet_hooks();
-            exchange.request_edits.set(b"X-Forwarded-Prefix", b"/acme").unwrap();
+            exchange.request.edits.set(b"X-Forwarded-Prefix", b"/acme").unwrap();
         }
         announced(&world, &mut exchange, "200\nVary: X-Forwarded-Prefix", "x");
         assert_eq!(world.holds("/"), kept, "{hooked}");
@@ -309,7 +309,7 @@ fn s3_5_a_user_whom_a_hook_has_found_behind_the_cache_is_authorisation() {
     for (control, kept) in [("max-age=60", false), ("public, max-age=60", true)] {
         let world = World::new();
         let (mut exchange, _) = as_user(&world, None, "");
-        exchange.user = Some(user("ann", "user"));
+        exchange.request.user = Some(user("ann", "user"));
         announced(&world, &mut exchange, &format!("200\nCache-Control: {control}"), "x");
         assert_eq!(world.holds("/"), kept, "{control}");
     }

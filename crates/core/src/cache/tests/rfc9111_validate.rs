@@ -27,7 +27,7 @@ fn s4_3_1_the_conditions_of_the_client_are_not_mixed_with_ours() {
     let mut exchange =
         world.exchange(&format!("GET /\nIf-None-Match: \"9\"\nIf-Modified-Since: {OLD}\nRange: bytes=0-0"));
     world.look(&mut exchange);
-    let edits = &exchange.request_edits;
+    let edits = &exchange.request.edits;
     assert_eq!(edits.get(b"If-None-Match"), Some(&b"\"1\""[..]));
     for name in ["If-Modified-Since", "Range"] {
         assert!(edits.removes(pylae_http::Name::classify(name.as_bytes()), name.as_bytes()), "{name}");
@@ -89,7 +89,7 @@ fn s4_3_2_if_match_and_if_unmodified_since_are_for_the_origin() {
 fn s4_3_2_a_condition_that_finds_nothing_stored_still_fills_the_cache() {
     let world = World::new();
     let (exchange, _) = world.fetch("GET /\nIf-None-Match: \"1\"", "200\nETag: \"1\"", "x");
-    assert_eq!(exchange.status, 304);
+    assert_eq!(exchange.response.status, 304);
     assert_eq!(world.ask("GET /"), hit("x"));
 }
 
@@ -115,7 +115,7 @@ fn s4_3_3_a_failure_of_the_origin_is_passed_on() {
     world.fetch("GET /", "200\nETag: \"1\"\nCache-Control: max-age=0", "old");
     let (exchange, settled) = world.fetch("GET /", "503", "no");
     assert!(matches!(settled, Settled::Relay));
-    assert_eq!(exchange.status, 503);
+    assert_eq!(exchange.response.status, 503);
     assert_eq!(world.ask("GET /"), validation("\"1\""));
 }
 
@@ -186,7 +186,11 @@ fn s4_3_4_what_a_validating_answer_says_about_storing_counts() {
             world.at += 20;
             let (exchange, settled) = world.fetch(&format!("{method} /\nX-A: 1"), &format!("{answer}\n{said}"), "");
             // Whoever has asked gets it either way.
-            assert_eq!((exchange.status, matches!(settled, Settled::Serve(_))), (200, method == "GET"), "{said}");
+            assert_eq!(
+                (exchange.response.status, matches!(settled, Settled::Serve(_))),
+                (200, method == "GET"),
+                "{said}"
+            );
             let expected = if stays { hit("x") } else { miss() };
             assert_eq!(world.ask("GET /\nX-A: 1"), expected, "{method} {said}");
         }
@@ -224,7 +228,7 @@ fn s4_3_4_a_304_that_nobody_asked_for_is_passed_on() {
     let world = World::new();
     let (exchange, settled) = world.fetch("GET /", "304\nETag: \"1\"", "");
     assert!(matches!(settled, Settled::Relay));
-    assert_eq!(exchange.status, 304);
+    assert_eq!(exchange.response.status, 304);
     assert!(!world.holds("/"));
 }
 
@@ -302,7 +306,7 @@ fn s4_an_answer_to_post_is_kept_for_get_if_it_says_so() {
         world.at += 1;
         let (exchange, settled) = world.fetch(request, answer, "new");
         assert!(matches!(settled, Settled::Relay));
-        assert!(exchange.status != 304);
+        assert!(exchange.response.status != 304);
         let old = answer.starts_with("404");
         let expected = if kept {
             hit("new")
@@ -322,7 +326,7 @@ fn an_answer_to_post_is_about_what_the_service_was_asked_for() {
         let world = World::new();
         let mut exchange = world.exchange("POST /a");
         world.look(&mut exchange);
-        exchange.forward_path.extend_from_slice(b"/inner");
+        exchange.request.forward_path.extend_from_slice(b"/inner");
         world.answer(&mut exchange, &format!("200\nContent-Location: {place}\nCache-Control: max-age=60"), "x");
         assert_eq!(world.holds("/a"), kept, "{place}");
     }

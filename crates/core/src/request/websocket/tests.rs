@@ -10,10 +10,10 @@ const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 /// An exchange with this request.
 fn asked(request: &str) -> Exchange {
     let mut exchange = Exchange::new(4096);
-    exchange.buffer.extend_from_slice(request.replace('\n', "\r\n").as_bytes());
-    assert_eq!(exchange.head.parse(&exchange.buffer, &LIMITS), Ok(true));
-    exchange.framing = framing::request(&exchange.head, &exchange.buffer).unwrap();
-    exchange.options.read(&exchange.head.fields, &exchange.buffer).unwrap();
+    exchange.request.buffer.extend_from_slice(request.replace('\n', "\r\n").as_bytes());
+    assert_eq!(exchange.request.head.parse(&exchange.request.buffer, &LIMITS), Ok(true));
+    exchange.request.framing = framing::request(&exchange.request.head, &exchange.request.buffer).unwrap();
+    exchange.request.options.read(&exchange.request.head.fields, &exchange.request.buffer).unwrap();
     exchange
 }
 
@@ -26,11 +26,11 @@ fn handshake(more: &str) -> Exchange {
 
 /// Whether the answer is accepted, and if so, whether messages may be compressed.
 fn answered(exchange: &mut Exchange, answer: &str) -> Option<bool> {
-    exchange.response_buffer.clear();
-    exchange.response_head.clear();
-    exchange.response_buffer.extend_from_slice(answer.replace('\n', "\r\n").as_bytes());
-    assert_eq!(exchange.response_head.parse(&exchange.response_buffer, &LIMITS), Ok(true));
-    exchange.response_options.read(&exchange.response_head.fields, &exchange.response_buffer).unwrap();
+    exchange.response.buffer.clear();
+    exchange.response.head.clear();
+    exchange.response.buffer.extend_from_slice(answer.replace('\n', "\r\n").as_bytes());
+    assert_eq!(exchange.response.head.parse(&exchange.response.buffer, &LIMITS), Ok(true));
+    exchange.response.options.read(&exchange.response.head.fields, &exchange.response.buffer).unwrap();
     accepts(exchange).then(|| is_compressed(exchange))
 }
 
@@ -47,9 +47,9 @@ fn the_example_of_the_rfc() {
 fn a_handshake_is_marked() {
     let mut exchange = handshake("");
     assert_eq!(admit(&mut exchange), Ok(()));
-    assert!(exchange.upgrades);
+    assert!(exchange.request.upgrades);
     exchange.reset();
-    assert!(!exchange.upgrades);
+    assert!(!exchange.request.upgrades);
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn what_does_not_ask_is_an_ordinary_request() {
     ] {
         let mut exchange = asked(&format!("{head}{key}"));
         assert_eq!(admit(&mut exchange), Ok(()));
-        assert!(!exchange.upgrades, "{head}");
+        assert!(!exchange.request.upgrades, "{head}");
     }
 }
 
@@ -97,7 +97,7 @@ fn only_permessage_deflate_is_offered() {
     let offer = |fields: &str| {
         let mut exchange = handshake(fields);
         admit(&mut exchange).unwrap();
-        let edits = &exchange.request_edits;
+        let edits = &exchange.request.edits;
         let removed = edits.removes(Name::SecWebsocketExtensions, b"");
         edits
             .get(b"Sec-WebSocket-Extensions")
@@ -150,6 +150,6 @@ fn an_answer_that_was_not_asked_for_is_not_accepted() {
     for answer in wrong {
         assert_eq!(answered(&mut exchange, &answer), None, "{answer}");
     }
-    exchange.upgrades = false;
+    exchange.request.upgrades = false;
     assert_eq!(answered(&mut exchange, &granted("")), None);
 }

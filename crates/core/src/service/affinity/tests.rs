@@ -9,9 +9,9 @@ use crate::service::fixture::{build, plan};
 
 fn request(fields: &str) -> Exchange {
     let mut exchange = Exchange::new(0);
-    exchange.buffer.extend_from_slice(format!("GET / HTTP/1.1\r\n{fields}\r\n").as_bytes());
+    exchange.request.buffer.extend_from_slice(format!("GET / HTTP/1.1\r\n{fields}\r\n").as_bytes());
     let limits = HeadLimits { head: 1 << 14, target: 1 << 13, fields: 100 };
-    assert_eq!(exchange.head.parse(&exchange.buffer, &limits), Ok(true));
+    assert_eq!(exchange.request.head.parse(&exchange.request.buffer, &limits), Ok(true));
     exchange
 }
 
@@ -35,9 +35,9 @@ fn hashes_are_of_what_the_plan_names() {
     assert_eq!(tie(on(HashOn::Header("x-tenant".into())), &exchange).hash, Some(hash(b"blue")));
     assert_eq!(tie(on(HashOn::Cookie("tenant".into())), &exchange).hash, Some(hash(b"green")));
     assert_eq!(tie(on(HashOn::User), &exchange).hash, None);
-    exchange.user = Some(Arc::new(User { id: "ada".into(), ..User::default() }));
+    exchange.request.user = Some(Arc::new(User { id: "ada".into(), ..User::default() }));
     assert_eq!(tie(on(HashOn::User), &exchange).hash, Some(hash(b"ada")));
-    exchange.client = "::ffff:192.0.2.1".parse().unwrap();
+    exchange.request.origin.client = "::ffff:192.0.2.1".parse().unwrap();
     assert_eq!(tie(LoadBalancer::IpHash, &exchange).hash, Some(hash(&[192, 0, 2, 1])));
     assert_eq!(tie(on(HashOn::Header("x-other".into())), &exchange).hash, None);
 }

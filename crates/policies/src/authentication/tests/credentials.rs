@@ -103,22 +103,22 @@ fn keys_do_not_reach_instances_unless_asked_for() {
     let target = "/a?x=1&api%5fkey=key-one&y=2";
     let mut hidden = request(target, &[]);
     who(&chain(&[api_key(false)]), &mut hidden).unwrap();
-    assert_eq!(hidden.sent_query(), Some(&b"x=1&y=2"[..]));
-    assert!(hidden.request_edits.removes(pylae_http::Name::XApiKey, b"X-API-Key"));
+    assert_eq!(hidden.request.sent_query(), Some(&b"x=1&y=2"[..]));
+    assert!(hidden.request.edits.removes(pylae_http::Name::XApiKey, b"X-API-Key"));
     let mut alone = request("/?api_key=key-one", &[]);
     who(&chain(&[api_key(false)]), &mut alone).unwrap();
-    assert_eq!(alone.sent_query(), None);
+    assert_eq!(alone.request.sent_query(), None);
     let mut shown = request(target, &[]);
     who(&chain(&[api_key(true)]), &mut shown).unwrap();
-    assert_eq!(shown.sent_query(), Some(&b"x=1&api%5fkey=key-one&y=2"[..]));
+    assert_eq!(shown.request.sent_query(), Some(&b"x=1&api%5fkey=key-one&y=2"[..]));
     // With a token beside it, the key is taken out and the token stays.
     let mut both = request(
         "/",
         &["X-API-Key: nonsense", &format!("Authorization: Bearer {}", token(&json!({"sub": "7", "exp": NOW + 60})))],
     );
     assert_eq!(who(&chain(&[jwt(&secret(), &json!({})), api_key(false), basic()]), &mut both), Ok("7".to_owned()));
-    assert!(both.request_edits.removes(pylae_http::Name::XApiKey, b""));
-    assert!(!both.request_edits.removes(pylae_http::Name::Authorization, b""));
+    assert!(both.request.edits.removes(pylae_http::Name::XApiKey, b""));
+    assert!(!both.request.edits.removes(pylae_http::Name::Authorization, b""));
 }
 
 #[test]
@@ -130,11 +130,11 @@ fn passwords_are_verified_elsewhere_and_remembered() {
     for (name, password) in [("ada", "correct horse"), ("bob", "battery staple")] {
         let mut first = request("/", &[&login(name, password)]);
         assert_eq!(ask_through(&chain, &jobs, &mut first).unwrap(), name);
-        assert!(first.request_edits.removes(pylae_http::Name::Authorization, b""));
+        assert!(first.request.edits.removes(pylae_http::Name::Authorization, b""));
         // Remembered: nothing is waited for, and no job made.
         assert_eq!(who(&chain, &mut request("/", &[&login(name, password)])), Ok(name.to_owned()));
         let mut later = request("/", &[&login(name, password)]);
-        later.wall += Duration::from_secs(60);
+        later.times.wall += Duration::from_secs(60);
         assert!(matches!(chain.request(&mut later), Verdict::Wait(_)));
         drop(jobs.recv().unwrap());
     }
@@ -250,7 +250,7 @@ fn failures_of_an_address_are_limited() {
     let chain = build(&settings, &Arc::new(Shared::new(100))).unwrap();
     let from = |address: &str, field: &str| {
         let mut exchange = request("/", &[field]);
-        exchange.client = address.parse().unwrap();
+        exchange.request.origin.client = address.parse().unwrap();
         ask(&chain, &mut exchange).map_err(|rejection| rejection.status)
     };
     let good = format!("Authorization: Bearer {}", token(&json!({"sub": "7", "exp": NOW + 60})));
@@ -259,7 +259,7 @@ fn failures_of_an_address_are_limited() {
         assert_eq!(from("192.0.2.1", "Authorization: Bearer wrong"), Err(401));
     }
     let mut exchange = request("/", &["Authorization: Bearer wrong"]);
-    exchange.client = "192.0.2.1".parse().unwrap();
+    exchange.request.origin.client = "192.0.2.1".parse().unwrap();
     let refused = ask(&chain, &mut exchange).unwrap_err();
     assert_eq!((refused.status, refused.headers), (429, vec![("Retry-After", "2".to_owned())]));
     assert_eq!(from("192.0.2.1", "X-API-Key: wrong"), Err(429));
@@ -283,7 +283,7 @@ fn failures_of_a_site_are_limited_however_many_networks_it_has() {
     let chain = build(&settings, &Arc::new(Shared::new(1000))).unwrap();
     let from = |address: &str, field: &str| {
         let mut exchange = request("/", &[field]);
-        exchange.client = address.parse().unwrap();
+        exchange.request.origin.client = address.parse().unwrap();
         ask(&chain, &mut exchange).map_err(|rejection| (rejection.status, rejection.headers))
     };
     let guess = |address: &str| from(address, "X-API-Key: wrong").unwrap_err().0;

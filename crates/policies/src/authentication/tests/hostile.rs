@@ -18,7 +18,7 @@ fn refused(chain: &Chain, token: &str) -> String {
     let mut exchange = bearer(token);
     let rejection = ask(chain, &mut exchange).expect_err(token);
     assert_eq!(rejection.status, 401, "{token}");
-    assert!(exchange.user.is_none());
+    assert!(exchange.request.user.is_none());
     rejection.message.into_owned()
 }
 
@@ -368,7 +368,7 @@ proptest! {
     fn signed_numbers(exp in any::<f64>(), nbf in any::<f64>(), wall in any::<u32>()) {
         let chain = chain(&[jwt(&secret(), &json!({}))]);
         let mut exchange = bearer(&token(&json!({"sub": "7", "exp": exp, "nbf": nbf})));
-        exchange.wall = Duration::from_secs(wall.into());
+        exchange.times.wall = Duration::from_secs(wall.into());
         let passes = ask(&chain, &mut exchange).is_ok();
         prop_assert!(!passes || f64::from(wall) < exp + 30.0);
     }

@@ -62,7 +62,7 @@ fn at(seconds: u64) -> Instant {
 
 fn bring(entry: &Value, now: Instant) -> Exchange {
     let mut exchange = bearer(entry["token"].as_str().unwrap());
-    exchange.now = now;
+    exchange.times.now = now;
     exchange
 }
 

@@ -19,11 +19,11 @@ fn a_token_is_remembered_until_it_expires() {
     who(&chain, &mut first).unwrap();
     assert_eq!(shared.identity.memory.len(), 1);
     let mut second = bearer(&one);
-    second.wall += Duration::from_millis(59_999);
+    second.times.wall += Duration::from_millis(59_999);
     who(&chain, &mut second).unwrap();
-    assert!(Arc::ptr_eq(first.user.as_ref().unwrap(), second.user.as_ref().unwrap()));
+    assert!(Arc::ptr_eq(first.request.user.as_ref().unwrap(), second.request.user.as_ref().unwrap()));
     let mut late = bearer(&one);
-    late.wall += Duration::from_secs(60);
+    late.times.wall += Duration::from_secs(60);
     assert_eq!(who(&chain, &mut late), Err("the token has expired".to_owned()));
 }
 
@@ -66,12 +66,12 @@ fn revocation_takes_effect_at_once() {
     assert_eq!(who(&chain, &mut bearer(&c)), Ok("8".to_owned()));
     // What is issued to the user afterwards is good again; what says nothing about when is not.
     let mut later = bearer(&issue("d", "7", NOW + 1));
-    later.wall += Duration::from_secs(1);
+    later.times.wall += Duration::from_secs(1);
     assert_eq!(who(&chain, &mut later), Ok("7".to_owned()));
     assert_eq!(who(&chain, &mut bearer(&token(&json!({"sub": "7", "exp": NOW + 600})))), revoked);
     // A revocation ends when it was said to.
     let mut over = bearer(&a);
-    over.wall += Duration::from_secs(100);
+    over.times.wall += Duration::from_secs(100);
     assert_eq!(who(&chain, &mut over), Ok("7".to_owned()));
 }
 

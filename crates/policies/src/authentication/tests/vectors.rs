@@ -39,10 +39,10 @@ fn the_token_of_rfc_7515_is_a_jwt_that_expires() {
         let claims = json!({"id": ["iss"], "email": [], "role": [], "permissions": []});
         let chain = chain(&[jwt(&keys, &json!({"claims": claims, "issuers": ["joe"], "leeway": 0.0}))]);
         let mut before = bearer(example["token"].as_str().unwrap());
-        before.wall = std::time::Duration::from_millis(1_300_819_379_999);
+        before.times.wall = std::time::Duration::from_millis(1_300_819_379_999);
         assert_eq!(who(&chain, &mut before), Ok("joe".to_owned()));
         let mut after = bearer(example["token"].as_str().unwrap());
-        after.wall = std::time::Duration::from_secs(1_300_819_380);
+        after.times.wall = std::time::Duration::from_secs(1_300_819_380);
         assert_eq!(who(&chain, &mut after), Err("the token has expired".to_owned()));
     }
 }

@@ -103,12 +103,13 @@ pub(crate) struct Ended {
 impl Block {
     /// Counts `exchange`.
     pub(crate) fn record(&self, exchange: &Exchange, ended: &Ended) {
-        let class = match exchange.status {
+        let class = match exchange.response.status {
             499 => GONE,
             status => usize::from((status / 100).clamp(1, 5)) - 1,
         };
         // What could not even be read so far has none.
-        let method = if exchange.head.method_span.len == 0 { Method::Other } else { exchange.head.method };
+        let method =
+            if exchange.request.head.method_span.len == 0 { Method::Other } else { exchange.request.head.method };
         let tally = self.methods[method as usize].get_or_init(Box::default);
         tally.by_class[class].add(1);
         tally.bytes_in.add(ended.bytes_in);
@@ -117,7 +118,8 @@ impl Block {
             tally.duration.record(ended.nanos);
         }
         if exchange.attempts > 0 {
-            let upstream = exchange.upstream.as_secs() * 1_000_000_000 + u64::from(exchange.upstream.subsec_nanos());
+            let upstream =
+                exchange.times.upstream.as_secs() * 1_000_000_000 + u64::from(exchange.times.upstream.subsec_nanos());
             self.upstream.get_or_init(Box::default).record(upstream);
             self.retries.add(u64::from(exchange.attempts - 1));
         }
@@ -134,7 +136,7 @@ impl Block {
         if !ended.complete && class != GONE {
             self.incomplete.add(1);
         }
-        if let Some(code) = exchange.code {
+        if let Some(code) = exchange.response.code {
             self.codes.get_or_init(Box::default).add(code);
         }
     }

@@ -96,7 +96,7 @@ impl Called {
 
     /// Logs and counts a failure while the way to the exchange is open.
     pub(crate) fn note_failure(&self, py: Python<'_>, handle: &Handle, error: &PyErr) {
-        let id = handle.with(|exchange| String::from_utf8_lossy(&exchange.id).into_owned()).unwrap_or_default();
+        let id = handle.with(|exchange| String::from_utf8_lossy(&exchange.request.id).into_owned()).unwrap_or_default();
         self.note(py, &id, error);
     }
 
@@ -111,7 +111,7 @@ impl Called {
     /// Logs and counts a call that was given up because it took too long.
     pub(crate) fn note_timeout(&self, exchange: &Exchange) {
         self.timeouts.fetch_add(1, Ordering::Relaxed);
-        let (name, route, id) = (&self.call.name, &self.route, String::from_utf8_lossy(&exchange.id));
+        let (name, route, id) = (&self.call.name, &self.route, String::from_utf8_lossy(&exchange.request.id));
         let message = format!("hook {name} on route {route} took longer than {:?}, request {id}", self.timeout());
         self.log.write("error", "hook_timeout", message);
     }
@@ -119,7 +119,7 @@ impl Called {
     /// Logs and counts a call for which there is no room.
     pub(crate) fn note_crowd(&self, exchange: &Exchange) {
         self.failures.fetch_add(1, Ordering::Relaxed);
-        let (name, route, id) = (&self.call.name, &self.route, String::from_utf8_lossy(&exchange.id));
+        let (name, route, id) = (&self.call.name, &self.route, String::from_utf8_lossy(&exchange.request.id));
         let message = format!("hook {name} on route {route} has too many calls under way, request {id}");
         self.log.write("error", "hook_crowded", message);
     }

@@ -1,7 +1,6 @@
 //! Header fields as hooks see them: a mapping whose names ignore case and whose repeated values are kept. What is changed
 //! goes through the engine's own edits, which validate it.
 
-use pylae_core::Exchange;
 use pylae_core::request::forwarding;
 use pylae_http::{Edits, Fields, InvalidHeader, Name, NameSet};
 use pyo3::exceptions::{PyKeyError, PyValueError};
@@ -56,13 +55,13 @@ impl Headers {
         match &self.0 {
             Of::Request(request) => request.get().with(py, |exchange| {
                 let hidden = forwarding::dropped(exchange);
-                let Exchange { head, buffer, request_edits, .. } = exchange;
-                look(Head { fields: Some((&head.fields, buffer)), edits: request_edits, hidden })
+                let request = &exchange.request;
+                look(Head { fields: Some((&request.head.fields, &request.buffer)), edits: &request.edits, hidden })
             }),
             Of::Response(request) => request.get().with(py, |exchange| {
-                let Exchange { response_head: response, response_buffer, response_edits, .. } = exchange;
-                let fields = Some((&response.fields, &response_buffer[..]));
-                look(Head { fields, edits: response_edits, hidden: NameSet::EMPTY })
+                let response = &exchange.response;
+                let fields = Some((&response.head.fields, &response.buffer[..]));
+                look(Head { fields, edits: &response.edits, hidden: NameSet::EMPTY })
             }),
             Of::Made(response) => {
                 Ok(response.get().with_edits(|edits| look(Head { fields: None, edits, hidden: NameSet::EMPTY })))
@@ -72,8 +71,8 @@ impl Headers {
 
     fn edit(&self, py: Python<'_>, edit: impl FnOnce(&mut Edits) -> Result<(), InvalidHeader>) -> PyResult<()> {
         let edited = match &self.0 {
-            Of::Request(request) => request.get().change(py, |exchange| edit(&mut exchange.request_edits))?,
-            Of::Response(request) => request.get().change(py, |exchange| edit(&mut exchange.response_edits))?,
+            Of::Request(request) => request.get().change(py, |exchange| edit(&mut exchange.request.edits))?,
+            Of::Response(request) => request.get().change(py, |exchange| edit(&mut exchange.response.edits))?,
             Of::Made(response) => response.get().with_edits(edit),
         };
         edited.map_err(|error| PyValueError::new_err(error.0))

@@ -27,7 +27,7 @@ impl Request {
     /// The method, in the letters that the client used.
     #[getter]
     fn method<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        self.with(py, |exchange| text::decoded(py, exchange.head.method_span.of(&exchange.buffer)))
+        self.with(py, |exchange| text::decoded(py, exchange.request.head.method_span.of(&exchange.request.buffer)))
     }
 
     /// The canonical path that the client asked for, without parameters of segments, as routes and policies judge it;
@@ -36,14 +36,14 @@ impl Request {
     fn path<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         self.with(py, |exchange| {
             let set = exchange.hooks().is_some_and(|hooks| hooks.path_set);
-            text::decoded(py, if set { &exchange.forward_path } else { exchange.target.judged() })
+            text::decoded(py, if set { &exchange.request.forward_path } else { exchange.request.target.judged() })
         })
     }
 
     /// The canonical path that the client asked for, parameters of segments included, whatever hooks have set.
     #[getter]
     fn raw_path<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        self.with(py, |exchange| text::decoded(py, &exchange.target.path))
+        self.with(py, |exchange| text::decoded(py, &exchange.request.target.path))
     }
 
     /// Sets the path that the instance gets, as it stands: `strip_prefix` and `rewrite` are over. It may have `%2F` if the
@@ -55,12 +55,12 @@ impl Request {
         if !read {
             return Err(PyValueError::new_err("a path starts with `/` and has no `?`"));
         }
-        let kept = self.with(py, |exchange| exchange.target.has_slashes())?;
+        let kept = self.with(py, |exchange| exchange.request.target.has_slashes())?;
         let bytes = path.as_bytes();
         let read = if kept { target.read_with_slashes(bytes, Method::Get) } else { target.read(bytes, Method::Get) };
         read.map_err(|error| PyValueError::new_err(error.0))?;
         self.change(py, |exchange| {
-            exchange.forward_path = target.path;
+            exchange.request.forward_path = target.path;
             exchange.meet_hooks().path_set = true;
         })
     }
@@ -68,7 +68,7 @@ impl Request {
     /// The query that goes to the instance, without `?`; empty if there is none.
     #[getter]
     fn query<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        self.with(py, |exchange| text::decoded(py, exchange.sent_query().unwrap_or_default()))
+        self.with(py, |exchange| text::decoded(py, exchange.request.sent_query().unwrap_or_default()))
     }
 
     /// Sets the query, without `?`, as it is sent. Raises `ValueError`.
@@ -76,14 +76,19 @@ impl Request {
     fn set_query(&self, py: Python<'_>, query: &str) -> PyResult<()> {
         let raw = format!("/?{query}");
         Target::default().read(raw.as_bytes(), Method::Get).map_err(|error| PyValueError::new_err(error.0))?;
-        self.change(py, |exchange| exchange.forward_query = Some(query.as_bytes().to_vec()))
+        self.change(py, |exchange| exchange.request.forward_query = Some(query.as_bytes().to_vec()))
     }
 
     /// What the route's match captured, by name, percent-decoded.
     #[getter]
     fn params<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let values: Vec<Vec<u8>> = self.with(py, |exchange| {
-            exchange.params.iter().map(|span| text::unescaped(span.of(exchange.target.judged()))).collect()
+            exchange
+                .request
+                .params
+                .iter()
+                .map(|span| text::unescaped(span.of(exchange.request.target.judged())))
+                .collect()
         })?;
         let params = PyDict::new(py);
         for (name, value) in self.0.about.params.iter().zip(values) {
@@ -101,13 +106,13 @@ impl Request {
     /// The client's address.
     #[getter]
     fn client_ip(&self, py: Python<'_>) -> PyResult<String> {
-        self.with(py, |exchange| exchange.client.to_string())
+        self.with(py, |exchange| exchange.request.origin.client.to_string())
     }
 
     /// The request id.
     #[getter]
     fn id<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        self.with(py, |exchange| text::decoded(py, &exchange.id))
+        self.with(py, |exchange| text::decoded(py, &exchange.request.id))
     }
 
     /// Name of the route.
@@ -120,14 +125,14 @@ impl Request {
     /// Who is asking; None if nobody knows.
     #[getter]
     fn user(&self, py: Python<'_>) -> PyResult<Option<User>> {
-        self.with(py, |exchange| exchange.user.clone().map(User))
+        self.with(py, |exchange| exchange.request.user.clone().map(User))
     }
 
     /// Says who is asking: an object with an `id` and perhaps `email`, `role`, `permissions`, `claims`; or None.
     #[setter]
     fn set_user(&self, py: Python<'_>, user: &Bound<'_, PyAny>) -> PyResult<()> {
         let user = User::of(user)?;
-        self.change(py, |exchange| exchange.user = user)
+        self.change(py, |exchange| exchange.request.user = user)
     }
 
     /// Name of the service that gets the request; None if the route has none.
@@ -179,8 +184,9 @@ impl Request {
 
     fn __repr__(&self, py: Python<'_>) -> String {
         let shown = self.with(py, |exchange| {
-            let method = String::from_utf8_lossy(exchange.head.method_span.of(&exchange.buffer)).into_owned();
-            format!("<Request {method} {}>", String::from_utf8_lossy(&exchange.target.path))
+            let method =
+                String::from_utf8_lossy(exchange.request.head.method_span.of(&exchange.request.buffer)).into_owned();
+            format!("<Request {method} {}>", String::from_utf8_lossy(&exchange.request.target.path))
         });
         shown.unwrap_or_else(|_| "<Request (over)>".to_owned())
     }

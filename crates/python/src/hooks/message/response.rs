@@ -81,7 +81,7 @@ impl Response {
     #[getter]
     fn status(&self, py: Python<'_>) -> PyResult<u16> {
         match &self.0 {
-            Kind::OnItsWay(request) => request.get().with(py, |exchange| exchange.status),
+            Kind::OnItsWay(request) => request.get().with(py, |exchange| exchange.response.status),
             Kind::Made(made) => Ok(made.lock().status),
         }
     }
@@ -92,10 +92,10 @@ impl Response {
         let status = status_of(status)?;
         let set = match &self.0 {
             Kind::OnItsWay(request) => request.get().change(py, |exchange| {
-                let fits = is_bodiless(exchange.status) == is_bodiless(status);
-                if fits && exchange.status != status {
-                    exchange.status = status;
-                    exchange.response_head.reason = Span::default();
+                let fits = is_bodiless(exchange.response.status) == is_bodiless(status);
+                if fits && exchange.response.status != status {
+                    exchange.response.status = status;
+                    exchange.response.head.reason = Span::default();
                 }
                 fits
             })?,

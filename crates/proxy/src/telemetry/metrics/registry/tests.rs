@@ -12,7 +12,8 @@ fn metrics(workers: usize) -> Metrics {
 
 fn exchange() -> Exchange {
     let mut exchange = Exchange::new(64);
-    (exchange.status, exchange.head.method_span.len, exchange.code) = (503, 3, Some("overloaded"));
+    (exchange.response.status, exchange.request.head.method_span.len, exchange.response.code) =
+        (503, 3, Some("overloaded"));
     exchange
 }
 

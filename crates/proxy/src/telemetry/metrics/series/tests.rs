@@ -6,8 +6,8 @@ use super::*;
 
 fn exchange(method: Method, status: u16) -> Exchange {
     let mut exchange = Exchange::new(64);
-    (exchange.head.method, exchange.status) = (method, status);
-    exchange.head.method_span.len = 3;
+    (exchange.request.head.method, exchange.response.status) = (method, status);
+    exchange.request.head.method_span.len = 3;
     exchange
 }
 
@@ -33,7 +33,7 @@ fn every_exchange_is_counted_once() {
         block.record(&exchange(Method::Get, status), &Ended { timed: status != 101, ..ENDED });
     }
     let mut cut = exchange(Method::Post, 200);
-    (cut.attempts, cut.upstream) = (3, Duration::from_millis(1));
+    (cut.attempts, cut.times.upstream) = (3, Duration::from_millis(1));
     cut.cache_visit().outcome = Some(Outcome::Miss);
     cut.admitted_mut().by = [Some(true), Some(false)];
     block.record(&cut, &Ended { complete: false, ..ENDED });
@@ -57,7 +57,7 @@ fn every_exchange_is_counted_once() {
 fn what_could_not_be_read_has_no_method() {
     let block = Block::default();
     let mut unread = exchange(Method::Get, 400);
-    unread.head.method_span.len = 0;
+    unread.request.head.method_span.len = 0;
     block.record(&unread, &ENDED);
     assert!(read(&block).methods[Method::Other as usize].is_some());
 }
@@ -67,7 +67,7 @@ fn codes_are_bounded() {
     let block = Block::default();
     for index in 0..CODES + 20 {
         let mut refused = exchange(Method::Get, 403);
-        refused.code = Some(Box::leak(format!("code_{index}").into_boxed_str()));
+        refused.response.code = Some(Box::leak(format!("code_{index}").into_boxed_str()));
         block.record(&refused, &ENDED);
         block.record(&refused, &ENDED);
     }
