@@ -52,16 +52,18 @@ impl<'a> Flow<'a> {
                 },
                 Verdict::Answer(answer) => {
                     debug!(
-                        id = %self.exchange.request.id.escape_ascii(), status = answer.status,
-                        policy = route.chain.before(next.unwrap_or(self.exchange.entered)), "answered by a policy"
+                        id = %self.exchange.request.id.escape_ascii(),
+                        policy = route.chain.before(next.unwrap_or(self.exchange.entered)), status = answer.status,
+                        "answered by a policy"
                     );
                     return Ok(Some(Reply::own(*answer, self.exchange)));
                 }
                 Verdict::Stored(stored) => return Ok(Some(Reply::Stored(stored))),
                 Verdict::Reject(rejection) => {
                     debug!(
-                        id = %self.exchange.request.id.escape_ascii(), code = rejection.code,
-                        policy = route.chain.before(next.unwrap_or(self.exchange.entered)), "rejected by a policy"
+                        id = %self.exchange.request.id.escape_ascii(),
+                        policy = route.chain.before(next.unwrap_or(self.exchange.entered)), code = rejection.code,
+                        "rejected by a policy"
                     );
                     return Err(Halt::Rejected(rejection));
                 }

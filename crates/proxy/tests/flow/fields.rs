@@ -34,7 +34,8 @@ fn a_request_goes_on_with_its_fields_and_with_those_of_the_gateway_behind_them()
         X-Request-ID: one\r\n\
         X-Forwarded-For: 127.0.0.1\r\n\
         X-Forwarded-Proto: http\r\n\
-        X-Forwarded-Host: shop.test:81\r\n\r\n";
+        X-Forwarded-Host: shop.test:81\r\n\
+        Via: 1.1 pylae\r\n\r\n";
     assert_eq!(latin1(&instance.received().concat()), expected);
 }
 
@@ -52,6 +53,7 @@ fn an_answer_goes_back_as_it_came_with_the_id_of_its_request() {
         Server: s\r\n\
         x-one: 2\r\n\
         X-Request-ID: one\r\n\
+        Via: 1.1 pylae\r\n\
         Content-Length: 2\r\n\r\n";
     assert_eq!(client.read_raw_head(), expected);
     assert_eq!(client.read(2), b"ok");
@@ -83,7 +85,7 @@ fn hop_by_hop_fields_of_a_request_end_here() {
          Proxy: a\r\nProxy-Connection: close\r\nProxy-Authorization: a\r\nX-User-ID: forged\r\n\
          X_User_Role: forged\r\nX-Four: 4\r\n",
     ));
-    let kept = ["host", "x-four", "x-request-id", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"];
+    let kept = ["host", "x-four", "x-request-id", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "via"];
     assert_eq!(names(&instance.request()), kept);
 }
 
@@ -96,7 +98,7 @@ fn hop_by_hop_fields_of_an_answer_end_here() {
     )]);
     let gateway = Gateway::start(&Plan::to([&instance]));
     let answer = gateway.ask(get(""));
-    assert_eq!(names(&answer), ["x-public", "x-request-id", "content-length"]);
+    assert_eq!(names(&answer), ["x-public", "x-request-id", "via", "content-length"]);
 }
 
 #[test]
@@ -156,7 +158,7 @@ fn an_instance_is_sent_the_host_of_the_client_or_its_own() {
 }
 
 #[test]
-fn interim_answers_of_an_instance_end_here() {
+fn interim_answers_of_an_instance_go_on_where_they_concern_the_client() {
     let hints =
         "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n";
     let instance = Instance::answering([Answer::bytes([hints.as_bytes(), OK].concat())]);
@@ -164,6 +166,10 @@ fn interim_answers_of_an_instance_end_here() {
     let mut client = gateway.connect();
     for _ in 0..2 {
         client.send(get(""));
+        let hints = client.read_answer();
+        assert_eq!((hints.status(), names(&hints)), (103, vec!["link", "via"]));
+        // 100 is what the gateway says itself, if its client asks for it.
+        assert_eq!(client.read_answer().status(), 102);
         let answer = client.read_answer();
         assert_eq!((answer.status(), answer.one("link"), &*answer.text()), (200, None, "ok"));
     }

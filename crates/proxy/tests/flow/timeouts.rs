@@ -62,6 +62,7 @@ fn half_a_head_and_interim_answers_do_not_move_the_deadline() {
     let mut peer = instance.accept();
     peer.read_request();
     peer.send("HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\nX: ");
+    assert_eq!(client.read_answer().status(), 102);
     gateway.advance_until(SECOND / 2, || {
         // Fails once the gateway has closed the connection.
         peer.try_send("y");

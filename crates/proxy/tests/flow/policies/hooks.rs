@@ -32,7 +32,7 @@ fn rejection(code: &'static str) -> Step {
 fn a_hook_that_answers_ends_the_exchange_before_any_instance_is_asked() {
     let instance = Instance::ok();
     let answer = |exchange: &mut pylae_core::Exchange| {
-        let body = Arc::from(&exchange.target.path[..]);
+        let body = Arc::from(&exchange.request.target.path[..]);
         Step::Answer(Box::new(Answer { status: 418, headers: vec![("X-A".into(), b"1".to_vec())], body }))
     };
     let gateway = start(&instance, Fake { on_request: Box::new(answer), ..Fake::default() });
@@ -59,13 +59,13 @@ fn hooks_change_what_goes_on_and_what_comes_back() {
     let instance = Instance::ok();
     let hooks = Fake {
         on_request: Box::new(|exchange| {
-            exchange.request_edits.set_known(Name::UserAgent, b"hook").unwrap();
-            exchange.forward_path = b"/changed".to_vec();
+            exchange.request.edits.set_known(Name::UserAgent, b"hook").unwrap();
+            exchange.request.forward_path = b"/changed".to_vec();
             Step::Continue
         }),
         on_response: Some(Box::new(|exchange| {
-            exchange.response_edits.append(b"X-Seen", exchange.status.to_string().as_bytes()).unwrap();
-            exchange.status = 202;
+            exchange.response.edits.append(b"X-Seen", exchange.response.status.to_string().as_bytes()).unwrap();
+            exchange.response.status = 202;
         })),
         ..Fake::default()
     };
@@ -79,7 +79,7 @@ fn hooks_change_what_goes_on_and_what_comes_back() {
 fn hooks_see_the_gateways_own_answers_but_not_those_to_what_did_not_reach_them() {
     let instance = Instance::ok();
     let seen = Fake {
-        on_response: Some(Box::new(|exchange| exchange.response_edits.append(b"X-Seen", b"1").unwrap())),
+        on_response: Some(Box::new(|exchange| exchange.response.edits.append(b"X-Seen", b"1").unwrap())),
         ..Fake::default()
     };
     let mut policies = policy();
@@ -106,7 +106,7 @@ fn an_exchange_whose_hook_is_at_work_elsewhere_goes_on_when_it_is_done() {
     let hooks = Fake {
         on_request: Box::new(move |_| begun.step(Duration::from_secs(3600))),
         resume: Box::new(|exchange, in_time| {
-            exchange.request_edits.append(b"X-In-Time", in_time.to_string().as_bytes()).unwrap();
+            exchange.request.edits.append(b"X-In-Time", in_time.to_string().as_bytes()).unwrap();
             Step::Continue
         }),
         ..Fake::default()
@@ -170,8 +170,8 @@ fn a_hook_may_choose_another_service() {
     let (instance, other) = (Instance::ok(), Instance::ok());
     let hooks = Fake {
         on_request: Box::new(|exchange| {
-            let name = if exchange.target.path == b"/other" { "other" } else { "nowhere" };
-            exchange.hooks.get_or_insert_default().service = Some(name.into());
+            let name = if exchange.request.target.path == b"/other" { "other" } else { "nowhere" };
+            exchange.meet_hooks().service = Some(name.into());
             Step::Continue
         }),
         ..Fake::default()
