@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use pylae_core::{Exchange, User, Verdict};
 use pylae_http::HeadLimits;
 use pylae_policies::authentication::Authenticators;
-use pylae_policies::{Chain, Parts, Shared};
+use pylae_policies::{Chain, Parts, PolicyShared};
 use serde_json::json;
 
 const SECRET: &str = "the fuzzer does not know this secret, which is long";
@@ -70,7 +70,7 @@ fn chain() -> &'static Chain {
                 "permissions": ["permissions", "scope"],
             },
         }]});
-        let shared = Arc::new(Shared::new(1));
+        let shared = Arc::new(PolicyShared::new(1));
         let auth = Authenticators::build(Some(&auth), &shared.identity).expect("authenticators");
         let parts = Parts { route: "r", params: &[], shared: &shared, auth: &auth };
         let config = json!({"authenticators": ["jwt"], "required": true});

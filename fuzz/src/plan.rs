@@ -4,7 +4,7 @@
 use pylae_core::Plan;
 use pylae_core::clock::Instant;
 use pylae_core::route::rewrite::PathEdit;
-use pylae_core::route::{Found, Lookup, Router, Scratch};
+use pylae_core::route::{RouteMatch, RouteQuery, Router, Scratch};
 use pylae_core::service::ServiceState;
 use pylae_http::{HeadLimits, Method, RequestHead, Target};
 
@@ -46,8 +46,9 @@ fn ask(plan: &Plan, router: &Router) {
         for (method, host) in [(Method::Get, &b"a.example.org"[..]), (Method::Post, b"")] {
             let token = if method == Method::Get { &b"GET"[..] } else { b"POST" };
             let query = Some(&b"v=1"[..]);
-            let lookup = Lookup { host, method, method_token: token, path, query, fields: &head.fields, buf: REQUEST };
-            let Found::Route(place) = router.find(&lookup, &mut scratch) else { continue };
+            let lookup =
+                RouteQuery { host, method, method_token: token, path, query, fields: &head.fields, buf: REQUEST };
+            let RouteMatch::Route(place) = router.find(&lookup, &mut scratch) else { continue };
             let (route, params) = (&plan.routes[place], router.params(place));
             assert!(route.matches.methods.is_empty() || !route.matches.methods.iter().all(|one| one == "DELETE"));
             assert_eq!(scratch.captures().len(), params.len());

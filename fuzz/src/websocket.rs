@@ -1,6 +1,6 @@
 //! What must hold of the scanner of WebSocket frames for any input. Called by the fuzz target and by `crates/http/tests`.
 
-use pylae_http::websocket::{Found, FrameLimits, Frames, MOST_HEADER, Sender};
+use pylae_http::websocket::{FrameLimits, MOST_HEADER, ScanEnd, Sender, WebSocketFrames};
 
 const LIMITS: FrameLimits = FrameLimits { frame: 200, message: 300 };
 
@@ -9,28 +9,32 @@ pub(crate) fn frames(data: &[u8]) {
     let [first, data @ ..] = data else { return };
     let sender = if first & 1 == 0 { Sender::Client } else { Sender::Server };
     let compressed = first & 2 != 0;
-    let mut whole = Frames::new(sender, LIMITS, compressed);
+    let mut whole = WebSocketFrames::new(sender, LIMITS, compressed);
     let (passed, found) = whole.scan(data);
     assert!(passed <= data.len());
     match found {
-        Found::More => assert!(data.len() - passed < MOST_HEADER),
-        Found::Closed => assert!(whole.is_closed()),
-        Found::Broken(_) => assert!(whole.is_between() && !whole.is_closed()),
+        ScanEnd::More => assert!(data.len() - passed < MOST_HEADER),
+        ScanEnd::Closed => assert!(whole.is_closed()),
+        ScanEnd::Broken(_) => assert!(whole.is_between() && !whole.is_closed()),
     }
     for step in [1, 3, 64] {
-        assert_eq!((passed, found), piecewise(data, step, Frames::new(sender, LIMITS, compressed)), "cut every {step}");
+        assert_eq!(
+            (passed, found),
+            piecewise(data, step, WebSocketFrames::new(sender, LIMITS, compressed)),
+            "cut every {step}"
+        );
     }
     let payload = read(&data[..passed], sender);
     assert!(payload.is_none_or(|bytes| bytes as usize <= passed), "frames do not add up");
 }
 
-fn piecewise(data: &[u8], step: usize, mut frames: Frames) -> (usize, Found) {
+fn piecewise(data: &[u8], step: usize, mut frames: WebSocketFrames) -> (usize, ScanEnd) {
     let (mut passed, mut end) = (0, 0);
     loop {
         end = (end + step).min(data.len());
         let (n, found) = frames.scan(&data[passed..end]);
         passed += n;
-        if found != Found::More || end == data.len() {
+        if found != ScanEnd::More || end == data.len() {
             return (passed, found);
         }
     }

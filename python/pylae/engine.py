@@ -112,7 +112,7 @@ class Engine:
         from pylae.hooks.loop import serve
 
         sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_INTERVAL))
-        self._loop = threading.Thread(target=serve, args=(self._running().lane(),), name="pylae-hooks", daemon=True)
+        self._loop = threading.Thread(target=serve, args=(self._running().executor(),), name="pylae-hooks", daemon=True)
         self._loop.start()
 
     def apply(self, plan: str, hooks: Sequence[Callable[..., Any]] | None = None) -> None:

@@ -21,15 +21,15 @@ mod visit;
 pub use answer::{Settled, answered, failed};
 pub use change::changed;
 pub use fetch::Fetch;
-pub use flight::{Flight, Landing};
+pub use flight::{FetchOutcome, Flight};
 pub use lookup::lookup;
-pub use rules::Rules;
+pub use rules::CacheRules;
 pub use selection::vary::is_key;
 pub use storage::entry::{Entry, Variants};
 pub use storage::purge::Purge;
 pub use storage::shared::{Cache, Usage};
-pub use storage::store::{CacheStore, MemoryStore};
-pub use visit::{Join, Outcome, Stored, Visit};
+pub use storage::store::{CacheStore, MemoryCacheStore};
+pub use visit::{CacheOutcome, CacheVisit, Join, StoredResponse};
 
 #[cfg(test)]
 mod tests;

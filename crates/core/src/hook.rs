@@ -11,14 +11,14 @@ use serde::{Deserialize, Serialize};
 use crate::exchange::Exchange;
 use crate::exchange::answer::Answer;
 use crate::exchange::halt::Rejection;
-use crate::exchange::slots::{Memory, Position, Slot};
+use crate::exchange::slots::{Feature, FeatureMemory, FeatureSlot};
 use crate::plan::Seconds;
 use crate::problem::Problem;
 
 /// A hook of a route, as the plan has it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Call {
+pub struct HookCall {
     /// Its place in the list of callables that comes with the plan.
     pub hook: usize,
     /// Its name in logs and explanations.
@@ -80,7 +80,7 @@ pub enum OnError {
 /// Gives routes their hooks, and worker threads what hooks need there.
 pub trait HookSource: Send + Sync {
     /// The hooks of the route called `route`, ready to be called. Problems carry paths relative to the policy's settings.
-    fn compile(&self, route: &str, params: &[Box<str>], calls: &[Call]) -> Result<Arc<dyn Hooks>, Vec<Problem>>;
+    fn compile(&self, route: &str, params: &[Box<str>], calls: &[HookCall]) -> Result<Arc<dyn Hooks>, Vec<Problem>>;
 
     /// Runs the life of a worker thread.
     fn live(&self, life: &mut (dyn FnMut() + Send)) {
@@ -103,11 +103,11 @@ pub trait Hooks: Send + Sync {
     fn sees_responses(&self) -> bool;
 
     /// What the body of the response that is relayed now passes outside the worker, if anything.
-    fn stream(&self, exchange: &mut Exchange) -> Option<Box<dyn Stream>>;
+    fn stream(&self, exchange: &mut Exchange) -> Option<Box<dyn HookStream>>;
 }
 
 /// A body on its way through hooks that see it piece by piece. It takes no more than it can hold.
-pub trait Stream: Send {
+pub trait HookStream: Send {
     /// Whether it takes a piece now; otherwise the task is woken when it does.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
@@ -115,12 +115,12 @@ pub trait Stream: Send {
     fn push(&mut self, piece: &[u8], end: bool);
 
     /// Appends a piece that has come out. False: nothing more comes. An error: the hook has failed.
-    fn poll_pull(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Result<bool, Broken>>;
+    fn poll_pull(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Result<bool, HookFailed>>;
 }
 
 /// The hook that changes a body has failed in the middle of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Broken;
+pub struct HookFailed;
 
 /// What a call of hooks has come to.
 pub enum Step {
@@ -141,7 +141,7 @@ pub enum Step {
 
 /// What hooks know of an exchange, and keep between their calls.
 #[derive(Default)]
-pub struct Visit {
+pub struct HookVisit {
     /// Whether the exchange has met any.
     met: bool,
     /// The hooks' own.
@@ -157,10 +157,10 @@ pub struct Visit {
     /// Whether a hook has set the response's body.
     pub body_set: bool,
     /// What the response's body passes outside the worker.
-    pub stream: Option<Box<dyn Stream>>,
+    pub stream: Option<Box<dyn HookStream>>,
 }
 
-impl Memory for Visit {
+impl FeatureMemory for HookVisit {
     fn reset(&mut self) {
         if self.met {
             *self = Self::default();
@@ -168,11 +168,11 @@ impl Memory for Visit {
     }
 }
 
-impl Slot for Visit {
-    const POSITION: Position = Position::Hook;
+impl Feature for HookVisit {
+    const POSITION: FeatureSlot = FeatureSlot::Hook;
 }
 
-impl std::fmt::Debug for Visit {
+impl std::fmt::Debug for HookVisit {
     fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         to.write_str("Visit")
     }
@@ -181,19 +181,19 @@ impl std::fmt::Debug for Visit {
 impl Exchange {
     /// What hooks know of it; none while it has met none.
     #[inline]
-    pub fn hooks(&self) -> Option<&Visit> {
-        self.slots.get::<Visit>().filter(|visit| visit.met)
+    pub fn hooks(&self) -> Option<&HookVisit> {
+        self.slots.get::<HookVisit>().filter(|visit| visit.met)
     }
 
     /// The same, to be changed.
     #[inline]
-    pub fn hooks_mut(&mut self) -> Option<&mut Visit> {
-        self.slots.get_mut::<Visit>().filter(|visit| visit.met)
+    pub fn hooks_mut(&mut self) -> Option<&mut HookVisit> {
+        self.slots.get_mut::<HookVisit>().filter(|visit| visit.met)
     }
 
     /// The same, for hooks that it meets now.
-    pub fn meet_hooks(&mut self) -> &mut Visit {
-        let visit = self.slots.get_or_default::<Visit>();
+    pub fn meet_hooks(&mut self) -> &mut HookVisit {
+        let visit = self.slots.get_or_default::<HookVisit>();
         visit.met = true;
         visit
     }
@@ -260,6 +260,6 @@ impl Exchange {
         swap(&mut self.response.edits, &mut other.response.edits);
         swap(&mut self.request.user, &mut other.request.user);
         swap(&mut self.response.status, &mut other.response.status);
-        self.slots.swap::<Visit>(&mut other.slots);
+        self.slots.swap::<HookVisit>(&mut other.slots);
     }
 }

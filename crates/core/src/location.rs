@@ -11,7 +11,7 @@ use pylae_http::{Edits, Name, NameSet};
 
 use crate::exchange::Exchange;
 use crate::exchange::response::Response;
-use crate::exchange::slots::{Memory, Position, Slot};
+use crate::exchange::slots::{Feature, FeatureMemory, FeatureSlot};
 use crate::request::forwarding;
 use crate::service::{Instance, ServiceState};
 
@@ -25,9 +25,9 @@ pub const FIELDS: NameSet = NameSet::of(&NAMES);
 pub struct Asked {
     service: Arc<str>,
     /// The Host that it was sent.
-    host: Authority,
+    host: HostPort,
     /// Its own address.
-    instance: Authority,
+    instance: HostPort,
     /// Whether it was asked over TLS.
     secure: bool,
     /// What was stripped off the path.
@@ -42,8 +42,8 @@ impl Asked {
         let announced = exchange.request.edits.get(Name::XForwardedPrefix.as_str().as_bytes()).unwrap_or_default();
         Self {
             service: Arc::clone(service),
-            host: Authority::read(host).unwrap_or_default(),
-            instance: Authority::read(instance.authority().as_bytes()).unwrap_or_default(),
+            host: HostPort::read(host).unwrap_or_default(),
+            instance: HostPort::read(instance.authority().as_bytes()).unwrap_or_default(),
             secure: instance.is_secure(),
             prefix: forwarding::stripped(exchange).into(),
             announced: announced.into(),
@@ -65,7 +65,7 @@ impl Asked {
     ///
     /// Services that are told of the client's TLS say `https` of what they hear without it: a port that is not said stays unsaid.
     /// Others put the port that they listen on behind the name in Host.
-    fn is_at(&self, address: &Authority, secure: bool, service: Option<&ServiceState>) -> bool {
+    fn is_at(&self, address: &HostPort, secure: bool, service: Option<&ServiceState>) -> bool {
         let port = address.port(secure);
         if address.host() == self.host.host()
             && (port == self.host.port(self.secure)
@@ -84,7 +84,7 @@ impl Asked {
 #[derive(Debug, Default)]
 struct Noted(Option<Arc<Asked>>);
 
-impl Memory for Noted {
+impl FeatureMemory for Noted {
     fn reset(&mut self) {
         self.0 = None;
     }
@@ -94,8 +94,8 @@ impl Memory for Noted {
     }
 }
 
-impl Slot for Noted {
-    const POSITION: Position = Position::Location;
+impl Feature for Noted {
+    const POSITION: FeatureSlot = FeatureSlot::Location;
 }
 
 impl Exchange {
@@ -113,7 +113,7 @@ impl Exchange {
 /// Has the response in `exchange` name addresses as the client knows them. `service`: the one that was [`Asked`], if it is still there.
 pub fn readdress(exchange: &mut Exchange, service: Option<&ServiceState>) {
     let Some(asked) = exchange.asked().cloned() else { return };
-    let client = Origin::of(exchange);
+    let client = PublicAddress::of(exchange);
     let put = Put { asked: &asked, service, client: &client };
     let Exchange { response: Response { head: response, buffer: buf, options, edits, .. }, .. } = exchange;
     for name in NAMES {
@@ -149,13 +149,13 @@ fn replace<'v>(edits: &mut Edits, name: Name, values: impl Iterator<Item = &'v [
 
 /// Scheme, host and port as the client knows them: what a trusted proxy says of them, or else the request itself.
 #[derive(Debug, Default)]
-struct Origin {
+struct PublicAddress {
     secure: bool,
     /// None for a client of HTTP/1.0 that names no host.
-    authority: Option<Authority>,
+    authority: Option<HostPort>,
 }
 
-impl Origin {
+impl PublicAddress {
     fn of(exchange: &Exchange) -> Self {
         // Of several values the last: that is what the nearest proxy says.
         let told = |name| {
@@ -168,7 +168,7 @@ impl Origin {
             _ => exchange.request.origin.secure,
         };
         let authority =
-            told("x-forwarded-host").and_then(Authority::read).or_else(|| Authority::read(&exchange.request.host));
+            told("x-forwarded-host").and_then(HostPort::read).or_else(|| HostPort::read(&exchange.request.host));
         Self { secure, authority }
     }
 
@@ -179,13 +179,13 @@ impl Origin {
 
 /// A host and perhaps a port, in canonical form.
 #[derive(Debug, Default)]
-struct Authority {
+struct HostPort {
     text: Box<[u8]>,
     /// Length of the host in `text`.
     host: usize,
 }
 
-impl Authority {
+impl HostPort {
     fn read(text: &[u8]) -> Option<Self> {
         let mut canonical = Vec::with_capacity(text.len());
         let host = host::canonical(text, &mut canonical).ok()?;
@@ -223,7 +223,7 @@ impl Authority {
 struct Put<'a> {
     asked: &'a Asked,
     service: Option<&'a ServiceState>,
-    client: &'a Origin,
+    client: &'a PublicAddress,
 }
 
 impl Put<'_> {
@@ -265,12 +265,12 @@ impl Put<'_> {
     }
 
     /// Writes the client's scheme, if there was one, and authority.
-    fn write_origin(&self, secure: Option<bool>, said: &Authority, out: &mut Vec<u8>) {
+    fn write_origin(&self, secure: Option<bool>, said: &HostPort, out: &mut Vec<u8>) {
         let Some(authority) = &self.client.authority else { return };
         // A service that hears no TLS and is told of none, and leads to TLS, means it.
         let upgrades = secure == Some(true) && !self.asked.secure && !self.client.secure;
         if secure.is_some() {
-            out.extend_from_slice(Origin::scheme(self.client.secure || upgrades));
+            out.extend_from_slice(PublicAddress::scheme(self.client.secure || upgrades));
             out.push(b':');
         }
         out.extend_from_slice(b"//");
@@ -306,9 +306,9 @@ impl Put<'_> {
 /// A reference that may name an instance.
 enum Reference<'v> {
     /// `http://authority…`, `https://authority…`
-    Absolute { secure: bool, authority: Authority, rest: &'v [u8] },
+    Absolute { secure: bool, authority: HostPort, rest: &'v [u8] },
     /// `//authority…`
-    Network { authority: Authority, rest: &'v [u8] },
+    Network { authority: HostPort, rest: &'v [u8] },
     /// `/…`
     Path(&'v [u8]),
 }
@@ -336,7 +336,7 @@ impl<'v> Reference<'v> {
 }
 
 /// The authority at the start of `text`, without the user in it, and what follows.
-fn authority(text: &[u8]) -> Option<(Authority, &[u8])> {
+fn authority(text: &[u8]) -> Option<(HostPort, &[u8])> {
     let end = text.iter().position(|byte| b"/?#".contains(byte)).unwrap_or(text.len());
     let (said, rest) = text.split_at(end);
     // Browsers read `\` as `/`: the host would end elsewhere.
@@ -344,7 +344,7 @@ fn authority(text: &[u8]) -> Option<(Authority, &[u8])> {
         return None;
     }
     let host = said.rsplit(|byte| *byte == b'@').next().unwrap_or_default();
-    Authority::read(host).map(|authority| (authority, rest))
+    HostPort::read(host).map(|authority| (authority, rest))
 }
 
 /// The address in the value of `Refresh`, and what stands before and behind it: `5; url=/x`, with quotes or without, as the HTML

@@ -13,12 +13,12 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-pub use listener::{CertifiedKey, ClientAuth, ClientAuthMode, Listener, ListenerTls, TlsVersion};
-pub use route::{EncodedSlash, Match, PathMatch, RetryOn, Route, ValueMatch, ValueTest, WebSocket};
+pub use listener::{CertifiedKey, ClientAuth, ClientAuthMode, ListenerPlan, ListenerTls, TlsVersion};
+pub use route::{EncodedSlash, Match, PathMatch, RetryOn, RoutePlan, ValueMatch, ValueTest, WebSocket};
 pub use seconds::Seconds;
 pub use service::{
-    BreakerScope, CircuitBreaker, HashOn, HealthCheck, Instance, LoadBalancer, PassiveHealth, Protocol, Queue,
-    RetryBudget, Service, ServiceTls, Sticky,
+    BreakerScope, CircuitBreaker, HashOn, HealthCheck, InstancePlan, LoadBalancer, PassiveHealth, Protocol, Queue,
+    RetryBudget, ServicePlan, ServiceTls, Sticky,
 };
 
 /// The version of this document's shape.
@@ -33,7 +33,7 @@ pub struct Plan {
     /// Number of data-plane threads. Fixed from start to stop.
     pub workers: usize,
     /// Where clients connect.
-    pub listeners: Vec<Listener>,
+    pub listeners: Vec<ListenerPlan>,
     /// Peers whose `X-Forwarded-…` fields are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Hosts that are answered at all, in lower case without port, `*.example.org` for any labels in front; empty answers all.
@@ -45,9 +45,9 @@ pub struct Plan {
     /// Authenticators, in the shape that `pylae-policies` gives them; none when nobody can be authenticated.
     pub auth: Option<serde_json::Value>,
     /// Named groups of instances.
-    pub services: Vec<Service>,
+    pub services: Vec<ServicePlan>,
     /// Routes in declaration order.
-    pub routes: Vec<Route>,
+    pub routes: Vec<RoutePlan>,
     /// Policies of exchanges that no route takes, by name: those that decide by the address alone or shape every answer.
     pub unrouted: BTreeMap<String, serde_json::Value>,
     /// Gateway-wide policies that stand nowhere else, because every route overrides them or switches them off. They are only

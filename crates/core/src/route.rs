@@ -13,7 +13,7 @@
 //! routes that would have taken it. A route for GET takes HEAD too, at its own place; only among routes with equal hosts, paths,
 //! priorities and numbers of conditions does one that names HEAD go first.
 //!
-//! A CORS preflight concerns the route of the request that it announces: set [`Lookup::method`] and [`Lookup::method_token`] to
+//! A CORS preflight concerns the route of the request that it announces: set [`RouteQuery::method`] and [`RouteQuery::method_token`] to
 //! what `Access-Control-Request-Method` names, and ask as usual.
 //!
 //! Exact paths, prefixes (`/api` takes `/api` and `/api/x`, not `/apix`; `/api/` takes what starts so) and templates are found by hashing
@@ -40,19 +40,19 @@ use regex_automata::hybrid::dfa::Cache;
 
 use self::matching::index::{Hosts, NONE};
 use self::matching::methods::{ANY, GET, HEAD, MethodTable, Methods};
-use self::matching::pattern::{GroupCaches, Groups, ScanFailed, Set};
-use self::matching::predicate::{Headers, InHead, ValuePatterns, ValueScratch};
+use self::matching::pattern::{GroupCaches, Groups, PatternSet, ScanFailed};
+use self::matching::predicate::{FieldValues, InHead, ValuePatterns, ValueScratch};
 use self::matching::rule::{Path, Rule};
-use self::order::Place;
+use self::order::RouteRank;
 use crate::{Exchange, Problem};
 
-pub use self::explain::{Considered, Verdict};
+pub use self::explain::{Considered, RouteVerdict};
 pub use self::order::By;
 pub use self::served::ServedHosts;
 
 /// What routing looks at.
 #[derive(Clone, Copy, Debug)]
-pub struct Lookup<'a> {
+pub struct RouteQuery<'a> {
     /// The canonical host without port; empty if the request has none.
     pub host: &'a [u8],
     /// The method.
@@ -69,7 +69,7 @@ pub struct Lookup<'a> {
     pub buf: &'a [u8],
 }
 
-impl<'a> Lookup<'a> {
+impl<'a> RouteQuery<'a> {
     /// What routing looks at in the request of `exchange`.
     pub fn of(exchange: &'a Exchange) -> Self {
         Self {
@@ -86,7 +86,7 @@ impl<'a> Lookup<'a> {
 
 /// The answer of [`Router::find`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum RouteMatch {
     /// This place in the plan's routes.
     Route(usize),
     /// Routes take the request in everything but its method: [`Scratch::allow`] names theirs.
@@ -113,7 +113,7 @@ impl Scratch {
         &self.captures
     }
 
-    /// After [`Found::MethodNotAllowed`] the value of `Allow`, e.g. `GET, HEAD, POST`.
+    /// After [`RouteMatch::MethodNotAllowed`] the value of `Allow`, e.g. `GET, HEAD, POST`.
     pub fn allow(&self) -> &str {
         &self.allow
     }
@@ -138,7 +138,7 @@ struct Scan {
 
 /// A route at one of its hosts; its place in [`Router::entries`] is its rank.
 #[derive(Clone, Copy)]
-struct Entry {
+struct RankedRoute {
     route: u32,
     /// Place in the route's hosts.
     host: u32,
@@ -147,9 +147,9 @@ struct Entry {
     plain: bool,
 }
 
-impl Entry {
-    fn place(self, rules: &[Rule]) -> Place {
-        Place::of(&rules[self.route as usize], self.host as usize, self.route as usize)
+impl RankedRoute {
+    fn place(self, rules: &[Rule]) -> RouteRank {
+        RouteRank::of(&rules[self.route as usize], self.host as usize, self.route as usize)
     }
 }
 
@@ -157,9 +157,9 @@ impl Entry {
 pub struct Router {
     id: u64,
     rules: Vec<Rule>,
-    entries: Vec<Entry>,
+    entries: Vec<RankedRoute>,
     hosts: Hosts,
-    set: Option<Set>,
+    set: Option<PatternSet>,
     /// How the groups of each pattern are found; none if it has no groups.
     patterns: Vec<Option<Groups>>,
     methods: MethodTable,
@@ -170,7 +170,7 @@ pub struct Router {
 }
 
 /// A lookup under way.
-struct Search<'a, H> {
+struct RouteSearch<'a, H> {
     router: &'a Router,
     headers: &'a H,
     query: Option<&'a [u8]>,
@@ -192,38 +192,43 @@ impl Router {
     }
 
     /// The route that takes the request. Allocates nothing once `scratch` is warm.
-    pub fn find(&self, lookup: &Lookup<'_>, scratch: &mut Scratch) -> Found {
+    pub fn find(&self, lookup: &RouteQuery<'_>, scratch: &mut Scratch) -> RouteMatch {
         self.find_where(lookup, &InHead { fields: lookup.fields, buf: lookup.buf }, scratch)
     }
 
-    fn search<'a, H>(&'a self, lookup: &Lookup<'a>, headers: &'a H, values: &'a mut ValueScratch) -> Search<'a, H> {
+    fn search<'a, H>(
+        &'a self,
+        lookup: &RouteQuery<'a>,
+        headers: &'a H,
+        values: &'a mut ValueScratch,
+    ) -> RouteSearch<'a, H> {
         let method = self.methods.bit(lookup.method, lookup.method_token);
-        Search { router: self, headers, query: lookup.query, method, values, best: NONE, passed_over: false }
+        RouteSearch { router: self, headers, query: lookup.query, method, values, best: NONE, passed_over: false }
     }
 
-    fn find_where<H: Headers>(&self, lookup: &Lookup<'_>, headers: &H, scratch: &mut Scratch) -> Found {
+    fn find_where<H: FieldValues>(&self, lookup: &RouteQuery<'_>, headers: &H, scratch: &mut Scratch) -> RouteMatch {
         scratch.adopt(self.id);
         scratch.captures.clear();
         scratch.allow.clear();
         let mut search = self.search(lookup, headers, &mut scratch.values);
         let done = self.visit(lookup.host, lookup.path, &mut scratch.scan, &mut |ranks| search.offer(ranks));
         if done.is_err() {
-            return Found::NotFound;
+            return RouteMatch::NotFound;
         }
         if search.best == NONE {
             if !search.passed_over {
-                return Found::NotFound;
+                return RouteMatch::NotFound;
             }
             let allowed = self.allowed(lookup, &mut search, &mut scratch.scan);
             if allowed == 0 {
-                return Found::NotFound;
+                return RouteMatch::NotFound;
             }
             self.methods.write(allowed, &mut scratch.allow);
-            return Found::MethodNotAllowed;
+            return RouteMatch::MethodNotAllowed;
         }
         let route = self.entries[search.best as usize].route as usize;
         self.capture(route, lookup.path, scratch);
-        Found::Route(route)
+        RouteMatch::Route(route)
     }
 
     fn capture(&self, route: usize, path: &[u8], scratch: &mut Scratch) {
@@ -292,8 +297,8 @@ impl Router {
     }
 }
 
-impl<H: Headers> Search<'_, H> {
-    fn holds(&mut self, entry: Entry) -> bool {
+impl<H: FieldValues> RouteSearch<'_, H> {
+    fn holds(&mut self, entry: RankedRoute) -> bool {
         entry.plain
             || self.router.rules[entry.route as usize]
                 .predicates
@@ -322,9 +327,9 @@ impl<H: Headers> Search<'_, H> {
     }
 
     /// `chosen` takes a HEAD only because it takes GET: a route at the same place that names HEAD goes first.
-    fn prefer_head(&mut self, chosen: Entry, behind: &[u32]) {
+    fn prefer_head(&mut self, chosen: RankedRoute, behind: &[u32]) {
         let rules = &self.router.rules;
-        let place = |entry: Entry| {
+        let place = |entry: RankedRoute| {
             let rule = &rules[entry.route as usize];
             (rule.priority, rule.predicates.len())
         };

@@ -25,19 +25,19 @@ use crate::plan::{self, BreakerScope};
 use admission::gate::Gate;
 use affinity::Affinity;
 use balance::Balancer;
-use breaker::{Breaker, Rules};
-use instance::Slot;
-use retry::budget::Budget;
+use breaker::{Breaker, BreakerRules};
+use instance::InstanceSlot;
+use retry::budget::RetryAllowance;
 
-pub use admission::{Admission, Entry, Place};
-pub use affinity::Tie;
+pub use admission::{Admission, AdmissionPermit, QueueTicket};
+pub use affinity::AffinityKey;
 pub use balance::Tried;
-pub use explain::{BreakerStats, Candidate, Explanation, InstanceStats, ServiceStats};
+pub use explain::{BreakerStats, Candidate, InstanceStats, PickExplanation, ServiceStats};
 pub use hashing::hash;
 pub use health::{Change, Changes, Event};
 pub use instance::Instance;
-pub use outcome::Outcome;
-pub use pick::{PickInput, Picked, Suspended, Unavailable};
+pub use outcome::AttemptOutcome;
+pub use pick::{PickInput, Picked, SuspendedPick, Unavailable};
 
 /// Most instances of one service.
 pub const MAX_INSTANCES: usize = 4096;
@@ -46,12 +46,12 @@ pub const MAX_INSTANCES: usize = 4096;
 #[derive(Debug)]
 pub struct ServiceState {
     name: Box<str>,
-    slots: Box<[Slot]>,
+    slots: Box<[InstanceSlot]>,
     balancer: Balancer,
     /// Flags of instances that this plan heeds.
     mask: u32,
     ramp: Option<Duration>,
-    rules: Option<Rules>,
+    rules: Option<BreakerRules>,
     health_check: Option<plan::HealthCheck>,
     passive: Option<plan::PassiveHealth>,
     panic_threshold: Option<f64>,
@@ -60,26 +60,26 @@ pub struct ServiceState {
     affinity: Affinity,
     max_in_flight: Option<u32>,
     queue: u32,
-    shared: Arc<Shared>,
+    shared: Arc<ServiceShared>,
 }
 
 /// What a service hands over at a reload, besides its instances.
 #[derive(Debug)]
-struct Shared {
+struct ServiceShared {
     cursor: AtomicU64,
     breaker: Breaker,
-    budget: Budget,
+    budget: RetryAllowance,
     gate: Gate,
     /// Held while the health of an instance changes, so that the bound on ejections holds.
     changing: parking_lot::Mutex<()>,
 }
 
-impl Shared {
+impl ServiceShared {
     fn new(now: Now) -> Self {
         Self {
             cursor: AtomicU64::new(0),
             breaker: Breaker::default(),
-            budget: Budget::new(now),
+            budget: RetryAllowance::new(now),
             gate: Gate::default(),
             changing: parking_lot::Mutex::new(()),
         }
@@ -98,7 +98,7 @@ impl ServiceState {
     }
 
     /// The rules of the breaker of the service and of those of its instances; at most one of the two.
-    fn rules(&self) -> (Option<&Rules>, Option<&Rules>) {
+    fn rules(&self) -> (Option<&BreakerRules>, Option<&BreakerRules>) {
         match &self.rules {
             Some(rules) if rules.scope == BreakerScope::Service => (Some(rules), None),
             Some(rules) => (None, Some(rules)),
@@ -112,7 +112,7 @@ impl ServiceState {
 
     /// What the request in `exchange` says about the instance that it should go to.
     #[inline]
-    pub fn tie(&self, exchange: &Exchange) -> Tie {
+    pub fn tie(&self, exchange: &Exchange) -> AffinityKey {
         self.affinity.tie(exchange)
     }
 

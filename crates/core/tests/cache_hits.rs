@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pylae_core::cache::{Cache, Rules, Settled, answered, lookup};
+use pylae_core::cache::{Cache, CacheRules, Settled, answered, lookup};
 use pylae_core::request::admit::admit;
 use pylae_core::{Exchange, Instant, Verdict};
 use pylae_http::{Framing, HeadLimits};
@@ -58,7 +58,7 @@ fn read(exchange: &mut Exchange) {
 #[test]
 fn a_hit_allocates_nothing() {
     let cache = Cache::new(1 << 22);
-    let rules = Arc::new(Rules {
+    let rules = Arc::new(CacheRules {
         route: "items".into(),
         ttl: Duration::from_secs(300),
         error_ttl: Duration::ZERO,

@@ -13,8 +13,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use pylae_core::clock::Instant;
 use pylae_core::limit::{
-    Algorithm, Charge, CounterStore, Decision, FixedWindow, Limit, LimitError, MemoryStore, Reading, Shape,
-    SlidingWindow, TokenBucket, Verdict,
+    Charge, ChargeVerdict, Clocks, CounterStore, Decision, FixedWindow, Limit, LimitAlgorithm, LimitError, LimitShape,
+    MemoryCounterStore, SlidingWindow, TokenBucket,
 };
 
 #[derive(Clone)]
@@ -25,16 +25,16 @@ enum Counter {
 }
 
 impl Counter {
-    fn of(shape: &Shape) -> Self {
+    fn of(shape: &LimitShape) -> Self {
         let (limit, per) = (shape.limit(), shape.per());
         match shape.algorithm() {
-            Algorithm::TokenBucket => Self::Token(TokenBucket::new(limit, per, Some(shape.capacity())).unwrap()),
-            Algorithm::SlidingWindow => Self::Sliding(SlidingWindow::new(limit, per).unwrap()),
-            Algorithm::FixedWindow => Self::Fixed(FixedWindow::new(limit, per).unwrap()),
+            LimitAlgorithm::TokenBucket => Self::Token(TokenBucket::new(limit, per, Some(shape.capacity())).unwrap()),
+            LimitAlgorithm::SlidingWindow => Self::Sliding(SlidingWindow::new(limit, per).unwrap()),
+            LimitAlgorithm::FixedWindow => Self::Fixed(FixedWindow::new(limit, per).unwrap()),
         }
     }
 
-    fn check(&mut self, at: Reading, cost: u32) -> Decision {
+    fn check(&mut self, at: Clocks, cost: u32) -> Decision {
         match self {
             Self::Token(bucket) => bucket.check(at.now, cost),
             Self::Sliding(window) => window.check(at.now, cost),
@@ -48,7 +48,7 @@ impl Counter {
 struct Elsewhere(Mutex<HashMap<(String, Vec<u8>), Counter>>);
 
 impl Elsewhere {
-    fn decide(&self, charges: &mut [Charge<'_>], at: Reading) -> Verdict {
+    fn decide(&self, charges: &mut [Charge<'_>], at: Clocks) -> ChargeVerdict {
         let mut counters = self.0.lock().unwrap();
         let mut after = Vec::new();
         for charge in &mut *charges {
@@ -64,19 +64,19 @@ impl Elsewhere {
                 let mut counter = counters.get(name).cloned().unwrap_or_else(|| Counter::of(charge.limit().shape()));
                 charge.decision = counter.check(at, 0);
             }
-            return Verdict::Refused { by };
+            return ChargeVerdict::Refused { by };
         }
         counters.extend(after);
-        Verdict::Admitted
+        ChargeVerdict::Admitted
     }
 }
 
 impl CounterStore for Elsewhere {
-    fn register(&self, identity: &str, shape: Shape) -> Result<Limit, LimitError> {
+    fn register(&self, identity: &str, shape: LimitShape) -> Result<Limit, LimitError> {
         Ok(Limit::new(identity, shape))
     }
 
-    async fn check_all(&self, charges: &mut [Charge<'_>], at: Reading) -> Verdict {
+    async fn check_all(&self, charges: &mut [Charge<'_>], at: Clocks) -> ChargeVerdict {
         let mut sent = false;
         std::future::poll_fn(|_| if std::mem::replace(&mut sent, true) { Poll::Ready(()) } else { Poll::Pending })
             .await;
@@ -94,9 +94,9 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// What a caller sees that knows nothing of the store but the trait.
-fn seen(store: &impl CounterStore, limit: u32, steps: &[(u8, u64, u32)]) -> Vec<(Verdict, Vec<Decision>)> {
-    let shapes = [Algorithm::TokenBucket, Algorithm::SlidingWindow, Algorithm::FixedWindow]
-        .map(|algorithm| Shape::new(algorithm, limit, Duration::from_secs(7), None).unwrap());
+fn seen(store: &impl CounterStore, limit: u32, steps: &[(u8, u64, u32)]) -> Vec<(ChargeVerdict, Vec<Decision>)> {
+    let shapes = [LimitAlgorithm::TokenBucket, LimitAlgorithm::SlidingWindow, LimitAlgorithm::FixedWindow]
+        .map(|algorithm| LimitShape::new(algorithm, limit, Duration::from_secs(7), None).unwrap());
     let limits = shapes.map(|shape| store.register(&format!("{:?}", shape.algorithm()), shape).unwrap());
     let mut now = 1_000_000_000_000;
     let mut seen = Vec::new();
@@ -105,7 +105,7 @@ fn seen(store: &impl CounterStore, limit: u32, steps: &[(u8, u64, u32)]) -> Vec<
         let wall = Duration::from_secs(1_700_000_000) + Duration::from_nanos(now);
         let key = [*key];
         let mut charges = limits.each_ref().map(|limit| Charge::new(limit, &key, *cost));
-        let verdict = wait(store.check_all(&mut charges, Reading { now: Instant::from_nanos(now), wall }));
+        let verdict = wait(store.check_all(&mut charges, Clocks { now: Instant::from_nanos(now), wall }));
         seen.push((verdict, charges.iter().map(|charge| charge.decision).collect()));
     }
     seen
@@ -117,7 +117,7 @@ proptest! {
         limit in 1..20_u32,
         steps in prop::collection::vec((0..4_u8, 0..20_u64, 1..4_u32), 1..200),
     ) {
-        let (here, there) = (MemoryStore::new(1000), Elsewhere::default());
+        let (here, there) = (MemoryCounterStore::new(1000), Elsewhere::default());
         prop_assert_eq!(seen(&here, limit, &steps), seen(&there, limit, &steps));
     }
 }

@@ -41,14 +41,14 @@ const KIND: usize = 3;
 
 /// Finds the heads of frames in a stream of bytes.
 #[derive(Clone, Debug)]
-pub struct Frames {
+pub struct Http2Frames {
     /// Bytes that belong to no head.
     skip: usize,
     head: [u8; HEAD],
     held: usize,
 }
 
-impl Frames {
+impl Http2Frames {
     /// A stream that begins with [`PREFACE`].
     pub fn behind_preface() -> Self {
         Self { skip: PREFACE.len(), ..Self::of_frames() }
@@ -66,7 +66,7 @@ impl Frames {
 
     /// Reads on, and tells of every head that is complete. A frame of which nothing remains but its head is turned into one that
     /// every reader passes over (RFC 9113 section 4.1) if `found` asks for it, and its type is among `bytes`.
-    pub fn read(&mut self, bytes: &mut [u8], mut found: impl FnMut(FrameHead) -> Passage) {
+    pub fn read(&mut self, bytes: &mut [u8], mut found: impl FnMut(FrameHead) -> FrameVisibility) {
         let mut at = 0;
         loop {
             let skipped = self.skip.min(bytes.len() - at);
@@ -85,7 +85,7 @@ impl Frames {
                 let length = u32::from_be_bytes([0, a, b, c]);
                 self.skip = length as usize;
                 let passage = found(FrameHead { length, kind, flags });
-                if let (Passage::Hidden, Some(place)) = (passage, at.checked_sub(HEAD - KIND)) {
+                if let (FrameVisibility::Hidden, Some(place)) = (passage, at.checked_sub(HEAD - KIND)) {
                     bytes[place] = kind::UNKNOWN;
                 }
             }
@@ -95,7 +95,7 @@ impl Frames {
 
 /// What becomes of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Passage {
+pub enum FrameVisibility {
     /// It is read as it came.
     Open,
     /// Its readers are not to see it.
@@ -117,11 +117,11 @@ mod tests {
         }
         for size in [1, 2, 7, 9, 24, bytes.len()] {
             let mut found = Vec::new();
-            let mut reader = Frames::behind_preface();
+            let mut reader = Http2Frames::behind_preface();
             bytes.clone().chunks_mut(size).for_each(|piece| {
                 reader.read(piece, |head| {
                     found.push((head.length, head.kind, head.flags));
-                    Passage::Open
+                    FrameVisibility::Open
                 });
             });
             assert_eq!(found, frames, "in pieces of {size}");
@@ -134,8 +134,8 @@ mod tests {
         let empty = [0, 0, 0, kind::DATA, 0, 0, 0, 0, 1];
         for size in 1..=empty.len() {
             let mut bytes = empty;
-            let mut reader = Frames::of_frames();
-            bytes.chunks_mut(size).for_each(|piece| reader.read(piece, |_| Passage::Hidden));
+            let mut reader = Http2Frames::of_frames();
+            bytes.chunks_mut(size).for_each(|piece| reader.read(piece, |_| FrameVisibility::Hidden));
             // The last piece begins with the type, or in front of it.
             let at_hand = (empty.len() - 1) / size * size <= 3;
             assert_eq!(bytes[3] == kind::UNKNOWN, at_hand, "in pieces of {size}");

@@ -50,7 +50,7 @@ pub struct Violation {
 
 /// What the bytes that were scanned end with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum ScanEnd {
     /// Nothing special: more is to come. What was not passed is the beginning of a header.
     More,
     /// A complete Close frame, behind which nothing may follow (section 5.5.1).
@@ -61,7 +61,7 @@ pub enum Found {
 
 /// Follows the frames that one side sends.
 #[derive(Clone, Debug)]
-pub struct Frames {
+pub struct WebSocketFrames {
     sender: Sender,
     limits: FrameLimits,
     compressed: bool,
@@ -75,37 +75,37 @@ pub struct Frames {
     holds_close: bool,
 }
 
-impl Frames {
+impl WebSocketFrames {
     /// `compressed`: permessage-deflate was negotiated, so the first frame of a message may have RSV1 set.
     pub fn new(sender: Sender, limits: FrameLimits, compressed: bool) -> Self {
         Self { sender, limits, compressed, left: 0, message: None, closing: false, holds_close: false }
     }
 
-    /// From now on a Close frame is not passed: [`Found::Closed`] says where it would begin.
+    /// From now on a Close frame is not passed: [`ScanEnd::Closed`] says where it would begin.
     pub fn hold_close(&mut self) {
         self.holds_close = true;
     }
 
     /// How many of `bytes`, which follow those passed before, may be passed on: everything up to a header that is not complete
     /// or breaks a rule, and nothing behind a Close frame.
-    pub fn scan(&mut self, bytes: &[u8]) -> (usize, Found) {
+    pub fn scan(&mut self, bytes: &[u8]) -> (usize, ScanEnd) {
         let mut at = 0;
         loop {
             at += self.pass(&bytes[at..]);
             if self.left > 0 {
-                return (at, Found::More);
+                return (at, ScanEnd::More);
             }
             if self.closing {
-                return (at, Found::Closed);
+                return (at, ScanEnd::Closed);
             }
             match self.header(&bytes[at..]) {
                 Ok(Some(_)) if self.closing && self.holds_close => {
                     self.left = 0;
-                    return (at, Found::Closed);
+                    return (at, ScanEnd::Closed);
                 }
                 Ok(Some(length)) => at += length,
-                Ok(None) => return (at, Found::More),
-                Err(violation) => return (at, Found::Broken(violation)),
+                Ok(None) => return (at, ScanEnd::More),
+                Err(violation) => return (at, ScanEnd::Broken(violation)),
             }
         }
     }

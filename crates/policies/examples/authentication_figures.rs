@@ -15,7 +15,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use pylae_core::{Exchange, Verdict};
 use pylae_http::HeadLimits;
 use pylae_policies::authentication::Authenticators;
-use pylae_policies::{Chain, Parts, Shared};
+use pylae_policies::{Chain, Parts, PolicyShared};
 use serde_json::{Value, json};
 
 const SECRET: &str = "a secret of more than thirty-two bytes, for figures";
@@ -67,7 +67,7 @@ fn signed() -> String {
 }
 
 fn chain(algorithm: &str, keys: &Value) -> Chain {
-    let shared = Arc::new(Shared::new(1000));
+    let shared = Arc::new(PolicyShared::new(1000));
     let settings = json!({"realm": "figures", "failure_limit": {"limit": 30, "per": 60.0}, "authenticators": [{
         "kind": "jwt", "name": "jwt", "keys": keys, "algorithms": [algorithm], "refresh": 600.0, "max_size": 8192,
         "issuers": [], "audiences": [], "required_claims": ["exp"], "leeway": 30.0, "forward_credentials": true,

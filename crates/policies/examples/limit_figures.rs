@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use pylae_core::Exchange;
 use pylae_core::clock::Instant;
-use pylae_core::limit::{Algorithm, Charge, Limit, MemoryStore, Reading, Shape, Verdict};
+use pylae_core::limit::{Charge, ChargeVerdict, Clocks, Limit, LimitAlgorithm, LimitShape, MemoryCounterStore};
 use pylae_policies::authentication::Authenticators;
 use pylae_policies::rate_limit::RateLimit;
-use pylae_policies::{Parts, Policy, Shared};
+use pylae_policies::{Parts, Policy, PolicyShared};
 
 const SECOND: u64 = 1_000_000_000;
 const TURNS: u64 = 4_000_000;
@@ -48,7 +48,7 @@ fn one_line(keys: u64) -> u128 {
 
 /// All that the policy does for a request, told of in header fields, by client address.
 fn policy(keys: u64) -> u128 {
-    let shared = Arc::new(Shared::new(MAX_KEYS));
+    let shared = Arc::new(PolicyShared::new(MAX_KEYS));
     let limit = serde_json::json!({
         "name": "default", "limit": LIMIT, "per": 60.0, "algorithm": "token_bucket", "key": ["ip"], "burst": null,
         "cost": 1, "scope": "route", "headers": true,
@@ -78,9 +78,9 @@ fn policy(keys: u64) -> u128 {
 }
 
 fn token_bucket(keys: u64, names: &[&str]) -> u128 {
-    let store = MemoryStore::new(MAX_KEYS);
+    let store = MemoryCounterStore::new(MAX_KEYS);
     let limits: Vec<Limit> =
-        names.iter().map(|name| register(&store, name, Algorithm::TokenBucket, LIMIT, 60)).collect();
+        names.iter().map(|name| register(&store, name, LimitAlgorithm::TokenBucket, LIMIT, 60)).collect();
     for key in 0..keys {
         take(&store, &limits, &key.to_le_bytes(), 2, at(999 * SECOND));
     }
@@ -100,16 +100,16 @@ fn token_bucket(keys: u64, names: &[&str]) -> u128 {
 fn flood() {
     const KEYS: u64 = 5_000_000;
     let calm = {
-        let store = MemoryStore::new(MAX_KEYS);
-        let limit = [register(&store, "limit", Algorithm::TokenBucket, LIMIT, 60)];
+        let store = MemoryCounterStore::new(MAX_KEYS);
+        let limit = [register(&store, "limit", LimitAlgorithm::TokenBucket, LIMIT, 60)];
         (0..MAX_KEYS as u64).for_each(|key| assert!(take(&store, &limit, &key.to_le_bytes(), 2, at(SECOND))));
         let mut random = Random(1);
         timed(TURNS, || {
             black_box(take(&store, &limit, &random.below(MAX_KEYS as u64).to_le_bytes(), 1, at(SECOND)));
         })
     };
-    let store = MemoryStore::new(MAX_KEYS);
-    let limit = [register(&store, "limit", Algorithm::FixedWindow, 50, 86_400)];
+    let store = MemoryCounterStore::new(MAX_KEYS);
+    let limit = [register(&store, "limit", LimitAlgorithm::FixedWindow, 50, 86_400)];
     let (mut key, mut got) = (0_u64, 0);
     let cost = timed(KEYS, || {
         key += 1;
@@ -130,25 +130,25 @@ fn flood() {
     println!("flood: held: {} keys in {} bytes; the active client got {got} of 50", store.keys(), store.bytes());
 }
 
-fn register(store: &MemoryStore, name: &str, algorithm: Algorithm, limit: u32, seconds: u64) -> Limit {
-    let shape = Shape::new(algorithm, limit, Duration::from_secs(seconds), None);
+fn register(store: &MemoryCounterStore, name: &str, algorithm: LimitAlgorithm, limit: u32, seconds: u64) -> Limit {
+    let shape = LimitShape::new(algorithm, limit, Duration::from_secs(seconds), None);
     let limit = shape.and_then(|shape| store.register(name, shape));
     limit.unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn take(store: &MemoryStore, limits: &[Limit], key: &[u8], cost: u32, at: Reading) -> bool {
+fn take(store: &MemoryCounterStore, limits: &[Limit], key: &[u8], cost: u32, at: Clocks) -> bool {
     match limits {
-        [one] => store.check_all(&mut [Charge::new(one, key, cost)], at) == Verdict::Admitted,
+        [one] => store.check_all(&mut [Charge::new(one, key, cost)], at) == ChargeVerdict::Admitted,
         [one, two, ..] => {
             let mut charges = [Charge::new(one, key, cost), Charge::new(two, key, cost)];
-            store.check_all(&mut charges, at) == Verdict::Admitted
+            store.check_all(&mut charges, at) == ChargeVerdict::Admitted
         }
         [] => true,
     }
 }
 
-fn at(nanos: u64) -> Reading {
-    Reading { now: Instant::from_nanos(nanos), wall: Duration::from_secs(1_700_000_000) + Duration::from_nanos(nanos) }
+fn at(nanos: u64) -> Clocks {
+    Clocks { now: Instant::from_nanos(nanos), wall: Duration::from_secs(1_700_000_000) + Duration::from_nanos(nanos) }
 }
 
 /// Nanoseconds of processor time per turn.

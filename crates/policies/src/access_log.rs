@@ -12,7 +12,7 @@ use pylae_core::{Exchange, Problem};
 use pylae_http::{Name, Version};
 use serde::{Deserialize, Serialize};
 
-use self::write::{CommonTime, Json, Quoted, Text, json_string, number, seconds, timestamp};
+use self::write::{CommonTime, Json, Quoted, TextSink, json_string, number, seconds, timestamp};
 use crate::{Parts, Policy};
 
 /// What the plan says.
@@ -55,7 +55,7 @@ pub struct AccessLog {
 
 /// What is known about an exchange only when it is over, and not by the exchange itself.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Ending<'a> {
+pub struct Completion<'a> {
     /// Name of the route.
     pub route: Option<&'a str>,
     /// Name of the service.
@@ -136,7 +136,7 @@ impl AccessLog {
     }
 
     /// Appends the line of an exchange that is over.
-    pub fn write(&self, exchange: &Exchange, ending: &Ending<'_>, out: &mut Vec<u8>) {
+    pub fn write(&self, exchange: &Exchange, ending: &Completion<'_>, out: &mut Vec<u8>) {
         match self.config.format {
             Format::Json => self.json(exchange, ending, out),
             Format::Common => self.common(exchange, ending, out),
@@ -156,7 +156,7 @@ impl AccessLog {
         out.push(b'\n');
     }
 
-    fn json(&self, exchange: &Exchange, ending: &Ending<'_>, out: &mut Vec<u8>) {
+    fn json(&self, exchange: &Exchange, ending: &Completion<'_>, out: &mut Vec<u8>) {
         let asked = exchange.attempts > 0;
         out.extend_from_slice(b"{\"timestamp\":\"");
         timestamp(out, exchange.times.wall);
@@ -211,7 +211,7 @@ impl AccessLog {
         out.push(b'}');
     }
 
-    fn json_masked(&self, out: &mut Vec<u8>, value: Option<&[u8]>, write: fn(&Self, &[u8], &mut dyn Text)) {
+    fn json_masked(&self, out: &mut Vec<u8>, value: Option<&[u8]>, write: fn(&Self, &[u8], &mut dyn TextSink)) {
         match value {
             Some(value) => {
                 out.push(b'"');
@@ -245,7 +245,7 @@ impl AccessLog {
         }
     }
 
-    fn common(&self, exchange: &Exchange, ending: &Ending<'_>, out: &mut Vec<u8>) {
+    fn common(&self, exchange: &Exchange, ending: &Completion<'_>, out: &mut Vec<u8>) {
         write::address(out, exchange.request.origin.client);
         out.extend_from_slice(b" - ");
         match &exchange.request.user {
@@ -272,7 +272,7 @@ impl AccessLog {
     }
 
     /// A query without the values of masked parameters.
-    fn query(&self, query: &[u8], out: &mut dyn Text) {
+    fn query(&self, query: &[u8], out: &mut dyn TextSink) {
         for (index, part) in query.split(|byte| *byte == b'&').enumerate() {
             if index > 0 {
                 out.put(b"&");
@@ -302,7 +302,7 @@ impl AccessLog {
     }
 
     /// A URL, or any other text, without the values of masked parameters in its query or fragment.
-    fn text(&self, text: &[u8], out: &mut dyn Text) {
+    fn text(&self, text: &[u8], out: &mut dyn TextSink) {
         let (front, query) = text.split_at(text.iter().position(|byte| b"?#".contains(byte)).unwrap_or(text.len()));
         out.put(front);
         if let Some((mark, query)) = query.split_first() {

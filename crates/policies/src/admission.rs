@@ -6,7 +6,7 @@ use crate::ip_access::{self, IpAccess};
 
 /// What the policies of a route say about who may use it.
 #[derive(Debug, Default)]
-pub struct Admission<'a> {
+pub struct RouteAccess<'a> {
     /// Authenticators one of which must know the user; none where nobody needs to be known.
     pub(crate) authenticators: Option<BTreeSet<&'a str>>,
     /// Permissions, all of which are needed.
@@ -16,7 +16,7 @@ pub struct Admission<'a> {
     pub(crate) addresses: Option<&'a IpAccess>,
 }
 
-impl Admission<'_> {
+impl RouteAccess<'_> {
     /// Whether both let in the same.
     pub fn is_like(&self, other: &Self) -> bool {
         !self.lets_in_more(other) && !other.lets_in_more(self)
@@ -45,11 +45,11 @@ mod tests {
     use serde_json::{Value, json};
 
     use crate::authentication::Authenticators;
-    use crate::{Chain, Parts, Shared};
+    use crate::{Chain, Parts, PolicyShared};
 
     /// Whether the first of two routes with these policies lets in more than the second, and the other way round.
     fn compared(one: &Value, other: &Value) -> (bool, bool) {
-        let shared = Arc::new(Shared::new(1));
+        let shared = Arc::new(PolicyShared::new(1));
         let plan = json!({"realm": "r", "failure_limit": null, "authenticators": [
             {"kind": "client_certificate", "id": ["common_name"], "users": null},
             {"kind": "basic", "users": [], "remember": 1.0, "forward_credentials": false},

@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pylae_core::limit::{Reading, headers};
+use pylae_core::limit::{Clocks, headers};
 use pylae_core::{Exchange, Problem, Rejection, Resume, Verdict};
 use pylae_http::Name;
 use serde::{Deserialize, Serialize};
@@ -28,10 +28,10 @@ pub use identity::Identity;
 pub use key_set::{Background, Fetched, KeySet, MOST_BYTES};
 pub use memory::Revoked;
 
-use crate::{Parts, Policy, Shared};
+use crate::{Parts, Policy, PolicyShared};
 use authenticator::Authenticator;
 use failures::Failures;
-use outcome::{Outcome, Refusal};
+use outcome::{AuthenticatorOutcome, Refusal};
 
 /// What the plan says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -45,7 +45,7 @@ pub struct Config {
 }
 
 /// Sets the user of the exchange.
-pub struct Authentication(Arc<Inner>);
+pub struct Authentication(Arc<AuthenticationRules>);
 
 /// What an authenticator has refused, and whether that was a bearer token.
 #[derive(Clone, Copy)]
@@ -54,7 +54,7 @@ struct Refused {
     bearer: bool,
 }
 
-struct Inner {
+struct AuthenticationRules {
     authenticators: Vec<Arc<Authenticator>>,
     /// All of the plan: what one of them takes for a credential is kept from instances on routes that do not ask it too.
     all: Vec<Arc<Authenticator>>,
@@ -62,7 +62,7 @@ struct Inner {
     /// Values of `WWW-Authenticate`, each once.
     challenges: Vec<String>,
     failures: Option<Failures>,
-    shared: Arc<Shared>,
+    shared: Arc<PolicyShared>,
 }
 
 impl Policy for Authentication {
@@ -98,7 +98,14 @@ impl Policy for Authentication {
             }
         }
         let (shared, all) = (Arc::clone(parts.shared), parts.auth.list.clone());
-        Ok(Self(Arc::new(Inner { authenticators, all, required: config.required, challenges, failures, shared })))
+        Ok(Self(Arc::new(AuthenticationRules {
+            authenticators,
+            all,
+            required: config.required,
+            challenges,
+            failures,
+            shared,
+        })))
     }
 
     #[inline]
@@ -114,12 +121,14 @@ impl Policy for Authentication {
         let (mut refused, mut unchecked) = (Vec::new(), None);
         for one in &self.0.authenticators {
             match one.preview(exchange) {
-                Outcome::Accepted(user) => {
+                AuthenticatorOutcome::Accepted(user) => {
                     let role = if user.role.is_empty() { "no role" } else { user.role.as_str() };
                     return format!("{} lets user {} ({role}) pass", one.name(), user.id);
                 }
-                Outcome::Refused(Refusal::Bad(why)) => refused.push(format!("{}: {why}", one.name())),
-                Outcome::Refused(Refusal::Unchecked(why)) => unchecked = Some(format!("{}: {why}", one.name())),
+                AuthenticatorOutcome::Refused(Refusal::Bad(why)) => refused.push(format!("{}: {why}", one.name())),
+                AuthenticatorOutcome::Refused(Refusal::Unchecked(why)) => {
+                    unchecked = Some(format!("{}: {why}", one.name()))
+                }
                 _ => {}
             }
         }
@@ -140,7 +149,7 @@ impl Policy for Authentication {
 
     fn foresee(&self, exchange: &mut Exchange) {
         exchange.request.user = self.0.authenticators.iter().find_map(|one| match one.preview(exchange) {
-            Outcome::Accepted(user) => Some(user),
+            AuthenticatorOutcome::Accepted(user) => Some(user),
             _ => None,
         });
     }
@@ -153,7 +162,7 @@ impl Authentication {
     }
 }
 
-impl Inner {
+impl AuthenticationRules {
     /// Asks the authenticators from `next` on; `refusal` is what an earlier one said.
     #[inline]
     fn go_on(self: &Arc<Self>, exchange: &mut Exchange, next: usize, mut refusal: Option<Refused>) -> Verdict {
@@ -185,12 +194,12 @@ impl Inner {
         self: &Arc<Self>,
         exchange: &mut Exchange,
         index: usize,
-        outcome: Outcome,
+        outcome: AuthenticatorOutcome,
         refusal: Option<Refused>,
     ) -> Result<Verdict, Option<Refused>> {
         match outcome {
-            Outcome::Absent => Err(refusal),
-            Outcome::Refused(why) => {
+            AuthenticatorOutcome::Absent => Err(refusal),
+            AuthenticatorOutcome::Refused(why) => {
                 let refused = Refused { why, bearer: self.authenticators[index].takes_tokens() };
                 Err(Some(match refusal {
                     // The one that could not tell might have let it pass.
@@ -198,11 +207,11 @@ impl Inner {
                     earlier => earlier.unwrap_or(refused),
                 }))
             }
-            Outcome::Accepted(user) => {
+            AuthenticatorOutcome::Accepted(user) => {
                 exchange.request.user = Some(user);
                 Ok(self.pass(exchange))
             }
-            Outcome::Wait(waiting) => {
+            AuthenticatorOutcome::Wait(waiting) => {
                 let inner = Arc::clone(self);
                 Ok(Verdict::Wait(Box::pin(async move {
                     let outcome = waiting.await;
@@ -217,7 +226,7 @@ impl Inner {
 
     /// Counts `cost` failures of the client's address. How long it must wait if it has none left.
     fn overdrawn(&self, exchange: &Exchange, cost: u32) -> Option<Duration> {
-        let at = Reading { now: exchange.times.now, wall: exchange.times.wall };
+        let at = Clocks { now: exchange.times.now, wall: exchange.times.wall };
         self.failures.as_ref()?.overdrawn(exchange.request.origin.client, cost, &self.shared.counters, at)
     }
 

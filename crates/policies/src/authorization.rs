@@ -103,11 +103,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::Shared;
+    use crate::PolicyShared;
     use crate::authentication::Authenticators;
 
     fn decide(config: serde_json::Value, user: Option<(&str, &[&str])>) -> u16 {
-        let shared = Arc::new(Shared::new(1));
+        let shared = Arc::new(PolicyShared::new(1));
         let auth = Authenticators::default();
         let parts = Parts { route: "r", params: &[], shared: &shared, auth: &auth };
         let policy = Authorization::build(serde_json::from_value(config).unwrap(), &parts).unwrap();

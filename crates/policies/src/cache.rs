@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pylae_core::cache::{self, Cache, Rules};
+use pylae_core::cache::{self, Cache, CacheRules};
 use pylae_core::plan::Seconds;
 use pylae_core::{Exchange, Problem, Verdict};
 use pylae_http::Method;
@@ -69,9 +69,9 @@ pub enum SetCookie {
 
 impl Config {
     /// The same as `pylae_core::cache` takes it, for the route of this name.
-    pub fn rules(self, route: &str) -> Rules {
+    pub fn rules(self, route: &str) -> CacheRules {
         let boxed = |words: Vec<String>| words.into_iter().map(String::into_boxed_str).collect();
-        Rules {
+        CacheRules {
             route: route.into(),
             ttl: self.ttl.0,
             error_ttl: self.error_ttl.0,
@@ -97,7 +97,7 @@ impl Config {
 #[derive(Debug)]
 pub struct Caching {
     cache: Arc<Cache>,
-    rules: Arc<Rules>,
+    rules: Arc<CacheRules>,
 }
 
 impl Policy for Caching {

@@ -6,7 +6,7 @@ use pylae_core::{Exchange, Problem, Resume, Verdict};
 use serde_json::Value;
 
 use crate::access_log::AccessLog;
-use crate::admission::Admission;
+use crate::admission::RouteAccess;
 use crate::hooks::Hooked;
 use crate::mirror::Mirror;
 use crate::policy::Parts;
@@ -159,8 +159,8 @@ impl Chain {
     }
 
     /// Whom the policies let in.
-    pub fn admission(&self) -> Admission<'_> {
-        let mut admission = Admission::default();
+    pub fn admission(&self) -> RouteAccess<'_> {
+        let mut admission = RouteAccess::default();
         for policy in &self.policies {
             match policy {
                 AnyPolicy::ip_access(access) => admission.addresses = Some(access),

@@ -9,7 +9,7 @@ use pylae_core::{Exchange, Problem};
 use pylae_http::Name;
 use serde::{Deserialize, Serialize};
 
-use self::encoder::{Algorithm, Encoder};
+use self::encoder::{ContentCoding, Encoder};
 use crate::media;
 use crate::vary::vary;
 use crate::{Parts, Policy};
@@ -19,7 +19,7 @@ use crate::{Parts, Policy};
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// In the order in which they are preferred where the client does not care.
-    algorithms: Vec<Algorithm>,
+    algorithms: Vec<ContentCoding>,
     /// Smaller bodies are left alone, if their length is known.
     min_size: u64,
     /// Media types that are worth it: `text/*`, `application/*+json`, …
@@ -108,7 +108,7 @@ impl Compression {
     }
 
     /// The coding that the client likes best; ours among equals. None: the body as it is.
-    fn negotiate(&self, exchange: &Exchange) -> Option<Algorithm> {
+    fn negotiate(&self, exchange: &Exchange) -> Option<ContentCoding> {
         let mut any = None;
         let mut identity = None;
         let mut named = [None; 3];
@@ -119,13 +119,13 @@ impl Compression {
             match coding.to_ascii_lowercase().as_slice() {
                 b"*" => any = Some(weight),
                 b"identity" => identity = Some(weight),
-                b"zstd" => named[Algorithm::Zstd as usize] = Some(weight),
-                b"br" => named[Algorithm::Br as usize] = Some(weight),
-                b"gzip" | b"x-gzip" => named[Algorithm::Gzip as usize] = Some(weight),
+                b"zstd" => named[ContentCoding::Zstd as usize] = Some(weight),
+                b"br" => named[ContentCoding::Br as usize] = Some(weight),
+                b"gzip" | b"x-gzip" => named[ContentCoding::Gzip as usize] = Some(weight),
                 _ => {}
             }
         }
-        let mut best: Option<(Algorithm, u16)> = None;
+        let mut best: Option<(ContentCoding, u16)> = None;
         for algorithm in &self.0.algorithms {
             let weight = named[*algorithm as usize].or(any).unwrap_or(0);
             if weight > 0 && best.is_none_or(|(_, best)| weight > best) {

@@ -66,7 +66,7 @@ enum Allowed {
 }
 
 /// Fields of an answer.
-type Headers = Vec<(Cow<'static, str>, Vec<u8>)>;
+type ResponseFields = Vec<(Cow<'static, str>, Vec<u8>)>;
 
 /// Names that a preflight may list; browsers list a handful.
 const MOST_NAMES: usize = 64;
@@ -191,7 +191,7 @@ impl Cors {
     }
 
     /// The fields that answer a preflight, or why it is refused.
-    fn preflight(&self, exchange: &Exchange) -> Result<Headers, &'static str> {
+    fn preflight(&self, exchange: &Exchange) -> Result<ResponseFields, &'static str> {
         let fields = &exchange.request.head.fields;
         let origin = fields.get(&exchange.request.buffer, Name::Origin);
         if self.allowed_origin(origin, fields.count(Name::Origin)).is_none() {
@@ -205,7 +205,7 @@ impl Cors {
             }
             Allowed::Listed { .. } => return Err("pages may not use this method on this path"),
         };
-        let mut headers: Headers = vec![("Access-Control-Allow-Methods".into(), methods)];
+        let mut headers: ResponseFields = vec![("Access-Control-Allow-Methods".into(), methods)];
         let mut wanted = Vec::new();
         for line in exchange.request.values("access-control-request-headers") {
             for name in line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|name| !name.is_empty()) {

@@ -1,6 +1,6 @@
 //! Python hooks: which ones a route has. Calling them is the proxy's, and what they are only the native module knows.
 
-use pylae_core::hook::{Call, On};
+use pylae_core::hook::{HookCall, On};
 use pylae_core::{Exchange, Problem};
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ use crate::{Parts, Policy};
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The hooks in the order in which a request meets them.
-    calls: Vec<Call>,
+    calls: Vec<HookCall>,
 }
 
 /// The hooks of a route.
@@ -61,7 +61,7 @@ impl Hooked {
     }
 
     /// The hooks in the order in which a request meets them.
-    pub fn calls(&self) -> &[Call] {
+    pub fn calls(&self) -> &[HookCall] {
         &self.0.calls
     }
 }

@@ -25,7 +25,7 @@ pub mod transform;
 pub mod validation;
 mod vary;
 
-pub use admission::Admission;
+pub use admission::RouteAccess;
 pub use chain::Chain;
-pub use policy::{Parts, Policy, Shared};
+pub use policy::{Parts, Policy, PolicyShared};
 pub use table::TABLE;

@@ -82,12 +82,12 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::Shared;
+    use crate::PolicyShared;
     use crate::authentication::Authenticators;
 
     #[test]
     fn the_share_is_kept() {
-        let shared = Arc::new(Shared::new(1));
+        let shared = Arc::new(PolicyShared::new(1));
         let parts = Parts { route: "r", params: &[], shared: &shared, auth: &Authenticators::default() };
         for share in [0.0, 0.1, 0.5, 1.0] {
             let config = Config {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use pylae_core::cache::Cache;
-use pylae_core::limit::{InFlight, MemoryStore};
+use pylae_core::limit::{InFlightTable, MemoryCounterStore};
 use pylae_core::{Exchange, Problem, Verdict};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -58,31 +58,31 @@ pub struct Parts<'a> {
     /// Names of the values that the route's match captures, parallel to `Exchange::params`.
     pub params: &'a [Box<str>],
     /// What all policies of all routes share.
-    pub shared: &'a Arc<Shared>,
+    pub shared: &'a Arc<PolicyShared>,
     /// The authenticators of the plan.
     pub auth: &'a Authenticators,
 }
 
 /// What outlives a reload and is shared by all workers. One field for each kind of state.
-pub struct Shared {
+pub struct PolicyShared {
     /// Cells of all rate limits.
-    pub counters: MemoryStore,
+    pub counters: MemoryCounterStore,
     /// Verified credentials, revocations, fetched keys.
     pub identity: Arc<Identity>,
     /// Exchanges in flight under limits of concurrency.
-    pub in_flight: Arc<InFlight>,
+    pub in_flight: Arc<InFlightTable>,
     /// The response cache, once a route has one.
     cache: OnceLock<Arc<Cache>>,
     cache_size: u64,
 }
 
-impl Shared {
+impl PolicyShared {
     /// Nothing counted yet; at most `max_keys` keys of rate limits, and no room for stored responses.
     pub fn new(max_keys: usize) -> Self {
         Self {
-            counters: MemoryStore::new(max_keys),
+            counters: MemoryCounterStore::new(max_keys),
             identity: Arc::default(),
-            in_flight: InFlight::new(),
+            in_flight: InFlightTable::new(),
             cache: OnceLock::new(),
             cache_size: 0,
         }

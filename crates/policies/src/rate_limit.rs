@@ -8,14 +8,15 @@ use std::sync::Arc;
 
 use pylae_core::limit::store::MAX_CHARGES;
 use pylae_core::limit::{
-    self, Algorithm, Charge, Decision, Key, KeySource, LimitError, Limiter, Permit, Reading, Shape, headers,
+    self, Charge, Clocks, ConcurrencyPermit, Decision, KeySource, LimitAlgorithm, LimitError, LimitKey, LimitShape,
+    Limiter, headers,
 };
 use pylae_core::plan::Seconds;
 use pylae_core::{Exchange, Problem, Rejection, Verdict};
 use serde::{Deserialize, Serialize};
 
 pub use self::standing::{Holder, Standing};
-use crate::{Parts, Policy, Shared};
+use crate::{Parts, Policy, PolicyShared};
 
 /// What the plan says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -33,8 +34,8 @@ struct LimitConfig {
     name: String,
     limit: u32,
     per: Seconds,
-    algorithm: Algorithm,
-    key: Key,
+    algorithm: LimitAlgorithm,
+    key: LimitKey,
     /// Capacity of a token bucket, if it is not `limit`.
     burst: Option<u32>,
     cost: u32,
@@ -48,7 +49,7 @@ struct LimitConfig {
 struct ConcurrencyConfig {
     name: String,
     limit: u32,
-    key: Key,
+    key: LimitKey,
     scope: Scope,
     headers: bool,
 }
@@ -76,17 +77,17 @@ impl Scope {
 pub struct RateLimit {
     limiter: Limiter,
     route: Box<str>,
-    limits: Box<[Limit]>,
+    limits: Box<[LimitRule]>,
     concurrency: Option<Concurrency>,
     /// The value of `RateLimit-Policy`; empty if no limit is told of.
     policies: Vec<u8>,
-    shared: Arc<Shared>,
+    shared: Arc<PolicyShared>,
 }
 
-struct Limit {
+struct LimitRule {
     name: Box<str>,
     known: limit::Limit,
-    key: Key,
+    key: LimitKey,
     cost: u32,
     told: bool,
 }
@@ -95,7 +96,7 @@ struct Concurrency {
     name: Box<str>,
     salt: u64,
     limit: u32,
-    key: Key,
+    key: LimitKey,
     told: bool,
 }
 
@@ -115,7 +116,7 @@ impl Policy for RateLimit {
     fn preview(&self, exchange: &Exchange) -> String {
         let mut told = Vec::new();
         let mut admits = true;
-        let request = Request { exchange, route: &self.route };
+        let request = KeyRequest { exchange, route: &self.route };
         for limit in &self.limits {
             let mut key = Vec::new();
             limit.key.write_key(&request, &mut key);
@@ -145,7 +146,7 @@ impl RateLimit {
         let mut limits = Vec::with_capacity(config.limits.len());
         for (index, limit) in config.limits.into_iter().enumerate() {
             let identity = limit.scope.identity(policy, &limit.name, parts.route);
-            let built = Shape::new(limit.algorithm, limit.limit, limit.per.0, limit.burst)
+            let built = LimitShape::new(limit.algorithm, limit.limit, limit.per.0, limit.burst)
                 .and_then(|shape| parts.shared.counters.register(&identity, shape));
             match built {
                 Ok(known) if (1..=known.shape().capacity()).contains(&limit.cost) => {
@@ -153,7 +154,7 @@ impl RateLimit {
                         headers::write_policy(&mut policies, &limit.name, known.shape());
                     }
                     let LimitConfig { key, cost, headers: told, .. } = limit;
-                    limits.push(Limit { name: limit.name.into(), known, key, cost, told });
+                    limits.push(LimitRule { name: limit.name.into(), known, key, cost, told });
                 }
                 Ok(_) => {
                     let message = "cost must be at least 1 and at most the limit, or no request could ever pass";
@@ -195,10 +196,10 @@ impl RateLimit {
         verdict
     }
 
-    fn enter(&self, concurrency: &Concurrency, exchange: &mut Exchange) -> Option<Permit> {
+    fn enter(&self, concurrency: &Concurrency, exchange: &mut Exchange) -> Option<ConcurrencyPermit> {
         let mut key = std::mem::take(&mut exchange.scratch);
         key.clear();
-        concurrency.key.write_key(&Request { exchange, route: &self.route }, &mut key);
+        concurrency.key.write_key(&KeyRequest { exchange, route: &self.route }, &mut key);
         let permit = self.shared.in_flight.enter(concurrency.salt, &key, concurrency.limit);
         exchange.scratch = key;
         permit
@@ -209,7 +210,7 @@ impl RateLimit {
         let count = self.limits.len();
         let mut bytes = std::mem::take(&mut exchange.scratch);
         bytes.clear();
-        let request = Request { exchange, route: &self.route };
+        let request = KeyRequest { exchange, route: &self.route };
         let ends: [usize; N] = array::from_fn(|index| {
             self.limits.get(index).inspect(|limit| limit.key.write_key(&request, &mut bytes));
             bytes.len()
@@ -225,8 +226,8 @@ impl RateLimit {
         self.tell(exchange, &mut bytes, &decisions[..count]);
         exchange.scratch = bytes;
         match verdict {
-            limit::Verdict::Admitted => Verdict::Continue,
-            limit::Verdict::Refused { by } => {
+            limit::ChargeVerdict::Admitted => Verdict::Continue,
+            limit::ChargeVerdict::Refused { by } => {
                 let mut wait = Vec::new();
                 headers::write_retry_after(&mut wait, decisions[by].retry_after);
                 reject("too many requests", wait)
@@ -244,8 +245,10 @@ impl RateLimit {
             headers::write_limit(value, &limit.name, decision);
         }
         if let Some(concurrency) = self.concurrency.as_ref().filter(|concurrency| concurrency.told) {
-            let remaining =
-                exchange.admitted().and_then(|admitted| admitted.permits.last()).map_or(0, Permit::remaining);
+            let remaining = exchange
+                .admitted()
+                .and_then(|admitted| admitted.permits.last())
+                .map_or(0, ConcurrencyPermit::remaining);
             headers::write_concurrency(value, &concurrency.name, remaining);
         }
         self.write(exchange, value);
@@ -274,8 +277,8 @@ fn reject(message: &'static str, wait: Vec<u8>) -> Verdict {
     Verdict::Reject(Box::new(Rejection { status: 429, code: "rate_limited", message: message.into(), headers }))
 }
 
-fn reading(exchange: &Exchange) -> Reading {
-    Reading { now: exchange.times.now, wall: exchange.times.wall }
+fn reading(exchange: &Exchange) -> Clocks {
+    Clocks { now: exchange.times.now, wall: exchange.times.wall }
 }
 
 /// What does not depend on the figures of a single limit.
@@ -325,12 +328,12 @@ impl Config {
 }
 
 /// A request as the maker of keys sees it.
-struct Request<'a> {
+struct KeyRequest<'a> {
     exchange: &'a Exchange,
     route: &'a str,
 }
 
-impl KeySource for Request<'_> {
+impl KeySource for KeyRequest<'_> {
     fn user_id(&self) -> Option<&[u8]> {
         self.exchange.request.user.as_ref().map(|user| user.id.as_bytes())
     }

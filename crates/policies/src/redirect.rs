@@ -21,12 +21,12 @@ pub struct Config {
 /// Answers with `Location`.
 #[derive(Debug)]
 pub struct Redirect {
-    pieces: Vec<Piece>,
+    pieces: Vec<RedirectPiece>,
     config: Config,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Piece {
+enum RedirectPiece {
     Literal(Box<[u8]>),
     /// Host and port that the request is for.
     Host,
@@ -85,7 +85,8 @@ impl Policy for Redirect {
 impl Redirect {
     /// Whether the authority of the target would be the request's, which has none: HTTP/1.0 needs no Host field.
     fn lacks_host(&self, exchange: &Exchange) -> bool {
-        let leads_there = |piece: &Piece| matches!(piece, Piece::Authority | Piece::AuthorityHost);
+        let leads_there =
+            |piece: &RedirectPiece| matches!(piece, RedirectPiece::Authority | RedirectPiece::AuthorityHost);
         exchange.request.host_name().is_empty() && self.pieces.iter().any(leads_there)
     }
 
@@ -93,11 +94,11 @@ impl Redirect {
         let mut location = Vec::with_capacity(128);
         for piece in &self.pieces {
             location.extend_from_slice(match piece {
-                Piece::Literal(text) => text,
-                Piece::Host | Piece::Authority => &exchange.request.host,
-                Piece::AuthorityHost => exchange.request.host_name(),
-                Piece::Path => &exchange.request.target.path,
-                Piece::Param(at) => {
+                RedirectPiece::Literal(text) => text,
+                RedirectPiece::Host | RedirectPiece::Authority => &exchange.request.host,
+                RedirectPiece::AuthorityHost => exchange.request.host_name(),
+                RedirectPiece::Path => &exchange.request.target.path,
+                RedirectPiece::Param(at) => {
                     exchange.request.params.get(*at).map_or(&[], |span| span.of(exchange.request.target.judged()))
                 }
             });
@@ -114,7 +115,7 @@ impl Redirect {
 }
 
 /// The pieces of a template. A captured value never stands in the authority: it could name another host.
-fn read(template: &str, params: &[Box<str>]) -> Result<Vec<Piece>, String> {
+fn read(template: &str, params: &[Box<str>]) -> Result<Vec<RedirectPiece>, String> {
     let visible = |byte: u8| byte.is_ascii_graphic() && !b"\"<>\\^`|#".contains(&byte);
     if !template.bytes().all(visible) {
         return Err("a target has no spaces, `#` or characters that must be percent-encoded".into());
@@ -136,11 +137,11 @@ fn read(template: &str, params: &[Box<str>]) -> Result<Vec<Piece>, String> {
         let close = template[open..].find('}').map(|found| open + found).ok_or("`{` without `}`")?;
         let name = &template[open + 1..close];
         let piece = match (name, params.iter().position(|param| **param == *name)) {
-            (_, Some(param)) if open >= path_at => Piece::Param(param),
-            ("host", _) if open < path_at && template[close + 1..].starts_with(':') => Piece::AuthorityHost,
-            ("host", _) if open < path_at => Piece::Authority,
-            ("host", _) => Piece::Host,
-            ("path", _) if open >= path_at => Piece::Path,
+            (_, Some(param)) if open >= path_at => RedirectPiece::Param(param),
+            ("host", _) if open < path_at && template[close + 1..].starts_with(':') => RedirectPiece::AuthorityHost,
+            ("host", _) if open < path_at => RedirectPiece::Authority,
+            ("host", _) => RedirectPiece::Host,
+            ("path", _) if open >= path_at => RedirectPiece::Path,
             (_, Some(_)) => return Err(format!("`{{{name}}}` cannot stand in the host: it could name another one")),
             _ => return Err(format!("`{{{name}}}` is not captured by the match; {}", known(params))),
         };
@@ -152,12 +153,12 @@ fn read(template: &str, params: &[Box<str>]) -> Result<Vec<Piece>, String> {
     Ok(pieces)
 }
 
-fn literal(pieces: &mut Vec<Piece>, text: &str) -> Result<(), String> {
+fn literal(pieces: &mut Vec<RedirectPiece>, text: &str) -> Result<(), String> {
     if text.contains('}') {
         return Err("`}` without `{`".into());
     }
     if !text.is_empty() {
-        pieces.push(Piece::Literal(text.as_bytes().into()));
+        pieces.push(RedirectPiece::Literal(text.as_bytes().into()));
     }
     Ok(())
 }
@@ -198,12 +199,18 @@ mod tests {
     #[test]
     fn templates_are_read() {
         let pieces = read("https://{host}:8443/v2/{rest}?from={host}", &["rest".into()]).unwrap();
-        let literal = |text: &str| Piece::Literal(text.as_bytes().into());
+        let literal = |text: &str| RedirectPiece::Literal(text.as_bytes().into());
         let port = literal(":8443/v2/");
-        let expected =
-            [literal("https://"), Piece::AuthorityHost, port, Piece::Param(0), literal("?from="), Piece::Host];
+        let expected = [
+            literal("https://"),
+            RedirectPiece::AuthorityHost,
+            port,
+            RedirectPiece::Param(0),
+            literal("?from="),
+            RedirectPiece::Host,
+        ];
         assert_eq!(pieces, expected);
         let pieces = read("http://{host}{path}", &[]).unwrap();
-        assert_eq!(pieces, [literal("http://"), Piece::Authority, Piece::Path]);
+        assert_eq!(pieces, [literal("http://"), RedirectPiece::Authority, RedirectPiece::Path]);
     }
 }

@@ -15,9 +15,9 @@ use crate::{Parts, Policy};
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Changes on the way to the instance.
-    request: Changes,
+    request: HeadChanges,
     /// Changes on the way to the client.
-    response: Changes,
+    response: HeadChanges,
     /// Whether responses say how long they took.
     response_time: bool,
     /// Whether errors of instances that are not JSON are replaced.
@@ -27,7 +27,7 @@ pub struct Config {
 /// Changes of one head: removed first, then set, then appended.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Changes {
+struct HeadChanges {
     remove: Vec<String>,
     set: BTreeMap<String, String>,
     append: BTreeMap<String, String>,
@@ -120,7 +120,7 @@ impl Policy for Transform {
     }
 }
 
-impl Changes {
+impl HeadChanges {
     /// Every field must be one on which a change has an effect: `later` are those that the gateway writes behind this policy.
     fn check(&self, side: &str, later: &[(Name, &str)], problems: &mut Vec<Problem>) {
         let mut try_out = |path: String, name: &str, value: &str| {

@@ -29,13 +29,13 @@ pub struct Config {
     /// Query parameters likewise.
     required_query: Vec<String>,
     /// What is asked of bodies.
-    json_body: Option<Body>,
+    json_body: Option<BodyRules>,
 }
 
 /// What is asked of bodies: JSON (400), and which (422).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Body {
+struct BodyRules {
     /// Bytes; a longer body is refused, because it is looked at as a whole.
     max_size: u64,
     /// How deep arrays and objects may lie in each other.

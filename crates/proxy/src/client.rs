@@ -23,7 +23,7 @@ use crate::io::buffers::Buffers;
 use crate::io::clock;
 use crate::io::deadline::Deadline;
 use crate::io::socket::Socket;
-use crate::io::unread::{Reading, Unread};
+use crate::io::unread::{ReadProgress, Unread};
 
 /// Time that a client has to finish a body that nobody wants, or to read an answer behind which the connection is closed.
 pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(2);
@@ -31,7 +31,7 @@ pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(2);
 /// A client's connection and what is read from it at the moment.
 pub(crate) struct Client {
     pub(crate) socket: Socket,
-    pub(crate) known: Known,
+    pub(crate) known: ClientInfo,
     /// The one deadline of the connection's task.
     pub(crate) deadline: Rc<Deadline>,
     /// The body of the request in hand.
@@ -66,7 +66,7 @@ impl Drop for Client {
 
 /// What is known of a client from its connection.
 #[derive(Clone)]
-pub(crate) struct Known {
+pub(crate) struct ClientInfo {
     pub(crate) peer: SocketAddr,
     /// The peer's address as forwarding fields write it.
     pub(crate) peer_text: Rc<str>,
@@ -78,7 +78,7 @@ pub(crate) struct Known {
 
 impl Client {
     /// A client that has said nothing yet.
-    pub(crate) fn new(socket: Socket, known: Known, deadline: Deadline) -> Self {
+    pub(crate) fn new(socket: Socket, known: ClientInfo, deadline: Deadline) -> Self {
         Self {
             socket,
             known,
@@ -253,9 +253,9 @@ impl Client {
         let mut unread = Unread::new(limits);
         while !self.slow {
             match unread.look(&self.socket, clock::coarse()) {
-                Reading::Over => break,
-                Reading::TooSlow => self.slow = true,
-                Reading::UnderWay(until) => {
+                ReadProgress::Over => break,
+                ReadProgress::TooSlow => self.slow = true,
+                ReadProgress::UnderWay(until) => {
                     deadline.set(until);
                     deadline
                         .within(|cx| {

@@ -14,14 +14,14 @@ use crate::client::{After, Client};
 use crate::connection::accept::welcome;
 use crate::flow;
 use crate::flow::read_head::readable;
-use crate::io::tls::Protocol;
+use crate::io::tls::AlpnProtocol;
 use crate::snapshot::Listener;
-use crate::worker::{Open, Worker};
+use crate::worker::{ConnectionGuard, Worker};
 
 /// Serves a connection until one side has enough of it.
 pub(crate) async fn serve(
     worker: Rc<Worker>,
-    _open: Open,
+    _open: ConnectionGuard,
     listener: Arc<Listener>,
     stream: TcpStream,
     peer: SocketAddr,
@@ -30,9 +30,9 @@ pub(crate) async fn serve(
     let announced = listener.plan.http2 && listener.tls.is_none();
     drop(listener);
     match protocol {
-        Protocol::Http1 => take_turns(&worker, client, announced).await,
+        AlpnProtocol::Http1 => take_turns(&worker, client, announced).await,
         // Boxed: the tasks of other connections are not to carry it.
-        Protocol::Http2 => Box::pin(http2::serve(worker, client, Vec::new())).await,
+        AlpnProtocol::Http2 => Box::pin(http2::serve(worker, client, Vec::new())).await,
     }
     debug!(%peer, "connection closed");
 }

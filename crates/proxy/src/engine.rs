@@ -19,27 +19,27 @@ use tracing::debug;
 pub use self::command::LimitQuestion;
 use self::listeners::{bind_added, clone_all};
 use crate::background::auxiliary::Auxiliary;
-use crate::background::jobs::Background;
+use crate::background::jobs::JobPool;
 use crate::io::clock;
 use crate::snapshot::{Outlets, PoolKeys, Snapshot};
 use crate::telemetry::access_log::Sinks;
 use crate::telemetry::log::{Log, Record};
 use crate::telemetry::metrics::{
-    HookFigures, Metrics, Process, Reading, Stats, Summary, Totals, View, began_at, expose, summarize,
+    HookFigures, Metrics, MetricsReading, MetricsView, Process, Stats, Summary, Totals, began_at, expose, summarize,
 };
 use crate::telemetry::subscriber;
-use crate::thread::{Control, Handle, spawn};
-use crate::worker::Shared;
+use crate::thread::{Control, WorkerHandle, spawn};
+use crate::worker::WorkerShared;
 
 /// The running data plane.
 pub struct Engine {
-    workers: Vec<Handle>,
+    workers: Vec<WorkerHandle>,
     /// Held by an apply from its beginning to its end: applies follow each other.
     changing: Mutex<()>,
     state: Mutex<State>,
     auxiliary: Mutex<Option<Auxiliary>>,
-    shared: Arc<Shared>,
-    policies: Arc<pylae_policies::Shared>,
+    shared: Arc<WorkerShared>,
+    policies: Arc<pylae_policies::PolicyShared>,
     sinks: Sinks,
     metrics: Arc<Metrics>,
     started: Instant,
@@ -66,9 +66,10 @@ impl Engine {
     ) -> Result<Self, Vec<Problem>> {
         subscriber::install()?;
         let mut keys = PoolKeys::default();
-        let policies = Arc::new(pylae_policies::Shared::new(plan.limits.max_keys).with_cache(plan.limits.cache_size));
-        let shared = Arc::new(Shared::default());
-        policies.identity.use_background(Box::new(Background::start(&shared.log)));
+        let policies =
+            Arc::new(pylae_policies::PolicyShared::new(plan.limits.max_keys).with_cache(plan.limits.cache_size));
+        let shared = Arc::new(WorkerShared::default());
+        policies.identity.use_background(Box::new(JobPool::start(&shared.log)));
         let mut snapshot = Snapshot::build(plan, None, &mut keys, &policies)?;
         let hooks = hooks(&shared.log)?;
         let sinks = Sinks::new(snapshot.plan.workers, Arc::clone(&shared.log));
@@ -208,7 +209,7 @@ impl Engine {
     }
 
     /// What is counted now, and when the plan in force was applied.
-    fn figures(&self) -> (Stats, Reading, Instant) {
+    fn figures(&self) -> (Stats, MetricsReading, Instant) {
         let state = self.state.lock();
         let reading = self.metrics.read(state.snapshot.all_series());
         let mut totals = Totals::default();
@@ -227,7 +228,7 @@ impl Engine {
     pub fn metrics(&self, hooks: &[HookFigures]) -> String {
         let (stats, reading, since) = self.figures();
         let (now, wall) = (clock::now(), clock::wall().as_secs_f64());
-        expose(&View {
+        expose(&MetricsView {
             stats: &stats,
             reading: &reading,
             process: Process::read(),

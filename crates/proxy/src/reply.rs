@@ -2,13 +2,13 @@
 
 pub(crate) mod head;
 
-use pylae_core::cache::Stored;
+use pylae_core::cache::StoredResponse;
 use pylae_core::exchange::answer;
 use pylae_core::{Answer, Exchange, Halt, location};
 
 use crate::client::After;
 use crate::io::clock;
-use crate::upstream::answer::Taken;
+use crate::upstream::answer::Forwarded;
 
 /// What the exchange came to.
 #[expect(
@@ -17,11 +17,11 @@ use crate::upstream::answer::Taken;
 )]
 pub(crate) enum Reply<'s> {
     /// An instance's answer.
-    Taken(Taken<'s>),
+    Taken(Forwarded<'s>),
     /// The gateway's own.
     Own(Box<Answer>),
     /// A stored one.
-    Stored(Stored),
+    Stored(StoredResponse),
     /// Nothing: nobody is left to be answered.
     Nobody,
 }

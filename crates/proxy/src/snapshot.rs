@@ -16,7 +16,7 @@ use pylae_core::plan::Plan;
 use pylae_core::route::{Router, ServedHosts};
 use pylae_http::HeadLimits;
 use pylae_policies::access_log::AccessLog;
-use pylae_policies::{Admission, Chain};
+use pylae_policies::{Chain, RouteAccess};
 
 pub(crate) use self::listener::Listener;
 pub(crate) use self::outlets::Outlets;
@@ -59,7 +59,7 @@ impl Snapshot {
     /// What is doubtful about the plan.
     pub(crate) fn warnings(&self) -> Vec<Problem> {
         let mut warnings = self.router.warnings().to_vec();
-        let admissions: Vec<Admission<'_>> = self.routes.iter().map(|route| route.chain.admission()).collect();
+        let admissions: Vec<RouteAccess<'_>> = self.routes.iter().map(|route| route.chain.admission()).collect();
         warnings.extend(self.router.overlaps(&self.plan.routes, |a, b| admissions[a].lets_in_more(&admissions[b])));
         for (index, listener) in self.listeners.iter().enumerate() {
             let found = listener.tls.iter().flat_map(|tls| tls.warnings.iter().cloned());

@@ -16,31 +16,31 @@ pub(crate) use self::accept::Listening;
 pub(crate) use self::run::Control;
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::WorkerStats;
-use crate::telemetry::recent::{Lane, Recent};
+use crate::telemetry::recent::{RecentExchanges, RecentRing};
 use crate::upstream::dns;
-use crate::worker::{Shared, Worker};
+use crate::worker::{Worker, WorkerShared};
 
 /// A worker as the engine sees it.
-pub(crate) struct Handle {
+pub(crate) struct WorkerHandle {
     pub(crate) control: mpsc::UnboundedSender<Control>,
     pub(crate) thread: Mutex<Option<JoinHandle<()>>>,
     pub(crate) stats: Arc<WorkerStats>,
-    pub(crate) recent: Arc<Lane>,
+    pub(crate) recent: Arc<RecentRing>,
 }
 
 /// Starts the worker at `index`.
 pub(crate) fn spawn(
     index: usize,
     snapshot: Arc<Snapshot>,
-    shared: Arc<Shared>,
+    shared: Arc<WorkerShared>,
     listeners: Vec<Listening>,
     hooks: Arc<dyn HookSource>,
-) -> io::Result<Handle> {
+) -> io::Result<WorkerHandle> {
     let (control, receiver) = mpsc::unbounded_channel();
     let stats = Arc::new(WorkerStats::default());
     let counted = Arc::clone(&stats);
-    let recent = Arc::<Lane>::default();
-    let kept = Recent::new(Arc::clone(&recent));
+    let recent = Arc::<RecentRing>::default();
+    let kept = RecentExchanges::new(Arc::clone(&recent));
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(dns::THREADS).build()?;
     let thread = std::thread::Builder::new().name(format!("pylae-worker-{index}")).spawn(move || {
@@ -54,5 +54,5 @@ pub(crate) fn spawn(
             runtime.shutdown_background();
         });
     })?;
-    Ok(Handle { control, thread: Mutex::new(Some(thread)), stats, recent })
+    Ok(WorkerHandle { control, thread: Mutex::new(Some(thread)), stats, recent })
 }

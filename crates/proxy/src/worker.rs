@@ -18,14 +18,14 @@ use crate::io::deadline::{Deadline, Wheel};
 use crate::pool::http1::Pools;
 use crate::pool::http2::SharedConnections;
 use crate::snapshot::{Listener, Snapshot};
-use crate::telemetry::access_log::Lines;
+use crate::telemetry::access_log::LogBuffer;
 use crate::telemetry::log::{Log, Refusals};
 use crate::telemetry::metrics::WorkerStats;
-use crate::telemetry::recent::Recent;
+use crate::telemetry::recent::RecentExchanges;
 
 /// What all workers share.
 #[derive(Debug, Default)]
-pub(crate) struct Shared {
+pub(crate) struct WorkerShared {
     pub(crate) connections: AtomicUsize,
     pub(crate) log: Arc<Log>,
 }
@@ -38,7 +38,7 @@ pub(crate) struct Worker {
     /// Its place among all.
     pub(crate) index: usize,
     snapshot: RefCell<InForce>,
-    shared: Arc<Shared>,
+    shared: Arc<WorkerShared>,
     pub(crate) stats: Arc<WorkerStats>,
     pub(crate) wheel: Rc<Wheel>,
     pub(crate) buffers: Buffers,
@@ -55,28 +55,28 @@ pub(crate) struct Worker {
     idle: Notify,
     random: RefCell<fastrand::Rng>,
     date: RefCell<(u64, Rc<str>)>,
-    pub(crate) lines: Lines,
-    pub(crate) recent: Recent,
+    pub(crate) lines: LogBuffer,
+    pub(crate) recent: RecentExchanges,
     /// Copies of requests under way.
     pub(crate) mirroring: Rc<Cell<usize>>,
 }
 
 /// Counts an exchange as in flight until it is dropped.
-pub(crate) struct InFlight<'w>(&'w Worker);
+pub(crate) struct InFlightGuard<'w>(&'w Worker);
 
 /// Counts an exchange as an open WebSocket, and not as in flight, until it is dropped.
-pub(crate) struct Tunnelling<'w>(&'w Worker);
+pub(crate) struct TunnelGuard<'w>(&'w Worker);
 
 /// Counts a connection as open until it is dropped.
-pub(crate) struct Open(Rc<Worker>);
+pub(crate) struct ConnectionGuard(Rc<Worker>);
 
 impl Worker {
     pub(crate) fn new(
         index: usize,
         snapshot: Arc<Snapshot>,
-        shared: Arc<Shared>,
+        shared: Arc<WorkerShared>,
         stats: Arc<WorkerStats>,
-        recent: Recent,
+        recent: RecentExchanges,
     ) -> Rc<Self> {
         Rc::new(Self {
             index,
@@ -97,7 +97,7 @@ impl Worker {
             idle: Notify::new(),
             random: RefCell::new(fastrand::Rng::new()),
             date: RefCell::new((0, "".into())),
-            lines: Lines::new(index),
+            lines: LogBuffer::new(index),
             recent,
             mirroring: Rc::default(),
         })
@@ -136,23 +136,23 @@ impl Worker {
         Rc::clone(&self.snapshot.borrow())
     }
 
-    pub(crate) fn open(self: &Rc<Self>) -> Open {
+    pub(crate) fn open(self: &Rc<Self>) -> ConnectionGuard {
         self.connections.set(self.connections.get() + 1);
         self.shared.connections.fetch_add(1, Ordering::Relaxed);
         self.stats.connections.set(self.connections.get() as u64);
-        Open(Rc::clone(self))
+        ConnectionGuard(Rc::clone(self))
     }
 
-    pub(crate) fn enter(&self) -> InFlight<'_> {
+    pub(crate) fn enter(&self) -> InFlightGuard<'_> {
         self.in_flight.set(self.in_flight.get() + 1);
         self.stats.in_flight.set(self.in_flight.get() as u64);
-        InFlight(self)
+        InFlightGuard(self)
     }
 
     /// Says that an exchange in flight has become a WebSocket.
-    pub(crate) fn tunnel(&self) -> Tunnelling<'_> {
+    pub(crate) fn tunnel(&self) -> TunnelGuard<'_> {
         self.count_tunnels(1, -1);
-        Tunnelling(self)
+        TunnelGuard(self)
     }
 
     fn count_tunnels(&self, tunnels: isize, in_flight: isize) {
@@ -213,20 +213,20 @@ impl Worker {
     }
 }
 
-impl Drop for InFlight<'_> {
+impl Drop for InFlightGuard<'_> {
     fn drop(&mut self) {
         self.0.in_flight.set(self.0.in_flight.get() - 1);
         self.0.stats.in_flight.set(self.0.in_flight.get() as u64);
     }
 }
 
-impl Drop for Tunnelling<'_> {
+impl Drop for TunnelGuard<'_> {
     fn drop(&mut self) {
         self.0.count_tunnels(-1, 1);
     }
 }
 
-impl Drop for Open {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.0.connections.set(self.0.connections.get() - 1);
         self.0.shared.connections.fetch_sub(1, Ordering::Relaxed);

@@ -12,36 +12,36 @@ use pyo3::exceptions::{PyLookupError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::errors::{hook_error, to_python};
-use crate::hooks::{Job, LIVE, Lane, Lanes, Source};
+use crate::hooks::{Executors, HookTable, Job, LIVE, PyExecutor};
 use crate::{gil, hooks, plan};
 
-/// The running data plane. Made by `Engine(plan)`, which starts it.
-#[pyclass(frozen)]
-pub(crate) struct Engine {
+/// The running data plane. Made by `PyEngine(plan)`, which starts it.
+#[pyclass(name = "Engine", frozen)]
+pub(crate) struct PyEngine {
     plane: pylae_proxy::Engine,
-    lanes: Arc<Lanes<Job>>,
+    executors: Arc<Executors<Job>>,
     /// The hooks in force.
-    hooks: Mutex<Arc<Source>>,
+    hooks: Mutex<Arc<HookTable>>,
 }
 
 #[pymethods]
-impl Engine {
+impl PyEngine {
     /// Starts the data plane; raises `PlanError` with all problems if it cannot. `hooks` are the callables that the plan
     /// refers to by their places.
     #[new]
     fn start(py: Python<'_>, plan: &str, hooks: Vec<Py<PyAny>>) -> PyResult<Self> {
         gil::released(py, || {
             let plan = plan::read(plan)?;
-            let lanes = hooks::lanes().map_err(|error| vec![Problem::at("", error.to_string())])?;
+            let executors = hooks::executors().map_err(|error| vec![Problem::at("", error.to_string())])?;
             let told = plan.clone();
             let mut made = None;
             let engine = pylae_proxy::Engine::start(plan, |log| {
-                let source = Arc::new(Source::new(&told, hooks, log, &lanes, None));
+                let source = Arc::new(HookTable::new(&told, hooks, log, &executors, None));
                 Ok(Arc::clone(made.insert(source)) as Arc<dyn HookSource>)
             })?;
             // It was made, or there would be no engine.
             let hooks = made.ok_or_else(Vec::new)?;
-            Ok(Self { plane: engine, lanes, hooks: Mutex::new(hooks) })
+            Ok(Self { plane: engine, executors, hooks: Mutex::new(hooks) })
         })
         .map_err(|problems: Vec<Problem>| to_python(&problems))
     }
@@ -52,7 +52,7 @@ impl Engine {
         gil::released(py, || {
             let plan = plan::read(plan)?;
             let before = Arc::clone(&self.hooks.lock());
-            let source = Arc::new(Source::new(&plan, hooks, self.plane.log(), &self.lanes, Some(&before)));
+            let source = Arc::new(HookTable::new(&plan, hooks, self.plane.log(), &self.executors, Some(&before)));
             self.plane.apply(plan, &*source)?;
             source.settle();
             *self.hooks.lock() = source;
@@ -72,14 +72,14 @@ impl Engine {
         refuse_on_worker(py)?;
         gil::released(py, || {
             self.plane.stop(drain);
-            self.lanes.stop();
+            self.executors.stop();
         });
         Ok(())
     }
 
-    /// The end of the lane that an asyncio loop is to serve.
-    fn lane(&self) -> Lane {
-        Lane(Arc::clone(&self.lanes))
+    /// The end of the executor that an asyncio loop is to serve.
+    fn executor(&self) -> PyExecutor {
+        PyExecutor(Arc::clone(&self.executors))
     }
 
     /// Gives the instance of the service nothing more, or uses it again. Whether that is a change; raises `LookupError` if

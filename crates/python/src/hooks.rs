@@ -1,7 +1,7 @@
 //! Hooks: the Python callables of a plan, and how the data plane calls them.
 
 mod call;
-mod lane;
+mod executor;
 mod message;
 mod route;
 
@@ -9,67 +9,67 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use pylae_core::hook::{Call, HookSource, Hooks};
+use pylae_core::hook::{HookCall, HookSource, Hooks};
 use pylae_core::{Plan, Problem};
 use pylae_proxy::{HookFigures, Log};
 use pyo3::prelude::*;
 
 pub(crate) use call::job::Job;
-pub(crate) use call::task::Lane;
-pub(crate) use lane::Lanes;
+pub(crate) use call::task::PyExecutor;
+pub(crate) use executor::Executors;
 pub(crate) use message::handle::LIVE;
 
 use crate::gil;
 use call::called::Called;
 use call::{blocking, failure, next, stream, task};
-use lane::watch;
+use executor::watchdog;
 use message::handle::{self, About};
 use message::{headers, made, ready, request, user};
 use route::RouteHooks;
 
 /// Adds what Python sees of hooks.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_class::<handle::Request>()?;
-    module.add_class::<made::Response>()?;
-    module.add_class::<headers::Headers>()?;
-    module.add_class::<user::User>()?;
+    module.add_class::<handle::PyRequest>()?;
+    module.add_class::<made::PyResponse>()?;
+    module.add_class::<headers::PyHeaders>()?;
+    module.add_class::<user::PyUser>()?;
     module.add_class::<ready::Ready>()?;
-    module.add_class::<task::Lane>()?;
+    module.add_class::<task::PyExecutor>()?;
     module.add_class::<task::Task>()?;
     module.add_class::<stream::Pieces>()?;
     module.add_class::<next::CallNext>()?;
     module.add_class::<next::Next>()?;
-    module.add("HookTimeout", module.py().get_type::<watch::HookTimeout>())?;
+    module.add("HookTimeout", module.py().get_type::<watchdog::HookTimeout>())?;
     module.add_function(wrap_pyfunction!(request::live_requests, module)?)?;
     module.add_function(wrap_pyfunction!(failure::after_fork_in_child, module)?)
 }
 
 /// Where hooks run that do not run on workers.
-pub(crate) fn lanes() -> std::io::Result<Arc<Lanes<Job>>> {
-    Lanes::new(blocking::run)
+pub(crate) fn executors() -> std::io::Result<Arc<Executors<Job>>> {
+    Executors::new(blocking::run)
 }
 
 /// The callables that came with a plan.
-pub(crate) struct Source {
+pub(crate) struct HookTable {
     functions: Vec<Py<PyAny>>,
     /// Name of each route's service, by the route's name.
     routes: std::collections::BTreeMap<Box<str>, Option<Box<str>>>,
     services: Arc<BTreeSet<Box<str>>>,
     log: Arc<Log>,
-    lanes: Arc<Lanes<Job>>,
+    executors: Arc<Executors<Job>>,
     /// The hooks that were in force before, until these are.
     before: Mutex<Vec<Arc<Called>>>,
     /// The hooks of all routes, for what is known of their calls.
     called: Mutex<Vec<Arc<Called>>>,
 }
 
-impl Source {
+impl HookTable {
     /// `before` are the hooks in force: those that stay keep what is known of their calls.
     pub(crate) fn new(
         plan: &Plan,
         functions: Vec<Py<PyAny>>,
         log: &Arc<Log>,
-        lanes: &Arc<Lanes<Job>>,
+        executors: &Arc<Executors<Job>>,
         before: Option<&Self>,
     ) -> Self {
         let routes =
@@ -80,7 +80,7 @@ impl Source {
             routes: routes.collect(),
             services: Arc::new(services.collect()),
             log: Arc::clone(log),
-            lanes: Arc::clone(lanes),
+            executors: Arc::clone(executors),
             before: Mutex::new(before.map(|before| before.called.lock().clone()).unwrap_or_default()),
             called: Mutex::default(),
         }
@@ -93,7 +93,7 @@ impl Source {
     }
 
     /// The hook, as it was if it was there before.
-    fn called(&self, py: Python<'_>, route: &str, call: &Call, function: &Py<PyAny>) -> Arc<Called> {
+    fn called(&self, py: Python<'_>, route: &str, call: &HookCall, function: &Py<PyAny>) -> Arc<Called> {
         let before = self.before.lock();
         let known = before.iter().find(|known| known.is(route, call, function));
         known.map_or_else(|| Called::new(call.clone(), function.clone_ref(py), route, &self.log), Arc::clone)
@@ -105,8 +105,8 @@ impl Source {
     }
 }
 
-impl HookSource for Source {
-    fn compile(&self, route: &str, params: &[Box<str>], calls: &[Call]) -> Result<Arc<dyn Hooks>, Vec<Problem>> {
+impl HookSource for HookTable {
+    fn compile(&self, route: &str, params: &[Box<str>], calls: &[HookCall]) -> Result<Arc<dyn Hooks>, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut called = Vec::with_capacity(calls.len());
         gil::attached(|py| {
@@ -129,7 +129,7 @@ impl HookSource for Source {
             services: Arc::clone(&self.services),
         };
         self.called.lock().extend(called.iter().cloned());
-        Ok(Arc::new(RouteHooks::new(about, called, Arc::clone(&self.lanes))))
+        Ok(Arc::new(RouteHooks::new(about, called, Arc::clone(&self.executors))))
     }
 
     fn live(&self, life: &mut (dyn FnMut() + Send)) {

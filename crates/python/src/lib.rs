@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_class::<engine::Engine>()?;
+    module.add_class::<engine::PyEngine>()?;
     primitives::register(module)?;
     hooks::register(module)?;
     module.add("PlanError", module.py().get_type::<errors::PlanError>())?;

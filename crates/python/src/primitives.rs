@@ -16,13 +16,13 @@ use pyo3::prelude::*;
 
 /// Adds the classes to the module.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_class::<balancer::LoadBalancer>()?;
+    module.add_class::<balancer::PyLoadBalancer>()?;
     module.add_class::<balancer::Pick>()?;
-    module.add_class::<breaker::CircuitBreaker>()?;
-    module.add_class::<breaker::Permit>()?;
-    module.add_class::<cache::Cache>()?;
-    module.add_class::<cache::Lookup>()?;
-    module.add_class::<limit::SlidingWindow>()?;
-    module.add_class::<limit::TokenBucket>()?;
-    module.add_class::<router::Router>()
+    module.add_class::<breaker::PyCircuitBreaker>()?;
+    module.add_class::<breaker::PyPermit>()?;
+    module.add_class::<cache::PyCache>()?;
+    module.add_class::<cache::PyLookup>()?;
+    module.add_class::<limit::PySlidingWindow>()?;
+    module.add_class::<limit::PyTokenBucket>()?;
+    module.add_class::<router::PyRouter>()
 }

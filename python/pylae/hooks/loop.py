@@ -15,11 +15,11 @@ from pylae.errors import HookError
 from pylae.hooks.events import Event, parse
 
 if TYPE_CHECKING:
-    from pylae._native import Lane, Pieces, Request, Response, Task
+    from pylae._native import Executor, Pieces, Request, Response, Task
 
 log = logging.getLogger("pylae")
 
-_FAREWELL = 2.0
+_STOP_TIMEOUT = 2.0
 """Seconds that hooks have to end after the engine has stopped."""
 _RETRY = 1.0
 """Seconds until a loop that could not be made is tried again."""
@@ -28,10 +28,10 @@ _RETRY = 1.0
 class _Call:
     """A call under way."""
 
-    __slots__ = ("error", "future", "key", "lane", "native", "result", "task")
+    __slots__ = ("error", "future", "key", "executor", "native", "result", "task")
 
-    def __init__(self, native: Task, key: int, lane: Loop) -> None:
-        self.native, self.key, self.lane = native, key, lane
+    def __init__(self, native: Task, key: int, executor: Loop) -> None:
+        self.native, self.key, self.executor = native, key, executor
         self.task: asyncio.Task[None] | None = None
         self.future: asyncio.Future[Response] | None = None
         self.result: Any = None
@@ -40,14 +40,14 @@ class _Call:
     def call_next(self, _: Request | None = None) -> asyncio.Future[Response]:
         if self.future is not None:
             raise HookError("call_next can be called once")
-        self.future = self.lane.loop.create_future()
+        self.future = self.executor.loop.create_future()
         # Once this task has left its context, which other hooks of the exchange enter.
-        self.lane.loop.call_soon(self._pass_on)
+        self.executor.loop.call_soon(self._pass_on)
         return self.future
 
     def _pass_on(self) -> None:
         self.native.pass_on()
-        self.lane.owe()
+        self.executor.wake_workers_soon()
 
     def begin(self) -> Coroutine[Any, Any, None]:
         """Calls the hook, or goes on with its coroutine. Raises whatever it raises."""
@@ -68,19 +68,19 @@ class _Call:
 
     def done(self, _: asyncio.Task[None]) -> None:
         """Tells the worker what it has come to. Not from within `_run`, for the same reason."""
-        if not self.lane.forget(self):
+        if not self.executor.forget(self):
             return
         error, self.error = self.error, None
         if error is None:
             self.native.finish(self.result)
         else:
             self.native.fail(error)
-        self.lane.owe()
+        self.executor.wake_workers_soon()
 
     def fail(self, error: BaseException) -> None:
         """Tells the worker that it has come to nothing."""
         self.native.fail(error)
-        self.lane.owe()
+        self.executor.wake_workers_soon()
 
 
 @types.coroutine
@@ -103,10 +103,10 @@ def _carry_on(call: _Call, hook: Coroutine[Any, Any, Any], yielded: Any) -> Gene
 class _Flow:
     """A body that passes hooks."""
 
-    __slots__ = ("key", "lane", "moved", "native", "pieces", "task")
+    __slots__ = ("key", "executor", "moved", "native", "pieces", "task")
 
-    def __init__(self, native: Task, key: int, lane: Loop, pieces: Pieces) -> None:
-        self.native, self.key, self.lane, self.pieces = native, key, lane, pieces
+    def __init__(self, native: Task, key: int, executor: Loop, pieces: Pieces) -> None:
+        self.native, self.key, self.executor, self.pieces = native, key, executor, pieces
         self.task: asyncio.Task[None] | None = None
         self.moved = asyncio.Event()
 
@@ -136,7 +136,7 @@ class _Flow:
 
     def done(self, _: asyncio.Task[None]) -> None:
         """Says that it is over, which the worker has heard from the pieces."""
-        if self.lane.forget(self):
+        if self.executor.forget(self):
             self.native.end()
 
     def fail(self, error: BaseException) -> None:
@@ -165,17 +165,17 @@ async def _adapt(
 
 
 class Loop:
-    """Serves the engine's lane of calls until the engine stops."""
+    """Serves the engine's executor of calls until the engine stops."""
 
-    def __init__(self, lane: Lane) -> None:
-        self._lane = lane
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
         self._calls: dict[int, _Call | _Flow] = {}
-        self._owing = False
+        self._waking = False
         self.loop = self._made()
 
     def serve(self) -> None:
         """Runs the loop on this thread, whatever hooks do to it."""
-        while not self._lane.stopped:
+        while not self._executor.stopped:
             try:
                 self.loop.run_forever()
             except (SystemExit, KeyboardInterrupt):
@@ -187,24 +187,24 @@ class Loop:
                 )
                 self._replace(error)
             else:
-                if not self._lane.stopped:
+                if not self._executor.stopped:
                     log.error("a hook has stopped the asyncio loop of the hooks, which goes on")
         self._end()
 
     def _made(self) -> asyncio.AbstractEventLoop:
         """A loop that takes calls: uvloop's where it is installed."""
         loop = _factory()()
-        loop.add_reader(self._lane.fileno(), self._take)
+        loop.add_reader(self._executor.fileno(), self._take)
         return loop
 
     def _replace(self, cause: BaseException) -> None:
-        """Has another loop serve the lane. What ran on this one has failed."""
+        """Has another loop serve the executor. What ran on this one has failed."""
         calls, self._calls = self._calls, {}
         # Not by a callback of the broken one.
-        self._owing = True
+        self._waking = True
         for call in calls.values():
             call.fail(HookError(f"the asyncio loop of the hooks has ended: {cause!r}"))
-        self._ring()
+        self._wake_workers()
         broken = self.loop
         while True:
             try:
@@ -225,10 +225,10 @@ class Loop:
             for task in tasks:
                 task.cancel()
             if tasks:
-                await asyncio.wait(tasks, timeout=_FAREWELL)
-            await asyncio.wait_for(self.loop.shutdown_asyncgens(), _FAREWELL)
+                await asyncio.wait(tasks, timeout=_STOP_TIMEOUT)
+            await asyncio.wait_for(self.loop.shutdown_asyncgens(), _STOP_TIMEOUT)
 
-        self.loop.remove_reader(self._lane.fileno())
+        self.loop.remove_reader(self._executor.fileno())
         try:
             self.loop.run_until_complete(cancel())
         finally:
@@ -237,7 +237,7 @@ class Loop:
     def _take(self) -> None:
         """Takes all calls that have come, and the news of those under way."""
         calls = self._calls
-        for native in self._lane.take():
+        for native in self._executor.take():
             key = native.key
             call = calls.get(key)
             if call is None:
@@ -248,7 +248,7 @@ class Loop:
                     call.task.cancel()
             else:
                 call.tell()
-        if self._lane.stopped:
+        if self._executor.stopped:
             self.loop.stop()
 
     def _start(self, call: _Call | _Flow) -> None:
@@ -268,15 +268,15 @@ class Loop:
             del self._calls[call.key]
         return known
 
-    def owe(self) -> None:
+    def wake_workers_soon(self) -> None:
         """Has workers woken once for all calls that come to something in this turn of the loop."""
-        if not self._owing:
-            self._owing = True
-            self.loop.call_soon(self._ring)
+        if not self._waking:
+            self._waking = True
+            self.loop.call_soon(self._wake_workers)
 
-    def _ring(self) -> None:
-        self._owing = False
-        self._lane.ring()
+    def _wake_workers(self) -> None:
+        self._waking = False
+        self._executor.wake_workers()
 
 
 def _factory() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -286,9 +286,9 @@ def _factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return asyncio.new_event_loop
 
 
-def serve(lane: Lane) -> None:
+def serve(executor: Executor) -> None:
     """The life of the loop's thread."""
     try:
-        Loop(lane).serve()
+        Loop(executor).serve()
     except BaseException:
         log.exception("the asyncio loop of the hooks has ended")

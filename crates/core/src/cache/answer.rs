@@ -5,12 +5,12 @@ use std::sync::Arc;
 use pylae_http::{Framing, Method, Name, Span};
 
 use super::condition::{has_it, strongly_equal};
-use super::fetch::{Body, Fetch, Tap};
-use super::flight::Landing;
+use super::fetch::{CachedCopy, CopiedBody, Fetch};
+use super::flight::FetchOutcome;
 use super::serve::{say, serve};
 use super::storable::{may_stay, refreshed, storable};
 use super::storage::entry::Entry;
-use super::visit::{Outcome, Stored};
+use super::visit::{CacheOutcome, StoredResponse};
 use crate::{Exchange, Halt};
 
 /// What is to be sent after the service has answered.
@@ -19,7 +19,7 @@ pub enum Settled {
     /// Its answer.
     Relay,
     /// A stored response; the service's answer is of no further use.
-    Serve(Stored),
+    Serve(StoredResponse),
     /// Nothing: the answer makes no sense for what was asked.
     Senseless,
 }
@@ -46,9 +46,9 @@ pub fn answered(exchange: &mut Exchange, service: &Arc<str>, framing: Framing) -
         return Settled::Relay;
     };
     let known = if let Framing::Length(length) = framing { usize::try_from(length).unwrap_or(0) } else { 0 };
-    let Some(body) = Body::new(&fetch.cache, known) else {
+    let Some(body) = CopiedBody::new(&fetch.cache, known) else {
         // So much is passing that nothing more is kept at this moment, which says nothing about the next one.
-        fetch.land(Landing::Alone);
+        fetch.land(FetchOutcome::Alone);
         return Settled::Relay;
     };
     let gets = exchange.request.head.method == Method::Get;
@@ -57,7 +57,7 @@ pub fn answered(exchange: &mut Exchange, service: &Arc<str>, framing: Framing) -
         exchange.response.status = 304;
         exchange.response.head.reason = Span::default();
     }
-    fetch.tap = Some(Tap { entry, body, most: fetch.most(), muted });
+    fetch.tap = Some(CachedCopy { entry, body, most: fetch.most(), muted });
     let done = matches!(framing, Framing::None | Framing::Length(0));
     exchange.cache_visit().fetch = Some(fetch);
     if done {
@@ -69,7 +69,7 @@ pub fn answered(exchange: &mut Exchange, service: &Arc<str>, framing: Framing) -
 }
 
 /// Decides what becomes of a request that the service did not answer. Some: a stale response does instead.
-pub fn failed(exchange: &mut Exchange, halt: &Halt) -> Option<Stored> {
+pub fn failed(exchange: &mut Exchange, halt: &Halt) -> Option<StoredResponse> {
     let fetch = exchange.cache_mut().and_then(|visit| visit.fetch.take())?;
     match halt {
         Halt::ConnectFailed | Halt::BadGateway | Halt::GatewayTimeout | Halt::Unavailable(_) | Halt::BreakerOpen(_) => {
@@ -80,7 +80,7 @@ pub fn failed(exchange: &mut Exchange, halt: &Halt) -> Option<Stored> {
     if let Some(stale) = on_error(&fetch, exchange) {
         return Some(serve_stale(*fetch, stale, exchange));
     }
-    fetch.land(Landing::Failed);
+    fetch.land(FetchOutcome::Failed);
     None
 }
 
@@ -89,7 +89,7 @@ fn revalidated(fetch: Fetch, exchange: &mut Exchange) -> Settled {
     let stale = fetch.stale.clone().filter(|stale| speaks_of(stale, exchange));
     let Some(entry) = stale.and_then(|stale| refreshed(&stale, &fetch, exchange)).map(Arc::new) else {
         fetch.cache.remove(&fetch.key);
-        fetch.land(Landing::Alone);
+        fetch.land(FetchOutcome::Alone);
         return Settled::Senseless;
     };
     let stays = may_stay(&entry, &fetch, exchange);
@@ -100,9 +100,9 @@ fn revalidated(fetch: Fetch, exchange: &mut Exchange) -> Settled {
     }
     let cache_status = fetch.rules.cache_status;
     let fresh = stays && entry.fresh_for(exchange.times.now).is_some() && !entry.control.no_cache;
-    fetch.land(if fresh { Landing::Stored } else { Landing::Alone });
+    fetch.land(if fresh { FetchOutcome::Stored } else { FetchOutcome::Alone });
     let how = cache_status.then_some(&b"pylae; fwd=stale; fwd-status=304"[..]);
-    Settled::Serve(serve(entry, exchange, Outcome::Revalidated, how))
+    Settled::Serve(serve(entry, exchange, CacheOutcome::Revalidated, how))
 }
 
 /// Whether a 304 is about `stale`: its strong validator must be the same (section 4.3.4).
@@ -120,10 +120,10 @@ fn on_error(fetch: &Fetch, exchange: &Exchange) -> Option<Arc<Entry>> {
     fetch.stale.as_ref().filter(usable).cloned()
 }
 
-fn serve_stale(fetch: Fetch, stale: Arc<Entry>, exchange: &mut Exchange) -> Stored {
+fn serve_stale(fetch: Fetch, stale: Arc<Entry>, exchange: &mut Exchange) -> StoredResponse {
     let how = fetch.rules.cache_status.then_some(&b"pylae; fwd=stale"[..]);
-    fetch.land(Landing::Failed);
-    serve(stale, exchange, Outcome::Stale, how)
+    fetch.land(FetchOutcome::Failed);
+    serve(stale, exchange, CacheOutcome::Stale, how)
 }
 
 /// The answer to HEAD says whether what is stored for GET still holds (section 4.3.5).
@@ -160,5 +160,5 @@ fn give_up(fetch: Fetch, exchange: &Exchange) {
         // A full answer takes the place of what was stored (section 4.3.3).
         fetch.cache.remove(&fetch.key);
     }
-    fetch.land(if failed { Landing::Failed } else { Landing::Alone });
+    fetch.land(if failed { FetchOutcome::Failed } else { FetchOutcome::Alone });
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use pylae_http::{Method, Name};
 
-use super::flight::{Landing, Lead};
-use super::rules::Rules;
-use super::selection::vary::Known;
+use super::flight::{FetchOutcome, FlightLead};
+use super::rules::CacheRules;
+use super::selection::vary::RequestFacts;
 use super::storage::entry::Entry;
 use super::storage::shared::Cache;
 use crate::{Exchange, Instant};
@@ -15,16 +15,16 @@ use crate::{Exchange, Instant};
 #[derive(Debug)]
 pub struct Fetch {
     pub(super) cache: Arc<Cache>,
-    pub(super) rules: Arc<Rules>,
+    pub(super) rules: Arc<CacheRules>,
     pub(super) key: Box<[u8]>,
     /// What was known of the request when the key was written.
-    pub(super) known: Known,
+    pub(super) known: RequestFacts,
     /// When the service was asked.
     pub(super) began: Instant,
     /// When it has changed what it is the answer of, if it has.
     pub(super) changed: Option<Instant>,
     /// Others wait for it.
-    pub(super) lead: Option<Lead>,
+    pub(super) lead: Option<FlightLead>,
     /// What is there already, no longer fresh.
     pub(super) stale: Option<Arc<Entry>>,
     /// The service is asked whether `stale` still holds.
@@ -35,14 +35,14 @@ pub struct Fetch {
     pub(super) part: bool,
     /// What Cache-Status says of it.
     pub(super) miss: &'static [u8],
-    pub(super) tap: Option<Tap>,
+    pub(super) tap: Option<CachedCopy>,
 }
 
 /// An answer that is copied while it passes.
 #[derive(Debug)]
-pub(super) struct Tap {
+pub(super) struct CachedCopy {
     pub(super) entry: Entry,
-    pub(super) body: Body,
+    pub(super) body: CopiedBody,
     pub(super) most: usize,
     /// The client has it already and is only told so.
     pub(super) muted: bool,
@@ -50,14 +50,14 @@ pub(super) struct Tap {
 
 /// A body that is copied while it passes, within the room that the cache has for all of them.
 #[derive(Debug)]
-pub(super) struct Body {
+pub(super) struct CopiedBody {
     cache: Arc<Cache>,
     bytes: Vec<u8>,
     /// Room that it has taken.
     taken: usize,
 }
 
-impl Body {
+impl CopiedBody {
     /// An empty one for `known` bytes; none if there is no room for them.
     pub(super) fn new(cache: &Arc<Cache>, known: usize) -> Option<Self> {
         let mut body = Self { cache: Arc::clone(cache), bytes: Vec::new(), taken: 0 };
@@ -91,7 +91,7 @@ impl Body {
     }
 }
 
-impl Drop for Body {
+impl Drop for CopiedBody {
     fn drop(&mut self) {
         self.forget();
     }
@@ -116,7 +116,7 @@ impl Fetch {
     }
 
     /// Ends the wait of others.
-    pub(super) fn land(mut self, landing: Landing) {
+    pub(super) fn land(mut self, landing: FetchOutcome) {
         if let Some(lead) = self.lead.take() {
             lead.land(landing);
         }
@@ -135,19 +135,19 @@ impl Fetch {
         }
         self.stores = false;
         if let Some(lead) = self.lead.take() {
-            lead.land(Landing::Alone);
+            lead.land(FetchOutcome::Alone);
         }
     }
 
     pub(super) fn complete(mut self: Box<Self>) {
-        let Some(tap) = self.tap.take().filter(|_| self.stores) else { return self.land(Landing::Alone) };
+        let Some(tap) = self.tap.take().filter(|_| self.stores) else { return self.land(FetchOutcome::Alone) };
         let entry = Entry { body: tap.body.bytes.as_slice().into(), ..tap.entry };
         let entry = if entry.part.is_some() { self.cache.joined(&self.key, entry, tap.most) } else { Some(entry) };
-        let Some(entry) = entry.map(Arc::new) else { return self.land(Landing::Alone) };
+        let Some(entry) = entry.map(Arc::new) else { return self.land(FetchOutcome::Alone) };
         let landing = if entry.fresh_for(entry.received).is_some() && !entry.control.no_cache {
-            Landing::Stored
+            FetchOutcome::Stored
         } else {
-            Landing::Alone
+            FetchOutcome::Alone
         };
         self.cache.put(&self.key, entry);
         self.land(landing);

@@ -10,7 +10,7 @@ use crate::Instant;
 
 /// What became of a fetch that others wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Landing {
+pub enum FetchOutcome {
     /// Its answer is in the cache.
     Stored,
     /// Its answer is for nobody else: everybody asks on his own.
@@ -31,13 +31,13 @@ pub struct Flight {
 
 #[derive(Debug, Default)]
 struct State {
-    landing: Option<Landing>,
+    landing: Option<FetchOutcome>,
     wakers: Vec<Waker>,
 }
 
 impl Flight {
     /// Ready once it is over.
-    pub fn poll(&self, cx: &mut Context<'_>) -> Poll<Landing> {
+    pub fn poll(&self, cx: &mut Context<'_>) -> Poll<FetchOutcome> {
         let mut state = self.state.lock();
         if let Some(landing) = state.landing {
             return Poll::Ready(landing);
@@ -48,7 +48,7 @@ impl Flight {
         Poll::Pending
     }
 
-    fn land(&self, landing: Landing) {
+    fn land(&self, landing: FetchOutcome) {
         let wakers = {
             let mut state = self.state.lock();
             state.landing = Some(landing);
@@ -64,34 +64,34 @@ pub(crate) struct Flights(Mutex<HashMap<Box<[u8]>, Arc<Flight>>>);
 
 impl Flights {
     /// The right to make the fetch, or the one that is being made.
-    pub(crate) fn take_off(self: &Arc<Self>, key: &[u8], now: Instant) -> Result<Lead, Arc<Flight>> {
+    pub(crate) fn take_off(self: &Arc<Self>, key: &[u8], now: Instant) -> Result<FlightLead, Arc<Flight>> {
         let mut flights = self.0.lock();
         if let Some(flight) = flights.get(key) {
             return Err(Arc::clone(flight));
         }
         let flight = Arc::new(Flight { began: now, state: Mutex::default() });
         flights.insert(key.into(), Arc::clone(&flight));
-        Ok(Lead { flights: Arc::clone(self), key: key.into(), flight, landing: Landing::Abandoned })
+        Ok(FlightLead { flights: Arc::clone(self), key: key.into(), flight, landing: FetchOutcome::Abandoned })
     }
 }
 
 /// The right and the duty to make a fetch that others wait for. Dropped unheard, it counts as abandoned.
 #[derive(Debug)]
-pub(crate) struct Lead {
+pub(crate) struct FlightLead {
     flights: Arc<Flights>,
     key: Box<[u8]>,
     flight: Arc<Flight>,
-    landing: Landing,
+    landing: FetchOutcome,
 }
 
-impl Lead {
+impl FlightLead {
     /// Ends the wait of the others.
-    pub(super) fn land(mut self, landing: Landing) {
+    pub(super) fn land(mut self, landing: FetchOutcome) {
         self.landing = landing;
     }
 }
 
-impl Drop for Lead {
+impl Drop for FlightLead {
     fn drop(&mut self) {
         self.flights.0.lock().remove(&self.key);
         self.flight.land(self.landing);

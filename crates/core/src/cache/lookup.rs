@@ -6,23 +6,23 @@ use std::time::Duration;
 use pylae_http::{Framing, Method, Name};
 
 use super::fetch::{Fetch, strip};
-use super::flight::Landing;
+use super::flight::FetchOutcome;
 use super::freshness::control::RequestControl;
-use super::rules::Rules;
+use super::rules::CacheRules;
 use super::selection::key;
-use super::selection::vary::Known;
+use super::selection::vary::RequestFacts;
 use super::serve::{HIT, say, serve};
 use super::storage::entry::Entry;
-use super::storage::shared::{Cache, Found};
-use super::visit::{Join, Outcome, Stored};
+use super::storage::shared::{Cache, CacheLookup};
+use super::visit::{CacheOutcome, Join, StoredResponse};
 use crate::exchange::halt::Rejection;
 use crate::{Exchange, Verdict};
 
 /// Answers the request in `exchange` from the cache, or prepares what must be asked of the service.
-pub fn lookup(cache: &Arc<Cache>, rules: &Arc<Rules>, exchange: &mut Exchange) -> Verdict {
+pub fn lookup(cache: &Arc<Cache>, rules: &Arc<CacheRules>, exchange: &mut Exchange) -> Verdict {
     let why = passes_by(exchange);
     if why.is_some() {
-        exchange.cache_visit().outcome = Some(Outcome::Bypass);
+        exchange.cache_visit().outcome = Some(CacheOutcome::Bypass);
     }
     if let Some(why) = why.filter(|_| exchange.request.head.method != Method::Post || exchange.is_call()) {
         say(exchange, rules.cache_status, why);
@@ -34,22 +34,22 @@ pub fn lookup(cache: &Arc<Cache>, rules: &Arc<Rules>, exchange: &mut Exchange) -
     } else {
         RequestControl::default()
     };
-    let request = Request { cache, rules, control };
+    let request = CacheRequest { cache, rules, control };
     if let Some(why) = why {
         return request.watch(why, exchange);
     }
     let found = cache.find(rules, exchange);
-    let Found::Entry(entry) = found else {
+    let CacheLookup::Entry(entry) = found else {
         let miss = match found {
-            Found::Parts => &b"pylae; fwd=partial"[..],
-            Found::Others => b"pylae; fwd=vary-miss",
+            CacheLookup::Parts => &b"pylae; fwd=partial"[..],
+            CacheLookup::Others => b"pylae; fwd=vary-miss",
             _ => b"pylae; fwd=uri-miss",
         };
         return request.fetch(None, miss, exchange);
     };
     match reuse(&entry, &request.control, exchange) {
-        Reuse::Fresh => Verdict::Stored(serve(entry, exchange, Outcome::Hit, request.hit())),
-        Reuse::Stale => Verdict::Stored(serve(entry, exchange, Outcome::Stale, request.hit())),
+        Reuse::Fresh => Verdict::Stored(serve(entry, exchange, CacheOutcome::Hit, request.hit())),
+        Reuse::Stale => Verdict::Stored(serve(entry, exchange, CacheOutcome::Stale, request.hit())),
         Reuse::WhileRevalidating => Verdict::Stored(request.serve_and_refresh(entry, exchange)),
         Reuse::No => {
             // It would do, but for what the client asks (RFC 9211 section 2.2).
@@ -89,7 +89,9 @@ fn reuse(entry: &Entry, control: &RequestControl, exchange: &Exchange) -> Reuse 
         Reuse::Stale
     } else if control.min_fresh.is_none() && stale < entry.stale_while_revalidate {
         Reuse::WhileRevalidating
-    } else if exchange.cache().and_then(|visit| visit.joined) == Some(Landing::Failed) && stale < entry.stale_if_error {
+    } else if exchange.cache().and_then(|visit| visit.joined) == Some(FetchOutcome::Failed)
+        && stale < entry.stale_if_error
+    {
         Reuse::Stale
     } else {
         Reuse::No
@@ -109,15 +111,15 @@ fn passes_by(exchange: &Exchange) -> Option<&'static [u8]> {
 }
 
 /// A request that the cache takes part in.
-struct Request<'a> {
+struct CacheRequest<'a> {
     cache: &'a Arc<Cache>,
-    rules: &'a Arc<Rules>,
+    rules: &'a Arc<CacheRules>,
     control: RequestControl,
 }
 
-impl Request<'_> {
+impl CacheRequest<'_> {
     /// Gives a stale answer now and has it validated, unless somebody is at it already.
-    fn serve_and_refresh(&self, entry: Arc<Entry>, exchange: &mut Exchange) -> Stored {
+    fn serve_and_refresh(&self, entry: Arc<Entry>, exchange: &mut Exchange) -> StoredResponse {
         let key = self.cache.flight_key(self.rules, exchange);
         let lead = self.cache.flights.take_off(&key, exchange.times.now).ok();
         let refresh = lead.map(|lead| {
@@ -125,7 +127,7 @@ impl Request<'_> {
             let stores = self.may_store(exchange);
             Box::new(Fetch { lead: Some(lead), stale, stores, ..self.new_fetch(exchange) })
         });
-        Stored { refresh, ..serve(entry, exchange, Outcome::Stale, self.hit()) }
+        StoredResponse { refresh, ..serve(entry, exchange, CacheOutcome::Stale, self.hit()) }
     }
 
     /// Lets a POST pass. Its answer may be one that GET would have.
@@ -138,7 +140,7 @@ impl Request<'_> {
     /// Asks the service, or waits for another who does. `miss` says why, though there may be a stored response.
     fn fetch(&self, stale: Option<Arc<Entry>>, miss: &'static [u8], exchange: &mut Exchange) -> Verdict {
         if self.control.only_if_cached {
-            exchange.cache_visit().outcome = Some(Outcome::Miss);
+            exchange.cache_visit().outcome = Some(CacheOutcome::Miss);
             return Verdict::Reject(Box::new(Rejection {
                 status: 504,
                 code: "not_cached",
@@ -146,7 +148,7 @@ impl Request<'_> {
                 headers: Vec::new(),
             }));
         }
-        exchange.cache_visit().outcome = Some(Outcome::Miss);
+        exchange.cache_visit().outcome = Some(CacheOutcome::Miss);
         let validates = stale.as_ref().is_some_and(|entry| entry.has_validator());
         let part = exchange.request.head.fields.has(Name::Range) && !validates;
         let stores = self.may_store(exchange);
@@ -171,7 +173,8 @@ impl Request<'_> {
     /// Takes the lead, or finds whom to wait for. Neither when waiting has been of no use.
     fn collapse(&self, fetch: &mut Fetch, exchange: &mut Exchange) -> Option<Join> {
         let wait = self.rules.wait;
-        if wait.is_zero() || !matches!(exchange.cache().and_then(|visit| visit.joined), None | Some(Landing::Abandoned))
+        if wait.is_zero()
+            || !matches!(exchange.cache().and_then(|visit| visit.joined), None | Some(FetchOutcome::Abandoned))
         {
             return None;
         }
@@ -201,7 +204,7 @@ impl Request<'_> {
             cache: Arc::clone(self.cache),
             rules: Arc::clone(self.rules),
             key: exchange.cache().map_or(&[][..], |visit| &visit.key).into(),
-            known: Known::of(exchange),
+            known: RequestFacts::of(exchange),
             began: exchange.times.now,
             changed: None,
             lead: None,

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// What a route says about caching.
 #[derive(Debug)]
 #[allow(clippy::struct_excessive_bools)] // settings are independent switches
-pub struct Rules {
+pub struct CacheRules {
     /// Name of the route: other routes for the same address have other answers.
     pub route: Box<str>,
     /// How long an answer is fresh of which the origin does not say so.

@@ -9,12 +9,17 @@ use pylae_http::{Method, Name, Span};
 use super::condition::{has_it, same_as_before};
 use super::range::{Wanted, wanted};
 use super::storage::entry::Entry;
-use super::visit::{Outcome, Stored};
+use super::visit::{CacheOutcome, StoredResponse};
 use crate::Exchange;
 
 /// Puts the head of `entry` into the exchange, as if the service had just sent it, with Age and, if `how` it came about
 /// is to be told, Cache-Status.
-pub(super) fn serve(entry: Arc<Entry>, exchange: &mut Exchange, outcome: Outcome, how: Option<&[u8]>) -> Stored {
+pub(super) fn serve(
+    entry: Arc<Entry>,
+    exchange: &mut Exchange,
+    outcome: CacheOutcome,
+    how: Option<&[u8]>,
+) -> StoredResponse {
     exchange.cache_visit().outcome = Some(outcome);
     exchange.clear_response();
     exchange.response.buffer.extend_from_slice(&entry.bytes);
@@ -32,7 +37,7 @@ pub(super) fn serve(entry: Arc<Entry>, exchange: &mut Exchange, outcome: Outcome
     let mut number = itoa::Buffer::new();
     let _ = edits.set_known(Name::Age, number.format(entry.age(now).as_secs()).as_bytes());
     if let Some(how) = how {
-        let mut text = Text { memory: [0; 64], len: 0 };
+        let mut text = ShortText { memory: [0; 64], len: 0 };
         text.add(how);
         text.add(b"; ttl=");
         match entry.fresh_for(now) {
@@ -42,19 +47,19 @@ pub(super) fn serve(entry: Arc<Entry>, exchange: &mut Exchange, outcome: Outcome
         let _ = edits.append(b"Cache-Status", text.bytes());
     }
     let part = choose(&entry, exchange);
-    Stored { entry, part, refresh: None }
+    StoredResponse { entry, part, refresh: None }
 }
 
 /// How a stored response came about for which the service was not asked.
 pub(super) const HIT: &[u8] = b"pylae; hit";
 
 /// A short text without an allocation.
-struct Text {
+struct ShortText {
     memory: [u8; 64],
     len: usize,
 }
 
-impl Text {
+impl ShortText {
     fn add(&mut self, bytes: &[u8]) {
         if let Some(place) = self.memory.get_mut(self.len..self.len + bytes.len()) {
             place.copy_from_slice(bytes);

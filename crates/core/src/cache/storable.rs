@@ -9,9 +9,9 @@ use pylae_http::{Framing, Name, NameSet};
 
 use super::change::is_for_get;
 use super::fetch::Fetch;
-use super::freshness::age::{Lifetime, Seen, initial, lifetime, wall};
+use super::freshness::age::{Lifetime, ReceivedHead, initial, lifetime, wall};
 use super::freshness::control::ResponseControl;
-use super::rules::Rules;
+use super::rules::CacheRules;
 use super::selection::vary::Selecting;
 use super::storage::entry::Entry;
 use super::storage::head::{NOT_UPDATED, encoded, kept_head, updates};
@@ -45,7 +45,7 @@ pub(super) fn storable(fetch: &Fetch, exchange: &Exchange, service: &Arc<str>, f
         return None;
     }
     let initial_age = initial(exchange, fetch.began);
-    let seen = Seen { head: response, bytes: buf, wall: wall(exchange) };
+    let seen = ReceivedHead { head: response, bytes: buf, wall: wall(exchange) };
     let lifetime = match lifetime(&seen, &control, &fetch.rules) {
         Lifetime::Stated(span) => span,
         Lifetime::Configured(span) => initial_age + span,
@@ -84,7 +84,7 @@ impl Fetch {
 }
 
 /// How long `entry` may be given although it is stale: what the origin says, otherwise what the route says.
-fn settle_staleness(entry: &mut Entry, rules: &Rules) {
+fn settle_staleness(entry: &mut Entry, rules: &CacheRules) {
     if entry.control.forbids_stale() {
         return;
     }
@@ -150,7 +150,7 @@ fn is_bounded(framing: Framing, most: usize) -> bool {
 }
 
 /// The tags of the route and those that the origin gives in Cache-Tag.
-fn tags(exchange: &Exchange, rules: &Rules) -> Arc<[Box<str>]> {
+fn tags(exchange: &Exchange, rules: &CacheRules) -> Arc<[Box<str>]> {
     let lines = exchange.response.head.fields.values(&exchange.response.buffer, "cache-tag");
     let said = lines.flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
     let said = said.filter(|tag| !tag.is_empty()).filter_map(|tag| std::str::from_utf8(tag).ok());
@@ -191,7 +191,7 @@ pub(super) fn refreshed(stale: &Entry, fetch: &Fetch, exchange: &Exchange) -> Op
         bytes,
         head,
     };
-    let seen = Seen { head: &entry.head, bytes: &entry.bytes, wall: wall(exchange) };
+    let seen = ReceivedHead { head: &entry.head, bytes: &entry.bytes, wall: wall(exchange) };
     entry.lifetime = match lifetime(&seen, &control, &fetch.rules) {
         Lifetime::Stated(span) => span,
         Lifetime::Configured(span) => initial_age + span,

@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 use pylae_http::body::framing;
 use pylae_http::{Framing, HeadLimits};
 
-use super::{Cache, Outcome, Rules, Settled, Stored, answered, changed, failed, lookup};
+use super::{Cache, CacheOutcome, CacheRules, Settled, StoredResponse, answered, changed, failed, lookup};
 use crate::request::admit::admit;
 use crate::{Exchange, Halt, Instant, Verdict};
 
@@ -27,7 +27,7 @@ const BEGIN: u64 = 1_700_000_000;
 /// A cache and what time it is there.
 struct World {
     cache: Arc<Cache>,
-    rules: Rules,
+    rules: CacheRules,
     /// Seconds since the beginning.
     at: u64,
 }
@@ -36,7 +36,7 @@ struct World {
 #[derive(Debug, PartialEq, Eq)]
 enum Got {
     /// Something from the cache.
-    Stored { status: u16, body: String, outcome: Outcome },
+    Stored { status: u16, body: String, outcome: CacheOutcome },
     /// The origin was asked, with these conditions.
     Asked { if_none_match: Option<String>, if_modified_since: Option<String> },
     /// A refusal.
@@ -45,8 +45,8 @@ enum Got {
     Waits,
 }
 
-fn rules() -> Rules {
-    Rules {
+fn rules() -> CacheRules {
+    CacheRules {
         route: "r".into(),
         ttl: Duration::from_secs(300),
         error_ttl: Duration::ZERO,
@@ -72,7 +72,7 @@ impl World {
         Self { cache: Cache::new(64 << 20), rules: rules(), at: 1000 }
     }
 
-    fn with(rules: Rules) -> Self {
+    fn with(rules: CacheRules) -> Self {
         Self { rules, ..Self::new() }
     }
 
@@ -108,9 +108,9 @@ impl World {
         lookup(&self.cache, &Arc::new(self.copy_of_rules()), exchange)
     }
 
-    fn copy_of_rules(&self) -> Rules {
+    fn copy_of_rules(&self) -> CacheRules {
         let rules = &self.rules;
-        Rules { route: rules.route.clone(), vary: rules.vary.clone(), tags: rules.tags.clone(), ..*rules }
+        CacheRules { route: rules.route.clone(), vary: rules.vary.clone(), tags: rules.tags.clone(), ..*rules }
     }
 
     /// What a client gets for a request; when the origin is asked, the exchange is over then.
@@ -163,7 +163,7 @@ impl World {
     }
 
     /// The origin does not answer the request in `exchange`.
-    fn fail(&self, exchange: &mut Exchange) -> Option<Stored> {
+    fn fail(&self, exchange: &mut Exchange) -> Option<StoredResponse> {
         exchange.times.now = self.now();
         failed(exchange, &Halt::ConnectFailed)
     }
@@ -195,7 +195,7 @@ fn got(exchange: &Exchange, verdict: Verdict) -> Got {
     }
 }
 
-fn got_stored(exchange: &Exchange, stored: &Stored) -> Got {
+fn got_stored(exchange: &Exchange, stored: &StoredResponse) -> Got {
     Got::Stored {
         status: exchange.response.status,
         body: String::from_utf8_lossy(&stored.entry.body[stored.part.clone()]).into_owned(),
@@ -205,7 +205,7 @@ fn got_stored(exchange: &Exchange, stored: &Stored) -> Got {
 
 /// A full answer from memory.
 fn hit(body: &str) -> Got {
-    Got::Stored { status: 200, body: body.to_owned(), outcome: Outcome::Hit }
+    Got::Stored { status: 200, body: body.to_owned(), outcome: CacheOutcome::Hit }
 }
 
 /// The origin asked without conditions.

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::fetch::Fetch;
-use super::flight::{Flight, Landing};
+use super::flight::{FetchOutcome, Flight};
 use super::storage::entry::Entry;
 use crate::exchange::Exchange;
-use crate::exchange::slots::{Memory, Position, Slot};
+use crate::exchange::slots::{Feature, FeatureMemory, FeatureSlot};
 
 /// How the cache served an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum CacheOutcome {
     /// From memory.
     Hit,
     /// From memory, although no longer fresh.
@@ -27,11 +27,11 @@ pub enum Outcome {
 
 /// The cache's side of one exchange. Its memory is used again.
 #[derive(Debug, Default)]
-pub struct Visit {
+pub struct CacheVisit {
     /// How the exchange was served, if its route has a cache.
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<CacheOutcome>,
     /// How the wait for another's fetch ended; `Alone` when it took too long.
-    pub joined: Option<Landing>,
+    pub joined: Option<FetchOutcome>,
     pub(super) key: Vec<u8>,
     pub(super) scratch: Vec<u8>,
     pub(super) fetch: Option<Box<Fetch>>,
@@ -39,7 +39,7 @@ pub struct Visit {
 
 /// A stored response that is to be sent; its head lies in the exchange.
 #[derive(Debug)]
-pub struct Stored {
+pub struct StoredResponse {
     /// Where its body is.
     pub entry: Arc<Entry>,
     /// The part of it that is sent.
@@ -57,7 +57,7 @@ pub struct Join {
     pub patience: Duration,
 }
 
-impl Memory for Visit {
+impl FeatureMemory for CacheVisit {
     /// Others that wait for this exchange's fetch are told that it has gone.
     fn reset(&mut self) {
         self.outcome = None;
@@ -66,33 +66,33 @@ impl Memory for Visit {
     }
 }
 
-impl Slot for Visit {
-    const POSITION: Position = Position::Cache;
+impl Feature for CacheVisit {
+    const POSITION: FeatureSlot = FeatureSlot::Cache;
 }
 
 impl Exchange {
     /// What the cache knows of it, if it has seen it.
     #[inline]
-    pub fn cache(&self) -> Option<&Visit> {
+    pub fn cache(&self) -> Option<&CacheVisit> {
         self.slots.get()
     }
 
     /// The same, to be changed.
     #[inline]
-    pub fn cache_mut(&mut self) -> Option<&mut Visit> {
+    pub fn cache_mut(&mut self) -> Option<&mut CacheVisit> {
         self.slots.get_mut()
     }
 
     /// The same, for a cache that sees it now.
     #[inline]
-    pub fn cache_visit(&mut self) -> &mut Visit {
+    pub fn cache_visit(&mut self) -> &mut CacheVisit {
         self.slots.get_or_default()
     }
 
     /// Whether the body of its answer is only for the cache: the client has it already.
     #[inline]
     pub fn is_muted(&self) -> bool {
-        self.cache().is_some_and(Visit::is_muted)
+        self.cache().is_some_and(CacheVisit::is_muted)
     }
 
     /// Whether the service is asked for an answer that the cache may want.
@@ -103,12 +103,12 @@ impl Exchange {
 
     /// How it was served, if its route has a cache.
     #[inline]
-    pub fn cache_outcome(&self) -> Option<Outcome> {
+    pub fn cache_outcome(&self) -> Option<CacheOutcome> {
         self.cache().and_then(|visit| visit.outcome)
     }
 }
 
-impl Visit {
+impl CacheVisit {
     /// Takes over a fetch.
     pub fn carry(&mut self, fetch: Box<Fetch>) {
         self.fetch = Some(fetch);
@@ -132,11 +132,11 @@ impl Visit {
 
     /// The answer broke off: it is not kept, and nobody need wait for it.
     pub fn break_off(&mut self) {
-        self.call_off(Landing::Failed);
+        self.call_off(FetchOutcome::Failed);
     }
 
     /// The service is not asked after all: nobody need wait for it.
-    pub fn call_off(&mut self, landing: Landing) {
+    pub fn call_off(&mut self, landing: FetchOutcome) {
         if let Some(fetch) = self.fetch.take() {
             fetch.land(landing);
         }

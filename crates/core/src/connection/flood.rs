@@ -28,9 +28,9 @@ pub struct FloodLimits {
 /// What one connection has done.
 #[derive(Clone, Debug)]
 pub struct Flood {
-    resets: Budget,
-    idle_frames: Budget,
-    crumbs: Budget,
+    resets: FloodBudget,
+    idle_frames: FloodBudget,
+    crumbs: FloodBudget,
     /// When a head began that is not complete yet.
     head: Option<Instant>,
     /// The frame that came last ends the head.
@@ -40,7 +40,7 @@ pub struct Flood {
 }
 
 #[derive(Clone, Debug)]
-struct Budget {
+struct FloodBudget {
     most: f64,
     left: f64,
     last: Instant,
@@ -49,7 +49,7 @@ struct Budget {
 impl Flood {
     /// A connection that begins at `now`.
     pub fn new(limits: FloodLimits, now: Instant) -> Self {
-        let budget = |most: u32| Budget { most: f64::from(most), left: f64::from(most), last: now };
+        let budget = |most: u32| FloodBudget { most: f64::from(most), left: f64::from(most), last: now };
         Self {
             resets: budget(limits.resets),
             idle_frames: budget(limits.idle_frames),
@@ -108,7 +108,7 @@ impl Flood {
     }
 }
 
-impl Budget {
+impl FloodBudget {
     fn take(&mut self, now: Instant) -> bool {
         let passed = now.since(self.last).as_secs_f64();
         self.last = self.last.max(now);

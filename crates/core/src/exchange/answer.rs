@@ -62,9 +62,9 @@ pub fn to_halt(halt: &Halt, exchange: &Exchange, wall: Duration) -> Answer {
         return Answer { status, headers, body: Arc::default() };
     }
     let (media_type, body) = match accepted(exchange) {
-        Accepted::Json => ("application/problem+json", json(halt, exchange, &detail, wall)),
-        Accepted::Html => ("text/html; charset=utf-8", html(status, &detail, exchange)),
-        Accepted::Text => ("text/plain; charset=utf-8", format!("{status} {}\n{detail}\n", encode::reason(status))),
+        ErrorFormat::Json => ("application/problem+json", json(halt, exchange, &detail, wall)),
+        ErrorFormat::Html => ("text/html; charset=utf-8", html(status, &detail, exchange)),
+        ErrorFormat::Text => ("text/plain; charset=utf-8", format!("{status} {}\n{detail}\n", encode::reason(status))),
     };
     headers.push(("Content-Type".into(), media_type.into()));
     headers.push(("Cache-Control".into(), b"no-store".to_vec()));
@@ -103,17 +103,17 @@ fn html(status: u16, detail: &str, exchange: &Exchange) -> String {
 }
 
 /// Form in which an error is told.
-enum Accepted {
+enum ErrorFormat {
     Json,
     Html,
     Text,
 }
 
 /// JSON, unless the client accepts only HTML or plain text (RFC 9110 section 12.5.1; `q=0` alone is heeded).
-fn accepted(exchange: &Exchange) -> Accepted {
+fn accepted(exchange: &Exchange) -> ErrorFormat {
     let mut found = None;
     if !exchange.request.head.fields.has(Name::Accept) {
-        return Accepted::Json;
+        return ErrorFormat::Json;
     }
     for range in exchange.request.values("accept").flat_map(|line| line.split(|byte| *byte == b',')) {
         let range = String::from_utf8_lossy(range).to_ascii_lowercase();
@@ -123,13 +123,13 @@ fn accepted(exchange: &Exchange) -> Accepted {
             continue;
         }
         match name {
-            "*/*" | "application/*" | "application/json" | "application/problem+json" => return Accepted::Json,
-            "text/html" | "text/*" => found = Some(Accepted::Html),
-            "text/plain" if found.is_none() => found = Some(Accepted::Text),
+            "*/*" | "application/*" | "application/json" | "application/problem+json" => return ErrorFormat::Json,
+            "text/html" | "text/*" => found = Some(ErrorFormat::Html),
+            "text/plain" if found.is_none() => found = Some(ErrorFormat::Text),
             _ => {}
         }
     }
-    found.unwrap_or(Accepted::Json)
+    found.unwrap_or(ErrorFormat::Json)
 }
 
 /// A moment as RFC 3339 writes it, in UTC, with milliseconds.

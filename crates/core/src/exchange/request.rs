@@ -28,7 +28,7 @@ pub struct Request {
     /// Length of the host in `host`, without the port.
     pub host_len: usize,
     /// Where it comes from.
-    pub origin: Origin,
+    pub origin: RequestOrigin,
     /// The request id, 1–128 bytes of `[A-Za-z0-9._-]`.
     pub id: Vec<u8>,
     /// Values of the route's path parameters, as spans of the path without parameters of segments, in the order of the
@@ -52,7 +52,7 @@ pub struct Request {
 
 /// Where a request comes from: a client's connection, and what a proxy in front says of it.
 #[derive(Clone, Debug)]
-pub struct Origin {
+pub struct RequestOrigin {
     /// The connection's peer.
     pub peer: SocketAddr,
     /// Whether the peer is a trusted proxy.
@@ -67,7 +67,7 @@ pub struct Origin {
     pub certificate: Option<Arc<Certificate>>,
 }
 
-impl Default for Origin {
+impl Default for RequestOrigin {
     fn default() -> Self {
         let client = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         let peer = SocketAddr::new(client, 0);

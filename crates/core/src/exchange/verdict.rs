@@ -5,7 +5,7 @@ use std::pin::Pin;
 use super::Exchange;
 use super::answer::Answer;
 use super::halt::Rejection;
-use crate::cache::{Join, Stored};
+use crate::cache::{Join, StoredResponse};
 
 /// What a policy makes of a request.
 pub enum Verdict {
@@ -16,7 +16,7 @@ pub enum Verdict {
     /// Answer it here.
     Answer(Box<Answer>),
     /// Answer it with a stored response, whose head lies in the exchange.
-    Stored(Stored),
+    Stored(StoredResponse),
     /// Ask this policy again once another exchange's fetch is over, or has taken too long.
     Join(Join),
     /// Not known yet: for what must wait for something outside the worker. Costs an allocation, so never on a common path.

@@ -1,9 +1,9 @@
 //! What limits remember of an exchange.
 
-use super::concurrency::Permit;
+use super::concurrency::ConcurrencyPermit;
 use super::limiter::Limiter;
 use crate::exchange::Exchange;
-use crate::exchange::slots::{Memory, Position, Slot};
+use crate::exchange::slots::{Feature, FeatureMemory, FeatureSlot};
 
 /// How the limits of a route took an exchange.
 #[derive(Debug, Default)]
@@ -11,18 +11,18 @@ pub struct Admitted {
     /// Whether each of [`Limiter::ALL`] admitted it; none where it was not asked.
     pub by: [Option<bool>; Limiter::ALL.len()],
     /// Places under limits of concurrency, held until the exchange is over.
-    pub permits: Vec<Permit>,
+    pub permits: Vec<ConcurrencyPermit>,
 }
 
-impl Memory for Admitted {
+impl FeatureMemory for Admitted {
     fn reset(&mut self) {
         self.by = Default::default();
         self.permits.clear();
     }
 }
 
-impl Slot for Admitted {
-    const POSITION: Position = Position::Limit;
+impl Feature for Admitted {
+    const POSITION: FeatureSlot = FeatureSlot::Limit;
 }
 
 impl Exchange {

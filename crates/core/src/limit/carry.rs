@@ -1,7 +1,7 @@
 //! Carrying what was used over to a limit whose figures changed: the share used stays.
 
 use super::fixed_window::Count;
-use super::shape::Shape;
+use super::shape::LimitShape;
 use super::token_bucket::Level;
 
 /// What is used, as a part of the whole.
@@ -12,11 +12,11 @@ pub(super) struct Share {
 }
 
 impl Share {
-    pub(super) fn of_level(level: Level, now: u64, shape: &Shape) -> Self {
+    pub(super) fn of_level(level: Level, now: u64, shape: &LimitShape) -> Self {
         Self { used: level.debt(now, shape), whole: shape.most_debt() }
     }
 
-    pub(super) fn of_count(used: u32, shape: &Shape) -> Self {
+    pub(super) fn of_count(used: u32, shape: &LimitShape) -> Self {
         Self { used: used.into(), whole: shape.limit.into() }
     }
 
@@ -32,15 +32,15 @@ impl Share {
         }
     }
 
-    pub(super) fn level(self, now: u64, shape: &Shape) -> Level {
+    pub(super) fn level(self, now: u64, shape: &LimitShape) -> Level {
         Level::owing(self.part_of(shape.most_debt()), now, shape)
     }
 
-    pub(super) fn used_of(self, shape: &Shape) -> u32 {
+    pub(super) fn used_of(self, shape: &LimitShape) -> u32 {
         self.part_of(shape.limit.into()) as u32
     }
 
-    pub(super) fn count(self, wall: u64, shape: &Shape) -> Count {
+    pub(super) fn count(self, wall: u64, shape: &LimitShape) -> Count {
         Count { until: shape.boundary(wall), used: self.used_of(shape) }
     }
 }

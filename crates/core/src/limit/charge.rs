@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use super::decision::{Decision, Reading};
-use super::shape::{LimitError, Shape};
+use super::decision::{Clocks, Decision};
+use super::shape::{LimitError, LimitShape};
 
 /// A limit as a store knows it.
 #[derive(Clone, Debug)]
 pub struct Limit {
     pub(super) identity: Box<str>,
-    pub(super) shape: Shape,
+    pub(super) shape: LimitShape,
     pub(super) salt: u64,
     pub(super) id: u32,
     /// Says that somebody has it.
@@ -18,7 +18,7 @@ pub struct Limit {
 
 impl Limit {
     /// As [`CounterStore::register`] of a store of one's own gives it back. It is of use to that store alone.
-    pub fn new(identity: &str, shape: Shape) -> Self {
+    pub fn new(identity: &str, shape: LimitShape) -> Self {
         Self { identity: identity.into(), shape, salt: 0, id: 0, _held: Arc::default() }
     }
 
@@ -28,7 +28,7 @@ impl Limit {
     }
 
     /// Its figures.
-    pub fn shape(&self) -> &Shape {
+    pub fn shape(&self) -> &LimitShape {
         &self.shape
     }
 }
@@ -68,7 +68,7 @@ impl<'a> Charge<'a> {
 /// The answer to a list of charges.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 #[must_use]
-pub enum Verdict {
+pub enum ChargeVerdict {
     /// All were admitted and taken.
     Admitted,
     /// Nothing was taken.
@@ -82,8 +82,8 @@ pub enum Verdict {
 /// identity and figures, the key and the cost. `crates/core/tests/counter_store.rs` has one of another make.
 pub trait CounterStore: Send + Sync {
     /// Makes a limit known. The same identity with other figures carries the counts over: the share used stays.
-    fn register(&self, identity: &str, shape: Shape) -> Result<Limit, LimitError>;
+    fn register(&self, identity: &str, shape: LimitShape) -> Result<Limit, LimitError>;
 
     /// Takes all charges or none, and fills in each `decision`. No two charges may be of the same limit.
-    fn check_all(&self, charges: &mut [Charge<'_>], at: Reading) -> impl Future<Output = Verdict>;
+    fn check_all(&self, charges: &mut [Charge<'_>], at: Clocks) -> impl Future<Output = ChargeVerdict>;
 }

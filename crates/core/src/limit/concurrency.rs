@@ -6,25 +6,25 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use parking_lot::Mutex;
 
-use super::tag::{Tag, Tagger};
+use super::tag::{CounterTag, Tagger};
 
 const SHARDS: usize = 64;
 
 /// How many exchanges are in flight, over all concurrency limits and their keys. Holds only keys that have any, so it is
 /// bounded by the number of exchanges in flight. Outlives a reload: the figure of a limit is given with each request.
 #[derive(Debug)]
-pub struct InFlight {
+pub struct InFlightTable {
     tagger: Tagger,
-    shards: [Mutex<HashMap<Tag, u32, FixedState>>; SHARDS],
+    shards: [Mutex<HashMap<CounterTag, u32, FixedState>>; SHARDS],
 }
 
-impl Default for InFlight {
+impl Default for InFlightTable {
     fn default() -> Self {
         Self { tagger: Tagger::default(), shards: std::array::from_fn(|_| Mutex::default()) }
     }
 }
 
-impl InFlight {
+impl InFlightTable {
     /// Nothing in flight.
     pub fn new() -> Arc<Self> {
         Arc::default()
@@ -36,7 +36,7 @@ impl InFlight {
     }
 
     /// One more in flight for this key of this limit, for as long as the permit lives; none if there are `limit` already.
-    pub fn enter(self: &Arc<Self>, salt: u64, key: &[u8], limit: u32) -> Option<Permit> {
+    pub fn enter(self: &Arc<Self>, salt: u64, key: &[u8], limit: u32) -> Option<ConcurrencyPermit> {
         let tag = self.tagger.tag(salt, key);
         let mut shard = self.shard(tag).lock();
         let count = shard.get(&tag).copied().unwrap_or(0);
@@ -44,7 +44,7 @@ impl InFlight {
             return None;
         }
         shard.insert(tag, count + 1);
-        Some(Permit { of: Arc::clone(self), tag, remaining: limit - count - 1 })
+        Some(ConcurrencyPermit { of: Arc::clone(self), tag, remaining: limit - count - 1 })
     }
 
     /// How many are in flight for this key of this limit.
@@ -58,7 +58,7 @@ impl InFlight {
         self.shards.iter().map(|shard| shard.lock().len()).sum()
     }
 
-    fn shard(&self, tag: Tag) -> &Mutex<HashMap<Tag, u32, FixedState>> {
+    fn shard(&self, tag: CounterTag) -> &Mutex<HashMap<CounterTag, u32, FixedState>> {
         &self.shards[tag[0] as usize % SHARDS]
     }
 }
@@ -66,20 +66,20 @@ impl InFlight {
 /// One exchange in flight; dropping it ends it.
 #[derive(Debug)]
 #[must_use = "dropping the permit gives the place back"]
-pub struct Permit {
-    of: Arc<InFlight>,
-    tag: Tag,
+pub struct ConcurrencyPermit {
+    of: Arc<InFlightTable>,
+    tag: CounterTag,
     remaining: u32,
 }
 
-impl Permit {
+impl ConcurrencyPermit {
     /// How many more were free when this one was given.
     pub fn remaining(&self) -> u32 {
         self.remaining
     }
 }
 
-impl Drop for Permit {
+impl Drop for ConcurrencyPermit {
     fn drop(&mut self) {
         let mut shard = self.of.shard(self.tag).lock();
         match shard.get_mut(&self.tag) {
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn never_more_than_the_limit_and_places_come_back() {
-        let flights = InFlight::new();
+        let flights = InFlightTable::new();
         let (a, b) = (flights.salt("a"), flights.salt("b"));
         let first = flights.enter(a, b"k", 2).unwrap();
         let second = flights.enter(a, b"k", 2).unwrap();
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn holds_over_threads() {
-        let flights = InFlight::new();
+        let flights = InFlightTable::new();
         let salt = flights.salt("route");
         let held = Mutex::new(Vec::new());
         std::thread::scope(|scope| {

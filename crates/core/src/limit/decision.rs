@@ -6,7 +6,7 @@ use crate::clock::Instant;
 
 /// The two clocks at one moment. Windows aligned to UTC follow `wall`, everything else `now`.
 #[derive(Copy, Clone, Debug, Default)]
-pub struct Reading {
+pub struct Clocks {
     /// Monotonic.
     pub now: Instant,
     /// Time since the Unix epoch.
@@ -29,7 +29,7 @@ pub struct Decision {
 
 /// A decision in absolute time: what the algorithms return before the caller's clock reading is taken off.
 #[derive(Copy, Clone, Debug)]
-pub(super) struct Outcome {
+pub(super) struct AbsoluteDecision {
     pub(super) admitted: bool,
     pub(super) remaining: u32,
     /// When the cost is admitted; `u64::MAX` for never.
@@ -38,7 +38,7 @@ pub(super) struct Outcome {
     pub(super) whole_at: u64,
 }
 
-impl Outcome {
+impl AbsoluteDecision {
     /// `now` is the reading that the caller gave, which may lie behind the one that was decided with.
     pub(super) fn seen_from(self, now: u64) -> Decision {
         let retry_after = match (self.admitted, self.ready_at) {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::decision::{Decision, Outcome};
-use super::shape::{Algorithm, LimitError, Shape};
+use super::decision::{AbsoluteDecision, Decision};
+use super::shape::{LimitAlgorithm, LimitError, LimitShape};
 
 /// What was taken in the window that ends at `until` (wall clock).
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
@@ -17,28 +17,31 @@ pub(super) fn wall_nanos(wall: Duration) -> u64 {
     u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX)
 }
 
-impl Shape {
+impl LimitShape {
     /// The end of the window in which `wall` lies.
     pub(super) fn boundary(&self, wall: u64) -> u64 {
         (wall - wall % self.per).saturating_add(self.per)
     }
 
     /// Decides on `cost` at `wall`, which must not lie before any earlier one.
-    pub(super) fn fixed_window(&self, count: Count, wall: u64, cost: u32) -> (Outcome, Count) {
+    pub(super) fn fixed_window(&self, count: Count, wall: u64, cost: u32) -> (AbsoluteDecision, Count) {
         let count = if wall >= count.until { Count { until: self.boundary(wall), used: 0 } } else { count };
         let room = self.limit.saturating_sub(count.used);
         let admitted = cost <= room;
         let used = if admitted { count.used + cost } else { count.used };
         let ready_at = if cost > self.limit { u64::MAX } else { count.until };
         let whole_at = if used == 0 { wall } else { count.until };
-        (Outcome { admitted, remaining: self.limit.saturating_sub(used), ready_at, whole_at }, Count { used, ..count })
+        (
+            AbsoluteDecision { admitted, remaining: self.limit.saturating_sub(used), ready_at, whole_at },
+            Count { used, ..count },
+        )
     }
 }
 
 /// One fixed window.
 #[derive(Clone, Debug)]
 pub struct FixedWindow {
-    shape: Shape,
+    shape: LimitShape,
     count: Count,
     latest: u64,
 }
@@ -46,7 +49,7 @@ pub struct FixedWindow {
 impl FixedWindow {
     /// At most `limit` between two multiples of `per` since the Unix epoch.
     pub fn new(limit: u32, per: Duration) -> Result<Self, LimitError> {
-        let shape = Shape::new(Algorithm::FixedWindow, limit, per, None)?;
+        let shape = LimitShape::new(LimitAlgorithm::FixedWindow, limit, per, None)?;
         Ok(Self { shape, count: Count::default(), latest: 0 })
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::decision::Decision;
-use super::shape::Shape;
+use super::shape::LimitShape;
 
 /// Whole seconds, rounded up.
 pub fn seconds(time: Duration) -> u64 {
@@ -11,7 +11,7 @@ pub fn seconds(time: Duration) -> u64 {
 }
 
 /// Appends a limit to the value of `RateLimit-Policy`: `"name";q=100;w=60`.
-pub fn write_policy(out: &mut Vec<u8>, name: &str, shape: &Shape) {
+pub fn write_policy(out: &mut Vec<u8>, name: &str, shape: &LimitShape) {
     item(out, name);
     parameter(out, b";q=", shape.limit().into());
     parameter(out, b";w=", seconds(shape.per()));
@@ -70,12 +70,12 @@ fn parameter(out: &mut Vec<u8>, name: &[u8], value: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limit::Algorithm;
+    use crate::limit::LimitAlgorithm;
 
     #[test]
     fn values_are_structured_fields() {
         let mut out = Vec::new();
-        let shape = Shape::new(Algorithm::TokenBucket, 100, Duration::from_secs(60), Some(20)).unwrap();
+        let shape = LimitShape::new(LimitAlgorithm::TokenBucket, 100, Duration::from_secs(60), Some(20)).unwrap();
         write_policy(&mut out, "per-minute", &shape);
         write_concurrency_policy(&mut out, "a\"b\\c\u{e9}", 4);
         assert_eq!(out, b"\"per-minute\";q=100;w=60, \"a\\\"b\\\\c??\";q=4;qu=\"concurrent-requests\"");

@@ -19,7 +19,7 @@ pub trait KeySource {
 /// One part of a key. In the plan a string: `auto`, `user`, `ip`, `header:NAME`, `route` or `global`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub enum Part {
+pub enum KeyPart {
     /// The user if there is one, the client address otherwise.
     Auto,
     /// The user. All requests without one share a key.
@@ -39,7 +39,7 @@ pub enum Part {
 #[error("`{0}` is not auto, user, ip, header:NAME, route or global")]
 pub struct UnknownPart(String);
 
-impl TryFrom<String> for Part {
+impl TryFrom<String> for KeyPart {
     type Error = UnknownPart;
 
     fn try_from(text: String) -> Result<Self, UnknownPart> {
@@ -57,21 +57,21 @@ impl TryFrom<String> for Part {
     }
 }
 
-impl From<Part> for String {
-    fn from(part: Part) -> Self {
+impl From<KeyPart> for String {
+    fn from(part: KeyPart) -> Self {
         match part {
-            Part::Auto => "auto".into(),
-            Part::User => "user".into(),
-            Part::Ip => "ip".into(),
-            Part::Header(name) => format!("header:{name}"),
-            Part::Route => "route".into(),
-            Part::Global => "global".into(),
+            KeyPart::Auto => "auto".into(),
+            KeyPart::User => "user".into(),
+            KeyPart::Ip => "ip".into(),
+            KeyPart::Header(name) => format!("header:{name}"),
+            KeyPart::Route => "route".into(),
+            KeyPart::Global => "global".into(),
         }
     }
 }
 
 /// As it is written: parts joined by `+`.
-impl std::fmt::Display for Key {
+impl std::fmt::Display for LimitKey {
     fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (index, part) in self.0.iter().enumerate() {
             write!(to, "{}{}", if index > 0 { "+" } else { "" }, String::from(part.clone()))?;
@@ -88,27 +88,27 @@ fn is_token(name: &str) -> bool {
 /// The parts that together tell one key from another; none is the same as `global`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Key(pub Vec<Part>);
+pub struct LimitKey(pub Vec<KeyPart>);
 
-impl Key {
+impl LimitKey {
     /// Whether it can only be written once authentication has run.
     pub fn needs_user(&self) -> bool {
-        self.0.iter().any(|part| matches!(part, Part::Auto | Part::User))
+        self.0.iter().any(|part| matches!(part, KeyPart::Auto | KeyPart::User))
     }
 
     /// Appends the key of a request. Different values of the parts never give the same bytes.
     pub fn write_key(&self, parts: &impl KeySource, out: &mut Vec<u8>) {
         for part in &self.0 {
             match part {
-                Part::Auto => match parts.user_id() {
+                KeyPart::Auto => match parts.user_id() {
                     Some(id) => value(out, b'u', Some(id)),
                     None => address(out, parts.client_ip()),
                 },
-                Part::User => value(out, b'u', parts.user_id()),
-                Part::Ip => address(out, parts.client_ip()),
-                Part::Header(name) => value(out, b'h', parts.header(name)),
-                Part::Route => value(out, b'r', Some(parts.route().as_bytes())),
-                Part::Global => {}
+                KeyPart::User => value(out, b'u', parts.user_id()),
+                KeyPart::Ip => address(out, parts.client_ip()),
+                KeyPart::Header(name) => value(out, b'h', parts.header(name)),
+                KeyPart::Route => value(out, b'r', Some(parts.route().as_bytes())),
+                KeyPart::Global => {}
             }
         }
     }
@@ -165,7 +165,7 @@ mod tests {
     }
 
     fn key(parts: &str, user: Option<&'static str>, ip: &'static str, tenant: Option<&'static str>) -> Vec<u8> {
-        let key: Key = serde_json::from_str(parts).unwrap();
+        let key: LimitKey = serde_json::from_str(parts).unwrap();
         let mut out = Vec::new();
         key.write_key(&Fake { user, ip, tenant }, &mut out);
         out
@@ -174,13 +174,13 @@ mod tests {
     #[test]
     fn parts_read_and_write_back() {
         let text = r#"["auto","user","ip","header:x-tenant","route","global"]"#;
-        let key: Key = serde_json::from_str(text).unwrap();
+        let key: LimitKey = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&key).unwrap(), text);
         assert_eq!(key.to_string(), "auto+user+ip+header:x-tenant+route+global");
-        assert_eq!(serde_json::from_str::<Key>(r#"["header:X-Tenant"]"#).unwrap().0[0], key.0[3]);
-        assert!(key.needs_user() && !Key(vec![Part::Ip]).needs_user());
+        assert_eq!(serde_json::from_str::<LimitKey>(r#"["header:X-Tenant"]"#).unwrap().0[0], key.0[3]);
+        assert!(key.needs_user() && !LimitKey(vec![KeyPart::Ip]).needs_user());
         for wrong in ["", "IP", "header:", "header:a b", "cookie:x"] {
-            assert!(Part::try_from(wrong.to_owned()).is_err(), "{wrong}");
+            assert!(KeyPart::try_from(wrong.to_owned()).is_err(), "{wrong}");
         }
     }
 

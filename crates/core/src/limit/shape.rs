@@ -5,7 +5,7 @@ use std::time::Duration;
 /// How a limit counts.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Algorithm {
+pub enum LimitAlgorithm {
     /// Continuous refill, bursts up to the capacity.
     TokenBucket,
     /// Never more than the limit in any window, wherever it starts.
@@ -36,8 +36,8 @@ pub const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
 
 /// The checked figures of a limit, in the form in which decisions are made.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Shape {
-    pub(super) algorithm: Algorithm,
+pub struct LimitShape {
+    pub(super) algorithm: LimitAlgorithm,
     pub(super) limit: u32,
     pub(super) per: u64,
     /// Most that can be taken at once.
@@ -47,10 +47,10 @@ pub struct Shape {
     pub(super) every: u64,
 }
 
-impl Shape {
+impl LimitShape {
     /// `limit` per `per`. `burst` is the capacity of a token bucket, `limit` if absent; the other algorithms have none.
-    pub fn new(algorithm: Algorithm, limit: u32, per: Duration, burst: Option<u32>) -> Result<Self, LimitError> {
-        if burst.is_some() && algorithm != Algorithm::TokenBucket {
+    pub fn new(algorithm: LimitAlgorithm, limit: u32, per: Duration, burst: Option<u32>) -> Result<Self, LimitError> {
+        if burst.is_some() && algorithm != LimitAlgorithm::TokenBucket {
             return Err(LimitError::Burst);
         }
         let capacity = burst.unwrap_or(limit);
@@ -69,7 +69,7 @@ impl Shape {
     }
 
     /// How it counts.
-    pub const fn algorithm(&self) -> Algorithm {
+    pub const fn algorithm(&self) -> LimitAlgorithm {
         self.algorithm
     }
 

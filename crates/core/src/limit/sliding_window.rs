@@ -9,8 +9,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::decision::{Decision, Outcome};
-use super::shape::{Algorithm, LimitError, Shape};
+use super::decision::{AbsoluteDecision, Decision};
+use super::shape::{LimitAlgorithm, LimitError, LimitShape};
 use crate::clock::Instant;
 
 /// Most runs in a log: 64 KiB.
@@ -21,21 +21,21 @@ pub(super) const MIN_RUNS: usize = 4;
 
 /// What was admitted at one moment.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(super) struct Run {
+pub(super) struct AdmittedRun {
     pub(super) at: u64,
     pub(super) count: u32,
 }
 
 /// The admissions of one key that still count, oldest first.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Log {
-    runs: VecDeque<Run>,
+pub(super) struct AdmissionLog {
+    runs: VecDeque<AdmittedRun>,
     /// Runs that it may hold before it asks for more.
     room: usize,
     used: u32,
 }
 
-impl Log {
+impl AdmissionLog {
     pub(super) fn used(&self) -> u32 {
         self.used
     }
@@ -44,7 +44,7 @@ impl Log {
         self.room
     }
 
-    pub(super) fn runs(&self) -> impl DoubleEndedIterator<Item = Run> + Clone + '_ {
+    pub(super) fn runs(&self) -> impl DoubleEndedIterator<Item = AdmittedRun> + Clone + '_ {
         self.runs.iter().copied()
     }
 
@@ -57,7 +57,7 @@ impl Log {
     }
 
     /// Adds what was admitted at `now`. `grow` is asked for room for that many more runs.
-    pub(super) fn push(&mut self, run: Run, per: u64, grow: impl FnOnce(usize) -> bool) {
+    pub(super) fn push(&mut self, run: AdmittedRun, per: u64, grow: impl FnOnce(usize) -> bool) {
         self.used += run.count;
         if let Some(last) = self.runs.back_mut().filter(|last| last.at == run.at) {
             last.count += run.count;
@@ -82,7 +82,7 @@ impl Log {
         for next in 1..self.runs.len() {
             let (before, run) = (self.runs[kept], self.runs[next]);
             if before.at / cell == run.at / cell {
-                self.runs[kept] = Run { at: run.at, count: before.count + run.count };
+                self.runs[kept] = AdmittedRun { at: run.at, count: before.count + run.count };
             } else {
                 kept += 1;
                 self.runs[kept] = run;
@@ -104,21 +104,26 @@ impl Log {
     }
 }
 
-impl Shape {
+impl LimitShape {
     /// Decides on `cost` at `now`; `runs` are the `used` admissions that still count.
     pub(super) fn sliding_window(
         &self,
-        runs: impl DoubleEndedIterator<Item = Run> + Clone,
+        runs: impl DoubleEndedIterator<Item = AdmittedRun> + Clone,
         used: u32,
         now: u64,
         cost: u32,
-    ) -> Outcome {
+    ) -> AbsoluteDecision {
         let room = self.limit.saturating_sub(used);
         let admitted = cost <= room;
         if admitted && cost > 0 {
-            return Outcome { admitted, remaining: room - cost, ready_at: now, whole_at: now.saturating_add(self.per) };
+            return AbsoluteDecision {
+                admitted,
+                remaining: room - cost,
+                ready_at: now,
+                whole_at: now.saturating_add(self.per),
+            };
         }
-        let end = |run: Run| run.at.saturating_add(self.per);
+        let end = |run: AdmittedRun| run.at.saturating_add(self.per);
         let whole_at = runs.clone().next_back().map_or(now, end);
         let mut freed = room;
         let enough = { runs }.find(|run| {
@@ -126,23 +131,23 @@ impl Shape {
             freed >= cost
         });
         let ready_at = enough.map_or(u64::MAX, end);
-        Outcome { admitted, remaining: room, ready_at, whole_at }
+        AbsoluteDecision { admitted, remaining: room, ready_at, whole_at }
     }
 }
 
 /// One sliding window.
 #[derive(Clone, Debug)]
 pub struct SlidingWindow {
-    shape: Shape,
-    log: Log,
+    shape: LimitShape,
+    log: AdmissionLog,
     latest: u64,
 }
 
 impl SlidingWindow {
     /// An empty window: at most `limit` in any half-open window of length `per`.
     pub fn new(limit: u32, per: Duration) -> Result<Self, LimitError> {
-        let shape = Shape::new(Algorithm::SlidingWindow, limit, per, None)?;
-        Ok(Self { shape, log: Log::default(), latest: 0 })
+        let shape = LimitShape::new(LimitAlgorithm::SlidingWindow, limit, per, None)?;
+        Ok(Self { shape, log: AdmissionLog::default(), latest: 0 })
     }
 
     /// Takes `cost`, or nothing.
@@ -151,7 +156,7 @@ impl SlidingWindow {
         self.log.prune(self.latest, self.shape.per);
         let outcome = self.shape.sliding_window(self.log.runs(), self.log.used, self.latest, cost);
         if outcome.admitted && cost > 0 {
-            self.log.push(Run { at: self.latest, count: cost }, self.shape.per, |_| true);
+            self.log.push(AdmittedRun { at: self.latest, count: cost }, self.shape.per, |_| true);
         }
         outcome.seen_from(now.as_nanos())
     }

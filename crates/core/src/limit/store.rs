@@ -10,12 +10,12 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
-use self::shard::Shard;
-use self::slot::{Clock, Place, Slot};
-use super::charge::{Charge, CounterStore, Limit, Verdict};
-use super::decision::{Decision, Outcome, Reading};
-use super::shape::{LimitError, Shape};
-use super::tag::{Tag, Tagger};
+use self::shard::CounterShard;
+use self::slot::{Clock, CounterSlot, SlotIndex};
+use super::charge::{Charge, ChargeVerdict, CounterStore, Limit};
+use super::decision::{AbsoluteDecision, Clocks, Decision};
+use super::shape::{LimitError, LimitShape};
+use super::tag::{CounterTag, Tagger};
 
 /// Most charges that are decided together. A longer list is refused.
 pub const MAX_CHARGES: usize = 16;
@@ -34,9 +34,9 @@ pub const MAX_CHARGES: usize = 16;
 /// invented keys displaces itself. A key with two admitted charges or more keeps its place until its allowance is
 /// whole. If all near places are held so, the new key shares one allowance of its limit with the other new keys of its
 /// shard until a place is free: it is neither let in unlimited nor shut out.
-pub struct MemoryStore {
+pub struct MemoryCounterStore {
     tagger: Tagger,
-    shards: Box<[Padded]>,
+    shards: Box<[PaddedCounterShard]>,
     limits: RwLock<Registered>,
     /// Held while a limit is registered.
     registering: Mutex<()>,
@@ -46,10 +46,10 @@ pub struct MemoryStore {
 #[derive(Default)]
 struct Registered {
     /// By id less one.
-    shapes: Vec<Shape>,
+    shapes: Vec<LimitShape>,
     /// Ids whose limit nobody knows any more.
     free: Vec<u32>,
-    ids: HashMap<(Box<str>, Shape), (u32, Weak<()>)>,
+    ids: HashMap<(Box<str>, LimitShape), (u32, Weak<()>)>,
     /// With how many of them it is worth looking for some to forget.
     sweep_at: usize,
 }
@@ -59,20 +59,21 @@ const FEW_LIMITS: usize = 1024;
 
 /// Keeps the locks of different shards on different cache lines.
 #[repr(align(128))]
-struct Padded(Mutex<Shard>);
+struct PaddedCounterShard(Mutex<CounterShard>);
 
-impl std::fmt::Debug for MemoryStore {
+impl std::fmt::Debug for MemoryCounterStore {
     fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         to.debug_struct("MemoryStore").field("shards", &self.shards.len()).finish_non_exhaustive()
     }
 }
 
-impl MemoryStore {
+impl MemoryCounterStore {
     /// A store for at most `max_keys` keys (at least 1) over all limits.
     pub fn new(max_keys: usize) -> Self {
         let max_keys = max_keys.max(1);
         let shards = (max_keys / 1024).next_power_of_two().min(64);
-        let shards = (0..shards).map(|_| Padded(Mutex::new(Shard::new(max_keys / shards)))).collect();
+        let shards =
+            (0..shards).map(|_| PaddedCounterShard(Mutex::new(CounterShard::new(max_keys / shards)))).collect();
         Self { tagger: Tagger::default(), shards, limits: RwLock::default(), registering: Mutex::default() }
     }
 
@@ -83,11 +84,11 @@ impl MemoryStore {
 
     /// Bytes that tables and logs take.
     pub fn bytes(&self) -> usize {
-        self.shards.iter().map(|shard| shard.0.lock().bytes() + size_of::<Padded>()).sum()
+        self.shards.iter().map(|shard| shard.0.lock().bytes() + size_of::<PaddedCounterShard>()).sum()
     }
 
     /// As [`CounterStore::register`].
-    pub fn register(&self, identity: &str, shape: Shape) -> Result<Limit, LimitError> {
+    pub fn register(&self, identity: &str, shape: LimitShape) -> Result<Limit, LimitError> {
         let _registering = self.registering.lock();
         self.forget_limits();
         let Registered { shapes, free, ids, .. } = &mut *self.limits.write();
@@ -149,11 +150,11 @@ impl MemoryStore {
     }
 
     /// As [`CounterStore::check_all`], at once.
-    pub fn check_all(&self, charges: &mut [Charge<'_>], at: Reading) -> Verdict {
+    pub fn check_all(&self, charges: &mut [Charge<'_>], at: Clocks) -> ChargeVerdict {
         match charges {
-            [] => Verdict::Admitted,
+            [] => ChargeVerdict::Admitted,
             [charge] => self.check_one(charge, at),
-            _ if charges.len() > MAX_CHARGES => Verdict::Refused { by: 0 },
+            _ if charges.len() > MAX_CHARGES => ChargeVerdict::Refused { by: 0 },
             _ => self.check_many(charges, at),
         }
     }
@@ -164,14 +165,14 @@ impl MemoryStore {
         self.shards[self.shard_of(tag)].0.lock().remove(tag)
     }
 
-    fn check_one(&self, charge: &mut Charge<'_>, at: Reading) -> Verdict {
+    fn check_one(&self, charge: &mut Charge<'_>, at: Clocks) -> ChargeVerdict {
         let tag = self.tagger.tag(charge.limit.salt, charge.key);
         let mut shard = self.shards[self.shard_of(tag)].0.lock();
         let clock = shard.tick(at);
         shard.make_room(1, clock);
         let mut work = Work::new(tag, charge.limit);
         work.look(&mut shard, charge, clock, &self.limits);
-        if work.admitted() && work.place == Place::None && charge.cost > 0 {
+        if work.admitted() && work.place == SlotIndex::None && charge.cost > 0 {
             work.settle(&mut shard, charge, clock, &self.limits);
         }
         let admitted = work.admitted();
@@ -179,10 +180,10 @@ impl MemoryStore {
             shard.commit(work.place, work.slot, charge.limit, clock, charge.cost);
         }
         charge.decision = work.decision(charge.limit, at);
-        if admitted { Verdict::Admitted } else { Verdict::Refused { by: 0 } }
+        if admitted { ChargeVerdict::Admitted } else { ChargeVerdict::Refused { by: 0 } }
     }
 
-    fn check_many(&self, charges: &mut [Charge<'_>], at: Reading) -> Verdict {
+    fn check_many(&self, charges: &mut [Charge<'_>], at: Clocks) -> ChargeVerdict {
         let count = charges.len();
         let mut works = [Work::default(); MAX_CHARGES];
         let works = &mut works[..count];
@@ -195,7 +196,7 @@ impl MemoryStore {
         }
         // All locks are held from the first look to the last write; taken in one order, they can't wait for each other.
         order.sort_unstable_by_key(|&index| works[index].shard);
-        let mut held: [Option<MutexGuard<'_, Shard>>; MAX_CHARGES] = [const { None }; MAX_CHARGES];
+        let mut held: [Option<MutexGuard<'_, CounterShard>>; MAX_CHARGES] = [const { None }; MAX_CHARGES];
         let mut guards = 0;
         for place in 0..count {
             let index = order[place];
@@ -216,9 +217,9 @@ impl MemoryStore {
         &self,
         charges: &mut [Charge<'_>],
         works: &mut [Work],
-        held: &mut [Option<MutexGuard<'_, Shard>>; MAX_CHARGES],
-        at: Reading,
-    ) -> Verdict {
+        held: &mut [Option<MutexGuard<'_, CounterShard>>; MAX_CHARGES],
+        at: Clocks,
+    ) -> ChargeVerdict {
         for settle in [false, true] {
             for (work, charge) in works.iter_mut().zip(&*charges) {
                 let Some(shard) = held[work.guard].as_deref_mut() else { continue };
@@ -226,7 +227,7 @@ impl MemoryStore {
                 if !settle {
                     work.look(shard, charge, clock, &self.limits);
                     shard.pin(work.place, true);
-                } else if work.place == Place::None && charge.cost > 0 {
+                } else if work.place == SlotIndex::None && charge.cost > 0 {
                     work.settle(shard, charge, clock, &self.limits);
                     shard.pin(work.place, true);
                 }
@@ -251,23 +252,23 @@ impl MemoryStore {
         }
         let refusing = (0..works.len()).filter(|&index| !works[index].admitted());
         match refusing.max_by_key(|&index| charges[index].decision.retry_after) {
-            Some(by) => Verdict::Refused { by },
-            None => Verdict::Admitted,
+            Some(by) => ChargeVerdict::Refused { by },
+            None => ChargeVerdict::Admitted,
         }
     }
 
-    fn shard_of(&self, tag: Tag) -> usize {
+    fn shard_of(&self, tag: CounterTag) -> usize {
         // A power of two.
         (tag[0] >> 56) as usize & (self.shards.len() - 1)
     }
 }
 
-impl CounterStore for MemoryStore {
-    fn register(&self, identity: &str, shape: Shape) -> Result<Limit, LimitError> {
+impl CounterStore for MemoryCounterStore {
+    fn register(&self, identity: &str, shape: LimitShape) -> Result<Limit, LimitError> {
         Self::register(self, identity, shape)
     }
 
-    fn check_all(&self, charges: &mut [Charge<'_>], at: Reading) -> impl Future<Output = Verdict> {
+    fn check_all(&self, charges: &mut [Charge<'_>], at: Clocks) -> impl Future<Output = ChargeVerdict> {
         ready(Self::check_all(self, charges, at))
     }
 }
@@ -277,18 +278,18 @@ impl CounterStore for MemoryStore {
 struct Work {
     shard: usize,
     guard: usize,
-    place: Place,
+    place: SlotIndex,
     /// The state before the cost is taken, and after `judge` the state once it is.
-    slot: Slot,
-    outcome: Option<Outcome>,
+    slot: CounterSlot,
+    outcome: Option<AbsoluteDecision>,
 }
 
 impl Work {
-    fn new(tag: Tag, limit: &Limit) -> Self {
-        Self { slot: Slot::fresh(tag, limit), ..Self::default() }
+    fn new(tag: CounterTag, limit: &Limit) -> Self {
+        Self { slot: CounterSlot::fresh(tag, limit), ..Self::default() }
     }
 
-    fn tag(&self) -> Tag {
+    fn tag(&self) -> CounterTag {
         self.slot.tag
     }
 
@@ -297,20 +298,20 @@ impl Work {
     }
 
     /// Finds the key, brings its state to the limit's figures, and judges. An unknown key is judged as a fresh one.
-    fn look(&mut self, shard: &mut Shard, charge: &Charge<'_>, clock: Clock, limits: &RwLock<Registered>) {
+    fn look(&mut self, shard: &mut CounterShard, charge: &Charge<'_>, clock: Clock, limits: &RwLock<Registered>) {
         self.place = shard.find(self.tag());
         self.judge_at(shard, charge, clock, limits);
     }
 
     /// Gives an unknown key a place and judges again if that is a shared one.
-    fn settle(&mut self, shard: &mut Shard, charge: &Charge<'_>, clock: Clock, limits: &RwLock<Registered>) {
-        self.place = shard.claim(Slot::fresh(self.tag(), charge.limit), charge.limit, clock);
-        if matches!(self.place, Place::Shared(_)) {
+    fn settle(&mut self, shard: &mut CounterShard, charge: &Charge<'_>, clock: Clock, limits: &RwLock<Registered>) {
+        self.place = shard.claim(CounterSlot::fresh(self.tag(), charge.limit), charge.limit, clock);
+        if matches!(self.place, SlotIndex::Shared(_)) {
             self.judge_at(shard, charge, clock, limits);
         }
     }
 
-    fn judge_at(&mut self, shard: &mut Shard, charge: &Charge<'_>, clock: Clock, limits: &RwLock<Registered>) {
+    fn judge_at(&mut self, shard: &mut CounterShard, charge: &Charge<'_>, clock: Clock, limits: &RwLock<Registered>) {
         if let Some(found) = shard.get(self.place) {
             self.slot = found;
             if found.id() != charge.limit.id {
@@ -323,13 +324,13 @@ impl Work {
         self.judge(shard, charge.limit, clock, charge.cost);
     }
 
-    fn judge(&mut self, shard: &mut Shard, limit: &Limit, clock: Clock, cost: u32) {
-        let before = shard.get(self.place).unwrap_or(Slot::fresh(self.tag(), limit));
+    fn judge(&mut self, shard: &mut CounterShard, limit: &Limit, clock: Clock, cost: u32) {
+        let before = shard.get(self.place).unwrap_or(CounterSlot::fresh(self.tag(), limit));
         let (outcome, slot) = shard.judge(before, &limit.shape, clock, cost);
         (self.outcome, self.slot) = (Some(outcome), slot);
     }
 
-    fn decision(&self, limit: &Limit, at: Reading) -> Decision {
+    fn decision(&self, limit: &Limit, at: Clocks) -> Decision {
         let now = slot::own_clock(&limit.shape, at);
         self.outcome.map_or_else(Decision::default, |outcome| outcome.seen_from(now))
     }

@@ -6,7 +6,7 @@ use foldhash::quality::RandomState;
 
 /// What stands for a limit and a key: two independent hashes with secret seeds, 128 bits, so that keys don't meet by
 /// accident and can't be made to.
-pub(super) type Tag = [u64; 2];
+pub(super) type CounterTag = [u64; 2];
 
 /// Makes tags. Without `Debug` output of the seeds.
 #[derive(Default)]
@@ -23,7 +23,7 @@ impl Tagger {
         self.0[0].hash_one(identity)
     }
 
-    pub(super) fn tag(&self, salt: u64, key: &[u8]) -> Tag {
+    pub(super) fn tag(&self, salt: u64, key: &[u8]) -> CounterTag {
         self.0.each_ref().map(|state| {
             let mut hasher = state.build_hasher();
             hasher.write_u64(salt);

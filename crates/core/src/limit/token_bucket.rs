@@ -8,8 +8,8 @@
 
 use std::time::Duration;
 
-use super::decision::{Decision, Outcome};
-use super::shape::{Algorithm, LimitError, Shape};
+use super::decision::{AbsoluteDecision, Decision};
+use super::shape::{LimitAlgorithm, LimitError, LimitShape};
 use crate::clock::Instant;
 
 /// When the bucket is full: `until - early / refill` nanoseconds.
@@ -22,7 +22,7 @@ pub(super) struct Level {
 }
 
 impl Level {
-    fn new(scaled: u128, shape: &Shape) -> Self {
+    fn new(scaled: u128, shape: &LimitShape) -> Self {
         if shape.refill == 1 {
             return Self { until: saturate(scaled), early: 0 };
         }
@@ -32,25 +32,25 @@ impl Level {
     }
 
     /// What is missing at `now`, in units of `1 / refill` nanoseconds; a token is `every` of them.
-    pub(super) fn debt(self, now: u64, shape: &Shape) -> u128 {
+    pub(super) fn debt(self, now: u64, shape: &LimitShape) -> u128 {
         let refill = u128::from(shape.refill);
         (u128::from(self.until) * refill - u128::from(self.early)).saturating_sub(u128::from(now) * refill)
     }
 
     /// The level at which `debt` is missing at `now`.
-    pub(super) fn owing(debt: u128, now: u64, shape: &Shape) -> Self {
+    pub(super) fn owing(debt: u128, now: u64, shape: &LimitShape) -> Self {
         Self::new(u128::from(now) * u128::from(shape.refill) + debt, shape)
     }
 }
 
-impl Shape {
+impl LimitShape {
     /// The debt of an empty bucket.
     pub(super) fn most_debt(&self) -> u128 {
         u128::from(self.capacity) * u128::from(self.every)
     }
 
     /// Decides on `cost` at `now`, which must not lie before any earlier one; the second value is the level once it is taken.
-    pub(super) fn token_bucket(&self, level: Level, now: u64, cost: u32) -> (Outcome, Level) {
+    pub(super) fn token_bucket(&self, level: Level, now: u64, cost: u32) -> (AbsoluteDecision, Level) {
         let every = u128::from(self.every);
         let most = self.most_debt();
         let debt = level.debt(now, self);
@@ -67,7 +67,7 @@ impl Shape {
             Level::owing(wanted.saturating_sub(most), now, self).until
         };
         let remaining = divide(left, self.every) as u32;
-        (Outcome { admitted, remaining, ready_at, whole_at: level.until.max(now) }, level)
+        (AbsoluteDecision { admitted, remaining, ready_at, whole_at: level.until.max(now) }, level)
     }
 }
 
@@ -83,7 +83,7 @@ fn divide(value: u128, by: u64) -> u128 {
 /// One token bucket.
 #[derive(Clone, Debug)]
 pub struct TokenBucket {
-    shape: Shape,
+    shape: LimitShape,
     level: Level,
     latest: u64,
 }
@@ -91,7 +91,7 @@ pub struct TokenBucket {
 impl TokenBucket {
     /// A full bucket of `burst` (or else `limit`) tokens, refilled continuously at `limit / per`.
     pub fn new(limit: u32, per: Duration, burst: Option<u32>) -> Result<Self, LimitError> {
-        let shape = Shape::new(Algorithm::TokenBucket, limit, per, burst)?;
+        let shape = LimitShape::new(LimitAlgorithm::TokenBucket, limit, per, burst)?;
         Ok(Self { shape, level: Level::default(), latest: 0 })
     }
 

@@ -8,7 +8,7 @@ use super::seconds::Seconds;
 /// One address that clients connect to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Listener {
+pub struct ListenerPlan {
     /// `host:port`; the host is an IP address. Port 0 takes a free one.
     pub address: std::net::SocketAddr,
     /// Whether HTTP/2 is spoken: to clients that choose it in the handshake of TLS, or without TLS to those that begin with it.

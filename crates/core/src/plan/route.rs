@@ -9,7 +9,7 @@ use super::seconds::Seconds;
 /// One route.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Route {
+pub struct RoutePlan {
     /// Unique name.
     pub name: String,
     /// Which requests it takes.

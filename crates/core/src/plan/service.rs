@@ -8,11 +8,11 @@ use super::seconds::Seconds;
 /// A named group of instances.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Service {
+pub struct ServicePlan {
     /// Unique name.
     pub name: String,
     /// The instances, at least one unless a registry fills the service.
-    pub instances: Vec<Instance>,
+    pub instances: Vec<InstancePlan>,
     /// How an instance is picked.
     pub load_balancer: LoadBalancer,
     /// An instance that joins or recovers gets its share of load gradually over this time.
@@ -62,7 +62,7 @@ pub enum Protocol {
 /// One address of a service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Instance {
+pub struct InstancePlan {
     /// `http://host:port` or `https://host:port`.
     pub url: String,
     /// Share of load relative to the others, at least 1.

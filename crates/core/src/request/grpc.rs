@@ -9,7 +9,7 @@ use pylae_http::Name;
 use crate::clock::Instant;
 use crate::exchange::Exchange;
 use crate::exchange::halt::Halt;
-use crate::exchange::slots::{Memory, Position, Slot};
+use crate::exchange::slots::{Feature, FeatureMemory, FeatureSlot};
 
 /// The call took longer than its client wanted to wait.
 pub const DEADLINE_EXCEEDED: u32 = 4;
@@ -18,23 +18,23 @@ pub const UNAVAILABLE: u32 = 14;
 
 /// What is known of a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Call {
+pub struct GrpcCall {
     /// When it must be over, if its client says so.
     pub deadline: Option<Instant>,
 }
 
 /// The call that an exchange is, if it is one.
 #[derive(Debug, Default)]
-struct Recognised(Option<Call>);
+struct Recognised(Option<GrpcCall>);
 
-impl Memory for Recognised {
+impl FeatureMemory for Recognised {
     fn reset(&mut self) {
         self.0 = None;
     }
 }
 
-impl Slot for Recognised {
-    const POSITION: Position = Position::Grpc;
+impl Feature for Recognised {
+    const POSITION: FeatureSlot = FeatureSlot::Grpc;
 }
 
 impl Exchange {
@@ -51,7 +51,7 @@ impl Exchange {
     }
 
     #[inline]
-    fn call(&self) -> Option<Call> {
+    fn call(&self) -> Option<GrpcCall> {
         self.slots.get::<Recognised>().and_then(|recognised| recognised.0)
     }
 }
@@ -62,7 +62,7 @@ pub fn recognise(exchange: &mut Exchange) -> Result<(), Halt> {
     if !media_type.is_some_and(is_grpc) {
         return Ok(());
     }
-    exchange.slots.get_or_default::<Recognised>().0 = Some(Call::default());
+    exchange.slots.get_or_default::<Recognised>().0 = Some(GrpcCall::default());
     let timeout = {
         let mut timeouts = exchange.request.values("grpc-timeout");
         let Some(timeout) = timeouts.next() else { return Ok(()) };
@@ -70,7 +70,7 @@ pub fn recognise(exchange: &mut Exchange) -> Result<(), Halt> {
     };
     let timeout = timeout.ok_or(Halt::Malformed("the grpc-timeout is not one to eight digits and a unit"))?;
     let deadline = Some(exchange.times.started.saturating_add(timeout));
-    exchange.slots.get_or_default::<Recognised>().0 = Some(Call { deadline });
+    exchange.slots.get_or_default::<Recognised>().0 = Some(GrpcCall { deadline });
     Ok(())
 }
 

@@ -2,12 +2,12 @@
 
 use super::matching::index::NONE;
 use super::matching::methods::Methods;
-use super::matching::predicate::{Headers, InHead};
-use super::{Lookup, Router, Scan, Scratch, Search};
+use super::matching::predicate::{FieldValues, InHead};
+use super::{RouteQuery, RouteSearch, Router, Scan, Scratch};
 
 impl Router {
     /// The value of `Allow` for the path of a request, whatever its own method is.
-    pub fn allow<'s>(&self, lookup: &Lookup<'_>, scratch: &'s mut Scratch) -> &'s str {
+    pub fn allow<'s>(&self, lookup: &RouteQuery<'_>, scratch: &'s mut Scratch) -> &'s str {
         scratch.adopt(self.id);
         let headers = InHead { fields: lookup.fields, buf: lookup.buf };
         let mut search = self.search(lookup, &headers, &mut scratch.values);
@@ -17,10 +17,10 @@ impl Router {
     }
 
     /// Methods of the routes that would take the request but for its method.
-    pub(super) fn allowed<H: Headers>(
+    pub(super) fn allowed<H: FieldValues>(
         &self,
-        lookup: &Lookup<'_>,
-        search: &mut Search<'_, H>,
+        lookup: &RouteQuery<'_>,
+        search: &mut RouteSearch<'_, H>,
         scan: &mut Scan,
     ) -> Methods {
         let mut allowed = 0;
@@ -32,7 +32,7 @@ impl Router {
     }
 }
 
-impl<H: Headers> Search<'_, H> {
+impl<H: FieldValues> RouteSearch<'_, H> {
     /// Methods of those of `ranks` that take the request, whatever its method is.
     fn allowed(&mut self, ranks: &[u32]) -> Methods {
         let mut all = 0;

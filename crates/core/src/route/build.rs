@@ -8,12 +8,12 @@ use regex_syntax::hir::Hir;
 use super::conflict::shadow;
 use super::matching::index::Hosts;
 use super::matching::methods::{MethodTable, Methods};
-use super::matching::pattern::{self, Groups, Set};
-use super::matching::predicate::{Predicate, Source, ValuePatterns};
+use super::matching::pattern::{self, Groups, PatternSet};
+use super::matching::predicate::{ConditionSource, Predicate, ValuePatterns};
 use super::matching::rule::{Host, Path, Rule};
 use super::matching::template::Template;
 use super::matching::{literal, methods};
-use super::{Entry, Router};
+use super::{RankedRoute, Router};
 use crate::Problem;
 use crate::plan::{self, EncodedSlash, PathMatch};
 
@@ -44,7 +44,7 @@ struct Builder {
 
 impl Router {
     /// Compiles the routes, or says everything that is wrong with them.
-    pub fn build(routes: &[plan::Route]) -> Result<Self, Vec<Problem>> {
+    pub fn build(routes: &[plan::RoutePlan]) -> Result<Self, Vec<Problem>> {
         let mut builder = Builder {
             patterns: Patterns::default(),
             methods: MethodTable::new(),
@@ -57,7 +57,7 @@ impl Router {
         let Builder { patterns, methods, values, mut problems, warnings } = builder;
         let mut set = None;
         if !patterns.hirs.is_empty() {
-            match Set::build(&patterns.hirs, PATTERN_CACHE) {
+            match PatternSet::build(&patterns.hirs, PATTERN_CACHE) {
                 Ok(built) => set = Some(built),
                 Err(e) => problems.push(Problem::at("routes", format!("all patterns together: {e}"))),
             }
@@ -92,12 +92,12 @@ impl Router {
 }
 
 /// All routes at all their hosts, the most specific first.
-fn rank(rules: &[Rule]) -> Vec<Entry> {
+fn rank(rules: &[Rule]) -> Vec<RankedRoute> {
     let mut all = Vec::new();
     for (route, rule) in rules.iter().enumerate() {
         for at in 0..rule.hosts.len() {
             let plain = rule.predicates.is_empty();
-            all.push(Entry { route: route as u32, host: at as u32, methods: rule.methods, plain });
+            all.push(RankedRoute { route: route as u32, host: at as u32, methods: rule.methods, plain });
         }
     }
     all.sort_by_cached_key(|entry| entry.place(rules));
@@ -105,14 +105,16 @@ fn rank(rules: &[Rule]) -> Vec<Entry> {
 }
 
 impl Builder {
-    fn rule(&mut self, route: &plan::Route, at: &str) -> Option<Rule> {
+    fn rule(&mut self, route: &plan::RoutePlan, at: &str) -> Option<Rule> {
         let from = &route.matches;
         let before = self.problems.len();
         let path = self.path(&from.path, &format!("{at}.path"));
         let methods = self.methods(&from.methods, at);
         let hosts = self.hosts(&from.hosts, at);
         let mut predicates = Vec::new();
-        for (source, key, list) in [(Source::Field, "headers", &from.headers), (Source::Query, "query", &from.query)] {
+        for (source, key, list) in
+            [(ConditionSource::Field, "headers", &from.headers), (ConditionSource::Query, "query", &from.query)]
+        {
             for (i, value) in list.iter().enumerate() {
                 match Predicate::build(source, value, &mut self.values) {
                     Ok(predicate) => predicates.push(predicate),

@@ -1,10 +1,10 @@
 //! Why a request takes the route that it takes.
 
 use super::matching::methods::Methods;
-use super::matching::predicate::{Headers, InHead, Source};
+use super::matching::predicate::{ConditionSource, FieldValues, InHead};
 use super::matching::rule::{Host, Path, Rule, prefix_takes};
 use super::order::By;
-use super::{Entry, Found, Lookup, Router, Scratch, fits};
+use super::{RankedRoute, RouteMatch, RouteQuery, Router, Scratch, fits};
 
 /// How many routes that have nothing to do with the request are listed.
 const MAX_OTHERS: usize = 100;
@@ -15,12 +15,12 @@ pub struct Considered {
     /// Place in the plan's routes.
     pub route: usize,
     /// What became of it.
-    pub verdict: Verdict,
+    pub verdict: RouteVerdict,
 }
 
 /// What became of a route; of several reasons the first in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RouteVerdict {
     /// It takes the request.
     Chosen,
     /// It would take the request, but another one goes before it.
@@ -40,11 +40,11 @@ pub enum Verdict {
 impl Router {
     /// What [`Router::find`] decides and why: first all routes whose host and path fit, then up to 100 others, first those whose path
     /// fits or who name the host; each group in order of preference. For people; slow.
-    pub fn explain(&self, lookup: &Lookup<'_>) -> Vec<Considered> {
+    pub fn explain(&self, lookup: &RouteQuery<'_>) -> Vec<Considered> {
         self.explain_where(lookup, &InHead { fields: lookup.fields, buf: lookup.buf })
     }
 
-    pub(super) fn explain_where(&self, lookup: &Lookup<'_>, headers: &impl Headers) -> Vec<Considered> {
+    pub(super) fn explain_where(&self, lookup: &RouteQuery<'_>, headers: &impl FieldValues) -> Vec<Considered> {
         let mut scratch = Scratch::default();
         let found = self.find_where(lookup, headers, &mut scratch);
         // A failure leaves no pattern matched, which is what `find` made of it.
@@ -53,7 +53,7 @@ impl Router {
         }
         let method = self.methods.bit(lookup.method, lookup.method_token);
         let chosen = match found {
-            Found::Route(route) => self.entries.iter().find(|entry| self.stands(**entry, route, lookup.host)),
+            RouteMatch::Route(route) => self.entries.iter().find(|entry| self.stands(**entry, route, lookup.host)),
             _ => None,
         };
         let mut listed = vec![false; self.rules.len()];
@@ -69,11 +69,11 @@ impl Router {
             }
             let path = takes_path(rule, lookup.path, &scratch);
             let verdict = if host.is_none() {
-                Verdict::Host
+                RouteVerdict::Host
             } else if !path {
-                Verdict::Path
-            } else if found == Found::Route(route) {
-                Verdict::Chosen
+                RouteVerdict::Path
+            } else if found == RouteMatch::Route(route) {
+                RouteVerdict::Chosen
             } else {
                 let refused = self.refusal(rule, method, lookup, headers, &mut scratch);
                 let place = entry.place(&self.rules);
@@ -81,7 +81,7 @@ impl Router {
                     Some(chosen) if chosen < place => chosen.differs_by(&place),
                     _ => By::Head,
                 };
-                refused.unwrap_or(Verdict::Shadowed(by))
+                refused.unwrap_or(RouteVerdict::Shadowed(by))
             };
             let list = match (path, host) {
                 (true, Some(_)) => &mut near,
@@ -96,7 +96,7 @@ impl Router {
     }
 
     /// Whether it is the route at one of its hosts that takes `host`.
-    fn stands(&self, entry: Entry, route: usize, host: &[u8]) -> bool {
+    fn stands(&self, entry: RankedRoute, route: usize, host: &[u8]) -> bool {
         entry.route as usize == route && self.rules[route].hosts[entry.host as usize].takes(host)
     }
 
@@ -105,18 +105,18 @@ impl Router {
         &self,
         rule: &Rule,
         method: Methods,
-        lookup: &Lookup<'_>,
-        headers: &impl Headers,
+        lookup: &RouteQuery<'_>,
+        headers: &impl FieldValues,
         scratch: &mut Scratch,
-    ) -> Option<Verdict> {
+    ) -> Option<RouteVerdict> {
         if !fits(rule.methods, method) {
-            return Some(Verdict::Method);
+            return Some(RouteVerdict::Method);
         }
         let failed =
             rule.predicates.iter().find(|p| !p.holds(headers, lookup.query, &self.values, &mut scratch.values));
         failed.map(|p| match p.source {
-            Source::Field => Verdict::Header(p.name.clone()),
-            Source::Query => Verdict::Query(p.name.clone()),
+            ConditionSource::Field => RouteVerdict::Header(p.name.clone()),
+            ConditionSource::Query => RouteVerdict::Query(p.name.clone()),
         })
     }
 }

@@ -15,7 +15,7 @@ enum PathKey {
 
 /// Place of a route at one of its hosts in the order of preference: smaller goes first.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct RouteRank {
     priority: Reverse<i32>,
     host: (u8, Reverse<usize>),
     path: PathKey,
@@ -40,7 +40,7 @@ pub enum By {
     Head,
 }
 
-impl Place {
+impl RouteRank {
     /// The place of `rule`, which is declared at `declared`, at the host at `host` of its hosts.
     pub(super) fn of(rule: &Rule, host: usize, declared: usize) -> Self {
         Self {

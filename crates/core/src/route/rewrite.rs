@@ -16,11 +16,11 @@ pub struct PathEdit(Edit);
 enum Edit {
     /// Takes this off, which has no `/` at its end.
     Strip(Box<[u8]>),
-    Template(Box<[Piece]>),
+    Template(Box<[RewritePiece]>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Piece {
+enum RewritePiece {
     Literal(Box<[u8]>),
     /// Place in the route's parameters.
     Param(usize),
@@ -76,8 +76,8 @@ impl PathEdit {
             Edit::Template(pieces) => {
                 for (place, piece) in pieces.iter().enumerate() {
                     let text = match piece {
-                        Piece::Literal(text) => text,
-                        Piece::Param(at) => match params.get(*at) {
+                        RewritePiece::Literal(text) => text,
+                        RewritePiece::Param(at) => match params.get(*at) {
                             Some(span)
                                 if target.has_parameters()
                                     && place + 1 == pieces.len()
@@ -101,7 +101,7 @@ fn behind<'p>(prefix: &[u8], path: &'p [u8]) -> Option<&'p [u8]> {
     path.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
-fn pieces(template: &str, params: &[Box<str>]) -> Result<Vec<Piece>, String> {
+fn pieces(template: &str, params: &[Box<str>]) -> Result<Vec<RewritePiece>, String> {
     if !template.starts_with(['/', '{']) {
         return Err("a rewrite starts with `/`".into());
     }
@@ -120,9 +120,9 @@ fn pieces(template: &str, params: &[Box<str>]) -> Result<Vec<Piece>, String> {
             return Err(format!("`{{{name}}}` is not captured by the match; {known}"));
         };
         if !before.is_empty() {
-            pieces.push(Piece::Literal(before.as_bytes().into()));
+            pieces.push(RewritePiece::Literal(before.as_bytes().into()));
         }
-        pieces.push(Piece::Param(at));
+        pieces.push(RewritePiece::Param(at));
         sample.push_str(before);
         sample.push('x');
         rest = after;
@@ -131,7 +131,7 @@ fn pieces(template: &str, params: &[Box<str>]) -> Result<Vec<Piece>, String> {
         return Err("`}` without `{`".into());
     }
     if !rest.is_empty() {
-        pieces.push(Piece::Literal(rest.as_bytes().into()));
+        pieces.push(RewritePiece::Literal(rest.as_bytes().into()));
     }
     sample.push_str(rest);
     if !sample.starts_with('/') {

@@ -3,7 +3,7 @@
 
 use pylae_http::message::target::{ENCODED_SLASH, Target, TargetError};
 
-use super::{Found, Router};
+use super::{RouteMatch, Router};
 
 /// Why a path was refused that leads to two places which are guarded differently.
 const TWO_PLACES: TargetError =
@@ -17,22 +17,22 @@ impl Router {
     pub fn judge_slashes(
         &self,
         target: &Target,
-        found: Found,
-        find: impl FnOnce(&[u8]) -> Found,
+        found: RouteMatch,
+        find: impl FnOnce(&[u8]) -> RouteMatch,
         alike: impl FnOnce(usize, usize) -> bool,
     ) -> Result<(), TargetError> {
         if !target.has_slashes() {
             return Ok(());
         }
         let route = match found {
-            Found::Route(route) if self.rules[route].keeps_slashes => route,
-            Found::Route(_) | Found::NotFound => return Err(ENCODED_SLASH),
-            Found::MethodNotAllowed => return Ok(()),
+            RouteMatch::Route(route) if self.rules[route].keeps_slashes => route,
+            RouteMatch::Route(_) | RouteMatch::NotFound => return Err(ENCODED_SLASH),
+            RouteMatch::MethodNotAllowed => return Ok(()),
         };
         match find(&target.judged_with_slashes_decoded()) {
-            Found::NotFound => Ok(()),
-            Found::Route(other) if other == route || alike(route, other) => Ok(()),
-            Found::Route(_) | Found::MethodNotAllowed => Err(TWO_PLACES),
+            RouteMatch::NotFound => Ok(()),
+            RouteMatch::Route(other) if other == route || alike(route, other) => Ok(()),
+            RouteMatch::Route(_) | RouteMatch::MethodNotAllowed => Err(TWO_PLACES),
         }
     }
 }

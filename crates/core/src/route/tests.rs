@@ -8,15 +8,15 @@ mod tables;
 
 use pylae_http::{Fields, Method};
 
-use super::matching::predicate::Headers;
-use super::{Considered, Found, Lookup, Router, Scratch};
+use super::matching::predicate::FieldValues;
+use super::{Considered, RouteMatch, RouteQuery, Router, Scratch};
 use crate::Problem;
-use crate::plan::{EncodedSlash, Match, PathMatch, Route, Seconds, ValueMatch, ValueTest};
+use crate::plan::{EncodedSlash, Match, PathMatch, RoutePlan, Seconds, ValueMatch, ValueTest};
 
 /// Fields as a list, in place of a parsed head.
 struct List<'a>(&'a [(&'a str, &'a str)]);
 
-impl Headers for List<'_> {
+impl FieldValues for List<'_> {
     fn any(&self, name: &str, mut test: impl FnMut(&[u8]) -> bool) -> bool {
         self.0.iter().any(|(n, v)| n.eq_ignore_ascii_case(name) && test(v.as_bytes()))
     }
@@ -49,8 +49,8 @@ fn ask<'a>(method: &'a str, path: &'a str) -> Ask<'a> {
 }
 
 impl Ask<'_> {
-    fn lookup<'f>(&'f self, fields: &'f Fields) -> Lookup<'f> {
-        Lookup {
+    fn lookup<'f>(&'f self, fields: &'f Fields) -> RouteQuery<'f> {
+        RouteQuery {
             host: self.host.as_bytes(),
             method: method(self.method),
             method_token: self.method.as_bytes(),
@@ -61,7 +61,7 @@ impl Ask<'_> {
         }
     }
 
-    fn find(&self, router: &Router, scratch: &mut Scratch) -> Found {
+    fn find(&self, router: &Router, scratch: &mut Scratch) -> RouteMatch {
         router.find_where(&self.lookup(&Fields::default()), &List(self.headers), scratch)
     }
 
@@ -70,9 +70,9 @@ impl Ask<'_> {
     }
 }
 
-fn route(name: &str, path: PathMatch) -> Route {
+fn route(name: &str, path: PathMatch) -> RoutePlan {
     let second = Seconds(std::time::Duration::from_secs(1));
-    Route {
+    RoutePlan {
         name: name.into(),
         matches: Match { path, methods: vec![], hosts: vec![], headers: vec![], query: vec![] },
         priority: 0,
@@ -91,16 +91,16 @@ fn route(name: &str, path: PathMatch) -> Route {
     }
 }
 
-fn exact(path: &str) -> Route {
+fn exact(path: &str) -> RoutePlan {
     route(path, PathMatch::Exact(path.into()))
 }
-fn prefix(path: &str) -> Route {
+fn prefix(path: &str) -> RoutePlan {
     route(path, PathMatch::Prefix(path.into()))
 }
-fn template(path: &str) -> Route {
+fn template(path: &str) -> RoutePlan {
     route(path, PathMatch::Template(path.into()))
 }
-fn pattern(path: &str) -> Route {
+fn pattern(path: &str) -> RoutePlan {
     route(path, PathMatch::Pattern(path.into()))
 }
 
@@ -112,7 +112,7 @@ trait With: Sized {
     fn query(self, name: &str, value: ValueTest) -> Self;
 }
 
-impl With for Route {
+impl With for RoutePlan {
     fn methods(mut self, list: &[&str]) -> Self {
         self.matches.methods = list.iter().map(|m| (*m).into()).collect();
         self
@@ -139,23 +139,23 @@ fn equals(value: &str) -> ValueTest {
     ValueTest::Equals(value.into())
 }
 
-fn build(routes: &[Route]) -> Router {
+fn build(routes: &[RoutePlan]) -> Router {
     Router::build(routes).unwrap()
 }
 
-fn problems(routes: &[Route]) -> Vec<Problem> {
+fn problems(routes: &[RoutePlan]) -> Vec<Problem> {
     Router::build(routes).err().unwrap_or_default()
 }
 
 /// Asserts which of `routes` takes each request: its place, or a status.
-fn check(routes: &[Route], cases: &[(Ask<'_>, Result<usize, u16>)]) {
+fn check(routes: &[RoutePlan], cases: &[(Ask<'_>, Result<usize, u16>)]) {
     let router = build(routes);
     let mut scratch = Scratch::default();
     for (ask, wanted) in cases {
         let found = match ask.find(&router, &mut scratch) {
-            Found::Route(route) => Ok(route),
-            Found::MethodNotAllowed => Err(405),
-            Found::NotFound => Err(404),
+            RouteMatch::Route(route) => Ok(route),
+            RouteMatch::MethodNotAllowed => Err(405),
+            RouteMatch::NotFound => Err(404),
         };
         assert_eq!(found, *wanted, "{ask:?}");
     }

@@ -13,20 +13,20 @@ use super::ServiceState;
 #[derive(Debug)]
 pub enum Admission<'s> {
     /// It may go.
-    Enter(Entry<'s>),
-    /// It may wait for somebody's [`Entry`] to end.
-    Wait(Place<'s>),
+    Enter(AdmissionPermit<'s>),
+    /// It may wait for somebody's [`AdmissionPermit`] to end.
+    Wait(QueueTicket<'s>),
     /// Both the service and its queue are full.
     Full,
 }
 
 /// The right to be under way, until dropped; then it goes to the first who waits.
 #[derive(Debug)]
-pub struct Entry<'s>(Option<&'s ServiceState>);
+pub struct AdmissionPermit<'s>(Option<&'s ServiceState>);
 
-/// A place in the queue, until dropped or exchanged for an [`Entry`].
+/// A place in the queue, until dropped or exchanged for an [`AdmissionPermit`].
 #[derive(Debug)]
-pub struct Place<'s> {
+pub struct QueueTicket<'s> {
     service: &'s ServiceState,
     ticket: u64,
     held: bool,
@@ -36,18 +36,18 @@ impl ServiceState {
     /// Asks for an exchange to be under way. While others wait, it waits behind them.
     pub fn admit(&self) -> Admission<'_> {
         if self.max_in_flight.is_none() {
-            return Admission::Enter(Entry(None));
+            return Admission::Enter(AdmissionPermit(None));
         }
         let (gate, most) = (&self.shared.gate, self.most());
         let enters = |waiting, inside| (waiting == 0 && inside < most).then(|| (0, inside + 1));
         if gate.shift(enters).is_some() {
-            return Admission::Enter(Entry(Some(self)));
+            return Admission::Enter(AdmissionPermit(Some(self)));
         }
         let mut line = gate.line.lock();
         let waits = |waiting, inside| (waiting < self.queue).then(|| (waiting + 1, inside));
         match gate.shift(|waiting, inside| enters(waiting, inside).or_else(|| waits(waiting, inside))) {
             None => return Admission::Full,
-            Some((0, inside)) if inside < most => return Admission::Enter(Entry(Some(self))),
+            Some((0, inside)) if inside < most => return Admission::Enter(AdmissionPermit(Some(self))),
             Some(_) => {}
         }
         let ticket = line.next;
@@ -57,7 +57,7 @@ impl ServiceState {
         let woken = gate.let_in(&mut line, most);
         drop(line);
         woken.into_iter().for_each(Waker::wake);
-        Admission::Wait(Place { service: self, ticket, held: true })
+        Admission::Wait(QueueTicket { service: self, ticket, held: true })
     }
 
     /// How many wait for an entry.
@@ -75,20 +75,20 @@ impl ServiceState {
     }
 }
 
-impl<'s> Place<'s> {
+impl<'s> QueueTicket<'s> {
     /// Ready once it is this one's turn. To be dropped then.
-    pub fn poll_enter(&mut self, cx: &Context<'_>) -> Poll<Entry<'s>> {
+    pub fn poll_enter(&mut self, cx: &Context<'_>) -> Poll<AdmissionPermit<'s>> {
         let mut line = self.service.shared.gate.line.lock();
         if let Ok(at) = line.waiting.binary_search_by_key(&self.ticket, |(ticket, _)| *ticket) {
             line.waiting[at].1 = Some(cx.waker().clone());
             return Poll::Pending;
         }
         self.held = false;
-        Poll::Ready(Entry(Some(self.service)))
+        Poll::Ready(AdmissionPermit(Some(self.service)))
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for QueueTicket<'_> {
     fn drop(&mut self) {
         if !self.held {
             return;
@@ -106,7 +106,7 @@ impl Drop for Place<'_> {
     }
 }
 
-impl Drop for Entry<'_> {
+impl Drop for AdmissionPermit<'_> {
     fn drop(&mut self) {
         if let Some(service) = self.0 {
             service.shared.gate.leave(service.most());

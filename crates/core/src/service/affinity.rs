@@ -11,12 +11,12 @@ use crate::plan::{self, HashOn, LoadBalancer};
 /// What a service looks for in a request. Empty for most services.
 #[derive(Debug)]
 pub(super) struct Affinity {
-    key: Option<Key>,
+    key: Option<HashSource>,
     cookie: Option<Cookie>,
 }
 
 #[derive(Debug)]
-enum Key {
+enum HashSource {
     Address,
     Field(Box<str>),
     Cookie(Box<[u8]>),
@@ -31,7 +31,7 @@ struct Cookie {
 
 /// What a request says about the instance that it should go to; for [`super::PickInput`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tie {
+pub struct AffinityKey {
     /// Hash of what the balancer goes by, if the request has it.
     pub hash: Option<u64>,
     /// What its sticky cookie says.
@@ -39,12 +39,14 @@ pub struct Tie {
 }
 
 impl Affinity {
-    pub(super) fn build(plan: &plan::Service) -> Self {
+    pub(super) fn build(plan: &plan::ServicePlan) -> Self {
         let key = match &plan.load_balancer {
-            LoadBalancer::IpHash => Some(Key::Address),
-            LoadBalancer::ConsistentHash { on: HashOn::Header(name) } => Some(Key::Field(name.as_str().into())),
-            LoadBalancer::ConsistentHash { on: HashOn::Cookie(name) } => Some(Key::Cookie(name.as_bytes().into())),
-            LoadBalancer::ConsistentHash { on: HashOn::User } => Some(Key::User),
+            LoadBalancer::IpHash => Some(HashSource::Address),
+            LoadBalancer::ConsistentHash { on: HashOn::Header(name) } => Some(HashSource::Field(name.as_str().into())),
+            LoadBalancer::ConsistentHash { on: HashOn::Cookie(name) } => {
+                Some(HashSource::Cookie(name.as_bytes().into()))
+            }
+            LoadBalancer::ConsistentHash { on: HashOn::User } => Some(HashSource::User),
             _ => None,
         };
         let cookie = plan.sticky.as_ref().map(|sticky| Cookie {
@@ -56,9 +58,9 @@ impl Affinity {
 
     /// What the request in `exchange` says.
     #[inline]
-    pub(super) fn tie(&self, exchange: &Exchange) -> Tie {
+    pub(super) fn tie(&self, exchange: &Exchange) -> AffinityKey {
         let Self { key, cookie: set } = self;
-        Tie {
+        AffinityKey {
             hash: key.as_ref().and_then(|key| key.hash(exchange)),
             sticky: set.as_ref().and_then(|set| sticky::parse(cookie(exchange, &set.name)?)),
         }
@@ -81,7 +83,7 @@ impl Affinity {
     }
 }
 
-impl Key {
+impl HashSource {
     fn hash(&self, exchange: &Exchange) -> Option<u64> {
         match self {
             Self::Address => Some(match exchange.request.origin.client.to_canonical() {

@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::breaker::Rules;
+use super::breaker::BreakerRules;
 use super::hashing::mix;
-use super::instance::{Instance, Slot};
+use super::instance::{Instance, InstanceSlot};
 use crate::clock::Instant as Now;
 use crate::plan::{self, LoadBalancer};
 
@@ -13,7 +13,7 @@ use crate::plan::{self, LoadBalancer};
 const MOST_TURNS: usize = 1 << 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum BalancerKind {
     Turns,
     LeastConnections,
     Random,
@@ -22,10 +22,10 @@ enum Kind {
 }
 
 /// How the instances of one service are chosen. It knows positions and weights; how the instances are doing comes in
-/// with a [`View`].
+/// with a [`InstanceView`].
 #[derive(Debug)]
 pub(super) struct Balancer {
-    kind: Kind,
+    kind: BalancerKind,
     /// Smooth weighted round robin, written out: position by turn. One shared counter over it keeps exact proportions
     /// however many workers take turns.
     turns: Box<[u16]>,
@@ -73,18 +73,18 @@ impl Tried {
 
 /// The instances as one pick sees them.
 #[derive(Clone, Copy)]
-pub(super) struct View<'a> {
-    pub(super) slots: &'a [Slot],
+pub(super) struct InstanceView<'a> {
+    pub(super) slots: &'a [InstanceSlot],
     pub(super) now: Now,
     /// Flags that keep an instance from being used.
     pub(super) mask: u32,
     pub(super) avoid: &'a Tried,
     pub(super) ramp: Option<Duration>,
-    pub(super) rules: Option<&'a Rules>,
+    pub(super) rules: Option<&'a BreakerRules>,
     pub(super) random: u64,
 }
 
-impl View<'_> {
+impl InstanceView<'_> {
     fn instance(&self, index: usize) -> &Instance {
         &self.slots[index].instance
     }
@@ -144,15 +144,15 @@ impl View<'_> {
 }
 
 impl Balancer {
-    pub(super) fn build(how: &LoadBalancer, instances: &[plan::Instance]) -> Self {
+    pub(super) fn build(how: &LoadBalancer, instances: &[plan::InstancePlan]) -> Self {
         let weighted: Vec<u32> = instances.iter().map(|instance| instance.weight).collect();
         let (kind, weights) = match how {
-            LoadBalancer::RoundRobin => (Kind::Turns, vec![1; instances.len()]),
-            LoadBalancer::WeightedRoundRobin => (Kind::Turns, weighted),
-            LoadBalancer::LeastConnections => (Kind::LeastConnections, weighted),
-            LoadBalancer::Random => (Kind::Random, weighted),
-            LoadBalancer::IpHash | LoadBalancer::ConsistentHash { .. } => (Kind::Hash, weighted),
-            LoadBalancer::P2c => (Kind::P2c, weighted),
+            LoadBalancer::RoundRobin => (BalancerKind::Turns, vec![1; instances.len()]),
+            LoadBalancer::WeightedRoundRobin => (BalancerKind::Turns, weighted),
+            LoadBalancer::LeastConnections => (BalancerKind::LeastConnections, weighted),
+            LoadBalancer::Random => (BalancerKind::Random, weighted),
+            LoadBalancer::IpHash | LoadBalancer::ConsistentHash { .. } => (BalancerKind::Hash, weighted),
+            LoadBalancer::P2c => (BalancerKind::P2c, weighted),
         };
         let equal = weights.windows(2).all(|pair| pair[0] == pair[1]);
         let turns = smooth(&weights);
@@ -167,18 +167,18 @@ impl Balancer {
 
     /// Whether latencies are worth measuring.
     pub(super) fn uses_latency(&self) -> bool {
-        self.kind == Kind::P2c
+        self.kind == BalancerKind::P2c
     }
 
     /// The position of the instance to use; none when there is none.
-    pub(super) fn select(&self, view: &View<'_>, hash: Option<u64>, cursor: &AtomicU64) -> Option<usize> {
+    pub(super) fn select(&self, view: &InstanceView<'_>, hash: Option<u64>, cursor: &AtomicU64) -> Option<usize> {
         match (self.kind, hash) {
             _ if self.turns.is_empty() => None,
-            (Kind::Turns, _) => self.in_turn(view, cursor),
-            (Kind::LeastConnections, _) => self.least_connections(view, cursor),
-            (Kind::Hash, Some(hash)) => self.by_hash(view, hash),
-            (Kind::Random | Kind::Hash, _) => self.at_random(view),
-            (Kind::P2c, _) => two_choices(view),
+            (BalancerKind::Turns, _) => self.in_turn(view, cursor),
+            (BalancerKind::LeastConnections, _) => self.least_connections(view, cursor),
+            (BalancerKind::Hash, Some(hash)) => self.by_hash(view, hash),
+            (BalancerKind::Random | BalancerKind::Hash, _) => self.at_random(view),
+            (BalancerKind::P2c, _) => two_choices(view),
         }
     }
 
@@ -194,7 +194,7 @@ impl Balancer {
     /// A turn that falls on an instance that cannot take it is lost, so that the others keep their proportions among
     /// each other, instead of the next in line getting a double share.
     #[inline]
-    fn in_turn(&self, view: &View<'_>, cursor: &AtomicU64) -> Option<usize> {
+    fn in_turn(&self, view: &InstanceView<'_>, cursor: &AtomicU64) -> Option<usize> {
         let mut dice = view.random;
         for _ in 0..2 * view.slots.len() + 16 {
             let index = self.turn(cursor);
@@ -206,13 +206,13 @@ impl Balancer {
         view.any()
     }
 
-    fn least_connections(&self, view: &View<'_>, cursor: &AtomicU64) -> Option<usize> {
+    fn least_connections(&self, view: &InstanceView<'_>, cursor: &AtomicU64) -> Option<usize> {
         #[allow(clippy::cast_precision_loss)]
         let cost = |index| view.instance(index).in_flight() as f64 / view.weight(index);
         view.least(self.turn(cursor), cost)
     }
 
-    fn at_random(&self, view: &View<'_>) -> Option<usize> {
+    fn at_random(&self, view: &InstanceView<'_>) -> Option<usize> {
         let mut dice = view.random;
         for _ in 0..8 {
             let index = usize::from(self.turns[below(dice, self.turns.len())]);
@@ -227,7 +227,7 @@ impl Balancer {
 
     /// Weighted rendezvous hashing (Thaler and Ravishankar 1998; weights after Schindelhauer and Schomaker 2005): every key
     /// ranks all instances, so one that goes or cannot be used gives away its own keys, spread over all, and no others move.
-    fn by_hash(&self, view: &View<'_>, hash: u64) -> Option<usize> {
+    fn by_hash(&self, view: &InstanceView<'_>, hash: u64) -> Option<usize> {
         let (mut best, mut warming) = (None, None);
         for index in 0..view.slots.len() {
             if !view.allows(index) {
@@ -248,7 +248,7 @@ impl Balancer {
 }
 
 /// The better of two random ones (Mitzenmacher 2001), by load for its weight.
-fn two_choices(view: &View<'_>) -> Option<usize> {
+fn two_choices(view: &InstanceView<'_>) -> Option<usize> {
     let count = view.slots.len();
     let cost = |index| view.instance(index).load(view.now) / view.weight(index);
     let mut dice = view.random;
@@ -305,7 +305,7 @@ fn turns_of(weights: &[u32]) -> Vec<i64> {
 /// Whether every instance gets its share of the turns, but for a hundredth of all: so much may rounding take from one and give
 /// to others.
 #[allow(clippy::cast_precision_loss)]
-pub(super) fn keeps_shares(how: &LoadBalancer, instances: &[plan::Instance]) -> bool {
+pub(super) fn keeps_shares(how: &LoadBalancer, instances: &[plan::InstancePlan]) -> bool {
     if !matches!(how, LoadBalancer::WeightedRoundRobin | LoadBalancer::Random) {
         return true;
     }

@@ -13,7 +13,7 @@ use crate::plan;
 
 /// When a breaker opens and closes: `plan::CircuitBreaker`, ready for use.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Rules {
+pub struct BreakerRules {
     threshold: u32,
     rate: Option<f64>,
     slice: u64,
@@ -25,7 +25,7 @@ pub struct Rules {
     pub scope: plan::BreakerScope,
 }
 
-impl Rules {
+impl BreakerRules {
     /// How long it stays open before it lets a probe through.
     pub fn timeout(&self) -> Duration {
         self.timeout
@@ -54,7 +54,7 @@ impl Rules {
 /// The three states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Position {
+pub enum BreakerState {
     /// Everything passes.
     Closed,
     /// Nothing passes.
@@ -66,7 +66,7 @@ pub enum Position {
 /// The right to one attempt. It must come back through [`Breaker::settle`] or [`Breaker::release`], which
 /// [`super::Picked`] sees to.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Permit {
+pub struct BreakerPermit {
     generation: u32,
 }
 
@@ -74,7 +74,7 @@ pub struct Permit {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Transition {
     /// The state entered.
-    pub to: Position,
+    pub to: BreakerState,
     /// What brought it about.
     pub cause: Cause,
 }
@@ -136,7 +136,7 @@ pub struct Breaker {
 
 #[derive(Clone, Copy)]
 struct Word {
-    position: Position,
+    position: BreakerState,
     probes: u32,
     generation: u32,
 }
@@ -144,9 +144,9 @@ struct Word {
 impl Word {
     const fn unpack(word: u64) -> Self {
         let position = match word & 3 {
-            0 => Position::Closed,
-            1 => Position::Open,
-            _ => Position::HalfOpen,
+            0 => BreakerState::Closed,
+            1 => BreakerState::Open,
+            _ => BreakerState::HalfOpen,
         };
         Self { position, probes: (word >> PROBES_SHIFT) as u32, generation: (word >> GENERATION_SHIFT) as u32 }
     }
@@ -155,7 +155,7 @@ impl Word {
         ((self.generation as u64) << GENERATION_SHIFT) | ((self.probes as u64) << PROBES_SHIFT) | self.position as u64
     }
 
-    const fn enter(self, position: Position, probes: u32) -> Self {
+    const fn enter(self, position: BreakerState, probes: u32) -> Self {
         Self { position, probes, generation: (self.generation + 1) & ((1 << 30) - 1) }
     }
 }
@@ -176,54 +176,54 @@ impl Default for Breaker {
 impl Breaker {
     /// Asks to let one attempt through; refused, the time until it is worth asking again (zero: when a probe is back).
     #[inline]
-    pub fn admit(&self, rules: &Rules, now: Instant) -> Result<Permit, Duration> {
+    pub fn admit(&self, rules: &BreakerRules, now: Instant) -> Result<BreakerPermit, Duration> {
         loop {
             let seen = self.word.load(Ordering::Acquire);
             let word = Word::unpack(seen);
             let next = match word.position {
-                Position::Closed => return Ok(Permit { generation: word.generation }),
-                Position::Open => {
+                BreakerState::Closed => return Ok(BreakerPermit { generation: word.generation }),
+                BreakerState::Open => {
                     let left = self.left(now);
                     if !left.is_zero() {
                         return Err(left);
                     }
-                    word.enter(Position::HalfOpen, 1)
+                    word.enter(BreakerState::HalfOpen, 1)
                 }
-                Position::HalfOpen if word.probes >= rules.probes => return Err(Duration::ZERO),
-                Position::HalfOpen => Word { probes: word.probes + 1, ..word },
+                BreakerState::HalfOpen if word.probes >= rules.probes => return Err(Duration::ZERO),
+                BreakerState::HalfOpen => Word { probes: word.probes + 1, ..word },
             };
             if self.swap(seen, next) {
-                if word.position == Position::Open {
+                if word.position == BreakerState::Open {
                     self.unannounced.store(true, Ordering::Release);
                 }
-                return Ok(Permit { generation: next.generation });
+                return Ok(BreakerPermit { generation: next.generation });
             }
         }
     }
 
     /// Whether [`Self::admit`] would say yes now, and if not the time until it may.
     #[inline]
-    pub fn ready(&self, rules: &Rules, now: Instant) -> Result<(), Duration> {
+    pub fn ready(&self, rules: &BreakerRules, now: Instant) -> Result<(), Duration> {
         let word = Word::unpack(self.word.load(Ordering::Acquire));
         match word.position {
-            Position::Open => match self.left(now) {
+            BreakerState::Open => match self.left(now) {
                 Duration::ZERO => Ok(()),
                 left => Err(left),
             },
-            Position::HalfOpen if word.probes >= rules.probes => Err(Duration::ZERO),
-            Position::Closed | Position::HalfOpen => Ok(()),
+            BreakerState::HalfOpen if word.probes >= rules.probes => Err(Duration::ZERO),
+            BreakerState::Closed | BreakerState::HalfOpen => Ok(()),
         }
     }
 
     /// The attempt of `permit` went well or failed.
-    pub fn settle(&self, rules: &Rules, permit: &Permit, now: Instant, ok: bool) -> Option<Transition> {
+    pub fn settle(&self, rules: &BreakerRules, permit: &BreakerPermit, now: Instant, ok: bool) -> Option<Transition> {
         let seen = self.word.load(Ordering::Acquire);
         let word = Word::unpack(seen);
         if word.generation != permit.generation {
             return None;
         }
         match word.position {
-            Position::Closed if ok => {
+            BreakerState::Closed if ok => {
                 if self.failures.load(Ordering::Relaxed) != 0 {
                     self.failures.store(0, Ordering::Relaxed);
                 }
@@ -232,7 +232,7 @@ impl Breaker {
                 }
                 None
             }
-            Position::Closed => {
+            BreakerState::Closed => {
                 let failures = self.failures.fetch_add(1, Ordering::AcqRel).saturating_add(1);
                 let over_rate = rules.rate.and_then(|rate| {
                     self.count(rules, now, true);
@@ -241,18 +241,18 @@ impl Breaker {
                 let cause = if failures >= rules.threshold { Some(Cause::InARow(failures)) } else { over_rate };
                 self.open(rules, permit, now, cause?)
             }
-            Position::HalfOpen if ok => self.close(permit),
-            Position::HalfOpen => self.open(rules, permit, now, Cause::ProbeFailed),
-            Position::Open => None,
+            BreakerState::HalfOpen if ok => self.close(permit),
+            BreakerState::HalfOpen => self.open(rules, permit, now, Cause::ProbeFailed),
+            BreakerState::Open => None,
         }
     }
 
     /// The attempt of `permit` ended without saying anything about the other side; a probe may be tried again.
-    pub fn release(&self, permit: &Permit) {
+    pub fn release(&self, permit: &BreakerPermit) {
         loop {
             let seen = self.word.load(Ordering::Acquire);
             let word = Word::unpack(seen);
-            if word.generation != permit.generation || word.position != Position::HalfOpen || word.probes == 0 {
+            if word.generation != permit.generation || word.position != BreakerState::HalfOpen || word.probes == 0 {
                 return;
             }
             if self.swap(seen, Word { probes: word.probes - 1, ..word }) {
@@ -267,10 +267,10 @@ impl Breaker {
             let seen = self.word.load(Ordering::Acquire);
             let word = Word::unpack(seen);
             self.forget();
-            if self.swap(seen, word.enter(Position::Closed, 0)) {
+            if self.swap(seen, word.enter(BreakerState::Closed, 0)) {
                 self.unannounced.store(false, Ordering::Release);
-                return (word.position != Position::Closed)
-                    .then_some(Transition { to: Position::Closed, cause: Cause::Request });
+                return (word.position != BreakerState::Closed)
+                    .then_some(Transition { to: BreakerState::Closed, cause: Cause::Request });
             }
         }
     }
@@ -282,7 +282,7 @@ impl Breaker {
     }
 
     /// Counts `failures` again that a success had ended which was none after all.
-    pub(super) fn recall(&self, permit: &Permit, failures: u32) {
+    pub(super) fn recall(&self, permit: &BreakerPermit, failures: u32) {
         let word = Word::unpack(self.word.load(Ordering::Acquire));
         if word.generation == permit.generation {
             self.failures.fetch_max(failures, Ordering::AcqRel);
@@ -290,15 +290,15 @@ impl Breaker {
     }
 
     /// The state, and how long it still keeps everything out.
-    pub fn position(&self, now: Instant) -> (Position, Duration) {
+    pub fn position(&self, now: Instant) -> (BreakerState, Duration) {
         let position = Word::unpack(self.word.load(Ordering::Acquire)).position;
-        (position, if position == Position::Open { self.left(now) } else { Duration::ZERO })
+        (position, if position == BreakerState::Open { self.left(now) } else { Duration::ZERO })
     }
 
     /// That it went half open since the last call, once.
     pub fn announce(&self) -> Option<Transition> {
         (self.unannounced.load(Ordering::Acquire) && self.unannounced.swap(false, Ordering::AcqRel))
-            .then_some(Transition { to: Position::HalfOpen, cause: Cause::TimeoutPassed })
+            .then_some(Transition { to: BreakerState::HalfOpen, cause: Cause::TimeoutPassed })
     }
 
     fn left(&self, now: Instant) -> Duration {
@@ -309,7 +309,7 @@ impl Breaker {
         self.word.compare_exchange(seen, next.pack(), Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    fn open(&self, rules: &Rules, permit: &Permit, now: Instant, cause: Cause) -> Option<Transition> {
+    fn open(&self, rules: &BreakerRules, permit: &BreakerPermit, now: Instant, cause: Cause) -> Option<Transition> {
         loop {
             let seen = self.word.load(Ordering::Acquire);
             let word = Word::unpack(seen);
@@ -317,13 +317,13 @@ impl Breaker {
                 return None;
             }
             self.until.store(now.saturating_add(rules.timeout).as_nanos(), Ordering::Release);
-            if self.swap(seen, word.enter(Position::Open, 0)) {
-                return Some(Transition { to: Position::Open, cause });
+            if self.swap(seen, word.enter(BreakerState::Open, 0)) {
+                return Some(Transition { to: BreakerState::Open, cause });
             }
         }
     }
 
-    fn close(&self, permit: &Permit) -> Option<Transition> {
+    fn close(&self, permit: &BreakerPermit) -> Option<Transition> {
         loop {
             let seen = self.word.load(Ordering::Acquire);
             let word = Word::unpack(seen);
@@ -332,8 +332,8 @@ impl Breaker {
             }
             // Before the swap: nothing is counted while half open, and the first results of the closed state must not be lost.
             self.forget();
-            if self.swap(seen, word.enter(Position::Closed, 0)) {
-                return Some(Transition { to: Position::Closed, cause: Cause::ProbeSucceeded });
+            if self.swap(seen, word.enter(BreakerState::Closed, 0)) {
+                return Some(Transition { to: BreakerState::Closed, cause: Cause::ProbeSucceeded });
             }
         }
     }
@@ -345,7 +345,7 @@ impl Breaker {
         }
     }
 
-    fn count(&self, rules: &Rules, now: Instant, failed: bool) {
+    fn count(&self, rules: &BreakerRules, now: Instant, failed: bool) {
         let epoch = now.as_nanos() / rules.slice;
         let slice = &self.slices[(epoch % SLICES as u64) as usize];
         let mut seen = slice.load(Ordering::Relaxed);
@@ -366,7 +366,7 @@ impl Breaker {
         }
     }
 
-    fn over_rate(&self, rules: &Rules, rate: f64, now: Instant) -> Option<Cause> {
+    fn over_rate(&self, rules: &BreakerRules, rate: f64, now: Instant) -> Option<Cause> {
         let epoch = now.as_nanos() / rules.slice;
         let (mut all, mut failures) = (0, 0);
         for slice in &self.slices {
@@ -384,7 +384,7 @@ impl Breaker {
 
     /// Why it opened last; none while it is closed.
     pub fn why(&self) -> Option<Box<str>> {
-        let closed = Word::unpack(self.word.load(Ordering::Acquire)).position == Position::Closed;
+        let closed = Word::unpack(self.word.load(Ordering::Acquire)).position == BreakerState::Closed;
         if closed { None } else { self.why.lock().clone() }
     }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::affinity::Affinity;
 use super::balance::{self, Balancer};
-use super::breaker::Rules;
-use super::instance::{DOWN, DRAINING, EJECTED, Instance, Slot};
-use super::{MAX_INSTANCES, ServiceState, Shared, sticky};
+use super::breaker::BreakerRules;
+use super::instance::{DOWN, DRAINING, EJECTED, Instance, InstanceSlot};
+use super::{MAX_INSTANCES, ServiceShared, ServiceState, sticky};
 use crate::clock::Instant as Now;
 use crate::plan;
 use crate::problem::Problem;
@@ -15,7 +15,7 @@ use crate::problem::Problem;
 impl ServiceState {
     /// The service that `plan` describes. Instances that `previous` has too keep their state, as do the breaker, the
     /// retry budget and the turns; `previous` itself is not touched, so a plan that fails elsewhere changes nothing.
-    pub fn build(plan: &plan::Service, previous: Option<&Self>, now: Now) -> Result<Self, Vec<Problem>> {
+    pub fn build(plan: &plan::ServicePlan, previous: Option<&Self>, now: Now) -> Result<Self, Vec<Problem>> {
         let mut problems = check(plan);
         let slots = slots(plan, previous, now, &mut problems);
         if !problems.is_empty() {
@@ -29,7 +29,7 @@ impl ServiceState {
             balancer: Balancer::build(&plan.load_balancer, &plan.instances),
             mask: DRAINING | down | ejected,
             ramp: plan.slow_start.map(|span| span.0).filter(|span| !span.is_zero()),
-            rules: plan.circuit_breaker.as_ref().map(Rules::from_plan),
+            rules: plan.circuit_breaker.as_ref().map(BreakerRules::from_plan),
             health_check: plan.health_check.clone(),
             passive: plan.passive_health.clone(),
             panic_threshold: plan.panic_threshold,
@@ -38,13 +38,18 @@ impl ServiceState {
             affinity: Affinity::build(plan),
             max_in_flight: plan.max_in_flight.map(|most| u32::try_from(most).unwrap_or(u32::MAX)),
             queue: u32::try_from(plan.queue.size).unwrap_or(u32::MAX),
-            shared: previous.map_or_else(|| Arc::new(Shared::new(now)), |state| Arc::clone(&state.shared)),
+            shared: previous.map_or_else(|| Arc::new(ServiceShared::new(now)), |state| Arc::clone(&state.shared)),
         })
     }
 }
 
 /// The instances of `plan`, as they are where `previous` has them.
-fn slots(plan: &plan::Service, previous: Option<&ServiceState>, now: Now, problems: &mut Vec<Problem>) -> Box<[Slot]> {
+fn slots(
+    plan: &plan::ServicePlan,
+    previous: Option<&ServiceState>,
+    now: Now,
+    problems: &mut Vec<Problem>,
+) -> Box<[InstanceSlot]> {
     let known: HashMap<_, _> =
         previous.iter().flat_map(|state| state.instances()).map(|instance| (instance.url(), instance)).collect();
     let secret = plan.sticky.as_ref().and_then(|sticky| sticky.secret.as_deref()).unwrap_or_default();
@@ -58,7 +63,7 @@ fn slots(plan: &plan::Service, previous: Option<&ServiceState>, now: Now, proble
             Ok(instance) if addresses.insert((instance.is_secure(), instance.authority().to_owned())) => {
                 let secure = if instance.is_secure() { "https://" } else { "" };
                 let sticky = sticky::id(secret, &plan.name, &format!("{secure}{}", instance.authority()));
-                slots.push(Slot { instance, weight: wanted.weight, sticky });
+                slots.push(InstanceSlot { instance, weight: wanted.weight, sticky });
             }
             Ok(_) => complain("this address is listed twice"),
             Err(message) => complain(message),
@@ -67,7 +72,7 @@ fn slots(plan: &plan::Service, previous: Option<&ServiceState>, now: Now, proble
     slots.into()
 }
 
-fn check(plan: &plan::Service) -> Vec<Problem> {
+fn check(plan: &plan::ServicePlan) -> Vec<Problem> {
     const SHARE: &str = "must be from 0 to 1";
     let mut problems = Vec::new();
     let mut demand = |good: bool, path: &str, message: &str| {
@@ -86,7 +91,7 @@ fn check(plan: &plan::Service) -> Vec<Problem> {
         "the weights differ by so much that rounding would change the shares; use smaller ones",
     );
     let share = |value: f64| (0.0..=1.0).contains(&value);
-    let secure = |instance: &plan::Instance| instance.url.starts_with("https://");
+    let secure = |instance: &plan::InstancePlan| instance.url.starts_with("https://");
     let spoken = plan.tls.is_some() || !plan.instances.iter().any(secure);
     demand(spoken, "tls", "must be there, since an instance is reached over https://");
     demand(plan.panic_threshold.is_none_or(share), "panic_threshold", SHARE);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::Serialize;
 
 use super::ServiceState;
-use super::breaker::{Breaker, Position, Rules};
+use super::breaker::{Breaker, BreakerRules, BreakerState};
 use super::instance::{DOWN, DRAINING, EJECTED, Instance};
 use super::pick::{PickInput, Unavailable};
 use crate::clock::Instant as Now;
@@ -56,7 +56,7 @@ pub struct InstanceStats {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct BreakerStats {
     /// Its state.
-    pub state: Position,
+    pub state: BreakerState,
     /// Seconds for which it still keeps everything out.
     pub open_for: f64,
     /// Why it opened; none while it is closed.
@@ -72,7 +72,7 @@ impl BreakerStats {
 
 /// How a pick would go.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Explanation {
+pub struct PickExplanation {
     /// Name of the balancer.
     pub balancer: &'static str,
     /// URL of what would be picked; others may be picked next.
@@ -144,7 +144,7 @@ impl ServiceState {
     }
 
     /// How [`Self::pick`] would go now, without picking anything.
-    pub fn explain_pick(&self, input: &PickInput<'_>) -> Explanation {
+    pub fn explain_pick(&self, input: &PickInput<'_>) -> PickExplanation {
         let (whole, each) = self.rules();
         let open = whole.and_then(|rules| self.shared.breaker.ready(rules, input.now).err());
         let cursor = AtomicU64::new(self.shared.cursor.load(Ordering::Relaxed));
@@ -153,7 +153,7 @@ impl ServiceState {
             None => self.select(input, each, &cursor).ok_or_else(|| self.why_none(input.now)),
         };
         let panic = self.in_panic(input.now);
-        Explanation {
+        PickExplanation {
             balancer: self.balancer.name(),
             picked: picked.ok().map(|index| self.slots[index].instance.url().into()),
             unavailable: picked.err().map(|why| why.to_string()),
@@ -162,7 +162,7 @@ impl ServiceState {
         }
     }
 
-    fn candidate(&self, index: usize, input: &PickInput<'_>, rules: Option<&Rules>, panic: bool) -> Candidate {
+    fn candidate(&self, index: usize, input: &PickInput<'_>, rules: Option<&BreakerRules>, panic: bool) -> Candidate {
         let slot = &self.slots[index];
         let mask = if panic { DRAINING } else { self.mask };
         let ready = rules.is_none_or(|rules| slot.instance.breaker.ready(rules, input.now).is_ok());

@@ -17,9 +17,9 @@ pub(super) fn at(seconds: f64) -> Now {
 }
 
 /// A plan with instances `http://i0:80`… of these weights and nothing else.
-pub(crate) fn plan(load_balancer: LoadBalancer, weights: &[u32]) -> plan::Service {
-    let instance = |(index, &weight)| plan::Instance { url: format!("http://i{index}:80"), weight };
-    plan::Service {
+pub(crate) fn plan(load_balancer: LoadBalancer, weights: &[u32]) -> plan::ServicePlan {
+    let instance = |(index, &weight)| plan::InstancePlan { url: format!("http://i{index}:80"), weight };
+    plan::ServicePlan {
         name: "shop".into(),
         instances: weights.iter().enumerate().map(instance).collect(),
         load_balancer,
@@ -42,7 +42,7 @@ pub(crate) fn plan(load_balancer: LoadBalancer, weights: &[u32]) -> plan::Servic
     }
 }
 
-pub(crate) fn build(plan: &plan::Service) -> ServiceState {
+pub(crate) fn build(plan: &plan::ServicePlan) -> ServiceState {
     ServiceState::build(plan, None, at(0.0)).unwrap()
 }
 
@@ -82,7 +82,11 @@ pub(super) fn passive() -> plan::PassiveHealth {
 }
 
 /// One attempt that ends with `outcome`; the position of its instance.
-pub(super) fn exchange(service: &ServiceState, now: Now, outcome: Outcome) -> Result<(usize, Changes), Unavailable> {
+pub(super) fn exchange(
+    service: &ServiceState,
+    now: Now,
+    outcome: AttemptOutcome,
+) -> Result<(usize, Changes), Unavailable> {
     let picked = service.pick(&input(now, now.as_nanos()))?;
     Ok((picked.index, picked.finish(now, outcome, Duration::from_millis(1))))
 }

@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 use serde::Serialize;
 
 use super::ServiceState;
-use super::breaker::{Cause, Permit, Position, Transition};
+use super::breaker::{BreakerPermit, BreakerState, Cause, Transition};
 use super::instance::{DOWN, DRAINING, EJECTED, Instance};
-use super::outcome::{End, Outcome};
+use super::outcome::{AttemptEnd, AttemptOutcome};
 use crate::clock::Instant as Now;
 
 /// What a call changed; almost always nothing, which costs nothing.
@@ -86,11 +86,11 @@ impl std::fmt::Display for Event {
 
 impl ServiceState {
     /// Takes in the outcome of an attempt at the instance at `index`.
-    pub(super) fn report(&self, index: usize, permit: Option<&Permit>, now: Now, end: End) -> Changes {
-        let End { began, outcome, latency } = end;
+    pub(super) fn report(&self, index: usize, permit: Option<&BreakerPermit>, now: Now, end: AttemptEnd) -> Changes {
+        let AttemptEnd { began, outcome, latency } = end;
         let mut changes = Changes::new();
         let instance = &self.slots[index].instance;
-        let failed = !matches!(outcome, Outcome::Status(..500));
+        let failed = !matches!(outcome, AttemptOutcome::Status(..500));
         if failed {
             instance.failed.fetch_add(1, Ordering::Relaxed);
         }
@@ -99,7 +99,7 @@ impl ServiceState {
         }
         if let (Some(rules), Some(permit)) = (&self.rules, permit) {
             let ok = match outcome {
-                Outcome::Status(status) => !rules.is_failure(status),
+                AttemptOutcome::Status(status) => !rules.is_failure(status),
                 _ => false,
             };
             let breaker = self.breaker(index);
@@ -108,7 +108,7 @@ impl ServiceState {
             changes.extend(self.announcement(index));
             changes.extend(transition.map(|transition| {
                 let mut change = self.breaker_change(index, transition);
-                if transition.to == Position::Open {
+                if transition.to == BreakerState::Open {
                     let why = match transition.cause {
                         Cause::ProbeFailed => format!("{}: {outcome}", transition.cause),
                         cause => format!("{cause}, the last: {outcome}"),
@@ -138,7 +138,13 @@ impl ServiceState {
     }
 
     /// Counts failures again that a success had ended.
-    pub(super) fn recall(&self, index: usize, permit: Option<&Permit>, began: Now, (streak, failures): (u32, u32)) {
+    pub(super) fn recall(
+        &self,
+        index: usize,
+        permit: Option<&BreakerPermit>,
+        began: Now,
+        (streak, failures): (u32, u32),
+    ) {
         let instance = &self.slots[index].instance;
         if instance.is_current(began) {
             instance.streak.fetch_max(streak, Ordering::AcqRel);
@@ -148,7 +154,7 @@ impl ServiceState {
         }
     }
 
-    fn passive_failure(&self, instance: &Instance, now: Now, outcome: Outcome, changes: &mut Changes) {
+    fn passive_failure(&self, instance: &Instance, now: Now, outcome: AttemptOutcome, changes: &mut Changes) {
         let Some(rules) = &self.passive else { return };
         if instance.flags.load(Ordering::Acquire) & EJECTED != 0 {
             let Some(change) = self.end_ejection(instance, now) else { return };
@@ -278,9 +284,9 @@ impl ServiceState {
 
     fn breaker_change(&self, index: usize, transition: Transition) -> Change {
         let event = match transition.to {
-            Position::Closed => Event::BreakerClosed,
-            Position::Open => Event::BreakerOpened,
-            Position::HalfOpen => Event::BreakerHalfOpen,
+            BreakerState::Closed => Event::BreakerClosed,
+            BreakerState::Open => Event::BreakerOpened,
+            BreakerState::HalfOpen => Event::BreakerHalfOpen,
         };
         let instance = self.rules().1.is_some().then(|| &*self.slots[index].instance);
         self.change(instance, event, transition.cause.to_string())

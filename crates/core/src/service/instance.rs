@@ -202,7 +202,7 @@ impl Instance {
 
 /// An instance and what this plan says about it.
 #[derive(Debug)]
-pub(super) struct Slot {
+pub(super) struct InstanceSlot {
     pub(super) instance: Arc<Instance>,
     pub(super) weight: u32,
     /// What a sticky cookie says for it.

@@ -6,7 +6,7 @@ use crate::clock::Instant as Now;
 
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum AttemptOutcome {
     /// No connection could be made.
     ConnectFailed,
     /// No head of an answer in time.
@@ -19,7 +19,7 @@ pub enum Outcome {
     Cancelled,
 }
 
-impl std::fmt::Display for Outcome {
+impl std::fmt::Display for AttemptOutcome {
     fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::ConnectFailed => to.write_str("no connection"),
@@ -33,8 +33,8 @@ impl std::fmt::Display for Outcome {
 
 /// How an attempt that began at `began` ended, and how long it took.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct End {
+pub(super) struct AttemptEnd {
     pub(super) began: Now,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: AttemptOutcome,
     pub(super) latency: Duration,
 }

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::ServiceState;
-use super::balance::{Tried, View};
-use super::breaker::{Permit, Rules};
+use super::balance::{InstanceView, Tried};
+use super::breaker::{BreakerPermit, BreakerRules};
 use super::hashing::mix;
 use super::health::Changes;
-use super::instance::{DRAINING, Instance, Slot};
-use super::outcome::{End, Outcome};
+use super::instance::{DRAINING, Instance, InstanceSlot};
+use super::outcome::{AttemptEnd, AttemptOutcome};
 use crate::clock::Instant as Now;
 
 /// What a pick depends on besides the service.
@@ -49,13 +49,13 @@ pub enum Unavailable {
 }
 
 /// An instance picked for an attempt. It counts as in flight until this is dropped; dropped without a report, the attempt
-/// counts as [`Outcome::Cancelled`].
+/// counts as [`AttemptOutcome::Cancelled`].
 #[derive(Debug)]
 pub struct Picked<'s> {
     /// Position of the instance, for [`Tried`].
     pub index: usize,
     service: &'s ServiceState,
-    permit: Option<Permit>,
+    permit: Option<BreakerPermit>,
     /// When it was picked.
     began: Now,
     reported: bool,
@@ -68,9 +68,9 @@ pub struct Picked<'s> {
 /// [`ServiceState::resume`] and is dropped there.
 #[must_use = "lost, the instance would count it as in flight for ever"]
 #[derive(Debug)]
-pub struct Suspended {
+pub struct SuspendedPick {
     index: usize,
-    permit: Option<Permit>,
+    permit: Option<BreakerPermit>,
     began: Now,
     reported: bool,
     before: (u32, u32),
@@ -90,31 +90,31 @@ impl<'s> Picked<'s> {
 
     /// Says how the attempt went, `latency` after it began. May be said again, when an answer that began well breaks off.
     #[inline]
-    pub fn report(&mut self, now: Now, outcome: Outcome, latency: Duration) -> Changes {
-        if outcome == Outcome::Cancelled {
+    pub fn report(&mut self, now: Now, outcome: AttemptOutcome, latency: Duration) -> Changes {
+        if outcome == AttemptOutcome::Cancelled {
             return Changes::new();
         }
         if !self.reported {
             self.reported = true;
             self.before = self.service.failures(self.index);
-        } else if outcome == Outcome::Reset {
+        } else if outcome == AttemptOutcome::Reset {
             // The good beginning was no success after all: it ends no row of failures.
             self.service.recall(self.index, self.permit.as_ref(), self.began, self.before);
         }
-        self.service.report(self.index, self.permit.as_ref(), now, End { began: self.began, outcome, latency })
+        self.service.report(self.index, self.permit.as_ref(), now, AttemptEnd { began: self.began, outcome, latency })
     }
 
     /// Lets go of the service, with everything still to be reported.
-    pub fn suspend(mut self) -> Suspended {
+    pub fn suspend(mut self) -> SuspendedPick {
         let Self { index, began, reported, before, moved, .. } = self;
         let permit = self.permit.take();
         std::mem::forget(self);
-        Suspended { index, permit, began, reported, before, moved }
+        SuspendedPick { index, permit, began, reported, before, moved }
     }
 
     /// Says how the attempt went and ends it.
     #[inline]
-    pub fn finish(mut self, now: Now, outcome: Outcome, latency: Duration) -> Changes {
+    pub fn finish(mut self, now: Now, outcome: AttemptOutcome, latency: Duration) -> Changes {
         self.report(now, outcome, latency)
     }
 }
@@ -169,16 +169,21 @@ impl ServiceState {
     }
 
     /// Takes up a pick of this service again.
-    pub fn resume(&self, pick: Suspended) -> Picked<'_> {
-        let Suspended { index, permit, began, reported, before, moved } = pick;
+    pub fn resume(&self, pick: SuspendedPick) -> Picked<'_> {
+        let SuspendedPick { index, permit, began, reported, before, moved } = pick;
         Picked { index, service: self, permit, began, reported, before, moved }
     }
 
     #[inline]
-    pub(super) fn select(&self, input: &PickInput<'_>, rules: Option<&Rules>, cursor: &AtomicU64) -> Option<usize> {
+    pub(super) fn select(
+        &self,
+        input: &PickInput<'_>,
+        rules: Option<&BreakerRules>,
+        cursor: &AtomicU64,
+    ) -> Option<usize> {
         let mask = if self.in_panic(input.now) { DRAINING } else { self.mask };
         let PickInput { now, avoid, random, .. } = *input;
-        let mut view = View { slots: &self.slots, now, mask, avoid, ramp: self.ramp, rules, random };
+        let mut view = InstanceView { slots: &self.slots, now, mask, avoid, ramp: self.ramp, rules, random };
         if let Some(wanted) = input.sticky.filter(|_| self.sticky) {
             let found = self.slots.iter().position(|slot| slot.sticky == wanted);
             if let Some(index) = found.filter(|&index| view.allows(index)) {
@@ -204,7 +209,8 @@ impl ServiceState {
     pub(super) fn why_none(&self, now: Now) -> Unavailable {
         let mask = if self.in_panic(now) { DRAINING } else { self.mask };
         let well = |mask| self.slots.iter().filter(move |slot| slot.instance.is_well(mask, now));
-        let refused = |slot: &Slot| self.rules().1.and_then(|rules| slot.instance.breaker.ready(rules, now).err());
+        let refused =
+            |slot: &InstanceSlot| self.rules().1.and_then(|rules| slot.instance.breaker.ready(rules, now).err());
         if self.slots.is_empty() {
             Unavailable::NoInstance
         } else if well(mask).next().is_some() {

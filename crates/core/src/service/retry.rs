@@ -8,15 +8,15 @@ use std::time::Duration;
 use super::ServiceState;
 use super::hashing::mix;
 use super::instance::Instance;
-use super::outcome::Outcome;
+use super::outcome::AttemptOutcome;
 use crate::clock::Instant as Now;
 use crate::plan::RetryOn;
 
 /// A failed attempt, as far as it matters here.
 #[derive(Clone, Copy, Debug)]
-pub struct Attempt<'a> {
+pub struct AttemptReport<'a> {
     /// How it ended.
-    pub outcome: Outcome,
+    pub outcome: AttemptOutcome,
     /// Which it was, from 1.
     pub number: u32,
     /// `retries` of the route.
@@ -35,7 +35,7 @@ pub struct Attempt<'a> {
 
 /// What to do about a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RetryVerdict {
     /// Try again after this time.
     Again(Duration),
     /// The client gets what there is.
@@ -59,17 +59,17 @@ pub enum Reason {
     Budget,
 }
 
-impl Attempt<'_> {
+impl AttemptReport<'_> {
     /// Whether this attempt may be followed by another, time and budget aside.
     pub fn may_repeat(&self) -> Result<(), Reason> {
         let asked = |on: RetryOn| self.retry_on.contains(&on);
         let harmless = match self.outcome {
-            Outcome::Timeout => self.idempotent || asked(RetryOn::Timeout),
+            AttemptOutcome::Timeout => self.idempotent || asked(RetryOn::Timeout),
             // No connection, and sent all the same: over a kept one that died, before there was to be a new one.
-            Outcome::ConnectFailed | Outcome::Reset => self.idempotent || asked(RetryOn::Reset),
-            Outcome::Status(500..) if asked(RetryOn::ServerError) => true,
-            Outcome::Status(502..=504) => self.idempotent || asked(RetryOn::GatewayError),
-            Outcome::Cancelled | Outcome::Status(_) => return Err(Reason::NoFailure),
+            AttemptOutcome::ConnectFailed | AttemptOutcome::Reset => self.idempotent || asked(RetryOn::Reset),
+            AttemptOutcome::Status(500..) if asked(RetryOn::ServerError) => true,
+            AttemptOutcome::Status(502..=504) => self.idempotent || asked(RetryOn::GatewayError),
+            AttemptOutcome::Cancelled | AttemptOutcome::Status(_) => return Err(Reason::NoFailure),
         };
         if self.number > self.retries {
             Err(Reason::Exhausted)
@@ -86,7 +86,7 @@ impl Attempt<'_> {
 
     /// Whether no instance has seen anything of the request.
     fn reached_nobody(&self) -> bool {
-        self.outcome == Outcome::ConnectFailed && !self.sent
+        self.outcome == AttemptOutcome::ConnectFailed && !self.sent
     }
 }
 
@@ -101,21 +101,21 @@ pub fn back_off(number: u32, random: u64) -> Duration {
 
 impl ServiceState {
     /// Decides about a failed attempt and, if it can be repeated in time, takes that from the retry budget.
-    pub fn retry(&self, attempt: &Attempt<'_>, now: Now, random: u64) -> Verdict {
+    pub fn retry(&self, attempt: &AttemptReport<'_>, now: Now, random: u64) -> RetryVerdict {
         if let Err(reason) = attempt.may_repeat() {
-            return Verdict::GiveUp(reason);
+            return RetryVerdict::GiveUp(reason);
         }
         let pause = back_off(attempt.number, random);
         // Before the budget: what cannot happen must not be paid for.
         if attempt.last.is_some_and(|last| now.saturating_add(pause) >= last) {
-            return Verdict::GiveUp(Reason::TooLate);
+            return RetryVerdict::GiveUp(Reason::TooLate);
         }
         let started = || self.slots.iter().map(|slot| newly_started(&slot.instance)).sum();
         // What reached no instance burdens none: only repeated requests can become a storm.
         if attempt.reached_nobody() || self.shared.budget.withdraw(&self.budget, now, started) {
-            Verdict::Again(pause)
+            RetryVerdict::Again(pause)
         } else {
-            Verdict::GiveUp(Reason::Budget)
+            RetryVerdict::GiveUp(Reason::Budget)
         }
     }
 }

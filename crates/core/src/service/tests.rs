@@ -2,7 +2,7 @@ use super::*;
 use crate::plan::{LoadBalancer, Sticky};
 use crate::service::fixture::{at, breaker, build, exchange, health_check, input, passive, plan, seconds};
 
-fn paths(plan: &plan::Service) -> Vec<String> {
+fn paths(plan: &plan::ServicePlan) -> Vec<String> {
     ServiceState::build(plan, None, at(0.0)).unwrap_err().into_iter().map(|problem| problem.path).collect()
 }
 
@@ -56,17 +56,17 @@ fn a_reload_hands_over_by_address() {
     old.active_result(2, at(0.0), false, "refused");
     old.set_draining(1, at(0.0), true);
     for _ in 0..4 {
-        exchange(&old, at(0.0), Outcome::Status(500)).unwrap();
+        exchange(&old, at(0.0), AttemptOutcome::Status(500)).unwrap();
     }
     let mut second = first.clone();
     second.instances.remove(0);
     second.instances.reverse();
-    second.instances.push(plan::Instance { url: "http://i7:80".into(), weight: 1 });
+    second.instances.push(plan::InstancePlan { url: "http://i7:80".into(), weight: 1 });
     let new = ServiceState::build(&second, Some(&old), at(1.0)).unwrap();
     let stats = new.snapshot(at(1.0));
     let seen: Vec<_> = stats.instances.iter().map(|one| (&*one.url, one.state, one.in_flight)).collect();
     assert_eq!(seen, [("http://i2:80", "down", 2), ("http://i1:80", "draining", 2), ("http://i7:80", "up", 0)]);
-    let (index, changes) = exchange(&new, at(1.0), Outcome::Status(500)).unwrap();
+    let (index, changes) = exchange(&new, at(1.0), AttemptOutcome::Status(500)).unwrap();
     assert_eq!((index, changes[0].event), (2, Event::BreakerOpened), "four failures before, one behind");
     assert!(old.pick(&input(at(1.0), 0)).is_err(), "exchanges of the old snapshot see the same breaker");
     drop(held);
@@ -95,7 +95,7 @@ fn health_that_is_no_longer_checked_is_not_heeded() {
     let old = build(&plan);
     old.active_result(0, at(0.0), false, "refused");
     for _ in 0..3 {
-        exchange(&old, at(0.0), Outcome::Reset).unwrap();
+        exchange(&old, at(0.0), AttemptOutcome::Reset).unwrap();
     }
     plan.health_check = None;
     plan.passive_health = None;
@@ -107,14 +107,14 @@ fn health_that_is_no_longer_checked_is_not_heeded() {
 fn turns_go_on_over_a_reload() {
     let plan = plan(LoadBalancer::RoundRobin, &[1, 1, 1]);
     let old = build(&plan);
-    assert_eq!(exchange(&old, at(0.0), Outcome::Status(200)).unwrap().0, 0);
+    assert_eq!(exchange(&old, at(0.0), AttemptOutcome::Status(200)).unwrap().0, 0);
     let new = ServiceState::build(&plan, Some(&old), at(0.0)).unwrap();
-    assert_eq!(exchange(&new, at(0.0), Outcome::Status(200)).unwrap().0, 1);
+    assert_eq!(exchange(&new, at(0.0), AttemptOutcome::Status(200)).unwrap().0, 1);
 }
 
-fn sticky(secret: Option<&str>) -> plan::Service {
+fn sticky(secret: Option<&str>) -> plan::ServicePlan {
     let sticky = Sticky { cookie: "s".into(), ttl: None, secret: secret.map(Into::into) };
-    plan::Service { sticky: Some(sticky), ..plan(LoadBalancer::RoundRobin, &[1, 1, 1]) }
+    plan::ServicePlan { sticky: Some(sticky), ..plan(LoadBalancer::RoundRobin, &[1, 1, 1]) }
 }
 
 #[test]
@@ -189,8 +189,12 @@ fn an_answer_that_breaks_off_ends_no_row_of_failures() {
         let mut avoid = Tried::default();
         avoid.insert(1);
         let mut picked = service.pick(&PickInput { avoid: &avoid, ..input(now, 0) }).unwrap();
-        assert!(picked.report(now, Outcome::Status(200), Duration::ZERO).is_empty());
-        picked.finish(now, Outcome::Reset, Duration::ZERO).into_iter().map(|change| change.event).collect::<Vec<_>>()
+        assert!(picked.report(now, AttemptOutcome::Status(200), Duration::ZERO).is_empty());
+        picked
+            .finish(now, AttemptOutcome::Reset, Duration::ZERO)
+            .into_iter()
+            .map(|change| change.event)
+            .collect::<Vec<_>>()
     };
     assert_eq!((0..3).map(|_| broken(at(0.0))).collect::<Vec<_>>(), [vec![], vec![], vec![Event::Ejected]]);
     // The ejection ends; two more open the breaker, whose threshold is five.
@@ -210,7 +214,7 @@ fn a_suspended_pick_is_in_flight_until_it_comes_back() {
     drop(service.resume(suspended));
     assert_eq!(in_flight(), 0);
     let suspended = service.pick(&input(at(0.0), 0)).unwrap().suspend();
-    let changes = service.resume(suspended).finish(at(1.0), Outcome::Reset, Duration::ZERO);
+    let changes = service.resume(suspended).finish(at(1.0), AttemptOutcome::Reset, Duration::ZERO);
     assert_eq!(changes.iter().map(|change| change.event).collect::<Vec<_>>(), [Event::BreakerOpened]);
     assert_eq!(in_flight(), 0);
 }

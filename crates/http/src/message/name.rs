@@ -203,7 +203,7 @@ const MULTIPLIER: u32 = multiplier();
 const KEYS: [u32; COUNT] = keys();
 /// Index into `NAMES` by `slot`; 0 where there is none.
 static SLOTS: [u8; 1 << BITS] = slots(MULTIPLIER).0;
-static KNOWN: [Known; COUNT] = known();
+static KNOWN: [Spelling; COUNT] = known();
 
 #[inline]
 const fn key(bytes: &[u8]) -> u32 {
@@ -253,13 +253,13 @@ const fn multiplier() -> u32 {
 
 /// A spelling as two words, and which of their bits count: not those behind its end, nor the case of its letters.
 #[derive(Clone, Copy)]
-struct Known {
+struct Spelling {
     len: u8,
     words: [u128; 2],
     counting: [u128; 2],
 }
 
-impl Known {
+impl Spelling {
     /// Whether `padded` starts with this name spelt with `-`, case ignored. Free of branches.
     #[inline]
     fn spells(&self, padded: &[u8; 32]) -> bool {
@@ -274,8 +274,8 @@ const fn words(bytes: &[u8; 32]) -> [u128; 2] {
     [u128::from_le_bytes(chunks[0]), u128::from_le_bytes(chunks[1])]
 }
 
-const fn known() -> [Known; COUNT] {
-    let mut table = [Known { len: 0, words: [0; 2], counting: [0; 2] }; COUNT];
+const fn known() -> [Spelling; COUNT] {
+    let mut table = [Spelling { len: 0, words: [0; 2], counting: [0; 2] }; COUNT];
     let mut i = 1;
     while i < COUNT {
         let bytes = SPELLINGS[i].as_bytes();
@@ -288,7 +288,7 @@ const fn known() -> [Known; COUNT] {
             counting[at] = if bytes[at].is_ascii_alphabetic() { !0x20 } else { 0xFF };
             at += 1;
         }
-        table[i] = Known { len: bytes.len() as u8, words: words(&spelling), counting: words(&counting) };
+        table[i] = Spelling { len: bytes.len() as u8, words: words(&spelling), counting: words(&counting) };
         i += 1;
     }
     table

@@ -26,12 +26,12 @@ fn frame(sender: Sender, first: u8, length: usize) -> Vec<u8> {
     out
 }
 
-fn server(compressed: bool) -> Frames {
-    Frames::new(Sender::Server, LIMITS, compressed)
+fn server(compressed: bool) -> WebSocketFrames {
+    WebSocketFrames::new(Sender::Server, LIMITS, compressed)
 }
 
 /// What a server may send comes to.
-fn scan(frames: &[(u8, usize)]) -> Found {
+fn scan(frames: &[(u8, usize)]) -> ScanEnd {
     let mut all = Vec::new();
     for (first, length) in frames {
         all.extend(frame(Sender::Server, *first, *length));
@@ -39,9 +39,9 @@ fn scan(frames: &[(u8, usize)]) -> Found {
     server(false).scan(&all).1
 }
 
-fn code(found: Found) -> u16 {
+fn code(found: ScanEnd) -> u16 {
     match found {
-        Found::Broken(violation) => violation.code,
+        ScanEnd::Broken(violation) => violation.code,
         found => panic!("{found:?}"),
     }
 }
@@ -51,8 +51,8 @@ fn whole_frames_pass() {
     for sender in [Sender::Client, Sender::Server] {
         for length in [0, 1, 125, 126, 65535, 65536, 70_000] {
             let bytes = frame(sender, 0x82, length);
-            let mut frames = Frames::new(sender, LIMITS, false);
-            assert_eq!(frames.scan(&bytes), (bytes.len(), Found::More));
+            let mut frames = WebSocketFrames::new(sender, LIMITS, false);
+            assert_eq!(frames.scan(&bytes), (bytes.len(), ScanEnd::More));
             assert!(frames.is_between() && !frames.is_closed());
         }
     }
@@ -62,16 +62,16 @@ fn whole_frames_pass() {
 fn the_examples_of_the_rfc_pass() {
     // RFC 6455 section 5.7.
     let hello = [0x81, 5, 0x48, 0x65, 0x6c, 0x6c, 0x6f];
-    assert_eq!(server(false).scan(&hello), (7, Found::More));
+    assert_eq!(server(false).scan(&hello), (7, ScanEnd::More));
     let masked = [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58];
-    assert_eq!(Frames::new(Sender::Client, LIMITS, false).scan(&masked), (11, Found::More));
+    assert_eq!(WebSocketFrames::new(Sender::Client, LIMITS, false).scan(&masked), (11, ScanEnd::More));
     let fragmented = [0x01, 3, 0x48, 0x65, 0x6c, 0x80, 2, 0x6c, 0x6f];
-    assert_eq!(server(false).scan(&fragmented), (9, Found::More));
+    assert_eq!(server(false).scan(&fragmented), (9, ScanEnd::More));
 }
 
 #[test]
 fn control_frames_may_stand_within_a_message() {
-    assert_eq!(scan(&[(0x01, 3), (0x89, 5), (0x00, 1), (0x8A, 0), (0x80, 0), (0x82, 1)]), Found::More);
+    assert_eq!(scan(&[(0x01, 3), (0x89, 5), (0x00, 1), (0x8A, 0), (0x80, 0), (0x82, 1)]), ScanEnd::More);
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn compressed_messages_have_rsv1_on_their_first_frame() {
         let bytes: Vec<u8> = firsts.iter().flat_map(|first| frame(Sender::Server, *first, 3)).collect();
         server(true).scan(&bytes).1
     };
-    assert_eq!(pass(&[0xC1, 0x42, 0x00, 0x80, 0x81]), Found::More);
+    assert_eq!(pass(&[0xC1, 0x42, 0x00, 0x80, 0x81]), ScanEnd::More);
     for bad in [&[0xC9][..], &[0x41, 0xC0], &[0xA1]] {
         assert_eq!(code(pass(bad)), PROTOCOL_ERROR);
     }
@@ -117,7 +117,7 @@ fn masks_are_the_clients_and_only_its() {
     let from_client = frame(Sender::Client, 0x81, 3);
     let from_server = frame(Sender::Server, 0x81, 3);
     assert_eq!(code(server(false).scan(&from_client).1), PROTOCOL_ERROR);
-    assert_eq!(code(Frames::new(Sender::Client, LIMITS, false).scan(&from_server).1), PROTOCOL_ERROR);
+    assert_eq!(code(WebSocketFrames::new(Sender::Client, LIMITS, false).scan(&from_server).1), PROTOCOL_ERROR);
 }
 
 #[test]
@@ -135,16 +135,16 @@ fn lengths_are_written_in_the_shortest_way() {
 
 #[test]
 fn sizes_are_bounded_per_frame_and_per_message() {
-    assert_eq!(scan(&[(0x02, 70_000), (0x80, 30_000)]), Found::More);
+    assert_eq!(scan(&[(0x02, 70_000), (0x80, 30_000)]), ScanEnd::More);
     assert_eq!(code(scan(&[(0x82, 70_001)])), TOO_LARGE);
     assert_eq!(code(scan(&[(0x02, 70_000), (0x80, 30_001)])), TOO_LARGE);
     // The next message starts at nothing.
-    assert_eq!(scan(&[(0x02, 70_000), (0x80, 30_000), (0x82, 70_000)]), Found::More);
+    assert_eq!(scan(&[(0x02, 70_000), (0x80, 30_000), (0x82, 70_000)]), ScanEnd::More);
     let endless = [0x82, 127, 0x7F, 255, 255, 255, 255, 255, 255, 255];
     assert_eq!(server(false).scan(&endless), (0, server(false).scan(&endless).1));
     assert_eq!(code(server(false).scan(&endless).1), TOO_LARGE);
     let unbounded = FrameLimits { frame: u64::MAX, message: u64::MAX };
-    assert_eq!(Frames::new(Sender::Server, unbounded, false).scan(&endless), (10, Found::More));
+    assert_eq!(WebSocketFrames::new(Sender::Server, unbounded, false).scan(&endless), (10, ScanEnd::More));
 }
 
 #[test]
@@ -153,11 +153,11 @@ fn nothing_passes_behind_a_close_frame() {
     let length = bytes.len();
     bytes.extend(frame(Sender::Server, 0x81, 1));
     let mut frames = server(false);
-    assert_eq!(frames.scan(&bytes[..3]), (3, Found::More));
+    assert_eq!(frames.scan(&bytes[..3]), (3, ScanEnd::More));
     assert!(!frames.is_closed());
-    assert_eq!(frames.scan(&bytes[3..]), (length - 3, Found::Closed));
+    assert_eq!(frames.scan(&bytes[3..]), (length - 3, ScanEnd::Closed));
     assert!(frames.is_closed());
-    assert_eq!(frames.scan(&bytes[length..]), (0, Found::Closed));
+    assert_eq!(frames.scan(&bytes[length..]), (0, ScanEnd::Closed));
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn what_is_wrong_is_said_as_soon_as_it_shows_and_nothing_of_it_passes() {
     let mut bytes = frame(Sender::Client, 0x81, 2);
     let whole = bytes.len();
     bytes.extend_from_slice(&[0x82, 0xFF, 0, 0, 0, 0, 0x7F, 0, 0, 0]);
-    let mut frames = Frames::new(Sender::Client, LIMITS, false);
+    let mut frames = WebSocketFrames::new(Sender::Client, LIMITS, false);
     let (passed, found) = frames.scan(&bytes);
     // The key has not come yet.
     assert_eq!((passed, code(found)), (whole, TOO_LARGE));
@@ -177,7 +177,7 @@ fn the_rest_of_a_frame_can_be_passed_alone() {
     let mut bytes = frame(Sender::Server, 0x82, 10);
     bytes.extend(frame(Sender::Server, 0x82, 10));
     let mut frames = server(false);
-    assert_eq!(frames.scan(&bytes[..5]), (5, Found::More));
+    assert_eq!(frames.scan(&bytes[..5]), (5, ScanEnd::More));
     assert!(!frames.is_between());
     assert_eq!(frames.pass(&bytes[5..]), 7);
     assert!(frames.is_between());
@@ -192,11 +192,11 @@ fn a_close_frame_that_is_held_is_found_where_it_begins() {
         let mut frames = server(false);
         frames.hold_close();
         let (first, found) = frames.scan(&bytes[..cut]);
-        if found == Found::More {
+        if found == ScanEnd::More {
             let (second, found) = frames.scan(&bytes[first..]);
-            assert_eq!((first + second, found), (before.len(), Found::Closed), "cut at {cut}");
+            assert_eq!((first + second, found), (before.len(), ScanEnd::Closed), "cut at {cut}");
         } else {
-            assert_eq!((first, found), (before.len(), Found::Closed), "cut at {cut}");
+            assert_eq!((first, found), (before.len(), ScanEnd::Closed), "cut at {cut}");
         }
         assert!(frames.is_closed() && frames.is_between());
     }
@@ -213,7 +213,7 @@ fn close_frames_of_our_own_are_valid() {
     let mut long = Vec::new();
     close(&mut long, TOO_LARGE, &"ä".repeat(100), None);
     assert_eq!(long.len(), 2 + 2 + 122);
-    assert_eq!(server(false).scan(&long), (long.len(), Found::Closed));
+    assert_eq!(server(false).scan(&long), (long.len(), ScanEnd::Closed));
 }
 
 proptest! {
@@ -226,21 +226,21 @@ proptest! {
     ) {
         let sender = if client { Sender::Client } else { Sender::Server };
         let limits = FrameLimits { frame: 100, message: 150 };
-        let whole = Frames::new(sender, limits, true).scan(&bytes);
-        let mut frames = Frames::new(sender, limits, true);
-        let (mut passed, mut end, mut found) = (0, 0, Found::More);
+        let whole = WebSocketFrames::new(sender, limits, true).scan(&bytes);
+        let mut frames = WebSocketFrames::new(sender, limits, true);
+        let (mut passed, mut end, mut found) = (0, 0, ScanEnd::More);
         for step in steps.iter().cycle() {
-            if end == bytes.len() || found != Found::More {
+            if end == bytes.len() || found != ScanEnd::More {
                 break;
             }
             end = (end + step).min(bytes.len());
             let (n, now) = frames.scan(&bytes[passed..end]);
             passed += n;
             found = now;
-            prop_assert!(found != Found::More || end - passed < MOST_HEADER);
+            prop_assert!(found != ScanEnd::More || end - passed < MOST_HEADER);
         }
-        prop_assert_eq!((passed, found), if found == Found::More { (passed, whole.1) } else { whole });
-        if found == Found::More {
+        prop_assert_eq!((passed, found), if found == ScanEnd::More { (passed, whole.1) } else { whole });
+        if found == ScanEnd::More {
             prop_assert_eq!(passed, whole.0);
         }
     }
@@ -266,8 +266,8 @@ proptest! {
                 }
             }
         }
-        let mut scanned = Frames::new(sender, LIMITS, false);
-        prop_assert_eq!(scanned.scan(&bytes), (bytes.len(), Found::More));
+        let mut scanned = WebSocketFrames::new(sender, LIMITS, false);
+        prop_assert_eq!(scanned.scan(&bytes), (bytes.len(), ScanEnd::More));
         prop_assert!(scanned.is_between());
     }
 }

@@ -5,11 +5,11 @@ use pylae_http::HeadLimits;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::Shared;
+use crate::PolicyShared;
 use crate::authentication::Authenticators;
 
 fn log(config: &Value) -> AccessLog {
-    let shared = Arc::new(Shared::new(1));
+    let shared = Arc::new(PolicyShared::new(1));
     let auth = Authenticators::default();
     let parts = Parts { route: "r", params: &[], shared: &shared, auth: &auth };
     AccessLog::build(serde_json::from_value(config.clone()).unwrap(), &parts).unwrap()
@@ -31,7 +31,7 @@ fn exchange(head: &str) -> Exchange {
 }
 
 fn line(log: &AccessLog, exchange: &Exchange) -> String {
-    let ending = Ending {
+    let ending = Completion {
         route: Some("users"),
         service: Some("user-service"),
         instance: Some("http://10.0.0.1:80"),
@@ -113,7 +113,7 @@ fn values_of_any_field_are_masked_where_they_hold_a_parameter() {
 
 #[test]
 fn who_looks_without_a_log_sees_no_more_than_the_logs_show() {
-    let shared = Arc::new(Shared::new(1));
+    let shared = Arc::new(PolicyShared::new(1));
     let auth = Authenticators::default();
     let parts = Parts { route: "r", params: &[], shared: &shared, auth: &auth };
     let logs = [

@@ -7,7 +7,7 @@ use std::time::Duration;
 use pylae_core::civil_date;
 
 /// Something that text is escaped into.
-pub(super) trait Text {
+pub(super) trait TextSink {
     fn put(&mut self, text: &[u8]);
 }
 
@@ -17,7 +17,7 @@ pub(super) struct Json<'a>(pub(super) &'a mut Vec<u8>);
 /// Text inside the quotes of the common log format.
 pub(super) struct Quoted<'a>(pub(super) &'a mut Vec<u8>);
 
-impl Text for Json<'_> {
+impl TextSink for Json<'_> {
     fn put(&mut self, text: &[u8]) {
         if is_plain(text) {
             self.0.extend_from_slice(text);
@@ -38,7 +38,7 @@ impl Text for Json<'_> {
     }
 }
 
-impl Text for Quoted<'_> {
+impl TextSink for Quoted<'_> {
     fn put(&mut self, text: &[u8]) {
         if is_plain(text) {
             self.0.extend_from_slice(text);

@@ -10,7 +10,7 @@ use pylae_http::Name;
 use serde::{Deserialize, Serialize};
 
 use super::identity::Identity;
-use super::outcome::{Outcome, Refusal};
+use super::outcome::{AuthenticatorOutcome, Refusal};
 use super::token::is_safe;
 
 /// Bytes of a key as sent.
@@ -53,7 +53,7 @@ pub(super) struct ApiKey {
 }
 
 /// The key in a request.
-enum Sent {
+enum SentKey {
     None,
     One(Vec<u8>),
     Several,
@@ -96,18 +96,20 @@ impl ApiKey {
         Ok(Self { header, query, consumers, forward, identity: Arc::clone(identity) })
     }
 
-    pub(super) fn ask(&self, exchange: &Exchange) -> Outcome {
+    pub(super) fn ask(&self, exchange: &Exchange) -> AuthenticatorOutcome {
         let key = match self.sent(exchange) {
-            Sent::None => return Outcome::Absent,
-            Sent::Several => return Outcome::Refused(Refusal::Bad("the request has more than one API key")),
-            Sent::One(key) => key,
+            SentKey::None => return AuthenticatorOutcome::Absent,
+            SentKey::Several => {
+                return AuthenticatorOutcome::Refused(Refusal::Bad("the request has more than one API key"));
+            }
+            SentKey::One(key) => key,
         };
         let found = if key.len() > LONGEST { None } else { self.find(&key) };
         match found {
             Some(user) if !self.identity.memory.is_revoked(&user, None, None, exchange.times.wall) => {
-                Outcome::Accepted(user)
+                AuthenticatorOutcome::Accepted(user)
             }
-            _ => Outcome::Refused(Refusal::Bad("the API key is not known")),
+            _ => AuthenticatorOutcome::Refused(Refusal::Bad("the API key is not known")),
         }
     }
 
@@ -125,7 +127,7 @@ impl ApiKey {
         found.map(|(_, user)| Arc::clone(user))
     }
 
-    fn sent(&self, exchange: &Exchange) -> Sent {
+    fn sent(&self, exchange: &Exchange) -> SentKey {
         let fields = self.header.iter().flat_map(|name| exchange.request.values(name)).map(<[u8]>::to_vec);
         let parameters = self.query.iter().flat_map(|name| {
             let pairs = query::pairs(exchange.request.query().unwrap_or_default());
@@ -133,9 +135,9 @@ impl ApiKey {
         });
         let mut all = fields.chain(parameters);
         match (all.next(), all.next()) {
-            (None, _) => Sent::None,
-            (Some(key), None) => Sent::One(key),
-            _ => Sent::Several,
+            (None, _) => SentKey::None,
+            (Some(key), None) => SentKey::One(key),
+            _ => SentKey::Several,
         }
     }
 

@@ -12,7 +12,7 @@ use super::client_certificate::{self, ClientCertificate};
 use super::failures::FailureLimit;
 use super::identity::Identity;
 use super::jwt::{self, Jwt};
-use super::outcome::Outcome;
+use super::outcome::AuthenticatorOutcome;
 use crate::config;
 
 /// The `auth` part of a plan.
@@ -128,7 +128,7 @@ impl Authenticator {
     /// What it makes of the request. `peek` says how long the address must wait if it has failed too often; asked before
     /// anything that costs much.
     #[inline]
-    pub(super) fn ask(&self, exchange: &Exchange, peek: impl FnOnce() -> Option<Duration>) -> Outcome {
+    pub(super) fn ask(&self, exchange: &Exchange, peek: impl FnOnce() -> Option<Duration>) -> AuthenticatorOutcome {
         match self {
             Self::Jwt(jwt) => jwt.ask(exchange, peek),
             Self::ApiKey(keys) => keys.ask(exchange),
@@ -138,7 +138,7 @@ impl Authenticator {
     }
 
     /// The same at once, without a side effect, whatever it costs. For explanations.
-    pub(super) fn preview(&self, exchange: &Exchange) -> Outcome {
+    pub(super) fn preview(&self, exchange: &Exchange) -> AuthenticatorOutcome {
         match self {
             Self::Jwt(jwt) => jwt.preview(exchange),
             Self::ApiKey(keys) => keys.ask(exchange),

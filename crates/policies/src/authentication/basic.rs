@@ -18,8 +18,8 @@ use pylae_http::Name;
 use serde::{Deserialize, Serialize};
 
 use super::identity::Identity;
-use super::memory::{Entry, Tag};
-use super::outcome::{Moment, Outcome, Refusal, credential};
+use super::memory::{CredentialTag, VerifiedCredential};
+use super::outcome::{AuthenticatorOutcome, Moment, Refusal, credential};
 use super::token::is_safe;
 
 /// Bytes of user name and password as sent.
@@ -53,14 +53,14 @@ struct Account {
 
 /// The authenticator.
 pub(super) struct Basic {
-    inner: Arc<Inner>,
+    inner: Arc<BasicUsers>,
     forward: bool,
 }
 
-struct Inner {
-    users: HashMap<String, (Stored, Arc<User>)>,
+struct BasicUsers {
+    users: HashMap<String, (StoredPassword, Arc<User>)>,
     /// What stands in for the hashes of users who do not exist.
-    nobody: Box<[Stored]>,
+    nobody: Box<[StoredPassword]>,
     remember: Duration,
     salt: u64,
     identity: Arc<Identity>,
@@ -68,7 +68,7 @@ struct Inner {
 
 /// A password's hash.
 #[derive(Clone)]
-enum Stored {
+enum StoredPassword {
     Argon2(Box<PasswordHash>),
     Bcrypt(String),
 }
@@ -93,7 +93,7 @@ impl Basic {
                     "the name, role or mail address cannot be told to instances",
                 ));
             }
-            match Stored::read(&password_hash) {
+            match StoredPassword::read(&password_hash) {
                 Ok(stored) => {
                     nobody.push(stored.clone());
                     users.insert(name, (stored, Arc::new(user)));
@@ -104,7 +104,7 @@ impl Basic {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let inner = Inner {
+        let inner = BasicUsers {
             nobody: nobody.into(),
             users,
             remember: config.remember.0,
@@ -114,32 +114,34 @@ impl Basic {
         Ok(Self { inner: Arc::new(inner), forward: config.forward_credentials })
     }
 
-    pub(super) fn ask(&self, exchange: &Exchange, peek: impl FnOnce() -> Option<Duration>) -> Outcome {
-        let Some(sent) = credential(exchange, "basic") else { return Outcome::Absent };
+    pub(super) fn ask(&self, exchange: &Exchange, peek: impl FnOnce() -> Option<Duration>) -> AuthenticatorOutcome {
+        let Some(sent) = credential(exchange, "basic") else { return AuthenticatorOutcome::Absent };
         let (identity, at) = (&self.inner.identity, Moment::of(exchange));
         let tag = identity.memory.tag(self.inner.salt, sent);
         if let Some(user) = identity.memory.recall(tag, at.wall) {
-            return Outcome::Accepted(user);
+            return AuthenticatorOutcome::Accepted(user);
         }
         if let Some(wait) = peek() {
-            return Outcome::Refused(Refusal::Limited(wait));
+            return AuthenticatorOutcome::Refused(Refusal::Limited(wait));
         }
-        let Some((name, password)) = read(sent) else { return Outcome::Refused(Refusal::Bad(WRONG)) };
-        let Some(background) = identity.background() else { return Outcome::Refused(Refusal::Unchecked(BUSY)) };
-        let answer = Arc::new(Answer::default());
+        let Some((name, password)) = read(sent) else { return AuthenticatorOutcome::Refused(Refusal::Bad(WRONG)) };
+        let Some(background) = identity.background() else {
+            return AuthenticatorOutcome::Refused(Refusal::Unchecked(BUSY));
+        };
+        let answer = Arc::new(PendingCheck::default());
         let (inner, told) = (Arc::clone(&self.inner), Arc::clone(&answer));
         let length = sent.len();
         let accepted = background.run(Box::new(move || {
             told.give(inner.verify(&name, &password, (tag, length), at));
         }));
         if !accepted {
-            return Outcome::Refused(Refusal::Unchecked(BUSY));
+            return AuthenticatorOutcome::Refused(Refusal::Unchecked(BUSY));
         }
-        Outcome::Wait(Box::pin(async move { settled(answer.taken().await) }))
+        AuthenticatorOutcome::Wait(Box::pin(async move { settled(answer.taken().await) }))
     }
 
-    pub(super) fn preview(&self, exchange: &Exchange) -> Outcome {
-        let Some(sent) = credential(exchange, "basic") else { return Outcome::Absent };
+    pub(super) fn preview(&self, exchange: &Exchange) -> AuthenticatorOutcome {
+        let Some(sent) = credential(exchange, "basic") else { return AuthenticatorOutcome::Absent };
         let user = read(sent).and_then(|(name, password)| self.inner.find(&name, &password));
         settled(user)
     }
@@ -151,7 +153,7 @@ impl Basic {
     }
 }
 
-impl Inner {
+impl BasicUsers {
     fn find(&self, name: &str, password: &[u8]) -> Option<Arc<User>> {
         let Some((stored, user)) = self.users.get(name) else {
             // The answer is the same whatever comes of it; what counts is the time that it takes.
@@ -163,26 +165,33 @@ impl Inner {
 
     /// The hash that a name which does not exist is verified against. Hashes may cost differently; each such name keeps to
     /// one of them, so that what it costs tells it apart from no name that exists.
-    fn stand_in(&self, name: &str) -> Option<&Stored> {
+    fn stand_in(&self, name: &str) -> Option<&StoredPassword> {
         let number = self.identity.memory.salt(name) % (self.nobody.len() as u64).max(1);
         self.nobody.get(usize::try_from(number).unwrap_or(0))
     }
 
     /// Verifies a password and remembers it.
-    fn verify(&self, name: &str, password: &[u8], (tag, length): (Tag, usize), at: Moment) -> Option<Arc<User>> {
+    fn verify(
+        &self,
+        name: &str,
+        password: &[u8],
+        (tag, length): (CredentialTag, usize),
+        at: Moment,
+    ) -> Option<Arc<User>> {
         let memory = &self.identity.memory;
         let epoch = memory.epoch();
         let user = self.find(name, password)?;
         if memory.is_revoked(&user, None, None, at.wall) {
             return None;
         }
-        let entry = Entry { user: Arc::clone(&user), until: at.wall.saturating_add(self.remember), id: None };
+        let entry =
+            VerifiedCredential { user: Arc::clone(&user), until: at.wall.saturating_add(self.remember), id: None };
         memory.remember(tag, entry, length, epoch);
         Some(user)
     }
 }
 
-impl Stored {
+impl StoredPassword {
     fn read(text: &str) -> Result<Self, &'static str> {
         if matches!(text.get(..4), Some("$2a$" | "$2b$" | "$2y$")) {
             let parts: bcrypt::HashParts = text.parse().map_err(|_| "this is not a bcrypt hash")?;
@@ -212,8 +221,8 @@ impl Stored {
     }
 }
 
-fn settled(user: Option<Arc<User>>) -> Outcome {
-    user.map_or(Outcome::Refused(Refusal::Bad(WRONG)), Outcome::Accepted)
+fn settled(user: Option<Arc<User>>) -> AuthenticatorOutcome {
+    user.map_or(AuthenticatorOutcome::Refused(Refusal::Bad(WRONG)), AuthenticatorOutcome::Accepted)
 }
 
 /// User name and password.
@@ -229,7 +238,7 @@ fn read(sent: &[u8]) -> Option<(String, Vec<u8>)> {
 
 /// What a background thread finds out, on its way to the worker that waits for it.
 #[derive(Default)]
-struct Answer(Mutex<Mail>);
+struct PendingCheck(Mutex<Mail>);
 
 #[derive(Default)]
 enum Mail {
@@ -239,7 +248,7 @@ enum Mail {
     Arrived(Option<Arc<User>>),
 }
 
-impl Answer {
+impl PendingCheck {
     fn give(&self, user: Option<Arc<User>>) {
         let before = std::mem::replace(&mut *self.0.lock(), Mail::Arrived(user));
         if let Mail::Awaited(waker) = before {
@@ -280,8 +289,8 @@ mod tests {
         let built = Basic::build(serde_json::from_value(config).unwrap(), &Arc::default());
         let inner = built.map_err(|found| format!("{found:?}")).unwrap().inner;
         let kind = |name: &str| match inner.stand_in(name) {
-            Some(Stored::Bcrypt(_)) => 2,
-            Some(Stored::Argon2(hash)) => usize::from(argon2::Params::try_from(&**hash).unwrap().m_cost() > 64),
+            Some(StoredPassword::Bcrypt(_)) => 2,
+            Some(StoredPassword::Argon2(hash)) => usize::from(argon2::Params::try_from(&**hash).unwrap().m_cost() > 64),
             None => panic!("nothing stands in for {name}"),
         };
         let mut seen = [0; 3];

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::identity::Identity;
-use super::outcome::{Outcome, Refusal};
+use super::outcome::{AuthenticatorOutcome, Refusal};
 use super::token::is_safe;
 
 /// What the plan says.
@@ -17,15 +17,15 @@ use super::token::is_safe;
 #[serde(deny_unknown_fields)]
 pub(super) struct Config {
     /// Where the user's id stands; the first that is there counts.
-    id: Vec<Part>,
+    id: Vec<SubjectPart>,
     /// Users that are known; none: whoever has a certificate.
-    users: Option<Vec<Known>>,
+    users: Option<Vec<CertificateUser>>,
 }
 
 /// A part of a certificate that names its subject.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Part {
+enum SubjectPart {
     CommonName,
     Dns,
     Email,
@@ -34,7 +34,7 @@ enum Part {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Known {
+struct CertificateUser {
     id: String,
     email: String,
     role: String,
@@ -43,8 +43,8 @@ struct Known {
 
 /// The authenticator.
 pub(super) struct ClientCertificate {
-    id: Vec<Part>,
-    users: Option<HashMap<String, Known>>,
+    id: Vec<SubjectPart>,
+    users: Option<HashMap<String, CertificateUser>>,
     identity: Arc<Identity>,
 }
 
@@ -55,7 +55,7 @@ impl ClientCertificate {
             problems.push(Problem::at("id", "a part of the certificate must say who the user is"));
         }
         for (index, known) in config.users.iter().flatten().enumerate() {
-            let Known { id, email, role, .. } = known;
+            let CertificateUser { id, email, role, .. } = known;
             let user = User { id: id.clone(), email: email.clone(), role: role.clone(), ..User::default() };
             if id.is_empty() || !is_safe(&user) {
                 let message = "the name, role or mail address cannot be told to instances";
@@ -69,28 +69,28 @@ impl ClientCertificate {
         Ok(Self { id: config.id, users, identity: Arc::clone(identity) })
     }
 
-    pub(super) fn ask(&self, exchange: &Exchange) -> Outcome {
-        let Some(certificate) = &exchange.request.origin.certificate else { return Outcome::Absent };
+    pub(super) fn ask(&self, exchange: &Exchange) -> AuthenticatorOutcome {
+        let Some(certificate) = &exchange.request.origin.certificate else { return AuthenticatorOutcome::Absent };
         // A connection, or a session that is resumed, may outlive it.
         if certificate.not_after < exchange.times.wall {
-            return Outcome::Refused(Refusal::Bad("the client's certificate has expired"));
+            return AuthenticatorOutcome::Refused(Refusal::Bad("the client's certificate has expired"));
         }
         match self.user(certificate) {
             Ok(user) if !self.identity.memory.is_revoked(&user, None, None, exchange.times.wall) => {
-                Outcome::Accepted(user)
+                AuthenticatorOutcome::Accepted(user)
             }
-            Ok(_) => Outcome::Refused(Refusal::Bad("the client's certificate was revoked")),
-            Err(why) => Outcome::Refused(Refusal::Bad(why)),
+            Ok(_) => AuthenticatorOutcome::Refused(Refusal::Bad("the client's certificate was revoked")),
+            Err(why) => AuthenticatorOutcome::Refused(Refusal::Bad(why)),
         }
     }
 
     fn user(&self, certificate: &Certificate) -> Result<Arc<User>, &'static str> {
         let Certificate { common_name, dns, emails, uris, .. } = certificate;
         let found = self.id.iter().find_map(|part| match part {
-            Part::CommonName => Some(common_name).filter(|name| !name.is_empty()),
-            Part::Dns => dns.first(),
-            Part::Email => emails.first(),
-            Part::Uri => uris.first(),
+            SubjectPart::CommonName => Some(common_name).filter(|name| !name.is_empty()),
+            SubjectPart::Dns => dns.first(),
+            SubjectPart::Email => emails.first(),
+            SubjectPart::Uri => uris.first(),
         });
         let id = found.ok_or("the client's certificate does not say who its owner is")?.clone();
         let mut user = User { id, via: "client_certificate", ..User::default() };

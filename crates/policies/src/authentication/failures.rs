@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use pylae_core::limit::{Algorithm, Charge, Limit, LimitError, MemoryStore, Reading, Shape, Verdict};
+use pylae_core::limit::{
+    Charge, ChargeVerdict, Clocks, Limit, LimitAlgorithm, LimitError, LimitShape, MemoryCounterStore,
+};
 use pylae_core::plan::Seconds;
 use serde::{Deserialize, Serialize};
 
@@ -27,9 +29,10 @@ pub(super) struct Failures([Limit; NETWORKS.len()]);
 
 impl Failures {
     /// The limits, counted in `counters`.
-    pub(super) fn register(limit: FailureLimit, counters: &MemoryStore) -> Result<Self, LimitError> {
+    pub(super) fn register(limit: FailureLimit, counters: &MemoryCounterStore) -> Result<Self, LimitError> {
         let [client, small, large] = NETWORKS.map(|(_, times, identity)| {
-            let shape = Shape::new(Algorithm::TokenBucket, limit.limit.saturating_mul(times), limit.per.0, None)?;
+            let shape =
+                LimitShape::new(LimitAlgorithm::TokenBucket, limit.limit.saturating_mul(times), limit.per.0, None)?;
             counters.register(identity, shape)
         });
         Ok(Self([client?, small?, large?]))
@@ -37,7 +40,13 @@ impl Failures {
 
     /// Counts `cost` failures of `client`, which none of the networks that it is in may have too many of; a refused one
     /// is not counted. How long it must wait if it has none left.
-    pub(super) fn overdrawn(&self, client: IpAddr, cost: u32, counters: &MemoryStore, at: Reading) -> Option<Duration> {
+    pub(super) fn overdrawn(
+        &self,
+        client: IpAddr,
+        cost: u32,
+        counters: &MemoryCounterStore,
+        at: Clocks,
+    ) -> Option<Duration> {
         let mut bytes = [0; 8];
         let (lengths, count) = match client.to_canonical() {
             IpAddr::V4(ip) => {
@@ -54,8 +63,8 @@ impl Failures {
             let mut charges = [charge(0), charge(1), charge(2)];
             let charges = &mut charges[..count];
             match counters.check_all(charges, at) {
-                Verdict::Refused { by } => Err(charges[by].decision.retry_after),
-                Verdict::Admitted => Ok(charges.iter().all(|charge| charge.decision.remaining > 0)),
+                ChargeVerdict::Refused { by } => Err(charges[by].decision.retry_after),
+                ChargeVerdict::Admitted => Ok(charges.iter().all(|charge| charge.decision.remaining > 0)),
             }
         };
         match ask(cost) {
@@ -78,17 +87,17 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    fn failures(limit: u32, counters: &MemoryStore) -> Failures {
+    fn failures(limit: u32, counters: &MemoryCounterStore) -> Failures {
         Failures::register(FailureLimit { limit, per: Seconds(Duration::from_secs(3600)) }, counters).unwrap()
     }
 
-    fn at(second: u64) -> Reading {
-        Reading { now: Instant::from_nanos(second * SECOND), wall: Duration::from_secs(second) }
+    fn at(second: u64) -> Clocks {
+        Clocks { now: Instant::from_nanos(second * SECOND), wall: Duration::from_secs(second) }
     }
 
     #[test]
     fn asking_takes_nothing_and_says_how_long() {
-        let counters = MemoryStore::new(100);
+        let counters = MemoryCounterStore::new(100);
         let failures = failures(2, &counters);
         let client = "2001:db8::1".parse().unwrap();
         for _ in 0..5 {
@@ -104,7 +113,7 @@ mod tests {
 
     #[test]
     fn memory_is_that_of_a_site_not_of_its_networks() {
-        let counters = MemoryStore::new(100_000);
+        let counters = MemoryCounterStore::new(100_000);
         let failures = failures(30, &counters);
         for network in 0..20_000_u128 {
             let client = IpAddr::V6(((0x2001_0db8_0001 << 80) | (network << 64)).into());
@@ -115,7 +124,7 @@ mod tests {
 
     #[test]
     fn figures_at_the_edge() {
-        let counters = MemoryStore::new(100);
+        let counters = MemoryCounterStore::new(100);
         let client = "2001:db8::1".parse().unwrap();
         assert_eq!(failures(u32::MAX, &counters).overdrawn(client, 1, &counters, at(0)), None);
     }
@@ -126,7 +135,7 @@ mod tests {
         /// Without time in between a failure is admitted if and only if every network that it is in has one left.
         #[test]
         fn every_network_must_admit(limit in 1_u32..4, clients in prop::collection::vec((0_u128..2, 0_u128..3, 0_u128..6, 0_u128..3), 1..400)) {
-            let counters = MemoryStore::new(100_000);
+            let counters = MemoryCounterStore::new(100_000);
             let failures = failures(limit, &counters);
             let mut used: HashMap<(usize, Vec<u8>), u32> = HashMap::new();
             for (site, network, small, host) in clients {

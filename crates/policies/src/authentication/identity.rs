@@ -4,12 +4,12 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::key_set::{Background, KeySets};
-use super::memory::{Memory, Revoked};
+use super::memory::{CredentialCache, Revoked};
 
 /// Kept over reloads, shared by all workers.
 #[derive(Default)]
 pub struct Identity {
-    pub(super) memory: Memory,
+    pub(super) memory: CredentialCache,
     pub(super) key_sets: KeySets,
     background: OnceLock<Box<dyn Background>>,
 }

@@ -9,11 +9,11 @@ use pylae_http::Name;
 use serde::{Deserialize, Serialize};
 
 use super::identity::Identity;
-use super::key_set::{Hope, KeySet};
-use super::keys::{Algorithm, Given, Keys};
-use super::memory::{Entry, Tag};
-use super::outcome::{Moment, Outcome, Refusal, credential};
-use super::token::{self, Failure, Rules, Verified};
+use super::key_set::{KeyFetch, KeySet};
+use super::keys::{Given, Keys, SignatureAlgorithm};
+use super::memory::{CredentialTag, VerifiedCredential};
+use super::outcome::{AuthenticatorOutcome, Moment, Refusal, credential};
+use super::token::{self, TokenError, TokenRules, Verified};
 
 /// Longest time for which a token without `exp` is remembered.
 const REMEMBERED: Duration = Duration::from_secs(3600);
@@ -24,33 +24,33 @@ pub(super) struct Config {
     name: String,
     keys: Given,
     /// Accepted algorithms; empty takes the usual one of each key.
-    algorithms: Vec<Algorithm>,
+    algorithms: Vec<SignatureAlgorithm>,
     /// How often keys at an address are fetched.
     refresh: Seconds,
     /// Bytes of a token.
     max_size: usize,
     #[serde(flatten)]
-    rules: Rules,
+    rules: TokenRules,
     /// Whether instances see the token.
     forward_credentials: bool,
 }
 
 /// The authenticator.
 pub(super) struct Jwt {
-    inner: Arc<Inner>,
+    inner: Arc<JwtVerifier>,
     forward: bool,
 }
 
-struct Inner {
+struct JwtVerifier {
     name: String,
-    source: Source,
-    rules: Rules,
+    source: JwtKeys,
+    rules: TokenRules,
     max_size: usize,
     salt: u64,
     identity: Arc<Identity>,
 }
 
-enum Source {
+enum JwtKeys {
     Fixed(Arc<Keys>),
     At(Arc<KeySet>),
 }
@@ -64,7 +64,7 @@ impl Jwt {
         // Cannot fail: strings, numbers and lists.
         let settings = serde_json::to_string(&config).unwrap_or_default();
         let allowed = &config.algorithms[..];
-        let fixed = |keys: Keys| Source::Fixed(Arc::new(keys));
+        let fixed = |keys: Keys| JwtKeys::Fixed(Arc::new(keys));
         let source = match &config.keys {
             Given::Secret(secrets) => fixed(Keys::from_secrets(secrets, allowed)?),
             Given::Pem(texts) => fixed(Keys::from_pem(texts, allowed)?),
@@ -76,10 +76,10 @@ impl Jwt {
                 if let Some(background) = identity.background() {
                     background.look_after(&set);
                 }
-                Source::At(set)
+                JwtKeys::At(set)
             }
         };
-        let inner = Inner {
+        let inner = JwtVerifier {
             name: config.name,
             source,
             rules: config.rules,
@@ -95,63 +95,73 @@ impl Jwt {
     }
 
     #[inline]
-    pub(super) fn ask(&self, exchange: &Exchange, peek: impl FnOnce() -> Option<Duration>) -> Outcome {
-        let Some(token) = credential(exchange, "bearer") else { return Outcome::Absent };
+    pub(super) fn ask(&self, exchange: &Exchange, peek: impl FnOnce() -> Option<Duration>) -> AuthenticatorOutcome {
+        let Some(token) = credential(exchange, "bearer") else { return AuthenticatorOutcome::Absent };
         if token.len() > self.inner.max_size {
-            return Outcome::Refused(Refusal::Bad(TOO_LARGE));
+            return AuthenticatorOutcome::Refused(Refusal::Bad(TOO_LARGE));
         }
         let at = Moment::of(exchange);
         let tag = self.inner.tag(token);
         match self.inner.identity.memory.recall(tag, at.wall) {
-            Some(user) => Outcome::Accepted(user),
+            Some(user) => AuthenticatorOutcome::Accepted(user),
             None => self.first_sight(token, tag, at, peek),
         }
     }
 
     /// A token that is not remembered.
-    fn first_sight(&self, token: &[u8], tag: Tag, at: Moment, peek: impl FnOnce() -> Option<Duration>) -> Outcome {
+    fn first_sight(
+        &self,
+        token: &[u8],
+        tag: CredentialTag,
+        at: Moment,
+        peek: impl FnOnce() -> Option<Duration>,
+    ) -> AuthenticatorOutcome {
         if let Some(wait) = peek() {
-            return Outcome::Refused(Refusal::Limited(wait));
+            return AuthenticatorOutcome::Refused(Refusal::Limited(wait));
         }
         let Ok(token) = std::str::from_utf8(token) else {
-            return self.inner.refused(Failure::Refused(token::NOT_A_TOKEN));
+            return self.inner.refused(TokenError::Refused(token::NOT_A_TOKEN));
         };
         match self.inner.verify(token, tag, at) {
-            Ok(user) => Outcome::Accepted(user),
-            Err(Failure::UnknownKey(why)) => self.look_for_key(token, at, why),
+            Ok(user) => AuthenticatorOutcome::Accepted(user),
+            Err(TokenError::UnknownKey(why)) => self.look_for_key(token, at, why),
             Err(failure) => self.inner.refused(failure),
         }
     }
 
     /// Waits for a newer set of keys, if there may be one.
-    fn look_for_key(&self, token: &str, at: Moment, why: token::Why) -> Outcome {
-        let refused = || self.inner.refused(Failure::UnknownKey(why));
-        let Source::At(set) = &self.inner.source else { return refused() };
+    fn look_for_key(&self, token: &str, at: Moment, why: token::Why) -> AuthenticatorOutcome {
+        let refused = || self.inner.refused(TokenError::UnknownKey(why));
+        let JwtKeys::At(set) = &self.inner.source else { return refused() };
         let Some(background) = self.inner.identity.background() else { return refused() };
-        if matches!(set.ask(at.now), Hope::None) {
+        if matches!(set.ask(at.now), KeyFetch::None) {
             return refused();
         }
         background.look_after(set);
         let (inner, set, token) = (Arc::clone(&self.inner), Arc::clone(set), token.to_owned());
-        Outcome::Wait(Box::pin(async move {
+        AuthenticatorOutcome::Wait(Box::pin(async move {
             set.fetched(at.now).await;
             let tag = inner.tag(token.as_bytes());
-            inner.verify(&token, tag, at).map_or_else(|failure| inner.refused(failure), Outcome::Accepted)
+            inner.verify(&token, tag, at).map_or_else(|failure| inner.refused(failure), AuthenticatorOutcome::Accepted)
         }))
     }
 
-    pub(super) fn preview(&self, exchange: &Exchange) -> Outcome {
-        let Some(token) = credential(exchange, "bearer") else { return Outcome::Absent };
+    pub(super) fn preview(&self, exchange: &Exchange) -> AuthenticatorOutcome {
+        let Some(token) = credential(exchange, "bearer") else { return AuthenticatorOutcome::Absent };
         if token.len() > self.inner.max_size {
-            return Outcome::Refused(Refusal::Bad(TOO_LARGE));
+            return AuthenticatorOutcome::Refused(Refusal::Bad(TOO_LARGE));
         }
         let keys = match &self.inner.source {
-            Source::Fixed(keys) => Arc::clone(keys),
-            Source::At(_) => return Outcome::Refused(Refusal::Unchecked("the keys would have to be fetched first")),
+            JwtKeys::Fixed(keys) => Arc::clone(keys),
+            JwtKeys::At(_) => {
+                return AuthenticatorOutcome::Refused(Refusal::Unchecked("the keys would have to be fetched first"));
+            }
         };
         let token = std::str::from_utf8(token).unwrap_or_default();
-        token::verify(token, &keys, &self.inner.rules, exchange.times.wall)
-            .map_or_else(|failure| self.inner.refused(failure), |verified| Outcome::Accepted(verified.user))
+        token::verify(token, &keys, &self.inner.rules, exchange.times.wall).map_or_else(
+            |failure| self.inner.refused(failure),
+            |verified| AuthenticatorOutcome::Accepted(verified.user),
+        )
     }
 
     pub(super) fn conceal(&self, exchange: &mut Exchange) {
@@ -161,39 +171,39 @@ impl Jwt {
     }
 }
 
-impl Inner {
+impl JwtVerifier {
     #[inline]
-    fn tag(&self, token: &[u8]) -> Tag {
+    fn tag(&self, token: &[u8]) -> CredentialTag {
         let generation = match &self.source {
-            Source::Fixed(_) => 0,
-            Source::At(set) => set.generation(),
+            JwtKeys::Fixed(_) => 0,
+            JwtKeys::At(set) => set.generation(),
         };
         self.identity.memory.tag(self.salt ^ generation, token)
     }
 
     /// Verifies a token and remembers it.
-    fn verify(&self, token: &str, tag: Tag, at: Moment) -> Result<Arc<User>, Failure> {
+    fn verify(&self, token: &str, tag: CredentialTag, at: Moment) -> Result<Arc<User>, TokenError> {
         let memory = &self.identity.memory;
         let epoch = memory.epoch();
         let keys = match &self.source {
-            Source::Fixed(keys) => Some(Arc::clone(keys)),
-            Source::At(set) => set.current(),
+            JwtKeys::Fixed(keys) => Some(Arc::clone(keys)),
+            JwtKeys::At(set) => set.current(),
         };
-        let keys = keys.ok_or(Failure::UnknownKey(token::UNKNOWN_KEY))?;
+        let keys = keys.ok_or(TokenError::UnknownKey(token::UNKNOWN_KEY))?;
         let Verified { user, expires, issued, id } = token::verify(token, &keys, &self.rules, at.wall)?;
         if memory.is_revoked(&user, id.as_deref(), issued, at.wall) {
-            return Err(Failure::Refused(REVOKED));
+            return Err(TokenError::Refused(REVOKED));
         }
         let until = expires.unwrap_or_else(|| at.wall.saturating_add(REMEMBERED));
-        let entry = Entry { user: Arc::clone(&user), until, id: id.map(Into::into) };
+        let entry = VerifiedCredential { user: Arc::clone(&user), until, id: id.map(Into::into) };
         memory.remember(tag, entry, token.len(), epoch);
         Ok(user)
     }
 
-    fn refused(&self, failure: Failure) -> Outcome {
-        Outcome::Refused(match (failure, &self.source) {
-            (Failure::UnknownKey(_), Source::At(set)) if set.current().is_none() => Refusal::Unchecked(NO_KEYS),
-            (Failure::Refused(why) | Failure::UnknownKey(why), _) => Refusal::Bad(why),
+    fn refused(&self, failure: TokenError) -> AuthenticatorOutcome {
+        AuthenticatorOutcome::Refused(match (failure, &self.source) {
+            (TokenError::UnknownKey(_), JwtKeys::At(set)) if set.current().is_none() => Refusal::Unchecked(NO_KEYS),
+            (TokenError::Refused(why) | TokenError::UnknownKey(why), _) => Refusal::Bad(why),
         })
     }
 }

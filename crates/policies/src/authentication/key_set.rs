@@ -10,7 +10,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use pylae_core::Instant;
 
-use super::keys::{Algorithm, Keys};
+use super::keys::{Keys, SignatureAlgorithm};
 
 /// Shortest time between two fetches, whatever is asked for.
 const PAUSE: Duration = Duration::from_secs(30);
@@ -30,7 +30,7 @@ pub trait Background: Send + Sync {
 /// The keys at an address.
 pub struct KeySet {
     url: String,
-    algorithms: Vec<Algorithm>,
+    algorithms: Vec<SignatureAlgorithm>,
     refresh: Duration,
     keys: RwLock<Option<Arc<Keys>>>,
     /// Which of all sets that were ever fetched is in force: no two have the same, wherever they come from.
@@ -64,7 +64,7 @@ pub enum Fetched {
 }
 
 /// What a request may hope for when it lacks a key.
-pub(super) enum Hope {
+pub(super) enum KeyFetch {
     /// A fetch is under way or about to begin.
     Soon,
     /// Nothing is fetched before long.
@@ -72,7 +72,7 @@ pub(super) enum Hope {
 }
 
 impl KeySet {
-    fn new(url: &str, algorithms: &[Algorithm], refresh: Duration, fetches: &Arc<AtomicU64>) -> Self {
+    fn new(url: &str, algorithms: &[SignatureAlgorithm], refresh: Duration, fetches: &Arc<AtomicU64>) -> Self {
         Self {
             fetches: Arc::clone(fetches),
             url: url.to_owned(),
@@ -151,16 +151,16 @@ impl KeySet {
     }
 
     /// Asks for a newer set: fetched at once, but not within 30 seconds of the last time.
-    pub(super) fn ask(&self, now: Instant) -> Hope {
+    pub(super) fn ask(&self, now: Instant) -> KeyFetch {
         let mut state = self.state.lock();
         if state.fetching || state.due <= now {
-            return Hope::Soon;
+            return KeyFetch::Soon;
         }
         if state.begun.is_some_and(|begun| now < begun.saturating_add(PAUSE)) {
-            return Hope::None;
+            return KeyFetch::None;
         }
         state.due = now;
-        Hope::Soon
+        KeyFetch::Soon
     }
 
     /// Waits until the fetch that is due or under way is over.
@@ -189,7 +189,7 @@ pub(super) struct KeySets {
 
 impl KeySets {
     /// The set at `url`.
-    pub(super) fn get(&self, url: &str, algorithms: &[Algorithm], refresh: Duration) -> Arc<KeySet> {
+    pub(super) fn get(&self, url: &str, algorithms: &[SignatureAlgorithm], refresh: Duration) -> Arc<KeySet> {
         let mut sets = self.by_address.lock();
         sets.retain(|_, set| set.strong_count() > 0);
         let name = format!("{url} {algorithms:?} {refresh:?}");

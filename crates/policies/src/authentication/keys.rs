@@ -19,7 +19,7 @@ const LEAST_RSA_BITS: usize = 2048;
 /// A signature algorithm (RFC 7518 section 3.1, RFC 8037 section 3.1). `none` is not one.
 #[allow(clippy::upper_case_acronyms)] // spelt as in the registry
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Algorithm {
+pub(super) enum SignatureAlgorithm {
     /// HMAC with SHA-256.
     HS256,
     /// HMAC with SHA-384.
@@ -48,12 +48,12 @@ pub(super) enum Algorithm {
     EdDSA,
 }
 
-use Algorithm::{ES256, ES384, ES512, EdDSA, HS256, HS384, HS512, PS256, PS384, PS512, RS256, RS384, RS512};
+use SignatureAlgorithm::{ES256, ES384, ES512, EdDSA, HS256, HS384, HS512, PS256, PS384, PS512, RS256, RS384, RS512};
 
-const ALL: [Algorithm; 13] =
+const ALL: [SignatureAlgorithm; 13] =
     [HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA];
 
-impl Algorithm {
+impl SignatureAlgorithm {
     /// The name in the registry.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -122,9 +122,9 @@ pub(super) enum Given {
 }
 
 /// One key and the algorithm that it is for.
-pub(super) struct Key {
+pub(super) struct VerificationKey {
     kid: Option<Box<str>>,
-    algorithm: Algorithm,
+    algorithm: SignatureAlgorithm,
     material: Material,
 }
 
@@ -133,14 +133,14 @@ enum Material {
     Public(ParsedPublicKey),
 }
 
-impl Key {
-    fn secret(kid: Option<Box<str>>, algorithm: Algorithm, bytes: &[u8]) -> Option<Self> {
+impl VerificationKey {
+    fn secret(kid: Option<Box<str>>, algorithm: SignatureAlgorithm, bytes: &[u8]) -> Option<Self> {
         let material = Material::Secret(Box::new(hmac::Key::new(algorithm.hmac()?, bytes)));
         (!bytes.is_empty()).then_some(Self { kid, algorithm, material })
     }
 
     /// None if `bytes` are no key for `algorithm`.
-    fn public(kid: Option<Box<str>>, algorithm: Algorithm, bytes: &[u8]) -> Option<Self> {
+    fn public(kid: Option<Box<str>>, algorithm: SignatureAlgorithm, bytes: &[u8]) -> Option<Self> {
         let parsed = ParsedPublicKey::new(algorithm.public()?, bytes).ok()?;
         Some(Self { kid, algorithm, material: Material::Public(parsed) })
     }
@@ -167,7 +167,7 @@ impl Key {
 
 /// What a set of keys says about a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Match {
+pub(super) enum KeyMatch {
     /// One of its keys made it.
     Verified,
     /// There is a key of this name, but not for this algorithm.
@@ -184,33 +184,33 @@ pub(super) enum Match {
 
 /// A set of keys.
 #[derive(Default)]
-pub(super) struct Keys(Vec<Key>);
+pub(super) struct Keys(Vec<VerificationKey>);
 
 impl Keys {
     /// Looks for the key by what the token's header says, and verifies with it.
-    pub(super) fn check(&self, algorithm: &str, kid: Option<&str>, message: &[u8], signature: &[u8]) -> Match {
+    pub(super) fn check(&self, algorithm: &str, kid: Option<&str>, message: &[u8], signature: &[u8]) -> KeyMatch {
         let mut candidates = self.0.iter().filter(|key| key.fits(algorithm, kid)).peekable();
         let named = || kid.is_some() && self.0.iter().any(|key| key.kid.as_deref() == kid);
         if candidates.peek().is_none() {
             return if !self.0.iter().any(|key| key.is_called(kid)) {
-                Match::UnknownKey
-            } else if named() || Algorithm::named(algorithm).is_none_or(|known| known.public().is_none()) {
-                Match::WrongAlgorithm
+                KeyMatch::UnknownKey
+            } else if named() || SignatureAlgorithm::named(algorithm).is_none_or(|known| known.public().is_none()) {
+                KeyMatch::WrongAlgorithm
             } else {
-                Match::NoKeyForAlgorithm
+                KeyMatch::NoKeyForAlgorithm
             };
         }
         if candidates.any(|key| key.verifies(message, signature)) {
-            Match::Verified
+            KeyMatch::Verified
         } else if named() {
-            Match::Mismatch
+            KeyMatch::Mismatch
         } else {
-            Match::NoneMadeIt
+            KeyMatch::NoneMadeIt
         }
     }
 
     /// Secrets, for the HMAC algorithms among `allowed` (HS256 if none is named).
-    pub(super) fn from_secrets(secrets: &[String], allowed: &[Algorithm]) -> Result<Self, Vec<Problem>> {
+    pub(super) fn from_secrets(secrets: &[String], allowed: &[SignatureAlgorithm]) -> Result<Self, Vec<Problem>> {
         let allowed = if allowed.is_empty() { &[HS256] } else { allowed };
         if let Some(wrong) = allowed.iter().find(|algorithm| algorithm.hmac().is_none()) {
             let text = format!("{} needs a public key, and a secret is none", wrong.name());
@@ -221,13 +221,15 @@ impl Keys {
             if secret.is_empty() {
                 return Err(vec![Problem::at(format!("keys.value[{index}]"), "the secret is empty")]);
             }
-            keys.extend(allowed.iter().filter_map(|algorithm| Key::secret(None, *algorithm, secret.as_bytes())));
+            keys.extend(
+                allowed.iter().filter_map(|algorithm| VerificationKey::secret(None, *algorithm, secret.as_bytes())),
+            );
         }
         Self::some(keys, "keys", "there is no secret")
     }
 
     /// Public keys in PEM, for those of `allowed` that suit each (the usual one of its kind if none is named).
-    pub(super) fn from_pem(texts: &[String], allowed: &[Algorithm]) -> Result<Self, Vec<Problem>> {
+    pub(super) fn from_pem(texts: &[String], allowed: &[SignatureAlgorithm]) -> Result<Self, Vec<Problem>> {
         let mut keys = Vec::new();
         for (index, text) in texts.iter().enumerate() {
             let at = format!("keys.value[{index}]");
@@ -248,27 +250,27 @@ impl Keys {
 
     /// A JWK set. Keys that are not for signatures, or that are of an unknown kind, are passed over (RFC 7517 section 5).
     /// Secrets are taken only from a set that is `private`, never from one that can be fetched.
-    pub(super) fn from_jwks(text: &[u8], allowed: &[Algorithm], private: bool) -> Result<Self, String> {
+    pub(super) fn from_jwks(text: &[u8], allowed: &[SignatureAlgorithm], private: bool) -> Result<Self, String> {
         let Object::<JwkSet>(set) = serde_json::from_slice(text).map_err(|_| "this is not a JWK set".to_owned())?;
         if set.keys.len() > MOST_KEYS {
             return Err(format!("the JWK set has more than {MOST_KEYS} keys"));
         }
-        let read = |jwk: serde_json::Value| -> Vec<Key> {
+        let read = |jwk: serde_json::Value| -> Vec<VerificationKey> {
             let Ok(Object(jwk)) = serde_json::from_value::<Object<Jwk>>(jwk) else { return Vec::new() };
             jwk.read(allowed, private).unwrap_or_default()
         };
-        let keys: Vec<Key> = set.keys.into_iter().flat_map(read).collect();
+        let keys: Vec<VerificationKey> = set.keys.into_iter().flat_map(read).collect();
         if keys.is_empty() { Err("the JWK set has no key that can be used".to_owned()) } else { Ok(Self(keys)) }
     }
 
-    fn some(keys: Vec<Key>, at: &str, otherwise: &str) -> Result<Self, Vec<Problem>> {
+    fn some(keys: Vec<VerificationKey>, at: &str, otherwise: &str) -> Result<Self, Vec<Problem>> {
         if keys.is_empty() { Err(vec![Problem::at(at, otherwise)]) } else { Ok(Self(keys)) }
     }
 }
 
 /// What a public key in DER is good for, within `allowed`.
-fn from_der(kid: Option<&str>, der: &[u8], allowed: &[Algorithm]) -> Result<Vec<Key>, String> {
-    let key = |algorithm: Algorithm| Key::public(kid.map(Into::into), algorithm, der);
+fn from_der(kid: Option<&str>, der: &[u8], allowed: &[SignatureAlgorithm]) -> Result<Vec<VerificationKey>, String> {
+    let key = |algorithm: SignatureAlgorithm| VerificationKey::public(kid.map(Into::into), algorithm, der);
     let usual = [RS256, ES256, ES384, ES512, EdDSA].into_iter().find(|algorithm| key(*algorithm).is_some());
     let usual = usual.ok_or("this is no RSA, P-256, P-384, P-521 or Ed25519 public key")?;
     if usual.is_rsa() && !PublicEncryptingKey::from_der(der).is_ok_and(|key| key.key_size_bits() >= LEAST_RSA_BITS) {
@@ -277,7 +279,7 @@ fn from_der(kid: Option<&str>, der: &[u8], allowed: &[Algorithm]) -> Result<Vec<
     if allowed.is_empty() {
         return Ok(key(usual).into_iter().collect());
     }
-    let keys: Vec<Key> = allowed.iter().filter_map(|algorithm| key(*algorithm)).collect();
+    let keys: Vec<VerificationKey> = allowed.iter().filter_map(|algorithm| key(*algorithm)).collect();
     if keys.is_empty() {
         Err(format!("the key is not for any of `algorithms`; it is for {}", usual.name()))
     } else {
@@ -307,7 +309,7 @@ struct Jwk {
 }
 
 impl Jwk {
-    fn read(&self, allowed: &[Algorithm], private: bool) -> Option<Vec<Key>> {
+    fn read(&self, allowed: &[SignatureAlgorithm], private: bool) -> Option<Vec<VerificationKey>> {
         let for_signatures = self.r#use.as_deref().is_none_or(|usage| usage == "sig")
             && self.key_ops.as_ref().is_none_or(|operations| operations.iter().any(|one| one == "verify"));
         if !for_signatures {
@@ -316,7 +318,9 @@ impl Jwk {
         // The key's own `alg` binds it further; one that is not known, or not allowed, makes the key useless.
         let own = match &self.alg {
             None => None,
-            Some(name) => Some(Algorithm::named(name).filter(|own| allowed.is_empty() || allowed.contains(own))?),
+            Some(name) => {
+                Some(SignatureAlgorithm::named(name).filter(|own| allowed.is_empty() || allowed.contains(own))?)
+            }
         };
         let own = own.as_slice();
         let allowed = if own.is_empty() { allowed } else { own };
@@ -344,10 +348,15 @@ impl Jwk {
         }
     }
 
-    fn secrets(&self, kid: Option<&str>, allowed: &[Algorithm]) -> Option<Vec<Key>> {
+    fn secrets(&self, kid: Option<&str>, allowed: &[SignatureAlgorithm]) -> Option<Vec<VerificationKey>> {
         let bytes = decoded(self.k.as_deref()?)?;
         let allowed = if allowed.is_empty() { &[HS256] } else { allowed };
-        Some(allowed.iter().filter_map(|algorithm| Key::secret(kid.map(Into::into), *algorithm, &bytes)).collect())
+        Some(
+            allowed
+                .iter()
+                .filter_map(|algorithm| VerificationKey::secret(kid.map(Into::into), *algorithm, &bytes))
+                .collect(),
+        )
     }
 }
 

@@ -19,10 +19,10 @@ const MOST_REVOKED: usize = 100_000;
 
 /// What stands for a credential: two independent keyed hashes (`SipHash` with secret keys), 128 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tag(u64, u64);
+pub(super) struct CredentialTag(u64, u64);
 
 /// A credential that is remembered.
-pub(super) struct Entry {
+pub(super) struct VerifiedCredential {
     pub(super) user: Arc<User>,
     /// Since the Unix epoch.
     pub(super) until: Duration,
@@ -40,9 +40,9 @@ pub enum Revoked<'a> {
 }
 
 /// Verified credentials and revocations. Shared by all workers, bounded, and kept over reloads.
-pub(super) struct Memory {
+pub(super) struct CredentialCache {
     hashers: [RandomState; 2],
-    shards: Box<[Padded]>,
+    shards: Box<[PaddedCredentialShard]>,
     revoked: Mutex<Revocations>,
     /// Number of revocations kept, so that nobody takes the lock while there are none.
     revocations: AtomicUsize,
@@ -53,11 +53,11 @@ pub(super) struct Memory {
 /// Keeps the locks of different shards on different cache lines.
 #[repr(align(128))]
 #[derive(Default)]
-struct Padded(Mutex<Shard>);
+struct PaddedCredentialShard(Mutex<CredentialShard>);
 
 #[derive(Default)]
-struct Shard {
-    entries: HashMap<u64, (u64, Entry), BuildHasherDefault<Plain>>,
+struct CredentialShard {
+    entries: HashMap<u64, (u64, VerifiedCredential), BuildHasherDefault<Plain>>,
     /// Keys in the order in which they came, possibly of entries that are gone.
     order: VecDeque<(u64, usize)>,
     bytes: usize,
@@ -89,11 +89,11 @@ struct Revocations {
     users: HashMap<Box<str>, (Duration, Duration)>,
 }
 
-impl Default for Memory {
+impl Default for CredentialCache {
     fn default() -> Self {
         Self {
             hashers: [RandomState::new(), RandomState::new()],
-            shards: (0..SHARDS).map(|_| Padded::default()).collect(),
+            shards: (0..SHARDS).map(|_| PaddedCredentialShard::default()).collect(),
             revoked: Mutex::default(),
             revocations: AtomicUsize::new(0),
             epoch: AtomicU64::new(0),
@@ -101,16 +101,16 @@ impl Default for Memory {
     }
 }
 
-impl Memory {
+impl CredentialCache {
     /// What stands for `credential` as an authenticator sees it: `salt` tells authenticators and their keys apart.
-    pub(super) fn tag(&self, salt: u64, credential: &[u8]) -> Tag {
+    pub(super) fn tag(&self, salt: u64, credential: &[u8]) -> CredentialTag {
         let hash = |state: &RandomState| {
             let mut hasher = state.build_hasher();
             hasher.write_u64(salt);
             hasher.write(credential);
             hasher.finish()
         };
-        Tag(hash(&self.hashers[0]), hash(&self.hashers[1]))
+        CredentialTag(hash(&self.hashers[0]), hash(&self.hashers[1]))
     }
 
     /// A number that stands for `text` and that nobody outside can foresee, the same until the gateway stops: the salt of an
@@ -121,7 +121,7 @@ impl Memory {
 
     /// Whom the credential belongs to, if it is remembered and still good.
     #[inline]
-    pub(super) fn recall(&self, tag: Tag, wall: Duration) -> Option<Arc<User>> {
+    pub(super) fn recall(&self, tag: CredentialTag, wall: Duration) -> Option<Arc<User>> {
         let shard = self.shard(tag).0.lock();
         let (rest, entry) = shard.entries.get(&tag.0)?;
         (*rest == tag.1 && wall < entry.until).then(|| Arc::clone(&entry.user))
@@ -133,9 +133,9 @@ impl Memory {
     }
 
     /// Remembers a credential that took `bytes`, unless something was revoked since `epoch`.
-    pub(super) fn remember(&self, tag: Tag, entry: Entry, bytes: usize, epoch: u64) {
+    pub(super) fn remember(&self, tag: CredentialTag, entry: VerifiedCredential, bytes: usize, epoch: u64) {
         // Parsed claims take several times their text.
-        let cost = 4 * bytes + size_of::<(u64, u64, Entry)>() + size_of::<User>();
+        let cost = 4 * bytes + size_of::<(u64, u64, VerifiedCredential)>() + size_of::<User>();
         let mut shard = self.shard(tag).0.lock();
         if cost > SHARD_BYTES || self.epoch() != epoch {
             return;
@@ -192,7 +192,7 @@ impl Memory {
             })
     }
 
-    fn shard(&self, tag: Tag) -> &Padded {
+    fn shard(&self, tag: CredentialTag) -> &PaddedCredentialShard {
         &self.shards[(tag.1 >> 56) as usize % SHARDS]
     }
 

@@ -8,7 +8,7 @@ use pylae_core::{Exchange, Instant, User};
 use pylae_http::Name;
 
 /// What one authenticator makes of a request.
-pub(super) enum Outcome {
+pub(super) enum AuthenticatorOutcome {
     /// The request has no credential of this kind.
     Absent,
     /// It has a good one.
@@ -16,7 +16,7 @@ pub(super) enum Outcome {
     /// It has a bad one.
     Refused(Refusal),
     /// Not known yet.
-    Wait(Pin<Box<dyn Future<Output = Outcome>>>),
+    Wait(Pin<Box<dyn Future<Output = AuthenticatorOutcome>>>),
 }
 
 /// Why a credential is refused.

@@ -20,7 +20,7 @@ use pylae_http::HeadLimits;
 use serde_json::{Value, json};
 
 use super::Authenticators;
-use crate::{Chain, Parts, Shared};
+use crate::{Chain, Parts, PolicyShared};
 
 /// The moment at which requests come.
 const NOW: u64 = 1_700_000_000;
@@ -53,7 +53,7 @@ fn auth(authenticators: &[Value]) -> Value {
 }
 
 /// Builds the policy over these authenticators.
-fn build(auth: &Value, shared: &Arc<Shared>) -> Result<Chain, String> {
+fn build(auth: &Value, shared: &Arc<PolicyShared>) -> Result<Chain, String> {
     let built = Authenticators::build(Some(auth), &shared.identity).map_err(|found| format!("{found:?}"))?;
     let names: Vec<&str> = built.list.iter().map(|one| one.name()).collect();
     let configs = BTreeMap::from([("authentication".to_owned(), json!({"authenticators": names, "required": true}))]);
@@ -62,7 +62,7 @@ fn build(auth: &Value, shared: &Arc<Shared>) -> Result<Chain, String> {
 }
 
 fn chain(authenticators: &[Value]) -> Chain {
-    build(&auth(authenticators), &Arc::new(Shared::new(100))).unwrap()
+    build(&auth(authenticators), &Arc::new(PolicyShared::new(100))).unwrap()
 }
 
 fn request(target: &str, fields: &[&str]) -> Exchange {

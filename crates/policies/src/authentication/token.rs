@@ -10,7 +10,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-use super::keys::{Keys, Match, decoded};
+use super::keys::{KeyMatch, Keys, decoded};
 use super::object::Object;
 
 /// Bytes of a user's id, role or mail address.
@@ -22,7 +22,7 @@ pub(super) type Why = &'static str;
 /// What a token must say besides being signed.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Rules {
+pub(super) struct TokenRules {
     /// Accepted values of `iss`; empty accepts all.
     pub(super) issuers: Vec<String>,
     /// Accepted values of `aud`, one of which must be there; empty accepts all.
@@ -35,7 +35,7 @@ pub(super) struct Rules {
     pub(super) claims: ClaimNames,
 }
 
-impl Rules {
+impl TokenRules {
     /// Whether tokens of this issuer are accepted.
     fn is_from(&self, issuer: Option<&str>) -> bool {
         self.issuers.is_empty() || issuer.is_some_and(|issuer| self.issuers.iter().any(|one| one == issuer))
@@ -64,7 +64,7 @@ pub(super) struct Verified {
 
 /// Why there is no verified token.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(super) enum TokenError {
     Refused(Why),
     /// The set has no such key, but a newer one might; what it comes to otherwise.
     UnknownKey(Why),
@@ -113,31 +113,31 @@ impl<'de> Deserialize<'de> for Claims {
 }
 
 /// Verifies `token` at `wall`, the time since the Unix epoch.
-pub(super) fn verify(token: &str, keys: &Keys, rules: &Rules, wall: Duration) -> Result<Verified, Failure> {
-    let (message, signature) = token.rsplit_once('.').ok_or(Failure::Refused(NOT_A_TOKEN))?;
-    let (header, payload) = message.split_once('.').ok_or(Failure::Refused(NOT_A_TOKEN))?;
+pub(super) fn verify(token: &str, keys: &Keys, rules: &TokenRules, wall: Duration) -> Result<Verified, TokenError> {
+    let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Refused(NOT_A_TOKEN))?;
+    let (header, payload) = message.split_once('.').ok_or(TokenError::Refused(NOT_A_TOKEN))?;
     let (Some(header), Some(payload), Some(signature)) = (decoded(header), decoded(payload), decoded(signature)) else {
-        return Err(Failure::Refused(NOT_A_TOKEN));
+        return Err(TokenError::Refused(NOT_A_TOKEN));
     };
-    let Object::<Header>(header) = serde_json::from_slice(&header).map_err(|_| Failure::Refused(NOT_A_TOKEN))?;
+    let Object::<Header>(header) = serde_json::from_slice(&header).map_err(|_| TokenError::Refused(NOT_A_TOKEN))?;
     if header.crit.is_some() || header.b64.is_some() {
-        return Err(Failure::Refused("the token needs an extension that is not known here"));
+        return Err(TokenError::Refused("the token needs an extension that is not known here"));
     }
     let unknown = |why| match issuer_of(&payload) {
         // No set of this issuer's would ever do.
-        Some(issuer) if !rules.is_from(Some(&issuer)) => Failure::Refused(OTHER_ISSUER),
-        _ => Failure::UnknownKey(why),
+        Some(issuer) if !rules.is_from(Some(&issuer)) => TokenError::Refused(OTHER_ISSUER),
+        _ => TokenError::UnknownKey(why),
     };
     match keys.check(&header.alg, header.kid.as_deref(), message.as_bytes(), &signature) {
-        Match::Verified => {}
-        Match::UnknownKey => return Err(unknown(UNKNOWN_KEY)),
-        Match::WrongAlgorithm => return Err(Failure::Refused(WRONG_ALGORITHM)),
-        Match::NoKeyForAlgorithm => return Err(unknown(WRONG_ALGORITHM)),
-        Match::Mismatch => return Err(Failure::Refused(MISMATCH)),
-        Match::NoneMadeIt => return Err(unknown(MISMATCH)),
+        KeyMatch::Verified => {}
+        KeyMatch::UnknownKey => return Err(unknown(UNKNOWN_KEY)),
+        KeyMatch::WrongAlgorithm => return Err(TokenError::Refused(WRONG_ALGORITHM)),
+        KeyMatch::NoKeyForAlgorithm => return Err(unknown(WRONG_ALGORITHM)),
+        KeyMatch::Mismatch => return Err(TokenError::Refused(MISMATCH)),
+        KeyMatch::NoneMadeIt => return Err(unknown(MISMATCH)),
     }
-    let Claims(claims) = serde_json::from_slice(&payload).map_err(|_| Failure::Refused(NOT_A_TOKEN))?;
-    accept(claims, rules, wall).map_err(Failure::Refused)
+    let Claims(claims) = serde_json::from_slice(&payload).map_err(|_| TokenError::Refused(NOT_A_TOKEN))?;
+    accept(claims, rules, wall).map_err(TokenError::Refused)
 }
 
 /// What a token that is not verified says about where it is from.
@@ -156,7 +156,7 @@ const OTHER_ISSUER: Why = "the token is from another issuer";
 pub(super) const UNKNOWN_KEY: Why = "the token was signed with a key that is not known";
 
 /// What the claims of a token that is signed come to.
-fn accept(claims: Map<String, Value>, rules: &Rules, wall: Duration) -> Result<Verified, Why> {
+fn accept(claims: Map<String, Value>, rules: &TokenRules, wall: Duration) -> Result<Verified, Why> {
     let now = wall.as_secs_f64();
     let leeway = rules.leeway.0.as_secs_f64();
     let expires = date(&claims, "exp")?;

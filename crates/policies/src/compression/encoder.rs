@@ -19,7 +19,7 @@ const BROTLI_BUFFER: usize = 16 * 1024;
 /// A content coding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Algorithm {
+pub(super) enum ContentCoding {
     Zstd,
     Br,
     Gzip,
@@ -34,7 +34,7 @@ pub(super) enum Encoder {
     Done,
 }
 
-impl Algorithm {
+impl ContentCoding {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Zstd => "zstd",
@@ -45,15 +45,15 @@ impl Algorithm {
 }
 
 impl Encoder {
-    pub(super) fn new(algorithm: Algorithm) -> io::Result<Self> {
+    pub(super) fn new(algorithm: ContentCoding) -> io::Result<Self> {
         Ok(match algorithm {
-            Algorithm::Gzip => Self::Gzip(GzEncoder::new(Vec::new(), flate2::Compression::new(GZIP_LEVEL))),
-            Algorithm::Zstd => {
+            ContentCoding::Gzip => Self::Gzip(GzEncoder::new(Vec::new(), flate2::Compression::new(GZIP_LEVEL))),
+            ContentCoding::Zstd => {
                 let mut encoder = ZstdEncoder::new(Vec::new(), ZSTD_LEVEL)?;
                 encoder.window_log(WINDOW_LOG)?;
                 Self::Zstd(encoder)
             }
-            Algorithm::Br => {
+            ContentCoding::Br => {
                 Self::Brotli(Box::new(CompressorWriter::new(Vec::new(), BROTLI_BUFFER, BROTLI_QUALITY, WINDOW_LOG)))
             }
         })

@@ -7,11 +7,11 @@ use pylae_http::HeadLimits;
 use serde_json::json;
 
 use super::*;
-use crate::Shared;
+use crate::PolicyShared;
 use crate::authentication::Authenticators;
 
 fn compression() -> Compression {
-    let shared = Arc::new(Shared::new(1));
+    let shared = Arc::new(PolicyShared::new(1));
     let config = json!({"algorithms": ["zstd", "br", "gzip"], "min_size": 1, "types": ["text/*"]});
     let parts = Parts { route: "r", params: &[], shared: &shared, auth: &Authenticators::default() };
     Compression::build(serde_json::from_value(config).unwrap(), &parts).unwrap()
@@ -25,7 +25,7 @@ fn chosen(accept: &str) -> Option<&'static str> {
         .extend_from_slice(format!("GET / HTTP/1.1\r\nHost: a\r\nAccept-Encoding: {accept}\r\n\r\n").as_bytes());
     let limits = HeadLimits { head: 65536, target: 8192, fields: 100 };
     assert!(exchange.request.head.parse(&exchange.request.buffer, &limits).unwrap());
-    compression().negotiate(&exchange).map(Algorithm::name)
+    compression().negotiate(&exchange).map(ContentCoding::name)
 }
 
 #[test]
@@ -54,12 +54,12 @@ fn the_client_decides_and_we_among_equals() {
     }
 }
 
-fn decoded(algorithm: Algorithm, bytes: &[u8]) -> Vec<u8> {
+fn decoded(algorithm: ContentCoding, bytes: &[u8]) -> Vec<u8> {
     let mut plain = Vec::new();
     match algorithm {
-        Algorithm::Gzip => flate2::read::GzDecoder::new(bytes).read_to_end(&mut plain).unwrap(),
-        Algorithm::Zstd => zstd::stream::read::Decoder::new(bytes).unwrap().read_to_end(&mut plain).unwrap(),
-        Algorithm::Br => brotli::Decompressor::new(bytes, 4096).read_to_end(&mut plain).unwrap(),
+        ContentCoding::Gzip => flate2::read::GzDecoder::new(bytes).read_to_end(&mut plain).unwrap(),
+        ContentCoding::Zstd => zstd::stream::read::Decoder::new(bytes).unwrap().read_to_end(&mut plain).unwrap(),
+        ContentCoding::Br => brotli::Decompressor::new(bytes, 4096).read_to_end(&mut plain).unwrap(),
     };
     plain
 }
@@ -69,7 +69,7 @@ proptest! {
 
     #[test]
     fn what_goes_in_comes_out(pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..2000), 0..6)) {
-        for algorithm in [Algorithm::Gzip, Algorithm::Zstd, Algorithm::Br] {
+        for algorithm in [ContentCoding::Gzip, ContentCoding::Zstd, ContentCoding::Br] {
             let mut encoder = Encoder::new(algorithm).unwrap();
             let mut out = Vec::new();
             for (index, piece) in pieces.iter().enumerate() {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-use pylae_core::limit::key::Part;
-use pylae_core::limit::{Charge, Key, KeySource, Reading};
+use pylae_core::limit::key::KeyPart;
+use pylae_core::limit::{Charge, Clocks, KeySource, LimitKey};
 use serde::{Deserialize, Serialize};
 
 use super::RateLimit;
@@ -59,11 +59,11 @@ impl KeySource for Named<'_> {
 }
 
 impl Holder {
-    fn write(&self, key: &Key, route: &str) -> Result<Vec<u8>, String> {
+    fn write(&self, key: &LimitKey, route: &str) -> Result<Vec<u8>, String> {
         for part in &key.0 {
             let lacking = match part {
-                Part::Auto => self.user.is_none() && self.ip.is_none(),
-                Part::Ip => self.ip.is_none(),
+                KeyPart::Auto => self.user.is_none() && self.ip.is_none(),
+                KeyPart::Ip => self.ip.is_none(),
                 _ => false,
             };
             if lacking {
@@ -79,7 +79,7 @@ impl Holder {
 impl RateLimit {
     /// How the limit called `name` stands for `holder`; with `forget`, after what was counted was forgotten. Exchanges
     /// at once are not counted but under way, so there is nothing to forget of them.
-    pub fn standing(&self, name: &str, holder: &Holder, at: Reading, forget: bool) -> Result<Standing, String> {
+    pub fn standing(&self, name: &str, holder: &Holder, at: Clocks, forget: bool) -> Result<Standing, String> {
         if let Some(limit) = self.limits.iter().find(|limit| &*limit.name == name) {
             let key = holder.write(&limit.key, &self.route)?;
             let forgotten = forget && self.shared.counters.forget(&limit.known, &key);

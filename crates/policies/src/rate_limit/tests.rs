@@ -20,7 +20,7 @@ fn config(limits: &[Value], concurrency: Value) -> Config {
     serde_json::from_value(json!({"limits": limits, "concurrency": concurrency})).unwrap()
 }
 
-fn build(config: Config, route: &str, shared: &Arc<Shared>) -> Result<RateLimit, Vec<Problem>> {
+fn build(config: Config, route: &str, shared: &Arc<PolicyShared>) -> Result<RateLimit, Vec<Problem>> {
     RateLimit::build(config, &Parts { route, params: &[], shared, auth: &Authenticators::default() })
 }
 
@@ -44,7 +44,7 @@ fn value<'a>(exchange: &'a Exchange, name: &str) -> &'a str {
 
 #[test]
 fn admits_the_limit_and_tells_what_is_left() {
-    let shared = Arc::new(Shared::new(1000));
+    let shared = Arc::new(PolicyShared::new(1000));
     let policy = build(config(&[limit("default", 3, "auto")], Value::Null), "r", &shared).unwrap();
     for left in ["2", "1", "0"] {
         let mut exchange = exchange(None, "");
@@ -63,7 +63,7 @@ fn admits_the_limit_and_tells_what_is_left() {
 
 #[test]
 fn users_have_their_own_share() {
-    let shared = Arc::new(Shared::new(1000));
+    let shared = Arc::new(PolicyShared::new(1000));
     let policy = build(config(&[limit("default", 1, "auto")], Value::Null), "r", &shared).unwrap();
     assert!(admitted(&policy, &mut exchange(Some("7"), "")));
     assert!(!admitted(&policy, &mut exchange(Some("7"), "")));
@@ -73,7 +73,7 @@ fn users_have_their_own_share() {
 
 #[test]
 fn a_refusal_takes_nothing_from_the_others() {
-    let shared = Arc::new(Shared::new(1000));
+    let shared = Arc::new(PolicyShared::new(1000));
     for count in 2..=MAX_CHARGES {
         let mut limits: Vec<Value> = (1..count).map(|index| limit(&format!("wide{index}"), 5, "global")).collect();
         limits.push(limit("narrow", 1, "header:x-tenant"));
@@ -96,7 +96,7 @@ fn a_refusal_takes_nothing_from_the_others() {
 
 #[test]
 fn no_more_at_once_than_allowed() {
-    let shared = Arc::new(Shared::new(1000));
+    let shared = Arc::new(PolicyShared::new(1000));
     let flights = json!({"name": "flights", "limit": 2, "key": ["ip"], "scope": "gateway", "headers": true});
     let policy = build(config(&[], flights.clone()), "one", &shared).unwrap();
     let other = build(config(&[limit("default", 2, "ip")], flights), "two", &shared).unwrap();
@@ -115,7 +115,7 @@ fn no_more_at_once_than_allowed() {
 
 #[test]
 fn limits_of_the_gateway_are_shared_by_name() {
-    let shared = Arc::new(Shared::new(1000));
+    let shared = Arc::new(PolicyShared::new(1000));
     let mut written = limit("all", 2, "ip");
     written["scope"] = "gateway".into();
     let policies =
@@ -126,7 +126,7 @@ fn limits_of_the_gateway_are_shared_by_name() {
 
 #[test]
 fn preview_takes_nothing() {
-    let shared = Arc::new(Shared::new(1000));
+    let shared = Arc::new(PolicyShared::new(1000));
     let flights = json!({"name": "flights", "limit": 1, "key": ["user", "ip"], "scope": "route", "headers": false});
     let policy = build(config(&[limit("default", 1, "auto")], flights), "r", &shared).unwrap();
     let mut exchange = exchange(None, "");
@@ -141,7 +141,7 @@ fn preview_takes_nothing() {
 
 #[test]
 fn all_that_is_wrong_is_reported() {
-    let shared = Arc::new(Shared::new(1000));
+    let shared = Arc::new(PolicyShared::new(1000));
     let paths = |limits: &[Value], concurrency: Value| -> Vec<String> {
         build(config(limits, concurrency), "r", &shared)
             .err()
@@ -170,7 +170,7 @@ fn all_that_is_wrong_is_reported() {
 
 #[test]
 fn before_authentication_there_are_no_users() {
-    let shared = Arc::new(Shared::new(1000));
+    let shared = Arc::new(PolicyShared::new(1000));
     let flights = |key: &str| json!({"name": "c", "limit": 1, "key": [key], "scope": "route", "headers": true});
     let auth = Authenticators::default();
     let parts = Parts { route: "r", params: &[], shared: &shared, auth: &auth };

@@ -21,7 +21,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout_at};
 use tracing::debug;
 
-use self::probe::{DRAINED, LIMITS, Seen, send};
+use self::probe::{DRAINED, LIMITS, ProbeResult, send};
 use crate::io::clock;
 use crate::io::socket::Socket;
 use crate::snapshot::{Service, Snapshot};
@@ -37,12 +37,12 @@ type Checks = HashMap<(Arc<str>, Box<str>), Check>;
 
 /// The checks of one instance; they end when this is dropped.
 struct Check {
-    target: Rc<RefCell<Target>>,
+    target: Rc<RefCell<CheckTarget>>,
     task: AbortHandle,
 }
 
 /// Which instance, in the snapshot in force.
-struct Target {
+struct CheckTarget {
     service: Arc<Service>,
     index: usize,
 }
@@ -84,7 +84,7 @@ fn followed(mut before: Checks, snapshot: &Snapshot, log: &Arc<Log>) -> Checks {
         let Some(rules) = &service.plan.health_check else { continue };
         for (index, instance) in service.state.instances().enumerate() {
             let key = (service.name.clone(), instance.url().into());
-            let target = Target { service: Arc::clone(service), index };
+            let target = CheckTarget { service: Arc::clone(service), index };
             let check = match before.remove(&key) {
                 Some(check) if check.is_by(rules) => {
                     check.target.replace(target);
@@ -99,7 +99,7 @@ fn followed(mut before: Checks, snapshot: &Snapshot, log: &Arc<Log>) -> Checks {
 }
 
 impl Check {
-    fn start(target: Target, rules: HealthCheck, log: Arc<Log>) -> Self {
+    fn start(target: CheckTarget, rules: HealthCheck, log: Arc<Log>) -> Self {
         let target = Rc::new(RefCell::new(target));
         let task = tokio::task::spawn_local(check(Rc::clone(&target), rules, log));
         Self { task: task.abort_handle(), target }
@@ -117,7 +117,7 @@ impl Drop for Check {
 }
 
 /// Checks one instance for ever.
-async fn check(target: Rc<RefCell<Target>>, rules: HealthCheck, log: Arc<Log>) {
+async fn check(target: Rc<RefCell<CheckTarget>>, rules: HealthCheck, log: Arc<Log>) {
     let interval = rules.interval.0;
     let mut next = Instant::now() + (interval / 10).min(SPREAD).mul_f64(fastrand::f64());
     loop {
@@ -145,14 +145,14 @@ async fn check(target: Rc<RefCell<Target>>, rules: HealthCheck, log: Arc<Log>) {
 }
 
 /// The head of an answer.
-struct Answered {
+struct ProbeHead {
     status: u16,
     /// Bytes of its body still to come, at most as many as are worth reading.
     left: usize,
 }
 
 /// Asks the instance over a connection of its own.
-async fn ask(service: &Service, index: usize, rules: &HealthCheck) -> io::Result<Seen> {
+async fn ask(service: &Service, index: usize, rules: &HealthCheck) -> io::Result<ProbeResult> {
     let instances = &mut service.state.instances();
     let instance = instances.nth(index).ok_or(io::ErrorKind::NotFound)?;
     let mut socket = open_alone(service, index).await?;
@@ -166,13 +166,13 @@ async fn ask(service: &Service, index: usize, rules: &HealthCheck) -> io::Result
         instance.authority()
     );
     send(&mut socket, request.as_bytes()).await?;
-    let Answered { status, left } = read_head(&mut socket).await?;
+    let ProbeHead { status, left } = read_head(&mut socket).await?;
     let reason = format!("status {status}");
-    Ok(Seen { ok: (200..400).contains(&status), reason, rest: Some((socket, left)) })
+    Ok(ProbeResult { ok: (200..400).contains(&status), reason, rest: Some((socket, left)) })
 }
 
 /// The head of the final answer.
-async fn read_head(socket: &mut Socket) -> io::Result<Answered> {
+async fn read_head(socket: &mut Socket) -> io::Result<ProbeHead> {
     let mut head = ResponseHead::default();
     let mut buffer = Vec::with_capacity(LIMITS.head);
     poll_fn(|cx| {
@@ -187,7 +187,7 @@ async fn read_head(socket: &mut Socket) -> io::Result<Answered> {
                             Err(error) => return Poll::Ready(Err(io::Error::other(error.0))),
                         };
                         let left = body.saturating_sub(buffer.len() - head.len);
-                        return Poll::Ready(Ok(Answered { status: head.status, left }));
+                        return Poll::Ready(Ok(ProbeHead { status: head.status, left }));
                     }
                     Ok(true) => {
                         buffer.drain(..head.len);

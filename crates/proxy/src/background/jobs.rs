@@ -14,22 +14,22 @@ const THREADS: usize = 2;
 /// Computations that may wait for a thread.
 const WAITING: usize = 64;
 
-type Job = Box<dyn FnOnce() + Send>;
+type BackgroundJob = Box<dyn FnOnce() + Send>;
 
 /// The threads, each started when it is first needed. They end when this is dropped.
-pub(crate) struct Background {
-    jobs: OnceLock<SyncSender<Job>>,
+pub(crate) struct JobPool {
+    jobs: OnceLock<SyncSender<BackgroundJob>>,
     keeper: OnceLock<Keeper>,
     log: Arc<Log>,
 }
 
-impl Background {
+impl JobPool {
     pub(crate) fn start(log: &Arc<Log>) -> Self {
         Self { jobs: OnceLock::new(), keeper: OnceLock::new(), log: Arc::clone(log) }
     }
 
-    fn spawn(&self) -> SyncSender<Job> {
-        let (sender, receiver) = sync_channel::<Job>(WAITING);
+    fn spawn(&self) -> SyncSender<BackgroundJob> {
+        let (sender, receiver) = sync_channel::<BackgroundJob>(WAITING);
         let receiver = Arc::new(Mutex::new(receiver));
         for index in 0..THREADS {
             let receiver = Arc::clone(&receiver);
@@ -42,7 +42,7 @@ impl Background {
     }
 }
 
-fn work(receiver: &Mutex<Receiver<Job>>) {
+fn work(receiver: &Mutex<Receiver<BackgroundJob>>) {
     loop {
         // The lock is let go before the job is done.
         let next = receiver.lock().recv();
@@ -53,8 +53,8 @@ fn work(receiver: &Mutex<Receiver<Job>>) {
     }
 }
 
-impl authentication::Background for Background {
-    fn run(&self, job: Job) -> bool {
+impl authentication::Background for JobPool {
+    fn run(&self, job: BackgroundJob) -> bool {
         self.jobs.get_or_init(|| self.spawn()).try_send(job).is_ok()
     }
 

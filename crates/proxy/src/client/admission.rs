@@ -1,6 +1,6 @@
 //! Entry to a service that bounds what is in flight to it, and the wait for it.
 
-use pylae_core::service::{Admission, Entry, Place};
+use pylae_core::service::{Admission, AdmissionPermit, QueueTicket};
 use pylae_core::{Exchange, Halt, Instant};
 
 use crate::client::Client;
@@ -15,7 +15,7 @@ pub(crate) async fn enter<'s>(
     last: Option<Instant>,
     client: &mut Client,
     exchange: &mut Exchange,
-) -> Result<Option<Entry<'s>>, Halt> {
+) -> Result<Option<AdmissionPermit<'s>>, Halt> {
     if service.plan.max_in_flight.is_none() {
         return Ok(None);
     }
@@ -32,7 +32,11 @@ pub(crate) async fn enter<'s>(
 }
 
 /// Waits in the queue up to the deadline that is set on `client`, and only as long as the client stays.
-async fn wait<'s>(mut place: Place<'s>, client: &mut Client, exchange: &mut Exchange) -> Result<Entry<'s>, Halt> {
+async fn wait<'s>(
+    mut place: QueueTicket<'s>,
+    client: &mut Client,
+    exchange: &mut Exchange,
+) -> Result<AdmissionPermit<'s>, Halt> {
     let entered = client.wait(exchange, |cx| place.poll_enter(cx)).await?;
     entered.ok_or(Halt::Overloaded)
 }

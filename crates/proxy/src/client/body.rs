@@ -6,7 +6,7 @@ use pylae_core::request::admit;
 use pylae_core::{Exchange, Halt};
 
 use crate::io::socket::Socket;
-use crate::io::source::{Source, Torn};
+use crate::io::source::{BodyReader, Torn};
 
 /// Bytes of a body that are kept so that it can be sent again.
 const REPLAYABLE: usize = 64 * 1024;
@@ -16,7 +16,7 @@ pub(crate) const DRAINABLE: u64 = 256 * 1024;
 /// The body of the request that is being read from a connection.
 #[derive(Default)]
 pub(crate) struct Body {
-    source: Source,
+    source: BodyReader,
     /// Body bytes taken so far.
     taken: u64,
     kept: Vec<u8>,

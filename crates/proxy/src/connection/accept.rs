@@ -16,11 +16,11 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tracing::debug;
 
-use crate::client::{Client, DRAIN_TIME, Known};
+use crate::client::{Client, ClientInfo, DRAIN_TIME};
 use crate::io::clock;
 use crate::io::deadline::Deadline;
 use crate::io::socket::Socket;
-use crate::io::tls::{Acceptor, Protocol, Tls};
+use crate::io::tls::{Acceptor, AlpnProtocol, Tls};
 use crate::snapshot::Listener;
 use crate::worker::Worker;
 
@@ -30,7 +30,7 @@ pub(crate) async fn welcome(
     listener: &Listener,
     stream: TcpStream,
     peer: SocketAddr,
-) -> Option<(Client, Protocol)> {
+) -> Option<(Client, AlpnProtocol)> {
     let deadline = worker.wheel.deadline();
     // Only fails when the connection is gone already.
     stream.set_nodelay(true).ok()?;
@@ -39,7 +39,7 @@ pub(crate) async fn welcome(
         Some(trusted) => Box::pin(announced(worker, trusted, &deadline, stream, peer)).await?,
     };
     let (socket, protocol, certificate) = match &listener.tls {
-        None => (Socket::Tcp(stream), Protocol::Http1, None),
+        None => (Socket::Tcp(stream), AlpnProtocol::Http1, None),
         Some(acceptor) => {
             let tls = Box::pin(handshake(worker, acceptor, &deadline, stream, peer)).await?;
             let (protocol, certificate) = (tls.protocol(), tls.peer_certificate());
@@ -48,7 +48,7 @@ pub(crate) async fn welcome(
         }
     };
     let peer_text = peer.ip().to_canonical().to_string().into();
-    let known = Known { peer, peer_text, secure: listener.tls.is_some(), certificate };
+    let known = ClientInfo { peer, peer_text, secure: listener.tls.is_some(), certificate };
     Some((Client::new(socket, known, deadline), protocol))
 }
 

@@ -19,24 +19,24 @@ use crate::flow;
 use crate::io::clock;
 use crate::io::deadline::Deadline;
 use crate::io::h2_stream::heads;
-use crate::io::h2_stream::place::Places;
-use crate::io::h2_stream::stream::Stream;
+use crate::io::h2_stream::permit::StreamPermits;
+use crate::io::h2_stream::stream::H2Stream;
 use crate::io::socket::Socket;
-use crate::io::wire::{HELD_FRAMES, SEND_BUFFER, Watch, Wire};
+use crate::io::wire::{ClientWatch, HELD_FRAMES, SEND_BUFFER, Wire};
 use crate::worker::Worker;
 
 /// Time that a connection has to end once it is told to.
 const ENDING: Duration = Duration::from_secs(2);
 
-type Accepted = (Request<RecvStream>, SendResponse<Bytes>);
+type AcceptedStream = (Request<RecvStream>, SendResponse<Bytes>);
 
 /// A client's connection that speaks HTTP/2.
 struct Serving {
     worker: Rc<Worker>,
     connection: Connection<Wire, Bytes>,
     socket: Beside,
-    watch: Rc<Watch>,
-    places: Rc<Places>,
+    watch: Rc<ClientWatch>,
+    places: Rc<StreamPermits>,
     deadline: Rc<Deadline>,
     head_timeout: Duration,
     /// How long it may be without a stream.
@@ -92,7 +92,7 @@ pub(crate) async fn announced(client: &mut Client, buffer: &mut Vec<u8>) -> bool
 pub(crate) async fn serve(worker: Rc<Worker>, mut client: Client, ahead: Vec<u8>) {
     let snapshot = worker.snapshot();
     let limits = &snapshot.plan.limits;
-    let watch = Watch::new(limits);
+    let watch = ClientWatch::new(limits);
     // Its streams may be silent for as long as they like.
     client.socket.probe();
     let socket = Rc::new(RefCell::new(std::mem::replace(&mut client.socket, Socket::Nobody)));
@@ -106,7 +106,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut client: Client, ahead: Vec<u8>
         connection,
         socket: beside,
         watch,
-        places: Places::free(),
+        places: StreamPermits::free(),
         deadline: Rc::clone(&client.deadline),
         head_timeout: limits.head_timeout.0,
         patience: limits.head_timeout.0,
@@ -157,7 +157,7 @@ fn builder(limits: &Limits) -> server::Builder {
 
 impl Serving {
     /// The next request. `None`: the connection is over.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Accepted>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<AcceptedStream>> {
         loop {
             if self.worker.draining.get() {
                 self.close();
@@ -248,7 +248,7 @@ impl Serving {
         let written = heads::write_request(&head, !body.is_end_stream(), &mut exchange.request.buffer);
         let websocket = heads::opens_websocket(&head);
         let (worker, watch) = (Rc::clone(&self.worker), Rc::clone(&self.watch));
-        let mut stream = Stream::answering(body, answer, websocket, self.places.take());
+        let mut stream = H2Stream::answering(body, answer, websocket, self.places.take());
         if written.is_err() {
             stream.refuse("pseudo-header fields or fields that make no request of HTTP/1.1");
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pylae_core::Problem;
-use pylae_core::limit::Reading;
+use pylae_core::limit::Clocks;
 use pylae_policies::rate_limit::{Holder, Standing};
 use serde::Deserialize;
 
@@ -45,7 +45,7 @@ impl Engine {
         let found = found.ok_or_else(|| Problem::at("route", format!("there is no route `{route}`")))?;
         let limits = found.chain.rate_limit(policy);
         let limits = limits.ok_or_else(|| Problem::at("policy", format!("the route has no `{policy}`")))?;
-        let at = Reading { now: clock::now(), wall: clock::wall() };
+        let at = Clocks { now: clock::now(), wall: clock::wall() };
         limits.standing(name, holder, at, *forget).map_err(|message| Problem::at("", message))
     }
 

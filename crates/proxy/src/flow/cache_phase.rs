@@ -7,11 +7,11 @@ use pylae_http::Framing;
 use crate::flow::Flow;
 use crate::io::clock;
 use crate::reply::Reply;
-use crate::upstream::answer::Taken;
+use crate::upstream::answer::Forwarded;
 
 impl<'a> Flow<'a> {
     /// Settles what is sent after a request was forwarded.
-    pub(super) fn cache_phase(&mut self, forwarded: Result<Taken<'a>, Halt>) -> Result<Reply<'a>, Halt> {
+    pub(super) fn cache_phase(&mut self, forwarded: Result<Forwarded<'a>, Halt>) -> Result<Reply<'a>, Halt> {
         let (worker, snapshot, exchange) = (self.worker, self.snapshot, &mut *self.exchange);
         let Some(cache) =
             snapshot.cache.as_ref().filter(|_| exchange.is_fetching() || !exchange.request.head.method.is_safe())

@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use pylae_core::request::{admit, forwarding, websocket};
-use pylae_core::route::{By, Lookup, Verdict};
-use pylae_core::service::{Candidate, Explanation as PickExplanation, PickInput, Tie, Tried};
+use pylae_core::route::{By, RouteQuery, RouteVerdict};
+use pylae_core::service::{AffinityKey, Candidate, PickExplanation, PickInput, Tried};
 use pylae_core::{Exchange, Halt, Plan, Problem};
 use pylae_http::encode::Via;
-use pylae_policies::Shared;
+use pylae_policies::PolicyShared;
 use serde::{Deserialize, Serialize};
 
 use crate::io::clock;
@@ -45,8 +45,8 @@ pub struct Explanation {
     route: Option<Chosen>,
     /// What becomes of it on a route that allows WebSocket.
     websocket: Option<String>,
-    considered: Vec<Considered>,
-    policies: Vec<Decision>,
+    considered: Vec<ConsideredRoute>,
+    policies: Vec<PolicyDecision>,
     service: Option<Picking>,
     upstream_path: Option<String>,
     /// The Host that the instance would be sent.
@@ -62,7 +62,7 @@ struct Chosen {
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct Considered {
+struct ConsideredRoute {
     route: String,
     index: usize,
     verdict: String,
@@ -71,7 +71,7 @@ struct Considered {
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct Decision {
+struct PolicyDecision {
     name: &'static str,
     decision: String,
 }
@@ -104,7 +104,7 @@ impl Picking {
 
 /// The plan with nothing counted yet.
 fn build(plan: Plan) -> Result<Snapshot, Vec<Problem>> {
-    let shared = Arc::new(Shared::new(plan.limits.max_keys).with_cache(plan.limits.cache_size));
+    let shared = Arc::new(PolicyShared::new(plan.limits.max_keys).with_cache(plan.limits.cache_size));
     Snapshot::build(plan, None, &mut PoolKeys::default(), &shared)
 }
 
@@ -181,28 +181,28 @@ fn read(question: &Question, snapshot: &Snapshot) -> Result<Exchange, Vec<Proble
     }
 }
 
-fn considered(snapshot: &Snapshot, exchange: &Exchange) -> Vec<Considered> {
-    let found = snapshot.router.explain(&Lookup::of(exchange)).into_iter();
-    let named = found.map(|considered| Considered {
+fn considered(snapshot: &Snapshot, exchange: &Exchange) -> Vec<ConsideredRoute> {
+    let found = snapshot.router.explain(&RouteQuery::of(exchange)).into_iter();
+    let named = found.map(|considered| ConsideredRoute {
         route: snapshot.routes[considered.route].name.to_string(),
         index: considered.route,
         by: match considered.verdict {
-            Verdict::Shadowed(By::Priority) => Some("priority"),
-            Verdict::Shadowed(By::Host) => Some("host"),
-            Verdict::Shadowed(By::Path) => Some("path"),
-            Verdict::Shadowed(By::Conditions) => Some("conditions"),
-            Verdict::Shadowed(By::Declaration) => Some("declaration"),
-            Verdict::Shadowed(By::Head) => Some("head"),
+            RouteVerdict::Shadowed(By::Priority) => Some("priority"),
+            RouteVerdict::Shadowed(By::Host) => Some("host"),
+            RouteVerdict::Shadowed(By::Path) => Some("path"),
+            RouteVerdict::Shadowed(By::Conditions) => Some("conditions"),
+            RouteVerdict::Shadowed(By::Declaration) => Some("declaration"),
+            RouteVerdict::Shadowed(By::Head) => Some("head"),
             _ => None,
         },
         verdict: match considered.verdict {
-            Verdict::Chosen => "chosen".to_owned(),
-            Verdict::Shadowed(_) => "shadowed".to_owned(),
-            Verdict::Host => "host".to_owned(),
-            Verdict::Path => "path".to_owned(),
-            Verdict::Method => "method".to_owned(),
-            Verdict::Header(name) => format!("header:{name}"),
-            Verdict::Query(name) => format!("query:{name}"),
+            RouteVerdict::Chosen => "chosen".to_owned(),
+            RouteVerdict::Shadowed(_) => "shadowed".to_owned(),
+            RouteVerdict::Host => "host".to_owned(),
+            RouteVerdict::Path => "path".to_owned(),
+            RouteVerdict::Method => "method".to_owned(),
+            RouteVerdict::Header(name) => format!("header:{name}"),
+            RouteVerdict::Query(name) => format!("query:{name}"),
         },
     });
     named.collect()
@@ -221,7 +221,7 @@ fn follow(snapshot: &Snapshot, route: &Route, exchange: &mut Exchange, answer: &
         Err(halt) => format!("refused with {}: {}", halt.status(), halt.detail()),
     });
     let previews = route.chain.preview(exchange).into_iter();
-    answer.policies = previews.map(|(name, decision)| Decision { name, decision }).collect();
+    answer.policies = previews.map(|(name, decision)| PolicyDecision { name, decision }).collect();
     let path = if exchange.request.forward_path.is_empty() {
         &exchange.request.target.path
     } else {
@@ -236,7 +236,7 @@ fn follow(snapshot: &Snapshot, route: &Route, exchange: &mut Exchange, answer: &
         answer.upstream_headers.extend(via);
     }
     if let Some(service) = &route.service {
-        let Tie { hash, sticky } = service.state.tie(exchange);
+        let AffinityKey { hash, sticky } = service.state.tie(exchange);
         let input = PickInput { now: clock::now(), hash, sticky, avoid: Tried::NONE, random: 1 };
         let pick = service.state.explain_pick(&input);
         let picked = service.state.instances().find(|instance| Some(instance.url()) == pick.picked.as_deref());

@@ -4,8 +4,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use pylae_core::request::{forwarding, grpc};
-use pylae_core::service::retry::{self, Attempt};
-use pylae_core::service::{Entry, Outcome, PickInput, Picked, Tried, Unavailable};
+use pylae_core::service::retry::{self, AttemptReport};
+use pylae_core::service::{AdmissionPermit, AttemptOutcome, PickInput, Picked, Tried, Unavailable};
 use pylae_core::{Exchange, Halt, Instant};
 use pylae_http::Framing;
 use tracing::debug;
@@ -15,13 +15,13 @@ use crate::client::admission;
 use crate::flow::Flow;
 use crate::io::clock;
 use crate::snapshot::{Route, Service, Snapshot};
-use crate::upstream::answer::{Answered, Taken};
-use crate::upstream::attempt::One;
+use crate::upstream::answer::{Forwarded, UpstreamResponse};
+use crate::upstream::attempt::Attempt;
 use crate::upstream::failure::Failure;
 
 impl<'a> Flow<'a> {
     /// Forwards the request. Its body is read from the client as it is sent.
-    pub(super) async fn forward(&mut self, route: &'a Route) -> Result<Taken<'a>, Halt> {
+    pub(super) async fn forward(&mut self, route: &'a Route) -> Result<Forwarded<'a>, Halt> {
         let (worker, snapshot) = (self.worker, &**self.snapshot);
         let (client, exchange) = (&mut *self.client, &mut *self.exchange);
         let service = chosen(snapshot, route, exchange).ok_or(Halt::NoService)?;
@@ -42,7 +42,7 @@ impl<'a> Flow<'a> {
                 random: worker.random_u64(),
             };
             let mut picked = service.state.pick(&input).map_err(|why| unavailable(&why))?;
-            let attempt = One { worker, snapshot, route, service, picked: &picked, last };
+            let attempt = Attempt { worker, snapshot, route, service, picked: &picked, last };
             exchange.attempts = number;
             exchange.instance = Some(picked.index);
             debug!(id = %exchange.request.id.escape_ascii(), number, service = %service.name, instance = picked.instance().url(),
@@ -52,13 +52,13 @@ impl<'a> Flow<'a> {
             exchange.times.upstream += now.since(began);
             exchange.times.now = now;
             let (outcome, sent) = match &answered {
-                Ok(_) => (Outcome::Status(grpc::judged_status(exchange)), true),
+                Ok(_) => (AttemptOutcome::Status(grpc::judged_status(exchange)), true),
                 Err(Failure::Halt(halt)) => return Err(halt.clone()),
                 Err(Failure::Instance(fault)) => (fault.outcome, fault.sent),
             };
             debug!(id = %exchange.request.id.escape_ascii(), ?outcome, sent, "attempt over");
             worker.log_changes(picked.report(now, outcome, now.since(began)));
-            let attempt = Attempt {
+            let attempt = AttemptReport {
                 outcome,
                 number,
                 retries: route.retries,
@@ -70,8 +70,8 @@ impl<'a> Flow<'a> {
                 last,
             };
             let pause = match service.state.retry(&attempt, now, worker.random_u64()) {
-                retry::Verdict::Again(pause) => pause,
-                retry::Verdict::GiveUp(_) => {
+                retry::RetryVerdict::Again(pause) => pause,
+                retry::RetryVerdict::GiveUp(_) => {
                     let late = last.is_some_and(|last| now >= last);
                     let taken = finish(answered, service, picked, entered, late)?;
                     tie_client(&taken, client, exchange);
@@ -124,18 +124,18 @@ fn chosen<'s>(snapshot: &'s Snapshot, route: &'s Route, exchange: &Exchange) -> 
 
 /// What an attempt came to when it is the last; `late`: the time for the whole exchange is over.
 fn finish<'s>(
-    answered: Result<Answered, Failure>,
+    answered: Result<UpstreamResponse, Failure>,
     service: &'s Service,
     picked: Picked<'s>,
-    entered: Option<Entry<'s>>,
+    entered: Option<AdmissionPermit<'s>>,
     late: bool,
-) -> Result<Taken<'s>, Halt> {
+) -> Result<Forwarded<'s>, Halt> {
     match answered {
-        Ok(answered) => Ok(Taken { service, picked, answered, entered }),
+        Ok(answered) => Ok(Forwarded { service, picked, answered, entered }),
         Err(Failure::Halt(halt)) => Err(halt),
         Err(Failure::Instance(fault)) => Err(match fault.outcome {
-            Outcome::ConnectFailed if !late => Halt::ConnectFailed,
-            Outcome::ConnectFailed | Outcome::Timeout | Outcome::Cancelled => Halt::GatewayTimeout,
+            AttemptOutcome::ConnectFailed if !late => Halt::ConnectFailed,
+            AttemptOutcome::ConnectFailed | AttemptOutcome::Timeout | AttemptOutcome::Cancelled => Halt::GatewayTimeout,
             _ => Halt::BadGateway,
         }),
     }
@@ -143,7 +143,7 @@ fn finish<'s>(
 
 /// Has a client whose sticky cookie says something else set it to the instance that answered. One that failed is not worth
 /// staying with.
-fn tie_client(taken: &Taken<'_>, client: &mut Client, exchange: &mut Exchange) {
+fn tie_client(taken: &Forwarded<'_>, client: &mut Client, exchange: &mut Exchange) {
     if let (Some(id), ..500) = (taken.picked.sticky(), exchange.response.head.status) {
         client.scratch.clear();
         taken.service.state.write_cookie(id, exchange.request.origin.secure, &mut client.scratch);

@@ -11,7 +11,7 @@ use pylae_http::body::framing;
 use pylae_http::{Framing, HeadLimits, Method, ResponseHead};
 
 use crate::flow::Flow;
-use crate::io::source::Source;
+use crate::io::source::BodyReader;
 use crate::snapshot::Service;
 use crate::upstream::alone::open_alone;
 use crate::upstream::attempt::encode;
@@ -79,7 +79,7 @@ async fn send(service: &Service, index: usize, request: &[u8], method: Method, l
         }
         buffer.reserve(limits.head);
     }
-    let (mut source, mut bin, mut left) = (Source::default(), Vec::with_capacity(4096), MOST_READ);
+    let (mut source, mut bin, mut left) = (BodyReader::default(), Vec::with_capacity(4096), MOST_READ);
     source.start(framing::response(&head, &buffer, method).ok()?, head.len, &socket);
     poll_fn(|cx| {
         while !source.is_done() && left > 0 {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pylae_core::request::admit;
-use pylae_policies::access_log::Ending;
+use pylae_policies::access_log::Completion;
 use tracing::debug;
 
 use crate::flow::Flow;
@@ -55,10 +55,10 @@ impl Flow<'_> {
         }
     }
 
-    fn ending(&self, ended: &Ended) -> Ending<'_> {
+    fn ending(&self, ended: &Ended) -> Completion<'_> {
         let service = self.route.and_then(|route| route.service.as_deref());
         let instance = self.exchange.instance.and_then(|index| service?.plan.instances.get(index));
-        Ending {
+        Completion {
             route: self.route.map(|route| &*route.name),
             service: service.map(|service| &*service.name),
             instance: instance.map(|instance| instance.url.as_str()),

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use pylae_core::hook::{Hooks, Step, Stream};
+use pylae_core::hook::{HookStream, Hooks, Step};
 use pylae_core::{Answer, Exchange, Halt, Rejection};
 use pylae_http::{Framing, Name};
 use pylae_policies::Policy;
@@ -15,10 +15,10 @@ use crate::client::Client;
 use crate::flow::Flow;
 use crate::io::buffers::SMALL;
 use crate::io::clock;
-use crate::io::source::Source;
+use crate::io::source::BodyReader;
 use crate::reply::Reply;
 use crate::snapshot::Route;
-use crate::upstream::answer::Answered;
+use crate::upstream::answer::UpstreamResponse;
 use crate::worker::Worker;
 
 /// How long a body in memory may take through hooks that see it piece by piece.
@@ -112,11 +112,11 @@ impl<'a> Flow<'a> {
         };
         let framing = taken.answered.framing;
         let mut body = Vec::new();
-        let mut source = Source::default();
+        let mut source = BodyReader::default();
         source.start(framing, exchange.response.head.len, &taken.answered.connection);
         let deadline = Rc::clone(&client.deadline);
         deadline.set(clock::coarse().saturating_add(route.idle_timeout));
-        let Answered { connection, upload, .. } = &mut taken.answered;
+        let UpstreamResponse { connection, upload, .. } = &mut taken.answered;
         let read = deadline
             .within(|cx| {
                 while !source.is_done() {
@@ -185,7 +185,7 @@ async fn pass<'s>(hooks: &dyn Hooks, exchange: &mut Exchange, mut reply: Reply<'
 
 /// A body in memory as it comes out of the hooks.
 async fn through(
-    mut stream: Box<dyn Stream>,
+    mut stream: Box<dyn HookStream>,
     client: &mut Client,
     exchange: &mut Exchange,
     body: &[u8],

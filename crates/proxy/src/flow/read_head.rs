@@ -10,7 +10,7 @@ use tracing::debug;
 use crate::client::Client;
 use crate::flow::Flow;
 use crate::io::clock;
-use crate::io::unread::{Reading, Unread};
+use crate::io::unread::{ReadProgress, Unread};
 use crate::snapshot::Snapshot;
 use crate::worker::Worker;
 
@@ -35,13 +35,13 @@ pub(crate) async fn readable(worker: &Worker, client: &mut Client, first: bool) 
         }
         let now = clock::coarse();
         match unread.look(socket, now) {
-            Reading::Over if now >= idle_since.saturating_add(patience) => return false,
-            Reading::Over => deadline.set(idle_since.saturating_add(patience)),
-            Reading::UnderWay(until) => {
+            ReadProgress::Over if now >= idle_since.saturating_add(patience) => return false,
+            ReadProgress::Over => deadline.set(idle_since.saturating_add(patience)),
+            ReadProgress::UnderWay(until) => {
                 idle_since = now;
                 deadline.set(until);
             }
-            Reading::TooSlow => {
+            ReadProgress::TooSlow => {
                 *slow = true;
                 return false;
             }

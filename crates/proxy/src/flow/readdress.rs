@@ -6,11 +6,11 @@ use pylae_core::location::{self, Asked};
 
 use crate::flow::Flow;
 use crate::snapshot::Route;
-use crate::upstream::answer::Taken;
+use crate::upstream::answer::Forwarded;
 
 impl Flow<'_> {
     /// Remembers how the instance was asked, if its answer has fields that name addresses. The cache keeps that with the answer.
-    pub(super) fn note_asked(&mut self, route: &Route, taken: &Taken<'_>) {
+    pub(super) fn note_asked(&mut self, route: &Route, taken: &Forwarded<'_>) {
         let exchange = &mut *self.exchange;
         if exchange.response.head.fields.has_any(location::FIELDS) {
             let (service, instance) = (taken.service, taken.picked.instance());

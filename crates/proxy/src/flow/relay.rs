@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use pylae_core::request::grpc;
-use pylae_core::service::Outcome;
+use pylae_core::service::AttemptOutcome;
 use pylae_core::{Exchange, Instant, Pace};
 use pylae_http::Framing;
 
@@ -17,9 +17,9 @@ use crate::io::socket::Socket;
 use crate::reply::Sent;
 use crate::reply::head::{encode_head, framing_towards, stated_length};
 use crate::snapshot::Route;
-use crate::upstream::answer::{Answered, Taken};
+use crate::upstream::answer::{Forwarded, UpstreamResponse};
 use crate::upstream::download::Download;
-use crate::upstream::failure::Cut;
+use crate::upstream::failure::RelayError;
 use crate::upstream::upload::Upload;
 
 /// Time that an instance has for the rest of a body that was replaced; its client has the answer already.
@@ -41,11 +41,11 @@ struct Relay {
 
 impl<'a> Flow<'a> {
     /// Sends an instance's answer, body included.
-    pub(super) async fn relay(&mut self, route: &Route, taken: Taken<'a>) -> Sent {
+    pub(super) async fn relay(&mut self, route: &Route, taken: Forwarded<'a>) -> Sent {
         let worker = self.worker;
         let (client, exchange) = (&mut *self.client, &mut *self.exchange);
-        let Taken { service, mut picked, answered, entered: _entered } = taken;
-        let Answered { connection, upload, framing: from } = answered;
+        let Forwarded { service, mut picked, answered, entered: _entered } = taken;
+        let UpstreamResponse { connection, upload, framing: from } = answered;
         let to = framing_towards(exchange, from, client.socket.is_stream());
         let close = !upload.is_sent() || to == Framing::Close || !keeps(worker, client, exchange);
         let stated = stated_length(exchange, from);
@@ -67,7 +67,8 @@ impl<'a> Flow<'a> {
             let now = clock::now();
             worker.log_changes(picked.report(now, outcome, now.since(exchange.times.started)));
         }
-        let told = matches!(result, Err(Cut::Instance | Cut::Hook)) && break_off(client, exchange, to, late);
+        let told =
+            matches!(result, Err(RelayError::Instance | RelayError::Hook)) && break_off(client, exchange, to, late);
         if result.is_ok() && relay.download.has_rest() && relay.upload.is_sent() {
             deadline.set(clock::coarse().saturating_add(REST_TIME));
             deadline.within(|cx| relay.download.poll_rest(cx, exchange, &mut relay.connection)).await;
@@ -93,14 +94,19 @@ impl<'a> Flow<'a> {
 
 impl Relay {
     /// Ready once everything is sent, or one side has gone. Sets the deadline for what is awaited.
-    fn poll(&mut self, cx: &mut Context<'_>, client: &mut Client, exchange: &mut Exchange) -> Poll<Result<(), Cut>> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client,
+        exchange: &mut Exchange,
+    ) -> Poll<Result<(), RelayError>> {
         let before = self.moved();
         self.upload.poll_on(cx, client, exchange, &mut self.connection);
         let polled = self.download.poll(cx, client, exchange, &mut self.connection);
         if polled.is_pending() {
             self.connection.gather(cx);
             if client.poll_gone(cx, exchange).is_ready() {
-                return Poll::Ready(Err(Cut::Client));
+                return Poll::Ready(Err(RelayError::Client));
             }
             if self.moved() > before {
                 self.silence = clock::coarse().saturating_add(self.idle_timeout);
@@ -127,21 +133,21 @@ impl Relay {
     }
 
     /// Whose silence the deadline has ended; `late`: the whole call took too long.
-    fn who_is_slow(&self, client: &mut Client, late: bool) -> Cut {
+    fn who_is_slow(&self, client: &mut Client, late: bool) -> RelayError {
         client.slow = !late && self.download.waits_for_client();
-        if client.slow || (!late && self.upload.waits_for_client()) { Cut::Client } else { Cut::Instance }
+        if client.slow || (!late && self.upload.waits_for_client()) { RelayError::Client } else { RelayError::Instance }
     }
 }
 
 /// What the end of an answer says about the instance, if that is anything else than its head has said.
-fn outcome(exchange: &Exchange, result: Result<(), Cut>, trailers: &[u8]) -> Option<Outcome> {
+fn outcome(exchange: &Exchange, result: Result<(), RelayError>, trailers: &[u8]) -> Option<AttemptOutcome> {
     match result {
         Ok(()) if exchange.is_call() => {
             let status = grpc::judged(exchange, grpc::status_in(trailers)?);
-            (status >= 500).then_some(Outcome::Status(status))
+            (status >= 500).then_some(AttemptOutcome::Status(status))
         }
-        Ok(()) | Err(Cut::Client | Cut::Hook) => None,
-        Err(Cut::Instance) => Some(Outcome::Reset),
+        Ok(()) | Err(RelayError::Client | RelayError::Hook) => None,
+        Err(RelayError::Instance) => Some(AttemptOutcome::Reset),
     }
 }
 

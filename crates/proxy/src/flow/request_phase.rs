@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use pylae_core::cache::Landing;
+use pylae_core::cache::FetchOutcome;
 use pylae_core::request::{max_forwards, websocket};
-use pylae_core::route::Lookup;
+use pylae_core::route::RouteQuery;
 use pylae_core::{Answer, Halt, Verdict};
 use pylae_http::Method;
 use tracing::debug;
@@ -27,8 +27,8 @@ impl<'a> Flow<'a> {
                 Ok(None) => {}
                 // Those who wait for the answer of the service: one of them takes over from a client that has gone. What stands
                 // behind the cache and has ended the exchange is to judge the others one by one, not one after the other.
-                Err(Halt::ClientGone) => cache.call_off(Landing::Abandoned),
-                _ => cache.call_off(Landing::Alone),
+                Err(Halt::ClientGone) => cache.call_off(FetchOutcome::Abandoned),
+                _ => cache.call_off(FetchOutcome::Alone),
             }
         }
         decided
@@ -81,7 +81,7 @@ impl<'a> Flow<'a> {
                 }
                 Verdict::Join(join) => {
                     let landing = self.client.wait_for(join.patience, self.exchange, |cx| join.flight.poll(cx)).await?;
-                    self.exchange.cache_visit().joined = Some(landing.unwrap_or(Landing::Alone));
+                    self.exchange.cache_visit().joined = Some(landing.unwrap_or(FetchOutcome::Alone));
                     route.chain.again(self.exchange)
                 }
             };
@@ -105,7 +105,7 @@ impl<'a> Flow<'a> {
             // What came is not shown: pages must not learn what browsers add to it.
             return Err(Halt::NotImplemented);
         }
-        let lookup = Lookup::of(self.exchange);
+        let lookup = RouteQuery::of(self.exchange);
         let allow = self.snapshot.router.allow(&lookup, &mut self.worker.scratch.borrow_mut()).into();
         Ok(Answer { status: 204, headers: vec![("Allow".into(), allow)], body: Arc::default() })
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pylae_core::cache::Stored;
+use pylae_core::cache::StoredResponse;
 use pylae_core::{Answer, Exchange};
 use pylae_http::{Framing, Method, Name};
 
@@ -73,7 +73,7 @@ impl<'a> Flow<'a> {
     }
 
     /// Sends a stored response, whose head lies in the exchange.
-    async fn send_stored(&mut self, stored: &Stored) -> Sent {
+    async fn send_stored(&mut self, stored: &StoredResponse) -> Sent {
         let (worker, snapshot, patience) = (self.worker, self.snapshot, self.patience());
         let (client, exchange) = (&mut *self.client, &mut *self.exchange);
         let close = !keeps(worker, client, exchange);

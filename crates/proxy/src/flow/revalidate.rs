@@ -7,7 +7,7 @@ use pylae_core::Exchange;
 use pylae_core::cache::Fetch;
 use pylae_core::request::admit::admit;
 
-use crate::client::{Client, Known};
+use crate::client::{Client, ClientInfo};
 use crate::flow::Flow;
 use crate::io::clock;
 use crate::io::socket::Socket;
@@ -67,7 +67,7 @@ async fn run(worker: Rc<Worker>, snapshot: Arc<Snapshot>, mut exchange: Box<Exch
     let _in_flight = worker.enter();
     let Some(route) = exchange.route else { return };
     let peer_text = exchange.request.origin.peer.ip().to_canonical().to_string().into();
-    let known = Known {
+    let known = ClientInfo {
         peer: exchange.request.origin.peer,
         peer_text,
         secure: exchange.request.origin.secure,

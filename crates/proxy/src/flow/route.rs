@@ -1,6 +1,6 @@
 //! Stage: which route takes the request.
 
-use pylae_core::route::{Found, Lookup, Scratch};
+use pylae_core::route::{RouteMatch, RouteQuery, Scratch};
 use pylae_core::{Exchange, Halt, Verdict};
 use pylae_http::message::target;
 use pylae_http::{Method, TargetError};
@@ -61,7 +61,7 @@ pub(super) fn route_with<'s>(
         judge_slashes(scratch, snapshot, exchange).map_err(Halt::Target)?;
     }
     match find(scratch, snapshot, exchange, exchange.request.target.judged()) {
-        Found::Route(index) => {
+        RouteMatch::Route(index) => {
             let route = &snapshot.routes[index];
             exchange.request.params.extend_from_slice(scratch.captures());
             if let Some(edit) = &route.path_edit {
@@ -74,8 +74,8 @@ pub(super) fn route_with<'s>(
             exchange.route = Some(index);
             Ok(route)
         }
-        Found::MethodNotAllowed => Err(Halt::MethodNotAllowed(scratch.allow().to_owned())),
-        Found::NotFound => Err(Halt::NotFound),
+        RouteMatch::MethodNotAllowed => Err(Halt::MethodNotAllowed(scratch.allow().to_owned())),
+        RouteMatch::NotFound => Err(Halt::NotFound),
     }
 }
 
@@ -92,10 +92,10 @@ fn judge_slashes(scratch: &mut Scratch, snapshot: &Snapshot, exchange: &Exchange
 }
 
 /// The route of the request in `exchange`, if it were for `path`.
-fn find(scratch: &mut Scratch, snapshot: &Snapshot, exchange: &Exchange, path: &[u8]) -> Found {
-    let lookup = Lookup { path, ..Lookup::of(exchange) };
+fn find(scratch: &mut Scratch, snapshot: &Snapshot, exchange: &Exchange, path: &[u8]) -> RouteMatch {
+    let lookup = RouteQuery { path, ..RouteQuery::of(exchange) };
     match find_announced(scratch, snapshot, exchange, lookup) {
-        Some(index) => Found::Route(index),
+        Some(index) => RouteMatch::Route(index),
         None => snapshot.router.find(&lookup, scratch),
     }
 }
@@ -105,15 +105,15 @@ fn find_announced(
     scratch: &mut Scratch,
     snapshot: &Snapshot,
     exchange: &Exchange,
-    lookup: Lookup<'_>,
+    lookup: RouteQuery<'_>,
 ) -> Option<usize> {
     if exchange.request.head.method != Method::Options {
         return None;
     }
     let method_token = cors::announced_method(exchange)?;
-    let announced = Lookup { method: Method::from_token(method_token), method_token, ..lookup };
+    let announced = RouteQuery { method: Method::from_token(method_token), method_token, ..lookup };
     match snapshot.router.find(&announced, scratch) {
-        Found::Route(index) if snapshot.routes[index].chain.answers_preflights() => Some(index),
+        RouteMatch::Route(index) if snapshot.routes[index].chain.answers_preflights() => Some(index),
         _ => None,
     }
 }

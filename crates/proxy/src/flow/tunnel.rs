@@ -1,6 +1,6 @@
 //! Stage: an open WebSocket, from the instance's 101 until both sides have closed.
 
-mod lane;
+mod direction;
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -11,9 +11,9 @@ use pylae_core::plan::WebSocket;
 use pylae_core::request::websocket;
 use pylae_core::{Exchange, Instant, Pace};
 use pylae_http::Framing;
-use pylae_http::websocket::{FrameLimits, Frames, GOING_AWAY, Sender, TOO_LARGE, Violation, close};
+use pylae_http::websocket::{FrameLimits, GOING_AWAY, Sender, TOO_LARGE, Violation, WebSocketFrames, close};
 
-use self::lane::{End, Lane};
+use self::direction::{Direction, DirectionEnd};
 use crate::client::{After, Client};
 use crate::flow::Flow;
 use crate::io::clock;
@@ -21,7 +21,7 @@ use crate::io::socket::Socket;
 use crate::reply::Sent;
 use crate::reply::head::encode_head;
 use crate::snapshot::Route;
-use crate::upstream::answer::Taken;
+use crate::upstream::answer::Forwarded;
 use crate::worker::Worker;
 
 /// Time for both sides to answer a Close frame and to end their connections.
@@ -31,7 +31,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 impl<'a> Flow<'a> {
     /// Sends the 101 and relays frames until both sides have closed.
-    pub(super) async fn tunnel(&mut self, route: &Route, taken: Taken<'a>) -> Sent {
+    pub(super) async fn tunnel(&mut self, route: &Route, taken: Forwarded<'a>) -> Sent {
         let (worker, snapshot) = (self.worker, self.snapshot);
         let (client, exchange) = (&mut *self.client, &mut *self.exchange);
         // The connection still has its place; a request in flight it is no longer.
@@ -69,9 +69,9 @@ struct Tunnel<'w> {
     worker: &'w Worker,
     settings: WebSocket,
     /// From the client to the instance.
-    up: Lane,
+    up: Direction,
     /// From the instance to the client.
-    down: Lane,
+    down: Direction,
     /// When it is over, whatever is said until then; none before it is closing.
     until: Option<Instant>,
     /// When there has been silence for too long.
@@ -93,11 +93,11 @@ impl<'w> Tunnel<'w> {
         let compressed = websocket::is_compressed(exchange);
         let (request, response) = (exchange.request.head.len, exchange.response.head.len);
         let buffers = &worker.buffers;
-        let frames = |sender| Frames::new(sender, limits, compressed);
+        let frames = |sender| WebSocketFrames::new(sender, limits, compressed);
         let (up, up_broken) =
-            Lane::new(frames(Sender::Client), Pace::default(), &exchange.request.buffer[request..], buffers);
+            Direction::new(frames(Sender::Client), Pace::default(), &exchange.request.buffer[request..], buffers);
         let (down, down_broken) =
-            Lane::new(frames(Sender::Server), pace, &exchange.response.buffer[response..], buffers);
+            Direction::new(frames(Sender::Server), pace, &exchange.response.buffer[response..], buffers);
         for (buffer, head) in [(&mut exchange.request.buffer, request), (&mut exchange.response.buffer, response)] {
             let kept = Vec::from(&buffer[..head]);
             buffers.give_back(std::mem::replace(buffer, kept));
@@ -151,24 +151,24 @@ impl<'w> Tunnel<'w> {
             let up = self.up.poll(cx, client, instance, buffers);
             let down = self.down.poll(cx, instance, client, buffers);
             match (up, down) {
-                (Poll::Ready(End::Broken(found)), _) => {
+                (Poll::Ready(DirectionEnd::Broken(found)), _) => {
                     self.refuse_client(&found);
                     continue;
                 }
-                (_, Poll::Ready(End::Broken(found))) => {
+                (_, Poll::Ready(DirectionEnd::Broken(found))) => {
                     self.refuse_instance(&found);
                     continue;
                 }
-                (_, Poll::Ready(End::Source)) if self.owed.is_some() => {
+                (_, Poll::Ready(DirectionEnd::Source)) if self.owed.is_some() => {
                     self.pay();
                     continue;
                 }
                 // A client that has said that it closes may still be told something.
                 (_, Poll::Ready(_)) => return Poll::Ready(()),
-                (Poll::Ready(End::Source), _) if !self.up.is_heard() => return Poll::Ready(()),
-                (Poll::Ready(End::Source), _) => self.bound(),
+                (Poll::Ready(DirectionEnd::Source), _) if !self.up.is_heard() => return Poll::Ready(()),
+                (Poll::Ready(DirectionEnd::Source), _) => self.bound(),
                 // What an instance sent before it went is still read.
-                (Poll::Ready(End::Target) | Poll::Pending, Poll::Pending) => {}
+                (Poll::Ready(DirectionEnd::Target) | Poll::Pending, Poll::Pending) => {}
             }
             if self.up.is_heard() && self.down.is_heard() {
                 self.bound();
@@ -176,7 +176,7 @@ impl<'w> Tunnel<'w> {
             if self.moved() > before {
                 self.silence = clock::coarse().saturating_add(self.settings.idle_timeout.0);
             }
-            // One lane may wait for its target.
+            // One direction may wait for its target.
             client.gather(cx);
             return Poll::Pending;
         }

@@ -12,7 +12,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::io::h2_stream::stream::Stream;
+use crate::io::h2_stream::stream::H2Stream;
 use crate::io::tls::Tls;
 
 /// Silence after which the kernel asks whether a peer is still there.
@@ -27,7 +27,7 @@ pub(crate) enum Socket {
     /// An encrypted one, after its handshake.
     Tls(Box<Tls>),
     /// A stream of an HTTP/2 connection.
-    Stream(Box<Stream>),
+    Stream(Box<H2Stream>),
 }
 
 impl Socket {

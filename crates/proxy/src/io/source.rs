@@ -11,7 +11,7 @@ const CHUNK_ROOM: usize = 4 * 1024;
 
 /// One incoming body. `buffer`, where it is handed in, holds the head and what was read behind it.
 #[derive(Default)]
-pub(crate) struct Source {
+pub(crate) struct BodyReader {
     framing: Framing,
     /// Bytes still to come, for `Framing::Length`.
     left: u64,
@@ -33,7 +33,7 @@ pub(crate) enum Torn {
     Malformed(&'static str),
 }
 
-impl Source {
+impl BodyReader {
     /// Starts on a body that lies behind `head` bytes of the buffer, and comes from `socket`.
     pub(crate) fn start(&mut self, framing: Framing, head: usize, socket: &Socket) {
         // On a stream there is no other end of a body than that of the stream, whatever its head says.

@@ -15,14 +15,14 @@ pub(crate) use stream::Tls;
 
 /// What a client and a listener agreed to speak (ALPN, RFC 7301).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Protocol {
+pub(crate) enum AlpnProtocol {
     /// HTTP/1.1; also where nothing was said.
     Http1,
     /// HTTP/2.
     Http2,
 }
 
-impl Protocol {
+impl AlpnProtocol {
     fn of(alpn: Option<&[u8]>) -> Self {
         if alpn == Some(b"h2") { Self::Http2 } else { Self::Http1 }
     }

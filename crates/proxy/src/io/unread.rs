@@ -28,7 +28,7 @@ pub(crate) struct Unread {
 }
 
 /// How a client gets on with it.
-pub(crate) enum Reading {
+pub(crate) enum ReadProgress {
     /// It has read all but what may be left to the kernel, or it is gone.
     Over,
     /// It is fast enough; then it is to be looked at again.
@@ -48,19 +48,19 @@ impl Unread {
     }
 
     /// Asks the kernel what is unread of all that was written to `socket`.
-    pub(crate) fn look(&mut self, socket: &Socket, now: Instant) -> Reading {
+    pub(crate) fn look(&mut self, socket: &Socket, now: Instant) -> ReadProgress {
         let unacknowledged = socket.unacknowledged();
         if unacknowledged <= MOST_LEFT || socket.is_gone() {
-            return Reading::Over;
+            return ReadProgress::Over;
         }
         let delivery = self.delivery.get_or_insert_with(|| Delivery::of_rest(self.pace, now, unacknowledged));
         match delivery.due(now, self.patience, || unacknowledged) {
             Some(due) if due > now => {
                 let next = now.saturating_add(self.pause);
                 self.pause = (self.pause * 2).min(PAUSES.1);
-                Reading::UnderWay(due.min(next))
+                ReadProgress::UnderWay(due.min(next))
             }
-            _ => Reading::TooSlow,
+            _ => ReadProgress::TooSlow,
         }
     }
 }

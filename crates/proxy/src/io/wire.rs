@@ -10,7 +10,7 @@ use std::time::Duration;
 use pylae_core::connection::flood::{Flood, FloodLimits};
 use pylae_core::plan::Limits;
 use pylae_core::{Delivery, Instant, Pace};
-use pylae_http::frames::{END_STREAM, FrameHead, Frames, PADDED, Passage, kind};
+use pylae_http::frames::{END_STREAM, FrameHead, FrameVisibility, Http2Frames, PADDED, kind};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::io::clock;
@@ -27,12 +27,12 @@ pub(crate) const SEND_BUFFER: usize = 64 * 1024;
 pub(crate) const HELD_FRAMES: usize = usize::MAX;
 
 /// What is known of a client by its frames, and by how it takes ours.
-pub(crate) struct Watch {
+pub(crate) struct ClientWatch {
     flood: RefCell<Flood>,
     delivery: RefCell<Delivery>,
 }
 
-impl Watch {
+impl ClientWatch {
     pub(crate) fn new(limits: &Limits) -> Rc<Self> {
         let flood = FloodLimits { resets: limits.http2.max_resets, idle_frames: limits.http2.max_idle_frames };
         let flood = Flood::new(flood, clock::coarse());
@@ -90,22 +90,22 @@ impl Watch {
 pub(crate) struct Wire {
     socket: Rc<RefCell<Socket>>,
     ahead: Vec<u8>,
-    watch: Option<Rc<Watch>>,
-    frames: Frames,
+    watch: Option<Rc<ClientWatch>>,
+    frames: Http2Frames,
     /// Small frames read in this turn.
     small: u32,
 }
 
 impl Wire {
     /// A client's connection, of which `ahead` was read.
-    pub(crate) fn of_client(socket: Rc<RefCell<Socket>>, ahead: Vec<u8>, watch: Rc<Watch>) -> Self {
-        Self { socket, ahead, watch: Some(watch), frames: Frames::behind_preface(), small: 0 }
+    pub(crate) fn of_client(socket: Rc<RefCell<Socket>>, ahead: Vec<u8>, watch: Rc<ClientWatch>) -> Self {
+        Self { socket, ahead, watch: Some(watch), frames: Http2Frames::behind_preface(), small: 0 }
     }
 
     /// A connection to an instance.
     pub(crate) fn of_instance(socket: Socket) -> Self {
         let socket = Rc::new(RefCell::new(socket));
-        Self { socket, ahead: Vec::new(), watch: None, frames: Frames::of_frames(), small: 0 }
+        Self { socket, ahead: Vec::new(), watch: None, frames: Http2Frames::of_frames(), small: 0 }
     }
 
     /// Looks at what was read.
@@ -119,7 +119,7 @@ impl Wire {
                 flood.frame(frame, now);
             }
             // Counted here, and harmless otherwise; h2 allows for a hundred in the life of a connection.
-            if is_empty(frame) { Passage::Hidden } else { Passage::Open }
+            if is_empty(frame) { FrameVisibility::Hidden } else { FrameVisibility::Open }
         });
         if let Some(flood) = flood.as_mut().filter(|_| frames.is_between()) {
             flood.complete();

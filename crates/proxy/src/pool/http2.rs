@@ -11,7 +11,7 @@ use h2::client::SendRequest;
 use pylae_core::Instant;
 
 use crate::io::clock;
-use crate::io::h2_stream::place::{Place, Places};
+use crate::io::h2_stream::permit::{StreamPermit, StreamPermits};
 use crate::pool::http1::of_late;
 
 /// A worker's connections, by instance.
@@ -22,16 +22,16 @@ pub(crate) struct SharedConnections {
 
 /// One connection.
 pub(crate) struct SharedConnection {
-    state: RefCell<State>,
+    state: RefCell<ConnectionState>,
     /// Who waits for `state` not to be `Connecting`.
     waiting: RefCell<Vec<Waker>>,
-    pub(crate) places: Rc<Places>,
+    pub(crate) places: Rc<StreamPermits>,
     /// How long it is kept without a stream.
     keep: Duration,
 }
 
 /// How far it is.
-pub(crate) enum State {
+pub(crate) enum ConnectionState {
     Connecting,
     Open(SendRequest<Bytes>),
     Dead,
@@ -39,7 +39,7 @@ pub(crate) enum State {
 
 /// In what state its connection was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum ConnectionUse {
     /// It was made for this stream, or is about as young.
     New,
     /// Nothing was under way on it: it may prove dead.
@@ -57,7 +57,7 @@ impl SharedConnections {
         most: usize,
         surely: bool,
         connect: impl FnOnce() -> Option<Rc<SharedConnection>>,
-    ) -> Option<(Rc<SharedConnection>, Place)> {
+    ) -> Option<(Rc<SharedConnection>, StreamPermit)> {
         let mut connections = self.by_instance.borrow_mut();
         let connections = connections.entry(instance).or_default();
         connections.retain(|shared| shared.is_usable());
@@ -95,14 +95,14 @@ impl SharedConnection {
     /// One that is being made, and is kept for `keep` without a stream.
     pub(crate) fn new(keep: Duration) -> Rc<Self> {
         Rc::new(Self {
-            state: RefCell::new(State::Connecting),
+            state: RefCell::new(ConnectionState::Connecting),
             waiting: RefCell::default(),
-            places: Places::free(),
+            places: StreamPermits::free(),
             keep,
         })
     }
 
-    pub(crate) fn set(&self, state: State) {
+    pub(crate) fn set(&self, state: ConnectionState) {
         self.state.replace(state);
         self.waiting.take().into_iter().for_each(Waker::wake);
     }
@@ -110,21 +110,21 @@ impl SharedConnection {
     /// Ready once it is connected; with nothing if that failed.
     pub(crate) fn poll_open(&self, cx: &mut Context<'_>) -> Poll<Option<SendRequest<Bytes>>> {
         match &*self.state.borrow() {
-            State::Connecting => {
+            ConnectionState::Connecting => {
                 self.waiting.borrow_mut().push(cx.waker().clone());
                 Poll::Pending
             }
-            State::Open(requests) => Poll::Ready(Some(requests.clone())),
-            State::Dead => Poll::Ready(None),
+            ConnectionState::Open(requests) => Poll::Ready(Some(requests.clone())),
+            ConnectionState::Dead => Poll::Ready(None),
         }
     }
 
     /// In what state it is for a stream that has its place.
-    pub(crate) fn found(&self) -> Found {
+    pub(crate) fn found(&self) -> ConnectionUse {
         match *self.state.borrow() {
-            State::Open(_) if self.places.taken() == 1 => Found::Idle,
-            State::Open(_) => Found::Busy,
-            State::Connecting | State::Dead => Found::New,
+            ConnectionState::Open(_) if self.places.taken() == 1 => ConnectionUse::Idle,
+            ConnectionState::Open(_) => ConnectionUse::Busy,
+            ConnectionState::Connecting | ConnectionState::Dead => ConnectionUse::New,
         }
     }
 
@@ -134,12 +134,12 @@ impl SharedConnection {
             return false;
         }
         match &mut *self.state.borrow_mut() {
-            State::Connecting => true,
-            State::Open(requests) => {
+            ConnectionState::Connecting => true,
+            ConnectionState::Open(requests) => {
                 // A GOAWAY, or an error of which the streams may not have heard yet.
                 !matches!(requests.poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Err(_)))
             }
-            State::Dead => false,
+            ConnectionState::Dead => false,
         }
     }
 
@@ -151,8 +151,8 @@ impl SharedConnection {
     /// Whether there is room for one more stream: `most` is our own bound, and the instance may have a lower one.
     fn has_room(&self, most: usize) -> bool {
         let most = match &*self.state.borrow() {
-            State::Open(requests) => most.min(requests.current_max_send_streams().max(1)),
-            State::Connecting | State::Dead => most,
+            ConnectionState::Open(requests) => most.min(requests.current_max_send_streams().max(1)),
+            ConnectionState::Connecting | ConnectionState::Dead => most,
         };
         self.places.taken() < most
     }

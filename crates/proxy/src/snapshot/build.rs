@@ -8,7 +8,7 @@ use pylae_core::route::{Router, ServedHosts};
 use pylae_http::HeadLimits;
 use pylae_policies::access_log::AccessLog;
 use pylae_policies::authentication::Authenticators;
-use pylae_policies::{Chain, Parts, Shared};
+use pylae_policies::{Chain, Parts, PolicyShared};
 
 use super::Snapshot;
 use super::listener::build_listeners;
@@ -22,7 +22,7 @@ impl Snapshot {
         plan: Plan,
         previous: Option<&Snapshot>,
         keys: &mut PoolKeys,
-        shared: &Arc<Shared>,
+        shared: &Arc<PolicyShared>,
     ) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         if plan.version != plan::VERSION {
@@ -92,7 +92,7 @@ fn check_unused(plan: &Plan, services: &Services, auth: &Authenticators, problem
     if plan.unused.is_empty() {
         return;
     }
-    let shared = Arc::new(Shared::new(1));
+    let shared = Arc::new(PolicyShared::new(1));
     let chain = Chain::build(&plan.unused, &Parts { route: "", params: &[], shared: &shared, auth });
     let found = chain.and_then(|chain| mirror_of(&chain, services).map_err(|problem| vec![problem])).err();
     problems.extend(found.into_iter().flatten().map(|problem| problem.under("unused")));

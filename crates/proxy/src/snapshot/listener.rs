@@ -9,7 +9,7 @@ use crate::io::tls::Acceptor;
 
 /// A listener, ready to serve.
 pub(crate) struct Listener {
-    pub(crate) plan: plan::Listener,
+    pub(crate) plan: plan::ListenerPlan,
     pub(crate) tls: Option<Arc<Acceptor>>,
 }
 

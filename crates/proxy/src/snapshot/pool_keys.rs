@@ -30,12 +30,12 @@ impl PoolKeys {
         renewed
     }
 
-    pub(super) fn of(&self, service: &plan::Service, instance: &plan::Instance) -> u64 {
+    pub(super) fn of(&self, service: &plan::ServicePlan, instance: &plan::InstancePlan) -> u64 {
         self.by_address[&address(service, instance)]
     }
 }
 
 /// Where an instance is, and how it is spoken to: a connection that was made on other terms is not the same.
-fn address(service: &plan::Service, instance: &plan::Instance) -> (String, Option<plan::ServiceTls>) {
+fn address(service: &plan::ServicePlan, instance: &plan::InstancePlan) -> (String, Option<plan::ServiceTls>) {
     (instance.url.clone(), service.tls.clone())
 }

@@ -38,7 +38,7 @@ pub(crate) struct Route {
 }
 
 impl Route {
-    pub(super) fn build(route: &plan::Route, services: &Services, parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
+    pub(super) fn build(route: &plan::RoutePlan, services: &Services, parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         let service = route.service.as_ref().and_then(|name| {
             let found = services.get(name).cloned();

@@ -18,7 +18,7 @@ pub(crate) type Services = BTreeMap<String, Arc<Service>>;
 /// A service, ready to serve.
 pub(crate) struct Service {
     pub(crate) name: Arc<str>,
-    pub(crate) plan: plan::Service,
+    pub(crate) plan: plan::ServicePlan,
     pub(crate) state: ServiceState,
     /// For instances that speak TLS.
     pub(crate) tls: Option<Arc<Connector>>,

@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 
-use self::loss::{Loss, Watch};
-use self::target::{IDLE, LAST, Target};
+use self::loss::{Loss, LossWatch};
+use self::output::{IDLE, LAST, LogOutput};
 use crate::telemetry::log::Log;
 
 mod loss;
-mod target;
+mod output;
 
 /// Bytes that may wait per worker and sink; beyond it lines are dropped and counted.
 const MOST_WAITING: usize = 1 << 20;
@@ -31,7 +31,7 @@ const NAP: Duration = Duration::from_millis(20);
 pub(crate) struct Sink {
     output: String,
     /// One per worker.
-    lanes: Box<[Mutex<Lane>]>,
+    lanes: Box<[Mutex<PendingLines>]>,
     /// Somebody has called the writer since it last looked.
     called: AtomicBool,
     finishing: AtomicBool,
@@ -42,7 +42,7 @@ pub(crate) struct Sink {
 
 /// Lines of one worker that wait to be written.
 #[derive(Default)]
-struct Lane {
+struct PendingLines {
     bytes: Vec<u8>,
     lines: u64,
 }
@@ -62,10 +62,10 @@ pub struct SinkStats {
 pub(crate) struct Sinks {
     workers: usize,
     log: Arc<Log>,
-    open: Mutex<BTreeMap<String, Opened>>,
+    open: Mutex<BTreeMap<String, OpenedSink>>,
 }
 
-struct Opened {
+struct OpenedSink {
     sink: Arc<Sink>,
     ended: mpsc::Receiver<()>,
 }
@@ -117,8 +117,8 @@ impl Sinks {
 }
 
 /// Opens the output and starts its writer.
-fn start(output: &str, workers: usize, log: &Arc<Log>) -> io::Result<Opened> {
-    let mut target = Target::open(output)?;
+fn start(output: &str, workers: usize, log: &Arc<Log>) -> io::Result<OpenedSink> {
+    let mut target = LogOutput::open(output)?;
     let (tell, ended) = mpsc::channel();
     let (give, taken) = mpsc::channel::<Arc<Sink>>();
     let thread = thread::Builder::new().name("pylae-access-log".to_owned()).spawn(move || {
@@ -139,13 +139,13 @@ fn start(output: &str, workers: usize, log: &Arc<Log>) -> io::Result<Opened> {
     });
     // The thread has only just begun and waits for it.
     let _ = give.send(Arc::clone(&sink));
-    Ok(Opened { sink, ended })
+    Ok(OpenedSink { sink, ended })
 }
 
 impl Sink {
     /// The writer's life.
-    fn run(self: Arc<Self>, target: &mut Target) {
-        let (mut batch, mut watch) = (Lane::default(), Watch::default());
+    fn run(self: Arc<Self>, target: &mut LogOutput) {
+        let (mut batch, mut watch) = (PendingLines::default(), LossWatch::default());
         loop {
             let given_up = self.is_given_up();
             self.called.store(false, Ordering::SeqCst);
@@ -177,13 +177,13 @@ impl Sink {
     }
 
     /// Hands lines over unless the writer is just taking some; then they stay in `lines`.
-    fn offer(&self, worker: usize, pending: &mut Lane) {
+    fn offer(&self, worker: usize, pending: &mut PendingLines) {
         if let Some(lane) = self.lanes.get(worker).and_then(Mutex::try_lock) {
             self.take(lane, pending);
         }
     }
 
-    fn take(&self, mut lane: MutexGuard<'_, Lane>, pending: &mut Lane) {
+    fn take(&self, mut lane: MutexGuard<'_, PendingLines>, pending: &mut PendingLines) {
         let before = lane.bytes.len();
         if before == 0 {
             std::mem::swap(&mut *lane, pending);
@@ -204,7 +204,7 @@ impl Sink {
     }
 }
 
-impl Lane {
+impl PendingLines {
     fn clear(&mut self) {
         self.bytes.clear();
         self.lines = 0;
@@ -212,12 +212,12 @@ impl Lane {
 }
 
 /// A worker's own lines, until they are handed over.
-pub(crate) struct Lines {
+pub(crate) struct LogBuffer {
     worker: usize,
-    pending: RefCell<Vec<(Arc<Sink>, Lane)>>,
+    pending: RefCell<Vec<(Arc<Sink>, PendingLines)>>,
 }
 
-impl Lines {
+impl LogBuffer {
     pub(crate) fn new(worker: usize) -> Self {
         Self { worker, pending: RefCell::default() }
     }
@@ -226,7 +226,7 @@ impl Lines {
     pub(crate) fn write(&self, sink: &Arc<Sink>, format: impl FnOnce(&mut Vec<u8>)) {
         let mut pending = self.pending.borrow_mut();
         let at = pending.iter().position(|(one, _)| Arc::ptr_eq(one, sink)).unwrap_or_else(|| {
-            pending.push((Arc::clone(sink), Lane::default()));
+            pending.push((Arc::clone(sink), PendingLines::default()));
             pending.len() - 1
         });
         let lane = &mut pending[at].1;
@@ -246,7 +246,7 @@ impl Lines {
     }
 }
 
-impl Drop for Lines {
+impl Drop for LogBuffer {
     /// The last ones wait for the writer: there is no later time to hand them over.
     fn drop(&mut self) {
         for (sink, lane) in self.pending.get_mut() {

@@ -16,12 +16,12 @@ mod summary;
 mod totals;
 
 pub(crate) use counter::Counter;
-pub(crate) use exposition::{View, expose};
+pub(crate) use exposition::{MetricsView, expose};
 pub use hooks::HookFigures;
 pub(crate) use names::{GATEWAY, NONE};
 pub(crate) use process::{Process, began_at};
 pub(crate) use recent::INTERVAL;
-pub(crate) use registry::{Metrics, Reading};
+pub(crate) use registry::{Metrics, MetricsReading};
 pub(crate) use series::{Block, Ended, Series};
 pub use stats::Stats;
 pub(crate) use summary::summarize;

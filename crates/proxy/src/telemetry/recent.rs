@@ -25,22 +25,22 @@ const PATIENCE: u64 = 5;
 
 /// A worker's own side.
 #[derive(Default)]
-pub(crate) struct Recent {
+pub(crate) struct RecentExchanges {
     left: Cell<u32>,
-    lane: Arc<Lane>,
+    lane: Arc<RecentRing>,
 }
 
 /// What a worker keeps and others read.
 #[derive(Debug, Default)]
-pub(crate) struct Lane {
-    kept: Mutex<Kept>,
+pub(crate) struct RecentRing {
+    kept: Mutex<RecentLines>,
     passed_over: Counter,
     /// Second of the engine's clock up to which somebody watches.
     watched: AtomicU64,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
+struct RecentLines {
     lines: VecDeque<Box<str>>,
     bytes: usize,
     /// Ordinal of the next one.
@@ -60,9 +60,9 @@ pub struct Exchanges {
     pub passed_over: u64,
 }
 
-impl Recent {
+impl RecentExchanges {
     /// It keeps exchanges in `lane`.
-    pub(crate) fn new(lane: Arc<Lane>) -> Self {
+    pub(crate) fn new(lane: Arc<RecentRing>) -> Self {
         Self { left: Cell::new(GLANCE), lane }
     }
 
@@ -89,7 +89,7 @@ impl Recent {
     }
 }
 
-impl Kept {
+impl RecentLines {
     fn push(&mut self, line: Box<str>) {
         self.bytes += line.len();
         self.next += 1;
@@ -103,7 +103,7 @@ impl Kept {
 impl Exchanges {
     /// Adds what a worker has kept since the exchange with the ordinal `after`, at most the latest `most`. `watch` at a
     /// second of the engine's clock has it keep more from then on.
-    pub(crate) fn read(&mut self, lane: &Lane, after: u64, most: usize, watch: Option<u64>) {
+    pub(crate) fn read(&mut self, lane: &RecentRing, after: u64, most: usize, watch: Option<u64>) {
         if let Some(now) = watch {
             lane.watched.store(now + PATIENCE, Ordering::Relaxed);
         }
@@ -121,19 +121,19 @@ impl Exchanges {
 mod tests {
     use super::*;
 
-    fn read(recent: &Recent, after: u64, most: usize) -> Exchanges {
+    fn read(recent: &RecentExchanges, after: u64, most: usize) -> Exchanges {
         let mut found = Exchanges::default();
         found.read(&recent.lane, after, most, None);
         found
     }
 
-    fn keep(recent: &Recent, text: &str) {
+    fn keep(recent: &RecentExchanges, text: &str) {
         recent.keep(|out| out.extend_from_slice(text.as_bytes()));
     }
 
     #[test]
     fn a_few_of_each_second_and_many_while_somebody_watches() {
-        let recent = Recent::default();
+        let recent = RecentExchanges::default();
         keep(&recent, "0");
         assert_eq!(read(&recent, 0, 10).passed_over, 1, "before the first second begins");
         recent.refill(1);
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_look_goes_on_where_the_last_one_ended() {
-        let recent = Recent::default();
+        let recent = RecentExchanges::default();
         recent.refill(1);
         (0..3).for_each(|n| keep(&recent, &n.to_string()));
         let first = read(&recent, 0, 2);
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn it_is_bounded_in_number_and_in_bytes() {
-        let recent = Recent::default();
+        let recent = RecentExchanges::default();
         let fill = |text: &str, times: usize| {
             for _ in 0..times {
                 recent.left.set(1);

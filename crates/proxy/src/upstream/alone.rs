@@ -4,8 +4,8 @@ use std::io;
 
 use pylae_core::plan::Protocol;
 
-use crate::io::h2_stream::place::Places;
-use crate::io::h2_stream::stream::Stream;
+use crate::io::h2_stream::permit::StreamPermits;
+use crate::io::h2_stream::stream::H2Stream;
 use crate::io::socket::Socket;
 use crate::snapshot::Service;
 use crate::upstream::{connect, http2};
@@ -26,6 +26,6 @@ async fn open_stream(service: &Service, index: usize) -> io::Result<Socket> {
         // The stream hears of an error itself.
         let _ = connection.await;
     });
-    let place = Places::free().take();
-    Ok(Socket::Stream(Box::new(Stream::asking(requests, scheme, place))))
+    let place = StreamPermits::free().take();
+    Ok(Socket::Stream(Box::new(H2Stream::asking(requests, scheme, place))))
 }

@@ -1,6 +1,6 @@
 //! An instance's answer, between its head and its body.
 
-use pylae_core::service::{Entry, Picked};
+use pylae_core::service::{AdmissionPermit, Picked};
 use pylae_http::Framing;
 
 use crate::io::clock;
@@ -10,7 +10,7 @@ use crate::upstream::upload::Upload;
 use crate::worker::Worker;
 
 /// An answer whose head lies in the exchange.
-pub(crate) struct Answered {
+pub(crate) struct UpstreamResponse {
     pub(crate) connection: Socket,
     /// The request; not sent completely if the instance answers early.
     pub(crate) upload: Upload,
@@ -19,18 +19,18 @@ pub(crate) struct Answered {
 }
 
 /// An instance's answer whose head lies in the exchange and whose body is still to be read.
-pub(crate) struct Taken<'s> {
+pub(crate) struct Forwarded<'s> {
     pub(crate) service: &'s Service,
     pub(crate) picked: Picked<'s>,
-    pub(crate) answered: Answered,
+    pub(crate) answered: UpstreamResponse,
     /// Held until the answer has been relayed.
-    pub(crate) entered: Option<Entry<'s>>,
+    pub(crate) entered: Option<AdmissionPermit<'s>>,
 }
 
-impl Taken<'_> {
+impl Forwarded<'_> {
     /// Parts with an answer that nobody reads. Its connection is kept if it is `sound`: nothing more comes over it.
     pub(crate) fn let_go(self, worker: &Worker, sound: bool) {
-        let Answered { connection, upload, .. } = self.answered;
+        let UpstreamResponse { connection, upload, .. } = self.answered;
         if sound && upload.is_sent() {
             let (pool, plan) = (self.service.pools[self.picked.index], &self.service.plan);
             worker.pools.put(pool, connection, clock::now(), plan.idle_timeout.0, plan.max_idle);

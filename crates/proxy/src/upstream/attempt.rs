@@ -8,7 +8,7 @@ use pylae_core::exchange::request::Request;
 use pylae_core::exchange::response::Response;
 use pylae_core::plan::Protocol;
 use pylae_core::request::{forwarding, websocket};
-use pylae_core::service::{Outcome, Picked};
+use pylae_core::service::{AttemptOutcome, Picked};
 use pylae_core::{Exchange, Halt, Instant, Pace};
 use pylae_http::Framing;
 use pylae_http::body::framing;
@@ -17,21 +17,21 @@ use pylae_http::encode::{self, RequestLine, Via};
 use crate::client::Client;
 use crate::io::clock;
 use crate::io::socket::Socket;
-use crate::pool::http2::Found;
+use crate::pool::http2::ConnectionUse;
 use crate::snapshot::{Route, Service, Snapshot};
 use crate::telemetry::metrics::Block;
-use crate::upstream::answer::Answered;
+use crate::upstream::answer::UpstreamResponse;
 use crate::upstream::connect;
 use crate::upstream::failure::{Failure, Fault};
-use crate::upstream::http2::{self, Target};
-use crate::upstream::upload::{Broken, Upload};
+use crate::upstream::http2::{self, StreamTarget};
+use crate::upstream::upload::{Upload, UploadError};
 use crate::worker::Worker;
 
 /// Interim answers that an instance may send before the final one, whether or not they go on to the client.
 const MOST_INTERIM: u32 = 64;
 
 /// What one attempt is made with.
-pub(crate) struct One<'a, 's> {
+pub(crate) struct Attempt<'a, 's> {
     pub(crate) worker: &'a Worker,
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) route: &'s Route,
@@ -49,10 +49,10 @@ struct Wait {
     span: Duration,
 }
 
-impl One<'_, '_> {
+impl Attempt<'_, '_> {
     /// Sends the request and takes the head of the answer. A kept connection that proves dead is replaced by a new one, once,
     /// without further ado, if the request may be sent again.
-    pub(crate) async fn run(&self, client: &mut Client, exchange: &mut Exchange) -> Result<Answered, Failure> {
+    pub(crate) async fn run(&self, client: &mut Client, exchange: &mut Exchange) -> Result<UpstreamResponse, Failure> {
         if self.service.plan.protocol == Protocol::Http2 && !exchange.request.upgrades {
             // Boxed: the tasks of other exchanges are not to carry it.
             return Box::pin(self.run_shared(client, exchange)).await;
@@ -91,21 +91,22 @@ impl One<'_, '_> {
 
     /// The same over a connection that is shared. One that nothing was under way on is replaced as a kept one is; a request that the
     /// instance says that it has not looked at is sent again whatever it is.
-    async fn run_shared(&self, client: &mut Client, exchange: &mut Exchange) -> Result<Answered, Failure> {
+    async fn run_shared(&self, client: &mut Client, exchange: &mut Exchange) -> Result<UpstreamResponse, Failure> {
         let connections = &self.worker.shared_connections;
-        let target = Target { snapshot: self.snapshot, service: self.service, index: self.picked.index };
+        let target = StreamTarget { snapshot: self.snapshot, service: self.service, index: self.picked.index };
         let series = self.series();
         let (mut first, mut sent) = (true, false);
         loop {
             let wait = self.wait(client, self.service.plan.connect_timeout.0);
             let opened = http2::take(connections, target, must_last(client, exchange), client, exchange).await;
             let opened = opened.map_err(|failure| self.judged(failure, wait, exchange).behind_sent(sent))?;
-            let counted =
-                |block: &&Block| if opened.found == Found::New { &block.connected } else { &block.reused }.add(1);
+            let counted = |block: &&Block| {
+                if opened.found == ConnectionUse::New { &block.connected } else { &block.reused }.add(1)
+            };
             series.as_ref().inspect(|block| counted(block));
             match self.ask(client, exchange, opened.socket).await {
-                Err(failure) if first && opened.found != Found::New && failure.is_silent_end() => {
-                    let harmless = opened.found == Found::Idle && is_repeatable(exchange);
+                Err(failure) if first && opened.found != ConnectionUse::New && failure.is_silent_end() => {
+                    let harmless = opened.found == ConnectionUse::Idle && is_repeatable(exchange);
                     let again = client.body.is_replayable() && (!failure.is_sent() || harmless);
                     // Otherwise the instance has only refused the stream.
                     if failure.is_sent() {
@@ -153,10 +154,10 @@ impl One<'_, '_> {
     fn judged(&self, failure: Failure, wait: Wait, exchange: &Exchange) -> Failure {
         match failure {
             Failure::Instance(fault)
-                if matches!(fault.outcome, Outcome::Timeout | Outcome::ConnectFailed)
+                if matches!(fault.outcome, AttemptOutcome::Timeout | AttemptOutcome::ConnectFailed)
                     && self.is_cut_short(wait, exchange) =>
             {
-                Failure::Instance(Fault { outcome: Outcome::Cancelled, ..fault })
+                Failure::Instance(Fault { outcome: AttemptOutcome::Cancelled, ..fault })
             }
             other => other,
         }
@@ -176,7 +177,12 @@ impl One<'_, '_> {
     }
 
     /// Sends the request over `connection` and takes the head of the answer.
-    async fn ask(&self, client: &mut Client, exchange: &mut Exchange, connection: Socket) -> Result<Answered, Failure> {
+    async fn ask(
+        &self,
+        client: &mut Client,
+        exchange: &mut Exchange,
+        connection: Socket,
+    ) -> Result<UpstreamResponse, Failure> {
         let limits = &self.snapshot.plan.limits;
         if client.body.take_awaited() && !client.say_continue(limits).await {
             return Err(Failure::Halt(Halt::ClientGone));
@@ -189,7 +195,7 @@ impl One<'_, '_> {
             Upload::new(&self.worker.buffers, client, exchange, (framing, pace), |out| self.encode(exchange, out));
         let deadline = Rc::clone(&client.deadline);
         let wait = self.wait(client, self.route.timeout);
-        let mut asking = Asking { one: self, connection, upload, interim: 0, wait, at_once: true };
+        let mut asking = AttemptProgress { one: self, connection, upload, interim: 0, wait, at_once: true };
         let result = match deadline.within(|cx| asking.poll(cx, client, exchange)).await {
             Some(result) => result,
             // Whom was it waiting for? A client that sends too slowly is not the instance's fault.
@@ -199,12 +205,12 @@ impl One<'_, '_> {
             }
             None => {
                 asking.connection.distrust();
-                Err(self.judged(asking.fault(Outcome::Timeout, exchange), asking.wait, exchange))
+                Err(self.judged(asking.fault(AttemptOutcome::Timeout, exchange), asking.wait, exchange))
             }
         };
-        let Asking { connection, upload, .. } = asking;
+        let AttemptProgress { connection, upload, .. } = asking;
         match result {
-            Ok(framing) => Ok(Answered { connection, upload, framing }),
+            Ok(framing) => Ok(UpstreamResponse { connection, upload, framing }),
             Err(failure) => {
                 upload.finish(&self.worker.buffers);
                 Err(failure)
@@ -247,8 +253,8 @@ pub(crate) fn encode(exchange: &Exchange, host: &[u8], framing: Framing, via: bo
 }
 
 /// A request on its way and its answer.
-struct Asking<'o, 'a, 's> {
-    one: &'o One<'a, 's>,
+struct AttemptProgress<'o, 'a, 's> {
+    one: &'o Attempt<'a, 's>,
     connection: Socket,
     upload: Upload,
     interim: u32,
@@ -258,8 +264,8 @@ struct Asking<'o, 'a, 's> {
     at_once: bool,
 }
 
-impl Asking<'_, '_, '_> {
-    fn fault(&self, outcome: Outcome, exchange: &Exchange) -> Failure {
+impl AttemptProgress<'_, '_, '_> {
+    fn fault(&self, outcome: AttemptOutcome, exchange: &Exchange) -> Failure {
         let sent = self.upload.is_started() && !self.connection.is_unprocessed();
         Failure::instance(outcome, sent, self.interim > 0 || !exchange.response.buffer.is_empty())
     }
@@ -280,9 +286,9 @@ impl Asking<'_, '_, '_> {
                 // Small requests are sent in the first poll, under the deadline set before it.
                 Poll::Ready(Ok(())) if self.at_once => {}
                 Poll::Ready(Ok(())) => self.wait = self.one.wait(client, self.one.route.timeout),
-                Poll::Ready(Err(Broken::Client(halt))) => return Poll::Ready(Err(Failure::Halt(halt))),
+                Poll::Ready(Err(UploadError::Client(halt))) => return Poll::Ready(Err(Failure::Halt(halt))),
                 // An answer may come all the same.
-                Poll::Ready(Err(Broken::Instance)) => self.upload.abandon(),
+                Poll::Ready(Err(UploadError::Instance)) => self.upload.abandon(),
                 Poll::Pending => {
                     if self.at_once || self.upload.moved() != before {
                         self.wait = Wait { since: clock::coarse(), span: self.one.route.idle_timeout };
@@ -317,21 +323,21 @@ impl Asking<'_, '_, '_> {
             }
             match self.connection.poll_read(cx, &mut exchange.response.buffer, usize::MAX) {
                 Poll::Ready(Ok(n)) if n > 0 => {}
-                Poll::Ready(_) => return Poll::Ready(Err(self.fault(Outcome::Reset, exchange))),
+                Poll::Ready(_) => return Poll::Ready(Err(self.fault(AttemptOutcome::Reset, exchange))),
                 Poll::Pending => return Poll::Pending,
             }
             while !exchange.response.buffer.is_empty() {
                 match exchange.response.head.parse(&exchange.response.buffer, limits) {
                     Ok(true) => {}
                     Ok(false) => break,
-                    Err(_) => return Poll::Ready(Err(self.fault(Outcome::Reset, exchange))),
+                    Err(_) => return Poll::Ready(Err(self.fault(AttemptOutcome::Reset, exchange))),
                 }
                 exchange.response.via = Via::of(exchange.response.head.version, self.connection.is_stream());
                 if exchange.response.head.status >= 200
                     || (exchange.response.head.status == 101 && exchange.request.upgrades)
                 {
                     let settled = settle(exchange);
-                    return Poll::Ready(settled.ok_or_else(|| self.fault(Outcome::Reset, exchange)));
+                    return Poll::Ready(settled.ok_or_else(|| self.fault(AttemptOutcome::Reset, exchange)));
                 }
                 self.interim += 1;
                 let Exchange {
@@ -341,7 +347,7 @@ impl Asking<'_, '_, '_> {
                 let options = response_options.read(&response.fields, response_buffer);
                 // Behind a 101 that nobody asked for comes what is not HTTP.
                 if options.is_err() || response.status == 101 || self.interim > MOST_INTERIM {
-                    return Poll::Ready(Err(self.fault(Outcome::Reset, exchange)));
+                    return Poll::Ready(Err(self.fault(AttemptOutcome::Reset, exchange)));
                 }
                 if !client.inform(cx, exchange, self.one.snapshot.plan.via) {
                     return Poll::Ready(Err(Failure::Halt(Halt::ClientGone)));

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 
 use pylae_core::Exchange;
-use pylae_core::service::Outcome;
+use pylae_core::service::AttemptOutcome;
 use tokio::net::TcpStream;
 use tracing::debug;
 
@@ -42,7 +42,7 @@ pub(crate) async fn connect(
         Some(Err(error)) => debug!(id = %exchange.request.id.escape_ascii(), %error, "no connection"),
         None => debug!(id = %exchange.request.id.escape_ascii(), "no connection in time"),
     }
-    Err(Failure::instance(Outcome::ConnectFailed, false, false))
+    Err(Failure::instance(AttemptOutcome::ConnectFailed, false, false))
 }
 
 /// Whether a failure to connect is one of TLS, which health and breaker do not tell the reason of.

@@ -17,11 +17,11 @@ use tokio::sync::watch;
 pub(crate) const THREADS: usize = 16;
 
 /// What came of a look-up: errors as kind and text, for all who wait.
-type Found = Result<Rc<[IpAddr]>, (io::ErrorKind, Rc<str>)>;
+type LookupResult = Result<Rc<[IpAddr]>, (io::ErrorKind, Rc<str>)>;
 
 /// Look-ups under way on a thread, by name. Names are those of instances, which bounds their number.
 #[derive(Default)]
-struct Lookups(RefCell<HashMap<Box<str>, watch::Receiver<Option<Found>>>>);
+struct Lookups(RefCell<HashMap<Box<str>, watch::Receiver<Option<LookupResult>>>>);
 
 thread_local! {
     static LOOKUPS: Rc<Lookups> = Rc::default();
@@ -57,7 +57,7 @@ impl Lookups {
         self: &Rc<Self>,
         name: &str,
         resolve: impl Future<Output = io::Result<Vec<IpAddr>>> + 'static,
-    ) -> watch::Receiver<Option<Found>> {
+    ) -> watch::Receiver<Option<LookupResult>> {
         let (sender, receiver) = watch::channel(None);
         self.0.borrow_mut().insert(name.into(), receiver.clone());
         let (lookups, name) = (Rc::clone(self), Box::<str>::from(name));

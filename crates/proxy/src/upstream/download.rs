@@ -13,8 +13,8 @@ use crate::client::Client;
 use crate::io::buffers::{Buffers, SMALL};
 use crate::io::clock;
 use crate::io::socket::Socket;
-use crate::io::source::Source;
-use crate::upstream::failure::Cut;
+use crate::io::source::BodyReader;
+use crate::upstream::failure::RelayError;
 use crate::upstream::hook_body::Streamed;
 
 /// What a chunk adds to its data, at most.
@@ -27,21 +27,21 @@ pub(crate) struct Download {
     out: Vec<u8>,
     written: usize,
     /// The instance's body.
-    source: Source,
+    source: BodyReader,
     /// Framing towards the client.
     to: Framing,
     delivery: Delivery,
     /// Why nothing more comes.
-    torn: Option<Cut>,
+    torn: Option<RelayError>,
     /// Bytes of the instance's that were read behind a body that was replaced.
     rest: usize,
-    changes: Option<Box<Changes>>,
+    changes: Option<Box<BodyChanges>>,
     /// The hooks that see the body before that.
     streamed: Option<Box<Streamed>>,
 }
 
 /// What a body passes that is changed on its way.
-struct Changes {
+struct BodyChanges {
     transforms: Transforms,
     /// The bytes as they come.
     plain: Vec<u8>,
@@ -63,11 +63,11 @@ impl Download {
         let large = matches!(from, Framing::Length(length) if length > SMALL as u64 / 2);
         let mut out = if large { buffers.bulk() } else { buffers.small() };
         encode(exchange, &mut out);
-        let mut source = Source::default();
+        let mut source = BodyReader::default();
         source.start(from, exchange.response.head.len, instance);
         let changes = (!exchange.response.transforms.is_empty() && from != Framing::None).then(|| {
             let transforms = std::mem::take(&mut exchange.response.transforms);
-            Box::new(Changes { transforms, plain: buffers.small(), unflushed: false, over: false })
+            Box::new(BodyChanges { transforms, plain: buffers.small(), unflushed: false, over: false })
         });
         let stream = exchange.hooks_mut().and_then(|hooks| hooks.stream.take());
         let streamed = stream.map(|stream| Box::new(Streamed::new(stream, source.is_done())));
@@ -134,7 +134,7 @@ impl Download {
         client: &mut Client,
         exchange: &mut Exchange,
         instance: &mut Socket,
-    ) -> Poll<Result<(), Cut>> {
+    ) -> Poll<Result<(), RelayError>> {
         loop {
             let mut dry = false;
             while !self.is_over() && self.room() > 0 && !dry && self.torn.is_none() {
@@ -146,7 +146,7 @@ impl Download {
                 let taken = match &mut self.streamed {
                     None => {
                         let taken = self.source.poll_take(cx, instance, &mut exchange.response.buffer, into, room);
-                        taken.map_err(|_| Cut::Instance)
+                        taken.map_err(|_| RelayError::Instance)
                     }
                     Some(streamed) => streamed.poll_take(cx, &mut self.source, instance, exchange, into),
                 };
@@ -183,11 +183,11 @@ impl Download {
                             self.delivery.go_on(clock::now());
                         }
                     }
-                    _ => return Poll::Ready(Err(Cut::Client)),
+                    _ => return Poll::Ready(Err(RelayError::Client)),
                 }
             }
             if self.is_over() {
-                return Poll::Ready(client.socket.finish().map_err(|_| Cut::Client));
+                return Poll::Ready(client.socket.finish().map_err(|_| RelayError::Client));
             }
             if let Some(cut) = self.torn {
                 return Poll::Ready(Err(cut));
@@ -296,6 +296,6 @@ impl Download {
 }
 
 /// The trailers that go on behind a body.
-fn trailers(source: &Source, changed: bool) -> Cow<'_, [u8]> {
+fn trailers(source: &BodyReader, changed: bool) -> Cow<'_, [u8]> {
     if changed { true_trailers(source.trailers()).into() } else { source.trailers().into() }
 }

@@ -1,7 +1,7 @@
 //! Why an attempt brings no answer, and why an answer is not sent to its end.
 
 use pylae_core::Halt;
-use pylae_core::service::Outcome;
+use pylae_core::service::AttemptOutcome;
 
 /// Why an attempt brought no answer.
 pub(crate) enum Failure {
@@ -13,7 +13,7 @@ pub(crate) enum Failure {
 
 /// What an instance did wrong, and what had happened by then.
 pub(crate) struct Fault {
-    pub(crate) outcome: Outcome,
+    pub(crate) outcome: AttemptOutcome,
     /// Whether any of the request was written, and may have been acted upon.
     pub(crate) sent: bool,
     /// Whether any byte of an answer was read.
@@ -21,13 +21,13 @@ pub(crate) struct Fault {
 }
 
 impl Failure {
-    pub(crate) fn instance(outcome: Outcome, sent: bool, answered: bool) -> Self {
+    pub(crate) fn instance(outcome: AttemptOutcome, sent: bool, answered: bool) -> Self {
         Self::Instance(Fault { outcome, sent, answered })
     }
 
     /// Whether a connection ended, or was reset, before the first byte of an answer.
     pub(crate) fn is_silent_end(&self) -> bool {
-        matches!(self, Self::Instance(fault) if fault.outcome == Outcome::Reset && !fault.answered)
+        matches!(self, Self::Instance(fault) if fault.outcome == AttemptOutcome::Reset && !fault.answered)
     }
 
     /// Whether any of the request may have been acted upon.
@@ -46,7 +46,7 @@ impl Failure {
 
 /// Why a response could not be sent completely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cut {
+pub(crate) enum RelayError {
     /// The client closed or reset the connection.
     Client,
     /// The instance broke off in the middle.

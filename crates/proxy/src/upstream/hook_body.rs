@@ -3,16 +3,16 @@
 use std::task::{Context, Poll};
 
 use pylae_core::Exchange;
-use pylae_core::hook::Stream;
+use pylae_core::hook::HookStream;
 
 use crate::io::buffers::SMALL;
 use crate::io::socket::Socket;
-use crate::io::source::Source;
-use crate::upstream::failure::Cut;
+use crate::io::source::BodyReader;
+use crate::upstream::failure::RelayError;
 
 /// What stands between the instance's body and everything behind it.
 pub(crate) struct Streamed {
-    stream: Box<dyn Stream>,
+    stream: Box<dyn HookStream>,
     /// The bytes as they come.
     raw: Vec<u8>,
     over: bool,
@@ -20,7 +20,7 @@ pub(crate) struct Streamed {
 
 impl Streamed {
     /// `ended`: the instance's body is empty.
-    pub(crate) fn new(mut stream: Box<dyn Stream>, ended: bool) -> Self {
+    pub(crate) fn new(mut stream: Box<dyn HookStream>, ended: bool) -> Self {
         if ended {
             stream.push(&[], true);
         }
@@ -36,11 +36,11 @@ impl Streamed {
     pub(crate) fn poll_take(
         &mut self,
         cx: &mut Context<'_>,
-        source: &mut Source,
+        source: &mut BodyReader,
         instance: &mut Socket,
         exchange: &mut Exchange,
         out: &mut Vec<u8>,
-    ) -> Poll<Result<usize, Cut>> {
+    ) -> Poll<Result<usize, RelayError>> {
         while !source.is_done() && self.stream.poll_ready(cx).is_ready() {
             self.raw.clear();
             match source.poll_take(cx, instance, &mut exchange.response.buffer, &mut self.raw, SMALL) {
@@ -56,7 +56,7 @@ impl Streamed {
                         }
                     }
                 }
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(Cut::Instance)),
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(RelayError::Instance)),
                 Poll::Pending => break,
             }
         }
@@ -66,7 +66,7 @@ impl Streamed {
                 self.over = !more;
                 Poll::Ready(Ok(out.len() - before))
             }
-            Poll::Ready(Err(_)) => Poll::Ready(Err(Cut::Hook)),
+            Poll::Ready(Err(_)) => Poll::Ready(Err(RelayError::Hook)),
             Poll::Pending => Poll::Pending,
         }
     }

@@ -8,16 +8,16 @@ use bytes::Bytes;
 use h2::client::{Builder, Connection, SendRequest};
 use http::uri::Scheme;
 use pylae_core::Exchange;
-use pylae_core::service::Outcome;
+use pylae_core::service::AttemptOutcome;
 use tracing::debug;
 
 use crate::client::Client;
-use crate::io::h2_stream::place::Place;
-use crate::io::h2_stream::stream::Stream;
+use crate::io::h2_stream::permit::StreamPermit;
+use crate::io::h2_stream::stream::H2Stream;
 use crate::io::socket::Socket;
-use crate::io::tls::Protocol;
+use crate::io::tls::AlpnProtocol;
 use crate::io::wire::{HELD_FRAMES, SEND_BUFFER, Wire};
-use crate::pool::http2::{Found, SharedConnection, SharedConnections, State};
+use crate::pool::http2::{ConnectionState, ConnectionUse, SharedConnection, SharedConnections};
 use crate::snapshot::{Service, Snapshot};
 use crate::upstream::connect;
 use crate::upstream::failure::Failure;
@@ -33,16 +33,16 @@ const RESET_STREAMS: usize = 100;
 
 /// The instance at `index` of `service`, which is one of `snapshot`.
 #[derive(Clone, Copy)]
-pub(crate) struct Target<'a> {
+pub(crate) struct StreamTarget<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) service: &'a Service,
     pub(crate) index: usize,
 }
 
 /// A stream on which nothing was sent yet.
-pub(crate) struct Opened {
+pub(crate) struct OpenedStream {
     pub(crate) socket: Socket,
-    pub(crate) found: Found,
+    pub(crate) found: ConnectionUse,
 }
 
 /// A stream to `target`, up to the deadline that is set on `client`, and only as long as the client stays.
@@ -50,16 +50,16 @@ pub(crate) struct Opened {
 /// `surely`: the connection must not end under the request. So others use it, or it was used of late and is looked at for its end.
 pub(crate) async fn take(
     connections: &SharedConnections,
-    target: Target<'_>,
+    target: StreamTarget<'_>,
     surely: bool,
     client: &mut Client,
     exchange: &mut Exchange,
-) -> Result<Opened, Failure> {
+) -> Result<OpenedStream, Failure> {
     let (shared, place, found) = loop {
         let (shared, place) = place(connections, target, surely)
-            .ok_or_else(|| Failure::instance(Outcome::ConnectFailed, false, false))?;
+            .ok_or_else(|| Failure::instance(AttemptOutcome::ConnectFailed, false, false))?;
         let found = shared.found();
-        if !surely || found != Found::Idle {
+        if !surely || found != ConnectionUse::Idle {
             break (shared, place, found);
         }
         // Behind a turn of the event loop, in which the task that drives it reads what the kernel has.
@@ -73,16 +73,20 @@ pub(crate) async fn take(
         Some(connection) => {
             debug!(id = %exchange.request.id.escape_ascii(), ?found, "over a shared connection");
             let socket =
-                Socket::Stream(Box::new(Stream::asking(connection, scheme(target.service, target.index), place)));
-            Ok(Opened { socket, found })
+                Socket::Stream(Box::new(H2Stream::asking(connection, scheme(target.service, target.index), place)));
+            Ok(OpenedStream { socket, found })
         }
-        None => Err(Failure::instance(Outcome::ConnectFailed, false, false)),
+        None => Err(Failure::instance(AttemptOutcome::ConnectFailed, false, false)),
     }
 }
 
 /// A place on a connection, a new one if need be.
-fn place(connections: &SharedConnections, target: Target<'_>, surely: bool) -> Option<(Rc<SharedConnection>, Place)> {
-    let Target { snapshot, service, index } = target;
+fn place(
+    connections: &SharedConnections,
+    target: StreamTarget<'_>,
+    surely: bool,
+) -> Option<(Rc<SharedConnection>, StreamPermit)> {
+    let StreamTarget { snapshot, service, index } = target;
     connections.place(service.pools[index], service.plan.max_streams, surely, || {
         // The task that drives it outlives the exchange.
         snapshot.services.get(&*service.name).map(|service| connect(service, index))
@@ -100,7 +104,7 @@ fn connect(service: &Arc<Service>, index: usize) -> Rc<SharedConnection> {
             Ok(Ok((requests, connection))) => {
                 // Without it nobody wants the connection any more.
                 let Some(shared) = driven.upgrade() else { return };
-                shared.set(State::Open(requests));
+                shared.set(ConnectionState::Open(requests));
                 Some(connection)
             }
             _ => None,
@@ -111,7 +115,7 @@ fn connect(service: &Arc<Service>, index: usize) -> Rc<SharedConnection> {
         }
         places.retire();
         if let Some(shared) = driven.upgrade() {
-            shared.set(State::Dead);
+            shared.set(ConnectionState::Dead);
         }
     });
     shared
@@ -121,7 +125,7 @@ fn connect(service: &Arc<Service>, index: usize) -> Rc<SharedConnection> {
 pub(super) async fn open(service: &Service, index: usize) -> io::Result<(SendRequest<Bytes>, Connection<Wire, Bytes>)> {
     let socket = connect::open(service, index).await?;
     if let Socket::Tls(tls) = &socket
-        && tls.protocol() != Protocol::Http2
+        && tls.protocol() != AlpnProtocol::Http2
     {
         return Err(io::Error::other("the instance does not speak HTTP/2"));
     }

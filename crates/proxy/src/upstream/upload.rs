@@ -30,7 +30,7 @@ pub(crate) struct Upload {
 
 /// Why a request could not be sent completely.
 #[derive(Debug)]
-pub(crate) enum Broken {
+pub(crate) enum UploadError {
     /// The client's fault, or its departure.
     Client(Halt),
     /// The instance closed or reset the connection.
@@ -103,12 +103,12 @@ impl Upload {
         client: &mut Client,
         exchange: &mut Exchange,
         instance: &mut Socket,
-    ) -> Poll<Result<(), Broken>> {
+    ) -> Poll<Result<(), UploadError>> {
         loop {
             // Body bytes that lie at hand go out together with the head.
             if !self.ended && self.room() > 0 && client.body.has_bytes(exchange) {
                 let filled = ready!(self.poll_fill(cx, client, exchange));
-                filled.map_err(Broken::Client)?;
+                filled.map_err(UploadError::Client)?;
             }
             if self.ended {
                 instance.end(client.body.trailers());
@@ -122,19 +122,19 @@ impl Upload {
                     // What the client asks for has no words in the instance's protocol.
                     Err(error) if error.kind() == ErrorKind::InvalidInput => {
                         let halt = Halt::Malformed("the request cannot be written in HTTP/2, which the service speaks");
-                        return Poll::Ready(Err(Broken::Client(halt)));
+                        return Poll::Ready(Err(UploadError::Client(halt)));
                     }
-                    _ => return Poll::Ready(Err(Broken::Instance)),
+                    _ => return Poll::Ready(Err(UploadError::Instance)),
                 }
             }
             if self.ended {
-                return Poll::Ready(instance.finish().map_err(|_| Broken::Instance));
+                return Poll::Ready(instance.finish().map_err(|_| UploadError::Instance));
             }
             self.out.clear();
             self.written = 0;
             self.pieces += 1;
             let filled = ready!(self.poll_fill(cx, client, exchange));
-            filled.map_err(Broken::Client)?;
+            filled.map_err(UploadError::Client)?;
         }
     }
 

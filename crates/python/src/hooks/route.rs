@@ -3,27 +3,27 @@
 use std::sync::Arc;
 
 use pylae_core::Exchange;
-use pylae_core::hook::{Hooks, On, OnError, Run, Step, Stream};
+use pylae_core::hook::{HookStream, Hooks, On, OnError, Run, Step};
 use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::call::called::Called;
 use super::call::failure::{guarded, rejection};
-use super::call::job::{Job, Outcome, Waiting};
+use super::call::job::{Job, JobOutcome, Waiting};
 use super::call::next::{CallNext, Next, Suspended, drivers};
 use super::call::pipe;
 use super::call::returned::answer_of;
 use super::call::stream::Piped;
-use super::lane::Lanes;
-use super::message::handle::{About, Handle};
-use super::message::made::Response;
+use super::executor::Executors;
+use super::message::handle::{About, ExchangeHandle};
+use super::message::made::PyResponse;
 use crate::gil;
 
 /// The hooks of one route.
 pub(crate) struct RouteHooks {
     about: Arc<About>,
     called: Box<[Arc<Called>]>,
-    lanes: Arc<Lanes<Job>>,
+    executors: Arc<Executors<Job>>,
     sees_responses: bool,
     /// Whether there are hooks that see bodies piece by piece.
     streams: bool,
@@ -31,7 +31,7 @@ pub(crate) struct RouteHooks {
 
 /// What hooks keep of an exchange between their calls.
 struct Session {
-    handle: Arc<Handle>,
+    handle: Arc<ExchangeHandle>,
     /// Which half runs.
     half: On,
     /// The next hook: counts up with requests, and down with responses.
@@ -54,7 +54,7 @@ enum Parked {
 struct Coroutine {
     object: Py<PyAny>,
     called: Arc<Called>,
-    lanes: Arc<Lanes<Job>>,
+    executors: Arc<Executors<Job>>,
 }
 
 impl Drop for Session {
@@ -71,9 +71,9 @@ impl Drop for Session {
 
 impl Coroutine {
     /// Ends it where it waits: there will be no response. What it has to put in order it does now.
-    fn close(&self, handle: &Arc<Handle>) {
+    fn close(&self, handle: &Arc<ExchangeHandle>) {
         gil::attached(|py| {
-            let (duty, _) = self.lanes.watch.begin(py, self.called.timeout());
+            let (duty, _) = self.executors.watchdog.begin(py, self.called.timeout());
             let closed = guarded(py, || {
                 let close = self.object.bind(py).getattr(intern!(py, "close"))?;
                 handle.context(py)?.call1((close,))
@@ -87,7 +87,7 @@ impl Coroutine {
 }
 
 /// A hook that is to be called, or goes on with the response.
-type Turn = (usize, Option<Parked>);
+type HookTurn = (usize, Option<Parked>);
 
 /// What a call on the worker has come to.
 enum Local {
@@ -100,16 +100,16 @@ enum Local {
 }
 
 impl RouteHooks {
-    pub(crate) fn new(about: About, called: Vec<Arc<Called>>, lanes: Arc<Lanes<Job>>) -> Self {
+    pub(crate) fn new(about: About, called: Vec<Arc<Called>>, executors: Arc<Executors<Job>>) -> Self {
         let sees_responses = called.iter().any(|one| one.call.on != On::Request);
         let streams = called.iter().any(|one| matches!(one.call.on, On::Chunks | On::Events));
-        Self { about: Arc::new(about), called: called.into(), lanes, sees_responses, streams }
+        Self { about: Arc::new(about), called: called.into(), executors, sees_responses, streams }
     }
 
     /// Begins a half.
     fn begin(&self, exchange: &mut Exchange, half: On) -> Step {
         let mut session = take_session(exchange).unwrap_or_else(|| {
-            let handle = Handle::new(&self.about);
+            let handle = ExchangeHandle::new(&self.about);
             Box::new(Session { handle, half, next: 0, job: None, parked: Vec::new() })
         });
         session.half = half;
@@ -143,7 +143,7 @@ impl RouteHooks {
     }
 
     /// The next hook of the half that runs.
-    fn advance(&self, session: &mut Session) -> Option<Turn> {
+    fn advance(&self, session: &mut Session) -> Option<HookTurn> {
         loop {
             let place = if session.half == On::Request {
                 session.next += 1;
@@ -166,7 +166,7 @@ impl RouteHooks {
         }
     }
 
-    fn runs_here(&self, (place, parked): &Turn) -> bool {
+    fn runs_here(&self, (place, parked): &HookTurn) -> bool {
         match parked {
             None => matches!(self.called[*place].run(), Run::Worker | Run::Coroutine),
             Some(parked) => matches!(parked, Parked::Coroutine(_)),
@@ -174,12 +174,12 @@ impl RouteHooks {
     }
 
     /// Calls a hook on this thread, or goes on with its coroutine.
-    fn here(&self, py: Python<'_>, (place, parked): Turn, session: &mut Session, exchange: &mut Exchange) -> Local {
+    fn here(&self, py: Python<'_>, (place, parked): HookTurn, session: &mut Session, exchange: &mut Exchange) -> Local {
         let one = &self.called[place];
         let half = session.half;
         let result = {
             let _lent = session.handle.lend(exchange);
-            let (duty, began) = self.lanes.watch.begin(py, one.timeout());
+            let (duty, began) = self.executors.watchdog.begin(py, one.timeout());
             let result = guarded(py, || call(py, one, &session.handle, half, parked));
             drop(duty);
             one.count();
@@ -196,11 +196,11 @@ impl RouteHooks {
                 let Suspended { coroutine, yielded } = suspended.get();
                 let coroutine = coroutine.clone_ref(py);
                 if yielded.bind(py).is_instance_of::<Next>() {
-                    let (called, lanes) = (Arc::clone(one), Arc::clone(&self.lanes));
-                    session.parked.push((place, Parked::Coroutine(Coroutine { object: coroutine, called, lanes })));
+                    let (called, executors) = (Arc::clone(one), Arc::clone(&self.executors));
+                    session.parked.push((place, Parked::Coroutine(Coroutine { object: coroutine, called, executors })));
                     return Local::Next;
                 }
-                let job = Job::new(one, &session.handle, half, Run::Loop, &self.lanes);
+                let job = Job::new(one, &session.handle, half, Run::Loop, &self.executors);
                 job.begin_with(place, coroutine, yielded.clone_ref(py));
                 Local::Away(job)
             }
@@ -212,14 +212,14 @@ impl RouteHooks {
     }
 
     /// Has a hook called elsewhere, or go on there.
-    fn away(&self, (place, parked): Turn, mut session: Box<Session>, exchange: &mut Exchange) -> Step {
+    fn away(&self, (place, parked): HookTurn, mut session: Box<Session>, exchange: &mut Exchange) -> Step {
         let one = &self.called[place];
         if let Some(Parked::Job(job)) = parked {
             session.handle.hold(lend(exchange));
             job.answer();
             return wait(job, session, exchange);
         }
-        let job = Job::new(one, &session.handle, session.half, one.run(), &self.lanes);
+        let job = Job::new(one, &session.handle, session.half, one.run(), &self.executors);
         job.at(place);
         session.job = None;
         self.submit(job, session, exchange)
@@ -228,8 +228,8 @@ impl RouteHooks {
     fn submit(&self, job: Arc<Job>, session: Box<Session>, exchange: &mut Exchange) -> Step {
         session.handle.hold(lend(exchange));
         let taken = match job.run {
-            Run::Pool => self.lanes.pool.submit(Arc::clone(&job)),
-            _ => self.lanes.loop_lane.submit(Arc::clone(&job)),
+            Run::Pool => self.executors.pool.submit(Arc::clone(&job)),
+            _ => self.executors.loop_executor.submit(Arc::clone(&job)),
         };
         if taken {
             return wait(job, session, exchange);
@@ -265,9 +265,9 @@ impl Hooks for RouteHooks {
         let Some(job) = session.job.take() else { return failed() };
         take_back(&session, exchange);
         match job.take_outcome() {
-            Some(Outcome::Pass) => {}
-            Some(Outcome::PassedOn) => session.parked.push((job.place(), Parked::Job(job))),
-            Some(Outcome::Answer(answer)) => return self.finish(session, exchange, Step::Answer(answer)),
+            Some(JobOutcome::Pass) => {}
+            Some(JobOutcome::PassedOn) => session.parked.push((job.place(), Parked::Job(job))),
+            Some(JobOutcome::Answer(answer)) => return self.finish(session, exchange, Step::Answer(answer)),
             failure => {
                 if failure.is_none() {
                     job.called.note_timeout(exchange);
@@ -285,7 +285,7 @@ impl Hooks for RouteHooks {
         self.sees_responses
     }
 
-    fn stream(&self, exchange: &mut Exchange) -> Option<Box<dyn Stream>> {
+    fn stream(&self, exchange: &mut Exchange) -> Option<Box<dyn HookStream>> {
         let events = exchange.response.is_event_stream();
         let wanted = |one: &&Arc<Called>| match one.call.on {
             On::Chunks => true,
@@ -298,13 +298,13 @@ impl Hooks for RouteHooks {
         let session = take_session(exchange);
         let handle = session
             .and_then(|session| gil::attached(|py| session.handle.beside(py)))
-            .unwrap_or_else(|| Handle::new(&self.about));
+            .unwrap_or_else(|| ExchangeHandle::new(&self.about));
         handle.show(exchange.shown());
-        let job = Job::new(first, &handle, On::Response, Run::Loop, &self.lanes);
+        let job = Job::new(first, &handle, On::Response, Run::Loop, &self.executors);
         let pipe = Arc::default();
         job.about(&pipe, hooks);
         // Without room for it the body breaks off, which the worker sees at once.
-        let taken = self.lanes.loop_lane.submit(Arc::clone(&job));
+        let taken = self.executors.loop_executor.submit(Arc::clone(&job));
         if !taken {
             job.called.note_crowd(exchange);
             pipe::refuse(&pipe);
@@ -317,13 +317,13 @@ impl Hooks for RouteHooks {
 fn call<'py>(
     py: Python<'py>,
     one: &Called,
-    handle: &Arc<Handle>,
+    handle: &Arc<ExchangeHandle>,
     half: On,
     parked: Option<Parked>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (context, request) = (handle.context(py)?, handle.request(py)?);
     if let Some(Parked::Coroutine(coroutine)) = parked {
-        let response = Bound::new(py, Response::of(request.unbind()))?;
+        let response = Bound::new(py, PyResponse::of(request.unbind()))?;
         return context.call1((&drivers(py)?.1, coroutine.object, response));
     }
     if one.call.run == Run::Worker {
@@ -333,7 +333,7 @@ fn call<'py>(
     match one.call.on {
         On::Request => context.call1((begin, &one.function, request)),
         On::Around => context.call1((begin, &one.function, request, CallNext::driven())),
-        _ => context.call1((begin, &one.function, &request, Response::of(request.clone().unbind()))),
+        _ => context.call1((begin, &one.function, &request, PyResponse::of(request.clone().unbind()))),
     }
 }
 

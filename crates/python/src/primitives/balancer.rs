@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use pylae_core::Instant;
-use pylae_core::service::{Outcome, PickInput, ServiceState, Suspended, Tried, Unavailable, hash, sticky};
+use pylae_core::service::{AttemptOutcome, PickInput, ServiceState, SuspendedPick, Tried, Unavailable, hash, sticky};
 use pyo3::exceptions::{PyLookupError, PyValueError};
 use pyo3::prelude::*;
 
@@ -13,14 +13,14 @@ use crate::errors::to_python;
 use crate::plan::part;
 
 /// A service.
-#[pyclass(frozen)]
-pub(super) struct LoadBalancer(RwLock<Arc<ServiceState>>);
+#[pyclass(name = "LoadBalancer", frozen)]
+pub(super) struct PyLoadBalancer(RwLock<Arc<ServiceState>>);
 
 /// An instance in use, until `end`.
 #[pyclass(frozen)]
 pub(super) struct Pick {
     service: Arc<ServiceState>,
-    held: Mutex<Option<Suspended>>,
+    held: Mutex<Option<SuspendedPick>>,
     /// Where the instance is.
     #[pyo3(get)]
     url: String,
@@ -35,7 +35,7 @@ fn build(service: &str, previous: Option<&ServiceState>, now: u64) -> PyResult<A
 }
 
 #[pymethods]
-impl LoadBalancer {
+impl PyLoadBalancer {
     /// `service` is a service of the plan.
     #[new]
     fn make(service: &str, now: u64) -> PyResult<Self> {
@@ -108,7 +108,7 @@ impl LoadBalancer {
     }
 }
 
-impl LoadBalancer {
+impl PyLoadBalancer {
     fn state(&self) -> Arc<ServiceState> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -120,7 +120,7 @@ fn find(service: &ServiceState, url: &str) -> PyResult<usize> {
 }
 
 impl Pick {
-    fn take(&self) -> Option<Suspended> {
+    fn take(&self) -> Option<SuspendedPick> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -131,11 +131,11 @@ impl Pick {
     #[pyo3(signature = (now, latency, status, word))]
     fn report(&self, now: u64, latency: u64, status: Option<u16>, word: &str) -> PyResult<Vec<String>> {
         let outcome = match (status, word) {
-            (Some(status), _) => Outcome::Status(status),
-            (None, "connect_failed") => Outcome::ConnectFailed,
-            (None, "timeout") => Outcome::Timeout,
-            (None, "reset") => Outcome::Reset,
-            (None, "cancelled") => Outcome::Cancelled,
+            (Some(status), _) => AttemptOutcome::Status(status),
+            (None, "connect_failed") => AttemptOutcome::ConnectFailed,
+            (None, "timeout") => AttemptOutcome::Timeout,
+            (None, "reset") => AttemptOutcome::Reset,
+            (None, "cancelled") => AttemptOutcome::Cancelled,
             (None, other) => return Err(PyValueError::new_err(format!("`{other}` is not an outcome"))),
         };
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);

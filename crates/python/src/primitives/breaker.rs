@@ -3,42 +3,42 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pylae_core::Instant;
-use pylae_core::service::breaker::{self, Breaker, Position, Rules};
+use pylae_core::service::breaker::{self, Breaker, BreakerRules, BreakerState};
 use pyo3::prelude::*;
 
 use super::time::nanos;
 use crate::plan::part;
 
 /// A breaker and its rules.
-#[pyclass(frozen)]
-pub(super) struct CircuitBreaker(Arc<State>);
+#[pyclass(name = "CircuitBreaker", frozen)]
+pub(super) struct PyCircuitBreaker(Arc<State>);
 
 struct State {
-    rules: Rules,
+    rules: BreakerRules,
     breaker: Breaker,
 }
 
 /// The right to one attempt; it ends once.
-#[pyclass(frozen)]
-pub(super) struct Permit {
+#[pyclass(name = "Permit", frozen)]
+pub(super) struct PyPermit {
     state: Arc<State>,
-    permit: Mutex<Option<breaker::Permit>>,
+    permit: Mutex<Option<breaker::BreakerPermit>>,
 }
 
 #[pymethods]
-impl CircuitBreaker {
+impl PyCircuitBreaker {
     /// `settings` is the `circuit_breaker` of a service in the plan.
     #[new]
     fn make(settings: &str) -> PyResult<Self> {
-        let rules = Rules::from_plan(&part(settings)?);
+        let rules = BreakerRules::from_plan(&part(settings)?);
         Ok(Self(Arc::new(State { rules, breaker: Breaker::default() })))
     }
 
     /// A permit, or nanoseconds until it is worth asking again (0: when a probe is back).
-    fn admit(&self, now: u64) -> (Option<Permit>, u64) {
+    fn admit(&self, now: u64) -> (Option<PyPermit>, u64) {
         let State { rules, breaker } = &*self.0;
         match breaker.admit(rules, Instant::from_nanos(now)) {
-            Ok(permit) => (Some(Permit { state: Arc::clone(&self.0), permit: Mutex::new(Some(permit)) }), 0),
+            Ok(permit) => (Some(PyPermit { state: Arc::clone(&self.0), permit: Mutex::new(Some(permit)) }), 0),
             Err(wait) => (None, nanos(wait)),
         }
     }
@@ -47,9 +47,9 @@ impl CircuitBreaker {
     fn position(&self, now: u64) -> (&'static str, u64) {
         let (position, left) = self.0.breaker.position(Instant::from_nanos(now));
         let name = match position {
-            Position::Closed => "closed",
-            Position::Open => "open",
-            Position::HalfOpen => "half_open",
+            BreakerState::Closed => "closed",
+            BreakerState::Open => "open",
+            BreakerState::HalfOpen => "half_open",
         };
         (name, nanos(left))
     }
@@ -60,14 +60,14 @@ impl CircuitBreaker {
     }
 }
 
-impl Permit {
-    fn take(&self) -> Option<breaker::Permit> {
+impl PyPermit {
+    fn take(&self) -> Option<breaker::BreakerPermit> {
         self.permit.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
 #[pymethods]
-impl Permit {
+impl PyPermit {
     /// The attempt went well or failed. False if it was over already.
     fn settle(&self, now: u64, ok: bool) -> bool {
         let State { rules, breaker } = &*self.state;
@@ -88,7 +88,7 @@ impl Permit {
     }
 }
 
-impl Drop for Permit {
+impl Drop for PyPermit {
     fn drop(&mut self) {
         self.release();
     }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pylae_core::cache::{self, Outcome, Purge, Rules, Settled, Stored};
+use pylae_core::cache::{self, CacheOutcome, CacheRules, Purge, Settled, StoredResponse};
 use pylae_core::{Exchange, Halt, Instant, Problem, User, Verdict};
 use pylae_http::{Framing, Method};
 use pylae_policies::cache::Config;
@@ -11,33 +11,33 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::message::{self, Lines};
+use super::message::{self, FieldLines};
 use crate::errors::to_python;
 use crate::plan::part;
 
 /// Status, fields, and the part of the body that is sent; none is the body that was handed in.
-type Reply = (u16, Lines, Option<Py<PyBytes>>);
+type CachedReply = (u16, FieldLines, Option<Py<PyBytes>>);
 
 /// Stored answers, and what may be stored.
-#[pyclass(frozen)]
-pub(super) struct Cache {
+#[pyclass(name = "Cache", frozen)]
+pub(super) struct PyCache {
     cache: Arc<cache::Cache>,
-    rules: Arc<Rules>,
+    rules: Arc<CacheRules>,
 }
 
 /// One request at the cache.
-#[pyclass(frozen)]
-pub(super) struct Lookup {
+#[pyclass(name = "Lookup", frozen)]
+pub(super) struct PyLookup {
     cache: Arc<cache::Cache>,
     exchange: Mutex<Exchange>,
-    stored: Mutex<Option<Stored>>,
+    stored: Mutex<Option<StoredResponse>>,
     /// The request may not be forwarded.
     #[pyo3(get)]
     refused: bool,
 }
 
 #[pymethods]
-impl Cache {
+impl PyCache {
     /// Room for `size` bytes; `settings` is the `cache` policy of a route in the plan.
     #[new]
     fn make(size: u64, settings: &str) -> PyResult<Self> {
@@ -47,7 +47,14 @@ impl Cache {
 
     /// Looks a request up. Times are since the Unix epoch here.
     #[pyo3(signature = (now, method, target, headers, user))]
-    fn lookup(&self, now: u64, method: &str, target: &str, headers: Lines, user: Option<String>) -> PyResult<Lookup> {
+    fn lookup(
+        &self,
+        now: u64,
+        method: &str,
+        target: &str,
+        headers: FieldLines,
+        user: Option<String>,
+    ) -> PyResult<PyLookup> {
         let mut exchange = message::request(method, target, &headers)?;
         exchange.request.origin.secure = target.starts_with("https:");
         exchange.request.user = user.map(|id| Arc::new(User { id, ..User::default() }));
@@ -60,11 +67,11 @@ impl Cache {
             _ => (None, false),
         };
         let cache = Arc::clone(&self.cache);
-        Ok(Lookup { cache, exchange: Mutex::new(exchange), stored: Mutex::new(stored), refused })
+        Ok(PyLookup { cache, exchange: Mutex::new(exchange), stored: Mutex::new(stored), refused })
     }
 
     /// Makes everything invalid that is stored for an address, whatever its query.
-    fn invalidate(&self, now: u64, target: &str, headers: Lines) -> PyResult<()> {
+    fn invalidate(&self, now: u64, target: &str, headers: FieldLines) -> PyResult<()> {
         let exchange = message::request("GET", target, &headers)?;
         self.cache.invalidate(&exchange.request.host, &exchange.request.target.path, Instant::from_nanos(now));
         Ok(())
@@ -85,26 +92,26 @@ impl Cache {
 }
 
 #[pymethods]
-impl Lookup {
+impl PyLookup {
     /// How the request was served so far.
     fn outcome(&self) -> Option<&'static str> {
         self.exchange().cache_visit().outcome.map(|outcome| match outcome {
-            Outcome::Hit => "hit",
-            Outcome::Stale => "stale",
-            Outcome::Revalidated => "revalidated",
-            Outcome::Miss => "miss",
-            Outcome::Bypass => "bypass",
+            CacheOutcome::Hit => "hit",
+            CacheOutcome::Stale => "stale",
+            CacheOutcome::Revalidated => "revalidated",
+            CacheOutcome::Miss => "miss",
+            CacheOutcome::Bypass => "bypass",
         })
     }
 
     /// What is stored, if that answers the request.
-    fn reply(&self, py: Python<'_>) -> Option<Reply> {
+    fn reply(&self, py: Python<'_>) -> Option<CachedReply> {
         let stored = self.stored();
         stored.as_ref().map(|stored| reply(py, &self.exchange(), stored))
     }
 
     /// The request that must be made behind the client's back, if any; once.
-    fn refresh(&self, now: u64) -> PyResult<Option<Lookup>> {
+    fn refresh(&self, now: u64) -> PyResult<Option<PyLookup>> {
         let Some(mut fetch) = self.stored().as_mut().and_then(|stored| stored.refresh.take()) else { return Ok(None) };
         let (bytes, secure, user) = {
             let exchange = self.exchange();
@@ -122,12 +129,19 @@ impl Lookup {
     }
 
     /// The fields with which the service is to be asked.
-    fn headers(&self) -> Lines {
+    fn headers(&self) -> FieldLines {
         message::request_lines(&self.exchange())
     }
 
     /// Takes in the answer of the service and gives what the client gets.
-    fn answered(&self, py: Python<'_>, now: u64, status: u16, headers: Lines, body: &[u8]) -> PyResult<Reply> {
+    fn answered(
+        &self,
+        py: Python<'_>,
+        now: u64,
+        status: u16,
+        headers: FieldLines,
+        body: &[u8],
+    ) -> PyResult<CachedReply> {
         let mut exchange = self.exchange();
         let exchange = &mut *exchange;
         exchange.times.now = Instant::from_nanos(now);
@@ -154,7 +168,7 @@ impl Lookup {
     }
 
     /// The service has not answered: what is stored, if that does instead.
-    fn failed(&self, py: Python<'_>, now: u64) -> Option<Reply> {
+    fn failed(&self, py: Python<'_>, now: u64) -> Option<CachedReply> {
         let mut exchange = self.exchange();
         exchange.times.now = Instant::from_nanos(now);
         let stored = cache::failed(&mut exchange, &Halt::ConnectFailed)?;
@@ -162,18 +176,18 @@ impl Lookup {
     }
 }
 
-impl Lookup {
+impl PyLookup {
     fn exchange(&self) -> MutexGuard<'_, Exchange> {
         self.exchange.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn stored(&self) -> MutexGuard<'_, Option<Stored>> {
+    fn stored(&self) -> MutexGuard<'_, Option<StoredResponse>> {
         self.stored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A stored response, whose head lies in `exchange`.
-fn reply(py: Python<'_>, exchange: &Exchange, stored: &Stored) -> Reply {
+fn reply(py: Python<'_>, exchange: &Exchange, stored: &StoredResponse) -> CachedReply {
     let has_body = exchange.request.head.method != Method::Head && exchange.response.status != 304;
     let body = if has_body { &stored.entry.body[stored.part.clone()] } else { &[] };
     (exchange.response.status, message::response_lines(exchange), Some(PyBytes::new(py, body).unbind()))

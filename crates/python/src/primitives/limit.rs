@@ -9,38 +9,38 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 /// Admitted, what is left, nanoseconds until the same cost is admitted (None: never), nanoseconds until all is there.
-type Told = (bool, u32, Option<u64>, u64);
+type CheckResult = (bool, u32, Option<u64>, u64);
 
 /// A token bucket. Times are in nanoseconds.
-#[pyclass(frozen)]
-pub(super) struct TokenBucket(Mutex<limit::TokenBucket>);
+#[pyclass(name = "TokenBucket", frozen)]
+pub(super) struct PyTokenBucket(Mutex<limit::TokenBucket>);
 
 #[pymethods]
-impl TokenBucket {
+impl PyTokenBucket {
     #[new]
     fn make(limit: u32, per: u64, burst: Option<u32>) -> PyResult<Self> {
         wrap(limit::TokenBucket::new(limit, Duration::from_nanos(per), burst)).map(Self)
     }
 
     /// Takes `cost`, or nothing.
-    fn check(&self, now: u64, cost: u32) -> Told {
+    fn check(&self, now: u64, cost: u32) -> CheckResult {
         tell(self.0.lock().unwrap_or_else(PoisonError::into_inner).check(Instant::from_nanos(now), cost))
     }
 }
 
 /// A sliding window. Times are in nanoseconds.
-#[pyclass(frozen)]
-pub(super) struct SlidingWindow(Mutex<limit::SlidingWindow>);
+#[pyclass(name = "SlidingWindow", frozen)]
+pub(super) struct PySlidingWindow(Mutex<limit::SlidingWindow>);
 
 #[pymethods]
-impl SlidingWindow {
+impl PySlidingWindow {
     #[new]
     fn make(limit: u32, per: u64) -> PyResult<Self> {
         wrap(limit::SlidingWindow::new(limit, Duration::from_nanos(per))).map(Self)
     }
 
     /// Takes `cost`, or nothing.
-    fn check(&self, now: u64, cost: u32) -> Told {
+    fn check(&self, now: u64, cost: u32) -> CheckResult {
         tell(self.0.lock().unwrap_or_else(PoisonError::into_inner).check(Instant::from_nanos(now), cost))
     }
 }
@@ -49,7 +49,7 @@ fn wrap<T>(made: Result<T, limit::LimitError>) -> PyResult<Mutex<T>> {
     made.map(Mutex::new).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
-fn tell(decision: limit::Decision) -> Told {
+fn tell(decision: limit::Decision) -> CheckResult {
     let nanos = |time: Duration| u64::try_from(time.as_nanos()).ok();
     let reset = nanos(decision.reset).unwrap_or(u64::MAX);
     (decision.admitted, decision.remaining, nanos(decision.retry_after), reset)

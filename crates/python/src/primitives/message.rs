@@ -8,7 +8,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 /// Field lines, each byte of a value a character (Latin-1).
-pub(super) type Lines = Vec<(String, String)>;
+pub(super) type FieldLines = Vec<(String, String)>;
 
 const LIMITS: HeadLimits = HeadLimits { head: 1 << 20, target: 1 << 16, fields: 1000 };
 
@@ -27,7 +27,7 @@ fn push(out: &mut Vec<u8>, text: &str) -> PyResult<()> {
     Ok(())
 }
 
-fn push_lines(out: &mut Vec<u8>, lines: &Lines) -> PyResult<()> {
+fn push_lines(out: &mut Vec<u8>, lines: &FieldLines) -> PyResult<()> {
     for (name, value) in lines {
         push(out, name)?;
         out.extend_from_slice(b": ");
@@ -39,7 +39,7 @@ fn push_lines(out: &mut Vec<u8>, lines: &Lines) -> PyResult<()> {
 }
 
 /// A request, admitted as if it had come from a client.
-pub(super) fn request(method: &str, target: &str, lines: &Lines) -> PyResult<Exchange> {
+pub(super) fn request(method: &str, target: &str, lines: &FieldLines) -> PyResult<Exchange> {
     if method.contains(' ') || target.contains(' ') {
         return Err(refuse("a method or target has no spaces"));
     }
@@ -68,7 +68,7 @@ pub(super) fn admitted(bytes: Vec<u8>) -> PyResult<Exchange> {
 }
 
 /// Puts the head of a response into `exchange`, as if an instance had sent it.
-pub(super) fn respond(exchange: &mut Exchange, status: u16, lines: &Lines) -> PyResult<()> {
+pub(super) fn respond(exchange: &mut Exchange, status: u16, lines: &FieldLines) -> PyResult<()> {
     if !(200..=599).contains(&status) {
         return Err(refuse("a status is a number from 200 to 599"));
     }
@@ -87,7 +87,7 @@ pub(super) fn respond(exchange: &mut Exchange, status: u16, lines: &Lines) -> Py
 }
 
 /// The fields of the request in `exchange` as they go on to the service, without Host.
-pub(super) fn request_lines(exchange: &Exchange) -> Lines {
+pub(super) fn request_lines(exchange: &Exchange) -> FieldLines {
     let mut bytes = Vec::with_capacity(512);
     let line = RequestLine { method: b"GET", path: b"/", query: None, host: b"-", upgrade: false, via: None };
     encode::request(&mut bytes, line, exchange.request.fields(NameSet::EMPTY), Framing::None);
@@ -100,7 +100,7 @@ pub(super) fn request_lines(exchange: &Exchange) -> Lines {
 }
 
 /// The fields of the response in `exchange` as they go on to the client, without those that frame its body.
-pub(super) fn response_lines(exchange: &Exchange) -> Lines {
+pub(super) fn response_lines(exchange: &Exchange) -> FieldLines {
     let mut bytes = Vec::with_capacity(512);
     let line = StatusLine {
         status: exchange.response.status,
@@ -117,7 +117,7 @@ pub(super) fn response_lines(exchange: &Exchange) -> Lines {
     to_lines(&head.fields, &bytes)
 }
 
-fn to_lines(fields: &Fields, bytes: &[u8]) -> Lines {
+fn to_lines(fields: &Fields, bytes: &[u8]) -> FieldLines {
     fields.iter().map(|field| (text(field.name.of(bytes)), text(field.value.of(bytes)))).collect()
 }
 

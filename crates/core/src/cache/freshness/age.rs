@@ -6,7 +6,7 @@ use pylae_http::{Name, ResponseHead};
 
 use crate::cache::freshness::control::{ResponseControl, seconds};
 use crate::cache::freshness::date::moment;
-use crate::cache::rules::Rules;
+use crate::cache::rules::CacheRules;
 use crate::{Exchange, Instant};
 
 /// Now, since the Unix epoch.
@@ -43,7 +43,7 @@ pub(crate) enum Lifetime {
 }
 
 /// The head of a response, and when it came since the Unix epoch.
-pub(crate) struct Seen<'a> {
+pub(crate) struct ReceivedHead<'a> {
     pub(crate) head: &'a ResponseHead,
     pub(crate) bytes: &'a [u8],
     pub(crate) wall: Duration,
@@ -51,7 +51,7 @@ pub(crate) struct Seen<'a> {
 
 /// How long a response is fresh: `s-maxage`, `max-age`, `Expires`, and otherwise what may be guessed or what the route
 /// says for its status (section 4.2.1).
-pub(crate) fn lifetime(response: &Seen<'_>, control: &ResponseControl, rules: &Rules) -> Lifetime {
+pub(crate) fn lifetime(response: &ReceivedHead<'_>, control: &ResponseControl, rules: &CacheRules) -> Lifetime {
     let configured = configured(response.head.status, rules);
     if let Some(ttl) = configured.filter(|_| rules.overrides) {
         return Lifetime::Configured(ttl);
@@ -78,7 +78,7 @@ pub(crate) fn lifetime(response: &Seen<'_>, control: &ResponseControl, rules: &R
 }
 
 /// How long an answer with this status is fresh if the origin does not say so, as far as the route says that at all.
-fn configured(status: u16, rules: &Rules) -> Option<Duration> {
+fn configured(status: u16, rules: &CacheRules) -> Option<Duration> {
     match status {
         200 | 203 | 206 | 300 | 301 | 308 => Some(rules.ttl),
         404 | 410 => Some(rules.error_ttl).filter(|ttl| !ttl.is_zero()),
@@ -88,7 +88,7 @@ fn configured(status: u16, rules: &Rules) -> Option<Duration> {
 
 /// A part of the time for which what is answered had not changed when it was sent (section 4.2.2), for statuses that
 /// are cacheable by default (RFC 9110 section 15.1) or called `public`. Failures of the origin need its word.
-fn guessed(response: &Seen<'_>, control: &ResponseControl, rules: &Rules) -> Option<Duration> {
+fn guessed(response: &ReceivedHead<'_>, control: &ResponseControl, rules: &CacheRules) -> Option<Duration> {
     let status = response.head.status;
     let by_default = matches!(status, 200 | 203 | 204 | 206 | 300 | 301 | 308 | 404 | 405 | 410 | 414);
     if rules.heuristic <= 0.0 || !(by_default || control.public && status < 500) {
@@ -99,6 +99,6 @@ fn guessed(response: &Seen<'_>, control: &ResponseControl, rules: &Rules) -> Opt
 }
 
 /// When a response was sent, by its own word if it has one.
-fn date(response: &Seen<'_>) -> Duration {
+fn date(response: &ReceivedHead<'_>) -> Duration {
     response.head.fields.get(response.bytes, Name::Date).and_then(moment).unwrap_or(response.wall)
 }

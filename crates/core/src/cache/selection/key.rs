@@ -3,7 +3,7 @@
 use pylae_http::Name;
 
 use crate::Exchange;
-use crate::cache::rules::Rules;
+use crate::cache::rules::CacheRules;
 use crate::cache::selection::vary::join;
 
 /// Fields by which some services let a request ask for another address or method than it says. An answer to a
@@ -41,7 +41,7 @@ pub(crate) fn overrides(exchange: &Exchange) -> bool {
 
 /// Writes the key of the request in `exchange` into its visit: host, path, query, scheme, route, the configured
 /// fields, user. No part holds a zero byte but the user, which is the last.
-pub(crate) fn write(rules: &Rules, exchange: &mut Exchange) {
+pub(crate) fn write(rules: &CacheRules, exchange: &mut Exchange) {
     let visit = exchange.cache_visit();
     let (mut key, mut scratch) = (std::mem::take(&mut visit.key), std::mem::take(&mut visit.scratch));
     key.clear();

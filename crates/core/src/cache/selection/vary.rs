@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pylae_http::{Edits, Name, NameSet};
 
 use crate::Exchange;
-use crate::cache::rules::Rules;
+use crate::cache::rules::CacheRules;
 use crate::cache::selection::language;
 use crate::exchange::user::User;
 use crate::request::forwarding;
@@ -42,12 +42,12 @@ type Value = Option<Box<[u8]>>;
 
 /// What the cache knew of a request when it looked for its answer. What hooks make of the request later is not in any key.
 #[derive(Debug)]
-pub(crate) struct Known {
+pub(crate) struct RequestFacts {
     edits: Edits,
     user: Option<Arc<User>>,
 }
 
-impl Known {
+impl RequestFacts {
     pub(crate) fn of(exchange: &Exchange) -> Self {
         Self { edits: exchange.request.edits.clone(), user: exchange.request.user.clone() }
     }
@@ -61,7 +61,7 @@ impl Known {
 impl Selecting {
     /// What the request in `exchange`, of which the cache knew so much, said in the fields that its response's Vary names.
     /// `None`: the response answers no other request.
-    pub(crate) fn read(exchange: &Exchange, known: &Known, rules: &Rules) -> Option<Self> {
+    pub(crate) fn read(exchange: &Exchange, known: &RequestFacts, rules: &CacheRules) -> Option<Self> {
         let keyed = if exchange.hooks().is_some() { KEYED } else { KEYED_WITHOUT_HOOKS };
         let keyed = if known.is_keyed_by_user(rules.per_user) { keyed.with(forwarding::IDENTITY) } else { keyed };
         let mut names: Vec<Box<str>> = Vec::new();
@@ -91,7 +91,7 @@ impl Selecting {
     }
 
     /// Whether the request in `exchange` says the same. `scratch` is memory that is used again.
-    pub(crate) fn matches(&self, exchange: &Exchange, rules: &Rules, scratch: &mut Vec<u8>) -> bool {
+    pub(crate) fn matches(&self, exchange: &Exchange, rules: &CacheRules, scratch: &mut Vec<u8>) -> bool {
         self.0.iter().all(|(name, said)| {
             let present = join(exchange, rules, name, scratch);
             match said {
@@ -102,7 +102,7 @@ impl Selecting {
     }
 
     /// Appends what the request in `exchange` says in the same fields.
-    pub(crate) fn append(&self, exchange: &Exchange, rules: &Rules, scratch: &mut Vec<u8>, out: &mut Vec<u8>) {
+    pub(crate) fn append(&self, exchange: &Exchange, rules: &CacheRules, scratch: &mut Vec<u8>, out: &mut Vec<u8>) {
         for (name, _) in &self.0 {
             out.push(u8::from(join(exchange, rules, name, scratch)));
             out.extend_from_slice(scratch);
@@ -128,7 +128,7 @@ impl Selecting {
 
 /// Writes the value of a request field, as the service sees it, to `out`: lines joined, white space around commas
 /// removed, languages as they are compared. Whether there is such a field.
-pub(crate) fn join(exchange: &Exchange, rules: &Rules, name: &str, out: &mut Vec<u8>) -> bool {
+pub(crate) fn join(exchange: &Exchange, rules: &CacheRules, name: &str, out: &mut Vec<u8>) -> bool {
     join_known(exchange, (&exchange.request.edits, exchange.request.user.as_deref()), rules, name, out)
 }
 
@@ -136,7 +136,7 @@ pub(crate) fn join(exchange: &Exchange, rules: &Rules, name: &str, out: &mut Vec
 fn join_known(
     exchange: &Exchange,
     (edits, user): (&Edits, Option<&User>),
-    rules: &Rules,
+    rules: &CacheRules,
     name: &str,
     out: &mut Vec<u8>,
 ) -> bool {

@@ -13,9 +13,9 @@ pub enum Purge {
     /// Everything.
     All,
     /// What answers this path and query, for all users and in all variants.
-    Target(Place),
+    Target(PurgeAddress),
     /// What answers paths that start so.
-    Prefix(Place),
+    Prefix(PurgeAddress),
     /// What this service has answered.
     Service(String),
     /// What carries this tag.
@@ -25,7 +25,7 @@ pub enum Purge {
 /// Host and path.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Place {
+pub struct PurgeAddress {
     host: Option<String>,
     path: String,
 }
@@ -47,7 +47,7 @@ impl Purge {
     /// Whether the entry is one of those.
     pub(crate) fn names(&self, key: &[u8], entry: &Entry) -> bool {
         let (host, path, query) = key::read(key);
-        let here = |place: &Place| place.host.as_ref().is_none_or(|wanted| wanted.as_bytes() == host);
+        let here = |place: &PurgeAddress| place.host.as_ref().is_none_or(|wanted| wanted.as_bytes() == host);
         match self {
             Self::All => true,
             Self::Target(place) => {

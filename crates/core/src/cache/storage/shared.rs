@@ -10,12 +10,12 @@ use serde::Serialize;
 
 use crate::cache::condition::has_wanted;
 use crate::cache::flight::Flights;
-use crate::cache::rules::Rules;
+use crate::cache::rules::CacheRules;
 use crate::cache::selection::key;
 use crate::cache::storage::combine::joined;
 use crate::cache::storage::entry::Entry;
 use crate::cache::storage::purge::Purge;
-use crate::cache::storage::store::{CacheStore, MemoryStore};
+use crate::cache::storage::store::{CacheStore, MemoryCacheStore};
 use crate::{Exchange, Instant};
 
 /// Slots for marks of changes. One change takes one in so many other entries with it.
@@ -46,7 +46,7 @@ pub struct Cache {
 
 /// What the cache has for a request.
 #[derive(Debug)]
-pub(crate) enum Found {
+pub(crate) enum CacheLookup {
     /// What answers it.
     Entry(Arc<Entry>),
     /// Parts of what answers it.
@@ -72,7 +72,7 @@ fn marks(slots: usize) -> Box<[AtomicU64]> {
 impl Cache {
     /// An empty cache for `bytes` bytes in memory, and up to a quarter of that for bodies that have not passed completely.
     pub fn new(bytes: u64) -> Arc<Self> {
-        Self::over(Box::new(MemoryStore::new(bytes)), usize::try_from(bytes / 16).unwrap_or(usize::MAX))
+        Self::over(Box::new(MemoryCacheStore::new(bytes)), usize::try_from(bytes / 16).unwrap_or(usize::MAX))
     }
 
     /// A cache over `store`, which takes entries of up to `largest` bytes; four of them may pass at the same time.
@@ -96,17 +96,17 @@ impl Cache {
     }
 
     /// The entry that answers the request in `exchange`, whose key is written; fresh or not.
-    pub(crate) fn find(&self, rules: &Rules, exchange: &mut Exchange) -> Found {
+    pub(crate) fn find(&self, rules: &CacheRules, exchange: &mut Exchange) -> CacheLookup {
         let visit = exchange.cache_visit();
-        let Some(variants) = self.store.get(&visit.key) else { return Found::Nothing };
+        let Some(variants) = self.store.get(&visit.key) else { return CacheLookup::Nothing };
         let mut scratch = std::mem::take(&mut visit.scratch);
         let changed = self.changed(&exchange.request.host, &exchange.request.target.path);
-        let mut others = Found::Others;
+        let mut others = CacheLookup::Others;
         let mut matching = variants.0.iter().filter(|entry| {
             let selected = entry.requested > changed && entry.selecting.matches(exchange, rules, &mut scratch);
             let answers = selected && has_wanted(entry, exchange);
             if selected && !answers {
-                others = Found::Parts;
+                others = CacheLookup::Parts;
             }
             answers
         });
@@ -117,7 +117,7 @@ impl Cache {
         }
         let found = found.cloned();
         exchange.cache_visit().scratch = scratch;
-        found.map_or(others, Found::Entry)
+        found.map_or(others, CacheLookup::Entry)
     }
 
     /// What is kept of a part that has just come, with the parts that are there already; none if it is of no use.
@@ -127,7 +127,7 @@ impl Cache {
 
     /// Writes what a fetch for the request in `exchange` is known by: its key and what it says in the fields by which the
     /// stored answers differ.
-    pub(crate) fn flight_key(&self, rules: &Rules, exchange: &mut Exchange) -> Vec<u8> {
+    pub(crate) fn flight_key(&self, rules: &CacheRules, exchange: &mut Exchange) -> Vec<u8> {
         let visit = exchange.cache_visit();
         let (mut key, mut scratch) = (visit.key.clone(), std::mem::take(&mut visit.scratch));
         if let Some(latest) = self.store.get(&key).and_then(|variants| variants.0.first().cloned()) {

@@ -7,7 +7,7 @@ use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 use crate::cache::storage::entry::{Entry, Variants};
 
-/// A place for stored responses. The one in memory is [`MemoryStore`]; one that is shared between gateways can stand
+/// A place for stored responses. The one in memory is [`MemoryCacheStore`]; one that is shared between gateways can stand
 /// behind the same calls.
 pub trait CacheStore: Send + Sync {
     /// What is stored under a key.
@@ -29,7 +29,7 @@ const SHARDS: usize = 8;
 
 /// Entries in memory, at most so many bytes. What is used often stays, what is asked for once goes first (the eviction is
 /// that of `quick_cache`: Clock-PRO, close to S3-FIFO).
-pub struct MemoryStore {
+pub struct MemoryCacheStore {
     table: Table<Box<[u8]>, Arc<Variants>, Weight>,
     most: usize,
     /// Entries are replaced one after the other.
@@ -46,7 +46,7 @@ impl Weighter<Box<[u8]>, Arc<Variants>> for Weight {
     }
 }
 
-impl MemoryStore {
+impl MemoryCacheStore {
     /// Room for `bytes` bytes.
     pub fn new(bytes: u64) -> Self {
         let options = OptionsBuilder::new()
@@ -66,7 +66,7 @@ impl MemoryStore {
     }
 }
 
-impl CacheStore for MemoryStore {
+impl CacheStore for MemoryCacheStore {
     fn get(&self, key: &[u8]) -> Option<Arc<Variants>> {
         self.table.get(key)
     }

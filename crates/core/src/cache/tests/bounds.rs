@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::*;
 use crate::cache::storage::entry::MOST_VARIANTS;
-use crate::cache::{CacheStore, Entry, MemoryStore};
+use crate::cache::{CacheStore, Entry, MemoryCacheStore};
 
 /// An entry of so many bytes of body.
 fn entry(bytes: usize) -> Arc<Entry> {
@@ -36,7 +36,7 @@ fn flood() -> u64 {
 #[test]
 fn a_flood_of_distinct_answers_stays_within_the_bound() {
     let bound = 64 << 20;
-    let store = MemoryStore::new(bound);
+    let store = MemoryCacheStore::new(bound);
     let mut random = fastrand::Rng::with_seed(7);
     let (mut put, mut key) = (0, 0_u64);
     while put < flood() {
@@ -53,7 +53,7 @@ fn a_flood_of_distinct_answers_stays_within_the_bound() {
 
 #[test]
 fn what_a_store_says_it_holds_is_what_it_holds() {
-    let store = MemoryStore::new(1 << 20);
+    let store = MemoryCacheStore::new(1 << 20);
     for key in 0..200_u64 {
         store.put(&key.to_le_bytes(), entry(1000));
         store.put(&key.to_le_bytes(), entry(1000));
@@ -73,7 +73,7 @@ fn tags_count() {
     let tags: Arc<[Box<str>]> = (0..64).map(|number| format!("{number:0>100}").into()).collect();
     let World { cache, .. } = World::new();
     let before = cache.usage().bytes;
-    let tagged = World { cache, ..World::with(Rules { tags: tags.iter().cloned().collect(), ..rules() }) };
+    let tagged = World { cache, ..World::with(CacheRules { tags: tags.iter().cloned().collect(), ..rules() }) };
     tagged.fetch("GET /", "200", "x");
     let held = tagged.cache.usage().bytes - before;
     assert!(held > plain.weight() as u64 + 64 * 100, "{held}");
@@ -166,7 +166,7 @@ fn a_change_takes_little_else_with_it() {
 
 #[test]
 fn an_entry_is_at_most_a_sixteenth_of_the_cache() {
-    let world = World { cache: Cache::new(1 << 20), ..World::with(Rules { max_entry: 1 << 30, ..rules() }) };
+    let world = World { cache: Cache::new(1 << 20), ..World::with(CacheRules { max_entry: 1 << 30, ..rules() }) };
     let body = |bytes| "x".repeat(bytes);
     world.fetch("GET /small", "200", &body(1 << 16));
     world.fetch("GET /large", "200", &body((1 << 16) + 1));
@@ -204,7 +204,7 @@ fn hits_of_a_zipf_trace_are_those_of_the_crates_policy() {
     const TRACE: u32 = 400_000;
     let zipf = Zipf::new(KEYS, 0.9);
     let weight = entry(1000).weight() + 8 + 1;
-    let store = MemoryStore::new((ROOM * weight) as u64);
+    let store = MemoryCacheStore::new((ROOM * weight) as u64);
     let crates = quick_cache::sync::Cache::<u64, ()>::new(ROOM);
     let mut lru = Lru::new(ROOM);
     let mut random = fastrand::Rng::with_seed(42);

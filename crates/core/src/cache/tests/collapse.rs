@@ -3,7 +3,7 @@
 use std::task::{Context, Poll, Waker};
 
 use super::*;
-use crate::cache::{Join, Landing};
+use crate::cache::{FetchOutcome, Join};
 
 /// Looks up a request that must wait.
 fn joins(world: &World, request: &str) -> (Exchange, Join) {
@@ -14,7 +14,7 @@ fn joins(world: &World, request: &str) -> (Exchange, Join) {
     }
 }
 
-fn landing(join: &Join) -> Option<Landing> {
+fn landing(join: &Join) -> Option<FetchOutcome> {
     match join.flight.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(landing) => Some(landing),
         Poll::Pending => None,
@@ -53,7 +53,7 @@ fn when_the_first_goes_exactly_one_takes_over() {
     let mut first = leader(&world);
     let (one, other) = (joins(&world, "GET /"), joins(&world, "GET /"));
     first.reset();
-    assert_eq!(landing(&one.1), Some(Landing::Abandoned));
+    assert_eq!(landing(&one.1), Some(FetchOutcome::Abandoned));
     let (mut next, join) = one;
     next.cache_visit().joined = landing(&join);
     assert!(matches!(world.look(&mut next), Verdict::Continue));
@@ -79,7 +79,7 @@ fn when_the_answer_cannot_be_kept_all_go_at_once_and_nobody_waits_next_time() {
 
 #[test]
 fn when_it_grows_too_large_all_go_at_once() {
-    let world = World::with(Rules { max_entry: 5, ..rules() });
+    let world = World::with(CacheRules { max_entry: 5, ..rules() });
     let mut first = leader(&world);
     let waiting = joins(&world, "GET /");
     world.head(&mut first, "200", 9);
@@ -87,7 +87,7 @@ fn when_it_grows_too_large_all_go_at_once() {
     first.cache_visit().take(b"012");
     assert_eq!(landing(&waiting.1), None);
     first.cache_visit().take(b"345");
-    assert_eq!(landing(&waiting.1), Some(Landing::Alone));
+    assert_eq!(landing(&waiting.1), Some(FetchOutcome::Alone));
     first.cache_visit().complete();
     assert_eq!(after(&world, waiting), miss());
 }
@@ -99,7 +99,7 @@ fn when_the_origin_fails_nobody_waits_in_turn() {
     let waiting = [joins(&world, "GET /"), joins(&world, "GET /")];
     assert!(world.fail(&mut first).is_none());
     for one in waiting {
-        assert_eq!(landing(&one.1), Some(Landing::Failed));
+        assert_eq!(landing(&one.1), Some(FetchOutcome::Failed));
         assert_eq!(after(&world, one), miss());
     }
 }
@@ -112,7 +112,7 @@ fn when_the_origin_fails_those_who_wait_get_what_is_stale() {
     let mut first = leader(&world);
     let waiting = joins(&world, "GET /");
     assert!(world.fail(&mut first).is_some());
-    let stale = Got::Stored { status: 200, body: "old".into(), outcome: Outcome::Stale };
+    let stale = Got::Stored { status: 200, body: "old".into(), outcome: CacheOutcome::Stale };
     assert_eq!(after(&world, waiting), stale);
 }
 
@@ -123,7 +123,7 @@ fn nobody_joins_a_fetch_that_takes_too_long() {
     world.at += 5;
     let mut late = world.exchange("GET /");
     assert!(matches!(world.look(&mut late), Verdict::Continue));
-    let none = World::with(Rules { wait: Duration::ZERO, ..rules() });
+    let none = World::with(CacheRules { wait: Duration::ZERO, ..rules() });
     let _first = leader(&none);
     assert_eq!(none.ask("GET /"), miss());
 }

@@ -72,7 +72,7 @@ fn conditions_on_a_part() {
     let world = World::new();
     part(&world, 4, 8, "Cache-Control: max-age=60\nETag: \"1\"");
     let asks = |fields: &str| world.ask(&format!("GET /\nRange: bytes=5-6\n{fields}"));
-    let got = |status, body: &str| Got::Stored { status, body: body.into(), outcome: Outcome::Hit };
+    let got = |status, body: &str| Got::Stored { status, body: body.into(), outcome: CacheOutcome::Hit };
     assert_eq!(asks("If-Range: \"1\""), got(206, "56"));
     assert_eq!(asks("If-None-Match: \"1\""), got(304, ""));
     assert_eq!(asks("If-None-Match: \"2\""), got(206, "56"));
@@ -225,7 +225,7 @@ fn a_part_does_not_push_out_a_whole() {
     assert_eq!(given(&world, "bytes=8-9"), Some(bytes("xy", "bytes 8-9/10")));
     assert_eq!(
         world.ask("GET /\nCache-Control: max-stale"),
-        Got::Stored { status: 200, body: WHOLE.into(), outcome: Outcome::Stale }
+        Got::Stored { status: 200, body: WHOLE.into(), outcome: CacheOutcome::Stale }
     );
 }
 
@@ -255,7 +255,7 @@ fn a_stale_part_is_asked_for_anew_and_given_when_the_origin_fails() {
     assert_eq!(world.ask("GET /\nRange: bytes=5-6"), miss());
     let (exchange, settled) = world.fetch("GET /\nRange: bytes=5-6", "503", "no");
     let Settled::Serve(stored) = settled else { panic!() };
-    let stale = Got::Stored { status: 206, body: "56".into(), outcome: Outcome::Stale };
+    let stale = Got::Stored { status: 206, body: "56".into(), outcome: CacheOutcome::Stale };
     assert_eq!(got_stored(&exchange, &stored), stale);
     let answer = "206\nETag: \"2\"\nContent-Range: bytes 5-6/10\nCache-Control: max-age=60";
     world.fetch("GET /\nRange: bytes=5-6", answer, "xy");
@@ -265,7 +265,7 @@ fn a_stale_part_is_asked_for_anew_and_given_when_the_origin_fails() {
 
 #[test]
 fn parts_are_bounded_in_size_and_number() {
-    let world = World::with(Rules { max_entry: 6, ..rules() });
+    let world = World::with(CacheRules { max_entry: 6, ..rules() });
     let control = "ETag: \"1\"\nCache-Control: max-age=60";
     part(&world, 0, 3, control);
     part(&world, 4, 7, control);

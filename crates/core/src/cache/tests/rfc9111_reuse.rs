@@ -74,7 +74,7 @@ fn s4_1_fields_match_if_they_differ_in_white_space_and_lines_only() {
 #[test]
 fn s4_1_languages_have_no_case_and_their_order_counts_unless_told_otherwise() {
     let asks = |sorted, one: &str, other: &str| {
-        let world = World::with(Rules { normalize_language: sorted, ..rules() });
+        let world = World::with(CacheRules { normalize_language: sorted, ..rules() });
         world.fetch(&format!("GET /\nAccept-Language: {one}"), "200\nVary: Accept-Language", "x");
         matches!(world.ask(&format!("GET /\nAccept-Language: {other}")), Got::Stored { .. })
     };
@@ -96,7 +96,7 @@ fn s4_1_languages_have_no_case_and_their_order_counts_unless_told_otherwise() {
         assert_eq!((asks(false, one, other), asks(true, one, other)), (plain, sorted), "{one} | {other}");
     }
     // Only languages.
-    let world = World::with(Rules { normalize_language: true, ..rules() });
+    let world = World::with(CacheRules { normalize_language: true, ..rules() });
     world.fetch("GET /\nX-A: a, b", "200\nVary: X-A", "x");
     assert_eq!(world.ask("GET /\nX-A: b, a"), miss());
     assert_eq!(world.ask("GET /\nX-A: A, b"), miss());
@@ -104,7 +104,8 @@ fn s4_1_languages_have_no_case_and_their_order_counts_unless_told_otherwise() {
 
 #[test]
 fn a_configured_field_is_normalized_too() {
-    let world = World::with(Rules { normalize_language: true, vary: ["accept-language".into()].into(), ..rules() });
+    let world =
+        World::with(CacheRules { normalize_language: true, vary: ["accept-language".into()].into(), ..rules() });
     world.fetch("GET /\nAccept-Language: de, en", "200", "x");
     assert_eq!(world.ask("GET /\nAccept-Language: EN, de"), hit("x"));
     assert_eq!(world.ask("GET /\nAccept-Language: en"), miss());
@@ -142,7 +143,7 @@ fn s4_1_a_request_changed_by_a_policy_counts_as_changed() {
 }
 
 /// For how many seconds an answer is given.
-fn fresh_for(rules: Rules, answer: &str) -> u64 {
+fn fresh_for(rules: CacheRules, answer: &str) -> u64 {
     let mut world = World::with(rules);
     world.fetch("GET /", answer, "x");
     let begin = world.at;
@@ -190,7 +191,7 @@ fn s4_2_2_the_configured_time_does_not_count_where_the_origin_states_one() {
 
 #[test]
 fn s4_2_2_freshness_is_guessed_only_if_told_so() {
-    let guess = |heuristic| Rules { ttl: Duration::ZERO, heuristic, ..rules() };
+    let guess = |heuristic| CacheRules { ttl: Duration::ZERO, heuristic, ..rules() };
     let changed = format!("Date: {{date}}\nLast-Modified: {}", World::new().date(-1000));
     for (rules, answer, seconds) in [
         (guess(0.0), format!("200\n{changed}"), 0),
@@ -207,11 +208,11 @@ fn s4_2_2_freshness_is_guessed_only_if_told_so() {
         // What is stated comes first, and what has no date is as the route says.
         (guess(0.1), format!("200\nCache-Control: max-age=7\n{changed}"), 7),
         (guess(0.1), format!("200\nExpires: 0\n{changed}"), 0),
-        (Rules { ttl: Duration::from_secs(30), ..guess(0.1) }, "200".to_owned(), 30),
-        (Rules { ttl: Duration::from_secs(30), ..guess(0.1) }, "200\nLast-Modified: some day".to_owned(), 30),
-        (Rules { ttl: Duration::from_secs(30), ..guess(0.1) }, format!("200\n{changed}"), 100),
-        (Rules { overrides: true, ttl: Duration::from_secs(30), ..guess(0.1) }, format!("200\n{changed}"), 30),
-        (Rules { error_ttl: Duration::from_secs(30), ..guess(0.1) }, format!("404\n{changed}"), 30),
+        (CacheRules { ttl: Duration::from_secs(30), ..guess(0.1) }, "200".to_owned(), 30),
+        (CacheRules { ttl: Duration::from_secs(30), ..guess(0.1) }, "200\nLast-Modified: some day".to_owned(), 30),
+        (CacheRules { ttl: Duration::from_secs(30), ..guess(0.1) }, format!("200\n{changed}"), 100),
+        (CacheRules { overrides: true, ttl: Duration::from_secs(30), ..guess(0.1) }, format!("200\n{changed}"), 30),
+        (CacheRules { error_ttl: Duration::from_secs(30), ..guess(0.1) }, format!("404\n{changed}"), 30),
         // Time at the origin counts, as with what is stated.
         (guess(0.1), format!("200\nAge: 60\n{changed}"), 40),
     ] {
@@ -227,7 +228,7 @@ fn s4_2_2_freshness_is_guessed_only_if_told_so() {
 
 #[test]
 fn s4_2_2_an_override_counts_from_when_the_answer_came() {
-    let all = || Rules { overrides: true, ttl: Duration::from_secs(50), ..rules() };
+    let all = || CacheRules { overrides: true, ttl: Duration::from_secs(50), ..rules() };
     assert_eq!(fresh_for(all(), "200\nCache-Control: max-age=5\nAge: 1000"), 50);
     assert_eq!(fresh_for(rules(), "200\nAge: 1000"), 300);
 }
@@ -318,7 +319,7 @@ fn s4_2_4_stale_responses_are_not_given() {
 fn s4_2_4_stale_responses_are_given_when_the_origin_fails_and_that_is_allowed() {
     for (rules, control) in [
         (rules(), "max-age=0, stale-if-error=60"),
-        (Rules { stale_if_error: Duration::from_secs(60), ..rules() }, "max-age=0"),
+        (CacheRules { stale_if_error: Duration::from_secs(60), ..rules() }, "max-age=0"),
     ] {
         let mut world = World::with(rules);
         world.fetch("GET /", &format!("200\nETag: \"1\"\nCache-Control: {control}"), "x");
@@ -328,7 +329,7 @@ fn s4_2_4_stale_responses_are_given_when_the_origin_fails_and_that_is_allowed() 
         let stored = world.fail(&mut exchange).unwrap();
         assert_eq!(
             got_stored(&exchange, &stored),
-            Got::Stored { status: 200, body: "x".into(), outcome: Outcome::Stale }
+            Got::Stored { status: 200, body: "x".into(), outcome: CacheOutcome::Stale }
         );
         let (_, settled) = world.fetch("GET /", "503", "no");
         assert!(matches!(settled, Settled::Serve(_)));
@@ -341,7 +342,7 @@ fn s4_2_4_stale_responses_are_given_when_the_origin_fails_and_that_is_allowed() 
 #[test]
 fn s4_2_4_directives_forbid_stale_responses() {
     for forbidding in ["must-revalidate", "proxy-revalidate", "s-maxage=0", "no-cache"] {
-        let generous = Rules {
+        let generous = CacheRules {
             stale_if_error: Duration::from_secs(60),
             stale_while_revalidate: Duration::from_secs(60),
             ..rules()
@@ -371,7 +372,7 @@ fn s5_2_1_2_max_stale() {
     let mut world = World::new();
     world.fetch("GET /", "200\nCache-Control: max-age=10", "x");
     world.at += 15;
-    let stale = || Got::Stored { status: 200, body: "x".into(), outcome: Outcome::Stale };
+    let stale = || Got::Stored { status: 200, body: "x".into(), outcome: CacheOutcome::Stale };
     assert_eq!(world.ask("GET /\nCache-Control: max-stale"), stale());
     assert_eq!(world.ask("GET /\nCache-Control: max-stale=5"), stale());
     assert_eq!(world.ask("GET /\nCache-Control: max-stale=4"), miss());
@@ -412,7 +413,7 @@ fn s5_2_1_7_only_if_cached() {
 
 #[test]
 fn s5_2_requests_are_not_heeded_if_the_route_says_so() {
-    let world = World::with(Rules { client_directives: false, ..rules() });
+    let world = World::with(CacheRules { client_directives: false, ..rules() });
     world.fetch("GET /", "200", "x");
     for control in ["no-cache", "max-age=0", "no-store"] {
         assert_eq!(world.ask(&format!("GET /\nCache-Control: {control}")), hit("x"));

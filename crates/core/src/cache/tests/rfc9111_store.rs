@@ -57,7 +57,7 @@ fn s3_responses_with_set_cookie_are_not_stored() {
 
 #[test]
 fn responses_with_set_cookie_are_stored_without_it_if_the_route_says_so() {
-    let world = World::with(Rules { strips_set_cookie: true, ..rules() });
+    let world = World::with(CacheRules { strips_set_cookie: true, ..rules() });
     assert!(world.keeps("200\nSet-Cookie: a=1\nX-Other: 1\nset-cookie: b=2"));
     let mut exchange = world.exchange("GET /");
     world.look(&mut exchange);
@@ -67,7 +67,7 @@ fn responses_with_set_cookie_are_stored_without_it_if_the_route_says_so() {
 
 #[test]
 fn s3_override_never_stores_what_is_private() {
-    let all = || World::with(Rules { overrides: true, ..rules() });
+    let all = || World::with(CacheRules { overrides: true, ..rules() });
     assert!(all().keeps("200\nCache-Control: max-age=0"));
     assert!(all().keeps("200\nExpires: 0"));
     assert!(!all().keeps("200\nCache-Control: private"));
@@ -213,7 +213,7 @@ fn s3_5_users_have_answers_of_their_own() {
 
 #[test]
 fn s3_5_without_per_user_an_authenticated_user_is_authorisation() {
-    let world = World::with(Rules { per_user: false, ..rules() });
+    let world = World::with(CacheRules { per_user: false, ..rules() });
     for (control, kept) in [("max-age=60", false), ("public, max-age=60", true)] {
         let mut exchange = world.exchange("GET /");
         exchange.request.user = Some(user("ann", "user"));
@@ -240,7 +240,7 @@ fn announced(world: &World, exchange: &mut Exchange, answer: &str, body: &str) {
 #[test]
 fn s4_1_the_identity_is_what_is_forwarded_not_what_the_client_says() {
     for name in ["X-User-ID", "x-user-id", "X_User_Id", "X-User-Role", "X-User-Email"] {
-        let world = World::with(Rules { per_user: false, ..rules() });
+        let world = World::with(CacheRules { per_user: false, ..rules() });
         let named = |id: &str| {
             let (role, email) = (format!("role of {id}"), format!("{id}@test"));
             Some(Arc::new(User { id: id.into(), role, email, via: "jwt", ..User::default() }))
@@ -263,7 +263,7 @@ fn s4_1_the_identity_is_what_is_forwarded_not_what_the_client_says() {
 
 #[test]
 fn a_configured_field_of_the_identity_is_what_is_forwarded() {
-    let world = World::with(Rules { per_user: false, vary: ["x-user-role".into()].into(), ..rules() });
+    let world = World::with(CacheRules { per_user: false, vary: ["x-user-role".into()].into(), ..rules() });
     let (mut exchange, _) = as_user(&world, Some(user("ann", "clerk")), "");
     announced(&world, &mut exchange, "200\nCache-Control: public", "for clerks");
     let asks = |who, fields| {
@@ -317,7 +317,7 @@ fn s3_5_a_user_whom_a_hook_has_found_behind_the_cache_is_authorisation() {
 
 #[test]
 fn answers_to_requests_with_cookies_need_the_origins_word() {
-    let kept = |rules: Rules, answer: &str| {
+    let kept = |rules: CacheRules, answer: &str| {
         let world = World::with(rules);
         world.fetch("GET /\nCookie: session=1", answer, "x");
         matches!(world.ask("GET /\nCookie: session=1"), Got::Stored { .. })
@@ -328,8 +328,8 @@ fn answers_to_requests_with_cookies_need_the_origins_word() {
     assert!(kept(rules(), "200\nCache-Control: s-maxage=60"));
     assert!(kept(rules(), "200\nCache-Control: public"));
     assert!(kept(rules(), "200\nVary: Cookie"));
-    assert!(kept(Rules { ignore_cookies: true, ..rules() }, "200"));
-    assert!(kept(Rules { vary: ["cookie".into()].into(), ..rules() }, "200"));
+    assert!(kept(CacheRules { ignore_cookies: true, ..rules() }, "200"));
+    assert!(kept(CacheRules { vary: ["cookie".into()].into(), ..rules() }, "200"));
 }
 
 #[test]

@@ -8,7 +8,7 @@ const MIDDLE: &str = "Tue, 01 Jan 2019 00:00:00 GMT";
 const LATE: &str = "Wed, 01 Jan 2020 00:00:00 GMT";
 
 fn not_modified() -> Got {
-    Got::Stored { status: 304, body: String::new(), outcome: Outcome::Hit }
+    Got::Stored { status: 304, body: String::new(), outcome: CacheOutcome::Hit }
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn s4_3_2_conditions_count_for_200_only() {
     let world = World::new();
     world.fetch("GET /", "301\nETag: \"1\"\nLocation: /x", "x");
     let got = world.ask("GET /\nIf-None-Match: \"1\"");
-    assert_eq!(got, Got::Stored { status: 301, body: "x".into(), outcome: Outcome::Hit });
+    assert_eq!(got, Got::Stored { status: 301, body: "x".into(), outcome: CacheOutcome::Hit });
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn those_who_wait_for_a_validating_answer_that_is_not_kept_go_at_once() {
     let Verdict::Join(join) = world.look(&mut second) else { panic!() };
     world.answer(&mut first, "304\nETag: \"1\"\nCache-Control: max-age=60, private", "");
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    assert_eq!(join.flight.poll(&mut context), std::task::Poll::Ready(crate::cache::Landing::Alone));
+    assert_eq!(join.flight.poll(&mut context), std::task::Poll::Ready(crate::cache::FetchOutcome::Alone));
 }
 
 #[test]
@@ -370,7 +370,7 @@ fn s4_4_what_was_asked_before_a_change_is_not_kept() {
 fn ranges_of_what_is_stored() {
     let world = World::new();
     world.fetch("GET /", &format!("200\nETag: \"1\"\nLast-Modified: {OLD}\nDate: {LATE}"), "0123456789");
-    let part = |status, body: &str| Got::Stored { status, body: body.into(), outcome: Outcome::Hit };
+    let part = |status, body: &str| Got::Stored { status, body: body.into(), outcome: CacheOutcome::Hit };
     let table = [
         ("bytes=0-0", part(206, "0")),
         ("bytes=5-", part(206, "56789")),
@@ -420,14 +420,14 @@ fn a_range_of_what_is_stale_is_served_after_validation() {
     world.at += 20;
     let (exchange, settled) = world.fetch("GET /\nRange: bytes=1-2", "304\nETag: \"1\"", "");
     let Settled::Serve(stored) = settled else { panic!() };
-    let expected = Got::Stored { status: 206, body: "12".into(), outcome: Outcome::Revalidated };
+    let expected = Got::Stored { status: 206, body: "12".into(), outcome: CacheOutcome::Revalidated };
     assert_eq!(got_stored(&exchange, &stored), expected);
 }
 
 #[test]
 fn purges_name_addresses_services_and_tags() {
     let purged = |json: &str| {
-        let mut world = World::with(Rules { tags: ["r1".into()].into(), ..rules() });
+        let mut world = World::with(CacheRules { tags: ["r1".into()].into(), ..rules() });
         for path in ["/a", "/a/b", "/a?q", "/c"] {
             world.fetch(&format!("GET {path}"), "200\nCache-Tag: one, t{date}", "x");
         }

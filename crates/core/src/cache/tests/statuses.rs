@@ -3,7 +3,7 @@
 use super::*;
 
 /// Whether an answer with this status is kept when the origin states its freshness, calls it `public`, and says nothing.
-fn kept(rules: fn() -> Rules, status: &str) -> [bool; 3] {
+fn kept(rules: fn() -> CacheRules, status: &str) -> [bool; 3] {
     ["\nCache-Control: max-age=60", "\nCache-Control: public", ""]
         .map(|fields| World::with(rules()).keeps(&format!("{status}{fields}")))
 }
@@ -23,7 +23,7 @@ fn s3_final_statuses_are_stored_if_their_freshness_is_stated() {
 
 #[test]
 fn s3_answers_about_the_request_are_never_stored() {
-    let generous = || Rules { error_ttl: Duration::from_secs(60), heuristic: 1.0, overrides: true, ..rules() };
+    let generous = || CacheRules { error_ttl: Duration::from_secs(60), heuristic: 1.0, overrides: true, ..rules() };
     for status in ["206", "226", "401", "403", "407", "408", "411", "412", "413", "416", "417", "421", "425", "426"] {
         assert_eq!(kept(generous, status), [false; 3], "{status}");
     }
@@ -34,7 +34,7 @@ fn s3_answers_about_the_request_are_never_stored() {
 
 #[test]
 fn an_answer_that_there_is_nothing_is_kept_as_long_as_the_route_says() {
-    let short = || Rules { error_ttl: Duration::from_secs(60), ..rules() };
+    let short = || CacheRules { error_ttl: Duration::from_secs(60), ..rules() };
     for status in ["404", "410"] {
         assert_eq!(kept(short, status), [true; 3], "{status}");
         let mut world = World::with(short());
@@ -50,14 +50,14 @@ fn an_answer_that_there_is_nothing_is_kept_as_long_as_the_route_says() {
     // What the origin says comes first, unless the route overrides it.
     let world = World::with(short());
     assert!(!world.keeps("404\nCache-Control: max-age=0"));
-    let world = World::with(Rules { overrides: true, ..short() });
+    let world = World::with(CacheRules { overrides: true, ..short() });
     assert!(world.keeps("404\nCache-Control: max-age=0"));
-    assert!(!World::with(Rules { overrides: true, ..rules() }).keeps("404\nCache-Control: max-age=0"));
+    assert!(!World::with(CacheRules { overrides: true, ..rules() }).keeps("404\nCache-Control: max-age=0"));
 }
 
 #[test]
 fn what_has_no_explicit_freshness_is_not_kept_for_the_time_behind_it() {
-    let patient = Rules { stale_if_error: Duration::from_secs(60), ttl: Duration::ZERO, ..rules() };
+    let patient = CacheRules { stale_if_error: Duration::from_secs(60), ttl: Duration::ZERO, ..rules() };
     let world = World::with(patient);
     world.fetch("GET /", "500", "x");
     assert_eq!(world.cache.usage().entries, 0);
@@ -82,12 +82,12 @@ fn a_stale_status_is_validated_and_given_when_the_origin_fails() {
         };
         let stale = |outcome| Got::Stored { status: number, body: body.into(), outcome };
         let stored = world.fail(&mut exchange).unwrap();
-        assert_eq!(got_stored(&exchange, &stored), stale(Outcome::Stale));
+        assert_eq!(got_stored(&exchange, &stored), stale(CacheOutcome::Stale));
         let (exchange, settled) = world.fetch("GET /", "503", "no");
-        assert_eq!(got(&exchange, settled), stale(Outcome::Stale));
+        assert_eq!(got(&exchange, settled), stale(CacheOutcome::Stale));
         let (exchange, settled) = world.fetch("GET /", "304\nETag: \"1\"", "");
-        assert_eq!(got(&exchange, settled), stale(Outcome::Revalidated));
-        assert_eq!(world.ask("GET /"), stale(Outcome::Hit));
+        assert_eq!(got(&exchange, settled), stale(CacheOutcome::Revalidated));
+        assert_eq!(world.ask("GET /"), stale(CacheOutcome::Hit));
     }
 }
 
@@ -96,7 +96,7 @@ fn a_failure_that_does_not_say_on_what_it_depends_hides_nothing_good() {
     let mut world = World::new();
     world.fetch("GET /\nX-A: 1", "200\nVary: X-A\nCache-Control: max-age=10, stale-if-error=30", "one");
     world.fetch("GET /\nX-A: 2", "500\nCache-Control: max-age=100", "bad");
-    let bad = || Got::Stored { status: 500, body: "bad".into(), outcome: Outcome::Hit };
+    let bad = || Got::Stored { status: 500, body: "bad".into(), outcome: CacheOutcome::Hit };
     assert_eq!(world.ask("GET /\nX-A: 1"), hit("one"));
     assert_eq!(world.ask("GET /\nX-A: 2"), bad());
     // Stale as well, as long as it would do in the place of a failure.
@@ -119,5 +119,5 @@ fn those_who_wait_for_a_failure_that_is_kept_get_it() {
     let Verdict::Join(join) = world.look(&mut second) else { panic!() };
     world.answer(&mut first, "503\nCache-Control: max-age=5", "x");
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    assert_eq!(join.flight.poll(&mut context), std::task::Poll::Ready(crate::cache::Landing::Stored));
+    assert_eq!(join.flight.poll(&mut context), std::task::Poll::Ready(crate::cache::FetchOutcome::Stored));
 }

@@ -67,15 +67,15 @@ proptest! {
         limit in 1..60_u32, room in 0..3_usize, steps in prop::collection::vec(0..200_u64, 1..400)
     ) {
         let per = 1000;
-        let shape = Shape::new(Algorithm::SlidingWindow, limit, Duration::from_nanos(per), None).unwrap();
-        let (mut log, mut model, mut now, mut grown) = (Log::default(), Model::default(), 1 << 40, 0);
+        let shape = LimitShape::new(LimitAlgorithm::SlidingWindow, limit, Duration::from_nanos(per), None).unwrap();
+        let (mut log, mut model, mut now, mut grown) = (AdmissionLog::default(), Model::default(), 1 << 40, 0);
         for step in steps {
             now += step / 8;
             log.prune(now, per);
             let most = MIN_RUNS << room;
             let outcome = shape.sliding_window(log.runs(), log.used(), now, 1);
             if outcome.admitted {
-                log.push(Run { at: now, count: 1 }, per, |_| { grown += 1; grown <= room });
+                log.push(AdmittedRun { at: now, count: 1 }, per, |_| { grown += 1; grown <= room });
                 model.admit(now, 1);
             } else {
                 let slack = 2 * per / MIN_RUNS as u64 + 1;
@@ -103,9 +103,9 @@ fn a_large_limit_is_bounded_and_within_its_error() {
 
 #[test]
 fn scaling_keeps_the_share_and_the_times() {
-    let mut log = Log::default();
+    let mut log = AdmissionLog::default();
     for at in 0..10 {
-        log.push(Run { at, count: 3 }, 100, |_| true);
+        log.push(AdmittedRun { at, count: 3 }, 100, |_| true);
     }
     log.scale(100, 50);
     assert_eq!((log.used(), log.runs().count()), (15, 10));

@@ -6,12 +6,12 @@
 
 mod counting;
 
-use super::slot::{Clock, Place, Slot};
+use super::slot::{Clock, CounterSlot, SlotIndex};
 use crate::limit::charge::Limit;
-use crate::limit::decision::Reading;
+use crate::limit::decision::Clocks;
 use crate::limit::fixed_window;
-use crate::limit::sliding_window::{Log, MIN_RUNS, Run};
-use crate::limit::tag::Tag;
+use crate::limit::sliding_window::{AdmissionLog, AdmittedRun, MIN_RUNS};
+use crate::limit::tag::CounterTag;
 
 const WAYS: usize = 4;
 /// Sets that are searched at most for a key that may go.
@@ -26,29 +26,29 @@ const SWEEP: u64 = 1_000_000_000;
 
 #[derive(Clone, Default)]
 #[repr(align(128))]
-struct Set([Slot; WAYS]);
+struct SlotSet([CounterSlot; WAYS]);
 
 /// One shard.
-pub(super) struct Shard {
+pub(super) struct CounterShard {
     /// Latest times seen; the clocks of the shard never go back.
     latest: Clock,
-    sets: Vec<Set>,
+    sets: Vec<SlotSet>,
     keys: usize,
     max_keys: usize,
-    logs: Vec<Log>,
+    logs: Vec<AdmissionLog>,
     free_logs: Vec<usize>,
     /// Runs that logs have room for beyond the least.
     extra_runs: usize,
     /// One slot for each limit whose new keys once found no place.
-    shared: Vec<Slot>,
+    shared: Vec<CounterSlot>,
     next_sweep: u64,
     /// Set at which `trade` looked last.
     hand: usize,
 }
 
-impl Shard {
+impl CounterShard {
     pub(super) fn new(max_keys: usize) -> Self {
-        let sets = vec![Set::default(); FEW.min(most_sets(max_keys))];
+        let sets = vec![SlotSet::default(); FEW.min(most_sets(max_keys))];
         Self {
             latest: Clock::default(),
             sets,
@@ -69,15 +69,15 @@ impl Shard {
 
     pub(super) fn bytes(&self) -> usize {
         let runs = self.extra_runs + MIN_RUNS * (self.logs.len() - self.free_logs.len());
-        self.sets.len() * size_of::<Set>()
-            + self.logs.capacity() * size_of::<Log>()
+        self.sets.len() * size_of::<SlotSet>()
+            + self.logs.capacity() * size_of::<AdmissionLog>()
             + self.free_logs.capacity() * size_of::<usize>()
-            + self.shared.capacity() * size_of::<Slot>()
-            + runs * size_of::<Run>()
+            + self.shared.capacity() * size_of::<CounterSlot>()
+            + runs * size_of::<AdmittedRun>()
     }
 
     /// Moves the shard's clocks on.
-    pub(super) fn tick(&mut self, at: Reading) -> Clock {
+    pub(super) fn tick(&mut self, at: Clocks) -> Clock {
         self.latest.now = self.latest.now.max(at.now.as_nanos());
         self.latest.wall = self.latest.wall.max(fixed_window::wall_nanos(at.wall));
         self.latest
@@ -87,42 +87,42 @@ impl Shard {
         self.latest
     }
 
-    fn homes(&self, tag: Tag) -> [usize; 2] {
+    fn homes(&self, tag: CounterTag) -> [usize; 2] {
         let home = |hash: u64| (((hash & 0xffff_ffff) * self.sets.len() as u64) >> 32) as usize;
         [home(tag[0]), home(tag[1])]
     }
 
-    pub(super) fn find(&self, tag: Tag) -> Place {
+    pub(super) fn find(&self, tag: CounterTag) -> SlotIndex {
         for set in self.homes(tag) {
             let slots = &self.sets[set].0;
             for [one, two] in lines(tag) {
                 // The slots of a line are compared without a branch, because which one it is can't be predicted.
                 let (first, second) = (slots[one].is_of(tag), slots[two].is_of(tag));
                 if first | second {
-                    return Place::Own { set, way: one + usize::from(second) };
+                    return SlotIndex::Own { set, way: one + usize::from(second) };
                 }
             }
         }
-        Place::None
+        SlotIndex::None
     }
 
-    pub(super) fn get(&self, place: Place) -> Option<Slot> {
+    pub(super) fn get(&self, place: SlotIndex) -> Option<CounterSlot> {
         match place {
-            Place::None => None,
-            Place::Own { set, way } => Some(self.sets[set].0[way]),
-            Place::Shared(index) => Some(self.shared[index]),
+            SlotIndex::None => None,
+            SlotIndex::Own { set, way } => Some(self.sets[set].0[way]),
+            SlotIndex::Shared(index) => Some(self.shared[index]),
         }
     }
 
-    fn put(&mut self, place: Place, slot: Slot) {
+    fn put(&mut self, place: SlotIndex, slot: CounterSlot) {
         match place {
-            Place::None => {}
-            Place::Own { set, way } => self.sets[set].0[way] = slot,
-            Place::Shared(index) => self.shared[index] = slot,
+            SlotIndex::None => {}
+            SlotIndex::Own { set, way } => self.sets[set].0[way] = slot,
+            SlotIndex::Shared(index) => self.shared[index] = slot,
         }
     }
 
-    pub(super) fn pin(&mut self, place: Place, on: bool) {
+    pub(super) fn pin(&mut self, place: SlotIndex, on: bool) {
         if let Some(mut slot) = self.get(place) {
             slot.pin(on);
             self.put(place, slot);
@@ -139,7 +139,7 @@ impl Shard {
         if self.keys * 3 <= self.sets.len() * WAYS {
             return;
         }
-        let more = vec![Set::default(); (self.sets.len() * 2).min(most)];
+        let more = vec![SlotSet::default(); (self.sets.len() * 2).min(most)];
         let old = std::mem::replace(&mut self.sets, more);
         for slot in old.into_iter().flat_map(|set| set.0).filter(|slot| !slot.is_empty()) {
             match self.empty(slot.tag, MOVES) {
@@ -156,7 +156,7 @@ impl Shard {
             for way in 0..WAYS {
                 let slot = self.sets[set].0[way];
                 if !slot.is_empty() && !slot.is_pinned() && slot.is_idle(clock) {
-                    self.sets[set].0[way] = Slot::default();
+                    self.sets[set].0[way] = CounterSlot::default();
                     self.forget(slot);
                 }
             }
@@ -174,7 +174,7 @@ impl Shard {
     /// Ids of the limits that slots were counted by.
     pub(super) fn ids(&self) -> impl Iterator<Item = u32> + '_ {
         let own = self.sets.iter().flat_map(|set| &set.0).filter(|slot| !slot.is_empty());
-        own.chain(&self.shared).map(Slot::id)
+        own.chain(&self.shared).map(CounterSlot::id)
     }
 
     fn sweep_if_due(&mut self, clock: Clock) -> bool {
@@ -185,29 +185,29 @@ impl Shard {
         due
     }
 
-    fn forget(&mut self, slot: Slot) {
+    fn forget(&mut self, slot: CounterSlot) {
         self.keys -= 1;
         self.free_log(slot);
     }
 
     /// Forgets what was counted for a tag. Whether there was anything.
-    pub(super) fn remove(&mut self, tag: Tag) -> bool {
-        let Place::Own { set, way } = self.find(tag) else { return false };
+    pub(super) fn remove(&mut self, tag: CounterTag) -> bool {
+        let SlotIndex::Own { set, way } = self.find(tag) else { return false };
         let gone = std::mem::take(&mut self.sets[set].0[way]);
         self.forget(gone);
         true
     }
 
-    fn free_log(&mut self, slot: Slot) {
+    fn free_log(&mut self, slot: CounterSlot) {
         if let Some(index) = slot.log() {
             self.extra_runs -= self.logs[index].room().saturating_sub(MIN_RUNS);
-            self.logs[index] = Log::default();
+            self.logs[index] = AdmissionLog::default();
             self.free_logs.push(index);
         }
     }
 
     /// An empty slot in one of the two sets of a tag, made by moving up to `moves` others to their other set if need be.
-    fn empty(&mut self, tag: Tag, moves: u32) -> Option<(usize, usize)> {
+    fn empty(&mut self, tag: CounterTag, moves: u32) -> Option<(usize, usize)> {
         let now = self.near(tag).find(|&(set, way)| self.sets[set].0[way].is_empty());
         if now.is_some() || moves == 0 {
             return now;
@@ -219,7 +219,7 @@ impl Shard {
             }
             if let Some((to, free)) = self.empty(slot.tag, moves - 1) {
                 self.sets[to].0[free] = slot;
-                self.sets[set].0[way] = Slot::default();
+                self.sets[set].0[way] = CounterSlot::default();
                 return Some((set, way));
             }
         }
@@ -227,18 +227,18 @@ impl Shard {
     }
 
     /// All slots that a tag may have, in the order in which they are looked at.
-    fn near(&self, tag: Tag) -> impl Iterator<Item = (usize, usize)> + use<> {
+    fn near(&self, tag: CounterTag) -> impl Iterator<Item = (usize, usize)> + use<> {
         self.homes(tag).into_iter().flat_map(move |set| lines(tag).into_iter().flatten().map(move |way| (set, way)))
     }
 
     /// A place for a key that has none; see `MemoryStore` for who has to make room.
-    pub(super) fn claim(&mut self, fresh: Slot, limit: &Limit, clock: Clock) -> Place {
+    pub(super) fn claim(&mut self, fresh: CounterSlot, limit: &Limit, clock: Clock) -> SlotIndex {
         let mut found = self.vacancy(&fresh, clock);
         if found.is_none() && self.sweep_if_due(clock) {
             found = self.vacancy(&fresh, clock);
         }
         let found = found.or_else(|| self.victim(&fresh, |slot| slot.is_charged_once() && slot.id() == fresh.id()));
-        let found = found.or_else(|| self.victim(&fresh, Slot::is_charged_once));
+        let found = found.or_else(|| self.victim(&fresh, CounterSlot::is_charged_once));
         let found = found.or_else(|| self.trade(&fresh, clock));
         let Some((set, way)) = found else { return self.share(limit) };
         let before = std::mem::replace(&mut self.sets[set].0[way], fresh);
@@ -246,22 +246,23 @@ impl Shard {
             self.forget(before);
         }
         self.keys += 1;
-        Place::Own { set, way }
+        SlotIndex::Own { set, way }
     }
 
     /// A slot of which nothing is lost.
-    fn vacancy(&mut self, fresh: &Slot, clock: Clock) -> Option<(usize, usize)> {
+    fn vacancy(&mut self, fresh: &CounterSlot, clock: Clock) -> Option<(usize, usize)> {
         self.victim(fresh, |slot| !slot.is_empty() && slot.is_idle(clock))
             .or_else(|| if self.keys < self.max_keys { self.empty(fresh.tag, MOVES) } else { None })
     }
 
     /// An empty slot near, while the shard holds as many keys as it may: a key elsewhere that may go makes room for it.
-    fn trade(&mut self, fresh: &Slot, clock: Clock) -> Option<(usize, usize)> {
+    fn trade(&mut self, fresh: &CounterSlot, clock: Clock) -> Option<(usize, usize)> {
         let place = self.empty(fresh.tag, 0)?;
         for _ in 0..LOOKS {
             self.hand = (self.hand + 1) % self.sets.len();
-            let may_go =
-                |slot: &Slot| !slot.is_empty() && !slot.is_pinned() && (slot.is_idle(clock) || slot.is_charged_once());
+            let may_go = |slot: &CounterSlot| {
+                !slot.is_empty() && !slot.is_pinned() && (slot.is_idle(clock) || slot.is_charged_once())
+            };
             if let Some(way) = self.sets[self.hand].0.iter().position(may_go) {
                 let gone = std::mem::take(&mut self.sets[self.hand].0[way]);
                 self.forget(gone);
@@ -272,25 +273,25 @@ impl Shard {
     }
 
     /// Of the slots near that may go, the one that would have been idle first.
-    fn victim(&self, fresh: &Slot, may_go: impl Fn(&Slot) -> bool) -> Option<(usize, usize)> {
+    fn victim(&self, fresh: &CounterSlot, may_go: impl Fn(&CounterSlot) -> bool) -> Option<(usize, usize)> {
         let near = self.near(fresh.tag);
         near.filter(|&(set, way)| !self.sets[set].0[way].is_pinned() && may_go(&self.sets[set].0[way]))
             .min_by_key(|&(set, way)| self.sets[set].0[way].until)
     }
 
     /// The slot that keys of this limit share while they have no place.
-    fn share(&mut self, limit: &Limit) -> Place {
+    fn share(&mut self, limit: &Limit) -> SlotIndex {
         let tag = [limit.salt, 0];
         let known = self.shared.iter().position(|slot| slot.tag == tag);
-        Place::Shared(known.unwrap_or_else(|| {
-            self.shared.push(Slot::fresh(tag, limit));
+        SlotIndex::Shared(known.unwrap_or_else(|| {
+            self.shared.push(CounterSlot::fresh(tag, limit));
             self.shared.len() - 1
         }))
     }
 }
 
 /// The slots of each line of a set, the line that the tag prefers first.
-fn lines(tag: Tag) -> [[usize; 2]; 2] {
+fn lines(tag: CounterTag) -> [[usize; 2]; 2] {
     // Neither the shard nor the sets follow from this bit.
     let first = (tag[0] >> 32 & 1) as usize * 2;
     [[first, first + 1], [first ^ 2, (first ^ 2) + 1]]

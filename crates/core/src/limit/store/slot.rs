@@ -1,10 +1,10 @@
 //! The state of one key: 32 bytes, two to a cache line.
 
 use crate::limit::charge::Limit;
-use crate::limit::decision::Reading;
+use crate::limit::decision::Clocks;
 use crate::limit::fixed_window::{Count, wall_nanos};
-use crate::limit::shape::{Algorithm, Shape};
-use crate::limit::tag::Tag;
+use crate::limit::shape::{LimitAlgorithm, LimitShape};
+use crate::limit::tag::CounterTag;
 use crate::limit::token_bucket::Level;
 
 /// Limits that slots can tell apart.
@@ -27,13 +27,13 @@ pub(super) struct Clock {
 }
 
 /// The reading that the limit's figures are told from.
-pub(super) fn own_clock(shape: &Shape, at: Reading) -> u64 {
-    if shape.algorithm == Algorithm::FixedWindow { wall_nanos(at.wall) } else { at.now.as_nanos() }
+pub(super) fn own_clock(shape: &LimitShape, at: Clocks) -> u64 {
+    if shape.algorithm == LimitAlgorithm::FixedWindow { wall_nanos(at.wall) } else { at.now.as_nanos() }
 }
 
 /// Where a slot is.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum SlotIndex {
     /// Nowhere yet.
     #[default]
     None,
@@ -50,8 +50,8 @@ pub(super) enum Place {
 
 /// The state of one key.
 #[derive(Copy, Clone, Debug, Default)]
-pub(super) struct Slot {
-    pub(super) tag: Tag,
+pub(super) struct CounterSlot {
+    pub(super) tag: CounterTag,
     /// When the allowance is whole, whatever the algorithm: from then on the slot says nothing.
     pub(super) until: u64,
     /// Token bucket: fraction of `until`; fixed window: count; sliding window: count of a single run, or a log.
@@ -60,9 +60,9 @@ pub(super) struct Slot {
     meta: u32,
 }
 
-impl Slot {
-    pub(super) fn fresh(tag: Tag, limit: &Limit) -> Self {
-        let wall = if limit.shape.algorithm == Algorithm::FixedWindow { WALL } else { 0 };
+impl CounterSlot {
+    pub(super) fn fresh(tag: CounterTag, limit: &Limit) -> Self {
+        let wall = if limit.shape.algorithm == LimitAlgorithm::FixedWindow { WALL } else { 0 };
         Self { tag, until: 0, used: 0, meta: limit.id | wall }
     }
 
@@ -74,7 +74,7 @@ impl Slot {
         self.id() == 0
     }
 
-    pub(super) fn is_of(&self, tag: Tag) -> bool {
+    pub(super) fn is_of(&self, tag: CounterTag) -> bool {
         (self.tag[0] ^ tag[0]) | (self.tag[1] ^ tag[1]) | u64::from(self.is_empty()) == 0
     }
 

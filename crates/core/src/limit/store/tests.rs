@@ -3,28 +3,28 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::super::{Algorithm, FixedWindow, SlidingWindow, TokenBucket};
+use super::super::{FixedWindow, LimitAlgorithm, SlidingWindow, TokenBucket};
 use super::*;
 use crate::clock::Instant;
 
 const SECOND: u64 = 1_000_000_000;
 
-fn at(nanos: u64) -> Reading {
-    Reading { now: Instant::from_nanos(nanos), wall: Duration::from_secs(1_700_000_000) + Duration::from_nanos(nanos) }
+fn at(nanos: u64) -> Clocks {
+    Clocks { now: Instant::from_nanos(nanos), wall: Duration::from_secs(1_700_000_000) + Duration::from_nanos(nanos) }
 }
 
-fn shape(algorithm: Algorithm, limit: u32, seconds: u64) -> Shape {
-    Shape::new(algorithm, limit, Duration::from_secs(seconds), None).unwrap()
+fn shape(algorithm: LimitAlgorithm, limit: u32, seconds: u64) -> LimitShape {
+    LimitShape::new(algorithm, limit, Duration::from_secs(seconds), None).unwrap()
 }
 
-fn bucket(limit: u32) -> Shape {
-    shape(Algorithm::TokenBucket, limit, 60)
+fn bucket(limit: u32) -> LimitShape {
+    shape(LimitAlgorithm::TokenBucket, limit, 60)
 }
 
-fn take(store: &MemoryStore, limit: &Limit, key: &[u8], cost: u32, at: Reading) -> Decision {
+fn take(store: &MemoryCounterStore, limit: &Limit, key: &[u8], cost: u32, at: Clocks) -> Decision {
     let mut charges = [Charge::new(limit, key, cost)];
     let verdict = store.check_all(&mut charges, at);
-    assert_eq!(verdict == Verdict::Admitted, charges[0].decision.admitted);
+    assert_eq!(verdict == ChargeVerdict::Admitted, charges[0].decision.admitted);
     charges[0].decision
 }
 
@@ -35,9 +35,9 @@ proptest! {
         limit in 1..20_u32,
         steps in prop::collection::vec((0..5_usize, -2..20_i64, 0..4_u32), 1..300),
     ) {
-        let store = MemoryStore::new(1000);
+        let store = MemoryCounterStore::new(1000);
         let per = Duration::from_secs(7);
-        let [token, sliding, fixed] = [Algorithm::TokenBucket, Algorithm::SlidingWindow, Algorithm::FixedWindow]
+        let [token, sliding, fixed] = [LimitAlgorithm::TokenBucket, LimitAlgorithm::SlidingWindow, LimitAlgorithm::FixedWindow]
             .map(|algorithm| store.register(&format!("{algorithm:?}"), shape(algorithm, limit, 7)).unwrap());
         let mut tokens = vec![TokenBucket::new(limit, per, None).unwrap(); 5];
         let mut slidings = vec![SlidingWindow::new(limit, per).unwrap(); 5];
@@ -66,13 +66,13 @@ proptest! {
         steps in prop::collection::vec((0..3_u8, 0..30_u64, 0..4_u32), 1..200),
         max_keys in prop_oneof![Just(100_000_usize), Just(5000)],
     ) {
-        let store = MemoryStore::new(max_keys);
-        let kinds = [Algorithm::TokenBucket, Algorithm::SlidingWindow, Algorithm::FixedWindow];
+        let store = MemoryCounterStore::new(max_keys);
+        let kinds = [LimitAlgorithm::TokenBucket, LimitAlgorithm::SlidingWindow, LimitAlgorithm::FixedWindow];
         let known: Vec<Limit> = limits.iter().enumerate()
             .map(|(index, (limit, kind))| store.register(&index.to_string(), shape(kinds[*kind], *limit, 5)).unwrap())
             .collect();
         // The model keeps a store for each limit and asks all before it takes from any.
-        let alone: Vec<MemoryStore> = limits.iter().map(|_| MemoryStore::new(100)).collect();
+        let alone: Vec<MemoryCounterStore> = limits.iter().map(|_| MemoryCounterStore::new(100)).collect();
         let lone: Vec<Limit> = known.iter().zip(&alone)
             .map(|(limit, store)| store.register("x", *limit.shape()).unwrap()).collect();
         let mut now = SECOND;
@@ -83,7 +83,7 @@ proptest! {
             let mut charges: Vec<Charge<'_>> = known.iter().map(|limit| Charge::new(limit, &key, cost)).collect();
             let verdict = store.check_all(&mut charges, at(now));
             let fits = free.iter().all(|free| *free >= cost);
-            prop_assert_eq!(verdict == Verdict::Admitted, fits);
+            prop_assert_eq!(verdict == ChargeVerdict::Admitted, fits);
             for (index, charge) in charges.iter().enumerate() {
                 prop_assert_eq!(charge.decision.admitted, free[index] >= cost);
                 prop_assert_eq!(charge.decision.remaining, free[index] - if fits { cost } else { 0 });
@@ -91,7 +91,7 @@ proptest! {
                     take(&alone[index], &lone[index], &key, cost, at(now));
                 }
             }
-            if let Verdict::Refused { by } = verdict {
+            if let ChargeVerdict::Refused { by } = verdict {
                 let wait = charges[by].decision.retry_after;
                 prop_assert!(charges.iter().all(|charge| charge.decision.retry_after <= wait));
                 prop_assert!(!charges[by].decision.admitted);
@@ -102,8 +102,8 @@ proptest! {
 
 #[test]
 fn exactly_n_of_a_burst_over_threads() {
-    for algorithm in [Algorithm::TokenBucket, Algorithm::SlidingWindow, Algorithm::FixedWindow] {
-        let store = MemoryStore::new(100_000);
+    for algorithm in [LimitAlgorithm::TokenBucket, LimitAlgorithm::SlidingWindow, LimitAlgorithm::FixedWindow] {
+        let store = MemoryCounterStore::new(100_000);
         let [one, two] = ["one", "two"].map(|name| store.register(name, shape(algorithm, 1000, 86_400)).unwrap());
         let admitted = AtomicUsize::new(0);
         std::thread::scope(|scope| {
@@ -118,7 +118,7 @@ fn exactly_n_of_a_burst_over_threads() {
                         if thread % 2 == 1 && charges.len() == 2 {
                             charges.reverse();
                         }
-                        if store.check_all(charges, reading) == Verdict::Admitted {
+                        if store.check_all(charges, reading) == ChargeVerdict::Admitted {
                             admitted.fetch_add(1, Ordering::Relaxed);
                         }
                     }
@@ -130,7 +130,7 @@ fn exactly_n_of_a_burst_over_threads() {
 }
 
 /// Invents `keys` keys while one client goes on; gives what the client got.
-fn flood(store: &MemoryStore, flooded: &Limit, active: &Limit, keys: u64, uses: u32) -> u32 {
+fn flood(store: &MemoryCounterStore, flooded: &Limit, active: &Limit, keys: u64, uses: u32) -> u32 {
     let mut got = 0;
     for key in 0..keys {
         let now = at(SECOND + key * 10);
@@ -146,9 +146,9 @@ fn flood(store: &MemoryStore, flooded: &Limit, active: &Limit, keys: u64, uses: 
 
 #[test]
 fn a_flood_of_invented_keys_displaces_itself() {
-    for algorithm in [Algorithm::TokenBucket, Algorithm::SlidingWindow, Algorithm::FixedWindow] {
+    for algorithm in [LimitAlgorithm::TokenBucket, LimitAlgorithm::SlidingWindow, LimitAlgorithm::FixedWindow] {
         for uses in [1, 2] {
-            let store = MemoryStore::new(10_000);
+            let store = MemoryCounterStore::new(10_000);
             let limit = store.register("flooded", shape(algorithm, 50, 86_400)).unwrap();
             let got = flood(&store, &limit, &limit, 300_000 / u64::from(uses), uses);
             assert_eq!(got, 50, "{algorithm:?}: the bucket of an active client is intact");
@@ -160,7 +160,7 @@ fn a_flood_of_invented_keys_displaces_itself() {
 
 #[test]
 fn new_keys_share_one_allowance_while_all_places_are_held() {
-    let store = MemoryStore::new(100);
+    let store = MemoryCounterStore::new(100);
     let limit = store.register("limit", bucket(10)).unwrap();
     let admitted = (0..1000_u32)
         .map(|key| (0..10).filter(|_| take(&store, &limit, &key.to_le_bytes(), 1, at(SECOND)).admitted).count())
@@ -176,7 +176,7 @@ fn new_keys_share_one_allowance_while_all_places_are_held() {
 
 #[test]
 fn keys_are_kept_while_the_table_grows() {
-    let store = MemoryStore::new(50_000);
+    let store = MemoryCounterStore::new(50_000);
     let limit = store.register("limit", bucket(2)).unwrap();
     for turn in 0..3 {
         for key in 0..40_000_u32 {
@@ -193,9 +193,9 @@ fn keys_are_kept_while_the_table_grows() {
 
 #[test]
 fn a_reload_keeps_the_share_used() {
-    let kinds = [Algorithm::TokenBucket, Algorithm::SlidingWindow, Algorithm::FixedWindow];
+    let kinds = [LimitAlgorithm::TokenBucket, LimitAlgorithm::SlidingWindow, LimitAlgorithm::FixedWindow];
     for (before, after) in kinds.into_iter().flat_map(|before| kinds.map(|after| (before, after))) {
-        let store = MemoryStore::new(1000);
+        let store = MemoryCounterStore::new(1000);
         let old = store.register("route/rate_limit/0", shape(before, 100, 3600)).unwrap();
         for _ in 0..5 {
             take(&store, &old, b"k", 9, at(SECOND));
@@ -214,12 +214,12 @@ fn a_reload_keeps_the_share_used() {
 
 #[test]
 fn a_sliding_window_keeps_its_times_over_a_reload() {
-    let store = MemoryStore::new(1000);
-    let old = store.register("limit", shape(Algorithm::SlidingWindow, 10, 60)).unwrap();
+    let store = MemoryCounterStore::new(1000);
+    let old = store.register("limit", shape(LimitAlgorithm::SlidingWindow, 10, 60)).unwrap();
     for second in 1..=8 {
         take(&store, &old, b"k", 1, at(second * SECOND));
     }
-    let new = store.register("limit", shape(Algorithm::SlidingWindow, 20, 60)).unwrap();
+    let new = store.register("limit", shape(LimitAlgorithm::SlidingWindow, 20, 60)).unwrap();
     assert_eq!(take(&store, &new, b"k", 0, at(8 * SECOND)).remaining, 4);
     assert_eq!(take(&store, &new, b"k", 0, at(61 * SECOND)).remaining, 6);
     assert_eq!(take(&store, &new, b"k", 0, at(64 * SECOND)).remaining, 12);
@@ -227,18 +227,18 @@ fn a_sliding_window_keeps_its_times_over_a_reload() {
 
 #[test]
 fn a_list_that_is_too_long_is_refused() {
-    let store = MemoryStore::new(1000);
+    let store = MemoryCounterStore::new(1000);
     let limits: Vec<Limit> = (0..=MAX_CHARGES).map(|i| store.register(&i.to_string(), bucket(1)).unwrap()).collect();
     let mut charges: Vec<Charge<'_>> = limits.iter().map(|limit| Charge::new(limit, b"k", 1)).collect();
-    assert_eq!(store.check_all(&mut charges, at(0)), Verdict::Refused { by: 0 });
-    assert_eq!(store.check_all(&mut charges[..MAX_CHARGES], at(0)), Verdict::Admitted);
-    assert_eq!(store.check_all(&mut [], at(0)), Verdict::Admitted);
+    assert_eq!(store.check_all(&mut charges, at(0)), ChargeVerdict::Refused { by: 0 });
+    assert_eq!(store.check_all(&mut charges[..MAX_CHARGES], at(0)), ChargeVerdict::Admitted);
+    assert_eq!(store.check_all(&mut [], at(0)), ChargeVerdict::Admitted);
 }
 
 #[test]
 fn a_key_that_is_forgotten_has_its_whole_allowance_and_the_others_what_they_had() {
-    let store = MemoryStore::new(100);
-    for algorithm in [Algorithm::TokenBucket, Algorithm::SlidingWindow, Algorithm::FixedWindow] {
+    let store = MemoryCounterStore::new(100);
+    for algorithm in [LimitAlgorithm::TokenBucket, LimitAlgorithm::SlidingWindow, LimitAlgorithm::FixedWindow] {
         let limit = store.register(&format!("{algorithm:?}"), shape(algorithm, 4, 60)).unwrap();
         for (step, key) in [(0, b"a"), (1, b"a"), (2, b"b")] {
             assert!(take(&store, &limit, key, 2, at(1000 * SECOND + step)).admitted);
@@ -257,7 +257,7 @@ fn a_key_that_is_forgotten_has_its_whole_allowance_and_the_others_what_they_had(
 
 #[test]
 fn limits_that_nobody_has_and_nothing_was_counted_by_are_forgotten() {
-    let store = MemoryStore::new(1000);
+    let store = MemoryCounterStore::new(1000);
     let kept = store.register("kept", bucket(10)).unwrap();
     let counted = store.register("counted", bucket(10)).unwrap();
     assert!(take(&store, &kept, b"k", 3, at(SECOND)).admitted && take(&store, &counted, b"k", 5, at(SECOND)).admitted);
@@ -276,15 +276,15 @@ fn limits_that_nobody_has_and_nothing_was_counted_by_are_forgotten() {
 
 #[test]
 fn counts_outlive_limits_that_nobody_has() {
-    let store = MemoryStore::new(10_000);
-    for (identity, limit) in [("tokens", bucket(10)), ("window", shape(Algorithm::SlidingWindow, 10, 60))] {
+    let store = MemoryCounterStore::new(10_000);
+    for (identity, limit) in [("tokens", bucket(10)), ("window", shape(LimitAlgorithm::SlidingWindow, 10, 60))] {
         let first = store.register(identity, limit).unwrap();
         assert_eq!(take(&store, &first, b"k", 5, at(SECOND)).remaining, 5);
     }
     for number in 0..4 * FEW_LIMITS {
         drop(store.register(&format!("route/{number}"), bucket(number as u32 + 1)).unwrap());
     }
-    for (identity, limit) in [("tokens", bucket(100)), ("window", shape(Algorithm::SlidingWindow, 100, 60))] {
+    for (identity, limit) in [("tokens", bucket(100)), ("window", shape(LimitAlgorithm::SlidingWindow, 100, 60))] {
         let next = store.register(identity, limit).unwrap();
         assert_eq!(take(&store, &next, b"k", 0, at(SECOND)).remaining, 50, "the share used stays");
     }

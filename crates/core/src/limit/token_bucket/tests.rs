@@ -86,7 +86,7 @@ fn figures_are_checked() {
     assert_eq!(TokenBucket::new(1, second, Some(0)).unwrap_err(), LimitError::Zero);
     assert_eq!(TokenBucket::new(1, second, Some(u32::MAX)).unwrap_err(), LimitError::TooLong);
     assert_eq!(TokenBucket::new(1, Duration::MAX, None).unwrap_err(), LimitError::TooLong);
-    assert_eq!(Shape::new(Algorithm::FixedWindow, 1, second, Some(1)).unwrap_err(), LimitError::Burst);
+    assert_eq!(LimitShape::new(LimitAlgorithm::FixedWindow, 1, second, Some(1)).unwrap_err(), LimitError::Burst);
     let mut bucket = TokenBucket::new(u32::MAX, super::super::LONGEST, None).unwrap();
     assert!(bucket.check(Instant::default(), u32::MAX).admitted);
     assert!(!bucket.check(Instant::default(), 1).admitted);

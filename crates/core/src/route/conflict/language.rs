@@ -14,7 +14,7 @@ use regex_automata::{Anchored, MatchKind};
 use crate::plan::{self, PathMatch};
 use crate::route::matching::pattern;
 use crate::route::matching::rule::{Path, Rule};
-use crate::route::matching::template::{Kind, Segment};
+use crate::route::matching::template::{ParamKind, Segment};
 
 /// Memory for the states of one automaton.
 const MAX_CACHE: usize = 1024 * 1024;
@@ -158,7 +158,7 @@ fn expression(path: &Path, written: &PathMatch) -> Option<String> {
                 let _ = match segment {
                     Segment::Literal(bytes) => write!(text, "/{}", literal(bytes)?),
                     Segment::Param { before, after, kind } => {
-                        let inner = if *kind == Kind::Int { "[0-9]+" } else { "[^/]+" };
+                        let inner = if *kind == ParamKind::Int { "[0-9]+" } else { "[^/]+" };
                         write!(text, "/{}{inner}{}", literal(before)?, literal(after)?)
                     }
                     Segment::Rest => return Some(text + "/"),
@@ -172,7 +172,7 @@ fn expression(path: &Path, written: &PathMatch) -> Option<String> {
 }
 
 /// One place in the search: how far both have come, and by which byte from where.
-struct Step {
+struct LanguageStep {
     states: (State, State),
     spot: Spot,
     from: usize,
@@ -183,7 +183,7 @@ struct Step {
 pub(crate) struct Languages<'a> {
     rules: &'a [Rule],
     /// As they were written.
-    routes: &'a [plan::Route],
+    routes: &'a [plan::RoutePlan],
     /// By the place of the route; none where it is too large.
     kept: HashMap<usize, Option<Language>>,
     /// Pairs of states that may still be looked at.
@@ -192,7 +192,7 @@ pub(crate) struct Languages<'a> {
 
 impl<'a> Languages<'a> {
     /// Those of `rules`, which were made of `routes`.
-    pub(crate) fn new(rules: &'a [Rule], routes: &'a [plan::Route], budget: usize) -> Self {
+    pub(crate) fn new(rules: &'a [Rule], routes: &'a [plan::RoutePlan], budget: usize) -> Self {
         Self { rules, routes, kept: HashMap::new(), budget }
     }
 
@@ -219,11 +219,11 @@ fn compare(
 ) -> Option<Relation> {
     let bytes = distinct_bytes(a, b);
     let mut relation = Relation::default();
-    let mut steps = vec![Step { states: (a.start, b.start), spot: Spot::Start, from: 0, byte: 0 }];
+    let mut steps = vec![LanguageStep { states: (a.start, b.start), spot: Spot::Start, from: 0, byte: 0 }];
     let mut known = HashSet::new();
     let mut at = 0;
     while at < steps.len() {
-        let Step { states, spot, .. } = steps[at];
+        let LanguageStep { states, spot, .. } = steps[at];
         *budget = budget.checked_sub(1)?;
         if spot.ends() {
             match (a.takes(states.0).ok()?, b.takes(states.1).ok()?) {
@@ -243,7 +243,7 @@ fn compare(
                 if steps.len() == MAX_PAIRS {
                     return None;
                 }
-                steps.push(Step { states, spot, from: at, byte });
+                steps.push(LanguageStep { states, spot, from: at, byte });
             }
         }
         at += 1;
@@ -266,7 +266,7 @@ fn distinct_bytes(a: &Language, b: &Language) -> Vec<u8> {
 }
 
 /// The path that leads to the step at `at`.
-fn path_to(steps: &[Step], mut at: usize) -> Vec<u8> {
+fn path_to(steps: &[LanguageStep], mut at: usize) -> Vec<u8> {
     let mut path = Vec::new();
     while at > 0 {
         path.push(steps[at].byte);

@@ -15,7 +15,7 @@ use crate::route::matching::methods::{GET, HEAD, Methods};
 use crate::route::matching::pattern;
 use crate::route::matching::rule::{Host, Path, Rule};
 use crate::route::matching::template::Segment;
-use crate::route::order::{By, Place};
+use crate::route::order::{By, RouteRank};
 use crate::route::{Router, Scan};
 
 /// Pairs of states of automata that may be looked at: some tenths of a second.
@@ -46,8 +46,8 @@ impl Router {
     ///
     /// Not counted are routes that answer without a service, since what a service has is not to be had there; routes
     /// that go first by their host and lead to another service; and requests that a third route takes before both.
-    pub fn overlaps(&self, routes: &[plan::Route], lets_in_more: impl Fn(usize, usize) -> bool) -> Vec<Problem> {
-        let mut search = Search {
+    pub fn overlaps(&self, routes: &[plan::RoutePlan], lets_in_more: impl Fn(usize, usize) -> bool) -> Vec<Problem> {
+        let mut search = OverlapSearch {
             router: self,
             routes,
             lets_in_more,
@@ -122,9 +122,9 @@ impl Router {
 }
 
 /// A search through the pairs of routes.
-struct Search<'a, F> {
+struct OverlapSearch<'a, F> {
     router: &'a Router,
-    routes: &'a [plan::Route],
+    routes: &'a [plan::RoutePlan],
     lets_in_more: F,
     languages: Languages<'a>,
     scan: Scan,
@@ -132,7 +132,7 @@ struct Search<'a, F> {
     uncertain: usize,
 }
 
-impl<F: Fn(usize, usize) -> bool> Search<'_, F> {
+impl<F: Fn(usize, usize) -> bool> OverlapSearch<'_, F> {
     /// Whether the route at `first` goes before the one at `behind` on some requests, and that is not plainly meant.
     fn overlap(&mut self, first: usize, behind: usize) -> Option<Overlap> {
         let rules = &self.router.rules;
@@ -205,7 +205,7 @@ fn widened(methods: Methods) -> Methods {
 fn meetings(rules: &[Rule], first: usize, behind: usize) -> Vec<Meeting> {
     let place = |route: usize, host: &str| {
         let hosts = rules[route].hosts.iter().enumerate().filter(|(_, one)| one.takes(host.as_bytes()));
-        hosts.map(|(at, _)| Place::of(&rules[route], at, route)).min()
+        hosts.map(|(at, _)| RouteRank::of(&rules[route], at, route)).min()
     };
     let mut hosts: Vec<String> = [first, behind].iter().flat_map(|one| &rules[*one].hosts).map(Host::sample).collect();
     hosts.sort_unstable();
@@ -222,18 +222,18 @@ pub(crate) struct Nearby {
     /// What all paths of a route begin with, by the place of the route.
     starts: Vec<Vec<u8>>,
     /// The paths by segments, likewise; none of patterns.
-    shapes: Vec<Option<Shape>>,
+    shapes: Vec<Option<PathShape>>,
     /// Places of routes in the order of `starts`.
     sorted: Vec<usize>,
 }
 
 impl Nearby {
-    pub(crate) fn new(rules: &[Rule], routes: &[plan::Route]) -> Self {
+    pub(crate) fn new(rules: &[Rule], routes: &[plan::RoutePlan]) -> Self {
         let both = rules.iter().zip(routes);
         let starts: Vec<Vec<u8>> = both.map(|(rule, route)| start(&rule.path, &route.matches.path)).collect();
         let mut sorted: Vec<usize> = (0..starts.len()).collect();
         sorted.sort_by_key(|route| &starts[*route]);
-        let shapes = rules.iter().map(|rule| Shape::of(&rule.path)).collect();
+        let shapes = rules.iter().map(|rule| PathShape::of(&rule.path)).collect();
         Self { starts, shapes, sorted }
     }
 
@@ -253,13 +253,13 @@ impl Nearby {
 }
 
 /// Paths that are told segment by segment.
-struct Shape {
+struct PathShape {
     segments: Vec<Segment>,
     /// Whether others may follow.
     goes_on: bool,
 }
 
-impl Shape {
+impl PathShape {
     fn of(path: &Path) -> Option<Self> {
         let literals =
             |path: &[u8]| path.split(|byte| *byte == b'/').skip(1).map(|text| Segment::Literal(text.into())).collect();

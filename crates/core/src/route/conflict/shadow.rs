@@ -5,7 +5,7 @@ use crate::plan;
 use crate::route::conflict::language::Languages;
 use crate::route::matching::index::NONE;
 use crate::route::matching::rule::{Path, Rule, prefix_takes};
-use crate::route::{Entry, Router, Scan};
+use crate::route::{RankedRoute, Router, Scan};
 
 /// More candidates than this per route are not compared: a list of routes on one path must not cost its square.
 const MAX_COMPARED: usize = 256;
@@ -14,7 +14,7 @@ const BUDGET: usize = 100_000;
 
 /// One problem per route all of whose hosts are taken by routes that go first, with its place. `routes` are those of
 /// `router`.
-pub(crate) fn find(router: &Router, routes: &[plan::Route]) -> Vec<(usize, Problem)> {
+pub(crate) fn find(router: &Router, routes: &[plan::RoutePlan]) -> Vec<(usize, Problem)> {
     let mut scan = Scan::default();
     let mut covering = Covering { router, languages: Languages::new(&router.rules, routes, BUDGET) };
     // Per route how many of its hosts are taken, and by which route the first one is.
@@ -40,7 +40,7 @@ pub(crate) fn find(router: &Router, routes: &[plan::Route]) -> Vec<(usize, Probl
 }
 
 /// The route that takes everything that `entry` would, if there is one for certain.
-fn winner(covering: &mut Covering<'_>, rank: u32, entry: Entry, scan: &mut Scan) -> Option<u32> {
+fn winner(covering: &mut Covering<'_>, rank: u32, entry: RankedRoute, scan: &mut Scan) -> Option<u32> {
     let router = covering.router;
     let rule = &router.rules[entry.route as usize];
     let host = &rule.hosts[entry.host as usize];

@@ -115,11 +115,11 @@ pub(crate) struct ScanFailed;
 
 /// Patterns that are looked for together: one pass over the text, whatever their number. States are determinised as they are first met,
 /// in a cache of bounded size that belongs to the caller.
-pub(crate) struct Set {
+pub(crate) struct PatternSet {
     dfa: dfa::DFA,
 }
 
-impl Set {
+impl PatternSet {
     /// All of `patterns`, with `cache` bytes for determinised states in every worker.
     pub(crate) fn build(patterns: &[Hir], cache: usize) -> Result<Self, String> {
         let nfa =
@@ -133,7 +133,7 @@ impl Set {
         Ok(Self { dfa })
     }
 
-    /// Memory for [`Set::scan`].
+    /// Memory for [`PatternSet::scan`].
     pub(crate) fn cache(&self) -> dfa::Cache {
         self.dfa.create_cache()
     }

@@ -5,13 +5,13 @@ use regex_automata::hybrid::dfa::Cache;
 
 use crate::plan::{ValueMatch, ValueTest};
 use crate::request::query;
-use crate::route::matching::pattern::{self, Set};
+use crate::route::matching::pattern::{self, PatternSet};
 
 /// Memory for the determinised states of one value pattern in every worker.
 const VALUE_CACHE: usize = 256 * 1024;
 
 /// Where values of fields come from.
-pub(crate) trait Headers {
+pub(crate) trait FieldValues {
     /// Whether some value of the field `name` passes `test`.
     fn any(&self, name: &str, test: impl FnMut(&[u8]) -> bool) -> bool;
 }
@@ -22,7 +22,7 @@ pub(crate) struct InHead<'a> {
     pub(crate) buf: &'a [u8],
 }
 
-impl Headers for InHead<'_> {
+impl FieldValues for InHead<'_> {
     fn any(&self, name: &str, test: impl FnMut(&[u8]) -> bool) -> bool {
         self.fields.values(self.buf, name).any(test)
     }
@@ -30,7 +30,7 @@ impl Headers for InHead<'_> {
 
 /// What a condition is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Source {
+pub(crate) enum ConditionSource {
     Field,
     Query,
 }
@@ -38,7 +38,7 @@ pub(crate) enum Source {
 /// One condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Predicate {
-    pub(crate) source: Source,
+    pub(crate) source: ConditionSource,
     pub(crate) name: Box<str>,
     test: Test,
 }
@@ -55,7 +55,7 @@ enum Test {
 #[derive(Default)]
 pub(crate) struct ValuePatterns {
     texts: Vec<String>,
-    sets: Vec<Set>,
+    sets: Vec<PatternSet>,
 }
 
 impl ValuePatterns {
@@ -65,7 +65,7 @@ impl ValuePatterns {
         }
         let hir = pattern::parse(text)?;
         pattern::compile(&hir)?;
-        self.sets.push(Set::build(&[hir], VALUE_CACHE)?);
+        self.sets.push(PatternSet::build(&[hir], VALUE_CACHE)?);
         self.texts.push(text.to_owned());
         Ok(self.texts.len() - 1)
     }
@@ -89,7 +89,7 @@ impl ValueScratch {
 impl Predicate {
     /// Reads one condition of the plan; the error is the name of the key it concerns and what is wrong.
     pub(crate) fn build(
-        source: Source,
+        source: ConditionSource,
         from: &ValueMatch,
         patterns: &mut ValuePatterns,
     ) -> Result<Self, (&'static str, String)> {
@@ -97,13 +97,13 @@ impl Predicate {
             return Err(("name", "the name is empty".into()));
         }
         let name = match source {
-            Source::Field
+            ConditionSource::Field
                 if !from.name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)) =>
             {
                 return Err(("name", format!("`{}` is not a field name", from.name)));
             }
-            Source::Field => from.name.to_ascii_lowercase(),
-            Source::Query => from.name.clone(),
+            ConditionSource::Field => from.name.to_ascii_lowercase(),
+            ConditionSource::Query => from.name.clone(),
         };
         let test = match &from.value {
             ValueTest::Present => Test::Present,
@@ -123,15 +123,15 @@ impl Predicate {
     /// Whether the request passes. An engine that cannot decide says no.
     pub(crate) fn holds(
         &self,
-        headers: &impl Headers,
+        headers: &impl FieldValues,
         query: Option<&[u8]>,
         patterns: &ValuePatterns,
         scratch: &mut ValueScratch,
     ) -> bool {
         let ValueScratch { caches, name, value } = scratch;
         match self.source {
-            Source::Field => headers.any(&self.name, |value| self.test.passes(value, patterns, caches)),
-            Source::Query => query::pairs(query.unwrap_or_default()).any(|(sent_name, sent_value)| {
+            ConditionSource::Field => headers.any(&self.name, |value| self.test.passes(value, patterns, caches)),
+            ConditionSource::Query => query::pairs(query.unwrap_or_default()).any(|(sent_name, sent_value)| {
                 query::decoded_in(sent_name, name) == self.name.as_bytes()
                     && self.test.passes(query::decoded_in(sent_value, value), patterns, caches)
             }),

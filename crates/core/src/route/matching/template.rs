@@ -9,14 +9,14 @@ use crate::route::matching::literal::{self, MAX_SEGMENTS};
 
 /// What a parameter takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Kind {
+pub(crate) enum ParamKind {
     /// ASCII digits.
     Int,
     /// Anything but `/`.
     Str,
 }
 
-impl Kind {
+impl ParamKind {
     /// Whether it takes `text`; never an empty one.
     pub(crate) fn takes(self, text: &[u8]) -> bool {
         !text.is_empty() && (self == Self::Str || text.iter().all(u8::is_ascii_digit))
@@ -35,7 +35,7 @@ pub(crate) enum Segment {
         /// Text behind.
         after: Box<[u8]>,
         /// What the parameter takes.
-        kind: Kind,
+        kind: ParamKind,
     },
     /// All that is left, slashes included; possibly nothing.
     Rest,
@@ -163,7 +163,7 @@ fn sample(segment: &Segment) -> String {
     match segment {
         Segment::Literal(text) => format!("/{}", String::from_utf8_lossy(text)),
         Segment::Param { before, after, kind } => {
-            let inner = if *kind == Kind::Int { "0" } else { "x" };
+            let inner = if *kind == ParamKind::Int { "0" } else { "x" };
             format!("/{}{inner}{}", String::from_utf8_lossy(before), String::from_utf8_lossy(after))
         }
         Segment::Rest => "/".into(),
@@ -193,8 +193,8 @@ fn parse_segment(text: &str, params: &mut Vec<Box<str>>) -> Result<Segment, Stri
     }
     params.push(name.into());
     let kind = match converter {
-        "int" => Kind::Int,
-        "str" => Kind::Str,
+        "int" => ParamKind::Int,
+        "str" => ParamKind::Str,
         "path" if before.is_empty() && after.is_empty() => return Ok(Segment::Rest),
         "path" => return Err(format!("`{text}`: a `path` parameter is a whole segment")),
         _ => return Err(format!("unknown converter `{converter}` in `{text}`; there are `int`, `str` and `path`")),

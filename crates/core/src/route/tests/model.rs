@@ -8,16 +8,16 @@ use regex_automata::meta;
 use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input};
 
-use super::super::{Found, Scratch, Verdict};
+use super::super::{RouteMatch, RouteVerdict, Scratch};
 use super::{Ask, With, ask, build, exact, method, pattern, prefix, template};
-use crate::plan::{PathMatch, Route, ValueTest};
+use crate::plan::{PathMatch, RoutePlan, ValueTest};
 
 const PATHS: &[&str] =
     &["/", "/a", "/a/", "/a/b", "/a/1", "/a/b/1", "/b", "/b/12/c", "/1", "/ab", "/a1/b", "/c/c/c/c", "*"];
 const HOSTS: &[&str] = &["a.org", "b.a.org", "c.b.a.org", "org", "x.net", ""];
 const METHODS: &[&str] = &["GET", "HEAD", "POST", "OPTIONS", "PURGE", "OTHER"];
 
-pub(super) fn path_match() -> impl Strategy<Value = Route> {
+pub(super) fn path_match() -> impl Strategy<Value = RoutePlan> {
     let exacts = prop::sample::select(PATHS).prop_map(exact);
     let prefixes = prop::sample::select(&["/", "/a", "/a/", "/a/b", "/b", "/b/"][..]).prop_map(prefix);
     let part = prop::sample::select(&["a", "b", "1", "{}", "{}", "{:int}", "a{}", "{}1", "a{:int}", "{:str}"][..]);
@@ -37,7 +37,7 @@ pub(super) fn path_match() -> impl Strategy<Value = Route> {
     prop_oneof![exacts, prefixes, templates.clone(), templates, patterns]
 }
 
-fn any_route() -> impl Strategy<Value = Route> {
+fn any_route() -> impl Strategy<Value = RoutePlan> {
     let hosts = &["a.org", "b.a.org", "x.net", "*.org", "*.a.org", "*.b.a.org"][..];
     let test = prop_oneof![
         Just(ValueTest::Present),
@@ -104,7 +104,7 @@ fn pattern_takes(text: &str, path: &str) -> bool {
 type PathRank = (u8, Vec<(u8, isize, u8)>, isize);
 
 /// Place of the path in the order, if it takes the request's.
-fn path_rank(from: &PathMatch, path: &str, routes: &[Route]) -> Option<PathRank> {
+fn path_rank(from: &PathMatch, path: &str, routes: &[RoutePlan]) -> Option<PathRank> {
     let (takes, rank) = match from {
         PathMatch::Exact(text) => (text == path, (0, vec![], 0)),
         PathMatch::Template(text) => {
@@ -152,7 +152,7 @@ fn value_passes(test: &ValueTest, value: &str) -> bool {
     }
 }
 
-fn conditions_hold(route: &Route, ask: &Ask<'_>) -> bool {
+fn conditions_hold(route: &RoutePlan, ask: &Ask<'_>) -> bool {
     let pairs: Vec<(&str, &str)> =
         ask.query.unwrap_or("").split('&').map(|p| p.split_once('=').unwrap_or((p, ""))).collect();
     let holds = |name: &str, test, list: &[(&str, &str)]| list.iter().any(|(n, v)| *n == name && value_passes(test, v));
@@ -160,7 +160,7 @@ fn conditions_hold(route: &Route, ask: &Ask<'_>) -> bool {
         && route.matches.query.iter().all(|q| holds(&q.name, &q.value, &pairs))
 }
 
-fn model(routes: &[Route], ask: &Ask<'_>) -> Result<usize, Vec<String>> {
+fn model(routes: &[RoutePlan], ask: &Ask<'_>) -> Result<usize, Vec<String>> {
     let mut fitting = Vec::new();
     for (i, route) in routes.iter().enumerate() {
         let m = &route.matches;
@@ -218,9 +218,9 @@ proptest! {
                 for token in METHODS {
                     let ask = Ask { host, query, headers, ..ask(token, path) };
                     let found = match ask.find(&router, &mut scratch) {
-                        Found::Route(route) => Ok(route),
-                        Found::MethodNotAllowed => Err(scratch.allow().split(", ").map(String::from).collect()),
-                        Found::NotFound => Err(vec![]),
+                        RouteMatch::Route(route) => Ok(route),
+                        RouteMatch::MethodNotAllowed => Err(scratch.allow().split(", ").map(String::from).collect()),
+                        RouteMatch::NotFound => Err(vec![]),
                     };
                     prop_assert_eq!(&found, &model(&routes, &ask), "{:?} {:?}", ask, method(token));
                     if let Ok(route) = found {
@@ -230,7 +230,7 @@ proptest! {
                 }
                 let ask = Ask { host, query, headers, ..ask("GET", path) };
                 let chosen: Vec<usize> =
-                    ask.explain(&router).iter().filter(|c| c.verdict == Verdict::Chosen).map(|c| c.route).collect();
+                    ask.explain(&router).iter().filter(|c| c.verdict == RouteVerdict::Chosen).map(|c| c.route).collect();
                 prop_assert_eq!(chosen, model(&routes, &ask).into_iter().collect::<Vec<_>>());
             }
         }

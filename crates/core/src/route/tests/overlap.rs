@@ -4,26 +4,26 @@ use proptest::prelude::*;
 
 use super::super::conflict::language::Languages;
 use super::super::conflict::overlap::Nearby;
-use super::super::{Found, Scratch};
+use super::super::{RouteMatch, Scratch};
 use super::model::path_match;
 use super::{With, ask, build, equals, exact, pattern, prefix, template};
-use crate::plan::{Route, ValueTest};
+use crate::plan::{RoutePlan, ValueTest};
 
 /// A route that lets everybody in.
-fn open(route: Route) -> Route {
-    Route { name: "open".into(), service: Some("s".into()), ..route }
+fn open(route: RoutePlan) -> RoutePlan {
+    RoutePlan { name: "open".into(), service: Some("s".into()), ..route }
 }
 
 /// A route that does not.
-fn closed(route: Route) -> Route {
-    Route { name: "closed".into(), service: Some("s".into()), ..route }
+fn closed(route: RoutePlan) -> RoutePlan {
+    RoutePlan { name: "closed".into(), service: Some("s".into()), ..route }
 }
 
-fn of(service: &str, route: Route) -> Route {
-    Route { service: Some(service.into()), ..route }
+fn of(service: &str, route: RoutePlan) -> RoutePlan {
+    RoutePlan { service: Some(service.into()), ..route }
 }
 
-fn warnings(routes: &[Route]) -> Vec<String> {
+fn warnings(routes: &[RoutePlan]) -> Vec<String> {
     let found =
         build(routes).overlaps(routes, |a, b| routes[a].name.contains("open") && routes[b].name.contains("closed"));
     found.iter().map(ToString::to_string).collect()
@@ -31,7 +31,7 @@ fn warnings(routes: &[Route]) -> Vec<String> {
 
 /// The one warning about two routes, in either order.
 #[track_caller]
-fn warned(one: &Route, other: &Route, path: &str, why: &str) {
+fn warned(one: &RoutePlan, other: &RoutePlan, path: &str, why: &str) {
     assert!(build(&[one.clone(), other.clone()]).warnings().is_empty());
     for routes in [[one.clone(), other.clone()], [other.clone(), one.clone()]] {
         let found = warnings(&routes);
@@ -41,9 +41,9 @@ fn warned(one: &Route, other: &Route, path: &str, why: &str) {
 }
 
 #[track_caller]
-fn silent(routes: &[Route]) {
+fn silent(routes: &[RoutePlan]) {
     assert_eq!(warnings(routes), Vec::<String>::new());
-    let reversed: Vec<Route> = routes.iter().rev().cloned().collect();
+    let reversed: Vec<RoutePlan> = routes.iter().rev().cloned().collect();
     assert_eq!(warnings(&reversed), Vec::<String>::new());
 }
 
@@ -159,7 +159,7 @@ fn what_exposes_nothing_is_not_told() {
     // Another service behind another host.
     silent(&[of("t", open(prefix("/").hosts(&["a.org"]))), guard.clone()]);
     // An answer without a service.
-    silent(&[Route { service: None, ..open(prefix("/").priority(1).methods(&["GET"])) }, guard.clone()]);
+    silent(&[RoutePlan { service: None, ..open(prefix("/").priority(1).methods(&["GET"])) }, guard.clone()]);
     // A third route that takes those requests first.
     let images = open(pattern("^/[a-z]+/logo$"));
     assert_eq!(warnings(&[images.clone(), guard.clone()]).len(), 1);
@@ -172,8 +172,8 @@ fn what_exposes_nothing_is_not_told() {
 #[test]
 fn the_warning_says_where_and_with_whom() {
     let guards =
-        ["/a", "/b", "/c", "/d", "/e"].map(|path| Route { name: format!("closed{path}"), ..closed(prefix(path)) });
-    let routes: Vec<Route> = guards.into_iter().chain([open(pattern("^/.*[.]json$"))]).collect();
+        ["/a", "/b", "/c", "/d", "/e"].map(|path| RoutePlan { name: format!("closed{path}"), ..closed(prefix(path)) });
+    let routes: Vec<RoutePlan> = guards.into_iter().chain([open(pattern("^/.*[.]json$"))]).collect();
     assert_eq!(
         warnings(&routes),
         ["routes[5].match.path: the route takes /a/.json from `closed/a` (routes[0]) and lets in some whom \
@@ -186,15 +186,15 @@ fn the_warning_says_where_and_with_whom() {
 fn large_tables_are_compared_in_time_or_said_not_to_be() {
     let guards = (0..3000).map(|i| closed(template(&format!("/{{t}}/{i}/{{x}}"))));
     let patterns = (0..3000).map(|i| open(pattern(&format!("^/[a-z]+/{i}/x+[0-9a-f]{{8,32}}$"))));
-    let routes: Vec<Route> = guards.chain(patterns).collect();
+    let routes: Vec<RoutePlan> = guards.chain(patterns).collect();
     let found = warnings(&routes);
     assert!(found.last().unwrap().contains("more routes than could be compared"), "{found:?}");
     let large = open(pattern("^/a/(([a-z]{1,40}[0-9]){1,20}|.*x.{12}y)$"));
     assert!(warnings(&[large, closed(prefix("/a/b"))]).last().unwrap().contains("too large"));
 }
 
-fn takes(route: &Route, path: &str) -> bool {
-    ask("GET", path).find(&build(std::slice::from_ref(route)), &mut Scratch::default()) == Found::Route(0)
+fn takes(route: &RoutePlan, path: &str) -> bool {
+    ask("GET", path).find(&build(std::slice::from_ref(route)), &mut Scratch::default()) == RouteMatch::Route(0)
 }
 
 proptest! {

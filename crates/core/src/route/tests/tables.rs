@@ -1,12 +1,12 @@
 use pylae_http::Fields;
 
-use super::super::{By, Considered, Found, Scratch, Verdict};
+use super::super::{By, Considered, RouteMatch, RouteVerdict, Scratch};
 use super::{Ask, With, ask, build, check, equals, exact, pattern, prefix, problems, template};
-use crate::plan::{Route, ValueTest};
+use crate::plan::{RoutePlan, ValueTest};
 
 #[test]
 fn paths() {
-    let one = |route: Route, path: &str, taken: bool| {
+    let one = |route: RoutePlan, path: &str, taken: bool| {
         check(&[route], &[(ask("GET", path), if taken { Ok(0) } else { Err(404) })]);
     };
     for (route, yes, no) in [
@@ -185,7 +185,7 @@ fn methods_head_and_allow() {
         (ask("OPTIONS", "/a/x"), "DELETE"),
         (Ask { headers: &[("X", "")], ..ask("POST", "/c") }, "GET, HEAD"),
     ] {
-        assert_eq!(ask.find(&router, &mut scratch), Found::MethodNotAllowed);
+        assert_eq!(ask.find(&router, &mut scratch), RouteMatch::MethodNotAllowed);
         assert_eq!(scratch.allow(), allow, "{ask:?}");
     }
     for (ask, allow) in [
@@ -223,7 +223,7 @@ fn captures() {
         ("/n/1", 3, &[]),
         ("/x/1", 4, &[]),
     ] {
-        assert_eq!(ask("GET", path).find(&router, &mut scratch), Found::Route(route));
+        assert_eq!(ask("GET", path).find(&router, &mut scratch), RouteMatch::Route(route));
         let texts: Vec<&str> =
             scratch.captures().iter().map(|s| std::str::from_utf8(s.of(path.as_bytes())).unwrap()).collect();
         assert_eq!(texts, wanted, "{path}");
@@ -236,11 +236,11 @@ fn a_scratch_serves_routers_in_turn() {
     let b = build(&[pattern("^/c"), exact("/q").query("x", ValueTest::Pattern("1".into())), pattern("^/a(x)(y)")]);
     let mut scratch = Scratch::default();
     for _ in 0..3 {
-        assert_eq!(ask("GET", "/axy").find(&a, &mut scratch), Found::Route(0));
+        assert_eq!(ask("GET", "/axy").find(&a, &mut scratch), RouteMatch::Route(0));
         assert_eq!(scratch.captures().len(), 1);
-        assert_eq!(ask("GET", "/axy").find(&b, &mut scratch), Found::Route(2));
+        assert_eq!(ask("GET", "/axy").find(&b, &mut scratch), RouteMatch::Route(2));
         assert_eq!(scratch.captures().len(), 2);
-        assert_eq!(Ask { query: Some("x=1"), ..ask("GET", "/q") }.find(&b, &mut scratch), Found::Route(1));
+        assert_eq!(Ask { query: Some("x=1"), ..ask("GET", "/q") }.find(&b, &mut scratch), RouteMatch::Route(1));
     }
 }
 
@@ -290,7 +290,7 @@ fn mistakes_are_all_reported_with_place_and_advice() {
         (template("/x{rest:path}"), "path", "a whole segment"),
         (template("/{1a}"), "path", "is not a name"),
     ];
-    let routes: Vec<Route> = cases.iter().map(|(route, ..)| route.clone()).collect();
+    let routes: Vec<RoutePlan> = cases.iter().map(|(route, ..)| route.clone()).collect();
     let found = problems(&routes);
     assert_eq!(found.len(), cases.len(), "{found:#?}");
     for (route, (problem, (_, key, text))) in found.iter().zip(cases).enumerate() {
@@ -301,12 +301,12 @@ fn mistakes_are_all_reported_with_place_and_advice() {
 
 #[test]
 fn routes_that_never_match_are_reported() {
-    let shadowed = |routes: &[Route]| -> Vec<(String, bool)> {
+    let shadowed = |routes: &[RoutePlan]| -> Vec<(String, bool)> {
         let router = build(routes);
         router.warnings().iter().map(|w| (w.path.clone(), w.message.contains("`/first`"))).collect()
     };
-    let first = || Route { name: "/first".into(), ..exact("/a") };
-    let reported = |second: Route| shadowed(&[first(), second]) == [("routes[1].match".into(), true)];
+    let first = || RoutePlan { name: "/first".into(), ..exact("/a") };
+    let reported = |second: RoutePlan| shadowed(&[first(), second]) == [("routes[1].match".into(), true)];
     assert!(reported(exact("/a")));
     assert!(reported(exact("/a").methods(&["GET"])));
     assert!(reported(exact("/a").priority(-1).query("x", ValueTest::Present)));
@@ -315,8 +315,8 @@ fn routes_that_never_match_are_reported() {
     assert!(!reported(exact("/a").priority(1)));
     assert!(!reported(template("/{x}")));
 
-    let first = || Route { name: "/first".into(), ..prefix("/a") }.priority(1).hosts(&["*.org", "x.net"]);
-    let reported = |second: Route| shadowed(&[first(), second]) == [("routes[1].match".into(), true)];
+    let first = || RoutePlan { name: "/first".into(), ..prefix("/a") }.priority(1).hosts(&["*.org", "x.net"]);
+    let reported = |second: RoutePlan| shadowed(&[first(), second]) == [("routes[1].match".into(), true)];
     assert!(reported(exact("/a/b").hosts(&["x.net"])));
     assert!(reported(prefix("/a/").hosts(&["b.org", "*.example.org", "x.net"])));
     assert!(reported(template("/a/{id}").hosts(&["*.org"])));
@@ -327,8 +327,8 @@ fn routes_that_never_match_are_reported() {
     assert!(!reported(exact("/a/b").hosts(&["org"])));
     assert!(!reported(exact("/a/b")));
 
-    let first = || Route { name: "/first".into(), ..pattern("^/a/[a-z]+$") }.methods(&["GET"]).priority(1);
-    let reported = |second: Route| shadowed(&[first(), second]) == [("routes[1].match".into(), true)];
+    let first = || RoutePlan { name: "/first".into(), ..pattern("^/a/[a-z]+$") }.methods(&["GET"]).priority(1);
+    let reported = |second: RoutePlan| shadowed(&[first(), second]) == [("routes[1].match".into(), true)];
     assert!(reported(exact("/a/b").methods(&["GET"])));
     assert!(reported(pattern("^/a/[a-z]+$").methods(&["GET"])));
     assert!(!reported(exact("/a/b").methods(&["GET", "HEAD"])));
@@ -359,14 +359,14 @@ fn explain_names_the_first_reason() {
     ];
     let router = build(&routes);
     let wanted = [
-        (3, Verdict::Header("x-a".into())),
-        (4, Verdict::Query("q".into())),
-        (2, Verdict::Method),
-        (5, Verdict::Chosen),
-        (0, Verdict::Shadowed(By::Priority)),
-        (1, Verdict::Host),
-        (7, Verdict::Path),
-        (6, Verdict::Path),
+        (3, RouteVerdict::Header("x-a".into())),
+        (4, RouteVerdict::Query("q".into())),
+        (2, RouteVerdict::Method),
+        (5, RouteVerdict::Chosen),
+        (0, RouteVerdict::Shadowed(By::Priority)),
+        (1, RouteVerdict::Host),
+        (7, RouteVerdict::Path),
+        (6, RouteVerdict::Path),
     ];
     let wanted: Vec<_> = wanted.into_iter().map(|(route, verdict)| Considered { route, verdict }).collect();
     assert_eq!(ask("GET", "/a").explain(&router), wanted);
@@ -375,12 +375,12 @@ fn explain_names_the_first_reason() {
 
 #[test]
 fn explain_names_what_decided() {
-    let decided = |method: &str, winner: Route, loser: Route| {
+    let decided = |method: &str, winner: RoutePlan, loser: RoutePlan| {
         let router = build(&[loser, winner]);
         let all = ask(method, "/a/b").explain(&router);
-        assert_eq!(all[usize::from(all[0].route != 1)], Considered { route: 1, verdict: Verdict::Chosen });
+        assert_eq!(all[usize::from(all[0].route != 1)], Considered { route: 1, verdict: RouteVerdict::Chosen });
         let other = all.iter().find(|one| one.route == 0).unwrap();
-        let Verdict::Shadowed(by) = other.verdict else { panic!("{other:?}") };
+        let RouteVerdict::Shadowed(by) = other.verdict else { panic!("{other:?}") };
         by
     };
     assert_eq!(decided("GET", prefix("/").priority(1), exact("/a/b")), By::Priority);
@@ -390,8 +390,8 @@ fn explain_names_what_decided() {
     assert_eq!(decided("GET", template("/a/{x}"), pattern("^/a/b$")), By::Path);
     assert_eq!(decided("HEAD", exact("/a/b").methods(&["HEAD"]), exact("/a/b").methods(&["GET"])), By::Head);
     let router = build(&[exact("/a/b"), exact("/a/b")]);
-    assert_eq!(ask("GET", "/a/b").explain(&router)[1].verdict, Verdict::Shadowed(By::Declaration));
+    assert_eq!(ask("GET", "/a/b").explain(&router)[1].verdict, RouteVerdict::Shadowed(By::Declaration));
     let all = Ask { headers: &[("k", "")], ..ask("GET", "/a") }
         .explain(&build(&[exact("/a"), exact("/a").header("k", ValueTest::Present)]));
-    assert_eq!(all[1].verdict, Verdict::Shadowed(By::Conditions));
+    assert_eq!(all[1].verdict, RouteVerdict::Shadowed(By::Conditions));
 }

@@ -2,31 +2,31 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use super::{Admission, Entry, Place};
+use super::{Admission, AdmissionPermit, QueueTicket};
 use crate::plan::{self, LoadBalancer, Queue};
 use crate::service::ServiceState;
 use crate::service::fixture::{at, build, plan, seconds, threads};
 
-fn bounded(most: Option<usize>, size: usize) -> plan::Service {
+fn bounded(most: Option<usize>, size: usize) -> plan::ServicePlan {
     let queue = Queue { size, timeout: seconds(1.0) };
-    plan::Service { max_in_flight: most, queue, ..plan(LoadBalancer::RoundRobin, &[1]) }
+    plan::ServicePlan { max_in_flight: most, queue, ..plan(LoadBalancer::RoundRobin, &[1]) }
 }
 
-fn enter(service: &ServiceState) -> Option<Entry<'_>> {
+fn enter(service: &ServiceState) -> Option<AdmissionPermit<'_>> {
     match service.admit() {
         Admission::Enter(entry) => Some(entry),
         _ => None,
     }
 }
 
-fn waits(service: &ServiceState) -> Place<'_> {
+fn waits(service: &ServiceState) -> QueueTicket<'_> {
     match service.admit() {
         Admission::Wait(place) => place,
         other => panic!("{other:?}"),
     }
 }
 
-fn try_enter<'s>(place: &mut Place<'s>) -> Option<Entry<'s>> {
+fn try_enter<'s>(place: &mut QueueTicket<'s>) -> Option<AdmissionPermit<'s>> {
     match place.poll_enter(&Context::from_waker(Waker::noop())) {
         Poll::Ready(entry) => Some(entry),
         Poll::Pending => None,

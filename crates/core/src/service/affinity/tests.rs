@@ -15,7 +15,7 @@ fn request(fields: &str) -> Exchange {
     exchange
 }
 
-fn tie(how: LoadBalancer, exchange: &Exchange) -> Tie {
+fn tie(how: LoadBalancer, exchange: &Exchange) -> AffinityKey {
     build(&plan(how, &[1, 1])).tie(exchange)
 }
 
@@ -26,7 +26,7 @@ fn on(on: HashOn) -> LoadBalancer {
 #[test]
 fn what_is_not_asked_for_is_not_looked_at() {
     let exchange = request("Cookie: s=0123456789abcdef\r\n");
-    assert_eq!(tie(LoadBalancer::RoundRobin, &exchange), Tie::default());
+    assert_eq!(tie(LoadBalancer::RoundRobin, &exchange), AffinityKey::default());
 }
 
 #[test]
@@ -53,12 +53,12 @@ fn cookies_are_found_by_their_whole_name() {
 #[test]
 fn a_sticky_cookie_is_read_as_it_was_written() {
     let sticky = Sticky { cookie: "s".into(), ttl: Some(Seconds(std::time::Duration::from_secs(90))), secret: None };
-    let service = build(&plan::Service { sticky: Some(sticky), ..plan(LoadBalancer::RoundRobin, &[1, 1]) });
+    let service = build(&plan::ServicePlan { sticky: Some(sticky), ..plan(LoadBalancer::RoundRobin, &[1, 1]) });
     let mut written = Vec::new();
     service.write_cookie(0x0123, true, &mut written);
     let written = String::from_utf8(written).unwrap();
     assert_eq!(written, "s=0000000000000123; Path=/; HttpOnly; SameSite=Lax; Secure; Max-Age=90");
     let (pair, _) = written.split_once(';').unwrap();
     assert_eq!(service.tie(&request(&format!("Cookie: {pair}\r\n"))).sticky, Some(0x0123));
-    assert_eq!(service.tie(&request("Cookie: s=forged\r\n")), Tie::default());
+    assert_eq!(service.tie(&request("Cookie: s=forged\r\n")), AffinityKey::default());
 }

@@ -8,7 +8,7 @@ use crate::clock::Instant as Now;
 use crate::plan::{self, HashOn, LoadBalancer};
 use crate::service::fixture::{at, build, exchange, health_check, input, plan, seconds, threads};
 use crate::service::hashing::{hash, mix};
-use crate::service::{Outcome, PickInput, ServiceState, Tried, Unavailable};
+use crate::service::{AttemptOutcome, PickInput, ServiceState, Tried, Unavailable};
 
 fn on_user() -> LoadBalancer {
     LoadBalancer::ConsistentHash { on: HashOn::User }
@@ -43,7 +43,7 @@ fn spread(service: &ServiceState, now: Now, picks: u64, workers: usize) -> Vec<u
             let random = mix(number * 16 + worker as u64);
             let picked = service.pick(&PickInput { hash: Some(key(random)), ..input(now, random) }).unwrap();
             counts[picked.index] += 1;
-            picked.finish(now, Outcome::Status(200), Duration::from_millis(1));
+            picked.finish(now, AttemptOutcome::Status(200), Duration::from_millis(1));
         }
         counts
     };
@@ -210,7 +210,7 @@ fn p2c_prefers_the_faster() {
         let picked = service.pick(&input(now, mix(u64::from(number)))).unwrap();
         counts[picked.index] += 1;
         let latency = Duration::from_millis(if picked.index == 2 { 50 } else { 5 });
-        picked.finish(now, Outcome::Status(200), latency);
+        picked.finish(now, AttemptOutcome::Status(200), latency);
     }
     assert!(counts[2] < 100, "{counts:?}");
     assert!([0, 1, 3].iter().all(|&other| counts[other] > 900), "{counts:?}");
@@ -225,7 +225,7 @@ fn p2c_is_not_attracted_by_fast_failures() {
         let picked = service.pick(&input(now, mix(u64::from(number)))).unwrap();
         let bad = picked.index == 1;
         failed += u32::from(bad);
-        let (outcome, millis) = if bad { (Outcome::Reset, 0) } else { (Outcome::Status(200), 5) };
+        let (outcome, millis) = if bad { (AttemptOutcome::Reset, 0) } else { (AttemptOutcome::Status(200), 5) };
         picked.finish(now, outcome, Duration::from_millis(millis));
     }
     assert!(failed < 50, "{failed}");
@@ -236,7 +236,7 @@ fn an_unmeasured_instance_gets_one_exchange_until_it_answers() {
     let service = build(&plan(LoadBalancer::P2c, &[1, 1]));
     for index in [0, 1] {
         let mut picked = service.pick(&input(at(0.0), 1)).unwrap();
-        picked.report(at(0.0), Outcome::Status(200), Duration::from_millis(1));
+        picked.report(at(0.0), AttemptOutcome::Status(200), Duration::from_millis(1));
         assert!(picked.index < 2, "{index}");
     }
     let joined = ServiceState::build(&plan(LoadBalancer::P2c, &[1, 1, 1]), Some(&service), at(1.0)).unwrap();
@@ -265,8 +265,8 @@ fn least_connections_is_by_weight_when_idle() {
     assert_eq!(spread(&service, at(0.0), 4000, 1), [3000, 1000]);
 }
 
-fn checked(balancer: LoadBalancer, weights: &[u32]) -> plan::Service {
-    plan::Service { health_check: Some(health_check()), ..plan(balancer, weights) }
+fn checked(balancer: LoadBalancer, weights: &[u32]) -> plan::ServicePlan {
+    plan::ServicePlan { health_check: Some(health_check()), ..plan(balancer, weights) }
 }
 
 #[test]
@@ -350,7 +350,7 @@ fn order_in_the_plan_does_not_matter_to_keys() {
 fn slow_start_ramps() {
     for balancer in all() {
         let slow =
-            |weights: &[u32]| plan::Service { slow_start: Some(seconds(10.0)), ..plan(balancer.clone(), weights) };
+            |weights: &[u32]| plan::ServicePlan { slow_start: Some(seconds(10.0)), ..plan(balancer.clone(), weights) };
         let first = build(&slow(&[1]));
         spread(&first, at(0.0), 10, 1);
         let service = ServiceState::build(&slow(&[1, 1]), Some(&first), at(0.0)).unwrap();
@@ -374,12 +374,12 @@ fn slow_start_ramps() {
 fn slow_start_weighs_load() {
     for balancer in [LoadBalancer::LeastConnections, LoadBalancer::P2c] {
         let slow =
-            |weights: &[u32]| plan::Service { slow_start: Some(seconds(10.0)), ..plan(balancer.clone(), weights) };
+            |weights: &[u32]| plan::ServicePlan { slow_start: Some(seconds(10.0)), ..plan(balancer.clone(), weights) };
         let first = build(&slow(&[1]));
         let service = ServiceState::build(&slow(&[1, 1]), Some(&first), at(0.0)).unwrap();
         let mut open: Vec<_> = (0..2).map(|number| service.pick(&input(at(0.0), mix(number))).unwrap()).collect();
         for picked in &mut open {
-            picked.report(at(0.0), Outcome::Status(200), Duration::from_millis(1));
+            picked.report(at(0.0), AttemptOutcome::Status(200), Duration::from_millis(1));
         }
         drop(open);
         let held: Vec<_> = (0..300).map(|number| service.pick(&input(at(5.0), mix(number))).unwrap()).collect();
@@ -390,14 +390,14 @@ fn slow_start_weighs_load() {
 
 #[test]
 fn nothing_ramps_when_the_service_starts() {
-    let plan = plan::Service { slow_start: Some(seconds(10.0)), ..plan(LoadBalancer::RoundRobin, &[1, 1]) };
+    let plan = plan::ServicePlan { slow_start: Some(seconds(10.0)), ..plan(LoadBalancer::RoundRobin, &[1, 1]) };
     assert_eq!(spread(&build(&plan), at(0.0), 1000, 1), [500, 500]);
 }
 
 #[test]
 fn a_service_without_instances_says_so() {
     for balancer in all() {
-        let error = exchange(&build(&plan(balancer, &[])), at(0.0), Outcome::Status(200)).unwrap_err();
+        let error = exchange(&build(&plan(balancer, &[])), at(0.0), AttemptOutcome::Status(200)).unwrap_err();
         assert_eq!(error, Unavailable::NoInstance);
     }
 }

@@ -3,10 +3,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::plan::{BreakerScope, CircuitBreaker, LoadBalancer};
 use crate::service::fixture::{at, breaker, build, exchange, input, plan, seconds, threads};
-use crate::service::{Event, Outcome, Picked, ServiceState, Unavailable};
+use crate::service::{AttemptOutcome, Event, Picked, ServiceState, Unavailable};
 
 fn service(rules: CircuitBreaker, instances: usize) -> ServiceState {
-    build(&plan::Service { circuit_breaker: Some(rules), ..plan(LoadBalancer::RoundRobin, &vec![1; instances]) })
+    build(&plan::ServicePlan { circuit_breaker: Some(rules), ..plan(LoadBalancer::RoundRobin, &vec![1; instances]) })
 }
 
 fn textbook() -> ServiceState {
@@ -14,7 +14,7 @@ fn textbook() -> ServiceState {
 }
 
 fn fail(service: &ServiceState, now: Instant, times: usize) -> Vec<Event> {
-    let one = |_| exchange(service, now, Outcome::Status(503)).unwrap().1;
+    let one = |_| exchange(service, now, AttemptOutcome::Status(503)).unwrap().1;
     (0..times).flat_map(one).map(|change| change.event).collect()
 }
 
@@ -34,7 +34,7 @@ fn opens_after_five_failures_for_sixty_seconds_and_lets_one_probe_through() {
     assert_eq!(refused(&service, at(60.9)), Duration::from_millis(100));
     let probe = service.pick(&input(at(61.0), 0)).unwrap();
     assert_eq!(refused(&service, at(61.0)), Duration::ZERO);
-    let changes = probe.finish(at(61.5), Outcome::Status(200), Duration::ZERO);
+    let changes = probe.finish(at(61.5), AttemptOutcome::Status(200), Duration::ZERO);
     let events: Vec<_> = changes.iter().map(|change| change.event).collect();
     assert_eq!(events, [Event::BreakerHalfOpen, Event::BreakerClosed]);
     assert_eq!(fail(&service, at(62.0), 4), [], "the count starts anew");
@@ -53,21 +53,21 @@ fn a_success_starts_the_count_anew() {
     let service = textbook();
     for _ in 0..5 {
         assert_eq!(fail(&service, at(0.0), 4), []);
-        exchange(&service, at(0.0), Outcome::Status(200)).unwrap();
+        exchange(&service, at(0.0), AttemptOutcome::Status(200)).unwrap();
     }
 }
 
 #[test]
 fn what_counts_as_a_failure() {
     for (outcome, counts) in [
-        (Outcome::ConnectFailed, true),
-        (Outcome::Timeout, true),
-        (Outcome::Reset, true),
-        (Outcome::Status(500), true),
-        (Outcome::Status(501), false),
-        (Outcome::Status(504), true),
-        (Outcome::Status(404), false),
-        (Outcome::Cancelled, false),
+        (AttemptOutcome::ConnectFailed, true),
+        (AttemptOutcome::Timeout, true),
+        (AttemptOutcome::Reset, true),
+        (AttemptOutcome::Status(500), true),
+        (AttemptOutcome::Status(501), false),
+        (AttemptOutcome::Status(504), true),
+        (AttemptOutcome::Status(404), false),
+        (AttemptOutcome::Cancelled, false),
     ] {
         let service = textbook();
         for _ in 0..5 {
@@ -81,7 +81,7 @@ fn what_counts_as_a_failure() {
 fn a_cancelled_exchange_neither_counts_nor_resets() {
     let service = textbook();
     fail(&service, at(0.0), 4);
-    exchange(&service, at(0.0), Outcome::Cancelled).unwrap();
+    exchange(&service, at(0.0), AttemptOutcome::Cancelled).unwrap();
     assert_eq!(fail(&service, at(0.0), 1), [Event::BreakerOpened]);
 }
 
@@ -114,15 +114,19 @@ fn results_from_before_it_opened_have_no_say() {
     let service = textbook();
     let mut early: Vec<_> = (0..4).map(|_| service.pick(&input(at(0.0), 0)).unwrap()).collect();
     fail(&service, at(0.0), 5);
-    assert_eq!(early.pop().unwrap().finish(at(1.0), Outcome::Status(200), Duration::ZERO), [], "while open");
+    assert_eq!(early.pop().unwrap().finish(at(1.0), AttemptOutcome::Status(200), Duration::ZERO), [], "while open");
     let probe = service.pick(&input(at(60.0), 0)).unwrap();
     service.tick(at(60.0));
-    assert_eq!(early.pop().unwrap().finish(at(60.0), Outcome::Status(200), Duration::ZERO), [], "while half open");
+    assert_eq!(
+        early.pop().unwrap().finish(at(60.0), AttemptOutcome::Status(200), Duration::ZERO),
+        [],
+        "while half open"
+    );
     drop(early.pop());
     assert_eq!(refused(&service, at(60.0)), Duration::ZERO, "the probe is still out");
-    probe.finish(at(60.0), Outcome::Status(200), Duration::ZERO);
+    probe.finish(at(60.0), AttemptOutcome::Status(200), Duration::ZERO);
     fail(&service, at(61.0), 4);
-    assert_eq!(early.pop().unwrap().finish(at(61.0), Outcome::Timeout, Duration::ZERO), [], "once closed");
+    assert_eq!(early.pop().unwrap().finish(at(61.0), AttemptOutcome::Timeout, Duration::ZERO), [], "once closed");
 }
 
 #[test]
@@ -167,7 +171,7 @@ fn a_failure_rate_over_the_window_opens_it() {
         ..breaker(BreakerScope::Service)
     };
     let mixed = |service: &ServiceState, now, count: usize| {
-        let outcome = |number: usize| Outcome::Status(if number.is_multiple_of(2) { 200 } else { 500 });
+        let outcome = |number: usize| AttemptOutcome::Status(if number.is_multiple_of(2) { 200 } else { 500 });
         let one = |number| exchange(service, now, outcome(number)).unwrap().1.len();
         (0..count).map(one).sum::<usize>()
     };
@@ -183,7 +187,7 @@ fn a_failure_rate_over_the_window_opens_it() {
 #[test]
 fn breakers_of_instances_are_apart() {
     let service = service(breaker(BreakerScope::Instance), 2);
-    let outcome = |index| if index == 1 { Outcome::Reset } else { Outcome::Status(200) };
+    let outcome = |index| if index == 1 { AttemptOutcome::Reset } else { AttemptOutcome::Status(200) };
     let mut events = Vec::new();
     for _ in 0..10 {
         let picked = service.pick(&input(at(0.0), 0)).unwrap();
@@ -192,7 +196,7 @@ fn breakers_of_instances_are_apart() {
     }
     assert_eq!(events.len(), 1);
     assert_eq!(events[0].instance.as_deref(), Some("http://i1:80"));
-    assert!((0..10).all(|_| exchange(&service, at(1.0), Outcome::Status(200)).unwrap().0 == 0));
+    assert!((0..10).all(|_| exchange(&service, at(1.0), AttemptOutcome::Status(200)).unwrap().0 == 0));
     let probed = (0..4).map(|_| service.pick(&input(at(60.0), 0)).unwrap()).collect::<Vec<_>>();
     assert_eq!(probed.iter().filter(|picked| picked.index == 1).count(), 1);
 }
@@ -241,11 +245,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 struct Pair {
-    rules: Rules,
+    rules: BreakerRules,
     breaker: Breaker,
     model: Model,
     period: u32,
-    out: Vec<(Permit, u32)>,
+    out: Vec<(BreakerPermit, u32)>,
     now: Instant,
 }
 
@@ -294,13 +298,13 @@ impl Pair {
             }
             Model::HalfOpen { .. } if ok => {
                 self.enter(Model::Closed { failures: 0, results: Vec::new() });
-                assert_eq!(told, Some(Position::Closed));
+                assert_eq!(told, Some(BreakerState::Closed));
                 return;
             }
             Model::HalfOpen { .. } => true,
             Model::Open { .. } => unreachable!("nothing is admitted while open"),
         };
-        assert_eq!(told, opens.then_some(Position::Open));
+        assert_eq!(told, opens.then_some(BreakerState::Open));
         if opens {
             self.enter(Model::Open { until: self.now.saturating_add(self.rules.timeout) });
         }
@@ -322,7 +326,7 @@ proptest! {
     fn behaves_like_the_model(
         steps in steps(), threshold in 1_u32..6, probes in 1_u32..4, rate in prop::option::of(Just(0.5)),
     ) {
-        let rules = Rules::from_plan(&CircuitBreaker {
+        let rules = BreakerRules::from_plan(&CircuitBreaker {
             failure_threshold: threshold,
             failure_rate: rate,
             minimum_requests: 4,
@@ -341,9 +345,9 @@ proptest! {
                 Step::Release(which) => pair.release(which),
             }
             let wanted = match pair.model {
-                Model::Closed { .. } => Position::Closed,
-                Model::Open { .. } => Position::Open,
-                Model::HalfOpen { .. } => Position::HalfOpen,
+                Model::Closed { .. } => BreakerState::Closed,
+                Model::Open { .. } => BreakerState::Open,
+                Model::HalfOpen { .. } => BreakerState::HalfOpen,
             };
             prop_assert_eq!(pair.breaker.position(pair.now).0, wanted);
         }
@@ -368,7 +372,7 @@ fn a_probe_that_was_under_way_at_a_reset_has_no_say() {
     fail(&service, at(0.0), 5);
     let probe = service.pick(&input(at(60.0), 0)).unwrap();
     assert_eq!(service.reset_breaker(None).map(|changes| changes.len()), Some(1));
-    let changes = probe.finish(at(61.0), Outcome::Status(503), Duration::ZERO);
+    let changes = probe.finish(at(61.0), AttemptOutcome::Status(503), Duration::ZERO);
     assert_eq!(changes, []);
     assert!(service.pick(&input(at(61.0), 0)).is_ok());
 }

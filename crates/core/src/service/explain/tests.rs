@@ -1,6 +1,6 @@
 use crate::plan::{self, BreakerScope, LoadBalancer};
 use crate::service::fixture::{at, breaker, build, exchange, health_check, input, plan};
-use crate::service::{Outcome, PickInput, Tried};
+use crate::service::{AttemptOutcome, PickInput, Tried};
 
 #[test]
 fn an_explanation_picks_what_the_next_pick_picks_and_changes_nothing() {
@@ -18,14 +18,14 @@ fn an_explanation_picks_what_the_next_pick_picks_and_changes_nothing() {
 
 #[test]
 fn an_explanation_says_why() {
-    let plan = plan::Service {
+    let plan = plan::ServicePlan {
         health_check: Some(health_check()),
         circuit_breaker: Some(breaker(BreakerScope::Instance)),
         ..plan(LoadBalancer::RoundRobin, &[1, 1, 1])
     };
     let service = build(&plan);
     for _ in 0..15 {
-        exchange(&service, at(0.0), Outcome::Reset).ok();
+        exchange(&service, at(0.0), AttemptOutcome::Reset).ok();
     }
     service.active_result(0, at(1.0), false, "refused");
     service.set_draining(1, at(1.0), true);
@@ -54,11 +54,11 @@ fn an_explanation_tells_of_tried_ones() {
 
 #[test]
 fn statistics_are_json() {
-    let service = build(&plan::Service {
+    let service = build(&plan::ServicePlan {
         circuit_breaker: Some(breaker(BreakerScope::Service)),
         ..plan(LoadBalancer::P2c, &[2])
     });
-    exchange(&service, at(0.0), Outcome::Status(500)).unwrap();
+    exchange(&service, at(0.0), AttemptOutcome::Status(500)).unwrap();
     let _held = service.pick(&input(at(0.0), 0)).unwrap();
     let json = serde_json::to_value(service.snapshot(at(0.0))).unwrap();
     let wanted = serde_json::json!({

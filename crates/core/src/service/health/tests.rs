@@ -6,15 +6,15 @@ use super::{Change, Event};
 use crate::clock::Instant as Now;
 use crate::plan::{self, HealthCheck, LoadBalancer, PassiveHealth};
 use crate::service::fixture::{at, build, exchange, health_check, input, passive, plan, threads};
-use crate::service::outcome::End;
-use crate::service::{Outcome, Picked, ServiceState, Unavailable};
+use crate::service::outcome::AttemptEnd;
+use crate::service::{AttemptOutcome, Picked, ServiceState, Unavailable};
 
-const GOOD: Outcome = Outcome::Status(200);
-const BAD: Outcome = Outcome::Status(500);
+const GOOD: AttemptOutcome = AttemptOutcome::Status(200);
+const BAD: AttemptOutcome = AttemptOutcome::Status(500);
 
 fn service(count: usize, active: Option<HealthCheck>, passive: Option<PassiveHealth>) -> ServiceState {
     let plan = plan(LoadBalancer::RoundRobin, &vec![1; count]);
-    build(&plan::Service { health_check: active, passive_health: passive, ..plan })
+    build(&plan::ServicePlan { health_check: active, passive_health: passive, ..plan })
 }
 
 fn events(changes: impl IntoIterator<Item = Change>) -> Vec<Event> {
@@ -22,8 +22,8 @@ fn events(changes: impl IntoIterator<Item = Change>) -> Vec<Event> {
 }
 
 /// Reports an outcome for one certain instance.
-fn outcome(service: &ServiceState, index: usize, now: Now, outcome: Outcome) -> Vec<Event> {
-    events(service.report(index, None, now, End { began: now, outcome, latency: Duration::from_millis(1) }))
+fn outcome(service: &ServiceState, index: usize, now: Now, outcome: AttemptOutcome) -> Vec<Event> {
+    events(service.report(index, None, now, AttemptEnd { began: now, outcome, latency: Duration::from_millis(1) }))
 }
 
 fn states(service: &ServiceState, now: Now) -> Vec<&'static str> {
@@ -56,13 +56,13 @@ fn checks_without_rules_or_instance_mean_nothing() {
 #[test]
 fn what_ejects() {
     for (end, ejects) in [
-        (Outcome::ConnectFailed, true),
-        (Outcome::Timeout, true),
-        (Outcome::Reset, true),
-        (Outcome::Status(500), true),
-        (Outcome::Status(599), true),
-        (Outcome::Status(404), false),
-        (Outcome::Cancelled, false),
+        (AttemptOutcome::ConnectFailed, true),
+        (AttemptOutcome::Timeout, true),
+        (AttemptOutcome::Reset, true),
+        (AttemptOutcome::Status(500), true),
+        (AttemptOutcome::Status(599), true),
+        (AttemptOutcome::Status(404), false),
+        (AttemptOutcome::Cancelled, false),
     ] {
         let service = service(2, None, Some(passive()));
         for _ in 0..6 {
@@ -78,7 +78,7 @@ fn an_ejection_is_told_with_its_reason_and_ends() {
     assert_eq!(outcome(&service, 0, at(0.0), BAD), []);
     assert_eq!(outcome(&service, 0, at(0.0), GOOD), []);
     assert_eq!([(); 2].map(|()| outcome(&service, 0, at(0.0), BAD)), [[], []]);
-    let end = End { began: at(0.0), outcome: Outcome::ConnectFailed, latency: Duration::ZERO };
+    let end = AttemptEnd { began: at(0.0), outcome: AttemptOutcome::ConnectFailed, latency: Duration::ZERO };
     let changes = service.report(0, None, at(0.0), end);
     assert_eq!(changes[0].reason, "3 failures in a row, the last: no connection; for 10 s");
     assert!((0..5).all(|_| exchange(&service, at(9.9), GOOD).unwrap().0 == 1));
@@ -128,7 +128,7 @@ fn never_more_than_the_share_is_ejected() {
 #[test]
 fn all_down_is_unavailable_unless_there_is_panic() {
     let plan = plan(LoadBalancer::RoundRobin, &[1, 1, 1, 1]);
-    let mut plan = plan::Service { health_check: Some(health_check()), ..plan };
+    let mut plan = plan::ServicePlan { health_check: Some(health_check()), ..plan };
     let calm = build(&plan);
     plan.panic_threshold = Some(0.5);
     let nervous = build(&plan);
@@ -170,7 +170,7 @@ fn begun(service: &ServiceState, count: usize, now: Now) -> Vec<Picked<'_>> {
     all.filter(|picked| picked.index == 0).take(count).collect()
 }
 
-fn finished(attempts: impl IntoIterator<Item = Picked<'static>>, now: Now, outcome: Outcome) -> Vec<Event> {
+fn finished(attempts: impl IntoIterator<Item = Picked<'static>>, now: Now, outcome: AttemptOutcome) -> Vec<Event> {
     events(attempts.into_iter().flat_map(|picked| picked.finish(now, outcome, Duration::ZERO)))
 }
 
@@ -215,7 +215,7 @@ fn an_answer_from_before_that_breaks_off_recalls_nothing() {
     old.report(at(0.0), GOOD, Duration::ZERO);
     service.active_result(0, at(1.0), false, "refused");
     service.active_result(0, at(2.0), true, "200");
-    assert_eq!(old.report(at(3.0), Outcome::Reset, Duration::ZERO), []);
+    assert_eq!(old.report(at(3.0), AttemptOutcome::Reset, Duration::ZERO), []);
     drop(old);
     assert_eq!(finished(begun(service, 2, at(3.0)), at(3.0), BAD), []);
 }

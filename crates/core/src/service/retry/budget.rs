@@ -10,10 +10,10 @@ use crate::plan;
 /// Requests are not counted when they happen but when a retry is asked for, from the counters of the instances, so that
 /// the budget costs nothing while all is well.
 #[derive(Debug)]
-pub(crate) struct Budget(Mutex<Account>);
+pub(crate) struct RetryAllowance(Mutex<RetryAccount>);
 
 #[derive(Debug)]
-struct Account {
+struct RetryAccount {
     /// Retries earned by requests; below zero when some were had only for `floor`.
     earned: f64,
     /// Retries left of those per second.
@@ -30,11 +30,11 @@ struct Account {
 /// What was earned is forgotten over this time: a quiet hour must not pay for a storm.
 const MEMORY: f64 = 10.0;
 
-impl Budget {
+impl RetryAllowance {
     /// The budget of a service that starts at `now`.
     pub(crate) fn new(now: Now) -> Self {
         // The plan bounds `floor` from above whenever it is asked for.
-        let full = Account { earned: 0.0, floor: f64::INFINITY, expected: 0, allowed: 0, refused: 0, last: now };
+        let full = RetryAccount { earned: 0.0, floor: f64::INFINITY, expected: 0, allowed: 0, refused: 0, last: now };
         Self(Mutex::new(full))
     }
 
@@ -59,7 +59,7 @@ impl Budget {
     }
 }
 
-impl Account {
+impl RetryAccount {
     #[allow(clippy::cast_precision_loss)]
     fn earn(&mut self, plan: &plan::RetryBudget, now: Now, attempts: u64) {
         // Retries earn nothing.

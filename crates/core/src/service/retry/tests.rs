@@ -1,13 +1,13 @@
 use std::time::Duration;
 
-use super::{Attempt, Reason, Verdict, back_off};
+use super::{AttemptReport, Reason, RetryVerdict, back_off};
 use crate::plan::{self, LoadBalancer, RetryBudget, RetryOn};
 use crate::service::fixture::{at, build, input, plan, threads};
 use crate::service::hashing::mix;
-use crate::service::{Outcome, PickInput, ServiceState, Tried};
+use crate::service::{AttemptOutcome, PickInput, ServiceState, Tried};
 
-fn attempt(outcome: Outcome) -> Attempt<'static> {
-    Attempt {
+fn attempt(outcome: AttemptOutcome) -> AttemptReport<'static> {
+    AttemptReport {
         outcome,
         number: 1,
         retries: 3,
@@ -21,80 +21,97 @@ fn attempt(outcome: Outcome) -> Attempt<'static> {
 
 #[test]
 fn failures_of_idempotent_requests_are_repeated() {
-    for outcome in
-        [Outcome::ConnectFailed, Outcome::Timeout, Outcome::Reset, Outcome::Status(502), Outcome::Status(504)]
-    {
+    for outcome in [
+        AttemptOutcome::ConnectFailed,
+        AttemptOutcome::Timeout,
+        AttemptOutcome::Reset,
+        AttemptOutcome::Status(502),
+        AttemptOutcome::Status(504),
+    ] {
         assert_eq!(attempt(outcome).may_repeat(), Ok(()), "{outcome:?}");
     }
-    for outcome in [Outcome::Cancelled, Outcome::Status(200), Outcome::Status(404), Outcome::Status(500)] {
+    for outcome in [
+        AttemptOutcome::Cancelled,
+        AttemptOutcome::Status(200),
+        AttemptOutcome::Status(404),
+        AttemptOutcome::Status(500),
+    ] {
         assert_eq!(attempt(outcome).may_repeat(), Err(Reason::NoFailure), "{outcome:?}");
     }
 }
 
 #[test]
 fn other_requests_are_repeated_only_where_the_route_says_so() {
-    let cases: [(Outcome, &[RetryOn]); 5] = [
-        (Outcome::Reset, &[RetryOn::Reset]),
-        (Outcome::Timeout, &[RetryOn::Timeout]),
-        (Outcome::Status(502), &[RetryOn::GatewayError, RetryOn::ServerError]),
-        (Outcome::Status(503), &[RetryOn::GatewayError, RetryOn::ServerError]),
-        (Outcome::Status(504), &[RetryOn::GatewayError, RetryOn::ServerError]),
+    let cases: [(AttemptOutcome, &[RetryOn]); 5] = [
+        (AttemptOutcome::Reset, &[RetryOn::Reset]),
+        (AttemptOutcome::Timeout, &[RetryOn::Timeout]),
+        (AttemptOutcome::Status(502), &[RetryOn::GatewayError, RetryOn::ServerError]),
+        (AttemptOutcome::Status(503), &[RetryOn::GatewayError, RetryOn::ServerError]),
+        (AttemptOutcome::Status(504), &[RetryOn::GatewayError, RetryOn::ServerError]),
     ];
     for (outcome, enough) in cases {
         for on in [RetryOn::Reset, RetryOn::Timeout, RetryOn::GatewayError, RetryOn::ServerError] {
             let wanted = if enough.contains(&on) { Ok(()) } else { Err(Reason::NotIdempotent) };
-            let attempt = Attempt { idempotent: false, retry_on: &[on], ..attempt(outcome) };
+            let attempt = AttemptReport { idempotent: false, retry_on: &[on], ..attempt(outcome) };
             assert_eq!(attempt.may_repeat(), wanted, "{outcome:?} {on:?}");
         }
     }
-    let server_error = Attempt { retry_on: &[RetryOn::ServerError], ..attempt(Outcome::Status(500)) };
+    let server_error = AttemptReport { retry_on: &[RetryOn::ServerError], ..attempt(AttemptOutcome::Status(500)) };
     assert_eq!(server_error.may_repeat(), Ok(()));
-    assert_eq!(Attempt { idempotent: false, ..server_error }.may_repeat(), Ok(()));
+    assert_eq!(AttemptReport { idempotent: false, ..server_error }.may_repeat(), Ok(()));
 }
 
 #[test]
 fn what_never_left_is_repeated_whatever_it_is() {
-    let worst = Attempt { idempotent: false, replayable: false, sent: false, ..attempt(Outcome::ConnectFailed) };
+    let worst =
+        AttemptReport { idempotent: false, replayable: false, sent: false, ..attempt(AttemptOutcome::ConnectFailed) };
     assert_eq!(worst.may_repeat(), Ok(()));
-    let refused = Attempt { outcome: Outcome::Reset, ..worst };
-    assert_eq!(Attempt { replayable: true, ..refused }.may_repeat(), Ok(()));
+    let refused = AttemptReport { outcome: AttemptOutcome::Reset, ..worst };
+    assert_eq!(AttemptReport { replayable: true, ..refused }.may_repeat(), Ok(()));
     // An instance may refuse a stream when a body is on its way already.
     assert_eq!(refused.may_repeat(), Err(Reason::NotReplayable));
-    assert_eq!(Attempt { outcome: Outcome::Reset, sent: true, ..worst }.may_repeat(), Err(Reason::NotIdempotent));
+    assert_eq!(
+        AttemptReport { outcome: AttemptOutcome::Reset, sent: true, ..worst }.may_repeat(),
+        Err(Reason::NotIdempotent)
+    );
 }
 
 #[test]
 fn what_left_over_a_connection_that_died_is_not_taken_for_what_never_left() {
-    let sent = Attempt { idempotent: false, ..attempt(Outcome::ConnectFailed) };
+    let sent = AttemptReport { idempotent: false, ..attempt(AttemptOutcome::ConnectFailed) };
     assert_eq!(sent.may_repeat(), Err(Reason::NotIdempotent));
-    assert_eq!(Attempt { retry_on: &[RetryOn::Reset], ..sent }.may_repeat(), Ok(()));
-    let again = Attempt { idempotent: true, ..sent };
+    assert_eq!(AttemptReport { retry_on: &[RetryOn::Reset], ..sent }.may_repeat(), Ok(()));
+    let again = AttemptReport { idempotent: true, ..sent };
     assert_eq!(again.may_repeat(), Ok(()));
-    assert_eq!(Attempt { replayable: false, ..again }.may_repeat(), Err(Reason::NotReplayable));
+    assert_eq!(AttemptReport { replayable: false, ..again }.may_repeat(), Err(Reason::NotReplayable));
     // An instance may have been burdened by it, so it is paid for.
-    assert_eq!(budgeted(0.0).retry(&again, at(0.0), 1), Verdict::GiveUp(Reason::Budget));
+    assert_eq!(budgeted(0.0).retry(&again, at(0.0), 1), RetryVerdict::GiveUp(Reason::Budget));
 }
 
 #[test]
 fn a_retry_that_would_come_too_late_costs_nothing() {
     let service = budgeted(1.0);
-    let late = Attempt { last: Some(at(0.0)), ..attempt(Outcome::Reset) };
+    let late = AttemptReport { last: Some(at(0.0)), ..attempt(AttemptOutcome::Reset) };
     for random in 0..100 {
-        assert_eq!(service.retry(&late, at(0.0), random), Verdict::GiveUp(Reason::TooLate));
+        assert_eq!(service.retry(&late, at(0.0), random), RetryVerdict::GiveUp(Reason::TooLate));
     }
-    let in_time = Attempt { last: Some(at(1.0)), ..late };
-    assert!(matches!(service.retry(&in_time, at(0.0), 1), Verdict::Again(_)));
-    assert_eq!(service.retry(&in_time, at(0.0), 1), Verdict::GiveUp(Reason::Budget));
+    let in_time = AttemptReport { last: Some(at(1.0)), ..late };
+    assert!(matches!(service.retry(&in_time, at(0.0), 1), RetryVerdict::Again(_)));
+    assert_eq!(service.retry(&in_time, at(0.0), 1), RetryVerdict::GiveUp(Reason::Budget));
 }
 
 #[test]
 fn a_body_that_is_gone_ends_it() {
-    assert_eq!(Attempt { replayable: false, ..attempt(Outcome::Timeout) }.may_repeat(), Err(Reason::NotReplayable));
+    assert_eq!(
+        AttemptReport { replayable: false, ..attempt(AttemptOutcome::Timeout) }.may_repeat(),
+        Err(Reason::NotReplayable)
+    );
 }
 
 #[test]
 fn as_many_retries_as_the_route_has() {
-    let last = |number, retries| Attempt { number, retries, ..attempt(Outcome::ConnectFailed) }.may_repeat();
+    let last =
+        |number, retries| AttemptReport { number, retries, ..attempt(AttemptOutcome::ConnectFailed) }.may_repeat();
     assert_eq!(last(3, 3), Ok(()));
     assert_eq!(last(4, 3), Err(Reason::Exhausted));
     assert_eq!(last(1, 0), Err(Reason::Exhausted));
@@ -113,7 +130,7 @@ fn back_off_doubles_up_to_a_second_and_is_anything_below() {
 
 fn budgeted(min_per_second: f64) -> ServiceState {
     let retry_budget = RetryBudget { ratio: 0.2, min_per_second };
-    build(&plan::Service { retry_budget, ..plan(LoadBalancer::RoundRobin, &[1, 1]) })
+    build(&plan::ServicePlan { retry_budget, ..plan(LoadBalancer::RoundRobin, &[1, 1]) })
 }
 
 /// Sends a request whose attempts all fail; the number of attempts.
@@ -122,9 +139,9 @@ fn doomed(service: &ServiceState, seconds: f64, random: u64) -> u32 {
     for number in 1.. {
         let picked = service.pick(&PickInput { avoid: &avoid, ..input(at(seconds), random) }).unwrap();
         avoid.insert(picked.index);
-        picked.finish(at(seconds), Outcome::Reset, Duration::ZERO);
-        let attempt = Attempt { number, retries: 3, ..attempt(Outcome::Reset) };
-        if let Verdict::GiveUp(_) = service.retry(&attempt, at(seconds), random) {
+        picked.finish(at(seconds), AttemptOutcome::Reset, Duration::ZERO);
+        let attempt = AttemptReport { number, retries: 3, ..attempt(AttemptOutcome::Reset) };
+        if let RetryVerdict::GiveUp(_) = service.retry(&attempt, at(seconds), random) {
             return number;
         }
     }
@@ -160,7 +177,7 @@ fn a_good_past_pays_for_ten_seconds_of_it_at_most() {
     let service = budgeted(0.0);
     for number in 0..36_000_u32 {
         let picked = service.pick(&input(at(f64::from(number) / 10.0), 0)).unwrap();
-        picked.finish(at(f64::from(number) / 10.0), Outcome::Status(200), Duration::ZERO);
+        picked.finish(at(f64::from(number) / 10.0), AttemptOutcome::Status(200), Duration::ZERO);
     }
     let attempts: u32 = (0..100).map(|number| doomed(&service, 3600.0, number)).sum();
     assert!((120..=142).contains(&attempts), "{attempts} of 100, with 100 good ones in the last ten seconds");
@@ -181,7 +198,7 @@ fn a_reload_does_not_refill_the_budget() {
     let service = budgeted(5.0);
     while doomed(&service, 0.0, 0) > 1 {}
     let retry_budget = RetryBudget { ratio: 0.2, min_per_second: 5.0 };
-    let next = plan::Service { retry_budget, ..plan(LoadBalancer::RoundRobin, &[1]) };
+    let next = plan::ServicePlan { retry_budget, ..plan(LoadBalancer::RoundRobin, &[1]) };
     let next = ServiceState::build(&next, Some(&service), at(0.0)).unwrap();
     assert_eq!(doomed(&next, 0.0, 0), 1);
     assert!(next.snapshot(at(0.0)).retries_refused > 0);
@@ -191,8 +208,8 @@ fn a_reload_does_not_refill_the_budget() {
 fn what_reached_no_instance_is_not_charged_to_the_budget() {
     let service = budgeted(0.0);
     for number in 1..=50 {
-        let refused = Attempt { number, retries: 50, sent: false, ..attempt(Outcome::ConnectFailed) };
-        assert!(matches!(service.retry(&refused, at(0.0), 1), Verdict::Again(_)), "{number}");
+        let refused = AttemptReport { number, retries: 50, sent: false, ..attempt(AttemptOutcome::ConnectFailed) };
+        assert!(matches!(service.retry(&refused, at(0.0), 1), RetryVerdict::Again(_)), "{number}");
     }
-    assert_eq!(service.retry(&attempt(Outcome::Reset), at(0.0), 1), Verdict::GiveUp(Reason::Budget));
+    assert_eq!(service.retry(&attempt(AttemptOutcome::Reset), at(0.0), 1), RetryVerdict::GiveUp(Reason::Budget));
 }

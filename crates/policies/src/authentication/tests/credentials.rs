@@ -123,7 +123,7 @@ fn keys_do_not_reach_instances_unless_asked_for() {
 
 #[test]
 fn passwords_are_verified_elsewhere_and_remembered() {
-    let shared = Arc::new(Shared::new(100));
+    let shared = Arc::new(PolicyShared::new(100));
     let (sender, jobs) = channel();
     shared.identity.use_background(Box::new(ByHand(sender)));
     let chain = build(&auth(&[basic()]), &shared).unwrap();
@@ -159,7 +159,7 @@ fn passwords_wait_in_a_bounded_queue() {
         }
         fn look_after(&self, _set: &Arc<KeySet>) {}
     }
-    let shared = Arc::new(Shared::new(100));
+    let shared = Arc::new(PolicyShared::new(100));
     shared.identity.use_background(Box::new(Full));
     let chain = build(&auth(&[basic()]), &shared).unwrap();
     let rejection = ask(&chain, &mut request("/", &[&login("ada", "correct horse")])).unwrap_err();
@@ -179,7 +179,7 @@ fn hashes_that_are_refused() {
         let mut settings = basic();
         settings["users"][0]["password_hash"] = json!(hash);
         assert!(
-            build(&auth(&[settings]), &Arc::new(Shared::new(1)))
+            build(&auth(&[settings]), &Arc::new(PolicyShared::new(1)))
                 .is_err_and(|why| why.contains("users[0].password_hash")),
             "{hash}"
         );
@@ -187,7 +187,8 @@ fn hashes_that_are_refused() {
     let mut settings = api_key(false);
     settings["consumers"][1]["keys"] = json!(["key-three"]);
     assert!(
-        build(&auth(&[settings]), &Arc::new(Shared::new(1))).is_err_and(|why| why.contains("consumers[1].keys[0]"))
+        build(&auth(&[settings]), &Arc::new(PolicyShared::new(1)))
+            .is_err_and(|why| why.contains("consumers[1].keys[0]"))
     );
 }
 
@@ -231,7 +232,7 @@ fn what_could_not_be_checked_counts_more_than_what_was_refused() {
     for order in [[&unfetched, &fixed], [&fixed, &unfetched]] {
         let mut settings = auth(&order.map(Clone::clone));
         settings["failure_limit"] = json!({"limit": 1, "per": 60.0});
-        let chain = build(&settings, &Arc::new(Shared::new(100))).unwrap();
+        let chain = build(&settings, &Arc::new(PolicyShared::new(100))).unwrap();
         let foreign = signed(r#"{"alg":"HS256"}"#, r#"{"sub":"7"}"#, b"a secret of somebody else's, long enough");
         // Not the client's fault, so that it is not counted either.
         for _ in 0..3 {
@@ -247,7 +248,7 @@ fn what_could_not_be_checked_counts_more_than_what_was_refused() {
 fn failures_of_an_address_are_limited() {
     let mut settings = auth(&[jwt(&secret(), &json!({})), api_key(false)]);
     settings["failure_limit"] = json!({"limit": 30, "per": 60.0});
-    let chain = build(&settings, &Arc::new(Shared::new(100))).unwrap();
+    let chain = build(&settings, &Arc::new(PolicyShared::new(100))).unwrap();
     let from = |address: &str, field: &str| {
         let mut exchange = request("/", &[field]);
         exchange.request.origin.client = address.parse().unwrap();
@@ -280,7 +281,7 @@ fn failures_of_an_address_are_limited() {
 fn failures_of_a_site_are_limited_however_many_networks_it_has() {
     let mut settings = auth(&[jwt(&secret(), &json!({})), api_key(false)]);
     settings["failure_limit"] = json!({"limit": 2, "per": 60.0});
-    let chain = build(&settings, &Arc::new(Shared::new(1000))).unwrap();
+    let chain = build(&settings, &Arc::new(PolicyShared::new(1000))).unwrap();
     let from = |address: &str, field: &str| {
         let mut exchange = request("/", &[field]);
         exchange.request.origin.client = address.parse().unwrap();
@@ -311,7 +312,7 @@ fn failures_of_a_site_are_limited_however_many_networks_it_has() {
 
 #[test]
 fn a_credential_may_be_left_out_where_none_is_required() {
-    let shared = Arc::new(Shared::new(100));
+    let shared = Arc::new(PolicyShared::new(100));
     let built = Authenticators::build(Some(&auth(&[jwt(&secret(), &json!({}))])), &shared.identity).unwrap();
     let configs =
         BTreeMap::from([("authentication".to_owned(), json!({"authenticators": ["jwt"], "required": false}))]);

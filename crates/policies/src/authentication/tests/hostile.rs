@@ -62,7 +62,9 @@ fn a_public_key_is_never_a_secret() {
             }
         }
         let mixed = jwt(&json!({"from": "pem", "value": [pem]}), &json!({"algorithms": ["HS256"]}));
-        assert!(build(&auth(&[mixed]), &Arc::new(Shared::new(1))).is_err_and(|why| why.contains("not for any of")));
+        assert!(
+            build(&auth(&[mixed]), &Arc::new(PolicyShared::new(1))).is_err_and(|why| why.contains("not for any of"))
+        );
     }
 }
 
@@ -312,7 +314,7 @@ fn two_tokens_and_large_ones() {
 #[test]
 fn keys_that_are_refused() {
     let all = tokens();
-    let shared = Arc::new(Shared::new(1));
+    let shared = Arc::new(PolicyShared::new(1));
     let why = |keys: Value, algorithms: Value| {
         build(&auth(&[jwt(&keys, &json!({"algorithms": algorithms}))]), &shared).map(|_| ()).expect_err("refused")
     };

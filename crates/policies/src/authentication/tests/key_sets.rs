@@ -43,7 +43,7 @@ struct Stage {
 }
 
 fn stage() -> Stage {
-    let shared = Arc::new(Shared::new(1000));
+    let shared = Arc::new(PolicyShared::new(1000));
     let fetcher = Fetcher::default();
     shared.identity.use_background(Box::new(fetcher.clone()));
     let settings = auth(&[jwt(&json!({"from": "url", "value": "http://keys.test/?secret=1"}), &json!({}))]);
@@ -157,7 +157,7 @@ fn what_no_newer_set_could_verify_is_refused_at_once() {
 
 #[test]
 fn tokens_of_another_issuer_do_not_wait_for_keys() {
-    let shared = Arc::new(Shared::new(10));
+    let shared = Arc::new(PolicyShared::new(10));
     let fetcher = Fetcher::default();
     shared.identity.use_background(Box::new(fetcher.clone()));
     let settings = auth(&[jwt(&json!({"from": "url", "value": "http://keys.test/"}), &json!({"issuers": ["me"]}))]);
@@ -174,7 +174,7 @@ fn tokens_of_another_issuer_do_not_wait_for_keys() {
 
 #[test]
 fn a_set_that_is_taken_up_again_is_not_taken_for_what_it_was() {
-    let shared = Arc::new(Shared::new(10));
+    let shared = Arc::new(PolicyShared::new(10));
     let fetcher = Fetcher::default();
     shared.identity.use_background(Box::new(fetcher.clone()));
     let settings = auth(&[jwt(&json!({"from": "url", "value": "http://keys.test/"}), &json!({}))]);
@@ -251,7 +251,7 @@ fn unknown_keys_do_not_flood_the_issuer() {
 
 #[test]
 fn a_set_is_kept_over_a_reload_and_let_go_with_its_last_user() {
-    let shared = Arc::new(Shared::new(10));
+    let shared = Arc::new(PolicyShared::new(10));
     let fetcher = Fetcher::default();
     shared.identity.use_background(Box::new(fetcher.clone()));
     let settings = auth(&[jwt(&json!({"from": "url", "value": "http://keys.test/"}), &json!({}))]);

@@ -2,17 +2,17 @@
 
 use serde_json::json;
 
-use super::super::memory::{Entry, Memory, Revoked};
+use super::super::memory::{CredentialCache, Revoked, VerifiedCredential};
 use super::*;
 
-fn entry(until: u64) -> Entry {
+fn entry(until: u64) -> VerifiedCredential {
     let user = pylae_core::User { id: "7".into(), ..pylae_core::User::default() };
-    Entry { user: Arc::new(user), until: Duration::from_secs(until), id: Some("a".into()) }
+    VerifiedCredential { user: Arc::new(user), until: Duration::from_secs(until), id: Some("a".into()) }
 }
 
 #[test]
 fn a_token_is_remembered_until_it_expires() {
-    let shared = Arc::new(Shared::new(10));
+    let shared = Arc::new(PolicyShared::new(10));
     let chain = build(&auth(&[jwt(&secret(), &json!({"leeway": 0.0}))]), &shared).unwrap();
     let one = token(&json!({"sub": "7", "exp": NOW + 60}));
     let mut first = bearer(&one);
@@ -29,7 +29,7 @@ fn a_token_is_remembered_until_it_expires() {
 
 #[test]
 fn other_settings_do_not_know_what_was_remembered() {
-    let shared = Arc::new(Shared::new(10));
+    let shared = Arc::new(PolicyShared::new(10));
     let one = token(&json!({"sub": "7", "exp": NOW + 60, "iss": "me"}));
     who(&build(&auth(&[jwt(&secret(), &json!({}))]), &shared).unwrap(), &mut bearer(&one)).unwrap();
     for more in [
@@ -48,7 +48,7 @@ fn other_settings_do_not_know_what_was_remembered() {
 
 #[test]
 fn revocation_takes_effect_at_once() {
-    let shared = Arc::new(Shared::new(10));
+    let shared = Arc::new(PolicyShared::new(10));
     let chain = build(&auth(&[jwt(&secret(), &json!({}))]), &shared).unwrap();
     let issue =
         |id: &str, user: &str, issued: u64| token(&json!({"sub": user, "jti": id, "iat": issued, "exp": NOW + 600}));
@@ -77,7 +77,7 @@ fn revocation_takes_effect_at_once() {
 
 #[test]
 fn what_was_verified_before_a_revocation_is_not_remembered_after_it() {
-    let memory = Memory::default();
+    let memory = CredentialCache::default();
     let tag = memory.tag(1, b"token");
     let epoch = memory.epoch();
     assert!(memory.revoke(Revoked::User("somebody"), Duration::ZERO, Duration::from_secs(1)));
@@ -91,7 +91,7 @@ fn what_was_verified_before_a_revocation_is_not_remembered_after_it() {
 
 #[test]
 fn memory_is_bounded() {
-    let memory = Memory::default();
+    let memory = CredentialCache::default();
     for number in 0..40_000_u32 {
         memory.remember(memory.tag(0, &number.to_le_bytes()), entry(100), 2000, memory.epoch());
     }
@@ -104,7 +104,7 @@ fn memory_is_bounded() {
 
 #[test]
 fn revocations_are_bounded_and_none_is_forgotten_for_another() {
-    let memory = Memory::default();
+    let memory = CredentialCache::default();
     let user = |name: &str| pylae_core::User { id: name.into(), ..pylae_core::User::default() };
     let (short, long) = (Duration::from_secs(10), Duration::from_secs(1000));
     for number in 0..50_000 {

@@ -7,14 +7,14 @@ use std::task::{Poll, ready};
 use pylae_core::request::grpc;
 use pylae_http::ResponseHead;
 
-use super::probe::{DRAINED, LIMITS, Seen, send};
+use super::probe::{DRAINED, LIMITS, ProbeResult, send};
 use crate::io::socket::Socket;
 
 /// What a service that is well says of itself: `SERVING`.
 const SERVING: u8 = 1;
 
 /// Asks whether the service called `name` is well; no name asks for the server as a whole.
-pub(super) async fn ask(socket: &mut Socket, authority: &str, name: &str) -> io::Result<Seen> {
+pub(super) async fn ask(socket: &mut Socket, authority: &str, name: &str) -> io::Result<ProbeResult> {
     let message = request(name);
     let head = format!(
         "POST /grpc.health.v1.Health/Check HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: pylae-health-check\r\n\
@@ -30,7 +30,7 @@ pub(super) async fn ask(socket: &mut Socket, authority: &str, name: &str) -> io:
         (200, Some(status)) => (false, format!("gRPC status {status}")),
         (status, _) => (false, format!("status {status}")),
     };
-    Ok(Seen { ok, reason, rest: None })
+    Ok(ProbeResult { ok, reason, rest: None })
 }
 
 /// `HealthCheckRequest`: field 1 is the name. In front of it stand what every message begins with, five bytes: not compressed, and its length.

@@ -13,7 +13,7 @@ pub(super) const LIMITS: HeadLimits = HeadLimits { head: 16 * 1024, target: 0, f
 pub(super) const DRAINED: usize = 64 * 1024;
 
 /// What a check has seen.
-pub(super) struct Seen {
+pub(super) struct ProbeResult {
     pub(super) ok: bool,
     pub(super) reason: String,
     /// Where the rest of an answer comes from, and how much of it there is.

@@ -15,7 +15,7 @@ use http::{HeaderMap, StatusCode};
 use pylae_http::body::chunked;
 
 use super::heads::{self, Malformed};
-use super::place::Place;
+use super::permit::StreamPermit;
 
 /// Most bytes handed to the connection at once: what it holds of a stream that its peer does not read.
 const PIECE: usize = 64 * 1024;
@@ -24,13 +24,13 @@ const PIECE: usize = 64 * 1024;
 const CRUMB: usize = 1024;
 
 /// One stream, on either side of the gateway.
-pub(crate) struct Stream {
+pub(crate) struct H2Stream {
     incoming: Incoming,
     outgoing: Outgoing,
     held: Held,
     /// What stood behind the body, as lines.
     trailers: Vec<u8>,
-    ending: Ending,
+    ending: SendState,
     /// The peer is sure not to have acted on the request.
     unprocessed: bool,
     /// Why the request that it carries is none, if it is not.
@@ -38,7 +38,7 @@ pub(crate) struct Stream {
     /// It is to become a WebSocket: the answer that grants it says so in other words.
     websocket: bool,
     /// Frees its place on the connection when the stream is over.
-    place: Place,
+    place: StreamPermit,
 }
 
 /// Body bytes that have come and were not taken.
@@ -68,30 +68,35 @@ enum Outgoing {
 }
 
 /// Whether what is handed over next is the last of the message.
-enum Ending {
+enum SendState {
     Open,
     Last(Option<HeaderMap>),
     Ended,
 }
 
-impl Stream {
+impl H2Stream {
     /// A client's request, whose head was taken out already, and the way to answer it.
-    pub(crate) fn answering(body: RecvStream, answer: SendResponse<Bytes>, websocket: bool, place: Place) -> Self {
+    pub(crate) fn answering(
+        body: RecvStream,
+        answer: SendResponse<Bytes>,
+        websocket: bool,
+        place: StreamPermit,
+    ) -> Self {
         Self { websocket, ..Self::new(Incoming::Body(body), Outgoing::Answer(answer), place) }
     }
 
     /// A request to an instance, which is still to be written.
-    pub(crate) fn asking(connection: SendRequest<Bytes>, scheme: Scheme, place: Place) -> Self {
+    pub(crate) fn asking(connection: SendRequest<Bytes>, scheme: Scheme, place: StreamPermit) -> Self {
         Self::new(Incoming::Nothing, Outgoing::Request(connection, scheme), place)
     }
 
-    fn new(incoming: Incoming, outgoing: Outgoing, place: Place) -> Self {
+    fn new(incoming: Incoming, outgoing: Outgoing, place: StreamPermit) -> Self {
         Self {
             incoming,
             outgoing,
             held: Held::default(),
             trailers: Vec::new(),
-            ending: Ending::Open,
+            ending: SendState::Open,
             unprocessed: false,
             refusal: None,
             websocket: false,
@@ -194,16 +199,16 @@ impl Stream {
 
     /// Says that what is handed over next is the last of the message, and what follows it as lines. Said again, it means nothing.
     pub(crate) fn end(&mut self, trailers: &[u8]) {
-        if matches!(self.ending, Ending::Open) {
+        if matches!(self.ending, SendState::Open) {
             // Lines that were validated when they came cannot be malformed.
             let fields = Some(trailers).filter(|lines| !lines.is_empty());
-            self.ending = Ending::Last(fields.and_then(|lines| heads::read_trailers(lines).ok()));
+            self.ending = SendState::Last(fields.and_then(|lines| heads::read_trailers(lines).ok()));
         }
     }
 
     /// Writes some of `bytes`: the head as a whole, or as much of the body as the peer has room for.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let bare_end = matches!(self.ending, Ending::Last(None));
+        let bare_end = matches!(self.ending, SendState::Last(None));
         let written = match &mut self.outgoing {
             Outgoing::Failed => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
             Outgoing::Answer(answer) => {
@@ -248,7 +253,7 @@ impl Stream {
                 let last = bare_end && n == bytes.len();
                 let sent = body.send_data(Bytes::copy_from_slice(&bytes[..n]), last);
                 if sent.is_ok() && last {
-                    self.ending = Ending::Ended;
+                    self.ending = SendState::Ended;
                 }
                 return Poll::Ready(sent.map(|()| n).map_err(io::Error::other));
             }
@@ -256,14 +261,14 @@ impl Stream {
         let (outgoing, len, last) = written.map_err(|error| self.broken(&error))?;
         self.outgoing = outgoing;
         if last {
-            self.ending = Ending::Ended;
+            self.ending = SendState::Ended;
         }
         Poll::Ready(Ok(len))
     }
 
     /// Ends the message, if it has not been ended with its last bytes.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
-        let Ending::Last(trailers) = std::mem::replace(&mut self.ending, Ending::Ended) else { return Ok(()) };
+        let SendState::Last(trailers) = std::mem::replace(&mut self.ending, SendState::Ended) else { return Ok(()) };
         let Outgoing::Body(body) = &mut self.outgoing else { return Ok(()) };
         let ended = match trailers {
             Some(trailers) => body.send_trailers(trailers),
@@ -275,8 +280,8 @@ impl Stream {
     /// Ends a message of which not all was written, and says by these lines what that means. False where that is too late, or too early.
     pub(crate) fn end_early(&mut self, trailers: &[u8]) -> bool {
         let Outgoing::Body(body) = &mut self.outgoing else { return false };
-        let open = !matches!(self.ending, Ending::Ended);
-        self.ending = Ending::Ended;
+        let open = !matches!(self.ending, SendState::Ended);
+        self.ending = SendState::Ended;
         open && heads::read_trailers(trailers).is_ok_and(|fields| body.send_trailers(fields).is_ok())
     }
 

@@ -16,7 +16,7 @@ use rustls::{ClientConfig, ServerConfig};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::Protocol;
+use super::AlpnProtocol;
 use super::records::{Advanced, RECORD_OVERHEAD, Side, Then};
 
 /// Most plaintext of one record (RFC 8446 section 5.1).
@@ -29,14 +29,14 @@ const READ: usize = 4 * (RECORD + RECORD_OVERHEAD);
 const MOST_HELD: usize = 128 * 1024;
 
 thread_local! {
-    static PASSAGE: RefCell<Passage> = RefCell::new(Passage {
+    static PASSAGE: RefCell<TlsBuffers> = RefCell::new(TlsBuffers {
         incoming: vec![0; READ].into(),
         outgoing: vec![0; SEALED + 8 * RECORD_OVERHEAD].into(),
     });
 }
 
 /// The buffers that all connections of a thread pass their bytes through.
-struct Passage {
+struct TlsBuffers {
     incoming: Box<[u8]>,
     outgoing: Box<[u8]>,
 }
@@ -55,12 +55,12 @@ pub(crate) struct Tls {
     flushed: usize,
     /// Bytes of the caller's that are encrypted and that it has not been told are written.
     owed: usize,
-    end: Option<End>,
+    end: Option<PeerEnd>,
     closing: bool,
 }
 
 /// How what the peer says ended.
-enum End {
+enum PeerEnd {
     /// It said so (`close_notify`).
     Closed,
     /// Without a word: what it said may not be all (RFC 8446 section 6.1).
@@ -138,8 +138,8 @@ impl Tls {
     }
 
     /// What was agreed to be spoken.
-    pub(crate) fn protocol(&self) -> Protocol {
-        Protocol::of(self.side.common().alpn_protocol())
+    pub(crate) fn protocol(&self) -> AlpnProtocol {
+        AlpnProtocol::of(self.side.common().alpn_protocol())
     }
 
     /// The certificate that the peer has proved to have the key of.
@@ -177,7 +177,7 @@ impl Tls {
             }
             match &self.end {
                 None => {}
-                Some(End::Closed) => return Poll::Ready(Ok(0)),
+                Some(PeerEnd::Closed) => return Poll::Ready(Ok(0)),
                 Some(end) => return Poll::Ready(Err(end.error())),
             }
             ready!(self.poll_receive(cx, buffer, room))?;
@@ -284,7 +284,7 @@ impl Tls {
                 ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
                 let bytes = read.filled_mut();
                 if bytes.is_empty() {
-                    self.end = Some(End::Torn);
+                    self.end = Some(PeerEnd::Torn);
                     return Poll::Ready(Ok(()));
                 }
                 let consumed = self.take(bytes, buffer, room);
@@ -293,13 +293,13 @@ impl Tls {
             });
         }
         if self.incoming.len() >= MOST_HELD {
-            self.end = Some(End::Failed(rustls::Error::General("a message is too long".to_owned())));
+            self.end = Some(PeerEnd::Failed(rustls::Error::General("a message is too long".to_owned())));
             return Poll::Ready(Ok(()));
         }
         self.incoming.reserve(most);
         let mut window = (&mut self.incoming).limit(most);
         if ready!(pin!(self.stream.read_buf(&mut window)).poll(cx))? == 0 {
-            self.end = Some(End::Torn);
+            self.end = Some(PeerEnd::Torn);
             return Poll::Ready(Ok(()));
         }
         let mut bytes = std::mem::take(&mut self.incoming);
@@ -349,14 +349,14 @@ impl Tls {
 
     fn note(&mut self, advanced: Advanced) {
         if let Some(error) = advanced.error {
-            self.end = Some(End::Failed(error));
+            self.end = Some(PeerEnd::Failed(error));
         } else if advanced.closed {
-            self.end = Some(End::Closed);
+            self.end = Some(PeerEnd::Closed);
         }
     }
 }
 
-impl End {
+impl PeerEnd {
     fn error(&self) -> io::Error {
         match self {
             Self::Closed | Self::Torn => io::ErrorKind::UnexpectedEof.into(),

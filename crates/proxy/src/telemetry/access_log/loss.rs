@@ -22,7 +22,7 @@ pub(super) struct Loss {
 
 /// What the writer saw when it last looked.
 #[derive(Default)]
-pub(super) struct Watch {
+pub(super) struct LossWatch {
     lost: u64,
     written: u64,
     since: Option<Instant>,
@@ -54,7 +54,7 @@ impl Loss {
     }
 
     /// Looks whether it is over: lines were written and none was lost for a while. Only the writer does.
-    pub(super) fn look(&self, watch: &mut Watch, written: u64, now: impl FnOnce() -> Instant) {
+    pub(super) fn look(&self, watch: &mut LossWatch, written: u64, now: impl FnOnce() -> Instant) {
         if !self.losing.load(Ordering::Acquire) {
             return;
         }
@@ -62,11 +62,11 @@ impl Loss {
         match watch.since {
             Some(since) if lost == watch.lost => {
                 if written > watch.written && now.duration_since(since) >= CALM {
-                    *watch = Watch::default();
+                    *watch = LossWatch::default();
                     self.over("takes lines again");
                 }
             }
-            _ => *watch = Watch { lost, written, since: Some(now) },
+            _ => *watch = LossWatch { lost, written, since: Some(now) },
         }
     }
 
@@ -99,7 +99,7 @@ mod tests {
     fn it_is_told_when_it_begins_and_once_nothing_was_lost_for_a_while() {
         let log = Arc::new(Log::default());
         let loss = Loss::new("pipe", Arc::clone(&log));
-        let (mut watch, start) = (Watch::default(), Instant::now());
+        let (mut watch, start) = (LossWatch::default(), Instant::now());
         let mut look = |written, seconds| loss.look(&mut watch, written, || start + Duration::from_secs(seconds));
         loss.add(0);
         look(0, 0);

@@ -3,17 +3,17 @@ use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use super::target::{Place, Told};
+use super::output::{OutputKind, WriteResult};
 use super::*;
 
 /// A target that holds little and does not block, and what was written to it.
-fn narrow() -> (Target, UnixStream) {
+fn narrow() -> (LogOutput, UnixStream) {
     let (near, far) = UnixStream::pair().unwrap();
     near.set_nonblocking(true).unwrap();
     far.set_nonblocking(true).unwrap();
     let file = File::from(OwnedFd::from(near));
-    let place = Place::File { path: format!("/proc/self/fd/{}", file.as_raw_fd()), file: Some(file) };
-    (Target { place, torn: Vec::new() }, far)
+    let place = OutputKind::File { path: format!("/proc/self/fd/{}", file.as_raw_fd()), file: Some(file) };
+    (LogOutput { place, torn: Vec::new() }, far)
 }
 
 fn read(far: &mut UnixStream) -> String {
@@ -36,9 +36,9 @@ fn a_line_that_was_written_in_part_is_completed_before_the_next() {
     assert!(!target.torn.is_empty(), "the output was to be full in the middle of a line");
     assert_eq!(first.written + first.dropped, 3999);
     // Still full: the rest stays, and nothing comes in between.
-    assert_eq!(target.write(&lines(4000..4002), 2, &given_up), Told { written: 0, dropped: 2 });
+    assert_eq!(target.write(&lines(4000..4002), 2, &given_up), WriteResult { written: 0, dropped: 2 });
     let mut text = read(&mut far);
-    assert_eq!(target.write(&lines(4002..4004), 2, &given_up), Told { written: 3, dropped: 0 });
+    assert_eq!(target.write(&lines(4002..4004), 2, &given_up), WriteResult { written: 3, dropped: 0 });
     text += &read(&mut far);
     let numbers: Vec<u32> = text.lines().map(|line| line.parse().unwrap()).collect();
     let whole = u32::try_from(first.written).unwrap();
@@ -55,7 +55,7 @@ fn an_output_that_has_room_again_is_waited_for() {
         far.read_to_string(&mut text).unwrap();
         text.lines().count()
     });
-    assert_eq!(target.write(&lines(0..4000), 4000, &|| false), Told { written: 4000, dropped: 0 });
+    assert_eq!(target.write(&lines(0..4000), 4000, &|| false), WriteResult { written: 4000, dropped: 0 });
     drop(target);
     assert_eq!(reader.join().unwrap(), 4000);
 }
@@ -65,11 +65,11 @@ fn the_rest_of_a_line_does_not_go_to_another_file() {
     let (mut target, _far) = narrow();
     target.write(&lines(0..4000), 4000, &|| true);
     let other = narrow();
-    let Place::File { path: new, file } = other.0.place else { unreachable!() };
-    let Place::File { path, .. } = &mut target.place else { unreachable!() };
+    let OutputKind::File { path: new, file } = other.0.place else { unreachable!() };
+    let OutputKind::File { path, .. } = &mut target.place else { unreachable!() };
     *path = new;
     // A socket cannot be opened by its name: what matters is that the torn line is given up with its file.
-    assert_eq!(target.write(&lines(0..1), 1, &|| true), Told { written: 0, dropped: 2 });
+    assert_eq!(target.write(&lines(0..1), 1, &|| true), WriteResult { written: 0, dropped: 2 });
     assert!(target.torn.is_empty());
     drop(file);
 }

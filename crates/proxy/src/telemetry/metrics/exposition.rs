@@ -1,14 +1,14 @@
 //! All figures as a page that Prometheus reads (text format 0.0.4).
 
 use pylae_core::limit::Limiter;
-use pylae_core::service::breaker::Position;
+use pylae_core::service::breaker::BreakerState;
 use pylae_core::service::{InstanceStats, ServiceStats};
 
 use super::hooks::HookFigures;
 use super::names::Names;
 use super::page::{COUNTER, GAUGE, HISTOGRAM, Page};
 use super::process::Process;
-use super::registry::Reading;
+use super::registry::MetricsReading;
 use super::series::{CACHE, CLASSES, Figures, method_name};
 use super::stats::Stats;
 use super::totals::Totals;
@@ -18,13 +18,13 @@ type Kinds = [(&'static str, u64); 2];
 /// States that an instance can be in.
 const INSTANCE_STATES: [&str; 4] = ["up", "down", "ejected", "draining"];
 /// States that a breaker can be in.
-const BREAKER_STATES: [(&str, Position); 3] =
-    [("closed", Position::Closed), ("half_open", Position::HalfOpen), ("open", Position::Open)];
+const BREAKER_STATES: [(&str, BreakerState); 3] =
+    [("closed", BreakerState::Closed), ("half_open", BreakerState::HalfOpen), ("open", BreakerState::Open)];
 
 /// What a page is made of.
-pub(crate) struct View<'a> {
+pub(crate) struct MetricsView<'a> {
     pub(crate) stats: &'a Stats,
-    pub(crate) reading: &'a Reading,
+    pub(crate) reading: &'a MetricsReading,
     pub(crate) process: Process,
     pub(crate) workers: usize,
     pub(crate) hooks: &'a [HookFigures],
@@ -34,7 +34,7 @@ pub(crate) struct View<'a> {
 }
 
 /// The page.
-pub(crate) fn expose(view: &View<'_>) -> String {
+pub(crate) fn expose(view: &MetricsView<'_>) -> String {
     let mut page = Page::default();
     page.routes(&view.reading.routes);
     page.limits(&view.reading.routes);
@@ -142,7 +142,7 @@ impl Page {
         }
     }
 
-    fn cache(&mut self, view: &View<'_>) {
+    fn cache(&mut self, view: &MetricsView<'_>) {
         let name = "pylae_cache_requests_total";
         self.family(name, COUNTER, "Exchanges of routes with a cache, by what the cache made of them.");
         for ([route, service], figures) in labelled(&view.reading.routes) {
@@ -231,7 +231,7 @@ impl Page {
         }
     }
 
-    fn engine(&mut self, view: &View<'_>) {
+    fn engine(&mut self, view: &MetricsView<'_>) {
         let name = "pylae_access_log_lines_total";
         self.family(name, COUNTER, "Lines of access logs, by what became of them.");
         for log in &view.stats.access_logs {
@@ -262,7 +262,7 @@ impl Page {
     }
 
     /// By the names that every Prometheus client library gives them.
-    fn process(&mut self, view: &View<'_>) {
+    fn process(&mut self, view: &MetricsView<'_>) {
         let Process { cpu, resident, descriptors, most_descriptors, threads } = view.process;
         self.known("process_cpu_seconds_total", COUNTER, "Processor time of this process, user and system.", cpu);
         self.known("process_resident_memory_bytes", GAUGE, "Memory of this process.", resident);
@@ -285,7 +285,7 @@ fn instances(services: &[ServiceStats]) -> impl Iterator<Item = ([(&str, &str); 
 }
 
 /// Service, instance, and state of each breaker; no instance where it is the service's.
-fn breakers(services: &[ServiceStats]) -> impl Iterator<Item = (&str, &str, Position)> {
+fn breakers(services: &[ServiceStats]) -> impl Iterator<Item = (&str, &str, BreakerState)> {
     services.iter().flat_map(|service| {
         let whole = service.breaker.as_ref().map(|breaker| (&*service.name, "", breaker.state));
         let each =

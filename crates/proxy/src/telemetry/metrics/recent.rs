@@ -19,7 +19,7 @@ type MethodIndex = usize;
 
 /// Growth of all figures over the last minute.
 #[derive(Debug)]
-pub(crate) struct Recent {
+pub(crate) struct RecentGrowth {
     /// The figures of the last sample.
     last: HashMap<(Names, MethodIndex), TallyFigures>,
     intervals: VecDeque<Interval>,
@@ -58,7 +58,7 @@ pub(crate) struct Within {
     pub(crate) duration: Durations,
 }
 
-impl Recent {
+impl RecentGrowth {
     pub(crate) fn new(now: Instant) -> Self {
         Self { last: HashMap::new(), intervals: VecDeque::new(), sampled: now }
     }

@@ -7,32 +7,32 @@ use parking_lot::Mutex;
 use pylae_core::Instant;
 
 use super::names::{NONE, Names, REMOVED};
-use super::recent::{Recent, Window};
+use super::recent::{RecentGrowth, Window};
 use super::series::{Figures, Series};
 
 /// All series, and what is left of those whose routes are gone.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     workers: usize,
-    kept: Mutex<Kept>,
-    recent: Mutex<Recent>,
+    kept: Mutex<SeriesTable>,
+    recent: Mutex<RecentGrowth>,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
+struct SeriesTable {
     series: BTreeMap<Names, Arc<Series>>,
     removed: Figures,
 }
 
 /// What was read at one moment.
-pub(crate) struct Reading {
+pub(crate) struct MetricsReading {
     /// Those of the plan in force, and one for all that have left it, if any have.
     pub(crate) routes: Vec<(Names, Figures)>,
 }
 
 impl Metrics {
     pub(crate) fn new(workers: usize, now: Instant) -> Self {
-        Self { workers, kept: Mutex::default(), recent: Mutex::new(Recent::new(now)) }
+        Self { workers, kept: Mutex::default(), recent: Mutex::new(RecentGrowth::new(now)) }
     }
 
     /// Sums up the series that no snapshot has any more.
@@ -47,7 +47,7 @@ impl Metrics {
     }
 
     /// What all workers have counted by now; `in_force` are the series of the snapshot in force.
-    pub(crate) fn read<'a>(&self, in_force: impl Iterator<Item = &'a Arc<Series>>) -> Reading {
+    pub(crate) fn read<'a>(&self, in_force: impl Iterator<Item = &'a Arc<Series>>) -> MetricsReading {
         let in_force: HashSet<_> = in_force.map(Arc::as_ptr).collect();
         let mut kept = self.kept.lock();
         kept.fold();
@@ -63,11 +63,11 @@ impl Metrics {
         if removed != Figures::default() {
             routes.push(((REMOVED.into(), NONE.into()), removed));
         }
-        Reading { routes }
+        MetricsReading { routes }
     }
 
     /// What came within the last minute, up to the moment of `reading`.
-    pub(crate) fn recently(&self, now: Instant, reading: &Reading) -> Window {
+    pub(crate) fn recently(&self, now: Instant, reading: &MetricsReading) -> Window {
         self.recent.lock().window(now, &reading.routes)
     }
 
@@ -81,7 +81,7 @@ impl Metrics {
     }
 }
 
-impl Kept {
+impl SeriesTable {
     /// Sums up what no snapshot has any more: nobody writes it again.
     fn fold(&mut self) {
         let Self { series, removed } = self;

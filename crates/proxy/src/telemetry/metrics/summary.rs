@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use pylae_core::cache::Usage;
-use pylae_core::service::breaker::Position;
+use pylae_core::service::breaker::BreakerState;
 use pylae_core::service::{BreakerStats, ServiceStats};
 use serde::Serialize;
 
 use super::names::NONE;
 use super::recent::{Window, Within};
-use super::registry::Reading;
+use super::registry::MetricsReading;
 use super::series::{METHODS, method_name};
 use super::totals::Totals;
 
@@ -41,7 +41,7 @@ pub struct Summary {
     /// Client connections, and idle ones to instances.
     pub connections: Connections,
     /// State of each breaker by service, or by service and instance with a space between.
-    pub breakers: BTreeMap<String, Position>,
+    pub breakers: BTreeMap<String, BreakerState>,
     /// Why those that let nothing through have opened.
     pub breaker_reasons: BTreeMap<String, Box<str>>,
 }
@@ -146,7 +146,7 @@ impl Within {
 pub(crate) fn summarize(
     uptime: f64,
     totals: &Totals,
-    reading: &Reading,
+    reading: &MetricsReading,
     window: &Window,
     services: &[ServiceStats],
     cache: Option<Usage>,
@@ -180,7 +180,7 @@ pub(crate) fn summarize(
 }
 
 /// Puts in what was counted since the start.
-fn count(summary: &mut Summary, reading: &Reading) {
+fn count(summary: &mut Summary, reading: &MetricsReading) {
     let Summary { requests, errors, services, methods, .. } = summary;
     for ((_, service), figures) in &reading.routes {
         for (method, tally) in figures.by_method() {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::counter::Counter;
-use super::registry::Reading;
+use super::registry::MetricsReading;
 
 /// What one worker counts besides what it counts by route.
 #[derive(Debug, Default)]
@@ -89,7 +89,7 @@ impl Totals {
     }
 
     /// Adds what was counted by route.
-    pub(crate) fn add(&mut self, reading: &Reading) {
+    pub(crate) fn add(&mut self, reading: &MetricsReading) {
         for (_, figures) in &reading.routes {
             for (_, tally) in figures.by_method() {
                 for (total, count) in self.by_class.iter_mut().zip(tally.by_class) {

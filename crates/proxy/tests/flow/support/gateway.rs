@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pylae_core::Problem;
-use pylae_core::hook::{Call, HookSource, Hooks};
+use pylae_core::hook::{HookCall, HookSource, Hooks};
 use pylae_proxy::Engine;
 
 use super::clock::{Turn, wait};
@@ -94,7 +94,7 @@ impl Drop for Gateway {
 pub(crate) struct NoHooks;
 
 impl HookSource for NoHooks {
-    fn compile(&self, route: &str, _: &[Box<str>], _: &[Call]) -> Result<Arc<dyn Hooks>, Vec<Problem>> {
+    fn compile(&self, route: &str, _: &[Box<str>], _: &[HookCall]) -> Result<Arc<dyn Hooks>, Vec<Problem>> {
         Err(vec![Problem::at("", format!("route {route} has hooks"))])
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use pylae_core::hook::{Call, HookSource, Hooks, Step, Stream};
+use pylae_core::hook::{HookCall, HookSource, HookStream, Hooks, Step};
 use pylae_core::{Exchange, Problem};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -50,7 +50,7 @@ pub(crate) fn policy() -> Value {
 struct Source(Arc<Fake>);
 
 impl HookSource for Source {
-    fn compile(&self, _: &str, _: &[Box<str>], _: &[Call]) -> Result<Arc<dyn Hooks>, Vec<Problem>> {
+    fn compile(&self, _: &str, _: &[Box<str>], _: &[HookCall]) -> Result<Arc<dyn Hooks>, Vec<Problem>> {
         Ok(Arc::clone(&self.0) as Arc<dyn Hooks>)
     }
 }
@@ -75,7 +75,7 @@ impl Hooks for Fake {
         self.on_response.is_some()
     }
 
-    fn stream(&self, _: &mut Exchange) -> Option<Box<dyn Stream>> {
+    fn stream(&self, _: &mut Exchange) -> Option<Box<dyn HookStream>> {
         None
     }
 }

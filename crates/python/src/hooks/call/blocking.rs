@@ -11,7 +11,7 @@ use super::next::CallNext;
 
 /// Runs a call on this thread.
 pub(crate) fn run(py: Python<'_>, job: &Arc<Job>) {
-    let (duty, _) = job.lanes.watch.begin(py, job.called.timeout());
+    let (duty, _) = job.executors.watchdog.begin(py, job.called.timeout());
     if !job.start(Some(duty.turn())) {
         return;
     }

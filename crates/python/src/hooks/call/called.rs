@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use pylae_core::Exchange;
-use pylae_core::hook::{Call, On, Run};
+use pylae_core::hook::{HookCall, On, Run};
 use pylae_proxy::{HookFigures, Log};
 use pyo3::prelude::*;
 
 use super::failure;
-use crate::hooks::lane::watch::HookTimeout;
-use crate::hooks::message::handle::Handle;
-use crate::hooks::message::made::Response;
+use crate::hooks::executor::watchdog::HookTimeout;
+use crate::hooks::message::handle::ExchangeHandle;
+use crate::hooks::message::made::PyResponse;
 
 /// What one call over the budget counts, and what moves the hook off the workers: eight in a row, or more than one in nine.
 const STRIKE: u64 = 8;
@@ -20,7 +20,7 @@ const OUT: u64 = 64;
 
 /// A hook of a route.
 pub(crate) struct Called {
-    pub(crate) call: Call,
+    pub(crate) call: HookCall,
     pub(crate) function: Py<PyAny>,
     route: Box<str>,
     log: Arc<Log>,
@@ -33,7 +33,7 @@ pub(crate) struct Called {
 }
 
 impl Called {
-    pub(crate) fn new(call: Call, function: Py<PyAny>, route: &str, log: &Arc<Log>) -> Arc<Self> {
+    pub(crate) fn new(call: HookCall, function: Py<PyAny>, route: &str, log: &Arc<Log>) -> Arc<Self> {
         Arc::new(Self {
             call,
             function,
@@ -49,7 +49,7 @@ impl Called {
     }
 
     /// Whether it is this one.
-    pub(crate) fn is(&self, route: &str, call: &Call, function: &Py<PyAny>) -> bool {
+    pub(crate) fn is(&self, route: &str, call: &HookCall, function: &Py<PyAny>) -> bool {
         *self.route == *route && self.call == *call && self.function.is(function)
     }
 
@@ -95,7 +95,7 @@ impl Called {
     }
 
     /// Logs and counts a failure while the way to the exchange is open.
-    pub(crate) fn note_failure(&self, py: Python<'_>, handle: &Handle, error: &PyErr) {
+    pub(crate) fn note_failure(&self, py: Python<'_>, handle: &ExchangeHandle, error: &PyErr) {
         let id = handle.with(|exchange| String::from_utf8_lossy(&exchange.request.id).into_owned()).unwrap_or_default();
         self.note(py, &id, error);
     }
@@ -127,7 +127,7 @@ impl Called {
     /// Calls it on this thread, with what follows the request among its arguments.
     pub(crate) fn enter<'py>(
         &self,
-        handle: &Arc<Handle>,
+        handle: &Arc<ExchangeHandle>,
         py: Python<'py>,
         half: On,
         next: Option<&Bound<'py, PyAny>>,
@@ -139,7 +139,7 @@ impl Called {
         }
         match (half, next) {
             (On::Response | On::Chunks | On::Events, _) => {
-                run.call1((&self.function, &request, Response::of(request.clone().unbind())))
+                run.call1((&self.function, &request, PyResponse::of(request.clone().unbind())))
             }
             (_, Some(next)) => run.call1((&self.function, request, next)),
             (_, None) => run.call1((&self.function, request)),

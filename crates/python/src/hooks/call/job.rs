@@ -12,13 +12,13 @@ use pyo3::prelude::*;
 use super::called::Called;
 use super::pipe::Pipe;
 use super::returned::answer_of;
-use crate::hooks::lane::Lanes;
-use crate::hooks::lane::bell::Bell;
-use crate::hooks::lane::watch::Turn;
-use crate::hooks::message::handle::Handle;
+use crate::hooks::executor::Executors;
+use crate::hooks::executor::waker::WorkerWaker;
+use crate::hooks::executor::watchdog::WatchedCall;
+use crate::hooks::message::handle::ExchangeHandle;
 
 /// What a call has come to.
-pub(crate) enum Outcome {
+pub(crate) enum JobOutcome {
     /// Nothing: the exchange goes on.
     Pass,
     /// The hook has called `call_next`, and waits for the response.
@@ -35,21 +35,21 @@ pub(crate) type Passing = (Arc<Mutex<Pipe>>, Vec<Arc<Called>>);
 /// One call.
 pub(crate) struct Job {
     pub(crate) called: Arc<Called>,
-    pub(crate) handle: Arc<Handle>,
+    pub(crate) handle: Arc<ExchangeHandle>,
     /// Whether the hook sees the response.
     pub(crate) half: On,
     /// Where it runs.
     pub(crate) run: Run,
-    pub(crate) lanes: Arc<Lanes<Self>>,
+    pub(crate) executors: Arc<Executors<Self>>,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    outcome: Option<Outcome>,
+    outcome: Option<JobOutcome>,
     /// Who waits for it.
-    waiter: Option<(Waker, Arc<Bell>)>,
+    waiter: Option<(Waker, Arc<WorkerWaker>)>,
     /// It was begun, or given up before.
     begun_once: bool,
     /// Nobody waits for it any more.
@@ -61,7 +61,7 @@ struct State {
     /// A coroutine that was suspended on the worker, and what it has yielded.
     begun: Option<(Py<PyAny>, Py<PyAny>)>,
     /// Its time on the thread that it runs on.
-    turn: Option<Turn>,
+    turn: Option<WatchedCall>,
     /// The pieces of a body that it is about.
     pieces: Option<Passing>,
 }
@@ -69,17 +69,17 @@ struct State {
 impl Job {
     pub(crate) fn new(
         called: &Arc<Called>,
-        handle: &Arc<Handle>,
+        handle: &Arc<ExchangeHandle>,
         half: On,
         run: Run,
-        lanes: &Arc<Lanes<Self>>,
+        executors: &Arc<Executors<Self>>,
     ) -> Arc<Self> {
         Arc::new(Self {
             called: Arc::clone(called),
             handle: Arc::clone(handle),
             half,
             run,
-            lanes: Arc::clone(lanes),
+            executors: Arc::clone(executors),
             state: Mutex::default(),
             changed: Condvar::new(),
         })
@@ -110,27 +110,27 @@ impl Job {
     }
 
     /// Says on which thread it runs. False: nobody waits for it any more.
-    pub(crate) fn start(&self, turn: Option<Turn>) -> bool {
+    pub(crate) fn start(&self, turn: Option<WatchedCall>) -> bool {
         let mut state = self.state.lock();
         state.turn = turn;
         !state.abandoned
     }
 
     /// Says what it has come to. The worker is woken: by the loop for all calls that have come so far at the same time.
-    pub(crate) fn settle(&self, outcome: Outcome) {
+    pub(crate) fn settle(&self, outcome: JobOutcome) {
         let mut state = self.state.lock();
-        if !matches!(outcome, Outcome::PassedOn) {
+        if !matches!(outcome, JobOutcome::PassedOn) {
             state.turn = None;
         }
         state.outcome = Some(outcome);
-        let Some((waker, bell)) = state.waiter.take() else { return };
-        // Under the lock: who waits either sees the outcome and answers the bell, or is noted there before it ends.
-        bell.add(waker);
+        let Some((task, worker)) = state.waiter.take() else { return };
+        // Under the lock: who waits either sees the outcome and wakes the others, or is noted there before it ends.
+        worker.add(task);
         drop(state);
         if self.run == Run::Pool {
-            bell.ring();
+            worker.wake();
         } else {
-            self.lanes.loop_lane.owe(bell);
+            self.executors.loop_executor.wake_later(worker);
         }
     }
 
@@ -138,18 +138,18 @@ impl Job {
     pub(crate) fn conclude(&self, py: Python<'_>, result: PyResult<Bound<'_, PyAny>>) {
         let answer = result.and_then(|returned| answer_of(&returned));
         self.settle(match answer {
-            Ok(None) => Outcome::Pass,
-            Ok(Some(answer)) => Outcome::Answer(Box::new(answer)),
+            Ok(None) => JobOutcome::Pass,
+            Ok(Some(answer)) => JobOutcome::Answer(Box::new(answer)),
             Err(error) => {
                 if !self.is_abandoned() {
                     self.called.note_failure(py, &self.handle, &error);
                 }
-                Outcome::Failed
+                JobOutcome::Failed
             }
         });
     }
 
-    pub(crate) fn take_outcome(&self) -> Option<Outcome> {
+    pub(crate) fn take_outcome(&self) -> Option<JobOutcome> {
         self.state.lock().outcome.take()
     }
 
@@ -174,7 +174,7 @@ impl Job {
 
     /// Says that pieces have come, or that there is room for some.
     pub(crate) fn news(self: &Arc<Self>) {
-        self.lanes.loop_lane.push(Arc::clone(self));
+        self.executors.loop_executor.push(Arc::clone(self));
     }
 
     /// Notes the pieces of a body that it is about, and the hooks that they pass.
@@ -189,7 +189,7 @@ impl Job {
     fn tell(self: &Arc<Self>) {
         self.changed.notify_all();
         if matches!(self.run, Run::Loop | Run::Coroutine) {
-            self.lanes.loop_lane.push(Arc::clone(self));
+            self.executors.loop_executor.push(Arc::clone(self));
         }
     }
 
@@ -214,13 +214,13 @@ impl Job {
 /// Ready when a job has come to something. Dropped before that, it gives the job up.
 pub(crate) struct Waiting {
     job: Arc<Job>,
-    bell: Arc<Bell>,
+    waker: Arc<WorkerWaker>,
 }
 
 impl Waiting {
     /// On the worker that waits.
     pub(crate) fn new(job: Arc<Job>) -> Self {
-        Self { job, bell: Bell::mine() }
+        Self { job, waker: WorkerWaker::mine() }
     }
 }
 
@@ -232,7 +232,7 @@ impl Future for Waiting {
         if state.outcome.is_some() {
             return Poll::Ready(());
         }
-        state.waiter = Some((cx.waker().clone(), Arc::clone(&self.bell)));
+        state.waiter = Some((cx.waker().clone(), Arc::clone(&self.waker)));
         Poll::Pending
     }
 }
@@ -248,6 +248,6 @@ impl Drop for Waiting {
             self.job.abandon();
         }
         // Perhaps this was the one that was woken for all.
-        self.bell.answer();
+        self.waker.wake_all();
     }
 }

@@ -10,11 +10,11 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyTuple;
 use pyo3::{ffi, wrap_pyfunction};
 
-use super::job::{Job, Outcome};
+use super::job::{Job, JobOutcome};
 use crate::errors::hook_error;
 use crate::gil;
-use crate::hooks::lane::watch;
-use crate::hooks::message::made::Response;
+use crate::hooks::executor::watchdog;
+use crate::hooks::message::made::PyResponse;
 
 /// What a middleware calls to pass the request on.
 #[pyclass(frozen, module = "pylae.hooks")]
@@ -43,20 +43,20 @@ impl CallNext {
         let Some(job) = &self.job else {
             return Ok(Bound::new(py, Next(Mutex::new(false)))?.into_any().unbind());
         };
-        if !job.lanes.pool.park() {
+        if !job.executors.pool.park() {
             return Err(hook_error(py, "too many middlewares wait for responses on threads; async ones need none"));
         }
-        watch::pause();
+        watchdog::pause();
         let answered = gil::released(py, || {
-            job.settle(Outcome::PassedOn);
+            job.settle(JobOutcome::PassedOn);
             job.await_answer()
         });
-        job.lanes.pool.unpark();
+        job.executors.pool.unpark();
         if !answered {
             return Err(hook_error(py, "the exchange is over: nobody waits for this response"));
         }
-        watch::go_on(job.called.timeout());
-        let response = Response::of(job.handle.request(py)?.unbind());
+        watchdog::go_on(job.called.timeout());
+        let response = PyResponse::of(job.handle.request(py)?.unbind());
         Ok(Bound::new(py, response)?.into_any().unbind())
     }
 }

@@ -5,8 +5,8 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
-use crate::hooks::message::handle::Request;
-use crate::hooks::message::made::Response;
+use crate::hooks::message::handle::PyRequest;
+use crate::hooks::message::made::PyResponse;
 
 /// Items of a tuple whose types are named.
 const MOST: usize = 4;
@@ -16,7 +16,7 @@ pub(crate) fn answer_of(returned: &Bound<'_, PyAny>) -> PyResult<Option<Answer>>
     if returned.is_none() {
         return Ok(None);
     }
-    if let Ok(response) = returned.cast::<Response>() {
+    if let Ok(response) = returned.cast::<PyResponse>() {
         return Ok(response.get().answer());
     }
     let kind = kind_of(returned)?;
@@ -36,7 +36,7 @@ fn mistake(returned: &Bound<'_, PyAny>, kind: &str) -> PyResult<String> {
     } else if let Ok(items) = returned.cast::<PyTuple>() {
         let kinds = items.iter().take(MOST).map(|item| kind_of(&item)).collect::<PyResult<Vec<_>>>()?.join(", ");
         format!("{article} {kind} ({kinds}): return `Response.json(…, status=…)` to answer with them, or None to go on")
-    } else if returned.is_instance_of::<Request>() {
+    } else if returned.is_instance_of::<PyRequest>() {
         "a Request: return None to go on with it".to_owned()
     } else if kind == "coroutine" {
         "a coroutine: `await` is missing before the call that made it".to_owned()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
-use pylae_core::hook::{Broken, On, Stream};
+use pylae_core::hook::{HookFailed, HookStream, On};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -12,7 +12,7 @@ use super::called::Called;
 use super::failure::end_if_forked;
 use super::job::Job;
 use super::pipe::{HELD, Pipe, wake};
-use crate::hooks::message::made::Response;
+use crate::hooks::message::made::PyResponse;
 
 /// The worker's end.
 pub(crate) struct Piped {
@@ -20,7 +20,7 @@ pub(crate) struct Piped {
     pub(crate) pipe: Arc<Mutex<Pipe>>,
 }
 
-impl Stream for Piped {
+impl HookStream for Piped {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut pipe = self.pipe.lock();
         if pipe.input.len() < HELD || pipe.over || pipe.broken {
@@ -42,7 +42,7 @@ impl Stream for Piped {
         self.job.news();
     }
 
-    fn poll_pull(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Result<bool, Broken>> {
+    fn poll_pull(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Result<bool, HookFailed>> {
         let mut pipe = self.pipe.lock();
         if let Some(piece) = pipe.output.pop_front() {
             let was_full = pipe.output.len() + 1 >= HELD;
@@ -54,7 +54,7 @@ impl Stream for Piped {
             return Poll::Ready(Ok(true));
         }
         if pipe.broken {
-            return Poll::Ready(Err(Broken));
+            return Poll::Ready(Err(HookFailed));
         }
         // The instance's body is read to its end all the same, so that its connection can be used again.
         if pipe.over && pipe.ended {
@@ -134,7 +134,7 @@ impl Pieces {
         let mut pieces = pieces;
         for one in &self.hooks {
             one.count();
-            let response = Response::of(request.clone().unbind());
+            let response = PyResponse::of(request.clone().unbind());
             let events = one.call.on == On::Events;
             pieces = adapt.call1((&one.function, &request, response, pieces, events))?;
         }

@@ -1,4 +1,4 @@
-//! What the asyncio loop takes from the lane, and what it says of each call.
+//! What the asyncio loop takes from the executor, and what it says of each call.
 
 use std::sync::Arc;
 
@@ -7,38 +7,38 @@ use pyo3::prelude::*;
 use pyo3::types::PyBool;
 
 use super::failure::{always_in_hooks, end_if_forked};
-use super::job::{Job, Outcome};
+use super::job::{Job, JobOutcome};
 use super::stream::Pieces;
-use crate::hooks::lane::Lanes;
-use crate::hooks::message::made::Response;
+use crate::hooks::executor::Executors;
+use crate::hooks::message::made::PyResponse;
 
-/// The loop's end of the lane.
-#[pyclass(frozen, module = "pylae.hooks")]
-pub(crate) struct Lane(pub(crate) Arc<Lanes<Job>>);
+/// The loop's end of the executor.
+#[pyclass(name = "Executor", frozen, module = "pylae.hooks")]
+pub(crate) struct PyExecutor(pub(crate) Arc<Executors<Job>>);
 
 #[pymethods]
-impl Lane {
+impl PyExecutor {
     /// What becomes readable when there are calls.
     fn fileno(&self) -> i32 {
-        self.0.loop_lane.fileno()
+        self.0.loop_executor.fileno()
     }
 
     /// Calls and news of calls since it was last asked.
     fn take(&self, py: Python<'_>) -> Vec<Task> {
         end_if_forked(py);
         always_in_hooks();
-        self.0.loop_lane.take().into_iter().map(Task).collect()
+        self.0.loop_executor.take().into_iter().map(Task).collect()
     }
 
     /// Wakes the workers whose calls have come to something since it was last called.
-    fn ring(&self) {
-        self.0.loop_lane.ring_owed();
+    fn wake_workers(&self) {
+        self.0.loop_executor.wake_workers();
     }
 
     /// Whether the engine has stopped.
     #[getter]
     fn stopped(&self) -> bool {
-        self.0.loop_lane.is_stopped()
+        self.0.loop_executor.is_stopped()
     }
 }
 
@@ -74,7 +74,7 @@ impl Task {
             return Ok(truth(false));
         }
         if !self.0.start(None) {
-            self.0.lanes.loop_lane.finished();
+            self.0.executors.loop_executor.finished();
             return Ok(truth(false));
         }
         match self.0.pieces() {
@@ -90,13 +90,13 @@ impl Task {
     }
 
     /// The response that `call_next` comes back with.
-    fn response(&self, py: Python<'_>) -> PyResult<Response> {
-        Ok(Response::of(self.0.handle.request(py)?.unbind()))
+    fn response(&self, py: Python<'_>) -> PyResult<PyResponse> {
+        Ok(PyResponse::of(self.0.handle.request(py)?.unbind()))
     }
 
     /// Says that it is over, where that is all there is to say.
     fn end(&self) {
-        self.0.lanes.loop_lane.finished();
+        self.0.executors.loop_executor.finished();
     }
 
     /// Calls the hook: what it returns, or a coroutine that was suspended on a worker with what it has yielded.
@@ -113,20 +113,20 @@ impl Task {
     /// Says that the hook has called `call_next`.
     fn pass_on(&self, py: Python<'_>) {
         end_if_forked(py);
-        self.0.settle(Outcome::PassedOn);
+        self.0.settle(JobOutcome::PassedOn);
     }
 
     /// Says what the hook has returned.
     fn finish(&self, py: Python<'_>, value: Bound<'_, PyAny>) {
         end_if_forked(py);
         self.0.conclude(py, Ok(value));
-        self.0.lanes.loop_lane.finished();
+        self.0.executors.loop_executor.finished();
     }
 
     /// Says what the hook has raised.
     fn fail(&self, py: Python<'_>, error: Bound<'_, PyAny>) {
         end_if_forked(py);
         self.0.conclude(py, Err(PyErr::from_value(error)));
-        self.0.lanes.loop_lane.finished();
+        self.0.executors.loop_executor.finished();
     }
 }

@@ -33,7 +33,7 @@ pub(crate) struct About {
 }
 
 /// One exchange as its hooks share it.
-pub(crate) struct Handle {
+pub(crate) struct ExchangeHandle {
     pub(crate) about: Arc<About>,
     access: Mutex<Access>,
     objects: Mutex<Objects>,
@@ -60,21 +60,21 @@ pub(crate) enum Shut {
     Sent,
 }
 
-// SAFETY: the pointer is followed only under the lock, and only between `Handle::lend` and the end of what it returns;
+// SAFETY: the pointer is followed only under the lock, and only between `ExchangeHandle::lend` and the end of what it returns;
 // for that time the worker that owns the exchange leaves it alone.
 unsafe impl Send for Access {}
 
 /// What is made when Python first needs it. It ends with the exchange, not when the collector finds the cycle.
 #[derive(Default)]
 struct Objects {
-    request: Option<Py<Request>>,
+    request: Option<Py<PyRequest>>,
     /// The `run` of the `contextvars.Context` that all hooks of the exchange run in.
     context: Option<Py<PyAny>>,
     state: Option<Py<PyDict>>,
 }
 
 /// Takes the exchange back when it is dropped.
-pub(crate) struct Lent<'h>(&'h Handle);
+pub(crate) struct Lent<'h>(&'h ExchangeHandle);
 
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
@@ -82,7 +82,7 @@ impl Drop for Lent<'_> {
     }
 }
 
-impl Handle {
+impl ExchangeHandle {
     pub(crate) fn new(about: &Arc<About>) -> Arc<Self> {
         Arc::new(Self { about: Arc::clone(about), access: Mutex::new(Access::Closed), objects: Mutex::default() })
     }
@@ -148,12 +148,12 @@ impl Handle {
     }
 
     /// The request as Python sees it, the same object for all hooks of the exchange.
-    pub(crate) fn request<'py>(self: &Arc<Self>, py: Python<'py>) -> PyResult<Bound<'py, Request>> {
+    pub(crate) fn request<'py>(self: &Arc<Self>, py: Python<'py>) -> PyResult<Bound<'py, PyRequest>> {
         let known = self.objects.lock().request.as_ref().map(|request| request.clone_ref(py));
         if let Some(known) = known {
             return Ok(known.into_bound(py));
         }
-        let made = Bound::new(py, Request::new(Arc::clone(self)))?;
+        let made = Bound::new(py, PyRequest::new(Arc::clone(self)))?;
         self.objects.lock().request = Some(made.clone().unbind());
         Ok(made)
     }
@@ -197,11 +197,11 @@ impl Handle {
 }
 
 /// A request on its way through the gateway. It can be used while a hook of its exchange runs, and not later.
-#[pyclass(frozen, module = "pylae.hooks")]
-pub(crate) struct Request(pub(crate) Arc<Handle>);
+#[pyclass(name = "Request", frozen, module = "pylae.hooks")]
+pub(crate) struct PyRequest(pub(crate) Arc<ExchangeHandle>);
 
-impl Request {
-    pub(crate) fn new(handle: Arc<Handle>) -> Self {
+impl PyRequest {
+    pub(crate) fn new(handle: Arc<ExchangeHandle>) -> Self {
         LIVE.fetch_add(1, Ordering::Relaxed);
         Self(handle)
     }
@@ -227,7 +227,7 @@ fn refusal(py: Python<'_>, shut: Shut) -> PyErr {
     )
 }
 
-impl Drop for Request {
+impl Drop for PyRequest {
     fn drop(&mut self) {
         LIVE.fetch_sub(1, Ordering::Relaxed);
     }

@@ -7,23 +7,23 @@ use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::handle::Request;
-use super::made::Response;
+use super::handle::PyRequest;
+use super::made::PyResponse;
 use super::text;
 
 /// Whose fields.
 pub(crate) enum Of {
     /// The request's, as they go to the instance.
-    Request(Py<Request>),
+    Request(Py<PyRequest>),
     /// The response's, as they go to the client.
-    Response(Py<Request>),
+    Response(Py<PyRequest>),
     /// Those of a response that a hook has made.
-    Made(Py<Response>),
+    Made(Py<PyResponse>),
 }
 
 /// Header fields of a request or response.
-#[pyclass(frozen, mapping, module = "pylae.hooks")]
-pub(crate) struct Headers(pub(crate) Of);
+#[pyclass(name = "Headers", frozen, mapping, module = "pylae.hooks")]
+pub(crate) struct PyHeaders(pub(crate) Of);
 
 /// The fields of one head: those that came with it, and the edits.
 struct Head<'e> {
@@ -50,7 +50,7 @@ impl Head<'_> {
     }
 }
 
-impl Headers {
+impl PyHeaders {
     fn with<T>(&self, py: Python<'_>, look: impl FnOnce(Head<'_>) -> T) -> PyResult<T> {
         match &self.0 {
             Of::Request(request) => request.get().with(py, |exchange| {
@@ -98,7 +98,7 @@ impl Headers {
 }
 
 #[pymethods]
-impl Headers {
+impl PyHeaders {
     /// The first value of a field. Raises `KeyError` if it is not there.
     fn __getitem__<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyString>> {
         self.first(py, name)?.ok_or_else(|| PyKeyError::new_err(name.to_owned()))

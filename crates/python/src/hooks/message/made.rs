@@ -8,15 +8,15 @@ use pylae_core::Answer;
 use pylae_http::Edits;
 use pyo3::prelude::*;
 
-use super::handle::Request;
+use super::handle::PyRequest;
 
-/// A response. `Response(status, headers, body)` makes one; those that hooks are given are valid while the hook runs.
-#[pyclass(frozen, module = "pylae.hooks")]
-pub(crate) struct Response(pub(super) Kind);
+/// A response. `PyResponse(status, headers, body)` makes one; those that hooks are given are valid while the hook runs.
+#[pyclass(name = "Response", frozen, module = "pylae.hooks")]
+pub(crate) struct PyResponse(pub(super) ResponseKind);
 
-pub(super) enum Kind {
+pub(super) enum ResponseKind {
     /// The response of this request.
-    OnItsWay(Py<Request>),
+    OnItsWay(Py<PyRequest>),
     /// Made by a hook.
     Made(Mutex<Made>),
 }
@@ -27,15 +27,15 @@ pub(super) struct Made {
     pub(super) body: Arc<[u8]>,
 }
 
-impl Response {
+impl PyResponse {
     /// The response of a request.
-    pub(crate) fn of(request: Py<Request>) -> Self {
-        Self(Kind::OnItsWay(request))
+    pub(crate) fn of(request: Py<PyRequest>) -> Self {
+        Self(ResponseKind::OnItsWay(request))
     }
 
     /// The answer that it stands for; none if it is the one on its way already.
     pub(crate) fn answer(&self) -> Option<Answer> {
-        let Kind::Made(made) = &self.0 else { return None };
+        let ResponseKind::Made(made) = &self.0 else { return None };
         let made = made.lock();
         let owned =
             |(name, value): (&[u8], &[u8])| (Cow::Owned(String::from_utf8_lossy(name).into_owned()), value.to_vec());
@@ -45,8 +45,8 @@ impl Response {
     /// Looks at the fields of a response that a hook has made. `look` must not run Python code.
     pub(crate) fn with_edits<T>(&self, look: impl FnOnce(&mut Edits) -> T) -> T {
         match &self.0 {
-            Kind::Made(made) => look(&mut made.lock().edits),
-            Kind::OnItsWay(_) => look(&mut Edits::default()),
+            ResponseKind::Made(made) => look(&mut made.lock().edits),
+            ResponseKind::OnItsWay(_) => look(&mut Edits::default()),
         }
     }
 }

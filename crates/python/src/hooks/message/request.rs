@@ -3,27 +3,27 @@
 
 use std::sync::atomic::Ordering;
 
-use pylae_core::hook::Visit;
+use pylae_core::hook::HookVisit;
 use pylae_http::{Method, Target};
 use pyo3::exceptions::{PyLookupError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 
-use super::handle::{LIVE, Request};
-use super::headers::{Headers, Of};
+use super::handle::{LIVE, PyRequest};
+use super::headers::{Of, PyHeaders};
 use super::ready::Ready;
 use super::text;
-use super::user::User;
+use super::user::PyUser;
 use crate::errors::hook_error;
 
-impl Request {
-    fn visit<T>(&self, py: Python<'_>, look: impl FnOnce(&mut Visit) -> T) -> PyResult<T> {
+impl PyRequest {
+    fn visit<T>(&self, py: Python<'_>, look: impl FnOnce(&mut HookVisit) -> T) -> PyResult<T> {
         self.with(py, |exchange| look(exchange.meet_hooks()))
     }
 }
 
 #[pymethods]
-impl Request {
+impl PyRequest {
     /// The method, in the letters that the client used.
     #[getter]
     fn method<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
@@ -99,8 +99,8 @@ impl Request {
 
     /// The header fields, as they go to the instance.
     #[getter]
-    fn headers(this: &Bound<'_, Self>) -> Headers {
-        Headers(Of::Request(this.clone().unbind()))
+    fn headers(this: &Bound<'_, Self>) -> PyHeaders {
+        PyHeaders(Of::Request(this.clone().unbind()))
     }
 
     /// The client's address.
@@ -124,14 +124,14 @@ impl Request {
 
     /// Who is asking; None if nobody knows.
     #[getter]
-    fn user(&self, py: Python<'_>) -> PyResult<Option<User>> {
-        self.with(py, |exchange| exchange.request.user.clone().map(User))
+    fn user(&self, py: Python<'_>) -> PyResult<Option<PyUser>> {
+        self.with(py, |exchange| exchange.request.user.clone().map(PyUser))
     }
 
     /// Says who is asking: an object with an `id` and perhaps `email`, `role`, `permissions`, `claims`; or None.
     #[setter]
     fn set_user(&self, py: Python<'_>, user: &Bound<'_, PyAny>) -> PyResult<()> {
-        let user = User::of(user)?;
+        let user = PyUser::of(user)?;
         self.change(py, |exchange| exchange.request.user = user)
     }
 

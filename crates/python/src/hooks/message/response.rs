@@ -8,8 +8,8 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
-use super::headers::{self, Headers, Of};
-use super::made::{Kind, Made, Response};
+use super::headers::{self, Of, PyHeaders};
+use super::made::{Made, PyResponse, ResponseKind};
 use crate::errors::hook_error;
 
 /// Statuses whose responses have no body.
@@ -37,7 +37,7 @@ fn body_of(body: &Bound<'_, PyAny>) -> PyResult<(Arc<[u8]>, bool)> {
     Ok((copied.into(), false))
 }
 
-impl Response {
+impl PyResponse {
     fn make(
         status: u16,
         given: Option<&Bound<'_, PyAny>>,
@@ -54,12 +54,12 @@ impl Response {
             // Cannot fail: the value is ours.
             let _ = edits.set_known(Name::ContentType, media_type);
         }
-        Ok(Self(Kind::Made(Mutex::new(Made { status: status_of(status)?, edits, body }))))
+        Ok(Self(ResponseKind::Made(Mutex::new(Made { status: status_of(status)?, edits, body }))))
     }
 }
 
 #[pymethods]
-impl Response {
+impl PyResponse {
     /// A response. Text is sent as UTF-8. Raises `ValueError` for a status or header that cannot be sent.
     #[new]
     #[pyo3(signature = (status = 200, headers = None, body = None))]
@@ -81,8 +81,8 @@ impl Response {
     #[getter]
     fn status(&self, py: Python<'_>) -> PyResult<u16> {
         match &self.0 {
-            Kind::OnItsWay(request) => request.get().with(py, |exchange| exchange.response.status),
-            Kind::Made(made) => Ok(made.lock().status),
+            ResponseKind::OnItsWay(request) => request.get().with(py, |exchange| exchange.response.status),
+            ResponseKind::Made(made) => Ok(made.lock().status),
         }
     }
 
@@ -91,7 +91,7 @@ impl Response {
     fn set_status(&self, py: Python<'_>, status: u16) -> PyResult<()> {
         let status = status_of(status)?;
         let set = match &self.0 {
-            Kind::OnItsWay(request) => request.get().change(py, |exchange| {
+            ResponseKind::OnItsWay(request) => request.get().change(py, |exchange| {
                 let fits = is_bodiless(exchange.response.status) == is_bodiless(status);
                 if fits && exchange.response.status != status {
                     exchange.response.status = status;
@@ -99,7 +99,7 @@ impl Response {
                 }
                 fits
             })?,
-            Kind::Made(made) => {
+            ResponseKind::Made(made) => {
                 made.lock().status = status;
                 true
             }
@@ -113,10 +113,10 @@ impl Response {
 
     /// The header fields.
     #[getter]
-    fn headers(this: &Bound<'_, Self>) -> Headers {
-        Headers(match &this.get().0 {
-            Kind::OnItsWay(request) => Of::Response(request.clone_ref(this.py())),
-            Kind::Made(_) => Of::Made(this.clone().unbind()),
+    fn headers(this: &Bound<'_, Self>) -> PyHeaders {
+        PyHeaders(match &this.get().0 {
+            ResponseKind::OnItsWay(request) => Of::Response(request.clone_ref(this.py())),
+            ResponseKind::Made(_) => Of::Made(this.clone().unbind()),
         })
     }
 
@@ -124,10 +124,10 @@ impl Response {
     #[getter]
     fn body<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let body = match &self.0 {
-            Kind::OnItsWay(request) => {
+            ResponseKind::OnItsWay(request) => {
                 request.get().with(py, |exchange| exchange.hooks().and_then(|hooks| hooks.response_body.clone()))?
             }
-            Kind::Made(made) => Some(made.lock().body.clone()),
+            ResponseKind::Made(made) => Some(made.lock().body.clone()),
         };
         let body =
             body.ok_or_else(|| hook_error(py, "the body is not in memory: the hook has not asked for it (body=True)"))?;
@@ -139,12 +139,12 @@ impl Response {
     fn set_body(&self, py: Python<'_>, body: &Bound<'_, PyAny>) -> PyResult<()> {
         let (body, _) = body_of(body)?;
         match &self.0 {
-            Kind::OnItsWay(request) => request.get().change(py, |exchange| {
+            ResponseKind::OnItsWay(request) => request.get().change(py, |exchange| {
                 let visit = exchange.meet_hooks();
                 visit.response_body = Some(body);
                 visit.body_set = true;
             }),
-            Kind::Made(made) => {
+            ResponseKind::Made(made) => {
                 made.lock().body = body;
                 Ok(())
             }

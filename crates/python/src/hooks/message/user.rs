@@ -8,11 +8,11 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 /// An authenticated user.
-#[pyclass(frozen, eq, from_py_object, module = "pylae.hooks")]
+#[pyclass(name = "User", frozen, eq, from_py_object, module = "pylae.hooks")]
 #[derive(Clone, PartialEq)]
-pub(crate) struct User(pub(crate) Arc<pylae_core::User>);
+pub(crate) struct PyUser(pub(crate) Arc<pylae_core::User>);
 
-impl User {
+impl PyUser {
     /// The user that a hook has set: one of these, or any object with the same attributes.
     pub(crate) fn of(given: &Bound<'_, PyAny>) -> PyResult<Option<Arc<pylae_core::User>>> {
         if given.is_none() {
@@ -36,7 +36,7 @@ impl User {
 }
 
 #[pymethods]
-impl User {
+impl PyUser {
     /// Raises `ValueError` for texts that cannot be sent in a header.
     #[new]
     #[pyo3(signature = (id, email = String::new(), role = String::new(), permissions = Vec::new(), claims = None))]

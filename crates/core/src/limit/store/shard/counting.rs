@@ -1,29 +1,35 @@
 //! What is counted in a slot, by whatever algorithm.
 
-use super::Shard;
+use super::CounterShard;
 use crate::limit::carry::Share;
 use crate::limit::charge::Limit;
-use crate::limit::decision::Outcome;
-use crate::limit::shape::{Algorithm, Shape};
-use crate::limit::sliding_window::{Log, Run};
-use crate::limit::store::slot::{Clock, Place, Slot};
+use crate::limit::decision::AbsoluteDecision;
+use crate::limit::shape::{LimitAlgorithm, LimitShape};
+use crate::limit::sliding_window::{AdmissionLog, AdmittedRun};
+use crate::limit::store::slot::{Clock, CounterSlot, SlotIndex};
 
 /// Bytes for logs of sliding windows, for each key that the shard may hold.
 const LOG_BYTES: usize = 64;
 
-impl Shard {
+impl CounterShard {
     /// Decides, and gives the slot as it is once the cost is taken (but for the run of a sliding window, see `commit`).
-    pub(crate) fn judge(&mut self, slot: Slot, shape: &Shape, clock: Clock, cost: u32) -> (Outcome, Slot) {
+    pub(crate) fn judge(
+        &mut self,
+        slot: CounterSlot,
+        shape: &LimitShape,
+        clock: Clock,
+        cost: u32,
+    ) -> (AbsoluteDecision, CounterSlot) {
         match shape.algorithm {
-            Algorithm::TokenBucket => {
+            LimitAlgorithm::TokenBucket => {
                 let (outcome, level) = shape.token_bucket(slot.level(), clock.now, cost);
                 (outcome, slot.with(level.until, level.early))
             }
-            Algorithm::FixedWindow => {
+            LimitAlgorithm::FixedWindow => {
                 let (outcome, count) = shape.fixed_window(slot.count(), clock.wall, cost);
                 (outcome, slot.with(count.until, count.used))
             }
-            Algorithm::SlidingWindow => {
+            LimitAlgorithm::SlidingWindow => {
                 let outcome = if let Some(index) = slot.log() {
                     let log = &mut self.logs[index];
                     log.prune(clock.now, shape.per);
@@ -38,10 +44,10 @@ impl Shard {
     }
 
     /// Writes what `judge` gave.
-    pub(crate) fn commit(&mut self, place: Place, mut slot: Slot, limit: &Limit, clock: Clock, cost: u32) {
+    pub(crate) fn commit(&mut self, place: SlotIndex, mut slot: CounterSlot, limit: &Limit, clock: Clock, cost: u32) {
         let Some(before) = self.get(place) else { return };
         let first = before.is_idle(clock);
-        if limit.shape.algorithm == Algorithm::SlidingWindow {
+        if limit.shape.algorithm == LimitAlgorithm::SlidingWindow {
             slot = self.add_run(slot, &limit.shape, clock, cost);
         }
         slot.pin(false);
@@ -49,8 +55,8 @@ impl Shard {
         self.put(place, slot);
     }
 
-    fn add_run(&mut self, mut slot: Slot, shape: &Shape, clock: Clock, cost: u32) -> Slot {
-        let run = Run { at: clock.now, count: cost };
+    fn add_run(&mut self, mut slot: CounterSlot, shape: &LimitShape, clock: Clock, cost: u32) -> CounterSlot {
+        let run = AdmittedRun { at: clock.now, count: cost };
         let until = clock.now.saturating_add(shape.per);
         if let Some(index) = slot.log() {
             self.push(index, run, shape, clock);
@@ -73,13 +79,13 @@ impl Shard {
 
     fn new_log(&mut self) -> usize {
         self.free_logs.pop().unwrap_or_else(|| {
-            self.logs.push(Log::default());
+            self.logs.push(AdmissionLog::default());
             self.logs.len() - 1
         })
     }
 
-    fn push(&mut self, index: usize, run: Run, shape: &Shape, clock: Clock) {
-        let most = self.max_keys * LOG_BYTES / size_of::<Run>();
+    fn push(&mut self, index: usize, run: AdmittedRun, shape: &LimitShape, clock: Clock) {
+        let most = self.max_keys * LOG_BYTES / size_of::<AdmittedRun>();
         let mut log = std::mem::take(&mut self.logs[index]);
         log.push(run, shape.per, |more| {
             let fits = self.extra_runs + more <= most;
@@ -91,30 +97,31 @@ impl Shard {
     }
 
     /// Brings a slot that was counted under other figures to those of `limit`.
-    pub(crate) fn carry(&mut self, place: Place, old: &Shape, limit: &Limit, clock: Clock) -> Slot {
-        let Some(slot) = self.get(place) else { return Slot::default() };
-        let fresh = Slot::fresh(slot.tag, limit);
+    pub(crate) fn carry(&mut self, place: SlotIndex, old: &LimitShape, limit: &Limit, clock: Clock) -> CounterSlot {
+        let Some(slot) = self.get(place) else { return CounterSlot::default() };
+        let fresh = CounterSlot::fresh(slot.tag, limit);
         let new = &limit.shape;
         let mut next = if slot.is_idle(clock) {
             self.free_log(slot);
             fresh
-        } else if old.algorithm == Algorithm::SlidingWindow && new.algorithm == old.algorithm && new.per == old.per {
+        } else if old.algorithm == LimitAlgorithm::SlidingWindow && new.algorithm == old.algorithm && new.per == old.per
+        {
             self.carry_runs(slot, fresh, old, new)
         } else {
             let share = self.share_of(slot, old, clock);
             self.free_log(slot);
             match new.algorithm {
-                Algorithm::TokenBucket => {
+                LimitAlgorithm::TokenBucket => {
                     let level = share.level(clock.now, new);
                     fresh.with(level.until, level.early)
                 }
-                Algorithm::FixedWindow => {
+                LimitAlgorithm::FixedWindow => {
                     // The window that was counted in goes on if it is the same one.
                     let same = old.algorithm == new.algorithm && old.per == new.per;
                     let count = share.count(clock.wall, new);
                     fresh.with(if same { slot.until } else { count.until }, count.used)
                 }
-                Algorithm::SlidingWindow => fresh.with(clock.now.saturating_add(new.per), share.used_of(new)),
+                LimitAlgorithm::SlidingWindow => fresh.with(clock.now.saturating_add(new.per), share.used_of(new)),
             }
         };
         next.pin(slot.is_pinned());
@@ -122,7 +129,7 @@ impl Shard {
         next
     }
 
-    fn carry_runs(&mut self, slot: Slot, fresh: Slot, old: &Shape, new: &Shape) -> Slot {
+    fn carry_runs(&mut self, slot: CounterSlot, fresh: CounterSlot, old: &LimitShape, new: &LimitShape) -> CounterSlot {
         if let Some(index) = slot.log() {
             self.logs[index].scale(old.limit, new.limit);
             let mut next = fresh.with(slot.until, 0);
@@ -132,9 +139,9 @@ impl Shard {
         fresh.with(slot.until, Share::of_count(slot.used, old).used_of(new))
     }
 
-    fn share_of(&mut self, slot: Slot, old: &Shape, clock: Clock) -> Share {
+    fn share_of(&mut self, slot: CounterSlot, old: &LimitShape, clock: Clock) -> Share {
         match (old.algorithm, slot.log()) {
-            (Algorithm::TokenBucket, _) => Share::of_level(slot.level(), clock.now, old),
+            (LimitAlgorithm::TokenBucket, _) => Share::of_level(slot.level(), clock.now, old),
             (_, None) => Share::of_count(slot.used, old),
             (_, Some(index)) => {
                 self.logs[index].prune(clock.now, old.per);
@@ -144,6 +151,6 @@ impl Shard {
     }
 }
 
-fn only_run(slot: Slot, shape: &Shape, clock: Clock) -> Option<Run> {
-    (!slot.is_idle(clock)).then(|| Run { at: slot.until.saturating_sub(shape.per), count: slot.used })
+fn only_run(slot: CounterSlot, shape: &LimitShape, clock: Clock) -> Option<AdmittedRun> {
+    (!slot.is_idle(clock)).then(|| AdmittedRun { at: slot.until.saturating_sub(shape.per), count: slot.used })
 }

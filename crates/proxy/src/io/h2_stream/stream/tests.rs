@@ -3,16 +3,16 @@ use std::task::Waker;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::io::h2_stream::place::Places;
+use crate::io::h2_stream::permit::StreamPermits;
 
 /// A stream to an instance, on a connection that nobody drives any more.
-fn abandoned() -> Stream {
+fn abandoned() -> H2Stream {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let socket = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (requests, _) = h2::client::handshake(socket).await.unwrap();
-        Stream::asking(requests, Scheme::HTTP, Places::free().take())
+        H2Stream::asking(requests, Scheme::HTTP, StreamPermits::free().take())
     })
 }
 

@@ -22,7 +22,7 @@ fn totals(window: &Window) -> (u64, u64, u64) {
 
 #[test]
 fn what_is_older_than_a_minute_is_forgotten() {
-    let mut recent = Recent::new(at(0));
+    let mut recent = RecentGrowth::new(at(0));
     let mut requests = 0;
     for second in (5..=200).step_by(5) {
         requests += if second <= 100 { 50 } else { 0 };
@@ -39,7 +39,7 @@ fn what_is_older_than_a_minute_is_forgotten() {
 
 #[test]
 fn the_first_minute_begins_at_the_start() {
-    let mut recent = Recent::new(at(0));
+    let mut recent = RecentGrowth::new(at(0));
     assert_eq!(totals(&recent.window(at(2), &[figures("a", "users", 7, 1)])), (7, 1, 7));
     recent.sample(at(5), &[figures("a", "users", 9, 1)]);
     let window = recent.window(at(8), &[figures("a", "users", 12, 2)]);
@@ -48,7 +48,7 @@ fn the_first_minute_begins_at_the_start() {
 
 #[test]
 fn routes_of_a_service_come_together_and_unrouted_ones_do_not_count() {
-    let recent = Recent::new(at(0));
+    let recent = RecentGrowth::new(at(0));
     let now = [figures("a", "users", 7, 1), figures("b", "users", 2, 0), figures("c", "orders", 1, 1)];
     let unrouted = figures(NONE, NONE, 1000, 0);
     let window = recent.window(at(1), &[&now[..], &[unrouted]].concat());
@@ -58,7 +58,7 @@ fn routes_of_a_service_come_together_and_unrouted_ones_do_not_count() {
 
 #[test]
 fn a_route_that_leaves_takes_nothing_from_the_others() {
-    let mut recent = Recent::new(at(0));
+    let mut recent = RecentGrowth::new(at(0));
     recent.sample(at(5), &[figures("a", "users", 70, 0), figures("b", "users", 500, 0)]);
     let window = recent.window(at(6), &[figures("a", "users", 75, 0)]);
     assert_eq!(totals(&window), (575, 0, 575));

@@ -23,7 +23,7 @@ fn record(series: &Series, worker: usize) {
 }
 
 /// Exchanges by route.
-fn requests(reading: &Reading) -> Vec<(&str, u64)> {
+fn requests(reading: &MetricsReading) -> Vec<(&str, u64)> {
     let routes = reading.routes.iter();
     routes
         .map(|((route, _), figures)| (&**route, figures.by_method().map(|(_, tally)| tally.requests()).sum()))

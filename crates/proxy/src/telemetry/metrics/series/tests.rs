@@ -1,4 +1,4 @@
-use pylae_core::cache::Outcome;
+use pylae_core::cache::CacheOutcome;
 
 use std::time::Duration;
 
@@ -22,7 +22,8 @@ fn read(block: &Block) -> Figures {
 #[test]
 fn methods_are_in_the_order_of_their_values() {
     assert!(METHODS.iter().enumerate().all(|(index, method)| *method as usize == index));
-    let outcomes = [Outcome::Hit, Outcome::Stale, Outcome::Revalidated, Outcome::Miss, Outcome::Bypass];
+    let outcomes =
+        [CacheOutcome::Hit, CacheOutcome::Stale, CacheOutcome::Revalidated, CacheOutcome::Miss, CacheOutcome::Bypass];
     assert!(outcomes.iter().zip(CACHE).all(|(outcome, name)| format!("{outcome:?}").to_lowercase() == name));
 }
 
@@ -34,7 +35,7 @@ fn every_exchange_is_counted_once() {
     }
     let mut cut = exchange(Method::Post, 200);
     (cut.attempts, cut.times.upstream) = (3, Duration::from_millis(1));
-    cut.cache_visit().outcome = Some(Outcome::Miss);
+    cut.cache_visit().outcome = Some(CacheOutcome::Miss);
     cut.admitted_mut().by = [Some(true), Some(false)];
     block.record(&cut, &Ended { complete: false, ..ENDED });
     let figures = read(&block);

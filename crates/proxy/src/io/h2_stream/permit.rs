@@ -9,7 +9,7 @@ use crate::io::clock;
 
 /// How many streams are open on a connection, and since when there is none.
 #[derive(Default)]
-pub(crate) struct Places {
+pub(crate) struct StreamPermits {
     taken: Cell<usize>,
     free_since: Cell<Instant>,
     retired: Cell<bool>,
@@ -17,18 +17,18 @@ pub(crate) struct Places {
 }
 
 /// A stream's place, until dropped.
-pub(crate) struct Place(Rc<Places>);
+pub(crate) struct StreamPermit(Rc<StreamPermits>);
 
-impl Places {
+impl StreamPermits {
     /// All free from now on.
     pub(crate) fn free() -> Rc<Self> {
         Rc::new(Self { free_since: Cell::new(clock::coarse()), ..Self::default() })
     }
 
     /// Takes a place.
-    pub(crate) fn take(self: &Rc<Self>) -> Place {
+    pub(crate) fn take(self: &Rc<Self>) -> StreamPermit {
         self.taken.set(self.taken.get() + 1);
-        Place(Rc::clone(self))
+        StreamPermit(Rc::clone(self))
     }
 
     /// Number of places taken.
@@ -57,7 +57,7 @@ impl Places {
     }
 }
 
-impl Place {
+impl StreamPermit {
     /// Says that the connection is to be given no more.
     pub(crate) fn retire(&self) {
         self.0.retire();
@@ -69,7 +69,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
         self.0.taken.set(self.0.taken.get() - 1);
         if self.0.taken.get() == 0 {

@@ -16,13 +16,13 @@ async fn pair() -> (TcpStream, Socket) {
     (outer.unwrap(), Socket::Tcp(inner.unwrap().0))
 }
 
-/// A lane between two connections, and their other ends.
+/// A direction between two connections, and their other ends.
 struct Setup {
     source: TcpStream,
     from: Socket,
     to: Socket,
     target: TcpStream,
-    lane: Lane,
+    direction: Direction,
     buffers: Buffers,
 }
 
@@ -30,28 +30,29 @@ impl Setup {
     async fn new(early: &[u8]) -> Self {
         let ((source, from), (target, to)) = (pair().await, pair().await);
         let buffers = Buffers::default();
-        let (lane, violation) = Lane::new(Frames::new(Sender::Server, LIMITS, false), Pace::default(), early, &buffers);
+        let (direction, violation) =
+            Direction::new(WebSocketFrames::new(Sender::Server, LIMITS, false), Pace::default(), early, &buffers);
         assert_eq!(violation, None);
-        Self { source, from, to, target, lane, buffers }
+        Self { source, from, to, target, direction, buffers }
     }
 
     /// Relays until `count` bytes have reached the target.
     async fn read(&mut self, count: usize) -> Vec<u8> {
         let mut got = vec![0; count];
-        let Self { from, to, lane, buffers, target, .. } = self;
-        let relayed = poll_fn(|cx| lane.poll(cx, from, to, buffers));
+        let Self { from, to, direction, buffers, target, .. } = self;
+        let relayed = poll_fn(|cx| direction.poll(cx, from, to, buffers));
         tokio::select! {
             biased;
             read = target.read_exact(&mut got) => { read.unwrap(); }
-            _ = relayed => panic!("the lane ended"),
+            _ = relayed => panic!("the direction ended"),
         }
         got
     }
 
-    /// Relays until the lane ends.
-    async fn end(&mut self) -> End {
-        let Self { from, to, lane, buffers, .. } = self;
-        poll_fn(|cx| lane.poll(cx, from, to, buffers)).await
+    /// Relays until the direction ends.
+    async fn end(&mut self) -> DirectionEnd {
+        let Self { from, to, direction, buffers, .. } = self;
+        poll_fn(|cx| direction.poll(cx, from, to, buffers)).await
     }
 }
 
@@ -65,10 +66,10 @@ fn what_was_read_early_comes_first_and_no_memory_is_held_afterwards() {
         let mut setup = Setup::new(b"\x81\x05hel").await;
         setup.source.write_all(b"lo\x81\x01a").await.unwrap();
         assert_eq!(setup.read(10).await, b"\x81\x05hello\x81\x01a");
-        let Setup { from, to, lane, buffers, .. } = &mut setup;
-        poll_fn(|cx| Poll::Ready(lane.poll(cx, from, to, buffers).is_pending())).await;
-        assert_eq!(setup.lane.buffer.capacity(), 0);
-        assert_eq!((setup.lane.received(), setup.lane.sent()), (10, 10));
+        let Setup { from, to, direction, buffers, .. } = &mut setup;
+        poll_fn(|cx| Poll::Ready(direction.poll(cx, from, to, buffers).is_pending())).await;
+        assert_eq!(setup.direction.buffer.capacity(), 0);
+        assert_eq!((setup.direction.received(), setup.direction.sent()), (10, 10));
     });
 }
 
@@ -76,9 +77,9 @@ fn what_was_read_early_comes_first_and_no_memory_is_held_afterwards() {
 fn half_a_header_waits_for_the_other_half() {
     run(async {
         let mut setup = Setup::new(b"\x82\x7e\x00").await;
-        let Setup { from, to, lane, buffers, .. } = &mut setup;
-        poll_fn(|cx| Poll::Ready(lane.poll(cx, from, to, buffers).is_pending())).await;
-        assert_eq!((setup.lane.sent(), &setup.lane.buffer[..]), (0, &b"\x82\x7e\x00"[..]));
+        let Setup { from, to, direction, buffers, .. } = &mut setup;
+        poll_fn(|cx| Poll::Ready(direction.poll(cx, from, to, buffers).is_pending())).await;
+        assert_eq!((setup.direction.sent(), &setup.direction.buffer[..]), (0, &b"\x82\x7e\x00"[..]));
         setup.source.write_all(&[&[200][..], &[1; 200]].concat()).await.unwrap();
         assert_eq!(setup.read(204).await[..4], *b"\x82\x7e\x00\xc8");
     });
@@ -90,17 +91,17 @@ fn a_close_of_our_own_goes_behind_the_frame_under_way_and_the_sources_is_still_h
         let mut setup = Setup::new(b"\x81\x05hel").await;
         let mut frame = Vec::new();
         close(&mut frame, 1001, "", None);
-        setup.lane.close(frame.clone());
-        assert!(!setup.lane.is_told());
+        setup.direction.close(frame.clone());
+        assert!(!setup.direction.is_told());
         // The rest of the frame, half a header, and then the source's Close.
         setup.source.write_all(b"lo\x81").await.unwrap();
         assert_eq!(setup.read(11).await, [b"\x81\x05hello", &frame[..]].concat());
-        assert!(setup.lane.is_told() && !setup.lane.is_heard());
+        assert!(setup.direction.is_told() && !setup.direction.is_heard());
         setup.source.write_all(b"\x01a\x88\x02\x03\xe8beyond").await.unwrap();
         setup.source.shutdown().await.unwrap();
-        assert!(matches!(setup.end().await, End::Source));
-        assert!(setup.lane.is_heard());
-        assert_eq!(setup.lane.sent(), 11);
+        assert!(matches!(setup.end().await, DirectionEnd::Source));
+        assert!(setup.direction.is_heard());
+        assert_eq!(setup.direction.sent(), 11);
     });
 }
 
@@ -109,15 +110,15 @@ fn a_source_that_broke_a_rule_is_not_listened_to_any_more() {
     run(async {
         let mut setup = Setup::new(b"").await;
         setup.source.write_all(b"\x81\x01a\x83\x00").await.unwrap();
-        let End::Broken(found) = setup.end().await else { panic!("it is broken") };
+        let DirectionEnd::Broken(found) = setup.end().await else { panic!("it is broken") };
         assert_eq!(found.code, 1002);
-        setup.lane.close(b"\x88\x00".to_vec());
+        setup.direction.close(b"\x88\x00".to_vec());
         assert_eq!(setup.read(5).await, b"\x81\x01a\x88\x00");
         // What looks like a Close frame may be anything.
         setup.source.write_all(b"\x88\x00").await.unwrap();
         setup.source.shutdown().await.unwrap();
-        assert!(matches!(setup.end().await, End::Source));
-        assert!(!setup.lane.is_heard());
+        assert!(matches!(setup.end().await, DirectionEnd::Source));
+        assert!(!setup.direction.is_heard());
     });
 }
 
@@ -128,30 +129,30 @@ fn a_target_that_takes_nothing_is_waited_for_and_nothing_more_is_read() {
         let mut whole = vec![0x82, 127, 0, 0, 0, 0, 0, 1, 0x86, 0xA0];
         whole.resize(10 + 100_000, 7);
         let patience = Duration::from_secs(9);
-        assert_eq!(setup.lane.due(&setup.to, patience), None);
-        let Setup { source, from, to, lane, buffers, .. } = &mut setup;
+        assert_eq!(setup.direction.due(&setup.to, patience), None);
+        let Setup { source, from, to, direction, buffers, .. } = &mut setup;
         let sending = async {
             loop {
                 source.write_all(&whole).await.unwrap();
             }
         };
         let stalled = poll_fn(|cx| {
-            assert!(lane.poll(cx, from, to, buffers).is_pending());
-            if lane.due(to, patience).is_some() { Poll::Ready(()) } else { Poll::Pending }
+            assert!(direction.poll(cx, from, to, buffers).is_pending());
+            if direction.due(to, patience).is_some() { Poll::Ready(()) } else { Poll::Pending }
         });
         tokio::select! {
             () = stalled => {}
             () = sending => {}
         }
-        assert!(setup.lane.buffer.len() <= SMALL);
+        assert!(setup.direction.buffer.len() <= SMALL);
         // It takes some: the time starts again.
         let mut bin = vec![0; 8 << 20];
-        let before = setup.lane.sent();
+        let before = setup.direction.sent();
         setup.target.readable().await.unwrap();
-        while setup.lane.sent() == before {
+        while setup.direction.sent() == before {
             let _ = setup.target.try_read(&mut bin);
-            let Setup { from, to, lane, buffers, .. } = &mut setup;
-            poll_fn(|cx| Poll::Ready(lane.poll(cx, from, to, buffers).is_pending())).await;
+            let Setup { from, to, direction, buffers, .. } = &mut setup;
+            poll_fn(|cx| Poll::Ready(direction.poll(cx, from, to, buffers).is_pending())).await;
             tokio::task::yield_now().await;
         }
     });

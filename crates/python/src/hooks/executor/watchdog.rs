@@ -22,28 +22,28 @@ create_exception!(
 const TICK: Duration = Duration::from_millis(25);
 
 thread_local! {
-    static POST: RefCell<Option<Arc<Post>>> = const { RefCell::new(None) };
+    static POST: RefCell<Option<Arc<WatchedThread>>> = const { RefCell::new(None) };
 }
 
 /// Looks after threads that run hooks. Its own thread runs while any hook does.
 #[derive(Default)]
-pub(crate) struct Watch {
+pub(crate) struct Watchdog {
     state: Mutex<State>,
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    posts: Vec<Weak<Post>>,
+    posts: Vec<Weak<WatchedThread>>,
     running: bool,
     stopped: bool,
 }
 
 /// A thread that runs hooks, one after the other.
-pub(crate) struct Post(Mutex<Duty>);
+pub(crate) struct WatchedThread(Mutex<ThreadState>);
 
 #[derive(Default)]
-struct Duty {
+struct ThreadState {
     /// The interpreter's name for the thread.
     thread: std::ffi::c_ulong,
     /// Counts the hooks that have begun on it.
@@ -55,18 +55,18 @@ struct Duty {
 }
 
 /// A hook that runs on this thread.
-pub(crate) struct OnDuty(Arc<Post>);
+pub(crate) struct HookGuard(Arc<WatchedThread>);
 
 /// One hook's time on a thread.
 #[derive(Clone)]
-pub(crate) struct Turn {
-    post: Arc<Post>,
+pub(crate) struct WatchedCall {
+    post: Arc<WatchedThread>,
     turn: u64,
 }
 
-impl Watch {
+impl Watchdog {
     /// Says that a hook begins on this thread, which is attached to the interpreter.
-    pub(crate) fn begin(self: &Arc<Self>, _py: Python<'_>, timeout: Duration) -> (OnDuty, Instant) {
+    pub(crate) fn begin(self: &Arc<Self>, _py: Python<'_>, timeout: Duration) -> (HookGuard, Instant) {
         let now = Instant::now();
         let post = POST.with_borrow_mut(|known| Arc::clone(known.get_or_insert_with(|| self.post())));
         {
@@ -74,13 +74,13 @@ impl Watch {
             duty.turn += 1;
             duty.due = now.checked_add(timeout);
         }
-        (OnDuty(post), now)
+        (HookGuard(post), now)
     }
 
-    fn post(self: &Arc<Self>) -> Arc<Post> {
+    fn post(self: &Arc<Self>) -> Arc<WatchedThread> {
         // SAFETY: asks for the calling thread's name, and has no conditions.
         let thread = unsafe { ffi::PyThread_get_thread_ident() };
-        let post = Arc::new(Post(Mutex::new(Duty { thread, ..Duty::default() })));
+        let post = Arc::new(WatchedThread(Mutex::new(ThreadState { thread, ..ThreadState::default() })));
         let mut state = self.state.lock();
         state.posts.retain(|known| known.strong_count() > 0);
         state.posts.push(Arc::downgrade(&post));
@@ -102,7 +102,7 @@ impl Watch {
 
     fn run(&self) {
         loop {
-            let (posts, stopped): (Vec<Arc<Post>>, bool) = {
+            let (posts, stopped): (Vec<Arc<WatchedThread>>, bool) = {
                 let mut state = self.state.lock();
                 self.changed.wait_for(&mut state, TICK);
                 (state.posts.iter().filter_map(Weak::upgrade).collect(), state.stopped)
@@ -113,7 +113,7 @@ impl Watch {
                 return;
             }
             let now = Instant::now();
-            let is_late = |duty: &Duty| duty.due.is_some_and(|due| due <= now);
+            let is_late = |duty: &ThreadState| duty.due.is_some_and(|due| due <= now);
             for post in posts {
                 if !is_late(&post.0.lock()) {
                     continue;
@@ -138,14 +138,14 @@ fn interrupt(thread: std::ffi::c_ulong, exception: *mut ffi::PyObject) {
     unsafe { ffi::PyThreadState_SetAsyncExc(thread.cast_signed(), exception) };
 }
 
-impl OnDuty {
+impl HookGuard {
     /// What names this hook among those that run on the thread.
-    pub(crate) fn turn(&self) -> Turn {
-        Turn { post: Arc::clone(&self.0), turn: self.0.0.lock().turn }
+    pub(crate) fn turn(&self) -> WatchedCall {
+        WatchedCall { post: Arc::clone(&self.0), turn: self.0.0.lock().turn }
     }
 }
 
-impl Turn {
+impl WatchedCall {
     /// Has the hook interrupted soon, if it still runs.
     pub(crate) fn hurry(&self) {
         let mut duty = self.post.0.lock();
@@ -155,7 +155,7 @@ impl Turn {
     }
 }
 
-impl Drop for OnDuty {
+impl Drop for HookGuard {
     fn drop(&mut self) {
         let mut duty = self.0.0.lock();
         duty.due = None;

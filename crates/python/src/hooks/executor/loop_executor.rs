@@ -7,34 +7,34 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::bell::Bell;
+use super::waker::WorkerWaker;
 
 /// Calls on the loop that have not come to an end, those that were given up and do not stop among them; beyond it calls fail.
 const MOST_ON_LOOP: usize = 10_000;
 
 /// Calls on their way to the loop. Many are passed on at once: whoever comes first rings.
-pub(crate) struct LoopLane<J> {
+pub(crate) struct LoopExecutor<J> {
     state: Mutex<OnLoop<J>>,
-    bell: UnixStream,
-    door: UnixStream,
+    waker: UnixStream,
+    woken: UnixStream,
 }
 
 struct OnLoop<J> {
     queue: Vec<Arc<J>>,
-    rung: bool,
+    signalled: bool,
     unfinished: usize,
     stopped: bool,
     /// The bells of workers for which calls have come to something.
-    owed: Vec<Arc<Bell>>,
+    to_wake: Vec<Arc<WorkerWaker>>,
 }
 
-impl<J> LoopLane<J> {
+impl<J> LoopExecutor<J> {
     pub(super) fn new() -> io::Result<Self> {
-        let (bell, door) = UnixStream::pair()?;
-        bell.set_nonblocking(true)?;
-        door.set_nonblocking(true)?;
-        let state = OnLoop { queue: Vec::new(), rung: false, unfinished: 0, stopped: false, owed: Vec::new() };
-        Ok(Self { state: Mutex::new(state), bell, door })
+        let (waker, woken) = UnixStream::pair()?;
+        waker.set_nonblocking(true)?;
+        woken.set_nonblocking(true)?;
+        let state = OnLoop { queue: Vec::new(), signalled: false, unfinished: 0, stopped: false, to_wake: Vec::new() };
+        Ok(Self { state: Mutex::new(state), waker, woken })
     }
 
     /// Has a call run. False: there are too many.
@@ -54,43 +54,43 @@ impl<J> LoopLane<J> {
     pub(crate) fn push(&self, job: Arc<J>) {
         let mut state = self.state.lock();
         state.queue.push(job);
-        self.ring(&mut state);
+        self.signal(&mut state);
     }
 
-    fn ring(&self, state: &mut OnLoop<J>) {
-        if !std::mem::replace(&mut state.rung, true) {
+    fn signal(&self, state: &mut OnLoop<J>) {
+        if !std::mem::replace(&mut state.signalled, true) {
             // A full pipe rings too.
-            let _ = (&self.bell).write(&[1]);
+            let _ = (&self.waker).write(&[1]);
         }
     }
 
     /// What becomes readable when there are calls.
     pub(crate) fn fileno(&self) -> i32 {
-        self.door.as_raw_fd()
+        self.woken.as_raw_fd()
     }
 
     /// Calls and news of calls since it was last asked.
     pub(crate) fn take(&self) -> Vec<Arc<J>> {
         // Before the queue is looked at, so that what comes later rings again.
-        let _ = (&self.door).read(&mut [0; 16]);
+        let _ = (&self.woken).read(&mut [0; 16]);
         let mut state = self.state.lock();
-        state.rung = false;
+        state.signalled = false;
         std::mem::take(&mut state.queue)
     }
 
     /// Notes that a worker is to be woken soon.
-    pub(crate) fn owe(&self, bell: Arc<Bell>) {
+    pub(crate) fn wake_later(&self, waker: Arc<WorkerWaker>) {
         let mut state = self.state.lock();
-        if !state.owed.iter().any(|known| Arc::ptr_eq(known, &bell)) {
-            state.owed.push(bell);
+        if !state.to_wake.iter().any(|known| Arc::ptr_eq(known, &waker)) {
+            state.to_wake.push(waker);
         }
     }
 
     /// Wakes the workers that are to be woken.
-    pub(crate) fn ring_owed(&self) {
-        let owed = std::mem::take(&mut self.state.lock().owed);
-        for bell in owed {
-            bell.ring();
+    pub(crate) fn wake_workers(&self) {
+        let to_wake = std::mem::take(&mut self.state.lock().to_wake);
+        for waker in to_wake {
+            waker.wake();
         }
     }
 
@@ -106,6 +106,6 @@ impl<J> LoopLane<J> {
     pub(super) fn stop(&self) {
         let mut state = self.state.lock();
         state.stopped = true;
-        self.ring(&mut state);
+        self.signal(&mut state);
     }
 }

@@ -4,15 +4,15 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use pylae_core::{Delivery, Instant, Pace};
-use pylae_http::websocket::{Found, Frames, MOST_HEADER, Violation};
+use pylae_http::websocket::{MOST_HEADER, ScanEnd, Violation, WebSocketFrames};
 
 use crate::io::buffers::Buffers;
 use crate::io::clock;
 use crate::io::socket::Socket;
 
 /// One direction, from its source to its target.
-pub(super) struct Lane {
-    frames: Frames,
+pub(super) struct Direction {
+    frames: WebSocketFrames,
     /// What was read and not written yet. No memory while that is nothing.
     buffer: Vec<u8>,
     written: usize,
@@ -37,8 +37,8 @@ enum State {
     Closed,
 }
 
-/// Why a lane does not go on.
-pub(super) enum End {
+/// Why a direction does not go on.
+pub(super) enum DirectionEnd {
     /// The source has ended the connection, and everything is written.
     Source,
     /// The target does not take anything any more.
@@ -47,15 +47,20 @@ pub(super) enum End {
     Broken(Violation),
 }
 
-impl Lane {
-    /// A lane that `early` bytes of the source were read for.
-    pub(super) fn new(frames: Frames, pace: Pace, early: &[u8], buffers: &Buffers) -> (Self, Option<Violation>) {
+impl Direction {
+    /// A direction that `early` bytes of the source were read for.
+    pub(super) fn new(
+        frames: WebSocketFrames,
+        pace: Pace,
+        early: &[u8],
+        buffers: &Buffers,
+    ) -> (Self, Option<Violation>) {
         let mut buffer = Vec::new();
         if !early.is_empty() {
             buffer = buffers.small();
             buffer.extend_from_slice(early);
         }
-        let mut lane = Self {
+        let mut direction = Self {
             frames,
             buffer,
             written: 0,
@@ -66,8 +71,8 @@ impl Lane {
             received: early.len() as u64,
             delivery: Delivery::new(pace),
         };
-        let violation = lane.sort().err();
-        (lane, violation)
+        let violation = direction.sort().err();
+        (direction, violation)
     }
 
     /// Gives its buffer back.
@@ -137,13 +142,13 @@ impl Lane {
         from: &mut Socket,
         to: &mut Socket,
         buffers: &Buffers,
-    ) -> Poll<End> {
+    ) -> Poll<DirectionEnd> {
         loop {
             if ready!(self.poll_write(cx, to)).is_err() {
-                return Poll::Ready(End::Target);
+                return Poll::Ready(DirectionEnd::Target);
             }
             if self.ended {
-                return Poll::Ready(End::Source);
+                return Poll::Ready(DirectionEnd::Source);
             }
             self.make_room(buffers);
             match from.poll_read(cx, &mut self.buffer, usize::MAX) {
@@ -160,7 +165,7 @@ impl Lane {
                 }
             }
             if let Err(violation) = self.sort() {
-                return Poll::Ready(End::Broken(violation));
+                return Poll::Ready(DirectionEnd::Broken(violation));
             }
         }
     }
@@ -205,11 +210,11 @@ impl Lane {
             State::Open | State::Owing(_) => {
                 let (passed, found) = self.frames.scan(&self.buffer[self.ready..]);
                 self.ready += passed;
-                if found == Found::More {
+                if found == ScanEnd::More {
                     return Ok(());
                 }
                 self.buffer.truncate(self.ready);
-                if let Found::Broken(violation) = found {
+                if let ScanEnd::Broken(violation) = found {
                     self.deaf = true;
                     return Err(violation);
                 }
@@ -236,11 +241,11 @@ impl Lane {
     fn discard(&mut self) {
         if !self.deaf {
             let (passed, found) = self.frames.scan(&self.buffer[self.ready..]);
-            if found == Found::More {
+            if found == ScanEnd::More {
                 self.buffer.drain(self.ready..self.ready + passed);
                 return;
             }
-            self.deaf = found != Found::Closed;
+            self.deaf = found != ScanEnd::Closed;
         }
         self.buffer.truncate(self.ready);
     }

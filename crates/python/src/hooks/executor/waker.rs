@@ -7,37 +7,37 @@ use std::task::Waker;
 use parking_lot::Mutex;
 
 thread_local! {
-    static MINE: OnceCell<Arc<Bell>> = const { OnceCell::new() };
+    static MINE: OnceCell<Arc<WorkerWaker>> = const { OnceCell::new() };
 }
 
-/// A worker's. Whoever rings wakes one task; it wakes the others when it runs, or when it ends before that.
+/// A worker's. Whoever calls [`wake`](Self::wake) wakes one task; it wakes the others when it runs, or when it ends before that.
 #[derive(Default)]
-pub(crate) struct Bell(Mutex<Owed>);
+pub(crate) struct WorkerWaker(Mutex<PendingWakes>);
 
 #[derive(Default)]
-struct Owed {
+struct PendingWakes {
     wakers: Vec<Waker>,
-    /// A task was woken, and has not answered yet.
-    rung: bool,
+    /// A task was woken, and has not woken the others yet.
+    woken: bool,
 }
 
-impl Bell {
+impl WorkerWaker {
     /// The one of this thread.
     pub(crate) fn mine() -> Arc<Self> {
         MINE.with(|mine| Arc::clone(mine.get_or_init(Arc::default)))
     }
 
-    /// Notes a task that is to be woken. It must answer if it ends before it runs.
+    /// Notes a task that is to be woken. It must call [`wake_all`](Self::wake_all) if it ends before it runs.
     pub(crate) fn add(&self, waker: Waker) {
         self.0.lock().wakers.push(waker);
     }
 
     /// Has all that are noted woken.
-    pub(crate) fn ring(&self) {
+    pub(crate) fn wake(&self) {
         let first = {
-            let mut owed = self.0.lock();
-            let first = if owed.rung { None } else { owed.wakers.pop() };
-            owed.rung |= first.is_some();
+            let mut pending = self.0.lock();
+            let first = if pending.woken { None } else { pending.wakers.pop() };
+            pending.woken |= first.is_some();
             first
         };
         if let Some(first) = first {
@@ -46,11 +46,11 @@ impl Bell {
     }
 
     /// Wakes them. On the worker itself that is cheap.
-    pub(crate) fn answer(&self) {
+    pub(crate) fn wake_all(&self) {
         let wakers = {
-            let mut owed = self.0.lock();
-            owed.rung = false;
-            std::mem::take(&mut owed.wakers)
+            let mut pending = self.0.lock();
+            pending.woken = false;
+            std::mem::take(&mut pending.wakers)
         };
         wakers.into_iter().for_each(Waker::wake);
     }

@@ -19,13 +19,13 @@ pub(super) const LAST: Duration = Duration::from_secs(1);
 const MODE: u32 = 0o640;
 
 /// Where lines are written, as they are: what is left of a line after a short write must be known.
-pub(super) struct Target {
-    pub(super) place: Place,
+pub(super) struct LogOutput {
+    pub(super) place: OutputKind,
     /// The rest of a line of which some was written. It goes first, so that no line begins in the middle of another.
     pub(super) torn: Vec<u8>,
 }
 
-pub(super) enum Place {
+pub(super) enum OutputKind {
     Stdout,
     Stderr,
     /// No file while a pipe has no reader: opening it would mean waiting for one.
@@ -37,24 +37,24 @@ pub(super) enum Place {
 
 /// What became of lines.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct WriteResult {
     pub(super) written: u64,
     pub(super) dropped: u64,
 }
 
-impl Target {
+impl LogOutput {
     pub(super) fn open(output: &str) -> io::Result<Self> {
         let place = match output {
-            "stdout" => Place::Stdout,
-            "stderr" => Place::Stderr,
-            path => Place::File { path: path.to_owned(), file: append(path)? },
+            "stdout" => OutputKind::Stdout,
+            "stderr" => OutputKind::Stderr,
+            path => OutputKind::File { path: path.to_owned(), file: append(path)? },
         };
         Ok(Self { place, torn: Vec::new() })
     }
 
     /// Writes lines as far as the output takes them. Where it has no room it is waited for until `given_up`.
-    pub(super) fn write(&mut self, lines: &[u8], count: u64, given_up: &dyn Fn() -> bool) -> Told {
-        let mut told = Told::default();
+    pub(super) fn write(&mut self, lines: &[u8], count: u64, given_up: &dyn Fn() -> bool) -> WriteResult {
+        let mut told = WriteResult::default();
         let follows = self.place.follow();
         if follows != Some(false) && !self.torn.is_empty() {
             // The file with its beginning is gone.
@@ -87,7 +87,7 @@ impl Target {
     }
 }
 
-impl Place {
+impl OutputKind {
     /// Opens the file that has the name now, if that is another one: renamed or removed, as log rotation does, it is the name
     /// that decides where lines go. Whether it was another one; none if there is nothing to write to.
     fn follow(&mut self) -> Option<bool> {
