@@ -6,7 +6,8 @@ import time
 
 import click
 
-from pylae.cli.remote import Remote, options, part
+from pylae.cli.options import options
+from pylae.cli.remote import Remote, part
 from pylae.cli.report import Failure
 
 _LOOK = 0.2

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from pylae.cli.remote import Remote, options
+from pylae.cli.options import options
+from pylae.cli.remote import Remote
 from pylae.cli.report import USAGE, Failure
 
 

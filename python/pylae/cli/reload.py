@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from pylae.cli.remote import Remote, options
+from pylae.cli.options import options
+from pylae.cli.remote import Remote
 
 
 @click.command(short_help="Have a running gateway read its file again.")

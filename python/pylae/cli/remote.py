@@ -2,49 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import http.client
 import json
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote, urlencode
-
-import click
 
 from pylae.cli.report import PROBLEMS, Failure
 
 TOKEN = "PYLAE_ADMIN_TOKEN"  # noqa: S105 (the name of a variable)
 _PATIENCE = 30.0
-
-C = TypeVar("C", bound=Callable[..., Any])
-
-
-def options(verb: C) -> C:
-    """Adds what says which gateway is meant, and hands the verb a `Remote` as `gateway`."""
-
-    @functools.wraps(verb)
-    def with_gateway(
-        config: str | None, state: str | None, admin: str | None, token_file: str | None, **rest: Any
-    ) -> Any:
-        from pylae.cli.find import find
-
-        return verb(gateway=find(config, state, admin, token_file), **rest)
-
-    for option in (
-        click.option("--token-file", metavar="FILE", help=f"File with the token. Also: the variable {TOKEN}."),
-        click.option("--admin", metavar="ADDRESS", help="Admin API, ip:port or unix:/path. Also: PYLAE_ADMIN."),
-        click.option("--state", metavar="DIR", help="State folder of the gateway, which has its socket."),
-        click.option(
-            "-c",
-            "--config",
-            metavar="FILE",
-            help="What it was started with. Default: the gateway of this directory. The file may be broken by now.",
-        ),
-    ):
-        with_gateway = option(with_gateway)
-    return with_gateway  # type: ignore[return-value]
 
 
 class Remote:

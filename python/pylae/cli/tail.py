@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from pylae.cli.remote import Remote, options
+from pylae.cli.options import options
+from pylae.cli.remote import Remote
 
 _COLOURS = {2: "green", 3: "cyan", 4: "yellow", 5: "red"}
 

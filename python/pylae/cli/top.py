@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from pylae.cli.remote import Remote, options
+from pylae.cli.options import options
+from pylae.cli.remote import Remote
 from pylae.cli.table import columns
 
 _ENTER, _LEAVE, _HOME, _REST_OF_LINE, _REST = (
