@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import inspect
 import json
-import re
 import sys
+import textwrap
 from datetime import timedelta
 from pathlib import Path
 from types import UnionType
@@ -20,6 +20,7 @@ from pydantic_core import PydanticUndefined
 
 from pylae.policies import PolicySet
 
+WIDTH = 120
 REFERENCE = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/generate.py from the docstrings in python/pylae/policies. Edit those. -->\n"
 
@@ -56,8 +57,11 @@ def _section(model: type[BaseModel]) -> list[str]:
 
 def _field(name: str, field: FieldInfo) -> str:
     facts = ", ".join(fact for fact in (_kind(field.annotation), _default(field)) if fact)
-    text = re.sub(r"\s+", " ", field.description or "")
-    return f"### `{name}`\n\n{text}\n\n*{facts}*\n"
+    return f"### `{name}`\n\n{_wrapped(field.description or '')}\n\n{_wrapped(f'*{facts}*')}\n"
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(" ".join(text.split()), WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def _default(field: FieldInfo) -> str:
