@@ -12,13 +12,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pylae import applied, auth, draft, local_tls, state
+from pylae import auth, draft, state
 from pylae.config.load import Document, digest
 from pylae.config.standing import Standing
 from pylae.config.written import as_written, written
 from pylae.errors import ConfigError, ConflictError, Problem
 from pylae.memory import give_back
 from pylae.registry import ServiceRegistry
+from pylae.state import applied, local_tls
 
 if TYPE_CHECKING:
     from pylae.admin.local import LocalServer

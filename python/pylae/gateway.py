@@ -31,8 +31,8 @@ from pylae.config.service import Instance, Service
 from pylae.config.sources import CallSources, DocumentSources, Place
 from pylae.config.tls import Texts
 from pylae.errors import ConfigError, EngineError, Problem, PylaeError
-from pylae.local_tls import authority_file
 from pylae.serve import serve, signals
+from pylae.state.local_tls import authority_file
 
 if TYPE_CHECKING:
     from pylae.admin.server import Server

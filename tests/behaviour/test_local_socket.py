@@ -18,8 +18,9 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from pylae import Gateway, local_socket
+from pylae import Gateway
 from pylae.cli import main
+from pylae.state import local_socket
 from pylae.testing import FakeService
 from support.exchanges import ask
 from support.instance import EchoInstance

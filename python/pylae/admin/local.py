@@ -13,9 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pylae import running
 from pylae.admin.server import LAST, http_server
-from pylae.local_socket import Listening, is_trusted
+from pylae.state import running
+from pylae.state.local_socket import Listening, is_trusted
 
 if TYPE_CHECKING:
     import uvicorn

@@ -46,7 +46,7 @@ def _of_file(file: str, token: str | None) -> Remote:
 
 
 def _of_directory(token: str | None) -> Remote:
-    from pylae import running
+    from pylae.state import running
 
     for name in DEFAULTS:
         if found := _local(name, Path(name)):
@@ -65,7 +65,8 @@ def _of_directory(token: str | None) -> Remote:
 
 def _local(name: str, file: Path) -> Remote | None:
     """The gateway that runs with this configuration, whatever the file holds by now and whether it is there."""
-    from pylae import running, state
+    from pylae import state
+    from pylae.state import running
 
     said = [state.folder_of(file, setting) for setting in (*_said(file), None)]
     folders = {folder.resolve(): folder for folder in (*running.folders_of(file), *said)}
@@ -98,7 +99,7 @@ def _said(file: Path) -> Iterator[str]:
 
 
 def _answers(folder: Path) -> bool:
-    from pylae import running
+    from pylae.state import running
 
     try:
         return running.answers(folder)

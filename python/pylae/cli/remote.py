@@ -25,7 +25,7 @@ class Remote:
     @classmethod
     def local(cls, folder: Path) -> Remote:
         """The one that has a state folder: whoever can open its socket needs no token."""
-        from pylae.local_socket import NAME
+        from pylae.state.local_socket import NAME
 
         return cls(f"unix:{folder / NAME}", None, folder)
 
@@ -117,7 +117,7 @@ class _LocalConnection(http.client.HTTPConnection):
 
     def connect(self) -> None:
         """To the socket in the state folder."""
-        from pylae import local_socket
+        from pylae.state import local_socket
 
         self.sock = local_socket.connect(self._folder, self._patience)
 

@@ -10,8 +10,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from pylae.config.load import MAX_SECRET_BYTES, read_bytes, reason
 from pylae.config.nodes import Finding, Step
-from pylae.local_tls import bundle
 from pylae.settings import Settings, refusal
+from pylae.state.local_tls import bundle
 from pylae.units import Duration
 
 

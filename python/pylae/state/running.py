@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pylae import local_socket, state
+from pylae import state
+from pylae.state import local_socket
 
 _PATIENCE = 5.0
 """Seconds after which a gateway that does not take a connection is one that runs and is busy."""
