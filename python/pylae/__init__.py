@@ -6,8 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pylae.config.route import Route
-    from pylae.config.service import Service
+    from pylae.config.models.route import Route
+    from pylae.config.models.service import Service
     from pylae.errors import (
         ConfigError,
         ConflictError,
@@ -57,9 +57,9 @@ _HOMES = {
     "Request": "pylae.hooks",
     "Response": "pylae.hooks",
     "LoadBalancer": "pylae.primitives",
-    "Route": "pylae.config.route",
+    "Route": "pylae.config.models.route",
     "Router": "pylae.primitives",
-    "Service": "pylae.config.service",
+    "Service": "pylae.config.models.service",
     "SlidingWindow": "pylae.primitives",
     "TokenBucket": "pylae.primitives",
 }

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from pylae.config.model import Config
+from pylae.config.models.config import Config
+from pylae.config.models.route import Route
+from pylae.config.models.service import Service
 from pylae.config.nodes import Finding, Step
-from pylae.config.route import Route
-from pylae.config.service import Service
 from pylae.config.sources import Sources
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pylae.config.check import in_order, parse_document
 from pylae.config.load import Document, parse
-from pylae.config.model import Config
+from pylae.config.models.config import Config
 from pylae.config.nodes import show_path
 from pylae.config.sources import DocumentSources
 from pylae.config.standing import Refusal, Standing, named, takings

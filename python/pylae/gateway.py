@@ -23,13 +23,13 @@ from pylae.config.added import route_of, service_of
 from pylae.config.check import check_config, parse_document, problems_of
 from pylae.config.crosscheck import bypassed_hooks, weaknesses
 from pylae.config.load import Document, read
-from pylae.config.model import Config, has_authenticator, requires_users
+from pylae.config.models.config import Config, has_authenticator, requires_users
+from pylae.config.models.route import Route, ServiceName
+from pylae.config.models.service import Instance, Service
+from pylae.config.models.tls import Texts
 from pylae.config.nodes import Finding, Step, show_path
 from pylae.config.plan import Call, compile_plan, route_names, source_path
-from pylae.config.route import Route, ServiceName
-from pylae.config.service import Instance, Service
 from pylae.config.sources import CallSources, DocumentSources, Place
-from pylae.config.tls import Texts
 from pylae.errors import ConfigError, EngineError, Problem, PylaeError
 from pylae.serve import serve, signals
 from pylae.state.local_tls import authority_file
@@ -50,7 +50,7 @@ log = logging.getLogger("pylae")
 class Gateway:
     """An API gateway.
 
-    Its keywords are the fields of `pylae.config.model.Config`, as models or as plain values; a wrong one raises
+    Its keywords are the fields of `pylae.config.models.config.Config`, as models or as plain values; a wrong one raises
     ConfigError. A change of a running gateway takes effect with `apply()`.
     """
 
@@ -229,7 +229,7 @@ class Gateway:
         """Has a function called before requests are forwarded: `@gateway.on_request`, or with `routes=[…]` behind it.
 
         It is called as `function(request)`; a Response that it returns is the answer. `options` are the fields of
-        `pylae.config.hooks.HookOptions`. Raises HookError if the function cannot be a hook.
+        `pylae.config.models.hooks.HookOptions`. Raises HookError if the function cannot be a hook.
         """
         return self._hooking("request", function, routes, options, _caller())
 

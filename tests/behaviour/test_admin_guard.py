@@ -253,7 +253,7 @@ def test_an_address_in_use_is_an_error_where_it_was_configured(
         with pytest.raises(EngineError, match="the admin API cannot listen"):
             gateway({"admin": address, "state": str(tmp_path)}, all=echo)
         monkeypatch.delenv("PYLAE_ADMIN")
-        monkeypatch.setattr("pylae.config.admin.DEFAULT_ADDRESS", address)
+        monkeypatch.setattr("pylae.config.models.admin.DEFAULT_ADDRESS", address)
         monkeypatch.setattr("pylae.admin.server.default_admin", lambda: Gateway(admin=address).config.admin)
         running = gateway({"state": str(tmp_path)}, all=echo)
         assert running.gateway.admin is None

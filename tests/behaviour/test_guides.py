@@ -17,8 +17,8 @@ import yaml
 
 import pylae
 from pylae import Gateway
-from pylae.config.model import Config
-from pylae.config.service import Service
+from pylae.config.models.config import Config
+from pylae.config.models.service import Service
 from support.guides import GUIDES, write
 from support.tls import Authority
 

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from pylae.config.service import Instance
+from pylae.config.models.service import Instance
 from support.admin import Admin
 from support.instance import OK, EchoInstance, RawInstance
 from support.names import NameServer

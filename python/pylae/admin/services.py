@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints, ValidationError
 from starlette.exceptions import HTTPException
 
 from pylae.admin.body import Body
-from pylae.config.service import Instance as Configured
+from pylae.config.models.service import Instance as Configured
 from pylae.registry.source import authority
 
 if TYPE_CHECKING:

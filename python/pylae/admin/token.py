@@ -7,7 +7,7 @@ import secrets
 from pathlib import Path
 
 from pylae import state
-from pylae.config.admin import Admin
+from pylae.config.models.admin import Admin
 from pylae.errors import ConfigError, Problem
 
 WHAT = "the token of the admin API"

@@ -15,7 +15,7 @@ from pylae.cli.run import DEFAULTS
 from pylae.errors import ConfigError, PylaeError
 
 if TYPE_CHECKING:
-    from pylae.config.admin import Admin
+    from pylae.config.models.admin import Admin
 
 ADDRESS = "PYLAE_ADMIN"
 _PATIENCE = 5.0
@@ -142,7 +142,7 @@ def _configured(file: str, token: str | None) -> Remote | None:
 def _at_address(admin: str, config: str | None) -> Remote:
     """A gateway at an address, with the token of the configuration at hand."""
     from pylae.admin.token import token_of
-    from pylae.config.admin import Admin
+    from pylae.config.models.admin import Admin
     from pylae.gateway import Gateway
 
     file = config or next((name for name in DEFAULTS if Path(name).exists()), None)

@@ -15,6 +15,6 @@ def schema() -> None:
     In VS Code and others with the YAML language server, after `pylae schema > pylae.schema.json`, begin pylae.yaml with
       # yaml-language-server: $schema=pylae.schema.json
     """
-    from pylae.config.model import Config
+    from pylae.config.models.config import Config
 
     click.echo(json.dumps(Config.model_json_schema(), indent=2))

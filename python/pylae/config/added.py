@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from pylae.config.check import problems_of
+from pylae.config.models.route import Route
+from pylae.config.models.service import Instance, Service
 from pylae.config.nodes import Step, show_path
-from pylae.config.route import Route
-from pylae.config.service import Instance, Service
 from pylae.config.sources import Below, CallSources, shown
 from pylae.errors import ConfigError, Problem
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
 from pylae.config.advice import instead_of, is_model, kinds, nearest, unknown_key
 from pylae.config.crosscheck import View, authentication, cross_check
 from pylae.config.load import MAX_PROBLEMS, Document
-from pylae.config.model import Config
+from pylae.config.models.config import Config
 from pylae.config.nodes import Finding, Step, show_path
 from pylae.config.pieces import LARGE, Pieces
 from pylae.config.sources import DocumentSources, Place, Sources, shown

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from pylae.config.address import is_loopback
-from pylae.config.admin import is_at
-from pylae.config.auth import WEAK_SECRET
-from pylae.config.model import Config, has_authenticator
+from pylae.config.models.address import is_loopback
+from pylae.config.models.admin import is_at
+from pylae.config.models.auth import WEAK_SECRET
+from pylae.config.models.config import Config, has_authenticator
+from pylae.config.models.route import Route
+from pylae.config.models.service import CircuitBreaker
 from pylae.config.nodes import Finding, Step
 from pylae.config.plan import effective_policies
-from pylae.config.route import Route
-from pylae.config.service import CircuitBreaker
 from pylae.config.sources import Sources, shown
 from pylae.policies.rate_limit import RateLimits
 from pylae.units import size

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from pylae.config.check import problems_of
 from pylae.config.load import MAX_BYTES, read_bytes, reason
-from pylae.config.model import Config
-from pylae.config.route import Route
-from pylae.config.service import Service
+from pylae.config.models.config import Config
+from pylae.config.models.route import Route
+from pylae.config.models.service import Service
 from pylae.config.sources import CallSources
 from pylae.errors import ConfigError, Problem, PylaeError
 

@@ -15,10 +15,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from pylae.config.admin import Admin
 from pylae.config.audience import ANY, At, Audience, Audiences, End, seen_by
 from pylae.config.load import referred
-from pylae.config.model import Config
+from pylae.config.models.admin import Admin
+from pylae.config.models.config import Config
 from pylae.config.written import has_mark
 from pylae.settings import ALIASES
 

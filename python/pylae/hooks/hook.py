@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar, overload
 from pydantic import ValidationError
 
 from pylae.config.check import problems_of
-from pylae.config.hooks import HookOptions
+from pylae.config.models.hooks import HookOptions
 from pylae.config.nodes import Finding, Step
 from pylae.config.sources import CallSources, shown
 from pylae.errors import HookError

@@ -16,9 +16,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ValidationError
 
 from pylae.config.check import problems_of
-from pylae.config.hooks import ON, HookSettings, PluginUse
 from pylae.config.load import digest
-from pylae.config.model import Config
+from pylae.config.models.config import Config
+from pylae.config.models.hooks import ON, HookSettings, PluginUse
 from pylae.config.nodes import Step, show_path
 from pylae.config.sources import Below, Sources
 from pylae.errors import ConfigError, HookError, Problem

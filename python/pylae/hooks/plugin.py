@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
-from pylae.config.hooks import HookOptions
+from pylae.config.models.hooks import HookOptions
 from pylae.hooks.hook import Function, Mark, On, mark_of
 from pylae.settings import Settings
 

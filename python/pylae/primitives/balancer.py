@@ -10,8 +10,8 @@ from time import monotonic_ns
 from types import TracebackType
 from typing import Any, Literal, Self, cast
 
+from pylae.config.models.service import Instance, Service, instance_url
 from pylae.config.plan import service_plan
-from pylae.config.service import Instance, Service, instance_url
 from pylae.engine import NativeLoadBalancer, NativePick
 from pylae.errors import UnavailableError
 from pylae.primitives.given import Clock, compiling, now, settings_of

@@ -6,7 +6,7 @@ import time
 from types import TracebackType
 from typing import Any, Literal, Self, cast
 
-from pylae.config import service
+from pylae.config.models import service
 from pylae.engine import NativeCircuitBreaker, NativePermit
 from pylae.errors import UnavailableError
 from pylae.primitives.given import Clock, compiling, now, settings_of

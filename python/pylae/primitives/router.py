@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
-from pylae.config.model import Config
+from pylae.config.models.config import Config
+from pylae.config.models.route import Route
 from pylae.config.plan import compile_plan
-from pylae.config.route import Route
 from pylae.engine import NativeRouter
 from pylae.primitives.given import Fields, compiling, pairs, settings_of
 

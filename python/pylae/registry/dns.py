@@ -11,8 +11,8 @@ import dns.exception
 import dns.nameserver
 import dns.resolver
 
-from pylae.config.discovery import MOST_INSTANCES, DnsDiscovery
-from pylae.config.service import Instance
+from pylae.config.models.discovery import MOST_INSTANCES, DnsDiscovery
+from pylae.config.models.service import Instance
 from pylae.registry.source import Complaint, in_order
 
 _MOST_TARGETS = 256

@@ -7,9 +7,9 @@ from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from pylae.config.discovery import MOST_INSTANCES, FileDiscovery
 from pylae.config.load import digest, parse, read_bytes
-from pylae.config.service import Instance
+from pylae.config.models.discovery import MOST_INSTANCES, FileDiscovery
+from pylae.config.models.service import Instance
 from pylae.errors import ConfigError
 from pylae.registry.source import Complaint, in_order
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pylae.config.discovery import HeartbeatDiscovery
-from pylae.config.service import Instance
+from pylae.config.models.discovery import HeartbeatDiscovery
+from pylae.config.models.service import Instance
 from pylae.errors import RegistryError
 from pylae.registry.source import authority, in_order, log
 

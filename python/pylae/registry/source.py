@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
-from pylae.config.service import Instance
+from pylae.config.models.service import Instance
 
 log = logging.getLogger("pylae")
 

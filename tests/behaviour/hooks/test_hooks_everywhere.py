@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from pylae import Gateway, Request, Response, Route
-from pylae.config.model import Listener
+from pylae.config.models.config import Listener
 from pylae.testing import FakeService, Reply
 from support.exchanges import ask
 from support.h2client import FramePeer

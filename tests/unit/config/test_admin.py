@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from pylae import ConfigError, Gateway
-from pylae.config.admin import is_at
-from pylae.config.service import instance_url
+from pylae.config.models.admin import is_at
+from pylae.config.models.service import instance_url
 
 LOCAL = [
     "127.0.0.1",

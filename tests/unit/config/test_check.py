@@ -12,7 +12,7 @@ from pydantic import SecretStr, ValidationError
 from pylae import draft
 from pylae.config.check import parse_document, problems_of
 from pylae.config.load import MAX_PROBLEMS, parse, read
-from pylae.config.model import Config
+from pylae.config.models.config import Config
 from pylae.config.nodes import Tree
 from pylae.config.pieces import LARGE
 from pylae.config.sources import DocumentSources

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pylae.config.model import Config, available_cores
+from pylae.config.models.config import Config, available_cores
 from pylae.config.plan import compile_plan, route_names, source_path, steps
 from pylae.policies import POLICIES
 

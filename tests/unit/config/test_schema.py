@@ -6,7 +6,7 @@ import jsonschema
 import pytest
 
 from pylae.config.load import read
-from pylae.config.model import Config
+from pylae.config.models.config import Config
 
 SCHEMA = Config.model_json_schema()
 GOLDEN = Path(__file__).parents[2] / "golden"

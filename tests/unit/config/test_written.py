@@ -8,7 +8,7 @@ import pytest
 from pylae import ConfigError, Gateway, draft
 from pylae.config.check import parse_document
 from pylae.config.load import Document, parse
-from pylae.config.model import Config
+from pylae.config.models.config import Config
 from pylae.config.standing import Standing
 from pylae.config.written import as_written, differences, hidden, mark, written
 

@@ -10,7 +10,7 @@ import dns.rcode
 import pytest
 
 from pylae import ConfigError, Gateway
-from pylae.config.discovery import DnsDiscovery
+from pylae.config.models.discovery import DnsDiscovery
 from pylae.registry.dns import DnsSource
 from support.names import NameServer
 

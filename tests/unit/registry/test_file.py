@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pylae.config.discovery import FileDiscovery
+from pylae.config.models.discovery import FileDiscovery
 from pylae.registry.file import FileSource
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from pylae import RegistryError
-from pylae.config.discovery import HeartbeatDiscovery
-from pylae.config.service import Instance
+from pylae.config.models.discovery import HeartbeatDiscovery
+from pylae.config.models.service import Instance
 from pylae.registry.heartbeat import HeartbeatSource
 
 

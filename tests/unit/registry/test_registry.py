@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pylae import EngineError, Gateway, RegistryError
-from pylae.config.service import Instance
+from pylae.config.models.service import Instance
 from pylae.registry import ServiceRegistry
 from pylae.registry import registry as module
 from pylae.testing import RunningGateway

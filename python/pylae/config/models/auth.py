@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
-from pylae.config.service import field_name
+from pylae.config.models.service import field_name
 from pylae.settings import Settings, Switch, refusal
 from pylae.units import ByteSize, Duration, Rate, RequestRate, Wait
 

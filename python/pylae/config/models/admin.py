@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr, model_validator
 
-from pylae.config.address import is_loopback, is_this_machine, listen_address, number_as_text
+from pylae.config.models.address import is_loopback, is_this_machine, listen_address, number_as_text
 from pylae.settings import Settings, refusal
 
 VARIABLE = "PYLAE_ADMIN"

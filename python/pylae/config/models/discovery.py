@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from pylae.config.address import listen_address
+from pylae.config.models.address import listen_address
 from pylae.settings import Positive, Settings, refusal
 from pylae.units import Duration, Wait
 

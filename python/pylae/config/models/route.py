@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, model_validator
 
-from pylae.config.service import CircuitBreaker, InstanceUrl, field_name
-from pylae.config.websocket import WebSocket
+from pylae.config.models.service import CircuitBreaker, InstanceUrl, field_name
+from pylae.config.models.websocket import WebSocket
 from pylae.policies import PolicySet
 from pylae.settings import Count, Settings, Switch, also, refusal, split_words
 from pylae.units import Duration

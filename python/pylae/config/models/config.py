@@ -8,13 +8,13 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from pylae.config.address import ListenAddress, number_as_text
-from pylae.config.admin import Admin
-from pylae.config.auth import AuthConfig
-from pylae.config.hooks import HookSettings, PluginUse
-from pylae.config.route import HostName, Route, ServiceName
-from pylae.config.service import Service
-from pylae.config.tls import ListenerTls
+from pylae.config.models.address import ListenAddress, number_as_text
+from pylae.config.models.admin import Admin
+from pylae.config.models.auth import AuthConfig
+from pylae.config.models.hooks import HookSettings, PluginUse
+from pylae.config.models.route import HostName, Route, ServiceName
+from pylae.config.models.service import Service
+from pylae.config.models.tls import ListenerTls
 from pylae.monitoring import Thresholds
 from pylae.policies import PolicySet
 from pylae.settings import Network, Positive, Settings, Switch, split_words

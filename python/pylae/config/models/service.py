@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, PlainSerializer, SecretStr, model_validator
 
-from pylae.config.discovery import Discovery
-from pylae.config.tls import ServiceTls
+from pylae.config.models.discovery import Discovery
+from pylae.config.models.tls import ServiceTls
 from pylae.settings import Count, Positive, Real, Settings, Share, Switch, refusal
 from pylae.units import Duration, Wait
 
