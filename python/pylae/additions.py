@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from pylae.config.document.nodes import Finding, Step
+from pylae.config.document.sources import Sources
 from pylae.config.models.config import Config
 from pylae.config.models.route import Route
 from pylae.config.models.service import Service
-from pylae.config.nodes import Finding, Step
-from pylae.config.sources import Sources
 
 if TYPE_CHECKING:
     from pylae.hooks.hook import Hook

@@ -20,9 +20,9 @@ from pydantic import BeforeValidator, SecretStr, ValidationError
 
 from pylae import state
 from pylae.config.check import problems_of
+from pylae.config.document.sources import Below, CallSources, calling, shown
 from pylae.config.models.auth import AuthConfig, Jwt
 from pylae.config.models.config import Config, has_authenticator, requires_users
-from pylae.config.sources import Below, CallSources, calling, shown
 from pylae.errors import ConfigError, Problem
 from pylae.settings import Settings, refusal, split_words
 from pylae.units import parse_duration

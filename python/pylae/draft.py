@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from pylae.config.check import in_order, parse_document
-from pylae.config.load import Document, parse
+from pylae.config.document.load import Document, parse
+from pylae.config.document.nodes import show_path
+from pylae.config.document.sources import DocumentSources
+from pylae.config.document.written import as_written, hidden, reveal
 from pylae.config.models.config import Config
-from pylae.config.nodes import show_path
-from pylae.config.sources import DocumentSources
 from pylae.config.standing import Refusal, Standing, named, takings
-from pylae.config.written import as_written, hidden, reveal
 from pylae.errors import ConfigError, Problem
 
 

@@ -22,14 +22,14 @@ from pylae.config import program
 from pylae.config.added import route_of, service_of
 from pylae.config.check import check_config, parse_document, problems_of
 from pylae.config.crosscheck import bypassed_hooks, weaknesses
-from pylae.config.load import Document, read
+from pylae.config.document.load import Document, read
+from pylae.config.document.nodes import Finding, Step, show_path
+from pylae.config.document.sources import CallSources, DocumentSources, Place
 from pylae.config.models.config import Config, has_authenticator, requires_users
 from pylae.config.models.route import Route, ServiceName
 from pylae.config.models.service import Instance, Service
 from pylae.config.models.tls import Texts
-from pylae.config.nodes import Finding, Step, show_path
 from pylae.config.plan import Call, compile_plan, route_names, source_path
-from pylae.config.sources import CallSources, DocumentSources, Place
 from pylae.errors import ConfigError, EngineError, Problem, PylaeError
 from pylae.serve import serve, signals
 from pylae.state.local_tls import authority_file

@@ -14,10 +14,10 @@ from starlette.exceptions import HTTPException
 from pylae.admin.body import Body
 from pylae.admin.guard import Application, Receive, Scope, Send
 from pylae.admin.problems import Flaw, flaws, unusable
-from pylae.config.load import reason
+from pylae.config.document.load import reason
+from pylae.config.document.nodes import show_path
+from pylae.config.document.written import as_written, differences, joined, shown_reference, written
 from pylae.config.models.config import Config
-from pylae.config.nodes import show_path
-from pylae.config.written import as_written, differences, joined, shown_reference, written
 from pylae.errors import ConfigError
 from pylae.memory import give_back
 

@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
 from pylae.admin.body import Body
-from pylae.config.nodes import show_path
+from pylae.config.document.nodes import show_path
 from pylae.errors import ConfigError, ConflictError, EngineError, Problem, RegistryError
 
 MEDIA_TYPE = "application/problem+json"

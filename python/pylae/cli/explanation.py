@@ -11,12 +11,12 @@ import click
 
 from pylae.cli import shown
 from pylae.cli.table import columns
-from pylae.config.nodes import show_path
+from pylae.config.document.nodes import show_path
+from pylae.config.document.written import was_written
 from pylae.config.plan import source_path
-from pylae.config.written import was_written
 
 if TYPE_CHECKING:
-    from pylae.config.sources import Place
+    from pylae.config.document.sources import Place
     from pylae.gateway import Gateway
     from pylae.hooks.hook import Hook
 

@@ -82,7 +82,7 @@ def _only(name: str, folders: Sequence[Path]) -> Remote | None:
 
 def _said(file: Path) -> Iterator[str]:
     """What a file says under `state`, as far as that can be read."""
-    from pylae.config.load import parse
+    from pylae.config.document.load import parse
 
     if file.suffix == ".py":
         return

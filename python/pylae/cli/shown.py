@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pylae.config.document.written import is_credential, shown_reference
 from pylae.config.plan import steps
-from pylae.config.written import is_credential, shown_reference
 
 if TYPE_CHECKING:
-    from pylae.config.nodes import Node
+    from pylae.config.document.nodes import Node
     from pylae.gateway import Gateway
 
 SHORTEST = 4

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from pylae.config.check import problems_of
+from pylae.config.document.nodes import Step, show_path
+from pylae.config.document.sources import Below, CallSources, shown
 from pylae.config.models.route import Route
 from pylae.config.models.service import Instance, Service
-from pylae.config.nodes import Step, show_path
-from pylae.config.sources import Below, CallSources, shown
 from pylae.errors import ConfigError, Problem
 
 Caller = tuple[str, int]

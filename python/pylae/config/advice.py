@@ -11,8 +11,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import AliasChoices, BaseModel
 
-from pylae.config.nodes import Step
-from pylae.config.sources import shown
+from pylae.config.document.nodes import Step
+from pylae.config.document.sources import shown
 from pylae.policies import POLICIES
 from pylae.settings import ALIASES, Settings
 

@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from pylae.config.document.nodes import Step
+from pylae.config.document.written import written
 from pylae.config.models.config import Config, Listener
 from pylae.config.models.route import Route
 from pylae.config.models.service import Service
 from pylae.config.models.tls import ServiceTls
-from pylae.config.nodes import Step
 from pylae.config.plan import route_names
-from pylae.config.written import written
 from pylae.policies import PolicySet
 from pylae.policies.mirror import Mirror
 

@@ -10,11 +10,11 @@ from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
 
 from pylae.config.advice import instead_of, is_model, kinds, nearest, unknown_key
 from pylae.config.crosscheck import View, authentication, cross_check
-from pylae.config.load import MAX_PROBLEMS, Document
+from pylae.config.document.load import MAX_PROBLEMS, Document
+from pylae.config.document.nodes import Finding, Step, show_path
+from pylae.config.document.sources import DocumentSources, Place, Sources, shown
 from pylae.config.models.config import Config
-from pylae.config.nodes import Finding, Step, show_path
 from pylae.config.pieces import LARGE, Pieces
-from pylae.config.sources import DocumentSources, Place, Sources, shown
 from pylae.errors import ConfigError, Problem
 
 _TYPES = {

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from pylae.config.document.nodes import Finding, Step
+from pylae.config.document.sources import Sources, shown
 from pylae.config.models.address import is_loopback
 from pylae.config.models.admin import is_at
 from pylae.config.models.auth import WEAK_SECRET
 from pylae.config.models.config import Config, has_authenticator
 from pylae.config.models.route import Route
 from pylae.config.models.service import CircuitBreaker
-from pylae.config.nodes import Finding, Step
 from pylae.config.plan import effective_policies
-from pylae.config.sources import Sources, shown
 from pylae.policies.rate_limit import RateLimits
 from pylae.units import size
 

@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from pylae.config.document.nodes import Step
 from pylae.config.models.auth import ApiKey, AuthConfig, Jwt
 from pylae.config.models.config import Config, Listener, available_cores
 from pylae.config.models.route import Route, ValueTest
 from pylae.config.models.service import Instance, LoadBalancer, Service
 from pylae.config.models.tls import Texts
-from pylae.config.nodes import Step
 from pylae.policies import POLICIES, PolicySet
 from pylae.policies.authentication import Authentication
 from pylae.policies.authorization import Authorization

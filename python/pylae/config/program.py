@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import ValidationError
 
 from pylae.config.check import problems_of
-from pylae.config.load import MAX_BYTES, read_bytes, reason
+from pylae.config.document.load import MAX_BYTES, read_bytes, reason
+from pylae.config.document.sources import CallSources
 from pylae.config.models.config import Config
 from pylae.config.models.route import Route
 from pylae.config.models.service import Service
-from pylae.config.sources import CallSources
 from pylae.errors import ConfigError, Problem, PylaeError
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from pylae.config.audience import ANY, At, Audience, Audiences, End, seen_by
-from pylae.config.load import referred
+from pylae.config.document.load import referred
+from pylae.config.document.written import has_mark
 from pylae.config.models.admin import Admin
 from pylae.config.models.config import Config
-from pylae.config.written import has_mark
 from pylae.settings import ALIASES
 
 Kind = Literal["reference", "mark", "file", "code"]
@@ -152,7 +152,7 @@ class Standing:
         return other
 
     def refusal(self, name: str) -> tuple[str, str] | None:
-        """Why something may stand in no `${…}`, as `pylae.config.load.Refusal`: it is not even looked up then."""
+        """Why something may stand in no `${…}`, as `document.load.Refusal`: it is not even looked up then."""
         if name in self._names or self._is_listed(name):
             return None
         taking = Taking("reference", (), (), name, (name,))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pylae.config.load import digest
+from pylae.config.document.load import digest
 
 _SETTLED = 2_000_000_000
 """Age in nanoseconds from which a file's time of change can be trusted to tell two contents apart."""

@@ -15,9 +15,9 @@ from typing import Any, Literal, TypeVar, overload
 from pydantic import ValidationError
 
 from pylae.config.check import problems_of
+from pylae.config.document.nodes import Finding, Step
+from pylae.config.document.sources import CallSources, shown
 from pylae.config.models.hooks import HookOptions
-from pylae.config.nodes import Finding, Step
-from pylae.config.sources import CallSources, shown
 from pylae.errors import HookError
 from pylae.hooks.usable import name_of, refuse_unusable, useless_kinds
 from pylae.settings import split_words

@@ -16,11 +16,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ValidationError
 
 from pylae.config.check import problems_of
-from pylae.config.load import digest
+from pylae.config.document.load import digest
+from pylae.config.document.nodes import Step, show_path
+from pylae.config.document.sources import Below, Sources
 from pylae.config.models.config import Config
 from pylae.config.models.hooks import ON, HookSettings, PluginUse
-from pylae.config.nodes import Step, show_path
-from pylae.config.sources import Below, Sources
 from pylae.errors import ConfigError, HookError, Problem
 from pylae.hooks.hook import Hook, make, mark_of
 from pylae.hooks.plugin import METHODS, Plugin, hooks_of

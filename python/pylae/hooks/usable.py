@@ -7,7 +7,7 @@ import types
 from collections.abc import Awaitable, Iterator
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pylae.config.sources import shown
+from pylae.config.document.sources import shown
 from pylae.engine import Request, Response
 from pylae.errors import HookError
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from pylae.config.load import digest, parse, read_bytes
+from pylae.config.document.load import digest, parse, read_bytes
 from pylae.config.models.discovery import MOST_INSTANCES, FileDiscovery
 from pylae.config.models.service import Instance
 from pylae.errors import ConfigError

@@ -17,12 +17,12 @@ from pydantic import ValidationError
 
 from pylae import state
 from pylae.config.check import problems_of
+from pylae.config.document.sources import CallSources
 from pylae.config.models.admin import is_at
 from pylae.config.models.config import Config
 from pylae.config.models.discovery import MOST_INSTANCES
 from pylae.config.models.service import Instance, Service
 from pylae.config.plan import with_instances
-from pylae.config.sources import CallSources
 from pylae.errors import PylaeError, RegistryError
 from pylae.registry.file import FileSource
 from pylae.registry.heartbeat import HeartbeatSource, Registration

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pylae import state
-from pylae.config.load import Document
-from pylae.config.written import as_written
+from pylae.config.document.load import Document
+from pylae.config.document.written import as_written
 
 log = logging.getLogger("pylae")
 

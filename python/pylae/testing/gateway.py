@@ -15,11 +15,11 @@ from pydantic import SecretStr, ValidationError
 from pylae import Gateway
 from pylae.auth import TOKEN_LIFE, User, issue_token
 from pylae.config.check import problems_of
+from pylae.config.document.sources import Below, CallSources
 from pylae.config.models.auth import AuthConfig, Jwt
 from pylae.config.models.config import Config, Listener, has_authenticator
 from pylae.config.models.route import Route
 from pylae.config.models.service import Instance, Service
-from pylae.config.sources import Below, CallSources
 from pylae.engine import shift_clock
 from pylae.errors import ConfigError, Problem
 from pylae.testing.client import PATIENCE, Client

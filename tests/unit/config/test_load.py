@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pylae.config import load
-from pylae.config.load import core_scalar, parse, read
-from pylae.config.nodes import find, show_path
+from pylae.config.document import load
+from pylae.config.document.load import core_scalar, parse, read
+from pylae.config.document.nodes import find, show_path
 from pylae.errors import ConfigError
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from pylae.config.load import read
+from pylae.config.document.load import read
 from pylae.config.models.config import Config
 
 SCHEMA = Config.model_json_schema()

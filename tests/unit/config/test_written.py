@@ -7,10 +7,10 @@ import pytest
 
 from pylae import ConfigError, Gateway, draft
 from pylae.config.check import parse_document
-from pylae.config.load import Document, parse
+from pylae.config.document.load import Document, parse
+from pylae.config.document.written import as_written, differences, hidden, mark, written
 from pylae.config.models.config import Config
 from pylae.config.standing import Standing
-from pylae.config.written import as_written, differences, hidden, mark, written
 
 GOLDEN = sorted((Path(__file__).parents[2] / "golden").glob("*.yaml"))
 

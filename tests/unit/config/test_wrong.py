@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pylae.config.check import parse_document
-from pylae.config.load import read
+from pylae.config.document.load import read
 from pylae.errors import ConfigError
 
 FOLDER = Path(__file__).parent / "wrong"

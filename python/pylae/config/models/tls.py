@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from pylae.config.load import MAX_SECRET_BYTES, read_bytes, reason
-from pylae.config.nodes import Finding, Step
+from pylae.config.document.load import MAX_SECRET_BYTES, read_bytes, reason
+from pylae.config.document.nodes import Finding, Step
 from pylae.settings import Settings, refusal
 from pylae.state.local_tls import bundle
 from pylae.units import Duration

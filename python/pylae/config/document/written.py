@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
-from pylae.config.nodes import Foreign, Node, Step, Tree, find
+from pylae.config.document.nodes import Foreign, Node, Step, Tree, find
 from pylae.units import RequestRate
 
 _CREDENTIAL = re.compile(

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple, NoReturn
 
 import yaml
 
-from pylae.config.nodes import Foreign, Step, Tree, line_and_column, show_path
-from pylae.config.nodes import place as place_of
+from pylae.config.document.nodes import Foreign, Step, Tree, line_and_column, show_path
+from pylae.config.document.nodes import place as place_of
 from pylae.errors import ConfigError, Problem
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -367,7 +367,7 @@ def referred(written: str) -> Iterator[str]:
 
 
 def place(event: Any) -> int:
-    """Where an event is, as `pylae.config.nodes.place`."""
+    """Where an event is, as `pylae.config.document.nodes.place`."""
     mark = event.start_mark
     return place_of(mark.line + 1, mark.column + 1)
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pylae.config.load import Document
-from pylae.config.nodes import Node, Step, find
+from pylae.config.document.load import Document
+from pylae.config.document.nodes import Node, Step, find
 
 
 @dataclass(frozen=True, slots=True)
