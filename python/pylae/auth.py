@@ -19,7 +19,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, SecretStr, ValidationError
 
 from pylae import state
-from pylae.config.check import problems_of
+from pylae.config.checks.check import problems_of
 from pylae.config.document.sources import Below, CallSources, calling, shown
 from pylae.config.models.auth import AuthConfig, Jwt
 from pylae.config.models.config import Config, has_authenticator, requires_users

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pylae import auth, draft, state
+from pylae.config.checks.standing import Standing
 from pylae.config.document.load import Document, digest
 from pylae.config.document.written import as_written, written
-from pylae.config.standing import Standing
 from pylae.errors import ConfigError, ConflictError, Problem
 from pylae.memory import give_back
 from pylae.registry import ServiceRegistry

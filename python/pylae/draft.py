@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pylae.config.check import in_order, parse_document
+from pylae.config.checks.check import in_order, parse_document
+from pylae.config.checks.standing import Refusal, Standing, named, takings
 from pylae.config.document.load import Document, parse
 from pylae.config.document.nodes import show_path
 from pylae.config.document.sources import DocumentSources
 from pylae.config.document.written import as_written, hidden, reveal
 from pylae.config.models.config import Config
-from pylae.config.standing import Refusal, Standing, named, takings
 from pylae.errors import ConfigError, Problem
 
 
@@ -21,8 +21,8 @@ def read(
 ) -> tuple[Document, Config]:
     """A document and its configuration. Marks of hidden secrets of `current` become the secrets again.
 
-    `standing` is what the document may take from the node (`pylae.config.standing`); None is for one that was accepted
-    before. Raises ConfigError.
+    `standing` is what the document may take from the node (`pylae.config.checks.standing`); None is for one that was
+    accepted before. Raises ConfigError.
     """
     refusal = standing.refusal if standing is not None else lambda _: None
     document = parse(text, str(origin), files, refusal=refusal)

@@ -20,8 +20,8 @@ from pylae.additions import Additions, Caller
 from pylae.auth import VARIABLES, default_auth, secret_file
 from pylae.config import program
 from pylae.config.added import route_of, service_of
-from pylae.config.check import check_config, parse_document, problems_of
-from pylae.config.crosscheck import bypassed_hooks, weaknesses
+from pylae.config.checks.check import check_config, parse_document, problems_of
+from pylae.config.checks.crosscheck import bypassed_hooks, weaknesses
 from pylae.config.document.load import Document, read
 from pylae.config.document.nodes import Finding, Step, show_path
 from pylae.config.document.sources import CallSources, DocumentSources, Place

@@ -41,7 +41,7 @@ class Settings(BaseModel):
         frozen=True,
         extra="forbid",
         use_attribute_docstrings=True,
-        # Values may be secrets: messages describe them through `pylae.config.check`, which knows which are.
+        # Values may be secrets: messages describe them through `pylae.config.checks.check`, which knows which are.
         hide_input_in_errors=True,
         allow_inf_nan=False,
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pylae import state
 from pylae.admin.token import token_file, token_of
-from pylae.config.crosscheck import admin_instances
+from pylae.config.checks.crosscheck import admin_instances
 from pylae.config.models.admin import VARIABLE, Admin, default_admin
 from pylae.errors import EngineError
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from pylae.config.check import problems_of
+from pylae.config.checks.check import problems_of
 from pylae.config.document.nodes import Step, show_path
 from pylae.config.document.sources import Below, CallSources, shown
 from pylae.config.models.route import Route

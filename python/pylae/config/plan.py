@@ -29,7 +29,7 @@ Call = tuple[tuple[str, ...] | None, dict[str, Any]]
 
 
 def compile_plan(config: Config, texts: Texts | None = None, calls: Sequence[Call] = ()) -> dict[str, Any]:
-    """The plan of a configuration that passed `pylae.config.check`.
+    """The plan of a configuration that passed `pylae.config.checks.check`.
 
     `texts` reads the files that it names; `calls` are the hooks in the order in which a request meets them.
     """

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 
-from pylae.config.check import problems_of
+from pylae.config.checks.check import problems_of
 from pylae.config.document.load import MAX_BYTES, read_bytes, reason
 from pylae.config.document.sources import CallSources
 from pylae.config.models.config import Config

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar, overload
 
 from pydantic import ValidationError
 
-from pylae.config.check import problems_of
+from pylae.config.checks.check import problems_of
 from pylae.config.document.nodes import Finding, Step
 from pylae.config.document.sources import CallSources, shown
 from pylae.config.models.hooks import HookOptions

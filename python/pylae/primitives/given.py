@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from pylae.config.check import problems_of
+from pylae.config.checks.check import problems_of
 from pylae.config.document.sources import CallSources
 from pylae.engine import PlanError
 from pylae.errors import ConfigError, Problem

@@ -14,7 +14,7 @@ from pydantic import SecretStr, ValidationError
 
 from pylae import Gateway
 from pylae.auth import TOKEN_LIFE, User, issue_token
-from pylae.config.check import problems_of
+from pylae.config.checks.check import problems_of
 from pylae.config.document.sources import Below, CallSources
 from pylae.config.models.auth import AuthConfig, Jwt
 from pylae.config.models.config import Config, Listener, has_authenticator

@@ -10,14 +10,14 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from pylae import draft
-from pylae.config.check import parse_document, problems_of
+from pylae.config.checks.check import parse_document, problems_of
+from pylae.config.checks.pieces import LARGE
+from pylae.config.checks.standing import Standing
 from pylae.config.document.load import MAX_PROBLEMS, parse, read
 from pylae.config.document.nodes import Tree
 from pylae.config.document.sources import DocumentSources
 from pylae.config.document.written import as_written
 from pylae.config.models.config import Config
-from pylae.config.pieces import LARGE
-from pylae.config.standing import Standing
 from pylae.errors import ConfigError
 from pylae.policies.validation import JsonBody
 from pylae.settings import Settings

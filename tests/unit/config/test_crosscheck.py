@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pylae import Gateway
-from pylae.config.crosscheck import weaknesses
+from pylae.config.checks.crosscheck import weaknesses
 
 JSON_AND_MORE = {"max_body": "15MB", "json_body": True}
 

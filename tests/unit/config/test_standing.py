@@ -9,15 +9,15 @@ import pytest
 from pydantic import BaseModel
 
 from pylae import ConfigError, draft
-from pylae.config.advice import kinds
-from pylae.config.audience import SEEN_BY, seen_by
-from pylae.config.check import parse_document
+from pylae.config.checks.advice import kinds
+from pylae.config.checks.audience import SEEN_BY, seen_by
+from pylae.config.checks.check import parse_document
+from pylae.config.checks.standing import FILES, Standing, takings
 from pylae.config.document.load import parse
 from pylae.config.document.written import as_written
 from pylae.config.models.config import Config
 from pylae.config.models.service import Service
 from pylae.config.models.tls import PemFile
-from pylae.config.standing import FILES, Standing, takings
 
 FILE = Path("pylae.yaml")
 INSIDE = """

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from pylae import ConfigError, Gateway, draft
-from pylae.config.check import parse_document
+from pylae.config.checks.check import parse_document
+from pylae.config.checks.standing import Standing
 from pylae.config.document.load import Document, parse
 from pylae.config.document.written import as_written, differences, hidden, mark, written
 from pylae.config.models.config import Config
-from pylae.config.standing import Standing
 
 GOLDEN = sorted((Path(__file__).parents[2] / "golden").glob("*.yaml"))
 

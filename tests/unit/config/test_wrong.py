@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pylae.config.check import parse_document
+from pylae.config.checks.check import parse_document
 from pylae.config.document.load import read
 from pylae.errors import ConfigError
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from pylae.config.audience import ANY, At, Audience, Audiences, End, seen_by
+from pylae.config.checks.audience import ANY, At, Audience, Audiences, End, seen_by
 from pylae.config.document.load import referred
 from pylae.config.document.written import has_mark
 from pylae.config.models.admin import Admin

@@ -8,13 +8,13 @@ from typing import Any
 
 from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
 
-from pylae.config.advice import instead_of, is_model, kinds, nearest, unknown_key
-from pylae.config.crosscheck import View, authentication, cross_check
+from pylae.config.checks.advice import instead_of, is_model, kinds, nearest, unknown_key
+from pylae.config.checks.crosscheck import View, authentication, cross_check
+from pylae.config.checks.pieces import LARGE, Pieces
 from pylae.config.document.load import MAX_PROBLEMS, Document
 from pylae.config.document.nodes import Finding, Step, show_path
 from pylae.config.document.sources import DocumentSources, Place, Sources, shown
 from pylae.config.models.config import Config
-from pylae.config.pieces import LARGE, Pieces
 from pylae.errors import ConfigError, Problem
 
 _TYPES = {
