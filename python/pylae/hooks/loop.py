@@ -28,7 +28,7 @@ _RETRY = 1.0
 class _Call:
     """A call under way."""
 
-    __slots__ = ("error", "future", "key", "executor", "native", "result", "task")
+    __slots__ = ("error", "executor", "future", "key", "native", "result", "task")
 
     def __init__(self, native: Task, key: int, executor: Loop) -> None:
         self.native, self.key, self.executor = native, key, executor
@@ -103,7 +103,7 @@ def _carry_on(call: _Call, hook: Coroutine[Any, Any, Any], yielded: Any) -> Gene
 class _Flow:
     """A body that passes hooks."""
 
-    __slots__ = ("key", "executor", "moved", "native", "pieces", "task")
+    __slots__ = ("executor", "key", "moved", "native", "pieces", "task")
 
     def __init__(self, native: Task, key: int, executor: Loop, pieces: Pieces) -> None:
         self.native, self.key, self.executor, self.pieces = native, key, executor, pieces
