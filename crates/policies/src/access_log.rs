@@ -99,7 +99,7 @@ impl Policy for AccessLog {
         if config.output.is_empty() || config.output.contains('\0') {
             return Err(vec![Problem::at("output", "must be `stdout`, `stderr` or the path of a file")]);
         }
-        let masked = always_masked(parts).chain(config.mask.iter().map(|name| folded(name))).collect();
+        let masked = always_masked(parts).chain(config.mask.iter().map(|name| lowercase(name))).collect();
         Ok(Self::new(config, masked))
     }
 
@@ -136,12 +136,12 @@ impl AccessLog {
     }
 
     /// Appends the line of an exchange that is over.
-    pub fn write(&self, exchange: &Exchange, ending: &Completion<'_>, out: &mut Vec<u8>) {
+    pub fn write(&self, exchange: &Exchange, completion: &Completion<'_>, out: &mut Vec<u8>) {
         match self.config.format {
-            Format::Json => self.json(exchange, ending, out),
-            Format::Common => self.common(exchange, ending, out),
+            Format::Json => self.json(exchange, completion, out),
+            Format::Common => self.common(exchange, completion, out),
             Format::Combined => {
-                self.common(exchange, ending, out);
+                self.common(exchange, completion, out);
                 for (name, hidden) in [("referer", self.hides_referer), ("user-agent", self.hides_agent)] {
                     out.extend_from_slice(b" \"");
                     match exchange.request.values(name).next() {
@@ -156,7 +156,7 @@ impl AccessLog {
         out.push(b'\n');
     }
 
-    fn json(&self, exchange: &Exchange, ending: &Completion<'_>, out: &mut Vec<u8>) {
+    fn json(&self, exchange: &Exchange, completion: &Completion<'_>, out: &mut Vec<u8>) {
         let asked = exchange.attempts > 0;
         out.extend_from_slice(b"{\"timestamp\":\"");
         timestamp(out, exchange.times.wall);
@@ -167,17 +167,17 @@ impl AccessLog {
         out.extend_from_slice(b"\",\"user\":");
         json_string(out, exchange.request.user.as_ref().map(|user| user.id.as_bytes()));
         out.extend_from_slice(b",\"method\":");
-        json_string(out, some(exchange.request.head.method_span.of(&exchange.request.buffer)));
+        json_string(out, non_empty(exchange.request.head.method_span.of(&exchange.request.buffer)));
         out.extend_from_slice(b",\"host\":");
-        json_string(out, some(&exchange.request.host));
+        json_string(out, non_empty(&exchange.request.host));
         out.extend_from_slice(b",\"path\":");
-        json_string(out, some(&exchange.request.target.path));
+        json_string(out, non_empty(&exchange.request.target.path));
         out.extend_from_slice(b",\"query\":");
         self.json_masked(out, exchange.request.query(), Self::query);
         for (key, value) in [
-            (&b",\"route\":"[..], ending.route),
-            (b",\"service\":", ending.service),
-            (b",\"instance\":", ending.instance.filter(|_| asked)),
+            (&b",\"route\":"[..], completion.route),
+            (b",\"service\":", completion.service),
+            (b",\"instance\":", completion.instance.filter(|_| asked)),
         ] {
             out.extend_from_slice(key);
             json_string(out, value.map(str::as_bytes));
@@ -187,16 +187,16 @@ impl AccessLog {
         out.extend_from_slice(b",\"code\":");
         json_string(out, exchange.response.code.map(str::as_bytes));
         for (key, value) in [
-            (&b",\"bytes_in\":"[..], ending.bytes_in),
-            (b",\"bytes_out\":", ending.bytes_out),
+            (&b",\"bytes_in\":"[..], completion.bytes_in),
+            (b",\"bytes_out\":", completion.bytes_out),
             (b",\"retries\":", u64::from(exchange.attempts.saturating_sub(1))),
         ] {
             out.extend_from_slice(key);
             number(out, value);
         }
-        out.extend_from_slice(if ending.complete { b",\"complete\":true" } else { b",\"complete\":false" });
+        out.extend_from_slice(if completion.complete { b",\"complete\":true" } else { b",\"complete\":false" });
         out.extend_from_slice(b",\"duration\":");
-        seconds(out, Some(ending.duration));
+        seconds(out, Some(completion.duration));
         out.extend_from_slice(b",\"upstream_time\":");
         seconds(out, Some(exchange.times.upstream).filter(|_| asked));
         out.extend_from_slice(b",\"protocol\":\"");
@@ -245,7 +245,7 @@ impl AccessLog {
         }
     }
 
-    fn common(&self, exchange: &Exchange, ending: &Completion<'_>, out: &mut Vec<u8>) {
+    fn common(&self, exchange: &Exchange, completion: &Completion<'_>, out: &mut Vec<u8>) {
         write::address(out, exchange.request.origin.client);
         out.extend_from_slice(b" - ");
         match &exchange.request.user {
@@ -268,7 +268,7 @@ impl AccessLog {
         out.extend_from_slice(b"\" ");
         number(out, exchange.response.status.into());
         out.push(b' ');
-        number(out, ending.bytes_out);
+        number(out, completion.bytes_out);
     }
 
     /// A query without the values of masked parameters.
@@ -277,7 +277,7 @@ impl AccessLog {
             if index > 0 {
                 out.put(b"&");
             }
-            match self.shown(part) {
+            match self.visible_prefix(part) {
                 Some(shown) => {
                     out.put(&part[..shown]);
                     out.put(MASK);
@@ -289,7 +289,7 @@ impl AccessLog {
 
     /// How much of a part of a query is shown, if not all of it. A value may be a URL with a query or a fragment of its own,
     /// and some readers split at `;` too.
-    fn shown(&self, part: &[u8]) -> Option<usize> {
+    fn visible_prefix(&self, part: &[u8]) -> Option<usize> {
         let mut start = 0;
         for piece in part.split(|byte| b"?#;".contains(byte)) {
             let equals = piece.iter().position(|byte| *byte == b'=');
@@ -317,14 +317,14 @@ impl AccessLog {
 }
 
 fn always_masked<'a>(parts: &'a Parts<'_>) -> impl Iterator<Item = Box<[u8]>> + 'a {
-    ALWAYS_MASKED.iter().copied().chain(parts.auth.places()).map(folded)
+    ALWAYS_MASKED.iter().copied().chain(parts.auth.credential_names()).map(lowercase)
 }
 
-fn folded(name: &str) -> Box<[u8]> {
+fn lowercase(name: &str) -> Box<[u8]> {
     name.to_ascii_lowercase().into_bytes().into()
 }
 
-fn some(bytes: &[u8]) -> Option<&[u8]> {
+fn non_empty(bytes: &[u8]) -> Option<&[u8]> {
     (!bytes.is_empty()).then_some(bytes)
 }
 

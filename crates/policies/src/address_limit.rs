@@ -14,11 +14,11 @@ impl Policy for AddressLimit {
 
     fn build(config: Config, parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
         let message = "who asks is not known before authentication; such a limit belongs under `rate_limit`";
-        let problems: Vec<Problem> = config.keys_of_users().map(|path| Problem::at(path, message)).collect();
+        let problems: Vec<Problem> = config.user_key_paths().map(|path| Problem::at(path, message)).collect();
         if !problems.is_empty() {
             return Err(problems);
         }
-        RateLimit::named(Limiter::Address, config, parts).map(Self)
+        RateLimit::build_as(Limiter::Address, config, parts).map(Self)
     }
 
     fn on_request(&self, exchange: &mut Exchange) -> Verdict {

@@ -18,12 +18,12 @@ pub struct RouteAccess<'a> {
 
 impl RouteAccess<'_> {
     /// Whether both let in the same.
-    pub fn is_like(&self, other: &Self) -> bool {
-        !self.lets_in_more(other) && !other.lets_in_more(self)
+    pub fn is_equivalent_to(&self, other: &Self) -> bool {
+        !self.is_broader_than(other) && !other.is_broader_than(self)
     }
 
     /// Whether it lets in anyone whom `other` refuses.
-    pub fn lets_in_more(&self, other: &Self) -> bool {
+    pub fn is_broader_than(&self, other: &Self) -> bool {
         let by_user = match (&self.authenticators, &other.authenticators) {
             (_, None) => false,
             (None, Some(_)) => true,
@@ -33,7 +33,7 @@ impl RouteAccess<'_> {
         by_user
             || by_role
             || !other.permissions.is_subset(&self.permissions)
-            || ip_access::lets_in_more(self.addresses, other.addresses)
+            || ip_access::is_broader(self.addresses, other.addresses)
     }
 }
 
@@ -61,8 +61,8 @@ mod tests {
             Chain::build(&policies, &parts).unwrap()
         };
         let (one, other) = (chain(one), chain(other));
-        let (one, other) = (one.admission(), other.admission());
-        (one.lets_in_more(&other), other.lets_in_more(&one))
+        let (one, other) = (one.access(), other.access());
+        (one.is_broader_than(&other), other.is_broader_than(&one))
     }
 
     fn authentication(names: &[&str], required: bool) -> Value {

@@ -147,7 +147,7 @@ impl Policy for Authentication {
         }
     }
 
-    fn foresee(&self, exchange: &mut Exchange) {
+    fn apply_preview(&self, exchange: &mut Exchange) {
         exchange.request.user = self.0.authenticators.iter().find_map(|one| match one.preview(exchange) {
             AuthenticatorOutcome::Accepted(user) => Some(user),
             _ => None,

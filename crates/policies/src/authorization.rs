@@ -28,7 +28,7 @@ pub struct Authorization {
 }
 
 /// What a user lacks.
-enum Lack<'a> {
+enum Missing<'a> {
     User,
     Permission(&'a str),
     Role,
@@ -43,18 +43,18 @@ impl Policy for Authorization {
 
     #[inline]
     fn on_request(&self, exchange: &mut Exchange) -> Verdict {
-        match self.lack(exchange.request.user.as_deref()) {
+        match self.missing(exchange.request.user.as_deref()) {
             None => Verdict::Continue,
-            Some(lack) => self.refuse(&lack),
+            Some(missing) => self.reject(&missing),
         }
     }
 
     fn preview(&self, exchange: &Exchange) -> String {
-        match self.lack(exchange.request.user.as_deref()) {
+        match self.missing(exchange.request.user.as_deref()) {
             None => "lets the user pass".to_owned(),
-            Some(Lack::User) => "401: there is no user".to_owned(),
-            Some(Lack::Permission(name)) => format!("403: the user lacks the permission {name}"),
-            Some(Lack::Role) => format!("403: the user has none of the roles {}", self.config.roles.join(", ")),
+            Some(Missing::User) => "401: there is no user".to_owned(),
+            Some(Missing::Permission(name)) => format!("403: the user lacks the permission {name}"),
+            Some(Missing::Role) => format!("403: the user has none of the roles {}", self.config.roles.join(", ")),
         }
     }
 }
@@ -70,28 +70,30 @@ impl Authorization {
         self.config.roles.iter().map(String::as_str).collect()
     }
 
-    fn lack(&self, user: Option<&User>) -> Option<Lack<'_>> {
-        let Some(user) = user else { return Some(Lack::User) };
+    fn missing(&self, user: Option<&User>) -> Option<Missing<'_>> {
+        let Some(user) = user else { return Some(Missing::User) };
         let Config { permissions, roles, admin_role } = &self.config;
         let has = |wanted: &str| user.role.split(',').any(|role| role == wanted);
         if !roles.is_empty() && !roles.iter().any(|role| has(role)) {
-            return Some(Lack::Role);
+            return Some(Missing::Role);
         }
         if !admin_role.is_empty() && has(admin_role) {
             return None;
         }
-        let lacking = permissions.iter().find(|wanted| !user.permissions.contains(wanted));
-        lacking.map(|name| Lack::Permission(name))
+        let missing = permissions.iter().find(|wanted| !user.permissions.contains(wanted));
+        missing.map(|name| Missing::Permission(name))
     }
 
-    fn refuse(&self, lack: &Lack<'_>) -> Verdict {
-        match lack {
-            Lack::User => {
+    fn reject(&self, missing: &Missing<'_>) -> Verdict {
+        match missing {
+            Missing::User => {
                 let challenge = ("WWW-Authenticate", self.challenge.clone());
                 reject(401, "unauthorized", "authentication is required".into(), &[challenge])
             }
-            Lack::Permission(name) => reject(403, "forbidden", format!("this needs the permission {name}").into(), &[]),
-            Lack::Role => reject(403, "forbidden", "this needs another role".into(), &[]),
+            Missing::Permission(name) => {
+                reject(403, "forbidden", format!("this needs the permission {name}").into(), &[])
+            }
+            Missing::Role => reject(403, "forbidden", "this needs another role".into(), &[]),
         }
     }
 }

@@ -104,9 +104,9 @@ impl Policy for Caching {
     type Config = Config;
 
     fn build(config: Config, parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
-        let wrong = config.vary.iter().enumerate().filter(|(_, name)| !cache::is_key(name));
+        let invalid = config.vary.iter().enumerate().filter(|(_, name)| !cache::is_key(name));
         let text = "the gateway writes this field into each request anew, so that no two answers would be the same";
-        let problems: Vec<_> = wrong.map(|(index, _)| Problem::at(format!("vary[{index}]"), text)).collect();
+        let problems: Vec<_> = invalid.map(|(index, _)| Problem::at(format!("vary[{index}]"), text)).collect();
         if !problems.is_empty() {
             return Err(problems);
         }

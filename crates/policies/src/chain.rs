@@ -32,7 +32,7 @@ impl Chain {
         for (name, config) in configs {
             match AnyPolicy::build(name, config, parts) {
                 Ok(policy) => built.push(policy),
-                Err(found) => problems.extend(found.into_iter().map(|problem| problem.under(name))),
+                Err(own) => problems.extend(own.into_iter().map(|problem| problem.under(name))),
             }
         }
         if !problems.is_empty() {
@@ -64,7 +64,7 @@ impl Chain {
     }
 
     /// Enters all policies without asking them: for what was refused before any could decide. Their response halves complete it.
-    pub fn enter_unasked(&self, exchange: &mut Exchange) {
+    pub fn enter_all(&self, exchange: &mut Exchange) {
         exchange.entered = self.policies.len();
     }
 
@@ -75,7 +75,7 @@ impl Chain {
     }
 
     /// Asks the policy entered last again, and goes on.
-    pub fn again(&self, exchange: &mut Exchange) -> Verdict {
+    pub fn rerun_last(&self, exchange: &mut Exchange) -> Verdict {
         exchange.entered = exchange.entered.saturating_sub(1);
         self.request(exchange)
     }
@@ -113,7 +113,7 @@ impl Chain {
     }
 
     /// The name of the policy before `next`: the one asked last, where that is the one to be asked next.
-    pub fn before(&self, next: usize) -> Option<&'static str> {
+    pub fn name_before(&self, next: usize) -> Option<&'static str> {
         self.policies.get(next.checked_sub(1)?).map(AnyPolicy::name)
     }
 
@@ -154,25 +154,25 @@ impl Chain {
 
     /// Whether the exchange has come as far as the hooks.
     #[inline]
-    pub fn has_met_hooks(&self, exchange: &Exchange) -> bool {
-        self.hooks.is_some_and(|place| exchange.entered > place)
+    pub fn has_reached_hooks(&self, exchange: &Exchange) -> bool {
+        self.hooks.is_some_and(|index| exchange.entered > index)
     }
 
     /// Whom the policies let in.
-    pub fn admission(&self) -> RouteAccess<'_> {
-        let mut admission = RouteAccess::default();
+    pub fn access(&self) -> RouteAccess<'_> {
+        let mut access = RouteAccess::default();
         for policy in &self.policies {
             match policy {
-                AnyPolicy::ip_access(access) => admission.addresses = Some(access),
-                AnyPolicy::authentication(authentication) => admission.authenticators = authentication.required(),
+                AnyPolicy::ip_access(addresses) => access.addresses = Some(addresses),
+                AnyPolicy::authentication(authentication) => access.authenticators = authentication.required(),
                 AnyPolicy::authorization(authorization) => {
-                    admission.permissions = authorization.permissions();
-                    admission.roles = authorization.roles();
+                    access.permissions = authorization.permissions();
+                    access.roles = authorization.roles();
                 }
                 _ => {}
             }
         }
-        admission
+        access
     }
 
     /// Whether one of the policies answers CORS preflights.
@@ -184,7 +184,7 @@ impl Chain {
     pub fn preview(&self, exchange: &mut Exchange) -> Vec<(&'static str, String)> {
         let previewed = self.policies.iter().map(|policy| {
             let decision = policy.preview(exchange);
-            policy.foresee(exchange);
+            policy.apply_preview(exchange);
             (policy.name(), decision)
         });
         previewed.collect()

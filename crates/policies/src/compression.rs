@@ -42,10 +42,10 @@ impl Policy for Compression {
 
     fn on_response(&self, exchange: &mut Exchange) {
         if exchange.response.status == 304 && exchange.response.is_relayed() {
-            self.stand_in(exchange);
+            self.weaken_not_modified(exchange);
             return;
         }
-        if !self.is_worth_it(exchange) {
+        if !self.is_compressible(exchange) {
             return;
         }
         vary(exchange, "Accept-Encoding");
@@ -57,7 +57,7 @@ impl Policy for Compression {
         let Ok(encoder) = Encoder::new(algorithm) else { return };
         weaken_etag(exchange);
         exchange.response.edits.remove(b"Accept-Ranges");
-        drop_digests(exchange);
+        remove_digests(exchange);
         // Cannot fail: a literal.
         let _ = exchange.response.edits.set_known(Name::ContentEncoding, algorithm.name().as_bytes());
         exchange.response.transforms.install(Box::new(encoder));
@@ -73,7 +73,7 @@ impl Policy for Compression {
 
 impl Compression {
     /// Whether the response is one that may be compressed and is better so, whatever the client accepts.
-    fn is_worth_it(&self, exchange: &Exchange) -> bool {
+    fn is_compressible(&self, exchange: &Exchange) -> bool {
         if exchange.response.status < 200 || matches!(exchange.response.status, 204 | 205 | 304) {
             return false;
         }
@@ -90,7 +90,7 @@ impl Compression {
         {
             return false;
         }
-        let Some(media) = exchange.response.value("content-type").and_then(media::read) else { return false };
+        let Some(media) = exchange.response.value("content-type").and_then(media::parse) else { return false };
         // An event would wait in the encoder for the next one.
         !media.is("text/event-stream")
             && (self.0.types.iter().any(|pattern| media.is(pattern)) || (part && media.is("multipart/byteranges")))
@@ -99,11 +99,11 @@ impl Compression {
 
     /// A 304 stands for an answer that could have been compressed, and must name that one's validator: a cache that keeps the
     /// compressed answer would not know it by the strong one (RFC 9110 section 15.4.5, RFC 9111 section 4.3.4).
-    fn stand_in(&self, exchange: &mut Exchange) {
+    fn weaken_not_modified(&self, exchange: &mut Exchange) {
         vary(exchange, "Accept-Encoding");
-        if self.negotiate(exchange).is_some() && !holds_plain(exchange) {
+        if self.negotiate(exchange).is_some() && !client_has_plain(exchange) {
             weaken_etag(exchange);
-            drop_digests(exchange);
+            remove_digests(exchange);
         }
     }
 
@@ -115,7 +115,7 @@ impl Compression {
         for member in exchange.request.values("accept-encoding").flat_map(|line| line.split(|byte| *byte == b',')) {
             let mut parts = member.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
             let coding = parts.next().unwrap_or_default();
-            let weight = parts.find_map(weight).unwrap_or(1000);
+            let weight = parts.find_map(parse_weight).unwrap_or(1000);
             match coding.to_ascii_lowercase().as_slice() {
                 b"*" => any = Some(weight),
                 b"identity" => identity = Some(weight),
@@ -138,7 +138,7 @@ impl Compression {
 }
 
 /// The weight that a parameter gives, in thousandths; a broken one is none at all.
-fn weight(parameter: &[u8]) -> Option<u16> {
+fn parse_weight(parameter: &[u8]) -> Option<u16> {
     let value = parameter.strip_prefix(b"q=").or_else(|| parameter.strip_prefix(b"Q="))?;
     let digits = match value {
         [whole @ (b'0' | b'1')] => [*whole, b'0', b'0', b'0'],
@@ -162,19 +162,19 @@ fn length(exchange: &Exchange) -> Option<u64> {
 }
 
 /// Whether what the client has is the plain body: it names the entity tag only as the service gave it.
-fn holds_plain(exchange: &Exchange) -> bool {
+fn client_has_plain(exchange: &Exchange) -> bool {
     let Some(etag) = exchange.response.value("etag").filter(|etag| !etag.is_empty()) else { return true };
-    let (mut as_it_is, mut weakened) = (false, false);
+    let (mut as_sent, mut weakened) = (false, false);
     for line in exchange.request.values("if-none-match") {
         for (at, _) in line.windows(etag.len()).enumerate().filter(|(_, window)| *window == etag) {
-            *if line[..at].ends_with(b"W/") { &mut weakened } else { &mut as_it_is } = true;
+            *if line[..at].ends_with(b"W/") { &mut weakened } else { &mut as_sent } = true;
         }
     }
-    as_it_is && !weakened
+    as_sent && !weakened
 }
 
 /// Digests are of other bytes than those that are sent now (RFC 9530 sections 2 and 3).
-fn drop_digests(exchange: &mut Exchange) {
+fn remove_digests(exchange: &mut Exchange) {
     for name in DIGESTS {
         exchange.response.edits.remove(name.as_bytes());
     }

@@ -52,7 +52,7 @@ enum Origins {
 enum Origin {
     Exact(Box<[u8]>),
     /// Scheme with `://`, and what stands behind the labels in the place of `*`, port included.
-    Below {
+    Subdomains {
         scheme: Box<[u8]>,
         parent: Box<[u8]>,
     },
@@ -69,7 +69,7 @@ enum Allowed {
 type ResponseFields = Vec<(Cow<'static, str>, Vec<u8>)>;
 
 /// Names that a preflight may list; browsers list a handful.
-const MOST_NAMES: usize = 64;
+const MAX_NAMES: usize = 64;
 
 impl Policy for Cors {
     type Config = Config;
@@ -86,9 +86,9 @@ impl Policy for Cors {
         }
         let mut listed = Vec::new();
         for (index, origin) in config.origins.iter().enumerate().filter(|_| !all) {
-            match Origin::read(origin) {
+            match Origin::parse(origin) {
                 Ok(origin) => listed.push(origin),
-                Err(what) => problems.push(Problem::at(format!("origins[{index}]"), what)),
+                Err(message) => problems.push(Problem::at(format!("origins[{index}]"), message)),
             }
         }
         for (key, names) in [("methods", &config.methods), ("headers", &config.headers), ("expose", &config.expose)] {
@@ -126,7 +126,7 @@ impl Policy for Cors {
 
     fn on_response(&self, exchange: &mut Exchange) {
         // The gateway speaks for the instance: what that says itself would be a second, contradicting answer.
-        for name in said_by_instance(exchange) {
+        for name in upstream_cors_fields(exchange) {
             exchange.response.edits.remove(name.as_bytes());
         }
         let Exchange { request: Request { head, buffer, .. }, response: Response { edits, .. }, .. } = exchange;
@@ -186,7 +186,7 @@ impl Cors {
         let origin = origin.filter(|_| count == 1)?;
         match &self.origins {
             Origins::All => Some(b"*"),
-            Origins::Listed(listed) => listed.iter().any(|allowed| allowed.takes(origin)).then_some(origin),
+            Origins::Listed(listed) => listed.iter().any(|allowed| allowed.matches(origin)).then_some(origin),
         }
     }
 
@@ -209,7 +209,7 @@ impl Cors {
         let mut wanted = Vec::new();
         for line in exchange.request.values("access-control-request-headers") {
             for name in line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|name| !name.is_empty()) {
-                if !is_token(name) || wanted.len() == MOST_NAMES || !self.headers.allows(name) {
+                if !is_token(name) || wanted.len() == MAX_NAMES || !self.headers.allows(name) {
                     return Err("pages may not send one of the header fields that the request announces");
                 }
                 wanted.push(name);
@@ -229,7 +229,7 @@ impl Cors {
 }
 
 impl Origin {
-    fn read(text: &str) -> Result<Self, &'static str> {
+    fn parse(text: &str) -> Result<Self, &'static str> {
         let lower = text.to_ascii_lowercase();
         let Some((scheme, host)) = lower.split_once("://") else {
             return Err("is not an origin; write it like https://app.example.org");
@@ -243,16 +243,16 @@ impl Origin {
             None => Ok(Self::Exact(lower.into_bytes().into())),
             Some(parent) if labels.is_empty() && parent.starts_with('.') && parent.len() > 1 => {
                 let scheme = format!("{scheme}://");
-                Ok(Self::Below { scheme: scheme.into_bytes().into(), parent: parent.as_bytes().into() })
+                Ok(Self::Subdomains { scheme: scheme.into_bytes().into(), parent: parent.as_bytes().into() })
             }
             Some(_) => Err("`*` stands for whole labels at the start of a host, as in https://*.example.org"),
         }
     }
 
-    fn takes(&self, origin: &[u8]) -> bool {
+    fn matches(&self, origin: &[u8]) -> bool {
         match self {
             Self::Exact(exact) => exact[..] == *origin,
-            Self::Below { scheme, parent } => {
+            Self::Subdomains { scheme, parent } => {
                 let labels = origin.strip_prefix(&scheme[..]).and_then(|host| host.strip_suffix(&parent[..]));
                 labels.is_some_and(|labels| {
                     !labels.is_empty()
@@ -280,7 +280,7 @@ impl Allowed {
 }
 
 /// Fields of the CORS protocol in the instance's answer besides Access-Control-Allow-Origin.
-fn said_by_instance(exchange: &Exchange) -> Vec<String> {
+fn upstream_cors_fields(exchange: &Exchange) -> Vec<String> {
     let names = exchange.response.head.fields.iter().map(|field| field.name.of(&exchange.response.buffer));
     names
         .filter(|name| name.get(..15).is_some_and(|start| start.eq_ignore_ascii_case(b"access-control-")))

@@ -26,7 +26,7 @@ impl Policy for Hooked {
     }
 
     fn body_limit(&self) -> Option<usize> {
-        self.wanted(&[On::Request, On::Around])
+        self.body_limit_for(&[On::Request, On::Around])
     }
 
     fn preview(&self, _exchange: &Exchange) -> String {
@@ -47,17 +47,17 @@ impl Policy for Hooked {
 impl Hooked {
     /// Bytes of the response's body that hooks want in memory, if any does.
     pub fn response_limit(&self) -> Option<usize> {
-        self.wanted(&[On::Response, On::Around])
+        self.body_limit_for(&[On::Response, On::Around])
     }
 
     /// Whether hooks look at the response's body.
-    pub fn see_bodies(&self) -> bool {
+    pub fn reads_response_body(&self) -> bool {
         self.response_limit().is_some() || self.0.calls.iter().any(|call| matches!(call.on, On::Chunks | On::Events))
     }
 
-    fn wanted(&self, on: &[On]) -> Option<usize> {
-        let wanted = self.0.calls.iter().filter(|call| on.contains(&call.on)).filter_map(|call| call.body).max()?;
-        Some(usize::try_from(wanted).unwrap_or(usize::MAX))
+    fn body_limit_for(&self, on: &[On]) -> Option<usize> {
+        let limit = self.0.calls.iter().filter(|call| on.contains(&call.on)).filter_map(|call| call.body).max()?;
+        Some(usize::try_from(limit).unwrap_or(usize::MAX))
     }
 
     /// The hooks in the order in which a request meets them.

@@ -62,23 +62,23 @@ impl Policy for IpAccess {
 
 impl IpAccess {
     fn allows(&self, client: IpAddr) -> bool {
-        !self.deny.has(client) && self.allow.as_ref().is_none_or(|allow| allow.has(client))
+        !self.deny.contains(client) && self.allow.as_ref().is_none_or(|allow| allow.contains(client))
     }
 }
 
 /// Whether `one` lets in an address that `other` refuses; none refuses no address.
-pub(crate) fn lets_in_more(one: Option<&IpAccess>, other: Option<&IpAccess>) -> bool {
+pub(crate) fn is_broader(one: Option<&IpAccess>, other: Option<&IpAccess>) -> bool {
     let Some(other) = other else { return false };
     let lists = one.into_iter().chain([other]).flat_map(|access| access.allow.iter().chain([&access.deny]));
     // What is let in changes only where a range begins, and behind its end.
-    let edges = lists.flat_map(|ranges| &ranges.0).flat_map(|(first, last)| [Some(*first), behind(*last)]);
+    let edges = lists.flat_map(|ranges| &ranges.0).flat_map(|(first, last)| [Some(*first), next_address(*last)]);
     let lowest = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
     let mut edges = edges.flatten().chain(lowest);
     edges.any(|address| one.is_none_or(|one| one.allows(address)) && !other.allows(address))
 }
 
 /// The next address.
-fn behind(address: IpAddr) -> Option<IpAddr> {
+fn next_address(address: IpAddr) -> Option<IpAddr> {
     Some(match address {
         IpAddr::V4(address) => IpAddr::V4(u32::from(address).checked_add(1)?.into()),
         IpAddr::V6(address) => IpAddr::V6(u128::from(address).checked_add(1)?.into()),
@@ -94,10 +94,10 @@ impl Ranges {
         Self(ranges.into())
     }
 
-    fn has(&self, address: IpAddr) -> bool {
-        let behind = self.0.partition_point(|(first, _)| *first <= address);
+    fn contains(&self, address: IpAddr) -> bool {
+        let after = self.0.partition_point(|(first, _)| *first <= address);
         // Addresses of different families are ordered by family, so a range of the other one never reaches this far.
-        behind.checked_sub(1).is_some_and(|at| address <= self.0[at].1 && address.is_ipv4() == self.0[at].1.is_ipv4())
+        after.checked_sub(1).is_some_and(|at| address <= self.0[at].1 && address.is_ipv4() == self.0[at].1.is_ipv4())
     }
 }
 
@@ -132,7 +132,7 @@ mod tests {
             "2001:db9::",
         ] {
             let address: IpAddr = text.parse().unwrap();
-            assert_eq!(ranges.has(address), networks.iter().any(|net| net.contains(&address)), "{text}");
+            assert_eq!(ranges.contains(address), networks.iter().any(|net| net.contains(&address)), "{text}");
         }
     }
 }

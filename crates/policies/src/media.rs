@@ -8,7 +8,7 @@ pub(crate) struct Media<'a> {
 }
 
 /// Reads the value of a Content-Type field.
-pub(crate) fn read(value: &[u8]) -> Option<Media<'_>> {
+pub(crate) fn parse(value: &[u8]) -> Option<Media<'_>> {
     let essence = value.split(|byte| *byte == b';').next()?.trim_ascii();
     let slash = essence.iter().position(|byte| *byte == b'/')?;
     let (kind, subtype) = (&essence[..slash], &essence[slash + 1..]);
@@ -45,11 +45,11 @@ mod tests {
 
     #[test]
     fn types_and_patterns() {
-        let is = |value: &str, pattern: &str| read(value.as_bytes()).is_some_and(|media| media.is(pattern));
+        let is = |value: &str, pattern: &str| parse(value.as_bytes()).is_some_and(|media| media.is(pattern));
         assert!(is("Application/JSON ; charset=utf-8", "application/json"));
         assert!(is("text/html", "text/*") && is("text/html", "*/*") && !is("image/png", "text/*"));
         assert!(is("application/problem+json", "application/*+json") && !is("application/json", "application/*+json"));
         assert!(!is("text", "*/*") && !is("a b/c", "*/*") && !is("/json", "*/*") && !is("", "*/*"));
-        assert!(read(b"application/vnd.x+json").unwrap().is_json() && !read(b"text/json5").unwrap().is_json());
+        assert!(parse(b"application/vnd.x+json").unwrap().is_json() && !parse(b"text/json5").unwrap().is_json());
     }
 }

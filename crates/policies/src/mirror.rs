@@ -38,7 +38,7 @@ impl Policy for Mirror {
     }
 
     fn preview(&self, exchange: &Exchange) -> String {
-        let (verb, service) = (if self.takes(exchange) { "copies" } else { "does not copy" }, &self.0.service);
+        let (verb, service) = (if self.samples(exchange) { "copies" } else { "does not copy" }, &self.0.service);
         format!("{verb} the request to {service}")
     }
 }
@@ -65,15 +65,15 @@ impl Mirror {
     }
 
     /// Whether this request is in the share. Decided by its id, so that gateways in a row agree.
-    pub fn takes(&self, exchange: &Exchange) -> bool {
+    pub fn samples(&self, exchange: &Exchange) -> bool {
         // FNV-1a, and a last stir because similar ids differ in few bits only.
         let hash = exchange
             .request
             .id
             .iter()
             .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
-        let stirred = ((hash ^ (hash >> 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as u32;
-        f64::from(stirred) < self.0.share * 4_294_967_296.0
+        let mixed = ((hash ^ (hash >> 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as u32;
+        f64::from(mixed) < self.0.share * 4_294_967_296.0
     }
 }
 
@@ -99,12 +99,12 @@ mod tests {
             };
             let mirror = Mirror::build(config, &parts).unwrap();
             let mut exchange = Exchange::new(0);
-            let mut taken = 0.0;
+            let mut sampled = 0.0;
             for number in 0..10_000 {
                 exchange.request.id = format!("request-{number}").into_bytes();
-                taken += f64::from(u8::from(mirror.takes(&exchange)));
+                sampled += f64::from(u8::from(mirror.samples(&exchange)));
             }
-            assert!((taken / 10_000.0 - share).abs() < 0.02, "{share}: {taken}");
+            assert!((sampled / 10_000.0 - share).abs() < 0.02, "{share}: {sampled}");
         }
     }
 }

@@ -47,7 +47,7 @@ pub trait Policy: Sized + Send + Sync + 'static {
     fn preview(&self, exchange: &Exchange) -> String;
 
     /// Does to an exchange that is only looked at what the previews of later policies build on.
-    fn foresee(&self, _exchange: &mut Exchange) {}
+    fn apply_preview(&self, _exchange: &mut Exchange) {}
 }
 
 /// What a policy may use from outside while it is built.
@@ -100,7 +100,7 @@ impl PolicyShared {
     }
 
     /// The response cache, if a route has had one.
-    pub fn cache_in_use(&self) -> Option<&Arc<Cache>> {
+    pub fn cache_if_used(&self) -> Option<&Arc<Cache>> {
         self.cache.get()
     }
 }

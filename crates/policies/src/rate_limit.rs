@@ -86,10 +86,10 @@ pub struct RateLimit {
 
 struct LimitRule {
     name: Box<str>,
-    known: limit::Limit,
+    limit: limit::Limit,
     key: LimitKey,
     cost: u32,
-    told: bool,
+    reported: bool,
 }
 
 struct Concurrency {
@@ -97,51 +97,51 @@ struct Concurrency {
     salt: u64,
     limit: u32,
     key: LimitKey,
-    told: bool,
+    reported: bool,
 }
 
 impl Policy for RateLimit {
     type Config = Config;
 
     fn build(config: Config, parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
-        Self::named(Limiter::Rate, config, parts)
+        Self::build_as(Limiter::Rate, config, parts)
     }
 
     fn on_request(&self, exchange: &mut Exchange) -> Verdict {
-        let verdict = self.decide(exchange);
+        let verdict = self.admit(exchange);
         exchange.admitted_mut().by[self.limiter as usize] = Some(matches!(verdict, Verdict::Continue));
         verdict
     }
 
     fn preview(&self, exchange: &Exchange) -> String {
-        let mut told = Vec::new();
+        let mut parts = Vec::new();
         let mut admits = true;
         let request = KeyRequest { exchange, route: &self.route };
         for limit in &self.limits {
             let mut key = Vec::new();
             limit.key.write_key(&request, &mut key);
-            let mut charges = [Charge::new(&limit.known, &key, 0)];
-            let _ = self.shared.counters.check_all(&mut charges, reading(exchange));
+            let mut charges = [Charge::new(&limit.limit, &key, 0)];
+            let _ = self.shared.counters.check_all(&mut charges, clocks(exchange));
             let left = charges[0].decision.remaining;
             admits &= left >= limit.cost;
-            let (shape, by) = (limit.known.shape(), &limit.key);
-            told.push(format!("`{}`: {} per {:?} by {by}, {left} left", limit.name, shape.limit(), shape.per()));
+            let (shape, by) = (limit.limit.shape(), &limit.key);
+            parts.push(format!("`{}`: {} per {:?} by {by}, {left} left", limit.name, shape.limit(), shape.per()));
         }
         if let Some(Concurrency { name, salt, limit, key: by, .. }) = &self.concurrency {
             let mut key = Vec::new();
             by.write_key(&request, &mut key);
             let left = limit.saturating_sub(self.shared.in_flight.count(*salt, &key));
             admits &= left > 0;
-            told.push(format!("`{name}`: {limit} at once by {by}, {left} left"));
+            parts.push(format!("`{name}`: {limit} at once by {by}, {left} left"));
         }
-        format!("{} ({})", if admits { "admits" } else { "refuses with 429" }, told.join("; "))
+        format!("{} ({})", if admits { "admits" } else { "refuses with 429" }, parts.join("; "))
     }
 }
 
 impl RateLimit {
     /// Builds it as the policy of `limiter`, whose counts are its own.
-    pub(crate) fn named(limiter: Limiter, config: Config, parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
-        let (policy, mut problems) = (limiter.name(), check(&config));
+    pub(crate) fn build_as(limiter: Limiter, config: Config, parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
+        let (policy, mut problems) = (limiter.name(), check_config(&config));
         let mut policies = Vec::new();
         let mut limits = Vec::with_capacity(config.limits.len());
         for (index, limit) in config.limits.into_iter().enumerate() {
@@ -149,27 +149,27 @@ impl RateLimit {
             let built = LimitShape::new(limit.algorithm, limit.limit, limit.per.0, limit.burst)
                 .and_then(|shape| parts.shared.counters.register(&identity, shape));
             match built {
-                Ok(known) if (1..=known.shape().capacity()).contains(&limit.cost) => {
+                Ok(counter) if (1..=counter.shape().capacity()).contains(&limit.cost) => {
                     if limit.headers {
-                        headers::write_policy(&mut policies, &limit.name, known.shape());
+                        headers::write_policy(&mut policies, &limit.name, counter.shape());
                     }
-                    let LimitConfig { key, cost, headers: told, .. } = limit;
-                    limits.push(LimitRule { name: limit.name.into(), known, key, cost, told });
+                    let LimitConfig { key, cost, headers: reported, .. } = limit;
+                    limits.push(LimitRule { name: limit.name.into(), limit: counter, key, cost, reported });
                 }
                 Ok(_) => {
                     let message = "cost must be at least 1 and at most the limit, or no request could ever pass";
                     problems.push(Problem::at(format!("limits[{index}].cost"), message));
                 }
-                Err(error) => problems.push(refused(index, error)),
+                Err(error) => problems.push(limit_problem(index, error)),
             }
         }
         let concurrency = config.concurrency.map(|concurrency| {
-            let ConcurrencyConfig { name, limit, key, scope, headers: told } = concurrency;
-            if told {
+            let ConcurrencyConfig { name, limit, key, scope, headers: reported } = concurrency;
+            if reported {
                 headers::write_concurrency_policy(&mut policies, &name, limit);
             }
             let salt = parts.shared.in_flight.salt(&scope.identity(policy, &name, parts.route));
-            Concurrency { name: name.into(), salt, limit, key, told }
+            Concurrency { name: name.into(), salt, limit, key, reported }
         });
         if !problems.is_empty() {
             return Err(problems);
@@ -178,9 +178,11 @@ impl RateLimit {
         Ok(Self { limiter, route: parts.route.into(), limits: limits.into(), concurrency, policies, shared })
     }
 
-    fn decide(&self, exchange: &mut Exchange) -> Verdict {
+    fn admit(&self, exchange: &mut Exchange) -> Verdict {
         if let Some(concurrency) = &self.concurrency {
-            let Some(permit) = self.enter(concurrency, exchange) else { return self.too_many(concurrency, exchange) };
+            let Some(permit) = self.acquire(concurrency, exchange) else {
+                return self.reject_concurrency(concurrency, exchange);
+            };
             exchange.admitted_mut().permits.push(permit);
         }
         let verdict = match self.limits.len() {
@@ -196,7 +198,7 @@ impl RateLimit {
         verdict
     }
 
-    fn enter(&self, concurrency: &Concurrency, exchange: &mut Exchange) -> Option<ConcurrencyPermit> {
+    fn acquire(&self, concurrency: &Concurrency, exchange: &mut Exchange) -> Option<ConcurrencyPermit> {
         let mut key = std::mem::take(&mut exchange.scratch);
         key.clear();
         concurrency.key.write_key(&KeyRequest { exchange, route: &self.route }, &mut key);
@@ -219,11 +221,11 @@ impl RateLimit {
             // Those behind the last one are never looked at.
             let index = index.min(count - 1);
             let start = if index > 0 { ends[index - 1] } else { 0 };
-            Charge::new(&self.limits[index].known, &bytes[start..ends[index]], self.limits[index].cost)
+            Charge::new(&self.limits[index].limit, &bytes[start..ends[index]], self.limits[index].cost)
         });
-        let verdict = self.shared.counters.check_all(&mut charges[..count], reading(exchange));
+        let verdict = self.shared.counters.check_all(&mut charges[..count], clocks(exchange));
         let decisions = charges.map(|charge| charge.decision);
-        self.tell(exchange, &mut bytes, &decisions[..count]);
+        self.report(exchange, &mut bytes, &decisions[..count]);
         exchange.scratch = bytes;
         match verdict {
             limit::ChargeVerdict::Admitted => Verdict::Continue,
@@ -236,35 +238,35 @@ impl RateLimit {
     }
 
     /// Puts the state of all limits into the answer, whatever it will be.
-    fn tell(&self, exchange: &mut Exchange, value: &mut Vec<u8>, decisions: &[Decision]) {
+    fn report(&self, exchange: &mut Exchange, value: &mut Vec<u8>, decisions: &[Decision]) {
         if self.policies.is_empty() {
             return;
         }
         value.clear();
-        for (limit, decision) in self.limits.iter().zip(decisions).filter(|(limit, _)| limit.told) {
+        for (limit, decision) in self.limits.iter().zip(decisions).filter(|(limit, _)| limit.reported) {
             headers::write_limit(value, &limit.name, decision);
         }
-        if let Some(concurrency) = self.concurrency.as_ref().filter(|concurrency| concurrency.told) {
+        if let Some(concurrency) = self.concurrency.as_ref().filter(|concurrency| concurrency.reported) {
             let remaining = exchange
                 .admitted()
                 .and_then(|admitted| admitted.permits.last())
                 .map_or(0, ConcurrencyPermit::remaining);
             headers::write_concurrency(value, &concurrency.name, remaining);
         }
-        self.write(exchange, value);
+        self.append_headers(exchange, value);
     }
 
-    fn write(&self, exchange: &mut Exchange, value: &[u8]) {
+    fn append_headers(&self, exchange: &mut Exchange, value: &[u8]) {
         // Neither can fail: names are tokens, and what a name of a limit may not hold was replaced.
         let _ = exchange.response.edits.append(b"RateLimit-Policy", &self.policies);
         let _ = exchange.response.edits.append(b"RateLimit", value);
     }
 
-    fn too_many(&self, concurrency: &Concurrency, exchange: &mut Exchange) -> Verdict {
-        if concurrency.told {
+    fn reject_concurrency(&self, concurrency: &Concurrency, exchange: &mut Exchange) -> Verdict {
+        if concurrency.reported {
             let mut value = Vec::new();
             headers::write_concurrency(&mut value, &concurrency.name, 0);
-            self.write(exchange, &value);
+            self.append_headers(exchange, &value);
         }
         // When one of the others will be over is not known.
         reject("too many requests at the same time", b"1".to_vec())
@@ -277,12 +279,12 @@ fn reject(message: &'static str, wait: Vec<u8>) -> Verdict {
     Verdict::Reject(Box::new(Rejection { status: 429, code: "rate_limited", message: message.into(), headers }))
 }
 
-fn reading(exchange: &Exchange) -> Clocks {
+fn clocks(exchange: &Exchange) -> Clocks {
     Clocks { now: exchange.times.now, wall: exchange.times.wall }
 }
 
 /// What does not depend on the figures of a single limit.
-fn check(config: &Config) -> Vec<Problem> {
+fn check_config(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
     if config.limits.is_empty() && config.concurrency.is_none() {
         problems.push(Problem::at("limits", "must have at least one of them, or there must be `concurrency`"));
@@ -309,7 +311,7 @@ fn check(config: &Config) -> Vec<Problem> {
     problems
 }
 
-fn refused(index: usize, error: LimitError) -> Problem {
+fn limit_problem(index: usize, error: LimitError) -> Problem {
     let field = match error {
         LimitError::TooLong => ".per",
         LimitError::Burst => ".burst",
@@ -320,7 +322,7 @@ fn refused(index: usize, error: LimitError) -> Problem {
 
 impl Config {
     /// Paths of the keys that can only be written once it is known who asks.
-    pub(crate) fn keys_of_users(&self) -> impl Iterator<Item = String> {
+    pub(crate) fn user_key_paths(&self) -> impl Iterator<Item = String> {
         let limits = self.limits.iter().enumerate().map(|(index, limit)| (format!("limits[{index}].key"), &limit.key));
         let concurrency = self.concurrency.iter().map(|concurrency| ("concurrency.key".to_owned(), &concurrency.key));
         limits.chain(concurrency).filter(|(_, key)| key.needs_user()).map(|(path, _)| path)

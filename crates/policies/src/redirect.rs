@@ -47,10 +47,10 @@ impl Policy for Redirect {
         if !matches!(config.status, 301 | 302 | 303 | 307 | 308) {
             problems.push(Problem::at("status", "is not a redirect: 301, 302, 303, 307 or 308"));
         }
-        match read(&config.to, parts.params) {
+        match parse_template(&config.to, parts.params) {
             Ok(pieces) if problems.is_empty() => return Ok(Self { pieces, config }),
             Ok(_) => {}
-            Err(what) => problems.push(Problem::at("to", what)),
+            Err(message) => problems.push(Problem::at("to", message)),
         }
         Err(problems)
     }
@@ -85,9 +85,9 @@ impl Policy for Redirect {
 impl Redirect {
     /// Whether the authority of the target would be the request's, which has none: HTTP/1.0 needs no Host field.
     fn lacks_host(&self, exchange: &Exchange) -> bool {
-        let leads_there =
+        let names_authority =
             |piece: &RedirectPiece| matches!(piece, RedirectPiece::Authority | RedirectPiece::AuthorityHost);
-        exchange.request.host_name().is_empty() && self.pieces.iter().any(leads_there)
+        exchange.request.host_name().is_empty() && self.pieces.iter().any(names_authority)
     }
 
     fn location(&self, exchange: &Exchange) -> Vec<u8> {
@@ -115,7 +115,7 @@ impl Redirect {
 }
 
 /// The pieces of a template. A captured value never stands in the authority: it could name another host.
-fn read(template: &str, params: &[Box<str>]) -> Result<Vec<RedirectPiece>, String> {
+fn parse_template(template: &str, params: &[Box<str>]) -> Result<Vec<RedirectPiece>, String> {
     let visible = |byte: u8| byte.is_ascii_graphic() && !b"\"<>\\^`|#".contains(&byte);
     if !template.bytes().all(visible) {
         return Err("a target has no spaces, `#` or characters that must be percent-encoded".into());
@@ -143,17 +143,17 @@ fn read(template: &str, params: &[Box<str>]) -> Result<Vec<RedirectPiece>, Strin
             ("host", _) => RedirectPiece::Host,
             ("path", _) if open >= path_at => RedirectPiece::Path,
             (_, Some(_)) => return Err(format!("`{{{name}}}` cannot stand in the host: it could name another one")),
-            _ => return Err(format!("`{{{name}}}` is not captured by the match; {}", known(params))),
+            _ => return Err(format!("`{{{name}}}` is not captured by the match; {}", known_names(params))),
         };
-        literal(&mut pieces, &template[at..open])?;
+        push_literal(&mut pieces, &template[at..open])?;
         pieces.push(piece);
         at = close + 1;
     }
-    literal(&mut pieces, &template[at..])?;
+    push_literal(&mut pieces, &template[at..])?;
     Ok(pieces)
 }
 
-fn literal(pieces: &mut Vec<RedirectPiece>, text: &str) -> Result<(), String> {
+fn push_literal(pieces: &mut Vec<RedirectPiece>, text: &str) -> Result<(), String> {
     if text.contains('}') {
         return Err("`}` without `{`".into());
     }
@@ -163,7 +163,7 @@ fn literal(pieces: &mut Vec<RedirectPiece>, text: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn known(params: &[Box<str>]) -> String {
+fn known_names(params: &[Box<str>]) -> String {
     let names = ["host", "path"].into_iter().chain(params.iter().map(|name| &**name));
     format!("there are {}", names.map(|name| format!("`{{{name}}}`")).collect::<Vec<_>>().join(", "))
 }
@@ -192,13 +192,13 @@ mod tests {
             "/\\evil.example",
             "https://{path}",
         ] {
-            assert!(read(template, &params).is_err(), "{template}");
+            assert!(parse_template(template, &params).is_err(), "{template}");
         }
     }
 
     #[test]
     fn templates_are_read() {
-        let pieces = read("https://{host}:8443/v2/{rest}?from={host}", &["rest".into()]).unwrap();
+        let pieces = parse_template("https://{host}:8443/v2/{rest}?from={host}", &["rest".into()]).unwrap();
         let literal = |text: &str| RedirectPiece::Literal(text.as_bytes().into());
         let port = literal(":8443/v2/");
         let expected = [
@@ -210,7 +210,7 @@ mod tests {
             RedirectPiece::Host,
         ];
         assert_eq!(pieces, expected);
-        let pieces = read("http://{host}{path}", &[]).unwrap();
+        let pieces = parse_template("http://{host}{path}", &[]).unwrap();
         assert_eq!(pieces, [literal("http://"), RedirectPiece::Authority, RedirectPiece::Path]);
     }
 }

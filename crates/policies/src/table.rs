@@ -67,8 +67,8 @@ macro_rules! policy_table {
                 match self { $(Self::$name(policy) => policy.answers_preflights()),+ }
             }
 
-            pub(crate) fn foresee(&self, exchange: &mut Exchange) {
-                match self { $(Self::$name(policy) => policy.foresee(exchange)),+ }
+            pub(crate) fn apply_preview(&self, exchange: &mut Exchange) {
+                match self { $(Self::$name(policy) => policy.apply_preview(exchange)),+ }
             }
 
             pub(crate) fn preview(&self, exchange: &Exchange) -> String {

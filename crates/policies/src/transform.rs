@@ -38,7 +38,7 @@ struct HeadChanges {
 pub struct Transform(Config);
 
 /// Fields that describe the body that is replaced.
-const OF_BODY: &[&str] = &[
+const BODY_FIELDS: &[&str] = &[
     "Accept-Ranges",
     "Content-Disposition",
     "Content-Encoding",
@@ -54,7 +54,7 @@ const OF_BODY: &[&str] = &[
 ];
 
 /// Fields of requests that are written behind this policy, and what to do instead.
-const OF_REQUEST: &[(Name, &str)] = &[
+const RESERVED_REQUEST_FIELDS: &[(Name, &str)] = &[
     (Name::Host, "`preserve_host` says which Host an instance is sent"),
     (Name::XForwardedFor, "it names the client; `trusted_proxies` says whose addresses are believed"),
     (Name::XForwardedHost, "it is the host that the client asked for"),
@@ -65,7 +65,8 @@ const OF_REQUEST: &[(Name, &str)] = &[
     (Name::XUserRole, IDENTITY),
 ];
 /// The same of responses.
-const OF_RESPONSE: &[(Name, &str)] = &[(Name::Date, "every answer has one"), (Name::XRequestId, REQUEST_ID)];
+const RESERVED_RESPONSE_FIELDS: &[(Name, &str)] =
+    &[(Name::Date, "every answer has one"), (Name::XRequestId, REQUEST_ID)];
 const REQUEST_ID: &str = "it is the name of the exchange in every log; use a field of another name";
 const IDENTITY: &str = "only an authenticator says who the user is; use a field of another name";
 
@@ -74,8 +75,8 @@ impl Policy for Transform {
 
     fn build(config: Config, _parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
-        config.request.check("request", OF_REQUEST, &mut problems);
-        config.response.check("response", OF_RESPONSE, &mut problems);
+        config.request.check("request", RESERVED_REQUEST_FIELDS, &mut problems);
+        config.response.check("response", RESERVED_RESPONSE_FIELDS, &mut problems);
         if problems.is_empty() { Ok(Self(config)) } else { Err(problems) }
     }
 
@@ -90,7 +91,7 @@ impl Policy for Transform {
             && exchange.response.is_relayed()
             && !is_json(exchange)
         {
-            normalize(exchange);
+            normalize_error(exchange);
         }
         if self.0.response_time {
             let micros = exchange.times.now.since(exchange.times.started).as_micros();
@@ -122,10 +123,10 @@ impl Policy for Transform {
 
 impl HeadChanges {
     /// Every field must be one on which a change has an effect: `later` are those that the gateway writes behind this policy.
-    fn check(&self, side: &str, later: &[(Name, &str)], problems: &mut Vec<Problem>) {
-        let mut try_out = |path: String, name: &str, value: &str| {
+    fn check(&self, side: &str, reserved: &[(Name, &str)], problems: &mut Vec<Problem>) {
+        let mut check_field = |path: String, name: &str, value: &str| {
             let known = Name::classify(name.as_bytes());
-            if let Some((_, instead)) = later.iter().find(|(later, _)| *later == known) {
+            if let Some((_, instead)) = reserved.iter().find(|(name, _)| *name == known) {
                 let message = format!("the gateway itself writes {} later: {instead}", known.as_str());
                 problems.push(Problem::at(path, message));
             } else if let Err(error) = Edits::default().set(name.as_bytes(), value.as_bytes()) {
@@ -134,11 +135,11 @@ impl HeadChanges {
         };
         for (kind, pairs) in [("set", &self.set), ("append", &self.append)] {
             for (name, value) in pairs {
-                try_out(format!("{side}.{kind}[\"{name}\"]"), name, value);
+                check_field(format!("{side}.{kind}[\"{name}\"]"), name, value);
             }
         }
         for (index, name) in self.remove.iter().enumerate() {
-            try_out(format!("{side}.remove[{index}]"), name, "");
+            check_field(format!("{side}.remove[{index}]"), name, "");
         }
     }
 
@@ -157,11 +158,11 @@ impl HeadChanges {
 }
 
 fn is_json(exchange: &Exchange) -> bool {
-    exchange.response.value("content-type").and_then(media::read).is_some_and(Media::is_json)
+    exchange.response.value("content-type").and_then(media::parse).is_some_and(Media::is_json)
 }
 
 /// Replaces the body by one that says the same as the gateway's own errors do. Nobody waits for the instance's.
-fn normalize(exchange: &mut Exchange) {
+fn normalize_error(exchange: &mut Exchange) {
     let status = exchange.response.status;
     let message = format!("the service answered with {status} {}", encode::reason(status));
     let halt = Halt::Rejected(Box::new(Rejection {
@@ -172,7 +173,7 @@ fn normalize(exchange: &mut Exchange) {
     }));
     let wall = exchange.times.wall + exchange.times.now.since(exchange.times.started);
     let Answer { headers, body, .. } = answer::to_halt(&halt, exchange, wall);
-    for name in OF_BODY {
+    for name in BODY_FIELDS {
         exchange.response.edits.remove(name.as_bytes());
     }
     for (name, value) in headers {

@@ -59,11 +59,11 @@ impl Policy for Validation {
     fn build(config: Config, _parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         // Deeper ones are refused by the parser anyway, which does not say which bound it was.
-        if config.json_body.as_ref().is_some_and(|json| json.max_depth > json::DEEPEST) {
-            problems.push(Problem::at("json_body.max_depth", format!("is at most {}", json::DEEPEST)));
+        if config.json_body.as_ref().is_some_and(|json| json.max_depth > json::MAX_DEPTH) {
+            problems.push(Problem::at("json_body.max_depth", format!("is at most {}", json::MAX_DEPTH)));
         }
         let schema = config.json_body.as_ref().and_then(|json| json.json_schema.as_ref()).and_then(|schema| {
-            compile(schema).map_err(|what| problems.push(Problem::at("json_body.json_schema", what))).ok()
+            compile(schema).map_err(|message| problems.push(Problem::at("json_body.json_schema", message))).ok()
         });
         if problems.is_empty() { Ok(Self { config, schema }) } else { Err(problems) }
     }
@@ -73,7 +73,7 @@ impl Policy for Validation {
         if let Some(json) = self.config.json_body.as_ref().filter(|json| json.max_size < self.config.max_body) {
             exchange.request.max_body = json.max_size;
         }
-        self.head(exchange).map_or(Verdict::Continue, |rejection| Verdict::Reject(Box::new(rejection)))
+        self.check_head(exchange).map_or(Verdict::Continue, |rejection| Verdict::Reject(Box::new(rejection)))
     }
 
     fn body_limit(&self) -> Option<usize> {
@@ -83,14 +83,14 @@ impl Policy for Validation {
 
     fn on_body(&self, exchange: &mut Exchange, body: &[u8], _complete: bool) -> Verdict {
         // Never incomplete: `max_body` ends a body that is longer than what is wanted of it.
-        match self.body(exchange, body) {
+        match self.check_body(exchange, body) {
             Ok(()) => Verdict::Continue,
             Err(rejection) => Verdict::Reject(Box::new(rejection)),
         }
     }
 
     fn preview(&self, exchange: &Exchange) -> String {
-        match self.head(exchange) {
+        match self.check_head(exchange) {
             Some(rejection) => format!("refuses with {}: {}", rejection.status, rejection.message),
             None if self.schema.is_some() => "passes if the body fits the schema".to_owned(),
             None if self.config.json_body.is_some() => "passes if the body is JSON".to_owned(),
@@ -108,7 +108,7 @@ fn compile(schema: &Value) -> Result<Validator, String> {
 
 impl Validation {
     /// Why the head is refused.
-    fn head(&self, exchange: &Exchange) -> Option<Rejection> {
+    fn check_head(&self, exchange: &Exchange) -> Option<Rejection> {
         if let Some(name) =
             self.config.required_headers.iter().find(|name| exchange.request.values(name).next().is_none())
         {
@@ -121,7 +121,7 @@ impl Validation {
             return None;
         }
         let fields = &exchange.request.head.fields;
-        let media = fields.get(&exchange.request.buffer, Name::ContentType).and_then(media::read);
+        let media = fields.get(&exchange.request.buffer, Name::ContentType).and_then(media::parse);
         // Two types are none: the service might read the other one.
         let media = media.filter(|_| fields.count(Name::ContentType) == 1);
         let types = &self.config.content_types;
@@ -136,7 +136,7 @@ impl Validation {
     }
 
     /// Whether the body is what it should be.
-    fn body(&self, exchange: &Exchange, body: &[u8]) -> Result<(), Rejection> {
+    fn check_body(&self, exchange: &Exchange, body: &[u8]) -> Result<(), Rejection> {
         let Some(json) = &self.config.json_body else { return Ok(()) };
         if body.is_empty() {
             let expected = matches!(exchange.request.head.method, Method::Post | Method::Put | Method::Patch);
@@ -146,10 +146,10 @@ impl Validation {
                 Ok(())
             };
         }
-        let bad = |what: String| rejection(400, "invalid_json", what);
-        json::scan(body, json.max_depth, json.max_values).map_err(|what| bad(what.to_owned()))?;
-        let Some(schema) = &self.schema else { return json::check(body).map_err(bad) };
-        let value = json::parse(body).map_err(bad)?;
+        let invalid = |message: String| rejection(400, "invalid_json", message);
+        json::scan(body, json.max_depth, json.max_values).map_err(|message| invalid(message.to_owned()))?;
+        let Some(schema) = &self.schema else { return json::check(body).map_err(invalid) };
+        let value = json::parse(body).map_err(invalid)?;
         schema.validate(&value).map_err(|error| {
             // Where and by which rule; not the value, which may be large or secret.
             let (place, rule) = (error.instance_path().to_string(), error.schema_path().to_string());

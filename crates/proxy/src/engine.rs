@@ -69,7 +69,7 @@ impl Engine {
         let policies =
             Arc::new(pylae_policies::PolicyShared::new(plan.limits.max_keys).with_cache(plan.limits.cache_size));
         let shared = Arc::new(WorkerShared::default());
-        policies.identity.use_background(Box::new(JobPool::start(&shared.log)));
+        policies.identity.set_background(Box::new(JobPool::start(&shared.log)));
         let mut snapshot = Snapshot::build(plan, None, &mut keys, &policies)?;
         let hooks = hooks(&shared.log)?;
         let sinks = Sinks::new(snapshot.plan.workers, Arc::clone(&shared.log));
@@ -217,7 +217,7 @@ impl Engine {
         totals.add(&reading);
         let now = clock::now();
         let services = state.snapshot.services.values().map(|service| service.state.snapshot(now)).collect();
-        let cache = self.policies.cache_in_use().map(|cache| cache.usage());
+        let cache = self.policies.cache_if_used().map(|cache| cache.usage());
         let State { applied, refused, since, .. } = *state;
         let stats = Stats { totals, services, access_logs: self.sinks.stats(), cache, applied, refused };
         (stats, reading, since)
@@ -251,7 +251,7 @@ impl Engine {
     /// Makes the response cache forget what `purge` names; returns how many answers that were.
     pub fn purge_cache(&self, purge: Purge) -> Result<usize, Vec<Problem>> {
         let purge = purge.canonical().map_err(|error| vec![Problem::at("path", error)])?;
-        Ok(self.policies.cache_in_use().map_or(0, |cache| cache.purge(&purge, clock::now())))
+        Ok(self.policies.cache_if_used().map_or(0, |cache| cache.purge(&purge, clock::now())))
     }
 
     /// Where the engine's log records go.

@@ -58,7 +58,7 @@ impl<'a> Flow<'a> {
                 Err(halt) => Err(halt),
             },
             Err(halt) => {
-                self.snapshot.unrouted.enter_unasked(self.exchange);
+                self.snapshot.unrouted.enter_all(self.exchange);
                 Err(halt)
             }
         };

@@ -59,8 +59,8 @@ impl Snapshot {
     /// What is doubtful about the plan.
     pub(crate) fn warnings(&self) -> Vec<Problem> {
         let mut warnings = self.router.warnings().to_vec();
-        let admissions: Vec<RouteAccess<'_>> = self.routes.iter().map(|route| route.chain.admission()).collect();
-        warnings.extend(self.router.overlaps(&self.plan.routes, |a, b| admissions[a].lets_in_more(&admissions[b])));
+        let access: Vec<RouteAccess<'_>> = self.routes.iter().map(|route| route.chain.access()).collect();
+        warnings.extend(self.router.overlaps(&self.plan.routes, |a, b| access[a].is_broader_than(&access[b])));
         for (index, listener) in self.listeners.iter().enumerate() {
             let found = listener.tls.iter().flat_map(|tls| tls.warnings.iter().cloned());
             warnings.extend(found.map(|problem| problem.under(&format!("listeners[{index}].tls"))));

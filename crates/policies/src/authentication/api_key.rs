@@ -114,7 +114,7 @@ impl ApiKey {
     }
 
     /// Names of the field and the parameter that keys come in.
-    pub(super) fn places(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn credential_names(&self) -> impl Iterator<Item = &str> {
         self.header.iter().chain(&self.query).map(String::as_str)
     }
 

@@ -79,10 +79,10 @@ impl Authenticators {
 
 impl Authenticators {
     /// Names of fields and parameters that hold credentials, besides the registered ones.
-    pub(crate) fn places(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn credential_names(&self) -> impl Iterator<Item = &str> {
         let keys =
             self.list.iter().filter_map(|one| if let Authenticator::ApiKey(keys) = &**one { Some(keys) } else { None });
-        keys.flat_map(|keys| keys.places())
+        keys.flat_map(|keys| keys.credential_names())
     }
 }
 

@@ -16,7 +16,7 @@ pub struct Identity {
 
 impl Identity {
     /// Says who does what must be done outside the workers. To be called once, before any plan is built.
-    pub fn use_background(&self, background: Box<dyn Background>) {
+    pub fn set_background(&self, background: Box<dyn Background>) {
         let _ = self.background.set(background);
     }
 

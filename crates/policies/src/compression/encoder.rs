@@ -68,7 +68,7 @@ impl Encoder {
         }
     }
 
-    fn written(&mut self) -> Option<&mut Vec<u8>> {
+    fn output(&mut self) -> Option<&mut Vec<u8>> {
         match self {
             Self::Gzip(encoder) => Some(encoder.get_mut()),
             Self::Zstd(encoder) => Some(encoder.get_mut()),
@@ -77,8 +77,8 @@ impl Encoder {
         }
     }
 
-    fn take(&mut self, out: &mut Vec<u8>) {
-        if let Some(written) = self.written() {
+    fn drain_into(&mut self, out: &mut Vec<u8>) {
+        if let Some(written) = self.output() {
             out.append(written);
         }
     }
@@ -103,7 +103,7 @@ impl BodyTransform for Encoder {
         if end {
             self.finish(out);
         } else {
-            self.take(out);
+            self.drain_into(out);
         }
     }
 
@@ -111,6 +111,6 @@ impl BodyTransform for Encoder {
         if let Some(writer) = self.writer() {
             let _ = writer.flush();
         }
-        self.take(out);
+        self.drain_into(out);
     }
 }

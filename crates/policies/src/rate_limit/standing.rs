@@ -61,12 +61,12 @@ impl KeySource for Named<'_> {
 impl Holder {
     fn write(&self, key: &LimitKey, route: &str) -> Result<Vec<u8>, String> {
         for part in &key.0 {
-            let lacking = match part {
+            let missing = match part {
                 KeyPart::Auto => self.user.is_none() && self.ip.is_none(),
                 KeyPart::Ip => self.ip.is_none(),
                 _ => false,
             };
-            if lacking {
+            if missing {
                 return Err(format!("the key of this limit is `{key}`: an address or a user is needed"));
             }
         }
@@ -82,10 +82,10 @@ impl RateLimit {
     pub fn standing(&self, name: &str, holder: &Holder, at: Clocks, forget: bool) -> Result<Standing, String> {
         if let Some(limit) = self.limits.iter().find(|limit| &*limit.name == name) {
             let key = holder.write(&limit.key, &self.route)?;
-            let forgotten = forget && self.shared.counters.forget(&limit.known, &key);
-            let mut charges = [Charge::new(&limit.known, &key, 0)];
+            let forgotten = forget && self.shared.counters.forget(&limit.limit, &key);
+            let mut charges = [Charge::new(&limit.limit, &key, 0)];
             let _ = self.shared.counters.check_all(&mut charges, at);
-            let (shape, decision) = (limit.known.shape(), charges[0].decision);
+            let (shape, decision) = (limit.limit.shape(), charges[0].decision);
             let reset = decision.reset.as_secs_f64();
             let per = Some(shape.per().as_secs_f64());
             return Ok(Standing { limit: shape.limit(), per, remaining: decision.remaining, reset, forgotten });

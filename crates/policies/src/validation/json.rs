@@ -6,7 +6,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use serde_json::{Map, Value};
 
 /// Depth that the parser itself allows.
-pub(super) const DEEPEST: u8 = 127;
+pub(super) const MAX_DEPTH: u8 = 127;
 
 /// Whether depth and number of values are within bounds. One pass, no memory; says nothing about well-formedness.
 pub(super) fn scan(body: &[u8], max_depth: u8, max_values: u32) -> Result<(), &'static str> {

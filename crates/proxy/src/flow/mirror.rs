@@ -31,7 +31,7 @@ impl Flow<'_> {
         // Only what was forwarded, and what is still at hand as a whole; a WebSocket never is.
         let whole =
             client.body.is_done() && client.body.is_replayable() && client.body.kept().len() <= mirror.max_body();
-        if exchange.attempts == 0 || exchange.request.upgrades || !mirror.takes(exchange) {
+        if exchange.attempts == 0 || exchange.request.upgrades || !mirror.samples(exchange) {
             return;
         }
         let random = worker.random_u64();

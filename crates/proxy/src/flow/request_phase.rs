@@ -53,7 +53,7 @@ impl<'a> Flow<'a> {
                 Verdict::Answer(answer) => {
                     debug!(
                         id = %self.exchange.request.id.escape_ascii(),
-                        policy = route.chain.before(next.unwrap_or(self.exchange.entered)), status = answer.status,
+                        policy = route.chain.name_before(next.unwrap_or(self.exchange.entered)), status = answer.status,
                         "answered by a policy"
                     );
                     return Ok(Some(Reply::own(*answer, self.exchange)));
@@ -62,7 +62,7 @@ impl<'a> Flow<'a> {
                 Verdict::Reject(rejection) => {
                     debug!(
                         id = %self.exchange.request.id.escape_ascii(),
-                        policy = route.chain.before(next.unwrap_or(self.exchange.entered)), code = rejection.code,
+                        policy = route.chain.name_before(next.unwrap_or(self.exchange.entered)), code = rejection.code,
                         "rejected by a policy"
                     );
                     return Err(Halt::Rejected(rejection));
@@ -82,7 +82,7 @@ impl<'a> Flow<'a> {
                 Verdict::Join(join) => {
                     let landing = self.client.wait_for(join.patience, self.exchange, |cx| join.flight.poll(cx)).await?;
                     self.exchange.cache_visit().joined = Some(landing.unwrap_or(FetchOutcome::Alone));
-                    route.chain.again(self.exchange)
+                    route.chain.rerun_last(self.exchange)
                 }
             };
         }

@@ -36,7 +36,7 @@ impl<'a> Flow<'a> {
                 Verdict::Continue => return Err(halt),
                 Verdict::Reject(rejection) if rejection.code != cors::REFUSED => {
                     debug!(
-                        id = %exchange.request.id.escape_ascii(), policy = snapshot.unrouted.before(exchange.entered),
+                        id = %exchange.request.id.escape_ascii(), policy = snapshot.unrouted.name_before(exchange.entered),
                         code = rejection.code, "rejected by a policy"
                     );
                     return Err(Halt::Rejected(rejection));
@@ -82,12 +82,12 @@ pub(super) fn route_with<'s>(
 /// Whether the `%2F` in the path may pass.
 fn judge_slashes(scratch: &mut Scratch, snapshot: &Snapshot, exchange: &Exchange) -> Result<(), TargetError> {
     let found = find(scratch, snapshot, exchange, exchange.request.target.judged());
-    let admission = |route: usize| snapshot.routes[route].chain.admission();
+    let access = |route: usize| snapshot.routes[route].chain.access();
     snapshot.router.judge_slashes(
         &exchange.request.target,
         found,
         |path| find(scratch, snapshot, exchange, path),
-        |one, other| admission(one).is_like(&admission(other)),
+        |one, other| access(one).is_equivalent_to(&access(other)),
     )
 }
 

@@ -69,7 +69,7 @@ impl Snapshot {
         *keys = urls;
         let limits = &plan.limits;
         let head_limits = HeadLimits { head: limits.max_head, target: limits.max_target, fields: limits.max_fields };
-        let cache = shared.cache_in_use().cloned();
+        let cache = shared.cache_if_used().cloned();
         Ok(Self {
             head_limits,
             listeners,

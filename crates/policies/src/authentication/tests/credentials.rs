@@ -125,7 +125,7 @@ fn keys_do_not_reach_instances_unless_asked_for() {
 fn passwords_are_verified_elsewhere_and_remembered() {
     let shared = Arc::new(PolicyShared::new(100));
     let (sender, jobs) = channel();
-    shared.identity.use_background(Box::new(ByHand(sender)));
+    shared.identity.set_background(Box::new(ByHand(sender)));
     let chain = build(&auth(&[basic()]), &shared).unwrap();
     for (name, password) in [("ada", "correct horse"), ("bob", "battery staple")] {
         let mut first = request("/", &[&login(name, password)]);
@@ -160,7 +160,7 @@ fn passwords_wait_in_a_bounded_queue() {
         fn look_after(&self, _set: &Arc<KeySet>) {}
     }
     let shared = Arc::new(PolicyShared::new(100));
-    shared.identity.use_background(Box::new(Full));
+    shared.identity.set_background(Box::new(Full));
     let chain = build(&auth(&[basic()]), &shared).unwrap();
     let rejection = ask(&chain, &mut request("/", &[&login("ada", "correct horse")])).unwrap_err();
     assert_eq!((rejection.status, rejection.code), (503, "authentication_unavailable"));

@@ -45,7 +45,7 @@ struct Stage {
 fn stage() -> Stage {
     let shared = Arc::new(PolicyShared::new(1000));
     let fetcher = Fetcher::default();
-    shared.identity.use_background(Box::new(fetcher.clone()));
+    shared.identity.set_background(Box::new(fetcher.clone()));
     let settings = auth(&[jwt(&json!({"from": "url", "value": "http://keys.test/?secret=1"}), &json!({}))]);
     let chain = build(&settings, &shared).unwrap();
     let rotation = tokens()["rotation"].clone();
@@ -159,7 +159,7 @@ fn what_no_newer_set_could_verify_is_refused_at_once() {
 fn tokens_of_another_issuer_do_not_wait_for_keys() {
     let shared = Arc::new(PolicyShared::new(10));
     let fetcher = Fetcher::default();
-    shared.identity.use_background(Box::new(fetcher.clone()));
+    shared.identity.set_background(Box::new(fetcher.clone()));
     let settings = auth(&[jwt(&json!({"from": "url", "value": "http://keys.test/"}), &json!({"issuers": ["me"]}))]);
     let chain = build(&settings, &shared).unwrap();
     let (one, two) = (tokens()["rotation"][0].clone(), tokens()["rotation"][1].clone());
@@ -176,7 +176,7 @@ fn tokens_of_another_issuer_do_not_wait_for_keys() {
 fn a_set_that_is_taken_up_again_is_not_taken_for_what_it_was() {
     let shared = Arc::new(PolicyShared::new(10));
     let fetcher = Fetcher::default();
-    shared.identity.use_background(Box::new(fetcher.clone()));
+    shared.identity.set_background(Box::new(fetcher.clone()));
     let settings = auth(&[jwt(&json!({"from": "url", "value": "http://keys.test/"}), &json!({}))]);
     let (one, two) = (tokens()["rotation"][0].clone(), tokens()["rotation"][1].clone());
     let first = build(&settings, &shared).unwrap();
@@ -253,7 +253,7 @@ fn unknown_keys_do_not_flood_the_issuer() {
 fn a_set_is_kept_over_a_reload_and_let_go_with_its_last_user() {
     let shared = Arc::new(PolicyShared::new(10));
     let fetcher = Fetcher::default();
-    shared.identity.use_background(Box::new(fetcher.clone()));
+    shared.identity.set_background(Box::new(fetcher.clone()));
     let settings = auth(&[jwt(&json!({"from": "url", "value": "http://keys.test/"}), &json!({}))]);
     let first = build(&settings, &shared).unwrap();
     let second = build(&settings, &shared).unwrap();
