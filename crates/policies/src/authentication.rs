@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 pub use authenticator::Authenticators;
 pub use identity::Identity;
-pub use key_set::{Background, Fetched, KeySet, MOST_BYTES};
+pub use key_set::{Background, Fetched, KeySet, MAX_KEY_SET_BYTES};
 pub use memory::Revoked;
 
 use crate::{Parts, Policy, PolicyShared};
@@ -114,7 +114,7 @@ impl Policy for Authentication {
         if exchange.request.head.fields.count(Name::Authorization) > 1 {
             return reject(400, "invalid_request", "the request has more than one Authorization field".into(), &[]);
         }
-        self.0.go_on(exchange, 0, None)
+        self.0.authenticate_from(exchange, 0, None)
     }
 
     fn preview(&self, exchange: &Exchange) -> String {
@@ -157,7 +157,7 @@ impl Policy for Authentication {
 
 impl Authentication {
     /// Names of the authenticators one of which must know the user; none if nobody needs to be known.
-    pub(crate) fn required(&self) -> Option<BTreeSet<&str>> {
+    pub(crate) fn required_authenticators(&self) -> Option<BTreeSet<&str>> {
         self.0.required.then(|| self.0.authenticators.iter().map(|one| one.name()).collect())
     }
 }
@@ -165,32 +165,37 @@ impl Authentication {
 impl AuthenticationRules {
     /// Asks the authenticators from `next` on; `refusal` is what an earlier one said.
     #[inline]
-    fn go_on(self: &Arc<Self>, exchange: &mut Exchange, next: usize, mut refusal: Option<Refused>) -> Verdict {
+    fn authenticate_from(
+        self: &Arc<Self>,
+        exchange: &mut Exchange,
+        next: usize,
+        mut refusal: Option<Refused>,
+    ) -> Verdict {
         for index in next..self.authenticators.len() {
-            let outcome = self.authenticators[index].ask(exchange, || self.overdrawn(exchange, 0));
-            match self.take(exchange, index, outcome, refusal) {
+            let outcome = self.authenticators[index].authenticate(exchange, || self.charge_failures(exchange, 0));
+            match self.apply(exchange, index, outcome, refusal) {
                 Ok(verdict) => return verdict,
                 Err(so_far) => refusal = so_far,
             }
         }
         match refusal {
-            Some(refusal) => self.refuse(exchange, refusal),
+            Some(refusal) => self.reject_credential(exchange, refusal),
             None if self.required => self.unauthorized("authentication is required", false),
-            None => self.pass(exchange),
+            None => self.admit(exchange),
         }
     }
 
     /// Lets the request go on without the credentials that instances are not to see.
-    fn pass(&self, exchange: &mut Exchange) -> Verdict {
+    fn admit(&self, exchange: &mut Exchange) -> Verdict {
         for one in &self.all {
-            one.conceal(exchange);
+            one.strip_credential(exchange);
         }
         Verdict::Continue
     }
 
     /// What follows from what the authenticator at `index` says; an error: the next is to be asked.
     #[inline]
-    fn take(
+    fn apply(
         self: &Arc<Self>,
         exchange: &mut Exchange,
         index: usize,
@@ -200,7 +205,7 @@ impl AuthenticationRules {
         match outcome {
             AuthenticatorOutcome::Absent => Err(refusal),
             AuthenticatorOutcome::Refused(why) => {
-                let refused = Refused { why, bearer: self.authenticators[index].takes_tokens() };
+                let refused = Refused { why, bearer: self.authenticators[index].takes_bearer_tokens() };
                 Err(Some(match refusal {
                     // The one that could not tell might have let it pass.
                     Some(Refused { why: Refusal::Bad(_), .. }) if matches!(why, Refusal::Unchecked(_)) => refused,
@@ -209,15 +214,15 @@ impl AuthenticationRules {
             }
             AuthenticatorOutcome::Accepted(user) => {
                 exchange.request.user = Some(user);
-                Ok(self.pass(exchange))
+                Ok(self.admit(exchange))
             }
             AuthenticatorOutcome::Wait(waiting) => {
                 let inner = Arc::clone(self);
                 Ok(Verdict::Wait(Box::pin(async move {
                     let outcome = waiting.await;
-                    Box::new(move |exchange: &mut Exchange| match inner.take(exchange, index, outcome, refusal) {
+                    Box::new(move |exchange: &mut Exchange| match inner.apply(exchange, index, outcome, refusal) {
                         Ok(verdict) => verdict,
-                        Err(refusal) => inner.go_on(exchange, index + 1, refusal),
+                        Err(refusal) => inner.authenticate_from(exchange, index + 1, refusal),
                     }) as Resume
                 })))
             }
@@ -225,19 +230,19 @@ impl AuthenticationRules {
     }
 
     /// Counts `cost` failures of the client's address. How long it must wait if it has none left.
-    fn overdrawn(&self, exchange: &Exchange, cost: u32) -> Option<Duration> {
+    fn charge_failures(&self, exchange: &Exchange, cost: u32) -> Option<Duration> {
         let at = Clocks { now: exchange.times.now, wall: exchange.times.wall };
-        self.failures.as_ref()?.overdrawn(exchange.request.origin.client, cost, &self.shared.counters, at)
+        self.failures.as_ref()?.charge(exchange.request.origin.client, cost, &self.shared.counters, at)
     }
 
-    fn refuse(&self, exchange: &Exchange, refused: Refused) -> Verdict {
+    fn reject_credential(&self, exchange: &Exchange, refused: Refused) -> Verdict {
         match refused.why {
-            Refusal::Limited(wait) => limited(wait),
+            Refusal::Limited(wait) => reject_too_many_failures(wait),
             Refusal::Unchecked(why) => {
                 reject(503, "authentication_unavailable", why.into(), &[("Retry-After", "1".into())])
             }
-            Refusal::Bad(why) => match self.overdrawn(exchange, 1) {
-                Some(wait) => limited(wait),
+            Refusal::Bad(why) => match self.charge_failures(exchange, 1) {
+                Some(wait) => reject_too_many_failures(wait),
                 None => self.unauthorized(why, refused.bearer),
             },
         }
@@ -257,7 +262,7 @@ impl AuthenticationRules {
     }
 }
 
-fn limited(wait: Duration) -> Verdict {
+fn reject_too_many_failures(wait: Duration) -> Verdict {
     let message = "too many failed authentications from this address";
     reject(429, "too_many_failures", message.into(), &[("Retry-After", headers::seconds(wait).max(1).to_string())])
 }

@@ -164,7 +164,9 @@ impl Chain {
         for policy in &self.policies {
             match policy {
                 AnyPolicy::ip_access(addresses) => access.addresses = Some(addresses),
-                AnyPolicy::authentication(authentication) => access.authenticators = authentication.required(),
+                AnyPolicy::authentication(authentication) => {
+                    access.authenticators = authentication.required_authenticators()
+                }
                 AnyPolicy::authorization(authorization) => {
                     access.permissions = authorization.permissions();
                     access.roles = authorization.roles();

@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use super::identity::Identity;
 use super::outcome::{AuthenticatorOutcome, Refusal};
-use super::token::is_safe;
+use super::token::is_forwardable;
 
 /// Bytes of a key as sent.
-const LONGEST: usize = 1024;
+const MAX_LENGTH: usize = 1024;
 
 /// What the plan says.
 #[derive(Serialize, Deserialize)]
@@ -66,14 +66,14 @@ impl ApiKey {
         for (index, consumer) in config.consumers.into_iter().enumerate() {
             let Consumer { id, email, role, permissions, keys } = consumer;
             let user = Arc::new(User { id, email, role, permissions, claims: serde_json::Map::new(), via: "api_key" });
-            if user.id.is_empty() || !is_safe(&user) {
+            if user.id.is_empty() || !is_forwardable(&user) {
                 problems.push(Problem::at(
                     format!("consumers[{index}]"),
                     "the name, role or mail address cannot be told to instances",
                 ));
             }
             for (number, key) in keys.iter().enumerate() {
-                let Some(hash) = read_hex(key) else {
+                let Some(hash) = parse_sha256(key) else {
                     let at = format!("consumers[{index}].keys[{number}]");
                     problems.push(Problem::at(at, "this is not a SHA-256 in hex"));
                     continue;
@@ -96,15 +96,15 @@ impl ApiKey {
         Ok(Self { header, query, consumers, forward, identity: Arc::clone(identity) })
     }
 
-    pub(super) fn ask(&self, exchange: &Exchange) -> AuthenticatorOutcome {
-        let key = match self.sent(exchange) {
+    pub(super) fn authenticate(&self, exchange: &Exchange) -> AuthenticatorOutcome {
+        let key = match self.sent_key(exchange) {
             SentKey::None => return AuthenticatorOutcome::Absent,
             SentKey::Several => {
                 return AuthenticatorOutcome::Refused(Refusal::Bad("the request has more than one API key"));
             }
             SentKey::One(key) => key,
         };
-        let found = if key.len() > LONGEST { None } else { self.find(&key) };
+        let found = if key.len() > MAX_LENGTH { None } else { self.find(&key) };
         match found {
             Some(user) if !self.identity.memory.is_revoked(&user, None, None, exchange.times.wall) => {
                 AuthenticatorOutcome::Accepted(user)
@@ -121,13 +121,13 @@ impl ApiKey {
     fn find(&self, key: &[u8]) -> Option<Arc<User>> {
         let hash = digest::digest(&digest::SHA256, key);
         let hash: Hash = hash.as_ref().try_into().ok()?;
-        let near = self.consumers.get(&first_half(&hash))?;
+        let candidates = self.consumers.get(&first_half(&hash))?;
         // The hash of a secret key cannot be steered, so which entries are near tells nobody anything.
-        let found = near.iter().find(|(own, _)| constant_time::verify_slices_are_equal(own, &hash).is_ok());
+        let found = candidates.iter().find(|(own, _)| constant_time::verify_slices_are_equal(own, &hash).is_ok());
         found.map(|(_, user)| Arc::clone(user))
     }
 
-    fn sent(&self, exchange: &Exchange) -> SentKey {
+    fn sent_key(&self, exchange: &Exchange) -> SentKey {
         let fields = self.header.iter().flat_map(|name| exchange.request.values(name)).map(<[u8]>::to_vec);
         let parameters = self.query.iter().flat_map(|name| {
             let pairs = query::pairs(exchange.request.query().unwrap_or_default());
@@ -141,7 +141,7 @@ impl ApiKey {
         }
     }
 
-    pub(super) fn conceal(&self, exchange: &mut Exchange) {
+    pub(super) fn strip_credential(&self, exchange: &mut Exchange) {
         if self.forward {
             return;
         }
@@ -168,7 +168,7 @@ fn first_half(hash: &Hash) -> [u8; 16] {
     std::array::from_fn(|at| hash[at])
 }
 
-fn read_hex(text: &str) -> Option<Hash> {
+fn parse_sha256(text: &str) -> Option<Hash> {
     let digit = |at: usize| char::from(text.as_bytes()[at]).to_digit(16);
     if text.len() != 64 {
         return None;

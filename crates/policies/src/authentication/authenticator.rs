@@ -109,7 +109,7 @@ impl Authenticator {
     }
 
     /// Whether its credentials are bearer tokens.
-    pub(super) fn takes_tokens(&self) -> bool {
+    pub(super) fn takes_bearer_tokens(&self) -> bool {
         matches!(self, Self::Jwt(_))
     }
 
@@ -125,15 +125,19 @@ impl Authenticator {
         }
     }
 
-    /// What it makes of the request. `peek` says how long the address must wait if it has failed too often; asked before
+    /// What it makes of the request. `lockout` says how long the address must wait if it has failed too often; asked before
     /// anything that costs much.
     #[inline]
-    pub(super) fn ask(&self, exchange: &Exchange, peek: impl FnOnce() -> Option<Duration>) -> AuthenticatorOutcome {
+    pub(super) fn authenticate(
+        &self,
+        exchange: &Exchange,
+        lockout: impl FnOnce() -> Option<Duration>,
+    ) -> AuthenticatorOutcome {
         match self {
-            Self::Jwt(jwt) => jwt.ask(exchange, peek),
-            Self::ApiKey(keys) => keys.ask(exchange),
-            Self::Basic(basic) => basic.ask(exchange, peek),
-            Self::ClientCertificate(certificates) => certificates.ask(exchange),
+            Self::Jwt(jwt) => jwt.authenticate(exchange, lockout),
+            Self::ApiKey(keys) => keys.authenticate(exchange),
+            Self::Basic(basic) => basic.authenticate(exchange, lockout),
+            Self::ClientCertificate(certificates) => certificates.authenticate(exchange),
         }
     }
 
@@ -141,18 +145,18 @@ impl Authenticator {
     pub(super) fn preview(&self, exchange: &Exchange) -> AuthenticatorOutcome {
         match self {
             Self::Jwt(jwt) => jwt.preview(exchange),
-            Self::ApiKey(keys) => keys.ask(exchange),
+            Self::ApiKey(keys) => keys.authenticate(exchange),
             Self::Basic(basic) => basic.preview(exchange),
-            Self::ClientCertificate(certificates) => certificates.ask(exchange),
+            Self::ClientCertificate(certificates) => certificates.authenticate(exchange),
         }
     }
 
     /// Takes the credential out of the request if instances are not to see it.
-    pub(super) fn conceal(&self, exchange: &mut Exchange) {
+    pub(super) fn strip_credential(&self, exchange: &mut Exchange) {
         match self {
-            Self::Jwt(jwt) => jwt.conceal(exchange),
-            Self::ApiKey(keys) => keys.conceal(exchange),
-            Self::Basic(basic) => basic.conceal(exchange),
+            Self::Jwt(jwt) => jwt.strip_credential(exchange),
+            Self::ApiKey(keys) => keys.strip_credential(exchange),
+            Self::Basic(basic) => basic.strip_credential(exchange),
             // It is not in the request.
             Self::ClientCertificate(_) => {}
         }

@@ -20,14 +20,14 @@ use serde::{Deserialize, Serialize};
 use super::identity::Identity;
 use super::memory::{CredentialTag, VerifiedCredential};
 use super::outcome::{AuthenticatorOutcome, Moment, Refusal, credential};
-use super::token::is_safe;
+use super::token::is_forwardable;
 
 /// Bytes of user name and password as sent.
-const LONGEST: usize = 1024;
+const MAX_LENGTH: usize = 1024;
 /// Memory that verifying one Argon2 hash may take, in KiB, and rounds over it: a mistyped hash must not stop the gateway.
-const MOST_MEMORY: u32 = 256 * 1024;
-const MOST_ROUNDS: u32 = 16;
-const MOST_BCRYPT_COST: u32 = 15;
+const MAX_ARGON2_MEMORY: u32 = 256 * 1024;
+const MAX_ARGON2_ROUNDS: u32 = 16;
+const MAX_BCRYPT_COST: u32 = 15;
 
 /// What the plan says.
 #[derive(Serialize, Deserialize)]
@@ -60,7 +60,7 @@ pub(super) struct Basic {
 struct BasicUsers {
     users: HashMap<String, (StoredPassword, Arc<User>)>,
     /// What stands in for the hashes of users who do not exist.
-    nobody: Box<[StoredPassword]>,
+    decoys: Box<[StoredPassword]>,
     remember: Duration,
     salt: u64,
     identity: Arc<Identity>,
@@ -82,20 +82,20 @@ impl Basic {
         let settings = serde_json::to_string(&config).unwrap_or_default();
         let mut problems = Vec::new();
         let mut users = HashMap::new();
-        let mut nobody = Vec::new();
+        let mut decoys = Vec::new();
         for (index, account) in config.users.into_iter().enumerate() {
             let Account { id, email, role, permissions, password_hash } = account;
             let name = id.clone();
             let user = User { id, email, role, permissions, claims: serde_json::Map::new(), via: "basic" };
-            if name.is_empty() || name.contains(':') || !is_safe(&user) {
+            if name.is_empty() || name.contains(':') || !is_forwardable(&user) {
                 problems.push(Problem::at(
                     format!("users[{index}]"),
                     "the name, role or mail address cannot be told to instances",
                 ));
             }
-            match StoredPassword::read(&password_hash) {
+            match StoredPassword::parse(&password_hash) {
                 Ok(stored) => {
-                    nobody.push(stored.clone());
+                    decoys.push(stored.clone());
                     users.insert(name, (stored, Arc::new(user)));
                 }
                 Err(why) => problems.push(Problem::at(format!("users[{index}].password_hash"), why)),
@@ -105,7 +105,7 @@ impl Basic {
             return Err(problems);
         }
         let inner = BasicUsers {
-            nobody: nobody.into(),
+            decoys: decoys.into(),
             users,
             remember: config.remember.0,
             salt: identity.memory.salt(&settings),
@@ -114,39 +114,45 @@ impl Basic {
         Ok(Self { inner: Arc::new(inner), forward: config.forward_credentials })
     }
 
-    pub(super) fn ask(&self, exchange: &Exchange, peek: impl FnOnce() -> Option<Duration>) -> AuthenticatorOutcome {
+    pub(super) fn authenticate(
+        &self,
+        exchange: &Exchange,
+        lockout: impl FnOnce() -> Option<Duration>,
+    ) -> AuthenticatorOutcome {
         let Some(sent) = credential(exchange, "basic") else { return AuthenticatorOutcome::Absent };
         let (identity, at) = (&self.inner.identity, Moment::of(exchange));
         let tag = identity.memory.tag(self.inner.salt, sent);
-        if let Some(user) = identity.memory.recall(tag, at.wall) {
+        if let Some(user) = identity.memory.get(tag, at.wall) {
             return AuthenticatorOutcome::Accepted(user);
         }
-        if let Some(wait) = peek() {
+        if let Some(wait) = lockout() {
             return AuthenticatorOutcome::Refused(Refusal::Limited(wait));
         }
-        let Some((name, password)) = read(sent) else { return AuthenticatorOutcome::Refused(Refusal::Bad(WRONG)) };
+        let Some((name, password)) = parse_credentials(sent) else {
+            return AuthenticatorOutcome::Refused(Refusal::Bad(WRONG));
+        };
         let Some(background) = identity.background() else {
             return AuthenticatorOutcome::Refused(Refusal::Unchecked(BUSY));
         };
-        let answer = Arc::new(PendingCheck::default());
-        let (inner, told) = (Arc::clone(&self.inner), Arc::clone(&answer));
+        let check = Arc::new(PendingCheck::default());
+        let (inner, result) = (Arc::clone(&self.inner), Arc::clone(&check));
         let length = sent.len();
         let accepted = background.run(Box::new(move || {
-            told.give(inner.verify(&name, &password, (tag, length), at));
+            result.complete(inner.verify(&name, &password, (tag, length), at));
         }));
         if !accepted {
             return AuthenticatorOutcome::Refused(Refusal::Unchecked(BUSY));
         }
-        AuthenticatorOutcome::Wait(Box::pin(async move { settled(answer.taken().await) }))
+        AuthenticatorOutcome::Wait(Box::pin(async move { outcome_of(check.wait().await) }))
     }
 
     pub(super) fn preview(&self, exchange: &Exchange) -> AuthenticatorOutcome {
         let Some(sent) = credential(exchange, "basic") else { return AuthenticatorOutcome::Absent };
-        let user = read(sent).and_then(|(name, password)| self.inner.find(&name, &password));
-        settled(user)
+        let user = parse_credentials(sent).and_then(|(name, password)| self.inner.find(&name, &password));
+        outcome_of(user)
     }
 
-    pub(super) fn conceal(&self, exchange: &mut Exchange) {
+    pub(super) fn strip_credential(&self, exchange: &mut Exchange) {
         if !self.forward && credential(exchange, "basic").is_some() {
             exchange.request.edits.remove_known(Name::Authorization);
         }
@@ -157,17 +163,17 @@ impl BasicUsers {
     fn find(&self, name: &str, password: &[u8]) -> Option<Arc<User>> {
         let Some((stored, user)) = self.users.get(name) else {
             // The answer is the same whatever comes of it; what counts is the time that it takes.
-            self.stand_in(name).map(|stored| stored.is_of(password));
+            self.decoy_for(name).map(|stored| stored.verify(password));
             return None;
         };
-        stored.is_of(password).then(|| Arc::clone(user))
+        stored.verify(password).then(|| Arc::clone(user))
     }
 
     /// The hash that a name which does not exist is verified against. Hashes may cost differently; each such name keeps to
     /// one of them, so that what it costs tells it apart from no name that exists.
-    fn stand_in(&self, name: &str) -> Option<&StoredPassword> {
-        let number = self.identity.memory.salt(name) % (self.nobody.len() as u64).max(1);
-        self.nobody.get(usize::try_from(number).unwrap_or(0))
+    fn decoy_for(&self, name: &str) -> Option<&StoredPassword> {
+        let number = self.identity.memory.salt(name) % (self.decoys.len() as u64).max(1);
+        self.decoys.get(usize::try_from(number).unwrap_or(0))
     }
 
     /// Verifies a password and remembers it.
@@ -186,16 +192,16 @@ impl BasicUsers {
         }
         let entry =
             VerifiedCredential { user: Arc::clone(&user), until: at.wall.saturating_add(self.remember), id: None };
-        memory.remember(tag, entry, length, epoch);
+        memory.insert(tag, entry, length, epoch);
         Some(user)
     }
 }
 
 impl StoredPassword {
-    fn read(text: &str) -> Result<Self, &'static str> {
+    fn parse(text: &str) -> Result<Self, &'static str> {
         if matches!(text.get(..4), Some("$2a$" | "$2b$" | "$2y$")) {
             let parts: bcrypt::HashParts = text.parse().map_err(|_| "this is not a bcrypt hash")?;
-            return if parts.get_cost() > MOST_BCRYPT_COST {
+            return if parts.get_cost() > MAX_BCRYPT_COST {
                 Err("its cost is too high to verify")
             } else {
                 Ok(Self::Bcrypt(text.to_owned()))
@@ -206,13 +212,13 @@ impl StoredPassword {
             return Err("this is neither an Argon2id nor a bcrypt hash");
         }
         let params = argon2::Params::try_from(&hash).map_err(|_| "its Argon2 parameters cannot be used")?;
-        if params.m_cost() > MOST_MEMORY || params.t_cost() > MOST_ROUNDS {
+        if params.m_cost() > MAX_ARGON2_MEMORY || params.t_cost() > MAX_ARGON2_ROUNDS {
             return Err("its cost is too high to verify");
         }
         Ok(Self::Argon2(Box::new(hash)))
     }
 
-    fn is_of(&self, password: &[u8]) -> bool {
+    fn verify(&self, password: &[u8]) -> bool {
         match self {
             Self::Argon2(hash) => Argon2::default().verify_password(password, &**hash).is_ok(),
             // What bcrypt would cut off is refused: two passwords must not be one.
@@ -221,48 +227,48 @@ impl StoredPassword {
     }
 }
 
-fn settled(user: Option<Arc<User>>) -> AuthenticatorOutcome {
+fn outcome_of(user: Option<Arc<User>>) -> AuthenticatorOutcome {
     user.map_or(AuthenticatorOutcome::Refused(Refusal::Bad(WRONG)), AuthenticatorOutcome::Accepted)
 }
 
 /// User name and password.
-fn read(sent: &[u8]) -> Option<(String, Vec<u8>)> {
-    if sent.len() > LONGEST * 2 {
+fn parse_credentials(sent: &[u8]) -> Option<(String, Vec<u8>)> {
+    if sent.len() > MAX_LENGTH * 2 {
         return None;
     }
-    let bytes = STANDARD.decode(sent).ok().filter(|bytes| bytes.len() <= LONGEST)?;
-    let cut = bytes.iter().position(|byte| *byte == b':')?;
-    let name = std::str::from_utf8(&bytes[..cut]).ok()?;
-    Some((name.to_owned(), bytes[cut + 1..].to_vec()))
+    let bytes = STANDARD.decode(sent).ok().filter(|bytes| bytes.len() <= MAX_LENGTH)?;
+    let colon = bytes.iter().position(|byte| *byte == b':')?;
+    let name = std::str::from_utf8(&bytes[..colon]).ok()?;
+    Some((name.to_owned(), bytes[colon + 1..].to_vec()))
 }
 
 /// What a background thread finds out, on its way to the worker that waits for it.
 #[derive(Default)]
-struct PendingCheck(Mutex<Mail>);
+struct PendingCheck(Mutex<CheckState>);
 
 #[derive(Default)]
-enum Mail {
+enum CheckState {
     #[default]
-    Expected,
+    Running,
     Awaited(Waker),
-    Arrived(Option<Arc<User>>),
+    Done(Option<Arc<User>>),
 }
 
 impl PendingCheck {
-    fn give(&self, user: Option<Arc<User>>) {
-        let before = std::mem::replace(&mut *self.0.lock(), Mail::Arrived(user));
-        if let Mail::Awaited(waker) = before {
+    fn complete(&self, user: Option<Arc<User>>) {
+        let previous = std::mem::replace(&mut *self.0.lock(), CheckState::Done(user));
+        if let CheckState::Awaited(waker) = previous {
             waker.wake();
         }
     }
 
-    async fn taken(&self) -> Option<Arc<User>> {
+    async fn wait(&self) -> Option<Arc<User>> {
         poll_fn(|cx| {
-            let mut mail = self.0.lock();
-            if let Mail::Arrived(user) = &mut *mail {
+            let mut state = self.0.lock();
+            if let CheckState::Done(user) = &mut *state {
                 return Poll::Ready(user.take());
             }
-            *mail = Mail::Awaited(cx.waker().clone());
+            *state = CheckState::Awaited(cx.waker().clone());
             Poll::Pending
         })
         .await
@@ -288,7 +294,7 @@ mod tests {
         let config = json!({"users": users, "remember": 60.0, "forward_credentials": false});
         let built = Basic::build(serde_json::from_value(config).unwrap(), &Arc::default());
         let inner = built.map_err(|found| format!("{found:?}")).unwrap().inner;
-        let kind = |name: &str| match inner.stand_in(name) {
+        let kind = |name: &str| match inner.decoy_for(name) {
             Some(StoredPassword::Bcrypt(_)) => 2,
             Some(StoredPassword::Argon2(hash)) => usize::from(argon2::Params::try_from(&**hash).unwrap().m_cost() > 64),
             None => panic!("nothing stands in for {name}"),

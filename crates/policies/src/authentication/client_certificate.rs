@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::identity::Identity;
 use super::outcome::{AuthenticatorOutcome, Refusal};
-use super::token::is_safe;
+use super::token::is_forwardable;
 
 /// What the plan says.
 #[derive(Serialize, Deserialize)]
@@ -57,7 +57,7 @@ impl ClientCertificate {
         for (index, known) in config.users.iter().flatten().enumerate() {
             let CertificateUser { id, email, role, .. } = known;
             let user = User { id: id.clone(), email: email.clone(), role: role.clone(), ..User::default() };
-            if id.is_empty() || !is_safe(&user) {
+            if id.is_empty() || !is_forwardable(&user) {
                 let message = "the name, role or mail address cannot be told to instances";
                 problems.push(Problem::at(format!("users[{index}]"), message));
             }
@@ -69,7 +69,7 @@ impl ClientCertificate {
         Ok(Self { id: config.id, users, identity: Arc::clone(identity) })
     }
 
-    pub(super) fn ask(&self, exchange: &Exchange) -> AuthenticatorOutcome {
+    pub(super) fn authenticate(&self, exchange: &Exchange) -> AuthenticatorOutcome {
         let Some(certificate) = &exchange.request.origin.certificate else { return AuthenticatorOutcome::Absent };
         // A connection, or a session that is resumed, may outlive it.
         if certificate.not_after < exchange.times.wall {
@@ -103,7 +103,7 @@ impl ClientCertificate {
                 user.permissions.clone_from(&known.permissions);
             }
         }
-        if !is_safe(&user) {
+        if !is_forwardable(&user) {
             return Err("the name in the client's certificate cannot be told to instances");
         }
         user.claims = claims(certificate);

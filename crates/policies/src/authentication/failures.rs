@@ -40,7 +40,7 @@ impl Failures {
 
     /// Counts `cost` failures of `client`, which none of the networks that it is in may have too many of; a refused one
     /// is not counted. How long it must wait if it has none left.
-    pub(super) fn overdrawn(
+    pub(super) fn charge(
         &self,
         client: IpAddr,
         cost: u32,
@@ -58,19 +58,19 @@ impl Failures {
                 (NETWORKS.map(|(length, ..)| length), NETWORKS.len())
             }
         };
-        let ask = |cost| {
-            let charge = |at: usize| Charge::new(&self.0[at], &bytes[..lengths[at]], cost);
-            let mut charges = [charge(0), charge(1), charge(2)];
+        let check = |cost| {
+            let network = |at: usize| Charge::new(&self.0[at], &bytes[..lengths[at]], cost);
+            let mut charges = [network(0), network(1), network(2)];
             let charges = &mut charges[..count];
             match counters.check_all(charges, at) {
                 ChargeVerdict::Refused { by } => Err(charges[by].decision.retry_after),
                 ChargeVerdict::Admitted => Ok(charges.iter().all(|charge| charge.decision.remaining > 0)),
             }
         };
-        match ask(cost) {
+        match check(cost) {
             Err(wait) => Some(wait),
             // Asked again for one, an empty allowance says when there is one again.
-            Ok(false) if cost == 0 => ask(1).err(),
+            Ok(false) if cost == 0 => check(1).err(),
             Ok(_) => None,
         }
     }
@@ -101,14 +101,14 @@ mod tests {
         let failures = failures(2, &counters);
         let client = "2001:db8::1".parse().unwrap();
         for _ in 0..5 {
-            assert_eq!(failures.overdrawn(client, 0, &counters, at(0)), None);
+            assert_eq!(failures.charge(client, 0, &counters, at(0)), None);
         }
-        assert_eq!(failures.overdrawn(client, 1, &counters, at(0)), None);
-        assert_eq!(failures.overdrawn(client, 1, &counters, at(0)), None);
+        assert_eq!(failures.charge(client, 1, &counters, at(0)), None);
+        assert_eq!(failures.charge(client, 1, &counters, at(0)), None);
         for cost in [0, 1, 0] {
-            assert_eq!(failures.overdrawn(client, cost, &counters, at(0)), Some(Duration::from_secs(1800)));
+            assert_eq!(failures.charge(client, cost, &counters, at(0)), Some(Duration::from_secs(1800)));
         }
-        assert_eq!(failures.overdrawn(client, 0, &counters, at(1800)), None);
+        assert_eq!(failures.charge(client, 0, &counters, at(1800)), None);
     }
 
     #[test]
@@ -117,7 +117,7 @@ mod tests {
         let failures = failures(30, &counters);
         for network in 0..20_000_u128 {
             let client = IpAddr::V6(((0x2001_0db8_0001 << 80) | (network << 64)).into());
-            let _ = failures.overdrawn(client, 1, &counters, at(0));
+            let _ = failures.charge(client, 1, &counters, at(0));
         }
         assert!(counters.keys() <= 16 * 30 * 3, "{}", counters.keys());
     }
@@ -126,7 +126,7 @@ mod tests {
     fn figures_at_the_edge() {
         let counters = MemoryCounterStore::new(100);
         let client = "2001:db8::1".parse().unwrap();
-        assert_eq!(failures(u32::MAX, &counters).overdrawn(client, 1, &counters, at(0)), None);
+        assert_eq!(failures(u32::MAX, &counters).charge(client, 1, &counters, at(0)), None);
     }
 
     proptest! {
@@ -143,8 +143,8 @@ mod tests {
                 let client = std::net::Ipv6Addr::from(ip);
                 let keys = NETWORKS.map(|(length, times, _)| ((length, client.octets()[..length].to_vec()), times));
                 let has = keys.iter().all(|(key, times)| used.get(key).copied().unwrap_or_default() < limit * times);
-                prop_assert_eq!(failures.overdrawn(client.into(), 0, &counters, at(0)).is_none(), has);
-                prop_assert_eq!(failures.overdrawn(client.into(), 1, &counters, at(0)).is_none(), has);
+                prop_assert_eq!(failures.charge(client.into(), 0, &counters, at(0)).is_none(), has);
+                prop_assert_eq!(failures.charge(client.into(), 1, &counters, at(0)).is_none(), has);
                 for (key, _) in keys.into_iter().filter(|_| has) {
                     *used.entry(key).or_default() += 1;
                 }

@@ -10,19 +10,19 @@ use serde::{Deserialize, Serialize};
 
 use super::identity::Identity;
 use super::key_set::{KeyFetch, KeySet};
-use super::keys::{Given, Keys, SignatureAlgorithm};
+use super::keys::{KeyConfig, Keys, SignatureAlgorithm};
 use super::memory::{CredentialTag, VerifiedCredential};
 use super::outcome::{AuthenticatorOutcome, Moment, Refusal, credential};
 use super::token::{self, TokenError, TokenRules, Verified};
 
 /// Longest time for which a token without `exp` is remembered.
-const REMEMBERED: Duration = Duration::from_secs(3600);
+const MAX_REMEMBERED: Duration = Duration::from_secs(3600);
 
 /// What the plan says.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Config {
     name: String,
-    keys: Given,
+    keys: KeyConfig,
     /// Accepted algorithms; empty takes the usual one of each key.
     algorithms: Vec<SignatureAlgorithm>,
     /// How often keys at an address are fetched.
@@ -55,8 +55,8 @@ enum JwtKeys {
     At(Arc<KeySet>),
 }
 
-const TOO_LARGE: token::Why = "the token is too large";
-const REVOKED: token::Why = "the token was revoked";
+const TOO_LARGE: token::RefusalReason = "the token is too large";
+const REVOKED: token::RefusalReason = "the token was revoked";
 const NO_KEYS: &str = "the keys that tokens are verified with are not available";
 
 impl Jwt {
@@ -66,15 +66,15 @@ impl Jwt {
         let allowed = &config.algorithms[..];
         let fixed = |keys: Keys| JwtKeys::Fixed(Arc::new(keys));
         let source = match &config.keys {
-            Given::Secret(secrets) => fixed(Keys::from_secrets(secrets, allowed)?),
-            Given::Pem(texts) => fixed(Keys::from_pem(texts, allowed)?),
-            Given::Jwks(text) => fixed(
+            KeyConfig::Secret(secrets) => fixed(Keys::from_secrets(secrets, allowed)?),
+            KeyConfig::Pem(texts) => fixed(Keys::from_pem(texts, allowed)?),
+            KeyConfig::Jwks(text) => fixed(
                 Keys::from_jwks(text.as_bytes(), allowed, true).map_err(|why| vec![Problem::at("keys.value", why)])?,
             ),
-            Given::Url(url) => {
+            KeyConfig::Url(url) => {
                 let set = identity.key_sets.get(url, allowed, config.refresh.0);
                 if let Some(background) = identity.background() {
-                    background.look_after(&set);
+                    background.watch(&set);
                 }
                 JwtKeys::At(set)
             }
@@ -95,54 +95,58 @@ impl Jwt {
     }
 
     #[inline]
-    pub(super) fn ask(&self, exchange: &Exchange, peek: impl FnOnce() -> Option<Duration>) -> AuthenticatorOutcome {
+    pub(super) fn authenticate(
+        &self,
+        exchange: &Exchange,
+        lockout: impl FnOnce() -> Option<Duration>,
+    ) -> AuthenticatorOutcome {
         let Some(token) = credential(exchange, "bearer") else { return AuthenticatorOutcome::Absent };
         if token.len() > self.inner.max_size {
             return AuthenticatorOutcome::Refused(Refusal::Bad(TOO_LARGE));
         }
         let at = Moment::of(exchange);
         let tag = self.inner.tag(token);
-        match self.inner.identity.memory.recall(tag, at.wall) {
+        match self.inner.identity.memory.get(tag, at.wall) {
             Some(user) => AuthenticatorOutcome::Accepted(user),
-            None => self.first_sight(token, tag, at, peek),
+            None => self.verify_new(token, tag, at, lockout),
         }
     }
 
     /// A token that is not remembered.
-    fn first_sight(
+    fn verify_new(
         &self,
         token: &[u8],
         tag: CredentialTag,
         at: Moment,
-        peek: impl FnOnce() -> Option<Duration>,
+        lockout: impl FnOnce() -> Option<Duration>,
     ) -> AuthenticatorOutcome {
-        if let Some(wait) = peek() {
+        if let Some(wait) = lockout() {
             return AuthenticatorOutcome::Refused(Refusal::Limited(wait));
         }
         let Ok(token) = std::str::from_utf8(token) else {
-            return self.inner.refused(TokenError::Refused(token::NOT_A_TOKEN));
+            return self.inner.refusal(TokenError::Refused(token::NOT_A_TOKEN));
         };
         match self.inner.verify(token, tag, at) {
             Ok(user) => AuthenticatorOutcome::Accepted(user),
-            Err(TokenError::UnknownKey(why)) => self.look_for_key(token, at, why),
-            Err(failure) => self.inner.refused(failure),
+            Err(TokenError::UnknownKey(why)) => self.wait_for_key(token, at, why),
+            Err(failure) => self.inner.refusal(failure),
         }
     }
 
     /// Waits for a newer set of keys, if there may be one.
-    fn look_for_key(&self, token: &str, at: Moment, why: token::Why) -> AuthenticatorOutcome {
-        let refused = || self.inner.refused(TokenError::UnknownKey(why));
-        let JwtKeys::At(set) = &self.inner.source else { return refused() };
-        let Some(background) = self.inner.identity.background() else { return refused() };
-        if matches!(set.ask(at.now), KeyFetch::None) {
-            return refused();
+    fn wait_for_key(&self, token: &str, at: Moment, why: token::RefusalReason) -> AuthenticatorOutcome {
+        let refusal = || self.inner.refusal(TokenError::UnknownKey(why));
+        let JwtKeys::At(set) = &self.inner.source else { return refusal() };
+        let Some(background) = self.inner.identity.background() else { return refusal() };
+        if matches!(set.request_fetch(at.now), KeyFetch::NotSoon) {
+            return refusal();
         }
-        background.look_after(set);
+        background.watch(set);
         let (inner, set, token) = (Arc::clone(&self.inner), Arc::clone(set), token.to_owned());
         AuthenticatorOutcome::Wait(Box::pin(async move {
-            set.fetched(at.now).await;
+            set.wait_for_fetch(at.now).await;
             let tag = inner.tag(token.as_bytes());
-            inner.verify(&token, tag, at).map_or_else(|failure| inner.refused(failure), AuthenticatorOutcome::Accepted)
+            inner.verify(&token, tag, at).map_or_else(|failure| inner.refusal(failure), AuthenticatorOutcome::Accepted)
         }))
     }
 
@@ -159,12 +163,12 @@ impl Jwt {
         };
         let token = std::str::from_utf8(token).unwrap_or_default();
         token::verify(token, &keys, &self.inner.rules, exchange.times.wall).map_or_else(
-            |failure| self.inner.refused(failure),
+            |failure| self.inner.refusal(failure),
             |verified| AuthenticatorOutcome::Accepted(verified.user),
         )
     }
 
-    pub(super) fn conceal(&self, exchange: &mut Exchange) {
+    pub(super) fn strip_credential(&self, exchange: &mut Exchange) {
         if !self.forward && credential(exchange, "bearer").is_some() {
             exchange.request.edits.remove_known(Name::Authorization);
         }
@@ -194,13 +198,13 @@ impl JwtVerifier {
         if memory.is_revoked(&user, id.as_deref(), issued, at.wall) {
             return Err(TokenError::Refused(REVOKED));
         }
-        let until = expires.unwrap_or_else(|| at.wall.saturating_add(REMEMBERED));
+        let until = expires.unwrap_or_else(|| at.wall.saturating_add(MAX_REMEMBERED));
         let entry = VerifiedCredential { user: Arc::clone(&user), until, id: id.map(Into::into) };
-        memory.remember(tag, entry, token.len(), epoch);
+        memory.insert(tag, entry, token.len(), epoch);
         Ok(user)
     }
 
-    fn refused(&self, failure: TokenError) -> AuthenticatorOutcome {
+    fn refusal(&self, failure: TokenError) -> AuthenticatorOutcome {
         AuthenticatorOutcome::Refused(match (failure, &self.source) {
             (TokenError::UnknownKey(_), JwtKeys::At(set)) if set.current().is_none() => Refusal::Unchecked(NO_KEYS),
             (TokenError::Refused(why) | TokenError::UnknownKey(why), _) => Refusal::Bad(why),

@@ -13,9 +13,9 @@ use pylae_core::Instant;
 use super::keys::{Keys, SignatureAlgorithm};
 
 /// Shortest time between two fetches, whatever is asked for.
-const PAUSE: Duration = Duration::from_secs(30);
+const MIN_INTERVAL: Duration = Duration::from_secs(30);
 /// Bytes of a JWK set.
-pub const MOST_BYTES: usize = 1024 * 1024;
+pub const MAX_KEY_SET_BYTES: usize = 1024 * 1024;
 
 /// What is done for authenticators outside the workers.
 pub trait Background: Send + Sync {
@@ -24,7 +24,7 @@ pub trait Background: Send + Sync {
 
     /// Looks after `set` from now on, as long as it lives: fetches it when it is due. To be called again when it has
     /// become due earlier than it said.
-    fn look_after(&self, set: &Arc<KeySet>);
+    fn watch(&self, set: &Arc<KeySet>);
 }
 
 /// The keys at an address.
@@ -45,8 +45,8 @@ struct State {
     document: Vec<u8>,
     /// When the next fetch is due; zero is at once.
     due: Instant,
-    /// When the last fetch was begun.
-    begun: Option<Instant>,
+    /// When the last fetch began.
+    fetch_started: Option<Instant>,
     fetching: bool,
     failures: u32,
     wakers: Vec<Waker>,
@@ -68,7 +68,7 @@ pub(super) enum KeyFetch {
     /// A fetch is under way or about to begin.
     Soon,
     /// Nothing is fetched before long.
-    None,
+    NotSoon,
 }
 
 impl KeySet {
@@ -90,7 +90,7 @@ impl KeySet {
     }
 
     /// The address without what may be secret in it, for logs.
-    pub fn shown(&self) -> &str {
+    pub fn redacted_url(&self) -> &str {
         self.url.split(['?', '#']).next().unwrap_or_default()
     }
 
@@ -101,20 +101,20 @@ impl KeySet {
     }
 
     /// Says that a fetch begins.
-    pub fn begin(&self, now: Instant) {
+    pub fn begin_fetch(&self, now: Instant) {
         let mut state = self.state.lock();
         state.fetching = true;
-        state.begun = Some(now);
+        state.fetch_started = Some(now);
     }
 
     /// Takes what was fetched. What is no usable set changes nothing: the last good one stays in force.
-    pub fn deliver(&self, document: Result<Vec<u8>, String>, now: Instant) -> Fetched {
-        let read = document.and_then(|document| {
+    pub fn finish_fetch(&self, document: Result<Vec<u8>, String>, now: Instant) -> Fetched {
+        let parsed = document.and_then(|document| {
             let keys = Keys::from_jwks(&document, &self.algorithms, false)?;
             Ok((document, keys))
         });
         let mut state = self.state.lock();
-        let fetched = match read {
+        let fetched = match parsed {
             Ok((document, keys)) => {
                 if document != state.document {
                     *self.keys.write() = Some(Arc::new(keys));
@@ -127,7 +127,11 @@ impl KeySet {
             Err(why) => {
                 // Without any key nobody gets in, so the first attempts follow each other soon.
                 let loaded = self.keys.read().is_some();
-                let pause = if loaded { PAUSE } else { PAUSE.min(Duration::from_secs(1 << state.failures.min(5))) };
+                let pause = if loaded {
+                    MIN_INTERVAL
+                } else {
+                    MIN_INTERVAL.min(Duration::from_secs(1 << state.failures.min(5)))
+                };
                 state.due = now.saturating_add(pause);
                 state.failures += 1;
                 if state.failures == 1 { Fetched::Failing(why) } else { Fetched::Usual }
@@ -151,20 +155,20 @@ impl KeySet {
     }
 
     /// Asks for a newer set: fetched at once, but not within 30 seconds of the last time.
-    pub(super) fn ask(&self, now: Instant) -> KeyFetch {
+    pub(super) fn request_fetch(&self, now: Instant) -> KeyFetch {
         let mut state = self.state.lock();
         if state.fetching || state.due <= now {
             return KeyFetch::Soon;
         }
-        if state.begun.is_some_and(|begun| now < begun.saturating_add(PAUSE)) {
-            return KeyFetch::None;
+        if state.fetch_started.is_some_and(|started| now < started.saturating_add(MIN_INTERVAL)) {
+            return KeyFetch::NotSoon;
         }
         state.due = now;
         KeyFetch::Soon
     }
 
     /// Waits until the fetch that is due or under way is over.
-    pub(super) async fn fetched(&self, now: Instant) {
+    pub(super) async fn wait_for_fetch(&self, now: Instant) {
         poll_fn(|cx| {
             let mut state = self.state.lock();
             // A due date later than `now` was set by a fetch that is over.
@@ -181,7 +185,7 @@ impl KeySet {
 /// The sets that authenticators use, by address: one that is used again after a reload keeps its keys.
 #[derive(Default)]
 pub(super) struct KeySets {
-    by_address: Mutex<BTreeMap<String, Weak<KeySet>>>,
+    by_url: Mutex<BTreeMap<String, Weak<KeySet>>>,
     /// Counts the sets that were fetched. A set that is let go and taken up again must not be taken for what it was before:
     /// tokens are remembered longer.
     fetches: Arc<AtomicU64>,
@@ -190,7 +194,7 @@ pub(super) struct KeySets {
 impl KeySets {
     /// The set at `url`.
     pub(super) fn get(&self, url: &str, algorithms: &[SignatureAlgorithm], refresh: Duration) -> Arc<KeySet> {
-        let mut sets = self.by_address.lock();
+        let mut sets = self.by_url.lock();
         sets.retain(|_, set| set.strong_count() > 0);
         let name = format!("{url} {algorithms:?} {refresh:?}");
         if let Some(set) = sets.get(&name).and_then(Weak::upgrade) {

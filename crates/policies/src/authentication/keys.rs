@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use super::object::Object;
 
 /// Keys that one set may hold.
-const MOST_KEYS: usize = 100;
+const MAX_KEYS: usize = 100;
 /// Bits that an RSA modulus needs at least (RFC 7518 section 3.3).
-const LEAST_RSA_BITS: usize = 2048;
+const MIN_RSA_BITS: usize = 2048;
 
 /// A signature algorithm (RFC 7518 section 3.1, RFC 8037 section 3.1). `none` is not one.
 #[allow(clippy::upper_case_acronyms)] // spelt as in the registry
@@ -73,7 +73,7 @@ impl SignatureAlgorithm {
         }
     }
 
-    fn named(name: &str) -> Option<Self> {
+    fn from_name(name: &str) -> Option<Self> {
         ALL.into_iter().find(|algorithm| algorithm.name() == name)
     }
 
@@ -110,7 +110,7 @@ impl SignatureAlgorithm {
 /// Where keys come from, as the plan says it.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(tag = "from", content = "value", rename_all = "snake_case", deny_unknown_fields)]
-pub(super) enum Given {
+pub(super) enum KeyConfig {
     /// Shared secrets, any of which signs.
     Secret(Vec<String>),
     /// Public keys in PEM (`PUBLIC KEY`, `RSA PUBLIC KEY`), one or more in each text.
@@ -146,11 +146,11 @@ impl VerificationKey {
     }
 
     /// Whether this is the key for a token with such a header. A key without name serves all names.
-    fn fits(&self, algorithm: &str, kid: Option<&str>) -> bool {
-        self.algorithm.name() == algorithm && self.is_called(kid)
+    fn matches(&self, algorithm: &str, kid: Option<&str>) -> bool {
+        self.algorithm.name() == algorithm && self.accepts_kid(kid)
     }
 
-    fn is_called(&self, kid: Option<&str>) -> bool {
+    fn accepts_kid(&self, kid: Option<&str>) -> bool {
         match (&self.kid, kid) {
             (Some(own), Some(wanted)) => **own == *wanted,
             _ => true,
@@ -179,7 +179,7 @@ pub(super) enum KeyMatch {
     /// The key of this name did not make it.
     Mismatch,
     /// None of the keys that it could be made it, and the token names none of them: it may be of another set.
-    NoneMadeIt,
+    NoKeyVerifies,
 }
 
 /// A set of keys.
@@ -189,12 +189,14 @@ pub(super) struct Keys(Vec<VerificationKey>);
 impl Keys {
     /// Looks for the key by what the token's header says, and verifies with it.
     pub(super) fn check(&self, algorithm: &str, kid: Option<&str>, message: &[u8], signature: &[u8]) -> KeyMatch {
-        let mut candidates = self.0.iter().filter(|key| key.fits(algorithm, kid)).peekable();
-        let named = || kid.is_some() && self.0.iter().any(|key| key.kid.as_deref() == kid);
+        let mut candidates = self.0.iter().filter(|key| key.matches(algorithm, kid)).peekable();
+        let knows_kid = || kid.is_some() && self.0.iter().any(|key| key.kid.as_deref() == kid);
         if candidates.peek().is_none() {
-            return if !self.0.iter().any(|key| key.is_called(kid)) {
+            return if !self.0.iter().any(|key| key.accepts_kid(kid)) {
                 KeyMatch::UnknownKey
-            } else if named() || SignatureAlgorithm::named(algorithm).is_none_or(|known| known.public().is_none()) {
+            } else if knows_kid()
+                || SignatureAlgorithm::from_name(algorithm).is_none_or(|known| known.public().is_none())
+            {
                 KeyMatch::WrongAlgorithm
             } else {
                 KeyMatch::NoKeyForAlgorithm
@@ -202,10 +204,10 @@ impl Keys {
         }
         if candidates.any(|key| key.verifies(message, signature)) {
             KeyMatch::Verified
-        } else if named() {
+        } else if knows_kid() {
             KeyMatch::Mismatch
         } else {
-            KeyMatch::NoneMadeIt
+            KeyMatch::NoKeyVerifies
         }
     }
 
@@ -225,7 +227,7 @@ impl Keys {
                 allowed.iter().filter_map(|algorithm| VerificationKey::secret(None, *algorithm, secret.as_bytes())),
             );
         }
-        Self::some(keys, "keys", "there is no secret")
+        Self::non_empty(keys, "keys", "there is no secret")
     }
 
     /// Public keys in PEM, for those of `allowed` that suit each (the usual one of its kind if none is named).
@@ -245,15 +247,15 @@ impl Keys {
                 keys.extend(from_der(None, block.contents(), allowed).map_err(|why| vec![Problem::at(&at, why)])?);
             }
         }
-        Self::some(keys, "keys", "there is no key")
+        Self::non_empty(keys, "keys", "there is no key")
     }
 
     /// A JWK set. Keys that are not for signatures, or that are of an unknown kind, are passed over (RFC 7517 section 5).
     /// Secrets are taken only from a set that is `private`, never from one that can be fetched.
     pub(super) fn from_jwks(text: &[u8], allowed: &[SignatureAlgorithm], private: bool) -> Result<Self, String> {
         let Object::<JwkSet>(set) = serde_json::from_slice(text).map_err(|_| "this is not a JWK set".to_owned())?;
-        if set.keys.len() > MOST_KEYS {
-            return Err(format!("the JWK set has more than {MOST_KEYS} keys"));
+        if set.keys.len() > MAX_KEYS {
+            return Err(format!("the JWK set has more than {MAX_KEYS} keys"));
         }
         let read = |jwk: serde_json::Value| -> Vec<VerificationKey> {
             let Ok(Object(jwk)) = serde_json::from_value::<Object<Jwk>>(jwk) else { return Vec::new() };
@@ -263,7 +265,7 @@ impl Keys {
         if keys.is_empty() { Err("the JWK set has no key that can be used".to_owned()) } else { Ok(Self(keys)) }
     }
 
-    fn some(keys: Vec<VerificationKey>, at: &str, otherwise: &str) -> Result<Self, Vec<Problem>> {
+    fn non_empty(keys: Vec<VerificationKey>, at: &str, otherwise: &str) -> Result<Self, Vec<Problem>> {
         if keys.is_empty() { Err(vec![Problem::at(at, otherwise)]) } else { Ok(Self(keys)) }
     }
 }
@@ -273,8 +275,8 @@ fn from_der(kid: Option<&str>, der: &[u8], allowed: &[SignatureAlgorithm]) -> Re
     let key = |algorithm: SignatureAlgorithm| VerificationKey::public(kid.map(Into::into), algorithm, der);
     let usual = [RS256, ES256, ES384, ES512, EdDSA].into_iter().find(|algorithm| key(*algorithm).is_some());
     let usual = usual.ok_or("this is no RSA, P-256, P-384, P-521 or Ed25519 public key")?;
-    if usual.is_rsa() && !PublicEncryptingKey::from_der(der).is_ok_and(|key| key.key_size_bits() >= LEAST_RSA_BITS) {
-        return Err(format!("an RSA key needs at least {LEAST_RSA_BITS} bits"));
+    if usual.is_rsa() && !PublicEncryptingKey::from_der(der).is_ok_and(|key| key.key_size_bits() >= MIN_RSA_BITS) {
+        return Err(format!("an RSA key needs at least {MIN_RSA_BITS} bits"));
     }
     if allowed.is_empty() {
         return Ok(key(usual).into_iter().collect());
@@ -319,7 +321,7 @@ impl Jwk {
         let own = match &self.alg {
             None => None,
             Some(name) => {
-                Some(SignatureAlgorithm::named(name).filter(|own| allowed.is_empty() || allowed.contains(own))?)
+                Some(SignatureAlgorithm::from_name(name).filter(|own| allowed.is_empty() || allowed.contains(own))?)
             }
         };
         let own = own.as_slice();
@@ -328,7 +330,7 @@ impl Jwk {
         match (self.kty.as_str(), self.crv.as_deref()) {
             ("oct", _) if private => self.secrets(kid, allowed),
             ("RSA", _) => {
-                let (n, e) = (decoded(self.n.as_deref()?)?, decoded(self.e.as_deref()?)?);
+                let (n, e) = (decode_base64url(self.n.as_deref()?)?, decode_base64url(self.e.as_deref()?)?);
                 let der = RsaPublicKeyComponents { n: &n[..], e: &e[..] }.as_der().ok()?;
                 from_der(kid, der.as_ref(), allowed).ok()
             }
@@ -339,17 +341,17 @@ impl Jwk {
                     "P-521" => 66,
                     _ => return None,
                 };
-                let (x, y) = (decoded(self.x.as_deref()?)?, decoded(self.y.as_deref()?)?);
+                let (x, y) = (decode_base64url(self.x.as_deref()?)?, decode_base64url(self.y.as_deref()?)?);
                 let point = [&[4][..], &x[..], &y[..]].concat();
                 if x.len() != width || y.len() != width { None } else { from_der(kid, &point, allowed).ok() }
             }
-            ("OKP", Some("Ed25519")) => from_der(kid, &decoded(self.x.as_deref()?)?, allowed).ok(),
+            ("OKP", Some("Ed25519")) => from_der(kid, &decode_base64url(self.x.as_deref()?)?, allowed).ok(),
             _ => None,
         }
     }
 
     fn secrets(&self, kid: Option<&str>, allowed: &[SignatureAlgorithm]) -> Option<Vec<VerificationKey>> {
-        let bytes = decoded(self.k.as_deref()?)?;
+        let bytes = decode_base64url(self.k.as_deref()?)?;
         let allowed = if allowed.is_empty() { &[HS256] } else { allowed };
         Some(
             allowed
@@ -361,6 +363,6 @@ impl Jwk {
 }
 
 /// Bytes in base64url without padding; nothing else, and only in the one canonical spelling.
-pub(super) fn decoded(text: &str) -> Option<Vec<u8>> {
+pub(super) fn decode_base64url(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text).ok()
 }

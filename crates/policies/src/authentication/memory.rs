@@ -15,7 +15,7 @@ const SHARDS: usize = 64;
 /// Bytes that the entries of one shard may take, by estimate: 64 MB in all.
 const SHARD_BYTES: usize = 1024 * 1024;
 /// Revocations that are kept; more are refused, because forgetting one would let its credential in again.
-const MOST_REVOKED: usize = 100_000;
+const MAX_REVOCATIONS: usize = 100_000;
 
 /// What stands for a credential: two independent keyed hashes (`SipHash` with secret keys), 128 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ struct PaddedCredentialShard(Mutex<CredentialShard>);
 
 #[derive(Default)]
 struct CredentialShard {
-    entries: HashMap<u64, (u64, VerifiedCredential), BuildHasherDefault<Plain>>,
+    entries: HashMap<u64, (u64, VerifiedCredential), BuildHasherDefault<IdentityHasher>>,
     /// Keys in the order in which they came, possibly of entries that are gone.
     order: VecDeque<(u64, usize)>,
     bytes: usize,
@@ -65,9 +65,9 @@ struct CredentialShard {
 
 /// Takes a tag, which is a hash already, as it is.
 #[derive(Default)]
-struct Plain(u64);
+struct IdentityHasher(u64);
 
-impl Hasher for Plain {
+impl Hasher for IdentityHasher {
     fn finish(&self) -> u64 {
         self.0
     }
@@ -121,19 +121,19 @@ impl CredentialCache {
 
     /// Whom the credential belongs to, if it is remembered and still good.
     #[inline]
-    pub(super) fn recall(&self, tag: CredentialTag, wall: Duration) -> Option<Arc<User>> {
+    pub(super) fn get(&self, tag: CredentialTag, wall: Duration) -> Option<Arc<User>> {
         let shard = self.shard(tag).0.lock();
         let (rest, entry) = shard.entries.get(&tag.0)?;
         (*rest == tag.1 && wall < entry.until).then(|| Arc::clone(&entry.user))
     }
 
-    /// To be asked before a credential is verified, and handed to [`Self::remember`] afterwards.
+    /// To be asked before a credential is verified, and handed to [`Self::insert`] afterwards.
     pub(super) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::SeqCst)
     }
 
     /// Remembers a credential that took `bytes`, unless something was revoked since `epoch`.
-    pub(super) fn remember(&self, tag: CredentialTag, entry: VerifiedCredential, bytes: usize, epoch: u64) {
+    pub(super) fn insert(&self, tag: CredentialTag, entry: VerifiedCredential, bytes: usize, epoch: u64) {
         // Parsed claims take several times their text.
         let cost = 4 * bytes + size_of::<(u64, u64, VerifiedCredential)>() + size_of::<User>();
         let mut shard = self.shard(tag).0.lock();
@@ -156,11 +156,11 @@ impl CredentialCache {
         let until = wall.saturating_add(span);
         {
             let mut revoked = self.revoked.lock();
-            if revoked.len() >= MOST_REVOKED {
+            if revoked.len() >= MAX_REVOCATIONS {
                 revoked.tokens.retain(|_, until| *until > wall);
                 revoked.users.retain(|_, (_, until)| *until > wall);
             }
-            if revoked.len() >= MOST_REVOKED {
+            if revoked.len() >= MAX_REVOCATIONS {
                 return false;
             }
             match what {

@@ -86,10 +86,10 @@ fn bearer(token: &str) -> Exchange {
 
 /// What becomes of the request, when nothing has to be waited for.
 fn ask(chain: &Chain, exchange: &mut Exchange) -> Result<String, Box<Rejection>> {
-    settle(chain.request(exchange), exchange)
+    user_or_rejection(chain.request(exchange), exchange)
 }
 
-fn settle(verdict: Verdict, exchange: &Exchange) -> Result<String, Box<Rejection>> {
+fn user_or_rejection(verdict: Verdict, exchange: &Exchange) -> Result<String, Box<Rejection>> {
     match verdict {
         Verdict::Continue => Ok(exchange.request.user.as_ref().map(|user| user.id.clone()).unwrap_or_default()),
         Verdict::Reject(rejection) => Err(rejection),

@@ -10,14 +10,14 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-use super::keys::{KeyMatch, Keys, decoded};
+use super::keys::{KeyMatch, Keys, decode_base64url};
 use super::object::Object;
 
 /// Bytes of a user's id, role or mail address.
-const LONGEST_IDENTITY: usize = 1024;
+const MAX_IDENTITY_LENGTH: usize = 1024;
 
-/// Why a token is refused. Shown to the client: it says nothing that the client could not find out.
-pub(super) type Why = &'static str;
+/// RefusalReason a token is refused. Shown to the client: it says nothing that the client could not find out.
+pub(super) type RefusalReason = &'static str;
 
 /// What a token must say besides being signed.
 #[derive(Clone, Serialize, Deserialize)]
@@ -62,28 +62,28 @@ pub(super) struct Verified {
     pub(super) id: Option<String>,
 }
 
-/// Why there is no verified token.
+/// RefusalReason there is no verified token.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum TokenError {
-    Refused(Why),
+    Refused(RefusalReason),
     /// The set has no such key, but a newer one might; what it comes to otherwise.
-    UnknownKey(Why),
+    UnknownKey(RefusalReason),
 }
 
 /// The JOSE header, as far as it is looked at. Keys and addresses of keys in it are never used.
 #[derive(Deserialize)]
 struct Header {
     alg: String,
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "not_null")]
     kid: Option<String>,
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "not_null")]
     crit: Option<Value>,
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "not_null")]
     b64: Option<Value>,
 }
 
 /// A member that may be missing, but not null.
-fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
+fn not_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
     T::deserialize(from).map(Some)
 }
 
@@ -116,7 +116,9 @@ impl<'de> Deserialize<'de> for Claims {
 pub(super) fn verify(token: &str, keys: &Keys, rules: &TokenRules, wall: Duration) -> Result<Verified, TokenError> {
     let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Refused(NOT_A_TOKEN))?;
     let (header, payload) = message.split_once('.').ok_or(TokenError::Refused(NOT_A_TOKEN))?;
-    let (Some(header), Some(payload), Some(signature)) = (decoded(header), decoded(payload), decoded(signature)) else {
+    let (Some(header), Some(payload), Some(signature)) =
+        (decode_base64url(header), decode_base64url(payload), decode_base64url(signature))
+    else {
         return Err(TokenError::Refused(NOT_A_TOKEN));
     };
     let Object::<Header>(header) = serde_json::from_slice(&header).map_err(|_| TokenError::Refused(NOT_A_TOKEN))?;
@@ -134,10 +136,10 @@ pub(super) fn verify(token: &str, keys: &Keys, rules: &TokenRules, wall: Duratio
         KeyMatch::WrongAlgorithm => return Err(TokenError::Refused(WRONG_ALGORITHM)),
         KeyMatch::NoKeyForAlgorithm => return Err(unknown(WRONG_ALGORITHM)),
         KeyMatch::Mismatch => return Err(TokenError::Refused(MISMATCH)),
-        KeyMatch::NoneMadeIt => return Err(unknown(MISMATCH)),
+        KeyMatch::NoKeyVerifies => return Err(unknown(MISMATCH)),
     }
     let Claims(claims) = serde_json::from_slice(&payload).map_err(|_| TokenError::Refused(NOT_A_TOKEN))?;
-    accept(claims, rules, wall).map_err(TokenError::Refused)
+    validate(claims, rules, wall).map_err(TokenError::Refused)
 }
 
 /// What a token that is not verified says about where it is from.
@@ -149,34 +151,34 @@ fn issuer_of(payload: &[u8]) -> Option<String> {
     }
 }
 
-pub(super) const NOT_A_TOKEN: Why = "this is not a JSON Web Token";
-const WRONG_ALGORITHM: Why = "the token's algorithm is not accepted";
-const MISMATCH: Why = "the token's signature does not match";
-const OTHER_ISSUER: Why = "the token is from another issuer";
-pub(super) const UNKNOWN_KEY: Why = "the token was signed with a key that is not known";
+pub(super) const NOT_A_TOKEN: RefusalReason = "this is not a JSON Web Token";
+const WRONG_ALGORITHM: RefusalReason = "the token's algorithm is not accepted";
+const MISMATCH: RefusalReason = "the token's signature does not match";
+const OTHER_ISSUER: RefusalReason = "the token is from another issuer";
+pub(super) const UNKNOWN_KEY: RefusalReason = "the token was signed with a key that is not known";
 
 /// What the claims of a token that is signed come to.
-fn accept(claims: Map<String, Value>, rules: &TokenRules, wall: Duration) -> Result<Verified, Why> {
+fn validate(claims: Map<String, Value>, rules: &TokenRules, wall: Duration) -> Result<Verified, RefusalReason> {
     let now = wall.as_secs_f64();
     let leeway = rules.leeway.0.as_secs_f64();
-    let expires = date(&claims, "exp")?;
-    let issued = date(&claims, "iat")?;
+    let expires = numeric_date(&claims, "exp")?;
+    let issued = numeric_date(&claims, "iat")?;
     if expires.is_some_and(|expires| now >= expires + leeway) {
         return Err("the token has expired");
     }
-    if date(&claims, "nbf")?.is_some_and(|start| now < start - leeway) {
+    if numeric_date(&claims, "nbf")?.is_some_and(|start| now < start - leeway) {
         return Err("the token is not valid yet");
     }
-    if rules.required_claims.iter().any(|name| find(&claims, name).is_none_or(Value::is_null)) {
+    if rules.required_claims.iter().any(|name| find_claim(&claims, name).is_none_or(Value::is_null)) {
         return Err("the token lacks a claim that is required");
     }
-    if !rules.is_from(optional_text(&claims, "iss")?) {
+    if !rules.is_from(optional_string(&claims, "iss")?) {
         return Err(OTHER_ISSUER);
     }
     if !rules.audiences.is_empty() && !is_for(claims.get("aud"), &rules.audiences)? {
         return Err("the token is for another audience");
     }
-    let id = optional_text(&claims, "jti")?.map(ToOwned::to_owned);
+    let id = optional_string(&claims, "jti")?.map(ToOwned::to_owned);
     let user = user(claims, &rules.claims)?;
     let moment = |seconds: f64| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX);
     let expires = expires.map(|expires| moment(expires).saturating_add(rules.leeway.0));
@@ -184,7 +186,7 @@ fn accept(claims: Map<String, Value>, rules: &TokenRules, wall: Duration) -> Res
 }
 
 /// A `NumericDate` (RFC 7519 section 2): a number, whole or not; never a text.
-fn date(claims: &Map<String, Value>, name: &str) -> Result<Option<f64>, Why> {
+fn numeric_date(claims: &Map<String, Value>, name: &str) -> Result<Option<f64>, RefusalReason> {
     match claims.get(name) {
         None => Ok(None),
         Some(Value::Number(number)) => Ok(Some(number.as_f64().filter(|date| date.is_finite()).ok_or(WRONG_TYPE)?)),
@@ -192,9 +194,9 @@ fn date(claims: &Map<String, Value>, name: &str) -> Result<Option<f64>, Why> {
     }
 }
 
-const WRONG_TYPE: Why = "a claim of the token is of the wrong type";
+const WRONG_TYPE: RefusalReason = "a claim of the token is of the wrong type";
 
-fn optional_text<'a>(claims: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, Why> {
+fn optional_string<'a>(claims: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, RefusalReason> {
     match claims.get(name) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
@@ -203,12 +205,12 @@ fn optional_text<'a>(claims: &'a Map<String, Value>, name: &str) -> Result<Optio
 }
 
 /// Whether `aud`, a text or a list of texts, names one of `accepted`.
-fn is_for(audience: Option<&Value>, accepted: &[String]) -> Result<bool, Why> {
-    let named = texts(audience.ok_or("the token names no audience")?)?;
+fn is_for(audience: Option<&Value>, accepted: &[String]) -> Result<bool, RefusalReason> {
+    let named = string_list(audience.ok_or("the token names no audience")?)?;
     Ok(named.iter().any(|name| accepted.iter().any(|one| one == name)))
 }
 
-fn texts(value: &Value) -> Result<Vec<&str>, Why> {
+fn string_list(value: &Value) -> Result<Vec<&str>, RefusalReason> {
     match value {
         Value::String(text) => Ok(vec![text]),
         Value::Array(list) => list.iter().map(|one| one.as_str().ok_or(WRONG_TYPE)).collect(),
@@ -217,48 +219,48 @@ fn texts(value: &Value) -> Result<Vec<&str>, Why> {
 }
 
 /// A claim by its name, or by a path of names with dots between.
-fn find<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+fn find_claim<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     claims.get(name).or_else(|| {
         let (first, rest) = name.split_once('.')?;
-        find(claims.get(first)?.as_object()?, rest)
+        find_claim(claims.get(first)?.as_object()?, rest)
     })
 }
 
-fn first<'a>(claims: &'a Map<String, Value>, names: &[String]) -> Option<&'a Value> {
-    names.iter().find_map(|name| find(claims, name).filter(|value| !value.is_null()))
+fn first_claim<'a>(claims: &'a Map<String, Value>, names: &[String]) -> Option<&'a Value> {
+    names.iter().find_map(|name| find_claim(claims, name).filter(|value| !value.is_null()))
 }
 
-fn user(claims: Map<String, Value>, names: &ClaimNames) -> Result<User, Why> {
-    let id = match first(&claims, &names.id) {
+fn user(claims: Map<String, Value>, names: &ClaimNames) -> Result<User, RefusalReason> {
+    let id = match first_claim(&claims, &names.id) {
         None => return Err("the token does not say who the user is"),
         Some(Value::String(text)) => text.clone(),
         Some(Value::Number(number)) if number.is_u64() || number.is_i64() => number.to_string(),
         Some(_) => return Err(WRONG_TYPE),
     };
-    let email = match first(&claims, &names.email) {
+    let email = match first_claim(&claims, &names.email) {
         None => String::new(),
         Some(value) => value.as_str().ok_or(WRONG_TYPE)?.to_owned(),
     };
-    let roles = first(&claims, &names.role).map_or(Ok(Vec::new()), texts)?;
-    let permissions = match first(&claims, &names.permissions) {
+    let roles = first_claim(&claims, &names.role).map_or(Ok(Vec::new()), string_list)?;
+    let permissions = match first_claim(&claims, &names.permissions) {
         None => Vec::new(),
         // As `scope` is written (RFC 8693 section 4.2).
         Some(Value::String(text)) => text.split(' ').filter(|one| !one.is_empty()).map(ToOwned::to_owned).collect(),
-        Some(value) => texts(value)?.into_iter().map(ToOwned::to_owned).collect(),
+        Some(value) => string_list(value)?.into_iter().map(ToOwned::to_owned).collect(),
     };
     // Roles are told upstream in one field, with commas between.
     let role = if roles.iter().any(|role| role.contains(',')) { return Err(UNSAFE) } else { roles.join(",") };
     let user = User { id, email, role, permissions, claims, via: "jwt" };
-    if user.id.is_empty() || !is_safe(&user) { Err(UNSAFE) } else { Ok(user) }
+    if user.id.is_empty() || !is_forwardable(&user) { Err(UNSAFE) } else { Ok(user) }
 }
 
-const UNSAFE: Why = "the token has a user id, role or mail address that cannot be passed on";
+const UNSAFE: RefusalReason = "the token has a user id, role or mail address that cannot be passed on";
 
 /// Whether a user can be told to instances: no field of theirs changes on the way or ends the field that it is told in.
-pub(super) fn is_safe(user: &User) -> bool {
+pub(super) fn is_forwardable(user: &User) -> bool {
     [(Name::XUserId, &user.id), (Name::XUserRole, &user.role), (Name::XUserEmail, &user.email)].iter().all(
         |(name, value)| {
-            value.len() <= LONGEST_IDENTITY
+            value.len() <= MAX_IDENTITY_LENGTH
                 && value.trim() == value.as_str()
                 && Edits::default().set_known(*name, value.as_bytes()).is_ok()
         },

@@ -58,7 +58,7 @@ impl authentication::Background for JobPool {
         self.jobs.get_or_init(|| self.spawn()).try_send(job).is_ok()
     }
 
-    fn look_after(&self, set: &Arc<KeySet>) {
+    fn watch(&self, set: &Arc<KeySet>) {
         self.keeper.get_or_init(|| Keeper::start(&self.log)).look_after(set);
     }
 }

@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use pylae_policies::authentication::{Fetched, KeySet, MOST_BYTES};
+use pylae_policies::authentication::{Fetched, KeySet, MAX_KEY_SET_BYTES};
 use rustls::crypto::aws_lc_rs;
 use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
@@ -61,20 +61,20 @@ fn keep(receiver: &Receiver<Weak<KeySet>>, log: &Arc<Log>) {
 
 /// Fetches a set on a thread that lives as long as it takes: one that is slow must not hold up others.
 fn fetch(agent: &Agent, set: &Arc<KeySet>, log: &Arc<Log>) {
-    set.begin(clock::now());
+    set.begin_fetch(clock::now());
     let (agent, kept, mine) = (agent.clone(), Arc::clone(log), Arc::clone(set));
     let thread = std::thread::Builder::new().name("pylae-keys-fetch".to_owned());
     let spawned = thread.spawn(move || {
-        let fetched = mine.deliver(get(&agent, mine.url()), clock::now());
+        let fetched = mine.finish_fetch(get(&agent, mine.url()), clock::now());
         tell(&mine, fetched, &kept);
     });
     if let Err(error) = spawned {
-        tell(set, set.deliver(Err(error.to_string()), clock::now()), log);
+        tell(set, set.finish_fetch(Err(error.to_string()), clock::now()), log);
     }
 }
 
 fn tell(set: &KeySet, fetched: Fetched, log: &Log) {
-    let at = set.shown();
+    let at = set.redacted_url();
     match fetched {
         Fetched::Usual => {}
         Fetched::Failing(why) => {
@@ -94,13 +94,13 @@ fn get(agent: &Agent, url: &str) -> Result<Vec<u8>, String> {
     if answer.status() != 200 {
         return Err(format!("the answer is {}", answer.status()));
     }
-    answer.body_mut().with_config().limit(MOST_BYTES as u64).read_to_vec().map_err(why)
+    answer.body_mut().with_config().limit(MAX_KEY_SET_BYTES as u64).read_to_vec().map_err(why)
 }
 
 /// What went wrong, without the address, which may hold a secret.
 fn why(error: ureq::Error) -> String {
     match error {
-        ureq::Error::BodyExceedsLimit(_) => format!("the answer is larger than {MOST_BYTES} bytes"),
+        ureq::Error::BodyExceedsLimit(_) => format!("the answer is larger than {MAX_KEY_SET_BYTES} bytes"),
         ureq::Error::Timeout(_) => format!("no answer within {} seconds", TIMEOUT.as_secs()),
         ureq::Error::BadUri(_) => "this is not an address".to_owned(),
         error => error.to_string(),

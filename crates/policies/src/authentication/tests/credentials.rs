@@ -57,7 +57,7 @@ impl Background for ByHand {
     fn run(&self, job: Box<dyn FnOnce() + Send>) -> bool {
         self.0.send(job).is_ok()
     }
-    fn look_after(&self, _set: &Arc<KeySet>) {}
+    fn watch(&self, _set: &Arc<KeySet>) {}
 }
 
 /// Asks, doing the job that the answer waits for.
@@ -72,9 +72,9 @@ fn ask_through(
             (jobs.recv().unwrap())();
             let Poll::Ready(resume) = poll(waiting.as_mut()) else { panic!("still waiting") };
             let verdict = chain.resume(exchange, resume);
-            settle(verdict, exchange)
+            user_or_rejection(verdict, exchange)
         }
-        verdict => settle(verdict, exchange),
+        verdict => user_or_rejection(verdict, exchange),
     }
 }
 
@@ -157,7 +157,7 @@ fn passwords_wait_in_a_bounded_queue() {
         fn run(&self, _job: Box<dyn FnOnce() + Send>) -> bool {
             false
         }
-        fn look_after(&self, _set: &Arc<KeySet>) {}
+        fn watch(&self, _set: &Arc<KeySet>) {}
     }
     let shared = Arc::new(PolicyShared::new(100));
     shared.identity.set_background(Box::new(Full));
@@ -201,8 +201,9 @@ fn any_of_several_will_do() {
     );
     let rejection = ask(&both, &mut request("/", &["X-API-Key: wrong", "Authorization: Bearer x.y.z"])).unwrap_err();
     assert_eq!(rejection.headers.len(), 2);
-    let told = "Bearer realm=\"test\", error=\"invalid_token\", error_description=\"this is not a JSON Web Token\"";
-    assert_eq!(rejection.headers[0], ("WWW-Authenticate", told.to_owned()));
+    let challenge =
+        "Bearer realm=\"test\", error=\"invalid_token\", error_description=\"this is not a JSON Web Token\"";
+    assert_eq!(rejection.headers[0], ("WWW-Authenticate", challenge.to_owned()));
     let nothing = ask(&both, &mut request("/", &[])).unwrap_err();
     assert_eq!((nothing.status, nothing.headers[0].1.as_str()), (401, "Bearer realm=\"test\""));
 }
@@ -220,9 +221,9 @@ fn every_challenge_is_given_once_and_only_bad_tokens_are_told_why() {
     assert_eq!(challenges(&[]), plain);
     assert_eq!(challenges(&["Authorization: Frob x"]), plain);
     assert_eq!(challenges(&["X-API-Key: wrong"]), plain);
-    let told = challenges(&["Authorization: Bearer x.y.z", "X-API-Key: wrong"]);
+    let sent = challenges(&["Authorization: Bearer x.y.z", "X-API-Key: wrong"]);
     let error = ", error=\"invalid_token\", error_description=\"this is not a JSON Web Token\"";
-    assert_eq!(told, [&format!("{}{error}", plain[0]), plain[1], plain[2]]);
+    assert_eq!(sent, [&format!("{}{error}", plain[0]), plain[1], plain[2]]);
 }
 
 #[test]

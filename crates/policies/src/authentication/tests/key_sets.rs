@@ -16,7 +16,7 @@ impl Background for Fetcher {
     fn run(&self, _job: Box<dyn FnOnce() + Send>) -> bool {
         false
     }
-    fn look_after(&self, set: &Arc<KeySet>) {
+    fn watch(&self, set: &Arc<KeySet>) {
         self.0.lock().unwrap().push(Arc::clone(set));
     }
 }
@@ -30,8 +30,8 @@ impl Fetcher {
     fn work(&self, document: Result<&str, &str>, now: Instant) -> Option<Fetched> {
         let set = self.set();
         set.due().filter(|due| *due <= now)?;
-        set.begin(now);
-        Some(set.deliver(document.map(|text| text.as_bytes().to_vec()).map_err(str::to_owned), now))
+        set.begin_fetch(now);
+        Some(set.finish_fetch(document.map(|text| text.as_bytes().to_vec()).map_err(str::to_owned), now))
     }
 }
 
@@ -71,7 +71,7 @@ fn immediately(stage: &Stage, entry: &Value, now: Instant) -> Option<Result<Stri
     let mut exchange = bring(entry, now);
     match stage.chain.request(&mut exchange) {
         Verdict::Wait(_) => None,
-        verdict => Some(settle(verdict, &exchange).map_err(|rejection| rejection.status)),
+        verdict => Some(user_or_rejection(verdict, &exchange).map_err(|rejection| rejection.status)),
     }
 }
 
@@ -90,7 +90,7 @@ fn the_first_request_waits_for_the_first_fetch() {
     assert_eq!(stage.fetcher.work(Ok(&document(&[&stage.one])), at(2)), Some(Fetched::Usual));
     let Poll::Ready(resume) = poll(waiting.as_mut()) else { panic!("still waits") };
     let verdict = stage.chain.resume(&mut exchange, resume);
-    assert_eq!(settle(verdict, &exchange).unwrap(), "42");
+    assert_eq!(user_or_rejection(verdict, &exchange).unwrap(), "42");
     assert_eq!(immediately(&stage, &stage.one, at(2)), pass("42"));
 }
 
@@ -106,7 +106,7 @@ fn rotation_loses_no_request() {
     assert_eq!(immediately(&stage, &stage.one, at(40)), pass("42"));
     stage.fetcher.work(Ok(&document(&[&stage.one, &stage.two])), at(40)).unwrap();
     let Poll::Ready(resume) = poll(waiting.as_mut()) else { panic!("still waits") };
-    assert_eq!(settle(stage.chain.resume(&mut exchange, resume), &exchange).unwrap(), "43");
+    assert_eq!(user_or_rejection(stage.chain.resume(&mut exchange, resume), &exchange).unwrap(), "43");
     assert_eq!(immediately(&stage, &stage.one, at(41)), pass("42"));
     // Once the old key is gone, what was signed with it is not believed any more, remembered or not.
     assert!(stage.fetcher.work(Ok(&document(&[&stage.two])), at(640)).is_some());
@@ -132,7 +132,7 @@ fn rotation_of_keys_without_names_loses_no_request() {
         assert!(poll(waiting.as_mut()).is_pending());
         stage.fetcher.work(Ok(&with(&rotated["jwk"])), at(40)).unwrap();
         let Poll::Ready(resume) = poll(waiting.as_mut()) else { panic!("still waits") };
-        assert_eq!(settle(stage.chain.resume(&mut exchange, resume), &exchange).unwrap(), "42");
+        assert_eq!(user_or_rejection(stage.chain.resume(&mut exchange, resume), &exchange).unwrap(), "42");
     }
 }
 
@@ -207,8 +207,8 @@ fn the_last_good_set_stays() {
     ];
     let mut now = 600;
     for (index, document) in wrong.into_iter().enumerate() {
-        let told = stage.fetcher.work(document, at(now)).expect("due");
-        assert_eq!(matches!(told, Fetched::Failing(_)), index == 0, "told once");
+        let fetched = stage.fetcher.work(document, at(now)).expect("due");
+        assert_eq!(matches!(fetched, Fetched::Failing(_)), index == 0, "told once");
         assert_eq!(immediately(&stage, &stage.one, at(now)), pass("42"));
         // Not again within 30 seconds.
         assert_eq!(stage.fetcher.work(Err("early"), at(now + 29)), None);
@@ -220,8 +220,8 @@ fn the_last_good_set_stays() {
 #[test]
 fn without_any_set_nobody_passes_and_the_client_is_not_blamed() {
     let stage = stage();
-    let told = stage.fetcher.work(Err("down"), at(0));
-    assert_eq!(told, Some(Fetched::Failing("down".to_owned())));
+    let fetched = stage.fetcher.work(Err("down"), at(0));
+    assert_eq!(fetched, Some(Fetched::Failing("down".to_owned())));
     assert_eq!(immediately(&stage, &stage.one, at(0)), Some(Err(503)));
     // Tried again soon at first, then less and less often.
     let mut tries = 0;
@@ -267,5 +267,5 @@ fn a_set_is_kept_over_a_reload_and_let_go_with_its_last_user() {
 #[test]
 fn what_is_told_about_a_set_holds_no_query() {
     let stage = stage();
-    assert_eq!(stage.fetcher.set().shown(), "http://keys.test/");
+    assert_eq!(stage.fetcher.set().redacted_url(), "http://keys.test/");
 }

@@ -81,25 +81,25 @@ fn what_was_verified_before_a_revocation_is_not_remembered_after_it() {
     let tag = memory.tag(1, b"token");
     let epoch = memory.epoch();
     assert!(memory.revoke(Revoked::User("somebody"), Duration::ZERO, Duration::from_secs(1)));
-    memory.remember(tag, entry(100), 100, epoch);
-    assert!(memory.recall(tag, Duration::ZERO).is_none());
-    memory.remember(tag, entry(100), 100, memory.epoch());
-    assert!(memory.recall(tag, Duration::ZERO).is_some());
-    assert!(memory.recall(memory.tag(2, b"token"), Duration::ZERO).is_none());
-    assert!(memory.recall(memory.tag(1, b"tokem"), Duration::ZERO).is_none());
+    memory.insert(tag, entry(100), 100, epoch);
+    assert!(memory.get(tag, Duration::ZERO).is_none());
+    memory.insert(tag, entry(100), 100, memory.epoch());
+    assert!(memory.get(tag, Duration::ZERO).is_some());
+    assert!(memory.get(memory.tag(2, b"token"), Duration::ZERO).is_none());
+    assert!(memory.get(memory.tag(1, b"tokem"), Duration::ZERO).is_none());
 }
 
 #[test]
 fn memory_is_bounded() {
     let memory = CredentialCache::default();
     for number in 0..40_000_u32 {
-        memory.remember(memory.tag(0, &number.to_le_bytes()), entry(100), 2000, memory.epoch());
+        memory.insert(memory.tag(0, &number.to_le_bytes()), entry(100), 2000, memory.epoch());
     }
     assert!((5_000..10_000).contains(&memory.len()), "{}", memory.len());
     let last = memory.tag(0, &39_999_u32.to_le_bytes());
-    assert!(memory.recall(last, Duration::ZERO).is_some());
-    memory.remember(memory.tag(0, b"huge"), entry(100), 1 << 20, memory.epoch());
-    assert!(memory.recall(memory.tag(0, b"huge"), Duration::ZERO).is_none());
+    assert!(memory.get(last, Duration::ZERO).is_some());
+    memory.insert(memory.tag(0, b"huge"), entry(100), 1 << 20, memory.epoch());
+    assert!(memory.get(memory.tag(0, b"huge"), Duration::ZERO).is_none());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::keys::{KeyMatch, Keys, SignatureAlgorithm, decoded};
+use super::super::keys::{KeyMatch, Keys, SignatureAlgorithm, decode_base64url};
 use super::{bearer, chain, jwt, tokens, who};
 
 #[test]
@@ -15,19 +15,19 @@ fn examples_of_the_rfcs_verify_and_no_byte_of_them_may_differ() {
         let keys = Keys::from_jwks(set.as_bytes(), &[algorithm], true).unwrap_or_else(|why| panic!("{source}: {why}"));
         let token = example["token"].as_str().unwrap();
         let (message, signature) = token.rsplit_once('.').unwrap();
-        let signature = decoded(signature).unwrap();
+        let signature = decode_base64url(signature).unwrap();
         let check = |message: &str, signature: &[u8]| keys.check(algorithm.name(), None, message.as_bytes(), signature);
         assert_eq!(check(message, &signature), KeyMatch::Verified, "{source}");
         for at in 0..signature.len() {
             let mut changed = signature.clone();
             changed[at] ^= 0x10;
-            assert_eq!(check(message, &changed), KeyMatch::NoneMadeIt, "{source}: byte {at}");
+            assert_eq!(check(message, &changed), KeyMatch::NoKeyVerifies, "{source}: byte {at}");
         }
         for cut in [0, 1, signature.len() - 1] {
-            assert_eq!(check(message, &signature[..cut]), KeyMatch::NoneMadeIt, "{source}: {cut} bytes");
+            assert_eq!(check(message, &signature[..cut]), KeyMatch::NoKeyVerifies, "{source}: {cut} bytes");
         }
-        assert_eq!(check(message, &[&signature[..], &[0]].concat()), KeyMatch::NoneMadeIt, "{source}: a byte more");
-        assert_eq!(check(&message[1..], &signature), KeyMatch::NoneMadeIt, "{source}");
+        assert_eq!(check(message, &[&signature[..], &[0]].concat()), KeyMatch::NoKeyVerifies, "{source}: a byte more");
+        assert_eq!(check(&message[1..], &signature), KeyMatch::NoKeyVerifies, "{source}");
     }
 }
 
