@@ -11,7 +11,7 @@ use pylae_policies::authentication::Revoked;
 use pyo3::exceptions::{PyLookupError, PyValueError};
 use pyo3::prelude::*;
 
-use crate::errors::{hook_error, to_python};
+use crate::errors::{hook_error, plan_error};
 use crate::hooks::{Executors, HookTable, Job, LIVE, PyExecutor};
 use crate::{gil, hooks, plan};
 
@@ -30,47 +30,47 @@ impl PyEngine {
     /// refers to by their places.
     #[new]
     fn start(py: Python<'_>, plan: &str, hooks: Vec<Py<PyAny>>) -> PyResult<Self> {
-        gil::released(py, || {
-            let plan = plan::read(plan)?;
+        gil::detached(py, || {
+            let plan = plan::parse(plan)?;
             let executors = hooks::executors().map_err(|error| vec![Problem::at("", error.to_string())])?;
-            let told = plan.clone();
-            let mut made = None;
+            let hook_plan = plan.clone();
+            let mut table = None;
             let engine = pylae_proxy::Engine::start(plan, |log| {
-                let source = Arc::new(HookTable::new(&told, hooks, log, &executors, None));
-                Ok(Arc::clone(made.insert(source)) as Arc<dyn HookSource>)
+                let source = Arc::new(HookTable::new(&hook_plan, hooks, log, &executors, None));
+                Ok(Arc::clone(table.insert(source)) as Arc<dyn HookSource>)
             })?;
             // It was made, or there would be no engine.
-            let hooks = made.ok_or_else(Vec::new)?;
+            let hooks = table.ok_or_else(Vec::new)?;
             Ok(Self { plane: engine, executors, hooks: Mutex::new(hooks) })
         })
-        .map_err(|problems: Vec<Problem>| to_python(&problems))
+        .map_err(|problems: Vec<Problem>| plan_error(&problems))
     }
 
     /// Replaces the plan in force, whole or not at all; raises `PlanError` with all problems if it cannot.
     fn apply(&self, py: Python<'_>, plan: &str, hooks: Vec<Py<PyAny>>) -> PyResult<()> {
         refuse_on_worker(py)?;
-        gil::released(py, || {
-            let plan = plan::read(plan)?;
-            let before = Arc::clone(&self.hooks.lock());
-            let source = Arc::new(HookTable::new(&plan, hooks, self.plane.log(), &self.executors, Some(&before)));
+        gil::detached(py, || {
+            let plan = plan::parse(plan)?;
+            let previous = Arc::clone(&self.hooks.lock());
+            let source = Arc::new(HookTable::new(&plan, hooks, self.plane.log(), &self.executors, Some(&previous)));
             self.plane.apply(plan, &*source)?;
-            source.settle();
+            source.release_previous();
             *self.hooks.lock() = source;
             Ok(())
         })
-        .map_err(|problems: Vec<Problem>| to_python(&problems))
+        .map_err(|problems: Vec<Problem>| plan_error(&problems))
     }
 
     /// The addresses that are listened on, as `host:port`. Like all that may have to wait for others, it is asked without
     /// the interpreter's lock, which they may need.
     fn addresses(&self, py: Python<'_>) -> Vec<String> {
-        gil::released(py, || self.plane.addresses().iter().map(ToString::to_string).collect())
+        gil::detached(py, || self.plane.addresses().iter().map(ToString::to_string).collect())
     }
 
     /// Stops accepting, finishes what is in flight if `drain`, and ends.
     fn stop(&self, py: Python<'_>, drain: bool) -> PyResult<()> {
         refuse_on_worker(py)?;
-        gil::released(py, || {
+        gil::detached(py, || {
             self.plane.stop(drain);
             self.executors.stop();
         });
@@ -85,7 +85,7 @@ impl PyEngine {
     /// Gives the instance of the service nothing more, or uses it again. Whether that is a change; raises `LookupError` if
     /// there is no such instance.
     fn set_draining(&self, py: Python<'_>, service: &str, instance: &str, draining: bool) -> PyResult<bool> {
-        gil::released(py, || self.plane.set_draining(service, instance, draining))
+        gil::detached(py, || self.plane.set_draining(service, instance, draining))
             .map_err(|problem| PyLookupError::new_err(problem.message))
     }
 
@@ -98,36 +98,36 @@ impl PyEngine {
             _ => return Err(PyValueError::new_err("either a jti or a user can be revoked")),
         };
         let span = Duration::try_from_secs_f64(seconds).map_err(|error| PyValueError::new_err(error.to_string()))?;
-        Ok(gil::released(py, || self.plane.revoke(what, span)))
+        Ok(gil::detached(py, || self.plane.revoke(what, span)))
     }
 
     /// Closes the breaker of a service, or that of one instance. Whether that is a change; None if it has no breaker.
     /// Raises `LookupError` if there is no such service or instance.
     #[pyo3(signature = (service, instance=None))]
     fn reset_breaker(&self, py: Python<'_>, service: &str, instance: Option<&str>) -> PyResult<Option<bool>> {
-        gil::released(py, || self.plane.reset_breaker(service, instance))
+        gil::detached(py, || self.plane.reset_breaker(service, instance))
             .map_err(|problem| PyLookupError::new_err(problem.message))
     }
 
     /// How a limit stands for a key, as JSON; the question is a JSON document. Raises `PlanError` if it has no answer.
     fn limit(&self, py: Python<'_>, question: &str) -> PyResult<String> {
-        gil::released(py, || {
+        gil::detached(py, || {
             let question = serde_json::from_str(question).map_err(|error| vec![Problem::at("", error.to_string())])?;
             let standing = self.plane.limit(&question).map_err(|problem| vec![problem])?;
             Ok(serde_json::json!(standing).to_string())
         })
-        .map_err(|problems: Vec<Problem>| to_python(&problems))
+        .map_err(|problems: Vec<Problem>| plan_error(&problems))
     }
 
     /// Keys that rate limits hold, and the bytes that they take.
     fn limit_usage(&self, py: Python<'_>) -> (usize, usize) {
-        gil::released(py, || self.plane.limit_usage())
+        gil::detached(py, || self.plane.limit_usage())
     }
 
     /// The latest exchanges behind the cursors, at most `most` of each worker, as JSON.
     #[expect(clippy::needless_pass_by_value, reason = "a list of Python becomes a vector of its own")]
     fn exchanges(&self, py: Python<'_>, cursors: Vec<u64>, most: usize, watch: bool) -> String {
-        gil::released(py, || {
+        gil::detached(py, || {
             let found = self.plane.exchanges(&cursors, most, watch);
             let (cursors, missed, passed_over) = (found.cursors, found.missed, found.passed_over);
             // Each line is JSON already.
@@ -138,7 +138,7 @@ impl PyEngine {
 
     /// What is counted and seen, as JSON.
     fn stats(&self, py: Python<'_>) -> String {
-        gil::released(py, || {
+        gil::detached(py, || {
             let mut stats = serde_json::json!(self.plane.stats());
             let calls = self.hooks.lock().figures();
             stats["hooks"] = serde_json::json!({ "live_requests": LIVE.load(Ordering::Relaxed), "calls": calls });
@@ -148,7 +148,7 @@ impl PyEngine {
 
     /// All figures as a page for Prometheus.
     fn metrics(&self, py: Python<'_>) -> String {
-        gil::released(py, || {
+        gil::detached(py, || {
             let hooks = self.hooks.lock().figures();
             self.plane.metrics(&hooks)
         })
@@ -156,27 +156,27 @@ impl PyEngine {
 
     /// The figures that people look at first, as JSON.
     fn summary(&self, py: Python<'_>) -> String {
-        gil::released(py, || serde_json::json!(self.plane.summary()).to_string())
+        gil::detached(py, || serde_json::json!(self.plane.summary()).to_string())
     }
 
     /// Counts a configuration that was refused before it became a plan.
     fn count_refusal(&self, py: Python<'_>) {
-        gil::released(py, || self.plane.count_refusal());
+        gil::detached(py, || self.plane.count_refusal());
     }
 
     /// Makes the response cache forget what the JSON document names; returns how many answers that were.
     fn purge_cache(&self, py: Python<'_>, purge: &str) -> PyResult<usize> {
-        gil::released(py, || {
+        gil::detached(py, || {
             let purge = serde_json::from_str(purge).map_err(|error| vec![Problem::at("", error.to_string())])?;
             self.plane.purge_cache(purge)
         })
-        .map_err(|problems| to_python(&problems))
+        .map_err(|problems| plan_error(&problems))
     }
 
     /// Log records since the last call as a JSON list, after at most `patience` seconds; None when the engine has stopped.
     fn read_log(&self, py: Python<'_>, patience: f64) -> Option<String> {
         let patience = Duration::try_from_secs_f64(patience).unwrap_or_default();
-        gil::released(py, || self.plane.read_log(patience)).map(|records| serde_json::json!(records).to_string())
+        gil::detached(py, || self.plane.read_log(patience)).map(|records| serde_json::json!(records).to_string())
     }
 }
 

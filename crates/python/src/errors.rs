@@ -12,7 +12,7 @@ create_exception!(
 );
 
 /// All problems as one exception.
-pub(crate) fn to_python(problems: &[Problem]) -> PyErr {
+pub(crate) fn plan_error(problems: &[Problem]) -> PyErr {
     // Cannot fail: strings only.
     PlanError::new_err(serde_json::to_string(problems).unwrap_or_default())
 }

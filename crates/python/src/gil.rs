@@ -16,7 +16,7 @@ pub(crate) fn on_worker() -> bool {
 }
 
 /// Runs `work`, which may take long, while other Python threads go on.
-pub(crate) fn released<T: Ungil>(py: Python<'_>, work: impl Ungil + FnOnce() -> T) -> T {
+pub(crate) fn detached<T: Ungil>(py: Python<'_>, work: impl Ungil + FnOnce() -> T) -> T {
     py.detach(work)
 }
 
@@ -25,17 +25,17 @@ pub(crate) fn attached<T>(work: impl for<'py> FnOnce(Python<'py>) -> T) -> Optio
     Python::try_attach(work)
 }
 
-/// Runs the life of a native thread that enters the interpreter now and then: its Python thread state is made once and
+/// Runs the body of a native thread that enters the interpreter now and then: its Python thread state is made once and
 /// kept, so that entering costs no more than the lock.
-pub(crate) fn kept(mut life: impl FnMut() + Send) {
-    let known = Python::try_attach(|py| py.detach(&mut life)).is_some();
-    if !known {
-        life();
+pub(crate) fn with_thread_state(mut body: impl FnMut() + Send) {
+    let attached = Python::try_attach(|py| py.detach(&mut body)).is_some();
+    if !attached {
+        body();
     }
 }
 
 /// The same for a thread that serves requests.
-pub(crate) fn kept_on_worker(life: impl FnMut() + Send) {
+pub(crate) fn with_worker_thread_state(body: impl FnMut() + Send) {
     ON_WORKER.set(true);
-    kept(life);
+    with_thread_state(body);
 }

@@ -58,7 +58,7 @@ pub(crate) struct HookTable {
     log: Arc<Log>,
     executors: Arc<Executors<Job>>,
     /// The hooks that were in force before, until these are.
-    before: Mutex<Vec<Arc<Called>>>,
+    previous: Mutex<Vec<Arc<Called>>>,
     /// The hooks of all routes, for what is known of their calls.
     called: Mutex<Vec<Arc<Called>>>,
 }
@@ -70,7 +70,7 @@ impl HookTable {
         functions: Vec<Py<PyAny>>,
         log: &Arc<Log>,
         executors: &Arc<Executors<Job>>,
-        before: Option<&Self>,
+        previous: Option<&Self>,
     ) -> Self {
         let routes =
             plan.routes.iter().map(|route| (route.name.as_str().into(), route.service.as_deref().map(Into::into)));
@@ -81,27 +81,27 @@ impl HookTable {
             services: Arc::new(services.collect()),
             log: Arc::clone(log),
             executors: Arc::clone(executors),
-            before: Mutex::new(before.map(|before| before.called.lock().clone()).unwrap_or_default()),
+            previous: Mutex::new(previous.map(|previous| previous.called.lock().clone()).unwrap_or_default()),
             called: Mutex::default(),
         }
     }
 
     /// Says that these are in force.
-    pub(crate) fn settle(&self) {
-        let before = std::mem::take(&mut *self.before.lock());
-        drop(before);
+    pub(crate) fn release_previous(&self) {
+        let previous = std::mem::take(&mut *self.previous.lock());
+        drop(previous);
     }
 
     /// The hook, as it was if it was there before.
-    fn called(&self, py: Python<'_>, route: &str, call: &HookCall, function: &Py<PyAny>) -> Arc<Called> {
-        let before = self.before.lock();
-        let known = before.iter().find(|known| known.is(route, call, function));
-        known.map_or_else(|| Called::new(call.clone(), function.clone_ref(py), route, &self.log), Arc::clone)
+    fn find_or_create(&self, py: Python<'_>, route: &str, call: &HookCall, function: &Py<PyAny>) -> Arc<Called> {
+        let previous = self.previous.lock();
+        let kept = previous.iter().find(|kept| kept.matches(route, call, function));
+        kept.map_or_else(|| Called::new(call.clone(), function.clone_ref(py), route, &self.log), Arc::clone)
     }
 
     /// What is known of each hook's calls.
     pub(crate) fn figures(&self) -> Vec<HookFigures> {
-        self.called.lock().iter().map(|one| one.figures()).collect()
+        self.called.lock().iter().map(|hook| hook.figures()).collect()
     }
 }
 
@@ -112,7 +112,7 @@ impl HookSource for HookTable {
         gil::attached(|py| {
             for (index, call) in calls.iter().enumerate() {
                 if let Some(function) = self.functions.get(call.hook) {
-                    called.push(self.called(py, route, call, function));
+                    called.push(self.find_or_create(py, route, call, function));
                 } else {
                     let message = format!("the plan came with {} hooks", self.functions.len());
                     problems.push(Problem::at(format!("calls[{index}].hook"), message));
@@ -132,7 +132,7 @@ impl HookSource for HookTable {
         Ok(Arc::new(RouteHooks::new(about, called, Arc::clone(&self.executors))))
     }
 
-    fn live(&self, life: &mut (dyn FnMut() + Send)) {
-        gil::kept_on_worker(life);
+    fn live(&self, body: &mut (dyn FnMut() + Send)) {
+        gil::with_worker_thread_state(body);
     }
 }

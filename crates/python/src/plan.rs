@@ -5,17 +5,17 @@ use pylae_policies::Chain;
 use pyo3::prelude::*;
 use serde::de::DeserializeOwned;
 
-use crate::errors::to_python;
+use crate::errors::plan_error;
 use crate::gil;
 
 /// Reads a plan, or says where it is not one.
-pub(crate) fn read(json: &str) -> Result<pylae_core::Plan, Vec<Problem>> {
+pub(crate) fn parse(json: &str) -> Result<pylae_core::Plan, Vec<Problem>> {
     deserialize(json)
 }
 
 /// A part of a plan as Python compiled it.
-pub(crate) fn part<T: DeserializeOwned>(json: &str) -> PyResult<T> {
-    deserialize(json).map_err(|problems| to_python(&problems))
+pub(crate) fn parse_part<T: DeserializeOwned>(json: &str) -> PyResult<T> {
+    deserialize(json).map_err(|problems| plan_error(&problems))
 }
 
 fn deserialize<T: DeserializeOwned>(json: &str) -> Result<T, Vec<Problem>> {
@@ -26,8 +26,8 @@ fn deserialize<T: DeserializeOwned>(json: &str) -> Result<T, Vec<Problem>> {
 /// Everything that is wrong with a plan, and what is doubtful: `{"problems": [...], "warnings": [...]}`.
 #[pyfunction]
 pub(crate) fn check(py: Python<'_>, plan: &str) -> String {
-    gil::released(py, || {
-        let checked = read(plan).and_then(pylae_proxy::check);
+    gil::detached(py, || {
+        let checked = parse(plan).and_then(pylae_proxy::check);
         let (problems, warnings) = match checked {
             Ok(warnings) => (Vec::new(), warnings),
             Err(problems) => (problems, Vec::new()),
@@ -40,17 +40,17 @@ pub(crate) fn check(py: Python<'_>, plan: &str) -> String {
 /// `{"method", "target", "headers": [[name, value], ...], "client", "secure"}`.
 #[pyfunction]
 pub(crate) fn explain(py: Python<'_>, plan: &str, request: &str) -> PyResult<String> {
-    gil::released(py, || {
+    gil::detached(py, || {
         let question = serde_json::from_str(request).map_err(|error| vec![Problem::at("", error.to_string())])?;
-        let explanation = pylae_proxy::explain(read(plan)?, &question)?;
+        let explanation = pylae_proxy::explain(parse(plan)?, &question)?;
         Ok(serde_json::json!(explanation).to_string())
     })
-    .map_err(|problems: Vec<Problem>| to_python(&problems))
+    .map_err(|problems: Vec<Problem>| plan_error(&problems))
 }
 
 /// A policy's configuration as the native side understands it.
 #[pyfunction]
 pub(crate) fn echo_policy(name: &str, config: &str) -> PyResult<String> {
-    let config = serde_json::from_str(config).map_err(|error| to_python(&[Problem::at("", error.to_string())]))?;
-    Chain::echo(name, &config).map(|echo| echo.to_string()).map_err(|problems| to_python(&problems))
+    let config = serde_json::from_str(config).map_err(|error| plan_error(&[Problem::at("", error.to_string())]))?;
+    Chain::echo(name, &config).map(|echo| echo.to_string()).map_err(|problems| plan_error(&problems))
 }

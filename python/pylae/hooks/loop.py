@@ -61,9 +61,9 @@ class _Call:
             # Whatever it is, it is the hook's: neither SystemExit nor KeyboardInterrupt may end the loop.
             self.error = error
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         """Gives `call_next` the response, if it is there."""
-        if self.native.answered and self.future is not None and not self.future.done():
+        if self.native.has_response and self.future is not None and not self.future.done():
             self.future.set_result(self.native.response())
 
     def done(self, _: asyncio.Task[None]) -> None:
@@ -100,35 +100,35 @@ def _carry_on(call: _Call, hook: Coroutine[Any, Any, Any], yielded: Any) -> Gene
         return end.value
 
 
-class _Flow:
+class _BodyStream:
     """A body that passes hooks."""
 
-    __slots__ = ("executor", "key", "moved", "native", "pieces", "task")
+    __slots__ = ("key", "executor", "changed", "native", "pieces", "task")
 
     def __init__(self, native: Task, key: int, executor: Loop, pieces: Pieces) -> None:
         self.native, self.key, self.executor, self.pieces = native, key, executor, pieces
         self.task: asyncio.Task[None] | None = None
-        self.moved = asyncio.Event()
+        self.changed = asyncio.Event()
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         """Wakes all that wait for news: a hook may take pieces in a task of its own."""
-        self.moved.set()
-        self.moved.clear()
+        self.changed.set()
+        self.changed.clear()
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        while (piece := self.pieces.take()) is not None:
+        while (piece := self.pieces.read()) is not None:
             if piece is False:
-                await self.moved.wait()
+                await self.changed.wait()
             else:
                 yield piece
 
     async def begin(self) -> None:
         try:
-            async with contextlib.aclosing(self.pieces.call(self.chunks(), _adapt)) as changed:
-                async for piece in changed:
-                    if not self.pieces.give(piece):
-                        while not self.pieces.room:
-                            await self.moved.wait()
+            async with contextlib.aclosing(self.pieces.call(self.chunks(), _adapt)) as output:
+                async for piece in output:
+                    if not self.pieces.write(piece):
+                        while not self.pieces.has_room:
+                            await self.changed.wait()
         except BaseException as error:
             self.pieces.fail(error)
         else:
@@ -152,9 +152,9 @@ async def _adapt(
     async with contextlib.AsyncExitStack() as stack:
         pieces = parse(chunks) if as_events else chunks
         changed = function(request, response, pieces)
-        for one in (chunks, pieces, changed):
-            if hasattr(one, "aclose"):
-                stack.push_async_callback(one.aclose)
+        for generator in (chunks, pieces, changed):
+            if hasattr(generator, "aclose"):
+                stack.push_async_callback(generator.aclose)
         async for piece in changed:
             if (as_events and isinstance(piece, Event)) or isinstance(piece, str):
                 yield piece.encode()
@@ -169,9 +169,9 @@ class Loop:
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
-        self._calls: dict[int, _Call | _Flow] = {}
+        self._calls: dict[int, _Call | _BodyStream] = {}
         self._waking = False
-        self.loop = self._made()
+        self.loop = self._new_loop()
 
     def serve(self) -> None:
         """Runs the loop on this thread, whatever hooks do to it."""
@@ -191,10 +191,10 @@ class Loop:
                     log.error("a hook has stopped the asyncio loop of the hooks, which goes on")
         self._end()
 
-    def _made(self) -> asyncio.AbstractEventLoop:
+    def _new_loop(self) -> asyncio.AbstractEventLoop:
         """A loop that takes calls: uvloop's where it is installed."""
         loop = _factory()()
-        loop.add_reader(self._executor.fileno(), self._take)
+        loop.add_reader(self._executor.fileno(), self._take_tasks)
         return loop
 
     def _replace(self, cause: BaseException) -> None:
@@ -208,7 +208,7 @@ class Loop:
         broken = self.loop
         while True:
             try:
-                self.loop = self._made()
+                self.loop = self._new_loop()
                 break
             except OSError:
                 log.exception("no asyncio loop can be made for the hooks now")
@@ -234,24 +234,24 @@ class Loop:
         finally:
             self.loop.close()
 
-    def _take(self) -> None:
+    def _take_tasks(self) -> None:
         """Takes all calls that have come, and the news of those under way."""
         calls = self._calls
-        for native in self._executor.take():
+        for native in self._executor.take_tasks():
             key = native.key
             call = calls.get(key)
             if call is None:
                 if started := native.start():
-                    self._start(_Call(native, key, self) if started is True else _Flow(native, key, self, started))
+                    self._start(_Call(native, key, self) if started is True else _BodyStream(native, key, self, started))
             elif native.abandoned:
                 if call.task is not None:
                     call.task.cancel()
             else:
-                call.tell()
+                call.notify()
         if self._executor.stopped:
             self.loop.stop()
 
-    def _start(self, call: _Call | _Flow) -> None:
+    def _start(self, call: _Call | _BodyStream) -> None:
         try:
             task = self.loop.create_task(call.begin(), context=call.native.context)
         except BaseException as error:
@@ -261,12 +261,12 @@ class Loop:
         self._calls[call.key] = call
         task.add_done_callback(call.done)
 
-    def forget(self, call: _Call | _Flow) -> bool:
+    def forget(self, call: _Call | _BodyStream) -> bool:
         """Says that a call is over. False: it has failed with its loop before."""
-        known = self._calls.get(call.key) is call
-        if known:
+        is_known = self._calls.get(call.key) is call
+        if is_known:
             del self._calls[call.key]
-        return known
+        return is_known
 
     def wake_workers_soon(self) -> None:
         """Has workers woken once for all calls that come to something in this turn of the loop."""

@@ -67,15 +67,15 @@ class Attempt:
 
     def succeed(self) -> None:
         """It went well."""
-        self._permit.settle(now(self._clock), ok=True)
+        self._permit.report(now(self._clock), ok=True)
 
     def fail(self) -> None:
         """It failed."""
-        self._permit.settle(now(self._clock), ok=False)
+        self._permit.report(now(self._clock), ok=False)
 
     def status(self, status: int) -> None:
         """An answer came; whether that is a failure is settled by `failure_statuses`."""
-        self._permit.settle(now(self._clock), ok=not self._breaker.is_failure(status))
+        self._permit.report(now(self._clock), ok=not self._breaker.is_failure(status))
 
     def release(self) -> None:
         """It ended without saying anything about the other side."""

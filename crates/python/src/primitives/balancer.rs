@@ -9,8 +9,8 @@ use pyo3::exceptions::{PyLookupError, PyValueError};
 use pyo3::prelude::*;
 
 use super::time::nanos;
-use crate::errors::to_python;
-use crate::plan::part;
+use crate::errors::plan_error;
+use crate::plan::parse_part;
 
 /// A service.
 #[pyclass(name = "LoadBalancer", frozen)]
@@ -30,8 +30,8 @@ pub(super) struct Pick {
 }
 
 fn build(service: &str, previous: Option<&ServiceState>, now: u64) -> PyResult<Arc<ServiceState>> {
-    let state = ServiceState::build(&part(service)?, previous, Instant::from_nanos(now));
-    state.map(Arc::new).map_err(|problems| to_python(&problems))
+    let state = ServiceState::build(&parse_part(service)?, previous, Instant::from_nanos(now));
+    state.map(Arc::new).map_err(|problems| plan_error(&problems))
 }
 
 #[pymethods]
@@ -75,10 +75,10 @@ impl PyLoadBalancer {
         };
         let picked = match service.pick(&input) {
             Ok(picked) => picked,
-            Err(why) => {
+            Err(reason) => {
                 let wait =
-                    if let Unavailable::BreakerOpen { retry_after } = why { retry_after } else { Duration::ZERO };
-                return (None, why.to_string(), nanos(wait));
+                    if let Unavailable::BreakerOpen { retry_after } = reason { retry_after } else { Duration::ZERO };
+                return (None, reason.to_string(), nanos(wait));
             }
         };
         let url = picked.instance().url().to_owned();
@@ -120,7 +120,7 @@ fn find(service: &ServiceState, url: &str) -> PyResult<usize> {
 }
 
 impl Pick {
-    fn take(&self) -> Option<SuspendedPick> {
+    fn take_pick(&self) -> Option<SuspendedPick> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -148,7 +148,7 @@ impl Pick {
 
     /// The attempt is over. False if it was already.
     fn end(&self) -> bool {
-        self.take().map(|pick| self.service.resume(pick)).is_some()
+        self.take_pick().map(|pick| self.service.resume(pick)).is_some()
     }
 }
 

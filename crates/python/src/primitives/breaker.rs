@@ -7,7 +7,7 @@ use pylae_core::service::breaker::{self, Breaker, BreakerRules, BreakerState};
 use pyo3::prelude::*;
 
 use super::time::nanos;
-use crate::plan::part;
+use crate::plan::parse_part;
 
 /// A breaker and its rules.
 #[pyclass(name = "CircuitBreaker", frozen)]
@@ -30,7 +30,7 @@ impl PyCircuitBreaker {
     /// `settings` is the `circuit_breaker` of a service in the plan.
     #[new]
     fn make(settings: &str) -> PyResult<Self> {
-        let rules = BreakerRules::from_plan(&part(settings)?);
+        let rules = BreakerRules::from_plan(&parse_part(settings)?);
         Ok(Self(Arc::new(State { rules, breaker: Breaker::default() })))
     }
 
@@ -61,7 +61,7 @@ impl PyCircuitBreaker {
 }
 
 impl PyPermit {
-    fn take(&self) -> Option<breaker::BreakerPermit> {
+    fn take_permit(&self) -> Option<breaker::BreakerPermit> {
         self.permit.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -69,9 +69,9 @@ impl PyPermit {
 #[pymethods]
 impl PyPermit {
     /// The attempt went well or failed. False if it was over already.
-    fn settle(&self, now: u64, ok: bool) -> bool {
+    fn report(&self, now: u64, ok: bool) -> bool {
         let State { rules, breaker } = &*self.state;
-        let permit = self.take();
+        let permit = self.take_permit();
         if let Some(permit) = &permit {
             breaker.settle(rules, permit, Instant::from_nanos(now), ok);
         }
@@ -80,7 +80,7 @@ impl PyPermit {
 
     /// The attempt ended without saying anything about the other side. False if it was over already.
     fn release(&self) -> bool {
-        let permit = self.take();
+        let permit = self.take_permit();
         if let Some(permit) = &permit {
             self.state.breaker.release(permit);
         }

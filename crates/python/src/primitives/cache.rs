@@ -12,8 +12,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::message::{self, FieldLines};
-use crate::errors::to_python;
-use crate::plan::part;
+use crate::errors::plan_error;
+use crate::plan::parse_part;
 
 /// Status, fields, and the part of the body that is sent; none is the body that was handed in.
 type CachedReply = (u16, FieldLines, Option<Py<PyBytes>>);
@@ -41,7 +41,7 @@ impl PyCache {
     /// Room for `size` bytes; `settings` is the `cache` policy of a route in the plan.
     #[new]
     fn make(size: u64, settings: &str) -> PyResult<Self> {
-        let settings: Config = part(settings)?;
+        let settings: Config = parse_part(settings)?;
         Ok(Self { cache: cache::Cache::new(size), rules: Arc::new(settings.rules("")) })
     }
 
@@ -79,8 +79,8 @@ impl PyCache {
 
     /// Forgets what the JSON document names; how many answers that were.
     fn purge(&self, now: u64, purge: &str) -> PyResult<usize> {
-        let purge: Purge = part(purge)?;
-        let purge = purge.canonical().map_err(|message| to_python(&[Problem::at("", message)]))?;
+        let purge: Purge = parse_part(purge)?;
+        let purge = purge.canonical().map_err(|message| plan_error(&[Problem::at("", message)]))?;
         Ok(self.cache.purge(&purge, Instant::from_nanos(now)))
     }
 
@@ -117,7 +117,7 @@ impl PyLookup {
             let exchange = self.exchange();
             (exchange.request.buffer.clone(), exchange.request.origin.secure, exchange.request.user.clone())
         };
-        let mut exchange = message::admitted(bytes)?;
+        let mut exchange = message::parse_request(bytes)?;
         exchange.request.origin.secure = secure;
         exchange.request.user = user;
         exchange.times.wall = Duration::from_nanos(now);
@@ -145,21 +145,21 @@ impl PyLookup {
         let mut exchange = self.exchange();
         let exchange = &mut *exchange;
         exchange.times.now = Instant::from_nanos(now);
-        message::respond(exchange, status, &headers)?;
+        message::set_response(exchange, status, &headers)?;
         let method = exchange.request.head.method;
         cache::changed(&self.cache, exchange);
         let bodiless = method == Method::Head || matches!(status, 204 | 304);
         let framing = if bodiless { Framing::None } else { Framing::Length(body.len() as u64) };
         match cache::answered(exchange, &Arc::from(""), framing) {
             Settled::Relay => {
-                let muted = exchange.response.status == 304 && status != 304;
+                let not_modified = exchange.response.status == 304 && status != 304;
                 if let Some(cache) = exchange.cache_mut() {
                     cache.take(body);
                 }
                 if let Some(cache) = exchange.cache_mut() {
                     cache.complete();
                 }
-                let body = muted.then(|| PyBytes::new(py, b"").unbind());
+                let body = not_modified.then(|| PyBytes::new(py, b"").unbind());
                 Ok((exchange.response.status, message::response_lines(exchange), body))
             }
             Settled::Serve(stored) => Ok(reply(py, exchange, &stored)),

@@ -24,7 +24,7 @@ impl PyTokenBucket {
 
     /// Takes `cost`, or nothing.
     fn check(&self, now: u64, cost: u32) -> CheckResult {
-        tell(self.0.lock().unwrap_or_else(PoisonError::into_inner).check(Instant::from_nanos(now), cost))
+        to_result(self.0.lock().unwrap_or_else(PoisonError::into_inner).check(Instant::from_nanos(now), cost))
     }
 }
 
@@ -41,7 +41,7 @@ impl PySlidingWindow {
 
     /// Takes `cost`, or nothing.
     fn check(&self, now: u64, cost: u32) -> CheckResult {
-        tell(self.0.lock().unwrap_or_else(PoisonError::into_inner).check(Instant::from_nanos(now), cost))
+        to_result(self.0.lock().unwrap_or_else(PoisonError::into_inner).check(Instant::from_nanos(now), cost))
     }
 }
 
@@ -49,7 +49,7 @@ fn wrap<T>(made: Result<T, limit::LimitError>) -> PyResult<Mutex<T>> {
     made.map(Mutex::new).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
-fn tell(decision: limit::Decision) -> CheckResult {
+fn to_result(decision: limit::Decision) -> CheckResult {
     let nanos = |time: Duration| u64::try_from(time.as_nanos()).ok();
     let reset = nanos(decision.reset).unwrap_or(u64::MAX);
     (decision.admitted, decision.remaining, nanos(decision.retry_after), reset)

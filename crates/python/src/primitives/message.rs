@@ -12,16 +12,16 @@ pub(super) type FieldLines = Vec<(String, String)>;
 
 const LIMITS: HeadLimits = HeadLimits { head: 1 << 20, target: 1 << 16, fields: 1000 };
 
-fn refuse(why: &str) -> PyErr {
+fn value_error(why: &str) -> PyErr {
     PyValueError::new_err(why.to_owned())
 }
 
 /// Appends `text`, which must not end a line.
-fn push(out: &mut Vec<u8>, text: &str) -> PyResult<()> {
+fn push_text(out: &mut Vec<u8>, text: &str) -> PyResult<()> {
     for letter in text.chars() {
         match u8::try_from(letter) {
             Ok(byte) if byte != b'\r' && byte != b'\n' => out.push(byte),
-            _ => return Err(refuse("a method, target or field has only Latin-1 characters and no line breaks")),
+            _ => return Err(value_error("a method, target or field has only Latin-1 characters and no line breaks")),
         }
     }
     Ok(())
@@ -29,9 +29,9 @@ fn push(out: &mut Vec<u8>, text: &str) -> PyResult<()> {
 
 fn push_lines(out: &mut Vec<u8>, lines: &FieldLines) -> PyResult<()> {
     for (name, value) in lines {
-        push(out, name)?;
+        push_text(out, name)?;
         out.extend_from_slice(b": ");
-        push(out, value)?;
+        push_text(out, value)?;
         out.extend_from_slice(b"\r\n");
     }
     out.extend_from_slice(b"\r\n");
@@ -41,36 +41,36 @@ fn push_lines(out: &mut Vec<u8>, lines: &FieldLines) -> PyResult<()> {
 /// A request, admitted as if it had come from a client.
 pub(super) fn request(method: &str, target: &str, lines: &FieldLines) -> PyResult<Exchange> {
     if method.contains(' ') || target.contains(' ') {
-        return Err(refuse("a method or target has no spaces"));
+        return Err(value_error("a method or target has no spaces"));
     }
     let mut bytes = Vec::with_capacity(512);
-    push(&mut bytes, method)?;
+    push_text(&mut bytes, method)?;
     bytes.push(b' ');
-    push(&mut bytes, target)?;
+    push_text(&mut bytes, target)?;
     // Only HTTP/1.0 may leave the host out, as a program that asks may.
     let host = lines.iter().any(|(name, _)| name.eq_ignore_ascii_case("host"));
     bytes.extend_from_slice(if host { b" HTTP/1.1\r\n" } else { b" HTTP/1.0\r\n" });
     push_lines(&mut bytes, lines)?;
-    admitted(bytes)
+    parse_request(bytes)
 }
 
 /// The request whose head is `bytes`.
-pub(super) fn admitted(bytes: Vec<u8>) -> PyResult<Exchange> {
+pub(super) fn parse_request(bytes: Vec<u8>) -> PyResult<Exchange> {
     let mut exchange = Exchange::new(0);
     exchange.request.buffer = bytes;
     match exchange.request.head.parse(&exchange.request.buffer, &LIMITS) {
         Ok(true) if exchange.request.head.len == exchange.request.buffer.len() => {}
-        Ok(_) => return Err(refuse("this is not one request")),
-        Err(error) => return Err(refuse(&pylae_core::Halt::Head(error).detail())),
+        Ok(_) => return Err(value_error("this is not one request")),
+        Err(error) => return Err(value_error(&pylae_core::Halt::Head(error).detail())),
     }
-    admit::admit(&mut exchange, |_| false, 1).map_err(|halt| refuse(&halt.detail()))?;
+    admit::admit(&mut exchange, |_| false, 1).map_err(|halt| value_error(&halt.detail()))?;
     Ok(exchange)
 }
 
 /// Puts the head of a response into `exchange`, as if an instance had sent it.
-pub(super) fn respond(exchange: &mut Exchange, status: u16, lines: &FieldLines) -> PyResult<()> {
+pub(super) fn set_response(exchange: &mut Exchange, status: u16, lines: &FieldLines) -> PyResult<()> {
     if !(200..=599).contains(&status) {
-        return Err(refuse("a status is a number from 200 to 599"));
+        return Err(value_error("a status is a number from 200 to 599"));
     }
     exchange.response.edits.clear();
     exchange.clear_response();
@@ -78,10 +78,10 @@ pub(super) fn respond(exchange: &mut Exchange, status: u16, lines: &FieldLines) 
     push_lines(&mut exchange.response.buffer, lines)?;
     let read = exchange.response.head.parse(&exchange.response.buffer, &LIMITS);
     if !matches!(read, Ok(true)) || exchange.response.head.len != exchange.response.buffer.len() {
-        return Err(refuse("these are not the status and fields of one response"));
+        return Err(value_error("these are not the status and fields of one response"));
     }
     let options = exchange.response.options.read(&exchange.response.head.fields, &exchange.response.buffer);
-    options.map_err(|error| refuse(error.0))?;
+    options.map_err(|error| value_error(error.0))?;
     exchange.response.status = status;
     Ok(())
 }

@@ -8,8 +8,8 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use super::message::{self, FieldLines};
-use crate::errors::to_python;
-use crate::plan::part;
+use crate::errors::plan_error;
+use crate::plan::parse_part;
 
 /// The place of the route, its parameters, and the methods that the path has.
 type RouteResult = (Option<usize>, Vec<(String, String)>, String);
@@ -26,8 +26,8 @@ impl PyRouter {
     /// `routes` are the routes of a plan.
     #[new]
     fn make(routes: &str) -> PyResult<Self> {
-        let routes: Vec<plan::RoutePlan> = part(routes)?;
-        let router = route::Router::build(&routes).map_err(|problems| to_python(&problems))?;
+        let routes: Vec<plan::RoutePlan> = parse_part(routes)?;
+        let router = route::Router::build(&routes).map_err(|problems| plan_error(&problems))?;
         Ok(Self { router, scratch: Mutex::default() })
     }
 

@@ -11,16 +11,16 @@ use super::next::CallNext;
 
 /// Runs a call on this thread.
 pub(crate) fn run(py: Python<'_>, job: &Arc<Job>) {
-    let (duty, _) = job.executors.watchdog.begin(py, job.called.timeout());
-    if !job.start(Some(duty.turn())) {
+    let (guard, _) = job.executors.watchdog.begin(py, job.called.timeout());
+    if !job.start(Some(guard.watched_call())) {
         return;
     }
-    job.called.count();
+    job.called.count_call();
     let result = guarded(py, || {
         let around = job.called.call.on == On::Around;
         let next = around.then(|| Bound::new(py, CallNext::blocking(Arc::clone(job)))).transpose()?;
-        job.called.enter(&job.handle, py, job.half, next.as_ref().map(Bound::as_any))
+        job.called.invoke(&job.handle, py, job.half, next.as_ref().map(Bound::as_any))
     });
-    drop(duty);
-    job.conclude(py, result);
+    drop(guard);
+    job.complete_with(py, result);
 }

@@ -15,8 +15,8 @@ use crate::hooks::message::handle::ExchangeHandle;
 use crate::hooks::message::made::PyResponse;
 
 /// What one call over the budget counts, and what moves the hook off the workers: eight in a row, or more than one in nine.
-const STRIKE: u64 = 8;
-const OUT: u64 = 64;
+const STRIKES_PER_OVERRUN: u64 = 8;
+const DEMOTION_STRIKES: u64 = 64;
 
 /// A hook of a route.
 pub(crate) struct Called {
@@ -49,7 +49,7 @@ impl Called {
     }
 
     /// Whether it is this one.
-    pub(crate) fn is(&self, route: &str, call: &HookCall, function: &Py<PyAny>) -> bool {
+    pub(crate) fn matches(&self, route: &str, call: &HookCall, function: &Py<PyAny>) -> bool {
         *self.route == *route && self.call == *call && self.function.is(function)
     }
 
@@ -67,12 +67,12 @@ impl Called {
     }
 
     /// Counts a call.
-    pub(crate) fn count(&self) {
+    pub(crate) fn count_call(&self) {
         self.calls.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Notes how long a call has kept the worker, and moves the hook off the workers if that is too much.
-    pub(crate) fn took(&self, time: Duration) {
+    pub(crate) fn record_duration(&self, time: Duration) {
         self.nanoseconds.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
         let Some(budget) = self.call.budget else { return };
         let strikes = self.strikes.load(Ordering::Relaxed);
@@ -82,8 +82,8 @@ impl Called {
             }
             return;
         }
-        self.strikes.store(strikes + STRIKE, Ordering::Relaxed);
-        if strikes + STRIKE >= OUT && !self.demoted.swap(true, Ordering::Relaxed) {
+        self.strikes.store(strikes + STRIKES_PER_OVERRUN, Ordering::Relaxed);
+        if strikes + STRIKES_PER_OVERRUN >= DEMOTION_STRIKES && !self.demoted.swap(true, Ordering::Relaxed) {
             let (name, route) = (&self.call.name, &self.route);
             let place = if self.call.run == Run::Worker { "the pool of threads" } else { "the asyncio loop" };
             let message = format!(
@@ -95,21 +95,21 @@ impl Called {
     }
 
     /// Logs and counts a failure while the way to the exchange is open.
-    pub(crate) fn note_failure(&self, py: Python<'_>, handle: &ExchangeHandle, error: &PyErr) {
+    pub(crate) fn record_failure(&self, py: Python<'_>, handle: &ExchangeHandle, error: &PyErr) {
         let id = handle.with(|exchange| String::from_utf8_lossy(&exchange.request.id).into_owned()).unwrap_or_default();
-        self.note(py, &id, error);
+        self.record_failure_of(py, &id, error);
     }
 
     /// Logs and counts a failure.
-    pub(crate) fn note(&self, py: Python<'_>, id: &str, error: &PyErr) {
+    pub(crate) fn record_failure_of(&self, py: Python<'_>, id: &str, error: &PyErr) {
         let counter = if error.is_instance_of::<HookTimeout>(py) { &self.timeouts } else { &self.failures };
         counter.fetch_add(1, Ordering::Relaxed);
-        let (name, route, text) = (&self.call.name, &self.route, failure::described(py, error));
+        let (name, route, text) = (&self.call.name, &self.route, failure::describe(py, error));
         self.log.write("error", "hook_failed", format!("hook {name} on route {route} failed, request {id}: {text}"));
     }
 
     /// Logs and counts a call that was given up because it took too long.
-    pub(crate) fn note_timeout(&self, exchange: &Exchange) {
+    pub(crate) fn record_timeout(&self, exchange: &Exchange) {
         self.timeouts.fetch_add(1, Ordering::Relaxed);
         let (name, route, id) = (&self.call.name, &self.route, String::from_utf8_lossy(&exchange.request.id));
         let message = format!("hook {name} on route {route} took longer than {:?}, request {id}", self.timeout());
@@ -117,7 +117,7 @@ impl Called {
     }
 
     /// Logs and counts a call for which there is no room.
-    pub(crate) fn note_crowd(&self, exchange: &Exchange) {
+    pub(crate) fn record_overload(&self, exchange: &Exchange) {
         self.failures.fetch_add(1, Ordering::Relaxed);
         let (name, route, id) = (&self.call.name, &self.route, String::from_utf8_lossy(&exchange.request.id));
         let message = format!("hook {name} on route {route} has too many calls under way, request {id}");
@@ -125,7 +125,7 @@ impl Called {
     }
 
     /// Calls it on this thread, with what follows the request among its arguments.
-    pub(crate) fn enter<'py>(
+    pub(crate) fn invoke<'py>(
         &self,
         handle: &Arc<ExchangeHandle>,
         py: Python<'py>,

@@ -30,7 +30,7 @@ pub(crate) fn guarded<T>(py: Python<'_>, call: impl FnOnce() -> T) -> T {
 }
 
 /// Says that this thread runs nothing but hooks from now on.
-pub(crate) fn always_in_hooks() {
+pub(crate) fn mark_hook_thread() {
     IN_HOOK.set(true);
 }
 
@@ -49,27 +49,27 @@ pub(crate) fn rejection() -> Rejection {
 }
 
 /// Bytes of a description, of which the log keeps many.
-const MOST: usize = 16 * 1024;
+const MAX_LENGTH: usize = 16 * 1024;
 
 /// `text` without its middle if it is long: the beginning says where, the end says what.
-fn bounded(text: &str) -> String {
-    if text.len() <= MOST {
+fn truncate_middle(text: &str) -> String {
+    if text.len() <= MAX_LENGTH {
         return text.to_owned();
     }
-    let near = |place: usize| (0..=place).rev().find(|&at| text.is_char_boundary(at)).unwrap_or_default();
-    let (head, tail) = (near(MOST / 2), near(text.len() - MOST / 2));
+    let boundary = |place: usize| (0..=place).rev().find(|&at| text.is_char_boundary(at)).unwrap_or_default();
+    let (head, tail) = (boundary(MAX_LENGTH / 2), boundary(text.len() - MAX_LENGTH / 2));
     format!("{}\n[{} bytes left out]\n{}", &text[..head], tail - head, &text[tail..])
 }
 
 /// An exception with its traceback.
-pub(crate) fn described(py: Python<'_>, error: &PyErr) -> String {
+pub(crate) fn describe(py: Python<'_>, error: &PyErr) -> String {
     let formatted = py.import("traceback").and_then(|traceback| {
-        let whole = (error.get_type(py), error.value(py), error.traceback(py));
-        let lines = traceback.call_method1("format_exception", whole)?;
+        let exception = (error.get_type(py), error.value(py), error.traceback(py));
+        let lines = traceback.call_method1("format_exception", exception)?;
         lines.extract::<Vec<String>>()
     });
     match formatted {
-        Ok(lines) => bounded(lines.concat().trim_end()),
-        Err(_) => bounded(&error.to_string()),
+        Ok(lines) => truncate_middle(lines.concat().trim_end()),
+        Err(_) => truncate_middle(&error.to_string()),
     }
 }

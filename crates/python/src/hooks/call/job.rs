@@ -30,7 +30,7 @@ pub(crate) enum JobOutcome {
 }
 
 /// The pieces of a body, and the hooks that they pass.
-pub(crate) type Passing = (Arc<Mutex<Pipe>>, Vec<Arc<Called>>);
+pub(crate) type PipedBody = (Arc<Mutex<Pipe>>, Vec<Arc<Called>>);
 
 /// One call.
 pub(crate) struct Job {
@@ -50,20 +50,20 @@ struct State {
     outcome: Option<JobOutcome>,
     /// Who waits for it.
     waiter: Option<(Waker, Arc<WorkerWaker>)>,
-    /// It was begun, or given up before.
-    begun_once: bool,
+    /// It was coroutine, or given up before.
+    claimed: bool,
     /// Nobody waits for it any more.
     abandoned: bool,
     /// The response that `call_next` waits for is there.
-    answered: bool,
+    response_ready: bool,
     /// The hook's place among those of the route.
-    place: usize,
+    index: usize,
     /// A coroutine that was suspended on the worker, and what it has yielded.
-    begun: Option<(Py<PyAny>, Py<PyAny>)>,
+    coroutine: Option<(Py<PyAny>, Py<PyAny>)>,
     /// Its time on the thread that it runs on.
-    turn: Option<WatchedCall>,
+    watched: Option<WatchedCall>,
     /// The pieces of a body that it is about.
-    pieces: Option<Passing>,
+    body: Option<PipedBody>,
 }
 
 impl Job {
@@ -86,41 +86,41 @@ impl Job {
     }
 
     /// Notes the hook's place, and a coroutine that was suspended on the worker.
-    pub(crate) fn begin_with(&self, place: usize, coroutine: Py<PyAny>, yielded: Py<PyAny>) {
-        self.at(place);
-        self.state.lock().begun = Some((coroutine, yielded));
+    pub(crate) fn set_coroutine(&self, index: usize, coroutine: Py<PyAny>, yielded: Py<PyAny>) {
+        self.set_index(index);
+        self.state.lock().coroutine = Some((coroutine, yielded));
     }
 
     /// Notes the hook's place among those of the route.
-    pub(crate) fn at(&self, place: usize) {
-        self.state.lock().place = place;
+    pub(crate) fn set_index(&self, index: usize) {
+        self.state.lock().index = index;
     }
 
-    pub(crate) fn place(&self) -> usize {
-        self.state.lock().place
+    pub(crate) fn index(&self) -> usize {
+        self.state.lock().index
     }
 
-    pub(crate) fn take_begun(&self) -> Option<(Py<PyAny>, Py<PyAny>)> {
-        self.state.lock().begun.take()
+    pub(crate) fn take_coroutine(&self) -> Option<(Py<PyAny>, Py<PyAny>)> {
+        self.state.lock().coroutine.take()
     }
 
-    /// Whether it is to be begun: the first time that this is asked.
-    pub(crate) fn is_first(&self) -> bool {
-        !std::mem::replace(&mut self.state.lock().begun_once, true)
+    /// Whether it is to be coroutine: the first time that this is asked.
+    pub(crate) fn claim(&self) -> bool {
+        !std::mem::replace(&mut self.state.lock().claimed, true)
     }
 
     /// Says on which thread it runs. False: nobody waits for it any more.
-    pub(crate) fn start(&self, turn: Option<WatchedCall>) -> bool {
+    pub(crate) fn start(&self, watched: Option<WatchedCall>) -> bool {
         let mut state = self.state.lock();
-        state.turn = turn;
+        state.watched = watched;
         !state.abandoned
     }
 
     /// Says what it has come to. The worker is woken: by the loop for all calls that have come so far at the same time.
-    pub(crate) fn settle(&self, outcome: JobOutcome) {
+    pub(crate) fn complete(&self, outcome: JobOutcome) {
         let mut state = self.state.lock();
         if !matches!(outcome, JobOutcome::PassedOn) {
-            state.turn = None;
+            state.watched = None;
         }
         state.outcome = Some(outcome);
         let Some((task, worker)) = state.waiter.take() else { return };
@@ -135,14 +135,14 @@ impl Job {
     }
 
     /// What the hook has returned or raised.
-    pub(crate) fn conclude(&self, py: Python<'_>, result: PyResult<Bound<'_, PyAny>>) {
+    pub(crate) fn complete_with(&self, py: Python<'_>, result: PyResult<Bound<'_, PyAny>>) {
         let answer = result.and_then(|returned| answer_of(&returned));
-        self.settle(match answer {
+        self.complete(match answer {
             Ok(None) => JobOutcome::Pass,
             Ok(Some(answer)) => JobOutcome::Answer(Box::new(answer)),
             Err(error) => {
                 if !self.is_abandoned() {
-                    self.called.note_failure(py, &self.handle, &error);
+                    self.called.record_failure(py, &self.handle, &error);
                 }
                 JobOutcome::Failed
             }
@@ -154,39 +154,39 @@ impl Job {
     }
 
     /// Gives `call_next` the response.
-    pub(crate) fn answer(self: &Arc<Self>) {
-        self.state.lock().answered = true;
-        self.tell();
+    pub(crate) fn deliver_response(self: &Arc<Self>) {
+        self.state.lock().response_ready = true;
+        self.notify();
     }
 
     /// Gives it up: what it comes to interests nobody.
     pub(crate) fn abandon(self: &Arc<Self>) {
-        let turn = {
+        let watched = {
             let mut state = self.state.lock();
             state.abandoned = true;
-            state.turn.clone()
+            state.watched.clone()
         };
-        if let Some(turn) = turn {
-            turn.hurry();
+        if let Some(watched) = watched {
+            watched.expire();
         }
-        self.tell();
+        self.notify();
     }
 
     /// Says that pieces have come, or that there is room for some.
-    pub(crate) fn news(self: &Arc<Self>) {
+    pub(crate) fn notify_body(self: &Arc<Self>) {
         self.executors.loop_executor.push(Arc::clone(self));
     }
 
     /// Notes the pieces of a body that it is about, and the hooks that they pass.
-    pub(crate) fn about(&self, pipe: &Arc<Mutex<Pipe>>, hooks: Vec<Arc<Called>>) {
-        self.state.lock().pieces = Some((Arc::clone(pipe), hooks));
+    pub(crate) fn attach_body(&self, pipe: &Arc<Mutex<Pipe>>, hooks: Vec<Arc<Called>>) {
+        self.state.lock().body = Some((Arc::clone(pipe), hooks));
     }
 
-    pub(crate) fn pieces(&self) -> Option<Passing> {
-        self.state.lock().pieces.clone()
+    pub(crate) fn body(&self) -> Option<PipedBody> {
+        self.state.lock().body.clone()
     }
 
-    fn tell(self: &Arc<Self>) {
+    fn notify(self: &Arc<Self>) {
         self.changed.notify_all();
         if matches!(self.run, Run::Loop | Run::Coroutine) {
             self.executors.loop_executor.push(Arc::clone(self));
@@ -197,17 +197,17 @@ impl Job {
         self.state.lock().abandoned
     }
 
-    pub(crate) fn is_answered(&self) -> bool {
-        self.state.lock().answered
+    pub(crate) fn has_response(&self) -> bool {
+        self.state.lock().response_ready
     }
 
     /// Waits for the response on this thread. False: there will be none.
-    pub(crate) fn await_answer(&self) -> bool {
+    pub(crate) fn wait_for_response(&self) -> bool {
         let mut state = self.state.lock();
-        while !state.answered && !state.abandoned {
+        while !state.response_ready && !state.abandoned {
             self.changed.wait(&mut state);
         }
-        state.answered && !state.abandoned
+        state.response_ready && !state.abandoned
     }
 }
 
@@ -220,7 +220,7 @@ pub(crate) struct Waiting {
 impl Waiting {
     /// On the worker that waits.
     pub(crate) fn new(job: Arc<Job>) -> Self {
-        Self { job, waker: WorkerWaker::mine() }
+        Self { job, waker: WorkerWaker::current() }
     }
 }
 
@@ -239,12 +239,12 @@ impl Future for Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        let settled = {
+        let completed = {
             let mut state = self.job.state.lock();
             state.waiter = None;
             state.outcome.is_some()
         };
-        if !settled {
+        if !completed {
             self.job.abandon();
         }
         // Perhaps this was the one that was woken for all.

@@ -47,15 +47,15 @@ impl CallNext {
             return Err(hook_error(py, "too many middlewares wait for responses on threads; async ones need none"));
         }
         watchdog::pause();
-        let answered = gil::released(py, || {
-            job.settle(JobOutcome::PassedOn);
-            job.await_answer()
+        let responded = gil::detached(py, || {
+            job.complete(JobOutcome::PassedOn);
+            job.wait_for_response()
         });
         job.executors.pool.unpark();
-        if !answered {
+        if !responded {
             return Err(hook_error(py, "the exchange is over: nobody waits for this response"));
         }
-        watchdog::go_on(job.called.timeout());
+        watchdog::resume(job.called.timeout());
         let response = PyResponse::of(job.handle.request(py)?.unbind());
         Ok(Bound::new(py, response)?.into_any().unbind())
     }
@@ -109,12 +109,12 @@ pub(crate) struct Suspended {
 #[pyo3(signature = (function, *arguments))]
 fn begin<'py>(function: &Bound<'py, PyAny>, arguments: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
     let py = function.py();
-    go_on(&function.call1(arguments)?, &py.None().into_bound(py))
+    resume(&function.call1(arguments)?, &py.None().into_bound(py))
 }
 
 /// Sends a value into a coroutine and drives it as far as it goes: its value, or a `Suspended`.
 #[pyfunction]
-fn go_on<'py>(coroutine: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+fn resume<'py>(coroutine: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = coroutine.py();
     let mut result = ptr::null_mut();
     // SAFETY: both objects are alive, and the result is a new reference unless there is an error.
@@ -136,7 +136,7 @@ pub(crate) fn drivers(py: Python<'_>) -> PyResult<&(Py<PyAny>, Py<PyAny>)> {
     static DRIVERS: PyOnceLock<(Py<PyAny>, Py<PyAny>)> = PyOnceLock::new();
     DRIVERS.get_or_try_init(py, || {
         let begin = wrap_pyfunction!(begin, py)?.into_any().unbind();
-        let go_on = wrap_pyfunction!(go_on, py)?.into_any().unbind();
-        Ok((begin, go_on))
+        let resume = wrap_pyfunction!(resume, py)?.into_any().unbind();
+        Ok((begin, resume))
     })
 }

@@ -9,7 +9,7 @@ use crate::hooks::message::handle::PyRequest;
 use crate::hooks::message::made::PyResponse;
 
 /// Items of a tuple whose types are named.
-const MOST: usize = 4;
+const MAX_NAMED: usize = 4;
 
 /// The answer that a hook has returned, if any. Raises `TypeError` for what is neither a response nor None.
 pub(crate) fn answer_of(returned: &Bound<'_, PyAny>) -> PyResult<Option<Answer>> {
@@ -19,22 +19,22 @@ pub(crate) fn answer_of(returned: &Bound<'_, PyAny>) -> PyResult<Option<Answer>>
     if let Ok(response) = returned.cast::<PyResponse>() {
         return Ok(response.get().answer());
     }
-    let kind = kind_of(returned)?;
+    let kind = type_name(returned)?;
     if kind == "coroutine" {
         returned.call_method0("close")?;
     }
-    Err(PyTypeError::new_err(format!("the hook has returned {}", mistake(returned, &kind)?)))
+    Err(PyTypeError::new_err(format!("the hook has returned {}", describe_mistake(returned, &kind)?)))
 }
 
 /// What was returned, and what to return instead. No value is repeated: it may be anybody's data.
-fn mistake(returned: &Bound<'_, PyAny>, kind: &str) -> PyResult<String> {
+fn describe_mistake(returned: &Bound<'_, PyAny>, kind: &str) -> PyResult<String> {
     let article = if kind.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
     let what = if returned.is_instance_of::<PyDict>() || returned.is_instance_of::<PyList>() {
         format!("{article} {kind}: return `Response.json(…)` to answer with it, or None to go on")
     } else if returned.is_instance_of::<PyString>() || returned.is_instance_of::<PyBytes>() {
         format!("{article} {kind}: return `Response(body=…)` to answer with it, or None to go on")
     } else if let Ok(items) = returned.cast::<PyTuple>() {
-        let kinds = items.iter().take(MOST).map(|item| kind_of(&item)).collect::<PyResult<Vec<_>>>()?.join(", ");
+        let kinds = items.iter().take(MAX_NAMED).map(|item| type_name(&item)).collect::<PyResult<Vec<_>>>()?.join(", ");
         format!("{article} {kind} ({kinds}): return `Response.json(…, status=…)` to answer with them, or None to go on")
     } else if returned.is_instance_of::<PyRequest>() {
         "a Request: return None to go on with it".to_owned()
@@ -49,7 +49,7 @@ fn mistake(returned: &Bound<'_, PyAny>, kind: &str) -> PyResult<String> {
 }
 
 /// The name of a value's type, with its module unless it is one of Python's own.
-fn kind_of(value: &Bound<'_, PyAny>) -> PyResult<String> {
+fn type_name(value: &Bound<'_, PyAny>) -> PyResult<String> {
     let kind = value.get_type();
     let (module, name) = (kind.module()?, kind.qualname()?);
     let (module, name) = (module.to_cow()?, name.to_cow()?);

@@ -11,7 +11,7 @@ use pyo3::types::PyBytes;
 use super::called::Called;
 use super::failure::end_if_forked;
 use super::job::Job;
-use super::pipe::{HELD, Pipe, wake};
+use super::pipe::{MAX_QUEUED, Pipe, update};
 use crate::hooks::message::made::PyResponse;
 
 /// The worker's end.
@@ -23,10 +23,10 @@ pub(crate) struct Piped {
 impl HookStream for Piped {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut pipe = self.pipe.lock();
-        if pipe.input.len() < HELD || pipe.over || pipe.broken {
+        if pipe.input.len() < MAX_QUEUED || pipe.finished || pipe.failed {
             return Poll::Ready(());
         }
-        pipe.note(cx);
+        pipe.register_waker(cx);
         Poll::Pending
     }
 
@@ -34,33 +34,33 @@ impl HookStream for Piped {
         {
             let mut pipe = self.pipe.lock();
             // What comes after the generator has ended interests nobody.
-            if !piece.is_empty() && !pipe.over {
+            if !piece.is_empty() && !pipe.finished {
                 pipe.input.push_back(piece.to_vec());
             }
-            pipe.ended |= end;
+            pipe.input_ended |= end;
         }
-        self.job.news();
+        self.job.notify_body();
     }
 
     fn poll_pull(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Result<bool, HookFailed>> {
         let mut pipe = self.pipe.lock();
         if let Some(piece) = pipe.output.pop_front() {
-            let was_full = pipe.output.len() + 1 >= HELD;
+            let was_full = pipe.output.len() + 1 >= MAX_QUEUED;
             drop(pipe);
             out.extend_from_slice(&piece);
             if was_full {
-                self.job.news();
+                self.job.notify_body();
             }
             return Poll::Ready(Ok(true));
         }
-        if pipe.broken {
+        if pipe.failed {
             return Poll::Ready(Err(HookFailed));
         }
         // The instance's body is read to its end all the same, so that its connection can be used again.
-        if pipe.over && pipe.ended {
+        if pipe.finished && pipe.input_ended {
             return Poll::Ready(Ok(false));
         }
-        pipe.note(cx);
+        pipe.register_waker(cx);
         Poll::Pending
     }
 }
@@ -69,7 +69,7 @@ impl Drop for Piped {
     fn drop(&mut self) {
         let finished = {
             let pipe = self.pipe.lock();
-            pipe.over || pipe.broken
+            pipe.finished || pipe.failed
         };
         if !finished {
             self.job.abandon();
@@ -89,12 +89,12 @@ pub(crate) struct Pieces {
 #[pymethods]
 impl Pieces {
     /// The next piece; None at the end, False if there is none yet.
-    fn take<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+    fn read<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
         let mut piece = None;
         let mut ended = false;
-        wake(&self.pipe, |pipe| {
+        update(&self.pipe, |pipe| {
             piece = pipe.input.pop_front();
-            ended = pipe.ended;
+            ended = pipe.input_ended;
         });
         match piece {
             Some(piece) => PyBytes::new(py, &piece).into_any(),
@@ -104,23 +104,23 @@ impl Pieces {
     }
 
     /// Passes a piece on. Whether there is room for another.
-    fn give(&self, py: Python<'_>, piece: &Bound<'_, PyBytes>) -> bool {
+    fn write(&self, py: Python<'_>, piece: &Bound<'_, PyBytes>) -> bool {
         end_if_forked(py);
         let bytes = piece.as_bytes().to_vec();
-        let mut room = true;
-        wake(&self.pipe, |pipe| {
+        let mut has_room = true;
+        update(&self.pipe, |pipe| {
             if !bytes.is_empty() {
                 pipe.output.push_back(bytes);
             }
-            room = pipe.output.len() < HELD;
+            has_room = pipe.output.len() < MAX_QUEUED;
         });
-        room
+        has_room
     }
 
     /// Whether there is room for a piece.
     #[getter]
-    fn room(&self) -> bool {
-        self.pipe.lock().output.len() < HELD
+    fn has_room(&self) -> bool {
+        self.pipe.lock().output.len() < MAX_QUEUED
     }
 
     /// Calls the hooks, the last of them first: each with the pieces that the one before it gives.
@@ -132,11 +132,11 @@ impl Pieces {
     ) -> PyResult<Bound<'py, PyAny>> {
         let request = self.job.handle.request(py)?;
         let mut pieces = pieces;
-        for one in &self.hooks {
-            one.count();
+        for hook in &self.hooks {
+            hook.count_call();
             let response = PyResponse::of(request.clone().unbind());
-            let events = one.call.on == On::Events;
-            pieces = adapt.call1((&one.function, &request, response, pieces, events))?;
+            let events = hook.call.on == On::Events;
+            pieces = adapt.call1((&hook.function, &request, response, pieces, events))?;
         }
         Ok(pieces)
     }
@@ -144,14 +144,14 @@ impl Pieces {
     /// Says that all is said.
     fn finish(&self, py: Python<'_>) {
         end_if_forked(py);
-        wake(&self.pipe, |pipe| pipe.over = true);
+        update(&self.pipe, |pipe| pipe.finished = true);
     }
 
     /// Says that a hook has raised this.
     fn fail(&self, py: Python<'_>, error: Bound<'_, PyAny>) {
         if !self.job.is_abandoned() {
-            self.job.called.note_failure(py, &self.job.handle, &PyErr::from_value(error));
+            self.job.called.record_failure(py, &self.job.handle, &PyErr::from_value(error));
         }
-        wake(&self.pipe, |pipe| pipe.broken = true);
+        update(&self.pipe, |pipe| pipe.failed = true);
     }
 }

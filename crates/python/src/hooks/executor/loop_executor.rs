@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::waker::WorkerWaker;
 
 /// Calls on the loop that have not come to an end, those that were given up and do not stop among them; beyond it calls fail.
-const MOST_ON_LOOP: usize = 10_000;
+const MAX_UNFINISHED: usize = 10_000;
 
 /// Calls on their way to the loop. Many are passed on at once: whoever comes first rings.
 pub(crate) struct LoopExecutor<J> {
@@ -41,7 +41,7 @@ impl<J> LoopExecutor<J> {
     pub(crate) fn submit(&self, job: Arc<J>) -> bool {
         {
             let mut state = self.state.lock();
-            if state.unfinished >= MOST_ON_LOOP || state.stopped {
+            if state.unfinished >= MAX_UNFINISHED || state.stopped {
                 return false;
             }
             state.unfinished += 1;
@@ -70,7 +70,7 @@ impl<J> LoopExecutor<J> {
     }
 
     /// Calls and news of calls since it was last asked.
-    pub(crate) fn take(&self) -> Vec<Arc<J>> {
+    pub(crate) fn take_queued(&self) -> Vec<Arc<J>> {
         // Before the queue is looked at, so that what comes later rings again.
         let _ = (&self.woken).read(&mut [0; 16]);
         let mut state = self.state.lock();
@@ -94,7 +94,7 @@ impl<J> LoopExecutor<J> {
         }
     }
 
-    pub(crate) fn finished(&self) {
+    pub(crate) fn job_finished(&self) {
         let mut state = self.state.lock();
         state.unfinished = state.unfinished.saturating_sub(1);
     }

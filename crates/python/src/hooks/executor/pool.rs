@@ -10,18 +10,18 @@ use pyo3::Python;
 use crate::gil;
 
 /// Threads of the pool that run hooks at once.
-const THREADS: usize = 16;
+const MAX_RUNNING: usize = 16;
 /// Calls that may wait for a thread; beyond it they fail.
-const WAITING: usize = 1024;
+const MAX_QUEUED: usize = 1024;
 /// Threads that wait in `call_next`; beyond it calls of it fail.
-const MOST_PARKED: usize = 256;
+const MAX_PARKED: usize = 256;
 
 /// Calls that wait for a thread, and the threads.
 pub(crate) struct Pool<J> {
     /// Runs a call on the thread that it is called on.
     run: fn(Python<'_>, &Arc<J>),
     state: Mutex<Threads<J>>,
-    filled: Condvar,
+    changed: Condvar,
 }
 
 struct Threads<J> {
@@ -40,41 +40,41 @@ impl<J: Send + Sync + 'static> Pool<J> {
     pub(super) fn new(run: fn(Python<'_>, &Arc<J>)) -> Arc<Self> {
         let queue = VecDeque::new();
         let state = Threads { queue, idle: 0, running: 0, parked: 0, waking: false, stopped: false };
-        Arc::new(Self { run, state: Mutex::new(state), filled: Condvar::new() })
+        Arc::new(Self { run, state: Mutex::new(state), changed: Condvar::new() })
     }
 
     /// Has a call run. False: too many wait.
     pub(crate) fn submit(self: &Arc<Self>, job: Arc<J>) -> bool {
         let mut state = self.state.lock();
-        if state.queue.len() >= WAITING || state.stopped {
+        if state.queue.len() >= MAX_QUEUED || state.stopped {
             return false;
         }
         state.queue.push_back(job);
-        self.serve(&mut state);
+        self.wake_thread(&mut state);
         true
     }
 
     /// Sees to it that somebody takes the next call. One thread at a time is on its way, and it wakes the one behind it:
     /// hooks run one at a time while none of them blocks, and more threads would only wait for the interpreter's lock.
-    fn serve(self: &Arc<Self>, state: &mut Threads<J>) {
+    fn wake_thread(self: &Arc<Self>, state: &mut Threads<J>) {
         if state.waking {
             return;
         }
         if state.idle > 0 {
             state.waking = true;
-            self.filled.notify_one();
-        } else if state.running < THREADS {
+            self.changed.notify_one();
+        } else if state.running < MAX_RUNNING {
             let pool = Arc::clone(self);
             let thread = std::thread::Builder::new().name("pylae-hook".to_owned());
             // Without it the others take the call, or it times out.
-            if thread.spawn(move || gil::kept(|| pool.work())).is_ok() {
+            if thread.spawn(move || gil::with_thread_state(|| pool.run_thread())).is_ok() {
                 state.running += 1;
                 state.waking = true;
             }
         }
     }
 
-    fn work(self: &Arc<Self>) {
+    fn run_thread(self: &Arc<Self>) {
         loop {
             {
                 let mut state = self.state.lock();
@@ -82,19 +82,19 @@ impl<J: Send + Sync + 'static> Pool<J> {
                     // Whoever it was woken for has been served.
                     state.waking = false;
                     state.idle += 1;
-                    self.filled.wait(&mut state);
+                    self.changed.wait(&mut state);
                     state.idle -= 1;
                 }
                 if state.stopped {
                     state.running -= 1;
-                    self.filled.notify_all();
+                    self.changed.notify_all();
                     return;
                 }
             }
             // The lock is kept from one call to the next.
             let attached = gil::attached(|py| {
                 let mut arrived = true;
-                while let Some(job) = self.next(std::mem::take(&mut arrived)) {
+                while let Some(job) = self.next_job(std::mem::take(&mut arrived)) {
                     (self.run)(py, &job);
                 }
             });
@@ -106,14 +106,14 @@ impl<J: Send + Sync + 'static> Pool<J> {
     }
 
     /// The next call, for a thread that has just `arrived` or has done one.
-    fn next(self: &Arc<Self>, arrived: bool) -> Option<Arc<J>> {
+    fn next_job(self: &Arc<Self>, arrived: bool) -> Option<Arc<J>> {
         let mut state = self.state.lock();
         if arrived {
             state.waking = false;
         }
         let job = state.queue.pop_front()?;
         if !state.queue.is_empty() {
-            self.serve(&mut state);
+            self.wake_thread(&mut state);
         }
         Some(job)
     }
@@ -121,13 +121,13 @@ impl<J: Send + Sync + 'static> Pool<J> {
     /// Says that a thread waits in `call_next`. False: too many do.
     pub(crate) fn park(self: &Arc<Self>) -> bool {
         let mut state = self.state.lock();
-        if state.parked >= MOST_PARKED {
+        if state.parked >= MAX_PARKED {
             return false;
         }
         state.parked += 1;
         state.running = state.running.saturating_sub(1);
         if !state.queue.is_empty() {
-            self.serve(&mut state);
+            self.wake_thread(&mut state);
         }
         true
     }
@@ -139,11 +139,11 @@ impl<J: Send + Sync + 'static> Pool<J> {
         state.running += 1;
     }
 
-    pub(super) fn stop(&self, patience: Duration) {
+    pub(super) fn stop(&self, timeout: Duration) {
         let mut state = self.state.lock();
         state.stopped = true;
         state.queue.clear();
-        self.filled.notify_all();
-        self.filled.wait_while_for(&mut state, |state| state.running + state.parked > 0, patience);
+        self.changed.notify_all();
+        self.changed.wait_while_for(&mut state, |state| state.running + state.parked > 0, timeout);
     }
 }

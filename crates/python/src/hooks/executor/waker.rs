@@ -7,7 +7,7 @@ use std::task::Waker;
 use parking_lot::Mutex;
 
 thread_local! {
-    static MINE: OnceCell<Arc<WorkerWaker>> = const { OnceCell::new() };
+    static CURRENT: OnceCell<Arc<WorkerWaker>> = const { OnceCell::new() };
 }
 
 /// A worker's. Whoever calls [`wake`](Self::wake) wakes one task; it wakes the others when it runs, or when it ends before that.
@@ -23,8 +23,8 @@ struct PendingWakes {
 
 impl WorkerWaker {
     /// The one of this thread.
-    pub(crate) fn mine() -> Arc<Self> {
-        MINE.with(|mine| Arc::clone(mine.get_or_init(Arc::default)))
+    pub(crate) fn current() -> Arc<Self> {
+        CURRENT.with(|current| Arc::clone(current.get_or_init(Arc::default)))
     }
 
     /// Notes a task that is to be woken. It must call [`wake_all`](Self::wake_all) if it ends before it runs.

@@ -22,7 +22,7 @@ create_exception!(
 const TICK: Duration = Duration::from_millis(25);
 
 thread_local! {
-    static POST: RefCell<Option<Arc<WatchedThread>>> = const { RefCell::new(None) };
+    static THREAD: RefCell<Option<Arc<WatchedThread>>> = const { RefCell::new(None) };
 }
 
 /// Looks after threads that run hooks. Its own thread runs while any hook does.
@@ -34,7 +34,7 @@ pub(crate) struct Watchdog {
 
 #[derive(Default)]
 struct State {
-    posts: Vec<Weak<WatchedThread>>,
+    threads: Vec<Weak<WatchedThread>>,
     running: bool,
     stopped: bool,
 }
@@ -45,13 +45,13 @@ pub(crate) struct WatchedThread(Mutex<ThreadState>);
 #[derive(Default)]
 struct ThreadState {
     /// The interpreter's name for the thread.
-    thread: std::ffi::c_ulong,
+    ident: std::ffi::c_ulong,
     /// Counts the hooks that have begun on it.
-    turn: u64,
+    sequence: u64,
     /// When the hook that runs must be over.
-    due: Option<Instant>,
+    deadline: Option<Instant>,
     /// An exception is under way.
-    told: bool,
+    interrupted: bool,
 }
 
 /// A hook that runs on this thread.
@@ -60,71 +60,72 @@ pub(crate) struct HookGuard(Arc<WatchedThread>);
 /// One hook's time on a thread.
 #[derive(Clone)]
 pub(crate) struct WatchedCall {
-    post: Arc<WatchedThread>,
-    turn: u64,
+    thread: Arc<WatchedThread>,
+    sequence: u64,
 }
 
 impl Watchdog {
     /// Says that a hook begins on this thread, which is attached to the interpreter.
     pub(crate) fn begin(self: &Arc<Self>, _py: Python<'_>, timeout: Duration) -> (HookGuard, Instant) {
         let now = Instant::now();
-        let post = POST.with_borrow_mut(|known| Arc::clone(known.get_or_insert_with(|| self.post())));
+        let thread =
+            THREAD.with_borrow_mut(|registered| Arc::clone(registered.get_or_insert_with(|| self.register_thread())));
         {
-            let mut duty = post.0.lock();
-            duty.turn += 1;
-            duty.due = now.checked_add(timeout);
+            let mut state = thread.0.lock();
+            state.sequence += 1;
+            state.deadline = now.checked_add(timeout);
         }
-        (HookGuard(post), now)
+        (HookGuard(thread), now)
     }
 
-    fn post(self: &Arc<Self>) -> Arc<WatchedThread> {
+    fn register_thread(self: &Arc<Self>) -> Arc<WatchedThread> {
         // SAFETY: asks for the calling thread's name, and has no conditions.
-        let thread = unsafe { ffi::PyThread_get_thread_ident() };
-        let post = Arc::new(WatchedThread(Mutex::new(ThreadState { thread, ..ThreadState::default() })));
+        let ident = unsafe { ffi::PyThread_get_thread_ident() };
+        let thread = Arc::new(WatchedThread(Mutex::new(ThreadState { ident, ..ThreadState::default() })));
         let mut state = self.state.lock();
-        state.posts.retain(|known| known.strong_count() > 0);
-        state.posts.push(Arc::downgrade(&post));
+        state.threads.retain(|thread| thread.strong_count() > 0);
+        state.threads.push(Arc::downgrade(&thread));
         if !state.running && !state.stopped {
-            let watch = Arc::clone(self);
-            let named = std::thread::Builder::new().name("pylae-hook-watch".to_owned());
-            state.running = named.spawn(move || gil::kept(|| watch.run())).is_ok();
+            let watchdog = Arc::clone(self);
+            let builder = std::thread::Builder::new().name("pylae-hook-watch".to_owned());
+            state.running = builder.spawn(move || gil::with_thread_state(|| watchdog.run())).is_ok();
         }
-        post
+        thread
     }
 
     /// Ends its thread once no hook runs any more, and waits for that as long as it can be waited for.
-    pub(crate) fn stop(&self, patience: Duration) {
+    pub(crate) fn stop(&self, timeout: Duration) {
         let mut state = self.state.lock();
         state.stopped = true;
         self.changed.notify_all();
-        self.changed.wait_while_for(&mut state, |state| state.running, patience);
+        self.changed.wait_while_for(&mut state, |state| state.running, timeout);
     }
 
     fn run(&self) {
         loop {
-            let (posts, stopped): (Vec<Arc<WatchedThread>>, bool) = {
+            let (threads, stopped): (Vec<Arc<WatchedThread>>, bool) = {
                 let mut state = self.state.lock();
                 self.changed.wait_for(&mut state, TICK);
-                (state.posts.iter().filter_map(Weak::upgrade).collect(), state.stopped)
+                (state.threads.iter().filter_map(Weak::upgrade).collect(), state.stopped)
             };
-            if stopped && posts.iter().all(|post| post.0.lock().due.is_none()) {
+            if stopped && threads.iter().all(|thread| thread.0.lock().deadline.is_none()) {
                 self.state.lock().running = false;
                 self.changed.notify_all();
                 return;
             }
             let now = Instant::now();
-            let is_late = |duty: &ThreadState| duty.due.is_some_and(|due| due <= now);
-            for post in posts {
-                if !is_late(&post.0.lock()) {
+            let is_late = |state: &ThreadState| state.deadline.is_some_and(|deadline| deadline <= now);
+            for thread in threads {
+                if !is_late(&thread.0.lock()) {
                     continue;
                 }
                 gil::attached(|py| {
-                    let mut duty = post.0.lock();
-                    if is_late(&duty) {
-                        duty.told = true;
+                    let mut state = thread.0.lock();
+                    if is_late(&state) {
+                        state.interrupted = true;
                         // Again if it is caught and the hook goes on.
-                        duty.due = now.checked_add(TICK * 4);
-                        interrupt(duty.thread, HookTimeout::type_object(py).as_ptr());
+                        state.deadline = now.checked_add(TICK * 4);
+                        interrupt(state.ident, HookTimeout::type_object(py).as_ptr());
                     }
                 });
             }
@@ -140,46 +141,46 @@ fn interrupt(thread: std::ffi::c_ulong, exception: *mut ffi::PyObject) {
 
 impl HookGuard {
     /// What names this hook among those that run on the thread.
-    pub(crate) fn turn(&self) -> WatchedCall {
-        WatchedCall { post: Arc::clone(&self.0), turn: self.0.0.lock().turn }
+    pub(crate) fn watched_call(&self) -> WatchedCall {
+        WatchedCall { thread: Arc::clone(&self.0), sequence: self.0.0.lock().sequence }
     }
 }
 
 impl WatchedCall {
     /// Has the hook interrupted soon, if it still runs.
-    pub(crate) fn hurry(&self) {
-        let mut duty = self.post.0.lock();
-        if duty.turn == self.turn && duty.due.is_some() {
-            duty.due = Some(Instant::now());
+    pub(crate) fn expire(&self) {
+        let mut state = self.thread.0.lock();
+        if state.sequence == self.sequence && state.deadline.is_some() {
+            state.deadline = Some(Instant::now());
         }
     }
 }
 
 impl Drop for HookGuard {
     fn drop(&mut self) {
-        let mut duty = self.0.0.lock();
-        duty.due = None;
-        if std::mem::take(&mut duty.told) {
+        let mut state = self.0.0.lock();
+        state.deadline = None;
+        if std::mem::take(&mut state.interrupted) {
             // What has not arrived yet must not arrive in another hook. This thread is attached: it has run a hook.
-            interrupt(duty.thread, std::ptr::null_mut());
+            interrupt(state.ident, std::ptr::null_mut());
         }
     }
 }
 
 /// Says that the hook on this thread waits for what is not its fault.
 pub(crate) fn pause() {
-    set_due(None);
+    set_deadline(None);
 }
 
 /// Says that it goes on, and how long it may now take.
-pub(crate) fn go_on(timeout: Duration) {
-    set_due(Instant::now().checked_add(timeout));
+pub(crate) fn resume(timeout: Duration) {
+    set_deadline(Instant::now().checked_add(timeout));
 }
 
-fn set_due(due: Option<Instant>) {
-    POST.with_borrow(|post| {
-        if let Some(post) = post {
-            post.0.lock().due = due;
+fn set_deadline(deadline: Option<Instant>) {
+    THREAD.with_borrow(|thread| {
+        if let Some(thread) = thread {
+            thread.0.lock().deadline = deadline;
         }
     });
 }

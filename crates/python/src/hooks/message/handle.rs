@@ -88,7 +88,7 @@ impl ExchangeHandle {
     }
 
     /// Another way to the same exchange, with the same state and context, for what goes on when this one has ended.
-    pub(crate) fn beside(&self, py: Python<'_>) -> Arc<Self> {
+    pub(crate) fn sibling(&self, py: Python<'_>) -> Arc<Self> {
         let (state, context) = {
             let objects = self.objects.lock();
             let copy = |object: &Py<PyAny>| object.clone_ref(py);
@@ -126,12 +126,12 @@ impl ExchangeHandle {
         }
     }
 
-    /// Looks at the exchange. `look` must not run Python code: the way is locked meanwhile.
-    pub(crate) fn with<T>(&self, look: impl FnOnce(&mut Exchange) -> T) -> Result<T, Shut> {
+    /// Looks at the exchange. `read` must not run Python code: the way is locked meanwhile.
+    pub(crate) fn with<T>(&self, read: impl FnOnce(&mut Exchange) -> T) -> Result<T, Shut> {
         match &mut *self.access.lock() {
             // SAFETY: see `Access`.
-            Access::Lent(exchange) => Ok(look(unsafe { exchange.as_mut() })),
-            Access::Held(exchange) | Access::Shown(exchange) => Ok(look(exchange)),
+            Access::Lent(exchange) => Ok(read(unsafe { exchange.as_mut() })),
+            Access::Held(exchange) | Access::Shown(exchange) => Ok(read(exchange)),
             Access::Closed => Err(Shut::Over),
         }
     }
@@ -149,21 +149,21 @@ impl ExchangeHandle {
 
     /// The request as Python sees it, the same object for all hooks of the exchange.
     pub(crate) fn request<'py>(self: &Arc<Self>, py: Python<'py>) -> PyResult<Bound<'py, PyRequest>> {
-        let known = self.objects.lock().request.as_ref().map(|request| request.clone_ref(py));
-        if let Some(known) = known {
-            return Ok(known.into_bound(py));
+        let existing = self.objects.lock().request.as_ref().map(|request| request.clone_ref(py));
+        if let Some(existing) = existing {
+            return Ok(existing.into_bound(py));
         }
-        let made = Bound::new(py, PyRequest::new(Arc::clone(self)))?;
-        self.objects.lock().request = Some(made.clone().unbind());
-        Ok(made)
+        let request = Bound::new(py, PyRequest::new(Arc::clone(self)))?;
+        self.objects.lock().request = Some(request.clone().unbind());
+        Ok(request)
     }
 
     /// The `run` of the context that hooks of the exchange run in.
     pub(crate) fn context<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         static CONTEXT: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-        let known = self.objects.lock().context.as_ref().map(|context| context.clone_ref(py));
-        if let Some(known) = known {
-            return Ok(known.into_bound(py));
+        let existing = self.objects.lock().context.as_ref().map(|context| context.clone_ref(py));
+        if let Some(existing) = existing {
+            return Ok(existing.into_bound(py));
         }
         let run = CONTEXT.import(py, "contextvars", "Context")?.call0()?.getattr(intern!(py, "run"))?;
         self.objects.lock().context = Some(run.clone().unbind());
@@ -171,17 +171,17 @@ impl ExchangeHandle {
     }
 
     /// Gives hooks that follow a new context: one that does not end is still in this one.
-    pub(crate) fn leave_context(&self) {
-        let left = self.objects.lock().context.take();
-        drop(left);
+    pub(crate) fn reset_context(&self) {
+        let context = self.objects.lock().context.take();
+        drop(context);
     }
 
     /// What hooks keep for each other.
     pub(crate) fn state<'py>(&self, py: Python<'py>) -> Bound<'py, PyDict> {
         // Made outside the lock: making a dict may run the garbage collector, and that may run anything.
-        let known = self.objects.lock().state.as_ref().map(|state| state.clone_ref(py));
-        if let Some(known) = known {
-            return known.into_bound(py);
+        let existing = self.objects.lock().state.as_ref().map(|state| state.clone_ref(py));
+        if let Some(existing) = existing {
+            return existing.into_bound(py);
         }
         let state = PyDict::new(py);
         self.objects.lock().state = Some(state.clone().unbind());
@@ -206,9 +206,9 @@ impl PyRequest {
         Self(handle)
     }
 
-    /// Looks at the exchange. `look` must not run Python code: the way to the exchange is locked meanwhile.
-    pub(crate) fn with<T>(&self, py: Python<'_>, look: impl FnOnce(&mut Exchange) -> T) -> PyResult<T> {
-        self.0.with(look).map_err(|shut| refusal(py, shut))
+    /// Looks at the exchange. `read` must not run Python code: the way to the exchange is locked meanwhile.
+    pub(crate) fn with<T>(&self, py: Python<'_>, read: impl FnOnce(&mut Exchange) -> T) -> PyResult<T> {
+        self.0.with(read).map_err(|shut| refusal(py, shut))
     }
 
     /// The same for what changes the exchange.

@@ -35,11 +35,11 @@ struct Head<'e> {
 impl Head<'_> {
     /// Every line as it is sent.
     fn lines(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let came = self
+        let original = self
             .fields
             .into_iter()
             .flat_map(|(fields, buf)| fields.iter().map(move |field| (field, field.name.of(buf), field.value.of(buf))));
-        let kept = came
+        let kept = original
             .filter(|(field, name, _)| !self.hidden.has(field.id) && !self.edits.removes(field.id, name))
             .map(|(_, name, value)| (name, value));
         kept.chain(self.edits.added())
@@ -51,20 +51,20 @@ impl Head<'_> {
 }
 
 impl PyHeaders {
-    fn with<T>(&self, py: Python<'_>, look: impl FnOnce(Head<'_>) -> T) -> PyResult<T> {
+    fn with<T>(&self, py: Python<'_>, read: impl FnOnce(Head<'_>) -> T) -> PyResult<T> {
         match &self.0 {
             Of::Request(request) => request.get().with(py, |exchange| {
                 let hidden = forwarding::dropped(exchange);
                 let request = &exchange.request;
-                look(Head { fields: Some((&request.head.fields, &request.buffer)), edits: &request.edits, hidden })
+                read(Head { fields: Some((&request.head.fields, &request.buffer)), edits: &request.edits, hidden })
             }),
             Of::Response(request) => request.get().with(py, |exchange| {
                 let response = &exchange.response;
                 let fields = Some((&response.head.fields, &response.buffer[..]));
-                look(Head { fields, edits: &response.edits, hidden: NameSet::EMPTY })
+                read(Head { fields, edits: &response.edits, hidden: NameSet::EMPTY })
             }),
             Of::Made(response) => {
-                Ok(response.get().with_edits(|edits| look(Head { fields: None, edits, hidden: NameSet::EMPTY })))
+                Ok(response.get().with_edits(|edits| read(Head { fields: None, edits, hidden: NameSet::EMPTY })))
             }
         }
     }
@@ -79,7 +79,7 @@ impl PyHeaders {
     }
 
     fn first<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Option<Bound<'py, PyString>>> {
-        self.with(py, |head| head.values(name.as_bytes()).next().map(|value| text::decoded(py, value)))
+        self.with(py, |head| head.values(name.as_bytes()).next().map(|value| text::decode(py, value)))
     }
 
     /// Each name once, in the spelling of its first line.
@@ -106,7 +106,7 @@ impl PyHeaders {
 
     /// Replaces every line of a field by this one. Raises `ValueError` for what may not stand in a header.
     fn __setitem__(&self, py: Python<'_>, name: &str, value: &str) -> PyResult<()> {
-        let value = text::encoded(value)?;
+        let value = text::encode(value)?;
         self.edit(py, |edits| edits.set(name.as_bytes(), &value))
     }
 
@@ -146,12 +146,12 @@ impl PyHeaders {
 
     /// All values of a field, in order.
     fn get_all<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Vec<Bound<'py, PyString>>> {
-        self.with(py, |head| head.values(name.as_bytes()).map(|value| text::decoded(py, value)).collect())
+        self.with(py, |head| head.values(name.as_bytes()).map(|value| text::decode(py, value)).collect())
     }
 
     /// Adds a line to those that there are. Raises `ValueError` for what may not stand in a header.
     fn append(&self, py: Python<'_>, name: &str, value: &str) -> PyResult<()> {
-        let value = text::encoded(value)?;
+        let value = text::encode(value)?;
         self.edit(py, |edits| edits.append(name.as_bytes(), &value))
     }
 
@@ -186,7 +186,7 @@ impl PyHeaders {
     #[pyo3(signature = (headers, /))]
     fn update(&self, py: Python<'_>, headers: &Bound<'_, PyAny>) -> PyResult<()> {
         let mut lines = Edits::default();
-        fill(&mut lines, headers)?;
+        append_all(&mut lines, headers)?;
         self.edit(py, |edits| {
             for (name, _) in lines.added() {
                 edits.remove(name);
@@ -222,13 +222,13 @@ impl PyHeaders {
     /// Every line as (name, value), repeated ones too.
     fn items<'py>(&self, py: Python<'py>) -> PyResult<Vec<(Bound<'py, PyString>, Bound<'py, PyString>)>> {
         self.with(py, |head| {
-            head.lines().map(|(name, value)| (text::decoded(py, name), text::decoded(py, value))).collect()
+            head.lines().map(|(name, value)| (text::decode(py, name), text::decode(py, value))).collect()
         })
     }
 
     /// The value of every line.
     fn values<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyString>>> {
-        self.with(py, |head| head.lines().map(|(_, value)| text::decoded(py, value)).collect())
+        self.with(py, |head| head.lines().map(|(_, value)| text::decode(py, value)).collect())
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
@@ -238,14 +238,14 @@ impl PyHeaders {
 }
 
 /// Adds the lines of a mapping, or of pairs of name and value.
-pub(crate) fn fill(edits: &mut Edits, headers: &Bound<'_, PyAny>) -> PyResult<()> {
+pub(crate) fn append_all(edits: &mut Edits, headers: &Bound<'_, PyAny>) -> PyResult<()> {
     let pairs = match headers.getattr_opt("items")? {
         Some(items) => items.call0()?,
         None => headers.clone(),
     };
     for pair in pairs.try_iter()? {
         let (name, value): (String, String) = pair?.extract()?;
-        let value = text::encoded(&value)?;
+        let value = text::encode(&value)?;
         edits.append(name.as_bytes(), &value).map_err(|error| PyValueError::new_err(error.0))?;
     }
     Ok(())

@@ -42,11 +42,11 @@ impl PyResponse {
         Some(Answer { status: made.status, headers: made.edits.added().map(owned).collect(), body: made.body.clone() })
     }
 
-    /// Looks at the fields of a response that a hook has made. `look` must not run Python code.
-    pub(crate) fn with_edits<T>(&self, look: impl FnOnce(&mut Edits) -> T) -> T {
+    /// Looks at the fields of a response that a hook has made. `read` must not run Python code.
+    pub(crate) fn with_edits<T>(&self, read: impl FnOnce(&mut Edits) -> T) -> T {
         match &self.0 {
-            ResponseKind::Made(made) => look(&mut made.lock().edits),
-            ResponseKind::OnItsWay(_) => look(&mut Edits::default()),
+            ResponseKind::Made(made) => read(&mut made.lock().edits),
+            ResponseKind::OnItsWay(_) => read(&mut Edits::default()),
         }
     }
 }

@@ -17,8 +17,8 @@ use super::user::PyUser;
 use crate::errors::hook_error;
 
 impl PyRequest {
-    fn visit<T>(&self, py: Python<'_>, look: impl FnOnce(&mut HookVisit) -> T) -> PyResult<T> {
-        self.with(py, |exchange| look(exchange.meet_hooks()))
+    fn visit<T>(&self, py: Python<'_>, read: impl FnOnce(&mut HookVisit) -> T) -> PyResult<T> {
+        self.with(py, |exchange| read(exchange.meet_hooks()))
     }
 }
 
@@ -27,7 +27,7 @@ impl PyRequest {
     /// The method, in the letters that the client used.
     #[getter]
     fn method<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        self.with(py, |exchange| text::decoded(py, exchange.request.head.method_span.of(&exchange.request.buffer)))
+        self.with(py, |exchange| text::decode(py, exchange.request.head.method_span.of(&exchange.request.buffer)))
     }
 
     /// The canonical path that the client asked for, without parameters of segments, as routes and policies judge it;
@@ -36,14 +36,14 @@ impl PyRequest {
     fn path<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         self.with(py, |exchange| {
             let set = exchange.hooks().is_some_and(|hooks| hooks.path_set);
-            text::decoded(py, if set { &exchange.request.forward_path } else { exchange.request.target.judged() })
+            text::decode(py, if set { &exchange.request.forward_path } else { exchange.request.target.judged() })
         })
     }
 
     /// The canonical path that the client asked for, parameters of segments included, whatever hooks have set.
     #[getter]
     fn raw_path<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        self.with(py, |exchange| text::decoded(py, &exchange.request.target.path))
+        self.with(py, |exchange| text::decode(py, &exchange.request.target.path))
     }
 
     /// Sets the path that the instance gets, as it stands: `strip_prefix` and `rewrite` are over. It may have `%2F` if the
@@ -68,7 +68,7 @@ impl PyRequest {
     /// The query that goes to the instance, without `?`; empty if there is none.
     #[getter]
     fn query<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        self.with(py, |exchange| text::decoded(py, exchange.request.sent_query().unwrap_or_default()))
+        self.with(py, |exchange| text::decode(py, exchange.request.sent_query().unwrap_or_default()))
     }
 
     /// Sets the query, without `?`, as it is sent. Raises `ValueError`.
@@ -87,7 +87,7 @@ impl PyRequest {
                 .request
                 .params
                 .iter()
-                .map(|span| text::unescaped(span.of(exchange.request.target.judged())))
+                .map(|span| text::percent_decode(span.of(exchange.request.target.judged())))
                 .collect()
         })?;
         let params = PyDict::new(py);
@@ -112,7 +112,7 @@ impl PyRequest {
     /// The request id.
     #[getter]
     fn id<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        self.with(py, |exchange| text::decoded(py, &exchange.request.id))
+        self.with(py, |exchange| text::decode(py, &exchange.request.id))
     }
 
     /// Name of the route.

@@ -46,7 +46,7 @@ impl PyResponse {
     ) -> PyResult<Self> {
         let mut edits = Edits::default();
         if let Some(given) = given {
-            headers::fill(&mut edits, given)?;
+            headers::append_all(&mut edits, given)?;
         }
         if let Some(media_type) = media_type
             && !headers::has(&edits, Name::ContentType)

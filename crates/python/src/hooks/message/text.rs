@@ -6,7 +6,7 @@ use pyo3::types::PyString;
 use std::borrow::Cow;
 
 /// Bytes as text, one character each.
-pub(crate) fn decoded<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyString> {
+pub(crate) fn decode<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyString> {
     match std::str::from_utf8(bytes) {
         Ok(text) if bytes.is_ascii() => PyString::new(py, text),
         _ => PyString::new(py, &bytes.iter().map(|&byte| char::from(byte)).collect::<String>()),
@@ -14,7 +14,7 @@ pub(crate) fn decoded<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyString
 }
 
 /// Text as bytes. `ValueError` for characters that are not in Latin-1.
-pub(crate) fn encoded(text: &str) -> PyResult<Cow<'_, [u8]>> {
+pub(crate) fn encode(text: &str) -> PyResult<Cow<'_, [u8]>> {
     if text.is_ascii() {
         return Ok(Cow::Borrowed(text.as_bytes()));
     }
@@ -23,7 +23,7 @@ pub(crate) fn encoded(text: &str) -> PyResult<Cow<'_, [u8]>> {
 }
 
 /// A part of a canonical path without its percent-encoding, which is known to be right.
-pub(crate) fn unescaped(escaped: &[u8]) -> Vec<u8> {
+pub(crate) fn percent_decode(escaped: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(escaped.len());
     let mut rest = escaped;
     while let Some((&byte, after)) = rest.split_first() {

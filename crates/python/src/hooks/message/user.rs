@@ -27,7 +27,9 @@ impl PyUser {
         };
         let id = given.getattr("id")?.str()?.to_string();
         let permissions = match given.getattr_opt("permissions")? {
-            Some(value) if !value.is_none() => value.try_iter()?.map(|one| one?.extract()).collect::<PyResult<_>>()?,
+            Some(value) if !value.is_none() => {
+                value.try_iter()?.map(|permission| permission?.extract()).collect::<PyResult<_>>()?
+            }
             _ => Vec::new(),
         };
         let claims = given.getattr_opt("claims")?;
