@@ -1,8 +1,8 @@
 //! What authentication costs: `cargo run --release -p pylae-policies --example authentication_figures`.
 //!
 //! Figures are microseconds for all that `authentication` does for a request. `remembered` is a token that was verified
-//! before, `first sight` one that was not: parsed, verified, and its claims read. Of many rounds the fastest tenth counts,
-//! because whatever else runs on the machine only adds to a figure.
+//! before, `first sight` one that was not: parsed, verified, and its claims read. Of many rounds the fastest tenth
+//! counts, because whatever else runs on the machine only adds to a figure.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;

@@ -1,8 +1,8 @@
 //! What a rate limit costs: `cargo run --release -p pylae-policies --example limit_figures`.
 //!
 //! Figures are nanoseconds of processor time. `decision` is the store alone, `policy` is all that the policy does for a
-//! request: key, decision and header fields. `one line` is what the machine takes for a lock and one access to a table of
-//! the same size, each waiting for the one before: a decision that waits for memory once cannot do with less on top.
+//! request: key, decision and header fields. `one line` is what the machine takes for a lock and one access to a table
+//! of the same size, each waiting for the one before: a decision that waits for memory once cannot do with less on top.
 
 use std::hint::black_box;
 use std::net::Ipv4Addr;

@@ -109,8 +109,8 @@ impl Policy for AccessLog {
 }
 
 impl AccessLog {
-    /// One that writes JSON with the usual fields, for those who look at exchanges without a log. It hides what any of `logs`
-    /// hides.
+    /// One that writes JSON with the usual fields, for those who look at exchanges without a log. It hides what any of
+    /// `logs` hides.
     pub fn plain<'a>(parts: &Parts<'_>, logs: impl Iterator<Item = &'a Self>) -> Self {
         let hidden = logs.flat_map(|log| log.masked.iter().cloned());
         let masked = always_masked(parts).chain(hidden).collect();
@@ -287,8 +287,8 @@ impl AccessLog {
         }
     }
 
-    /// How much of a part of a query is shown, if not all of it. A value may be a URL with a query or a fragment of its own,
-    /// and some readers split at `;` too.
+    /// How much of a part of a query is shown, if not all of it. A value may be a URL with a query or a fragment of its
+    /// own, and some readers split at `;` too.
     fn visible_prefix(&self, part: &[u8]) -> Option<usize> {
         let mut start = 0;
         for piece in part.split(|byte| b"?#;".contains(byte)) {

@@ -1,4 +1,4 @@
-//! Rate limits that are decided before authentication: they protect it, and count what it refuses.
+//! Rate limits that apply before authentication. They protect it, and also count the requests that it refuses.
 
 use pylae_core::limit::Limiter;
 use pylae_core::{Exchange, Problem, Verdict};

@@ -1,28 +1,28 @@
-//! Whom a route lets in, so that two routes can be compared.
+//! Compares which clients two routes admit.
 
 use std::collections::BTreeSet;
 
 use crate::ip_access::{self, IpAccess};
 
-/// What the policies of a route say about who may use it.
+/// Which clients the policies of a route admit.
 #[derive(Debug, Default)]
 pub struct RouteAccess<'a> {
-    /// Authenticators one of which must know the user; none where nobody needs to be known.
+    /// Authenticators, one of which must accept the client. None if the route does not require a user.
     pub(crate) authenticators: Option<BTreeSet<&'a str>>,
-    /// Permissions, all of which are needed.
+    /// Required permissions; the user needs all of them.
     pub(crate) permissions: BTreeSet<&'a str>,
-    /// Roles, one of which is needed; empty needs none.
+    /// Accepted roles; the user needs one of them. Empty accepts any user.
     pub(crate) roles: BTreeSet<&'a str>,
     pub(crate) addresses: Option<&'a IpAccess>,
 }
 
 impl RouteAccess<'_> {
-    /// Whether both let in the same.
+    /// Returns true if both routes admit the same clients.
     pub fn is_equivalent_to(&self, other: &Self) -> bool {
         !self.is_broader_than(other) && !other.is_broader_than(self)
     }
 
-    /// Whether it lets in anyone whom `other` refuses.
+    /// Returns true if this route admits a client that `other` refuses.
     pub fn is_broader_than(&self, other: &Self) -> bool {
         let by_user = match (&self.authenticators, &other.authenticators) {
             (_, None) => false,
@@ -47,7 +47,7 @@ mod tests {
     use crate::authentication::Authenticators;
     use crate::{Chain, Parts, PolicyShared};
 
-    /// Whether the first of two routes with these policies lets in more than the second, and the other way round.
+    /// Compares two routes with these policies, in both directions.
     fn compared(one: &Value, other: &Value) -> (bool, bool) {
         let shared = Arc::new(PolicyShared::new(1));
         let plan = json!({"realm": "r", "failure_limit": null, "authenticators": [

@@ -56,7 +56,8 @@ struct Refused {
 
 struct AuthenticationRules {
     authenticators: Vec<Arc<Authenticator>>,
-    /// All of the plan: what one of them takes for a credential is kept from instances on routes that do not ask it too.
+    /// All of the plan: what one of them takes for a credential is kept from instances on routes that do not ask it
+    /// too.
     all: Vec<Arc<Authenticator>>,
     required: bool,
     /// Values of `WWW-Authenticate`, each once.

@@ -1,4 +1,4 @@
-//! What the user may do: all of some permissions, any of some roles.
+//! Requires all of the configured permissions and any of the configured roles.
 
 use std::collections::BTreeSet;
 
@@ -12,15 +12,15 @@ use crate::{Parts, Policy};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Permissions, all of which are needed.
+    /// Required permissions; the user needs all of them.
     permissions: Vec<String>,
-    /// Roles, one of which is needed; empty needs none.
+    /// Accepted roles; the user needs one of them. Empty accepts any user.
     roles: Vec<String>,
-    /// Role that has every permission; empty is none.
+    /// Role that has every permission; empty disables it.
     admin_role: String,
 }
 
-/// Lets users pass who may.
+/// The authorization policy.
 #[derive(Debug)]
 pub struct Authorization {
     config: Config,
@@ -60,12 +60,12 @@ impl Policy for Authorization {
 }
 
 impl Authorization {
-    /// Permissions, all of which are needed.
+    /// Required permissions; the user needs all of them.
     pub(crate) fn permissions(&self) -> BTreeSet<&str> {
         self.config.permissions.iter().map(String::as_str).collect()
     }
 
-    /// Roles, one of which is needed; empty needs none.
+    /// Accepted roles; the user needs one of them. Empty accepts any user.
     pub(crate) fn roles(&self) -> BTreeSet<&str> {
         self.config.roles.iter().map(String::as_str).collect()
     }
@@ -145,7 +145,7 @@ mod tests {
             ("CLERK", &["read", "write"], 403),
             ("guest,clerk", &["read", "write"], 200),
             ("clerk", &["READ", "write"], 403),
-            // Every permission, but not every role.
+            // The admin role grants every permission, but not other roles.
             ("admin", &[], 403),
             ("admin,boss", &[], 200),
         ] {
@@ -159,7 +159,7 @@ mod tests {
         let config = |role: &str| json!({"permissions": ["x"], "roles": [], "admin_role": role});
         assert_eq!(decide(config("admin"), Some(("admin", &[]))), 200);
         assert_eq!(decide(config("root"), Some(("admin", &[]))), 403);
-        // No admin role: a user without a role is none.
+        // Without an admin role, a user without a role is no admin.
         assert_eq!(decide(config(""), Some(("", &[]))), 403);
         assert_eq!(decide(json!({"permissions": [], "roles": [], "admin_role": ""}), Some(("", &[]))), 200);
     }

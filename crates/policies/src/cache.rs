@@ -1,4 +1,4 @@
-//! Answers repeated reads from memory. The decisions are those of `pylae_core::cache`.
+//! Answers repeated reads from memory. `pylae_core::cache` makes the decisions.
 
 use std::sync::Arc;
 
@@ -15,60 +15,60 @@ use crate::{Parts, Policy};
 #[serde(deny_unknown_fields)]
 #[allow(clippy::struct_excessive_bools)] // settings are independent switches
 pub struct Config {
-    /// Freshness of answers whose origin states none.
+    /// Freshness lifetime of responses whose origin states none.
     ttl: Seconds,
-    /// The same for 404 and 410; 0 is not at all.
+    /// Freshness lifetime of 404 and 410; 0 does not store them.
     error_ttl: Seconds,
-    /// How much of the time since it last changed an answer is taken to be fresh, 0 to 1; 0 is nothing.
+    /// Heuristic freshness as a fraction (0–1) of the time since Last-Modified; 0 disables it.
     heuristic: f64,
-    /// Whether `ttl` counts even where the origin states another.
+    /// Whether `ttl` overrides the lifetime that the origin states.
     r#override: bool,
-    /// Whether each user has answers of his own.
+    /// Whether responses are stored per user.
     per_user: bool,
-    /// Names of request fields that are part of the key, in lower case.
+    /// Request fields that are part of the key, in lower case.
     vary: Vec<String>,
-    /// Request fields that are compared by what they mean.
+    /// Request fields that are compared by meaning.
     normalize: Vec<Normalized>,
-    /// Bytes of the largest body that is kept.
+    /// Bytes of the largest body that is stored.
     max_entry: u64,
-    /// How long a stale answer may be given while it is revalidated, unless the origin says.
+    /// How long a stale response may be served while it is revalidated, unless the origin says.
     stale_while_revalidate: Seconds,
-    /// How long a stale answer may be given when the service fails, unless the origin says.
+    /// How long a stale response may be served when the service fails, unless the origin says.
     stale_if_error: Seconds,
-    /// How long a request waits for another's fetch of the same answer; 0 is not at all.
+    /// How long a request waits for another request's fetch of the same response; 0 does not wait.
     wait: Seconds,
-    /// Whether the Cache-Control of requests is heeded.
+    /// Whether Cache-Control of requests is honored.
     client_directives: bool,
-    /// Whether answers to requests with cookies count like others.
+    /// Whether responses to requests with cookies are treated like others.
     ignore_cookies: bool,
-    /// What becomes of answers that set cookies.
+    /// What to do with responses that set cookies.
     set_cookie: SetCookie,
     /// Whether responses carry Cache-Status.
     cache_status: bool,
-    /// Words by which the answers can be purged.
+    /// Tags by which the responses can be purged.
     tags: Vec<String>,
 }
 
-/// A request field whose meaning is known well enough to compare it by that.
+/// A request field that can be compared by meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Normalized {
-    /// Languages, in whatever order.
+    /// Languages by weight, regardless of their order.
     #[serde(rename = "accept-language")]
     AcceptLanguage,
 }
 
-/// What becomes of answers that set cookies.
+/// What to do with responses that set cookies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SetCookie {
-    /// They are not kept.
+    /// Do not store them.
     Bypass,
-    /// They are kept without the cookies.
+    /// Store them without the cookies.
     Strip,
 }
 
 impl Config {
-    /// The same as `pylae_core::cache` takes it, for the route of this name.
+    /// Converts the configuration to the rules of `pylae_core::cache` for this route.
     pub fn rules(self, route: &str) -> CacheRules {
         let boxed = |words: Vec<String>| words.into_iter().map(String::into_boxed_str).collect();
         CacheRules {
@@ -93,7 +93,7 @@ impl Config {
     }
 }
 
-/// Answers from the cache, or has the service's answer kept.
+/// The cache policy.
 #[derive(Debug)]
 pub struct Caching {
     cache: Arc<Cache>,

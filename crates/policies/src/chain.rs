@@ -13,19 +13,19 @@ use crate::policy::Parts;
 use crate::rate_limit::RateLimit;
 use crate::table::AnyPolicy;
 
-/// The policies of one route, ready to run.
+/// The compiled policies of one route.
 #[derive(Default)]
 pub struct Chain {
     policies: Box<[AnyPolicy]>,
     body_limit: Option<usize>,
-    /// Place of the hooks.
+    /// Index of the hooks policy.
     hooks: Option<usize>,
-    /// Place of the mirror.
+    /// Index of the mirror policy.
     mirror: Option<usize>,
 }
 
 impl Chain {
-    /// Builds the policies that `configs` names. All problems are reported, each with a path that starts with the policy's name.
+    /// Builds the policies named in `configs`. Reports all problems; each path starts with the policy's name.
     pub fn build(configs: &BTreeMap<String, Value>, parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
         let mut built = Vec::with_capacity(configs.len());
         let mut problems = Vec::new();
@@ -45,12 +45,12 @@ impl Chain {
         Ok(Self { policies: built.into_boxed_slice(), body_limit, hooks, mirror })
     }
 
-    /// Whether there are none.
+    /// Returns true if the route has no policies.
     pub fn is_empty(&self) -> bool {
         self.policies.is_empty()
     }
 
-    /// Runs the request halves that have not run yet, up to the first that does not let the exchange pass.
+    /// Runs the remaining request halves and stops at the first that does not return [`Verdict::Continue`].
     #[inline]
     pub fn request(&self, exchange: &mut Exchange) -> Verdict {
         while let Some(policy) = self.policies.get(exchange.entered) {
@@ -63,24 +63,25 @@ impl Chain {
         Verdict::Continue
     }
 
-    /// Enters all policies without asking them: for what was refused before any could decide. Their response halves complete it.
+    /// Marks all policies as entered without running their request halves. Used for a request that is refused before
+    /// the chain runs, so that all response halves still see the answer.
     pub fn enter_all(&self, exchange: &mut Exchange) {
         exchange.entered = self.policies.len();
     }
 
-    /// Bytes of the request body that the policies want to see, if any does.
+    /// Returns how many bytes of the request body the policies need in memory, or None if no policy reads the body.
     #[inline]
     pub fn body_limit(&self) -> Option<usize> {
         self.body_limit
     }
 
-    /// Asks the policy entered last again, and goes on.
+    /// Runs the request half of the last entered policy again, then the remaining ones.
     pub fn rerun_last(&self, exchange: &mut Exchange) -> Verdict {
         exchange.entered = exchange.entered.saturating_sub(1);
         self.request(exchange)
     }
 
-    /// Goes on behind a policy that had to wait.
+    /// Continues after a policy that returned [`Verdict::Wait`], once its future has completed.
     pub fn resume(&self, exchange: &mut Exchange, resume: Resume) -> Verdict {
         match resume(exchange) {
             Verdict::Continue => self.request(exchange),
@@ -88,8 +89,8 @@ impl Chain {
         }
     }
 
-    /// Runs the body halves from the one at `next` on, up to the first that does not let the exchange pass. `body` is what
-    /// was read of the request body, all of it if `complete`.
+    /// Runs the body halves starting at `next` and stops at the first that does not return [`Verdict::Continue`].
+    /// `body` is what was read of the request body: all of it if `complete` is true.
     pub fn body(&self, next: &mut usize, exchange: &mut Exchange, body: &[u8], complete: bool) -> Verdict {
         while let Some(policy) = self.policies.get(*next) {
             *next += 1;
@@ -103,7 +104,7 @@ impl Chain {
         Verdict::Continue
     }
 
-    /// Runs the response halves of all policies whose request half was entered, last entered first.
+    /// Runs the response halves of all entered policies, in reverse order.
     #[inline]
     pub fn response(&self, exchange: &mut Exchange) {
         while exchange.entered > 0 {
@@ -112,21 +113,21 @@ impl Chain {
         }
     }
 
-    /// The name of the policy before `next`: the one asked last, where that is the one to be asked next.
+    /// Returns the name of the policy before index `next`, which is the one that ran last.
     pub fn name_before(&self, next: usize) -> Option<&'static str> {
         self.policies.get(next.checked_sub(1)?).map(AnyPolicy::name)
     }
 
-    /// The access log, if there is one.
+    /// Returns the route's access log policy.
     pub fn access_log(&self) -> Option<&AccessLog> {
-        // The table has it first.
+        // It is the first row of the table.
         match self.policies.first() {
             Some(AnyPolicy::access_log(log)) => Some(log),
             _ => None,
         }
     }
 
-    /// The policy of rate limits that is called `name`, if there is one.
+    /// Returns the rate limits configured under `name`: `rate_limit` or `address_limit`.
     pub fn rate_limit(&self, name: &str) -> Option<&RateLimit> {
         self.policies.iter().find(|policy| policy.name() == name).and_then(|policy| match policy {
             AnyPolicy::rate_limit(limits) => Some(limits),
@@ -135,7 +136,7 @@ impl Chain {
         })
     }
 
-    /// The mirror, if there is one.
+    /// Returns the route's mirror policy.
     #[inline]
     pub fn mirror(&self) -> Option<&Mirror> {
         match &self.policies[self.mirror?] {
@@ -144,7 +145,7 @@ impl Chain {
         }
     }
 
-    /// The hooks, if there are any.
+    /// Returns the route's hooks policy.
     pub fn hooks(&self) -> Option<&Hooked> {
         match &self.policies[self.hooks?] {
             AnyPolicy::hooks(hooks) => Some(hooks),
@@ -152,13 +153,13 @@ impl Chain {
         }
     }
 
-    /// Whether the exchange has come as far as the hooks.
+    /// Returns true once the hooks policy has been entered.
     #[inline]
     pub fn has_reached_hooks(&self, exchange: &Exchange) -> bool {
         self.hooks.is_some_and(|index| exchange.entered > index)
     }
 
-    /// Whom the policies let in.
+    /// Summarizes which clients the policies admit.
     pub fn access(&self) -> RouteAccess<'_> {
         let mut access = RouteAccess::default();
         for policy in &self.policies {
@@ -177,12 +178,12 @@ impl Chain {
         access
     }
 
-    /// Whether one of the policies answers CORS preflights.
+    /// Returns true if one of the policies answers CORS preflights.
     pub fn answers_preflights(&self) -> bool {
         self.policies.iter().any(AnyPolicy::answers_preflights)
     }
 
-    /// Each policy with what it would decide.
+    /// Describes what each policy would decide, without side effects.
     pub fn preview(&self, exchange: &mut Exchange) -> Vec<(&'static str, String)> {
         let previewed = self.policies.iter().map(|policy| {
             let decision = policy.preview(exchange);
@@ -192,7 +193,8 @@ impl Chain {
         previewed.collect()
     }
 
-    /// The configuration of the policy called `name` as the native side understands it: equal to `config`, or both sides disagree.
+    /// Deserializes the configuration of policy `name` and serializes it again. The result differs from `config` if
+    /// Python and Rust disagree about the format.
     pub fn echo(name: &str, config: &Value) -> Result<Value, Vec<Problem>> {
         AnyPolicy::echo(name, config)
     }

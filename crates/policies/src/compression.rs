@@ -1,4 +1,4 @@
-//! Smaller responses for clients that understand them (RFC 9110 sections 8.4 and 12.5.3).
+//! Compresses responses for clients that accept it (RFC 9110 sections 8.4 and 12.5.3).
 
 mod encoder;
 #[cfg(test)]
@@ -18,15 +18,15 @@ use crate::{Parts, Policy};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// In the order in which they are preferred where the client does not care.
+    /// Codings in order of preference, which decides between codings that the client ranks equally.
     algorithms: Vec<ContentCoding>,
-    /// Smaller bodies are left alone, if their length is known.
+    /// Bodies known to be smaller are not compressed.
     min_size: u64,
-    /// Media types that are worth it: `text/*`, `application/*+json`, …
+    /// Media types to compress: `text/*`, `application/*+json`, …
     types: Vec<String>,
 }
 
-/// Compresses.
+/// The compression policy.
 #[derive(Debug)]
 pub struct Compression(Config);
 
@@ -50,7 +50,7 @@ impl Policy for Compression {
         }
         vary(exchange, "Accept-Encoding");
         if exchange.response.status == 206 {
-            // Its bytes are those of the plain body, whose place and number it names.
+            // Content-Range counts bytes of the uncompressed body.
             return;
         }
         let Some(algorithm) = self.negotiate(exchange) else { return };
@@ -58,7 +58,7 @@ impl Policy for Compression {
         weaken_etag(exchange);
         exchange.response.edits.remove(b"Accept-Ranges");
         remove_digests(exchange);
-        // Cannot fail: a literal.
+        // Cannot fail: the value is a literal.
         let _ = exchange.response.edits.set_known(Name::ContentEncoding, algorithm.name().as_bytes());
         exchange.response.transforms.install(Box::new(encoder));
     }
@@ -72,7 +72,7 @@ impl Policy for Compression {
 }
 
 impl Compression {
-    /// Whether the response is one that may be compressed and is better so, whatever the client accepts.
+    /// Returns true if the response may be compressed and is worth it, regardless of what the client accepts.
     fn is_compressible(&self, exchange: &Exchange) -> bool {
         if exchange.response.status < 200 || matches!(exchange.response.status, 204 | 205 | 304) {
             return false;
@@ -91,14 +91,14 @@ impl Compression {
             return false;
         }
         let Some(media) = exchange.response.value("content-type").and_then(media::parse) else { return false };
-        // An event would wait in the encoder for the next one.
+        // The encoder would hold each event back until the next one.
         !media.is("text/event-stream")
             && (self.0.types.iter().any(|pattern| media.is(pattern)) || (part && media.is("multipart/byteranges")))
             && (part || length(exchange).is_none_or(|length| length >= self.0.min_size))
     }
 
-    /// A 304 stands for an answer that could have been compressed, and must name that one's validator: a cache that keeps the
-    /// compressed answer would not know it by the strong one (RFC 9110 section 15.4.5, RFC 9111 section 4.3.4).
+    /// Gives a 304 the validator of the compressed response. A cache that stores the compressed response would not find
+    /// it by the strong validator (RFC 9110 section 15.4.5, RFC 9111 section 4.3.4).
     fn weaken_not_modified(&self, exchange: &mut Exchange) {
         vary(exchange, "Accept-Encoding");
         if self.negotiate(exchange).is_some() && !client_has_plain(exchange) {
@@ -107,7 +107,7 @@ impl Compression {
         }
     }
 
-    /// The coding that the client likes best; ours among equals. None: the body as it is.
+    /// Picks the coding that the client prefers, and ours among equals. Returns None to leave the body uncompressed.
     fn negotiate(&self, exchange: &Exchange) -> Option<ContentCoding> {
         let mut any = None;
         let mut identity = None;
@@ -132,12 +132,12 @@ impl Compression {
                 best = Some((*algorithm, weight));
             }
         }
-        // The plain body is as acceptable as nothing said about it, unless it is preferred by name.
+        // `identity` is acceptable by default, but wins only if the client lists it with a higher weight.
         best.filter(|(_, weight)| identity.is_none_or(|identity| *weight >= identity)).map(|(algorithm, _)| algorithm)
     }
 }
 
-/// The weight that a parameter gives, in thousandths; a broken one is none at all.
+/// Parses a `q` parameter, in thousandths. A malformed weight counts as 0.
 fn parse_weight(parameter: &[u8]) -> Option<u16> {
     let value = parameter.strip_prefix(b"q=").or_else(|| parameter.strip_prefix(b"Q="))?;
     let digits = match value {
@@ -153,7 +153,7 @@ fn parse_weight(parameter: &[u8]) -> Option<u16> {
     Some(if weight > 1000 { 0 } else { weight })
 }
 
-/// Length of the body, or of the one that an answer to HEAD speaks of.
+/// Returns the length of the body; for a response to HEAD, the stated Content-Length.
 fn length(exchange: &Exchange) -> Option<u64> {
     exchange.response.body_length.or_else(|| {
         let stated = exchange.response.head.fields.get(&exchange.response.buffer, Name::ContentLength)?;
@@ -161,7 +161,8 @@ fn length(exchange: &Exchange) -> Option<u64> {
     })
 }
 
-/// Whether what the client has is the plain body: it names the entity tag only as the service gave it.
+/// Returns true if the client's stored response is uncompressed: `If-None-Match` lists the tag only as the service sent
+/// it, without our `W/`.
 fn client_has_plain(exchange: &Exchange) -> bool {
     let Some(etag) = exchange.response.value("etag").filter(|etag| !etag.is_empty()) else { return true };
     let (mut as_sent, mut weakened) = (false, false);
@@ -173,14 +174,14 @@ fn client_has_plain(exchange: &Exchange) -> bool {
     as_sent && !weakened
 }
 
-/// Digests are of other bytes than those that are sent now (RFC 9530 sections 2 and 3).
+/// Removes digest fields, which do not match the compressed bytes (RFC 9530 sections 2 and 3).
 fn remove_digests(exchange: &mut Exchange) {
     for name in DIGESTS {
         exchange.response.edits.remove(name.as_bytes());
     }
 }
 
-/// The compressed body has the same meaning, but not the same bytes.
+/// Makes the entity tag weak: the compressed body is equivalent, but not byte for byte the same.
 fn weaken_etag(exchange: &mut Exchange) {
     let Some(etag) = exchange.response.value("etag").filter(|etag| !etag.starts_with(b"W/")) else { return };
     let weak = [b"W/", etag].concat();

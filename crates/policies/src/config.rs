@@ -1,4 +1,4 @@
-//! Configurations out of the plan's JSON, and back into it.
+//! Reads the configuration of a policy from the plan's JSON, and writes it back.
 
 use pylae_core::Problem;
 use serde::Serialize;

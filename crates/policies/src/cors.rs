@@ -1,4 +1,4 @@
-//! Lets pages of other origins call the route (Fetch standard, section 3.3), and only those that may.
+//! Cross-origin resource sharing (Fetch standard, section 3.3): lets pages of the configured origins call the route.
 
 use std::borrow::Cow;
 
@@ -16,21 +16,21 @@ use crate::{Parts, Policy};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// `https://app.example.org`, `https://*.example.org`, or `*` alone.
+    /// `https://app.example.org`, `https://*.example.org`, or only `*`.
     origins: Vec<String>,
-    /// Methods, or `*` alone for every method that the route takes.
+    /// Methods, or only `*` for every method that the route matches.
     methods: Vec<String>,
-    /// Request fields, or `*` alone for whatever the page asks for.
+    /// Request fields, or only `*` for any field.
     headers: Vec<String>,
-    /// Response fields that the page may read besides the safelisted ones.
+    /// Response fields that pages may read besides the safelisted ones.
     expose: Vec<String>,
-    /// Whether cookies and other credentials may go along.
+    /// Whether pages may send cookies and other credentials.
     credentials: bool,
-    /// How long a browser may remember the answer to a preflight.
+    /// How long a browser may cache the answer to a preflight.
     max_age: Seconds,
 }
 
-/// Answers preflights and marks responses.
+/// The CORS policy. It answers preflights and adds the CORS fields to responses.
 #[derive(Debug)]
 pub struct Cors {
     origins: Origins,
@@ -41,7 +41,7 @@ pub struct Cors {
     max_age: String,
 }
 
-/// Who may call.
+/// The allowed origins.
 #[derive(Debug)]
 enum Origins {
     All,
@@ -51,24 +51,24 @@ enum Origins {
 #[derive(Debug)]
 enum Origin {
     Exact(Box<[u8]>),
-    /// Scheme with `://`, and what stands behind the labels in the place of `*`, port included.
+    /// Scheme with `://`, and the part after `*`, including the port.
     Subdomains {
         scheme: Box<[u8]>,
         parent: Box<[u8]>,
     },
 }
 
-/// What a preflight may announce.
+/// Methods or fields that a preflight may announce.
 #[derive(Debug)]
 enum Allowed {
     All,
     Listed { names: Vec<Box<str>>, line: String },
 }
 
-/// Fields of an answer.
+/// Fields of the answer to a preflight.
 type ResponseFields = Vec<(Cow<'static, str>, Vec<u8>)>;
 
-/// Names that a preflight may list; browsers list a handful.
+/// Maximum number of names in a preflight; browsers list a handful.
 const MAX_NAMES: usize = 64;
 
 impl Policy for Cors {
@@ -125,13 +125,13 @@ impl Policy for Cors {
     }
 
     fn on_response(&self, exchange: &mut Exchange) {
-        // The gateway speaks for the instance: what that says itself would be a second, contradicting answer.
+        // The gateway decides for the instance, whose own CORS fields could contradict it.
         for name in upstream_cors_fields(exchange) {
             exchange.response.edits.remove(name.as_bytes());
         }
         let Exchange { request: Request { head, buffer, .. }, response: Response { edits, .. }, .. } = exchange;
         let origin = self.allowed_origin(head.fields.get(buffer, Name::Origin), head.fields.count(Name::Origin));
-        // None of these can fail: an origin was compared with the configuration, the rest comes from there.
+        // None of these can fail: the origin matched the configuration, and the other values come from it.
         if let Some(origin) = origin {
             let _ = edits.set_known(Name::AccessControlAllowOrigin, origin);
             if self.credentials {
@@ -168,12 +168,13 @@ impl Policy for Cors {
     }
 }
 
-/// Code of preflights that are refused.
+/// Error code of refused preflights.
 pub const REFUSED: &str = "cors_refused";
 
 const PREFLIGHT_VARY: &str = "Access-Control-Request-Method, Access-Control-Request-Headers";
 
-/// The method that a preflight announces; none if the request is not a preflight, whatever its method.
+/// Returns the method that a preflight announces, or None if the fields are not those of a preflight. Does not check
+/// the request's own method.
 pub fn announced_method(exchange: &Exchange) -> Option<&[u8]> {
     let fields = &exchange.request.head.fields;
     let method = fields.get(&exchange.request.buffer, Name::AccessControlRequestMethod)?;
@@ -181,7 +182,7 @@ pub fn announced_method(exchange: &Exchange) -> Option<&[u8]> {
 }
 
 impl Cors {
-    /// The value of Access-Control-Allow-Origin, if the origin may call.
+    /// Returns the value of Access-Control-Allow-Origin, or None if the origin is not allowed.
     fn allowed_origin<'a>(&self, origin: Option<&'a [u8]>, count: usize) -> Option<&'a [u8]> {
         let origin = origin.filter(|_| count == 1)?;
         match &self.origins {
@@ -190,7 +191,7 @@ impl Cors {
         }
     }
 
-    /// The fields that answer a preflight, or why it is refused.
+    /// Returns the fields that answer a preflight, or why it is refused.
     fn preflight(&self, exchange: &Exchange) -> Result<ResponseFields, &'static str> {
         let fields = &exchange.request.head.fields;
         let origin = fields.get(&exchange.request.buffer, Name::Origin);
@@ -279,7 +280,7 @@ impl Allowed {
     }
 }
 
-/// Fields of the CORS protocol in the instance's answer besides Access-Control-Allow-Origin.
+/// Returns the names of all CORS fields in the instance's response.
 fn upstream_cors_fields(exchange: &Exchange) -> Vec<String> {
     let names = exchange.response.head.fields.iter().map(|field| field.name.of(&exchange.response.buffer));
     names

@@ -1,4 +1,4 @@
-//! Python hooks: which ones a route has. Calling them is the proxy's, and what they are only the native module knows.
+//! The Python hooks of a route. The proxy calls them; only the native module knows the Python callables.
 
 use pylae_core::hook::{HookCall, On};
 use pylae_core::{Exchange, Problem};
@@ -10,7 +10,7 @@ use crate::{Parts, Policy};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The hooks in the order in which a request meets them.
+    /// The hooks, in request order.
     calls: Vec<HookCall>,
 }
 
@@ -45,12 +45,12 @@ impl Policy for Hooked {
 }
 
 impl Hooked {
-    /// Bytes of the response's body that hooks want in memory, if any does.
+    /// Returns how many bytes of the response body the hooks need in memory, or None if no hook reads it.
     pub fn response_limit(&self) -> Option<usize> {
         self.body_limit_for(&[On::Response, On::Around])
     }
 
-    /// Whether hooks look at the response's body.
+    /// Returns true if any hook reads the response body, as a whole or in pieces.
     pub fn reads_response_body(&self) -> bool {
         self.response_limit().is_some() || self.0.calls.iter().any(|call| matches!(call.on, On::Chunks | On::Events))
     }
@@ -60,7 +60,7 @@ impl Hooked {
         Some(usize::try_from(limit).unwrap_or(usize::MAX))
     }
 
-    /// The hooks in the order in which a request meets them.
+    /// The hooks, in request order.
     pub fn calls(&self) -> &[HookCall] {
         &self.0.calls
     }

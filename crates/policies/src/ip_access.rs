@@ -1,4 +1,4 @@
-//! Which client addresses may use the route.
+//! Restricts the route to client addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -12,22 +12,21 @@ use crate::{Parts, Policy};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Networks that may; empty lets everyone.
+    /// Allowed networks; empty allows all.
     allow: Vec<IpNet>,
-    /// Networks that may not, whatever `allow` says.
+    /// Denied networks. They take precedence over `allow`.
     deny: Vec<IpNet>,
 }
 
-/// Refuses addresses.
+/// The address policy.
 #[derive(Debug)]
 pub struct IpAccess {
-    /// None lets everyone.
+    /// None allows all.
     allow: Option<Ranges>,
     deny: Ranges,
 }
 
-/// Networks as ranges of addresses that do not overlap, in ascending order: the time to look one up grows with the
-/// logarithm of their number.
+/// Networks as disjoint ranges of addresses in ascending order, for binary search.
 #[derive(Debug)]
 struct Ranges(Box<[(IpAddr, IpAddr)]>);
 
@@ -66,18 +65,18 @@ impl IpAccess {
     }
 }
 
-/// Whether `one` lets in an address that `other` refuses; none refuses no address.
+/// Returns true if `one` allows an address that `other` refuses. None allows all addresses.
 pub(crate) fn is_broader(one: Option<&IpAccess>, other: Option<&IpAccess>) -> bool {
     let Some(other) = other else { return false };
     let lists = one.into_iter().chain([other]).flat_map(|access| access.allow.iter().chain([&access.deny]));
-    // What is let in changes only where a range begins, and behind its end.
+    // The decision changes only at the start of a range and after its end.
     let edges = lists.flat_map(|ranges| &ranges.0).flat_map(|(first, last)| [Some(*first), next_address(*last)]);
     let lowest = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
     let mut edges = edges.flatten().chain(lowest);
     edges.any(|address| one.is_none_or(|one| one.allows(address)) && !other.allows(address))
 }
 
-/// The next address.
+/// Returns the following address, or None after the last one.
 fn next_address(address: IpAddr) -> Option<IpAddr> {
     Some(match address {
         IpAddr::V4(address) => IpAddr::V4(u32::from(address).checked_add(1)?.into()),
@@ -88,7 +87,7 @@ fn next_address(address: IpAddr) -> Option<IpAddr> {
 impl Ranges {
     fn new(networks: &[IpNet]) -> Self {
         let mut ranges = Vec::with_capacity(networks.len());
-        // Two networks overlap only if one holds the other, so that aggregated ones do not.
+        // Networks overlap only if one contains the other, so aggregated networks are disjoint.
         ranges.extend(IpNet::aggregate(&networks.to_vec()).iter().map(|net| (net.network(), net.broadcast())));
         ranges.sort_unstable();
         Self(ranges.into())

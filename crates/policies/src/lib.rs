@@ -1,4 +1,4 @@
-//! The policies: one file each, and one table (`table.rs`) that is their registry and their order.
+//! The policies. Each has a file of its own; `table.rs` registers them and sets their order.
 #![forbid(unsafe_code)]
 
 pub mod access_log;

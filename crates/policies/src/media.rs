@@ -1,4 +1,4 @@
-//! Media types (RFC 9110 section 8.3.1), as several policies compare them.
+//! Media types (RFC 9110 section 8.3.1) and how policies compare them.
 
 /// A media type without its parameters.
 #[derive(Clone, Copy, Debug)]
@@ -7,7 +7,7 @@ pub(crate) struct Media<'a> {
     subtype: &'a [u8],
 }
 
-/// Reads the value of a Content-Type field.
+/// Parses the value of a Content-Type field.
 pub(crate) fn parse(value: &[u8]) -> Option<Media<'_>> {
     let essence = value.split(|byte| *byte == b';').next()?.trim_ascii();
     let slash = essence.iter().position(|byte| *byte == b'/')?;
@@ -19,12 +19,12 @@ pub(crate) fn parse(value: &[u8]) -> Option<Media<'_>> {
 }
 
 impl Media<'_> {
-    /// `application/json`, or anything that says `+json`.
+    /// Returns true for `application/json` and any subtype with the suffix `+json`.
     pub(crate) fn is_json(self) -> bool {
         self.is("application/json") || self.is("*/*+json")
     }
 
-    /// Whether it fits `pattern`: a media type, `text/*`, or `application/*+json`.
+    /// Returns true if the type matches `pattern`: a media type, `text/*`, or `application/*+json`.
     pub(crate) fn is(self, pattern: &str) -> bool {
         let Some((kind, subtype)) = pattern.split_once('/') else { return false };
         let same = |one: &[u8], other: &str| one.eq_ignore_ascii_case(other.as_bytes());

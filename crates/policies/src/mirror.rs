@@ -1,4 +1,4 @@
-//! A copy of requests to another service, whose answers nobody sees.
+//! Copies a share of the requests to another service and discards its responses.
 
 use pylae_core::plan::Seconds;
 use pylae_core::{Exchange, Problem};
@@ -10,19 +10,19 @@ use crate::{Parts, Policy};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Name of the service that gets the copies.
+    /// Name of the service that receives the copies.
     service: String,
-    /// Part of the requests that is copied (0–1).
+    /// Share of the requests that are copied (0–1).
     share: f64,
-    /// Bytes of a body; requests with longer ones are not copied.
+    /// Requests with a body of more bytes are not copied.
     max_body: u64,
-    /// Copies under way per worker; beyond it requests are not copied.
+    /// Copies in flight per worker; further requests are not copied.
     max_in_flight: usize,
-    /// Time for a copy to be sent and answered.
+    /// Time within which a copy must be sent and answered.
     timeout: Seconds,
 }
 
-/// Says which requests are copied. The copying itself is the proxy's.
+/// Selects the requests to copy. The proxy sends the copies.
 #[derive(Debug)]
 pub struct Mirror(Config);
 
@@ -44,29 +44,30 @@ impl Policy for Mirror {
 }
 
 impl Mirror {
-    /// Name of the service that gets the copies.
+    /// Name of the service that receives the copies.
     pub fn service(&self) -> &str {
         &self.0.service
     }
 
-    /// Bytes of a body that must be at hand when the exchange is over.
+    /// Returns how many bytes of the request body to keep until the exchange is over.
     pub fn max_body(&self) -> usize {
         usize::try_from(self.0.max_body).unwrap_or(usize::MAX)
     }
 
-    /// Copies that may be under way.
+    /// Returns how many copies may be in flight per worker.
     pub fn max_in_flight(&self) -> usize {
         self.0.max_in_flight
     }
 
-    /// Time for a copy to be sent and answered.
+    /// Time within which a copy must be sent and answered.
     pub fn timeout(&self) -> std::time::Duration {
         self.0.timeout.0
     }
 
-    /// Whether this request is in the share. Decided by its id, so that gateways in a row agree.
+    /// Returns true if the request is in the mirrored share. Depends only on the request id, so that chained gateways
+    /// agree.
     pub fn samples(&self, exchange: &Exchange) -> bool {
-        // FNV-1a, and a last stir because similar ids differ in few bits only.
+        // FNV-1a with a final mix, because similar ids differ in few bits only.
         let hash = exchange
             .request
             .id

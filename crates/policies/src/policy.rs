@@ -1,4 +1,4 @@
-//! What a policy is.
+//! The policy trait, and what policies share.
 
 use std::sync::{Arc, OnceLock};
 
@@ -10,13 +10,14 @@ use serde::de::DeserializeOwned;
 
 use crate::authentication::{Authenticators, Identity};
 
-/// One feature of a route: sees every request of the route before it is forwarded, and every response before it is sent.
+/// One feature of a route. It sees every request before it is forwarded, and every response before it is sent.
 pub trait Policy: Sized + Send + Sync + 'static {
-    /// What the plan says about it. Unknown fields are refused, every field is required: defaults are Python's.
+    /// The policy's part of the plan. Unknown fields are refused and every field is required, because Python fills in
+    /// the defaults.
     type Config: DeserializeOwned + Serialize;
 
-    /// Makes the policy ready to run. Everything that can be computed once is computed here. Problems carry paths
-    /// relative to the configuration, e.g. `origins[1]`.
+    /// Compiles the policy: everything that can be computed once is computed here. Paths of problems are relative to
+    /// the configuration, e.g. `origins[1]`.
     fn build(config: Self::Config, parts: &Parts<'_>) -> Result<Self, Vec<Problem>>;
 
     /// The request half. Runs once per exchange, in table order.
@@ -24,60 +25,62 @@ pub trait Policy: Sized + Send + Sync + 'static {
         Verdict::Continue
     }
 
-    /// Bytes of the request body that the policy wants in memory. None, which is the rule, lets bodies stream past it.
+    /// Returns how many bytes of the request body the policy needs in memory. With the default, None, bodies stream
+    /// past it.
     fn body_limit(&self) -> Option<usize> {
         None
     }
 
-    /// The body half. Runs behind all request halves, for policies with a `body_limit`. `body` is what was read, which is
-    /// all of it if `complete`; else it is longer than any policy of the route wanted, and the rest follows unseen.
+    /// The body half. Runs after all request halves, for policies with a `body_limit`. If `complete` is true, `body` is
+    /// the whole body. Otherwise the body is longer than any policy of the route asked for, and the rest streams past
+    /// unseen.
     fn on_body(&self, _exchange: &mut Exchange, _body: &[u8], _complete: bool) -> Verdict {
         Verdict::Continue
     }
 
-    /// The response half. Runs if and only if the request half was entered, in reverse order, on rejections too.
+    /// The response half. Runs if and only if the request half was entered, in reverse order. It also sees rejections.
     fn on_response(&self, _exchange: &mut Exchange) {}
 
-    /// Whether CORS preflights are answered here, so that the route takes those for its requests.
+    /// Returns true if the policy answers CORS preflights; the route then also matches preflights of its requests.
     fn answers_preflights(&self) -> bool {
         false
     }
 
-    /// What the request half would decide, in words, without side effects.
+    /// Describes what the request half would decide, without side effects.
     fn preview(&self, exchange: &Exchange) -> String;
 
-    /// Does to an exchange that is only looked at what the previews of later policies build on.
+    /// Applies those effects of the request half that previews of later policies depend on, such as the user.
     fn apply_preview(&self, _exchange: &mut Exchange) {}
 }
 
-/// What a policy may use from outside while it is built.
+/// What a policy may use while it is built.
 #[derive(Clone, Copy)]
 pub struct Parts<'a> {
-    /// Name of the route that it is built for.
+    /// Name of the route.
     pub route: &'a str,
-    /// Names of the values that the route's match captures, parallel to `Exchange::params`.
+    /// Names of the values that the route's match captures, in the order of `Exchange::params`.
     pub params: &'a [Box<str>],
-    /// What all policies of all routes share.
+    /// State shared by all policies of all routes.
     pub shared: &'a Arc<PolicyShared>,
     /// The authenticators of the plan.
     pub auth: &'a Authenticators,
 }
 
-/// What outlives a reload and is shared by all workers. One field for each kind of state.
+/// State that survives a reload and is shared by all workers.
 pub struct PolicyShared {
-    /// Cells of all rate limits.
+    /// Counters of all rate limits.
     pub counters: MemoryCounterStore,
     /// Verified credentials, revocations, fetched keys.
     pub identity: Arc<Identity>,
-    /// Exchanges in flight under limits of concurrency.
+    /// Exchanges in flight, per key of each concurrency limit.
     pub in_flight: Arc<InFlightTable>,
-    /// The response cache, once a route has one.
+    /// The response cache. It is created when the first route uses it.
     cache: OnceLock<Arc<Cache>>,
     cache_size: u64,
 }
 
 impl PolicyShared {
-    /// Nothing counted yet; at most `max_keys` keys of rate limits, and no room for stored responses.
+    /// Creates empty state for at most `max_keys` rate-limit keys, with a response cache of zero bytes.
     pub fn new(max_keys: usize) -> Self {
         Self {
             counters: MemoryCounterStore::new(max_keys),
@@ -88,18 +91,18 @@ impl PolicyShared {
         }
     }
 
-    /// The same with room for so many bytes of stored responses.
+    /// Sets the size of the response cache.
     #[must_use]
     pub fn with_cache(self, bytes: u64) -> Self {
         Self { cache_size: bytes, ..self }
     }
 
-    /// The response cache; made when the first route asks for it.
+    /// Returns the response cache, which is created on the first call.
     pub(crate) fn cache(&self) -> &Arc<Cache> {
         self.cache.get_or_init(|| Cache::new(self.cache_size))
     }
 
-    /// The response cache, if a route has had one.
+    /// Returns the response cache if any route has used it.
     pub fn cache_if_used(&self) -> Option<&Arc<Cache>> {
         self.cache.get()
     }

@@ -1,4 +1,4 @@
-//! Sends the client elsewhere.
+//! Redirects the client to another URL.
 
 use pylae_core::{Answer, Exchange, Problem, Rejection, Verdict};
 use serde::{Deserialize, Serialize};
@@ -9,12 +9,12 @@ use crate::{Parts, Policy};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where to: a URL or a path, with `{host}`, `{path}` and what the match captures.
+    /// The target, a URL or a path. It may contain `{host}`, `{path}` and values that the match captures.
     to: String,
     status: u16,
-    /// Whether the query goes along.
+    /// Whether the request's query is appended.
     keep_query: bool,
-    /// Whether clients that use TLS pass.
+    /// Whether requests over TLS pass without a redirect.
     insecure_only: bool,
 }
 
@@ -28,14 +28,14 @@ pub struct Redirect {
 #[derive(Debug, PartialEq, Eq)]
 enum RedirectPiece {
     Literal(Box<[u8]>),
-    /// Host and port that the request is for.
+    /// Host and port of the request.
     Host,
-    /// The same as the authority of the target.
+    /// Host and port of the request, as the target's authority.
     Authority,
-    /// The host alone as that, because the template says the port.
+    /// The request's host without its port, because the template gives one.
     AuthorityHost,
     Path,
-    /// Place in the route's parameters.
+    /// Index into the route's parameters.
     Param(usize),
 }
 
@@ -83,7 +83,7 @@ impl Policy for Redirect {
 }
 
 impl Redirect {
-    /// Whether the authority of the target would be the request's, which has none: HTTP/1.0 needs no Host field.
+    /// Returns true if the target needs the request's host but the request has none: HTTP/1.0 does not require Host.
     fn lacks_host(&self, exchange: &Exchange) -> bool {
         let names_authority =
             |piece: &RedirectPiece| matches!(piece, RedirectPiece::Authority | RedirectPiece::AuthorityHost);
@@ -103,7 +103,7 @@ impl Redirect {
                 }
             });
         }
-        // What stands behind `//` would be read as a host, and a parameter may start with `/`.
+        // A client would read what follows `//` as a host, and a parameter may start with `/`.
         let slashes = location.iter().take_while(|byte| **byte == b'/').count();
         location.drain(..slashes.saturating_sub(1));
         if let Some(query) = exchange.request.query().filter(|_| self.config.keep_query) {
@@ -114,7 +114,7 @@ impl Redirect {
     }
 }
 
-/// The pieces of a template. A captured value never stands in the authority: it could name another host.
+/// Splits a template into pieces. A captured value is refused in the authority, where it could name another host.
 fn parse_template(template: &str, params: &[Box<str>]) -> Result<Vec<RedirectPiece>, String> {
     let visible = |byte: u8| byte.is_ascii_graphic() && !b"\"<>\\^`|#".contains(&byte);
     if !template.bytes().all(visible) {

@@ -1,4 +1,4 @@
-//! Response fields that make browsers stricter, on every response that does not carry them already.
+//! Adds security headers to every response that does not carry them already.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Parts, Policy};
 
-/// What the plan says. A field that is `null` sends no header.
+/// What the plan says. `null` sends no header.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -41,7 +41,7 @@ struct Hsts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum When {
-    /// On TLS.
+    /// Only over TLS.
     Auto,
     /// On every listener: for gateways behind a TLS terminator.
     Always,
@@ -49,7 +49,7 @@ enum When {
     Off,
 }
 
-/// Sets the fields.
+/// The security headers policy.
 #[derive(Debug)]
 pub struct SecurityHeaders {
     fields: Vec<(&'static str, String)>,
@@ -118,7 +118,7 @@ fn hsts_value(hsts: &Hsts) -> String {
 
 fn set_if_absent(exchange: &mut Exchange, header: &str, value: &str) {
     if exchange.response.value(header).is_none() {
-        // Cannot fail: `build` has set the very same value once.
+        // Cannot fail: `build` has validated the value.
         let _ = exchange.response.edits.append(header.as_bytes(), value.as_bytes());
     }
 }

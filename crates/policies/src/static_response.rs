@@ -1,4 +1,4 @@
-//! Answers by itself, always the same.
+//! Answers every request with a fixed response.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -15,13 +15,13 @@ use crate::{Parts, Policy};
 #[serde(deny_unknown_fields)]
 pub struct Config {
     status: u16,
-    /// `Content-Type`; none for an answer without body.
+    /// `Content-Type`, or None for an answer without body.
     content_type: Option<String>,
     headers: BTreeMap<String, String>,
     body: String,
 }
 
-/// The answer.
+/// The prepared answer.
 #[derive(Debug)]
 pub struct StaticResponse {
     status: u16,

@@ -1,4 +1,4 @@
-//! The table of all policies: the one list of them, and their order.
+//! The registry of all policies, in order of execution.
 
 use pylae_core::{Exchange, Problem, Verdict};
 use serde_json::Value;
@@ -6,25 +6,25 @@ use serde_json::Value;
 use crate::config;
 use crate::policy::{Parts, Policy};
 
-/// Declares [`AnyPolicy`], whose variants are the rows of the table, and how a row is found by name.
+/// Declares [`AnyPolicy`], with one variant per row of the table, and its dispatch by name.
 macro_rules! policy_table {
     ($($(#[$why:meta])* $name:ident: $policy:ty),+ $(,)?) => {
-        /// Names of all policies in order of execution.
+        /// Names of all policies, in order of execution.
         pub const TABLE: &[&str] = &[$(stringify!($name)),+];
 
-        /// Any policy of the table, ready to run.
+        /// A compiled policy of any kind.
         #[allow(non_camel_case_types)] // the variant is the policy's name, spelt as everywhere else
         pub(crate) enum AnyPolicy {
             $($(#[$why])* $name($policy)),+
         }
 
         impl AnyPolicy {
-            /// Position in the table, which is the position in every chain.
+            /// Returns the policy's position in the table, which sets its position in every chain.
             pub(crate) fn position(name: &str) -> Option<usize> {
                 TABLE.iter().position(|row| *row == name)
             }
 
-            /// Builds the policy called `name`. Problems carry paths relative to `config`.
+            /// Builds policy `name`. Paths of problems are relative to `config`.
             pub(crate) fn build(name: &str, config: &Value, parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
                 match name {
                     $(stringify!($name) => config::read(config)
@@ -33,7 +33,7 @@ macro_rules! policy_table {
                 }
             }
 
-            /// The configuration of the policy called `name` as the native side understands it.
+            /// Deserializes the configuration of policy `name` and serializes it again.
             pub(crate) fn echo(name: &str, config: &Value) -> Result<Value, Vec<Problem>> {
                 match name {
                     $(stringify!($name) => config::read::<<$policy as Policy>::Config>(config).and_then(config::write),)+
@@ -78,39 +78,40 @@ macro_rules! policy_table {
     };
 }
 
-// The table: position is the order in which request halves run; response halves run the other way round.
+// Request halves run in this order, response halves in reverse.
 policy_table! {
-    /// Outermost; it decides nothing and is asked when the exchange is over.
+    /// Outermost. It decides nothing and writes its line when the exchange is over.
     access_log: crate::access_log::AccessLog,
-    /// Outermost, so that every answer carries the headers, whoever gave it.
+    /// Outermost, so that every response carries the headers, including the gateway's own answers.
     security_headers: crate::security_headers::SecurityHeaders,
-    /// Behind everything that changes bodies: its response half runs after theirs.
+    /// Before everything that changes bodies, so that its response half runs after theirs.
     compression: crate::compression::Compression,
-    /// Its response half sees every answer that is made behind it.
+    /// Before everything that may answer, so that its response half sees those answers.
     transform: crate::transform::Transform,
-    /// Before everything else that decides: whom it refuses learns nothing.
+    /// Before everything else that decides, so that a refused client learns nothing.
     ip_access: crate::ip_access::IpAccess,
-    /// Before everything that may refuse a page's request: refusals must be readable, and preflights carry no credentials.
+    /// Before everything that may refuse a page's request: pages must be able to read refusals, and preflights carry no
+    /// credentials.
     cors: crate::cors::Cors,
-    /// Before authentication, which it protects: what it counts by is known without a user.
+    /// Before authentication, which it protects. Its keys do not need a user.
     address_limit: crate::address_limit::AddressLimit,
-    /// Before everything that asks who the user is.
+    /// Before everything that depends on the user.
     authentication: crate::authentication::Authentication,
     /// As soon as the user is known.
     authorization: crate::authorization::Authorization,
-    /// Behind authentication: its keys may be users, and `auto` is the user wherever there is one. All its limits stand
-    /// here together, because a refusal by one takes nothing from the others.
+    /// After authentication: its keys may be users, and `auto` is the user where there is one. All its limits are
+    /// checked here together, because a refusal by one must not consume the others.
     rate_limit: crate::rate_limit::RateLimit,
-    /// Behind authentication and limits: a route that requires a user does so whoever answers.
+    /// After authentication and limits, which also apply to answers that the gateway itself makes.
     redirect: crate::redirect::Redirect,
-    /// Likewise.
+    /// After authentication and limits, like `redirect`.
     static_response: crate::static_response::StaticResponse,
-    /// Behind whatever asks who it is: strangers learn nothing about what is valid.
+    /// After authentication, so that unknown clients do not learn what is valid.
     validation: crate::validation::Validation,
-    /// Behind everything that may refuse a request, so that what is stored is for those who may have it.
+    /// After everything that may refuse a request, so that stored responses reach only clients who may have them.
     cache: crate::cache::Caching,
-    /// Behind everything else that decides: Python sees only requests that would be forwarded.
+    /// After everything else that decides, so that Python sees only requests that would be forwarded.
     hooks: crate::hooks::Hooked,
-    /// Decides nothing; what is copied has passed all others.
+    /// Last. It decides nothing, and only requests that passed all other policies are copied.
     mirror: crate::mirror::Mirror,
 }

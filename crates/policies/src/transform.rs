@@ -1,4 +1,4 @@
-//! Changes fields of requests and responses, and gives the errors of instances one form.
+//! Edits header fields of requests and responses, and normalizes the errors of instances.
 
 use std::collections::BTreeMap;
 
@@ -14,17 +14,17 @@ use crate::{Parts, Policy};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Changes on the way to the instance.
+    /// Changes to requests.
     request: HeadChanges,
-    /// Changes on the way to the client.
+    /// Changes to responses.
     response: HeadChanges,
-    /// Whether responses say how long they took.
+    /// Whether responses carry `X-Response-Time`.
     response_time: bool,
-    /// Whether errors of instances that are not JSON are replaced.
+    /// Whether error responses that are not JSON are replaced.
     normalize_errors: bool,
 }
 
-/// Changes of one head: removed first, then set, then appended.
+/// Changes to one head, applied in the order remove, set, append.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct HeadChanges {
@@ -33,11 +33,11 @@ struct HeadChanges {
     append: BTreeMap<String, String>,
 }
 
-/// Applies them.
+/// The transform policy.
 #[derive(Debug)]
 pub struct Transform(Config);
 
-/// Fields that describe the body that is replaced.
+/// Fields that describe the replaced body.
 const BODY_FIELDS: &[&str] = &[
     "Accept-Ranges",
     "Content-Disposition",
@@ -53,7 +53,7 @@ const BODY_FIELDS: &[&str] = &[
     "Last-Modified",
 ];
 
-/// Fields of requests that are written behind this policy, and what to do instead.
+/// Request fields that the gateway itself writes after this policy, and what to use instead.
 const RESERVED_REQUEST_FIELDS: &[(Name, &str)] = &[
     (Name::Host, "`preserve_host` says which Host an instance is sent"),
     (Name::XForwardedFor, "it names the client; `trusted_proxies` says whose addresses are believed"),
@@ -64,7 +64,7 @@ const RESERVED_REQUEST_FIELDS: &[(Name, &str)] = &[
     (Name::XUserId, IDENTITY),
     (Name::XUserRole, IDENTITY),
 ];
-/// The same of responses.
+/// Response fields that the gateway itself writes after this policy.
 const RESERVED_RESPONSE_FIELDS: &[(Name, &str)] =
     &[(Name::Date, "every answer has one"), (Name::XRequestId, REQUEST_ID)];
 const REQUEST_ID: &str = "it is the name of the exchange in every log; use a field of another name";
@@ -96,7 +96,7 @@ impl Policy for Transform {
         if self.0.response_time {
             let micros = exchange.times.now.since(exchange.times.started).as_micros();
             let value = format!("{}.{:03}ms", micros / 1000, micros % 1000);
-            // Cannot fail: digits, a dot and letters.
+            // Cannot fail: the value is ASCII digits, a dot and letters.
             let _ = exchange.response.edits.set(b"X-Response-Time", value.as_bytes());
         }
         self.0.response.apply(&mut exchange.response.edits);
@@ -122,7 +122,8 @@ impl Policy for Transform {
 }
 
 impl HeadChanges {
-    /// Every field must be one on which a change has an effect: `later` are those that the gateway writes behind this policy.
+    /// Checks that every change is valid and has an effect. `reserved` are the fields that the gateway writes after
+    /// this policy.
     fn check(&self, side: &str, reserved: &[(Name, &str)], problems: &mut Vec<Problem>) {
         let mut check_field = |path: String, name: &str, value: &str| {
             let known = Name::classify(name.as_bytes());
@@ -147,7 +148,7 @@ impl HeadChanges {
         for name in &self.remove {
             edits.remove(name.as_bytes());
         }
-        // These cannot fail: `check` has tried every one.
+        // These cannot fail: `check` has validated every name and value.
         for (name, value) in &self.set {
             let _ = edits.set(name.as_bytes(), value.as_bytes());
         }
@@ -161,7 +162,7 @@ fn is_json(exchange: &Exchange) -> bool {
     exchange.response.value("content-type").and_then(media::parse).is_some_and(Media::is_json)
 }
 
-/// Replaces the body by one that says the same as the gateway's own errors do. Nobody waits for the instance's.
+/// Replaces the body with one in the format of the gateway's own errors, without waiting for the instance's body.
 fn normalize_error(exchange: &mut Exchange) {
     let status = exchange.response.status;
     let message = format!("the service answered with {status} {}", encode::reason(status));
@@ -177,14 +178,14 @@ fn normalize_error(exchange: &mut Exchange) {
         exchange.response.edits.remove(name.as_bytes());
     }
     for (name, value) in headers {
-        // Cannot fail: the gateway's own fields.
+        // Cannot fail: these are the gateway's own fields.
         let _ = exchange.response.edits.set(name.as_bytes(), &value);
     }
     exchange.response.body_length = Some(body.len() as u64);
     exchange.response.transforms.install(Box::new(Replace(Some(body))));
 }
 
-/// Takes everything and gives this instead.
+/// Discards the body and sends this one instead.
 struct Replace(Option<std::sync::Arc<[u8]>>);
 
 impl BodyTransform for Replace {

@@ -1,4 +1,4 @@
-//! Requests that are not what the route takes are refused before the service sees them.
+//! Refuses invalid requests before the service sees them.
 
 mod json;
 #[cfg(test)]
@@ -20,33 +20,33 @@ use crate::{Parts, Policy};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Bytes of a request body (413), counted as they come.
+    /// Maximum bytes of a request body (413), counted as they arrive.
     max_body: u64,
-    /// Media types that a body may have (415); empty takes all.
+    /// Accepted media types of a body (415); empty accepts all.
     content_types: Vec<String>,
-    /// Fields without which a request is refused (400).
+    /// Required header fields (400).
     required_headers: Vec<String>,
-    /// Query parameters likewise.
+    /// Required query parameters (400).
     required_query: Vec<String>,
-    /// What is asked of bodies.
+    /// Rules for JSON bodies.
     json_body: Option<BodyRules>,
 }
 
-/// What is asked of bodies: JSON (400), and which (422).
+/// Rules for bodies, which must be JSON (400) and match the schema (422).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BodyRules {
-    /// Bytes; a longer body is refused, because it is looked at as a whole.
+    /// Maximum bytes. Longer bodies are refused, because a body is parsed as a whole.
     max_size: u64,
-    /// How deep arrays and objects may lie in each other.
+    /// Maximum nesting of arrays and objects.
     max_depth: u8,
-    /// How many values, keys included, there may be in all.
+    /// Maximum number of values, keys included.
     max_values: u32,
     /// JSON Schema, draft 2020-12.
     json_schema: Option<Value>,
 }
 
-/// Checks requests.
+/// The validation policy.
 #[derive(Debug)]
 pub struct Validation {
     config: Config,
@@ -58,7 +58,7 @@ impl Policy for Validation {
 
     fn build(config: Config, _parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
-        // Deeper ones are refused by the parser anyway, which does not say which bound it was.
+        // The parser itself refuses deeper ones, without saying which bound was exceeded.
         if config.json_body.as_ref().is_some_and(|json| json.max_depth > json::MAX_DEPTH) {
             problems.push(Problem::at("json_body.max_depth", format!("is at most {}", json::MAX_DEPTH)));
         }
@@ -82,7 +82,7 @@ impl Policy for Validation {
     }
 
     fn on_body(&self, exchange: &mut Exchange, body: &[u8], _complete: bool) -> Verdict {
-        // Never incomplete: `max_body` ends a body that is longer than what is wanted of it.
+        // Always complete: `max_body` refuses a body that is longer than `body_limit`.
         match self.check_body(exchange, body) {
             Ok(()) => Verdict::Continue,
             Err(rejection) => Verdict::Reject(Box::new(rejection)),
@@ -99,7 +99,7 @@ impl Policy for Validation {
     }
 }
 
-/// The schema ready to use. Nothing is fetched, and no pattern takes more than linear time.
+/// Compiles the schema. References are never fetched, and every pattern matches in linear time.
 fn compile(schema: &Value) -> Result<Validator, String> {
     jsonschema::meta::validate(schema).map_err(|error| format!("is not a schema: {error}"))?;
     let options = jsonschema::draft202012::options().with_pattern_options(PatternOptions::regex());
@@ -107,7 +107,7 @@ fn compile(schema: &Value) -> Result<Validator, String> {
 }
 
 impl Validation {
-    /// Why the head is refused.
+    /// Returns why the head is refused, if it is.
     fn check_head(&self, exchange: &Exchange) -> Option<Rejection> {
         if let Some(name) =
             self.config.required_headers.iter().find(|name| exchange.request.values(name).next().is_none())
@@ -122,7 +122,7 @@ impl Validation {
         }
         let fields = &exchange.request.head.fields;
         let media = fields.get(&exchange.request.buffer, Name::ContentType).and_then(media::parse);
-        // Two types are none: the service might read the other one.
+        // Two Content-Type fields count as none: the service might read the other one.
         let media = media.filter(|_| fields.count(Name::ContentType) == 1);
         let types = &self.config.content_types;
         if !types.is_empty() && !media.is_some_and(|media| types.iter().any(|pattern| media.is(pattern))) {
@@ -135,7 +135,7 @@ impl Validation {
         None
     }
 
-    /// Whether the body is what it should be.
+    /// Checks the body against the rules.
     fn check_body(&self, exchange: &Exchange, body: &[u8]) -> Result<(), Rejection> {
         let Some(json) = &self.config.json_body else { return Ok(()) };
         if body.is_empty() {
@@ -151,7 +151,7 @@ impl Validation {
         let Some(schema) = &self.schema else { return json::check(body).map_err(invalid) };
         let value = json::parse(body).map_err(invalid)?;
         schema.validate(&value).map_err(|error| {
-            // Where and by which rule; not the value, which may be large or secret.
+            // Names the place and the rule, but not the value, which may be large or secret.
             let (place, rule) = (error.instance_path().to_string(), error.schema_path().to_string());
             let place = if place.is_empty() { "the body" } else { &place };
             rejection(422, "schema_mismatch", format!("{place} does not fit the schema ({rule})"))

@@ -26,8 +26,8 @@ pub(crate) struct PyEngine {
 
 #[pymethods]
 impl PyEngine {
-    /// Starts the data plane; raises `PlanError` with all problems if it cannot. `hooks` are the callables that the plan
-    /// refers to by their places.
+    /// Starts the data plane; raises `PlanError` with all problems if it cannot. `hooks` are the callables that the
+    /// plan refers to by their places.
     #[new]
     fn start(py: Python<'_>, plan: &str, hooks: Vec<Py<PyAny>>) -> PyResult<Self> {
         gil::detached(py, || {
@@ -61,8 +61,8 @@ impl PyEngine {
         .map_err(|problems: Vec<Problem>| plan_error(&problems))
     }
 
-    /// The addresses that are listened on, as `host:port`. Like all that may have to wait for others, it is asked without
-    /// the interpreter's lock, which they may need.
+    /// The addresses that are listened on, as `host:port`. Like all that may have to wait for others, it is asked
+    /// without the interpreter's lock, which they may need.
     fn addresses(&self, py: Python<'_>) -> Vec<String> {
         gil::detached(py, || self.plane.addresses().iter().map(ToString::to_string).collect())
     }
@@ -82,8 +82,8 @@ impl PyEngine {
         PyExecutor(Arc::clone(&self.executors))
     }
 
-    /// Gives the instance of the service nothing more, or uses it again. Whether that is a change; raises `LookupError` if
-    /// there is no such instance.
+    /// Gives the instance of the service nothing more, or uses it again. Whether that is a change; raises `LookupError`
+    /// if there is no such instance.
     fn set_draining(&self, py: Python<'_>, service: &str, instance: &str, draining: bool) -> PyResult<bool> {
         gil::detached(py, || self.plane.set_draining(service, instance, draining))
             .map_err(|problem| PyLookupError::new_err(problem.message))
@@ -173,7 +173,8 @@ impl PyEngine {
         .map_err(|problems| plan_error(&problems))
     }
 
-    /// Log records since the last call as a JSON list, after at most `patience` seconds; None when the engine has stopped.
+    /// Log records since the last call as a JSON list, after at most `patience` seconds; None when the engine has
+    /// stopped.
     fn read_log(&self, py: Python<'_>, patience: f64) -> Option<String> {
         let patience = Duration::try_from_secs_f64(patience).unwrap_or_default();
         gil::detached(py, || self.plane.read_log(patience)).map(|records| serde_json::json!(records).to_string())

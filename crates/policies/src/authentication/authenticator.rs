@@ -125,8 +125,8 @@ impl Authenticator {
         }
     }
 
-    /// What it makes of the request. `lockout` says how long the address must wait if it has failed too often; asked before
-    /// anything that costs much.
+    /// What it makes of the request. `lockout` says how long the address must wait if it has failed too often; asked
+    /// before anything that costs much.
     #[inline]
     pub(super) fn authenticate(
         &self,

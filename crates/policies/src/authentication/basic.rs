@@ -24,7 +24,8 @@ use super::token::is_forwardable;
 
 /// Bytes of user name and password as sent.
 const MAX_LENGTH: usize = 1024;
-/// Memory that verifying one Argon2 hash may take, in KiB, and rounds over it: a mistyped hash must not stop the gateway.
+/// Memory that verifying one Argon2 hash may take, in KiB, and rounds over it: a mistyped hash must not stop the
+/// gateway.
 const MAX_ARGON2_MEMORY: u32 = 256 * 1024;
 const MAX_ARGON2_ROUNDS: u32 = 16;
 const MAX_BCRYPT_COST: u32 = 15;
@@ -169,8 +170,8 @@ impl BasicUsers {
         stored.verify(password).then(|| Arc::clone(user))
     }
 
-    /// The hash that a name which does not exist is verified against. Hashes may cost differently; each such name keeps to
-    /// one of them, so that what it costs tells it apart from no name that exists.
+    /// The hash that a name which does not exist is verified against. Hashes may cost differently; each such name keeps
+    /// to one of them, so that what it costs tells it apart from no name that exists.
     fn decoy_for(&self, name: &str) -> Option<&StoredPassword> {
         let number = self.identity.memory.salt(name) % (self.decoys.len() as u64).max(1);
         self.decoys.get(usize::try_from(number).unwrap_or(0))

@@ -20,8 +20,8 @@ impl Identity {
         let _ = self.background.set(background);
     }
 
-    /// Refuses a credential from now on, for `span`; `wall` is the time since the Unix epoch. False if there are too many
-    /// revocations to add one.
+    /// Refuses a credential from now on, for `span`; `wall` is the time since the Unix epoch. False if there are too
+    /// many revocations to add one.
     pub fn revoke(&self, what: Revoked<'_>, wall: Duration, span: Duration) -> bool {
         self.memory.revoke(what, wall, span)
     }

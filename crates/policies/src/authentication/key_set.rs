@@ -186,8 +186,8 @@ impl KeySet {
 #[derive(Default)]
 pub(super) struct KeySets {
     by_url: Mutex<BTreeMap<String, Weak<KeySet>>>,
-    /// Counts the sets that were fetched. A set that is let go and taken up again must not be taken for what it was before:
-    /// tokens are remembered longer.
+    /// Counts the sets that were fetched. A set that is let go and taken up again must not be taken for what it was
+    /// before: tokens are remembered longer.
     fetches: Arc<AtomicU64>,
 }
 

@@ -1,4 +1,5 @@
-//! Keys that tokens are verified with. Each is bound to one algorithm when it is read; a token's `alg` is only compared.
+//! Keys that tokens are verified with. Each is bound to one algorithm when it is read; a token's `alg` is only
+//! compared.
 
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::hmac;
@@ -250,8 +251,8 @@ impl Keys {
         Self::non_empty(keys, "keys", "there is no key")
     }
 
-    /// A JWK set. Keys that are not for signatures, or that are of an unknown kind, are passed over (RFC 7517 section 5).
-    /// Secrets are taken only from a set that is `private`, never from one that can be fetched.
+    /// A JWK set. Keys that are not for signatures, or that are of an unknown kind, are passed over (RFC 7517 section
+    /// 5). Secrets are taken only from a set that is `private`, never from one that can be fetched.
     pub(super) fn from_jwks(text: &[u8], allowed: &[SignatureAlgorithm], private: bool) -> Result<Self, String> {
         let Object::<JwkSet>(set) = serde_json::from_slice(text).map_err(|_| "this is not a JWK set".to_owned())?;
         if set.keys.len() > MAX_KEYS {

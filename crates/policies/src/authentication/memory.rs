@@ -113,8 +113,8 @@ impl CredentialCache {
         CredentialTag(hash(&self.hashers[0]), hash(&self.hashers[1]))
     }
 
-    /// A number that stands for `text` and that nobody outside can apply_preview, the same until the gateway stops: the salt of an
-    /// authenticator with such settings.
+    /// A number that stands for `text` and that nobody outside can apply_preview, the same until the gateway stops: the
+    /// salt of an authenticator with such settings.
     pub(super) fn salt(&self, text: &str) -> u64 {
         self.hashers[0].hash_one(text)
     }

@@ -1,4 +1,4 @@
-//! Encoders that write into memory, piece by piece.
+//! Streaming encoders that write into memory.
 
 use std::io::{self, Write};
 
@@ -8,11 +8,11 @@ use pylae_core::BodyTransform;
 use serde::{Deserialize, Serialize};
 use zstd::stream::write::Encoder as ZstdEncoder;
 
-/// Levels that are cheap enough for a proxy: what is beyond costs several times as much for a few percent.
+/// Levels cheap enough for a proxy: higher ones cost several times as much and save a few percent.
 const GZIP_LEVEL: u32 = 5;
 const ZSTD_LEVEL: i32 = 3;
 const BROTLI_QUALITY: u32 = 4;
-/// Base 2 logarithm of the bytes that an encoder looks back at, which is most of what it holds per response.
+/// Base 2 logarithm of the encoder's window in bytes. The window is most of what an encoder holds per response.
 const WINDOW_LOG: u32 = 18;
 const BROTLI_BUFFER: usize = 16 * 1024;
 
@@ -25,12 +25,12 @@ pub(super) enum ContentCoding {
     Gzip,
 }
 
-/// One response's encoder; what it has written lies in its `Vec`.
+/// The encoder of one response. Its output collects in the inner `Vec`.
 pub(super) enum Encoder {
     Gzip(GzEncoder<Vec<u8>>),
     Zstd(ZstdEncoder<'static, Vec<u8>>),
     Brotli(Box<CompressorWriter<Vec<u8>>>),
-    /// The end was written.
+    /// The encoder has finished.
     Done,
 }
 
@@ -90,7 +90,7 @@ impl Encoder {
             Self::Brotli(encoder) => Ok(encoder.into_inner()),
             Self::Done => Ok(Vec::new()),
         };
-        // Writing to a Vec does not fail.
+        // Writing to a Vec cannot fail.
         out.append(&mut rest.unwrap_or_default());
     }
 }

@@ -1,21 +1,21 @@
-//! JSON from strangers: bounded before it is parsed, and with one meaning only.
+//! Untrusted JSON: its size is bounded before it is parsed, and duplicate keys are refused.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// Depth that the parser itself allows.
+/// Depth limit of the parser itself.
 pub(super) const MAX_DEPTH: u8 = 127;
 
-/// Whether depth and number of values are within bounds. One pass, no memory; says nothing about well-formedness.
+/// Checks depth and number of values in one pass without allocating. Does not check that the JSON is well-formed.
 pub(super) fn scan(body: &[u8], max_depth: u8, max_values: u32) -> Result<(), &'static str> {
     let (mut depth, mut values) = (0_u32, 1_u32);
     let mut bytes = body.iter();
     while let Some(byte) = bytes.next() {
         match byte {
             b'"' => {
-                // To its end, over escaped quotes; an open one is the parser's to find.
+                // Skip the string, including escaped quotes. The parser reports a missing end.
                 while let Some(byte) = bytes.next() {
                     match byte {
                         b'\\' => drop(bytes.next()),
@@ -42,12 +42,12 @@ pub(super) fn scan(body: &[u8], max_depth: u8, max_values: u32) -> Result<(), &'
     Ok(())
 }
 
-/// Whether it is JSON, every key at most once in its object.
+/// Checks that `body` is JSON without duplicate keys.
 pub(super) fn check(body: &[u8]) -> Result<(), String> {
     parse(body).map(drop)
 }
 
-/// The value, if `body` is JSON. A key given twice is refused: the service might believe the other one.
+/// Parses `body`. Duplicate keys are refused, because the service might read the other one.
 pub(super) fn parse(body: &[u8]) -> Result<Value, String> {
     let mut parser = serde_json::Deserializer::from_slice(body);
     let parsed = Strict.deserialize(&mut parser).and_then(|value| parser.end().map(|()| value));
@@ -58,7 +58,7 @@ pub(super) fn parse(body: &[u8]) -> Result<Value, String> {
     })
 }
 
-/// Reads a value in which no object has a key twice.
+/// Deserializes a value and refuses duplicate keys.
 struct Strict;
 
 impl<'de> DeserializeSeed<'de> for Strict {

@@ -265,7 +265,8 @@ fn failures_of_an_address_are_limited() {
     let refused = ask(&chain, &mut exchange).unwrap_err();
     assert_eq!((refused.status, refused.headers), (429, vec![("Retry-After", "2".to_owned())]));
     assert_eq!(from("192.0.2.1", "X-API-Key: wrong"), Err(429));
-    // What is remembered, and a key that nobody could guess, still pass; so does another address, and no credential is no failure.
+    // What is remembered, and a key that nobody could guess, still pass; so does another address, and no credential is
+    // no failure.
     assert_eq!(from("192.0.2.1", &good), Ok("7".to_owned()));
     assert_eq!(from("192.0.2.1", "X-API-Key: key-one"), Ok("batch".to_owned()));
     assert_eq!(from("192.0.2.1", "X-Nothing: 1"), Err(401));

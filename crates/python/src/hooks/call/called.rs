@@ -14,7 +14,8 @@ use crate::hooks::executor::watchdog::HookTimeout;
 use crate::hooks::message::handle::ExchangeHandle;
 use crate::hooks::message::made::PyResponse;
 
-/// What one call over the budget counts, and what moves the hook off the workers: eight in a row, or more than one in nine.
+/// What one call over the budget counts, and what moves the hook off the workers: eight in a row, or more than one in
+/// nine.
 const STRIKES_PER_OVERRUN: u64 = 8;
 const DEMOTION_STRIKES: u64 = 64;
 

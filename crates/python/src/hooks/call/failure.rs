@@ -20,7 +20,8 @@ pub(crate) fn after_fork_in_child() {
     }
 }
 
-/// Runs `call` as a hook: if it comes back in a forked child, the child ends here. The gateway's sockets are the parent's.
+/// Runs `call` as a hook: if it comes back in a forked child, the child ends here. The gateway's sockets are the
+/// parent's.
 pub(crate) fn guarded<T>(py: Python<'_>, call: impl FnOnce() -> T) -> T {
     IN_HOOK.set(true);
     let value = call();

@@ -66,8 +66,8 @@ impl Task {
         self.0.has_response()
     }
 
-    /// Says that it begins: True, or the pieces of a body if it is about one. False: nobody waits for it any more, and it
-    /// is over.
+    /// Says that it begins: True, or the pieces of a body if it is about one. False: nobody waits for it any more, and
+    /// it is over.
     fn start<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let truth = |value| PyBool::new(py, value).to_owned().into_any();
         if !self.0.claim() {

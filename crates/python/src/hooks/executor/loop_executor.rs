@@ -9,7 +9,8 @@ use parking_lot::Mutex;
 
 use super::waker::WorkerWaker;
 
-/// Calls on the loop that have not come to an end, those that were given up and do not stop among them; beyond it calls fail.
+/// Calls on the loop that have not come to an end, those that were given up and do not stop among them; beyond it calls
+/// fail.
 const MAX_UNFINISHED: usize = 10_000;
 
 /// Calls on their way to the loop. Many are passed on at once: whoever comes first rings.

@@ -54,8 +54,9 @@ impl<J: Send + Sync + 'static> Pool<J> {
         true
     }
 
-    /// Sees to it that somebody takes the next call. One thread at a time is on its way, and it wakes the one behind it:
-    /// hooks run one at a time while none of them blocks, and more threads would only wait for the interpreter's lock.
+    /// Sees to it that somebody takes the next call. One thread at a time is on its way, and it wakes the one behind
+    /// it: hooks run one at a time while none of them blocks, and more threads would only wait for the interpreter's
+    /// lock.
     fn wake_thread(self: &Arc<Self>, state: &mut Threads<J>) {
         if state.waking {
             return;

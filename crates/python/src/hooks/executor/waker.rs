@@ -1,4 +1,5 @@
-//! Wakes a worker once for many calls that have come to something: waking costs a system call, and perhaps a switch of threads.
+//! Wakes a worker once for many calls that have come to something: waking costs a system call, and perhaps a switch of
+//! threads.
 
 use std::cell::OnceCell;
 use std::sync::Arc;
@@ -10,7 +11,8 @@ thread_local! {
     static CURRENT: OnceCell<Arc<WorkerWaker>> = const { OnceCell::new() };
 }
 
-/// A worker's. Whoever calls [`wake`](Self::wake) wakes one task; it wakes the others when it runs, or when it ends before that.
+/// A worker's. Whoever calls [`wake`](Self::wake) wakes one task; it wakes the others when it runs, or when it ends
+/// before that.
 #[derive(Default)]
 pub(crate) struct WorkerWaker(Mutex<PendingWakes>);
 

@@ -1,5 +1,5 @@
-//! The way from Python objects to the exchange that they speak of: open while a hook runs, closed otherwise. The request
-//! is that way as Python holds it.
+//! The way from Python objects to the exchange that they speak of: open while a hook runs, closed otherwise. The
+//! request is that way as Python holds it.
 
 use std::collections::BTreeSet;
 use std::ptr::NonNull;
@@ -60,8 +60,8 @@ pub(crate) enum Shut {
     Sent,
 }
 
-// SAFETY: the pointer is followed only under the lock, and only between `ExchangeHandle::lend` and the end of what it returns;
-// for that time the worker that owns the exchange leaves it alone.
+// SAFETY: the pointer is followed only under the lock, and only between `ExchangeHandle::lend` and the end of what it
+// returns; for that time the worker that owns the exchange leaves it alone.
 unsafe impl Send for Access {}
 
 /// What is made when Python first needs it. It ends with the exchange, not when the collector finds the cycle.
@@ -102,7 +102,8 @@ impl ExchangeHandle {
         })
     }
 
-    /// Opens the way to the exchange until what is returned is dropped. The caller leaves `exchange` alone for that time.
+    /// Opens the way to the exchange until what is returned is dropped. The caller leaves `exchange` alone for that
+    /// time.
     pub(crate) fn lend(&self, exchange: &mut Exchange) -> Lent<'_> {
         *self.access.lock() = Access::Lent(NonNull::from(exchange));
         Lent(self)

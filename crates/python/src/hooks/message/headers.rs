@@ -1,5 +1,5 @@
-//! Header fields as hooks see them: a mapping whose names ignore case and whose repeated values are kept. What is changed
-//! goes through the engine's own edits, which validate it.
+//! Header fields as hooks see them: a mapping whose names ignore case and whose repeated values are kept. What is
+//! changed goes through the engine's own edits, which validate it.
 
 use pylae_core::request::forwarding;
 use pylae_http::{Edits, Fields, InvalidHeader, Name, NameSet};
@@ -172,8 +172,8 @@ impl PyHeaders {
         }
     }
 
-    /// The first value of a field; if there is none, the field is given the value `default`. Raises `ValueError` for what may
-    /// not stand in a header.
+    /// The first value of a field; if there is none, the field is given the value `default`. Raises `ValueError` for
+    /// what may not stand in a header.
     fn setdefault<'py>(&self, py: Python<'py>, name: &str, default: &str) -> PyResult<Bound<'py, PyString>> {
         if self.first(py, name)?.is_none() {
             self.__setitem__(py, name, default)?;
@@ -181,8 +181,8 @@ impl PyHeaders {
         self.__getitem__(py, name)
     }
 
-    /// Replaces the lines of each field that `headers`, a mapping or pairs of name and value, names; a name that is there twice
-    /// gets two lines. Raises `ValueError` for what may not stand in a header, and changes nothing then.
+    /// Replaces the lines of each field that `headers`, a mapping or pairs of name and value, names; a name that is
+    /// there twice gets two lines. Raises `ValueError` for what may not stand in a header, and changes nothing then.
     #[pyo3(signature = (headers, /))]
     fn update(&self, py: Python<'_>, headers: &Bound<'_, PyAny>) -> PyResult<()> {
         let mut lines = Edits::default();

@@ -46,8 +46,8 @@ impl PyRequest {
         self.with(py, |exchange| text::decode(py, &exchange.request.target.path))
     }
 
-    /// Sets the path that the instance gets, as it stands: `strip_prefix` and `rewrite` are over. It may have `%2F` if the
-    /// client's has. Raises `ValueError`.
+    /// Sets the path that the instance gets, as it stands: `strip_prefix` and `rewrite` are over. It may have `%2F` if
+    /// the client's has. Raises `ValueError`.
     #[setter]
     fn set_path(&self, py: Python<'_>, path: &str) -> PyResult<()> {
         let mut target = Target::default();
