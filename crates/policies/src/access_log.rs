@@ -1,4 +1,4 @@
-//! One line per exchange: put together here, written elsewhere, so that no request waits for a disk or a pipe.
+//! Formats one line per exchange. Another thread writes the lines, so that no request waits for a disk or a pipe.
 
 #[cfg(test)]
 mod tests;
@@ -22,51 +22,51 @@ pub struct Config {
     /// `stdout`, `stderr` or the path of a file.
     output: String,
     format: Format,
-    /// Request fields that are logged too, in JSON.
+    /// Additional request fields to log, in JSON.
     request_headers: Vec<String>,
-    /// Response fields that are logged too, in JSON.
+    /// Additional response fields to log, in JSON.
     response_headers: Vec<String>,
-    /// Fields and query parameters whose values are not shown, besides those that never are.
+    /// Fields and query parameters to mask, besides those that are always masked.
     mask: Vec<String>,
 }
 
-/// How a line looks.
+/// The format of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Format {
-    /// An object.
+    /// A JSON object.
     Json,
     /// NCSA common log format.
     Common,
-    /// The same with referrer and user agent.
+    /// NCSA common log format with referrer and user agent.
     Combined,
 }
 
-/// Writes lines.
+/// The access log policy.
 #[derive(Debug)]
 pub struct AccessLog {
     config: Config,
-    /// Names whose values are not shown, in lower case.
+    /// Names whose values are masked, in lower case.
     masked: BTreeSet<Box<[u8]>>,
-    /// Whether that goes for the two fields that every line has.
+    /// Whether the two fields that every line has are masked.
     hides_agent: bool,
     hides_referer: bool,
 }
 
-/// What is known about an exchange only when it is over, and not by the exchange itself.
+/// What is known only after an exchange is over and is not part of the exchange itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Completion<'a> {
     /// Name of the route.
     pub route: Option<&'a str>,
     /// Name of the service.
     pub service: Option<&'a str>,
-    /// URL of the instance that was asked last.
+    /// URL of the instance of the last attempt.
     pub instance: Option<&'a str>,
-    /// Bytes of the request's body that were read.
+    /// Bytes read of the request body.
     pub bytes_in: u64,
-    /// Bytes written to the client, heads included.
+    /// Bytes written to the client, including heads.
     pub bytes_out: u64,
-    /// Whether the response was sent completely.
+    /// Whether the whole response was sent.
     pub complete: bool,
     /// From the complete request head to the last byte of the response.
     pub duration: Duration,
@@ -109,8 +109,8 @@ impl Policy for AccessLog {
 }
 
 impl AccessLog {
-    /// One that writes JSON with the usual fields, for those who look at exchanges without a log. It hides what any of
-    /// `logs` hides.
+    /// Creates an access log that formats the default fields as JSON, for viewing exchanges without a configured log.
+    /// It masks everything that any of `logs` masks.
     pub fn plain<'a>(parts: &Parts<'_>, logs: impl Iterator<Item = &'a Self>) -> Self {
         let hidden = logs.flat_map(|log| log.masked.iter().cloned());
         let masked = always_masked(parts).chain(hidden).collect();
@@ -130,12 +130,12 @@ impl AccessLog {
         Self { hides_agent: hides("user-agent"), hides_referer: hides("referer"), config, masked }
     }
 
-    /// Where lines go: `stdout`, `stderr` or the path of a file.
+    /// Returns where lines go: `stdout`, `stderr` or the path of a file.
     pub fn output(&self) -> &str {
         &self.config.output
     }
 
-    /// Appends the line of an exchange that is over.
+    /// Appends the line of a completed exchange.
     pub fn write(&self, exchange: &Exchange, completion: &Completion<'_>, out: &mut Vec<u8>) {
         match self.config.format {
             Format::Json => self.json(exchange, completion, out),
@@ -222,7 +222,7 @@ impl AccessLog {
         }
     }
 
-    /// The further fields that the plan names.
+    /// Appends the additional fields that the plan names.
     fn headers(&self, exchange: &Exchange, out: &mut Vec<u8>) {
         let wanted = [
             (&b",\"request_headers\":{"[..], &self.config.request_headers),
@@ -249,7 +249,7 @@ impl AccessLog {
         write::address(out, exchange.request.origin.client);
         out.extend_from_slice(b" - ");
         match &exchange.request.user {
-            // A space would shift the fields behind it.
+            // A space would shift the fields after it.
             Some(user) => Quoted(out).put(user.id.replace(' ', "%20").as_bytes()),
             None => out.push(b'-'),
         }
@@ -271,7 +271,7 @@ impl AccessLog {
         number(out, completion.bytes_out);
     }
 
-    /// A query without the values of masked parameters.
+    /// Writes a query with the values of masked parameters replaced.
     fn query(&self, query: &[u8], out: &mut dyn TextSink) {
         for (index, part) in query.split(|byte| *byte == b'&').enumerate() {
             if index > 0 {
@@ -287,8 +287,8 @@ impl AccessLog {
         }
     }
 
-    /// How much of a part of a query is shown, if not all of it. A value may be a URL with a query or a fragment of its
-    /// own, and some readers split at `;` too.
+    /// Returns the length of the visible prefix of a query parameter, or None if nothing is masked. A value may be a
+    /// URL with a query or fragment of its own, and some parsers also split at `;`.
     fn visible_prefix(&self, part: &[u8]) -> Option<usize> {
         let mut start = 0;
         for piece in part.split(|byte| b"?#;".contains(byte)) {
@@ -301,7 +301,7 @@ impl AccessLog {
         None
     }
 
-    /// A URL, or any other text, without the values of masked parameters in its query or fragment.
+    /// Writes a URL or any other text, with masked parameters in its query or fragment replaced.
     fn text(&self, text: &[u8], out: &mut dyn TextSink) {
         let (front, query) = text.split_at(text.iter().position(|byte| b"?#".contains(byte)).unwrap_or(text.len()));
         out.put(front);
@@ -330,7 +330,7 @@ fn non_empty(bytes: &[u8]) -> Option<&[u8]> {
 
 fn protocol(exchange: &Exchange) -> &'static [u8] {
     match exchange.request.head.version {
-        // Its head is put into the words of HTTP/1.1.
+        // The head of a stream is translated to HTTP/1.1.
         _ if exchange.request.origin.on_stream => b"HTTP/2.0",
         Version::Http10 => b"HTTP/1.0",
         Version::Http11 => b"HTTP/1.1",

@@ -1,4 +1,4 @@
-//! Who is asking: any of several authenticators may know.
+//! Authenticates clients with any of several authenticators.
 
 mod api_key;
 mod authenticator;
@@ -37,17 +37,16 @@ use outcome::{AuthenticatorOutcome, Refusal};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Names of authenticators, any of which may know the user; asked in this order. None where nobody is asked, and
-    /// credentials are only kept from instances.
+    /// Names of the authenticators to try, in this order. If empty, the policy only strips credentials from requests.
     authenticators: Vec<String>,
-    /// Whether a request without any credential is refused. One with a bad credential always is.
+    /// Whether a request without any credential is refused. A bad credential is always refused.
     required: bool,
 }
 
-/// Sets the user of the exchange.
+/// The authentication policy. It sets the user of the exchange.
 pub struct Authentication(Arc<AuthenticationRules>);
 
-/// What an authenticator has refused, and whether that was a bearer token.
+/// A refused credential, and whether it was a bearer token.
 #[derive(Clone, Copy)]
 struct Refused {
     why: Refusal,
@@ -56,11 +55,10 @@ struct Refused {
 
 struct AuthenticationRules {
     authenticators: Vec<Arc<Authenticator>>,
-    /// All of the plan: what one of them takes for a credential is kept from instances on routes that do not ask it
-    /// too.
+    /// All authenticators of the plan. Their credentials are stripped even on routes that do not use them.
     all: Vec<Arc<Authenticator>>,
     required: bool,
-    /// Values of `WWW-Authenticate`, each once.
+    /// Distinct values of `WWW-Authenticate`.
     challenges: Vec<String>,
     failures: Option<Failures>,
     shared: Arc<PolicyShared>,
@@ -111,7 +109,7 @@ impl Policy for Authentication {
 
     #[inline]
     fn on_request(&self, exchange: &mut Exchange) -> Verdict {
-        // Which of two an instance would believe cannot be known (RFC 9110 section 5.3).
+        // An instance might use either of the two (RFC 9110 section 5.3).
         if exchange.request.head.fields.count(Name::Authorization) > 1 {
             return reject(400, "invalid_request", "the request has more than one Authorization field".into(), &[]);
         }
@@ -157,14 +155,14 @@ impl Policy for Authentication {
 }
 
 impl Authentication {
-    /// Names of the authenticators one of which must know the user; none if nobody needs to be known.
+    /// Returns the names of the authenticators, one of which must accept the client. None if no user is required.
     pub(crate) fn required_authenticators(&self) -> Option<BTreeSet<&str>> {
         self.0.required.then(|| self.0.authenticators.iter().map(|one| one.name()).collect())
     }
 }
 
 impl AuthenticationRules {
-    /// Asks the authenticators from `next` on; `refusal` is what an earlier one said.
+    /// Tries the authenticators from index `next` on. `refusal` is the refusal of an earlier one.
     #[inline]
     fn authenticate_from(
         self: &Arc<Self>,
@@ -186,7 +184,7 @@ impl AuthenticationRules {
         }
     }
 
-    /// Lets the request go on without the credentials that instances are not to see.
+    /// Admits the request and strips the credentials that instances must not see.
     fn admit(&self, exchange: &mut Exchange) -> Verdict {
         for one in &self.all {
             one.strip_credential(exchange);
@@ -194,7 +192,8 @@ impl AuthenticationRules {
         Verdict::Continue
     }
 
-    /// What follows from what the authenticator at `index` says; an error: the next is to be asked.
+    /// Turns the outcome of authenticator `index` into a verdict. Returns Err with the refusal so far if the next
+    /// authenticator must be tried.
     #[inline]
     fn apply(
         self: &Arc<Self>,
@@ -208,7 +207,7 @@ impl AuthenticationRules {
             AuthenticatorOutcome::Refused(why) => {
                 let refused = Refused { why, bearer: self.authenticators[index].takes_bearer_tokens() };
                 Err(Some(match refusal {
-                    // The one that could not tell might have let it pass.
+                    // The authenticator that could not check might have accepted the credential.
                     Some(Refused { why: Refusal::Bad(_), .. }) if matches!(why, Refusal::Unchecked(_)) => refused,
                     earlier => earlier.unwrap_or(refused),
                 }))
@@ -230,7 +229,7 @@ impl AuthenticationRules {
         }
     }
 
-    /// Counts `cost` failures of the client's address. How long it must wait if it has none left.
+    /// Charges `cost` failures to the client's address. Returns how long the address must wait if its limit is used up.
     fn charge_failures(&self, exchange: &Exchange, cost: u32) -> Option<Duration> {
         let at = Clocks { now: exchange.times.now, wall: exchange.times.wall };
         self.failures.as_ref()?.charge(exchange.request.origin.client, cost, &self.shared.counters, at)
@@ -249,7 +248,8 @@ impl AuthenticationRules {
         }
     }
 
-    /// 401 with every challenge; whoever sent a bad bearer token is told why, and nobody else (RFC 6750 section 3).
+    /// Rejects with 401 and every challenge. Only a client that sent a bad bearer token is told why (RFC 6750 section
+    /// 3).
     fn unauthorized(&self, message: &'static str, bearer: bool) -> Verdict {
         let challenges = self.challenges.iter().map(|challenge| {
             if bearer && challenge.starts_with("Bearer") {
@@ -268,7 +268,7 @@ fn reject_too_many_failures(wait: Duration) -> Verdict {
     reject(429, "too_many_failures", message.into(), &[("Retry-After", headers::seconds(wait).max(1).to_string())])
 }
 
-/// A rejection as a verdict.
+/// Returns a rejection as a verdict.
 pub(crate) fn reject(
     status: u16,
     code: &'static str,

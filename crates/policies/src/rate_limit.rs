@@ -1,4 +1,4 @@
-//! No client takes more than its share: rates, quotas and exchanges in flight, per key.
+//! Limits what each client may use: rates, quotas and concurrent exchanges, counted per key.
 
 mod standing;
 
@@ -22,7 +22,7 @@ use crate::{Parts, Policy, PolicyShared};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// All must admit; at most [`MAX_CHARGES`].
+    /// At most [`MAX_CHARGES`]. Every one of them must admit the request.
     limits: Vec<LimitConfig>,
     concurrency: Option<ConcurrencyConfig>,
 }
@@ -30,17 +30,17 @@ pub struct Config {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LimitConfig {
-    /// Unique in the policy: the identity of the counts over reloads, and the name in header fields.
+    /// Unique in the policy. Identifies the counters across reloads and names the limit in header fields.
     name: String,
     limit: u32,
     per: Seconds,
     algorithm: LimitAlgorithm,
     key: LimitKey,
-    /// Capacity of a token bucket, if it is not `limit`.
+    /// Capacity of a token bucket; defaults to `limit`.
     burst: Option<u32>,
     cost: u32,
     scope: Scope,
-    /// Whether answers tell of it.
+    /// Whether responses carry header fields for this limit.
     headers: bool,
 }
 
@@ -54,13 +54,13 @@ struct ConcurrencyConfig {
     headers: bool,
 }
 
-/// What is counted together.
+/// Which routes share a counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Scope {
-    /// Each route on its own.
+    /// Each route has its own counter.
     Route,
-    /// All routes that have a limit of this name.
+    /// All routes with a limit of this name share a counter.
     Gateway,
 }
 
@@ -73,13 +73,13 @@ impl Scope {
     }
 }
 
-/// Counts, and refuses what is too much.
+/// The rate limit policy.
 pub struct RateLimit {
     limiter: Limiter,
     route: Box<str>,
     limits: Box<[LimitRule]>,
     concurrency: Option<Concurrency>,
-    /// The value of `RateLimit-Policy`; empty if no limit is told of.
+    /// The value of `RateLimit-Policy`; empty if no limit is reported in header fields.
     policies: Vec<u8>,
     shared: Arc<PolicyShared>,
 }
@@ -139,7 +139,7 @@ impl Policy for RateLimit {
 }
 
 impl RateLimit {
-    /// Builds it as the policy of `limiter`, whose counts are its own.
+    /// Builds the policy for `limiter`. Each limiter has its own counters.
     pub(crate) fn build_as(limiter: Limiter, config: Config, parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
         let (policy, mut problems) = (limiter.name(), check_config(&config));
         let mut policies = Vec::new();
@@ -207,7 +207,7 @@ impl RateLimit {
         permit
     }
 
-    /// Takes the cost from all limits or none. `N` is at least their number.
+    /// Charges the cost to all limits, or to none. `N` is at least the number of limits.
     fn charge<const N: usize>(&self, exchange: &mut Exchange) -> Verdict {
         let count = self.limits.len();
         let mut bytes = std::mem::take(&mut exchange.scratch);
@@ -218,7 +218,7 @@ impl RateLimit {
             bytes.len()
         });
         let mut charges: [Charge<'_>; N] = array::from_fn(|index| {
-            // Those behind the last one are never looked at.
+            // Entries after the last limit are never checked.
             let index = index.min(count - 1);
             let start = if index > 0 { ends[index - 1] } else { 0 };
             Charge::new(&self.limits[index].limit, &bytes[start..ends[index]], self.limits[index].cost)
@@ -237,7 +237,7 @@ impl RateLimit {
         }
     }
 
-    /// Puts the state of all limits into the answer, whatever it will be.
+    /// Adds the state of all limits to the response, also if the request is refused.
     fn report(&self, exchange: &mut Exchange, value: &mut Vec<u8>, decisions: &[Decision]) {
         if self.policies.is_empty() {
             return;
@@ -257,7 +257,7 @@ impl RateLimit {
     }
 
     fn append_headers(&self, exchange: &mut Exchange, value: &[u8]) {
-        // Neither can fail: names are tokens, and what a name of a limit may not hold was replaced.
+        // Neither can fail: the names are tokens, and invalid characters in names of limits were replaced.
         let _ = exchange.response.edits.append(b"RateLimit-Policy", &self.policies);
         let _ = exchange.response.edits.append(b"RateLimit", value);
     }
@@ -268,7 +268,7 @@ impl RateLimit {
             headers::write_concurrency(&mut value, &concurrency.name, 0);
             self.append_headers(exchange, &value);
         }
-        // When one of the others will be over is not known.
+        // Nothing tells when another exchange will end.
         reject("too many requests at the same time", b"1".to_vec())
     }
 }
@@ -283,7 +283,7 @@ fn clocks(exchange: &Exchange) -> Clocks {
     Clocks { now: exchange.times.now, wall: exchange.times.wall }
 }
 
-/// What does not depend on the figures of a single limit.
+/// Checks everything that concerns more than the figures of one limit.
 fn check_config(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
     if config.limits.is_empty() && config.concurrency.is_none() {
@@ -321,7 +321,7 @@ fn limit_problem(index: usize, error: LimitError) -> Problem {
 }
 
 impl Config {
-    /// Paths of the keys that can only be written once it is known who asks.
+    /// Returns the paths of all keys that need an authenticated user.
     pub(crate) fn user_key_paths(&self) -> impl Iterator<Item = String> {
         let limits = self.limits.iter().enumerate().map(|(index, limit)| (format!("limits[{index}].key"), &limit.key));
         let concurrency = self.concurrency.iter().map(|concurrency| ("concurrency.key".to_owned(), &concurrency.key));
@@ -329,7 +329,7 @@ impl Config {
     }
 }
 
-/// A request as the maker of keys sees it.
+/// The parts of a request from which keys are written.
 struct KeyRequest<'a> {
     exchange: &'a Exchange,
     route: &'a str,

@@ -1,4 +1,4 @@
-//! The running data plane as Python holds it.
+//! The Python class of the running data plane.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,7 +15,7 @@ use crate::errors::{hook_error, plan_error};
 use crate::hooks::{Executors, HookTable, Job, LIVE, PyExecutor};
 use crate::{gil, hooks, plan};
 
-/// The running data plane. Made by `PyEngine(plan)`, which starts it.
+/// The running data plane. `Engine(plan, hooks)` starts it.
 #[pyclass(name = "Engine", frozen)]
 pub(crate) struct PyEngine {
     plane: pylae_proxy::Engine,
@@ -26,8 +26,8 @@ pub(crate) struct PyEngine {
 
 #[pymethods]
 impl PyEngine {
-    /// Starts the data plane; raises `PlanError` with all problems if it cannot. `hooks` are the callables that the
-    /// plan refers to by their places.
+    /// Starts the data plane, or raises `PlanError` with all problems. The plan refers to the callables in `hooks` by
+    /// index.
     #[new]
     fn start(py: Python<'_>, plan: &str, hooks: Vec<Py<PyAny>>) -> PyResult<Self> {
         gil::detached(py, || {
@@ -39,14 +39,14 @@ impl PyEngine {
                 let source = Arc::new(HookTable::new(&hook_plan, hooks, log, &executors, None));
                 Ok(Arc::clone(table.insert(source)) as Arc<dyn HookSource>)
             })?;
-            // It was made, or there would be no engine.
+            // Always set: the engine has started.
             let hooks = table.ok_or_else(Vec::new)?;
             Ok(Self { plane: engine, executors, hooks: Mutex::new(hooks) })
         })
         .map_err(|problems: Vec<Problem>| plan_error(&problems))
     }
 
-    /// Replaces the plan in force, whole or not at all; raises `PlanError` with all problems if it cannot.
+    /// Replaces the plan in force as a whole, or raises `PlanError` with all problems and changes nothing.
     fn apply(&self, py: Python<'_>, plan: &str, hooks: Vec<Py<PyAny>>) -> PyResult<()> {
         refuse_on_worker(py)?;
         gil::detached(py, || {
@@ -61,13 +61,13 @@ impl PyEngine {
         .map_err(|problems: Vec<Problem>| plan_error(&problems))
     }
 
-    /// The addresses that are listened on, as `host:port`. Like all that may have to wait for others, it is asked
-    /// without the interpreter's lock, which they may need.
+    /// Returns the listening addresses as `host:port`. Like every call that may wait for other threads, it releases the
+    /// interpreter's lock, which those threads may need.
     fn addresses(&self, py: Python<'_>) -> Vec<String> {
         gil::detached(py, || self.plane.addresses().iter().map(ToString::to_string).collect())
     }
 
-    /// Stops accepting, finishes what is in flight if `drain`, and ends.
+    /// Stops accepting connections, finishes exchanges in flight if `drain` is true, and stops the data plane.
     fn stop(&self, py: Python<'_>, drain: bool) -> PyResult<()> {
         refuse_on_worker(py)?;
         gil::detached(py, || {
@@ -77,20 +77,20 @@ impl PyEngine {
         Ok(())
     }
 
-    /// The end of the executor that an asyncio loop is to serve.
+    /// Returns the loop's side of the executor, which an asyncio loop must serve.
     fn executor(&self) -> PyExecutor {
         PyExecutor(Arc::clone(&self.executors))
     }
 
-    /// Gives the instance of the service nothing more, or uses it again. Whether that is a change; raises `LookupError`
-    /// if there is no such instance.
+    /// Drains an instance of a service, or uses it again. Returns True if that is a change; raises `LookupError` if
+    /// there is no such instance.
     fn set_draining(&self, py: Python<'_>, service: &str, instance: &str, draining: bool) -> PyResult<bool> {
         gil::detached(py, || self.plane.set_draining(service, instance, draining))
             .map_err(|problem| PyLookupError::new_err(problem.message))
     }
 
-    /// Refuses the token with this `jti`, or all that was issued to this user so far, for `seconds` from now. False if
-    /// there are too many revocations to add one.
+    /// Revokes the token with this `jti`, or everything issued to this user so far, for `seconds` from now. Returns
+    /// False if the maximum number of revocations is reached.
     fn revoke(&self, py: Python<'_>, kind: &str, value: &str, seconds: f64) -> PyResult<bool> {
         let what = match kind {
             "jti" => Revoked::Token(value),
@@ -101,15 +101,16 @@ impl PyEngine {
         Ok(gil::detached(py, || self.plane.revoke(what, span)))
     }
 
-    /// Closes the breaker of a service, or that of one instance. Whether that is a change; None if it has no breaker.
-    /// Raises `LookupError` if there is no such service or instance.
+    /// Closes the breaker of a service or of one instance. Returns True if that is a change, or None if there is no
+    /// breaker; raises `LookupError` if there is no such service or instance.
     #[pyo3(signature = (service, instance=None))]
     fn reset_breaker(&self, py: Python<'_>, service: &str, instance: Option<&str>) -> PyResult<Option<bool>> {
         gil::detached(py, || self.plane.reset_breaker(service, instance))
             .map_err(|problem| PyLookupError::new_err(problem.message))
     }
 
-    /// How a limit stands for a key, as JSON; the question is a JSON document. Raises `PlanError` if it has no answer.
+    /// Returns the state of a limit for a key as JSON. `question` is a JSON document; raises `PlanError` if it is
+    /// invalid.
     fn limit(&self, py: Python<'_>, question: &str) -> PyResult<String> {
         gil::detached(py, || {
             let question = serde_json::from_str(question).map_err(|error| vec![Problem::at("", error.to_string())])?;
@@ -119,12 +120,12 @@ impl PyEngine {
         .map_err(|problems: Vec<Problem>| plan_error(&problems))
     }
 
-    /// Keys that rate limits hold, and the bytes that they take.
+    /// Returns the number of keys that rate limits hold, and the bytes they take.
     fn limit_usage(&self, py: Python<'_>) -> (usize, usize) {
         gil::detached(py, || self.plane.limit_usage())
     }
 
-    /// The latest exchanges behind the cursors, at most `most` of each worker, as JSON.
+    /// Returns the exchanges after the cursors as JSON, at most `most` per worker.
     #[expect(clippy::needless_pass_by_value, reason = "a list of Python becomes a vector of its own")]
     fn exchanges(&self, py: Python<'_>, cursors: Vec<u64>, most: usize, watch: bool) -> String {
         gil::detached(py, || {
@@ -136,7 +137,7 @@ impl PyEngine {
         })
     }
 
-    /// What is counted and seen, as JSON.
+    /// Returns all statistics as JSON.
     fn stats(&self, py: Python<'_>) -> String {
         gil::detached(py, || {
             let mut stats = serde_json::json!(self.plane.stats());
@@ -146,7 +147,7 @@ impl PyEngine {
         })
     }
 
-    /// All figures as a page for Prometheus.
+    /// Returns all metrics in the text format of Prometheus.
     fn metrics(&self, py: Python<'_>) -> String {
         gil::detached(py, || {
             let hooks = self.hooks.lock().figures();
@@ -154,17 +155,17 @@ impl PyEngine {
         })
     }
 
-    /// The figures that people look at first, as JSON.
+    /// Returns the most important figures as JSON.
     fn summary(&self, py: Python<'_>) -> String {
         gil::detached(py, || serde_json::json!(self.plane.summary()).to_string())
     }
 
-    /// Counts a configuration that was refused before it became a plan.
+    /// Counts a configuration that was refused before it was compiled to a plan.
     fn count_refusal(&self, py: Python<'_>) {
         gil::detached(py, || self.plane.count_refusal());
     }
 
-    /// Makes the response cache forget what the JSON document names; returns how many answers that were.
+    /// Purges the responses that the JSON document selects from the cache, and returns their number.
     fn purge_cache(&self, py: Python<'_>, purge: &str) -> PyResult<usize> {
         gil::detached(py, || {
             let purge = serde_json::from_str(purge).map_err(|error| vec![Problem::at("", error.to_string())])?;
@@ -173,21 +174,21 @@ impl PyEngine {
         .map_err(|problems| plan_error(&problems))
     }
 
-    /// Log records since the last call as a JSON list, after at most `patience` seconds; None when the engine has
-    /// stopped.
+    /// Returns the log records since the last call as a JSON list, waiting at most `patience` seconds for one. Returns
+    /// None once the engine has stopped.
     fn read_log(&self, py: Python<'_>, patience: f64) -> Option<String> {
         let patience = Duration::try_from_secs_f64(patience).unwrap_or_default();
         gil::detached(py, || self.plane.read_log(patience)).map(|records| serde_json::json!(records).to_string())
     }
 }
 
-/// Lets every engine of the process find the time moved by so many nanoseconds, for tests.
+/// Shifts the clock of every engine of the process by some nanoseconds, for tests.
 #[pyfunction]
 pub(crate) fn shift_clock(nanos: i64) {
     pylae_proxy::shift_clock(nanos);
 }
 
-/// Raises `HookError` in a hook that keeps a worker busy: what waits for all workers cannot be done there.
+/// Raises `HookError` on a worker thread, where waiting for all workers would deadlock.
 #[pyfunction]
 pub(crate) fn refuse_on_worker(py: Python<'_>) -> PyResult<()> {
     const WHY: &str = "a hook that runs on a worker cannot change or stop its gateway: it would wait for itself";

@@ -1,4 +1,4 @@
-//! Problems on their way to Python.
+//! Errors as Python exceptions.
 
 use pylae_core::Problem;
 use pyo3::prelude::*;
@@ -11,13 +11,13 @@ create_exception!(
     "A plan that cannot be used. `args[0]` is a JSON list of {path, message}."
 );
 
-/// All problems as one exception.
+/// Returns all problems as one `PlanError`.
 pub(crate) fn plan_error(problems: &[Problem]) -> PyErr {
-    // Cannot fail: strings only.
+    // Cannot fail: problems contain only strings.
     PlanError::new_err(serde_json::to_string(problems).unwrap_or_default())
 }
 
-/// `pylae.HookError`: something that hooks may not do.
+/// Returns a `pylae.HookError`, for something that hooks may not do.
 pub(crate) fn hook_error(py: Python<'_>, message: &str) -> PyErr {
     let kind = py.import("pylae.errors").and_then(|errors| errors.getattr("HookError"));
     match kind.and_then(|kind| kind.call1((message,))) {

@@ -1,4 +1,4 @@
-//! Hooks: the Python callables of a plan, and how the data plane calls them.
+//! Hooks: the Python callables of a plan, and the machinery that calls them.
 
 mod call;
 mod executor;
@@ -27,7 +27,7 @@ use message::handle::{self, About};
 use message::{headers, made, ready, request, user};
 use route::RouteHooks;
 
-/// Adds what Python sees of hooks.
+/// Adds the classes and functions for hooks to the module.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<handle::PyRequest>()?;
     module.add_class::<made::PyResponse>()?;
@@ -44,27 +44,27 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(failure::after_fork_in_child, module)?)
 }
 
-/// Where hooks run that do not run on workers.
+/// Creates the executors for hooks that do not run on workers.
 pub(crate) fn executors() -> std::io::Result<Arc<Executors<Job>>> {
     Executors::new(blocking::run)
 }
 
-/// The callables that came with a plan.
+/// The callables of a plan.
 pub(crate) struct HookTable {
     functions: Vec<Py<PyAny>>,
-    /// Name of each route's service, by the route's name.
+    /// Service names by route name.
     routes: std::collections::BTreeMap<Box<str>, Option<Box<str>>>,
     services: Arc<BTreeSet<Box<str>>>,
     log: Arc<Log>,
     executors: Arc<Executors<Job>>,
-    /// The hooks that were in force before, until these are.
+    /// The hooks of the previous plan, until this one is in force.
     previous: Mutex<Vec<Arc<Called>>>,
-    /// The hooks of all routes, for what is known of their calls.
+    /// The hooks of all routes, for their statistics.
     called: Mutex<Vec<Arc<Called>>>,
 }
 
 impl HookTable {
-    /// `before` are the hooks in force: those that stay keep what is known of their calls.
+    /// `previous` is the table in force. Hooks that are in both keep their statistics.
     pub(crate) fn new(
         plan: &Plan,
         functions: Vec<Py<PyAny>>,
@@ -86,20 +86,20 @@ impl HookTable {
         }
     }
 
-    /// Says that these are in force.
+    /// Releases the hooks of the previous plan, now that this one is in force.
     pub(crate) fn release_previous(&self) {
         let previous = std::mem::take(&mut *self.previous.lock());
         drop(previous);
     }
 
-    /// The hook, as it was if it was there before.
+    /// Returns the same hook of the previous plan, or creates one.
     fn find_or_create(&self, py: Python<'_>, route: &str, call: &HookCall, function: &Py<PyAny>) -> Arc<Called> {
         let previous = self.previous.lock();
         let kept = previous.iter().find(|kept| kept.matches(route, call, function));
         kept.map_or_else(|| Called::new(call.clone(), function.clone_ref(py), route, &self.log), Arc::clone)
     }
 
-    /// What is known of each hook's calls.
+    /// Returns the statistics of all hooks.
     pub(crate) fn figures(&self) -> Vec<HookFigures> {
         self.called.lock().iter().map(|hook| hook.figures()).collect()
     }

@@ -1,5 +1,5 @@
-//! `pylae._native`: what crosses between Python and the data plane. A plan goes in as JSON, statistics, log records and
-//! explanations come out as JSON. Hooks are called from here.
+//! `pylae._native`: the interface between Python and the data plane. Plans come in as JSON; statistics, log records and
+//! explanations go out as JSON. This crate also calls the Python hooks.
 
 mod engine;
 mod errors;

@@ -1,4 +1,4 @@
-//! Plans that are looked at, not run.
+//! Parses, checks and explains plans without running them.
 
 use pylae_core::Problem;
 use pylae_policies::Chain;
@@ -8,12 +8,12 @@ use serde::de::DeserializeOwned;
 use crate::errors::plan_error;
 use crate::gil;
 
-/// Reads a plan, or says where it is not one.
+/// Parses a plan. Problems carry the path of the invalid part.
 pub(crate) fn parse(json: &str) -> Result<pylae_core::Plan, Vec<Problem>> {
     deserialize(json)
 }
 
-/// A part of a plan as Python compiled it.
+/// Parses a part of a plan as Python compiled it.
 pub(crate) fn parse_part<T: DeserializeOwned>(json: &str) -> PyResult<T> {
     deserialize(json).map_err(|problems| plan_error(&problems))
 }
@@ -23,7 +23,7 @@ fn deserialize<T: DeserializeOwned>(json: &str) -> Result<T, Vec<Problem>> {
         .map_err(|error| vec![Problem::at(error.path().to_string(), error.inner().to_string())])
 }
 
-/// Everything that is wrong with a plan, and what is doubtful: `{"problems": [...], "warnings": [...]}`.
+/// Returns all problems and warnings of a plan: `{"problems": [...], "warnings": [...]}`.
 #[pyfunction]
 pub(crate) fn check(py: Python<'_>, plan: &str) -> String {
     gil::detached(py, || {
@@ -36,7 +36,7 @@ pub(crate) fn check(py: Python<'_>, plan: &str) -> String {
     })
 }
 
-/// What the plan would do with a request, without opening a socket. `request` is
+/// Explains what the plan would do with a request, without opening a socket. `request` is
 /// `{"method", "target", "headers": [[name, value], ...], "client", "secure"}`.
 #[pyfunction]
 pub(crate) fn explain(py: Python<'_>, plan: &str, request: &str) -> PyResult<String> {
@@ -48,7 +48,7 @@ pub(crate) fn explain(py: Python<'_>, plan: &str, request: &str) -> PyResult<Str
     .map_err(|problems: Vec<Problem>| plan_error(&problems))
 }
 
-/// A policy's configuration as the native side understands it.
+/// Deserializes the configuration of a policy and serializes it again, to compare both sides.
 #[pyfunction]
 pub(crate) fn echo_policy(name: &str, config: &str) -> PyResult<String> {
     let config = serde_json::from_str(config).map_err(|error| plan_error(&[Problem::at("", error.to_string())]))?;

@@ -1,9 +1,10 @@
-//! A certificate for this machine, for development.
+//! A local certificate for development.
 
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 
-/// The authority's certificate, one for `localhost` that it certificate, and the key of that, in PEM.
+/// Returns a new authority's certificate, a certificate for `localhost` that it signed, and the key of the latter, in
+/// PEM.
 #[pyfunction]
 pub(crate) fn local_certificate() -> PyResult<(String, String, String)> {
     let certificate = pylae_proxy::local_certificate().ok_or_else(|| PyOSError::new_err("there is no randomness"))?;

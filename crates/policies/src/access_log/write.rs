@@ -1,4 +1,4 @@
-//! The parts of a log line as bytes. None of it can end the line or a quoted text early, whatever clients send.
+//! Writes the parts of a log line. Escaping keeps clients from ending a line or a quoted text early.
 
 use std::io::Write;
 use std::net::IpAddr;
@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use pylae_core::civil_date;
 
-/// Something that text is escaped into.
+/// Escapes text into a buffer.
 pub(super) trait TextSink {
     fn put(&mut self, text: &[u8]);
 }
 
-/// Text inside a JSON string.
+/// Escapes text for a JSON string.
 pub(super) struct Json<'a>(pub(super) &'a mut Vec<u8>);
 
-/// Text inside the quotes of the common log format.
+/// Escapes text for a quoted field of the common log format.
 pub(super) struct Quoted<'a>(pub(super) &'a mut Vec<u8>);
 
 impl TextSink for Json<'_> {
@@ -27,7 +27,7 @@ impl TextSink for Json<'_> {
             match letter {
                 '"' => self.0.extend_from_slice(b"\\\""),
                 '\\' => self.0.extend_from_slice(b"\\\\"),
-                // U+2028 and U+2029 end lines for some readers.
+                // Some readers treat U+2028 and U+2029 as line ends.
                 '\0'..='\x1f' | '\x7f'..='\u{9f}' | '\u{2028}' | '\u{2029}' => {
                     // Writing to a Vec cannot fail.
                     let _ = write!(self.0, "\\u{:04x}", u32::from(letter));
@@ -56,7 +56,7 @@ impl TextSink for Quoted<'_> {
     }
 }
 
-/// Whether all of it stands for itself in either. Without branches, so that it runs over many bytes at once.
+/// Returns true if neither format has to escape anything. Free of branches, so that the compiler can vectorize it.
 fn is_plain(text: &[u8]) -> bool {
     let odd = |byte: u8| u8::from(byte.wrapping_sub(0x20) >= 0x5f) | u8::from(byte == b'"') | u8::from(byte == b'\\');
     text.iter().fold(0, |any, byte| any | odd(*byte)) == 0
@@ -76,7 +76,7 @@ pub(super) fn number(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
-/// Seconds to the microsecond.
+/// Writes seconds with microseconds.
 pub(super) fn seconds(out: &mut Vec<u8>, span: Option<Duration>) {
     let Some(span) = span else {
         out.extend_from_slice(b"null");
@@ -103,7 +103,7 @@ pub(super) fn address(out: &mut Vec<u8>, address: IpAddr) {
     }
 }
 
-/// RFC 3339 in UTC with milliseconds.
+/// Writes an RFC 3339 timestamp in UTC with milliseconds.
 pub(super) fn timestamp(out: &mut Vec<u8>, wall: Duration) {
     let (year, month, day) = civil_date(wall.as_secs() / 86_400);
     digits::<4>(out, year);
@@ -127,7 +127,7 @@ fn time(out: &mut Vec<u8>, wall: Duration) {
     digits::<2>(out, seconds % 60);
 }
 
-/// A moment as the common log format has it: `23/Nov/2026:10:00:00 +0000`.
+/// A timestamp in the common log format: `23/Nov/2026:10:00:00 +0000`.
 pub(super) struct CommonTime(pub(super) Duration);
 
 impl CommonTime {

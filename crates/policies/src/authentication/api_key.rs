@@ -1,4 +1,4 @@
-//! Keys that consumers send in a field or a query parameter. Only their SHA-256 is known here.
+//! API keys in a header field or query parameter. The plan holds only their SHA-256.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::identity::Identity;
 use super::outcome::{AuthenticatorOutcome, Refusal};
 use super::token::is_forwardable;
 
-/// Bytes of a key as sent.
+/// Maximum bytes of a key as sent.
 const MAX_LENGTH: usize = 1024;
 
 /// What the plan says.
@@ -46,7 +46,7 @@ type Hash = [u8; 32];
 pub(super) struct ApiKey {
     header: Option<String>,
     query: Option<String>,
-    /// By the first half of the hash; the whole is compared in constant time.
+    /// By the first half of the hash. The whole hash is compared in constant time.
     consumers: HashMap<[u8; 16], Vec<(Hash, Arc<User>)>>,
     forward: bool,
     identity: Arc<Identity>,
@@ -113,7 +113,7 @@ impl ApiKey {
         }
     }
 
-    /// Names of the field and the parameter that keys come in.
+    /// Names of the header field and the query parameter that carry keys.
     pub(super) fn credential_names(&self) -> impl Iterator<Item = &str> {
         self.header.iter().chain(&self.query).map(String::as_str)
     }
@@ -122,7 +122,7 @@ impl ApiKey {
         let hash = digest::digest(&digest::SHA256, key);
         let hash: Hash = hash.as_ref().try_into().ok()?;
         let candidates = self.consumers.get(&first_half(&hash))?;
-        // The hash of a secret key cannot be steered, so which entries are near tells nobody anything.
+        // Clients cannot steer the hash of a secret key, so timing of this lookup reveals nothing.
         let found = candidates.iter().find(|(own, _)| constant_time::verify_slices_are_equal(own, &hash).is_ok());
         found.map(|(_, user)| Arc::clone(user))
     }
@@ -159,7 +159,7 @@ impl ApiKey {
     }
 }
 
-/// Whether a parameter has this name.
+/// Returns true if the percent-decoded parameter name is `name`.
 fn is_named(sent: &[u8], name: &str) -> bool {
     *query::decoded(sent) == *name.as_bytes()
 }

@@ -1,4 +1,4 @@
-//! The table of all kinds of authenticators, and those of a plan.
+//! All kinds of authenticators, and the authenticators of a plan.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +19,9 @@ use crate::config;
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
-    /// What challenges name.
+    /// The realm that challenges name.
     realm: String,
-    /// Failed authentications per client address; none is no limit.
+    /// Failed authentications per client address; None is unlimited.
     failure_limit: Option<FailureLimit>,
     authenticators: Vec<AnyConfig>,
 }
@@ -35,7 +35,7 @@ enum AnyConfig {
     ClientCertificate(client_certificate::Config),
 }
 
-/// Any authenticator.
+/// An authenticator of any kind.
 pub(super) enum Authenticator {
     Jwt(Jwt),
     ApiKey(Box<ApiKey>),
@@ -43,7 +43,7 @@ pub(super) enum Authenticator {
     ClientCertificate(ClientCertificate),
 }
 
-/// The authenticators of a plan, ready to be asked.
+/// The compiled authenticators of a plan.
 #[derive(Default)]
 pub struct Authenticators {
     pub(crate) realm: String,
@@ -52,7 +52,7 @@ pub struct Authenticators {
 }
 
 impl Authenticators {
-    /// Reads and builds the `auth` part of a plan. Paths of problems are relative to it.
+    /// Parses and builds the `auth` part of a plan. Paths of problems are relative to it.
     pub fn build(config: Option<&serde_json::Value>, identity: &Arc<Identity>) -> Result<Self, Vec<Problem>> {
         let Some(config) = config else { return Ok(Self::default()) };
         let config: Config = config::read(config)?;
@@ -78,7 +78,7 @@ impl Authenticators {
 }
 
 impl Authenticators {
-    /// Names of fields and parameters that hold credentials, besides the registered ones.
+    /// Names of the fields and parameters that carry API keys.
     pub(crate) fn credential_names(&self) -> impl Iterator<Item = &str> {
         let keys =
             self.list.iter().filter_map(|one| if let Authenticator::ApiKey(keys) = &**one { Some(keys) } else { None });
@@ -98,7 +98,7 @@ impl Authenticator {
         }
     }
 
-    /// The name under which routes choose it.
+    /// Returns the name by which routes refer to the authenticator.
     pub(super) fn name(&self) -> &str {
         match self {
             Self::Jwt(jwt) => jwt.name(),
@@ -108,25 +108,25 @@ impl Authenticator {
         }
     }
 
-    /// Whether its credentials are bearer tokens.
+    /// Returns true if the authenticator reads bearer tokens.
     pub(super) fn takes_bearer_tokens(&self) -> bool {
         matches!(self, Self::Jwt(_))
     }
 
-    /// How a client is told that it could identify itself (RFC 9110 section 11.6.1).
+    /// Returns the challenge for `WWW-Authenticate` (RFC 9110 section 11.6.1).
     pub(super) fn challenge(&self, realm: &str) -> String {
         match self {
             Self::Jwt(_) => format!("Bearer realm=\"{realm}\""),
-            // Not registered; a 401 must name something.
+            // The scheme is not registered, but a 401 must name one.
             Self::ApiKey(_) => format!("ApiKey realm=\"{realm}\""),
             Self::Basic(_) => format!("Basic realm=\"{realm}\", charset=\"UTF-8\""),
-            // The same.
+            // Not registered either.
             Self::ClientCertificate(_) => format!("ClientCertificate realm=\"{realm}\""),
         }
     }
 
-    /// What it makes of the request. `lockout` says how long the address must wait if it has failed too often; asked
-    /// before anything that costs much.
+    /// Authenticates the request. `lockout` returns how long the address must wait if it has failed too often; it is
+    /// called before anything expensive.
     #[inline]
     pub(super) fn authenticate(
         &self,
@@ -141,7 +141,7 @@ impl Authenticator {
         }
     }
 
-    /// The same at once, without a side effect, whatever it costs. For explanations.
+    /// Authenticates the request immediately and without side effects, for explanations.
     pub(super) fn preview(&self, exchange: &Exchange) -> AuthenticatorOutcome {
         match self {
             Self::Jwt(jwt) => jwt.preview(exchange),
@@ -151,13 +151,13 @@ impl Authenticator {
         }
     }
 
-    /// Takes the credential out of the request if instances are not to see it.
+    /// Removes the credential from the forwarded request, unless it is configured to be forwarded.
     pub(super) fn strip_credential(&self, exchange: &mut Exchange) {
         match self {
             Self::Jwt(jwt) => jwt.strip_credential(exchange),
             Self::ApiKey(keys) => keys.strip_credential(exchange),
             Self::Basic(basic) => basic.strip_credential(exchange),
-            // It is not in the request.
+            // The certificate is not part of the request.
             Self::ClientCertificate(_) => {}
         }
     }

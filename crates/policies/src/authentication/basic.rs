@@ -1,4 +1,4 @@
-//! `Authorization: Basic` (RFC 7617). Passwords are verified off the worker: their hashes are slow on purpose.
+//! `Authorization: Basic` (RFC 7617). Passwords are verified off the workers, because their hashes are slow by design.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -22,10 +22,9 @@ use super::memory::{CredentialTag, VerifiedCredential};
 use super::outcome::{AuthenticatorOutcome, Moment, Refusal, credential};
 use super::token::is_forwardable;
 
-/// Bytes of user name and password as sent.
+/// Maximum bytes of user name and password as sent.
 const MAX_LENGTH: usize = 1024;
-/// Memory that verifying one Argon2 hash may take, in KiB, and rounds over it: a mistyped hash must not stop the
-/// gateway.
+/// Limits for Argon2 parameters, memory in KiB: a mistyped hash must not stall the gateway.
 const MAX_ARGON2_MEMORY: u32 = 256 * 1024;
 const MAX_ARGON2_ROUNDS: u32 = 16;
 const MAX_BCRYPT_COST: u32 = 15;
@@ -60,7 +59,7 @@ pub(super) struct Basic {
 
 struct BasicUsers {
     users: HashMap<String, (StoredPassword, Arc<User>)>,
-    /// What stands in for the hashes of users who do not exist.
+    /// Hashes to verify against for users that do not exist.
     decoys: Box<[StoredPassword]>,
     remember: Duration,
     salt: u64,
@@ -163,15 +162,15 @@ impl Basic {
 impl BasicUsers {
     fn find(&self, name: &str, password: &[u8]) -> Option<Arc<User>> {
         let Some((stored, user)) = self.users.get(name) else {
-            // The answer is the same whatever comes of it; what counts is the time that it takes.
+            // The result is ignored. This takes the time that an existing user would take.
             self.decoy_for(name).map(|stored| stored.verify(password));
             return None;
         };
         stored.verify(password).then(|| Arc::clone(user))
     }
 
-    /// The hash that a name which does not exist is verified against. Hashes may cost differently; each such name keeps
-    /// to one of them, so that what it costs tells it apart from no name that exists.
+    /// Returns the hash to verify an unknown name against. Hashes may differ in cost, so each unknown name always gets
+    /// the same hash: its timing then looks like that of an existing name.
     fn decoy_for(&self, name: &str) -> Option<&StoredPassword> {
         let number = self.identity.memory.salt(name) % (self.decoys.len() as u64).max(1);
         self.decoys.get(usize::try_from(number).unwrap_or(0))
@@ -222,7 +221,7 @@ impl StoredPassword {
     fn verify(&self, password: &[u8]) -> bool {
         match self {
             Self::Argon2(hash) => Argon2::default().verify_password(password, &**hash).is_ok(),
-            // What bcrypt would cut off is refused: two passwords must not be one.
+            // Refuse passwords that bcrypt would truncate, because different passwords would match.
             Self::Bcrypt(hash) => bcrypt::non_truncating_verify(password, hash).unwrap_or(false),
         }
     }
@@ -232,7 +231,7 @@ fn outcome_of(user: Option<Arc<User>>) -> AuthenticatorOutcome {
     user.map_or(AuthenticatorOutcome::Refused(Refusal::Bad(WRONG)), AuthenticatorOutcome::Accepted)
 }
 
-/// User name and password.
+/// Decodes user name and password.
 fn parse_credentials(sent: &[u8]) -> Option<(String, Vec<u8>)> {
     if sent.len() > MAX_LENGTH * 2 {
         return None;
@@ -243,7 +242,7 @@ fn parse_credentials(sent: &[u8]) -> Option<(String, Vec<u8>)> {
     Some((name.to_owned(), bytes[colon + 1..].to_vec()))
 }
 
-/// What a background thread finds out, on its way to the worker that waits for it.
+/// The result of a check on a background thread, for the worker that waits for it.
 #[derive(Default)]
 struct PendingCheck(Mutex<CheckState>);
 
@@ -284,7 +283,7 @@ mod tests {
 
     #[test]
     fn names_that_do_not_exist_cost_what_some_name_that_exists_costs() {
-        // Argon2 of little and of much cost, and bcrypt: a stand-in that were always the same would give itself away.
+        // Cheap Argon2, expensive Argon2, and bcrypt: always using the same decoy would reveal unknown names.
         let hashes = [
             "$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHRzb21l$c29tZXNhbHRzb21l",
             "$argon2id$v=19$m=65536,t=3,p=1$c29tZXNhbHRzb21l$c29tZXNhbHRzb21l",

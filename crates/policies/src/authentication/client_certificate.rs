@@ -1,4 +1,4 @@
-//! Certificates that clients show in the TLS handshake, of authorities that the listener believes.
+//! Client certificates from the TLS handshake, issued by authorities that the listener trusts.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use super::token::is_forwardable;
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Config {
-    /// Where the user's id stands; the first that is there counts.
+    /// Parts of the certificate that hold the user's id. The first one present is used.
     id: Vec<SubjectPart>,
-    /// Users that are known; none: whoever has a certificate.
+    /// Known users; None accepts every certificate.
     users: Option<Vec<CertificateUser>>,
 }
 
@@ -71,7 +71,7 @@ impl ClientCertificate {
 
     pub(super) fn authenticate(&self, exchange: &Exchange) -> AuthenticatorOutcome {
         let Some(certificate) = &exchange.request.origin.certificate else { return AuthenticatorOutcome::Absent };
-        // A connection, or a session that is resumed, may outlive it.
+        // A connection or a resumed session may outlive the certificate.
         if certificate.not_after < exchange.times.wall {
             return AuthenticatorOutcome::Refused(Refusal::Bad("the client's certificate has expired"));
         }
@@ -111,7 +111,7 @@ impl ClientCertificate {
     }
 }
 
-/// Everything that the certificate says of its subject.
+/// Returns all names of the certificate's subject.
 fn claims(certificate: &Certificate) -> Map<String, Value> {
     let Certificate { common_name, dns, emails, uris, .. } = certificate;
     let lists = [("dns", dns), ("emails", emails), ("uris", uris)];

@@ -1,4 +1,4 @@
-//! How often a client's address may fail to say who it is.
+//! Limits failed authentications per client address.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -9,14 +9,14 @@ use pylae_core::limit::{
 use pylae_core::plan::Seconds;
 use serde::{Deserialize, Serialize};
 
-/// What is counted together of IPv6: the bytes of the address, and how many times the limit they may fail. A /64 is
-/// what one client has at least. Many have a /56 or a /48 (RFC 6177), which hold 256 and 65,536 of them; others who are
-/// strangers to each other share one. So these may fail more often than one client has reason to, and much less often
-/// than all of their networks together.
+/// IPv6 prefixes that share a counter: length in bytes, multiple of the limit, and name of the counter. A client has at
+/// least a /64. Many clients have a /56 or a /48 (RFC 6177), which contain 256 and 65,536 of them, but unrelated
+/// clients may also share one. So larger networks may fail more often than one client, and much less often than all
+/// their /64 networks together.
 const NETWORKS: [(usize, u32, &str); 3] =
     [(8, 1, "authentication/failures"), (7, 4, "authentication/failures/56"), (6, 16, "authentication/failures/48")];
 
-/// So many failures in such a time.
+/// The maximum number of failures in a period.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FailureLimit {
@@ -24,11 +24,11 @@ pub(super) struct FailureLimit {
     pub(super) per: Seconds,
 }
 
-/// A limit of failures per client, and what bounds clients that have many addresses.
+/// Limits of failures per client network, one for each entry of `NETWORKS`.
 pub(super) struct Failures([Limit; NETWORKS.len()]);
 
 impl Failures {
-    /// The limits, counted in `counters`.
+    /// Registers the limits in `counters`.
     pub(super) fn register(limit: FailureLimit, counters: &MemoryCounterStore) -> Result<Self, LimitError> {
         let [client, small, large] = NETWORKS.map(|(_, times, identity)| {
             let shape =
@@ -38,8 +38,8 @@ impl Failures {
         Ok(Self([client?, small?, large?]))
     }
 
-    /// Counts `cost` failures of `client`, which none of the networks that it is in may have too many of; a refused one
-    /// is not counted. How long it must wait if it has none left.
+    /// Charges `cost` failures to all networks of `client`, or to none if any limit is used up. Returns how long the
+    /// client must wait in that case.
     pub(super) fn charge(
         &self,
         client: IpAddr,
@@ -69,7 +69,7 @@ impl Failures {
         };
         match check(cost) {
             Err(wait) => Some(wait),
-            // Asked again for one, an empty allowance says when there is one again.
+            // Nothing is left: checking a cost of 1 tells how long to wait.
             Ok(false) if cost == 0 => check(1).err(),
             Ok(_) => None,
         }
@@ -132,7 +132,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// Without time in between a failure is admitted if and only if every network that it is in has one left.
+        /// At one point in time, a failure is admitted if and only if every network of the client has one left.
         #[test]
         fn every_network_must_admit(limit in 1_u32..4, clients in prop::collection::vec((0_u128..2, 0_u128..3, 0_u128..6, 0_u128..3), 1..400)) {
             let counters = MemoryCounterStore::new(100_000);

@@ -1,4 +1,4 @@
-//! What authenticators know beyond their settings.
+//! State of authenticators besides their settings.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::key_set::{Background, KeySets};
 use super::memory::{CredentialCache, Revoked};
 
-/// Kept over reloads, shared by all workers.
+/// Verified credentials, revocations and fetched keys. Survives reloads and is shared by all workers.
 #[derive(Default)]
 pub struct Identity {
     pub(super) memory: CredentialCache,
@@ -15,13 +15,13 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Says who does what must be done outside the workers. To be called once, before any plan is built.
+    /// Sets what runs work outside the workers. Must be called once, before any plan is built.
     pub fn set_background(&self, background: Box<dyn Background>) {
         let _ = self.background.set(background);
     }
 
-    /// Refuses a credential from now on, for `span`; `wall` is the time since the Unix epoch. False if there are too
-    /// many revocations to add one.
+    /// Revokes a credential for `span` from `wall`, the time since the Unix epoch. Returns false if the maximum number
+    /// of revocations is reached.
     pub fn revoke(&self, what: Revoked<'_>, wall: Duration, span: Duration) -> bool {
         self.memory.revoke(what, wall, span)
     }

@@ -15,7 +15,7 @@ use super::memory::{CredentialTag, VerifiedCredential};
 use super::outcome::{AuthenticatorOutcome, Moment, Refusal, credential};
 use super::token::{self, TokenError, TokenRules, Verified};
 
-/// Longest time for which a token without `exp` is remembered.
+/// How long a token without `exp` is remembered.
 const MAX_REMEMBERED: Duration = Duration::from_secs(3600);
 
 /// What the plan says.
@@ -23,11 +23,11 @@ const MAX_REMEMBERED: Duration = Duration::from_secs(3600);
 pub(super) struct Config {
     name: String,
     keys: KeyConfig,
-    /// Accepted algorithms; empty takes the usual one of each key.
+    /// Accepted algorithms; empty accepts the default algorithm of each key.
     algorithms: Vec<SignatureAlgorithm>,
-    /// How often keys at an address are fetched.
+    /// How often keys at a URL are fetched.
     refresh: Seconds,
-    /// Bytes of a token.
+    /// Maximum bytes of a token.
     max_size: usize,
     #[serde(flatten)]
     rules: TokenRules,
@@ -112,7 +112,7 @@ impl Jwt {
         }
     }
 
-    /// A token that is not remembered.
+    /// Verifies a token that is not in the credential cache.
     fn verify_new(
         &self,
         token: &[u8],
@@ -133,7 +133,7 @@ impl Jwt {
         }
     }
 
-    /// Waits for a newer set of keys, if there may be one.
+    /// Waits for a newer key set if one can be fetched now; refuses the token otherwise.
     fn wait_for_key(&self, token: &str, at: Moment, why: token::RefusalReason) -> AuthenticatorOutcome {
         let refusal = || self.inner.refusal(TokenError::UnknownKey(why));
         let JwtKeys::At(set) = &self.inner.source else { return refusal() };

@@ -1,4 +1,4 @@
-//! A JWK set that lies at an address: when it is fetched, and what holds meanwhile. Who fetches it is somebody else.
+//! A remote JWK set: when it is fetched, and which keys are in force meanwhile. A [`Background`] does the fetching.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -12,28 +12,28 @@ use pylae_core::Instant;
 
 use super::keys::{Keys, SignatureAlgorithm};
 
-/// Shortest time between two fetches, whatever is asked for.
+/// Minimum time between two fetches.
 const MIN_INTERVAL: Duration = Duration::from_secs(30);
-/// Bytes of a JWK set.
+/// Maximum bytes of a JWK set.
 pub const MAX_KEY_SET_BYTES: usize = 1024 * 1024;
 
-/// What is done for authenticators outside the workers.
+/// Work that authenticators need done outside the workers.
 pub trait Background: Send + Sync {
-    /// Runs `job`, which takes long, on one of a few threads. False, and it is dropped, if too many wait already.
+    /// Queues the slow `job` for one of a few threads. Drops it and returns false if too many jobs are queued.
     fn run(&self, job: Box<dyn FnOnce() + Send>) -> bool;
 
-    /// Looks after `set` from now on, as long as it lives: fetches it when it is due. To be called again when it has
-    /// become due earlier than it said.
+    /// Fetches `set` whenever it is due, until it is dropped. Must be called again when the set becomes due earlier
+    /// than it reported.
     fn watch(&self, set: &Arc<KeySet>);
 }
 
-/// The keys at an address.
+/// The JWK set at a URL.
 pub struct KeySet {
     url: String,
     algorithms: Vec<SignatureAlgorithm>,
     refresh: Duration,
     keys: RwLock<Option<Arc<Keys>>>,
-    /// Which of all sets that were ever fetched is in force: no two have the same, wherever they come from.
+    /// Identifies the document in force. Unique among all documents ever fetched, from any URL.
     generation: AtomicU64,
     fetches: Arc<AtomicU64>,
     state: Mutex<State>,
@@ -41,33 +41,33 @@ pub struct KeySet {
 
 #[derive(Default)]
 struct State {
-    /// The last document, to see whether another one differs.
+    /// The last document, to detect changes.
     document: Vec<u8>,
-    /// When the next fetch is due; zero is at once.
+    /// When the next fetch is due; zero is now.
     due: Instant,
-    /// When the last fetch began.
+    /// When the last fetch started.
     fetch_started: Option<Instant>,
     fetching: bool,
     failures: u32,
     wakers: Vec<Waker>,
 }
 
-/// What came of a fetch, for the log.
+/// The result of a fetch, for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fetched {
-    /// As expected: nothing to tell.
+    /// Nothing to log: the same result as last time.
     Usual,
-    /// The first that failed in a row.
+    /// The first failure in a row.
     Failing(String),
-    /// The first that succeeded after failures.
+    /// The first success after failures.
     Recovered,
 }
 
-/// What a request may hope for when it lacks a key.
+/// Whether a request that lacks a key can wait for a fetch.
 pub(super) enum KeyFetch {
-    /// A fetch is under way or about to begin.
+    /// A fetch is in progress or about to start.
     Soon,
-    /// Nothing is fetched before long.
+    /// No fetch is coming soon.
     NotSoon,
 }
 
@@ -84,30 +84,30 @@ impl KeySet {
         }
     }
 
-    /// Where it lies.
+    /// Returns the URL of the set.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The address without what may be secret in it, for logs.
+    /// Returns the URL without its query and fragment, which may hold secrets, for logs.
     pub fn redacted_url(&self) -> &str {
         self.url.split(['?', '#']).next().unwrap_or_default()
     }
 
-    /// When it is to be fetched; none while it is being fetched.
+    /// Returns when the set must be fetched, or None while a fetch is in progress.
     pub fn due(&self) -> Option<Instant> {
         let state = self.state.lock();
         (!state.fetching).then_some(state.due)
     }
 
-    /// Says that a fetch begins.
+    /// Marks the start of a fetch.
     pub fn begin_fetch(&self, now: Instant) {
         let mut state = self.state.lock();
         state.fetching = true;
         state.fetch_started = Some(now);
     }
 
-    /// Takes what was fetched. What is no usable set changes nothing: the last good one stays in force.
+    /// Takes the result of a fetch. After a failure or an unusable document the last good set stays in force.
     pub fn finish_fetch(&self, document: Result<Vec<u8>, String>, now: Instant) -> Fetched {
         let parsed = document.and_then(|document| {
             let keys = Keys::from_jwks(&document, &self.algorithms, false)?;
@@ -125,7 +125,7 @@ impl KeySet {
                 if std::mem::take(&mut state.failures) > 0 { Fetched::Recovered } else { Fetched::Usual }
             }
             Err(why) => {
-                // Without any key nobody gets in, so the first attempts follow each other soon.
+                // Without any keys no client is admitted, so the first retries come sooner.
                 let loaded = self.keys.read().is_some();
                 let pause = if loaded {
                     MIN_INTERVAL
@@ -144,17 +144,17 @@ impl KeySet {
         fetched
     }
 
-    /// The keys in force, and which set they are; none before the first was fetched.
+    /// Returns the keys in force, or None before the first successful fetch.
     pub(super) fn current(&self) -> Option<Arc<Keys>> {
         self.keys.read().clone()
     }
 
-    /// Tells sets that were ever in force apart.
+    /// Returns the identifier of the document in force.
     pub(super) fn generation(&self) -> u64 {
         self.generation.load(Ordering::SeqCst)
     }
 
-    /// Asks for a newer set: fetched at once, but not within 30 seconds of the last time.
+    /// Requests a newer set now, unless the last fetch started less than `MIN_INTERVAL` ago.
     pub(super) fn request_fetch(&self, now: Instant) -> KeyFetch {
         let mut state = self.state.lock();
         if state.fetching || state.due <= now {
@@ -167,11 +167,11 @@ impl KeySet {
         KeyFetch::Soon
     }
 
-    /// Waits until the fetch that is due or under way is over.
+    /// Waits until the due or running fetch has finished.
     pub(super) async fn wait_for_fetch(&self, now: Instant) {
         poll_fn(|cx| {
             let mut state = self.state.lock();
-            // A due date later than `now` was set by a fetch that is over.
+            // Only a finished fetch sets a due time later than `now`.
             if !state.fetching && state.due > now {
                 return Poll::Ready(());
             }
@@ -182,19 +182,19 @@ impl KeySet {
     }
 }
 
-/// The sets that authenticators use, by address: one that is used again after a reload keeps its keys.
+/// The sets in use, by URL and settings. A set that is still used after a reload keeps its keys.
 #[derive(Default)]
 pub(super) struct KeySets {
-    by_url: Mutex<BTreeMap<String, Weak<KeySet>>>,
-    /// Counts the sets that were fetched. A set that is let go and taken up again must not be taken for what it was
-    /// before: tokens are remembered longer.
+    in_use: Mutex<BTreeMap<String, Weak<KeySet>>>,
+    /// Counts fetched documents. Verified tokens are remembered longer than a set lives, so a set that is dropped and
+    /// created again must not reuse an identifier.
     fetches: Arc<AtomicU64>,
 }
 
 impl KeySets {
-    /// The set at `url`.
+    /// Returns the set at `url`, and creates it if it is not in use.
     pub(super) fn get(&self, url: &str, algorithms: &[SignatureAlgorithm], refresh: Duration) -> Arc<KeySet> {
-        let mut sets = self.by_url.lock();
+        let mut sets = self.in_use.lock();
         sets.retain(|_, set| set.strong_count() > 0);
         let name = format!("{url} {algorithms:?} {refresh:?}");
         if let Some(set) = sets.get(&name).and_then(Weak::upgrade) {

@@ -1,5 +1,4 @@
-//! Keys that tokens are verified with. Each is bound to one algorithm when it is read; a token's `alg` is only
-//! compared.
+//! Keys that verify tokens. Each key is bound to one algorithm when it is parsed; a token's `alg` is only compared.
 
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::hmac;
@@ -12,12 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use super::object::Object;
 
-/// Keys that one set may hold.
+/// Maximum number of keys in a set.
 const MAX_KEYS: usize = 100;
-/// Bits that an RSA modulus needs at least (RFC 7518 section 3.3).
+/// Minimum bits of an RSA modulus (RFC 7518 section 3.3).
 const MIN_RSA_BITS: usize = 2048;
 
-/// A signature algorithm (RFC 7518 section 3.1, RFC 8037 section 3.1). `none` is not one.
+/// A signature algorithm (RFC 7518 section 3.1, RFC 8037 section 3.1). `none` is not supported.
 #[allow(clippy::upper_case_acronyms)] // spelt as in the registry
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum SignatureAlgorithm {
@@ -55,7 +54,7 @@ const ALL: [SignatureAlgorithm; 13] =
     [HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA];
 
 impl SignatureAlgorithm {
-    /// The name in the registry.
+    /// Returns the registered name.
     pub(super) fn name(self) -> &'static str {
         match self {
             HS256 => "HS256",
@@ -108,21 +107,21 @@ impl SignatureAlgorithm {
     }
 }
 
-/// Where keys come from, as the plan says it.
+/// Where keys come from, as in the plan.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(tag = "from", content = "value", rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum KeyConfig {
-    /// Shared secrets, any of which signs.
+    /// Shared secrets, any of which may sign.
     Secret(Vec<String>),
     /// Public keys in PEM (`PUBLIC KEY`, `RSA PUBLIC KEY`), one or more in each text.
     Pem(Vec<String>),
     /// A JWK set (RFC 7517 section 5) as JSON text.
     Jwks(String),
-    /// A JWK set at this address, fetched again and again.
+    /// A JWK set at this URL, fetched periodically.
     Url(String),
 }
 
-/// One key and the algorithm that it is for.
+/// A key and its algorithm.
 pub(super) struct VerificationKey {
     kid: Option<Box<str>>,
     algorithm: SignatureAlgorithm,
@@ -140,13 +139,13 @@ impl VerificationKey {
         (!bytes.is_empty()).then_some(Self { kid, algorithm, material })
     }
 
-    /// None if `bytes` are no key for `algorithm`.
+    /// Returns None if `bytes` are not a key for `algorithm`.
     fn public(kid: Option<Box<str>>, algorithm: SignatureAlgorithm, bytes: &[u8]) -> Option<Self> {
         let parsed = ParsedPublicKey::new(algorithm.public()?, bytes).ok()?;
         Some(Self { kid, algorithm, material: Material::Public(parsed) })
     }
 
-    /// Whether this is the key for a token with such a header. A key without name serves all names.
+    /// Returns true if the key fits a token with this header. A key without `kid` fits every `kid`.
     fn matches(&self, algorithm: &str, kid: Option<&str>) -> bool {
         self.algorithm.name() == algorithm && self.accepts_kid(kid)
     }
@@ -166,20 +165,20 @@ impl VerificationKey {
     }
 }
 
-/// What a set of keys says about a signature.
+/// The result of checking a signature against a set of keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KeyMatch {
-    /// One of its keys made it.
+    /// A key verifies the signature.
     Verified,
-    /// There is a key of this name, but not for this algorithm.
+    /// The set has a key with this `kid`, but not for this algorithm.
     WrongAlgorithm,
-    /// The same, but the token names no key of the set: another set might have one.
+    /// No key is for this algorithm, and the token names no key of the set. Another set might have one.
     NoKeyForAlgorithm,
-    /// There is no key of this name.
+    /// The set has no key with this `kid`.
     UnknownKey,
-    /// The key of this name did not make it.
+    /// The key with this `kid` does not verify the signature.
     Mismatch,
-    /// None of the keys that it could be made it, and the token names none of them: it may be of another set.
+    /// No candidate verifies the signature, and the token names none of them. Another set might have the key.
     NoKeyVerifies,
 }
 
@@ -188,7 +187,7 @@ pub(super) enum KeyMatch {
 pub(super) struct Keys(Vec<VerificationKey>);
 
 impl Keys {
-    /// Looks for the key by what the token's header says, and verifies with it.
+    /// Selects keys by the token's header and verifies the signature with them.
     pub(super) fn check(&self, algorithm: &str, kid: Option<&str>, message: &[u8], signature: &[u8]) -> KeyMatch {
         let mut candidates = self.0.iter().filter(|key| key.matches(algorithm, kid)).peekable();
         let knows_kid = || kid.is_some() && self.0.iter().any(|key| key.kid.as_deref() == kid);
@@ -212,7 +211,7 @@ impl Keys {
         }
     }
 
-    /// Secrets, for the HMAC algorithms among `allowed` (HS256 if none is named).
+    /// Creates keys from secrets, for each of the `allowed` algorithms (HS256 if empty).
     pub(super) fn from_secrets(secrets: &[String], allowed: &[SignatureAlgorithm]) -> Result<Self, Vec<Problem>> {
         let allowed = if allowed.is_empty() { &[HS256] } else { allowed };
         if let Some(wrong) = allowed.iter().find(|algorithm| algorithm.hmac().is_none()) {
@@ -231,7 +230,7 @@ impl Keys {
         Self::non_empty(keys, "keys", "there is no secret")
     }
 
-    /// Public keys in PEM, for those of `allowed` that suit each (the usual one of its kind if none is named).
+    /// Parses public keys in PEM, for those of the `allowed` algorithms that fit each key (its default one if empty).
     pub(super) fn from_pem(texts: &[String], allowed: &[SignatureAlgorithm]) -> Result<Self, Vec<Problem>> {
         let mut keys = Vec::new();
         for (index, text) in texts.iter().enumerate() {
@@ -251,8 +250,8 @@ impl Keys {
         Self::non_empty(keys, "keys", "there is no key")
     }
 
-    /// A JWK set. Keys that are not for signatures, or that are of an unknown kind, are passed over (RFC 7517 section
-    /// 5). Secrets are taken only from a set that is `private`, never from one that can be fetched.
+    /// Parses a JWK set. Skips keys that are not for signatures or of an unknown kind (RFC 7517 section 5). Secrets are
+    /// accepted only from a `private` set, never from a fetched one.
     pub(super) fn from_jwks(text: &[u8], allowed: &[SignatureAlgorithm], private: bool) -> Result<Self, String> {
         let Object::<JwkSet>(set) = serde_json::from_slice(text).map_err(|_| "this is not a JWK set".to_owned())?;
         if set.keys.len() > MAX_KEYS {
@@ -271,7 +270,7 @@ impl Keys {
     }
 }
 
-/// What a public key in DER is good for, within `allowed`.
+/// Returns one key per algorithm of `allowed` that the public key in DER fits.
 fn from_der(kid: Option<&str>, der: &[u8], allowed: &[SignatureAlgorithm]) -> Result<Vec<VerificationKey>, String> {
     let key = |algorithm: SignatureAlgorithm| VerificationKey::public(kid.map(Into::into), algorithm, der);
     let usual = [RS256, ES256, ES384, ES512, EdDSA].into_iter().find(|algorithm| key(*algorithm).is_some());
@@ -295,7 +294,7 @@ struct JwkSet {
     keys: Vec<serde_json::Value>,
 }
 
-/// A JSON Web Key, as far as it is looked at (RFC 7517 section 4, RFC 7518 section 6, RFC 8037 section 2).
+/// The used members of a JSON Web Key (RFC 7517 section 4, RFC 7518 section 6, RFC 8037 section 2).
 #[derive(Deserialize)]
 struct Jwk {
     kty: String,
@@ -318,7 +317,7 @@ impl Jwk {
         if !for_signatures {
             return None;
         }
-        // The key's own `alg` binds it further; one that is not known, or not allowed, makes the key useless.
+        // The key's own `alg` restricts it further. If it is unknown or not allowed, the key is unusable.
         let own = match &self.alg {
             None => None,
             Some(name) => {
@@ -363,7 +362,7 @@ impl Jwk {
     }
 }
 
-/// Bytes in base64url without padding; nothing else, and only in the one canonical spelling.
+/// Decodes base64url without padding. Only the canonical encoding is accepted.
 pub(super) fn decode_base64url(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text).ok()
 }

@@ -1,4 +1,4 @@
-//! Credentials that were verified, so that the same one is not verified again, and those that were revoked.
+//! A cache of verified credentials, and the list of revoked ones.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
@@ -10,43 +10,43 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use pylae_core::User;
 
-/// Parts of the memory, each behind a lock of its own. A power of two.
+/// Number of shards, each with its own lock. A power of two.
 const SHARDS: usize = 64;
-/// Bytes that the entries of one shard may take, by estimate: 64 MB in all.
+/// Estimated maximum bytes of the entries of one shard; 64 MB in total.
 const SHARD_BYTES: usize = 1024 * 1024;
-/// Revocations that are kept; more are refused, because forgetting one would let its credential in again.
+/// Maximum number of revocations. More are refused, because evicting one would admit its credential again.
 const MAX_REVOCATIONS: usize = 100_000;
 
-/// What stands for a credential: two independent keyed hashes (`SipHash` with secret keys), 128 bits.
+/// Identifies a credential: two independent keyed hashes (`SipHash` with secret keys), 128 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct CredentialTag(u64, u64);
 
-/// A credential that is remembered.
+/// A cached credential.
 pub(super) struct VerifiedCredential {
     pub(super) user: Arc<User>,
-    /// Since the Unix epoch.
+    /// When the entry expires, since the Unix epoch.
     pub(super) until: Duration,
     /// The token's `jti`.
     pub(super) id: Option<Box<str>>,
 }
 
-/// What may be revoked.
+/// What to revoke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Revoked<'a> {
     /// The token with this `jti`.
     Token(&'a str),
-    /// Everything issued to this user so far.
+    /// All credentials issued to this user so far.
     User(&'a str),
 }
 
-/// Verified credentials and revocations. Shared by all workers, bounded, and kept over reloads.
+/// Verified credentials and revocations. Bounded, shared by all workers, and kept across reloads.
 pub(super) struct CredentialCache {
     hashers: [RandomState; 2],
     shards: Box<[PaddedCredentialShard]>,
     revoked: Mutex<Revocations>,
-    /// Number of revocations kept, so that nobody takes the lock while there are none.
+    /// Number of revocations, so that the lock is not taken while there are none.
     revocations: AtomicUsize,
-    /// Revocations made so far: what was verified before the last one is not remembered.
+    /// Counts revocations. A credential verified before the latest one is not cached.
     epoch: AtomicU64,
 }
 
@@ -58,12 +58,12 @@ struct PaddedCredentialShard(Mutex<CredentialShard>);
 #[derive(Default)]
 struct CredentialShard {
     entries: HashMap<u64, (u64, VerifiedCredential), BuildHasherDefault<IdentityHasher>>,
-    /// Keys in the order in which they came, possibly of entries that are gone.
+    /// Keys and sizes in order of insertion. The entries of some keys may be gone.
     order: VecDeque<(u64, usize)>,
     bytes: usize,
 }
 
-/// Takes a tag, which is a hash already, as it is.
+/// Uses the key itself as its hash: tags are hashes already.
 #[derive(Default)]
 struct IdentityHasher(u64);
 
@@ -83,9 +83,9 @@ impl Hasher for IdentityHasher {
 
 #[derive(Default)]
 struct Revocations {
-    /// Until when, since the Unix epoch.
+    /// When each revocation ends, since the Unix epoch.
     tokens: HashMap<Box<str>, Duration>,
-    /// When they were revoked, and until when that is kept.
+    /// When each user was revoked, and when the revocation ends.
     users: HashMap<Box<str>, (Duration, Duration)>,
 }
 
@@ -102,7 +102,7 @@ impl Default for CredentialCache {
 }
 
 impl CredentialCache {
-    /// What stands for `credential` as an authenticator sees it: `salt` tells authenticators and their keys apart.
+    /// Returns the tag of `credential`. `salt` separates authenticators and their keys.
     pub(super) fn tag(&self, salt: u64, credential: &[u8]) -> CredentialTag {
         let hash = |state: &RandomState| {
             let mut hasher = state.build_hasher();
@@ -113,13 +113,13 @@ impl CredentialCache {
         CredentialTag(hash(&self.hashers[0]), hash(&self.hashers[1]))
     }
 
-    /// A number that stands for `text` and that nobody outside can apply_preview, the same until the gateway stops: the
-    /// salt of an authenticator with such settings.
+    /// Hashes `text` with a secret key, which stays the same until the process ends. Used as the salt of an
+    /// authenticator with these settings.
     pub(super) fn salt(&self, text: &str) -> u64 {
         self.hashers[0].hash_one(text)
     }
 
-    /// Whom the credential belongs to, if it is remembered and still good.
+    /// Returns the user of a cached credential that has not expired.
     #[inline]
     pub(super) fn get(&self, tag: CredentialTag, wall: Duration) -> Option<Arc<User>> {
         let shard = self.shard(tag).0.lock();
@@ -127,14 +127,14 @@ impl CredentialCache {
         (*rest == tag.1 && wall < entry.until).then(|| Arc::clone(&entry.user))
     }
 
-    /// To be asked before a credential is verified, and handed to [`Self::insert`] afterwards.
+    /// Returns the current epoch. Callers read it before they verify a credential and pass it to [`Self::insert`].
     pub(super) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::SeqCst)
     }
 
-    /// Remembers a credential that took `bytes`, unless something was revoked since `epoch`.
+    /// Caches a credential of `bytes` bytes, unless anything was revoked since `epoch`.
     pub(super) fn insert(&self, tag: CredentialTag, entry: VerifiedCredential, bytes: usize, epoch: u64) {
-        // Parsed claims take several times their text.
+        // Parsed claims take several times the size of their text.
         let cost = 4 * bytes + size_of::<(u64, u64, VerifiedCredential)>() + size_of::<User>();
         let mut shard = self.shard(tag).0.lock();
         if cost > SHARD_BYTES || self.epoch() != epoch {
@@ -151,7 +151,7 @@ impl CredentialCache {
         }
     }
 
-    /// Refuses a credential from now on, for `span`. False if there are too many revocations to add one.
+    /// Revokes a credential for `span`. Returns false if the maximum number of revocations is reached.
     pub(super) fn revoke(&self, what: Revoked<'_>, wall: Duration, span: Duration) -> bool {
         let until = wall.saturating_add(span);
         {
@@ -168,7 +168,7 @@ impl CredentialCache {
                 Revoked::User(id) => drop(revoked.users.insert(id.into(), (wall, until))),
             }
             self.revocations.store(revoked.len(), Ordering::SeqCst);
-            // Under the lock: whoever verified before is seen by the epoch, whoever verifies later by the list.
+            // Under the lock: the epoch stops credentials verified before, and the list stops those verified later.
             self.epoch.fetch_add(1, Ordering::SeqCst);
         }
         for shard in &self.shards {
@@ -180,7 +180,7 @@ impl CredentialCache {
         true
     }
 
-    /// Whether a credential of this user was revoked. Without `issued`, it counts as issued before.
+    /// Returns true if the credential was revoked. Without `issued`, it counts as issued before the revocation.
     pub(super) fn is_revoked(&self, user: &User, id: Option<&str>, issued: Option<Duration>, wall: Duration) -> bool {
         if self.revocations.load(Ordering::SeqCst) == 0 {
             return false;
@@ -196,7 +196,7 @@ impl CredentialCache {
         &self.shards[(tag.1 >> 56) as usize % SHARDS]
     }
 
-    /// Entries held.
+    /// Returns the number of cached credentials.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.0.lock().entries.len()).sum()

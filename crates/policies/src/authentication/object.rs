@@ -1,4 +1,4 @@
-//! JSON objects that strangers send.
+//! Deserializes untrusted JSON objects.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,8 +7,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// A `T` that is written as an object. Derived structs take a list of their members' values too, which no specification
-/// of JOSE allows (RFC 7515 section 4, RFC 7517 sections 4 and 5) and others who read the same do not understand.
+/// A `T` that must be a JSON object. Derived structs also accept an array of their members' values, which JOSE does not
+/// allow (RFC 7515 section 4, RFC 7517 sections 4 and 5) and other readers of the same document would refuse.
 pub(super) struct Object<T>(pub(super) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {

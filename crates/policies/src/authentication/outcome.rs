@@ -1,4 +1,4 @@
-//! What authenticators are asked with and what they answer.
+//! Inputs and outcomes of authenticators.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,30 +7,30 @@ use std::time::Duration;
 use pylae_core::{Exchange, Instant, User};
 use pylae_http::Name;
 
-/// What one authenticator makes of a request.
+/// The outcome of one authenticator.
 pub(super) enum AuthenticatorOutcome {
     /// The request has no credential of this kind.
     Absent,
-    /// It has a good one.
+    /// The credential is valid.
     Accepted(Arc<User>),
-    /// It has a bad one.
+    /// The credential is refused.
     Refused(Refusal),
-    /// Not known yet.
+    /// The outcome is not known yet.
     Wait(Pin<Box<dyn Future<Output = AuthenticatorOutcome>>>),
 }
 
 /// Why a credential is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// It is not good, for this reason.
+    /// The credential is invalid, for this reason.
     Bad(&'static str),
-    /// The address has failed too often; try again after this time.
+    /// The address has failed too often and must wait this long.
     Limited(Duration),
-    /// It cannot be checked now, for this reason. Not the client's fault.
+    /// The credential cannot be checked now, for this reason. Not the client's fault.
     Unchecked(&'static str),
 }
 
-/// When a request is looked at, and where it comes from.
+/// The time at which a request is authenticated.
 #[derive(Clone, Copy)]
 pub(super) struct Moment {
     pub(super) now: Instant,
@@ -43,7 +43,7 @@ impl Moment {
     }
 }
 
-/// The value of `Authorization` behind `scheme` (RFC 9110 section 11.4).
+/// Returns the credentials after `scheme` in `Authorization` (RFC 9110 section 11.4).
 pub(super) fn credential<'a>(exchange: &'a Exchange, scheme: &str) -> Option<&'a [u8]> {
     let value = exchange.request.head.fields.get(&exchange.request.buffer, Name::Authorization)?;
     let (name, rest) = value.split_at_checked(scheme.len())?;

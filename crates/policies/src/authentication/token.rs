@@ -1,4 +1,4 @@
-//! A JSON Web Token, taken apart and verified (RFC 7515, RFC 7519), strictly: what is doubtful is refused.
+//! Parses and verifies JSON Web Tokens (RFC 7515, RFC 7519). Strict: anything doubtful is refused.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,36 +13,36 @@ use serde_json::{Map, Value};
 use super::keys::{KeyMatch, Keys, decode_base64url};
 use super::object::Object;
 
-/// Bytes of a user's id, role or mail address.
+/// Maximum bytes of a user's id, role or mail address.
 const MAX_IDENTITY_LENGTH: usize = 1024;
 
-/// RefusalReason a token is refused. Shown to the client: it says nothing that the client could not find out.
+/// Why a token is refused. The client sees it, so it must not reveal anything that the client could not find out.
 pub(super) type RefusalReason = &'static str;
 
-/// What a token must say besides being signed.
+/// Requirements for the claims of a token.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TokenRules {
     /// Accepted values of `iss`; empty accepts all.
     pub(super) issuers: Vec<String>,
-    /// Accepted values of `aud`, one of which must be there; empty accepts all.
+    /// Accepted values of `aud`, one of which must be present; empty accepts all.
     pub(super) audiences: Vec<String>,
-    /// Claims that must be there.
+    /// Claims that must be present.
     pub(super) required_claims: Vec<String>,
-    /// How far clocks may differ.
+    /// Tolerated difference between clocks.
     pub(super) leeway: pylae_core::plan::Seconds,
-    /// Which claims say who the user is.
+    /// Which claims identify the user.
     pub(super) claims: ClaimNames,
 }
 
 impl TokenRules {
-    /// Whether tokens of this issuer are accepted.
+    /// Returns true if tokens of this issuer are accepted.
     fn is_from(&self, issuer: Option<&str>) -> bool {
         self.issuers.is_empty() || issuer.is_some_and(|issuer| self.issuers.iter().any(|one| one == issuer))
     }
 }
 
-/// Names of claims, the first that is there counts; `a.b` is `b` inside `a`.
+/// Names of claims for each attribute. The first claim present is used; `a.b` is `b` inside `a`.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ClaimNames {
@@ -56,21 +56,21 @@ pub(super) struct ClaimNames {
 #[derive(Debug)]
 pub(super) struct Verified {
     pub(super) user: Arc<User>,
-    /// Since the Unix epoch; none for a token that does not expire.
+    /// Since the Unix epoch; None for a token that does not expire.
     pub(super) expires: Option<Duration>,
     pub(super) issued: Option<Duration>,
     pub(super) id: Option<String>,
 }
 
-/// RefusalReason there is no verified token.
+/// Why a token is not verified.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum TokenError {
     Refused(RefusalReason),
-    /// The set has no such key, but a newer one might; what it comes to otherwise.
+    /// The set has no such key, but a newer set might. Holds the reason to refuse the token otherwise.
     UnknownKey(RefusalReason),
 }
 
-/// The JOSE header, as far as it is looked at. Keys and addresses of keys in it are never used.
+/// The used members of the JOSE header. Keys and URLs of keys in it are never used.
 #[derive(Deserialize)]
 struct Header {
     alg: String,
@@ -82,12 +82,12 @@ struct Header {
     b64: Option<Value>,
 }
 
-/// A member that may be missing, but not null.
+/// Deserializes a member that may be missing, but not null.
 fn not_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
     T::deserialize(from).map(Some)
 }
 
-/// A JSON object no member of which stands twice (RFC 7519 section 4).
+/// A JSON object without duplicate members (RFC 7519 section 4).
 struct Claims(Map<String, Value>);
 
 impl<'de> Deserialize<'de> for Claims {
@@ -126,7 +126,7 @@ pub(super) fn verify(token: &str, keys: &Keys, rules: &TokenRules, wall: Duratio
         return Err(TokenError::Refused("the token needs an extension that is not known here"));
     }
     let unknown = |why| match issuer_of(&payload) {
-        // No set of this issuer's would ever do.
+        // No newer key set can make a token of another issuer acceptable.
         Some(issuer) if !rules.is_from(Some(&issuer)) => TokenError::Refused(OTHER_ISSUER),
         _ => TokenError::UnknownKey(why),
     };
@@ -142,7 +142,7 @@ pub(super) fn verify(token: &str, keys: &Keys, rules: &TokenRules, wall: Duratio
     validate(claims, rules, wall).map_err(TokenError::Refused)
 }
 
-/// What a token that is not verified says about where it is from.
+/// Returns the issuer that an unverified token claims.
 fn issuer_of(payload: &[u8]) -> Option<String> {
     let Claims(mut claims) = serde_json::from_slice(payload).ok()?;
     match claims.remove("iss") {
@@ -157,7 +157,7 @@ const MISMATCH: RefusalReason = "the token's signature does not match";
 const OTHER_ISSUER: RefusalReason = "the token is from another issuer";
 pub(super) const UNKNOWN_KEY: RefusalReason = "the token was signed with a key that is not known";
 
-/// What the claims of a token that is signed come to.
+/// Checks the claims of a token with a valid signature.
 fn validate(claims: Map<String, Value>, rules: &TokenRules, wall: Duration) -> Result<Verified, RefusalReason> {
     let now = wall.as_secs_f64();
     let leeway = rules.leeway.0.as_secs_f64();
@@ -185,7 +185,7 @@ fn validate(claims: Map<String, Value>, rules: &TokenRules, wall: Duration) -> R
     Ok(Verified { user: Arc::new(user), expires, issued: issued.map(moment), id })
 }
 
-/// A `NumericDate` (RFC 7519 section 2): a number, whole or not; never a text.
+/// Returns a `NumericDate` claim (RFC 7519 section 2): a number with or without fraction, never a string.
 fn numeric_date(claims: &Map<String, Value>, name: &str) -> Result<Option<f64>, RefusalReason> {
     match claims.get(name) {
         None => Ok(None),
@@ -204,7 +204,7 @@ fn optional_string<'a>(claims: &'a Map<String, Value>, name: &str) -> Result<Opt
     }
 }
 
-/// Whether `aud`, a text or a list of texts, names one of `accepted`.
+/// Returns true if `aud`, a string or a list of strings, names one of `accepted`.
 fn is_for(audience: Option<&Value>, accepted: &[String]) -> Result<bool, RefusalReason> {
     let named = string_list(audience.ok_or("the token names no audience")?)?;
     Ok(named.iter().any(|name| accepted.iter().any(|one| one == name)))
@@ -218,7 +218,7 @@ fn string_list(value: &Value) -> Result<Vec<&str>, RefusalReason> {
     }
 }
 
-/// A claim by its name, or by a path of names with dots between.
+/// Finds a claim by its name, or by a dotted path of names.
 fn find_claim<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     claims.get(name).or_else(|| {
         let (first, rest) = name.split_once('.')?;
@@ -244,11 +244,11 @@ fn user(claims: Map<String, Value>, names: &ClaimNames) -> Result<User, RefusalR
     let roles = first_claim(&claims, &names.role).map_or(Ok(Vec::new()), string_list)?;
     let permissions = match first_claim(&claims, &names.permissions) {
         None => Vec::new(),
-        // As `scope` is written (RFC 8693 section 4.2).
+        // The format of `scope` (RFC 8693 section 4.2).
         Some(Value::String(text)) => text.split(' ').filter(|one| !one.is_empty()).map(ToOwned::to_owned).collect(),
         Some(value) => string_list(value)?.into_iter().map(ToOwned::to_owned).collect(),
     };
-    // Roles are told upstream in one field, with commas between.
+    // Roles are forwarded in one field, separated by commas.
     let role = if roles.iter().any(|role| role.contains(',')) { return Err(UNSAFE) } else { roles.join(",") };
     let user = User { id, email, role, permissions, claims, via: "jwt" };
     if user.id.is_empty() || !is_forwardable(&user) { Err(UNSAFE) } else { Ok(user) }
@@ -256,7 +256,7 @@ fn user(claims: Map<String, Value>, names: &ClaimNames) -> Result<User, RefusalR
 
 const UNSAFE: RefusalReason = "the token has a user id, role or mail address that cannot be passed on";
 
-/// Whether a user can be told to instances: no field of theirs changes on the way or ends the field that it is told in.
+/// Returns true if the user's attributes can be forwarded in header fields unchanged.
 pub(super) fn is_forwardable(user: &User) -> bool {
     [(Name::XUserId, &user.id), (Name::XUserRole, &user.role), (Name::XUserEmail, &user.email)].iter().all(
         |(name, value)| {

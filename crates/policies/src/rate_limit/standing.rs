@@ -1,4 +1,4 @@
-//! How a limit stands for one key, for those who ask and those who reset it.
+//! Reports and resets the state of a limit for one key.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::RateLimit;
 
-/// Whose key is meant. What the key of the limit does not depend on is ignored.
+/// Identifies a key. Parts that the limit's key does not use are ignored.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Holder {
@@ -19,18 +19,18 @@ pub struct Holder {
     headers: BTreeMap<String, String>,
 }
 
-/// How a limit stands for one key.
+/// The state of a limit for one key.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Standing {
-    /// Requests in `per`, or at once.
+    /// Requests in `per`, or concurrent exchanges.
     pub limit: u32,
-    /// Seconds; none for exchanges at once.
+    /// Seconds; None for a limit of concurrent exchanges.
     pub per: Option<f64>,
-    /// What is left now.
+    /// What is left of the limit.
     pub remaining: u32,
-    /// Seconds until all of it is.
+    /// Seconds until the whole limit is available again.
     pub reset: f64,
-    /// Whether something was forgotten just now.
+    /// Whether this call has reset the counter.
     pub forgotten: bool,
 }
 
@@ -45,7 +45,7 @@ impl KeySource for Named<'_> {
     }
 
     fn client_ip(&self) -> IpAddr {
-        // Keys that need an address are only written if there is one.
+        // Used only by keys that need an address, and those are refused without one.
         self.holder.ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
     }
 
@@ -77,8 +77,8 @@ impl Holder {
 }
 
 impl RateLimit {
-    /// How the limit called `name` stands for `holder`; with `forget`, after what was counted was forgotten. Exchanges
-    /// at once are not counted but under way, so there is nothing to forget of them.
+    /// Returns the state of limit `name` for `holder`. With `forget`, resets the counter first. Concurrent exchanges
+    /// are in flight rather than counted, so `forget` does not affect them.
     pub fn standing(&self, name: &str, holder: &Holder, at: Clocks, forget: bool) -> Result<Standing, String> {
         if let Some(limit) = self.limits.iter().find(|limit| &*limit.name == name) {
             let key = holder.write(&limit.key, &self.route)?;

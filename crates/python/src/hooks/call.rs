@@ -1,4 +1,4 @@
-//! One call of a hook: how it is made, where it waits, and what it comes to.
+//! One call of a hook: how it is made, where it waits, and its outcome.
 
 pub(crate) mod blocking;
 pub(crate) mod called;

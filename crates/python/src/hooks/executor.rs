@@ -1,4 +1,4 @@
-//! Where hooks run that do not run on workers: an asyncio loop, and a pool of threads. What a call is they do not know.
+//! Executors for hooks that do not run on workers: an asyncio loop and a pool of threads. They are generic over calls.
 
 mod loop_executor;
 mod pool;
@@ -14,10 +14,10 @@ use loop_executor::LoopExecutor;
 use pool::Pool;
 use watchdog::Watchdog;
 
-/// How long a stop waits for threads. They must not end while the interpreter does.
+/// How long a stop waits for threads, which must not end while the interpreter shuts down.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Both, and what looks after threads that run hooks. `J` is a call.
+/// Both executors, and the watchdog of threads that run hooks. `J` is the type of a call.
 pub(crate) struct Executors<J> {
     pub(crate) loop_executor: LoopExecutor<J>,
     pub(crate) pool: Arc<Pool<J>>,
@@ -25,12 +25,12 @@ pub(crate) struct Executors<J> {
 }
 
 impl<J: Send + Sync + 'static> Executors<J> {
-    /// `run` runs a call on a thread of the pool.
+    /// `run` executes a call on a thread of the pool.
     pub(crate) fn new(run: fn(Python<'_>, &Arc<J>)) -> std::io::Result<Arc<Self>> {
         Ok(Arc::new(Self { loop_executor: LoopExecutor::new()?, pool: Pool::new(run), watchdog: Arc::default() }))
     }
 
-    /// Ends all threads, and waits for those that come back from their hooks soon.
+    /// Stops all threads, and waits for those whose hooks return soon.
     pub(crate) fn stop(&self) {
         self.loop_executor.stop();
         self.pool.stop(STOP_TIMEOUT);

@@ -1,5 +1,5 @@
-//! What Python sees of an exchange: a request, a response, their header fields, a user. `request.rs` and `response.rs`
-//! have the attributes; the objects themselves, which header fields refer to, are in `handle.rs` and `made.rs`.
+//! The Python objects of an exchange: request, response, header fields and user. `handle.rs` and `made.rs` define the
+//! request and the response, which header fields refer to; `request.rs` and `response.rs` implement their attributes.
 
 pub(crate) mod handle;
 pub(crate) mod headers;

@@ -1,4 +1,4 @@
-//! The hooks of hook route, and how they are called hook after the other.
+//! The hooks of one route, called one after the other.
 
 use std::sync::Arc;
 
@@ -19,38 +19,38 @@ use super::message::handle::{About, ExchangeHandle};
 use super::message::made::PyResponse;
 use crate::gil;
 
-/// The hooks of hook route.
+/// The hooks of one route.
 pub(crate) struct RouteHooks {
     about: Arc<About>,
     called: Box<[Arc<Called>]>,
     executors: Arc<Executors<Job>>,
     sees_responses: bool,
-    /// Whether there are hooks that see bodies piece by piece.
+    /// Whether any hook streams response bodies.
     streams: bool,
 }
 
-/// What hooks keep of an exchange between their calls.
+/// State of an exchange between calls of its hooks.
 struct Session {
     handle: Arc<ExchangeHandle>,
-    /// Which half runs.
+    /// The half that is running.
     half: On,
-    /// The next hook: counts up with requests, and down with responses.
+    /// Index of the next hook. Counts up for requests and down for responses.
     next: usize,
-    /// The call that is waited for.
+    /// The call in progress.
     job: Option<Arc<Job>>,
-    /// Middlewares that wait for the response, by their places.
+    /// Middlewares that wait for the response, by hook index.
     parked: Vec<(usize, Parked)>,
 }
 
 /// A middleware that waits for the response.
 enum Parked {
-    /// A coroutine that was driven on the worker.
+    /// A coroutine driven on the worker.
     Coroutine(Coroutine),
-    /// Any other.
+    /// A call on an executor.
     Job(Arc<Job>),
 }
 
-/// A coroutine that was driven on the worker, and whose it is.
+/// A coroutine driven on the worker, and its hook.
 struct Coroutine {
     object: Py<PyAny>,
     called: Arc<Called>,
@@ -70,7 +70,7 @@ impl Drop for Session {
 }
 
 impl Coroutine {
-    /// Ends it where it waits: there will be no response. What it has to put in order it does now.
+    /// Closes the coroutine where it waits, because there will be no response. Its cleanup runs now.
     fn close(&self, handle: &Arc<ExchangeHandle>) {
         gil::attached(|py| {
             let (guard, _) = self.executors.watchdog.begin(py, self.called.timeout());
@@ -86,16 +86,16 @@ impl Coroutine {
     }
 }
 
-/// A hook that is to be called, or goes on with the response.
+/// The next hook to call, or to resume with the response.
 type HookTurn = (usize, Option<Parked>);
 
-/// What a call on the worker has come to.
+/// The outcome of a call on the worker.
 enum WorkerOutcome {
-    /// The next hook is to be called.
+    /// Continue with the next hook.
     Next,
-    /// The exchange is answered, or fails.
+    /// The exchange is answered, or has failed.
     Done(Step),
-    /// It goes on elsewhere.
+    /// The call continues on an executor.
     Submit(Arc<Job>),
 }
 
@@ -106,7 +106,7 @@ impl RouteHooks {
         Self { about: Arc::new(about), called: called.into(), executors, sees_responses, streams }
     }
 
-    /// Begins a half.
+    /// Starts a half.
     fn begin(&self, exchange: &mut Exchange, half: On) -> Step {
         let mut session = take_session(exchange).unwrap_or_else(|| {
             let handle = ExchangeHandle::new(&self.about);
@@ -117,7 +117,7 @@ impl RouteHooks {
         self.run_hooks(session, exchange)
     }
 
-    /// Calls hook hook after the other, as far as it goes.
+    /// Calls the remaining hooks of the half in order, until one answers, fails or has to wait.
     fn run_hooks(&self, mut session: Box<Session>, exchange: &mut Exchange) -> Step {
         let Some(turn) = self.advance(&mut session) else { return self.finish(session, exchange, Step::Continue) };
         if !self.runs_on_worker(&turn) {
@@ -138,11 +138,11 @@ impl RouteHooks {
                 }
             }
         });
-        // The interpreter is shutting down: what a hook would say is not known.
+        // The interpreter is shutting down, so no hook can decide.
         step.unwrap_or_else(reject)
     }
 
-    /// The next hook of the half that runs.
+    /// Returns the next hook of the running half.
     fn advance(&self, session: &mut Session) -> Option<HookTurn> {
         loop {
             let index = if session.half == On::Request {
@@ -173,7 +173,7 @@ impl RouteHooks {
         }
     }
 
-    /// Calls a hook on this thread, or goes on with its coroutine.
+    /// Calls a hook on this thread, or resumes its coroutine.
     fn call_on_worker(
         &self,
         py: Python<'_>,
@@ -217,7 +217,7 @@ impl RouteHooks {
         }
     }
 
-    /// Has a hook called elsewhere, or go on there.
+    /// Calls or resumes a hook on an executor.
     fn call_on_executor(&self, (index, parked): HookTurn, mut session: Box<Session>, exchange: &mut Exchange) -> Step {
         let hook = &self.called[index];
         if let Some(Parked::Job(job)) = parked {
@@ -248,7 +248,7 @@ impl RouteHooks {
         }
     }
 
-    /// Keeps the session for the response, or ends it.
+    /// Stores the session if the response needs it, and drops it otherwise.
     fn finish(&self, session: Box<Session>, exchange: &mut Exchange, step: Step) -> Step {
         if (self.sees_responses && session.half == On::Request) || self.streams {
             store_session(session, exchange);
@@ -298,7 +298,7 @@ impl Hooks for RouteHooks {
             On::Events => events,
             _ => false,
         };
-        // As with responses: who comes last sees it first.
+        // As in the response half, the last hook comes first.
         let hooks: Vec<Arc<Called>> = self.called.iter().rev().filter(wanted).cloned().collect();
         let first = hooks.first()?;
         let session = take_session(exchange);
@@ -309,7 +309,7 @@ impl Hooks for RouteHooks {
         let job = Job::new(first, &handle, On::Response, Run::Loop, &self.executors);
         let pipe = Arc::default();
         job.attach_body(&pipe, hooks);
-        // Without room for it the body breaks off, which the worker sees at once.
+        // If the executor is full, the body is aborted, which the worker sees at once.
         let accepted = self.executors.loop_executor.submit(Arc::clone(&job));
         if !accepted {
             job.called.record_overload(exchange);
@@ -319,7 +319,7 @@ impl Hooks for RouteHooks {
     }
 }
 
-/// Calls a hook, or goes on with its coroutine.
+/// Calls a hook, or resumes its coroutine with the response.
 fn call<'py>(
     py: Python<'py>,
     hook: &Called,
@@ -343,17 +343,17 @@ fn call<'py>(
     }
 }
 
-/// The end of an exchange whose hook has failed.
+/// Rejects an exchange whose hook has failed.
 fn reject() -> Step {
     Step::Reject(Box::new(rejection()))
 }
 
-/// What the failure of a hook means; none: the exchange goes on.
+/// Returns the step that follows a failure of this hook, or None if the exchange continues.
 fn failure_step(hook: &Called) -> Option<Step> {
     (hook.call.on_error == OnError::Fail).then(reject)
 }
 
-/// Waits for a call.
+/// Suspends the exchange until the call completes.
 fn wait_for(job: Arc<Job>, mut session: Box<Session>, exchange: &mut Exchange) -> Step {
     let timeout = job.called.timeout();
     session.job = Some(Arc::clone(&job));
@@ -361,7 +361,7 @@ fn wait_for(job: Arc<Job>, mut session: Box<Session>, exchange: &mut Exchange) -
     Step::Wait { until: Box::pin(Waiting::new(job)), patience: timeout }
 }
 
-/// Makes a copy of the exchange for hooks elsewhere. Its session, which is in nobody's hands now, is not among it.
+/// Copies the exchange for hooks on an executor. The caller holds the session, so the copy has none.
 fn lend_copy(exchange: &mut Exchange) -> Box<Exchange> {
     let lent = exchange.lend();
     exchange.meet_hooks();

@@ -1,4 +1,4 @@
-//! A call on a thread of the pool.
+//! Calls on threads of the pool.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::failure::guarded;
 use super::job::Job;
 use super::next::CallNext;
 
-/// Runs a call on this thread.
+/// Runs a call on this thread of the pool.
 pub(crate) fn run(py: Python<'_>, job: &Arc<Job>) {
     let (guard, _) = job.executors.watchdog.begin(py, job.called.timeout());
     if !job.start(Some(guard.watched_call())) {

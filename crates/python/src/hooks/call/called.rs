@@ -1,4 +1,4 @@
-//! A hook of a route, ready to be called, and what is known of its calls.
+//! A hook of a route, and the statistics of its calls.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,8 +14,8 @@ use crate::hooks::executor::watchdog::HookTimeout;
 use crate::hooks::message::handle::ExchangeHandle;
 use crate::hooks::message::made::PyResponse;
 
-/// What one call over the budget counts, and what moves the hook off the workers: eight in a row, or more than one in
-/// nine.
+/// Strikes for each call over budget, and the number that moves the hook off the workers. A call within budget takes
+/// one strike back, so eight overruns in a row suffice, or more than one in nine calls over time.
 const STRIKES_PER_OVERRUN: u64 = 8;
 const DEMOTION_STRIKES: u64 = 64;
 
@@ -49,12 +49,12 @@ impl Called {
         })
     }
 
-    /// Whether it is this one.
+    /// Returns true if this is the same hook on the same route with the same settings.
     pub(crate) fn matches(&self, route: &str, call: &HookCall, function: &Py<PyAny>) -> bool {
         *self.route == *route && self.call == *call && self.function.is(function)
     }
 
-    /// Where it runs.
+    /// Returns where the hook runs.
     pub(crate) fn run(&self) -> Run {
         match self.call.run {
             Run::Worker if self.demoted.load(Ordering::Relaxed) => Run::Pool,
@@ -72,7 +72,7 @@ impl Called {
         self.calls.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Notes how long a call has kept the worker, and moves the hook off the workers if that is too much.
+    /// Records how long a call kept the worker busy, and moves a hook that often exceeds its budget off the workers.
     pub(crate) fn record_duration(&self, time: Duration) {
         self.nanoseconds.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
         let Some(budget) = self.call.budget else { return };
@@ -95,13 +95,13 @@ impl Called {
         }
     }
 
-    /// Logs and counts a failure while the way to the exchange is open.
+    /// Logs and counts a failure. Reads the request id from the exchange, if the handle is open.
     pub(crate) fn record_failure(&self, py: Python<'_>, handle: &ExchangeHandle, error: &PyErr) {
         let id = handle.with(|exchange| String::from_utf8_lossy(&exchange.request.id).into_owned()).unwrap_or_default();
         self.record_failure_of(py, &id, error);
     }
 
-    /// Logs and counts a failure.
+    /// Logs and counts a failure for the request with this id.
     pub(crate) fn record_failure_of(&self, py: Python<'_>, id: &str, error: &PyErr) {
         let counter = if error.is_instance_of::<HookTimeout>(py) { &self.timeouts } else { &self.failures };
         counter.fetch_add(1, Ordering::Relaxed);
@@ -109,7 +109,7 @@ impl Called {
         self.log.write("error", "hook_failed", format!("hook {name} on route {route} failed, request {id}: {text}"));
     }
 
-    /// Logs and counts a call that was given up because it took too long.
+    /// Logs and counts a call that exceeded its timeout.
     pub(crate) fn record_timeout(&self, exchange: &Exchange) {
         self.timeouts.fetch_add(1, Ordering::Relaxed);
         let (name, route, id) = (&self.call.name, &self.route, String::from_utf8_lossy(&exchange.request.id));
@@ -117,7 +117,7 @@ impl Called {
         self.log.write("error", "hook_timeout", message);
     }
 
-    /// Logs and counts a call for which there is no room.
+    /// Logs and counts a call that the executor refused.
     pub(crate) fn record_overload(&self, exchange: &Exchange) {
         self.failures.fetch_add(1, Ordering::Relaxed);
         let (name, route, id) = (&self.call.name, &self.route, String::from_utf8_lossy(&exchange.request.id));
@@ -125,7 +125,7 @@ impl Called {
         self.log.write("error", "hook_crowded", message);
     }
 
-    /// Calls it on this thread, with what follows the request among its arguments.
+    /// Calls the hook on this thread: with the response, with `next`, or with the request only.
     pub(crate) fn invoke<'py>(
         &self,
         handle: &Arc<ExchangeHandle>,
@@ -135,7 +135,7 @@ impl Called {
     ) -> PyResult<Bound<'py, PyAny>> {
         let (mut run, request) = (handle.context(py)?, handle.request(py)?);
         if self.run() == Run::Pool && self.call.on == On::Around {
-            // It stays in its context while other hooks run: it gets a copy.
+            // The hook stays in its context while other hooks run, so it gets a copy.
             run = run.getattr("__self__")?.call_method0("copy")?.getattr("run")?;
         }
         match (half, next) {
@@ -147,7 +147,7 @@ impl Called {
         }
     }
 
-    /// What is known of its calls.
+    /// Returns the statistics of the hook.
     pub(crate) fn figures(&self) -> HookFigures {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         HookFigures {

@@ -1,4 +1,4 @@
-//! What becomes of a hook that fails: a record in the log, and the end of the exchange or not.
+//! Failures of hooks: their description for the log, the rejection for the client, and forks.
 
 use std::cell::Cell;
 
@@ -6,13 +6,13 @@ use pylae_core::Rejection;
 use pyo3::prelude::*;
 
 thread_local! {
-    /// A hook runs on this thread.
+    /// True while a hook runs on this thread.
     static IN_HOOK: Cell<bool> = const { Cell::new(false) };
-    /// This is the child of a fork that a hook has made: it must not go on as if it were the gateway.
+    /// True in a child process that a hook forked. It must not continue as the gateway.
     static FORKED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Notes a fork. Registered with `os.register_at_fork`.
+/// Marks a child process that a hook forked. Registered with `os.register_at_fork`.
 #[pyfunction]
 pub(crate) fn after_fork_in_child() {
     if IN_HOOK.get() {
@@ -20,8 +20,8 @@ pub(crate) fn after_fork_in_child() {
     }
 }
 
-/// Runs `call` as a hook: if it comes back in a forked child, the child ends here. The gateway's sockets are the
-/// parent's.
+/// Runs `call` as a hook. If the hook forked and the child returns here, the child exits: the sockets belong to the
+/// parent.
 pub(crate) fn guarded<T>(py: Python<'_>, call: impl FnOnce() -> T) -> T {
     IN_HOOK.set(true);
     let value = call();
@@ -30,12 +30,12 @@ pub(crate) fn guarded<T>(py: Python<'_>, call: impl FnOnce() -> T) -> T {
     value
 }
 
-/// Says that this thread runs nothing but hooks from now on.
+/// Marks this thread as one that runs only hooks.
 pub(crate) fn mark_hook_thread() {
     IN_HOOK.set(true);
 }
 
-/// Ends this process if it is the child of a fork that a hook has made.
+/// Exits if this is a child process that a hook forked.
 pub(crate) fn end_if_forked(py: Python<'_>) {
     if FORKED.get() {
         let _ = py.import("os").and_then(|os| os.call_method1("_exit", (0,)));
@@ -43,16 +43,16 @@ pub(crate) fn end_if_forked(py: Python<'_>) {
     }
 }
 
-/// What the client learns: nothing of the inside.
+/// Returns the rejection for the client. It reveals no details of the failure.
 pub(crate) fn rejection() -> Rejection {
     let message = "the request could not be processed".into();
     Rejection { status: 500, code: "hook_failed", message, headers: Vec::new() }
 }
 
-/// Bytes of a description, of which the log keeps many.
+/// Maximum bytes of a description, because the log keeps many.
 const MAX_LENGTH: usize = 16 * 1024;
 
-/// `text` without its middle if it is long: the beginning says where, the end says what.
+/// Removes the middle of a long text. The start of a traceback tells where it failed, the end why.
 fn truncate_middle(text: &str) -> String {
     if text.len() <= MAX_LENGTH {
         return text.to_owned();
@@ -62,7 +62,7 @@ fn truncate_middle(text: &str) -> String {
     format!("{}\n[{} bytes left out]\n{}", &text[..head], tail - head, &text[tail..])
 }
 
-/// An exception with its traceback.
+/// Formats an exception with its traceback.
 pub(crate) fn describe(py: Python<'_>, error: &PyErr) -> String {
     let formatted = py.import("traceback").and_then(|traceback| {
         let exception = (error.get_type(py), error.value(py), error.traceback(py));

@@ -1,4 +1,4 @@
-//! A call of a hook outside the worker.
+//! A call of a hook on an executor.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,28 +17,28 @@ use crate::hooks::executor::waker::WorkerWaker;
 use crate::hooks::executor::watchdog::WatchedCall;
 use crate::hooks::message::handle::ExchangeHandle;
 
-/// What a call has come to.
+/// The outcome of a call.
 pub(crate) enum JobOutcome {
-    /// Nothing: the exchange goes on.
+    /// The hook returned None: the exchange continues.
     Pass,
-    /// The hook has called `call_next`, and waits for the response.
+    /// The hook called `call_next` and waits for the response.
     PassedOn,
-    /// An answer.
+    /// The hook answered.
     Answer(Box<Answer>),
-    /// A failure, which has been logged.
+    /// The hook failed. The failure has been logged.
     Failed,
 }
 
-/// The pieces of a body, and the hooks that they pass.
+/// The pipe of a response body, and the hooks that it passes through.
 pub(crate) type PipedBody = (Arc<Mutex<Pipe>>, Vec<Arc<Called>>);
 
-/// One call.
+/// One call of a hook.
 pub(crate) struct Job {
     pub(crate) called: Arc<Called>,
     pub(crate) handle: Arc<ExchangeHandle>,
-    /// Whether the hook sees the response.
+    /// The half of the exchange that the call belongs to.
     pub(crate) half: On,
-    /// Where it runs.
+    /// Where the hook runs.
     pub(crate) run: Run,
     pub(crate) executors: Arc<Executors<Self>>,
     state: Mutex<State>,
@@ -48,21 +48,21 @@ pub(crate) struct Job {
 #[derive(Default)]
 struct State {
     outcome: Option<JobOutcome>,
-    /// Who waits for it.
+    /// The task that waits for the outcome, and its worker.
     waiter: Option<(Waker, Arc<WorkerWaker>)>,
-    /// It was coroutine, or given up before.
+    /// The loop has started the call, or dropped it because it was abandoned.
     claimed: bool,
-    /// Nobody waits for it any more.
+    /// The worker no longer waits for the outcome.
     abandoned: bool,
-    /// The response that `call_next` waits for is there.
+    /// The response for `call_next` has arrived.
     response_ready: bool,
-    /// The hook's place among those of the route.
+    /// The hook's index on the route.
     index: usize,
-    /// A coroutine that was suspended on the worker, and what it has yielded.
+    /// A coroutine suspended on the worker, and the value it yielded.
     coroutine: Option<(Py<PyAny>, Py<PyAny>)>,
-    /// Its time on the thread that it runs on.
+    /// The call as the watchdog knows it, while it runs on a thread.
     watched: Option<WatchedCall>,
-    /// The pieces of a body that it is about.
+    /// The response body, if the call streams one.
     body: Option<PipedBody>,
 }
 
@@ -85,13 +85,13 @@ impl Job {
         })
     }
 
-    /// Notes the hook's place, and a coroutine that was suspended on the worker.
+    /// Sets the hook's index and a coroutine suspended on the worker, which the loop must resume.
     pub(crate) fn set_coroutine(&self, index: usize, coroutine: Py<PyAny>, yielded: Py<PyAny>) {
         self.set_index(index);
         self.state.lock().coroutine = Some((coroutine, yielded));
     }
 
-    /// Notes the hook's place among those of the route.
+    /// Sets the hook's index on the route.
     pub(crate) fn set_index(&self, index: usize) {
         self.state.lock().index = index;
     }
@@ -104,19 +104,20 @@ impl Job {
         self.state.lock().coroutine.take()
     }
 
-    /// Whether it is to be coroutine: the first time that this is asked.
+    /// Claims the call for the loop. Returns true the first time only.
     pub(crate) fn claim(&self) -> bool {
         !std::mem::replace(&mut self.state.lock().claimed, true)
     }
 
-    /// Says on which thread it runs. False: nobody waits for it any more.
+    /// Marks the call as running, and registers it for abandonment if the watchdog watches it. Returns false if it was
+    /// abandoned already.
     pub(crate) fn start(&self, watched: Option<WatchedCall>) -> bool {
         let mut state = self.state.lock();
         state.watched = watched;
         !state.abandoned
     }
 
-    /// Says what it has come to. The worker is woken: by the loop for all calls that have come so far at the same time.
+    /// Sets the outcome and wakes the worker. The loop wakes each worker once for all calls completed in one iteration.
     pub(crate) fn complete(&self, outcome: JobOutcome) {
         let mut state = self.state.lock();
         if !matches!(outcome, JobOutcome::PassedOn) {
@@ -124,7 +125,8 @@ impl Job {
         }
         state.outcome = Some(outcome);
         let Some((task, worker)) = state.waiter.take() else { return };
-        // Under the lock: who waits either sees the outcome and wakes the others, or is noted there before it ends.
+        // Under the lock: a waiting task either sees the outcome and wakes the others, or is registered before it is
+        // dropped.
         worker.add(task);
         drop(state);
         if self.run == Run::Pool {
@@ -134,7 +136,7 @@ impl Job {
         }
     }
 
-    /// What the hook has returned or raised.
+    /// Completes the call with what the hook returned or raised.
     pub(crate) fn complete_with(&self, py: Python<'_>, result: PyResult<Bound<'_, PyAny>>) {
         let answer = result.and_then(|returned| answer_of(&returned));
         self.complete(match answer {
@@ -153,13 +155,13 @@ impl Job {
         self.state.lock().outcome.take()
     }
 
-    /// Gives `call_next` the response.
+    /// Delivers the response to `call_next`.
     pub(crate) fn deliver_response(self: &Arc<Self>) {
         self.state.lock().response_ready = true;
         self.notify();
     }
 
-    /// Gives it up: what it comes to interests nobody.
+    /// Abandons the call: its outcome is no longer needed.
     pub(crate) fn abandon(self: &Arc<Self>) {
         let watched = {
             let mut state = self.state.lock();
@@ -172,12 +174,12 @@ impl Job {
         self.notify();
     }
 
-    /// Says that pieces have come, or that there is room for some.
+    /// Notifies the loop that the pipe has new pieces or room.
     pub(crate) fn notify_body(self: &Arc<Self>) {
         self.executors.loop_executor.push(Arc::clone(self));
     }
 
-    /// Notes the pieces of a body that it is about, and the hooks that they pass.
+    /// Attaches the response body that the call streams, and the hooks that it passes through.
     pub(crate) fn attach_body(&self, pipe: &Arc<Mutex<Pipe>>, hooks: Vec<Arc<Called>>) {
         self.state.lock().body = Some((Arc::clone(pipe), hooks));
     }
@@ -201,7 +203,7 @@ impl Job {
         self.state.lock().response_ready
     }
 
-    /// Waits for the response on this thread. False: there will be none.
+    /// Blocks this thread until the response arrives. Returns false if the call was abandoned.
     pub(crate) fn wait_for_response(&self) -> bool {
         let mut state = self.state.lock();
         while !state.response_ready && !state.abandoned {
@@ -211,14 +213,14 @@ impl Job {
     }
 }
 
-/// Ready when a job has come to something. Dropped before that, it gives the job up.
+/// Completes when the job has an outcome. Abandons the job if dropped before that.
 pub(crate) struct Waiting {
     job: Arc<Job>,
     waker: Arc<WorkerWaker>,
 }
 
 impl Waiting {
-    /// On the worker that waits.
+    /// Must be created on the worker that waits.
     pub(crate) fn new(job: Arc<Job>) -> Self {
         Self { job, waker: WorkerWaker::current() }
     }
@@ -247,7 +249,7 @@ impl Drop for Waiting {
         if !completed {
             self.job.abandon();
         }
-        // Perhaps this was the one that was woken for all.
+        // This task may be the one that was woken for all.
         self.waker.wake_all();
     }
 }

@@ -1,4 +1,4 @@
-//! `call_next`, and coroutines that are driven on a worker.
+//! `call_next`, and coroutines driven on a worker.
 
 use std::ptr;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::gil;
 use crate::hooks::executor::watchdog;
 use crate::hooks::message::made::PyResponse;
 
-/// What a middleware calls to pass the request on.
+/// The callable with which a middleware passes the request on.
 #[pyclass(frozen, module = "pylae.hooks")]
 pub(crate) struct CallNext {
-    /// The call of a hook that blocks; none for a coroutine on a worker.
+    /// The call of a blocking hook; None for a coroutine on a worker.
     job: Option<Arc<Job>>,
     called: Mutex<bool>,
 }
@@ -61,7 +61,7 @@ impl CallNext {
     }
 }
 
-/// What `call_next` gives a coroutine on a worker to await: it yields itself, and then whatever is sent.
+/// The awaitable that `call_next` returns on a worker. It yields itself, and then returns the value that is sent.
 #[pyclass(frozen, module = "pylae.hooks")]
 pub(crate) struct Next(Mutex<bool>);
 
@@ -88,7 +88,7 @@ impl Next {
 }
 
 impl Next {
-    /// The first time nothing; then the value as the end of the waiting.
+    /// Does nothing the first time, then returns `value` by raising `StopIteration`.
     fn step(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
         if std::mem::replace(&mut *self.0.lock(), true) {
             return Err(PyStopIteration::new_err((value.clone().unbind(),)));
@@ -97,14 +97,14 @@ impl Next {
     }
 }
 
-/// A coroutine that waits for something.
+/// A suspended coroutine, and the value it yielded.
 #[pyclass(frozen, module = "pylae.hooks")]
 pub(crate) struct Suspended {
     pub(crate) coroutine: Py<PyAny>,
     pub(crate) yielded: Py<PyAny>,
 }
 
-/// Calls a coroutine function and drives what it gives as far as it goes: its value, or a `Suspended`.
+/// Calls a coroutine function and drives the coroutine. Returns its value, or a `Suspended`.
 #[pyfunction]
 #[pyo3(signature = (function, *arguments))]
 fn begin<'py>(function: &Bound<'py, PyAny>, arguments: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
@@ -112,7 +112,7 @@ fn begin<'py>(function: &Bound<'py, PyAny>, arguments: &Bound<'py, PyTuple>) -> 
     resume(&function.call1(arguments)?, &py.None().into_bound(py))
 }
 
-/// Sends a value into a coroutine and drives it as far as it goes: its value, or a `Suspended`.
+/// Sends a value into a coroutine and drives it. Returns its value, or a `Suspended`.
 #[pyfunction]
 fn resume<'py>(coroutine: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = coroutine.py();
@@ -131,7 +131,7 @@ fn resume<'py>(coroutine: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> PyRe
     }
 }
 
-/// The two as Python functions, made once: they are called inside a context.
+/// Returns `begin` and `resume` as Python functions, created once. They are called inside a context.
 pub(crate) fn drivers(py: Python<'_>) -> PyResult<&(Py<PyAny>, Py<PyAny>)> {
     static DRIVERS: PyOnceLock<(Py<PyAny>, Py<PyAny>)> = PyOnceLock::new();
     DRIVERS.get_or_try_init(py, || {

@@ -1,14 +1,14 @@
-//! What the worker and the loop share of a response body that passes hooks. Both ways hold a few pieces, and no more.
+//! Passes a response body from the worker to the hooks on the loop and back. Both directions are bounded.
 
 use std::collections::VecDeque;
 use std::task::{Context, Waker};
 
 use parking_lot::Mutex;
 
-/// Pieces that wait on either side.
+/// Maximum number of pieces queued in each direction.
 pub(super) const MAX_QUEUED: usize = 4;
 
-/// Pieces on their way to the hooks, and those that come back.
+/// Pieces on their way to the hooks, and back to the worker.
 #[derive(Default)]
 pub(crate) struct Pipe {
     pub(super) input: VecDeque<Vec<u8>>,
@@ -20,7 +20,7 @@ pub(crate) struct Pipe {
 }
 
 impl Pipe {
-    /// Has the worker woken when something changes.
+    /// Registers the task to wake when the pipe changes.
     pub(super) fn register_waker(&mut self, cx: &Context<'_>) {
         if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             self.waker = Some(cx.waker().clone());
@@ -28,12 +28,12 @@ impl Pipe {
     }
 }
 
-/// Has a body break off, because nobody will see it.
+/// Aborts the body, because no hook will process it.
 pub(crate) fn abort(pipe: &Mutex<Pipe>) {
     pipe.lock().failed = true;
 }
 
-/// Changes what both share, and wakes the worker if it waits.
+/// Changes the pipe and wakes the worker if it waits.
 pub(super) fn update(pipe: &Mutex<Pipe>, change: impl FnOnce(&mut Pipe)) {
     let waker = {
         let mut pipe = pipe.lock();

@@ -1,4 +1,4 @@
-//! What a hook has returned: a response, None, or a mistake whose words say what to return instead.
+//! Converts what a hook returned. For anything but a response or None, the error says what to return instead.
 
 use pylae_core::Answer;
 use pyo3::exceptions::PyTypeError;
@@ -8,10 +8,10 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use crate::hooks::message::handle::PyRequest;
 use crate::hooks::message::made::PyResponse;
 
-/// Items of a tuple whose types are named.
+/// Maximum number of tuple items whose types the error names.
 const MAX_NAMED: usize = 4;
 
-/// The answer that a hook has returned, if any. Raises `TypeError` for what is neither a response nor None.
+/// Returns the answer that a hook returned, if any. Raises `TypeError` for anything but a response or None.
 pub(crate) fn answer_of(returned: &Bound<'_, PyAny>) -> PyResult<Option<Answer>> {
     if returned.is_none() {
         return Ok(None);
@@ -26,7 +26,7 @@ pub(crate) fn answer_of(returned: &Bound<'_, PyAny>) -> PyResult<Option<Answer>>
     Err(PyTypeError::new_err(format!("the hook has returned {}", describe_mistake(returned, &kind)?)))
 }
 
-/// What was returned, and what to return instead. No value is repeated: it may be anybody's data.
+/// Describes what was returned and what to return instead. Shows no values, which may be private data.
 fn describe_mistake(returned: &Bound<'_, PyAny>, kind: &str) -> PyResult<String> {
     let article = if kind.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
     let what = if returned.is_instance_of::<PyDict>() || returned.is_instance_of::<PyList>() {
@@ -48,7 +48,7 @@ fn describe_mistake(returned: &Bound<'_, PyAny>, kind: &str) -> PyResult<String>
     Ok(what)
 }
 
-/// The name of a value's type, with its module unless it is one of Python's own.
+/// Returns the qualified name of a value's type, without the module for builtins.
 fn type_name(value: &Bound<'_, PyAny>) -> PyResult<String> {
     let kind = value.get_type();
     let (module, name) = (kind.module()?, kind.qualname()?);

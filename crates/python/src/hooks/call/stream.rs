@@ -1,4 +1,4 @@
-//! A response body on its way through async generators on the loop: the two ends of a [`Pipe`].
+//! Passes a response body through async generators on the loop. Defines the two ends of a [`Pipe`].
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,7 +14,7 @@ use super::job::Job;
 use super::pipe::{MAX_QUEUED, Pipe, update};
 use crate::hooks::message::made::PyResponse;
 
-/// The worker's end.
+/// The worker's end of a pipe.
 pub(crate) struct Piped {
     pub(crate) job: Arc<Job>,
     pub(crate) pipe: Arc<Mutex<Pipe>>,
@@ -33,7 +33,7 @@ impl HookStream for Piped {
     fn push(&mut self, piece: &[u8], end: bool) {
         {
             let mut pipe = self.pipe.lock();
-            // What comes after the generator has ended interests nobody.
+            // After the generators have ended, the rest of the body is discarded.
             if !piece.is_empty() && !pipe.finished {
                 pipe.input.push_back(piece.to_vec());
             }
@@ -56,7 +56,7 @@ impl HookStream for Piped {
         if pipe.failed {
             return Poll::Ready(Err(HookFailed));
         }
-        // The instance's body is read to its end all the same, so that its connection can be used again.
+        // The instance's body is still read to its end, so that its connection can be reused.
         if pipe.finished && pipe.input_ended {
             return Poll::Ready(Ok(false));
         }
@@ -78,7 +78,7 @@ impl Drop for Piped {
     }
 }
 
-/// The loop's end.
+/// The loop's end of a pipe.
 #[pyclass(frozen, module = "pylae.hooks")]
 pub(crate) struct Pieces {
     pub(crate) job: Arc<Job>,
@@ -88,7 +88,7 @@ pub(crate) struct Pieces {
 
 #[pymethods]
 impl Pieces {
-    /// The next piece; None at the end, False if there is none yet.
+    /// Returns the next piece, None at the end, or False if no piece is available yet.
     fn read<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
         let mut piece = None;
         let mut ended = false;
@@ -103,7 +103,7 @@ impl Pieces {
         }
     }
 
-    /// Passes a piece on. Whether there is room for another.
+    /// Writes a piece to the worker. Returns True if there is room for another.
     fn write(&self, py: Python<'_>, piece: &Bound<'_, PyBytes>) -> bool {
         end_if_forked(py);
         let bytes = piece.as_bytes().to_vec();
@@ -117,13 +117,13 @@ impl Pieces {
         has_room
     }
 
-    /// Whether there is room for a piece.
+    /// True if there is room for another piece.
     #[getter]
     fn has_room(&self) -> bool {
         self.pipe.lock().output.len() < MAX_QUEUED
     }
 
-    /// Calls the hooks, the last of them first: each with the pieces that the one before it gives.
+    /// Chains the hooks in response order: each receives the pieces that the one before it yields.
     fn call<'py>(
         &self,
         py: Python<'py>,
@@ -141,13 +141,13 @@ impl Pieces {
         Ok(pieces)
     }
 
-    /// Says that all is said.
+    /// Ends the body.
     fn finish(&self, py: Python<'_>) {
         end_if_forked(py);
         update(&self.pipe, |pipe| pipe.finished = true);
     }
 
-    /// Says that a hook has raised this.
+    /// Aborts the body and logs the exception that a hook raised.
     fn fail(&self, py: Python<'_>, error: Bound<'_, PyAny>) {
         if !self.job.is_abandoned() {
             self.job.called.record_failure(py, &self.job.handle, &PyErr::from_value(error));

@@ -1,4 +1,4 @@
-//! What the asyncio loop takes from the executor, and what it says of each call.
+//! The asyncio loop's interface to the executor: it takes calls and reports their outcomes.
 
 use std::sync::Arc;
 
@@ -12,30 +12,30 @@ use super::stream::Pieces;
 use crate::hooks::executor::Executors;
 use crate::hooks::message::made::PyResponse;
 
-/// The loop's end of the executor.
+/// The loop's side of the executor.
 #[pyclass(name = "Executor", frozen, module = "pylae.hooks")]
 pub(crate) struct PyExecutor(pub(crate) Arc<Executors<Job>>);
 
 #[pymethods]
 impl PyExecutor {
-    /// What becomes readable when there are calls.
+    /// Returns a file descriptor that becomes readable when there are calls.
     fn fileno(&self) -> i32 {
         self.0.loop_executor.fileno()
     }
 
-    /// Calls and news of calls since it was last asked.
+    /// Takes the new calls, and the calls with news, since the last time.
     fn take_tasks(&self, py: Python<'_>) -> Vec<Task> {
         end_if_forked(py);
         mark_hook_thread();
         self.0.loop_executor.take_queued().into_iter().map(Task).collect()
     }
 
-    /// Wakes the workers whose calls have come to something since it was last called.
+    /// Wakes the workers whose calls have completed since the last time.
     fn wake_workers(&self) {
         self.0.loop_executor.wake_workers();
     }
 
-    /// Whether the engine has stopped.
+    /// True once the engine has stopped.
     #[getter]
     fn stopped(&self) -> bool {
         self.0.loop_executor.is_stopped()
@@ -48,26 +48,26 @@ pub(crate) struct Task(pub(crate) Arc<Job>);
 
 #[pymethods]
 impl Task {
-    /// The same number for the same call.
+    /// Identifies the call.
     #[getter]
     fn key(&self) -> usize {
         Arc::as_ptr(&self.0).addr()
     }
 
-    /// Whether nobody waits for it any more.
+    /// True once the worker no longer waits for the call.
     #[getter]
     fn abandoned(&self) -> bool {
         self.0.is_abandoned()
     }
 
-    /// Whether the response that `call_next` waits for is there.
+    /// True once the response for `call_next` has arrived.
     #[getter]
     fn has_response(&self) -> bool {
         self.0.has_response()
     }
 
-    /// Says that it begins: True, or the pieces of a body if it is about one. False: nobody waits for it any more, and
-    /// it is over.
+    /// Starts the call. Returns True, or the pieces if the call streams a body. Returns False if the call was abandoned
+    /// or has started before.
     fn start<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let truth = |value| PyBool::new(py, value).to_owned().into_any();
         if !self.0.claim() {
@@ -83,23 +83,24 @@ impl Task {
         }
     }
 
-    /// The `contextvars.Context` that it runs in.
+    /// The `contextvars.Context` in which the hook runs.
     #[getter]
     fn context<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.0.handle.context(py)?.getattr("__self__")
     }
 
-    /// The response that `call_next` comes back with.
+    /// Returns the response for `call_next`.
     fn response(&self, py: Python<'_>) -> PyResult<PyResponse> {
         Ok(PyResponse::of(self.0.handle.request(py)?.unbind()))
     }
 
-    /// Says that it is over, where that is all there is to say.
+    /// Marks the call as finished without an outcome.
     fn end(&self) {
         self.0.executors.loop_executor.job_finished();
     }
 
-    /// Calls the hook: what it returns, or a coroutine that was suspended on a worker with what it has yielded.
+    /// Calls the hook and returns its result. Returns the coroutine and the value it yielded instead if the hook was
+    /// suspended on a worker.
     fn call<'py>(&self, py: Python<'py>, next: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let job = &self.0;
         if let Some(suspended) = job.take_coroutine() {
@@ -110,20 +111,20 @@ impl Task {
         job.called.invoke(&job.handle, py, job.half, next)
     }
 
-    /// Says that the hook has called `call_next`.
+    /// Reports that the hook called `call_next`.
     fn pass_on(&self, py: Python<'_>) {
         end_if_forked(py);
         self.0.complete(JobOutcome::PassedOn);
     }
 
-    /// Says what the hook has returned.
+    /// Reports what the hook returned.
     fn finish(&self, py: Python<'_>, value: Bound<'_, PyAny>) {
         end_if_forked(py);
         self.0.complete_with(py, Ok(value));
         self.0.executors.loop_executor.job_finished();
     }
 
-    /// Says what the hook has raised.
+    /// Reports what the hook raised.
     fn fail(&self, py: Python<'_>, error: Bound<'_, PyAny>) {
         end_if_forked(py);
         self.0.complete_with(py, Err(PyErr::from_value(error)));

@@ -1,4 +1,4 @@
-//! Calls on their way to an asyncio loop.
+//! Queues calls for an asyncio loop.
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
@@ -9,11 +9,10 @@ use parking_lot::Mutex;
 
 use super::waker::WorkerWaker;
 
-/// Calls on the loop that have not come to an end, those that were given up and do not stop among them; beyond it calls
-/// fail.
+/// Maximum number of unfinished calls on the loop, including abandoned ones that do not stop. Further calls fail.
 const MAX_UNFINISHED: usize = 10_000;
 
-/// Calls on their way to the loop. Many are passed on at once: whoever comes first rings.
+/// The queue of the loop. The loop takes many calls at once; only the first one after that wakes it.
 pub(crate) struct LoopExecutor<J> {
     state: Mutex<OnLoop<J>>,
     waker: UnixStream,
@@ -25,7 +24,7 @@ struct OnLoop<J> {
     signalled: bool,
     unfinished: usize,
     stopped: bool,
-    /// The bells of workers for which calls have come to something.
+    /// Workers whose calls have completed.
     to_wake: Vec<Arc<WorkerWaker>>,
 }
 
@@ -38,7 +37,7 @@ impl<J> LoopExecutor<J> {
         Ok(Self { state: Mutex::new(state), waker, woken })
     }
 
-    /// Has a call run. False: there are too many.
+    /// Submits a call. Returns false if there are too many.
     pub(crate) fn submit(&self, job: Arc<J>) -> bool {
         {
             let mut state = self.state.lock();
@@ -51,7 +50,7 @@ impl<J> LoopExecutor<J> {
         true
     }
 
-    /// Passes on a call, or news of one.
+    /// Queues a call, or news of one.
     pub(crate) fn push(&self, job: Arc<J>) {
         let mut state = self.state.lock();
         state.queue.push(job);
@@ -60,26 +59,26 @@ impl<J> LoopExecutor<J> {
 
     fn signal(&self, state: &mut OnLoop<J>) {
         if !std::mem::replace(&mut state.signalled, true) {
-            // A full pipe rings too.
+            // A full socket buffer wakes the loop too.
             let _ = (&self.waker).write(&[1]);
         }
     }
 
-    /// What becomes readable when there are calls.
+    /// Returns a file descriptor that becomes readable when there are calls.
     pub(crate) fn fileno(&self) -> i32 {
         self.woken.as_raw_fd()
     }
 
-    /// Calls and news of calls since it was last asked.
+    /// Takes all queued calls.
     pub(crate) fn take_queued(&self) -> Vec<Arc<J>> {
-        // Before the queue is looked at, so that what comes later rings again.
+        // Before the queue is taken, so that later calls wake the loop again.
         let _ = (&self.woken).read(&mut [0; 16]);
         let mut state = self.state.lock();
         state.signalled = false;
         std::mem::take(&mut state.queue)
     }
 
-    /// Notes that a worker is to be woken soon.
+    /// Registers a worker to be woken by [`Self::wake_workers`].
     pub(crate) fn wake_later(&self, waker: Arc<WorkerWaker>) {
         let mut state = self.state.lock();
         if !state.to_wake.iter().any(|known| Arc::ptr_eq(known, &waker)) {
@@ -87,7 +86,7 @@ impl<J> LoopExecutor<J> {
         }
     }
 
-    /// Wakes the workers that are to be woken.
+    /// Wakes the registered workers.
     pub(crate) fn wake_workers(&self) {
         let to_wake = std::mem::take(&mut self.state.lock().to_wake);
         for waker in to_wake {

@@ -1,4 +1,4 @@
-//! Threads for hooks that block.
+//! A pool of threads for blocking hooks.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,16 +9,16 @@ use pyo3::Python;
 
 use crate::gil;
 
-/// Threads of the pool that run hooks at once.
+/// Maximum number of threads that run hooks at the same time.
 const MAX_RUNNING: usize = 16;
-/// Calls that may wait for a thread; beyond it they fail.
+/// Maximum number of calls that wait for a thread. Further calls fail.
 const MAX_QUEUED: usize = 1024;
-/// Threads that wait in `call_next`; beyond it calls of it fail.
+/// Maximum number of threads that wait in `call_next`. Further calls of it fail.
 const MAX_PARKED: usize = 256;
 
-/// Calls that wait for a thread, and the threads.
+/// The queue of calls and the threads that run them.
 pub(crate) struct Pool<J> {
-    /// Runs a call on the thread that it is called on.
+    /// Runs a call on the current thread.
     run: fn(Python<'_>, &Arc<J>),
     state: Mutex<Threads<J>>,
     changed: Condvar,
@@ -27,11 +27,11 @@ pub(crate) struct Pool<J> {
 struct Threads<J> {
     queue: VecDeque<Arc<J>>,
     idle: usize,
-    /// Those that are idle or run hooks.
+    /// Threads that are idle or run hooks.
     running: usize,
-    /// Those that wait in `call_next`.
+    /// Threads that wait in `call_next`.
     parked: usize,
-    /// One is on its way to the queue.
+    /// True while a thread is waking up and has not reached the queue yet.
     waking: bool,
     stopped: bool,
 }
@@ -43,7 +43,7 @@ impl<J: Send + Sync + 'static> Pool<J> {
         Arc::new(Self { run, state: Mutex::new(state), changed: Condvar::new() })
     }
 
-    /// Has a call run. False: too many wait.
+    /// Submits a call. Returns false if too many calls are queued.
     pub(crate) fn submit(self: &Arc<Self>, job: Arc<J>) -> bool {
         let mut state = self.state.lock();
         if state.queue.len() >= MAX_QUEUED || state.stopped {
@@ -54,9 +54,8 @@ impl<J: Send + Sync + 'static> Pool<J> {
         true
     }
 
-    /// Sees to it that somebody takes the next call. One thread at a time is on its way, and it wakes the one behind
-    /// it: hooks run one at a time while none of them blocks, and more threads would only wait for the interpreter's
-    /// lock.
+    /// Wakes or spawns a thread for the next call. Only one thread wakes up at a time, and it wakes the next one: while
+    /// no hook blocks, hooks run one at a time anyway, and more threads would only wait for the interpreter's lock.
     fn wake_thread(self: &Arc<Self>, state: &mut Threads<J>) {
         if state.waking {
             return;
@@ -67,7 +66,7 @@ impl<J: Send + Sync + 'static> Pool<J> {
         } else if state.running < MAX_RUNNING {
             let pool = Arc::clone(self);
             let thread = std::thread::Builder::new().name("pylae-hook".to_owned());
-            // Without it the others take the call, or it times out.
+            // If the thread cannot be spawned, another one takes the call, or the call times out.
             if thread.spawn(move || gil::with_thread_state(|| pool.run_thread())).is_ok() {
                 state.running += 1;
                 state.waking = true;
@@ -80,7 +79,7 @@ impl<J: Send + Sync + 'static> Pool<J> {
             {
                 let mut state = self.state.lock();
                 while state.queue.is_empty() && !state.stopped {
-                    // Whoever it was woken for has been served.
+                    // Another thread has taken the call that this one was woken for.
                     state.waking = false;
                     state.idle += 1;
                     self.changed.wait(&mut state);
@@ -92,7 +91,7 @@ impl<J: Send + Sync + 'static> Pool<J> {
                     return;
                 }
             }
-            // The lock is kept from one call to the next.
+            // The interpreter's lock is held from one call to the next.
             let attached = gil::attached(|py| {
                 let mut arrived = true;
                 while let Some(job) = self.next_job(std::mem::take(&mut arrived)) {
@@ -106,7 +105,7 @@ impl<J: Send + Sync + 'static> Pool<J> {
         }
     }
 
-    /// The next call, for a thread that has just `arrived` or has done one.
+    /// Returns the next call. `arrived` is true for a thread that has just woken up.
     fn next_job(self: &Arc<Self>, arrived: bool) -> Option<Arc<J>> {
         let mut state = self.state.lock();
         if arrived {
@@ -119,7 +118,7 @@ impl<J: Send + Sync + 'static> Pool<J> {
         Some(job)
     }
 
-    /// Says that a thread waits in `call_next`. False: too many do.
+    /// Marks this thread as waiting in `call_next`. Returns false if too many threads do.
     pub(crate) fn park(self: &Arc<Self>) -> bool {
         let mut state = self.state.lock();
         if state.parked >= MAX_PARKED {
@@ -133,7 +132,7 @@ impl<J: Send + Sync + 'static> Pool<J> {
         true
     }
 
-    /// Says that it goes on.
+    /// Marks this thread as running again.
     pub(crate) fn unpark(&self) {
         let mut state = self.state.lock();
         state.parked -= 1;

@@ -1,5 +1,4 @@
-//! Wakes a worker once for many calls that have come to something: waking costs a system call, and perhaps a switch of
-//! threads.
+//! Wakes a worker once for many completed calls: each wake-up costs a system call, and perhaps a thread switch.
 
 use std::cell::OnceCell;
 use std::sync::Arc;
@@ -11,30 +10,31 @@ thread_local! {
     static CURRENT: OnceCell<Arc<WorkerWaker>> = const { OnceCell::new() };
 }
 
-/// A worker's. Whoever calls [`wake`](Self::wake) wakes one task; it wakes the others when it runs, or when it ends
-/// before that.
+/// Wakes the tasks of one worker. [`wake`](Self::wake) wakes one task, which wakes the others when it runs or is
+/// dropped.
 #[derive(Default)]
 pub(crate) struct WorkerWaker(Mutex<PendingWakes>);
 
 #[derive(Default)]
 struct PendingWakes {
     wakers: Vec<Waker>,
-    /// A task was woken, and has not woken the others yet.
+    /// True while a woken task has not woken the others yet.
     woken: bool,
 }
 
 impl WorkerWaker {
-    /// The one of this thread.
+    /// Returns the waker of this thread.
     pub(crate) fn current() -> Arc<Self> {
         CURRENT.with(|current| Arc::clone(current.get_or_init(Arc::default)))
     }
 
-    /// Notes a task that is to be woken. It must call [`wake_all`](Self::wake_all) if it ends before it runs.
+    /// Adds a task to wake. The task must call [`wake_all`](Self::wake_all) when it runs, or when it is dropped before
+    /// that.
     pub(crate) fn add(&self, waker: Waker) {
         self.0.lock().wakers.push(waker);
     }
 
-    /// Has all that are noted woken.
+    /// Starts waking all added tasks.
     pub(crate) fn wake(&self) {
         let first = {
             let mut pending = self.0.lock();
@@ -47,7 +47,7 @@ impl WorkerWaker {
         }
     }
 
-    /// Wakes them. On the worker itself that is cheap.
+    /// Wakes all added tasks. This is cheap on the worker itself.
     pub(crate) fn wake_all(&self) {
         let wakers = {
             let mut pending = self.0.lock();

@@ -1,5 +1,5 @@
-//! Interrupts hooks that do not come back: a thread that is in Python code for longer than its hook may take gets an
-//! exception there. Code that is outside the interpreter (in C, or waiting) gets it when it comes back.
+//! Interrupts hooks that exceed their timeout, by raising an exception in their thread. Code outside the interpreter
+//! (in C, or waiting) gets the exception when it returns.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Weak};
@@ -18,14 +18,14 @@ create_exception!(
     "Raised in a hook that takes longer than its `timeout`. Not an Exception, so that it is not caught by mistake."
 );
 
-/// How often is looked.
+/// Interval between checks.
 const TICK: Duration = Duration::from_millis(25);
 
 thread_local! {
     static THREAD: RefCell<Option<Arc<WatchedThread>>> = const { RefCell::new(None) };
 }
 
-/// Looks after threads that run hooks. Its own thread runs while any hook does.
+/// Watches threads that run hooks. Its own thread starts with the first hook.
 #[derive(Default)]
 pub(crate) struct Watchdog {
     state: Mutex<State>,
@@ -39,25 +39,25 @@ struct State {
     stopped: bool,
 }
 
-/// A thread that runs hooks, one after the other.
+/// A thread that runs hooks.
 pub(crate) struct WatchedThread(Mutex<ThreadState>);
 
 #[derive(Default)]
 struct ThreadState {
-    /// The interpreter's name for the thread.
+    /// The interpreter's identifier of the thread.
     ident: std::ffi::c_ulong,
-    /// Counts the hooks that have begun on it.
+    /// Counts the hooks that were started on the thread.
     sequence: u64,
-    /// When the hook that runs must be over.
+    /// When the running hook must return.
     deadline: Option<Instant>,
-    /// An exception is under way.
+    /// True once an exception was sent to the running hook.
     interrupted: bool,
 }
 
-/// A hook that runs on this thread.
+/// Ends the watch of a hook on this thread when dropped.
 pub(crate) struct HookGuard(Arc<WatchedThread>);
 
-/// One hook's time on a thread.
+/// One call of a hook on a watched thread.
 #[derive(Clone)]
 pub(crate) struct WatchedCall {
     thread: Arc<WatchedThread>,
@@ -65,7 +65,7 @@ pub(crate) struct WatchedCall {
 }
 
 impl Watchdog {
-    /// Says that a hook begins on this thread, which is attached to the interpreter.
+    /// Starts to watch a hook on this thread, which must be attached to the interpreter.
     pub(crate) fn begin(self: &Arc<Self>, _py: Python<'_>, timeout: Duration) -> (HookGuard, Instant) {
         let now = Instant::now();
         let thread =
@@ -79,7 +79,7 @@ impl Watchdog {
     }
 
     fn register_thread(self: &Arc<Self>) -> Arc<WatchedThread> {
-        // SAFETY: asks for the calling thread's name, and has no conditions.
+        // SAFETY: returns the identifier of the calling thread, and has no preconditions.
         let ident = unsafe { ffi::PyThread_get_thread_ident() };
         let thread = Arc::new(WatchedThread(Mutex::new(ThreadState { ident, ..ThreadState::default() })));
         let mut state = self.state.lock();
@@ -93,7 +93,7 @@ impl Watchdog {
         thread
     }
 
-    /// Ends its thread once no hook runs any more, and waits for that as long as it can be waited for.
+    /// Stops the watchdog's thread once no hook runs, and waits at most `timeout` for that.
     pub(crate) fn stop(&self, timeout: Duration) {
         let mut state = self.state.lock();
         state.stopped = true;
@@ -123,7 +123,7 @@ impl Watchdog {
                     let mut state = thread.0.lock();
                     if is_late(&state) {
                         state.interrupted = true;
-                        // Again if it is caught and the hook goes on.
+                        // Interrupt again if the hook catches the exception and continues.
                         state.deadline = now.checked_add(TICK * 4);
                         interrupt(state.ident, HookTimeout::type_object(py).as_ptr());
                     }
@@ -133,21 +133,21 @@ impl Watchdog {
     }
 }
 
-/// Has `exception` raised in a thread, or what is under way forgotten if it is null. The caller is attached.
+/// Raises `exception` in a thread, or withdraws a pending one if it is null. The caller must be attached.
 fn interrupt(thread: std::ffi::c_ulong, exception: *mut ffi::PyObject) {
-    // SAFETY: the caller is attached; the interpreter takes a reference of its own, and knows which threads there are.
+    // SAFETY: the caller is attached; the interpreter takes its own reference and checks that the thread exists.
     unsafe { ffi::PyThreadState_SetAsyncExc(thread.cast_signed(), exception) };
 }
 
 impl HookGuard {
-    /// What names this hook among those that run on the thread.
+    /// Returns the call, which can be expired from other threads.
     pub(crate) fn watched_call(&self) -> WatchedCall {
         WatchedCall { thread: Arc::clone(&self.0), sequence: self.0.0.lock().sequence }
     }
 }
 
 impl WatchedCall {
-    /// Has the hook interrupted soon, if it still runs.
+    /// Interrupts the hook soon, if it is still running.
     pub(crate) fn expire(&self) {
         let mut state = self.thread.0.lock();
         if state.sequence == self.sequence && state.deadline.is_some() {
@@ -161,18 +161,18 @@ impl Drop for HookGuard {
         let mut state = self.0.0.lock();
         state.deadline = None;
         if std::mem::take(&mut state.interrupted) {
-            // What has not arrived yet must not arrive in another hook. This thread is attached: it has run a hook.
+            // A pending exception must not reach another hook. This thread is attached, because it has run a hook.
             interrupt(state.ident, std::ptr::null_mut());
         }
     }
 }
 
-/// Says that the hook on this thread waits for what is not its fault.
+/// Suspends the timeout of the hook on this thread, while it waits for the response.
 pub(crate) fn pause() {
     set_deadline(None);
 }
 
-/// Says that it goes on, and how long it may now take.
+/// Restarts the timeout of the hook on this thread.
 pub(crate) fn resume(timeout: Duration) {
     set_deadline(Instant::now().checked_add(timeout));
 }
