@@ -109,8 +109,8 @@ impl PyEngine {
             .map_err(|problem| PyLookupError::new_err(problem.message))
     }
 
-    /// Returns the state of a limit for a key as JSON. `question` is a JSON document; raises `PlanError` if it is
-    /// invalid.
+    /// Returns the state of a limit for a key as JSON. `question` is a JSON document; raises `PlanError` if it cannot
+    /// be answered.
     fn limit(&self, py: Python<'_>, question: &str) -> PyResult<String> {
         gil::detached(py, || {
             let question = serde_json::from_str(question).map_err(|error| vec![Problem::at("", error.to_string())])?;

@@ -1,7 +1,7 @@
-//! The engine's own limiters, breaker, balancers, cache and router, for Python code that wants them without a gateway.
-//! They are those of `pylae-core`; this is their Python side. Time comes with each call, in nanoseconds.
+//! Python classes for the limiters, breaker, balancer, cache and router of `pylae-core`, for programs that use them
+//! without a gateway. Callers pass the time with each call, in nanoseconds.
 
-// What Python hands in is converted, and owned.
+// Arguments from Python are converted to owned values.
 #![allow(clippy::needless_pass_by_value)]
 
 mod balancer;

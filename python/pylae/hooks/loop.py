@@ -1,4 +1,4 @@
-"""The asyncio loop that hooks run on which wait for something."""
+"""The asyncio loop for hooks that wait for something."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 log = logging.getLogger("pylae")
 
 _STOP_TIMEOUT = 2.0
-"""Seconds that hooks have to end after the engine has stopped."""
+"""Seconds that hooks have to finish after the engine has stopped."""
 _RETRY = 1.0
-"""Seconds until a loop that could not be made is tried again."""
+"""Seconds to wait after a loop could not be created."""
 
 
 class _Call:
-    """A call under way."""
+    """A call in progress."""
 
     __slots__ = ("error", "executor", "future", "key", "native", "result", "task")
 
@@ -41,7 +41,7 @@ class _Call:
         if self.future is not None:
             raise HookError("call_next can be called once")
         self.future = self.executor.loop.create_future()
-        # Once this task has left its context, which other hooks of the exchange enter.
+        # Only after this task has left its context, which other hooks of the exchange enter.
         self.executor.loop.call_soon(self._pass_on)
         return self.future
 
@@ -50,7 +50,7 @@ class _Call:
         self.executor.wake_workers_soon()
 
     def begin(self) -> Coroutine[Any, Any, None]:
-        """Calls the hook, or goes on with its coroutine. Raises whatever it raises."""
+        """Calls the hook, or resumes its coroutine. Raises what the hook raises."""
         called = self.native.call(self.call_next)
         return self._run(_carry_on(self, *called) if isinstance(called, tuple) else called)
 
@@ -58,16 +58,16 @@ class _Call:
         try:
             self.result = await hook
         except BaseException as error:
-            # Whatever it is, it is the hook's: neither SystemExit nor KeyboardInterrupt may end the loop.
+            # Every exception is the hook's own: neither SystemExit nor KeyboardInterrupt may end the loop.
             self.error = error
 
     def notify(self) -> None:
-        """Gives `call_next` the response, if it is there."""
+        """Delivers the response to `call_next`, once it has arrived."""
         if self.native.has_response and self.future is not None and not self.future.done():
             self.future.set_result(self.native.response())
 
     def done(self, _: asyncio.Task[None]) -> None:
-        """Tells the worker what it has come to. Not from within `_run`, for the same reason."""
+        """Reports the outcome to the worker. Not done in `_run`, so that no exception ends the loop."""
         if not self.executor.forget(self):
             return
         error, self.error = self.error, None
@@ -78,14 +78,14 @@ class _Call:
         self.executor.wake_workers_soon()
 
     def fail(self, error: BaseException) -> None:
-        """Tells the worker that it has come to nothing."""
+        """Reports the failure of the call to the worker."""
         self.native.fail(error)
         self.executor.wake_workers_soon()
 
 
 @types.coroutine
 def _carry_on(call: _Call, hook: Coroutine[Any, Any, Any], yielded: Any) -> Generator[Any, Any, Any]:
-    """Goes on with a coroutine that was suspended on a worker when it had yielded this."""
+    """Drives a coroutine that was suspended on a worker after it had yielded `yielded`."""
     from pylae._native import Next
 
     try:
@@ -101,7 +101,7 @@ def _carry_on(call: _Call, hook: Coroutine[Any, Any, Any], yielded: Any) -> Gene
 
 
 class _BodyStream:
-    """A body that passes hooks."""
+    """A response body that passes through hooks."""
 
     __slots__ = ("key", "executor", "changed", "native", "pieces", "task")
 
@@ -111,7 +111,7 @@ class _BodyStream:
         self.changed = asyncio.Event()
 
     def notify(self) -> None:
-        """Wakes all that wait for news: a hook may take pieces in a task of its own."""
+        """Wakes all waiting tasks: a hook may read pieces in a task of its own."""
         self.changed.set()
         self.changed.clear()
 
@@ -135,12 +135,12 @@ class _BodyStream:
             self.pieces.finish()
 
     def done(self, _: asyncio.Task[None]) -> None:
-        """Says that it is over, which the worker has heard from the pieces."""
+        """Marks the call as finished. The pieces have already reported the end of the body to the worker."""
         if self.executor.forget(self):
             self.native.end()
 
     def fail(self, error: BaseException) -> None:
-        """Breaks the body off."""
+        """Aborts the body."""
         self.pieces.fail(error)
         self.native.end()
 
@@ -148,7 +148,7 @@ class _BodyStream:
 async def _adapt(
     function: Callable[..., Any], request: Request, response: Response, chunks: AsyncIterator[bytes], as_events: bool
 ) -> AsyncIterator[bytes]:
-    """What a hook makes of a body."""
+    """Yields the body as the hook changes it."""
     async with contextlib.AsyncExitStack() as stack:
         pieces = parse(chunks) if as_events else chunks
         changed = function(request, response, pieces)
@@ -165,7 +165,7 @@ async def _adapt(
 
 
 class Loop:
-    """Serves the engine's executor of calls until the engine stops."""
+    """Runs the calls of the engine's executor until the engine stops."""
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
@@ -174,12 +174,12 @@ class Loop:
         self.loop = self._new_loop()
 
     def serve(self) -> None:
-        """Runs the loop on this thread, whatever hooks do to it."""
+        """Runs the loop on this thread. Restarts or replaces it if a hook stops or breaks it."""
         while not self._executor.stopped:
             try:
                 self.loop.run_forever()
             except (SystemExit, KeyboardInterrupt):
-                # Raised in a task or callback of a hook's own. The loop is as it was, and so is all that runs on it.
+                # Raised in a task or callback that a hook created. The loop and everything on it are intact.
                 log.exception("a task of a hook would have ended the asyncio loop of the hooks, which goes on")
             except BaseException as error:
                 log.exception(
@@ -192,15 +192,15 @@ class Loop:
         self._end()
 
     def _new_loop(self) -> asyncio.AbstractEventLoop:
-        """A loop that takes calls: uvloop's where it is installed."""
+        """Creates a loop that takes calls; a uvloop if that is installed."""
         loop = _factory()()
         loop.add_reader(self._executor.fileno(), self._take_tasks)
         return loop
 
     def _replace(self, cause: BaseException) -> None:
-        """Has another loop serve the executor. What ran on this one has failed."""
+        """Replaces the loop. All calls on the old one fail."""
         calls, self._calls = self._calls, {}
-        # Not by a callback of the broken one.
+        # Prevents a callback on the broken loop.
         self._waking = True
         for call in calls.values():
             call.fail(HookError(f"the asyncio loop of the hooks has ended: {cause!r}"))
@@ -214,11 +214,11 @@ class Loop:
                 log.exception("no asyncio loop can be made for the hooks now")
                 time.sleep(_RETRY)
         with contextlib.suppress(Exception):
-            # It is of no use any more, whatever state it is in.
+            # The broken loop may be in any state, and is no longer needed.
             broken.close()
 
     def _end(self) -> None:
-        """Cancels what is under way, and gives it some time to end."""
+        """Cancels all tasks and waits a short time for them to end."""
 
         async def cancel() -> None:
             tasks = asyncio.all_tasks() - {asyncio.current_task()}
@@ -235,7 +235,7 @@ class Loop:
             self.loop.close()
 
     def _take_tasks(self) -> None:
-        """Takes all calls that have come, and the news of those under way."""
+        """Takes new calls from the executor, and notifies calls in progress."""
         calls = self._calls
         for native in self._executor.take_tasks():
             key = native.key
@@ -262,14 +262,14 @@ class Loop:
         task.add_done_callback(call.done)
 
     def forget(self, call: _Call | _BodyStream) -> bool:
-        """Says that a call is over. False: it has failed with its loop before."""
+        """Forgets a call that is over. Returns False if the call has already failed with its loop."""
         is_known = self._calls.get(call.key) is call
         if is_known:
             del self._calls[call.key]
         return is_known
 
     def wake_workers_soon(self) -> None:
-        """Has workers woken once for all calls that come to something in this turn of the loop."""
+        """Schedules one wake-up of the workers for all calls completed in this iteration of the loop."""
         if not self._waking:
             self._waking = True
             self.loop.call_soon(self._wake_workers)
@@ -287,7 +287,7 @@ def _factory() -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 def serve(executor: Executor) -> None:
-    """The life of the loop's thread."""
+    """Runs on the loop's thread."""
     try:
         Loop(executor).serve()
     except BaseException:

@@ -1,4 +1,4 @@
-//! Load balancer: a service with its instances, their health and its breakers, without connections.
+//! Load balancer: a service with its instances, their health and breakers, but without connections.
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -12,19 +12,19 @@ use super::time::nanos;
 use crate::errors::plan_error;
 use crate::plan::parse_part;
 
-/// A service.
+/// A service with its instances.
 #[pyclass(name = "LoadBalancer", frozen)]
 pub(super) struct PyLoadBalancer(RwLock<Arc<ServiceState>>);
 
-/// An instance in use, until `end`.
+/// An instance in use until `end` is called.
 #[pyclass(frozen)]
 pub(super) struct Pick {
     service: Arc<ServiceState>,
     held: Mutex<Option<SuspendedPick>>,
-    /// Where the instance is.
+    /// URL of the instance.
     #[pyo3(get)]
     url: String,
-    /// What a sticky cookie must be set to.
+    /// Value for the sticky cookie.
     #[pyo3(get)]
     cookie: Option<String>,
 }
@@ -42,14 +42,14 @@ impl PyLoadBalancer {
         build(service, None, now).map(RwLock::new).map(Self)
     }
 
-    /// Puts other settings and instances in force; those that were there keep their state.
+    /// Replaces settings and instances. Instances in both keep their state.
     fn apply(&self, service: &str, now: u64) -> PyResult<()> {
         let next = build(service, Some(&self.state()), now)?;
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = next;
         Ok(())
     }
 
-    /// An instance; otherwise why there is none, and nanoseconds until it is worth asking again.
+    /// Picks an instance. If there is none, returns why, and how many nanoseconds to wait before the next try.
     #[pyo3(signature = (now, random, key, cookie, avoid))]
     fn pick(
         &self,
@@ -87,7 +87,7 @@ impl PyLoadBalancer {
         (Some(Pick { service, held, url, cookie }), String::new(), 0)
     }
 
-    /// Takes in a check of an instance. What it changed, if anything.
+    /// Reports a health check of an instance. Returns what it changed, if anything.
     fn check(&self, url: &str, now: u64, ok: bool) -> PyResult<Option<String>> {
         let service = self.state();
         let reason = if ok { "success" } else { "failure" };
@@ -95,14 +95,14 @@ impl PyLoadBalancer {
         Ok(change.map(|change| change.to_string()))
     }
 
-    /// Lets an instance finish what it has and gives it nothing more, or uses it again. What it changed, if anything.
+    /// Drains an instance, or uses it again. Returns what that changed, if anything.
     fn set_draining(&self, url: &str, now: u64, draining: bool) -> PyResult<Option<String>> {
         let service = self.state();
         let change = service.set_draining(find(&service, url)?, Instant::from_nanos(now), draining);
         Ok(change.map(|change| change.to_string()))
     }
 
-    /// How the service and its instances are doing, as JSON.
+    /// Returns the state of the service and its instances as JSON.
     fn stats(&self, now: u64) -> String {
         serde_json::json!(self.state().snapshot(Instant::from_nanos(now))).to_string()
     }
@@ -127,7 +127,7 @@ impl Pick {
 
 #[pymethods]
 impl Pick {
-    /// Says how the attempt goes: a status, or one of the words. What that changed, as the gateway logs it.
+    /// Reports the outcome of the attempt: a status, or one of the words. Returns the changes as the gateway logs them.
     #[pyo3(signature = (now, latency, status, word))]
     fn report(&self, now: u64, latency: u64, status: Option<u16>, word: &str) -> PyResult<Vec<String>> {
         let outcome = match (status, word) {
@@ -146,7 +146,7 @@ impl Pick {
         Ok(changes.iter().map(ToString::to_string).collect())
     }
 
-    /// The attempt is over. False if it was already.
+    /// Ends the attempt. Returns False if it was over already.
     fn end(&self) -> bool {
         self.take_pick().map(|pick| self.service.resume(pick)).is_some()
     }

@@ -18,7 +18,7 @@ struct State {
     breaker: Breaker,
 }
 
-/// The right to one attempt; it ends once.
+/// Permission for one attempt. It ends once.
 #[pyclass(name = "Permit", frozen)]
 pub(super) struct PyPermit {
     state: Arc<State>,
@@ -34,7 +34,7 @@ impl PyCircuitBreaker {
         Ok(Self(Arc::new(State { rules, breaker: Breaker::default() })))
     }
 
-    /// A permit, or nanoseconds until it is worth asking again (0: when a probe is back).
+    /// Returns a permit, or how many nanoseconds to wait before the next try (0: until a probe has ended).
     fn admit(&self, now: u64) -> (Option<PyPermit>, u64) {
         let State { rules, breaker } = &*self.0;
         match breaker.admit(rules, Instant::from_nanos(now)) {
@@ -43,7 +43,7 @@ impl PyCircuitBreaker {
         }
     }
 
-    /// The state, and nanoseconds for which it still keeps everything out.
+    /// Returns the state, and for how many nanoseconds the breaker still refuses all attempts.
     fn position(&self, now: u64) -> (&'static str, u64) {
         let (position, left) = self.0.breaker.position(Instant::from_nanos(now));
         let name = match position {
@@ -54,7 +54,7 @@ impl PyCircuitBreaker {
         (name, nanos(left))
     }
 
-    /// Whether an answer with `status` is a failure.
+    /// Returns True if a response with `status` counts as a failure.
     fn is_failure(&self, status: u16) -> bool {
         self.0.rules.is_failure(status)
     }
@@ -68,7 +68,7 @@ impl PyPermit {
 
 #[pymethods]
 impl PyPermit {
-    /// The attempt went well or failed. False if it was over already.
+    /// Reports success or failure and ends the attempt. Returns False if it was over already.
     fn report(&self, now: u64, ok: bool) -> bool {
         let State { rules, breaker } = &*self.state;
         let permit = self.take_permit();
@@ -78,7 +78,7 @@ impl PyPermit {
         permit.is_some()
     }
 
-    /// The attempt ended without saying anything about the other side. False if it was over already.
+    /// Ends the attempt without an outcome. Returns False if it was over already.
     fn release(&self) -> bool {
         let permit = self.take_permit();
         if let Some(permit) = &permit {

@@ -1,4 +1,4 @@
-//! Cache: an HTTP cache after RFC 9111, with the requests and answers of whoever uses it.
+//! Cache: an HTTP cache (RFC 9111) for requests and responses that the program itself exchanges.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,37 +15,37 @@ use super::message::{self, FieldLines};
 use crate::errors::plan_error;
 use crate::plan::parse_part;
 
-/// Status, fields, and the part of the body that is sent; none is the body that was handed in.
+/// Status, fields, and the part of the body to send. None is the body that was passed in.
 type CachedReply = (u16, FieldLines, Option<Py<PyBytes>>);
 
-/// Stored answers, and what may be stored.
+/// The stored responses and the rules of the cache.
 #[pyclass(name = "Cache", frozen)]
 pub(super) struct PyCache {
     cache: Arc<cache::Cache>,
     rules: Arc<CacheRules>,
 }
 
-/// One request at the cache.
+/// One request to the cache.
 #[pyclass(name = "Lookup", frozen)]
 pub(super) struct PyLookup {
     cache: Arc<cache::Cache>,
     exchange: Mutex<Exchange>,
     stored: Mutex<Option<StoredResponse>>,
-    /// The request may not be forwarded.
+    /// True if the request must not be forwarded.
     #[pyo3(get)]
     refused: bool,
 }
 
 #[pymethods]
 impl PyCache {
-    /// Room for `size` bytes; `settings` is the `cache` policy of a route in the plan.
+    /// Creates a cache of `size` bytes. `settings` is the `cache` policy of a route in the plan.
     #[new]
     fn make(size: u64, settings: &str) -> PyResult<Self> {
         let settings: Config = parse_part(settings)?;
         Ok(Self { cache: cache::Cache::new(size), rules: Arc::new(settings.rules("")) })
     }
 
-    /// Looks a request up. Times are since the Unix epoch here.
+    /// Looks up a request. Times are since the Unix epoch.
     #[pyo3(signature = (now, method, target, headers, user))]
     fn lookup(
         &self,
@@ -70,21 +70,21 @@ impl PyCache {
         Ok(PyLookup { cache, exchange: Mutex::new(exchange), stored: Mutex::new(stored), refused })
     }
 
-    /// Makes everything invalid that is stored for an address, whatever its query.
+    /// Invalidates all responses stored for the target's host and path, with any query.
     fn invalidate(&self, now: u64, target: &str, headers: FieldLines) -> PyResult<()> {
         let exchange = message::request("GET", target, &headers)?;
         self.cache.invalidate(&exchange.request.host, &exchange.request.target.path, Instant::from_nanos(now));
         Ok(())
     }
 
-    /// Forgets what the JSON document names; how many answers that were.
+    /// Purges the responses that the JSON document selects, and returns their number.
     fn purge(&self, now: u64, purge: &str) -> PyResult<usize> {
         let purge: Purge = parse_part(purge)?;
         let purge = purge.canonical().map_err(|message| plan_error(&[Problem::at("", message)]))?;
         Ok(self.cache.purge(&purge, Instant::from_nanos(now)))
     }
 
-    /// Bytes and keys held.
+    /// Returns the bytes and the number of keys held.
     fn usage(&self) -> (u64, u64) {
         let usage = self.cache.usage();
         (usage.bytes, usage.entries)
@@ -93,7 +93,7 @@ impl PyCache {
 
 #[pymethods]
 impl PyLookup {
-    /// How the request was served so far.
+    /// Returns how the request was served so far.
     fn outcome(&self) -> Option<&'static str> {
         self.exchange().cache_visit().outcome.map(|outcome| match outcome {
             CacheOutcome::Hit => "hit",
@@ -104,13 +104,13 @@ impl PyLookup {
         })
     }
 
-    /// What is stored, if that answers the request.
+    /// Returns the stored response, if it answers the request.
     fn reply(&self, py: Python<'_>) -> Option<CachedReply> {
         let stored = self.stored();
         stored.as_ref().map(|stored| reply(py, &self.exchange(), stored))
     }
 
-    /// The request that must be made behind the client's back, if any; once.
+    /// Returns the request to make in the background to refresh the stored response, if any. Returns it only once.
     fn refresh(&self, now: u64) -> PyResult<Option<PyLookup>> {
         let Some(mut fetch) = self.stored().as_mut().and_then(|stored| stored.refresh.take()) else { return Ok(None) };
         let (bytes, secure, user) = {
@@ -128,12 +128,12 @@ impl PyLookup {
         Ok(Some(Self { cache, exchange: Mutex::new(exchange), stored: Mutex::default(), refused: false }))
     }
 
-    /// The fields with which the service is to be asked.
+    /// Returns the fields of the request to send to the service.
     fn headers(&self) -> FieldLines {
         message::request_lines(&self.exchange())
     }
 
-    /// Takes in the answer of the service and gives what the client gets.
+    /// Takes the response of the service and returns the response for the client.
     fn answered(
         &self,
         py: Python<'_>,
@@ -167,7 +167,7 @@ impl PyLookup {
         }
     }
 
-    /// The service has not answered: what is stored, if that does instead.
+    /// Returns the stored response to use instead if the service has failed, if any.
     fn failed(&self, py: Python<'_>, now: u64) -> Option<CachedReply> {
         let mut exchange = self.exchange();
         exchange.times.now = Instant::from_nanos(now);
@@ -186,7 +186,7 @@ impl PyLookup {
     }
 }
 
-/// A stored response, whose head lies in `exchange`.
+/// Converts a stored response, whose head is in `exchange`.
 fn reply(py: Python<'_>, exchange: &Exchange, stored: &StoredResponse) -> CachedReply {
     let has_body = exchange.request.head.method != Method::Head && exchange.response.status != 304;
     let body = if has_body { &stored.entry.body[stored.part.clone()] } else { &[] };

@@ -8,7 +8,8 @@ use pylae_core::limit;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-/// Admitted, what is left, nanoseconds until the same cost is admitted (None: never), nanoseconds until all is there.
+/// Whether the cost was admitted, what is left, nanoseconds until the same cost is admitted (None: never), and
+/// nanoseconds until the whole limit is available.
 type CheckResult = (bool, u32, Option<u64>, u64);
 
 /// A token bucket. Times are in nanoseconds.
@@ -22,7 +23,7 @@ impl PyTokenBucket {
         wrap(limit::TokenBucket::new(limit, Duration::from_nanos(per), burst)).map(Self)
     }
 
-    /// Takes `cost`, or nothing.
+    /// Charges `cost`, or nothing if it is refused.
     fn check(&self, now: u64, cost: u32) -> CheckResult {
         to_result(self.0.lock().unwrap_or_else(PoisonError::into_inner).check(Instant::from_nanos(now), cost))
     }
@@ -39,7 +40,7 @@ impl PySlidingWindow {
         wrap(limit::SlidingWindow::new(limit, Duration::from_nanos(per))).map(Self)
     }
 
-    /// Takes `cost`, or nothing.
+    /// Charges `cost`, or nothing if it is refused.
     fn check(&self, now: u64, cost: u32) -> CheckResult {
         to_result(self.0.lock().unwrap_or_else(PoisonError::into_inner).check(Instant::from_nanos(now), cost))
     }

@@ -1,4 +1,4 @@
-//! Messages between Python and the codec: written as they would stand on the wire, and read from there.
+//! Converts messages between Python and the codec, by way of their HTTP/1.1 bytes.
 
 use pylae_core::Exchange;
 use pylae_core::request::admit;
@@ -7,7 +7,7 @@ use pylae_http::{Fields, Framing, HeadLimits, NameSet, RequestHead, ResponseHead
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-/// Field lines, each byte of a value a character (Latin-1).
+/// Field lines as Latin-1 text.
 pub(super) type FieldLines = Vec<(String, String)>;
 
 const LIMITS: HeadLimits = HeadLimits { head: 1 << 20, target: 1 << 16, fields: 1000 };
@@ -16,7 +16,7 @@ fn value_error(why: &str) -> PyErr {
     PyValueError::new_err(why.to_owned())
 }
 
-/// Appends `text`, which must not end a line.
+/// Appends `text` as Latin-1. Line breaks are refused.
 fn push_text(out: &mut Vec<u8>, text: &str) -> PyResult<()> {
     for letter in text.chars() {
         match u8::try_from(letter) {
@@ -38,7 +38,7 @@ fn push_lines(out: &mut Vec<u8>, lines: &FieldLines) -> PyResult<()> {
     Ok(())
 }
 
-/// A request, admitted as if it had come from a client.
+/// Builds a request and admits it like one from a client.
 pub(super) fn request(method: &str, target: &str, lines: &FieldLines) -> PyResult<Exchange> {
     if method.contains(' ') || target.contains(' ') {
         return Err(value_error("a method or target has no spaces"));
@@ -47,14 +47,14 @@ pub(super) fn request(method: &str, target: &str, lines: &FieldLines) -> PyResul
     push_text(&mut bytes, method)?;
     bytes.push(b' ');
     push_text(&mut bytes, target)?;
-    // Only HTTP/1.0 may leave the host out, as a program that asks may.
+    // Programs may leave out the host, which only HTTP/1.0 allows.
     let host = lines.iter().any(|(name, _)| name.eq_ignore_ascii_case("host"));
     bytes.extend_from_slice(if host { b" HTTP/1.1\r\n" } else { b" HTTP/1.0\r\n" });
     push_lines(&mut bytes, lines)?;
     parse_request(bytes)
 }
 
-/// The request whose head is `bytes`.
+/// Parses and admits the request whose head is `bytes`.
 pub(super) fn parse_request(bytes: Vec<u8>) -> PyResult<Exchange> {
     let mut exchange = Exchange::new(0);
     exchange.request.buffer = bytes;
@@ -67,7 +67,7 @@ pub(super) fn parse_request(bytes: Vec<u8>) -> PyResult<Exchange> {
     Ok(exchange)
 }
 
-/// Puts the head of a response into `exchange`, as if an instance had sent it.
+/// Sets the response head of `exchange` as if an instance had sent it.
 pub(super) fn set_response(exchange: &mut Exchange, status: u16, lines: &FieldLines) -> PyResult<()> {
     if !(200..=599).contains(&status) {
         return Err(value_error("a status is a number from 200 to 599"));
@@ -86,20 +86,20 @@ pub(super) fn set_response(exchange: &mut Exchange, status: u16, lines: &FieldLi
     Ok(())
 }
 
-/// The fields of the request in `exchange` as they go on to the service, without Host.
+/// Returns the fields of the request as they are sent to the service, without Host.
 pub(super) fn request_lines(exchange: &Exchange) -> FieldLines {
     let mut bytes = Vec::with_capacity(512);
     let line = RequestLine { method: b"GET", path: b"/", query: None, host: b"-", upgrade: false, via: None };
     encode::request(&mut bytes, line, exchange.request.fields(NameSet::EMPTY), Framing::None);
     let mut head = RequestHead::default();
-    // Cannot fail: it was written by the codec.
+    // Cannot fail: the codec wrote the bytes.
     let _ = head.parse(&bytes, &HeadLimits { head: bytes.len(), target: 1, fields: usize::MAX });
     let mut lines = to_lines(&head.fields, &bytes);
     lines.retain(|(name, _)| !name.eq_ignore_ascii_case("host"));
     lines
 }
 
-/// The fields of the response in `exchange` as they go on to the client, without those that frame its body.
+/// Returns the fields of the response as they are sent to the client, without those that frame the body.
 pub(super) fn response_lines(exchange: &Exchange) -> FieldLines {
     let mut bytes = Vec::with_capacity(512);
     let line = StatusLine {

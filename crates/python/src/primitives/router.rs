@@ -1,4 +1,4 @@
-//! Router: which route takes a request.
+//! Router: matches requests to routes.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -11,10 +11,10 @@ use super::message::{self, FieldLines};
 use crate::errors::plan_error;
 use crate::plan::parse_part;
 
-/// The place of the route, its parameters, and the methods that the path has.
+/// Index of the route, its parameters, and the methods that the path allows.
 type RouteResult = (Option<usize>, Vec<(String, String)>, String);
 
-/// Compiled routes, and memory for lookups.
+/// Compiled routes, and scratch memory for matching.
 #[pyclass(name = "Router", frozen)]
 pub(super) struct PyRouter {
     router: route::Router,
@@ -31,18 +31,18 @@ impl PyRouter {
         Ok(Self { router, scratch: Mutex::default() })
     }
 
-    /// Paths and messages of what is doubtful.
+    /// Returns the paths and messages of all warnings.
     fn warnings(&self) -> Vec<(String, String)> {
         let pair = |problem: &pylae_core::Problem| (problem.path.clone(), problem.message.clone());
         self.router.warnings().iter().map(pair).collect()
     }
 
-    /// The route that takes the request, if any; otherwise the methods that would have been taken there.
+    /// Returns the route that matches the request, or else the methods that the path allows.
     fn find(&self, method: &str, target: &str, headers: FieldLines) -> PyResult<RouteResult> {
         let exchange = message::request(method, target, &headers)?;
         let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
         let found = self.router.find(&RouteQuery::of(&exchange), &mut scratch);
-        // Whom routes let in is not asked here.
+        // All routes count as equally accessible: there are no policies here.
         let judged = self.router.judge_slashes(&exchange.request.target, found, |_| RouteMatch::NotFound, |_, _| true);
         judged.map_err(|error| PyValueError::new_err(error.0))?;
         Ok(match found {

@@ -1,4 +1,4 @@
-//! Spans as Python counts them here: nanoseconds.
+//! Durations as nanoseconds.
 
 use std::time::Duration;
 

@@ -109,8 +109,8 @@ impl Job {
         !std::mem::replace(&mut self.state.lock().claimed, true)
     }
 
-    /// Marks the call as running, and registers it for abandonment if the watchdog watches it. Returns false if it was
-    /// abandoned already.
+    /// Marks the call as running. An abandoned call is interrupted through `watched`, if it runs on a thread. Returns
+    /// false if it was abandoned already.
     pub(crate) fn start(&self, watched: Option<WatchedCall>) -> bool {
         let mut state = self.state.lock();
         state.watched = watched;

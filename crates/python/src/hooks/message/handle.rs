@@ -1,5 +1,5 @@
-//! The way from Python objects to the exchange that they speak of: open while a hook runs, closed otherwise. The
-//! request is that way as Python holds it.
+//! Gives Python objects access to their exchange while a hook runs, and none otherwise. Python holds the handle as the
+//! request.
 
 use std::collections::BTreeSet;
 use std::ptr::NonNull;
@@ -15,65 +15,66 @@ use pyo3::types::{PyDict, PyType};
 
 use crate::errors::hook_error;
 
-/// Requests that Python holds.
+/// Number of requests that Python holds.
 pub(crate) static LIVE: AtomicUsize = AtomicUsize::new(0);
 
 const OVER: &str = "a request and its response can only be used while a hook of their exchange runs";
 const SENT: &str = "a hook that sees the body pass cannot change the exchange: its head is sent already";
 
-/// What is known of a route before any request comes.
+/// The static properties of a route.
 pub(crate) struct About {
     pub(crate) route: Box<str>,
-    /// Names of the values that its match captures.
+    /// Names of the values that the route's match captures.
     pub(crate) params: Box<[Box<str>]>,
-    /// Name of its service.
+    /// Name of the route's service.
     pub(crate) service: Option<Box<str>>,
     /// Names of all services.
     pub(crate) services: Arc<BTreeSet<Box<str>>>,
 }
 
-/// One exchange as its hooks share it.
+/// The handle of one exchange, shared by its hooks.
 pub(crate) struct ExchangeHandle {
     pub(crate) about: Arc<About>,
     access: Mutex<Access>,
     objects: Mutex<Objects>,
 }
 
-/// The way to the exchange.
+/// How the exchange can be accessed.
 enum Access {
-    /// No hook runs.
+    /// Not at all: no hook is running.
     Closed,
-    /// A hook runs on the worker, which does not touch the exchange meanwhile.
+    /// Through a pointer: a hook runs on the worker, which does not touch the exchange meanwhile.
     Lent(NonNull<Exchange>),
-    /// A hook runs elsewhere, on a copy.
+    /// As a copy: a hook runs on an executor.
     Held(Box<Exchange>),
-    /// A hook sees the body pass: what it could change is sent already.
+    /// As a read-only copy: a hook streams the body, and the head has been sent.
     Shown(Box<Exchange>),
 }
 
-/// Why the exchange cannot be looked at or changed.
+/// Why the exchange cannot be read or changed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Shut {
-    /// No hook runs.
+    /// No hook is running.
     Over,
-    /// What would be changed is sent already.
+    /// The head has been sent.
     Sent,
 }
 
-// SAFETY: the pointer is followed only under the lock, and only between `ExchangeHandle::lend` and the end of what it
-// returns; for that time the worker that owns the exchange leaves it alone.
+// SAFETY: the pointer is dereferenced only under the lock, and only between `ExchangeHandle::lend` and the drop of the
+// guard it returns; during that time the worker that owns the exchange does not access it.
 unsafe impl Send for Access {}
 
-/// What is made when Python first needs it. It ends with the exchange, not when the collector finds the cycle.
+/// Python objects that are created on first use. They are dropped with the exchange, rather than when the garbage
+/// collector finds the cycle.
 #[derive(Default)]
 struct Objects {
     request: Option<Py<PyRequest>>,
-    /// The `run` of the `contextvars.Context` that all hooks of the exchange run in.
+    /// The `run` method of the `contextvars.Context` in which all hooks of the exchange run.
     context: Option<Py<PyAny>>,
     state: Option<Py<PyDict>>,
 }
 
-/// Takes the exchange back when it is dropped.
+/// Revokes access to the exchange when dropped.
 pub(crate) struct Lent<'h>(&'h ExchangeHandle);
 
 impl Drop for Lent<'_> {
@@ -87,7 +88,7 @@ impl ExchangeHandle {
         Arc::new(Self { about: Arc::clone(about), access: Mutex::new(Access::Closed), objects: Mutex::default() })
     }
 
-    /// Another way to the same exchange, with the same state and context, for what goes on when this one has ended.
+    /// Creates another handle with the same state and context, for hooks that continue after this handle has ended.
     pub(crate) fn sibling(&self, py: Python<'_>) -> Arc<Self> {
         let (state, context) = {
             let objects = self.objects.lock();
@@ -102,24 +103,24 @@ impl ExchangeHandle {
         })
     }
 
-    /// Opens the way to the exchange until what is returned is dropped. The caller leaves `exchange` alone for that
-    /// time.
+    /// Gives the hooks access to the exchange until the guard is dropped. The caller must not access `exchange`
+    /// meanwhile.
     pub(crate) fn lend(&self, exchange: &mut Exchange) -> Lent<'_> {
         *self.access.lock() = Access::Lent(NonNull::from(exchange));
         Lent(self)
     }
 
-    /// Gives the hooks an exchange of their own.
+    /// Gives the hooks a copy of the exchange, which they may change.
     pub(crate) fn hold(&self, exchange: Box<Exchange>) {
         *self.access.lock() = Access::Held(exchange);
     }
 
-    /// Gives the hooks a copy of an exchange whose head is sent.
+    /// Gives the hooks a read-only copy of an exchange whose head has been sent.
     pub(crate) fn show(&self, exchange: Box<Exchange>) {
         *self.access.lock() = Access::Shown(exchange);
     }
 
-    /// Closes the way to the exchange, and takes back what was held.
+    /// Ends access to the exchange and returns the copy, if there was one.
     pub(crate) fn close(&self) -> Option<Box<Exchange>> {
         match std::mem::replace(&mut *self.access.lock(), Access::Closed) {
             Access::Held(exchange) | Access::Shown(exchange) => Some(exchange),
@@ -127,7 +128,7 @@ impl ExchangeHandle {
         }
     }
 
-    /// Looks at the exchange. `read` must not run Python code: the way is locked meanwhile.
+    /// Reads the exchange. `read` must not run Python code, because the handle is locked meanwhile.
     pub(crate) fn with<T>(&self, read: impl FnOnce(&mut Exchange) -> T) -> Result<T, Shut> {
         match &mut *self.access.lock() {
             // SAFETY: see `Access`.
@@ -137,7 +138,7 @@ impl ExchangeHandle {
         }
     }
 
-    /// The same for what changes it.
+    /// Changes the exchange. `change` must not run Python code, because the handle is locked meanwhile.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Exchange) -> T) -> Result<T, Shut> {
         match &mut *self.access.lock() {
             // SAFETY: see `Access`.
@@ -148,7 +149,7 @@ impl ExchangeHandle {
         }
     }
 
-    /// The request as Python sees it, the same object for all hooks of the exchange.
+    /// Returns the Python request, which is the same object for all hooks of the exchange.
     pub(crate) fn request<'py>(self: &Arc<Self>, py: Python<'py>) -> PyResult<Bound<'py, PyRequest>> {
         let existing = self.objects.lock().request.as_ref().map(|request| request.clone_ref(py));
         if let Some(existing) = existing {
@@ -159,7 +160,7 @@ impl ExchangeHandle {
         Ok(request)
     }
 
-    /// The `run` of the context that hooks of the exchange run in.
+    /// Returns the `run` method of the context in which hooks of the exchange run.
     pub(crate) fn context<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         static CONTEXT: PyOnceLock<Py<PyType>> = PyOnceLock::new();
         let existing = self.objects.lock().context.as_ref().map(|context| context.clone_ref(py));
@@ -171,15 +172,15 @@ impl ExchangeHandle {
         Ok(run)
     }
 
-    /// Gives hooks that follow a new context: one that does not end is still in this one.
+    /// Gives later hooks a new context, because a hook that has timed out may still be in this one.
     pub(crate) fn reset_context(&self) {
         let context = self.objects.lock().context.take();
         drop(context);
     }
 
-    /// What hooks keep for each other.
+    /// Returns the dict that the hooks of the exchange share.
     pub(crate) fn state<'py>(&self, py: Python<'py>) -> Bound<'py, PyDict> {
-        // Made outside the lock: making a dict may run the garbage collector, and that may run anything.
+        // Created outside the lock: creating a dict may run the garbage collector, which may run any code.
         let existing = self.objects.lock().state.as_ref().map(|state| state.clone_ref(py));
         if let Some(existing) = existing {
             return existing.into_bound(py);
@@ -189,7 +190,7 @@ impl ExchangeHandle {
         state
     }
 
-    /// Closes it for good: the exchange is over.
+    /// Ends access for good and drops all objects, because the exchange is over.
     pub(crate) fn end(&self) {
         let held = self.close();
         let objects = std::mem::take(&mut *self.objects.lock());
@@ -197,7 +198,7 @@ impl ExchangeHandle {
     }
 }
 
-/// A request on its way through the gateway. It can be used while a hook of its exchange runs, and not later.
+/// A request on its way through the gateway. It can be used only while a hook of its exchange runs.
 #[pyclass(name = "Request", frozen, module = "pylae.hooks")]
 pub(crate) struct PyRequest(pub(crate) Arc<ExchangeHandle>);
 
@@ -207,12 +208,12 @@ impl PyRequest {
         Self(handle)
     }
 
-    /// Looks at the exchange. `read` must not run Python code: the way to the exchange is locked meanwhile.
+    /// Reads the exchange. `read` must not run Python code, because the handle is locked meanwhile.
     pub(crate) fn with<T>(&self, py: Python<'_>, read: impl FnOnce(&mut Exchange) -> T) -> PyResult<T> {
         self.0.with(read).map_err(|shut| refusal(py, shut))
     }
 
-    /// The same for what changes the exchange.
+    /// Changes the exchange. `change` must not run Python code, because the handle is locked meanwhile.
     pub(crate) fn change<T>(&self, py: Python<'_>, change: impl FnOnce(&mut Exchange) -> T) -> PyResult<T> {
         self.0.change(change).map_err(|shut| refusal(py, shut))
     }

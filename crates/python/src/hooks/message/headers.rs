@@ -1,5 +1,5 @@
-//! Header fields as hooks see them: a mapping whose names ignore case and whose repeated values are kept. What is
-//! changed goes through the engine's own edits, which validate it.
+//! Header fields for hooks: a mapping with case-insensitive names that keeps repeated values. Changes go through the
+//! engine's own edits, which validate them.
 
 use pylae_core::request::forwarding;
 use pylae_http::{Edits, Fields, InvalidHeader, Name, NameSet};
@@ -11,13 +11,13 @@ use super::handle::PyRequest;
 use super::made::PyResponse;
 use super::text;
 
-/// Whose fields.
+/// The message that fields belong to.
 pub(crate) enum Of {
-    /// The request's, as they go to the instance.
+    /// The request, with the fields that are sent to the instance.
     Request(Py<PyRequest>),
-    /// The response's, as they go to the client.
+    /// The response, with the fields that are sent to the client.
     Response(Py<PyRequest>),
-    /// Those of a response that a hook has made.
+    /// A response that a hook has created.
     Made(Py<PyResponse>),
 }
 
@@ -25,7 +25,7 @@ pub(crate) enum Of {
 #[pyclass(name = "Headers", frozen, mapping, module = "pylae.hooks")]
 pub(crate) struct PyHeaders(pub(crate) Of);
 
-/// The fields of one head: those that came with it, and the edits.
+/// The original fields of one head, and the edits.
 struct Head<'e> {
     fields: Option<(&'e Fields, &'e [u8])>,
     edits: &'e Edits,
@@ -33,7 +33,7 @@ struct Head<'e> {
 }
 
 impl Head<'_> {
-    /// Every line as it is sent.
+    /// Returns every line as it is sent.
     fn lines(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let original = self
             .fields
@@ -82,7 +82,7 @@ impl PyHeaders {
         self.with(py, |head| head.values(name.as_bytes()).next().map(|value| text::decode(py, value)))
     }
 
-    /// Each name once, in the spelling of its first line.
+    /// Returns each name once, in the spelling of its first line.
     fn names(&self, py: Python<'_>) -> PyResult<Vec<String>> {
         self.with(py, |head| {
             let mut names: Vec<String> = Vec::new();
@@ -99,12 +99,12 @@ impl PyHeaders {
 
 #[pymethods]
 impl PyHeaders {
-    /// The first value of a field. Raises `KeyError` if it is not there.
+    /// The first value of a field. Raises `KeyError` if there is none.
     fn __getitem__<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyString>> {
         self.first(py, name)?.ok_or_else(|| PyKeyError::new_err(name.to_owned()))
     }
 
-    /// Replaces every line of a field by this one. Raises `ValueError` for what may not stand in a header.
+    /// Replaces every line of a field with this one. Raises `ValueError` for an invalid name or value.
     fn __setitem__(&self, py: Python<'_>, name: &str, value: &str) -> PyResult<()> {
         let value = text::encode(value)?;
         self.edit(py, |edits| edits.set(name.as_bytes(), &value))
@@ -149,13 +149,13 @@ impl PyHeaders {
         self.with(py, |head| head.values(name.as_bytes()).map(|value| text::decode(py, value)).collect())
     }
 
-    /// Adds a line to those that there are. Raises `ValueError` for what may not stand in a header.
+    /// Adds a line and keeps the existing ones. Raises `ValueError` for an invalid name or value.
     fn append(&self, py: Python<'_>, name: &str, value: &str) -> PyResult<()> {
         let value = text::encode(value)?;
         self.edit(py, |edits| edits.append(name.as_bytes(), &value))
     }
 
-    /// Removes every line of a field, and returns the first value, or `default`. Raises `KeyError` if there is neither.
+    /// Removes every line of a field and returns the first value, or `default`. Raises `KeyError` if there is neither.
     #[pyo3(signature = (name, *default))]
     fn pop<'py>(
         &self,
@@ -172,8 +172,8 @@ impl PyHeaders {
         }
     }
 
-    /// The first value of a field; if there is none, the field is given the value `default`. Raises `ValueError` for
-    /// what may not stand in a header.
+    /// The first value of a field. If there is none, sets the field to `default` first. Raises `ValueError` for an
+    /// invalid name or value.
     fn setdefault<'py>(&self, py: Python<'py>, name: &str, default: &str) -> PyResult<Bound<'py, PyString>> {
         if self.first(py, name)?.is_none() {
             self.__setitem__(py, name, default)?;
@@ -181,8 +181,8 @@ impl PyHeaders {
         self.__getitem__(py, name)
     }
 
-    /// Replaces the lines of each field that `headers`, a mapping or pairs of name and value, names; a name that is
-    /// there twice gets two lines. Raises `ValueError` for what may not stand in a header, and changes nothing then.
+    /// Replaces every field named in `headers`, a mapping or an iterable of (name, value). A repeated name gets several
+    /// lines. Raises `ValueError` for an invalid name or value, and changes nothing then.
     #[pyo3(signature = (headers, /))]
     fn update(&self, py: Python<'_>, headers: &Bound<'_, PyAny>) -> PyResult<()> {
         let mut lines = Edits::default();
@@ -206,7 +206,7 @@ impl PyHeaders {
         })
     }
 
-    /// Removes the last field, and returns its name and first value. Raises `KeyError` if there is none.
+    /// Removes the last field and returns its name and first value. Raises `KeyError` if there is none.
     fn popitem<'py>(&self, py: Python<'py>) -> PyResult<(String, Bound<'py, PyString>)> {
         let name = self.names(py)?.pop().ok_or_else(|| PyKeyError::new_err("there are no fields"))?;
         let value = self.__getitem__(py, &name)?;
@@ -219,7 +219,7 @@ impl PyHeaders {
         self.names(py)
     }
 
-    /// Every line as (name, value), repeated ones too.
+    /// Every line as (name, value), including repeated names.
     fn items<'py>(&self, py: Python<'py>) -> PyResult<Vec<(Bound<'py, PyString>, Bound<'py, PyString>)>> {
         self.with(py, |head| {
             head.lines().map(|(name, value)| (text::decode(py, name), text::decode(py, value))).collect()
@@ -232,12 +232,12 @@ impl PyHeaders {
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        // Values may be secrets.
+        // Shows no values, which may be secrets.
         Ok(format!("<Headers {}>", self.names(py)?.join(", ")))
     }
 }
 
-/// Adds the lines of a mapping, or of pairs of name and value.
+/// Appends the lines of a mapping, or of an iterable of (name, value).
 pub(crate) fn append_all(edits: &mut Edits, headers: &Bound<'_, PyAny>) -> PyResult<()> {
     let pairs = match headers.getattr_opt("items")? {
         Some(items) => items.call0()?,
@@ -251,7 +251,7 @@ pub(crate) fn append_all(edits: &mut Edits, headers: &Bound<'_, PyAny>) -> PyRes
     Ok(())
 }
 
-/// Whether the edits give this field a value.
+/// Returns true if the edits set this field.
 pub(crate) fn has(edits: &Edits, name: Name) -> bool {
     edits.get(name.as_str().as_bytes()).is_some()
 }

@@ -1,4 +1,4 @@
-//! A response object: the response on its way, or one that a hook has made.
+//! The Python response: the exchange's own, or one that a hook has created.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -10,14 +10,15 @@ use pyo3::prelude::*;
 
 use super::handle::PyRequest;
 
-/// A response. `PyResponse(status, headers, body)` makes one; those that hooks are given are valid while the hook runs.
+/// A response. `Response(status, headers, body)` creates one. A response that a hook receives is valid only while the
+/// hook runs.
 #[pyclass(name = "Response", frozen, module = "pylae.hooks")]
 pub(crate) struct PyResponse(pub(super) ResponseKind);
 
 pub(super) enum ResponseKind {
-    /// The response of this request.
+    /// The response to this request, on its way to the client.
     OnItsWay(Py<PyRequest>),
-    /// Made by a hook.
+    /// A response that a hook has created.
     Made(Mutex<Made>),
 }
 
@@ -28,12 +29,12 @@ pub(super) struct Made {
 }
 
 impl PyResponse {
-    /// The response of a request.
+    /// Returns the response to a request.
     pub(crate) fn of(request: Py<PyRequest>) -> Self {
         Self(ResponseKind::OnItsWay(request))
     }
 
-    /// The answer that it stands for; none if it is the one on its way already.
+    /// Returns a created response as an answer, or None for the response that is already on its way.
     pub(crate) fn answer(&self) -> Option<Answer> {
         let ResponseKind::Made(made) = &self.0 else { return None };
         let made = made.lock();
@@ -42,7 +43,7 @@ impl PyResponse {
         Some(Answer { status: made.status, headers: made.edits.added().map(owned).collect(), body: made.body.clone() })
     }
 
-    /// Looks at the fields of a response that a hook has made. `read` must not run Python code.
+    /// Reads or edits the fields of a created response. `read` must not run Python code.
     pub(crate) fn with_edits<T>(&self, read: impl FnOnce(&mut Edits) -> T) -> T {
         match &self.0 {
             ResponseKind::Made(made) => read(&mut made.lock().edits),

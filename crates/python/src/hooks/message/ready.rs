@@ -1,10 +1,10 @@
-//! A value that can be awaited without waiting.
+//! An awaitable that is ready immediately.
 
 use parking_lot::Mutex;
 use pyo3::exceptions::PyStopIteration;
 use pyo3::prelude::*;
 
-/// An awaitable that has its value already.
+/// An awaitable whose value is available already.
 #[pyclass(frozen, module = "pylae.hooks")]
 pub(crate) struct Ready(Mutex<Option<Py<PyAny>>>);
 
@@ -26,7 +26,7 @@ impl Ready {
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let value = self.0.lock().take().unwrap_or_else(|| py.None());
-        // In a tuple, so that a value that is a tuple or an exception is not taken apart.
+        // Wrapped in a tuple, so that a value that is a tuple or an exception is not unpacked.
         Err(PyStopIteration::new_err((value,)))
     }
 }

@@ -1,5 +1,5 @@
-//! A request as hooks see it: a frozen object whose attributes are read from the exchange when they are asked for, and
-//! only while a hook of that exchange runs.
+//! The attributes of the Python request. They read the exchange on access, and work only while a hook of the exchange
+//! runs.
 
 use std::sync::atomic::Ordering;
 
@@ -24,14 +24,14 @@ impl PyRequest {
 
 #[pymethods]
 impl PyRequest {
-    /// The method, in the letters that the client used.
+    /// The method, as the client sent it.
     #[getter]
     fn method<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         self.with(py, |exchange| text::decode(py, exchange.request.head.method_span.of(&exchange.request.buffer)))
     }
 
-    /// The canonical path that the client asked for, without parameters of segments, as routes and policies judge it;
-    /// or the one that a hook has set.
+    /// The canonical path of the request without segment parameters, as routes and policies use it, or the path that a
+    /// hook has set.
     #[getter]
     fn path<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         self.with(py, |exchange| {
@@ -40,14 +40,14 @@ impl PyRequest {
         })
     }
 
-    /// The canonical path that the client asked for, parameters of segments included, whatever hooks have set.
+    /// The canonical path of the request with segment parameters. Hooks do not change it.
     #[getter]
     fn raw_path<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         self.with(py, |exchange| text::decode(py, &exchange.request.target.path))
     }
 
-    /// Sets the path that the instance gets, as it stands: `strip_prefix` and `rewrite` are over. It may have `%2F` if
-    /// the client's has. Raises `ValueError`.
+    /// Sets the path that is sent to the instance. `strip_prefix` and `rewrite` no longer apply to it. It may contain
+    /// `%2F` only if the client's path does. Raises `ValueError` for an invalid path.
     #[setter]
     fn set_path(&self, py: Python<'_>, path: &str) -> PyResult<()> {
         let mut target = Target::default();
@@ -65,13 +65,13 @@ impl PyRequest {
         })
     }
 
-    /// The query that goes to the instance, without `?`; empty if there is none.
+    /// The query that is sent to the instance, without `?`; empty if there is none.
     #[getter]
     fn query<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         self.with(py, |exchange| text::decode(py, exchange.request.sent_query().unwrap_or_default()))
     }
 
-    /// Sets the query, without `?`, as it is sent. Raises `ValueError`.
+    /// Sets the query that is sent to the instance, without `?`. Raises `ValueError` for an invalid query.
     #[setter]
     fn set_query(&self, py: Python<'_>, query: &str) -> PyResult<()> {
         let raw = format!("/?{query}");
@@ -79,7 +79,7 @@ impl PyRequest {
         self.change(py, |exchange| exchange.request.forward_query = Some(query.as_bytes().to_vec()))
     }
 
-    /// What the route's match captured, by name, percent-decoded.
+    /// The values that the route's match captured, by name, percent-decoded.
     #[getter]
     fn params<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let values: Vec<Vec<u8>> = self.with(py, |exchange| {
@@ -97,7 +97,7 @@ impl PyRequest {
         Ok(params)
     }
 
-    /// The header fields, as they go to the instance.
+    /// The header fields that are sent to the instance.
     #[getter]
     fn headers(this: &Bound<'_, Self>) -> PyHeaders {
         PyHeaders(Of::Request(this.clone().unbind()))
@@ -122,27 +122,27 @@ impl PyRequest {
         Ok(&self.0.about.route)
     }
 
-    /// Who is asking; None if nobody knows.
+    /// The authenticated user, or None.
     #[getter]
     fn user(&self, py: Python<'_>) -> PyResult<Option<PyUser>> {
         self.with(py, |exchange| exchange.request.user.clone().map(PyUser))
     }
 
-    /// Says who is asking: an object with an `id` and perhaps `email`, `role`, `permissions`, `claims`; or None.
+    /// Sets the user: an object with `id` and optionally `email`, `role`, `permissions` and `claims`, or None.
     #[setter]
     fn set_user(&self, py: Python<'_>, user: &Bound<'_, PyAny>) -> PyResult<()> {
         let user = PyUser::of(user)?;
         self.change(py, |exchange| exchange.request.user = user)
     }
 
-    /// Name of the service that gets the request; None if the route has none.
+    /// Name of the service that receives the request, or None if the route has none.
     #[getter]
     fn service(&self, py: Python<'_>) -> PyResult<Option<String>> {
         let chosen = self.with(py, |exchange| exchange.hooks().and_then(|hooks| hooks.service.clone()))?;
         Ok(chosen.or_else(|| self.0.about.service.clone()).map(Into::into))
     }
 
-    /// Sends the request to another service. Raises `LookupError` if there is none of that name.
+    /// Sends the request to another service. Raises `LookupError` if there is no service of that name.
     #[setter]
     fn set_service(&self, py: Python<'_>, name: &str) -> PyResult<()> {
         if !self.0.about.services.contains(name) {
@@ -158,7 +158,7 @@ impl PyRequest {
         Ok(self.0.state(py))
     }
 
-    /// The body, for hooks that have asked for it (`body=True`). Raises `HookError` otherwise.
+    /// The body, for hooks with `body=True`. Raises `HookError` otherwise.
     #[getter]
     fn content<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let body = self.visit(py, |visit| visit.request_body.clone())?;
@@ -171,12 +171,12 @@ impl PyRequest {
         Ok(PyBytes::new(py, &body))
     }
 
-    /// The body, to be awaited.
+    /// Returns the body as an awaitable.
     fn body(&self, py: Python<'_>) -> PyResult<Ready> {
         Ok(Ready::new(self.content(py)?.into_any().unbind()))
     }
 
-    /// The body as JSON, to be awaited. Raises `ValueError` if it is not JSON.
+    /// Returns the body parsed as JSON, as an awaitable. Raises `ValueError` if it is not JSON.
     fn json(&self, py: Python<'_>) -> PyResult<Ready> {
         let loads = py.import(pyo3::intern!(py, "json"))?.getattr(pyo3::intern!(py, "loads"))?;
         Ok(Ready::new(loads.call1((self.content(py)?,))?.unbind()))
@@ -192,7 +192,7 @@ impl PyRequest {
     }
 }
 
-/// Native requests that Python holds, over the whole process.
+/// Returns the number of requests that Python holds in the whole process.
 #[pyfunction]
 pub(crate) fn live_requests() -> usize {
     LIVE.load(Ordering::Relaxed)

@@ -1,4 +1,4 @@
-//! A response as hooks see it: the one on its way, or one that a hook makes.
+//! The attributes of the Python response.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::headers::{self, Of, PyHeaders};
 use super::made::{Made, PyResponse, ResponseKind};
 use crate::errors::hook_error;
 
-/// Statuses whose responses have no body.
+/// Returns true for statuses whose responses have no body.
 fn is_bodiless(status: u16) -> bool {
     matches!(status, 204 | 304)
 }
@@ -25,7 +25,7 @@ fn status_of(status: u16) -> PyResult<u16> {
     }
 }
 
-/// A body that a hook gives, and whether it is text.
+/// Converts a body from Python. Also returns true if it is text.
 fn body_of(body: &Bound<'_, PyAny>) -> PyResult<(Arc<[u8]>, bool)> {
     if let Ok(text) = body.cast::<PyString>() {
         return Ok((text.to_cow()?.as_bytes().into(), true));
@@ -51,7 +51,7 @@ impl PyResponse {
         if let Some(media_type) = media_type
             && !headers::has(&edits, Name::ContentType)
         {
-            // Cannot fail: the value is ours.
+            // Cannot fail: the value is a literal.
             let _ = edits.set_known(Name::ContentType, media_type);
         }
         Ok(Self(ResponseKind::Made(Mutex::new(Made { status: status_of(status)?, edits, body }))))
@@ -60,7 +60,7 @@ impl PyResponse {
 
 #[pymethods]
 impl PyResponse {
-    /// A response. Text is sent as UTF-8. Raises `ValueError` for a status or header that cannot be sent.
+    /// Creates a response. Text is sent as UTF-8. Raises `ValueError` for an invalid status or header.
     #[new]
     #[pyo3(signature = (status = 200, headers = None, body = None))]
     fn new(status: u16, headers: Option<&Bound<'_, PyAny>>, body: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
@@ -68,7 +68,7 @@ impl PyResponse {
         Self::make(status, headers, body, is_text.then_some(b"text/plain; charset=utf-8"))
     }
 
-    /// A response whose body is `value` as JSON.
+    /// Creates a response with `value` as its JSON body.
     #[staticmethod]
     #[pyo3(signature = (value, status = 200, headers = None))]
     fn json(value: &Bound<'_, PyAny>, status: u16, headers: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
@@ -86,7 +86,8 @@ impl PyResponse {
         }
     }
 
-    /// Sets the status, 200 to 599. Whether there is a body cannot change by it. Raises `ValueError`.
+    /// Sets the status, 200 to 599. Raises `ValueError` for another number, and for a change between statuses with and
+    /// without a body.
     #[setter]
     fn set_status(&self, py: Python<'_>, status: u16) -> PyResult<()> {
         let status = status_of(status)?;
@@ -120,7 +121,7 @@ impl PyResponse {
         })
     }
 
-    /// The body. Raises `HookError` if it is not in memory: the hook has to ask for it (`body=True`).
+    /// The body. Raises `HookError` if it is not in memory, which needs `body=True` on the hook.
     #[getter]
     fn body<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let body = match &self.0 {

@@ -1,11 +1,12 @@
-//! Header bytes as Python text and back. HTTP leaves open what bytes above 0x7F mean: they pass as Latin-1, unharmed.
+//! Converts header bytes to Python text and back. HTTP does not define bytes above 0x7F; as Latin-1 they pass
+//! unchanged.
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use std::borrow::Cow;
 
-/// Bytes as text, one character each.
+/// Decodes bytes as Latin-1.
 pub(crate) fn decode<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyString> {
     match std::str::from_utf8(bytes) {
         Ok(text) if bytes.is_ascii() => PyString::new(py, text),
@@ -13,7 +14,7 @@ pub(crate) fn decode<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyString>
     }
 }
 
-/// Text as bytes. `ValueError` for characters that are not in Latin-1.
+/// Encodes text as Latin-1. Raises `ValueError` for other characters.
 pub(crate) fn encode(text: &str) -> PyResult<Cow<'_, [u8]>> {
     if text.is_ascii() {
         return Ok(Cow::Borrowed(text.as_bytes()));
@@ -22,7 +23,7 @@ pub(crate) fn encode(text: &str) -> PyResult<Cow<'_, [u8]>> {
     bytes.map(Cow::Owned).map_err(|_| PyValueError::new_err("a header value has only Latin-1 characters"))
 }
 
-/// A part of a canonical path without its percent-encoding, which is known to be right.
+/// Percent-decodes a part of a canonical path, whose encoding is known to be valid.
 pub(crate) fn percent_decode(escaped: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(escaped.len());
     let mut rest = escaped;

@@ -1,4 +1,4 @@
-//! Who is asking, as hooks see it.
+//! The Python user.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use pyo3::types::PyTuple;
 pub(crate) struct PyUser(pub(crate) Arc<pylae_core::User>);
 
 impl PyUser {
-    /// The user that a hook has set: one of these, or any object with the same attributes.
+    /// Converts the user that a hook sets: a `User`, or any object with the same attributes.
     pub(crate) fn of(given: &Bound<'_, PyAny>) -> PyResult<Option<Arc<pylae_core::User>>> {
         if given.is_none() {
             return Ok(None);
@@ -39,7 +39,7 @@ impl PyUser {
 
 #[pymethods]
 impl PyUser {
-    /// Raises `ValueError` for texts that cannot be sent in a header.
+    /// Creates a user. Raises `ValueError` for a text that cannot be sent in a header.
     #[new]
     #[pyo3(signature = (id, email = String::new(), role = String::new(), permissions = Vec::new(), claims = None))]
     fn make(
@@ -76,26 +76,26 @@ impl PyUser {
         &self.0.email
     }
 
-    /// Role, possibly empty; several are separated by commas.
+    /// Role, possibly empty. Several roles are separated by commas.
     #[getter]
     fn role(&self) -> &str {
         &self.0.role
     }
 
-    /// What the user may do.
+    /// Permissions of the user.
     #[getter]
     fn permissions<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         PyTuple::new(py, &self.0.permissions)
     }
 
-    /// Everything else that the credential says, as a new dict.
+    /// All other claims of the credential, as a new dict.
     #[getter]
     fn claims<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let json = serde_json::to_string(&self.0.claims).map_err(|error| PyValueError::new_err(error.to_string()))?;
         py.import("json")?.call_method1("loads", (json,))
     }
 
-    /// Kind of the authenticator that vouches for all this; `hook` if a hook does.
+    /// Kind of the authenticator that identified the user, or `hook`.
     #[getter]
     fn via(&self) -> &str {
         self.0.via
