@@ -1,8 +1,8 @@
-//! What authentication costs: `cargo run --release -p pylae-policies --example authentication_figures`.
+//! Measures the cost of authentication: `cargo run --release -p pylae-policies --example authentication_figures`.
 //!
-//! Figures are microseconds for all that `authentication` does for a request. `remembered` is a token that was verified
-//! before, `first sight` one that was not: parsed, verified, and its claims read. Of many rounds the fastest tenth
-//! counts, because whatever else runs on the machine only adds to a figure.
+//! Figures are microseconds for everything that `authentication` does for a request. `remembered` is a token that was
+//! verified before. `first sight` is a new token, which is parsed and verified. The fastest tenth of many rounds
+//! counts, because other load on the machine can only slow a round down.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -49,12 +49,12 @@ fn main() {
             std::thread::spawn(move || fastest((0..ROUNDS).map(|_| turns(&chain, &mut exchange)).collect()))
         })
         .collect();
-    for one in threads.into_iter().filter_map(|thread| thread.join().ok()) {
-        println!("{name}, one token on two threads at once: remembered {one:.2} µs");
+    for figure in threads.into_iter().filter_map(|thread| thread.join().ok()) {
+        println!("{name}, one token on two threads at once: remembered {figure:.2} µs");
     }
 }
 
-/// A token with the claims of the others.
+/// Builds a token with the same claims as the others.
 fn signed() -> String {
     let claims = json!({
         "sub": "42", "role": "customer", "email": "ada@example.com", "permissions": ["orders:read"], "iat": 1_700_000_000,
@@ -96,7 +96,7 @@ fn ask(chain: &Chain, exchange: &mut Exchange) {
     assert!(matches!(chain.request(black_box(exchange)), Verdict::Continue));
 }
 
-/// Microseconds for each of many requests with a token that is remembered.
+/// Returns the microseconds per request with a cached token.
 fn turns(chain: &Chain, exchange: &mut Exchange) -> f64 {
     let start = Instant::now();
     for _ in 0..TURNS {
@@ -105,7 +105,7 @@ fn turns(chain: &Chain, exchange: &mut Exchange) -> f64 {
     start.elapsed().as_secs_f64() * 1e6 / f64::from(TURNS)
 }
 
-/// Microseconds for a request with a token that nobody has seen.
+/// Returns the microseconds of a request with a new token.
 fn first_sight(name: &str, keys: &Value, token: &str) -> f64 {
     let chain = chain(name, keys);
     let mut exchange = request(token);

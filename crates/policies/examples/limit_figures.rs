@@ -1,8 +1,8 @@
-//! What a rate limit costs: `cargo run --release -p pylae-policies --example limit_figures`.
+//! Measures the cost of a rate limit: `cargo run --release -p pylae-policies --example limit_figures`.
 //!
-//! Figures are nanoseconds of processor time. `decision` is the store alone, `policy` is all that the policy does for a
-//! request: key, decision and header fields. `one line` is what the machine takes for a lock and one access to a table
-//! of the same size, each waiting for the one before: a decision that waits for memory once cannot do with less on top.
+//! Figures are nanoseconds of processor time. `decision` is the store alone. `policy` is everything that the policy
+//! does for a request: key, decision and header fields. `one line` is the cost of a lock and one dependent access to a
+//! table of the same size, which is the lower bound for a decision that waits for memory once.
 
 use std::hint::black_box;
 use std::net::Ipv4Addr;
@@ -18,7 +18,7 @@ use pylae_policies::{Parts, Policy, PolicyShared};
 
 const SECOND: u64 = 1_000_000_000;
 const TURNS: u64 = 4_000_000;
-/// No key comes near it.
+/// High enough that no key reaches it.
 const LIMIT: u32 = 100_000_000;
 const MAX_KEYS: usize = 1_000_000;
 
@@ -33,7 +33,7 @@ fn main() {
     flood();
 }
 
-/// As many slots as a full table has.
+/// Accesses a table with as many slots as a full store.
 fn one_line(keys: u64) -> u128 {
     let mut table = vec![[1_u64; 6]; keys as usize];
     let lock = std::sync::Mutex::new(());
@@ -46,7 +46,7 @@ fn one_line(keys: u64) -> u128 {
     })
 }
 
-/// All that the policy does for a request, told of in header fields, by client address.
+/// Measures the whole policy, with one limit by client address that is reported in header fields.
 fn policy(keys: u64) -> u128 {
     let shared = Arc::new(PolicyShared::new(MAX_KEYS));
     let limit = serde_json::json!({
@@ -68,7 +68,7 @@ fn policy(keys: u64) -> u128 {
         assert!(matches!(policy.on_request(&mut exchange), pylae_core::Verdict::Continue));
     };
     timed(keys, || {
-        // Time stands still, or the first ones would be whole again, and swept, before the last ones come.
+        // Time stands still. Otherwise the first keys would be full again and swept before the last ones are added.
         ask(key, 0);
         key += 1;
     });
@@ -82,30 +82,30 @@ fn token_bucket(keys: u64, names: &[&str]) -> u128 {
     let limits: Vec<Limit> =
         names.iter().map(|name| register(&store, name, LimitAlgorithm::TokenBucket, LIMIT, 60)).collect();
     for key in 0..keys {
-        take(&store, &limits, &key.to_le_bytes(), 2, at(999 * SECOND));
+        charge(&store, &limits, &key.to_le_bytes(), 2, at(999 * SECOND));
     }
     let (mut random, mut now) = (Random(1), 1000 * SECOND);
     let mut admitted = 0;
     let cost = timed(TURNS, || {
         now += 1000;
-        admitted += u64::from(black_box(take(&store, &limits, &random.below(keys).to_le_bytes(), 1, at(now))));
+        admitted += u64::from(black_box(charge(&store, &limits, &random.below(keys).to_le_bytes(), 1, at(now))));
     });
-    // What refuses, or has lost its keys, costs something else.
+    // Refusals and evicted keys would have another cost.
     assert_eq!(admitted, TURNS);
     assert!(store.keys() as u64 * 10 >= keys * names.len() as u64 * 9, "{} keys of {keys} are held", store.keys());
     cost
 }
 
-/// Five million invented keys, while one client goes on with its share.
+/// Floods the store with five million keys while one client uses its limit.
 fn flood() {
     const KEYS: u64 = 5_000_000;
     let calm = {
         let store = MemoryCounterStore::new(MAX_KEYS);
         let limit = [register(&store, "limit", LimitAlgorithm::TokenBucket, LIMIT, 60)];
-        (0..MAX_KEYS as u64).for_each(|key| assert!(take(&store, &limit, &key.to_le_bytes(), 2, at(SECOND))));
+        (0..MAX_KEYS as u64).for_each(|key| assert!(charge(&store, &limit, &key.to_le_bytes(), 2, at(SECOND))));
         let mut random = Random(1);
         timed(TURNS, || {
-            black_box(take(&store, &limit, &random.below(MAX_KEYS as u64).to_le_bytes(), 1, at(SECOND)));
+            black_box(charge(&store, &limit, &random.below(MAX_KEYS as u64).to_le_bytes(), 1, at(SECOND)));
         })
     };
     let store = MemoryCounterStore::new(MAX_KEYS);
@@ -114,9 +114,9 @@ fn flood() {
     let cost = timed(KEYS, || {
         key += 1;
         let now = at(SECOND + key * 10);
-        black_box(take(&store, &limit, &key.to_le_bytes(), 1, now));
+        black_box(charge(&store, &limit, &key.to_le_bytes(), 1, now));
         if key % 1000 == 0 {
-            got += u32::from(take(&store, &limit, b"active", 1, now));
+            got += u32::from(charge(&store, &limit, b"active", 1, now));
         }
     });
     println!("flood of {KEYS} keys: {cost} ns a key ({calm} ns for known keys of a full table)");
@@ -136,7 +136,7 @@ fn register(store: &MemoryCounterStore, name: &str, algorithm: LimitAlgorithm, l
     limit.unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn take(store: &MemoryCounterStore, limits: &[Limit], key: &[u8], cost: u32, at: Clocks) -> bool {
+fn charge(store: &MemoryCounterStore, limits: &[Limit], key: &[u8], cost: u32, at: Clocks) -> bool {
     match limits {
         [one] => store.check_all(&mut [Charge::new(one, key, cost)], at) == ChargeVerdict::Admitted,
         [one, two, ..] => {
@@ -151,17 +151,17 @@ fn at(nanos: u64) -> Clocks {
     Clocks { now: Instant::from_nanos(nanos), wall: Duration::from_secs(1_700_000_000) + Duration::from_nanos(nanos) }
 }
 
-/// Nanoseconds of processor time per turn.
+/// Returns the nanoseconds of processor time per turn.
 fn timed(turns: u64, mut turn: impl FnMut()) -> u128 {
     let start = cpu();
     (0..turns).for_each(|_| turn());
     (cpu() - start) / u128::from(turns)
 }
 
-/// Processor time of this thread so far: it does not count the time that others take.
+/// Returns the processor time of this thread so far, which excludes other load.
 fn cpu() -> u128 {
-    let told = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
-    told.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or_default()
+    let schedstat = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
+    schedstat.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or_default()
 }
 
 struct Random(u64);

@@ -1,4 +1,4 @@
-//! The corpus of the fuzz target `jwt`, and what it holds with one byte changed, through the checks of the target.
+//! Runs the checks of the fuzz target `jwt` on its corpus, and on each file with one byte changed.
 
 #[path = "../../../fuzz/src/jwt.rs"]
 mod jwt;

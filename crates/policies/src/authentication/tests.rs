@@ -1,4 +1,4 @@
-//! What the authenticators let in and what they keep out.
+//! Which credentials the authenticators accept and refuse.
 
 mod credentials;
 mod hostile;
@@ -22,16 +22,16 @@ use serde_json::{Value, json};
 use super::Authenticators;
 use crate::{Chain, Parts, PolicyShared};
 
-/// The moment at which requests come.
+/// The time of all requests, in seconds since the Unix epoch.
 const NOW: u64 = 1_700_000_000;
 const SECRET: &str = "a secret of more than thirty-two bytes, for tests";
 
-/// The keys and tokens that the tests in Python use too.
+/// The keys and tokens that the Python tests also use.
 fn tokens() -> Value {
     serde_json::from_str(include_str!("../../../../tests/support/tokens.json")).unwrap()
 }
 
-/// `jwt` settings with these on top.
+/// Default `jwt` settings, with `more` on top.
 fn jwt(keys: &Value, more: &Value) -> Value {
     let mut settings = json!({
         "kind": "jwt", "name": "jwt", "keys": keys, "algorithms": [], "refresh": 600.0, "max_size": 8192,
@@ -52,7 +52,7 @@ fn auth(authenticators: &[Value]) -> Value {
     json!({"realm": "test", "failure_limit": null, "authenticators": authenticators})
 }
 
-/// Builds the policy over these authenticators.
+/// Builds a chain with the authentication policy and these authenticators.
 fn build(auth: &Value, shared: &Arc<PolicyShared>) -> Result<Chain, String> {
     let built = Authenticators::build(Some(auth), &shared.identity).map_err(|found| format!("{found:?}"))?;
     let names: Vec<&str> = built.list.iter().map(|one| one.name()).collect();
@@ -84,7 +84,7 @@ fn bearer(token: &str) -> Exchange {
     request("/", &[&format!("Authorization: Bearer {token}")])
 }
 
-/// What becomes of the request, when nothing has to be waited for.
+/// Runs a request that does not have to wait. Returns the user's id or the rejection.
 fn ask(chain: &Chain, exchange: &mut Exchange) -> Result<String, Box<Rejection>> {
     user_or_rejection(chain.request(exchange), exchange)
 }
@@ -97,7 +97,7 @@ fn user_or_rejection(verdict: Verdict, exchange: &Exchange) -> Result<String, Bo
     }
 }
 
-/// The user's id, or the sentence with which the request is refused.
+/// Returns the user's id, or the message of the rejection.
 fn who(chain: &Chain, exchange: &mut Exchange) -> Result<String, String> {
     ask(chain, exchange).map_err(|rejection| rejection.message.into_owned())
 }
@@ -111,7 +111,7 @@ fn encode(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// A token with this header and payload as they stand, signed with HMAC.
+/// Builds a token of this exact header and payload, signed with HMAC.
 fn signed(header: &str, payload: &str, secret: &[u8]) -> String {
     let message = format!("{}.{}", encode(header), encode(payload));
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret);

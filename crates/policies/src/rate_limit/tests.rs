@@ -183,7 +183,7 @@ fn before_authentication_there_are_no_users() {
     let policy = AddressLimit::build(config(&[limit("a", 1, "ip")], Value::Null), &parts).unwrap();
     assert!(matches!(policy.on_request(&mut exchange(None, "")), Verdict::Continue));
     assert!(policy.preview(&exchange(None, "")).starts_with("refuses"));
-    // The same name under the other policy is another limit.
+    // A limit of the same name in the other policy is separate.
     let after = build(config(&[limit("a", 1, "ip")], Value::Null), "r", &shared).unwrap();
     assert!(admitted(&after, &mut exchange(None, "")));
 }

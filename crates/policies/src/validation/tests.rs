@@ -16,9 +16,9 @@ fn schemas_are_checked_when_they_are_built() {
         json!({"properties": []}),
         json!({"minimum": "1"}),
         json!({"pattern": "("}),
-        // Not in linear time.
+        // Does not match in linear time.
         json!({"pattern": "(?=a)b"}),
-        // Nothing is fetched.
+        // References are never fetched.
         json!({"$ref": "http://127.0.0.1:9/schema.json"}),
         json!({"$ref": "file:///etc/hostname"}),
         json!({"$ref": "#/$defs/none"}),

@@ -1,4 +1,4 @@
-//! API keys, passwords, several authenticators at once, the limit of failures, and what instances see.
+//! API keys, passwords, several authenticators at once, the failure limit, and what instances see.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::super::key_set::{Background, KeySet};
 use super::*;
 
-/// SHA-256 of "key-one" and "key-two".
+/// Returns the SHA-256 of a key in hex.
 fn hash(key: &str) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.as_bytes());
     digest.as_ref().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
@@ -50,7 +50,7 @@ fn login(name: &str, password: &str) -> String {
     format!("Authorization: Basic {}", STANDARD.encode(format!("{name}:{password}")))
 }
 
-/// Does jobs when the test says so.
+/// Sends jobs to the test, which runs them by hand.
 struct ByHand(Sender<Box<dyn FnOnce() + Send>>);
 
 impl Background for ByHand {
@@ -60,7 +60,7 @@ impl Background for ByHand {
     fn watch(&self, _set: &Arc<KeySet>) {}
 }
 
-/// Asks, doing the job that the answer waits for.
+/// Runs a request, and the background job that it waits for.
 fn ask_through(
     chain: &Chain,
     jobs: &std::sync::mpsc::Receiver<Box<dyn FnOnce() + Send>>,
@@ -94,7 +94,7 @@ fn keys_of_consumers() {
     assert_eq!(who(&chain, &mut request("/?api_key=key-one", &["X-API-Key: key-one"])), Err(several.clone()));
     assert_eq!(who(&chain, &mut request("/", &["X-API-Key: key-one", "X-API-Key: key-two"])), Err(several.clone()));
     assert_eq!(who(&chain, &mut request("/?api_key=key-one&api_key=key-one", &[])), Err(several));
-    // A field spelt with an underscore is another field, and never the key.
+    // A field with an underscore is another field, and never carries the key.
     assert_eq!(ask(&chain, &mut request("/", &["x_api_key: key-one"])).unwrap_err().code, "unauthorized");
 }
 
@@ -111,7 +111,7 @@ fn keys_do_not_reach_instances_unless_asked_for() {
     let mut shown = request(target, &[]);
     who(&chain(&[api_key(true)]), &mut shown).unwrap();
     assert_eq!(shown.request.sent_query(), Some(&b"x=1&api%5fkey=key-one&y=2"[..]));
-    // With a token beside it, the key is taken out and the token stays.
+    // If the request also has a token, the key is removed and the token stays.
     let mut both = request(
         "/",
         &["X-API-Key: nonsense", &format!("Authorization: Bearer {}", token(&json!({"sub": "7", "exp": NOW + 60})))],
@@ -131,7 +131,7 @@ fn passwords_are_verified_elsewhere_and_remembered() {
         let mut first = request("/", &[&login(name, password)]);
         assert_eq!(ask_through(&chain, &jobs, &mut first).unwrap(), name);
         assert!(first.request.edits.removes(pylae_http::Name::Authorization, b""));
-        // Remembered: nothing is waited for, and no job made.
+        // Cached: the request does not wait, and no job is queued.
         assert_eq!(who(&chain, &mut request("/", &[&login(name, password)])), Ok(name.to_owned()));
         let mut later = request("/", &[&login(name, password)]);
         later.times.wall += Duration::from_secs(60);
@@ -235,7 +235,7 @@ fn what_could_not_be_checked_counts_more_than_what_was_refused() {
         settings["failure_limit"] = json!({"limit": 1, "per": 60.0});
         let chain = build(&settings, &Arc::new(PolicyShared::new(100))).unwrap();
         let foreign = signed(r#"{"alg":"HS256"}"#, r#"{"sub":"7"}"#, b"a secret of somebody else's, long enough");
-        // Not the client's fault, so that it is not counted either.
+        // Not the client's fault, so it is not counted either.
         for _ in 0..3 {
             let rejection = ask(&chain, &mut bearer(&foreign)).unwrap_err();
             assert_eq!((rejection.status, rejection.code), (503, "authentication_unavailable"));
@@ -265,8 +265,8 @@ fn failures_of_an_address_are_limited() {
     let refused = ask(&chain, &mut exchange).unwrap_err();
     assert_eq!((refused.status, refused.headers), (429, vec![("Retry-After", "2".to_owned())]));
     assert_eq!(from("192.0.2.1", "X-API-Key: wrong"), Err(429));
-    // What is remembered, and a key that nobody could guess, still pass; so does another address, and no credential is
-    // no failure.
+    // Cached credentials and valid API keys still pass, and so do other addresses. A missing credential is not a
+    // failure.
     assert_eq!(from("192.0.2.1", &good), Ok("7".to_owned()));
     assert_eq!(from("192.0.2.1", "X-API-Key: key-one"), Ok("batch".to_owned()));
     assert_eq!(from("192.0.2.1", "X-Nothing: 1"), Err(401));
@@ -290,7 +290,7 @@ fn failures_of_a_site_are_limited_however_many_networks_it_has() {
         ask(&chain, &mut exchange).map_err(|rejection| (rejection.status, rejection.headers))
     };
     let guess = |address: &str| from(address, "X-API-Key: wrong").unwrap_err().0;
-    // Each from a /64 of its own: 8 of a /56, 32 of a /48.
+    // Each client has its own /64: 8 in each /56, 32 in a /48.
     for network in 0..4 {
         for number in 0..8 {
             assert_eq!(guess(&format!("2001:db8:1:{network}{number:02x}::1")), 401);
@@ -302,11 +302,11 @@ fn failures_of_a_site_are_limited_however_many_networks_it_has() {
     let good = format!("Authorization: Bearer {}", token(&json!({"sub": "7", "exp": NOW + 60})));
     assert_eq!(from("2001:db8:1:fff0::1", &good).unwrap_err().0, 429, "a good guess would pass otherwise");
     assert_eq!(from("2001:db8:1:ffff::1", "X-API-Key: key-one"), Ok("batch".to_owned()));
-    // A neighbour of all of them.
+    // Another client in the same /48.
     assert_eq!(from("2001:db8:2::1", &good), Ok("7".to_owned()));
     assert_eq!(from("2001:db8:1:fff0::1", &good), Ok("7".to_owned()), "what is remembered passes");
     assert_eq!([guess("2001:db8:2::1"), guess("2001:db8:2::2"), guess("2001:db8:2::3")], [401, 401, 429]);
-    // IPv4 has no sites.
+    // IPv4 addresses are not grouped.
     for last in 0..64 {
         assert_eq!(guess(&format!("192.0.2.{last}")), 401);
     }

@@ -1,4 +1,4 @@
-//! Tokens that must not be believed.
+//! Tokens that must not be accepted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -253,7 +253,7 @@ fn segments_and_encodings() {
     for wrong in &shapes {
         refused(&chain, wrong);
     }
-    // The bits behind the last whole byte must be zero: otherwise one signature had several spellings.
+    // The bits after the last whole byte must be zero, or a signature would have several encodings.
     let last = signature.chars().last().unwrap();
     for other in
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_+/=".chars().filter(|one| *one != last)
@@ -280,7 +280,7 @@ fn signatures_of_public_keys_in_other_encodings() {
         let (message, signature) = entry["token"].as_str().unwrap().rsplit_once('.').unwrap();
         let bytes = base64::Engine::decode(&URL_SAFE_NO_PAD, signature).unwrap();
         let half = bytes.len() / 2;
-        // As DER (RFC 3279), which JOSE does not use; with a zero in front of each half; turned round; all zero.
+        // In DER (RFC 3279), which JOSE does not use; with a zero before each half; with swapped halves; all zero.
         let int = |half: &[u8]| [&[2, half.len() as u8 + 1, 0][..], half].concat();
         let (r, s) = (int(&bytes[..half]), int(&bytes[half..]));
         let der = [&[0x30, (r.len() + s.len()) as u8][..], &r, &s].concat();
@@ -300,7 +300,7 @@ fn two_tokens_and_large_ones() {
     assert_eq!((two.status, two.code), (400, "invalid_request"));
     let other = ask(&chain, &mut request("/", &[&right, "Authorization: Basic eDp5"])).unwrap_err();
     assert_eq!(other.status, 400);
-    // Elsewhere is nowhere: one place is looked at, whatever else is there.
+    // Only the Authorization field is read, no other place.
     let target = format!("/?access_token={}", token(&good()));
     assert_eq!(ask(&chain, &mut request(&target, &["Cookie: token=x"])).unwrap_err().status, 401);
     assert_eq!(who(&chain, &mut request(&target, &[&right])), Ok("7".to_owned()));
@@ -331,7 +331,7 @@ fn keys_that_are_refused() {
         r#"{"keys":[]}"#,
         r#"{"keys":[{"kty":"oct","k":""}]}"#,
         r#"{"keys":[{"kty":"RSA","n":"AQ","e":"AQAB"}]}"#,
-        // As lists, in the order of the members.
+        // As arrays, in the order of the members.
         r#"[[{"kty":"oct","k":"c2VjcmV0"}]]"#,
         r#"{"keys":[["oct",null,null,null,null,null,null,null,null,null,"c2VjcmV0"]]}"#,
     ] {
@@ -344,7 +344,7 @@ fn keys_that_are_refused() {
 }
 
 proptest! {
-    /// Whatever is sent, nobody gets in without the key, and nothing breaks.
+    /// No input is accepted without the key, and no input panics.
     #[test]
     fn arbitrary_tokens(header in "\\PC{0,60}", payload in "\\PC{0,60}", text in "[A-Za-z0-9_.=-]{0,80}") {
         let chain = chain(&[jwt(&secret(), &json!({}))]);
@@ -353,7 +353,7 @@ proptest! {
         }
     }
 
-    /// A token that anybody has changed by one character is refused.
+    /// A token with one changed character is refused.
     #[test]
     fn changed_tokens(at in 0_usize..300, with in "[A-Za-z0-9_.-]") {
         let chain = chain(&[jwt(&secret(), &json!({}))]);
@@ -365,7 +365,7 @@ proptest! {
         prop_assert!(ask(&chain, &mut bearer(&changed)).is_err());
     }
 
-    /// Signed rubbish is refused or names a user; times never overflow.
+    /// Random signed claims are refused or name a user; times never overflow.
     #[test]
     fn signed_numbers(exp in any::<f64>(), nbf in any::<f64>(), wall in any::<u32>()) {
         let chain = chain(&[jwt(&secret(), &json!({}))]);

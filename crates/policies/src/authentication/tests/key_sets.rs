@@ -1,4 +1,4 @@
-//! Key sets that are fetched, by a fetcher that does what the test says.
+//! Fetched key sets, with a fetcher that the test controls.
 
 use std::sync::Mutex;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::super::key_set::{Background, Fetched, KeySet};
 use super::*;
 
-/// Keeps the sets that it is to look after.
+/// Collects the sets that it must watch.
 #[derive(Clone, Default)]
 struct Fetcher(Arc<Mutex<Vec<Arc<KeySet>>>>);
 
@@ -26,7 +26,7 @@ impl Fetcher {
         Arc::clone(&self.0.lock().unwrap()[0])
     }
 
-    /// Fetches if that is due. Whether it was.
+    /// Fetches the set with this result if it is due. Returns None if it is not.
     fn work(&self, document: Result<&str, &str>, now: Instant) -> Option<Fetched> {
         let set = self.set();
         set.due().filter(|due| *due <= now)?;
@@ -66,7 +66,7 @@ fn bring(entry: &Value, now: Instant) -> Exchange {
     exchange
 }
 
-/// What becomes of a request; none while it waits.
+/// Runs a request. Returns None if it waits.
 fn immediately(stage: &Stage, entry: &Value, now: Instant) -> Option<Result<String, u16>> {
     let mut exchange = bring(entry, now);
     match stage.chain.request(&mut exchange) {
@@ -75,7 +75,7 @@ fn immediately(stage: &Stage, entry: &Value, now: Instant) -> Option<Result<Stri
     }
 }
 
-/// A request that passed, in the form of [`immediately`].
+/// The result of [`immediately`] for an accepted request.
 #[allow(clippy::unnecessary_wraps)] // it is compared with one that may wait
 fn pass(user: &str) -> Option<Result<String, u16>> {
     Some(Ok(user.to_owned()))
@@ -99,7 +99,7 @@ fn rotation_loses_no_request() {
     let stage = stage();
     stage.fetcher.work(Ok(&document(&[&stage.one])), at(0));
     assert_eq!(immediately(&stage, &stage.one, at(1)), pass("42"));
-    // A token of the new key comes before the set is due again: the request waits for it.
+    // A token of the new key arrives before the set is due again, so the request waits for the set.
     let mut exchange = bring(&stage.two, at(40));
     let Verdict::Wait(mut waiting) = stage.chain.request(&mut exchange) else { panic!("did not wait") };
     assert!(poll(waiting.as_mut()).is_pending());
@@ -108,7 +108,7 @@ fn rotation_loses_no_request() {
     let Poll::Ready(resume) = poll(waiting.as_mut()) else { panic!("still waits") };
     assert_eq!(user_or_rejection(stage.chain.resume(&mut exchange, resume), &exchange).unwrap(), "43");
     assert_eq!(immediately(&stage, &stage.one, at(41)), pass("42"));
-    // Once the old key is gone, what was signed with it is not believed any more, remembered or not.
+    // Once the old key is gone, tokens signed with it are refused, cached or not.
     assert!(stage.fetcher.work(Ok(&document(&[&stage.two])), at(640)).is_some());
     assert_eq!(immediately(&stage, &stage.two, at(641)), pass("43"));
     assert_eq!(immediately(&stage, &stage.one, at(641)), Some(Err(401)));
@@ -118,14 +118,14 @@ fn rotation_loses_no_request() {
 fn rotation_of_keys_without_names_loses_no_request() {
     let all = tokens();
     let with = |jwk: &Value| json!({"keys": [jwk]}).to_string();
-    // A key of the same algorithm, and one of another.
+    // Keys of the same algorithm and of another one.
     for old in [&all["rfc"][1]["jwk"], &all["signed"]["ES256"]["jwk"]] {
         let mut old = old.clone();
         old.as_object_mut().unwrap().remove("kid");
         let rotated = &all["signed"]["RS256"];
         let stage = stage();
         stage.fetcher.work(Ok(&with(&old)), at(0));
-        // What was fetched just now is not fetched again.
+        // A set that was just fetched is not fetched again.
         assert_eq!(immediately(&stage, rotated, at(1)), Some(Err(401)));
         let mut exchange = bring(rotated, at(40));
         let Verdict::Wait(mut waiting) = stage.chain.request(&mut exchange) else { panic!("did not wait") };
@@ -145,7 +145,7 @@ fn what_no_newer_set_could_verify_is_refused_at_once() {
         json!({"alg": "none"}),
         json!({"alg": "HS256"}),
         json!({"alg": "frob"}),
-        // The key is there, and did not make it.
+        // The key is in the set, but does not verify the signature.
         json!({"alg": "EdDSA", "kid": kid}),
         json!({"alg": "ES256", "kid": kid}),
     ] {
@@ -182,7 +182,7 @@ fn a_set_that_is_taken_up_again_is_not_taken_for_what_it_was() {
     let first = build(&settings, &shared).unwrap();
     fetcher.work(Ok(&document(&[&one])), at(0));
     assert!(ask(&first, &mut bring(&one, at(1))).is_ok());
-    // A plan without it, and then one with it again; meanwhile the key has gone.
+    // One plan without the set, then one with it again; meanwhile the issuer has removed the key.
     drop(first);
     fetcher.0.lock().unwrap().clear();
     let second = build(&settings, &shared).unwrap();
@@ -210,7 +210,7 @@ fn the_last_good_set_stays() {
         let fetched = stage.fetcher.work(document, at(now)).expect("due");
         assert_eq!(matches!(fetched, Fetched::Failing(_)), index == 0, "told once");
         assert_eq!(immediately(&stage, &stage.one, at(now)), pass("42"));
-        // Not again within 30 seconds.
+        // No retry within 30 seconds.
         assert_eq!(stage.fetcher.work(Err("early"), at(now + 29)), None);
         now += 30;
     }
@@ -223,7 +223,7 @@ fn without_any_set_nobody_passes_and_the_client_is_not_blamed() {
     let fetched = stage.fetcher.work(Err("down"), at(0));
     assert_eq!(fetched, Some(Fetched::Failing("down".to_owned())));
     assert_eq!(immediately(&stage, &stage.one, at(0)), Some(Err(503)));
-    // Tried again soon at first, then less and less often.
+    // The retries come soon at first, then less and less often.
     let mut tries = 0;
     for second in 1..=100 {
         tries += u32::from(stage.fetcher.work(Err("down"), at(second)).is_some());

@@ -1,4 +1,4 @@
-//! What is remembered, for how long, and what revocation does to it.
+//! Which credentials are cached, for how long, and the effect of revocations.
 
 use serde_json::json;
 
@@ -39,7 +39,7 @@ fn other_settings_do_not_know_what_was_remembered() {
         let chain = build(&auth(&[jwt(&secret(), &more)]), &shared).unwrap();
         assert!(who(&chain, &mut bearer(&one)).is_err(), "{more}");
     }
-    // The same settings do, over a reload.
+    // The same settings use the cached token after a reload.
     let again = build(&auth(&[jwt(&secret(), &json!({}))]), &shared).unwrap();
     let before = shared.identity.memory.len();
     who(&again, &mut bearer(&one)).unwrap();
@@ -64,12 +64,12 @@ fn revocation_takes_effect_at_once() {
     assert!(shared.identity.revoke(Revoked::User("7"), now, Duration::from_secs(100)));
     assert_eq!(who(&chain, &mut bearer(&b)), revoked);
     assert_eq!(who(&chain, &mut bearer(&c)), Ok("8".to_owned()));
-    // What is issued to the user afterwards is good again; what says nothing about when is not.
+    // A token issued to the user afterwards is accepted; one without `iat` is not.
     let mut later = bearer(&issue("d", "7", NOW + 1));
     later.times.wall += Duration::from_secs(1);
     assert_eq!(who(&chain, &mut later), Ok("7".to_owned()));
     assert_eq!(who(&chain, &mut bearer(&token(&json!({"sub": "7", "exp": NOW + 600})))), revoked);
-    // A revocation ends when it was said to.
+    // A revocation ends after its time.
     let mut over = bearer(&a);
     over.times.wall += Duration::from_secs(100);
     assert_eq!(who(&chain, &mut over), Ok("7".to_owned()));

@@ -1,4 +1,4 @@
-//! Examples of the RFCs, and one token of every algorithm.
+//! Examples from the RFCs, and one token for every algorithm.
 
 use serde_json::json;
 
@@ -57,7 +57,7 @@ fn every_algorithm_by_pem_and_by_jwk() {
         for keys in [&pem, &jwks] {
             let one = chain(&[jwt(keys, &json!({"algorithms": [name]}))]);
             assert_eq!(who(&one, &mut bearer(token)), Ok("42".to_owned()), "{name}");
-            // The same key for another algorithm of the same kind does not do.
+            // A key bound to another algorithm of the same kind does not verify the token.
             let other = if name == "RS256" { "PS256" } else { "RS256" };
             if name.starts_with('R') || name.starts_with('P') {
                 let one = chain(&[jwt(keys, &json!({"algorithms": [other]}))]);
