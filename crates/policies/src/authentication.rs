@@ -71,7 +71,7 @@ impl Policy for Authentication {
         let mut authenticators = Vec::new();
         let mut problems = Vec::new();
         for (index, name) in config.authenticators.iter().enumerate() {
-            match parts.auth.list.iter().find(|one| one.name() == name) {
+            match parts.auth.list.iter().find(|authenticator| authenticator.name() == name) {
                 Some(found) => authenticators.push(Arc::clone(found)),
                 None => problems.push(Problem::at(
                     format!("authenticators[{index}]"),
@@ -91,7 +91,7 @@ impl Policy for Authentication {
             return Err(problems);
         }
         let mut challenges: Vec<String> = Vec::new();
-        for challenge in authenticators.iter().map(|one| one.challenge(&parts.auth.realm)) {
+        for challenge in authenticators.iter().map(|authenticator| authenticator.challenge(&parts.auth.realm)) {
             if !challenges.contains(&challenge) {
                 challenges.push(challenge);
             }
@@ -118,15 +118,17 @@ impl Policy for Authentication {
 
     fn preview(&self, exchange: &Exchange) -> String {
         let (mut refused, mut unchecked) = (Vec::new(), None);
-        for one in &self.0.authenticators {
-            match one.preview(exchange) {
+        for authenticator in &self.0.authenticators {
+            match authenticator.preview(exchange) {
                 AuthenticatorOutcome::Accepted(user) => {
                     let role = if user.role.is_empty() { "no role" } else { user.role.as_str() };
-                    return format!("{} lets user {} ({role}) pass", one.name(), user.id);
+                    return format!("{} lets user {} ({role}) pass", authenticator.name(), user.id);
                 }
-                AuthenticatorOutcome::Refused(Refusal::Bad(why)) => refused.push(format!("{}: {why}", one.name())),
+                AuthenticatorOutcome::Refused(Refusal::Bad(why)) => {
+                    refused.push(format!("{}: {why}", authenticator.name()))
+                }
                 AuthenticatorOutcome::Refused(Refusal::Unchecked(why)) => {
-                    unchecked = Some(format!("{}: {why}", one.name()))
+                    unchecked = Some(format!("{}: {why}", authenticator.name()))
                 }
                 _ => {}
             }
@@ -134,7 +136,7 @@ impl Policy for Authentication {
         if self.0.authenticators.is_empty() {
             return "asks nobody, and keeps credentials that are for the gateway from the instance".to_owned();
         }
-        let names: Vec<&str> = self.0.authenticators.iter().map(|one| one.name()).collect();
+        let names: Vec<&str> = self.0.authenticators.iter().map(|authenticator| authenticator.name()).collect();
         let names = names.join(" or ");
         if let Some(unchecked) = unchecked {
             return format!("cannot be told: {unchecked}");
@@ -147,17 +149,18 @@ impl Policy for Authentication {
     }
 
     fn apply_preview(&self, exchange: &mut Exchange) {
-        exchange.request.user = self.0.authenticators.iter().find_map(|one| match one.preview(exchange) {
-            AuthenticatorOutcome::Accepted(user) => Some(user),
-            _ => None,
-        });
+        exchange.request.user =
+            self.0.authenticators.iter().find_map(|authenticator| match authenticator.preview(exchange) {
+                AuthenticatorOutcome::Accepted(user) => Some(user),
+                _ => None,
+            });
     }
 }
 
 impl Authentication {
     /// Returns the names of the authenticators, one of which must accept the client. None if no user is required.
     pub(crate) fn required_authenticators(&self) -> Option<BTreeSet<&str>> {
-        self.0.required.then(|| self.0.authenticators.iter().map(|one| one.name()).collect())
+        self.0.required.then(|| self.0.authenticators.iter().map(|authenticator| authenticator.name()).collect())
     }
 }
 
@@ -186,8 +189,8 @@ impl AuthenticationRules {
 
     /// Admits the request and strips the credentials that instances must not see.
     fn admit(&self, exchange: &mut Exchange) -> Verdict {
-        for one in &self.all {
-            one.strip_credential(exchange);
+        for authenticator in &self.all {
+            authenticator.strip_credential(exchange);
         }
         Verdict::Continue
     }

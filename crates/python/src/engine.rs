@@ -129,10 +129,10 @@ impl PyEngine {
     #[expect(clippy::needless_pass_by_value, reason = "a list of Python becomes a vector of its own")]
     fn exchanges(&self, py: Python<'_>, cursors: Vec<u64>, most: usize, watch: bool) -> String {
         gil::detached(py, || {
-            let found = self.plane.exchanges(&cursors, most, watch);
-            let (cursors, missed, passed_over) = (found.cursors, found.missed, found.passed_over);
+            let page = self.plane.exchanges(&cursors, most, watch);
+            let (cursors, missed, passed_over) = (page.cursors, page.missed, page.passed_over);
             // Each line is JSON already.
-            let lines = found.lines.join(",");
+            let lines = page.lines.join(",");
             format!(r#"{{"cursors":{cursors:?},"missed":{missed},"passed_over":{passed_over},"exchanges":[{lines}]}}"#)
         })
     }

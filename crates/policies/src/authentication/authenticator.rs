@@ -61,9 +61,9 @@ impl Authenticators {
         for (index, config) in config.authenticators.into_iter().enumerate() {
             match Authenticator::build(config, identity) {
                 Ok(built) => list.push(Arc::new(built)),
-                Err(found) => {
+                Err(own) => {
                     let at = format!("authenticators[{index}]");
-                    problems.extend(found.into_iter().map(|problem| problem.under(&at)));
+                    problems.extend(own.into_iter().map(|problem| problem.under(&at)));
                 }
             }
         }
@@ -80,8 +80,9 @@ impl Authenticators {
 impl Authenticators {
     /// Names of the fields and parameters that carry API keys.
     pub(crate) fn credential_names(&self) -> impl Iterator<Item = &str> {
-        let keys =
-            self.list.iter().filter_map(|one| if let Authenticator::ApiKey(keys) = &**one { Some(keys) } else { None });
+        let keys = self.list.iter().filter_map(|authenticator| {
+            if let Authenticator::ApiKey(keys) = &**authenticator { Some(keys) } else { None }
+        });
         keys.flat_map(|keys| keys.credential_names())
     }
 }

@@ -313,7 +313,7 @@ struct Jwk {
 impl Jwk {
     fn read(&self, allowed: &[SignatureAlgorithm], private: bool) -> Option<Vec<VerificationKey>> {
         let for_signatures = self.r#use.as_deref().is_none_or(|usage| usage == "sig")
-            && self.key_ops.as_ref().is_none_or(|operations| operations.iter().any(|one| one == "verify"));
+            && self.key_ops.as_ref().is_none_or(|operations| operations.iter().any(|operation| operation == "verify"));
         if !for_signatures {
             return None;
         }

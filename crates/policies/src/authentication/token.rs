@@ -38,7 +38,7 @@ pub(super) struct TokenRules {
 impl TokenRules {
     /// Returns true if tokens of this issuer are accepted.
     fn is_from(&self, issuer: Option<&str>) -> bool {
-        self.issuers.is_empty() || issuer.is_some_and(|issuer| self.issuers.iter().any(|one| one == issuer))
+        self.issuers.is_empty() || issuer.is_some_and(|issuer| self.issuers.iter().any(|accepted| accepted == issuer))
     }
 }
 
@@ -207,13 +207,13 @@ fn optional_string<'a>(claims: &'a Map<String, Value>, name: &str) -> Result<Opt
 /// Returns true if `aud`, a string or a list of strings, names one of `accepted`.
 fn is_for(audience: Option<&Value>, accepted: &[String]) -> Result<bool, RefusalReason> {
     let named = string_list(audience.ok_or("the token names no audience")?)?;
-    Ok(named.iter().any(|name| accepted.iter().any(|one| one == name)))
+    Ok(named.iter().any(|name| accepted.iter().any(|audience| audience == name)))
 }
 
 fn string_list(value: &Value) -> Result<Vec<&str>, RefusalReason> {
     match value {
         Value::String(text) => Ok(vec![text]),
-        Value::Array(list) => list.iter().map(|one| one.as_str().ok_or(WRONG_TYPE)).collect(),
+        Value::Array(list) => list.iter().map(|item| item.as_str().ok_or(WRONG_TYPE)).collect(),
         _ => Err(WRONG_TYPE),
     }
 }
@@ -245,7 +245,7 @@ fn user(claims: Map<String, Value>, names: &ClaimNames) -> Result<User, RefusalR
     let permissions = match first_claim(&claims, &names.permissions) {
         None => Vec::new(),
         // The format of `scope` (RFC 8693 section 4.2).
-        Some(Value::String(text)) => text.split(' ').filter(|one| !one.is_empty()).map(ToOwned::to_owned).collect(),
+        Some(Value::String(text)) => text.split(' ').filter(|scope| !scope.is_empty()).map(ToOwned::to_owned).collect(),
         Some(value) => string_list(value)?.into_iter().map(ToOwned::to_owned).collect(),
     };
     // Roles are forwarded in one field, separated by commas.

@@ -90,7 +90,7 @@ impl RateLimit {
             let per = Some(shape.per().as_secs_f64());
             return Ok(Standing { limit: shape.limit(), per, remaining: decision.remaining, reset, forgotten });
         }
-        let Some(concurrency) = self.concurrency.as_ref().filter(|one| &*one.name == name) else {
+        let Some(concurrency) = self.concurrency.as_ref().filter(|concurrency| &*concurrency.name == name) else {
             return Err(format!("there is no limit `{name}`"));
         };
         let key = holder.write(&concurrency.key, &self.route)?;

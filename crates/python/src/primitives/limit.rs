@@ -46,8 +46,8 @@ impl PySlidingWindow {
     }
 }
 
-fn wrap<T>(made: Result<T, limit::LimitError>) -> PyResult<Mutex<T>> {
-    made.map(Mutex::new).map_err(|error| PyValueError::new_err(error.to_string()))
+fn wrap<T>(result: Result<T, limit::LimitError>) -> PyResult<Mutex<T>> {
+    result.map(Mutex::new).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
 fn to_result(decision: limit::Decision) -> CheckResult {
