@@ -125,10 +125,10 @@ impl Policy for Authentication {
                     return format!("{} lets user {} ({role}) pass", authenticator.name(), user.id);
                 }
                 AuthenticatorOutcome::Refused(Refusal::Bad(why)) => {
-                    refused.push(format!("{}: {why}", authenticator.name()))
+                    refused.push(format!("{}: {why}", authenticator.name()));
                 }
                 AuthenticatorOutcome::Refused(Refusal::Unchecked(why)) => {
-                    unchecked = Some(format!("{}: {why}", authenticator.name()))
+                    unchecked = Some(format!("{}: {why}", authenticator.name()));
                 }
                 _ => {}
             }

@@ -166,7 +166,7 @@ impl Chain {
             match policy {
                 AnyPolicy::ip_access(addresses) => access.addresses = Some(addresses),
                 AnyPolicy::authentication(authentication) => {
-                    access.authenticators = authentication.required_authenticators()
+                    access.authenticators = authentication.required_authenticators();
                 }
                 AnyPolicy::authorization(authorization) => {
                     access.permissions = authorization.permissions();

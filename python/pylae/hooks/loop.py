@@ -103,7 +103,7 @@ def _carry_on(call: _Call, hook: Coroutine[Any, Any, Any], yielded: Any) -> Gene
 class _BodyStream:
     """A response body that passes through hooks."""
 
-    __slots__ = ("key", "executor", "changed", "native", "pieces", "task")
+    __slots__ = ("changed", "executor", "key", "native", "pieces", "task")
 
     def __init__(self, native: Task, key: int, executor: Loop, pieces: Pieces) -> None:
         self.native, self.key, self.executor, self.pieces = native, key, executor, pieces
@@ -242,7 +242,9 @@ class Loop:
             call = calls.get(key)
             if call is None:
                 if started := native.start():
-                    self._start(_Call(native, key, self) if started is True else _BodyStream(native, key, self, started))
+                    self._start(
+                        _Call(native, key, self) if started is True else _BodyStream(native, key, self, started)
+                    )
             elif native.abandoned:
                 if call.task is not None:
                     call.task.cancel()
