@@ -31,7 +31,7 @@ pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(2);
 /// A client's connection and what is read from it at the moment.
 pub(crate) struct Client {
     pub(crate) socket: Socket,
-    pub(crate) known: ClientInfo,
+    pub(crate) info: ClientInfo,
     /// The one deadline of the connection's task.
     pub(crate) deadline: Rc<Deadline>,
     /// The body of the request in hand.
@@ -60,7 +60,7 @@ pub(crate) enum After {
 impl Drop for Client {
     /// Where its task ends in the middle, as at the end of a drain.
     fn drop(&mut self) {
-        self.socket.leave_little();
+        self.socket.reset_if_unread();
     }
 }
 
@@ -78,10 +78,10 @@ pub(crate) struct ClientInfo {
 
 impl Client {
     /// A client that has said nothing yet.
-    pub(crate) fn new(socket: Socket, known: ClientInfo, deadline: Deadline) -> Self {
+    pub(crate) fn new(socket: Socket, info: ClientInfo, deadline: Deadline) -> Self {
         Self {
             socket,
-            known,
+            info,
             deadline: Rc::new(deadline),
             body: Body::default(),
             scratch: Vec::new(),
@@ -93,21 +93,21 @@ impl Client {
 
     /// Whether it was too slow in reading, here or on the connection that its stream is one of.
     pub(crate) fn is_slow(&self) -> bool {
-        self.slow || matches!(&self.socket, Socket::Stream(stream) if stream.is_cut())
+        self.slow || matches!(&self.socket, Socket::Stream(stream) if stream.is_aborted())
     }
 
     /// Sends a message whose `head` and `body` are complete in memory, no faster than the client reads and no slower than it must, and
     /// as long as it reads anything within `patience`. Whether all was sent.
     pub(crate) async fn send(&mut self, limits: &Limits, patience: Duration, head: &[u8], body: &[u8]) -> bool {
-        self.send_within(limits, patience, [head, body], true).await && self.socket.finish().is_ok()
+        self.send_parts(limits, patience, [head, body], true).await && self.socket.finish().is_ok()
     }
 
     /// Sends `head` and `body`; `ends`: that is the whole message. Whether all was sent.
-    pub(crate) async fn send_on(&mut self, limits: &Limits, head: &[u8], body: &[u8], ends: bool) -> bool {
-        self.send_within(limits, limits.keep_alive.0, [head, body], ends).await
+    pub(crate) async fn send_part(&mut self, limits: &Limits, head: &[u8], body: &[u8], ends: bool) -> bool {
+        self.send_parts(limits, limits.keep_alive.0, [head, body], ends).await
     }
 
-    async fn send_within(&mut self, limits: &Limits, patience: Duration, [head, body]: [&[u8]; 2], ends: bool) -> bool {
+    async fn send_parts(&mut self, limits: &Limits, patience: Duration, [head, body]: [&[u8]; 2], ends: bool) -> bool {
         let mut delivery = Delivery::new(Pace::new(limits.min_rate, limits.body_grace.0));
         let deadline = Rc::clone(&self.deadline);
         let mut sent: usize = 0;
@@ -137,7 +137,7 @@ impl Client {
                             if let Some(due) = delivery.due(now, patience, || self.socket.unacknowledged()) {
                                 deadline.set(due);
                             }
-                            self.socket.gather(cx);
+                            self.socket.buffer_incoming(cx);
                             return Poll::Pending;
                         }
                     }
@@ -150,9 +150,9 @@ impl Client {
 
     /// Ready once the client has gone while its answer is awaited. Requests that it sends ahead are kept as far as there is
     /// room. Says nothing before the request's body has been taken completely.
-    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>, exchange: &mut Exchange) -> Poll<()> {
+    pub(crate) fn poll_disconnect(&mut self, cx: &mut Context<'_>, exchange: &mut Exchange) -> Poll<()> {
         if let Socket::Stream(stream) = &mut self.socket {
-            return stream.poll_gone(cx);
+            return stream.poll_disconnect(cx);
         }
         while self.body.is_done() && exchange.request.buffer.len() < exchange.request.buffer.capacity() {
             match self.socket.poll_read(cx, &mut exchange.request.buffer, usize::MAX) {
@@ -165,19 +165,19 @@ impl Client {
     }
 
     /// Invites the body that the client holds back (RFC 9110 section 10.1.1). Whether it was told.
-    pub(crate) async fn say_continue(&mut self, limits: &Limits) -> bool {
-        self.send_on(limits, b"HTTP/1.1 100 Continue\r\n\r\n", &[], false).await
+    pub(crate) async fn send_continue(&mut self, limits: &Limits) -> bool {
+        self.send_part(limits, b"HTTP/1.1 100 Continue\r\n\r\n", &[], false).await
     }
 
     /// Reads what is at hand of a body that nobody wants.
-    pub(crate) async fn skip(&mut self, buffers: &Buffers, exchange: &mut Exchange) {
+    pub(crate) async fn discard_available(&mut self, buffers: &Buffers, exchange: &mut Exchange) {
         if self.body.is_done() || self.body.is_broken() {
             return;
         }
-        let (mut bin, mut left) = (buffers.small(), DRAINABLE);
+        let (mut discarded, mut left) = (buffers.small(), DRAINABLE);
         // What it comes to shows in the body.
-        poll_fn(|cx| Poll::Ready(self.poll_drain(cx, exchange, &mut bin, &mut left).is_ready())).await;
-        buffers.give_back(bin);
+        poll_fn(|cx| Poll::Ready(self.poll_drain(cx, exchange, &mut discarded, &mut left).is_ready())).await;
+        buffers.give_back(discarded);
     }
 
     /// Reads the rest of a body that nobody wants, up to a limit, so that the connection can go on. Whether it can.
@@ -187,9 +187,9 @@ impl Client {
         }
         let deadline = Rc::clone(&self.deadline);
         deadline.set(clock::coarse().saturating_add(DRAIN_TIME));
-        let (mut bin, mut left) = (buffers.small(), DRAINABLE);
-        let drained = deadline.within(|cx| self.poll_drain(cx, exchange, &mut bin, &mut left)).await;
-        buffers.give_back(bin);
+        let (mut discarded, mut left) = (buffers.small(), DRAINABLE);
+        let drained = deadline.within(|cx| self.poll_drain(cx, exchange, &mut discarded, &mut left)).await;
+        buffers.give_back(discarded);
         drained.unwrap_or(false)
     }
 
@@ -198,13 +198,13 @@ impl Client {
         &mut self,
         cx: &mut Context<'_>,
         exchange: &mut Exchange,
-        bin: &mut Vec<u8>,
+        discarded: &mut Vec<u8>,
         left: &mut u64,
     ) -> Poll<bool> {
         while !self.body.is_done() {
-            bin.clear();
-            let room = bin.capacity();
-            match ready!(self.body.poll_take(cx, &mut self.socket, exchange, bin, room)) {
+            discarded.clear();
+            let room = discarded.capacity();
+            match ready!(self.body.poll_data(cx, &mut self.socket, exchange, discarded, room)) {
                 Ok(n) if (n as u64) < *left => *left -= n as u64,
                 _ => return Poll::Ready(false),
             }
@@ -217,20 +217,20 @@ impl Client {
     pub(crate) async fn linger(&mut self, buffers: &Buffers, limits: &Limits) {
         let deadline = Rc::clone(&self.deadline);
         deadline.set(clock::coarse().saturating_add(DRAIN_TIME));
-        let mut bin = buffers.small();
+        let mut discarded = buffers.small();
         // A body or a message that was refused at its beginning may be under way whole.
         let mut left = 1024;
-        let mut said = false;
+        let mut shut_down = false;
         deadline
             .within(|cx| {
-                if !said && ready!(self.socket.poll_shutdown(cx)).is_err() {
+                if !shut_down && ready!(self.socket.poll_shutdown(cx)).is_err() {
                     return Poll::Ready(());
                 }
-                said = true;
+                shut_down = true;
                 while left > 0 {
-                    bin.clear();
+                    discarded.clear();
                     left -= 1;
-                    match ready!(self.socket.poll_read(cx, &mut bin, usize::MAX)) {
+                    match ready!(self.socket.poll_read(cx, &mut discarded, usize::MAX)) {
                         Ok(n) if n > 0 => {}
                         _ => break,
                     }
@@ -238,28 +238,28 @@ impl Client {
                 Poll::Ready(())
             })
             .await;
-        buffers.give_back(bin);
-        self.close_behind(limits, said).await;
+        buffers.give_back(discarded);
+        self.close_when_read(limits, shut_down).await;
     }
 
     /// Closes the connection once the client has what was sent. It is reset if that takes the client too long.
     pub(crate) async fn close(&mut self, limits: &Limits) {
-        self.close_behind(limits, true).await;
+        self.close_when_read(limits, true).await;
     }
 
     /// Closes it, once the client has been told, unless that was `said`, that nothing more comes.
-    async fn close_behind(&mut self, limits: &Limits, mut said: bool) {
+    async fn close_when_read(&mut self, limits: &Limits, mut shut_down: bool) {
         let deadline = Rc::clone(&self.deadline);
         let mut unread = Unread::new(limits);
         while !self.slow {
-            match unread.look(&self.socket, clock::coarse()) {
+            match unread.check(&self.socket, clock::coarse()) {
                 ReadProgress::Over => break,
                 ReadProgress::TooSlow => self.slow = true,
                 ReadProgress::UnderWay(until) => {
                     deadline.set(until);
                     deadline
                         .within(|cx| {
-                            said = said || self.socket.poll_shutdown(cx).is_ready();
+                            shut_down = shut_down || self.socket.poll_shutdown(cx).is_ready();
                             Poll::<()>::Pending
                         })
                         .await;
@@ -268,9 +268,9 @@ impl Client {
         }
         if self.slow {
             self.socket.close_by_reset();
-        } else if !said {
-            self.socket.part();
+        } else if !shut_down {
+            self.socket.close_notify();
         }
-        self.socket = Socket::Nobody;
+        self.socket = Socket::Null;
     }
 }

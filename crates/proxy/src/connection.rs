@@ -11,9 +11,9 @@ use tokio::net::TcpStream;
 use tracing::debug;
 
 use crate::client::{After, Client};
-use crate::connection::accept::welcome;
+use crate::connection::accept::accept;
 use crate::flow;
-use crate::flow::read_head::readable;
+use crate::flow::read_head::wait_readable;
 use crate::io::tls::AlpnProtocol;
 use crate::snapshot::Listener;
 use crate::worker::{ConnectionGuard, Worker};
@@ -26,11 +26,11 @@ pub(crate) async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
 ) {
-    let Some((client, protocol)) = welcome(&worker, &listener, stream, peer).await else { return };
-    let announced = listener.plan.http2 && listener.tls.is_none();
+    let Some((client, protocol)) = accept(&worker, &listener, stream, peer).await else { return };
+    let may_be_http2 = listener.plan.http2 && listener.tls.is_none();
     drop(listener);
     match protocol {
-        AlpnProtocol::Http1 => take_turns(&worker, client, announced).await,
+        AlpnProtocol::Http1 => serve_http1(&worker, client, may_be_http2).await,
         // Boxed: the tasks of other connections are not to carry it.
         AlpnProtocol::Http2 => Box::pin(http2::serve(worker, client, Vec::new())).await,
     }
@@ -38,12 +38,12 @@ pub(crate) async fn serve(
 }
 
 /// HTTP/1: one exchange after the other. `http2`: unless the client begins with that.
-async fn take_turns(worker: &Rc<Worker>, mut client: Client, http2: bool) {
+async fn serve_http1(worker: &Rc<Worker>, mut client: Client, may_be_http2: bool) {
     let mut first = true;
-    while readable(worker, &mut client, first).await {
+    while wait_readable(worker, &mut client, first).await {
         // Memory is held only while bytes are in flight.
         let mut exchange = worker.buffers.exchange();
-        if first && http2 && http2::announced(&mut client, &mut exchange.request.buffer).await {
+        if first && may_be_http2 && http2::starts_with_preface(&mut client, &mut exchange.request.buffer).await {
             let ahead = exchange.request.buffer.clone();
             worker.buffers.give_back_exchange(exchange);
             // Boxed: the tasks of other connections are not to carry it.
@@ -69,6 +69,6 @@ async fn take_turns(worker: &Rc<Worker>, mut client: Client, http2: bool) {
             Some(After::Abort) | None => return client.close(&worker.snapshot().plan.limits).await,
         }
     }
-    client.socket.part();
+    client.socket.close_notify();
     client.close(&worker.snapshot().plan.limits).await;
 }

@@ -35,7 +35,7 @@ use crate::worker::WorkerShared;
 pub struct Engine {
     workers: Vec<WorkerHandle>,
     /// Held by an apply from its beginning to its end: applies follow each other.
-    changing: Mutex<()>,
+    apply_lock: Mutex<()>,
     state: Mutex<State>,
     auxiliary: Mutex<Option<Auxiliary>>,
     shared: Arc<WorkerShared>,
@@ -54,7 +54,7 @@ struct State {
     applied: u64,
     refused: u64,
     /// When the snapshot came into force.
-    since: Instant,
+    applied_at: Instant,
 }
 
 impl Engine {
@@ -89,15 +89,15 @@ impl Engine {
             .map_err(|error| vec![Problem::at("", format!("the auxiliary thread cannot be started: {error}"))])?;
         let auxiliary = Mutex::new(Some(auxiliary));
         let started = clock::now();
-        let state = State { snapshot, keys, listeners, applied: 1, refused: 0, since: started };
-        let (changing, state) = (Mutex::default(), Mutex::new(state));
-        Ok(Self { workers, changing, state, auxiliary, shared, policies, sinks, metrics, started })
+        let state = State { snapshot, keys, listeners, applied: 1, refused: 0, applied_at: started };
+        let (apply_lock, state) = (Mutex::default(), Mutex::new(state));
+        Ok(Self { workers, apply_lock, state, auxiliary, shared, policies, sinks, metrics, started })
     }
 
     /// Replaces the plan in force, whole or not at all. When this returns, every new exchange is served by the new plan.
     /// `hooks` is the source of its hooks.
     pub fn apply(&self, plan: Plan, hooks: &dyn HookSource) -> Result<(), Vec<Problem>> {
-        let _turn = self.changing.lock();
+        let _guard = self.apply_lock.lock();
         self.replace(plan, hooks).inspect_err(|_| self.count_refusal())
     }
 
@@ -129,26 +129,26 @@ impl Engine {
         drop(state);
         let mut applied = Vec::with_capacity(self.workers.len());
         for (worker, sockets) in self.workers.iter().zip(sockets) {
-            let (done, told) = oneshot::channel();
+            let (done, done_receiver) = oneshot::channel();
             let message =
                 Control::Apply { snapshot: Arc::clone(&snapshot), added: sockets, removed: gone.clone(), done };
             if worker.control.send(message).is_ok() {
-                applied.push(told);
+                applied.push(done_receiver);
             }
         }
-        for told in applied {
+        for done_receiver in applied {
             // A worker that is stopping does not answer and needs no plan.
-            let _ = told.blocking_recv();
+            let _ = done_receiver.blocking_recv();
         }
         if let Some(auxiliary) = &*self.auxiliary.lock() {
-            auxiliary.follow(Arc::clone(&snapshot));
+            auxiliary.set_snapshot(Arc::clone(&snapshot));
         }
         let mut state = self.state.lock();
         state.listeners.extend(added);
         state.snapshot = snapshot;
         state.keys = keys;
         state.applied += 1;
-        state.since = clock::now();
+        state.applied_at = clock::now();
         debug!(applied = state.applied, "snapshot applied");
         Ok(())
     }
@@ -163,8 +163,8 @@ impl Engine {
     /// Stops accepting, finishes what is in flight within `drain_timeout` if `drain` says so, and ends. May be called
     /// again, from another thread, to cut a drain short.
     pub fn stop(&self, drain: bool) {
-        let time = {
-            let _turn = self.changing.lock();
+        let drain_timeout = {
+            let _guard = self.apply_lock.lock();
             let mut state = self.state.lock();
             state.listeners.clear();
             drain.then_some(state.snapshot.plan.limits.drain_timeout.0)
@@ -173,7 +173,7 @@ impl Engine {
         drop(self.auxiliary.lock().take());
         for worker in &self.workers {
             // A worker that has ended already needs no telling.
-            let _ = worker.control.send(Control::Stop { drain: time });
+            let _ = worker.control.send(Control::Stop { drain: drain_timeout });
         }
         for worker in &self.workers {
             let thread = worker.thread.lock().take();
@@ -194,7 +194,7 @@ impl Engine {
         let index = found.position(instance)?;
         let change = found.state.set_draining(index, clock::now(), draining);
         let changed = change.is_some();
-        self.shared.log.changes(change);
+        self.shared.log.write_changes(change);
         Ok(changed)
     }
 
@@ -217,16 +217,16 @@ impl Engine {
         totals.add(&reading);
         let now = clock::now();
         let services = state.snapshot.services.values().map(|service| service.state.snapshot(now)).collect();
-        let cache = self.policies.cache_if_used().map(|cache| cache.usage());
-        let State { applied, refused, since, .. } = *state;
+        let cache = self.policies.cache_in_use().map(|cache| cache.usage());
+        let State { applied, refused, applied_at, .. } = *state;
         let stats = Stats { totals, services, access_logs: self.sinks.stats(), cache, applied, refused };
-        (stats, reading, since)
+        (stats, reading, applied_at)
     }
 
     /// All figures as a page for Prometheus, in its text format 0.0.4. Reads what the workers write, and waits for none of
     /// them. `hooks` is what their caller counts.
     pub fn metrics(&self, hooks: &[HookFigures]) -> String {
-        let (stats, reading, since) = self.figures();
+        let (stats, reading, applied_at) = self.figures();
         let (now, wall) = (clock::now(), clock::wall().as_secs_f64());
         expose(&MetricsView {
             stats: &stats,
@@ -235,7 +235,7 @@ impl Engine {
             workers: self.workers.len(),
             hooks,
             started: began_at(wall, now, self.started),
-            last_applied: began_at(wall, now, since),
+            last_applied: began_at(wall, now, applied_at),
         })
     }
 

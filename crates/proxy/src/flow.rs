@@ -49,10 +49,10 @@ impl<'a> Flow<'a> {
     async fn run(mut self) -> Option<After> {
         // Request in: its head, complete, valid and in time.
         let received = self.read_head().await?;
-        let _in_flight = self.worker.enter();
+        let _in_flight = self.worker.begin_exchange();
 
         // Room, and then the route.
-        let reply = match received.and_then(|()| self.worker.admits(self.snapshot)) {
+        let reply = match received.and_then(|()| self.worker.check_capacity(self.snapshot)) {
             Ok(()) => match self.find_route() {
                 Ok(route) => self.answer(route).await,
                 Err(halt) => Err(halt),

@@ -17,13 +17,13 @@ use crate::upstream::answer::Forwarded;
 )]
 pub(crate) enum Reply<'s> {
     /// An instance's answer.
-    Taken(Forwarded<'s>),
+    Forwarded(Forwarded<'s>),
     /// The gateway's own.
     Own(Box<Answer>),
     /// A stored one.
     Stored(StoredResponse),
     /// Nothing: nobody is left to be answered.
-    Nobody,
+    Disconnected,
 }
 
 /// What was sent.
@@ -47,7 +47,7 @@ impl Reply<'_> {
         exchange.response.status = halt.status();
         exchange.response.code = Some(halt.code());
         match halt {
-            Halt::ClientGone => Self::Nobody,
+            Halt::ClientGone => Self::Disconnected,
             _ => Self::own(answer::to_halt(halt, exchange, clock::wall()), exchange),
         }
     }

@@ -38,18 +38,21 @@ pub(crate) fn spawn(
 ) -> io::Result<WorkerHandle> {
     let (control, receiver) = mpsc::unbounded_channel();
     let stats = Arc::new(WorkerStats::default());
-    let counted = Arc::clone(&stats);
+    let worker_stats = Arc::clone(&stats);
     let recent = Arc::<RecentRing>::default();
-    let kept = RecentExchanges::new(Arc::clone(&recent));
+    let worker_recent = RecentExchanges::new(Arc::clone(&recent));
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(dns::THREADS).build()?;
     let thread = std::thread::Builder::new().name(format!("pylae-worker-{index}")).spawn(move || {
-        let mut things = Some((snapshot, shared, counted, kept, runtime, listeners, receiver));
+        let mut startup = Some((snapshot, shared, worker_stats, worker_recent, runtime, listeners, receiver));
         hooks.live(&mut || {
-            let Some((snapshot, shared, counted, kept, runtime, listeners, receiver)) = things.take() else { return };
-            let worker = Worker::new(index, snapshot, shared, counted, kept);
+            let Some((snapshot, shared, worker_stats, worker_recent, runtime, listeners, receiver)) = startup.take()
+            else {
+                return;
+            };
+            let worker = Worker::new(index, snapshot, shared, worker_stats, worker_recent);
             runtime.block_on(run::run(Rc::clone(&worker), listeners, receiver));
-            worker.lines.pass_on();
+            worker.log_buffer.flush();
             // A name look-up that hangs must not hold up the end.
             runtime.shutdown_background();
         });

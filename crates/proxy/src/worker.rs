@@ -31,13 +31,13 @@ pub(crate) struct WorkerShared {
 }
 
 /// The snapshot in force: shared by the workers, and held by each exchange without touching the counter that they share.
-pub(crate) type InForce = Rc<Arc<Snapshot>>;
+pub(crate) type CurrentSnapshot = Rc<Arc<Snapshot>>;
 
 /// One data-plane thread's own things.
 pub(crate) struct Worker {
     /// Its place among all.
     pub(crate) index: usize,
-    snapshot: RefCell<InForce>,
+    snapshot: RefCell<CurrentSnapshot>,
     shared: Arc<WorkerShared>,
     pub(crate) stats: Arc<WorkerStats>,
     pub(crate) wheel: Rc<Wheel>,
@@ -52,10 +52,10 @@ pub(crate) struct Worker {
     in_flight: Cell<usize>,
     tunnels: Cell<usize>,
     connections: Cell<usize>,
-    idle: Notify,
+    all_closed: Notify,
     random: RefCell<fastrand::Rng>,
     date: RefCell<(u64, Rc<str>)>,
-    pub(crate) lines: LogBuffer,
+    pub(crate) log_buffer: LogBuffer,
     pub(crate) recent: RecentExchanges,
     /// Copies of requests under way.
     pub(crate) mirroring: Rc<Cell<usize>>,
@@ -94,10 +94,10 @@ impl Worker {
             in_flight: Cell::new(0),
             tunnels: Cell::new(0),
             connections: Cell::new(0),
-            idle: Notify::new(),
+            all_closed: Notify::new(),
             random: RefCell::new(fastrand::Rng::new()),
             date: RefCell::new((0, "".into())),
-            lines: LogBuffer::new(index),
+            log_buffer: LogBuffer::new(index),
             recent,
             mirroring: Rc::default(),
         })
@@ -109,7 +109,7 @@ impl Worker {
     }
 
     /// Serves new exchanges by `snapshot` from now on.
-    pub(crate) fn follow(&self, snapshot: Arc<Snapshot>) {
+    pub(crate) fn set_snapshot(&self, snapshot: Arc<Snapshot>) {
         self.snapshot.replace(Rc::new(snapshot));
     }
 
@@ -125,32 +125,32 @@ impl Worker {
     }
 
     /// Waits until no client's connection is open.
-    pub(crate) async fn all_closed(&self) {
+    pub(crate) async fn wait_all_closed(&self) {
         while self.connections.get() > 0 {
-            self.idle.notified().await;
+            self.all_closed.notified().await;
         }
     }
 
     /// The snapshot in force.
-    pub(crate) fn snapshot(&self) -> InForce {
+    pub(crate) fn snapshot(&self) -> CurrentSnapshot {
         Rc::clone(&self.snapshot.borrow())
     }
 
-    pub(crate) fn open(self: &Rc<Self>) -> ConnectionGuard {
+    pub(crate) fn open_connection(self: &Rc<Self>) -> ConnectionGuard {
         self.connections.set(self.connections.get() + 1);
         self.shared.connections.fetch_add(1, Ordering::Relaxed);
         self.stats.connections.set(self.connections.get() as u64);
         ConnectionGuard(Rc::clone(self))
     }
 
-    pub(crate) fn enter(&self) -> InFlightGuard<'_> {
+    pub(crate) fn begin_exchange(&self) -> InFlightGuard<'_> {
         self.in_flight.set(self.in_flight.get() + 1);
         self.stats.in_flight.set(self.in_flight.get() as u64);
         InFlightGuard(self)
     }
 
     /// Says that an exchange in flight has become a WebSocket.
-    pub(crate) fn tunnel(&self) -> TunnelGuard<'_> {
+    pub(crate) fn begin_tunnel(&self) -> TunnelGuard<'_> {
         self.count_tunnels(1, -1);
         TunnelGuard(self)
     }
@@ -163,25 +163,25 @@ impl Worker {
     }
 
     /// Whether there is room for the exchange just entered: each worker has an equal share of `max_requests`.
-    pub(crate) fn admits(&self, snapshot: &Snapshot) -> Result<(), Halt> {
+    pub(crate) fn check_capacity(&self, snapshot: &Snapshot) -> Result<(), Halt> {
         let share = snapshot.plan.limits.max_requests.div_ceil(snapshot.plan.workers.max(1));
         if self.in_flight.get() > share { Err(Halt::Overloaded) } else { Ok(()) }
     }
 
     /// Whether the idle connection that asks, whose deadline this is, is to be closed: the gateway is stopping, or others need its
     /// room. If not, it may be dismissed from now on.
-    pub(crate) fn reaps(&self, deadline: &Deadline) -> bool {
-        self.closing_idle.get() || !deadline.rest()
+    pub(crate) fn closes_idle(&self, deadline: &Deadline) -> bool {
+        self.closing_idle.get() || !deadline.mark_idle()
     }
 
     /// Whether there are more connections than there should be.
-    pub(crate) fn is_crowded(&self) -> bool {
-        let (open, most) = self.crowd();
-        open > most
+    pub(crate) fn exceeds_max_connections(&self) -> bool {
+        let (open, max) = self.connection_load();
+        open > max
     }
 
     /// Client connections that all workers have open, and how many there should be at most.
-    pub(crate) fn crowd(&self) -> (usize, usize) {
+    pub(crate) fn connection_load(&self) -> (usize, usize) {
         (self.shared.connections.load(Ordering::Relaxed), self.snapshot.borrow().plan.limits.max_connections)
     }
 
@@ -209,7 +209,7 @@ impl Worker {
 
     /// One line for each change of state of a service.
     pub(crate) fn log_changes(&self, changes: Changes) {
-        self.shared.log.changes(changes);
+        self.shared.log.write_changes(changes);
     }
 }
 
@@ -232,7 +232,7 @@ impl Drop for ConnectionGuard {
         self.0.shared.connections.fetch_sub(1, Ordering::Relaxed);
         self.0.stats.connections.set(self.0.connections.get() as u64);
         if self.0.connections.get() == 0 {
-            self.0.idle.notify_one();
+            self.0.all_closed.notify_one();
         }
     }
 }

@@ -36,7 +36,7 @@ impl Auxiliary {
     }
 
     /// Goes on by another snapshot.
-    pub(crate) fn follow(&self, snapshot: Arc<Snapshot>) {
+    pub(crate) fn set_snapshot(&self, snapshot: Arc<Snapshot>) {
         if let Some(snapshots) = &self.snapshots {
             snapshots.send_replace(snapshot);
         }

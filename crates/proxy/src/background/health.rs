@@ -21,12 +21,12 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout_at};
 use tracing::debug;
 
-use self::probe::{DRAINED, LIMITS, ProbeResult, send};
+use self::probe::{LIMITS, MAX_DRAINED, ProbeResult, send};
 use crate::io::clock;
 use crate::io::socket::Socket;
 use crate::snapshot::{Service, Snapshot};
 use crate::telemetry::log::Log;
-use crate::upstream::alone::open_alone;
+use crate::upstream::alone::open_dedicated;
 
 /// How often what happens by the mere passing of time is told.
 const TICK: Duration = Duration::from_secs(1);
@@ -54,17 +54,17 @@ pub(crate) async fn run(mut snapshots: watch::Receiver<Arc<Snapshot>>, log: Arc<
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let snapshot = Arc::clone(&snapshots.borrow_and_update());
-        checks = followed(checks, &snapshot, &log);
-        let changing: Vec<_> = snapshot.services.values().filter(|service| changes_by_itself(service)).collect();
+        checks = reconcile(checks, &snapshot, &log);
+        let timed: Vec<_> = snapshot.services.values().filter(|service| has_timed_state(service)).collect();
         loop {
             tokio::select! {
                 changed = snapshots.changed() => match changed {
                     Ok(()) => break,
                     Err(_) => return,
                 },
-                _ = ticks.tick(), if !changing.is_empty() => {
-                    for service in &changing {
-                        log.changes(service.state.tick(clock::now()));
+                _ = ticks.tick(), if !timed.is_empty() => {
+                    for service in &timed {
+                        log.write_changes(service.state.tick(clock::now()));
                     }
                 }
             }
@@ -73,12 +73,12 @@ pub(crate) async fn run(mut snapshots: watch::Receiver<Arc<Snapshot>>, log: Arc<
 }
 
 /// Whether the service has states that end by the mere passing of time.
-fn changes_by_itself(service: &Service) -> bool {
+fn has_timed_state(service: &Service) -> bool {
     service.plan.passive_health.is_some() || service.plan.circuit_breaker.is_some()
 }
 
 /// The checks that `snapshot` asks for: those under way go on, others begin, and what is left of `before` ends.
-fn followed(mut before: Checks, snapshot: &Snapshot, log: &Arc<Log>) -> Checks {
+fn reconcile(mut before: Checks, snapshot: &Snapshot, log: &Arc<Log>) -> Checks {
     let mut checks = Checks::new();
     for service in snapshot.services.values() {
         let Some(rules) = &service.plan.health_check else { continue };
@@ -86,7 +86,7 @@ fn followed(mut before: Checks, snapshot: &Snapshot, log: &Arc<Log>) -> Checks {
             let key = (service.name.clone(), instance.url().into());
             let target = CheckTarget { service: Arc::clone(service), index };
             let check = match before.remove(&key) {
-                Some(check) if check.is_by(rules) => {
+                Some(check) if check.has_rules(rules) => {
                     check.target.replace(target);
                     check
                 }
@@ -105,7 +105,7 @@ impl Check {
         Self { task: task.abort_handle(), target }
     }
 
-    fn is_by(&self, rules: &HealthCheck) -> bool {
+    fn has_rules(&self, rules: &HealthCheck) -> bool {
         self.target.borrow().service.plan.health_check.as_ref() == Some(rules)
     }
 }
@@ -128,15 +128,15 @@ async fn check(target: Rc<RefCell<CheckTarget>>, rules: HealthCheck, log: Arc<Lo
             let target = target.borrow();
             (Arc::clone(&target.service), target.index)
         };
-        let asked = timeout_at(deadline, ask(&service, index, &rules)).await;
-        let (ok, reason, answered) = match asked {
-            Ok(Ok(seen)) => (seen.ok, seen.reason, seen.rest),
+        let probed = timeout_at(deadline, probe(&service, index, &rules)).await;
+        let (ok, reason, rest) = match probed {
+            Ok(Ok(result)) => (result.ok, result.reason, result.rest),
             Ok(Err(error)) => (false, error.to_string(), None),
             Err(_) => (false, format!("no answer within {} s", rules.timeout.0.as_secs_f64()), None),
         };
         debug!(service = %service.name, index, ok, reason, "health checked");
-        log.changes(service.state.active_result(index, clock::now(), ok, &reason));
-        if let Some((socket, left)) = answered {
+        log.write_changes(service.state.active_result(index, clock::now(), ok, &reason));
+        if let Some((socket, left)) = rest {
             // What is not read by then is cut off.
             let _ = timeout_at(deadline, drain(socket, left)).await;
         }
@@ -152,12 +152,12 @@ struct ProbeHead {
 }
 
 /// Asks the instance over a connection of its own.
-async fn ask(service: &Service, index: usize, rules: &HealthCheck) -> io::Result<ProbeResult> {
+async fn probe(service: &Service, index: usize, rules: &HealthCheck) -> io::Result<ProbeResult> {
     let instances = &mut service.state.instances();
     let instance = instances.nth(index).ok_or(io::ErrorKind::NotFound)?;
-    let mut socket = open_alone(service, index).await?;
+    let mut socket = open_dedicated(service, index).await?;
     if let Some(name) = &rules.grpc {
-        return grpc::ask(&mut socket, instance.authority(), name).await;
+        return grpc::probe(&mut socket, instance.authority(), name).await;
     }
     let path = &rules.path;
     // Written out, because the encoder leaves the fields of the connection to the flow.
@@ -182,8 +182,10 @@ async fn read_head(socket: &mut Socket) -> io::Result<ProbeHead> {
                     Ok(true) if head.status >= 200 => {
                         let body = match framing::response(&head, &buffer, Method::Get) {
                             Ok(Framing::None) => 0,
-                            Ok(Framing::Length(length)) => usize::try_from(length).unwrap_or(DRAINED).min(DRAINED),
-                            Ok(Framing::Chunked | Framing::Close) => DRAINED,
+                            Ok(Framing::Length(length)) => {
+                                usize::try_from(length).unwrap_or(MAX_DRAINED).min(MAX_DRAINED)
+                            }
+                            Ok(Framing::Chunked | Framing::Close) => MAX_DRAINED,
                             Err(error) => return Poll::Ready(Err(io::Error::other(error.0))),
                         };
                         let left = body.saturating_sub(buffer.len() - head.len);

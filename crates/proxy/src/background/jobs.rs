@@ -12,7 +12,7 @@ use crate::telemetry::log::Log;
 /// Threads that compute. Few, so that workers keep their cores.
 const THREADS: usize = 2;
 /// Computations that may wait for a thread.
-const WAITING: usize = 64;
+const QUEUE: usize = 64;
 
 type BackgroundJob = Box<dyn FnOnce() + Send>;
 
@@ -29,12 +29,12 @@ impl JobPool {
     }
 
     fn spawn(&self) -> SyncSender<BackgroundJob> {
-        let (sender, receiver) = sync_channel::<BackgroundJob>(WAITING);
+        let (sender, receiver) = sync_channel::<BackgroundJob>(QUEUE);
         let receiver = Arc::new(Mutex::new(receiver));
         for index in 0..THREADS {
             let receiver = Arc::clone(&receiver);
             let thread = std::thread::Builder::new().name(format!("pylae-background-{index}"));
-            if let Err(error) = thread.spawn(move || work(&receiver)) {
+            if let Err(error) = thread.spawn(move || run_jobs(&receiver)) {
                 self.log.write("error", "thread_failed", format!("a thread could not be started: {error}"));
             }
         }
@@ -42,7 +42,7 @@ impl JobPool {
     }
 }
 
-fn work(receiver: &Mutex<Receiver<BackgroundJob>>) {
+fn run_jobs(receiver: &Mutex<Receiver<BackgroundJob>>) {
     loop {
         // The lock is let go before the job is done.
         let next = receiver.lock().recv();

@@ -21,9 +21,9 @@ pub(crate) struct Keeper(Sender<Weak<KeySet>>);
 impl Keeper {
     pub(crate) fn start(log: &Arc<Log>) -> Self {
         let (sender, receiver) = channel();
-        let kept = Arc::clone(log);
+        let log_handle = Arc::clone(log);
         let thread = std::thread::Builder::new().name("pylae-keys".to_owned());
-        if let Err(error) = thread.spawn(move || keep(&receiver, &kept)) {
+        if let Err(error) = thread.spawn(move || run(&receiver, &log_handle)) {
             log.write("error", "thread_failed", format!("keys cannot be fetched: {error}"));
         }
         Self(sender)
@@ -36,7 +36,7 @@ impl Keeper {
     }
 }
 
-fn keep(receiver: &Receiver<Weak<KeySet>>, log: &Arc<Log>) {
+fn run(receiver: &Receiver<Weak<KeySet>>, log: &Arc<Log>) {
     let agent = agent();
     let mut sets: Vec<Weak<KeySet>> = Vec::new();
     loop {
@@ -61,20 +61,20 @@ fn keep(receiver: &Receiver<Weak<KeySet>>, log: &Arc<Log>) {
 
 /// Fetches a set on a thread that lives as long as it takes: one that is slow must not hold up others.
 fn fetch(agent: &Agent, set: &Arc<KeySet>, log: &Arc<Log>) {
-    set.begin_fetch(clock::now());
-    let (agent, kept, mine) = (agent.clone(), Arc::clone(log), Arc::clone(set));
+    set.begin(clock::now());
+    let (agent, log_handle, fetching) = (agent.clone(), Arc::clone(log), Arc::clone(set));
     let thread = std::thread::Builder::new().name("pylae-keys-fetch".to_owned());
     let spawned = thread.spawn(move || {
-        let fetched = mine.finish_fetch(get(&agent, mine.url()), clock::now());
-        tell(&mine, fetched, &kept);
+        let fetched = fetching.deliver(get(&agent, fetching.url()), clock::now());
+        log_outcome(&fetching, fetched, &log_handle);
     });
     if let Err(error) = spawned {
-        tell(set, set.finish_fetch(Err(error.to_string()), clock::now()), log);
+        log_outcome(set, set.deliver(Err(error.to_string()), clock::now()), log);
     }
 }
 
-fn tell(set: &KeySet, fetched: Fetched, log: &Log) {
-    let at = set.redacted_url();
+fn log_outcome(set: &KeySet, fetched: Fetched, log: &Log) {
+    let at = set.shown();
     match fetched {
         Fetched::Usual => {}
         Fetched::Failing(why) => {
@@ -90,15 +90,15 @@ fn tell(set: &KeySet, fetched: Fetched, log: &Log) {
 /// The body of a 200, if it is not too large.
 fn get(agent: &Agent, url: &str) -> Result<Vec<u8>, String> {
     let mut answer =
-        agent.get(url).header("Accept", "application/jwk-set+json, application/json").call().map_err(why)?;
+        agent.get(url).header("Accept", "application/jwk-set+json, application/json").call().map_err(describe)?;
     if answer.status() != 200 {
         return Err(format!("the answer is {}", answer.status()));
     }
-    answer.body_mut().with_config().limit(MAX_KEY_SET_BYTES as u64).read_to_vec().map_err(why)
+    answer.body_mut().with_config().limit(MOST_BYTES as u64).read_to_vec().map_err(describe)
 }
 
 /// What went wrong, without the address, which may hold a secret.
-fn why(error: ureq::Error) -> String {
+fn describe(error: ureq::Error) -> String {
     match error {
         ureq::Error::BodyExceedsLimit(_) => format!("the answer is larger than {MAX_KEY_SET_BYTES} bytes"),
         ureq::Error::Timeout(_) => format!("no answer within {} seconds", TIMEOUT.as_secs()),

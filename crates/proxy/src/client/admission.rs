@@ -12,7 +12,7 @@ use crate::snapshot::Service;
 #[inline]
 pub(crate) async fn enter<'s>(
     service: &'s Service,
-    last: Option<Instant>,
+    deadline: Option<Instant>,
     client: &mut Client,
     exchange: &mut Exchange,
 ) -> Result<Option<AdmissionPermit<'s>>, Halt> {
@@ -20,23 +20,23 @@ pub(crate) async fn enter<'s>(
         return Ok(None);
     }
     match service.state.admit() {
-        Admission::Enter(entry) => Ok(Some(entry)),
+        Admission::Enter(permit) => Ok(Some(permit)),
         Admission::Full => Err(Halt::Overloaded),
-        Admission::Wait(place) => {
+        Admission::Wait(ticket) => {
             let until = clock::now().saturating_add(service.plan.queue.timeout.0);
-            client.deadline.set(last.map_or(until, |last| last.min(until)));
+            client.deadline.set(deadline.map_or(until, |deadline| deadline.min(until)));
             // Boxed: only an exchange that waits is to carry it.
-            Box::pin(wait(place, client, exchange)).await.map(Some)
+            Box::pin(wait(ticket, client, exchange)).await.map(Some)
         }
     }
 }
 
 /// Waits in the queue up to the deadline that is set on `client`, and only as long as the client stays.
 async fn wait<'s>(
-    mut place: QueueTicket<'s>,
+    mut ticket: QueueTicket<'s>,
     client: &mut Client,
     exchange: &mut Exchange,
 ) -> Result<AdmissionPermit<'s>, Halt> {
-    let entered = client.wait(exchange, |cx| place.poll_enter(cx)).await?;
-    entered.ok_or(Halt::Overloaded)
+    let admitted = client.wait(exchange, |cx| ticket.poll_enter(cx)).await?;
+    admitted.ok_or(Halt::Overloaded)
 }

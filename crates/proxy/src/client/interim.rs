@@ -9,7 +9,7 @@ use pylae_http::{Edits, Framing};
 use crate::io::socket::Socket;
 
 /// Interim answers that go on to the client, over all attempts of an exchange.
-const MOST_FORWARDED: u32 = 8;
+const MAX_FORWARDED: u32 = 8;
 
 /// What an exchange's client is told before its answer.
 #[derive(Default)]
@@ -24,8 +24,8 @@ pub(crate) struct Interim {
 impl Interim {
     /// Takes the interim answer whose head lies in `exchange`, unless the connection has not taken the last, or there were too many.
     /// `via`: with a word about this gateway.
-    pub(super) fn put(&mut self, exchange: &Exchange, via: bool) {
-        if self.count == MOST_FORWARDED || !self.out.is_empty() {
+    pub(super) fn start(&mut self, exchange: &Exchange, via: bool) {
+        if self.count == MAX_FORWARDED || !self.out.is_empty() {
             return;
         }
         self.count += 1;
@@ -61,7 +61,7 @@ impl Interim {
     }
 
     /// What is still to be written.
-    pub(super) fn rest(&self) -> &[u8] {
+    pub(super) fn remaining(&self) -> &[u8] {
         &self.out[self.written..]
     }
 }

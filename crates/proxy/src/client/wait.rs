@@ -20,7 +20,7 @@ impl Client {
         let waited = deadline
             .within(|cx| match poll(cx) {
                 Poll::Ready(value) => Poll::Ready(Ok(value)),
-                Poll::Pending => self.poll_gone(cx, exchange).map(|()| Err(Halt::ClientGone)),
+                Poll::Pending => self.poll_disconnect(cx, exchange).map(|()| Err(Halt::ClientGone)),
             })
             .await;
         waited.transpose()

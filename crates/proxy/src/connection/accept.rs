@@ -25,7 +25,7 @@ use crate::snapshot::Listener;
 use crate::worker::Worker;
 
 /// Makes a client of a connection, and says what it speaks. `None`: it did not come that far.
-pub(crate) async fn welcome(
+pub(crate) async fn accept(
     worker: &Worker,
     listener: &Listener,
     stream: TcpStream,
@@ -36,7 +36,7 @@ pub(crate) async fn welcome(
     stream.set_nodelay(true).ok()?;
     let (stream, peer) = match &listener.plan.proxy_protocol {
         None => (stream, peer),
-        Some(trusted) => Box::pin(announced(worker, trusted, &deadline, stream, peer)).await?,
+        Some(trusted) => Box::pin(read_proxy_header(worker, trusted, &deadline, stream, peer)).await?,
     };
     let (socket, protocol, certificate) = match &listener.tls {
         None => (Socket::Tcp(stream), AlpnProtocol::Http1, None),
@@ -48,12 +48,12 @@ pub(crate) async fn welcome(
         }
     };
     let peer_text = peer.ip().to_canonical().to_string().into();
-    let known = ClientInfo { peer, peer_text, secure: listener.tls.is_some(), certificate };
-    Some((Client::new(socket, known, deadline), protocol))
+    let info = ClientInfo { peer, peer_text, secure: listener.tls.is_some(), certificate };
+    Some((Client::new(socket, info, deadline), protocol))
 }
 
 /// The connection behind the header that a proxy puts in front, and the client's address, in the time for a request's head.
-async fn announced(
+async fn read_proxy_header(
     worker: &Worker,
     trusted: &[IpNet],
     deadline: &Deadline,
@@ -62,7 +62,7 @@ async fn announced(
 ) -> Option<(TcpStream, SocketAddr)> {
     let from = peer.ip().to_canonical();
     if !trusted.iter().any(|net| net.contains(&from)) {
-        tell(worker, || format!("a connection from {from}, which is no trusted proxy, was refused"));
+        report_refusal(worker, || format!("a connection from {from}, which is no trusted proxy, was refused"));
         return None;
     }
     deadline.set(clock::coarse().saturating_add(worker.snapshot().plan.limits.head_timeout.0));
@@ -80,7 +80,7 @@ async fn announced(
                     }
                 }
                 Err(why) => {
-                    tell(worker, || format!("a connection from {from} was refused: {why}"));
+                    report_refusal(worker, || format!("a connection from {from} was refused: {why}"));
                     return Poll::Ready(None);
                 }
             }
@@ -88,7 +88,7 @@ async fn announced(
     };
     let client = deadline
         .within(|cx| match read(cx) {
-            Poll::Pending if worker.reaps(deadline) => Poll::Ready(None),
+            Poll::Pending if worker.closes_idle(deadline) => Poll::Ready(None),
             polled => polled,
         })
         .await??;
@@ -106,35 +106,35 @@ async fn handshake(
 ) -> Option<Box<Tls>> {
     let mut tls = Box::new(Tls::accept(stream, &acceptor.config, Vec::new()).ok()?);
     deadline.set(clock::coarse().saturating_add(acceptor.handshake_timeout));
-    let shaken = deadline
+    let result = deadline
         .within(|cx| match tls.poll_handshake(cx) {
-            Poll::Pending if worker.reaps(deadline) => Poll::Ready(Err(ErrorKind::Interrupted.into())),
+            Poll::Pending if worker.closes_idle(deadline) => Poll::Ready(Err(ErrorKind::Interrupted.into())),
             polled => polled,
         })
         .await;
-    match shaken {
+    match result {
         Some(Ok(())) => {
             worker.stats.handshakes.add(1);
             return Some(tls);
         }
         Some(Err(error)) if error.kind() == ErrorKind::InvalidData => {
             debug!(%peer, %error, "TLS handshake failed");
-            tell(worker, || format!("a TLS handshake with {} failed: {error}", peer.ip()));
+            report_refusal(worker, || format!("a TLS handshake with {} failed: {error}", peer.ip()));
             deadline.set(clock::coarse().saturating_add(DRAIN_TIME));
             // It is closed however that goes.
-            let _ = deadline.within(|cx| tls.poll_dismiss(cx)).await;
+            let _ = deadline.within(|cx| tls.poll_linger(cx)).await;
         }
         // Who goes away without a word, as probes of the port do, is counted only.
         Some(Err(error)) => debug!(%peer, %error, "TLS handshake failed"),
         None => {
             debug!(%peer, "TLS handshake took too long");
-            tell(worker, || format!("a TLS handshake with {} took too long", peer.ip()));
+            report_refusal(worker, || format!("a TLS handshake with {} took too long", peer.ip()));
         }
     }
     worker.stats.handshakes_failed.add(1);
     None
 }
 
-fn tell(worker: &Worker, what: impl FnOnce() -> String) {
-    worker.refusals.tell(worker.log(), clock::coarse(), "connection_refused", what);
+fn report_refusal(worker: &Worker, what: impl FnOnce() -> String) {
+    worker.refusals.report(worker.log(), clock::coarse(), "connection_refused", what);
 }

@@ -26,38 +26,38 @@ use crate::io::wire::{ClientWatch, HELD_FRAMES, SEND_BUFFER, Wire};
 use crate::worker::Worker;
 
 /// Time that a connection has to end once it is told to.
-const ENDING: Duration = Duration::from_secs(2);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
 type AcceptedStream = (Request<RecvStream>, SendResponse<Bytes>);
 
 /// A client's connection that speaks HTTP/2.
-struct Serving {
+struct ServerConnection {
     worker: Rc<Worker>,
     connection: Connection<Wire, Bytes>,
-    socket: Beside,
+    socket: WatchedSocket,
     watch: Rc<ClientWatch>,
-    places: Rc<StreamPermits>,
+    permits: Rc<StreamPermits>,
     deadline: Rc<Deadline>,
     head_timeout: Duration,
     /// How long it may be without a stream.
-    patience: Duration,
+    idle_timeout: Duration,
     state: State,
 }
 
 /// The socket that the connection reads and writes, to look at it.
-struct Beside(Rc<RefCell<Socket>>);
+struct WatchedSocket(Rc<RefCell<Socket>>);
 
-impl Beside {
+impl WatchedSocket {
     /// Takes it away from the connection.
     fn take(&self) -> Socket {
-        self.0.replace(Socket::Nobody)
+        self.0.replace(Socket::Null)
     }
 }
 
-impl Drop for Beside {
+impl Drop for WatchedSocket {
     /// Where the connection's task ends in the middle.
     fn drop(&mut self) {
-        self.0.borrow().leave_little();
+        self.0.borrow().reset_if_unread();
     }
 }
 
@@ -71,21 +71,21 @@ enum State {
 }
 
 /// Reads the first bytes of a connection, up to the deadline that is set on `client`: whether they are the preface of HTTP/2.
-pub(crate) async fn announced(client: &mut Client, buffer: &mut Vec<u8>) -> bool {
+pub(crate) async fn starts_with_preface(client: &mut Client, buffer: &mut Vec<u8>) -> bool {
     // No method begins like this (RFC 9113 section 11.6).
-    const BEGINNING: &[u8] = b"PRI * HTTP/2.0\r\n";
+    const PREFACE_LINE: &[u8] = b"PRI * HTTP/2.0\r\n";
     let Client { socket, deadline, .. } = client;
-    let announced = deadline.within(|cx| {
-        while buffer.len() < BEGINNING.len() && BEGINNING.starts_with(buffer) {
+    let starts_with_preface = deadline.within(|cx| {
+        while buffer.len() < PREFACE_LINE.len() && PREFACE_LINE.starts_with(buffer) {
             match socket.poll_read(cx, buffer, usize::MAX) {
                 Poll::Ready(Ok(n)) if n > 0 => {}
                 Poll::Ready(_) => return Poll::Ready(false),
                 Poll::Pending => return Poll::Pending,
             }
         }
-        Poll::Ready(buffer.starts_with(BEGINNING))
+        Poll::Ready(buffer.starts_with(PREFACE_LINE))
     });
-    announced.await.unwrap_or(false)
+    starts_with_preface.await.unwrap_or(false)
 }
 
 /// Serves the connection of `client`, of which `ahead` was read already, until one side has enough of it.
@@ -94,48 +94,48 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut client: Client, ahead: Vec<u8>
     let limits = &snapshot.plan.limits;
     let watch = ClientWatch::new(limits);
     // Its streams may be silent for as long as they like.
-    client.socket.probe();
-    let socket = Rc::new(RefCell::new(std::mem::replace(&mut client.socket, Socket::Nobody)));
-    let beside = Beside(Rc::clone(&socket));
+    client.socket.enable_keepalive();
+    let socket = Rc::new(RefCell::new(std::mem::replace(&mut client.socket, Socket::Null)));
+    let watched = WatchedSocket(Rc::clone(&socket));
     let mut handshake = builder(limits).handshake(Wire::of_client(socket, ahead, Rc::clone(&watch)));
     client.deadline.set(clock::coarse().saturating_add(limits.head_timeout.0));
     let Some(Ok(connection)) = client.deadline.within(|cx| Pin::new(&mut handshake).poll(cx)).await else { return };
-    debug!(peer = %client.known.peer, "connection speaks HTTP/2");
-    let mut serving = Serving {
+    debug!(peer = %client.info.peer, "connection speaks HTTP/2");
+    let mut server = ServerConnection {
         worker: Rc::clone(&worker),
         connection,
-        socket: beside,
+        socket: watched,
         watch,
-        places: StreamPermits::free(),
+        permits: StreamPermits::new(),
         deadline: Rc::clone(&client.deadline),
         head_timeout: limits.head_timeout.0,
-        patience: limits.head_timeout.0,
+        idle_timeout: limits.head_timeout.0,
         state: State::Open,
     };
     let keep_alive = limits.keep_alive.0;
     drop(snapshot);
     loop {
-        let deadline = Rc::clone(&serving.deadline);
-        match deadline.within(|cx| serving.poll(cx)).await {
-            Some(Some((request, answer))) => {
-                serving.patience = keep_alive;
-                serving.begin(request, answer, &client);
+        let deadline = Rc::clone(&server.deadline);
+        match deadline.within(|cx| server.poll(cx)).await {
+            Some(Some((request, respond))) => {
+                server.idle_timeout = keep_alive;
+                server.spawn_exchange(request, respond, &client);
             }
             Some(None) => break,
-            None if serving.is_slow() => {
+            None if server.is_slow() => {
                 client.slow = true;
                 // What its streams come to is logged as what it is.
-                serving.places.cut();
+                server.permits.mark_aborted();
                 break;
             }
             // Who was told that it has gone too far gets no time to read what else there was.
-            None if serving.is_over() && serving.is_aborting() => return,
-            None if serving.is_over() => break,
-            None => serving.look_at_time(),
+            None if server.has_timed_out() && server.is_aborting() => return,
+            None if server.has_timed_out() => break,
+            None => server.handle_timeout(),
         }
     }
-    client.socket = serving.socket.take();
-    drop(serving);
+    client.socket = server.socket.take();
+    drop(server);
     client.close(&worker.snapshot().plan.limits).await;
 }
 
@@ -155,22 +155,24 @@ fn builder(limits: &Limits) -> server::Builder {
     builder
 }
 
-impl Serving {
+impl ServerConnection {
     /// The next request. `None`: the connection is over.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<AcceptedStream>> {
         loop {
             if self.worker.draining.get() {
-                self.close();
+                self.shut_down();
             }
             match self.connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok(accepted))) => return Poll::Ready(Some(accepted)),
                 Poll::Ready(_) => return Poll::Ready(None),
                 Poll::Pending if self.watch.is_breached() && !self.is_aborting() => self.abort(),
-                Poll::Pending if self.state == State::Open && self.is_idle() && self.worker.reaps(&self.deadline) => {
-                    self.close();
+                Poll::Pending
+                    if self.state == State::Open && self.is_idle() && self.worker.closes_idle(&self.deadline) =>
+                {
+                    self.shut_down();
                 }
                 Poll::Pending => {
-                    self.deadline.set(self.due());
+                    self.deadline.set(self.next_deadline());
                     return Poll::Pending;
                 }
             }
@@ -182,11 +184,11 @@ impl Serving {
     }
 
     fn is_idle(&self) -> bool {
-        self.places.taken() == 0
+        self.permits.in_use() == 0
     }
 
     /// Lets what is open finish and takes nothing new: a GOAWAY that leaves out nothing that may be on its way, then the last one.
-    fn close(&mut self) {
+    fn shut_down(&mut self) {
         if self.state == State::Open {
             self.state = State::Closing(clock::coarse());
             self.connection.graceful_shutdown();
@@ -200,29 +202,31 @@ impl Serving {
     }
 
     /// When the client has become too slow in reading, whatever it reads of; none while the kernel takes what there is for it.
-    fn slow_at(&self) -> Option<Instant> {
-        self.watch.slow_at(|| self.socket.0.borrow().unacknowledged())
+    fn slow_deadline(&self) -> Option<Instant> {
+        self.watch.slow_deadline(|| self.socket.0.borrow().unacknowledged())
     }
 
     fn is_slow(&self) -> bool {
-        self.slow_at().is_some_and(|slow| slow <= clock::coarse())
+        self.slow_deadline().is_some_and(|slow| slow <= clock::coarse())
     }
 
     /// When something is to be looked at again.
-    fn due(&self) -> Instant {
+    fn next_deadline(&self) -> Instant {
         let idle = match self.state {
-            State::Aborting(since) => since.saturating_add(ENDING),
-            State::Closing(since) if self.is_idle() => since.max(self.places.free_since()).saturating_add(ENDING),
-            State::Open if self.is_idle() => self.places.free_since().saturating_add(self.patience),
-            State::Open | State::Closing(_) => clock::coarse().saturating_add(self.patience.max(ENDING)),
+            State::Aborting(since) => since.saturating_add(SHUTDOWN_TIMEOUT),
+            State::Closing(since) if self.is_idle() => {
+                since.max(self.permits.idle_since()).saturating_add(SHUTDOWN_TIMEOUT)
+            }
+            State::Open if self.is_idle() => self.permits.idle_since().saturating_add(self.idle_timeout),
+            State::Open | State::Closing(_) => clock::coarse().saturating_add(self.idle_timeout.max(SHUTDOWN_TIMEOUT)),
         };
         let head = self.watch.head_since().map(|since| since.saturating_add(self.head_timeout));
-        [head, self.slow_at()].into_iter().flatten().fold(idle, Instant::min)
+        [head, self.slow_deadline()].into_iter().flatten().fold(idle, Instant::min)
     }
 
     /// Whether a connection that was told to end has had its time.
-    fn is_over(&self) -> bool {
-        let due = self.due() <= clock::coarse();
+    fn has_timed_out(&self) -> bool {
+        let due = self.next_deadline() <= clock::coarse();
         due && match self.state {
             State::Open => false,
             State::Closing(_) => self.is_idle(),
@@ -231,29 +235,29 @@ impl Serving {
     }
 
     /// Ends what has taken too long.
-    fn look_at_time(&mut self) {
+    fn handle_timeout(&mut self) {
         let now = clock::coarse();
         if self.watch.head_since().is_some_and(|since| since.saturating_add(self.head_timeout) <= now) {
             self.abort();
-        } else if self.is_idle() && self.due() <= now {
-            self.close();
+        } else if self.is_idle() && self.next_deadline() <= now {
+            self.shut_down();
         }
-        self.deadline.set(self.due());
+        self.deadline.set(self.next_deadline());
     }
 
     /// Begins the exchange of a stream of `whole`.
-    fn begin(&self, request: Request<RecvStream>, answer: SendResponse<Bytes>, whole: &Client) {
+    fn spawn_exchange(&self, request: Request<RecvStream>, respond: SendResponse<Bytes>, connection: &Client) {
         let (head, body) = request.into_parts();
         let mut exchange = self.worker.buffers.exchange();
-        let written = heads::write_request(&head, !body.is_end_stream(), &mut exchange.request.buffer);
+        let head_written = heads::write_request(&head, !body.is_end_stream(), &mut exchange.request.buffer);
         let websocket = heads::opens_websocket(&head);
         let (worker, watch) = (Rc::clone(&self.worker), Rc::clone(&self.watch));
-        let mut stream = H2Stream::answering(body, answer, websocket, self.places.take());
-        if written.is_err() {
+        let mut stream = H2Stream::inbound(body, respond, websocket, self.permits.acquire());
+        if head_written.is_err() {
             stream.refuse("pseudo-header fields or fields that make no request of HTTP/1.1");
         }
         let socket = Socket::Stream(Box::new(stream));
-        let mut client = Client::new(socket, whole.known.clone(), worker.wheel.deadline());
+        let mut client = Client::new(socket, connection.info.clone(), worker.wheel.deadline());
         tokio::task::spawn_local(async move {
             match flow::serve(&worker, &mut client, &mut exchange).await {
                 Some(After::Keep | After::Close) => {

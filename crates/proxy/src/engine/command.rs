@@ -33,7 +33,7 @@ impl Engine {
         let index = instance.map(|url| found.position(url)).transpose()?;
         let changes = found.state.reset_breaker(index);
         let changed = changes.as_ref().map(|changes| !changes.is_empty());
-        self.shared.log.changes(changes.into_iter().flatten());
+        self.shared.log.write_changes(changes.into_iter().flatten());
         Ok(changed)
     }
 

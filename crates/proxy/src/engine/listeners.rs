@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use pylae_core::Problem;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::io::unread::MOST_UNSENT;
+use crate::io::unread::MAX_UNSENT;
 use crate::snapshot::Snapshot;
 use crate::thread::Listening;
 
@@ -30,7 +30,7 @@ pub(super) fn bind_added(
             Ok(socket) => drop(added.insert(address, socket)),
             Err(error) => {
                 let path = format!("listeners[{index}].address");
-                let why = explain(&error, address, current.keys().chain(added.keys()));
+                let why = describe_error(&error, address, current.keys().chain(added.keys()));
                 problems.push(Problem::at(path, format!("cannot listen on {address}: {why}")));
             }
         }
@@ -45,13 +45,13 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         socket.set_only_v6(true)?;
     }
     // Connections have it from the socket that accepts them.
-    socket.set_tcp_notsent_lowat(MOST_UNSENT)?;
+    socket.set_tcp_notsent_lowat(MAX_UNSENT)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
 
-fn explain<'a>(error: &io::Error, address: SocketAddr, own: impl IntoIterator<Item = &'a SocketAddr>) -> String {
+fn describe_error<'a>(error: &io::Error, address: SocketAddr, own: impl IntoIterator<Item = &'a SocketAddr>) -> String {
     // An address that stands for all overlaps each of them.
     let overlaps = |own: &&SocketAddr| {
         let all = own.ip().is_unspecified() || address.ip().is_unspecified();

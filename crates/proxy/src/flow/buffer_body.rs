@@ -24,27 +24,27 @@ impl Flow<'_> {
             return Ok(());
         }
         let limits = &snapshot.plan.limits;
-        if client.body.take_awaited() && !client.say_continue(limits).await {
+        if client.body.take_expects_continue() && !client.send_continue(limits).await {
             return Err(Halt::ClientGone);
         }
         // Whatever is read is kept: one piece may go beyond the limit.
-        client.body.hold(limit.saturating_add(SMALL));
+        client.body.buffer_at_least(limit.saturating_add(SMALL));
         let mut pace = Pace::new(limits.min_rate, limits.body_grace.0);
         let mut piece = worker.buffers.small();
         let deadline = Rc::clone(&client.deadline);
         deadline.set(clock::coarse().saturating_add(route.idle_timeout));
-        let gathered = deadline
+        let read = deadline
             .within(|cx| {
-                while !client.body.is_done() && client.body.taken() <= limit as u64 {
+                while !client.body.is_done() && client.body.received() <= limit as u64 {
                     piece.clear();
                     let Client { body, socket, .. } = &mut *client;
-                    match body.poll_take(cx, socket, exchange, &mut piece, SMALL) {
+                    match body.poll_data(cx, socket, exchange, &mut piece, SMALL) {
                         Poll::Ready(Ok(n)) => pace.moved(clock::now(), n),
                         Poll::Ready(Err(halt)) => return Poll::Ready(Err(halt)),
                         Poll::Pending => {
                             pace.wait(clock::now());
-                            let silence = clock::coarse().saturating_add(route.idle_timeout);
-                            deadline.set(pace.due().map_or(silence, |due| due.min(silence)));
+                            let idle_at = clock::coarse().saturating_add(route.idle_timeout);
+                            deadline.set(pace.due().map_or(idle_at, |due| due.min(idle_at)));
                             return Poll::Pending;
                         }
                     }
@@ -53,6 +53,6 @@ impl Flow<'_> {
             })
             .await;
         worker.buffers.give_back(piece);
-        gathered.unwrap_or(Err(Halt::BodyTimeout))
+        read.unwrap_or(Err(Halt::BodyTimeout))
     }
 }

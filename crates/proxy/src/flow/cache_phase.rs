@@ -11,33 +11,33 @@ use crate::upstream::answer::Forwarded;
 
 impl<'a> Flow<'a> {
     /// Settles what is sent after a request was forwarded.
-    pub(super) fn cache_phase(&mut self, forwarded: Result<Forwarded<'a>, Halt>) -> Result<Reply<'a>, Halt> {
+    pub(super) fn cache_phase(&mut self, result: Result<Forwarded<'a>, Halt>) -> Result<Reply<'a>, Halt> {
         let (worker, snapshot, exchange) = (self.worker, self.snapshot, &mut *self.exchange);
         let Some(cache) =
             snapshot.cache.as_ref().filter(|_| exchange.is_fetching() || !exchange.request.head.method.is_safe())
         else {
-            return forwarded.map(Reply::Taken);
+            return result.map(Reply::Forwarded);
         };
         exchange.times.now = clock::now();
-        let taken = match forwarded {
-            Ok(taken) => taken,
+        let forwarded = match result {
+            Ok(forwarded) => forwarded,
             Err(halt) => return cache::failed(exchange, &halt).map(Reply::Stored).ok_or(halt),
         };
         cache::changed(cache, exchange);
         let status = exchange.response.head.status;
         let clean =
-            taken.answered.framing == Framing::None && exchange.response.buffer.len() == exchange.response.head.len;
+            forwarded.response.framing == Framing::None && exchange.response.buffer.len() == exchange.response.head.len;
         let persists = exchange.response.options.persists(exchange.response.head.version);
-        let framing = match taken.answered.framing {
+        let framing = match forwarded.response.framing {
             // A stream says itself where the body ends and whether it was broken off.
-            Framing::Close if taken.answered.connection.is_stream() => Framing::Chunked,
+            Framing::Close if forwarded.response.connection.is_stream() => Framing::Chunked,
             framing => framing,
         };
-        match cache::answered(exchange, &taken.service.name, framing) {
-            Settled::Relay => Ok(Reply::Taken(taken)),
+        match cache::answered(exchange, &forwarded.service.name, framing) {
+            Settled::Relay => Ok(Reply::Forwarded(forwarded)),
             Settled::Serve(stored) => {
                 // An answer without a body leaves its connection as good as ever.
-                taken.let_go(worker, status == 304 && clean && persists);
+                forwarded.release(worker, status == 304 && clean && persists);
                 Ok(Reply::Stored(stored))
             }
             Settled::Senseless => Err(Halt::BadGateway),

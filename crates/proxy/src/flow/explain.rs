@@ -134,17 +134,17 @@ pub fn explain(plan: Plan, question: &Question) -> Result<Explanation, Vec<Probl
         upstream_host: None,
         upstream_headers: Vec::new(),
     };
-    let settled = admit::admit(&mut exchange, |peer| snapshot.trusts(peer), 1).and_then(|()| {
-        crate::flow::route::route_with(&mut pylae_core::route::Scratch::default(), &snapshot, &mut exchange)
+    let routed = admit::admit(&mut exchange, |peer| snapshot.trusts(peer), 1).and_then(|()| {
+        crate::flow::route::match_route(&mut pylae_core::route::Scratch::default(), &snapshot, &mut exchange)
     });
-    answer.canonical_path = text(&exchange.request.target.path);
-    answer.judged_path = text(exchange.request.target.judged());
+    answer.canonical_path = lossy(&exchange.request.target.path);
+    answer.judged_path = lossy(exchange.request.target.judged());
     answer.client = exchange.request.origin.client.to_string();
-    if !exchange.request.target.path.is_empty() && !matches!(settled, Err(Halt::Misdirected)) {
+    if !exchange.request.target.path.is_empty() && !matches!(routed, Err(Halt::Misdirected)) {
         answer.considered = considered(&snapshot, &exchange);
     }
-    match settled {
-        Ok(route) => follow(&snapshot, route, &mut exchange, &mut answer),
+    match routed {
+        Ok(route) => describe_route(&snapshot, route, &mut exchange, &mut answer),
         Err(halt) => {
             answer.outcome = match halt {
                 Halt::Misdirected => "misdirected",
@@ -209,9 +209,9 @@ fn considered(snapshot: &Snapshot, exchange: &Exchange) -> Vec<ConsideredRoute> 
 }
 
 /// What happens behind the route.
-fn follow(snapshot: &Snapshot, route: &Route, exchange: &mut Exchange, answer: &mut Explanation) {
+fn describe_route(snapshot: &Snapshot, route: &Route, exchange: &mut Exchange, answer: &mut Explanation) {
     let index = exchange.route.unwrap_or_default();
-    let values = exchange.request.params.iter().map(|span| text(span.of(exchange.request.target.judged())));
+    let values = exchange.request.params.iter().map(|span| lossy(span.of(exchange.request.target.judged())));
     let params = snapshot.router.params(index).iter().map(ToString::to_string).zip(values).collect();
     answer.route = Some(Chosen { index, name: route.name.to_string(), params });
     answer.detail = format!("route `{}` takes the request", route.name);
@@ -227,10 +227,10 @@ fn follow(snapshot: &Snapshot, route: &Route, exchange: &mut Exchange, answer: &
     } else {
         &exchange.request.forward_path
     };
-    answer.upstream_path = Some(text(path));
+    answer.upstream_path = Some(lossy(path));
     if forwarding::announce(exchange, &exchange.request.origin.peer.ip().to_string(), &mut Vec::new()).is_ok() {
         let added = exchange.request.edits.added();
-        answer.upstream_headers = added.map(|(name, value)| (text(name), text(value))).collect();
+        answer.upstream_headers = added.map(|(name, value)| (lossy(name), lossy(value))).collect();
         // A question has no protocol; it is taken for one of HTTP/1.1, whether or not it has a host.
         let via = snapshot.plan.via.then(|| ("Via".to_owned(), Via::Http11.member().to_owned()));
         answer.upstream_headers.extend(via);
@@ -240,11 +240,11 @@ fn follow(snapshot: &Snapshot, route: &Route, exchange: &mut Exchange, answer: &
         let input = PickInput { now: clock::now(), hash, sticky, avoid: Tried::NONE, random: 1 };
         let pick = service.state.explain_pick(&input);
         let picked = service.state.instances().find(|instance| Some(instance.url()) == pick.picked.as_deref());
-        answer.upstream_host = picked.map(|instance| text(service.host_for(instance, route.preserve_host, exchange)));
+        answer.upstream_host = picked.map(|instance| lossy(service.host_for(instance, route.preserve_host, exchange)));
         answer.service = Some(Picking::new(&service.name, pick));
     }
 }
 
-fn text(bytes: &[u8]) -> String {
+fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

@@ -24,40 +24,41 @@ impl<'a> Flow<'a> {
     pub(super) async fn forward(&mut self, route: &'a Route) -> Result<Forwarded<'a>, Halt> {
         let (worker, snapshot) = (self.worker, &**self.snapshot);
         let (client, exchange) = (&mut *self.client, &mut *self.exchange);
-        let service = chosen(snapshot, route, exchange).ok_or(Halt::NoService)?;
+        let service = target_service(snapshot, route, exchange).ok_or(Halt::NoService)?;
         prepare(route, client, exchange)?;
-        let last = last_moment(route, exchange);
-        let entered = admission::enter(service, last, client, exchange).await?;
-        let tie = service.state.tie(exchange);
+        let deadline = exchange_deadline(route, exchange);
+        let permit = admission::enter(service, deadline, client, exchange).await?;
+        let affinity = service.state.tie(exchange);
         let mut tried = Tried::default();
         let mut number = 1;
         // Where nothing came in between, it begins when the request has come: one look at the clock less.
-        let mut began = if route.chain.is_empty() && entered.is_none() { exchange.times.started } else { clock::now() };
+        let mut started =
+            if route.chain.is_empty() && permit.is_none() { exchange.times.started } else { clock::now() };
         loop {
             let input = PickInput {
-                now: began,
-                hash: tie.hash,
-                sticky: tie.sticky,
+                now: started,
+                hash: affinity.hash,
+                sticky: affinity.sticky,
                 avoid: &tried,
                 random: worker.random_u64(),
             };
             let mut picked = service.state.pick(&input).map_err(|why| unavailable(&why))?;
-            let attempt = Attempt { worker, snapshot, route, service, picked: &picked, last };
+            let attempt = Attempt { worker, snapshot, route, service, picked: &picked, deadline };
             exchange.attempts = number;
             exchange.instance = Some(picked.index);
             debug!(id = %exchange.request.id.escape_ascii(), number, service = %service.name, instance = picked.instance().url(),
                 "attempt begun");
-            let answered = attempt.run(client, exchange).await;
+            let response = attempt.run(client, exchange).await;
             let now = clock::now();
-            exchange.times.upstream += now.since(began);
+            exchange.times.upstream += now.since(started);
             exchange.times.now = now;
-            let (outcome, sent) = match &answered {
+            let (outcome, sent) = match &response {
                 Ok(_) => (AttemptOutcome::Status(grpc::judged_status(exchange)), true),
                 Err(Failure::Halt(halt)) => return Err(halt.clone()),
                 Err(Failure::Instance(fault)) => (fault.outcome, fault.sent),
             };
             debug!(id = %exchange.request.id.escape_ascii(), ?outcome, sent, "attempt over");
-            worker.log_changes(picked.report(now, outcome, now.since(began)));
+            worker.log_changes(picked.report(now, outcome, now.since(started)));
             let attempt = AttemptReport {
                 outcome,
                 number,
@@ -67,29 +68,29 @@ impl<'a> Flow<'a> {
                 idempotent: exchange.request.head.method.is_idempotent() && !exchange.request.upgrades,
                 sent,
                 replayable: client.body.is_replayable(),
-                last,
+                last: deadline,
             };
-            let pause = match service.state.retry(&attempt, now, worker.random_u64()) {
-                retry::RetryVerdict::Again(pause) => pause,
+            let delay = match service.state.retry(&attempt, now, worker.random_u64()) {
+                retry::RetryVerdict::Again(delay) => delay,
                 retry::RetryVerdict::GiveUp(_) => {
-                    let late = last.is_some_and(|last| now >= last);
-                    let taken = finish(answered, service, picked, entered, late)?;
-                    tie_client(&taken, client, exchange);
-                    self.note_asked(route, &taken);
-                    return Ok(taken);
+                    let late = deadline.is_some_and(|deadline| now >= deadline);
+                    let forwarded = conclude(response, service, picked, permit, late)?;
+                    set_affinity_cookie(&forwarded, client, exchange);
+                    self.record_address(route, &forwarded);
+                    return Ok(forwarded);
                 }
             };
-            if let Ok(answered) = answered {
-                answered.upload.finish(&worker.buffers);
+            if let Ok(response) = response {
+                response.upload.finish(&worker.buffers);
             }
             exchange.clear_response();
             tried.insert(picked.index);
             drop(picked);
             number += 1;
             worker.stats.retries.add(1);
-            debug!(id = %exchange.request.id.escape_ascii(), ?pause, "attempt to be repeated");
-            wait(client, exchange, now.saturating_add(pause)).await?;
-            began = clock::now();
+            debug!(id = %exchange.request.id.escape_ascii(), pause = ?delay, "attempt to be repeated");
+            pause(client, exchange, now.saturating_add(delay)).await?;
+            started = clock::now();
         }
     }
 }
@@ -100,22 +101,22 @@ fn prepare(route: &Route, client: &mut Client, exchange: &mut Exchange) -> Resul
     if matches!(exchange.request.framing, Framing::Length(length) if length > exchange.request.max_body) {
         return Err(Halt::BodyTooLarge(exchange.request.max_body));
     }
-    forwarding::announce(exchange, &client.known.peer_text, &mut client.scratch)
+    forwarding::announce(exchange, &client.info.peer_text, &mut client.scratch)
         .map_err(|_| Halt::Malformed("a forwarded field has a value that may not be sent"))?;
     if let Some(mirror) = route.chain.mirror() {
-        client.body.hold(mirror.max_body());
+        client.body.buffer_at_least(mirror.max_body());
     }
     Ok(())
 }
 
 /// When there must be an answer, by the route or by what the request says of itself.
-fn last_moment(route: &Route, exchange: &Exchange) -> Option<Instant> {
-    let last = route.deadline.map(|span| exchange.times.started.saturating_add(span));
-    exchange.deadline().map(|wanted| last.map_or(wanted, |last| last.min(wanted))).or(last)
+fn exchange_deadline(route: &Route, exchange: &Exchange) -> Option<Instant> {
+    let deadline = route.deadline.map(|span| exchange.times.started.saturating_add(span));
+    exchange.deadline().map(|wanted| deadline.map_or(wanted, |deadline| deadline.min(wanted))).or(deadline)
 }
 
 /// The service that gets the request: the route's, unless a hook has chosen another.
-fn chosen<'s>(snapshot: &'s Snapshot, route: &'s Route, exchange: &Exchange) -> Option<&'s Service> {
+fn target_service<'s>(snapshot: &'s Snapshot, route: &'s Route, exchange: &Exchange) -> Option<&'s Service> {
     match exchange.hooks().and_then(|hooks| hooks.service.as_deref()) {
         Some(name) => snapshot.services.get(name).map(AsRef::as_ref),
         None => route.service.as_deref(),
@@ -123,15 +124,15 @@ fn chosen<'s>(snapshot: &'s Snapshot, route: &'s Route, exchange: &Exchange) -> 
 }
 
 /// What an attempt came to when it is the last; `late`: the time for the whole exchange is over.
-fn finish<'s>(
-    answered: Result<UpstreamResponse, Failure>,
+fn conclude<'s>(
+    response: Result<UpstreamResponse, Failure>,
     service: &'s Service,
     picked: Picked<'s>,
-    entered: Option<AdmissionPermit<'s>>,
+    permit: Option<AdmissionPermit<'s>>,
     late: bool,
 ) -> Result<Forwarded<'s>, Halt> {
-    match answered {
-        Ok(answered) => Ok(Forwarded { service, picked, answered, entered }),
+    match response {
+        Ok(response) => Ok(Forwarded { service, picked, response, permit }),
         Err(Failure::Halt(halt)) => Err(halt),
         Err(Failure::Instance(fault)) => Err(match fault.outcome {
             AttemptOutcome::ConnectFailed if !late => Halt::ConnectFailed,
@@ -143,10 +144,10 @@ fn finish<'s>(
 
 /// Has a client whose sticky cookie says something else set it to the instance that answered. One that failed is not worth
 /// staying with.
-fn tie_client(taken: &Forwarded<'_>, client: &mut Client, exchange: &mut Exchange) {
-    if let (Some(id), ..500) = (taken.picked.sticky(), exchange.response.head.status) {
+fn set_affinity_cookie(forwarded: &Forwarded<'_>, client: &mut Client, exchange: &mut Exchange) {
+    if let (Some(id), ..500) = (forwarded.picked.sticky(), exchange.response.head.status) {
         client.scratch.clear();
-        taken.service.state.write_cookie(id, exchange.request.origin.secure, &mut client.scratch);
+        forwarded.service.state.write_cookie(id, exchange.request.origin.secure, &mut client.scratch);
         // Cannot fail: the name is a token, the rest is written by us.
         let _ = exchange.response.edits.append(b"Set-Cookie", &client.scratch);
     }
@@ -162,7 +163,7 @@ fn unavailable(why: &Unavailable) -> Halt {
 }
 
 /// Lets time pass before the next attempt, as long as the client stays.
-async fn wait(client: &mut Client, exchange: &mut Exchange, until: Instant) -> Result<(), Halt> {
+async fn pause(client: &mut Client, exchange: &mut Exchange, until: Instant) -> Result<(), Halt> {
     client.deadline.set(until);
     // It ends when the deadline passes.
     client.wait(exchange, |_| Poll::<()>::Pending).await.map(|_| ())

@@ -13,14 +13,14 @@ use pylae_http::{Framing, HeadLimits, Method, ResponseHead};
 use crate::flow::Flow;
 use crate::io::source::BodyReader;
 use crate::snapshot::Service;
-use crate::upstream::alone::open_alone;
+use crate::upstream::alone::open_dedicated;
 use crate::upstream::attempt::encode;
 
 /// Bytes of an answer that are read, only so that the instance sees an orderly end.
-const MOST_READ: usize = 1 << 20;
+const MAX_READ: usize = 1 << 20;
 
 /// Counts copies under way.
-struct Sending(Rc<Cell<usize>>);
+struct MirrorGuard(Rc<Cell<usize>>);
 
 impl Flow<'_> {
     /// Sends a copy of the request, if the route says so.
@@ -29,29 +29,29 @@ impl Flow<'_> {
         let (worker, client, exchange) = (self.worker, &*self.client, &*self.exchange);
         let (Some(mirror), Some(service)) = (route.chain.mirror(), &route.mirror) else { return };
         // Only what was forwarded, and what is still at hand as a whole; a WebSocket never is.
-        let whole =
-            client.body.is_done() && client.body.is_replayable() && client.body.kept().len() <= mirror.max_body();
-        if exchange.attempts == 0 || exchange.request.upgrades || !mirror.samples(exchange) {
+        let complete =
+            client.body.is_done() && client.body.is_replayable() && client.body.buffered().len() <= mirror.max_body();
+        if exchange.attempts == 0 || exchange.request.upgrades || !mirror.takes(exchange) {
             return;
         }
         let random = worker.random_u64();
         let input = PickInput { now: exchange.times.now, hash: None, sticky: None, avoid: Tried::NONE, random };
-        let picked =
-            (whole && worker.mirroring.get() < mirror.max_in_flight()).then(|| service.state.pick_aside(&input).ok());
+        let picked = (complete && worker.mirroring.get() < mirror.max_in_flight())
+            .then(|| service.state.pick_aside(&input).ok());
         let Some(Some(picked)) = picked else { return worker.stats.mirrors_dropped.add(1) };
         let (target, index) = (Arc::clone(service), picked.index);
         let host = service.host_for(picked.instance(), route.preserve_host, exchange);
-        let body = client.body.kept();
+        let body = client.body.buffered();
         let framing =
             if exchange.request.framing == Framing::None { Framing::None } else { Framing::Length(body.len() as u64) };
         let mut request = Vec::with_capacity(1024 + body.len());
         encode(exchange, host, framing, self.snapshot.plan.via, &mut request);
         request.extend_from_slice(body);
         worker.stats.mirrored.add(1);
-        let sending = Sending::new(&worker.mirroring);
+        let guard = MirrorGuard::new(&worker.mirroring);
         let (timeout, method, limits) = (mirror.timeout(), exchange.request.head.method, self.snapshot.head_limits);
         tokio::task::spawn_local(async move {
-            let _sending = sending;
+            let _guard = guard;
             // However it ends, nobody is told: it is a copy.
             let _ = tokio::time::timeout(timeout, send(&target, index, &request, method, &limits)).await;
         });
@@ -60,7 +60,7 @@ impl Flow<'_> {
 
 /// Sends a request and reads its answer, which is thrown away.
 async fn send(service: &Service, index: usize, request: &[u8], method: Method, limits: &HeadLimits) -> Option<()> {
-    let mut socket = open_alone(service, index).await.ok()?;
+    let mut socket = open_dedicated(service, index).await.ok()?;
     socket.end(&[]);
     let mut written = 0;
     while written < request.len() {
@@ -79,13 +79,13 @@ async fn send(service: &Service, index: usize, request: &[u8], method: Method, l
         }
         buffer.reserve(limits.head);
     }
-    let (mut source, mut bin, mut left) = (BodyReader::default(), Vec::with_capacity(4096), MOST_READ);
+    let (mut source, mut discarded, mut left) = (BodyReader::default(), Vec::with_capacity(4096), MAX_READ);
     source.start(framing::response(&head, &buffer, method).ok()?, head.len, &socket);
     poll_fn(|cx| {
         while !source.is_done() && left > 0 {
-            bin.clear();
-            let taken = ready!(source.poll_take(cx, &mut socket, &mut buffer, &mut bin, 4096));
-            left = taken.map_or(0, |taken| left.saturating_sub(taken.max(1)));
+            discarded.clear();
+            let n = ready!(source.poll_data(cx, &mut socket, &mut buffer, &mut discarded, 4096));
+            left = n.map_or(0, |n| left.saturating_sub(n.max(1)));
         }
         std::task::Poll::Ready(())
     })
@@ -93,14 +93,14 @@ async fn send(service: &Service, index: usize, request: &[u8], method: Method, l
     Some(())
 }
 
-impl Sending {
+impl MirrorGuard {
     fn new(count: &Rc<Cell<usize>>) -> Self {
         count.set(count.get() + 1);
         Self(Rc::clone(count))
     }
 }
 
-impl Drop for Sending {
+impl Drop for MirrorGuard {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
     }

@@ -29,7 +29,7 @@ impl Flow<'_> {
         let exchange = &*self.exchange;
         let ended = Ended {
             nanos: clock::now().as_nanos().saturating_sub(exchange.times.started.as_nanos()),
-            bytes_in: self.client.body.taken(),
+            bytes_in: self.client.body.received(),
             bytes_out: self.client.written,
             complete: sent.complete,
             timed: sent.timed,
@@ -39,23 +39,23 @@ impl Flow<'_> {
             bytes_out = ended.bytes_out, complete = ended.complete,
             cache = exchange.cache_outcome().map(tracing::field::debug), "exchange over"
         );
-        self.describe(&ended);
+        self.log(&ended);
         if let Some(series) = self.route.map_or(&self.snapshot.series, |route| &route.series) {
             series.of(self.worker.index).record(exchange, &ended);
         }
     }
 
     /// Tells of it: one line in the access log, if there is one for this exchange, and the latest exchanges.
-    fn describe(&self, ended: &Ended) {
+    fn log(&self, ended: &Ended) {
         let Self { worker, snapshot, route, exchange, .. } = self;
         let (chain, sink) = route.map_or((&snapshot.unrouted, &snapshot.sink), |route| (&route.chain, &route.sink));
-        worker.recent.keep(|out| snapshot.description.write(exchange, &self.ending(ended), out));
+        worker.recent.keep(|out| snapshot.description.write(exchange, &self.completion(ended), out));
         if let (Some(access_log), Some(sink)) = (chain.access_log(), sink) {
-            worker.lines.write(sink, |out| access_log.write(exchange, &self.ending(ended), out));
+            worker.log_buffer.write(sink, |out| access_log.write(exchange, &self.completion(ended), out));
         }
     }
 
-    fn ending(&self, ended: &Ended) -> Completion<'_> {
+    fn completion(&self, ended: &Ended) -> Completion<'_> {
         let service = self.route.and_then(|route| route.service.as_deref());
         let instance = self.exchange.instance.and_then(|index| service?.plan.instances.get(index));
         Completion {

@@ -22,113 +22,115 @@ use crate::upstream::answer::UpstreamResponse;
 use crate::worker::Worker;
 
 /// How long a body in memory may take through hooks that see it piece by piece.
-const STREAM_PATIENCE: Duration = Duration::from_secs(30);
+const STREAM_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl<'a> Flow<'a> {
     /// Calls the hooks that see requests. An answer: one of them gives it.
     pub(super) async fn request_hooks(&mut self, route: &Route) -> Result<Option<Box<Answer>>, Halt> {
         let (client, exchange) = (&mut *self.client, &mut *self.exchange);
         let Some(hooks) = route.hooks.as_deref() else { return Ok(None) };
-        let wanted = route.chain.hooks();
+        let policy = route.chain.hooks();
         let mut body = None;
-        if let Some(limit) = wanted.and_then(Policy::body_limit) {
-            if !client.body.is_done() || client.body.kept().len() > limit {
+        if let Some(limit) = policy.and_then(Policy::body_limit) {
+            if !client.body.is_done() || client.body.buffered().len() > limit {
                 return Err(Halt::BodyTooLarge(limit as u64));
             }
-            body = Some(client.body.kept().into());
+            body = Some(client.body.buffered().into());
         }
         exchange.meet_hooks().request_body = body;
-        if wanted.is_some_and(Hooked::reads_response_body) {
+        if policy.is_some_and(Hooked::see_bodies) {
             // Hooks want to read what comes back. Cannot fail: the value is ours.
             let _ = exchange.request.edits.set_known(Name::AcceptEncoding, b"identity");
         }
         let step = hooks.on_request(exchange);
-        follow(hooks, client, exchange, step).await
+        wait_for_hooks(hooks, client, exchange, step).await
     }
 
     /// Calls the hooks that see responses, where the exchange has come as far as the hooks. What is sent then.
     pub(super) async fn response_hooks(&mut self, mut reply: Reply<'a>) -> Reply<'a> {
         let Some(route) = self.route else { return reply };
         let Some(hooks) = route.hooks.as_deref().filter(|hooks| hooks.sees_responses()) else { return reply };
-        if !route.chain.has_reached_hooks(self.exchange) || matches!(reply, Reply::Nobody) {
+        if !route.chain.has_met_hooks(self.exchange) || matches!(reply, Reply::Disconnected) {
             return reply;
         }
         if let Some(limit) = route.chain.hooks().and_then(Hooked::response_limit) {
-            reply = match self.buffer_answer(route, reply, limit).await {
+            reply = match self.buffer_response(route, reply, limit).await {
                 Ok(reply) => reply,
                 Err(halt) => Reply::from_halt(&halt, self.exchange),
             };
-            if matches!(reply, Reply::Nobody) {
+            if matches!(reply, Reply::Disconnected) {
                 return reply;
             }
         }
         let (worker, client, exchange) = (self.worker, &mut *self.client, &mut *self.exchange);
-        let visit = exchange.meet_hooks();
+        let state = exchange.meet_hooks();
         if let Reply::Own(answer) = &reply {
-            visit.response_body = Some(answer.body.clone());
+            state.response_body = Some(answer.body.clone());
         }
         let step = hooks.on_response(exchange);
-        let followed = follow(hooks, client, exchange, step).await;
-        let visit = exchange.meet_hooks();
-        let body = visit.response_body.take().filter(|_| visit.body_set);
-        match (followed, body) {
+        let outcome = wait_for_hooks(hooks, client, exchange, step).await;
+        let state = exchange.meet_hooks();
+        let body = state.response_body.take().filter(|_| state.body_set);
+        match (outcome, body) {
             (Ok(None), None) => {
                 if let Reply::Own(answer) = &mut reply {
                     answer.status = exchange.response.status;
                 }
-                pass(hooks, exchange, reply, client).await
+                apply_body_hooks(hooks, exchange, reply, client).await
             }
             (Ok(None), Some(body)) => {
                 // Its fields stay where they are, in the instance's head or among the edits.
-                if matches!(reply, Reply::Taken(_)) {
-                    part_with(worker, exchange, reply);
+                if matches!(reply, Reply::Forwarded(_)) {
+                    discard_reply(worker, exchange, reply);
                 }
                 exchange.response.body_length = Some(body.len() as u64);
                 let reply =
                     Reply::Own(Box::new(Answer { status: exchange.response.status, headers: Vec::new(), body }));
-                pass(hooks, exchange, reply, client).await
+                apply_body_hooks(hooks, exchange, reply, client).await
             }
             (Ok(Some(answer)), _) => {
-                part_with(worker, exchange, reply);
+                discard_reply(worker, exchange, reply);
                 Reply::own(*answer, exchange)
             }
             (Err(halt), _) => {
-                part_with(worker, exchange, reply);
+                discard_reply(worker, exchange, reply);
                 Reply::from_halt(&halt, exchange)
             }
         }
     }
 
     /// An instance's answer with its body in memory, as far as it has one.
-    async fn buffer_answer(&mut self, route: &Route, reply: Reply<'a>, limit: usize) -> Result<Reply<'a>, Halt> {
+    async fn buffer_response(&mut self, route: &Route, reply: Reply<'a>, limit: usize) -> Result<Reply<'a>, Halt> {
         let worker = self.worker;
         let (client, exchange) = (&mut *self.client, &mut *self.exchange);
-        let mut taken = match reply {
-            Reply::Taken(taken) if taken.answered.framing != Framing::None && !exchange.is_muted() => taken,
+        let mut forwarded = match reply {
+            Reply::Forwarded(forwarded) if forwarded.response.framing != Framing::None && !exchange.is_muted() => {
+                forwarded
+            }
             reply => {
                 exchange.meet_hooks().response_body = Some([].into());
                 return Ok(reply);
             }
         };
-        let framing = taken.answered.framing;
+        let framing = forwarded.response.framing;
         let mut body = Vec::new();
         let mut source = BodyReader::default();
-        source.start(framing, exchange.response.head.len, &taken.answered.connection);
+        source.start(framing, exchange.response.head.len, &forwarded.response.connection);
         let deadline = Rc::clone(&client.deadline);
         deadline.set(clock::coarse().saturating_add(route.idle_timeout));
-        let UpstreamResponse { connection, upload, .. } = &mut taken.answered;
+        let UpstreamResponse { connection, upload, .. } = &mut forwarded.response;
         let read = deadline
             .within(|cx| {
                 while !source.is_done() {
-                    upload.poll_on(cx, client, exchange, connection);
+                    upload.poll_remaining(cx, client, exchange, connection);
                     if body.len() > limit {
                         return Poll::Ready(Err(too_large()));
                     }
                     body.reserve(SMALL);
-                    match source.poll_take(cx, connection, &mut exchange.response.buffer, &mut body, SMALL) {
+                    match source.poll_data(cx, connection, &mut exchange.response.buffer, &mut body, SMALL) {
                         Poll::Ready(Ok(_)) => deadline.set(clock::coarse().saturating_add(route.idle_timeout)),
                         Poll::Ready(Err(_)) => return Poll::Ready(Err(Halt::BadGateway)),
-                        Poll::Pending => return client.poll_gone(cx, exchange).map(|()| Err(Halt::ClientGone)),
+                        Poll::Pending => return client.poll_disconnect(cx, exchange).map(|()| Err(Halt::ClientGone)),
                     }
                 }
                 Poll::Ready(if body.len() > limit { Err(too_large()) } else { Ok(()) })
@@ -138,7 +140,7 @@ impl<'a> Flow<'a> {
             if let Some(cache) = exchange.cache_mut() {
                 cache.break_off();
             }
-            taken.let_go(worker, false);
+            forwarded.release(worker, false);
             return Err(halt);
         }
         if let Some(cache) = exchange.cache_mut() {
@@ -149,7 +151,7 @@ impl<'a> Flow<'a> {
         }
         let whole = framing != Framing::Close && source.consumed() == exchange.response.buffer.len();
         let persists = exchange.response.options.persists(exchange.response.head.version);
-        taken.let_go(worker, whole && persists);
+        forwarded.release(worker, whole && persists);
         exchange.response.body_length = Some(body.len() as u64);
         Ok(Reply::Own(Box::new(Answer { status: exchange.response.status, headers: Vec::new(), body: body.into() })))
     }
@@ -161,15 +163,20 @@ fn too_large() -> Halt {
 }
 
 /// Has the body pass the hooks that see it piece by piece.
-async fn pass<'s>(hooks: &dyn Hooks, exchange: &mut Exchange, mut reply: Reply<'s>, client: &mut Client) -> Reply<'s> {
+async fn apply_body_hooks<'s>(
+    hooks: &dyn Hooks,
+    exchange: &mut Exchange,
+    mut reply: Reply<'s>,
+    client: &mut Client,
+) -> Reply<'s> {
     match &mut reply {
-        Reply::Taken(taken) if taken.answered.framing != Framing::None && !exchange.is_muted() => {
+        Reply::Forwarded(forwarded) if forwarded.response.framing != Framing::None && !exchange.is_muted() => {
             let stream = hooks.stream(exchange);
             exchange.meet_hooks().stream = stream;
         }
         Reply::Own(answer) if exchange.response.is_relayed() && !answer.body.is_empty() => {
             if let Some(stream) = hooks.stream(exchange) {
-                match through(stream, client, exchange, &answer.body).await {
+                match run_body_hooks(stream, client, exchange, &answer.body).await {
                     Ok(body) => {
                         exchange.response.body_length = Some(body.len() as u64);
                         answer.body = body.into();
@@ -184,7 +191,7 @@ async fn pass<'s>(hooks: &dyn Hooks, exchange: &mut Exchange, mut reply: Reply<'
 }
 
 /// A body in memory as it comes out of the hooks.
-async fn through(
+async fn run_body_hooks(
     mut stream: Box<dyn HookStream>,
     client: &mut Client,
     exchange: &mut Exchange,
@@ -192,8 +199,8 @@ async fn through(
 ) -> Result<Vec<u8>, Halt> {
     let mut out = Vec::new();
     let mut left = Some(body);
-    let passed = client
-        .wait_for(STREAM_PATIENCE, exchange, |cx| {
+    let outcome = client
+        .wait_for(STREAM_TIMEOUT, exchange, |cx| {
             loop {
                 if let Some(rest) = left
                     && stream.poll_ready(cx).is_ready()
@@ -211,32 +218,32 @@ async fn through(
             }
         })
         .await?;
-    match passed {
+    match outcome {
         Some(Ok(())) => Ok(out),
         _ => Err(Halt::BadGateway),
     }
 }
 
 /// Parts with a reply that is not sent.
-fn part_with(worker: &Worker, exchange: &mut Exchange, reply: Reply<'_>) {
+fn discard_reply(worker: &Worker, exchange: &mut Exchange, reply: Reply<'_>) {
     match reply {
-        Reply::Taken(taken) => {
+        Reply::Forwarded(forwarded) => {
             if let Some(cache) = exchange.cache_mut() {
                 cache.break_off();
             }
-            taken.let_go(worker, false);
+            forwarded.release(worker, false);
         }
         Reply::Own(answer) => {
             for (name, _) in &answer.headers {
                 exchange.response.edits.remove(name.as_bytes());
             }
         }
-        Reply::Stored(_) | Reply::Nobody => {}
+        Reply::Stored(_) | Reply::Disconnected => {}
     }
 }
 
 /// Waits for hooks that are at work elsewhere, until all are done or one ends it.
-async fn follow(
+async fn wait_for_hooks(
     hooks: &dyn Hooks,
     client: &mut Client,
     exchange: &mut Exchange,

@@ -15,7 +15,7 @@ use crate::snapshot::Snapshot;
 use crate::worker::Worker;
 
 /// Waits until the client says something. `false`: it went away, was idle for too long, or the gateway is draining.
-pub(crate) async fn readable(worker: &Worker, client: &mut Client, first: bool) -> bool {
+pub(crate) async fn wait_readable(worker: &Worker, client: &mut Client, first: bool) -> bool {
     let snapshot = worker.snapshot();
     let limits = &snapshot.plan.limits;
     let patience = if first { limits.head_timeout.0 } else { limits.keep_alive.0 };
@@ -24,17 +24,19 @@ pub(crate) async fn readable(worker: &Worker, client: &mut Client, first: bool) 
     // Earlier than a client that says nothing, one is noticed that does not read what it was answered.
     deadline.set(idle_since.saturating_add(patience.min(limits.body_grace.0)));
     loop {
-        let said_something = |cx: &mut Context<'_>| match socket.poll_readable(cx, first) {
+        let poll = |cx: &mut Context<'_>| match socket.poll_readable(cx, first) {
             Poll::Ready(result) => Poll::Ready(result.is_ok()),
             // A connection that has been served makes room by itself; a new one is not turned away for the room that it takes.
-            Poll::Pending if worker.reaps(deadline) || (!first && worker.is_crowded()) => Poll::Ready(false),
+            Poll::Pending if worker.closes_idle(deadline) || (!first && worker.exceeds_max_connections()) => {
+                Poll::Ready(false)
+            }
             Poll::Pending => Poll::Pending,
         };
-        if let Some(said) = deadline.within(said_something).await {
-            return said;
+        if let Some(readable) = deadline.within(poll).await {
+            return readable;
         }
         let now = clock::coarse();
-        match unread.look(socket, now) {
+        match unread.check(socket, now) {
             ReadProgress::Over if now >= idle_since.saturating_add(patience) => return false,
             ReadProgress::Over => deadline.set(idle_since.saturating_add(patience)),
             ReadProgress::UnderWay(until) => {
@@ -57,11 +59,11 @@ impl Flow<'_> {
         let (client, exchange) = (&mut *self.client, &mut *self.exchange);
         client.written = 0;
         client.interim = None;
-        exchange.request.origin.peer = client.known.peer;
+        exchange.request.origin.peer = client.info.peer;
         admit::meet(exchange);
-        exchange.request.origin.secure = client.known.secure;
+        exchange.request.origin.secure = client.info.secure;
         exchange.request.origin.on_stream = client.socket.is_stream();
-        exchange.request.origin.certificate.clone_from(&client.known.certificate);
+        exchange.request.origin.certificate.clone_from(&client.info.certificate);
         exchange.request.max_body = snapshot.plan.limits.max_body;
         let parsed = if let Some(what) = client.socket.refusal() {
             Err(Halt::Malformed(what))
@@ -91,16 +93,16 @@ impl Flow<'_> {
         };
         client.body.start(exchange, &client.socket);
         if admitted.is_err() {
-            client.body.break_off();
+            client.body.mark_broken();
         }
         match &admitted {
             Ok(()) => debug!(
-                id = %exchange.request.id.escape_ascii(), peer = %client.known.peer,
+                id = %exchange.request.id.escape_ascii(), peer = %client.info.peer,
                 method = %exchange.request.head.method_span.of(&exchange.request.buffer).escape_ascii(),
                 host = %exchange.request.host.escape_ascii(), path = %exchange.request.target.path.escape_ascii(), "request head read"
             ),
             Err(halt) => {
-                debug!(id = %exchange.request.id.escape_ascii(), peer = %client.known.peer, why = %halt.detail(), "request head refused");
+                debug!(id = %exchange.request.id.escape_ascii(), peer = %client.info.peer, why = %halt.detail(), "request head refused");
             }
         }
         Some(admitted)

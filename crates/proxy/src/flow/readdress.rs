@@ -10,10 +10,10 @@ use crate::upstream::answer::Forwarded;
 
 impl Flow<'_> {
     /// Remembers how the instance was asked, if its answer has fields that name addresses. The cache keeps that with the answer.
-    pub(super) fn note_asked(&mut self, route: &Route, taken: &Forwarded<'_>) {
+    pub(super) fn record_address(&mut self, route: &Route, forwarded: &Forwarded<'_>) {
         let exchange = &mut *self.exchange;
         if exchange.response.head.fields.has_any(location::FIELDS) {
-            let (service, instance) = (taken.service, taken.picked.instance());
+            let (service, instance) = (forwarded.service, forwarded.picked.instance());
             let host = service.host_for(instance, route.preserve_host, exchange);
             let asked = Arc::new(Asked::new(exchange, &service.name, instance, host));
             exchange.note_asked(asked);

@@ -17,13 +17,13 @@ impl<'a> Flow<'a> {
     /// Looks at a WebSocket handshake, where the route allows one, and runs the request policies: all request halves, then, where one wants
     /// to see the body, that and the body halves; and behind them the hooks. `None`: the request is to be forwarded.
     pub(super) async fn request_phase(&mut self, route: &'a Route) -> Result<Option<Reply<'a>>, Halt> {
-        let decided = self.request_policies(route).await;
+        let result = self.request_policies(route).await;
         let exchange = &mut *self.exchange;
         if let Some(cache) = exchange.cache_outcome() {
             debug!(id = %exchange.request.id.escape_ascii(), ?cache, "looked up in the cache");
         }
         if let Some(cache) = exchange.cache_mut() {
-            match &decided {
+            match &result {
                 Ok(None) => {}
                 // Those who wait for the answer of the service: one of them takes over from a client that has gone. What stands
                 // behind the cache and has ended the exchange is to judge the others one by one, not one after the other.
@@ -31,7 +31,7 @@ impl<'a> Flow<'a> {
                 _ => cache.call_off(FetchOutcome::Alone),
             }
         }
-        decided
+        result
     }
 
     async fn request_policies(&mut self, route: &'a Route) -> Result<Option<Reply<'a>>, Halt> {
@@ -44,7 +44,7 @@ impl<'a> Flow<'a> {
         loop {
             verdict = match verdict {
                 Verdict::Continue => match route.chain.body_limit().filter(|_| next.is_none()) {
-                    None => return self.behind_policies(route).await,
+                    None => return self.after_policies(route).await,
                     Some(limit) => {
                         self.buffer_body(route, limit).await?;
                         self.body_policies(route, next.insert(0))
@@ -80,39 +80,39 @@ impl<'a> Flow<'a> {
                     }
                 }
                 Verdict::Join(join) => {
-                    let landing = self.client.wait_for(join.patience, self.exchange, |cx| join.flight.poll(cx)).await?;
-                    self.exchange.cache_visit().joined = Some(landing.unwrap_or(FetchOutcome::Alone));
-                    route.chain.rerun_last(self.exchange)
+                    let outcome = self.client.wait_for(join.patience, self.exchange, |cx| join.flight.poll(cx)).await?;
+                    self.exchange.cache_visit().joined = Some(outcome.unwrap_or(FetchOutcome::Alone));
+                    route.chain.again(self.exchange)
                 }
             };
         }
     }
 
     /// What stands behind the policies: hooks, and how far the request may go.
-    async fn behind_policies(&mut self, route: &Route) -> Result<Option<Reply<'a>>, Halt> {
+    async fn after_policies(&mut self, route: &Route) -> Result<Option<Reply<'a>>, Halt> {
         if let Some(answer) = self.request_hooks(route).await? {
             return Ok(Some(Reply::own(*answer, self.exchange)));
         }
         if max_forwards::count(self.exchange)? {
-            return self.last_stop().map(|answer| Some(Reply::own(answer, self.exchange)));
+            return self.max_forwards_reached().map(|answer| Some(Reply::own(answer, self.exchange)));
         }
         Ok(None)
     }
 
     /// The answer to a request that may go no further than here.
-    fn last_stop(&self) -> Result<Answer, Halt> {
+    fn max_forwards_reached(&self) -> Result<Answer, Halt> {
         if self.exchange.request.head.method == Method::Trace {
             // What came is not shown: pages must not learn what browsers add to it.
             return Err(Halt::NotImplemented);
         }
-        let lookup = RouteQuery::of(self.exchange);
-        let allow = self.snapshot.router.allow(&lookup, &mut self.worker.scratch.borrow_mut()).into();
+        let query = RouteQuery::of(self.exchange);
+        let allow = self.snapshot.router.allow(&query, &mut self.worker.scratch.borrow_mut()).into();
         Ok(Answer { status: 204, headers: vec![("Allow".into(), allow)], body: Arc::default() })
     }
 
     /// Runs the body halves from `next` on.
     fn body_policies(&mut self, route: &Route, next: &mut usize) -> Verdict {
         let body = &self.client.body;
-        route.chain.body(next, self.exchange, body.kept(), body.is_done())
+        route.chain.body(next, self.exchange, body.buffered(), body.is_done())
     }
 }

@@ -15,9 +15,9 @@ use crate::worker::Worker;
 impl<'a> Flow<'a> {
     /// Sends `reply`.
     pub(super) async fn respond(&mut self, reply: Reply<'a>) -> Sent {
-        if !matches!(reply, Reply::Nobody) && !self.client.finish_informing(&self.snapshot.plan.limits).await {
-            if let Reply::Taken(taken) = reply {
-                taken.let_go(self.worker, false);
+        if !matches!(reply, Reply::Disconnected) && !self.client.finish_interim(&self.snapshot.plan.limits).await {
+            if let Reply::Forwarded(forwarded) = reply {
+                forwarded.release(self.worker, false);
             }
             return Sent::NOTHING;
         }
@@ -26,13 +26,13 @@ impl<'a> Flow<'a> {
         match (reply, self.route) {
             // It is told by a reset of its stream (RFC 9113 section 8.1.1).
             _ if self.client.socket.refusal().is_some() => Sent::NOTHING,
-            (Reply::Taken(taken), Some(route)) if self.exchange.response.status == 101 => {
-                Box::pin(self.tunnel(route, taken)).await
+            (Reply::Forwarded(forwarded), Some(route)) if self.exchange.response.status == 101 => {
+                Box::pin(self.tunnel(route, forwarded)).await
             }
-            (Reply::Taken(taken), Some(route)) => self.relay(route, taken).await,
+            (Reply::Forwarded(forwarded), Some(route)) => self.relay(route, forwarded).await,
             (Reply::Stored(stored), _) => self.send_stored(&stored).await,
             (Reply::Own(mut answer), _) => {
-                change(self.exchange, &mut answer);
+                apply_transforms(self.exchange, &mut answer);
                 self.send_own(&answer).await
             }
             _ => Sent::NOTHING,
@@ -41,10 +41,10 @@ impl<'a> Flow<'a> {
 
     /// Sends the gateway's own answer.
     async fn send_own(&mut self, answer: &Answer) -> Sent {
-        let (worker, snapshot, patience) = (self.worker, self.snapshot, self.patience());
+        let (worker, snapshot, idle_timeout) = (self.worker, self.snapshot, self.idle_timeout());
         let (client, exchange) = (&mut *self.client, &mut *self.exchange);
-        client.skip(&worker.buffers, exchange).await;
-        let close = !keeps(worker, client, exchange) || !client.body.is_drainable(exchange.request.max_body);
+        client.discard_available(&worker.buffers, exchange).await;
+        let close = !can_keep_alive(worker, client, exchange) || !client.body.is_drainable(exchange.request.max_body);
         if exchange.response.edits.get(b"Date").is_none() {
             let _ = exchange.response.edits.set_known(Name::Date, worker.date().as_bytes());
         }
@@ -61,7 +61,7 @@ impl<'a> Flow<'a> {
         if framing != Framing::None {
             out.extend_from_slice(&answer.body);
         }
-        let complete = client.send(&snapshot.plan.limits, patience, &out, &[]).await;
+        let complete = client.send(&snapshot.plan.limits, idle_timeout, &out, &[]).await;
         worker.buffers.give_back(out);
         let drained = complete && !close && client.drain(&worker.buffers, exchange).await;
         let after = match (complete, drained) {
@@ -74,9 +74,9 @@ impl<'a> Flow<'a> {
 
     /// Sends a stored response, whose head lies in the exchange.
     async fn send_stored(&mut self, stored: &StoredResponse) -> Sent {
-        let (worker, snapshot, patience) = (self.worker, self.snapshot, self.patience());
+        let (worker, snapshot, idle_timeout) = (self.worker, self.snapshot, self.idle_timeout());
         let (client, exchange) = (&mut *self.client, &mut *self.exchange);
-        let close = !keeps(worker, client, exchange);
+        let close = !can_keep_alive(worker, client, exchange);
         let has_body = !matches!(exchange.response.status, 204 | 304);
         let part = &stored.entry.body[stored.part.clone()];
         let changed = (!exchange.response.transforms.is_empty() && has_body).then(|| {
@@ -101,7 +101,7 @@ impl<'a> Flow<'a> {
         } else {
             body
         };
-        let complete = client.send(&snapshot.plan.limits, patience, &out, rest).await;
+        let complete = client.send(&snapshot.plan.limits, idle_timeout, &out, rest).await;
         worker.buffers.give_back(out);
         let after = match (complete, close) {
             (false, _) => After::Abort,
@@ -112,13 +112,13 @@ impl<'a> Flow<'a> {
     }
 
     /// Longest time that a client may read nothing of an answer that is complete in memory.
-    fn patience(&self) -> Duration {
+    fn idle_timeout(&self) -> Duration {
         self.route.map_or(self.snapshot.plan.limits.keep_alive.0, |route| route.idle_timeout)
     }
 }
 
 /// Sends the body of the gateway's own answer through the transforms.
-fn change(exchange: &mut Exchange, answer: &mut Answer) {
+fn apply_transforms(exchange: &mut Exchange, answer: &mut Answer) {
     if !exchange.response.transforms.is_empty() {
         let mut body = Vec::new();
         exchange.response.transforms.push(&answer.body, true, &mut body);
@@ -127,7 +127,7 @@ fn change(exchange: &mut Exchange, answer: &mut Answer) {
 }
 
 /// Whether the client's connection may serve another request.
-pub(super) fn keeps(worker: &Worker, client: &Client, exchange: &Exchange) -> bool {
+pub(super) fn can_keep_alive(worker: &Worker, client: &Client, exchange: &Exchange) -> bool {
     exchange.request.options.persists(exchange.request.head.version)
         && !worker.draining.get()
         && !client.body.is_broken()

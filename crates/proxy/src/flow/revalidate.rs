@@ -20,7 +20,7 @@ impl Flow<'_> {
     pub(super) fn revalidate(&self, fetch: Box<Fetch>) {
         let (worker, snapshot) = (self.worker, self.snapshot);
         let mut copy = worker.buffers.exchange();
-        if repeat(worker, snapshot, self.exchange, &mut copy) {
+        if copy_request(worker, snapshot, self.exchange, &mut copy) {
             tokio::task::spawn_local(run(Rc::clone(worker), Arc::clone(snapshot), copy, fetch));
         }
     }
@@ -35,14 +35,14 @@ impl Flow<'_> {
         }
         let forwarded = self.forward(route).await;
         // Anything else than a full answer has been taken care of.
-        if let Ok(reply @ Reply::Taken(_)) = self.cache_phase(forwarded) {
+        if let Ok(reply @ Reply::Forwarded(_)) = self.cache_phase(forwarded) {
             self.respond(reply).await;
         }
     }
 }
 
 /// Makes `copy` the same request, before anything was sent for it. Its body is empty: the cache answers no others.
-fn repeat(worker: &Worker, snapshot: &Snapshot, exchange: &Exchange, copy: &mut Exchange) -> bool {
+fn copy_request(worker: &Worker, snapshot: &Snapshot, exchange: &Exchange, copy: &mut Exchange) -> bool {
     copy.request.buffer.extend_from_slice(&exchange.request.buffer[..exchange.request.head.len]);
     copy.request.origin.peer = exchange.request.origin.peer;
     copy.request.origin.secure = exchange.request.origin.secure;
@@ -64,16 +64,16 @@ fn repeat(worker: &Worker, snapshot: &Snapshot, exchange: &Exchange, copy: &mut 
 }
 
 async fn run(worker: Rc<Worker>, snapshot: Arc<Snapshot>, mut exchange: Box<Exchange>, mut fetch: Box<Fetch>) {
-    let _in_flight = worker.enter();
+    let _in_flight = worker.begin_exchange();
     let Some(route) = exchange.route else { return };
     let peer_text = exchange.request.origin.peer.ip().to_canonical().to_string().into();
-    let known = ClientInfo {
+    let info = ClientInfo {
         peer: exchange.request.origin.peer,
         peer_text,
         secure: exchange.request.origin.secure,
         certificate: exchange.request.origin.certificate.clone(),
     };
-    let mut client = Client::new(Socket::Nobody, known, worker.wheel.deadline());
+    let mut client = Client::new(Socket::Null, info, worker.wheel.deadline());
     client.body.start(&exchange, &client.socket);
     exchange.times.started = clock::now();
     exchange.times.wall = clock::wall();

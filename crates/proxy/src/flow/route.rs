@@ -15,7 +15,7 @@ impl<'a> Flow<'a> {
     /// requests are asked: whom they refuse is not told what there is and what not.
     pub(super) fn find_route(&mut self) -> Result<&'a Route, Halt> {
         let (worker, snapshot, exchange) = (self.worker, self.snapshot, &mut *self.exchange);
-        let found = route_with(&mut worker.scratch.borrow_mut(), snapshot, exchange);
+        let found = match_route(&mut worker.scratch.borrow_mut(), snapshot, exchange);
         match &found {
             Ok(route) => debug!(id = %exchange.request.id.escape_ascii(), route = %route.name, "route chosen"),
             Err(halt) => debug!(id = %exchange.request.id.escape_ascii(), code = halt.code(), "no route"),
@@ -49,7 +49,7 @@ impl<'a> Flow<'a> {
 }
 
 /// The route, with the caller's memory.
-pub(super) fn route_with<'s>(
+pub(super) fn match_route<'s>(
     scratch: &mut Scratch,
     snapshot: &'s Snapshot,
     exchange: &mut Exchange,
@@ -58,9 +58,9 @@ pub(super) fn route_with<'s>(
         return Err(Halt::Misdirected);
     }
     if exchange.request.target.has_slashes() {
-        judge_slashes(scratch, snapshot, exchange).map_err(Halt::Target)?;
+        check_slashes(scratch, snapshot, exchange).map_err(Halt::Target)?;
     }
-    match find(scratch, snapshot, exchange, exchange.request.target.judged()) {
+    match match_path(scratch, snapshot, exchange, exchange.request.target.judged()) {
         RouteMatch::Route(index) => {
             let route = &snapshot.routes[index];
             exchange.request.params.extend_from_slice(scratch.captures());
@@ -80,39 +80,39 @@ pub(super) fn route_with<'s>(
 }
 
 /// Whether the `%2F` in the path may pass.
-fn judge_slashes(scratch: &mut Scratch, snapshot: &Snapshot, exchange: &Exchange) -> Result<(), TargetError> {
-    let found = find(scratch, snapshot, exchange, exchange.request.target.judged());
-    let access = |route: usize| snapshot.routes[route].chain.access();
+fn check_slashes(scratch: &mut Scratch, snapshot: &Snapshot, exchange: &Exchange) -> Result<(), TargetError> {
+    let found = match_path(scratch, snapshot, exchange, exchange.request.target.judged());
+    let admission = |route: usize| snapshot.routes[route].chain.admission();
     snapshot.router.judge_slashes(
         &exchange.request.target,
         found,
-        |path| find(scratch, snapshot, exchange, path),
-        |one, other| access(one).is_equivalent_to(&access(other)),
+        |path| match_path(scratch, snapshot, exchange, path),
+        |a, b| admission(a).is_like(&admission(b)),
     )
 }
 
 /// The route of the request in `exchange`, if it were for `path`.
-fn find(scratch: &mut Scratch, snapshot: &Snapshot, exchange: &Exchange, path: &[u8]) -> RouteMatch {
-    let lookup = RouteQuery { path, ..RouteQuery::of(exchange) };
-    match find_announced(scratch, snapshot, exchange, lookup) {
+fn match_path(scratch: &mut Scratch, snapshot: &Snapshot, exchange: &Exchange, path: &[u8]) -> RouteMatch {
+    let query = RouteQuery { path, ..RouteQuery::of(exchange) };
+    match match_preflight(scratch, snapshot, exchange, query) {
         Some(index) => RouteMatch::Route(index),
-        None => snapshot.router.find(&lookup, scratch),
+        None => snapshot.router.find(&query, scratch),
     }
 }
 
 /// The route of the request that a CORS preflight announces, if that route answers preflights.
-fn find_announced(
+fn match_preflight(
     scratch: &mut Scratch,
     snapshot: &Snapshot,
     exchange: &Exchange,
-    lookup: RouteQuery<'_>,
+    query: RouteQuery<'_>,
 ) -> Option<usize> {
     if exchange.request.head.method != Method::Options {
         return None;
     }
     let method_token = cors::announced_method(exchange)?;
-    let announced = RouteQuery { method: Method::from_token(method_token), method_token, ..lookup };
-    match snapshot.router.find(&announced, scratch) {
+    let preflight = RouteQuery { method: Method::from_token(method_token), method_token, ..query };
+    match snapshot.router.find(&preflight, scratch) {
         RouteMatch::Route(index) if snapshot.routes[index].chain.answers_preflights() => Some(index),
         _ => None,
     }

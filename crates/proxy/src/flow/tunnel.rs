@@ -27,40 +27,40 @@ use crate::worker::Worker;
 /// Time for both sides to answer a Close frame and to end their connections.
 const CLOSE_TIME: Duration = Duration::from_secs(5);
 /// Of this, time for an instance to answer what its client said before it broke a rule.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const DEFERRED_CLOSE_TIME: Duration = Duration::from_secs(1);
 
 impl<'a> Flow<'a> {
     /// Sends the 101 and relays frames until both sides have closed.
-    pub(super) async fn tunnel(&mut self, route: &Route, taken: Forwarded<'a>) -> Sent {
+    pub(super) async fn tunnel(&mut self, route: &Route, forwarded: Forwarded<'a>) -> Sent {
         let (worker, snapshot) = (self.worker, self.snapshot);
         let (client, exchange) = (&mut *self.client, &mut *self.exchange);
         // The connection still has its place; a request in flight it is no longer.
-        let _tunnelling = worker.tunnel();
+        let _guard = worker.begin_tunnel();
         let mut out = worker.buffers.small();
         encode_head(&mut out, exchange, (None, Framing::None), false, snapshot.plan.via);
         let limits = &snapshot.plan.limits;
-        let complete = client.send_on(limits, &out, &[], false).await;
+        let complete = client.send_part(limits, &out, &[], false).await;
         worker.buffers.give_back(out);
         let (Some(settings), true) = (route.websocket, complete) else {
             return Sent { after: After::Abort, complete: false, timed: false };
         };
-        let mut instance = taken.answered.connection;
-        taken.answered.upload.finish(&worker.buffers);
-        client.socket.probe();
-        instance.probe();
+        let mut instance = forwarded.response.connection;
+        forwarded.response.upload.finish(&worker.buffers);
+        client.socket.enable_keepalive();
+        instance.enable_keepalive();
         let pace = Pace::new(limits.min_rate, limits.body_grace.0);
-        let mut open = Tunnel::new(worker, settings, pace, exchange);
-        open.relay(client, &mut instance).await;
-        if open.cut && open.up.is_waiting() {
+        let mut tunnel = Tunnel::new(worker, settings, pace, exchange);
+        tunnel.relay(client, &mut instance).await;
+        if tunnel.timed_out && tunnel.up.is_waiting() {
             instance.close_by_reset();
         }
         // However it goes, nothing more is said.
         let _ = poll_fn(|cx| Poll::Ready(instance.poll_shutdown(cx).is_ready())).await;
-        client.slow = open.cut && open.down.is_waiting();
-        exchange.response.code = open.code;
-        client.body.count(open.up.received());
-        client.written += open.down.sent();
-        open.finish()
+        client.slow = tunnel.timed_out && tunnel.down.is_waiting();
+        exchange.response.code = tunnel.code;
+        client.body.add_received(tunnel.up.received());
+        client.written += tunnel.down.sent();
+        tunnel.finish()
     }
 }
 
@@ -73,23 +73,23 @@ struct Tunnel<'w> {
     /// From the instance to the client.
     down: Direction,
     /// When it is over, whatever is said until then; none before it is closing.
-    until: Option<Instant>,
+    closes_at: Option<Instant>,
     /// When there has been silence for too long.
-    silence: Instant,
+    idle_at: Instant,
     /// When a client that broke a rule is sent its Close frame at the latest. First the instance answers what came before, as it would have
     /// without a gateway.
-    owed: Option<Instant>,
+    deferred_until: Option<Instant>,
     /// Why the gateway closes it, if it does.
     code: Option<&'static str>,
     /// It was cut off by the gateway.
-    cut: bool,
+    timed_out: bool,
 }
 
 impl<'w> Tunnel<'w> {
     /// Takes over what was read behind the heads in `exchange`, and gives back all of its memory but the heads.
     fn new(worker: &'w Worker, settings: WebSocket, pace: Pace, exchange: &mut Exchange) -> Self {
-        let bound = |bytes: Option<u64>| bytes.unwrap_or(u64::MAX);
-        let limits = FrameLimits { frame: bound(settings.max_frame), message: bound(settings.max_message) };
+        let limit = |bytes: Option<u64>| bytes.unwrap_or(u64::MAX);
+        let limits = FrameLimits { frame: limit(settings.max_frame), message: limit(settings.max_message) };
         let compressed = websocket::is_compressed(exchange);
         let (request, response) = (exchange.request.head.len, exchange.response.head.len);
         let buffers = &worker.buffers;
@@ -102,13 +102,23 @@ impl<'w> Tunnel<'w> {
             let kept = Vec::from(&buffer[..head]);
             buffers.give_back(std::mem::replace(buffer, kept));
         }
-        let silence = clock::coarse().saturating_add(settings.idle_timeout.0);
-        let mut tunnel = Self { worker, settings, up, down, until: None, silence, owed: None, code: None, cut: false };
+        let idle_at = clock::coarse().saturating_add(settings.idle_timeout.0);
+        let mut tunnel = Self {
+            worker,
+            settings,
+            up,
+            down,
+            closes_at: None,
+            idle_at,
+            deferred_until: None,
+            code: None,
+            timed_out: false,
+        };
         if let Some(violation) = up_broken {
-            tunnel.refuse_client(&violation);
+            tunnel.on_client_violation(&violation);
         }
         if let Some(violation) = down_broken {
-            tunnel.refuse_instance(&violation);
+            tunnel.on_instance_violation(&violation);
         }
         tunnel
     }
@@ -116,24 +126,24 @@ impl<'w> Tunnel<'w> {
     async fn relay(&mut self, client: &mut Client, instance: &mut Socket) {
         let deadline = Rc::clone(&client.deadline);
         loop {
-            deadline.set(self.due(&client.socket, instance));
-            let ended = deadline
+            deadline.set(self.deadline(&client.socket, instance));
+            let polled_in_time = deadline
                 .within(|cx| {
                     let polled = self.poll(cx, &mut client.socket, instance);
-                    deadline.set(self.due(&client.socket, instance));
+                    deadline.set(self.deadline(&client.socket, instance));
                     polled
                 })
                 .await;
             let waits = self.up.is_waiting() || self.down.is_waiting();
-            match ended {
+            match polled_in_time {
                 Some(()) => return,
-                None if self.owed.is_some() => self.pay(),
-                None if self.until.is_none() && !waits => {
+                None if self.deferred_until.is_some() => self.send_deferred_close(),
+                None if self.closes_at.is_none() && !waits => {
                     self.close(GOING_AWAY, "idle for too long", "websocket_idle");
                 }
                 // Nobody would take a Close frame, or nobody has answered it.
                 None => {
-                    self.cut = true;
+                    self.timed_out = true;
                     return;
                 }
             }
@@ -145,84 +155,89 @@ impl<'w> Tunnel<'w> {
         if self.worker.draining.get() {
             self.close(GOING_AWAY, "the gateway is going away", "draining");
         }
-        let before = self.moved();
+        let before = self.progress();
         loop {
             let buffers = &self.worker.buffers;
             let up = self.up.poll(cx, client, instance, buffers);
             let down = self.down.poll(cx, instance, client, buffers);
             match (up, down) {
-                (Poll::Ready(DirectionEnd::Broken(found)), _) => {
-                    self.refuse_client(&found);
+                (Poll::Ready(DirectionEnd::Broken(violation)), _) => {
+                    self.on_client_violation(&violation);
                     continue;
                 }
-                (_, Poll::Ready(DirectionEnd::Broken(found))) => {
-                    self.refuse_instance(&found);
+                (_, Poll::Ready(DirectionEnd::Broken(violation))) => {
+                    self.on_instance_violation(&violation);
                     continue;
                 }
-                (_, Poll::Ready(DirectionEnd::Source)) if self.owed.is_some() => {
-                    self.pay();
+                (_, Poll::Ready(DirectionEnd::Source)) if self.deferred_until.is_some() => {
+                    self.send_deferred_close();
                     continue;
                 }
                 // A client that has said that it closes may still be told something.
                 (_, Poll::Ready(_)) => return Poll::Ready(()),
-                (Poll::Ready(DirectionEnd::Source), _) if !self.up.is_heard() => return Poll::Ready(()),
-                (Poll::Ready(DirectionEnd::Source), _) => self.bound(),
+                (Poll::Ready(DirectionEnd::Source), _) if !self.up.has_received_close() => return Poll::Ready(()),
+                (Poll::Ready(DirectionEnd::Source), _) => self.start_close_timer(),
                 // What an instance sent before it went is still read.
                 (Poll::Ready(DirectionEnd::Target) | Poll::Pending, Poll::Pending) => {}
             }
-            if self.up.is_heard() && self.down.is_heard() {
-                self.bound();
+            if self.up.has_received_close() && self.down.has_received_close() {
+                self.start_close_timer();
             }
-            if self.moved() > before {
-                self.silence = clock::coarse().saturating_add(self.settings.idle_timeout.0);
+            if self.progress() > before {
+                self.idle_at = clock::coarse().saturating_add(self.settings.idle_timeout.0);
             }
             // One direction may wait for its target.
-            client.gather(cx);
+            client.buffer_incoming(cx);
             return Poll::Pending;
         }
     }
 
     /// A number that grows whenever anything moves.
-    fn moved(&self) -> u64 {
+    fn progress(&self) -> u64 {
         self.up.received() + self.up.sent() + self.down.received() + self.down.sent()
     }
 
     /// When patience ends. While there is something for a side that it has not read, there is no silence.
-    fn due(&mut self, client: &Socket, instance: &Socket) -> Instant {
-        let patience = self.settings.idle_timeout.0;
-        let dues = [self.up.due(instance, patience), self.down.due(client, patience), self.owed, self.until];
-        dues.into_iter().flatten().min().unwrap_or(self.silence)
+    fn deadline(&mut self, client: &Socket, instance: &Socket) -> Instant {
+        let idle_timeout = self.settings.idle_timeout.0;
+        let dues = [
+            self.up.due(instance, idle_timeout),
+            self.down.due(client, idle_timeout),
+            self.deferred_until,
+            self.closes_at,
+        ];
+        dues.into_iter().flatten().min().unwrap_or(self.idle_at)
     }
 
     /// Both sides have had their say: they have this long to end their connections.
-    fn bound(&mut self) {
-        if self.until.is_none() {
-            self.until = Some(clock::coarse().saturating_add(CLOSE_TIME));
+    fn start_close_timer(&mut self) {
+        if self.closes_at.is_none() {
+            self.closes_at = Some(clock::coarse().saturating_add(CLOSE_TIME));
         }
     }
 
     /// Closes it because of what the client said: the instance at once, and the client when it has said its last.
-    fn refuse_client(&mut self, found: &Violation) {
+    fn on_client_violation(&mut self, violation: &Violation) {
         if self.code.is_some() {
             return;
         }
         let mut frame = Vec::new();
-        close(&mut frame, found.code, found.reason, None);
-        self.down.owe(frame);
-        self.owed = Some(clock::coarse().saturating_add(LAST_WORDS));
-        self.close_up(found.code, found.reason, code_of(found));
+        close(&mut frame, violation.code, violation.reason, None);
+        self.down.defer_close(frame);
+        self.deferred_until = Some(clock::coarse().saturating_add(DEFERRED_CLOSE_TIME));
+        self.close_upstream(violation.code, violation.reason, violation_code(violation));
     }
 
     /// Closes it because of what the instance said.
-    fn refuse_instance(&mut self, found: &Violation) {
-        self.pay();
-        self.close(found.code, found.reason, code_of(found));
+    fn on_instance_violation(&mut self, violation: &Violation) {
+        self.send_deferred_close();
+        self.close(violation.code, violation.reason, violation_code(violation));
     }
 
     /// Sends the client the Close frame that it is owed.
-    fn pay(&mut self) {
-        self.owed = None;
-        self.down.pay();
+    fn send_deferred_close(&mut self) {
+        self.deferred_until = None;
+        self.down.send_deferred_close();
     }
 
     /// Sends both sides a Close frame, unless they have one.
@@ -233,21 +248,21 @@ impl<'w> Tunnel<'w> {
         let mut frame = Vec::new();
         close(&mut frame, code, reason, None);
         self.down.close(frame);
-        self.close_up(code, reason, why);
+        self.close_upstream(code, reason, why);
     }
 
     /// Sends the instance one.
-    fn close_up(&mut self, code: u16, reason: &str, why: &'static str) {
+    fn close_upstream(&mut self, code: u16, reason: &str, why: &'static str) {
         self.code = Some(why);
         let mut frame = Vec::new();
         close(&mut frame, code, reason, Some((self.worker.random_u64() as u32).to_ne_bytes()));
         self.up.close(frame);
-        self.bound();
+        self.start_close_timer();
     }
 
     fn finish(self) -> Sent {
-        let complete = self.down.is_told();
-        let after = if self.cut && !complete { After::Abort } else { After::Close };
+        let complete = self.down.has_sent_close();
+        let after = if self.timed_out && !complete { After::Abort } else { After::Close };
         self.up.finish(&self.worker.buffers);
         self.down.finish(&self.worker.buffers);
         Sent { after, complete, timed: false }
@@ -255,6 +270,6 @@ impl<'w> Tunnel<'w> {
 }
 
 /// The word for what was broken in logs and metrics.
-fn code_of(found: &Violation) -> &'static str {
-    if found.code == TOO_LARGE { "websocket_too_large" } else { "websocket_protocol_error" }
+fn violation_code(violation: &Violation) -> &'static str {
+    if violation.code == TOO_LARGE { "websocket_too_large" } else { "websocket_protocol_error" }
 }

@@ -22,37 +22,37 @@ const NEVER: u64 = u64::MAX;
 
 /// Per-worker wheel. Its task is [`Wheel::run`].
 pub(crate) struct Wheel {
-    slots: RefCell<Vec<Vec<Rc<Cell_>>>>,
+    slots: RefCell<Vec<Vec<Rc<TimerCell>>>>,
     tick: Cell<u64>,
     entries: Cell<usize>,
     /// How far a distant deadline's first look is brought forward, in turn, so that those set at once are not looked at at once.
-    spread: Cell<u64>,
+    stagger: Cell<u64>,
     filled: Notify,
 }
 
 /// What the wheel and a task share.
-struct Cell_ {
+struct TimerCell {
     at: Cell<u64>,
     entry: Cell<u64>,
     waker: RefCell<Option<Waker>>,
-    rest: Cell<Rest>,
+    state: Cell<WaitState>,
 }
 
 /// Whether a task waits for something that need not come.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Rest {
+enum WaitState {
     /// No, or nobody knows.
-    No,
+    Busy,
     /// Yes, and it can be dismissed.
-    Yes,
+    Idle,
     /// It is to give up.
-    Dismissed,
+    Closing,
 }
 
 /// The deadline of one task.
 pub(crate) struct Deadline {
     wheel: Rc<Wheel>,
-    cell: Rc<Cell_>,
+    cell: Rc<TimerCell>,
 }
 
 fn tick_of(at: Instant) -> u64 {
@@ -65,18 +65,18 @@ impl Wheel {
             slots: RefCell::new((0..SLOTS).map(|_| Vec::new()).collect()),
             tick: Cell::new(tick_of(now)),
             entries: Cell::new(0),
-            spread: Cell::new(0),
+            stagger: Cell::new(0),
             filled: Notify::new(),
         })
     }
 
     /// A deadline that never passes until it is set.
     pub(crate) fn deadline(self: &Rc<Self>) -> Deadline {
-        let cell = Rc::new(Cell_ {
+        let cell = Rc::new(TimerCell {
             at: Cell::new(NEVER),
             entry: Cell::new(NEVER),
             waker: RefCell::new(None),
-            rest: Cell::new(Rest::No),
+            state: Cell::new(WaitState::Busy),
         });
         Deadline { wheel: Rc::clone(self), cell }
     }
@@ -100,10 +100,10 @@ impl Wheel {
     }
 
     /// Dismisses one task that is at rest, if there is one.
-    pub(crate) fn dismiss(&self) {
+    pub(crate) fn wake_idle(&self) {
         let slots = self.slots.borrow();
-        if let Some(cell) = slots.iter().flatten().find(|cell| cell.rest.get() == Rest::Yes) {
-            cell.rest.set(Rest::Dismissed);
+        if let Some(cell) = slots.iter().flatten().find(|cell| cell.state.get() == WaitState::Idle) {
+            cell.state.set(WaitState::Closing);
             cell.wake();
         }
     }
@@ -135,14 +135,14 @@ impl Wheel {
     }
 
     /// Where a new cell's turn begins.
-    fn spread(&self) -> u64 {
-        let ahead = self.spread.get();
-        self.spread.set((ahead + 1) % (SLOTS as u64 - 1));
+    fn stagger(&self) -> u64 {
+        let ahead = self.stagger.get();
+        self.stagger.set((ahead + 1) % (SLOTS as u64 - 1));
         self.tick.get().saturating_sub(ahead)
     }
 
     /// Has the wheel look at the cell when `at` comes, or less than one turn after `from`.
-    fn enter(&self, cell: Rc<Cell_>, at: u64, from: u64) {
+    fn enter(&self, cell: Rc<TimerCell>, at: u64, from: u64) {
         let next = self.tick.get() + 1;
         let entry = at.min(from + SLOTS as u64 - 1).max(next);
         cell.entry.set(entry);
@@ -154,7 +154,7 @@ impl Wheel {
     }
 }
 
-impl Cell_ {
+impl TimerCell {
     fn wake(&self) {
         if let Some(waker) = self.waker.borrow().as_ref() {
             waker.wake_by_ref();
@@ -173,7 +173,7 @@ impl Deadline {
                 // The wheel was at rest: it does not know what time it is.
                 self.wheel.tick.set(tick_of(crate::io::clock::coarse()));
             }
-            self.wheel.enter(Rc::clone(&self.cell), tick, self.wheel.spread());
+            self.wheel.enter(Rc::clone(&self.cell), tick, self.wheel.stagger());
         }
     }
 
@@ -191,12 +191,12 @@ impl Deadline {
     }
 
     /// Says, while something is polled [`within`](Self::within) the deadline, that it may be dismissed. `false`: it has been.
-    pub(crate) fn rest(&self) -> bool {
-        let dismissed = self.cell.rest.get() == Rest::Dismissed;
-        if !dismissed {
-            self.cell.rest.set(Rest::Yes);
+    pub(crate) fn mark_idle(&self) -> bool {
+        let closing = self.cell.state.get() == WaitState::Closing;
+        if !closing {
+            self.cell.state.set(WaitState::Idle);
         }
-        !dismissed
+        !closing
     }
 
     /// `poll`'s result, or `None` once the deadline has passed.
@@ -207,7 +207,7 @@ impl Deadline {
             Poll::Pending => Poll::Pending,
         })
         .await;
-        self.cell.rest.set(Rest::No);
+        self.cell.state.set(WaitState::Busy);
         polled
     }
 }
@@ -215,7 +215,7 @@ impl Deadline {
 impl Drop for Deadline {
     fn drop(&mut self) {
         self.cell.at.set(NEVER);
-        self.cell.rest.set(Rest::No);
+        self.cell.state.set(WaitState::Busy);
         self.cell.waker.replace(None);
     }
 }

@@ -16,12 +16,12 @@ use crate::io::h2_stream::stream::H2Stream;
 use crate::io::tls::Tls;
 
 /// Silence after which the kernel asks whether a peer is still there.
-const PROBE: Duration = Duration::from_secs(60);
+const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// A connected stream.
 pub(crate) enum Socket {
     /// The client of a fetch that no client waits for: says nothing and takes everything.
-    Nobody,
+    Null,
     /// A plain one.
     Tcp(TcpStream),
     /// An encrypted one, after its handshake.
@@ -48,7 +48,7 @@ impl Socket {
             Self::Tcp(stream) if fresh => stream.poll_peek(cx, &mut ReadBuf::new(&mut [0])).map_ok(|_| ()),
             Self::Tcp(stream) => stream.poll_read_ready(cx),
             Self::Tls(stream) => stream.poll_readable(cx),
-            Self::Nobody | Self::Stream(_) => Poll::Pending,
+            Self::Null | Self::Stream(_) => Poll::Pending,
         }
     }
 
@@ -68,20 +68,20 @@ impl Socket {
             }
             Self::Tls(stream) => stream.poll_read(cx, buffer, room),
             Self::Stream(stream) => stream.poll_read(cx, buffer, room),
-            Self::Nobody => Poll::Pending,
+            Self::Null => Poll::Pending,
         }
     }
 
     /// Takes over what has come while nobody reads, where it would wait in many pieces: on a stream.
     #[inline]
-    pub(crate) fn gather(&mut self, cx: &mut Context<'_>) {
+    pub(crate) fn buffer_incoming(&mut self, cx: &mut Context<'_>) {
         if let Self::Stream(stream) = self {
-            stream.gather(cx);
+            stream.buffer_incoming(cx);
         }
     }
 
     /// Reads into `into`, for those who read by themselves. Nothing read is the end.
-    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_read_buf(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, into),
             Self::Tls(stream) => {
@@ -91,14 +91,14 @@ impl Socket {
                 into.put_slice(&plain);
                 Poll::Ready(Ok(()))
             }
-            Self::Nobody | Self::Stream(_) => Poll::Pending,
+            Self::Null | Self::Stream(_) => Poll::Pending,
         }
     }
 
     /// Writes some of `bytes`. Whoever is told to wait must come again with the same bytes in front, or never again.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
-            Self::Nobody => Poll::Ready(Ok(bytes.len())),
+            Self::Null => Poll::Ready(Ok(bytes.len())),
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tls(stream) => stream.poll_write(cx, bytes),
             Self::Stream(stream) => stream.poll_write(cx, bytes),
@@ -153,9 +153,9 @@ impl Socket {
     }
 
     /// Says that its connection gave no answer in time, so that no further exchange is sent over it.
-    pub(crate) fn distrust(&self) {
+    pub(crate) fn retire_connection(&self) {
         if let Self::Stream(stream) = self {
-            stream.distrust();
+            stream.retire_connection();
         }
     }
 
@@ -164,21 +164,22 @@ impl Socket {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => stream.poll_shutdown(cx),
-            Self::Nobody | Self::Stream(_) => Poll::Ready(Ok(())),
+            Self::Null | Self::Stream(_) => Poll::Ready(Ok(())),
         }
     }
 
     /// Has the kernel ask now and then whether a silent peer is still there: for streams that may be silent for as long as
     /// they like.
-    pub(crate) fn probe(&self) {
+    pub(crate) fn enable_keepalive(&self) {
         let stream = match self {
             Self::Tcp(stream) => stream,
             Self::Tls(stream) => stream.stream(),
             // The connection of a stream is asked as a whole, from its beginning.
-            Self::Nobody | Self::Stream(_) => return,
+            Self::Null | Self::Stream(_) => return,
         };
         // Fails only when the connection is gone already.
-        let _ = SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE).with_interval(PROBE / 4));
+        let _ = SockRef::from(stream)
+            .set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4));
     }
 
     /// Makes closing a reset: the peer must not take the end of the connection for the end of what was sent.
@@ -189,12 +190,12 @@ impl Socket {
             Self::Tls(stream) => stream.close_by_reset(),
             Self::Stream(stream) if stream.refusal().is_some() => stream.reset(h2::Reason::PROTOCOL_ERROR),
             Self::Stream(stream) => stream.reset(h2::Reason::INTERNAL_ERROR),
-            Self::Nobody => {}
+            Self::Null => {}
         }
     }
 
     /// Takes leave of an idle connection, where there are words for it: its peer is not to think that it was cut off.
-    pub(crate) fn part(&mut self) {
+    pub(crate) fn close_notify(&mut self) {
         if let Self::Tls(stream) = self {
             // If it cannot be said at once it is not worth waiting for.
             let _ = stream.poll_shutdown(&mut Context::from_waker(Waker::noop()));
@@ -202,7 +203,7 @@ impl Socket {
     }
 
     /// Whether an idle connection is still silent and open, as far as is known without asking the kernel.
-    pub(crate) fn is_quiet(&mut self) -> bool {
+    pub(crate) fn is_reusable(&mut self) -> bool {
         let cx = &mut Context::from_waker(Waker::noop());
         match self {
             Self::Tcp(stream) => {
@@ -211,17 +212,17 @@ impl Socket {
             }
             // What TLS says for itself, such as a session ticket, is no sound.
             Self::Tls(stream) => stream.poll_read(cx, &mut Vec::new(), 0).is_pending(),
-            Self::Nobody | Self::Stream(_) => false,
+            Self::Null | Self::Stream(_) => false,
         }
     }
 
     /// Whether the kernel has nothing from the peer of an idle connection, not even its end. What the runtime knows is as old as the
     /// last turn of its loop; this asks with a system call.
-    pub(crate) fn is_silent(&self) -> bool {
+    pub(crate) fn peek_open(&self) -> bool {
         let stream = match self {
             Self::Tcp(stream) => stream,
             Self::Tls(stream) => stream.stream(),
-            Self::Nobody | Self::Stream(_) => return false,
+            Self::Null | Self::Stream(_) => return false,
         };
         let peeked = SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]);
         peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)

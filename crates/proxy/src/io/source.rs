@@ -26,7 +26,7 @@ pub(crate) struct BodyReader {
 
 /// Why a body could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Torn {
+pub(crate) enum BodyError {
     /// The connection ended in the middle.
     Ended,
     /// The chunked coding is broken.
@@ -77,32 +77,32 @@ impl BodyReader {
 
     /// Appends body bytes to `out`, at most `room`, as far as they are at hand or can be read. Ready with the number of
     /// bytes appended; 0 means that the body is done.
-    pub(crate) fn poll_take(
+    pub(crate) fn poll_data(
         &mut self,
         cx: &mut Context<'_>,
         socket: &mut Socket,
         buffer: &mut Vec<u8>,
         out: &mut Vec<u8>,
         room: usize,
-    ) -> Poll<Result<usize, Torn>> {
+    ) -> Poll<Result<usize, BodyError>> {
         if self.done {
             return Poll::Ready(Ok(0));
         }
         if self.framing == Framing::Chunked {
             return self.poll_chunked(cx, socket, buffer, out, room);
         }
-        let most =
+        let max =
             if self.framing == Framing::Close { room } else { room.min(usize::try_from(self.left).unwrap_or(room)) };
-        let held = &buffer[self.cursor..];
-        let n = if held.is_empty() {
-            match ready!(socket.poll_read(cx, out, most)) {
+        let buffered = &buffer[self.cursor..];
+        let n = if buffered.is_empty() {
+            match ready!(socket.poll_read(cx, out, max)) {
                 Ok(0) if self.framing == Framing::Close => 0,
                 Ok(n) if n > 0 => n,
-                _ => return Poll::Ready(Err(Torn::Ended)),
+                _ => return Poll::Ready(Err(BodyError::Ended)),
             }
         } else {
-            let n = held.len().min(most);
-            out.extend_from_slice(&held[..n]);
+            let n = buffered.len().min(max);
+            out.extend_from_slice(&buffered[..n]);
             self.cursor += n;
             n
         };
@@ -125,14 +125,14 @@ impl BodyReader {
         buffer: &mut Vec<u8>,
         out: &mut Vec<u8>,
         room: usize,
-    ) -> Poll<Result<usize, Torn>> {
+    ) -> Poll<Result<usize, BodyError>> {
         let start = out.len();
         loop {
             while self.cursor < buffer.len() && out.len() - start < room {
                 // No more input than what fits: data never exceeds its input.
                 let end = buffer.len().min(self.cursor + room - (out.len() - start));
                 let input = &buffer[self.cursor..end];
-                let (consumed, found) = self.decoder.decode(input).map_err(|error| Torn::Malformed(error.0))?;
+                let (consumed, found) = self.decoder.decode(input).map_err(|error| BodyError::Malformed(error.0))?;
                 if let Decoded::Data(range) = &found {
                     out.extend_from_slice(&input[range.clone()]);
                 }
@@ -151,7 +151,7 @@ impl BodyReader {
             buffer.reserve(CHUNK_ROOM);
             match ready!(socket.poll_read(cx, buffer, usize::MAX)) {
                 Ok(n) if n > 0 => {}
-                _ => return Poll::Ready(Err(Torn::Ended)),
+                _ => return Poll::Ready(Err(BodyError::Ended)),
             }
         }
     }

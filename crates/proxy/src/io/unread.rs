@@ -11,12 +11,12 @@ use crate::io::buffers::BULK;
 use crate::io::socket::Socket;
 
 /// Most bytes that the kernel takes for a client while it cannot send them. Its own bound is some megabytes for each client.
-pub(crate) const MOST_UNSENT: u32 = BULK as u32;
+pub(crate) const MAX_UNSENT: u32 = BULK as u32;
 /// Most unread bytes that a connection is closed with: a small answer, the last words of TLS or HTTP/2. The kernel keeps what it has of
 /// a closed connection for minutes, for a client that need not exist any more.
-const MOST_LEFT: u64 = 4096;
+const MAX_LEFT: u64 = 4096;
 /// Time until it is looked again whether a client has read on, at first and at most. Nothing tells of it.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(25), Duration::from_secs(2));
+const RECHECK: (Duration, Duration) = (Duration::from_millis(25), Duration::from_secs(2));
 
 /// The rest of what was written to a client, which it has still to read.
 pub(crate) struct Unread {
@@ -43,21 +43,21 @@ impl Unread {
             pace: Pace::new(limits.min_rate, limits.body_grace.0),
             patience: limits.keep_alive.0.max(limits.body_grace.0),
             delivery: None,
-            pause: PAUSES.0,
+            pause: RECHECK.0,
         }
     }
 
     /// Asks the kernel what is unread of all that was written to `socket`.
-    pub(crate) fn look(&mut self, socket: &Socket, now: Instant) -> ReadProgress {
+    pub(crate) fn check(&mut self, socket: &Socket, now: Instant) -> ReadProgress {
         let unacknowledged = socket.unacknowledged();
-        if unacknowledged <= MOST_LEFT || socket.is_gone() {
+        if unacknowledged <= MAX_LEFT || socket.is_gone() {
             return ReadProgress::Over;
         }
         let delivery = self.delivery.get_or_insert_with(|| Delivery::of_rest(self.pace, now, unacknowledged));
         match delivery.due(now, self.patience, || unacknowledged) {
             Some(due) if due > now => {
                 let next = now.saturating_add(self.pause);
-                self.pause = (self.pause * 2).min(PAUSES.1);
+                self.pause = (self.pause * 2).min(RECHECK.1);
                 ReadProgress::UnderWay(due.min(next))
             }
             _ => ReadProgress::TooSlow,
@@ -72,8 +72,8 @@ impl Socket {
     }
 
     /// Has closing drop what is unread, if that is more than may be left to the kernel.
-    pub(crate) fn leave_little(&self) {
-        if self.unacknowledged() > MOST_LEFT
+    pub(crate) fn reset_if_unread(&self) {
+        if self.unacknowledged() > MAX_LEFT
             && let Some(connection) = self.connection()
         {
             // Fails only when the connection is gone already.
@@ -90,7 +90,7 @@ impl Socket {
         match self {
             Self::Tcp(stream) => Some(stream),
             Self::Tls(stream) => Some(stream.stream()),
-            Self::Nobody | Self::Stream(_) => None,
+            Self::Null | Self::Stream(_) => None,
         }
     }
 }

@@ -42,7 +42,7 @@ impl ClientWatch {
 
     /// When the client has become too slow in reading; none while the kernel takes what there is for it. Silence is for each stream to
     /// bound.
-    pub(crate) fn slow_at(&self, unacknowledged: impl FnOnce() -> u64) -> Option<Instant> {
+    pub(crate) fn slow_deadline(&self, unacknowledged: impl FnOnce() -> u64) -> Option<Instant> {
         let (now, mut rest) = (clock::coarse(), None);
         let mut delivery = self.delivery.borrow_mut();
         let due = delivery.due(now, Duration::MAX, || *rest.insert(unacknowledged()));
@@ -109,7 +109,7 @@ impl Wire {
     }
 
     /// Looks at what was read.
-    fn look(&mut self, bytes: &mut [u8]) {
+    fn inspect(&mut self, bytes: &mut [u8]) {
         let Self { frames, watch, small, .. } = self;
         let mut flood = watch.as_ref().map(|watch| watch.flood.borrow_mut());
         let now = clock::coarse();
@@ -153,7 +153,7 @@ impl AsyncRead for Wire {
         }
         let start = into.filled().len();
         if ahead.is_empty() {
-            ready!(socket.borrow_mut().poll_fill(cx, into))?;
+            ready!(socket.borrow_mut().poll_read_buf(cx, into))?;
         } else {
             let n = ahead.len().min(into.remaining());
             into.put_slice(&ahead[..n]);
@@ -162,7 +162,7 @@ impl AsyncRead for Wire {
                 *ahead = Vec::new();
             }
         }
-        self.look(&mut into.filled_mut()[start..]);
+        self.inspect(&mut into.filled_mut()[start..]);
         Poll::Ready(Ok(()))
     }
 }

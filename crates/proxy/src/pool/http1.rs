@@ -12,13 +12,13 @@ use crate::io::socket::Socket;
 struct Idle {
     socket: Socket,
     since: Instant,
-    keep: Duration,
+    idle_timeout: Duration,
 }
 
 /// How long an idle connection is sure enough for a request that may not be sent again: a quarter of the time that it is kept. Around
 /// its own keep-alive an instance closes it at the moment at which the request is sent.
-pub(crate) fn of_late(keep: Duration) -> Duration {
-    keep / 4
+pub(crate) fn fresh_for(idle_timeout: Duration) -> Duration {
+    idle_timeout / 4
 }
 
 /// Per-worker pools, one per instance. A connection is put here only after an exchange without any oddity.
@@ -32,15 +32,18 @@ impl Pools {
     ///
     /// `surely`: it must not end under the request. So it was used of late, and the kernel is asked whether it has ended, which the
     /// event loop may not have heard of yet.
-    pub(crate) fn take(&self, instance: u64, now: Instant, surely: bool) -> Option<Socket> {
+    pub(crate) fn acquire(&self, instance: u64, now: Instant, must_be_fresh: bool) -> Option<Socket> {
         let mut pools = self.by_instance.borrow_mut();
         let pool = pools.get_mut(&instance)?;
         // The others were used before it.
-        if surely && pool.back().is_some_and(|last| now.since(last.since) >= of_late(last.keep)) {
+        if must_be_fresh && pool.back().is_some_and(|last| now.since(last.since) >= fresh_for(last.idle_timeout)) {
             return None;
         }
         while let Some(mut idle) = pool.pop_back() {
-            if now.since(idle.since) < idle.keep && idle.socket.is_quiet() && (!surely || idle.socket.is_silent()) {
+            if now.since(idle.since) < idle.idle_timeout
+                && idle.socket.is_reusable()
+                && (!must_be_fresh || idle.socket.peek_open())
+            {
                 return Some(idle.socket);
             }
         }
@@ -48,25 +51,25 @@ impl Pools {
     }
 
     /// Keeps a connection for at most `keep`, and at most `most` of them.
-    pub(crate) fn put(&self, instance: u64, socket: Socket, now: Instant, keep: Duration, most: usize) {
+    pub(crate) fn release(&self, instance: u64, socket: Socket, now: Instant, idle_timeout: Duration, max: usize) {
         if socket.is_stream() {
             // Its connection is kept where it is shared.
             return;
         }
         let mut pools = self.by_instance.borrow_mut();
         let pool = pools.entry(instance).or_default();
-        while pool.len() >= most.max(1) {
+        while pool.len() >= max.max(1) {
             pool.pop_front();
         }
-        if most > 0 {
-            pool.push_back(Idle { socket, since: now, keep });
+        if max > 0 {
+            pool.push_back(Idle { socket, since: now, idle_timeout });
         }
     }
 
     /// Closes what has been idle for too long, and whatever has died.
     pub(crate) fn sweep(&self, now: Instant) {
         self.by_instance.borrow_mut().retain(|_, pool| {
-            pool.retain_mut(|idle| now.since(idle.since) < idle.keep && idle.socket.is_quiet());
+            pool.retain_mut(|idle| now.since(idle.since) < idle.idle_timeout && idle.socket.is_reusable());
             !pool.is_empty()
         });
     }

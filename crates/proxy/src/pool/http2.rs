@@ -12,7 +12,7 @@ use pylae_core::Instant;
 
 use crate::io::clock;
 use crate::io::h2_stream::permit::{StreamPermit, StreamPermits};
-use crate::pool::http1::of_late;
+use crate::pool::http1::fresh_for;
 
 /// A worker's connections, by instance.
 #[derive(Default)]
@@ -25,9 +25,9 @@ pub(crate) struct SharedConnection {
     state: RefCell<ConnectionState>,
     /// Who waits for `state` not to be `Connecting`.
     waiting: RefCell<Vec<Waker>>,
-    pub(crate) places: Rc<StreamPermits>,
+    pub(crate) permits: Rc<StreamPermits>,
     /// How long it is kept without a stream.
-    keep: Duration,
+    idle_timeout: Duration,
 }
 
 /// How far it is.
@@ -51,17 +51,17 @@ pub(crate) enum ConnectionUse {
 impl SharedConnections {
     /// A place on a connection to the instance with the key `instance`, for at most `most` streams at once. Where there is none, `connect`
     /// begins to make one; `surely` as in [`http1`](super::http1).
-    pub(crate) fn place(
+    pub(crate) fn acquire(
         &self,
         instance: u64,
-        most: usize,
-        surely: bool,
+        max: usize,
+        must_be_fresh: bool,
         connect: impl FnOnce() -> Option<Rc<SharedConnection>>,
     ) -> Option<(Rc<SharedConnection>, StreamPermit)> {
         let mut connections = self.by_instance.borrow_mut();
         let connections = connections.entry(instance).or_default();
         connections.retain(|shared| shared.is_usable());
-        let found = connections.iter().find(|shared| shared.has_room(most) && (!surely || shared.is_of_late()));
+        let found = connections.iter().find(|shared| shared.has_room(max) && (!must_be_fresh || shared.is_fresh()));
         let shared = if let Some(shared) = found {
             Rc::clone(shared)
         } else {
@@ -69,15 +69,16 @@ impl SharedConnections {
             connections.push(Rc::clone(&shared));
             shared
         };
-        let place = shared.places.take();
-        Some((shared, place))
+        let permit = shared.permits.acquire();
+        Some((shared, permit))
     }
 
     /// Closes what has been idle for too long, and forgets what is dead.
     pub(crate) fn sweep(&self, now: Instant) {
         self.by_instance.borrow_mut().retain(|_, connections| {
             connections.retain(|shared| {
-                let idle = shared.places.taken() == 0 && now.since(shared.places.free_since()) >= shared.keep;
+                let idle =
+                    shared.permits.in_use() == 0 && now.since(shared.permits.idle_since()) >= shared.idle_timeout;
                 shared.is_usable() && !idle
             });
             !connections.is_empty()
@@ -87,18 +88,18 @@ impl SharedConnections {
     /// Number of connections without a stream.
     pub(crate) fn idle(&self) -> usize {
         let connections = self.by_instance.borrow();
-        connections.values().flatten().filter(|shared| shared.places.taken() == 0).count()
+        connections.values().flatten().filter(|shared| shared.permits.in_use() == 0).count()
     }
 }
 
 impl SharedConnection {
     /// One that is being made, and is kept for `keep` without a stream.
-    pub(crate) fn new(keep: Duration) -> Rc<Self> {
+    pub(crate) fn new(idle_timeout: Duration) -> Rc<Self> {
         Rc::new(Self {
             state: RefCell::new(ConnectionState::Connecting),
             waiting: RefCell::default(),
-            places: StreamPermits::free(),
-            keep,
+            permits: StreamPermits::new(),
+            idle_timeout,
         })
     }
 
@@ -120,9 +121,9 @@ impl SharedConnection {
     }
 
     /// In what state it is for a stream that has its place.
-    pub(crate) fn found(&self) -> ConnectionUse {
+    pub(crate) fn usage(&self) -> ConnectionUse {
         match *self.state.borrow() {
-            ConnectionState::Open(_) if self.places.taken() == 1 => ConnectionUse::Idle,
+            ConnectionState::Open(_) if self.permits.in_use() == 1 => ConnectionUse::Idle,
             ConnectionState::Open(_) => ConnectionUse::Busy,
             ConnectionState::Connecting | ConnectionState::Dead => ConnectionUse::New,
         }
@@ -130,7 +131,7 @@ impl SharedConnection {
 
     /// Whether further streams may be opened on it, as far as is known.
     pub(crate) fn is_usable(&self) -> bool {
-        if self.places.is_retired() {
+        if self.permits.is_retired() {
             return false;
         }
         match &mut *self.state.borrow_mut() {
@@ -144,16 +145,16 @@ impl SharedConnection {
     }
 
     /// Whether it is in use, or was a short while ago.
-    fn is_of_late(&self) -> bool {
-        self.places.taken() > 0 || clock::coarse().since(self.places.free_since()) < of_late(self.keep)
+    fn is_fresh(&self) -> bool {
+        self.permits.in_use() > 0 || clock::coarse().since(self.permits.idle_since()) < fresh_for(self.idle_timeout)
     }
 
     /// Whether there is room for one more stream: `most` is our own bound, and the instance may have a lower one.
-    fn has_room(&self, most: usize) -> bool {
-        let most = match &*self.state.borrow() {
-            ConnectionState::Open(requests) => most.min(requests.current_max_send_streams().max(1)),
-            ConnectionState::Connecting | ConnectionState::Dead => most,
+    fn has_room(&self, max: usize) -> bool {
+        let max = match &*self.state.borrow() {
+            ConnectionState::Open(requests) => max.min(requests.current_max_send_streams().max(1)),
+            ConnectionState::Connecting | ConnectionState::Dead => max,
         };
-        self.places.taken() < most
+        self.permits.in_use() < max
     }
 }

@@ -29,8 +29,8 @@ impl Snapshot {
             problems.push(Problem::at("version", format!("this engine reads plans of version {}", plan::VERSION)));
         }
         let listeners = build_listeners(&plan, previous.map_or(&[], |previous| &previous.listeners), &mut problems);
-        let urls = keys.renewed(&plan);
-        let services = build_services(&plan, previous.map(|previous| &previous.services), &urls, &mut problems);
+        let pool_keys = keys.for_plan(&plan);
+        let services = build_services(&plan, previous.map(|previous| &previous.services), &pool_keys, &mut problems);
         let hosts = ServedHosts::build(&plan.hosts)
             .map_err(|found| problems.extend(found.into_iter().map(|problem| problem.under("hosts"))))
             .unwrap_or_default();
@@ -66,7 +66,7 @@ impl Snapshot {
         let chains = routes.iter().map(|route: &Route| &route.chain).chain([&unrouted]);
         let description = AccessLog::plain(&parts, chains.filter_map(Chain::access_log));
         let (Some(router), true) = (router, problems.is_empty()) else { return Err(problems) };
-        *keys = urls;
+        *keys = pool_keys;
         let limits = &plan.limits;
         let head_limits = HeadLimits { head: limits.max_head, target: limits.max_target, fields: limits.max_fields };
         let cache = shared.cache_if_used().cloned();

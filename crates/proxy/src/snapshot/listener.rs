@@ -15,12 +15,12 @@ pub(crate) struct Listener {
 
 pub(super) fn build_listeners(
     plan: &Plan,
-    known: &[Arc<Listener>],
+    previous: &[Arc<Listener>],
     problems: &mut Vec<Problem>,
 ) -> Box<[Arc<Listener>]> {
     let mut listeners = Vec::with_capacity(plan.listeners.len());
     for (index, plan) in plan.listeners.iter().enumerate() {
-        let before = known.iter().find(|listener| listener.plan.address == plan.address);
+        let before = previous.iter().find(|listener| listener.plan.address == plan.address);
         let before = before.and_then(|listener| listener.tls.as_ref());
         match plan.tls.as_ref().map(|tls| Acceptor::build(tls, plan.http2, before)).transpose() {
             Ok(tls) => listeners.push(Arc::new(Listener { plan: plan.clone(), tls })),

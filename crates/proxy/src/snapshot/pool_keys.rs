@@ -13,24 +13,24 @@ pub(crate) struct PoolKeys {
 
 impl PoolKeys {
     /// Keys for the addresses of `plan`: the known ones as they were, further ones new, others forgotten.
-    pub(super) fn renewed(&self, plan: &Plan) -> Self {
-        let mut renewed = Self { by_address: HashMap::new(), next: self.next };
+    pub(super) fn for_plan(&self, plan: &Plan) -> Self {
+        let mut keys = Self { by_address: HashMap::new(), next: self.next };
         for (service, instance) in
             plan.services.iter().flat_map(|service| service.instances.iter().map(move |instance| (service, instance)))
         {
             let address = address(service, instance);
             let key = self.by_address.get(&address).copied();
-            renewed.by_address.entry(address).or_insert_with(|| {
+            keys.by_address.entry(address).or_insert_with(|| {
                 key.unwrap_or_else(|| {
-                    renewed.next += 1;
-                    renewed.next
+                    keys.next += 1;
+                    keys.next
                 })
             });
         }
-        renewed
+        keys
     }
 
-    pub(super) fn of(&self, service: &plan::ServicePlan, instance: &plan::InstancePlan) -> u64 {
+    pub(super) fn get(&self, service: &plan::ServicePlan, instance: &plan::InstancePlan) -> u64 {
         self.by_address[&address(service, instance)]
     }
 }

@@ -25,7 +25,7 @@ pub(crate) struct Service {
     /// Handshakes with instances that failed.
     pub(crate) refusals: Refusals,
     /// Kept connections that ended under a request.
-    pub(crate) lost: Refusals,
+    pub(crate) lost_connections: Refusals,
     /// Key of each instance's connection pools: an address that is spoken to in the same way keeps its key over reloads.
     pub(crate) pools: Box<[u64]>,
 }
@@ -39,9 +39,14 @@ impl Service {
 
     /// The Host that one of its instances is sent for the request in `exchange`, by what a route says and then the service: the
     /// client's, or the instance's own.
-    pub(crate) fn host_for<'a>(&self, instance: &'a Instance, said: Option<bool>, exchange: &'a Exchange) -> &'a [u8] {
+    pub(crate) fn host_for<'a>(
+        &self,
+        instance: &'a Instance,
+        preserve_host: Option<bool>,
+        exchange: &'a Exchange,
+    ) -> &'a [u8] {
         // Over TLS, a server that serves several names may expect the one that it was asked for in the handshake.
-        let preserves = said.or(self.plan.preserve_host).unwrap_or(!instance.is_secure());
+        let preserves = preserve_host.or(self.plan.preserve_host).unwrap_or(!instance.is_secure());
         if preserves && !exchange.request.host.is_empty() {
             &exchange.request.host
         } else {
@@ -59,18 +64,19 @@ pub(super) fn build_services(
     let mut services = Services::new();
     for (index, service) in plan.services.iter().enumerate() {
         let before = previous.and_then(|services| services.get(&service.name));
-        let known = before.and_then(|service| service.tls.as_ref());
-        let tls = service.tls.as_ref().map(|tls| Connector::build(tls, service.protocol, known)).transpose();
+        let previous_tls = before.and_then(|service| service.tls.as_ref());
+        let tls = service.tls.as_ref().map(|tls| Connector::build(tls, service.protocol, previous_tls)).transpose();
         let tls = tls.map_err(|found| {
             let at = format!("services[{index}].tls");
             problems.extend(found.into_iter().map(|problem| problem.under(&at)));
         });
         match ServiceState::build(service, before.map(|service| &service.state), clock::now()) {
             Ok(state) => {
-                let pools = service.instances.iter().map(|instance| keys.of(service, instance)).collect();
+                let pools = service.instances.iter().map(|instance| keys.get(service, instance)).collect();
                 let (name, plan) = (service.name.as_str().into(), service.clone());
-                let (tls, refusals, lost) = (tls.unwrap_or_default(), Refusals::default(), Refusals::default());
-                let ready = Service { name, plan, state, tls, refusals, lost, pools };
+                let (tls, refusals, lost_connections) =
+                    (tls.unwrap_or_default(), Refusals::default(), Refusals::default());
+                let ready = Service { name, plan, state, tls, refusals, lost_connections, pools };
                 if services.insert(service.name.clone(), Arc::new(ready)).is_some() {
                     problems.push(Problem::at(format!("services[{index}].name"), "another service has this name"));
                 }

@@ -14,18 +14,18 @@ use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 
 use self::loss::{Loss, LossWatch};
-use self::output::{IDLE, LAST, LogOutput};
+use self::output::{FINAL_TIMEOUT, IDLE_INTERVAL, LogOutput};
 use crate::telemetry::log::Log;
 
 mod loss;
 mod output;
 
 /// Bytes that may wait per worker and sink; beyond it lines are dropped and counted.
-const MOST_WAITING: usize = 1 << 20;
+const MAX_PENDING: usize = 1 << 20;
 /// Waiting bytes at which the writer is called before its nap is over.
-const HURRY: usize = MOST_WAITING / 8;
+const WAKE_THRESHOLD: usize = MAX_PENDING / 8;
 /// What the writer sleeps between two batches, so that busy workers wake it seldom.
-const NAP: Duration = Duration::from_millis(20);
+const BATCH_INTERVAL: Duration = Duration::from_millis(20);
 
 /// One output of access logs.
 pub(crate) struct Sink {
@@ -33,7 +33,7 @@ pub(crate) struct Sink {
     /// One per worker.
     lanes: Box<[Mutex<PendingLines>]>,
     /// Somebody has called the writer since it last looked.
-    called: AtomicBool,
+    notified: AtomicBool,
     finishing: AtomicBool,
     written: AtomicU64,
     loss: Loss,
@@ -110,7 +110,7 @@ impl Sinks {
             opened.sink.writer.unpark();
         }
         for opened in open.values() {
-            let _ = opened.ended.recv_timeout(LAST);
+            let _ = opened.ended.recv_timeout(FINAL_TIMEOUT);
             opened.sink.loss.end();
         }
     }
@@ -119,26 +119,26 @@ impl Sinks {
 /// Opens the output and starts its writer.
 fn start(output: &str, workers: usize, log: &Arc<Log>) -> io::Result<OpenedSink> {
     let mut target = LogOutput::open(output)?;
-    let (tell, ended) = mpsc::channel();
-    let (give, taken) = mpsc::channel::<Arc<Sink>>();
+    let (done, ended) = mpsc::channel();
+    let (handoff, receiver) = mpsc::channel::<Arc<Sink>>();
     let thread = thread::Builder::new().name("pylae-access-log".to_owned()).spawn(move || {
-        if let Ok(sink) = taken.recv() {
+        if let Ok(sink) = receiver.recv() {
             sink.run(&mut target);
         }
         // Nobody waits if the gateway is not stopping.
-        let _ = tell.send(());
+        let _ = done.send(());
     })?;
     let sink = Arc::new(Sink {
         output: output.to_owned(),
         lanes: (0..workers).map(|_| Mutex::default()).collect(),
-        called: AtomicBool::new(false),
+        notified: AtomicBool::new(false),
         finishing: AtomicBool::new(false),
         written: AtomicU64::new(0),
         loss: Loss::new(output, Arc::clone(log)),
         writer: thread.thread().clone(),
     });
     // The thread has only just begun and waits for it.
-    let _ = give.send(Arc::clone(&sink));
+    let _ = handoff.send(Arc::clone(&sink));
     Ok(OpenedSink { sink, ended })
 }
 
@@ -147,47 +147,47 @@ impl Sink {
     fn run(self: Arc<Self>, target: &mut LogOutput) {
         let (mut batch, mut watch) = (PendingLines::default(), LossWatch::default());
         loop {
-            let given_up = self.is_given_up();
-            self.called.store(false, Ordering::SeqCst);
+            let closing = self.is_closing();
+            self.notified.store(false, Ordering::SeqCst);
             for lane in &self.lanes {
                 std::mem::swap(&mut *lane.lock(), &mut batch);
                 if batch.lines > 0 {
-                    let told = target.write(&batch.bytes, batch.lines, &|| self.is_given_up());
-                    self.written.fetch_add(told.written, Ordering::Relaxed);
-                    self.loss.add(told.dropped);
+                    let result = target.write(&batch.bytes, batch.lines, &|| self.is_closing());
+                    self.written.fetch_add(result.written, Ordering::Relaxed);
+                    self.loss.add(result.dropped);
                 }
                 batch.bytes.clear();
                 batch.lines = 0;
             }
-            if given_up {
+            if closing {
                 self.loss.end();
                 return;
             }
-            self.loss.look(&mut watch, self.written.load(Ordering::Relaxed), Instant::now);
-            thread::park_timeout(NAP);
-            if !self.called.load(Ordering::SeqCst) && !self.finishing.load(Ordering::Acquire) {
-                thread::park_timeout(IDLE);
+            self.loss.check(&mut watch, self.written.load(Ordering::Relaxed), Instant::now);
+            thread::park_timeout(BATCH_INTERVAL);
+            if !self.notified.load(Ordering::SeqCst) && !self.finishing.load(Ordering::Acquire) {
+                thread::park_timeout(IDLE_INTERVAL);
             }
         }
     }
 
     /// Whether nothing more will come: the gateway stops, or no snapshot uses it any more.
-    fn is_given_up(self: &Arc<Self>) -> bool {
+    fn is_closing(self: &Arc<Self>) -> bool {
         self.finishing.load(Ordering::Acquire) || Arc::strong_count(self) == 1
     }
 
     /// Hands lines over unless the writer is just taking some; then they stay in `lines`.
-    fn offer(&self, worker: usize, pending: &mut PendingLines) {
+    fn try_push(&self, worker: usize, pending: &mut PendingLines) {
         if let Some(lane) = self.lanes.get(worker).and_then(Mutex::try_lock) {
-            self.take(lane, pending);
+            self.push(lane, pending);
         }
     }
 
-    fn take(&self, mut lane: MutexGuard<'_, PendingLines>, pending: &mut PendingLines) {
+    fn push(&self, mut lane: MutexGuard<'_, PendingLines>, pending: &mut PendingLines) {
         let before = lane.bytes.len();
         if before == 0 {
             std::mem::swap(&mut *lane, pending);
-        } else if before + pending.bytes.len() <= MOST_WAITING {
+        } else if before + pending.bytes.len() <= MAX_PENDING {
             lane.bytes.extend_from_slice(&pending.bytes);
             lane.lines += pending.lines;
             pending.clear();
@@ -195,10 +195,10 @@ impl Sink {
             self.loss.add(pending.lines);
             pending.clear();
         }
-        let hurry = before < HURRY && lane.bytes.len() >= HURRY;
+        let wake = before < WAKE_THRESHOLD && lane.bytes.len() >= WAKE_THRESHOLD;
         drop(lane);
         // Read first: the word is shared, and nearly always set already while there is traffic.
-        if hurry || (!self.called.load(Ordering::Relaxed) && !self.called.swap(true, Ordering::SeqCst)) {
+        if wake || (!self.notified.load(Ordering::Relaxed) && !self.notified.swap(true, Ordering::SeqCst)) {
             self.writer.unpark();
         }
     }
@@ -225,21 +225,21 @@ impl LogBuffer {
     /// Lets `format` append one line and hands it over.
     pub(crate) fn write(&self, sink: &Arc<Sink>, format: impl FnOnce(&mut Vec<u8>)) {
         let mut pending = self.pending.borrow_mut();
-        let at = pending.iter().position(|(one, _)| Arc::ptr_eq(one, sink)).unwrap_or_else(|| {
+        let at = pending.iter().position(|(known, _)| Arc::ptr_eq(known, sink)).unwrap_or_else(|| {
             pending.push((Arc::clone(sink), PendingLines::default()));
             pending.len() - 1
         });
         let lane = &mut pending[at].1;
         format(&mut lane.bytes);
         lane.lines += 1;
-        sink.offer(self.worker, lane);
+        sink.try_push(self.worker, lane);
     }
 
     /// Hands over what is left, and forgets sinks for which nothing is.
-    pub(crate) fn pass_on(&self) {
+    pub(crate) fn flush(&self) {
         self.pending.borrow_mut().retain_mut(|(sink, lane)| {
             if lane.lines > 0 {
-                sink.offer(self.worker, lane);
+                sink.try_push(self.worker, lane);
             }
             lane.lines > 0
         });
@@ -251,7 +251,7 @@ impl Drop for LogBuffer {
     fn drop(&mut self) {
         for (sink, lane) in self.pending.get_mut() {
             if let Some(shared) = sink.lanes.get(self.worker).filter(|_| lane.lines > 0) {
-                sink.take(shared.lock(), lane);
+                sink.push(shared.lock(), lane);
             }
         }
     }

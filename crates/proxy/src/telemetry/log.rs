@@ -11,7 +11,7 @@ use serde::Serialize;
 use tracing::debug;
 
 /// Records kept until they are read; beyond it they are dropped and counted.
-const KEPT: usize = 4096;
+const CAPACITY: usize = 4096;
 
 /// One line of the log.
 #[derive(Clone, Debug, Serialize)]
@@ -25,27 +25,27 @@ pub struct Record {
 }
 
 /// Time between two records of what anybody can cause at any rate.
-const QUIET: Duration = Duration::from_secs(1);
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Something that anybody can cause at any rate, of which the log tells once in a while.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals {
     /// When it was told last, in nanoseconds; 0 for never.
     last: AtomicU64,
-    untold: AtomicU64,
+    suppressed: AtomicU64,
 }
 
 impl Refusals {
-    pub(crate) fn tell(&self, log: &Log, now: Instant, event: &'static str, what: impl FnOnce() -> String) {
+    pub(crate) fn report(&self, log: &Log, now: Instant, event: &'static str, what: impl FnOnce() -> String) {
         let last = self.last.load(Ordering::Relaxed);
-        let early = last > 0 && now.since(Instant::from_nanos(last)) < QUIET;
+        let early = last > 0 && now.since(Instant::from_nanos(last)) < REPORT_INTERVAL;
         // Of two threads at the same moment one tells.
-        let mine = || self.last.compare_exchange(last, now.as_nanos(), Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        if early || !mine() {
-            self.untold.fetch_add(1, Ordering::Relaxed);
+        let won = || self.last.compare_exchange(last, now.as_nanos(), Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if early || !won() {
+            self.suppressed.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let more = match self.untold.swap(0, Ordering::Relaxed) {
+        let more = match self.suppressed.swap(0, Ordering::Relaxed) {
             0 => String::new(),
             n => format!("; {n} more like it since the last such record"),
         };
@@ -71,7 +71,7 @@ impl Log {
     /// Writes a record, or counts it as dropped if nobody has read the others. Never waits for a reader.
     pub fn write(&self, level: &'static str, event: &'static str, message: String) {
         let mut state = self.state.lock();
-        if state.records.len() == KEPT {
+        if state.records.len() == CAPACITY {
             state.dropped += 1;
             return;
         }
@@ -80,7 +80,7 @@ impl Log {
     }
 
     /// One line for each change of state of a service.
-    pub(crate) fn changes(&self, changes: impl IntoIterator<Item = Change>) {
+    pub(crate) fn write_changes(&self, changes: impl IntoIterator<Item = Change>) {
         for change in changes {
             debug!(%change, "health changed");
             let level = if change.event.is_loss() { "warning" } else { "info" };

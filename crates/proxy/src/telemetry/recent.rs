@@ -11,29 +11,29 @@ use parking_lot::Mutex;
 use crate::telemetry::metrics::Counter;
 
 /// Exchanges that a worker keeps in a second when nobody looks.
-const GLANCE: u32 = 64;
+const UNWATCHED_RATE: u32 = 64;
 /// And while somebody watches.
-const WATCH: u32 = 2048;
+const WATCHED_RATE: u32 = 2048;
 /// Exchanges kept per worker.
-const KEPT: usize = 1024;
+const CAPACITY: usize = 1024;
 /// Bytes kept per worker.
-const BYTES: usize = 1 << 20;
+const CAPACITY_BYTES: usize = 1 << 20;
 /// Longest description of an exchange.
-const LONGEST: usize = 1 << 14;
+const MAX_LINE: usize = 1 << 14;
 /// How long a look keeps somebody watching, in seconds.
-const PATIENCE: u64 = 5;
+const WATCH_SECONDS: u64 = 5;
 
 /// A worker's own side.
 #[derive(Default)]
 pub(crate) struct RecentExchanges {
     left: Cell<u32>,
-    lane: Arc<RecentRing>,
+    ring: Arc<RecentRing>,
 }
 
 /// What a worker keeps and others read.
 #[derive(Debug, Default)]
 pub(crate) struct RecentRing {
-    kept: Mutex<RecentLines>,
+    lines: Mutex<RecentLines>,
     passed_over: Counter,
     /// Second of the engine's clock up to which somebody watches.
     watched: AtomicU64,
@@ -62,29 +62,29 @@ pub struct Exchanges {
 
 impl RecentExchanges {
     /// It keeps exchanges in `lane`.
-    pub(crate) fn new(lane: Arc<RecentRing>) -> Self {
-        Self { left: Cell::new(GLANCE), lane }
+    pub(crate) fn new(ring: Arc<RecentRing>) -> Self {
+        Self { left: Cell::new(UNWATCHED_RATE), ring }
     }
 
     /// Allows as many in the second that begins as somebody wants to see.
     pub(crate) fn refill(&self, now: u64) {
-        let watched = self.lane.watched.load(Ordering::Relaxed) >= now;
-        self.left.set(if watched { WATCH } else { GLANCE });
+        let watched = self.ring.watched.load(Ordering::Relaxed) >= now;
+        self.left.set(if watched { WATCHED_RATE } else { UNWATCHED_RATE });
     }
 
     /// Keeps what `describe` writes, if it is wanted.
     pub(crate) fn keep(&self, describe: impl FnOnce(&mut Vec<u8>)) {
         let left = self.left.get();
         if left == 0 {
-            self.lane.passed_over.add(1);
+            self.ring.passed_over.add(1);
             return;
         }
         self.left.set(left - 1);
         let mut line = Vec::with_capacity(512);
         describe(&mut line);
         match String::from_utf8(line) {
-            Ok(line) if line.len() <= LONGEST => self.lane.kept.lock().push(line.trim_end().into()),
-            _ => self.lane.passed_over.add(1),
+            Ok(line) if line.len() <= MAX_LINE => self.ring.lines.lock().push(line.trim_end().into()),
+            _ => self.ring.passed_over.add(1),
         }
     }
 }
@@ -94,7 +94,7 @@ impl RecentLines {
         self.bytes += line.len();
         self.next += 1;
         self.lines.push_back(line);
-        while self.lines.len() > KEPT || self.bytes > BYTES {
+        while self.lines.len() > CAPACITY || self.bytes > CAPACITY_BYTES {
             self.bytes -= self.lines.pop_front().map_or(0, |line| line.len());
         }
     }
@@ -103,14 +103,14 @@ impl RecentLines {
 impl Exchanges {
     /// Adds what a worker has kept since the exchange with the ordinal `after`, at most the latest `most`. `watch` at a
     /// second of the engine's clock has it keep more from then on.
-    pub(crate) fn read(&mut self, lane: &RecentRing, after: u64, most: usize, watch: Option<u64>) {
+    pub(crate) fn read(&mut self, ring: &RecentRing, after: u64, max: usize, watch: Option<u64>) {
         if let Some(now) = watch {
-            lane.watched.store(now + PATIENCE, Ordering::Relaxed);
+            ring.watched.store(now + WATCH_SECONDS, Ordering::Relaxed);
         }
-        self.passed_over += lane.passed_over.get();
-        let kept = lane.kept.lock();
+        self.passed_over += ring.passed_over.get();
+        let kept = ring.lines.lock();
         let fresh = kept.next.saturating_sub(after);
-        let count = usize::try_from(fresh).unwrap_or(usize::MAX).min(kept.lines.len()).min(most);
+        let count = usize::try_from(fresh).unwrap_or(usize::MAX).min(kept.lines.len()).min(max);
         self.missed += fresh - count as u64;
         self.cursors.push(kept.next);
         self.lines.extend(kept.lines.iter().skip(kept.lines.len() - count).cloned());
@@ -121,9 +121,9 @@ impl Exchanges {
 mod tests {
     use super::*;
 
-    fn read(recent: &RecentExchanges, after: u64, most: usize) -> Exchanges {
+    fn read(recent: &RecentExchanges, after: u64, max: usize) -> Exchanges {
         let mut found = Exchanges::default();
-        found.read(&recent.lane, after, most, None);
+        found.read(&recent.ring, after, max, None);
         found
     }
 
@@ -137,16 +137,16 @@ mod tests {
         keep(&recent, "0");
         assert_eq!(read(&recent, 0, 10).passed_over, 1, "before the first second begins");
         recent.refill(1);
-        (0..GLANCE + 5).for_each(|_| keep(&recent, "1"));
+        (0..UNWATCHED_RATE + 5).for_each(|_| keep(&recent, "1"));
         let found = read(&recent, 0, usize::MAX);
-        assert_eq!((found.lines.len(), found.passed_over), (GLANCE as usize, 6));
-        Exchanges::default().read(&recent.lane, 0, 1, Some(1));
-        for second in [2, 1 + PATIENCE] {
+        assert_eq!((found.lines.len(), found.passed_over), (UNWATCHED_RATE as usize, 6));
+        Exchanges::default().read(&recent.ring, 0, 1, Some(1));
+        for second in [2, 1 + WATCH_SECONDS] {
             recent.refill(second);
-            assert_eq!(recent.left.get(), WATCH);
+            assert_eq!(recent.left.get(), WATCHED_RATE);
         }
-        recent.refill(2 + PATIENCE);
-        assert_eq!(recent.left.get(), GLANCE);
+        recent.refill(2 + WATCH_SECONDS);
+        assert_eq!(recent.left.get(), UNWATCHED_RATE);
     }
 
     #[test]
@@ -171,13 +171,13 @@ mod tests {
                 keep(&recent, text);
             }
         };
-        fill("1", KEPT + 10);
+        fill("1", CAPACITY + 10);
         let found = read(&recent, 0, usize::MAX);
-        assert_eq!((found.lines.len(), found.missed), (KEPT, 10));
-        let long = format!("\"{}\"", "x".repeat(LONGEST - 2));
-        fill(&long, KEPT);
-        assert!(recent.lane.kept.lock().bytes <= BYTES);
-        assert_eq!(recent.lane.kept.lock().lines.len(), BYTES / LONGEST);
+        assert_eq!((found.lines.len(), found.missed), (CAPACITY, 10));
+        let long = format!("\"{}\"", "x".repeat(MAX_LINE - 2));
+        fill(&long, CAPACITY);
+        assert!(recent.ring.lines.lock().bytes <= CAPACITY_BYTES);
+        assert_eq!(recent.ring.lines.lock().lines.len(), CAPACITY_BYTES / MAX_LINE);
         fill(&format!("\"{long}\""), 1);
         assert_eq!(read(&recent, 0, 1).passed_over, 1);
     }

@@ -17,7 +17,7 @@ use crate::snapshot::Listener;
 use crate::worker::Worker;
 
 /// Connections beyond the bound that are taken on while others, which are idle, make room for them.
-const LEAVING: usize = 32;
+const OVERFLOW: usize = 32;
 
 /// A socket that listens, and the address that the plan has for it: the kernel may have chosen the port.
 pub(crate) type Listening = (SocketAddr, std::net::TcpListener);
@@ -28,7 +28,7 @@ pub(super) struct Accepting {
     pub(super) address: SocketAddr,
     /// What the plan in force says about it; what an earlier one said once it is not in force any more.
     listener: Rc<RefCell<Arc<Listener>>>,
-    ended: Rc<Notify>,
+    stop: Rc<Notify>,
     task: JoinHandle<()>,
 }
 
@@ -41,36 +41,36 @@ impl Accepting {
                 worker.log().write("error", "listen_failed", format!("a worker cannot listen: {error}"));
             })
             .ok()?;
-        let ended = Rc::new(Notify::new());
-        let task = tokio::task::spawn_local(accept(Rc::clone(worker), socket, Rc::clone(&listener), Rc::clone(&ended)));
-        Some(Self { address, listener, ended, task })
+        let stop = Rc::new(Notify::new());
+        let task = tokio::task::spawn_local(accept(Rc::clone(worker), socket, Rc::clone(&listener), Rc::clone(&stop)));
+        Some(Self { address, listener, stop, task })
     }
 
     /// Goes on by what the plan in force says.
-    pub(super) fn follow(&self, worker: &Worker) {
+    pub(super) fn update(&self, worker: &Worker) {
         if let Some(listener) = worker.listener(self.address) {
             self.listener.replace(listener);
         }
     }
 
     /// Ends it. What the kernel had accepted by then is taken on when this returns.
-    pub(super) async fn end(self) {
-        self.ended.notify_one();
+    pub(super) async fn stop(self) {
+        self.stop.notify_one();
         // It fails only by a panic, which the engine reports.
         let _ = self.task.await;
     }
 }
 
 /// Accepts until told to end. What the kernel has accepted by then is served all the same.
-async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: Rc<RefCell<Arc<Listener>>>, ended: Rc<Notify>) {
+async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: Rc<RefCell<Arc<Listener>>>, stop: Rc<Notify>) {
     loop {
         let accepted = tokio::select! {
             biased;
-            () = ended.notified() => break,
+            () = stop.notified() => break,
             accepted = socket.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => take_on(&worker, &listener, stream, peer),
+            Ok((stream, peer)) => serve(&worker, &listener, stream, peer),
             Err(error) => {
                 // Out of descriptors or memory: others may give some back.
                 let message = format!("a connection could not be accepted: {error}");
@@ -89,7 +89,7 @@ async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: Rc<RefCell<Ar
                 if stream.set_nonblocking(true).is_ok()
                     && let Ok(stream) = TcpStream::from_std(stream)
                 {
-                    take_on(&worker, &listener, stream, peer);
+                    serve(&worker, &listener, stream, peer);
                 }
             }
             Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
@@ -99,19 +99,19 @@ async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: Rc<RefCell<Ar
 }
 
 /// Serves a connection, if there is room for it.
-fn take_on(worker: &Rc<Worker>, listener: &RefCell<Arc<Listener>>, stream: TcpStream, peer: SocketAddr) {
-    let (open, most) = worker.crowd();
-    if open >= most + LEAVING {
+fn serve(worker: &Rc<Worker>, listener: &RefCell<Arc<Listener>>, stream: TcpStream, peer: SocketAddr) {
+    let (open, max) = worker.connection_load();
+    if open >= max + OVERFLOW {
         worker.stats.connections_refused.add(1);
         debug!(%peer, open, "connection refused for want of room");
         return;
     }
-    if open >= most {
-        worker.wheel.dismiss();
+    if open >= max {
+        worker.wheel.wake_idle();
     }
     worker.stats.connections_accepted.add(1);
     // Counted before its task runs, so that a drain that begins now waits for it.
     let listener = Arc::clone(&listener.borrow());
     debug!(%peer, listener = %listener.plan.address, "connection accepted");
-    tokio::task::spawn_local(connection::serve(Rc::clone(worker), worker.open(), listener, stream, peer));
+    tokio::task::spawn_local(connection::serve(Rc::clone(worker), worker.open_connection(), listener, stream, peer));
 }

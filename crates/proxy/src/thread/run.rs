@@ -15,7 +15,7 @@ use crate::snapshot::Snapshot;
 use crate::worker::Worker;
 
 /// How long a stop waits for requests that were sent before their clients could know of it.
-const CROSSING: Duration = Duration::from_millis(500);
+const IN_TRANSIT: Duration = Duration::from_millis(500);
 
 /// What the engine tells a worker. Each is answered once it is done.
 pub(crate) enum Control {
@@ -37,10 +37,10 @@ pub(super) async fn run(worker: Rc<Worker>, listeners: Vec<Listening>, mut contr
             while let Some(message) = control.recv().await {
                 match message {
                     Control::Apply { snapshot, added, removed, done } => {
-                        worker.follow(snapshot);
-                        accepting.iter().for_each(|one| one.follow(&worker));
-                        for gone in accepting.extract_if(.., |one| removed.contains(&one.address)) {
-                            gone.end().await;
+                        worker.set_snapshot(snapshot);
+                        accepting.iter().for_each(|listener| listener.update(&worker));
+                        for listener in accepting.extract_if(.., |listener| removed.contains(&listener.address)) {
+                            listener.stop().await;
                         }
                         accepting
                             .extend(added.into_iter().filter_map(|listening| Accepting::start(&worker, listening)));
@@ -48,8 +48,8 @@ pub(super) async fn run(worker: Rc<Worker>, listeners: Vec<Listening>, mut contr
                         let _ = done.send(());
                     }
                     Control::Stop { drain: time } => {
-                        for one in accepting {
-                            one.end().await;
+                        for listener in accepting {
+                            listener.stop().await;
                         }
                         return drain(&worker, time, &mut control).await;
                     }
@@ -68,9 +68,9 @@ async fn drain(worker: &Rc<Worker>, time: Option<Duration>, control: &mut mpsc::
     debug!(connections = worker.connections(), ?time, "drain begun");
     let finished = async {
         // A request may be on its way on a connection that looks idle: it is served, and told that it is the last.
-        if tokio::time::timeout(CROSSING, worker.all_closed()).await.is_err() {
+        if tokio::time::timeout(IN_TRANSIT, worker.wait_all_closed()).await.is_err() {
             worker.close_idle();
-            worker.all_closed().await;
+            worker.wait_all_closed().await;
         }
     };
     tokio::select! {
@@ -87,7 +87,7 @@ async fn sweep(worker: Rc<Worker>) {
         tokio::time::sleep(Duration::from_secs(1)).await;
         worker.pools.sweep(clock::coarse());
         worker.shared_connections.sweep(clock::coarse());
-        worker.lines.pass_on();
+        worker.log_buffer.flush();
         worker.recent.refill(clock::second());
         worker.stats.idle_upstream.set((worker.pools.len() + worker.shared_connections.idle()) as u64);
     }

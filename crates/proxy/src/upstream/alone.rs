@@ -11,7 +11,7 @@ use crate::snapshot::Service;
 use crate::upstream::{connect, http2};
 
 /// Opens a connection, or a stream on one, that is not shared with anyone.
-pub(crate) async fn open_alone(service: &Service, index: usize) -> io::Result<Socket> {
+pub(crate) async fn open_dedicated(service: &Service, index: usize) -> io::Result<Socket> {
     match service.plan.protocol {
         Protocol::Http1 => connect::open(service, index).await,
         Protocol::Http2 => open_stream(service, index).await,
@@ -26,6 +26,6 @@ async fn open_stream(service: &Service, index: usize) -> io::Result<Socket> {
         // The stream hears of an error itself.
         let _ = connection.await;
     });
-    let place = StreamPermits::free().take();
-    Ok(Socket::Stream(Box::new(H2Stream::asking(requests, scheme, place))))
+    let permit = StreamPermits::new().acquire();
+    Ok(Socket::Stream(Box::new(H2Stream::outbound(requests, scheme, permit))))
 }

@@ -22,18 +22,18 @@ pub(crate) struct UpstreamResponse {
 pub(crate) struct Forwarded<'s> {
     pub(crate) service: &'s Service,
     pub(crate) picked: Picked<'s>,
-    pub(crate) answered: UpstreamResponse,
+    pub(crate) response: UpstreamResponse,
     /// Held until the answer has been relayed.
-    pub(crate) entered: Option<AdmissionPermit<'s>>,
+    pub(crate) permit: Option<AdmissionPermit<'s>>,
 }
 
 impl Forwarded<'_> {
     /// Parts with an answer that nobody reads. Its connection is kept if it is `sound`: nothing more comes over it.
-    pub(crate) fn let_go(self, worker: &Worker, sound: bool) {
-        let UpstreamResponse { connection, upload, .. } = self.answered;
-        if sound && upload.is_sent() {
+    pub(crate) fn release(self, worker: &Worker, reusable: bool) {
+        let UpstreamResponse { connection, upload, .. } = self.response;
+        if reusable && upload.is_sent() {
             let (pool, plan) = (self.service.pools[self.picked.index], &self.service.plan);
-            worker.pools.put(pool, connection, clock::now(), plan.idle_timeout.0, plan.max_idle);
+            worker.pools.release(pool, connection, clock::now(), plan.idle_timeout.0, plan.max_idle);
         }
         upload.finish(&worker.buffers);
     }

@@ -28,7 +28,7 @@ use crate::upstream::upload::{Upload, UploadError};
 use crate::worker::Worker;
 
 /// Interim answers that an instance may send before the final one, whether or not they go on to the client.
-const MOST_INTERIM: u32 = 64;
+const MAX_INTERIM: u32 = 64;
 
 /// What one attempt is made with.
 pub(crate) struct Attempt<'a, 's> {
@@ -38,7 +38,7 @@ pub(crate) struct Attempt<'a, 's> {
     pub(crate) service: &'s Service,
     pub(crate) picked: &'a Picked<'s>,
     /// When the exchange as a whole must have an answer.
-    pub(crate) last: Option<Instant>,
+    pub(crate) deadline: Option<Instant>,
 }
 
 /// Something that an instance has to do in time.
@@ -61,32 +61,32 @@ impl Attempt<'_, '_> {
         let mut sent = false;
         // A handshake goes out once: not over a connection that may be about to close.
         if !exchange.request.upgrades
-            && let Some(kept) = self.worker.pools.take(
+            && let Some(connection) = self.worker.pools.acquire(
                 self.service.pools[self.picked.index],
                 clock::coarse(),
-                must_last(client, exchange),
+                needs_fresh_connection(client, exchange),
             )
         {
             series.inspect(|block| block.reused.add(1));
             tracing::debug!(id = %exchange.request.id.escape_ascii(), "over a kept connection");
-            match self.ask(client, exchange, kept).await {
-                Err(failure) if failure.is_silent_end() => {
-                    let again = client.body.is_replayable() && (!failure.is_sent() || is_repeatable(exchange));
-                    self.lost(again);
-                    if !again {
+            match self.round_trip(client, exchange, connection).await {
+                Err(failure) if failure.ended_before_response() => {
+                    let resend = client.body.is_replayable() && (!failure.is_sent() || is_repeatable(exchange));
+                    self.report_lost_connection(resend);
+                    if !resend {
                         return Err(failure);
                     }
                     // Whatever becomes of the new connection, the instance may have acted on what went over this one.
                     sent = failure.is_sent();
                 }
-                answered => return answered,
+                result => return result,
             }
         }
-        let wait = self.wait(client, self.service.plan.connect_timeout.0);
+        let wait = self.start_wait(client, self.service.plan.connect_timeout.0);
         let connected = connect::connect(self.worker, self.service, self.picked.index, client, exchange).await;
-        let connection = connected.map_err(|failure| self.judged(failure, wait, exchange).behind_sent(sent))?;
+        let connection = connected.map_err(|failure| self.attribute(failure, wait, exchange).after_sent(sent))?;
         series.inspect(|block| block.connected.add(1));
-        self.ask(client, exchange, connection).await.map_err(|failure| failure.behind_sent(sent))
+        self.round_trip(client, exchange, connection).await.map_err(|failure| failure.after_sent(sent))
     }
 
     /// The same over a connection that is shared. One that nothing was under way on is replaced as a kept one is; a request that the
@@ -97,37 +97,39 @@ impl Attempt<'_, '_> {
         let series = self.series();
         let (mut first, mut sent) = (true, false);
         loop {
-            let wait = self.wait(client, self.service.plan.connect_timeout.0);
-            let opened = http2::take(connections, target, must_last(client, exchange), client, exchange).await;
-            let opened = opened.map_err(|failure| self.judged(failure, wait, exchange).behind_sent(sent))?;
-            let counted = |block: &&Block| {
-                if opened.found == ConnectionUse::New { &block.connected } else { &block.reused }.add(1)
+            let wait = self.start_wait(client, self.service.plan.connect_timeout.0);
+            let opened =
+                http2::open_stream(connections, target, needs_fresh_connection(client, exchange), client, exchange)
+                    .await;
+            let opened = opened.map_err(|failure| self.attribute(failure, wait, exchange).after_sent(sent))?;
+            let count = |block: &&Block| {
+                if opened.usage == ConnectionUse::New { &block.connected } else { &block.reused }.add(1)
             };
-            series.as_ref().inspect(|block| counted(block));
-            match self.ask(client, exchange, opened.socket).await {
-                Err(failure) if first && opened.found != ConnectionUse::New && failure.is_silent_end() => {
-                    let harmless = opened.found == ConnectionUse::Idle && is_repeatable(exchange);
-                    let again = client.body.is_replayable() && (!failure.is_sent() || harmless);
+            series.as_ref().inspect(|block| count(block));
+            match self.round_trip(client, exchange, opened.socket).await {
+                Err(failure) if first && opened.usage != ConnectionUse::New && failure.ended_before_response() => {
+                    let repeatable = opened.usage == ConnectionUse::Idle && is_repeatable(exchange);
+                    let resend = client.body.is_replayable() && (!failure.is_sent() || repeatable);
                     // Otherwise the instance has only refused the stream.
                     if failure.is_sent() {
-                        self.lost(again);
+                        self.report_lost_connection(resend);
                     }
-                    if !again {
+                    if !resend {
                         return Err(failure);
                     }
                     (first, sent) = (false, failure.is_sent());
                 }
-                answered => return answered.map_err(|failure| failure.behind_sent(sent)),
+                result => return result.map_err(|failure| failure.after_sent(sent)),
             }
         }
     }
 
     /// Counts a kept connection that ended under the request, and says so in the log; `again`: the request is sent once more.
-    fn lost(&self, again: bool) {
-        self.series().inspect(|block| if again { &block.replaced } else { &block.lost }.add(1));
-        self.service.lost.tell(self.worker.log(), clock::coarse(), "kept_connection_lost", || {
+    fn report_lost_connection(&self, resend: bool) {
+        self.series().inspect(|block| if resend { &block.replaced } else { &block.lost }.add(1));
+        self.service.lost_connections.report(self.worker.log(), clock::coarse(), "kept_connection_lost", || {
             let (service, instance) = (&self.service.name, &self.service.plan.instances[self.picked.index].url);
-            let what = if again { "it is sent again" } else { "it may not be sent again, and has failed" };
+            let what = if resend { "it is sent again" } else { "it may not be sent again, and has failed" };
             format!("a kept connection to {instance} of service {service} ended under a request: {what}")
         });
     }
@@ -138,7 +140,7 @@ impl Attempt<'_, '_> {
     }
 
     /// Sets the deadline: `span` from now, or when the exchange must have an answer, whichever comes first.
-    fn wait(&self, client: &Client, span: Duration) -> Wait {
+    fn start_wait(&self, client: &Client, span: Duration) -> Wait {
         let wait = Wait { since: clock::coarse(), span };
         client.deadline.set(self.due(wait));
         wait
@@ -147,11 +149,11 @@ impl Attempt<'_, '_> {
     /// When `wait` ends.
     fn due(&self, wait: Wait) -> Instant {
         let due = wait.since.saturating_add(wait.span);
-        self.last.map_or(due, |last| last.min(due))
+        self.deadline.map_or(due, |deadline| deadline.min(due))
     }
 
     /// `failure`, which ended `wait`, as what it says about the instance: nothing, if that was not given its time.
-    fn judged(&self, failure: Failure, wait: Wait, exchange: &Exchange) -> Failure {
+    fn attribute(&self, failure: Failure, wait: Wait, exchange: &Exchange) -> Failure {
         match failure {
             Failure::Instance(fault)
                 if matches!(fault.outcome, AttemptOutcome::Timeout | AttemptOutcome::ConnectFailed)
@@ -169,22 +171,22 @@ impl Attempt<'_, '_> {
     /// body, must not be able to take instances out. But an instance that has had half of what the route can give is too slow.
     fn is_cut_short(&self, wait: Wait, exchange: &Exchange) -> bool {
         let now = clock::now();
-        if self.last.is_none_or(|last| now < last) {
+        if self.deadline.is_none_or(|deadline| now < deadline) {
             return false;
         }
-        let own = self.route.deadline.filter(|deadline| now.since(exchange.times.started) >= *deadline);
-        now.since(wait.since) < own.map_or(wait.span, |deadline| wait.span.min(deadline) / 2)
+        let deadline = self.route.deadline.filter(|deadline| now.since(exchange.times.started) >= *deadline);
+        now.since(wait.since) < deadline.map_or(wait.span, |deadline| wait.span.min(deadline) / 2)
     }
 
     /// Sends the request over `connection` and takes the head of the answer.
-    async fn ask(
+    async fn round_trip(
         &self,
         client: &mut Client,
         exchange: &mut Exchange,
         connection: Socket,
     ) -> Result<UpstreamResponse, Failure> {
         let limits = &self.snapshot.plan.limits;
-        if client.body.take_awaited() && !client.say_continue(limits).await {
+        if client.body.take_expects_continue() && !client.send_continue(limits).await {
             return Err(Failure::Halt(Halt::ClientGone));
         }
         // A call may have nothing to say for a while; `idle_timeout` bounds that.
@@ -194,21 +196,21 @@ impl Attempt<'_, '_> {
         let upload =
             Upload::new(&self.worker.buffers, client, exchange, (framing, pace), |out| self.encode(exchange, out));
         let deadline = Rc::clone(&client.deadline);
-        let wait = self.wait(client, self.route.timeout);
-        let mut asking = AttemptProgress { one: self, connection, upload, interim: 0, wait, at_once: true };
-        let result = match deadline.within(|cx| asking.poll(cx, client, exchange)).await {
+        let wait = self.start_wait(client, self.route.timeout);
+        let mut progress = AttemptProgress { attempt: self, connection, upload, interim: 0, wait, immediate: true };
+        let result = match deadline.within(|cx| progress.poll(cx, client, exchange)).await {
             Some(result) => result,
             // Whom was it waiting for? A client that sends too slowly is not the instance's fault.
-            None if asking.upload.waits_for_client() => {
-                client.body.break_off();
+            None if progress.upload.waits_for_client() => {
+                client.body.mark_broken();
                 Err(Failure::Halt(Halt::BodyTimeout))
             }
             None => {
-                asking.connection.distrust();
-                Err(self.judged(asking.fault(AttemptOutcome::Timeout, exchange), asking.wait, exchange))
+                progress.connection.retire_connection();
+                Err(self.attribute(progress.fault(AttemptOutcome::Timeout, exchange), progress.wait, exchange))
             }
         };
-        let AttemptProgress { connection, upload, .. } = asking;
+        let AttemptProgress { connection, upload, .. } = progress;
         match result {
             Ok(framing) => Ok(UpstreamResponse { connection, upload, framing }),
             Err(failure) => {
@@ -230,8 +232,8 @@ fn is_repeatable(exchange: &Exchange) -> bool {
 }
 
 /// Whether the request must not go over a connection that is about to end, because it may not, or cannot, be sent again.
-fn must_last(client: &Client, exchange: &Exchange) -> bool {
-    !is_repeatable(exchange) || !client.body.stays_replayable()
+fn needs_fresh_connection(client: &Client, exchange: &Exchange) -> bool {
+    !is_repeatable(exchange) || !client.body.will_be_replayable()
 }
 
 /// Appends the head of the request as an instance gets it; `via`: with a word about this gateway.
@@ -254,14 +256,14 @@ pub(crate) fn encode(exchange: &Exchange, host: &[u8], framing: Framing, via: bo
 
 /// A request on its way and its answer.
 struct AttemptProgress<'o, 'a, 's> {
-    one: &'o Attempt<'a, 's>,
+    attempt: &'o Attempt<'a, 's>,
     connection: Socket,
     upload: Upload,
     interim: u32,
     /// What is awaited: that the request moves on, then the head of the answer.
     wait: Wait,
     /// Whether the request is sent at once, as far as is known.
-    at_once: bool,
+    immediate: bool,
 }
 
 impl AttemptProgress<'_, '_, '_> {
@@ -277,32 +279,32 @@ impl AttemptProgress<'_, '_, '_> {
         client: &mut Client,
         exchange: &mut Exchange,
     ) -> Poll<Result<Framing, Failure>> {
-        if client.poll_informed(cx) == Poll::Ready(false) {
+        if client.poll_interim(cx) == Poll::Ready(false) {
             return Poll::Ready(Err(Failure::Halt(Halt::ClientGone)));
         }
         if !self.upload.is_sent() && !self.upload.is_abandoned() {
-            let before = self.upload.moved();
+            let before = self.upload.progress();
             match self.upload.poll(cx, client, exchange, &mut self.connection) {
                 // Small requests are sent in the first poll, under the deadline set before it.
-                Poll::Ready(Ok(())) if self.at_once => {}
-                Poll::Ready(Ok(())) => self.wait = self.one.wait(client, self.one.route.timeout),
+                Poll::Ready(Ok(())) if self.immediate => {}
+                Poll::Ready(Ok(())) => self.wait = self.attempt.start_wait(client, self.attempt.route.timeout),
                 Poll::Ready(Err(UploadError::Client(halt))) => return Poll::Ready(Err(Failure::Halt(halt))),
                 // An answer may come all the same.
                 Poll::Ready(Err(UploadError::Instance)) => self.upload.abandon(),
                 Poll::Pending => {
-                    if self.at_once || self.upload.moved() != before {
-                        self.wait = Wait { since: clock::coarse(), span: self.one.route.idle_timeout };
-                        self.at_once = false;
+                    if self.immediate || self.upload.progress() != before {
+                        self.wait = Wait { since: clock::coarse(), span: self.attempt.route.idle_timeout };
+                        self.immediate = false;
                     }
-                    let silence = self.one.due(self.wait);
-                    client.deadline.set(self.upload.due().map_or(silence, |due| due.min(silence)));
+                    let idle_at = self.attempt.due(self.wait);
+                    client.deadline.set(self.upload.due().map_or(idle_at, |due| due.min(idle_at)));
                 }
             }
         }
-        if let Poll::Ready(answered) = self.poll_head(cx, client, exchange) {
-            return Poll::Ready(answered);
+        if let Poll::Ready(result) = self.poll_head(cx, client, exchange) {
+            return Poll::Ready(result);
         }
-        if client.poll_gone(cx, exchange).is_ready() {
+        if client.poll_disconnect(cx, exchange).is_ready() {
             return Poll::Ready(Err(Failure::Halt(Halt::ClientGone)));
         }
         Poll::Pending
@@ -315,7 +317,7 @@ impl AttemptProgress<'_, '_, '_> {
         client: &mut Client,
         exchange: &mut Exchange,
     ) -> Poll<Result<Framing, Failure>> {
-        let limits = &self.one.snapshot.head_limits;
+        let limits = &self.attempt.snapshot.head_limits;
         loop {
             if exchange.response.buffer.len() == exchange.response.buffer.capacity() {
                 // Only heads need more than a small buffer; `parse` refuses those beyond the limit.
@@ -336,8 +338,8 @@ impl AttemptProgress<'_, '_, '_> {
                 if exchange.response.head.status >= 200
                     || (exchange.response.head.status == 101 && exchange.request.upgrades)
                 {
-                    let settled = settle(exchange);
-                    return Poll::Ready(settled.ok_or_else(|| self.fault(AttemptOutcome::Reset, exchange)));
+                    let framing = read_framing(exchange);
+                    return Poll::Ready(framing.ok_or_else(|| self.fault(AttemptOutcome::Reset, exchange)));
                 }
                 self.interim += 1;
                 let Exchange {
@@ -346,10 +348,10 @@ impl AttemptProgress<'_, '_, '_> {
                 } = exchange;
                 let options = response_options.read(&response.fields, response_buffer);
                 // Behind a 101 that nobody asked for comes what is not HTTP.
-                if options.is_err() || response.status == 101 || self.interim > MOST_INTERIM {
+                if options.is_err() || response.status == 101 || self.interim > MAX_INTERIM {
                     return Poll::Ready(Err(self.fault(AttemptOutcome::Reset, exchange)));
                 }
-                if !client.inform(cx, exchange, self.one.snapshot.plan.via) {
+                if !client.forward_interim(cx, exchange, self.attempt.snapshot.plan.via) {
                     return Poll::Ready(Err(Failure::Halt(Halt::ClientGone)));
                 }
                 exchange.response.buffer.drain(..exchange.response.head.len);
@@ -361,7 +363,7 @@ impl AttemptProgress<'_, '_, '_> {
 }
 
 /// The framing of a complete answer; none when the answer is not one that HTTP knows.
-fn settle(exchange: &mut Exchange) -> Option<Framing> {
+fn read_framing(exchange: &mut Exchange) -> Option<Framing> {
     let Exchange {
         request: Request { head, .. },
         response:

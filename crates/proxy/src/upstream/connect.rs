@@ -33,9 +33,9 @@ pub(crate) async fn connect(
             debug!(id = %exchange.request.id.escape_ascii(), "over a new connection");
             return Ok(socket);
         }
-        Some(Err(error)) if is_about_tls(&error) => {
+        Some(Err(error)) if is_tls_error(&error) => {
             debug!(id = %exchange.request.id.escape_ascii(), %error, "no connection: TLS failed");
-            service.refusals.tell(worker.log(), clock::coarse(), "instance_handshake_failed", || {
+            service.refusals.report(worker.log(), clock::coarse(), "instance_handshake_failed", || {
                 format!("TLS with {} of service {}: {error}", service.plan.instances[index].url, service.name)
             });
         }
@@ -46,7 +46,7 @@ pub(crate) async fn connect(
 }
 
 /// Whether a failure to connect is one of TLS, which health and breaker do not tell the reason of.
-fn is_about_tls(error: &io::Error) -> bool {
+fn is_tls_error(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof)
 }
 
@@ -54,7 +54,7 @@ fn is_about_tls(error: &io::Error) -> bool {
 pub(crate) async fn open(service: &Service, index: usize) -> io::Result<Socket> {
     let instances = &mut service.state.instances();
     let instance = instances.nth(index).ok_or(ErrorKind::NotFound)?;
-    let stream = reach(instance.host(), instance.port()).await?;
+    let stream = connect_any(instance.host(), instance.port()).await?;
     stream.set_nodelay(true)?;
     let Some(tls) = service.tls.as_ref().filter(|_| instance.is_secure()) else { return Ok(Socket::Tcp(stream)) };
     let mut tls = Box::new(tls.connect(stream, instance)?);
@@ -63,7 +63,7 @@ pub(crate) async fn open(service: &Service, index: usize) -> io::Result<Socket> 
 }
 
 /// Tries the addresses of `host` in turn.
-async fn reach(host: &str, port: u16) -> io::Result<TcpStream> {
+async fn connect_any(host: &str, port: u16) -> io::Result<TcpStream> {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     if let Ok(address) = bare.parse::<IpAddr>() {
         return TcpStream::connect(SocketAddr::new(address, port)).await;

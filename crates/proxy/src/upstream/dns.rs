@@ -31,20 +31,20 @@ thread_local! {
 pub(crate) async fn addresses(name: &str) -> io::Result<Rc<[IpAddr]>> {
     let lookups = LOOKUPS.with(Rc::clone);
     lookups
-        .find(name, |name| async move { Ok(lookup_host((&*name, 0)).await?.map(|found| found.ip()).collect()) })
+        .lookup(name, |name| async move { Ok(lookup_host((&*name, 0)).await?.map(|result| result.ip()).collect()) })
         .await
 }
 
 impl Lookups {
     /// Waits for the look-up of `name` that is under way, or for a new one by `resolve`.
-    async fn find<F>(self: Rc<Self>, name: &str, resolve: impl FnOnce(Box<str>) -> F) -> io::Result<Rc<[IpAddr]>>
+    async fn lookup<F>(self: Rc<Self>, name: &str, resolve: impl FnOnce(Box<str>) -> F) -> io::Result<Rc<[IpAddr]>>
     where
         F: Future<Output = io::Result<Vec<IpAddr>>> + 'static,
     {
         let known = self.0.borrow().get(name).cloned();
-        let mut found = known.unwrap_or_else(|| self.begin(name, resolve(name.into())));
-        let found = found.wait_for(Option::is_some).await;
-        match found.ok().and_then(|found| found.clone()) {
+        let mut result = known.unwrap_or_else(|| self.start(name, resolve(name.into())));
+        let result = result.wait_for(Option::is_some).await;
+        match result.ok().and_then(|result| result.clone()) {
             Some(Ok(addresses)) if !addresses.is_empty() => Ok(addresses),
             Some(Ok(_)) => Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address")),
             Some(Err((kind, text))) => Err(io::Error::new(kind, &*text)),
@@ -53,7 +53,7 @@ impl Lookups {
     }
 
     /// Begins a look-up, in a task that ends with it and not with those who wait.
-    fn begin(
+    fn start(
         self: &Rc<Self>,
         name: &str,
         resolve: impl Future<Output = io::Result<Vec<IpAddr>>> + 'static,
@@ -62,10 +62,10 @@ impl Lookups {
         self.0.borrow_mut().insert(name.into(), receiver.clone());
         let (lookups, name) = (Rc::clone(self), Box::<str>::from(name));
         tokio::task::spawn_local(async move {
-            let found = resolve.await;
+            let result = resolve.await;
             lookups.0.borrow_mut().remove(&name);
-            let found = found.map(Into::into).map_err(|error| (error.kind(), error.to_string().into()));
-            sender.send_replace(Some(found));
+            let result = result.map(Into::into).map_err(|error| (error.kind(), error.to_string().into()));
+            sender.send_replace(Some(result));
         });
         receiver
     }

@@ -20,7 +20,7 @@ use crate::upstream::hook_body::Streamed;
 /// What a chunk adds to its data, at most.
 const CHUNK_OVERHEAD: usize = 16;
 /// Bytes of a replaced body that are read so that its connection can be used again.
-const MOST_REST: usize = 64 * 1024;
+const MAX_REST: usize = 64 * 1024;
 
 /// A response, being sent.
 pub(crate) struct Download {
@@ -32,12 +32,12 @@ pub(crate) struct Download {
     to: Framing,
     delivery: Delivery,
     /// Why nothing more comes.
-    torn: Option<RelayError>,
+    error: Option<RelayError>,
     /// Bytes of the instance's that were read behind a body that was replaced.
     rest: usize,
     changes: Option<Box<BodyChanges>>,
     /// The hooks that see the body before that.
-    streamed: Option<Box<Streamed>>,
+    hook_stream: Option<Box<Streamed>>,
 }
 
 /// What a body passes that is changed on its way.
@@ -48,7 +48,7 @@ struct BodyChanges {
     /// Bytes went in since the last flush.
     unflushed: bool,
     /// The end has come out, whatever the instance still sends.
-    over: bool,
+    complete: bool,
 }
 
 impl Download {
@@ -67,16 +67,16 @@ impl Download {
         source.start(from, exchange.response.head.len, instance);
         let changes = (!exchange.response.transforms.is_empty() && from != Framing::None).then(|| {
             let transforms = std::mem::take(&mut exchange.response.transforms);
-            Box::new(BodyChanges { transforms, plain: buffers.small(), unflushed: false, over: false })
+            Box::new(BodyChanges { transforms, plain: buffers.small(), unflushed: false, complete: false })
         });
         let stream = exchange.hooks_mut().and_then(|hooks| hooks.stream.take());
-        let streamed = stream.map(|stream| Box::new(Streamed::new(stream, source.is_done())));
+        let hook_stream = stream.map(|stream| Box::new(Streamed::new(stream, source.is_done())));
         let delivery = Delivery::new(pace);
-        let mut download = Self { out, written: 0, source, to, delivery, torn: None, rest: 0, changes, streamed };
+        let mut download = Self { out, written: 0, source, to, delivery, error: None, rest: 0, changes, hook_stream };
         let done = download.changes.as_ref().is_some_and(|changes| changes.transforms.is_done());
-        if done || (download.is_over() && download.changes.is_some()) {
+        if done || (download.is_complete() && download.changes.is_some()) {
             let start = download.out.len();
-            download.change(start);
+            download.transform(start);
         }
         download
     }
@@ -106,14 +106,14 @@ impl Download {
     }
 
     /// Whether nothing more comes.
-    fn is_over(&self) -> bool {
+    fn is_complete(&self) -> bool {
         self.is_replaced()
-            || self.streamed.as_ref().map_or_else(|| self.source.is_done(), |streamed| streamed.is_over())
+            || self.hook_stream.as_ref().map_or_else(|| self.source.is_done(), |hook_stream| hook_stream.is_complete())
     }
 
     /// Whether the client has got a body that does not depend on what the instance still sends.
     fn is_replaced(&self) -> bool {
-        self.changes.as_ref().is_some_and(|changes| changes.over)
+        self.changes.as_ref().is_some_and(|changes| changes.complete)
     }
 
     /// Whether it is the client that is waited for.
@@ -123,8 +123,8 @@ impl Download {
 
     /// When the client, at the other end of `socket`, has become too slow in reading, or has been still for as long as `patience`. None
     /// while it is not waited for.
-    pub(crate) fn due(&mut self, socket: &Socket, patience: Duration) -> Option<Instant> {
-        self.delivery.due(clock::coarse(), patience, || socket.unacknowledged())
+    pub(crate) fn due(&mut self, socket: &Socket, idle_timeout: Duration) -> Option<Instant> {
+        self.delivery.due(clock::coarse(), idle_timeout, || socket.unacknowledged())
     }
 
     /// Sends on. Ready when everything is sent.
@@ -136,36 +136,36 @@ impl Download {
         instance: &mut Socket,
     ) -> Poll<Result<(), RelayError>> {
         loop {
-            let mut dry = false;
-            while !self.is_over() && self.room() > 0 && !dry && self.torn.is_none() {
+            let mut starved = false;
+            while !self.is_complete() && self.room() > 0 && !starved && self.error.is_none() {
                 let (start, room) = (self.out.len(), self.room());
                 let (into, room) = match &mut self.changes {
                     None => (&mut self.out, room),
                     Some(changes) => (&mut changes.plain, room.min(SMALL)),
                 };
-                let taken = match &mut self.streamed {
+                let taken = match &mut self.hook_stream {
                     None => {
-                        let taken = self.source.poll_take(cx, instance, &mut exchange.response.buffer, into, room);
+                        let taken = self.source.poll_data(cx, instance, &mut exchange.response.buffer, into, room);
                         taken.map_err(|_| RelayError::Instance)
                     }
-                    Some(streamed) => streamed.poll_take(cx, &mut self.source, instance, exchange, into),
+                    Some(hook_stream) => hook_stream.poll_data(cx, &mut self.source, instance, exchange, into),
                 };
                 match taken {
-                    Poll::Ready(Ok(_)) => self.pass(start, exchange),
-                    Poll::Ready(Err(cut)) => {
+                    Poll::Ready(Ok(_)) => self.process(start, exchange),
+                    Poll::Ready(Err(error)) => {
                         // What came before is sent on, but nothing that could end the body.
                         self.out.truncate(start);
-                        self.torn = Some(cut);
+                        self.error = Some(error);
                     }
                     Poll::Pending => {
-                        dry = true;
+                        starved = true;
                         self.flush();
                     }
                 }
             }
-            if self.is_over() {
+            if self.is_complete() {
                 // Trailers speak of the body as the instance sent it; those of a call say how it ended.
-                let apply = self.streamed.is_none() || exchange.is_call();
+                let apply = self.hook_stream.is_none() || exchange.is_call();
                 let trailers = if apply { trailers(&self.source, self.changes.is_some()) } else { Cow::default() };
                 client.socket.end(&trailers);
             }
@@ -186,23 +186,23 @@ impl Download {
                     _ => return Poll::Ready(Err(RelayError::Client)),
                 }
             }
-            if self.is_over() {
+            if self.is_complete() {
                 return Poll::Ready(client.socket.finish().map_err(|_| RelayError::Client));
             }
-            if let Some(cut) = self.torn {
-                return Poll::Ready(Err(cut));
+            if let Some(error) = self.error {
+                return Poll::Ready(Err(error));
             }
             self.out.clear();
             self.written = 0;
-            if dry {
+            if starved {
                 return Poll::Pending;
             }
         }
     }
 
     /// Passes on what was taken, which lies in `out` from `start` on, or in front of the transforms.
-    fn pass(&mut self, start: usize, exchange: &mut Exchange) {
-        if self.streamed.is_none() {
+    fn process(&mut self, start: usize, exchange: &mut Exchange) {
+        if self.hook_stream.is_none() {
             // The cache keeps bodies as instances send them.
             if let Some(cache) = exchange.cache_mut() {
                 cache.take(self.changes.as_ref().map_or(&self.out[start..], |changes| &changes.plain));
@@ -214,11 +214,11 @@ impl Download {
                 changes.plain.clear();
             }
         } else if self.changes.is_some() {
-            self.change(start);
+            self.transform(start);
         } else {
-            self.close_piece(start);
+            self.finish_chunk(start);
         }
-        if self.streamed.is_none() && self.source.is_done() {
+        if self.hook_stream.is_none() && self.source.is_done() {
             if let Some(cache) = exchange.cache_mut() {
                 cache.complete();
             }
@@ -233,10 +233,12 @@ impl Download {
         exchange: &mut Exchange,
         instance: &mut Socket,
     ) -> Poll<()> {
-        let Some(changes) = self.changes.as_mut().filter(|_| self.streamed.is_none()) else { return Poll::Ready(()) };
-        while !self.source.is_done() && self.rest < MOST_REST {
+        let Some(changes) = self.changes.as_mut().filter(|_| self.hook_stream.is_none()) else {
+            return Poll::Ready(());
+        };
+        while !self.source.is_done() && self.rest < MAX_REST {
             changes.plain.clear();
-            let taken = self.source.poll_take(cx, instance, &mut exchange.response.buffer, &mut changes.plain, SMALL);
+            let taken = self.source.poll_data(cx, instance, &mut exchange.response.buffer, &mut changes.plain, SMALL);
             let Ok(n) = ready!(taken) else { break };
             self.rest += n;
         }
@@ -249,15 +251,15 @@ impl Download {
     }
 
     /// Sends what was taken through the transforms, and frames what comes out.
-    fn change(&mut self, start: usize) {
-        let over = self.is_over();
+    fn transform(&mut self, start: usize) {
+        let complete = self.is_complete();
         let Some(changes) = &mut self.changes else { return };
-        let over = over || changes.transforms.is_done();
-        changes.over = over;
-        changes.transforms.push(&changes.plain, over, &mut self.out);
+        let complete = complete || changes.transforms.is_done();
+        changes.complete = complete;
+        changes.transforms.push(&changes.plain, complete, &mut self.out);
         changes.plain.clear();
         changes.unflushed = true;
-        self.close_piece(start);
+        self.finish_chunk(start);
     }
 
     /// Lets out what transforms hold back of a stream: its client may wait for it. A body of known length comes without pauses.
@@ -268,13 +270,13 @@ impl Download {
         {
             changes.unflushed = false;
             changes.transforms.flush(&mut self.out);
-            self.close_piece(start);
+            self.finish_chunk(start);
         }
     }
 
     /// Room for body bytes behind what waits to be sent.
     fn room(&self) -> usize {
-        if self.streamed.is_some() {
+        if self.hook_stream.is_some() {
             // Pieces from hooks have any size: the next is taken when the last is nearly gone.
             return SMALL.saturating_sub(self.out.len());
         }
@@ -282,13 +284,13 @@ impl Download {
     }
 
     /// Frames the bytes from `start` on, and ends the body if the instance has.
-    fn close_piece(&mut self, start: usize) {
+    fn finish_chunk(&mut self, start: usize) {
         if self.to == Framing::Chunked {
             chunked::wrap(&mut self.out, start);
-            if self.is_over() {
+            if self.is_complete() {
                 // Hooks that see pieces make a body that trailers do not speak of.
                 let changed = self.changes.is_some();
-                let kept = if self.streamed.is_none() { trailers(&self.source, changed) } else { Cow::default() };
+                let kept = if self.hook_stream.is_none() { trailers(&self.source, changed) } else { Cow::default() };
                 chunked::finish(&mut self.out, &kept);
             }
         }

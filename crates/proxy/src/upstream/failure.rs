@@ -17,17 +17,17 @@ pub(crate) struct Fault {
     /// Whether any of the request was written, and may have been acted upon.
     pub(crate) sent: bool,
     /// Whether any byte of an answer was read.
-    pub(crate) answered: bool,
+    pub(crate) response_started: bool,
 }
 
 impl Failure {
-    pub(crate) fn instance(outcome: AttemptOutcome, sent: bool, answered: bool) -> Self {
-        Self::Instance(Fault { outcome, sent, answered })
+    pub(crate) fn instance(outcome: AttemptOutcome, sent: bool, response_started: bool) -> Self {
+        Self::Instance(Fault { outcome, sent, response_started })
     }
 
     /// Whether a connection ended, or was reset, before the first byte of an answer.
-    pub(crate) fn is_silent_end(&self) -> bool {
-        matches!(self, Self::Instance(fault) if fault.outcome == AttemptOutcome::Reset && !fault.answered)
+    pub(crate) fn ended_before_response(&self) -> bool {
+        matches!(self, Self::Instance(fault) if fault.outcome == AttemptOutcome::Reset && !fault.response_started)
     }
 
     /// Whether any of the request may have been acted upon.
@@ -36,7 +36,7 @@ impl Failure {
     }
 
     /// The same, behind a connection on which something was written already.
-    pub(crate) fn behind_sent(self, sent: bool) -> Self {
+    pub(crate) fn after_sent(self, sent: bool) -> Self {
         match self {
             Self::Instance(fault) => Self::Instance(Fault { sent: fault.sent || sent, ..fault }),
             halt @ Self::Halt(_) => halt,

@@ -15,7 +15,7 @@ pub(crate) struct Streamed {
     stream: Box<dyn HookStream>,
     /// The bytes as they come.
     raw: Vec<u8>,
-    over: bool,
+    complete: bool,
 }
 
 impl Streamed {
@@ -24,16 +24,16 @@ impl Streamed {
         if ended {
             stream.push(&[], true);
         }
-        Self { stream, raw: Vec::with_capacity(SMALL), over: false }
+        Self { stream, raw: Vec::with_capacity(SMALL), complete: false }
     }
 
     /// Whether everything has come out.
-    pub(crate) fn is_over(&self) -> bool {
-        self.over
+    pub(crate) fn is_complete(&self) -> bool {
+        self.complete
     }
 
     /// Appends a piece that has come out of the hooks, which are given what they take. Ready with the number of bytes.
-    pub(crate) fn poll_take(
+    pub(crate) fn poll_data(
         &mut self,
         cx: &mut Context<'_>,
         source: &mut BodyReader,
@@ -43,7 +43,7 @@ impl Streamed {
     ) -> Poll<Result<usize, RelayError>> {
         while !source.is_done() && self.stream.poll_ready(cx).is_ready() {
             self.raw.clear();
-            match source.poll_take(cx, instance, &mut exchange.response.buffer, &mut self.raw, SMALL) {
+            match source.poll_data(cx, instance, &mut exchange.response.buffer, &mut self.raw, SMALL) {
                 Poll::Ready(Ok(_)) => {
                     // The cache keeps bodies as instances send them.
                     if let Some(cache) = exchange.cache_mut() {
@@ -63,7 +63,7 @@ impl Streamed {
         let before = out.len();
         match self.stream.poll_pull(cx, out) {
             Poll::Ready(Ok(more)) => {
-                self.over = !more;
+                self.complete = !more;
                 Poll::Ready(Ok(out.len() - before))
             }
             Poll::Ready(Err(_)) => Poll::Ready(Err(RelayError::Hook)),

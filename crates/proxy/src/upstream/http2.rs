@@ -27,7 +27,7 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 /// The same for all answers on a connection.
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// Bytes of an answer's head that are taken in at all; `limits.max_head`, which is at most that, is looked at later.
-const HEAD: u32 = 1024 * 1024;
+const MAX_HEAD: u32 = 1024 * 1024;
 /// Streams reset by the gateway, because their clients went away, of which late frames are still expected.
 const RESET_STREAMS: usize = 100;
 
@@ -42,52 +42,52 @@ pub(crate) struct StreamTarget<'a> {
 /// A stream on which nothing was sent yet.
 pub(crate) struct OpenedStream {
     pub(crate) socket: Socket,
-    pub(crate) found: ConnectionUse,
+    pub(crate) usage: ConnectionUse,
 }
 
 /// A stream to `target`, up to the deadline that is set on `client`, and only as long as the client stays.
 ///
 /// `surely`: the connection must not end under the request. So others use it, or it was used of late and is looked at for its end.
-pub(crate) async fn take(
+pub(crate) async fn open_stream(
     connections: &SharedConnections,
     target: StreamTarget<'_>,
-    surely: bool,
+    must_be_fresh: bool,
     client: &mut Client,
     exchange: &mut Exchange,
 ) -> Result<OpenedStream, Failure> {
-    let (shared, place, found) = loop {
-        let (shared, place) = place(connections, target, surely)
+    let (shared, permit, usage) = loop {
+        let (shared, permit) = acquire(connections, target, must_be_fresh)
             .ok_or_else(|| Failure::instance(AttemptOutcome::ConnectFailed, false, false))?;
-        let found = shared.found();
-        if !surely || found != ConnectionUse::Idle {
-            break (shared, place, found);
+        let usage = shared.usage();
+        if !must_be_fresh || usage != ConnectionUse::Idle {
+            break (shared, permit, usage);
         }
         // Behind a turn of the event loop, in which the task that drives it reads what the kernel has.
         tokio::task::yield_now().await;
         if shared.is_usable() {
-            break (shared, place, found);
+            break (shared, permit, usage);
         }
     };
     let connected = client.wait(exchange, |cx| shared.poll_open(cx)).await.map_err(Failure::Halt)?;
     match connected.flatten() {
         Some(connection) => {
-            debug!(id = %exchange.request.id.escape_ascii(), ?found, "over a shared connection");
+            debug!(id = %exchange.request.id.escape_ascii(), found = ?usage, "over a shared connection");
             let socket =
-                Socket::Stream(Box::new(H2Stream::asking(connection, scheme(target.service, target.index), place)));
-            Ok(OpenedStream { socket, found })
+                Socket::Stream(Box::new(H2Stream::outbound(connection, scheme(target.service, target.index), permit)));
+            Ok(OpenedStream { socket, usage })
         }
         None => Err(Failure::instance(AttemptOutcome::ConnectFailed, false, false)),
     }
 }
 
 /// A place on a connection, a new one if need be.
-fn place(
+fn acquire(
     connections: &SharedConnections,
     target: StreamTarget<'_>,
-    surely: bool,
+    must_be_fresh: bool,
 ) -> Option<(Rc<SharedConnection>, StreamPermit)> {
     let StreamTarget { snapshot, service, index } = target;
-    connections.place(service.pools[index], service.plan.max_streams, surely, || {
+    connections.acquire(service.pools[index], service.plan.max_streams, must_be_fresh, || {
         // The task that drives it outlives the exchange.
         snapshot.services.get(&*service.name).map(|service| connect(service, index))
     })
@@ -97,7 +97,7 @@ fn place(
 fn connect(service: &Arc<Service>, index: usize) -> Rc<SharedConnection> {
     let shared = SharedConnection::new(service.plan.idle_timeout.0);
     let (service, timeout) = (Arc::clone(service), service.plan.connect_timeout.0);
-    let (driven, places) = (Rc::downgrade(&shared), Rc::clone(&shared.places));
+    let (driven, permits) = (Rc::downgrade(&shared), Rc::clone(&shared.permits));
     tokio::task::spawn_local(async move {
         let opened = tokio::time::timeout(timeout, open(&service, index)).await;
         let connection = match opened {
@@ -113,7 +113,7 @@ fn connect(service: &Arc<Service>, index: usize) -> Rc<SharedConnection> {
             // Every stream hears of an error itself.
             let _ = connection.await;
         }
-        places.retire();
+        permits.retire();
         if let Some(shared) = driven.upgrade() {
             shared.set(ConnectionState::Dead);
         }
@@ -136,7 +136,7 @@ pub(super) async fn open(service: &Service, index: usize) -> io::Result<(SendReq
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER)
         .data_frame_budget(HELD_FRAMES)
-        .max_header_list_size(HEAD)
+        .max_header_list_size(MAX_HEAD)
         .max_concurrent_reset_streams(RESET_STREAMS)
         // What still comes for a stream after that is no error of the instance.
         .max_local_error_reset_streams(None);

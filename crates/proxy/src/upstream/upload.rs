@@ -22,9 +22,9 @@ pub(crate) struct Upload {
     framing: Framing,
     ended: bool,
     abandoned: bool,
-    pieces: u64,
+    flushes: u64,
     /// Bytes taken from the client and bytes given to the instance.
-    moved: u64,
+    progress: u64,
     pace: Pace,
 }
 
@@ -50,9 +50,10 @@ impl Upload {
         let mut out = if large { buffers.bulk() } else { buffers.small() };
         encode(&mut out);
         let start = out.len();
-        out.extend_from_slice(client.body.kept());
-        let mut upload = Self { out, written: 0, framing, ended: false, abandoned: false, pieces: 0, moved: 0, pace };
-        upload.close_piece(client, start);
+        out.extend_from_slice(client.body.buffered());
+        let mut upload =
+            Self { out, written: 0, framing, ended: false, abandoned: false, flushes: 0, progress: 0, pace };
+        upload.finish_chunk(client, start);
         upload
     }
 
@@ -68,12 +69,12 @@ impl Upload {
 
     /// Whether anything was sent.
     pub(crate) fn is_started(&self) -> bool {
-        self.written > 0 || self.pieces > 0
+        self.written > 0 || self.flushes > 0
     }
 
     /// A number that grows whenever the client or the instance moves.
-    pub(crate) fn moved(&self) -> u64 {
-        self.moved
+    pub(crate) fn progress(&self) -> u64 {
+        self.progress
     }
 
     /// Whether it is the client that is waited for.
@@ -117,7 +118,7 @@ impl Upload {
                 match ready!(instance.poll_write(cx, &self.out[self.written..])) {
                     Ok(n) if n > 0 => {
                         self.written += n;
-                        self.moved += n as u64;
+                        self.progress += n as u64;
                     }
                     // What the client asks for has no words in the instance's protocol.
                     Err(error) if error.kind() == ErrorKind::InvalidInput => {
@@ -132,14 +133,14 @@ impl Upload {
             }
             self.out.clear();
             self.written = 0;
-            self.pieces += 1;
+            self.flushes += 1;
             let filled = ready!(self.poll_fill(cx, client, exchange));
             filled.map_err(UploadError::Client)?;
         }
     }
 
     /// Sends on a request that is answered before it was sent completely, as long as somebody takes it.
-    pub(crate) fn poll_on(
+    pub(crate) fn poll_remaining(
         &mut self,
         cx: &mut Context<'_>,
         client: &mut Client,
@@ -169,7 +170,7 @@ impl Upload {
         let start = self.out.len();
         let room = self.room();
         let Client { body, socket, .. } = client;
-        match body.poll_take(cx, socket, exchange, &mut self.out, room) {
+        match body.poll_data(cx, socket, exchange, &mut self.out, room) {
             Poll::Pending => {
                 self.pace.wait(clock::now());
                 Poll::Pending
@@ -177,15 +178,15 @@ impl Upload {
             Poll::Ready(Err(halt)) => Poll::Ready(Err(halt)),
             Poll::Ready(Ok(n)) => {
                 self.pace.moved(clock::now(), n);
-                self.moved += n as u64;
-                self.close_piece(client, start);
+                self.progress += n as u64;
+                self.finish_chunk(client, start);
                 Poll::Ready(Ok(()))
             }
         }
     }
 
     /// Frames the bytes from `start` on, and ends the body if the client has.
-    fn close_piece(&mut self, client: &Client, start: usize) {
+    fn finish_chunk(&mut self, client: &Client, start: usize) {
         self.ended = client.body.is_done();
         if self.framing == Framing::Chunked {
             chunked::wrap(&mut self.out, start);

@@ -7,14 +7,14 @@ use std::task::{Poll, ready};
 use pylae_core::request::grpc;
 use pylae_http::ResponseHead;
 
-use super::probe::{DRAINED, LIMITS, ProbeResult, send};
+use super::probe::{LIMITS, MAX_DRAINED, ProbeResult, send};
 use crate::io::socket::Socket;
 
 /// What a service that is well says of itself: `SERVING`.
 const SERVING: u8 = 1;
 
 /// Asks whether the service called `name` is well; no name asks for the server as a whole.
-pub(super) async fn ask(socket: &mut Socket, authority: &str, name: &str) -> io::Result<ProbeResult> {
+pub(super) async fn probe(socket: &mut Socket, authority: &str, name: &str) -> io::Result<ProbeResult> {
     let message = request(name);
     let head = format!(
         "POST /grpc.health.v1.Health/Check HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: pylae-health-check\r\n\
@@ -60,7 +60,7 @@ fn is_serving(body: &[u8]) -> bool {
 /// The head of the final answer, and everything that was read, up to its end.
 async fn read(socket: &mut Socket) -> io::Result<(ResponseHead, Vec<u8>)> {
     let mut head = ResponseHead::default();
-    let mut buffer = Vec::with_capacity(LIMITS.head + DRAINED);
+    let mut buffer = Vec::with_capacity(LIMITS.head + MAX_DRAINED);
     poll_fn(|cx| {
         while ready!(socket.poll_read(cx, &mut buffer, usize::MAX))? > 0 {
             if buffer.len() == buffer.capacity() {

@@ -10,7 +10,7 @@ use crate::io::socket::Socket;
 /// Bounds on an answer's head.
 pub(super) const LIMITS: HeadLimits = HeadLimits { head: 16 * 1024, target: 0, fields: 100 };
 /// Most bytes read of an answer's body.
-pub(super) const DRAINED: usize = 64 * 1024;
+pub(super) const MAX_DRAINED: usize = 64 * 1024;
 
 /// What a check has seen.
 pub(super) struct ProbeResult {

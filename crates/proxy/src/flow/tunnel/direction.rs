@@ -20,9 +20,9 @@ pub(super) struct Direction {
     ready: usize,
     state: State,
     /// The source has ended the connection.
-    ended: bool,
+    source_ended: bool,
     /// Where the source's next frame begins is not known any more.
-    deaf: bool,
+    out_of_sync: bool,
     received: u64,
     delivery: Delivery,
 }
@@ -30,7 +30,7 @@ pub(super) struct Direction {
 enum State {
     Open,
     /// The same, but this Close frame of the gateway's own goes in the place of the source's.
-    Owing(Vec<u8>),
+    DeferredClose(Vec<u8>),
     /// The rest of the frame under way passes, and then this Close frame of the gateway's own.
     Closing(Vec<u8>),
     /// The target has a Close frame: what still comes is thrown away.
@@ -66,12 +66,12 @@ impl Direction {
             written: 0,
             ready: 0,
             state: State::Open,
-            ended: false,
-            deaf: false,
+            source_ended: false,
+            out_of_sync: false,
             received: early.len() as u64,
             delivery: Delivery::new(pace),
         };
-        let violation = direction.sort().err();
+        let violation = direction.scan().err();
         (direction, violation)
     }
 
@@ -91,18 +91,18 @@ impl Direction {
     }
 
     /// Whether the source has sent a Close frame.
-    pub(super) fn is_heard(&self) -> bool {
-        !self.deaf && self.frames.is_closed()
+    pub(super) fn has_received_close(&self) -> bool {
+        !self.out_of_sync && self.frames.is_closed()
     }
 
     /// Whether the target has taken a Close frame.
-    pub(super) fn is_told(&self) -> bool {
+    pub(super) fn has_sent_close(&self) -> bool {
         matches!(self.state, State::Closed) && self.written == self.ready
     }
 
     /// When the target, at the other end of `to`, has read nothing for too long, or too little; none while it is not waited for.
-    pub(super) fn due(&mut self, to: &Socket, patience: Duration) -> Option<Instant> {
-        self.delivery.due(clock::coarse(), patience, || to.unacknowledged())
+    pub(super) fn due(&mut self, to: &Socket, idle_timeout: Duration) -> Option<Instant> {
+        self.delivery.due(clock::coarse(), idle_timeout, || to.unacknowledged())
     }
 
     /// Whether it is the target that is waited for.
@@ -112,24 +112,24 @@ impl Direction {
 
     /// Has the target get this Close frame, behind the frame under way, unless it has one.
     pub(super) fn close(&mut self, frame: Vec<u8>) {
-        if matches!(self.state, State::Open | State::Owing(_)) {
+        if matches!(self.state, State::Open | State::DeferredClose(_)) {
             self.state = State::Closing(frame);
             // Nothing can be broken in that state.
-            let _ = self.sort();
+            let _ = self.scan();
         }
     }
 
     /// Has the target get this Close frame in the place of the source's own, or at [`pay`](Self::pay), unless it has one.
-    pub(super) fn owe(&mut self, frame: Vec<u8>) {
+    pub(super) fn defer_close(&mut self, frame: Vec<u8>) {
         if matches!(self.state, State::Open) {
-            self.state = State::Owing(frame);
+            self.state = State::DeferredClose(frame);
             self.frames.hold_close();
         }
     }
 
     /// Does not wait for the source's own Close frame any longer.
-    pub(super) fn pay(&mut self) {
-        if let State::Owing(frame) = &mut self.state {
+    pub(super) fn send_deferred_close(&mut self) {
+        if let State::DeferredClose(frame) = &mut self.state {
             let frame = std::mem::take(frame);
             self.close(frame);
         }
@@ -147,14 +147,14 @@ impl Direction {
             if ready!(self.poll_write(cx, to)).is_err() {
                 return Poll::Ready(DirectionEnd::Target);
             }
-            if self.ended {
+            if self.source_ended {
                 return Poll::Ready(DirectionEnd::Source);
             }
             self.make_room(buffers);
             match from.poll_read(cx, &mut self.buffer, usize::MAX) {
                 Poll::Ready(Ok(n)) if n > 0 => self.received += n as u64,
                 Poll::Ready(_) => {
-                    self.ended = true;
+                    self.source_ended = true;
                     self.buffer.clear();
                 }
                 Poll::Pending => {
@@ -164,7 +164,7 @@ impl Direction {
                     return Poll::Pending;
                 }
             }
-            if let Err(violation) = self.sort() {
+            if let Err(violation) = self.scan() {
                 return Poll::Ready(DirectionEnd::Broken(violation));
             }
         }
@@ -205,9 +205,9 @@ impl Direction {
     }
 
     /// Finds out how much of what was read may be written.
-    fn sort(&mut self) -> Result<(), Violation> {
+    fn scan(&mut self) -> Result<(), Violation> {
         match &mut self.state {
-            State::Open | State::Owing(_) => {
+            State::Open | State::DeferredClose(_) => {
                 let (passed, found) = self.frames.scan(&self.buffer[self.ready..]);
                 self.ready += passed;
                 if found == ScanEnd::More {
@@ -215,10 +215,10 @@ impl Direction {
                 }
                 self.buffer.truncate(self.ready);
                 if let ScanEnd::Broken(violation) = found {
-                    self.deaf = true;
+                    self.out_of_sync = true;
                     return Err(violation);
                 }
-                if let State::Owing(frame) = std::mem::replace(&mut self.state, State::Closed) {
+                if let State::DeferredClose(frame) = std::mem::replace(&mut self.state, State::Closed) {
                     self.buffer.extend_from_slice(&frame);
                     self.ready += frame.len();
                 }
@@ -239,13 +239,13 @@ impl Direction {
 
     /// Throws away what lies behind the end of what may be written; only whether the source sends a Close frame is of interest.
     fn discard(&mut self) {
-        if !self.deaf {
+        if !self.out_of_sync {
             let (passed, found) = self.frames.scan(&self.buffer[self.ready..]);
             if found == ScanEnd::More {
                 self.buffer.drain(self.ready..self.ready + passed);
                 return;
             }
-            self.deaf = found != ScanEnd::Closed;
+            self.out_of_sync = found != ScanEnd::Closed;
         }
         self.buffer.truncate(self.ready);
     }

@@ -10,10 +10,10 @@ use crate::io::clock;
 /// How many streams are open on a connection, and since when there is none.
 #[derive(Default)]
 pub(crate) struct StreamPermits {
-    taken: Cell<usize>,
-    free_since: Cell<Instant>,
+    in_use: Cell<usize>,
+    idle_since: Cell<Instant>,
     retired: Cell<bool>,
-    cut: Cell<bool>,
+    aborted: Cell<bool>,
 }
 
 /// A stream's place, until dropped.
@@ -21,19 +21,19 @@ pub(crate) struct StreamPermit(Rc<StreamPermits>);
 
 impl StreamPermits {
     /// All free from now on.
-    pub(crate) fn free() -> Rc<Self> {
-        Rc::new(Self { free_since: Cell::new(clock::coarse()), ..Self::default() })
+    pub(crate) fn new() -> Rc<Self> {
+        Rc::new(Self { idle_since: Cell::new(clock::coarse()), ..Self::default() })
     }
 
     /// Takes a place.
-    pub(crate) fn take(self: &Rc<Self>) -> StreamPermit {
-        self.taken.set(self.taken.get() + 1);
+    pub(crate) fn acquire(self: &Rc<Self>) -> StreamPermit {
+        self.in_use.set(self.in_use.get() + 1);
         StreamPermit(Rc::clone(self))
     }
 
     /// Number of places taken.
-    pub(crate) fn taken(&self) -> usize {
-        self.taken.get()
+    pub(crate) fn in_use(&self) -> usize {
+        self.in_use.get()
     }
 
     /// Says that the connection is to be given no more.
@@ -47,13 +47,13 @@ impl StreamPermits {
     }
 
     /// Says that the connection is cut off because its client does not read.
-    pub(crate) fn cut(&self) {
-        self.cut.set(true);
+    pub(crate) fn mark_aborted(&self) {
+        self.aborted.set(true);
     }
 
     /// When the last place became free.
-    pub(crate) fn free_since(&self) -> Instant {
-        self.free_since.get()
+    pub(crate) fn idle_since(&self) -> Instant {
+        self.idle_since.get()
     }
 }
 
@@ -64,16 +64,16 @@ impl StreamPermit {
     }
 
     /// Whether the connection was cut off because its client does not read.
-    pub(crate) fn is_cut(&self) -> bool {
-        self.0.cut.get()
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.0.aborted.get()
     }
 }
 
 impl Drop for StreamPermit {
     fn drop(&mut self) {
-        self.0.taken.set(self.0.taken.get() - 1);
-        if self.0.taken.get() == 0 {
-            self.0.free_since.set(clock::coarse());
+        self.0.in_use.set(self.0.in_use.get() - 1);
+        if self.0.in_use.get() == 0 {
+            self.0.idle_since.set(clock::coarse());
         }
     }
 }

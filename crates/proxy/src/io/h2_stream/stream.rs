@@ -18,19 +18,19 @@ use super::heads::{self, Malformed};
 use super::permit::StreamPermit;
 
 /// Most bytes handed to the connection at once: what it holds of a stream that its peer does not read.
-const PIECE: usize = 64 * 1024;
+const MAX_WRITE: usize = 64 * 1024;
 
 /// Bytes below which a piece that waits is copied, and does not keep alive the memory that it was read into.
-const CRUMB: usize = 1024;
+const COALESCE_BELOW: usize = 1024;
 
 /// One stream, on either side of the gateway.
 pub(crate) struct H2Stream {
     incoming: Incoming,
     outgoing: Outgoing,
-    held: Held,
+    held: HeldData,
     /// What stood behind the body, as lines.
     trailers: Vec<u8>,
-    ending: SendState,
+    send_state: SendState,
     /// The peer is sure not to have acted on the request.
     unprocessed: bool,
     /// Why the request that it carries is none, if it is not.
@@ -38,30 +38,30 @@ pub(crate) struct H2Stream {
     /// It is to become a WebSocket: the answer that grants it says so in other words.
     websocket: bool,
     /// Frees its place on the connection when the stream is over.
-    place: StreamPermit,
+    permit: StreamPermit,
 }
 
 /// Body bytes that have come and were not taken.
 #[derive(Default)]
-struct Held {
+struct HeldData {
     pieces: VecDeque<Bytes>,
     /// Small pieces behind them, put together.
-    crumbs: BytesMut,
+    coalesced: BytesMut,
 }
 
 /// What the peer sends.
 enum Incoming {
     /// Nothing before it was asked.
-    Nothing,
+    NotRequested,
     /// The head of an answer.
     Head(ResponseFuture),
     Body(RecvStream),
-    Over,
+    Done,
 }
 
 /// What is sent to the peer.
 enum Outgoing {
-    Answer(SendResponse<Bytes>),
+    Response(SendResponse<Bytes>),
     Request(SendRequest<Bytes>, Scheme),
     Body(SendStream<Bytes>),
     Failed,
@@ -76,31 +76,31 @@ enum SendState {
 
 impl H2Stream {
     /// A client's request, whose head was taken out already, and the way to answer it.
-    pub(crate) fn answering(
+    pub(crate) fn inbound(
         body: RecvStream,
-        answer: SendResponse<Bytes>,
+        response: SendResponse<Bytes>,
         websocket: bool,
-        place: StreamPermit,
+        permit: StreamPermit,
     ) -> Self {
-        Self { websocket, ..Self::new(Incoming::Body(body), Outgoing::Answer(answer), place) }
+        Self { websocket, ..Self::new(Incoming::Body(body), Outgoing::Response(response), permit) }
     }
 
     /// A request to an instance, which is still to be written.
-    pub(crate) fn asking(connection: SendRequest<Bytes>, scheme: Scheme, place: StreamPermit) -> Self {
-        Self::new(Incoming::Nothing, Outgoing::Request(connection, scheme), place)
+    pub(crate) fn outbound(connection: SendRequest<Bytes>, scheme: Scheme, permit: StreamPermit) -> Self {
+        Self::new(Incoming::NotRequested, Outgoing::Request(connection, scheme), permit)
     }
 
-    fn new(incoming: Incoming, outgoing: Outgoing, place: StreamPermit) -> Self {
+    fn new(incoming: Incoming, outgoing: Outgoing, permit: StreamPermit) -> Self {
         Self {
             incoming,
             outgoing,
-            held: Held::default(),
+            held: HeldData::default(),
             trailers: Vec::new(),
-            ending: SendState::Open,
+            send_state: SendState::Open,
             unprocessed: false,
             refusal: None,
             websocket: false,
-            place,
+            permit,
         }
     }
 
@@ -123,21 +123,21 @@ impl H2Stream {
         loop {
             match &mut self.incoming {
                 // Nobody was asked, and nobody will be: without this the answer would be awaited until its deadline.
-                Incoming::Nothing if matches!(self.outgoing, Outgoing::Failed) => {
+                Incoming::NotRequested if matches!(self.outgoing, Outgoing::Failed) => {
                     return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
                 }
-                Incoming::Nothing => return Poll::Pending,
-                Incoming::Over => return Poll::Ready(Ok(0)),
-                Incoming::Head(answer) => {
+                Incoming::NotRequested => return Poll::Pending,
+                Incoming::Done => return Poll::Ready(Ok(0)),
+                Incoming::Head(response) => {
                     // Asked for the final head at once, h2 would throw those before it away.
-                    if let Poll::Ready(Some(interim)) = answer.poll_informational(cx) {
-                        let (head, ()) = interim.map_err(|error| self.broken(&error))?.into_parts();
+                    if let Poll::Ready(Some(interim)) = response.poll_informational(cx) {
+                        let (head, ()) = interim.map_err(|error| self.on_error(&error))?.into_parts();
                         let start = buffer.len();
                         heads::write_response(head.status, &head.headers, buffer).map_err(malformed)?;
                         return Poll::Ready(Ok(buffer.len() - start));
                     }
-                    let answer = ready!(std::pin::Pin::new(answer).poll(cx));
-                    let (head, body) = answer.map_err(|error| self.broken(&error))?.into_parts();
+                    let response = ready!(std::pin::Pin::new(response).poll(cx));
+                    let (head, body) = response.map_err(|error| self.on_error(&error))?.into_parts();
                     let start = buffer.len();
                     heads::write_response(head.status, &head.headers, buffer).map_err(malformed)?;
                     self.incoming = Incoming::Body(body);
@@ -159,15 +159,15 @@ impl H2Stream {
                     }
                     match ready!(body.poll_data(cx)) {
                         Some(Ok(data)) => self.held.pieces.push_back(data),
-                        Some(Err(error)) => return Poll::Ready(Err(self.broken(&error))),
+                        Some(Err(error)) => return Poll::Ready(Err(self.on_error(&error))),
                         None => {
-                            let trailers = ready!(body.poll_trailers(cx)).map_err(|error| self.broken(&error))?;
+                            let trailers = ready!(body.poll_trailers(cx)).map_err(|error| self.on_error(&error))?;
                             if let Some(trailers) = trailers {
                                 let mut section = Vec::new();
                                 heads::write_trailers(&trailers, &mut section).map_err(malformed)?;
                                 chunked::trailers(&section, &mut self.trailers).map_err(|_| malformed(Malformed))?;
                             }
-                            self.incoming = Incoming::Over;
+                            self.incoming = Incoming::Done;
                         }
                     }
                 }
@@ -177,7 +177,7 @@ impl H2Stream {
 
     /// Takes over what has come while nobody reads, so that small frames do not wait on the connection one by one. The peer's window
     /// stays as it is.
-    pub(crate) fn gather(&mut self, cx: &mut Context<'_>) {
+    pub(crate) fn buffer_incoming(&mut self, cx: &mut Context<'_>) {
         if let Incoming::Body(body) = &mut self.incoming {
             while let Poll::Ready(Some(Ok(data))) = body.poll_data(cx) {
                 self.held.put(data);
@@ -186,10 +186,10 @@ impl H2Stream {
     }
 
     /// Ready once the peer has ended the stream before its time.
-    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.gather(cx);
+    pub(crate) fn poll_disconnect(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.buffer_incoming(cx);
         let reset = match &mut self.outgoing {
-            Outgoing::Answer(answer) => answer.poll_reset(cx),
+            Outgoing::Response(response) => response.poll_reset(cx),
             Outgoing::Body(body) => body.poll_reset(cx),
             Outgoing::Request(..) => return Poll::Pending,
             Outgoing::Failed => return Poll::Ready(()),
@@ -199,19 +199,19 @@ impl H2Stream {
 
     /// Says that what is handed over next is the last of the message, and what follows it as lines. Said again, it means nothing.
     pub(crate) fn end(&mut self, trailers: &[u8]) {
-        if matches!(self.ending, SendState::Open) {
+        if matches!(self.send_state, SendState::Open) {
             // Lines that were validated when they came cannot be malformed.
             let fields = Some(trailers).filter(|lines| !lines.is_empty());
-            self.ending = SendState::Last(fields.and_then(|lines| heads::read_trailers(lines).ok()));
+            self.send_state = SendState::Last(fields.and_then(|lines| heads::read_trailers(lines).ok()));
         }
     }
 
     /// Writes some of `bytes`: the head as a whole, or as much of the body as the peer has room for.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let bare_end = matches!(self.ending, SendState::Last(None));
+        let bare_end = matches!(self.send_state, SendState::Last(None));
         let written = match &mut self.outgoing {
             Outgoing::Failed => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-            Outgoing::Answer(answer) => {
+            Outgoing::Response(response) => {
                 let (mut head, len) = heads::read_response(bytes).map_err(malformed)?;
                 if self.websocket && head.status() == StatusCode::SWITCHING_PROTOCOLS {
                     // RFC 8441 section 5.1.
@@ -219,14 +219,14 @@ impl H2Stream {
                     head.headers_mut().remove(SEC_WEBSOCKET_ACCEPT);
                 } else if self.websocket && head.status().is_success() {
                     // The route has none, so the instance took it for a plain GET. The client must not take the answer for its tunnel.
-                    answer.send_reset(Reason::HTTP_1_1_REQUIRED);
+                    response.send_reset(Reason::HTTP_1_1_REQUIRED);
                     return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
                 }
                 if head.status().is_informational() {
-                    return Poll::Ready(answer.send_informational(head).map(|()| len).map_err(io::Error::other));
+                    return Poll::Ready(response.send_informational(head).map(|()| len).map_err(io::Error::other));
                 }
                 let last = bare_end && len == bytes.len();
-                answer.send_response(head, last).map(|body| (Outgoing::Body(body), len, last))
+                response.send_response(head, last).map(|body| (Outgoing::Body(body), len, last))
             }
             Outgoing::Request(connection, scheme) => {
                 let Ok((head, len)) = heads::read_request(bytes, scheme.clone()) else {
@@ -235,13 +235,13 @@ impl H2Stream {
                     return Poll::Ready(Err(io::ErrorKind::InvalidInput.into()));
                 };
                 let last = bare_end && len == bytes.len();
-                connection.send_request(head, last).map(|(answer, body)| {
-                    self.incoming = Incoming::Head(answer);
+                connection.send_request(head, last).map(|(response, body)| {
+                    self.incoming = Incoming::Head(response);
                     (Outgoing::Body(body), len, last)
                 })
             }
             Outgoing::Body(body) => {
-                let wanted = bytes.len().min(PIECE);
+                let wanted = bytes.len().min(MAX_WRITE);
                 body.reserve_capacity(wanted);
                 while body.capacity() == 0 {
                     match ready!(body.poll_capacity(cx)) {
@@ -253,22 +253,24 @@ impl H2Stream {
                 let last = bare_end && n == bytes.len();
                 let sent = body.send_data(Bytes::copy_from_slice(&bytes[..n]), last);
                 if sent.is_ok() && last {
-                    self.ending = SendState::Ended;
+                    self.send_state = SendState::Ended;
                 }
                 return Poll::Ready(sent.map(|()| n).map_err(io::Error::other));
             }
         };
-        let (outgoing, len, last) = written.map_err(|error| self.broken(&error))?;
+        let (outgoing, len, last) = written.map_err(|error| self.on_error(&error))?;
         self.outgoing = outgoing;
         if last {
-            self.ending = SendState::Ended;
+            self.send_state = SendState::Ended;
         }
         Poll::Ready(Ok(len))
     }
 
     /// Ends the message, if it has not been ended with its last bytes.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
-        let SendState::Last(trailers) = std::mem::replace(&mut self.ending, SendState::Ended) else { return Ok(()) };
+        let SendState::Last(trailers) = std::mem::replace(&mut self.send_state, SendState::Ended) else {
+            return Ok(());
+        };
         let Outgoing::Body(body) = &mut self.outgoing else { return Ok(()) };
         let ended = match trailers {
             Some(trailers) => body.send_trailers(trailers),
@@ -280,15 +282,15 @@ impl H2Stream {
     /// Ends a message of which not all was written, and says by these lines what that means. False where that is too late, or too early.
     pub(crate) fn end_early(&mut self, trailers: &[u8]) -> bool {
         let Outgoing::Body(body) = &mut self.outgoing else { return false };
-        let open = !matches!(self.ending, SendState::Ended);
-        self.ending = SendState::Ended;
+        let open = !matches!(self.send_state, SendState::Ended);
+        self.send_state = SendState::Ended;
         open && heads::read_trailers(trailers).is_ok_and(|fields| body.send_trailers(fields).is_ok())
     }
 
     /// Ends the stream before its time: what was sent is not complete.
     pub(crate) fn reset(&mut self, reason: Reason) {
         match &mut self.outgoing {
-            Outgoing::Answer(answer) => answer.send_reset(reason),
+            Outgoing::Response(response) => response.send_reset(reason),
             Outgoing::Body(body) => body.send_reset(reason),
             Outgoing::Request(..) | Outgoing::Failed => {}
         }
@@ -305,18 +307,18 @@ impl H2Stream {
     }
 
     /// Says that nothing more is to be sent over its connection.
-    pub(crate) fn distrust(&self) {
-        self.place.retire();
+    pub(crate) fn retire_connection(&self) {
+        self.permit.retire();
     }
 
     /// Whether its connection was cut off because the client does not read.
-    pub(crate) fn is_cut(&self) -> bool {
-        self.place.is_cut()
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.permit.is_aborted()
     }
 
     /// Takes in an error of the connection or the stream. A stream that was refused, or that a GOAWAY left out, was never
     /// looked at (RFC 9113 section 8.7).
-    fn broken(&mut self, error: &h2::Error) -> io::Error {
+    fn on_error(&mut self, error: &h2::Error) -> io::Error {
         let left_out = error.is_go_away() && error.is_remote();
         self.unprocessed = left_out || error.reason() == Some(Reason::REFUSED_STREAM);
         if matches!(self.outgoing, Outgoing::Request(..)) {
@@ -327,13 +329,13 @@ impl H2Stream {
     }
 }
 
-impl Held {
+impl HeldData {
     fn put(&mut self, data: Bytes) {
-        if data.len() < CRUMB {
-            self.crumbs.put(data);
+        if data.len() < COALESCE_BELOW {
+            self.coalesced.put(data);
         } else {
-            if !self.crumbs.is_empty() {
-                self.pieces.push_back(self.crumbs.split().freeze());
+            if !self.coalesced.is_empty() {
+                self.pieces.push_back(self.coalesced.split().freeze());
             }
             self.pieces.push_back(data);
         }
@@ -344,10 +346,10 @@ impl Held {
         let start = buffer.len();
         while let left @ 1.. = room - (buffer.len() - start) {
             let Some(piece) = self.pieces.front_mut() else {
-                if self.crumbs.is_empty() {
+                if self.coalesced.is_empty() {
                     break;
                 }
-                self.pieces.push_back(std::mem::take(&mut self.crumbs).freeze());
+                self.pieces.push_back(std::mem::take(&mut self.coalesced).freeze());
                 continue;
             };
             let n = piece.len().min(left);

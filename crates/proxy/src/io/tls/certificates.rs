@@ -51,15 +51,15 @@ impl Certificates {
         if certificate.not_after < wall {
             self.warnings.push(Problem::at(format!("[{index}].cert"), "the certificate has expired"));
         }
-        let place = self.all.len();
+        let position = self.all.len();
         self.all.push(Arc::new(key));
         // Without alternative names the common name is all there is; clients of today take neither.
         let common = certificate.dns.is_empty().then_some(&certificate.common_name);
         for name in certificate.dns.iter().chain(common) {
             let name = name.to_ascii_lowercase();
             match name.strip_prefix("*.") {
-                Some(parent) => self.wildcard.entry(parent.to_owned()).or_default().push(place),
-                None => self.exact.entry(name).or_default().push(place),
+                Some(parent) => self.wildcard.entry(parent.to_owned()).or_default().push(position),
+                None => self.exact.entry(name).or_default().push(position),
             }
         }
     }
@@ -77,7 +77,7 @@ impl ResolvesServerCert for Certificates {
         let fits = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
         let named = hello.server_name().and_then(|name| self.named(name));
         let found = match named {
-            Some(places) => places.iter().map(|place| &self.all[*place]).find(fits),
+            Some(positions) => positions.iter().map(|position| &self.all[*position]).find(fits),
             None => self.all.iter().find(fits),
         };
         // Where none fits, any one has rustls find out what is not in common, and say that; without one it denies access.

@@ -11,9 +11,9 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair
 use crate::io::clock;
 
 /// How long it is good: browsers want it to be less than 398 days.
-const GOOD: Duration = Duration::from_secs(397 * 86_400);
+const VALIDITY: Duration = Duration::from_secs(397 * 86_400);
 /// How much earlier it begins: clocks differ.
-const EARLIER: Duration = Duration::from_secs(3600);
+const BACKDATED: Duration = Duration::from_secs(3600);
 
 const BOOLEAN: u8 = 0x01;
 const INTEGER: u8 = 0x02;
@@ -56,27 +56,31 @@ pub fn local_certificate() -> Option<LocalCertificate> {
 fn make(wall: Duration) -> Result<LocalCertificate, Unspecified> {
     let authority = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING)?;
     let own = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING)?;
-    let mut mark = [0; 4];
-    fill(&mut mark)?;
+    let mut suffix = [0; 4];
+    fill(&mut suffix)?;
     // Browsers confuse authorities of the same name.
-    let issuer = name(&format!("Pylae on this machine, {:08x}", u32::from_be_bytes(mark)));
-    let validity = node(SEQUENCE, &[&time(wall.saturating_sub(EARLIER)), &time(wall + GOOD)]);
-    let servers = node(SEQUENCE, &[&node(OID, &[SERVER_AUTH])]);
+    let issuer = name(&format!("Pylae on this machine, {:08x}", u32::from_be_bytes(suffix)));
+    let validity = element(SEQUENCE, &[&time(wall.saturating_sub(BACKDATED)), &time(wall + VALIDITY)]);
+    let servers = element(SEQUENCE, &[&element(OID, &[SERVER_AUTH])]);
     let constrained = [
-        extension(BASIC_CONSTRAINTS, true, &node(SEQUENCE, &[&node(BOOLEAN, &[&[0xff]]), &node(INTEGER, &[&[0]])])),
-        extension(KEY_USAGE, true, &node(BIT_STRING, &[&[1, 0x06]])),
+        extension(
+            BASIC_CONSTRAINTS,
+            true,
+            &element(SEQUENCE, &[&element(BOOLEAN, &[&[0xff]]), &element(INTEGER, &[&[0]])]),
+        ),
+        extension(KEY_USAGE, true, &element(BIT_STRING, &[&[1, 0x06]])),
         extension(EXTENDED_KEY_USAGE, false, &servers),
         extension(NAME_CONSTRAINTS, true, &constraints()),
-        extension(SUBJECT_KEY, false, &node(OCTET_STRING, &[&key_id(&authority)])),
+        extension(SUBJECT_KEY, false, &element(OCTET_STRING, &[&key_id(&authority)])),
     ]
     .concat();
     let served = [
-        extension(BASIC_CONSTRAINTS, true, &node(SEQUENCE, &[])),
-        extension(KEY_USAGE, true, &node(BIT_STRING, &[&[7, 0x80]])),
+        extension(BASIC_CONSTRAINTS, true, &element(SEQUENCE, &[])),
+        extension(KEY_USAGE, true, &element(BIT_STRING, &[&[7, 0x80]])),
         extension(EXTENDED_KEY_USAGE, false, &servers),
         extension(ALTERNATIVE_NAMES, false, &names()),
-        extension(SUBJECT_KEY, false, &node(OCTET_STRING, &[&key_id(&own)])),
-        extension(AUTHORITY_KEY, false, &node(SEQUENCE, &[&node(0x80, &[&key_id(&authority)])])),
+        extension(SUBJECT_KEY, false, &element(OCTET_STRING, &[&key_id(&own)])),
+        extension(AUTHORITY_KEY, false, &element(SEQUENCE, &[&element(0x80, &[&key_id(&authority)])])),
     ]
     .concat();
     let authority_cert = certificate(&authority, &issuer, &validity, &issuer, &authority, &constrained)?;
@@ -91,7 +95,7 @@ fn make(wall: Duration) -> Result<LocalCertificate, Unspecified> {
 }
 
 /// An element of DER (X.690) with this content.
-fn node(tag: u8, content: &[&[u8]]) -> Vec<u8> {
+fn element(tag: u8, content: &[&[u8]]) -> Vec<u8> {
     let length: usize = content.iter().map(|part| part.len()).sum();
     let mut out = vec![tag];
     match u8::try_from(length) {
@@ -118,41 +122,41 @@ fn certificate(
     fill(&mut serial)?;
     // Positive, and as long as it looks.
     serial[0] = serial[0] & 0x7f | 0x40;
-    let algorithm = node(SEQUENCE, &[&node(OID, &[ECDSA_WITH_SHA256])]);
-    let kind = node(SEQUENCE, &[&node(OID, &[EC_PUBLIC_KEY]), &node(OID, &[P256])]);
-    let public = node(SEQUENCE, &[&kind, &node(BIT_STRING, &[&[0], key.public_key().as_ref()])]);
-    let version = node(0xa0, &[&node(INTEGER, &[&[2]])]);
-    let extensions = node(0xa3, &[&node(SEQUENCE, &[extensions])]);
-    let serial = node(INTEGER, &[&serial]);
+    let algorithm = element(SEQUENCE, &[&element(OID, &[ECDSA_WITH_SHA256])]);
+    let kind = element(SEQUENCE, &[&element(OID, &[EC_PUBLIC_KEY]), &element(OID, &[P256])]);
+    let public = element(SEQUENCE, &[&kind, &element(BIT_STRING, &[&[0], key.public_key().as_ref()])]);
+    let version = element(0xa0, &[&element(INTEGER, &[&[2]])]);
+    let extensions = element(0xa3, &[&element(SEQUENCE, &[extensions])]);
+    let serial = element(INTEGER, &[&serial]);
     let body = [&version[..], &serial, &algorithm, issuer, validity, subject, &public, &extensions];
-    let body = node(SEQUENCE, &body);
+    let body = element(SEQUENCE, &body);
     let signature = signer.sign(&SystemRandom::new(), &body)?;
-    Ok(node(SEQUENCE, &[&body, &algorithm, &node(BIT_STRING, &[&[0], signature.as_ref()])]))
+    Ok(element(SEQUENCE, &[&body, &algorithm, &element(BIT_STRING, &[&[0], signature.as_ref()])]))
 }
 
 fn extension(name: &[u8], critical: bool, value: &[u8]) -> Vec<u8> {
-    let flag = if critical { node(BOOLEAN, &[&[0xff]]) } else { Vec::new() };
-    node(SEQUENCE, &[&node(OID, &[name]), &flag, &node(OCTET_STRING, &[value])])
+    let flag = if critical { element(BOOLEAN, &[&[0xff]]) } else { Vec::new() };
+    element(SEQUENCE, &[&element(OID, &[name]), &flag, &element(OCTET_STRING, &[value])])
 }
 
 fn name(common_name: &str) -> Vec<u8> {
-    let attribute = node(SEQUENCE, &[&node(OID, &[COMMON_NAME]), &node(UTF8, &[common_name.as_bytes()])]);
-    node(SEQUENCE, &[&node(SET, &[&attribute])])
+    let attribute = element(SEQUENCE, &[&element(OID, &[COMMON_NAME]), &element(UTF8, &[common_name.as_bytes()])]);
+    element(SEQUENCE, &[&element(SET, &[&attribute])])
 }
 
 /// General names: 0x82 is a host, 0x87 an address.
 fn names() -> Vec<u8> {
-    let (host, address) = (|name: &str| node(0x82, &[name.as_bytes()]), |bytes: &[u8]| node(0x87, &[bytes]));
+    let (host, address) = (|name: &str| element(0x82, &[name.as_bytes()]), |bytes: &[u8]| element(0x87, &[bytes]));
     let loopback = std::net::Ipv6Addr::LOCALHOST.octets();
-    node(SEQUENCE, &[&host("localhost"), &address(&[127, 0, 0, 1]), &address(&loopback)])
+    element(SEQUENCE, &[&host("localhost"), &address(&[127, 0, 0, 1]), &address(&loopback)])
 }
 
 /// Of names the authority may vouch for `localhost` only. There is no constraint on addresses: `BoringSSL`, which gRPC clients and
 /// Envoy have, does not know such constraints and refuses every chain that has one. What keeps the authority from vouching for
 /// addresses is that nobody has its key.
 fn constraints() -> Vec<u8> {
-    let subtree = node(SEQUENCE, &[&node(0x82, &[b"localhost"])]);
-    node(SEQUENCE, &[&node(0xa0, &[&subtree])])
+    let subtree = element(SEQUENCE, &[&element(0x82, &[b"localhost"])]);
+    element(SEQUENCE, &[&element(0xa0, &[&subtree])])
 }
 
 /// A hash of a key (RFC 7093 section 2).
@@ -166,5 +170,5 @@ fn time(since_epoch: Duration) -> Vec<u8> {
     let (year, month, day) = pylae_core::civil_date(seconds / 86_400);
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
     let text = format!("{:02}{month:02}{day:02}{hour:02}{minute:02}{second:02}Z", year % 100);
-    node(UTC_TIME, &[text.as_bytes()])
+    element(UTC_TIME, &[text.as_bytes()])
 }

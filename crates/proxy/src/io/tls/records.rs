@@ -18,18 +18,18 @@ pub(super) enum Side {
 }
 
 /// What is done once everything that came in is taken.
-pub(super) enum Then<'a> {
-    Nothing,
+pub(super) enum WriteAction<'a> {
+    None,
     /// Encrypts the first into the second.
-    Seal(&'a [u8], &'a mut [u8]),
-    Close,
+    Encrypt(&'a [u8], &'a mut [u8]),
+    CloseNotify,
 }
 
 /// What became of bytes that came in.
 #[derive(Default)]
-pub(super) struct Advanced {
+pub(super) struct Processed {
     pub(super) consumed: usize,
-    pub(super) sealed: usize,
+    pub(super) encrypted: usize,
     pub(super) closed: bool,
     pub(super) error: Option<Error>,
 }
@@ -44,30 +44,30 @@ impl Side {
     }
 
     /// See [`advance`].
-    pub(super) fn advance(
+    pub(super) fn process(
         &mut self,
         bytes: &mut [u8],
         outgoing: &mut Vec<u8>,
-        then: Then<'_>,
+        action: WriteAction<'_>,
         plain: impl FnMut(&[u8]),
-    ) -> Advanced {
+    ) -> Processed {
         match self {
             Self::Server(server) => {
-                let advanced = advance(server, bytes, outgoing, then, plain);
-                if let Some(error) = &advanced.error
-                    && let Some(alert) = prescribed(error, server.protocol_version(), bytes)
+                let processed = process(server, bytes, outgoing, action, plain);
+                if let Some(error) = &processed.error
+                    && let Some(alert) = alert_override(error, server.protocol_version(), bytes)
                 {
-                    put_alert(outgoing, alert);
+                    replace_alert(outgoing, alert);
                 }
-                advanced
+                processed
             }
-            Self::Client(client) => advance(client, bytes, outgoing, then, plain),
+            Self::Client(client) => process(client, bytes, outgoing, action, plain),
         }
     }
 }
 
 /// The alert that tells a client of `error` where rustls chooses another one. `bytes` are what the client has sent last.
-fn prescribed(error: &Error, version: Option<ProtocolVersion>, bytes: &[u8]) -> Option<AlertDescription> {
+fn alert_override(error: &Error, version: Option<ProtocolVersion>, bytes: &[u8]) -> Option<AlertDescription> {
     match error {
         // What came with TLS 1.2 is missing where the client is older, and its age is what is wrong (RFC 5246 appendix E.1).
         Error::PeerIncompatible(PeerIncompatible::SignatureAlgorithmsExtensionRequired)
@@ -95,7 +95,7 @@ fn newest_version(bytes: &[u8]) -> Option<[u8; 2]> {
 }
 
 /// Makes the fatal alert at the end of `outgoing` another one, if it is not encrypted.
-fn put_alert(outgoing: &mut [u8], alert: AlertDescription) {
+fn replace_alert(outgoing: &mut [u8], alert: AlertDescription) {
     const ALERT: u8 = 21;
     const FATAL: u8 = 2;
     if let [.., ALERT, _, _, 0, 2, FATAL, description] = outgoing {
@@ -136,16 +136,16 @@ impl Records for UnbufferedClientConnection {
 
 /// Takes every whole record in `bytes`, hands plaintext to `plain`, appends what TLS itself has to say to `outgoing`, and
 /// does what is to be done then. With an error the alert that tells the peer is in `outgoing`.
-fn advance<R: Records>(
+fn process<R: Records>(
     records: &mut R,
     bytes: &mut [u8],
     outgoing: &mut Vec<u8>,
-    then: Then<'_>,
+    action: WriteAction<'_>,
     mut plain: impl FnMut(&[u8]),
-) -> Advanced {
-    let mut advanced = Advanced::default();
+) -> Processed {
+    let mut processed = Processed::default();
     loop {
-        let UnbufferedStatus { mut discard, state } = records.records(&mut bytes[advanced.consumed..]);
+        let UnbufferedStatus { mut discard, state } = records.records(&mut bytes[processed.consumed..]);
         let mut done = false;
         match state {
             Ok(ConnectionState::ReadTraffic(mut traffic)) => {
@@ -156,39 +156,39 @@ fn advance<R: Records>(
             }
             Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, outgoing),
             Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-            Ok(ConnectionState::PeerClosed) => advanced.closed = true,
+            Ok(ConnectionState::PeerClosed) => processed.closed = true,
             Ok(ConnectionState::WriteTraffic(traffic)) => {
-                match write(traffic, then, outgoing) {
-                    Ok(sealed) => advanced.sealed = sealed,
-                    Err(error) => advanced.error = Some(error),
+                match write(traffic, action, outgoing) {
+                    Ok(encrypted) => processed.encrypted = encrypted,
+                    Err(error) => processed.error = Some(error),
                 }
-                advanced.consumed += discard;
-                return advanced;
+                processed.consumed += discard;
+                return processed;
             }
             Ok(_) => done = true,
             Err(error) => {
-                advanced.error = Some(error);
+                processed.error = Some(error);
                 done = true;
             }
         }
-        advanced.consumed += discard;
+        processed.consumed += discard;
         if done {
             break;
         }
     }
     // The alert behind an error.
-    while advanced.error.is_some() && records.wants_write() {
+    while processed.error.is_some() && records.wants_write() {
         let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(mut data)), .. } =
-            records.records(&mut bytes[advanced.consumed..])
+            records.records(&mut bytes[processed.consumed..])
         else {
             break;
         };
         encode(&mut data, outgoing);
     }
-    if advanced.error.is_none() && matches!(then, Then::Seal(..)) {
-        advanced.error = Some(Error::HandshakeNotComplete);
+    if processed.error.is_none() && matches!(action, WriteAction::Encrypt(..)) {
+        processed.error = Some(Error::HandshakeNotComplete);
     }
-    advanced
+    processed
 }
 
 fn encode<D>(data: &mut EncodeTlsData<'_, D>, outgoing: &mut Vec<u8>) {
@@ -204,12 +204,12 @@ fn encode<D>(data: &mut EncodeTlsData<'_, D>, outgoing: &mut Vec<u8>) {
     }
 }
 
-fn write<D>(mut traffic: WriteTraffic<'_, D>, then: Then<'_>, outgoing: &mut Vec<u8>) -> Result<usize, Error> {
+fn write<D>(mut traffic: WriteTraffic<'_, D>, action: WriteAction<'_>, outgoing: &mut Vec<u8>) -> Result<usize, Error> {
     let exhausted = |_| Error::EncryptError;
-    match then {
-        Then::Nothing => Ok(0),
-        Then::Seal(bytes, into) => traffic.encrypt(bytes, into).map_err(exhausted),
-        Then::Close => {
+    match action {
+        WriteAction::None => Ok(0),
+        WriteAction::Encrypt(bytes, into) => traffic.encrypt(bytes, into).map_err(exhausted),
+        WriteAction::CloseNotify => {
             let mut alert = [0; 2 * RECORD_OVERHEAD];
             let written = traffic.queue_close_notify(&mut alert).map_err(exhausted)?;
             outgoing.extend_from_slice(&alert[..written]);
@@ -227,17 +227,17 @@ mod tests {
         let error = PeerIncompatible::SignatureAlgorithmsExtensionRequired.into();
         let hello = |newest: [u8; 2]| [&[22, 3, 1, 0, 45, 1, 0, 0, 41][..], &newest, &[0; 34]].concat();
         for newest in [[3, 0], [3, 1], [3, 2]] {
-            assert_eq!(prescribed(&error, None, &hello(newest)), Some(AlertDescription::ProtocolVersion));
+            assert_eq!(alert_override(&error, None, &hello(newest)), Some(AlertDescription::ProtocolVersion));
         }
         for bytes in [hello(TLS_1_2), hello([3, 4]), hello([3, 1])[..10].to_vec(), Vec::new()] {
-            assert_eq!(prescribed(&error, None, &bytes), None, "{bytes:?}");
+            assert_eq!(alert_override(&error, None, &bytes), None, "{bytes:?}");
         }
     }
 
     #[test]
     fn what_came_with_tls_1_3_is_not_said_before() {
         let error = Error::NoCertificatesPresented;
-        let said = |version| prescribed(&error, Some(version), &[]);
+        let said = |version| alert_override(&error, Some(version), &[]);
         assert_eq!(said(ProtocolVersion::TLSv1_2), Some(AlertDescription::HandshakeFailure));
         assert_eq!(said(ProtocolVersion::TLSv1_3), None);
     }
@@ -245,10 +245,10 @@ mod tests {
     #[test]
     fn an_alert_becomes_another_one_unless_it_is_encrypted() {
         let mut plain = [22, 3, 3, 21, 3, 3, 0, 2, 2, 49];
-        put_alert(&mut plain, AlertDescription::HandshakeFailure);
+        replace_alert(&mut plain, AlertDescription::HandshakeFailure);
         assert_eq!(plain, [22, 3, 3, 21, 3, 3, 0, 2, 2, 40]);
         let mut sealed = [23, 3, 3, 0, 19, 7, 7, 7, 7, 7, 7, 7];
-        put_alert(&mut sealed, AlertDescription::HandshakeFailure);
+        replace_alert(&mut sealed, AlertDescription::HandshakeFailure);
         assert_eq!(sealed, [23, 3, 3, 0, 19, 7, 7, 7, 7, 7, 7, 7]);
     }
 }

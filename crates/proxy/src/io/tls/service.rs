@@ -41,15 +41,15 @@ impl Connector {
         let name = plan.server_name.as_ref().map(|name| ServerName::try_from(name.clone())).transpose();
         let name = name.map_err(|_| problems.push(Problem::at("server_name", "must be a host name or an address")));
         let trust = trust(plan).map_err(|what| problems.push(Problem::at("ca", what)));
-        let own = own(plan).map_err(|problem| problems.push(problem.under("certificate")));
-        let (Ok(name), Ok(trust), Ok(own)) = (name, trust, own) else { return Err(problems) };
+        let certificate = client_certificate(plan).map_err(|problem| problems.push(problem.under("certificate")));
+        let (Ok(name), Ok(trust), Ok(certificate)) = (name, trust, certificate) else { return Err(problems) };
         let builder = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
             .with_protocol_versions(versions(plan.min_version))
             .map_err(|error| vec![Problem::at("min_version", error.to_string())])?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(trust));
-        let mut config = match own {
-            Some(own) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own))),
+        let mut config = match certificate {
+            Some(certificate) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certificate))),
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = match protocol {
@@ -72,13 +72,13 @@ impl Connector {
 
 fn trust(plan: &ServiceTls) -> Result<Trust, String> {
     match &plan.ca {
-        _ if !plan.verify => Ok(Trust::blind()),
+        _ if !plan.verify => Ok(Trust::insecure()),
         Some(ca) => Trust::listed(read_certificates(ca)?),
         None => Trust::system(),
     }
 }
 
-fn own(plan: &ServiceTls) -> Result<Option<CertifiedKey>, Problem> {
+fn client_certificate(plan: &ServiceTls) -> Result<Option<CertifiedKey>, Problem> {
     let Some(pair) = &plan.certificate else { return Ok(None) };
     let chain = read_certificates(&pair.cert).map_err(|what| Problem::at("cert", what))?;
     read_key(chain, &pair.key, &PROVIDER).map(Some).map_err(|what| Problem::at("key", what))

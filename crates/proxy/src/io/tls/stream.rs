@@ -17,21 +17,21 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::AlpnProtocol;
-use super::records::{Advanced, RECORD_OVERHEAD, Side, Then};
+use super::records::{Processed, RECORD_OVERHEAD, Side, WriteAction};
 
 /// Most plaintext of one record (RFC 8446 section 5.1).
 const RECORD: usize = 16 * 1024;
 /// Most plaintext that is encrypted at once.
-const SEALED: usize = 4 * RECORD;
+const MAX_PLAINTEXT: usize = 4 * RECORD;
 /// Most that is read at once.
-const READ: usize = 4 * (RECORD + RECORD_OVERHEAD);
+const MAX_READ: usize = 4 * (RECORD + RECORD_OVERHEAD);
 /// Most ciphertext held of which no record can be made: a handshake message, which may be 64 KB, in small pieces.
-const MOST_HELD: usize = 128 * 1024;
+const MAX_HELD: usize = 128 * 1024;
 
 thread_local! {
-    static PASSAGE: RefCell<TlsBuffers> = RefCell::new(TlsBuffers {
-        incoming: vec![0; READ].into(),
-        outgoing: vec![0; SEALED + 8 * RECORD_OVERHEAD].into(),
+    static BUFFERS: RefCell<TlsBuffers> = RefCell::new(TlsBuffers {
+        incoming: vec![0; MAX_READ].into(),
+        outgoing: vec![0; MAX_PLAINTEXT + 8 * RECORD_OVERHEAD].into(),
     });
 }
 
@@ -49,12 +49,12 @@ pub(crate) struct Tls {
     incoming: Vec<u8>,
     /// Plaintext that nobody had room for, and how much of it was taken since.
     plain: Vec<u8>,
-    taken: usize,
+    plain_read: usize,
     /// Ciphertext that the kernel has not taken, and how much of it it has taken since.
     outgoing: Vec<u8>,
     flushed: usize,
     /// Bytes of the caller's that are encrypted and that it has not been told are written.
-    owed: usize,
+    unreported: usize,
     end: Option<PeerEnd>,
     closing: bool,
 }
@@ -64,16 +64,16 @@ enum PeerEnd {
     /// It said so (`close_notify`).
     Closed,
     /// Without a word: what it said may not be all (RFC 8446 section 6.1).
-    Torn,
+    Truncated,
     /// By what TLS forbids.
     Failed(rustls::Error),
 }
 
 impl Tls {
     /// The gateway's end of a client's connection.
-    pub(crate) fn accept(stream: TcpStream, config: &Arc<ServerConfig>, ahead: Vec<u8>) -> io::Result<Self> {
+    pub(crate) fn accept(stream: TcpStream, config: &Arc<ServerConfig>, received: Vec<u8>) -> io::Result<Self> {
         let side = UnbufferedServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
-        Ok(Self::new(stream, Side::Server(side), ahead))
+        Ok(Self::new(stream, Side::Server(side), received))
     }
 
     /// The gateway's end of a connection to an instance.
@@ -92,10 +92,10 @@ impl Tls {
             side,
             incoming,
             plain: Vec::new(),
-            taken: 0,
+            plain_read: 0,
             outgoing: Vec::new(),
             flushed: 0,
-            owed: 0,
+            unreported: 0,
             end: None,
             closing: false,
         }
@@ -104,7 +104,7 @@ impl Tls {
     /// Ready once both ends have agreed.
     pub(crate) fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // What was read before it was known to be TLS, and what a client has to say first. An error is noted.
-        let _ = self.advance_held(Then::Nothing);
+        let _ = self.process_held(WriteAction::None);
         loop {
             if let Some(end) = self.end.take() {
                 // The peer is told why, if it still listens.
@@ -123,12 +123,12 @@ impl Tls {
 
     /// Ready once a peer with which there is no handshake has gone too. It was told why, and would not hear of it if the connection
     /// were closed while there are bytes of it to read: the kernel resets such connections.
-    pub(crate) fn poll_dismiss(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_flush(cx))?;
         ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-        PASSAGE.with_borrow_mut(|passage| {
+        BUFFERS.with_borrow_mut(|buffers| {
             loop {
-                let mut read = ReadBuf::new(&mut passage.incoming);
+                let mut read = ReadBuf::new(&mut buffers.incoming);
                 ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
                 if read.filled().is_empty() {
                     return Poll::Ready(Ok(()));
@@ -149,7 +149,7 @@ impl Tls {
 
     /// Ready once there may be something to read.
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.taken < self.plain.len() || self.end.is_some() {
+        if self.plain_read < self.plain.len() || self.end.is_some() {
             return Poll::Ready(Ok(()));
         }
         self.stream.poll_read_ready(cx)
@@ -165,13 +165,13 @@ impl Tls {
     ) -> Poll<io::Result<usize>> {
         let start = buffer.len();
         loop {
-            let held = &self.plain[self.taken..];
+            let held = &self.plain[self.plain_read..];
             if !held.is_empty() {
                 let n = held.len().min(room);
                 buffer.extend_from_slice(&held[..n]);
-                self.taken += n;
-                if self.taken == self.plain.len() {
-                    (self.plain, self.taken) = (Vec::new(), 0);
+                self.plain_read += n;
+                if self.plain_read == self.plain.len() {
+                    (self.plain, self.plain_read) = (Vec::new(), 0);
                 }
                 return Poll::Ready(Ok(n));
             }
@@ -195,46 +195,46 @@ impl Tls {
             match self.poll_flush(cx) {
                 Poll::Ready(result) => result?,
                 Poll::Pending => {
-                    return self.pay(before - (self.outgoing.len() - self.flushed));
+                    return self.report_written(before - (self.outgoing.len() - self.flushed));
                 }
             }
         }
-        if self.owed > 0 {
-            return Poll::Ready(Ok(std::mem::take(&mut self.owed)));
+        if self.unreported > 0 {
+            return Poll::Ready(Ok(std::mem::take(&mut self.unreported)));
         }
-        let bytes = &bytes[..bytes.len().min(SEALED)];
-        PASSAGE.with_borrow_mut(|passage| {
-            let sealed = self.advance_held(Then::Seal(bytes, &mut passage.outgoing))?;
-            let sealed = &passage.outgoing[..sealed];
+        let bytes = &bytes[..bytes.len().min(MAX_PLAINTEXT)];
+        BUFFERS.with_borrow_mut(|buffers| {
+            let ciphertext = self.process_held(WriteAction::Encrypt(bytes, &mut buffers.outgoing))?;
+            let ciphertext = &buffers.outgoing[..ciphertext];
             let sent = if self.outgoing.is_empty() {
-                match Pin::new(&mut self.stream).poll_write(cx, sealed)? {
+                match Pin::new(&mut self.stream).poll_write(cx, ciphertext)? {
                     Poll::Ready(n) => n,
                     Poll::Pending => 0,
                 }
             } else {
                 0
             };
-            if sent == sealed.len() {
+            if sent == ciphertext.len() {
                 return Poll::Ready(Ok(bytes.len()));
             }
-            self.outgoing.extend_from_slice(&sealed[sent..]);
-            self.owed = bytes.len();
+            self.outgoing.extend_from_slice(&ciphertext[sent..]);
+            self.unreported = bytes.len();
             match self.poll_flush(cx) {
-                Poll::Ready(Ok(())) => Poll::Ready(Ok(std::mem::take(&mut self.owed))),
+                Poll::Ready(Ok(())) => Poll::Ready(Ok(std::mem::take(&mut self.unreported))),
                 Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                Poll::Pending => self.pay(sent),
+                Poll::Pending => self.report_written(sent),
             }
         })
     }
 
     /// Tells the caller that as much is written as `flushed` bytes of ciphertext are worth; the last byte only with the rest.
-    fn pay(&mut self, flushed: usize) -> Poll<io::Result<usize>> {
-        let paid = flushed.min(self.owed.saturating_sub(1));
-        if paid == 0 {
+    fn report_written(&mut self, flushed: usize) -> Poll<io::Result<usize>> {
+        let reported = flushed.min(self.unreported.saturating_sub(1));
+        if reported == 0 {
             return Poll::Pending;
         }
-        self.owed -= paid;
-        Poll::Ready(Ok(paid))
+        self.unreported -= reported;
+        Poll::Ready(Ok(reported))
     }
 
     /// Says that nothing more will be written.
@@ -242,7 +242,7 @@ impl Tls {
         if !self.closing {
             self.closing = true;
             // Where it cannot be said any more there is nobody to hear it.
-            let _ = self.advance_held(Then::Close);
+            let _ = self.process_held(WriteAction::CloseNotify);
         }
         ready!(self.poll_flush(cx))?;
         Pin::new(&mut self.stream).poll_shutdown(cx)
@@ -276,43 +276,43 @@ impl Tls {
     /// Reads once and takes what that completes: up to `room` bytes into `buffer`, the rest is held.
     fn poll_receive(&mut self, cx: &mut Context<'_>, buffer: &mut Vec<u8>, room: usize) -> Poll<io::Result<()>> {
         // What is read and has no room stays in memory: not more of it than one record.
-        let most = room.clamp(RECORD, SEALED) + RECORD_OVERHEAD;
+        let max = room.clamp(RECORD, MAX_PLAINTEXT) + RECORD_OVERHEAD;
         let room = buffer.len() + room;
         if self.incoming.is_empty() {
-            return PASSAGE.with_borrow_mut(|passage| {
-                let mut read = ReadBuf::new(&mut passage.incoming[..most.min(READ)]);
+            return BUFFERS.with_borrow_mut(|buffers| {
+                let mut read = ReadBuf::new(&mut buffers.incoming[..max.min(MAX_READ)]);
                 ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
                 let bytes = read.filled_mut();
                 if bytes.is_empty() {
-                    self.end = Some(PeerEnd::Torn);
+                    self.end = Some(PeerEnd::Truncated);
                     return Poll::Ready(Ok(()));
                 }
-                let consumed = self.take(bytes, buffer, room);
+                let consumed = self.decrypt(bytes, buffer, room);
                 self.incoming.extend_from_slice(&bytes[consumed..]);
-                self.answer(cx)
+                self.try_flush(cx)
             });
         }
-        if self.incoming.len() >= MOST_HELD {
+        if self.incoming.len() >= MAX_HELD {
             self.end = Some(PeerEnd::Failed(rustls::Error::General("a message is too long".to_owned())));
             return Poll::Ready(Ok(()));
         }
-        self.incoming.reserve(most);
-        let mut window = (&mut self.incoming).limit(most);
+        self.incoming.reserve(max);
+        let mut window = (&mut self.incoming).limit(max);
         if ready!(pin!(self.stream.read_buf(&mut window)).poll(cx))? == 0 {
-            self.end = Some(PeerEnd::Torn);
+            self.end = Some(PeerEnd::Truncated);
             return Poll::Ready(Ok(()));
         }
         let mut bytes = std::mem::take(&mut self.incoming);
-        let consumed = self.take(&mut bytes, buffer, room);
+        let consumed = self.decrypt(&mut bytes, buffer, room);
         if consumed < bytes.len() {
             bytes.drain(..consumed);
             self.incoming = bytes;
         }
-        self.answer(cx)
+        self.try_flush(cx)
     }
 
     /// Sends what TLS itself has to say, as far as the kernel takes it; the rest goes with what comes next.
-    fn answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn try_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.poll_flush(cx) {
             Poll::Pending => Poll::Ready(Ok(())),
             Poll::Ready(flushed) => Poll::Ready(flushed),
@@ -321,36 +321,36 @@ impl Tls {
 
     /// Takes ciphertext: plaintext goes to `buffer` up to a length of `most`, and is held beyond it. How many bytes are done
     /// with.
-    fn take(&mut self, bytes: &mut [u8], buffer: &mut Vec<u8>, most: usize) -> usize {
+    fn decrypt(&mut self, bytes: &mut [u8], buffer: &mut Vec<u8>, max: usize) -> usize {
         let Self { side, plain, outgoing, .. } = self;
-        let advanced = side.advance(bytes, outgoing, Then::Nothing, |payload| {
-            let room = if plain.is_empty() { payload.len().min(most.saturating_sub(buffer.len())) } else { 0 };
+        let processed = side.process(bytes, outgoing, WriteAction::None, |payload| {
+            let room = if plain.is_empty() { payload.len().min(max.saturating_sub(buffer.len())) } else { 0 };
             buffer.extend_from_slice(&payload[..room]);
             plain.extend_from_slice(&payload[room..]);
         });
-        let consumed = advanced.consumed;
-        self.note(advanced);
+        let consumed = processed.consumed;
+        self.record_end(processed);
         consumed
     }
 
     /// Takes what is held of the ciphertext and then does what is to be done. How many bytes were encrypted into.
-    fn advance_held(&mut self, then: Then<'_>) -> io::Result<usize> {
+    fn process_held(&mut self, action: WriteAction<'_>) -> io::Result<usize> {
         let Self { side, plain, outgoing, incoming, .. } = self;
-        let advanced = side.advance(incoming, outgoing, then, |payload| plain.extend_from_slice(payload));
-        if advanced.consumed == incoming.len() {
+        let processed = side.process(incoming, outgoing, action, |payload| plain.extend_from_slice(payload));
+        if processed.consumed == incoming.len() {
             *incoming = Vec::new();
         } else {
-            incoming.drain(..advanced.consumed);
+            incoming.drain(..processed.consumed);
         }
-        let (sealed, error) = (advanced.sealed, advanced.error.clone());
-        self.note(advanced);
-        error.map_or(Ok(sealed), |error| Err(failure(error)))
+        let (ciphertext, error) = (processed.encrypted, processed.error.clone());
+        self.record_end(processed);
+        error.map_or(Ok(ciphertext), |error| Err(failure(error)))
     }
 
-    fn note(&mut self, advanced: Advanced) {
-        if let Some(error) = advanced.error {
+    fn record_end(&mut self, processed: Processed) {
+        if let Some(error) = processed.error {
             self.end = Some(PeerEnd::Failed(error));
-        } else if advanced.closed {
+        } else if processed.closed {
             self.end = Some(PeerEnd::Closed);
         }
     }
@@ -359,7 +359,7 @@ impl Tls {
 impl PeerEnd {
     fn error(&self) -> io::Error {
         match self {
-            Self::Closed | Self::Torn => io::ErrorKind::UnexpectedEof.into(),
+            Self::Closed | Self::Truncated => io::ErrorKind::UnexpectedEof.into(),
             Self::Failed(error) => failure(error.clone()),
         }
     }

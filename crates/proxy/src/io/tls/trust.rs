@@ -48,12 +48,12 @@ impl Trust {
     }
 
     /// Believes everybody.
-    pub(super) fn blind() -> Self {
+    pub(super) fn insecure() -> Self {
         Self { authorities: None, listed: Vec::new() }
     }
 
     /// Whether the certificate itself is on the list, is for this name and has not expired.
-    fn knows(&self, certificate: &CertificateDer<'_>, name: &ServerName<'_>, now: UnixTime) -> bool {
+    fn is_pinned(&self, certificate: &CertificateDer<'_>, name: &ServerName<'_>, now: UnixTime) -> bool {
         self.listed.contains(certificate)
             && ParsedCertificate::try_from(certificate).is_ok_and(|parsed| verify_server_name(&parsed, name).is_ok())
             && Certificate::parse(certificate)
@@ -76,7 +76,7 @@ impl ServerCertVerifier for Trust {
     ) -> Result<ServerCertVerified, Error> {
         let Some(authorities) = &self.authorities else { return Ok(ServerCertVerified::assertion()) };
         match authorities.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            Err(_) if self.knows(end_entity, server_name, now) => Ok(ServerCertVerified::assertion()),
+            Err(_) if self.is_pinned(end_entity, server_name, now) => Ok(ServerCertVerified::assertion()),
             verified => verified,
         }
     }

@@ -44,7 +44,7 @@ fn nothing_is_left_for_a_client_that_is_gone() {
         let (client, socket) = full().await;
         // It has not read all, so its kernel resets.
         drop(client);
-        assert!(socket.unacknowledged() > MOST_LEFT);
+        assert!(socket.unacknowledged() > MAX_LEFT);
         while !socket.is_gone() {
             tokio::task::yield_now().await;
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::telemetry::log::Log;
 
 /// How long no line must be lost until it is over: an output that now takes lines and now does not is told of once.
-const CALM: Duration = Duration::from_secs(5);
+const QUIET_PERIOD: Duration = Duration::from_secs(5);
 
 /// What was lost of one output.
 pub(super) struct Loss {
@@ -17,7 +17,7 @@ pub(super) struct Loss {
     /// It has begun, was told, and is not over.
     losing: AtomicBool,
     /// What had been lost when the latest that is over was told.
-    told: AtomicU64,
+    reported: AtomicU64,
 }
 
 /// What the writer saw when it last looked.
@@ -30,8 +30,8 @@ pub(super) struct LossWatch {
 
 impl Loss {
     pub(super) fn new(output: &str, log: Arc<Log>) -> Self {
-        let (lost, told) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { output: output.to_owned(), log, lost, losing: AtomicBool::new(false), told }
+        let (lost, reported) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { output: output.to_owned(), log, lost, losing: AtomicBool::new(false), reported }
     }
 
     /// Lines lost since the output was opened.
@@ -54,16 +54,16 @@ impl Loss {
     }
 
     /// Looks whether it is over: lines were written and none was lost for a while. Only the writer does.
-    pub(super) fn look(&self, watch: &mut LossWatch, written: u64, now: impl FnOnce() -> Instant) {
+    pub(super) fn check(&self, watch: &mut LossWatch, written: u64, now: impl FnOnce() -> Instant) {
         if !self.losing.load(Ordering::Acquire) {
             return;
         }
         let (lost, now) = (self.lost(), now());
         match watch.since {
             Some(since) if lost == watch.lost => {
-                if written > watch.written && now.duration_since(since) >= CALM {
+                if written > watch.written && now.duration_since(since) >= QUIET_PERIOD {
                     *watch = LossWatch::default();
-                    self.over("takes lines again");
+                    self.report_end("takes lines again");
                 }
             }
             _ => *watch = LossWatch { lost, written, since: Some(now) },
@@ -73,15 +73,15 @@ impl Loss {
     /// Tells what is left to be told when the output ends.
     pub(super) fn end(&self) {
         if self.losing.load(Ordering::Acquire) {
-            self.over("ends");
+            self.report_end("ends");
         }
     }
 
-    fn over(&self, what: &str) {
+    fn report_end(&self, what: &str) {
         // Before the count is read: what is lost from now on begins anew.
         self.losing.store(false, Ordering::Release);
         let lost = self.lost();
-        let count = lost - self.told.swap(lost, Ordering::AcqRel);
+        let count = lost - self.reported.swap(lost, Ordering::AcqRel);
         let message = format!("the access log {} {what}; lines lost: {count}", self.output);
         self.log.write("warning", "access_log_loss_over", message);
     }
@@ -91,7 +91,7 @@ impl Loss {
 mod tests {
     use super::*;
 
-    fn said(log: &Log) -> Vec<String> {
+    fn messages(log: &Log) -> Vec<String> {
         log.read(Duration::ZERO).unwrap_or_default().into_iter().map(|record| record.message).collect()
     }
 
@@ -100,34 +100,34 @@ mod tests {
         let log = Arc::new(Log::default());
         let loss = Loss::new("pipe", Arc::clone(&log));
         let (mut watch, start) = (LossWatch::default(), Instant::now());
-        let mut look = |written, seconds| loss.look(&mut watch, written, || start + Duration::from_secs(seconds));
+        let mut check = |written, seconds| loss.check(&mut watch, written, || start + Duration::from_secs(seconds));
         loss.add(0);
-        look(0, 0);
-        assert!(said(&log).is_empty());
+        check(0, 0);
+        assert!(messages(&log).is_empty());
         loss.add(2);
         loss.add(1);
-        assert_eq!(said(&log), ["lines of the access log pipe are being lost: it takes none, or too slowly"]);
-        look(7, 1);
-        look(7, 100);
-        assert!(said(&log).is_empty(), "nothing was written since, so it need not be over");
-        look(8, 101);
-        assert_eq!(said(&log), ["the access log pipe takes lines again; lines lost: 3"]);
+        assert_eq!(messages(&log), ["lines of the access log pipe are being lost: it takes none, or too slowly"]);
+        check(7, 1);
+        check(7, 100);
+        assert!(messages(&log).is_empty(), "nothing was written since, so it need not be over");
+        check(8, 101);
+        assert_eq!(messages(&log), ["the access log pipe takes lines again; lines lost: 3"]);
         loss.add(1);
-        assert_eq!(said(&log).len(), 1);
-        look(9, 102);
-        look(10, 104);
+        assert_eq!(messages(&log).len(), 1);
+        check(9, 102);
+        check(10, 104);
         loss.add(1);
-        look(11, 108);
-        look(12, 112);
-        assert!(said(&log).is_empty(), "it goes on");
-        look(13, 113);
-        assert_eq!(said(&log), ["the access log pipe takes lines again; lines lost: 2"]);
+        check(11, 108);
+        check(12, 112);
+        assert!(messages(&log).is_empty(), "it goes on");
+        check(13, 113);
+        assert_eq!(messages(&log), ["the access log pipe takes lines again; lines lost: 2"]);
         loss.end();
-        assert!(said(&log).is_empty());
+        assert!(messages(&log).is_empty());
         loss.add(4);
         loss.end();
         loss.end();
-        assert_eq!(said(&log)[1..], ["the access log pipe ends; lines lost: 4"]);
+        assert_eq!(messages(&log)[1..], ["the access log pipe ends; lines lost: 4"]);
         assert_eq!(loss.lost(), 9);
     }
 }

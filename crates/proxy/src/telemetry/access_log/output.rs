@@ -11,18 +11,18 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 /// How often an idle writer looks whether it is still needed.
-pub(super) const IDLE: Duration = Duration::from_secs(1);
+pub(super) const IDLE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the end waits for lines to be written.
-pub(super) const LAST: Duration = Duration::from_secs(1);
+pub(super) const FINAL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Who may read a log file: it names people.
 const MODE: u32 = 0o640;
 
 /// Where lines are written, as they are: what is left of a line after a short write must be known.
 pub(super) struct LogOutput {
-    pub(super) place: OutputKind,
+    pub(super) kind: OutputKind,
     /// The rest of a line of which some was written. It goes first, so that no line begins in the middle of another.
-    pub(super) torn: Vec<u8>,
+    pub(super) partial: Vec<u8>,
 }
 
 pub(super) enum OutputKind {
@@ -44,53 +44,53 @@ pub(super) struct WriteResult {
 
 impl LogOutput {
     pub(super) fn open(output: &str) -> io::Result<Self> {
-        let place = match output {
+        let kind = match output {
             "stdout" => OutputKind::Stdout,
             "stderr" => OutputKind::Stderr,
             path => OutputKind::File { path: path.to_owned(), file: append(path)? },
         };
-        Ok(Self { place, torn: Vec::new() })
+        Ok(Self { kind, partial: Vec::new() })
     }
 
     /// Writes lines as far as the output takes them. Where it has no room it is waited for until `given_up`.
-    pub(super) fn write(&mut self, lines: &[u8], count: u64, given_up: &dyn Fn() -> bool) -> WriteResult {
-        let mut told = WriteResult::default();
-        let follows = self.place.follow();
-        if follows != Some(false) && !self.torn.is_empty() {
+    pub(super) fn write(&mut self, lines: &[u8], count: u64, is_closing: &dyn Fn() -> bool) -> WriteResult {
+        let mut result = WriteResult::default();
+        let reopened = self.kind.reopen_if_rotated();
+        if reopened != Some(false) && !self.partial.is_empty() {
             // The file with its beginning is gone.
-            self.torn.clear();
-            told.dropped += 1;
+            self.partial.clear();
+            result.dropped += 1;
         }
-        if follows.is_none() {
-            told.dropped += count;
-            return told;
+        if reopened.is_none() {
+            result.dropped += count;
+            return result;
         }
-        let mut rest = std::mem::take(&mut self.torn);
+        let mut rest = std::mem::take(&mut self.partial);
         if !rest.is_empty() {
-            rest.drain(..self.place.push(&rest, given_up));
+            rest.drain(..self.kind.write(&rest, is_closing));
             if !rest.is_empty() {
-                self.torn = rest;
-                told.dropped += count;
-                return told;
+                self.partial = rest;
+                result.dropped += count;
+                return result;
             }
-            told.written += 1;
+            result.written += 1;
         }
-        let (done, left) = lines.split_at(self.place.push(lines, given_up));
+        let (done, left) = lines.split_at(self.kind.write(lines, is_closing));
         let whole = memchr::memchr_iter(b'\n', done).count() as u64;
         if done.last().is_some_and(|byte| *byte != b'\n') {
             let end = memchr::memchr(b'\n', left).map_or(left.len(), |at| at + 1);
-            self.torn.extend_from_slice(&left[..end]);
+            self.partial.extend_from_slice(&left[..end]);
         }
-        told.written += whole;
-        told.dropped += count - whole - u64::from(!self.torn.is_empty());
-        told
+        result.written += whole;
+        result.dropped += count - whole - u64::from(!self.partial.is_empty());
+        result
     }
 }
 
 impl OutputKind {
     /// Opens the file that has the name now, if that is another one: renamed or removed, as log rotation does, it is the name
     /// that decides where lines go. Whether it was another one; none if there is nothing to write to.
-    fn follow(&mut self) -> Option<bool> {
+    fn reopen_if_rotated(&mut self) -> Option<bool> {
         let Self::File { path, file } = self else { return Some(false) };
         let named = std::fs::metadata(&*path).ok().map(|named| (named.dev(), named.ino()));
         let open = file.as_ref().and_then(|file| file.metadata().ok()).map(|open| (open.dev(), open.ino()));
@@ -102,7 +102,7 @@ impl OutputKind {
     }
 
     /// Writes as much of `bytes` as it can. The number of bytes written.
-    fn push(&self, bytes: &[u8], given_up: &dyn Fn() -> bool) -> usize {
+    fn write(&self, bytes: &[u8], is_closing: &dyn Fn() -> bool) -> usize {
         let (stdout, stderr) = (io::stdout(), io::stderr());
         let output = match self {
             Self::Stdout => stdout.as_fd(),
@@ -115,7 +115,7 @@ impl OutputKind {
             match rustix::io::write(output, &bytes[written..]) {
                 Ok(n) if n > 0 => written += n,
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) if has_room(output, given_up) => {}
+                Err(Errno::AGAIN) if wait_writable(output, is_closing) => {}
                 _ => break,
             }
         }
@@ -124,12 +124,12 @@ impl OutputKind {
 }
 
 /// Waits until a pipe or terminal that does not block takes more. False: it is given up.
-fn has_room(output: BorrowedFd<'_>, given_up: &dyn Fn() -> bool) -> bool {
+fn wait_writable(output: BorrowedFd<'_>, is_closing: &dyn Fn() -> bool) -> bool {
     loop {
-        let last = given_up();
-        let patience = if last { LAST } else { IDLE };
-        let patience = Timespec::try_from(patience).ok();
-        match poll(&mut [PollFd::new(&output, PollFlags::OUT)], patience.as_ref()) {
+        let last = is_closing();
+        let timeout = if last { FINAL_TIMEOUT } else { IDLE_INTERVAL };
+        let timeout = Timespec::try_from(timeout).ok();
+        match poll(&mut [PollFd::new(&output, PollFlags::OUT)], timeout.as_ref()) {
             Ok(0) if !last => {}
             Ok(0) => return false,
             Ok(_) => return true,

@@ -12,8 +12,8 @@ fn narrow() -> (LogOutput, UnixStream) {
     near.set_nonblocking(true).unwrap();
     far.set_nonblocking(true).unwrap();
     let file = File::from(OwnedFd::from(near));
-    let place = OutputKind::File { path: format!("/proc/self/fd/{}", file.as_raw_fd()), file: Some(file) };
-    (LogOutput { place, torn: Vec::new() }, far)
+    let kind = OutputKind::File { path: format!("/proc/self/fd/{}", file.as_raw_fd()), file: Some(file) };
+    (LogOutput { kind, partial: Vec::new() }, far)
 }
 
 fn read(far: &mut UnixStream) -> String {
@@ -31,14 +31,14 @@ fn lines(numbers: std::ops::Range<u32>) -> Vec<u8> {
 #[test]
 fn a_line_that_was_written_in_part_is_completed_before_the_next() {
     let (mut target, mut far) = narrow();
-    let given_up = || true;
-    let first = target.write(&lines(0..4000), 4000, &given_up);
-    assert!(!target.torn.is_empty(), "the output was to be full in the middle of a line");
+    let is_closing = || true;
+    let first = target.write(&lines(0..4000), 4000, &is_closing);
+    assert!(!target.partial.is_empty(), "the output was to be full in the middle of a line");
     assert_eq!(first.written + first.dropped, 3999);
     // Still full: the rest stays, and nothing comes in between.
-    assert_eq!(target.write(&lines(4000..4002), 2, &given_up), WriteResult { written: 0, dropped: 2 });
+    assert_eq!(target.write(&lines(4000..4002), 2, &is_closing), WriteResult { written: 0, dropped: 2 });
     let mut text = read(&mut far);
-    assert_eq!(target.write(&lines(4002..4004), 2, &given_up), WriteResult { written: 3, dropped: 0 });
+    assert_eq!(target.write(&lines(4002..4004), 2, &is_closing), WriteResult { written: 3, dropped: 0 });
     text += &read(&mut far);
     let numbers: Vec<u32> = text.lines().map(|line| line.parse().unwrap()).collect();
     let whole = u32::try_from(first.written).unwrap();
@@ -65,11 +65,11 @@ fn the_rest_of_a_line_does_not_go_to_another_file() {
     let (mut target, _far) = narrow();
     target.write(&lines(0..4000), 4000, &|| true);
     let other = narrow();
-    let OutputKind::File { path: new, file } = other.0.place else { unreachable!() };
-    let OutputKind::File { path, .. } = &mut target.place else { unreachable!() };
+    let OutputKind::File { path: new, file } = other.0.kind else { unreachable!() };
+    let OutputKind::File { path, .. } = &mut target.kind else { unreachable!() };
     *path = new;
     // A socket cannot be opened by its name: what matters is that the torn line is given up with its file.
     assert_eq!(target.write(&lines(0..1), 1, &|| true), WriteResult { written: 0, dropped: 2 });
-    assert!(target.torn.is_empty());
+    assert!(target.partial.is_empty());
     drop(file);
 }

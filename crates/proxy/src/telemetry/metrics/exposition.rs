@@ -207,13 +207,15 @@ impl Page {
         }
         let name = "pylae_service_entered";
         let what = "Exchanges that hold a place under max_in_flight.";
-        self.per_service(services, name, GAUGE, what, |one| one.entered.into());
+        self.per_service(services, name, GAUGE, what, |service| service.entered.into());
         let name = "pylae_service_waiting";
-        self.per_service(services, name, GAUGE, "Exchanges that wait for such a place.", |one| one.waiting.into());
+        self.per_service(services, name, GAUGE, "Exchanges that wait for such a place.", |service| {
+            service.waiting.into()
+        });
         let name = "pylae_retry_budget_granted_total";
-        self.per_service(services, name, COUNTER, "Retries that the budget allowed.", |one| one.retries);
+        self.per_service(services, name, COUNTER, "Retries that the budget allowed.", |service| service.retries);
         let name = "pylae_retry_budget_refused_total";
-        self.per_service(services, name, COUNTER, "Retries that it refused.", |one| one.retries_refused);
+        self.per_service(services, name, COUNTER, "Retries that it refused.", |service| service.retries_refused);
     }
 
     /// A family with a sample of each service.
@@ -264,11 +266,11 @@ impl Page {
     /// By the names that every Prometheus client library gives them.
     fn process(&mut self, view: &MetricsView<'_>) {
         let Process { cpu, resident, descriptors, most_descriptors, threads } = view.process;
-        self.known("process_cpu_seconds_total", COUNTER, "Processor time of this process, user and system.", cpu);
-        self.known("process_resident_memory_bytes", GAUGE, "Memory of this process.", resident);
-        self.known("process_open_fds", GAUGE, "Open file descriptors.", descriptors);
-        self.known("process_max_fds", GAUGE, "Most file descriptors that may be open.", most_descriptors);
-        self.known("process_threads", GAUGE, "Threads of this process.", threads);
+        self.optional("process_cpu_seconds_total", COUNTER, "Processor time of this process, user and system.", cpu);
+        self.optional("process_resident_memory_bytes", GAUGE, "Memory of this process.", resident);
+        self.optional("process_open_fds", GAUGE, "Open file descriptors.", descriptors);
+        self.optional("process_max_fds", GAUGE, "Most file descriptors that may be open.", most_descriptors);
+        self.optional("process_threads", GAUGE, "Threads of this process.", threads);
     }
 }
 

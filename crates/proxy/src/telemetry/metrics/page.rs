@@ -5,7 +5,7 @@ use std::fmt::{Display, Write};
 use super::histogram::Durations;
 
 /// Upper bounds of durations as they are shown, in nanoseconds and seconds. Each is a bound of [`Durations`], so that counts are exact.
-const SHOWN: [(u64, &str); 20] = [
+const BOUNDS: [(u64, &str); 20] = [
     (20_000, "0.00002"),
     (50_000, "0.00005"),
     (100_000, "0.0001"),
@@ -68,7 +68,7 @@ impl Page {
     }
 
     /// The same, if there is a value.
-    pub(super) fn known(&mut self, name: &str, kind: &str, help: &str, value: Option<f64>) {
+    pub(super) fn optional(&mut self, name: &str, kind: &str, help: &str, value: Option<f64>) {
         self.family(name, kind, help);
         if let Some(value) = value {
             self.sample(name, &[], value);
@@ -80,10 +80,10 @@ impl Page {
         line.sample(&format!("{name}_bucket"), labels, "");
         // All but the closing bracket, and the blank and the end of the line behind it.
         let start = line.text.trim_end_matches(['}', ' ', '\n']);
-        let (counts, count) = (durations.up_to(SHOWN.map(|(nanos, _)| nanos)), durations.count());
+        let (counts, count) = (durations.up_to(BOUNDS.map(|(nanos, _)| nanos)), durations.count());
         // Most of the page is written here: piece by piece, without the machinery of formatting.
         let mut digits = itoa::Buffer::new();
-        for ((_, bound), count) in SHOWN.iter().zip(counts).chain([(&(0, "+Inf"), count)]) {
+        for ((_, bound), count) in BOUNDS.iter().zip(counts).chain([(&(0, "+Inf"), count)]) {
             for piece in [start, ",le=\"", bound, "\"} ", digits.format(count), "\n"] {
                 self.text.push_str(piece);
             }

@@ -174,13 +174,13 @@ pub(crate) fn summarize(
             .filter_map(|(name, breaker)| Some((name, breaker.why_shut()?.into())))
             .collect(),
     };
-    count(&mut summary, reading);
-    look_back(&mut summary, window);
+    add_totals(&mut summary, reading);
+    add_recent(&mut summary, window);
     summary
 }
 
 /// Puts in what was counted since the start.
-fn count(summary: &mut Summary, reading: &MetricsReading) {
+fn add_totals(summary: &mut Summary, reading: &MetricsReading) {
     let Summary { requests, errors, services, methods, .. } = summary;
     for ((_, service), figures) in &reading.routes {
         for (method, tally) in figures.by_method() {
@@ -201,7 +201,7 @@ fn count(summary: &mut Summary, reading: &MetricsReading) {
 }
 
 /// Puts in what came lately.
-fn look_back(summary: &mut Summary, window: &Window) {
+fn add_recent(summary: &mut Summary, window: &Window) {
     let span = window.span.as_secs_f64();
     let (mut all, mut by_method, mut by_service) = (Within::default(), BTreeMap::new(), BTreeMap::new());
     for ((service, method), within) in &window.by_service {

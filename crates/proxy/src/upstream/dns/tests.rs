@@ -30,12 +30,12 @@ fn who_asks_meanwhile_gets_the_same_answer() {
     run(async {
         let lookups = Rc::<Lookups>::default();
         let (answer, answered) = oneshot::channel();
-        let mut first = pin!(Rc::clone(&lookups).find("slow.test", |_| async { answered.await.unwrap() }));
+        let mut first = pin!(Rc::clone(&lookups).lookup("slow.test", |_| async { answered.await.unwrap() }));
         assert!(is_pending(&mut first).await);
-        let mut second = pin!(Rc::clone(&lookups).find("slow.test", never));
+        let mut second = pin!(Rc::clone(&lookups).lookup("slow.test", never));
         assert!(is_pending(&mut second).await);
         // Another name does not wait for it.
-        let other = Rc::clone(&lookups).find("other.test", |_| ready(Ok(vec![ADDRESS])));
+        let other = Rc::clone(&lookups).lookup("other.test", |_| ready(Ok(vec![ADDRESS])));
         assert_eq!(*other.await.unwrap(), [ADDRESS]);
         answer.send(Ok(vec![ADDRESS])).unwrap();
         assert_eq!((&*first.await.unwrap(), &*second.await.unwrap()), (&[ADDRESS][..], &[ADDRESS][..]));
@@ -49,10 +49,10 @@ fn it_goes_on_when_nobody_waits_and_ends_for_the_next() {
         let lookups = Rc::<Lookups>::default();
         let (answer, answered) = oneshot::channel();
         {
-            let mut left = Box::pin(Rc::clone(&lookups).find("slow.test", |_| async { answered.await.unwrap() }));
+            let mut left = Box::pin(Rc::clone(&lookups).lookup("slow.test", |_| async { answered.await.unwrap() }));
             assert!(is_pending(&mut left).await);
         }
-        let mut next = pin!(Rc::clone(&lookups).find("slow.test", never));
+        let mut next = pin!(Rc::clone(&lookups).lookup("slow.test", never));
         assert!(is_pending(&mut next).await);
         answer.send(Err(io::Error::new(io::ErrorKind::TimedOut, "no answer"))).unwrap();
         let error = next.await.unwrap_err();
@@ -60,7 +60,7 @@ fn it_goes_on_when_nobody_waits_and_ends_for_the_next() {
         // What is over is not kept: the next one asks again.
         let asked = Cell::new(0);
         for _ in 0..2 {
-            let found = Rc::clone(&lookups).find("slow.test", |_| {
+            let found = Rc::clone(&lookups).lookup("slow.test", |_| {
                 asked.set(asked.get() + 1);
                 ready(Ok(Vec::new()))
             });

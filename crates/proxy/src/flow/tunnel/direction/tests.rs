@@ -92,15 +92,15 @@ fn a_close_of_our_own_goes_behind_the_frame_under_way_and_the_sources_is_still_h
         let mut frame = Vec::new();
         close(&mut frame, 1001, "", None);
         setup.direction.close(frame.clone());
-        assert!(!setup.direction.is_told());
+        assert!(!setup.direction.has_sent_close());
         // The rest of the frame, half a header, and then the source's Close.
         setup.source.write_all(b"lo\x81").await.unwrap();
         assert_eq!(setup.read(11).await, [b"\x81\x05hello", &frame[..]].concat());
-        assert!(setup.direction.is_told() && !setup.direction.is_heard());
+        assert!(setup.direction.has_sent_close() && !setup.direction.has_received_close());
         setup.source.write_all(b"\x01a\x88\x02\x03\xe8beyond").await.unwrap();
         setup.source.shutdown().await.unwrap();
         assert!(matches!(setup.end().await, DirectionEnd::Source));
-        assert!(setup.direction.is_heard());
+        assert!(setup.direction.has_received_close());
         assert_eq!(setup.direction.sent(), 11);
     });
 }
@@ -118,7 +118,7 @@ fn a_source_that_broke_a_rule_is_not_listened_to_any_more() {
         setup.source.write_all(b"\x88\x00").await.unwrap();
         setup.source.shutdown().await.unwrap();
         assert!(matches!(setup.end().await, DirectionEnd::Source));
-        assert!(!setup.direction.is_heard());
+        assert!(!setup.direction.has_received_close());
     });
 }
 

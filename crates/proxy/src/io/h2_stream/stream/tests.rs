@@ -12,7 +12,7 @@ fn abandoned() -> H2Stream {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let socket = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (requests, _) = h2::client::handshake(socket).await.unwrap();
-        H2Stream::asking(requests, Scheme::HTTP, StreamPermits::free().take())
+        H2Stream::outbound(requests, Scheme::HTTP, StreamPermits::new().acquire())
     })
 }
 

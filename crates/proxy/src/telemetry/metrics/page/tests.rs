@@ -9,7 +9,7 @@ fn labels_are_escaped() {
 
 #[test]
 fn bounds_are_the_same_in_both_units() {
-    for (nanos, text) in SHOWN {
+    for (nanos, text) in BOUNDS {
         let seconds: f64 = text.parse().unwrap();
         assert_eq!(std::time::Duration::from_secs_f64(seconds).as_nanos(), u128::from(nanos), "{text}");
     }
@@ -22,11 +22,11 @@ fn a_histogram_is_cumulative_and_ends_in_all() {
     let mut page = Page::default();
     page.histogram("h", &[("route", "a")], &durations);
     let lines: Vec<&str> = page.text.lines().collect();
-    assert_eq!(lines.len(), SHOWN.len() + 3);
+    assert_eq!(lines.len(), BOUNDS.len() + 3);
     assert_eq!(lines[0], "h_bucket{route=\"a\",le=\"0.00002\"} 3");
-    assert_eq!(lines[SHOWN.len() - 1], "h_bucket{route=\"a\",le=\"60\"} 3");
+    assert_eq!(lines[BOUNDS.len() - 1], "h_bucket{route=\"a\",le=\"60\"} 3");
     assert_eq!(
-        lines[SHOWN.len()..],
+        lines[BOUNDS.len()..],
         ["h_bucket{route=\"a\",le=\"+Inf\"} 4", "h_sum{route=\"a\"} 0.0015", "h_count{route=\"a\"} 4"]
     );
 }
