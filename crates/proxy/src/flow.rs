@@ -1,4 +1,4 @@
-//! The life of a request, from top to bottom. `docs/life-of-a-request.md` tells it in words, in the same order.
+//! The life of a request, from top to bottom. `docs/life-of-a-request.md` describes it in the same order.
 
 mod buffer_body;
 mod cache_phase;
@@ -26,20 +26,20 @@ use crate::reply::Reply;
 use crate::snapshot::{Route, Snapshot};
 use crate::worker::Worker;
 
-/// One exchange, and all that its stages need. Each stage is a method, in a file of its own.
+/// One exchange and everything that its stages need. Each stage is a method in a file of its own.
 pub(crate) struct Flow<'a> {
     worker: &'a Rc<Worker>,
-    /// One snapshot serves the whole exchange, whatever is applied meanwhile.
+    /// The whole exchange is served by this snapshot, even if another is applied meanwhile.
     snapshot: &'a Arc<Snapshot>,
-    /// Its route, once there is one.
+    /// The matched route, or None before routing and for requests that no route takes.
     route: Option<&'a Route>,
     client: &'a mut Client,
     exchange: &'a mut Exchange,
-    /// It was logged and counted, or is not to be.
+    /// Set once the exchange was logged and counted, and from the start if it must not be.
     observed: bool,
 }
 
-/// Serves the next request of `client`. `None`: the client went away before it had said anything.
+/// Serves the next request of `client`. Returns None if the client disconnected before it sent anything.
 pub(crate) async fn serve(worker: &Rc<Worker>, client: &mut Client, exchange: &mut Exchange) -> Option<After> {
     let snapshot = worker.snapshot();
     Flow { worker, snapshot: &snapshot, route: None, client, exchange, observed: false }.run().await
@@ -47,11 +47,11 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: &mut Client, exchange: &m
 
 impl<'a> Flow<'a> {
     async fn run(mut self) -> Option<After> {
-        // Request in: its head, complete, valid and in time.
+        // Read the head: complete, valid and in time.
         let received = self.read_head().await?;
         let _in_flight = self.worker.begin_exchange();
 
-        // Room, and then the route.
+        // Check the capacity of the worker, then find the route.
         let reply = match received.and_then(|()| self.worker.check_capacity(self.snapshot)) {
             Ok(()) => match self.find_route() {
                 Ok(route) => self.answer(route).await,
@@ -63,32 +63,33 @@ impl<'a> Flow<'a> {
             }
         };
 
-        // Every early exit becomes a response here.
+        // Turn every early exit into a response.
         let reply = reply.unwrap_or_else(|halt| Reply::from_halt(&halt, self.exchange));
 
-        // What an instance says of itself becomes what its client knows.
+        // Rewrite the instance's addresses to those that the client knows.
         self.readdress();
 
-        // Response policies, in reverse order: those whose request half was entered, on rejections too. Hooks are the last of them.
+        // Response hooks, then the response policies in reverse order: those whose request half was entered, on
+        // rejections too.
         let reply = self.response_hooks(reply).await;
         self.route.map_or(&self.snapshot.unrouted, |route| &route.chain).response(self.exchange);
 
-        // Out.
+        // Send the response.
         let sent = self.respond(reply).await;
 
-        // Copied, where the route has a mirror.
+        // Send a copy of the request if the route has a mirror.
         self.mirror();
 
-        // Observed.
+        // Log and count.
         self.observe(sent);
         Some(sent.after)
     }
 
-    /// What answers the request on its route.
+    /// Runs the request policies and, unless one of them answers, forwards the request.
     async fn answer(&mut self, route: &'a Route) -> Result<Reply<'a>, Halt> {
         // Request policies, in table order, once.
         match self.request_phase(route).await? {
-            // Pick an instance, forward; only these two repeat. Then what the cache makes of it.
+            // Pick an instance and forward: only these two are retried. Then the cache sees the response.
             None => {
                 let forwarded = self.forward(route).await;
                 self.cache_phase(forwarded)

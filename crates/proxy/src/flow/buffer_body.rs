@@ -1,4 +1,4 @@
-//! Stage: the request body in memory, where a policy wants to see it. Nothing else ever buffers one.
+//! Stage: buffers the request body for a policy that inspects it. Nothing else buffers a whole body.
 
 use std::rc::Rc;
 use std::task::Poll;
@@ -13,7 +13,7 @@ use crate::io::clock;
 use crate::snapshot::Route;
 
 impl Flow<'_> {
-    /// Reads the request body up to its end, or a little beyond `limit` bytes. It is kept, and sent on from there.
+    /// Reads the request body to its end or until it exceeds `limit` bytes. It is forwarded from this buffer later.
     pub(super) async fn buffer_body(&mut self, route: &Route, limit: usize) -> Result<(), Halt> {
         let (worker, snapshot) = (self.worker, self.snapshot);
         let (client, exchange) = (&mut *self.client, &mut *self.exchange);
@@ -27,7 +27,7 @@ impl Flow<'_> {
         if client.body.take_expects_continue() && !client.send_continue(limits).await {
             return Err(Halt::ClientGone);
         }
-        // Whatever is read is kept: one piece may go beyond the limit.
+        // Keep everything that is read: the last piece may exceed the limit.
         client.body.buffer_at_least(limit.saturating_add(SMALL));
         let mut pace = Pace::new(limits.min_rate, limits.body_grace.0);
         let mut piece = worker.buffers.small();

@@ -1,4 +1,4 @@
-//! Stage: what the cache makes of the service's answer.
+//! Stage: shows the service's response to the cache.
 
 use pylae_core::Halt;
 use pylae_core::cache::{self, Settled};
@@ -10,7 +10,7 @@ use crate::reply::Reply;
 use crate::upstream::answer::Forwarded;
 
 impl<'a> Flow<'a> {
-    /// Settles what is sent after a request was forwarded.
+    /// Decides what is sent to the client once the request was forwarded: the response itself or a stored one.
     pub(super) fn cache_phase(&mut self, result: Result<Forwarded<'a>, Halt>) -> Result<Reply<'a>, Halt> {
         let (worker, snapshot, exchange) = (self.worker, self.snapshot, &mut *self.exchange);
         let Some(cache) =
@@ -29,14 +29,14 @@ impl<'a> Flow<'a> {
             forwarded.response.framing == Framing::None && exchange.response.buffer.len() == exchange.response.head.len;
         let persists = exchange.response.options.persists(exchange.response.head.version);
         let framing = match forwarded.response.framing {
-            // A stream says itself where the body ends and whether it was broken off.
+            // An HTTP/2 stream marks the end of its body, so that a truncated body is noticed.
             Framing::Close if forwarded.response.connection.is_stream() => Framing::Chunked,
             framing => framing,
         };
         match cache::answered(exchange, &forwarded.service.name, framing) {
             Settled::Relay => Ok(Reply::Forwarded(forwarded)),
             Settled::Serve(stored) => {
-                // An answer without a body leaves its connection as good as ever.
+                // The connection of a response without a body can be reused.
                 forwarded.release(worker, status == 304 && clean && persists);
                 Ok(Reply::Stored(stored))
             }

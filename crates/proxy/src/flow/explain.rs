@@ -1,4 +1,4 @@
-//! What a plan would do with a request, decided by the very same code, without a socket.
+//! Explains what a plan would do with a request. The same code decides as for a real one, without a socket.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::io::clock;
 use crate::snapshot::{PoolKeys, Route, Snapshot};
 
-/// The request in question.
+/// The request to explain.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Question {
@@ -26,30 +26,30 @@ pub struct Question {
     headers: Vec<(String, String)>,
     /// Address of the connection's peer.
     client: IpAddr,
-    /// Whether the client speaks TLS.
+    /// True if the client speaks TLS.
     secure: bool,
 }
 
-/// The answer.
+/// What the plan would do with the request.
 #[derive(Clone, Debug, Serialize)]
 pub struct Explanation {
     /// `route`, `misdirected`, `not_found`, `method_not_allowed` or `bad_request`.
     outcome: &'static str,
-    /// The same for people.
+    /// The outcome as a sentence.
     detail: String,
     status: Option<u16>,
     canonical_path: String,
-    /// The same without parameters of segments.
+    /// The canonical path without the parameters of its segments, as policies and routes see it.
     judged_path: String,
     client: String,
     route: Option<Chosen>,
-    /// What becomes of it on a route that allows WebSocket.
+    /// What happens to the WebSocket handshake, on a route that allows WebSocket.
     websocket: Option<String>,
     considered: Vec<ConsideredRoute>,
     policies: Vec<PolicyDecision>,
     service: Option<Picking>,
     upstream_path: Option<String>,
-    /// The Host that the instance would be sent.
+    /// The Host field that the instance would receive.
     upstream_host: Option<String>,
     upstream_headers: Vec<(String, String)>,
 }
@@ -66,7 +66,7 @@ struct ConsideredRoute {
     route: String,
     index: usize,
     verdict: String,
-    /// What the chosen route goes before it by, if it would take the request too.
+    /// Why the chosen route takes precedence, if this route matches the request as well.
     by: Option<&'static str>,
 }
 
@@ -80,7 +80,7 @@ struct PolicyDecision {
 struct Picking {
     name: String,
     balancer: &'static str,
-    /// The decision in words.
+    /// The decision as a sentence.
     how: String,
     instances: Vec<Candidate>,
 }
@@ -102,19 +102,19 @@ impl Picking {
     }
 }
 
-/// The plan with nothing counted yet.
+/// Builds a snapshot of the plan with empty counters.
 fn build(plan: Plan) -> Result<Snapshot, Vec<Problem>> {
     let shared = Arc::new(PolicyShared::new(plan.limits.max_keys).with_cache(plan.limits.cache_size));
     Snapshot::build(plan, None, &mut PoolKeys::default(), &shared)
 }
 
-/// Builds the plan and drops it: what is wrong with it, or what is doubtful about it.
+/// Builds the plan and drops it. Returns its warnings, or all its problems if it cannot be built.
 pub fn check(plan: Plan) -> Result<Vec<Problem>, Vec<Problem>> {
     let snapshot = build(plan)?;
     Ok(snapshot.warnings())
 }
 
-/// What `plan` would do with the request in question.
+/// Explains what `plan` would do with a request. Returns all problems of the plan, or why `question` is not a request.
 pub fn explain(plan: Plan, question: &Question) -> Result<Explanation, Vec<Problem>> {
     let snapshot = build(plan)?;
     let mut exchange = read(question, &snapshot)?;
@@ -159,10 +159,10 @@ pub fn explain(plan: Plan, question: &Question) -> Result<Explanation, Vec<Probl
     Ok(answer)
 }
 
-/// The request in question as the codec reads it from the wire.
+/// Parses the request as the codec reads it from the wire.
 fn read(question: &Question, snapshot: &Snapshot) -> Result<Exchange, Vec<Problem>> {
     let mut exchange = Exchange::new(0);
-    // Only HTTP/1.0 may leave the host out, as a person who asks may.
+    // A question without Host is taken for HTTP/1.0, where the field is optional.
     let version =
         if question.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) { "1.1" } else { "1.0" };
     let line = format!("{} {} HTTP/{version}\r\n", question.method, question.target);
@@ -208,7 +208,7 @@ fn considered(snapshot: &Snapshot, exchange: &Exchange) -> Vec<ConsideredRoute> 
     named.collect()
 }
 
-/// What happens behind the route.
+/// Describes what happens once the route is chosen: WebSocket, policies, forwarded head and instance.
 fn describe_route(snapshot: &Snapshot, route: &Route, exchange: &mut Exchange, answer: &mut Explanation) {
     let index = exchange.route.unwrap_or_default();
     let values = exchange.request.params.iter().map(|span| lossy(span.of(exchange.request.target.judged())));
@@ -231,7 +231,7 @@ fn describe_route(snapshot: &Snapshot, route: &Route, exchange: &mut Exchange, a
     if forwarding::announce(exchange, &exchange.request.origin.peer.ip().to_string(), &mut Vec::new()).is_ok() {
         let added = exchange.request.edits.added();
         answer.upstream_headers = added.map(|(name, value)| (lossy(name), lossy(value))).collect();
-        // A question has no protocol; it is taken for one of HTTP/1.1, whether or not it has a host.
+        // A question has no protocol version. Via states HTTP/1.1, with or without a Host.
         let via = snapshot.plan.via.then(|| ("Via".to_owned(), Via::Http11.member().to_owned()));
         answer.upstream_headers.extend(via);
     }

@@ -1,4 +1,4 @@
-//! Stage: pick an instance, send it the request, take its answer's head; again, on another one, where that may be done.
+//! Stage: picks an instance, sends it the request and reads the response head. Retries on another one where allowed.
 
 use std::task::Poll;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::upstream::attempt::Attempt;
 use crate::upstream::failure::Failure;
 
 impl<'a> Flow<'a> {
-    /// Forwards the request. Its body is read from the client as it is sent.
+    /// Forwards the request. Its body is streamed from the client.
     pub(super) async fn forward(&mut self, route: &'a Route) -> Result<Forwarded<'a>, Halt> {
         let (worker, snapshot) = (self.worker, &**self.snapshot);
         let (client, exchange) = (&mut *self.client, &mut *self.exchange);
@@ -31,7 +31,7 @@ impl<'a> Flow<'a> {
         let affinity = service.state.tie(exchange);
         let mut tried = Tried::default();
         let mut number = 1;
-        // Where nothing came in between, it begins when the request has come: one look at the clock less.
+        // If nothing happened since the head was read, its time will do: that saves a reading of the clock.
         let mut started =
             if route.chain.is_empty() && permit.is_none() { exchange.times.started } else { clock::now() };
         loop {
@@ -63,7 +63,7 @@ impl<'a> Flow<'a> {
                 outcome,
                 number,
                 retries: route.retries,
-                // A handshake is sent once, whatever it comes to.
+                // A WebSocket handshake is never retried.
                 retry_on: if exchange.request.upgrades { &[] } else { &route.retry_on },
                 idempotent: exchange.request.head.method.is_idempotent() && !exchange.request.upgrades,
                 sent,
@@ -95,9 +95,9 @@ impl<'a> Flow<'a> {
     }
 }
 
-/// Makes the request what every attempt sends.
+/// Prepares what all attempts have in common: forwarding fields and the size of the replay buffer.
 fn prepare(route: &Route, client: &mut Client, exchange: &mut Exchange) -> Result<(), Halt> {
-    // What is said to be too large is not even begun; what is sent is counted all the same.
+    // Reject a declared length that is too large right away. The bytes are counted as they arrive as well.
     if matches!(exchange.request.framing, Framing::Length(length) if length > exchange.request.max_body) {
         return Err(Halt::BodyTooLarge(exchange.request.max_body));
     }
@@ -109,13 +109,13 @@ fn prepare(route: &Route, client: &mut Client, exchange: &mut Exchange) -> Resul
     Ok(())
 }
 
-/// When there must be an answer, by the route or by what the request says of itself.
+/// The earlier of the route's deadline and the one that the request itself states (`grpc-timeout`).
 fn exchange_deadline(route: &Route, exchange: &Exchange) -> Option<Instant> {
     let deadline = route.deadline.map(|span| exchange.times.started.saturating_add(span));
     exchange.deadline().map(|wanted| deadline.map_or(wanted, |deadline| deadline.min(wanted))).or(deadline)
 }
 
-/// The service that gets the request: the route's, unless a hook has chosen another.
+/// The service that receives the request: the route's, unless a hook chose another.
 fn target_service<'s>(snapshot: &'s Snapshot, route: &'s Route, exchange: &Exchange) -> Option<&'s Service> {
     match exchange.hooks().and_then(|hooks| hooks.service.as_deref()) {
         Some(name) => snapshot.services.get(name).map(AsRef::as_ref),
@@ -123,7 +123,7 @@ fn target_service<'s>(snapshot: &'s Snapshot, route: &'s Route, exchange: &Excha
     }
 }
 
-/// What an attempt came to when it is the last; `late`: the time for the whole exchange is over.
+/// Returns the result of the last attempt. `late`: the deadline of the exchange has passed.
 fn conclude<'s>(
     response: Result<UpstreamResponse, Failure>,
     service: &'s Service,
@@ -142,13 +142,12 @@ fn conclude<'s>(
     }
 }
 
-/// Has a client whose sticky cookie says something else set it to the instance that answered. One that failed is not worth
-/// staying with.
+/// Sets the sticky cookie of a client that is now bound to another instance, unless the instance failed (5xx).
 fn set_affinity_cookie(forwarded: &Forwarded<'_>, client: &mut Client, exchange: &mut Exchange) {
     if let (Some(id), ..500) = (forwarded.picked.sticky(), exchange.response.head.status) {
         client.scratch.clear();
         forwarded.service.state.write_cookie(id, exchange.request.origin.secure, &mut client.scratch);
-        // Cannot fail: the name is a token, the rest is written by us.
+        // Cannot fail: the name is a token and the gateway wrote the rest.
         let _ = exchange.response.edits.append(b"Set-Cookie", &client.scratch);
     }
 }
@@ -162,9 +161,9 @@ fn unavailable(why: &Unavailable) -> Halt {
     }
 }
 
-/// Lets time pass before the next attempt, as long as the client stays.
+/// Waits until the next attempt may begin. Fails if the client disconnects.
 async fn pause(client: &mut Client, exchange: &mut Exchange, until: Instant) -> Result<(), Halt> {
     client.deadline.set(until);
-    // It ends when the deadline passes.
+    // The deadline ends the wait.
     client.wait(exchange, |_| Poll::<()>::Pending).await.map(|_| ())
 }

@@ -1,4 +1,4 @@
-//! Copies of requests on their way to another service: sent when the exchange is over, so that it never waits for them.
+//! Sends copies of requests to another service once the exchange is over, so that it never waits for them.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -16,19 +16,19 @@ use crate::snapshot::Service;
 use crate::upstream::alone::open_dedicated;
 use crate::upstream::attempt::encode;
 
-/// Bytes of an answer that are read, only so that the instance sees an orderly end.
+/// Most bytes read of a response body. They are discarded: the instance only sees an orderly end.
 const MAX_READ: usize = 1 << 20;
 
-/// Counts copies under way.
+/// Counts a copy as under way until it is dropped.
 struct MirrorGuard(Rc<Cell<usize>>);
 
 impl Flow<'_> {
-    /// Sends a copy of the request, if the route says so.
+    /// Sends a copy of the request if the route has a mirror.
     pub(super) fn mirror(&self) {
         let Some(route) = self.route else { return };
         let (worker, client, exchange) = (self.worker, &*self.client, &*self.exchange);
         let (Some(mirror), Some(service)) = (route.chain.mirror(), &route.mirror) else { return };
-        // Only what was forwarded, and what is still at hand as a whole; a WebSocket never is.
+        // Only requests that were forwarded and whose body is still buffered completely. Never a WebSocket.
         let complete =
             client.body.is_done() && client.body.is_replayable() && client.body.buffered().len() <= mirror.max_body();
         if exchange.attempts == 0 || exchange.request.upgrades || !mirror.takes(exchange) {
@@ -52,13 +52,13 @@ impl Flow<'_> {
         let (timeout, method, limits) = (mirror.timeout(), exchange.request.head.method, self.snapshot.head_limits);
         tokio::task::spawn_local(async move {
             let _guard = guard;
-            // However it ends, nobody is told: it is a copy.
+            // The result does not matter: it is only a copy.
             let _ = tokio::time::timeout(timeout, send(&target, index, &request, method, &limits)).await;
         });
     }
 }
 
-/// Sends a request and reads its answer, which is thrown away.
+/// Sends a request, reads the response and discards it.
 async fn send(service: &Service, index: usize, request: &[u8], method: Method, limits: &HeadLimits) -> Option<()> {
     let mut socket = open_dedicated(service, index).await.ok()?;
     socket.end(&[]);

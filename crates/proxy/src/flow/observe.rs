@@ -1,4 +1,4 @@
-//! Stage: what is counted when an exchange is over. Per worker, without locks; merged when read.
+//! Stage: logs and counts an exchange that is over. Counters are per worker and lock-free, and merged when read.
 
 use std::time::Duration;
 
@@ -11,16 +11,15 @@ use crate::io::clock;
 use crate::reply::Sent;
 use crate::telemetry::metrics::Ended;
 
-/// Code of exchanges that the end of a drain has cut off.
+/// Code of exchanges that were cut off at the end of a drain.
 const CUT_OFF: &str = "cut_off";
-/// Code of exchanges whose answer the client did not read fast enough.
+/// Code of exchanges whose client read the response too slowly.
 const CLIENT_TOO_SLOW: &str = "client_too_slow";
-/// Their status where no answer had begun.
+/// Status of exchanges that were cut off before their response began.
 const CUT_OFF_STATUS: u16 = 503;
 
 impl Flow<'_> {
-    /// Logs and counts the exchange, once, however it ends: here, or when its task is dropped in the middle because the time for a drain
-    /// is over.
+    /// Logs and counts the exchange exactly once: here, or on drop if a drain timed out and ended its task.
     pub(super) fn observe(&mut self, sent: Sent) {
         self.observed = true;
         if !sent.complete && self.exchange.response.code.is_none() && self.client.is_slow() {
@@ -45,7 +44,7 @@ impl Flow<'_> {
         }
     }
 
-    /// Tells of it: one line in the access log, if there is one for this exchange, and the latest exchanges.
+    /// Adds the exchange to the latest ones and, if its route has an access log, writes a line there.
     fn log(&self, ended: &Ended) {
         let Self { worker, snapshot, route, exchange, .. } = self;
         let (chain, sink) = route.map_or((&snapshot.unrouted, &snapshot.sink), |route| (&route.chain, &route.sink));
@@ -72,13 +71,13 @@ impl Flow<'_> {
 
 impl Drop for Flow<'_> {
     fn drop(&mut self) {
-        // Nothing was said yet, or a panic has left the exchange in who knows what state.
+        // Nothing was received yet, or a panic left the exchange in an unknown state.
         if self.observed || self.exchange.request.buffer.is_empty() || std::thread::panicking() {
             return;
         }
         let exchange = &mut *self.exchange;
         if exchange.request.id.is_empty() {
-            // Its head was still on its way.
+            // The head was incomplete.
             admit::name(&mut exchange.request.id, None, self.worker.random());
             (exchange.times.started, exchange.times.wall) = (clock::now(), clock::wall());
         }

@@ -1,5 +1,5 @@
-//! Stage: Python hooks. They stand behind all policies: what they see of a request would be forwarded, and they are the
-//! first to see the response.
+//! Stage: Python hooks. They run after all request policies, on a request that would be forwarded, and are the first
+//! to see the response.
 
 use std::rc::Rc;
 use std::task::Poll;
@@ -21,11 +21,11 @@ use crate::snapshot::Route;
 use crate::upstream::answer::UpstreamResponse;
 use crate::worker::Worker;
 
-/// How long a body in memory may take through hooks that see it piece by piece.
+/// Time limit for streaming a buffered body through hooks.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl<'a> Flow<'a> {
-    /// Calls the hooks that see requests. An answer: one of them gives it.
+    /// Calls the request hooks. Returns the response if one of them answers the request.
     pub(super) async fn request_hooks(&mut self, route: &Route) -> Result<Option<Box<Answer>>, Halt> {
         let (client, exchange) = (&mut *self.client, &mut *self.exchange);
         let Some(hooks) = route.hooks.as_deref() else { return Ok(None) };
@@ -39,14 +39,14 @@ impl<'a> Flow<'a> {
         }
         exchange.meet_hooks().request_body = body;
         if policy.is_some_and(Hooked::see_bodies) {
-            // Hooks want to read what comes back. Cannot fail: the value is ours.
+            // Hooks need to read the response body. Cannot fail: the value is a constant.
             let _ = exchange.request.edits.set_known(Name::AcceptEncoding, b"identity");
         }
         let step = hooks.on_request(exchange);
         wait_for_hooks(hooks, client, exchange, step).await
     }
 
-    /// Calls the hooks that see responses, where the exchange has come as far as the hooks. What is sent then.
+    /// Calls the response hooks if the exchange reached the hooks. Returns the reply to send.
     pub(super) async fn response_hooks(&mut self, mut reply: Reply<'a>) -> Reply<'a> {
         let Some(route) = self.route else { return reply };
         let Some(hooks) = route.hooks.as_deref().filter(|hooks| hooks.sees_responses()) else { return reply };
@@ -79,7 +79,7 @@ impl<'a> Flow<'a> {
                 apply_body_hooks(hooks, exchange, reply, client).await
             }
             (Ok(None), Some(body)) => {
-                // Its fields stay where they are, in the instance's head or among the edits.
+                // The header fields stay where they are: in the instance's head or among the edits.
                 if matches!(reply, Reply::Forwarded(_)) {
                     discard_reply(worker, exchange, reply);
                 }
@@ -99,7 +99,7 @@ impl<'a> Flow<'a> {
         }
     }
 
-    /// An instance's answer with its body in memory, as far as it has one.
+    /// Buffers the body of an instance's response, if it has one.
     async fn buffer_response(&mut self, route: &Route, reply: Reply<'a>, limit: usize) -> Result<Reply<'a>, Halt> {
         let worker = self.worker;
         let (client, exchange) = (&mut *self.client, &mut *self.exchange);
@@ -162,7 +162,7 @@ fn too_large() -> Halt {
     Halt::Rejected(Box::new(Rejection { status: 502, code: "response_too_large", message, headers: Vec::new() }))
 }
 
-/// Has the body pass the hooks that see it piece by piece.
+/// Attaches the hooks that stream the body, or runs a buffered body through them.
 async fn apply_body_hooks<'s>(
     hooks: &dyn Hooks,
     exchange: &mut Exchange,
@@ -190,7 +190,7 @@ async fn apply_body_hooks<'s>(
     reply
 }
 
-/// A body in memory as it comes out of the hooks.
+/// Streams a buffered body through the hooks and returns the result.
 async fn run_body_hooks(
     mut stream: Box<dyn HookStream>,
     client: &mut Client,
@@ -224,7 +224,7 @@ async fn run_body_hooks(
     }
 }
 
-/// Parts with a reply that is not sent.
+/// Discards a reply that is not sent, along with its header edits.
 fn discard_reply(worker: &Worker, exchange: &mut Exchange, reply: Reply<'_>) {
     match reply {
         Reply::Forwarded(forwarded) => {
@@ -242,7 +242,7 @@ fn discard_reply(worker: &Worker, exchange: &mut Exchange, reply: Reply<'_>) {
     }
 }
 
-/// Waits for hooks that are at work elsewhere, until all are done or one ends it.
+/// Waits for hooks that run on other threads, until all are done or one of them ends the request.
 async fn wait_for_hooks(
     hooks: &dyn Hooks,
     client: &mut Client,

@@ -1,4 +1,4 @@
-//! Stage: a request head, complete and in time.
+//! Stage: reads a request head, complete and in time.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};
@@ -14,19 +14,20 @@ use crate::io::unread::{ReadProgress, Unread};
 use crate::snapshot::Snapshot;
 use crate::worker::Worker;
 
-/// Waits until the client says something. `false`: it went away, was idle for too long, or the gateway is draining.
+/// Waits until the client sends something. Returns false if the connection should be closed instead: the client
+/// disconnected, was idle for too long or does not read, or the gateway is draining or needs room.
 pub(crate) async fn wait_readable(worker: &Worker, client: &mut Client, first: bool) -> bool {
     let snapshot = worker.snapshot();
     let limits = &snapshot.plan.limits;
     let patience = if first { limits.head_timeout.0 } else { limits.keep_alive.0 };
     let Client { socket, deadline, slow, .. } = client;
     let (mut idle_since, mut unread) = (clock::coarse(), Unread::new(limits));
-    // Earlier than a client that says nothing, one is noticed that does not read what it was answered.
+    // A client that does not read its response is noticed before one that is merely idle.
     deadline.set(idle_since.saturating_add(patience.min(limits.body_grace.0)));
     loop {
         let poll = |cx: &mut Context<'_>| match socket.poll_readable(cx, first) {
             Poll::Ready(result) => Poll::Ready(result.is_ok()),
-            // A connection that has been served makes room by itself; a new one is not turned away for the room that it takes.
+            // With too many connections open, one that was served closes. A new one does not.
             Poll::Pending if worker.closes_idle(deadline) || (!first && worker.exceeds_max_connections()) => {
                 Poll::Ready(false)
             }
@@ -52,8 +53,8 @@ pub(crate) async fn wait_readable(worker: &Worker, client: &mut Client, first: b
 }
 
 impl Flow<'_> {
-    /// Reads the head of the next request into the exchange and settles what follows from it alone. `None`: the client went away
-    /// before it had said anything.
+    /// Reads the next request head into the exchange and checks all that follows from the head alone. Returns None if
+    /// the client disconnected before it sent anything.
     pub(super) async fn read_head(&mut self) -> Option<Result<(), Halt>> {
         let (worker, snapshot) = (self.worker, self.snapshot);
         let (client, exchange) = (&mut *self.client, &mut *self.exchange);
@@ -109,17 +110,17 @@ impl Flow<'_> {
     }
 }
 
-/// The head if it is at hand at once, which is the rule: no deadline is set for it.
+/// Returns the head if it can be read at once. This is the common case and sets no deadline.
 async fn poll_once(client: &mut Client, snapshot: &Snapshot, exchange: &mut Exchange) -> Option<Result<(), Halt>> {
     poll_fn(|cx| match poll_head(cx, &mut client.socket, snapshot, exchange) {
         Poll::Ready(Some(parsed)) => Poll::Ready(Some(parsed)),
-        // Gone or not complete: the caller looks again under a deadline.
+        // Disconnected or incomplete: the caller reads again under a deadline.
         Poll::Ready(None) | Poll::Pending => Poll::Ready(None),
     })
     .await
 }
 
-/// Parses what is held, reads on while it is not complete. `None`: the client went away.
+/// Parses the buffered bytes and reads more until the head is complete. Ready with None if the client disconnected.
 fn poll_head(
     cx: &mut Context<'_>,
     socket: &mut crate::io::socket::Socket,
@@ -136,7 +137,7 @@ fn poll_head(
             }
         }
         if exchange.request.buffer.len() == exchange.request.buffer.capacity() {
-            // Only heads need more than a small buffer; `parse` refuses those beyond the limit.
+            // Only large heads outgrow the small buffer. `parse` refuses heads above the limit.
             exchange.request.buffer.reserve_exact(limits.head);
         }
         match socket.poll_read(cx, &mut exchange.request.buffer, usize::MAX) {

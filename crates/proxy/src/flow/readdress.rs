@@ -1,4 +1,4 @@
-//! Stage: addresses in an instance's answer become those that the client knows. The decision is `core/location`.
+//! Stage: rewrites addresses in an instance's response to those that the client knows. `core/location` decides.
 
 use std::sync::Arc;
 
@@ -9,7 +9,8 @@ use crate::snapshot::Route;
 use crate::upstream::answer::Forwarded;
 
 impl Flow<'_> {
-    /// Remembers how the instance was asked, if its answer has fields that name addresses. The cache keeps that with the answer.
+    /// Records the address that the request was sent to if the response has fields with addresses. The cache stores it
+    /// with the response.
     pub(super) fn record_address(&mut self, route: &Route, forwarded: &Forwarded<'_>) {
         let exchange = &mut *self.exchange;
         if exchange.response.head.fields.has_any(location::FIELDS) {
@@ -20,7 +21,7 @@ impl Flow<'_> {
         }
     }
 
-    /// Puts the addresses in the answer as the client knows them. What the gateway itself answers stays.
+    /// Rewrites the addresses in an instance's response. The gateway's own responses stay as they are.
     pub(super) fn readdress(&mut self) {
         if let Some(asked) = self.exchange.asked() {
             let service = self.snapshot.services.get(asked.service()).map(Arc::clone);

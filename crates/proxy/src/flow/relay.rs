@@ -1,4 +1,4 @@
-//! Stage: an instance's answer on its way to the client, body included.
+//! Stage: relays an instance's response to the client, body included.
 
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -22,25 +22,25 @@ use crate::upstream::download::Download;
 use crate::upstream::failure::RelayError;
 use crate::upstream::upload::Upload;
 
-/// Time that an instance has for the rest of a body that was replaced; its client has the answer already.
+/// Time limit for reading the rest of a body that was replaced. The client has its response already.
 const REST_TIME: Duration = Duration::from_secs(1);
 
-/// An answer on its way, and the rest of the request, if the instance has answered early.
+/// A response being relayed, and the rest of the request if the instance responded early.
 struct Relay {
     connection: Socket,
     upload: Upload,
     download: Download,
-    /// When the client of a call wants it to be over.
+    /// The deadline that the client of a gRPC call set.
     call_deadline: Option<Instant>,
     idle_timeout: Duration,
-    /// When there has been silence for too long.
+    /// When `idle_timeout` has passed without progress.
     idle_at: Instant,
-    /// Whether it is a stream of events; asked once the answer turns out not to come at once.
+    /// Whether the response is an event stream. Determined the first time the relay has to wait.
     event_stream: Option<bool>,
 }
 
 impl<'a> Flow<'a> {
-    /// Sends an instance's answer, body included.
+    /// Sends an instance's response, body included.
     pub(super) async fn relay(&mut self, route: &Route, forwarded: Forwarded<'a>) -> Sent {
         let worker = self.worker;
         let (client, exchange) = (&mut *self.client, &mut *self.exchange);
@@ -63,7 +63,7 @@ impl<'a> Flow<'a> {
         let relayed = deadline.within(|cx| relay.poll(cx, client, exchange)).await;
         let late = relayed.is_none() && call_deadline.is_some_and(|call_deadline| call_deadline <= clock::now());
         let result = relayed.unwrap_or_else(|| Err(relay.timed_out_side(client, late)));
-        // A call that took too long says nothing about the instance: its client alone decides how long that is.
+        // A call past its deadline says nothing about the instance: the client chose the deadline.
         if let Some(outcome) = late_outcome(exchange, result, relay.download.trailers()).filter(|_| !late) {
             let now = clock::now();
             worker.log_changes(picked.report(now, outcome, now.since(exchange.times.started)));
@@ -76,7 +76,7 @@ impl<'a> Flow<'a> {
         }
         let Relay { connection, upload, download, event_stream, .. } = relay;
         let persists = exchange.response.options.persists(exchange.response.head.version);
-        // What was asked to switch is not used again.
+        // A connection that was asked to upgrade is not reused.
         if result.is_ok() && persists && !exchange.request.upgrades && upload.is_sent() && download.is_clean(exchange) {
             let (pool, plan) = (service.pools[picked.index], &service.plan);
             worker.pools.release(pool, connection, clock::coarse(), plan.idle_timeout.0, plan.max_idle);
@@ -94,7 +94,7 @@ impl<'a> Flow<'a> {
 }
 
 impl Relay {
-    /// Ready once everything is sent, or one side has gone. Sets the deadline for what is awaited.
+    /// Ready once everything is sent or one side has disconnected. Sets the deadline for whatever it waits for.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -112,35 +112,35 @@ impl Relay {
             if self.progress() > before {
                 self.idle_at = clock::coarse().saturating_add(self.idle_timeout);
             }
-            // Events come when they come.
+            // An event stream may be idle for any time.
             if *self.event_stream.get_or_insert_with(|| is_event_stream(client, exchange, &self.connection)) {
                 self.idle_at = Instant::default().saturating_add(Duration::MAX);
             }
-            // While it is the client that is waited for, the instance is not asked for anything.
+            // While the client is slow to read, the instance is not timed.
             let due = self.download.due(&client.socket, self.idle_timeout).unwrap_or(self.idle_at);
             client.deadline.set(self.or_call_deadline(due));
         }
         polled
     }
 
-    /// A number that grows whenever anything moves.
+    /// A number that grows whenever bytes move in either direction.
     fn progress(&self) -> u64 {
         self.download.sent() + self.upload.progress()
     }
 
-    /// `due`, or when the client wants it to be over, if that comes first.
+    /// The earlier of `due` and the deadline of the call.
     fn or_call_deadline(&self, due: Instant) -> Instant {
         self.call_deadline.map_or(due, |call_deadline| call_deadline.min(due))
     }
 
-    /// Whose silence the deadline has ended; `late`: the whole call took too long.
+    /// Returns the side that caused the timeout. `late`: the call passed its deadline, which is not the client's fault.
     fn timed_out_side(&self, client: &mut Client, late: bool) -> RelayError {
         client.slow = !late && self.download.waits_for_client();
         if client.slow || (!late && self.upload.waits_for_client()) { RelayError::Client } else { RelayError::Instance }
     }
 }
 
-/// What the end of an answer says about the instance, if that is anything else than its head has said.
+/// What the end of the response says about the instance, if it changes what the head said.
 fn late_outcome(exchange: &Exchange, result: Result<(), RelayError>, trailers: &[u8]) -> Option<AttemptOutcome> {
     match result {
         Ok(()) if exchange.is_call() => {
@@ -152,7 +152,7 @@ fn late_outcome(exchange: &Exchange, result: Result<(), RelayError>, trailers: &
     }
 }
 
-/// Whether the answer is a stream of events. Then its ends may be silent for as long as they are there.
+/// Returns true for an event stream, and enables TCP keep-alive on both sides, as they may be silent for any time.
 fn is_event_stream(client: &Client, exchange: &Exchange, connection: &Socket) -> bool {
     let event_stream = exchange.response.is_event_stream();
     if event_stream {
@@ -162,7 +162,7 @@ fn is_event_stream(client: &Client, exchange: &Exchange, connection: &Socket) ->
     event_stream
 }
 
-/// Breaks an answer off that cannot be completed. Whether the client was told so in words of gRPC.
+/// Ends a response that cannot be completed. Returns true if the client was sent gRPC trailers that say so.
 fn break_off_response(client: &mut Client, exchange: &mut Exchange, to: Framing, late: bool) -> bool {
     if let Some(cache) = exchange.cache_mut() {
         cache.break_off();
@@ -174,7 +174,7 @@ fn break_off_response(client: &mut Client, exchange: &mut Exchange, to: Framing,
     notified
 }
 
-/// What a call of gRPC is told whose answer cannot be completed.
+/// The trailers that end a gRPC call whose response cannot be completed.
 fn grpc_error_trailers(late: bool) -> String {
     if late {
         grpc::trailers(grpc::DEADLINE_EXCEEDED, "the call took longer than its deadline")

@@ -1,4 +1,4 @@
-//! Stage: the request policies of the route.
+//! Stage: runs the request policies of the route.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use crate::reply::Reply;
 use crate::snapshot::Route;
 
 impl<'a> Flow<'a> {
-    /// Looks at a WebSocket handshake, where the route allows one, and runs the request policies: all request halves, then, where one wants
-    /// to see the body, that and the body halves; and behind them the hooks. `None`: the request is to be forwarded.
+    /// Checks a WebSocket handshake if the route allows one, then runs the request halves, the body halves if a policy
+    /// inspects the body, and the hooks. Returns None if the request should be forwarded.
     pub(super) async fn request_phase(&mut self, route: &'a Route) -> Result<Option<Reply<'a>>, Halt> {
         let result = self.request_policies(route).await;
         let exchange = &mut *self.exchange;
@@ -25,8 +25,9 @@ impl<'a> Flow<'a> {
         if let Some(cache) = exchange.cache_mut() {
             match &result {
                 Ok(None) => {}
-                // Those who wait for the answer of the service: one of them takes over from a client that has gone. What stands
-                // behind the cache and has ended the exchange is to judge the others one by one, not one after the other.
+                // Other exchanges may wait for this fetch. If the client disconnected, one of them takes over. If
+                // something after the cache ended this exchange, each proceeds on its own and in parallel, because
+                // it must be judged by itself.
                 Err(Halt::ClientGone) => cache.call_off(FetchOutcome::Abandoned),
                 _ => cache.call_off(FetchOutcome::Alone),
             }
@@ -39,7 +40,7 @@ impl<'a> Flow<'a> {
             websocket::admit(self.exchange)?;
         }
         let mut verdict = route.chain.request(self.exchange);
-        // Which body half is next, once the body is in memory.
+        // Index of the next body half, once the body is buffered.
         let mut next = None;
         loop {
             verdict = match verdict {
@@ -88,7 +89,7 @@ impl<'a> Flow<'a> {
         }
     }
 
-    /// What stands behind the policies: hooks, and how far the request may go.
+    /// Runs what follows the policies: the hooks and `Max-Forwards`.
     async fn after_policies(&mut self, route: &Route) -> Result<Option<Reply<'a>>, Halt> {
         if let Some(answer) = self.request_hooks(route).await? {
             return Ok(Some(Reply::own(*answer, self.exchange)));
@@ -99,10 +100,10 @@ impl<'a> Flow<'a> {
         Ok(None)
     }
 
-    /// The answer to a request that may go no further than here.
+    /// Answers a request whose `Max-Forwards` is zero.
     fn max_forwards_reached(&self) -> Result<Answer, Halt> {
         if self.exchange.request.head.method == Method::Trace {
-            // What came is not shown: pages must not learn what browsers add to it.
+            // The request is not echoed: a page must not learn which fields the browser added to it.
             return Err(Halt::NotImplemented);
         }
         let query = RouteQuery::of(self.exchange);

@@ -1,4 +1,4 @@
-//! Stage: the response out, whoever made it.
+//! Stage: sends the response, whichever part made it.
 
 use std::time::Duration;
 
@@ -21,10 +21,10 @@ impl<'a> Flow<'a> {
             }
             return Sent::NOTHING;
         }
-        // Cannot fail: an id is made of characters that may stand in a value.
+        // Cannot fail: an id consists of characters that are valid in a field value.
         let _ = self.exchange.response.edits.set_known(Name::XRequestId, &self.exchange.request.id);
         match (reply, self.route) {
-            // It is told by a reset of its stream (RFC 9113 section 8.1.1).
+            // A malformed HTTP/2 request is answered by a reset of its stream (RFC 9113 section 8.1.1).
             _ if self.client.socket.refusal().is_some() => Sent::NOTHING,
             (Reply::Forwarded(forwarded), Some(route)) if self.exchange.response.status == 101 => {
                 Box::pin(self.tunnel(route, forwarded)).await
@@ -39,7 +39,7 @@ impl<'a> Flow<'a> {
         }
     }
 
-    /// Sends the gateway's own answer.
+    /// Sends a response of the gateway itself.
     async fn send_own(&mut self, answer: &Answer) -> Sent {
         let (worker, snapshot, idle_timeout) = (self.worker, self.snapshot, self.idle_timeout());
         let (client, exchange) = (&mut *self.client, &mut *self.exchange);
@@ -48,7 +48,7 @@ impl<'a> Flow<'a> {
         if exchange.response.edits.get(b"Date").is_none() {
             let _ = exchange.response.edits.set_known(Name::Date, worker.date().as_bytes());
         }
-        // A call that failed is told so by its head, which is all there is of the answer.
+        // A failed gRPC call is answered by a head alone (trailers-only).
         let has_body = !matches!(answer.status, 204 | 304) && !is_failed_call(exchange);
         let length = answer.body.len() as u64;
         let framing = if has_body && exchange.request.head.method != Method::Head {
@@ -72,7 +72,7 @@ impl<'a> Flow<'a> {
         Sent { after, complete, timed: true }
     }
 
-    /// Sends a stored response, whose head lies in the exchange.
+    /// Sends a stored response, whose head is in the exchange.
     async fn send_stored(&mut self, stored: &StoredResponse) -> Sent {
         let (worker, snapshot, idle_timeout) = (self.worker, self.snapshot, self.idle_timeout());
         let (client, exchange) = (&mut *self.client, &mut *self.exchange);
@@ -94,7 +94,7 @@ impl<'a> Flow<'a> {
         };
         let mut out = worker.buffers.small();
         encode_head(&mut out, exchange, (has_body.then_some(length), framing), close, snapshot.plan.via);
-        // One send for what fits; larger bodies go out from where they are.
+        // What fits is sent in one write. Larger bodies are sent from the cache without a copy.
         let rest = if body.len() <= out.capacity() - out.len() {
             out.extend_from_slice(body);
             &[][..]
@@ -111,13 +111,13 @@ impl<'a> Flow<'a> {
         Sent { after, complete, timed: true }
     }
 
-    /// Longest time that a client may read nothing of an answer that is complete in memory.
+    /// How long a client may read nothing of a response that is complete in memory.
     fn idle_timeout(&self) -> Duration {
         self.route.map_or(self.snapshot.plan.limits.keep_alive.0, |route| route.idle_timeout)
     }
 }
 
-/// Sends the body of the gateway's own answer through the transforms.
+/// Runs the body of the gateway's own response through the transforms.
 fn apply_transforms(exchange: &mut Exchange, answer: &mut Answer) {
     if !exchange.response.transforms.is_empty() {
         let mut body = Vec::new();
@@ -126,7 +126,7 @@ fn apply_transforms(exchange: &mut Exchange, answer: &mut Answer) {
     }
 }
 
-/// Whether the client's connection may serve another request.
+/// Returns true if the client's connection may serve another request.
 pub(super) fn can_keep_alive(worker: &Worker, client: &Client, exchange: &Exchange) -> bool {
     exchange.request.options.persists(exchange.request.head.version)
         && !worker.draining.get()

@@ -1,4 +1,4 @@
-//! A fetch that no client waits for: a stale answer was sent already, and the cache wants the current one.
+//! Background revalidation: a stale response was sent already, and the cache fetches the current one.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::snapshot::Snapshot;
 use crate::worker::Worker;
 
 impl Flow<'_> {
-    /// Starts the fetch for the same request: the same stages as for any other, with nobody at the client's end.
+    /// Starts a fetch for the same request. It runs the same stages as any other, with a null socket for a client.
     pub(super) fn revalidate(&self, fetch: Box<Fetch>) {
         let (worker, snapshot) = (self.worker, self.snapshot);
         let mut copy = worker.buffers.exchange();
@@ -25,23 +25,24 @@ impl Flow<'_> {
         }
     }
 
-    /// Asks the service, and lets what the cache takes of its answer pass.
+    /// Forwards the request and feeds the response to the cache.
     async fn fetch(&mut self, index: usize) {
         let route = &self.snapshot.routes[index];
         self.route = Some(route);
-        // What a hook answers itself is not what the service has.
+        // A response that a hook made is not the service's.
         if !matches!(self.request_hooks(route).await, Ok(None)) {
             return;
         }
         let forwarded = self.forward(route).await;
-        // Anything else than a full answer has been taken care of.
+        // `cache_phase` has handled everything but a full response.
         if let Ok(reply @ Reply::Forwarded(_)) = self.cache_phase(forwarded) {
             self.respond(reply).await;
         }
     }
 }
 
-/// Makes `copy` the same request, before anything was sent for it. Its body is empty: the cache answers no others.
+/// Copies the request as it was before it was forwarded. There is no body: the cache only stores responses to
+/// requests without one. Returns false if the copy cannot be made.
 fn copy_request(worker: &Worker, snapshot: &Snapshot, exchange: &Exchange, copy: &mut Exchange) -> bool {
     copy.request.buffer.extend_from_slice(&exchange.request.buffer[..exchange.request.head.len]);
     copy.request.origin.peer = exchange.request.origin.peer;
@@ -55,7 +56,7 @@ fn copy_request(worker: &Worker, snapshot: &Snapshot, exchange: &Exchange, copy:
     copy.request.params.clone_from(&exchange.request.params);
     copy.request.forward_path.clone_from(&exchange.request.forward_path);
     copy.request.stripped.clone_from(&exchange.request.stripped);
-    // A credential may have been taken out of it.
+    // A policy may have removed a credential from the query.
     copy.request.forward_query.clone_from(&exchange.request.forward_query);
     copy.request.origin.certificate.clone_from(&exchange.request.origin.certificate);
     copy.request.user.clone_from(&exchange.request.user);

@@ -1,4 +1,4 @@
-//! Stage: which route takes the request.
+//! Stage: finds the route of the request.
 
 use pylae_core::route::{RouteMatch, RouteQuery, Scratch};
 use pylae_core::{Exchange, Halt, Verdict};
@@ -11,8 +11,8 @@ use crate::flow::Flow;
 use crate::snapshot::{Route, Snapshot};
 
 impl<'a> Flow<'a> {
-    /// The route of the request, with its parameters and the path that its instance will see. Without one, the policies for such
-    /// requests are asked: whom they refuse is not told what there is and what not.
+    /// Finds the route of the request, its path parameters and the path to forward. If there is none, runs the policies
+    /// for unrouted requests first, so that a client that they refuse does not learn which routes exist.
     pub(super) fn find_route(&mut self) -> Result<&'a Route, Halt> {
         let (worker, snapshot, exchange) = (self.worker, self.snapshot, &mut *self.exchange);
         let found = match_route(&mut worker.scratch.borrow_mut(), snapshot, exchange);
@@ -28,7 +28,7 @@ impl<'a> Flow<'a> {
             Err(halt) => halt,
         };
         if matches!(halt, Halt::Target(_)) {
-            // As behind every target that is refused.
+            // Every refused target closes the connection.
             exchange.request.options.close = true;
         }
         loop {
@@ -41,14 +41,14 @@ impl<'a> Flow<'a> {
                     );
                     return Err(Halt::Rejected(rejection));
                 }
-                // It stays this refusal also for a preflight: there is nothing that it could announce.
+                // A refused preflight keeps the original halt: there is no route that it could be for.
                 _ => {}
             }
         }
     }
 }
 
-/// The route, with the caller's memory.
+/// Matches the request against the router, using the caller's scratch memory.
 pub(super) fn match_route<'s>(
     scratch: &mut Scratch,
     snapshot: &'s Snapshot,
@@ -79,7 +79,7 @@ pub(super) fn match_route<'s>(
     }
 }
 
-/// Whether the `%2F` in the path may pass.
+/// Checks that encoded slashes (`%2F`) in the path cannot be used to bypass another route's access rules.
 fn check_slashes(scratch: &mut Scratch, snapshot: &Snapshot, exchange: &Exchange) -> Result<(), TargetError> {
     let found = match_path(scratch, snapshot, exchange, exchange.request.target.judged());
     let admission = |route: usize| snapshot.routes[route].chain.admission();
@@ -91,7 +91,7 @@ fn check_slashes(scratch: &mut Scratch, snapshot: &Snapshot, exchange: &Exchange
     )
 }
 
-/// The route of the request in `exchange`, if it were for `path`.
+/// Matches the request as if its path were `path`.
 fn match_path(scratch: &mut Scratch, snapshot: &Snapshot, exchange: &Exchange, path: &[u8]) -> RouteMatch {
     let query = RouteQuery { path, ..RouteQuery::of(exchange) };
     match match_preflight(scratch, snapshot, exchange, query) {
@@ -100,7 +100,7 @@ fn match_path(scratch: &mut Scratch, snapshot: &Snapshot, exchange: &Exchange, p
     }
 }
 
-/// The route of the request that a CORS preflight announces, if that route answers preflights.
+/// Matches the request that a CORS preflight announces. Returns its route if that route answers preflights.
 fn match_preflight(
     scratch: &mut Scratch,
     snapshot: &Snapshot,

@@ -1,4 +1,4 @@
-//! Stage: an open WebSocket, from the instance's 101 until both sides have closed.
+//! Stage: relays an open WebSocket, from the instance's 101 until both sides have closed.
 
 mod direction;
 
@@ -24,9 +24,9 @@ use crate::snapshot::Route;
 use crate::upstream::answer::Forwarded;
 use crate::worker::Worker;
 
-/// Time for both sides to answer a Close frame and to end their connections.
+/// Time that both sides have to answer a Close frame and to close their connections.
 const CLOSE_TIME: Duration = Duration::from_secs(5);
-/// Of this, time for an instance to answer what its client said before it broke a rule.
+/// Time within this that an instance has to respond to what its client sent before the violation.
 const DEFERRED_CLOSE_TIME: Duration = Duration::from_secs(1);
 
 impl<'a> Flow<'a> {
@@ -34,7 +34,7 @@ impl<'a> Flow<'a> {
     pub(super) async fn tunnel(&mut self, route: &Route, forwarded: Forwarded<'a>) -> Sent {
         let (worker, snapshot) = (self.worker, self.snapshot);
         let (client, exchange) = (&mut *self.client, &mut *self.exchange);
-        // The connection still has its place; a request in flight it is no longer.
+        // The connection still counts, but the request is no longer in flight.
         let _guard = worker.begin_tunnel();
         let mut out = worker.buffers.small();
         encode_head(&mut out, exchange, (None, Framing::None), false, snapshot.plan.via);
@@ -54,7 +54,7 @@ impl<'a> Flow<'a> {
         if tunnel.timed_out && tunnel.up.is_waiting() {
             instance.close_by_reset();
         }
-        // However it goes, nothing more is said.
+        // The result does not matter: nothing follows.
         let _ = poll_fn(|cx| Poll::Ready(instance.poll_shutdown(cx).is_ready())).await;
         client.slow = tunnel.timed_out && tunnel.down.is_waiting();
         exchange.response.code = tunnel.code;
@@ -64,7 +64,7 @@ impl<'a> Flow<'a> {
     }
 }
 
-/// Both directions.
+/// An open WebSocket: both directions and the timers of its end.
 struct Tunnel<'w> {
     worker: &'w Worker,
     settings: WebSocket,
@@ -72,21 +72,21 @@ struct Tunnel<'w> {
     up: Direction,
     /// From the instance to the client.
     down: Direction,
-    /// When it is over, whatever is said until then; none before it is closing.
+    /// When the tunnel is cut off, or None until it begins to close.
     closes_at: Option<Instant>,
-    /// When there has been silence for too long.
+    /// When `idle_timeout` has passed without traffic.
     idle_at: Instant,
-    /// When a client that broke a rule is sent its Close frame at the latest. First the instance answers what came before, as it would have
-    /// without a gateway.
+    /// When a client that violated the protocol is sent its Close frame at the latest. Until then the instance may
+    /// respond to the frames before the violation, as it would without a gateway.
     deferred_until: Option<Instant>,
-    /// Why the gateway closes it, if it does.
+    /// Why the gateway closes the tunnel, if it does.
     code: Option<&'static str>,
-    /// It was cut off by the gateway.
+    /// The gateway cut the tunnel off because a side did not close or read in time.
     timed_out: bool,
 }
 
 impl<'w> Tunnel<'w> {
-    /// Takes over what was read behind the heads in `exchange`, and gives back all of its memory but the heads.
+    /// Takes over the bytes read after the heads in `exchange` and returns its buffers to the pool. The heads stay.
     fn new(worker: &'w Worker, settings: WebSocket, pace: Pace, exchange: &mut Exchange) -> Self {
         let limit = |bytes: Option<u64>| bytes.unwrap_or(u64::MAX);
         let limits = FrameLimits { frame: limit(settings.max_frame), message: limit(settings.max_message) };
@@ -141,7 +141,7 @@ impl<'w> Tunnel<'w> {
                 None if self.closes_at.is_none() && !waits => {
                     self.close(GOING_AWAY, "idle for too long", "websocket_idle");
                 }
-                // Nobody would take a Close frame, or nobody has answered it.
+                // A side does not read, or did not answer the Close frame.
                 None => {
                     self.timed_out = true;
                     return;
@@ -150,7 +150,7 @@ impl<'w> Tunnel<'w> {
         }
     }
 
-    /// Ready when it is over.
+    /// Ready once the tunnel is over.
     fn poll(&mut self, cx: &mut Context<'_>, client: &mut Socket, instance: &mut Socket) -> Poll<()> {
         if self.worker.draining.get() {
             self.close(GOING_AWAY, "the gateway is going away", "draining");
@@ -173,11 +173,11 @@ impl<'w> Tunnel<'w> {
                     self.send_deferred_close();
                     continue;
                 }
-                // A client that has said that it closes may still be told something.
+                // A client that sent a Close frame may still receive data.
                 (_, Poll::Ready(_)) => return Poll::Ready(()),
                 (Poll::Ready(DirectionEnd::Source), _) if !self.up.has_received_close() => return Poll::Ready(()),
                 (Poll::Ready(DirectionEnd::Source), _) => self.start_close_timer(),
-                // What an instance sent before it went is still read.
+                // Data that the instance sent before it disconnected is still read.
                 (Poll::Ready(DirectionEnd::Target) | Poll::Pending, Poll::Pending) => {}
             }
             if self.up.has_received_close() && self.down.has_received_close() {
@@ -186,18 +186,18 @@ impl<'w> Tunnel<'w> {
             if self.progress() > before {
                 self.idle_at = clock::coarse().saturating_add(self.settings.idle_timeout.0);
             }
-            // One direction may wait for its target.
+            // The upward direction may be waiting for its target, in which case it does not read the client.
             client.buffer_incoming(cx);
             return Poll::Pending;
         }
     }
 
-    /// A number that grows whenever anything moves.
+    /// A number that grows whenever bytes move in either direction.
     fn progress(&self) -> u64 {
         self.up.received() + self.up.sent() + self.down.received() + self.down.sent()
     }
 
-    /// When patience ends. While there is something for a side that it has not read, there is no silence.
+    /// When the next timeout fires. The tunnel is not idle while a side has unread data.
     fn deadline(&mut self, client: &Socket, instance: &Socket) -> Instant {
         let idle_timeout = self.settings.idle_timeout.0;
         let dues = [
@@ -209,14 +209,15 @@ impl<'w> Tunnel<'w> {
         dues.into_iter().flatten().min().unwrap_or(self.idle_at)
     }
 
-    /// Both sides have had their say: they have this long to end their connections.
+    /// Starts the time that both sides have to close their connections, if it is not running.
     fn start_close_timer(&mut self) {
         if self.closes_at.is_none() {
             self.closes_at = Some(clock::coarse().saturating_add(CLOSE_TIME));
         }
     }
 
-    /// Closes it because of what the client said: the instance at once, and the client when it has said its last.
+    /// Closes the tunnel because the client violated the protocol: towards the instance at once, towards the client
+    /// once the instance has responded to earlier frames.
     fn on_client_violation(&mut self, violation: &Violation) {
         if self.code.is_some() {
             return;
@@ -228,19 +229,19 @@ impl<'w> Tunnel<'w> {
         self.close_upstream(violation.code, violation.reason, violation_code(violation));
     }
 
-    /// Closes it because of what the instance said.
+    /// Closes the tunnel because the instance violated the protocol.
     fn on_instance_violation(&mut self, violation: &Violation) {
         self.send_deferred_close();
         self.close(violation.code, violation.reason, violation_code(violation));
     }
 
-    /// Sends the client the Close frame that it is owed.
+    /// Sends the client the Close frame that was deferred.
     fn send_deferred_close(&mut self) {
         self.deferred_until = None;
         self.down.send_deferred_close();
     }
 
-    /// Sends both sides a Close frame, unless they have one.
+    /// Sends both sides a Close frame, unless that was done before.
     fn close(&mut self, code: u16, reason: &str, why: &'static str) {
         if self.code.is_some() {
             return;
@@ -251,7 +252,7 @@ impl<'w> Tunnel<'w> {
         self.close_upstream(code, reason, why);
     }
 
-    /// Sends the instance one.
+    /// Sends the instance a Close frame.
     fn close_upstream(&mut self, code: u16, reason: &str, why: &'static str) {
         self.code = Some(why);
         let mut frame = Vec::new();
@@ -269,7 +270,7 @@ impl<'w> Tunnel<'w> {
     }
 }
 
-/// The word for what was broken in logs and metrics.
+/// The code of a violation in logs and metrics.
 fn violation_code(violation: &Violation) -> &'static str {
     if violation.code == TOO_LARGE { "websocket_too_large" } else { "websocket_protocol_error" }
 }

@@ -1,4 +1,4 @@
-//! One direction of an open WebSocket: bytes as they come, no faster than they are taken, and nothing that breaks a rule.
+//! One direction of an open WebSocket: relays bytes with back-pressure, and nothing that violates the protocol.
 
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -13,15 +13,15 @@ use crate::io::socket::Socket;
 /// One direction, from its source to its target.
 pub(super) struct Direction {
     frames: WebSocketFrames,
-    /// What was read and not written yet. No memory while that is nothing.
+    /// Bytes read and not written yet. Holds no memory while empty.
     buffer: Vec<u8>,
     written: usize,
-    /// Up to here it may be written: behind it is at most the beginning of a header.
+    /// End of the bytes that may be written. At most the beginning of a frame header follows.
     ready: usize,
     state: State,
-    /// The source has ended the connection.
+    /// The source has closed the connection.
     source_ended: bool,
-    /// Where the source's next frame begins is not known any more.
+    /// The start of the source's next frame is unknown, after a violation.
     out_of_sync: bool,
     received: u64,
     delivery: Delivery,
@@ -29,26 +29,26 @@ pub(super) struct Direction {
 
 enum State {
     Open,
-    /// The same, but this Close frame of the gateway's own goes in the place of the source's.
+    /// Open, but this Close frame of the gateway replaces the source's.
     DeferredClose(Vec<u8>),
-    /// The rest of the frame under way passes, and then this Close frame of the gateway's own.
+    /// Relays the rest of the current frame, then sends this Close frame of the gateway.
     Closing(Vec<u8>),
-    /// The target has a Close frame: what still comes is thrown away.
+    /// The target was sent a Close frame: further input is discarded.
     Closed,
 }
 
-/// Why a direction does not go on.
+/// Why a direction has ended.
 pub(super) enum DirectionEnd {
-    /// The source has ended the connection, and everything is written.
+    /// The source closed the connection, and everything is written.
     Source,
-    /// The target does not take anything any more.
+    /// The target accepts no more bytes.
     Target,
-    /// The source broke a rule; what came before passes.
+    /// The source violated the protocol. The bytes before that are relayed.
     Broken(Violation),
 }
 
 impl Direction {
-    /// A direction that `early` bytes of the source were read for.
+    /// Creates a direction. `early` are bytes that were already read from the source.
     pub(super) fn new(
         frames: WebSocketFrames,
         pace: Pace,
@@ -75,51 +75,52 @@ impl Direction {
         (direction, violation)
     }
 
-    /// Gives its buffer back.
+    /// Returns the buffer to the pool.
     pub(super) fn finish(self, buffers: &Buffers) {
         buffers.give_back(self.buffer);
     }
 
-    /// Bytes that came from the source.
+    /// Bytes received from the source.
     pub(super) fn received(&self) -> u64 {
         self.received
     }
 
-    /// Bytes that were written to the target.
+    /// Bytes written to the target.
     pub(super) fn sent(&self) -> u64 {
         self.delivery.sent()
     }
 
-    /// Whether the source has sent a Close frame.
+    /// Returns true if the source sent a Close frame.
     pub(super) fn has_received_close(&self) -> bool {
         !self.out_of_sync && self.frames.is_closed()
     }
 
-    /// Whether the target has taken a Close frame.
+    /// Returns true if a Close frame was written to the target.
     pub(super) fn has_sent_close(&self) -> bool {
         matches!(self.state, State::Closed) && self.written == self.ready
     }
 
-    /// When the target, at the other end of `to`, has read nothing for too long, or too little; none while it is not waited for.
+    /// When the target counts as too slow, or None while the direction does not wait for it.
     pub(super) fn due(&mut self, to: &Socket, idle_timeout: Duration) -> Option<Instant> {
         self.delivery.due(clock::coarse(), idle_timeout, || to.unacknowledged())
     }
 
-    /// Whether it is the target that is waited for.
+    /// Returns true while the direction waits for the target to read.
     pub(super) fn is_waiting(&self) -> bool {
         self.delivery.is_waiting()
     }
 
-    /// Has the target get this Close frame, behind the frame under way, unless it has one.
+    /// Sends the target this Close frame after the current frame, unless one was sent.
     pub(super) fn close(&mut self, frame: Vec<u8>) {
         if matches!(self.state, State::Open | State::DeferredClose(_)) {
             self.state = State::Closing(frame);
-            // Nothing can be broken in that state.
+            // No violation is possible in this state.
             let _ = self.scan();
         }
     }
 
-    /// Has the target get this Close frame in the place of the source's own, or at [`pay`](Self::pay), unless it has one.
+    /// Keeps this Close frame for the target. It replaces the source's own, or is sent by
+    /// [`send_deferred_close`](Self::send_deferred_close), unless one was sent.
     pub(super) fn defer_close(&mut self, frame: Vec<u8>) {
         if matches!(self.state, State::Open) {
             self.state = State::DeferredClose(frame);
@@ -127,7 +128,7 @@ impl Direction {
         }
     }
 
-    /// Does not wait for the source's own Close frame any longer.
+    /// Sends the deferred Close frame without waiting any longer for the source's own.
     pub(super) fn send_deferred_close(&mut self) {
         if let State::DeferredClose(frame) = &mut self.state {
             let frame = std::mem::take(frame);
@@ -135,7 +136,7 @@ impl Direction {
         }
     }
 
-    /// Relays what there is.
+    /// Relays the bytes that are available.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -170,7 +171,7 @@ impl Direction {
         }
     }
 
-    /// Writes what is ready.
+    /// Writes the bytes that are ready.
     fn poll_write(&mut self, cx: &mut Context<'_>, to: &mut Socket) -> Poll<Result<(), ()>> {
         while self.written < self.ready {
             match to.poll_write(cx, &self.buffer[self.written..self.ready]) {
@@ -191,7 +192,7 @@ impl Direction {
         Poll::Ready(Ok(()))
     }
 
-    /// Forgets what was written, and sees to it that something can be read behind the rest.
+    /// Drops what was written and makes room to read more.
     fn make_room(&mut self, buffers: &Buffers) {
         if self.buffer.capacity() == 0 {
             self.buffer = buffers.small();
@@ -204,7 +205,7 @@ impl Direction {
         }
     }
 
-    /// Finds out how much of what was read may be written.
+    /// Determines how much of the buffer may be written.
     fn scan(&mut self) -> Result<(), Violation> {
         match &mut self.state {
             State::Open | State::DeferredClose(_) => {
@@ -237,7 +238,7 @@ impl Direction {
         Ok(())
     }
 
-    /// Throws away what lies behind the end of what may be written; only whether the source sends a Close frame is of interest.
+    /// Discards the input after the end of what may be written, and notes whether it contains a Close frame.
     fn discard(&mut self) {
         if !self.out_of_sync {
             let (passed, found) = self.frames.scan(&self.buffer[self.ready..]);
