@@ -1,4 +1,4 @@
-//! The client's side of a connection.
+//! The client side of an exchange: reading, writing and closing its connection.
 
 pub(crate) mod admission;
 pub(crate) mod body;
@@ -25,59 +25,59 @@ use crate::io::deadline::Deadline;
 use crate::io::socket::Socket;
 use crate::io::unread::{ReadProgress, Unread};
 
-/// Time that a client has to finish a body that nobody wants, or to read an answer behind which the connection is closed.
+/// Time that a client has to finish a body that is discarded, or to read a response before its connection is closed.
 pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(2);
 
-/// A client's connection and what is read from it at the moment.
+/// A client's connection and the state of its current exchange.
 pub(crate) struct Client {
     pub(crate) socket: Socket,
     pub(crate) info: ClientInfo,
     /// The one deadline of the connection's task.
     pub(crate) deadline: Rc<Deadline>,
-    /// The body of the request in hand.
+    /// The body of the current request.
     pub(crate) body: Body,
-    /// Memory for header values that are put together.
+    /// Scratch memory for composed field values.
     pub(crate) scratch: Vec<u8>,
-    /// Bytes written to it for the exchange in hand, heads included.
+    /// Bytes written to the client in the current exchange, heads included.
     pub(crate) written: u64,
-    /// It was too slow in reading: what it has not read is not kept for it.
+    /// Set if the client read too slowly. Its connection is then reset, with all that is unread.
     pub(crate) slow: bool,
-    /// What it is told before the answer of the exchange in hand, if anything.
+    /// Interim responses (1xx) of the current exchange, if there were any.
     pub(crate) interim: Option<Box<Interim>>,
 }
 
-/// What becomes of the connection after an exchange.
+/// What happens to the connection after an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum After {
-    /// It serves further requests.
+    /// It serves the next request.
     Keep,
-    /// It is closed, but the client is given time to read what was sent.
+    /// It is closed once the client had time to read the response.
     Close,
-    /// It is cut off: what was sent is not complete, or nobody is left.
+    /// It is closed at once: the response is incomplete, or the client disconnected.
     Abort,
 }
 
 impl Drop for Client {
-    /// Where its task ends in the middle, as at the end of a drain.
+    /// Runs also when the task is dropped midway, as at the end of a drain.
     fn drop(&mut self) {
         self.socket.reset_if_unread();
     }
 }
 
-/// What is known of a client from its connection.
+/// What the connection says about a client.
 #[derive(Clone)]
 pub(crate) struct ClientInfo {
     pub(crate) peer: SocketAddr,
-    /// The peer's address as forwarding fields write it.
+    /// The peer's address as it is written in forwarding fields.
     pub(crate) peer_text: Rc<str>,
-    /// Whether the connection is encrypted.
+    /// True if the connection is encrypted.
     pub(crate) secure: bool,
-    /// The certificate that it has shown, if the listener asks for one.
+    /// The client certificate, if the listener asks for one and the client has one.
     pub(crate) certificate: Option<Arc<Certificate>>,
 }
 
 impl Client {
-    /// A client that has said nothing yet.
+    /// A client that has sent nothing yet.
     pub(crate) fn new(socket: Socket, info: ClientInfo, deadline: Deadline) -> Self {
         Self {
             socket,
@@ -91,18 +91,19 @@ impl Client {
         }
     }
 
-    /// Whether it was too slow in reading, here or on the connection that its stream is one of.
+    /// Returns true if the client read too slowly, on its connection or on the HTTP/2 connection of its stream.
     pub(crate) fn is_slow(&self) -> bool {
         self.slow || matches!(&self.socket, Socket::Stream(stream) if stream.is_aborted())
     }
 
-    /// Sends a message whose `head` and `body` are complete in memory, no faster than the client reads and no slower than it must, and
-    /// as long as it reads anything within `patience`. Whether all was sent.
+    /// Sends a message whose `head` and `body` are complete in memory. Returns true if all was sent.
+    ///
+    /// Fails if the client reads more slowly than `limits.min_rate` or reads nothing for `patience`.
     pub(crate) async fn send(&mut self, limits: &Limits, patience: Duration, head: &[u8], body: &[u8]) -> bool {
         self.send_parts(limits, patience, [head, body], true).await && self.socket.finish().is_ok()
     }
 
-    /// Sends `head` and `body`; `ends`: that is the whole message. Whether all was sent.
+    /// Sends `head` and `body`, which are the whole message if `ends`. Returns true if all was sent.
     pub(crate) async fn send_part(&mut self, limits: &Limits, head: &[u8], body: &[u8], ends: bool) -> bool {
         self.send_parts(limits, limits.keep_alive.0, [head, body], ends).await
     }
@@ -148,8 +149,8 @@ impl Client {
         complete == Some(true)
     }
 
-    /// Ready once the client has gone while its answer is awaited. Requests that it sends ahead are kept as far as there is
-    /// room. Says nothing before the request's body has been taken completely.
+    /// Ready once the client has disconnected. Pipelined requests are buffered as far as there is room. Always pending
+    /// before the request body was read completely.
     pub(crate) fn poll_disconnect(&mut self, cx: &mut Context<'_>, exchange: &mut Exchange) -> Poll<()> {
         if let Socket::Stream(stream) = &mut self.socket {
             return stream.poll_disconnect(cx);
@@ -164,23 +165,23 @@ impl Client {
         Poll::Pending
     }
 
-    /// Invites the body that the client holds back (RFC 9110 section 10.1.1). Whether it was told.
+    /// Sends `100 Continue` to a client that waits for it (RFC 9110 section 10.1.1). Returns true if it was sent.
     pub(crate) async fn send_continue(&mut self, limits: &Limits) -> bool {
         self.send_part(limits, b"HTTP/1.1 100 Continue\r\n\r\n", &[], false).await
     }
 
-    /// Reads what is at hand of a body that nobody wants.
+    /// Discards what can be read of the request body without waiting.
     pub(crate) async fn discard_available(&mut self, buffers: &Buffers, exchange: &mut Exchange) {
         if self.body.is_done() || self.body.is_broken() {
             return;
         }
         let (mut discarded, mut left) = (buffers.small(), DRAINABLE);
-        // What it comes to shows in the body.
+        // The result shows in the state of the body.
         poll_fn(|cx| Poll::Ready(self.poll_drain(cx, exchange, &mut discarded, &mut left).is_ready())).await;
         buffers.give_back(discarded);
     }
 
-    /// Reads the rest of a body that nobody wants, up to a limit, so that the connection can go on. Whether it can.
+    /// Discards the rest of the request body, up to a limit. Returns true if the connection can serve the next request.
     pub(crate) async fn drain(&mut self, buffers: &Buffers, exchange: &mut Exchange) -> bool {
         if self.body.is_done() {
             return true;
@@ -193,7 +194,7 @@ impl Client {
         drained.unwrap_or(false)
     }
 
-    /// Ready when the body is over, or cannot be read on within `left` bytes.
+    /// Ready with true at the end of the body, or with false if it fails or exceeds `left` bytes.
     fn poll_drain(
         &mut self,
         cx: &mut Context<'_>,
@@ -212,13 +213,13 @@ impl Client {
         Poll::Ready(true)
     }
 
-    /// Says that nothing more comes, gives the client time to read what was sent, and closes: closing with bytes unread would
-    /// make the kernel reset the connection, and the client lose the answer.
+    /// Lingering close: shuts down the sending side, discards what the client still sends, then closes. If input were
+    /// left unread, the kernel would reset the connection and the client could lose the response.
     pub(crate) async fn linger(&mut self, buffers: &Buffers, limits: &Limits) {
         let deadline = Rc::clone(&self.deadline);
         deadline.set(clock::coarse().saturating_add(DRAIN_TIME));
         let mut discarded = buffers.small();
-        // A body or a message that was refused at its beginning may be under way whole.
+        // A body that was refused at its start may be in transit in full.
         let mut left = 1024;
         let mut shut_down = false;
         deadline
@@ -242,12 +243,12 @@ impl Client {
         self.close_when_read(limits, shut_down).await;
     }
 
-    /// Closes the connection once the client has what was sent. It is reset if that takes the client too long.
+    /// Closes the connection once the client has read the response, or resets it if that takes too long.
     pub(crate) async fn close(&mut self, limits: &Limits) {
         self.close_when_read(limits, true).await;
     }
 
-    /// Closes it, once the client has been told, unless that was `said`, that nothing more comes.
+    /// Closes the connection once all is read. Shuts down the sending side first, unless it is already `shut_down`.
     async fn close_when_read(&mut self, limits: &Limits, mut shut_down: bool) {
         let deadline = Rc::clone(&self.deadline);
         let mut unread = Unread::new(limits);

@@ -1,4 +1,4 @@
-//! A client's connection, from its beginning to its end.
+//! A client's connection, from accept to close.
 
 pub(crate) mod accept;
 pub(crate) mod http2;
@@ -18,7 +18,7 @@ use crate::io::tls::AlpnProtocol;
 use crate::snapshot::Listener;
 use crate::worker::{ConnectionGuard, Worker};
 
-/// Serves a connection until one side has enough of it.
+/// Serves a connection until either side closes it.
 pub(crate) async fn serve(
     worker: Rc<Worker>,
     _open: ConnectionGuard,
@@ -31,22 +31,23 @@ pub(crate) async fn serve(
     drop(listener);
     match protocol {
         AlpnProtocol::Http1 => serve_http1(&worker, client, may_be_http2).await,
-        // Boxed: the tasks of other connections are not to carry it.
+        // Boxed, so that the tasks of HTTP/1 connections do not carry this future's size.
         AlpnProtocol::Http2 => Box::pin(http2::serve(worker, client, Vec::new())).await,
     }
     debug!(%peer, "connection closed");
 }
 
-/// HTTP/1: one exchange after the other. `http2`: unless the client begins with that.
+/// Serves the exchanges of an HTTP/1 connection in turn. `may_be_http2`: the client may begin with the preface of
+/// HTTP/2 instead.
 async fn serve_http1(worker: &Rc<Worker>, mut client: Client, may_be_http2: bool) {
     let mut first = true;
     while wait_readable(worker, &mut client, first).await {
-        // Memory is held only while bytes are in flight.
+        // Buffers are held only while an exchange is in progress.
         let mut exchange = worker.buffers.exchange();
         if first && may_be_http2 && http2::starts_with_preface(&mut client, &mut exchange.request.buffer).await {
             let ahead = exchange.request.buffer.clone();
             worker.buffers.give_back_exchange(exchange);
-            // Boxed: the tasks of other connections are not to carry it.
+            // Boxed, so that the tasks of HTTP/1 connections do not carry this future's size.
             return Box::pin(http2::serve(Rc::clone(worker), client, ahead)).await;
         }
         first = false;
@@ -55,7 +56,7 @@ async fn serve_http1(worker: &Rc<Worker>, mut client: Client, may_be_http2: bool
             if after != Some(After::Keep) {
                 break after;
             }
-            // What the client sent ahead stays for the next turn.
+            // Pipelined bytes stay for the next exchange.
             exchange.request.buffer.drain(..client.body.consumed());
             exchange.reset();
             if exchange.request.buffer.is_empty() {

@@ -1,4 +1,4 @@
-//! Connections to instances that are kept for further requests, per worker.
+//! Pools of connections to instances, per worker.
 
 pub(crate) mod http1;
 pub(crate) mod http2;

@@ -1,4 +1,4 @@
-//! What an exchange has come to, and how its head is written. Data and encoding; no stage.
+//! The reply of an exchange and the encoding of its head. Data and encoding, no stage.
 
 pub(crate) mod head;
 
@@ -10,29 +10,29 @@ use crate::client::After;
 use crate::io::clock;
 use crate::upstream::answer::Forwarded;
 
-/// What the exchange came to.
+/// The result of an exchange.
 #[expect(
     clippy::large_enum_variant,
     reason = "the large one is the common one, and a box would be an allocation per request"
 )]
 pub(crate) enum Reply<'s> {
-    /// An instance's answer.
+    /// An instance's response.
     Forwarded(Forwarded<'s>),
-    /// The gateway's own.
+    /// A response of the gateway itself.
     Own(Box<Answer>),
-    /// A stored one.
+    /// A response from the cache.
     Stored(StoredResponse),
-    /// Nothing: nobody is left to be answered.
+    /// None, because the client has disconnected.
     Disconnected,
 }
 
-/// What was sent.
+/// What became of the response.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sent {
     pub(crate) after: After,
-    /// Whether the response reached the client completely.
+    /// True if the response was written completely.
     pub(crate) complete: bool,
-    /// Whether its duration says how fast it was answered, and not how long its ends wanted to stay connected.
+    /// True if the duration counts as response time. False for tunnels and event streams.
     pub(crate) timed: bool,
 }
 
@@ -42,7 +42,8 @@ impl Sent {
 }
 
 impl Reply<'_> {
-    /// The one place where an early exit becomes a response. Sets the status that response policies and logs see.
+    /// Turns an early exit into a response. This is the only place. Sets the status that response policies and logs
+    /// see.
     pub(crate) fn from_halt(halt: &Halt, exchange: &mut Exchange) -> Self {
         exchange.response.status = halt.status();
         exchange.response.code = Some(halt.code());
@@ -52,14 +53,14 @@ impl Reply<'_> {
         }
     }
 
-    /// The gateway's own answer. Its fields become edits, so that response policies see them like any other.
+    /// Makes a response of the gateway. Its fields become edits, so that response policies see them like any other.
     pub(crate) fn own(answer: Answer, exchange: &mut Exchange) -> Self {
         exchange.response.status = answer.status;
         exchange.response.body_length = Some(answer.body.len() as u64);
         location::forget(exchange);
         exchange.clear_response();
         for (name, value) in &answer.headers {
-            // Fields of an answer were validated where they were made; one that is refused all the same is left out.
+            // The fields were validated where they were made. One that is refused nevertheless is left out.
             let _ = exchange.response.edits.append(name.as_bytes(), value);
         }
         Self::Own(Box::new(answer))

@@ -1,4 +1,4 @@
-//! A worker's thread: started, told what to do, and what it does until its end.
+//! Worker threads: how they are started and controlled, and their loop.
 
 mod accept;
 mod run;
@@ -20,7 +20,7 @@ use crate::telemetry::recent::{RecentExchanges, RecentRing};
 use crate::upstream::dns;
 use crate::worker::{Worker, WorkerShared};
 
-/// A worker as the engine sees it.
+/// The engine's handle to a worker.
 pub(crate) struct WorkerHandle {
     pub(crate) control: mpsc::UnboundedSender<Control>,
     pub(crate) thread: Mutex<Option<JoinHandle<()>>>,
@@ -53,7 +53,7 @@ pub(crate) fn spawn(
             let worker = Worker::new(index, snapshot, shared, worker_stats, worker_recent);
             runtime.block_on(run::run(Rc::clone(&worker), listeners, receiver));
             worker.log_buffer.flush();
-            // A name look-up that hangs must not hold up the end.
+            // A DNS lookup that hangs must not delay the shutdown.
             runtime.shutdown_background();
         });
     })?;

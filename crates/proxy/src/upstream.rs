@@ -1,4 +1,4 @@
-//! The instances' side of an exchange.
+//! The upstream side of an exchange: connections, requests and responses of instances.
 
 pub(crate) mod alone;
 pub(crate) mod answer;

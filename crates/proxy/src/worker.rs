@@ -1,4 +1,4 @@
-//! What one data-plane thread has of its own, and need not share. Its loop is in `thread`.
+//! The state of one worker thread. Its loop is in `thread`.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -23,19 +23,19 @@ use crate::telemetry::log::{Log, Refusals};
 use crate::telemetry::metrics::WorkerStats;
 use crate::telemetry::recent::RecentExchanges;
 
-/// What all workers share.
+/// State that all workers share.
 #[derive(Debug, Default)]
 pub(crate) struct WorkerShared {
     pub(crate) connections: AtomicUsize,
     pub(crate) log: Arc<Log>,
 }
 
-/// The snapshot in force: shared by the workers, and held by each exchange without touching the counter that they share.
+/// The snapshot in force. The outer `Rc` lets an exchange hold it without touching the atomic counter of the `Arc`.
 pub(crate) type CurrentSnapshot = Rc<Arc<Snapshot>>;
 
-/// One data-plane thread's own things.
+/// The state of one worker thread.
 pub(crate) struct Worker {
-    /// Its place among all.
+    /// Position among the workers.
     pub(crate) index: usize,
     snapshot: RefCell<CurrentSnapshot>,
     shared: Arc<WorkerShared>,
@@ -43,7 +43,7 @@ pub(crate) struct Worker {
     pub(crate) wheel: Rc<Wheel>,
     pub(crate) buffers: Buffers,
     pub(crate) pools: Pools,
-    /// Connections that exchanges share.
+    /// HTTP/2 connections to instances, shared by exchanges.
     pub(crate) shared_connections: SharedConnections,
     pub(crate) scratch: RefCell<Scratch>,
     pub(crate) refusals: Refusals,
@@ -57,14 +57,14 @@ pub(crate) struct Worker {
     date: RefCell<(u64, Rc<str>)>,
     pub(crate) log_buffer: LogBuffer,
     pub(crate) recent: RecentExchanges,
-    /// Copies of requests under way.
+    /// Number of mirrored requests in progress.
     pub(crate) mirroring: Rc<Cell<usize>>,
 }
 
 /// Counts an exchange as in flight until it is dropped.
 pub(crate) struct InFlightGuard<'w>(&'w Worker);
 
-/// Counts an exchange as an open WebSocket, and not as in flight, until it is dropped.
+/// Counts an exchange as an open WebSocket instead of as in flight until it is dropped.
 pub(crate) struct TunnelGuard<'w>(&'w Worker);
 
 /// Counts a connection as open until it is dropped.
@@ -103,28 +103,28 @@ impl Worker {
         })
     }
 
-    /// What the plan in force says about a listener.
+    /// The listener at `address` in the plan in force.
     pub(crate) fn listener(&self, address: SocketAddr) -> Option<Arc<Listener>> {
         self.snapshot.borrow().listeners.iter().find(|listener| listener.plan.address == address).cloned()
     }
 
-    /// Serves new exchanges by `snapshot` from now on.
+    /// Replaces the snapshot for exchanges that begin from now on.
     pub(crate) fn set_snapshot(&self, snapshot: Arc<Snapshot>) {
         self.snapshot.replace(Rc::new(snapshot));
     }
 
-    /// Has idle connections closed as soon as they are looked at.
+    /// Closes all idle connections, now and from now on.
     pub(crate) fn close_idle(&self) {
         self.closing_idle.set(true);
         self.wheel.wake_all();
     }
 
-    /// Client connections that this worker has open.
+    /// Number of client connections that this worker has open.
     pub(crate) fn connections(&self) -> usize {
         self.connections.get()
     }
 
-    /// Waits until no client's connection is open.
+    /// Waits until no client connection is open.
     pub(crate) async fn wait_all_closed(&self) {
         while self.connections.get() > 0 {
             self.all_closed.notified().await;
@@ -149,7 +149,7 @@ impl Worker {
         InFlightGuard(self)
     }
 
-    /// Says that an exchange in flight has become a WebSocket.
+    /// Counts an exchange in flight as a tunnel from now on.
     pub(crate) fn begin_tunnel(&self) -> TunnelGuard<'_> {
         self.count_tunnels(1, -1);
         TunnelGuard(self)
@@ -162,25 +162,25 @@ impl Worker {
         self.stats.in_flight.set(self.in_flight.get() as u64);
     }
 
-    /// Whether there is room for the exchange just entered: each worker has an equal share of `max_requests`.
+    /// Fails if the exchange just begun exceeds this worker's share of `max_requests`, which is equal for all workers.
     pub(crate) fn check_capacity(&self, snapshot: &Snapshot) -> Result<(), Halt> {
         let share = snapshot.plan.limits.max_requests.div_ceil(snapshot.plan.workers.max(1));
         if self.in_flight.get() > share { Err(Halt::Overloaded) } else { Ok(()) }
     }
 
-    /// Whether the idle connection that asks, whose deadline this is, is to be closed: the gateway is stopping, or others need its
-    /// room. If not, it may be dismissed from now on.
+    /// Returns true if the idle connection with this deadline must be closed, because the gateway is stopping or
+    /// [`Wheel::wake_idle`] picked it to make room. Otherwise marks it as idle.
     pub(crate) fn closes_idle(&self, deadline: &Deadline) -> bool {
         self.closing_idle.get() || !deadline.mark_idle()
     }
 
-    /// Whether there are more connections than there should be.
+    /// Returns true if more client connections are open than `max_connections`.
     pub(crate) fn exceeds_max_connections(&self) -> bool {
         let (open, max) = self.connection_load();
         open > max
     }
 
-    /// Client connections that all workers have open, and how many there should be at most.
+    /// Number of client connections that all workers have open, and `max_connections`.
     pub(crate) fn connection_load(&self) -> (usize, usize) {
         (self.shared.connections.load(Ordering::Relaxed), self.snapshot.borrow().plan.limits.max_connections)
     }
@@ -193,7 +193,7 @@ impl Worker {
         self.random.borrow_mut().u64(..)
     }
 
-    /// Now, as the Date field writes it.
+    /// The current time as a Date field.
     pub(crate) fn date(&self) -> Rc<str> {
         let second = clock::wall().as_secs();
         let mut date = self.date.borrow_mut();
@@ -207,7 +207,7 @@ impl Worker {
         &self.shared.log
     }
 
-    /// One line for each change of state of a service.
+    /// Logs one line for each change of a service's state.
     pub(crate) fn log_changes(&self, changes: Changes) {
         self.shared.log.write_changes(changes);
     }

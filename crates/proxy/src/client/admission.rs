@@ -1,4 +1,4 @@
-//! Entry to a service that bounds what is in flight to it, and the wait for it.
+//! Admission to a service with `max_in_flight`, and the queue for it.
 
 use pylae_core::service::{Admission, AdmissionPermit, QueueTicket};
 use pylae_core::{Exchange, Halt, Instant};
@@ -7,8 +7,8 @@ use crate::client::Client;
 use crate::io::clock;
 use crate::snapshot::Service;
 
-/// Enters the service, after a wait if it is full and its queue is not. `last`: when the exchange must have an answer.
-/// A service without a bound costs a comparison.
+/// Acquires a permit of the service, or waits in its queue while the service is full. `deadline` is the exchange's.
+/// A service without a bound costs one comparison.
 #[inline]
 pub(crate) async fn enter<'s>(
     service: &'s Service,
@@ -25,13 +25,13 @@ pub(crate) async fn enter<'s>(
         Admission::Wait(ticket) => {
             let until = clock::now().saturating_add(service.plan.queue.timeout.0);
             client.deadline.set(deadline.map_or(until, |deadline| deadline.min(until)));
-            // Boxed: only an exchange that waits is to carry it.
+            // Boxed, so that only exchanges that wait carry this future's size.
             Box::pin(wait(ticket, client, exchange)).await.map(Some)
         }
     }
 }
 
-/// Waits in the queue up to the deadline that is set on `client`, and only as long as the client stays.
+/// Waits in the queue until the deadline that is set on `client`, or until the client disconnects.
 async fn wait<'s>(
     mut ticket: QueueTicket<'s>,
     client: &mut Client,

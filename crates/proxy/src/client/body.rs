@@ -1,4 +1,4 @@
-//! The request body: counted against its bound, and kept for a repeat while it is small.
+//! The request body: checked against its size limit, and buffered for retries while it is small.
 
 use std::task::{Context, Poll, ready};
 
@@ -8,29 +8,29 @@ use pylae_core::{Exchange, Halt};
 use crate::io::socket::Socket;
 use crate::io::source::{BodyError, BodyReader};
 
-/// Bytes of a body that are kept so that it can be sent again.
+/// Most bytes of a body that are buffered for retries.
 const REPLAYABLE: usize = 64 * 1024;
-/// Bytes of a body that nobody wants which are read all the same to keep the connection.
+/// Most bytes of an unused body that are read and discarded to keep the connection.
 pub(crate) const DRAINABLE: u64 = 256 * 1024;
 
-/// The body of the request that is being read from a connection.
+/// The body of the current request.
 #[derive(Default)]
 pub(crate) struct Body {
     source: BodyReader,
-    /// Body bytes taken so far.
+    /// Body bytes received so far.
     received: u64,
     buffered: Vec<u8>,
-    /// Most bytes that are kept.
+    /// Most bytes that are buffered.
     buffer_limit: usize,
     replayable: bool,
-    /// The client waits for `100 Continue` before it sends anything.
+    /// The client waits for `100 Continue` before it sends the body.
     expects_continue: bool,
-    /// Where the next request would start is not known.
+    /// The body cannot be read to its end, so the start of the next request is unknown.
     broken: bool,
 }
 
 impl Body {
-    /// Starts on the body behind the head in `exchange`.
+    /// Starts reading the body that follows the head in `exchange`.
     pub(crate) fn start(&mut self, exchange: &Exchange, socket: &Socket) {
         self.source.start(exchange.request.framing, exchange.request.head.len, socket);
         self.received = 0;
@@ -42,81 +42,80 @@ impl Body {
         self.broken = false;
     }
 
-    /// Says that the body, and with it the connection, cannot be read on.
+    /// Marks the body as unreadable, and with it the rest of the connection.
     pub(crate) fn mark_broken(&mut self) {
         self.broken = true;
     }
 
-    /// Says that so many bytes are kept at least, before any is taken.
+    /// Raises the buffer limit to `bytes`. To be called before anything is received.
     pub(crate) fn buffer_at_least(&mut self, bytes: usize) {
         self.buffer_limit = self.buffer_limit.max(bytes);
     }
 
-    /// Whether the body cannot be read on.
+    /// Returns true if the body cannot be read to its end.
     pub(crate) fn is_broken(&self) -> bool {
         self.broken
     }
 
-    /// Whether `100 Continue` is owed before anything is read. Asked once: it is owed once.
+    /// Returns true if `100 Continue` must be sent before anything is read. Returns true once only.
     pub(crate) fn take_expects_continue(&mut self) -> bool {
         std::mem::take(&mut self.expects_continue)
     }
 
-    /// Whether the rest of the body will be read although nobody wants it, so that the connection can go on: it is known to
-    /// be short. Of a chunked body that is known only when it is over.
+    /// Returns true if the rest of the body is known to be short enough to be discarded, so that the connection can be
+    /// kept. For a chunked body that is known only at its end.
     pub(crate) fn is_drainable(&self, max_body: u64) -> bool {
         let is_short = |left: u64| left <= DRAINABLE && self.received.saturating_add(left) <= max_body;
         self.is_done() || (!self.broken && !self.expects_continue && self.source.left().is_some_and(is_short))
     }
 
-    /// Whether every byte of the body was taken.
+    /// Returns true once the body was read to its end.
     pub(crate) fn is_done(&self) -> bool {
         self.source.is_done()
     }
 
-    /// Whether what was taken can be sent again.
+    /// Returns true while all bytes received so far are buffered.
     pub(crate) fn is_replayable(&self) -> bool {
         self.replayable
     }
 
-    /// Whether all of it will be replayable, as far as is known before it has come: its length is known, and small.
+    /// Returns true if the whole body will fit the buffer: its length is known and small.
     pub(crate) fn will_be_replayable(&self) -> bool {
         let fits = |left: u64| self.received.saturating_add(left) <= self.buffer_limit as u64;
         self.replayable && (self.is_done() || self.source.left().is_some_and(fits))
     }
 
-    /// Bytes taken so far.
+    /// Bytes received so far.
     pub(crate) fn received(&self) -> u64 {
         self.received
     }
 
-    /// Says that so many bytes were taken by other means.
+    /// Counts bytes that were read by other means.
     pub(crate) fn add_received(&mut self, bytes: u64) {
         self.received += bytes;
     }
 
-    /// What was taken so far, as long as it is replayable.
+    /// The bytes received so far, as long as they are all buffered.
     pub(crate) fn buffered(&self) -> &[u8] {
         &self.buffered
     }
 
-    /// Validated trailer lines, once the body is done.
+    /// Validated trailer lines, at the end of the body.
     pub(crate) fn trailers(&self) -> &[u8] {
         self.source.trailers()
     }
 
-    /// Bytes of the exchange's buffer that belong to this request.
+    /// Number of bytes in the exchange's buffer that belong to this request.
     pub(crate) fn consumed(&self) -> usize {
         self.source.consumed()
     }
 
-    /// Whether bytes of the body are at hand without reading.
+    /// Returns true if the buffer holds body bytes that were not consumed.
     pub(crate) fn has_bytes(&self, exchange: &Exchange) -> bool {
         !self.is_done() && self.consumed() < exchange.request.buffer.len()
     }
 
-    /// Appends body bytes to `out`, at most `room`, as far as they are at hand or can be read. Ready with the number of
-    /// bytes appended; 0 means that the body is done.
+    /// Appends at most `room` body bytes to `out`. Ready with their number, which is 0 at the end of the body.
     pub(crate) fn poll_data(
         &mut self,
         cx: &mut Context<'_>,

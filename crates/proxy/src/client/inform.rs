@@ -1,4 +1,4 @@
-//! What a client is told before its answer.
+//! Forwarding of interim responses (1xx) to the client.
 
 use std::task::{Context, Poll};
 
@@ -10,9 +10,11 @@ use crate::client::Client;
 use crate::io::socket::Socket;
 
 impl Client {
-    /// Sends on the interim answer whose head lies in `exchange`, as far as the client takes it at once; `via`: with a word about this
-    /// gateway. One that is not the client's concern is dropped, and so is one that comes while the client has not taken the last:
-    /// the answer is never kept waiting for these. False: the client is gone.
+    /// Forwards the interim response whose head is in `exchange`, with a Via field if `via`. Returns false if the
+    /// client disconnected.
+    ///
+    /// Drops those that the client does not understand, and those that arrive before the last was written: the final
+    /// response never waits for interim ones.
     pub(crate) fn forward_interim(&mut self, cx: &mut Context<'_>, exchange: &Exchange, via: bool) -> bool {
         if !accepts_interim(self, exchange) {
             return true;
@@ -21,7 +23,7 @@ impl Client {
         !matches!(self.poll_interim(cx), Poll::Ready(false))
     }
 
-    /// Ready once no interim answer is left half written; with whether the client is still there.
+    /// Ready with true once no interim response is partly written, or with false if the client disconnected.
     pub(crate) fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         match &mut self.interim {
             Some(interim) => interim.poll_write(cx, &mut self.socket, &mut self.written),
@@ -29,7 +31,7 @@ impl Client {
         }
     }
 
-    /// Writes the rest of an interim answer, no slower than the client must read. Whether the answer can follow.
+    /// Writes the rest of an interim response at the minimum rate. Returns true if the final response can follow.
     pub(crate) async fn finish_interim(&mut self, limits: &Limits) -> bool {
         match self.interim.take() {
             Some(interim) => self.send_part(limits, interim.remaining(), &[], false).await,
@@ -38,8 +40,8 @@ impl Client {
     }
 }
 
-/// Whether the interim answer in `exchange` is one that its client is told of. Clients of HTTP/1.0 would take it for the answer (section 15.2),
-/// and those that open a WebSocket or make a call of gRPC for a wrong one.
+/// Returns true if the interim response in `exchange` may be forwarded. HTTP/1.0 clients would take it for the final
+/// response (RFC 9110 section 15.2), and clients that open a WebSocket or call gRPC for a failure.
 fn accepts_interim(client: &Client, exchange: &Exchange) -> bool {
     matches!(exchange.response.head.status, 102 | 103)
         && exchange.request.head.version == Version::Http11

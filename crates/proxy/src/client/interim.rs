@@ -1,4 +1,4 @@
-//! An interim answer on its way from an instance to the client (RFC 9110 section 15.2).
+//! An interim response on its way from an instance to the client (RFC 9110 section 15.2).
 
 use std::task::{Context, Poll, ready};
 
@@ -8,22 +8,22 @@ use pylae_http::{Edits, Framing};
 
 use crate::io::socket::Socket;
 
-/// Interim answers that go on to the client, over all attempts of an exchange.
+/// Most interim responses forwarded in an exchange, over all attempts.
 const MAX_FORWARDED: u32 = 8;
 
-/// What an exchange's client is told before its answer.
+/// The interim responses of an exchange.
 #[derive(Default)]
 pub(crate) struct Interim {
-    /// How many were sent on.
+    /// Number of interim responses forwarded.
     count: u32,
-    /// The one that the connection is taking; what it has begun to take must be whole before anything else is written.
+    /// The one being written. It must be complete before anything else is written.
     out: Vec<u8>,
     written: usize,
 }
 
 impl Interim {
-    /// Takes the interim answer whose head lies in `exchange`, unless the connection has not taken the last, or there were too many.
-    /// `via`: with a word about this gateway.
+    /// Encodes the interim response whose head is in `exchange`, with a Via field if `via`. Does nothing if the last
+    /// one is not written yet or the limit is reached.
     pub(super) fn start(&mut self, exchange: &Exchange, via: bool) {
         if self.count == MAX_FORWARDED || !self.out.is_empty() {
             return;
@@ -38,13 +38,13 @@ impl Interim {
             upgrade: false,
             via: via.then_some(exchange.response.via),
         };
-        // Those of policies are for the answer.
+        // The edits of policies apply to the final response only.
         let edits = Edits::default();
         let source = FieldSource { edits: &edits, ..exchange.response.fields() };
         encode::response(&mut self.out, line, source, Framing::None);
     }
 
-    /// Ready once nothing is left half written; with whether the client is still there. Adds to `written` what was.
+    /// Ready with true once it is written, or with false if the client disconnected. Adds the bytes to `written`.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, socket: &mut Socket, written: &mut u64) -> Poll<bool> {
         while self.written < self.out.len() {
             match ready!(socket.poll_write(cx, &self.out[self.written..])) {
@@ -60,7 +60,7 @@ impl Interim {
         Poll::Ready(true)
     }
 
-    /// What is still to be written.
+    /// The bytes that are not written yet.
     pub(super) fn remaining(&self) -> &[u8] {
         &self.out[self.written..]
     }

@@ -1,4 +1,4 @@
-//! Waiting for something else than the client, as long as the client stays.
+//! Waits for something else than the client, until the client disconnects.
 
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -10,7 +10,7 @@ use crate::client::Client;
 use crate::io::clock;
 
 impl Client {
-    /// What `poll` comes to, up to the deadline that is set, as long as the client stays. `None`: the deadline has passed.
+    /// Returns the result of `poll`, or None once the deadline has passed. Fails if the client disconnects.
     pub(crate) async fn wait<T>(
         &mut self,
         exchange: &mut Exchange,
@@ -26,7 +26,7 @@ impl Client {
         waited.transpose()
     }
 
-    /// The same within `patience`; `exchange.now` is set to when it was over.
+    /// Sets the deadline to `patience` from now and waits. Sets `exchange.times.now` to the end of the wait.
     pub(crate) async fn wait_for<T>(
         &mut self,
         patience: Duration,

@@ -1,5 +1,5 @@
-//! From an accepted connection to a client: who it is behind a proxy, and TLS, each where the listener says so and within
-//! a deadline.
+//! Turns an accepted connection into a client: reads the PROXY protocol header and performs the TLS handshake, where
+//! the listener asks for them, each within a deadline.
 
 use std::future::Future;
 use std::io::ErrorKind;
@@ -24,7 +24,7 @@ use crate::io::tls::{Acceptor, AlpnProtocol, Tls};
 use crate::snapshot::Listener;
 use crate::worker::Worker;
 
-/// Makes a client of a connection, and says what it speaks. `None`: it did not come that far.
+/// Makes a client of a connection. Returns it with the protocol that it speaks, or None if that failed.
 pub(crate) async fn accept(
     worker: &Worker,
     listener: &Listener,
@@ -32,7 +32,7 @@ pub(crate) async fn accept(
     peer: SocketAddr,
 ) -> Option<(Client, AlpnProtocol)> {
     let deadline = worker.wheel.deadline();
-    // Only fails when the connection is gone already.
+    // Fails only if the connection is closed already.
     stream.set_nodelay(true).ok()?;
     let (stream, peer) = match &listener.plan.proxy_protocol {
         None => (stream, peer),
@@ -52,7 +52,7 @@ pub(crate) async fn accept(
     Some((Client::new(socket, info, deadline), protocol))
 }
 
-/// The connection behind the header that a proxy puts in front, and the client's address, in the time for a request's head.
+/// Reads the PROXY protocol header within `head_timeout`. Returns the connection and the client's address.
 async fn read_proxy_header(
     worker: &Worker,
     trusted: &[IpNet],
@@ -96,7 +96,7 @@ async fn read_proxy_header(
     Some((stream, client.unwrap_or(peer)))
 }
 
-/// The handshake, in the time that the listener gives it in total, and only as long as the gateway has time for it.
+/// Performs the TLS handshake within `handshake_timeout` in total. Gives up if the gateway stops or needs room.
 async fn handshake(
     worker: &Worker,
     acceptor: &Acceptor,
@@ -121,10 +121,10 @@ async fn handshake(
             debug!(%peer, %error, "TLS handshake failed");
             report_refusal(worker, || format!("a TLS handshake with {} failed: {error}", peer.ip()));
             deadline.set(clock::coarse().saturating_add(DRAIN_TIME));
-            // It is closed however that goes.
+            // The connection is closed whatever the result.
             let _ = deadline.within(|cx| tls.poll_linger(cx)).await;
         }
-        // Who goes away without a word, as probes of the port do, is counted only.
+        // A client that closes without a message, as port probes do, is counted but not logged.
         Some(Err(error)) => debug!(%peer, %error, "TLS handshake failed"),
         None => {
             debug!(%peer, "TLS handshake took too long");

@@ -1,4 +1,4 @@
-//! HTTP/2 on the connections of clients: each stream is an exchange like any other, in a task of its own.
+//! HTTP/2 connections of clients: each stream is an exchange like any other, in a task of its own.
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -25,12 +25,12 @@ use crate::io::socket::Socket;
 use crate::io::wire::{ClientWatch, HELD_FRAMES, SEND_BUFFER, Wire};
 use crate::worker::Worker;
 
-/// Time that a connection has to end once it is told to.
+/// Time that a connection has to close after the last GOAWAY.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
 type AcceptedStream = (Request<RecvStream>, SendResponse<Bytes>);
 
-/// A client's connection that speaks HTTP/2.
+/// The server half of a client's HTTP/2 connection.
 struct ServerConnection {
     worker: Rc<Worker>,
     connection: Connection<Wire, Bytes>,
@@ -39,23 +39,23 @@ struct ServerConnection {
     permits: Rc<StreamPermits>,
     deadline: Rc<Deadline>,
     head_timeout: Duration,
-    /// How long it may be without a stream.
+    /// How long the connection may have no stream.
     idle_timeout: Duration,
     state: State,
 }
 
-/// The socket that the connection reads and writes, to look at it.
+/// A second handle to the connection's socket, to inspect it.
 struct WatchedSocket(Rc<RefCell<Socket>>);
 
 impl WatchedSocket {
-    /// Takes it away from the connection.
+    /// Takes the socket away from the connection.
     fn take(&self) -> Socket {
         self.0.replace(Socket::Null)
     }
 }
 
 impl Drop for WatchedSocket {
-    /// Where the connection's task ends in the middle.
+    /// Runs when the connection's task is dropped midway.
     fn drop(&mut self) {
         self.0.borrow().reset_if_unread();
     }
@@ -64,15 +64,16 @@ impl Drop for WatchedSocket {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Open,
-    /// No new stream is taken; those that are open are finished. Since when.
+    /// Open streams are finished and no new one is accepted, since this moment.
     Closing(Instant),
-    /// The client was told why it is cut off. Since when.
+    /// The client was sent a GOAWAY with an error, at this moment.
     Aborting(Instant),
 }
 
-/// Reads the first bytes of a connection, up to the deadline that is set on `client`: whether they are the preface of HTTP/2.
+/// Reads the first bytes of a connection, up to the deadline that is set on `client`. Returns true if they are the
+/// preface of HTTP/2.
 pub(crate) async fn starts_with_preface(client: &mut Client, buffer: &mut Vec<u8>) -> bool {
-    // No method begins like this (RFC 9113 section 11.6).
+    // PRI is no method of HTTP/1 (RFC 9113 section 11.6).
     const PREFACE_LINE: &[u8] = b"PRI * HTTP/2.0\r\n";
     let Client { socket, deadline, .. } = client;
     let starts_with_preface = deadline.within(|cx| {
@@ -88,12 +89,12 @@ pub(crate) async fn starts_with_preface(client: &mut Client, buffer: &mut Vec<u8
     starts_with_preface.await.unwrap_or(false)
 }
 
-/// Serves the connection of `client`, of which `ahead` was read already, until one side has enough of it.
+/// Serves the connection of `client` until either side closes it. `ahead` are the bytes that were read already.
 pub(crate) async fn serve(worker: Rc<Worker>, mut client: Client, ahead: Vec<u8>) {
     let snapshot = worker.snapshot();
     let limits = &snapshot.plan.limits;
     let watch = ClientWatch::new(limits);
-    // Its streams may be silent for as long as they like.
+    // Streams may be silent for any time.
     client.socket.enable_keepalive();
     let socket = Rc::new(RefCell::new(std::mem::replace(&mut client.socket, Socket::Null)));
     let watched = WatchedSocket(Rc::clone(&socket));
@@ -124,11 +125,11 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut client: Client, ahead: Vec<u8>
             Some(None) => break,
             None if server.is_slow() => {
                 client.slow = true;
-                // What its streams come to is logged as what it is.
+                // So that the exchanges of its streams are logged as `client_too_slow`.
                 server.permits.mark_aborted();
                 break;
             }
-            // Who was told that it has gone too far gets no time to read what else there was.
+            // A client that was aborted gets no time to read the rest.
             None if server.has_timed_out() && server.is_aborting() => return,
             None if server.has_timed_out() => break,
             None => server.handle_timeout(),
@@ -156,7 +157,7 @@ fn builder(limits: &Limits) -> server::Builder {
 }
 
 impl ServerConnection {
-    /// The next request. `None`: the connection is over.
+    /// Ready with the next request, or with None once the connection is over.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<AcceptedStream>> {
         loop {
             if self.worker.draining.get() {
@@ -187,7 +188,8 @@ impl ServerConnection {
         self.permits.in_use() == 0
     }
 
-    /// Lets what is open finish and takes nothing new: a GOAWAY that leaves out nothing that may be on its way, then the last one.
+    /// Finishes open streams and accepts no more: sends a GOAWAY that still admits requests in transit, then the last
+    /// one.
     fn shut_down(&mut self) {
         if self.state == State::Open {
             self.state = State::Closing(clock::coarse());
@@ -195,13 +197,13 @@ impl ServerConnection {
         }
     }
 
-    /// Cuts off a client that has gone too far.
+    /// Cuts off a client that exceeded a limit.
     fn abort(&mut self) {
         self.state = State::Aborting(clock::coarse());
         self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
     }
 
-    /// When the client has become too slow in reading, whatever it reads of; none while the kernel takes what there is for it.
+    /// When the client counts as too slow in reading, or None while the kernel accepts all that is written for it.
     fn slow_deadline(&self) -> Option<Instant> {
         self.watch.slow_deadline(|| self.socket.0.borrow().unacknowledged())
     }
@@ -210,7 +212,7 @@ impl ServerConnection {
         self.slow_deadline().is_some_and(|slow| slow <= clock::coarse())
     }
 
-    /// When something is to be looked at again.
+    /// When the next timeout fires.
     fn next_deadline(&self) -> Instant {
         let idle = match self.state {
             State::Aborting(since) => since.saturating_add(SHUTDOWN_TIMEOUT),
@@ -224,7 +226,7 @@ impl ServerConnection {
         [head, self.slow_deadline()].into_iter().flatten().fold(idle, Instant::min)
     }
 
-    /// Whether a connection that was told to end has had its time.
+    /// Returns true if a closing connection has used up its time.
     fn has_timed_out(&self) -> bool {
         let due = self.next_deadline() <= clock::coarse();
         due && match self.state {
@@ -234,7 +236,7 @@ impl ServerConnection {
         }
     }
 
-    /// Ends what has taken too long.
+    /// Aborts on a head that took too long, and shuts an idle connection down.
     fn handle_timeout(&mut self) {
         let now = clock::coarse();
         if self.watch.head_since().is_some_and(|since| since.saturating_add(self.head_timeout) <= now) {
@@ -245,7 +247,7 @@ impl ServerConnection {
         self.deadline.set(self.next_deadline());
     }
 
-    /// Begins the exchange of a stream of `whole`.
+    /// Starts a task for the exchange of a stream. `connection` is the client of the whole connection.
     fn spawn_exchange(&self, request: Request<RecvStream>, respond: SendResponse<Bytes>, connection: &Client) {
         let (head, body) = request.into_parts();
         let mut exchange = self.worker.buffers.exchange();
@@ -263,10 +265,11 @@ impl ServerConnection {
                 Some(After::Keep | After::Close) => {
                     if exchange.request.upgrades {
                         client.socket.end(&[]);
-                        // Fails only when the stream is over already.
+                        // Fails only if the stream has ended already.
                         let _ = client.socket.finish();
                     } else if !exchange.is_call() {
-                        // Some clients take it for a failure to be interrupted; those of gRPC count on it.
+                        // Read the rest of the request: some clients treat an early reset as a failure. gRPC clients
+                        // rely on it.
                         client.drain(&worker.buffers, &mut exchange).await;
                     }
                     watch.served();

@@ -1,4 +1,4 @@
-//! Idle connections to instances, per worker, last used first.
+//! Idle HTTP/1 connections to instances, per worker, in LIFO order.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -15,27 +15,28 @@ struct Idle {
     idle_timeout: Duration,
 }
 
-/// How long an idle connection is sure enough for a request that may not be sent again: a quarter of the time that it is kept. Around
-/// its own keep-alive an instance closes it at the moment at which the request is sent.
+/// How long an idle connection is fresh, that is safe for a request that cannot be resent: a quarter of the idle
+/// timeout. Later the instance's own keep-alive may close it just as the request is sent.
 pub(crate) fn fresh_for(idle_timeout: Duration) -> Duration {
     idle_timeout / 4
 }
 
-/// Per-worker pools, one per instance. A connection is put here only after an exchange without any oddity.
+/// Pools of one worker, one per instance. Only connections whose last exchange was flawless are pooled.
 #[derive(Default)]
 pub(crate) struct Pools {
     by_instance: RefCell<HashMap<u64, VecDeque<Idle>>>,
 }
 
 impl Pools {
-    /// The connection used last that is still quiet. Whatever is too old, has died or said something unasked is closed.
+    /// Returns the most recently used connection that is reusable. Closes those that are too old, have ended or have
+    /// unexpected input.
     ///
-    /// `surely`: it must not end under the request. So it was used of late, and the kernel is asked whether it has ended, which the
-    /// event loop may not have heard of yet.
+    /// `must_be_fresh`: the connection must not close during the request. So it must have been used recently, and the
+    /// kernel is asked whether it has ended, because the event loop may not know yet.
     pub(crate) fn acquire(&self, instance: u64, now: Instant, must_be_fresh: bool) -> Option<Socket> {
         let mut pools = self.by_instance.borrow_mut();
         let pool = pools.get_mut(&instance)?;
-        // The others were used before it.
+        // The others are older.
         if must_be_fresh && pool.back().is_some_and(|last| now.since(last.since) >= fresh_for(last.idle_timeout)) {
             return None;
         }
@@ -50,10 +51,10 @@ impl Pools {
         None
     }
 
-    /// Keeps a connection for at most `keep`, and at most `most` of them.
+    /// Returns a connection to the pool, which keeps at most `max` of them, each for `idle_timeout`.
     pub(crate) fn release(&self, instance: u64, socket: Socket, now: Instant, idle_timeout: Duration, max: usize) {
         if socket.is_stream() {
-            // Its connection is kept where it is shared.
+            // The connection of a stream is pooled in `http2`.
             return;
         }
         let mut pools = self.by_instance.borrow_mut();
@@ -66,7 +67,7 @@ impl Pools {
         }
     }
 
-    /// Closes what has been idle for too long, and whatever has died.
+    /// Closes connections that were idle for too long or have ended.
     pub(crate) fn sweep(&self, now: Instant) {
         self.by_instance.borrow_mut().retain(|_, pool| {
             pool.retain_mut(|idle| now.since(idle.since) < idle.idle_timeout && idle.socket.is_reusable());

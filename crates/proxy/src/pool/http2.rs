@@ -1,4 +1,4 @@
-//! Connections to instances that speak HTTP/2: shared by the exchanges of a worker, up to so many at once on each.
+//! HTTP/2 connections to instances, shared by the exchanges of a worker.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -14,43 +14,43 @@ use crate::io::clock;
 use crate::io::h2_stream::permit::{StreamPermit, StreamPermits};
 use crate::pool::http1::fresh_for;
 
-/// A worker's connections, by instance.
+/// The connections of a worker, by instance.
 #[derive(Default)]
 pub(crate) struct SharedConnections {
     by_instance: RefCell<HashMap<u64, Vec<Rc<SharedConnection>>>>,
 }
 
-/// One connection.
+/// One connection and its permits.
 pub(crate) struct SharedConnection {
     state: RefCell<ConnectionState>,
-    /// Who waits for `state` not to be `Connecting`.
+    /// Wakers of exchanges that wait for the connection.
     waiting: RefCell<Vec<Waker>>,
     pub(crate) permits: Rc<StreamPermits>,
-    /// How long it is kept without a stream.
+    /// How long the connection is kept without a stream.
     idle_timeout: Duration,
 }
 
-/// How far it is.
+/// The state of a connection.
 pub(crate) enum ConnectionState {
     Connecting,
     Open(SendRequest<Bytes>),
     Dead,
 }
 
-/// In what state its connection was found.
+/// How a connection was in use when a stream was opened on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ConnectionUse {
-    /// It was made for this stream, or is about as young.
+    /// It is being connected.
     New,
-    /// Nothing was under way on it: it may prove dead.
+    /// It had no other stream, so it may turn out to be dead.
     Idle,
-    /// Others use it as well.
+    /// Other streams use it.
     Busy,
 }
 
 impl SharedConnections {
-    /// A place on a connection to the instance with the key `instance`, for at most `most` streams at once. Where there is none, `connect`
-    /// begins to make one; `surely` as in [`http1`](super::http1).
+    /// Acquires a permit on a connection to `instance` with fewer than `max` streams. Calls `connect` if there is none.
+    /// `must_be_fresh` is as in [`http1`](super::http1).
     pub(crate) fn acquire(
         &self,
         instance: u64,
@@ -73,7 +73,7 @@ impl SharedConnections {
         Some((shared, permit))
     }
 
-    /// Closes what has been idle for too long, and forgets what is dead.
+    /// Closes connections that were idle for too long and removes dead ones.
     pub(crate) fn sweep(&self, now: Instant) {
         self.by_instance.borrow_mut().retain(|_, connections| {
             connections.retain(|shared| {
@@ -85,7 +85,7 @@ impl SharedConnections {
         });
     }
 
-    /// Number of connections without a stream.
+    /// Number of idle connections.
     pub(crate) fn idle(&self) -> usize {
         let connections = self.by_instance.borrow();
         connections.values().flatten().filter(|shared| shared.permits.in_use() == 0).count()
@@ -93,7 +93,7 @@ impl SharedConnections {
 }
 
 impl SharedConnection {
-    /// One that is being made, and is kept for `keep` without a stream.
+    /// A connection in the state `Connecting`, which is kept for `idle_timeout` without a stream.
     pub(crate) fn new(idle_timeout: Duration) -> Rc<Self> {
         Rc::new(Self {
             state: RefCell::new(ConnectionState::Connecting),
@@ -108,7 +108,7 @@ impl SharedConnection {
         self.waiting.take().into_iter().for_each(Waker::wake);
     }
 
-    /// Ready once it is connected; with nothing if that failed.
+    /// Ready once it is connected, or with None if that failed.
     pub(crate) fn poll_open(&self, cx: &mut Context<'_>) -> Poll<Option<SendRequest<Bytes>>> {
         match &*self.state.borrow() {
             ConnectionState::Connecting => {
@@ -120,7 +120,7 @@ impl SharedConnection {
         }
     }
 
-    /// In what state it is for a stream that has its place.
+    /// How the connection is in use, seen from a stream that holds a permit.
     pub(crate) fn usage(&self) -> ConnectionUse {
         match *self.state.borrow() {
             ConnectionState::Open(_) if self.permits.in_use() == 1 => ConnectionUse::Idle,
@@ -129,7 +129,7 @@ impl SharedConnection {
         }
     }
 
-    /// Whether further streams may be opened on it, as far as is known.
+    /// Returns true if streams can be opened on it, as far as is known.
     pub(crate) fn is_usable(&self) -> bool {
         if self.permits.is_retired() {
             return false;
@@ -137,19 +137,19 @@ impl SharedConnection {
         match &mut *self.state.borrow_mut() {
             ConnectionState::Connecting => true,
             ConnectionState::Open(requests) => {
-                // A GOAWAY, or an error of which the streams may not have heard yet.
+                // Fails after a GOAWAY or an error, even if the streams do not know of it yet.
                 !matches!(requests.poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Err(_)))
             }
             ConnectionState::Dead => false,
         }
     }
 
-    /// Whether it is in use, or was a short while ago.
+    /// Returns true if it is in use or was used recently.
     fn is_fresh(&self) -> bool {
         self.permits.in_use() > 0 || clock::coarse().since(self.permits.idle_since()) < fresh_for(self.idle_timeout)
     }
 
-    /// Whether there is room for one more stream: `most` is our own bound, and the instance may have a lower one.
+    /// Returns true if one more stream can be opened: within `max` and the instance's own limit.
     fn has_room(&self, max: usize) -> bool {
         let max = match &*self.state.borrow() {
             ConnectionState::Open(requests) => max.min(requests.current_max_send_streams().max(1)),

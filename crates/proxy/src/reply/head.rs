@@ -1,10 +1,10 @@
-//! The head of a response as the client gets it.
+//! Encodes the head of a response for the client.
 
 use pylae_core::Exchange;
 use pylae_http::encode::{self, StatusLine};
 use pylae_http::{Framing, Method, Name, Version};
 
-/// Appends the head of the response as the client gets it; `via`: with a word about this gateway, if the response is an instance's.
+/// Appends the head of the response. `via`: add a Via field if the response is an instance's.
 pub(crate) fn encode_head(
     out: &mut Vec<u8>,
     exchange: &Exchange,
@@ -13,7 +13,7 @@ pub(crate) fn encode_head(
     via: bool,
 ) {
     let line = StatusLine {
-        // Policies and logs know how it failed; the call's own words for it stand in its fields.
+        // Policies and logs see the HTTP status. A gRPC client sees 200 with the gRPC status in the fields.
         status: if is_failed_call(exchange) { 200 } else { exchange.response.status },
         reason: exchange.response.head.reason.of(&exchange.response.buffer),
         stated_length,
@@ -25,33 +25,33 @@ pub(crate) fn encode_head(
     encode::response(out, line, exchange.response.fields(), framing);
 }
 
-/// Whether the gateway itself answers a call of gRPC with an error.
+/// Returns true if the gateway itself fails a gRPC call.
 pub(crate) fn is_failed_call(exchange: &Exchange) -> bool {
     exchange.is_call() && exchange.response.code.is_some()
 }
 
-/// Whether the body changes on its way, so that nobody knows how long it will be.
+/// Returns true if transforms or hooks change the body, so that its length is unknown.
 pub(crate) fn is_changed(exchange: &Exchange) -> bool {
     !exchange.response.transforms.is_empty() || exchange.hooks().is_some_and(|hooks| hooks.stream.is_some())
 }
 
-/// How the client is told where the body ends that an instance framed as `from`.
+/// The framing towards the client of a body that the instance framed as `from`.
 pub(crate) fn framing_towards(exchange: &Exchange, from: Framing, on_stream: bool) -> Framing {
     match (from, exchange.request.head.version) {
-        // The client has it already; the body is for the cache alone.
+        // The client has its response already: the body is for the cache only.
         _ if exchange.is_muted() => Framing::None,
         (Framing::Chunked | Framing::Close, _) if on_stream => Framing::Close,
         (Framing::Length(_), _) if on_stream && is_changed(exchange) => Framing::Close,
         (Framing::Chunked | Framing::Close, Version::Http10) => Framing::Close,
         (Framing::Close, Version::Http11) => Framing::Chunked,
-        // Nobody knows how long it will be.
+        // The length is unknown.
         (Framing::Length(_), Version::Http10) if is_changed(exchange) => Framing::Close,
         (Framing::Length(_), Version::Http11) if is_changed(exchange) => Framing::Chunked,
         (framing, _) => framing,
     }
 }
 
-/// The Content-Length to state in an answer that has none of the body it speaks of (RFC 9110 section 8.6).
+/// The Content-Length of a response to HEAD or a 304, which has no body (RFC 9110 section 8.6).
 pub(crate) fn stated_length(exchange: &Exchange, from: Framing) -> Option<u64> {
     if from != Framing::None
         || is_changed(exchange)

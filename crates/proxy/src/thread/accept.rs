@@ -1,4 +1,4 @@
-//! New connections, from the sockets that a worker listens on.
+//! Accepts connections from the sockets that a worker listens on.
 
 use std::cell::RefCell;
 use std::io::ErrorKind;
@@ -16,24 +16,25 @@ use crate::connection;
 use crate::snapshot::Listener;
 use crate::worker::Worker;
 
-/// Connections beyond the bound that are taken on while others, which are idle, make room for them.
+/// Connections accepted beyond `max_connections` while idle ones are being closed to make room.
 const OVERFLOW: usize = 32;
 
-/// A socket that listens, and the address that the plan has for it: the kernel may have chosen the port.
+/// A listening socket and its address in the plan. The actual port may differ, if the kernel chose it.
 pub(crate) type Listening = (SocketAddr, std::net::TcpListener);
 
-/// A listener's accepting task.
+/// The task that accepts the connections of a listener.
 pub(super) struct Accepting {
-    /// As the plan has it.
+    /// The address in the plan.
     pub(super) address: SocketAddr,
-    /// What the plan in force says about it; what an earlier one said once it is not in force any more.
+    /// The listener in the plan in force, or the last known one after it was removed.
     listener: Rc<RefCell<Arc<Listener>>>,
     stop: Rc<Notify>,
     task: JoinHandle<()>,
 }
 
 impl Accepting {
-    /// Starts to accept. `None`: the plan in force does not know the address, or the socket cannot be used, which is logged.
+    /// Starts to accept. Returns None if the address is not in the plan, or if the socket cannot be used, which is
+    /// logged.
     pub(super) fn start(worker: &Rc<Worker>, (address, socket): Listening) -> Option<Self> {
         let listener = Rc::new(RefCell::new(worker.listener(address)?));
         let socket = TcpListener::from_std(socket)
@@ -46,22 +47,22 @@ impl Accepting {
         Some(Self { address, listener, stop, task })
     }
 
-    /// Goes on by what the plan in force says.
+    /// Takes the settings of the listener from the plan in force.
     pub(super) fn update(&self, worker: &Worker) {
         if let Some(listener) = worker.listener(self.address) {
             self.listener.replace(listener);
         }
     }
 
-    /// Ends it. What the kernel had accepted by then is taken on when this returns.
+    /// Stops the task. Connections that were in the accept queue are served.
     pub(super) async fn stop(self) {
         self.stop.notify_one();
-        // It fails only by a panic, which the engine reports.
+        // Fails only after a panic, which the engine reports.
         let _ = self.task.await;
     }
 }
 
-/// Accepts until told to end. What the kernel has accepted by then is served all the same.
+/// Accepts until `stop`, then empties the accept queue.
 async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: Rc<RefCell<Arc<Listener>>>, stop: Rc<Notify>) {
     loop {
         let accepted = tokio::select! {
@@ -72,16 +73,16 @@ async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: Rc<RefCell<Ar
         match accepted {
             Ok((stream, peer)) => serve(&worker, &listener, stream, peer),
             Err(error) => {
-                // Out of descriptors or memory: others may give some back.
+                // Out of descriptors or memory: wait for others to be freed.
                 let message = format!("a connection could not be accepted: {error}");
                 worker.log().write("warning", "accept_failed", message);
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
-        // Others on this thread come first: connections taken from a full queue are shared between the workers.
+        // Let other tasks run first, so that a full accept queue is spread over the workers.
         tokio::task::yield_now().await;
     }
-    // The kernel is asked directly: the runtime need not have heard of the latest yet.
+    // Ask the kernel directly: the runtime may not know of the latest connections yet.
     let Ok(socket) = socket.into_std() else { return };
     loop {
         match socket.accept() {
@@ -98,7 +99,7 @@ async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: Rc<RefCell<Ar
     }
 }
 
-/// Serves a connection, if there is room for it.
+/// Serves a connection if there is room for it.
 fn serve(worker: &Rc<Worker>, listener: &RefCell<Arc<Listener>>, stream: TcpStream, peer: SocketAddr) {
     let (open, max) = worker.connection_load();
     if open >= max + OVERFLOW {
@@ -110,7 +111,7 @@ fn serve(worker: &Rc<Worker>, listener: &RefCell<Arc<Listener>>, stream: TcpStre
         worker.wheel.wake_idle();
     }
     worker.stats.connections_accepted.add(1);
-    // Counted before its task runs, so that a drain that begins now waits for it.
+    // Counted before its task runs, so that a drain that begins meanwhile waits for it.
     let listener = Arc::clone(&listener.borrow());
     debug!(%peer, listener = %listener.plan.address, "connection accepted");
     tokio::task::spawn_local(connection::serve(Rc::clone(worker), worker.open_connection(), listener, stream, peer));

@@ -1,4 +1,4 @@
-//! The loop of a worker: it accepts, follows plans, and drains.
+//! The loop of a worker: accepts, applies plans and drains.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -14,18 +14,18 @@ use crate::io::clock;
 use crate::snapshot::Snapshot;
 use crate::worker::Worker;
 
-/// How long a stop waits for requests that were sent before their clients could know of it.
+/// How long a stop waits for requests that are in transit on idle connections.
 const IN_TRANSIT: Duration = Duration::from_millis(500);
 
-/// What the engine tells a worker. Each is answered once it is done.
+/// Commands of the engine to a worker.
 pub(crate) enum Control {
-    /// Serve by this snapshot, and listen on these sockets in addition, and no longer on these addresses.
+    /// Use this snapshot, listen on the `added` sockets and no longer on the `removed` addresses. Signals `done`.
     Apply { snapshot: Arc<Snapshot>, added: Vec<Listening>, removed: Vec<SocketAddr>, done: oneshot::Sender<()> },
-    /// Stop accepting, finish what is in flight within this time; none: at once.
+    /// Stop accepting and drain within this time, or end at once if None.
     Stop { drain: Option<Duration> },
 }
 
-/// Runs until a stop is asked for and done.
+/// Runs until a stop is complete.
 pub(super) async fn run(worker: Rc<Worker>, listeners: Vec<Listening>, mut control: mpsc::UnboundedReceiver<Control>) {
     let tasks = LocalSet::new();
     tasks
@@ -44,7 +44,7 @@ pub(super) async fn run(worker: Rc<Worker>, listeners: Vec<Listening>, mut contr
                         }
                         accepting
                             .extend(added.into_iter().filter_map(|listening| Accepting::start(&worker, listening)));
-                        // The engine may have given up waiting; the snapshot is in force all the same.
+                        // The engine may not wait any more. The snapshot is in force nevertheless.
                         let _ = done.send(());
                     }
                     Control::Stop { drain: time } => {
@@ -59,15 +59,15 @@ pub(super) async fn run(worker: Rc<Worker>, listeners: Vec<Listening>, mut contr
         .await;
 }
 
-/// Waits for what is in flight. Another stop cuts it short.
+/// Waits for exchanges in flight. Another stop ends the wait.
 async fn drain(worker: &Rc<Worker>, time: Option<Duration>, control: &mut mpsc::UnboundedReceiver<Control>) {
     worker.draining.set(true);
-    // Open WebSockets say good-bye, and connections that speak HTTP/2 that they take nothing more.
+    // Wakes open WebSockets to send a Close frame, and HTTP/2 connections to send a GOAWAY.
     worker.wheel.wake_all();
     let Some(time) = time else { return };
     debug!(connections = worker.connections(), ?time, "drain begun");
     let finished = async {
-        // A request may be on its way on a connection that looks idle: it is served, and told that it is the last.
+        // A request may be in transit on a connection that looks idle. It is served with `Connection: close`.
         if tokio::time::timeout(IN_TRANSIT, worker.wait_all_closed()).await.is_err() {
             worker.close_idle();
             worker.wait_all_closed().await;
@@ -81,7 +81,7 @@ async fn drain(worker: &Rc<Worker>, time: Option<Duration>, control: &mut mpsc::
     debug!(cut_off = worker.connections(), "drain ended");
 }
 
-/// Does once a second what nobody else has an occasion for.
+/// Periodic work, once a second: closes idle connections, flushes logs and updates gauges.
 async fn sweep(worker: Rc<Worker>) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;

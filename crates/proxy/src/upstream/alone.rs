@@ -1,4 +1,4 @@
-//! A connection that nobody shares, for what is asked once in a while: health checks, copies of requests.
+//! Dedicated connections, for requests outside exchanges: health checks and mirrored requests.
 
 use std::io;
 
@@ -10,7 +10,7 @@ use crate::io::socket::Socket;
 use crate::snapshot::Service;
 use crate::upstream::{connect, http2};
 
-/// Opens a connection, or a stream on one, that is not shared with anyone.
+/// Opens a dedicated connection, or one stream on a dedicated HTTP/2 connection.
 pub(crate) async fn open_dedicated(service: &Service, index: usize) -> io::Result<Socket> {
     match service.plan.protocol {
         Protocol::Http1 => connect::open(service, index).await,
@@ -18,12 +18,12 @@ pub(crate) async fn open_dedicated(service: &Service, index: usize) -> io::Resul
     }
 }
 
-/// A stream on a connection of its own, for what is asked once in a while.
+/// Opens one stream on an HTTP/2 connection of its own.
 async fn open_stream(service: &Service, index: usize) -> io::Result<Socket> {
     let (requests, connection) = http2::open(service, index).await?;
     let scheme = http2::scheme(service, index);
     tokio::task::spawn_local(async move {
-        // The stream hears of an error itself.
+        // The stream gets the error as well.
         let _ = connection.await;
     });
     let permit = StreamPermits::new().acquire();

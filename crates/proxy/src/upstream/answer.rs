@@ -1,4 +1,4 @@
-//! An instance's answer, between its head and its body.
+//! An instance's response after its head was read.
 
 use pylae_core::service::{AdmissionPermit, Picked};
 use pylae_http::Framing;
@@ -9,26 +9,26 @@ use crate::snapshot::Service;
 use crate::upstream::upload::Upload;
 use crate::worker::Worker;
 
-/// An answer whose head lies in the exchange.
+/// A response whose head is in the exchange.
 pub(crate) struct UpstreamResponse {
     pub(crate) connection: Socket,
-    /// The request; not sent completely if the instance answers early.
+    /// The request, which is not sent completely if the instance responded early.
     pub(crate) upload: Upload,
-    /// How the answer's body is framed.
+    /// The framing of the response body.
     pub(crate) framing: Framing,
 }
 
-/// An instance's answer whose head lies in the exchange and whose body is still to be read.
+/// A response with the service and instance that it came from. Its body is still to be read.
 pub(crate) struct Forwarded<'s> {
     pub(crate) service: &'s Service,
     pub(crate) picked: Picked<'s>,
     pub(crate) response: UpstreamResponse,
-    /// Held until the answer has been relayed.
+    /// The admission permit, held until the response is relayed.
     pub(crate) permit: Option<AdmissionPermit<'s>>,
 }
 
 impl Forwarded<'_> {
-    /// Parts with an answer that nobody reads. Its connection is kept if it is `sound`: nothing more comes over it.
+    /// Drops a response without reading its body. Returns its connection to the pool if it is `reusable`.
     pub(crate) fn release(self, worker: &Worker, reusable: bool) {
         let UpstreamResponse { connection, upload, .. } = self.response;
         if reusable && upload.is_sent() {

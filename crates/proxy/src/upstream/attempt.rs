@@ -1,4 +1,4 @@
-//! One attempt: a connection to one instance, the request over it, the head of the answer.
+//! One attempt: gets a connection to an instance, sends the request and reads the response head.
 
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -27,39 +27,39 @@ use crate::upstream::http2::{self, StreamTarget};
 use crate::upstream::upload::{Upload, UploadError};
 use crate::worker::Worker;
 
-/// Interim answers that an instance may send before the final one, whether or not they go on to the client.
+/// Most interim responses accepted before the final one, whether they are forwarded or not.
 const MAX_INTERIM: u32 = 64;
 
-/// What one attempt is made with.
+/// The parameters of an attempt.
 pub(crate) struct Attempt<'a, 's> {
     pub(crate) worker: &'a Worker,
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) route: &'s Route,
     pub(crate) service: &'s Service,
     pub(crate) picked: &'a Picked<'s>,
-    /// When the exchange as a whole must have an answer.
+    /// The deadline of the whole exchange.
     pub(crate) deadline: Option<Instant>,
 }
 
-/// Something that an instance has to do in time.
+/// A wait for the instance.
 #[derive(Clone, Copy)]
 struct Wait {
     since: Instant,
-    /// How long it may take by the configuration, whatever is left to the exchange.
+    /// The configured timeout, regardless of the exchange's deadline.
     span: Duration,
 }
 
 impl Attempt<'_, '_> {
-    /// Sends the request and takes the head of the answer. A kept connection that proves dead is replaced by a new one, once,
-    /// without further ado, if the request may be sent again.
+    /// Sends the request and reads the response head. If a pooled connection turns out to be dead and the request may
+    /// be sent again, a new connection replaces it, once. This does not count as a retry.
     pub(crate) async fn run(&self, client: &mut Client, exchange: &mut Exchange) -> Result<UpstreamResponse, Failure> {
         if self.service.plan.protocol == Protocol::Http2 && !exchange.request.upgrades {
-            // Boxed: the tasks of other exchanges are not to carry it.
+            // Boxed, so that the tasks of other exchanges do not carry this future's size.
             return Box::pin(self.run_shared(client, exchange)).await;
         }
         let series = self.series();
         let mut sent = false;
-        // A handshake goes out once: not over a connection that may be about to close.
+        // A WebSocket handshake is sent once only, so not over a pooled connection that may be about to close.
         if !exchange.request.upgrades
             && let Some(connection) = self.worker.pools.acquire(
                 self.service.pools[self.picked.index],
@@ -76,7 +76,7 @@ impl Attempt<'_, '_> {
                     if !resend {
                         return Err(failure);
                     }
-                    // Whatever becomes of the new connection, the instance may have acted on what went over this one.
+                    // Even if the new connection fails: the instance may have acted on what was sent over this one.
                     sent = failure.is_sent();
                 }
                 result => return result,
@@ -89,8 +89,8 @@ impl Attempt<'_, '_> {
         self.round_trip(client, exchange, connection).await.map_err(|failure| failure.after_sent(sent))
     }
 
-    /// The same over a connection that is shared. One that nothing was under way on is replaced as a kept one is; a request that the
-    /// instance says that it has not looked at is sent again whatever it is.
+    /// Sends the request over a shared HTTP/2 connection. A dead connection that was idle is replaced like a pooled
+    /// one. A request that the instance did not process (refused stream, GOAWAY) is sent again whatever its method.
     async fn run_shared(&self, client: &mut Client, exchange: &mut Exchange) -> Result<UpstreamResponse, Failure> {
         let connections = &self.worker.shared_connections;
         let target = StreamTarget { snapshot: self.snapshot, service: self.service, index: self.picked.index };
@@ -110,7 +110,7 @@ impl Attempt<'_, '_> {
                 Err(failure) if first && opened.usage != ConnectionUse::New && failure.ended_before_response() => {
                     let repeatable = opened.usage == ConnectionUse::Idle && is_repeatable(exchange);
                     let resend = client.body.is_replayable() && (!failure.is_sent() || repeatable);
-                    // Otherwise the instance has only refused the stream.
+                    // If nothing was sent, the instance only refused the stream.
                     if failure.is_sent() {
                         self.report_lost_connection(resend);
                     }
@@ -124,7 +124,7 @@ impl Attempt<'_, '_> {
         }
     }
 
-    /// Counts a kept connection that ended under the request, and says so in the log; `again`: the request is sent once more.
+    /// Counts and logs a kept connection that ended during the request. `resend`: the request is sent again.
     fn report_lost_connection(&self, resend: bool) {
         self.series().inspect(|block| if resend { &block.replaced } else { &block.lost }.add(1));
         self.service.lost_connections.report(self.worker.log(), clock::coarse(), "kept_connection_lost", || {
@@ -134,12 +134,12 @@ impl Attempt<'_, '_> {
         });
     }
 
-    /// What this worker counts for the route and the service.
+    /// This worker's counters for the route and its service.
     fn series(&self) -> Option<&Block> {
         self.route.series.as_ref().map(|series| series.of(self.worker.index))
     }
 
-    /// Sets the deadline: `span` from now, or when the exchange must have an answer, whichever comes first.
+    /// Sets the deadline to `span` from now, or to the exchange's deadline if that is earlier.
     fn start_wait(&self, client: &Client, span: Duration) -> Wait {
         let wait = Wait { since: clock::coarse(), span };
         client.deadline.set(self.due(wait));
@@ -152,7 +152,7 @@ impl Attempt<'_, '_> {
         self.deadline.map_or(due, |deadline| deadline.min(due))
     }
 
-    /// `failure`, which ended `wait`, as what it says about the instance: nothing, if that was not given its time.
+    /// Turns a timeout into a cancellation if the instance was not given its configured time.
     fn attribute(&self, failure: Failure, wait: Wait, exchange: &Exchange) -> Failure {
         match failure {
             Failure::Instance(fault)
@@ -165,10 +165,10 @@ impl Attempt<'_, '_> {
         }
     }
 
-    /// Whether `wait` was ended by the time that is left to the exchange, and the instance is not to blame for that.
+    /// Returns true if the exchange's deadline ended `wait` and the instance is not to blame.
     ///
-    /// A client that wants an answer sooner than the configuration asks for, or that spends the route's deadline on its own
-    /// body, must not be able to take instances out. But an instance that has had half of what the route can give is too slow.
+    /// A client that sets a short deadline, or that uses up the route's deadline by sending its body slowly, must not
+    /// be able to eject instances. But an instance that had half of the route's deadline is too slow.
     fn is_cut_short(&self, wait: Wait, exchange: &Exchange) -> bool {
         let now = clock::now();
         if self.deadline.is_none_or(|deadline| now < deadline) {
@@ -178,7 +178,7 @@ impl Attempt<'_, '_> {
         now.since(wait.since) < deadline.map_or(wait.span, |deadline| wait.span.min(deadline) / 2)
     }
 
-    /// Sends the request over `connection` and takes the head of the answer.
+    /// Sends the request over `connection` and reads the response head.
     async fn round_trip(
         &self,
         client: &mut Client,
@@ -189,7 +189,7 @@ impl Attempt<'_, '_> {
         if client.body.take_expects_continue() && !client.send_continue(limits).await {
             return Err(Failure::Halt(Halt::ClientGone));
         }
-        // A call may have nothing to say for a while; `idle_timeout` bounds that.
+        // A gRPC stream may be silent for a while. `idle_timeout` bounds that.
         let min_rate = if exchange.is_call() { 0 } else { limits.min_rate };
         let pace = Pace::new(min_rate, limits.body_grace.0);
         let framing = if connection.is_stream() { Framing::Close } else { exchange.request.framing };
@@ -200,7 +200,7 @@ impl Attempt<'_, '_> {
         let mut progress = AttemptProgress { attempt: self, connection, upload, interim: 0, wait, immediate: true };
         let result = match deadline.within(|cx| progress.poll(cx, client, exchange)).await {
             Some(result) => result,
-            // Whom was it waiting for? A client that sends too slowly is not the instance's fault.
+            // A client that sends too slowly is not the instance's fault.
             None if progress.upload.waits_for_client() => {
                 client.body.mark_broken();
                 Err(Failure::Halt(Halt::BodyTimeout))
@@ -226,17 +226,17 @@ impl Attempt<'_, '_> {
     }
 }
 
-/// Whether doing the request twice is like doing it once (RFC 9110 section 9.2.2).
+/// Returns true if the request is idempotent (RFC 9110 section 9.2.2).
 fn is_repeatable(exchange: &Exchange) -> bool {
     exchange.request.head.method.is_idempotent()
 }
 
-/// Whether the request must not go over a connection that is about to end, because it may not, or cannot, be sent again.
+/// Returns true if the request must not use a connection that may be about to close, because it cannot be resent.
 fn needs_fresh_connection(client: &Client, exchange: &Exchange) -> bool {
     !is_repeatable(exchange) || !client.body.will_be_replayable()
 }
 
-/// Appends the head of the request as an instance gets it; `via`: with a word about this gateway.
+/// Appends the head of the request for an instance, with a Via field if `via`.
 pub(crate) fn encode(exchange: &Exchange, host: &[u8], framing: Framing, via: bool, out: &mut Vec<u8>) {
     let path = if exchange.request.forward_path.is_empty() {
         &exchange.request.target.path
@@ -254,15 +254,15 @@ pub(crate) fn encode(exchange: &Exchange, host: &[u8], framing: Framing, via: bo
     encode::request(out, line, exchange.request.fields(forwarding::dropped(exchange)), framing);
 }
 
-/// A request on its way and its answer.
+/// The progress of one attempt over its connection.
 struct AttemptProgress<'o, 'a, 's> {
     attempt: &'o Attempt<'a, 's>,
     connection: Socket,
     upload: Upload,
     interim: u32,
-    /// What is awaited: that the request moves on, then the head of the answer.
+    /// The current wait: for progress of the request, then for the response head.
     wait: Wait,
-    /// Whether the request is sent at once, as far as is known.
+    /// True until sending the request had to wait.
     immediate: bool,
 }
 
@@ -272,7 +272,7 @@ impl AttemptProgress<'_, '_, '_> {
         Failure::instance(outcome, sent, self.interim > 0 || !exchange.response.buffer.is_empty())
     }
 
-    /// Ready with the framing of the answer once its head lies in `exchange`.
+    /// Ready with the framing of the response body once its head is in `exchange`.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -285,11 +285,11 @@ impl AttemptProgress<'_, '_, '_> {
         if !self.upload.is_sent() && !self.upload.is_abandoned() {
             let before = self.upload.progress();
             match self.upload.poll(cx, client, exchange, &mut self.connection) {
-                // Small requests are sent in the first poll, under the deadline set before it.
+                // A small request is sent in the first poll, whose deadline is set already.
                 Poll::Ready(Ok(())) if self.immediate => {}
                 Poll::Ready(Ok(())) => self.wait = self.attempt.start_wait(client, self.attempt.route.timeout),
                 Poll::Ready(Err(UploadError::Client(halt))) => return Poll::Ready(Err(Failure::Halt(halt))),
-                // An answer may come all the same.
+                // A response may still arrive.
                 Poll::Ready(Err(UploadError::Instance)) => self.upload.abandon(),
                 Poll::Pending => {
                     if self.immediate || self.upload.progress() != before {
@@ -310,7 +310,7 @@ impl AttemptProgress<'_, '_, '_> {
         Poll::Pending
     }
 
-    /// Reads the head of the final answer; interim ones are passed on, as far as they concern the client.
+    /// Reads the head of the final response. Forwards interim responses where the client accepts them.
     fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
@@ -320,7 +320,7 @@ impl AttemptProgress<'_, '_, '_> {
         let limits = &self.attempt.snapshot.head_limits;
         loop {
             if exchange.response.buffer.len() == exchange.response.buffer.capacity() {
-                // Only heads need more than a small buffer; `parse` refuses those beyond the limit.
+                // Only large heads outgrow the small buffer. `parse` refuses heads above the limit.
                 exchange.response.buffer.reserve_exact(limits.head);
             }
             match self.connection.poll_read(cx, &mut exchange.response.buffer, usize::MAX) {
@@ -347,7 +347,7 @@ impl AttemptProgress<'_, '_, '_> {
                     ..
                 } = exchange;
                 let options = response_options.read(&response.fields, response_buffer);
-                // Behind a 101 that nobody asked for comes what is not HTTP.
+                // What follows an unrequested 101 is not HTTP.
                 if options.is_err() || response.status == 101 || self.interim > MAX_INTERIM {
                     return Poll::Ready(Err(self.fault(AttemptOutcome::Reset, exchange)));
                 }
@@ -362,7 +362,7 @@ impl AttemptProgress<'_, '_, '_> {
     }
 }
 
-/// The framing of a complete answer; none when the answer is not one that HTTP knows.
+/// Determines the framing of the response body, or None if the response is invalid.
 fn read_framing(exchange: &mut Exchange) -> Option<Framing> {
     let Exchange {
         request: Request { head, .. },

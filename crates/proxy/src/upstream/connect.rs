@@ -1,4 +1,4 @@
-//! Connecting to an instance.
+//! Connects to an instance.
 
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
@@ -17,7 +17,7 @@ use crate::upstream::dns;
 use crate::upstream::failure::Failure;
 use crate::worker::Worker;
 
-/// Opens a connection to an instance, up to the deadline that is set on `client`, and only as long as the client stays.
+/// Opens a connection to an instance before the deadline that is set on `client`. Fails if the client disconnects.
 pub(crate) async fn connect(
     worker: &Worker,
     service: &Service,
@@ -25,7 +25,7 @@ pub(crate) async fn connect(
     client: &mut Client,
     exchange: &mut Exchange,
 ) -> Result<Socket, Failure> {
-    // Boxed: connections are rare, and every client's task would carry this future's size all the time.
+    // Boxed: connecting is rare, and otherwise every client's task would carry this future's size.
     let mut connecting = Box::pin(open(service, index));
     let opened = client.wait(exchange, |cx| connecting.as_mut().poll(cx)).await.map_err(Failure::Halt)?;
     match opened {
@@ -45,12 +45,12 @@ pub(crate) async fn connect(
     Err(Failure::instance(AttemptOutcome::ConnectFailed, false, false))
 }
 
-/// Whether a failure to connect is one of TLS, which health and breaker do not tell the reason of.
+/// Returns true for TLS errors. They are logged because health and breaker do not report a reason.
 fn is_tls_error(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof)
 }
 
-/// Opens a connection to the instance of `service` at `index`; with its handshake, if it speaks TLS.
+/// Opens a connection to the instance of `service` at `index`, TLS handshake included.
 pub(crate) async fn open(service: &Service, index: usize) -> io::Result<Socket> {
     let instances = &mut service.state.instances();
     let instance = instances.nth(index).ok_or(ErrorKind::NotFound)?;

@@ -1,7 +1,7 @@
-//! Names of instances looked up: of each name once at a time on each thread, whoever asks meanwhile.
+//! DNS lookups of instances. Each thread runs one lookup per name at a time, which all connections share.
 //!
-//! The system's resolver blocks, so each look-up takes one of a few threads, and goes on when nobody waits for it any more. If
-//! every connection began its own, one name that hangs would take all threads, and all other names with it.
+//! The system's resolver blocks, so each lookup occupies one of a few threads, even when its result is no longer
+//! needed. If every connection started its own, one name that hangs would occupy all threads and block all other names.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -13,13 +13,13 @@ use foldhash::HashMap;
 use tokio::net::lookup_host;
 use tokio::sync::watch;
 
-/// Names that one thread may look up at the same time.
+/// Most lookups that one thread runs at the same time.
 pub(crate) const THREADS: usize = 16;
 
-/// What came of a look-up: errors as kind and text, for all who wait.
+/// The result of a lookup. Errors are kept as kind and text, because several connections receive them.
 type LookupResult = Result<Rc<[IpAddr]>, (io::ErrorKind, Rc<str>)>;
 
-/// Look-ups under way on a thread, by name. Names are those of instances, which bounds their number.
+/// Lookups in progress on a thread, by name. Only instances have names, which bounds the number.
 #[derive(Default)]
 struct Lookups(RefCell<HashMap<Box<str>, watch::Receiver<Option<LookupResult>>>>);
 
@@ -27,7 +27,7 @@ thread_local! {
     static LOOKUPS: Rc<Lookups> = Rc::default();
 }
 
-/// The addresses of `name`, at least one. Must run within a `LocalSet`.
+/// Returns the addresses of `name`, at least one. Must run within a `LocalSet`.
 pub(crate) async fn addresses(name: &str) -> io::Result<Rc<[IpAddr]>> {
     let lookups = LOOKUPS.with(Rc::clone);
     lookups
@@ -36,7 +36,7 @@ pub(crate) async fn addresses(name: &str) -> io::Result<Rc<[IpAddr]>> {
 }
 
 impl Lookups {
-    /// Waits for the look-up of `name` that is under way, or for a new one by `resolve`.
+    /// Joins the lookup of `name` that is in progress, or starts one with `resolve`.
     async fn lookup<F>(self: Rc<Self>, name: &str, resolve: impl FnOnce(Box<str>) -> F) -> io::Result<Rc<[IpAddr]>>
     where
         F: Future<Output = io::Result<Vec<IpAddr>>> + 'static,
@@ -52,7 +52,7 @@ impl Lookups {
         }
     }
 
-    /// Begins a look-up, in a task that ends with it and not with those who wait.
+    /// Starts a lookup in a task of its own, which outlives the connections that wait for it.
     fn start(
         self: &Rc<Self>,
         name: &str,

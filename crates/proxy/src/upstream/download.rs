@@ -1,4 +1,4 @@
-//! A response on its way to the client: head, body as it comes from the instance, back-pressure.
+//! Sends a response to the client: the head, then the body as the instance sends it, with back-pressure.
 
 use std::borrow::Cow;
 use std::task::{Context, Poll, ready};
@@ -17,42 +17,42 @@ use crate::io::source::BodyReader;
 use crate::upstream::failure::RelayError;
 use crate::upstream::hook_body::Streamed;
 
-/// What a chunk adds to its data, at most.
+/// Most bytes that the chunked coding adds to a chunk.
 const CHUNK_OVERHEAD: usize = 16;
-/// Bytes of a replaced body that are read so that its connection can be used again.
+/// Most bytes read of a replaced body to keep its connection.
 const MAX_REST: usize = 64 * 1024;
 
-/// A response, being sent.
+/// A response being sent.
 pub(crate) struct Download {
     out: Vec<u8>,
     written: usize,
     /// The instance's body.
     source: BodyReader,
-    /// Framing towards the client.
+    /// The framing towards the client.
     to: Framing,
     delivery: Delivery,
-    /// Why nothing more comes.
+    /// Why the body ended early.
     error: Option<RelayError>,
-    /// Bytes of the instance's that were read behind a body that was replaced.
+    /// Bytes read and discarded of a body that was replaced.
     rest: usize,
     changes: Option<Box<BodyChanges>>,
-    /// The hooks that see the body before that.
+    /// The hooks that see the body before the transforms.
     hook_stream: Option<Box<Streamed>>,
 }
 
-/// What a body passes that is changed on its way.
+/// The transforms of a body and their state.
 struct BodyChanges {
     transforms: Transforms,
-    /// The bytes as they come.
+    /// Input of the transforms.
     plain: Vec<u8>,
-    /// Bytes went in since the last flush.
+    /// The transforms received bytes since the last flush.
     unflushed: bool,
-    /// The end has come out, whatever the instance still sends.
+    /// The transforms produced the end of the body, even if the instance still sends.
     complete: bool,
 }
 
 impl Download {
-    /// A response whose head is what `encode` appends; its body is the instance's, framed as `from`.
+    /// Starts a response. `encode` appends its head. The instance's body is framed as `from`, the client's as `to`.
     pub(crate) fn new(
         buffers: &Buffers,
         exchange: &mut Exchange,
@@ -81,7 +81,7 @@ impl Download {
         download
     }
 
-    /// Gives its buffer back.
+    /// Returns the buffers to the pool.
     pub(crate) fn finish(self, buffers: &Buffers) {
         buffers.give_back(self.out);
         if let Some(changes) = self.changes {
@@ -89,7 +89,7 @@ impl Download {
         }
     }
 
-    /// What stood behind the instance's body, once that was read to its end.
+    /// The trailers of the instance's body, at its end.
     pub(crate) fn trailers(&self) -> &[u8] {
         self.source.trailers()
     }
@@ -99,35 +99,35 @@ impl Download {
         self.delivery.sent()
     }
 
-    /// Whether the instance's body was read completely, and nothing behind it.
+    /// Returns true if the instance's body was read to its end and nothing followed it.
     pub(crate) fn is_clean(&self, exchange: &Exchange) -> bool {
         let source = &self.source;
         source.is_done() && source.framing() != Framing::Close && source.consumed() == exchange.response.buffer.len()
     }
 
-    /// Whether nothing more comes.
+    /// Returns true once the body is complete.
     fn is_complete(&self) -> bool {
         self.is_replaced()
             || self.hook_stream.as_ref().map_or_else(|| self.source.is_done(), |hook_stream| hook_stream.is_complete())
     }
 
-    /// Whether the client has got a body that does not depend on what the instance still sends.
+    /// Returns true if the client's body is complete regardless of what the instance still sends.
     fn is_replaced(&self) -> bool {
         self.changes.as_ref().is_some_and(|changes| changes.complete)
     }
 
-    /// Whether it is the client that is waited for.
+    /// Returns true while the response waits for the client to read.
     pub(crate) fn waits_for_client(&self) -> bool {
         self.delivery.is_waiting()
     }
 
-    /// When the client, at the other end of `socket`, has become too slow in reading, or has been still for as long as `patience`. None
-    /// while it is not waited for.
+    /// When the client counts as too slow or has read nothing for `idle_timeout`. None while the response does not wait
+    /// for the client.
     pub(crate) fn due(&mut self, socket: &Socket, idle_timeout: Duration) -> Option<Instant> {
         self.delivery.due(clock::coarse(), idle_timeout, || socket.unacknowledged())
     }
 
-    /// Sends on. Ready when everything is sent.
+    /// Reads and writes. Ready once everything is sent.
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -153,7 +153,7 @@ impl Download {
                 match taken {
                     Poll::Ready(Ok(_)) => self.process(start, exchange),
                     Poll::Ready(Err(error)) => {
-                        // What came before is sent on, but nothing that could end the body.
+                        // What was complete before is sent, but nothing that could mark the end of the body.
                         self.out.truncate(start);
                         self.error = Some(error);
                     }
@@ -164,7 +164,7 @@ impl Download {
                 }
             }
             if self.is_complete() {
-                // Trailers speak of the body as the instance sent it; those of a call say how it ended.
+                // Trailers describe the body as the instance sent it. Those of a gRPC call state its result.
                 let apply = self.hook_stream.is_none() || exchange.is_call();
                 let trailers = if apply { trailers(&self.source, self.changes.is_some()) } else { Cow::default() };
                 client.socket.end(&trailers);
@@ -200,10 +200,10 @@ impl Download {
         }
     }
 
-    /// Passes on what was taken, which lies in `out` from `start` on, or in front of the transforms.
+    /// Processes what was read: it is in `out` from `start` on, or in the input of the transforms.
     fn process(&mut self, start: usize, exchange: &mut Exchange) {
         if self.hook_stream.is_none() {
-            // The cache keeps bodies as instances send them.
+            // The cache stores bodies as instances send them.
             if let Some(cache) = exchange.cache_mut() {
                 cache.take(self.changes.as_ref().map_or(&self.out[start..], |changes| &changes.plain));
             }
@@ -225,8 +225,8 @@ impl Download {
         }
     }
 
-    /// Reads on behind a body that was replaced, so that its connection can be used again. Ready when that is over, broke
-    /// off, or is longer than a connection is worth.
+    /// Discards the rest of a body that was replaced, so that its connection can be reused. Ready at its end, on an
+    /// error or at the limit.
     pub(crate) fn poll_rest(
         &mut self,
         cx: &mut Context<'_>,
@@ -245,12 +245,12 @@ impl Download {
         Poll::Ready(())
     }
 
-    /// Whether a replaced body is still to be read.
+    /// Returns true if a replaced body was not read to its end.
     pub(crate) fn has_rest(&self) -> bool {
         self.is_replaced() && !self.source.is_done()
     }
 
-    /// Sends what was taken through the transforms, and frames what comes out.
+    /// Runs the input through the transforms and frames the output.
     fn transform(&mut self, start: usize) {
         let complete = self.is_complete();
         let Some(changes) = &mut self.changes else { return };
@@ -262,7 +262,8 @@ impl Download {
         self.finish_chunk(start);
     }
 
-    /// Lets out what transforms hold back of a stream: its client may wait for it. A body of known length comes without pauses.
+    /// Flushes the transforms when a streamed body pauses, because the client may wait for it. A body of known length
+    /// is not flushed, as it has no pauses.
     fn flush(&mut self) {
         let start = self.out.len();
         if let Some(changes) = self.changes.as_deref_mut().filter(|changes| changes.unflushed)
@@ -274,21 +275,21 @@ impl Download {
         }
     }
 
-    /// Room for body bytes behind what waits to be sent.
+    /// Free space for body bytes in the output buffer.
     fn room(&self) -> usize {
         if self.hook_stream.is_some() {
-            // Pieces from hooks have any size: the next is taken when the last is nearly gone.
+            // Hooks produce pieces of any size: read the next when the last is nearly written.
             return SMALL.saturating_sub(self.out.len());
         }
         (self.out.capacity() - self.out.len()).saturating_sub(CHUNK_OVERHEAD)
     }
 
-    /// Frames the bytes from `start` on, and ends the body if the instance has.
+    /// Frames the bytes from `start` on as a chunk, and appends the last chunk at the end of the body.
     fn finish_chunk(&mut self, start: usize) {
         if self.to == Framing::Chunked {
             chunked::wrap(&mut self.out, start);
             if self.is_complete() {
-                // Hooks that see pieces make a body that trailers do not speak of.
+                // The instance's trailers do not describe a body that hooks changed.
                 let changed = self.changes.is_some();
                 let kept = if self.hook_stream.is_none() { trailers(&self.source, changed) } else { Cow::default() };
                 chunked::finish(&mut self.out, &kept);
@@ -297,7 +298,7 @@ impl Download {
     }
 }
 
-/// The trailers that go on behind a body.
+/// The trailers to forward. After a change, only those that still hold.
 fn trailers(source: &BodyReader, changed: bool) -> Cow<'_, [u8]> {
     if changed { true_trailers(source.trailers()).into() } else { source.trailers().into() }
 }

@@ -1,22 +1,22 @@
-//! Why an attempt brings no answer, and why an answer is not sent to its end.
+//! Why an attempt yields no response, and why a response is not sent completely.
 
 use pylae_core::Halt;
 use pylae_core::service::AttemptOutcome;
 
-/// Why an attempt brought no answer.
+/// Why an attempt yielded no response.
 pub(crate) enum Failure {
-    /// It ends the exchange, whatever the instance does.
+    /// The exchange ends, and the instance is not to blame.
     Halt(Halt),
-    /// The instance's fault.
+    /// The instance is to blame.
     Instance(Fault),
 }
 
-/// What an instance did wrong, and what had happened by then.
+/// A failure of an instance, and how far the attempt had come.
 pub(crate) struct Fault {
     pub(crate) outcome: AttemptOutcome,
-    /// Whether any of the request was written, and may have been acted upon.
+    /// True if any of the request was written, so that the instance may have acted on it.
     pub(crate) sent: bool,
-    /// Whether any byte of an answer was read.
+    /// True if any byte of a response was read.
     pub(crate) response_started: bool,
 }
 
@@ -25,17 +25,17 @@ impl Failure {
         Self::Instance(Fault { outcome, sent, response_started })
     }
 
-    /// Whether a connection ended, or was reset, before the first byte of an answer.
+    /// Returns true if the connection ended or was reset before the first byte of a response.
     pub(crate) fn ended_before_response(&self) -> bool {
         matches!(self, Self::Instance(fault) if fault.outcome == AttemptOutcome::Reset && !fault.response_started)
     }
 
-    /// Whether any of the request may have been acted upon.
+    /// Returns true if the instance may have acted on the request.
     pub(crate) fn is_sent(&self) -> bool {
         matches!(self, Self::Instance(fault) if fault.sent)
     }
 
-    /// The same, behind a connection on which something was written already.
+    /// Marks the request as sent if it was already sent over an earlier connection.
     pub(crate) fn after_sent(self, sent: bool) -> Self {
         match self {
             Self::Instance(fault) => Self::Instance(Fault { sent: fault.sent || sent, ..fault }),
@@ -49,7 +49,7 @@ impl Failure {
 pub(crate) enum RelayError {
     /// The client closed or reset the connection.
     Client,
-    /// The instance broke off in the middle.
+    /// The instance broke off midway.
     Instance,
     /// A hook that sees the body failed.
     Hook,

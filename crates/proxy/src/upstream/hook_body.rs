@@ -1,4 +1,4 @@
-//! A body on its way from an instance through hooks that see it piece by piece.
+//! Streams the body of an instance's response through hooks.
 
 use std::task::{Context, Poll};
 
@@ -10,16 +10,16 @@ use crate::io::socket::Socket;
 use crate::io::source::BodyReader;
 use crate::upstream::failure::RelayError;
 
-/// What stands between the instance's body and everything behind it.
+/// The hooks that stream a response body.
 pub(crate) struct Streamed {
     stream: Box<dyn HookStream>,
-    /// The bytes as they come.
+    /// Input of the hooks.
     raw: Vec<u8>,
     complete: bool,
 }
 
 impl Streamed {
-    /// `ended`: the instance's body is empty.
+    /// Starts the stream. `ended`: the instance's body is empty.
     pub(crate) fn new(mut stream: Box<dyn HookStream>, ended: bool) -> Self {
         if ended {
             stream.push(&[], true);
@@ -27,12 +27,12 @@ impl Streamed {
         Self { stream, raw: Vec::with_capacity(SMALL), complete: false }
     }
 
-    /// Whether everything has come out.
+    /// Returns true once the hooks have produced everything.
     pub(crate) fn is_complete(&self) -> bool {
         self.complete
     }
 
-    /// Appends a piece that has come out of the hooks, which are given what they take. Ready with the number of bytes.
+    /// Feeds the hooks and appends a piece of their output. Ready with the number of bytes appended.
     pub(crate) fn poll_data(
         &mut self,
         cx: &mut Context<'_>,
@@ -45,7 +45,7 @@ impl Streamed {
             self.raw.clear();
             match source.poll_data(cx, instance, &mut exchange.response.buffer, &mut self.raw, SMALL) {
                 Poll::Ready(Ok(_)) => {
-                    // The cache keeps bodies as instances send them.
+                    // The cache stores bodies as instances send them.
                     if let Some(cache) = exchange.cache_mut() {
                         cache.take(&self.raw);
                     }

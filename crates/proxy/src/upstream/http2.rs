@@ -1,4 +1,4 @@
-//! Streams to instances that speak HTTP/2, on connections that a worker's exchanges share.
+//! Streams to instances that speak HTTP/2, on connections shared by a worker's exchanges.
 
 use std::io;
 use std::rc::Rc;
@@ -22,16 +22,16 @@ use crate::snapshot::{Service, Snapshot};
 use crate::upstream::connect;
 use crate::upstream::failure::Failure;
 
-/// Bytes of one answer that are held before they are sent on.
+/// Flow-control window of a stream: most bytes of a response that are buffered.
 const STREAM_WINDOW: u32 = 256 * 1024;
-/// The same for all answers on a connection.
+/// Flow-control window of a connection.
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
-/// Bytes of an answer's head that are taken in at all; `limits.max_head`, which is at most that, is looked at later.
+/// Largest response head that h2 accepts. `limits.max_head`, which is at most this, is checked later.
 const MAX_HEAD: u32 = 1024 * 1024;
-/// Streams reset by the gateway, because their clients went away, of which late frames are still expected.
+/// Most streams reset by the gateway for which late frames are still ignored.
 const RESET_STREAMS: usize = 100;
 
-/// The instance at `index` of `service`, which is one of `snapshot`.
+/// The instance at `index` of `service`, which is in `snapshot`.
 #[derive(Clone, Copy)]
 pub(crate) struct StreamTarget<'a> {
     pub(crate) snapshot: &'a Snapshot,
@@ -39,15 +39,16 @@ pub(crate) struct StreamTarget<'a> {
     pub(crate) index: usize,
 }
 
-/// A stream on which nothing was sent yet.
+/// A stream that was opened but not used yet.
 pub(crate) struct OpenedStream {
     pub(crate) socket: Socket,
     pub(crate) usage: ConnectionUse,
 }
 
-/// A stream to `target`, up to the deadline that is set on `client`, and only as long as the client stays.
+/// Opens a stream to `target` before the deadline that is set on `client`. Fails if the client disconnects.
 ///
-/// `surely`: the connection must not end under the request. So others use it, or it was used of late and is looked at for its end.
+/// `must_be_fresh`: the connection must not close during the request. So it is in use, or it was used recently and is
+/// checked for its end.
 pub(crate) async fn open_stream(
     connections: &SharedConnections,
     target: StreamTarget<'_>,
@@ -62,7 +63,7 @@ pub(crate) async fn open_stream(
         if !must_be_fresh || usage != ConnectionUse::Idle {
             break (shared, permit, usage);
         }
-        // Behind a turn of the event loop, in which the task that drives it reads what the kernel has.
+        // Yield once, so that the task that drives the connection reads what the kernel has.
         tokio::task::yield_now().await;
         if shared.is_usable() {
             break (shared, permit, usage);
@@ -80,7 +81,7 @@ pub(crate) async fn open_stream(
     }
 }
 
-/// A place on a connection, a new one if need be.
+/// Acquires a permit on a connection, and starts a new connection if necessary.
 fn acquire(
     connections: &SharedConnections,
     target: StreamTarget<'_>,
@@ -88,12 +89,12 @@ fn acquire(
 ) -> Option<(Rc<SharedConnection>, StreamPermit)> {
     let StreamTarget { snapshot, service, index } = target;
     connections.acquire(service.pools[index], service.plan.max_streams, must_be_fresh, || {
-        // The task that drives it outlives the exchange.
+        // The task that drives the connection outlives the exchange.
         snapshot.services.get(&*service.name).map(|service| connect(service, index))
     })
 }
 
-/// Begins to connect, in a task that then drives the connection until its end.
+/// Connects in a task that then drives the connection until its end.
 fn connect(service: &Arc<Service>, index: usize) -> Rc<SharedConnection> {
     let shared = SharedConnection::new(service.plan.idle_timeout.0);
     let (service, timeout) = (Arc::clone(service), service.plan.connect_timeout.0);
@@ -102,7 +103,7 @@ fn connect(service: &Arc<Service>, index: usize) -> Rc<SharedConnection> {
         let opened = tokio::time::timeout(timeout, open(&service, index)).await;
         let connection = match opened {
             Ok(Ok((requests, connection))) => {
-                // Without it nobody wants the connection any more.
+                // Dropped meanwhile: the connection is no longer needed.
                 let Some(shared) = driven.upgrade() else { return };
                 shared.set(ConnectionState::Open(requests));
                 Some(connection)
@@ -110,7 +111,7 @@ fn connect(service: &Arc<Service>, index: usize) -> Rc<SharedConnection> {
             _ => None,
         };
         if let Some(connection) = connection {
-            // Every stream hears of an error itself.
+            // Every stream gets the error as well.
             let _ = connection.await;
         }
         permits.retire();
@@ -121,7 +122,7 @@ fn connect(service: &Arc<Service>, index: usize) -> Rc<SharedConnection> {
     shared
 }
 
-/// Opens a connection that speaks HTTP/2. What is given back second drives it and must be polled.
+/// Opens an HTTP/2 connection. The returned `Connection` drives it and must be polled.
 pub(super) async fn open(service: &Service, index: usize) -> io::Result<(SendRequest<Bytes>, Connection<Wire, Bytes>)> {
     let socket = connect::open(service, index).await?;
     if let Socket::Tls(tls) = &socket
@@ -138,12 +139,12 @@ pub(super) async fn open(service: &Service, index: usize) -> io::Result<(SendReq
         .data_frame_budget(HELD_FRAMES)
         .max_header_list_size(MAX_HEAD)
         .max_concurrent_reset_streams(RESET_STREAMS)
-        // What still comes for a stream after that is no error of the instance.
+        // Late frames for such a stream are not an error of the instance.
         .max_local_error_reset_streams(None);
     builder.handshake(Wire::of_instance(socket)).await.map_err(io::Error::other)
 }
 
-/// What a request says that its address begins with.
+/// The `:scheme` of requests to an instance.
 pub(super) fn scheme(service: &Service, index: usize) -> Scheme {
     let secure = service.plan.instances.get(index).is_some_and(|instance| instance.url.starts_with("https:"));
     if secure { Scheme::HTTPS } else { Scheme::HTTP }

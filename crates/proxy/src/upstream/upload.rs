@@ -1,4 +1,4 @@
-//! A request on its way to an instance: head, body as it comes from the client, back-pressure.
+//! Sends a request to an instance: the head, then the body as the client sends it, with back-pressure.
 
 use std::io::ErrorKind;
 use std::task::{Context, Poll, ready};
@@ -12,10 +12,10 @@ use crate::io::buffers::{Buffers, SMALL};
 use crate::io::clock;
 use crate::io::socket::Socket;
 
-/// What a chunk adds to its data, at most.
+/// Most bytes that the chunked coding adds to a chunk.
 const CHUNK_OVERHEAD: usize = 16;
 
-/// One attempt's request, being sent.
+/// The request of one attempt, being sent.
 pub(crate) struct Upload {
     out: Vec<u8>,
     written: usize,
@@ -23,7 +23,7 @@ pub(crate) struct Upload {
     ended: bool,
     abandoned: bool,
     flushes: u64,
-    /// Bytes taken from the client and bytes given to the instance.
+    /// Bytes read from the client plus bytes written to the instance.
     progress: u64,
     pace: Pace,
 }
@@ -31,14 +31,14 @@ pub(crate) struct Upload {
 /// Why a request could not be sent completely.
 #[derive(Debug)]
 pub(crate) enum UploadError {
-    /// The client's fault, or its departure.
+    /// The client sent an invalid body or disconnected.
     Client(Halt),
     /// The instance closed or reset the connection.
     Instance,
 }
 
 impl Upload {
-    /// A request whose head is what `encode` appends. Body bytes that an earlier attempt took are sent again.
+    /// Starts a request. `encode` appends its head. Body bytes buffered by an earlier attempt are sent again.
     pub(crate) fn new(
         buffers: &Buffers,
         client: &Client,
@@ -57,47 +57,47 @@ impl Upload {
         upload
     }
 
-    /// Gives its buffer back.
+    /// Returns the buffer to the pool.
     pub(crate) fn finish(self, buffers: &Buffers) {
         buffers.give_back(self.out);
     }
 
-    /// Whether head and body were sent completely.
+    /// Returns true if head and body were sent completely.
     pub(crate) fn is_sent(&self) -> bool {
         self.ended && self.written == self.out.len()
     }
 
-    /// Whether anything was sent.
+    /// Returns true if anything was sent.
     pub(crate) fn is_started(&self) -> bool {
         self.written > 0 || self.flushes > 0
     }
 
-    /// A number that grows whenever the client or the instance moves.
+    /// A number that grows whenever bytes are read from the client or written to the instance.
     pub(crate) fn progress(&self) -> u64 {
         self.progress
     }
 
-    /// Whether it is the client that is waited for.
+    /// Returns true while the request waits for the client's body.
     pub(crate) fn waits_for_client(&self) -> bool {
         self.pace.is_waiting() && !self.abandoned
     }
 
-    /// Says that nobody takes the rest.
+    /// Stops sending: the instance accepts no more.
     pub(crate) fn abandon(&mut self) {
         self.abandoned = true;
     }
 
-    /// Whether nobody takes the rest.
+    /// Returns true if the instance accepts no more.
     pub(crate) fn is_abandoned(&self) -> bool {
         self.abandoned
     }
 
-    /// When the client has become too slow with its body.
+    /// When the client counts as too slow in sending its body.
     pub(crate) fn due(&self) -> Option<pylae_core::Instant> {
         self.pace.due()
     }
 
-    /// Sends on. Ready when everything is sent.
+    /// Reads and writes. Ready once everything is sent.
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -106,7 +106,7 @@ impl Upload {
         instance: &mut Socket,
     ) -> Poll<Result<(), UploadError>> {
         loop {
-            // Body bytes that lie at hand go out together with the head.
+            // Body bytes that are already buffered are sent together with the head.
             if !self.ended && self.room() > 0 && client.body.has_bytes(exchange) {
                 let filled = ready!(self.poll_fill(cx, client, exchange));
                 filled.map_err(UploadError::Client)?;
@@ -120,7 +120,7 @@ impl Upload {
                         self.written += n;
                         self.progress += n as u64;
                     }
-                    // What the client asks for has no words in the instance's protocol.
+                    // The request cannot be expressed in the instance's protocol.
                     Err(error) if error.kind() == ErrorKind::InvalidInput => {
                         let halt = Halt::Malformed("the request cannot be written in HTTP/2, which the service speaks");
                         return Poll::Ready(Err(UploadError::Client(halt)));
@@ -139,7 +139,7 @@ impl Upload {
         }
     }
 
-    /// Sends on a request that is answered before it was sent completely, as long as somebody takes it.
+    /// Sends the rest of a request whose response began early, as long as the instance accepts it.
     pub(crate) fn poll_remaining(
         &mut self,
         cx: &mut Context<'_>,
@@ -155,12 +155,12 @@ impl Upload {
         }
     }
 
-    /// Room for body bytes behind what waits to be sent.
+    /// Free space for body bytes in the output buffer.
     fn room(&self) -> usize {
         (self.out.capacity() - self.out.len()).saturating_sub(CHUNK_OVERHEAD)
     }
 
-    /// Takes one piece of the body.
+    /// Reads one piece of the body.
     fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
@@ -185,7 +185,7 @@ impl Upload {
         }
     }
 
-    /// Frames the bytes from `start` on, and ends the body if the client has.
+    /// Frames the bytes from `start` on as a chunk, and appends the last chunk at the end of the body.
     fn finish_chunk(&mut self, client: &Client, start: usize) {
         self.ended = client.body.is_done();
         if self.framing == Framing::Chunked {
