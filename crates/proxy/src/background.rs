@@ -1,4 +1,4 @@
-//! What is done beside the workers, and serves no client.
+//! Work outside the workers, which serves no client directly.
 
 pub(crate) mod auxiliary;
 pub(crate) mod health;

@@ -1,4 +1,4 @@
-//! The running data plane: started, told a plan, stopped.
+//! The running data plane: start, apply and stop.
 
 mod command;
 mod listeners;
@@ -34,7 +34,7 @@ use crate::worker::WorkerShared;
 /// The running data plane.
 pub struct Engine {
     workers: Vec<WorkerHandle>,
-    /// Held by an apply from its beginning to its end: applies follow each other.
+    /// Held during a whole apply, so that applies are serialized.
     apply_lock: Mutex<()>,
     state: Mutex<State>,
     auxiliary: Mutex<Option<Auxiliary>>,
@@ -45,7 +45,7 @@ pub struct Engine {
     started: Instant,
 }
 
-/// What an apply changes. It is not locked while workers are waited for: hooks on them may look at it.
+/// What an apply changes. Not locked while waiting for workers, because hooks on them may read it.
 struct State {
     snapshot: Arc<Snapshot>,
     keys: PoolKeys,
@@ -53,13 +53,13 @@ struct State {
     listeners: BTreeMap<SocketAddr, TcpListener>,
     applied: u64,
     refused: u64,
-    /// When the snapshot came into force.
+    /// When the snapshot was applied.
     applied_at: Instant,
 }
 
 impl Engine {
-    /// Starts the data plane. When this returns, all listeners accept connections. `hooks` makes the source of the plan's
-    /// hooks; it is given the log.
+    /// Starts the data plane. When this returns, all listeners accept connections. `hooks` receives the log and creates
+    /// the source of the plan's hooks.
     pub fn start(
         plan: Plan,
         hooks: impl FnOnce(&Arc<Log>) -> Result<Arc<dyn HookSource>, Vec<Problem>>,
@@ -94,8 +94,8 @@ impl Engine {
         Ok(Self { workers, apply_lock, state, auxiliary, shared, policies, sinks, metrics, started })
     }
 
-    /// Replaces the plan in force, whole or not at all. When this returns, every new exchange is served by the new plan.
-    /// `hooks` is the source of its hooks.
+    /// Replaces the plan in force, as a whole or not at all. When this returns, every new exchange is served by the new
+    /// plan. `hooks` is the source of its hooks.
     pub fn apply(&self, plan: Plan, hooks: &dyn HookSource) -> Result<(), Vec<Problem>> {
         let _guard = self.apply_lock.lock();
         self.replace(plan, hooks).inspect_err(|_| self.count_refusal())
@@ -124,7 +124,8 @@ impl Engine {
         let gone: Vec<SocketAddr> =
             state.listeners.keys().filter(|address| !wanted.contains(address)).copied().collect();
         let sockets = self.workers.iter().map(|_| clone_all(&added)).collect::<Result<Vec<_>, _>>()?;
-        // From here on nothing can fail. The workers' copies of a socket are the last, so that what its queue holds is served.
+        // Nothing can fail from here on. Drop removed sockets: the workers hold the last copies and serve the accept
+        // queue.
         state.listeners.retain(|address, _| !gone.contains(address));
         drop(state);
         let mut applied = Vec::with_capacity(self.workers.len());
@@ -137,7 +138,7 @@ impl Engine {
             }
         }
         for done_receiver in applied {
-            // A worker that is stopping does not answer and needs no plan.
+            // A worker that is stopping does not reply and needs no plan.
             let _ = done_receiver.blocking_recv();
         }
         if let Some(auxiliary) = &*self.auxiliary.lock() {
@@ -153,15 +154,15 @@ impl Engine {
         Ok(())
     }
 
-    /// The addresses that are listened on, in the order of the plan, with the ports that the kernel chose.
+    /// The addresses of the listeners in the order of the plan, with the ports that the kernel chose.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         let state = self.state.lock();
         let listeners = state.snapshot.plan.listeners.iter();
         listeners.filter_map(|listener| state.listeners.get(&listener.address)?.local_addr().ok()).collect()
     }
 
-    /// Stops accepting, finishes what is in flight within `drain_timeout` if `drain` says so, and ends. May be called
-    /// again, from another thread, to cut a drain short.
+    /// Stops accepting, finishes exchanges in flight within `drain_timeout` if `drain` is true, and ends. May be called
+    /// again from another thread to cut a drain short.
     pub fn stop(&self, drain: bool) {
         let drain_timeout = {
             let _guard = self.apply_lock.lock();
@@ -169,10 +170,10 @@ impl Engine {
             state.listeners.clear();
             drain.then_some(state.snapshot.plan.limits.drain_timeout.0)
         };
-        // What is in flight has been given to an instance already: nothing depends on health any more.
+        // Exchanges in flight have an instance already, so nothing depends on health checks any more.
         drop(self.auxiliary.lock().take());
         for worker in &self.workers {
-            // A worker that has ended already needs no telling.
+            // Fails only if the worker has ended already.
             let _ = worker.control.send(Control::Stop { drain: drain_timeout });
         }
         for worker in &self.workers {
@@ -187,8 +188,8 @@ impl Engine {
         self.shared.log.close();
     }
 
-    /// Lets an instance finish what it has and gives it nothing more, or uses it again; it stays so over reloads. Whether
-    /// that is a change. `instance` is its URL as it stands in the plan.
+    /// Starts or ends draining of an instance, which then finishes its exchanges and receives no new ones. This
+    /// outlives reloads. Returns true if the state changed. `instance` is its URL as the plan writes it.
     pub fn set_draining(&self, service: &str, instance: &str, draining: bool) -> Result<bool, Problem> {
         let found = self.service(service)?;
         let index = found.position(instance)?;
@@ -198,17 +199,17 @@ impl Engine {
         Ok(changed)
     }
 
-    /// Refuses a credential from now on, for `span`, on all workers. False if there are too many revocations to add one.
+    /// Revokes a credential for `span` on all workers. Returns false if there are too many revocations.
     pub fn revoke(&self, what: Revoked<'_>, span: Duration) -> bool {
         self.policies.identity.revoke(what, clock::wall(), span)
     }
 
-    /// What is counted and seen at this moment.
+    /// The current counters and states.
     pub fn stats(&self) -> Stats {
         self.figures().0
     }
 
-    /// What is counted now, and when the plan in force was applied.
+    /// The current counters, and when the plan in force was applied.
     fn figures(&self) -> (Stats, MetricsReading, Instant) {
         let state = self.state.lock();
         let reading = self.metrics.read(state.snapshot.all_series());
@@ -223,8 +224,8 @@ impl Engine {
         (stats, reading, applied_at)
     }
 
-    /// All figures as a page for Prometheus, in its text format 0.0.4. Reads what the workers write, and waits for none of
-    /// them. `hooks` is what their caller counts.
+    /// All metrics in the Prometheus text format 0.0.4. Does not wait for workers. `hooks` are the counters of Python
+    /// hooks.
     pub fn metrics(&self, hooks: &[HookFigures]) -> String {
         let (stats, reading, applied_at) = self.figures();
         let (now, wall) = (clock::now(), clock::wall().as_secs_f64());
@@ -239,7 +240,7 @@ impl Engine {
         })
     }
 
-    /// The figures that people look at first.
+    /// The most important figures, for the dashboard and the command line.
     pub fn summary(&self) -> Summary {
         let (stats, reading, _) = self.figures();
         let now = clock::now();
@@ -248,18 +249,19 @@ impl Engine {
         summarize(uptime, &stats.totals, &reading, &window, &stats.services, stats.cache)
     }
 
-    /// Makes the response cache forget what `purge` names; returns how many answers that were.
+    /// Removes what `purge` names from the response cache. Returns the number of responses removed.
     pub fn purge_cache(&self, purge: Purge) -> Result<usize, Vec<Problem>> {
         let purge = purge.canonical().map_err(|error| vec![Problem::at("path", error)])?;
         Ok(self.policies.cache_if_used().map_or(0, |cache| cache.purge(&purge, clock::now())))
     }
 
-    /// Where the engine's log records go.
+    /// The engine's log.
     pub fn log(&self) -> &Arc<Log> {
         &self.shared.log
     }
 
-    /// Takes the log records written since the last call, waiting up to `patience` for the first. `None` when the engine has stopped.
+    /// Takes the log records written since the last call, waiting up to `patience` for the first. Returns None once the
+    /// engine has stopped.
     pub fn read_log(&self, patience: Duration) -> Option<Vec<Record>> {
         self.shared.log.read(patience)
     }

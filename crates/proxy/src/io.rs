@@ -1,4 +1,4 @@
-//! Bytes in and out: sockets of every kind, what is read from them, and time.
+//! Sockets, buffers, body readers, deadlines and clocks.
 
 pub(crate) mod buffers;
 pub(crate) mod clock;

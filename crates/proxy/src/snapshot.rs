@@ -1,4 +1,4 @@
-//! The plan in force, ready to serve: immutable, shared by all workers, swapped whole.
+//! The snapshot: the plan in a form ready to serve. It is immutable, shared by all workers and replaced as a whole.
 
 mod build;
 mod listener;
@@ -27,36 +27,36 @@ use self::service::Services;
 use crate::telemetry::access_log::Sink;
 use crate::telemetry::metrics::Series;
 
-/// The plan in force.
+/// A plan, ready to serve.
 pub(crate) struct Snapshot {
     pub(crate) plan: Plan,
     /// In the order of the plan.
     pub(crate) listeners: Box<[Arc<Listener>]>,
     pub(crate) head_limits: HeadLimits,
-    /// Hosts that are answered, if not all are.
+    /// The hosts that are served, or None if all are.
     pub(crate) hosts: Option<ServedHosts>,
     pub(crate) router: Router,
     pub(crate) routes: Box<[Route]>,
     pub(crate) services: Services,
-    /// Policies of exchanges that no route takes.
+    /// Policies of requests that no route takes.
     pub(crate) unrouted: Chain,
-    /// Where their lines go.
+    /// The access log of requests that no route takes.
     pub(crate) sink: Option<Arc<Sink>>,
-    /// Their figures, in a running engine.
+    /// The metrics of requests that no route takes, in a running engine.
     pub(crate) series: Option<Arc<Series>>,
-    /// How exchanges are described to those who look at the latest ones.
+    /// The format of the latest exchanges.
     pub(crate) description: AccessLog,
-    /// The response cache, if any route has ever had one.
+    /// The response cache, if any route had one since the start.
     pub(crate) cache: Option<Arc<Cache>>,
 }
 
 impl Snapshot {
-    /// Where its exchanges are counted.
+    /// The metrics series of all routes.
     pub(crate) fn all_series(&self) -> impl Iterator<Item = &Arc<Series>> {
         self.routes.iter().map(|route| &route.series).chain([&self.series]).flatten()
     }
 
-    /// What is doubtful about the plan.
+    /// The warnings about the plan.
     pub(crate) fn warnings(&self) -> Vec<Problem> {
         let mut warnings = self.router.warnings().to_vec();
         let access: Vec<RouteAccess<'_>> = self.routes.iter().map(|route| route.chain.access()).collect();
@@ -68,7 +68,7 @@ impl Snapshot {
         warnings
     }
 
-    /// Whether forwarding headers from this peer are believed.
+    /// Returns true if forwarding fields from this peer are trusted.
     pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
         self.plan.trusted_proxies.iter().any(|net| net.contains(&peer))
     }

@@ -1,4 +1,4 @@
-//! The one thread beside the workers, for what takes time and serves no client.
+//! The auxiliary thread, which runs health checks and samples metrics.
 
 use std::io;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::telemetry::log::Log;
 use crate::telemetry::metrics::{INTERVAL, Metrics};
 use crate::upstream::dns;
 
-/// The auxiliary thread. It ends when this is dropped.
+/// A handle to the auxiliary thread, which ends when this is dropped.
 pub(crate) struct Auxiliary {
     snapshots: Option<watch::Sender<Arc<Snapshot>>>,
     thread: Option<JoinHandle<()>>,
@@ -35,7 +35,7 @@ impl Auxiliary {
         Ok(Self { snapshots: Some(snapshots), thread: Some(thread) })
     }
 
-    /// Goes on by another snapshot.
+    /// Replaces the snapshot.
     pub(crate) fn set_snapshot(&self, snapshot: Arc<Snapshot>) {
         if let Some(snapshots) = &self.snapshots {
             snapshots.send_replace(snapshot);
@@ -43,7 +43,7 @@ impl Auxiliary {
     }
 }
 
-/// Keeps what is told about the last minute up to date.
+/// Samples the metrics for the figures of the last minute.
 async fn sample(metrics: Arc<Metrics>) {
     loop {
         tokio::time::sleep(INTERVAL).await;
@@ -55,7 +55,7 @@ impl Drop for Auxiliary {
     fn drop(&mut self) {
         drop(self.snapshots.take());
         if let Some(thread) = self.thread.take() {
-            // A panic there is told by the runtime's own message; nothing depends on the thread any more.
+            // A panic was reported on standard error, and nothing depends on the thread any more.
             let _ = thread.join();
         }
     }

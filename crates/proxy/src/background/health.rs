@@ -1,5 +1,4 @@
-//! Active health checks: every instance of a service that asks for them is asked whether it is well, for as long as it is
-//! in the plan.
+//! Active health checks: probes every instance of the services that configure them.
 
 mod grpc;
 mod probe;
@@ -28,26 +27,26 @@ use crate::snapshot::{Service, Snapshot};
 use crate::telemetry::log::Log;
 use crate::upstream::alone::open_dedicated;
 
-/// How often what happens by the mere passing of time is told.
+/// How often states that change with time are updated and logged.
 const TICK: Duration = Duration::from_secs(1);
-/// First checks are spread over at most this time.
+/// The first checks are spread over at most this time.
 const SPREAD: Duration = Duration::from_secs(1);
-/// Checks under way by service and URL.
+/// Running checks by service and URL.
 type Checks = HashMap<(Arc<str>, Box<str>), Check>;
 
-/// The checks of one instance; they end when this is dropped.
+/// The checks of one instance, which end when this is dropped.
 struct Check {
     target: Rc<RefCell<CheckTarget>>,
     task: AbortHandle,
 }
 
-/// Which instance, in the snapshot in force.
+/// The instance to check, in the snapshot in force.
 struct CheckTarget {
     service: Arc<Service>,
     index: usize,
 }
 
-/// Follows `snapshots` until their sender is gone. Must run within a `LocalSet`.
+/// Runs the checks of each snapshot until the sender is dropped. Must run within a `LocalSet`.
 pub(crate) async fn run(mut snapshots: watch::Receiver<Arc<Snapshot>>, log: Arc<Log>) {
     let mut checks = Checks::new();
     let mut ticks = tokio::time::interval(TICK);
@@ -72,12 +71,12 @@ pub(crate) async fn run(mut snapshots: watch::Receiver<Arc<Snapshot>>, log: Arc<
     }
 }
 
-/// Whether the service has states that end by the mere passing of time.
+/// Returns true if the service has states that change with time: ejections or a breaker.
 fn has_timed_state(service: &Service) -> bool {
     service.plan.passive_health.is_some() || service.plan.circuit_breaker.is_some()
 }
 
-/// The checks that `snapshot` asks for: those under way go on, others begin, and what is left of `before` ends.
+/// Starts the checks that are new in `snapshot`, keeps those that run, and ends the rest of `before`.
 fn reconcile(mut before: Checks, snapshot: &Snapshot, log: &Arc<Log>) -> Checks {
     let mut checks = Checks::new();
     for service in snapshot.services.values() {
@@ -116,7 +115,7 @@ impl Drop for Check {
     }
 }
 
-/// Checks one instance for ever.
+/// Checks one instance until the task is aborted.
 async fn check(target: Rc<RefCell<CheckTarget>>, rules: HealthCheck, log: Arc<Log>) {
     let interval = rules.interval.0;
     let mut next = Instant::now() + (interval / 10).min(SPREAD).mul_f64(fastrand::f64());
@@ -137,21 +136,21 @@ async fn check(target: Rc<RefCell<CheckTarget>>, rules: HealthCheck, log: Arc<Lo
         debug!(service = %service.name, index, ok, reason, "health checked");
         log.write_changes(service.state.active_result(index, clock::now(), ok, &reason));
         if let Some((socket, left)) = rest {
-            // What is not read by then is cut off.
+            // The rest is not read if this takes too long.
             let _ = timeout_at(deadline, drain(socket, left)).await;
         }
         next = began + interval.mul_f64(0.9 + 0.2 * fastrand::f64());
     }
 }
 
-/// The head of an answer.
+/// The result of reading a response head.
 struct ProbeHead {
     status: u16,
-    /// Bytes of its body still to come, at most as many as are worth reading.
+    /// Bytes of the body still to come, at most `MAX_DRAINED`.
     left: usize,
 }
 
-/// Asks the instance over a connection of its own.
+/// Probes the instance over a dedicated connection.
 async fn probe(service: &Service, index: usize, rules: &HealthCheck) -> io::Result<ProbeResult> {
     let instances = &mut service.state.instances();
     let instance = instances.nth(index).ok_or(io::ErrorKind::NotFound)?;
@@ -160,7 +159,7 @@ async fn probe(service: &Service, index: usize, rules: &HealthCheck) -> io::Resu
         return grpc::probe(&mut socket, instance.authority(), name).await;
     }
     let path = &rules.path;
-    // Written out, because the encoder leaves the fields of the connection to the flow.
+    // Written out because the encoder does not write fields such as Connection.
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {}\r\nUser-Agent: pylae-health-check\r\nAccept: */*\r\nConnection: close\r\n\r\n",
         instance.authority()
@@ -171,7 +170,7 @@ async fn probe(service: &Service, index: usize, rules: &HealthCheck) -> io::Resu
     Ok(ProbeResult { ok: (200..400).contains(&status), reason, rest: Some((socket, left)) })
 }
 
-/// The head of the final answer.
+/// Reads the head of the final response.
 async fn read_head(socket: &mut Socket) -> io::Result<ProbeHead> {
     let mut head = ResponseHead::default();
     let mut buffer = Vec::with_capacity(LIMITS.head);
@@ -208,7 +207,7 @@ async fn read_head(socket: &mut Socket) -> io::Result<ProbeHead> {
     .await
 }
 
-/// Reads on for `left` bytes, so that the instance sees its answer taken and not cut off.
+/// Reads `left` more bytes, so that the instance does not see its response cut off.
 async fn drain(mut socket: Socket, mut left: usize) {
     let mut buffer = Vec::with_capacity(4096);
     poll_fn(|cx| {

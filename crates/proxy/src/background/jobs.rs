@@ -1,4 +1,4 @@
-//! What is done outside the workers for policies: slow computations on a few threads, and key sets that are fetched.
+//! Background work for policies: slow computations on a few threads, and fetching of key sets.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
@@ -9,14 +9,14 @@ use pylae_policies::authentication::{self, KeySet};
 use crate::background::jwks::Keeper;
 use crate::telemetry::log::Log;
 
-/// Threads that compute. Few, so that workers keep their cores.
+/// Number of threads. Few, so that workers keep their cores.
 const THREADS: usize = 2;
-/// Computations that may wait for a thread.
+/// Most jobs that may wait for a thread.
 const QUEUE: usize = 64;
 
 type BackgroundJob = Box<dyn FnOnce() + Send>;
 
-/// The threads, each started when it is first needed. They end when this is dropped.
+/// The threads, which are started when first needed and end when this is dropped.
 pub(crate) struct JobPool {
     jobs: OnceLock<SyncSender<BackgroundJob>>,
     keeper: OnceLock<Keeper>,
@@ -44,7 +44,7 @@ impl JobPool {
 
 fn run_jobs(receiver: &Mutex<Receiver<BackgroundJob>>) {
     loop {
-        // The lock is let go before the job is done.
+        // The lock is released before the job runs.
         let next = receiver.lock().recv();
         match next {
             Ok(job) => job(),

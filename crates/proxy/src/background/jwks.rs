@@ -1,4 +1,4 @@
-//! Fetching of key sets, on a thread of their own: when each is due, and once more when a request lacks a key.
+//! Fetches key sets (JWKS): when each is due, and when a request uses an unknown key.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Weak};
@@ -12,10 +12,10 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 use crate::io::clock;
 use crate::telemetry::log::Log;
 
-/// Time for a set to be fetched, from the look-up of the name to the last byte.
+/// Time limit for a fetch, from the DNS lookup to the last byte.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The thread that looks after key sets. It ends when this is dropped.
+/// A handle to the thread that schedules fetches, which ends when this is dropped.
 pub(crate) struct Keeper(Sender<Weak<KeySet>>);
 
 impl Keeper {
@@ -29,9 +29,9 @@ impl Keeper {
         Self(sender)
     }
 
-    /// Takes on a set, or looks again at when it is due.
+    /// Adds a set, or reschedules it if it is known.
     pub(crate) fn look_after(&self, set: &Arc<KeySet>) {
-        // Without the thread nothing is fetched, which was logged.
+        // Fails only if the thread could not be started, which was logged.
         let _ = self.0.send(Arc::downgrade(set));
     }
 }
@@ -47,7 +47,7 @@ fn run(receiver: &Receiver<Weak<KeySet>>, log: &Arc<Log>) {
             if set.due().is_some_and(|due| due <= now) {
                 fetch(&agent, &set, log);
             }
-            // When it is due again shows only once the fetch is over.
+            // While a fetch runs, the next due time is unknown: check again in a second.
             next = next.min(set.due().map_or(Duration::from_secs(1), |due| due.since(now)));
             true
         });
@@ -59,7 +59,7 @@ fn run(receiver: &Receiver<Weak<KeySet>>, log: &Arc<Log>) {
     }
 }
 
-/// Fetches a set on a thread that lives as long as it takes: one that is slow must not hold up others.
+/// Fetches a set on a thread of its own, so that a slow fetch does not delay others.
 fn fetch(agent: &Agent, set: &Arc<KeySet>, log: &Arc<Log>) {
     set.begin(clock::now());
     let (agent, log_handle, fetching) = (agent.clone(), Arc::clone(log), Arc::clone(set));
@@ -87,7 +87,7 @@ fn log_outcome(set: &KeySet, fetched: Fetched, log: &Log) {
     }
 }
 
-/// The body of a 200, if it is not too large.
+/// Returns the body of a 200 response, if it is not too large.
 fn get(agent: &Agent, url: &str) -> Result<Vec<u8>, String> {
     let mut answer =
         agent.get(url).header("Accept", "application/jwk-set+json, application/json").call().map_err(describe)?;
@@ -97,7 +97,7 @@ fn get(agent: &Agent, url: &str) -> Result<Vec<u8>, String> {
     answer.body_mut().with_config().limit(MOST_BYTES as u64).read_to_vec().map_err(describe)
 }
 
-/// What went wrong, without the address, which may hold a secret.
+/// Describes the error without the URL, which may hold a secret.
 fn describe(error: ureq::Error) -> String {
     match error {
         ureq::Error::BodyExceedsLimit(_) => format!("the answer is larger than {MAX_KEY_SET_BYTES} bytes"),
@@ -107,14 +107,14 @@ fn describe(error: ureq::Error) -> String {
     }
 }
 
-/// A client that follows nobody elsewhere and trusts whom the system trusts.
+/// Creates an HTTP client that follows no redirects and trusts the system's authorities.
 fn agent() -> Agent {
     let system: Vec<Certificate<'static>> = rustls_native_certs::load_native_certs()
         .certs
         .iter()
         .map(|found| Certificate::from_der(found.as_ref()).to_owned())
         .collect();
-    // An image without certificates of its own gets those that browsers ship.
+    // Images without system certificates use the roots that browsers ship.
     let roots = if system.is_empty() { RootCerts::WebPki } else { RootCerts::new_with_certs(&system) };
     let tls = TlsConfig::builder()
         .provider(TlsProvider::Rustls)

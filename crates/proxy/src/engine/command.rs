@@ -1,4 +1,4 @@
-//! What operators ask of the state behind a plan, and do to it.
+//! Commands of operators on the runtime state: breakers, limits and the latest exchanges.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::io::clock;
 use crate::snapshot::Service;
 use crate::telemetry::recent::Exchanges;
 
-/// A limit of a route, and whose key of it is meant.
+/// Names a limit of a route and one of its keys.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LimitQuestion {
@@ -21,13 +21,13 @@ pub struct LimitQuestion {
     policy: String,
     name: String,
     holder: Holder,
-    /// Forget what was counted.
+    /// Reset the counters of the key.
     forget: bool,
 }
 
 impl Engine {
-    /// Closes the breaker of a service, or where each instance has one that of an instance or of all. Whether that is a
-    /// change; none if the service has no breaker. `instance` is a URL as it stands in the plan.
+    /// Closes the breaker of a service, or of one or all of its instances if each has its own. Returns true if that
+    /// changed a state, or None if the service has no breaker. `instance` is a URL as the plan writes it.
     pub fn reset_breaker(&self, service: &str, instance: Option<&str>) -> Result<Option<bool>, Problem> {
         let found = self.service(service)?;
         let index = instance.map(|url| found.position(url)).transpose()?;
@@ -37,7 +37,7 @@ impl Engine {
         Ok(changed)
     }
 
-    /// How a limit stands for a key; after what was counted was forgotten, if the question says so.
+    /// Returns the state of a limit for a key, after a reset if `forget` is set.
     pub fn limit(&self, question: &LimitQuestion) -> Result<Standing, Problem> {
         let LimitQuestion { route, policy, name, holder, forget } = question;
         let snapshot = Arc::clone(&self.state.lock().snapshot);
@@ -49,13 +49,13 @@ impl Engine {
         limits.standing(name, holder, at, *forget).map_err(|message| Problem::at("", message))
     }
 
-    /// Keys that rate limits hold, and the bytes that they take.
+    /// The number of keys in the counter store, and the bytes that they take.
     pub fn limit_usage(&self) -> (usize, usize) {
         (self.policies.counters.keys(), self.policies.counters.bytes())
     }
 
-    /// The latest exchanges, those behind the given cursors (none: all that are kept), at most `most` of each worker.
-    /// With `watch` workers keep more for some seconds.
+    /// The latest exchanges after the given cursors, one per worker, or all if a cursor is missing. Returns at most
+    /// `most` of each worker. With `watch`, workers keep more exchanges for some seconds.
     pub fn exchanges(&self, cursors: &[u64], most: usize, watch: bool) -> Exchanges {
         let now = watch.then(clock::second);
         let mut found = Exchanges::default();

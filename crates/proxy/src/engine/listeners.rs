@@ -1,4 +1,4 @@
-//! The sockets that the gateway listens on.
+//! Listening sockets.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,10 +11,10 @@ use crate::io::unread::MAX_UNSENT;
 use crate::snapshot::Snapshot;
 use crate::thread::Listening;
 
-/// Connections that the kernel holds until a worker accepts them.
+/// Length of the accept queue.
 const BACKLOG: i32 = 4096;
 
-/// Binds the addresses of the plan that are not listened on yet: all, or none and every problem.
+/// Binds the addresses of the plan that are new. Returns all sockets, or every problem and no socket.
 pub(super) fn bind_added(
     current: &BTreeMap<SocketAddr, TcpListener>,
     snapshot: &Snapshot,
@@ -44,7 +44,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    // Connections have it from the socket that accepts them.
+    // Accepted connections inherit this.
     socket.set_tcp_notsent_lowat(MAX_UNSENT)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
@@ -52,7 +52,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 fn describe_error<'a>(error: &io::Error, address: SocketAddr, own: impl IntoIterator<Item = &'a SocketAddr>) -> String {
-    // An address that stands for all overlaps each of them.
+    // A wildcard address overlaps every address.
     let overlaps = |own: &&SocketAddr| {
         let all = own.ip().is_unspecified() || address.ip().is_unspecified();
         own.port() == address.port() && own.is_ipv4() == address.is_ipv4() && all

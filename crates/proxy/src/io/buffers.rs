@@ -1,19 +1,19 @@
-//! Buffers that are lent out while bytes are in flight, and only then.
+//! A pool of buffers, which are lent out only while bytes are in flight.
 
 use std::cell::RefCell;
 
 use pylae_core::Exchange;
 
-/// Size of the buffers that heads and small bodies live in.
+/// Size of the buffers for heads and small bodies.
 pub(crate) const SMALL: usize = 16 * 1024;
-/// Size of the buffers that carry large bodies.
+/// Size of the buffers for large bodies.
 pub(crate) const BULK: usize = 128 * 1024;
-/// Most buffers and exchanges kept for reuse, per worker and size.
+/// Most small buffers, and most exchanges, kept per worker.
 const KEPT: usize = 256;
-/// The same for bulk buffers.
+/// Most bulk buffers kept per worker.
 const KEPT_BULK: usize = 16;
 
-/// Per-worker stock.
+/// The pool of one worker.
 #[derive(Default)]
 pub(crate) struct Buffers {
     small: RefCell<Vec<Vec<u8>>>,
@@ -53,7 +53,7 @@ impl Buffers {
         for buffer in [&mut exchange.request.buffer, &mut exchange.response.buffer] {
             buffer.clear();
             buffer.shrink_to(SMALL);
-            // A tunnel had given it back.
+            // A tunnel may have returned the buffer already.
             buffer.reserve_exact(SMALL);
         }
         exchange.scratch.shrink_to(SMALL);

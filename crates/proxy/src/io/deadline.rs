@@ -1,7 +1,7 @@
-//! Deadlines without timers: one coarse wheel per worker, and nothing registered per request.
+//! Deadlines without a timer per request: one coarse timer wheel per worker.
 //!
-//! A deadline is a cell that its task writes. The wheel looks at every cell at least once per turn and wakes the task
-//! whose deadline has passed; moving a deadline further away, which is what every request does, costs one store.
+//! A deadline is a cell that its task writes. The wheel checks every cell at least once per turn and wakes the tasks
+//! whose deadline has passed. Moving a deadline into the future, as every request does, costs one store.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -12,25 +12,25 @@ use std::time::Duration;
 use pylae_core::Instant;
 use tokio::sync::Notify;
 
-/// How coarse deadlines are: they fire up to this much, and the clock's lag, late, never early.
+/// Resolution of deadlines. They fire late by up to this plus the clock's lag, and never early.
 const TICK: Duration = Duration::from_millis(20);
-/// How far the coarse clock may lag behind: one tick of the slowest kernel.
+/// How far the coarse clock may lag: one tick of the slowest kernel.
 const LAG: Duration = Duration::from_millis(10);
 /// Ticks per turn of the wheel.
 const SLOTS: usize = 64;
 const NEVER: u64 = u64::MAX;
 
-/// Per-worker wheel. Its task is [`Wheel::run`].
+/// The timer wheel of a worker. Its task is [`Wheel::run`].
 pub(crate) struct Wheel {
     slots: RefCell<Vec<Vec<Rc<TimerCell>>>>,
     tick: Cell<u64>,
     entries: Cell<usize>,
-    /// How far a distant deadline's first look is brought forward, in turn, so that those set at once are not looked at at once.
+    /// Offset in ticks of the next new entry, so that deadlines set at the same time are not all checked in one tick.
     stagger: Cell<u64>,
     filled: Notify,
 }
 
-/// What the wheel and a task share.
+/// The state that the wheel and a task share.
 struct TimerCell {
     at: Cell<u64>,
     entry: Cell<u64>,
@@ -38,14 +38,14 @@ struct TimerCell {
     state: Cell<WaitState>,
 }
 
-/// Whether a task waits for something that need not come.
+/// Whether a task waits on an idle connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum WaitState {
-    /// No, or nobody knows.
+    /// It does not, or that is unknown.
     Busy,
-    /// Yes, and it can be dismissed.
+    /// It does: the connection may be closed to make room.
     Idle,
-    /// It is to give up.
+    /// The connection was chosen to be closed.
     Closing,
 }
 
@@ -70,7 +70,7 @@ impl Wheel {
         })
     }
 
-    /// A deadline that never passes until it is set.
+    /// Creates a deadline, which never passes until it is set.
     pub(crate) fn deadline(self: &Rc<Self>) -> Deadline {
         let cell = Rc::new(TimerCell {
             at: Cell::new(NEVER),
@@ -81,7 +81,7 @@ impl Wheel {
         Deadline { wheel: Rc::clone(self), cell }
     }
 
-    /// Turns the wheel for ever; rests while nothing is on it.
+    /// Turns the wheel forever, and sleeps while it has no entries.
     pub(crate) async fn run(self: Rc<Self>) {
         loop {
             if self.entries.get() == 0 {
@@ -99,7 +99,7 @@ impl Wheel {
         }
     }
 
-    /// Dismisses one task that is at rest, if there is one.
+    /// Wakes one task that waits on an idle connection, to close it.
     pub(crate) fn wake_idle(&self) {
         let slots = self.slots.borrow();
         if let Some(cell) = slots.iter().flatten().find(|cell| cell.state.get() == WaitState::Idle) {
@@ -111,14 +111,14 @@ impl Wheel {
     fn advance(&self, to: u64) {
         let from = self.tick.get();
         self.tick.set(to);
-        // All are taken out before one is entered anew: it may get a slot that is looked at just now, and would be lost.
+        // Take all entries out before re-entering any: a re-entered one could land in a slot that is being processed.
         let mut due = Vec::new();
         for tick in from + 1..=to.min(from + SLOTS as u64) {
             due.append(&mut self.slots.borrow_mut()[tick as usize % SLOTS]);
         }
         self.entries.set(self.entries.get() - due.len());
         for cell in due {
-            // An entry that is not the cell's current one was replaced by an earlier one.
+            // Skip an entry that was replaced by an earlier one.
             let entry = cell.entry.get();
             if entry > to {
                 continue;
@@ -127,21 +127,21 @@ impl Wheel {
             match cell.at.get() {
                 NEVER => {}
                 at if at <= to => cell.wake(),
-                // From where it was, not from now: or those of ticks that were looked at together would stay together, until one tick
-                // has all of them.
+                // Count from the old position, not from now. Otherwise entries of ticks processed together would stay
+                // together, until one tick has all of them.
                 at => self.enter(cell, at, entry),
             }
         }
     }
 
-    /// Where a new cell's turn begins.
+    /// The tick from which the first turn of a new entry is counted.
     fn stagger(&self) -> u64 {
         let ahead = self.stagger.get();
         self.stagger.set((ahead + 1) % (SLOTS as u64 - 1));
         self.tick.get().saturating_sub(ahead)
     }
 
-    /// Has the wheel look at the cell when `at` comes, or less than one turn after `from`.
+    /// Enters the cell at tick `at`, or less than one turn after `from` if that is earlier.
     fn enter(&self, cell: Rc<TimerCell>, at: u64, from: u64) {
         let next = self.tick.get() + 1;
         let entry = at.min(from + SLOTS as u64 - 1).max(next);
@@ -163,21 +163,21 @@ impl TimerCell {
 }
 
 impl Deadline {
-    /// Moves the deadline. Costs a store unless it comes earlier than the wheel's next look.
+    /// Sets the deadline. Costs one store unless it is earlier than the wheel's next check of this cell.
     pub(crate) fn set(&self, at: Instant) {
-        // Later by what the coarse clock may lag and by one tick, so that a deadline never fires early.
+        // Add the lag of the coarse clock and one tick, so that a deadline never fires early.
         let tick = tick_of(at.saturating_add(LAG)) + 1;
         self.cell.at.set(tick);
         if tick < self.cell.entry.get() {
             if self.wheel.entries.get() == 0 {
-                // The wheel was at rest: it does not know what time it is.
+                // The wheel was asleep, so its tick is outdated.
                 self.wheel.tick.set(tick_of(crate::io::clock::coarse()));
             }
             self.wheel.enter(Rc::clone(&self.cell), tick, self.wheel.stagger());
         }
     }
 
-    /// Whether the deadline has passed. Otherwise the task is woken when it does.
+    /// Returns true if the deadline has passed. Otherwise registers the task to be woken.
     pub(crate) fn poll_passed(&self, cx: &Context<'_>) -> bool {
         if self.cell.at.get() <= self.wheel.tick.get() {
             return true;
@@ -190,7 +190,7 @@ impl Deadline {
         false
     }
 
-    /// Says, while something is polled [`within`](Self::within) the deadline, that it may be dismissed. `false`: it has been.
+    /// Marks the task as idle until [`within`](Self::within) returns. Returns false if it was chosen to close.
     pub(crate) fn mark_idle(&self) -> bool {
         let closing = self.cell.state.get() == WaitState::Closing;
         if !closing {
@@ -199,7 +199,7 @@ impl Deadline {
         !closing
     }
 
-    /// `poll`'s result, or `None` once the deadline has passed.
+    /// Returns the result of `poll`, or None once the deadline has passed.
     pub(crate) async fn within<T>(&self, mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Option<T> {
         let polled = poll_fn(|cx| match poll(cx) {
             Poll::Ready(value) => Poll::Ready(Some(value)),

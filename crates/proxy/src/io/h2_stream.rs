@@ -1,4 +1,4 @@
-//! One stream of an HTTP/2 connection as a socket that speaks HTTP/1.1.
+//! Presents a stream of an HTTP/2 connection as a socket that speaks HTTP/1.1.
 
 pub(crate) mod heads;
 pub(crate) mod permit;

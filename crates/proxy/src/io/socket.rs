@@ -1,4 +1,4 @@
-//! A connected stream, polled.
+//! A socket: a plain, TLS or HTTP/2 stream behind one interface of poll functions.
 
 use std::future::Future;
 use std::io;
@@ -15,34 +15,34 @@ use tokio::net::TcpStream;
 use crate::io::h2_stream::stream::H2Stream;
 use crate::io::tls::Tls;
 
-/// Silence after which the kernel asks whether a peer is still there.
+/// Idle time before the first TCP keep-alive probe.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// A connected stream.
+/// A connected stream of any kind.
 pub(crate) enum Socket {
-    /// The client of a fetch that no client waits for: says nothing and takes everything.
+    /// The client of a background fetch: never readable, and accepts and discards every write.
     Null,
-    /// A plain one.
+    /// A plain TCP connection.
     Tcp(TcpStream),
-    /// An encrypted one, after its handshake.
+    /// A TLS connection after its handshake.
     Tls(Box<Tls>),
     /// A stream of an HTTP/2 connection.
     Stream(Box<H2Stream>),
 }
 
 impl Socket {
-    /// Whether it carries one exchange whose bodies are bare and end with it: a stream of an HTTP/2 connection.
+    /// Returns true for a stream of an HTTP/2 connection, which carries one exchange and ends with it.
     pub(crate) fn is_stream(&self) -> bool {
         matches!(self, Self::Stream(_))
     }
 
-    /// Why the request that it carries cannot be one, if that was seen before it was put into the words of HTTP/1.1.
+    /// Why the request of an HTTP/2 stream is malformed, if it could not be converted to HTTP/1.1.
     pub(crate) fn refusal(&self) -> Option<&'static str> {
         if let Self::Stream(stream) = self { stream.refusal() } else { None }
     }
 
-    /// Ready once there is something to read, without taking a buffer for it. `fresh`: nothing has been read yet, so that the kernel
-    /// has to be asked; the runtime takes a new connection for readable until a read has found nothing.
+    /// Ready once there is something to read, without needing a buffer. `fresh`: nothing was read yet, so the kernel is
+    /// asked, because the runtime treats a new connection as readable until a read would block.
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>, fresh: bool) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) if fresh => stream.poll_peek(cx, &mut ReadBuf::new(&mut [0])).map_ok(|_| ()),
@@ -52,7 +52,7 @@ impl Socket {
         }
     }
 
-    /// Reads behind the bytes in `buffer`, up to its capacity and at most `limit` bytes. 0 is the end of the stream.
+    /// Appends to `buffer`, up to its capacity and at most `limit` bytes. Ready with 0 at the end of the stream.
     pub(crate) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -72,7 +72,7 @@ impl Socket {
         }
     }
 
-    /// Takes over what has come while nobody reads, where it would wait in many pieces: on a stream.
+    /// Buffers data of an HTTP/2 stream that is not read at the moment. Does nothing for other sockets.
     #[inline]
     pub(crate) fn buffer_incoming(&mut self, cx: &mut Context<'_>) {
         if let Self::Stream(stream) = self {
@@ -80,7 +80,7 @@ impl Socket {
         }
     }
 
-    /// Reads into `into`, for those who read by themselves. Nothing read is the end.
+    /// Reads into a `ReadBuf`, as `AsyncRead` does. The end of the stream reads nothing.
     pub(crate) fn poll_read_buf(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, into),
@@ -95,7 +95,7 @@ impl Socket {
         }
     }
 
-    /// Writes some of `bytes`. Whoever is told to wait must come again with the same bytes in front, or never again.
+    /// Writes some of `bytes`. After `Pending` the caller must retry with the same bytes first, or not write again.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
             Self::Null => Poll::Ready(Ok(bytes.len())),
@@ -114,7 +114,7 @@ impl Socket {
         if let Self::Tcp(stream) = self {
             return Pin::new(stream).poll_write_vectored(cx, pieces);
         }
-        // Put together, so that they become one record.
+        // Join them, so that they become one record.
         let mut bytes = Vec::with_capacity(pieces.iter().map(|piece| piece.len()).sum());
         for piece in pieces {
             bytes.extend_from_slice(piece);
@@ -122,8 +122,7 @@ impl Socket {
         self.poll_write(cx, &bytes)
     }
 
-    /// Says that what is written next is the last of the message, and what follows it (field lines). Where a message says itself
-    /// where it ends, this means nothing.
+    /// Declares that the next write ends the message, followed by these trailer lines. Only HTTP/2 streams need this.
     #[inline]
     pub(crate) fn end(&mut self, trailers: &[u8]) {
         if let Self::Stream(stream) = self {
@@ -131,35 +130,35 @@ impl Socket {
         }
     }
 
-    /// Ends the message, behind its last byte.
+    /// Ends the message after its last byte.
     #[inline]
     pub(crate) fn finish(&mut self) -> io::Result<()> {
         if let Self::Stream(stream) = self { stream.finish() } else { Ok(()) }
     }
 
-    /// Ends a message of which not all was written, and says by these lines what that means. False where there is no way to.
+    /// Ends an incomplete message with these trailer lines. Returns false if that is impossible.
     pub(crate) fn end_early(&mut self, trailers: &[u8]) -> bool {
         if let Self::Stream(stream) = self { stream.end_early(trailers) } else { false }
     }
 
-    /// What stood behind the body that was read to its end, where bodies end with the stream.
+    /// Takes the trailers of an HTTP/2 stream whose body was read to its end.
     pub(crate) fn take_trailers(&mut self) -> Vec<u8> {
         if let Self::Stream(stream) = self { stream.take_trailers() } else { Vec::new() }
     }
 
-    /// Whether the peer is sure not to have acted on the request that was written.
+    /// Returns true if the peer certainly did not act on the request.
     pub(crate) fn is_unprocessed(&self) -> bool {
         if let Self::Stream(stream) = self { stream.is_unprocessed() } else { false }
     }
 
-    /// Says that its connection gave no answer in time, so that no further exchange is sent over it.
+    /// Closes the connection of an HTTP/2 stream to new streams, after it timed out.
     pub(crate) fn retire_connection(&self) {
         if let Self::Stream(stream) = self {
             stream.retire_connection();
         }
     }
 
-    /// Says that nothing more will be written.
+    /// Shuts down the sending side.
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
@@ -168,24 +167,23 @@ impl Socket {
         }
     }
 
-    /// Has the kernel ask now and then whether a silent peer is still there: for streams that may be silent for as long as
-    /// they like.
+    /// Enables TCP keep-alive, for streams that may be silent for any time.
     pub(crate) fn enable_keepalive(&self) {
         let stream = match self {
             Self::Tcp(stream) => stream,
             Self::Tls(stream) => stream.stream(),
-            // The connection of a stream is asked as a whole, from its beginning.
+            // An HTTP/2 connection has keep-alive enabled from its start.
             Self::Null | Self::Stream(_) => return,
         };
-        // Fails only when the connection is gone already.
+        // Fails only if the connection is closed already.
         let _ = SockRef::from(stream)
             .set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4));
     }
 
-    /// Makes closing a reset: the peer must not take the end of the connection for the end of what was sent.
+    /// Makes closing reset the connection, so that the peer does not take its end for the end of the message.
     pub(crate) fn close_by_reset(&mut self) {
         match self {
-            // Fails only when the connection is gone already.
+            // Fails only if the connection is closed already.
             Self::Tcp(stream) => drop(stream.set_zero_linger()),
             Self::Tls(stream) => stream.close_by_reset(),
             Self::Stream(stream) if stream.refusal().is_some() => stream.reset(h2::Reason::PROTOCOL_ERROR),
@@ -194,15 +192,15 @@ impl Socket {
         }
     }
 
-    /// Takes leave of an idle connection, where there are words for it: its peer is not to think that it was cut off.
+    /// Sends the TLS `close_notify` alert on an idle connection. Does nothing for other sockets.
     pub(crate) fn close_notify(&mut self) {
         if let Self::Tls(stream) = self {
-            // If it cannot be said at once it is not worth waiting for.
+            // Not worth waiting for if it cannot be written at once.
             let _ = stream.poll_shutdown(&mut Context::from_waker(Waker::noop()));
         }
     }
 
-    /// Whether an idle connection is still silent and open, as far as is known without asking the kernel.
+    /// Returns true if an idle connection is open and has no input, as far as the runtime knows.
     pub(crate) fn is_reusable(&mut self) -> bool {
         let cx = &mut Context::from_waker(Waker::noop());
         match self {
@@ -210,14 +208,14 @@ impl Socket {
                 let mut byte = [0];
                 Pin::new(stream).poll_read(cx, &mut ReadBuf::new(&mut byte)).is_pending()
             }
-            // What TLS says for itself, such as a session ticket, is no sound.
+            // TLS messages such as session tickets are not input.
             Self::Tls(stream) => stream.poll_read(cx, &mut Vec::new(), 0).is_pending(),
             Self::Null | Self::Stream(_) => false,
         }
     }
 
-    /// Whether the kernel has nothing from the peer of an idle connection, not even its end. What the runtime knows is as old as the
-    /// last turn of its loop; this asks with a system call.
+    /// Returns true if the kernel has neither input nor the end of an idle connection. This costs a system call,
+    /// whereas the runtime's knowledge may be outdated.
     pub(crate) fn peek_open(&self) -> bool {
         let stream = match self {
             Self::Tcp(stream) => stream,

@@ -1,4 +1,5 @@
-//! A body as it comes off a connection, whoever sends it: first the bytes read with the head, then the socket's; unchunked.
+//! Reads the body of a request or response: first the bytes read with the head, then from the socket. Decodes the
+//! chunked coding.
 
 use std::task::{Context, Poll, ready};
 
@@ -6,10 +7,10 @@ use pylae_http::{ChunkedDecoder, Decoded, Framing};
 
 use crate::io::socket::Socket;
 
-/// Room that reading a chunked body needs behind the head.
+/// Buffer space after the head for reading a chunked body.
 const CHUNK_ROOM: usize = 4 * 1024;
 
-/// One incoming body. `buffer`, where it is handed in, holds the head and what was read behind it.
+/// An incoming body. The `buffer` that its methods receive holds the head and the bytes read after it.
 #[derive(Default)]
 pub(crate) struct BodyReader {
     framing: Framing,
@@ -17,26 +18,26 @@ pub(crate) struct BodyReader {
     left: u64,
     decoder: ChunkedDecoder,
     head: usize,
-    /// Where the next unread byte lies in the buffer.
+    /// Position of the next unread byte in the buffer.
     cursor: usize,
     done: bool,
-    /// Lines that stood behind a body that ended with its stream.
+    /// Trailer lines of a body that ended with its HTTP/2 stream.
     trailers: Vec<u8>,
 }
 
 /// Why a body could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyError {
-    /// The connection ended in the middle.
+    /// The connection ended midway.
     Ended,
-    /// The chunked coding is broken.
+    /// The chunked coding is invalid.
     Malformed(&'static str),
 }
 
 impl BodyReader {
-    /// Starts on a body that lies behind `head` bytes of the buffer, and comes from `socket`.
+    /// Starts reading a body from `socket`. It begins after `head` bytes of the buffer.
     pub(crate) fn start(&mut self, framing: Framing, head: usize, socket: &Socket) {
-        // On a stream there is no other end of a body than that of the stream, whatever its head says.
+        // On an HTTP/2 stream the body ends with the stream, whatever its head says.
         let bare = socket.is_stream() && framing != Framing::None;
         let framing = if bare { Framing::Close } else { framing };
         self.framing = framing;
@@ -50,33 +51,32 @@ impl BodyReader {
         self.done = matches!(framing, Framing::None | Framing::Length(0));
     }
 
-    /// How the body is framed.
+    /// The framing of the body.
     pub(crate) fn framing(&self) -> Framing {
         self.framing
     }
 
-    /// Bytes still to come, if that is known.
+    /// Bytes still to come, if the length is known.
     pub(crate) fn left(&self) -> Option<u64> {
         matches!(self.framing, Framing::Length(_)).then_some(self.left)
     }
 
-    /// Whether every byte of the body was taken.
+    /// Returns true once the body was read to its end.
     pub(crate) fn is_done(&self) -> bool {
         self.done
     }
 
-    /// Validated trailer lines, once the body is done.
+    /// Validated trailer lines, at the end of the body.
     pub(crate) fn trailers(&self) -> &[u8] {
         if self.framing == Framing::Chunked { self.decoder.trailers() } else { &self.trailers }
     }
 
-    /// Bytes of the buffer that were taken, head included.
+    /// Bytes of the buffer that were consumed, head included.
     pub(crate) fn consumed(&self) -> usize {
         self.cursor
     }
 
-    /// Appends body bytes to `out`, at most `room`, as far as they are at hand or can be read. Ready with the number of
-    /// bytes appended; 0 means that the body is done.
+    /// Appends at most `room` body bytes to `out`. Ready with their number, which is 0 at the end of the body.
     pub(crate) fn poll_data(
         &mut self,
         cx: &mut Context<'_>,
@@ -129,7 +129,7 @@ impl BodyReader {
         let start = out.len();
         loop {
             while self.cursor < buffer.len() && out.len() - start < room {
-                // No more input than what fits: data never exceeds its input.
+                // Decode no more input than fits the room: output never exceeds input.
                 let end = buffer.len().min(self.cursor + room - (out.len() - start));
                 let input = &buffer[self.cursor..end];
                 let (consumed, found) = self.decoder.decode(input).map_err(|error| BodyError::Malformed(error.0))?;
@@ -145,7 +145,7 @@ impl BodyReader {
             if out.len() > start {
                 return Poll::Ready(Ok(out.len() - start));
             }
-            // Everything held was taken: the room behind the head is free again.
+            // All buffered bytes are consumed: reuse the space after the head.
             buffer.truncate(self.head);
             self.cursor = self.head;
             buffer.reserve(CHUNK_ROOM);

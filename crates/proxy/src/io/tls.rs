@@ -1,4 +1,4 @@
-//! Encryption: listeners and services that speak TLS, and the stream that a connection becomes.
+//! TLS: settings of listeners and services, and the encrypted stream.
 
 mod certificates;
 mod listener;
@@ -13,10 +13,10 @@ pub use local::{LocalCertificate, local_certificate};
 pub(crate) use service::Connector;
 pub(crate) use stream::Tls;
 
-/// What a client and a listener agreed to speak (ALPN, RFC 7301).
+/// The negotiated protocol (ALPN, RFC 7301).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AlpnProtocol {
-    /// HTTP/1.1; also where nothing was said.
+    /// HTTP/1.1, also if ALPN was not used.
     Http1,
     /// HTTP/2.
     Http2,

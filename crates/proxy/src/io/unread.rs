@@ -1,4 +1,4 @@
-//! What clients have not read yet: how much that is, and how a connection ends on which there is some.
+//! Bytes that a client has not read yet, and how a connection with such bytes is closed.
 
 use std::os::fd::AsRawFd;
 use std::time::Duration;
@@ -10,34 +10,34 @@ use tokio::net::TcpStream;
 use crate::io::buffers::BULK;
 use crate::io::socket::Socket;
 
-/// Most bytes that the kernel takes for a client while it cannot send them. Its own bound is some megabytes for each client.
+/// Most unsent bytes that the kernel buffers per client. Its own bound is some megabytes.
 pub(crate) const MAX_UNSENT: u32 = BULK as u32;
-/// Most unread bytes that a connection is closed with: a small answer, the last words of TLS or HTTP/2. The kernel keeps what it has of
-/// a closed connection for minutes, for a client that need not exist any more.
+/// Most unread bytes that a connection may be closed with, such as a small response, a TLS alert or a GOAWAY. The
+/// kernel keeps the bytes of a closed connection for minutes, even if the client no longer exists.
 const MAX_LEFT: u64 = 4096;
-/// Time until it is looked again whether a client has read on, at first and at most. Nothing tells of it.
+/// Shortest and longest interval between checks of a client's progress, for which there is no event.
 const RECHECK: (Duration, Duration) = (Duration::from_millis(25), Duration::from_secs(2));
 
-/// The rest of what was written to a client, which it has still to read.
+/// Tracks the bytes that a client has still to read.
 pub(crate) struct Unread {
     pace: Pace,
     patience: Duration,
-    /// Since it was found out that there is a rest.
+    /// Progress since unread bytes were first seen.
     delivery: Option<Delivery>,
     pause: Duration,
 }
 
-/// How a client gets on with it.
+/// The progress of a client.
 pub(crate) enum ReadProgress {
-    /// It has read all but what may be left to the kernel, or it is gone.
+    /// It has read all but `MAX_LEFT` bytes, or has disconnected.
     Over,
-    /// It is fast enough; then it is to be looked at again.
+    /// It is fast enough. Check again at this moment.
     UnderWay(Instant),
     TooSlow,
 }
 
 impl Unread {
-    /// A rest that is to be read at the pace of answers.
+    /// Applies the minimum rate of responses.
     pub(crate) fn new(limits: &Limits) -> Self {
         Self {
             pace: Pace::new(limits.min_rate, limits.body_grace.0),
@@ -47,7 +47,7 @@ impl Unread {
         }
     }
 
-    /// Asks the kernel what is unread of all that was written to `socket`.
+    /// Asks the kernel how much of what was written to `socket` is unread.
     pub(crate) fn check(&mut self, socket: &Socket, now: Instant) -> ReadProgress {
         let unacknowledged = socket.unacknowledged();
         if unacknowledged <= MAX_LEFT || socket.is_gone() {
@@ -66,22 +66,23 @@ impl Unread {
 }
 
 impl Socket {
-    /// Bytes written to it that the peer's kernel has not acknowledged. None of a stream: its connection is looked at as a whole.
+    /// Bytes written that the peer's kernel has not acknowledged. 0 for an HTTP/2 stream, whose connection is checked
+    /// as a whole.
     pub(crate) fn unacknowledged(&self) -> u64 {
         self.connection().map_or(0, unacknowledged)
     }
 
-    /// Has closing drop what is unread, if that is more than may be left to the kernel.
+    /// Makes closing reset the connection if more than `MAX_LEFT` bytes are unread.
     pub(crate) fn reset_if_unread(&self) {
         if self.unacknowledged() > MAX_LEFT
             && let Some(connection) = self.connection()
         {
-            // Fails only when the connection is gone already.
+            // Fails only if the connection is closed already.
             let _ = connection.set_zero_linger();
         }
     }
 
-    /// Whether there is no connection any more: it was reset, or has timed out. What was unread then is unread for ever.
+    /// Returns true if the connection was reset or timed out, so that nothing more will be read.
     fn is_gone(&self) -> bool {
         self.connection().is_none_or(|connection| connection.peer_addr().is_err())
     }
@@ -100,7 +101,7 @@ fn unacknowledged(stream: &TcpStream) -> u64 {
     let mut bytes: libc::c_int = 0;
     // SAFETY: the descriptor is open as long as `stream` is, and the request writes one `int`.
     let asked = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
-    // Fails only when there is no connection.
+    // Fails only if there is no connection.
     if asked == 0 { u64::try_from(bytes).unwrap_or_default() } else { 0 }
 }
 

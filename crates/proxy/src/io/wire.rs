@@ -1,4 +1,4 @@
-//! The bytes of an HTTP/2 connection, watched as they come and go.
+//! The transport of an HTTP/2 connection, which inspects frames as they are read.
 
 use std::cell::RefCell;
 use std::io;
@@ -16,17 +16,17 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::io::clock;
 use crate::io::socket::Socket;
 
-/// Body bytes in a frame below which what it costs to hold it is counted (as h2 counts it).
+/// DATA frames below this size are counted, because buffering them costs more than their bytes (as in h2).
 const SMALL_FRAME: u32 = 256;
-/// Small frames after which those who take them get their turn: what is read at once is held frame by frame.
+/// Most small frames read before other tasks may run and consume them: h2 buffers each frame separately.
 const FRAMES_PER_TURN: u32 = 1024;
-/// Bytes of one stream that wait for the connection to take them.
+/// Most bytes of one stream that wait to be written.
 pub(crate) const SEND_BUFFER: usize = 64 * 1024;
-/// What h2 lets frames cost that it holds: all that the windows let in. It would count those, too, that come behind a reset, and for the
-/// life of a connection; but here none are left with it, since those who take them get their turn, and gather them while they wait.
+/// The budget of h2 for buffered frames: unlimited within the windows. h2 would also count frames that arrive after a
+/// reset, over the life of the connection. Here frames do not pile up in h2, because tasks consume them in time.
 pub(crate) const HELD_FRAMES: usize = usize::MAX;
 
-/// What is known of a client by its frames, and by how it takes ours.
+/// Tracks the frames that a client sends and how fast it reads.
 pub(crate) struct ClientWatch {
     flood: RefCell<Flood>,
     delivery: RefCell<Delivery>,
@@ -40,21 +40,21 @@ impl ClientWatch {
         Rc::new(Self { flood: RefCell::new(flood), delivery: RefCell::new(delivery) })
     }
 
-    /// When the client has become too slow in reading; none while the kernel takes what there is for it. Silence is for each stream to
-    /// bound.
+    /// When the client counts as too slow in reading, or None while the kernel accepts all writes. Each stream bounds
+    /// its own idle time.
     pub(crate) fn slow_deadline(&self, unacknowledged: impl FnOnce() -> u64) -> Option<Instant> {
         let (now, mut rest) = (clock::coarse(), None);
         let mut delivery = self.delivery.borrow_mut();
         let due = delivery.due(now, Duration::MAX, || *rest.insert(unacknowledged()));
         if rest == Some(0) {
-            // What it was waited for need not be said any more: its stream was reset.
+            // Nothing is left to write: the stream was reset.
             delivery.go_on(now);
             return None;
         }
         due
     }
 
-    /// Takes in what the kernel made of bytes for the client.
+    /// Records the result of a write to the client.
     fn wrote(&self, written: &Poll<io::Result<usize>>) {
         let mut delivery = self.delivery.borrow_mut();
         match written {
@@ -70,34 +70,34 @@ impl ClientWatch {
         }
     }
 
-    /// Says that an exchange was served to its end.
+    /// Records that an exchange was completed.
     pub(crate) fn served(&self) {
         self.flood.borrow_mut().served();
     }
 
-    /// Whether the client has gone too far.
+    /// Returns true if the client exceeded a limit.
     pub(crate) fn is_breached(&self) -> bool {
         self.flood.borrow().is_breached()
     }
 
-    /// When the head began that the client has not completed yet.
+    /// When the client began the head that is incomplete.
     pub(crate) fn head_since(&self) -> Option<Instant> {
         self.flood.borrow().head_since()
     }
 }
 
-/// A connection that may have bytes read ahead, and is watched if it is a client's.
+/// A connection that may start with bytes read earlier. Connections of clients are watched.
 pub(crate) struct Wire {
     socket: Rc<RefCell<Socket>>,
     ahead: Vec<u8>,
     watch: Option<Rc<ClientWatch>>,
     frames: Http2Frames,
-    /// Small frames read in this turn.
+    /// Small frames read since the last yield.
     small: u32,
 }
 
 impl Wire {
-    /// A client's connection, of which `ahead` was read.
+    /// A client's connection. `ahead` are the bytes read already.
     pub(crate) fn of_client(socket: Rc<RefCell<Socket>>, ahead: Vec<u8>, watch: Rc<ClientWatch>) -> Self {
         Self { socket, ahead, watch: Some(watch), frames: Http2Frames::behind_preface(), small: 0 }
     }
@@ -108,7 +108,7 @@ impl Wire {
         Self { socket, ahead: Vec::new(), watch: None, frames: Http2Frames::of_frames(), small: 0 }
     }
 
-    /// Looks at what was read.
+    /// Inspects the frames in `bytes`.
     fn inspect(&mut self, bytes: &mut [u8]) {
         let Self { frames, watch, small, .. } = self;
         let mut flood = watch.as_ref().map(|watch| watch.flood.borrow_mut());
@@ -118,7 +118,7 @@ impl Wire {
             if let Some(flood) = &mut flood {
                 flood.frame(frame, now);
             }
-            // Counted here, and harmless otherwise; h2 allows for a hundred in the life of a connection.
+            // Empty frames are counted here. Hide them from h2, which allows only a hundred per connection.
             if is_empty(frame) { FrameVisibility::Hidden } else { FrameVisibility::Open }
         });
         if let Some(flood) = flood.as_mut().filter(|_| frames.is_between()) {
@@ -134,7 +134,7 @@ impl Wire {
     }
 }
 
-/// Whether a frame says nothing at all.
+/// Returns true for an empty DATA frame without effect.
 fn is_empty(frame: FrameHead) -> bool {
     frame.kind == kind::DATA && frame.length == 0 && frame.flags & (END_STREAM | PADDED) == 0
 }
@@ -148,7 +148,7 @@ impl AsyncRead for Wire {
         }
         let Self { socket, ahead, watch, .. } = &mut *self;
         if watch.as_ref().is_some_and(|watch| watch.is_breached()) {
-            // The task that drives the connection looks at it as well, and ends it.
+            // The task that drives the connection checks this too and aborts the connection.
             return Poll::Pending;
         }
         let start = into.filled().len();
@@ -187,7 +187,7 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // What counts as written has been taken by the kernel.
+        // Written bytes are in the kernel already.
         Poll::Ready(Ok(()))
     }
 

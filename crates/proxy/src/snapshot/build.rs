@@ -1,4 +1,4 @@
-//! From a plan to a snapshot.
+//! Builds a snapshot from a plan.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use super::route::{Route, mirror_of};
 use super::service::{Services, build_services};
 
 impl Snapshot {
-    /// Builds a snapshot. State of what `previous` already had is taken over by name. All problems are reported.
+    /// Builds a snapshot. State is carried over from `previous` by name. Reports all problems.
     pub(crate) fn build(
         plan: Plan,
         previous: Option<&Snapshot>,
@@ -38,7 +38,7 @@ impl Snapshot {
         let auth = match Authenticators::build(plan.auth.as_ref(), &shared.identity) {
             Ok(auth) => auth,
             Err(found) => {
-                // Routes would only complain that it is missing.
+                // Routes would only report that it is missing.
                 problems.extend(found.into_iter().map(|problem| problem.under("auth")));
                 return Err(problems);
             }
@@ -87,7 +87,7 @@ impl Snapshot {
     }
 }
 
-/// Reports what is wrong with policies that are built for no exchange. They leave nothing behind.
+/// Checks the policies of the plan that no route uses. They are built and dropped.
 fn check_unused(plan: &Plan, services: &Services, auth: &Authenticators, problems: &mut Vec<Problem>) {
     if plan.unused.is_empty() {
         return;

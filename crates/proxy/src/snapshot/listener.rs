@@ -1,4 +1,4 @@
-//! A listener of the plan in force.
+//! A listener of the snapshot.
 
 use std::sync::Arc;
 

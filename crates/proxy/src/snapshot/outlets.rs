@@ -1,4 +1,4 @@
-//! Where what a snapshot's exchanges say goes: hooks, access logs, figures.
+//! Connects a snapshot to the outlets of a running engine: hooks, access logs and metrics.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::Snapshot;
 use crate::telemetry::access_log::{Sink, Sinks};
 use crate::telemetry::metrics::{GATEWAY, Metrics, NONE};
 
-/// What a running engine has for its snapshots, and keeps over reloads.
+/// The outlets of a running engine, which outlive reloads.
 pub(crate) struct Outlets<'a> {
     pub(crate) hooks: &'a dyn HookSource,
     pub(crate) sinks: &'a Sinks,
@@ -18,8 +18,8 @@ pub(crate) struct Outlets<'a> {
 }
 
 impl Snapshot {
-    /// Gives routes their hooks, access logs their outputs, and everything the place where it is counted. All problems of hooks are
-    /// reported, or else all of outputs.
+    /// Connects routes to their hooks, access logs to their sinks, and routes to their metrics series. Reports all
+    /// problems of hooks or, if there are none, all problems of sinks.
     pub(crate) fn connect(&mut self, outlets: &Outlets<'_>) -> Result<(), Vec<Problem>> {
         self.connect_hooks(outlets.hooks)?;
         self.connect_logs(|output| outlets.sinks.open(output))?;
@@ -37,7 +37,7 @@ impl Snapshot {
         }
     }
 
-    /// Gives every access log its sink. All problems are reported.
+    /// Connects every access log to its sink. Reports all problems.
     fn connect_logs(&mut self, mut open: impl FnMut(&str) -> Result<Arc<Sink>, String>) -> Result<(), Vec<Problem>> {
         let mut problems = Vec::new();
         let mut connect = |chain: &Chain, path: &dyn Fn() -> String| {
@@ -51,7 +51,7 @@ impl Snapshot {
         if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 
-    /// Gives every route its hooks. All problems are reported.
+    /// Connects every route to its hooks. Reports all problems.
     fn connect_hooks(&mut self, source: &dyn HookSource) -> Result<(), Vec<Problem>> {
         let mut problems = Vec::new();
         for (index, route) in self.routes.iter_mut().enumerate() {

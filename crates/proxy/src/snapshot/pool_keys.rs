@@ -1,10 +1,10 @@
-//! Keys of connection pools.
+//! Keys of connection pools, which outlive snapshots.
 
 use std::collections::HashMap;
 
 use pylae_core::plan::{self, Plan};
 
-/// Keys of connection pools by address and TLS: they outlive a snapshot, so that connections survive a reload.
+/// Keys of connection pools by address and TLS settings. They outlive a snapshot, so that connections survive a reload.
 #[derive(Clone, Default)]
 pub(crate) struct PoolKeys {
     by_address: HashMap<(String, Option<plan::ServiceTls>), u64>,
@@ -12,7 +12,7 @@ pub(crate) struct PoolKeys {
 }
 
 impl PoolKeys {
-    /// Keys for the addresses of `plan`: the known ones as they were, further ones new, others forgotten.
+    /// Keys for the addresses of `plan`. Known addresses keep their key, and those not in the plan are dropped.
     pub(super) fn for_plan(&self, plan: &Plan) -> Self {
         let mut keys = Self { by_address: HashMap::new(), next: self.next };
         for (service, instance) in
@@ -35,7 +35,7 @@ impl PoolKeys {
     }
 }
 
-/// Where an instance is, and how it is spoken to: a connection that was made on other terms is not the same.
+/// The identity of a pool: connections made with other TLS settings must not be reused.
 fn address(service: &plan::ServicePlan, instance: &plan::InstancePlan) -> (String, Option<plan::ServiceTls>) {
     (instance.url.clone(), service.tls.clone())
 }

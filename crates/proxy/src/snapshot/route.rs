@@ -1,4 +1,4 @@
-//! A route of the plan in force.
+//! A route of the snapshot.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,11 +21,11 @@ pub(crate) struct Route {
     pub(crate) chain: Chain,
     /// Its Python hooks.
     pub(crate) hooks: Option<Arc<dyn Hooks>>,
-    /// The service that gets copies of its requests.
+    /// The service that receives copies of its requests.
     pub(crate) mirror: Option<Arc<Service>>,
-    /// Where the lines of its access log go.
+    /// The sink of its access log.
     pub(crate) sink: Option<Arc<Sink>>,
-    /// Its figures, in a running engine.
+    /// Its metrics, in a running engine.
     pub(crate) series: Option<Arc<Series>>,
     pub(crate) timeout: Duration,
     pub(crate) idle_timeout: Duration,
@@ -33,7 +33,7 @@ pub(crate) struct Route {
     pub(crate) retries: u32,
     pub(crate) retry_on: Box<[plan::RetryOn]>,
     pub(crate) preserve_host: Option<bool>,
-    /// WebSocket, if the route allows it.
+    /// WebSocket settings, if the route allows WebSocket.
     pub(crate) websocket: Option<plan::WebSocket>,
 }
 
@@ -81,7 +81,7 @@ impl Route {
     }
 }
 
-/// The service that gets copies.
+/// The service that receives copies of requests.
 pub(super) fn mirror_of(chain: &Chain, services: &Services) -> Result<Option<Arc<Service>>, Problem> {
     let Some(mirror) = chain.mirror() else { return Ok(None) };
     let unknown = || Problem::at("mirror.service", format!("there is no service `{}`", mirror.service()));

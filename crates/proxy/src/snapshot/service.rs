@@ -1,4 +1,4 @@
-//! A service of the plan in force.
+//! A service of the snapshot.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,32 +20,32 @@ pub(crate) struct Service {
     pub(crate) name: Arc<str>,
     pub(crate) plan: plan::ServicePlan,
     pub(crate) state: ServiceState,
-    /// For instances that speak TLS.
+    /// TLS settings for instances that speak TLS.
     pub(crate) tls: Option<Arc<Connector>>,
-    /// Handshakes with instances that failed.
+    /// Rate-limits the log of failed handshakes with instances.
     pub(crate) refusals: Refusals,
-    /// Kept connections that ended under a request.
+    /// Rate-limits the log of kept connections that ended during a request.
     pub(crate) lost_connections: Refusals,
-    /// Key of each instance's connection pools: an address that is spoken to in the same way keeps its key over reloads.
+    /// The pool key of each instance. The same address with the same TLS settings keeps its key over reloads.
     pub(crate) pools: Box<[u64]>,
 }
 
 impl Service {
-    /// Place of the instance with this URL, as it stands in the plan.
+    /// Index of the instance with this URL, as the plan writes it.
     pub(crate) fn position(&self, url: &str) -> Result<usize, Problem> {
         let found = self.state.instances().position(|known| known.url() == url);
         found.ok_or_else(|| Problem::at("", format!("service `{}` has no instance `{url}`", self.name)))
     }
 
-    /// The Host that one of its instances is sent for the request in `exchange`, by what a route says and then the service: the
-    /// client's, or the instance's own.
+    /// The Host field for `instance`: the client's if `preserve_host` of the route, or else of the service, says so, or
+    /// the instance's own.
     pub(crate) fn host_for<'a>(
         &self,
         instance: &'a Instance,
         preserve_host: Option<bool>,
         exchange: &'a Exchange,
     ) -> &'a [u8] {
-        // Over TLS, a server that serves several names may expect the one that it was asked for in the handshake.
+        // Over TLS, an instance that serves several names may expect the one from the handshake (SNI).
         let preserves = preserve_host.or(self.plan.preserve_host).unwrap_or(!instance.is_secure());
         if preserves && !exchange.request.host.is_empty() {
             &exchange.request.host

@@ -1,4 +1,4 @@
-//! The health protocol of gRPC (`grpc.health.v1.Health/Check`), as far as a check needs it.
+//! The gRPC health protocol (`grpc.health.v1.Health/Check`), as far as a check needs it.
 
 use std::future::poll_fn;
 use std::io;
@@ -10,10 +10,10 @@ use pylae_http::ResponseHead;
 use super::probe::{LIMITS, MAX_DRAINED, ProbeResult, send};
 use crate::io::socket::Socket;
 
-/// What a service that is well says of itself: `SERVING`.
+/// The status `SERVING` of a healthy service.
 const SERVING: u8 = 1;
 
-/// Asks whether the service called `name` is well; no name asks for the server as a whole.
+/// Checks the health of the service `name`. An empty name stands for the whole server.
 pub(super) async fn probe(socket: &mut Socket, authority: &str, name: &str) -> io::Result<ProbeResult> {
     let message = request(name);
     let head = format!(
@@ -33,7 +33,8 @@ pub(super) async fn probe(socket: &mut Socket, authority: &str, name: &str) -> i
     Ok(ProbeResult { ok, reason, rest: None })
 }
 
-/// `HealthCheckRequest`: field 1 is the name. In front of it stand what every message begins with, five bytes: not compressed, and its length.
+/// Encodes a `HealthCheckRequest`, whose field 1 is the name, after the five-byte message prefix: not compressed, and
+/// the length.
 fn request(name: &str) -> Vec<u8> {
     let mut message = Vec::with_capacity(name.len() + 8);
     if !name.is_empty() {
@@ -52,12 +53,12 @@ fn request(name: &str) -> Vec<u8> {
     framed
 }
 
-/// `HealthCheckResponse`: field 1 is the status, a number below 128.
+/// Decodes a `HealthCheckResponse`, whose field 1 is the status, a number below 128.
 fn is_serving(body: &[u8]) -> bool {
     matches!(body, [0, 0, 0, 0, 2, 0x08, SERVING])
 }
 
-/// The head of the final answer, and everything that was read, up to its end.
+/// Reads to the end of the stream. Returns the head of the final response and all bytes.
 async fn read(socket: &mut Socket) -> io::Result<(ResponseHead, Vec<u8>)> {
     let mut head = ResponseHead::default();
     let mut buffer = Vec::with_capacity(LIMITS.head + MAX_DRAINED);

@@ -1,4 +1,4 @@
-//! What every kind of check is made of.
+//! What all kinds of checks have in common.
 
 use std::future::poll_fn;
 use std::io;
@@ -7,16 +7,16 @@ use pylae_http::HeadLimits;
 
 use crate::io::socket::Socket;
 
-/// Bounds on an answer's head.
+/// Limits on a response head.
 pub(super) const LIMITS: HeadLimits = HeadLimits { head: 16 * 1024, target: 0, fields: 100 };
-/// Most bytes read of an answer's body.
+/// Most bytes read of a response body.
 pub(super) const MAX_DRAINED: usize = 64 * 1024;
 
-/// What a check has seen.
+/// The result of a check.
 pub(super) struct ProbeResult {
     pub(super) ok: bool,
     pub(super) reason: String,
-    /// Where the rest of an answer comes from, and how much of it there is.
+    /// The socket with the rest of the response, and the number of bytes to drain.
     pub(super) rest: Option<(Socket, usize)>,
 }
 

@@ -1,5 +1,5 @@
-//! Heads from HTTP/2 to HTTP/1.1 and back. The text is what the one parser reads and the one encoder writes, so that every
-//! rule about heads stands in one place; here is only what HTTP/2 says differently (RFC 9113 section 8.2 and 8.3).
+//! Converts heads between HTTP/2 and HTTP/1.1. The same parser and encoder handle the text for both protocols, so that
+//! every rule about heads exists once. This module has only the differences (RFC 9113 sections 8.2 and 8.3).
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,20 +10,20 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, request};
 use memchr::{memchr, memmem};
 
-/// Fields that hold credentials: sent so that nobody on the way, nor the receiver, enters them in a table (RFC 7541 section 7.1.3).
+/// Fields with credentials, which are sent as never-indexed literals (RFC 7541 section 7.1.3).
 const SECRET: [HeaderName; 4] = [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, SET_COOKIE];
 
-/// A head that cannot be one of the other protocol.
+/// The head has no equivalent in the other protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
-/// Whether the request asks to become a WebSocket (RFC 8441 section 4).
+/// Returns true if the request opens a WebSocket (RFC 8441 section 4).
 pub(crate) fn opens_websocket(parts: &request::Parts) -> bool {
     let protocol = parts.extensions.get::<Protocol>();
     parts.method == Method::CONNECT && protocol.is_some_and(|protocol| protocol.as_str() == "websocket")
 }
 
-/// Appends the head of a client's request as HTTP/1.1 writes it. `has_body`: the stream goes on behind it.
+/// Appends a client's request head as HTTP/1.1. `has_body`: the stream does not end with the head.
 pub(crate) fn write_request(parts: &request::Parts, has_body: bool, out: &mut Vec<u8>) -> Result<(), Malformed> {
     let websocket = opens_websocket(parts);
     let authority = authority_of(parts)?;
@@ -43,7 +43,7 @@ pub(crate) fn write_request(parts: &request::Parts, has_body: bool, out: &mut Ve
     line(out, b"host", authority);
     write_fields(&parts.headers, out, |name| name == HOST || (websocket && name == SEC_WEBSOCKET_KEY))?;
     if websocket {
-        // Nobody asks for a key here, but the handshake of HTTP/1.1 has one.
+        // HTTP/2 has no key, but the HTTP/1.1 handshake needs one.
         let key = STANDARD.encode(fastrand::u128(..).to_ne_bytes());
         out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n");
         line(out, b"sec-websocket-key", key.as_bytes());
@@ -54,7 +54,7 @@ pub(crate) fn write_request(parts: &request::Parts, has_body: bool, out: &mut Ve
     Ok(())
 }
 
-/// `:authority`, or `Host` where that is missing; where both are given they must be the same (RFC 9113 section 8.3.1).
+/// Returns `:authority`, or else `Host`. If there are both, they must be equal (RFC 9113 section 8.3.1).
 fn authority_of(parts: &request::Parts) -> Result<&[u8], Malformed> {
     let mut hosts = parts.headers.get_all(HOST).iter();
     let host = hosts.next().map(HeaderValue::as_bytes);
@@ -69,7 +69,7 @@ fn authority_of(parts: &request::Parts) -> Result<&[u8], Malformed> {
     }
 }
 
-/// Appends the head of an instance's answer as HTTP/1.1 writes it.
+/// Appends an instance's response head as HTTP/1.1.
 pub(crate) fn write_response(status: StatusCode, fields: &HeaderMap, out: &mut Vec<u8>) -> Result<(), Malformed> {
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(status.as_str().as_bytes());
@@ -98,7 +98,7 @@ fn write_fields(fields: &HeaderMap, out: &mut Vec<u8>, skip: impl Fn(&HeaderName
             return Err(Malformed);
         }
         if name == COOKIE {
-            // Crumbs are one field again (RFC 9113 section 8.2.3).
+            // Cookie crumbs are joined to one field (RFC 9113 section 8.2.3).
             cookies = true;
             out.extend_from_slice(b"cookie: ");
             for (index, crumb) in fields.get_all(COOKIE).iter().enumerate() {
@@ -119,7 +119,7 @@ fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     }
 }
 
-/// Reads the answer at the start of `text`, which its encoder has written, and says how long its head is.
+/// Parses the response head at the start of `text`, which the encoder wrote. Returns it with its length.
 pub(crate) fn read_response(text: &[u8]) -> Result<(Response<()>, usize), Malformed> {
     let (head, start, len) = head_of(text)?;
     let status = head.get(b"HTTP/1.1 ".len()..).and_then(|rest| rest.get(..3)).ok_or(Malformed)?;
@@ -129,7 +129,7 @@ pub(crate) fn read_response(text: &[u8]) -> Result<(Response<()>, usize), Malfor
     Ok((response, len))
 }
 
-/// Reads the request at the start of `text`, which its encoder has written, and says how long its head is.
+/// Parses the request head at the start of `text`, which the encoder wrote. Returns it with its length.
 pub(crate) fn read_request(text: &[u8], scheme: Scheme) -> Result<(Request<()>, usize), Malformed> {
     let (head, start, len) = head_of(text)?;
     let first = &head[..start];
@@ -146,13 +146,13 @@ pub(crate) fn read_request(text: &[u8], scheme: Scheme) -> Result<(Request<()>, 
     let mut request = Request::new(());
     *request.method_mut() = Method::from_bytes(&first[..method_end]).map_err(|_| Malformed)?;
     *request.uri_mut() = uri.map_err(|_| Malformed)?;
-    // The gateway takes trailers from everyone (RFC 9110 section 10.1.4), and gRPC insists on hearing it.
+    // The gateway accepts trailers (RFC 9110 section 10.1.4), and gRPC requires this field.
     fields.insert(http::header::TE, HeaderValue::from_static("trailers"));
     *request.headers_mut() = fields;
     Ok((request, len))
 }
 
-/// A target as the type wants it: bytes that a URI may not hold but a query may have here are percent-encoded.
+/// Parses a target, percent-encoding the bytes that are allowed here but not in a URI.
 fn path_and_query(target: &[u8]) -> Result<PathAndQuery, Malformed> {
     PathAndQuery::try_from(target).or_else(|_| {
         const HEX: &[u8; 16] = b"0123456789ABCDEF";
@@ -169,21 +169,21 @@ fn path_and_query(target: &[u8]) -> Result<PathAndQuery, Malformed> {
     })
 }
 
-/// Reads trailer lines.
+/// Parses trailer lines.
 pub(crate) fn read_trailers(lines: &[u8]) -> Result<HeaderMap, Malformed> {
     read_fields(&Bytes::copy_from_slice(lines), 0)
 }
 
-/// The head at the start of `text` without its blank line, where its field lines start, and its length.
+/// Returns the head at the start of `text` without its blank line, the start of its field lines, and its length.
 fn head_of(text: &[u8]) -> Result<(Bytes, usize, usize), Malformed> {
     let end = memmem::find(text, b"\r\n\r\n").ok_or(Malformed)?;
-    // One copy that all values share.
+    // One copy, which all values share.
     let head = Bytes::copy_from_slice(&text[..end + 2]);
     let start = memchr(b'\n', &head).ok_or(Malformed)? + 1;
     Ok((head, start, end + 4))
 }
 
-/// The field lines of `text` from `start` on, without those that speak of an HTTP/1.1 connection (RFC 9113 section 8.2.2).
+/// Parses the field lines from `start` on, without connection-specific fields (RFC 9113 section 8.2.2).
 fn read_fields(text: &Bytes, start: usize) -> Result<HeaderMap, Malformed> {
     let mut fields = HeaderMap::with_capacity(16);
     let mut at = start;
@@ -191,7 +191,7 @@ fn read_fields(text: &Bytes, start: usize) -> Result<HeaderMap, Malformed> {
         let end = at + memchr(b'\n', &text[at..]).ok_or(Malformed)?;
         let colon = at + memchr(b':', &text[at..end]).ok_or(Malformed)?;
         let name = HeaderName::from_bytes(&text[at..colon]).map_err(|_| Malformed)?;
-        // `: ` in front, `CR` behind.
+        // The value is preceded by `: ` and followed by `CR`.
         let value = text.get(colon + 2..end - 1).map(|_| text.slice(colon + 2..end - 1)).ok_or(Malformed)?;
         at = end + 1;
         if !matches!(name.as_str(), "connection" | "transfer-encoding" | "keep-alive" | "upgrade" | "proxy-connection")

@@ -1,4 +1,4 @@
-//! Places on a connection that streams share.
+//! Permits for streams on a shared connection.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -7,7 +7,7 @@ use pylae_core::Instant;
 
 use crate::io::clock;
 
-/// How many streams are open on a connection, and since when there is none.
+/// Counts the open streams of a connection.
 #[derive(Default)]
 pub(crate) struct StreamPermits {
     in_use: Cell<usize>,
@@ -16,54 +16,54 @@ pub(crate) struct StreamPermits {
     aborted: Cell<bool>,
 }
 
-/// A stream's place, until dropped.
+/// Counts a stream as open until it is dropped.
 pub(crate) struct StreamPermit(Rc<StreamPermits>);
 
 impl StreamPermits {
-    /// All free from now on.
+    /// No stream is open, as of now.
     pub(crate) fn new() -> Rc<Self> {
         Rc::new(Self { idle_since: Cell::new(clock::coarse()), ..Self::default() })
     }
 
-    /// Takes a place.
+    /// Counts a new stream.
     pub(crate) fn acquire(self: &Rc<Self>) -> StreamPermit {
         self.in_use.set(self.in_use.get() + 1);
         StreamPermit(Rc::clone(self))
     }
 
-    /// Number of places taken.
+    /// Number of open streams.
     pub(crate) fn in_use(&self) -> usize {
         self.in_use.get()
     }
 
-    /// Says that the connection is to be given no more.
+    /// Marks the connection as closed to new streams.
     pub(crate) fn retire(&self) {
         self.retired.set(true);
     }
 
-    /// Whether it is to be given no more.
+    /// Returns true if the connection is closed to new streams.
     pub(crate) fn is_retired(&self) -> bool {
         self.retired.get()
     }
 
-    /// Says that the connection is cut off because its client does not read.
+    /// Marks the connection as cut off because its client does not read.
     pub(crate) fn mark_aborted(&self) {
         self.aborted.set(true);
     }
 
-    /// When the last place became free.
+    /// When the last open stream ended.
     pub(crate) fn idle_since(&self) -> Instant {
         self.idle_since.get()
     }
 }
 
 impl StreamPermit {
-    /// Says that the connection is to be given no more.
+    /// Marks the connection as closed to new streams.
     pub(crate) fn retire(&self) {
         self.0.retire();
     }
 
-    /// Whether the connection was cut off because its client does not read.
+    /// Returns true if the connection was cut off because its client does not read.
     pub(crate) fn is_aborted(&self) -> bool {
         self.0.aborted.get()
     }

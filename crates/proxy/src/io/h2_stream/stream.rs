@@ -1,5 +1,5 @@
-//! A stream of an HTTP/2 connection in the guise of an HTTP/1.1 connection that carries one exchange: heads are text on it,
-//! bodies are bare bytes that end with the stream. So the flow, with all that it does and checks, is the same for both.
+//! A stream of an HTTP/2 connection that looks like an HTTP/1.1 connection with one exchange: heads are text, and
+//! bodies are plain bytes that end with the stream. So the flow and all its checks are the same for both protocols.
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,10 +17,10 @@ use pylae_http::body::chunked;
 use super::heads::{self, Malformed};
 use super::permit::StreamPermit;
 
-/// Most bytes handed to the connection at once: what it holds of a stream that its peer does not read.
+/// Most bytes written at once, which bounds what the connection buffers for a stream that its peer does not read.
 const MAX_WRITE: usize = 64 * 1024;
 
-/// Bytes below which a piece that waits is copied, and does not keep alive the memory that it was read into.
+/// Smaller buffered pieces are copied together, so that they do not keep their read buffers alive.
 const COALESCE_BELOW: usize = 1024;
 
 /// One stream, on either side of the gateway.
@@ -28,38 +28,38 @@ pub(crate) struct H2Stream {
     incoming: Incoming,
     outgoing: Outgoing,
     held: HeldData,
-    /// What stood behind the body, as lines.
+    /// The trailers, as lines.
     trailers: Vec<u8>,
     send_state: SendState,
-    /// The peer is sure not to have acted on the request.
+    /// The peer certainly did not act on the request.
     unprocessed: bool,
-    /// Why the request that it carries is none, if it is not.
+    /// Why the request is malformed, if it is.
     refusal: Option<&'static str>,
-    /// It is to become a WebSocket: the answer that grants it says so in other words.
+    /// The request opens a WebSocket: a 101 response becomes a 200.
     websocket: bool,
-    /// Frees its place on the connection when the stream is over.
+    /// Counts the stream on its connection until it is over.
     permit: StreamPermit,
 }
 
-/// Body bytes that have come and were not taken.
+/// Body bytes that were received and not read yet.
 #[derive(Default)]
 struct HeldData {
     pieces: VecDeque<Bytes>,
-    /// Small pieces behind them, put together.
+    /// Small pieces after `pieces`, copied together.
     coalesced: BytesMut,
 }
 
-/// What the peer sends.
+/// The receiving half.
 enum Incoming {
-    /// Nothing before it was asked.
+    /// The request was not sent yet.
     NotRequested,
-    /// The head of an answer.
+    /// The response head is awaited.
     Head(ResponseFuture),
     Body(RecvStream),
     Done,
 }
 
-/// What is sent to the peer.
+/// The sending half.
 enum Outgoing {
     Response(SendResponse<Bytes>),
     Request(SendRequest<Bytes>, Scheme),
@@ -67,7 +67,7 @@ enum Outgoing {
     Failed,
 }
 
-/// Whether what is handed over next is the last of the message.
+/// Whether the next write ends the message.
 enum SendState {
     Open,
     Last(Option<HeaderMap>),
@@ -75,7 +75,7 @@ enum SendState {
 }
 
 impl H2Stream {
-    /// A client's request, whose head was taken out already, and the way to answer it.
+    /// A stream of a client. The head of its request was taken out of it already.
     pub(crate) fn inbound(
         body: RecvStream,
         response: SendResponse<Bytes>,
@@ -85,7 +85,7 @@ impl H2Stream {
         Self { websocket, ..Self::new(Incoming::Body(body), Outgoing::Response(response), permit) }
     }
 
-    /// A request to an instance, which is still to be written.
+    /// A stream to an instance. Its request is still to be written.
     pub(crate) fn outbound(connection: SendRequest<Bytes>, scheme: Scheme, permit: StreamPermit) -> Self {
         Self::new(Incoming::NotRequested, Outgoing::Request(connection, scheme), permit)
     }
@@ -104,7 +104,7 @@ impl H2Stream {
         }
     }
 
-    /// Says that the request cannot be one of HTTP/1.1.
+    /// Marks the request as malformed.
     pub(crate) fn refuse(&mut self, what: &'static str) {
         self.refusal = Some(what);
     }
@@ -113,7 +113,7 @@ impl H2Stream {
         self.refusal
     }
 
-    /// Reads behind the bytes in `buffer`, at most `room`, or a whole head. 0 is the end of the stream.
+    /// Appends at most `room` bytes, or a whole head, to `buffer`. Ready with 0 at the end of the stream.
     pub(crate) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -122,14 +122,14 @@ impl H2Stream {
     ) -> Poll<io::Result<usize>> {
         loop {
             match &mut self.incoming {
-                // Nobody was asked, and nobody will be: without this the answer would be awaited until its deadline.
+                // The request will never be sent. Without this the response would be awaited until the deadline.
                 Incoming::NotRequested if matches!(self.outgoing, Outgoing::Failed) => {
                     return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
                 }
                 Incoming::NotRequested => return Poll::Pending,
                 Incoming::Done => return Poll::Ready(Ok(0)),
                 Incoming::Head(response) => {
-                    // Asked for the final head at once, h2 would throw those before it away.
+                    // Poll for interim heads first: h2 drops them when the final head is polled.
                     if let Poll::Ready(Some(interim)) = response.poll_informational(cx) {
                         let (head, ()) = interim.map_err(|error| self.on_error(&error))?.into_parts();
                         let start = buffer.len();
@@ -145,7 +145,7 @@ impl H2Stream {
                 }
                 Incoming::Body(body) => {
                     let mut n = self.held.take(buffer, room);
-                    // Small pieces make one.
+                    // Join small pieces.
                     while n < room
                         && let Poll::Ready(Some(Ok(data))) = body.poll_data(cx)
                     {
@@ -153,7 +153,7 @@ impl H2Stream {
                         n += self.held.take(buffer, room - n);
                     }
                     if n > 0 {
-                        // Only what was taken may come anew: the peer feels how fast the other side is.
+                        // Release only what was read, so that the other side's speed reaches the peer as back-pressure.
                         let _ = body.flow_control().release_capacity(n);
                         return Poll::Ready(Ok(n));
                     }
@@ -175,8 +175,8 @@ impl H2Stream {
         }
     }
 
-    /// Takes over what has come while nobody reads, so that small frames do not wait on the connection one by one. The peer's window
-    /// stays as it is.
+    /// Buffers received data that is not read at the moment, so that the connection does not hold many small frames.
+    /// Does not enlarge the peer's window.
     pub(crate) fn buffer_incoming(&mut self, cx: &mut Context<'_>) {
         if let Incoming::Body(body) = &mut self.incoming {
             while let Poll::Ready(Some(Ok(data))) = body.poll_data(cx) {
@@ -185,7 +185,7 @@ impl H2Stream {
         }
     }
 
-    /// Ready once the peer has ended the stream before its time.
+    /// Ready once the peer has reset the stream.
     pub(crate) fn poll_disconnect(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.buffer_incoming(cx);
         let reset = match &mut self.outgoing {
@@ -197,16 +197,16 @@ impl H2Stream {
         reset.map(|_| ())
     }
 
-    /// Says that what is handed over next is the last of the message, and what follows it as lines. Said again, it means nothing.
+    /// Declares that the next write ends the message, followed by these trailer lines. Repeated calls have no effect.
     pub(crate) fn end(&mut self, trailers: &[u8]) {
         if matches!(self.send_state, SendState::Open) {
-            // Lines that were validated when they came cannot be malformed.
+            // The lines were validated when they were received.
             let fields = Some(trailers).filter(|lines| !lines.is_empty());
             self.send_state = SendState::Last(fields.and_then(|lines| heads::read_trailers(lines).ok()));
         }
     }
 
-    /// Writes some of `bytes`: the head as a whole, or as much of the body as the peer has room for.
+    /// Writes some of `bytes`: the whole head, or as much of the body as the peer's window allows.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let bare_end = matches!(self.send_state, SendState::Last(None));
         let written = match &mut self.outgoing {
@@ -218,7 +218,8 @@ impl H2Stream {
                     *head.status_mut() = StatusCode::OK;
                     head.headers_mut().remove(SEC_WEBSOCKET_ACCEPT);
                 } else if self.websocket && head.status().is_success() {
-                    // The route has none, so the instance took it for a plain GET. The client must not take the answer for its tunnel.
+                    // The route has no WebSocket, so the instance saw a plain GET. The client must not take the
+                    // response for an open tunnel.
                     response.send_reset(Reason::HTTP_1_1_REQUIRED);
                     return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
                 }
@@ -266,7 +267,7 @@ impl H2Stream {
         Poll::Ready(Ok(len))
     }
 
-    /// Ends the message, if it has not been ended with its last bytes.
+    /// Ends the message, if its last write did not.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
         let SendState::Last(trailers) = std::mem::replace(&mut self.send_state, SendState::Ended) else {
             return Ok(());
@@ -279,7 +280,7 @@ impl H2Stream {
         ended.map_err(io::Error::other)
     }
 
-    /// Ends a message of which not all was written, and says by these lines what that means. False where that is too late, or too early.
+    /// Ends an incomplete message with these trailer lines. Returns false if the message has ended or not begun.
     pub(crate) fn end_early(&mut self, trailers: &[u8]) -> bool {
         let Outgoing::Body(body) = &mut self.outgoing else { return false };
         let open = !matches!(self.send_state, SendState::Ended);
@@ -287,7 +288,7 @@ impl H2Stream {
         open && heads::read_trailers(trailers).is_ok_and(|fields| body.send_trailers(fields).is_ok())
     }
 
-    /// Ends the stream before its time: what was sent is not complete.
+    /// Resets the stream, because its message is incomplete.
     pub(crate) fn reset(&mut self, reason: Reason) {
         match &mut self.outgoing {
             Outgoing::Response(response) => response.send_reset(reason),
@@ -296,28 +297,28 @@ impl H2Stream {
         }
     }
 
-    /// What stood behind the body, as lines that may be sent on. Empty before its end.
+    /// Takes the trailers, as lines that may be forwarded. Empty before the end of the body.
     pub(crate) fn take_trailers(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.trailers)
     }
 
-    /// Whether the peer is sure not to have acted on the request.
+    /// Returns true if the peer certainly did not act on the request.
     pub(crate) fn is_unprocessed(&self) -> bool {
         self.unprocessed || matches!(self.outgoing, Outgoing::Request(..))
     }
 
-    /// Says that nothing more is to be sent over its connection.
+    /// Closes the connection of the stream to new streams.
     pub(crate) fn retire_connection(&self) {
         self.permit.retire();
     }
 
-    /// Whether its connection was cut off because the client does not read.
+    /// Returns true if the connection was cut off because the client does not read.
     pub(crate) fn is_aborted(&self) -> bool {
         self.permit.is_aborted()
     }
 
-    /// Takes in an error of the connection or the stream. A stream that was refused, or that a GOAWAY left out, was never
-    /// looked at (RFC 9113 section 8.7).
+    /// Records an error of the connection or the stream. A stream that was refused or excluded by a GOAWAY was not
+    /// processed (RFC 9113 section 8.7).
     fn on_error(&mut self, error: &h2::Error) -> io::Error {
         let left_out = error.is_go_away() && error.is_remote();
         self.unprocessed = left_out || error.reason() == Some(Reason::REFUSED_STREAM);
@@ -341,7 +342,7 @@ impl HeldData {
         }
     }
 
-    /// Appends the first bytes to `buffer`, at most `room`; says how many.
+    /// Moves at most `room` bytes to `buffer`. Returns their number.
     fn take(&mut self, buffer: &mut Vec<u8>, room: usize) -> usize {
         let start = buffer.len();
         while let left @ 1.. = room - (buffer.len() - start) {

@@ -1,4 +1,4 @@
-//! The certificates of a listener, and which of them a client is shown.
+//! The certificates of a listener, and their selection by server name.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,18 +16,18 @@ use rustls::{Error, InconsistentKeys};
 
 /// The certificates of a listener.
 pub(super) struct Certificates {
-    /// In the order of the plan. The first that a client can make use of is shown to those that ask for no known name.
+    /// In the order of the plan. A client without a known server name receives the first that it supports.
     all: Vec<Arc<CertifiedKey>>,
-    /// Places in `all` by name, in lower case.
+    /// Positions in `all` by lower-case name.
     exact: HashMap<String, Vec<usize>>,
-    /// The same for `*.example.org`, without `*.`.
+    /// Positions in `all` of `*.example.org`, by name without `*.`.
     wildcard: HashMap<String, Vec<usize>>,
-    /// What is doubtful about them.
+    /// Warnings, such as expired certificates.
     pub(super) warnings: Vec<Problem>,
 }
 
 impl Certificates {
-    /// Reads certificates with their keys. All problems are reported; `wall` is the time since the Unix epoch.
+    /// Reads certificates with their keys. Reports all problems. `wall` is the time since the Unix epoch.
     pub(super) fn build(
         plans: &[plan::CertifiedKey],
         provider: &CryptoProvider,
@@ -53,7 +53,7 @@ impl Certificates {
         }
         let position = self.all.len();
         self.all.push(Arc::new(key));
-        // Without alternative names the common name is all there is; clients of today take neither.
+        // Fall back to the common name if there are no alternative names, although current clients ignore it.
         let common = certificate.dns.is_empty().then_some(&certificate.common_name);
         for name in certificate.dns.iter().chain(common) {
             let name = name.to_ascii_lowercase();
@@ -64,7 +64,7 @@ impl Certificates {
         }
     }
 
-    /// The places of the certificates for a name: those that say it, or else those with `*` for its first label.
+    /// Positions of the certificates for a name: exact matches, or else wildcards for its first label.
     fn named(&self, name: &str) -> Option<&[usize]> {
         let name = name.to_ascii_lowercase();
         let wildcard = || self.wildcard.get(name.split_once('.')?.1);
@@ -80,7 +80,7 @@ impl ResolvesServerCert for Certificates {
             Some(positions) => positions.iter().map(|position| &self.all[*position]).find(fits),
             None => self.all.iter().find(fits),
         };
-        // Where none fits, any one has rustls find out what is not in common, and say that; without one it denies access.
+        // If none fits, return any: rustls then reports what is not in common, instead of `access_denied`.
         found.or(self.all.first()).cloned()
     }
 }
@@ -91,7 +91,7 @@ impl fmt::Debug for Certificates {
     }
 }
 
-/// Certificates in PEM, at least one.
+/// Reads certificates from PEM, at least one.
 pub(super) fn read_certificates(text: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
     match found {
@@ -101,7 +101,7 @@ pub(super) fn read_certificates(text: &str) -> Result<Vec<CertificateDer<'static
     }
 }
 
-/// A chain with its key.
+/// Combines a chain with its key, which must match.
 pub(super) fn read_key(
     chain: Vec<CertificateDer<'static>>,
     key: &str,
@@ -123,7 +123,7 @@ pub(super) fn read_key(
         Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
             Err("is not the key of the certificate".to_owned())
         }
-        // What cannot be compared is not known to be wrong.
+        // Some keys cannot be compared: accept those.
         _ => Ok(certified),
     }
 }

@@ -1,4 +1,4 @@
-//! How a listener speaks TLS: its certificates, whom it asks for one, and what it lets clients resume.
+//! TLS settings of a listener: certificates, client authentication and session resumption.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 use super::certificates::{Certificates, read_certificates};
 use crate::io::clock;
 
-/// Algorithms and their implementation.
+/// The cryptographic provider.
 pub(super) static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
 
 /// Versions from `min` on.
@@ -25,20 +25,20 @@ pub(super) fn versions(min: TlsVersion) -> &'static [&'static SupportedProtocolV
     }
 }
 
-/// How a listener speaks TLS.
+/// The TLS settings of a listener.
 pub(crate) struct Acceptor {
     plan: ListenerTls,
     http2: bool,
     pub(crate) config: Arc<ServerConfig>,
-    /// In total.
+    /// Time limit for the whole handshake.
     pub(crate) handshake_timeout: Duration,
     tickets: Option<Arc<dyn ProducesTickets>>,
     pub(crate) warnings: Vec<Problem>,
 }
 
 impl Acceptor {
-    /// What `plan` says. Tickets that `previous`, the same listener's before, has given out stay good, unless other
-    /// clients may come now. All problems are reported.
+    /// Builds the settings of `plan`. Tickets issued by `previous` stay valid, unless client authentication changed.
+    /// Reports all problems.
     pub(crate) fn build(
         plan: &ListenerTls,
         http2: bool,
@@ -75,7 +75,7 @@ impl Acceptor {
         let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(Arc::new(certificates));
         config.alpn_protocols =
             if http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
-        // A ticket holds all that there is to know; nothing is kept for clients that have gone.
+        // Tickets hold the whole session state, so nothing is stored on the server.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         match &tickets {
             Some(tickets) => config.ticketer = Arc::clone(tickets),
@@ -87,7 +87,7 @@ impl Acceptor {
     }
 }
 
-/// Who may come with a certificate, and whether all must.
+/// Builds the verifier of client certificates.
 fn verifier(plan: &ClientAuth) -> Result<Arc<dyn ClientCertVerifier>, String> {
     let mut roots = RootCertStore::empty();
     for certificate in read_certificates(&plan.ca)? {

@@ -1,5 +1,5 @@
-//! A certificate for this machine, for development: made by an authority that nobody else has and whose key is thrown away,
-//! so that whoever trusts it trusts this one certificate and no other.
+//! A local certificate for development. Its authority is created with it and the authority's key is discarded, so that
+//! trusting the authority means trusting this one certificate only.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair
 
 use crate::io::clock;
 
-/// How long it is good: browsers want it to be less than 398 days.
+/// Validity: browsers accept less than 398 days.
 const VALIDITY: Duration = Duration::from_secs(397 * 86_400);
-/// How much earlier it begins: clocks differ.
+/// The start of the validity is set back by this, because clocks differ.
 const BACKDATED: Duration = Duration::from_secs(3600);
 
 const BOOLEAN: u8 = 0x01;
@@ -38,9 +38,9 @@ const AUTHORITY_KEY: &[u8] = &[0x55, 0x1d, 0x23];
 const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x25];
 const SERVER_AUTH: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x01];
 
-/// In PEM.
+/// A certificate for `localhost` with its key and authority, all in PEM.
 pub struct LocalCertificate {
-    /// What is to be trusted.
+    /// The authority to trust.
     pub authority: String,
     /// For `localhost`, 127.0.0.1 and `::1`.
     pub cert: String,
@@ -48,7 +48,7 @@ pub struct LocalCertificate {
     pub key: String,
 }
 
-/// Makes a certificate for this machine that is good for 397 days. `None`: there is no randomness.
+/// Creates a certificate for this machine, valid for 397 days. Returns None if no randomness is available.
 pub fn local_certificate() -> Option<LocalCertificate> {
     make(clock::wall()).ok()
 }
@@ -58,7 +58,7 @@ fn make(wall: Duration) -> Result<LocalCertificate, Unspecified> {
     let own = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING)?;
     let mut suffix = [0; 4];
     fill(&mut suffix)?;
-    // Browsers confuse authorities of the same name.
+    // Browsers confuse authorities with the same name.
     let issuer = name(&format!("Pylae on this machine, {:08x}", u32::from_be_bytes(suffix)));
     let validity = element(SEQUENCE, &[&time(wall.saturating_sub(BACKDATED)), &time(wall + VALIDITY)]);
     let servers = element(SEQUENCE, &[&element(OID, &[SERVER_AUTH])]);
@@ -94,7 +94,7 @@ fn make(wall: Duration) -> Result<LocalCertificate, Unspecified> {
     })
 }
 
-/// An element of DER (X.690) with this content.
+/// Encodes a DER element (X.690) with this content.
 fn element(tag: u8, content: &[&[u8]]) -> Vec<u8> {
     let length: usize = content.iter().map(|part| part.len()).sum();
     let mut out = vec![tag];
@@ -109,7 +109,7 @@ fn element(tag: u8, content: &[&[u8]]) -> Vec<u8> {
     out
 }
 
-/// A certificate (RFC 5280 section 4.1) of `subject` and its key, signed by `signer`.
+/// Encodes a certificate (RFC 5280 section 4.1) for `subject` and its key, signed by `signer`.
 fn certificate(
     signer: &EcdsaKeyPair,
     issuer: &[u8],
@@ -120,7 +120,7 @@ fn certificate(
 ) -> Result<Vec<u8>, Unspecified> {
     let mut serial = [0; 16];
     fill(&mut serial)?;
-    // Positive, and as long as it looks.
+    // A positive integer without leading zeros.
     serial[0] = serial[0] & 0x7f | 0x40;
     let algorithm = element(SEQUENCE, &[&element(OID, &[ECDSA_WITH_SHA256])]);
     let kind = element(SEQUENCE, &[&element(OID, &[EC_PUBLIC_KEY]), &element(OID, &[P256])]);
@@ -144,16 +144,16 @@ fn name(common_name: &str) -> Vec<u8> {
     element(SEQUENCE, &[&element(SET, &[&attribute])])
 }
 
-/// General names: 0x82 is a host, 0x87 an address.
+/// General names: tag 0x82 is a host, 0x87 an address.
 fn names() -> Vec<u8> {
     let (host, address) = (|name: &str| element(0x82, &[name.as_bytes()]), |bytes: &[u8]| element(0x87, &[bytes]));
     let loopback = std::net::Ipv6Addr::LOCALHOST.octets();
     element(SEQUENCE, &[&host("localhost"), &address(&[127, 0, 0, 1]), &address(&loopback)])
 }
 
-/// Of names the authority may vouch for `localhost` only. There is no constraint on addresses: `BoringSSL`, which gRPC clients and
-/// Envoy have, does not know such constraints and refuses every chain that has one. What keeps the authority from vouching for
-/// addresses is that nobody has its key.
+/// Name constraints: the authority may only sign for the name `localhost`. There is no constraint on addresses, because
+/// `BoringSSL`, which gRPC clients and Envoy use, does not support those and refuses every chain that has one. The
+/// authority cannot sign for other addresses because its key is discarded.
 fn constraints() -> Vec<u8> {
     let subtree = element(SEQUENCE, &[&element(0x82, &[b"localhost"])]);
     element(SEQUENCE, &[&element(0xa0, &[&subtree])])
@@ -164,7 +164,7 @@ fn key_id(key: &EcdsaKeyPair) -> Vec<u8> {
     digest(&SHA256, key.public_key().as_ref()).as_ref()[..20].to_vec()
 }
 
-/// `YYMMDDHHMMSSZ`, which stands for the years up to 2049.
+/// Encodes `YYMMDDHHMMSSZ`, which covers the years up to 2049.
 fn time(since_epoch: Duration) -> Vec<u8> {
     let seconds = since_epoch.as_secs();
     let (year, month, day) = pylae_core::civil_date(seconds / 86_400);

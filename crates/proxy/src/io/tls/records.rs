@@ -1,4 +1,4 @@
-//! TLS records, without a socket: what came in is taken, what goes out is made.
+//! TLS records, without a socket: processes incoming records and produces outgoing ones.
 
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
@@ -8,24 +8,24 @@ use rustls::{AlertDescription, CommonState, Error, PeerIncompatible, ProtocolVer
 /// What a record adds to its plaintext, at most, in any version.
 pub(super) const RECORD_OVERHEAD: usize = 64;
 
-/// As it stands in a `ClientHello`.
+/// The version number in a `ClientHello`.
 const TLS_1_2: [u8; 2] = [3, 3];
 
-/// Which end of the connection this is.
+/// The rustls connection of either role.
 pub(super) enum Side {
     Server(UnbufferedServerConnection),
     Client(UnbufferedClientConnection),
 }
 
-/// What is done once everything that came in is taken.
+/// What to write once all incoming records are processed.
 pub(super) enum WriteAction<'a> {
     None,
-    /// Encrypts the first into the second.
+    /// Encrypt the first slice into the second.
     Encrypt(&'a [u8], &'a mut [u8]),
     CloseNotify,
 }
 
-/// What became of bytes that came in.
+/// The result of processing incoming bytes.
 #[derive(Default)]
 pub(super) struct Processed {
     pub(super) consumed: usize,
@@ -35,7 +35,7 @@ pub(super) struct Processed {
 }
 
 impl Side {
-    /// What both ends have in common.
+    /// The state that both roles have in common.
     pub(super) fn common(&self) -> &CommonState {
         match self {
             Self::Server(server) => server,
@@ -43,7 +43,7 @@ impl Side {
         }
     }
 
-    /// See [`advance`].
+    /// See [`process`].
     pub(super) fn process(
         &mut self,
         bytes: &mut [u8],
@@ -66,16 +66,16 @@ impl Side {
     }
 }
 
-/// The alert that tells a client of `error` where rustls chooses another one. `bytes` are what the client has sent last.
+/// The alert that the RFCs prescribe for `error`, if rustls sends another one. `bytes` is the client's last input.
 fn alert_override(error: &Error, version: Option<ProtocolVersion>, bytes: &[u8]) -> Option<AlertDescription> {
     match error {
-        // What came with TLS 1.2 is missing where the client is older, and its age is what is wrong (RFC 5246 appendix E.1).
+        // An older client lacks an extension of TLS 1.2: the version is what is wrong (RFC 5246 appendix E.1).
         Error::PeerIncompatible(PeerIncompatible::SignatureAlgorithmsExtensionRequired)
             if newest_version(bytes).is_some_and(|newest| newest < TLS_1_2) =>
         {
             Some(AlertDescription::ProtocolVersion)
         }
-        // There is no `certificate_required` before TLS 1.3 (RFC 5246 section 7.4.6).
+        // TLS 1.2 has no `certificate_required` alert (RFC 5246 section 7.4.6).
         Error::NoCertificatesPresented if version == Some(ProtocolVersion::TLSv1_2) => {
             Some(AlertDescription::HandshakeFailure)
         }
@@ -83,18 +83,18 @@ fn alert_override(error: &Error, version: Option<ProtocolVersion>, bytes: &[u8])
     }
 }
 
-/// The newest version that the `ClientHello` in a record at the beginning of `bytes` offers where it has no extension for that.
+/// The version field of the `ClientHello` at the beginning of `bytes`: the newest version offered, without extensions.
 fn newest_version(bytes: &[u8]) -> Option<[u8; 2]> {
     const HANDSHAKE: u8 = 22;
     const CLIENT_HELLO: u8 = 1;
-    // Type, version and length of the record; type and length of the message.
+    // Type, version and length of the record, then type and length of the message.
     match bytes {
         [HANDSHAKE, _, _, _, _, CLIENT_HELLO, _, _, _, major, minor, ..] => Some([*major, *minor]),
         _ => None,
     }
 }
 
-/// Makes the fatal alert at the end of `outgoing` another one, if it is not encrypted.
+/// Replaces the fatal alert at the end of `outgoing`, if it is not encrypted.
 fn replace_alert(outgoing: &mut [u8], alert: AlertDescription) {
     const ALERT: u8 = 21;
     const FATAL: u8 = 2;
@@ -103,7 +103,7 @@ fn replace_alert(outgoing: &mut [u8], alert: AlertDescription) {
     }
 }
 
-/// Either end's record layer.
+/// The record layer of either role.
 trait Records {
     type Data;
     fn records<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
@@ -134,8 +134,8 @@ impl Records for UnbufferedClientConnection {
     }
 }
 
-/// Takes every whole record in `bytes`, hands plaintext to `plain`, appends what TLS itself has to say to `outgoing`, and
-/// does what is to be done then. With an error the alert that tells the peer is in `outgoing`.
+/// Processes every complete record in `bytes`: passes plaintext to `plain` and appends TLS messages to `outgoing`. Then
+/// performs `action`. After an error `outgoing` ends with the alert for the peer.
 fn process<R: Records>(
     records: &mut R,
     bytes: &mut [u8],
@@ -176,7 +176,7 @@ fn process<R: Records>(
             break;
         }
     }
-    // The alert behind an error.
+    // Encode the alert after an error.
     while processed.error.is_some() && records.wants_write() {
         let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(mut data)), .. } =
             records.records(&mut bytes[processed.consumed..])

@@ -1,4 +1,4 @@
-//! How TLS is spoken to the instances of a service: whom the gateway believes, and what it shows of itself.
+//! TLS settings towards the instances of a service: trust, and the gateway's client certificate.
 
 use std::io;
 use std::sync::Arc;
@@ -16,18 +16,18 @@ use super::listener::{PROVIDER, versions};
 use super::stream::Tls;
 use super::trust::Trust;
 
-/// How TLS is spoken to the instances of a service.
+/// The TLS settings towards the instances of a service.
 pub(crate) struct Connector {
     plan: ServiceTls,
     protocol: Protocol,
     config: Arc<ClientConfig>,
-    /// The name that all instances have.
+    /// The server name to verify for all instances, if configured.
     name: Option<ServerName<'static>>,
 }
 
 impl Connector {
-    /// What `plan` says; sessions that `previous`, the same service's before, can resume stay so if it says the same.
-    /// All problems are reported.
+    /// Builds the settings of `plan`. Returns `previous` with its resumable sessions if nothing changed. Reports all
+    /// problems.
     pub(crate) fn build(
         plan: &ServiceTls,
         protocol: Protocol,
@@ -59,7 +59,7 @@ impl Connector {
         Ok(Arc::new(Self { plan: plan.clone(), protocol, config: Arc::new(config), name }))
     }
 
-    /// The gateway's end of a connection to `instance`, before its handshake.
+    /// Creates the TLS stream of a connection to `instance`, before its handshake.
     pub(crate) fn connect(&self, stream: TcpStream, instance: &Instance) -> io::Result<Tls> {
         let name = match &self.name {
             Some(name) => name.clone(),

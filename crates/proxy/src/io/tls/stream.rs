@@ -1,5 +1,5 @@
-//! An encrypted stream, polled. It holds memory only while bytes are on their way: what is read and written passes two
-//! buffers of the thread, and only what is left over, half a record or what the kernel did not take, is kept beside it.
+//! A TLS stream with poll functions. Bytes pass through two buffers of the thread. The stream itself holds memory only
+//! for leftovers: a partial record, or bytes that the kernel did not accept.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -19,13 +19,13 @@ use tokio::net::TcpStream;
 use super::AlpnProtocol;
 use super::records::{Processed, RECORD_OVERHEAD, Side, WriteAction};
 
-/// Most plaintext of one record (RFC 8446 section 5.1).
+/// Most plaintext in one record (RFC 8446 section 5.1).
 const RECORD: usize = 16 * 1024;
-/// Most plaintext that is encrypted at once.
+/// Most plaintext encrypted at once.
 const MAX_PLAINTEXT: usize = 4 * RECORD;
-/// Most that is read at once.
+/// Most bytes read at once.
 const MAX_READ: usize = 4 * (RECORD + RECORD_OVERHEAD);
-/// Most ciphertext held of which no record can be made: a handshake message, which may be 64 KB, in small pieces.
+/// Most ciphertext buffered without a complete message: a handshake message may be 64 KB, in small records.
 const MAX_HELD: usize = 128 * 1024;
 
 thread_local! {
@@ -35,48 +35,48 @@ thread_local! {
     });
 }
 
-/// The buffers that all connections of a thread pass their bytes through.
+/// The buffers that all connections of a thread use.
 struct TlsBuffers {
     incoming: Box<[u8]>,
     outgoing: Box<[u8]>,
 }
 
-/// An encrypted stream.
+/// A TLS stream.
 pub(crate) struct Tls {
     stream: TcpStream,
     side: Side,
-    /// Ciphertext that is not a whole record yet.
+    /// Ciphertext of an incomplete record.
     incoming: Vec<u8>,
-    /// Plaintext that nobody had room for, and how much of it was taken since.
+    /// Plaintext that did not fit the caller's buffer, and how much of it was read since.
     plain: Vec<u8>,
     plain_read: usize,
-    /// Ciphertext that the kernel has not taken, and how much of it it has taken since.
+    /// Ciphertext that the kernel did not accept, and how much of it was written since.
     outgoing: Vec<u8>,
     flushed: usize,
-    /// Bytes of the caller's that are encrypted and that it has not been told are written.
+    /// Bytes of the caller that are encrypted but not reported as written yet.
     unreported: usize,
     end: Option<PeerEnd>,
     closing: bool,
 }
 
-/// How what the peer says ended.
+/// How the peer's side of the stream ended.
 enum PeerEnd {
-    /// It said so (`close_notify`).
+    /// With `close_notify`.
     Closed,
-    /// Without a word: what it said may not be all (RFC 8446 section 6.1).
+    /// Without `close_notify`, so the data may be truncated (RFC 8446 section 6.1).
     Truncated,
-    /// By what TLS forbids.
+    /// With a TLS error.
     Failed(rustls::Error),
 }
 
 impl Tls {
-    /// The gateway's end of a client's connection.
+    /// The server end of a client's connection. `received` are bytes that were read already.
     pub(crate) fn accept(stream: TcpStream, config: &Arc<ServerConfig>, received: Vec<u8>) -> io::Result<Self> {
         let side = UnbufferedServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
         Ok(Self::new(stream, Side::Server(side), received))
     }
 
-    /// The gateway's end of a connection to an instance.
+    /// The client end of a connection to an instance.
     pub(crate) fn connect(
         stream: TcpStream,
         config: &Arc<ClientConfig>,
@@ -101,13 +101,13 @@ impl Tls {
         }
     }
 
-    /// Ready once both ends have agreed.
+    /// Ready once the handshake is complete.
     pub(crate) fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // What was read before it was known to be TLS, and what a client has to say first. An error is noted.
+        // Process bytes read earlier, or produce the client's first message. An error is recorded in `end`.
         let _ = self.process_held(WriteAction::None);
         loop {
             if let Some(end) = self.end.take() {
-                // The peer is told why, if it still listens.
+                // Send the alert, if the peer still reads.
                 let _ = self.poll_flush(cx);
                 let error = end.error();
                 self.end = Some(end);
@@ -121,8 +121,8 @@ impl Tls {
         }
     }
 
-    /// Ready once a peer with which there is no handshake has gone too. It was told why, and would not hear of it if the connection
-    /// were closed while there are bytes of it to read: the kernel resets such connections.
+    /// Lingering close after a failed handshake: sends the alert, shuts down and discards input until the peer closes.
+    /// If input were left unread, the kernel would reset the connection and the peer could miss the alert.
     pub(crate) fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_flush(cx))?;
         ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
@@ -137,12 +137,12 @@ impl Tls {
         })
     }
 
-    /// What was agreed to be spoken.
+    /// The negotiated protocol.
     pub(crate) fn protocol(&self) -> AlpnProtocol {
         AlpnProtocol::of(self.side.common().alpn_protocol())
     }
 
-    /// The certificate that the peer has proved to have the key of.
+    /// The verified certificate of the peer.
     pub(crate) fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
         self.side.common().peer_certificates()?.first()
     }
@@ -155,8 +155,7 @@ impl Tls {
         self.stream.poll_read_ready(cx)
     }
 
-    /// Appends at most `room` bytes to `buffer`. 0 is the end that the peer announced; an end that it did not announce is
-    /// an error.
+    /// Appends at most `room` bytes to `buffer`. Ready with 0 after `close_notify`. An end without it is an error.
     pub(crate) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -187,8 +186,8 @@ impl Tls {
         }
     }
 
-    /// Writes some of `bytes`. They count as written once the kernel has what was made of them, so whoever is told to wait
-    /// must come again with the same bytes in front.
+    /// Writes some of `bytes`. They count as written once the kernel has accepted their ciphertext, so after `Pending`
+    /// the caller must retry with the same bytes first.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.flushed < self.outgoing.len() {
             let before = self.outgoing.len() - self.flushed;
@@ -227,7 +226,8 @@ impl Tls {
         })
     }
 
-    /// Tells the caller that as much is written as `flushed` bytes of ciphertext are worth; the last byte only with the rest.
+    /// Reports as many bytes as written as `flushed` bytes of ciphertext stand for. The last byte is reported only once
+    /// all is flushed.
     fn report_written(&mut self, flushed: usize) -> Poll<io::Result<usize>> {
         let reported = flushed.min(self.unreported.saturating_sub(1));
         if reported == 0 {
@@ -237,29 +237,29 @@ impl Tls {
         Poll::Ready(Ok(reported))
     }
 
-    /// Says that nothing more will be written.
+    /// Sends `close_notify` and shuts down the sending side.
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.closing {
             self.closing = true;
-            // Where it cannot be said any more there is nobody to hear it.
+            // Fails only if the stream has failed already.
             let _ = self.process_held(WriteAction::CloseNotify);
         }
         ready!(self.poll_flush(cx))?;
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 
-    /// The connection underneath.
+    /// The underlying connection.
     pub(crate) fn stream(&self) -> &TcpStream {
         &self.stream
     }
 
-    /// Makes closing a reset.
+    /// Makes closing reset the connection.
     pub(crate) fn close_by_reset(&self) {
-        // Fails only when the connection is gone already.
+        // Fails only if the connection is closed already.
         let _ = self.stream.set_zero_linger();
     }
 
-    /// Sends what waits to be sent.
+    /// Writes pending ciphertext.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.flushed < self.outgoing.len() {
             match ready!(Pin::new(&mut self.stream).poll_write(cx, &self.outgoing[self.flushed..]))? {
@@ -273,9 +273,9 @@ impl Tls {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads once and takes what that completes: up to `room` bytes into `buffer`, the rest is held.
+    /// Reads once and decrypts complete records: up to `room` bytes go to `buffer`, the rest is kept.
     fn poll_receive(&mut self, cx: &mut Context<'_>, buffer: &mut Vec<u8>, room: usize) -> Poll<io::Result<()>> {
-        // What is read and has no room stays in memory: not more of it than one record.
+        // Bound the plaintext that may not fit `buffer` to one record.
         let max = room.clamp(RECORD, MAX_PLAINTEXT) + RECORD_OVERHEAD;
         let room = buffer.len() + room;
         if self.incoming.is_empty() {
@@ -311,7 +311,7 @@ impl Tls {
         self.try_flush(cx)
     }
 
-    /// Sends what TLS itself has to say, as far as the kernel takes it; the rest goes with what comes next.
+    /// Writes TLS messages as far as the kernel accepts them. The rest is written later.
     fn try_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.poll_flush(cx) {
             Poll::Pending => Poll::Ready(Ok(())),
@@ -319,8 +319,8 @@ impl Tls {
         }
     }
 
-    /// Takes ciphertext: plaintext goes to `buffer` up to a length of `most`, and is held beyond it. How many bytes are done
-    /// with.
+    /// Decrypts records: plaintext goes to `buffer` up to a length of `max`, the rest is kept. Returns the number of
+    /// bytes consumed.
     fn decrypt(&mut self, bytes: &mut [u8], buffer: &mut Vec<u8>, max: usize) -> usize {
         let Self { side, plain, outgoing, .. } = self;
         let processed = side.process(bytes, outgoing, WriteAction::None, |payload| {
@@ -333,7 +333,8 @@ impl Tls {
         consumed
     }
 
-    /// Takes what is held of the ciphertext and then does what is to be done. How many bytes were encrypted into.
+    /// Processes the buffered ciphertext, then performs `action`. Returns the number of ciphertext bytes produced by
+    /// it.
     fn process_held(&mut self, action: WriteAction<'_>) -> io::Result<usize> {
         let Self { side, plain, outgoing, incoming, .. } = self;
         let processed = side.process(incoming, outgoing, action, |payload| plain.extend_from_slice(payload));

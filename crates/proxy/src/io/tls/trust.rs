@@ -1,4 +1,4 @@
-//! Whom the gateway believes to be an instance.
+//! Verification of instances' certificates.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::listener::PROVIDER;
 
-/// Authorities that this system believes, or, in an image that has none, those that browsers do.
+/// The system's authorities, or those of browsers in an image that has none.
 static SYSTEM: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -23,8 +23,7 @@ static SYSTEM: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
     Arc::new(roots)
 });
 
-/// Believes what an authority vouches for, and certificates that are themselves on the list: one that an instance has
-/// signed for itself is its own authority.
+/// Trusts certificates signed by an authority, and certificates that are listed themselves, such as self-signed ones.
 #[derive(Debug)]
 pub(super) struct Trust {
     authorities: Option<Arc<WebPkiServerVerifier>>,
@@ -32,12 +31,12 @@ pub(super) struct Trust {
 }
 
 impl Trust {
-    /// Believes the system's authorities.
+    /// Trusts the system's authorities.
     pub(super) fn system() -> Result<Self, String> {
         Ok(Self { authorities: Some(verifier(Arc::clone(&SYSTEM))?), listed: Vec::new() })
     }
 
-    /// Believes these authorities and certificates.
+    /// Trusts these authorities and certificates.
     pub(super) fn listed(listed: Vec<CertificateDer<'static>>) -> Result<Self, String> {
         let mut roots = RootCertStore::empty();
         let (known, _) = roots.add_parsable_certificates(listed.iter().cloned());
@@ -47,12 +46,12 @@ impl Trust {
         Ok(Self { authorities: Some(verifier(Arc::new(roots))?), listed })
     }
 
-    /// Believes everybody.
+    /// Accepts every certificate.
     pub(super) fn insecure() -> Self {
         Self { authorities: None, listed: Vec::new() }
     }
 
-    /// Whether the certificate itself is on the list, is for this name and has not expired.
+    /// Returns true if the certificate itself is listed, valid for this name and not expired.
     fn is_pinned(&self, certificate: &CertificateDer<'_>, name: &ServerName<'_>, now: UnixTime) -> bool {
         self.listed.contains(certificate)
             && ParsedCertificate::try_from(certificate).is_ok_and(|parsed| verify_server_name(&parsed, name).is_ok())

@@ -6,7 +6,7 @@ use tokio::net::{TcpListener, TcpSocket};
 
 use super::*;
 
-/// A client that does not block and has little room, and the gateway's end, with as much in it as the kernel takes.
+/// A non-blocking client with a small receive buffer, and the gateway's end, filled until the kernel accepts no more.
 async fn full() -> (std::net::TcpStream, Socket) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpSocket::new_v4().unwrap();

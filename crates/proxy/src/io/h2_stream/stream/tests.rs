@@ -5,7 +5,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 use crate::io::h2_stream::permit::StreamPermits;
 
-/// A stream to an instance, on a connection that nobody drives any more.
+/// A stream to an instance, on a connection that is no longer driven.
 fn abandoned() -> H2Stream {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
