@@ -1,4 +1,4 @@
-//! What the gateway tells of itself: its log, access logs, metrics, and the latest exchanges.
+//! Telemetry: the log, access logs, metrics and the latest exchanges.
 
 pub(crate) mod access_log;
 pub(crate) mod log;

@@ -1,5 +1,5 @@
-//! Access log lines on their way from the workers to a file or pipe. A worker never waits for it: a sink that is slow or
-//! full costs lines, which are counted, and no request.
+//! Access logs: carries lines from the workers to a file or pipe. Workers never wait: if an output is slow or full,
+//! lines are dropped and counted.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -20,19 +20,19 @@ use crate::telemetry::log::Log;
 mod loss;
 mod output;
 
-/// Bytes that may wait per worker and sink; beyond it lines are dropped and counted.
+/// Most pending bytes per worker and sink. Lines beyond that are dropped and counted.
 const MAX_PENDING: usize = 1 << 20;
-/// Waiting bytes at which the writer is called before its nap is over.
+/// Pending bytes at which the writer is woken before `BATCH_INTERVAL` is over.
 const WAKE_THRESHOLD: usize = MAX_PENDING / 8;
-/// What the writer sleeps between two batches, so that busy workers wake it seldom.
+/// Pause of the writer between batches, so that busy workers rarely have to wake it.
 const BATCH_INTERVAL: Duration = Duration::from_millis(20);
 
 /// One output of access logs.
 pub(crate) struct Sink {
     output: String,
-    /// One per worker.
+    /// One lane per worker.
     lanes: Box<[Mutex<PendingLines>]>,
-    /// Somebody has called the writer since it last looked.
+    /// The writer was woken since it last checked.
     notified: AtomicBool,
     finishing: AtomicBool,
     written: AtomicU64,
@@ -40,14 +40,14 @@ pub(crate) struct Sink {
     writer: Thread,
 }
 
-/// Lines of one worker that wait to be written.
+/// Pending lines of one worker.
 #[derive(Default)]
 struct PendingLines {
     bytes: Vec<u8>,
     lines: u64,
 }
 
-/// What is counted about an output of access logs.
+/// Counters of an access log output.
 #[derive(Clone, Debug, Serialize)]
 pub struct SinkStats {
     /// `stdout`, `stderr` or the path of a file.
@@ -58,7 +58,7 @@ pub struct SinkStats {
     pub dropped: u64,
 }
 
-/// All outputs, by name. They outlive reloads.
+/// All sinks by output. They outlive reloads.
 pub(crate) struct Sinks {
     workers: usize,
     log: Arc<Log>,
@@ -75,7 +75,7 @@ impl Sinks {
         Self { workers, log, open: Mutex::default() }
     }
 
-    /// The sink of an output; opens it where it is not open yet. An error says what is wrong.
+    /// Returns the sink of an output, which is opened if necessary. The error says what is wrong.
     pub(crate) fn open(&self, output: &str) -> Result<Arc<Sink>, String> {
         let mut open = self.open.lock();
         if let Some(opened) = open.get(output) {
@@ -87,7 +87,7 @@ impl Sinks {
         Ok(sink)
     }
 
-    /// Lets go of those that no snapshot uses any more; they end once their last line is written.
+    /// Drops the sinks that no snapshot uses. Their writers end once the last line is written.
     pub(crate) fn close_unused(&self) {
         self.open.lock().retain(|_, opened| Arc::strong_count(&opened.sink) > 2);
     }
@@ -102,7 +102,7 @@ impl Sinks {
         stats.collect()
     }
 
-    /// Lets the writers finish, but not for ever: the reader of a pipe may have stopped reading.
+    /// Waits for the writers to finish, for a limited time: the reader of a pipe may have stopped reading.
     pub(crate) fn finish(&self) {
         let open = self.open.lock();
         for opened in open.values() {
@@ -125,7 +125,7 @@ fn start(output: &str, workers: usize, log: &Arc<Log>) -> io::Result<OpenedSink>
         if let Ok(sink) = receiver.recv() {
             sink.run(&mut target);
         }
-        // Nobody waits if the gateway is not stopping.
+        // There is no receiver unless the gateway is stopping.
         let _ = done.send(());
     })?;
     let sink = Arc::new(Sink {
@@ -137,13 +137,13 @@ fn start(output: &str, workers: usize, log: &Arc<Log>) -> io::Result<OpenedSink>
         loss: Loss::new(output, Arc::clone(log)),
         writer: thread.thread().clone(),
     });
-    // The thread has only just begun and waits for it.
+    // The thread has just started and waits for this.
     let _ = handoff.send(Arc::clone(&sink));
     Ok(OpenedSink { sink, ended })
 }
 
 impl Sink {
-    /// The writer's life.
+    /// The loop of the writer.
     fn run(self: Arc<Self>, target: &mut LogOutput) {
         let (mut batch, mut watch) = (PendingLines::default(), LossWatch::default());
         loop {
@@ -171,12 +171,12 @@ impl Sink {
         }
     }
 
-    /// Whether nothing more will come: the gateway stops, or no snapshot uses it any more.
+    /// Returns true if no more lines will come: the gateway is stopping, or no snapshot uses the sink.
     fn is_closing(self: &Arc<Self>) -> bool {
         self.finishing.load(Ordering::Acquire) || Arc::strong_count(self) == 1
     }
 
-    /// Hands lines over unless the writer is just taking some; then they stay in `lines`.
+    /// Hands lines over, unless the writer holds the lane at this moment. They stay pending then.
     fn try_push(&self, worker: usize, pending: &mut PendingLines) {
         if let Some(lane) = self.lanes.get(worker).and_then(Mutex::try_lock) {
             self.push(lane, pending);
@@ -197,7 +197,7 @@ impl Sink {
         }
         let wake = before < WAKE_THRESHOLD && lane.bytes.len() >= WAKE_THRESHOLD;
         drop(lane);
-        // Read first: the word is shared, and nearly always set already while there is traffic.
+        // Read first: the flag is shared, and nearly always set while there is traffic.
         if wake || (!self.notified.load(Ordering::Relaxed) && !self.notified.swap(true, Ordering::SeqCst)) {
             self.writer.unpark();
         }
@@ -211,7 +211,7 @@ impl PendingLines {
     }
 }
 
-/// A worker's own lines, until they are handed over.
+/// A worker's lines until they are handed over to their sinks.
 pub(crate) struct LogBuffer {
     worker: usize,
     pending: RefCell<Vec<(Arc<Sink>, PendingLines)>>,
@@ -222,7 +222,7 @@ impl LogBuffer {
         Self { worker, pending: RefCell::default() }
     }
 
-    /// Lets `format` append one line and hands it over.
+    /// Appends the line that `format` writes, and hands it over.
     pub(crate) fn write(&self, sink: &Arc<Sink>, format: impl FnOnce(&mut Vec<u8>)) {
         let mut pending = self.pending.borrow_mut();
         let at = pending.iter().position(|(known, _)| Arc::ptr_eq(known, sink)).unwrap_or_else(|| {
@@ -235,7 +235,7 @@ impl LogBuffer {
         sink.try_push(self.worker, lane);
     }
 
-    /// Hands over what is left, and forgets sinks for which nothing is.
+    /// Hands over the remaining lines, and drops sinks that have none.
     pub(crate) fn flush(&self) {
         self.pending.borrow_mut().retain_mut(|(sink, lane)| {
             if lane.lines > 0 {
@@ -247,7 +247,7 @@ impl LogBuffer {
 }
 
 impl Drop for LogBuffer {
-    /// The last ones wait for the writer: there is no later time to hand them over.
+    /// Waits for the lane to hand over the last lines, as there is no later chance.
     fn drop(&mut self) {
         for (sink, lane) in self.pending.get_mut() {
             if let Some(shared) = sink.lanes.get(self.worker).filter(|_| lane.lines > 0) {

@@ -1,4 +1,4 @@
-//! Log records on their way to Python: bounded, and never waited for.
+//! The gateway's log: a bounded queue of records that Python reads.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,27 +10,27 @@ use pylae_core::service::Change;
 use serde::Serialize;
 use tracing::debug;
 
-/// Records kept until they are read; beyond it they are dropped and counted.
+/// Most records kept until they are read. Records beyond that are dropped and counted.
 const CAPACITY: usize = 4096;
 
-/// One line of the log.
+/// One record of the log.
 #[derive(Clone, Debug, Serialize)]
 pub struct Record {
     /// `info`, `warning` or `error`.
     pub level: &'static str,
     /// What happened, in `snake_case`.
     pub event: &'static str,
-    /// Sentence for people.
+    /// A sentence for people.
     pub message: String,
 }
 
-/// Time between two records of what anybody can cause at any rate.
+/// Shortest time between two records of an event that clients can cause at any rate.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Something that anybody can cause at any rate, of which the log tells once in a while.
+/// Rate-limits the records of an event that clients can cause at any rate.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals {
-    /// When it was told last, in nanoseconds; 0 for never.
+    /// When the last record was written, in nanoseconds, or 0 if none was.
     last: AtomicU64,
     suppressed: AtomicU64,
 }
@@ -39,7 +39,7 @@ impl Refusals {
     pub(crate) fn report(&self, log: &Log, now: Instant, event: &'static str, what: impl FnOnce() -> String) {
         let last = self.last.load(Ordering::Relaxed);
         let early = last > 0 && now.since(Instant::from_nanos(last)) < REPORT_INTERVAL;
-        // Of two threads at the same moment one tells.
+        // Of two threads at the same moment only one writes.
         let won = || self.last.compare_exchange(last, now.as_nanos(), Ordering::Relaxed, Ordering::Relaxed).is_ok();
         if early || !won() {
             self.suppressed.fetch_add(1, Ordering::Relaxed);
@@ -53,7 +53,7 @@ impl Refusals {
     }
 }
 
-/// Records waiting to be read.
+/// The queue of records waiting to be read.
 #[derive(Debug, Default)]
 pub struct Log {
     state: Mutex<State>,
@@ -68,7 +68,7 @@ struct State {
 }
 
 impl Log {
-    /// Writes a record, or counts it as dropped if nobody has read the others. Never waits for a reader.
+    /// Writes a record, or counts it as dropped if the queue is full. Never waits for a reader.
     pub fn write(&self, level: &'static str, event: &'static str, message: String) {
         let mut state = self.state.lock();
         if state.records.len() == CAPACITY {
@@ -79,7 +79,7 @@ impl Log {
         self.filled.notify_one();
     }
 
-    /// One line for each change of state of a service.
+    /// Writes one record for each change of a service's state.
     pub(crate) fn write_changes(&self, changes: impl IntoIterator<Item = Change>) {
         for change in changes {
             debug!(%change, "health changed");
@@ -88,7 +88,7 @@ impl Log {
         }
     }
 
-    /// Takes all records, waiting up to `patience` for the first. `None` once the log is closed and read.
+    /// Takes all records, waiting up to `patience` for the first. Returns None once the log is closed and empty.
     pub(crate) fn read(&self, patience: Duration) -> Option<Vec<Record>> {
         let mut state = self.state.lock();
         if state.records.is_empty() && !state.closed {

@@ -1,5 +1,5 @@
-//! What is counted by route and service, from start to stop: one block per worker, merged when read, handed over at a
-//! reload by the names of route and service.
+//! Metrics by route and service, from start to stop. Each worker counts in a block of its own, and blocks are merged
+//! when read. Series outlive reloads by the names of route and service.
 
 mod counter;
 mod exposition;

@@ -1,5 +1,5 @@
-//! The latest exchanges, for people who look: a few of each second always, nearly all while somebody watches. Per worker,
-//! bounded, and paid for only by the exchanges that are kept.
+//! The latest exchanges, for the dashboard and the command line. Each worker keeps a few per second, and nearly all
+//! while they are being watched. Memory is bounded, and only exchanges that are kept cost anything.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -10,32 +10,32 @@ use parking_lot::Mutex;
 
 use crate::telemetry::metrics::Counter;
 
-/// Exchanges that a worker keeps in a second when nobody looks.
+/// Exchanges that a worker keeps per second normally.
 const UNWATCHED_RATE: u32 = 64;
-/// And while somebody watches.
+/// Exchanges that a worker keeps per second while they are being watched.
 const WATCHED_RATE: u32 = 2048;
-/// Exchanges kept per worker.
+/// Most exchanges kept per worker.
 const CAPACITY: usize = 1024;
-/// Bytes kept per worker.
+/// Most bytes kept per worker.
 const CAPACITY_BYTES: usize = 1 << 20;
-/// Longest description of an exchange.
+/// Longest line of an exchange in bytes.
 const MAX_LINE: usize = 1 << 14;
-/// How long a look keeps somebody watching, in seconds.
+/// How long a read counts as watching, in seconds.
 const WATCH_SECONDS: u64 = 5;
 
-/// A worker's own side.
+/// The writing half, owned by a worker.
 #[derive(Default)]
 pub(crate) struct RecentExchanges {
     left: Cell<u32>,
     ring: Arc<RecentRing>,
 }
 
-/// What a worker keeps and others read.
+/// The kept exchanges of a worker, for readers.
 #[derive(Debug, Default)]
 pub(crate) struct RecentRing {
     lines: Mutex<RecentLines>,
     passed_over: Counter,
-    /// Second of the engine's clock up to which somebody watches.
+    /// Second of the engine's clock until which the exchanges are being watched.
     watched: AtomicU64,
 }
 
@@ -43,36 +43,36 @@ pub(crate) struct RecentRing {
 struct RecentLines {
     lines: VecDeque<Box<str>>,
     bytes: usize,
-    /// Ordinal of the next one.
+    /// Ordinal of the next exchange.
     next: u64,
 }
 
-/// Exchanges, the older ones first within each worker.
+/// Exchanges, oldest first within each worker.
 #[derive(Debug, Default)]
 pub struct Exchanges {
-    /// Each a JSON object, as access logs describe them.
+    /// One JSON object each, as in access logs.
     pub lines: Vec<Box<str>>,
-    /// Where the next look goes on, per worker.
+    /// Cursors for the next read, per worker.
     pub cursors: Vec<u64>,
-    /// Exchanges since the given cursors that were kept no longer.
+    /// Exchanges since the given cursors that were dropped.
     pub missed: u64,
     /// Exchanges since the start that were never kept.
     pub passed_over: u64,
 }
 
 impl RecentExchanges {
-    /// It keeps exchanges in `lane`.
+    /// Keeps exchanges in `ring`.
     pub(crate) fn new(ring: Arc<RecentRing>) -> Self {
         Self { left: Cell::new(UNWATCHED_RATE), ring }
     }
 
-    /// Allows as many in the second that begins as somebody wants to see.
+    /// Resets the number of exchanges to keep at the beginning of a second.
     pub(crate) fn refill(&self, now: u64) {
         let watched = self.ring.watched.load(Ordering::Relaxed) >= now;
         self.left.set(if watched { WATCHED_RATE } else { UNWATCHED_RATE });
     }
 
-    /// Keeps what `describe` writes, if it is wanted.
+    /// Keeps the line that `describe` writes, if the number for this second is not used up.
     pub(crate) fn keep(&self, describe: impl FnOnce(&mut Vec<u8>)) {
         let left = self.left.get();
         if left == 0 {
@@ -101,8 +101,8 @@ impl RecentLines {
 }
 
 impl Exchanges {
-    /// Adds what a worker has kept since the exchange with the ordinal `after`, at most the latest `most`. `watch` at a
-    /// second of the engine's clock has it keep more from then on.
+    /// Adds the latest exchanges of a worker from the ordinal `after` on, at most `max`. `watch`, a second of the
+    /// engine's clock, marks them as being watched from then on.
     pub(crate) fn read(&mut self, ring: &RecentRing, after: u64, max: usize, watch: Option<u64>) {
         if let Some(now) = watch {
             ring.watched.store(now + WATCH_SECONDS, Ordering::Relaxed);

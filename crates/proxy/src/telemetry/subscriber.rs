@@ -1,4 +1,4 @@
-//! What the data plane does, step by step, on standard error, for those who debug it. Off unless `PYLAE_LOG` asks for it.
+//! Debug output of the data plane on standard error. Off unless the variable `PYLAE_LOG` is set.
 
 use std::io;
 
@@ -8,26 +8,26 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt;
 use tracing_subscriber::prelude::*;
 
-/// The variable of the environment that says what is written.
+/// The environment variable with the filter.
 const VARIABLE: &str = "PYLAE_LOG";
-/// Where `h2` writes paths with their queries, and credentials of authorities, if they are malformed. Never below `info`.
+/// The target under which `h2` writes malformed requests, with queries and credentials. Never below `info`.
 const REVEALING: &str = "h2::server";
 
-/// Has events written as the environment asks. The first engine of the process decides: later ones find it done.
+/// Installs the subscriber as the environment says. Only the first engine of a process does this.
 pub(crate) fn install() -> Result<(), Vec<Problem>> {
     let Some(wanted) = std::env::var_os(VARIABLE).filter(|wanted| !wanted.is_empty()) else { return Ok(()) };
     let targets = read(&wanted.to_string_lossy()).map_err(|problem| vec![problem])?;
     let written = fmt::layer()
         .with_writer(io::stderr)
         .with_thread_names(true)
-        // It would panic where standard error is closed.
+        // This would panic if standard error is closed.
         .log_internal_errors(false);
-    // Fails where something else listens already.
+    // Fails if another subscriber is installed already.
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(written).with(targets));
     Ok(())
 }
 
-/// Levels by target: `debug`, or `pylae_proxy=debug,h2=info`.
+/// Parses levels by target, as in `debug` or `pylae_proxy=debug,h2=info`.
 fn read(wanted: &str) -> Result<Targets, Problem> {
     let mut targets = Targets::new();
     for part in wanted.split(',').map(str::trim) {

@@ -1,4 +1,4 @@
-//! Lines of access logs that were lost, as the gateway's log tells of them: when it begins, and how many when it is over.
+//! Reports lost access log lines in the gateway's log: when the loss begins and, once it is over, how many were lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -6,21 +6,21 @@ use std::time::{Duration, Instant};
 
 use crate::telemetry::log::Log;
 
-/// How long no line must be lost until it is over: an output that now takes lines and now does not is told of once.
+/// The loss is over if no line was lost for this time, so that an intermittent loss is reported once.
 const QUIET_PERIOD: Duration = Duration::from_secs(5);
 
-/// What was lost of one output.
+/// The lost lines of one output.
 pub(super) struct Loss {
     output: String,
     log: Arc<Log>,
     lost: AtomicU64,
-    /// It has begun, was told, and is not over.
+    /// A loss was reported and is not over.
     losing: AtomicBool,
-    /// What had been lost when the latest that is over was told.
+    /// Number of lost lines when the end of the last loss was reported.
     reported: AtomicU64,
 }
 
-/// What the writer saw when it last looked.
+/// The state at the writer's last check.
 #[derive(Default)]
 pub(super) struct LossWatch {
     lost: u64,
@@ -39,13 +39,13 @@ impl Loss {
         self.lost.load(Ordering::Relaxed)
     }
 
-    /// Counts lost lines. Any thread may say so, a worker too, because the writer may be the one that is stuck.
+    /// Counts lost lines and reports the beginning of a loss. Called by any thread, because the writer may be blocked.
     pub(super) fn add(&self, lines: u64) {
         if lines == 0 {
             return;
         }
         self.lost.fetch_add(lines, Ordering::AcqRel);
-        // Read first: the word is shared, and set already while lines are lost.
+        // Read first: the flag is shared, and already set while lines are lost.
         if !self.losing.load(Ordering::Relaxed) && !self.losing.swap(true, Ordering::AcqRel) {
             let message =
                 format!("lines of the access log {} are being lost: it takes none, or too slowly", self.output);
@@ -53,7 +53,7 @@ impl Loss {
         }
     }
 
-    /// Looks whether it is over: lines were written and none was lost for a while. Only the writer does.
+    /// Checks whether the loss is over: lines were written and none was lost for a while. Called by the writer only.
     pub(super) fn check(&self, watch: &mut LossWatch, written: u64, now: impl FnOnce() -> Instant) {
         if !self.losing.load(Ordering::Acquire) {
             return;
@@ -70,7 +70,7 @@ impl Loss {
         }
     }
 
-    /// Tells what is left to be told when the output ends.
+    /// Reports a loss that is not over when the output ends.
     pub(super) fn end(&self) {
         if self.losing.load(Ordering::Acquire) {
             self.report_end("ends");
@@ -78,7 +78,7 @@ impl Loss {
     }
 
     fn report_end(&self, what: &str) {
-        // Before the count is read: what is lost from now on begins anew.
+        // Before the count is read: lines lost from now on are a new loss.
         self.losing.store(false, Ordering::Release);
         let lost = self.lost();
         let count = lost - self.reported.swap(lost, Ordering::AcqRel);

@@ -1,4 +1,4 @@
-//! Where lines of an access log are written, as far as it takes them.
+//! The output of an access log: standard output, standard error, a file or a pipe.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -10,32 +10,32 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-/// How often an idle writer looks whether it is still needed.
+/// How often an idle writer checks whether it is still needed.
 pub(super) const IDLE_INTERVAL: Duration = Duration::from_secs(1);
-/// How long the end waits for lines to be written.
+/// How long a stop waits for the last lines to be written.
 pub(super) const FINAL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Who may read a log file: it names people.
+/// Mode of log files, which are not world-readable because they contain personal data.
 const MODE: u32 = 0o640;
 
-/// Where lines are written, as they are: what is left of a line after a short write must be known.
+/// An output without buffering, so that the rest of a line is known after a short write.
 pub(super) struct LogOutput {
     pub(super) kind: OutputKind,
-    /// The rest of a line of which some was written. It goes first, so that no line begins in the middle of another.
+    /// The rest of a line that was partly written. It is written first, so that lines are never interleaved.
     pub(super) partial: Vec<u8>,
 }
 
 pub(super) enum OutputKind {
     Stdout,
     Stderr,
-    /// No file while a pipe has no reader: opening it would mean waiting for one.
+    /// A file or pipe. There is no `file` while a pipe has no reader, because opening it would block.
     File {
         path: String,
         file: Option<File>,
     },
 }
 
-/// What became of lines.
+/// How many lines were written and dropped.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct WriteResult {
     pub(super) written: u64,
@@ -52,12 +52,12 @@ impl LogOutput {
         Ok(Self { kind, partial: Vec::new() })
     }
 
-    /// Writes lines as far as the output takes them. Where it has no room it is waited for until `given_up`.
+    /// Writes lines as far as the output accepts them. Waits for a full output until `is_closing`.
     pub(super) fn write(&mut self, lines: &[u8], count: u64, is_closing: &dyn Fn() -> bool) -> WriteResult {
         let mut result = WriteResult::default();
         let reopened = self.kind.reopen_if_rotated();
         if reopened != Some(false) && !self.partial.is_empty() {
-            // The file with its beginning is gone.
+            // The file with the start of the line is no longer open.
             self.partial.clear();
             result.dropped += 1;
         }
@@ -88,8 +88,8 @@ impl LogOutput {
 }
 
 impl OutputKind {
-    /// Opens the file that has the name now, if that is another one: renamed or removed, as log rotation does, it is the name
-    /// that decides where lines go. Whether it was another one; none if there is nothing to write to.
+    /// Reopens the file if its path now names another one, as after log rotation. Returns true if it did, or None if
+    /// there is nothing to write to.
     fn reopen_if_rotated(&mut self) -> Option<bool> {
         let Self::File { path, file } = self else { return Some(false) };
         let named = std::fs::metadata(&*path).ok().map(|named| (named.dev(), named.ino()));
@@ -101,7 +101,7 @@ impl OutputKind {
         file.is_some().then_some(true)
     }
 
-    /// Writes as much of `bytes` as it can. The number of bytes written.
+    /// Writes as much of `bytes` as possible. Returns the number of bytes written.
     fn write(&self, bytes: &[u8], is_closing: &dyn Fn() -> bool) -> usize {
         let (stdout, stderr) = (io::stdout(), io::stderr());
         let output = match self {
@@ -123,7 +123,7 @@ impl OutputKind {
     }
 }
 
-/// Waits until a pipe or terminal that does not block takes more. False: it is given up.
+/// Waits until a non-blocking pipe or terminal accepts more. Returns false once the output is closing.
 fn wait_writable(output: BorrowedFd<'_>, is_closing: &dyn Fn() -> bool) -> bool {
     loop {
         let last = is_closing();
@@ -139,7 +139,7 @@ fn wait_writable(output: BorrowedFd<'_>, is_closing: &dyn Fn() -> bool) -> bool 
     }
 }
 
-/// Opens a file, never waiting for the reader of a pipe: none while it has none.
+/// Opens a file for appending. Returns None for a pipe without a reader, instead of waiting for one.
 fn append(path: &str) -> io::Result<Option<File>> {
     let mut options = OpenOptions::new();
     options.append(true).create(true).mode(MODE).custom_flags(OFlags::NONBLOCK.bits().cast_signed());

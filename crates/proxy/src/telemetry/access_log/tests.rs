@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use super::output::{OutputKind, WriteResult};
 use super::*;
 
-/// A target that holds little and does not block, and what was written to it.
+/// A non-blocking output with a small buffer, and its other end.
 fn narrow() -> (LogOutput, UnixStream) {
     let (near, far) = UnixStream::pair().unwrap();
     near.set_nonblocking(true).unwrap();
@@ -18,12 +18,12 @@ fn narrow() -> (LogOutput, UnixStream) {
 
 fn read(far: &mut UnixStream) -> String {
     let mut bytes = Vec::new();
-    // Ends with what is there: nothing more is an error of a socket that does not block.
+    // A non-blocking socket fails once all that is there was read.
     let _ = far.read_to_end(&mut bytes);
     String::from_utf8(bytes).unwrap()
 }
 
-/// Lines of 1000 bytes that say their number.
+/// Numbered lines of 1000 bytes.
 fn lines(numbers: std::ops::Range<u32>) -> Vec<u8> {
     numbers.flat_map(|number| format!("{number:0>999}\n").into_bytes()).collect()
 }
@@ -35,7 +35,7 @@ fn a_line_that_was_written_in_part_is_completed_before_the_next() {
     let first = target.write(&lines(0..4000), 4000, &is_closing);
     assert!(!target.partial.is_empty(), "the output was to be full in the middle of a line");
     assert_eq!(first.written + first.dropped, 3999);
-    // Still full: the rest stays, and nothing comes in between.
+    // Still full: the rest stays, and nothing is written before it.
     assert_eq!(target.write(&lines(4000..4002), 2, &is_closing), WriteResult { written: 0, dropped: 2 });
     let mut text = read(&mut far);
     assert_eq!(target.write(&lines(4002..4004), 2, &is_closing), WriteResult { written: 3, dropped: 0 });
@@ -68,7 +68,7 @@ fn the_rest_of_a_line_does_not_go_to_another_file() {
     let OutputKind::File { path: new, file } = other.0.kind else { unreachable!() };
     let OutputKind::File { path, .. } = &mut target.kind else { unreachable!() };
     *path = new;
-    // A socket cannot be opened by its name: what matters is that the torn line is given up with its file.
+    // A socket cannot be opened by its path. What matters is that the partial line is dropped with its file.
     assert_eq!(target.write(&lines(0..1), 1, &|| true), WriteResult { written: 0, dropped: 2 });
     assert!(target.partial.is_empty());
     drop(file);

@@ -1,8 +1,8 @@
-//! A number that one thread writes and others may read.
+//! A counter with one writer and many readers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A number that one thread writes and others may read.
+/// A counter that one thread writes and others may read.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
 
@@ -11,7 +11,7 @@ impl Counter {
         Self(AtomicU64::new(0))
     }
 
-    /// Adds without a locked instruction: there is one writer.
+    /// Adds without a locked instruction, because there is one writer.
     #[inline]
     pub(crate) fn add(&self, n: u64) {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! All figures as a page that Prometheus reads (text format 0.0.4).
+//! All metrics in the Prometheus text format 0.0.4.
 
 use pylae_core::limit::Limiter;
 use pylae_core::service::breaker::BreakerState;
@@ -13,27 +13,27 @@ use super::series::{CACHE, CLASSES, Figures, method_name};
 use super::stats::Stats;
 use super::totals::Totals;
 
-/// Counts of two kinds, with their labels.
+/// Two counts with their labels.
 type Kinds = [(&'static str, u64); 2];
-/// States that an instance can be in.
+/// The states of an instance.
 const INSTANCE_STATES: [&str; 4] = ["up", "down", "ejected", "draining"];
-/// States that a breaker can be in.
+/// The states of a breaker.
 const BREAKER_STATES: [(&str, BreakerState); 3] =
     [("closed", BreakerState::Closed), ("half_open", BreakerState::HalfOpen), ("open", BreakerState::Open)];
 
-/// What a page is made of.
+/// The input of a page.
 pub(crate) struct MetricsView<'a> {
     pub(crate) stats: &'a Stats,
     pub(crate) reading: &'a MetricsReading,
     pub(crate) process: Process,
     pub(crate) workers: usize,
     pub(crate) hooks: &'a [HookFigures],
-    /// Moments in seconds since the Unix epoch.
+    /// When the engine was started, in seconds since the Unix epoch.
     pub(crate) started: f64,
     pub(crate) last_applied: f64,
 }
 
-/// The page.
+/// Writes the page.
 pub(crate) fn expose(view: &MetricsView<'_>) -> String {
     let mut page = Page::default();
     page.routes(&view.reading.routes);
@@ -92,7 +92,7 @@ impl Page {
         self.by_kind((name, help, "request"), routes, lost);
     }
 
-    /// A counter of two kinds, which `label` tells apart.
+    /// A counter family with two values of `label`.
     fn by_kind(&mut self, of: (&str, &str, &str), routes: &[(Names, Figures)], counts: impl Fn(&Figures) -> Kinds) {
         let (name, help, label) = of;
         self.family(name, COUNTER, help);
@@ -121,7 +121,7 @@ impl Page {
         tallies().for_each(|(labels, tally)| self.sample(name, &labels, tally.bytes_out));
     }
 
-    /// A counter of each route; one that is zero is left out.
+    /// A counter family with a sample per route. Zeros are left out.
     fn per_route(&mut self, name: &str, help: &str, routes: &[(Names, Figures)], count: impl Fn(&Figures) -> u64) {
         self.family(name, COUNTER, help);
         for (labels, figures) in labelled(routes).filter(|(_, figures)| count(figures) > 0) {
@@ -218,7 +218,7 @@ impl Page {
         self.per_service(services, name, COUNTER, "Retries that it refused.", |service| service.retries_refused);
     }
 
-    /// A family with a sample of each service.
+    /// A family with a sample per service.
     fn per_service(
         &mut self,
         services: &[ServiceStats],
@@ -263,7 +263,7 @@ impl Page {
         );
     }
 
-    /// By the names that every Prometheus client library gives them.
+    /// The process metrics under the names that all Prometheus client libraries use.
     fn process(&mut self, view: &MetricsView<'_>) {
         let Process { cpu, resident, descriptors, most_descriptors, threads } = view.process;
         self.optional("process_cpu_seconds_total", COUNTER, "Processor time of this process, user and system.", cpu);
@@ -274,19 +274,19 @@ impl Page {
     }
 }
 
-/// Figures with the labels of their route.
+/// The figures of each route with its labels.
 fn labelled(routes: &[(Names, Figures)]) -> impl Iterator<Item = ([(&str, &str); 2], &Figures)> {
     routes.iter().map(|((route, service), figures)| ([("route", &**route), ("service", &**service)], figures))
 }
 
-/// Instances with their labels.
+/// The instances with their labels.
 fn instances(services: &[ServiceStats]) -> impl Iterator<Item = ([(&str, &str); 2], &InstanceStats)> {
     services.iter().flat_map(|service| {
         service.instances.iter().map(|one| ([("service", &*service.name), ("instance_url", &*one.url)], one))
     })
 }
 
-/// Service, instance, and state of each breaker; no instance where it is the service's.
+/// Service, instance and state of each breaker. The instance is empty for the breaker of a service.
 fn breakers(services: &[ServiceStats]) -> impl Iterator<Item = (&str, &str, BreakerState)> {
     services.iter().flat_map(|service| {
         let whole = service.breaker.as_ref().map(|breaker| (&*service.name, "", breaker.state));

@@ -1,5 +1,5 @@
-//! Durations in buckets: fine enough for quantiles good to 5 % from 10 µs to 100 s, with decimal bounds, so that what a
-//! page shows below 0.1 s is exactly what took no longer.
+//! Histograms of durations. The buckets are fine enough for quantiles within 5 % from 10 µs to 100 s. Their bounds are
+//! decimal, so that the coarser buckets of the Prometheus page are exact.
 
 use std::time::Duration;
 
@@ -8,19 +8,20 @@ use super::counter::Counter;
 /// Upper bound of the first bucket in nanoseconds.
 const FIRST: u64 = 10_000;
 const DECADES: usize = 7;
-/// Buckets of a decade: tenths up to 2, fifths up to 5, halves up to 10. None is wider than a tenth of its lower bound.
+/// Buckets of a decade: steps of 1/10 up to 2, 1/5 up to 5, 1/2 up to 10. None is wider than a tenth of its lower
+/// bound.
 const PARTS: [(usize, u64); 3] = [(10, 10), (15, 5), (10, 2)];
 const PER_DECADE: usize = PARTS[0].0 + PARTS[1].0 + PARTS[2].0;
-/// Number of buckets, with one below and one above the decades.
+/// Number of buckets, including one below and one above the decades.
 pub(crate) const BUCKETS: usize = DECADES * PER_DECADE + 2;
 
-/// Upper bounds in nanoseconds, inclusive, of all buckets but the last.
+/// Inclusive upper bounds in nanoseconds of all buckets but the last.
 static BOUNDS: [u64; BUCKETS - 1] = bounds();
 
 /// Values below `2^OCTAVE` are in the first bucket, those from `2^(OCTAVE + OCTAVES)` in the last.
 const OCTAVE: u32 = 13;
 const OCTAVES: u32 = 24;
-/// The bucket of the smallest value with this power of two and these four bits behind it.
+/// The bucket of the smallest value with a given power of two and the next four bits.
 static STARTS: [u8; OCTAVES as usize * 16] = starts();
 
 const fn bounds() -> [u64; BUCKETS - 1] {
@@ -59,7 +60,7 @@ const fn starts() -> [u8; OCTAVES as usize * 16] {
     starts
 }
 
-/// The bucket that a duration of so many nanoseconds belongs to.
+/// The bucket of a duration.
 #[inline]
 fn bucket(nanos: u64) -> usize {
     // Bounds are inclusive.
@@ -70,15 +71,15 @@ fn bucket(nanos: u64) -> usize {
     }
     let index = (power - OCTAVE) as usize * 16 + (value >> (power - 4)) as usize % 16;
     let Some(start) = STARTS.get(index) else { return BUCKETS - 1 };
-    // Two bounds at most lie between a value and the smallest that begins with the same bits. Counted rather than
-    // looped over, because a processor cannot guess how many.
+    // At most two bounds lie between a value and the smallest value with the same leading bits. Added without a
+    // loop, because the number of iterations would be unpredictable.
     let mut bucket = usize::from(*start);
     bucket += usize::from(BOUNDS.get(bucket).is_some_and(|bound| value >= *bound));
     bucket += usize::from(BOUNDS.get(bucket).is_some_and(|bound| value >= *bound));
     bucket
 }
 
-/// Durations that one worker counts.
+/// The durations counted by one worker.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct Histogram {
@@ -100,10 +101,10 @@ impl Histogram {
     }
 }
 
-/// Durations as they were read, possibly of several workers.
+/// Durations as read, possibly merged over workers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Durations {
-    /// Nanoseconds in all.
+    /// Sum in nanoseconds.
     sum: u64,
     buckets: Box<[u64; BUCKETS]>,
 }
@@ -133,19 +134,19 @@ impl Durations {
         self.buckets.iter().sum()
     }
 
-    /// Seconds in all.
+    /// Sum in seconds.
     pub(crate) fn sum(&self) -> f64 {
         Duration::from_nanos(self.sum).as_secs_f64()
     }
 
-    /// Mean in seconds; none of nothing.
+    /// Mean in seconds, or None if there are no durations.
     #[expect(clippy::cast_precision_loss, reason = "a mean of more than 2^52 durations may be rounded")]
     pub(crate) fn mean(&self) -> Option<f64> {
         let count = self.count();
         (count > 0).then(|| self.sum() / count as f64)
     }
 
-    /// How many took no longer than each of `bounds`, which are ascending, in nanoseconds, and bounds of buckets.
+    /// Cumulative counts for `bounds`, which must be ascending bucket bounds in nanoseconds.
     pub(crate) fn up_to(&self, bounds: impl IntoIterator<Item = u64>) -> impl Iterator<Item = u64> {
         let mut ahead = self.buckets.iter().zip(&BOUNDS).peekable();
         let mut passed = 0;
@@ -157,7 +158,7 @@ impl Durations {
         })
     }
 
-    /// The duration in seconds that a share of `q` (0–1) did not exceed, good to 5 % from 10 µs to 100 s; none of nothing.
+    /// The quantile `q` (0–1) in seconds, within 5 % from 10 µs to 100 s, or None if there are no durations.
     #[expect(clippy::cast_precision_loss, clippy::cast_sign_loss, reason = "a rank of more than 2^52 may be rounded")]
     pub(crate) fn quantile(&self, q: f64) -> Option<f64> {
         let count = self.count();
@@ -170,14 +171,14 @@ impl Durations {
         Some(middle(bucket) / 1e9)
     }
 
-    /// Those that came in addition since `earlier`, as pairs of bucket and count, and their sum in nanoseconds.
+    /// The growth since `earlier`: the sum in nanoseconds, and pairs of bucket and count.
     pub(crate) fn since<'a>(&'a self, earlier: &'a Self) -> (u64, impl Iterator<Item = (u8, u64)> + 'a) {
         let buckets = self.buckets.iter().zip(&*earlier.buckets).enumerate();
         let added = buckets.map(|(index, (now, before))| (index as u8, now.saturating_sub(*before)));
         (self.sum.saturating_sub(earlier.sum), added.filter(|(_, count)| *count > 0))
     }
 
-    /// Adds what [`Self::since`] said.
+    /// Adds a growth returned by [`Self::since`].
     pub(crate) fn put(&mut self, sum: u64, buckets: impl IntoIterator<Item = (u8, u64)>) {
         self.sum += sum;
         for (bucket, count) in buckets {
@@ -186,7 +187,7 @@ impl Durations {
     }
 }
 
-/// The value that stands for a bucket, in nanoseconds: as far from both its bounds, in proportion.
+/// The representative value of a bucket in nanoseconds, at equal relative distance from both bounds.
 #[expect(clippy::cast_precision_loss, reason = "bounds are far below 2^52")]
 fn middle(bucket: usize) -> f64 {
     let lower = bucket.checked_sub(1).map_or(BOUNDS[0] / 2, |below| BOUNDS[below]) as f64;

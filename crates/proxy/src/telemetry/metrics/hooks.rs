@@ -1,4 +1,4 @@
-//! What Python hooks cost and how they fare, as those that call them count it.
+//! Metrics of Python hooks, counted by their callers.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::page::{COUNTER, GAUGE, Page};
 
-/// What is known of the calls of a hook on a route.
+/// Counters of a hook on a route.
 #[derive(Clone, Debug, Serialize)]
 pub struct HookFigures {
     /// Name of the hook.
@@ -20,15 +20,15 @@ pub struct HookFigures {
     pub calls: u64,
     /// Calls that raised.
     pub failures: u64,
-    /// Calls that took longer than the hook may.
+    /// Calls that exceeded the hook's timeout.
     pub timeouts: u64,
-    /// Seconds that workers spent in it.
+    /// Seconds that workers spent in the hook.
     pub worker_seconds: f64,
-    /// Whether it runs elsewhere than it was meant to, because it took too long.
+    /// True if the hook was moved off the workers because it took too long.
     pub demoted: bool,
 }
 
-/// What the hooks of one name on a route come to.
+/// The sums of all hooks with one name on a route.
 #[derive(Default)]
 struct Sums {
     calls: u64,
@@ -39,7 +39,7 @@ struct Sums {
 }
 
 impl Page {
-    /// Hooks by route and name; one that is called at several places of a route is one line.
+    /// Hooks by route and name. A hook that a route calls several times is one sample.
     pub(super) fn hooks(&mut self, hooks: &[HookFigures]) {
         let mut sums: BTreeMap<(&str, &str), Sums> = BTreeMap::new();
         for one in hooks {

@@ -1,10 +1,10 @@
-//! How series are called.
+//! Names of series.
 
-/// Stands for the route and the service of an exchange that no route took.
+/// The route and service of exchanges that no route took.
 pub(crate) const NONE: &str = "(none)";
-/// Stands for the service of a route that has none: policies answer.
+/// The service of routes without one, where policies answer.
 pub(crate) const GATEWAY: &str = "(gateway)";
-/// Stands for all routes that have left the plan.
+/// The route of all series whose routes were removed from the plan.
 pub(super) const REMOVED: &str = "(removed)";
 
 /// Names of a route and its service.

@@ -1,10 +1,11 @@
-//! The text format of Prometheus (0.0.4), family by family.
+//! A writer of the Prometheus text format 0.0.4.
 
 use std::fmt::{Display, Write};
 
 use super::histogram::Durations;
 
-/// Upper bounds of durations as they are shown, in nanoseconds and seconds. Each is a bound of [`Durations`], so that counts are exact.
+/// Bucket bounds on the page, in nanoseconds and in seconds. Each is a bound of [`Durations`], so that counts are
+/// exact.
 const BOUNDS: [(u64, &str); 20] = [
     (20_000, "0.00002"),
     (50_000, "0.00005"),
@@ -38,7 +39,7 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// Begins a family of samples.
+    /// Writes the header of a family.
     pub(super) fn family(&mut self, name: &str, kind: &str, help: &str) {
         // Writing to a string cannot fail.
         let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
@@ -61,13 +62,13 @@ impl Page {
         let _ = writeln!(self.text, " {value}");
     }
 
-    /// A family of one sample.
+    /// Writes a family with one sample.
     pub(super) fn single(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
         self.family(name, kind, help);
         self.sample(name, &[], value);
     }
 
-    /// The same, if there is a value.
+    /// Writes a family with one sample, or none if there is no value.
     pub(super) fn optional(&mut self, name: &str, kind: &str, help: &str, value: Option<f64>) {
         self.family(name, kind, help);
         if let Some(value) = value {
@@ -78,10 +79,10 @@ impl Page {
     pub(super) fn histogram(&mut self, name: &str, labels: &[(&str, &str)], durations: &Durations) {
         let mut line = Self::default();
         line.sample(&format!("{name}_bucket"), labels, "");
-        // All but the closing bracket, and the blank and the end of the line behind it.
+        // Cut the closing bracket, the blank and the newline.
         let start = line.text.trim_end_matches(['}', ' ', '\n']);
         let (counts, count) = (durations.up_to(BOUNDS.map(|(nanos, _)| nanos)), durations.count());
-        // Most of the page is written here: piece by piece, without the machinery of formatting.
+        // Most of the page is written here, so avoid the cost of `format!`.
         let mut digits = itoa::Buffer::new();
         for ((_, bound), count) in BOUNDS.iter().zip(counts).chain([(&(0, "+Inf"), count)]) {
             for piece in [start, ",le=\"", bound, "\"} ", digits.format(count), "\n"] {
@@ -93,7 +94,7 @@ impl Page {
     }
 }
 
-/// Escapes what may not stand in the value of a label.
+/// Escapes a label value.
 fn escape(text: &str, out: &mut String) {
     let mut rest = text;
     while let Some(at) = rest.find(['\\', '"', '\n']) {

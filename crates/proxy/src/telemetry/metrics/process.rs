@@ -1,13 +1,13 @@
-//! What the kernel says about this process (proc(5)).
+//! Metrics of this process, from proc(5).
 
 use std::fs;
 
 use pylae_core::Instant;
 
-/// Clock ticks per second in what the kernel tells user space: always 100 on Linux.
+/// Clock ticks per second in procfs: always 100 on Linux.
 const TICKS: f64 = 100.0;
 
-/// Figures of this process; none of what cannot be read.
+/// Metrics of this process. A value is None if it cannot be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Process {
     /// Seconds of processor time, user and system.
@@ -16,7 +16,7 @@ pub(crate) struct Process {
     pub(crate) resident: Option<f64>,
     /// Open file descriptors.
     pub(crate) descriptors: Option<f64>,
-    /// Most that may be open.
+    /// Most file descriptors that may be open.
     pub(crate) most_descriptors: Option<f64>,
     /// Threads.
     pub(crate) threads: Option<f64>,
@@ -27,7 +27,7 @@ impl Process {
         let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
-        // The one that lists is among them.
+        // Without the descriptor that lists the directory.
         #[expect(clippy::cast_precision_loss, reason = "a process has fewer than 2^52 of them")]
         let descriptors = fs::read_dir("/proc/self/fd").ok().map(|all| all.count().saturating_sub(1) as f64);
         Self {
@@ -40,19 +40,19 @@ impl Process {
     }
 }
 
-/// Seconds since the Unix epoch at which something began that lies as far back as `began` from `now`.
+/// Converts the monotonic time `began` to seconds since the Unix epoch. `wall` is the wall time at `now`.
 pub(crate) fn began_at(wall: f64, now: Instant, began: Instant) -> f64 {
     wall - now.since(began).as_secs_f64()
 }
 
-/// User and system time, the 14th and 15th field. The second is a name in brackets, which may hold anything.
+/// User and system time, the 14th and 15th field. The second field is a name in brackets, which may contain anything.
 fn cpu(stat: &str) -> Option<f64> {
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
     let (user, system): (f64, f64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
     Some((user + system) / TICKS)
 }
 
-/// The first number behind `name` at the beginning of a line.
+/// The first number after `name` at the beginning of a line.
 fn field(text: &str, name: &str) -> Option<f64> {
     let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
     rest.split_ascii_whitespace().next()?.parse().ok()

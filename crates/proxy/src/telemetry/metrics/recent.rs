@@ -1,4 +1,4 @@
-//! The last minute: what the figures have grown by, in intervals that are forgotten one by one.
+//! The figures of the last minute: a sliding window of sampled intervals.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
@@ -9,9 +9,9 @@ use super::histogram::Durations;
 use super::names::{NONE, Names};
 use super::series::{Figures, METHODS, TallyFigures};
 
-/// Over which time recent figures are told.
+/// Length of the window.
 pub(crate) const SPAN: Duration = Duration::from_secs(60);
-/// How often they are to be sampled.
+/// Interval between samples.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Position of a method in [`METHODS`].
@@ -33,7 +33,7 @@ struct Interval {
     growth: BTreeMap<(Box<str>, MethodIndex), Growth>,
 }
 
-/// How much the figures of a service and a method grew. Buckets of durations that did not are left out.
+/// The growth of the figures of a service and a method, with the duration buckets that grew.
 #[derive(Debug, Default)]
 struct Growth {
     requests: u64,
@@ -42,15 +42,15 @@ struct Growth {
     buckets: Vec<(u8, u64)>,
 }
 
-/// What came within the last minute.
+/// The exchanges of the last minute.
 #[derive(Debug, Default)]
 pub(crate) struct Window {
-    /// How long it is: shorter than a minute when the engine was started later, and by up to [`INTERVAL`].
+    /// Actual length: shorter than a minute by up to [`INTERVAL`], or if the engine was started later.
     pub(crate) span: Duration,
     pub(crate) by_service: BTreeMap<(Box<str>, MethodIndex), Within>,
 }
 
-/// What came of one kind.
+/// The exchanges of one kind within the window.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Within {
     pub(crate) requests: u64,
@@ -63,7 +63,7 @@ impl RecentGrowth {
         Self { last: HashMap::new(), intervals: VecDeque::new(), sampled: now }
     }
 
-    /// Closes the interval that began at the last sample.
+    /// Ends the interval that began at the last sample.
     pub(crate) fn sample(&mut self, now: Instant, figures: &[(Names, Figures)]) {
         let growth = self.growth(figures);
         self.intervals.push_back(Interval { from: self.sampled, growth });
@@ -72,7 +72,7 @@ impl RecentGrowth {
         self.sampled = now;
     }
 
-    /// What came within the last minute, up to `figures`, which are those of `now`.
+    /// Returns the window that ends at `now`, whose figures are `figures`.
     pub(crate) fn window(&self, now: Instant, figures: &[(Names, Figures)]) -> Window {
         let mut within = BTreeMap::new();
         let current = Interval { from: self.sampled, growth: self.growth(figures) };
@@ -107,7 +107,7 @@ impl RecentGrowth {
     }
 }
 
-/// All tallies of exchanges that a route took: what nobody serves says nothing about how well others are served.
+/// The tallies of all exchanges that a route took. Unrouted ones say nothing about how well services respond.
 fn tallies(figures: &[(Names, Figures)]) -> impl Iterator<Item = (&Names, MethodIndex, &TallyFigures)> {
     figures.iter().filter(|(names, _)| &*names.1 != NONE).flat_map(|(names, figures)| {
         let seen = (0..METHODS.len()).zip(&figures.methods);

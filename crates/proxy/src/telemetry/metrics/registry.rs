@@ -1,4 +1,4 @@
-//! All series of an engine, from its start to its stop.
+//! The registry of all series of an engine.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, OnceLock};
@@ -10,7 +10,7 @@ use super::names::{NONE, Names, REMOVED};
 use super::recent::{RecentGrowth, Window};
 use super::series::{Figures, Series};
 
-/// All series, and what is left of those whose routes are gone.
+/// All series, and the sums of those whose routes were removed.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     workers: usize,
@@ -24,9 +24,9 @@ struct SeriesTable {
     removed: Figures,
 }
 
-/// What was read at one moment.
+/// The figures at one moment.
 pub(crate) struct MetricsReading {
-    /// Those of the plan in force, and one for all that have left it, if any have.
+    /// The figures of the routes in force, and one entry for all removed routes, if there are any.
     pub(crate) routes: Vec<(Names, Figures)>,
 }
 
@@ -35,18 +35,18 @@ impl Metrics {
         Self { workers, kept: Mutex::default(), recent: Mutex::new(RecentGrowth::new(now)) }
     }
 
-    /// Sums up the series that no snapshot has any more.
+    /// Adds the series that no snapshot uses to the sums of removed routes.
     pub(crate) fn fold(&self) {
         self.kept.lock().fold();
     }
 
-    /// The series of a route and the service behind it: what it had in the plan before, or a new one.
+    /// Returns the series of a route and its service: the existing one, or a new one.
     pub(crate) fn series(&self, route: &str, service: &str) -> Arc<Series> {
         let fresh = || Arc::new(Series((0..self.workers).map(|_| OnceLock::new()).collect()));
         Arc::clone(self.kept.lock().series.entry((route.into(), service.into())).or_insert_with(fresh))
     }
 
-    /// What all workers have counted by now; `in_force` are the series of the snapshot in force.
+    /// Reads the counters of all workers. `in_force` are the series of the snapshot in force.
     pub(crate) fn read<'a>(&self, in_force: impl Iterator<Item = &'a Arc<Series>>) -> MetricsReading {
         let in_force: HashSet<_> = in_force.map(Arc::as_ptr).collect();
         let mut kept = self.kept.lock();
@@ -66,12 +66,12 @@ impl Metrics {
         MetricsReading { routes }
     }
 
-    /// What came within the last minute, up to the moment of `reading`.
+    /// The figures of the last minute, up to `reading`.
     pub(crate) fn recently(&self, now: Instant, reading: &MetricsReading) -> Window {
         self.recent.lock().window(now, &reading.routes)
     }
 
-    /// Remembers the figures of this moment for what is told about the last minute. To be called every few seconds.
+    /// Samples the figures for the last minute. To be called every [`INTERVAL`](super::recent::INTERVAL).
     pub(crate) fn sample(&self, now: Instant) {
         let figures: Vec<_> = {
             let kept = self.kept.lock();
@@ -82,7 +82,7 @@ impl Metrics {
 }
 
 impl SeriesTable {
-    /// Sums up what no snapshot has any more: nobody writes it again.
+    /// Adds the series that no snapshot uses to `removed`: they are never written again.
     fn fold(&mut self) {
         let Self { series, removed } = self;
         series.retain(|_, series| match Arc::get_mut(series) {

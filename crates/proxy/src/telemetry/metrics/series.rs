@@ -1,4 +1,4 @@
-//! What is counted about one route and the service behind it: written by one worker each, read and merged by whoever asks.
+//! The counters of one route and its service. Each worker writes its own block, and readers merge the blocks.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -10,7 +10,7 @@ use pylae_http::Method;
 use super::counter::Counter;
 use super::histogram::{Durations, Histogram};
 
-/// Methods that are told apart; all others are counted together.
+/// Methods with a label of their own. All others are counted together.
 pub(crate) const METHODS: [Method; 10] = [
     Method::Get,
     Method::Head,
@@ -23,22 +23,22 @@ pub(crate) const METHODS: [Method; 10] = [
     Method::Connect,
     Method::Other,
 ];
-/// Classes of status that are told apart: 1xx … 5xx, and clients that went away before they were answered.
+/// Status classes with a label of their own. 499 counts clients that disconnected before the response.
 pub(crate) const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "499"];
 const FAILED: usize = 4;
 const GONE: usize = 5;
 /// Outcomes of the cache, in the order of `pylae_core::cache::Outcome`.
 pub(crate) const CACHE: [&str; 5] = ["hit", "stale", "revalidated", "miss", "bypass"];
-/// Codes of early ends that are told apart per route. There are fewer; what would not fit is counted as `other`.
+/// Most halt codes counted per route. Fewer exist; others would be counted as `other`.
 pub(crate) const CODES: usize = 64;
 
-/// The figures of one route and the service behind it: a block per worker, made when it counts the first exchange, so that
-/// routes nobody uses take next to no memory.
+/// The counters of one route and its service. A worker's block is created at its first exchange, so that unused routes
+/// take almost no memory.
 #[derive(Debug)]
 pub(crate) struct Series(pub(super) Box<[OnceLock<Box<Block>>]>);
 
 impl Series {
-    /// What the worker at `index` writes.
+    /// The block of the worker at `index`.
     #[inline]
     pub(crate) fn of(&self, index: usize) -> &Block {
         self.0[index].get_or_init(Box::default)
@@ -51,7 +51,7 @@ impl Series {
     }
 }
 
-/// What one worker counts about exchanges with one method.
+/// One worker's counters for one method.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Tally {
@@ -61,14 +61,14 @@ struct Tally {
     duration: Histogram,
 }
 
-/// Early ends by code.
+/// Halts by code.
 #[derive(Debug)]
 struct Codes {
     known: [(OnceLock<&'static str>, Counter); CODES],
     other: Counter,
 }
 
-/// What one worker counts about one route. What a route does not use takes no memory.
+/// One worker's counters for one route. Parts are allocated when first used.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Block {
@@ -78,25 +78,25 @@ pub(crate) struct Block {
     incomplete: Counter,
     retries: Counter,
     cache: [Counter; CACHE.len()],
-    /// Decisions of each limiter: refused, admitted.
+    /// Decisions of each limiter: refused and admitted.
     limited: [[Counter; 2]; Limiter::ALL.len()],
-    /// Connections to instances that were made, and that were used again.
+    /// New and reused connections to instances.
     pub(crate) connected: Counter,
     pub(crate) reused: Counter,
-    /// Of those used again: ended before the first byte of an answer, so that the request was sent once more, or failed.
+    /// Reused connections that ended before the first byte of a response: the request was sent again, or failed.
     pub(crate) replaced: Counter,
     pub(crate) lost: Counter,
 }
 
-/// An exchange that is over, as far as it is counted.
+/// What is counted about an exchange that is over.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ended {
-    /// How long it took.
+    /// The duration.
     pub(crate) nanos: u64,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     pub(crate) complete: bool,
-    /// Whether it says how fast it was answered: not so of a tunnel or a stream of events.
+    /// True if the duration counts as response time. False for tunnels and event streams.
     pub(crate) timed: bool,
 }
 
@@ -107,7 +107,7 @@ impl Block {
             499 => GONE,
             status => usize::from((status / 100).clamp(1, 5)) - 1,
         };
-        // What could not even be read so far has none.
+        // A head that could not be parsed has no method.
         let method =
             if exchange.request.head.method_span.len == 0 { Method::Other } else { exchange.request.head.method };
         let tally = self.methods[method as usize].get_or_init(Box::default);
@@ -155,7 +155,7 @@ impl Codes {
     }
 }
 
-/// What all workers have counted about exchanges with one method.
+/// The merged counters of one method.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TallyFigures {
     pub(crate) by_class: [u64; CLASSES.len()],
@@ -164,17 +164,17 @@ pub(crate) struct TallyFigures {
     pub(crate) duration: Durations,
 }
 
-/// What all workers have counted about one route, or several.
+/// The merged counters of one or several routes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Figures {
-    /// By position in [`METHODS`]; none of what was never seen.
+    /// By position in [`METHODS`]. None for methods that were never used.
     pub(crate) methods: [Option<TallyFigures>; METHODS.len()],
     pub(crate) upstream: Option<Durations>,
     pub(crate) codes: BTreeMap<&'static str, u64>,
     pub(crate) incomplete: u64,
     pub(crate) retries: u64,
     pub(crate) cache: [u64; CACHE.len()],
-    /// Decisions of each limiter: refused, admitted.
+    /// Decisions of each limiter: refused and admitted.
     pub(crate) limited: [[u64; 2]; Limiter::ALL.len()],
     pub(crate) connected: u64,
     pub(crate) reused: u64,
@@ -183,17 +183,17 @@ pub(crate) struct Figures {
 }
 
 impl TallyFigures {
-    /// Exchanges.
+    /// Number of exchanges.
     pub(crate) fn requests(&self) -> u64 {
         self.by_class.iter().sum()
     }
 
-    /// Exchanges answered with 5xx.
+    /// Number of exchanges answered with 5xx.
     pub(crate) fn errors(&self) -> u64 {
         self.by_class[FAILED]
     }
 
-    /// Clients that went away before they were answered.
+    /// Number of clients that disconnected before the response.
     pub(crate) fn abandoned(&self) -> u64 {
         self.by_class[GONE]
     }
@@ -216,7 +216,7 @@ impl TallyFigures {
 }
 
 impl Figures {
-    /// Adds what one worker has counted.
+    /// Adds the counters of one worker.
     pub(crate) fn add(&mut self, one: &Block) {
         for (total, tally) in self.methods.iter_mut().zip(&one.methods) {
             if let Some(tally) = tally.get() {
@@ -272,7 +272,7 @@ impl Figures {
         self.lost += other.lost;
     }
 
-    /// What was seen, by method.
+    /// The figures of the methods that were used.
     pub(crate) fn by_method(&self) -> impl Iterator<Item = (Method, &TallyFigures)> {
         METHODS.into_iter().zip(&self.methods).filter_map(|(method, tally)| Some((method, tally.as_ref()?)))
     }
@@ -284,7 +284,7 @@ fn add_all<const N: usize>(totals: &mut [u64; N], others: &[u64; N]) {
     }
 }
 
-/// How a method is called in figures.
+/// The label of a method.
 pub(crate) fn method_name(method: Method) -> &'static str {
     match method {
         Method::Other => "OTHER",

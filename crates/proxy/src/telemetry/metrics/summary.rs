@@ -1,4 +1,4 @@
-//! The figures that people look at first, as one document.
+//! A summary of the most important figures, as one document.
 
 use std::collections::BTreeMap;
 
@@ -13,26 +13,26 @@ use super::registry::MetricsReading;
 use super::series::{METHODS, method_name};
 use super::totals::Totals;
 
-/// What the gateway has served and how it is doing.
+/// A summary of the gateway's traffic and state.
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {
     /// Seconds since the engine was started.
     pub uptime: f64,
-    /// Exchanges since then, those that no route took included.
+    /// Exchanges since the start, including those that no route took.
     pub requests: u64,
-    /// Of these, those answered with 5xx.
+    /// Exchanges answered with 5xx.
     pub errors: u64,
-    /// Clients that went away before they were answered.
+    /// Clients that disconnected before the response.
     pub abandoned: u64,
-    /// Exchanges under way, tunnels apart.
+    /// Exchanges in flight, without tunnels.
     pub in_flight: u64,
-    /// Open connections of the `WebSocket` protocol.
+    /// Open `WebSocket` connections.
     pub tunnels: u64,
     /// Attempts after the first.
     pub retries: u64,
-    /// Exchanges that a route took, lately.
+    /// Exchanges of the last minute that a route took.
     pub recent: Recently,
-    /// By service; `(gateway)` is what policies answer.
+    /// By service. `(gateway)` stands for routes where policies answer.
     pub services: BTreeMap<Box<str>, ServiceSummary>,
     /// By method.
     pub methods: BTreeMap<&'static str, Group>,
@@ -40,9 +40,9 @@ pub struct Summary {
     pub cache: CacheSummary,
     /// Client connections, and idle ones to instances.
     pub connections: Connections,
-    /// State of each breaker by service, or by service and instance with a space between.
+    /// State of each breaker by service, or by service and instance separated by a space.
     pub breakers: BTreeMap<String, BreakerState>,
-    /// Why those that let nothing through have opened.
+    /// Why open breakers have opened.
     pub breaker_reasons: BTreeMap<String, Box<str>>,
 }
 
@@ -51,9 +51,9 @@ pub struct Summary {
 pub struct Group {
     /// Since the engine was started.
     pub requests: u64,
-    /// Of these, those answered with 5xx.
+    /// Exchanges answered with 5xx.
     pub errors: u64,
-    /// Lately.
+    /// Within the last minute.
     pub recent: Recently,
 }
 
@@ -67,38 +67,38 @@ pub struct ServiceSummary {
     pub methods: BTreeMap<&'static str, Group>,
 }
 
-/// What came within the last minute, or since the start if that is less. Durations are in seconds, good to 5 %; there are
-/// none if nothing came.
+/// Exchanges within the last minute, or since the start if that is shorter. Durations are in seconds, within 5 %, and
+/// None if there were no exchanges.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Recently {
-    /// Seconds that it covers.
+    /// Length of the window in seconds.
     pub window: f64,
     /// Exchanges.
     pub requests: u64,
-    /// Of these, those answered with 5xx.
+    /// Exchanges answered with 5xx.
     pub errors: u64,
     /// Exchanges per second.
     pub rate: f64,
     /// Mean duration.
     pub mean: Option<f64>,
-    /// Half of them took no longer.
+    /// Median duration.
     pub p50: Option<f64>,
-    /// 95 % of them took no longer.
+    /// 95th percentile of the duration.
     pub p95: Option<f64>,
-    /// 99 % of them took no longer.
+    /// 99th percentile of the duration.
     pub p99: Option<f64>,
 }
 
-/// How the cache serves.
+/// Figures of the response cache.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct CacheSummary {
-    /// Answers from memory, stale and revalidated ones included.
+    /// Responses from the cache, including stale and revalidated ones.
     pub hits: u64,
-    /// Answers from the service that the cache did not have.
+    /// Responses from the service that the cache did not have.
     pub misses: u64,
-    /// Answers from the service to requests that a cache does not answer.
+    /// Responses from the service to requests that cannot be cached.
     pub bypasses: u64,
-    /// Stored answers.
+    /// Stored responses.
     pub entries: u64,
     /// Bytes that they take.
     pub bytes: u64,
@@ -111,7 +111,7 @@ pub struct Connections {
     pub active: u64,
     /// Of clients, since the engine was started.
     pub accepted: u64,
-    /// Refused for want of room, since the engine was started.
+    /// Refused because of `max_connections`, since the engine was started.
     pub refused: u64,
     /// To instances, idle.
     pub idle_upstream: u64,
@@ -142,7 +142,7 @@ impl Within {
     }
 }
 
-/// Puts it together.
+/// Builds the summary.
 pub(crate) fn summarize(
     uptime: f64,
     totals: &Totals,
@@ -179,7 +179,7 @@ pub(crate) fn summarize(
     summary
 }
 
-/// Puts in what was counted since the start.
+/// Adds the figures since the start.
 fn add_totals(summary: &mut Summary, reading: &MetricsReading) {
     let Summary { requests, errors, services, methods, .. } = summary;
     for ((_, service), figures) in &reading.routes {
@@ -200,7 +200,7 @@ fn add_totals(summary: &mut Summary, reading: &MetricsReading) {
     }
 }
 
-/// Puts in what came lately.
+/// Adds the figures of the last minute.
 fn add_recent(summary: &mut Summary, window: &Window) {
     let span = window.span.as_secs_f64();
     let (mut all, mut by_method, mut by_service) = (Within::default(), BTreeMap::new(), BTreeMap::new());

@@ -1,11 +1,11 @@
-//! What is counted besides what is counted by route, and the sums over all routes.
+//! Counters that do not belong to a route, and the sums over all routes.
 
 use serde::Serialize;
 
 use super::counter::Counter;
 use super::registry::MetricsReading;
 
-/// What one worker counts besides what it counts by route.
+/// One worker's counters that do not belong to a route.
 #[derive(Debug, Default)]
 pub(crate) struct WorkerStats {
     pub(crate) retries: Counter,
@@ -21,20 +21,20 @@ pub(crate) struct WorkerStats {
     pub(crate) mirrors_dropped: Counter,
 }
 
-/// What all workers have counted, merged.
+/// The merged counters of all workers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
     /// Exchanges answered, by class of status: 1xx … 5xx.
     pub by_class: [u64; 5],
-    /// Clients that went away before they were answered (logged as 499).
+    /// Clients that disconnected before the response (logged as 499).
     pub abandoned: u64,
-    /// Answers that could not be sent completely.
+    /// Responses that could not be sent completely.
     pub incomplete: u64,
     /// Bytes written to clients.
     pub bytes_sent: u64,
     /// Attempts after the first.
     pub retries: u64,
-    /// Exchanges in flight, open `WebSockets` apart.
+    /// Exchanges in flight, without open `WebSockets`.
     pub in_flight: u64,
     /// Open `WebSockets`.
     pub tunnels: u64,
@@ -42,17 +42,17 @@ pub struct Totals {
     pub connections: u64,
     /// Client connections accepted.
     pub connections_accepted: u64,
-    /// Client connections refused for want of room.
+    /// Client connections refused because of `max_connections`.
     pub connections_refused: u64,
-    /// TLS handshakes with clients that came to their end.
+    /// Completed TLS handshakes with clients.
     pub handshakes: u64,
-    /// TLS handshakes with clients that did not: refused, cut off, or too slow.
+    /// Failed TLS handshakes with clients: refused, cut off or too slow.
     pub handshakes_failed: u64,
     /// Idle connections to instances.
     pub idle_upstream: u64,
-    /// Copies of requests that were sent.
+    /// Mirrored requests.
     pub mirrored: u64,
-    /// Copies that were not: too many under way, a body too long, or no instance.
+    /// Requests that could not be mirrored: too many in progress, a body too long, or no instance.
     pub mirrors_dropped: u64,
     /// Exchanges of routes with a cache.
     pub cache: CacheTotals,
@@ -61,15 +61,15 @@ pub struct Totals {
 /// How exchanges of routes with a cache were served.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct CacheTotals {
-    /// From memory.
+    /// From the cache.
     pub hit: u64,
-    /// From memory, no longer fresh.
+    /// From the cache, stale.
     pub stale: u64,
-    /// From memory, after the service said that it still holds.
+    /// From the cache, after the service confirmed the response.
     pub revalidated: u64,
-    /// By the service.
+    /// From the service.
     pub miss: u64,
-    /// By the service, because a cache does not answer such requests.
+    /// From the service, because the request cannot be cached.
     pub bypass: u64,
 }
 
@@ -88,7 +88,7 @@ impl Totals {
         self.mirrors_dropped += one.mirrors_dropped.get();
     }
 
-    /// Adds what was counted by route.
+    /// Adds the counters of all routes.
     pub(crate) fn add(&mut self, reading: &MetricsReading) {
         for (_, figures) in &reading.routes {
             for (_, tally) in figures.by_method() {

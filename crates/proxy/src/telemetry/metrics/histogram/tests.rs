@@ -12,7 +12,7 @@ fn of(nanos: impl IntoIterator<Item = u64>) -> Durations {
     durations
 }
 
-/// The bucket by the definition: the first whose bound is not below the value.
+/// The bucket by definition: the first whose bound is not below the value.
 fn bucket_by_search(nanos: u64) -> usize {
     BOUNDS.partition_point(|bound| *bound < nanos)
 }
@@ -64,7 +64,7 @@ proptest! {
         prop_assert_eq!(bucket(nanos), bucket_by_search(nanos));
     }
 
-    /// The error that is promised, over all shapes: values spread evenly over the orders of magnitude.
+    /// Checks the promised error with values spread evenly over the orders of magnitude.
     #[test]
     fn quantiles_are_good_to_five_percent(
         exponents in prop::collection::vec(4.698_97..10.778_f64, 1..400),

@@ -6,7 +6,7 @@ fn at(seconds: u64) -> Instant {
     Instant::from_nanos((1000 + seconds) * 1_000_000_000)
 }
 
-/// Figures of a route after so many exchanges of 10 ms, of which some failed.
+/// Figures of a route after `requests` exchanges of 10 ms, of which `errors` failed.
 fn figures(route: &str, service: &str, requests: u64, errors: u64) -> (Names, Figures) {
     let mut figures = Figures::default();
     let tally: &mut TallyFigures = figures.methods[Method::Get as usize].get_or_insert_default();
@@ -28,12 +28,12 @@ fn what_is_older_than_a_minute_is_forgotten() {
         requests += if second <= 100 { 50 } else { 0 };
         recent.sample(at(second), &[figures("a", "users", requests, requests)]);
     }
-    // The last came a hundred seconds ago.
+    // The last exchange ended a hundred seconds ago.
     let now = [figures("a", "users", requests + 3, requests + 1)];
     let window = recent.window(at(203), &now);
     assert_eq!(totals(&window), (3, 1, 3));
     assert!(window.span <= SPAN && window.span + INTERVAL > SPAN, "{:?}", window.span);
-    // A bound on what is remembered: no more intervals than a minute has.
+    // Memory is bounded: no more intervals than a minute has.
     assert!(recent.intervals.len() as u64 <= SPAN.as_secs() / INTERVAL.as_secs() + 1);
 }
 

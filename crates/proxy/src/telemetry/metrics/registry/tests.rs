@@ -22,7 +22,7 @@ fn record(series: &Series, worker: usize) {
     series.of(worker).record(&exchange(), &ended);
 }
 
-/// Exchanges by route.
+/// The number of exchanges by route.
 fn requests(reading: &MetricsReading) -> Vec<(&str, u64)> {
     let routes = reading.routes.iter();
     routes

@@ -42,7 +42,7 @@ fn every_exchange_is_counted_once() {
     let get = figures.methods[Method::Get as usize].as_ref().unwrap();
     assert_eq!((get.by_class, get.bytes_in, get.bytes_out), ([1, 2, 1, 2, 2, 1], 45, 900));
     assert_eq!((get.requests(), get.errors()), (9, 2));
-    // All but the one that switched to another protocol.
+    // All but the upgrade.
     assert_eq!(get.duration.count(), 8);
     assert_eq!((figures.incomplete, figures.retries, figures.cache), (1, 2, [0, 0, 0, 1, 0]));
     assert_eq!(figures.limited, [[0, 1], [1, 0]]);
