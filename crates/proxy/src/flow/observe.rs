@@ -34,8 +34,8 @@ impl Flow<'_> {
             timed: sent.timed,
         };
         debug!(
-            id = %exchange.request.id.escape_ascii(), status = exchange.response.status, code = exchange.response.code, bytes_in = ended.bytes_in,
-            bytes_out = ended.bytes_out, complete = ended.complete,
+            id = %exchange.request.id.escape_ascii(), status = exchange.response.status, code = exchange.response.code,
+            bytes_in = ended.bytes_in, bytes_out = ended.bytes_out, complete = ended.complete,
             cache = exchange.cache_outcome().map(tracing::field::debug), "exchange over"
         );
         self.log(&ended);

@@ -100,10 +100,14 @@ impl Flow<'_> {
             Ok(()) => debug!(
                 id = %exchange.request.id.escape_ascii(), peer = %client.info.peer,
                 method = %exchange.request.head.method_span.of(&exchange.request.buffer).escape_ascii(),
-                host = %exchange.request.host.escape_ascii(), path = %exchange.request.target.path.escape_ascii(), "request head read"
+                host = %exchange.request.host.escape_ascii(), path = %exchange.request.target.path.escape_ascii(),
+                "request head read"
             ),
             Err(halt) => {
-                debug!(id = %exchange.request.id.escape_ascii(), peer = %client.info.peer, why = %halt.detail(), "request head refused");
+                debug!(
+                    id = %exchange.request.id.escape_ascii(), peer = %client.info.peer, why = %halt.detail(),
+                    "request head refused"
+                );
             }
         }
         Some(admitted)

@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn looks_at_distant_deadlines_are_spread_and_stay_so_when_the_wheel_turns_unevenly() {
+    fn checks_of_distant_deadlines_stay_spread_when_the_wheel_turns_unevenly() {
         let start = crate::io::clock::coarse();
         let wheel = Wheel::new(start);
         let set: Vec<_> = (0..SLOTS * 100).map(|_| wheel.deadline()).collect();

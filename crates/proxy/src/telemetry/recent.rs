@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_goes_on_where_the_last_one_ended() {
+    fn a_read_continues_where_the_last_one_ended() {
         let recent = RecentExchanges::default();
         recent.refill(1);
         (0..3).for_each(|n| keep(&recent, &n.to_string()));

@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_level_is_for_all_targets_that_have_none_of_their_own() {
+    fn a_level_applies_to_all_targets_without_one_of_their_own() {
         let targets = read("debug, h2=info,h2::hpack=OFF").unwrap();
         assert!(targets.would_enable("pylae_proxy::flow", &Level::DEBUG));
         assert!(!targets.would_enable("pylae_proxy::flow", &Level::TRACE));
@@ -66,14 +66,14 @@ mod tests {
     }
 
     #[test]
-    fn what_shows_queries_is_not_written() {
+    fn targets_that_reveal_queries_are_not_written() {
         for wanted in ["trace", "h2=trace", "h2::server=trace"] {
             assert!(!read(wanted).unwrap().would_enable("h2::server", &Level::DEBUG), "{wanted}");
         }
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_an_example() {
+    fn an_invalid_filter_is_reported_with_an_example() {
         for (wanted, name) in [
             ("debgu", "debgu"),
             ("pylae_proxy", "pylae_proxy"),
@@ -87,8 +87,8 @@ mod tests {
             assert_eq!(
                 problem.message,
                 format!(
-                    "the environment variable PYLAE_LOG: `{name}` is no level; off, error, warn, info, debug and trace are; \
-                     write `debug`, or `pylae_proxy=debug,h2=info`"
+                    "the environment variable PYLAE_LOG: `{name}` is no level; off, error, warn, info, \
+                     debug and trace are; write `debug`, or `pylae_proxy=debug,h2=info`"
                 )
             );
         }

@@ -1,11 +1,10 @@
-//! Connections of clients: how long they go on, what is sent ahead over them, and what becomes of an exchange whose
-//! client has gone.
+//! Client connections: keep-alive, pipelining, and exchanges whose client disconnects.
 
 use serde_json::json;
 
 use crate::support::clock::wait_until;
 use crate::support::gateway::Gateway;
-use crate::support::instance::{Answer, Deaf, Instance, OK};
+use crate::support::instance::{Answer, Instance, OK, UnresponsiveAddress};
 use crate::support::peer::Peer;
 use crate::support::plan::Plan;
 
@@ -19,42 +18,42 @@ fn a_connection_serves_many_requests_over_one_to_the_instance() {
     for _ in 0..50 {
         client.send(GET);
         let answer = client.read_answer();
-        assert_eq!((&*answer.start, answer.one("connection"), &*answer.text()), ("HTTP/1.1 200 OK", None, "ok"));
+        assert_eq!((&*answer.start, answer.single("connection"), &*answer.text()), ("HTTP/1.1 200 OK", None, "ok"));
     }
     assert_eq!((instance.requests().len(), instance.connections()), (50, 1));
-    // Counted when an answer has left, which the client may see first.
+    // Counted once the response was sent, which the client may see first.
     wait_until(|| gateway.stats().totals.by_class == [0, 50, 0, 0, 0]);
     assert_eq!(gateway.stats().totals.connections_accepted, 1);
 }
 
 #[test]
-fn a_client_that_asks_for_close_gets_it_and_what_stands_behind_is_not_served() {
+fn a_client_that_asks_for_close_gets_it_and_pipelined_requests_are_not_served() {
     let instance = Instance::ok();
     let gateway = Gateway::start(&Plan::to([&instance]));
     let mut client = gateway.connect();
     client.send(format!("GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n{GET}"));
     let answer = client.read_answer();
-    assert_eq!((answer.one("connection"), &*answer.text()), (Some("close"), "ok"));
-    assert!(client.at_end());
-    assert_eq!(instance.request().one("connection"), None);
+    assert_eq!((answer.single("connection"), &*answer.text()), (Some("close"), "ok"));
+    assert!(client.is_closed());
+    assert_eq!(instance.request().single("connection"), None);
 }
 
 #[test]
-fn http_1_0_goes_on_only_if_the_client_asks_for_it() {
+fn http_1_0_connections_are_kept_only_if_the_client_asks_for_it() {
     let instance = Instance::ok();
     let gateway = Gateway::start(&Plan::to([&instance]));
     let mut client = gateway.connect();
     for _ in 0..2 {
         client.send("GET /x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
         let answer = client.read_answer();
-        assert_eq!((&*answer.start, answer.one("connection")), ("HTTP/1.1 200 OK", Some("keep-alive")));
+        assert_eq!((&*answer.start, answer.single("connection")), ("HTTP/1.1 200 OK", Some("keep-alive")));
     }
     client.send("GET /x HTTP/1.0\r\n\r\n");
-    assert_eq!(client.read_answer().one("connection"), Some("close"));
-    assert!(client.at_end());
-    // The instance is spoken to in HTTP/1.1, and told a Host all the same.
+    assert_eq!(client.read_answer().single("connection"), Some("close"));
+    assert!(client.is_closed());
+    // The instance is sent HTTP/1.1 with a Host nevertheless.
     for request in instance.requests() {
-        assert_eq!((&*request.start, request.one("host")), ("GET /x HTTP/1.1", Some(&*instance.authority())));
+        assert_eq!((&*request.start, request.single("host")), ("GET /x HTTP/1.1", Some(&*instance.authority())));
     }
 }
 
@@ -104,10 +103,10 @@ fn bytes_that_come_one_by_one_make_the_same_requests() {
 }
 
 #[test]
-fn a_client_that_goes_while_its_answer_is_awaited_ends_the_attempt() {
-    let instance = Instance::held();
+fn a_client_that_disconnects_while_its_response_is_awaited_ends_the_attempt() {
+    let instance = Instance::manual();
     let gateway = Gateway::start(&Plan::to([&instance]));
-    // The end of what a client says is its departure, too.
+    // A half-close counts as a disconnect.
     let leave: [fn(&mut Option<Peer>); 3] = [
         |client| client.take().unwrap().close(),
         |client| client.take().unwrap().reset(),
@@ -119,19 +118,19 @@ fn a_client_that_goes_while_its_answer_is_awaited_ends_the_attempt() {
         let mut peer = instance.accept();
         peer.read_request();
         leave(&mut client);
-        assert!(peer.at_end());
+        assert!(peer.is_closed());
         wait_until(|| gateway.stats().totals.abandoned == count as u64 + 1);
     }
     assert_eq!(gateway.stats().totals.retries, 0);
 }
 
 #[test]
-fn a_client_that_goes_in_the_middle_of_its_body_never_makes_it_look_whole() {
+fn a_client_that_disconnects_during_its_body_never_makes_it_look_complete() {
     for (rest, begun) in [
         ("Content-Length: 10\r\n\r\nhello", "hello"),
         ("Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", "5\r\nhello\r\n"),
     ] {
-        let instance = Instance::held();
+        let instance = Instance::manual();
         let gateway = Gateway::start(&Plan::to([&instance]));
         let mut client = gateway.connect();
         client.send(format!("POST /x HTTP/1.1\r\nHost: a\r\n{rest}"));
@@ -139,14 +138,14 @@ fn a_client_that_goes_in_the_middle_of_its_body_never_makes_it_look_whole() {
         peer.read_head();
         assert_eq!(peer.read(begun.len()), begun.as_bytes());
         client.close();
-        assert!(peer.at_end());
+        assert!(peer.is_closed());
     }
 }
 
 #[test]
-fn a_client_that_goes_in_the_middle_of_its_answer_ends_it_at_the_instance() {
+fn a_client_that_disconnects_during_its_response_ends_it_at_the_instance() {
     for framing in ["Content-Length: 100", "Transfer-Encoding: chunked"] {
-        let instance = Instance::held();
+        let instance = Instance::manual();
         let gateway = Gateway::start(&Plan::to([&instance]));
         let mut client = gateway.connect();
         client.send(GET);
@@ -155,14 +154,14 @@ fn a_client_that_goes_in_the_middle_of_its_answer_ends_it_at_the_instance() {
         peer.send(format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n"));
         assert_eq!(client.read_head().status(), 200);
         client.close();
-        assert!(peer.at_end());
+        assert!(peer.is_closed());
         wait_until(|| gateway.stats().totals.incomplete == 1);
     }
 }
 
 #[test]
-fn a_client_that_goes_while_a_connection_is_made_is_not_waited_for() {
-    let deaf = Deaf::listen();
+fn a_client_that_disconnects_while_the_gateway_connects_ends_the_attempt() {
+    let deaf = UnresponsiveAddress::listen();
     let gateway = Gateway::start(&Plan::to_urls([deaf.url()]));
     let mut client = gateway.connect();
     client.send(GET);
@@ -174,7 +173,7 @@ fn a_client_that_goes_while_a_connection_is_made_is_not_waited_for() {
 
 #[test]
 fn exchanges_beyond_those_that_may_be_in_flight_are_refused_and_their_connections_go_on() {
-    let instance = Instance::held();
+    let instance = Instance::manual();
     let gateway = Gateway::start(&Plan::to([&instance]).with_limits(json!({"max_requests": 1})));
     let (mut first, mut second) = (gateway.connect(), gateway.connect());
     first.send(GET);
@@ -182,7 +181,7 @@ fn exchanges_beyond_those_that_may_be_in_flight_are_refused_and_their_connection
     peer.read_request();
     second.send(GET);
     let answer = second.read_answer();
-    assert_eq!((&*answer.refusal(), answer.one("retry-after")), ("503 overloaded", Some("1")));
+    assert_eq!((&*answer.refusal(), answer.single("retry-after")), ("503 overloaded", Some("1")));
     peer.send(OK);
     assert_eq!(first.read_answer().text(), "ok");
     wait_until(|| gateway.stats().totals.in_flight == 0);
@@ -195,7 +194,7 @@ fn exchanges_beyond_those_that_may_be_in_flight_are_refused_and_their_connection
 
 #[test]
 fn a_gateway_that_stops_finishes_what_is_in_flight_and_closes_what_is_idle() {
-    let instance = Instance::held();
+    let instance = Instance::manual();
     let route = json!({"match": {"path": {"kind": "exact", "value": "/x"}}});
     let gateway = Gateway::start(&Plan::to([&instance]).with_route(route));
     let (mut idle, mut busy) = (gateway.connect(), gateway.connect());
@@ -207,12 +206,12 @@ fn a_gateway_that_stops_finishes_what_is_in_flight_and_closes_what_is_idle() {
     std::thread::scope(|scope| {
         let engine = &*gateway;
         scope.spawn(move || engine.stop(true));
-        assert!(idle.at_end());
+        assert!(idle.is_closed());
         peer.send(OK);
         let answer = busy.read_answer();
-        assert_eq!((&*answer.text(), answer.one("connection")), ("ok", Some("close")));
-        assert!(busy.at_end());
-        // Otherwise it is given time to read its answer.
+        assert_eq!((&*answer.text(), answer.single("connection")), ("ok", Some("close")));
+        assert!(busy.is_closed());
+        // Otherwise it is given time to read its response.
         busy.close();
     });
 }

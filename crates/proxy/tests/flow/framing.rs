@@ -1,4 +1,4 @@
-//! Where bodies end, on both sides, and what may not look whole.
+//! Message framing on both sides, and truncated messages, which must not look complete.
 
 use serde_json::json;
 
@@ -10,7 +10,7 @@ use crate::support::plan::Plan;
 
 const GET: &str = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// Bytes that tell their places apart.
+/// Bytes that differ by position.
 fn pattern(size: usize) -> Vec<u8> {
     (0..size).map(|n| (n * 7 % 251) as u8).collect()
 }
@@ -26,9 +26,9 @@ fn chunked(body: &[u8]) -> Vec<u8> {
     framed
 }
 
-/// What says where the body ends.
+/// The fields that frame the body.
 fn framing(message: &Message) -> (Option<&str>, Option<&str>) {
-    (message.one("content-length"), message.one("transfer-encoding"))
+    (message.single("content-length"), message.single("transfer-encoding"))
 }
 
 #[test]
@@ -91,11 +91,14 @@ fn http_1_0_gets_no_chunks_but_the_end_of_the_connection() {
     let mut client = gateway.connect();
     client.send("GET /x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
     let answer = client.read_answer();
-    assert_eq!((framing(&answer), answer.one("connection"), &*answer.text()), ((None, None), Some("close"), "hello"));
+    assert_eq!(
+        (framing(&answer), answer.single("connection"), &*answer.text()),
+        ((None, None), Some("close"), "hello")
+    );
 }
 
 #[test]
-fn trailers_pass_both_ways_but_for_those_that_may_not_stand_there() {
+fn trailers_pass_both_ways_except_for_forbidden_fields() {
     let instance = Instance::answering([Answer::bytes(
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\
          X-Sum: 1\r\nContent-Type: a\r\nX-Sum: 2\r\n\r\n",
@@ -142,9 +145,9 @@ fn requests_whose_end_could_be_read_in_two_ways_are_refused_with_all_that_stands
         let mut client = gateway.connect();
         client.send(format!("POST /x HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n0\r\n\r\n{GET}"));
         assert_eq!(client.read_answer().refusal(), "400 malformed_request, close", "{fields:?}");
-        assert!(client.at_end());
+        assert!(client.is_closed());
     }
-    let answer = gateway.ask("POST /x HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
+    let answer = gateway.fetch("POST /x HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
     assert_eq!(answer.refusal(), "400 malformed_request, close");
     assert_eq!(instance.connections(), 0);
 }
@@ -162,7 +165,7 @@ fn a_broken_chunk_ends_the_exchange_and_the_instance_never_sees_an_end() {
         let mut client = gateway.connect();
         client.send(format!("POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{body}{GET}"));
         assert_eq!(client.read_answer().refusal(), "400 malformed_request, close", "{body:?}");
-        assert!(client.at_end());
+        assert!(client.is_closed());
         assert_eq!(instance.requests(), []);
     }
 }
@@ -207,7 +210,7 @@ fn an_error_for_head_states_its_length_and_has_no_body() {
     let (head, answer) = (client.read_head(), client.read_answer());
     assert_eq!((head.status(), answer.status()), (404, 404));
     assert_eq!(framing(&head), framing(&answer));
-    assert_eq!(answer.body.len().to_string(), answer.one("content-length").unwrap());
+    assert_eq!(answer.body.len().to_string(), answer.single("content-length").unwrap());
 }
 
 #[test]
@@ -221,14 +224,14 @@ fn answers_that_have_no_body_need_no_framing() {
         client.send(format!("{GET}{GET}"));
         let answer = client.read_answer();
         assert_eq!(answer.start, format!("HTTP/1.1 {status}"));
-        assert_eq!((answer.one("etag"), framing(&answer)), (Some("a"), (length, None)));
+        assert_eq!((answer.single("etag"), framing(&answer)), (Some("a"), (length, None)));
         assert_eq!(client.read_answer().text(), "ok");
         assert_eq!(instance.connections(), 1);
     }
 }
 
 #[test]
-fn an_answer_that_breaks_off_in_its_head_is_502() {
+fn a_response_truncated_in_its_head_is_502() {
     for half in ["", "HTTP/1.1 20", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n"] {
         let instance = Instance::answering([Answer::last(half)]);
         let gateway = Gateway::start(&Plan::to([&instance]).with_route(json!({"retries": 0})));
@@ -240,11 +243,11 @@ fn an_answer_that_breaks_off_in_its_head_is_502() {
 }
 
 #[test]
-fn an_answer_that_breaks_off_in_its_body_never_looks_whole() {
+fn a_response_truncated_in_its_body_never_looks_complete() {
     for (framed, came, all) in [
         ("Content-Length: 10\r\n\r\nhello", "hello", true),
         ("Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", "5\r\nhello\r\n", true),
-        // What came in one piece with what is wrong may be lost with it.
+        // Data that arrived together with the error may be lost.
         ("Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n", "5\r\nhello\r\n", false),
         ("Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX : y\r\n\r\n", "5\r\nhello\r\n", false),
     ] {
@@ -252,7 +255,7 @@ fn an_answer_that_breaks_off_in_its_body_never_looks_whole() {
         let gateway = Gateway::start(&Plan::to([&instance]));
         let mut client = gateway.connect();
         client.send(GET);
-        assert_eq!(client.read_head().one("connection"), None);
+        assert_eq!(client.read_head().single("connection"), None);
         let passed = client.read_all();
         assert!(came.as_bytes().starts_with(&passed) && (!all || passed.len() == came.len()), "{framed:?}: {passed:?}");
         assert_eq!(instance.requests().len(), 1, "there is no second attempt behind an answer that has begun");
@@ -261,8 +264,8 @@ fn an_answer_that_breaks_off_in_its_body_never_looks_whole() {
 }
 
 #[test]
-fn an_answer_that_breaks_off_is_a_reset_where_only_the_end_of_the_connection_tells() {
-    let instance = Instance::held();
+fn a_truncated_response_without_framing_resets_the_connection() {
+    let instance = Instance::manual();
     let gateway = Gateway::start(&Plan::to([&instance]));
     let mut client = gateway.connect();
     client.send("GET /x HTTP/1.0\r\n\r\n");

@@ -11,7 +11,7 @@ use crate::support::http2;
 use crate::support::instance::{Instance, OK};
 use crate::support::plan::Plan;
 
-fn speaking(plan: Plan) -> Plan {
+fn with_http2(plan: Plan) -> Plan {
     let listener = json!({"address": "127.0.0.1:0", "tls": null, "http2": true, "proxy_protocol": null});
     plan.with(json!({"listeners": [listener]}))
 }
@@ -22,18 +22,18 @@ fn get(path: &str) -> Request<()> {
 
 #[test]
 fn streams_of_one_connection_are_exchanges_of_their_own() {
-    let instance = Instance::held();
-    let gateway = Gateway::start(&speaking(Plan::to([&instance])));
+    let instance = Instance::manual();
+    let gateway = Gateway::start(&with_http2(Plan::to([&instance])));
     let mut client = http2::Client::connect(gateway.address);
     let first = client.send(get("/first?a=b"), "");
     let mut one = instance.accept();
     let request = one.read_request();
     assert_eq!(request.start, "GET /first?a=b HTTP/1.1");
-    assert_eq!((request.one("host"), request.one("via")), (Some("shop.test"), Some("2.0 pylae")));
+    assert_eq!((request.single("host"), request.single("via")), (Some("shop.test"), Some("2.0 pylae")));
     let second = client.send(get("/second"), "");
     let mut two = instance.accept();
     assert_eq!(two.read_request().target(), "/second");
-    // The second is answered first.
+    // The second request is answered first.
     two.send("HTTP/1.1 404 Not here\r\nTransfer-Encoding: chunked\r\n\r\n3\r\ntwo\r\n0\r\n\r\n");
     let answer = client.read(second);
     assert_eq!((answer.status().as_u16(), &**answer.body()), (404, "two"));
@@ -47,21 +47,21 @@ fn streams_of_one_connection_are_exchanges_of_their_own() {
 }
 
 #[test]
-fn a_body_without_a_length_goes_on_in_chunks() {
+fn a_body_without_a_length_is_forwarded_in_chunks() {
     let instance = Instance::ok();
-    let gateway = Gateway::start(&speaking(Plan::to([&instance])));
+    let gateway = Gateway::start(&with_http2(Plan::to([&instance])));
     let mut client = http2::Client::connect(gateway.address);
     let post = Request::builder().method("POST").uri("http://shop.test/x").body(()).unwrap();
     let awaited = client.send(post, "hello");
     assert_eq!(client.read(awaited).body(), "ok");
     let request = instance.request();
-    assert_eq!((request.one("transfer-encoding"), &*request.text()), (Some("chunked"), "hello"));
+    assert_eq!((request.single("transfer-encoding"), &*request.text()), (Some("chunked"), "hello"));
 }
 
 #[test]
 fn a_drain_finishes_the_streams_and_then_the_connection() {
-    let instance = Instance::held();
-    let plan = speaking(Plan::to([&instance])).with_limits(json!({"drain_timeout": 3600.0}));
+    let instance = Instance::manual();
+    let plan = with_http2(Plan::to([&instance])).with_limits(json!({"drain_timeout": 3600.0}));
     let gateway = Gateway::start(&plan);
     let mut client = http2::Client::connect(gateway.address);
     let awaited = client.send(get("/x"), "");
@@ -73,7 +73,7 @@ fn a_drain_finishes_the_streams_and_then_the_connection() {
         wait_until(|| TcpStream::connect(address).is_err());
         server.send(OK);
         assert_eq!(client.read(awaited).body(), "ok");
-        client.wait_for_end();
+        client.wait_for_close();
         stop.join().unwrap();
     });
     assert_eq!(gateway.stats().totals.incomplete, 0);
@@ -89,7 +89,7 @@ fn exchanges_share_a_connection_to_an_instance_that_speaks_http_2() {
         client.send(format!("POST /x?y HTTP/1.1\r\nHost: shop.test\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
         let answer = client.read_answer();
         assert_eq!((&*answer.start, &*answer.text()), ("HTTP/1.1 200 OK", &*format!("/x {body}")));
-        assert_eq!(answer.one("transfer-encoding"), Some("chunked"));
+        assert_eq!(answer.single("transfer-encoding"), Some("chunked"));
     }
     assert_eq!(instance.connections(), 1);
     assert_eq!(instance.requests(), ["one", "two", "three"].map(|body| format!("POST http://shop.test/x?y {body}")));

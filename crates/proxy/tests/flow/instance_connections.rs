@@ -1,4 +1,4 @@
-//! Connections to instances: which are used again, and what happens when a kept one ends.
+//! Connections to instances: which are reused, and what happens when a kept one ends.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ const GET: &str = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
 const PUT: &str = "PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
 const POST: &str = "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
 
-/// Connections are kept for longer than any test takes, and trusted with what may not be repeated.
+/// A plan whose connections stay fresh for longer than any test takes, without retries.
 fn without_retries(instance: &Instance) -> Plan {
     Plan::to([instance]).with_route(json!({"retries": 0})).with_service(json!({"idle_timeout": 1000.0}))
 }
 
-/// How many connections three requests need, one after the other, whose answers are these.
+/// Counts the connections that three consecutive requests need, given these responses.
 fn connections_for(answers: impl IntoIterator<Item = Answer>, body: &str) -> usize {
     let instance = Instance::answering(answers);
     let gateway = Gateway::start(&without_retries(&instance));
@@ -26,14 +26,14 @@ fn connections_for(answers: impl IntoIterator<Item = Answer>, body: &str) -> usi
     for _ in 0..3 {
         client.send(GET);
         let answer = client.read_answer();
-        assert_eq!((answer.status(), answer.one("connection"), &*answer.text()), (200, None, body));
+        assert_eq!((answer.status(), answer.single("connection"), &*answer.text()), (200, None, body));
     }
     assert_eq!(instance.requests().len(), 3);
     instance.connections()
 }
 
 #[test]
-fn a_connection_is_used_again_when_the_answer_ended_as_it_said() {
+fn a_connection_is_reused_if_the_response_ended_as_framed() {
     for answer in [
         "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
@@ -45,7 +45,7 @@ fn a_connection_is_used_again_when_the_answer_ended_as_it_said() {
 }
 
 #[test]
-fn a_connection_is_not_used_again_when_the_instance_says_so_or_the_answer_ended_oddly() {
+fn a_connection_is_not_reused_if_the_instance_says_so_or_the_response_ended_abnormally() {
     for (what, answer) in [
         ("close", Answer::bytes("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello")),
         ("close of many", Answer::bytes("HTTP/1.1 200 OK\r\nConnection: x, CLOSE\r\nContent-Length: 5\r\n\r\nhello")),
@@ -59,7 +59,7 @@ fn a_connection_is_not_used_again_when_the_instance_says_so_or_the_answer_ended_
 }
 
 #[test]
-fn a_body_where_none_may_be_is_nobodys_answer() {
+fn a_body_where_none_is_allowed_is_not_taken_for_a_response() {
     for (method, answer) in [
         ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"),
         ("GET", "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nhello"),
@@ -76,8 +76,8 @@ fn a_body_where_none_may_be_is_nobodys_answer() {
 }
 
 #[test]
-fn bytes_on_an_idle_connection_are_nobodys_answer() {
-    let instance = Instance::held();
+fn bytes_on_an_idle_connection_are_not_taken_for_a_response() {
+    let instance = Instance::manual();
     let gateway = Gateway::start(&without_retries(&instance));
     let mut client = gateway.connect();
     client.send(GET);
@@ -91,12 +91,12 @@ fn bytes_on_an_idle_connection_are_nobodys_answer() {
     second.read_request();
     second.send(OK);
     assert_eq!(client.read_answer().text(), "ok");
-    assert!(first.at_end());
+    assert!(first.is_closed());
 }
 
 #[test]
 fn a_kept_connection_that_has_ended_is_replaced_silently_even_for_a_post() {
-    let instance = Instance::held();
+    let instance = Instance::manual();
     let gateway = Gateway::start(&without_retries(&instance));
     let mut client = gateway.connect();
     let ends: [fn(Peer); 2] = [Peer::close, Peer::reset];
@@ -116,10 +116,10 @@ fn a_kept_connection_that_has_ended_is_replaced_silently_even_for_a_post() {
     assert_eq!((instance.connections(), gateway.stats().totals.retries), (3, 0));
 }
 
-/// An instance that has answered one request, and has got `request` over the connection that was kept: the instance,
-/// its gateway, and both ends.
-fn with_kept(request: &str) -> (Instance, Gateway, Peer, Peer) {
-    let instance = Instance::held();
+/// An instance that answered one request and then received `request` over the kept connection. Returns the instance,
+/// its gateway and both peers.
+fn with_kept_connection(request: &str) -> (Instance, Gateway, Peer, Peer) {
+    let instance = Instance::manual();
     let gateway = Gateway::start(&without_retries(&instance));
     let mut client = gateway.connect();
     client.send(GET);
@@ -134,11 +134,11 @@ fn with_kept(request: &str) -> (Instance, Gateway, Peer, Peer) {
 
 #[test]
 fn a_kept_connection_that_dies_under_a_request_that_may_be_repeated_is_replaced_once() {
-    let (instance, _gateway, mut client, kept) = with_kept(PUT);
+    let (instance, _gateway, mut client, kept) = with_kept_connection(PUT);
     kept.reset();
     let mut second = instance.accept();
     assert_eq!(second.read_request().text(), "hello");
-    // What dies on a new connection is an error.
+    // The end of a new connection is an error.
     second.reset();
     assert_eq!(client.read_answer().refusal(), "502 bad_gateway");
     assert_eq!(instance.connections(), 2);
@@ -147,7 +147,7 @@ fn a_kept_connection_that_dies_under_a_request_that_may_be_repeated_is_replaced_
 #[test]
 fn a_kept_connection_that_dies_under_a_request_that_may_not_be_repeated_is_an_error() {
     for end in [Peer::close as fn(Peer), Peer::reset] {
-        let (instance, gateway, mut client, kept) = with_kept(POST);
+        let (instance, gateway, mut client, kept) = with_kept_connection(POST);
         end(kept);
         assert_eq!(client.read_answer().refusal(), "502 bad_gateway");
         assert_eq!((instance.connections(), gateway.stats().totals.retries), (1, 0));
@@ -156,7 +156,7 @@ fn a_kept_connection_that_dies_under_a_request_that_may_not_be_repeated_is_an_er
 
 #[test]
 fn a_kept_connection_on_which_an_answer_has_begun_is_not_replaced() {
-    let (instance, _gateway, mut client, mut kept) = with_kept(PUT);
+    let (instance, _gateway, mut client, mut kept) = with_kept_connection(PUT);
     kept.send("HTTP/1.1 2");
     kept.close();
     assert_eq!(client.read_answer().refusal(), "502 bad_gateway");
@@ -164,8 +164,8 @@ fn a_kept_connection_on_which_an_answer_has_begun_is_not_replaced() {
 }
 
 #[test]
-fn a_kept_connection_that_may_be_about_to_end_is_not_used_for_what_may_not_be_repeated() {
-    // Kept for 400 s, and trusted with a POST for a quarter of that.
+fn a_kept_connection_that_is_not_fresh_is_not_used_for_requests_that_cannot_be_resent() {
+    // Kept for 400 s, and fresh enough for a POST for a quarter of that.
     for (idle, request, connections) in [(0, POST, 1), (200, POST, 2), (200, GET, 1), (500, GET, 2)] {
         let instance = Instance::ok();
         let route = json!({"match": {"path": {"kind": "exact", "value": "/x"}}, "retries": 0});
@@ -174,7 +174,7 @@ fn a_kept_connection_that_may_be_about_to_end_is_not_used_for_what_may_not_be_re
         let mut client = gateway.connect();
         client.send(request);
         assert_eq!(client.read_answer().text(), "ok");
-        // Answered by the gateway itself, behind that exchange: its connection is kept now.
+        // A response of the gateway itself follows that exchange, so its connection is in the pool now.
         client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         assert_eq!(client.read_answer().refusal(), "404 no_route");
         gateway.advance(Duration::from_secs(idle));
@@ -213,7 +213,7 @@ fn an_answer_that_is_not_http_is_502_and_its_connection_is_closed() {
         "HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n",
         "HTTP/1.1 200 OK\nContent-Length: 0\n\n",
     ] {
-        let instance = Instance::held();
+        let instance = Instance::manual();
         let gateway = Gateway::start(&without_retries(&instance));
         let mut client = gateway.connect();
         client.send(GET);
@@ -221,8 +221,8 @@ fn an_answer_that_is_not_http_is_502_and_its_connection_is_closed() {
         peer.read_request();
         peer.send(answer);
         assert_eq!(client.read_answer().refusal(), "502 bad_gateway", "{answer:?}");
-        assert!(peer.at_end());
-        // The client's own connection goes on.
+        assert!(peer.is_closed());
+        // The client's own connection stays open.
         client.send(GET);
         peer = instance.accept();
         peer.read_request();

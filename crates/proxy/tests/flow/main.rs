@@ -1,9 +1,8 @@
-//! What clients and instances see of the data plane, byte by byte, over real sockets. Only the crate's public API is
-//! used, and no interpreter.
+//! Tests of the data plane over real sockets, byte by byte, through the crate's public API and without an interpreter.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "what is not as expected fails the test")]
 
 mod support {
-    //! One end of a connection, instances, plans, running gateways and their clock.
+    //! Test support: peers, instances, plans, running gateways and their clock.
 
     pub(crate) mod clock;
     pub(crate) mod frames;
@@ -19,7 +18,7 @@ mod support {
 }
 
 mod operation {
-    //! What people do with a gateway that runs, and see of it.
+    //! Operation of a running gateway: reload, drain, health and telemetry.
 
     mod drain;
     mod health;
@@ -28,7 +27,7 @@ mod operation {
 }
 
 mod policies {
-    //! What routes do besides forwarding.
+    //! Policies of routes.
 
     mod cache;
     mod cors;

@@ -1,4 +1,4 @@
-//! Which route takes a request, which instance gets it, and what it sees of the path.
+//! Routing: the route and instance of a request, and the path that is forwarded.
 
 use serde_json::{Value, json};
 
@@ -20,12 +20,12 @@ fn without_routes(instance: &Instance) -> Plan {
     Plan::new().service("all", [instance.url()], json!({}))
 }
 
-/// An instance that answers everything with its name.
+/// An instance that answers every request with its name.
 fn named(name: &str) -> Instance {
     Instance::answering([Answer::bytes(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{name}", name.len()))])
 }
 
-/// A gateway whose routes go to services that answer with the names of the routes.
+/// A gateway whose routes forward to services that answer with the name of the route.
 fn routed(routes: impl IntoIterator<Item = (&'static str, Value)>) -> (Gateway, Vec<Instance>) {
     let (mut plan, mut instances) = (Plan::new(), Vec::new());
     for (name, mut settings) in routes {
@@ -38,7 +38,7 @@ fn routed(routes: impl IntoIterator<Item = (&'static str, Value)>) -> (Gateway, 
 }
 
 #[test]
-fn the_path_that_says_most_takes_the_request_wherever_its_route_stands() {
+fn the_most_specific_path_takes_the_request_in_any_order_of_routes() {
     let (gateway, _instances) = routed([
         ("all", on("prefix", "/")),
         ("below", on("prefix", "/users")),
@@ -59,7 +59,7 @@ fn the_path_that_says_most_takes_the_request_wherever_its_route_stands() {
         ("/users/me?x", "me"),
         ("/users/bob", "first"),
     ] {
-        assert_eq!(gateway.ask(get(target)).text(), route, "{target}");
+        assert_eq!(gateway.fetch(get(target)).text(), route, "{target}");
     }
 }
 
@@ -86,17 +86,17 @@ fn methods_hosts_fields_and_parameters_tell_routes_apart() {
         ("GET /a HTTP/1.1\r\nHost: shop.test\r\nx-version: 1", "read"),
         ("GET /a?v=1&debug HTTP/1.1\r\nHost: shop.test", "parameter"),
     ] {
-        assert_eq!(gateway.ask(format!("{head}\r\n\r\n")).text(), route, "{head:?}");
+        assert_eq!(gateway.fetch(format!("{head}\r\n\r\n")).text(), route, "{head:?}");
     }
 }
 
 #[test]
-fn a_path_without_a_route_gets_404_and_what_is_wrong() {
+fn a_path_without_a_route_gets_404_with_problem_details() {
     let instance = Instance::ok();
     let gateway = Gateway::start(&without_routes(&instance).route("a", on("exact", "/a")));
-    let answer = gateway.ask("GET /b%20c?d HTTP/1.1\r\nHost: shop.test\r\nX-Request-ID: one\r\n\r\n");
+    let answer = gateway.fetch("GET /b%20c?d HTTP/1.1\r\nHost: shop.test\r\nX-Request-ID: one\r\n\r\n");
     assert_eq!((&*answer.start, &*answer.refusal()), ("HTTP/1.1 404 Not Found", "404 no_route"));
-    assert_eq!((answer.one("x-request-id"), answer.one("cache-control")), (Some("one"), Some("no-store")));
+    assert_eq!((answer.single("x-request-id"), answer.single("cache-control")), (Some("one"), Some("no-store")));
     let mut problem: Value = serde_json::from_slice(&answer.body).unwrap();
     assert!(problem["timestamp"].take().is_string());
     let expected = json!({
@@ -108,23 +108,23 @@ fn a_path_without_a_route_gets_404_and_what_is_wrong() {
 }
 
 #[test]
-fn a_path_that_has_routes_for_other_methods_gets_405_and_they_are_named() {
+fn a_path_with_routes_for_other_methods_only_gets_405_with_allow() {
     let instance = Instance::ok();
     let mut routed = on("exact", "/a");
     routed["match"]["methods"] = json!(["GET", "DELETE"]);
     let mut other = on("prefix", "/");
     other["match"]["methods"] = json!(["POST"]);
     let gateway = Gateway::start(&without_routes(&instance).route("one", routed).route("two", other));
-    let answer = gateway.ask("PUT /a HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 0\r\n\r\n");
+    let answer = gateway.fetch("PUT /a HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 0\r\n\r\n");
     assert_eq!(answer.refusal(), "405 method_not_allowed");
-    let mut allowed: Vec<_> = answer.one("allow").unwrap().split(", ").collect();
+    let mut allowed: Vec<_> = answer.single("allow").unwrap().split(", ").collect();
     allowed.sort_unstable();
     assert_eq!(allowed, ["DELETE", "GET", "HEAD", "POST"]);
     assert_eq!(instance.connections(), 0);
 }
 
 #[test]
-fn hosts_that_are_not_answered_get_421_whatever_they_ask_for() {
+fn hosts_that_are_not_served_get_421_for_every_path() {
     let instance = Instance::ok();
     let gateway = Gateway::start(&Plan::to([&instance]).with(json!({"hosts": ["shop.test", "*.shop.test"]})));
     for (host, status) in [
@@ -135,7 +135,7 @@ fn hosts_that_are_not_answered_get_421_whatever_they_ask_for() {
         ("evilshop.test", "421"),
         ("shop.test.evil.test", "421"),
     ] {
-        let answer = gateway.ask(format!("GET /none HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        let answer = gateway.fetch(format!("GET /none HTTP/1.1\r\nHost: {host}\r\n\r\n"));
         assert_eq!(answer.status().to_string(), status, "{host}");
     }
     let requests = "POST / HTTP/1.1\r\nHost: evil.test\r\nContent-Length: 3\r\n\r\nabc".to_owned() + &get("/behind");
@@ -147,7 +147,7 @@ fn hosts_that_are_not_answered_get_421_whatever_they_ask_for() {
 }
 
 #[test]
-fn what_an_instance_sees_of_a_path_is_what_the_route_makes_of_it() {
+fn an_instance_sees_the_path_as_the_route_rewrites_it() {
     let instance = Instance::ok();
     let mut stripped = on("prefix", "/api");
     stripped["strip_prefix"] = json!("/api");
@@ -174,9 +174,9 @@ fn what_an_instance_sees_of_a_path_is_what_the_route_makes_of_it() {
         ("/old/abc", "/new/abc", None),
         ("/same/a?", "/same/a?", None),
     ] {
-        assert_eq!(gateway.ask(get(target)).text(), "ok", "{target}");
+        assert_eq!(gateway.fetch(get(target)).text(), "ok", "{target}");
         let request = instance.requests().pop().unwrap();
-        assert_eq!((request.target(), request.one("x-forwarded-prefix")), (seen, prefix), "{target}");
+        assert_eq!((request.target(), request.single("x-forwarded-prefix")), (seen, prefix), "{target}");
     }
 }
 
@@ -195,13 +195,13 @@ fn a_path_has_one_form_for_routes_and_instances() {
         ("/a?b=%2f%00&c=//../", "/a?b=%2f%00&c=//../"),
         ("http://other.test", "/"),
     ] {
-        assert_eq!(gateway.ask(get(target)).text(), "ok", "{target}");
+        assert_eq!(gateway.fetch(get(target)).text(), "ok", "{target}");
         assert_eq!(instance.requests().pop().unwrap().target(), seen, "{target}");
     }
 }
 
 #[test]
-fn a_path_that_could_be_read_in_two_ways_is_refused_and_its_connection_closed() {
+fn an_ambiguous_path_is_refused_and_its_connection_closed() {
     let instance = Instance::ok();
     let gateway = Gateway::start(&Plan::to([&instance]));
     for target in
@@ -210,7 +210,7 @@ fn a_path_that_could_be_read_in_two_ways_is_refused_and_its_connection_closed() 
         let mut client = gateway.connect();
         client.send(get(target) + &get("/behind"));
         assert_eq!(client.read_answer().refusal(), "400 malformed_target, close", "{target}");
-        assert!(client.at_end());
+        assert!(client.is_closed());
     }
     assert_eq!(instance.connections(), 0);
 }
@@ -222,13 +222,13 @@ fn instances_take_turns_by_weight_if_the_service_says_so() {
     for (kind, share) in [("round_robin", 4), ("weighted_round_robin", 6)] {
         let settings = json!({"instances": weighted, "load_balancer": {"kind": kind}});
         let gateway = Gateway::start(&Plan::to([&one, &two]).with_service(settings));
-        let answers: Vec<_> = (0..8).map(|_| gateway.ask(get("/")).text()).collect();
+        let answers: Vec<_> = (0..8).map(|_| gateway.fetch(get("/")).text()).collect();
         assert_eq!(answers.iter().filter(|answer| *answer == "one").count(), share, "{kind}: {answers:?}");
     }
 }
 
 #[test]
-fn a_plan_that_is_applied_serves_the_next_request_of_a_connection_that_is_open() {
+fn an_applied_plan_serves_the_next_request_of_an_open_connection() {
     let (before, after) = (named("before"), named("after"));
     let gateway = Gateway::start(&Plan::to([&before]));
     let mut client = gateway.connect();
@@ -237,8 +237,8 @@ fn a_plan_that_is_applied_serves_the_next_request_of_a_connection_that_is_open()
     gateway.apply(&Plan::to([&after]));
     client.send(get("/"));
     assert_eq!(client.read_answer().text(), "after");
-    // What is under way is finished by the plan under which it began.
-    let slow = Instance::held();
+    // An exchange is finished by the plan under which it began.
+    let slow = Instance::manual();
     gateway.apply(&Plan::to([&slow]));
     client.send(get("/"));
     let mut peer = slow.accept();

@@ -1,11 +1,11 @@
-//! What is waited for, and how long; by the clock, which the tests move.
+//! Timeouts, with a clock that the tests advance.
 
 use std::time::Duration;
 
 use serde_json::json;
 
 use crate::support::gateway::Gateway;
-use crate::support::instance::{Answer, Deaf, Instance, Nobody, OK};
+use crate::support::instance::{Answer, Instance, OK, RefusingAddress, UnresponsiveAddress};
 use crate::support::plan::Plan;
 
 const GET: &str = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -13,7 +13,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
 fn an_instance_that_does_not_answer_in_time_loses_the_attempt_and_the_client_gets_504() {
-    let instance = Instance::held();
+    let instance = Instance::manual();
     let gateway = Gateway::alone(&Plan::to([&instance]).with_route(json!({"timeout": 3.0, "retries": 0})));
     let mut client = gateway.connect();
     client.send(GET);
@@ -21,8 +21,8 @@ fn an_instance_that_does_not_answer_in_time_loses_the_attempt_and_the_client_get
     first.read_request();
     gateway.advance_until(SECOND, || client.is_ready());
     assert_eq!(client.read_answer().refusal(), "504 gateway_timeout");
-    assert!(first.at_end());
-    // The client's connection goes on.
+    assert!(first.is_closed());
+    // The client's connection stays open.
     client.send(GET);
     let mut second = instance.accept();
     second.read_request();
@@ -55,7 +55,7 @@ fn all_attempts_share_the_deadline_of_the_route() {
 
 #[test]
 fn half_a_head_and_interim_answers_do_not_move_the_deadline() {
-    let instance = Instance::held();
+    let instance = Instance::manual();
     let gateway = Gateway::alone(&Plan::to([&instance]).with_route(json!({"timeout": 3.0, "retries": 0})));
     let mut client = gateway.connect();
     client.send(GET);
@@ -73,14 +73,14 @@ fn half_a_head_and_interim_answers_do_not_move_the_deadline() {
 
 #[test]
 fn a_connection_that_is_refused_is_502_at_once() {
-    let nobody = Nobody::bind();
-    let gateway = Gateway::start(&Plan::to_urls([nobody.url()]).with_service(json!({"connect_timeout": 1000.0})));
-    assert_eq!(gateway.ask(GET).refusal(), "502 connect_failed");
+    let refusing = RefusingAddress::bind();
+    let gateway = Gateway::start(&Plan::to_urls([refusing.url()]).with_service(json!({"connect_timeout": 1000.0})));
+    assert_eq!(gateway.fetch(GET).refusal(), "502 connect_failed");
 }
 
 #[test]
 fn a_connection_that_is_not_made_in_time_is_502() {
-    let deaf = Deaf::listen();
+    let deaf = UnresponsiveAddress::listen();
     let plan = Plan::to_urls([deaf.url()]).with_service(json!({"connect_timeout": 3.0}));
     let gateway = Gateway::alone(&plan.with_route(json!({"retries": 0})));
     let mut client = gateway.connect();
@@ -90,16 +90,16 @@ fn a_connection_that_is_not_made_in_time_is_502() {
 }
 
 #[test]
-fn an_instance_that_takes_none_of_a_body_is_504_and_the_rest_of_the_body_ends_the_connection() {
-    let instance = Instance::held();
+fn an_instance_that_does_not_read_the_body_is_504_and_the_rest_of_it_closes_the_connection() {
+    let instance = Instance::manual();
     let plan = Plan::to([&instance]).with_limits(json!({"max_body": 1_000_000_000}));
     let gateway = Gateway::alone(&plan.with_route(json!({"idle_timeout": 5.0, "retries": 0})));
     let mut client = gateway.connect();
     client.send("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 500000000\r\n\r\n");
     let _peer = instance.accept();
-    // Both connections become full, and the gateway has nothing left to do than to wait.
+    // Both connections fill up, so that the gateway can only wait.
     gateway.advance_until(SECOND, || {
-        client.top_up();
+        client.send_available();
         client.is_ready()
     });
     assert_eq!(client.read_answer().refusal(), "504 gateway_timeout, close");
@@ -122,7 +122,7 @@ fn a_head_that_does_not_come_in_time_is_408_and_bytes_of_it_do_not_move_the_dead
 }
 
 #[test]
-fn a_client_that_says_nothing_is_closed_without_a_word() {
+fn a_client_that_sends_nothing_is_closed_without_a_response() {
     let instance = Instance::ok();
     let gateway = Gateway::alone(&Plan::to([&instance]).with_limits(json!({"head_timeout": 3.0})));
     let mut client = gateway.connect();
@@ -131,7 +131,7 @@ fn a_client_that_says_nothing_is_closed_without_a_word() {
 }
 
 #[test]
-fn a_client_that_is_idle_is_closed_after_keep_alive_whatever_a_head_may_take() {
+fn an_idle_client_is_closed_after_keep_alive_even_if_head_timeout_is_longer() {
     let instance = Instance::ok();
     let gateway =
         Gateway::alone(&Plan::to([&instance]).with_limits(json!({"head_timeout": 1000.0, "keep_alive": 3.0})));
@@ -145,7 +145,7 @@ fn a_client_that_is_idle_is_closed_after_keep_alive_whatever_a_head_may_take() {
 #[test]
 fn a_body_that_comes_too_slowly_is_408_and_its_instance_never_sees_an_end() {
     for (framing, begun) in [("Content-Length: 100", "hello"), ("Transfer-Encoding: chunked", "5\r\nhello\r\n")] {
-        let instance = Instance::held();
+        let instance = Instance::manual();
         let limits = json!({"body_grace": 3.0, "min_rate": 1000});
         let gateway = Gateway::alone(&Plan::to([&instance]).with_limits(limits));
         let mut client = gateway.connect();
@@ -154,32 +154,32 @@ fn a_body_that_comes_too_slowly_is_408_and_its_instance_never_sees_an_end() {
         peer.read_head();
         gateway.advance_until(SECOND, || client.is_ready());
         assert_eq!(client.read_answer().refusal(), "408 body_timeout, close");
-        assert!(client.at_end());
+        assert!(client.is_closed());
         assert_eq!(peer.read(begun.len()), begun.as_bytes());
-        assert!(peer.at_end());
+        assert!(peer.is_closed());
     }
 }
 
 #[test]
-fn an_answer_that_stops_in_the_middle_of_its_body_is_broken_off() {
-    let instance = Instance::held();
+fn a_response_whose_body_stalls_is_broken_off() {
+    let instance = Instance::manual();
     let gateway = Gateway::alone(&Plan::to([&instance]).with_route(json!({"idle_timeout": 3.0})));
     let mut client = gateway.connect();
     client.send(GET);
     let mut peer = instance.accept();
     peer.read_request();
     peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
-    assert_eq!(client.read_head().one("content-length"), Some("10"));
+    assert_eq!(client.read_head().single("content-length"), Some("10"));
     assert_eq!(client.read(5), b"hello");
     gateway.advance_until(SECOND, || client.is_ready());
-    assert!(client.at_end());
-    assert!(peer.at_end());
+    assert!(client.is_closed());
+    assert!(peer.is_closed());
     assert_eq!(gateway.stats().totals.incomplete, 1);
 }
 
 #[test]
 fn a_client_that_does_not_read_its_answer_is_cut_off() {
-    let instance = Instance::held();
+    let instance = Instance::manual();
     let gateway =
         Gateway::alone(&Plan::to([&instance]).with_limits(json!({"body_grace": 3.0, "min_rate": 1_000_000_000})));
     let mut client = gateway.connect();
@@ -188,15 +188,15 @@ fn a_client_that_does_not_read_its_answer_is_cut_off() {
     peer.read_request();
     peer.send("HTTP/1.1 200 OK\r\nContent-Length: 500000000\r\n\r\n");
     gateway.advance_until(SECOND, || {
-        peer.top_up();
+        peer.send_available();
         gateway.stats().totals.incomplete == 1
     });
-    assert!(peer.at_end());
+    assert!(peer.is_closed());
 }
 
 #[test]
 fn a_kept_connection_to_an_instance_is_closed_when_it_was_idle_for_too_long() {
-    let instance = Instance::held();
+    let instance = Instance::manual();
     let gateway = Gateway::alone(&Plan::to([&instance]).with_service(json!({"idle_timeout": 30.0})));
     let mut client = gateway.connect();
     client.send(GET);

@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_with_tls_1_3_is_not_said_before() {
+    fn alerts_of_tls_1_3_are_not_sent_in_tls_1_2() {
         let error = Error::NoCertificatesPresented;
         let said = |version| alert_override(&error, Some(version), &[]);
         assert_eq!(said(ProtocolVersion::TLSv1_2), Some(AlertDescription::HandshakeFailure));

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_told_when_it_begins_and_once_nothing_was_lost_for_a_while() {
+    fn a_loss_is_reported_when_it_begins_and_when_it_is_over() {
         let log = Arc::new(Log::default());
         let loss = Loss::new("pipe", Arc::clone(&log));
         let (mut watch, start) = (LossWatch::default(), Instant::now());

@@ -20,13 +20,13 @@ fn never(_: Box<str>) -> Ready<io::Result<Vec<IpAddr>>> {
     panic!("a second look-up of the same name")
 }
 
-/// One look that the answer is not there yet.
+/// Polls once. Returns true if the result is pending.
 async fn is_pending(waiting: &mut (impl Future + Unpin)) -> bool {
     poll_fn(|cx| Poll::Ready(std::pin::Pin::new(&mut *waiting).poll(cx).is_pending())).await
 }
 
 #[test]
-fn who_asks_meanwhile_gets_the_same_answer() {
+fn concurrent_lookups_of_a_name_share_the_result() {
     run(async {
         let lookups = Rc::<Lookups>::default();
         let (answer, answered) = oneshot::channel();
@@ -34,7 +34,7 @@ fn who_asks_meanwhile_gets_the_same_answer() {
         assert!(is_pending(&mut first).await);
         let mut second = pin!(Rc::clone(&lookups).lookup("slow.test", never));
         assert!(is_pending(&mut second).await);
-        // Another name does not wait for it.
+        // The lookup of another name does not wait for it.
         let other = Rc::clone(&lookups).lookup("other.test", |_| ready(Ok(vec![ADDRESS])));
         assert_eq!(*other.await.unwrap(), [ADDRESS]);
         answer.send(Ok(vec![ADDRESS])).unwrap();
@@ -44,7 +44,7 @@ fn who_asks_meanwhile_gets_the_same_answer() {
 }
 
 #[test]
-fn it_goes_on_when_nobody_waits_and_ends_for_the_next() {
+fn a_lookup_continues_without_waiters_and_serves_the_next_one() {
     run(async {
         let lookups = Rc::<Lookups>::default();
         let (answer, answered) = oneshot::channel();
@@ -57,7 +57,7 @@ fn it_goes_on_when_nobody_waits_and_ends_for_the_next() {
         answer.send(Err(io::Error::new(io::ErrorKind::TimedOut, "no answer"))).unwrap();
         let error = next.await.unwrap_err();
         assert_eq!((error.kind(), error.to_string()), (io::ErrorKind::TimedOut, "no answer".to_owned()));
-        // What is over is not kept: the next one asks again.
+        // Results are not cached: the next lookup starts anew.
         let asked = Cell::new(0);
         for _ in 0..2 {
             let found = Rc::clone(&lookups).lookup("slow.test", |_| {

@@ -1,4 +1,4 @@
-//! A gateway that stops: what it finishes, and what it cuts off.
+//! Drain: what a stopping gateway finishes and what it cuts off.
 
 use std::net::{SocketAddr, TcpStream};
 
@@ -11,14 +11,14 @@ use crate::support::plan::Plan;
 
 const GET: &str = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// Waits until nothing is accepted any more.
+/// Waits until connections are refused.
 fn wait_until_closed(address: SocketAddr) {
     wait_until(|| TcpStream::connect(address).is_err());
 }
 
 #[test]
-fn what_is_in_flight_is_finished_and_the_client_is_told_that_it_was_the_last() {
-    let instance = Instance::held();
+fn exchanges_in_flight_are_finished_with_connection_close() {
+    let instance = Instance::manual();
     let gateway = Gateway::start(&Plan::to([&instance]).with_limits(json!({"drain_timeout": 3600.0})));
     let mut client = gateway.connect();
     client.send(GET);
@@ -31,8 +31,8 @@ fn what_is_in_flight_is_finished_and_the_client_is_told_that_it_was_the_last() {
         assert!(!stop.is_finished());
         server.send(OK);
         let answer = client.read_answer();
-        assert_eq!((answer.one("connection"), &*answer.text()), (Some("close"), "ok"));
-        assert!(client.at_end());
+        assert_eq!((answer.single("connection"), &*answer.text()), (Some("close"), "ok"));
+        assert!(client.is_closed());
         drop(client);
         stop.join().unwrap();
     });
@@ -41,16 +41,16 @@ fn what_is_in_flight_is_finished_and_the_client_is_told_that_it_was_the_last() {
 }
 
 #[test]
-fn a_body_that_is_under_way_when_the_drain_begins_comes_whole() {
-    let instance = Instance::held();
+fn a_body_in_transit_when_the_drain_begins_is_completed() {
+    let instance = Instance::manual();
     let gateway = Gateway::start(&Plan::to([&instance]).with_limits(json!({"drain_timeout": 3600.0})));
     let mut client = gateway.connect();
     client.send(GET);
     let mut server = instance.accept();
     server.read_request();
     server.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst");
-    // The head said that the connection goes on; it ends all the same.
-    assert_eq!(client.read_head().one("connection"), None);
+    // The connection ends although the head announced keep-alive.
+    assert_eq!(client.read_head().single("connection"), None);
     assert_eq!(client.read(5), b"first");
     let (engine, address) = (&*gateway, gateway.address);
     std::thread::scope(|scope| {
@@ -64,8 +64,8 @@ fn a_body_that_is_under_way_when_the_drain_begins_comes_whole() {
 }
 
 #[test]
-fn what_is_not_finished_in_time_is_cut_off_and_said_to_be_so() {
-    let (silent, begun) = (Instance::held(), Instance::held());
+fn what_is_not_finished_in_time_is_cut_off_and_logged_as_cut_off() {
+    let (silent, begun) = (Instance::manual(), Instance::manual());
     let plan = Plan::new()
         .service("silent", [silent.url()], json!({}))
         .service("begun", [begun.url()], json!({}))
@@ -82,15 +82,15 @@ fn what_is_not_finished_in_time_is_cut_off_and_said_to_be_so() {
     second.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst");
     assert_eq!(reading.read_head().status(), 200);
     assert_eq!(reading.read(5), b"first");
-    // Its second head has begun to come when the first request is answered, which the gateway does itself.
+    // The second head has begun to arrive when the gateway itself answers the first request.
     talking.send("OPTIONS /own HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\nGET /half HTTP/1.1\r\nHo");
     assert_eq!(talking.read_answer().status(), 204);
     gateway.stop(true);
-    assert!(waiting.at_end());
-    assert!(reading.at_end());
-    assert!(talking.at_end());
-    assert!(first.at_end());
-    assert!(second.at_end());
+    assert!(waiting.is_closed());
+    assert!(reading.is_closed());
+    assert!(talking.is_closed());
+    assert!(first.is_closed());
+    assert!(second.is_closed());
     let mut seen: Vec<_> = gateway
         .logged(4)
         .into_iter()
@@ -109,7 +109,7 @@ fn what_is_not_finished_in_time_is_cut_off_and_said_to_be_so() {
 
 #[test]
 fn a_second_stop_cuts_a_drain_short() {
-    let instance = Instance::held();
+    let instance = Instance::manual();
     let gateway = Gateway::start(&Plan::to([&instance]).with_limits(json!({"drain_timeout": 3600.0})));
     let mut client = gateway.connect();
     client.send(GET);
@@ -123,8 +123,8 @@ fn a_second_stop_cuts_a_drain_short() {
         engine.stop(false);
         stop.join().unwrap();
     });
-    assert!(client.at_end());
-    assert!(server.at_end());
+    assert!(client.is_closed());
+    assert!(server.is_closed());
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn a_gateway_without_connections_ends_its_drain_at_once() {
     client.send(GET);
     assert_eq!(client.read_answer().text(), "ok");
     client.close();
-    // It would wait for an hour.
+    // Without the stop it would wait for an hour.
     gateway.stop(true);
     assert!(TcpStream::connect(gateway.address).is_err());
 }

@@ -1,4 +1,4 @@
-//! Which instances are used: by what exchanges see of them, and by what checks do.
+//! Passive health (ejection, breaker) and active health checks.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::clock::wait_until;
 use crate::support::gateway::Gateway;
-use crate::support::instance::{Answer, Instance, Nobody, OK};
+use crate::support::instance::{Answer, Instance, OK, RefusingAddress};
 use crate::support::plan::Plan;
 use crate::support::switch::Switch;
 
@@ -21,7 +21,7 @@ fn states(gateway: &Gateway) -> Vec<&'static str> {
     gateway.stats().services[0].instances.iter().map(|instance| instance.state).collect()
 }
 
-/// The first records of the log, as many as there are to be.
+/// The first `count` records of the log.
 fn messages(gateway: &Gateway, count: usize) -> Vec<String> {
     let mut records = Vec::new();
     wait_until(|| {
@@ -32,31 +32,31 @@ fn messages(gateway: &Gateway, count: usize) -> Vec<String> {
 }
 
 #[test]
-fn an_instance_that_fails_again_and_again_is_spared_for_a_while() {
+fn an_instance_that_fails_repeatedly_is_ejected_for_a_while() {
     let failing = Instance::answering([FAILURE.as_bytes(), FAILURE.as_bytes(), OK].map(Answer::bytes));
     let sound = Instance::ok();
     let gateway = Gateway::alone(&Plan::to([&failing, &sound]).with_service(ejecting(0.5)));
     let mut client = gateway.connect();
-    let mut ask = || {
+    let mut fetch = || {
         client.send(GET);
         client.read_answer().status()
     };
-    assert_eq!([ask(), ask(), ask()], [500, 200, 500]);
+    assert_eq!([fetch(), fetch(), fetch()], [500, 200, 500]);
     assert_eq!(states(&gateway), ["ejected", "up"]);
-    assert_eq!([(); 6].map(|()| ask()), [200; 6]);
+    assert_eq!([(); 6].map(|()| fetch()), [200; 6]);
     assert_eq!((failing.requests().len(), sound.requests().len()), (2, 7));
     gateway.advance(Duration::from_secs(1000));
-    assert_eq!([(); 4].map(|()| ask()), [200; 4]);
+    assert_eq!([(); 4].map(|()| fetch()), [200; 4]);
     assert_eq!((failing.requests().len(), sound.requests().len()), (4, 9), "it has its share again");
     wait_until(|| states(&gateway) == ["up", "up"]);
 }
 
 #[test]
-fn no_more_instances_are_spared_than_the_service_can_do_without() {
+fn ejections_are_bounded_by_max_ejected() {
     let failing = [Instance::answering([Answer::bytes(FAILURE)]), Instance::answering([Answer::bytes(FAILURE)])];
     let gateway = Gateway::start(&Plan::to(&failing).with_service(ejecting(0.5)));
     for _ in 0..8 {
-        assert_eq!(gateway.ask(GET).text(), "fail");
+        assert_eq!(gateway.fetch(GET).text(), "fail");
     }
     let mut states = states(&gateway);
     states.sort_unstable();
@@ -64,20 +64,20 @@ fn no_more_instances_are_spared_than_the_service_can_do_without() {
 }
 
 #[test]
-fn an_ejection_is_said_in_the_log_with_its_reason() {
-    let (nobody, sound) = (Nobody::bind(), Instance::ok());
-    let gateway = Gateway::start(&Plan::to_urls([nobody.url(), sound.url()]).with_service(ejecting(0.5)));
+fn an_ejection_is_logged_with_its_reason() {
+    let (refusing, sound) = (RefusingAddress::bind(), Instance::ok());
+    let gateway = Gateway::start(&Plan::to_urls([refusing.url(), sound.url()]).with_service(ejecting(0.5)));
     for _ in 0..4 {
-        assert_eq!(gateway.ask(GET).text(), "ok");
+        assert_eq!(gateway.fetch(GET).text(), "ok");
     }
-    let url = nobody.url();
+    let url = refusing.url();
     let said = format!("service_changed all: {url} ejected: 2 failures in a row, the last: no connection; for 1000 s");
     assert_eq!(messages(&gateway, 1), [said]);
 }
 
 #[test]
-fn a_check_takes_an_instance_out_and_brings_it_back() {
-    let (failing, sound) = (Switch::well(), Instance::ok());
+fn a_health_check_takes_an_instance_out_and_brings_it_back() {
+    let (failing, sound) = (Switch::healthy(), Instance::ok());
     let check = json!({
         "path": "/health", "grpc": null, "interval": 0.02, "timeout": 10.0, "healthy_after": 2, "unhealthy_after": 2,
     });
@@ -87,12 +87,15 @@ fn a_check_takes_an_instance_out_and_brings_it_back() {
     wait_until(|| states(&gateway) == ["down", "up"]);
     let before = sound.requests().iter().filter(|request| request.target() == "/x").count();
     for _ in 0..4 {
-        assert_eq!(gateway.ask(GET).text(), "ok");
+        assert_eq!(gateway.fetch(GET).text(), "ok");
     }
     let after = sound.requests().iter().filter(|request| request.target() == "/x").count();
     assert_eq!(after - before, 4, "all of them");
     let asked = sound.requests().into_iter().find(|request| request.target() == "/health").unwrap();
-    assert_eq!((asked.one("user-agent"), asked.one("host")), (Some("pylae-health-check"), Some(&*sound.authority())));
+    assert_eq!(
+        (asked.single("user-agent"), asked.single("host")),
+        (Some("pylae-health-check"), Some(&*sound.authority()))
+    );
     failing.set(true);
     wait_until(|| states(&gateway) == ["up", "up"]);
     let url = failing.url();
@@ -106,21 +109,21 @@ fn a_check_takes_an_instance_out_and_brings_it_back() {
 }
 
 #[test]
-fn where_all_instances_are_out_clients_get_503_and_a_breaker_says_for_how_long() {
+fn without_usable_instances_clients_get_503_and_a_breaker_sets_retry_after() {
     let failing = Instance::answering([Answer::bytes(FAILURE)]);
     let breaker = json!({
         "failure_threshold": 2, "failure_rate": null, "window": 60.0, "minimum_requests": 20, "timeout": 3600.0,
         "half_open_requests": 1, "failure_statuses": [500], "scope": "service",
     });
     let gateway = Gateway::start(&Plan::to([&failing]).with_service(json!({"circuit_breaker": breaker})));
-    assert_eq!([gateway.ask(GET).text(), gateway.ask(GET).text()], ["fail", "fail"]);
-    let refused = gateway.ask(GET);
+    assert_eq!([gateway.fetch(GET).text(), gateway.fetch(GET).text()], ["fail", "fail"]);
+    let refused = gateway.fetch(GET);
     assert_eq!(refused.refusal(), "503 breaker_open");
-    let wait: u32 = refused.one("retry-after").unwrap().parse().unwrap();
+    let wait: u32 = refused.single("retry-after").unwrap().parse().unwrap();
     assert!((3500..=3600).contains(&wait), "{wait}");
     assert_eq!(gateway.reset_breaker("all", None).unwrap(), Some(true));
-    assert_eq!(gateway.ask(GET).text(), "fail");
+    assert_eq!(gateway.fetch(GET).text(), "fail");
     assert_eq!(failing.requests().len(), 3);
     gateway.set_draining("all", &failing.url(), true).unwrap();
-    assert_eq!(gateway.ask(GET).refusal(), "503 service_unavailable");
+    assert_eq!(gateway.fetch(GET).refusal(), "503 service_unavailable");
 }

@@ -1,4 +1,4 @@
-//! What is said and counted of an exchange, once each.
+//! Access logs and counters: every exchange is logged and counted once.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use crate::support::plan::Plan;
 const POST: &str = "POST /x?a=1&token=s3cret HTTP/1.1\r\nHost: shop.test\r\nX-Request-ID: one\r\nUser-Agent: test\r\n\
     Authorization: Bearer s3cret\r\nX-Tenant: t\r\nContent-Length: 5\r\n\r\nhello";
 
-/// A file that is gone with the test.
+/// A file that is removed at the end of the test.
 struct File(PathBuf);
 
 impl File {
@@ -28,7 +28,7 @@ impl File {
 
 impl Drop for File {
     fn drop(&mut self) {
-        // It was never made if the gateway did not start.
+        // The file does not exist if the gateway did not start.
         let _ = fs::remove_file(&self.0);
     }
 }
@@ -40,7 +40,7 @@ fn access_log(file: &File, format: &str) -> Value {
     }})
 }
 
-/// Takes out what is never the same, and says whether it was there.
+/// Replaces the fields that vary by whether they are present.
 fn without_times(mut line: Value) -> Value {
     for key in ["timestamp", "duration", "upstream_time"] {
         assert!(!line[key].take().is_null(), "{key} in {line}");
@@ -50,7 +50,7 @@ fn without_times(mut line: Value) -> Value {
 }
 
 #[test]
-fn an_exchange_has_one_line_in_the_access_log_with_all_that_there_is_to_say() {
+fn an_exchange_has_one_line_in_the_access_log_with_all_fields() {
     let instance = Instance::answering([
         Answer::Reset,
         Answer::bytes("HTTP/1.1 201 Created\r\nX-Total: 3\r\nContent-Length: 4\r\n\r\ndone"),
@@ -79,16 +79,16 @@ fn an_exchange_has_one_line_in_the_access_log_with_all_that_there_is_to_say() {
 }
 
 #[test]
-fn what_no_route_took_has_a_line_too_if_the_gateway_has_a_log() {
+fn unrouted_requests_are_logged_if_the_gateway_has_an_access_log() {
     let instance = Instance::ok();
     let file = File::new("common");
     let log = access_log(&file, "common");
     let exact = json!({"match": {"path": {"kind": "exact", "value": "/x"}}});
     let gateway = Gateway::start(&Plan::to([&instance]).with_route(exact).with(json!({"unrouted": log})));
-    assert_eq!(gateway.ask("GET /x HTTP/1.1\r\nHost: a\r\n\r\n").text(), "ok");
-    let lost = gateway.ask("GET /lost HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(gateway.fetch("GET /x HTTP/1.1\r\nHost: a\r\n\r\n").text(), "ok");
+    let lost = gateway.fetch("GET /lost HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(lost.refusal(), "404 no_route");
-    let bad = gateway.ask("GET /x HTTP/1.1\r\n\r\n");
+    let bad = gateway.fetch("GET /x HTTP/1.1\r\n\r\n");
     assert_eq!(bad.refusal(), "400 malformed_request, close");
     gateway.stop(true);
     let lines: Vec<_> = file
@@ -100,10 +100,10 @@ fn what_no_route_took_has_a_line_too_if_the_gateway_has_a_log() {
 }
 
 #[test]
-fn the_latest_exchanges_are_told_once_to_who_looks_again_and_again() {
+fn repeated_reads_return_each_of_the_latest_exchanges_once() {
     let instance = Instance::ok();
     let gateway = Gateway::start(&Plan::to([&instance]));
-    let get = |path: &str| assert_eq!(gateway.ask(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")).text(), "ok");
+    let get = |path: &str| assert_eq!(gateway.fetch(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")).text(), "ok");
     get("/one");
     get("/two");
     assert_eq!(gateway.logged(2).iter().map(|line| line["path"].clone()).collect::<Vec<_>>(), ["/one", "/two"]);
@@ -118,35 +118,35 @@ fn the_latest_exchanges_are_told_once_to_who_looks_again_and_again() {
 }
 
 #[test]
-fn an_exchange_is_counted_once_whatever_becomes_of_it() {
-    let instance = Instance::held();
+fn an_exchange_is_counted_once_whatever_its_outcome() {
+    let instance = Instance::manual();
     let gateway = Gateway::start(&Plan::to([&instance]));
-    let ask = || {
+    let fetch = || {
         let mut client = gateway.connect();
         client.send("GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
         client
     };
-    let mut answered = ask();
+    let mut answered = fetch();
     let mut server = instance.accept();
     server.read_request();
     server.send(OK);
     assert_eq!(answered.read_answer().text(), "ok");
     let sent = answered.received().lock().len() as u64;
     wait_until(|| gateway.stats().totals.by_class[1] == 1);
-    // One gives up while it waits, another gets half an answer, and a third is refused.
-    let gone = ask();
+    // One client gives up while it waits, another gets half a response, and a third is refused.
+    let gone = fetch();
     server.read_request();
     gone.reset();
-    assert!(server.at_end());
-    let mut half = ask();
+    assert!(server.is_closed());
+    let mut half = fetch();
     let mut server = instance.accept();
     server.read_request();
     server.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
     server.close();
     assert_eq!(half.read_head().status(), 200);
     assert_eq!(half.read(4), b"half");
-    assert!(half.at_end());
-    let refused = gateway.ask("GET /x HTTP/1.1\r\n\r\n");
+    assert!(half.is_closed());
+    let refused = gateway.fetch("GET /x HTTP/1.1\r\n\r\n");
     assert_eq!(refused.status(), 400);
     gateway.logged(4);
     let totals = gateway.counted();

@@ -1,4 +1,4 @@
-//! A plan that takes the place of another one while exchanges are under way.
+//! Reloads: a plan replaces another while exchanges are in flight.
 
 use std::net::{TcpListener, TcpStream};
 
@@ -13,7 +13,7 @@ use crate::support::plan::Plan;
 
 const GET: &str = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// A plan whose answers say its name.
+/// A plan whose responses contain its name.
 fn named(instance: &Instance, name: &str) -> Plan {
     let nothing = json!({"remove": [], "set": {}, "append": {}});
     let said = json!({"remove": [], "set": {"X-Plan": name}, "append": {}});
@@ -26,38 +26,38 @@ fn listening(plan: Plan, addresses: &[&str]) -> Plan {
     plan.with(json!({"listeners": addresses.iter().map(listener).collect::<Vec<_>>()}))
 }
 
-/// What is wrong with a plan that cannot be put in force.
+/// The problems of a plan that cannot be applied.
 fn refused(gateway: &Gateway, plan: &Plan) -> Vec<Problem> {
     Engine::apply(gateway, plan.build(), &NoHooks).expect_err("a plan with problems")
 }
 
 #[test]
 fn an_exchange_is_finished_by_the_plan_under_which_it_began() {
-    let instance = Instance::held();
+    let instance = Instance::manual();
     let gateway = Gateway::start(&named(&instance, "old"));
     let (mut client, mut other) = (gateway.connect(), gateway.connect());
     client.send(GET);
     let mut server = instance.accept();
     server.read_request();
     gateway.apply(&named(&instance, "new"));
-    // Whoever comes now is served by the new one, while the first still waits.
+    // New requests are served by the new plan, while the first still waits.
     other.send(GET);
     let mut second = instance.accept();
     second.read_request();
     second.send(OK);
-    assert_eq!(other.read_answer().one("x-plan"), Some("new"));
+    assert_eq!(other.read_answer().single("x-plan"), Some("new"));
     server.send(OK);
-    assert_eq!(client.read_answer().one("x-plan"), Some("old"));
+    assert_eq!(client.read_answer().single("x-plan"), Some("old"));
     client.send(GET);
-    // Over the connection that was used last.
+    // Over the most recently used connection.
     server.read_request();
     server.send(OK);
-    assert_eq!(client.read_answer().one("x-plan"), Some("new"), "the next one on the same connection");
+    assert_eq!(client.read_answer().single("x-plan"), Some("new"), "the next one on the same connection");
 }
 
 #[test]
-fn an_exchange_may_be_sent_on_to_an_instance_that_is_gone_from_the_plan() {
-    let (failing, sound, other) = (Instance::held(), Instance::ok(), Instance::ok());
+fn an_exchange_may_still_use_an_instance_that_was_removed_from_the_plan() {
+    let (failing, sound, other) = (Instance::manual(), Instance::ok(), Instance::ok());
     let gateway = Gateway::start(&Plan::to([&failing, &sound]));
     let mut client = gateway.connect();
     client.send(GET);
@@ -79,24 +79,24 @@ fn a_listener_is_added_and_another_removed_whose_connections_go_on() {
     let first = gateway.addresses()[0];
     let mut early = Peer::connect(first);
     early.send(GET);
-    assert_eq!(early.read_answer().one("x-plan"), Some("one"));
+    assert_eq!(early.read_answer().single("x-plan"), Some("one"));
     gateway.apply(&listening(named(&instance, "two"), &["127.0.0.1:0", "127.0.0.2:0"]));
     let addresses = gateway.addresses();
     assert_eq!((addresses.len(), addresses[0]), (2, first), "the one that stays keeps its port");
     let mut added = Peer::connect(addresses[1]);
     added.send(GET);
-    assert_eq!(added.read_answer().one("x-plan"), Some("two"));
+    assert_eq!(added.read_answer().single("x-plan"), Some("two"));
     gateway.apply(&listening(named(&instance, "three"), &["127.0.0.2:0"]));
     assert_eq!(gateway.addresses(), addresses[1..]);
     assert!(TcpStream::connect(first).is_err());
     for client in [&mut early, &mut added, &mut Peer::connect(addresses[1])] {
         client.send(GET);
-        assert_eq!(client.read_answer().one("x-plan"), Some("three"));
+        assert_eq!(client.read_answer().single("x-plan"), Some("three"));
     }
 }
 
 #[test]
-fn a_plan_with_problems_changes_nothing_and_all_of_them_are_said() {
+fn a_plan_with_problems_changes_nothing_and_all_are_reported() {
     let instance = Instance::ok();
     let gateway = Gateway::start(&named(&instance, "old"));
     let wrong = named(&instance, "new")
@@ -109,7 +109,7 @@ fn a_plan_with_problems_changes_nothing_and_all_of_them_are_said() {
     assert_eq!(paths, ["routes[2].match.path", setting, "routes[1].service"]);
     let more = named(&instance, "new").with(json!({"workers": 2}));
     assert_eq!(refused(&gateway, &more)[0].path, "workers");
-    assert_eq!(gateway.ask(GET).one("x-plan"), Some("old"));
+    assert_eq!(gateway.fetch(GET).single("x-plan"), Some("old"));
     let stats = gateway.stats();
     assert_eq!((stats.applied, stats.refused), (1, 2));
 }
@@ -125,7 +125,7 @@ fn a_listener_that_cannot_be_bound_leaves_the_others_as_they_were() {
     assert_eq!(problems[0].path, "listeners[1].address");
     assert_eq!(problems[0].message, format!("cannot listen on {taken}: the port is in use by another process"));
     assert_eq!(gateway.addresses(), [gateway.address]);
-    assert_eq!(gateway.ask(GET).one("x-plan"), Some("old"));
+    assert_eq!(gateway.fetch(GET).single("x-plan"), Some("old"));
 }
 
 #[test]
@@ -139,8 +139,8 @@ fn what_a_limit_has_counted_outlives_the_plan() {
         named(&instance, name).with_route(json!({"policies": {"rate_limit": {"limits": [limit], "concurrency": null}}}))
     };
     let gateway = Gateway::start(&limited("old"));
-    assert_eq!(gateway.ask(GET).one("x-plan"), Some("old"));
+    assert_eq!(gateway.fetch(GET).single("x-plan"), Some("old"));
     gateway.apply(&limited("new"));
-    assert_eq!(gateway.ask(GET).one("x-plan"), Some("new"));
-    assert_eq!(gateway.ask(GET).refusal(), "429 rate_limited");
+    assert_eq!(gateway.fetch(GET).single("x-plan"), Some("new"));
+    assert_eq!(gateway.fetch(GET).refusal(), "429 rate_limited");
 }

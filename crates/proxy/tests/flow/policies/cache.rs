@@ -1,4 +1,4 @@
-//! The response cache: what it answers itself, what it asks the service, and what it forgets. Its clock is moved.
+//! The response cache: hits, fetches, revalidation and purges, with a clock that the tests advance.
 
 use std::time::Duration;
 
@@ -29,9 +29,9 @@ fn answer(text: &str, fields: &str) -> Answer {
     Answer::bytes(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{fields}\r\n{text}", text.len()))
 }
 
-/// Body, and what Cache-Status says without the time that is left.
-fn told(answer: &Message) -> (String, String) {
-    let status = answer.one("cache-status").unwrap_or_default();
+/// The body, and Cache-Status without the remaining lifetime.
+fn cache_result(answer: &Message) -> (String, String) {
+    let status = answer.single("cache-status").unwrap_or_default();
     (answer.text(), status.split("; ttl=").next().unwrap_or_default().to_owned())
 }
 
@@ -39,52 +39,52 @@ fn pair(text: &str, status: &str) -> (String, String) {
     (text.to_owned(), status.to_owned())
 }
 
-/// The age of an answer, of which some moments may have been added.
+/// Checks the age of a response, which may be a little higher.
 fn assert_age(answer: &Message, age: u64) {
-    let found: u64 = answer.one("age").expect("an age").parse().unwrap();
+    let found: u64 = answer.single("age").expect("an age").parse().unwrap();
     assert!((age..age + 100).contains(&found), "{found} instead of {age}");
 }
 
 #[test]
-fn an_answer_is_given_from_memory_with_its_age_until_its_time_is_over() {
+fn a_response_is_served_from_the_cache_with_its_age_until_it_is_stale() {
     let instance = Instance::answering([answer("one", "X-A: 1\r\n"), answer("two", "")]);
     let gateway = Gateway::alone(&plan(&instance, &json!({})));
-    let first = gateway.ask(GET);
-    assert_eq!(told(&first), pair("one", "pylae; fwd=uri-miss"));
-    assert_eq!(first.one("age"), None);
+    let first = gateway.fetch(GET);
+    assert_eq!(cache_result(&first), pair("one", "pylae; fwd=uri-miss"));
+    assert_eq!(first.single("age"), None);
     gateway.advance(STEP);
-    let again = gateway.ask(GET);
-    assert_eq!((told(&again), again.one("x-a")), (pair("one", "pylae; hit"), Some("1")));
+    let again = gateway.fetch(GET);
+    assert_eq!((cache_result(&again), again.single("x-a")), (pair("one", "pylae; hit"), Some("1")));
     assert_age(&again, 1000);
     assert_eq!(instance.requests().len(), 1);
-    // HEAD has the same head, and no body.
+    // HEAD gets the same head and no body.
     let mut client = gateway.connect();
     client.send(format!("HEAD /x HTTP/1.1\r\nHost: a\r\n\r\n{GET}"));
     let head = client.read_head();
-    assert_eq!((head.status(), head.one("content-length"), head.one("x-a")), (200, Some("3"), Some("1")));
+    assert_eq!((head.status(), head.single("content-length"), head.single("x-a")), (200, Some("3"), Some("1")));
     assert_eq!(client.read_answer().text(), "one");
     gateway.advance(STEP);
-    assert_eq!(told(&gateway.ask(GET)), pair("two", "pylae; fwd=stale"));
+    assert_eq!(cache_result(&gateway.fetch(GET)), pair("two", "pylae; fwd=stale"));
     assert_eq!(instance.requests().len(), 2);
     let cache = gateway.counted().cache;
     assert_eq!((cache.miss, cache.hit, cache.stale, cache.bypass), (2, 3, 0, 0));
 }
 
 #[test]
-fn what_the_client_has_already_is_not_sent_again() {
+fn a_response_that_the_client_has_already_is_304() {
     let instance = Instance::answering([answer("one", "ETag: \"1\"\r\n")]);
     let gateway = Gateway::start(&plan(&instance, &json!({})));
-    assert_eq!(gateway.ask(GET).text(), "one");
+    assert_eq!(gateway.fetch(GET).text(), "one");
     for (etag, status) in [("\"1\"", 304), ("\"2\"", 200), ("W/\"1\"", 304)] {
-        let answer = gateway.ask(format!("GET /x HTTP/1.1\r\nHost: a\r\nIf-None-Match: {etag}\r\n\r\n"));
-        assert_eq!((answer.status(), answer.one("etag")), (status, Some("\"1\"")), "{etag}");
+        let answer = gateway.fetch(format!("GET /x HTTP/1.1\r\nHost: a\r\nIf-None-Match: {etag}\r\n\r\n"));
+        assert_eq!((answer.status(), answer.single("etag")), (status, Some("\"1\"")), "{etag}");
     }
     assert_eq!(instance.requests().len(), 1);
 }
 
 #[test]
-fn a_stale_answer_is_given_at_once_and_revalidated_behind_it() {
-    let instance = Instance::held();
+fn a_stale_response_is_served_at_once_and_revalidated_in_the_background() {
+    let instance = Instance::manual();
     let gateway = Gateway::alone(&plan(&instance, &json!({"stale_while_revalidate": 3600.0})));
     let mut client = gateway.connect();
     client.send(GET);
@@ -92,68 +92,68 @@ fn a_stale_answer_is_given_at_once_and_revalidated_behind_it() {
     server.read_request();
     server.send("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none");
     assert_eq!(client.read_answer().text(), "one");
-    // Its connection is idle by now, and will have been for too long.
+    // Its connection is idle by now and will be for too long.
     gateway.logged(1);
     gateway.advance(2 * STEP);
     client.send(GET);
     let stale = client.read_answer();
-    assert_eq!(told(&stale), pair("one", "pylae; hit"));
+    assert_eq!(cache_result(&stale), pair("one", "pylae; hit"));
     assert_age(&stale, 2000);
-    // The service has been asked meanwhile, and others do not ask it too.
+    // A fetch is in progress, so other requests do not start another.
     let mut behind = instance.accept();
     let request = behind.read_request();
     assert_eq!((request.target(), request.all("x-forwarded-for")), ("/x", vec!["127.0.0.1"]));
     client.send(GET);
-    assert_eq!(told(&client.read_answer()), pair("one", "pylae; hit"));
+    assert_eq!(cache_result(&client.read_answer()), pair("one", "pylae; hit"));
     behind.send("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\ntwo");
-    wait_until(|| gateway.ask(GET).text() == "two");
+    wait_until(|| gateway.fetch(GET).text() == "two");
     assert_eq!(instance.connections(), 2);
     assert!(!behind.is_ready());
 }
 
 #[test]
-fn a_stale_answer_is_better_than_a_failure_for_as_long_as_the_route_says() {
+fn a_stale_response_replaces_a_failure_for_as_long_as_the_route_allows() {
     let failure = Answer::bytes("HTTP/1.1 503 No\r\nContent-Length: 4\r\n\r\nfail");
     let instance = Instance::answering([answer("one", ""), failure.clone(), Answer::Reset, failure]);
     let gateway = Gateway::alone(&plan(&instance, &json!({"stale_if_error": 3600.0})));
-    assert_eq!(gateway.ask(GET).text(), "one");
+    assert_eq!(gateway.fetch(GET).text(), "one");
     gateway.advance(2 * STEP);
     for _ in 0..2 {
-        let stale = gateway.ask(GET);
+        let stale = gateway.fetch(GET);
         assert_eq!((stale.status(), &*stale.text()), (200, "one"));
         assert_age(&stale, 2000);
     }
     assert_eq!(instance.requests().len(), 3, "it was asked each time");
     gateway.advance(4 * STEP);
-    let failed = gateway.ask(GET);
+    let failed = gateway.fetch(GET);
     assert_eq!((failed.status(), &*failed.text()), (503, "fail"));
     assert_eq!(gateway.counted().cache.stale, 2);
 }
 
 #[test]
-fn a_304_renews_what_is_stored_with_its_fields() {
+fn a_304_updates_the_stored_response_with_its_fields() {
     let renewed = "HTTP/1.1 304 Same\r\nETag: \"1\"\r\nX-B: new\r\nCache-Control: max-age=5000\r\n\r\n";
     let first = answer("one", "ETag: \"1\"\r\nX-A: old\r\nX-B: old\r\n");
     let instance = Instance::answering([first, Answer::bytes(renewed)]);
     let gateway = Gateway::alone(&plan(&instance, &json!({})));
-    gateway.ask(GET);
+    gateway.fetch(GET);
     gateway.advance(2 * STEP);
-    let answer = gateway.ask(GET);
-    assert_eq!(instance.requests()[1].one("if-none-match"), Some("\"1\""));
+    let answer = gateway.fetch(GET);
+    assert_eq!(instance.requests()[1].single("if-none-match"), Some("\"1\""));
     assert_eq!((answer.status(), &*answer.text()), (200, "one"));
-    assert_eq!((answer.one("x-a"), answer.one("x-b")), (Some("old"), Some("new")));
-    // By its own new time: no more requests for a long while.
+    assert_eq!((answer.single("x-a"), answer.single("x-b")), (Some("old"), Some("new")));
+    // The revalidated response is fresh again, so no request for a long time.
     gateway.advance(4 * STEP);
-    let again = gateway.ask(GET);
-    assert_eq!(told(&again), pair("one", "pylae; hit"));
+    let again = gateway.fetch(GET);
+    assert_eq!(cache_result(&again), pair("one", "pylae; hit"));
     assert_age(&again, 4000);
     assert_eq!(instance.requests().len(), 2);
     assert_eq!(gateway.counted().cache.revalidated, 1);
 }
 
 #[test]
-fn many_who_want_the_same_wait_for_one_request() {
-    let instance = Instance::held();
+fn concurrent_requests_for_one_response_share_a_fetch() {
+    let instance = Instance::manual();
     let gateway = Gateway::start(&plan(&instance, &json!({})));
     let mut clients: Vec<Peer> = (0..10).map(|_| gateway.connect()).collect();
     for client in &mut clients {
@@ -173,8 +173,8 @@ fn many_who_want_the_same_wait_for_one_request() {
 }
 
 #[test]
-fn those_who_wait_go_on_by_themselves_when_the_one_who_asks_has_gone() {
-    let instance = Instance::held();
+fn requests_that_wait_for_a_fetch_proceed_when_its_client_disconnects() {
+    let instance = Instance::manual();
     let gateway = Gateway::start(&plan(&instance, &json!({})));
     let mut leader = gateway.connect();
     leader.send(GET);
@@ -186,7 +186,7 @@ fn those_who_wait_go_on_by_themselves_when_the_one_who_asks_has_gone() {
     }
     wait_until(|| gateway.stats().totals.in_flight == 3);
     leader.reset();
-    assert!(first.at_end());
+    assert!(first.is_closed());
     let mut second = instance.accept();
     second.read_request();
     second.send("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none");
@@ -197,41 +197,41 @@ fn those_who_wait_go_on_by_themselves_when_the_one_who_asks_has_gone() {
 }
 
 #[test]
-fn a_change_makes_what_is_stored_for_its_address_invalid_if_it_succeeds() {
+fn a_successful_unsafe_request_invalidates_the_stored_response() {
     let refused = Answer::bytes("HTTP/1.1 409 No\r\nContent-Length: 0\r\n\r\n");
     let changed = Answer::bytes("HTTP/1.1 204 Done\r\n\r\n");
     let instance = Instance::answering([answer("one", ""), answer("other", ""), refused, changed, answer("two", "")]);
     let gateway = Gateway::start(&plan(&instance, &json!({})));
     let other = GET.replace("/x", "/other");
-    assert_eq!(gateway.ask(GET).text(), "one");
-    assert_eq!(gateway.ask(&other).text(), "other");
+    assert_eq!(gateway.fetch(GET).text(), "one");
+    assert_eq!(gateway.fetch(&other).text(), "other");
     let delete = "DELETE /x HTTP/1.1\r\nHost: a\r\n\r\n";
-    assert_eq!(gateway.ask(delete).status(), 409);
-    assert_eq!(gateway.ask(GET).text(), "one");
-    assert_eq!(gateway.ask(delete).status(), 204);
-    assert_eq!(gateway.ask(GET).text(), "two");
-    assert_eq!(gateway.ask(&other).text(), "other");
+    assert_eq!(gateway.fetch(delete).status(), 409);
+    assert_eq!(gateway.fetch(GET).text(), "one");
+    assert_eq!(gateway.fetch(delete).status(), 204);
+    assert_eq!(gateway.fetch(GET).text(), "two");
+    assert_eq!(gateway.fetch(&other).text(), "other");
     assert_eq!(instance.requests().len(), 5);
 }
 
 #[test]
-fn what_is_purged_is_asked_for_again() {
+fn a_purged_response_is_fetched_again() {
     let instance = Instance::answering(["one", "two", "three", "four", "five"].map(|text| answer(text, "")));
     let gateway = Gateway::start(&plan(&instance, &json!({})));
-    let ask = |path: &str| gateway.ask(GET.replace("/x", path)).text();
+    let fetch = |path: &str| gateway.fetch(GET.replace("/x", path)).text();
     let purge = |purge: Value| {
         let purge: Purge = serde_json::from_value(purge).unwrap();
         gateway.purge_cache(purge).unwrap()
     };
-    assert_eq!((ask("/a/1"), ask("/b"), ask("/a/1")), ("one".into(), "two".into(), "one".into()));
-    // What is not over may not be kept yet.
+    assert_eq!((fetch("/a/1"), fetch("/b"), fetch("/a/1")), ("one".into(), "two".into(), "one".into()));
+    // An incomplete response is not stored yet.
     gateway.logged(3);
     assert_eq!(gateway.stats().cache.unwrap().entries, 2);
     assert_eq!(purge(json!({"prefix": {"path": "/a"}})), 1);
-    assert_eq!((ask("/a/1"), ask("/b")), ("three".into(), "two".into()));
+    assert_eq!((fetch("/a/1"), fetch("/b")), ("three".into(), "two".into()));
     gateway.logged(5);
     assert_eq!(purge(json!({"tag": "t"})), 2);
-    assert_eq!((ask("/a/1"), ask("/b")), ("four".into(), "five".into()));
+    assert_eq!((fetch("/a/1"), fetch("/b")), ("four".into(), "five".into()));
     gateway.logged(7);
     assert_eq!(purge(json!({"service": "other"})), 0);
     assert_eq!(purge(json!("all")), 2);

@@ -1,4 +1,4 @@
-//! Pages of other origins: preflights are answered here, and answers say who may read them.
+//! CORS: preflights are answered by the gateway, and responses get the CORS fields.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use crate::support::gateway::Gateway;
 use crate::support::instance::{Answer, Instance};
 use crate::support::plan::Plan;
 
-/// Only PUT has a route; pages of one origin may call it.
+/// A plan with a route for PUT only, which one origin may call.
 fn plan(instance: &Instance) -> Plan {
     let cors = json!({
         "origins": ["https://app.test"], "methods": ["PUT"], "headers": ["X-Token"], "expose": ["X-Total"],
@@ -26,7 +26,7 @@ fn preflight(origin: &str, method: &str, fields: &str) -> String {
 fn a_preflight_is_answered_by_the_route_of_the_request_that_it_announces() {
     let instance = Instance::ok();
     let gateway = Gateway::start(&plan(&instance));
-    let answer = gateway.ask(preflight("https://app.test", "PUT", "x-token"));
+    let answer = gateway.fetch(preflight("https://app.test", "PUT", "x-token"));
     assert_eq!(answer.start, "HTTP/1.1 204 No Content");
     let mut fields: Vec<_> = answer.fields.iter().map(|(name, value)| format!("{name}: {value}")).collect();
     fields.retain(|field| !field.starts_with("date: "));
@@ -48,38 +48,38 @@ fn a_preflight_is_answered_by_the_route_of_the_request_that_it_announces() {
 }
 
 #[test]
-fn a_preflight_for_what_a_page_may_not_do_is_refused_without_words_that_would_let_it() {
+fn a_refused_preflight_gets_no_cors_fields() {
     let instance = Instance::ok();
     let gateway = Gateway::start(&plan(&instance));
     for (origin, method, fields, refusal) in [
         ("https://evil.test", "PUT", "x-token", "403 cors_refused"),
         ("https://app.test.evil.test", "PUT", "x-token", "403 cors_refused"),
         ("https://app.test", "PUT", "x-other", "403 cors_refused"),
-        // Nothing takes it: there is no page to be told.
+        // No route takes it, so there is no policy to answer it.
         ("https://app.test", "DELETE", "x-token", "405 method_not_allowed"),
     ] {
-        let answer = gateway.ask(preflight(origin, method, fields));
+        let answer = gateway.fetch(preflight(origin, method, fields));
         assert_eq!(answer.refusal(), refusal, "{origin} {method} {fields}");
         assert!(!answer.has("access-control-allow-methods") && !answer.has("access-control-allow-headers"));
         let read = (origin == "https://app.test" && refusal.starts_with("403")).then_some(origin);
-        assert_eq!(answer.one("access-control-allow-origin"), read, "whether the page may read the refusal");
+        assert_eq!(answer.single("access-control-allow-origin"), read, "whether the page may read the refusal");
     }
     assert_eq!(instance.connections(), 0);
 }
 
 #[test]
-fn an_answer_says_who_may_read_it_and_what_the_instance_says_of_that_is_dropped() {
+fn a_response_gets_the_gateways_cors_fields_instead_of_the_instances() {
     let told = "Access-Control-Allow-Origin: *\r\nAccess-Control-Allow-Private-Network: true\r\nVary: Accept\r\n";
     let instance =
         Instance::answering([Answer::bytes(format!("HTTP/1.1 200 OK\r\n{told}Content-Length: 2\r\n\r\nok"))]);
     let gateway = Gateway::start(&plan(&instance));
     for (origin, allowed) in [("https://app.test", Some("https://app.test")), ("https://evil.test", None)] {
         let answer =
-            gateway.ask(format!("PUT /x HTTP/1.1\r\nHost: a\r\nOrigin: {origin}\r\nContent-Length: 0\r\n\r\n"));
-        assert_eq!((answer.status(), answer.one("access-control-allow-origin")), (200, allowed));
-        assert_eq!(answer.one("access-control-allow-private-network"), None);
+            gateway.fetch(format!("PUT /x HTTP/1.1\r\nHost: a\r\nOrigin: {origin}\r\nContent-Length: 0\r\n\r\n"));
+        assert_eq!((answer.status(), answer.single("access-control-allow-origin")), (200, allowed));
+        assert_eq!(answer.single("access-control-allow-private-network"), None);
         assert_eq!(answer.all("vary").join(", "), "Accept, Origin");
         let expected = allowed.map(|_| "X-Total");
-        assert_eq!(answer.one("access-control-expose-headers"), expected);
+        assert_eq!(answer.single("access-control-expose-headers"), expected);
     }
 }

@@ -1,4 +1,4 @@
-//! Hooks as the data plane sees them: they answer, change, and are waited for. These are functions of the test.
+//! Hooks as the data plane sees them, implemented by functions of the test.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,9 +8,9 @@ use pylae_core::{Answer, Rejection};
 use pylae_http::Name;
 use serde_json::json;
 
-use crate::support::clock::{Turn, wait_until};
+use crate::support::clock::{ClockLock, wait_until};
 use crate::support::gateway::Gateway;
-use crate::support::hooks::{Elsewhere, Fake, policy};
+use crate::support::hooks::{Fake, OffWorker, policy};
 use crate::support::instance::Instance;
 use crate::support::plan::Plan;
 
@@ -21,7 +21,7 @@ fn plan(instance: &Instance) -> Plan {
 }
 
 fn start(instance: &Instance, hooks: Fake) -> Gateway {
-    Gateway::start_with(&plan(instance), Turn::shared(), hooks.source())
+    Gateway::start_with(&plan(instance), ClockLock::shared(), hooks.source())
 }
 
 fn rejection(code: &'static str) -> Step {
@@ -40,7 +40,7 @@ fn a_hook_that_answers_ends_the_exchange_before_any_instance_is_asked() {
     for path in ["/one", "/two"] {
         client.send(GET.replace("/x", path));
         let answer = client.read_answer();
-        assert_eq!((answer.status(), answer.one("x-a"), &*answer.text()), (418, Some("1"), path));
+        assert_eq!((answer.status(), answer.single("x-a"), &*answer.text()), (418, Some("1"), path));
     }
     assert_eq!(instance.connections(), 0);
     assert_eq!(gateway.logged(2)[0]["code"], json!(null), "an answer is no failure");
@@ -50,12 +50,12 @@ fn a_hook_that_answers_ends_the_exchange_before_any_instance_is_asked() {
 fn a_hook_that_fails_ends_the_exchange_with_its_code() {
     let instance = Instance::ok();
     let gateway = start(&instance, Fake { on_request: Box::new(|_| rejection("hook_failed")), ..Fake::default() });
-    assert_eq!(gateway.ask(GET).refusal(), "500 hook_failed");
+    assert_eq!(gateway.fetch(GET).refusal(), "500 hook_failed");
     assert_eq!(instance.connections(), 0);
 }
 
 #[test]
-fn hooks_change_what_goes_on_and_what_comes_back() {
+fn hooks_change_requests_and_responses() {
     let instance = Instance::ok();
     let hooks = Fake {
         on_request: Box::new(|exchange| {
@@ -70,13 +70,13 @@ fn hooks_change_what_goes_on_and_what_comes_back() {
         ..Fake::default()
     };
     let gateway = start(&instance, hooks);
-    let answer = gateway.ask("GET /x HTTP/1.1\r\nHost: a\r\nUser-Agent: client\r\n\r\n");
-    assert_eq!((answer.status(), answer.one("x-seen"), &*answer.text()), (202, Some("200"), "ok"));
-    assert_eq!((instance.request().target(), instance.request().one("user-agent")), ("/changed", Some("hook")));
+    let answer = gateway.fetch("GET /x HTTP/1.1\r\nHost: a\r\nUser-Agent: client\r\n\r\n");
+    assert_eq!((answer.status(), answer.single("x-seen"), &*answer.text()), (202, Some("200"), "ok"));
+    assert_eq!((instance.request().target(), instance.request().single("user-agent")), ("/changed", Some("hook")));
 }
 
 #[test]
-fn hooks_see_the_gateways_own_answers_but_not_those_to_what_did_not_reach_them() {
+fn hooks_see_the_gateways_own_responses_if_the_request_reached_them() {
     let instance = Instance::ok();
     let seen = Fake {
         on_response: Some(Box::new(|exchange| exchange.response.edits.append(b"X-Seen", b"1").unwrap())),
@@ -88,20 +88,20 @@ fn hooks_see_the_gateways_own_answers_but_not_those_to_what_did_not_reach_them()
         json!({"service": "all", "match": {"path": {"kind": "exact", "value": "/barred"}}, "policies": policies});
     let methods = json!({"match": {"methods": ["GET"]}});
     let plan = plan(&instance).with_route(methods).route("barred", barred);
-    let gateway = Gateway::start_with(&plan, Turn::shared(), seen.source());
+    let gateway = Gateway::start_with(&plan, ClockLock::shared(), seen.source());
     gateway.set_draining("all", &instance.url(), true).unwrap();
-    let ask = |request: &str| {
-        let answer = gateway.ask(request);
+    let fetch = |request: &str| {
+        let answer = gateway.fetch(request);
         (answer.refusal(), answer.has("x-seen"))
     };
-    assert_eq!(ask(GET), ("503 service_unavailable".to_owned(), true));
-    assert_eq!(ask(&GET.replace("/x", "/barred")), ("403 address_refused".to_owned(), false));
-    assert_eq!(ask(&GET.replace("GET", "PURGE")), ("405 method_not_allowed".to_owned(), false));
+    assert_eq!(fetch(GET), ("503 service_unavailable".to_owned(), true));
+    assert_eq!(fetch(&GET.replace("/x", "/barred")), ("403 address_refused".to_owned(), false));
+    assert_eq!(fetch(&GET.replace("GET", "PURGE")), ("405 method_not_allowed".to_owned(), false));
 }
 
 #[test]
-fn an_exchange_whose_hook_is_at_work_elsewhere_goes_on_when_it_is_done() {
-    let (instance, work) = (Instance::ok(), Elsewhere::default());
+fn an_exchange_continues_when_its_hook_off_the_worker_is_done() {
+    let (instance, work) = (Instance::ok(), OffWorker::default());
     let begun = work.clone();
     let hooks = Fake {
         on_request: Box::new(move |_| begun.step(Duration::from_secs(3600))),
@@ -116,8 +116,8 @@ fn an_exchange_whose_hook_is_at_work_elsewhere_goes_on_when_it_is_done() {
     for client in &mut clients {
         client.send(GET);
     }
-    wait_until(|| work.under_way() == 2);
-    // Nothing waits for them but their own clients.
+    wait_until(|| work.in_progress() == 2);
+    // Only their own clients wait for them.
     let mut refused = gateway.connect();
     refused.send("GET /x HTTP/1.1\r\n\r\n");
     assert_eq!(refused.read_answer().status(), 400);
@@ -127,39 +127,39 @@ fn an_exchange_whose_hook_is_at_work_elsewhere_goes_on_when_it_is_done() {
     for client in &mut clients {
         assert_eq!(client.read_answer().text(), "ok");
     }
-    assert!(instance.requests().iter().all(|request| request.one("x-in-time") == Some("true")));
-    assert_eq!((instance.requests().len(), work.given_up()), (2, 0));
+    assert!(instance.requests().iter().all(|request| request.single("x-in-time") == Some("true")));
+    assert_eq!((instance.requests().len(), work.abandoned()), (2, 0));
 }
 
 #[test]
-fn a_hook_that_takes_too_long_is_given_up_and_says_what_that_means() {
-    let (instance, work) = (Instance::ok(), Elsewhere::default());
+fn a_hook_that_times_out_decides_what_that_means() {
+    let (instance, work) = (Instance::ok(), OffWorker::default());
     let begun = work.clone();
     let hooks = Fake {
         on_request: Box::new(move |_| begun.step(Duration::from_secs(5))),
         resume: Box::new(|_, in_time| if in_time { Step::Continue } else { rejection("hook_timeout") }),
         ..Fake::default()
     };
-    let gateway = Gateway::start_with(&plan(&instance), Turn::alone(), hooks.source());
+    let gateway = Gateway::start_with(&plan(&instance), ClockLock::alone(), hooks.source());
     let mut client = gateway.connect();
     client.send(GET);
-    wait_until(|| work.under_way() == 1);
+    wait_until(|| work.in_progress() == 1);
     gateway.advance_until(Duration::from_secs(2), || client.is_ready());
     assert_eq!(client.read_answer().refusal(), "500 hook_timeout");
-    assert_eq!((work.given_up(), instance.connections()), (1, 0));
+    assert_eq!((work.abandoned(), instance.connections()), (1, 0));
 }
 
 #[test]
-fn a_hook_whose_client_has_gone_is_told_that_nobody_waits() {
-    let (instance, work) = (Instance::ok(), Elsewhere::default());
+fn a_hook_is_abandoned_when_its_client_disconnects() {
+    let (instance, work) = (Instance::ok(), OffWorker::default());
     let begun = work.clone();
     let step = move |_: &mut _| begun.step(Duration::from_secs(3600));
     let gateway = start(&instance, Fake { on_request: Box::new(step), ..Fake::default() });
     let mut client = gateway.connect();
     client.send(GET);
-    wait_until(|| work.under_way() == 1);
+    wait_until(|| work.in_progress() == 1);
     client.reset();
-    wait_until(|| work.given_up() == 1);
+    wait_until(|| work.abandoned() == 1);
     let expected = json!({"status": 499, "code": "client_gone"});
     assert_eq!(gateway.logged_once(&["status", "code"]), expected);
     assert_eq!(instance.connections(), 0);
@@ -177,8 +177,8 @@ fn a_hook_may_choose_another_service() {
         ..Fake::default()
     };
     let plan = plan(&instance).service("other", [other.url()], json!({}));
-    let gateway = Gateway::start_with(&plan, Turn::shared(), hooks.source());
-    assert_eq!(gateway.ask(GET.replace("/x", "/other")).text(), "ok");
-    assert_eq!(gateway.ask(GET).refusal(), "500 no_service");
+    let gateway = Gateway::start_with(&plan, ClockLock::shared(), hooks.source());
+    assert_eq!(gateway.fetch(GET.replace("/x", "/other")).text(), "ok");
+    assert_eq!(gateway.fetch(GET).refusal(), "500 no_service");
     assert_eq!((instance.connections(), other.requests().len()), (0, 1));
 }

@@ -1,4 +1,4 @@
-//! The clock of the process, which tests move forward.
+//! The clock of the process, which tests advance.
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
@@ -8,47 +8,47 @@ use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::peer::PATIENCE;
 
-/// All gateways of the process have the same clock: one that moves it runs alone.
-static TURN: RwLock<()> = RwLock::new(());
+/// All gateways of the process share one clock, so a test that advances it runs alone.
+static CLOCK: RwLock<()> = RwLock::new(());
 
 thread_local! {
-    /// What the gateways of one test share: taking the lock once more could wait for a test that waits for this one.
-    static TAKEN: RefCell<Weak<RwLockReadGuard<'static, ()>>> = const { RefCell::new(Weak::new()) };
+    /// The read lock that the gateways of one test share: acquiring it again could deadlock with a waiting writer.
+    static HELD: RefCell<Weak<RwLockReadGuard<'static, ()>>> = const { RefCell::new(Weak::new()) };
 }
 
 /// Held while a gateway runs.
-pub(crate) enum Turn {
-    /// Nobody moves the clock.
+pub(crate) enum ClockLock {
+    /// The clock does not advance.
     Shared(#[expect(dead_code, reason = "held")] Rc<RwLockReadGuard<'static, ()>>),
-    /// Nobody else runs.
+    /// No other gateway runs.
     Alone(#[expect(dead_code, reason = "held")] RwLockWriteGuard<'static, ()>),
 }
 
-impl Turn {
+impl ClockLock {
     pub(crate) fn shared() -> Self {
-        let mine = TAKEN.with_borrow(Weak::upgrade);
-        let mine = mine.unwrap_or_else(|| Rc::new(TURN.read()));
-        TAKEN.set(Rc::downgrade(&mine));
-        Self::Shared(mine)
+        let guard = HELD.with_borrow(Weak::upgrade);
+        let guard = guard.unwrap_or_else(|| Rc::new(CLOCK.read()));
+        HELD.set(Rc::downgrade(&guard));
+        Self::Shared(guard)
     }
 
     pub(crate) fn alone() -> Self {
-        Self::Alone(TURN.write())
+        Self::Alone(CLOCK.write())
     }
 
-    /// Moves the clock on.
+    /// Advances the clock.
     pub(crate) fn advance(&self, by: Duration) {
         assert!(matches!(self, Self::Alone(_)), "gateways whose clock is moved run alone");
         pylae_proxy::shift_clock(i64::try_from(by.as_nanos()).expect("a span that fits"));
     }
 }
 
-/// Waits for something that can only be looked at, such as a counter.
+/// Waits for a condition that can only be polled, such as a counter.
 pub(crate) fn wait_until(condition: impl FnMut() -> bool) {
     assert!(wait(PATIENCE, condition), "waited in vain");
 }
 
-/// Whether the condition was met in time.
+/// Returns true if the condition was met in time.
 pub(crate) fn wait(patience: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + patience;
     loop {

@@ -1,4 +1,4 @@
-//! WebSocket: the handshake of RFC 6455 section 1.3, and frames with payloads of less than 126 bytes.
+//! WebSocket: the handshake of RFC 6455 section 1.3, and frames with payloads below 126 bytes.
 
 use super::message::latin1;
 use super::peer::Peer;
@@ -20,23 +20,23 @@ pub(crate) const CLOSE: u8 = 8;
 
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
-/// A whole message as a server sends it.
-pub(crate) fn bare(opcode: u8, payload: &[u8]) -> Vec<u8> {
+/// A message as a server sends it.
+pub(crate) fn unmasked(opcode: u8, payload: &[u8]) -> Vec<u8> {
     [&[0x80 | opcode, u8::try_from(payload.len()).unwrap()][..], payload].concat()
 }
 
-/// A whole message as a client sends it.
+/// A message as a client sends it.
 pub(crate) fn masked(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let hidden: Vec<u8> = payload.iter().zip(KEY.iter().cycle()).map(|(byte, key)| byte ^ key).collect();
     [&[0x80 | opcode, 0x80 | u8::try_from(payload.len()).unwrap()][..], &KEY, &hidden].concat()
 }
 
-/// What a Close frame carries.
+/// The payload of a Close frame.
 pub(crate) fn closing(code: u16, reason: &str) -> Vec<u8> {
     [&code.to_be_bytes()[..], reason.as_bytes()].concat()
 }
 
-/// A frame in short: who sends such, what it is, and what it carries, as in `client 8 1001 going away`.
+/// Summarizes a frame: its sender, opcode and payload, as in `client 8 1001 going away`.
 pub(crate) fn read_frame(peer: &mut Peer) -> String {
     let head = peer.read(2);
     assert_eq!(head[0] & 0xf0, 0x80, "a whole message without extensions");

@@ -1,4 +1,4 @@
-//! Gateways that run in the process of the test.
+//! Gateways that run in the test's process.
 
 use std::net::SocketAddr;
 use std::ops::Deref;
@@ -9,62 +9,62 @@ use pylae_core::Problem;
 use pylae_core::hook::{HookCall, HookSource, Hooks};
 use pylae_proxy::Engine;
 
-use super::clock::{Turn, wait};
+use super::clock::{ClockLock, wait};
 use super::message::Message;
 use super::peer::{PATIENCE, Peer};
 use super::plan::Plan;
 
-/// How long something has to happen at the time that it is, before the clock is moved on.
+/// How long to wait for a condition before the clock is advanced again.
 const STEP: Duration = Duration::from_millis(50);
 
-/// A running gateway, which ends with the test. It derefs to its engine.
+/// A running gateway, which stops with the test. It derefs to its engine.
 pub(crate) struct Gateway {
     engine: Engine,
     pub(crate) address: SocketAddr,
-    turn: Turn,
+    turn: ClockLock,
 }
 
 impl Gateway {
-    /// A gateway beside others: nobody moves its clock.
+    /// Starts a gateway that may run beside others. Its clock is never advanced.
     pub(crate) fn start(plan: &Plan) -> Self {
-        Self::start_with(plan, Turn::shared(), Arc::new(NoHooks))
+        Self::start_with(plan, ClockLock::shared(), Arc::new(NoHooks))
     }
 
-    /// A gateway that runs alone, so that its clock can be moved. The test has no other.
+    /// Starts a gateway that runs alone, so that its clock can be advanced. The test must have no other.
     pub(crate) fn alone(plan: &Plan) -> Self {
-        Self::start_with(plan, Turn::alone(), Arc::new(NoHooks))
+        Self::start_with(plan, ClockLock::alone(), Arc::new(NoHooks))
     }
 
-    pub(crate) fn start_with(plan: &Plan, turn: Turn, hooks: Arc<dyn HookSource>) -> Self {
+    pub(crate) fn start_with(plan: &Plan, turn: ClockLock, hooks: Arc<dyn HookSource>) -> Self {
         let engine = Engine::start(plan.build(), |_| Ok(hooks)).expect("a plan without problems");
         let address = engine.addresses()[0];
         Self { engine, address, turn }
     }
 
-    /// Puts another plan in force. One that listens on a free port listens on the one that it has.
+    /// Applies another plan. A listener on a free port keeps its port.
     pub(crate) fn apply(&self, plan: &Plan) {
         self.engine.apply(plan.build(), &NoHooks).expect("a plan without problems");
     }
 
-    /// A new connection to the first listener.
+    /// Opens a connection to the first listener.
     pub(crate) fn connect(&self) -> Peer {
         Peer::connect(self.address)
     }
 
-    /// The answer to one request, on a connection of its own.
-    pub(crate) fn ask(&self, request: impl AsRef<[u8]>) -> Message {
+    /// Sends one request on a connection of its own and returns the response.
+    pub(crate) fn fetch(&self, request: impl AsRef<[u8]>) -> Message {
         let mut client = self.connect();
         client.send(request);
         client.read_answer()
     }
 
-    /// Moves the clock on, once.
+    /// Advances the clock once.
     pub(crate) fn advance(&self, by: Duration) {
         self.turn.advance(by);
     }
 
-    /// Moves the clock on by `step`, again and again until the condition is met: what waits for a deadline may begin to
-    /// wait only after the clock was moved.
+    /// Advances the clock by `step` repeatedly until the condition is met, because a task may begin to wait for its
+    /// deadline only after the clock was advanced.
     pub(crate) fn advance_until(&self, step: Duration, mut condition: impl FnMut() -> bool) {
         for _ in 0..PATIENCE.as_millis() / STEP.as_millis() {
             if wait(STEP, &mut condition) {
@@ -90,7 +90,7 @@ impl Drop for Gateway {
     }
 }
 
-/// Plans of these tests have no hooks.
+/// The hook source of plans without hooks.
 pub(crate) struct NoHooks;
 
 impl HookSource for NoHooks {

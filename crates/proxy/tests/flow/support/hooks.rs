@@ -1,4 +1,4 @@
-//! Hooks that are functions of the test.
+//! Hooks implemented by functions of the test.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ type OnRequest = Box<dyn Fn(&mut Exchange) -> Step + Send + Sync>;
 type OnResponse = Box<dyn Fn(&mut Exchange) + Send + Sync>;
 type Resume = Box<dyn Fn(&mut Exchange, bool) -> Step + Send + Sync>;
 
-/// The hooks of every route that has some.
+/// The hooks of every route that has any.
 pub(crate) struct Fake {
     pub(crate) on_request: OnRequest,
     pub(crate) on_response: Option<OnResponse>,
@@ -22,7 +22,7 @@ pub(crate) struct Fake {
 }
 
 impl Default for Fake {
-    /// They let everything pass.
+    /// Hooks that change nothing.
     fn default() -> Self {
         Self {
             on_request: Box::new(|_| Step::Continue),
@@ -38,7 +38,7 @@ impl Fake {
     }
 }
 
-/// The policy of a route that has hooks, of which none looks at bodies.
+/// The policy of a route with hooks that do not read bodies.
 pub(crate) fn policy() -> Value {
     let call = json!({
         "hook": 0, "name": "fake", "on": "around", "run": "worker", "timeout": 5.0, "on_error": "fail", "budget": null,
@@ -80,16 +80,16 @@ impl Hooks for Fake {
     }
 }
 
-/// Work outside the worker that the test ends.
+/// Hooks off the worker, which the test completes.
 #[derive(Clone, Default)]
-pub(crate) struct Elsewhere {
-    begun: Arc<Mutex<Vec<oneshot::Sender<()>>>>,
-    given_up: Arc<AtomicUsize>,
+pub(crate) struct OffWorker {
+    started: Arc<Mutex<Vec<oneshot::Sender<()>>>>,
+    abandoned: Arc<AtomicUsize>,
 }
 
-/// Counts a wait that ended before the work did.
+/// Counts a wait that was abandoned.
 struct Waiting {
-    given_up: Arc<AtomicUsize>,
+    abandoned: Arc<AtomicUsize>,
     is_done: bool,
 }
 
@@ -101,36 +101,36 @@ impl Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.given_up.fetch_add(usize::from(!self.is_done), Ordering::Relaxed);
+        self.abandoned.fetch_add(usize::from(!self.is_done), Ordering::Relaxed);
     }
 }
 
-impl Elsewhere {
-    /// What a hook returns whose work is done elsewhere.
+impl OffWorker {
+    /// The step of a hook that runs off the worker.
     pub(crate) fn step(&self, patience: Duration) -> Step {
-        let (done, told) = oneshot::channel();
-        self.begun.lock().push(done);
-        let mut waiting = Waiting { given_up: Arc::clone(&self.given_up), is_done: false };
+        let (done, receiver) = oneshot::channel();
+        self.started.lock().push(done);
+        let mut waiting = Waiting { abandoned: Arc::clone(&self.abandoned), is_done: false };
         let until = Box::pin(async move {
-            // Its sender is dropped when the test is over.
-            let _ = told.await;
+            // Fails once the sender is dropped, at the end of the test.
+            let _ = receiver.await;
             waiting.end();
         });
         Step::Wait { until, patience }
     }
 
-    /// How many have begun and are not done.
-    pub(crate) fn under_way(&self) -> usize {
-        self.begun.lock().len()
+    /// Number of hooks in progress.
+    pub(crate) fn in_progress(&self) -> usize {
+        self.started.lock().len()
     }
 
-    /// Ends the work that was begun last.
+    /// Completes the hook that was started last.
     pub(crate) fn finish(&self) {
-        self.begun.lock().pop().expect("work that was begun").send(()).expect("somebody who waits");
+        self.started.lock().pop().expect("work that was begun").send(()).expect("somebody who waits");
     }
 
-    /// Waits that were given up.
-    pub(crate) fn given_up(&self) -> usize {
-        self.given_up.load(Ordering::Relaxed)
+    /// Number of waits that were abandoned.
+    pub(crate) fn abandoned(&self) -> usize {
+        self.abandoned.load(Ordering::Relaxed)
     }
 }

@@ -1,4 +1,4 @@
-//! HTTP/2 on either side of the gateway, by the `h2` crate.
+//! HTTP/2 clients and instances, with the `h2` crate.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -14,16 +14,16 @@ use tokio::time::timeout;
 
 use super::peer::PATIENCE;
 
-/// A connection of a client that speaks HTTP/2 from its beginning.
+/// A client's HTTP/2 connection with prior knowledge.
 pub(crate) struct Client {
     runtime: Runtime,
     requests: h2::client::SendRequest<Bytes>,
-    /// How the connection has ended.
+    /// The result of the connection.
     end: tokio::task::JoinHandle<Result<(), h2::Error>>,
 }
 
-/// An answer that has not come yet.
-pub(crate) struct Awaited(h2::client::ResponseFuture);
+/// A response that is awaited.
+pub(crate) struct PendingResponse(h2::client::ResponseFuture);
 
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> Self {
@@ -37,18 +37,18 @@ impl Client {
     }
 
     /// Opens a stream with a request and its body.
-    pub(crate) fn send(&mut self, request: Request<()>, body: &'static str) -> Awaited {
+    pub(crate) fn send(&mut self, request: Request<()>, body: &'static str) -> PendingResponse {
         let (response, mut stream) = self.requests.send_request(request, body.is_empty()).unwrap();
         if !body.is_empty() {
             stream.send_data(body.into(), true).unwrap();
         }
-        // What was sent leaves when the runtime runs.
+        // Run the runtime, so that the frames are sent.
         self.runtime.block_on(tokio::task::yield_now());
-        Awaited(response)
+        PendingResponse(response)
     }
 
-    /// The answer with its body.
-    pub(crate) fn read(&self, Awaited(response): Awaited) -> Response<String> {
+    /// Waits for the response and its body.
+    pub(crate) fn read(&self, PendingResponse(response): PendingResponse) -> Response<String> {
         self.runtime.block_on(async {
             let response = timeout(PATIENCE, response).await.unwrap().unwrap();
             let (head, mut stream) = response.into_parts();
@@ -60,14 +60,14 @@ impl Client {
         })
     }
 
-    /// Waits until the gateway has closed the connection in order.
-    pub(crate) fn wait_for_end(self) {
+    /// Waits until the gateway has closed the connection without an error.
+    pub(crate) fn wait_for_close(self) {
         drop(self.requests);
         self.runtime.block_on(async { timeout(PATIENCE, self.end).await }).unwrap().unwrap().unwrap();
     }
 }
 
-/// An instance that speaks HTTP/2, and answers each request with its path and body.
+/// An instance that speaks HTTP/2 and answers each request with its path and body.
 pub(crate) struct Instance {
     address: SocketAddr,
     seen: Arc<Mutex<Seen>>,
@@ -109,7 +109,7 @@ impl Instance {
         self.seen.lock().connections
     }
 
-    /// Method, address and body of each request.
+    /// Method, URI and body of each request.
     pub(crate) fn requests(&self) -> Vec<String> {
         let seen = self.seen.lock();
         seen.requests
@@ -136,14 +136,14 @@ async fn accept(listener: tokio::net::TcpListener, seen: Arc<Mutex<Seen>>) {
 }
 
 async fn serve(stream: TcpStream, seen: Arc<Mutex<Seen>>) {
-    // The gateway may go at any time, which is what ends this.
+    // The gateway may close the connection at any time, which ends this task.
     let Ok(mut connection) = h2::server::handshake(stream).await else { return };
     while let Some(Ok((request, answer))) = connection.accept().await {
-        tokio::spawn(answer_to(request, answer, Arc::clone(&seen)));
+        tokio::spawn(respond(request, answer, Arc::clone(&seen)));
     }
 }
 
-async fn answer_to(
+async fn respond(
     request: Request<h2::RecvStream>,
     mut answer: h2::server::SendResponse<Bytes>,
     seen: Arc<Mutex<Seen>>,

@@ -1,4 +1,4 @@
-//! Instances that a test starts and looks into.
+//! Instances that a test starts and inspects.
 
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -13,36 +13,36 @@ use super::peer::{PATIENCE, Peer};
 
 pub(crate) const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-/// An instance that keeps every byte it gets and answers with exactly the bytes that it is told.
+/// An instance that records every byte and responds with exactly the given bytes.
 pub(crate) struct Instance {
     address: SocketAddr,
     listener: TcpListener,
     thread: Option<JoinHandle<()>>,
-    /// Connections that the test serves itself.
+    /// Connections for the test to serve itself.
     accepted: Receiver<Peer>,
     seen: Arc<Mutex<Seen>>,
 }
 
-/// What has come to an instance.
+/// What an instance has received.
 #[derive(Default)]
 struct Seen {
     requests: Vec<Message>,
-    /// Bytes of each connection.
+    /// The bytes of each connection.
     received: Vec<Arc<Mutex<Vec<u8>>>>,
-    /// Connections that are served here.
+    /// Open connections that the instance serves.
     served: Vec<Weak<TcpStream>>,
 }
 
-/// What a complete request is answered with.
+/// The reaction to a complete request.
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
-    /// These bytes, and the connection goes on.
+    /// Send these bytes and keep the connection.
     Bytes(Vec<u8>),
-    /// These bytes, and then the connection is closed in order.
+    /// Send these bytes and close the connection.
     Last(Vec<u8>),
-    /// A reset of the connection.
+    /// Reset the connection.
     Reset,
-    /// Nothing.
+    /// Do nothing.
     Silence,
 }
 
@@ -57,17 +57,17 @@ impl Answer {
 }
 
 impl Instance {
-    /// The test does it all: see [`Self::accept`].
-    pub(crate) fn held() -> Self {
+    /// An instance whose connections the test serves: see [`Self::accept`].
+    pub(crate) fn manual() -> Self {
         Self::start(Vec::new())
     }
 
-    /// Every request gets `OK`.
+    /// An instance that answers every request with `OK`.
     pub(crate) fn ok() -> Self {
         Self::answering([Answer::bytes(OK)])
     }
 
-    /// Each complete request, over all connections, gets the next answer, and the last one for ever after.
+    /// An instance that gives each request the next of `answers`, over all connections, and repeats the last.
     pub(crate) fn answering(answers: impl IntoIterator<Item = Answer>) -> Self {
         let answers: Vec<Answer> = answers.into_iter().collect();
         assert!(!answers.is_empty(), "an instance without answers is `held`");
@@ -90,7 +90,7 @@ impl Instance {
         Self { address, listener, thread, accepted, seen }
     }
 
-    /// How a plan names it.
+    /// The URL for a plan.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -100,36 +100,36 @@ impl Instance {
         self.address.to_string()
     }
 
-    /// The next connection to an instance that is `held`.
+    /// Accepts the next connection of a `manual` instance.
     pub(crate) fn accept(&self) -> Peer {
         self.accepted.recv_timeout(PATIENCE).expect("a connection")
     }
 
-    /// Complete requests that came, over all connections; none where the test serves them.
+    /// Complete requests of all connections. Empty for a `manual` instance.
     pub(crate) fn requests(&self) -> Vec<Message> {
         self.seen.lock().requests.clone()
     }
 
-    /// The only request that came.
+    /// The only request received.
     pub(crate) fn request(&self) -> Message {
         let requests = self.requests();
         assert_eq!(requests.len(), 1, "{requests:?}");
         requests.into_iter().next().unwrap()
     }
 
-    /// Every byte that was read, connection by connection.
+    /// Every byte received, by connection.
     pub(crate) fn received(&self) -> Vec<Vec<u8>> {
         self.seen.lock().received.iter().map(|bytes| bytes.lock().clone()).collect()
     }
 
-    /// How many connections were made.
+    /// Number of connections accepted.
     pub(crate) fn connections(&self) -> usize {
         self.seen.lock().received.len()
     }
 
     /// Closes all connections and refuses new ones from now on.
     pub(crate) fn stop(&mut self) {
-        // Wakes the thread that accepts.
+        // Wake the accepting thread.
         let _ = SockRef::from(&self.listener).shutdown(Shutdown::Both);
         if let Some(thread) = self.thread.take() {
             thread.join().unwrap();
@@ -147,10 +147,10 @@ impl Drop for Instance {
     }
 }
 
-/// What the threads of an instance share.
+/// State shared by the threads of an instance.
 struct Accepting {
     listener: TcpListener,
-    /// The next one is the last.
+    /// Stop at the next connection.
     answers: Arc<Mutex<Vec<Answer>>>,
     sender: Sender<Peer>,
     seen: Arc<Mutex<Seen>>,
@@ -163,7 +163,7 @@ impl Accepting {
             let peer = Peer::new(stream);
             self.seen.lock().received.push(peer.received());
             if held {
-                // Nobody takes it if the test is over.
+                // Fails if the test is over.
                 let _ = self.sender.send(peer);
                 continue;
             }
@@ -194,12 +194,12 @@ fn serve(mut peer: Peer, answers: &Mutex<Vec<Answer>>, seen: &Mutex<Seen>) {
     }
 }
 
-/// An address that refuses connections, and that nobody else gets meanwhile: bound and not listened on.
-pub(crate) struct Nobody {
+/// An address that refuses connections. It is bound but not listening, so that it stays reserved.
+pub(crate) struct RefusingAddress {
     socket: Socket,
 }
 
-impl Nobody {
+impl RefusingAddress {
     pub(crate) fn bind() -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
@@ -211,21 +211,21 @@ impl Nobody {
     }
 }
 
-/// An address whose queue of connections is full: the kernel drops what comes, and nobody is told.
-pub(crate) struct Deaf {
+/// An address whose accept queue is full: the kernel drops connection attempts silently.
+pub(crate) struct UnresponsiveAddress {
     socket: Socket,
     _fillers: Vec<Socket>,
 }
 
-impl Deaf {
+impl UnresponsiveAddress {
     pub(crate) fn listen() -> Self {
-        let Nobody { socket } = Nobody::bind();
+        let RefusingAddress { socket } = RefusingAddress::bind();
         socket.listen(0).unwrap();
         let address = socket.local_addr().unwrap();
         let fillers = (0..3).map(|_| {
             let filler = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
             filler.set_nonblocking(true).unwrap();
-            // In progress for ever, all but the first.
+            // All but the first stay in progress forever.
             let _ = filler.connect(&address);
             filler
         });

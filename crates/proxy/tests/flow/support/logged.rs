@@ -1,4 +1,4 @@
-//! What the gateway says of exchanges that are over.
+//! Descriptions and counters of exchanges that are over.
 
 use pylae_proxy::Totals;
 use serde_json::Value;
@@ -7,8 +7,8 @@ use super::clock::wait_until;
 use super::gateway::Gateway;
 
 impl Gateway {
-    /// The descriptions of all exchanges, once there are `count`: an exchange is over when its answer has left, which its client may see
-    /// first.
+    /// Waits for `count` exchanges and returns their descriptions. A client may see its response before the exchange is
+    /// over.
     pub(crate) fn logged(&self, count: usize) -> Vec<Value> {
         wait_until(|| self.lines().len() >= count);
         let lines = self.lines();
@@ -16,13 +16,13 @@ impl Gateway {
         lines
     }
 
-    /// The only one, reduced to these keys.
+    /// The description of the only exchange, reduced to these keys.
     pub(crate) fn logged_once(&self, keys: &[&str]) -> Value {
         let line = &self.logged(1)[0];
         keys.iter().map(|key| ((*key).to_owned(), line[key].clone())).collect::<serde_json::Map<_, _>>().into()
     }
 
-    /// What was counted, once nothing is in flight.
+    /// The totals, once nothing is in flight.
     pub(crate) fn counted(&self) -> Totals {
         wait_until(|| self.stats().totals.in_flight == 0);
         self.stats().totals

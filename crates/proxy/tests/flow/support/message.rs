@@ -1,9 +1,9 @@
-//! A message of HTTP/1 as it came.
+//! HTTP/1 messages as received.
 
-/// Names, in lower case, and values; order and repetitions are kept.
+/// Lower-case names and values, in order and with repetitions.
 pub(crate) type Fields = Vec<(String, String)>;
 
-/// A request or an answer.
+/// A request or a response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Message {
     pub(crate) start: String,
@@ -13,7 +13,7 @@ pub(crate) struct Message {
 }
 
 impl Message {
-    /// A head up to and with its empty line.
+    /// Parses a head, empty line included.
     pub(crate) fn of_head(head: &[u8]) -> Self {
         let text = latin1(head);
         let mut lines = text.strip_suffix("\r\n\r\n").expect("a head ends with an empty line").split("\r\n");
@@ -21,7 +21,7 @@ impl Message {
         Self { start, fields: lines.map(field).collect(), ..Self::default() }
     }
 
-    /// Status of an answer.
+    /// Status of a response.
     pub(crate) fn status(&self) -> u16 {
         self.start.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status")
     }
@@ -41,8 +41,8 @@ impl Message {
         self.fields.iter().filter(|(known, _)| known == name).map(|(_, value)| &**value).collect()
     }
 
-    /// The value of a field that must not be repeated.
-    pub(crate) fn one(&self, name: &str) -> Option<&str> {
+    /// The value of a field. Fails if the field is repeated.
+    pub(crate) fn single(&self, name: &str) -> Option<&str> {
         let values = self.all(name);
         assert!(values.len() < 2, "{name} is repeated: {values:?}");
         values.first().copied()
@@ -57,18 +57,18 @@ impl Message {
         latin1(&self.body)
     }
 
-    /// An error of the gateway's own in short: its status, the last word of the `type` of its problem details, and what
-    /// it says of the connection, as in `404 no_route` or `408 head_timeout, close`.
+    /// Summarizes an error response of the gateway: its status, the last part of the `type` of its problem details and
+    /// its Connection field, as in `404 no_route` or `408 head_timeout, close`.
     pub(crate) fn refusal(&self) -> String {
-        assert_eq!(self.one("content-type"), Some("application/problem+json"), "{self:?}");
+        assert_eq!(self.single("content-type"), Some("application/problem+json"), "{self:?}");
         let body: serde_json::Value = serde_json::from_slice(&self.body).expect("problem details");
         let kind = body["type"].as_str().and_then(|kind| kind.strip_prefix("urn:pylae:error:")).expect("a type");
-        let connection = self.one("connection").map_or_else(String::new, |said| format!(", {said}"));
+        let connection = self.single("connection").map_or_else(String::new, |said| format!(", {said}"));
         format!("{} {kind}{connection}", self.status())
     }
 }
 
-/// One line of a head or of trailers.
+/// Parses one line of a head or of trailers.
 pub(crate) fn field(line: &str) -> (String, String) {
     let (name, value) = line.split_once(':').unwrap_or_else(|| panic!("not a field: {line:?}"));
     (name.to_ascii_lowercase(), value.trim_matches([' ', '\t']).to_owned())

@@ -1,4 +1,4 @@
-//! One end of a TCP connection, for tests that care about bytes.
+//! One end of a TCP connection, for tests that check bytes.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -10,13 +10,13 @@ use socket2::SockRef;
 
 use super::message::{Fields, Message, field, latin1};
 
-/// After which a test that waits for bytes fails. Nothing waits that long when all is well.
+/// Time after which a wait fails the test. No passing test waits that long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Bytes that are read or written at once.
-const PIECE: usize = 16 * 1024;
+/// Bytes read or written at once.
+const READ_SIZE: usize = 16 * 1024;
 
-/// A connected socket with a buffer: every read waits until it has what it was asked for, or fails the test.
+/// A connected socket with a buffer. Every read waits until it is complete, or fails the test.
 pub(crate) struct Peer {
     stream: Arc<TcpStream>,
     received: Arc<Mutex<Vec<u8>>>,
@@ -35,12 +35,12 @@ impl Peer {
         Self::new(TcpStream::connect_timeout(&address, PATIENCE).unwrap())
     }
 
-    /// Every byte that has come, read by the test or not.
+    /// Every byte received, read by the test or not.
     pub(crate) fn received(&self) -> Arc<Mutex<Vec<u8>>> {
         Arc::clone(&self.received)
     }
 
-    /// The same socket while it is open, for another thread that ends it.
+    /// A handle for another thread to close the socket.
     pub(crate) fn handle(&self) -> Weak<TcpStream> {
         Arc::downgrade(&self.stream)
     }
@@ -49,24 +49,24 @@ impl Peer {
         (&*self.stream).write_all(bytes.as_ref()).expect("the other side takes what is sent");
     }
 
-    /// Sends what the other side need not take, because it may close before it has all.
+    /// Sends bytes that the other side may not read, because it may close first.
     pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         (&*self.stream).write_all(bytes.as_ref()).is_ok()
     }
 
-    /// Sends as much as is taken at once.
-    pub(crate) fn top_up(&mut self) {
+    /// Sends as much as the kernel accepts at once.
+    pub(crate) fn send_available(&mut self) {
         self.stream.set_nonblocking(true).unwrap();
-        while (&*self.stream).write(&[0; PIECE]).is_ok() {}
+        while (&*self.stream).write(&[0; READ_SIZE]).is_ok() {}
         self.stream.set_nonblocking(false).unwrap();
     }
 
-    /// Says that no more bytes will come (FIN); reading goes on.
+    /// Shuts down the sending side (FIN). Reading is still possible.
     pub(crate) fn end(&mut self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
 
-    /// Closes, in order if everything was read.
+    /// Closes the connection, with a FIN if everything was read.
     pub(crate) fn close(self) {
         drop(self);
     }
@@ -76,19 +76,19 @@ impl Peer {
         SockRef::from(&*self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
-    /// Exactly `count` bytes.
+    /// Reads exactly `count` bytes.
     pub(crate) fn read(&mut self, count: usize) -> Vec<u8> {
         expect(self.take_count(count))
     }
 
-    /// Everything until the other side closes in order; a reset fails the test.
+    /// Reads until the other side closes. A reset fails the test.
     pub(crate) fn read_all(&mut self) -> Vec<u8> {
         while self.receive().expect("closed in order") > 0 {}
         self.take(self.pending())
     }
 
-    /// Waits for the other side to close, by FIN or reset; `false` if bytes come instead.
-    pub(crate) fn at_end(&mut self) -> bool {
+    /// Waits until the other side closes, by FIN or reset. Returns false if bytes arrive instead.
+    pub(crate) fn is_closed(&mut self) -> bool {
         if self.pending() > 0 {
             return false;
         }
@@ -101,13 +101,13 @@ impl Peer {
         }
     }
 
-    /// Waits for the other side to close, and says whether it was by a reset (RST).
+    /// Waits until the other side closes. Returns true if it was by a reset (RST).
     pub(crate) fn is_reset(&mut self) -> bool {
         assert_eq!(self.pending(), 0, "bytes that nobody has read");
         matches!(self.receive(), Err(error) if error.kind() == ErrorKind::ConnectionReset)
     }
 
-    /// Whether a read would not wait: bytes have come, or the end.
+    /// Returns true if a read would not block: there are bytes, or the end.
     pub(crate) fn is_ready(&mut self) -> bool {
         if self.pending() > 0 {
             return true;
@@ -118,27 +118,27 @@ impl Peer {
         !matches!(peeked, Err(error) if error.kind() == ErrorKind::WouldBlock)
     }
 
-    /// The next head, of a request or an answer, as it came.
+    /// Reads the next head, of a request or a response, as text.
     pub(crate) fn read_raw_head(&mut self) -> String {
         latin1(&expect(self.take_until(b"\r\n\r\n")))
     }
 
-    /// The next head, of a request or an answer.
+    /// Reads the next head, of a request or a response.
     pub(crate) fn read_head(&mut self) -> Message {
         expect(self.take_head())
     }
 
-    /// The next request, with its body.
+    /// Reads the next request with its body.
     pub(crate) fn read_request(&mut self) -> Message {
         expect(self.take_request())
     }
 
-    /// The next request; none if the other side closes first, even in the middle of it.
+    /// Reads the next request. Returns None if the other side closes before it is complete.
     pub(crate) fn next_request(&mut self) -> Option<Message> {
         self.take_request().ok()
     }
 
-    /// The next answer to a request other than HEAD, with its body; interim answers are answers too.
+    /// Reads the next response with its body, also an interim one. Not for responses to HEAD.
     pub(crate) fn read_answer(&mut self) -> Message {
         let head = self.read_head();
         if head.status() < 200 || matches!(head.status(), 204 | 304) {
@@ -150,26 +150,26 @@ impl Peer {
         Message { body: self.read_all(), ..head }
     }
 
-    fn take_head(&mut self) -> Result<Message, Broken> {
+    fn take_head(&mut self) -> Result<Message, PeerError> {
         self.take_until(b"\r\n\r\n").map(|head| Message::of_head(&head))
     }
 
-    fn take_request(&mut self) -> Result<Message, Broken> {
+    fn take_request(&mut self) -> Result<Message, PeerError> {
         let head = self.take_head()?;
         self.take_body(head)
     }
 
-    fn take_body(&mut self, head: Message) -> Result<Message, Broken> {
+    fn take_body(&mut self, head: Message) -> Result<Message, PeerError> {
         let (mut body, mut trailers) = (Vec::new(), Vec::new());
         if head.has("transfer-encoding") {
             (body, trailers) = self.take_chunked()?;
-        } else if let Some(length) = head.one("content-length") {
+        } else if let Some(length) = head.single("content-length") {
             body = self.take_count(length.parse().expect("a length"))?;
         }
         Ok(Message { body, trailers, ..head })
     }
 
-    fn take_chunked(&mut self) -> Result<(Vec<u8>, Fields), Broken> {
+    fn take_chunked(&mut self) -> Result<(Vec<u8>, Fields), PeerError> {
         let (mut body, mut trailers) = (Vec::new(), Vec::new());
         loop {
             let line = self.take_line()?;
@@ -189,12 +189,12 @@ impl Peer {
         }
     }
 
-    /// A line without its end.
-    fn take_line(&mut self) -> Result<String, Broken> {
+    /// Reads a line, without its end.
+    fn take_line(&mut self) -> Result<String, PeerError> {
         self.take_until(b"\r\n").map(|line| latin1(&line[..line.len() - 2]))
     }
 
-    fn take_until(&mut self, end: &[u8]) -> Result<Vec<u8>, Broken> {
+    fn take_until(&mut self, end: &[u8]) -> Result<Vec<u8>, PeerError> {
         loop {
             let found = memchr::memmem::find(&self.received.lock()[self.taken..], end);
             if let Some(at) = found {
@@ -204,7 +204,7 @@ impl Peer {
         }
     }
 
-    fn take_count(&mut self, count: usize) -> Result<Vec<u8>, Broken> {
+    fn take_count(&mut self, count: usize) -> Result<Vec<u8>, PeerError> {
         while self.pending() < count {
             self.receive_more()?;
         }
@@ -221,28 +221,28 @@ impl Peer {
     }
 
     fn receive(&mut self) -> std::io::Result<usize> {
-        let mut piece = [0; PIECE];
+        let mut piece = [0; READ_SIZE];
         let count = (&*self.stream).read(&mut piece)?;
         self.received.lock().extend_from_slice(&piece[..count]);
         Ok(count)
     }
 
-    fn receive_more(&mut self) -> Result<(), Broken> {
+    fn receive_more(&mut self) -> Result<(), PeerError> {
         match self.receive() {
             Ok(count) if count > 0 => Ok(()),
             other => {
                 let received = self.received.lock();
-                // Bounded: a body of megabytes helps nobody in a report.
+                // Bounded, because megabytes do not help in a report.
                 let last = latin1(&received[received.len().saturating_sub(500)..]);
-                Err(Broken(format!("{other:?} after {} bytes, the last of them {last:?}", received.len())))
+                Err(PeerError(format!("{other:?} after {} bytes, the last of them {last:?}", received.len())))
             }
         }
     }
 }
 
-/// What came instead of more bytes.
-struct Broken(String);
+/// What ended a read early.
+struct PeerError(String);
 
-fn expect<T>(read: Result<T, Broken>) -> T {
-    read.unwrap_or_else(|Broken(what)| panic!("{what}"))
+fn expect<T>(read: Result<T, PeerError>) -> T {
+    read.unwrap_or_else(|PeerError(what)| panic!("{what}"))
 }

@@ -1,14 +1,14 @@
-//! Plans, derived from a golden one so that there is no second place that knows all their fields.
+//! Plans, derived from a golden one, so that their fields are listed in one place only.
 
 use serde_json::{Value, json};
 
 use super::instance::Instance;
 
-/// Kept true by the tests of the Python package. It has one listener, one service and one route, all with the defaults
-/// of the configuration; the route has no policies.
+/// Kept up to date by the tests of the Python package. It has one listener, one service and one route without policies,
+/// all with the defaults of the configuration.
 const SMALLEST: &str = include_str!("../../../../../tests/golden/smallest.json");
 
-/// A plan in the making. It listens on a free port of 127.0.0.1 and has one worker.
+/// A builder of plans. They listen on a free port of 127.0.0.1 and have one worker.
 pub(crate) struct Plan {
     document: Value,
     service: Value,
@@ -16,7 +16,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Neither services nor routes.
+    /// A plan without services and routes.
     pub(crate) fn new() -> Self {
         let mut document: Value = serde_json::from_str(SMALLEST).unwrap();
         document["listeners"][0]["address"] = json!("127.0.0.1:0");
@@ -27,7 +27,7 @@ impl Plan {
         Self { document, service, route }
     }
 
-    /// Everything goes to one service, `all`, that has these instances.
+    /// A plan that forwards everything to one service, `all`, with these instances.
     pub(crate) fn to<'a>(instances: impl IntoIterator<Item = &'a Instance>) -> Self {
         Self::to_urls(instances.into_iter().map(Instance::url))
     }
@@ -36,7 +36,7 @@ impl Plan {
         Self::new().service("all", urls, json!({})).route("all", json!({"service": "all"}))
     }
 
-    /// Adds a service; `settings` as they stand in a plan, over the defaults.
+    /// Adds a service. `settings` has the form of the plan and overrides the defaults.
     pub(crate) fn service(mut self, name: &str, urls: impl IntoIterator<Item = String>, settings: Value) -> Self {
         let instances: Vec<Value> = urls.into_iter().map(|url| json!({"url": url, "weight": 1})).collect();
         let mut service = self.service.clone();
@@ -46,7 +46,7 @@ impl Plan {
         self
     }
 
-    /// Adds a route; `settings` as they stand in a plan, over the defaults. It takes all paths if they name none.
+    /// Adds a route. `settings` has the form of the plan and overrides the defaults. The default matches all paths.
     pub(crate) fn route(mut self, name: &str, settings: Value) -> Self {
         let mut route = self.route.clone();
         merge(&mut route, json!({"name": name}));
@@ -73,7 +73,7 @@ impl Plan {
         self
     }
 
-    /// Changes anything: objects are merged, all else is replaced.
+    /// Changes anything: objects are merged, other values are replaced.
     pub(crate) fn with(mut self, settings: Value) -> Self {
         merge(&mut self.document, settings);
         self

@@ -1,4 +1,4 @@
-//! An instance that is well or not, as the test says.
+//! An instance whose health the test switches.
 
 use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -10,50 +10,50 @@ use socket2::SockRef;
 use super::instance::OK;
 use super::peer::Peer;
 
-const NOT_WELL: &[u8] = b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n";
+const UNHEALTHY: &[u8] = b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n";
 
-/// It answers everything with `OK`, and `/health` with 503 while it is not well.
+/// Answers everything with `OK`, and `/health` with 503 while it is unhealthy.
 pub(crate) struct Switch {
     address: SocketAddr,
     listener: TcpListener,
     thread: Option<JoinHandle<()>>,
-    well: Arc<AtomicBool>,
+    healthy: Arc<AtomicBool>,
 }
 
 impl Switch {
-    pub(crate) fn well() -> Self {
+    pub(crate) fn healthy() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let well = Arc::new(AtomicBool::new(true));
-        let (accepting, told) = (listener.try_clone().unwrap(), Arc::clone(&well));
+        let healthy = Arc::new(AtomicBool::new(true));
+        let (accepting, told) = (listener.try_clone().unwrap(), Arc::clone(&healthy));
         let thread = std::thread::spawn(move || {
             while let Ok((stream, _)) = accepting.accept() {
                 let (mut peer, told) = (Peer::new(stream), Arc::clone(&told));
                 std::thread::spawn(move || {
                     while let Some(request) = peer.next_request() {
                         let fails = request.target() == "/health" && !told.load(Ordering::Relaxed);
-                        if !peer.try_send(if fails { NOT_WELL } else { OK }) {
+                        if !peer.try_send(if fails { UNHEALTHY } else { OK }) {
                             return;
                         }
                     }
                 });
             }
         });
-        Self { address, listener, thread: Some(thread), well }
+        Self { address, listener, thread: Some(thread), healthy }
     }
 
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    pub(crate) fn set(&self, well: bool) {
-        self.well.store(well, Ordering::Relaxed);
+    pub(crate) fn set(&self, healthy: bool) {
+        self.healthy.store(healthy, Ordering::Relaxed);
     }
 }
 
 impl Drop for Switch {
     fn drop(&mut self) {
-        // Wakes the thread that accepts.
+        // Wake the accepting thread.
         let _ = SockRef::from(&self.listener).shutdown(Shutdown::Both);
         if let Some(thread) = self.thread.take() {
             thread.join().unwrap();

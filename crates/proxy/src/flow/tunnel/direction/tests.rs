@@ -61,7 +61,7 @@ fn run(test: impl Future<Output = ()>) {
 }
 
 #[test]
-fn what_was_read_early_comes_first_and_no_memory_is_held_afterwards() {
+fn bytes_read_early_come_first_and_no_memory_is_held_afterwards() {
     run(async {
         let mut setup = Setup::new(b"\x81\x05hel").await;
         setup.source.write_all(b"lo\x81\x01a").await.unwrap();
@@ -86,14 +86,14 @@ fn half_a_header_waits_for_the_other_half() {
 }
 
 #[test]
-fn a_close_of_our_own_goes_behind_the_frame_under_way_and_the_sources_is_still_heard() {
+fn a_close_frame_of_the_gateway_follows_the_current_frame_and_the_sources_is_still_seen() {
     run(async {
         let mut setup = Setup::new(b"\x81\x05hel").await;
         let mut frame = Vec::new();
         close(&mut frame, 1001, "", None);
         setup.direction.close(frame.clone());
         assert!(!setup.direction.has_sent_close());
-        // The rest of the frame, half a header, and then the source's Close.
+        // The rest of the frame, half a header, then the source's Close frame.
         setup.source.write_all(b"lo\x81").await.unwrap();
         assert_eq!(setup.read(11).await, [b"\x81\x05hello", &frame[..]].concat());
         assert!(setup.direction.has_sent_close() && !setup.direction.has_received_close());
@@ -106,7 +106,7 @@ fn a_close_of_our_own_goes_behind_the_frame_under_way_and_the_sources_is_still_h
 }
 
 #[test]
-fn a_source_that_broke_a_rule_is_not_listened_to_any_more() {
+fn a_source_that_violated_the_protocol_is_not_relayed_any_more() {
     run(async {
         let mut setup = Setup::new(b"").await;
         setup.source.write_all(b"\x81\x01a\x83\x00").await.unwrap();
@@ -114,7 +114,7 @@ fn a_source_that_broke_a_rule_is_not_listened_to_any_more() {
         assert_eq!(found.code, 1002);
         setup.direction.close(b"\x88\x00".to_vec());
         assert_eq!(setup.read(5).await, b"\x81\x01a\x88\x00");
-        // What looks like a Close frame may be anything.
+        // Bytes that look like a Close frame may be anything.
         setup.source.write_all(b"\x88\x00").await.unwrap();
         setup.source.shutdown().await.unwrap();
         assert!(matches!(setup.end().await, DirectionEnd::Source));
@@ -123,7 +123,7 @@ fn a_source_that_broke_a_rule_is_not_listened_to_any_more() {
 }
 
 #[test]
-fn a_target_that_takes_nothing_is_waited_for_and_nothing_more_is_read() {
+fn a_target_that_reads_nothing_stops_reading_from_the_source() {
     run(async {
         let mut setup = Setup::new(b"").await;
         let mut whole = vec![0x82, 127, 0, 0, 0, 0, 0, 1, 0x86, 0xA0];
@@ -145,7 +145,7 @@ fn a_target_that_takes_nothing_is_waited_for_and_nothing_more_is_read() {
             () = sending => {}
         }
         assert!(setup.direction.buffer.len() <= SMALL);
-        // It takes some: the time starts again.
+        // It reads some, so the timeout restarts.
         let mut bin = vec![0; 8 << 20];
         let before = setup.direction.sent();
         setup.target.readable().await.unwrap();

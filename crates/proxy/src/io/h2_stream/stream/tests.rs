@@ -27,7 +27,7 @@ fn a_stream_that_failed_before_it_began_says_so() {
 }
 
 #[test]
-fn a_request_that_cannot_be_said_is_not_the_instance_s_fault() {
+fn a_request_that_cannot_be_written_is_not_the_instances_fault() {
     let mut stream = abandoned();
     let cx = &mut Context::from_waker(Waker::noop());
     let request = format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "a".repeat(70_000));

@@ -18,7 +18,7 @@ fn problems(plans: &[CertifiedKey]) -> Vec<(String, String)> {
 }
 
 #[test]
-fn every_problem_is_told_with_its_place() {
+fn every_problem_is_reported_with_its_path() {
     let (one, other) = (pair(), pair());
     let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
     let found = problems(&[
@@ -42,7 +42,7 @@ fn every_problem_is_told_with_its_place() {
 }
 
 #[test]
-fn names_are_found_whatever_their_case_and_wildcards_for_one_label() {
+fn names_match_in_any_case_and_wildcards_match_one_label() {
     let made = pair();
     let key = || read_key(read_certificates(&made.cert).unwrap(), &made.key, &PROVIDER).unwrap();
     let mut built = Certificates::build(from_ref(&made), &PROVIDER, Duration::ZERO).unwrap();

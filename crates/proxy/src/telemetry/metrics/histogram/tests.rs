@@ -47,7 +47,7 @@ fn nothing_has_no_quantile_and_no_mean() {
 }
 
 #[test]
-fn growth_and_what_was_before_make_the_whole() {
+fn growth_added_to_earlier_figures_gives_the_current_ones() {
     let (before, now) = (of([1, 30_000, 5_000_000]), of([1, 30_000, 5_000_000, 5_000_001, 40_000]));
     let mut sum = before.clone();
     let (added, buckets) = now.since(&before);

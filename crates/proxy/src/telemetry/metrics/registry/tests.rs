@@ -45,7 +45,7 @@ fn a_route_keeps_its_figures_over_reloads_and_another_service_begins_anew() {
 }
 
 #[test]
-fn what_ends_after_its_route_has_gone_is_counted() {
+fn an_exchange_that_ends_after_its_route_was_removed_is_counted() {
     let metrics = metrics(1);
     let (old, new) = (metrics.series("old", "users"), metrics.series("new", "users"));
     record(&old, 0);

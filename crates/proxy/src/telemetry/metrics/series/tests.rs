@@ -55,7 +55,7 @@ fn every_exchange_is_counted_once() {
 }
 
 #[test]
-fn what_could_not_be_read_has_no_method() {
+fn a_head_that_could_not_be_parsed_has_no_method() {
     let block = Block::default();
     let mut unread = exchange(Method::Get, 400);
     unread.request.head.method_span.len = 0;
