@@ -60,8 +60,8 @@ fn describe_error<'a>(error: &io::Error, address: SocketAddr, own: impl IntoIter
     match error.kind() {
         io::ErrorKind::AddrInUse => match own.into_iter().find(overlaps) {
             Some(own) => format!(
-                "this gateway listens on {own}, which overlaps it; take another port, or start the gateway again with the \
-                 new address alone"
+                "this gateway listens on {own}, which overlaps it; take another port, or start the gateway again with \
+                 the new address alone"
             ),
             None => "the port is in use by another process".to_owned(),
         },

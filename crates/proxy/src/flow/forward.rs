@@ -46,10 +46,8 @@ impl<'a> Flow<'a> {
             let attempt = Attempt { worker, snapshot, route, service, picked: &picked, deadline };
             exchange.attempts = number;
             exchange.instance = Some(picked.index);
-            debug!(
-                id = %exchange.request.id.escape_ascii(), number, service = %service.name,
-                instance = picked.instance().url(), "attempt begun"
-            );
+            debug!(id = %exchange.request.id.escape_ascii(), number, service = %service.name,
+                instance = picked.instance().url(), "attempt begun");
             let response = attempt.run(client, exchange).await;
             let now = clock::now();
             exchange.times.upstream += now.since(started);

@@ -12,7 +12,7 @@ use crate::io::socket::Socket;
 struct Idle {
     socket: Socket,
     since: Instant,
-    idle_timeout: Duration,
+    timeout: Duration,
 }
 
 /// How long an idle connection is fresh, that is safe for a request that cannot be resent: a quarter of the idle
@@ -37,11 +37,11 @@ impl Pools {
         let mut pools = self.by_instance.borrow_mut();
         let pool = pools.get_mut(&instance)?;
         // The others are older.
-        if must_be_fresh && pool.back().is_some_and(|last| now.since(last.since) >= fresh_for(last.idle_timeout)) {
+        if must_be_fresh && pool.back().is_some_and(|last| now.since(last.since) >= fresh_for(last.timeout)) {
             return None;
         }
         while let Some(mut idle) = pool.pop_back() {
-            if now.since(idle.since) < idle.idle_timeout
+            if now.since(idle.since) < idle.timeout
                 && idle.socket.is_reusable()
                 && (!must_be_fresh || idle.socket.peek_open())
             {
@@ -63,14 +63,14 @@ impl Pools {
             pool.pop_front();
         }
         if max > 0 {
-            pool.push_back(Idle { socket, since: now, idle_timeout });
+            pool.push_back(Idle { socket, since: now, timeout: idle_timeout });
         }
     }
 
     /// Closes connections that were idle for too long or have ended.
     pub(crate) fn sweep(&self, now: Instant) {
         self.by_instance.borrow_mut().retain(|_, pool| {
-            pool.retain_mut(|idle| now.since(idle.since) < idle.idle_timeout && idle.socket.is_reusable());
+            pool.retain_mut(|idle| now.since(idle.since) < idle.timeout && idle.socket.is_reusable());
             !pool.is_empty()
         });
     }

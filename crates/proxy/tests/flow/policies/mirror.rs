@@ -90,7 +90,10 @@ fn a_request_whose_body_is_too_long_or_whose_client_got_no_answer_of_an_instance
     let nothing = json!({"status": 200, "content_type": "text/plain", "headers": {}, "body": "own"});
     let gateway = Gateway::start(&plan.route(
         "own",
-        json!({"service": null, "match": {"path": {"kind": "exact", "value": "/own"}}, "policies": {"static_response": nothing}}),
+        json!({
+            "service": null, "match": {"path": {"kind": "exact", "value": "/own"}},
+            "policies": {"static_response": nothing}
+        }),
     ));
     assert_eq!(gateway.fetch(POST).text(), "ok");
     assert_eq!(gateway.fetch("GET /own HTTP/1.1\r\nHost: a\r\n\r\n").text(), "own");
