@@ -38,7 +38,9 @@ pub(super) async fn run(worker: Rc<Worker>, listeners: Vec<Listening>, mut contr
                 match message {
                     Control::Apply { snapshot, added, removed, done } => {
                         worker.set_snapshot(snapshot);
-                        accepting.iter().for_each(|listener| listener.update(&worker));
+                        for listener in &accepting {
+                            listener.update(&worker);
+                        }
                         for listener in accepting.extract_if(.., |listener| removed.contains(&listener.address)) {
                             listener.stop().await;
                         }

@@ -103,7 +103,7 @@ impl Attempt<'_, '_> {
                     .await;
             let opened = opened.map_err(|failure| self.attribute(failure, wait, exchange).after_sent(sent))?;
             let count = |block: &&Block| {
-                if opened.usage == ConnectionUse::New { &block.connected } else { &block.reused }.add(1)
+                if opened.usage == ConnectionUse::New { &block.connected } else { &block.reused }.add(1);
             };
             series.as_ref().inspect(|block| count(block));
             match self.round_trip(client, exchange, opened.socket).await {

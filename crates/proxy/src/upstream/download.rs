@@ -218,10 +218,11 @@ impl Download {
         } else {
             self.finish_chunk(start);
         }
-        if self.hook_stream.is_none() && self.source.is_done() {
-            if let Some(cache) = exchange.cache_mut() {
-                cache.complete();
-            }
+        if self.hook_stream.is_none()
+            && self.source.is_done()
+            && let Some(cache) = exchange.cache_mut()
+        {
+            cache.complete();
         }
     }
 

@@ -50,10 +50,10 @@ impl Streamed {
                         cache.take(&self.raw);
                     }
                     self.stream.push(&self.raw, source.is_done());
-                    if source.is_done() {
-                        if let Some(cache) = exchange.cache_mut() {
-                            cache.complete();
-                        }
+                    if source.is_done()
+                        && let Some(cache) = exchange.cache_mut()
+                    {
+                        cache.complete();
                     }
                 }
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(RelayError::Instance)),
