@@ -170,7 +170,7 @@ impl Worker {
 
     /// Returns true if the idle connection with this deadline must be closed, because the gateway is stopping or
     /// [`Wheel::wake_idle`] picked it to make room. Otherwise marks it as idle.
-    pub(crate) fn closes_idle(&self, deadline: &Deadline) -> bool {
+    pub(crate) fn should_close_idle(&self, deadline: &Deadline) -> bool {
         self.closing_idle.get() || !deadline.mark_idle()
     }
 

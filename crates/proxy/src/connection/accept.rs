@@ -88,7 +88,7 @@ async fn read_proxy_header(
     };
     let client = deadline
         .within(|cx| match read(cx) {
-            Poll::Pending if worker.closes_idle(deadline) => Poll::Ready(None),
+            Poll::Pending if worker.should_close_idle(deadline) => Poll::Ready(None),
             polled => polled,
         })
         .await??;
@@ -108,7 +108,7 @@ async fn handshake(
     deadline.set(clock::coarse().saturating_add(acceptor.handshake_timeout));
     let result = deadline
         .within(|cx| match tls.poll_handshake(cx) {
-            Poll::Pending if worker.closes_idle(deadline) => Poll::Ready(Err(ErrorKind::Interrupted.into())),
+            Poll::Pending if worker.should_close_idle(deadline) => Poll::Ready(Err(ErrorKind::Interrupted.into())),
             polled => polled,
         })
         .await;

@@ -168,7 +168,7 @@ impl ServerConnection {
                 Poll::Ready(_) => return Poll::Ready(None),
                 Poll::Pending if self.watch.is_breached() && !self.is_aborting() => self.abort(),
                 Poll::Pending
-                    if self.state == State::Open && self.is_idle() && self.worker.closes_idle(&self.deadline) =>
+                    if self.state == State::Open && self.is_idle() && self.worker.should_close_idle(&self.deadline) =>
                 {
                     self.shut_down();
                 }

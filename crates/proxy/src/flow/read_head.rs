@@ -28,7 +28,7 @@ pub(crate) async fn wait_readable(worker: &Worker, client: &mut Client, first: b
         let poll = |cx: &mut Context<'_>| match socket.poll_readable(cx, first) {
             Poll::Ready(result) => Poll::Ready(result.is_ok()),
             // With too many connections open, one that was served closes. A new one does not.
-            Poll::Pending if worker.closes_idle(deadline) || (!first && worker.exceeds_max_connections()) => {
+            Poll::Pending if worker.should_close_idle(deadline) || (!first && worker.exceeds_max_connections()) => {
                 Poll::Ready(false)
             }
             Poll::Pending => Poll::Pending,

@@ -64,7 +64,7 @@ impl<'a> Flow<'a> {
         let late = relayed.is_none() && call_deadline.is_some_and(|call_deadline| call_deadline <= clock::now());
         let result = relayed.unwrap_or_else(|| Err(relay.timed_out_side(client, late)));
         // A call past its deadline says nothing about the instance: the client chose the deadline.
-        if let Some(outcome) = late_outcome(exchange, result, relay.download.trailers()).filter(|_| !late) {
+        if let Some(outcome) = final_outcome(exchange, result, relay.download.trailers()).filter(|_| !late) {
             let now = clock::now();
             worker.log_changes(picked.report(now, outcome, now.since(exchange.times.started)));
         }
@@ -141,7 +141,7 @@ impl Relay {
 }
 
 /// What the end of the response says about the instance, if it changes what the head said.
-fn late_outcome(exchange: &Exchange, result: Result<(), RelayError>, trailers: &[u8]) -> Option<AttemptOutcome> {
+fn final_outcome(exchange: &Exchange, result: Result<(), RelayError>, trailers: &[u8]) -> Option<AttemptOutcome> {
     match result {
         Ok(()) if exchange.is_call() => {
             let status = grpc::judged(exchange, grpc::status_in(trailers)?);
