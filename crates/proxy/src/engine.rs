@@ -218,7 +218,7 @@ impl Engine {
         totals.add(&reading);
         let now = clock::now();
         let services = state.snapshot.services.values().map(|service| service.state.snapshot(now)).collect();
-        let cache = self.policies.cache_in_use().map(|cache| cache.usage());
+        let cache = self.policies.cache_if_used().map(|cache| cache.usage());
         let State { applied, refused, applied_at, .. } = *state;
         let stats = Stats { totals, services, access_logs: self.sinks.stats(), cache, applied, refused };
         (stats, reading, applied_at)

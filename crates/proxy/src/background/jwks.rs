@@ -61,20 +61,20 @@ fn run(receiver: &Receiver<Weak<KeySet>>, log: &Arc<Log>) {
 
 /// Fetches a set on a thread of its own, so that a slow fetch does not delay others.
 fn fetch(agent: &Agent, set: &Arc<KeySet>, log: &Arc<Log>) {
-    set.begin(clock::now());
+    set.begin_fetch(clock::now());
     let (agent, log_handle, fetching) = (agent.clone(), Arc::clone(log), Arc::clone(set));
     let thread = std::thread::Builder::new().name("pylae-keys-fetch".to_owned());
     let spawned = thread.spawn(move || {
-        let fetched = fetching.deliver(get(&agent, fetching.url()), clock::now());
+        let fetched = fetching.finish_fetch(get(&agent, fetching.url()), clock::now());
         log_outcome(&fetching, fetched, &log_handle);
     });
     if let Err(error) = spawned {
-        log_outcome(set, set.deliver(Err(error.to_string()), clock::now()), log);
+        log_outcome(set, set.finish_fetch(Err(error.to_string()), clock::now()), log);
     }
 }
 
 fn log_outcome(set: &KeySet, fetched: Fetched, log: &Log) {
-    let at = set.shown();
+    let at = set.redacted_url();
     match fetched {
         Fetched::Usual => {}
         Fetched::Failing(why) => {
@@ -94,7 +94,7 @@ fn get(agent: &Agent, url: &str) -> Result<Vec<u8>, String> {
     if answer.status() != 200 {
         return Err(format!("the answer is {}", answer.status()));
     }
-    answer.body_mut().with_config().limit(MOST_BYTES as u64).read_to_vec().map_err(describe)
+    answer.body_mut().with_config().limit(MAX_KEY_SET_BYTES as u64).read_to_vec().map_err(describe)
 }
 
 /// Describes the error without the URL, which may hold a secret.

@@ -31,7 +31,7 @@ impl Flow<'_> {
         // Only requests that were forwarded and whose body is still buffered completely. Never a WebSocket.
         let complete =
             client.body.is_done() && client.body.is_replayable() && client.body.buffered().len() <= mirror.max_body();
-        if exchange.attempts == 0 || exchange.request.upgrades || !mirror.takes(exchange) {
+        if exchange.attempts == 0 || exchange.request.upgrades || !mirror.samples(exchange) {
             return;
         }
         let random = worker.random_u64();

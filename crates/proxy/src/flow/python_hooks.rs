@@ -38,7 +38,7 @@ impl<'a> Flow<'a> {
             body = Some(client.body.buffered().into());
         }
         exchange.meet_hooks().request_body = body;
-        if policy.is_some_and(Hooked::see_bodies) {
+        if policy.is_some_and(Hooked::reads_response_body) {
             // Hooks need to read the response body. Cannot fail: the value is a constant.
             let _ = exchange.request.edits.set_known(Name::AcceptEncoding, b"identity");
         }
@@ -50,7 +50,7 @@ impl<'a> Flow<'a> {
     pub(super) async fn response_hooks(&mut self, mut reply: Reply<'a>) -> Reply<'a> {
         let Some(route) = self.route else { return reply };
         let Some(hooks) = route.hooks.as_deref().filter(|hooks| hooks.sees_responses()) else { return reply };
-        if !route.chain.has_met_hooks(self.exchange) || matches!(reply, Reply::Disconnected) {
+        if !route.chain.has_reached_hooks(self.exchange) || matches!(reply, Reply::Disconnected) {
             return reply;
         }
         if let Some(limit) = route.chain.hooks().and_then(Hooked::response_limit) {

@@ -83,7 +83,7 @@ impl<'a> Flow<'a> {
                 Verdict::Join(join) => {
                     let outcome = self.client.wait_for(join.patience, self.exchange, |cx| join.flight.poll(cx)).await?;
                     self.exchange.cache_visit().joined = Some(outcome.unwrap_or(FetchOutcome::Alone));
-                    route.chain.again(self.exchange)
+                    route.chain.rerun_last(self.exchange)
                 }
             };
         }

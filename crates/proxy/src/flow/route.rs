@@ -82,12 +82,12 @@ pub(super) fn match_route<'s>(
 /// Checks that encoded slashes (`%2F`) in the path cannot be used to bypass another route's access rules.
 fn check_slashes(scratch: &mut Scratch, snapshot: &Snapshot, exchange: &Exchange) -> Result<(), TargetError> {
     let found = match_path(scratch, snapshot, exchange, exchange.request.target.judged());
-    let admission = |route: usize| snapshot.routes[route].chain.admission();
+    let access = |route: usize| snapshot.routes[route].chain.access();
     snapshot.router.judge_slashes(
         &exchange.request.target,
         found,
         |path| match_path(scratch, snapshot, exchange, path),
-        |a, b| admission(a).is_like(&admission(b)),
+        |a, b| access(a).is_equivalent_to(&access(b)),
     )
 }
 
