@@ -1,4 +1,4 @@
-//! Time as the pure half of the gateway sees it: handed in, never read.
+//! Time as a value: the pure half of the gateway is handed the time and never reads a clock.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct Instant(u64);
 
 impl Instant {
-    /// The point `nanos` nanoseconds behind the start.
+    /// Returns the point `nanos` nanoseconds after the start.
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
@@ -17,13 +17,13 @@ impl Instant {
         self.0
     }
 
-    /// This point moved by `span`, at most to the end of time (584 years).
+    /// Returns this point moved by `span`, at most to the end of time (584 years).
     #[must_use]
     pub fn saturating_add(self, span: Duration) -> Self {
         Self(self.0.saturating_add(nanos(span)))
     }
 
-    /// The time since `earlier`; zero when it lies ahead, as clocks of two workers may be read in either order.
+    /// Returns the time since `earlier`, or zero if `earlier` is later: two workers may read the clock in either order.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

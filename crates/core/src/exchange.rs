@@ -1,6 +1,6 @@
 //! An exchange: one request and its response, as policies and stages see them.
 //!
-//! The object is used again and again; nothing in it is allocated per request once it is warm.
+//! The object is reused from one request to the next; once it is warm, a request allocates nothing in it.
 
 pub mod answer;
 pub mod halt;
@@ -22,28 +22,28 @@ use self::times::Times;
 /// One request and its response.
 #[derive(Debug, Default)]
 pub struct Exchange {
-    /// What the client asks.
+    /// The request.
     pub request: Request,
-    /// What it is answered.
+    /// The response.
     pub response: Response,
-    /// When.
+    /// Start, current time and time spent upstream.
     pub times: Times,
-    /// Index of the route in the plan, once there is one.
+    /// Index of the matched route in the plan.
     pub route: Option<usize>,
-    /// How many policies of the route's chain were entered.
+    /// Number of policies of the route's chain that were entered.
     pub entered: usize,
-    /// How often an instance was asked.
+    /// Number of attempts so far.
     pub attempts: u32,
-    /// Place of the instance asked last among those of its service.
+    /// Index of the instance asked last, among the instances of its service.
     pub instance: Option<usize>,
-    /// What features remember of it.
+    /// Per-exchange state of the features.
     pub slots: Slots,
-    /// Memory for the bytes of a moment. What it holds means nothing to anyone else.
+    /// Scratch memory. Its content is only valid within the function that fills it.
     pub scratch: Vec<u8>,
 }
 
 impl Exchange {
-    /// An exchange with buffers of `capacity` bytes.
+    /// Creates an exchange with buffers of `capacity` bytes.
     pub fn new(capacity: usize) -> Self {
         let mut exchange = Self::default();
         exchange.request.buffer.reserve_exact(capacity);
@@ -52,8 +52,8 @@ impl Exchange {
         exchange
     }
 
-    /// Forgets everything but the bytes of the request's buffer that no request has claimed yet, and keeps the memory. What every request
-    /// brings anew is left as it is: where it comes from, the bound of its body, when it began.
+    /// Prepares for the next request and keeps the memory. Bytes in the request's buffer that belong to no request yet
+    /// stay, and so does what every request sets anyway: its origin, the limit of its body, its start time.
     pub fn reset(&mut self) {
         let Self { request, response, times, route, entered, attempts, instance, slots, scratch: _ } = self;
         request.reset();
@@ -66,7 +66,7 @@ impl Exchange {
         slots.reset();
     }
 
-    /// Forgets what an instance answered: its bytes, and all that lies in them.
+    /// Drops the instance's response: its bytes and everything that refers to them.
     pub fn clear_response(&mut self) {
         self.slots.forget_response();
         self.response.clear();

@@ -13,7 +13,7 @@ const fn pairs() -> [[u8; 2]; 256] {
     table
 }
 
-/// The 32 digits of `bits`, highest first.
+/// Returns the 32 hex digits of `bits`, most significant first.
 pub(crate) fn digits(bits: u128) -> [u8; 32] {
     let mut text = [0; 32];
     for (pair, byte) in text.chunks_exact_mut(2).zip(bits.to_be_bytes()) {

@@ -1,4 +1,4 @@
-//! The words of the gateway and its pure decisions: no socket, no runtime, no wall clock, no Python.
+//! The gateway's data types and pure decisions: no socket, no runtime, no wall clock, no Python.
 #![forbid(unsafe_code)]
 
 pub mod cache;

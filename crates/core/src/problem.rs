@@ -1,4 +1,4 @@
-//! What is wrong with a plan, and where.
+//! Problems found in a plan.
 
 use serde::Serialize;
 
@@ -18,7 +18,7 @@ impl Problem {
         Self { path: path.into(), message: message.into() }
     }
 
-    /// The same problem seen from one level further out.
+    /// Prefixes the path with the name of the enclosing value.
     #[must_use]
     pub fn under(mut self, prefix: &str) -> Self {
         self.path = if self.path.is_empty() || self.path.starts_with('[') {

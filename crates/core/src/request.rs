@@ -1,4 +1,4 @@
-//! What follows from a request alone.
+//! What the gateway derives from a request alone.
 
 pub mod admit;
 pub mod forwarding;

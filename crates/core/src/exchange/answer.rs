@@ -11,18 +11,18 @@ use crate::exchange::Exchange;
 use crate::exchange::halt::Halt;
 use crate::request::grpc;
 
-/// A complete response made by the gateway itself, not an error.
+/// A complete response that the gateway makes itself and that is not an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// Status code, 200–599.
     pub status: u16,
-    /// Header fields besides the framing.
+    /// Header fields other than those of the framing.
     pub headers: Vec<(Cow<'static, str>, Vec<u8>)>,
     /// Body, possibly empty.
     pub body: Arc<[u8]>,
 }
 
-/// Waiting time that is announced where none follows from the cause.
+/// Value of Retry-After if the cause gives none.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The body of an error.
@@ -38,7 +38,7 @@ struct ErrorBody<'a> {
     timestamp: String,
 }
 
-/// The response to a request that ended in `halt`; `wall` is the time since the Unix epoch.
+/// Builds the response to a request that ended in `halt`; `wall` is the time since the Unix epoch.
 pub fn to_halt(halt: &Halt, exchange: &Exchange, wall: Duration) -> Answer {
     let status = halt.status();
     let mut headers: Vec<(Cow<'static, str>, Vec<u8>)> = Vec::new();
@@ -55,7 +55,7 @@ pub fn to_halt(halt: &Halt, exchange: &Exchange, wall: Duration) -> Answer {
     }
     let detail = halt.detail();
     if exchange.is_call() {
-        // A call is told by the end of its answer, which is all there is of it.
+        // gRPC reports an error in the trailers; here the head carries them, because there is no body.
         headers.push(("Content-Type".into(), b"application/grpc".to_vec()));
         headers.push(("grpc-status".into(), grpc::status_of(status).to_string().into_bytes()));
         headers.push(("grpc-message".into(), grpc::encode_message(&detail).into_bytes()));
@@ -71,7 +71,7 @@ pub fn to_halt(halt: &Halt, exchange: &Exchange, wall: Duration) -> Answer {
     Answer { status, headers, body: body.into_bytes().into() }
 }
 
-/// Rounded up, at least one: a client that waits that long must not come too early.
+/// Whole seconds, rounded up and at least one, so that a client that waits this long does not come back too early.
 fn whole_seconds(span: Duration) -> Vec<u8> {
     let seconds = span.as_secs() + u64::from(span.subsec_nanos() > 0);
     seconds.max(1).to_string().into_bytes()
@@ -89,7 +89,7 @@ fn json(halt: &Halt, exchange: &Exchange, detail: &str, wall: Duration) -> Strin
         request_id: String::from_utf8_lossy(&exchange.request.id),
         timestamp: timestamp(wall),
     };
-    // Cannot fail: strings and a number.
+    // Cannot fail: the body has only strings and a number.
     serde_json::to_string(&body).unwrap_or_default()
 }
 
@@ -102,14 +102,15 @@ fn html(status: u16, detail: &str, exchange: &Exchange) -> String {
     )
 }
 
-/// Form in which an error is told.
+/// Format of an error body.
 enum ErrorFormat {
     Json,
     Html,
     Text,
 }
 
-/// JSON, unless the client accepts only HTML or plain text (RFC 9110 section 12.5.1; `q=0` alone is heeded).
+/// Picks JSON unless the client accepts only HTML or plain text (RFC 9110 section 12.5.1; of the weights only `q=0` is
+/// respected).
 fn accepted(exchange: &Exchange) -> ErrorFormat {
     let mut found = None;
     if !exchange.request.head.fields.has(Name::Accept) {
@@ -132,7 +133,7 @@ fn accepted(exchange: &Exchange) -> ErrorFormat {
     found.unwrap_or(ErrorFormat::Json)
 }
 
-/// A moment as RFC 3339 writes it, in UTC, with milliseconds.
+/// Formats a time as RFC 3339 in UTC, with milliseconds.
 pub fn timestamp(wall: Duration) -> String {
     let (days, seconds) = (wall.as_secs() / 86_400, wall.as_secs() % 86_400);
     let (year, month, day) = civil_date(days);
@@ -140,7 +141,8 @@ pub fn timestamp(wall: Duration) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", wall.subsec_millis())
 }
 
-/// Year, month and day of a number of days since 1970-01-01 (H. Hinnant, *chrono-Compatible Low-Level Date Algorithms*).
+/// Converts a number of days since 1970-01-01 to year, month and day (H. Hinnant, *chrono-Compatible Low-Level Date
+/// Algorithms*).
 pub fn civil_date(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468;
     let era = shifted / 146_097;

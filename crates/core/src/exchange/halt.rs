@@ -1,11 +1,12 @@
-//! Every way in which an exchange ends early, as values. They become responses in one place (`pylae-proxy`, `respond.rs`).
+//! All the ways in which an exchange ends early, as values. They become responses in one place (`pylae-proxy`,
+//! `respond.rs`).
 
 use std::borrow::Cow;
 use std::time::Duration;
 
 use pylae_http::{HeadError, TargetError};
 
-/// Why an exchange ended before an instance's response was taken over.
+/// Why an exchange ended before an instance's response was accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Halt {
     /// The request head was refused.
@@ -16,7 +17,7 @@ pub enum Halt {
     Malformed(&'static str),
     /// An `Expect` other than `100-continue`.
     Expectation,
-    /// CONNECT, or an upgrade, which the gateway does not do here.
+    /// CONNECT, or an upgrade that the gateway does not support here.
     NotImplemented,
     /// The head did not arrive in time.
     HeadTimeout,
@@ -24,40 +25,40 @@ pub enum Halt {
     BodyTimeout,
     /// The body is larger than allowed, in bytes.
     BodyTooLarge(u64),
-    /// The host is not one of those that are answered.
+    /// The listener does not serve this host.
     Misdirected,
-    /// No route.
+    /// No route matches.
     NotFound,
-    /// Routes for other methods; the value of `Allow`.
+    /// Routes match for other methods only; holds the value of `Allow`.
     MethodNotAllowed(String),
-    /// A policy said no.
+    /// A policy rejected the request.
     Rejected(Box<Rejection>),
-    /// More exchanges in flight than allowed, in all or for the service.
+    /// Too many exchanges in flight, in the gateway or for the service.
     Overloaded,
-    /// No instance can be used now; try again after this time.
+    /// No instance is available; the client may try again after this time.
     Unavailable(Duration),
-    /// The circuit breaker is open; try again after this time.
+    /// The circuit breaker is open; the client may try again after this time.
     BreakerOpen(Duration),
-    /// No connection to an instance could be made.
+    /// Connecting to an instance failed.
     ConnectFailed,
-    /// The instance broke the connection or the protocol.
+    /// The instance closed the connection early or violated the protocol.
     BadGateway,
     /// The instance did not answer in time.
     GatewayTimeout,
-    /// A policy waited too long for something it needs.
+    /// A policy timed out while it waited for something outside the worker.
     PolicyTimeout,
-    /// The route has neither a service nor a policy that answers.
+    /// The route has no service, and no policy answered.
     NoService,
-    /// The client went away; nobody is left to be answered.
+    /// The client disconnected, so there is nobody to answer.
     ClientGone,
 }
 
-/// A policy's answer to a request that it does not let pass.
+/// The response of a policy that refuses a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
     /// Status code, 400–599.
     pub status: u16,
-    /// Stable `snake_case` word for machines, e.g. `rate_limited`.
+    /// Stable `snake_case` code for machines, e.g. `rate_limited`.
     pub code: &'static str,
     /// Sentence for people.
     pub message: Cow<'static, str>,
@@ -66,7 +67,7 @@ pub struct Rejection {
 }
 
 impl Halt {
-    /// The status that the client gets; 499 is only logged.
+    /// Status of the response; 499 is only logged.
     pub fn status(&self) -> u16 {
         match self {
             Self::Head(error) => error.status(),
@@ -87,7 +88,7 @@ impl Halt {
         }
     }
 
-    /// Stable word for machines: `type` of the error body, label of metrics, field of logs.
+    /// Stable code for machines: `type` of the error body, label of metrics, field of logs.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Head(HeadError::TargetTooLong) => "target_too_long",
@@ -116,7 +117,7 @@ impl Halt {
         }
     }
 
-    /// Sentence for people. Says nothing about the inside of the gateway or its instances.
+    /// Sentence for people. It reveals nothing about the inside of the gateway or its instances.
     pub fn detail(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             Self::Head(HeadError::Syntax(what)) | Self::Target(TargetError(what)) | Self::Malformed(what) => what,

@@ -10,60 +10,60 @@ use pylae_http::{Edits, Framing, NameSet, RequestHead, Span, Target};
 use super::user::User;
 use crate::connection::certificate::Certificate;
 
-/// What a client asks, and what was settled about it.
+/// The client's request, and what the gateway has derived from it.
 #[derive(Debug, Default)]
 pub struct Request {
-    /// The client's bytes: the head, and what came behind it. Its capacity is the bound on what is read at once.
+    /// The client's bytes: the head, and whatever arrived after it. Its capacity limits how much is read at once.
     pub buffer: Vec<u8>,
     /// The head, as positions in `buffer`.
     pub head: RequestHead,
-    /// What its Connection field said.
+    /// The options of its Connection field.
     pub options: ConnectionOptions,
-    /// How long its body is.
+    /// Framing of its body.
     pub framing: Framing,
     /// The canonical target.
     pub target: Target,
-    /// The canonical authority that it is for.
+    /// The canonical authority.
     pub host: Vec<u8>,
     /// Length of the host in `host`, without the port.
     pub host_len: usize,
-    /// Where it comes from.
+    /// The client's connection and address.
     pub origin: RequestOrigin,
     /// The request id, 1–128 bytes of `[A-Za-z0-9._-]`.
     pub id: Vec<u8>,
     /// Values of the route's path parameters, as spans of the path without parameters of segments, in the order of the
-    /// router's names.
+    /// router's parameter names.
     pub params: Vec<Span>,
-    /// The path that goes to the instance; empty while it is the canonical one.
+    /// The path that the instance gets; empty while it is the canonical path of the target.
     pub forward_path: Vec<u8>,
-    /// What `strip_prefix` has taken off the path; empty if nothing.
+    /// The prefix that `strip_prefix` removed from the path; empty if none.
     pub stripped: Vec<u8>,
-    /// The query that goes to the instance, possibly empty; none while it is the client's.
+    /// The query that the instance gets, possibly empty; None while it is the client's.
     pub forward_query: Option<Vec<u8>>,
-    /// Who is asking, once that is known.
+    /// The authenticated user.
     pub user: Option<Arc<User>>,
-    /// Whether it is a valid WebSocket handshake on a route that allows it.
+    /// True for a valid WebSocket handshake on a route that allows it.
     pub upgrades: bool,
-    /// Bytes that its body may have.
+    /// Largest allowed body, in bytes.
     pub max_body: u64,
-    /// Changes to it on its way to the instance.
+    /// Changes to the head before it is sent to the instance.
     pub edits: Edits,
 }
 
-/// Where a request comes from: a client's connection, and what a proxy in front says of it.
+/// Where a request comes from: the client's connection, and what a proxy in front says about it.
 #[derive(Clone, Debug)]
 pub struct RequestOrigin {
     /// The connection's peer.
     pub peer: SocketAddr,
     /// Whether the peer is a trusted proxy.
     pub peer_trusted: bool,
-    /// The client's address: the peer, or what a trusted proxy says.
+    /// The client's address: the peer's, or the one that a trusted proxy reports.
     pub client: IpAddr,
     /// Whether the client speaks TLS to the gateway.
     pub secure: bool,
-    /// Whether it came on a stream of an HTTP/2 connection.
+    /// Whether the request is a stream of an HTTP/2 connection.
     pub on_stream: bool,
-    /// The certificate that the client has shown, of an authority that the listener believes.
+    /// The client's certificate, issued by an authority that the listener trusts.
     pub certificate: Option<Arc<Certificate>>,
 }
 
@@ -76,13 +76,13 @@ impl Default for RequestOrigin {
 }
 
 impl Request {
-    /// Forgets everything but the bytes in `buffer` that no request has claimed yet, and keeps the memory.
+    /// Prepares for the next request and keeps the memory. The bytes in `buffer` stay: the next request may have begun.
     pub(super) fn reset(&mut self) {
         let Self { buffer: _, head, options, framing, target, host, host_len, origin: _, id, params, .. } = self;
         head.clear();
         options.clear();
         *framing = Framing::None;
-        // A request that is refused before its target is read must not show another one's.
+        // A request that is refused before its target is read must not show the target of the last one.
         target.clear();
         host.clear();
         *host_len = 0;
@@ -97,18 +97,18 @@ impl Request {
         edits.clear();
     }
 
-    /// The host that it is for, in lower case, without port.
+    /// The host in lower case, without port.
     pub fn host_name(&self) -> &[u8] {
         &self.host[..self.host_len]
     }
 
-    /// Its query, without `?`.
+    /// The client's query, without `?`.
     pub fn query(&self) -> Option<&[u8]> {
         let raw = self.head.target.of(&self.buffer);
         self.target.query.map(|span| span.of(raw))
     }
 
-    /// The query that goes to the instance, without `?`.
+    /// The query that the instance gets, without `?`.
     pub fn sent_query(&self) -> Option<&[u8]> {
         match &self.forward_query {
             Some(query) => Some(&query[..]).filter(|query| !query.is_empty()),
@@ -116,12 +116,12 @@ impl Request {
         }
     }
 
-    /// All values of a field as the client sent it.
+    /// Returns all values of a field as the client sent them.
     pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.head.fields.values(&self.buffer, name)
     }
 
-    /// The fields as they go on, without those in `drop`.
+    /// The fields to send to the instance: those of the client but for `drop`, with the edits applied.
     pub fn fields(&self, drop: NameSet) -> FieldSource<'_> {
         let Self { head, buffer, options, edits, .. } = self;
         FieldSource { fields: &head.fields, buf: buffer, options, drop, edits }

@@ -6,31 +6,31 @@ use pylae_http::{Edits, Name, NameSet, ResponseHead};
 
 use super::transform::Transforms;
 
-/// What a client is answered, whoever makes the answer.
+/// The response that the client gets, from an instance or from the gateway itself.
 #[derive(Debug, Default)]
 pub struct Response {
-    /// Its status, once there is one.
+    /// Status to send; 0 until it is known.
     pub status: u16,
-    /// Changes to it on its way to the client.
+    /// Changes to the head before it is sent to the client.
     pub edits: Edits,
-    /// The instance's bytes: the head, and what came behind it.
+    /// The instance's bytes: the head, and whatever arrived after it.
     pub buffer: Vec<u8>,
     /// The instance's head, as positions in `buffer`. Empty when the gateway itself answers.
     pub head: ResponseHead,
-    /// What its Connection field said.
+    /// The options of its Connection field.
     pub options: ConnectionOptions,
-    /// In which protocol it came from the instance.
+    /// Protocol in which the instance sent it.
     pub via: Via,
-    /// Length of its body as it comes, if that is known and there is one.
+    /// Length of the instance's body, if there is a body and the length is known.
     pub body_length: Option<u64>,
-    /// What its body passes on its way to the client.
+    /// Transforms that the body passes before it is sent.
     pub transforms: Transforms,
-    /// Why the gateway itself answered, if it was an early exit: [`Halt::code`](crate::Halt::code).
+    /// Code of the halt that the gateway answered: [`Halt::code`](crate::Halt::code).
     pub code: Option<&'static str>,
 }
 
 impl Response {
-    /// Forgets everything, and keeps the memory.
+    /// Prepares for the next response and keeps the memory.
     pub(super) fn reset(&mut self) {
         let Self { status, edits, buffer: _, head: _, options: _, via: _, body_length, transforms, code } = self;
         *status = 0;
@@ -41,7 +41,7 @@ impl Response {
         self.clear();
     }
 
-    /// Forgets what an instance sent: its bytes, and all that lies in them.
+    /// Drops the instance's bytes and everything that refers to them.
     pub(super) fn clear(&mut self) {
         self.buffer.clear();
         self.head.clear();
@@ -49,37 +49,39 @@ impl Response {
         self.via = Via::default();
     }
 
-    /// Whether it is an instance's, not the gateway's own.
+    /// Returns true for an instance's response, false for one of the gateway itself.
     pub fn is_relayed(&self) -> bool {
         self.head.len > 0
     }
 
-    /// Whether it is a stream of events for a page to listen to (`text/event-stream`, HTML section 9.2).
+    /// Returns true for a stream of server-sent events (`text/event-stream`, HTML section 9.2).
     pub fn is_event_stream(&self) -> bool {
         let media = self.head.fields.get(&self.buffer, Name::ContentType).unwrap_or_default();
         let essence = media.split(|byte| *byte == b';').next().unwrap_or_default();
         essence.trim_ascii_end().eq_ignore_ascii_case(b"text/event-stream")
     }
 
-    /// The value of a field as the client will see it: an edit's, or else the first that the instance sent.
+    /// Returns the value of a field as the client will see it: that of an edit, or else the first that the instance
+    /// sent.
     pub fn value<'a>(&'a self, name: &'a str) -> Option<&'a [u8]> {
         self.edits.get(name.as_bytes()).or_else(|| self.kept_values(name).next())
     }
 
-    /// All values of a field as the client will see them: those of the instance that are kept, then those of edits.
+    /// Returns all values of a field as the client will see them: first those of the instance that are kept, then those
+    /// of edits.
     pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         let added = self.edits.added().filter(move |(field, _)| field.eq_ignore_ascii_case(name.as_bytes()));
         self.kept_values(name).chain(added.map(|(_, value)| value))
     }
 
-    /// Values of a field that the instance sent, if they go on.
+    /// Returns the instance's values of a field, or none if the field is not forwarded.
     fn kept_values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         let bytes = name.as_bytes();
         let kept = !self.edits.removes(Name::classify(bytes), bytes) && !self.options.nominates(&self.buffer, bytes);
         self.head.fields.values(&self.buffer, name).filter(move |_| kept)
     }
 
-    /// The fields as they go on.
+    /// The fields to send to the client: those of the instance with the edits applied.
     pub fn fields(&self) -> FieldSource<'_> {
         let Self { head, buffer, options, edits, .. } = self;
         FieldSource { fields: &head.fields, buf: buffer, options, drop: NameSet::EMPTY, edits }

@@ -1,18 +1,18 @@
-//! When an exchange began, what time it is for it, and where its time went.
+//! Start of an exchange, its current time, and the time it spent upstream.
 
 use std::time::Duration;
 
 use crate::clock::Instant;
 
-/// Moments of an exchange.
+/// Times of an exchange.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Times {
     /// When the request head was complete.
     pub started: Instant,
-    /// Now, as far as decisions of this stage are concerned.
+    /// The current time as decisions of this stage see it.
     pub now: Instant,
     /// When the request head was complete, since the Unix epoch.
     pub wall: Duration,
-    /// Time spent on asking instances, until the head of the answer.
+    /// Time from asking an instance until the head of its response, over all attempts.
     pub upstream: Duration,
 }

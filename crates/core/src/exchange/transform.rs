@@ -1,27 +1,28 @@
-//! Bodies that are changed on their way to the client.
+//! Transforms of response bodies.
 
 use std::fmt;
 
-/// Changes a response body piece by piece. Lives for one response.
+/// Changes a response body piece by piece; lives for one response.
 pub trait BodyTransform: Send {
-    /// Takes `input` and appends to `out` what can be sent already. With `end` nothing more comes: everything is appended.
+    /// Consumes `input` and appends what can be sent already to `out`. `end` marks the last call, which must append
+    /// everything left.
     fn push(&mut self, input: &[u8], end: bool, out: &mut Vec<u8>);
 
-    /// Appends what is held back, because for now nothing more comes and somebody may be waiting for it.
+    /// Appends what is held back, because no more input comes for now and the client may wait for the output.
     fn flush(&mut self, _out: &mut Vec<u8>) {}
 
-    /// Whether nothing that still comes makes a difference: the body need not be waited for.
+    /// Returns true if further input changes nothing in the output, so that the rest of the body need not be read.
     fn is_done(&self) -> bool {
         false
     }
 }
 
-/// Fields, of a head or behind a body, that tell what exactly the body's bytes are: untrue once a transform has changed them
-/// (RFC 9530; the last two are their obsolete kin).
+/// Header and trailer fields that identify the exact bytes of a body: wrong once a transform has changed them (RFC
+/// 9530; the last two are obsolete predecessors).
 pub const DIGESTS: &[&str] = &["Content-Digest", "Repr-Digest", "Digest", "Content-MD5"];
 
-/// Trailer lines without those that are untrue of a changed body, a strong entity tag among them.
-pub fn true_trailers(lines: &[u8]) -> Vec<u8> {
+/// Removes the trailer lines that are wrong for a changed body, including a strong entity tag.
+pub fn without_digests(lines: &[u8]) -> Vec<u8> {
     let kept = lines.split_inclusive(|byte| *byte == b'\n').filter(|line| {
         let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
         !DIGESTS.iter().chain(&["ETag"]).any(|untrue| untrue.as_bytes().eq_ignore_ascii_case(name))
@@ -29,37 +30,37 @@ pub fn true_trailers(lines: &[u8]) -> Vec<u8> {
     kept.flatten().copied().collect()
 }
 
-/// The transforms of one response, in the order in which its bytes pass them.
+/// The transforms of one response, in the order in which they run.
 #[derive(Default)]
 pub struct Transforms(Vec<Box<dyn BodyTransform>>);
 
 impl Transforms {
-    /// Adds one behind the others.
+    /// Adds a transform at the end.
     pub fn install(&mut self, transform: Box<dyn BodyTransform>) {
         self.0.push(transform);
     }
 
-    /// Whether bodies pass unchanged.
+    /// Returns true if there are no transforms.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether nothing that still comes makes a difference to what comes out.
+    /// Returns true if further input changes nothing in the output.
     pub fn is_done(&self) -> bool {
         self.0.iter().any(|transform| transform.is_done())
     }
 
-    /// Forgets all.
+    /// Removes all transforms.
     pub fn clear(&mut self) {
         self.0.clear();
     }
 
-    /// Sends `input` through all of them and appends what comes out.
+    /// Runs `input` through all transforms and appends the output to `out`.
     pub fn push(&mut self, input: &[u8], end: bool, out: &mut Vec<u8>) {
         run(&mut self.0, input, end, out);
     }
 
-    /// Appends what is held back anywhere.
+    /// Flushes every transform and appends the output to `out`.
     pub fn flush(&mut self, out: &mut Vec<u8>) {
         let mut held = Vec::new();
         for at in 0..self.0.len() {
@@ -123,8 +124,8 @@ mod tests {
     fn digests_do_not_follow_a_body_that_was_changed() {
         let lines =
             b"Server-Timing: a\r\ncontent-digest: sha-256=:x:\r\nX-Digest: 1\r\netag: \"1\"\r\nRepr-Digest: y\r\n";
-        assert_eq!(true_trailers(lines), b"Server-Timing: a\r\nX-Digest: 1\r\n");
-        assert!(true_trailers(b"").is_empty());
+        assert_eq!(without_digests(lines), b"Server-Timing: a\r\nX-Digest: 1\r\n");
+        assert!(without_digests(b"").is_empty());
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! Who is asking, as authenticators and policies see it.
+//! The authenticated user, as authenticators and policies see it.
 
-/// Who is asking.
+/// The user that sends the request.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct User {
     /// Stable identifier.
@@ -9,10 +9,10 @@ pub struct User {
     pub email: String,
     /// Role, possibly empty; several are separated by commas.
     pub role: String,
-    /// What the user may do.
+    /// Permissions of the user.
     pub permissions: Vec<String>,
-    /// Everything else the credential says.
+    /// All other claims of the credential.
     pub claims: serde_json::Map<String, serde_json::Value>,
-    /// Kind of the authenticator that vouches for all this.
+    /// Kind of the authenticator that verified the credential.
     pub via: &'static str,
 }

@@ -1,4 +1,4 @@
-//! What a policy decides.
+//! The decision of a policy.
 
 use std::pin::Pin;
 
@@ -7,21 +7,22 @@ use super::answer::Answer;
 use super::halt::Rejection;
 use crate::cache::{Join, StoredResponse};
 
-/// What a policy makes of a request.
+/// What to do with a request after a policy has run.
 pub enum Verdict {
-    /// Let it pass.
+    /// Continue with the next policy.
     Continue,
-    /// Refuse it.
+    /// Refuse the request.
     Reject(Box<Rejection>),
-    /// Answer it here.
+    /// Send this response instead of forwarding the request.
     Answer(Box<Answer>),
-    /// Answer it with a stored response, whose head lies in the exchange.
+    /// Send a stored response, whose head is in the exchange.
     Stored(StoredResponse),
-    /// Ask this policy again once another exchange's fetch is over, or has taken too long.
+    /// Run this policy again once another exchange's fetch is over or has timed out.
     Join(Join),
-    /// Not known yet: for what must wait for something outside the worker. Costs an allocation, so never on a common path.
+    /// The decision needs something outside the worker: await this future first. It costs an allocation, so no common
+    /// path uses it.
     Wait(Pin<Box<dyn Future<Output = Resume>>>),
 }
 
-/// What is done with the exchange once a [`Verdict::Wait`] is over; its verdict stands for the policy's.
+/// Runs on the exchange once a [`Verdict::Wait`] is over; its verdict is the policy's verdict.
 pub type Resume = Box<dyn FnOnce(&mut Exchange) -> Verdict>;

@@ -60,7 +60,7 @@ impl Case {
         assert_eq!(admit(&mut exchange, |_: IpAddr| self.trusted, 7), Ok(()));
         exchange.request.origin.secure = self.client_secure;
         exchange.request.stripped.extend_from_slice(self.stripped.as_bytes());
-        assert_eq!(forwarding::announce(&mut exchange, "192.0.2.1", &mut Vec::new()), Ok(()));
+        assert_eq!(forwarding::add_fields(&mut exchange, "192.0.2.1", &mut Vec::new()), Ok(()));
         let head = format!("HTTP/1.1 307 Go\r\n{}\r\n\r\n", fields.join("\r\n"));
         exchange.response.buffer.extend_from_slice(head.as_bytes());
         assert_eq!(exchange.response.head.parse(&exchange.response.buffer, &LIMITS), Ok(true));

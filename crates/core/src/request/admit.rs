@@ -1,4 +1,4 @@
-//! What is settled about a request before anything is decided with it: framing, target, authority, sender, id.
+//! Validates a request head before anything else runs: framing, target, authority, client address, id.
 
 use std::net::IpAddr;
 
@@ -12,14 +12,16 @@ use crate::exchange::request::Request;
 use crate::hex;
 use crate::request::forwarding;
 
-/// Fills in everything about the request in `exchange` that follows from its head alone, or says why it is refused.
+/// Fills in everything about the request in `exchange` that follows from its head, or returns why the request is
+/// refused.
 ///
-/// `trusts` says which peers' forwarding headers are believed; `random` makes the request id where the client gave none.
+/// `trusts` returns whether the forwarding headers of a peer are believed; `random` makes the request id if the client
+/// sent none.
 pub fn admit(exchange: &mut Exchange, trusts: impl Fn(IpAddr) -> bool, random: u128) -> Result<(), Halt> {
     let Exchange { request: Request { head, buffer, id, .. }, .. } = exchange;
     let buf = &buffer[..];
-    name(id, head.fields.get(buf, Name::XRequestId), random);
-    settle_client(exchange, trusts);
+    assign_id(id, head.fields.get(buf, Name::XRequestId), random);
+    find_client(exchange, trusts);
     let Exchange { request: Request { head, buffer, options, target, .. }, .. } = exchange;
     let buf = &buffer[..];
     exchange.request.framing = framing::request(head, buf).map_err(|error| Halt::Malformed(error.0))?;
@@ -27,21 +29,21 @@ pub fn admit(exchange: &mut Exchange, trusts: impl Fn(IpAddr) -> bool, random: u
     if head.method == Method::Connect {
         return Err(Halt::NotImplemented);
     }
-    // Whether `%2F` passes says the route.
+    // The route decides later whether `%2F` is allowed.
     target.read_with_slashes(head.target.of(buf), head.method).map_err(Halt::Target)?;
-    settle_host(exchange)?;
-    settle_expectation(exchange)
+    read_host(exchange)?;
+    check_expectation(exchange)
 }
 
-/// Knows of the client what its connection says: all there is of one whose head cannot be read.
-pub fn meet(exchange: &mut Exchange) {
+/// Takes the client's address from its connection: all that is known while its head is unread.
+pub fn set_client_from_peer(exchange: &mut Exchange) {
     exchange.request.origin.client = exchange.request.origin.peer.ip().to_canonical();
     exchange.request.origin.peer_trusted = false;
 }
 
-/// Keeps a well-formed request id, otherwise writes a version 4 UUID (RFC 9562 section 5.4). A request whose head could not
-/// be read has an id too.
-pub fn name(id: &mut Vec<u8>, sent: Option<&[u8]>, random: u128) {
+/// Sets the request id: `sent` if it is well-formed, otherwise a version 4 UUID (RFC 9562 section 5.4). A request whose
+/// head could not be read gets an id too.
+pub fn assign_id(id: &mut Vec<u8>, sent: Option<&[u8]>, random: u128) {
     id.clear();
     let well_formed = |id: &&[u8]| {
         (1..=128).contains(&id.len()) && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))
@@ -59,8 +61,9 @@ pub fn name(id: &mut Vec<u8>, sent: Option<&[u8]>, random: u128) {
     id.extend_from_slice(&text);
 }
 
-/// The authority of the target if it has one, else exactly one valid Host (RFC 9112 section 3.2.2). An HTTP/1.0 client may leave it out.
-fn settle_host(exchange: &mut Exchange) -> Result<(), Halt> {
+/// Sets the host to the authority of the target if it has one, or else to the only Host field (RFC 9112 section 3.2.2).
+/// HTTP/1.0 clients may omit Host.
+fn read_host(exchange: &mut Exchange) -> Result<(), Halt> {
     let Exchange { request: Request { head, buffer, target, .. }, .. } = exchange;
     let buf = &buffer[..];
     let hosts = head.fields.count(Name::Host);
@@ -68,7 +71,7 @@ fn settle_host(exchange: &mut Exchange) -> Result<(), Halt> {
         return Err(Halt::Malformed("a request needs exactly one Host"));
     }
     if let Some(sent) = head.fields.get(buf, Name::Host) {
-        // Checked even where the target decides: two parsers might choose differently.
+        // Checked even if the target decides: two parsers might choose differently.
         exchange.request.host_len =
             host::canonical(sent, &mut exchange.request.host).map_err(|error| Halt::Malformed(error.0))?;
     }
@@ -80,7 +83,7 @@ fn settle_host(exchange: &mut Exchange) -> Result<(), Halt> {
     Ok(())
 }
 
-fn settle_expectation(exchange: &Exchange) -> Result<(), Halt> {
+fn check_expectation(exchange: &Exchange) -> Result<(), Halt> {
     if !exchange.request.head.fields.has(Name::Expect) {
         return Ok(());
     }
@@ -93,20 +96,21 @@ fn settle_expectation(exchange: &Exchange) -> Result<(), Halt> {
     }
 }
 
-/// Whether the client waits for `100 Continue` before it sends the body (RFC 9110 section 10.1.1).
+/// Returns true if the client waits for `100 Continue` before it sends the body (RFC 9110 section 10.1.1).
 pub fn awaits_continue(exchange: &Exchange) -> bool {
     exchange.request.head.fields.has(Name::Expect)
         && exchange.request.head.version == Version::Http11
         && !matches!(exchange.request.framing, Framing::None | Framing::Length(0))
 }
 
-/// The right-most address of X-Forwarded-For that is not a trusted proxy's, when the peer is one; else the peer.
-fn settle_client(exchange: &mut Exchange, trusts: impl Fn(IpAddr) -> bool) {
-    meet(exchange);
+/// Sets the client's address: if the peer is a trusted proxy, the right-most address of X-Forwarded-For that is not
+/// one, else the peer's.
+fn find_client(exchange: &mut Exchange, trusts: impl Fn(IpAddr) -> bool) {
+    set_client_from_peer(exchange);
     let peer = exchange.request.origin.client;
     exchange.request.origin.peer_trusted = trusts(peer);
     if !exchange.request.origin.peer_trusted {
-        forwarding::disown(exchange);
+        forwarding::remove_untrusted(exchange);
     }
     if !exchange.request.origin.peer_trusted || !exchange.request.head.fields.has(Name::XForwardedFor) {
         return;
@@ -114,7 +118,7 @@ fn settle_client(exchange: &mut Exchange, trusts: impl Fn(IpAddr) -> bool) {
     let lines: Vec<&[u8]> = exchange.request.values("x-forwarded-for").collect();
     let mut nearest = peer;
     for hop in lines.iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b',')) {
-        // An entry that is no address hides what lies behind it: the last hop that is known stands.
+        // An invalid entry hides the entries before it: the last valid hop is the client.
         let Some(address) = std::str::from_utf8(hop).ok().and_then(|text| parse_hop(text.trim())) else { break };
         nearest = address;
         if !trusts(address) {
@@ -124,7 +128,7 @@ fn settle_client(exchange: &mut Exchange, trusts: impl Fn(IpAddr) -> bool) {
     exchange.request.origin.client = nearest;
 }
 
-/// An address as proxies write it: bare, `[v6]`, or with a port.
+/// Parses an address as proxies write it: bare, `[v6]`, or with a port.
 fn parse_hop(text: &str) -> Option<IpAddr> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     let address =

@@ -1,5 +1,5 @@
-//! What gRPC says in HTTP/2: deadlines in a field, and how a call ended behind its body, in words of its own
-//! (gRPC over HTTP2, `PROTOCOL-HTTP2.md`).
+//! gRPC over HTTP/2: deadlines in a field, and the status of a call in the trailers (gRPC over HTTP2,
+//! `PROTOCOL-HTTP2.md`).
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -13,38 +13,38 @@ use crate::exchange::slots::{Feature, FeatureMemory, FeatureSlot};
 
 /// The call took longer than its client wanted to wait.
 pub const DEADLINE_EXCEEDED: u32 = 4;
-/// The call may be tried again.
+/// The service is unavailable; the client may retry the call.
 pub const UNAVAILABLE: u32 = 14;
 
-/// What is known of a call.
+/// A gRPC call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GrpcCall {
-    /// When it must be over, if its client says so.
+    /// When the call must be over, if the client sets a deadline.
     pub deadline: Option<Instant>,
 }
 
-/// The call that an exchange is, if it is one.
+/// The exchange's call, if it is one.
 #[derive(Debug, Default)]
-struct Recognised(Option<GrpcCall>);
+struct DetectedCall(Option<GrpcCall>);
 
-impl FeatureMemory for Recognised {
+impl FeatureMemory for DetectedCall {
     fn reset(&mut self) {
         self.0 = None;
     }
 }
 
-impl Feature for Recognised {
+impl Feature for DetectedCall {
     const POSITION: FeatureSlot = FeatureSlot::Grpc;
 }
 
 impl Exchange {
-    /// Whether it is a call of gRPC, which is told of errors in its own words.
+    /// Returns true for a gRPC call: its errors are reported as a gRPC status.
     #[inline]
     pub fn is_call(&self) -> bool {
         self.call().is_some()
     }
 
-    /// When it must be over, answer and all, if its client says so.
+    /// When the call must be over, including its response, if the client sets a deadline.
     #[inline]
     pub fn deadline(&self) -> Option<Instant> {
         self.call().and_then(|call| call.deadline)
@@ -52,17 +52,17 @@ impl Exchange {
 
     #[inline]
     fn call(&self) -> Option<GrpcCall> {
-        self.slots.get::<Recognised>().and_then(|recognised| recognised.0)
+        self.slots.get::<DetectedCall>().and_then(|detected| detected.0)
     }
 }
 
-/// Notes whether the request in `exchange` is a call of gRPC, and how long its client waits.
-pub fn recognise(exchange: &mut Exchange) -> Result<(), Halt> {
+/// Detects whether the request in `exchange` is a gRPC call, and reads its deadline.
+pub fn detect(exchange: &mut Exchange) -> Result<(), Halt> {
     let media_type = exchange.request.head.fields.get(&exchange.request.buffer, Name::ContentType);
     if !media_type.is_some_and(is_grpc) {
         return Ok(());
     }
-    exchange.slots.get_or_default::<Recognised>().0 = Some(GrpcCall::default());
+    exchange.slots.get_or_default::<DetectedCall>().0 = Some(GrpcCall::default());
     let timeout = {
         let mut timeouts = exchange.request.values("grpc-timeout");
         let Some(timeout) = timeouts.next() else { return Ok(()) };
@@ -70,11 +70,11 @@ pub fn recognise(exchange: &mut Exchange) -> Result<(), Halt> {
     };
     let timeout = timeout.ok_or(Halt::Malformed("the grpc-timeout is not one to eight digits and a unit"))?;
     let deadline = Some(exchange.times.started.saturating_add(timeout));
-    exchange.slots.get_or_default::<Recognised>().0 = Some(GrpcCall { deadline });
+    exchange.slots.get_or_default::<DetectedCall>().0 = Some(GrpcCall { deadline });
     Ok(())
 }
 
-/// `application/grpc`, with whatever stands behind it.
+/// Matches `application/grpc` with any suffix or parameters.
 fn is_grpc(media_type: &[u8]) -> bool {
     const GRPC: &[u8] = b"application/grpc";
     media_type.get(..GRPC.len()).is_some_and(|start| start.eq_ignore_ascii_case(GRPC))
@@ -99,8 +99,8 @@ fn parse_timeout(value: &[u8]) -> Option<Duration> {
     })
 }
 
-/// How a call ended that the gateway answers with this HTTP status. Where gRPC's own table (`http-grpc-status-mapping.md`) speaks of
-/// it, it is followed, but for 429 and 504, about which the gateway knows better.
+/// Maps the HTTP status of a gateway response to a gRPC status. It follows gRPC's own table
+/// (`http-grpc-status-mapping.md`) except for 429 and 504, where the gateway knows better.
 pub fn status_of(http: u16) -> u32 {
     match http {
         200 => 0,
@@ -117,7 +117,8 @@ pub fn status_of(http: u16) -> u32 {
     }
 }
 
-/// The HTTP status that means about the same, for everything that judges answers by their status: retries, breakers, health.
+/// Maps a gRPC status to the nearest HTTP status, for retries, breakers and health checks, which judge responses by
+/// status.
 pub fn http_status_of(status: u32) -> u16 {
     match status {
         0 => 200,
@@ -134,7 +135,7 @@ pub fn http_status_of(status: u32) -> u16 {
     }
 }
 
-/// `text` as `grpc-message` carries it: percent-encoded but for printable ASCII.
+/// Encodes `text` for `grpc-message`: everything but printable ASCII is percent-encoded.
 pub fn encode_message(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -149,13 +150,13 @@ pub fn encode_message(text: &str) -> String {
     encoded
 }
 
-/// The lines that end a call behind its body.
+/// The trailer lines that end a call.
 pub fn trailers(status: u32, message: &str) -> String {
     format!("grpc-status: {status}\r\ngrpc-message: {}\r\n", encode_message(message))
 }
 
-/// The status in trailer lines, or none.
-pub fn status_in(lines: &[u8]) -> Option<u32> {
+/// Reads the gRPC status from trailer lines.
+pub fn read_status(lines: &[u8]) -> Option<u32> {
     let mut lines = lines.split(|byte| *byte == b'\n');
     let value = lines.find_map(|line| {
         let (name, value) = line.split_at_checked(b"grpc-status:".len())?;
@@ -164,21 +165,22 @@ pub fn status_in(lines: &[u8]) -> Option<u32> {
     std::str::from_utf8(value).ok()?.trim().parse().ok()
 }
 
-/// The status that an instance's answer is to be judged by. A call that failed at once says so in its head.
-pub fn judged_status(exchange: &Exchange) -> u16 {
+/// Returns the HTTP status by which to judge an instance's response. A call that fails at once has its status in the
+/// head.
+pub fn effective_status(exchange: &Exchange) -> u16 {
     let http = exchange.response.head.status;
     if !exchange.is_call() || http != 200 {
         return http;
     }
     let status = exchange.response.head.fields.values(&exchange.response.buffer, "grpc-status").next();
     let status = status.and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
-    status.map_or(http, |status| judged(exchange, status))
+    status.map_or(http, |status| effective_call_status(exchange, status))
 }
 
-/// The status that a call with this ending is to be judged by.
-pub fn judged(exchange: &Exchange, status: u32) -> u16 {
+/// Returns the HTTP status by which to judge a call that ended with this gRPC status.
+pub fn effective_call_status(exchange: &Exchange, status: u32) -> u16 {
     match status {
-        // Its client alone decided how long it might take: that says nothing about the instance.
+        // The client chose the deadline, so exceeding it says nothing about the instance.
         DEADLINE_EXCEEDED if exchange.deadline().is_some() => 408,
         _ => http_status_of(status),
     }
@@ -222,9 +224,9 @@ mod tests {
     fn messages_are_encoded() {
         assert_eq!(encode_message("50 % of “it”\n"), "50 %25 of %E2%80%9Cit%E2%80%9D%0A");
         assert_eq!(trailers(14, "a%"), "grpc-status: 14\r\ngrpc-message: a%25\r\n");
-        assert_eq!(status_in(trailers(14, "a").as_bytes()), Some(14));
-        assert_eq!(status_in(b"x: 1\r\nGrpc-Status: 0\r\n"), Some(0));
-        assert_eq!(status_in(b"x: 1\r\n"), None);
+        assert_eq!(read_status(trailers(14, "a").as_bytes()), Some(14));
+        assert_eq!(read_status(b"x: 1\r\nGrpc-Status: 0\r\n"), Some(0));
+        assert_eq!(read_status(b"x: 1\r\n"), None);
     }
 
     #[test]

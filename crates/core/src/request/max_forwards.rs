@@ -1,4 +1,4 @@
-//! How far OPTIONS and TRACE may still go (RFC 9110 section 7.6.2).
+//! Limits how often OPTIONS and TRACE requests are forwarded (RFC 9110 section 7.6.2).
 
 use pylae_http::{Method, Name};
 
@@ -8,11 +8,11 @@ use crate::exchange::request::Request;
 
 const FIELD: &[u8] = b"Max-Forwards";
 
-/// Takes this gateway off the count of a request that is about to be sent on. True: it may go no further, and the gateway answers it as its
-/// last recipient. One whose count is no number is refused.
+/// Decrements Max-Forwards of a request that is about to be forwarded. Returns true if it must not be forwarded: the
+/// gateway answers it as the last recipient. Refuses a request whose value is not a number.
 ///
-/// Other methods pass the field on as it came, and what an edit has made of it stays.
-pub fn count(exchange: &mut Exchange) -> Result<bool, Halt> {
+/// Requests of other methods keep the field unchanged, and so does a request whose field was edited.
+pub fn decrement(exchange: &mut Exchange) -> Result<bool, Halt> {
     if !matches!(exchange.request.head.method, Method::Options | Method::Trace) {
         return Ok(false);
     }
@@ -25,7 +25,7 @@ pub fn count(exchange: &mut Exchange) -> Result<bool, Halt> {
     if line.is_empty() || !line.iter().all(u8::is_ascii_digit) || other.is_some() {
         return Err(Halt::Malformed("Max-Forwards is not one number"));
     }
-    // More than is counted here is as much as is counted here.
+    // Saturates: no request passes that many gateways.
     let left = line.iter().fold(0, |left: u64, digit| left.saturating_mul(10).saturating_add((digit - b'0').into()));
     let Some(left) = left.checked_sub(1) else { return Ok(true) };
     let counted = edits.set(FIELD, itoa::Buffer::new().format(left).as_bytes());
@@ -38,14 +38,14 @@ mod tests {
 
     use super::*;
 
-    /// What becomes of a request with these fields, and the count that goes on.
+    /// Returns the result for a request with these fields, and the value that is forwarded.
     fn counted(method: &str, fields: &str, edit: impl FnOnce(&mut Exchange)) -> (Result<bool, Halt>, Option<String>) {
         let mut exchange = Exchange::new(1024);
         exchange.request.buffer.extend_from_slice(format!("{method} / HTTP/1.1\r\n{fields}\r\n").as_bytes());
         let limits = HeadLimits { head: 1024, target: 16, fields: 8 };
         assert_eq!(exchange.request.head.parse(&exchange.request.buffer, &limits), Ok(true));
         edit(&mut exchange);
-        let outcome = count(&mut exchange);
+        let outcome = decrement(&mut exchange);
         let sent = exchange.request.edits.get(FIELD).map(|value| String::from_utf8(value.to_vec()).unwrap());
         (outcome, sent)
     }

@@ -1,22 +1,24 @@
-//! Queries as forms write them: `name=value` joined by `&`, with `%XX` and `+` (WHATWG URL Standard section 5.1).
+//! Parses queries as forms encode them: `name=value` joined by `&`, with `%XX` and `+` (WHATWG URL Standard section
+//! 5.1).
 //!
-//! Routing, authentication, validation and logs read a query by these functions, so that no parameter has one name here and
-//! another there.
+//! Routing, authentication, validation and logs all use these functions, so that they agree on the names of parameters.
 
 use std::borrow::Cow;
 
-/// The parameters of a query, as sent; a part without `=` is a name with an empty value, an empty part is left out.
+/// Returns the parameters of a query as sent. A part without `=` is a name with an empty value; empty parts are
+/// skipped.
 pub fn pairs(query: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     query.split(|byte| *byte == b'&').filter(|part| !part.is_empty()).map(pair)
 }
 
-/// One part of a query as name and value, as sent.
+/// Splits a part of a query into name and value, as sent.
 pub fn pair(part: &[u8]) -> (&[u8], &[u8]) {
     let cut = memchr::memchr(b'=', part).unwrap_or(part.len());
     (&part[..cut], part.get(cut + 1..).unwrap_or_default())
 }
 
-/// A name or a value with `%XX` and `+` decoded; what is no valid escape stays as it is. Allocates only where something is decoded.
+/// Decodes `%XX` and `+` in a name or value; invalid escapes stay as they are. Allocates only if there is something to
+/// decode.
 pub fn decoded(text: &[u8]) -> Cow<'_, [u8]> {
     if memchr::memchr2(b'%', b'+', text).is_none() {
         return Cow::Borrowed(text);
@@ -26,7 +28,7 @@ pub fn decoded(text: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
-/// The same with the caller's memory.
+/// Like [`decoded`], but uses the caller's memory.
 pub fn decoded_in<'a>(text: &'a [u8], memory: &'a mut Vec<u8>) -> &'a [u8] {
     if memchr::memchr2(b'%', b'+', text).is_none() {
         return text;

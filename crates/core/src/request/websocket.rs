@@ -1,4 +1,4 @@
-//! The WebSocket handshake (RFC 6455 section 4): which requests ask for one, and which answers grant it.
+//! The WebSocket handshake (RFC 6455 section 4): which requests are one, and which responses accept it.
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine;
@@ -10,16 +10,16 @@ use crate::exchange::halt::{Halt, Rejection};
 use crate::exchange::request::Request;
 use crate::exchange::response::Response;
 
-/// What a key is hashed with (section 1.3).
+/// Appended to the key before hashing (section 1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-/// The one extension whose frames the gateway understands (RFC 7692).
+/// The only extension that the gateway supports (RFC 7692).
 const DEFLATE: &[u8] = b"permessage-deflate";
 const EXTENSIONS: &str = "sec-websocket-extensions";
 
-/// Looks at a request of a route that allows WebSocket. One that does not ask for it stays an ordinary request; one that does
-/// is marked, or refused if it asks wrongly.
+/// Checks a request on a route that allows WebSocket. A handshake is marked as such, or refused if it is invalid; any
+/// other request stays an ordinary request.
 pub fn admit(exchange: &mut Exchange) -> Result<(), Halt> {
-    if !asks(exchange) {
+    if !is_handshake(exchange) {
         return Ok(());
     }
     exchange.request.upgrades = true;
@@ -42,9 +42,9 @@ pub fn admit(exchange: &mut Exchange) -> Result<(), Halt> {
     narrow_extensions(exchange)
 }
 
-/// Whether the request asks to become a WebSocket. Other upgrades, and any by other methods or versions, are ignored as
-/// RFC 9110 section 7.8 allows.
-fn asks(exchange: &Exchange) -> bool {
+/// Returns true if the request asks for a WebSocket. Other upgrades, and upgrades by other methods or versions, are
+/// ignored as RFC 9110 section 7.8 allows.
+fn is_handshake(exchange: &Exchange) -> bool {
     let Exchange { request: Request { head, buffer, options, .. }, .. } = exchange;
     head.fields.has(Name::Upgrade)
         && options.upgrade
@@ -58,14 +58,14 @@ fn is_websocket(value: &[u8]) -> bool {
     value.eq_ignore_ascii_case(b"websocket")
 }
 
-/// Whether these are 16 bytes in base64.
+/// Returns true for 16 bytes in base64.
 fn is_key(value: &[u8]) -> bool {
     value.len() == 24
         && value.ends_with(b"==")
         && value[..22].iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(byte))
 }
 
-/// The elements of a list, over all lines.
+/// Returns the elements of a list field, over all its lines.
 fn elements<'a>(lines: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = &'a [u8]> {
     lines
         .flat_map(|line| line.split(|byte| *byte == b','))
@@ -78,7 +78,7 @@ fn is_deflate(element: &[u8]) -> bool {
     name.trim_ascii_end().eq_ignore_ascii_case(DEFLATE)
 }
 
-/// Takes out of the offer what the gateway does not understand: it could not follow the frames.
+/// Removes unsupported extensions from the client's offer: the gateway could not parse their frames.
 fn narrow_extensions(exchange: &mut Exchange) -> Result<(), Halt> {
     if elements(exchange.request.values(EXTENSIONS)).all(is_deflate) {
         return Ok(());
@@ -96,7 +96,7 @@ fn narrow_extensions(exchange: &mut Exchange) -> Result<(), Halt> {
         .map_err(|_| Halt::Malformed("the WebSocket extensions have a value that may not be sent"))
 }
 
-/// Whether a 101 that answers the handshake in `exchange` is what was asked for.
+/// Returns true if the 101 response in `exchange` accepts the handshake of its request.
 pub fn accepts(exchange: &Exchange) -> bool {
     let Exchange { response: Response { head: response, buffer: buf, options, .. }, .. } = exchange;
     let only = |name| response.fields.get(buf, name).filter(|_| response.fields.count(name) == 1);
@@ -106,7 +106,7 @@ pub fn accepts(exchange: &Exchange) -> bool {
     exchange.request.upgrades
         && options.upgrade
         && only(Name::Upgrade).is_some_and(is_websocket)
-        && only(Name::SecWebsocketAccept) == Some(accept(key).as_bytes())
+        && only(Name::SecWebsocketAccept) == Some(accept_key(key).as_bytes())
         && (!response.fields.has(Name::SecWebsocketProtocol)
             || only(Name::SecWebsocketProtocol).is_some_and(|chosen| {
                 elements(exchange.request.values("sec-websocket-protocol")).any(|offered| offered == chosen)
@@ -114,7 +114,7 @@ pub fn accepts(exchange: &Exchange) -> bool {
         && grants_offered(exchange)
 }
 
-/// Whether the answer grants no extension, or the one that was offered.
+/// Returns true if the response selects no extension or the one that was offered.
 fn grants_offered(exchange: &Exchange) -> bool {
     let mut granted = elements(exchange.response.head.fields.values(&exchange.response.buffer, EXTENSIONS));
     match (granted.next(), granted.next()) {
@@ -124,13 +124,13 @@ fn grants_offered(exchange: &Exchange) -> bool {
     }
 }
 
-/// Whether messages may be compressed, behind an answer that [`accepts`] lets pass.
+/// Returns true if messages may be compressed, given a response that [`accepts`] has checked.
 pub fn is_compressed(exchange: &Exchange) -> bool {
     elements(exchange.response.head.fields.values(&exchange.response.buffer, EXTENSIONS)).next().is_some()
 }
 
-/// What proves that a server has read the key (section 4.2.2).
-pub fn accept(key: &[u8]) -> String {
+/// Returns the Sec-WebSocket-Accept value for a key, which proves that the server has read it (section 4.2.2).
+pub fn accept_key(key: &[u8]) -> String {
     STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key, GUID].concat()))
 }
 

@@ -227,8 +227,8 @@ fn describe_route(snapshot: &Snapshot, route: &Route, exchange: &mut Exchange, a
     } else {
         &exchange.request.forward_path
     };
-    answer.upstream_path = Some(lossy(path));
-    if forwarding::announce(exchange, &exchange.request.origin.peer.ip().to_string(), &mut Vec::new()).is_ok() {
+    answer.upstream_path = Some(text(path));
+    if forwarding::add_fields(exchange, &exchange.request.origin.peer.ip().to_string(), &mut Vec::new()).is_ok() {
         let added = exchange.request.edits.added();
         answer.upstream_headers = added.map(|(name, value)| (lossy(name), lossy(value))).collect();
         // A question has no protocol version. Via states HTTP/1.1, with or without a Host.

@@ -52,8 +52,8 @@ impl<'a> Flow<'a> {
             let now = clock::now();
             exchange.times.upstream += now.since(started);
             exchange.times.now = now;
-            let (outcome, sent) = match &response {
-                Ok(_) => (AttemptOutcome::Status(grpc::judged_status(exchange)), true),
+            let (outcome, sent) = match &answered {
+                Ok(_) => (AttemptOutcome::Status(grpc::effective_status(exchange)), true),
                 Err(Failure::Halt(halt)) => return Err(halt.clone()),
                 Err(Failure::Instance(fault)) => (fault.outcome, fault.sent),
             };
@@ -101,7 +101,7 @@ fn prepare(route: &Route, client: &mut Client, exchange: &mut Exchange) -> Resul
     if matches!(exchange.request.framing, Framing::Length(length) if length > exchange.request.max_body) {
         return Err(Halt::BodyTooLarge(exchange.request.max_body));
     }
-    forwarding::announce(exchange, &client.info.peer_text, &mut client.scratch)
+    forwarding::add_fields(exchange, &client.known.peer_text, &mut client.scratch)
         .map_err(|_| Halt::Malformed("a forwarded field has a value that may not be sent"))?;
     if let Some(mirror) = route.chain.mirror() {
         client.body.buffer_at_least(mirror.max_body());

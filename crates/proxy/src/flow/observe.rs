@@ -77,8 +77,8 @@ impl Drop for Flow<'_> {
         }
         let exchange = &mut *self.exchange;
         if exchange.request.id.is_empty() {
-            // The head was incomplete.
-            admit::name(&mut exchange.request.id, None, self.worker.random());
+            // Its head was still on its way.
+            admit::assign_id(&mut exchange.request.id, None, self.worker.random());
             (exchange.times.started, exchange.times.wall) = (clock::now(), clock::wall());
         }
         if self.client.written == 0 {

@@ -60,9 +60,9 @@ impl Flow<'_> {
         let (client, exchange) = (&mut *self.client, &mut *self.exchange);
         client.written = 0;
         client.interim = None;
-        exchange.request.origin.peer = client.info.peer;
-        admit::meet(exchange);
-        exchange.request.origin.secure = client.info.secure;
+        exchange.request.origin.peer = client.known.peer;
+        admit::set_client_from_peer(exchange);
+        exchange.request.origin.secure = client.known.secure;
         exchange.request.origin.on_stream = client.socket.is_stream();
         exchange.request.origin.certificate.clone_from(&client.info.certificate);
         exchange.request.max_body = snapshot.plan.limits.max_body;
@@ -84,14 +84,11 @@ impl Flow<'_> {
         exchange.times.now = exchange.times.started;
         exchange.times.wall = clock::wall();
         if parsed.is_err() {
-            admit::name(&mut exchange.request.id, None, worker.random());
+            admit::assign_id(&mut exchange.request.id, None, worker.random());
         }
         let admitted = parsed.and_then(|()| admit::admit(exchange, |peer| snapshot.trusts(peer), worker.random()));
-        let admitted = if exchange.request.origin.on_stream {
-            admitted.and_then(|()| grpc::recognise(exchange))
-        } else {
-            admitted
-        };
+        let admitted =
+            if exchange.request.origin.on_stream { admitted.and_then(|()| grpc::detect(exchange)) } else { admitted };
         client.body.start(exchange, &client.socket);
         if admitted.is_err() {
             client.body.mark_broken();

@@ -144,7 +144,7 @@ impl Relay {
 fn final_outcome(exchange: &Exchange, result: Result<(), RelayError>, trailers: &[u8]) -> Option<AttemptOutcome> {
     match result {
         Ok(()) if exchange.is_call() => {
-            let status = grpc::judged(exchange, grpc::status_in(trailers)?);
+            let status = grpc::effective_call_status(exchange, grpc::read_status(trailers)?);
             (status >= 500).then_some(AttemptOutcome::Status(status))
         }
         Ok(()) | Err(RelayError::Client | RelayError::Hook) => None,

@@ -94,8 +94,8 @@ impl<'a> Flow<'a> {
         if let Some(answer) = self.request_hooks(route).await? {
             return Ok(Some(Reply::own(*answer, self.exchange)));
         }
-        if max_forwards::count(self.exchange)? {
-            return self.max_forwards_reached().map(|answer| Some(Reply::own(answer, self.exchange)));
+        if max_forwards::decrement(self.exchange)? {
+            return self.last_stop().map(|answer| Some(Reply::own(answer, self.exchange)));
         }
         Ok(None)
     }

@@ -251,7 +251,7 @@ pub(crate) fn encode(exchange: &Exchange, host: &[u8], framing: Framing, via: bo
         upgrade: exchange.request.upgrades,
         via: via.then(|| Via::of(exchange.request.head.version, exchange.request.origin.on_stream)),
     };
-    encode::request(out, line, exchange.request.fields(forwarding::dropped(exchange)), framing);
+    encode::request(out, line, exchange.request.fields(forwarding::dropped_fields(exchange)), framing);
 }
 
 /// The progress of one attempt over its connection.

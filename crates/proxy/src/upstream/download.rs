@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use pylae_core::exchange::transform::true_trailers;
+use pylae_core::exchange::transform::without_digests;
 use pylae_core::{Delivery, Exchange, Instant, Pace, Transforms};
 use pylae_http::Framing;
 use pylae_http::body::chunked;
@@ -301,5 +301,5 @@ impl Download {
 
 /// The trailers to forward. After a change, only those that still hold.
 fn trailers(source: &BodyReader, changed: bool) -> Cow<'_, [u8]> {
-    if changed { true_trailers(source.trailers()).into() } else { source.trailers().into() }
+    if changed { without_digests(source.trailers()).into() } else { source.trailers().into() }
 }

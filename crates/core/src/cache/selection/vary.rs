@@ -157,11 +157,11 @@ fn join_known(
         }
     };
     // Written last, over whatever else there is.
-    if let Some(value) = user.and_then(|user| forwarding::identity(user, id)) {
+    if let Some(value) = user.and_then(|user| forwarding::identity_value(user, id)) {
         add(value.as_bytes());
         return present;
     }
-    if !forwarding::dropped(exchange).has(id) && !edits.removes(id, name.as_bytes()) {
+    if !forwarding::dropped_fields(exchange).has(id) && !edits.removes(id, name.as_bytes()) {
         exchange.request.values(name).for_each(&mut add);
     }
     edits.added().filter(|(added, _)| added.eq_ignore_ascii_case(name.as_bytes())).for_each(|(_, value)| add(value));

@@ -233,7 +233,7 @@ fn as_user(world: &World, who: Option<Arc<User>>, fields: &str) -> (Exchange, Ve
 
 /// Has the origin answer it, as it does when the gateway has written its own fields.
 fn announced(world: &World, exchange: &mut Exchange, answer: &str, body: &str) {
-    crate::request::forwarding::announce(exchange, "192.0.2.1", &mut Vec::new()).unwrap();
+    crate::request::forwarding::add_fields(exchange, "192.0.2.1", &mut Vec::new()).unwrap();
     world.answer(exchange, answer, body);
 }
 

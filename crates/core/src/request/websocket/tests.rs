@@ -40,7 +40,7 @@ fn granted(more: &str) -> String {
 
 #[test]
 fn the_example_of_the_rfc() {
-    assert_eq!(accept(KEY.as_bytes()), ACCEPT);
+    assert_eq!(accept_key(KEY.as_bytes()), ACCEPT);
 }
 
 #[test]

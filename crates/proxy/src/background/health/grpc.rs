@@ -23,7 +23,7 @@ pub(super) async fn probe(socket: &mut Socket, authority: &str, name: &str) -> i
     send(socket, &[head.as_bytes(), &message].concat()).await?;
     let (head, answer) = read(socket).await?;
     let trailers = socket.take_trailers();
-    let status = grpc::status_in(&answer[..head.len]).or_else(|| grpc::status_in(&trailers));
+    let status = grpc::read_status(&answer[..head.len]).or_else(|| grpc::read_status(&trailers));
     let (ok, reason) = match (head.status, status) {
         (200, Some(0)) if is_serving(&answer[head.len..]) => (true, "serving".to_owned()),
         (200, Some(0)) => (false, "not serving".to_owned()),

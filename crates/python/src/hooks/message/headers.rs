@@ -54,7 +54,7 @@ impl PyHeaders {
     fn with<T>(&self, py: Python<'_>, read: impl FnOnce(Head<'_>) -> T) -> PyResult<T> {
         match &self.0 {
             Of::Request(request) => request.get().with(py, |exchange| {
-                let hidden = forwarding::dropped(exchange);
+                let hidden = forwarding::dropped_fields(exchange);
                 let request = &exchange.request;
                 read(Head { fields: Some((&request.head.fields, &request.buffer)), edits: &request.edits, hidden })
             }),
