@@ -1,7 +1,8 @@
-//! The response cache: a shared HTTP cache after RFC 9111, in memory, decided without a socket and without a clock.
+//! The response cache: a shared in-memory HTTP cache after RFC 9111. It decides without sockets and without a clock.
 //!
-//! [`lookup`] is what happens when a request comes, [`answered`] and [`failed`] when the service has answered or has not,
-//! [`changed`] when an unsafe method has succeeded, [`Fetch::take`] while the body passes. [`Cache`] is what all workers share.
+//! [`lookup`] runs when a request arrives, [`on_response`] and [`on_failure`] when the service has responded or failed,
+//! [`invalidate_changed`] after an unsafe method has succeeded, and [`CacheVisit::copy_body`] while the body passes.
+//! All workers share one [`Cache`].
 
 mod answer;
 mod change;
@@ -18,8 +19,8 @@ mod storable;
 mod storage;
 mod visit;
 
-pub use answer::{Settled, answered, failed};
-pub use change::changed;
+pub use answer::{Settled, on_failure, on_response};
+pub use change::invalidate_changed;
 pub use fetch::Fetch;
 pub use flight::{FetchOutcome, Flight};
 pub use lookup::lookup;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pylae_core::cache::{Cache, CacheRules, Settled, answered, lookup};
+use pylae_core::cache::{Cache, CacheRules, Settled, lookup, on_response};
 use pylae_core::request::admit::admit;
 use pylae_core::{Exchange, Instant, Verdict};
 use pylae_http::{Framing, HeadLimits};
@@ -82,9 +82,9 @@ fn a_hit_allocates_nothing() {
     assert!(matches!(lookup(&cache, &rules, &mut exchange), Verdict::Continue));
     exchange.response.buffer.extend_from_slice(ANSWER);
     exchange.response.head.parse(&exchange.response.buffer, &LIMITS).unwrap();
-    let settled = answered(&mut exchange, &Arc::from("shop"), Framing::Length(5));
+    let settled = on_response(&mut exchange, &Arc::from("shop"), Framing::Length(5));
     assert!(matches!(settled, Settled::Relay));
-    exchange.cache_visit().take(b"hello");
+    exchange.cache_visit().copy_body(b"hello");
     exchange.cache_visit().complete();
 
     // The quickest of many rounds: others use the machine too.

@@ -1,90 +1,90 @@
-//! A request to the service for the cache: how it is asked, and the answer as it passes.
+//! A request to the service on behalf of the cache: how it is sent, and how its response is copied.
 
 use std::sync::Arc;
 
 use pylae_http::{Method, Name};
 
-use super::flight::{FetchOutcome, FlightLead};
+use super::flight::{FetchOutcome, FlightLeader};
 use super::rules::CacheRules;
 use super::selection::vary::RequestFacts;
 use super::storage::entry::Entry;
 use super::storage::shared::Cache;
 use crate::{Exchange, Instant};
 
-/// A request to the service whose answer may go into the cache.
+/// A request to the service whose response may be stored.
 #[derive(Debug)]
 pub struct Fetch {
     pub(super) cache: Arc<Cache>,
     pub(super) rules: Arc<CacheRules>,
     pub(super) key: Box<[u8]>,
-    /// What was known of the request when the key was written.
-    pub(super) known: RequestFacts,
-    /// When the service was asked.
+    /// The request as it was when the key was written.
+    pub(super) facts: RequestFacts,
+    /// When the request was sent.
     pub(super) began: Instant,
-    /// When it has changed what it is the answer of, if it has.
+    /// When the request itself has invalidated its target, if it has.
     pub(super) changed: Option<Instant>,
-    /// Others wait for it.
-    pub(super) lead: Option<FlightLead>,
-    /// What is there already, no longer fresh.
+    /// Set if other requests wait for this fetch.
+    pub(super) leader: Option<FlightLeader>,
+    /// The stored response that is no longer fresh.
     pub(super) stale: Option<Arc<Entry>>,
-    /// The service is asked whether `stale` still holds.
+    /// True if the request validates `stale`.
     pub(super) validates: bool,
-    /// Whether the answer may be kept, as far as the request goes.
+    /// True if the request allows storing the response.
     pub(super) stores: bool,
-    /// The service is asked for a part.
+    /// True if the request asks for a range.
     pub(super) part: bool,
-    /// What Cache-Status says of it.
+    /// Value of Cache-Status.
     pub(super) miss: &'static [u8],
-    pub(super) tap: Option<CachedCopy>,
+    pub(super) copy: Option<CachedCopy>,
 }
 
-/// An answer that is copied while it passes.
+/// A response that is copied while it is relayed.
 #[derive(Debug)]
 pub(super) struct CachedCopy {
     pub(super) entry: Entry,
     pub(super) body: CopiedBody,
     pub(super) most: usize,
-    /// The client has it already and is only told so.
-    pub(super) muted: bool,
+    /// True if the client gets a 304 and only the cache needs the body.
+    pub(super) cache_only: bool,
 }
 
-/// A body that is copied while it passes, within the room that the cache has for all of them.
+/// A body that is copied while it is relayed, within the memory that the cache grants to all such copies.
 #[derive(Debug)]
 pub(super) struct CopiedBody {
     cache: Arc<Cache>,
     bytes: Vec<u8>,
-    /// Room that it has taken.
-    taken: usize,
+    /// Bytes reserved from the cache's memory for copies.
+    reserved: usize,
 }
 
 impl CopiedBody {
-    /// An empty one for `known` bytes; none if there is no room for them.
-    pub(super) fn new(cache: &Arc<Cache>, known: usize) -> Option<Self> {
-        let mut body = Self { cache: Arc::clone(cache), bytes: Vec::new(), taken: 0 };
-        body.grows(known).then_some(body)
+    /// Creates a copy for `length` bytes, or None if there is no memory for them.
+    pub(super) fn new(cache: &Arc<Cache>, length: usize) -> Option<Self> {
+        let mut body = Self { cache: Arc::clone(cache), bytes: Vec::new(), reserved: 0 };
+        body.reserve(length).then_some(body)
     }
 
-    /// Adds a piece; false if there is no room for it.
+    /// Appends a piece; returns false if there is no memory for it.
     fn add(&mut self, piece: &[u8]) -> bool {
         let wanted = self.bytes.len() + piece.len();
-        let fits = wanted <= self.taken || self.grows(wanted.max(2 * self.taken)) || self.grows(wanted);
+        let fits = wanted <= self.reserved || self.reserve(wanted.max(2 * self.reserved)) || self.reserve(wanted);
         if fits {
             self.bytes.extend_from_slice(piece);
         }
         fits
     }
 
-    /// Forgets what was copied and gives the room back.
+    /// Drops the copied bytes and releases their memory.
     fn forget(&mut self) {
         self.bytes = Vec::new();
-        self.cache.give_room(std::mem::take(&mut self.taken));
+        self.cache.release(std::mem::take(&mut self.reserved));
     }
 
-    /// Takes room for `bytes` in all.
-    fn grows(&mut self, bytes: usize) -> bool {
-        let fits = self.cache.take_room(bytes - self.taken);
+    /// Reserves memory for `bytes` in total.
+    fn reserve(&mut self, bytes: usize) -> bool {
+        let fits = self.cache.reserve(bytes - self.reserved);
         if fits {
-            self.taken = bytes;
+            self.reserved = bytes;
             self.bytes.reserve_exact(bytes - self.bytes.len());
         }
         fits
@@ -98,7 +98,8 @@ impl Drop for CopiedBody {
 }
 
 impl Fetch {
-    /// Makes the request in `exchange` the one that this fetch needs. Called once, when the service is about to be asked.
+    /// Turns the request in `exchange` into the one that this fetch needs. Called once, just before the service is
+    /// asked.
     pub(super) fn begin(&mut self, exchange: &mut Exchange) {
         self.began = exchange.times.now;
         let asks = self.stores || exchange.request.head.method == Method::Head;
@@ -108,53 +109,54 @@ impl Fetch {
         }
     }
 
-    /// `begin` for a fetch that nobody waits for, at `now`.
+    /// Like `begin`, at `now`, for a fetch without a waiting client.
     pub fn begin_at(&mut self, now: Instant, exchange: &mut Exchange) {
         exchange.times.now = now;
         strip(exchange);
         self.begin(exchange);
     }
 
-    /// Ends the wait of others.
-    pub(super) fn land(mut self, landing: FetchOutcome) {
-        if let Some(lead) = self.lead.take() {
-            lead.land(landing);
+    /// Wakes the requests that wait for this fetch.
+    pub(super) fn finish(mut self, outcome: FetchOutcome) {
+        if let Some(leader) = self.leader.take() {
+            leader.finish(outcome);
         }
     }
 
-    pub(super) fn take(&mut self, piece: &[u8]) {
-        let Some(tap) = self.tap.as_mut().filter(|_| self.stores) else { return };
-        if tap.body.bytes.len() + piece.len() <= tap.most && tap.body.add(piece) {
+    pub(super) fn copy_body(&mut self, piece: &[u8]) {
+        let Some(copy) = self.copy.as_mut().filter(|_| self.stores) else { return };
+        if copy.body.bytes.len() + piece.len() <= copy.most && copy.body.add(piece) {
             return;
         }
-        if tap.muted {
-            // The rest is for nobody, but it must be read.
-            tap.body.forget();
+        if copy.cache_only {
+            // Nobody needs the rest, but it must be read.
+            copy.body.forget();
         } else {
-            self.tap = None;
+            self.copy = None;
         }
         self.stores = false;
-        if let Some(lead) = self.lead.take() {
-            lead.land(FetchOutcome::Alone);
+        if let Some(leader) = self.leader.take() {
+            leader.finish(FetchOutcome::Alone);
         }
     }
 
     pub(super) fn complete(mut self: Box<Self>) {
-        let Some(tap) = self.tap.take().filter(|_| self.stores) else { return self.land(FetchOutcome::Alone) };
-        let entry = Entry { body: tap.body.bytes.as_slice().into(), ..tap.entry };
-        let entry = if entry.part.is_some() { self.cache.joined(&self.key, entry, tap.most) } else { Some(entry) };
-        let Some(entry) = entry.map(Arc::new) else { return self.land(FetchOutcome::Alone) };
-        let landing = if entry.fresh_for(entry.received).is_some() && !entry.control.no_cache {
+        let Some(copy) = self.copy.take().filter(|_| self.stores) else { return self.finish(FetchOutcome::Alone) };
+        let entry = Entry { body: copy.body.bytes.as_slice().into(), ..copy.entry };
+        let entry =
+            if entry.part.is_some() { self.cache.combine_parts(&self.key, entry, copy.most) } else { Some(entry) };
+        let Some(entry) = entry.map(Arc::new) else { return self.finish(FetchOutcome::Alone) };
+        let outcome = if entry.fresh_for(entry.received).is_some() && !entry.control.no_cache {
             FetchOutcome::Stored
         } else {
             FetchOutcome::Alone
         };
         self.cache.put(&self.key, entry);
-        self.land(landing);
+        self.finish(outcome);
     }
 }
 
-/// Asks the service whether `entry` still holds, instead of what the client asked (section 4.3.1).
+/// Turns the request into one that validates `entry`, in place of the client's conditions (section 4.3.1).
 fn ask(entry: &Entry, exchange: &mut Exchange) {
     strip(exchange);
     let edits = &mut exchange.request.edits;
@@ -166,7 +168,7 @@ fn ask(entry: &Entry, exchange: &mut Exchange) {
     }
 }
 
-/// Takes the client's conditions out of the request: its answer is for others too.
+/// Removes the client's conditions from the request, because its response is for other clients too.
 pub(super) fn strip(exchange: &mut Exchange) {
     for name in [Name::IfNoneMatch, Name::IfModifiedSince, Name::IfRange, Name::Range] {
         if exchange.request.head.fields.has(name) {

@@ -1,4 +1,4 @@
-//! One request to the service for many waiting clients, on whichever workers they are.
+//! Request collapsing: one request to the service for many waiting clients, on any worker.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,20 +8,20 @@ use parking_lot::Mutex;
 
 use crate::Instant;
 
-/// What became of a fetch that others wait for.
+/// How a fetch ended that other requests wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FetchOutcome {
-    /// Its answer is in the cache.
+    /// The response is in the cache.
     Stored,
-    /// Its answer is for nobody else: everybody asks on his own.
+    /// The response cannot be shared: each waiting request is forwarded on its own.
     Alone,
-    /// The service failed: what is stale may do, and otherwise everybody asks on his own.
+    /// The service failed: waiting requests use a stale response if they may, or else are forwarded on their own.
     Failed,
-    /// Whoever made it has gone: one of those who wait makes it again.
+    /// The leading request was dropped: one of the waiting requests takes over.
     Abandoned,
 }
 
-/// A fetch under way.
+/// A fetch in progress.
 #[derive(Debug)]
 pub struct Flight {
     /// When it began.
@@ -31,16 +31,16 @@ pub struct Flight {
 
 #[derive(Debug, Default)]
 struct State {
-    landing: Option<FetchOutcome>,
+    outcome: Option<FetchOutcome>,
     wakers: Vec<Waker>,
 }
 
 impl Flight {
-    /// Ready once it is over.
+    /// Ready once the fetch is over.
     pub fn poll(&self, cx: &mut Context<'_>) -> Poll<FetchOutcome> {
         let mut state = self.state.lock();
-        if let Some(landing) = state.landing {
-            return Poll::Ready(landing);
+        if let Some(outcome) = state.outcome {
+            return Poll::Ready(outcome);
         }
         if !state.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
             state.wakers.push(cx.waker().clone());
@@ -48,52 +48,52 @@ impl Flight {
         Poll::Pending
     }
 
-    fn land(&self, landing: FetchOutcome) {
+    fn finish(&self, outcome: FetchOutcome) {
         let wakers = {
             let mut state = self.state.lock();
-            state.landing = Some(landing);
+            state.outcome = Some(outcome);
             std::mem::take(&mut state.wakers)
         };
         wakers.into_iter().for_each(Waker::wake);
     }
 }
 
-/// All fetches under way, by key.
+/// All fetches in progress, by key.
 #[derive(Debug, Default)]
 pub(crate) struct Flights(Mutex<HashMap<Box<[u8]>, Arc<Flight>>>);
 
 impl Flights {
-    /// The right to make the fetch, or the one that is being made.
-    pub(crate) fn take_off(self: &Arc<Self>, key: &[u8], now: Instant) -> Result<FlightLead, Arc<Flight>> {
+    /// Begins a fetch, or returns the one that is in progress.
+    pub(crate) fn begin(self: &Arc<Self>, key: &[u8], now: Instant) -> Result<FlightLeader, Arc<Flight>> {
         let mut flights = self.0.lock();
         if let Some(flight) = flights.get(key) {
             return Err(Arc::clone(flight));
         }
         let flight = Arc::new(Flight { began: now, state: Mutex::default() });
         flights.insert(key.into(), Arc::clone(&flight));
-        Ok(FlightLead { flights: Arc::clone(self), key: key.into(), flight, landing: FetchOutcome::Abandoned })
+        Ok(FlightLeader { flights: Arc::clone(self), key: key.into(), flight, outcome: FetchOutcome::Abandoned })
     }
 }
 
-/// The right and the duty to make a fetch that others wait for. Dropped unheard, it counts as abandoned.
+/// Held by the request that makes the fetch. Dropping it without an outcome counts as abandoned.
 #[derive(Debug)]
-pub(crate) struct FlightLead {
+pub(crate) struct FlightLeader {
     flights: Arc<Flights>,
     key: Box<[u8]>,
     flight: Arc<Flight>,
-    landing: FetchOutcome,
+    outcome: FetchOutcome,
 }
 
-impl FlightLead {
-    /// Ends the wait of the others.
-    pub(super) fn land(mut self, landing: FetchOutcome) {
-        self.landing = landing;
+impl FlightLeader {
+    /// Reports the outcome to the waiting requests.
+    pub(super) fn finish(mut self, outcome: FetchOutcome) {
+        self.outcome = outcome;
     }
 }
 
-impl Drop for FlightLead {
+impl Drop for FlightLeader {
     fn drop(&mut self) {
         self.flights.0.lock().remove(&self.key);
-        self.flight.land(self.landing);
+        self.flight.finish(self.outcome);
     }
 }

@@ -1,4 +1,4 @@
-//! How long a response may be used: `Cache-Control`, dates, ages.
+//! Freshness of responses: `Cache-Control`, dates, ages.
 
 pub(super) mod age;
 pub mod control;

@@ -1,4 +1,4 @@
-//! What happens when a request comes (RFC 9111 section 4).
+//! Looks up requests in the cache (RFC 9111 section 4).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,21 +11,21 @@ use super::freshness::control::RequestControl;
 use super::rules::CacheRules;
 use super::selection::key;
 use super::selection::vary::RequestFacts;
-use super::serve::{HIT, say, serve};
+use super::serve::{HIT, add_cache_status, serve};
 use super::storage::entry::Entry;
 use super::storage::shared::{Cache, CacheLookup};
 use super::visit::{CacheOutcome, Join, StoredResponse};
 use crate::exchange::halt::Rejection;
 use crate::{Exchange, Verdict};
 
-/// Answers the request in `exchange` from the cache, or prepares what must be asked of the service.
+/// Answers the request in `exchange` from the cache, or prepares the request to the service.
 pub fn lookup(cache: &Arc<Cache>, rules: &Arc<CacheRules>, exchange: &mut Exchange) -> Verdict {
-    let why = passes_by(exchange);
+    let why = bypass_reason(exchange);
     if why.is_some() {
         exchange.cache_visit().outcome = Some(CacheOutcome::Bypass);
     }
     if let Some(why) = why.filter(|_| exchange.request.head.method != Method::Post || exchange.is_call()) {
-        say(exchange, rules.cache_status, why);
+        add_cache_status(exchange, rules.cache_status, why);
         return Verdict::Continue;
     }
     key::write(rules, exchange);
@@ -36,7 +36,7 @@ pub fn lookup(cache: &Arc<Cache>, rules: &Arc<CacheRules>, exchange: &mut Exchan
     };
     let request = CacheRequest { cache, rules, control };
     if let Some(why) = why {
-        return request.watch(why, exchange);
+        return request.forward_post(why, exchange);
     }
     let found = cache.find(rules, exchange);
     let CacheLookup::Entry(entry) = found else {
@@ -52,7 +52,7 @@ pub fn lookup(cache: &Arc<Cache>, rules: &Arc<CacheRules>, exchange: &mut Exchan
         Reuse::Stale => Verdict::Stored(serve(entry, exchange, CacheOutcome::Stale, request.hit())),
         Reuse::WhileRevalidating => Verdict::Stored(request.serve_and_refresh(entry, exchange)),
         Reuse::No => {
-            // It would do, but for what the client asks (RFC 9211 section 2.2).
+            // Only the client's directives rule it out (RFC 9211 section 2.2).
             let would_do = entry.fresh_for(exchange.times.now).is_some() && !entry.control.no_cache;
             let miss = if would_do { &b"pylae; fwd=request"[..] } else { b"pylae; fwd=stale" };
             request.fetch(Some(entry), miss, exchange)
@@ -60,13 +60,13 @@ pub fn lookup(cache: &Arc<Cache>, rules: &Arc<CacheRules>, exchange: &mut Exchan
     }
 }
 
-/// Whether a stored response may answer a request.
+/// How a stored response may be used for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reuse {
     Fresh,
-    /// It is stale, and that is good enough.
+    /// It is stale, and the request or the service's failure allows that.
     Stale,
-    /// The same, if it is revalidated meanwhile.
+    /// It is stale and may be used while it is revalidated.
     WhileRevalidating,
     No,
 }
@@ -98,19 +98,19 @@ fn reuse(entry: &Entry, control: &RequestControl, exchange: &Exchange) -> Reuse 
     }
 }
 
-/// Why a request is not one that a cache answers.
-fn passes_by(exchange: &Exchange) -> Option<&'static [u8]> {
+/// Returns why a request bypasses the cache, if it does.
+fn bypass_reason(exchange: &Exchange) -> Option<&'static [u8]> {
     let fields = &exchange.request.head.fields;
     if !matches!(exchange.request.head.method, Method::Get | Method::Head) {
         return Some(b"pylae; fwd=method");
     }
-    // A body may change the answer and is not part of the key; these conditions are for the origin alone.
+    // A body may change the response and is not part of the key; the conditions are for the origin alone.
     let body = !matches!(exchange.request.framing, Framing::None | Framing::Length(0));
     let other = body || fields.has(Name::IfMatch) || fields.has(Name::IfUnmodifiedSince) || fields.has(Name::Upgrade);
     other.then_some(b"pylae; fwd=bypass")
 }
 
-/// A request that the cache takes part in.
+/// A request that the cache handles.
 struct CacheRequest<'a> {
     cache: &'a Arc<Cache>,
     rules: &'a Arc<CacheRules>,
@@ -118,26 +118,26 @@ struct CacheRequest<'a> {
 }
 
 impl CacheRequest<'_> {
-    /// Gives a stale answer now and has it validated, unless somebody is at it already.
+    /// Serves a stale response now and starts its revalidation, unless another request has started it.
     fn serve_and_refresh(&self, entry: Arc<Entry>, exchange: &mut Exchange) -> StoredResponse {
         let key = self.cache.flight_key(self.rules, exchange);
-        let lead = self.cache.flights.take_off(&key, exchange.times.now).ok();
-        let refresh = lead.map(|lead| {
+        let leader = self.cache.flights.begin(&key, exchange.times.now).ok();
+        let refresh = leader.map(|leader| {
             let stale = Some(Arc::clone(&entry));
             let stores = self.may_store(exchange);
-            Box::new(Fetch { lead: Some(lead), stale, stores, ..self.new_fetch(exchange) })
+            Box::new(Fetch { leader: Some(leader), stale, stores, ..self.new_fetch(exchange) })
         });
         StoredResponse { refresh, ..serve(entry, exchange, CacheOutcome::Stale, self.hit()) }
     }
 
-    /// Lets a POST pass. Its answer may be one that GET would have.
-    fn watch(&self, why: &'static [u8], exchange: &mut Exchange) -> Verdict {
+    /// Forwards a POST. Its response may also answer GET.
+    fn forward_post(&self, why: &'static [u8], exchange: &mut Exchange) -> Verdict {
         let stores = !self.control.no_store && !key::overrides(exchange);
         exchange.cache_visit().fetch = Some(Box::new(Fetch { stores, miss: why, ..self.new_fetch(exchange) }));
         Verdict::Continue
     }
 
-    /// Asks the service, or waits for another who does. `miss` says why, though there may be a stored response.
+    /// Asks the service, or waits for another request's fetch. `miss` explains why the cache does not answer.
     fn fetch(&self, stale: Option<Arc<Entry>>, miss: &'static [u8], exchange: &mut Exchange) -> Verdict {
         if self.control.only_if_cached {
             exchange.cache_visit().outcome = Some(CacheOutcome::Miss);
@@ -153,24 +153,24 @@ impl CacheRequest<'_> {
         let part = exchange.request.head.fields.has(Name::Range) && !validates;
         let stores = self.may_store(exchange);
         let mut fetch = Fetch { stale, stores, part, miss, ..self.new_fetch(exchange) };
-        if stores && !part && !self.control.no_cache && !self.cache.passes(&fetch.key, exchange.times.now) {
+        if stores && !part && !self.control.no_cache && !self.cache.is_uncacheable(&fetch.key, exchange.times.now) {
             match self.collapse(&mut fetch, exchange) {
                 Some(join) => return Verdict::Join(join),
-                // A conditional answer would be of no use to others.
-                None if fetch.lead.is_some() && !validates => strip(exchange),
+                // A conditional response would be useless to the others.
+                None if fetch.leader.is_some() && !validates => strip(exchange),
                 None => {}
             }
         }
         fetch.begin(exchange);
         if !stores && fetch.stale.is_none() {
-            say(exchange, self.rules.cache_status, fetch.miss);
+            add_cache_status(exchange, self.rules.cache_status, fetch.miss);
             return Verdict::Continue;
         }
         exchange.cache_visit().fetch = Some(Box::new(fetch));
         Verdict::Continue
     }
 
-    /// Takes the lead, or finds whom to wait for. Neither when waiting has been of no use.
+    /// Becomes the leader of a new fetch, or returns the fetch to wait for. Does neither if waiting has already failed.
     fn collapse(&self, fetch: &mut Fetch, exchange: &mut Exchange) -> Option<Join> {
         let wait = self.rules.wait;
         if wait.is_zero()
@@ -179,18 +179,18 @@ impl CacheRequest<'_> {
             return None;
         }
         let key = self.cache.flight_key(self.rules, exchange);
-        match self.cache.flights.take_off(&key, exchange.times.now) {
-            Ok(lead) => {
-                fetch.lead = Some(lead);
+        match self.cache.flights.begin(&key, exchange.times.now) {
+            Ok(leader) => {
+                fetch.leader = Some(leader);
                 None
             }
-            // Something is slow there.
+            // That fetch is slow already.
             Err(flight) if exchange.times.now.since(flight.began) >= wait => None,
-            Err(flight) => Some(Join { flight, patience: wait }),
+            Err(flight) => Some(Join { flight, timeout: wait }),
         }
     }
 
-    /// Whether the answer to the request may be kept, as far as the request goes.
+    /// Returns true if the request allows storing its response.
     fn may_store(&self, exchange: &Exchange) -> bool {
         !self.control.no_store && exchange.request.head.method == Method::Get && !key::overrides(exchange)
     }
@@ -204,16 +204,16 @@ impl CacheRequest<'_> {
             cache: Arc::clone(self.cache),
             rules: Arc::clone(self.rules),
             key: exchange.cache().map_or(&[][..], |visit| &visit.key).into(),
-            known: RequestFacts::of(exchange),
+            facts: RequestFacts::of(exchange),
             began: exchange.times.now,
             changed: None,
-            lead: None,
+            leader: None,
             stale: None,
             validates: false,
             stores: true,
             part: false,
             miss: b"pylae; fwd=stale",
-            tap: None,
+            copy: None,
         }
     }
 }

@@ -1,43 +1,43 @@
-//! What a route says about caching.
+//! Caching rules of a route.
 
 use std::time::Duration;
 
-/// What a route says about caching.
+/// Caching rules of a route.
 #[derive(Debug)]
 #[allow(clippy::struct_excessive_bools)] // settings are independent switches
 pub struct CacheRules {
-    /// Name of the route: other routes for the same address have other answers.
+    /// Name of the route; part of the key, because routes for the same address may answer differently.
     pub route: Box<str>,
-    /// How long an answer is fresh of which the origin does not say so.
+    /// Freshness lifetime of responses for which the origin gives none.
     pub ttl: Duration,
-    /// The same for an answer that there is nothing (404, 410); zero is not at all.
+    /// Freshness lifetime of 404 and 410; zero stores none.
     pub error_ttl: Duration,
-    /// How much of the time since it last changed an answer is taken to be fresh; zero is nothing.
+    /// Fraction of the time since the last modification that counts as freshness lifetime; zero disables the heuristic.
     pub heuristic: f64,
-    /// Whether `ttl` counts even where the origin says otherwise.
+    /// True if `ttl` overrides the origin.
     pub overrides: bool,
-    /// Whether each user has answers of his own.
+    /// True if responses are stored per user.
     pub per_user: bool,
-    /// Names of request fields that are part of the key, whatever the origin's Vary says.
+    /// Names of request fields that are part of the key, in addition to the origin's Vary.
     pub vary: Box<[Box<str>]>,
-    /// Whether languages that a client accepts are compared whatever their order.
+    /// True if the order within Accept-Language is ignored.
     pub normalize_language: bool,
-    /// Bytes of the largest body that is kept.
+    /// Largest body to store, in bytes.
     pub max_entry: usize,
-    /// How long a stale answer may be given while it is revalidated, unless the origin says.
+    /// Default of stale-while-revalidate.
     pub stale_while_revalidate: Duration,
-    /// How long a stale answer may be given when the service fails, unless the origin says.
+    /// Default of stale-if-error.
     pub stale_if_error: Duration,
-    /// How long a request waits for another's fetch of the same answer.
+    /// How long a request waits for another request's fetch.
     pub wait: Duration,
-    /// Whether the Cache-Control of requests is heeded.
+    /// True if the Cache-Control of requests is respected.
     pub client_directives: bool,
-    /// Whether answers to requests with cookies count like others.
+    /// True if responses to requests with cookies may be shared.
     pub ignore_cookies: bool,
-    /// Whether answers that set cookies are kept, without them.
+    /// True if responses that set cookies are stored, without the cookies.
     pub strips_set_cookie: bool,
-    /// Whether responses carry Cache-Status.
+    /// True if responses carry Cache-Status.
     pub cache_status: bool,
-    /// Words by which the answers can be purged, besides those of the origin's Cache-Tag.
+    /// Tags for purging, in addition to the origin's Cache-Tag.
     pub tags: Box<[Box<str>]>,
 }

@@ -1,19 +1,18 @@
-//! A stored response on its way to a client: what the client has already, what part it wants (RFC 9111 section 4.3.2,
-//! RFC 9110 section 13).
+//! Serves stored responses: conditional and range requests (RFC 9111 section 4.3.2, RFC 9110 section 13).
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use pylae_http::{Method, Name, Span};
 
-use super::condition::{has_it, same_as_before};
-use super::range::{Wanted, wanted};
+use super::condition::{if_range_matches, is_not_modified};
+use super::range::{RequestedRange, parse_range};
 use super::storage::entry::Entry;
 use super::visit::{CacheOutcome, StoredResponse};
 use crate::Exchange;
 
-/// Puts the head of `entry` into the exchange, as if the service had just sent it, with Age and, if `how` it came about
-/// is to be told, Cache-Status.
+/// Puts the head of `entry` into the exchange as if the service had just sent it, with Age, and with Cache-Status if
+/// `how` is given.
 pub(super) fn serve(
     entry: Arc<Entry>,
     exchange: &mut Exchange,
@@ -28,12 +27,12 @@ pub(super) fn serve(
         exchange.note_asked(Arc::clone(asked));
     }
     exchange.response.via = entry.via;
-    // Our own reason phrase: the status may become another one.
+    // The gateway writes the reason phrase, since the status may change.
     exchange.response.head.reason = Span::default();
     exchange.response.status = entry.head.status;
     let now = exchange.times.now;
     let edits = &mut exchange.response.edits;
-    // None of these values can be refused.
+    // None of these values can be invalid.
     let mut number = itoa::Buffer::new();
     let _ = edits.set_known(Name::Age, number.format(entry.age(now).as_secs()).as_bytes());
     if let Some(how) = how {
@@ -46,14 +45,14 @@ pub(super) fn serve(
         }
         let _ = edits.append(b"Cache-Status", text.bytes());
     }
-    let part = choose(&entry, exchange);
+    let part = select_body(&entry, exchange);
     StoredResponse { entry, part, refresh: None }
 }
 
-/// How a stored response came about for which the service was not asked.
+/// Cache-Status of a response for which the service was not asked.
 pub(super) const HIT: &[u8] = b"pylae; hit";
 
-/// A short text without an allocation.
+/// A short text on the stack.
 struct ShortText {
     memory: [u8; 64],
     len: usize,
@@ -72,13 +71,13 @@ impl ShortText {
     }
 }
 
-/// Settles the status by the client's conditions, and the part of the body that is sent.
-fn choose(entry: &Entry, exchange: &mut Exchange) -> Range<usize> {
+/// Sets the status by the client's conditions and returns the part of the body to send.
+fn select_body(entry: &Entry, exchange: &mut Exchange) -> Range<usize> {
     let whole = 0..entry.body.len();
     if exchange.response.status != 200 && entry.part.is_none() {
         return whole;
     }
-    if has_it(&entry.head.fields, &entry.bytes, exchange) {
+    if is_not_modified(&entry.head.fields, &entry.bytes, exchange) {
         exchange.response.status = 304;
         for name in [Name::ContentType, Name::ContentEncoding, Name::ContentRange] {
             exchange.response.edits.remove_known(name);
@@ -86,26 +85,27 @@ fn choose(entry: &Entry, exchange: &mut Exchange) -> Range<usize> {
         return 0..0;
     }
     if let Some(part) = &entry.part {
-        let bytes = part.wanted(&entry.body, exchange).unwrap_or(whole);
-        if let Some(place) = part.place(&entry.body, &bytes) {
+        let bytes = part.select(&entry.body, exchange).unwrap_or(whole);
+        if let Some(place) = part.content_range(&entry.body, &bytes) {
             let _ = exchange.response.edits.set_known(Name::ContentRange, place.as_bytes());
         }
         return bytes;
     }
     let asked = exchange.request.head.fields.get(&exchange.request.buffer, Name::Range);
-    let Some(asked) = asked.filter(|_| exchange.request.head.method == Method::Get && same_as_before(entry, exchange))
+    let Some(asked) =
+        asked.filter(|_| exchange.request.head.method == Method::Get && if_range_matches(entry, exchange))
     else {
         return whole;
     };
-    match wanted(asked, whole.len()) {
-        Wanted::Whole => whole,
-        Wanted::Bytes(range) => {
+    match parse_range(asked, whole.len()) {
+        RequestedRange::Whole => whole,
+        RequestedRange::Bytes(range) => {
             let text = format!("bytes {}-{}/{}", range.start, range.end - 1, whole.len());
             exchange.response.status = 206;
             let _ = exchange.response.edits.set_known(Name::ContentRange, text.as_bytes());
             range
         }
-        Wanted::None => {
+        RequestedRange::None => {
             exchange.response.status = 416;
             let text = format!("bytes */{}", whole.len());
             let _ = exchange.response.edits.set_known(Name::ContentRange, text.as_bytes());
@@ -114,10 +114,10 @@ fn choose(entry: &Entry, exchange: &mut Exchange) -> Range<usize> {
     }
 }
 
-/// Adds how the cache handled a request that the service answers.
-pub(super) fn say(exchange: &mut Exchange, cache_status: bool, how: &[u8]) {
+/// Adds Cache-Status to a response from the service.
+pub(super) fn add_cache_status(exchange: &mut Exchange, cache_status: bool, how: &[u8]) {
     if cache_status {
-        // Cannot be refused: plain text.
+        // Cannot fail: plain text.
         let _ = exchange.response.edits.append(b"Cache-Status", how);
     }
 }

@@ -1,4 +1,4 @@
-//! What is kept, and where.
+//! Stored responses and their storage.
 
 pub(super) mod combine;
 pub(super) mod entry;

@@ -16,7 +16,9 @@ use std::time::{Duration, SystemTime};
 use pylae_http::body::framing;
 use pylae_http::{Framing, HeadLimits};
 
-use super::{Cache, CacheOutcome, CacheRules, Settled, StoredResponse, answered, changed, failed, lookup};
+use super::{
+    Cache, CacheOutcome, CacheRules, Settled, StoredResponse, invalidate_changed, lookup, on_failure, on_response,
+};
 use crate::request::admit::admit;
 use crate::{Exchange, Halt, Instant, Verdict};
 
@@ -104,7 +106,7 @@ impl World {
     }
 
     /// Looks a request up.
-    fn look(&self, exchange: &mut Exchange) -> Verdict {
+    fn lookup(&self, exchange: &mut Exchange) -> Verdict {
         lookup(&self.cache, &Arc::new(self.copy_of_rules()), exchange)
     }
 
@@ -116,14 +118,14 @@ impl World {
     /// What a client gets for a request; when the origin is asked, the exchange is over then.
     fn ask(&self, text: &str) -> Got {
         let mut exchange = self.exchange(text);
-        let verdict = self.look(&mut exchange);
+        let verdict = self.lookup(&mut exchange);
         got(&exchange, verdict)
     }
 
     /// A request that the origin is asked for, and its answer: status and fields, one a line, and a body.
     fn fetch(&self, request: &str, answer: &str, body: &str) -> (Exchange, Settled) {
         let mut exchange = self.exchange(request);
-        let verdict = self.look(&mut exchange);
+        let verdict = self.lookup(&mut exchange);
         assert!(matches!(verdict, Verdict::Continue), "the origin is not asked: {:?}", got(&exchange, verdict));
         let settled = self.answer(&mut exchange, answer, body);
         (exchange, settled)
@@ -132,10 +134,10 @@ impl World {
     /// The origin's answer to the request in `exchange`. `{date}` is now.
     fn answer(&self, exchange: &mut Exchange, answer: &str, body: &str) -> Settled {
         let framing = self.head(exchange, answer, body.len());
-        changed(&self.cache, exchange);
-        let settled = answered(exchange, &Arc::from("s"), framing);
+        invalidate_changed(&self.cache, exchange);
+        let settled = on_response(exchange, &Arc::from("s"), framing);
         if matches!(settled, Settled::Relay) && !body.is_empty() {
-            exchange.cache_visit().take(body.as_bytes());
+            exchange.cache_visit().copy_body(body.as_bytes());
             exchange.cache_visit().complete();
         }
         settled
@@ -165,7 +167,7 @@ impl World {
     /// The origin does not answer the request in `exchange`.
     fn fail(&self, exchange: &mut Exchange) -> Option<StoredResponse> {
         exchange.times.now = self.now();
-        failed(exchange, &Halt::ConnectFailed)
+        on_failure(exchange, &Halt::ConnectFailed)
     }
 
     /// Whether a plain GET of this path is answered from memory.

@@ -1,4 +1,4 @@
-//! What the cache and one exchange have to do with each other.
+//! The cache's per-exchange state.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,52 +13,52 @@ use crate::exchange::slots::{Feature, FeatureMemory, FeatureSlot};
 /// How the cache served an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CacheOutcome {
-    /// From memory.
+    /// From the cache.
     Hit,
-    /// From memory, although no longer fresh.
+    /// From the cache, although it is stale.
     Stale,
-    /// From memory, after the service said that it still holds.
+    /// From the cache, after the service has confirmed it.
     Revalidated,
-    /// By the service.
+    /// From the service.
     Miss,
-    /// Not at all: the request is not one that a cache answers.
+    /// The request is not one that the cache handles.
     Bypass,
 }
 
-/// The cache's side of one exchange. Its memory is used again.
+/// The cache's state of one exchange. Its memory is reused.
 #[derive(Debug, Default)]
 pub struct CacheVisit {
     /// How the exchange was served, if its route has a cache.
     pub outcome: Option<CacheOutcome>,
-    /// How the wait for another's fetch ended; `Alone` when it took too long.
+    /// How the wait for another request's fetch ended; `Alone` after a timeout.
     pub joined: Option<FetchOutcome>,
     pub(super) key: Vec<u8>,
     pub(super) scratch: Vec<u8>,
     pub(super) fetch: Option<Box<Fetch>>,
 }
 
-/// A stored response that is to be sent; its head lies in the exchange.
+/// A stored response to send; its head is in the exchange.
 #[derive(Debug)]
 pub struct StoredResponse {
-    /// Where its body is.
+    /// The entry, which has the body.
     pub entry: Arc<Entry>,
-    /// The part of it that is sent.
+    /// The part of the body to send.
     pub part: Range<usize>,
-    /// What must be fetched anew behind the client's back.
+    /// A revalidation to run in the background.
     pub refresh: Option<Box<Fetch>>,
 }
 
-/// A fetch by another exchange whose answer is worth waiting for.
+/// Another request's fetch to wait for.
 #[derive(Debug)]
 pub struct Join {
     /// The fetch.
     pub flight: Arc<Flight>,
-    /// How long it is worth waiting for.
-    pub patience: Duration,
+    /// How long to wait.
+    pub timeout: Duration,
 }
 
 impl FeatureMemory for CacheVisit {
-    /// Others that wait for this exchange's fetch are told that it has gone.
+    /// Dropping the fetch wakes the requests that wait for it.
     fn reset(&mut self) {
         self.outcome = None;
         self.joined = None;
@@ -71,37 +71,37 @@ impl Feature for CacheVisit {
 }
 
 impl Exchange {
-    /// What the cache knows of it, if it has seen it.
+    /// Returns the cache's state, if the cache has seen this exchange.
     #[inline]
     pub fn cache(&self) -> Option<&CacheVisit> {
         self.slots.get()
     }
 
-    /// The same, to be changed.
+    /// Returns the cache's state for changing, if the cache has seen this exchange.
     #[inline]
     pub fn cache_mut(&mut self) -> Option<&mut CacheVisit> {
         self.slots.get_mut()
     }
 
-    /// The same, for a cache that sees it now.
+    /// Returns the cache's state, and creates it on first use.
     #[inline]
     pub fn cache_visit(&mut self) -> &mut CacheVisit {
         self.slots.get_or_default()
     }
 
-    /// Whether the body of its answer is only for the cache: the client has it already.
+    /// Returns true if the client gets a 304 and only the cache needs the body.
     #[inline]
-    pub fn is_muted(&self) -> bool {
-        self.cache().is_some_and(CacheVisit::is_muted)
+    pub fn is_cache_only(&self) -> bool {
+        self.cache().is_some_and(CacheVisit::is_cache_only)
     }
 
-    /// Whether the service is asked for an answer that the cache may want.
+    /// Returns true if the cache may store the service's response.
     #[inline]
     pub fn is_fetching(&self) -> bool {
         self.cache().is_some_and(|visit| visit.fetch.is_some())
     }
 
-    /// How it was served, if its route has a cache.
+    /// How the exchange was served, if its route has a cache.
     #[inline]
     pub fn cache_outcome(&self) -> Option<CacheOutcome> {
         self.cache().and_then(|visit| visit.outcome)
@@ -109,20 +109,20 @@ impl Exchange {
 }
 
 impl CacheVisit {
-    /// Takes over a fetch.
-    pub fn carry(&mut self, fetch: Box<Fetch>) {
+    /// Sets the fetch that the exchange carries out.
+    pub fn set_fetch(&mut self, fetch: Box<Fetch>) {
         self.fetch = Some(fetch);
     }
 
-    /// Looks at a piece of the answer's body that passes.
+    /// Copies a piece of the response body that is being relayed.
     #[inline]
-    pub fn take(&mut self, piece: &[u8]) {
+    pub fn copy_body(&mut self, piece: &[u8]) {
         if let Some(fetch) = &mut self.fetch {
-            fetch.take(piece);
+            fetch.copy_body(piece);
         }
     }
 
-    /// The body has passed completely.
+    /// Stores the response: its body is complete.
     #[inline]
     pub fn complete(&mut self) {
         if let Some(fetch) = self.fetch.take() {
@@ -130,21 +130,21 @@ impl CacheVisit {
         }
     }
 
-    /// The answer broke off: it is not kept, and nobody need wait for it.
-    pub fn break_off(&mut self) {
-        self.call_off(FetchOutcome::Failed);
+    /// Drops the copy of a response that broke off, and wakes waiting requests.
+    pub fn abort(&mut self) {
+        self.cancel(FetchOutcome::Failed);
     }
 
-    /// The service is not asked after all: nobody need wait for it.
-    pub fn call_off(&mut self, landing: FetchOutcome) {
+    /// Ends the fetch of a request that is not forwarded after all, and wakes waiting requests.
+    pub fn cancel(&mut self, outcome: FetchOutcome) {
         if let Some(fetch) = self.fetch.take() {
-            fetch.land(landing);
+            fetch.finish(outcome);
         }
     }
 
-    /// Whether the body is only for the cache: the client has it already.
+    /// Returns true if the client gets a 304 and only the cache needs the body.
     #[inline]
-    fn is_muted(&self) -> bool {
-        self.fetch.as_ref().and_then(|fetch| fetch.tap.as_ref()).is_some_and(|tap| tap.muted)
+    fn is_cache_only(&self) -> bool {
+        self.fetch.as_ref().and_then(|fetch| fetch.copy.as_ref()).is_some_and(|copy| copy.cache_only)
     }
 }

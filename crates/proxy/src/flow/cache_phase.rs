@@ -19,11 +19,11 @@ impl<'a> Flow<'a> {
             return result.map(Reply::Forwarded);
         };
         exchange.times.now = clock::now();
-        let forwarded = match result {
-            Ok(forwarded) => forwarded,
-            Err(halt) => return cache::failed(exchange, &halt).map(Reply::Stored).ok_or(halt),
+        let taken = match forwarded {
+            Ok(taken) => taken,
+            Err(halt) => return cache::on_failure(exchange, &halt).map(Reply::Stored).ok_or(halt),
         };
-        cache::changed(cache, exchange);
+        cache::invalidate_changed(cache, exchange);
         let status = exchange.response.head.status;
         let clean =
             forwarded.response.framing == Framing::None && exchange.response.buffer.len() == exchange.response.head.len;
@@ -33,14 +33,14 @@ impl<'a> Flow<'a> {
             Framing::Close if forwarded.response.connection.is_stream() => Framing::Chunked,
             framing => framing,
         };
-        match cache::answered(exchange, &forwarded.service.name, framing) {
-            Settled::Relay => Ok(Reply::Forwarded(forwarded)),
+        match cache::on_response(exchange, &taken.service.name, framing) {
+            Settled::Relay => Ok(Reply::Taken(taken)),
             Settled::Serve(stored) => {
                 // The connection of a response without a body can be reused.
                 forwarded.release(worker, status == 304 && clean && persists);
                 Ok(Reply::Stored(stored))
             }
-            Settled::Senseless => Err(Halt::BadGateway),
+            Settled::Invalid => Err(Halt::BadGateway),
         }
     }
 }

@@ -103,10 +103,8 @@ impl<'a> Flow<'a> {
     async fn buffer_response(&mut self, route: &Route, reply: Reply<'a>, limit: usize) -> Result<Reply<'a>, Halt> {
         let worker = self.worker;
         let (client, exchange) = (&mut *self.client, &mut *self.exchange);
-        let mut forwarded = match reply {
-            Reply::Forwarded(forwarded) if forwarded.response.framing != Framing::None && !exchange.is_muted() => {
-                forwarded
-            }
+        let mut taken = match reply {
+            Reply::Taken(taken) if taken.answered.framing != Framing::None && !exchange.is_cache_only() => taken,
             reply => {
                 exchange.meet_hooks().response_body = Some([].into());
                 return Ok(reply);
@@ -138,13 +136,13 @@ impl<'a> Flow<'a> {
             .await;
         if let Err(halt) = read.unwrap_or(Err(Halt::GatewayTimeout)) {
             if let Some(cache) = exchange.cache_mut() {
-                cache.break_off();
+                cache.abort();
             }
             forwarded.release(worker, false);
             return Err(halt);
         }
         if let Some(cache) = exchange.cache_mut() {
-            cache.take(&body);
+            cache.copy_body(&body);
         }
         if let Some(cache) = exchange.cache_mut() {
             cache.complete();
@@ -170,7 +168,7 @@ async fn apply_body_hooks<'s>(
     client: &mut Client,
 ) -> Reply<'s> {
     match &mut reply {
-        Reply::Forwarded(forwarded) if forwarded.response.framing != Framing::None && !exchange.is_muted() => {
+        Reply::Taken(taken) if taken.answered.framing != Framing::None && !exchange.is_cache_only() => {
             let stream = hooks.stream(exchange);
             exchange.meet_hooks().stream = stream;
         }
@@ -229,7 +227,7 @@ fn discard_reply(worker: &Worker, exchange: &mut Exchange, reply: Reply<'_>) {
     match reply {
         Reply::Forwarded(forwarded) => {
             if let Some(cache) = exchange.cache_mut() {
-                cache.break_off();
+                cache.abort();
             }
             forwarded.release(worker, false);
         }

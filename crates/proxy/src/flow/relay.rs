@@ -165,7 +165,7 @@ fn is_event_stream(client: &Client, exchange: &Exchange, connection: &Socket) ->
 /// Ends a response that cannot be completed. Returns true if the client was sent gRPC trailers that say so.
 fn break_off_response(client: &mut Client, exchange: &mut Exchange, to: Framing, late: bool) -> bool {
     if let Some(cache) = exchange.cache_mut() {
-        cache.break_off();
+        cache.abort();
     }
     let notified = exchange.is_call() && client.socket.end_early(grpc_error_trailers(late).as_bytes());
     if to == Framing::Close && !notified {

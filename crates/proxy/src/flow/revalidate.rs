@@ -79,7 +79,7 @@ async fn run(worker: Rc<Worker>, snapshot: Arc<Snapshot>, mut exchange: Box<Exch
     exchange.times.started = clock::now();
     exchange.times.wall = clock::wall();
     fetch.begin_at(exchange.times.started, &mut exchange);
-    exchange.cache_visit().carry(fetch);
+    exchange.cache_visit().set_fetch(fetch);
     let (client, fetched) = (&mut client, &mut *exchange);
     let mut flow =
         Flow { worker: &worker, snapshot: &snapshot, route: None, client, exchange: fetched, observed: true };

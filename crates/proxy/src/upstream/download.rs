@@ -205,10 +205,10 @@ impl Download {
         if self.hook_stream.is_none() {
             // The cache stores bodies as instances send them.
             if let Some(cache) = exchange.cache_mut() {
-                cache.take(self.changes.as_ref().map_or(&self.out[start..], |changes| &changes.plain));
+                cache.copy_body(self.changes.as_ref().map_or(&self.out[start..], |changes| &changes.plain));
             }
         }
-        if exchange.is_muted() {
+        if exchange.is_cache_only() {
             self.out.truncate(start);
             if let Some(changes) = &mut self.changes {
                 changes.plain.clear();

@@ -47,7 +47,7 @@ impl Streamed {
                 Poll::Ready(Ok(_)) => {
                     // The cache stores bodies as instances send them.
                     if let Some(cache) = exchange.cache_mut() {
-                        cache.take(&self.raw);
+                        cache.copy_body(&self.raw);
                     }
                     self.stream.push(&self.raw, source.is_done());
                     if source.is_done()

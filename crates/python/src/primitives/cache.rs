@@ -79,8 +79,8 @@ impl PyCache {
 
     /// Purges the responses that the JSON document selects, and returns their number.
     fn purge(&self, now: u64, purge: &str) -> PyResult<usize> {
-        let purge: Purge = parse_part(purge)?;
-        let purge = purge.canonical().map_err(|message| plan_error(&[Problem::at("", message)]))?;
+        let purge: Purge = part(purge)?;
+        let purge = purge.canonicalize().map_err(|message| to_python(&[Problem::at("", message)]))?;
         Ok(self.cache.purge(&purge, Instant::from_nanos(now)))
     }
 
@@ -123,7 +123,7 @@ impl PyLookup {
         exchange.times.wall = Duration::from_nanos(now);
         exchange.times.started = Instant::from_nanos(now);
         fetch.begin_at(Instant::from_nanos(now), &mut exchange);
-        exchange.cache_visit().carry(fetch);
+        exchange.cache_visit().set_fetch(fetch);
         let cache = Arc::clone(&self.cache);
         Ok(Some(Self { cache, exchange: Mutex::new(exchange), stored: Mutex::default(), refused: false }))
     }
@@ -147,14 +147,14 @@ impl PyLookup {
         exchange.times.now = Instant::from_nanos(now);
         message::set_response(exchange, status, &headers)?;
         let method = exchange.request.head.method;
-        cache::changed(&self.cache, exchange);
+        cache::invalidate_changed(&self.cache, exchange);
         let bodiless = method == Method::Head || matches!(status, 204 | 304);
         let framing = if bodiless { Framing::None } else { Framing::Length(body.len() as u64) };
-        match cache::answered(exchange, &Arc::from(""), framing) {
+        match cache::on_response(exchange, &Arc::from(""), framing) {
             Settled::Relay => {
                 let not_modified = exchange.response.status == 304 && status != 304;
                 if let Some(cache) = exchange.cache_mut() {
-                    cache.take(body);
+                    cache.copy_body(body);
                 }
                 if let Some(cache) = exchange.cache_mut() {
                     cache.complete();
@@ -163,7 +163,7 @@ impl PyLookup {
                 Ok((exchange.response.status, message::response_lines(exchange), body))
             }
             Settled::Serve(stored) => Ok(reply(py, exchange, &stored)),
-            Settled::Senseless => Err(PyValueError::new_err("304 answers a question that was not asked")),
+            Settled::Invalid => Err(PyValueError::new_err("304 answers a question that was not asked")),
         }
     }
 
@@ -171,7 +171,7 @@ impl PyLookup {
     fn failed(&self, py: Python<'_>, now: u64) -> Option<CachedReply> {
         let mut exchange = self.exchange();
         exchange.times.now = Instant::from_nanos(now);
-        let stored = cache::failed(&mut exchange, &Halt::ConnectFailed)?;
+        let stored = cache::on_failure(&mut exchange, &Halt::ConnectFailed)?;
         Some(reply(py, &exchange, &stored))
     }
 }

@@ -2,59 +2,59 @@
 
 use pylae_http::{Fields, Name};
 
-/// A delta-seconds that is larger than what we count means "for ever" (RFC 9111 section 1.2.2).
+/// Cap of delta-seconds; larger values mean "for ever" (RFC 9111 section 1.2.2).
 const MOST: u32 = 1 << 31;
 
-/// Longest directive that we know.
+/// Length of the longest known directive.
 const LONGEST: usize = 24;
 
-/// What a client asks of caches.
+/// Cache-Control of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RequestControl {
-    /// Nothing without validation.
+    /// Do not use a stored response without validation.
     pub no_cache: bool,
-    /// Keep nothing of the answer.
+    /// Do not store the response.
     pub no_store: bool,
-    /// Do not ask the origin.
+    /// Do not forward the request.
     pub only_if_cached: bool,
-    /// Nothing older than this, in seconds.
+    /// Highest acceptable age, in seconds.
     pub max_age: Option<u32>,
-    /// Fresh for at least so many seconds more.
+    /// Seconds that the response must stay fresh.
     pub min_fresh: Option<u32>,
-    /// Stale by at most so many seconds is good enough.
+    /// Seconds by which the response may be stale.
     pub max_stale: Option<u32>,
 }
 
-/// What an origin allows caches to do.
+/// Cache-Control of a response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(clippy::struct_excessive_bools)] // directives are independent flags
 pub struct ResponseControl {
-    /// Keep nothing.
+    /// Do not store the response.
     pub no_store: bool,
-    /// Nothing without validation.
+    /// Do not use a stored response without validation.
     pub no_cache: bool,
-    /// For one user only.
+    /// The response is for one user only.
     pub private: bool,
-    /// For all, even where the request was authorised.
+    /// The response may be shared, even if the request was authorised.
     pub public: bool,
-    /// Never stale.
+    /// Do not serve it stale.
     pub must_revalidate: bool,
     /// The same for shared caches.
     pub proxy_revalidate: bool,
-    /// Only for caches that know what the status means; they ignore `no_store`.
+    /// Store it only if the status is understood; then `no_store` is ignored.
     pub must_understand: bool,
-    /// Seconds of freshness.
+    /// Freshness lifetime in seconds.
     pub max_age: Option<u32>,
     /// The same for shared caches.
     pub s_maxage: Option<u32>,
-    /// Seconds behind freshness in which a stale answer may be given while it is revalidated.
+    /// Seconds after expiry in which a stale response may be served while it is revalidated.
     pub stale_while_revalidate: Option<u32>,
-    /// The same when the origin fails.
+    /// Seconds after expiry in which a stale response may be served if the origin fails.
     pub stale_if_error: Option<u32>,
 }
 
 impl RequestControl {
-    /// Reads a request's fields. Without Cache-Control, `Pragma: no-cache` counts (section 5.4).
+    /// Reads the fields of a request. Without Cache-Control, `Pragma: no-cache` counts (section 5.4).
     pub fn read(fields: &Fields, buf: &[u8]) -> Self {
         let mut found = Self::default();
         if !fields.has(Name::CacheControl) {
@@ -62,19 +62,19 @@ impl RequestControl {
                 found.no_cache = fields
                     .values(buf, "pragma")
                     .flat_map(Directives)
-                    .any(|one| one.name.eq_ignore_ascii_case(b"no-cache"));
+                    .any(|directive| directive.name.eq_ignore_ascii_case(b"no-cache"));
             }
             return found;
         }
-        for one in fields.values(buf, "cache-control").flat_map(Directives) {
-            match one.lower(&mut [0; LONGEST]) {
+        for directive in fields.values(buf, "cache-control").flat_map(Directives) {
+            match directive.lower_name(&mut [0; LONGEST]) {
                 b"no-cache" => found.no_cache = true,
                 b"no-store" => found.no_store = true,
                 b"only-if-cached" => found.only_if_cached = true,
-                b"max-age" => first(&mut found.max_age, one.seconds()),
-                b"min-fresh" => first(&mut found.min_fresh, one.seconds()),
-                b"max-stale" if one.value.is_none() => first(&mut found.max_stale, Some(MOST)),
-                b"max-stale" => first(&mut found.max_stale, one.seconds()),
+                b"max-age" => first(&mut found.max_age, directive.seconds()),
+                b"min-fresh" => first(&mut found.min_fresh, directive.seconds()),
+                b"max-stale" if directive.value.is_none() => first(&mut found.max_stale, Some(MOST)),
+                b"max-stale" => first(&mut found.max_stale, directive.seconds()),
                 _ => {}
             }
         }
@@ -83,15 +83,16 @@ impl RequestControl {
 }
 
 impl ResponseControl {
-    /// Reads a response's fields. Unknown directives are ignored. A time that is not one counts as 0: the answer is
-    /// stale (section 4.2.1).
+    /// Reads the fields of a response. Unknown directives are ignored. An invalid time counts as 0, which makes the
+    /// response stale (section 4.2.1).
     pub fn read(fields: &Fields, buf: &[u8]) -> Self {
         let mut found = Self::default();
-        for one in fields.values(buf, "cache-control").flat_map(Directives) {
-            let seconds = Some(one.seconds().unwrap_or(0));
-            match one.lower(&mut [0; LONGEST]) {
+        for directive in fields.values(buf, "cache-control").flat_map(Directives) {
+            let seconds = Some(directive.seconds().unwrap_or(0));
+            match directive.lower_name(&mut [0; LONGEST]) {
                 b"no-store" => found.no_store = true,
-                // With field names these speak of parts of the answer; taking them for the whole is allowed.
+                // With field names, these directives concern only those fields; applying them to the whole response is
+                // allowed.
                 b"no-cache" => found.no_cache = true,
                 b"private" => found.private = true,
                 b"public" => found.public = true,
@@ -108,33 +109,33 @@ impl ResponseControl {
         found
     }
 
-    /// Whether a stale answer must not be given without validation (sections 5.2.2.2, 5.2.2.8 and 5.2.2.10).
+    /// Returns true if a stale response must not be served without validation (sections 5.2.2.2, 5.2.2.8 and 5.2.2.10).
     pub fn forbids_stale(&self) -> bool {
         self.must_revalidate || self.proxy_revalidate || self.s_maxage.is_some() || self.no_cache
     }
 }
 
-/// The first of several counts (section 4.2.1).
+/// The first of several values counts (section 4.2.1).
 fn first(place: &mut Option<u32>, seconds: Option<u32>) {
     *place = place.or(seconds);
 }
 
-/// One directive.
+/// A directive.
 struct Directive<'a> {
     name: &'a [u8],
     value: Option<&'a [u8]>,
 }
 
 impl Directive<'_> {
-    /// The name in lower case; empty if it is longer than any we know.
-    fn lower<'b>(&self, memory: &'b mut [u8; LONGEST]) -> &'b [u8] {
+    /// The name in lower case, or empty if it is longer than any known directive.
+    fn lower_name<'b>(&self, memory: &'b mut [u8; LONGEST]) -> &'b [u8] {
         let Some(place) = memory.get_mut(..self.name.len()) else { return &[] };
         place.copy_from_slice(self.name);
         place.make_ascii_lowercase();
         place
     }
 
-    /// The value as delta-seconds, with or without quotes; none if it is not one.
+    /// The value as delta-seconds, with or without quotes.
     fn seconds(&self) -> Option<u32> {
         let value = self.value?;
         let digits = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(value);
@@ -142,7 +143,7 @@ impl Directive<'_> {
     }
 }
 
-/// Delta-seconds (section 1.2.2).
+/// Parses delta-seconds (section 1.2.2).
 pub(crate) fn seconds(digits: &[u8]) -> Option<u32> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
@@ -151,7 +152,7 @@ pub(crate) fn seconds(digits: &[u8]) -> Option<u32> {
     Some(digits.iter().fold(0, add).min(MOST))
 }
 
-/// The directives of one line. Commas in quotes do not separate.
+/// The directives of one line. Commas within quotes do not separate.
 struct Directives<'a>(&'a [u8]);
 
 impl<'a> Iterator for Directives<'a> {
@@ -175,7 +176,7 @@ impl<'a> Iterator for Directives<'a> {
     }
 }
 
-/// Where the first element of a list ends.
+/// Returns where the first element of a list ends.
 fn element_end(list: &[u8]) -> usize {
     let (mut quoted, mut escaped) = (false, false);
     for (at, byte) in list.iter().enumerate() {

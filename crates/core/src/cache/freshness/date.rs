@@ -1,4 +1,4 @@
-//! Dates as caches read them (RFC 9110 section 5.6.7, RFC 9111 section 4.2).
+//! HTTP dates as caches parse them (RFC 9110 section 5.6.7, RFC 9111 section 4.2).
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ const MONTHS: [&[u8; 3]; 12] =
     [b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep", b"oct", b"nov", b"dec"];
 const DAYS: [&[u8]; 7] = [b"monday", b"tuesday", b"wednesday", b"thursday", b"friday", b"saturday", b"sunday"];
 
-/// A moment in one of the three formats of HTTP, since the Unix epoch. Moments before it are the epoch.
+/// Parses a date in one of the three formats of HTTP, as time since the Unix epoch; earlier dates become the epoch.
 ///
-/// Names are matched without case, as caches should. The day of the week must be one, not the right one: the rest says
-/// which moment is meant. Anything else is none, other time zones above all.
-pub(crate) fn moment(value: &[u8]) -> Option<Duration> {
+/// Names are matched without case, as caches should. The day of the week must be a valid name but need not fit the
+/// date. Anything else is not a date, above all other time zones.
+pub(crate) fn parse_date(value: &[u8]) -> Option<Duration> {
     let value = value.trim_ascii();
     let comma = value.iter().position(|byte| *byte == b',');
     match comma {
@@ -35,7 +35,7 @@ pub(crate) fn moment(value: &[u8]) -> Option<Duration> {
             };
             zone(&fields[20..])?;
             let year = number(&[*y1, *y2])?;
-            // Of this century, unless that is more than about fifty years ahead.
+            // A two-digit year that would be more than about fifty years ahead is of the last century.
             let year = if year < 70 { 2000 + year } else { 1900 + year };
             seconds(year, month([*m1, *m2, *m3])?, number(&[*d1, *d2])?, &fields[11..19])
         }
@@ -71,7 +71,7 @@ fn number(digits: &[u8]) -> Option<u64> {
     digits.iter().try_fold(0, add)
 }
 
-/// The moment since the epoch; `time` is `08:49:37`.
+/// The time since the epoch; `time` is `08:49:37`.
 fn seconds(year: u64, month: u64, day: u64, time: &[u8]) -> Option<Duration> {
     let &[h1, h2, b':', m1, m2, b':', s1, s2] = time else { return None };
     let (hour, minute, second) = (number(&[h1, h2])?, number(&[m1, m2])?, number(&[s1, s2])?);

@@ -1,4 +1,4 @@
-//! What an answer is found by: everything about a request that may change its answer without the origin saying so.
+//! The cache key: everything about a request that may change its response without the origin saying so.
 
 use pylae_http::Name;
 
@@ -6,8 +6,8 @@ use crate::Exchange;
 use crate::cache::rules::CacheRules;
 use crate::cache::selection::vary::join;
 
-/// Fields by which some services let a request ask for another address or method than it says. An answer to a
-/// request that carries one is not kept: nothing in its key tells it apart.
+/// Fields by which some services let a request override its address or method. Responses to requests with such a field
+/// are not stored, because the key does not cover them.
 const OVERRIDES: &[&str] = &[
     "x-forwarded-path",
     "x-forwarded-scheme",
@@ -25,12 +25,12 @@ const OVERRIDES: &[&str] = &[
     "front-end-https",
 ];
 
-/// Whether the request in `exchange` carries a field that may change its answer and is not part of the key.
+/// Returns true if the request in `exchange` has a field that may change its response and is not part of the key.
 pub(crate) fn overrides(exchange: &Exchange) -> bool {
     let buf = &exchange.request.buffer[..];
     exchange.request.head.fields.iter().any(|field| {
         let name = field.name.of(buf);
-        // Services that read fields like CGI take `_` for `-`.
+        // Services that read fields like CGI treat `_` as `-`.
         let same = |known: &&str| {
             known.len() == name.len()
                 && known.bytes().zip(name).all(|(a, b)| a == if *b == b'_' { b'-' } else { b.to_ascii_lowercase() })
@@ -39,8 +39,8 @@ pub(crate) fn overrides(exchange: &Exchange) -> bool {
     })
 }
 
-/// Writes the key of the request in `exchange` into its visit: host, path, query, scheme, route, the configured
-/// fields, user. No part holds a zero byte but the user, which is the last.
+/// Writes the key of the request in `exchange` into its visit: host, path, query, scheme, route, the configured fields,
+/// user. Only the user, the last part, may contain a zero byte.
 pub(crate) fn write(rules: &CacheRules, exchange: &mut Exchange) {
     let visit = exchange.cache_visit();
     let (mut key, mut scratch) = (std::mem::take(&mut visit.key), std::mem::take(&mut visit.scratch));
@@ -67,7 +67,7 @@ pub(crate) fn write(rules: &CacheRules, exchange: &mut Exchange) {
         key.push(0);
     }
     if let Some(user) = exchange.request.user.as_ref().filter(|_| rules.per_user) {
-        // Permissions too: a token that a user has given away may allow less than the user may.
+        // Permissions too: a delegated token may allow less than its user may do.
         let permissions = user.permissions.iter().map(String::as_str);
         for part in [user.via, &user.role, &user.email, &user.id].into_iter().chain(permissions) {
             key.extend_from_slice(itoa::Buffer::new().format(part.len()).as_bytes());
@@ -79,7 +79,7 @@ pub(crate) fn write(rules: &CacheRules, exchange: &mut Exchange) {
     (visit.key, visit.scratch) = (key, scratch);
 }
 
-/// The start of every key for a path.
+/// Writes the start of every key for a path.
 pub(crate) fn address(host: &[u8], path: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(host);
     out.push(0);
@@ -87,7 +87,7 @@ pub(crate) fn address(host: &[u8], path: &[u8], out: &mut Vec<u8>) {
     out.push(0);
 }
 
-/// Host, path and query (with `?`, or empty) of a key.
+/// Splits a key into host, path and query (with `?`, or empty).
 pub(crate) fn read(key: &[u8]) -> (&[u8], &[u8], &[u8]) {
     let mut parts = key.splitn(4, |byte| *byte == 0);
     let mut part = || parts.next().unwrap_or_default();

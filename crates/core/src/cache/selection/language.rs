@@ -1,7 +1,7 @@
-//! What languages a client accepts, as requests are compared (RFC 9110 section 12.5.4, RFC 4647 section 2).
+//! Normalises Accept-Language for comparison (RFC 9110 section 12.5.4, RFC 4647 section 2).
 
-/// Brings the value of an Accept-Language into the form in which it is compared: in lower case, for languages have no
-/// case. `sorted`: by weight, and languages of the same weight by name, so that their order says nothing.
+/// Normalises the value of Accept-Language: in lower case, since language tags ignore case, and if `sorted`, ordered by
+/// weight and then by name, so that the order in the field does not matter.
 pub(crate) fn normalize(value: &mut Vec<u8>, sorted: bool) {
     value.make_ascii_lowercase();
     if !sorted {
@@ -12,7 +12,7 @@ pub(crate) fn normalize(value: &mut Vec<u8>, sorted: bool) {
         let mut parts = element.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
         let language = parts.next().unwrap_or_default();
         let Some(weight) = parts.next().map_or(Some(1000), weight).filter(|_| parts.next().is_none()) else {
-            // Whatever it means: it is like nothing but itself.
+            // An invalid weight: the value stays as it is and equals only itself.
             return;
         };
         if !ranges.iter().any(|(_, other)| *other == language) {
@@ -32,7 +32,7 @@ pub(crate) fn normalize(value: &mut Vec<u8>, sorted: bool) {
     *value = sorted;
 }
 
-/// Thousandths of a weight such as `q=0.8`.
+/// Parses a weight such as `q=0.8`, in thousandths.
 fn weight(parameter: &[u8]) -> Option<u16> {
     let digits = parameter.strip_prefix(b"q")?.trim_ascii_start().strip_prefix(b"=")?.trim_ascii_start();
     let (whole, fraction) = match digits {

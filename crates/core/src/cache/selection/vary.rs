@@ -10,11 +10,12 @@ use crate::cache::selection::language;
 use crate::exchange::user::User;
 use crate::request::forwarding;
 
-/// Fields that the gateway itself writes into every request from things that are part of every key.
+/// Fields that the gateway writes from things that are part of every key.
 const KEYED: NameSet = NameSet::of(&[Name::Host, Name::XForwardedHost, Name::XForwardedProto]);
-/// The same where no hook can have said otherwise.
+/// The same for requests without hooks, which could change the prefix.
 const KEYED_WITHOUT_HOOKS: NameSet = KEYED.with(NameSet::of(&[Name::XForwardedPrefix]));
-/// Fields that the gateway writes and that are not, and those that name one request: an answer that depends on one is nobody else's.
+/// Fields that the gateway writes and that are not part of the key, and fields that identify one request: a response
+/// that varies by one of them cannot be shared.
 const OWN: NameSet = NameSet::of(&[
     Name::Forwarded,
     Name::Traceparent,
@@ -24,23 +25,23 @@ const OWN: NameSet = NameSet::of(&[
     Name::XRealIp,
     Name::XRequestId,
 ]);
-/// Fields that Vary may name.
+/// Largest number of fields in Vary.
 const MOST_NAMES: usize = 16;
 
-/// Whether a request field may be part of a key, by its name in lower case. What is another in each request would make every key
-/// another one.
+/// Returns true if the request field `name`, in lower case, may be part of a key. Fields that differ in each request
+/// may not.
 pub fn is_key(name: &str) -> bool {
     name != "*" && !OWN.has(Name::classify(name.as_bytes()))
 }
 
-/// What a request said in the fields that decide which response it gets, by lower-case name.
+/// The request's values of the fields that select among responses, by lower-case name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selecting(Box<[(Box<str>, Value)]>);
 
-/// The value of a field, if there is one.
+/// Value of a field, or None without the field.
 type Value = Option<Box<[u8]>>;
 
-/// What the cache knew of a request when it looked for its answer. What hooks make of the request later is not in any key.
+/// The request as the cache saw it at lookup. No key contains what hooks change later.
 #[derive(Debug)]
 pub(crate) struct RequestFacts {
     edits: Edits,
@@ -52,18 +53,18 @@ impl RequestFacts {
         Self { edits: exchange.request.edits.clone(), user: exchange.request.user.clone() }
     }
 
-    /// Whether the answer is kept for one user alone.
+    /// Returns true if the response is stored for one user alone.
     pub(crate) fn is_keyed_by_user(&self, per_user: bool) -> bool {
         per_user && self.user.is_some()
     }
 }
 
 impl Selecting {
-    /// What the request in `exchange`, of which the cache knew so much, said in the fields that its response's Vary names.
-    /// `None`: the response answers no other request.
-    pub(crate) fn read(exchange: &Exchange, known: &RequestFacts, rules: &CacheRules) -> Option<Self> {
+    /// Reads the request's values of the fields that Vary of its response names; `facts` is the request at lookup.
+    /// Returns None if the response cannot answer another request.
+    pub(crate) fn read(exchange: &Exchange, facts: &RequestFacts, rules: &CacheRules) -> Option<Self> {
         let keyed = if exchange.hooks().is_some() { KEYED } else { KEYED_WITHOUT_HOOKS };
-        let keyed = if known.is_keyed_by_user(rules.per_user) { keyed.with(forwarding::IDENTITY) } else { keyed };
+        let keyed = if facts.is_keyed_by_user(rules.per_user) { keyed.with(forwarding::IDENTITY) } else { keyed };
         let mut names: Vec<Box<str>> = Vec::new();
         for line in exchange.response.head.fields.values(&exchange.response.buffer, "vary") {
             for name in line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|name| !name.is_empty()) {
@@ -80,17 +81,17 @@ impl Selecting {
         names.sort();
         let (mut value, mut sent) = (Vec::new(), Vec::new());
         let said = names.into_iter().map(|name| {
-            let present = join_known(exchange, (&known.edits, known.user.as_deref()), rules, &name, &mut value);
+            let present = join_lines_with(exchange, (&facts.edits, facts.user.as_deref()), rules, &name, &mut value);
             let forwarded = join(exchange, rules, &name, &mut sent);
-            // What a hook put there instead is not seen when the next request comes. That hooks which read bodies want them
-            // plain is the same for all.
+            // A value that a hook has changed since is not seen at the next lookup. Accept-Encoding is an exception:
+            // hooks that read bodies change it in the same way for all requests.
             let same = (present, &value) == (forwarded, &sent) || *name == *"accept-encoding";
             same.then(|| (name, present.then(|| value.as_slice().into())))
         });
         said.collect::<Option<_>>().map(Self)
     }
 
-    /// Whether the request in `exchange` says the same. `scratch` is memory that is used again.
+    /// Returns true if the request in `exchange` has the same values. `scratch` is reused memory.
     pub(crate) fn matches(&self, exchange: &Exchange, rules: &CacheRules, scratch: &mut Vec<u8>) -> bool {
         self.0.iter().all(|(name, said)| {
             let present = join(exchange, rules, name, scratch);
@@ -101,7 +102,7 @@ impl Selecting {
         })
     }
 
-    /// Appends what the request in `exchange` says in the same fields.
+    /// Appends the values of the same fields in the request in `exchange`.
     pub(crate) fn append(&self, exchange: &Exchange, rules: &CacheRules, scratch: &mut Vec<u8>, out: &mut Vec<u8>) {
         for (name, _) in &self.0 {
             out.push(u8::from(join(exchange, rules, name, scratch)));
@@ -110,30 +111,30 @@ impl Selecting {
         }
     }
 
-    /// Whether both are by the same fields.
-    pub(crate) fn is_by_same(&self, other: &Self) -> bool {
+    /// Returns true if both are by the same fields.
+    pub(crate) fn has_same_fields(&self, other: &Self) -> bool {
         self.0.iter().map(|(name, _)| name).eq(other.0.iter().map(|(name, _)| name))
     }
 
-    /// Whether Vary named this field, given in lower case.
-    pub(crate) fn names(&self, name: &str) -> bool {
+    /// Returns true if Vary names this field, given in lower case.
+    pub(crate) fn includes(&self, name: &str) -> bool {
         self.0.iter().any(|(other, _)| **other == *name)
     }
 
-    /// Bytes of memory.
+    /// Memory size in bytes.
     pub(crate) fn weight(&self) -> usize {
         self.0.iter().map(|(name, value)| 48 + name.len() + value.as_ref().map_or(0, |value| value.len())).sum()
     }
 }
 
-/// Writes the value of a request field, as the service sees it, to `out`: lines joined, white space around commas
-/// removed, languages as they are compared. Whether there is such a field.
+/// Writes the value of a request field as the service sees it to `out`: lines joined, white space around commas
+/// removed, languages normalised. Returns whether the request has the field.
 pub(crate) fn join(exchange: &Exchange, rules: &CacheRules, name: &str, out: &mut Vec<u8>) -> bool {
-    join_known(exchange, (&exchange.request.edits, exchange.request.user.as_deref()), rules, name, out)
+    join_lines_with(exchange, (&exchange.request.edits, exchange.request.user.as_deref()), rules, name, out)
 }
 
-/// The same with other edits and another user than the exchange has by now.
-fn join_known(
+/// Like [`join`], with the given edits and user in place of the exchange's current ones.
+fn join_lines_with(
     exchange: &Exchange,
     (edits, user): (&Edits, Option<&User>),
     rules: &CacheRules,
@@ -142,7 +143,7 @@ fn join_known(
 ) -> bool {
     out.clear();
     let id = Name::classify(name.as_bytes());
-    // `_` and `-` are one name where it is a known one.
+    // For known fields `_` and `-` are equivalent.
     let name = if id == Name::Other { name } else { id.as_str() };
     let mut present = false;
     let mut add = |line: &[u8]| {
@@ -156,7 +157,7 @@ fn join_known(
             out.extend_from_slice(element.trim_ascii());
         }
     };
-    // Written last, over whatever else there is.
+    // The identity field is written last and replaces any other value.
     if let Some(value) = user.and_then(|user| forwarding::identity_value(user, id)) {
         add(value.as_bytes());
         return present;

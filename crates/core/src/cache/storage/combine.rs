@@ -1,4 +1,4 @@
-//! How parts become one (RFC 9111 section 3.4).
+//! Combines partial responses (RFC 9111 section 3.4).
 
 use std::sync::Arc;
 
@@ -8,31 +8,30 @@ use pylae_http::{Edits, Name};
 
 use crate::cache::condition::strongly_equal;
 use crate::cache::storage::entry::{Entry, Variants};
-use crate::cache::storage::head::{NOT_COMBINED, encoded, updates};
+use crate::cache::storage::head::{NOT_COMBINED, encode_head, updates};
 use crate::cache::storage::part::Part;
 
-/// `entry`, a part that has just come, with what the parts that are stored beside it have more of the same
-/// representation, in at most `most` bytes; and the whole once nothing is missing. `None`: there is no use in keeping
-/// it, for a whole is there.
-pub(crate) fn joined(entry: Entry, variants: Option<&Variants>, most: usize) -> Option<Entry> {
+/// Extends the new part `entry` by the stored parts of the same representation, up to `most` bytes; it becomes a full
+/// response once nothing is missing. Returns None if it need not be stored because a full response is.
+pub(crate) fn combine_parts(entry: Entry, variants: Option<&Variants>, most: usize) -> Option<Entry> {
     let beside: Vec<&Arc<Entry>> =
         variants.iter().flat_map(|variants| &variants.0).filter(|other| other.selecting == entry.selecting).collect();
     if beside.iter().any(|other| other.part.is_none() && other.fresh_for(entry.received).is_some()) {
         return None;
     }
     let mut entry = entry;
-    // Each may close a gap to the next.
-    while let Some(wider) = beside.iter().find_map(|other| wider(&entry, other, most)) {
-        entry = wider;
+    // Each merge may close the gap to another part.
+    while let Some(merge_parts) = beside.iter().find_map(|other| merge_parts(&entry, other, most)) {
+        entry = merge_parts;
     }
     let whole =
         entry.part.as_ref().is_some_and(|part| part.is_sound(&entry.body) && part.whole == Some(entry.body.len()));
-    if whole { combined(&entry, None) } else { Some(entry) }
+    if whole { merge_heads(&entry, None) } else { Some(entry) }
 }
 
-/// `new` and `old` as one, if `old` has more bytes of the same representation, and these follow on those of `new`
-/// (section 3.4: only with the same strong validator).
-fn wider(new: &Entry, old: &Entry, most: usize) -> Option<Entry> {
+/// Merges `old` into `new` if `old` adds bytes of the same representation that adjoin those of `new` (section 3.4: only
+/// with the same strong validator).
+fn merge_parts(new: &Entry, old: &Entry, most: usize) -> Option<Entry> {
     let (part, more) = (new.part.as_ref()?, old.part.as_ref()?);
     let same = strongly_equal(new.field(Name::Etag)?, old.field(Name::Etag)?);
     let sound = part.is_sound(&new.body) && more.is_sound(&old.body);
@@ -51,19 +50,19 @@ fn wider(new: &Entry, old: &Entry, most: usize) -> Option<Entry> {
     body[beside.start - first..beside.end - first].copy_from_slice(&old.body);
     body[held.start - first..held.end - first].copy_from_slice(&new.body);
     let part = Part { first, last: end - 1, whole, asked: None };
-    let entry = combined(new, Some(old))?;
+    let entry = merge_heads(new, Some(old))?;
     Some(Entry { body: body.into(), part: Some(Box::new(part)), ..entry })
 }
 
-/// `new`, a part, with the fields that only `old`, an earlier one, has; without an earlier one as the whole that it has
-/// become (section 3.4).
-fn combined(new: &Entry, old: Option<&Entry>) -> Option<Entry> {
+/// Returns the partial response `new` with the fields that only `old`, an earlier part, has; or without `old`, as a
+/// full response (section 3.4).
+fn merge_heads(new: &Entry, old: Option<&Entry>) -> Option<Entry> {
     let options = ConnectionOptions::default();
     let (base, edits) = match old {
         Some(old) => (old, updates(&new.head.fields, &new.bytes, &options, NOT_COMBINED)),
         None => (new, Edits::default()),
     };
-    // Where a part lies is said anew each time.
+    // Content-Range is written anew each time.
     let source = FieldSource {
         fields: &base.head.fields,
         buf: &base.bytes,
@@ -71,9 +70,9 @@ fn combined(new: &Entry, old: Option<&Entry>) -> Option<Entry> {
         drop: NOT_COMBINED,
         edits: &edits,
     };
-    let (bytes, head) = encoded(if old.is_some() { 206 } else { 200 }, source)?;
+    let (bytes, head) = encode_head(if old.is_some() { 206 } else { 200 }, source)?;
     let tags = Arc::clone(old.filter(|_| new.tags.is_empty()).map_or(&new.tags, |old| &old.tags));
-    // An address that only the earlier one gives is one that its request was answered with.
+    // An address that only the earlier part names comes from that part's request.
     let asked = new.asked.clone().or_else(|| old.and_then(|old| old.asked.clone()));
     Some(Entry { bytes, head, part: None, tags, asked, ..new.clone() })
 }

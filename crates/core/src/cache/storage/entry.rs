@@ -9,76 +9,76 @@ use pylae_http::{Name, ResponseHead};
 use crate::Instant;
 use crate::cache::freshness::control::ResponseControl;
 use crate::cache::selection::vary::Selecting;
-use crate::cache::storage::part::{Part, gives_way};
+use crate::cache::storage::part::{Part, is_superseded};
 use crate::location::Asked;
 
-/// What an entry costs besides its bytes: its own fields, its places in the tables.
+/// Memory cost of an entry besides its bytes: its fields and its places in the tables.
 const OVERHEAD: usize = 640;
 
-/// One stored response: complete, immutable, shared by all that send it.
+/// A stored response: complete, immutable, shared by all exchanges that send it.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// The head as it is sent again: no field of a connection, no framing, no Age.
+    /// The head: without connection fields, framing and Age.
     pub bytes: Box<[u8]>,
-    /// The same as positions in `bytes`.
+    /// The parsed head, as positions in `bytes`.
     pub head: ResponseHead,
     /// The body.
     pub body: Arc<[u8]>,
-    /// What it is a part of, if it is one.
+    /// Set for a partial response.
     pub part: Option<Box<Part>>,
-    /// What its request said in the fields that Vary names.
+    /// Values of the request fields that Vary names.
     pub selecting: Selecting,
-    /// What the origin allows.
+    /// The origin's directives.
     pub control: ResponseControl,
-    /// When its request was made: whatever was changed or purged after that makes it invalid.
+    /// When its request was made. Later changes and purges invalidate it.
     pub requested: Instant,
-    /// When it came, or was last validated.
+    /// When it was received or last validated.
     pub received: Instant,
-    /// Its age at that time.
+    /// Its age at `received`.
     pub initial_age: Duration,
-    /// How long it is fresh, counted from its origin.
+    /// Freshness lifetime, counted from the origin's Date.
     pub lifetime: Duration,
-    /// How long behind that it may be given while it is revalidated.
+    /// How long after expiry it may be served while it is revalidated.
     pub stale_while_revalidate: Duration,
-    /// How long behind that it may be given when the origin fails.
+    /// How long after expiry it may be served if the origin fails.
     pub stale_if_error: Duration,
-    /// Where it came from.
+    /// Service that sent it.
     pub service: Arc<str>,
-    /// How the instance was asked, where its fields name addresses: they are kept as it said them.
+    /// How the instance was asked, if fields name addresses: they are stored as the instance sent them.
     pub asked: Option<Arc<Asked>>,
-    /// In which protocol.
+    /// Protocol in which the instance sent it.
     pub via: Via,
-    /// Words by which it can be purged.
+    /// Tags for purging.
     pub tags: Arc<[Box<str>]>,
 }
 
 impl Entry {
-    /// Its age now (RFC 9111 section 4.2.3).
+    /// Returns the current age (RFC 9111 section 4.2.3).
     pub fn age(&self, now: Instant) -> Duration {
         self.initial_age + now.since(self.received)
     }
 
-    /// How long it is still fresh; none when it is stale.
+    /// Returns how long it stays fresh, or None if it is stale.
     pub fn fresh_for(&self, now: Instant) -> Option<Duration> {
         self.lifetime.checked_sub(self.age(now)).filter(|left| !left.is_zero())
     }
 
-    /// How long it has been stale.
+    /// Returns how long it has been stale.
     pub fn stale_for(&self, now: Instant) -> Duration {
         self.age(now).saturating_sub(self.lifetime)
     }
 
-    /// The first value of a field.
+    /// Returns the first value of a field.
     pub fn field(&self, name: Name) -> Option<&[u8]> {
         self.head.fields.get(&self.bytes, name)
     }
 
-    /// Whether the origin can be asked if it still holds. A part is rather asked for anew.
+    /// Returns true if the origin can validate it. Parts are fetched again instead.
     pub fn has_validator(&self) -> bool {
         self.part.is_none() && (self.head.fields.has(Name::Etag) || self.head.fields.has(Name::LastModified))
     }
 
-    /// Whether it is not a failure of the origin and may be given: it is fresh, or was of late.
+    /// Returns true if it is not a server error and may be served, fresh or stale.
     pub fn is_good(&self, now: Instant) -> bool {
         let longest = self.stale_while_revalidate.max(self.stale_if_error);
         self.head.status < 500 && (self.fresh_for(now).is_some() || self.stale_for(now) < longest)
@@ -86,7 +86,7 @@ impl Entry {
 
     /// Bytes of memory.
     pub fn weight(&self) -> usize {
-        // Fields are kept both as bytes and as positions.
+        // Fields are stored both as bytes and as positions.
         let head = self.bytes.len() + 24 * self.head.fields.len();
         // Each tag is a pointer, a length and an allocation of its own.
         let tags: usize = self.tags.iter().map(|tag| 32 + tag.len()).sum();
@@ -96,13 +96,14 @@ impl Entry {
     }
 }
 
-/// The stored responses of one key, newest first: one for each combination of what Vary names, and some parts.
+/// The stored responses of one key, newest first: one per combination of the values that Vary selects by, and some
+/// parts.
 #[derive(Debug, Default)]
 pub struct Variants(pub Vec<Arc<Entry>>);
 
-/// Variants of one key that are kept.
+/// Largest number of variants per key.
 pub(crate) const MOST_VARIANTS: usize = 16;
-/// Parts that answer the same requests.
+/// Largest number of parts with the same selecting values.
 pub(crate) const MOST_PARTS: usize = 4;
 
 impl Variants {
@@ -111,7 +112,7 @@ impl Variants {
         self.0.iter().map(|entry| entry.weight()).sum()
     }
 
-    /// These with `entry` in the place of the one that answers the same requests, in at most `most` bytes.
+    /// Returns these variants with `entry` in place of the one that answers the same requests, in at most `most` bytes.
     pub(crate) fn with(&self, entry: Arc<Entry>, most: usize) -> Self {
         let mut left = most.saturating_sub(entry.weight());
         let mut parts = usize::from(entry.part.is_some());
@@ -122,10 +123,10 @@ impl Variants {
                 _ if !same => true,
                 (None, _) => false,
                 (Some(_), None) => true,
-                // Another entity tag is another representation, which has taken the place of the older one.
+                // Another entity tag means a newer representation, which replaces the older one.
                 (Some(new), Some(old)) => {
                     let same_tag = other.field(Name::Etag) == list[0].field(Name::Etag);
-                    parts < MOST_PARTS && same_tag && !gives_way(old, new)
+                    parts < MOST_PARTS && same_tag && !is_superseded(old, new)
                 }
             };
             if stays && list.len() < MOST_VARIANTS && other.weight() <= left {

@@ -1,4 +1,4 @@
-//! Heads as they are kept, and what later answers change in them (RFC 9111 sections 3.1 and 3.2).
+//! Heads of stored responses, and their updates by later responses (RFC 9111 sections 3.1 and 3.2).
 
 use std::time::SystemTime;
 
@@ -10,10 +10,10 @@ use crate::Exchange;
 use crate::cache::freshness::age::wall;
 use crate::exchange::response::Response;
 
-/// Fields of a response that are made anew each time it is sent, or are for one client only.
+/// Response fields that are not stored: the gateway writes them each time, or they are for one client only.
 const NOT_KEPT: NameSet = NameSet::of(&[Name::Age, Name::SetCookie, Name::Warning, Name::XRequestId]);
 
-/// Fields of a 304 that do not change the stored response (section 3.2): they belong to its body.
+/// Fields of a 304 that do not update the stored response (section 3.2), because they belong to its body.
 pub(crate) const NOT_UPDATED: NameSet = NameSet::of(&[
     Name::Age,
     Name::ContentEncoding,
@@ -27,11 +27,11 @@ pub(crate) const NOT_UPDATED: NameSet = NameSet::of(&[
 /// Fields of a later part that do not replace those of an earlier one (section 3.4).
 pub(super) const NOT_COMBINED: NameSet = NameSet::of(&[Name::ContentRange]);
 
-/// Another field that is for one client only.
+/// Not stored either: it is for one client only.
 const PROXY_AUTHENTICATION_INFO: &[u8] = b"Proxy-Authentication-Info";
 
-/// The head of the response in `exchange` as it is kept, and its positions.
-pub(crate) fn kept_head(exchange: &Exchange) -> Option<(Box<[u8]>, ResponseHead)> {
+/// Returns the head to store for the response in `exchange`, as bytes and as positions.
+pub(crate) fn stored_head(exchange: &Exchange) -> Option<(Box<[u8]>, ResponseHead)> {
     let Exchange { response: Response { head: response, buffer: buf, options, .. }, .. } = exchange;
     let mut edits = Edits::default();
     if !response.fields.has(Name::Date) {
@@ -41,11 +41,11 @@ pub(crate) fn kept_head(exchange: &Exchange) -> Option<(Box<[u8]>, ResponseHead)
     }
     edits.remove(PROXY_AUTHENTICATION_INFO);
     let source = FieldSource { fields: &response.fields, buf, options, drop: NOT_KEPT, edits: &edits };
-    encoded(response.status, source)
+    encode_head(response.status, source)
 }
 
-/// Writes a head and reads it again.
-pub(crate) fn encoded(status: u16, source: FieldSource<'_>) -> Option<(Box<[u8]>, ResponseHead)> {
+/// Encodes a head and parses it again.
+pub(crate) fn encode_head(status: u16, source: FieldSource<'_>) -> Option<(Box<[u8]>, ResponseHead)> {
     let mut bytes = Vec::with_capacity(512);
     let line = StatusLine {
         status,
@@ -63,7 +63,7 @@ pub(crate) fn encoded(status: u16, source: FieldSource<'_>) -> Option<(Box<[u8]>
     Some((bytes.into_boxed_slice(), head))
 }
 
-/// The fields of an answer that replace those of the stored one.
+/// Returns the edits by which a response updates a stored one.
 pub(crate) fn updates(fields: &Fields, buf: &[u8], options: &ConnectionOptions, kept: NameSet) -> Edits {
     let mut edits = Edits::default();
     for (index, field) in fields.iter().enumerate() {
@@ -74,7 +74,7 @@ pub(crate) fn updates(fields: &Fields, buf: &[u8], options: &ConnectionOptions, 
         }
         let first = !fields.iter().take(index).any(|other| other.name.of(buf).eq_ignore_ascii_case(name));
         let value = field.value.of(buf);
-        // Fields of the connection are refused, which is what is wanted.
+        // The edits refuse connection fields, as they should.
         let _ = if first { edits.set(name, value) } else { edits.append(name, value) };
     }
     edits

@@ -1,4 +1,4 @@
-//! Partial content (206) as it is kept: which bytes it has and what it may answer (RFC 9110 sections 14 and 15.3.7,
+//! Stored partial content (206): which bytes it has and which requests it can answer (RFC 9110 sections 14 and 15.3.7,
 //! RFC 9111 section 3.3).
 
 use std::ops::Range;
@@ -6,34 +6,34 @@ use std::ops::Range;
 use pylae_http::{Method, Name};
 
 use crate::Exchange;
-use crate::cache::range::{self, Wanted};
+use crate::cache::range::{self, RequestedRange};
 
-/// Bytes of the longest Range that is kept with its answer.
+/// Longest Range to store, in bytes.
 const LONGEST: usize = 64;
 
-/// What a stored 206 is a part of.
+/// The position of a stored 206 within its representation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
     /// Position of its first byte.
     pub(super) first: usize,
-    /// Position of its last byte, as the origin says.
+    /// Position of its last byte, according to the origin.
     pub(super) last: usize,
-    /// Length of the whole, if the origin says.
+    /// Length of the whole, if the origin gives it.
     pub(super) whole: Option<usize>,
-    /// The Range that it is the answer to; none once it has been put together.
+    /// The Range that was requested; None once parts were merged.
     pub(super) asked: Option<Box<[u8]>>,
 }
 
 impl Part {
-    /// What the 206 in `exchange` is a part of. `None` if it cannot be kept: it has several parts or none, or is not
-    /// the answer to the one range that the client asked for. Where the client says If-Range, the service may have left
-    /// out fields that others need.
+    /// Reads the position of the 206 in `exchange`. Returns None if it cannot be stored: it has several parts or none,
+    /// or the client did not ask for exactly one range. With If-Range the service may have left out fields that other
+    /// clients need.
     pub(crate) fn of(exchange: &Exchange) -> Option<Self> {
         let (asked, buf) = (&exchange.request.head.fields, &exchange.request.buffer[..]);
         if exchange.request.head.method != Method::Get || asked.count(Name::Range) != 1 || asked.has(Name::IfRange) {
             return None;
         }
-        // What a hook put there instead is not seen when the next request comes.
+        // A value that a hook has changed is not seen at the next lookup.
         let edits = &exchange.request.edits;
         if edits.removes(Name::Range, b"range") || edits.get(b"range").is_some() {
             return None;
@@ -42,37 +42,40 @@ impl Part {
         let said = &exchange.response.head.fields;
         let said =
             said.get(&exchange.response.buffer, Name::ContentRange).filter(|_| said.count(Name::ContentRange) == 1)?;
-        let (first, last, whole) = range::content(said)?;
+        let (first, last, whole) = range::parse_content_range(said)?;
         Some(Self { first, last, whole, asked: Some(asked.into()) })
     }
 
-    /// Whether `body` is what the origin says that it is. What is not answers the very same request and nothing else.
+    /// Returns true if `body` has the length that Content-Range states. Otherwise the part answers only the very same
+    /// request.
     pub(super) fn is_sound(&self, body: &[u8]) -> bool {
         self.last - self.first + 1 == body.len()
     }
 
-    /// The bytes of `body` that `asked` wants, if all of them are there.
+    /// Returns the bytes of `body` for the range `asked`, if all of them are present.
     fn within(&self, body: &[u8], asked: &[u8]) -> Option<Range<usize>> {
         if !self.is_sound(body) {
             return None;
         }
-        // A whole of unknown length ends nowhere.
-        let Wanted::Bytes(wanted) = range::wanted(asked, self.whole.unwrap_or(usize::MAX)) else { return None };
+        // Without a known length the whole has no end.
+        let RequestedRange::Bytes(wanted) = range::parse_range(asked, self.whole.unwrap_or(usize::MAX)) else {
+            return None;
+        };
         let held = self.first..self.first + body.len();
         (held.start <= wanted.start && wanted.end <= held.end)
             .then(|| wanted.start - held.start..wanted.end - held.start)
     }
 
-    /// The bytes of `body` that answer the request in `exchange`.
-    pub(crate) fn wanted(&self, body: &[u8], exchange: &Exchange) -> Option<Range<usize>> {
+    /// Returns the bytes of `body` that answer the request in `exchange`.
+    pub(crate) fn select(&self, body: &[u8], exchange: &Exchange) -> Option<Range<usize>> {
         let asked = exchange.request.head.fields.get(&exchange.request.buffer, Name::Range)?;
         let same = self.asked.as_deref() == Some(asked);
         let bytes = if same { Some(0..body.len()) } else { self.within(body, asked) };
         bytes.filter(|_| exchange.request.head.method == Method::Get)
     }
 
-    /// The Content-Range of these bytes of `body`, unless it is the stored one.
-    pub(crate) fn place(&self, body: &[u8], bytes: &Range<usize>) -> Option<String> {
+    /// Returns the Content-Range of these bytes of `body`, or None if the stored one is right.
+    pub(crate) fn content_range(&self, body: &[u8], bytes: &Range<usize>) -> Option<String> {
         if self.asked.is_some() && *bytes == (0..body.len()) {
             return None;
         }
@@ -83,13 +86,13 @@ impl Part {
         })
     }
 
-    /// Bytes of memory.
+    /// Memory size in bytes.
     pub(crate) fn weight(&self) -> usize {
         std::mem::size_of::<Self>() + self.asked.as_ref().map_or(0, |asked| asked.len())
     }
 }
 
-/// Whether a stored part is of no more use beside `new`: it overlaps, so that its bytes are there or are others by now.
-pub(crate) fn gives_way(old: &Part, new: &Part) -> bool {
+/// Returns true if the new part supersedes a stored one: they overlap, so the old bytes are present or outdated.
+pub(crate) fn is_superseded(old: &Part, new: &Part) -> bool {
     old.first <= new.last && new.first <= old.last
 }

@@ -1,4 +1,4 @@
-//! Which entries are to be forgotten.
+//! Purging of entries.
 
 use pylae_http::{Method, Target};
 use serde::Deserialize;
@@ -6,19 +6,20 @@ use serde::Deserialize;
 use crate::cache::selection::key;
 use crate::cache::storage::entry::Entry;
 
-/// What is to be forgotten. A host is written as in requests, with the port if it is not the usual one; none means any.
+/// Which entries to purge. A host is written as in requests, with the port unless it is the default; None means any
+/// host.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Purge {
     /// Everything.
     All,
-    /// What answers this path and query, for all users and in all variants.
+    /// Entries for this path and query, of all users and in all variants.
     Target(PurgeAddress),
-    /// What answers paths that start so.
+    /// Entries for paths with this prefix.
     Prefix(PurgeAddress),
-    /// What this service has answered.
+    /// Entries from this service.
     Service(String),
-    /// What carries this tag.
+    /// Entries with this tag.
     Tag(String),
 }
 
@@ -31,8 +32,8 @@ pub struct PurgeAddress {
 }
 
 impl Purge {
-    /// Brings paths into the canonical form that keys have. Tells apart what no request can ask for.
-    pub fn canonical(mut self) -> Result<Self, &'static str> {
+    /// Brings paths into the canonical form that keys have. Fails for a path that no request can ask for.
+    pub fn canonicalize(mut self) -> Result<Self, &'static str> {
         if let Self::Target(place) | Self::Prefix(place) = &mut self {
             let mut target = Target::default();
             target.read_with_slashes(place.path.as_bytes(), Method::Get).map_err(|error| error.0)?;
@@ -44,8 +45,8 @@ impl Purge {
         Ok(self)
     }
 
-    /// Whether the entry is one of those.
-    pub(crate) fn names(&self, key: &[u8], entry: &Entry) -> bool {
+    /// Returns true if this purge covers the entry.
+    pub(crate) fn matches(&self, key: &[u8], entry: &Entry) -> bool {
         let (host, path, query) = key::read(key);
         let here = |place: &PurgeAddress| place.host.as_ref().is_none_or(|wanted| wanted.as_bytes() == host);
         match self {

@@ -1,4 +1,4 @@
-//! What all workers share.
+//! The cache that all workers share.
 
 use std::fmt;
 use std::hash::BuildHasher;
@@ -8,55 +8,55 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use foldhash::fast::RandomState;
 use serde::Serialize;
 
-use crate::cache::condition::has_wanted;
+use crate::cache::condition::satisfies_range;
 use crate::cache::flight::Flights;
 use crate::cache::rules::CacheRules;
 use crate::cache::selection::key;
-use crate::cache::storage::combine::joined;
+use crate::cache::storage::combine::combine_parts;
 use crate::cache::storage::entry::Entry;
 use crate::cache::storage::purge::Purge;
 use crate::cache::storage::store::{CacheStore, MemoryCacheStore};
 use crate::{Exchange, Instant};
 
-/// Slots for marks of changes. One change takes one in so many other entries with it.
+/// Slots for times of invalidation. Each slot covers many paths, so an invalidation drops some other entries too.
 const CHANGES: usize = 1 << 16;
-/// Slots for marks of keys whose answers cannot be kept.
+/// Slots for keys whose responses cannot be stored.
 const SLOTS: usize = 1 << 14;
-/// How long it is remembered that a key's answers cannot be kept, in seconds.
-const PASSED: u64 = 60;
+/// How long a key is remembered as uncacheable, in seconds.
+const UNCACHEABLE_SECONDS: u64 = 60;
 
 /// The cache of a gateway.
 pub struct Cache {
     store: Box<dyn CacheStore>,
     pub(crate) flights: Arc<Flights>,
-    /// Bytes of the largest entry.
+    /// Largest entry, in bytes.
     largest: usize,
-    /// Room for bodies that are copied while they pass, and how much of it is taken.
-    room: usize,
-    passing: AtomicUsize,
+    /// Memory for bodies that are being copied, and how much of it is in use, in bytes.
+    copy_capacity: usize,
+    copying: AtomicUsize,
     hash: RandomState,
-    /// When something was changed at an address whose hash is the slot: what is older is invalid. Two addresses that
-    /// share a slot lose their entries together, which is safe.
+    /// Time of the last invalidation by hash of the path: older entries are invalid. Paths that share a slot are
+    /// invalidated together, which is safe.
     changed: Box<[AtomicU64]>,
-    /// Keys whose answers could not be kept lately: nobody waits for another there. Half hash, half seconds.
-    passed: Box<[AtomicU64]>,
-    /// When something was purged last: what was being fetched then is not kept.
+    /// Keys whose responses could not be stored lately: their requests are not collapsed. Half hash, half seconds.
+    uncacheable: Box<[AtomicU64]>,
+    /// Time of the last purge: responses that were being fetched then are not stored.
     purged: AtomicU64,
 }
 
-/// What the cache has for a request.
+/// The result of a lookup.
 #[derive(Debug)]
 pub(crate) enum CacheLookup {
-    /// What answers it.
+    /// An entry that answers the request.
     Entry(Arc<Entry>),
-    /// Parts of what answers it.
+    /// Only parts, which do not have the requested bytes.
     Parts,
-    /// What answers other requests for the same target.
+    /// Only variants for other requests to the same target.
     Others,
     Nothing,
 }
 
-/// What the cache holds.
+/// Size of the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Usage {
     /// Bytes held.
@@ -65,37 +65,39 @@ pub struct Usage {
     pub entries: u64,
 }
 
-fn marks(slots: usize) -> Box<[AtomicU64]> {
+fn atomic_table(slots: usize) -> Box<[AtomicU64]> {
     (0..slots).map(|_| AtomicU64::new(0)).collect()
 }
 
 impl Cache {
-    /// An empty cache for `bytes` bytes in memory, and up to a quarter of that for bodies that have not passed completely.
+    /// Creates an empty cache for `bytes` bytes in memory, plus up to a quarter of that for bodies that are still being
+    /// copied.
     pub fn new(bytes: u64) -> Arc<Self> {
         Self::over(Box::new(MemoryCacheStore::new(bytes)), usize::try_from(bytes / 16).unwrap_or(usize::MAX))
     }
 
-    /// A cache over `store`, which takes entries of up to `largest` bytes; four of them may pass at the same time.
+    /// Creates a cache over `store`, with entries of up to `largest` bytes; four of that size may be copied at the same
+    /// time.
     pub fn over(store: Box<dyn CacheStore>, largest: usize) -> Arc<Self> {
         Arc::new(Self {
             store,
             flights: Arc::default(),
             largest,
-            room: largest.saturating_mul(4),
-            passing: AtomicUsize::new(0),
+            copy_capacity: largest.saturating_mul(4),
+            copying: AtomicUsize::new(0),
             hash: RandomState::default(),
-            changed: marks(CHANGES),
-            passed: marks(SLOTS),
+            changed: atomic_table(CHANGES),
+            uncacheable: atomic_table(SLOTS),
             purged: AtomicU64::new(0),
         })
     }
 
-    /// Bytes of the largest entry.
+    /// Returns the size of the largest entry, in bytes.
     pub fn largest(&self) -> usize {
         self.largest
     }
 
-    /// The entry that answers the request in `exchange`, whose key is written; fresh or not.
+    /// Finds the entry that answers the request in `exchange`, fresh or not. The key must have been written.
     pub(crate) fn find(&self, rules: &CacheRules, exchange: &mut Exchange) -> CacheLookup {
         let visit = exchange.cache_visit();
         let Some(variants) = self.store.get(&visit.key) else { return CacheLookup::Nothing };
@@ -104,7 +106,7 @@ impl Cache {
         let mut others = CacheLookup::Others;
         let mut matching = variants.0.iter().filter(|entry| {
             let selected = entry.requested > changed && entry.selecting.matches(exchange, rules, &mut scratch);
-            let answers = selected && has_wanted(entry, exchange);
+            let answers = selected && satisfies_range(entry, exchange);
             if selected && !answers {
                 others = CacheLookup::Parts;
             }
@@ -112,7 +114,7 @@ impl Cache {
         });
         let mut found = matching.next();
         if found.is_some_and(|entry| entry.head.status >= 500) {
-            // A failure seldom says on what it depends. It must not hide what is good.
+            // Error responses seldom have a Vary. They must not hide a usable entry.
             found = matching.find(|other| other.is_good(exchange.times.now)).or(found);
         }
         let found = found.cloned();
@@ -120,13 +122,13 @@ impl Cache {
         found.map_or(others, CacheLookup::Entry)
     }
 
-    /// What is kept of a part that has just come, with the parts that are there already; none if it is of no use.
-    pub(crate) fn joined(&self, key: &[u8], entry: Entry, most: usize) -> Option<Entry> {
-        joined(entry, self.store.get(key).as_deref(), most)
+    /// Combines a new part with the stored ones; returns None if it need not be stored.
+    pub(crate) fn combine_parts(&self, key: &[u8], entry: Entry, most: usize) -> Option<Entry> {
+        combine_parts(entry, self.store.get(key).as_deref(), most)
     }
 
-    /// Writes what a fetch for the request in `exchange` is known by: its key and what it says in the fields by which the
-    /// stored answers differ.
+    /// Returns the key by which requests are collapsed: the cache key and the request's values of the fields that
+    /// select among the stored responses.
     pub(crate) fn flight_key(&self, rules: &CacheRules, exchange: &mut Exchange) -> Vec<u8> {
         let visit = exchange.cache_visit();
         let (mut key, mut scratch) = (visit.key.clone(), std::mem::take(&mut visit.scratch));
@@ -137,38 +139,38 @@ impl Cache {
         key
     }
 
-    /// Keeps `entry`, unless what it answers was changed or purged since its request was made.
+    /// Stores `entry`, unless its target was changed or purged since its request was made.
     pub(crate) fn put(&self, key: &[u8], entry: Arc<Entry>) {
         let (host, path, _) = key::read(key);
         let requested = entry.requested;
         if requested > self.changed(host, path) && requested > self.purged() {
             self.store.put(key, entry);
-            // A purge that ran meanwhile may have looked here too early.
+            // A purge that ran meanwhile may have missed the new entry.
             if requested <= self.purged() {
                 self.store.remove(key);
             }
         }
     }
 
-    /// Takes room for `bytes` more of a body that passes; false if there is not so much.
-    pub(crate) fn take_room(&self, bytes: usize) -> bool {
-        let taken = self.passing.fetch_add(bytes, Ordering::Relaxed);
-        let fits = taken.saturating_add(bytes) <= self.room;
+    /// Reserves memory for `bytes` more of a body that is copied; returns false if there is not enough.
+    pub(crate) fn reserve(&self, bytes: usize) -> bool {
+        let taken = self.copying.fetch_add(bytes, Ordering::Relaxed);
+        let fits = taken.saturating_add(bytes) <= self.copy_capacity;
         if !fits {
-            self.give_room(bytes);
+            self.release(bytes);
         }
         fits
     }
 
-    /// Gives it back.
-    pub(crate) fn give_room(&self, bytes: usize) {
-        self.passing.fetch_sub(bytes, Ordering::Relaxed);
+    /// Releases reserved memory.
+    pub(crate) fn release(&self, bytes: usize) {
+        self.copying.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Bytes of bodies that are being copied.
     #[cfg(test)]
-    pub(crate) fn passing(&self) -> usize {
-        self.passing.load(Ordering::Relaxed)
+    pub(crate) fn copying(&self) -> usize {
+        self.copying.load(Ordering::Relaxed)
     }
 
     pub(crate) fn purged(&self) -> Instant {
@@ -179,36 +181,36 @@ impl Cache {
         self.store.remove(key);
     }
 
-    /// Makes everything invalid that is stored for an address, whatever its query (RFC 9111 section 4.4). What is being
-    /// fetched now is not kept. Returns when that was done last.
+    /// Invalidates everything stored for a path, whatever the query (RFC 9111 section 4.4). Responses being fetched now
+    /// are not stored. Returns the time of the previous invalidation.
     pub fn invalidate(&self, host: &[u8], path: &[u8], now: Instant) -> Instant {
         let mark = Self::slot(&self.changed, self.address(host, path));
         Instant::from_nanos(mark.fetch_max(now.as_nanos(), Ordering::AcqRel))
     }
 
-    /// Forgets what `purge` names, and returns how many entries that were. What is being fetched now is not kept.
+    /// Removes the entries that `purge` covers and returns their number. Responses being fetched now are not stored.
     pub fn purge(&self, purge: &Purge, now: Instant) -> usize {
         self.purged.fetch_max(now.as_nanos(), Ordering::Release);
-        self.store.purge(&|key, entry| purge.names(key, entry))
+        self.store.purge(&|key, entry| purge.matches(key, entry))
     }
 
-    /// What is held.
+    /// Returns the size of the cache.
     pub fn usage(&self) -> Usage {
         let (bytes, entries) = self.store.held();
         Usage { bytes, entries }
     }
 
-    /// Notes that the answers of a key cannot be kept.
-    pub(crate) fn pass(&self, key: &[u8], now: Instant) {
+    /// Remembers that the responses of a key cannot be stored.
+    pub(crate) fn mark_uncacheable(&self, key: &[u8], now: Instant) {
         let hash = self.hash.hash_one(key);
-        let until = now.as_nanos() / 1_000_000_000 + PASSED;
-        Self::slot(&self.passed, hash).store(hash & !0xFFFF_FFFF | until, Ordering::Relaxed);
+        let until = now.as_nanos() / 1_000_000_000 + UNCACHEABLE_SECONDS;
+        Self::slot(&self.uncacheable, hash).store(hash & !0xFFFF_FFFF | until, Ordering::Relaxed);
     }
 
-    /// Whether the answers of a key could not be kept lately.
-    pub(crate) fn passes(&self, key: &[u8], now: Instant) -> bool {
+    /// Returns true if the responses of a key could not be stored lately.
+    pub(crate) fn is_uncacheable(&self, key: &[u8], now: Instant) -> bool {
         let hash = self.hash.hash_one(key);
-        let mark = Self::slot(&self.passed, hash).load(Ordering::Relaxed);
+        let mark = Self::slot(&self.uncacheable, hash).load(Ordering::Relaxed);
         mark >> 32 == hash >> 32 && mark & 0xFFFF_FFFF > now.as_nanos() / 1_000_000_000
     }
 

@@ -1,4 +1,4 @@
-//! Where entries are kept.
+//! Storage of entries.
 
 use std::sync::Arc;
 
@@ -7,32 +7,32 @@ use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 use crate::cache::storage::entry::{Entry, Variants};
 
-/// A place for stored responses. The one in memory is [`MemoryCacheStore`]; one that is shared between gateways can stand
-/// behind the same calls.
+/// Storage of responses. [`MemoryCacheStore`] is the one in memory; a store shared between gateways can implement the
+/// same interface.
 pub trait CacheStore: Send + Sync {
-    /// What is stored under a key.
+    /// Returns the responses stored under a key.
     fn get(&self, key: &[u8]) -> Option<Arc<Variants>>;
-    /// Puts `entry` in the place of the one that answers the same requests. It may be gone again at any time.
+    /// Stores `entry` in place of the one that answers the same requests. The store may evict it at any time.
     fn put(&self, key: &[u8], entry: Arc<Entry>);
-    /// Forgets what is stored under a key.
+    /// Removes everything under a key.
     fn remove(&self, key: &[u8]);
-    /// Forgets every entry of which `gone` says so, and returns how many there were.
+    /// Removes every entry for which `gone` returns true, and returns their number.
     fn purge(&self, gone: &dyn Fn(&[u8], &Entry) -> bool) -> usize;
-    /// Bytes and keys held.
+    /// Returns the size in bytes and the number of keys.
     fn held(&self) -> (u64, u64);
 }
 
-/// Bytes of an average answer, by which the tables are laid out.
+/// Average response in bytes, by which the tables are sized.
 const USUAL: u64 = 4096;
-/// Parts with a lock of their own.
+/// Number of shards, each with its own lock.
 const SHARDS: usize = 8;
 
-/// Entries in memory, at most so many bytes. What is used often stays, what is asked for once goes first (the eviction is
-/// that of `quick_cache`: Clock-PRO, close to S3-FIFO).
+/// Entries in memory, up to a number of bytes. Frequently used entries stay, entries used once are evicted first (by
+/// `quick_cache`'s Clock-PRO, which is close to S3-FIFO).
 pub struct MemoryCacheStore {
     table: Table<Box<[u8]>, Arc<Variants>, Weight>,
     most: usize,
-    /// Entries are replaced one after the other.
+    /// Serialises the replacement of entries.
     writing: parking_lot::Mutex<()>,
 }
 
@@ -41,13 +41,13 @@ struct Weight;
 
 impl Weighter<Box<[u8]>, Arc<Variants>> for Weight {
     fn weight(&self, key: &Box<[u8]>, value: &Arc<Variants>) -> u64 {
-        // Nothing weighs nothing: what does is never evicted.
+        // Never zero: the table never evicts entries of weight zero.
         (key.len() + value.weight()) as u64 + 1
     }
 }
 
 impl MemoryCacheStore {
-    /// Room for `bytes` bytes.
+    /// Creates a store of `bytes` bytes.
     pub fn new(bytes: u64) -> Self {
         let options = OptionsBuilder::new()
             .shards(SHARDS)
@@ -58,7 +58,7 @@ impl MemoryCacheStore {
             Ok(options) => {
                 Table::with_options(options, Weight, DefaultHashBuilder::default(), DefaultLifecycle::default())
             }
-            // Cannot be: both capacities are given.
+            // Cannot happen: both capacities are set.
             Err(_) => Table::with_weighter(SHARDS * 32, bytes, Weight),
         };
         let most = usize::try_from(table.shard_capacity()).unwrap_or(usize::MAX) / 2;

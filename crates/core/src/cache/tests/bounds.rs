@@ -84,23 +84,23 @@ fn bodies_that_pass_at_the_same_time_are_bounded() {
     let world = World { cache: Cache::new(1 << 20), ..World::new() };
     let begin = |number: usize, length: &str| {
         let mut exchange = world.exchange(&format!("GET /{number}"));
-        world.look(&mut exchange);
+        world.lookup(&mut exchange);
         let framing = world.head(&mut exchange, &format!("200\nContent-Length: {length}"), 0);
-        answered(&mut exchange, &Arc::from("s"), framing);
+        on_response(&mut exchange, &Arc::from("s"), framing);
         exchange
     };
     let mut passing: Vec<Exchange> = (0..5).map(|number| begin(number, "65536")).collect();
-    assert_eq!(world.cache.passing(), 1 << 18);
+    assert_eq!(world.cache.copying(), 1 << 18);
     for exchange in &mut passing {
-        exchange.cache_visit().take(&vec![b'x'; 65_536]);
+        exchange.cache_visit().copy_body(&vec![b'x'; 65_536]);
         exchange.cache_visit().complete();
     }
     // The last one was given to its client, and no more. Of the others one may have pushed out another by now.
     assert!((0..4).any(|number| world.holds(&format!("/{number}"))) && !world.holds("/4"));
-    assert_eq!(world.cache.passing(), 0);
+    assert_eq!(world.cache.copying(), 0);
     // There is room again.
-    begin(4, "65536").cache_visit().break_off();
-    assert_eq!(world.cache.passing(), 0);
+    begin(4, "65536").cache_visit().abort();
+    assert_eq!(world.cache.copying(), 0);
 }
 
 #[test]
@@ -114,19 +114,19 @@ fn whatever_becomes_of_bodies_their_room_is_given_back() {
             // Some have it already: what comes is for the cache alone.
             let condition = if random.bool() { "\nIf-None-Match: *" } else { "" };
             let mut exchange = world.exchange(&format!("GET /{number}{condition}"));
-            world.look(&mut exchange);
+            world.lookup(&mut exchange);
             world.head(&mut exchange, "200\nETag: \"1\"", 0);
-            answered(&mut exchange, &Arc::from("s"), Framing::Chunked);
+            on_response(&mut exchange, &Arc::from("s"), Framing::Chunked);
             under_way.push(exchange);
         }
         let at = random.usize(..under_way.len());
         let exchange = &mut under_way[at];
-        exchange.cache_visit().take(&vec![0; random.usize(..30_000)]);
-        full += usize::from(world.cache.passing() > 200_000);
-        assert!(world.cache.passing() <= 1 << 18);
+        exchange.cache_visit().copy_body(&vec![0; random.usize(..30_000)]);
+        full += usize::from(world.cache.copying() > 200_000);
+        assert!(world.cache.copying() <= 1 << 18);
         match random.usize(..10) {
             0 => exchange.cache_visit().complete(),
-            1 => exchange.cache_visit().break_off(),
+            1 => exchange.cache_visit().abort(),
             2 => exchange.reset(),
             _ => continue,
         }
@@ -134,7 +134,7 @@ fn whatever_becomes_of_bodies_their_room_is_given_back() {
     }
     assert!(full > 100, "it has come near the bound {full} times");
     drop(under_way);
-    assert_eq!(world.cache.passing(), 0);
+    assert_eq!(world.cache.copying(), 0);
 }
 
 #[test]

@@ -8,30 +8,30 @@ use crate::cache::{FetchOutcome, Join};
 /// Looks up a request that must wait.
 fn joins(world: &World, request: &str) -> (Exchange, Join) {
     let mut exchange = world.exchange(request);
-    match world.look(&mut exchange) {
+    match world.lookup(&mut exchange) {
         Verdict::Join(join) => (exchange, join),
         verdict => panic!("{:?}", got(&exchange, verdict)),
     }
 }
 
-fn landing(join: &Join) -> Option<FetchOutcome> {
+fn outcome(join: &Join) -> Option<FetchOutcome> {
     match join.flight.poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(landing) => Some(landing),
+        Poll::Ready(outcome) => Some(outcome),
         Poll::Pending => None,
     }
 }
 
 /// What one who waited gets after it.
 fn after(world: &World, (mut exchange, join): (Exchange, Join)) -> Got {
-    exchange.cache_visit().joined = landing(&join);
-    let verdict = world.look(&mut exchange);
+    exchange.cache_visit().joined = outcome(&join);
+    let verdict = world.lookup(&mut exchange);
     got(&exchange, verdict)
 }
 
 /// The first request for `/`, which the others wait for.
 fn leader(world: &World) -> Exchange {
     let mut exchange = world.exchange("GET /");
-    assert!(matches!(world.look(&mut exchange), Verdict::Continue));
+    assert!(matches!(world.lookup(&mut exchange), Verdict::Continue));
     exchange
 }
 
@@ -40,7 +40,7 @@ fn those_who_wait_get_the_answer_of_the_first() {
     let world = World::new();
     let mut first = leader(&world);
     let waiting: Vec<_> = (0..3).map(|_| joins(&world, "GET /")).collect();
-    assert_eq!(landing(&waiting[0].1), None);
+    assert_eq!(outcome(&waiting[0].1), None);
     world.answer(&mut first, "200", "x");
     for one in waiting {
         assert_eq!(after(&world, one), hit("x"));
@@ -53,10 +53,10 @@ fn when_the_first_goes_exactly_one_takes_over() {
     let mut first = leader(&world);
     let (one, other) = (joins(&world, "GET /"), joins(&world, "GET /"));
     first.reset();
-    assert_eq!(landing(&one.1), Some(FetchOutcome::Abandoned));
+    assert_eq!(outcome(&one.1), Some(FetchOutcome::Abandoned));
     let (mut next, join) = one;
-    next.cache_visit().joined = landing(&join);
-    assert!(matches!(world.look(&mut next), Verdict::Continue));
+    next.cache_visit().joined = outcome(&join);
+    assert!(matches!(world.lookup(&mut next), Verdict::Continue));
     assert_eq!(after(&world, other), Got::Waits);
     world.answer(&mut next, "200", "x");
     assert_eq!(world.ask("GET /"), hit("x"));
@@ -69,12 +69,12 @@ fn when_the_answer_cannot_be_kept_all_go_at_once_and_nobody_waits_next_time() {
     let waiting = [joins(&world, "GET /"), joins(&world, "GET /")];
     let framing = world.head(&mut first, "200\nCache-Control: private", 1);
     // The head is enough to know.
-    answered(&mut first, &Arc::from("s"), framing);
+    on_response(&mut first, &Arc::from("s"), framing);
     for one in waiting {
         assert_eq!(after(&world, one), miss());
     }
     let mut exchanges = [world.exchange("GET /"), world.exchange("GET /")];
-    assert!(exchanges.iter_mut().all(|exchange| matches!(world.look(exchange), Verdict::Continue)));
+    assert!(exchanges.iter_mut().all(|exchange| matches!(world.lookup(exchange), Verdict::Continue)));
 }
 
 #[test]
@@ -83,11 +83,11 @@ fn when_it_grows_too_large_all_go_at_once() {
     let mut first = leader(&world);
     let waiting = joins(&world, "GET /");
     world.head(&mut first, "200", 9);
-    answered(&mut first, &Arc::from("s"), Framing::Chunked);
-    first.cache_visit().take(b"012");
-    assert_eq!(landing(&waiting.1), None);
-    first.cache_visit().take(b"345");
-    assert_eq!(landing(&waiting.1), Some(FetchOutcome::Alone));
+    on_response(&mut first, &Arc::from("s"), Framing::Chunked);
+    first.cache_visit().copy_body(b"012");
+    assert_eq!(outcome(&waiting.1), None);
+    first.cache_visit().copy_body(b"345");
+    assert_eq!(outcome(&waiting.1), Some(FetchOutcome::Alone));
     first.cache_visit().complete();
     assert_eq!(after(&world, waiting), miss());
 }
@@ -99,7 +99,7 @@ fn when_the_origin_fails_nobody_waits_in_turn() {
     let waiting = [joins(&world, "GET /"), joins(&world, "GET /")];
     assert!(world.fail(&mut first).is_none());
     for one in waiting {
-        assert_eq!(landing(&one.1), Some(FetchOutcome::Failed));
+        assert_eq!(outcome(&one.1), Some(FetchOutcome::Failed));
         assert_eq!(after(&world, one), miss());
     }
 }
@@ -122,7 +122,7 @@ fn nobody_joins_a_fetch_that_takes_too_long() {
     let _first = leader(&world);
     world.at += 5;
     let mut late = world.exchange("GET /");
-    assert!(matches!(world.look(&mut late), Verdict::Continue));
+    assert!(matches!(world.lookup(&mut late), Verdict::Continue));
     let none = World::with(CacheRules { wait: Duration::ZERO, ..rules() });
     let _first = leader(&none);
     assert_eq!(none.ask("GET /"), miss());
@@ -134,8 +134,8 @@ fn requests_that_differ_in_what_vary_names_do_not_wait_for_each_other() {
     world.fetch("GET /\nX-A: 0", "200\nVary: X-A\nCache-Control: max-age=60", "x");
     let mut one = world.exchange("GET /\nX-A: 1");
     let mut other = world.exchange("GET /\nX-A: 2");
-    assert!(matches!(world.look(&mut one), Verdict::Continue));
-    assert!(matches!(world.look(&mut other), Verdict::Continue));
+    assert!(matches!(world.lookup(&mut one), Verdict::Continue));
+    assert!(matches!(world.lookup(&mut other), Verdict::Continue));
     joins(&world, "GET /\nX-A: 1");
 }
 

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::cache::freshness::date::moment;
+use crate::cache::freshness::date::parse_date;
 
 /// Seconds since the epoch.
 fn read(date: &str) -> Option<u64> {
-    moment(date.as_bytes()).map(|moment| moment.as_secs())
+    parse_date(date.as_bytes()).map(|parse_date| parse_date.as_secs())
 }
 
 #[test]
@@ -90,6 +90,6 @@ fn no_bytes_are_too_odd() {
         for _ in 0..random.usize(..4) {
             bytes[random.usize(..29)] = letters[random.usize(..letters.len())];
         }
-        moment(&bytes[random.usize(..5)..random.usize(20..=29)]);
+        parse_date(&bytes[random.usize(..5)..random.usize(20..=29)]);
     }
 }

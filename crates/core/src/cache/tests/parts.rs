@@ -15,7 +15,7 @@ fn part(world: &World, first: usize, last: usize, fields: &str) {
 /// What is given for a range: the body and where it says that it lies.
 fn given(world: &World, range: &str) -> Option<(String, String)> {
     let mut exchange = world.exchange(&format!("GET /\nRange: {range}"));
-    let Verdict::Stored(stored) = world.look(&mut exchange) else { return None };
+    let Verdict::Stored(stored) = world.lookup(&mut exchange) else { return None };
     assert_eq!(exchange.response.status, 206);
     let body = String::from_utf8_lossy(&stored.entry.body[stored.part.clone()]).into_owned();
     let place = edit(&exchange, "Content-Range").unwrap_or_else(|| fields(&exchange, "content-range").concat());
@@ -116,7 +116,7 @@ fn a_range_that_a_hook_has_changed_is_not_kept() {
     for edit in [Some(&b"bytes=4-5"[..]), None] {
         let world = World::new();
         let mut exchange = world.exchange("GET /\nRange: bytes=0-1");
-        world.look(&mut exchange);
+        world.lookup(&mut exchange);
         match edit {
             Some(range) => exchange.request.edits.set(b"Range", range).unwrap(),
             None => exchange.request.edits.remove(b"Range"),
@@ -138,7 +138,7 @@ fn s3_4_parts_with_one_strong_validator_are_combined() {
     part(&world, 2, 5, &format!("{control}\nX-Both: 2"));
     assert_eq!(given(&world, "bytes=0-8"), Some(bytes("012345678", "bytes 0-8/10")));
     let mut exchange = world.exchange("GET /\nRange: bytes=1-7");
-    world.look(&mut exchange);
+    world.lookup(&mut exchange);
     // Fields of the new one, and those that only the old one has.
     assert_eq!(fields(&exchange, "x-old"), ["1"]);
     assert_eq!(fields(&exchange, "x-both"), ["2"]);
@@ -158,7 +158,7 @@ fn s3_3_parts_become_the_whole_once_nothing_is_missing() {
     assert_eq!(world.ask("GET /"), hit(WHOLE));
     assert_eq!(world.ask("HEAD /"), hit(WHOLE));
     let mut exchange = world.exchange("GET /");
-    world.look(&mut exchange);
+    world.lookup(&mut exchange);
     assert_eq!(fields(&exchange, "content-range"), [""; 0]);
     // It is one like others from now on.
     world.at += 100;
@@ -320,8 +320,8 @@ fn parts_of_random_ranges_are_never_wrong() {
             };
             let mut exchange = world.exchange(&request);
             let value = request.split_once("Range: ").map_or("bytes=0-", |(_, value)| value);
-            let range::Wanted::Bytes(wanted) = range::wanted(value.as_bytes(), 26) else { panic!() };
-            if let Verdict::Stored(stored) = world.look(&mut exchange) {
+            let range::RequestedRange::Bytes(wanted) = range::parse_range(value.as_bytes(), 26) else { panic!() };
+            if let Verdict::Stored(stored) = world.lookup(&mut exchange) {
                 assert_eq!(String::from_utf8_lossy(&stored.entry.body[stored.part]), text[wanted], "{request}");
                 hits += 1;
                 wholes += usize::from(request == "GET /");

@@ -37,7 +37,7 @@ fn s4_an_age_is_given_with_what_is_stored() {
     world.fetch("GET /", "200\nCache-Control: max-age=100\nAge: 7\nDate: {date}", "x");
     world.at += 5;
     let mut exchange = world.exchange("GET /");
-    world.look(&mut exchange);
+    world.lookup(&mut exchange);
     assert_eq!(edit(&exchange, "Age").as_deref(), Some("12"));
     assert_eq!(edit(&exchange, "Cache-Status").as_deref(), Some("pylae; hit; ttl=88"));
 }
@@ -128,17 +128,17 @@ fn s4_1_vary_star_never_matches() {
 #[test]
 fn s4_1_a_request_changed_by_a_policy_counts_as_changed() {
     let world = World::new();
-    let look = |value: &[u8]| {
+    let lookup = |value: &[u8]| {
         let mut exchange = world.exchange("GET /\nX-A: client");
         exchange.request.edits.set(b"X-A", value).unwrap();
-        let verdict = world.look(&mut exchange);
+        let verdict = world.lookup(&mut exchange);
         (exchange, verdict)
     };
-    let (mut exchange, _) = look(b"one");
+    let (mut exchange, _) = lookup(b"one");
     world.answer(&mut exchange, "200\nVary: X-A", "x");
-    let (exchange, verdict) = look(b"one");
+    let (exchange, verdict) = lookup(b"one");
     assert_eq!(got(&exchange, verdict), hit("x"));
-    let (exchange, verdict) = look(b"two");
+    let (exchange, verdict) = lookup(b"two");
     assert_eq!(got(&exchange, verdict), miss());
 }
 
@@ -262,9 +262,9 @@ fn s5_1_the_first_of_several_ages_counts_and_one_that_is_no_number_does_not() {
 }
 
 /// What Cache-Status says of a request and its answer.
-fn told(world: &World, request: &str, answer: &str) -> String {
+fn cache_status(world: &World, request: &str, answer: &str) -> String {
     let mut exchange = world.exchange(request);
-    if !matches!(world.look(&mut exchange), Verdict::Stored(_)) {
+    if !matches!(world.lookup(&mut exchange), Verdict::Stored(_)) {
         world.answer(&mut exchange, answer, "x");
     }
     edit(&exchange, "Cache-Status").unwrap()
@@ -274,32 +274,39 @@ fn told(world: &World, request: &str, answer: &str) -> String {
 fn cache_status_says_why_the_service_was_asked() {
     let mut world = World::new();
     let answer = "200\nETag: \"1\"\nVary: X-A\nCache-Control: max-age=10, stale-if-error=60";
-    assert_eq!(told(&world, "GET /\nCache-Control: no-cache", "200\nCache-Control: no-store"), "pylae; fwd=uri-miss");
-    assert_eq!(told(&world, "GET /\nCache-Control: no-store", "200"), "pylae; fwd=uri-miss");
-    assert_eq!(told(&world, "GET /\nRange: bytes=0-1", "200\nCache-Control: no-store"), "pylae; fwd=uri-miss");
-    assert_eq!(told(&world, "GET /", answer), "pylae; fwd=uri-miss");
-    assert_eq!(told(&world, "GET /", answer), "pylae; hit; ttl=10");
-    assert_eq!(told(&world, "GET /\nX-A: 1", "200\nCache-Control: no-store"), "pylae; fwd=vary-miss");
+    assert_eq!(
+        cache_status(&world, "GET /\nCache-Control: no-cache", "200\nCache-Control: no-store"),
+        "pylae; fwd=uri-miss"
+    );
+    assert_eq!(cache_status(&world, "GET /\nCache-Control: no-store", "200"), "pylae; fwd=uri-miss");
+    assert_eq!(cache_status(&world, "GET /\nRange: bytes=0-1", "200\nCache-Control: no-store"), "pylae; fwd=uri-miss");
+    assert_eq!(cache_status(&world, "GET /", answer), "pylae; fwd=uri-miss");
+    assert_eq!(cache_status(&world, "GET /", answer), "pylae; hit; ttl=10");
+    assert_eq!(cache_status(&world, "GET /\nX-A: 1", "200\nCache-Control: no-store"), "pylae; fwd=vary-miss");
     for asked in ["no-cache", "min-fresh=20"] {
-        assert_eq!(told(&world, &format!("GET /\nCache-Control: {asked}"), answer), "pylae; fwd=request", "{asked}");
+        assert_eq!(
+            cache_status(&world, &format!("GET /\nCache-Control: {asked}"), answer),
+            "pylae; fwd=request",
+            "{asked}"
+        );
     }
     world.at += 5;
-    assert_eq!(told(&world, "GET /\nCache-Control: max-age=1", answer), "pylae; fwd=request");
+    assert_eq!(cache_status(&world, "GET /\nCache-Control: max-age=1", answer), "pylae; fwd=request");
     world.at += 20;
-    assert_eq!(told(&world, "GET /\nCache-Control: max-stale", ""), "pylae; hit; ttl=-10");
-    assert_eq!(told(&world, "GET /", "503"), "pylae; fwd=stale; ttl=-10");
-    assert_eq!(told(&world, "GET /", "304\nETag: \"1\""), "pylae; fwd=stale; fwd-status=304; ttl=10");
+    assert_eq!(cache_status(&world, "GET /\nCache-Control: max-stale", ""), "pylae; hit; ttl=-10");
+    assert_eq!(cache_status(&world, "GET /", "503"), "pylae; fwd=stale; ttl=-10");
+    assert_eq!(cache_status(&world, "GET /", "304\nETag: \"1\""), "pylae; fwd=stale; fwd-status=304; ttl=10");
     world.at += 20;
-    assert_eq!(told(&world, "GET /", answer), "pylae; fwd=stale");
-    assert_eq!(told(&world, "POST /", "200"), "pylae; fwd=method");
-    assert_eq!(told(&world, "GET /\nIf-Match: \"1\"", "200"), "pylae; fwd=bypass");
+    assert_eq!(cache_status(&world, "GET /", answer), "pylae; fwd=stale");
+    assert_eq!(cache_status(&world, "POST /", "200"), "pylae; fwd=method");
+    assert_eq!(cache_status(&world, "GET /\nIf-Match: \"1\"", "200"), "pylae; fwd=bypass");
 }
 
 #[test]
 fn s4_2_3_the_time_that_the_answer_took_counts() {
     let mut world = World::new();
     let mut exchange = world.exchange("GET /");
-    world.look(&mut exchange);
+    world.lookup(&mut exchange);
     world.at += 8;
     world.answer(&mut exchange, "200\nCache-Control: max-age=10\nAge: 1", "x");
     assert!(world.holds("/"));
@@ -325,7 +332,7 @@ fn s4_2_4_stale_responses_are_given_when_the_origin_fails_and_that_is_allowed() 
         world.fetch("GET /", &format!("200\nETag: \"1\"\nCache-Control: {control}"), "x");
         world.at += 10;
         let mut exchange = world.exchange("GET /");
-        world.look(&mut exchange);
+        world.lookup(&mut exchange);
         let stored = world.fail(&mut exchange).unwrap();
         assert_eq!(
             got_stored(&exchange, &stored),
@@ -353,7 +360,7 @@ fn s4_2_4_directives_forbid_stale_responses() {
         world.at += 1;
         assert_eq!(world.ask("GET /\nCache-Control: max-stale"), validation("\"1\""), "{forbidding}");
         let mut exchange = world.exchange("GET /");
-        world.look(&mut exchange);
+        world.lookup(&mut exchange);
         assert!(world.fail(&mut exchange).is_none(), "{forbidding}");
     }
 }
@@ -466,7 +473,7 @@ fn stale_while_revalidate_gives_what_is_there_and_asks_once() {
     let mut world = World::new();
     world.fetch("GET /", "200\nETag: \"1\"\nCache-Control: max-age=10, stale-while-revalidate=5", "x");
     world.at += 12;
-    let refreshes = |exchange: &mut Exchange| match world.look(exchange) {
+    let refreshes = |exchange: &mut Exchange| match world.lookup(exchange) {
         Verdict::Stored(stored) => stored.refresh,
         _ => panic!("not given"),
     };
@@ -475,7 +482,7 @@ fn stale_while_revalidate_gives_what_is_there_and_asks_once() {
     assert!(refreshes(&mut second).is_none());
     let mut behind = world.exchange("GET /\nIf-None-Match: \"0\"");
     refresh.begin_at(world.now(), &mut behind);
-    behind.cache_visit().carry(refresh);
+    behind.cache_visit().set_fetch(refresh);
     assert_eq!(behind.request.edits.get(b"If-None-Match"), Some(&b"\"1\""[..]));
     world.answer(&mut behind, "304\nETag: \"1\"", "");
     assert_eq!(world.ask("GET /"), hit("x"));

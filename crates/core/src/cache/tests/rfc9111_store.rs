@@ -60,7 +60,7 @@ fn responses_with_set_cookie_are_stored_without_it_if_the_route_says_so() {
     let world = World::with(CacheRules { strips_set_cookie: true, ..rules() });
     assert!(world.keeps("200\nSet-Cookie: a=1\nX-Other: 1\nset-cookie: b=2"));
     let mut exchange = world.exchange("GET /");
-    world.look(&mut exchange);
+    world.lookup(&mut exchange);
     assert_eq!(fields(&exchange, "set-cookie"), [""; 0]);
     assert_eq!(fields(&exchange, "x-other"), ["1"]);
 }
@@ -80,7 +80,7 @@ fn s3_1_all_fields_are_kept() {
     let world = World::new();
     world.fetch("GET /", "200\nX-Unknown: 1\nx-unknown: 2\nContent-Language: de\nVary: X-A", "x");
     let mut exchange = world.exchange("GET /");
-    world.look(&mut exchange);
+    world.lookup(&mut exchange);
     assert_eq!(fields(&exchange, "x-unknown"), ["1", "2"]);
     assert_eq!(fields(&exchange, "content-language"), ["de"]);
     assert_eq!(fields(&exchange, "vary"), ["X-A"]);
@@ -93,7 +93,7 @@ fn s3_1_fields_of_the_connection_are_not_kept() {
                                 Proxy-Authorization: x\nproxy-authentication-info: x\nUpgrade: h2c";
     world.fetch("GET /", &format!("200\n{fields_of_connection}\nX-End: 1"), "x");
     let mut exchange = world.exchange("GET /");
-    world.look(&mut exchange);
+    world.lookup(&mut exchange);
     let gone = ["connection", "x-hop", "keep-alive", "upgrade"];
     for name in gone.into_iter().chain(["proxy-authenticate", "proxy-authorization", "proxy-authentication-info"]) {
         assert_eq!(fields(&exchange, name), [""; 0], "{name}");
@@ -108,7 +108,7 @@ fn s3_1_a_missing_date_is_added() {
     let then = world.date(0);
     world.at += 10;
     let mut exchange = world.exchange("GET /");
-    world.look(&mut exchange);
+    world.lookup(&mut exchange);
     assert_eq!(fields(&exchange, "date"), [then]);
 }
 
@@ -149,18 +149,18 @@ fn s3_2_a_validating_answer_does_not_change_what_describes_the_body() {
 fn s3_3_incomplete_responses_are_not_stored() {
     let world = World::new();
     let mut exchange = world.exchange("GET /");
-    world.look(&mut exchange);
+    world.lookup(&mut exchange);
     let framing = world.head(&mut exchange, "200", 8);
-    answered(&mut exchange, &Arc::from("s"), framing);
-    exchange.cache_visit().take(b"body");
-    exchange.cache_visit().break_off();
+    on_response(&mut exchange, &Arc::from("s"), framing);
+    exchange.cache_visit().copy_body(b"body");
+    exchange.cache_visit().abort();
     assert_eq!(world.ask("GET /"), miss());
     // What ends with the connection cannot be told from what broke off.
     let mut exchange = world.exchange("GET /");
-    world.look(&mut exchange);
+    world.lookup(&mut exchange);
     world.head(&mut exchange, "200", 8);
-    answered(&mut exchange, &Arc::from("s"), Framing::Close);
-    exchange.cache_visit().take(b"body");
+    on_response(&mut exchange, &Arc::from("s"), Framing::Close);
+    exchange.cache_visit().copy_body(b"body");
     exchange.cache_visit().complete();
     assert!(!world.holds("/"));
 }
@@ -193,7 +193,7 @@ fn s3_5_users_have_answers_of_their_own() {
     let look = |who: Option<Arc<User>>| {
         let mut exchange = world.exchange("GET /\nAuthorization: Bearer x");
         exchange.request.user = who;
-        let verdict = world.look(&mut exchange);
+        let verdict = world.lookup(&mut exchange);
         (exchange, verdict)
     };
     let (mut exchange, _) = look(Some(user("ann", "user")));
@@ -217,7 +217,7 @@ fn s3_5_without_per_user_an_authenticated_user_is_authorisation() {
     for (control, kept) in [("max-age=60", false), ("public, max-age=60", true)] {
         let mut exchange = world.exchange("GET /");
         exchange.request.user = Some(user("ann", "user"));
-        world.look(&mut exchange);
+        world.lookup(&mut exchange);
         world.answer(&mut exchange, &format!("200\nCache-Control: {control}"), "x");
         assert_eq!(world.holds("/"), kept, "{control}");
     }
@@ -227,7 +227,7 @@ fn s3_5_without_per_user_an_authenticated_user_is_authorisation() {
 fn as_user(world: &World, who: Option<Arc<User>>, fields: &str) -> (Exchange, Verdict) {
     let mut exchange = world.exchange(&format!("GET /{fields}"));
     exchange.request.user = who;
-    let verdict = world.look(&mut exchange);
+    let verdict = world.lookup(&mut exchange);
     (exchange, verdict)
 }
 
@@ -280,7 +280,7 @@ fn s4_1_a_field_that_a_hook_has_set_behind_the_cache_answers_nobody_else() {
     let world = World::new();
     for (name, kept) in [("X-Tenant", false), ("Accept-Encoding", true)] {
         let mut exchange = world.exchange("GET /");
-        world.look(&mut exchange);
+        world.lookup(&mut exchange);
         exchange.request.edits.set(name.as_bytes(), b"acme").unwrap();
         world.answer(&mut exchange, &format!("200\nVary: {name}"), "x");
         assert!(!matches!(world.ask(&format!("GET /\n{name}: acme")), Got::Stored { .. }), "{name}");
@@ -294,7 +294,7 @@ fn s4_1_the_prefix_follows_from_the_key_unless_hooks_may_have_set_it() {
         let world = World::new();
         let mut exchange = world.exchange("GET /");
         exchange.request.stripped.extend_from_slice(b"/api");
-        world.look(&mut exchange);
+        world.lookup(&mut exchange);
         if hooked {
             exchange.meet_hooks();
             exchange.request.edits.set(b"X-Forwarded-Prefix", b"/acme").unwrap();
@@ -337,7 +337,7 @@ fn fields_that_are_for_one_client_are_not_kept() {
     let world = World::new();
     world.fetch("GET /", "200\nX-Request-ID: abc\nAge: 3\nWarning: 110 - stale", "x");
     let mut exchange = world.exchange("GET /");
-    world.look(&mut exchange);
+    world.lookup(&mut exchange);
     for name in ["x-request-id", "age", "warning"] {
         assert_eq!(fields(&exchange, name), [""; 0], "{name}");
     }

@@ -26,7 +26,7 @@ fn s4_3_1_the_conditions_of_the_client_are_not_mixed_with_ours() {
     world.fetch("GET /", "200\nETag: \"1\"\nCache-Control: max-age=0", "x");
     let mut exchange =
         world.exchange(&format!("GET /\nIf-None-Match: \"9\"\nIf-Modified-Since: {OLD}\nRange: bytes=0-0"));
-    world.look(&mut exchange);
+    world.lookup(&mut exchange);
     let edits = &exchange.request.edits;
     assert_eq!(edits.get(b"If-None-Match"), Some(&b"\"1\""[..]));
     for name in ["If-Modified-Since", "Range"] {
@@ -142,7 +142,7 @@ fn s4_3_4_a_304_about_another_response_updates_nothing() {
     let world = World::new();
     world.fetch("GET /", "200\nETag: \"1\"\nCache-Control: max-age=0", "x");
     let (_, settled) = world.fetch("GET /", "304\nETag: \"2\"\nCache-Control: max-age=60", "");
-    assert!(matches!(settled, Settled::Senseless));
+    assert!(matches!(settled, Settled::Invalid));
     assert_eq!(world.ask("GET /"), miss());
 }
 
@@ -216,8 +216,8 @@ fn those_who_wait_for_a_validating_answer_that_is_not_kept_go_at_once() {
     world.fetch("GET /", "200\nETag: \"1\"\nCache-Control: max-age=10", "x");
     world.at += 20;
     let (mut first, mut second) = (world.exchange("GET /"), world.exchange("GET /"));
-    world.look(&mut first);
-    let Verdict::Join(join) = world.look(&mut second) else { panic!() };
+    world.lookup(&mut first);
+    let Verdict::Join(join) = world.lookup(&mut second) else { panic!() };
     world.answer(&mut first, "304\nETag: \"1\"\nCache-Control: max-age=60, private", "");
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     assert_eq!(join.flight.poll(&mut context), std::task::Poll::Ready(crate::cache::FetchOutcome::Alone));
@@ -325,7 +325,7 @@ fn an_answer_to_post_is_about_what_the_service_was_asked_for() {
     for (place, kept) in [("/inner", true), ("/a", false)] {
         let world = World::new();
         let mut exchange = world.exchange("POST /a");
-        world.look(&mut exchange);
+        world.lookup(&mut exchange);
         exchange.request.forward_path.extend_from_slice(b"/inner");
         world.answer(&mut exchange, &format!("200\nContent-Location: {place}\nCache-Control: max-age=60"), "x");
         assert_eq!(world.holds("/a"), kept, "{place}");
@@ -337,7 +337,7 @@ fn an_answer_to_post_is_not_kept_if_others_have_changed_or_purged_meanwhile() {
     for what in 0..3 {
         let mut world = World::new();
         let mut exchange = world.exchange("POST /a");
-        world.look(&mut exchange);
+        world.lookup(&mut exchange);
         world.at += 1;
         match what {
             0 => {}
@@ -358,7 +358,7 @@ fn an_answer_to_post_is_not_kept_if_others_have_changed_or_purged_meanwhile() {
 fn s4_4_what_was_asked_before_a_change_is_not_kept() {
     let mut world = World::new();
     let mut exchange = world.exchange("GET /a");
-    world.look(&mut exchange);
+    world.lookup(&mut exchange);
     world.at += 1;
     world.cache.invalidate(b"h.test", b"/a", world.now());
     world.at += 1;
@@ -433,7 +433,7 @@ fn purges_name_addresses_services_and_tags() {
         }
         world.at += 1;
         let purge: Purge = serde_json::from_str(json).unwrap();
-        world.cache.purge(&purge.canonical().unwrap(), world.now())
+        world.cache.purge(&purge.canonicalize().unwrap(), world.now())
     };
     assert_eq!(purged("\"all\""), 4);
     assert_eq!(purged(r#"{"target": {"host": "h.test", "path": "/a"}}"#), 1);
@@ -446,14 +446,14 @@ fn purges_name_addresses_services_and_tags() {
     assert_eq!(purged(r#"{"tag": "r1"}"#), 4);
     assert_eq!(purged(r#"{"tag": "on"}"#), 0);
     let wrong: Purge = serde_json::from_str(r#"{"prefix": {"host": null, "path": "/%2e%2e/%2F"}}"#).unwrap();
-    assert!(wrong.canonical().is_err());
+    assert!(wrong.canonicalize().is_err());
 }
 
 #[test]
 fn what_was_asked_before_a_purge_is_not_kept() {
     let mut world = World::new();
     let mut exchange = world.exchange("GET /a");
-    world.look(&mut exchange);
+    world.lookup(&mut exchange);
     world.at += 1;
     world.cache.purge(&Purge::Tag("none".into()), world.now());
     world.answer(&mut exchange, "200", "before");

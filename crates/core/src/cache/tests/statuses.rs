@@ -74,7 +74,7 @@ fn a_stale_status_is_validated_and_given_when_the_origin_fails() {
         world.fetch("GET /", &format!("{status}\nETag: \"1\"\n{control}"), body);
         world.at += 20;
         let mut exchange = world.exchange("GET /");
-        world.look(&mut exchange);
+        world.lookup(&mut exchange);
         let number: u16 = status.parse().unwrap();
         let got = |exchange: &Exchange, settled| {
             let Settled::Serve(stored) = settled else { panic!("{status}") };
@@ -115,8 +115,8 @@ fn a_failure_that_does_not_say_on_what_it_depends_hides_nothing_good() {
 fn those_who_wait_for_a_failure_that_is_kept_get_it() {
     let world = World::new();
     let (mut first, mut second) = (world.exchange("GET /"), world.exchange("GET /"));
-    world.look(&mut first);
-    let Verdict::Join(join) = world.look(&mut second) else { panic!() };
+    world.lookup(&mut first);
+    let Verdict::Join(join) = world.lookup(&mut second) else { panic!() };
     world.answer(&mut first, "503\nCache-Control: max-age=5", "x");
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     assert_eq!(join.flight.poll(&mut context), std::task::Poll::Ready(crate::cache::FetchOutcome::Stored));
