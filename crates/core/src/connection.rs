@@ -1,4 +1,4 @@
-//! What is known of a client's connection, and how long it may be kept up.
+//! A client's connection: its certificate, and limits on slow or abusive clients.
 
 pub mod certificate;
 pub mod delivery;

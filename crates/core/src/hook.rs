@@ -1,4 +1,4 @@
-//! Hooks: Python callables in the request path, as the data plane sees them. It knows that there are some, not what they are.
+//! Hooks: Python callables in the request path. The data plane knows that they exist, not what they do.
 
 use std::any::Any;
 use std::pin::Pin;
@@ -15,25 +15,26 @@ use crate::exchange::slots::{Feature, FeatureMemory, FeatureSlot};
 use crate::plan::Seconds;
 use crate::problem::Problem;
 
-/// A hook of a route, as the plan has it.
+/// A hook of a route in the plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HookCall {
-    /// Its place in the list of callables that comes with the plan.
+    /// Index in the list of callables that accompanies the plan.
     pub hook: usize,
-    /// Its name in logs and explanations.
+    /// Name in logs and explanations.
     pub name: String,
     /// When it is called.
     pub on: On,
     /// Where it runs.
     pub run: Run,
-    /// Longest time that one call may take.
+    /// Timeout of one call.
     pub timeout: Seconds,
-    /// What a failure of it means.
+    /// What to do if it fails.
     pub on_error: OnError,
-    /// Bytes of the body that it wants in memory; none when it does not look at the body.
+    /// Largest body to buffer for the hook, in bytes; None if it does not use the body.
     pub body: Option<u64>,
-    /// Time that a call may keep a worker busy, on the whole: a hook that is over it is moved off the workers. None: never.
+    /// Time that calls may keep a worker busy on average; a hook that exceeds it is moved off the workers. None
+    /// disables this.
     pub budget: Option<Seconds>,
 }
 
@@ -45,11 +46,11 @@ pub enum On {
     Request,
     /// Before the response is sent.
     Response,
-    /// Around both: it is given a function that passes the request on and comes back with the response.
+    /// Around both: the hook calls a function that forwards the request and returns the response.
     Around,
-    /// While the response's body passes: it is given the pieces, and gives others.
+    /// While the response body passes: the hook gets its pieces and returns others.
     Chunks,
-    /// The same by events, for `text/event-stream` only.
+    /// Like `Chunks`, but by events; for `text/event-stream` only.
     Events,
 }
 
@@ -57,112 +58,112 @@ pub enum On {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Run {
-    /// A function, on the worker.
+    /// A plain function on the worker.
     Worker,
-    /// A coroutine, driven on the worker; if it is ever suspended it goes on on the loop.
+    /// A coroutine on the worker; once suspended it continues on the loop.
     Coroutine,
-    /// A coroutine, on an asyncio loop of the hooks' own.
+    /// A coroutine on an asyncio loop of its own thread.
     Loop,
-    /// A function, on a pool of threads.
+    /// A plain function on a pool of threads.
     Pool,
 }
 
-/// What a failure of a hook means.
+/// What to do if a hook fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnError {
-    /// The exchange fails (500).
+    /// Fail the exchange (500).
     Fail,
-    /// The exchange goes on without it.
+    /// Continue without the hook.
     Skip,
 }
 
-/// Gives routes their hooks, and worker threads what hooks need there.
+/// Provides the hooks of routes, and sets up worker threads for hooks.
 pub trait HookSource: Send + Sync {
-    /// The hooks of the route called `route`, ready to be called. Problems carry paths relative to the policy's settings.
+    /// Compiles the hooks of `route`. Problems have paths relative to the policy's settings.
     fn compile(&self, route: &str, params: &[Box<str>], calls: &[HookCall]) -> Result<Arc<dyn Hooks>, Vec<Problem>>;
 
-    /// Runs the life of a worker thread.
-    fn live(&self, life: &mut (dyn FnMut() + Send)) {
-        life();
+    /// Runs a worker thread, with whatever setup hooks need around it.
+    fn run_worker(&self, run: &mut (dyn FnMut() + Send)) {
+        run();
     }
 }
 
 /// The hooks of one route.
 pub trait Hooks: Send + Sync {
-    /// Calls the hooks that see requests, up to the first that answers, fails or has to be waited for.
+    /// Calls the request hooks, up to the first that answers, fails or must be awaited.
     fn on_request(&self, exchange: &mut Exchange) -> Step;
 
-    /// Calls the hooks that see responses.
+    /// Calls the response hooks.
     fn on_response(&self, exchange: &mut Exchange) -> Step;
 
-    /// Goes on after a wait: the hook is done if `in_time`, and has taken too long otherwise.
+    /// Continues after a wait: `in_time` tells whether the hook has finished or timed out.
     fn resume(&self, exchange: &mut Exchange, in_time: bool) -> Step;
 
-    /// Whether there are hooks that see responses.
+    /// Returns true if there are response hooks.
     fn sees_responses(&self) -> bool;
 
-    /// What the body of the response that is relayed now passes outside the worker, if anything.
+    /// Returns the stream through which the response body passes outside the worker, if there are hooks for it.
     fn stream(&self, exchange: &mut Exchange) -> Option<Box<dyn HookStream>>;
 }
 
-/// A body on its way through hooks that see it piece by piece. It takes no more than it can hold.
+/// A body that passes through hooks piece by piece, with backpressure.
 pub trait HookStream: Send {
-    /// Whether it takes a piece now; otherwise the task is woken when it does.
+    /// Ready when it accepts a piece.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
-    /// Takes a piece. With `end` nothing more comes.
+    /// Accepts a piece; `end` marks the last.
     fn push(&mut self, piece: &[u8], end: bool);
 
-    /// Appends a piece that has come out. False: nothing more comes. An error: the hook has failed.
+    /// Appends the next piece of output. Returns false at the end, and an error if the hook has failed.
     fn poll_pull(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Result<bool, HookFailed>>;
 }
 
-/// The hook that changes a body has failed in the middle of it.
+/// A hook failed in the middle of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HookFailed;
 
-/// What a call of hooks has come to.
+/// The result of calling hooks.
 pub enum Step {
-    /// All were called, and let the exchange pass.
+    /// All hooks were called and the exchange continues.
     Continue,
-    /// One answers.
+    /// A hook answered.
     Answer(Box<Answer>),
-    /// One failed, and that ends the exchange.
+    /// A hook failed, which ends the exchange.
     Reject(Box<Rejection>),
-    /// One is at work outside the worker. Dropping `until` tells it that nobody waits any more.
+    /// A hook runs outside the worker. Dropping `until` tells it that nobody waits any more.
     Wait {
-        /// Ready when it is done.
+        /// Ready when the hook is done.
         until: Pin<Box<dyn Future<Output = ()>>>,
-        /// How long it may take.
-        patience: Duration,
+        /// How long to wait.
+        timeout: Duration,
     },
 }
 
-/// What hooks know of an exchange, and keep between their calls.
+/// The hooks' state of one exchange.
 #[derive(Default)]
 pub struct HookVisit {
-    /// Whether the exchange has met any.
-    met: bool,
-    /// The hooks' own.
+    /// True once the exchange has hooks.
+    used: bool,
+    /// The hooks' own data.
     pub session: Option<Box<dyn Any + Send>>,
     /// Name of the service that a hook has chosen.
     pub service: Option<Box<str>>,
-    /// Whether a hook has set the path.
+    /// True if a hook has set the path.
     pub path_set: bool,
-    /// The body of the request, where a hook wants to see it.
+    /// The request body, if a hook wants it.
     pub request_body: Option<Arc<[u8]>>,
-    /// The body of the response, where it is in memory or a hook has set it.
+    /// The response body, if it is buffered or a hook has set it.
     pub response_body: Option<Arc<[u8]>>,
-    /// Whether a hook has set the response's body.
+    /// True if a hook has set the response body.
     pub body_set: bool,
-    /// What the response's body passes outside the worker.
+    /// The stream through which the response body passes outside the worker.
     pub stream: Option<Box<dyn HookStream>>,
 }
 
 impl FeatureMemory for HookVisit {
     fn reset(&mut self) {
-        if self.met {
+        if self.used {
             *self = Self::default();
         }
     }
@@ -179,61 +180,63 @@ impl std::fmt::Debug for HookVisit {
 }
 
 impl Exchange {
-    /// What hooks know of it; none while it has met none.
+    /// Returns the hooks' state, or None for an exchange without hooks.
     #[inline]
     pub fn hooks(&self) -> Option<&HookVisit> {
-        self.slots.get::<HookVisit>().filter(|visit| visit.met)
+        self.slots.get::<HookVisit>().filter(|visit| visit.used)
     }
 
-    /// The same, to be changed.
+    /// Returns the hooks' state for changing, or None for an exchange without hooks.
     #[inline]
     pub fn hooks_mut(&mut self) -> Option<&mut HookVisit> {
-        self.slots.get_mut::<HookVisit>().filter(|visit| visit.met)
+        self.slots.get_mut::<HookVisit>().filter(|visit| visit.used)
     }
 
-    /// The same, for hooks that it meets now.
-    pub fn meet_hooks(&mut self) -> &mut HookVisit {
+    /// Returns the hooks' state, and creates it on first use.
+    pub fn hook_visit(&mut self) -> &mut HookVisit {
         let visit = self.slots.get_or_default::<HookVisit>();
-        visit.met = true;
+        visit.used = true;
         visit
     }
 
-    /// A copy for hooks that run outside the worker: they see all that is to be seen and make their changes there.
+    /// Returns a copy for hooks that run outside the worker. It takes over everything that hooks can change;
+    /// [`Self::attach`] brings it back.
     #[must_use]
-    pub fn lend(&mut self) -> Box<Self> {
-        let mut lent = Box::new(Self::new(0));
-        lent.request.buffer.extend_from_slice(&self.request.buffer[..self.request.head.len]);
-        lent.request.head.clone_from(&self.request.head);
-        lent.request.framing = self.request.framing;
-        lent.request.target.clone_from(&self.request.target);
-        lent.request.host.clone_from(&self.request.host);
-        lent.request.host_len = self.request.host_len;
+    pub fn detach(&mut self) -> Box<Self> {
+        let mut detached = Box::new(Self::new(0));
+        detached.request.buffer.extend_from_slice(&self.request.buffer[..self.request.head.len]);
+        detached.request.head.clone_from(&self.request.head);
+        detached.request.framing = self.request.framing;
+        detached.request.target.clone_from(&self.request.target);
+        detached.request.host.clone_from(&self.request.host);
+        detached.request.host_len = self.request.host_len;
         (
-            lent.request.origin.peer,
-            lent.request.origin.peer_trusted,
-            lent.request.origin.client,
-            lent.request.origin.secure,
+            detached.request.origin.peer,
+            detached.request.origin.peer_trusted,
+            detached.request.origin.client,
+            detached.request.origin.secure,
         ) = (
             self.request.origin.peer,
             self.request.origin.peer_trusted,
             self.request.origin.client,
             self.request.origin.secure,
         );
-        lent.request.id.clone_from(&self.request.id);
-        lent.route = self.route;
-        lent.request.params.clone_from(&self.request.params);
-        lent.response.buffer.extend_from_slice(&self.response.buffer[..self.response.head.len]);
-        lent.response.head.clone_from(&self.response.head);
-        (lent.times.started, lent.times.now, lent.times.wall) = (self.times.started, self.times.now, self.times.wall);
-        self.trade(&mut lent);
-        lent
+        detached.request.id.clone_from(&self.request.id);
+        detached.route = self.route;
+        detached.request.params.clone_from(&self.request.params);
+        detached.response.buffer.extend_from_slice(&self.response.buffer[..self.response.head.len]);
+        detached.response.head.clone_from(&self.response.head);
+        (detached.times.started, detached.times.now, detached.times.wall) =
+            (self.times.started, self.times.now, self.times.wall);
+        self.swap_mutable(&mut detached);
+        detached
     }
 
-    /// A copy for hooks that can only look.
+    /// Returns a read-only copy for hooks.
     #[must_use]
-    pub fn shown(&mut self) -> Box<Self> {
-        let mut copy = self.lend();
-        self.trade(&mut copy);
+    pub fn detach_snapshot(&mut self) -> Box<Self> {
+        let mut copy = self.detach();
+        self.swap_mutable(&mut copy);
         copy.request.forward_path.clone_from(&self.request.forward_path);
         copy.request.forward_query.clone_from(&self.request.forward_query);
         copy.request.edits.clone_from(&self.request.edits);
@@ -243,16 +246,16 @@ impl Exchange {
         copy
     }
 
-    /// Takes over what hooks have changed.
-    pub fn take_back(&mut self, lent: &mut Self) {
-        if self.response.status != lent.response.status {
-            self.response.head.reason = lent.response.head.reason;
+    /// Takes over what hooks have changed in a copy made by [`Self::detach`].
+    pub fn attach(&mut self, detached: &mut Self) {
+        if self.response.status != detached.response.status {
+            self.response.head.reason = detached.response.head.reason;
         }
-        self.trade(lent);
+        self.swap_mutable(detached);
     }
 
-    /// Exchanges with `other` all that hooks can change.
-    fn trade(&mut self, other: &mut Self) {
+    /// Swaps everything that hooks can change with `other`.
+    fn swap_mutable(&mut self, other: &mut Self) {
         use std::mem::swap;
         swap(&mut self.request.forward_path, &mut other.request.forward_path);
         swap(&mut self.request.forward_query, &mut other.request.forward_query);

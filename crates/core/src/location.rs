@@ -1,8 +1,9 @@
-//! Addresses in answers: what an instance says of itself, put as its client knows it (RFC 9110 sections 8.7 and 10.2.2;
-//! `Refresh` as the HTML standard reads it).
+//! Rewrites addresses in responses: an instance names itself, the client must see the gateway (RFC 9110 sections 8.7
+//! and 10.2.2; `Refresh` as the HTML standard reads it).
 //!
-//! An instance knows the Host that it was sent, its own address, and a path from which a prefix may have been stripped. A field that
-//! names one of these addresses, or only a path, gets the client's scheme, host and port, and the prefix. What leads elsewhere stays.
+//! An instance knows the Host that it was sent, its own address, and a path that may lack a stripped prefix. A field
+//! that names one of these addresses, or only a path, gets the client's scheme, host and port, and the prefix. Other
+//! addresses stay.
 
 use std::sync::Arc;
 
@@ -15,61 +16,62 @@ use crate::exchange::slots::{Feature, FeatureMemory, FeatureSlot};
 use crate::request::forwarding;
 use crate::service::{Instance, ServiceState};
 
-/// Fields that hold an address.
+/// Fields that contain an address.
 const NAMES: [Name; 3] = [Name::Location, Name::ContentLocation, Name::Refresh];
-/// The same as a set.
+/// [`NAMES`] as a set.
 pub const FIELDS: NameSet = NameSet::of(&NAMES);
 
-/// How an instance was asked, as far as its answer may show it.
+/// How an instance was asked, as far as its response may reveal it.
 #[derive(Debug)]
 pub struct Asked {
     service: Arc<str>,
-    /// The Host that it was sent.
+    /// The Host field that it was sent.
     host: HostPort,
-    /// Its own address.
+    /// The instance's own address.
     instance: HostPort,
-    /// Whether it was asked over TLS.
+    /// True if it was asked over TLS.
     secure: bool,
-    /// What was stripped off the path.
+    /// The prefix stripped from the path.
     prefix: Box<[u8]>,
-    /// The prefix that it was told of, which may have more in front.
-    announced: Box<[u8]>,
+    /// The X-Forwarded-Prefix that it was sent, which may begin with the prefix of another proxy.
+    forwarded_prefix: Box<[u8]>,
 }
 
 impl Asked {
-    /// How `instance` of the service called `service` is asked for the request in `exchange`, with this Host.
+    /// Records how `instance` of `service` is asked for the request in `exchange`, with this Host.
     pub fn new(exchange: &Exchange, service: &Arc<str>, instance: &Instance, host: &[u8]) -> Self {
-        let announced = exchange.request.edits.get(Name::XForwardedPrefix.as_str().as_bytes()).unwrap_or_default();
+        let forwarded_prefix =
+            exchange.request.edits.get(Name::XForwardedPrefix.as_str().as_bytes()).unwrap_or_default();
         Self {
             service: Arc::clone(service),
             host: HostPort::read(host).unwrap_or_default(),
             instance: HostPort::read(instance.authority().as_bytes()).unwrap_or_default(),
             secure: instance.is_secure(),
             prefix: forwarding::stripped(exchange).into(),
-            announced: announced.into(),
+            forwarded_prefix: forwarded_prefix.into(),
         }
     }
 
-    /// Name of the instance's service.
+    /// Returns the name of the instance's service.
     pub fn service(&self) -> &str {
         &self.service
     }
 
-    /// Bytes of memory.
+    /// Memory size in bytes.
     pub(crate) fn weight(&self) -> usize {
-        let texts = self.host.text.len() + self.instance.text.len() + self.prefix.len() + self.announced.len();
+        let texts = self.host.text.len() + self.instance.text.len() + self.prefix.len() + self.forwarded_prefix.len();
         size_of::<Self>() + texts
     }
 
-    /// Whether an address is where the instance was asked, or another instance of `service`.
+    /// Returns true if an address is the one that was asked, or another instance of `service`.
     ///
-    /// Services that are told of the client's TLS say `https` of what they hear without it: a port that is not said stays unsaid.
-    /// Others put the port that they listen on behind the name in Host.
-    fn is_at(&self, address: &HostPort, secure: bool, service: Option<&ServiceState>) -> bool {
+    /// Services that know of the client's TLS write `https` although they are asked without it; a default port stays a
+    /// default port. Others append the port that they listen on to the name in Host.
+    fn is_own_address(&self, address: &HostPort, secure: bool, service: Option<&ServiceState>) -> bool {
         let port = address.port(secure);
         if address.host() == self.host.host()
             && (port == self.host.port(self.secure)
-                || address.unusual_port(secure) == self.host.unusual_port(self.secure)
+                || address.non_default_port(secure) == self.host.non_default_port(self.secure)
                 || port == self.instance.port(self.secure))
         {
             return true;
@@ -80,11 +82,11 @@ impl Asked {
     }
 }
 
-/// How the instance was asked whose response an exchange has, where that has fields which name addresses.
+/// How the instance was asked, if its response has fields that name addresses.
 #[derive(Debug, Default)]
-struct Noted(Option<Arc<Asked>>);
+struct RecordedAsked(Option<Arc<Asked>>);
 
-impl FeatureMemory for Noted {
+impl FeatureMemory for RecordedAsked {
     fn reset(&mut self) {
         self.0 = None;
     }
@@ -94,27 +96,28 @@ impl FeatureMemory for Noted {
     }
 }
 
-impl Feature for Noted {
+impl Feature for RecordedAsked {
     const POSITION: FeatureSlot = FeatureSlot::Location;
 }
 
 impl Exchange {
-    /// How the instance was asked, where its response has fields that name addresses.
+    /// Returns how the instance was asked, if its response has fields that name addresses.
     pub fn asked(&self) -> Option<&Arc<Asked>> {
-        self.slots.get::<Noted>().and_then(|noted| noted.0.as_ref())
+        self.slots.get::<RecordedAsked>().and_then(|recorded| recorded.0.as_ref())
     }
 
-    /// Notes how the instance was asked.
-    pub fn note_asked(&mut self, asked: Arc<Asked>) {
-        self.slots.get_or_default::<Noted>().0 = Some(asked);
+    /// Records how the instance was asked.
+    pub fn set_asked(&mut self, asked: Arc<Asked>) {
+        self.slots.get_or_default::<RecordedAsked>().0 = Some(asked);
     }
 }
 
-/// Has the response in `exchange` name addresses as the client knows them. `service`: the one that was [`Asked`], if it is still there.
-pub fn readdress(exchange: &mut Exchange, service: Option<&ServiceState>) {
+/// Rewrites the addresses in the response in `exchange` to those that the client knows. `service` is the service that
+/// was [`Asked`], if it still exists.
+pub fn rewrite(exchange: &mut Exchange, service: Option<&ServiceState>) {
     let Some(asked) = exchange.asked().cloned() else { return };
     let client = PublicAddress::of(exchange);
-    let put = Put { asked: &asked, service, client: &client };
+    let rewriter = Rewriter { asked: &asked, service, client: &client };
     let Exchange { response: Response { head: response, buffer: buf, options, edits, .. }, .. } = exchange;
     for name in NAMES {
         let text = name.as_str();
@@ -122,53 +125,57 @@ pub fn readdress(exchange: &mut Exchange, service: Option<&ServiceState>) {
             continue;
         }
         let values: Vec<&[u8]> = response.fields.values(buf, text).collect();
-        let put: Vec<Option<Vec<u8>>> = values.iter().map(|value| put.field(name, value)).collect();
-        if put.iter().any(Option::is_some) {
-            replace(edits, name, values.iter().zip(&put).map(|(value, put)| put.as_deref().unwrap_or(value)));
+        let rewritten: Vec<Option<Vec<u8>>> = values.iter().map(|value| rewriter.field(name, value)).collect();
+        if rewritten.iter().any(Option::is_some) {
+            replace(
+                edits,
+                name,
+                values.iter().zip(&rewritten).map(|(value, rewritten)| rewritten.as_deref().unwrap_or(value)),
+            );
         }
     }
 }
 
-/// Takes back what [`readdress`] has written: the response in `exchange` is not sent.
-pub fn forget(exchange: &mut Exchange) {
-    if exchange.slots.get_mut::<Noted>().and_then(|noted| noted.0.take()).is_some() {
+/// Undoes [`rewrite`]: the response in `exchange` is not sent.
+pub fn undo(exchange: &mut Exchange) {
+    if exchange.slots.get_mut::<RecordedAsked>().and_then(|recorded| recorded.0.take()).is_some() {
         for name in NAMES {
             exchange.response.edits.remove_known(name);
         }
     }
 }
 
-/// Makes `values` all lines of a field.
+/// Replaces all lines of a field by `values`.
 fn replace<'v>(edits: &mut Edits, name: Name, values: impl Iterator<Item = &'v [u8]>) {
     edits.remove_known(name);
     for value in values {
-        // Cannot be refused: made of what came in a field, of a host and of a path.
+        // Cannot fail: made of a field value, a host and a path.
         let _ = edits.append(name.as_str().as_bytes(), value);
     }
 }
 
-/// Scheme, host and port as the client knows them: what a trusted proxy says of them, or else the request itself.
+/// Scheme, host and port as the client knows them: from a trusted proxy, or else from the request itself.
 #[derive(Debug, Default)]
 struct PublicAddress {
     secure: bool,
-    /// None for a client of HTTP/1.0 that names no host.
+    /// None for an HTTP/1.0 client that sends no Host.
     authority: Option<HostPort>,
 }
 
 impl PublicAddress {
     fn of(exchange: &Exchange) -> Self {
-        // Of several values the last: that is what the nearest proxy says.
-        let told = |name| {
+        // The last of several values comes from the nearest proxy.
+        let forwarded = |name| {
             let value = exchange.request.values(name).last().filter(|_| exchange.request.origin.peer_trusted)?;
             value.rsplit(|byte| *byte == b',').next().map(<[u8]>::trim_ascii)
         };
-        let secure = match told("x-forwarded-proto").map(<[u8]>::to_ascii_lowercase).as_deref() {
+        let secure = match forwarded("x-forwarded-proto").map(<[u8]>::to_ascii_lowercase).as_deref() {
             Some(b"https") => true,
             Some(b"http") => false,
             _ => exchange.request.origin.secure,
         };
         let authority =
-            told("x-forwarded-host").and_then(HostPort::read).or_else(|| HostPort::read(&exchange.request.host));
+            forwarded("x-forwarded-host").and_then(HostPort::read).or_else(|| HostPort::read(&exchange.request.host));
         Self { secure, authority }
     }
 
@@ -177,7 +184,7 @@ impl PublicAddress {
     }
 }
 
-/// A host and perhaps a port, in canonical form.
+/// A host with an optional port, in canonical form.
 #[derive(Debug, Default)]
 struct HostPort {
     text: Box<[u8]>,
@@ -196,38 +203,38 @@ impl HostPort {
         &self.text[..self.host]
     }
 
-    /// Whether its host is `host`, which has no brackets.
+    /// Returns true if its host is `host`, which has no brackets.
     fn is_host(&self, host: &str) -> bool {
         let own = self.host();
         let own = own.strip_prefix(b"[").and_then(|own| own.strip_suffix(b"]")).unwrap_or(own);
         own == host.strip_suffix('.').unwrap_or(host).as_bytes()
     }
 
-    /// The port that is said, or the usual one.
+    /// Returns the explicit port, or the default.
     fn port(&self, secure: bool) -> u16 {
         let said = self.text.get(self.host + 1..).and_then(|port| std::str::from_utf8(port).ok()?.parse().ok());
-        said.unwrap_or_else(|| Self::usual_port(secure))
+        said.unwrap_or_else(|| Self::default_port(secure))
     }
 
-    /// The port, unless it is the usual one.
-    fn unusual_port(&self, secure: bool) -> Option<u16> {
-        Some(self.port(secure)).filter(|port| *port != Self::usual_port(secure))
+    /// Returns the port unless it is the default.
+    fn non_default_port(&self, secure: bool) -> Option<u16> {
+        Some(self.port(secure)).filter(|port| *port != Self::default_port(secure))
     }
 
-    fn usual_port(secure: bool) -> u16 {
+    fn default_port(secure: bool) -> u16 {
         if secure { 443 } else { 80 }
     }
 }
 
-/// How addresses are put.
-struct Put<'a> {
+/// Rewrites addresses.
+struct Rewriter<'a> {
     asked: &'a Asked,
     service: Option<&'a ServiceState>,
     client: &'a PublicAddress,
 }
 
-impl Put<'_> {
-    /// The value of a field put anew; nothing if it stays.
+impl Rewriter<'_> {
+    /// Returns the rewritten value of a field, or None if it stays.
     fn field(&self, name: Name, value: &[u8]) -> Option<Vec<u8>> {
         if name != Name::Refresh {
             return self.reference(value);
@@ -236,7 +243,7 @@ impl Put<'_> {
         self.reference(address).map(|address| [before, &address, behind].concat())
     }
 
-    /// A reference (RFC 3986 section 4.1) put anew; nothing if it stays.
+    /// Returns a rewritten reference (RFC 3986 section 4.1), or None if it stays.
     fn reference(&self, text: &[u8]) -> Option<Vec<u8>> {
         let mut out = Vec::with_capacity(text.len() + 64);
         match Reference::read(text)? {
@@ -247,14 +254,14 @@ impl Put<'_> {
                 self.write_path(path, &mut out);
             }
             Reference::Network { authority, rest } => {
-                // Its scheme is the client's, of which the instance may have been told.
+                // Its scheme is the client's, which the instance may know.
                 let at = [self.asked.secure, self.client.secure];
-                at.iter().find(|secure| self.asked.is_at(&authority, **secure, self.service))?;
+                at.iter().find(|secure| self.asked.is_own_address(&authority, **secure, self.service))?;
                 self.write_origin(None, &authority, &mut out);
                 self.write_path(rest, &mut out);
             }
             Reference::Absolute { secure, authority, rest } => {
-                if !self.asked.is_at(&authority, secure, self.service) {
+                if !self.asked.is_own_address(&authority, secure, self.service) {
                     return None;
                 }
                 self.write_origin(Some(secure), &authority, &mut out);
@@ -264,10 +271,10 @@ impl Put<'_> {
         Some(out)
     }
 
-    /// Writes the client's scheme, if there was one, and authority.
+    /// Writes the client's scheme, if the reference had one, and authority.
     fn write_origin(&self, secure: Option<bool>, said: &HostPort, out: &mut Vec<u8>) {
         let Some(authority) = &self.client.authority else { return };
-        // A service that hears no TLS and is told of none, and leads to TLS, means it.
+        // An `https` reference is a deliberate upgrade if neither the instance nor the client uses TLS.
         let upgrades = secure == Some(true) && !self.asked.secure && !self.client.secure;
         if secure.is_some() {
             out.extend_from_slice(PublicAddress::scheme(self.client.secure || upgrades));
@@ -278,10 +285,10 @@ impl Put<'_> {
         out.extend_from_slice(if stays { &said.text } else { &authority.text });
     }
 
-    /// Writes what follows the authority, behind the prefix.
+    /// Writes the prefix and what follows the authority.
     fn write_path(&self, rest: &[u8], out: &mut Vec<u8>) {
         let prefix = self.missing_prefix(rest);
-        // Without an authority in front a path begins with one slash: behind two of them a host would be read.
+        // Without an authority, the path must begin with a single slash: after two of them a host would be read.
         if out.is_empty() && prefix.is_empty() && matches!(rest, [b'/', b'/' | b'\\', ..]) {
             out.extend_from_slice(b"/.");
         }
@@ -292,14 +299,14 @@ impl Put<'_> {
         out.extend_from_slice(rest);
     }
 
-    /// The prefix, unless `path` begins with it or with the one that the instance was told of.
+    /// Returns the prefix, unless `path` begins with it or with the one that the instance was sent.
     fn missing_prefix(&self, path: &[u8]) -> &[u8] {
-        let Asked { prefix, announced, .. } = self.asked;
+        let Asked { prefix, forwarded_prefix, .. } = self.asked;
         let has = |prefix: &[u8]| {
             let rest = path.strip_prefix(prefix).filter(|_| !prefix.is_empty());
             rest.is_some_and(|rest| rest.first().is_none_or(|byte| b"/?#;".contains(byte)))
         };
-        if has(prefix) || has(announced) { b"" } else { prefix }
+        if has(prefix) || has(forwarded_prefix) { b"" } else { prefix }
     }
 }
 
@@ -314,7 +321,7 @@ enum Reference<'v> {
 }
 
 impl<'v> Reference<'v> {
-    /// Nothing for a reference that is relative to another path, has another scheme, or no valid host.
+    /// Returns None for a reference that is relative to another path, has another scheme, or no valid host.
     fn read(text: &'v [u8]) -> Option<Self> {
         for (scheme, secure) in [(&b"http://"[..], false), (b"https://", true)] {
             if let Some((start, rest)) = text.split_at_checked(scheme.len())
@@ -335,11 +342,11 @@ impl<'v> Reference<'v> {
     }
 }
 
-/// The authority at the start of `text`, without the user in it, and what follows.
+/// Splits off the authority at the start of `text`, without its user.
 fn authority(text: &[u8]) -> Option<(HostPort, &[u8])> {
     let end = text.iter().position(|byte| b"/?#".contains(byte)).unwrap_or(text.len());
     let (said, rest) = text.split_at(end);
-    // Browsers read `\` as `/`: the host would end elsewhere.
+    // Browsers read `\` as `/`, so the host would end elsewhere.
     if said.contains(&b'\\') {
         return None;
     }
@@ -347,8 +354,8 @@ fn authority(text: &[u8]) -> Option<(HostPort, &[u8])> {
     HostPort::read(host).map(|authority| (authority, rest))
 }
 
-/// The address in the value of `Refresh`, and what stands before and behind it: `5; url=/x`, with quotes or without, as the HTML
-/// standard has it ("shared declarative refresh steps").
+/// Splits the value of `Refresh` into what precedes the address, the address, and what follows: `5; url=/x`, with or
+/// without quotes, as in the HTML standard ("shared declarative refresh steps").
 fn refresh(value: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let blank = |byte: &u8| byte.is_ascii_whitespace();
     let skip = |from: usize, what: &dyn Fn(&u8) -> bool| {

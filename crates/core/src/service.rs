@@ -1,5 +1,5 @@
-//! A service at run time: its instances, and every decision about which of them an exchange goes to, whether it may go
-//! at all and what its outcome means. Shared by all workers; nothing here waits, reads a clock or opens a socket.
+//! A service at run time: its instances, and every decision about which instance an exchange goes to, whether it is
+//! admitted, and what its outcome means. Shared by all workers; nothing here waits, reads a clock or opens a socket.
 
 mod admission;
 mod affinity;
@@ -39,16 +39,16 @@ pub use instance::Instance;
 pub use outcome::AttemptOutcome;
 pub use pick::{PickInput, Picked, SuspendedPick, Unavailable};
 
-/// Most instances of one service.
+/// Largest number of instances of one service.
 pub const MAX_INSTANCES: usize = 4096;
 
-/// A service in force. It is built anew for every plan; what must outlive a reload is shared with its predecessor.
+/// An active service. Each plan builds it anew; state that must survive a reload is shared with its predecessor.
 #[derive(Debug)]
 pub struct ServiceState {
     name: Box<str>,
     slots: Box<[InstanceSlot]>,
     balancer: Balancer,
-    /// Flags of instances that this plan heeds.
+    /// Instance flags that this plan respects.
     mask: u32,
     ramp: Option<Duration>,
     rules: Option<BreakerRules>,
@@ -63,14 +63,14 @@ pub struct ServiceState {
     shared: Arc<ServiceShared>,
 }
 
-/// What a service hands over at a reload, besides its instances.
+/// State that a service keeps over a reload, besides its instances.
 #[derive(Debug)]
 struct ServiceShared {
     cursor: AtomicU64,
     breaker: Breaker,
     budget: RetryAllowance,
     gate: Gate,
-    /// Held while the health of an instance changes, so that the bound on ejections holds.
+    /// Held while the health of an instance changes, so that the limit on ejections holds.
     changing: parking_lot::Mutex<()>,
 }
 
@@ -87,17 +87,17 @@ impl ServiceShared {
 }
 
 impl ServiceState {
-    /// Its name.
+    /// Name of the service.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its instances by position.
+    /// Instances by position.
     pub fn instances(&self) -> impl ExactSizeIterator<Item = &Arc<Instance>> {
         self.slots.iter().map(|slot| &slot.instance)
     }
 
-    /// The rules of the breaker of the service and of those of its instances; at most one of the two.
+    /// Breaker rules of the service and of its instances; at most one of the two is set.
     fn rules(&self) -> (Option<&BreakerRules>, Option<&BreakerRules>) {
         match &self.rules {
             Some(rules) if rules.scope == BreakerScope::Service => (Some(rules), None),
@@ -110,14 +110,14 @@ impl ServiceState {
         if self.rules().1.is_some() { &self.slots[index].instance.breaker } else { &self.shared.breaker }
     }
 
-    /// What the request in `exchange` says about the instance that it should go to.
+    /// Returns what the request in `exchange` says about the instance to pick.
     #[inline]
-    pub fn tie(&self, exchange: &Exchange) -> AffinityKey {
-        self.affinity.tie(exchange)
+    pub fn affinity_key(&self, exchange: &Exchange) -> AffinityKey {
+        self.affinity.affinity_key(exchange)
     }
 
-    /// Appends the value of Set-Cookie that ties the client to the instance with `id`, which is [`Picked::sticky`].
-    /// Scripts and other sites do not get at it; `secure` keeps it off unencrypted connections.
+    /// Appends the value of a Set-Cookie that binds the client to the instance with `id`, which is [`Picked::sticky`].
+    /// Scripts and other sites cannot read it; `secure` keeps it off unencrypted connections.
     pub fn write_cookie(&self, id: u64, secure: bool, out: &mut Vec<u8>) {
         self.affinity.write_cookie(id, secure, out);
     }

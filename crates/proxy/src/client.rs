@@ -128,13 +128,13 @@ impl Client {
                             self.written += n as u64;
                             delivery.send(n);
                             if delivery.is_waiting() {
-                                delivery.go_on(clock::now());
+                                delivery.stop_waiting(clock::now());
                             }
                         }
                         Poll::Ready(_) => return Poll::Ready(false),
                         Poll::Pending => {
                             let now = clock::now();
-                            delivery.wait(now);
+                            delivery.start_waiting(now);
                             if let Some(due) = delivery.due(now, patience, || self.socket.unacknowledged()) {
                                 deadline.set(due);
                             }

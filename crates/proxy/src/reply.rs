@@ -57,7 +57,7 @@ impl Reply<'_> {
     pub(crate) fn own(answer: Answer, exchange: &mut Exchange) -> Self {
         exchange.response.status = answer.status;
         exchange.response.body_length = Some(answer.body.len() as u64);
-        location::forget(exchange);
+        location::undo(exchange);
         exchange.clear_response();
         for (name, value) in &answer.headers {
             // The fields were validated where they were made. One that is refused nevertheless is left out.

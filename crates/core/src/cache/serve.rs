@@ -24,7 +24,7 @@ pub(super) fn serve(
     exchange.response.buffer.extend_from_slice(&entry.bytes);
     exchange.response.head.copy_from(&entry.head);
     if let Some(asked) = &entry.asked {
-        exchange.note_asked(Arc::clone(asked));
+        exchange.set_asked(Arc::clone(asked));
     }
     exchange.response.via = entry.via;
     // The gateway writes the reason phrase, since the status may change.

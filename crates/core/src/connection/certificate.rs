@@ -1,4 +1,4 @@
-//! What a certificate says about its subject (RFC 5280). It reads, and verifies nothing: that was done by TLS.
+//! Reads the subject of a certificate (RFC 5280). It verifies nothing: TLS has done that.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -16,11 +16,11 @@ pub struct Certificate {
     pub uris: Vec<String>,
     /// IP addresses among the alternative names.
     pub addresses: Vec<IpAddr>,
-    /// When it ends to be valid, since the Unix epoch.
+    /// End of its validity, since the Unix epoch.
     pub not_after: Duration,
 }
 
-/// Certificates have at most so many names that are looked at.
+/// Largest number of names that are read.
 const MOST_NAMES: usize = 1000;
 
 const INTEGER: u8 = 0x02;
@@ -38,11 +38,11 @@ const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 /// 2.5.29.17
 const ALTERNATIVE_NAMES: &[u8] = &[0x55, 0x1d, 0x11];
 
-/// DER (X.690), read from the front.
+/// A reader of DER (X.690).
 struct Der<'a>(&'a [u8]);
 
 impl<'a> Der<'a> {
-    /// The next element: its tag and content.
+    /// Reads the next element: its tag and content.
     fn next(&mut self) -> Option<(u8, &'a [u8])> {
         let (&tag, rest) = self.0.split_first()?;
         let (&first, rest) = rest.split_first()?;
@@ -59,19 +59,19 @@ impl<'a> Der<'a> {
         Some((tag, content))
     }
 
-    /// The content of the next element, which must have this tag.
+    /// Reads the content of the next element, which must have this tag.
     fn expect(&mut self, tag: u8) -> Option<&'a [u8]> {
         self.next().filter(|(found, _)| *found == tag).map(|(_, content)| content)
     }
 
-    /// The content of the next element if it has this tag.
+    /// Reads the content of the next element if it has this tag.
     fn maybe(&mut self, tag: u8) -> Option<&'a [u8]> {
         if self.0.first() == Some(&tag) { self.expect(tag) } else { None }
     }
 }
 
 impl Certificate {
-    /// Reads a certificate in DER. `None` if it is none.
+    /// Parses a certificate in DER.
     pub fn parse(der: &[u8]) -> Option<Self> {
         let mut signed = Der(Der(der).expect(SEQUENCE)?);
         let mut body = Der(signed.expect(SEQUENCE)?);
@@ -143,7 +143,7 @@ fn common_name(subject: &[u8]) -> Option<String> {
     Some(found)
 }
 
-/// A text that can be compared and written into a field.
+/// Accepts a text that can be compared and written into a field.
 fn text(content: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(content).ok()?;
     (!text.chars().any(char::is_control)).then(|| text.to_owned())
@@ -156,7 +156,8 @@ fn address(content: &[u8]) -> Option<IpAddr> {
     <[u8; 16]>::try_from(content).ok().map(|bytes| Ipv6Addr::from(bytes).into())
 }
 
-/// `YYMMDDHHMMSSZ` or `YYYYMMDDHHMMSSZ` (RFC 5280 section 4.1.2.5), since the Unix epoch; 0 for anything before it.
+/// Parses `YYMMDDHHMMSSZ` or `YYYYMMDDHHMMSSZ` (RFC 5280 section 4.1.2.5) as time since the Unix epoch; earlier times
+/// become 0.
 fn time(kind: u8, content: &[u8]) -> Option<Duration> {
     let digits = content.strip_suffix(b"Z")?;
     let number = |at: usize, length: usize| {
@@ -175,7 +176,8 @@ fn time(kind: u8, content: &[u8]) -> Option<Duration> {
     Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
 }
 
-/// Days since the Unix epoch, in the Gregorian calendar; March is taken for the first month, so that leap days come last.
+/// Returns the days since the Unix epoch, in the Gregorian calendar; years begin in March here, so that leap days come
+/// last.
 fn days(year: i64, month: i64, day: i64) -> i64 {
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let leaps = year / 4 - year / 100 + year / 400;

@@ -1,41 +1,42 @@
-//! What an HTTP/2 client may do that costs the gateway something and itself nothing: counted against budgets that only
-//! time and useful work fill again.
+//! Limits what an HTTP/2 client can do that costs the gateway work and the client nothing. Budgets are refilled only by
+//! time and useful work.
 
 use pylae_http::frames::{END_HEADERS, END_STREAM, FrameHead, kind};
 
 use crate::clock::Instant;
 
-/// Frames that a byte sent to the client pays for: it answers what it gets with acknowledgements and larger windows.
+/// Sent bytes that pay for one idle frame: the client answers data with acknowledgements and window updates.
 const BYTES_PER_FRAME: u64 = 64;
-/// Frames that every sending pays for: small pieces are acknowledged as well as large ones.
+/// Idle frames that each write pays for: small pieces are acknowledged too.
 const FRAMES_PER_SEND: f64 = 16.0;
-/// Body bytes in a frame below which it is a crumb: a message of gRPC has at least as many, and a client's frame of WebSocket.
+/// A DATA frame with fewer body bytes is a crumb. A gRPC message has at least as many, and so has a client's WebSocket
+/// frame.
 const CRUMB: u32 = 5;
-/// Crumbs that are allowed for one idle frame: they carry something, if hardly more than a client needs to keep the gateway busy.
+/// Crumbs allowed for each idle frame: they carry data, if hardly more than a client needs to keep the gateway busy.
 const CRUMBS_PER_IDLE_FRAME: u32 = 64;
-/// Budgets that are used up are full again after so many seconds.
+/// Seconds in which an empty budget is refilled.
 const REFILL: f64 = 60.0;
 
-/// Bounds on what one connection may do.
+/// Limits of one connection.
 #[derive(Clone, Copy, Debug)]
 pub struct FloodLimits {
-    /// Streams that it may cancel at once.
+    /// Burst of streams that the client may reset.
     pub resets: u32,
-    /// Frames that it may send at once which carry neither a head nor body bytes; of those that carry hardly any, 64 times as many.
+    /// Burst of frames with neither a head nor body bytes; of frames with hardly any, 64 times as many.
     pub idle_frames: u32,
 }
 
-/// What one connection has done.
+/// Budgets of one connection.
 #[derive(Clone, Debug)]
 pub struct Flood {
     resets: FloodBudget,
     idle_frames: FloodBudget,
     crumbs: FloodBudget,
-    /// When a head began that is not complete yet.
+    /// When a head began that is still incomplete.
     head: Option<Instant>,
-    /// The frame that came last ends the head.
+    /// True if the last frame ends the head.
     ends_head: bool,
-    /// A budget is used up.
+    /// True once a budget is exhausted.
     breached: bool,
 }
 
@@ -47,7 +48,7 @@ struct FloodBudget {
 }
 
 impl Flood {
-    /// A connection that begins at `now`.
+    /// Creates the budgets of a connection that begins at `now`.
     pub fn new(limits: FloodLimits, now: Instant) -> Self {
         let budget = |most: u32| FloodBudget { most: f64::from(most), left: f64::from(most), last: now };
         Self {
@@ -60,64 +61,64 @@ impl Flood {
         }
     }
 
-    /// Takes in a frame that the client has begun to send. The one before is complete.
-    pub fn frame(&mut self, frame: FrameHead, now: Instant) {
-        self.complete();
+    /// Counts a frame that the client has begun to send. The frame before it is complete.
+    pub fn on_frame(&mut self, frame: FrameHead, now: Instant) {
+        self.on_frame_complete();
         let within = match frame.kind {
-            // A stream has one such frame.
+            // Each stream has only one such frame.
             kind::DATA if frame.flags & END_STREAM != 0 => true,
             kind::DATA if frame.length >= CRUMB => true,
-            kind::DATA if frame.length > 0 => self.crumbs.take(now),
+            kind::DATA if frame.length > 0 => self.crumbs.spend(now),
             kind::HEADERS => {
                 self.head = Some(now);
                 true
             }
-            kind::RST_STREAM => self.resets.take(now),
-            _ => self.idle_frames.take(now),
+            kind::RST_STREAM => self.resets.spend(now),
+            _ => self.idle_frames.spend(now),
         };
         self.ends_head = matches!(frame.kind, kind::HEADERS | kind::CONTINUATION) && frame.flags & END_HEADERS != 0;
         self.breached |= !within;
     }
 
-    /// Takes in that the frame that came last is complete.
-    pub fn complete(&mut self) {
+    /// Records that the last frame is complete.
+    pub fn on_frame_complete(&mut self) {
         if self.ends_head {
             self.head = None;
         }
     }
 
-    /// Takes in bytes that were sent to the client.
-    pub fn sent(&mut self, bytes: usize) {
+    /// Counts bytes sent to the client.
+    pub fn on_sent(&mut self, bytes: usize) {
         #[allow(clippy::cast_precision_loss)]
-        self.idle_frames.give((bytes as u64 / BYTES_PER_FRAME) as f64 + FRAMES_PER_SEND);
+        self.idle_frames.refill((bytes as u64 / BYTES_PER_FRAME) as f64 + FRAMES_PER_SEND);
     }
 
-    /// Takes in an exchange that was served to its end.
-    pub fn served(&mut self) {
-        self.resets.give(1.0);
+    /// Counts an exchange that was served completely.
+    pub fn on_served(&mut self) {
+        self.resets.refill(1.0);
     }
 
-    /// When the head began that the client has not completed yet.
+    /// Returns when the head began that is still incomplete.
     pub fn head_since(&self) -> Option<Instant> {
         self.head
     }
 
-    /// Whether the client has gone too far. It stays so.
+    /// Returns true once the client has exceeded a limit. It stays so.
     pub fn is_breached(&self) -> bool {
         self.breached
     }
 }
 
 impl FloodBudget {
-    fn take(&mut self, now: Instant) -> bool {
+    fn spend(&mut self, now: Instant) -> bool {
         let passed = now.since(self.last).as_secs_f64();
         self.last = self.last.max(now);
-        self.give(self.most * passed / REFILL);
+        self.refill(self.most * passed / REFILL);
         self.left -= 1.0;
         self.left >= 0.0
     }
 
-    fn give(&mut self, more: f64) {
+    fn refill(&mut self, more: f64) {
         self.left = (self.left + more).min(self.most);
     }
 }
@@ -131,12 +132,12 @@ mod tests {
     const LIMITS: FloodLimits = FloodLimits { resets: 10, idle_frames: 20 };
     const START: Instant = Instant::from_nanos(1);
 
-    fn frame(kind: u8, length: u32) -> FrameHead {
+    fn on_frame(kind: u8, length: u32) -> FrameHead {
         FrameHead { length, kind, flags: 0 }
     }
 
     fn after(flood: &mut Flood, count: usize, kind: u8, now: Instant) -> bool {
-        (0..count).for_each(|_| flood.frame(frame(kind, 0), now));
+        (0..count).for_each(|_| flood.on_frame(on_frame(kind, 0), now));
         flood.is_breached()
     }
 
@@ -155,12 +156,12 @@ mod tests {
     fn time_and_work_fill_budgets_again() {
         let mut flood = Flood::new(LIMITS, START);
         assert!(!after(&mut flood, 10, kind::RST_STREAM, START));
-        flood.served();
+        flood.on_served();
         assert!(!after(&mut flood, 1, kind::RST_STREAM, START));
         let later = START.saturating_add(Duration::from_secs(30));
         assert!(!after(&mut flood, 5, kind::RST_STREAM, later));
         assert!(!after(&mut flood, 20, 8, later));
-        flood.sent(64 * 4);
+        flood.on_sent(64 * 4);
         assert!(!after(&mut flood, 20, 8, later));
         assert!(after(&mut flood, 1, 8, later));
     }
@@ -169,31 +170,31 @@ mod tests {
     fn bodies_and_heads_are_free_and_a_head_is_timed_until_it_is_complete() {
         let mut flood = Flood::new(LIMITS, START);
         for _ in 0..1000 {
-            flood.frame(frame(kind::DATA, CRUMB), START);
-            flood.frame(FrameHead { length: 0, kind: kind::DATA, flags: END_STREAM }, START);
-            flood.frame(FrameHead { length: 9, kind: kind::HEADERS, flags: END_HEADERS }, START);
+            flood.on_frame(on_frame(kind::DATA, CRUMB), START);
+            flood.on_frame(FrameHead { length: 0, kind: kind::DATA, flags: END_STREAM }, START);
+            flood.on_frame(FrameHead { length: 9, kind: kind::HEADERS, flags: END_HEADERS }, START);
         }
         // The last one has been announced only.
         assert!(!flood.is_breached() && flood.head_since() == Some(START));
-        flood.complete();
+        flood.on_frame_complete();
         assert_eq!(flood.head_since(), None);
-        flood.frame(frame(kind::HEADERS, 9), START);
-        flood.complete();
-        flood.frame(frame(kind::CONTINUATION, 9), START.saturating_add(Duration::from_secs(1)));
+        flood.on_frame(on_frame(kind::HEADERS, 9), START);
+        flood.on_frame_complete();
+        flood.on_frame(on_frame(kind::CONTINUATION, 9), START.saturating_add(Duration::from_secs(1)));
         assert_eq!(flood.head_since(), Some(START));
-        flood.frame(FrameHead { length: 0, kind: kind::CONTINUATION, flags: END_HEADERS }, START);
-        flood.complete();
+        flood.on_frame(FrameHead { length: 0, kind: kind::CONTINUATION, flags: END_HEADERS }, START);
+        flood.on_frame_complete();
         assert_eq!(flood.head_since(), None);
     }
 
     #[test]
     fn crumbs_have_a_larger_budget() {
         let mut flood = Flood::new(LIMITS, START);
-        let crumb = frame(kind::DATA, CRUMB - 1);
+        let crumb = on_frame(kind::DATA, CRUMB - 1);
         let most = LIMITS.idle_frames * CRUMBS_PER_IDLE_FRAME;
-        (0..most).for_each(|_| flood.frame(crumb, START));
+        (0..most).for_each(|_| flood.on_frame(crumb, START));
         assert!(!flood.is_breached());
-        flood.frame(crumb, START);
+        flood.on_frame(crumb, START);
         assert!(flood.is_breached());
     }
 }

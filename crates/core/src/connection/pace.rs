@@ -1,4 +1,5 @@
-//! How slowly a client may send or read: a minimum average rate over the whole body, counting only time spent waiting for the client.
+//! Limits how slowly a client may send or read: a minimum average rate over the whole body, counting only time spent
+//! waiting for the client.
 
 use std::time::Duration;
 
@@ -15,40 +16,40 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// At least `rate` bytes per second (0: no bound) once `grace` has passed.
+    /// Requires `rate` bytes per second (0: no limit) once `grace` has passed.
     pub fn new(rate: u64, grace: Duration) -> Self {
         Self { grace, rate, ..Self::default() }
     }
 
-    /// The client is being waited for.
-    pub fn wait(&mut self, now: Instant) {
+    /// Starts waiting for the client.
+    pub fn start_waiting(&mut self, now: Instant) {
         self.since.get_or_insert(now);
     }
 
-    /// The client moved `bytes` bytes.
-    pub fn moved(&mut self, now: Instant, bytes: usize) {
+    /// Records that the client has sent or read `bytes` bytes.
+    pub fn transferred(&mut self, now: Instant, bytes: usize) {
         self.bytes = self.bytes.saturating_add(bytes as u64);
-        self.go_on(now);
+        self.stop_waiting(now);
     }
 
-    /// The client is not waited for any more.
-    pub fn go_on(&mut self, now: Instant) {
+    /// Stops waiting for the client.
+    pub fn stop_waiting(&mut self, now: Instant) {
         if let Some(since) = self.since.take() {
             self.waited += now.since(since);
         }
     }
 
-    /// The client has moved `bytes` bytes in all.
-    pub fn reach(&mut self, bytes: u64) {
+    /// Sets the total number of bytes.
+    pub fn set_total(&mut self, bytes: u64) {
         self.bytes = bytes;
     }
 
-    /// Whether the client is being waited for.
+    /// Returns true while the client is waited for.
     pub fn is_waiting(&self) -> bool {
         self.since.is_some()
     }
 
-    /// When the client has become too slow, unless it moves; none while nobody waits for it.
+    /// Returns when the client is too slow unless it makes progress; None while it is not waited for.
     pub fn due(&self) -> Option<Instant> {
         let since = self.since?;
         let earned = Duration::from_millis(self.bytes.saturating_mul(1000).checked_div(self.rate)?);
@@ -69,8 +70,8 @@ mod tests {
         let mut pace = Pace::new(100, Duration::from_secs(10));
         assert_eq!(pace.due(), None);
         assert!(!pace.is_waiting());
-        pace.wait(at(5));
-        pace.wait(at(7));
+        pace.start_waiting(at(5));
+        pace.start_waiting(at(7));
         assert!(pace.is_waiting());
         assert_eq!(pace.due(), Some(at(15)));
     }
@@ -78,17 +79,17 @@ mod tests {
     #[test]
     fn bytes_earn_time_and_only_waiting_spends_it() {
         let mut pace = Pace::new(100, Duration::from_secs(10));
-        pace.wait(at(0));
-        pace.moved(at(4), 300);
+        pace.start_waiting(at(0));
+        pace.transferred(at(4), 300);
         // A long pause in which nobody waited for the client costs it nothing.
-        pace.wait(at(1000));
+        pace.start_waiting(at(1000));
         assert_eq!(pace.due(), Some(at(1009)));
     }
 
     #[test]
     fn rate_zero_is_no_bound() {
         let mut pace = Pace::new(0, Duration::ZERO);
-        pace.wait(at(0));
+        pace.start_waiting(at(0));
         assert_eq!(pace.due(), None);
     }
 }

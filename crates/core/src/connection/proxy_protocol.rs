@@ -1,27 +1,29 @@
-//! The PROXY protocol: how a proxy in front, which passes bytes on, tells from where they come (versions 1 and 2 of
-//! `HAProxy`'s `doc/proxy-protocol.txt`).
+//! The PROXY protocol, by which a TCP proxy in front reports the client's address (versions 1 and 2 of `HAProxy`'s
+//! `doc/proxy-protocol.txt`).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Most bytes of a header in text, with its line end (version 1, section 2.1).
+/// Largest text header in bytes, with its line end (version 1, section 2.1).
 const MOST_TEXT: usize = 107;
-/// Fewest bytes of a header in text: `PROXY UNKNOWN` and a line end.
+/// Smallest text header in bytes: `PROXY UNKNOWN` and a line end.
 const LEAST: usize = 15;
-/// Most bytes of addresses and further values behind the fixed part of a binary header; the protocol would allow 64 KB.
+/// Largest variable part of a binary header in bytes, addresses and further values; the protocol allows 64 KB.
 const MOST_VALUES: usize = 2048;
 const FIXED: usize = 16;
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// What the bytes of a header so far come to.
+/// Result of parsing the bytes received so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parsed {
-    /// At least so many bytes more belong to it.
+    /// The header is incomplete: at least this many more bytes belong to it.
     More(usize),
-    /// That is all. The client's address; none when the proxy speaks for itself, as in its health checks.
+    /// The header is complete. Holds the client's address, or None if the connection is the proxy's own, as for its
+    /// health checks.
     Done(Option<SocketAddr>),
 }
 
-/// Reads a header of which never more bytes may be given than were asked for, so that nothing behind it is taken.
+/// Parses a header. The caller must never pass more bytes than it was asked for, so that nothing after the header is
+/// consumed.
 pub fn parse(bytes: &[u8]) -> Result<Parsed, &'static str> {
     if bytes.len() < LEAST {
         return Ok(Parsed::More(LEAST - bytes.len()));
@@ -37,7 +39,7 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, &'static str> {
     }
 }
 
-/// `TCP4 <source> <destination> <port> <port>`, the same with `TCP6`, or `UNKNOWN` and anything.
+/// `TCP4 <source> <destination> <port> <port>`, the same with `TCP6`, or `UNKNOWN` and anything after it.
 fn parse_text(text: &[u8]) -> Result<Option<SocketAddr>, &'static str> {
     const WRONG: &str = "the PROXY header is malformed";
     let text = std::str::from_utf8(text).map_err(|_| WRONG)?;
@@ -64,7 +66,7 @@ fn parse_text(text: &[u8]) -> Result<Option<SocketAddr>, &'static str> {
     Ok(Some(SocketAddr::new(address(source)?, port(from)?)))
 }
 
-/// Signature, version and command, family and transport, length, and so many bytes of addresses and further values.
+/// Signature, version and command, family and transport, length, then that many bytes of addresses and further values.
 fn parse_binary(bytes: &[u8]) -> Result<Parsed, &'static str> {
     let Some((fixed, values)) = bytes.split_at_checked(FIXED) else { return Ok(Parsed::More(FIXED - bytes.len())) };
     let length = usize::from(u16::from_be_bytes([fixed[14], fixed[15]]));
@@ -77,14 +79,14 @@ fn parse_binary(bytes: &[u8]) -> Result<Parsed, &'static str> {
     let client = match (fixed[12], fixed[13]) {
         (0x21, 0x11) => Some(client::<4>(values)?),
         (0x21, 0x21) => Some(client::<16>(values)?),
-        // The proxy itself, or neither TCP over IPv4 nor over IPv6: the address means nothing here, and is to be ignored.
+        // The proxy itself, or neither TCP over IPv4 nor over IPv6: the address is to be ignored.
         (0x20 | 0x21, _) => None,
         _ => return Err("the PROXY header has an unknown version or command"),
     };
     Ok(Parsed::Done(client))
 }
 
-/// Source of `source, destination, source port, destination port`.
+/// The source of `source, destination, source port, destination port`.
 fn client<const N: usize>(values: &[u8]) -> Result<SocketAddr, &'static str>
 where
     IpAddr: From<[u8; N]>,

@@ -68,8 +68,8 @@ impl Case {
         let service = service(self.instances);
         let instance = service.instances().next().unwrap();
         let asked = Asked::new(&exchange, &Arc::from("shop"), instance, self.host.as_bytes());
-        exchange.note_asked(Arc::new(asked));
-        readdress(&mut exchange, Some(&service));
+        exchange.set_asked(Arc::new(asked));
+        rewrite(&mut exchange, Some(&service));
         exchange
     }
 
@@ -314,7 +314,7 @@ fn a_field_of_the_instances_connection_stays_there() {
 #[test]
 fn what_was_put_goes_with_the_answer() {
     let mut exchange = STRIPPED.answered(&["Location: /a"]);
-    forget(&mut exchange);
+    undo(&mut exchange);
     exchange.clear_response();
     assert_eq!(exchange.response.values("location").count(), 0);
 }

@@ -1,4 +1,4 @@
-//! What ties a client to an instance: the hash that a balancer goes by, and the sticky cookie.
+//! Affinity of clients to instances: the hash for the balancer, and the sticky cookie.
 
 use std::io::Write;
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use super::sticky;
 use crate::exchange::Exchange;
 use crate::plan::{self, HashOn, LoadBalancer};
 
-/// What a service looks for in a request. Empty for most services.
+/// What a service reads from a request for affinity. Empty for most services.
 #[derive(Debug)]
 pub(super) struct Affinity {
     key: Option<HashSource>,
@@ -29,12 +29,12 @@ struct Cookie {
     max_age: Option<u64>,
 }
 
-/// What a request says about the instance that it should go to; for [`super::PickInput`].
+/// The affinity of a request, for [`super::PickInput`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AffinityKey {
-    /// Hash of what the balancer goes by, if the request has it.
+    /// Hash of the balancer's key, if the request has it.
     pub hash: Option<u64>,
-    /// What its sticky cookie says.
+    /// The id in its sticky cookie.
     pub sticky: Option<u64>,
 }
 
@@ -56,9 +56,9 @@ impl Affinity {
         Self { key, cookie }
     }
 
-    /// What the request in `exchange` says.
+    /// Reads the affinity of the request in `exchange`.
     #[inline]
-    pub(super) fn tie(&self, exchange: &Exchange) -> AffinityKey {
+    pub(super) fn affinity_key(&self, exchange: &Exchange) -> AffinityKey {
         let Self { key, cookie: set } = self;
         AffinityKey {
             hash: key.as_ref().and_then(|key| key.hash(exchange)),
@@ -97,7 +97,8 @@ impl HashSource {
     }
 }
 
-/// The value of the first cookie called `name` (RFC 6265 section 5.4; HTTP/2 may send several lines), without quotes.
+/// Returns the value of the first cookie called `name`, without quotes (RFC 6265 section 5.4; HTTP/2 may send several
+/// lines).
 fn cookie<'e>(exchange: &'e Exchange, name: &[u8]) -> Option<&'e [u8]> {
     let pairs = exchange.request.values("cookie").flat_map(|line| line.split(|&byte| byte == b';'));
     pairs.map(<[u8]>::trim_ascii).find_map(|pair| {

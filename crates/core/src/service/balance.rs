@@ -1,4 +1,4 @@
-//! Which instance is next: seven ways to choose among those that can be used.
+//! Load balancing: seven ways to choose among the usable instances.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::instance::{Instance, InstanceSlot};
 use crate::clock::Instant as Now;
 use crate::plan::{self, LoadBalancer};
 
-/// A service keeps at most this many turns in advance; larger sums of weights are rounded to it.
+/// Size limit of the table of turns; larger sums of weights are rounded to it.
 const MOST_TURNS: usize = 1 << 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,13 +21,13 @@ enum BalancerKind {
     P2c,
 }
 
-/// How the instances of one service are chosen. It knows positions and weights; how the instances are doing comes in
-/// with a [`InstanceView`].
+/// The balancer of one service. It knows positions and weights; the state of the instances comes in with an
+/// [`InstanceView`].
 #[derive(Debug)]
 pub(super) struct Balancer {
     kind: BalancerKind,
-    /// Smooth weighted round robin, written out: position by turn. One shared counter over it keeps exact proportions
-    /// however many workers take turns.
+    /// Smooth weighted round robin as a table: position by turn. One shared counter over it keeps exact proportions,
+    /// however many workers use it.
     turns: Box<[u16]>,
     /// 2⁶⁴ divided by the number of turns, rounded up.
     inverse: u64,
@@ -35,7 +35,7 @@ pub(super) struct Balancer {
     name: &'static str,
 }
 
-/// Positions of the instances that an exchange has tried. It remembers the last eight.
+/// Positions of the instances that an exchange has tried; keeps the last eight.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tried {
     last: [u16; 8],
@@ -43,10 +43,10 @@ pub struct Tried {
 }
 
 impl Tried {
-    /// Nothing tried yet.
+    /// No instance was tried.
     pub const NONE: &'static Self = &Self { last: [0; 8], count: 0 };
 
-    /// Remembers the instance at `index`.
+    /// Adds the instance at `index`.
     pub fn insert(&mut self, index: usize) {
         if self.contains(index) {
             return;
@@ -59,13 +59,13 @@ impl Tried {
         self.count += 1;
     }
 
-    /// Whether the instance at `index` is remembered.
+    /// Returns true if the instance at `index` was tried.
     #[inline]
     pub fn contains(&self, index: usize) -> bool {
         self.last[..usize::from(self.count)].contains(&(index as u16))
     }
 
-    /// Whether nothing was tried yet.
+    /// Returns true if no instance was tried.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
@@ -76,7 +76,7 @@ impl Tried {
 pub(super) struct InstanceView<'a> {
     pub(super) slots: &'a [InstanceSlot],
     pub(super) now: Now,
-    /// Flags that keep an instance from being used.
+    /// Flags that rule an instance out.
     pub(super) mask: u32,
     pub(super) avoid: &'a Tried,
     pub(super) ramp: Option<Duration>,
@@ -89,23 +89,23 @@ impl InstanceView<'_> {
         &self.slots[index].instance
     }
 
-    /// Whether the instance may be picked at all.
+    /// Returns true if the instance may be picked.
     #[inline]
     pub(super) fn allows(&self, index: usize) -> bool {
         let instance = self.instance(index);
-        instance.is_well(self.mask, self.now)
+        instance.is_usable(self.mask, self.now)
             && !self.avoid.contains(index)
             && self.rules.is_none_or(|rules| instance.breaker.ready(rules, self.now).is_ok())
     }
 
-    /// Share of its weight that the instance carries now.
+    /// Returns the share of its weight that counts now.
     pub(super) fn readiness(&self, index: usize) -> f64 {
         self.ramp.map_or(1.0, |ramp| self.instance(index).readiness(ramp, self.now))
     }
 
-    /// Whether the instance may be picked and, if it ramps up, `dice` falls within the share it carries.
+    /// Returns true if the instance may be picked and, if it ramps up, `dice` falls within the share of its weight.
     #[inline]
-    fn takes(&self, index: usize, dice: u64) -> bool {
+    fn accepts(&self, index: usize, dice: u64) -> bool {
         self.allows(index) && (self.ramp.is_none() || unit(dice) < self.readiness(index))
     }
 
@@ -113,7 +113,7 @@ impl InstanceView<'_> {
         f64::from(self.slots[index].weight) * self.readiness(index)
     }
 
-    /// The usable one with the least `cost`, the first from `start` on among equals.
+    /// Returns the usable instance with the least `cost`; among equals the first from `start` on.
     fn least(&self, start: usize, cost: impl Fn(usize) -> f64) -> Option<usize> {
         let mut best = None;
         for index in (start..self.slots.len()).chain(0..start) {
@@ -127,8 +127,8 @@ impl InstanceView<'_> {
         best.map(|(index, _)| index)
     }
 
-    /// Any usable one, by weight.
-    fn any(&self) -> Option<usize> {
+    /// Returns any usable instance, at random by weight.
+    fn any_usable(&self) -> Option<usize> {
         let usable = || (0..self.slots.len()).filter(|&index| self.allows(index));
         let mut left = unit(mix(self.random)) * usable().map(|index| self.weight(index)).sum::<f64>();
         let mut last = None;
@@ -165,12 +165,12 @@ impl Balancer {
         self.name
     }
 
-    /// Whether latencies are worth measuring.
+    /// Returns true if the balancer needs latencies.
     pub(super) fn uses_latency(&self) -> bool {
         self.kind == BalancerKind::P2c
     }
 
-    /// The position of the instance to use; none when there is none.
+    /// Returns the position of the instance to use.
     pub(super) fn select(&self, view: &InstanceView<'_>, hash: Option<u64>, cursor: &AtomicU64) -> Option<usize> {
         match (self.kind, hash) {
             _ if self.turns.is_empty() => None,
@@ -184,26 +184,26 @@ impl Balancer {
 
     #[inline]
     fn turn(&self, cursor: &AtomicU64) -> usize {
-        // The remainder by two multiplications (Lemire, Kaser and Kurz 2019): a division costs more than the rest of a turn.
-        // It is exact for 32 bits; that the turns start over once in four thousand million does not matter.
+        // The remainder by two multiplications (Lemire, Kaser and Kurz 2019), because a division would cost more than
+        // the rest. It is exact for 32 bits; that the rotation starts over every 2³² turns does not matter.
         let turn = u64::from(cursor.fetch_add(1, Ordering::Relaxed) as u32);
         let turn = below(self.inverse.wrapping_mul(turn), self.turns.len());
         usize::from(self.turns[turn])
     }
 
-    /// A turn that falls on an instance that cannot take it is lost, so that the others keep their proportions among
-    /// each other, instead of the next in line getting a double share.
+    /// A turn of an unusable instance is skipped, so that the others keep their proportions instead of the next in line
+    /// getting a double share.
     #[inline]
     fn in_turn(&self, view: &InstanceView<'_>, cursor: &AtomicU64) -> Option<usize> {
         let mut dice = view.random;
         for _ in 0..2 * view.slots.len() + 16 {
             let index = self.turn(cursor);
-            if view.takes(index, dice) {
+            if view.accepts(index, dice) {
                 return Some(index);
             }
             dice = mix(dice);
         }
-        view.any()
+        view.any_usable()
     }
 
     fn least_connections(&self, view: &InstanceView<'_>, cursor: &AtomicU64) -> Option<usize> {
@@ -217,16 +217,16 @@ impl Balancer {
         for _ in 0..8 {
             let index = usize::from(self.turns[below(dice, self.turns.len())]);
             dice = mix(dice);
-            if view.takes(index, dice) {
+            if view.accepts(index, dice) {
                 return Some(index);
             }
             dice = mix(dice);
         }
-        view.any()
+        view.any_usable()
     }
 
-    /// Weighted rendezvous hashing (Thaler and Ravishankar 1998; weights after Schindelhauer and Schomaker 2005): every key
-    /// ranks all instances, so one that goes or cannot be used gives away its own keys, spread over all, and no others move.
+    /// Weighted rendezvous hashing (Thaler and Ravishankar 1998; weights after Schindelhauer and Schomaker 2005): every
+    /// key ranks all instances, so an instance that drops out gives away only its own keys, spread over all others.
     fn by_hash(&self, view: &InstanceView<'_>, hash: u64) -> Option<usize> {
         let (mut best, mut warming) = (None, None);
         for index in 0..view.slots.len() {
@@ -234,9 +234,10 @@ impl Balancer {
                 continue;
             }
             let score = mix(hash ^ view.instance(index).key);
-            // A score is uniform over its range; dividing the logarithm by the weight makes the chance to win proportional.
+            // A score is uniform over its range; dividing the logarithm by the weight makes the chance to win
+            // proportional to the weight.
             let rank = if self.equal { unit(score) } else { f64::from(view.slots[index].weight) / -unit(score).ln() };
-            // While an instance ramps up, a growing part of its keys comes over, each once.
+            // While an instance ramps up, a growing part of its keys moves over, each of them once.
             let ready = view.ramp.is_none() || unit(mix(score)) < view.readiness(index);
             let place = if ready { &mut best } else { &mut warming };
             if place.is_none_or(|(_, most)| rank > most) {
@@ -247,7 +248,7 @@ impl Balancer {
     }
 }
 
-/// The better of two random ones (Mitzenmacher 2001), by load for its weight.
+/// Picks the better of two random instances (Mitzenmacher 2001), by load over weight.
 fn two_choices(view: &InstanceView<'_>) -> Option<usize> {
     let count = view.slots.len();
     let cost = |index| view.instance(index).load(view.now) / view.weight(index);
@@ -266,8 +267,8 @@ fn two_choices(view: &InstanceView<'_>) -> Option<usize> {
     view.least(below(dice, count), cost)
 }
 
-/// Positions in the order of smooth weighted round robin, as nginx has it: the largest balance goes next and pays the
-/// whole sum.
+/// Returns positions in the order of nginx's smooth weighted round robin: the largest balance goes next and pays the
+/// sum of all weights.
 fn smooth(weights: &[u32]) -> Box<[u16]> {
     let weights = turns_of(weights);
     let sum: i64 = weights.iter().sum();
@@ -289,11 +290,12 @@ fn smooth(weights: &[u32]) -> Box<[u16]> {
     (0..sum).map(next).collect()
 }
 
-/// How many of the turns each gets: its weight, rounded where the sum is too large for the table, and at least one.
+/// Returns the number of turns of each instance: its weight, rounded if the sum is too large for the table, and at
+/// least one.
 fn turns_of(weights: &[u32]) -> Vec<i64> {
     let divisor = weights.iter().fold(0, |a, &b| gcd(a, b)).max(1);
     let sum: u64 = weights.iter().map(|&weight| u64::from(weight / divisor)).sum();
-    // The bound on the product keeps a reload with thousands of weighted instances fast.
+    // The limit on the product keeps a reload with thousands of weighted instances fast.
     let most = ((1 << 26) / weights.len().max(1)).clamp(weights.len(), MOST_TURNS.max(weights.len())) as u64;
     let scaled = |&weight: &u32| {
         let weight = u64::from(weight / divisor);
@@ -302,8 +304,8 @@ fn turns_of(weights: &[u32]) -> Vec<i64> {
     weights.iter().map(scaled).collect()
 }
 
-/// Whether every instance gets its share of the turns, but for a hundredth of all: so much may rounding take from one and give
-/// to others.
+/// Returns true if every instance gets its share of the turns within one hundredth of all turns, the most that rounding
+/// may shift.
 #[allow(clippy::cast_precision_loss)]
 pub(super) fn keeps_shares(how: &LoadBalancer, instances: &[plan::InstancePlan]) -> bool {
     if !matches!(how, LoadBalancer::WeightedRoundRobin | LoadBalancer::Random) {
@@ -335,13 +337,13 @@ fn gcd(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// `random` as a number between 0 and 1, both excluded.
+/// Maps `random` to a number between 0 and 1, both excluded.
 #[allow(clippy::cast_precision_loss)] // 52 bits and a half fit
 fn unit(random: u64) -> f64 {
     ((random >> 12) as f64 + 0.5) / (1_u64 << 52) as f64
 }
 
-/// `random` as a position below `count`.
+/// Maps `random` to a position below `count`.
 fn below(random: u64, count: usize) -> usize {
     ((u128::from(random) * count as u128) >> 64) as usize
 }

@@ -1,6 +1,6 @@
-//! Circuit breaker: stops sending what would fail anyway, and finds out with a few probes when it would not (after
-//! M. Nygard, *Release It!*). Half open, the first probe that comes back decides for all. One breaker is shared by all
-//! workers; every transition is one compare-and-swap.
+//! Circuit breaker: stops sending requests that would probably fail, and tests with a few probes when it may send again
+//! (after M. Nygard, *Release It!*). In the half-open state the first probe that returns decides. All workers share one
+//! breaker; every transition is one compare-and-swap.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::clock::{self, Instant};
 use crate::plan;
 
-/// When a breaker opens and closes: `plan::CircuitBreaker`, ready for use.
+/// When a breaker opens and closes: `plan::CircuitBreaker` in a form ready for use.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BreakerRules {
     threshold: u32,
@@ -26,12 +26,12 @@ pub struct BreakerRules {
 }
 
 impl BreakerRules {
-    /// How long it stays open before it lets a probe through.
+    /// How long the breaker stays open before it lets a probe through.
     pub fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// The rules that `plan` asks for.
+    /// Converts the rules of `plan`.
     pub fn from_plan(plan: &plan::CircuitBreaker) -> Self {
         Self {
             threshold: plan.failure_threshold.max(1),
@@ -45,46 +45,46 @@ impl BreakerRules {
         }
     }
 
-    /// Whether an answer with `status` is a failure.
+    /// Returns true if a response with `status` is a failure.
     pub fn is_failure(&self, status: u16) -> bool {
         self.statuses.contains(&status)
     }
 }
 
-/// The three states.
+/// State of a breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BreakerState {
-    /// Everything passes.
+    /// All requests pass.
     Closed,
-    /// Nothing passes.
+    /// No request passes.
     Open,
     /// A few probes pass.
     HalfOpen,
 }
 
-/// The right to one attempt. It must come back through [`Breaker::settle`] or [`Breaker::release`], which
-/// [`super::Picked`] sees to.
+/// Permission for one attempt. It must come back through [`Breaker::record`] or [`Breaker::release`]; [`super::Picked`]
+/// takes care of that.
 #[derive(Debug, PartialEq, Eq)]
 pub struct BreakerPermit {
     generation: u32,
 }
 
-/// Which state was entered, and why.
+/// A transition to another state.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Transition {
     /// The state entered.
     pub to: BreakerState,
-    /// What brought it about.
+    /// Why it was entered.
     pub cause: Cause,
 }
 
-/// What moves a breaker.
+/// Cause of a transition.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Cause {
-    /// So many failures in a row.
-    InARow(u32),
-    /// So many failures among so many attempts of the window.
+    /// This many consecutive failures.
+    Consecutive(u32),
+    /// This many failures among this many attempts of the window.
     Share(u64, u64),
     /// A probe failed.
     ProbeFailed,
@@ -92,14 +92,14 @@ pub enum Cause {
     ProbeSucceeded,
     /// Its timeout passed.
     TimeoutPassed,
-    /// Somebody asked for it.
+    /// An operator asked for it.
     Request,
 }
 
 impl std::fmt::Display for Cause {
     fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::InARow(failures) => write!(to, "{failures} failures in a row"),
+            Self::Consecutive(failures) => write!(to, "{failures} failures in a row"),
             Self::Share(failures, all) => write!(to, "{failures} of {all} attempts of the window failed"),
             Self::ProbeFailed => to.write_str("a probe failed"),
             Self::ProbeSucceeded => to.write_str("a probe succeeded"),
@@ -116,22 +116,22 @@ const COUNT_BITS: u32 = 20;
 const COUNT_MAX: u64 = (1 << COUNT_BITS) - 1;
 const EPOCH_MASK: u64 = (1 << 24) - 1;
 
-/// State of a breaker. The rules come in with each call, so that a reload may change them and keep the state.
+/// A breaker. The rules are an argument of each call, so that a reload can change them and keep the state.
 #[derive(Debug)]
 pub struct Breaker {
-    /// Two bits of position, 32 of probes under way, 30 of generation. A generation ends with each transition, and
-    /// what was admitted in one has no say in another.
+    /// Two bits of state, 32 of probes in flight, 30 of generation. Each transition starts a new generation; permits of
+    /// an older one have no effect.
     word: AtomicU64,
-    /// When an open one lets a probe through.
+    /// When an open breaker lets a probe through.
     until: AtomicU64,
     /// Failures since the last success.
     failures: AtomicU32,
-    /// It went half open and nobody was told yet.
-    unannounced: AtomicBool,
-    /// A tenth of the window each: 24 bits of epoch, 20 of failures, 20 of all results.
+    /// True if the breaker went half open and that was not reported yet.
+    half_open_unreported: AtomicBool,
+    /// Slices of a tenth of the window: 24 bits of epoch, 20 of failures, 20 of all results.
     slices: [AtomicU64; SLICES],
-    /// Why it opened last, in words.
-    why: Mutex<Option<Box<str>>>,
+    /// Why it last opened, for people.
+    reason: Mutex<Option<Box<str>>>,
 }
 
 #[derive(Clone, Copy)]
@@ -166,15 +166,16 @@ impl Default for Breaker {
             word: AtomicU64::new(0),
             until: AtomicU64::new(0),
             failures: AtomicU32::new(0),
-            unannounced: AtomicBool::new(false),
+            half_open_unreported: AtomicBool::new(false),
             slices: std::array::from_fn(|_| AtomicU64::new(0)),
-            why: Mutex::default(),
+            reason: Mutex::default(),
         }
     }
 }
 
 impl Breaker {
-    /// Asks to let one attempt through; refused, the time until it is worth asking again (zero: when a probe is back).
+    /// Asks for permission for one attempt. If refused, returns the time until it is worth asking again (zero: once a
+    /// probe has returned).
     #[inline]
     pub fn admit(&self, rules: &BreakerRules, now: Instant) -> Result<BreakerPermit, Duration> {
         loop {
@@ -183,7 +184,7 @@ impl Breaker {
             let next = match word.position {
                 BreakerState::Closed => return Ok(BreakerPermit { generation: word.generation }),
                 BreakerState::Open => {
-                    let left = self.left(now);
+                    let left = self.remaining(now);
                     if !left.is_zero() {
                         return Err(left);
                     }
@@ -194,19 +195,19 @@ impl Breaker {
             };
             if self.swap(seen, next) {
                 if word.position == BreakerState::Open {
-                    self.unannounced.store(true, Ordering::Release);
+                    self.half_open_unreported.store(true, Ordering::Release);
                 }
                 return Ok(BreakerPermit { generation: next.generation });
             }
         }
     }
 
-    /// Whether [`Self::admit`] would say yes now, and if not the time until it may.
+    /// Returns whether [`Self::admit`] would succeed now, or else the time until it may.
     #[inline]
     pub fn ready(&self, rules: &BreakerRules, now: Instant) -> Result<(), Duration> {
         let word = Word::unpack(self.word.load(Ordering::Acquire));
         match word.position {
-            BreakerState::Open => match self.left(now) {
+            BreakerState::Open => match self.remaining(now) {
                 Duration::ZERO => Ok(()),
                 left => Err(left),
             },
@@ -215,8 +216,8 @@ impl Breaker {
         }
     }
 
-    /// The attempt of `permit` went well or failed.
-    pub fn settle(&self, rules: &BreakerRules, permit: &BreakerPermit, now: Instant, ok: bool) -> Option<Transition> {
+    /// Records the result of the attempt with `permit`.
+    pub fn record(&self, rules: &BreakerRules, permit: &BreakerPermit, now: Instant, ok: bool) -> Option<Transition> {
         let seen = self.word.load(Ordering::Acquire);
         let word = Word::unpack(seen);
         if word.generation != permit.generation {
@@ -234,11 +235,12 @@ impl Breaker {
             }
             BreakerState::Closed => {
                 let failures = self.failures.fetch_add(1, Ordering::AcqRel).saturating_add(1);
-                let over_rate = rules.rate.and_then(|rate| {
+                let rate_exceeded = rules.rate.and_then(|rate| {
                     self.count(rules, now, true);
-                    self.over_rate(rules, rate, now)
+                    self.rate_exceeded(rules, rate, now)
                 });
-                let cause = if failures >= rules.threshold { Some(Cause::InARow(failures)) } else { over_rate };
+                let cause =
+                    if failures >= rules.threshold { Some(Cause::Consecutive(failures)) } else { rate_exceeded };
                 self.open(rules, permit, now, cause?)
             }
             BreakerState::HalfOpen if ok => self.close(permit),
@@ -247,7 +249,7 @@ impl Breaker {
         }
     }
 
-    /// The attempt of `permit` ended without saying anything about the other side; a probe may be tried again.
+    /// Ends the attempt with `permit` without a result; another probe may take its place.
     pub fn release(&self, permit: &BreakerPermit) {
         loop {
             let seen = self.word.load(Ordering::Acquire);
@@ -261,14 +263,14 @@ impl Breaker {
         }
     }
 
-    /// Closes it and forgets what was counted, whatever state it is in. What was admitted before has no say any more.
+    /// Closes the breaker from any state and clears its counts. Permits given before have no effect any more.
     pub fn reset(&self) -> Option<Transition> {
         loop {
             let seen = self.word.load(Ordering::Acquire);
             let word = Word::unpack(seen);
-            self.forget();
+            self.clear_counts();
             if self.swap(seen, word.enter(BreakerState::Closed, 0)) {
-                self.unannounced.store(false, Ordering::Release);
+                self.half_open_unreported.store(false, Ordering::Release);
                 return (word.position != BreakerState::Closed)
                     .then_some(Transition { to: BreakerState::Closed, cause: Cause::Request });
             }
@@ -281,27 +283,27 @@ impl Breaker {
         self.failures.load(Ordering::Relaxed)
     }
 
-    /// Counts `failures` again that a success had ended which was none after all.
-    pub(super) fn recall(&self, permit: &BreakerPermit, failures: u32) {
+    /// Restores the failures that a success had cleared which was none in the end.
+    pub(super) fn restore_failures(&self, permit: &BreakerPermit, failures: u32) {
         let word = Word::unpack(self.word.load(Ordering::Acquire));
         if word.generation == permit.generation {
             self.failures.fetch_max(failures, Ordering::AcqRel);
         }
     }
 
-    /// The state, and how long it still keeps everything out.
+    /// Returns the state, and how long it stays open.
     pub fn position(&self, now: Instant) -> (BreakerState, Duration) {
         let position = Word::unpack(self.word.load(Ordering::Acquire)).position;
-        (position, if position == BreakerState::Open { self.left(now) } else { Duration::ZERO })
+        (position, if position == BreakerState::Open { self.remaining(now) } else { Duration::ZERO })
     }
 
-    /// That it went half open since the last call, once.
-    pub fn announce(&self) -> Option<Transition> {
-        (self.unannounced.load(Ordering::Acquire) && self.unannounced.swap(false, Ordering::AcqRel))
+    /// Returns the transition to half open if it has happened since the last call.
+    pub fn take_half_open(&self) -> Option<Transition> {
+        (self.half_open_unreported.load(Ordering::Acquire) && self.half_open_unreported.swap(false, Ordering::AcqRel))
             .then_some(Transition { to: BreakerState::HalfOpen, cause: Cause::TimeoutPassed })
     }
 
-    fn left(&self, now: Instant) -> Duration {
+    fn remaining(&self, now: Instant) -> Duration {
         Instant::from_nanos(self.until.load(Ordering::Acquire)).since(now)
     }
 
@@ -330,15 +332,16 @@ impl Breaker {
             if word.generation != permit.generation {
                 return None;
             }
-            // Before the swap: nothing is counted while half open, and the first results of the closed state must not be lost.
-            self.forget();
+            // Before the swap: nothing is counted while half open, and the first results of the closed state must not
+            // be lost.
+            self.clear_counts();
             if self.swap(seen, word.enter(BreakerState::Closed, 0)) {
                 return Some(Transition { to: BreakerState::Closed, cause: Cause::ProbeSucceeded });
             }
         }
     }
 
-    fn forget(&self) {
+    fn clear_counts(&self) {
         self.failures.store(0, Ordering::Relaxed);
         for slice in &self.slices {
             slice.store(0, Ordering::Relaxed);
@@ -366,7 +369,7 @@ impl Breaker {
         }
     }
 
-    fn over_rate(&self, rules: &BreakerRules, rate: f64, now: Instant) -> Option<Cause> {
+    fn rate_exceeded(&self, rules: &BreakerRules, rate: f64, now: Instant) -> Option<Cause> {
         let epoch = now.as_nanos() / rules.slice;
         let (mut all, mut failures) = (0, 0);
         for slice in &self.slices {
@@ -382,15 +385,15 @@ impl Breaker {
         (all >= u64::from(rules.minimum) && over).then_some(Cause::Share(failures, all))
     }
 
-    /// Why it opened last; none while it is closed.
-    pub fn why(&self) -> Option<Box<str>> {
+    /// Returns why it last opened, or None while it is closed.
+    pub fn reason(&self) -> Option<Box<str>> {
         let closed = Word::unpack(self.word.load(Ordering::Acquire)).position == BreakerState::Closed;
-        if closed { None } else { self.why.lock().clone() }
+        if closed { None } else { self.reason.lock().clone() }
     }
 
-    /// Notes why it opened, for people.
-    pub(super) fn note(&self, why: String) {
-        *self.why.lock() = Some(why.into());
+    /// Sets the reason for opening, for people.
+    pub(super) fn set_reason(&self, reason: String) {
+        *self.reason.lock() = Some(reason.into());
     }
 }
 

@@ -1,4 +1,4 @@
-//! From the plan of a service to its state.
+//! Builds the state of a service from its plan.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -13,8 +13,9 @@ use crate::plan;
 use crate::problem::Problem;
 
 impl ServiceState {
-    /// The service that `plan` describes. Instances that `previous` has too keep their state, as do the breaker, the
-    /// retry budget and the turns; `previous` itself is not touched, so a plan that fails elsewhere changes nothing.
+    /// Builds the service that `plan` describes. Instances that `previous` also has keep their state, as do the
+    /// breaker, the retry budget and the rotation. `previous` itself is not changed, so a plan that fails elsewhere has
+    /// no effect.
     pub fn build(plan: &plan::ServicePlan, previous: Option<&Self>, now: Now) -> Result<Self, Vec<Problem>> {
         let mut problems = check(plan);
         let slots = slots(plan, previous, now, &mut problems);
@@ -43,7 +44,7 @@ impl ServiceState {
     }
 }
 
-/// The instances of `plan`, as they are where `previous` has them.
+/// Builds the instances of `plan`, reusing those of `previous`.
 fn slots(
     plan: &plan::ServicePlan,
     previous: Option<&ServiceState>,
@@ -56,7 +57,7 @@ fn slots(
     let mut addresses = HashSet::new();
     let mut slots = Vec::with_capacity(plan.instances.len());
     for (index, wanted) in plan.instances.iter().enumerate() {
-        let mut complain = |message| problems.push(Problem::at(format!("instances[{index}].url"), message));
+        let mut report = |message| problems.push(Problem::at(format!("instances[{index}].url"), message));
         let kept = known.get(wanted.url.as_str()).map(|&instance| Arc::clone(instance));
         let parsed = || Instance::parse(&wanted.url, previous.map(|_| now)).map(Arc::new);
         match kept.map_or_else(parsed, Ok) {
@@ -65,8 +66,8 @@ fn slots(
                 let sticky = sticky::id(secret, &plan.name, &format!("{secure}{}", instance.authority()));
                 slots.push(InstanceSlot { instance, weight: wanted.weight, sticky });
             }
-            Ok(_) => complain("this address is listed twice"),
-            Err(message) => complain(message),
+            Ok(_) => report("this address is listed twice"),
+            Err(message) => report(message),
         }
     }
     slots.into()
@@ -75,17 +76,17 @@ fn slots(
 fn check(plan: &plan::ServicePlan) -> Vec<Problem> {
     const SHARE: &str = "must be from 0 to 1";
     let mut problems = Vec::new();
-    let mut demand = |good: bool, path: &str, message: &str| {
+    let mut require = |good: bool, path: &str, message: &str| {
         if !good {
             problems.push(Problem::at(path, message));
         }
     };
-    demand(plan.instances.len() <= MAX_INSTANCES, "instances", "at most 4096 instances");
+    require(plan.instances.len() <= MAX_INSTANCES, "instances", "at most 4096 instances");
     for (index, instance) in plan.instances.iter().enumerate() {
-        demand(instance.weight > 0, &format!("instances[{index}].weight"), "must be at least 1");
+        require(instance.weight > 0, &format!("instances[{index}].weight"), "must be at least 1");
     }
     let shares = plan.instances.len() > MAX_INSTANCES || balance::keeps_shares(&plan.load_balancer, &plan.instances);
-    demand(
+    require(
         shares,
         "instances",
         "the weights differ by so much that rounding would change the shares; use smaller ones",
@@ -93,29 +94,29 @@ fn check(plan: &plan::ServicePlan) -> Vec<Problem> {
     let share = |value: f64| (0.0..=1.0).contains(&value);
     let secure = |instance: &plan::InstancePlan| instance.url.starts_with("https://");
     let spoken = plan.tls.is_some() || !plan.instances.iter().any(secure);
-    demand(spoken, "tls", "must be there, since an instance is reached over https://");
-    demand(plan.panic_threshold.is_none_or(share), "panic_threshold", SHARE);
-    demand(share(plan.retry_budget.ratio), "retry_budget.ratio", SHARE);
+    require(spoken, "tls", "must be there, since an instance is reached over https://");
+    require(plan.panic_threshold.is_none_or(share), "panic_threshold", SHARE);
+    require(share(plan.retry_budget.ratio), "retry_budget.ratio", SHARE);
     let rate = plan.retry_budget.min_per_second;
-    demand(rate >= 0.0 && rate.is_finite(), "retry_budget.min_per_second", "must not be negative");
-    demand(plan.max_in_flight != Some(0), "max_in_flight", "must be at least 1");
+    require(rate >= 0.0 && rate.is_finite(), "retry_budget.min_per_second", "must not be negative");
+    require(plan.max_in_flight != Some(0), "max_in_flight", "must be at least 1");
     if let Some(check) = &plan.health_check {
         let path = check.path.starts_with('/') && check.path.bytes().all(|byte| byte.is_ascii_graphic());
-        demand(path, "health_check.path", "must begin with / and have no space or control character");
-        demand(!check.interval.0.is_zero(), "health_check.interval", "must be longer than 0");
-        demand(check.healthy_after > 0, "health_check.healthy_after", "must be at least 1");
-        demand(check.unhealthy_after > 0, "health_check.unhealthy_after", "must be at least 1");
+        require(path, "health_check.path", "must begin with / and have no space or control character");
+        require(!check.interval.0.is_zero(), "health_check.interval", "must be longer than 0");
+        require(check.healthy_after > 0, "health_check.healthy_after", "must be at least 1");
+        require(check.unhealthy_after > 0, "health_check.unhealthy_after", "must be at least 1");
     }
     if let Some(passive) = &plan.passive_health {
-        demand(passive.failures > 0, "passive_health.failures", "must be at least 1");
-        demand(share(passive.max_ejected), "passive_health.max_ejected", SHARE);
+        require(passive.failures > 0, "passive_health.failures", "must be at least 1");
+        require(share(passive.max_ejected), "passive_health.max_ejected", SHARE);
     }
     if let Some(breaker) = &plan.circuit_breaker {
-        demand(breaker.failure_threshold > 0, "circuit_breaker.failure_threshold", "must be at least 1");
-        demand(breaker.half_open_requests > 0, "circuit_breaker.half_open_requests", "must be at least 1");
-        demand(breaker.failure_rate.is_none_or(share), "circuit_breaker.failure_rate", SHARE);
+        require(breaker.failure_threshold > 0, "circuit_breaker.failure_threshold", "must be at least 1");
+        require(breaker.half_open_requests > 0, "circuit_breaker.half_open_requests", "must be at least 1");
+        require(breaker.failure_rate.is_none_or(share), "circuit_breaker.failure_rate", SHARE);
         let window = breaker.failure_rate.is_none() || !breaker.window.0.is_zero();
-        demand(window, "circuit_breaker.window", "must be longer than 0");
+        require(window, "circuit_breaker.window", "must be longer than 0");
     }
     problems
 }

@@ -1,4 +1,4 @@
-//! How a service is doing and why it would pick what it would pick, for people.
+//! State of a service, and an explanation of its next pick, for people.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,13 +19,13 @@ pub struct ServiceStats {
     pub instances: Vec<InstanceStats>,
     /// The breaker of the whole service, if it has one.
     pub breaker: Option<BreakerStats>,
-    /// Exchanges that hold an entry; 0 without `max_in_flight`.
+    /// Exchanges in flight; 0 without `max_in_flight`.
     pub entered: u32,
     /// Exchanges in the queue.
     pub waiting: u32,
-    /// Retries allowed by the budget, from the start.
+    /// Retries allowed by the budget since the start.
     pub retries: u64,
-    /// Retries refused by the budget, from the start.
+    /// Retries refused by the budget since the start.
     pub retries_refused: u64,
 }
 
@@ -38,17 +38,17 @@ pub struct InstanceStats {
     pub weight: u32,
     /// `up`, `down`, `ejected` or `draining`.
     pub state: &'static str,
-    /// Share of its weight that it carries, below 1 in slow start.
+    /// Share of its weight that counts now, below 1 in slow start.
     pub readiness: f64,
-    /// Exchanges under way.
+    /// Exchanges in flight.
     pub in_flight: u64,
-    /// Attempts from the start.
+    /// Attempts since the start.
     pub attempts: u64,
-    /// Failed attempts from the start.
+    /// Failed attempts since the start.
     pub failures: u64,
-    /// Smoothed latency in seconds; none unless the balancer measures it.
+    /// Smoothed latency in seconds, if the balancer measures it.
     pub latency: Option<f64>,
-    /// Its own breaker, if it has one.
+    /// Breaker of the instance, if it has one.
     pub breaker: Option<BreakerStats>,
 }
 
@@ -57,48 +57,48 @@ pub struct InstanceStats {
 pub struct BreakerStats {
     /// Its state.
     pub state: BreakerState,
-    /// Seconds for which it still keeps everything out.
+    /// Seconds for which it stays open.
     pub open_for: f64,
-    /// Why it opened; none while it is closed.
+    /// Why it opened; None while it is closed.
     pub reason: Option<Box<str>>,
 }
 
 impl BreakerStats {
-    /// Why it opened, if it lets nothing through now.
-    pub fn why_shut(&self) -> Option<&str> {
+    /// Returns why it opened, if it lets nothing through now.
+    pub fn open_reason(&self) -> Option<&str> {
         self.reason.as_deref().filter(|_| self.open_for > 0.0)
     }
 }
 
-/// How a pick would go.
+/// Explanation of a pick.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PickExplanation {
     /// Name of the balancer.
     pub balancer: &'static str,
-    /// URL of what would be picked; others may be picked next.
+    /// URL of the instance that would be picked; the next pick may choose another.
     pub picked: Option<Box<str>>,
-    /// Why nothing would be picked.
+    /// Why no instance would be picked.
     pub unavailable: Option<String>,
-    /// Health is ignored, because too few are healthy.
+    /// True if health is ignored because too few instances are healthy.
     pub panic: bool,
     /// All instances by position.
     pub candidates: Vec<Candidate>,
 }
 
-/// An instance as a pick sees it.
+/// An instance as the pick sees it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Candidate {
     /// Its state.
     #[serde(flatten)]
     pub stats: InstanceStats,
-    /// Whether it can be picked.
+    /// True if it can be picked.
     pub usable: bool,
     /// Why it cannot be picked, or why it is preferred.
     pub note: &'static str,
 }
 
 impl ServiceState {
-    /// How the service and its instances are doing.
+    /// Returns the state of the service and its instances.
     pub fn snapshot(&self, now: Now) -> ServiceStats {
         let (whole, _) = self.rules();
         let (retries, retries_refused) = self.shared.budget.totals();
@@ -131,7 +131,7 @@ impl ServiceState {
     }
 
     fn state(&self, instance: &Instance, now: Now) -> &'static str {
-        let bad = |flag| !instance.is_well(self.mask & flag, now);
+        let bad = |flag| !instance.is_usable(self.mask & flag, now);
         if bad(DRAINING) {
             "draining"
         } else if bad(DOWN) {
@@ -143,14 +143,14 @@ impl ServiceState {
         }
     }
 
-    /// How [`Self::pick`] would go now, without picking anything.
+    /// Explains what [`Self::pick`] would do now, without picking.
     pub fn explain_pick(&self, input: &PickInput<'_>) -> PickExplanation {
         let (whole, each) = self.rules();
         let open = whole.and_then(|rules| self.shared.breaker.ready(rules, input.now).err());
         let cursor = AtomicU64::new(self.shared.cursor.load(Ordering::Relaxed));
         let picked = match open {
             Some(retry_after) => Err(Unavailable::BreakerOpen { retry_after }),
-            None => self.select(input, each, &cursor).ok_or_else(|| self.why_none(input.now)),
+            None => self.select(input, each, &cursor).ok_or_else(|| self.unavailable_reason(input.now)),
         };
         let panic = self.in_panic(input.now);
         PickExplanation {
@@ -166,7 +166,7 @@ impl ServiceState {
         let slot = &self.slots[index];
         let mask = if panic { DRAINING } else { self.mask };
         let ready = rules.is_none_or(|rules| slot.instance.breaker.ready(rules, input.now).is_ok());
-        let well = slot.instance.is_well(mask, input.now);
+        let well = slot.instance.is_usable(mask, input.now);
         let note = if !well {
             self.state(&slot.instance, input.now)
         } else if !ready {
@@ -184,7 +184,7 @@ impl ServiceState {
 
 fn breaker_stats(breaker: &Breaker, now: Now) -> BreakerStats {
     let (state, left) = breaker.position(now);
-    BreakerStats { state, open_for: left.as_secs_f64(), reason: breaker.why() }
+    BreakerStats { state, open_for: left.as_secs_f64(), reason: breaker.reason() }
 }
 
 #[cfg(test)]

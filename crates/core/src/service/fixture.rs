@@ -1,4 +1,4 @@
-//! Services for the tests.
+//! Services for tests.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ pub(super) fn seconds(seconds: f64) -> Seconds {
     Seconds(Duration::from_secs_f64(seconds))
 }
 
-/// The time `seconds` behind the start of the test.
+/// Returns the time `seconds` after the start of the test.
 pub(super) fn at(seconds: f64) -> Now {
     Now::from_nanos(START).saturating_add(Duration::from_secs_f64(seconds))
 }
 
-/// A plan with instances `http://i0:80`… of these weights and nothing else.
+/// Returns a plan with instances `http://i0:80`… of these weights and defaults otherwise.
 pub(crate) fn plan(load_balancer: LoadBalancer, weights: &[u32]) -> plan::ServicePlan {
     let instance = |(index, &weight)| plan::InstancePlan { url: format!("http://i{index}:80"), weight };
     plan::ServicePlan {
@@ -46,7 +46,7 @@ pub(crate) fn build(plan: &plan::ServicePlan) -> ServiceState {
     ServiceState::build(plan, None, at(0.0)).unwrap()
 }
 
-/// A pick without anything special.
+/// Returns the input of a plain pick.
 pub(super) fn input(now: Now, random: u64) -> PickInput<'static> {
     PickInput { now, hash: None, sticky: None, avoid: Tried::NONE, random }
 }
@@ -65,7 +65,7 @@ pub(super) fn breaker(scope: BreakerScope) -> plan::CircuitBreaker {
     }
 }
 
-/// A check that one result decides.
+/// Returns a health check that one result decides.
 pub(super) fn health_check() -> plan::HealthCheck {
     plan::HealthCheck {
         path: "/health".into(),
@@ -81,7 +81,7 @@ pub(super) fn passive() -> plan::PassiveHealth {
     plan::PassiveHealth { failures: 3, ejection: seconds(10.0), max_ejection: seconds(25.0), max_ejected: 0.5 }
 }
 
-/// One attempt that ends with `outcome`; the position of its instance.
+/// Runs one attempt that ends with `outcome` and returns the position of its instance.
 pub(super) fn exchange(
     service: &ServiceState,
     now: Now,

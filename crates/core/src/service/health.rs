@@ -1,4 +1,4 @@
-//! What outcomes and checks mean for an instance: up or down by active checks, ejected for a while by what exchanges see.
+//! Health of instances: up or down by active checks, ejected for a while by the outcomes of attempts.
 
 use std::sync::atomic::Ordering;
 
@@ -10,18 +10,18 @@ use super::instance::{DOWN, DRAINING, EJECTED, Instance};
 use super::outcome::{AttemptEnd, AttemptOutcome};
 use crate::clock::Instant as Now;
 
-/// What a call changed; almost always nothing, which costs nothing.
+/// Changes made by a call. Almost always empty, which allocates nothing.
 pub type Changes = Vec<Change>;
 
-/// One change of state, worth one line in the log.
+/// A change of state; each makes one line in the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Change {
     /// Name of the service.
     pub service: Box<str>,
-    /// URL of the instance; none when it is the breaker of the whole service.
+    /// URL of the instance; None for the breaker of the whole service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<Box<str>>,
-    /// What happened.
+    /// What changed.
     pub event: Event,
     /// Why.
     pub reason: String,
@@ -35,13 +35,13 @@ pub enum Event {
     Up,
     /// Active checks found it unhealthy.
     Down,
-    /// It is spared for a while.
+    /// It gets no requests for a while.
     Ejected,
-    /// That while is over.
+    /// Its ejection is over.
     Returned,
-    /// It gets nothing more by request of an operator.
+    /// An operator has set it to drain.
     Draining,
-    /// It is used again by request of an operator.
+    /// An operator has resumed it.
     Resumed,
     /// The breaker lets nothing through.
     BreakerOpened,
@@ -52,7 +52,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// Whether less can be used than before.
+    /// Returns true if capacity is lost.
     pub fn is_loss(self) -> bool {
         matches!(self, Self::Down | Self::Ejected | Self::BreakerOpened)
     }
@@ -85,7 +85,7 @@ impl std::fmt::Display for Event {
 }
 
 impl ServiceState {
-    /// Takes in the outcome of an attempt at the instance at `index`.
+    /// Records the outcome of an attempt at the instance at `index`.
     pub(super) fn report(&self, index: usize, permit: Option<&BreakerPermit>, now: Now, end: AttemptEnd) -> Changes {
         let AttemptEnd { began, outcome, latency } = end;
         let mut changes = Changes::new();
@@ -103,9 +103,9 @@ impl ServiceState {
                 _ => false,
             };
             let breaker = self.breaker(index);
-            let transition = breaker.settle(rules, permit, now, ok);
-            // The way to half open is told before what came of it.
-            changes.extend(self.announcement(index));
+            let transition = breaker.record(rules, permit, now, ok);
+            // Half open is reported before the state that follows it.
+            changes.extend(self.half_open_change(index));
             changes.extend(transition.map(|transition| {
                 let mut change = self.breaker_change(index, transition);
                 if transition.to == BreakerState::Open {
@@ -114,12 +114,12 @@ impl ServiceState {
                         cause => format!("{cause}, the last: {outcome}"),
                     };
                     change.reason = format!("{why}; for {} s", rules.timeout().as_secs_f64());
-                    breaker.note(why);
+                    breaker.set_reason(why);
                 }
                 change
             }));
         }
-        // What began before the last change says nothing about the instance as it is now, neither good nor bad.
+        // An attempt that began before the last change says nothing about the instance's current state.
         if self.passive.is_some() && instance.is_current(began) {
             if failed {
                 self.passive_failure(instance, now, outcome, &mut changes);
@@ -130,15 +130,15 @@ impl ServiceState {
         changes
     }
 
-    /// Failures in a row as far as they are counted: of the instance at `index`, and of its breaker.
+    /// Returns the consecutive failures that are counted: of the instance at `index`, and of its breaker.
     #[inline]
     pub(super) fn failures(&self, index: usize) -> (u32, u32) {
         let streak = |_| self.slots[index].instance.streak.load(Ordering::Relaxed);
         (self.passive.as_ref().map_or(0, streak), self.rules.as_ref().map_or(0, |_| self.breaker(index).failures()))
     }
 
-    /// Counts failures again that a success had ended.
-    pub(super) fn recall(
+    /// Restores failure counts that a reported success has reset.
+    pub(super) fn restore_failures(
         &self,
         index: usize,
         permit: Option<&BreakerPermit>,
@@ -150,7 +150,7 @@ impl ServiceState {
             instance.streak.fetch_max(streak, Ordering::AcqRel);
         }
         if let Some(permit) = permit {
-            self.breaker(index).recall(permit, failures);
+            self.breaker(index).restore_failures(permit, failures);
         }
     }
 
@@ -169,7 +169,7 @@ impl ServiceState {
             return;
         }
         let before = Now::from_nanos(instance.ejected_until.load(Ordering::Relaxed));
-        // Behaving well for as long as an ejection can last makes up for all earlier ones.
+        // An instance without ejection for the longest ejection time starts over.
         let earlier =
             if now.since(before) > rules.max_ejection.0 { 0 } else { instance.ejections.load(Ordering::Relaxed) };
         let times = earlier.saturating_add(1);
@@ -182,9 +182,9 @@ impl ServiceState {
         changes.push(self.change(Some(instance), Event::Ejected, reason));
     }
 
-    /// Whether one more may be ejected. The caller holds `changing`.
+    /// Returns true if one more instance may be ejected. The caller holds `changing`.
     fn may_eject(&self, share: f64, now: Now) -> bool {
-        let out = |instance: &&std::sync::Arc<Instance>| !instance.is_well(EJECTED, now);
+        let out = |instance: &&std::sync::Arc<Instance>| !instance.is_usable(EJECTED, now);
         let ejected = self.instances().filter(out).count();
         #[allow(clippy::cast_precision_loss)]
         let within = (ejected + 1) as f64 <= share * self.slots.len() as f64;
@@ -194,7 +194,7 @@ impl ServiceState {
     fn end_ejection(&self, instance: &Instance, now: Now) -> Option<Change> {
         let _changing = self.shared.changing.lock();
         let flags = instance.flags.load(Ordering::Acquire);
-        if flags & EJECTED == 0 || !instance.is_well(EJECTED, now) {
+        if flags & EJECTED == 0 || !instance.is_usable(EJECTED, now) {
             return None;
         }
         instance.flags.fetch_and(!EJECTED, Ordering::AcqRel);
@@ -202,7 +202,7 @@ impl ServiceState {
         Some(self.change(Some(instance), Event::Returned, "the ejection is over".into()))
     }
 
-    /// Takes in an active check of the instance at `index`; `reason` says what was seen.
+    /// Records an active check of the instance at `index`; `reason` describes its result.
     pub fn active_result(&self, index: usize, now: Now, ok: bool, reason: &str) -> Option<Change> {
         let rules = self.health_check.as_ref()?;
         let instance = &self.slots.get(index)?.instance;
@@ -212,7 +212,7 @@ impl ServiceState {
         instance.checks.store(checks, Ordering::Relaxed);
         let down = instance.flags.load(Ordering::Acquire) & DOWN != 0;
         if ok && down && checks.unsigned_abs() >= rules.healthy_after {
-            instance.begin_anew(now);
+            instance.mark_ready(now);
             instance.flags.fetch_and(!DOWN, Ordering::AcqRel);
             return Some(self.change(Some(instance), Event::Up, format!("{checks} good checks, the last: {reason}")));
         }
@@ -224,7 +224,8 @@ impl ServiceState {
         None
     }
 
-    /// Lets the instance at `index` finish what it has and gives it nothing more, or uses it again.
+    /// Starts or ends draining of the instance at `index`: a draining instance finishes its exchanges and gets no new
+    /// ones.
     pub fn set_draining(&self, index: usize, now: Now, draining: bool) -> Option<Change> {
         let instance = &self.slots.get(index)?.instance;
         let _changing = self.shared.changing.lock();
@@ -235,15 +236,15 @@ impl ServiceState {
             instance.flags.fetch_or(DRAINING, Ordering::AcqRel);
             Event::Draining
         } else {
-            instance.begin_anew(now);
+            instance.mark_ready(now);
             instance.flags.fetch_and(!DRAINING, Ordering::AcqRel);
             Event::Resumed
         };
         Some(self.change(Some(instance), event, "by request".into()))
     }
 
-    /// Closes the breaker of the service, or where each instance has its own that of the instance at `index`, or all. None
-    /// if there is no breaker.
+    /// Closes the breaker of the service, or of the instance at `index`, or of all instances. Returns None if there is
+    /// no breaker.
     pub fn reset_breaker(&self, index: Option<usize>) -> Option<Changes> {
         let each = match self.rules() {
             (None, None) => return None,
@@ -260,8 +261,8 @@ impl ServiceState {
         Some(those.filter_map(reset).collect())
     }
 
-    /// Tells what happened by the mere passing of time. To be called about once a second by one who may log; picks do
-    /// not depend on it.
+    /// Reports changes caused by the passing of time. The caller runs it about once a second and logs the changes;
+    /// picks do not depend on it.
     pub fn tick(&self, now: Now) -> Changes {
         let mut changes = Changes::new();
         for (index, slot) in self.slots.iter().enumerate() {
@@ -269,17 +270,17 @@ impl ServiceState {
                 changes.extend(self.end_ejection(&slot.instance, now));
             }
             if self.rules().1.is_some() {
-                changes.extend(self.announcement(index));
+                changes.extend(self.half_open_change(index));
             }
         }
         if self.rules().0.is_some() {
-            changes.extend(self.announcement(0));
+            changes.extend(self.half_open_change(0));
         }
         changes
     }
 
-    fn announcement(&self, index: usize) -> Option<Change> {
-        self.breaker(index).announce().map(|transition| self.breaker_change(index, transition))
+    fn half_open_change(&self, index: usize) -> Option<Change> {
+        self.breaker(index).take_half_open().map(|transition| self.breaker_change(index, transition))
     }
 
     fn breaker_change(&self, index: usize, transition: Transition) -> Change {

@@ -1,4 +1,4 @@
-//! One address of a service: where it is, what is under way to it, and how it is doing.
+//! One address of a service: its location, load and health.
 
 use std::net::Ipv6Addr;
 use std::sync::Arc;
@@ -11,36 +11,36 @@ use crate::clock::{self, Instant};
 
 /// Taken down by active checks.
 pub(super) const DOWN: u32 = 1;
-/// Ejected by what exchanges saw, until `ejected_until`.
+/// Ejected by the outcomes of attempts, until `ejected_until`.
 pub(super) const EJECTED: u32 = 2;
-/// Gets nothing more by request of an operator.
+/// Set to drain by an operator.
 pub(super) const DRAINING: u32 = 4;
 
-/// Over which time a measured latency is forgotten.
+/// Time over which a measured latency decays.
 const MEMORY: Duration = Duration::from_secs(10);
-/// What is assumed of an instance that has not answered anything yet.
+/// Assumed latency of an instance that has not responded yet, in nanoseconds.
 const UNMEASURED: f64 = 1e9;
 
-/// One address, shared by all workers and by the snapshots in which it appears. It has a cache line for itself, because
-/// every exchange writes it.
+/// One address, shared by all workers and all snapshots that contain it. It has a cache line of its own, because every
+/// exchange writes to it.
 #[derive(Debug)]
 #[repr(align(64))]
 pub struct Instance {
     pub(super) started: AtomicU64,
     pub(super) finished: AtomicU64,
     pub(super) flags: AtomicU32,
-    /// Failures since the last good answer.
+    /// Failures since the last success.
     pub(super) streak: AtomicU32,
     pub(super) ejected_until: AtomicU64,
-    /// When it joined a running service or came up, for slow start; 0 when it has always been there.
+    /// When it joined a running service or came up, for slow start; 0 if it was there from the start.
     pub(super) ready_since: AtomicU64,
     latency: AtomicU64,
     latency_at: AtomicU64,
     pub(super) ejections: AtomicU32,
-    /// Successful checks in a row, failed ones negative.
+    /// Consecutive successful checks, or failed ones as a negative number.
     pub(super) checks: AtomicI32,
     pub(super) failed: AtomicU64,
-    /// How much of `started` the retry budget has seen.
+    /// Part of `started` that the retry budget has counted.
     pub(super) accounted: AtomicU64,
     pub(super) breaker: Breaker,
     pub(super) key: u64,
@@ -52,17 +52,18 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Reads `url`, which is `http://host[:port]` or `https://host[:port]`. `ready_since` is given when it joins a service that runs already.
+    /// Parses `url`, which is `http://host[:port]` or `https://host[:port]`. `ready_since` is set if the instance joins
+    /// a running service.
     pub(super) fn parse(url: &str, ready_since: Option<Instant>) -> Result<Self, &'static str> {
         let (secure, rest) = match (url.strip_prefix("http://"), url.strip_prefix("https://")) {
             (Some(rest), _) => (false, rest),
             (_, Some(rest)) => (true, rest),
             _ => return Err("must begin with http:// or https://"),
         };
-        let usual = if secure { 443 } else { 80 };
-        let (host, port) = split(rest, usual)?;
+        let default_port = if secure { 443 } else { 80 };
+        let (host, port) = split(rest, default_port)?;
         let name = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-        let authority = if port == usual { name } else { format!("{name}:{port}") };
+        let authority = if port == default_port { name } else { format!("{name}:{port}") };
         let key = if secure { hash(format!("https://{authority}").as_bytes()) } else { hash(authority.as_bytes()) };
         Ok(Self {
             started: AtomicU64::new(0),
@@ -92,12 +93,12 @@ impl Instance {
         &self.url
     }
 
-    /// Whether it is spoken to over TLS.
+    /// Returns true if it is reached over TLS.
     pub fn is_secure(&self) -> bool {
         self.secure
     }
 
-    /// Value of the Host field for it.
+    /// Value of the Host field.
     pub fn authority(&self) -> &str {
         &self.authority
     }
@@ -112,40 +113,42 @@ impl Instance {
         self.port
     }
 
-    /// Exchanges under way over all workers.
+    /// Exchanges in flight over all workers.
     pub fn in_flight(&self) -> u64 {
-        // `finished` first: read the other way round, exchanges that came and went in between would make it negative.
+        // `finished` first: in the other order, exchanges that start and finish in between would make the result
+        // negative.
         let finished = self.finished.load(Ordering::Acquire);
         self.started.load(Ordering::Acquire).saturating_sub(finished)
     }
 
-    /// Whether it gets nothing more by request of an operator; with nothing in flight it may be stopped.
+    /// Returns true if an operator has set it to drain; with nothing in flight it may be stopped.
     pub fn is_draining(&self) -> bool {
         self.flags.load(Ordering::Acquire) & DRAINING != 0
     }
 
-    /// Whether, as far as the flags in `mask` tell, it can be used.
+    /// Returns true if it can be used as far as the flags in `mask` tell.
     #[inline]
-    pub(super) fn is_well(&self, mask: u32, now: Instant) -> bool {
+    pub(super) fn is_usable(&self, mask: u32, now: Instant) -> bool {
         let flags = self.flags.load(Ordering::Acquire) & mask;
         flags == 0 || (flags == EJECTED && now.as_nanos() >= self.ejected_until.load(Ordering::Acquire))
     }
 
-    /// It is used again at `now`: what was counted before is over.
-    pub(super) fn begin_anew(&self, now: Instant) {
+    /// Puts it back into use at `now` and resets its counts.
+    pub(super) fn mark_ready(&self, now: Instant) {
         self.ready_since.store(now.as_nanos(), Ordering::Relaxed);
         self.streak.store(0, Ordering::Relaxed);
     }
 
-    /// Whether what began at `began` saw the instance as it is now: not before it came up, was resumed, or was let back in.
+    /// Returns true if an attempt that began at `began` saw the current state: not before the instance came up, was
+    /// resumed, or ended its ejection.
     pub(super) fn is_current(&self, began: Instant) -> bool {
         let since = self.ready_since.load(Ordering::Relaxed).max(self.ejected_until.load(Ordering::Relaxed));
         began.as_nanos() >= since
     }
 
-    /// Share of its weight that it carries at `now`: 1, or less while it ramps up over `ramp`.
+    /// Returns the share of its weight that counts at `now`: 1, or less while it ramps up over `ramp`.
     pub(super) fn readiness(&self, ramp: Duration, now: Instant) -> f64 {
-        // A tenth at once: without any load it would never warm up.
+        // Starts at a tenth: without any load it would never warm up.
         const LEAST: f64 = 0.1;
         let since = self.ready_since.load(Ordering::Relaxed).max(self.ejected_until.load(Ordering::Relaxed));
         if since == 0 {
@@ -155,79 +158,79 @@ impl Instance {
         if passed >= ramp { 1.0 } else { (passed.as_secs_f64() / ramp.as_secs_f64()).max(LEAST) }
     }
 
-    /// Remembers how long an answer took: rises at once, falls slowly (peak EWMA). Two workers that do this at the same
-    /// time may lose one of the two values, which is cheaper than keeping both.
+    /// Records a latency: the average rises at once and falls slowly (peak EWMA). If two workers record at the same
+    /// time, one value may be lost, which is cheaper than synchronising.
     pub(super) fn observe(&self, latency: Duration, failed: bool, now: Instant) {
         let known = f64::from_bits(self.latency.load(Ordering::Relaxed));
         #[allow(clippy::cast_precision_loss)]
         let mut sample = clock::nanos(latency).max(1) as f64;
         if failed {
-            // A failure is often fast and must not attract more.
+            // A failure is often fast, and must not attract more requests.
             sample = sample.max((known * 4.0).clamp(1e7, UNMEASURED));
         }
-        let kept = self.kept(now);
+        let kept = self.decay(now);
         let value = if sample > known { sample } else { known * kept + sample * (1.0 - kept) };
         self.latency.store(value.to_bits(), Ordering::Relaxed);
         self.latency_at.store(now.as_nanos(), Ordering::Relaxed);
     }
 
-    /// Smoothed latency in nanoseconds; 0 when nothing is known.
+    /// Returns the smoothed latency in nanoseconds, or 0 if none is known.
     pub(super) fn latency(&self, now: Instant) -> f64 {
         let known = f64::from_bits(self.latency.load(Ordering::Relaxed));
         if known == 0.0 {
             return 0.0;
         }
-        known * self.kept(now)
+        known * self.decay(now)
     }
 
-    /// Share of the known latency that time has left.
-    fn kept(&self, now: Instant) -> f64 {
+    /// Returns the share of the known latency left after decay.
+    fn decay(&self, now: Instant) -> f64 {
         let idle = now.since(Instant::from_nanos(self.latency_at.load(Ordering::Relaxed)));
         let share = idle.as_secs_f64() / MEMORY.as_secs_f64();
-        // Near zero, where busy services are, the curve is its tangent and much cheaper.
+        // Near zero, the usual case of busy services, the curve is its tangent, which is much cheaper.
         if share < 1e-3 { 1.0 - share } else { (-share).exp() }
     }
 
-    /// Load as `p2c` compares it: expected wait behind what is under way.
+    /// Returns the load for `p2c`: the expected wait after what is in flight.
     #[allow(clippy::cast_precision_loss)]
     pub(super) fn load(&self, now: Instant) -> f64 {
         let in_flight = self.in_flight() as f64;
         match self.latency(now) {
-            // One exchange may find out how fast it is; the others wait for the answer.
+            // One exchange measures the latency; others go elsewhere until it has.
             0.0 => in_flight * UNMEASURED,
             latency => latency * (in_flight + 1.0),
         }
     }
 }
 
-/// An instance and what this plan says about it.
+/// An instance with its settings in this plan.
 #[derive(Debug)]
 pub(super) struct InstanceSlot {
     pub(super) instance: Arc<Instance>,
     pub(super) weight: u32,
-    /// What a sticky cookie says for it.
+    /// Id in sticky cookies.
     pub(super) sticky: u64,
 }
 
-/// Host in lower case without brackets, and port, of what stands behind the scheme.
-fn split(rest: &str, usual: u16) -> Result<(String, u16), &'static str> {
+/// Splits what follows the scheme into host, in lower case without brackets, and port.
+fn split(rest: &str, default_port: u16) -> Result<(String, u16), &'static str> {
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     if let Some(rest) = rest.strip_prefix('[') {
         let (host, port) = rest.split_once(']').ok_or("the bracket of the IPv6 address is not closed")?;
         let address: Ipv6Addr = host.parse().map_err(|_| "not an IPv6 address in brackets")?;
         let port = if port.is_empty() { None } else { Some(port.strip_prefix(':').ok_or("must be http://host:port")?) };
-        return Ok((address.to_string(), parse_port(port, usual)?));
+        return Ok((address.to_string(), parse_port(port, default_port)?));
     }
     let (host, port) = rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port)));
     let named = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
     if host.is_empty() || host.len() > 253 || !named {
         return Err("must be http://host:port, where host is a name or an address, without path and user");
     }
-    Ok((host.to_ascii_lowercase(), parse_port(port, usual)?))
+    Ok((host.to_ascii_lowercase(), parse_port(port, default_port)?))
 }
 
-fn parse_port(port: Option<&str>, usual: u16) -> Result<u16, &'static str> {
-    let Some(port) = port else { return Ok(usual) };
+fn parse_port(port: Option<&str>, default_port: u16) -> Result<u16, &'static str> {
+    let Some(port) = port else { return Ok(default_port) };
     let digits = (1..=5).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit());
     match port.parse() {
         Ok(port) if digits && port != 0 => Ok(port),

@@ -1,4 +1,4 @@
-//! How attempts end.
+//! Outcomes of attempts.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use crate::clock::Instant as Now;
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttemptOutcome {
-    /// No connection could be made.
+    /// Connecting failed.
     ConnectFailed,
-    /// No head of an answer in time.
+    /// The response head did not arrive in time.
     Timeout,
-    /// The connection broke, or what came was not HTTP.
+    /// The connection broke, or the response was not valid HTTP.
     Reset,
-    /// The head of an answer.
+    /// The response head arrived, with this status.
     Status(u16),
-    /// The gateway gave it up for a reason that says nothing about the instance.
+    /// The gateway cancelled the attempt for a reason unrelated to the instance.
     Cancelled,
 }
 
@@ -31,7 +31,7 @@ impl std::fmt::Display for AttemptOutcome {
     }
 }
 
-/// How an attempt that began at `began` ended, and how long it took.
+/// When an attempt began, how it ended, and how long it took.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AttemptEnd {
     pub(super) began: Now,

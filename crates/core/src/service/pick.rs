@@ -1,4 +1,4 @@
-//! Picking an instance for an attempt, and what comes of it.
+//! Picks the instance for an attempt and reports the attempt's outcome.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,43 +13,43 @@ use super::instance::{DRAINING, Instance, InstanceSlot};
 use super::outcome::{AttemptEnd, AttemptOutcome};
 use crate::clock::Instant as Now;
 
-/// What a pick depends on besides the service.
+/// Input of a pick.
 #[derive(Clone, Copy, Debug)]
 pub struct PickInput<'a> {
-    /// The time.
+    /// The current time.
     pub now: Now,
-    /// [`hash`](super::hash) of what the balancer hashes; without it such a balancer spreads at random.
+    /// [`hash`](super::hash) of the balancer's key; without it a hashing balancer picks at random.
     pub hash: Option<u64>,
-    /// What the client's sticky cookie says, by [`parse`](super::sticky::parse).
+    /// The id in the client's sticky cookie, from [`parse`](super::sticky::parse).
     pub sticky: Option<u64>,
-    /// Instances that are used only if there is no other.
+    /// Instances to use only if there is no other.
     pub avoid: &'a Tried,
-    /// Any number, another for each pick.
+    /// A random number, different for each pick.
     pub random: u64,
 }
 
-/// Why no instance can be used.
+/// Why no instance is available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
-    /// The service has none.
+    /// The service has no instances.
     #[error("the service has no instance")]
     NoInstance,
-    /// All are down or ejected.
+    /// All instances are down or ejected.
     #[error("no instance is healthy")]
     AllUnhealthy,
-    /// All that are healthy are draining.
+    /// All healthy instances are draining.
     #[error("all instances are draining")]
     AllDraining,
     /// The circuit breaker is open.
     #[error("the circuit breaker is open")]
     BreakerOpen {
-        /// When it may let a probe through; zero while a probe is under way.
+        /// Time until it may let a probe through; zero while a probe is in flight.
         retry_after: Duration,
     },
 }
 
-/// An instance picked for an attempt. It counts as in flight until this is dropped; dropped without a report, the attempt
-/// counts as [`AttemptOutcome::Cancelled`].
+/// An instance picked for an attempt. It counts as in flight until this is dropped. Dropped without a report, the
+/// attempt counts as [`AttemptOutcome::Cancelled`].
 #[derive(Debug)]
 pub struct Picked<'s> {
     /// Position of the instance, for [`Tried`].
@@ -59,13 +59,13 @@ pub struct Picked<'s> {
     /// When it was picked.
     began: Now,
     reported: bool,
-    /// Failures in a row, of the instance and of the breaker, before the first report.
-    before: (u32, u32),
-    moved: bool,
+    /// Consecutive failures of the instance and of the breaker before the first report.
+    previous_failures: (u32, u32),
+    cookie_outdated: bool,
 }
 
-/// A pick without its service, for a caller that cannot borrow it. It counts as in flight until it comes back through
-/// [`ServiceState::resume`] and is dropped there.
+/// A pick without its service, for a caller that cannot borrow the service. The attempt stays in flight until
+/// [`ServiceState::resume`] turns it back into a [`Picked`] that is dropped.
 #[must_use = "lost, the instance would count it as in flight for ever"]
 #[derive(Debug)]
 pub struct SuspendedPick {
@@ -73,22 +73,23 @@ pub struct SuspendedPick {
     permit: Option<BreakerPermit>,
     began: Now,
     reported: bool,
-    before: (u32, u32),
-    moved: bool,
+    previous_failures: (u32, u32),
+    cookie_outdated: bool,
 }
 
 impl<'s> Picked<'s> {
-    /// The instance.
+    /// The picked instance.
     pub fn instance(&self) -> &'s Arc<Instance> {
         &self.service.slots[self.index].instance
     }
 
-    /// What the client's sticky cookie must be set to; none when it is right, or the service has none.
+    /// Returns the id to set in the client's sticky cookie, or None if the cookie is right or the service has none.
     pub fn sticky(&self) -> Option<u64> {
-        self.moved.then(|| self.service.slots[self.index].sticky)
+        self.cookie_outdated.then(|| self.service.slots[self.index].sticky)
     }
 
-    /// Says how the attempt went, `latency` after it began. May be said again, when an answer that began well breaks off.
+    /// Reports the outcome of the attempt, `latency` after it began. May be called again when a response that began
+    /// well breaks off.
     #[inline]
     pub fn report(&mut self, now: Now, outcome: AttemptOutcome, latency: Duration) -> Changes {
         if outcome == AttemptOutcome::Cancelled {
@@ -96,23 +97,23 @@ impl<'s> Picked<'s> {
         }
         if !self.reported {
             self.reported = true;
-            self.before = self.service.failures(self.index);
+            self.previous_failures = self.service.failures(self.index);
         } else if outcome == AttemptOutcome::Reset {
-            // The good beginning was no success after all: it ends no row of failures.
-            self.service.recall(self.index, self.permit.as_ref(), self.began, self.before);
+            // The reported success was none: the failures before it still count.
+            self.service.restore_failures(self.index, self.permit.as_ref(), self.began, self.previous_failures);
         }
         self.service.report(self.index, self.permit.as_ref(), now, AttemptEnd { began: self.began, outcome, latency })
     }
 
-    /// Lets go of the service, with everything still to be reported.
+    /// Detaches the pick from the service; its outcome can still be reported later.
     pub fn suspend(mut self) -> SuspendedPick {
-        let Self { index, began, reported, before, moved, .. } = self;
+        let Self { index, began, reported, previous_failures, cookie_outdated, .. } = self;
         let permit = self.permit.take();
         std::mem::forget(self);
-        SuspendedPick { index, permit, began, reported, before, moved }
+        SuspendedPick { index, permit, began, reported, previous_failures, cookie_outdated }
     }
 
-    /// Says how the attempt went and ends it.
+    /// Reports the outcome of the attempt and ends it.
     #[inline]
     pub fn finish(mut self, now: Now, outcome: AttemptOutcome, latency: Duration) -> Changes {
         self.report(now, outcome, latency)
@@ -134,17 +135,17 @@ impl ServiceState {
     /// Picks an instance for one attempt.
     #[inline]
     pub fn pick(&self, input: &PickInput<'_>) -> Result<Picked<'_>, Unavailable> {
-        self.pick_by(input, &self.shared.cursor)
+        self.pick_with(input, &self.shared.cursor)
     }
 
-    /// Picks an instance for a copy of a request. It takes no turn: where requests and copies alternated, each would always
-    /// get the same instances.
-    pub fn pick_aside(&self, input: &PickInput<'_>) -> Result<Picked<'_>, Unavailable> {
-        self.pick_by(input, &AtomicU64::new(mix(input.random)))
+    /// Picks an instance for a mirrored request. It uses no turn of the rotation: if requests and copies alternated,
+    /// each kind would always get the same instances.
+    pub fn pick_for_mirror(&self, input: &PickInput<'_>) -> Result<Picked<'_>, Unavailable> {
+        self.pick_with(input, &AtomicU64::new(mix(input.random)))
     }
 
     #[inline]
-    fn pick_by(&self, input: &PickInput<'_>, cursor: &AtomicU64) -> Result<Picked<'_>, Unavailable> {
+    fn pick_with(&self, input: &PickInput<'_>, cursor: &AtomicU64) -> Result<Picked<'_>, Unavailable> {
         let (whole, each) = self.rules();
         let permit = whole.map(|rules| self.shared.breaker.admit(rules, input.now)).transpose();
         let mut permit = permit.map_err(|retry_after| Unavailable::BreakerOpen { retry_after })?;
@@ -153,10 +154,10 @@ impl ServiceState {
                 if let Some(permit) = &permit {
                     self.shared.breaker.release(permit);
                 }
-                return Err(self.why_none(input.now));
+                return Err(self.unavailable_reason(input.now));
             };
             let Some(rules) = each else { break index };
-            // Another worker may have taken the last probe since it was chosen; then it will not be chosen again.
+            // Another worker may have taken the last probe since then; the instance is not selected again in that case.
             if let Ok(own) = self.slots[index].instance.breaker.admit(rules, input.now) {
                 permit = Some(own);
                 break index;
@@ -164,14 +165,22 @@ impl ServiceState {
         };
         let slot = &self.slots[index];
         slot.instance.started.fetch_add(1, Ordering::AcqRel);
-        let moved = self.sticky && input.sticky != Some(slot.sticky);
-        Ok(Picked { index, service: self, permit, began: input.now, reported: false, before: (0, 0), moved })
+        let cookie_outdated = self.sticky && input.sticky != Some(slot.sticky);
+        Ok(Picked {
+            index,
+            service: self,
+            permit,
+            began: input.now,
+            reported: false,
+            previous_failures: (0, 0),
+            cookie_outdated,
+        })
     }
 
-    /// Takes up a pick of this service again.
+    /// Resumes a suspended pick of this service.
     pub fn resume(&self, pick: SuspendedPick) -> Picked<'_> {
-        let SuspendedPick { index, permit, began, reported, before, moved } = pick;
-        Picked { index, service: self, permit, began, reported, before, moved }
+        let SuspendedPick { index, permit, began, reported, previous_failures, cookie_outdated } = pick;
+        Picked { index, service: self, permit, began, reported, previous_failures, cookie_outdated }
     }
 
     #[inline]
@@ -196,19 +205,19 @@ impl ServiceState {
         })
     }
 
-    /// Whether so few instances are healthy that sparing the others would only overload these.
+    /// Returns true if so few instances are healthy that avoiding the others would overload them.
     pub(super) fn in_panic(&self, now: Now) -> bool {
         self.panic_threshold.is_some_and(|threshold| {
-            let well = self.slots.iter().filter(|slot| slot.instance.is_well(self.mask & !DRAINING, now)).count();
+            let well = self.slots.iter().filter(|slot| slot.instance.is_usable(self.mask & !DRAINING, now)).count();
             #[allow(clippy::cast_precision_loss)]
             let panic = (well as f64) < threshold * self.slots.len() as f64;
             panic
         })
     }
 
-    pub(super) fn why_none(&self, now: Now) -> Unavailable {
+    pub(super) fn unavailable_reason(&self, now: Now) -> Unavailable {
         let mask = if self.in_panic(now) { DRAINING } else { self.mask };
-        let well = |mask| self.slots.iter().filter(move |slot| slot.instance.is_well(mask, now));
+        let well = |mask| self.slots.iter().filter(move |slot| slot.instance.is_usable(mask, now));
         let refused =
             |slot: &InstanceSlot| self.rules().1.and_then(|rules| slot.instance.breaker.ready(rules, now).err());
         if self.slots.is_empty() {

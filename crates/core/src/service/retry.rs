@@ -1,4 +1,4 @@
-//! Retries: which failure may be tried again, how soon, and how many at all.
+//! Retries: which failures may be retried, how soon, and how many in total.
 
 pub(super) mod budget;
 
@@ -12,60 +12,60 @@ use super::outcome::AttemptOutcome;
 use crate::clock::Instant as Now;
 use crate::plan::RetryOn;
 
-/// A failed attempt, as far as it matters here.
+/// A failed attempt.
 #[derive(Clone, Copy, Debug)]
 pub struct AttemptReport<'a> {
     /// How it ended.
     pub outcome: AttemptOutcome,
-    /// Which it was, from 1.
+    /// Number of the attempt, from 1.
     pub number: u32,
     /// `retries` of the route.
     pub retries: u32,
     /// `retry_on` of the route.
     pub retry_on: &'a [RetryOn],
-    /// Whether doing the request twice is like doing it once (RFC 9110 section 9.2.2).
+    /// True if the request is idempotent (RFC 9110 section 9.2.2).
     pub idempotent: bool,
-    /// Whether any of the request was written to the instance, and it may have acted on it.
+    /// True if any of the request was written to the instance, which may have acted on it.
     pub sent: bool,
-    /// Whether the whole body can be sent again.
+    /// True if the whole body can be sent again.
     pub replayable: bool,
-    /// When the exchange must have an answer.
+    /// Deadline of the exchange's response.
     pub last: Option<Now>,
 }
 
-/// What to do about a failed attempt.
+/// What to do after a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryVerdict {
-    /// Try again after this time.
+    /// Retry after this time.
     Again(Duration),
-    /// The client gets what there is.
+    /// Do not retry.
     GiveUp(Reason),
 }
 
-/// Why a failed attempt is the last.
+/// Why an attempt is not retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// The answer is no failure.
+    /// The response is not a failure.
     NoFailure,
-    /// `retries` are used up.
+    /// The route's `retries` are used up.
     Exhausted,
-    /// The instance may have acted on the request, and must not be made to act twice.
+    /// The instance may have acted on the request, and must not do so twice.
     NotIdempotent,
-    /// The body is gone.
+    /// The body is no longer available.
     NotReplayable,
-    /// The next would begin when the time for the exchange is over.
+    /// The next attempt would begin after the deadline.
     TooLate,
-    /// Others of the service retried too much of late.
+    /// The service has had too many retries lately.
     Budget,
 }
 
 impl AttemptReport<'_> {
-    /// Whether this attempt may be followed by another, time and budget aside.
-    pub fn may_repeat(&self) -> Result<(), Reason> {
+    /// Checks whether this attempt may be retried, apart from deadline and budget.
+    pub fn may_retry(&self) -> Result<(), Reason> {
         let asked = |on: RetryOn| self.retry_on.contains(&on);
         let harmless = match self.outcome {
             AttemptOutcome::Timeout => self.idempotent || asked(RetryOn::Timeout),
-            // No connection, and sent all the same: over a kept one that died, before there was to be a new one.
+            // A failed connect after sending: a kept connection died under the request, and no new one could be made.
             AttemptOutcome::ConnectFailed | AttemptOutcome::Reset => self.idempotent || asked(RetryOn::Reset),
             AttemptOutcome::Status(500..) if asked(RetryOn::ServerError) => true,
             AttemptOutcome::Status(502..=504) => self.idempotent || asked(RetryOn::GatewayError),
@@ -73,7 +73,7 @@ impl AttemptReport<'_> {
         };
         if self.number > self.retries {
             Err(Reason::Exhausted)
-        } else if self.reached_nobody() {
+        } else if self.was_never_sent() {
             Ok(())
         } else if self.sent && !harmless {
             Err(Reason::NotIdempotent)
@@ -84,13 +84,13 @@ impl AttemptReport<'_> {
         }
     }
 
-    /// Whether no instance has seen anything of the request.
-    fn reached_nobody(&self) -> bool {
+    /// Returns true if no instance has received any of the request.
+    fn was_never_sent(&self) -> bool {
         self.outcome == AttemptOutcome::ConnectFailed && !self.sent
     }
 }
 
-/// How long to wait behind attempt `number` (from 1): anything up to 25 ms, doubled each time up to 1 s ("full jitter",
+/// Returns how long to wait after attempt `number` (from 1): up to 25 ms, doubled each time up to 1 s ("full jitter",
 /// M. Brooker, *Exponential Backoff And Jitter*, 2015).
 pub fn back_off(number: u32, random: u64) -> Duration {
     const FIRST: u64 = 25_000_000;
@@ -100,19 +100,19 @@ pub fn back_off(number: u32, random: u64) -> Duration {
 }
 
 impl ServiceState {
-    /// Decides about a failed attempt and, if it can be repeated in time, takes that from the retry budget.
+    /// Decides whether to retry a failed attempt, and withdraws the retry from the budget.
     pub fn retry(&self, attempt: &AttemptReport<'_>, now: Now, random: u64) -> RetryVerdict {
-        if let Err(reason) = attempt.may_repeat() {
+        if let Err(reason) = attempt.may_retry() {
             return RetryVerdict::GiveUp(reason);
         }
         let pause = back_off(attempt.number, random);
-        // Before the budget: what cannot happen must not be paid for.
+        // Before the budget: a retry that cannot happen must not be withdrawn.
         if attempt.last.is_some_and(|last| now.saturating_add(pause) >= last) {
             return RetryVerdict::GiveUp(Reason::TooLate);
         }
         let started = || self.slots.iter().map(|slot| newly_started(&slot.instance)).sum();
-        // What reached no instance burdens none: only repeated requests can become a storm.
-        if attempt.reached_nobody() || self.shared.budget.withdraw(&self.budget, now, started) {
+        // A request that reached no instance puts no load on any: only repeated requests can become a storm.
+        if attempt.was_never_sent() || self.shared.budget.withdraw(&self.budget, now, started) {
             RetryVerdict::Again(pause)
         } else {
             RetryVerdict::GiveUp(Reason::Budget)
@@ -120,7 +120,7 @@ impl ServiceState {
     }
 }
 
-/// Attempts since the last call.
+/// Returns the number of attempts since the last call.
 fn newly_started(instance: &Instance) -> u64 {
     let started = instance.started.load(Ordering::Acquire);
     started.saturating_sub(instance.accounted.swap(started, Ordering::AcqRel))

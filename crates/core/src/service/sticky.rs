@@ -1,14 +1,15 @@
-//! Sticky sessions: what a cookie says to keep a client on one instance. It is an id without meaning outside: a hash, from
-//! which no address can be read, and with a secret none can be guessed either.
+//! Sticky sessions: the cookie that keeps a client on one instance. It holds an opaque id: a hash that reveals no
+//! address and, with a secret, cannot be guessed.
 
 use aws_lc_rs::hmac;
 
-/// The id of the instance at `authority`: the first eight bytes of HMAC-SHA-256 keyed by `secret`, different for every
-/// service. Cookies hold it, so it must be the same in every gateway, after every restart and in every version.
+/// Returns the id of the instance at `authority`: the first eight bytes of HMAC-SHA-256 keyed by `secret`, different
+/// for every service. Cookies contain it, so it must be the same in every gateway, after every restart and in every
+/// version.
 pub(super) fn id(secret: &str, service: &str, authority: &str) -> u64 {
     let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()));
     for part in [service, authority] {
-        // The length keeps the parts apart; `usize` would differ between platforms.
+        // The length separates the parts; `usize` would differ between platforms.
         context.update(&(part.len() as u64).to_le_bytes());
         context.update(part.as_bytes());
     }
@@ -16,13 +17,13 @@ pub(super) fn id(secret: &str, service: &str, authority: &str) -> u64 {
     tag.as_ref().iter().take(8).fold(0, |id, &byte| (id << 8) | u64::from(byte))
 }
 
-/// The value of the cookie for `id`: sixteen hexadecimal digits.
+/// Returns the cookie value for `id`: sixteen hexadecimal digits.
 pub fn format(id: u64) -> [u8; 16] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     std::array::from_fn(|place| DIGITS[(id >> (60 - 4 * place)) as usize & 15])
 }
 
-/// The id that the cookie's `value` stands for; none when it is not one of ours.
+/// Parses a cookie value; returns None if the gateway did not make it.
 pub fn parse(value: &[u8]) -> Option<u64> {
     if value.len() != 16 {
         return None;

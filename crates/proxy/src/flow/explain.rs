@@ -236,7 +236,7 @@ fn describe_route(snapshot: &Snapshot, route: &Route, exchange: &mut Exchange, a
         answer.upstream_headers.extend(via);
     }
     if let Some(service) = &route.service {
-        let AffinityKey { hash, sticky } = service.state.tie(exchange);
+        let AffinityKey { hash, sticky } = service.state.affinity_key(exchange);
         let input = PickInput { now: clock::now(), hash, sticky, avoid: Tried::NONE, random: 1 };
         let pick = service.state.explain_pick(&input);
         let picked = service.state.instances().find(|instance| Some(instance.url()) == pick.picked.as_deref());

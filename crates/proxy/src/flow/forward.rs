@@ -26,9 +26,9 @@ impl<'a> Flow<'a> {
         let (client, exchange) = (&mut *self.client, &mut *self.exchange);
         let service = target_service(snapshot, route, exchange).ok_or(Halt::NoService)?;
         prepare(route, client, exchange)?;
-        let deadline = exchange_deadline(route, exchange);
-        let permit = admission::enter(service, deadline, client, exchange).await?;
-        let affinity = service.state.tie(exchange);
+        let last = last_moment(route, exchange);
+        let entered = admission::enter(service, last, client, exchange).await?;
+        let tie = service.state.affinity_key(exchange);
         let mut tried = Tried::default();
         let mut number = 1;
         // If nothing happened since the head was read, its time will do: that saves a reading of the clock.

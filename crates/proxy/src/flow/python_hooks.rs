@@ -37,9 +37,9 @@ impl<'a> Flow<'a> {
             }
             body = Some(client.body.buffered().into());
         }
-        exchange.meet_hooks().request_body = body;
-        if policy.is_some_and(Hooked::reads_response_body) {
-            // Hooks need to read the response body. Cannot fail: the value is a constant.
+        exchange.hook_visit().request_body = body;
+        if wanted.is_some_and(Hooked::see_bodies) {
+            // Hooks want to read what comes back. Cannot fail: the value is ours.
             let _ = exchange.request.edits.set_known(Name::AcceptEncoding, b"identity");
         }
         let step = hooks.on_request(exchange);
@@ -63,15 +63,15 @@ impl<'a> Flow<'a> {
             }
         }
         let (worker, client, exchange) = (self.worker, &mut *self.client, &mut *self.exchange);
-        let state = exchange.meet_hooks();
+        let visit = exchange.hook_visit();
         if let Reply::Own(answer) = &reply {
             state.response_body = Some(answer.body.clone());
         }
         let step = hooks.on_response(exchange);
-        let outcome = wait_for_hooks(hooks, client, exchange, step).await;
-        let state = exchange.meet_hooks();
-        let body = state.response_body.take().filter(|_| state.body_set);
-        match (outcome, body) {
+        let followed = follow(hooks, client, exchange, step).await;
+        let visit = exchange.hook_visit();
+        let body = visit.response_body.take().filter(|_| visit.body_set);
+        match (followed, body) {
             (Ok(None), None) => {
                 if let Reply::Own(answer) = &mut reply {
                     answer.status = exchange.response.status;
@@ -106,7 +106,7 @@ impl<'a> Flow<'a> {
         let mut taken = match reply {
             Reply::Taken(taken) if taken.answered.framing != Framing::None && !exchange.is_cache_only() => taken,
             reply => {
-                exchange.meet_hooks().response_body = Some([].into());
+                exchange.hook_visit().response_body = Some([].into());
                 return Ok(reply);
             }
         };
@@ -170,7 +170,7 @@ async fn apply_body_hooks<'s>(
     match &mut reply {
         Reply::Taken(taken) if taken.answered.framing != Framing::None && !exchange.is_cache_only() => {
             let stream = hooks.stream(exchange);
-            exchange.meet_hooks().stream = stream;
+            exchange.hook_visit().stream = stream;
         }
         Reply::Own(answer) if exchange.response.is_relayed() && !answer.body.is_empty() => {
             if let Some(stream) = hooks.stream(exchange) {
@@ -252,8 +252,8 @@ async fn wait_for_hooks(
             Step::Continue => return Ok(None),
             Step::Answer(answer) => return Ok(Some(answer)),
             Step::Reject(rejection) => return Err(Halt::Rejected(rejection)),
-            Step::Wait { mut until, patience } => {
-                let waited = client.wait_for(patience, exchange, |cx| until.as_mut().poll(cx)).await?;
+            Step::Wait { mut until, timeout } => {
+                let waited = client.wait_for(timeout, exchange, |cx| until.as_mut().poll(cx)).await?;
                 drop(until);
                 hooks.resume(exchange, waited.is_some())
             }

@@ -17,7 +17,7 @@ impl Flow<'_> {
             let (service, instance) = (forwarded.service, forwarded.picked.instance());
             let host = service.host_for(instance, route.preserve_host, exchange);
             let asked = Arc::new(Asked::new(exchange, &service.name, instance, host));
-            exchange.note_asked(asked);
+            exchange.set_asked(asked);
         }
     }
 
@@ -25,7 +25,7 @@ impl Flow<'_> {
     pub(super) fn readdress(&mut self) {
         if let Some(asked) = self.exchange.asked() {
             let service = self.snapshot.services.get(asked.service()).map(Arc::clone);
-            location::readdress(self.exchange, service.as_ref().map(|service| &service.state));
+            location::rewrite(self.exchange, service.as_ref().map(|service| &service.state));
         }
     }
 }

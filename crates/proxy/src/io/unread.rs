@@ -53,7 +53,7 @@ impl Unread {
         if unacknowledged <= MAX_LEFT || socket.is_gone() {
             return ReadProgress::Over;
         }
-        let delivery = self.delivery.get_or_insert_with(|| Delivery::of_rest(self.pace, now, unacknowledged));
+        let delivery = self.delivery.get_or_insert_with(|| Delivery::of_unacknowledged(self.pace, now, unacknowledged));
         match delivery.due(now, self.patience, || unacknowledged) {
             Some(due) if due > now => {
                 let next = now.saturating_add(self.pause);

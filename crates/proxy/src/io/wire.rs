@@ -47,8 +47,8 @@ impl ClientWatch {
         let mut delivery = self.delivery.borrow_mut();
         let due = delivery.due(now, Duration::MAX, || *rest.insert(unacknowledged()));
         if rest == Some(0) {
-            // Nothing is left to write: the stream was reset.
-            delivery.go_on(now);
+            // What it was waited for need not be said any more: its stream was reset.
+            delivery.stop_waiting(now);
             return None;
         }
         due
@@ -59,20 +59,20 @@ impl ClientWatch {
         let mut delivery = self.delivery.borrow_mut();
         match written {
             Poll::Ready(Ok(n)) => {
-                self.flood.borrow_mut().sent(*n);
+                self.flood.borrow_mut().on_sent(*n);
                 delivery.send(*n);
                 if delivery.is_waiting() {
-                    delivery.go_on(clock::coarse());
+                    delivery.stop_waiting(clock::coarse());
                 }
             }
             Poll::Ready(Err(_)) => {}
-            Poll::Pending => delivery.wait(clock::coarse()),
+            Poll::Pending => delivery.start_waiting(clock::coarse()),
         }
     }
 
     /// Records that an exchange was completed.
     pub(crate) fn served(&self) {
-        self.flood.borrow_mut().served();
+        self.flood.borrow_mut().on_served();
     }
 
     /// Returns true if the client exceeded a limit.
@@ -116,13 +116,13 @@ impl Wire {
         frames.read(bytes, |frame| {
             *small += u32::from(frame.kind == kind::DATA && frame.length < SMALL_FRAME);
             if let Some(flood) = &mut flood {
-                flood.frame(frame, now);
+                flood.on_frame(frame, now);
             }
             // Empty frames are counted here. Hide them from h2, which allows only a hundred per connection.
             if is_empty(frame) { FrameVisibility::Hidden } else { FrameVisibility::Open }
         });
         if let Some(flood) = flood.as_mut().filter(|_| frames.is_between()) {
-            flood.complete();
+            flood.on_frame_complete();
         }
     }
 

@@ -171,7 +171,7 @@ impl Download {
             }
             while self.written < self.out.len() {
                 let Poll::Ready(result) = client.socket.poll_write(cx, &self.out[self.written..]) else {
-                    self.delivery.wait(clock::now());
+                    self.delivery.start_waiting(clock::now());
                     return Poll::Pending;
                 };
                 match result {
@@ -180,7 +180,7 @@ impl Download {
                         self.delivery.send(n);
                         client.written += n as u64;
                         if self.delivery.is_waiting() {
-                            self.delivery.go_on(clock::now());
+                            self.delivery.stop_waiting(clock::now());
                         }
                     }
                     _ => return Poll::Ready(Err(RelayError::Client)),

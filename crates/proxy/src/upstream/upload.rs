@@ -172,14 +172,14 @@ impl Upload {
         let Client { body, socket, .. } = client;
         match body.poll_data(cx, socket, exchange, &mut self.out, room) {
             Poll::Pending => {
-                self.pace.wait(clock::now());
+                self.pace.start_waiting(clock::now());
                 Poll::Pending
             }
             Poll::Ready(Err(halt)) => Poll::Ready(Err(halt)),
             Poll::Ready(Ok(n)) => {
-                self.pace.moved(clock::now(), n);
-                self.progress += n as u64;
-                self.finish_chunk(client, start);
+                self.pace.transferred(clock::now(), n);
+                self.moved += n as u64;
+                self.close_piece(client, start);
                 Poll::Ready(Ok(()))
             }
         }

@@ -305,7 +305,7 @@ impl Hooks for RouteHooks {
         let handle = session
             .and_then(|session| gil::attached(|py| session.handle.sibling(py)))
             .unwrap_or_else(|| ExchangeHandle::new(&self.about));
-        handle.show(exchange.shown());
+        handle.show(exchange.detach_snapshot());
         let job = Job::new(first, &handle, On::Response, Run::Loop, &self.executors);
         let pipe = Arc::default();
         job.attach_body(&pipe, hooks);
@@ -357,25 +357,25 @@ fn failure_step(hook: &Called) -> Option<Step> {
 fn wait_for(job: Arc<Job>, mut session: Box<Session>, exchange: &mut Exchange) -> Step {
     let timeout = job.called.timeout();
     session.job = Some(Arc::clone(&job));
-    store_session(session, exchange);
-    Step::Wait { until: Box::pin(Waiting::new(job)), patience: timeout }
+    keep(session, exchange);
+    Step::Wait { until: Box::pin(Waiting::new(job)), timeout: patience }
 }
 
-/// Copies the exchange for hooks on an executor. The caller holds the session, so the copy has none.
-fn lend_copy(exchange: &mut Exchange) -> Box<Exchange> {
-    let lent = exchange.lend();
-    exchange.meet_hooks();
+/// Makes a copy of the exchange for hooks elsewhere. Its session, which is in nobody's hands now, is not among it.
+fn lend(exchange: &mut Exchange) -> Box<Exchange> {
+    let lent = exchange.detach();
+    exchange.hook_visit();
     lent
 }
 
 fn reclaim(session: &Session, exchange: &mut Exchange) {
     if let Some(mut held) = session.handle.close() {
-        exchange.take_back(&mut held);
+        exchange.attach(&mut held);
     }
 }
 
-fn store_session(session: Box<Session>, exchange: &mut Exchange) {
-    exchange.meet_hooks().session = Some(session);
+fn keep(session: Box<Session>, exchange: &mut Exchange) {
+    exchange.hook_visit().session = Some(session);
 }
 
 fn take_session(exchange: &mut Exchange) -> Option<Box<Session>> {

@@ -73,7 +73,7 @@ impl PyPermit {
         let State { rules, breaker } = &*self.state;
         let permit = self.take_permit();
         if let Some(permit) = &permit {
-            breaker.settle(rules, permit, Instant::from_nanos(now), ok);
+            breaker.record(rules, permit, Instant::from_nanos(now), ok);
         }
         permit.is_some()
     }

@@ -296,7 +296,7 @@ fn s4_1_the_prefix_follows_from_the_key_unless_hooks_may_have_set_it() {
         exchange.request.stripped.extend_from_slice(b"/api");
         world.lookup(&mut exchange);
         if hooked {
-            exchange.meet_hooks();
+            exchange.hook_visit();
             exchange.request.edits.set(b"X-Forwarded-Prefix", b"/acme").unwrap();
         }
         announced(&world, &mut exchange, "200\nVary: X-Forwarded-Prefix", "x");

@@ -1,4 +1,4 @@
-//! Who is under way to a service and who waits, as counts and a line.
+//! Exchanges in flight to a service and its queue.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,19 +8,20 @@ use parking_lot::Mutex;
 
 const WAITING: u32 = 32;
 
-/// Who is under way and who waits, over all workers.
+/// Exchanges in flight and waiting, over all workers.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
-    /// How many wait, above how many are under way. While nobody waits this is all that is touched.
+    /// Number of waiting exchanges (high half) and of exchanges in flight (low half). While none waits, nothing else is
+    /// touched.
     pub(super) counts: AtomicU64,
-    /// Those who wait. `counts` says how many only while this is locked.
-    pub(super) line: Mutex<Line>,
+    /// The queue. The number of waiting exchanges in `counts` changes only while this is locked.
+    pub(super) queue: Mutex<WaitQueue>,
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Line {
+pub(crate) struct WaitQueue {
     pub(super) next: u64,
-    /// By ticket, which is the order in which they came. Whose ticket is gone has been let in.
+    /// By ticket, in order of arrival. A ticket that is missing was admitted.
     pub(super) waiting: VecDeque<(u64, Option<Waker>)>,
 }
 
@@ -33,8 +34,8 @@ fn pack(waiting: u32, inside: u32) -> u64 {
 }
 
 impl Gate {
-    /// Moves `(waiting, inside)`, or leaves them; the figures before.
-    pub(super) fn shift(&self, to: impl Fn(u32, u32) -> Option<(u32, u32)>) -> Option<(u32, u32)> {
+    /// Updates `(waiting, inside)`, unless `to` returns None. Returns the values before the update.
+    pub(super) fn update(&self, to: impl Fn(u32, u32) -> Option<(u32, u32)>) -> Option<(u32, u32)> {
         let change = self.counts.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
             let (waiting, inside) = unpack(word);
             to(waiting, inside).map(|(waiting, inside)| pack(waiting, inside))
@@ -42,25 +43,28 @@ impl Gate {
         change.ok().map(unpack)
     }
 
-    /// Lets in who waits first, as long as there is room; they are woken by the caller, behind the lock.
-    pub(super) fn let_in(&self, line: &mut Line, most: u32) -> Vec<Waker> {
+    /// Admits waiting exchanges in order as long as there is room. The caller wakes them after it has released the
+    /// lock.
+    pub(super) fn admit_waiting(&self, queue: &mut WaitQueue, limit: u32) -> Vec<Waker> {
         let mut woken = Vec::new();
-        while self.shift(|waiting, inside| (waiting > 0 && inside < most).then(|| (waiting - 1, inside + 1))).is_some()
+        while self
+            .update(|waiting, inside| (waiting > 0 && inside < limit).then(|| (waiting - 1, inside + 1)))
+            .is_some()
         {
-            woken.extend(line.waiting.pop_front().and_then(|(_, waker)| waker));
+            woken.extend(queue.waiting.pop_front().and_then(|(_, waker)| waker));
         }
         woken
     }
 
-    /// One is under way no more.
-    pub(super) fn leave(&self, most: u32) {
-        if self.shift(|waiting, inside| (waiting == 0).then(|| (0, inside - 1))).is_some() {
+    /// Ends an exchange in flight.
+    pub(super) fn leave(&self, limit: u32) {
+        if self.update(|waiting, inside| (waiting == 0).then(|| (0, inside - 1))).is_some() {
             return;
         }
-        let mut line = self.line.lock();
-        self.shift(|waiting, inside| Some((waiting, inside - 1)));
-        let woken = self.let_in(&mut line, most);
-        drop(line);
+        let mut queue = self.queue.lock();
+        self.update(|waiting, inside| Some((waiting, inside - 1)));
+        let woken = self.admit_waiting(&mut queue, limit);
+        drop(queue);
         woken.into_iter().for_each(Waker::wake);
     }
 }

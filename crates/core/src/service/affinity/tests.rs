@@ -15,8 +15,8 @@ fn request(fields: &str) -> Exchange {
     exchange
 }
 
-fn tie(how: LoadBalancer, exchange: &Exchange) -> AffinityKey {
-    build(&plan(how, &[1, 1])).tie(exchange)
+fn affinity_key(how: LoadBalancer, exchange: &Exchange) -> AffinityKey {
+    build(&plan(how, &[1, 1])).affinity_key(exchange)
 }
 
 fn on(on: HashOn) -> LoadBalancer {
@@ -26,20 +26,20 @@ fn on(on: HashOn) -> LoadBalancer {
 #[test]
 fn what_is_not_asked_for_is_not_looked_at() {
     let exchange = request("Cookie: s=0123456789abcdef\r\n");
-    assert_eq!(tie(LoadBalancer::RoundRobin, &exchange), AffinityKey::default());
+    assert_eq!(affinity_key(LoadBalancer::RoundRobin, &exchange), AffinityKey::default());
 }
 
 #[test]
 fn hashes_are_of_what_the_plan_names() {
     let mut exchange = request("X-Tenant: blue\r\nx-tenant: red\r\nCookie: a=1; tenant=green\r\n");
-    assert_eq!(tie(on(HashOn::Header("x-tenant".into())), &exchange).hash, Some(hash(b"blue")));
-    assert_eq!(tie(on(HashOn::Cookie("tenant".into())), &exchange).hash, Some(hash(b"green")));
-    assert_eq!(tie(on(HashOn::User), &exchange).hash, None);
+    assert_eq!(affinity_key(on(HashOn::Header("x-tenant".into())), &exchange).hash, Some(hash(b"blue")));
+    assert_eq!(affinity_key(on(HashOn::Cookie("tenant".into())), &exchange).hash, Some(hash(b"green")));
+    assert_eq!(affinity_key(on(HashOn::User), &exchange).hash, None);
     exchange.request.user = Some(Arc::new(User { id: "ada".into(), ..User::default() }));
-    assert_eq!(tie(on(HashOn::User), &exchange).hash, Some(hash(b"ada")));
+    assert_eq!(affinity_key(on(HashOn::User), &exchange).hash, Some(hash(b"ada")));
     exchange.request.origin.client = "::ffff:192.0.2.1".parse().unwrap();
-    assert_eq!(tie(LoadBalancer::IpHash, &exchange).hash, Some(hash(&[192, 0, 2, 1])));
-    assert_eq!(tie(on(HashOn::Header("x-other".into())), &exchange).hash, None);
+    assert_eq!(affinity_key(LoadBalancer::IpHash, &exchange).hash, Some(hash(&[192, 0, 2, 1])));
+    assert_eq!(affinity_key(on(HashOn::Header("x-other".into())), &exchange).hash, None);
 }
 
 #[test]
@@ -59,6 +59,6 @@ fn a_sticky_cookie_is_read_as_it_was_written() {
     let written = String::from_utf8(written).unwrap();
     assert_eq!(written, "s=0000000000000123; Path=/; HttpOnly; SameSite=Lax; Secure; Max-Age=90");
     let (pair, _) = written.split_once(';').unwrap();
-    assert_eq!(service.tie(&request(&format!("Cookie: {pair}\r\n"))).sticky, Some(0x0123));
-    assert_eq!(service.tie(&request("Cookie: s=forged\r\n")), AffinityKey::default());
+    assert_eq!(service.affinity_key(&request(&format!("Cookie: {pair}\r\n"))).sticky, Some(0x0123));
+    assert_eq!(service.affinity_key(&request("Cookie: s=forged\r\n")), AffinityKey::default());
 }

@@ -93,7 +93,7 @@ fn copies_take_no_turns() {
     let mut counts = [[0; 2]; 2];
     for number in 0..2000 {
         let request = service.pick(&input(at(0.0), mix(number))).unwrap();
-        let copy = service.pick_aside(&input(at(0.0), mix(number ^ 0x5555))).unwrap();
+        let copy = service.pick_for_mirror(&input(at(0.0), mix(number ^ 0x5555))).unwrap();
         counts[0][request.index] += 1;
         counts[1][copy.index] += 1;
     }

@@ -279,9 +279,9 @@ impl Pair {
         self.out.extend(permit.map(|permit| (permit, self.period)));
     }
 
-    fn settle(&mut self, which: prop::sample::Index, ok: bool) {
+    fn record(&mut self, which: prop::sample::Index, ok: bool) {
         let (permit, period) = self.out.swap_remove(which.index(self.out.len()));
-        let told = self.breaker.settle(&self.rules, &permit, self.now, ok).map(|transition| transition.to);
+        let told = self.breaker.record(&self.rules, &permit, self.now, ok).map(|transition| transition.to);
         if period != self.period {
             assert_eq!(told, None);
             return;
@@ -341,7 +341,7 @@ proptest! {
                 Step::Wait(millis) => pair.now = pair.now.saturating_add(Duration::from_millis(millis)),
                 Step::Admit => pair.admit(),
                 _ if pair.out.is_empty() => {}
-                Step::Settle(which, ok) => pair.settle(which, ok),
+                Step::Settle(which, ok) => pair.record(which, ok),
                 Step::Release(which) => pair.release(which),
             }
             let wanted = match pair.model {

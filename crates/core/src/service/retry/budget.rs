@@ -1,24 +1,24 @@
-//! How many retries a service may have.
+//! The retry budget of a service.
 
 use parking_lot::Mutex;
 
 use crate::clock::Instant as Now;
 use crate::plan;
 
-/// How many retries the service may still have: a share of its recent requests, or a few per second if that is more.
+/// The retries that a service has left: a share of its recent requests, or a few per second if that is more.
 ///
-/// Requests are not counted when they happen but when a retry is asked for, from the counters of the instances, so that
-/// the budget costs nothing while all is well.
+/// Requests are counted only when a retry is asked for, from the counters of the instances, so that the budget costs
+/// nothing while there are no failures.
 #[derive(Debug)]
 pub(crate) struct RetryAllowance(Mutex<RetryAccount>);
 
 #[derive(Debug)]
 struct RetryAccount {
-    /// Retries earned by requests; below zero when some were had only for `floor`.
+    /// Retries earned by requests; below zero if some were granted by `floor` only.
     earned: f64,
-    /// Retries left of those per second.
+    /// Retries left of the rate per second.
     floor: f64,
-    /// Retries allowed whose attempt is not among the counted ones yet.
+    /// Retries allowed whose attempt has not been counted yet.
     expected: u64,
     /// All retries allowed.
     allowed: u64,
@@ -27,13 +27,13 @@ struct RetryAccount {
     last: Now,
 }
 
-/// What was earned is forgotten over this time: a quiet hour must not pay for a storm.
+/// Seconds over which earned retries expire: a quiet hour must not pay for a retry storm.
 const MEMORY: f64 = 10.0;
 
 impl RetryAllowance {
-    /// The budget of a service that starts at `now`.
+    /// Creates the budget of a service that starts at `now`.
     pub(crate) fn new(now: Now) -> Self {
-        // The plan bounds `floor` from above whenever it is asked for.
+        // The plan's rate caps `floor` at each withdrawal.
         let full = RetryAccount { earned: 0.0, floor: f64::INFINITY, expected: 0, allowed: 0, refused: 0, last: now };
         Self(Mutex::new(full))
     }
@@ -52,7 +52,7 @@ impl RetryAllowance {
         true
     }
 
-    /// Retries allowed and refused so far.
+    /// Returns the retries allowed and refused so far.
     pub(crate) fn totals(&self) -> (u64, u64) {
         let account = self.0.lock();
         (account.allowed, account.refused)
@@ -68,10 +68,10 @@ impl RetryAccount {
         let requests = (attempts - retries) as f64;
         let passed = now.since(self.last).as_secs_f64();
         self.last = self.last.max(now);
-        // When the requests came is not known; evenly is the best guess, and those of long ago earn nothing.
+        // When the requests arrived is unknown; an even rate is the best guess, and old requests earn nothing.
         let recent = if passed > MEMORY { requests * MEMORY / passed } else { requests };
         self.earned = self.earned * (1.0 - passed / MEMORY).max(0.0) + plan.ratio * recent;
-        // At least one, or a small share of a second would never come to a retry.
+        // At least one: a rate far below one per second would otherwise never allow a retry.
         let most = if plan.min_per_second > 0.0 { plan.min_per_second.max(1.0) } else { 0.0 };
         self.floor = (self.floor + plan.min_per_second * passed).min(most);
     }

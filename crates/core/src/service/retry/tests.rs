@@ -28,7 +28,7 @@ fn failures_of_idempotent_requests_are_repeated() {
         AttemptOutcome::Status(502),
         AttemptOutcome::Status(504),
     ] {
-        assert_eq!(attempt(outcome).may_repeat(), Ok(()), "{outcome:?}");
+        assert_eq!(attempt(outcome).may_retry(), Ok(()), "{outcome:?}");
     }
     for outcome in [
         AttemptOutcome::Cancelled,
@@ -36,7 +36,7 @@ fn failures_of_idempotent_requests_are_repeated() {
         AttemptOutcome::Status(404),
         AttemptOutcome::Status(500),
     ] {
-        assert_eq!(attempt(outcome).may_repeat(), Err(Reason::NoFailure), "{outcome:?}");
+        assert_eq!(attempt(outcome).may_retry(), Err(Reason::NoFailure), "{outcome:?}");
     }
 }
 
@@ -53,25 +53,25 @@ fn other_requests_are_repeated_only_where_the_route_says_so() {
         for on in [RetryOn::Reset, RetryOn::Timeout, RetryOn::GatewayError, RetryOn::ServerError] {
             let wanted = if enough.contains(&on) { Ok(()) } else { Err(Reason::NotIdempotent) };
             let attempt = AttemptReport { idempotent: false, retry_on: &[on], ..attempt(outcome) };
-            assert_eq!(attempt.may_repeat(), wanted, "{outcome:?} {on:?}");
+            assert_eq!(attempt.may_retry(), wanted, "{outcome:?} {on:?}");
         }
     }
     let server_error = AttemptReport { retry_on: &[RetryOn::ServerError], ..attempt(AttemptOutcome::Status(500)) };
-    assert_eq!(server_error.may_repeat(), Ok(()));
-    assert_eq!(AttemptReport { idempotent: false, ..server_error }.may_repeat(), Ok(()));
+    assert_eq!(server_error.may_retry(), Ok(()));
+    assert_eq!(AttemptReport { idempotent: false, ..server_error }.may_retry(), Ok(()));
 }
 
 #[test]
 fn what_never_left_is_repeated_whatever_it_is() {
     let worst =
         AttemptReport { idempotent: false, replayable: false, sent: false, ..attempt(AttemptOutcome::ConnectFailed) };
-    assert_eq!(worst.may_repeat(), Ok(()));
+    assert_eq!(worst.may_retry(), Ok(()));
     let refused = AttemptReport { outcome: AttemptOutcome::Reset, ..worst };
-    assert_eq!(AttemptReport { replayable: true, ..refused }.may_repeat(), Ok(()));
+    assert_eq!(AttemptReport { replayable: true, ..refused }.may_retry(), Ok(()));
     // An instance may refuse a stream when a body is on its way already.
-    assert_eq!(refused.may_repeat(), Err(Reason::NotReplayable));
+    assert_eq!(refused.may_retry(), Err(Reason::NotReplayable));
     assert_eq!(
-        AttemptReport { outcome: AttemptOutcome::Reset, sent: true, ..worst }.may_repeat(),
+        AttemptReport { outcome: AttemptOutcome::Reset, sent: true, ..worst }.may_retry(),
         Err(Reason::NotIdempotent)
     );
 }
@@ -79,11 +79,11 @@ fn what_never_left_is_repeated_whatever_it_is() {
 #[test]
 fn what_left_over_a_connection_that_died_is_not_taken_for_what_never_left() {
     let sent = AttemptReport { idempotent: false, ..attempt(AttemptOutcome::ConnectFailed) };
-    assert_eq!(sent.may_repeat(), Err(Reason::NotIdempotent));
-    assert_eq!(AttemptReport { retry_on: &[RetryOn::Reset], ..sent }.may_repeat(), Ok(()));
+    assert_eq!(sent.may_retry(), Err(Reason::NotIdempotent));
+    assert_eq!(AttemptReport { retry_on: &[RetryOn::Reset], ..sent }.may_retry(), Ok(()));
     let again = AttemptReport { idempotent: true, ..sent };
-    assert_eq!(again.may_repeat(), Ok(()));
-    assert_eq!(AttemptReport { replayable: false, ..again }.may_repeat(), Err(Reason::NotReplayable));
+    assert_eq!(again.may_retry(), Ok(()));
+    assert_eq!(AttemptReport { replayable: false, ..again }.may_retry(), Err(Reason::NotReplayable));
     // An instance may have been burdened by it, so it is paid for.
     assert_eq!(budgeted(0.0).retry(&again, at(0.0), 1), RetryVerdict::GiveUp(Reason::Budget));
 }
@@ -103,7 +103,7 @@ fn a_retry_that_would_come_too_late_costs_nothing() {
 #[test]
 fn a_body_that_is_gone_ends_it() {
     assert_eq!(
-        AttemptReport { replayable: false, ..attempt(AttemptOutcome::Timeout) }.may_repeat(),
+        AttemptReport { replayable: false, ..attempt(AttemptOutcome::Timeout) }.may_retry(),
         Err(Reason::NotReplayable)
     );
 }
@@ -111,7 +111,7 @@ fn a_body_that_is_gone_ends_it() {
 #[test]
 fn as_many_retries_as_the_route_has() {
     let last =
-        |number, retries| AttemptReport { number, retries, ..attempt(AttemptOutcome::ConnectFailed) }.may_repeat();
+        |number, retries| AttemptReport { number, retries, ..attempt(AttemptOutcome::ConnectFailed) }.may_retry();
     assert_eq!(last(3, 3), Ok(()));
     assert_eq!(last(4, 3), Err(Reason::Exhausted));
     assert_eq!(last(1, 0), Err(Reason::Exhausted));

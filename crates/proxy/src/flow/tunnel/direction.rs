@@ -179,12 +179,12 @@ impl Direction {
                     self.written += n;
                     self.delivery.send(n);
                     if self.delivery.is_waiting() {
-                        self.delivery.go_on(clock::coarse());
+                        self.delivery.stop_waiting(clock::coarse());
                     }
                 }
                 Poll::Ready(_) => return Poll::Ready(Err(())),
                 Poll::Pending => {
-                    self.delivery.wait(clock::coarse());
+                    self.delivery.start_waiting(clock::coarse());
                     return Poll::Pending;
                 }
             }

@@ -171,7 +171,7 @@ pub(crate) fn summarize(
         },
         breakers: breakers(services).map(|(name, breaker)| (name, breaker.state)).collect(),
         breaker_reasons: breakers(services)
-            .filter_map(|(name, breaker)| Some((name, breaker.why_shut()?.into())))
+            .filter_map(|(name, breaker)| Some((name, breaker.open_reason()?.into())))
             .collect(),
     };
     add_totals(&mut summary, reading);

@@ -171,7 +171,7 @@ fn a_hook_may_choose_another_service() {
     let hooks = Fake {
         on_request: Box::new(|exchange| {
             let name = if exchange.request.target.path == b"/other" { "other" } else { "nowhere" };
-            exchange.meet_hooks().service = Some(name.into());
+            exchange.hook_visit().service = Some(name.into());
             Step::Continue
         }),
         ..Fake::default()

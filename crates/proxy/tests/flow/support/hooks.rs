@@ -116,7 +116,7 @@ impl OffWorker {
             let _ = receiver.await;
             waiting.end();
         });
-        Step::Wait { until, patience }
+        Step::Wait { until, timeout: patience }
     }
 
     /// Number of hooks in progress.

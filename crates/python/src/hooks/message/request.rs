@@ -17,8 +17,8 @@ use super::user::PyUser;
 use crate::errors::hook_error;
 
 impl PyRequest {
-    fn visit<T>(&self, py: Python<'_>, read: impl FnOnce(&mut HookVisit) -> T) -> PyResult<T> {
-        self.with(py, |exchange| read(exchange.meet_hooks()))
+    fn visit<T>(&self, py: Python<'_>, look: impl FnOnce(&mut HookVisit) -> T) -> PyResult<T> {
+        self.with(py, |exchange| look(exchange.hook_visit()))
     }
 }
 
@@ -61,7 +61,7 @@ impl PyRequest {
         read.map_err(|error| PyValueError::new_err(error.0))?;
         self.change(py, |exchange| {
             exchange.request.forward_path = target.path;
-            exchange.meet_hooks().path_set = true;
+            exchange.hook_visit().path_set = true;
         })
     }
 
@@ -148,7 +148,7 @@ impl PyRequest {
         if !self.0.about.services.contains(name) {
             return Err(PyLookupError::new_err(format!("there is no service {name:?}")));
         }
-        self.change(py, |exchange| exchange.meet_hooks().service = Some(name.into()))
+        self.change(py, |exchange| exchange.hook_visit().service = Some(name.into()))
     }
 
     /// A dict that all hooks of the exchange share.

@@ -141,7 +141,7 @@ impl PyResponse {
         let (body, _) = body_of(body)?;
         match &self.0 {
             ResponseKind::OnItsWay(request) => request.get().change(py, |exchange| {
-                let visit = exchange.meet_hooks();
+                let visit = exchange.hook_visit();
                 visit.response_body = Some(body);
                 visit.body_set = true;
             }),
