@@ -42,7 +42,7 @@ fn ask(plan: &Plan, router: &Router) {
     for raw in PATHS {
         let mut target = Target::default();
         target.read(raw.as_bytes(), Method::Get).expect("a path");
-        let path = target.judged();
+        let path = target.routing_path();
         for (method, host) in [(Method::Get, &b"a.example.org"[..]), (Method::Post, b"")] {
             let token = if method == Method::Get { &b"GET"[..] } else { b"POST" };
             let query = Some(&b"v=1"[..]);

@@ -1,6 +1,6 @@
 //! What must hold of the scanner of WebSocket frames for any input. Called by the fuzz target and by `crates/http/tests`.
 
-use pylae_http::websocket::{FrameLimits, MOST_HEADER, ScanEnd, Sender, WebSocketFrames};
+use pylae_http::websocket::{FrameLimits, MAX_HEADER, ScanEnd, Sender, WebSocketFrames};
 
 const LIMITS: FrameLimits = FrameLimits { frame: 200, message: 300 };
 
@@ -13,9 +13,9 @@ pub(crate) fn frames(data: &[u8]) {
     let (passed, found) = whole.scan(data);
     assert!(passed <= data.len());
     match found {
-        ScanEnd::More => assert!(data.len() - passed < MOST_HEADER),
+        ScanEnd::More => assert!(data.len() - passed < MAX_HEADER),
         ScanEnd::Closed => assert!(whole.is_closed()),
-        ScanEnd::Broken(_) => assert!(whole.is_between() && !whole.is_closed()),
+        ScanEnd::Broken(_) => assert!(whole.is_at_boundary() && !whole.is_closed()),
     }
     for step in [1, 3, 64] {
         assert_eq!(

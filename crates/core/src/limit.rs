@@ -1,4 +1,4 @@
-//! Rate limits, quotas and concurrency: who may still come in, decided without a clock of its own.
+//! Rate limits, quotas and concurrency limits, decided without a clock.
 //!
 //! Every function takes the time as an argument. A clock that stands still or jumps back never admits more.
 

@@ -76,7 +76,7 @@ impl<'a> RouteQuery<'a> {
             host: exchange.request.host_name(),
             method: exchange.request.head.method,
             method_token: exchange.request.head.method_span.of(&exchange.request.buffer),
-            path: exchange.request.target.judged(),
+            path: exchange.request.target.routing_path(),
             query: exchange.request.query(),
             fields: &exchange.request.head.fields,
             buf: &exchange.request.buffer,
@@ -118,7 +118,7 @@ impl Scratch {
         &self.allow
     }
 
-    fn adopt(&mut self, owner: u64) {
+    fn reset_for(&mut self, owner: u64) {
         if self.owner != owner {
             self.owner = owner;
             self.scan = Scan::default();
@@ -207,11 +207,11 @@ impl Router {
     }
 
     fn find_where<H: FieldValues>(&self, lookup: &RouteQuery<'_>, headers: &H, scratch: &mut Scratch) -> RouteMatch {
-        scratch.adopt(self.id);
+        scratch.reset_for(self.id);
         scratch.captures.clear();
         scratch.allow.clear();
         let mut search = self.search(lookup, headers, &mut scratch.values);
-        let done = self.visit(lookup.host, lookup.path, &mut scratch.scan, &mut |ranks| search.offer(ranks));
+        let done = self.visit(lookup.host, lookup.path, &mut scratch.scan, &mut |ranks| search.consider(ranks));
         if done.is_err() {
             return RouteMatch::NotFound;
         }
@@ -298,24 +298,24 @@ impl Router {
 }
 
 impl<H: FieldValues> RouteSearch<'_, H> {
-    fn holds(&mut self, entry: RankedRoute) -> bool {
+    fn matches(&mut self, entry: RankedRoute) -> bool {
         entry.plain
             || self.router.rules[entry.route as usize]
                 .predicates
                 .iter()
-                .all(|p| p.holds(self.headers, self.query, &self.router.values, self.values))
+                .all(|p| p.matches(self.headers, self.query, &self.router.values, self.values))
     }
 
     /// Takes the first of `ranks` that fits if it is better than the best so far; returns the best.
-    fn offer(&mut self, ranks: &[u32]) -> u32 {
+    fn consider(&mut self, ranks: &[u32]) -> u32 {
         for (i, &rank) in ranks.iter().enumerate() {
             if rank >= self.best {
                 break;
             }
             let entry = self.router.entries[rank as usize];
-            if !fits(entry.methods, self.method) {
+            if !method_matches(entry.methods, self.method) {
                 self.passed_over = true;
-            } else if self.holds(entry) {
+            } else if self.matches(entry) {
                 self.best = rank;
                 if entry.methods & self.method == 0 {
                     self.prefer_head(entry, &ranks[i + 1..]);
@@ -327,18 +327,18 @@ impl<H: FieldValues> RouteSearch<'_, H> {
     }
 
     /// `chosen` takes a HEAD only because it takes GET: a route at the same place that names HEAD goes first.
-    fn prefer_head(&mut self, chosen: RankedRoute, behind: &[u32]) {
+    fn prefer_head(&mut self, chosen: RankedRoute, following: &[u32]) {
         let rules = &self.router.rules;
         let place = |entry: RankedRoute| {
             let rule = &rules[entry.route as usize];
             (rule.priority, rule.predicates.len())
         };
-        for &rank in behind {
+        for &rank in following {
             let entry = self.router.entries[rank as usize];
             if place(entry) != place(chosen) {
                 break;
             }
-            if entry.methods != ANY && entry.methods & HEAD != 0 && self.holds(entry) {
+            if entry.methods != ANY && entry.methods & HEAD != 0 && self.matches(entry) {
                 self.best = rank;
                 break;
             }
@@ -347,6 +347,6 @@ impl<H: FieldValues> RouteSearch<'_, H> {
 }
 
 /// Whether a route with `methods` takes a request of `method`.
-fn fits(methods: Methods, method: Methods) -> bool {
+fn method_matches(methods: Methods, method: Methods) -> bool {
     methods & method != 0 || (method == HEAD && methods & GET != 0)
 }

@@ -168,7 +168,7 @@ fn fields(out: &mut Vec<u8>, source: FieldSource<'_>, never: NameSet) {
     for nominated in &options.nominated {
         drop.add(Name::classify(nominated.of(buf)));
     }
-    let look_at_others = edits.removes_others() || !options.nominated.is_empty();
+    let check_others = edits.removes_others() || !options.nominated.is_empty();
     // Lines that stay and lie side by side are copied at once.
     let mut run = 0..0;
     for (index, field) in fields.iter().enumerate() {
@@ -176,9 +176,7 @@ fn fields(out: &mut Vec<u8>, source: FieldSource<'_>, never: NameSet) {
             continue;
         }
         let name = field.name.of(buf);
-        if look_at_others
-            && field.id == Name::Other
-            && (edits.removes(Name::Other, name) || options.nominates(buf, name))
+        if check_others && field.id == Name::Other && (edits.removes(Name::Other, name) || options.nominates(buf, name))
         {
             continue;
         }

@@ -50,17 +50,17 @@ pub struct Http2Frames {
 
 impl Http2Frames {
     /// A stream that begins with [`PREFACE`].
-    pub fn behind_preface() -> Self {
-        Self { skip: PREFACE.len(), ..Self::of_frames() }
+    pub fn after_preface() -> Self {
+        Self { skip: PREFACE.len(), ..Self::without_preface() }
     }
 
     /// A stream that begins with a frame.
-    pub fn of_frames() -> Self {
+    pub fn without_preface() -> Self {
         Self { skip: 0, head: [0; HEAD], held: 0 }
     }
 
     /// Whether the last frame that was told of has come whole.
-    pub fn is_between(&self) -> bool {
+    pub fn is_at_boundary(&self) -> bool {
         self.skip == 0
     }
 
@@ -84,8 +84,8 @@ impl Http2Frames {
                 let [a, b, c, kind, flags, ..] = self.head;
                 let length = u32::from_be_bytes([0, a, b, c]);
                 self.skip = length as usize;
-                let passage = found(FrameHead { length, kind, flags });
-                if let (FrameVisibility::Hidden, Some(place)) = (passage, at.checked_sub(HEAD - KIND)) {
+                let visibility = found(FrameHead { length, kind, flags });
+                if let (FrameVisibility::Hidden, Some(place)) = (visibility, at.checked_sub(HEAD - KIND)) {
                     bytes[place] = kind::UNKNOWN;
                 }
             }
@@ -117,7 +117,7 @@ mod tests {
         }
         for size in [1, 2, 7, 9, 24, bytes.len()] {
             let mut found = Vec::new();
-            let mut reader = Http2Frames::behind_preface();
+            let mut reader = Http2Frames::after_preface();
             bytes.clone().chunks_mut(size).for_each(|piece| {
                 reader.read(piece, |head| {
                     found.push((head.length, head.kind, head.flags));
@@ -125,7 +125,7 @@ mod tests {
                 });
             });
             assert_eq!(found, frames, "in pieces of {size}");
-            assert!(reader.is_between());
+            assert!(reader.is_at_boundary());
         }
     }
 
@@ -134,7 +134,7 @@ mod tests {
         let empty = [0, 0, 0, kind::DATA, 0, 0, 0, 0, 1];
         for size in 1..=empty.len() {
             let mut bytes = empty;
-            let mut reader = Http2Frames::of_frames();
+            let mut reader = Http2Frames::without_preface();
             bytes.chunks_mut(size).for_each(|piece| reader.read(piece, |_| FrameVisibility::Hidden));
             // The last piece begins with the type, or in front of it.
             let at_hand = (empty.len() - 1) / size * size <= 3;

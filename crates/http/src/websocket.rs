@@ -9,7 +9,7 @@ pub const PROTOCOL_ERROR: u16 = 1002;
 pub const TOO_LARGE: u16 = 1009;
 
 /// Bytes of the longest header.
-pub const MOST_HEADER: usize = 14;
+pub const MAX_HEADER: usize = 14;
 
 const FIN: u8 = 0x80;
 const RSV1: u8 = 0x40;
@@ -19,7 +19,7 @@ const CONTINUATION: u8 = 0;
 const CLOSE: u8 = 8;
 const MASKED: u8 = 0x80;
 const LENGTH: u8 = 0x7F;
-const MOST_CONTROL: u64 = 125;
+const MAX_CONTROL: u64 = 125;
 
 /// Who sends frames: a client masks them, a server never does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +118,7 @@ impl WebSocketFrames {
     }
 
     /// Whether what was passed ends with a whole frame, so that one of somebody else's may follow.
-    pub fn is_between(&self) -> bool {
+    pub fn is_at_boundary(&self) -> bool {
         self.left == 0
     }
 
@@ -183,7 +183,7 @@ impl WebSocketFrames {
     /// What the length must be like. Returns the bytes of the message so far.
     fn check_length(&self, opcode: u8, length: u64) -> Result<u64, Violation> {
         if opcode >= CLOSE {
-            return if length > MOST_CONTROL {
+            return if length > MAX_CONTROL {
                 Err(broken("a control frame of more than 125 bytes"))
             } else if opcode == CLOSE && length == 1 {
                 Err(broken("a Close frame with half a status code"))
@@ -208,7 +208,7 @@ fn broken(reason: &'static str) -> Violation {
 
 /// Appends a Close frame. `mask` is the key of a client's frame; `reason` has at most 123 bytes, what is beyond is left out.
 pub fn close(out: &mut Vec<u8>, code: u16, reason: &str, mask: Option<[u8; 4]>) {
-    let mut end = reason.len().min(MOST_CONTROL as usize - 2);
+    let mut end = reason.len().min(MAX_CONTROL as usize - 2);
     while !reason.is_char_boundary(end) {
         end -= 1;
     }

@@ -168,6 +168,6 @@ proptest! {
         prop_assert_eq!(&target.path, path.as_bytes());
         let names: Vec<&str> = path.split('/').map(|segment| segment.split(';').next().unwrap()).collect();
         let judged = names.join("/");
-        prop_assert_eq!(target.judged(), judged.as_bytes());
+        prop_assert_eq!(target.routing_path(), judged.as_bytes());
     }
 }

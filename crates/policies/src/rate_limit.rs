@@ -202,7 +202,7 @@ impl RateLimit {
         let mut key = std::mem::take(&mut exchange.scratch);
         key.clear();
         concurrency.key.write_key(&KeyRequest { exchange, route: &self.route }, &mut key);
-        let permit = self.shared.in_flight.enter(concurrency.salt, &key, concurrency.limit);
+        let permit = self.shared.in_flight.acquire(concurrency.salt, &key, concurrency.limit);
         exchange.scratch = key;
         permit
     }

@@ -99,7 +99,7 @@ impl Redirect {
                 RedirectPiece::AuthorityHost => exchange.request.host_name(),
                 RedirectPiece::Path => &exchange.request.target.path,
                 RedirectPiece::Param(at) => {
-                    exchange.request.params.get(*at).map_or(&[], |span| span.of(exchange.request.target.judged()))
+                    exchange.request.params.get(*at).map_or(&[], |span| span.of(exchange.request.target.routing_path()))
                 }
             });
         }

@@ -1,16 +1,16 @@
-//! What limits remember of an exchange.
+//! Per-exchange state of limits.
 
 use super::concurrency::ConcurrencyPermit;
 use super::limiter::Limiter;
 use crate::exchange::Exchange;
 use crate::exchange::slots::{Feature, FeatureMemory, FeatureSlot};
 
-/// How the limits of a route took an exchange.
+/// Decisions of a route's limits on an exchange.
 #[derive(Debug, Default)]
 pub struct Admitted {
-    /// Whether each of [`Limiter::ALL`] admitted it; none where it was not asked.
+    /// Decision of each of [`Limiter::ALL`]; None if the policy did not run.
     pub by: [Option<bool>; Limiter::ALL.len()],
-    /// Places under limits of concurrency, held until the exchange is over.
+    /// Permits of concurrency limits, held until the exchange is over.
     pub permits: Vec<ConcurrencyPermit>,
 }
 
@@ -26,13 +26,13 @@ impl Feature for Admitted {
 }
 
 impl Exchange {
-    /// How limits took it, where there are some.
+    /// Returns the decisions of limits, if there are any.
     #[inline]
     pub fn admitted(&self) -> Option<&Admitted> {
         self.slots.get()
     }
 
-    /// The same, to be written.
+    /// Returns the decisions of limits for changing, and creates them on first use.
     #[inline]
     pub fn admitted_mut(&mut self) -> &mut Admitted {
         self.slots.get_or_default()

@@ -1,10 +1,10 @@
-//! Carrying what was used over to a limit whose figures changed: the share used stays.
+//! Carries usage over to a limit whose figures have changed: the used share stays.
 
 use super::fixed_window::Count;
 use super::shape::LimitShape;
 use super::token_bucket::Level;
 
-/// What is used, as a part of the whole.
+/// The used share of a limit.
 #[derive(Copy, Clone, Debug)]
 pub(super) struct Share {
     used: u128,
@@ -13,15 +13,15 @@ pub(super) struct Share {
 
 impl Share {
     pub(super) fn of_level(level: Level, now: u64, shape: &LimitShape) -> Self {
-        Self { used: level.debt(now, shape), whole: shape.most_debt() }
+        Self { used: level.debt(now, shape), whole: shape.max_debt() }
     }
 
     pub(super) fn of_count(used: u32, shape: &LimitShape) -> Self {
         Self { used: used.into(), whole: shape.limit.into() }
     }
 
-    /// The same share of another whole, rounded up.
-    fn part_of(self, whole: u128) -> u128 {
+    /// Returns the same share of another whole, rounded up.
+    fn scale_to(self, whole: u128) -> u128 {
         let (mut used, mut old) = (self.used.min(self.whole), self.whole);
         loop {
             if let Some(product) = used.checked_mul(whole) {
@@ -33,11 +33,11 @@ impl Share {
     }
 
     pub(super) fn level(self, now: u64, shape: &LimitShape) -> Level {
-        Level::owing(self.part_of(shape.most_debt()), now, shape)
+        Level::with_debt(self.scale_to(shape.max_debt()), now, shape)
     }
 
     pub(super) fn used_of(self, shape: &LimitShape) -> u32 {
-        self.part_of(shape.limit.into()) as u32
+        self.scale_to(shape.limit.into()) as u32
     }
 
     pub(super) fn count(self, wall: u64, shape: &LimitShape) -> Count {

@@ -1,89 +1,89 @@
-//! What is asked of a store of counters, and what it answers.
+//! The interface of counter stores: charges and verdicts.
 
 use std::sync::Arc;
 
 use super::decision::{Clocks, Decision};
 use super::shape::{LimitError, LimitShape};
 
-/// A limit as a store knows it.
+/// A limit that is registered with a store.
 #[derive(Clone, Debug)]
 pub struct Limit {
     pub(super) identity: Box<str>,
     pub(super) shape: LimitShape,
     pub(super) salt: u64,
     pub(super) id: u32,
-    /// Says that somebody has it.
+    /// Keeps the limit registered while someone holds it.
     pub(super) _held: Arc<()>,
 }
 
 impl Limit {
-    /// As [`CounterStore::register`] of a store of one's own gives it back. It is of use to that store alone.
+    /// Creates the value that [`CounterStore::register`] of a custom store returns. Only that store can use it.
     pub fn new(identity: &str, shape: LimitShape) -> Self {
         Self { identity: identity.into(), shape, salt: 0, id: 0, _held: Arc::default() }
     }
 
-    /// What stays the same over reloads: route, policy and index.
+    /// Identity over reloads: route, policy and index.
     pub fn identity(&self) -> &str {
         &self.identity
     }
 
-    /// Its figures.
+    /// The figures of the limit.
     pub fn shape(&self) -> &LimitShape {
         &self.shape
     }
 }
 
-/// A cost to be taken from one key of one limit.
+/// A cost to charge to one key of one limit.
 #[derive(Debug)]
 pub struct Charge<'a> {
     pub(super) limit: &'a Limit,
     pub(super) key: &'a [u8],
     pub(super) cost: u32,
-    /// The answer, filled in by the store.
+    /// The decision, filled in by the store.
     pub decision: Decision,
 }
 
 impl<'a> Charge<'a> {
-    /// `cost` from `key` of `limit`.
+    /// Creates a charge of `cost` to `key` of `limit`.
     pub fn new(limit: &'a Limit, key: &'a [u8], cost: u32) -> Self {
         Self { limit, key, cost, decision: Decision::default() }
     }
 
-    /// The limit that is charged.
+    /// Returns the limit.
     pub fn limit(&self) -> &'a Limit {
         self.limit
     }
 
-    /// Whose share is taken from.
+    /// Returns the key.
     pub fn key(&self) -> &'a [u8] {
         self.key
     }
 
-    /// What is taken.
+    /// Returns the cost.
     pub fn cost(&self) -> u32 {
         self.cost
     }
 }
 
-/// The answer to a list of charges.
+/// The decision on a list of charges.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum ChargeVerdict {
-    /// All were admitted and taken.
+    /// All were admitted and charged.
     Admitted,
-    /// Nothing was taken.
+    /// Nothing was charged.
     Refused {
-        /// Which charge refused; of several the one that asks for the longest wait, so that waiting for it is enough.
+        /// Index of the refused charge; of several the one with the longest wait, so that waiting for it is enough.
         by: usize,
     },
 }
 
-/// Counters, wherever they are kept. A store on the network returns a future that waits; it has all it needs: the limit's
-/// identity and figures, the key and the cost. `crates/core/tests/counter_store.rs` has one of another make.
+/// A store of counters. A store on the network returns a future that waits; a charge has all it needs: the limit's
+/// identity and figures, the key and the cost. `crates/core/tests/counter_store.rs` has a custom one.
 pub trait CounterStore: Send + Sync {
-    /// Makes a limit known. The same identity with other figures carries the counts over: the share used stays.
+    /// Registers a limit. If the identity is known with other figures, the counts carry over: the used share stays.
     fn register(&self, identity: &str, shape: LimitShape) -> Result<Limit, LimitError>;
 
-    /// Takes all charges or none, and fills in each `decision`. No two charges may be of the same limit.
+    /// Charges all or none, and fills in each `decision`. No two charges may be of the same limit.
     fn check_all(&self, charges: &mut [Charge<'_>], at: Clocks) -> impl Future<Output = ChargeVerdict>;
 }

@@ -1,4 +1,4 @@
-//! Concurrency: at most N exchanges in flight per key.
+//! Concurrency limits: at most N exchanges in flight per key.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use super::tag::{CounterTag, Tagger};
 
 const SHARDS: usize = 64;
 
-/// How many exchanges are in flight, over all concurrency limits and their keys. Holds only keys that have any, so it is
-/// bounded by the number of exchanges in flight. Outlives a reload: the figure of a limit is given with each request.
+/// The number of exchanges in flight for all concurrency limits and their keys. Only keys with exchanges in flight are
+/// stored, so its size is bounded by their number. It survives reloads: each request passes the figure of its limit.
 #[derive(Debug)]
 pub struct InFlightTable {
     tagger: Tagger,
@@ -25,18 +25,19 @@ impl Default for InFlightTable {
 }
 
 impl InFlightTable {
-    /// Nothing in flight.
+    /// Creates an empty table.
     pub fn new() -> Arc<Self> {
         Arc::default()
     }
 
-    /// The number that stands for a limit's identity (route, policy, index) in `enter`.
+    /// Returns the number that identifies a limit (route, policy, index) in `acquire`.
     pub fn salt(&self, identity: &str) -> u64 {
         self.tagger.salt(identity)
     }
 
-    /// One more in flight for this key of this limit, for as long as the permit lives; none if there are `limit` already.
-    pub fn enter(self: &Arc<Self>, salt: u64, key: &[u8], limit: u32) -> Option<ConcurrencyPermit> {
+    /// Counts one more exchange in flight for this key until the permit is dropped, or returns None if there are
+    /// `limit` already.
+    pub fn acquire(self: &Arc<Self>, salt: u64, key: &[u8], limit: u32) -> Option<ConcurrencyPermit> {
         let tag = self.tagger.tag(salt, key);
         let mut shard = self.shard(tag).lock();
         let count = shard.get(&tag).copied().unwrap_or(0);
@@ -47,13 +48,13 @@ impl InFlightTable {
         Some(ConcurrencyPermit { of: Arc::clone(self), tag, remaining: limit - count - 1 })
     }
 
-    /// How many are in flight for this key of this limit.
+    /// Returns the number of exchanges in flight for this key of this limit.
     pub fn count(&self, salt: u64, key: &[u8]) -> u32 {
         let tag = self.tagger.tag(salt, key);
         self.shard(tag).lock().get(&tag).copied().unwrap_or(0)
     }
 
-    /// Number of keys that have exchanges in flight.
+    /// Returns the number of keys with exchanges in flight.
     pub fn keys(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().len()).sum()
     }
@@ -63,7 +64,7 @@ impl InFlightTable {
     }
 }
 
-/// One exchange in flight; dropping it ends it.
+/// Permission for one exchange in flight; dropping it ends it.
 #[derive(Debug)]
 #[must_use = "dropping the permit gives the place back"]
 pub struct ConcurrencyPermit {
@@ -73,7 +74,7 @@ pub struct ConcurrencyPermit {
 }
 
 impl ConcurrencyPermit {
-    /// How many more were free when this one was given.
+    /// Returns how many more were free when this permit was given.
     pub fn remaining(&self) -> u32 {
         self.remaining
     }
@@ -97,16 +98,16 @@ mod tests {
     fn never_more_than_the_limit_and_places_come_back() {
         let flights = InFlightTable::new();
         let (a, b) = (flights.salt("a"), flights.salt("b"));
-        let first = flights.enter(a, b"k", 2).unwrap();
-        let second = flights.enter(a, b"k", 2).unwrap();
+        let first = flights.acquire(a, b"k", 2).unwrap();
+        let second = flights.acquire(a, b"k", 2).unwrap();
         assert_eq!((first.remaining(), second.remaining()), (1, 0));
         assert_eq!((flights.count(a, b"k"), flights.count(a, b"other")), (2, 0));
-        assert!(flights.enter(a, b"k", 2).is_none());
-        assert!(flights.enter(b, b"k", 2).is_some(), "another limit");
-        assert!(flights.enter(a, b"other", 2).is_some(), "another key");
-        assert!(flights.enter(a, b"k", 3).is_some(), "a limit that was raised");
+        assert!(flights.acquire(a, b"k", 2).is_none());
+        assert!(flights.acquire(b, b"k", 2).is_some(), "another limit");
+        assert!(flights.acquire(a, b"other", 2).is_some(), "another key");
+        assert!(flights.acquire(a, b"k", 3).is_some(), "a limit that was raised");
         drop(first);
-        assert!(flights.enter(a, b"k", 2).is_some());
+        assert!(flights.acquire(a, b"k", 2).is_some());
         drop(second);
         assert_eq!(flights.keys(), 0);
     }
@@ -118,7 +119,7 @@ mod tests {
         let held = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
             for _ in 0..8 {
-                scope.spawn(|| (0..100).for_each(|_| held.lock().extend(flights.enter(salt, b"k", 80))));
+                scope.spawn(|| (0..100).for_each(|_| held.lock().extend(flights.acquire(salt, b"k", 80))));
             }
         });
         assert_eq!(held.lock().len(), 80);

@@ -1,10 +1,10 @@
-//! The answer of a limit.
+//! Decisions of limits.
 
 use std::time::Duration;
 
 use crate::clock::Instant;
 
-/// The two clocks at one moment. Windows aligned to UTC follow `wall`, everything else `now`.
+/// The readings of both clocks at one moment. Windows aligned to UTC follow `wall`, everything else `now`.
 #[derive(Copy, Clone, Debug, Default)]
 pub struct Clocks {
     /// Monotonic.
@@ -13,34 +13,35 @@ pub struct Clocks {
     pub wall: Duration,
 }
 
-/// The answer of one limit, with its figures.
+/// The decision of one limit, with its figures.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decision {
-    /// Whether the cost was admitted (and, unless another limit refused, taken).
+    /// True if the cost was admitted; it is then charged unless another limit refuses.
     pub admitted: bool,
-    /// What could still be taken at once.
+    /// How much could be charged immediately.
     pub remaining: u32,
-    /// Zero if admitted; otherwise the wait after which the same cost is admitted if nobody else takes any.
+    /// Zero if admitted; otherwise the time after which the same cost is admitted if nothing else is charged.
     /// [`Duration::MAX`] if the cost exceeds the capacity.
     pub retry_after: Duration,
-    /// Time until the whole allowance is there again if nothing more is taken.
+    /// Time until the limit is completely unused again if nothing more is charged.
     pub reset: Duration,
 }
 
-/// A decision in absolute time: what the algorithms return before the caller's clock reading is taken off.
+/// A decision in absolute time, which is what the algorithms return.
 #[derive(Copy, Clone, Debug)]
 pub(super) struct AbsoluteDecision {
     pub(super) admitted: bool,
     pub(super) remaining: u32,
     /// When the cost is admitted; `u64::MAX` for never.
     pub(super) ready_at: u64,
-    /// When the allowance is whole.
-    pub(super) whole_at: u64,
+    /// When the limit is completely unused again.
+    pub(super) full_at: u64,
 }
 
 impl AbsoluteDecision {
-    /// `now` is the reading that the caller gave, which may lie behind the one that was decided with.
-    pub(super) fn seen_from(self, now: u64) -> Decision {
+    /// Converts to times relative to `now`, the caller's clock reading. It may be behind the reading that was used for
+    /// the decision.
+    pub(super) fn relative_to(self, now: u64) -> Decision {
         let retry_after = match (self.admitted, self.ready_at) {
             (true, _) => Duration::ZERO,
             (false, u64::MAX) => Duration::MAX,
@@ -50,7 +51,7 @@ impl AbsoluteDecision {
             admitted: self.admitted,
             remaining: self.remaining,
             retry_after,
-            reset: Duration::from_nanos(self.whole_at.saturating_sub(now)),
+            reset: Duration::from_nanos(self.full_at.saturating_sub(now)),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::decision::{AbsoluteDecision, Decision};
 use super::shape::{LimitAlgorithm, LimitError, LimitShape};
 
-/// What was taken in the window that ends at `until` (wall clock).
+/// What was charged in the window that ends at `until` (wall clock).
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Count {
     pub(super) until: u64,
@@ -18,27 +18,27 @@ pub(super) fn wall_nanos(wall: Duration) -> u64 {
 }
 
 impl LimitShape {
-    /// The end of the window in which `wall` lies.
+    /// Returns the end of the window that contains `wall`.
     pub(super) fn boundary(&self, wall: u64) -> u64 {
         (wall - wall % self.per).saturating_add(self.per)
     }
 
-    /// Decides on `cost` at `wall`, which must not lie before any earlier one.
+    /// Decides on `cost` at `wall`, which must not be earlier than in any call before.
     pub(super) fn fixed_window(&self, count: Count, wall: u64, cost: u32) -> (AbsoluteDecision, Count) {
         let count = if wall >= count.until { Count { until: self.boundary(wall), used: 0 } } else { count };
         let room = self.limit.saturating_sub(count.used);
         let admitted = cost <= room;
         let used = if admitted { count.used + cost } else { count.used };
         let ready_at = if cost > self.limit { u64::MAX } else { count.until };
-        let whole_at = if used == 0 { wall } else { count.until };
+        let full_at = if used == 0 { wall } else { count.until };
         (
-            AbsoluteDecision { admitted, remaining: self.limit.saturating_sub(used), ready_at, whole_at },
+            AbsoluteDecision { admitted, remaining: self.limit.saturating_sub(used), ready_at, full_at },
             Count { used, ..count },
         )
     }
 }
 
-/// One fixed window.
+/// A fixed window for one key.
 #[derive(Clone, Debug)]
 pub struct FixedWindow {
     shape: LimitShape,
@@ -47,19 +47,19 @@ pub struct FixedWindow {
 }
 
 impl FixedWindow {
-    /// At most `limit` between two multiples of `per` since the Unix epoch.
+    /// Creates a window that admits at most `limit` between two multiples of `per` since the Unix epoch.
     pub fn new(limit: u32, per: Duration) -> Result<Self, LimitError> {
         let shape = LimitShape::new(LimitAlgorithm::FixedWindow, limit, per, None)?;
         Ok(Self { shape, count: Count::default(), latest: 0 })
     }
 
-    /// Takes `cost`, or nothing. `wall` is the time since the Unix epoch.
+    /// Charges `cost` if it is admitted. `wall` is the time since the Unix epoch.
     pub fn check(&mut self, wall: Duration, cost: u32) -> Decision {
         let wall = wall_nanos(wall);
         self.latest = self.latest.max(wall);
         let (outcome, count) = self.shape.fixed_window(self.count, self.latest, cost);
         self.count = count;
-        outcome.seen_from(wall)
+        outcome.relative_to(wall)
     }
 }
 

@@ -37,7 +37,7 @@ pub fn write_concurrency(out: &mut Vec<u8>, name: &str, remaining: u32) {
     parameter(out, b";r=", remaining.into());
 }
 
-/// Writes the value of `Retry-After`, at least 1; nothing for a wait that never ends, which the field can't say.
+/// Writes the value of `Retry-After`, at least 1, or nothing for an endless wait, which the field cannot express.
 pub fn write_retry_after(out: &mut Vec<u8>, wait: Duration) {
     if wait != Duration::MAX {
         parameter(out, b"", seconds(wait).max(1));
@@ -48,7 +48,7 @@ fn item(out: &mut Vec<u8>, name: &str) {
     if !out.is_empty() {
         out.extend_from_slice(b", ");
     }
-    // RFC 9651 section 4.1.6; what a String can't hold shows as `?`.
+    // RFC 9651 section 4.1.6; characters that a String cannot contain become `?`.
     out.push(b'"');
     for byte in name.bytes() {
         match byte {

@@ -1,14 +1,14 @@
-//! Whose share a request is taken from.
+//! Keys of limits: which requests are counted together.
 
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-/// What a key is made of: the properties of one request.
+/// The properties of a request that keys are made of.
 pub trait KeySource {
     /// Id of the authenticated user.
     fn user_id(&self) -> Option<&[u8]>;
-    /// Address of the client, behind any trusted proxy.
+    /// Address of the client, from trusted proxies if there are any.
     fn client_ip(&self) -> IpAddr;
     /// First value of the request field `name` (lower case).
     fn header<'a>(&'a self, name: &'a str) -> Option<&'a [u8]>;
@@ -24,7 +24,7 @@ pub enum KeyPart {
     Auto,
     /// The user. All requests without one share a key.
     User,
-    /// The client address; IPv6 by its first 64 bits, which is what one client commands at least.
+    /// The client address; of IPv6 the first 64 bits, the least that one client controls.
     Ip,
     /// The first value of a request field, name in lower case. All requests without it share a key.
     Header(String),
@@ -34,7 +34,7 @@ pub enum KeyPart {
     Global,
 }
 
-/// A part that is spelt wrong.
+/// An unknown part.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not auto, user, ip, header:NAME, route or global")]
 pub struct UnknownPart(String);
@@ -70,7 +70,7 @@ impl From<KeyPart> for String {
     }
 }
 
-/// As it is written: parts joined by `+`.
+/// Formats the key as in the plan: parts joined by `+`.
 impl std::fmt::Display for LimitKey {
     fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (index, part) in self.0.iter().enumerate() {
@@ -85,18 +85,18 @@ fn is_token(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
-/// The parts that together tell one key from another; none is the same as `global`.
+/// The parts that make up a key; no parts means the same as `global`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct LimitKey(pub Vec<KeyPart>);
 
 impl LimitKey {
-    /// Whether it can only be written once authentication has run.
+    /// Returns true if the key needs the result of authentication.
     pub fn needs_user(&self) -> bool {
         self.0.iter().any(|part| matches!(part, KeyPart::Auto | KeyPart::User))
     }
 
-    /// Appends the key of a request. Different values of the parts never give the same bytes.
+    /// Appends the key of a request. The encoding is unambiguous: different values never give the same bytes.
     pub fn write_key(&self, parts: &impl KeySource, out: &mut Vec<u8>) {
         for part in &self.0 {
             match part {
@@ -114,7 +114,7 @@ impl LimitKey {
     }
 }
 
-/// A value is framed by its length; an absent one differs from an empty one.
+/// Writes a value with its length; an absent value differs from an empty one.
 fn value(out: &mut Vec<u8>, kind: u8, value: Option<&[u8]>) {
     match value {
         Some(value) => {

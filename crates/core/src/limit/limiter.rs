@@ -1,11 +1,11 @@
-//! The policies that limit.
+//! The rate limit policies.
 
-/// Policies that limit rates.
+/// A rate limit policy.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Limiter {
-    /// Before authentication.
+    /// The one before authentication.
     Address,
-    /// Behind it.
+    /// The one after authentication.
     Rate,
 }
 

@@ -1,8 +1,8 @@
-//! The figures of a limit, checked and put into the form in which decisions are made.
+//! The validated figures of a limit.
 
 use std::time::Duration;
 
-/// How a limit counts.
+/// Algorithm of a limit.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LimitAlgorithm {
@@ -14,19 +14,19 @@ pub enum LimitAlgorithm {
     FixedWindow,
 }
 
-/// What can be wrong with the figures of a limit.
+/// An error in the figures of a limit.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LimitError {
-    /// A limit, burst or period of nothing.
+    /// The limit, burst or period is zero.
     #[error("limit, burst and period must be greater than zero")]
     Zero,
     /// The period, or the time in which the burst refills, is longer than [`LONGEST`].
     #[error("the period, and the time in which the burst refills, must not exceed ten years")]
     TooLong,
-    /// A burst where the algorithm has none.
+    /// A burst was given for another algorithm than the token bucket.
     #[error("burst belongs to token_bucket only")]
     Burst,
-    /// More limits were registered in the life of the process than a store can tell apart.
+    /// More limits were registered than a store can tell apart.
     #[error("too many limits")]
     TooMany,
 }
@@ -34,21 +34,22 @@ pub enum LimitError {
 /// Longest period, and longest time in which a burst may refill.
 pub const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
 
-/// The checked figures of a limit, in the form in which decisions are made.
+/// The validated figures of a limit, in a form ready for decisions.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LimitShape {
     pub(super) algorithm: LimitAlgorithm,
     pub(super) limit: u32,
     pub(super) per: u64,
-    /// Most that can be taken at once.
+    /// Largest cost that can be charged at once.
     pub(super) capacity: u32,
-    /// `refill` tokens come back every `every` nanoseconds: `limit / per` in lowest terms.
+    /// `refill` tokens are added every `every` nanoseconds: `limit / per` in lowest terms.
     pub(super) refill: u32,
     pub(super) every: u64,
 }
 
 impl LimitShape {
-    /// `limit` per `per`. `burst` is the capacity of a token bucket, `limit` if absent; the other algorithms have none.
+    /// Validates `limit` per `per`. `burst` is the capacity of a token bucket, by default `limit`; the other algorithms
+    /// have none.
     pub fn new(algorithm: LimitAlgorithm, limit: u32, per: Duration, burst: Option<u32>) -> Result<Self, LimitError> {
         if burst.is_some() && algorithm != LimitAlgorithm::TokenBucket {
             return Err(LimitError::Burst);
@@ -68,22 +69,22 @@ impl LimitShape {
         Ok(Self { algorithm, limit, per, capacity, refill, every })
     }
 
-    /// How it counts.
+    /// Returns the algorithm.
     pub const fn algorithm(&self) -> LimitAlgorithm {
         self.algorithm
     }
 
-    /// What is allowed per period.
+    /// Returns what is allowed per period.
     pub const fn limit(&self) -> u32 {
         self.limit
     }
 
-    /// The period.
+    /// Returns the period.
     pub const fn per(&self) -> Duration {
         Duration::from_nanos(self.per)
     }
 
-    /// Most that can be taken at once; a greater cost is never admitted.
+    /// Returns the largest cost that can be charged at once; a greater one is never admitted.
     pub const fn capacity(&self) -> u32 {
         self.capacity
     }

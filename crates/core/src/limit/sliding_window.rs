@@ -1,10 +1,10 @@
-//! Sliding window: a log of what was admitted when.
+//! Sliding window: a log of admissions with their times.
 //!
-//! **What is exact.** In no half-open window `[t, t + per)` is more than `limit` admitted, always. Up to [`MAX_RUNS`]
-//! admissions in the log, nothing that would fit is refused either. A log that may not grow any further (because the
-//! limit is greater, or because the store's memory for logs is used up) merges neighbours that lie in the same cell of
-//! a grid and keeps the later time of each, so it errs on the refusing side: with room for `n` runs an admission
-//! counts for at most `2 · per / n` too long, which is `per / 2048` for a large limit.
+//! **What is exact.** No half-open window `[t, t + per)` ever admits more than `limit`. With up to [`MAX_RUNS`]
+//! admissions in the log, nothing that fits is refused either. A log that must not grow further (because the limit is
+//! greater, or because the store's memory for logs is used up) merges neighbours within the same cell of a grid and
+//! keeps the later time of each, so it errs on the side of refusing: with room for `n` runs an admission counts for at
+//! most `2 · per / n` too long, which is `per / 2048` for a large limit.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use super::decision::{AbsoluteDecision, Decision};
 use super::shape::{LimitAlgorithm, LimitError, LimitShape};
 use crate::clock::Instant;
 
-/// Most runs in a log: 64 KiB.
+/// Largest number of runs in a log: 64 KiB.
 pub const MAX_RUNS: usize = 4096;
 
-/// Room of a new log. The grid argument needs at least 4.
+/// Capacity of a new log. The grid needs at least 4.
 pub(super) const MIN_RUNS: usize = 4;
 
-/// What was admitted at one moment.
+/// Admissions at one moment.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) struct AdmittedRun {
     pub(super) at: u64,
@@ -30,7 +30,7 @@ pub(super) struct AdmittedRun {
 #[derive(Clone, Debug, Default)]
 pub(super) struct AdmissionLog {
     runs: VecDeque<AdmittedRun>,
-    /// Runs that it may hold before it asks for more.
+    /// Number of runs that it may hold without asking for more.
     room: usize,
     used: u32,
 }
@@ -48,7 +48,7 @@ impl AdmissionLog {
         self.runs.iter().copied()
     }
 
-    /// Forgets what no window that is still open holds.
+    /// Drops admissions that no open window contains.
     pub(super) fn prune(&mut self, now: u64, per: u64) {
         while let Some(run) = self.runs.front().filter(|run| now.saturating_sub(run.at) >= per) {
             self.used -= run.count;
@@ -56,7 +56,7 @@ impl AdmissionLog {
         }
     }
 
-    /// Adds what was admitted at `now`. `grow` is asked for room for that many more runs.
+    /// Adds an admission at `now`. `grow` is asked whether the log may hold that many more runs.
     pub(super) fn push(&mut self, run: AdmittedRun, per: u64, grow: impl FnOnce(usize) -> bool) {
         self.used += run.count;
         if let Some(last) = self.runs.back_mut().filter(|last| last.at == run.at) {
@@ -65,7 +65,7 @@ impl AdmissionLog {
         }
         if self.runs.len() >= self.room {
             let more = if self.room == 0 { MIN_RUNS } else { self.room };
-            // The least room is not asked for: without it there is no log at all.
+            // The initial capacity needs no permission: without it there is no log at all.
             if self.room == 0 || (self.room + more <= MAX_RUNS && grow(more)) {
                 self.room += more;
                 self.runs.reserve_exact(more);
@@ -76,7 +76,7 @@ impl AdmissionLog {
         self.runs.push_back(run);
     }
 
-    /// Merges runs in the same cell of a grid of step `cell`, to the latest of them.
+    /// Merges the runs in each cell of a grid of step `cell` into the latest of them.
     fn compact(&mut self, cell: u64) {
         let mut kept = 0;
         for next in 1..self.runs.len() {
@@ -120,22 +120,22 @@ impl LimitShape {
                 admitted,
                 remaining: room - cost,
                 ready_at: now,
-                whole_at: now.saturating_add(self.per),
+                full_at: now.saturating_add(self.per),
             };
         }
         let end = |run: AdmittedRun| run.at.saturating_add(self.per);
-        let whole_at = runs.clone().next_back().map_or(now, end);
+        let full_at = runs.clone().next_back().map_or(now, end);
         let mut freed = room;
         let enough = { runs }.find(|run| {
             freed += run.count;
             freed >= cost
         });
         let ready_at = enough.map_or(u64::MAX, end);
-        AbsoluteDecision { admitted, remaining: room, ready_at, whole_at }
+        AbsoluteDecision { admitted, remaining: room, ready_at, full_at }
     }
 }
 
-/// One sliding window.
+/// A sliding window for one key.
 #[derive(Clone, Debug)]
 pub struct SlidingWindow {
     shape: LimitShape,
@@ -144,13 +144,13 @@ pub struct SlidingWindow {
 }
 
 impl SlidingWindow {
-    /// An empty window: at most `limit` in any half-open window of length `per`.
+    /// Creates an empty window that admits at most `limit` in any half-open window of length `per`.
     pub fn new(limit: u32, per: Duration) -> Result<Self, LimitError> {
         let shape = LimitShape::new(LimitAlgorithm::SlidingWindow, limit, per, None)?;
         Ok(Self { shape, log: AdmissionLog::default(), latest: 0 })
     }
 
-    /// Takes `cost`, or nothing.
+    /// Charges `cost` if it is admitted.
     pub fn check(&mut self, now: Instant, cost: u32) -> Decision {
         self.latest = self.latest.max(now.as_nanos());
         self.log.prune(self.latest, self.shape.per);
@@ -158,7 +158,7 @@ impl SlidingWindow {
         if outcome.admitted && cost > 0 {
             self.log.push(AdmittedRun { at: self.latest, count: cost }, self.shape.per, |_| true);
         }
-        outcome.seen_from(now.as_nanos())
+        outcome.relative_to(now.as_nanos())
     }
 }
 

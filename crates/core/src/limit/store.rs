@@ -1,4 +1,4 @@
-//! Where counters live, and how several limits are decided together.
+//! The counter store in memory, and joint decisions on several limits.
 
 mod shard;
 mod slot;
@@ -17,23 +17,24 @@ use super::decision::{AbsoluteDecision, Clocks, Decision};
 use super::shape::{LimitError, LimitShape};
 use super::tag::{CounterTag, Tagger};
 
-/// Most charges that are decided together. A longer list is refused.
+/// Largest number of charges in one decision. A longer list is refused.
 pub const MAX_CHARGES: usize = 16;
 
 /// Counters in this process, shared by all workers.
 ///
-/// **Bounded.** At most `max_keys` keys, of 32 bytes in a table two thirds full at most: 48 bytes a key. A key of a sliding
-/// window that was charged at different times has a log besides, of 112 bytes at least; what all logs may take beyond
-/// that is 64 bytes for each of `max_keys`, and when it is used up they grow coarser, on the refusing side.
+/// **Bounded.** The store holds at most `max_keys` keys, of 32 bytes in a table at most two thirds full: 48 bytes a
+/// key. A key of a sliding window that was charged at different times also has a log of at least 112 bytes. Beyond
+/// that, all logs together may take 64 bytes for each of `max_keys`; when that is used up they grow coarser, on the
+/// side of refusing.
 ///
-/// **Clocks.** A shard's clocks never go back, whatever the readings of different workers: a clock set back stands still
-/// until it has caught up.
+/// **Clocks.** A shard's clocks never go back, whatever the readings of different workers: after a clock was set back,
+/// time stands still until it has caught up.
 ///
-/// **Fair.** When a new key finds the table full it takes the place of a key whose allowance is whole: nothing is
-/// forgotten. If there is none near, of one that was charged only once, of the same limit if possible: a flood of
-/// invented keys displaces itself. A key with two admitted charges or more keeps its place until its allowance is
-/// whole. If all near places are held so, the new key shares one allowance of its limit with the other new keys of its
-/// shard until a place is free: it is neither let in unlimited nor shut out.
+/// **Fair.** When a new key finds the table full, it replaces an idle key, which loses nothing. If there is none
+/// nearby, it replaces a key that was charged only once, of the same limit if possible: a flood of invented keys
+/// displaces itself. A key with two admitted charges or more keeps its slot until it is idle. If no slot nearby is
+/// available, the new key shares one counter with the other new keys of its limit in that shard until a slot is free:
+/// it is neither unlimited nor locked out.
 pub struct MemoryCounterStore {
     tagger: Tagger,
     shards: Box<[PaddedCounterShard]>,
@@ -42,19 +43,19 @@ pub struct MemoryCounterStore {
     registering: Mutex<()>,
 }
 
-/// The limits that somebody has, or that something was counted by: a reload changes figures, and the counts stay.
+/// The limits that are held or have counts: a reload changes figures, and the counts stay.
 #[derive(Default)]
 struct Registered {
-    /// By id less one.
+    /// By id minus one.
     shapes: Vec<LimitShape>,
-    /// Ids whose limit nobody knows any more.
+    /// Ids of limits that are neither held nor counted any more.
     free: Vec<u32>,
     ids: HashMap<(Box<str>, LimitShape), (u32, Weak<()>)>,
-    /// With how many of them it is worth looking for some to forget.
+    /// Number of limits at which to look for unused ones.
     sweep_at: usize,
 }
 
-/// Limits below which none is forgotten.
+/// Below this number of limits none is dropped.
 const FEW_LIMITS: usize = 1024;
 
 /// Keeps the locks of different shards on different cache lines.
@@ -68,7 +69,7 @@ impl std::fmt::Debug for MemoryCounterStore {
 }
 
 impl MemoryCounterStore {
-    /// A store for at most `max_keys` keys (at least 1) over all limits.
+    /// Creates a store for at most `max_keys` keys (at least 1) over all limits.
     pub fn new(max_keys: usize) -> Self {
         let max_keys = max_keys.max(1);
         let shards = (max_keys / 1024).next_power_of_two().min(64);
@@ -77,20 +78,20 @@ impl MemoryCounterStore {
         Self { tagger: Tagger::default(), shards, limits: RwLock::default(), registering: Mutex::default() }
     }
 
-    /// Number of keys that are held, idle ones included.
+    /// Returns the number of keys, including idle ones.
     pub fn keys(&self) -> usize {
         self.shards.iter().map(|shard| shard.0.lock().keys()).sum()
     }
 
-    /// Bytes that tables and logs take.
+    /// Returns the memory of tables and logs, in bytes.
     pub fn bytes(&self) -> usize {
         self.shards.iter().map(|shard| shard.0.lock().bytes() + size_of::<PaddedCounterShard>()).sum()
     }
 
-    /// As [`CounterStore::register`].
+    /// Like [`CounterStore::register`].
     pub fn register(&self, identity: &str, shape: LimitShape) -> Result<Limit, LimitError> {
         let _registering = self.registering.lock();
-        self.forget_limits();
+        self.sweep_limits();
         let Registered { shapes, free, ids, .. } = &mut *self.limits.write();
         let held = Arc::default();
         let id = match ids.entry((identity.into(), shape)) {
@@ -121,35 +122,36 @@ impl MemoryCounterStore {
         Ok(Limit { identity: identity.into(), shape, salt: self.tagger.salt(identity), id, _held: held })
     }
 
-    /// Forgets limits that nobody has and nothing was counted by, once there are twice as many as last time. The caller holds
-    /// `registering`: what nobody has, nobody gets meanwhile, and without it nothing more is counted.
-    fn forget_limits(&self) {
-        let unheld: HashSet<u32> = {
+    /// Drops limits that are neither held nor counted, once there are twice as many as after the last sweep. The caller
+    /// holds `registering`, so that no unused limit can be acquired meanwhile; without a holder nothing more is
+    /// counted.
+    fn sweep_limits(&self) {
+        let unused: HashSet<u32> = {
             let registered = self.limits.read();
             if registered.ids.len() < registered.sweep_at.max(FEW_LIMITS) {
                 return;
             }
             registered.ids.values().filter(|(_, holder)| holder.strong_count() == 0).map(|(id, _)| *id).collect()
         };
-        // Not under the lock of the limits, which is taken inside those of the shards.
+        // Not while the limits are locked: that lock is taken while a shard's is held.
         let mut counted = HashSet::new();
         for shard in &self.shards {
             let mut shard = shard.0.lock();
             shard.forget_idle();
-            counted.extend(shard.ids().filter(|id| unheld.contains(id)));
+            counted.extend(shard.ids().filter(|id| unused.contains(id)));
         }
         let Registered { free, ids, sweep_at, .. } = &mut *self.limits.write();
         ids.retain(|_, (id, _)| {
-            let stays = !unheld.contains(id) || counted.contains(id);
-            if !stays {
+            let kept = !unused.contains(id) || counted.contains(id);
+            if !kept {
                 free.push(*id);
             }
-            stays
+            kept
         });
         *sweep_at = 2 * ids.len();
     }
 
-    /// As [`CounterStore::check_all`], at once.
+    /// Like [`CounterStore::check_all`], without waiting.
     pub fn check_all(&self, charges: &mut [Charge<'_>], at: Clocks) -> ChargeVerdict {
         match charges {
             [] => ChargeVerdict::Admitted,
@@ -159,8 +161,8 @@ impl MemoryCounterStore {
         }
     }
 
-    /// Forgets what was counted for `key` of `limit`: its allowance is whole again. Whether there was anything.
-    pub fn forget(&self, limit: &Limit, key: &[u8]) -> bool {
+    /// Clears the count of `key` of `limit`. Returns true if there was one.
+    pub fn reset(&self, limit: &Limit, key: &[u8]) -> bool {
         let tag = self.tagger.tag(limit.salt, key);
         self.shards[self.shard_of(tag)].0.lock().remove(tag)
     }
@@ -168,12 +170,12 @@ impl MemoryCounterStore {
     fn check_one(&self, charge: &mut Charge<'_>, at: Clocks) -> ChargeVerdict {
         let tag = self.tagger.tag(charge.limit.salt, charge.key);
         let mut shard = self.shards[self.shard_of(tag)].0.lock();
-        let clock = shard.tick(at);
+        let clock = shard.advance(at);
         shard.make_room(1, clock);
         let mut work = Work::new(tag, charge.limit);
-        work.look(&mut shard, charge, clock, &self.limits);
+        work.evaluate(&mut shard, charge, clock, &self.limits);
         if work.admitted() && work.place == SlotIndex::None && charge.cost > 0 {
-            work.settle(&mut shard, charge, clock, &self.limits);
+            work.assign_slot(&mut shard, charge, clock, &self.limits);
         }
         let admitted = work.admitted();
         if admitted && charge.cost > 0 {
@@ -194,7 +196,8 @@ impl MemoryCounterStore {
             works[index].shard = self.shard_of(works[index].tag());
             order[index] = index;
         }
-        // All locks are held from the first look to the last write; taken in one order, they can't wait for each other.
+        // All locks are held from the first read to the last write. They are taken in one order, so there is no
+        // deadlock.
         order.sort_unstable_by_key(|&index| works[index].shard);
         let mut held: [Option<MutexGuard<'_, CounterShard>>; MAX_CHARGES] = [const { None }; MAX_CHARGES];
         let mut guards = 0;
@@ -203,36 +206,36 @@ impl MemoryCounterStore {
             let shard = works[index].shard;
             if place == 0 || works[order[place - 1]].shard != shard {
                 let mut guard = self.shards[shard].0.lock();
-                let clock = guard.tick(at);
+                let clock = guard.advance(at);
                 guard.make_room(count, clock);
                 held[guards] = Some(guard);
                 guards += 1;
             }
             works[index].guard = guards - 1;
         }
-        self.decide(charges, works, &mut held, at)
+        self.apply(charges, works, &mut held, at)
     }
 
-    fn decide(
+    fn apply(
         &self,
         charges: &mut [Charge<'_>],
         works: &mut [Work],
         held: &mut [Option<MutexGuard<'_, CounterShard>>; MAX_CHARGES],
         at: Clocks,
     ) -> ChargeVerdict {
-        for settle in [false, true] {
+        for assign in [false, true] {
             for (work, charge) in works.iter_mut().zip(&*charges) {
                 let Some(shard) = held[work.guard].as_deref_mut() else { continue };
                 let clock = shard.clock();
-                if !settle {
-                    work.look(shard, charge, clock, &self.limits);
+                if !assign {
+                    work.evaluate(shard, charge, clock, &self.limits);
                     shard.pin(work.place, true);
                 } else if work.place == SlotIndex::None && charge.cost > 0 {
-                    work.settle(shard, charge, clock, &self.limits);
+                    work.assign_slot(shard, charge, clock, &self.limits);
                     shard.pin(work.place, true);
                 }
             }
-            // A request that is refused anyway takes no places.
+            // A request that is refused anyway takes no slots.
             if works.iter().any(|work| !work.admitted()) {
                 break;
             }
@@ -245,8 +248,8 @@ impl MemoryCounterStore {
             if !refused && charge.cost > 0 {
                 shard.commit(work.place, work.slot, charge.limit, clock, charge.cost);
             } else if refused && work.admitted() {
-                // It took nothing, so its figures are those before.
-                work.judge(shard, charge.limit, clock, 0);
+                // It charged nothing, so its figures are those before.
+                work.check(shard, charge.limit, clock, 0);
             }
             charge.decision = work.decision(charge.limit, at);
         }
@@ -258,7 +261,7 @@ impl MemoryCounterStore {
     }
 
     fn shard_of(&self, tag: CounterTag) -> usize {
-        // A power of two.
+        // Their number is a power of two.
         (tag[0] >> 56) as usize & (self.shards.len() - 1)
     }
 }
@@ -273,13 +276,13 @@ impl CounterStore for MemoryCounterStore {
     }
 }
 
-/// One charge on its way through the store.
+/// A charge during its decision.
 #[derive(Copy, Clone, Debug, Default)]
 struct Work {
     shard: usize,
     guard: usize,
     place: SlotIndex,
-    /// The state before the cost is taken, and after `judge` the state once it is.
+    /// The state before the cost is charged, and after `check` the state with the cost charged.
     slot: CounterSlot,
     outcome: Option<AbsoluteDecision>,
 }
@@ -297,42 +300,54 @@ impl Work {
         self.outcome.is_some_and(|outcome| outcome.admitted)
     }
 
-    /// Finds the key, brings its state to the limit's figures, and judges. An unknown key is judged as a fresh one.
-    fn look(&mut self, shard: &mut CounterShard, charge: &Charge<'_>, clock: Clock, limits: &RwLock<Registered>) {
+    /// Finds the key, adapts its state to the limit's figures, and decides. An unknown key is treated as a fresh one.
+    fn evaluate(&mut self, shard: &mut CounterShard, charge: &Charge<'_>, clock: Clock, limits: &RwLock<Registered>) {
         self.place = shard.find(self.tag());
-        self.judge_at(shard, charge, clock, limits);
+        self.check_stored(shard, charge, clock, limits);
     }
 
-    /// Gives an unknown key a place and judges again if that is a shared one.
-    fn settle(&mut self, shard: &mut CounterShard, charge: &Charge<'_>, clock: Clock, limits: &RwLock<Registered>) {
+    /// Assigns a slot to an unknown key, and decides again if that is a shared one.
+    fn assign_slot(
+        &mut self,
+        shard: &mut CounterShard,
+        charge: &Charge<'_>,
+        clock: Clock,
+        limits: &RwLock<Registered>,
+    ) {
         self.place = shard.claim(CounterSlot::fresh(self.tag(), charge.limit), charge.limit, clock);
         if matches!(self.place, SlotIndex::Shared(_)) {
-            self.judge_at(shard, charge, clock, limits);
+            self.check_stored(shard, charge, clock, limits);
         }
     }
 
-    fn judge_at(&mut self, shard: &mut CounterShard, charge: &Charge<'_>, clock: Clock, limits: &RwLock<Registered>) {
+    fn check_stored(
+        &mut self,
+        shard: &mut CounterShard,
+        charge: &Charge<'_>,
+        clock: Clock,
+        limits: &RwLock<Registered>,
+    ) {
         if let Some(found) = shard.get(self.place) {
             self.slot = found;
             if found.id() != charge.limit.id {
-                // Unknown is the figure only of a limit that another store has registered.
+                // The figures are unknown only for a limit that another store has registered.
                 let known = (found.id() as usize).checked_sub(1).and_then(|at| limits.read().shapes.get(at).copied());
                 let old = known.unwrap_or(charge.limit.shape);
-                self.slot = shard.carry(self.place, &old, charge.limit, clock);
+                self.slot = shard.carry_over(self.place, &old, charge.limit, clock);
             }
         }
-        self.judge(shard, charge.limit, clock, charge.cost);
+        self.check(shard, charge.limit, clock, charge.cost);
     }
 
-    fn judge(&mut self, shard: &mut CounterShard, limit: &Limit, clock: Clock, cost: u32) {
+    fn check(&mut self, shard: &mut CounterShard, limit: &Limit, clock: Clock, cost: u32) {
         let before = shard.get(self.place).unwrap_or(CounterSlot::fresh(self.tag(), limit));
-        let (outcome, slot) = shard.judge(before, &limit.shape, clock, cost);
+        let (outcome, slot) = shard.check(before, &limit.shape, clock, cost);
         (self.outcome, self.slot) = (Some(outcome), slot);
     }
 
     fn decision(&self, limit: &Limit, at: Clocks) -> Decision {
-        let now = slot::own_clock(&limit.shape, at);
-        self.outcome.map_or_else(Decision::default, |outcome| outcome.seen_from(now))
+        let now = slot::clock_reading(&limit.shape, at);
+        self.outcome.map_or_else(Decision::default, |outcome| outcome.relative_to(now))
     }
 }
 

@@ -1,14 +1,14 @@
-//! What stands for a limit and a key.
+//! Hashes that identify counters.
 
 use std::hash::{BuildHasher, Hasher};
 
 use foldhash::quality::RandomState;
 
-/// What stands for a limit and a key: two independent hashes with secret seeds, 128 bits, so that keys don't meet by
-/// accident and can't be made to.
+/// Identifies a limit and a key: two independent hashes with secret seeds, 128 bits, so that keys collide neither by
+/// accident nor by intent.
 pub(super) type CounterTag = [u64; 2];
 
-/// Makes tags. Without `Debug` output of the seeds.
+/// Computes tags. Its `Debug` output hides the seeds.
 #[derive(Default)]
 pub(super) struct Tagger([RandomState; 2]);
 

@@ -1,10 +1,11 @@
-//! Token bucket, as the generic cell rate algorithm (ITU-T I.371): the state is the time at which the bucket is full again.
+//! Token bucket, implemented as the generic cell rate algorithm (ITU-T I.371): the state is the time at which the
+//! bucket is full again.
 //!
-//! **What is exact.** A token takes `every / refill` nanoseconds, a fraction in lowest terms. The time of fullness is kept
-//! as whole nanoseconds less a numerator over `refill`, and every comparison is made in units of `1 / refill` nanoseconds
-//! in 128 bits. So no figure is ever rounded, and for every limit, period (whole nanoseconds), burst and cost the
-//! decisions are those of a bucket that counts tokens as fractions. Only what is told (remaining, waits) is rounded, down
-//! and up.
+//! **What is exact.** A token takes `every / refill` nanoseconds, a fraction in lowest terms. The time at which the
+//! bucket is full is stored as whole nanoseconds less a numerator over `refill`, and every comparison is made in 128
+//! bits in units of `1 / refill` nanoseconds. So nothing is ever rounded: for every limit, period (in whole
+//! nanoseconds), burst and cost the decisions are those of a bucket that counts tokens as fractions. Only reported
+//! figures are rounded, remaining tokens down and waits up.
 
 use std::time::Duration;
 
@@ -12,12 +13,12 @@ use super::decision::{AbsoluteDecision, Decision};
 use super::shape::{LimitAlgorithm, LimitError, LimitShape};
 use crate::clock::Instant;
 
-/// When the bucket is full: `until - early / refill` nanoseconds.
+/// When the bucket is full: at `until - early / refill` nanoseconds.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Level {
     /// Whole nanoseconds, rounded up.
     pub(super) until: u64,
-    /// What `until` is too late by, in units of `1 / refill` nanoseconds, less than `refill`.
+    /// How much `until` is too late, in units of `1 / refill` nanoseconds; less than `refill`.
     pub(super) early: u32,
 }
 
@@ -31,32 +32,33 @@ impl Level {
         Self { until: saturate(until), early: (until * refill - scaled) as u32 }
     }
 
-    /// What is missing at `now`, in units of `1 / refill` nanoseconds; a token is `every` of them.
+    /// Returns what is missing at `now`, in units of `1 / refill` nanoseconds; a token is `every` of them.
     pub(super) fn debt(self, now: u64, shape: &LimitShape) -> u128 {
         let refill = u128::from(shape.refill);
         (u128::from(self.until) * refill - u128::from(self.early)).saturating_sub(u128::from(now) * refill)
     }
 
-    /// The level at which `debt` is missing at `now`.
-    pub(super) fn owing(debt: u128, now: u64, shape: &LimitShape) -> Self {
+    /// Returns the level at which `debt` is missing at `now`.
+    pub(super) fn with_debt(debt: u128, now: u64, shape: &LimitShape) -> Self {
         Self::new(u128::from(now) * u128::from(shape.refill) + debt, shape)
     }
 }
 
 impl LimitShape {
-    /// The debt of an empty bucket.
-    pub(super) fn most_debt(&self) -> u128 {
+    /// Returns the debt of an empty bucket.
+    pub(super) fn max_debt(&self) -> u128 {
         u128::from(self.capacity) * u128::from(self.every)
     }
 
-    /// Decides on `cost` at `now`, which must not lie before any earlier one; the second value is the level once it is taken.
+    /// Decides on `cost` at `now`, which must not be earlier than in any call before; also returns the level after the
+    /// charge.
     pub(super) fn token_bucket(&self, level: Level, now: u64, cost: u32) -> (AbsoluteDecision, Level) {
         let every = u128::from(self.every);
-        let most = self.most_debt();
+        let most = self.max_debt();
         let debt = level.debt(now, self);
         let wanted = debt + u128::from(cost) * every;
-        // The clock's last nanosecond would stop time for the bucket, so nothing is admitted that lasts until then.
-        let taken = Level::owing(wanted, now, self);
+        // At the clock's last nanosecond time would stop for the bucket, so nothing is admitted that lasts until then.
+        let taken = Level::with_debt(wanted, now, self);
         let admitted = wanted <= most && taken.until < u64::MAX;
         let (left, level) = if admitted { (most - wanted, taken) } else { (most.saturating_sub(debt), level) };
         let ready_at = if admitted {
@@ -64,10 +66,10 @@ impl LimitShape {
         } else if cost > self.capacity {
             u64::MAX
         } else {
-            Level::owing(wanted.saturating_sub(most), now, self).until
+            Level::with_debt(wanted.saturating_sub(most), now, self).until
         };
         let remaining = divide(left, self.every) as u32;
-        (AbsoluteDecision { admitted, remaining, ready_at, whole_at: level.until.max(now) }, level)
+        (AbsoluteDecision { admitted, remaining, ready_at, full_at: level.until.max(now) }, level)
     }
 }
 
@@ -75,12 +77,12 @@ fn saturate(nanos: u128) -> u64 {
     u64::try_from(nanos).unwrap_or(u64::MAX)
 }
 
-/// Division that is cheap for the figures that occur.
+/// A division that is cheap for common values.
 fn divide(value: u128, by: u64) -> u128 {
     u64::try_from(value).map_or_else(|_| value / u128::from(by), |value| u128::from(value / by))
 }
 
-/// One token bucket.
+/// A token bucket for one key.
 #[derive(Clone, Debug)]
 pub struct TokenBucket {
     shape: LimitShape,
@@ -89,18 +91,18 @@ pub struct TokenBucket {
 }
 
 impl TokenBucket {
-    /// A full bucket of `burst` (or else `limit`) tokens, refilled continuously at `limit / per`.
+    /// Creates a full bucket of `burst` (or else `limit`) tokens, refilled continuously at `limit / per`.
     pub fn new(limit: u32, per: Duration, burst: Option<u32>) -> Result<Self, LimitError> {
         let shape = LimitShape::new(LimitAlgorithm::TokenBucket, limit, per, burst)?;
         Ok(Self { shape, level: Level::default(), latest: 0 })
     }
 
-    /// Takes `cost` tokens, or none.
+    /// Takes `cost` tokens if there are enough.
     pub fn check(&mut self, now: Instant, cost: u32) -> Decision {
         self.latest = self.latest.max(now.as_nanos());
         let (outcome, level) = self.shape.token_bucket(self.level, self.latest, cost);
         self.level = level;
-        outcome.seen_from(now.as_nanos())
+        outcome.relative_to(now.as_nanos())
     }
 }
 

@@ -27,7 +27,7 @@ const FAMILY: &[u8] = b"X-Forwarded";
 /// Removes forwarding fields with unknown names from a request whose peer is not a trusted proxy.
 pub(crate) fn remove_untrusted(exchange: &mut Exchange) {
     let Exchange { request: Request { head, buffer, edits, .. }, .. } = exchange;
-    for name in head.fields.others_like(buffer, FAMILY) {
+    for name in head.fields.unknown_with_prefix(buffer, FAMILY) {
         edits.remove(name);
     }
 }

@@ -8,7 +8,7 @@ use super::{RouteQuery, RouteSearch, Router, Scan, Scratch};
 impl Router {
     /// The value of `Allow` for the path of a request, whatever its own method is.
     pub fn allow<'s>(&self, lookup: &RouteQuery<'_>, scratch: &'s mut Scratch) -> &'s str {
-        scratch.adopt(self.id);
+        scratch.reset_for(self.id);
         let headers = InHead { fields: lookup.fields, buf: lookup.buf };
         let mut search = self.search(lookup, &headers, &mut scratch.values);
         let allowed = self.allowed(lookup, &mut search, &mut scratch.scan);
@@ -38,7 +38,7 @@ impl<H: FieldValues> RouteSearch<'_, H> {
         let mut all = 0;
         for &rank in ranks {
             let entry = self.router.entries[rank as usize];
-            if self.holds(entry) {
+            if self.matches(entry) {
                 all |= entry.methods;
             }
         }

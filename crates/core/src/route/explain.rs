@@ -2,9 +2,9 @@
 
 use super::matching::methods::Methods;
 use super::matching::predicate::{ConditionSource, FieldValues, InHead};
-use super::matching::rule::{Host, Path, Rule, prefix_takes};
+use super::matching::rule::{Host, Path, Rule, prefix_matches};
 use super::order::By;
-use super::{RankedRoute, RouteMatch, RouteQuery, Router, Scratch, fits};
+use super::{RankedRoute, RouteMatch, RouteQuery, Router, Scratch, method_matches};
 
 /// How many routes that have nothing to do with the request are listed.
 const MAX_OTHERS: usize = 100;
@@ -53,21 +53,23 @@ impl Router {
         }
         let method = self.methods.bit(lookup.method, lookup.method_token);
         let chosen = match found {
-            RouteMatch::Route(route) => self.entries.iter().find(|entry| self.stands(**entry, route, lookup.host)),
+            RouteMatch::Route(route) => {
+                self.entries.iter().find(|entry| self.is_ranked_for(**entry, route, lookup.host))
+            }
             _ => None,
         };
         let mut listed = vec![false; self.rules.len()];
-        let (mut near, mut half, mut others) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut best, mut partial, mut others) = (Vec::new(), Vec::new(), Vec::new());
         for entry in &self.entries {
             let route = entry.route as usize;
             let rule = &self.rules[route];
-            let host = rule.hosts.iter().position(|host| host.takes(lookup.host));
+            let host = rule.hosts.iter().position(|host| host.matches(lookup.host));
             // A route stands where its best fitting host stands, or its best one if none fits.
-            let stands_here = rule.hosts[entry.host as usize].takes(lookup.host) || host.is_none();
+            let stands_here = rule.hosts[entry.host as usize].matches(lookup.host) || host.is_none();
             if !stands_here || std::mem::replace(&mut listed[route], true) {
                 continue;
             }
-            let path = takes_path(rule, lookup.path, &scratch);
+            let path = path_matches(rule, lookup.path, &scratch);
             let verdict = if host.is_none() {
                 RouteVerdict::Host
             } else if !path {
@@ -75,33 +77,33 @@ impl Router {
             } else if found == RouteMatch::Route(route) {
                 RouteVerdict::Chosen
             } else {
-                let refused = self.refusal(rule, method, lookup, headers, &mut scratch);
+                let refused = self.refusal_reason(rule, method, lookup, headers, &mut scratch);
                 let place = entry.place(&self.rules);
                 let by = match chosen.map(|chosen| chosen.place(&self.rules)) {
-                    Some(chosen) if chosen < place => chosen.differs_by(&place),
+                    Some(chosen) if chosen < place => chosen.first_difference(&place),
                     _ => By::Head,
                 };
                 refused.unwrap_or(RouteVerdict::Shadowed(by))
             };
             let list = match (path, host) {
-                (true, Some(_)) => &mut near,
-                (true, None) => &mut half,
-                (false, Some(at)) if rule.hosts[at] != Host::Any => &mut half,
+                (true, Some(_)) => &mut best,
+                (true, None) => &mut partial,
+                (false, Some(at)) if rule.hosts[at] != Host::Any => &mut partial,
                 _ => &mut others,
             };
             list.push(Considered { route, verdict });
         }
-        near.extend(half.into_iter().chain(others).take(MAX_OTHERS));
-        near
+        best.extend(partial.into_iter().chain(others).take(MAX_OTHERS));
+        best
     }
 
     /// Whether it is the route at one of its hosts that takes `host`.
-    fn stands(&self, entry: RankedRoute, route: usize, host: &[u8]) -> bool {
-        entry.route as usize == route && self.rules[route].hosts[entry.host as usize].takes(host)
+    fn is_ranked_for(&self, entry: RankedRoute, route: usize, host: &[u8]) -> bool {
+        entry.route as usize == route && self.rules[route].hosts[entry.host as usize].matches(host)
     }
 
     /// Why a route whose host and path fit does not take the request.
-    fn refusal(
+    fn refusal_reason(
         &self,
         rule: &Rule,
         method: Methods,
@@ -109,11 +111,11 @@ impl Router {
         headers: &impl FieldValues,
         scratch: &mut Scratch,
     ) -> Option<RouteVerdict> {
-        if !fits(rule.methods, method) {
+        if !method_matches(rule.methods, method) {
             return Some(RouteVerdict::Method);
         }
         let failed =
-            rule.predicates.iter().find(|p| !p.holds(headers, lookup.query, &self.values, &mut scratch.values));
+            rule.predicates.iter().find(|p| !p.matches(headers, lookup.query, &self.values, &mut scratch.values));
         failed.map(|p| match p.source {
             ConditionSource::Field => RouteVerdict::Header(p.name.clone()),
             ConditionSource::Query => RouteVerdict::Query(p.name.clone()),
@@ -122,10 +124,10 @@ impl Router {
 }
 
 /// Whether the path fits; `scratch` holds the patterns that matched it.
-fn takes_path(rule: &Rule, path: &[u8], scratch: &Scratch) -> bool {
+fn path_matches(rule: &Rule, path: &[u8], scratch: &Scratch) -> bool {
     match &rule.path {
         Path::Exact(exact) => **exact == *path,
-        Path::Prefix(prefix) => prefix_takes(prefix, path),
+        Path::Prefix(prefix) => prefix_matches(prefix, path),
         Path::Template(template) => template.find(path, &mut Vec::new()),
         Path::Pattern(at) => scratch.scan.matched.contains(at),
     }

@@ -62,7 +62,7 @@ impl RouteRank {
     }
 
     /// What decides between it and `other`.
-    pub(super) fn differs_by(&self, other: &Self) -> By {
+    pub(super) fn first_difference(&self, other: &Self) -> By {
         if self.priority != other.priority {
             By::Priority
         } else if self.host != other.host {

@@ -53,7 +53,7 @@ impl PathEdit {
     /// What [`PathEdit::apply`] takes off the front of `path`, a judged one, without `/` at its end; empty if nothing.
     pub fn stripped(&self, path: &[u8]) -> &[u8] {
         match &self.0 {
-            Edit::Strip(prefix) if behind(prefix, path).is_some() => prefix,
+            Edit::Strip(prefix) if after_prefix(prefix, path).is_some() => prefix,
             Edit::Strip(_) | Edit::Template(_) => b"",
         }
     }
@@ -64,10 +64,10 @@ impl PathEdit {
     /// replaced lose their parameters; the end of the path keeps them where it is taken over whole.
     pub fn apply(&self, target: &Target, params: &[Span], out: &mut Vec<u8>) {
         out.clear();
-        let path = target.judged();
+        let path = target.routing_path();
         match &self.0 {
             Edit::Strip(prefix) => {
-                let rest = behind(prefix, path);
+                let rest = after_prefix(prefix, path);
                 out.extend_from_slice(rest.map_or(&target.path, |rest| target.end_from(path.len() - rest.len())));
                 if out.is_empty() {
                     out.push(b'/');
@@ -90,14 +90,14 @@ impl PathEdit {
                     };
                     out.extend_from_slice(text);
                 }
-                settle(out);
+                normalize(out);
             }
         }
     }
 }
 
 /// What follows `prefix` in `path`, if whole segments of it are there.
-fn behind<'p>(prefix: &[u8], path: &'p [u8]) -> Option<&'p [u8]> {
+fn after_prefix<'p>(prefix: &[u8], path: &'p [u8]) -> Option<&'p [u8]> {
     path.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
@@ -108,8 +108,8 @@ fn pieces(template: &str, params: &[Box<str>]) -> Result<Vec<RewritePiece>, Stri
     let mut pieces = Vec::new();
     let mut sample = String::new();
     let mut rest = template;
-    while let Some((before, behind)) = rest.split_once('{') {
-        let (name, after) = behind.split_once('}').ok_or("`{` without `}`")?;
+    while let Some((before, tail)) = rest.split_once('{') {
+        let (name, after) = tail.split_once('}').ok_or("`{` without `}`")?;
         let Some(at) = params.iter().position(|p| &**p == name) else {
             let known: Vec<String> = params.iter().map(|p| format!("`{{{p}}}`")).collect();
             let known = if known.is_empty() {
@@ -150,7 +150,7 @@ fn is_whole_end(path: &[u8], span: Span, before: &[u8]) -> bool {
 }
 
 /// Gives `path` a `/` in front and drops empty segments but the last, and `.` and `..`.
-fn settle(path: &mut Vec<u8>) {
+fn normalize(path: &mut Vec<u8>) {
     if path.first() != Some(&b'/') {
         path.insert(0, b'/');
     }

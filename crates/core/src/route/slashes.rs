@@ -14,7 +14,7 @@ impl Router {
     ///
     /// The route must keep `%2F`, and where the path with `/` in its place has a route too, it must let in the same: `find` finds it,
     /// and `alike` compares two routes. A path that has routes for other methods alone is not open to this one.
-    pub fn judge_slashes(
+    pub fn check_slashes(
         &self,
         target: &Target,
         found: RouteMatch,
@@ -29,7 +29,7 @@ impl Router {
             RouteMatch::Route(_) | RouteMatch::NotFound => return Err(ENCODED_SLASH),
             RouteMatch::MethodNotAllowed => return Ok(()),
         };
-        match find(&target.judged_with_slashes_decoded()) {
+        match find(&target.routing_path_with_slashes_decoded()) {
             RouteMatch::NotFound => Ok(()),
             RouteMatch::Route(other) if other == route || alike(route, other) => Ok(()),
             RouteMatch::Route(_) | RouteMatch::MethodNotAllowed => Err(TWO_PLACES),

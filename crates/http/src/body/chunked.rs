@@ -61,7 +61,7 @@ enum Extension {
     BeforeName,
     Name,
     /// White space before `=` or `;`.
-    BehindName,
+    AfterName,
     /// White space before a value, or its first byte.
     BeforeValue,
     /// A value that is a token.
@@ -77,16 +77,16 @@ enum Extension {
 impl Extension {
     /// What comes behind `byte`; none if it may not stand here.
     fn next(self, byte: u8) -> Option<Self> {
-        use Extension::{BeforeName, BeforeValue, BehindName, Closed, Escaped, Gap, Name, Quoted, Token};
+        use Extension::{AfterName, BeforeName, BeforeValue, Closed, Escaped, Gap, Name, Quoted, Token};
         Some(match (self, byte) {
             (Quoted, b'"') => Closed,
             (Quoted, b'\\') => Escaped,
             (Quoted | Escaped, _) if class::is(byte, class::VALUE) => Quoted,
-            (BeforeName | BehindName | BeforeValue | Gap, b' ' | b'\t') => self,
-            (Name, b' ' | b'\t') => BehindName,
+            (BeforeName | AfterName | BeforeValue | Gap, b' ' | b'\t') => self,
+            (Name, b' ' | b'\t') => AfterName,
             (Token | Closed, b' ' | b'\t') => Gap,
-            (Name | BehindName, b'=') => BeforeValue,
-            (Name | BehindName | Token | Closed | Gap, b';') => BeforeName,
+            (Name | AfterName, b'=') => BeforeValue,
+            (Name | AfterName | Token | Closed | Gap, b';') => BeforeName,
             (BeforeValue, b'"') => Quoted,
             (BeforeName | Name, _) if class::is(byte, TOKEN) => Name,
             (BeforeValue | Token, _) if class::is(byte, TOKEN) => Token,
@@ -95,7 +95,7 @@ impl Extension {
     }
 
     /// Whether the line may end here.
-    fn is_whole(self) -> bool {
+    fn is_complete(self) -> bool {
         matches!(self, Self::Name | Self::Token | Self::Closed)
     }
 }
@@ -198,7 +198,7 @@ impl ChunkedDecoder {
     }
 
     fn extension(&mut self, place: Extension, byte: u8) -> Result<(), ChunkError> {
-        if byte == b'\r' && place.is_whole() {
+        if byte == b'\r' && place.is_complete() {
             self.state = State::SizeLf;
             return Ok(());
         }

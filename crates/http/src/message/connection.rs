@@ -35,7 +35,7 @@ const PROTECTED: NameSet = NEVER_WITH_UNDERSCORE.with(NameSet::of(&[
     Name::TransferEncoding,
 ]));
 
-const MOST_NOMINATED: usize = 16;
+const MAX_NOMINATED: usize = 16;
 
 impl ConnectionOptions {
     /// Reads all Connection lines of a head into `self`, which is cleared first. A request that nominates a protected name
@@ -86,7 +86,7 @@ impl ConnectionOptions {
             Err(Nomination("connection option is not a token"))
         } else if PROTECTED.has(Name::classify(option)) || name::starts_with(option, b"x-forwarded") {
             Err(Nomination("connection option names a protected field"))
-        } else if self.nominated.len() == MOST_NOMINATED {
+        } else if self.nominated.len() == MAX_NOMINATED {
             Err(Nomination("too many connection options"))
         } else {
             self.nominated.push(Span::new(start, start + option.len()));

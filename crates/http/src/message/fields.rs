@@ -63,7 +63,7 @@ impl Fields {
     /// Whether a line of any of these known names (spelt with `-`) is present: one test.
     #[inline]
     pub fn has_any(&self, names: NameSet) -> bool {
-        self.seen.meets(names)
+        self.seen.intersects(names)
     }
     /// The first value of a known name.
     pub fn get<'b>(&self, buf: &'b [u8], name: Name) -> Option<&'b [u8]> {
@@ -85,7 +85,7 @@ impl Fields {
             .map(|field| field.value.of(buf))
     }
     /// Names of lines, known names apart, that begin with `prefix`; case is ignored, and `_` taken for `-`.
-    pub fn others_like<'a>(&'a self, buf: &'a [u8], prefix: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    pub fn unknown_with_prefix<'a>(&'a self, buf: &'a [u8], prefix: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         let others = self.list.iter().filter(|field| field.id == Name::Other);
         others.map(|field| field.name.of(buf)).filter(|name| name::starts_with(name, prefix))
     }
@@ -121,7 +121,7 @@ impl Fields {
         self.list.get(index + 1).map_or(self.lines_end, |next| next.name.start as usize)
     }
     /// Says that all lines lie one behind another in the buffer as they were sent, and where they end.
-    pub(crate) fn complete(&mut self, lines_end: usize) {
+    pub(crate) fn set_lines_end(&mut self, lines_end: usize) {
         self.lines_end = lines_end;
     }
     /// `push` for a line behind the last one in the same buffer.

@@ -158,7 +158,7 @@ impl NameSet {
     }
     /// Whether any name is in both sets.
     #[inline]
-    pub const fn meets(self, other: Self) -> bool {
+    pub const fn intersects(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
     /// Both sets together.
@@ -337,6 +337,6 @@ mod tests {
         assert!(set.has(Name::Host) && set.has(Name::AccessControlAllowOrigin));
         assert!(!set.has(Name::Other) && !set.has(Name::Via));
         assert!(set.with(NameSet::of(&[Name::Via])).has(Name::Via));
-        assert!(set.meets(NameSet::of(&[Name::Via, Name::Host])) && !set.meets(NameSet::of(&[Name::Via])));
+        assert!(set.intersects(NameSet::of(&[Name::Via, Name::Host])) && !set.intersects(NameSet::of(&[Name::Via])));
     }
 }

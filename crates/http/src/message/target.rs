@@ -66,7 +66,7 @@ impl Target {
 
     /// The path without parameters of segments: what routing and policies decide by.
     #[inline]
-    pub fn judged(&self) -> &[u8] {
+    pub fn routing_path(&self) -> &[u8] {
         if self.bare.is_empty() { &self.path } else { &self.bare }
     }
 
@@ -83,9 +83,9 @@ impl Target {
     }
 
     /// The judged path as those read it who take `%2F` for `/`.
-    pub fn judged_with_slashes_decoded(&self) -> Vec<u8> {
-        let mut decoded = Vec::with_capacity(self.judged().len());
-        for (index, part) in parts(self.judged()).enumerate() {
+    pub fn routing_path_with_slashes_decoded(&self) -> Vec<u8> {
+        let mut decoded = Vec::with_capacity(self.routing_path().len());
+        for (index, part) in parts(self.routing_path()).enumerate() {
             decoded.extend_from_slice(if index > 0 { b"/" } else { b"" });
             decoded.extend_from_slice(part);
         }
@@ -325,11 +325,11 @@ fn parts(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(path);
     std::iter::from_fn(move || {
         let text = rest?;
-        let (part, behind) = match text.windows(ESCAPE.len()).position(|letters| letters == ESCAPE) {
+        let (part, tail) = match text.windows(ESCAPE.len()).position(|letters| letters == ESCAPE) {
             Some(at) => (&text[..at], Some(&text[at + ESCAPE.len()..])),
             None => (text, None),
         };
-        rest = behind;
+        rest = tail;
         Some(part)
     })
 }

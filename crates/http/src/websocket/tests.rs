@@ -53,7 +53,7 @@ fn whole_frames_pass() {
             let bytes = frame(sender, 0x82, length);
             let mut frames = WebSocketFrames::new(sender, LIMITS, false);
             assert_eq!(frames.scan(&bytes), (bytes.len(), ScanEnd::More));
-            assert!(frames.is_between() && !frames.is_closed());
+            assert!(frames.is_at_boundary() && !frames.is_closed());
         }
     }
 }
@@ -169,7 +169,7 @@ fn what_is_wrong_is_said_as_soon_as_it_shows_and_nothing_of_it_passes() {
     let (passed, found) = frames.scan(&bytes);
     // The key has not come yet.
     assert_eq!((passed, code(found)), (whole, TOO_LARGE));
-    assert!(frames.is_between());
+    assert!(frames.is_at_boundary());
 }
 
 #[test]
@@ -178,9 +178,9 @@ fn the_rest_of_a_frame_can_be_passed_alone() {
     bytes.extend(frame(Sender::Server, 0x82, 10));
     let mut frames = server(false);
     assert_eq!(frames.scan(&bytes[..5]), (5, ScanEnd::More));
-    assert!(!frames.is_between());
+    assert!(!frames.is_at_boundary());
     assert_eq!(frames.pass(&bytes[5..]), 7);
-    assert!(frames.is_between());
+    assert!(frames.is_at_boundary());
     assert_eq!(frames.pass(&bytes[12..]), 0);
 }
 
@@ -198,7 +198,7 @@ fn a_close_frame_that_is_held_is_found_where_it_begins() {
         } else {
             assert_eq!((first, found), (before.len(), ScanEnd::Closed), "cut at {cut}");
         }
-        assert!(frames.is_closed() && frames.is_between());
+        assert!(frames.is_closed() && frames.is_at_boundary());
     }
 }
 
@@ -237,7 +237,7 @@ proptest! {
             let (n, now) = frames.scan(&bytes[passed..end]);
             passed += n;
             found = now;
-            prop_assert!(found != ScanEnd::More || end - passed < MOST_HEADER);
+            prop_assert!(found != ScanEnd::More || end - passed < MAX_HEADER);
         }
         prop_assert_eq!((passed, found), if found == ScanEnd::More { (passed, whole.1) } else { whole });
         if found == ScanEnd::More {
@@ -268,6 +268,6 @@ proptest! {
         }
         let mut scanned = WebSocketFrames::new(sender, LIMITS, false);
         prop_assert_eq!(scanned.scan(&bytes), (bytes.len(), ScanEnd::More));
-        prop_assert!(scanned.is_between());
+        prop_assert!(scanned.is_at_boundary());
     }
 }

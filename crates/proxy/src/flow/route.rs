@@ -60,12 +60,12 @@ pub(super) fn match_route<'s>(
     if exchange.request.target.has_slashes() {
         check_slashes(scratch, snapshot, exchange).map_err(Halt::Target)?;
     }
-    match match_path(scratch, snapshot, exchange, exchange.request.target.judged()) {
+    match find(scratch, snapshot, exchange, exchange.request.target.routing_path()) {
         RouteMatch::Route(index) => {
             let route = &snapshot.routes[index];
             exchange.request.params.extend_from_slice(scratch.captures());
             if let Some(edit) = &route.path_edit {
-                exchange.request.stripped.extend_from_slice(edit.stripped(exchange.request.target.judged()));
+                exchange.request.stripped.extend_from_slice(edit.stripped(exchange.request.target.routing_path()));
                 edit.apply(&exchange.request.target, &exchange.request.params, &mut exchange.request.forward_path);
                 if exchange.request.target.has_slashes() && target::has_odd_slashes(&exchange.request.forward_path) {
                     return Err(Halt::Target(target::ODD_SLASH));
@@ -79,11 +79,11 @@ pub(super) fn match_route<'s>(
     }
 }
 
-/// Checks that encoded slashes (`%2F`) in the path cannot be used to bypass another route's access rules.
-fn check_slashes(scratch: &mut Scratch, snapshot: &Snapshot, exchange: &Exchange) -> Result<(), TargetError> {
-    let found = match_path(scratch, snapshot, exchange, exchange.request.target.judged());
-    let access = |route: usize| snapshot.routes[route].chain.access();
-    snapshot.router.judge_slashes(
+/// Whether the `%2F` in the path may pass.
+fn judge_slashes(scratch: &mut Scratch, snapshot: &Snapshot, exchange: &Exchange) -> Result<(), TargetError> {
+    let found = find(scratch, snapshot, exchange, exchange.request.target.routing_path());
+    let admission = |route: usize| snapshot.routes[route].chain.admission();
+    snapshot.router.check_slashes(
         &exchange.request.target,
         found,
         |path| match_path(scratch, snapshot, exchange, path),

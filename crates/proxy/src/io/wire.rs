@@ -99,13 +99,13 @@ pub(crate) struct Wire {
 impl Wire {
     /// A client's connection. `ahead` are the bytes read already.
     pub(crate) fn of_client(socket: Rc<RefCell<Socket>>, ahead: Vec<u8>, watch: Rc<ClientWatch>) -> Self {
-        Self { socket, ahead, watch: Some(watch), frames: Http2Frames::behind_preface(), small: 0 }
+        Self { socket, ahead, watch: Some(watch), frames: Http2Frames::after_preface(), small: 0 }
     }
 
     /// A connection to an instance.
     pub(crate) fn of_instance(socket: Socket) -> Self {
         let socket = Rc::new(RefCell::new(socket));
-        Self { socket, ahead: Vec::new(), watch: None, frames: Http2Frames::of_frames(), small: 0 }
+        Self { socket, ahead: Vec::new(), watch: None, frames: Http2Frames::without_preface(), small: 0 }
     }
 
     /// Inspects the frames in `bytes`.
@@ -121,7 +121,7 @@ impl Wire {
             // Empty frames are counted here. Hide them from h2, which allows only a hundred per connection.
             if is_empty(frame) { FrameVisibility::Hidden } else { FrameVisibility::Open }
         });
-        if let Some(flood) = flood.as_mut().filter(|_| frames.is_between()) {
+        if let Some(flood) = flood.as_mut().filter(|_| frames.is_at_boundary()) {
             flood.on_frame_complete();
         }
     }

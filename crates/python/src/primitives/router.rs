@@ -42,13 +42,15 @@ impl PyRouter {
         let exchange = message::request(method, target, &headers)?;
         let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
         let found = self.router.find(&RouteQuery::of(&exchange), &mut scratch);
-        // All routes count as equally accessible: there are no policies here.
-        let judged = self.router.judge_slashes(&exchange.request.target, found, |_| RouteMatch::NotFound, |_, _| true);
+        // Whom routes let in is not asked here.
+        let judged = self.router.check_slashes(&exchange.request.target, found, |_| RouteMatch::NotFound, |_, _| true);
         judged.map_err(|error| PyValueError::new_err(error.0))?;
         Ok(match found {
             RouteMatch::Route(index) => {
-                let values =
-                    scratch.captures().iter().map(|span| message::text(span.of(exchange.request.target.judged())));
+                let values = scratch
+                    .captures()
+                    .iter()
+                    .map(|span| message::text(span.of(exchange.request.target.routing_path())));
                 let names = self.router.params(index).iter().map(ToString::to_string);
                 (Some(index), names.zip(values).collect(), String::new())
             }

@@ -7,44 +7,44 @@ use crate::limit::shape::{LimitAlgorithm, LimitShape};
 use crate::limit::tag::CounterTag;
 use crate::limit::token_bucket::Level;
 
-/// Limits that slots can tell apart.
+/// Highest limit id that fits into a slot.
 pub(super) const MAX_ID: u32 = (1 << 24) - 1;
 
 /// `until` is on the wall clock.
 const WALL: u32 = 1 << 24;
-/// `used` is the number of a log.
+/// `used` is the index of a log.
 const LOG: u32 = 1 << 25;
-/// Charged only once since it was last idle.
+/// The key was charged only once since it was last idle.
 const ONCE: u32 = 1 << 26;
-/// Belongs to a charge that is being decided.
+/// The slot belongs to a charge that is being decided.
 const PINNED: u32 = 1 << 27;
 
-/// Both clocks in nanoseconds, never behind what the shard has seen.
+/// Both clocks in nanoseconds; they never go back within a shard.
 #[derive(Copy, Clone, Debug, Default)]
 pub(super) struct Clock {
     pub(super) now: u64,
     pub(super) wall: u64,
 }
 
-/// The reading that the limit's figures are told from.
-pub(super) fn own_clock(shape: &LimitShape, at: Clocks) -> u64 {
+/// Returns the reading to which the limit's figures are relative.
+pub(super) fn clock_reading(shape: &LimitShape, at: Clocks) -> u64 {
     if shape.algorithm == LimitAlgorithm::FixedWindow { wall_nanos(at.wall) } else { at.now.as_nanos() }
 }
 
-/// Where a slot is.
+/// Position of a slot.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum SlotIndex {
-    /// Nowhere yet.
+    /// None yet.
     #[default]
     None,
     /// In the table.
     Own {
-        /// Which set.
+        /// Index of the set.
         set: usize,
-        /// Which slot of it.
+        /// Index within the set.
         way: usize,
     },
-    /// In the list of those that keys without a place of their own share.
+    /// In the list of counters shared by keys without a slot of their own.
     Shared(usize),
 }
 
@@ -52,7 +52,7 @@ pub(super) enum SlotIndex {
 #[derive(Copy, Clone, Debug, Default)]
 pub(super) struct CounterSlot {
     pub(super) tag: CounterTag,
-    /// When the allowance is whole, whatever the algorithm: from then on the slot says nothing.
+    /// When the limit is completely unused again, whatever the algorithm: from then on the slot is idle.
     pub(super) until: u64,
     /// Token bucket: fraction of `until`; fixed window: count; sliding window: count of a single run, or a log.
     pub(super) used: u32,
@@ -90,7 +90,7 @@ impl CounterSlot {
         self.has(ONCE)
     }
 
-    /// The number of its log, if it has one.
+    /// Index of its log, if it has one.
     pub(super) fn log(&self) -> Option<usize> {
         self.has(LOG).then_some(self.used as usize)
     }

@@ -245,8 +245,8 @@ fn a_key_that_is_forgotten_has_its_whole_allowance_and_the_others_what_they_had(
         }
         let now = at(1001 * SECOND);
         let (keys, bytes) = (store.keys(), store.bytes());
-        assert!(store.forget(&limit, b"a"));
-        assert!(!store.forget(&limit, b"a"));
+        assert!(store.reset(&limit, b"a"));
+        assert!(!store.reset(&limit, b"a"));
         assert!(store.bytes() <= bytes, "its log is free again");
         assert_eq!(store.keys(), keys - 1);
         assert_eq!(take(&store, &limit, b"a", 0, now).remaining, 4);

@@ -136,7 +136,7 @@ impl Language {
         })
     }
 
-    fn takes(&mut self, state: State) -> Result<bool, TooLarge> {
+    fn matches(&mut self, state: State) -> Result<bool, TooLarge> {
         Ok(match state {
             State::Dead => false,
             State::All => true,
@@ -226,7 +226,7 @@ fn compare(
         let LanguageStep { states, spot, .. } = steps[at];
         *budget = budget.checked_sub(1)?;
         if spot.ends() {
-            match (a.takes(states.0).ok()?, b.takes(states.1).ok()?) {
+            match (a.matches(states.0).ok()?, b.matches(states.1).ok()?) {
                 (true, true) if relation.common.len() < MAX_COMMON => relation.common.push(path_to(&steps, at)),
                 (true, false) => relation.only_a = true,
                 (false, true) => relation.only_b = true,

@@ -28,7 +28,7 @@ const MAX_NAMED: usize = 3;
 /// A route that goes first where it lets in others.
 struct Overlap {
     /// The place of the route behind it.
-    behind: usize,
+    later: usize,
     by: By,
     example: Vec<u8>,
 }
@@ -60,10 +60,10 @@ impl Router {
         let mut warnings = Vec::new();
         for first in (0..self.rules.len()).filter(|route| routes[*route].service.is_some()) {
             let mut found = Vec::new();
-            for behind in nearby.of(first) {
+            for later in nearby.of(first) {
                 pairs += 1;
-                if pairs <= MAX_PAIRS && behind != first && (search.lets_in_more)(first, behind) {
-                    found.extend(search.overlap(first, behind));
+                if pairs <= MAX_PAIRS && later != first && (search.lets_in_more)(first, later) {
+                    found.extend(search.overlap(first, later));
                 }
             }
             if !found.is_empty() {
@@ -79,20 +79,20 @@ impl Router {
     }
 
     fn overlap_warning(&self, first: usize, found: &mut [Overlap]) -> Problem {
-        found.sort_by_key(|overlap| overlap.behind);
+        found.sort_by_key(|overlap| overlap.later);
         let name = |route: usize| format!("`{}` (routes[{route}])", self.rules[route].name);
-        let Overlap { behind, by, example } = &found[0];
+        let Overlap { later, by, example } = &found[0];
         let path = String::from_utf8_lossy(example);
         let mut text = format!(
             "the route takes {path} from {} and lets in some whom `{2}` refuses: {1}. Narrow either, give `{2}` a higher \
              `priority`, or guard both alike",
-            name(*behind),
-            self.why(*by, first, *behind),
-            self.rules[*behind].name,
+            name(*later),
+            self.why(*by, first, *later),
+            self.rules[*later].name,
         );
         for (place, other) in found[1..].iter().take(MAX_NAMED - 1).enumerate() {
             text += if place == 0 { ". The same with " } else { ", " };
-            text += &name(other.behind);
+            text += &name(other.later);
         }
         if let Some(more @ 1..) = found.len().checked_sub(MAX_NAMED) {
             let _ = write!(text, " and {more} more");
@@ -100,7 +100,7 @@ impl Router {
         Problem::at(format!("routes[{first}].match.path"), text)
     }
 
-    fn why(&self, by: By, first: usize, behind: usize) -> String {
+    fn why(&self, by: By, first: usize, later: usize) -> String {
         let kind = |route: usize| match &self.rules[route].path {
             Path::Exact(_) => "an exact path",
             Path::Template(_) => "a template",
@@ -110,8 +110,8 @@ impl Router {
         match by {
             By::Priority => "it has the higher `priority`".into(),
             By::Host => "its host is more specific".into(),
-            By::Path => match (kind(first), kind(behind)) {
-                (first, behind) if first != behind => format!("{first} goes before {behind}"),
+            By::Path => match (kind(first), kind(later)) {
+                (first, later) if first != later => format!("{first} goes before {later}"),
                 ("a pattern", _) => "of patterns the first in the file goes first".into(),
                 _ => "its template is more specific".into(),
             },
@@ -133,45 +133,47 @@ struct OverlapSearch<'a, F> {
 }
 
 impl<F: Fn(usize, usize) -> bool> OverlapSearch<'_, F> {
-    /// Whether the route at `first` goes before the one at `behind` on some requests, and that is not plainly meant.
-    fn overlap(&mut self, first: usize, behind: usize) -> Option<Overlap> {
+    /// Whether the route at `first` goes before the one at `later` on some requests, and that is not plainly meant.
+    fn overlap(&mut self, first: usize, later: usize) -> Option<Overlap> {
         let rules = &self.router.rules;
-        let (a, b) = (&rules[first], &rules[behind]);
-        let methods = widened(a.methods) & widened(b.methods);
+        let (a, b) = (&rules[first], &rules[later]);
+        let methods = with_head(a.methods) & with_head(b.methods);
         let apart = methods == 0 || a.predicates.iter().any(|one| b.predicates.iter().any(|other| one.excludes(other)));
-        if apart || self.router.never.binary_search(&behind).is_ok() {
+        if apart || self.router.never.binary_search(&later).is_ok() {
             return None;
         }
-        let same_service = self.routes[first].service == self.routes[behind].service;
-        let mut meetings = meetings(rules, first, behind);
-        meetings.retain(|meeting| match meeting.by {
+        let same_service = self.routes[first].service == self.routes[later].service;
+        let mut common_hosts = common_hosts(rules, first, later);
+        common_hosts.retain(|meeting| match meeting.by {
             By::Host => same_service,
             By::Path => !matches!((&a.path, &b.path), (Path::Exact(_), _) | (Path::Prefix(_), Path::Prefix(_))),
             _ => true,
         });
-        if meetings.is_empty() {
+        if common_hosts.is_empty() {
             return None;
         }
-        let Some(relation) = self.languages.compare(first, behind, Relation::is_complete) else {
+        let Some(relation) = self.languages.compare(first, later, Relation::is_complete) else {
             self.uncertain += 1;
             return None;
         };
         // Of two on the same paths the narrower one is the one with fewer methods and more conditions.
         let narrower =
-            || methods == widened(a.methods) && b.predicates.iter().all(|condition| a.predicates.contains(condition));
+            || methods == with_head(a.methods) && b.predicates.iter().all(|condition| a.predicates.contains(condition));
         if !relation.only_a && (relation.only_b || narrower()) {
             return None;
         }
-        let mut places = meetings.iter().flat_map(|meeting| relation.common.iter().map(move |path| (meeting, path)));
-        let found = places.find(|(meeting, path)| !self.is_settled(&meeting.host, path, methods, first, behind));
-        found.map(|(meeting, path)| Overlap { behind, by: meeting.by, example: path.clone() })
+        let mut places =
+            common_hosts.iter().flat_map(|meeting| relation.common.iter().map(move |path| (meeting, path)));
+        let found =
+            places.find(|(meeting, path)| !self.is_decided_by_third(&meeting.host, path, methods, first, later));
+        found.map(|(meeting, path)| Overlap { later, by: meeting.by, example: path.clone() })
     }
 
     /// Whether a third route takes such requests before `first` does, or would let in the same if `first` did not take
     /// them.
-    fn is_settled(&mut self, host: &str, path: &[u8], methods: Methods, first: usize, behind: usize) -> bool {
+    fn is_decided_by_third(&mut self, host: &str, path: &[u8], methods: Methods, first: usize, later: usize) -> bool {
         let router = self.router;
-        let (a, b) = (&router.rules[first], &router.rules[behind]);
+        let (a, b) = (&router.rules[first], &router.rules[later]);
         let (mut own, mut other, mut thirds) = (NONE, NONE, Vec::new());
         let done = router.visit(host.as_bytes(), path, &mut self.scan, &mut |ranks| {
             for &rank in ranks {
@@ -180,9 +182,9 @@ impl<F: Fn(usize, usize) -> bool> OverlapSearch<'_, F> {
                 let mut conditions = router.rules[route].predicates.iter();
                 if route == first {
                     own = own.min(rank);
-                } else if route == behind {
+                } else if route == later {
                     other = other.min(rank);
-                } else if widened(entry.methods) & methods == methods
+                } else if with_head(entry.methods) & methods == methods
                     && conditions.all(|one| a.predicates.contains(one) || b.predicates.contains(one))
                 {
                     thirds.push((rank, route));
@@ -197,22 +199,22 @@ impl<F: Fn(usize, usize) -> bool> OverlapSearch<'_, F> {
 }
 
 /// The methods with HEAD where there is GET.
-fn widened(methods: Methods) -> Methods {
+fn with_head(methods: Methods) -> Methods {
     if methods & GET == 0 { methods } else { methods | HEAD }
 }
 
-/// Hosts at which both routes stand and `first` goes before `behind`.
-fn meetings(rules: &[Rule], first: usize, behind: usize) -> Vec<Meeting> {
+/// Hosts at which both routes stand and `first` goes before `later`.
+fn common_hosts(rules: &[Rule], first: usize, later: usize) -> Vec<Meeting> {
     let place = |route: usize, host: &str| {
-        let hosts = rules[route].hosts.iter().enumerate().filter(|(_, one)| one.takes(host.as_bytes()));
+        let hosts = rules[route].hosts.iter().enumerate().filter(|(_, one)| one.matches(host.as_bytes()));
         hosts.map(|(at, _)| RouteRank::of(&rules[route], at, route)).min()
     };
-    let mut hosts: Vec<String> = [first, behind].iter().flat_map(|one| &rules[*one].hosts).map(Host::sample).collect();
+    let mut hosts: Vec<String> = [first, later].iter().flat_map(|one| &rules[*one].hosts).map(Host::sample).collect();
     hosts.sort_unstable();
     hosts.dedup();
     let meeting = |host: String| {
-        let (own, other) = (place(first, &host)?, place(behind, &host)?);
-        (own < other).then(|| Meeting { by: own.differs_by(&other), host })
+        let (own, other) = (place(first, &host)?, place(later, &host)?);
+        (own < other).then(|| Meeting { by: own.first_difference(&other), host })
     };
     hosts.into_iter().filter_map(meeting).collect()
 }
@@ -246,7 +248,7 @@ impl Nearby {
             from(&own[..length]).iter().take_while(move |one| self.starts[**one] == own[..length])
         });
         longer.chain(shorter).copied().filter(move |other| match (&self.shapes[route], &self.shapes[*other]) {
-            (Some(own), Some(other)) => own.may_meet(other),
+            (Some(own), Some(other)) => own.may_overlap(other),
             _ => true,
         })
     }
@@ -256,7 +258,7 @@ impl Nearby {
 struct PathShape {
     segments: Vec<Segment>,
     /// Whether others may follow.
-    goes_on: bool,
+    open_ended: bool,
 }
 
 impl PathShape {
@@ -264,31 +266,31 @@ impl PathShape {
         let literals =
             |path: &[u8]| path.split(|byte| *byte == b'/').skip(1).map(|text| Segment::Literal(text.into())).collect();
         Some(match path {
-            Path::Exact(path) => Self { segments: literals(path), goes_on: false },
+            Path::Exact(path) => Self { segments: literals(path), open_ended: false },
             Path::Prefix(prefix) => {
-                Self { segments: literals(prefix.strip_suffix(b"/").unwrap_or(prefix)), goes_on: true }
+                Self { segments: literals(prefix.strip_suffix(b"/").unwrap_or(prefix)), open_ended: true }
             }
             Path::Template(template) => {
-                let (goes_on, segments) = match template.segments.split_last() {
+                let (open_ended, segments) = match template.segments.split_last() {
                     Some((Segment::Rest, segments)) => (true, segments),
                     _ => (false, &template.segments[..]),
                 };
-                Self { segments: segments.to_vec(), goes_on }
+                Self { segments: segments.to_vec(), open_ended }
             }
             Path::Pattern(_) => return None,
         })
     }
 
     /// Whether there may be a path that both take.
-    fn may_meet(&self, other: &Self) -> bool {
+    fn may_overlap(&self, other: &Self) -> bool {
         let (own, theirs) = (self.segments.len(), other.segments.len());
         let fits = |pair: (&Segment, &Segment)| match pair {
             (Segment::Literal(a), Segment::Literal(b)) => a == b,
             (Segment::Literal(text), param) | (param, Segment::Literal(text)) => param.param(text).is_some(),
             _ => true,
         };
-        (own <= theirs || other.goes_on)
-            && (theirs <= own || self.goes_on)
+        (own <= theirs || other.open_ended)
+            && (theirs <= own || self.open_ended)
             && self.segments.iter().zip(&other.segments).all(fits)
     }
 }

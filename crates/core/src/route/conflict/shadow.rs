@@ -4,7 +4,7 @@ use crate::Problem;
 use crate::plan;
 use crate::route::conflict::language::Languages;
 use crate::route::matching::index::NONE;
-use crate::route::matching::rule::{Path, Rule, prefix_takes};
+use crate::route::matching::rule::{Path, Rule, prefix_matches};
 use crate::route::{RankedRoute, Router, Scan};
 
 /// More candidates than this per route are not compared: a list of routes on one path must not cost its square.
@@ -20,7 +20,7 @@ pub(crate) fn find(router: &Router, routes: &[plan::RoutePlan]) -> Vec<(usize, P
     // Per route how many of its hosts are taken, and by which route the first one is.
     let mut taken = vec![(0, None); router.rules.len()];
     for (rank, entry) in router.entries.iter().enumerate() {
-        if let Some(winner) = winner(&mut covering, rank as u32, *entry, &mut scan) {
+        if let Some(winner) = covering_route(&mut covering, rank as u32, *entry, &mut scan) {
             let (count, by) = &mut taken[entry.route as usize];
             *count += 1;
             by.get_or_insert(winner);
@@ -40,7 +40,7 @@ pub(crate) fn find(router: &Router, routes: &[plan::RoutePlan]) -> Vec<(usize, P
 }
 
 /// The route that takes everything that `entry` would, if there is one for certain.
-fn winner(covering: &mut Covering<'_>, rank: u32, entry: RankedRoute, scan: &mut Scan) -> Option<u32> {
+fn covering_route(covering: &mut Covering<'_>, rank: u32, entry: RankedRoute, scan: &mut Scan) -> Option<u32> {
     let router = covering.router;
     let rule = &router.rules[entry.route as usize];
     let host = &rule.hosts[entry.host as usize];
@@ -99,7 +99,7 @@ impl Covering<'_> {
         match (&first.path, &second.path) {
             // The sample is the only path that it takes.
             (_, Path::Exact(_)) => true,
-            (Path::Prefix(prefix), Path::Prefix(other)) => prefix_takes(prefix, other),
+            (Path::Prefix(prefix), Path::Prefix(other)) => prefix_matches(prefix, other),
             (Path::Prefix(prefix), Path::Template(template)) => template.starts_with(prefix),
             (Path::Prefix(prefix), Path::Pattern(_)) => **prefix == *b"/",
             (Path::Pattern(a), Path::Pattern(b)) if a == b => true,

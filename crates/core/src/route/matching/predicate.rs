@@ -121,7 +121,7 @@ impl Predicate {
     }
 
     /// Whether the request passes. An engine that cannot decide says no.
-    pub(crate) fn holds(
+    pub(crate) fn matches(
         &self,
         headers: &impl FieldValues,
         query: Option<&[u8]>,
@@ -130,17 +130,17 @@ impl Predicate {
     ) -> bool {
         let ValueScratch { caches, name, value } = scratch;
         match self.source {
-            ConditionSource::Field => headers.any(&self.name, |value| self.test.passes(value, patterns, caches)),
+            ConditionSource::Field => headers.any(&self.name, |value| self.test.matches(value, patterns, caches)),
             ConditionSource::Query => query::pairs(query.unwrap_or_default()).any(|(sent_name, sent_value)| {
                 query::decoded_in(sent_name, name) == self.name.as_bytes()
-                    && self.test.passes(query::decoded_in(sent_value, value), patterns, caches)
+                    && self.test.matches(query::decoded_in(sent_value, value), patterns, caches)
             }),
         }
     }
 }
 
 impl Test {
-    fn passes(&self, value: &[u8], patterns: &ValuePatterns, caches: &mut Vec<Option<Cache>>) -> bool {
+    fn matches(&self, value: &[u8], patterns: &ValuePatterns, caches: &mut Vec<Option<Cache>>) -> bool {
         match self {
             Self::Present => true,
             Self::Equals(wanted) => **wanted == *value,

@@ -26,7 +26,7 @@ impl Host {
     }
 
     /// Whether it takes `host`.
-    pub(crate) fn takes(&self, host: &[u8]) -> bool {
+    pub(crate) fn matches(&self, host: &[u8]) -> bool {
         match self {
             Self::Exact(name) => name.as_bytes() == host,
             Self::Suffix(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_bytes()),
@@ -68,6 +68,6 @@ pub(crate) struct Rule {
 }
 
 /// Whether the prefix takes the path.
-pub(crate) fn prefix_takes(prefix: &[u8], path: &[u8]) -> bool {
+pub(crate) fn prefix_matches(prefix: &[u8], path: &[u8]) -> bool {
     path.strip_prefix(prefix).is_some_and(|rest| prefix.ends_with(b"/") || rest.is_empty() || rest.starts_with(b"/"))
 }

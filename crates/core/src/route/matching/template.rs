@@ -18,7 +18,7 @@ pub(crate) enum ParamKind {
 
 impl ParamKind {
     /// Whether it takes `text`; never an empty one.
-    pub(crate) fn takes(self, text: &[u8]) -> bool {
+    pub(crate) fn matches(self, text: &[u8]) -> bool {
         !text.is_empty() && (self == Self::Str || text.iter().all(u8::is_ascii_digit))
     }
 }
@@ -46,7 +46,7 @@ impl Segment {
     pub(crate) fn param(&self, text: &[u8]) -> Option<(usize, usize)> {
         let Self::Param { before, after, kind } = self else { return None };
         let inner = text.strip_prefix(&**before)?.strip_suffix(&**after)?;
-        kind.takes(inner).then_some((before.len(), before.len() + inner.len()))
+        kind.matches(inner).then_some((before.len(), before.len() + inner.len()))
     }
 }
 
@@ -171,13 +171,13 @@ fn sample(segment: &Segment) -> String {
 }
 
 fn parse_segment(text: &str, params: &mut Vec<Box<str>>) -> Result<Segment, String> {
-    let Some((before, behind)) = text.split_once('{') else {
+    let Some((before, tail)) = text.split_once('{') else {
         if text.contains('}') {
             return Err(format!("`}}` without `{{` in `{text}`"));
         }
         return Ok(Segment::Literal(text.as_bytes().into()));
     };
-    let (inner, after) = behind.split_once('}').ok_or_else(|| format!("`{{` without `}}` in `{text}`"))?;
+    let (inner, after) = tail.split_once('}').ok_or_else(|| format!("`{{` without `}}` in `{text}`"))?;
     if before.contains('}') || inner.contains('{') || after.contains(['{', '}']) {
         return Err(format!("`{text}` has more than one parameter; a segment may have one, use a pattern for more"));
     }

@@ -14,7 +14,7 @@ fn target(path: &str) -> Target {
 }
 
 fn apply(edit: &PathEdit, target: &Target, params: &[&str]) -> String {
-    let path = String::from_utf8(target.judged().to_vec()).unwrap();
+    let path = String::from_utf8(target.routing_path().to_vec()).unwrap();
     let span = |text: &&str| {
         let start = path.find(text).unwrap();
         Span::new(start, start + text.len())

@@ -193,7 +193,7 @@ fn large_tables_are_compared_in_time_or_said_not_to_be() {
     assert!(warnings(&[large, closed(prefix("/a/b"))]).last().unwrap().contains("too large"));
 }
 
-fn takes(route: &RoutePlan, path: &str) -> bool {
+fn matches(route: &RoutePlan, path: &str) -> bool {
     ask("GET", path).find(&build(std::slice::from_ref(route)), &mut Scratch::default()) == RouteMatch::Route(0)
 }
 
@@ -216,10 +216,10 @@ proptest! {
         }
         for path in &relation.common {
             let path = std::str::from_utf8(path).unwrap();
-            prop_assert!(takes(&routes[0], path) && takes(&routes[1], path), "{path}");
+            prop_assert!(matches(&routes[0], path) && matches(&routes[1], path), "{path}");
         }
         for path in paths.iter().map(String::as_str).chain(["/"]) {
-            match (takes(&routes[0], path), takes(&routes[1], path)) {
+            match (matches(&routes[0], path), matches(&routes[1], path)) {
                 (true, true) => prop_assert!(!relation.common.is_empty(), "{path}"),
                 (true, false) => prop_assert!(relation.only_a, "{path}"),
                 (false, true) => prop_assert!(relation.only_b, "{path}"),

@@ -42,7 +42,7 @@ impl Cursor {
             if self.name.is_none() {
                 if self.at == self.line {
                     while fields.len() < most
-                        && let Some((field, end)) = whole_line(view, self.line)
+                        && let Some((field, end)) = complete_line(view, self.line)
                     {
                         fields.add(field);
                         self.line = end;
@@ -55,7 +55,7 @@ impl Cursor {
                             if next != b'\n' {
                                 return Err(HeadError::Syntax("CR without LF"));
                             }
-                            fields.complete(self.at);
+                            fields.set_lines_end(self.at);
                             return Ok(Some(self.at + 2));
                         }
                         Some(_) if fields.len() >= most => return Err(HeadError::TooLarge),
@@ -114,7 +114,7 @@ impl Cursor {
 /// Reads a field line that is there as a whole and has no fault, and says where it ends. What it leaves is read by `Cursor`,
 /// which knows how to stop and what is wrong.
 #[inline]
-fn whole_line(view: &[u8], start: usize) -> Option<(Field, usize)> {
+fn complete_line(view: &[u8], start: usize) -> Option<(Field, usize)> {
     // At the blank line: what follows is body, and no colon is looked for in it.
     if view.get(start) == Some(&b'\r') {
         return None;

@@ -99,7 +99,7 @@ fn confusing_paths_are_refused() {
 
 #[test]
 fn parameters_are_not_judged() {
-    for (raw, path, judged) in [
+    for (raw, path, routing_path) in [
         ("/a/b", "/a/b", "/a/b"),
         ("/admin;x/y", "/admin;x/y", "/admin/y"),
         ("/a;b;c=d,e/f;", "/a;b;c=d,e/f;", "/a/f"),
@@ -116,15 +116,15 @@ fn parameters_are_not_judged() {
     ] {
         let target = read(raw.as_bytes()).unwrap();
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        assert_eq!((text(&target.path).as_str(), text(target.judged()).as_str()), (path, judged), "{raw}");
-        assert_eq!(target.has_parameters(), path != judged);
+        assert_eq!((text(&target.path).as_str(), text(target.routing_path()).as_str()), (path, routing_path), "{raw}");
+        assert_eq!(target.has_parameters(), path != routing_path);
         // It is a canonical path itself.
-        assert_eq!(read(judged.as_bytes()).unwrap().path, judged.as_bytes());
+        assert_eq!(read(routing_path.as_bytes()).unwrap().path, routing_path.as_bytes());
     }
     let mut target = Target::default();
     target.read(b"/a;b", Method::Get).unwrap();
     target.read(b"/c", Method::Get).unwrap();
-    assert_eq!(target.judged(), b"/c", "nothing is left of the one before");
+    assert_eq!(target.routing_path(), b"/c", "nothing is left of the one before");
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn kept(raw: &str) -> Result<(String, String), TargetError> {
     let mut target = Target::default();
     target.read_with_slashes(raw.as_bytes(), Method::Get)?;
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    Ok((text(target.path.clone()), text(target.judged_with_slashes_decoded())))
+    Ok((text(target.path.clone()), text(target.routing_path_with_slashes_decoded())))
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use pylae_core::{Delivery, Instant, Pace};
-use pylae_http::websocket::{MOST_HEADER, ScanEnd, Violation, WebSocketFrames};
+use pylae_http::websocket::{MAX_HEADER, ScanEnd, Violation, WebSocketFrames};
 
 use crate::io::buffers::Buffers;
 use crate::io::clock;
@@ -200,8 +200,8 @@ impl Direction {
         self.buffer.drain(..self.ready);
         self.written = 0;
         self.ready = 0;
-        if self.buffer.capacity() < MOST_HEADER {
-            self.buffer.reserve(MOST_HEADER);
+        if self.buffer.capacity() < MAX_HEADER {
+            self.buffer.reserve(MAX_HEADER);
         }
     }
 
@@ -226,7 +226,7 @@ impl Direction {
             }
             State::Closing(frame) => {
                 self.ready += self.frames.pass(&self.buffer[self.ready..]);
-                if self.frames.is_between() {
+                if self.frames.is_at_boundary() {
                     self.buffer.splice(self.ready..self.ready, frame.iter().copied());
                     self.ready += frame.len();
                     self.state = State::Closed;

@@ -36,7 +36,7 @@ impl PyRequest {
     fn path<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         self.with(py, |exchange| {
             let set = exchange.hooks().is_some_and(|hooks| hooks.path_set);
-            text::decode(py, if set { &exchange.request.forward_path } else { exchange.request.target.judged() })
+            text::decoded(py, if set { &exchange.request.forward_path } else { exchange.request.target.routing_path() })
         })
     }
 
@@ -87,7 +87,7 @@ impl PyRequest {
                 .request
                 .params
                 .iter()
-                .map(|span| text::percent_decode(span.of(exchange.request.target.judged())))
+                .map(|span| text::unescaped(span.of(exchange.request.target.routing_path())))
                 .collect()
         })?;
         let params = PyDict::new(py);

@@ -1,4 +1,4 @@
-//! What is counted in a slot, by whatever algorithm.
+//! Counting in a slot by each algorithm.
 
 use super::CounterShard;
 use crate::limit::carry::Share;
@@ -8,12 +8,13 @@ use crate::limit::shape::{LimitAlgorithm, LimitShape};
 use crate::limit::sliding_window::{AdmissionLog, AdmittedRun};
 use crate::limit::store::slot::{Clock, CounterSlot, SlotIndex};
 
-/// Bytes for logs of sliding windows, for each key that the shard may hold.
+/// Memory for logs of sliding windows, in bytes for each key that the shard may hold.
 const LOG_BYTES: usize = 64;
 
 impl CounterShard {
-    /// Decides, and gives the slot as it is once the cost is taken (but for the run of a sliding window, see `commit`).
-    pub(crate) fn judge(
+    /// Decides on a cost, and returns the slot with the cost charged (except for the run of a sliding window, see
+    /// `commit`).
+    pub(crate) fn check(
         &mut self,
         slot: CounterSlot,
         shape: &LimitShape,
@@ -43,7 +44,7 @@ impl CounterShard {
         }
     }
 
-    /// Writes what `judge` gave.
+    /// Stores the slot that `check` has returned.
     pub(crate) fn commit(&mut self, place: SlotIndex, mut slot: CounterSlot, limit: &Limit, clock: Clock, cost: u32) {
         let Some(before) = self.get(place) else { return };
         let first = before.is_idle(clock);
@@ -96,8 +97,14 @@ impl CounterShard {
         self.logs[index] = log;
     }
 
-    /// Brings a slot that was counted under other figures to those of `limit`.
-    pub(crate) fn carry(&mut self, place: SlotIndex, old: &LimitShape, limit: &Limit, clock: Clock) -> CounterSlot {
+    /// Converts a slot that was counted with other figures to those of `limit`.
+    pub(crate) fn carry_over(
+        &mut self,
+        place: SlotIndex,
+        old: &LimitShape,
+        limit: &Limit,
+        clock: Clock,
+    ) -> CounterSlot {
         let Some(slot) = self.get(place) else { return CounterSlot::default() };
         let fresh = CounterSlot::fresh(slot.tag, limit);
         let new = &limit.shape;
@@ -106,7 +113,7 @@ impl CounterShard {
             fresh
         } else if old.algorithm == LimitAlgorithm::SlidingWindow && new.algorithm == old.algorithm && new.per == old.per
         {
-            self.carry_runs(slot, fresh, old, new)
+            self.carry_over_runs(slot, fresh, old, new)
         } else {
             let share = self.share_of(slot, old, clock);
             self.free_log(slot);
@@ -116,7 +123,7 @@ impl CounterShard {
                     fresh.with(level.until, level.early)
                 }
                 LimitAlgorithm::FixedWindow => {
-                    // The window that was counted in goes on if it is the same one.
+                    // The current window continues if it has the same boundaries.
                     let same = old.algorithm == new.algorithm && old.per == new.per;
                     let count = share.count(clock.wall, new);
                     fresh.with(if same { slot.until } else { count.until }, count.used)
@@ -129,7 +136,13 @@ impl CounterShard {
         next
     }
 
-    fn carry_runs(&mut self, slot: CounterSlot, fresh: CounterSlot, old: &LimitShape, new: &LimitShape) -> CounterSlot {
+    fn carry_over_runs(
+        &mut self,
+        slot: CounterSlot,
+        fresh: CounterSlot,
+        old: &LimitShape,
+        new: &LimitShape,
+    ) -> CounterSlot {
         if let Some(index) = slot.log() {
             self.logs[index].scale(old.limit, new.limit);
             let mut next = fresh.with(slot.until, 0);
