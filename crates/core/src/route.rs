@@ -1,27 +1,30 @@
-//! Which route takes a request.
+//! Finds the route of a request.
 //!
-//! The most specific one that takes it. Compared one after the other, the first difference decides:
+//! The most specific matching route wins. Two routes are compared by these criteria; the first difference decides:
 //!
-//! 1. `priority`, the higher one;
-//! 2. host: named exactly, then `*.` with the longer name behind it, then any. A route with several hosts stands at several places;
-//! 3. path: exact, then template, then patterns in the order in which they are first declared, then the longer prefix.
-//!    Templates compare segment by segment: literal, then a parameter with text around it (the more text first), then `int`, then `str`, then `path`;
-//! 4. the number of conditions on fields and query, the higher one;
+//! 1. `priority`: the higher one wins;
+//! 2. host: an exact name, then `*.` with the longer name after it, then any. A route with several hosts has one
+//!    position for each;
+//! 3. path: exact, then template, then patterns in the order of their first declaration, then the longer prefix.
+//!    Templates are compared segment by segment: a literal, then a parameter with text around it (more text first),
+//!    then `int`, then `str`, then `path`;
+//! 4. the number of conditions on fields and query: the higher one wins;
 //! 5. the order of declaration.
 //!
-//! A route whose method does not fit is passed over; when nothing else takes the request, the answer is 405 with the methods of all
-//! routes that would have taken it. A route for GET takes HEAD too, at its own place; only among routes with equal hosts, paths,
-//! priorities and numbers of conditions does one that names HEAD go first.
+//! A route for other methods is skipped. If no other route matches, the answer is 405 with the methods of all routes
+//! that match otherwise. A route for GET also matches HEAD, at its own position; a route that names HEAD comes first only
+//! among routes with equal hosts, paths, priorities and numbers of conditions.
 //!
-//! A CORS preflight concerns the route of the request that it announces: set [`RouteQuery::method`] and [`RouteQuery::method_token`] to
-//! what `Access-Control-Request-Method` names, and ask as usual.
+//! A CORS preflight concerns the route of the request that it announces: set [`RouteQuery::method`] and
+//! [`RouteQuery::method_token`] to the value of `Access-Control-Request-Method`, and search as usual.
 //!
-//! Exact paths, prefixes (`/api` takes `/api` and `/api/x`, not `/apix`; `/api/` takes what starts so) and templates are found by hashing
-//! whole paths and segments, hosts by hashing their tails, so the time does not depend on the number of routes. Regular expressions, all
-//! of them, are one automaton that passes over the path once. They are anchored at its start, see bytes, and have ASCII classes
-//! (`\d` is `[0-9]`): a canonical path is ASCII. `{rest:path}` may be empty, other parameters never are.
-//! Paths have no parameters here (`/users;v=1/7` is routed as `/users/7`), so neither has what is captured.
-//! The target of `OPTIONS *` has the path `*`, which only an exact path `*` takes.
+//! Exact paths, prefixes (`/api` matches `/api` and `/api/x`, not `/apix`; `/api/` matches what starts with it) and
+//! templates are found by hashing whole paths and segments, hosts by hashing their suffixes, so the time does not depend
+//! on the number of routes. All regular expressions together are one automaton, which reads the path once. They are
+//! anchored at its start, match bytes, and have ASCII classes (`\d` is `[0-9]`), since a canonical path is ASCII.
+//! `{rest:path}` may be empty, other parameters never are. Routing ignores path parameters (`/users;v=1/7` is routed as
+//! `/users/7`), and captures do not contain them. The target of `OPTIONS *` has the path `*`, which only an exact path
+//! `*` matches.
 
 mod allow;
 mod build;
@@ -50,14 +53,14 @@ pub use self::explain::{Considered, RouteVerdict};
 pub use self::order::By;
 pub use self::served::ServedHosts;
 
-/// What routing looks at.
+/// The properties of a request that routing uses.
 #[derive(Clone, Copy, Debug)]
 pub struct RouteQuery<'a> {
     /// The canonical host without port; empty if the request has none.
     pub host: &'a [u8],
     /// The method.
     pub method: Method,
-    /// The method as spelt; looked at only when `method` is `Other`.
+    /// The method as spelt; used only if `method` is `Other`.
     pub method_token: &'a [u8],
     /// The canonical path, without parameters of segments.
     pub path: &'a [u8],
@@ -65,12 +68,12 @@ pub struct RouteQuery<'a> {
     pub query: Option<&'a [u8]>,
     /// The field lines.
     pub fields: &'a Fields,
-    /// The buffer that `fields` lie in.
+    /// The buffer that `fields` refer to.
     pub buf: &'a [u8],
 }
 
 impl<'a> RouteQuery<'a> {
-    /// What routing looks at in the request of `exchange`.
+    /// Returns the properties of the request in `exchange`.
     pub fn of(exchange: &'a Exchange) -> Self {
         Self {
             host: exchange.request.host_name(),
@@ -84,18 +87,18 @@ impl<'a> RouteQuery<'a> {
     }
 }
 
-/// The answer of [`Router::find`].
+/// The result of [`Router::find`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RouteMatch {
-    /// This place in the plan's routes.
+    /// Index among the plan's routes.
     Route(usize),
-    /// Routes take the request in everything but its method: [`Scratch::allow`] names theirs.
+    /// Routes match except for the method; [`Scratch::allow`] lists their methods.
     MethodNotAllowed,
     /// No route.
     NotFound,
 }
 
-/// Memory that lookups use again: one per worker, since it holds the states of the regular expressions met so far. May be passed to
+/// Reusable memory of lookups: one per worker, since it caches states of the regular expressions. It may be passed to
 /// different routers; it starts afresh when the router changes.
 #[derive(Default)]
 pub struct Scratch {
@@ -108,12 +111,13 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Where the parameters of the route just found lie in the path, parallel to [`Router::params`]. A group that took no part is empty.
+    /// Positions of the parameters of the last route found, parallel to [`Router::params`]. A group that did not
+    /// participate is empty.
     pub fn captures(&self) -> &[Span] {
         &self.captures
     }
 
-    /// After [`RouteMatch::MethodNotAllowed`] the value of `Allow`, e.g. `GET, HEAD, POST`.
+    /// Value of `Allow` after [`RouteMatch::MethodNotAllowed`], e.g. `GET, HEAD, POST`.
     pub fn allow(&self) -> &str {
         &self.allow
     }
@@ -127,23 +131,23 @@ impl Scratch {
     }
 }
 
-/// Patterns that matched a path.
+/// The patterns that match a path.
 #[derive(Default)]
 struct Scan {
     cache: Option<Cache>,
     matched: Vec<u32>,
-    /// One bit per pattern: it is in `matched`.
+    /// One bit per pattern that is in `matched`.
     seen: Vec<u64>,
 }
 
-/// A route at one of its hosts; its place in [`Router::entries`] is its rank.
+/// A route at one of its hosts; its index in [`Router::entries`] is its rank.
 #[derive(Clone, Copy)]
 struct RankedRoute {
     route: u32,
-    /// Place in the route's hosts.
+    /// Index among the route's hosts.
     host: u32,
     methods: Methods,
-    /// The route has no conditions.
+    /// True if the route has no conditions.
     plain: bool,
 }
 
@@ -160,16 +164,16 @@ pub struct Router {
     entries: Vec<RankedRoute>,
     hosts: Hosts,
     set: Option<PatternSet>,
-    /// How the groups of each pattern are found; none if it has no groups.
+    /// The matcher for the groups of each pattern; None if it has no groups.
     patterns: Vec<Option<Groups>>,
     methods: MethodTable,
     values: ValuePatterns,
     warnings: Vec<Problem>,
-    /// Places of routes that can never match, ascending.
+    /// Routes that can never match, ascending.
     never: Box<[usize]>,
 }
 
-/// A lookup under way.
+/// A lookup in progress.
 struct RouteSearch<'a, H> {
     router: &'a Router,
     headers: &'a H,
@@ -181,17 +185,17 @@ struct RouteSearch<'a, H> {
 }
 
 impl Router {
-    /// Routes that can never match, each with the name of the one that takes its requests.
+    /// Warnings about routes that can never match, each with the route that takes its requests.
     pub fn warnings(&self) -> &[Problem] {
         &self.warnings
     }
 
-    /// Names of the parameters or groups of a route; groups without name are `1`, `2`, ….
+    /// Names of the parameters or groups of a route; groups without a name are `1`, `2`, ….
     pub fn params(&self, route: usize) -> &[Box<str>] {
         &self.rules[route].params
     }
 
-    /// The route that takes the request. Allocates nothing once `scratch` is warm.
+    /// Returns the route of a request. Allocates nothing once `scratch` is warm.
     pub fn find(&self, lookup: &RouteQuery<'_>, scratch: &mut Scratch) -> RouteMatch {
         self.find_where(lookup, &InHead { fields: lookup.fields, buf: lookup.buf }, scratch)
     }
@@ -246,7 +250,8 @@ impl Router {
         }
     }
 
-    /// Calls `each` with lists of ranks, ascending, whose host and path fit; `each` returns the rank from which on nothing is of interest.
+    /// Calls `each` with ascending lists of ranks whose host and path match. `each` returns the rank from which on the
+    /// search can stop.
     fn visit(
         &self,
         host: &[u8],
@@ -261,7 +266,7 @@ impl Router {
                 return Ok(());
             }
             limit = table.visit(path, limit, each);
-            // The path of `OPTIONS *` is for routes that name it.
+            // Only routes that name it match the path of `OPTIONS *`.
             if table.best_pattern < limit && path.first() == Some(&b'/') {
                 if !scanned {
                     self.scan(path, scan)?;
@@ -275,7 +280,7 @@ impl Router {
         })
     }
 
-    /// Leaves in `scan.matched` the patterns that match `path`.
+    /// Stores the patterns that match `path` in `scan.matched`.
     fn scan(&self, path: &[u8], scan: &mut Scan) -> Result<(), ScanFailed> {
         let Some(set) = &self.set else { return Ok(()) };
         let Scan { cache, matched, seen } = scan;
@@ -306,7 +311,7 @@ impl<H: FieldValues> RouteSearch<'_, H> {
                 .all(|p| p.matches(self.headers, self.query, &self.router.values, self.values))
     }
 
-    /// Takes the first of `ranks` that fits if it is better than the best so far; returns the best.
+    /// Selects the first of `ranks` that matches, if it is better than the best so far; returns the best.
     fn consider(&mut self, ranks: &[u32]) -> u32 {
         for (i, &rank) in ranks.iter().enumerate() {
             if rank >= self.best {
@@ -326,7 +331,7 @@ impl<H: FieldValues> RouteSearch<'_, H> {
         self.best
     }
 
-    /// `chosen` takes a HEAD only because it takes GET: a route at the same place that names HEAD goes first.
+    /// `chosen` matches HEAD only as GET: a route at the same position that names HEAD comes first.
     fn prefer_head(&mut self, chosen: RankedRoute, following: &[u32]) {
         let rules = &self.router.rules;
         let place = |entry: RankedRoute| {
@@ -346,7 +351,7 @@ impl<H: FieldValues> RouteSearch<'_, H> {
     }
 }
 
-/// Whether a route with `methods` takes a request of `method`.
+/// Returns true if a route with `methods` matches a request with `method`.
 fn method_matches(methods: Methods, method: Methods) -> bool {
     methods & method != 0 || (method == HEAD && methods & GET != 0)
 }

@@ -1,4 +1,4 @@
-//! The methods that a path has.
+//! The methods that a path allows.
 
 use super::matching::index::NONE;
 use super::matching::methods::Methods;
@@ -6,7 +6,7 @@ use super::matching::predicate::{FieldValues, InHead};
 use super::{RouteQuery, RouteSearch, Router, Scan, Scratch};
 
 impl Router {
-    /// The value of `Allow` for the path of a request, whatever its own method is.
+    /// Returns the value of `Allow` for the path of a request, whatever its method.
     pub fn allow<'s>(&self, lookup: &RouteQuery<'_>, scratch: &'s mut Scratch) -> &'s str {
         scratch.reset_for(self.id);
         let headers = InHead { fields: lookup.fields, buf: lookup.buf };
@@ -16,7 +16,7 @@ impl Router {
         &scratch.allow
     }
 
-    /// Methods of the routes that would take the request but for its method.
+    /// Returns the methods of the routes that match the request apart from its method.
     pub(super) fn allowed<H: FieldValues>(
         &self,
         lookup: &RouteQuery<'_>,
@@ -33,7 +33,7 @@ impl Router {
 }
 
 impl<H: FieldValues> RouteSearch<'_, H> {
-    /// Methods of those of `ranks` that take the request, whatever its method is.
+    /// Returns the methods of those of `ranks` that match the request apart from its method.
     fn allowed(&mut self, ranks: &[u32]) -> Methods {
         let mut all = 0;
         for &rank in ranks {

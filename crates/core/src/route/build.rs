@@ -1,4 +1,4 @@
-//! From the plan's routes to the tables.
+//! Builds the router from the plan's routes.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,13 +17,13 @@ use super::{RankedRoute, Router};
 use crate::Problem;
 use crate::plan::{self, EncodedSlash, PathMatch};
 
-/// Memory for the determinised states of all path patterns in every worker.
+/// Cache for the determinised states of all path patterns in every worker, in bytes.
 const PATTERN_CACHE: usize = 4 * 1024 * 1024;
 
-/// Tells routers apart, so that a `Scratch` notices that it came to another one. 0 is no router's.
+/// Ids of routers, by which a `Scratch` notices that the router has changed. No router has the id 0.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
-/// Path patterns as they are collected; equal ones are kept once.
+/// Path patterns found so far, without duplicates.
 #[derive(Default)]
 struct Patterns {
     known: HashMap<String, u32>,
@@ -43,7 +43,7 @@ struct Builder {
 }
 
 impl Router {
-    /// Compiles the routes, or says everything that is wrong with them.
+    /// Compiles the routes, or returns everything that is wrong with them.
     pub fn build(routes: &[plan::RoutePlan]) -> Result<Self, Vec<Problem>> {
         let mut builder = Builder {
             patterns: Patterns::default(),
@@ -91,7 +91,7 @@ impl Router {
     }
 }
 
-/// All routes at all their hosts, the most specific first.
+/// Returns all routes at all their hosts, the most specific first.
 fn rank(rules: &[Rule]) -> Vec<RankedRoute> {
     let mut all = Vec::new();
     for (route, rule) in rules.iter().enumerate() {
@@ -137,7 +137,7 @@ impl Builder {
 
     fn path(&mut self, from: &PathMatch, at: &str) -> Option<(Path, Box<[Box<str>]>)> {
         let read = match from {
-            // The target of `OPTIONS *` is the one path without a slash.
+            // The target of `OPTIONS *` is the only path without a slash.
             PathMatch::Exact(path) if path == "*" => Ok((Path::Exact(path.as_bytes().into()), Box::default())),
             PathMatch::Exact(path) => {
                 literal::check(path).map(|()| (Path::Exact(path.as_bytes().into()), Box::default()))

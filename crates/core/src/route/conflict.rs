@@ -1,4 +1,4 @@
-//! Routes that take requests from each other.
+//! Detects conflicts between routes.
 
 pub(super) mod language;
 pub(super) mod overlap;

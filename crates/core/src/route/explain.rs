@@ -1,4 +1,4 @@
-//! Why a request takes the route that it takes.
+//! Explains which route a request takes.
 
 use super::matching::methods::Methods;
 use super::matching::predicate::{ConditionSource, FieldValues, InHead};
@@ -6,40 +6,40 @@ use super::matching::rule::{Host, Path, Rule, prefix_matches};
 use super::order::By;
 use super::{RankedRoute, RouteMatch, RouteQuery, Router, Scratch, method_matches};
 
-/// How many routes that have nothing to do with the request are listed.
+/// Largest number of unrelated routes in an explanation.
 const MAX_OTHERS: usize = 100;
 
-/// One route that was looked at.
+/// A route that was considered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Considered {
-    /// Place in the plan's routes.
+    /// Index among the plan's routes.
     pub route: usize,
-    /// What became of it.
+    /// Why it was chosen or not.
     pub verdict: RouteVerdict,
 }
 
-/// What became of a route; of several reasons the first in this order.
+/// Why a route was chosen or not; of several reasons the first in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RouteVerdict {
-    /// It takes the request.
+    /// The request takes this route.
     Chosen,
-    /// It would take the request, but another one goes before it.
+    /// It matches, but another route comes first.
     Shadowed(By),
-    /// Another host.
+    /// The host differs.
     Host,
-    /// Another path.
+    /// The path differs.
     Path,
-    /// Another method.
+    /// The method differs.
     Method,
-    /// The condition on this field.
+    /// The condition on this field is not met.
     Header(Box<str>),
-    /// The condition on this query parameter.
+    /// The condition on this query parameter is not met.
     Query(Box<str>),
 }
 
 impl Router {
-    /// What [`Router::find`] decides and why: first all routes whose host and path fit, then up to 100 others, first those whose path
-    /// fits or who name the host; each group in order of preference. For people; slow.
+    /// Explains the result of [`Router::find`]: lists all routes with matching host and path, then up to 100 others,
+    /// first those whose path matches or that name the host, each group in order of preference. For people; slow.
     pub fn explain(&self, lookup: &RouteQuery<'_>) -> Vec<Considered> {
         self.explain_where(lookup, &InHead { fields: lookup.fields, buf: lookup.buf })
     }
@@ -47,7 +47,7 @@ impl Router {
     pub(super) fn explain_where(&self, lookup: &RouteQuery<'_>, headers: &impl FieldValues) -> Vec<Considered> {
         let mut scratch = Scratch::default();
         let found = self.find_where(lookup, headers, &mut scratch);
-        // A failure leaves no pattern matched, which is what `find` made of it.
+        // After a failure no pattern counts as matched, as in `find`.
         if self.scan(lookup.path, &mut scratch.scan).is_err() {
             scratch.scan.matched.clear();
         }
@@ -64,7 +64,7 @@ impl Router {
             let route = entry.route as usize;
             let rule = &self.rules[route];
             let host = rule.hosts.iter().position(|host| host.matches(lookup.host));
-            // A route stands where its best fitting host stands, or its best one if none fits.
+            // A route is ranked by its best matching host, or by its best host if none matches.
             let stands_here = rule.hosts[entry.host as usize].matches(lookup.host) || host.is_none();
             if !stands_here || std::mem::replace(&mut listed[route], true) {
                 continue;
@@ -97,12 +97,12 @@ impl Router {
         best
     }
 
-    /// Whether it is the route at one of its hosts that takes `host`.
+    /// Returns true if the entry is `route` at a host that matches `host`.
     fn is_ranked_for(&self, entry: RankedRoute, route: usize, host: &[u8]) -> bool {
         entry.route as usize == route && self.rules[route].hosts[entry.host as usize].matches(host)
     }
 
-    /// Why a route whose host and path fit does not take the request.
+    /// Returns why a route with matching host and path does not match the request.
     fn refusal_reason(
         &self,
         rule: &Rule,
@@ -123,7 +123,7 @@ impl Router {
     }
 }
 
-/// Whether the path fits; `scratch` holds the patterns that matched it.
+/// Returns true if the path matches; `scratch` has the matching patterns.
 fn path_matches(rule: &Rule, path: &[u8], scratch: &Scratch) -> bool {
     match &rule.path {
         Path::Exact(exact) => **exact == *path,

@@ -1,4 +1,4 @@
-//! What a route takes, and the tables that requests are looked up in.
+//! Matching of single routes, and the tables that requests are looked up in.
 
 pub(super) mod index;
 pub(super) mod literal;

@@ -1,10 +1,10 @@
-//! Which of two routes goes first.
+//! The order of preference of routes.
 
 use std::cmp::Reverse;
 
 use super::matching::rule::{Host, Path, Rule};
 
-/// Place of a path in the order of preference.
+/// Position of a path in the order of preference.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum PathKey {
     Exact,
@@ -13,7 +13,7 @@ enum PathKey {
     Prefix(Reverse<usize>),
 }
 
-/// Place of a route at one of its hosts in the order of preference: smaller goes first.
+/// Position of a route at one of its hosts in the order of preference: smaller comes first.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct RouteRank {
     priority: Reverse<i32>,
@@ -23,7 +23,7 @@ pub(super) struct RouteRank {
     declared: usize,
 }
 
-/// What a route goes before another one by: the first in which they differ.
+/// The criterion by which a route comes before another: the first in which they differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum By {
     /// It has the higher priority.
@@ -34,14 +34,14 @@ pub enum By {
     Path,
     /// It has more conditions on fields and query.
     Conditions,
-    /// It is declared first.
+    /// It was declared first.
     Declaration,
-    /// It names HEAD, and the other one, which is otherwise equal, takes it as it takes GET.
+    /// It names HEAD, while the other route, otherwise equal, matches HEAD as GET.
     Head,
 }
 
 impl RouteRank {
-    /// The place of `rule`, which is declared at `declared`, at the host at `host` of its hosts.
+    /// Returns the rank of `rule`, the route at index `declared`, at its host at index `host`.
     pub(super) fn of(rule: &Rule, host: usize, declared: usize) -> Self {
         Self {
             priority: Reverse(rule.priority),
@@ -61,7 +61,7 @@ impl RouteRank {
         }
     }
 
-    /// What decides between it and `other`.
+    /// Returns the criterion that decides between this and `other`.
     pub(super) fn first_difference(&self, other: &Self) -> By {
         if self.priority != other.priority {
             By::Priority

@@ -1,4 +1,4 @@
-//! The path that an instance sees.
+//! Rewrites the path for the instance.
 
 #[cfg(test)]
 mod tests;
@@ -14,7 +14,7 @@ pub struct PathEdit(Edit);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Edit {
-    /// Takes this off, which has no `/` at its end.
+    /// Removes this prefix, which has no trailing `/`.
     Strip(Box<[u8]>),
     Template(Box<[RewritePiece]>),
 }
@@ -22,13 +22,13 @@ enum Edit {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum RewritePiece {
     Literal(Box<[u8]>),
-    /// Place in the route's parameters.
+    /// Index among the route's parameters.
     Param(usize),
 }
 
 impl PathEdit {
-    /// Reads `rewrite` and `strip_prefix` of a route with these parameters; nothing if the path stays as it is. Problems have paths
-    /// relative to the route.
+    /// Builds the edit from `rewrite` and `strip_prefix` of a route with these parameters; returns None if the path
+    /// stays. Problems have paths relative to the route.
     pub fn build(
         rewrite: Option<&str>,
         strip_prefix: Option<&str>,
@@ -50,7 +50,8 @@ impl PathEdit {
         edit.map(|edit| Some(Self(edit))).map_err(|problem| vec![problem])
     }
 
-    /// What [`PathEdit::apply`] takes off the front of `path`, a judged one, without `/` at its end; empty if nothing.
+    /// Returns the prefix, without trailing `/`, that [`PathEdit::apply`] removes from `path`, a path without
+    /// parameters; empty if none.
     pub fn stripped(&self, path: &[u8]) -> &[u8] {
         match &self.0 {
             Edit::Strip(prefix) if after_prefix(prefix, path).is_some() => prefix,
@@ -58,10 +59,10 @@ impl PathEdit {
         }
     }
 
-    /// Writes the new path to `out`, cleared first; `params` are the spans in the judged path of what the route's match
-    /// captured. The result starts with `/` and is as canonical as the path is: where a cut leaves `//`, `.` or `..`
-    /// segments they are dropped, so that nothing captured leads out of what the template says. Segments that are
-    /// replaced lose their parameters; the end of the path keeps them where it is taken over whole.
+    /// Writes the new path to `out`, which is cleared first. `params` are the spans that the route's match has captured
+    /// in the routing path. The result starts with `/` and is as canonical as the path: `//`, `.` and `..` segments
+    /// that a cut leaves are dropped, so that no captured text leads out of what the template says. Replaced segments
+    /// lose their parameters; the end of the path keeps them if it is taken over as a whole.
     pub fn apply(&self, target: &Target, params: &[Span], out: &mut Vec<u8>) {
         out.clear();
         let path = target.routing_path();
@@ -96,7 +97,7 @@ impl PathEdit {
     }
 }
 
-/// What follows `prefix` in `path`, if whole segments of it are there.
+/// Returns what follows `prefix` in `path`, if it consists of whole segments.
 fn after_prefix<'p>(prefix: &[u8], path: &'p [u8]) -> Option<&'p [u8]> {
     path.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
@@ -141,15 +142,15 @@ fn pieces(template: &str, params: &[Box<str>]) -> Result<Vec<RewritePiece>, Stri
     Ok(pieces)
 }
 
-/// Whether what was captured at `span` is all segments of `path` from one of them on, and stands as segments behind
-/// `before`.
+/// Returns true if the capture at `span` is all segments of `path` from one of them on, and becomes whole segments
+/// after `before`.
 fn is_whole_end(path: &[u8], span: Span, before: &[u8]) -> bool {
     let start = span.start as usize;
     let starts = path.get(start) == Some(&b'/') || (path[..start].ends_with(b"/") && before.ends_with(b"/"));
     starts && span.end() == path.len()
 }
 
-/// Gives `path` a `/` in front and drops empty segments but the last, and `.` and `..`.
+/// Adds a leading `/` to `path` and drops empty segments except the last, and `.` and `..`.
 fn normalize(path: &mut Vec<u8>) {
     if path.first() != Some(&b'/') {
         path.insert(0, b'/');

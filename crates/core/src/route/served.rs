@@ -1,4 +1,4 @@
-//! Which hosts are answered at all.
+//! The hosts that the gateway serves.
 
 use std::collections::HashSet;
 
@@ -8,17 +8,17 @@ use memchr::memchr_iter;
 use super::matching::rule::Host;
 use crate::Problem;
 
-/// The hosts that a gateway answers.
+/// The hosts that the gateway serves.
 #[derive(Debug)]
 pub struct ServedHosts {
     exact: HashSet<Box<[u8]>, RandomState>,
-    /// What hosts may end in: each starts with a dot.
+    /// Suffixes of hosts, each with a leading dot.
     suffixes: HashSet<Box<[u8]>, RandomState>,
 }
 
 impl ServedHosts {
-    /// Reads `hosts`, names as routes have them; none if there are none, for all are answered then. Problems have paths relative to
-    /// the list.
+    /// Parses `hosts`, written as in routes. Returns None for an empty list, which means that all hosts are served.
+    /// Problems have paths relative to the list.
     pub fn build(hosts: &[String]) -> Result<Option<Self>, Vec<Problem>> {
         let mut served = Self { exact: HashSet::default(), suffixes: HashSet::default() };
         let mut problems = Vec::new();
@@ -26,7 +26,7 @@ impl ServedHosts {
             match Host::read(text) {
                 Ok(Host::Exact(name)) => _ = served.exact.insert(name.as_bytes().into()),
                 Ok(Host::Suffix(suffix)) => _ = served.suffixes.insert(suffix.as_bytes().into()),
-                // No name reads as all hosts.
+                // No text parses as all hosts.
                 Ok(Host::Any) => {}
                 Err(message) => problems.push(Problem::at(format!("[{index}]"), message)),
             }
@@ -34,7 +34,7 @@ impl ServedHosts {
         if problems.is_empty() { Ok((!hosts.is_empty()).then_some(served)) } else { Err(problems) }
     }
 
-    /// Whether requests for `host`, in canonical form and without port, are answered.
+    /// Returns true if `host`, in canonical form and without port, is served.
     pub fn has(&self, host: &[u8]) -> bool {
         let in_front = |dot: usize| dot > 0 && self.suffixes.contains(&host[dot..]);
         self.exact.contains(host) || (!self.suffixes.is_empty() && memchr_iter(b'.', host).any(in_front))

@@ -1,19 +1,20 @@
-//! `%2F` in paths. A route that keeps it takes it for a letter of its segment; services may decode it before they look for what is asked
-//! for, and so come to what another route guards.
+//! Checks `%2F` in paths. A route that keeps it treats it as data within a segment, but services may decode it first
+//! and so serve what another route guards.
 
 use pylae_http::message::target::{ENCODED_SLASH, Target, TargetError};
 
 use super::{RouteMatch, Router};
 
-/// Why a path was refused that leads to two places which are guarded differently.
+/// The two readings of the path lead to places with different guards.
 const TWO_PLACES: TargetError =
     TargetError("encoded slash in the path; read as a slash it leads to where others are let in");
 
 impl Router {
-    /// Whether a request for `target` may go where it was `found` to go, for all that `%2F` may mean.
+    /// Checks that a request for `target` may take the route in `found`, whichever way `%2F` is read.
     ///
-    /// The route must keep `%2F`, and where the path with `/` in its place has a route too, it must let in the same: `find` finds it,
-    /// and `alike` compares two routes. A path that has routes for other methods alone is not open to this one.
+    /// The route must keep `%2F`. If the path with `/` in its place matches a route too, as `find` tells, that route
+    /// must admit the same clients, as `alike` tells. If only routes for other methods match it, the request is
+    /// refused.
     pub fn check_slashes(
         &self,
         target: &Target,

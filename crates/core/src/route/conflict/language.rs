@@ -1,7 +1,7 @@
 //! The paths that a route takes as an automaton, and how those of two routes lie to each other.
 //!
-//! Two automata are followed side by side through all canonical paths without parameters. That is exact: a path that
-//! only one of them takes is found if there is one. Where it would take too long nothing is said.
+//! Two automata are run in parallel over all canonical paths without parameters. This is exact: a path that only one of
+//! them matches is found if there is one. If it would take too long, there is no result.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
@@ -16,29 +16,29 @@ use crate::route::matching::pattern;
 use crate::route::matching::rule::{Path, Rule};
 use crate::route::matching::template::{ParamKind, Segment};
 
-/// Memory for the states of one automaton.
+/// Largest cache for the states of one automaton, in bytes.
 const MAX_CACHE: usize = 1024 * 1024;
-/// Pairs of states that one comparison may look at.
+/// Largest number of pairs of states in one comparison.
 const MAX_PAIRS: usize = 2_000;
-/// What the automaton of a route costs, in pairs of states.
+/// Cost of building an automaton, in pairs of states.
 const BUILDING: usize = 20;
-/// Automata that are kept.
+/// Largest number of cached automata.
 const MAX_KEPT: usize = 64;
-/// Common paths that are told.
+/// Largest number of common paths in a result.
 const MAX_COMMON: usize = 16;
-/// Bytes of a judged path; those that people can read come first in examples.
+/// Bytes of a canonical path without parameters; readable ones come first, for the sake of examples.
 const ALPHABET: &[u8] = b"/xabcdefghijklmnopqrstuvwyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ-._~!$&'()*+,=:@%";
 
-/// What has been read of a path: the least that tells how a canonical one may go on.
+/// How a canonical path may continue after what was read.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Spot {
     Start,
     Slash,
-    /// A segment that is `.` so far, or `..`.
+    /// The segment is `.` or `..` so far.
     Dot,
     Dots,
     Segment,
-    /// Behind `%`, and behind the digit that follows.
+    /// After `%`, and after the digit that follows it.
     Percent,
     Digit,
 }
@@ -58,59 +58,59 @@ impl Spot {
         }
     }
 
-    /// Whether a path may end here.
+    /// Returns true if a path may end here.
     fn ends(self) -> bool {
         matches!(self, Self::Slash | Self::Segment)
     }
 }
 
-/// How far an automaton has come.
+/// State of an automaton.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum State {
-    /// It takes nothing that begins so.
+    /// No continuation matches.
     Dead,
     At(LazyStateID),
-    /// It takes whatever begins so.
+    /// Every continuation matches.
     All,
 }
 
-/// The automaton needs more memory than it may have.
+/// The automaton needs too much memory.
 struct TooLarge;
 
-/// The paths that a route takes.
+/// The paths that a route matches.
 struct Language {
     dfa: DFA,
     cache: dfa::Cache,
     start: State,
 }
 
-/// How the paths of `a` and of `b` lie to each other, as far as that was of interest.
+/// Relation between the paths of `a` and `b`, as far as it was searched.
 #[derive(Default)]
 pub(crate) struct Relation {
-    /// Some that both take, the shortest first.
+    /// Paths that both match, the shortest first.
     pub(crate) common: Vec<Vec<u8>>,
-    /// Whether some are taken by `a` alone.
+    /// True if `a` matches paths that `b` does not.
     pub(crate) only_a: bool,
-    /// Whether some are taken by `b` alone.
+    /// True if `b` matches paths that `a` does not.
     pub(crate) only_b: bool,
 }
 
 impl Relation {
-    /// Whether there is nothing more to find out.
+    /// Returns true if further search cannot add anything.
     pub(crate) fn is_complete(&self) -> bool {
         self.only_a && self.only_b && self.common.len() == MAX_COMMON
     }
 }
 
 impl Language {
-    /// The paths that `path`, which was written as `written`, takes; none if it is too large.
+    /// Builds the automaton of `path`, written as `written` in the plan; returns None if it is too large.
     fn of(path: &Path, written: &PathMatch) -> Option<Self> {
         let hir = pattern::parse(&expression(path, written)?).ok()?;
         let config = dfa::Config::new()
             .match_kind(MatchKind::All)
             .cache_capacity(MAX_CACHE)
             .skip_cache_capacity_check(true)
-            // States keep their names as long as nothing is cleared.
+            // State ids stay valid as long as nothing is cleared.
             .minimum_cache_clear_count(Some(0));
         let nfa = pattern::compile(&hir).ok()?;
         let dfa = dfa::Builder::new().configure(config).build_from_nfa(nfa).ok()?;
@@ -126,7 +126,7 @@ impl Language {
         if next.is_quit() {
             return Err(TooLarge);
         }
-        // What matches up to somewhere matches, whatever follows.
+        // A text with a matching prefix matches, whatever follows.
         Ok(if next.is_match() {
             State::All
         } else if next.is_dead() {
@@ -145,7 +145,7 @@ impl Language {
     }
 }
 
-/// The same paths as a regular expression, as patterns are read: from the start, up to somewhere.
+/// Converts a path to a regular expression, which is anchored at the start only.
 fn expression(path: &Path, written: &PathMatch) -> Option<String> {
     let literal = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(regex_syntax::escape);
     Some(match (path, written) {
@@ -171,7 +171,7 @@ fn expression(path: &Path, written: &PathMatch) -> Option<String> {
     })
 }
 
-/// One place in the search: how far both have come, and by which byte from where.
+/// One step of the search: the states of both automata, and from which step and by which byte they were reached.
 struct LanguageStep {
     states: (State, State),
     spot: Spot,
@@ -179,25 +179,25 @@ struct LanguageStep {
     byte: u8,
 }
 
-/// The paths of many routes, compared two by two within one budget.
+/// The paths of many routes, compared in pairs within one budget.
 pub(crate) struct Languages<'a> {
     rules: &'a [Rule],
-    /// As they were written.
+    /// The routes as written in the plan.
     routes: &'a [plan::RoutePlan],
-    /// By the place of the route; none where it is too large.
+    /// By index of the route; None if the automaton is too large.
     kept: HashMap<usize, Option<Language>>,
-    /// Pairs of states that may still be looked at.
+    /// Pairs of states left in the budget.
     budget: usize,
 }
 
 impl<'a> Languages<'a> {
-    /// Those of `rules`, which were made of `routes`.
+    /// Creates the languages of `rules`, which were built from `routes`.
     pub(crate) fn new(rules: &'a [Rule], routes: &'a [plan::RoutePlan], budget: usize) -> Self {
         Self { rules, routes, kept: HashMap::new(), budget }
     }
 
-    /// How the paths of the routes `a` and `b` lie to each other, looked at until `enough` says so. None if that would
-    /// take too long. Faster where `a` is one of the latest that were asked for.
+    /// Compares the paths of the routes `a` and `b` until `enough` returns true. Returns None if that would take too
+    /// long. Faster if `a` is one of the latest that were asked for.
     pub(crate) fn compare(&mut self, a: usize, b: usize, enough: impl Fn(&Relation) -> bool) -> Option<Relation> {
         self.budget = self.budget.checked_sub(BUILDING)?;
         let (rules, routes) = (self.rules, self.routes);
@@ -251,7 +251,7 @@ fn compare(
     Some(relation)
 }
 
-/// One byte of every kind that either of them, or a canonical path, tells from others.
+/// Returns one byte of every class that either automaton, or the syntax of canonical paths, distinguishes.
 fn distinct_bytes(a: &Language, b: &Language) -> Vec<u8> {
     let mut kinds = HashSet::new();
     let kind = |byte: &u8| {
@@ -265,7 +265,7 @@ fn distinct_bytes(a: &Language, b: &Language) -> Vec<u8> {
     ALPHABET.iter().copied().filter(|byte| kinds.insert(kind(byte))).collect()
 }
 
-/// The path that leads to the step at `at`.
+/// Returns the path that leads to the step at `at`.
 fn path_to(steps: &[LanguageStep], mut at: usize) -> Vec<u8> {
     let mut path = Vec::new();
     while at > 0 {

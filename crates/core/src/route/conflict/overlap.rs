@@ -1,9 +1,9 @@
-//! Routes that take from each other what they would not both let in.
+//! Detects overlapping routes that admit different clients.
 //!
-//! Of two routes that take the same request the one that goes first decides who may make it. That is meant where it is
-//! the narrower one: `/login` in `/`, a pattern in a prefix. Where neither holds the other, or the wider one goes
-//! first, what decides is a rule that whoever wrote the second may not have thought of, and its guard does not stand
-//! where its path says.
+//! If two routes match the same request, the first in order decides who may send it. That is intended if it is the
+//! narrower one: `/login` within `/`, a pattern within a prefix. If neither contains the other, or the wider one comes
+//! first, a rule decides that the author of the other route may not have considered, and the other route's guard does
+//! not protect everything that its path covers.
 
 use std::fmt::Write;
 
@@ -18,34 +18,34 @@ use crate::route::matching::template::Segment;
 use crate::route::order::{By, RouteRank};
 use crate::route::{Router, Scan};
 
-/// Pairs of states of automata that may be looked at: some tenths of a second.
+/// Budget of pairs of states: some tenths of a second.
 const BUDGET: usize = 500_000;
-/// Pairs of routes that may be looked at.
+/// Largest number of pairs of routes.
 const MAX_PAIRS: usize = 10_000_000;
-/// Routes that one warning names.
+/// Largest number of routes named in one warning.
 const MAX_NAMED: usize = 3;
 
-/// A route that goes first where it lets in others.
+/// A route that takes precedence and admits other clients.
 struct Overlap {
-    /// The place of the route behind it.
+    /// Index of the route that comes later.
     later: usize,
     by: By,
     example: Vec<u8>,
 }
 
-/// A host at which both of two routes stand, and what decides between them there.
+/// A host that both routes match, and the criterion that orders them there.
 struct Meeting {
     host: String,
     by: By,
 }
 
 impl Router {
-    /// One warning for each route that goes before others, on requests of theirs, and lets in whom they refuse, unless
-    /// it does so as the narrower one. `routes` are those that the router was built of; `lets_in_more(a, b)` says
-    /// whether the route at `a` lets in anyone whom the one at `b` refuses.
+    /// Returns a warning for each route that takes precedence over others on common requests and admits clients that
+    /// they refuse, unless it is the narrower one. `routes` are those that the router was built from; `lets_in_more(a,
+    /// b)` returns true if the route `a` admits any client that `b` refuses.
     ///
-    /// Not counted are routes that answer without a service, since what a service has is not to be had there; routes
-    /// that go first by their host and lead to another service; and requests that a third route takes before both.
+    /// Not counted are routes that answer without a service, since they do not expose what a service has; routes that
+    /// come first by their host and lead to another service; and requests that a third route takes before both.
     pub fn overlaps(&self, routes: &[plan::RoutePlan], lets_in_more: impl Fn(usize, usize) -> bool) -> Vec<Problem> {
         let mut search = OverlapSearch {
             router: self,
@@ -121,19 +121,20 @@ impl Router {
     }
 }
 
-/// A search through the pairs of routes.
+/// A search through pairs of routes.
 struct OverlapSearch<'a, F> {
     router: &'a Router,
     routes: &'a [plan::RoutePlan],
     lets_in_more: F,
     languages: Languages<'a>,
     scan: Scan,
-    /// Pairs that could not be compared.
+    /// Number of pairs that could not be compared.
     uncertain: usize,
 }
 
 impl<F: Fn(usize, usize) -> bool> OverlapSearch<'_, F> {
-    /// Whether the route at `first` goes before the one at `later` on some requests, and that is not plainly meant.
+    /// Returns the overlap if the route `first` takes precedence over `later` for some requests and that is not clearly
+    /// intended.
     fn overlap(&mut self, first: usize, later: usize) -> Option<Overlap> {
         let rules = &self.router.rules;
         let (a, b) = (&rules[first], &rules[later]);
@@ -156,7 +157,7 @@ impl<F: Fn(usize, usize) -> bool> OverlapSearch<'_, F> {
             self.uncertain += 1;
             return None;
         };
-        // Of two on the same paths the narrower one is the one with fewer methods and more conditions.
+        // For equal paths, the route with fewer methods and more conditions is the narrower one.
         let narrower =
             || methods == with_head(a.methods) && b.predicates.iter().all(|condition| a.predicates.contains(condition));
         if !relation.only_a && (relation.only_b || narrower()) {
@@ -169,8 +170,8 @@ impl<F: Fn(usize, usize) -> bool> OverlapSearch<'_, F> {
         found.map(|(meeting, path)| Overlap { later, by: meeting.by, example: path.clone() })
     }
 
-    /// Whether a third route takes such requests before `first` does, or would let in the same if `first` did not take
-    /// them.
+    /// Returns true if a third route takes such requests before `first` does, or would admit the same clients in place
+    /// of `first`.
     fn is_decided_by_third(&mut self, host: &str, path: &[u8], methods: Methods, first: usize, later: usize) -> bool {
         let router = self.router;
         let (a, b) = (&router.rules[first], &router.rules[later]);
@@ -198,12 +199,12 @@ impl<F: Fn(usize, usize) -> bool> OverlapSearch<'_, F> {
     }
 }
 
-/// The methods with HEAD where there is GET.
+/// Adds HEAD to a set with GET.
 fn with_head(methods: Methods) -> Methods {
     if methods & GET == 0 { methods } else { methods | HEAD }
 }
 
-/// Hosts at which both routes stand and `first` goes before `later`.
+/// Returns the hosts that both routes match and at which `first` comes before `later`.
 fn common_hosts(rules: &[Rule], first: usize, later: usize) -> Vec<Meeting> {
     let place = |route: usize, host: &str| {
         let hosts = rules[route].hosts.iter().enumerate().filter(|(_, one)| one.matches(host.as_bytes()));
@@ -219,13 +220,13 @@ fn common_hosts(rules: &[Rule], first: usize, later: usize) -> Vec<Meeting> {
     hosts.into_iter().filter_map(meeting).collect()
 }
 
-/// Routes by how the paths that they take begin.
+/// Routes sorted by the start of their paths.
 pub(crate) struct Nearby {
-    /// What all paths of a route begin with, by the place of the route.
+    /// Common start of the paths of a route, by index of the route.
     starts: Vec<Vec<u8>>,
-    /// The paths by segments, likewise; none of patterns.
+    /// Shape of the paths of a route, by index; None for patterns.
     shapes: Vec<Option<PathShape>>,
-    /// Places of routes in the order of `starts`.
+    /// Indexes of routes in the order of `starts`.
     sorted: Vec<usize>,
 }
 
@@ -239,7 +240,7 @@ impl Nearby {
         Self { starts, shapes, sorted }
     }
 
-    /// All routes that may have a path in common with the one at `route`, itself among them.
+    /// Returns all routes that may have a path in common with `route`, including itself.
     pub(crate) fn of(&self, route: usize) -> impl Iterator<Item = usize> {
         let own = &self.starts[route];
         let from = |start: &[u8]| &self.sorted[self.sorted.partition_point(|one| &self.starts[*one][..] < start)..];
@@ -254,10 +255,10 @@ impl Nearby {
     }
 }
 
-/// Paths that are told segment by segment.
+/// A set of paths described by segments.
 struct PathShape {
     segments: Vec<Segment>,
-    /// Whether others may follow.
+    /// True if further segments may follow.
     open_ended: bool,
 }
 
@@ -281,7 +282,7 @@ impl PathShape {
         })
     }
 
-    /// Whether there may be a path that both take.
+    /// Returns true if a path may match both.
     fn may_overlap(&self, other: &Self) -> bool {
         let (own, theirs) = (self.segments.len(), other.segments.len());
         let fits = |pair: (&Segment, &Segment)| match pair {
@@ -295,7 +296,7 @@ impl PathShape {
     }
 }
 
-/// What all paths that a route takes begin with, as far as that is easily told.
+/// Returns the common start of a route's paths, as far as it is easy to find.
 fn start(path: &Path, written: &PathMatch) -> Vec<u8> {
     match (path, written) {
         (Path::Exact(path) | Path::Prefix(path), _) => path.to_vec(),

@@ -1,4 +1,4 @@
-//! Routes that can never match. Only what is certain is reported.
+//! Detects routes that can never match. Only certain cases are reported.
 
 use crate::Problem;
 use crate::plan;
@@ -7,17 +7,17 @@ use crate::route::matching::index::NONE;
 use crate::route::matching::rule::{Path, Rule, prefix_matches};
 use crate::route::{RankedRoute, Router, Scan};
 
-/// More candidates than this per route are not compared: a list of routes on one path must not cost its square.
+/// Largest number of candidates that are compared per route: the cost of many routes on one path must not be quadratic.
 const MAX_COMPARED: usize = 256;
-/// Pairs of states of automata that may be looked at: some tenths of a second.
+/// Budget of pairs of states: some tenths of a second.
 const BUDGET: usize = 100_000;
 
-/// One problem per route all of whose hosts are taken by routes that go first, with its place. `routes` are those of
-/// `router`.
+/// Returns a problem, with the index of the route, for each route whose hosts are all taken by earlier routes. `routes`
+/// are those of `router`.
 pub(crate) fn find(router: &Router, routes: &[plan::RoutePlan]) -> Vec<(usize, Problem)> {
     let mut scan = Scan::default();
     let mut covering = Covering { router, languages: Languages::new(&router.rules, routes, BUDGET) };
-    // Per route how many of its hosts are taken, and by which route the first one is.
+    // Per route: how many of its hosts are taken, and by which route the first one is.
     let mut taken = vec![(0, None); router.rules.len()];
     for (rank, entry) in router.entries.iter().enumerate() {
         if let Some(winner) = covering_route(&mut covering, rank as u32, *entry, &mut scan) {
@@ -39,17 +39,17 @@ pub(crate) fn find(router: &Router, routes: &[plan::RoutePlan]) -> Vec<(usize, P
     problems
 }
 
-/// The route that takes everything that `entry` would, if there is one for certain.
+/// Returns a route that certainly matches everything that `entry` matches.
 fn covering_route(covering: &mut Covering<'_>, rank: u32, entry: RankedRoute, scan: &mut Scan) -> Option<u32> {
     let router = covering.router;
     let rule = &router.rules[entry.route as usize];
     let host = &rule.hosts[entry.host as usize];
     let sample = match &rule.path {
         Path::Exact(path) => path.to_vec(),
-        // The shortest path that it takes: whoever takes all its paths takes this one.
+        // The shortest matching path: a route that matches all its paths matches this one.
         Path::Prefix(prefix) => prefix.to_vec(),
         Path::Template(template) => template.sample().into_bytes(),
-        // No path is known; only a route with the same pattern or a prefix of `/` can be certain to take all its paths.
+        // No path is known; only a route with the same pattern or the prefix `/` certainly matches all its paths.
         Path::Pattern(_) => b"/".to_vec(),
     };
     let sample_host = host.sample();
@@ -80,15 +80,15 @@ fn covering_route(covering: &mut Covering<'_>, rank: u32, entry: RankedRoute, sc
     found.filter(|by| *by != entry.route)
 }
 
-/// Tells whether one route takes every request of another one.
+/// Determines whether one route matches every request of another.
 struct Covering<'a> {
     router: &'a Router,
     languages: Languages<'a>,
 }
 
 impl Covering<'_> {
-    /// Whether the route `a` takes every request that `b` takes, given that their hosts say so and `a` took a sample of
-    /// the paths.
+    /// Returns true if the route `a` matches every request that `b` matches, given that its hosts cover those of `b`
+    /// and that it matches a sample of the paths.
     fn covers(&mut self, a: usize, b: usize) -> bool {
         let (first, second): (&Rule, &Rule) = (&self.router.rules[a], &self.router.rules[b]);
         if first.methods & second.methods != second.methods
@@ -97,7 +97,7 @@ impl Covering<'_> {
             return false;
         }
         match (&first.path, &second.path) {
-            // The sample is the only path that it takes.
+            // The sample is the only matching path.
             (_, Path::Exact(_)) => true,
             (Path::Prefix(prefix), Path::Prefix(other)) => prefix_matches(prefix, other),
             (Path::Prefix(prefix), Path::Template(template)) => template.starts_with(prefix),

@@ -1,7 +1,8 @@
-//! The tables that requests are looked up in: hosts, then per host exact paths, a trie of segments, and patterns.
+//! Lookup tables: hosts, then per host exact paths, a trie of segments, and patterns.
 //!
-//! A rank is the place of one (route, host) in the order of preference, 0 the best. Everything is inserted by ascending rank, so the
-//! ranks of every list ascend, and every table and node knows its best one: what cannot beat the best found so far is not looked at.
+//! A rank is the position of a route at one host in the order of preference; 0 is the best. Entries are inserted by
+//! ascending rank, so every list of ranks is ascending, and every table and node knows its best rank: the search skips
+//! what cannot beat the best match so far.
 
 use std::collections::HashMap;
 
@@ -16,12 +17,12 @@ type Map<K, V> = HashMap<K, V, RandomState>;
 /// No rank.
 pub(crate) const NONE: u32 = u32::MAX;
 
-/// Paths by host.
+/// Tables of paths by host.
 #[derive(Default)]
 pub(crate) struct Hosts {
     tables: Vec<Table>,
     exact: Map<Box<[u8]>, u32>,
-    /// By the text behind the first dot.
+    /// By the text after the first dot.
     suffix: Map<Box<[u8]>, u32>,
     longest_suffix: usize,
     any: Option<u32>,
@@ -61,7 +62,7 @@ impl Hosts {
             while let Some(dot) = memchr(b'.', rest) {
                 let front = dot + (host.len() - rest.len());
                 rest = &rest[dot + 1..];
-                // `front` is 0 for a host that starts with a dot: no label stands in front of it.
+                // `front` is 0 for a host that starts with a dot: there is no label in front of it.
                 if front > 0
                     && rest.len() <= self.longest_suffix
                     && let Some(at) = self.suffix.get(rest)
@@ -76,7 +77,7 @@ impl Hosts {
 
 /// The paths of one host.
 pub(crate) struct Table {
-    /// The best rank in it.
+    /// The best rank in this table.
     pub(crate) best: u32,
     exact: Map<Box<[u8]>, Vec<u32>>,
     nodes: Vec<Node>,
@@ -85,7 +86,7 @@ pub(crate) struct Table {
     patterns: Map<u32, Vec<u32>>,
 }
 
-/// One node of the trie: what has been read ends at the end of a segment.
+/// A node of the trie, at the end of a segment.
 struct Node {
     best: u32,
     literals: Map<Box<[u8]>, u32>,
@@ -93,9 +94,9 @@ struct Node {
     params: Vec<(Segment, u32)>,
     /// Templates that end here.
     end: Vec<u32>,
-    /// Templates whose last parameter takes what follows the next `/`.
+    /// Templates whose last parameter matches everything after the next `/`.
     rest: Vec<u32>,
-    /// Prefixes that end here, without and with a `/`.
+    /// Prefixes that end here, without and with a trailing `/`.
     prefix: Vec<u32>,
     prefix_slash: Vec<u32>,
 }
@@ -178,8 +179,8 @@ impl Table {
         child as usize
     }
 
-    /// Calls `each` with every list of ranks whose exact path, template or prefix takes `path`; `each` returns the rank from which on
-    /// nothing is of interest.
+    /// Calls `each` with every list of ranks whose exact path, template or prefix matches `path`. `each` returns the
+    /// rank from which on the search can stop.
     pub(crate) fn visit(&self, path: &[u8], mut limit: u32, each: &mut impl FnMut(&[u32]) -> u32) -> u32 {
         if !self.exact.is_empty()
             && let Some(ranks) = self.exact.get(path)
@@ -192,12 +193,12 @@ impl Table {
         limit
     }
 
-    /// As `visit`, for the routes of one pattern.
+    /// Like `visit`, for the routes of one pattern.
     pub(crate) fn visit_pattern(&self, pattern: u32, limit: u32, each: &mut impl FnMut(&[u32]) -> u32) -> u32 {
         self.patterns.get(&pattern).map_or(limit, |ranks| each(ranks))
     }
 
-    /// `rest` is what follows the `/` behind the segments read so far; without, the path has ended.
+    /// `rest` is what follows the `/` after the segments read so far, or None at the end of the path.
     fn walk(&self, at: u32, rest: Option<&[u8]>, mut limit: u32, each: &mut impl FnMut(&[u32]) -> u32) -> u32 {
         let node = &self.nodes[at as usize];
         if node.best >= limit {

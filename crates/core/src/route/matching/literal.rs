@@ -1,13 +1,14 @@
-//! What may stand literally in a path or host of a route: only what a canonical request can hold, since anything else would never match.
+//! Checks the literal paths and hosts of routes: they may contain only what a canonical request can, since anything
+//! else would never match.
 
 use std::fmt::Write;
 
 use pylae_http::{Method, Target};
 
-/// Segments of one template or prefix: bounds the depth of the search.
+/// Largest number of segments of a template or prefix, which limits the depth of the search.
 pub(crate) const MAX_SEGMENTS: usize = 128;
 
-/// Checks a literal path of a match; the error says what is wrong and what to write.
+/// Checks the literal path of a match; the error says what is wrong and what to write.
 pub(crate) fn check(path: &str) -> Result<(), String> {
     if path.contains(';') {
         return Err("`;…` never matches: parameters of segments are left out of the path before routing".into());
@@ -15,7 +16,7 @@ pub(crate) fn check(path: &str) -> Result<(), String> {
     check_sent(path)
 }
 
-/// The same for a path that instances are sent, whose segments may have parameters.
+/// Checks a literal path that instances are sent; its segments may have parameters.
 pub(crate) fn check_sent(path: &str) -> Result<(), String> {
     if !path.starts_with('/') {
         return Err(format!("`{path}` does not start with `/`"));
@@ -25,7 +26,7 @@ pub(crate) fn check_sent(path: &str) -> Result<(), String> {
             '?' | '#' => return Err(format!("`{c}` is not part of a path; match the query with `query`")),
             '%' => check_escape(&path[i..])?,
             '\\' => return Err("`\\` never occurs in a path: such requests are refused".into()),
-            // The bytes of a canonical path that are not written as escapes: unreserved ones, sub-delimiters, `:`, `@` and `/`.
+            // Bytes that a canonical path contains unescaped: unreserved ones, sub-delimiters, `:`, `@` and `/`.
             _ if !c.is_ascii_alphanumeric() && !"-._~!$&'()*+,;=:@/".contains(c) => {
                 let mut escaped = String::new();
                 for byte in c.to_string().bytes() {
@@ -45,7 +46,7 @@ pub(crate) fn check_sent(path: &str) -> Result<(), String> {
     if path.split('/').any(|s| s == "." || s == "..") {
         return Err("`.` and `..` segments never match: they are resolved before routing".into());
     }
-    // What is left are the rules that need more than one character.
+    // The remaining rules need more than one character.
     let mut target = Target::default();
     target.read(path.as_bytes(), Method::Get).map_err(|e| format!("never matches: such requests are refused ({})", e.0))
 }
@@ -72,7 +73,7 @@ fn check_escape(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Checks a host, `*.` in front taken off already.
+/// Checks a host without a leading `*.`.
 pub(crate) fn check_host(host: &str) -> Result<(), String> {
     if host.is_empty() {
         return Err("the host is empty; leave `hosts` out to take all".into());
@@ -105,7 +106,7 @@ pub(crate) fn check_host(host: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Checks a prefix: a literal path of bounded depth.
+/// Checks a prefix: a literal path of limited depth.
 pub(crate) fn check_prefix(prefix: &str) -> Result<(), String> {
     let count = prefix.split('/').count();
     if count > MAX_SEGMENTS {

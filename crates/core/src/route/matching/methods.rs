@@ -6,7 +6,7 @@ use pylae_http::Method;
 pub(crate) type Methods = u64;
 /// Any method.
 pub(crate) const ANY: Methods = u64::MAX;
-/// Stands for every method that no route names; only [`ANY`] holds it.
+/// Any method that no route names; only [`ANY`] contains it.
 const UNNAMED: Methods = 1 << 63;
 pub(crate) const GET: Methods = 1 << Method::Get as u8;
 const CONNECT: Methods = 1 << Method::Connect as u8;
@@ -23,7 +23,7 @@ const KNOWN: [(Method, &str); 9] = [
     (Method::Trace, "TRACE"),
     (Method::Connect, "CONNECT"),
 ];
-/// The first bit of methods that are not known.
+/// First bit of methods that are not known.
 const FIRST_OTHER: usize = Method::Other as usize;
 
 /// The methods that routes name, with their bits.
@@ -40,7 +40,7 @@ impl MethodTable {
         Self { other: Vec::new(), sorted }
     }
 
-    /// The bit of a method that a route names.
+    /// Returns the bit of a method that a route names.
     pub(crate) fn add(&mut self, name: &str) -> Result<Methods, String> {
         if let Some((bit, _)) = self.sorted.iter().find(|(_, known)| **known == *name) {
             return Ok(*bit);
@@ -62,7 +62,7 @@ impl MethodTable {
         Ok(1 << at)
     }
 
-    /// The bit of a request's method.
+    /// Returns the bit of a request's method.
     pub(crate) fn bit(&self, method: Method, token: &[u8]) -> Methods {
         if method != Method::Other {
             return 1 << method as u8;
@@ -70,7 +70,7 @@ impl MethodTable {
         self.other.iter().position(|o| o.as_bytes() == token).map_or(UNNAMED, |i| 1 << (FIRST_OTHER + i))
     }
 
-    /// Writes `set` to `out` as the value of `Allow`. CONNECT is refused before a route is looked for.
+    /// Writes `set` to `out` as the value of `Allow`. CONNECT is refused before routing.
     pub(crate) fn write(&self, mut set: Methods, out: &mut String) {
         if set & GET != 0 {
             set |= HEAD;

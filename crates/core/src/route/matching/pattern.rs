@@ -1,4 +1,4 @@
-//! Regular expressions in linear time: many patterns in one pass, and the groups of the one that was chosen.
+//! Regular expressions in linear time: all patterns in one pass, then the groups of the chosen one.
 
 use regex_automata::dfa::onepass;
 use regex_automata::hybrid::dfa;
@@ -15,18 +15,18 @@ use regex_syntax::hir::{Hir, HirKind};
 
 use pylae_http::Span;
 
-/// Bytes of one pattern.
+/// Longest pattern, in bytes.
 const MAX_PATTERN: usize = 4096;
-/// Depth of groups in one pattern.
+/// Largest depth of groups in a pattern.
 const MAX_NEST: u32 = 50;
-/// Memory of the automaton of one pattern.
+/// Largest automaton of one pattern, in bytes.
 const MAX_AUTOMATON: usize = 512 * 1024;
-/// Memory of the automata of all patterns of a router together.
+/// Largest total size of the automata of a router's patterns, in bytes.
 pub(crate) const MAX_AUTOMATA: usize = 64 * 1024 * 1024;
-/// Memory that a one-pass automaton may take before groups are found by backtracking instead.
+/// Largest one-pass automaton, in bytes; for larger ones groups are found by backtracking.
 const MAX_ONE_PASS: usize = 64 * 1024;
 
-/// Reads `pattern`: ASCII classes, bytes, every construct that needs no look-around.
+/// Parses `pattern`: ASCII classes, bytes, every construct that needs no look-around.
 pub(crate) fn parse(pattern: &str) -> Result<Hir, String> {
     if pattern.len() > MAX_PATTERN {
         return Err(format!("the pattern has {} bytes, {MAX_PATTERN} are allowed; split it", pattern.len()));
@@ -59,18 +59,18 @@ fn explain(error: &regex_syntax::Error) -> String {
     }
 }
 
-/// Whether it is certain that no text that starts with `/` matches.
+/// Returns true if certainly no text that starts with `/` matches.
 pub(crate) fn never_matches_a_path(hir: &Hir) -> bool {
     let found = Extractor::new().extract(hir);
     found.literals().is_some_and(|all| all.iter().all(|l| l.as_bytes().first().is_some_and(|b| *b != b'/')))
 }
 
-/// What all texts that match begin with, as far as that is easily told.
+/// Returns the common start of all matching texts, as far as it is easy to find.
 pub(crate) fn start(hir: &Hir) -> Vec<u8> {
     Extractor::new().extract(hir).longest_common_prefix().unwrap_or_default().to_vec()
 }
 
-/// Whether it is certain that `byte` stands in every text that matches.
+/// Returns true if certainly every matching text contains `byte`.
 pub(crate) fn needs(hir: &Hir, byte: u8) -> bool {
     match hir.kind() {
         HirKind::Literal(literal) => literal.0.contains(&byte),
@@ -89,7 +89,7 @@ fn compiler(limit: usize, captures: WhichCaptures) -> thompson::Compiler {
     compiler
 }
 
-/// The automaton of one pattern with its groups.
+/// Compiles the automaton of one pattern, including its groups.
 pub(crate) fn compile(hir: &Hir) -> Result<NFA, String> {
     compiler(MAX_AUTOMATON, WhichCaptures::All).build_from_hir(hir).map_err(|e| {
         if e.size_limit().is_some() {
@@ -103,43 +103,44 @@ pub(crate) fn compile(hir: &Hir) -> Result<NFA, String> {
     })
 }
 
-/// Names of the groups: the given name, or `1`, `2`, … for those without.
+/// Returns the names of the groups; those without a name are `1`, `2`, ….
 pub(crate) fn group_names(nfa: &NFA) -> Vec<Box<str>> {
     let names = nfa.group_info().pattern_names(PatternID::ZERO);
     names.enumerate().skip(1).map(|(i, name)| name.map_or_else(|| i.to_string().into(), Into::into)).collect()
 }
 
-/// The engine could not decide; the caller must not take that for "no match".
+/// The engine could not decide; callers must not treat this as "no match".
 #[derive(Debug)]
 pub(crate) struct ScanFailed;
 
-/// Patterns that are looked for together: one pass over the text, whatever their number. States are determinised as they are first met,
-/// in a cache of bounded size that belongs to the caller.
+/// A set of patterns that are matched in one pass over the text, whatever their number. States are determinised when
+/// first reached, in a bounded cache that belongs to the caller.
 pub(crate) struct PatternSet {
     dfa: dfa::DFA,
 }
 
 impl PatternSet {
-    /// All of `patterns`, with `cache` bytes for determinised states in every worker.
+    /// Compiles `patterns`, with `cache` bytes for determinised states in every worker.
     pub(crate) fn build(patterns: &[Hir], cache: usize) -> Result<Self, String> {
         let nfa =
             compiler(MAX_AUTOMATA, WhichCaptures::None).build_many_from_hir(patterns).map_err(|e| e.to_string())?;
         let config = dfa::Config::new()
             .match_kind(MatchKind::All)
             .cache_capacity(cache)
-            // A single state of very many patterns may need more than `cache`: then the least that works is taken.
+            // A single state of very many patterns may need more than `cache`; then the smallest possible cache is
+            // used.
             .skip_cache_capacity_check(true);
         let dfa = dfa::Builder::new().configure(config).build_from_nfa(nfa).map_err(|e| e.to_string())?;
         Ok(Self { dfa })
     }
 
-    /// Memory for [`PatternSet::scan`].
+    /// Creates the cache for [`PatternSet::scan`].
     pub(crate) fn cache(&self) -> dfa::Cache {
         self.dfa.create_cache()
     }
 
-    /// Tells `hit` the pattern whenever one matches from the start of `text` up to somewhere; it may be told one pattern several times.
-    /// Stops when `hit` returns `true`.
+    /// Calls `hit` with each pattern that matches from the start of `text` to some position, possibly several times.
+    /// Stops when `hit` returns true.
     pub(crate) fn scan(
         &self,
         cache: &mut dfa::Cache,
@@ -177,15 +178,15 @@ impl PatternSet {
     }
 }
 
-/// Finds the groups of one pattern in a text that is known to match.
+/// Finds the groups of one pattern in a text that matches it.
 pub(crate) enum Groups {
-    /// One pass over the text: most patterns.
+    /// One pass over the text, for most patterns.
     OnePass(Box<onepass::DFA>),
-    /// Where a byte may belong to either of two groups.
+    /// For patterns in which a byte may belong to either of two groups.
     Search(Box<(BoundedBacktracker, PikeVM)>),
 }
 
-/// Memory for [`Groups::find`], shared by all patterns.
+/// Caches for [`Groups::find`], shared by all patterns.
 #[derive(Default)]
 pub(crate) struct GroupCaches {
     one_pass: Option<onepass::Cache>,
@@ -195,7 +196,7 @@ pub(crate) struct GroupCaches {
 }
 
 impl Groups {
-    /// For the pattern of `nfa`.
+    /// Creates the matcher for the pattern of `nfa`.
     pub(crate) fn build(nfa: &NFA) -> Result<Self, String> {
         let config = onepass::Config::new().size_limit(Some(MAX_ONE_PASS));
         if let Ok(dfa) = onepass::Builder::new().configure(config).build_from_nfa(nfa.clone()) {
@@ -206,7 +207,7 @@ impl Groups {
         Ok(Self::Search(Box::new((backtrack, pike))))
     }
 
-    /// Adds one span per group to `out`; a group that took no part is empty.
+    /// Adds one span per group to `out`; a group that did not participate is empty.
     pub(crate) fn find(&self, caches: &mut GroupCaches, text: &[u8], count: usize, out: &mut Vec<Span>) {
         let GroupCaches { one_pass, backtrack, pike, slots } = caches;
         slots.clear();
@@ -216,7 +217,7 @@ impl Groups {
             Self::OnePass(dfa) => {
                 let cache = one_pass.get_or_insert_with(|| dfa.create_cache());
                 cache.reset(dfa);
-                // It fails only on an unanchored search, which this is not.
+                // Fails only for an unanchored search, which this is not.
                 let _ = dfa.try_search_slots(cache, &input, slots);
             }
             Self::Search(engines) => {

@@ -7,12 +7,12 @@ use crate::plan::{ValueMatch, ValueTest};
 use crate::request::query;
 use crate::route::matching::pattern::{self, PatternSet};
 
-/// Memory for the determinised states of one value pattern in every worker.
+/// Cache for the determinised states of one value pattern in every worker, in bytes.
 const VALUE_CACHE: usize = 256 * 1024;
 
-/// Where values of fields come from.
+/// A source of field values.
 pub(crate) trait FieldValues {
-    /// Whether some value of the field `name` passes `test`.
+    /// Returns true if a value of the field `name` passes `test`.
     fn any(&self, name: &str, test: impl FnMut(&[u8]) -> bool) -> bool;
 }
 
@@ -28,14 +28,14 @@ impl FieldValues for InHead<'_> {
     }
 }
 
-/// What a condition is about.
+/// What a condition applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ConditionSource {
     Field,
     Query,
 }
 
-/// One condition.
+/// A condition on a field or query parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Predicate {
     pub(crate) source: ConditionSource,
@@ -47,11 +47,11 @@ pub(crate) struct Predicate {
 enum Test {
     Present,
     Equals(Box<[u8]>),
-    /// Place in [`ValuePatterns`].
+    /// Index in [`ValuePatterns`].
     Pattern(usize),
 }
 
-/// The patterns of all conditions; equal ones are kept once.
+/// The patterns of all conditions, without duplicates.
 #[derive(Default)]
 pub(crate) struct ValuePatterns {
     texts: Vec<String>,
@@ -71,7 +71,7 @@ impl ValuePatterns {
     }
 }
 
-/// Memory for testing conditions, reused from request to request.
+/// Reusable memory for testing conditions.
 #[derive(Default)]
 pub(crate) struct ValueScratch {
     caches: Vec<Option<Cache>>,
@@ -80,14 +80,14 @@ pub(crate) struct ValueScratch {
 }
 
 impl ValueScratch {
-    /// Forgets what belongs to another router.
+    /// Drops what belongs to another router.
     pub(crate) fn reset(&mut self) {
         self.caches.clear();
     }
 }
 
 impl Predicate {
-    /// Reads one condition of the plan; the error is the name of the key it concerns and what is wrong.
+    /// Builds one condition of the plan; the error has the name of the key and what is wrong with it.
     pub(crate) fn build(
         source: ConditionSource,
         from: &ValueMatch,
@@ -113,14 +113,14 @@ impl Predicate {
         Ok(Self { source, name: name.into(), test })
     }
 
-    /// Whether `other` wants another value of the same. A request may have both values, but who sends it may leave one
-    /// out.
+    /// Returns true if `other` requires another value of the same name. A request may have both values, but its sender
+    /// may leave one out.
     pub(crate) fn excludes(&self, other: &Self) -> bool {
         let equals = |one: &Self| matches!(one.test, Test::Equals(_));
         self.source == other.source && self.name == other.name && equals(self) && equals(other) && self != other
     }
 
-    /// Whether the request passes. An engine that cannot decide says no.
+    /// Returns true if the request meets the condition; false if the engine cannot decide.
     pub(crate) fn matches(
         &self,
         headers: &impl FieldValues,

@@ -1,23 +1,23 @@
-//! A route as it is matched.
+//! A route in the form used for matching.
 
 use crate::route::matching::literal;
 use crate::route::matching::methods::Methods;
 use crate::route::matching::predicate::Predicate;
 use crate::route::matching::template::Template;
 
-/// Which hosts a route takes.
+/// The hosts that a route matches.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Host {
-    /// This one.
+    /// Exactly this host.
     Exact(Box<str>),
-    /// What ends in this, which starts with a dot.
+    /// Hosts with this suffix, which starts with a dot.
     Suffix(Box<str>),
-    /// All.
+    /// All hosts.
     Any,
 }
 
 impl Host {
-    /// Reads a name of a host, `*.` in front for any labels there.
+    /// Parses a host name, with `*.` in front for any labels.
     pub(crate) fn read(text: &str) -> Result<Self, String> {
         match text.strip_prefix("*.") {
             Some(name) => literal::check_host(name).map(|()| Self::Suffix(text[1..].into())),
@@ -25,7 +25,7 @@ impl Host {
         }
     }
 
-    /// Whether it takes `host`.
+    /// Returns true if it matches `host`.
     pub(crate) fn matches(&self, host: &[u8]) -> bool {
         match self {
             Self::Exact(name) => name.as_bytes() == host,
@@ -34,7 +34,8 @@ impl Host {
         }
     }
 
-    /// A host that it takes. `*` occurs in no other one, so that it stands for all hosts of a suffix, or for all.
+    /// Returns a host that it matches. `*` occurs in no real host, so it can represent all hosts of a suffix, or all
+    /// hosts.
     pub(crate) fn sample(&self) -> String {
         match self {
             Self::Exact(name) => name.to_string(),
@@ -50,11 +51,11 @@ pub(crate) enum Path {
     Exact(Box<[u8]>),
     Template(Template),
     Prefix(Box<[u8]>),
-    /// Place in the router's patterns.
+    /// Index among the router's patterns.
     Pattern(u32),
 }
 
-/// One route as the router knows it.
+/// A route in the router.
 pub(crate) struct Rule {
     pub(crate) name: Box<str>,
     pub(crate) priority: i32,
@@ -63,11 +64,11 @@ pub(crate) struct Rule {
     pub(crate) methods: Methods,
     pub(crate) predicates: Vec<Predicate>,
     pub(crate) params: Box<[Box<str>]>,
-    /// `%2F` is a letter of its segment.
+    /// True if `%2F` is data within a segment.
     pub(crate) keeps_slashes: bool,
 }
 
-/// Whether the prefix takes the path.
+/// Returns true if the prefix matches the path.
 pub(crate) fn prefix_matches(prefix: &[u8], path: &[u8]) -> bool {
     path.strip_prefix(prefix).is_some_and(|rest| prefix.ends_with(b"/") || rest.is_empty() || rest.starts_with(b"/"))
 }

@@ -7,7 +7,7 @@ use pylae_http::Span;
 
 use crate::route::matching::literal::{self, MAX_SEGMENTS};
 
-/// What a parameter takes.
+/// Kind of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum ParamKind {
     /// ASCII digits.
@@ -17,7 +17,7 @@ pub(crate) enum ParamKind {
 }
 
 impl ParamKind {
-    /// Whether it takes `text`; never an empty one.
+    /// Returns true if it matches `text`; never for an empty text.
     pub(crate) fn matches(self, text: &[u8]) -> bool {
         !text.is_empty() && (self == Self::Str || text.iter().all(u8::is_ascii_digit))
     }
@@ -26,23 +26,23 @@ impl ParamKind {
 /// One segment of a template.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Segment {
-    /// Exactly this.
+    /// Exactly this text.
     Literal(Box<[u8]>),
     /// One parameter, perhaps with text around it.
     Param {
-        /// Text in front.
+        /// Text before the parameter.
         before: Box<[u8]>,
-        /// Text behind.
+        /// Text after the parameter.
         after: Box<[u8]>,
-        /// What the parameter takes.
+        /// Kind of the parameter.
         kind: ParamKind,
     },
-    /// All that is left, slashes included; possibly nothing.
+    /// The rest of the path, including slashes; possibly empty.
     Rest,
 }
 
 impl Segment {
-    /// The part of `text` that the parameter takes, if this is a parameter and takes it.
+    /// Returns the part of `text` that the parameter matches, if this segment is a parameter and matches.
     pub(crate) fn param(&self, text: &[u8]) -> Option<(usize, usize)> {
         let Self::Param { before, after, kind } = self else { return None };
         let inner = text.strip_prefix(&**before)?.strip_suffix(&**after)?;
@@ -50,7 +50,7 @@ impl Segment {
     }
 }
 
-/// Place of a segment in the order of preference: smaller is more specific.
+/// Position of a segment in the order of preference: smaller is more specific.
 type SegmentKey = (u8, Reverse<usize>, u8);
 
 /// A parsed template.
@@ -61,7 +61,7 @@ pub(crate) struct Template {
 }
 
 impl Template {
-    /// Reads `text`; the error says what is wrong and what to do.
+    /// Parses `text`; the error says what is wrong and what to do.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let inner = text.strip_prefix('/').ok_or("a template starts with `/`")?;
         let count = inner.split('/').count();
@@ -81,7 +81,7 @@ impl Template {
         Ok(Self { segments: segments.into(), params: params.into() })
     }
 
-    /// For comparing two templates that take the same path.
+    /// Returns the sort key of a template among those that match the same path.
     pub(crate) fn key(&self) -> Vec<SegmentKey> {
         let key = |segment: &Segment| match segment {
             Segment::Literal(_) => (0, Reverse(0), 0),
@@ -94,7 +94,7 @@ impl Template {
         self.segments.iter().map(key).collect()
     }
 
-    /// What all paths that it takes begin with.
+    /// Returns the common start of all matching paths.
     pub(crate) fn start(&self) -> Vec<u8> {
         let mut start = Vec::new();
         for segment in &self.segments {
@@ -111,12 +111,12 @@ impl Template {
         start
     }
 
-    /// A path that it takes.
+    /// Returns a matching path.
     pub(crate) fn sample(&self) -> String {
         self.segments.iter().map(sample).collect()
     }
 
-    /// Whether all paths that it takes are in the prefix, as far as its literal segments tell.
+    /// Returns true if the prefix contains all matching paths, as far as the literal segments tell.
     pub(crate) fn starts_with(&self, prefix: &[u8]) -> bool {
         let slash = prefix.ends_with(b"/");
         let inner = prefix[1..].strip_suffix(b"/").unwrap_or(&prefix[1..]);
@@ -127,11 +127,11 @@ impl Template {
                 _ => return false,
             }
         }
-        // Behind a prefix that ends in `/` there must be a `/`, and a segment follows every `/`.
+        // After a prefix that ends in `/` there must be a `/`, and a segment follows every `/`.
         !slash || own.next().is_some()
     }
 
-    /// Whether it takes `path`; if so one span per parameter is added to `out`.
+    /// Returns true if it matches `path`; then adds one span per parameter to `out`.
     pub(crate) fn find(&self, path: &[u8], out: &mut Vec<Span>) -> bool {
         let mut at = 0;
         for segment in &self.segments {
