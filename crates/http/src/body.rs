@@ -1,4 +1,4 @@
-//! How long a message's body is, and how it is cut into chunks.
+//! Message bodies: their length, and chunked coding.
 
 pub mod chunked;
 pub mod framing;

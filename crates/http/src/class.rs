@@ -1,4 +1,4 @@
-//! Byte classes, one table look-up each, and searches that take eight bytes at a time.
+//! Byte classes by table look-up, and searches that read eight bytes at a time.
 
 /// A byte of a token (RFC 9110 section 5.6.2).
 pub(crate) const TOKEN: u8 = 1;
@@ -6,11 +6,11 @@ pub(crate) const TOKEN: u8 = 1;
 pub(crate) const VALUE: u8 = 1 << 2;
 /// A byte of a request target: VCHAR.
 pub(crate) const TARGET: u8 = 1 << 3;
-/// A byte that stands for itself in a canonical path: pchar and `/`, `%` apart (RFC 3986 section 3.3).
+/// An unescaped byte of a canonical path: pchar and `/`, except `%` (RFC 3986 section 3.3).
 pub(crate) const PATH: u8 = 1 << 4;
-/// The same without `;`, behind which parameters of a segment stand.
+/// [`PATH`] without `;`, which starts parameters of a segment.
 pub(crate) const PLAIN: u8 = 1 << 6;
-/// An unreserved byte (RFC 3986 section 2.3): also what a registered host name is made of here.
+/// An unreserved byte (RFC 3986 section 2.3); registered host names consist of these.
 pub(crate) const UNRESERVED: u8 = 1 << 5;
 /// A byte of a query: VCHAR without `#`.
 pub(crate) const QUERY: u8 = 1 << 1;
@@ -62,18 +62,18 @@ const fn classes() -> [u8; 256] {
     table
 }
 
-/// Whether `byte` has the class.
+/// Returns true if `byte` has the class.
 #[inline]
 pub(crate) fn is(byte: u8, class: u8) -> bool {
     CLASSES[byte as usize] & class != 0
 }
 
-/// Whether every byte has the class.
+/// Returns true if every byte has the class.
 pub(crate) fn all(bytes: &[u8], class: u8) -> bool {
     bytes.iter().all(|&byte| is(byte, class))
 }
 
-/// Whether `bytes` is a token.
+/// Returns true if `bytes` is a token.
 pub(crate) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && all(bytes, TOKEN)
 }
@@ -104,7 +104,7 @@ fn find(bytes: &[u8], from: usize, marks: impl Fn(u64) -> u64, stops: impl Fn(u8
     at
 }
 
-/// Where the first control character (HTAB among them) stands at or after `from`, or the length of `bytes`.
+/// Returns the position of the first control character (including HTAB) at or after `from`, or the length of `bytes`.
 #[inline]
 pub(crate) fn control_from(bytes: &[u8], from: usize) -> usize {
     let mut at = from;
@@ -117,14 +117,14 @@ pub(crate) fn control_from(bytes: &[u8], from: usize) -> usize {
     find(bytes, at, |word| controls(word, 0x20), |byte| byte < 0x20 || byte == 0x7F)
 }
 
-/// Written so that the compiler takes the block in a few vector instructions.
+/// Written so that the compiler uses a few vector instructions for the block.
 #[expect(clippy::needless_bitwise_bool, reason = "lazy operators are branches, sixteen times two of them")]
 #[inline]
 fn has_control(block: &[u8; 16]) -> bool {
     block.iter().fold(false, |found, &byte| found | (byte < 0x20) | (byte == 0x7F))
 }
 
-/// Where the first colon stands at or after `from`, or the length of `bytes`.
+/// Returns the position of the first colon at or after `from`, or the length of `bytes`.
 #[inline]
 pub(crate) fn colon_from(bytes: &[u8], from: usize) -> usize {
     let marks = |word: u64| {
@@ -134,7 +134,7 @@ pub(crate) fn colon_from(bytes: &[u8], from: usize) -> usize {
     find(bytes, from, marks, |byte| byte == b':')
 }
 
-/// Whether `bytes` may stand in a field value.
+/// Returns true if `bytes` is allowed in a field value.
 pub(crate) fn is_value(bytes: &[u8]) -> bool {
     let mut at = 0;
     loop {
@@ -147,13 +147,14 @@ pub(crate) fn is_value(bytes: &[u8]) -> bool {
     }
 }
 
-/// Where the first byte that cannot stand in a request target is at or after `from`, or the length of `bytes`.
+/// Returns the position of the first byte at or after `from` that is not allowed in a request target, or the length of
+/// `bytes`.
 #[inline]
 pub(crate) fn target_end_from(bytes: &[u8], from: usize) -> usize {
     find(bytes, from, |word| controls(word, 0x21) | (word & TOPS), |byte| !is(byte, TARGET))
 }
 
-/// `bytes` without surrounding SP and HTAB.
+/// Trims SP and HTAB.
 pub(crate) fn trim(bytes: &[u8]) -> &[u8] {
     let Some(first) = bytes.iter().position(|&byte| byte != b' ' && byte != b'\t') else { return &[] };
     let last = bytes.iter().rposition(|&byte| byte != b' ' && byte != b'\t').unwrap_or(first);

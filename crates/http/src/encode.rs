@@ -1,10 +1,11 @@
-//! Writing heads. Framing and connection fields are always the encoder's own; those that came with a message never pass.
+//! Encodes heads. The encoder writes framing and connection fields itself; those of the received message are never
+//! copied.
 
 use crate::message::connection::ConnectionOptions;
 use crate::message::fields::NEVER_WITH_UNDERSCORE;
 use crate::{Edits, Field, Fields, Framing, Name, NameSet, Version};
 
-/// In which protocol a message came to the gateway, as `Via` tells those behind it (RFC 9110 section 7.6.3).
+/// Protocol in which a message was received, for `Via` (RFC 9110 section 7.6.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Via {
     /// HTTP/1.0
@@ -17,7 +18,8 @@ pub enum Via {
 }
 
 impl Via {
-    /// For a message with a head of this version; `on_stream`: it was put into the words of HTTP/1.1 and came over HTTP/2.
+    /// Returns the protocol of a message with a head of this version; `on_stream` means that it came over HTTP/2 and
+    /// was translated to HTTP/1.1.
     pub fn of(version: Version, on_stream: bool) -> Self {
         match (on_stream, version) {
             (true, _) => Self::Http2,
@@ -25,7 +27,7 @@ impl Via {
             (false, Version::Http11) => Self::Http11,
         }
     }
-    /// The member that the gateway adds to the list.
+    /// The list member that the gateway adds.
     pub fn member(self) -> &'static str {
         match self {
             Self::Http10 => "1.0 pylae",
@@ -33,7 +35,7 @@ impl Via {
             Self::Http2 => "2.0 pylae",
         }
     }
-    /// A line of its own, which continues the list of those that came with the message.
+    /// A separate line, which continues the list of the received ones.
     #[inline]
     fn line(self) -> &'static [u8] {
         match self {
@@ -44,7 +46,7 @@ impl Via {
     }
 }
 
-/// The request line and what only a request has.
+/// The request line and other parts that only requests have.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestLine<'a> {
     /// Method as spelt.
@@ -55,29 +57,29 @@ pub struct RequestLine<'a> {
     pub query: Option<&'a [u8]>,
     /// Value of the Host field.
     pub host: &'a [u8],
-    /// Ask to go on as a WebSocket.
+    /// Ask for an upgrade to WebSocket.
     pub upgrade: bool,
-    /// What to add to `Via`, whatever edits make of the lines that came.
+    /// Member to add to `Via`, whatever edits do to the received lines.
     pub via: Option<Via>,
 }
 
-/// The fields of a message and what is to become of them.
+/// The fields of a message and the changes to them.
 #[derive(Clone, Copy, Debug)]
 pub struct FieldSource<'a> {
-    /// The field lines that came with the message.
+    /// The received field lines.
     pub fields: &'a Fields,
-    /// The buffer that they lie in.
+    /// The buffer that they refer to.
     pub buf: &'a [u8],
-    /// What its Connection field said.
+    /// The options of its Connection field.
     pub options: &'a ConnectionOptions,
-    /// Known names that are left out besides hop-by-hop and framing names (also when spelt with `_`).
+    /// Known names to drop in addition to hop-by-hop and framing names (also if spelt with `_`).
     pub drop: NameSet,
     /// Changes made by policies.
     pub edits: &'a Edits,
 }
 
 /// Appends a request head for an instance: `METHOD path?query HTTP/1.1`, Host, the fields, the edits, the framing.
-/// `Expect` never passes. A `Length(0)` body is written as `Content-Length: 0`; `None` writes no framing field.
+/// `Expect` is never forwarded. A `Length(0)` body is written as `Content-Length: 0`; `None` writes no framing field.
 pub fn request(out: &mut Vec<u8>, line: RequestLine<'_>, source: FieldSource<'_>, framing: Framing) {
     out.extend_from_slice(line.method);
     out.push(b' ');
@@ -98,22 +100,22 @@ pub fn request(out: &mut Vec<u8>, line: RequestLine<'_>, source: FieldSource<'_>
     out.extend_from_slice(b"\r\n");
 }
 
-/// What only a response has.
+/// The status line and other parts that only responses have.
 #[derive(Clone, Copy, Debug)]
 pub struct StatusLine<'a> {
     /// Status code.
     pub status: u16,
-    /// Reason phrase; when empty the registered one is written.
+    /// Reason phrase; if empty, the registered one is written.
     pub reason: &'a [u8],
-    /// `Some(n)`: the Content-Length to state although no body follows (answers to HEAD, 304).
+    /// The Content-Length to state although no body follows (responses to HEAD, 304).
     pub stated_length: Option<u64>,
     /// Write `Connection: close`.
     pub close: bool,
     /// Write `Connection: keep-alive` (an HTTP/1.0 client that asked for it).
     pub keep_alive: bool,
-    /// Go on as a WebSocket (101), or offer to (426).
+    /// Switch to WebSocket (101), or offer it (426).
     pub upgrade: bool,
-    /// What to add to `Via`, whatever edits make of the lines that came.
+    /// Member to add to `Via`, whatever edits do to the received lines.
     pub via: Option<Via>,
 }
 
@@ -145,7 +147,7 @@ pub fn response(out: &mut Vec<u8>, line: StatusLine<'_>, source: FieldSource<'_>
 
 const UPGRADE: &[u8] = b"Connection: Upgrade\r\nUpgrade: websocket\r\n";
 
-/// Fields of one connection or of the framing: written anew or not at all.
+/// Fields of the connection or the framing: the encoder writes them itself or drops them.
 const NEVER: NameSet = NameSet::of(&[
     Name::Connection,
     Name::ContentLength,
@@ -169,7 +171,7 @@ fn fields(out: &mut Vec<u8>, source: FieldSource<'_>, never: NameSet) {
         drop.add(Name::classify(nominated.of(buf)));
     }
     let check_others = edits.removes_others() || !options.nominated.is_empty();
-    // Lines that stay and lie side by side are copied at once.
+    // Adjacent lines that are kept are copied together.
     let mut run = 0..0;
     for (index, field) in fields.iter().enumerate() {
         if drop.has(field.id) || (field.underscore && NEVER_WITH_UNDERSCORE.has(field.id)) {
@@ -198,7 +200,7 @@ fn fields(out: &mut Vec<u8>, source: FieldSource<'_>, never: NameSet) {
     }
 }
 
-/// Whether the raw line, which ends at `end`, is `name: value CRLF` and can be copied as it stands.
+/// Returns true if the raw line, which ends at `end`, is `name: value CRLF` and can be copied unchanged.
 #[inline]
 fn is_plain(field: &Field, end: usize, buf: &[u8]) -> bool {
     let colon = field.name.end();
@@ -226,7 +228,7 @@ fn body(out: &mut Vec<u8>, framing: Framing) {
     }
 }
 
-/// The registered reason phrase of a status code (RFC 9110 section 15 and the IANA registry), empty if there is none.
+/// Returns the registered reason phrase of a status code (RFC 9110 section 15 and the IANA registry), or an empty text.
 pub fn reason(status: u16) -> &'static str {
     REASONS.iter().find(|(code, _)| *code == status).map_or("", |(_, phrase)| phrase)
 }

@@ -1,9 +1,10 @@
-//! The heads of HTTP/2 frames as they pass by (RFC 9113 section 4.1), for those who count frames and leave reading them to others.
+//! Observes the headers of HTTP/2 frames in a byte stream (RFC 9113 section 4.1), for code that counts frames and
+//! leaves parsing to others.
 
-/// What stands in front of every frame.
+/// The header of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHead {
-    /// Bytes of its payload.
+    /// Length of its payload in bytes.
     pub length: u32,
     /// Its type.
     pub kind: u8,
@@ -15,57 +16,57 @@ pub struct FrameHead {
 pub mod kind {
     /// Body bytes.
     pub const DATA: u8 = 0;
-    /// The beginning of a head.
+    /// The start of a header section.
     pub const HEADERS: u8 = 1;
-    /// The end of a stream before its time.
+    /// The reset of a stream.
     pub const RST_STREAM: u8 = 3;
-    /// The rest of a head.
+    /// The continuation of a header section.
     pub const CONTINUATION: u8 = 9;
-    /// One of those that nobody knows (RFC 9113 section 11.2: for experiments).
+    /// A type that nobody knows (RFC 9113 section 11.2: for experiments).
     pub const UNKNOWN: u8 = 0xF0;
 }
 
-/// The flag of `DATA` and `HEADERS` that says that the stream ends with it.
+/// Flag of `DATA` and `HEADERS`: the stream ends with this frame.
 pub const END_STREAM: u8 = 1;
-/// The flag of `DATA` and `HEADERS` that says that the payload is padded.
+/// Flag of `DATA` and `HEADERS`: the payload is padded.
 pub const PADDED: u8 = 8;
-/// The flag of `HEADERS` and `CONTINUATION` that says that the head is complete.
+/// Flag of `HEADERS` and `CONTINUATION`: the header section is complete.
 pub const END_HEADERS: u8 = 4;
 
-/// What a client says before its first frame (RFC 9113 section 3.4).
+/// What a client sends before its first frame (RFC 9113 section 3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 const HEAD: usize = 9;
-/// Where in a head its type stands.
+/// Position of the type in a frame header.
 const KIND: usize = 3;
 
-/// Finds the heads of frames in a stream of bytes.
+/// Finds frame headers in a byte stream.
 #[derive(Clone, Debug)]
 pub struct Http2Frames {
-    /// Bytes that belong to no head.
+    /// Bytes to skip, which belong to no header.
     skip: usize,
     head: [u8; HEAD],
     held: usize,
 }
 
 impl Http2Frames {
-    /// A stream that begins with [`PREFACE`].
+    /// Creates a reader for a stream that begins with [`PREFACE`].
     pub fn after_preface() -> Self {
         Self { skip: PREFACE.len(), ..Self::without_preface() }
     }
 
-    /// A stream that begins with a frame.
+    /// Creates a reader for a stream that begins with a frame.
     pub fn without_preface() -> Self {
         Self { skip: 0, head: [0; HEAD], held: 0 }
     }
 
-    /// Whether the last frame that was told of has come whole.
+    /// Returns true if the last reported frame is complete.
     pub fn is_at_boundary(&self) -> bool {
         self.skip == 0
     }
 
-    /// Reads on, and tells of every head that is complete. A frame of which nothing remains but its head is turned into one that
-    /// every reader passes over (RFC 9113 section 4.1) if `found` asks for it, and its type is among `bytes`.
+    /// Reads more bytes and calls `found` with every complete frame header. If `found` returns `Hidden` and the type is
+    /// still in `bytes`, it is overwritten with a type that every reader ignores (RFC 9113 section 4.1).
     pub fn read(&mut self, bytes: &mut [u8], mut found: impl FnMut(FrameHead) -> FrameVisibility) {
         let mut at = 0;
         loop {
@@ -93,12 +94,12 @@ impl Http2Frames {
     }
 }
 
-/// What becomes of a frame.
+/// Whether readers see a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameVisibility {
-    /// It is read as it came.
+    /// The frame is unchanged.
     Open,
-    /// Its readers are not to see it.
+    /// The frame is hidden from its readers.
     Hidden,
 }
 

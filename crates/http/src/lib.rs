@@ -1,8 +1,8 @@
-//! HTTP/1.1 for gateways: bytes ↔ messages, without a socket.
+//! HTTP/1.1 for gateways: converts between bytes and messages, without sockets.
 //!
-//! Strict where RFC 9110 and RFC 9112 leave room for two readings: a message that two parsers could read differently
-//! is refused, never repaired. Nothing here allocates per field: a head is a list of positions in the buffer that
-//! it was read into, and every container is cleared and used again.
+//! Strict where RFC 9110 and RFC 9112 are ambiguous: a message that two parsers could read differently is refused,
+//! never repaired. Nothing here allocates per field: a head is a list of positions in the buffer that it was read into,
+//! and every container is cleared and reused.
 #![forbid(unsafe_code)]
 
 pub mod body;

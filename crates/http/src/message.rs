@@ -1,4 +1,4 @@
-//! A message's head: its start line, its field lines, and what they say.
+//! Message heads: start line, field lines, and their meaning.
 
 pub mod connection;
 pub mod edits;

@@ -1,14 +1,15 @@
-//! WebSocket frames (RFC 6455 section 5) as a relay sees them: where each begins and ends, and whether its header keeps the
-//! rules. Payloads are passed over unread, so compressed messages (RFC 7692) need no decompression; their size is what is sent.
+//! WebSocket frames (RFC 6455 section 5) as a relay sees them: finds where each begins and ends, and checks its header.
+//! Payloads are not read, so compressed messages (RFC 7692) need no decompression, and limits apply to the size as
+//! sent.
 
 /// Close: going away (section 7.4.1).
 pub const GOING_AWAY: u16 = 1001;
-/// Close: the peer broke the protocol.
+/// Close: the peer violated the protocol.
 pub const PROTOCOL_ERROR: u16 = 1002;
 /// Close: a message is too large.
 pub const TOO_LARGE: u16 = 1009;
 
-/// Bytes of the longest header.
+/// Size of the longest header in bytes.
 pub const MAX_HEADER: usize = 14;
 
 const FIN: u8 = 0x80;
@@ -21,7 +22,7 @@ const MASKED: u8 = 0x80;
 const LENGTH: u8 = 0x7F;
 const MAX_CONTROL: u64 = 125;
 
-/// Who sends frames: a client masks them, a server never does.
+/// The sender of frames: a client masks them, a server never does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sender {
     /// The side that opened the connection.
@@ -30,7 +31,7 @@ pub enum Sender {
     Server,
 }
 
-/// Bounds of what passes, in bytes of payload as sent.
+/// Limits in bytes of payload as sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameLimits {
     /// One frame.
@@ -39,55 +40,55 @@ pub struct FrameLimits {
     pub message: u64,
 }
 
-/// Which rule a frame breaks.
+/// A violation of the protocol or of a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// The status code of the Close frame that it calls for.
+    /// Status code of the Close frame to send.
     pub code: u16,
     /// What is wrong, for people.
     pub reason: &'static str,
 }
 
-/// What the bytes that were scanned end with.
+/// How a scan ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScanEnd {
-    /// Nothing special: more is to come. What was not passed is the beginning of a header.
+    /// All frames are valid so far. Bytes that were not passed are the start of a header.
     More,
-    /// A complete Close frame, behind which nothing may follow (section 5.5.1).
+    /// A complete Close frame, after which nothing may follow (section 5.5.1).
     Closed,
-    /// A header that breaks a rule.
+    /// An invalid header.
     Broken(Violation),
 }
 
-/// Follows the frames that one side sends.
+/// Follows the frames of one sender.
 #[derive(Clone, Debug)]
 pub struct WebSocketFrames {
     sender: Sender,
     limits: FrameLimits,
     compressed: bool,
-    /// Bytes of the frame's payload still to come.
+    /// Bytes of the frame's payload that are still to come.
     left: u64,
-    /// Bytes of the message under way, which has frames still to come.
+    /// Size so far of a message that is not complete.
     message: Option<u64>,
-    /// The frame is a Close.
+    /// True if the frame is a Close.
     closing: bool,
-    /// A Close frame is found, but not passed.
+    /// True if Close frames are to be held back.
     holds_close: bool,
 }
 
 impl WebSocketFrames {
-    /// `compressed`: permessage-deflate was negotiated, so the first frame of a message may have RSV1 set.
+    /// `compressed` means that permessage-deflate was negotiated, so the first frame of a message may have RSV1 set.
     pub fn new(sender: Sender, limits: FrameLimits, compressed: bool) -> Self {
         Self { sender, limits, compressed, left: 0, message: None, closing: false, holds_close: false }
     }
 
-    /// From now on a Close frame is not passed: [`ScanEnd::Closed`] says where it would begin.
+    /// Holds back Close frames from now on: [`ScanEnd::Closed`] then reports where one begins.
     pub fn hold_close(&mut self) {
         self.holds_close = true;
     }
 
-    /// How many of `bytes`, which follow those passed before, may be passed on: everything up to a header that is not complete
-    /// or breaks a rule, and nothing behind a Close frame.
+    /// Returns how many of `bytes`, which follow those passed before, may be forwarded: everything up to an incomplete
+    /// or invalid header, and nothing after a Close frame.
     pub fn scan(&mut self, bytes: &[u8]) -> (usize, ScanEnd) {
         let mut at = 0;
         loop {
@@ -110,24 +111,24 @@ impl WebSocketFrames {
         }
     }
 
-    /// How many of `bytes` belong to the frame under way, which are passed; nothing of the next one is.
+    /// Passes the bytes of the current frame and returns how many of `bytes` those are.
     pub fn pass(&mut self, bytes: &[u8]) -> usize {
         let n = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
         self.left -= n as u64;
         n
     }
 
-    /// Whether what was passed ends with a whole frame, so that one of somebody else's may follow.
+    /// Returns true if a frame was just completed, so that a frame of another source may follow.
     pub fn is_at_boundary(&self) -> bool {
         self.left == 0
     }
 
-    /// Whether a Close frame was passed completely.
+    /// Returns true once a Close frame was passed completely.
     pub fn is_closed(&self) -> bool {
         self.closing && self.left == 0
     }
 
-    /// Reads a header and says how long it is, if it is complete.
+    /// Parses a header and returns its length, if it is complete.
     fn header(&mut self, bytes: &[u8]) -> Result<Option<usize>, Violation> {
         let [first, second, rest @ ..] = bytes else { return Ok(None) };
         self.check_bits(*first, *second)?;
@@ -158,7 +159,7 @@ impl WebSocketFrames {
         Ok(Some(header))
     }
 
-    /// What the first two bytes of a header must be like, length aside.
+    /// Checks the first two bytes of a header, except for the length.
     fn check_bits(&self, first: u8, second: u8) -> Result<(), Violation> {
         let opcode = first & OPCODE;
         let starts_message = matches!(opcode, 1 | 2);
@@ -180,7 +181,7 @@ impl WebSocketFrames {
         }
     }
 
-    /// What the length must be like. Returns the bytes of the message so far.
+    /// Checks the length. Returns the size of the message so far.
     fn check_length(&self, opcode: u8, length: u64) -> Result<u64, Violation> {
         if opcode >= CLOSE {
             return if length > MAX_CONTROL {
@@ -206,7 +207,7 @@ fn broken(reason: &'static str) -> Violation {
     Violation { code: PROTOCOL_ERROR, reason }
 }
 
-/// Appends a Close frame. `mask` is the key of a client's frame; `reason` has at most 123 bytes, what is beyond is left out.
+/// Appends a Close frame. `mask` is the key of a client's frame; `reason` is cut after 123 bytes.
 pub fn close(out: &mut Vec<u8>, code: u16, reason: &str, mask: Option<[u8; 4]>) {
     let mut end = reason.len().min(MAX_CONTROL as usize - 2);
     while !reason.is_char_boundary(end) {

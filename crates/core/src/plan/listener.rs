@@ -1,22 +1,23 @@
-//! Where the gateway listens, and how it speaks TLS there.
+//! Listeners and their TLS settings.
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::seconds::Seconds;
 
-/// One address that clients connect to.
+/// An address that clients connect to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListenerPlan {
-    /// `host:port`; the host is an IP address. Port 0 takes a free one.
+    /// `host:port`; the host is an IP address. Port 0 picks a free one.
     pub address: std::net::SocketAddr,
-    /// Whether HTTP/2 is spoken: to clients that choose it in the handshake of TLS, or without TLS to those that begin with it.
+    /// True to support HTTP/2: for clients that negotiate it in the TLS handshake, or without TLS for those that begin
+    /// with it.
     pub http2: bool,
-    /// How it speaks TLS; without, it does not.
+    /// TLS settings; null disables TLS.
     pub tls: Option<ListenerTls>,
-    /// Proxies in front, each connection of which begins with a header of the PROXY protocol; nobody else may connect. None:
-    /// there is no such header.
+    /// Proxies in front, each connection of which begins with a PROXY protocol header; no other peer may connect. Null
+    /// disables the PROXY protocol.
     pub proxy_protocol: Option<Vec<IpNet>>,
 }
 
@@ -24,15 +25,15 @@ pub struct ListenerPlan {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListenerTls {
-    /// Chosen by the name that a client asks for; the first one is shown to clients that ask for no known name.
+    /// Certificates, selected by the server name that a client asks for; the first one is the default.
     pub certificates: Vec<CertifiedKey>,
-    /// Oldest version that is spoken.
+    /// Oldest supported version.
     pub min_version: TlsVersion,
-    /// Whether clients are asked for certificates.
+    /// Whether to ask clients for certificates.
     pub client_auth: Option<ClientAuth>,
-    /// Whether clients may resume sessions. Tickets are good for this listener alone.
+    /// True if clients may resume sessions. Tickets are valid for this listener alone.
     pub session_tickets: bool,
-    /// Total time for a handshake.
+    /// Timeout of the whole handshake.
     pub handshake_timeout: Seconds,
 }
 
@@ -40,7 +41,7 @@ pub struct ListenerTls {
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CertifiedKey {
-    /// The certificate and those between it and its authority.
+    /// The certificate, followed by the intermediate ones.
     pub cert: String,
     /// The private key.
     pub key: String,
@@ -67,18 +68,18 @@ pub enum TlsVersion {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClientAuth {
-    /// Certificates of the authorities that are believed.
+    /// Certificates of the trusted authorities.
     pub ca: String,
-    /// Whether a client without a certificate is let in.
+    /// Whether a client without a certificate is accepted.
     pub mode: ClientAuthMode,
 }
 
-/// Whether a client without a certificate is let in. One with a bad certificate never is.
+/// Whether a client without a certificate is accepted. One with an invalid certificate never is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientAuthMode {
-    /// No.
+    /// It is not accepted.
     Required,
-    /// Yes.
+    /// It is accepted.
     Optional,
 }

@@ -1,4 +1,4 @@
-//! Routes: what they match and what becomes of it.
+//! Routes: what they match and how their requests are handled.
 
 use std::collections::BTreeMap;
 
@@ -12,66 +12,66 @@ use super::seconds::Seconds;
 pub struct RoutePlan {
     /// Unique name.
     pub name: String,
-    /// Which requests it takes.
+    /// Which requests it matches.
     #[serde(rename = "match")]
     pub matches: Match,
-    /// Higher wins before anything else is compared.
+    /// The higher priority wins before anything else is compared.
     pub priority: i32,
-    /// Name of the service; none when a policy answers.
+    /// Name of the service; null if a policy answers.
     pub service: Option<String>,
-    /// Time per attempt until the head of the response.
+    /// Timeout of one attempt until the head of the response.
     pub timeout: Seconds,
-    /// Longest silence between two pieces of a body.
+    /// Longest pause between two pieces of a body.
     pub idle_timeout: Seconds,
-    /// Time over all attempts until the head of the response.
+    /// Timeout of all attempts until the head of the response.
     pub deadline: Option<Seconds>,
-    /// Most further attempts after the first.
+    /// Largest number of attempts after the first.
     pub retries: u32,
-    /// What is retried besides connect failures and failures of idempotent requests.
+    /// What to retry in addition to connect failures and failures of idempotent requests.
     pub retry_on: Vec<RetryOn>,
-    /// Whether instances are sent the client's Host or their own; none leaves it to the service.
+    /// True if instances get the client's Host, false if they get their own; null leaves it to the service.
     pub preserve_host: Option<bool>,
-    /// Prefix taken off the path before it is sent on.
+    /// Prefix that is removed from the path before forwarding.
     pub strip_prefix: Option<String>,
     /// Path template that replaces the path, e.g. `/v2/{id}`.
     pub rewrite: Option<String>,
-    /// What becomes of `%2F` in the path.
+    /// How to handle `%2F` in the path.
     pub encoded_slash: EncodedSlash,
-    /// WebSocket, on a route that allows it.
+    /// WebSocket settings, on a route that allows it.
     pub websocket: Option<WebSocket>,
-    /// Policies by name; order is the policy table's, not this map's.
+    /// Policies by name; their order is that of the policy table, not of this map.
     pub policies: BTreeMap<String, serde_json::Value>,
 }
 
-/// What becomes of `%2F` in a path.
+/// How to handle `%2F` in a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EncodedSlash {
-    /// 400.
+    /// Refuse the request (400).
     Reject,
-    /// It is a letter of its segment.
+    /// Keep it as data within its segment.
     Keep,
 }
 
-/// What an open WebSocket may do.
+/// Limits of a WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WebSocket {
-    /// Longest silence of both sides, and longest time that one side takes nothing of what is there for it.
+    /// Longest silence of both sides, and longest time for which one side accepts no pending data.
     pub idle_timeout: Seconds,
-    /// Bytes of a frame's payload, as sent; none is only bounded by `max_message`.
+    /// Size of a frame's payload in bytes, as sent; null limits it by `max_message` only.
     pub max_frame: Option<u64>,
-    /// Bytes of a message, over all its frames, as sent; none is unbounded.
+    /// Size of a message in bytes over all its frames, as sent; null means no limit.
     pub max_message: Option<u64>,
 }
 
-/// What may be retried although the method is not idempotent.
+/// What may be retried even if the method is not idempotent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RetryOn {
-    /// The connection broke before the head of an answer.
+    /// The connection broke before the response head.
     Reset,
-    /// No head in time.
+    /// The response head did not arrive in time.
     Timeout,
     /// 502, 503 and 504 from the instance.
     GatewayError,
@@ -79,15 +79,15 @@ pub enum RetryOn {
     ServerError,
 }
 
-/// Which requests a route takes: all of these.
+/// Conditions of a route, all of which a request must meet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Match {
     /// The path.
     pub path: PathMatch,
-    /// Methods in upper case; empty takes all.
+    /// Methods in upper case; empty matches all.
     pub methods: Vec<String>,
-    /// Host names in lower case without port, `*.example.org` for any labels in front; empty takes all.
+    /// Host names in lower case without port, `*.example.org` for any labels in front; empty matches all.
     pub hosts: Vec<String>,
     /// Request fields.
     pub headers: Vec<ValueMatch>,
@@ -103,9 +103,9 @@ pub enum PathMatch {
     Exact(String),
     /// `/users/{id}`, `{id:int}`, `{rest:path}` (last segment only).
     Template(String),
-    /// Equal, or continued behind a `/`.
+    /// Equal, or continued after a `/`.
     Prefix(String),
-    /// Regular expression from the start of the path.
+    /// Regular expression, anchored at the start of the path.
     Pattern(String),
 }
 
@@ -123,10 +123,10 @@ pub struct ValueMatch {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ValueTest {
-    /// It is there.
+    /// It is present.
     Present,
-    /// One of its values is this.
+    /// One of its values equals this.
     Equals(String),
-    /// One of its values matches this regular expression from its start.
+    /// One of its values matches this regular expression, anchored at the start.
     Pattern(String),
 }

@@ -1,10 +1,10 @@
-//! Spans of time as the plan has them.
+//! Durations in the plan.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A span of time; in the plan a number of seconds.
+/// A duration; in the plan a number of seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seconds(pub Duration);
 

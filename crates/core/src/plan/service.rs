@@ -11,37 +11,38 @@ use super::seconds::Seconds;
 pub struct ServicePlan {
     /// Unique name.
     pub name: String,
-    /// The instances, at least one unless a registry fills the service.
+    /// The instances; at least one unless a registry fills the service.
     pub instances: Vec<InstancePlan>,
     /// How an instance is picked.
     pub load_balancer: LoadBalancer,
     /// An instance that joins or recovers gets its share of load gradually over this time.
     pub slow_start: Option<Seconds>,
-    /// How TLS is spoken to instances whose URL says so; there must be one then.
+    /// TLS towards instances; required if an instance has an https URL.
     pub tls: Option<ServiceTls>,
     /// Keeps a client on one instance by a cookie.
     pub sticky: Option<Sticky>,
     /// Active checks.
     pub health_check: Option<HealthCheck>,
-    /// Ejection of instances by what exchanges see.
+    /// Ejection of instances by the outcomes of exchanges.
     pub passive_health: Option<PassiveHealth>,
     /// Share of healthy instances (0–1) below which health is ignored and all instances get traffic.
     pub panic_threshold: Option<f64>,
     /// Circuit breaker.
     pub circuit_breaker: Option<CircuitBreaker>,
-    /// Bound on retries over all exchanges of the service.
+    /// Limit on retries over all exchanges of the service.
     pub retry_budget: RetryBudget,
-    /// Time for a connection to an instance to be made.
+    /// Timeout for connecting to an instance.
     pub connect_timeout: Seconds,
     /// Exchanges in flight to the service; beyond it they queue.
     pub max_in_flight: Option<usize>,
-    /// The queue behind `max_in_flight`.
+    /// The queue for `max_in_flight`.
     pub queue: Queue,
-    /// What is spoken to the instances.
+    /// Protocol towards the instances.
     pub protocol: Protocol,
-    /// Exchanges at once on one connection that speaks HTTP/2.
+    /// Concurrent exchanges on one HTTP/2 connection.
     pub max_streams: usize,
-    /// Whether instances are sent the client's Host or their own; none is the client's, and their own over TLS.
+    /// True if instances get the client's Host, false if they get their own; null means the client's, but their own
+    /// over TLS.
     pub preserve_host: Option<bool>,
     /// Idle connections kept per worker and instance.
     pub max_idle: usize,
@@ -49,13 +50,13 @@ pub struct ServicePlan {
     pub idle_timeout: Seconds,
 }
 
-/// What is spoken to instances.
+/// Protocol towards instances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
     /// HTTP/1.1.
     Http1,
-    /// HTTP/2: chosen in the handshake where TLS is spoken, otherwise with prior knowledge.
+    /// HTTP/2: negotiated in the handshake over TLS, otherwise with prior knowledge.
     Http2,
 }
 
@@ -73,15 +74,15 @@ pub struct InstancePlan {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServiceTls {
-    /// Whether instances must prove who they are.
+    /// True if the certificates of instances are verified.
     pub verify: bool,
-    /// Authorities, or instances' own certificates, that are believed; none: those that the system believes.
+    /// Trusted authorities, or certificates of instances; null means those that the system trusts.
     pub ca: Option<String>,
-    /// The name that is asked for and verified; none: each instance's host.
+    /// Server name to ask for and to verify; null means each instance's host.
     pub server_name: Option<String>,
-    /// What the gateway shows of itself to instances that ask for it.
+    /// The gateway's own certificate, for instances that ask for it.
     pub certificate: Option<CertifiedKey>,
-    /// Oldest version that is spoken.
+    /// Oldest supported version.
     pub min_version: TlsVersion,
 }
 
@@ -89,26 +90,26 @@ pub struct ServiceTls {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum LoadBalancer {
-    /// In turn.
+    /// Round robin.
     RoundRobin,
-    /// In turn by weight, smoothly.
+    /// Smooth weighted round robin.
     WeightedRoundRobin,
-    /// The one with the fewest exchanges in flight for its weight.
+    /// The instance with the fewest exchanges in flight for its weight.
     LeastConnections,
-    /// Any, by weight.
+    /// At random, by weight.
     Random,
-    /// By client address, consistently.
+    /// By consistent hashing of the client address.
     IpHash,
-    /// By a property of the request, consistently.
+    /// By consistent hashing of a property of the request.
     ConsistentHash {
-        /// What is hashed.
+        /// The property to hash.
         on: HashOn,
     },
-    /// The less loaded of two random ones, by latency and exchanges in flight.
+    /// The less loaded of two random instances, by latency and exchanges in flight.
     P2c,
 }
 
-/// What a consistent hash is taken of. An exchange without it is spread at random.
+/// The key of consistent hashing. Exchanges without it are spread at random.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum HashOn {
@@ -126,10 +127,10 @@ pub enum HashOn {
 pub struct Sticky {
     /// Name of the cookie that the gateway sets.
     pub cookie: String,
-    /// `Max-Age` of the cookie; a session cookie without.
+    /// `Max-Age` of the cookie; null makes it a session cookie.
     pub ttl: Option<Seconds>,
-    /// Keys the ids in cookies, so that nobody can test guesses of an instance's address against them. Gateways that
-    /// serve the same clients need the same one; without, ids are plain hashes.
+    /// Key for the ids in cookies, so that nobody can test guesses of an instance's address against them. Gateways that
+    /// serve the same clients need the same key; without one, ids are plain hashes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
 }
@@ -138,31 +139,31 @@ pub struct Sticky {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HealthCheck {
-    /// Path that is asked for with GET; 200–399 is healthy.
+    /// Path to GET; 200–399 is healthy.
     pub path: String,
-    /// Ask by the health protocol of gRPC instead, for the service of this name; empty is the server as a whole.
+    /// Use the gRPC health protocol instead, for the service of this name; empty means the whole server.
     pub grpc: Option<String>,
-    /// Time between two checks of one instance, jittered by a tenth.
+    /// Time between two checks of one instance, with a jitter of a tenth.
     pub interval: Seconds,
-    /// Time for the answer's head.
+    /// Timeout until the head of the response.
     pub timeout: Seconds,
-    /// Consecutive successes that bring an instance up.
+    /// Consecutive successes after which an instance is up.
     pub healthy_after: u32,
-    /// Consecutive failures that take it down.
+    /// Consecutive failures after which it is down.
     pub unhealthy_after: u32,
 }
 
-/// Ejection by what exchanges see.
+/// Ejection by the outcomes of exchanges.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PassiveHealth {
-    /// Consecutive connect failures or 5xx answers that eject an instance.
+    /// Consecutive connect failures or 5xx responses after which an instance is ejected.
     pub failures: u32,
-    /// How long the first ejection lasts; each further one lasts one more of it.
+    /// Duration of the first ejection; each further ejection is longer by the same time.
     pub ejection: Seconds,
     /// Longest ejection.
     pub max_ejection: Seconds,
-    /// Largest share of instances (0–1) ejected at once.
+    /// Largest share of instances (0–1) that are ejected at the same time.
     pub max_ejected: f64,
 }
 
@@ -176,15 +177,15 @@ pub struct CircuitBreaker {
     pub failure_rate: Option<f64>,
     /// Window of `failure_rate`.
     pub window: Seconds,
-    /// Exchanges that `window` must hold before `failure_rate` counts.
+    /// Number of exchanges in `window` from which on `failure_rate` counts.
     pub minimum_requests: u32,
     /// How long it stays open.
     pub timeout: Seconds,
     /// Probes let through while half open.
     pub half_open_requests: u32,
-    /// Answers that count as failures.
+    /// Statuses of responses that count as failures.
     pub failure_statuses: Vec<u16>,
-    /// Whether one breaker serves the service or each instance has its own.
+    /// Whether the service has one breaker or each instance its own.
     pub scope: BreakerScope,
 }
 
@@ -198,17 +199,17 @@ pub enum BreakerScope {
     Instance,
 }
 
-/// Bound on retries.
+/// Limit on retries.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RetryBudget {
     /// Retries allowed as a share of requests (0–1).
     pub ratio: f64,
-    /// Retries per second allowed whatever the share.
+    /// Retries per second that are always allowed.
     pub min_per_second: f64,
 }
 
-/// Bounded waiting room of a service.
+/// Bounded queue of a service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Queue {

@@ -1,4 +1,4 @@
-//! Chunked transfer coding, both ways (RFC 9112 section 7.1).
+//! Chunked transfer coding, decoding and encoding (RFC 9112 section 7.1).
 
 use std::ops::Range;
 
@@ -7,12 +7,12 @@ use crate::message::head::Cursor;
 use crate::message::name;
 use crate::{Fields, HeadError, HeadLimits, Name};
 
-/// What `ChunkedDecoder::decode` found.
+/// The result of [`ChunkedDecoder::decode`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decoded {
-    /// Everything given was consumed and more is needed.
+    /// The whole input was consumed, and more is needed.
     More,
-    /// These bytes of the input are body; `consumed` counts everything up to their end.
+    /// These bytes of the input are body; the number of consumed bytes includes them.
     Data(Range<usize>),
     /// The body is complete.
     End,
@@ -24,7 +24,7 @@ pub struct ChunkError(pub &'static str);
 
 /// Longest chunk size, in hex digits.
 const SIZE_DIGITS: u8 = 16;
-/// Largest chunk: what a JavaScript number holds exactly, so that no peer reads another value.
+/// Largest chunk: what a JavaScript number holds exactly, so that every peer reads the same value.
 const LARGEST_CHUNK: u64 = 1 << 53;
 const EXTENSION_PER_CHUNK: u16 = 256;
 const EXTENSIONS_PER_BODY: u16 = 16 * 1024;
@@ -38,13 +38,13 @@ enum State {
     Size,
     /// A chunk extension.
     Extension(Extension),
-    /// The LF behind size and extension.
+    /// The LF after size and extension.
     SizeLf,
     /// Chunk data.
     Data,
-    /// The CR behind chunk data.
+    /// The CR after chunk data.
     DataCr,
-    /// The LF behind chunk data.
+    /// The LF after chunk data.
     DataLf,
     /// The trailer section.
     Trailers,
@@ -52,7 +52,8 @@ enum State {
     Done,
 }
 
-/// What the next byte of chunk extensions belongs to (RFC 9112 section 7.1.1). White space may stand around `;` and `=`, and only there.
+/// What the next byte of chunk extensions belongs to (RFC 9112 section 7.1.1). White space is allowed only around `;`
+/// and `=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Extension {
     /// White space before a `;`.
@@ -68,14 +69,14 @@ enum Extension {
     Token,
     /// A value in quotes.
     Quoted,
-    /// A byte behind a backslash in quotes.
+    /// A byte after a backslash in quotes.
     Escaped,
-    /// What stands behind quotes.
+    /// After the closing quote.
     Closed,
 }
 
 impl Extension {
-    /// What comes behind `byte`; none if it may not stand here.
+    /// Returns the state after `byte`, or None if `byte` is not allowed here.
     fn next(self, byte: u8) -> Option<Self> {
         use Extension::{AfterName, BeforeName, BeforeValue, Closed, Escaped, Gap, Name, Quoted, Token};
         Some(match (self, byte) {
@@ -94,18 +95,19 @@ impl Extension {
         })
     }
 
-    /// Whether the line may end here.
+    /// Returns true if the line may end here.
     fn is_complete(self) -> bool {
         matches!(self, Self::Name | Self::Token | Self::Closed)
     }
 }
 
-/// Reads a chunked body piece by piece. Chunk extensions are checked, bounded and dropped, trailers bounded, validated and kept.
+/// Decodes a chunked body piece by piece. Chunk extensions are checked, limited and dropped; trailers are limited,
+/// validated and kept.
 #[derive(Debug, Default)]
 pub struct ChunkedDecoder {
     state: State,
     digits: u8,
-    /// The chunk size so far, then what is left of the chunk.
+    /// The chunk size read so far, then what is left of the chunk.
     left: u64,
     extension: u16,
     extensions: u16,
@@ -115,7 +117,7 @@ pub struct ChunkedDecoder {
     trailers: Vec<u8>,
 }
 impl ChunkedDecoder {
-    /// Starts over and keeps the memory.
+    /// Prepares for the next body and keeps the memory.
     pub fn reset(&mut self) {
         self.state = State::Size;
         self.digits = 0;
@@ -127,8 +129,8 @@ impl ChunkedDecoder {
         self.cursor = Cursor::default();
         self.trailers.clear();
     }
-    /// Reads on. Returns how many bytes of `input` were consumed, and what they were; call again with the rest
-    /// until `More` or `End`.
+    /// Decodes more input. Returns how many bytes of `input` were consumed and what they were; call it again with the
+    /// rest until it returns `More` or `End`.
     pub fn decode(&mut self, input: &[u8]) -> Result<(usize, Decoded), ChunkError> {
         let mut at = 0;
         while let Some(&byte) = input.get(at) {
@@ -166,8 +168,8 @@ impl ChunkedDecoder {
         }
         Ok((at, if self.state == State::Done { Decoded::End } else { Decoded::More }))
     }
-    /// The validated trailer section as field lines `name: value CRLF`, without the final blank line, fields that may not
-    /// stand in a trailer dropped (RFC 9110 section 6.5.1). Empty until `End`.
+    /// Returns the validated trailer section as field lines `name: value CRLF`, without the final blank line and
+    /// without fields that are not allowed in trailers (RFC 9110 section 6.5.1). Empty until `End`.
     pub fn trailers(&self) -> &[u8] {
         &self.trailers
     }
@@ -211,7 +213,7 @@ impl ChunkedDecoder {
         Ok(())
     }
 
-    /// Reads on in the trailer section. Returns how many bytes of `input` belong to it.
+    /// Reads more of the trailer section. Returns how many bytes of `input` belong to it.
     fn trailer_section(&mut self, input: &[u8]) -> Result<usize, ChunkError> {
         if self.section.is_empty() && input.starts_with(b"\r\n") {
             self.state = State::Done;
@@ -234,7 +236,8 @@ impl ChunkedDecoder {
     }
 }
 
-/// Appends the lines of `section`, field lines and a blank one, that may stand behind a body; the same rules as for chunked bodies.
+/// Appends those lines of `section` (field lines and a blank one) that are allowed in trailers, by the same rules as
+/// for chunked bodies.
 pub fn trailers(section: &[u8], out: &mut Vec<u8>) -> Result<(), ChunkError> {
     let mut fields = Fields::default();
     match Cursor::default().fields(&mut fields, section, TRAILERS.fields) {
@@ -255,8 +258,8 @@ fn keep_trailers(fields: &Fields, section: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Of the names that the gateway looks at only `ETag` may come after the body: all others steer framing, routing, authentication,
-/// caching or the reading of the content.
+/// Of the names that the gateway uses only `ETag` may come in trailers: all others control framing, routing,
+/// authentication, caching or the processing of the content.
 fn may_trail(id: Name, name: &[u8]) -> bool {
     const FAMILIES: &[&[u8]] = &[
         b"access-control-",
@@ -279,7 +282,8 @@ fn expect(byte: u8, wanted: u8, reason: &'static str) -> Result<(), ChunkError> 
     if byte == wanted { Ok(()) } else { Err(ChunkError(reason)) }
 }
 
-/// Turns the bytes of `out` from `start` on into a chunk. Nothing is done when there are none: an empty chunk would end the body.
+/// Turns the bytes of `out` from `start` on into a chunk. Does nothing if there are none, because an empty chunk would
+/// end the body.
 pub fn wrap(out: &mut Vec<u8>, start: usize) {
     let len = out.len() - start;
     if len > 0 {
@@ -290,7 +294,7 @@ pub fn wrap(out: &mut Vec<u8>, start: usize) {
     }
 }
 
-/// Appends the line that starts a chunk of `len` bytes (`len` > 0). Its data and `CRLF` follow.
+/// Appends the line that starts a chunk of `len` bytes (`len` > 0). Its data and `CRLF` must follow.
 pub fn start_chunk(out: &mut Vec<u8>, len: usize) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let digits = (usize::BITS - len.leading_zeros()).div_ceil(4);

@@ -1,14 +1,14 @@
-//! How long a body is: decided here and nowhere else (RFC 9112 section 6).
+//! Determines the length of bodies; no other code does (RFC 9112 section 6).
 
 use crate::{Fields, Method, Name, RequestHead, ResponseHead, Version};
 
-/// Where a body ends.
+/// How the end of a body is determined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Framing {
     /// There is no body.
     #[default]
     None,
-    /// Exactly so many bytes.
+    /// Exactly this many bytes.
     Length(u64),
     /// Chunked transfer coding.
     Chunked,
@@ -36,7 +36,7 @@ pub fn response(head: &ResponseHead, buf: &[u8], method: Method) -> Result<Frami
     Ok(stated.unwrap_or(Framing::Close))
 }
 
-/// What the framing fields say; `None` if there are none. Both kinds of message are read by this one function.
+/// Returns the framing that the fields state, if there are such fields. Requests and responses share this function.
 #[inline]
 fn stated(fields: &Fields, buf: &[u8], version: Version) -> Result<Option<Framing>, FramingError> {
     let coding = fields.has(Name::TransferEncoding);

@@ -1,10 +1,10 @@
-//! The `Connection` field: what it says of this connection, and which fields it nominates as hop-by-hop.
+//! The `Connection` field: options of this connection, and the fields that it nominates as hop-by-hop.
 
 use crate::message::fields::NEVER_WITH_UNDERSCORE;
 use crate::message::name;
 use crate::{Fields, Name, NameSet, Span, Version, class};
 
-/// What the Connection field lines of one head say (RFC 9110 section 7.6.1).
+/// The Connection options of one head (RFC 9110 section 7.6.1).
 #[derive(Clone, Debug, Default)]
 pub struct ConnectionOptions {
     /// `close` was named.
@@ -17,7 +17,7 @@ pub struct ConnectionOptions {
     pub nominated: Vec<Span>,
 }
 
-/// A head nominates a field that may not be nominated, or more than 16.
+/// A head nominates a protected field, or more than 16 fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Nomination(pub &'static str);
 
@@ -38,9 +38,10 @@ const PROTECTED: NameSet = NEVER_WITH_UNDERSCORE.with(NameSet::of(&[
 const MAX_NOMINATED: usize = 16;
 
 impl ConnectionOptions {
-    /// Reads all Connection lines of a head into `self`, which is cleared first. A request that nominates a protected name
-    /// (authorization, cookie, host, content-length, transfer-encoding, forwarded and identity names, x-request-id, …) is refused.
-    /// On an error the other options have been read all the same, protected names left out.
+    /// Reads all Connection lines of a head into `self`, which is cleared first. A request that nominates a protected
+    /// name (authorization, cookie, host, content-length, transfer-encoding, forwarded and identity names,
+    /// x-request-id, …) is refused. After an error the other options have been read nevertheless, without protected
+    /// names.
     pub fn read(&mut self, fields: &Fields, buf: &[u8]) -> Result<(), Nomination> {
         self.clear();
         if !fields.has(Name::Connection) {
@@ -48,7 +49,7 @@ impl ConnectionOptions {
         }
         let mut outcome = Ok(());
         for line in fields.named(Name::Connection) {
-            // Nearly always there is one option and it is one of these.
+            // Nearly always there is one option, and it is one of these.
             if self.flag(line.value.of(buf)) {
                 continue;
             }
@@ -65,8 +66,8 @@ impl ConnectionOptions {
         outcome
     }
 
-    /// Forgets everything and keeps the memory. Whoever clears the buffer that was read from must call it: the nominated
-    /// names lie there.
+    /// Clears everything and keeps the memory. It must be called whenever the buffer is cleared, because the nominated
+    /// names refer to it.
     pub fn clear(&mut self) {
         self.close = false;
         self.keep_alive = false;
@@ -94,7 +95,7 @@ impl ConnectionOptions {
         }
     }
 
-    /// Notes an option that names no field. Whether it was one.
+    /// Records an option that names no field. Returns true if it was one.
     fn flag(&mut self, option: &[u8]) -> bool {
         let flag = match option.len() {
             5 if option.eq_ignore_ascii_case(b"close") => &mut self.close,
@@ -106,11 +107,11 @@ impl ConnectionOptions {
         true
     }
 
-    /// Whether the sender keeps the connection open after this message (RFC 9112 section 9.3).
+    /// Returns true if the sender keeps the connection open after this message (RFC 9112 section 9.3).
     pub fn persists(&self, version: Version) -> bool {
         !self.close && (version == Version::Http11 || self.keep_alive)
     }
-    /// Whether the field `name` was nominated.
+    /// Returns true if the field `name` was nominated.
     #[inline]
     pub fn nominates(&self, buf: &[u8], name: &[u8]) -> bool {
         self.nominated.iter().any(|span| name::equal(span.of(buf), name))

@@ -3,11 +3,11 @@
 use crate::message::name;
 use crate::{Name, NameSet, Span, class};
 
-/// A field name that is not a token, or a value with a byte that may not stand in one.
+/// An invalid field name or value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidHeader(pub &'static str);
 
-/// A list of edits. One arena, no allocation per field once warm.
+/// A list of edits in one arena; once warm, it allocates nothing per field.
 #[derive(Clone, Debug, Default)]
 pub struct Edits {
     arena: Vec<u8>,
@@ -15,7 +15,7 @@ pub struct Edits {
     removed: NameSet,
     removed_other: Vec<Span>,
 }
-/// Names that the encoder and the flow own.
+/// Names that only the encoder and the proxy may write.
 const REFUSED: NameSet = NameSet::of(&[
     Name::Connection,
     Name::ContentLength,
@@ -31,17 +31,16 @@ const REFUSED: NameSet = NameSet::of(&[
 ]);
 
 impl Edits {
-    /// Forgets all edits and keeps the memory.
+    /// Removes all edits and keeps the memory.
     pub fn clear(&mut self) {
         self.arena.clear();
         self.added.clear();
         self.removed = NameSet::EMPTY;
         self.removed_other.clear();
     }
-    /// Replaces every line of `name`, whether it came with the head or by an edit, by this one. The one function, with
-    /// `append`, through which a header gets into a message: names and values are validated here.
-    /// Framing and hop-by-hop names are refused: the encoder owns them.
-    /// A known name is written in its usual spelling.
+    /// Replaces every line of `name`, received or added, by this one. Together with `append` this is the only way for a
+    /// header to get into a message: both validate names and values. Framing and hop-by-hop names are refused, because
+    /// only the encoder writes them. A known name is written in its usual spelling.
     pub fn set(&mut self, name: &[u8], value: &[u8]) -> Result<(), InvalidHeader> {
         let id = name_of(name)?;
         check(id, value)?;
@@ -49,7 +48,7 @@ impl Edits {
         self.add(id, name, value);
         Ok(())
     }
-    /// `set` for a known name: skips the name check.
+    /// Like `set`, for a known name, which needs no check.
     pub fn set_known(&mut self, name: Name, value: &[u8]) -> Result<(), InvalidHeader> {
         if name == Name::Other {
             return Err(InvalidHeader("header name is not a known one"));
@@ -66,34 +65,34 @@ impl Edits {
         self.add(id, name, value);
         Ok(())
     }
-    /// Removes every line of `name`, whether it came with the head or by an edit.
+    /// Removes every line of `name`, received or added.
     pub fn remove(&mut self, name: &[u8]) {
         self.forget(Name::classify(name), name);
     }
-    /// `remove` for a known name.
+    /// Like `remove`, for a known name.
     pub fn remove_known(&mut self, name: Name) {
         self.forget(name, b"");
     }
-    /// Whether a line that came with the head is to be left out.
+    /// Returns true if a received line is to be dropped.
     pub fn removes(&self, id: Name, name: &[u8]) -> bool {
         if id == Name::Other { self.removes_other(name) } else { self.removed.has(id) }
     }
-    /// The lines that were added, in order.
+    /// Returns the added lines, in order.
     pub fn added(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.added.iter().map(|&(id, name, value)| (self.spelling(id, name), value.of(&self.arena)))
     }
-    /// The last value that an edit gives to `name`, if one does.
+    /// Returns the last value that an edit gives to `name`.
     pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
         let id = Name::classify(name);
         let line = self.added.iter().rev().find(|line| self.is(line, id, name))?;
         Some(line.2.of(&self.arena))
     }
 
-    /// The known names that are removed.
+    /// Returns the known names that are removed.
     pub(crate) fn removed(&self) -> NameSet {
         self.removed
     }
-    /// Whether names are removed that are not known.
+    /// Returns true if unknown names are removed.
     pub(crate) fn removes_others(&self) -> bool {
         !self.removed_other.is_empty()
     }

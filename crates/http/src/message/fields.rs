@@ -10,14 +10,14 @@ pub struct Field {
     pub name: Span,
     /// The value without surrounding white space.
     pub value: Span,
-    /// The known name that this spells.
+    /// The known name that it spells.
     pub id: Name,
-    /// The name was spelt with `_` where the known name has `-`: such a line never counts as that field, and
-    /// where the known name is one that the gateway owns or that frames the message, it is never forwarded.
+    /// True if the name was spelt with `_` where the known name has `-`. Such a line never counts as that field, and is
+    /// never forwarded if the known name belongs to the gateway or to the framing.
     pub underscore: bool,
 }
 
-/// Names whose spelling with `_` an instance could take for the gateway's own field or for its credentials.
+/// Names whose spelling with `_` an instance could take for the gateway's own field or for credentials.
 pub(crate) const NEVER_WITH_UNDERSCORE: NameSet = NameSet::of(&[
     Name::ContentEncoding,
     Name::ContentType,
@@ -35,48 +35,48 @@ pub(crate) const NEVER_WITH_UNDERSCORE: NameSet = NameSet::of(&[
     Name::XUserRole,
 ]);
 
-/// The fields of a head, in the order they came.
+/// The fields of a head, in the order received.
 #[derive(Clone, Debug, Default)]
 pub struct Fields {
     list: Vec<Field>,
     seen: NameSet,
-    /// Where the last line ends, if all lines lie one behind another in the buffer as they were sent; otherwise 0.
+    /// End of the last line if all lines are contiguous in the buffer as sent; otherwise 0.
     lines_end: usize,
 }
 impl Fields {
-    /// All lines in order.
+    /// Returns all lines in order.
     pub fn iter(&self) -> std::slice::Iter<'_, Field> {
         self.list.iter()
     }
-    /// Number of lines.
+    /// Returns the number of lines.
     pub fn len(&self) -> usize {
         self.list.len()
     }
-    /// Whether there is none.
+    /// Returns true if there are no lines.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
-    /// Whether a line of this known name (spelt with `-`) is present: one bit test.
+    /// Returns true if a line of this known name (spelt with `-`) is present: one bit test.
     pub fn has(&self, name: Name) -> bool {
         self.seen.has(name)
     }
-    /// Whether a line of any of these known names (spelt with `-`) is present: one test.
+    /// Returns true if a line of any of these known names (spelt with `-`) is present: one test.
     #[inline]
     pub fn has_any(&self, names: NameSet) -> bool {
         self.seen.intersects(names)
     }
-    /// The first value of a known name.
+    /// Returns the first value of a known name.
     pub fn get<'b>(&self, buf: &'b [u8], name: Name) -> Option<&'b [u8]> {
         if !self.has(name) {
             return None;
         }
         self.named(name).next().map(|field| field.value.of(buf))
     }
-    /// How many lines have this known name.
+    /// Returns the number of lines with this known name.
     pub fn count(&self, name: Name) -> usize {
         if self.has(name) { self.named(name).count() } else { 0 }
     }
-    /// All values of the field called `name` (any name, case ignored), in order.
+    /// Returns all values of the field called `name` (any name, case ignored), in order.
     pub fn values<'a>(&'a self, buf: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         let id = Name::classify(name.as_bytes());
         self.list
@@ -84,35 +84,35 @@ impl Fields {
             .filter(move |field| field.id == id && field.name.of(buf).eq_ignore_ascii_case(name.as_bytes()))
             .map(|field| field.value.of(buf))
     }
-    /// Names of lines, known names apart, that begin with `prefix`; case is ignored, and `_` taken for `-`.
+    /// Returns the unknown names that begin with `prefix`, ignoring case and treating `_` as `-`.
     pub fn unknown_with_prefix<'a>(&'a self, buf: &'a [u8], prefix: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         let others = self.list.iter().filter(|field| field.id == Name::Other);
         others.map(|field| field.name.of(buf)).filter(|name| name::starts_with(name, prefix))
     }
-    /// Adds a line. For heads that do not come from an HTTP/1 buffer. The caller has checked that the name is a token and
-    /// the value holds no control characters.
+    /// Adds a line to a head that does not come from an HTTP/1 buffer. The caller must have checked that the name is a
+    /// token and that the value has no control characters.
     pub fn push(&mut self, field: Field) {
         self.add(field);
         self.lines_end = 0;
     }
-    /// Makes these the lines of `other`, in memory that is used again. They must be read with the same bytes as those.
+    /// Copies the lines of `other` and reuses the memory. They refer to the same bytes as those of `other`.
     pub fn copy_from(&mut self, other: &Self) {
         self.list.clear();
         self.list.extend_from_slice(&other.list);
         self.seen = other.seen;
         self.lines_end = other.lines_end;
     }
-    /// Forgets all lines and keeps the memory.
+    /// Removes all lines and keeps the memory.
     pub fn clear(&mut self) {
         self.list.clear();
         self.seen = NameSet::EMPTY;
         self.lines_end = 0;
     }
-    /// The lines of a known name, spelt with `-`.
+    /// Returns the lines of a known name, spelt with `-`.
     pub(crate) fn named(&self, name: Name) -> impl Iterator<Item = &Field> {
         self.list.iter().filter(move |field| field.id == name && !field.underscore)
     }
-    /// Where the raw line after the one at `index` starts, or the last line ends; 0 if raw lines are not to be had.
+    /// Returns where the raw line at `index` ends, or 0 if the lines are not contiguous.
     #[inline]
     pub(crate) fn raw_end(&self, index: usize) -> usize {
         if self.lines_end == 0 {
@@ -120,11 +120,11 @@ impl Fields {
         }
         self.list.get(index + 1).map_or(self.lines_end, |next| next.name.start as usize)
     }
-    /// Says that all lines lie one behind another in the buffer as they were sent, and where they end.
+    /// Records that all lines are contiguous in the buffer as sent, and where they end.
     pub(crate) fn set_lines_end(&mut self, lines_end: usize) {
         self.lines_end = lines_end;
     }
-    /// `push` for a line behind the last one in the same buffer.
+    /// Like `push`, for a line right after the last one in the same buffer.
     #[inline]
     pub(crate) fn add(&mut self, field: Field) {
         if !field.underscore {

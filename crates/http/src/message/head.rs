@@ -13,18 +13,18 @@ pub(crate) use self::cursor::Cursor;
 pub use self::error::HeadError;
 pub use self::start_line::Version;
 
-/// Bounds of a head. What exceeds them is refused, not truncated.
+/// Limits of a head. A head that exceeds them is refused, not truncated.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadLimits {
-    /// Bytes of the whole head, blank line included.
+    /// Size of the whole head in bytes, including the blank line.
     pub head: usize,
-    /// Bytes of the request target.
+    /// Size of the request target in bytes.
     pub target: usize,
     /// Number of fields.
     pub fields: usize,
 }
 
-/// The head of a request. Reused from exchange to exchange.
+/// The head of a request. Reused from one request to the next.
 #[derive(Clone, Debug, Default)]
 pub struct RequestHead {
     /// The method.
@@ -37,12 +37,12 @@ pub struct RequestHead {
     pub version: Version,
     /// The field lines.
     pub fields: Fields,
-    /// Bytes of the head in the buffer once it is complete, leading empty line and blank line included.
+    /// Size of the complete head in the buffer, including the leading empty line and the blank line.
     pub len: usize,
     cursor: Cursor,
 }
 impl RequestHead {
-    /// Forgets everything and keeps the memory.
+    /// Clears everything and keeps the memory.
     pub fn clear(&mut self) {
         self.method = Method::default();
         self.method_span = Span::default();
@@ -52,8 +52,8 @@ impl RequestHead {
         self.len = 0;
         self.cursor = Cursor::default();
     }
-    /// Reads on where the last call stopped. `buf` starts at the same byte in every call and only grows.
-    /// Returns `true` once the head is complete.
+    /// Continues parsing where the last call stopped. `buf` starts at the same byte in every call and only grows.
+    /// Returns true once the head is complete.
     pub fn parse(&mut self, buf: &[u8], limits: &HeadLimits) -> Result<bool, HeadError> {
         let view = &buf[..buf.len().min(limits.head)];
         if self.cursor.stage != Stage::Fields && !self.start_line(view, limits)? {
@@ -70,7 +70,8 @@ impl RequestHead {
     fn start_line(&mut self, view: &[u8], limits: &HeadLimits) -> Result<bool, HeadError> {
         let cursor = &mut self.cursor;
         if cursor.stage == Stage::Start {
-            // One empty line before a request is tolerated (RFC 9112 section 2.2): some clients end a body with it.
+            // One empty line before a request is tolerated (RFC 9112 section 2.2), because some clients end a body with
+            // it.
             let start = match view {
                 [] | [b'\r'] => return Ok(false),
                 [b'\r', b'\n', ..] => 2,
@@ -107,7 +108,7 @@ impl RequestHead {
     }
 }
 
-/// The head of a response. Reused from exchange to exchange.
+/// The head of a response. Reused from one response to the next.
 #[derive(Clone, Debug, Default)]
 pub struct ResponseHead {
     /// Status code, 100–599.
@@ -123,7 +124,7 @@ pub struct ResponseHead {
     cursor: Cursor,
 }
 impl ResponseHead {
-    /// Makes this the complete head `other`, in memory that is used again.
+    /// Copies the complete head `other` and reuses the memory.
     pub fn copy_from(&mut self, other: &Self) {
         self.status = other.status;
         self.reason = other.reason;
@@ -132,7 +133,7 @@ impl ResponseHead {
         self.len = other.len;
         self.cursor = Cursor::default();
     }
-    /// Forgets everything and keeps the memory.
+    /// Clears everything and keeps the memory.
     pub fn clear(&mut self) {
         self.status = 0;
         self.reason = Span::default();
@@ -141,7 +142,7 @@ impl ResponseHead {
         self.len = 0;
         self.cursor = Cursor::default();
     }
-    /// As `RequestHead::parse`.
+    /// Like [`RequestHead::parse`].
     pub fn parse(&mut self, buf: &[u8], limits: &HeadLimits) -> Result<bool, HeadError> {
         let view = &buf[..buf.len().min(limits.head)];
         if self.cursor.stage != Stage::Fields && !self.start_line(view)? {
@@ -165,7 +166,7 @@ impl ResponseHead {
             let reason = match view.get(after) {
                 None => return Ok(false),
                 Some(b' ') => after + 1,
-                // The space before an empty reason is often forgotten.
+                // The space before an empty reason is often missing.
                 Some(b'\r') => after,
                 Some(_) => return Err(HeadError::Syntax("invalid status code")),
             };

@@ -1,16 +1,17 @@
-//! The authority a request is for: grammar of Host and of absolute-form authorities (RFC 9110 section 7.2, RFC 3986 section 3.2).
+//! The authority of a request: grammar of Host and of absolute-form authorities (RFC 9110 section 7.2, RFC 3986 section
+//! 3.2).
 
 use std::io::Write;
 use std::net::Ipv6Addr;
 
 use crate::class;
 
-/// `host` as sent is not a valid `uri-host [":" port]`.
+/// An invalid `uri-host [":" port]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HostError(pub &'static str);
 
-/// Checks `authority` and writes its canonical form to `out` (cleared first): host in lower case, no trailing dot, IPv6 in brackets,
-/// the port kept when it is 1–65535 and neither empty nor absent. Returns the length of the host part without the port.
+/// Checks `authority` and writes its canonical form to `out`, which is cleared first: host in lower case, no trailing
+/// dot, IPv6 in brackets, the port only if it is given and 1–65535. Returns the length of the host without the port.
 pub fn canonical(authority: &[u8], out: &mut Vec<u8>) -> Result<usize, HostError> {
     out.clear();
     let Authority { host, ipv6, port } = read(authority)?;
@@ -69,7 +70,7 @@ pub(crate) fn read(authority: &[u8]) -> Result<Authority<'_>, HostError> {
     Ok(Authority { host, ipv6: None, port: port(rest)? })
 }
 
-/// Reads `[ ":" [ port ] ]`.
+/// Parses `[ ":" [ port ] ]`.
 fn port(rest: &[u8]) -> Result<Option<u16>, HostError> {
     match rest {
         [] | [b':'] => Ok(None),

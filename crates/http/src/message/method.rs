@@ -1,6 +1,6 @@
 //! Request methods (RFC 9110 section 9, RFC 5789).
 
-/// A request method. Methods are case-sensitive; any other token is `Other` and is forwarded as it came.
+/// A request method. Methods are case-sensitive; any other token is `Other` and is forwarded unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[repr(u8)]
 pub enum Method {
@@ -23,11 +23,11 @@ pub enum Method {
     Trace,
     /// CONNECT
     Connect,
-    /// Any other token; its spelling lies in `RequestHead::method_span`.
+    /// Any other token; `RequestHead::method_span` has its spelling.
     Other,
 }
 impl Method {
-    /// The method that `token` spells.
+    /// Returns the method that `token` spells.
     #[inline]
     pub fn from_token(token: &[u8]) -> Self {
         match token {
@@ -43,7 +43,7 @@ impl Method {
             _ => Self::Other,
         }
     }
-    /// The spelling; empty for `Other`.
+    /// Returns the spelling, or an empty text for `Other`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Get => "GET",
@@ -58,11 +58,11 @@ impl Method {
             Self::Other => "",
         }
     }
-    /// Whether repeating the request has the effect of sending it once (RFC 9110 section 9.2.2).
+    /// Returns true if repeating the request has the same effect as sending it once (RFC 9110 section 9.2.2).
     pub fn is_idempotent(self) -> bool {
         self.is_safe() || matches!(self, Self::Put | Self::Delete)
     }
-    /// Whether the request asks for no change (RFC 9110 section 9.2.1).
+    /// Returns true if the request asks for no change (RFC 9110 section 9.2.1).
     pub fn is_safe(self) -> bool {
         matches!(self, Self::Get | Self::Head | Self::Options | Self::Trace)
     }

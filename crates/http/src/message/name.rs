@@ -1,4 +1,4 @@
-//! The field names that the gateway itself looks at, recognised once while the head is parsed.
+//! The field names that the gateway itself uses, recognised once while the head is parsed.
 
 macro_rules! names {
     ($($variant:ident $spelling:literal,)*) => {
@@ -91,12 +91,13 @@ names! {
 }
 
 impl Name {
-    /// The name that `bytes` spells, ignoring case and taking `_` for `-` (see `Field::underscore`).
+    /// Returns the name that `bytes` spells, ignoring case and treating `_` as `-` (see
+    /// [`Field::underscore`](crate::Field::underscore)).
     #[inline]
     pub fn classify(bytes: &[u8]) -> Self {
         Self::recognise(bytes, 0, bytes.len()).0
     }
-    /// The name that lies in `buf` from `start` to `end`, and whether it is a known one spelt with `_`.
+    /// Returns the name in `buf` from `start` to `end`, and whether it is a known one spelt with `_`.
     #[inline]
     pub(crate) fn recognise(buf: &[u8], start: usize, end: usize) -> (Self, bool) {
         let bytes = &buf[start..end];
@@ -109,7 +110,7 @@ impl Name {
             return (Self::Other, false);
         }
         let mut copy = [0; 32];
-        // What lies behind the name does not count: nearly always it can be compared where it is.
+        // The bytes after the name do not count, so nearly always it can be compared in place.
         let padded = buf[start..].first_chunk::<32>().unwrap_or_else(|| {
             copy[..bytes.len()].copy_from_slice(bytes);
             &copy
@@ -122,7 +123,7 @@ impl Name {
             (Self::Other, false)
         }
     }
-    /// The usual spelling, e.g. `X-Request-ID`; empty for `Other`.
+    /// Returns the usual spelling, e.g. `X-Request-ID`, or an empty text for `Other`.
     #[inline]
     pub fn as_str(self) -> &'static str {
         SPELLINGS[self as usize]
@@ -135,7 +136,7 @@ pub struct NameSet(u128);
 impl NameSet {
     /// The empty set.
     pub const EMPTY: Self = Self(0);
-    /// The set of these names.
+    /// Creates the set of these names.
     pub const fn of(names: &[Name]) -> Self {
         let mut set = Self::EMPTY;
         let mut i = 0;
@@ -145,7 +146,7 @@ impl NameSet {
         }
         set
     }
-    /// Whether `name` is in the set. `Other` never is.
+    /// Returns true if `name` is in the set. `Other` never is.
     #[inline]
     pub const fn has(self, name: Name) -> bool {
         self.0 >> name as u8 & 1 != 0
@@ -156,24 +157,24 @@ impl NameSet {
         // `Other` is bit 0, which is never set.
         self.0 |= (1 << name as u8) & !1;
     }
-    /// Whether any name is in both sets.
+    /// Returns true if any name is in both sets.
     #[inline]
     pub const fn intersects(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
-    /// Both sets together.
+    /// Returns the union of both sets.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 }
 
-/// Whether two names are one: case ignored and `_` taken for `-`, as CGI-like interfaces of instances do.
+/// Returns true if two names are equal, ignoring case and treating `_` as `-`, as CGI-like interfaces of instances do.
 pub(crate) fn equal(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && one.iter().zip(other).all(|(&a, &b)| fold(a) == fold(b))
 }
 
-/// Whether `name` starts with `prefix`, in the sense of `equal`.
+/// Returns true if `name` starts with `prefix`, in the sense of `equal`.
 pub(crate) fn starts_with(name: &[u8], prefix: &[u8]) -> bool {
     name.len() >= prefix.len() && equal(&name[..prefix.len()], prefix)
 }
@@ -198,10 +199,11 @@ const fn folded() -> [u8; 256] {
 const COUNT: usize = NAMES.len();
 const LONGEST: usize = 31;
 const BITS: u32 = 9;
-/// Makes `slot` free of collisions over the known names. Found by the compiler, so that a new name needs nothing but its line.
+/// Makes `slot` free of collisions over the known names. The compiler computes it, so that a new name needs only its
+/// line in the table.
 const MULTIPLIER: u32 = multiplier();
 const KEYS: [u32; COUNT] = keys();
-/// Index into `NAMES` by `slot`; 0 where there is none.
+/// Index into `NAMES` by `slot`; 0 if there is none.
 static SLOTS: [u8; 1 << BITS] = slots(MULTIPLIER).0;
 static KNOWN: [Spelling; COUNT] = known();
 
@@ -251,7 +253,8 @@ const fn multiplier() -> u32 {
     candidate
 }
 
-/// A spelling as two words, and which of their bits count: not those behind its end, nor the case of its letters.
+/// A spelling as two words, and masks of the significant bits: without those after its end and the case bits of
+/// letters.
 #[derive(Clone, Copy)]
 struct Spelling {
     len: u8,
@@ -260,7 +263,7 @@ struct Spelling {
 }
 
 impl Spelling {
-    /// Whether `padded` starts with this name spelt with `-`, case ignored. Free of branches.
+    /// Returns true if `padded` starts with this name spelt with `-`, ignoring case. Free of branches.
     #[inline]
     fn spells(&self, padded: &[u8; 32]) -> bool {
         let [first, second] = words(padded);

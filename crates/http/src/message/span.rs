@@ -1,6 +1,6 @@
-//! Where something lies in a buffer.
+//! Positions in a buffer.
 
-/// A run of bytes in a buffer that the caller holds.
+/// A range of bytes in a buffer that the caller holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
     /// Offset of the first byte.
@@ -10,17 +10,17 @@ pub struct Span {
 }
 
 impl Span {
-    /// The span from `start` up to, not including, `end`.
+    /// Creates the span from `start` up to, but not including, `end`.
     pub fn new(start: usize, end: usize) -> Self {
         Self { start: start as u32, len: (end - start) as u32 }
     }
 
-    /// Offset just behind the last byte.
+    /// Returns the offset after the last byte.
     pub fn end(self) -> usize {
         self.start as usize + self.len as usize
     }
 
-    /// The bytes themselves. `buf` must be the buffer that the span was made for.
+    /// Returns the bytes. `buf` must be the buffer that the span was made for.
     pub fn of(self, buf: &[u8]) -> &[u8] {
         &buf[self.start as usize..self.end()]
     }

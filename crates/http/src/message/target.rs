@@ -1,13 +1,13 @@
-//! Request targets, made canonical once: policies, routing, cache key and instances all see the same path (RFC 9112 section 3.2).
+//! Request targets, made canonical once: policies, routing, cache key and instances all see the same path (RFC 9112
+//! section 3.2).
 //!
-//! Parameters of segments (`/admin;x/y`, RFC 3986 section 3.3) are the one thing that is not the same to all: some
-//! services drop them before they look for what is asked for. So what decides about a request judges the path without
-//! them, as such a service reads it, and what is stored and sent keeps them. `%3B` is data: those services look for `;`
-//! before they decode.
+//! Only the parameters of segments (`/admin;x/y`, RFC 3986 section 3.3) are an exception: some services drop them before
+//! they look up the path. So decisions about a request use the path without them, as such a service reads it, while the
+//! path that is stored and forwarded has them. `%3B` is data: those services look for `;` before they decode.
 //!
-//! `%2F` is a letter of its segment to those who keep it, and a `/` to services that decode before they look for what is
-//! asked for. So it is refused unless the caller keeps it and looks at both readings; it stands only where the other one
-//! is canonical too.
+//! Some services treat `%2F` as data within a segment, others decode it to `/` before they look up the path. So `%2F` is
+//! refused unless the caller keeps it and checks both readings, and even then only accepted if the other reading is
+//! canonical too.
 
 use crate::class::{self, PATH, PLAIN, QUERY, TARGET, UNRESERVED};
 use crate::message::host;
@@ -25,15 +25,15 @@ pub enum Form {
     Asterisk,
 }
 
-/// A canonical target. Reused from exchange to exchange.
+/// A canonical target. Reused from one request to the next.
 #[derive(Clone, Debug, Default)]
 pub struct Target {
-    /// The canonical path, always starting with `/` (`*` in asterisk form): only unreserved characters decoded, hex in upper case,
-    /// dot segments removed, `//` merged. Segments keep their parameters.
+    /// The canonical path, always starting with `/` (`*` in asterisk form): only unreserved characters decoded, hex in
+    /// upper case, dot segments removed, `//` merged. Segments keep their parameters.
     pub path: Vec<u8>,
-    /// The same without parameters; empty where there are none.
+    /// The path without parameters; empty if there are none.
     bare: Vec<u8>,
-    /// The path has `%2F`.
+    /// True if the path has `%2F`.
     slashes: bool,
     /// The query as sent, without `?`, as a span of the raw target.
     pub query: Option<Span>,
@@ -47,14 +47,14 @@ pub struct Target {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TargetError(pub &'static str);
 
-/// Why a path with `%2F` was refused.
+/// A path with `%2F` was refused.
 pub const ENCODED_SLASH: TargetError =
     TargetError("encoded slash in the path; `encoded_slash: keep` on a route lets it pass");
-/// Why a path was refused whose `%2F` stands beside what else ends or removes a segment.
+/// A `%2F` next to something that ends or removes a segment.
 pub const ODD_SLASH: TargetError = TargetError("encoded slash beside a slash, a dot segment or a parameter");
 
 impl Target {
-    /// Forgets everything and keeps the memory.
+    /// Clears everything and keeps the memory.
     pub fn clear(&mut self) {
         self.path.clear();
         self.bare.clear();
@@ -64,25 +64,25 @@ impl Target {
         self.form = Form::Origin;
     }
 
-    /// The path without parameters of segments: what routing and policies decide by.
+    /// Returns the path without parameters of segments: routing and policies use this one.
     #[inline]
     pub fn routing_path(&self) -> &[u8] {
         if self.bare.is_empty() { &self.path } else { &self.bare }
     }
 
-    /// Whether segments of the path have parameters.
+    /// Returns true if segments of the path have parameters.
     #[inline]
     pub fn has_parameters(&self) -> bool {
         !self.bare.is_empty()
     }
 
-    /// Whether the path has `%2F`. That is only so behind [`Target::read_with_slashes`].
+    /// Returns true if the path has `%2F`, which only [`Target::read_with_slashes`] allows.
     #[inline]
     pub fn has_slashes(&self) -> bool {
         self.slashes
     }
 
-    /// The judged path as those read it who take `%2F` for `/`.
+    /// Returns the routing path as services read it that decode `%2F` to `/`.
     pub fn routing_path_with_slashes_decoded(&self) -> Vec<u8> {
         let mut decoded = Vec::with_capacity(self.routing_path().len());
         for (index, part) in parts(self.routing_path()).enumerate() {
@@ -92,13 +92,13 @@ impl Target {
         decoded
     }
 
-    /// The end of `path` that the judged path, without parameters, has from `start` on. `start` is at a `/` of it,
-    /// behind one, or at its end.
+    /// Returns the part of `path`, with parameters, that corresponds to the routing path from `start` on. `start` is at
+    /// a `/` of the routing path, right after one, or at its end.
     pub fn end_from(&self, start: usize) -> &[u8] {
         if self.bare.is_empty() {
             return self.path.get(start..).unwrap_or_default();
         }
-        // As many slashes stand in front of it in both.
+        // Both have the same number of slashes before that position.
         let slash = |byte: &u8| *byte == b'/';
         let before = self.bare.iter().take(start).filter(|byte| slash(byte)).count();
         let mut slashes = self.path.iter().enumerate().filter(|(_, byte)| slash(byte)).map(|(at, _)| at);
@@ -112,19 +112,20 @@ impl Target {
         from.map_or(&[], |from| &self.path[from..])
     }
 
-    /// Reads the raw target of a request into `self`, which is cleared first.
+    /// Parses the raw target of a request into `self`, which is cleared first.
     ///
     /// Refused: `%2F`, `%5C`, `%00`, `\`, `#`, control characters and bytes above 0x7E as sent, broken
-    /// percent-encoding, percent-encoded bytes that are not UTF-8, `..;` segments, segments before the last that are
-    /// nothing but parameters, dot segments that leave the root, authority form, asterisk with anything but OPTIONS.
-    /// Bytes that a URI may not hold but clients send (`"`, `<`, `>`, `^`, `` ` ``, `{`, `|`, `}`) are percent-encoded.
+    /// percent-encoding, percent-encoded bytes that are not UTF-8, `..;` segments, segments before the last that
+    /// consist only of parameters, dot segments that leave the root, authority form, asterisk with any method but
+    /// OPTIONS. Bytes that a URI must not contain but clients send (`"`, `<`, `>`, `^`, `` ` ``, `{`, `|`, `}`) are
+    /// percent-encoded.
     pub fn read(&mut self, raw: &[u8], method: Method) -> Result<(), TargetError> {
         self.read_with_slashes(raw, method)?;
         if self.slashes { Err(ENCODED_SLASH) } else { Ok(()) }
     }
 
-    /// The same, but `%2F` stays as a letter of its segment, unless it stands beside a `/`, a dot segment or a parameter. For callers that
-    /// ask [`Target::has_slashes`] before anything is done with the path.
+    /// Like [`Target::read`], but keeps `%2F` as data within its segment, unless it is next to a `/`, a dot segment or
+    /// a parameter. For callers that check [`Target::has_slashes`] before they use the path.
     pub fn read_with_slashes(&mut self, raw: &[u8], method: Method) -> Result<(), TargetError> {
         self.clear();
         if raw.first() == Some(&b'/') {
@@ -199,7 +200,7 @@ impl Target {
         Ok(())
     }
 
-    /// Writes `bare` where `path` has parameters.
+    /// Fills `bare` if `path` has parameters.
     fn drop_parameters(&mut self) -> Result<(), TargetError> {
         if !self.path.contains(&b';') {
             return Ok(());
@@ -207,7 +208,7 @@ impl Target {
         let mut segments = self.path.split(|&byte| byte == b'/').skip(1).peekable();
         while let Some(segment) = segments.next() {
             let name = segment.split(|&byte| byte == b';').next().unwrap_or_default();
-            // Without its parameters it is empty, and services do not agree whether such a segment is one.
+            // Without its parameters it is empty, and services disagree on whether that is a segment.
             if name.is_empty() && segments.peek().is_some() {
                 return Err(TargetError("a segment of parameters alone"));
             }
@@ -235,7 +236,7 @@ impl Target {
         Ok(())
     }
 
-    /// Reads a percent-encoded character at the start of `bytes` and returns what follows it.
+    /// Decodes a percent-encoded character at the start of `bytes` and returns what follows it.
     fn escape<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], TargetError> {
         let (first, mut rest) = unescape(bytes)?;
         if matches!(first, b'\\' | 0) {
@@ -274,8 +275,8 @@ impl Target {
     }
 }
 
-/// How far a path is canonical as it stands, and has no parameters: up to its end, or to a byte or segment that
-/// `segments` must look at.
+/// Returns how far a path is canonical without changes and has no parameters: its end, or the position of a byte or
+/// segment that `segments` must process.
 #[inline]
 fn plain_end(raw: &[u8], start: usize) -> usize {
     let mut last = 0;
@@ -288,8 +289,8 @@ fn plain_end(raw: &[u8], start: usize) -> usize {
     raw.len()
 }
 
-/// Whether `path`, in which `%2F` is kept, is canonical to those who read that as `/`. A path of which parts were taken out of a
-/// canonical one need not be.
+/// Returns true if `path`, in which `%2F` is kept, is not canonical once that is decoded to `/`. A path made by cutting
+/// parts out of a canonical one need not be canonical.
 pub fn has_odd_slashes(path: &[u8]) -> bool {
     let mut segments = path.split(|&byte| byte == b'/').peekable();
     while let Some(segment) = segments.next() {
@@ -300,7 +301,8 @@ pub fn has_odd_slashes(path: &[u8]) -> bool {
     false
 }
 
-/// Whether a segment has `%2F` that, read as `/`, would make an empty segment, a dot segment, or one with parameters before others.
+/// Returns true if decoding the `%2F` of a segment would make an empty segment, a dot segment, or one with parameters
+/// before others.
 fn is_odd(segment: &[u8], is_last: bool) -> bool {
     let mut parts = parts(segment).peekable();
     let mut first = true;
@@ -319,7 +321,7 @@ fn is_odd(segment: &[u8], is_last: bool) -> bool {
     false
 }
 
-/// What `%2F` separates. In a canonical path it cannot begin anywhere but where it was written.
+/// Splits a path at `%2F`. In a canonical path it occurs only where it was written.
 fn parts(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     const ESCAPE: &[u8] = b"%2F";
     let mut rest = Some(path);

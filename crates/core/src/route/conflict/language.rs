@@ -1,4 +1,4 @@
-//! The paths that a route takes as an automaton, and how those of two routes lie to each other.
+//! The paths that a route matches, as an automaton, and the relation between those of two routes.
 //!
 //! Two automata are run in parallel over all canonical paths without parameters. This is exact: a path that only one of
 //! them matches is found if there is one. If it would take too long, there is no result.

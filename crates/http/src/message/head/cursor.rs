@@ -1,10 +1,10 @@
-//! Reading on in a head where the last piece of it ended; field lines.
+//! Incremental parsing of heads, and parsing of field lines.
 
 use super::error::HeadError;
 use crate::class::{self, TOKEN};
 use crate::{Field, Fields, Name, Span};
 
-/// What the byte that is read next belongs to.
+/// What the next byte belongs to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Stage {
     #[default]
@@ -16,15 +16,15 @@ pub(crate) enum Stage {
     Fields,
 }
 
-/// Where reading stopped for want of bytes. No byte is looked at twice, however small the pieces are.
+/// Position at which parsing stopped for lack of bytes. No byte is read twice, however small the pieces are.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cursor {
     pub(super) stage: Stage,
-    /// Start of the element (of the line, once the fields are reached) that is being read.
+    /// Start of the current element, or of the current line once the fields are reached.
     pub(super) line: usize,
-    /// The next byte to look at.
+    /// The next byte to read.
     pub(super) at: usize,
-    /// The name of the line, once its colon has been seen.
+    /// The name of the current line, once its colon was found.
     name: Option<Field>,
 }
 
@@ -36,7 +36,7 @@ impl Cursor {
         self.at = at;
     }
 
-    /// Reads field lines up to the blank line. Returns where that ends once it is there.
+    /// Parses field lines up to the blank line. Returns the position after it once it has arrived.
     pub(crate) fn fields(&mut self, fields: &mut Fields, view: &[u8], most: usize) -> Result<Option<usize>, HeadError> {
         loop {
             if self.name.is_none() {
@@ -75,7 +75,7 @@ impl Cursor {
         }
     }
 
-    /// Reads on in a name. Returns `true` behind its colon.
+    /// Continues in a name. Returns true once its colon was consumed.
     #[inline]
     fn field_name(&mut self, view: &[u8]) -> Result<bool, HeadError> {
         let at = self.at + view[self.at..].iter().take_while(|&&byte| class::is(byte, TOKEN)).count();
@@ -91,7 +91,7 @@ impl Cursor {
         Ok(true)
     }
 
-    /// Reads on in text up to `CR LF`. Returns where the CR is once both are there.
+    /// Continues in text up to `CR LF`. Returns the position of the CR once both have arrived.
     #[inline]
     pub(super) fn line_end(&mut self, view: &[u8]) -> Result<Option<usize>, HeadError> {
         loop {
@@ -111,11 +111,11 @@ impl Cursor {
     }
 }
 
-/// Reads a field line that is there as a whole and has no fault, and says where it ends. What it leaves is read by `Cursor`,
-/// which knows how to stop and what is wrong.
+/// Fast path: parses a field line that is complete and valid, and returns where it ends. Anything else is left to
+/// `Cursor`, which can stop in between and knows the errors.
 #[inline]
 fn complete_line(view: &[u8], start: usize) -> Option<(Field, usize)> {
-    // At the blank line: what follows is body, and no colon is looked for in it.
+    // At the blank line: what follows is body, and must not be searched for a colon.
     if view.get(start) == Some(&b'\r') {
         return None;
     }

@@ -1,4 +1,4 @@
-//! Why heads are refused.
+//! Errors of head parsing.
 
 /// Why a head was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub enum HeadError {
     TooLarge,
 }
 impl HeadError {
-    /// The status a client gets for it.
+    /// Status of the response to such a request.
     pub fn status(self) -> u16 {
         match self {
             Self::Syntax(_) => 400,

@@ -1,10 +1,10 @@
-//! What request lines and status lines are made of.
+//! Parts of request lines and status lines.
 
 use super::cursor::Cursor;
 use super::error::HeadError;
 use crate::class::{self, TOKEN};
 
-/// HTTP version of a message. Minor versions above 1 are read as 1.1 (RFC 9110 section 2.5).
+/// HTTP version of a message. Minor versions above 1 count as 1.1 (RFC 9110 section 2.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Version {
     /// HTTP/1.0
@@ -17,7 +17,7 @@ pub enum Version {
 /// Longest method. All registered ones are shorter.
 const LONGEST_METHOD: usize = 32;
 
-/// Reads on in the method. Returns where the space behind it is.
+/// Continues in the method. Returns the position of the space after it.
 #[inline]
 pub(super) fn method_end(view: &[u8], cursor: &mut Cursor) -> Result<Option<usize>, HeadError> {
     while let Some(&byte) = view.get(cursor.at) {
@@ -35,7 +35,8 @@ pub(super) fn method_end(view: &[u8], cursor: &mut Cursor) -> Result<Option<usiz
 
 pub(super) const VERSION: &[u8] = b"HTTP/1.1";
 
-/// Reads `HTTP/1.x` and, at the end of a request line, `CR LF`. `None`: right so far, but not yet whole.
+/// Parses `HTTP/1.x` and, at the end of a request line, `CR LF`. Returns None if the bytes are valid so far but
+/// incomplete.
 #[inline]
 pub(super) fn version(bytes: &[u8], ends_line: bool) -> Result<Option<Version>, HeadError> {
     if ends_line && bytes.starts_with(b"HTTP/1.1\r\n") {
@@ -61,7 +62,7 @@ pub(super) fn version(bytes: &[u8], ends_line: bool) -> Result<Option<Version>, 
     Ok(Some(if bytes[7] == b'0' { Version::Http10 } else { Version::Http11 }))
 }
 
-/// Reads ` 200`.
+/// Parses ` 200`.
 pub(super) fn status(bytes: &[u8]) -> Result<Option<u16>, HeadError> {
     let mut status = 0;
     for (place, &byte) in bytes.iter().take(4).enumerate() {
