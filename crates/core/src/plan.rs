@@ -40,7 +40,7 @@ pub struct Plan {
     pub hosts: Vec<String>,
     /// Adds the gateway to `Via`.
     pub via: bool,
-    /// Bounds and deadlines of the client side.
+    /// Limits and timeouts of the client side.
     pub limits: Limits,
     /// Authenticators, in the form that `pylae-policies` defines; null if there are none.
     pub auth: Option<serde_json::Value>,
@@ -55,7 +55,7 @@ pub struct Plan {
     pub unused: BTreeMap<String, serde_json::Value>,
 }
 
-/// Bounds and deadlines of the client side.
+/// Limits and timeouts of the client side.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {

@@ -12,16 +12,16 @@
 //! 5. the order of declaration.
 //!
 //! A route for other methods is skipped. If no other route matches, the answer is 405 with the methods of all routes
-//! that match otherwise. A route for GET also matches HEAD, at its own position; a route that names HEAD comes first only
-//! among routes with equal hosts, paths, priorities and numbers of conditions.
+//! that match otherwise. A route for GET also matches HEAD, at its own position; a route that names HEAD comes first
+//! only among routes with equal hosts, paths, priorities and numbers of conditions.
 //!
 //! A CORS preflight concerns the route of the request that it announces: set [`RouteQuery::method`] and
 //! [`RouteQuery::method_token`] to the value of `Access-Control-Request-Method`, and search as usual.
 //!
 //! Exact paths, prefixes (`/api` matches `/api` and `/api/x`, not `/apix`; `/api/` matches what starts with it) and
-//! templates are found by hashing whole paths and segments, hosts by hashing their suffixes, so the time does not depend
-//! on the number of routes. All regular expressions together are one automaton, which reads the path once. They are
-//! anchored at its start, match bytes, and have ASCII classes (`\d` is `[0-9]`), since a canonical path is ASCII.
+//! templates are found by hashing whole paths and segments, hosts by hashing their suffixes, so the time does not
+//! depend on the number of routes. All regular expressions together are one automaton, which reads the path once. They
+//! are anchored at its start, match bytes, and have ASCII classes (`\d` is `[0-9]`), since a canonical path is ASCII.
 //! `{rest:path}` may be empty, other parameters never are. Routing ignores path parameters (`/users;v=1/7` is routed as
 //! `/users/7`), and captures do not contain them. The target of `OPTIONS *` has the path `*`, which only an exact path
 //! `*` matches.

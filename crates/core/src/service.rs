@@ -42,7 +42,7 @@ pub use pick::{PickInput, Picked, SuspendedPick, Unavailable};
 /// Largest number of instances of one service.
 pub const MAX_INSTANCES: usize = 4096;
 
-/// An active service. Each plan builds it anew; state that must survive a reload is shared with its predecessor.
+/// An active service. Each plan builds a new one; state that must survive a reload is shared with its predecessor.
 #[derive(Debug)]
 pub struct ServiceState {
     name: Box<str>,

@@ -1,4 +1,4 @@
-//! What a hit costs: nothing is allocated for it.
+//! A cache hit allocates nothing.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -17,7 +17,7 @@ thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
 }
 
-// SAFETY: everything is the system's allocator; only a number is counted beside it.
+// SAFETY: every call goes to the system's allocator; this only counts.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
@@ -87,7 +87,7 @@ fn a_hit_allocates_nothing() {
     exchange.cache_visit().copy_body(b"hello");
     exchange.cache_visit().complete();
 
-    // The quickest of many rounds: others use the machine too.
+    // The fastest of many rounds, because the machine is shared.
     let mut hits = |rounds: u32| {
         let mut quickest = [Duration::MAX; 2];
         for round in 0..2 * rounds as usize {

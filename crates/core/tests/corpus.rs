@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-/// Not every place: each change that is still a plan is compiled.
+/// Not every position: each change that is still a plan is compiled.
 const STEP: usize = 2;
 
 #[test]

@@ -1,5 +1,5 @@
-//! The seam for counters that are kept elsewhere: a store of another make, written against the public words alone, decides
-//! like the one in memory. Its answers take time, as those of a network do.
+//! The interface for external counters: a custom store, written against the public API alone, decides like the one in
+//! memory. Its answers take time, like those of a network.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -43,7 +43,7 @@ impl Counter {
     }
 }
 
-/// A counter for each name and key in a map, with no bound and one lock.
+/// A counter for each name and key in a map, unbounded and with one lock.
 #[derive(Default)]
 struct Elsewhere(Mutex<HashMap<(String, Vec<u8>), Counter>>);
 
@@ -59,7 +59,7 @@ impl Elsewhere {
         }
         let refusing = (0..charges.len()).filter(|&index| !charges[index].decision.admitted);
         if let Some(by) = refusing.max_by_key(|&index| charges[index].decision.retry_after) {
-            // Nothing is taken, and the figures of those that would have admitted are those before.
+            // Nothing is charged, and the figures of those that would have admitted are those before.
             for (charge, (name, _)) in charges.iter_mut().zip(&after).filter(|(charge, _)| charge.decision.admitted) {
                 let mut counter = counters.get(name).cloned().unwrap_or_else(|| Counter::of(charge.limit().shape()));
                 charge.decision = counter.check(at, 0);
@@ -93,7 +93,7 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// What a caller sees that knows nothing of the store but the trait.
+/// What a caller sees that knows only the trait.
 fn seen(store: &impl CounterStore, limit: u32, steps: &[(u8, u64, u32)]) -> Vec<(ChargeVerdict, Vec<Decision>)> {
     let shapes = [LimitAlgorithm::TokenBucket, LimitAlgorithm::SlidingWindow, LimitAlgorithm::FixedWindow]
         .map(|algorithm| LimitShape::new(algorithm, limit, Duration::from_secs(7), None).unwrap());

@@ -1,4 +1,4 @@
-//! The corpora of the fuzz targets, and what they hold with one byte changed, through the checks of the fuzz targets.
+//! Runs the corpora of the fuzz targets, also with one byte changed, through the checks of the fuzz targets.
 
 #[path = "../../../fuzz/src/http.rs"]
 mod http;

@@ -1,4 +1,4 @@
-//! A cache, a clock and an origin made of text.
+//! A cache with a clock and an origin that is written as text.
 
 mod bounds;
 mod collapse;
@@ -26,7 +26,7 @@ const LIMITS: HeadLimits = HeadLimits { head: 32_768, target: 8192, fields: 100 
 /// A Tuesday.
 const BEGIN: u64 = 1_700_000_000;
 
-/// A cache and what time it is there.
+/// A cache and its current time.
 struct World {
     cache: Arc<Cache>,
     rules: CacheRules,
@@ -37,13 +37,13 @@ struct World {
 /// What a client gets.
 #[derive(Debug, PartialEq, Eq)]
 enum Got {
-    /// Something from the cache.
+    /// A response from the cache.
     Stored { status: u16, body: String, outcome: CacheOutcome },
     /// The origin was asked, with these conditions.
     Asked { if_none_match: Option<String>, if_modified_since: Option<String> },
     /// A refusal.
     Refused(u16),
-    /// It waits for another.
+    /// It waits for another request.
     Waits,
 }
 
@@ -82,13 +82,13 @@ impl World {
         Instant::from_nanos(self.at * 1_000_000_000)
     }
 
-    /// The moment `seconds` from now, as a field writes it.
+    /// Returns the time `seconds` from now as an HTTP date.
     fn date(&self, seconds: i64) -> String {
         let at = (BEGIN + self.at).saturating_add_signed(seconds);
         httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(at))
     }
 
-    /// An exchange for a request given as its start line and fields, one a line.
+    /// Returns an exchange for a request, given as its start line and one field per line.
     fn exchange(&self, text: &str) -> Exchange {
         let mut exchange = Exchange::new(4096);
         let (line, fields) = text.split_once('\n').unwrap_or((text, ""));
@@ -115,14 +115,14 @@ impl World {
         CacheRules { route: rules.route.clone(), vary: rules.vary.clone(), tags: rules.tags.clone(), ..*rules }
     }
 
-    /// What a client gets for a request; when the origin is asked, the exchange is over then.
+    /// Returns what a client gets for a request; if the origin is asked, the exchange ends there.
     fn ask(&self, text: &str) -> Got {
         let mut exchange = self.exchange(text);
         let verdict = self.lookup(&mut exchange);
         got(&exchange, verdict)
     }
 
-    /// A request that the origin is asked for, and its answer: status and fields, one a line, and a body.
+    /// Sends a request to the origin, and its answer: status and fields, one per line, and a body.
     fn fetch(&self, request: &str, answer: &str, body: &str) -> (Exchange, Settled) {
         let mut exchange = self.exchange(request);
         let verdict = self.lookup(&mut exchange);
@@ -131,7 +131,7 @@ impl World {
         (exchange, settled)
     }
 
-    /// The origin's answer to the request in `exchange`. `{date}` is now.
+    /// Handles the origin's answer to the request in `exchange`. `{date}` is now.
     fn answer(&self, exchange: &mut Exchange, answer: &str, body: &str) -> Settled {
         let framing = self.head(exchange, answer, body.len());
         invalidate_changed(&self.cache, exchange);
@@ -164,18 +164,18 @@ impl World {
         framing::response(&exchange.response.head, &exchange.response.buffer, exchange.request.head.method).unwrap()
     }
 
-    /// The origin does not answer the request in `exchange`.
+    /// Handles a failure of the origin.
     fn fail(&self, exchange: &mut Exchange) -> Option<StoredResponse> {
         exchange.times.now = self.now();
         on_failure(exchange, &Halt::ConnectFailed)
     }
 
-    /// Whether a plain GET of this path is answered from memory.
+    /// Returns true if a plain GET of this path is answered from the cache.
     fn holds(&self, path: &str) -> bool {
         matches!(self.ask(&format!("GET {path}")), Got::Stored { .. })
     }
 
-    /// Stores an answer to `GET /`, and says whether it is given again at once.
+    /// Stores an answer to `GET /`, and returns true if the next request gets it from the cache.
     fn keeps(&self, answer: &str) -> bool {
         self.fetch("GET /", answer, "body");
         self.holds("/")
@@ -205,17 +205,17 @@ fn got_stored(exchange: &Exchange, stored: &StoredResponse) -> Got {
     }
 }
 
-/// A full answer from memory.
+/// A complete response from the cache.
 fn hit(body: &str) -> Got {
     Got::Stored { status: 200, body: body.to_owned(), outcome: CacheOutcome::Hit }
 }
 
-/// The origin asked without conditions.
+/// The origin was asked without conditions.
 fn miss() -> Got {
     Got::Asked { if_none_match: None, if_modified_since: None }
 }
 
-/// The origin asked whether this entity tag still holds.
+/// The origin was asked to validate this entity tag.
 fn validation(tag: &str) -> Got {
     Got::Asked { if_none_match: Some(tag.to_owned()), if_modified_since: None }
 }
@@ -225,7 +225,7 @@ fn edit(exchange: &Exchange, name: &str) -> Option<String> {
     exchange.response.edits.get(name.as_bytes()).map(|value| String::from_utf8_lossy(value).into_owned())
 }
 
-/// All values of a field of the response in `exchange`, as the instance or the cache gave it.
+/// Returns all values of a field of the response in `exchange`, as the instance or the cache sent it.
 fn fields(exchange: &Exchange, name: &str) -> Vec<String> {
     let values = exchange.response.head.fields.values(&exchange.response.buffer, name);
     values.map(|value| String::from_utf8_lossy(value).into_owned()).collect()

@@ -13,17 +13,17 @@ const LIMITS: HeadLimits = HeadLimits { head: 32_768, target: 8192, fields: 100 
 struct Case {
     /// The request's fields.
     request: &'static str,
-    /// Whether the client speaks TLS.
+    /// True if the client uses TLS.
     client_secure: bool,
-    /// Whether its peer is a trusted proxy.
+    /// True if its peer is a trusted proxy.
     trusted: bool,
     instances: &'static [&'static str],
-    /// The Host that is sent to the first of them.
+    /// The Host that the first of them gets.
     host: &'static str,
     stripped: &'static str,
 }
 
-/// An instance on a port, asked by its client's Host, and nothing stripped.
+/// An instance on a port that gets its client's Host, without a stripped prefix.
 const PLAIN: Case = Case {
     request: "Host: shop.test:8080",
     client_secure: false,
@@ -50,7 +50,7 @@ fn service(instances: &[&str]) -> ServiceState {
 }
 
 impl Case {
-    /// The exchange with an answer of these fields, readdressed.
+    /// Returns the exchange with a response of these fields, rewritten.
     fn answered(&self, fields: &[&str]) -> Exchange {
         let mut exchange = Exchange::new(4096);
         let version = if self.request.contains("Host:") { "1.1" } else { "1.0" };
@@ -73,7 +73,7 @@ impl Case {
         exchange
     }
 
-    /// What the client is told where the instance says this in `name`.
+    /// Returns what the client gets for this value of `name`.
     #[track_caller]
     fn told(&self, name: &str, said: &str) -> String {
         let exchange = self.answered(&[&format!("{name}: {said}")]);
@@ -219,7 +219,7 @@ fn a_service_may_lead_clients_to_tls() {
     case.check(&[
         ("https://shop.test/x", "https://shop.test/api/x"),
         ("https://shop.test:443/api/x", "https://shop.test:443/api/x"),
-        // Its own address is not shown for that.
+        // That does not reveal its own address.
         ("https://127.0.0.1:9501/x", "https://shop.test/api/x"),
     ]);
 }
@@ -234,7 +234,7 @@ fn what_a_trusted_proxy_says_is_the_clients_origin() {
     ]);
     let untrusted = Case { trusted: false, ..case };
     untrusted.check(&[("http://127.0.0.1:9501/x", "http://gateway.internal:8080/api/x")]);
-    // The last value is the nearest proxy's; what is no host is none.
+    // The last value is the nearest proxy's; an invalid host is ignored.
     for (fields, told) in [
         ("X-Forwarded-Host: evil.test, shop.test\nX-Forwarded-Proto: http, https", "https://shop.test/x"),
         ("X-Forwarded-Host: evil.test\nX-Forwarded-Host: shop.test", "http://shop.test/x"),
@@ -250,7 +250,7 @@ fn what_a_trusted_proxy_says_is_the_clients_origin() {
 fn a_prefix_that_was_stripped_before_is_known() {
     let request = "Host: shop.test\nX-Forwarded-Prefix: /outer";
     let case = Case { request, trusted: true, host: "shop.test", stripped: "/api", ..PLAIN };
-    // `/outer` is put in front by who stripped it.
+    // The proxy that stripped `/outer` puts it in front.
     case.check(&[("/x", "/api/x"), ("/outer/api/x", "/outer/api/x"), ("/outer/x", "/api/outer/x")]);
 }
 
@@ -319,7 +319,7 @@ fn what_was_put_goes_with_the_answer() {
     assert_eq!(exchange.response.values("location").count(), 0);
 }
 
-/// A value that may not stand in a field would be left out.
+/// An invalid value would be dropped.
 #[test]
 fn nothing_can_be_said_that_may_not_be_told() {
     let pieces: Vec<String> = [

@@ -147,7 +147,7 @@ fn problems(routes: &[RoutePlan]) -> Vec<Problem> {
     Router::build(routes).err().unwrap_or_default()
 }
 
-/// Asserts which of `routes` takes each request: its place, or a status.
+/// Asserts which of `routes` matches each request: its index, or a status.
 fn check(routes: &[RoutePlan], cases: &[(Ask<'_>, Result<usize, u16>)]) {
     let router = build(routes);
     let mut scratch = Scratch::default();

@@ -160,7 +160,7 @@ impl Balancer {
         Self { kind, turns, inverse, equal, name: name(how) }
     }
 
-    /// As it stands in the plan.
+    /// As written in the plan.
     pub(super) fn name(&self) -> &'static str {
         self.name
     }

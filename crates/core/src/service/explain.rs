@@ -32,9 +32,9 @@ pub struct ServiceStats {
 /// State of an instance.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct InstanceStats {
-    /// As it stands in the plan.
+    /// As written in the plan.
     pub url: Box<str>,
-    /// As it stands in the plan.
+    /// As written in the plan.
     pub weight: u32,
     /// `up`, `down`, `ejected` or `draining`.
     pub state: &'static str,

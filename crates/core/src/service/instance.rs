@@ -88,7 +88,7 @@ impl Instance {
         })
     }
 
-    /// As it stands in the plan.
+    /// As written in the plan.
     pub fn url(&self) -> &str {
         &self.url
     }

@@ -3,7 +3,7 @@ use crate::{HeadLimits, RequestHead, ResponseHead, Span};
 
 const LIMITS: HeadLimits = HeadLimits { head: 4096, target: 1024, fields: 64 };
 
-/// What becomes of the request fields `fields`, without Host line and blank line.
+/// Returns the encoded request fields, without Host line and blank line.
 fn forwarded(fields: &str, edits: &Edits, drop: NameSet, framing: Framing) -> String {
     let buf = format!("GET / HTTP/1.1\r\n{fields}\r\n");
     let mut head = RequestHead::default();

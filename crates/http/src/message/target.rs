@@ -1,12 +1,12 @@
 //! Request targets, made canonical once: policies, routing, cache key and instances all see the same path (RFC 9112
 //! section 3.2).
 //!
-//! Only the parameters of segments (`/admin;x/y`, RFC 3986 section 3.3) are an exception: some services drop them before
-//! they look up the path. So decisions about a request use the path without them, as such a service reads it, while the
-//! path that is stored and forwarded has them. `%3B` is data: those services look for `;` before they decode.
+//! Only the parameters of segments (`/admin;x/y`, RFC 3986 section 3.3) are an exception: some services drop them
+//! before they look up the path. So decisions about a request use the path without them, as such a service reads it,
+//! while the path that is stored and forwarded has them. `%3B` is data: those services look for `;` before they decode.
 //!
-//! Some services treat `%2F` as data within a segment, others decode it to `/` before they look up the path. So `%2F` is
-//! refused unless the caller keeps it and checks both readings, and even then only accepted if the other reading is
+//! Some services treat `%2F` as data within a segment, others decode it to `/` before they look up the path. So `%2F`
+//! is refused unless the caller keeps it and checks both readings, and even then only accepted if the other reading is
 //! canonical too.
 
 use crate::class::{self, PATH, PLAIN, QUERY, TARGET, UNRESERVED};

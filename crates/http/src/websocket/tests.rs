@@ -30,7 +30,7 @@ fn server(compressed: bool) -> WebSocketFrames {
     WebSocketFrames::new(Sender::Server, LIMITS, compressed)
 }
 
-/// What a server may send comes to.
+/// Scans what a server may send.
 fn scan(frames: &[(u8, usize)]) -> ScanEnd {
     let mut all = Vec::new();
     for (first, length) in frames {
@@ -138,7 +138,7 @@ fn sizes_are_bounded_per_frame_and_per_message() {
     assert_eq!(scan(&[(0x02, 70_000), (0x80, 30_000)]), ScanEnd::More);
     assert_eq!(code(scan(&[(0x82, 70_001)])), TOO_LARGE);
     assert_eq!(code(scan(&[(0x02, 70_000), (0x80, 30_001)])), TOO_LARGE);
-    // The next message starts at nothing.
+    // The size of the next message starts at zero.
     assert_eq!(scan(&[(0x02, 70_000), (0x80, 30_000), (0x82, 70_000)]), ScanEnd::More);
     let endless = [0x82, 127, 0x7F, 255, 255, 255, 255, 255, 255, 255];
     assert_eq!(server(false).scan(&endless), (0, server(false).scan(&endless).1));
@@ -167,7 +167,7 @@ fn what_is_wrong_is_said_as_soon_as_it_shows_and_nothing_of_it_passes() {
     bytes.extend_from_slice(&[0x82, 0xFF, 0, 0, 0, 0, 0x7F, 0, 0, 0]);
     let mut frames = WebSocketFrames::new(Sender::Client, LIMITS, false);
     let (passed, found) = frames.scan(&bytes);
-    // The key has not come yet.
+    // The key has not arrived yet.
     assert_eq!((passed, code(found)), (whole, TOO_LARGE));
     assert!(frames.is_at_boundary());
 }
@@ -217,7 +217,7 @@ fn close_frames_of_our_own_are_valid() {
 }
 
 proptest! {
-    /// However the bytes are cut, the same of them pass and the same is found.
+    /// However the bytes are split, the same bytes pass and the same result is found.
     #[test]
     fn cutting_changes_nothing(
         bytes in prop::collection::vec(any::<u8>(), 0..200),
@@ -245,7 +245,7 @@ proptest! {
         }
     }
 
-    /// Valid frames pass, whatever they are.
+    /// All valid frames pass.
     #[test]
     fn valid_frames_pass(
         frames in prop::collection::vec((0..3_u8, 0..4_usize, 0..300_usize), 0..20),

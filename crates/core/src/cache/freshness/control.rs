@@ -39,13 +39,13 @@ pub struct ResponseControl {
     pub public: bool,
     /// Do not serve it stale.
     pub must_revalidate: bool,
-    /// The same for shared caches.
+    /// Like `must_revalidate`, for shared caches.
     pub proxy_revalidate: bool,
     /// Store it only if the status is understood; then `no_store` is ignored.
     pub must_understand: bool,
     /// Freshness lifetime in seconds.
     pub max_age: Option<u32>,
-    /// The same for shared caches.
+    /// Like `max_age`, for shared caches.
     pub s_maxage: Option<u32>,
     /// Seconds after expiry in which a stale response may be served while it is revalidated.
     pub stale_while_revalidate: Option<u32>,

@@ -62,7 +62,7 @@ fn merge_heads(new: &Entry, old: Option<&Entry>) -> Option<Entry> {
         Some(old) => (old, updates(&new.head.fields, &new.bytes, &options, NOT_COMBINED)),
         None => (new, Edits::default()),
     };
-    // Content-Range is written anew each time.
+    // Content-Range is rewritten each time.
     let source = FieldSource {
         fields: &base.head.fields,
         buf: &base.bytes,

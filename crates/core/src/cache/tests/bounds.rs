@@ -1,4 +1,4 @@
-//! Memory stays within its bound, and what is asked for often stays.
+//! Memory stays within its limit, and frequently used entries stay.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -6,7 +6,7 @@ use super::*;
 use crate::cache::storage::entry::MOST_VARIANTS;
 use crate::cache::{CacheStore, Entry, MemoryCacheStore};
 
-/// An entry of so many bytes of body.
+/// Returns an entry with a body of this size.
 fn entry(bytes: usize) -> Arc<Entry> {
     Arc::new(Entry {
         bytes: [].into(),
@@ -28,7 +28,7 @@ fn entry(bytes: usize) -> Arc<Entry> {
     })
 }
 
-/// Bytes of distinct random answers that are put into a store of 64 MB: more when asked for by `PYLAE_CACHE_BYTES`.
+/// Size of the distinct random responses that are put into a store of 64 MB: more if set by `PYLAE_CACHE_BYTES`.
 fn flood() -> u64 {
     std::env::var("PYLAE_CACHE_BYTES").ok().and_then(|text| text.parse().ok()).unwrap_or(512 << 20)
 }
@@ -95,10 +95,10 @@ fn bodies_that_pass_at_the_same_time_are_bounded() {
         exchange.cache_visit().copy_body(&vec![b'x'; 65_536]);
         exchange.cache_visit().complete();
     }
-    // The last one was given to its client, and no more. Of the others one may have pushed out another by now.
+    // The last one went to its client only. Of the others, one may have displaced another.
     assert!((0..4).any(|number| world.holds(&format!("/{number}"))) && !world.holds("/4"));
     assert_eq!(world.cache.copying(), 0);
-    // There is room again.
+    // The memory is free again.
     begin(4, "65536").cache_visit().abort();
     assert_eq!(world.cache.copying(), 0);
 }
@@ -111,7 +111,7 @@ fn whatever_becomes_of_bodies_their_room_is_given_back() {
     let mut full = 0;
     for number in 0..5000 {
         if under_way.len() < 20 {
-            // Some have it already: what comes is for the cache alone.
+            // Some clients already have it: the body is for the cache alone.
             let condition = if random.bool() { "\nIf-None-Match: *" } else { "" };
             let mut exchange = world.exchange(&format!("GET /{number}{condition}"));
             world.lookup(&mut exchange);
@@ -160,7 +160,7 @@ fn a_change_takes_little_else_with_it() {
         world.cache.invalidate(b"h.test", format!("/other/{number}").as_bytes(), world.now());
     }
     let lost = (0..entries).filter(|number| !world.holds(&format!("/{number}"))).count();
-    // About one in a hundred: those that share a mark.
+    // About one in a hundred, which share a slot.
     assert!(lost < entries / 40, "{lost}");
 }
 
@@ -195,8 +195,8 @@ impl Zipf {
     }
 }
 
-/// The store is the crate's policy and nothing else: on one and the same trace it hits as often as the crate's own
-/// cache of as many entries, to 2 %, and more often than the entries that were used last would (LRU).
+/// The store uses the crate's policy and nothing else: on the same trace its hit rate is that of the crate's own cache
+/// of as many entries, within 2 %, and better than LRU.
 #[test]
 fn hits_of_a_zipf_trace_are_those_of_the_crates_policy() {
     const KEYS: u32 = 50_000;
@@ -228,7 +228,7 @@ fn hits_of_a_zipf_trace_are_those_of_the_crates_policy() {
     assert!(ours > last);
 }
 
-/// The plainest cache: what was used last stays.
+/// The simplest cache: LRU.
 struct Lru {
     room: usize,
     time: u64,
@@ -241,7 +241,7 @@ impl Lru {
         Self { room, time: 0, by_key: HashMap::default(), by_time: BTreeMap::default() }
     }
 
-    /// Whether the key was there.
+    /// Returns true if the key was present.
     fn touch(&mut self, key: u64) -> bool {
         self.time += 1;
         let before = self.by_key.insert(key, self.time);

@@ -21,14 +21,14 @@ fn outcome(join: &Join) -> Option<FetchOutcome> {
     }
 }
 
-/// What one who waited gets after it.
+/// Returns the verdict of a request that has waited.
 fn after(world: &World, (mut exchange, join): (Exchange, Join)) -> Got {
     exchange.cache_visit().joined = outcome(&join);
     let verdict = world.lookup(&mut exchange);
     got(&exchange, verdict)
 }
 
-/// The first request for `/`, which the others wait for.
+/// Returns the first request for `/`, which the others wait for.
 fn leader(world: &World) -> Exchange {
     let mut exchange = world.exchange("GET /");
     assert!(matches!(world.lookup(&mut exchange), Verdict::Continue));
@@ -68,7 +68,7 @@ fn when_the_answer_cannot_be_kept_all_go_at_once_and_nobody_waits_next_time() {
     let mut first = leader(&world);
     let waiting = [joins(&world, "GET /"), joins(&world, "GET /")];
     let framing = world.head(&mut first, "200\nCache-Control: private", 1);
-    // The head is enough to know.
+    // The head decides already.
     on_response(&mut first, &Arc::from("s"), framing);
     for one in waiting {
         assert_eq!(after(&world, one), miss());

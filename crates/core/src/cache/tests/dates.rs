@@ -20,7 +20,7 @@ fn s4_2_dates_are_read_in_three_forms_without_case() {
         "sunday, 06-NOV-94 08:49:37 Gmt",
         "Sun Nov  6 08:49:37 1994",
         "Sun Nov 06 08:49:37 1994",
-        // The wrong day of the week leaves no doubt about the moment.
+        // A wrong day of the week does not matter.
         "Mon, 06 Nov 1994 08:49:37 GMT",
     ] {
         assert_eq!(read(date), then, "{date}");

@@ -1,4 +1,4 @@
-//! Partial content: what is kept of it, what it answers, and how it is put together (RFC 9111 sections 3.3 and 3.4).
+//! Partial content: what is stored of it, what it answers, and how parts are combined (RFC 9111 sections 3.3 and 3.4).
 
 use super::*;
 use crate::cache::storage::entry::MOST_PARTS;
@@ -6,13 +6,13 @@ use crate::cache::{Purge, range};
 
 const WHOLE: &str = "0123456789";
 
-/// Asks for the bytes of `WHOLE` from `first` to `last`, and has the origin answer with these fields.
+/// Asks for the bytes of `WHOLE` from `first` to `last`; the origin answers with these fields.
 fn part(world: &World, first: usize, last: usize, fields: &str) {
     let stated = format!("206\nContent-Range: bytes {first}-{last}/10\n{fields}");
     world.fetch(&format!("GET /\nRange: bytes={first}-{last}"), &stated, &WHOLE[first..=last]);
 }
 
-/// What is given for a range: the body and where it says that it lies.
+/// Returns the response to a range request: the body and its position.
 fn given(world: &World, range: &str) -> Option<(String, String)> {
     let mut exchange = world.exchange(&format!("GET /\nRange: {range}"));
     let Verdict::Stored(stored) = world.lookup(&mut exchange) else { return None };
@@ -76,7 +76,7 @@ fn conditions_on_a_part() {
     assert_eq!(asks("If-Range: \"1\""), got(206, "56"));
     assert_eq!(asks("If-None-Match: \"1\""), got(304, ""));
     assert_eq!(asks("If-None-Match: \"2\""), got(206, "56"));
-    // The whole is wanted then.
+    // Then the whole is requested.
     assert_eq!(asks("If-Range: \"2\""), miss());
 }
 
@@ -139,7 +139,7 @@ fn s3_4_parts_with_one_strong_validator_are_combined() {
     assert_eq!(given(&world, "bytes=0-8"), Some(bytes("012345678", "bytes 0-8/10")));
     let mut exchange = world.exchange("GET /\nRange: bytes=1-7");
     world.lookup(&mut exchange);
-    // Fields of the new one, and those that only the old one has.
+    // The fields of the new part, and those that only the old one has.
     assert_eq!(fields(&exchange, "x-old"), ["1"]);
     assert_eq!(fields(&exchange, "x-both"), ["2"]);
     assert_eq!(fields(&exchange, "content-type"), ["a/b"]);
@@ -160,11 +160,11 @@ fn s3_3_parts_become_the_whole_once_nothing_is_missing() {
     let mut exchange = world.exchange("GET /");
     world.lookup(&mut exchange);
     assert_eq!(fields(&exchange, "content-range"), [""; 0]);
-    // It is one like others from now on.
+    // From now on it is like any other.
     world.at += 100;
     assert_eq!(world.ask("GET /"), validation("\"1\""));
     assert_eq!(world.ask("GET /\nRange: bytes=0-1"), validation("\"1\""));
-    // One that is the whole needs no other.
+    // A part that is the whole needs no other.
     let world = World::new();
     part(&world, 0, 9, "Cache-Control: max-age=60");
     assert_eq!(world.ask("GET /"), hit(WHOLE));
@@ -203,7 +203,7 @@ fn what_comes_later_takes_the_place_of_what_overlaps() {
     part(&world, 0, 4, "Cache-Control: max-age=60\nETag: \"1\"");
     let later = "206\nETag: \"2\"\nCache-Control: max-age=60\nContent-Range: bytes 8-9/10";
     world.fetch("GET /\nRange: bytes=8-9", later, "xy");
-    // It is of another representation by now.
+    // By now it is of another representation.
     assert_eq!(given(&world, "bytes=0-1"), None);
     assert_eq!(given(&world, "bytes=9-9"), Some(bytes("y", "bytes 9-9/10")));
     // So does a whole.
@@ -219,7 +219,7 @@ fn a_part_does_not_push_out_a_whole() {
     world.fetch("GET /\nRange: bytes=8-9\nCache-Control: no-cache", later, "xy");
     assert_eq!(world.ask("GET /"), hit(WHOLE));
     assert_eq!(given(&world, "bytes=8-9"), Some(bytes("89", "bytes 8-9/10")));
-    // Behind its time a newer part is better than nothing, and the whole may still have its use.
+    // After expiry, a newer part is better than nothing, and the whole may still be of use.
     world.at += 100;
     world.fetch("GET /\nRange: bytes=8-9", later, "xy");
     assert_eq!(given(&world, "bytes=8-9"), Some(bytes("xy", "bytes 8-9/10")));
@@ -301,7 +301,7 @@ fn a_change_or_a_purge_ends_parts_too() {
     }
 }
 
-/// Whatever ranges come in whatever order, what is given is what the origin has.
+/// For any ranges in any order, the cache returns what the origin has.
 #[test]
 fn parts_of_random_ranges_are_never_wrong() {
     let text: String = (b'a'..=b'z').map(char::from).collect();

@@ -47,7 +47,7 @@ fn s4_the_latest_of_several_responses_is_used() {
     let mut world = World::new();
     world.fetch("GET /\nX-A: 1", "200\nVary: X-A", "old");
     world.at += 1;
-    // The origin has changed its mind about what matters.
+    // The origin's Vary has changed.
     world.fetch("GET /\nX-A: 1\nCache-Control: no-cache", "200\nVary: X-B", "new");
     assert_eq!(world.ask("GET /\nX-A: 1"), hit("new"));
 }
@@ -142,7 +142,7 @@ fn s4_1_a_request_changed_by_a_policy_counts_as_changed() {
     assert_eq!(got(&exchange, verdict), miss());
 }
 
-/// For how many seconds an answer is given.
+/// Returns for how many seconds a response is served.
 fn fresh_for(rules: CacheRules, answer: &str) -> u64 {
     let mut world = World::with(rules);
     world.fetch("GET /", answer, "x");
@@ -199,13 +199,13 @@ fn s4_2_2_freshness_is_guessed_only_if_told_so() {
         (guess(0.5), format!("301\n{changed}"), 500),
         (guess(0.1), format!("404\n{changed}"), 100),
         (guess(0.1), format!("414\n{changed}"), 100),
-        // Not by default, but if all may have it.
+        // Not by default, but if it is public.
         (guess(0.1), format!("302\n{changed}"), 0),
         (guess(0.1), format!("302\nCache-Control: public\n{changed}"), 100),
-        // Never a failure.
+        // Never for a server error.
         (guess(0.1), format!("501\n{changed}"), 0),
         (guess(0.1), format!("503\nCache-Control: public\n{changed}"), 0),
-        // What is stated comes first, and what has no date is as the route says.
+        // An explicit lifetime comes first; without a date the route's setting applies.
         (guess(0.1), format!("200\nCache-Control: max-age=7\n{changed}"), 7),
         (guess(0.1), format!("200\nExpires: 0\n{changed}"), 0),
         (CacheRules { ttl: Duration::from_secs(30), ..guess(0.1) }, "200".to_owned(), 30),
@@ -213,7 +213,7 @@ fn s4_2_2_freshness_is_guessed_only_if_told_so() {
         (CacheRules { ttl: Duration::from_secs(30), ..guess(0.1) }, format!("200\n{changed}"), 100),
         (CacheRules { overrides: true, ttl: Duration::from_secs(30), ..guess(0.1) }, format!("200\n{changed}"), 30),
         (CacheRules { error_ttl: Duration::from_secs(30), ..guess(0.1) }, format!("404\n{changed}"), 30),
-        // Time at the origin counts, as with what is stated.
+        // The age at the origin counts, as with an explicit lifetime.
         (guess(0.1), format!("200\nAge: 60\n{changed}"), 40),
     ] {
         assert_eq!(fresh_for(rules, &answer), seconds, "{answer}");
@@ -239,7 +239,7 @@ fn s4_2_3_the_age_at_the_origin_counts() {
     // The apparent age, by the clocks of both.
     let old = World::new().date(-30);
     assert_eq!(fresh_for(rules(), &format!("200\nCache-Control: max-age=60\nAge: 20\nDate: {old}")), 30);
-    // A clock that is ahead makes nothing younger.
+    // A clock that is ahead makes no response younger.
     let ahead = World::new().date(500);
     assert_eq!(fresh_for(rules(), &format!("200\nCache-Control: max-age=60\nDate: {ahead}")), 60);
 }
@@ -261,7 +261,7 @@ fn s5_1_the_first_of_several_ages_counts_and_one_that_is_no_number_does_not() {
     }
 }
 
-/// What Cache-Status says of a request and its answer.
+/// Returns Cache-Status of a request and its response.
 fn cache_status(world: &World, request: &str, answer: &str) -> String {
     let mut exchange = world.exchange(request);
     if !matches!(world.lookup(&mut exchange), Verdict::Stored(_)) {
@@ -405,7 +405,7 @@ fn s5_2_1_5_no_store_of_the_request() {
     let world = World::new();
     world.fetch("GET /\nCache-Control: no-store", "200", "x");
     assert!(!world.holds("/"));
-    // What others have had stored may be used.
+    // A response stored for other requests may be used.
     world.fetch("GET /", "200", "y");
     assert_eq!(world.ask("GET /\nCache-Control: no-store"), hit("y"));
 }

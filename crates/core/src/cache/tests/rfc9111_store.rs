@@ -155,7 +155,7 @@ fn s3_3_incomplete_responses_are_not_stored() {
     exchange.cache_visit().copy_body(b"body");
     exchange.cache_visit().abort();
     assert_eq!(world.ask("GET /"), miss());
-    // What ends with the connection cannot be told from what broke off.
+    // A body that ends with the connection cannot be told from one that broke off.
     let mut exchange = world.exchange("GET /");
     world.lookup(&mut exchange);
     world.head(&mut exchange, "200", 8);
@@ -223,7 +223,7 @@ fn s3_5_without_per_user_an_authenticated_user_is_authorisation() {
     }
 }
 
-/// Asks for `/` as `who`, whatever the client says about itself.
+/// Asks for `/` as `who`, whatever the client claims.
 fn as_user(world: &World, who: Option<Arc<User>>, fields: &str) -> (Exchange, Verdict) {
     let mut exchange = world.exchange(&format!("GET /{fields}"));
     exchange.request.user = who;
@@ -231,7 +231,7 @@ fn as_user(world: &World, who: Option<Arc<User>>, fields: &str) -> (Exchange, Ve
     (exchange, verdict)
 }
 
-/// Has the origin answer it, as it does when the gateway has written its own fields.
+/// The origin answers after the gateway has written its own fields.
 fn announced(world: &World, exchange: &mut Exchange, answer: &str, body: &str) {
     crate::request::forwarding::add_fields(exchange, "192.0.2.1", &mut Vec::new()).unwrap();
     world.answer(exchange, answer, body);

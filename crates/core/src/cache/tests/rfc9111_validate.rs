@@ -1,4 +1,4 @@
-//! RFC 9111 sections 4.3 and 4.4: validation, either way, and what makes responses invalid.
+//! RFC 9111 sections 4.3 and 4.4: validation in both directions, and invalidation.
 
 use super::*;
 use crate::cache::Purge;
@@ -185,7 +185,7 @@ fn s4_3_4_what_a_validating_answer_says_about_storing_counts() {
             world.fetch("GET /\nX-A: 1", "200\nETag: \"1\"\nVary: X-A\nCache-Control: max-age=10", "x");
             world.at += 20;
             let (exchange, settled) = world.fetch(&format!("{method} /\nX-A: 1"), &format!("{answer}\n{said}"), "");
-            // Whoever has asked gets it either way.
+            // The client that has asked gets it either way.
             assert_eq!(
                 (exchange.response.status, matches!(settled, Settled::Serve(_))),
                 (200, method == "GET"),
@@ -290,7 +290,7 @@ fn s4_an_answer_to_post_is_kept_for_get_if_it_says_so() {
         ("POST /a?x=1", "200\nContent-Location: /a?x=2\nCache-Control: max-age=60", false),
         ("POST /a?x=1", "200\nContent-Location: a?x=1\nCache-Control: max-age=60", false),
         ("POST /a?x=1", "200\nContent-Location: /a?x=1\nContent-Location: /a?x=1\nCache-Control: max-age=60", false),
-        // Another method, another status, somebody's own.
+        // Another method, another status, a private response.
         ("POST /a?x=1", "201\nContent-Location: /a?x=1\nCache-Control: max-age=60", false),
         ("PUT /a?x=1", "200\nContent-Location: /a?x=1\nCache-Control: max-age=60", false),
         ("PATCH /a?x=1", "200\nContent-Location: /a?x=1\nCache-Control: max-age=60", false),
@@ -347,7 +347,7 @@ fn an_answer_to_post_is_not_kept_if_others_have_changed_or_purged_meanwhile() {
         world.at += 1;
         world.answer(&mut exchange, "200\nContent-Location: /a\nCache-Control: max-age=60", "x");
         assert_eq!(world.holds("/a"), what == 0, "{what}");
-        // It is one that a later change makes invalid.
+        // A later change invalidates it.
         world.at += 1;
         world.cache.invalidate(b"h.test", b"/a", world.now());
         assert!(!world.holds("/a"));
@@ -392,7 +392,7 @@ fn ranges_of_what_is_stored() {
     for (range, expected) in table {
         assert_eq!(world.ask(&format!("GET /\nRange: {range}")), expected, "{range}");
     }
-    // HEAD has no ranges, and a client that has it all needs none.
+    // HEAD has no ranges, and a client that has the whole needs none.
     assert_eq!(world.ask("HEAD /\nRange: bytes=0-0"), hit("0123456789"));
     assert_eq!(world.ask("GET /\nRange: bytes=0-0\nIf-None-Match: \"1\""), not_modified());
 }

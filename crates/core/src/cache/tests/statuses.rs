@@ -1,8 +1,10 @@
-//! Which statuses are kept, for how long, and what a failure must not do (RFC 9110 section 15, RFC 9111 section 3).
+//! Which statuses are stored, for how long, and what an error response must not replace (RFC 9110 section 15, RFC 9111
+//! section 3).
 
 use super::*;
 
-/// Whether an answer with this status is kept when the origin states its freshness, calls it `public`, and says nothing.
+/// Whether a response with this status is stored if the origin gives an explicit lifetime, marks it `public`, or gives
+/// nothing.
 fn kept(rules: fn() -> CacheRules, status: &str) -> [bool; 3] {
     ["\nCache-Control: max-age=60", "\nCache-Control: public", ""]
         .map(|fields| World::with(rules()).keeps(&format!("{status}{fields}")))
@@ -47,7 +49,7 @@ fn an_answer_that_there_is_nothing_is_kept_as_long_as_the_route_says() {
     for status in ["400", "405", "500", "503"] {
         assert_eq!(kept(short, status), [true, false, false], "{status}");
     }
-    // What the origin says comes first, unless the route overrides it.
+    // The origin's directives come first, unless the route overrides them.
     let world = World::with(short());
     assert!(!world.keeps("404\nCache-Control: max-age=0"));
     let world = World::with(CacheRules { overrides: true, ..short() });
@@ -99,13 +101,13 @@ fn a_failure_that_does_not_say_on_what_it_depends_hides_nothing_good() {
     let bad = || Got::Stored { status: 500, body: "bad".into(), outcome: CacheOutcome::Hit };
     assert_eq!(world.ask("GET /\nX-A: 1"), hit("one"));
     assert_eq!(world.ask("GET /\nX-A: 2"), bad());
-    // Stale as well, as long as it would do in the place of a failure.
+    // Stale entries too, as long as they may replace an error.
     world.at += 20;
     let (_, settled) = world.fetch("GET /\nX-A: 1", "500\nCache-Control: max-age=100", "bad");
     assert!(matches!(settled, Settled::Serve(_)));
     world.at += 30;
     assert_eq!(world.ask("GET /\nX-A: 1"), bad());
-    // A failure that has passed hides nothing either.
+    // An expired error response hides nothing either.
     let (_, settled) = world.fetch("GET /\nX-A: 1\nCache-Control: no-cache", "200\nVary: X-A", "again");
     assert!(matches!(settled, Settled::Relay));
     assert_eq!(world.ask("GET /\nX-A: 1"), hit("again"));

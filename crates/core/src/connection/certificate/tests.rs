@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::{Certificate, GENERALIZED_TIME, UTC_TIME, time};
 
-/// Made by OpenSSL, with two common names and alternative names of every kind.
+/// Created with OpenSSL, with two common names and alternative names of every kind.
 const EXAMPLE: &[u8] = include_bytes!("example.der");
 
 #[test]

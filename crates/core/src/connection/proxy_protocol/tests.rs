@@ -1,6 +1,6 @@
 use super::{MOST_VALUES, Parsed, SIGNATURE, parse};
 
-/// Reads as a connection does, never beyond what is asked for. The result, and how many bytes were taken.
+/// Reads like a connection, never more than was asked for. Returns the result and the number of bytes consumed.
 fn read(bytes: &[u8]) -> (Result<Option<String>, &'static str>, usize) {
     let mut taken = 0;
     loop {

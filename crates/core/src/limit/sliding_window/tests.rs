@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// The plain model: every admission ever made.
+/// The simple model: every admission ever made.
 #[derive(Default)]
 struct Model {
     admitted: Vec<(u64, u32)>,
@@ -18,7 +18,7 @@ impl Model {
         self.admitted.push((now, cost));
     }
 
-    /// The most in any window of length `per`; the fullest one starts at an admission.
+    /// Returns the most in any window of length `per`; the fullest one starts at an admission.
     fn fullest(&self, per: u64) -> u64 {
         let inside = |start: u64| move |(at, _): &&(u64, u32)| (start..start + per).contains(at);
         let sum = |start| self.admitted.iter().filter(inside(start)).map(|(_, cost)| u64::from(*cost)).sum();
@@ -61,7 +61,7 @@ proptest! {
         prop_assert!(model.fullest(per) <= u64::from(limit));
     }
 
-    /// A log that gets no more room refuses sooner, never later, and lets go in time.
+    /// A log that may not grow refuses earlier, never later, and admits again in time.
     #[test]
     fn a_log_without_room_errs_by_refusing(
         limit in 1..60_u32, room in 0..3_usize, steps in prop::collection::vec(0..200_u64, 1..400)
@@ -97,7 +97,7 @@ fn a_large_limit_is_bounded_and_within_its_error() {
     };
     assert_eq!(admitted(&mut window, 0), limit as usize);
     assert!(window.log.runs.len() <= MAX_RUNS && window.log.runs.capacity() <= MAX_RUNS);
-    // All that was taken is free again once the error has passed as well.
+    // Everything charged is free again once the error has passed, too.
     assert_eq!(admitted(&mut window, 400_000_000 + per + per / 2048 + 1), limit as usize);
 }
 

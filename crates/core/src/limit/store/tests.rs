@@ -29,7 +29,7 @@ fn take(store: &MemoryCounterStore, limit: &Limit, key: &[u8], cost: u32, at: Cl
 }
 
 proptest! {
-    /// Through the table, with several keys, every algorithm decides as it does alone.
+    /// In the table, with several keys, every algorithm decides as it does alone.
     #[test]
     fn decides_as_the_algorithms_alone(
         limit in 1..20_u32,
@@ -46,7 +46,7 @@ proptest! {
         for (key, step, cost) in steps {
             now = now.saturating_add_signed(step * 100_000_000);
             latest = now.max(latest);
-            // The store's clock stands still over all keys of a shard.
+            // The store's clock is shared by all keys of a shard and never goes back.
             for ((token, sliding), fixed) in tokens.iter_mut().zip(&mut slidings).zip(&mut fixeds) {
                 token.check(at(latest).now, 0);
                 sliding.check(at(latest).now, 0);
@@ -59,7 +59,7 @@ proptest! {
         }
     }
 
-    /// Either all are taken or none.
+    /// Charges are made all or none.
     #[test]
     fn several_limits_are_all_or_nothing(
         limits in prop::collection::vec((1..12_u32, 0..3_usize), 2..6),
@@ -71,7 +71,7 @@ proptest! {
         let known: Vec<Limit> = limits.iter().enumerate()
             .map(|(index, (limit, kind))| store.register(&index.to_string(), shape(kinds[*kind], *limit, 5)).unwrap())
             .collect();
-        // The model keeps a store for each limit and asks all before it takes from any.
+        // The model has a store for each limit and asks all of them before it charges any.
         let alone: Vec<MemoryCounterStore> = limits.iter().map(|_| MemoryCounterStore::new(100)).collect();
         let lone: Vec<Limit> = known.iter().zip(&alone)
             .map(|(limit, store)| store.register("x", *limit.shape()).unwrap()).collect();
@@ -111,7 +111,7 @@ fn exactly_n_of_a_burst_over_threads() {
                 let (store, one, two, admitted) = (&store, &one, &two, &admitted);
                 scope.spawn(move || {
                     for turn in 0..1250_u64 {
-                        // The clocks of the workers differ, and stay within what gives back no token.
+                        // The workers' clocks differ, by too little to give back a token.
                         let reading = at(100 * SECOND + (thread * 7919 + turn * 13) % 1_000_000);
                         let mut charges = [Charge::new(one, b"k", 1), Charge::new(two, b"other", 1)];
                         let charges = if turn % 2 == 0 { &mut charges[..] } else { &mut charges[..1] };
@@ -129,7 +129,7 @@ fn exactly_n_of_a_burst_over_threads() {
     }
 }
 
-/// Invents `keys` keys while one client goes on; gives what the client got.
+/// Invents `keys` keys while one client continues; returns what the client got.
 fn flood(store: &MemoryCounterStore, flooded: &Limit, active: &Limit, keys: u64, uses: u32) -> u32 {
     let mut got = 0;
     for key in 0..keys {
@@ -169,7 +169,7 @@ fn new_keys_share_one_allowance_while_all_places_are_held() {
     let own = admitted.iter().filter(|count| **count == 10).count();
     assert!((90..=101).contains(&own), "{own}");
     assert!(admitted.iter().sum::<usize>() <= 101 * 10 + 10);
-    // Once allowances are whole, their places are free.
+    // Once keys are idle, their slots are free.
     assert!((5000..5050_u32).all(|key| take(&store, &limit, &key.to_le_bytes(), 10, at(100 * SECOND)).admitted));
     assert!(store.keys() <= 100);
 }
@@ -184,7 +184,7 @@ fn keys_are_kept_while_the_table_grows() {
         }
     }
     assert_eq!(store.keys(), 40_000);
-    // All are idle; the place is used again.
+    // All are idle; the slot is reused.
     for key in 50_000..100_000_u32 {
         assert!(take(&store, &limit, &key.to_le_bytes(), 2, at(1000 * SECOND)).admitted);
     }
@@ -262,7 +262,7 @@ fn limits_that_nobody_has_and_nothing_was_counted_by_are_forgotten() {
     let counted = store.register("counted", bucket(10)).unwrap();
     assert!(take(&store, &kept, b"k", 3, at(SECOND)).admitted && take(&store, &counted, b"k", 5, at(SECOND)).admitted);
     drop(counted);
-    // As a gateway that gets another configuration again and again.
+    // Like a gateway that is reloaded again and again.
     for number in 0..20 * FEW_LIMITS {
         let passing = store.register(&format!("route/{number}"), bucket(10)).unwrap();
         assert!(take(&store, &passing, b"k", 1, at(number as u64 * 60 * SECOND / 1000)).admitted);

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// The plain model: tokens as a fraction over the period, one nanosecond adds `limit` of `per`.
+/// The simple model: tokens as a fraction over the period; one nanosecond adds `limit` of `per`.
 struct Model {
     limit: u128,
     per: u128,

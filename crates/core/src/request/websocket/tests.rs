@@ -24,7 +24,7 @@ fn handshake(more: &str) -> Exchange {
     ))
 }
 
-/// Whether the answer is accepted, and if so, whether messages may be compressed.
+/// Returns whether messages may be compressed, or None if the response is not accepted.
 fn answered(exchange: &mut Exchange, answer: &str) -> Option<bool> {
     exchange.response.buffer.clear();
     exchange.response.head.clear();

@@ -70,7 +70,8 @@ fn pathological_patterns_take_linear_time() {
     assert_eq!(ask("GET", &long).find(&router, &mut scratch), RouteMatch::NotFound);
     let matching = &long[..long.len() - 1];
     assert_eq!(ask("GET", matching).find(&router, &mut scratch), RouteMatch::Route(0));
-    // Exponential or quadratic time would be minutes and more; this bound only has to be far from that and from a slow machine.
+    // Exponential or quadratic time would take minutes and more; this limit only has to be far from that and from a
+    // slow machine.
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     check(&[pattern("(a+)+$"), pattern("^/(a+)+$")], &[(ask("GET", "/aaa"), Ok(1))]);
 }

@@ -103,7 +103,7 @@ fn pattern_takes(text: &str, path: &str) -> bool {
 
 type PathRank = (u8, Vec<(u8, isize, u8)>, isize);
 
-/// Place of the path in the order, if it takes the request's.
+/// Position of the path in the order, if it matches the request's.
 fn path_rank(from: &PathMatch, path: &str, routes: &[RoutePlan]) -> Option<PathRank> {
     let (takes, rank) = match from {
         PathMatch::Exact(text) => (text == path, (0, vec![], 0)),

@@ -1,4 +1,4 @@
-//! Routes that differ in whom they let in, and take from each other.
+//! Overlapping routes that admit different clients.
 
 use proptest::prelude::*;
 
@@ -9,12 +9,12 @@ use super::model::path_match;
 use super::{With, ask, build, equals, exact, pattern, prefix, template};
 use crate::plan::{RoutePlan, ValueTest};
 
-/// A route that lets everybody in.
+/// A route that admits all clients.
 fn open(route: RoutePlan) -> RoutePlan {
     RoutePlan { name: "open".into(), service: Some("s".into()), ..route }
 }
 
-/// A route that does not.
+/// A route that does not admit all.
 fn closed(route: RoutePlan) -> RoutePlan {
     RoutePlan { name: "closed".into(), service: Some("s".into()), ..route }
 }
@@ -158,14 +158,14 @@ fn what_exposes_nothing_is_not_told() {
     let guard = closed(prefix("/admin"));
     // Another service behind another host.
     silent(&[of("t", open(prefix("/").hosts(&["a.org"]))), guard.clone()]);
-    // An answer without a service.
+    // A route without a service.
     silent(&[RoutePlan { service: None, ..open(prefix("/").priority(1).methods(&["GET"])) }, guard.clone()]);
-    // A third route that takes those requests first.
+    // A third route that takes precedence for those requests.
     let images = open(pattern("^/[a-z]+/logo$"));
     assert_eq!(warnings(&[images.clone(), guard.clone()]).len(), 1);
     silent(&[images.clone(), guard.clone(), closed(template("/admin/{logo}"))]);
     assert_eq!(warnings(&[images.clone(), guard.clone(), closed(exact("/admin/logo").methods(&["PUT"]))]).len(), 1);
-    // A third route, open too, that would have taken them.
+    // A third route, also open, that would have matched them.
     silent(&[images, guard, open(prefix("/admin/logo"))]);
 }
 

@@ -10,7 +10,7 @@ fn keeping(mut route: RoutePlan) -> RoutePlan {
     route
 }
 
-/// What a request meets, if routes at an even and an odd place let in others.
+/// Returns the result for a request, if routes at even and odd indexes admit different clients.
 fn outcome(routes: &[RoutePlan], method: &str, path: &str) -> Result<RouteMatch, TargetError> {
     let (router, mut scratch, fields) = (build(routes), Scratch::default(), Fields::default());
     let mut target = Target::default();
@@ -41,12 +41,12 @@ fn the_other_reading_must_let_in_the_same() {
     assert!(two_places("/a%2Fx", "GET", &routes));
     assert!(!two_places("/b%2Fx", "GET", &routes));
     assert!(!two_places("/x%2Fy", "GET", &routes));
-    // Other methods alone.
+    // Only other methods.
     assert!(two_places("/c%2Fd", "GET", &routes));
     assert!(two_places("/c%2Fd", "PUT", &routes));
-    // The same route takes both.
+    // The same route matches both.
     assert!(!two_places("/a%2Fx", "GET", &[keeping(prefix("/"))]));
-    // Parameters of segments hide nothing here either.
+    // Path parameters hide nothing here either.
     assert!(two_places("/a%2Fx;y", "GET", &routes));
 }
 

@@ -64,7 +64,7 @@ fn who_came_first_goes_first() {
     let mut line: Vec<_> = (0..5).map(|_| waits(&service)).collect();
     while !line.is_empty() {
         drop(inside.take());
-        // Those behind ask first, as does one that has only come, and get nothing.
+        // Later ones are polled first, and so is a new one, and none is admitted.
         let mut late = waits(&service);
         assert!(try_enter(&mut late).is_none());
         assert!(line[1..].iter_mut().all(|place| try_enter(place).is_none()));
@@ -96,7 +96,7 @@ fn who_is_let_in_is_woken_and_nobody_else() {
     let woken = || counts.each_ref().map(|count| count.0.load(Ordering::Relaxed));
     drop(entry);
     assert_eq!(woken(), [1, 0, 0]);
-    // It leaves before it knows: the next one gets the place.
+    // It is dropped before it is polled: the next one is admitted.
     drop(places.remove(0));
     assert_eq!(woken(), [1, 1, 0]);
     assert_eq!((service.entered(), service.waiting()), (1, 1));

@@ -30,12 +30,13 @@ fn key(number: u64) -> u64 {
     hash(&number.to_le_bytes())
 }
 
-/// Which instance the key gets.
+/// Returns the instance of a key.
 fn place(service: &ServiceState, now: Now, key: u64) -> usize {
     service.pick(&PickInput { hash: Some(key), ..input(now, 1) }).unwrap().index
 }
 
-/// How many of `picks` picks, divided over `workers`, each instance gets; an exchange ends before the next begins.
+/// Returns how many of `picks` picks, divided over `workers`, each instance gets; an exchange ends before the next
+/// begins.
 fn spread(service: &ServiceState, now: Now, picks: u64, workers: usize) -> Vec<u64> {
     let work = |worker| {
         let mut counts = vec![0; service.slots.len()];
@@ -51,7 +52,7 @@ fn spread(service: &ServiceState, now: Now, picks: u64, workers: usize) -> Vec<u
     threads(workers, work).into_iter().fold(vec![0; service.slots.len()], add)
 }
 
-/// Pearson's test that `counts` come from `weights`; the bound is passed by chance about once in 10 000 times.
+/// Pearson's test that `counts` come from `weights`; it fails by chance about once in 10 000 times.
 #[allow(clippy::cast_precision_loss)]
 fn assert_chi_square(counts: &[u64], weights: &[u32]) {
     let (all, sum) = (counts.iter().sum::<u64>() as f64, f64::from(weights.iter().sum::<u32>()));
@@ -83,7 +84,7 @@ fn weights_whose_shares_rounding_would_change_are_refused() {
         assert_eq!(problem(how.clone(), &[1_000_000_007, 500_000_003, 1]), None);
         assert_eq!(problem(how, &[0; 3]).unwrap().len(), 3, "told once");
     }
-    // Those that go by the weight itself have no table.
+    // Balancers that use the weight itself have no table.
     assert_eq!(problem(LoadBalancer::LeastConnections, &many(1_000_000, 1)), None);
 }
 
@@ -181,7 +182,7 @@ fn a_hash_balancer_without_a_key_spreads_at_random() {
 #[test]
 fn p2c_is_even_among_equals() {
     let service = build(&plan(LoadBalancer::P2c, &[1, 1, 1, 1]));
-    // The first few find out how fast the instances are.
+    // The first few measure how fast the instances are.
     spread(&service, at(0.0), 16, 1);
     assert_chi_square(&spread(&service, at(0.0), 20_000, 1), &[1; 4]);
 }
@@ -251,7 +252,7 @@ fn least_connections_counts_the_exchanges_of_all_workers() {
         let hold = |_| (0..240 / workers).map(|_| service.pick(&input(at(0.0), 0)).unwrap()).collect::<Vec<_>>();
         let held = threads(workers, hold);
         for (instance, wanted) in service.instances().zip([40_u64, 80, 120]) {
-            // Two workers that look at the same time may both go to the same one.
+            // Two workers at the same time may both pick the same one.
             assert!(instance.in_flight().abs_diff(wanted) <= 2 * (workers as u64 - 1), "{}", instance.in_flight());
         }
         drop(held);
@@ -290,7 +291,8 @@ fn the_rest_keeps_its_proportions_when_the_heaviest_is_lost() {
     }
 }
 
-/// Share of keys that move when `before` becomes `after`, and whether any moved between instances that stayed.
+/// Returns the share of keys that move when `before` becomes `after`, and whether any moved between instances that
+/// stayed.
 fn moved(balancer: &LoadBalancer, before: &[u32], after: &[u32]) -> (f64, bool) {
     let first = build(&plan(balancer.clone(), before));
     let second = ServiceState::build(&plan(balancer.clone(), after), Some(&first), at(1.0)).unwrap();
@@ -358,7 +360,7 @@ fn slow_start_ramps() {
         let shares = [0.0, 2.5, 5.0, 7.5, 10.0, 20.0].map(|time| share(at(time)));
         for (part, measured) in [0.1, 0.25, 0.5, 0.75, 1.0, 1.0].into_iter().zip(shares) {
             let wanted = match balancer {
-                // Load, not turns, is what these compare; idle, the ramp only breaks ties.
+                // These compare load, not turns; when idle, the ramp only breaks ties.
                 LoadBalancer::P2c => continue,
                 LoadBalancer::LeastConnections => 0.5,
                 LoadBalancer::IpHash | LoadBalancer::ConsistentHash { .. } => part / 2.0,
@@ -403,7 +405,7 @@ fn a_service_without_instances_says_so() {
 }
 
 proptest! {
-    /// Whatever is down or tried: an instance that can be used is found, an untried one if there is any.
+    /// Whatever is down or was tried, a usable instance is found, an untried one if there is any.
     #[test]
     fn a_usable_instance_is_always_found(
         kind in 0_usize..7,

@@ -148,7 +148,7 @@ fn exactly_the_probes_asked_for_pass_while_workers_race() {
             fail(&service, at(0.0), 5);
             let race = |worker| {
                 let picks = (0..20).filter_map(|number| {
-                    // Some of those that pass vanish and are given back.
+                    // Some of the permits are released.
                     let picked = service.pick(&input(at(60.0), number)).ok()?;
                     if (number + worker as u64 + round).is_multiple_of(4) { None } else { Some(picked) }
                 });
@@ -218,7 +218,7 @@ fn going_half_open_is_told_by_the_tick_too() {
     assert_eq!(service.tick(at(60.0)), []);
 }
 
-/// The breaker as one would write it for one thread.
+/// A single-threaded model of the breaker.
 #[derive(Debug)]
 enum Model {
     Closed { failures: u32, results: Vec<(Instant, bool)> },

@@ -21,7 +21,7 @@ fn events(changes: impl IntoIterator<Item = Change>) -> Vec<Event> {
     changes.into_iter().map(|change| change.event).collect()
 }
 
-/// Reports an outcome for one certain instance.
+/// Reports an outcome for one given instance.
 fn outcome(service: &ServiceState, index: usize, now: Now, outcome: AttemptOutcome) -> Vec<Event> {
     events(service.report(index, None, now, AttemptEnd { began: now, outcome, latency: Duration::from_millis(1) }))
 }
@@ -164,7 +164,7 @@ fn a_draining_instance_finishes_what_it_has() {
     assert_eq!(states(&service, at(0.0)), ["up", "up"]);
 }
 
-/// Attempts at the first instance, under way.
+/// Attempts at the first instance, in flight.
 fn begun(service: &ServiceState, count: usize, now: Now) -> Vec<Picked<'_>> {
     let all = std::iter::repeat_with(|| service.pick(&input(now, 0)).unwrap());
     all.filter(|picked| picked.index == 0).take(count).collect()
@@ -181,7 +181,7 @@ fn what_began_before_an_ejection_has_no_say_behind_it() {
     assert_eq!(finished(old.drain(..3), at(1.0), BAD), [Event::Ejected]);
     assert_eq!(finished(old.drain(..3), at(11.5), BAD), []);
     assert_eq!(states(service, at(11.5)), ["up", "up"]);
-    // Nor does an old success forgive what came since.
+    // Nor does an old success clear later failures.
     assert_eq!(finished(begun(service, 2, at(11.5)), at(12.0), BAD), [Event::Returned]);
     assert_eq!(finished(old, at(12.0), GOOD), []);
     assert_eq!(finished(begun(service, 1, at(12.0)), at(12.0), BAD), [Event::Ejected]);
@@ -220,7 +220,7 @@ fn an_answer_from_before_that_breaks_off_recalls_nothing() {
     assert_eq!(finished(begun(service, 2, at(3.0)), at(3.0), BAD), []);
 }
 
-/// An instance as one would write it for one thread.
+/// A single-threaded model of an instance.
 #[derive(Clone, Debug, Default)]
 struct Model {
     good: u32,

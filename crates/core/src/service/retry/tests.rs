@@ -68,7 +68,7 @@ fn what_never_left_is_repeated_whatever_it_is() {
     assert_eq!(worst.may_retry(), Ok(()));
     let refused = AttemptReport { outcome: AttemptOutcome::Reset, ..worst };
     assert_eq!(AttemptReport { replayable: true, ..refused }.may_retry(), Ok(()));
-    // An instance may refuse a stream when a body is on its way already.
+    // An instance may refuse a stream while its body is being sent.
     assert_eq!(refused.may_retry(), Err(Reason::NotReplayable));
     assert_eq!(
         AttemptReport { outcome: AttemptOutcome::Reset, sent: true, ..worst }.may_retry(),
@@ -84,7 +84,7 @@ fn what_left_over_a_connection_that_died_is_not_taken_for_what_never_left() {
     let again = AttemptReport { idempotent: true, ..sent };
     assert_eq!(again.may_retry(), Ok(()));
     assert_eq!(AttemptReport { replayable: false, ..again }.may_retry(), Err(Reason::NotReplayable));
-    // An instance may have been burdened by it, so it is paid for.
+    // It may have put load on an instance, so it counts against the budget.
     assert_eq!(budgeted(0.0).retry(&again, at(0.0), 1), RetryVerdict::GiveUp(Reason::Budget));
 }
 
@@ -133,7 +133,7 @@ fn budgeted(min_per_second: f64) -> ServiceState {
     build(&plan::ServicePlan { retry_budget, ..plan(LoadBalancer::RoundRobin, &[1, 1]) })
 }
 
-/// Sends a request whose attempts all fail; the number of attempts.
+/// Sends a request whose attempts all fail; returns the number of attempts.
 fn doomed(service: &ServiceState, seconds: f64, random: u64) -> u32 {
     let mut avoid = Tried::default();
     for number in 1.. {

@@ -1,9 +1,9 @@
 use super::*;
 
-/// Body, trailers and how many bytes they took.
+/// Body, trailers and the number of bytes consumed.
 type Body = (Vec<u8>, Vec<u8>, usize);
 
-/// Decodes `input` given in pieces of `size`. `None`: not whole.
+/// Decodes `input` in pieces of `size`. Returns None if it is incomplete.
 fn decode(input: &[u8], size: usize) -> Result<Option<Body>, ChunkError> {
     let mut decoder = ChunkedDecoder::default();
     let mut body = Vec::new();

@@ -118,7 +118,7 @@ fn parameters_are_not_judged() {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         assert_eq!((text(&target.path).as_str(), text(target.routing_path()).as_str()), (path, routing_path), "{raw}");
         assert_eq!(target.has_parameters(), path != routing_path);
-        // It is a canonical path itself.
+        // It is itself a canonical path.
         assert_eq!(read(routing_path.as_bytes()).unwrap().path, routing_path.as_bytes());
     }
     let mut target = Target::default();
@@ -224,7 +224,7 @@ fn asterisk_is_for_options_only() {
     assert!(target.read(b"example.org:443", Method::Connect).is_err());
 }
 
-/// The path, and what those read who take `%2F` for `/`.
+/// The path, and the path as services read it that decode `%2F`.
 fn kept(raw: &str) -> Result<(String, String), TargetError> {
     let mut target = Target::default();
     target.read_with_slashes(raw.as_bytes(), Method::Get)?;
@@ -287,7 +287,7 @@ fn encoded_slashes_stand_between_letters_alone() {
         assert_eq!(kept(path), Err(ODD_SLASH), "{path}");
         assert!(has_odd_slashes(path.replace("%3b", "%3B").as_bytes()), "{path}");
     }
-    // Gone before they are sent, but two readers would not agree with what.
+    // Dropped before forwarding, but two readers would disagree on what with.
     for path in ["/a%2Fb/..", "/x/a%2Fb/../c", "/a%2F%2e%2e/b", "/a%2Fb/%2E%2E"] {
         assert_eq!(kept(path), Err(ODD_SLASH), "{path}");
     }
