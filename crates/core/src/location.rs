@@ -18,7 +18,7 @@ use crate::service::{Instance, ServiceState};
 
 /// Fields that contain an address.
 const NAMES: [Name; 3] = [Name::Location, Name::ContentLocation, Name::Refresh];
-/// [`NAMES`] as a set.
+/// The fields that contain an address, as a set.
 pub const FIELDS: NameSet = NameSet::of(&NAMES);
 
 /// How an instance was asked, as far as its response may reveal it.
