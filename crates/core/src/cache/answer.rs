@@ -63,10 +63,8 @@ pub fn on_response(exchange: &mut Exchange, service: &Arc<str>, framing: Framing
     fetch.copy = Some(CachedCopy { entry, body, most: fetch.max_body(), cache_only });
     let done = matches!(framing, Framing::None | Framing::Length(0));
     exchange.cache_visit().fetch = Some(fetch);
-    if done {
-        if let Some(cache) = exchange.cache_mut() {
-            cache.complete();
-        }
+    if done && let Some(cache) = exchange.cache_mut() {
+        cache.complete();
     }
     Settled::Relay
 }
