@@ -239,8 +239,8 @@ impl Rewriter<'_> {
         if name != Name::Refresh {
             return self.reference(value);
         }
-        let (before, address, behind) = refresh(value)?;
-        self.reference(address).map(|address| [before, &address, behind].concat())
+        let (before, address, after) = refresh(value)?;
+        self.reference(address).map(|address| [before, &address, after].concat())
     }
 
     /// Returns a rewritten reference (RFC 3986 section 4.1), or None if it stays.

@@ -75,18 +75,18 @@ impl Case {
 
     /// Returns what the client gets for this value of `name`.
     #[track_caller]
-    fn told(&self, name: &str, said: &str) -> String {
+    fn seen_by_client(&self, name: &str, said: &str) -> String {
         let exchange = self.answered(&[&format!("{name}: {said}")]);
-        let told: Vec<&[u8]> = exchange.response.values(name).collect();
-        assert_eq!(told.len(), 1, "{said}");
-        String::from_utf8(told[0].to_vec()).unwrap()
+        let seen_by_client: Vec<&[u8]> = exchange.response.values(name).collect();
+        assert_eq!(seen_by_client.len(), 1, "{said}");
+        String::from_utf8(seen_by_client[0].to_vec()).unwrap()
     }
 
     #[track_caller]
     fn check(&self, cases: &[(&str, &str)]) {
-        for (said, told) in cases {
-            assert_eq!(self.told("Location", said), *told, "{said}");
-            assert_eq!(self.told("Content-Location", said), *told, "{said}");
+        for (said, seen_by_client) in cases {
+            assert_eq!(self.seen_by_client("Location", said), *seen_by_client, "{said}");
+            assert_eq!(self.seen_by_client("Content-Location", said), *seen_by_client, "{said}");
         }
     }
 }
@@ -235,14 +235,14 @@ fn what_a_trusted_proxy_says_is_the_clients_origin() {
     let untrusted = Case { trusted: false, ..case };
     untrusted.check(&[("http://127.0.0.1:9501/x", "http://gateway.internal:8080/api/x")]);
     // The last value is the nearest proxy's; an invalid host is ignored.
-    for (fields, told) in [
+    for (fields, seen_by_client) in [
         ("X-Forwarded-Host: evil.test, shop.test\nX-Forwarded-Proto: http, https", "https://shop.test/x"),
         ("X-Forwarded-Host: evil.test\nX-Forwarded-Host: shop.test", "http://shop.test/x"),
         ("X-Forwarded-Host: shop.test/x?\nX-Forwarded-Proto: gopher", "http://h.test/x"),
         ("X-Forwarded-Host:", "http://h.test/x"),
     ] {
         let request = format!("Host: h.test\n{fields}").leak();
-        Case { request, trusted: true, host: "h.test", ..PLAIN }.check(&[("http://127.0.0.1:9501/x", told)]);
+        Case { request, trusted: true, host: "h.test", ..PLAIN }.check(&[("http://127.0.0.1:9501/x", seen_by_client)]);
     }
 }
 
@@ -272,7 +272,7 @@ fn a_client_that_names_no_host_is_told_a_path() {
 
 #[test]
 fn refresh_has_an_address_behind_a_time() {
-    for (said, told) in [
+    for (said, seen_by_client) in [
         ("5; url=http://127.0.0.1:9501/x", "5; url=http://shop.test:8080/api/x"),
         ("0;URL='/x'", "0;URL='/api/x'"),
         ("0 ; Url = \"/x\" ", "0 ; Url = \"/api/x\""),
@@ -292,15 +292,15 @@ fn refresh_has_an_address_behind_a_time() {
         ("/x", "/x"),
         ("", ""),
     ] {
-        assert_eq!(STRIPPED.told("Refresh", said), told, "{said}");
+        assert_eq!(STRIPPED.seen_by_client("Refresh", said), seen_by_client, "{said}");
     }
 }
 
 #[test]
 fn every_line_counts_and_no_other_field() {
     let exchange = STRIPPED.answered(&["Location: /a", "location: http://evil.test/", "X-Next: /a", "LOCATION: /b"]);
-    let told: Vec<&[u8]> = exchange.response.values("location").collect();
-    assert_eq!(told, [&b"/api/a"[..], b"http://evil.test/", b"/api/b"]);
+    let seen_by_client: Vec<&[u8]> = exchange.response.values("location").collect();
+    assert_eq!(seen_by_client, [&b"/api/a"[..], b"http://evil.test/", b"/api/b"]);
     assert_eq!(exchange.response.values("x-next").collect::<Vec<_>>(), [b"/a"]);
     assert!(PLAIN.answered(&["Location: /a"]).response.edits.added().next().is_none(), "nothing changes");
 }

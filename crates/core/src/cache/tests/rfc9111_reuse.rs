@@ -480,11 +480,11 @@ fn stale_while_revalidate_gives_what_is_there_and_asks_once() {
     let (mut first, mut second) = (world.exchange("GET /"), world.exchange("GET /"));
     let mut refresh = refreshes(&mut first).unwrap();
     assert!(refreshes(&mut second).is_none());
-    let mut behind = world.exchange("GET /\nIf-None-Match: \"0\"");
-    refresh.begin_at(world.now(), &mut behind);
-    behind.cache_visit().set_fetch(refresh);
-    assert_eq!(behind.request.edits.get(b"If-None-Match"), Some(&b"\"1\""[..]));
-    world.answer(&mut behind, "304\nETag: \"1\"", "");
+    let mut background = world.exchange("GET /\nIf-None-Match: \"0\"");
+    refresh.begin_at(world.now(), &mut background);
+    background.cache_visit().set_fetch(refresh);
+    assert_eq!(background.request.edits.get(b"If-None-Match"), Some(&b"\"1\""[..]));
+    world.answer(&mut background, "304\nETag: \"1\"", "");
     assert_eq!(world.ask("GET /"), hit("x"));
     world.at += 15;
     assert_eq!(world.ask("GET /"), validation("\"1\""));

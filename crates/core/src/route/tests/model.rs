@@ -74,8 +74,8 @@ fn host_rank(pattern: &str, host: &str) -> Option<(u8, isize)> {
 fn template_takes(text: &str, path: &str) -> bool {
     let mut regex = String::from("^");
     let mut rest = text;
-    while let Some((before, behind)) = rest.split_once('{') {
-        let (inner, after) = behind.split_once('}').unwrap();
+    while let Some((before, tail)) = rest.split_once('{') {
+        let (inner, after) = tail.split_once('}').unwrap();
         regex += before;
         regex += match inner.split_once(':') {
             Some((_, "int")) => "[0-9]+",
@@ -111,8 +111,8 @@ fn path_rank(from: &PathMatch, path: &str, routes: &[RoutePlan]) -> Option<PathR
             let key = text[1..].split('/').map(|s| match s.split_once('{') {
                 None => (0, 0, 0),
                 Some(_) if s.contains(":path") => (3, 0, 0),
-                Some((before, behind)) => {
-                    let around = before.len() + behind.split_once('}').unwrap().1.len();
+                Some((before, tail)) => {
+                    let around = before.len() + tail.split_once('}').unwrap().1.len();
                     (if around > 0 { 1 } else { 2 }, -around.cast_signed(), u8::from(!s.contains(":int")))
                 }
             });

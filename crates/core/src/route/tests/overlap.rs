@@ -110,23 +110,23 @@ fn what_goes_first_by_another_rule_is_told() {
         ),
         (pattern("^/a").methods(&["HEAD"]), prefix("/a").methods(&["GET"]), "/a", "a pattern goes before a prefix"),
     ];
-    for (first, behind, path, why) in found {
-        warned(&open(first.clone()), &closed(behind.clone()), path, why);
-        silent(&[closed(first), open(behind)]);
+    for (first, later, path, why) in found {
+        warned(&open(first.clone()), &closed(later.clone()), path, why);
+        silent(&[closed(first), open(later)]);
     }
     let first = open(pattern("^/[^/]+/public"));
-    let behind = closed(pattern("^/admin/.*"));
-    assert!(warnings(&[first.clone(), behind.clone()])[0].contains("takes /admin/public from `closed`"));
-    assert!(warnings(&[behind, first]).is_empty(), "the order of declaration decides");
+    let later = closed(pattern("^/admin/.*"));
+    assert!(warnings(&[first.clone(), later.clone()])[0].contains("takes /admin/public from `closed`"));
+    assert!(warnings(&[later, first]).is_empty(), "the order of declaration decides");
     let first = open(exact("/a").methods(&["GET", "POST"]));
-    let behind = closed(exact("/a").methods(&["PUT", "POST"]));
-    assert!(warnings(&[first.clone(), behind.clone()])[0].contains("it is the first in the file"));
-    assert!(warnings(&[behind, first]).is_empty());
+    let later = closed(exact("/a").methods(&["PUT", "POST"]));
+    assert!(warnings(&[first.clone(), later.clone()])[0].contains("it is the first in the file"));
+    assert!(warnings(&[later, first]).is_empty());
 }
 
 #[test]
 fn what_can_never_match_is_not_told_twice() {
-    for (first, behind) in [
+    for (first, later) in [
         (pattern("^/a"), prefix("/a/b")),
         (pattern("^/.*$"), prefix("/a")),
         (pattern("^/(a|b)(/|$)"), prefix("/a")),
@@ -135,13 +135,13 @@ fn what_can_never_match_is_not_told_twice() {
         (template("/a/{x}/{rest:path}"), template("/a/{x:int}/{y}/").priority(-1)),
         (pattern("^/a/[^/]+$"), template("/a/{x}").priority(-1)),
     ] {
-        let routes = [closed(behind), open(first)];
+        let routes = [closed(later), open(first)];
         let router = build(&routes);
         assert_eq!(router.warnings().len(), 1, "{routes:?}");
         assert!(router.warnings()[0].message.contains("can never match: `open`"));
         assert_eq!(warnings(&routes), Vec::<String>::new());
     }
-    for (first, behind) in [
+    for (first, later) in [
         (pattern("^/a$"), prefix("/a")),
         (pattern("^/a/.*"), prefix("/a")),
         (pattern("^/a/[a-z]*$"), prefix("/a/")),
@@ -149,7 +149,7 @@ fn what_can_never_match_is_not_told_twice() {
         (template("/{x}/{rest:path}"), prefix("/a")),
         (pattern("^/a/[^/0]+$"), template("/a/{x}").priority(-1)),
     ] {
-        assert!(build(&[first, behind]).warnings().is_empty());
+        assert!(build(&[first, later]).warnings().is_empty());
     }
 }
 

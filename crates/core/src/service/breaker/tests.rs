@@ -281,9 +281,9 @@ impl Pair {
 
     fn record(&mut self, which: prop::sample::Index, ok: bool) {
         let (permit, period) = self.out.swap_remove(which.index(self.out.len()));
-        let told = self.breaker.record(&self.rules, &permit, self.now, ok).map(|transition| transition.to);
+        let reported = self.breaker.record(&self.rules, &permit, self.now, ok).map(|transition| transition.to);
         if period != self.period {
-            assert_eq!(told, None);
+            assert_eq!(reported, None);
             return;
         }
         let slice = |time: Instant| time.as_nanos() / self.rules.slice;
@@ -298,13 +298,13 @@ impl Pair {
             }
             Model::HalfOpen { .. } if ok => {
                 self.enter(Model::Closed { failures: 0, results: Vec::new() });
-                assert_eq!(told, Some(BreakerState::Closed));
+                assert_eq!(reported, Some(BreakerState::Closed));
                 return;
             }
             Model::HalfOpen { .. } => true,
             Model::Open { .. } => unreachable!("nothing is admitted while open"),
         };
-        assert_eq!(told, opens.then_some(BreakerState::Open));
+        assert_eq!(reported, opens.then_some(BreakerState::Open));
         if opens {
             self.enter(Model::Open { until: self.now.saturating_add(self.rules.timeout) });
         }
