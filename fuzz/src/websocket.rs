@@ -1,4 +1,5 @@
-//! What must hold of the scanner of WebSocket frames for any input. Called by the fuzz target and by `crates/http/tests`.
+//! What must hold of the scanner of WebSocket frames for any input. Called by the fuzz target and by
+//! `crates/http/tests`.
 
 use pylae_http::websocket::{FrameLimits, MAX_HEADER, ScanEnd, Sender, WebSocketFrames};
 

@@ -56,8 +56,8 @@ pub(crate) fn message(size: usize) -> (Vec<u8>, Vec<u8>) {
     (sent, back)
 }
 
-/// The first whole frame of a client in `input`, as a server sends it back, and how long it was. An error ends the connection:
-/// anything but a binary message in one frame.
+/// The first whole frame of a client in `input`, as a server sends it back, and how long it was. An error ends the
+/// connection: anything but a binary message in one frame.
 pub(crate) fn echo(input: &[u8]) -> Result<Option<(usize, Vec<u8>)>, ()> {
     let [first, second, rest @ ..] = input else { return Ok(None) };
     if *first != BINARY || second & 0x80 == 0 {

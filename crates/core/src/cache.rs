@@ -1,8 +1,8 @@
 //! The response cache: a shared in-memory HTTP cache after RFC 9111. It decides without sockets and without a clock.
 //!
-//! [`lookup()`] runs when a request arrives, [`on_response`] and [`on_failure`] when the service has responded or failed,
-//! [`invalidate_changed`] after an unsafe method has succeeded, and [`CacheVisit::copy_body`] while the body passes.
-//! All workers share one [`Cache`].
+//! [`lookup()`] runs when a request arrives, [`on_response`] and [`on_failure`] when the service has responded or
+//! failed, [`invalidate_changed`] after an unsafe method has succeeded, and [`CacheVisit::copy_body`] while the body
+//! passes. All workers share one [`Cache`].
 
 mod answer;
 mod change;

@@ -252,7 +252,7 @@ impl Engine {
     /// Removes what `purge` names from the response cache. Returns the number of responses removed.
     pub fn purge_cache(&self, purge: Purge) -> Result<usize, Vec<Problem>> {
         let purge = purge.canonicalize().map_err(|error| vec![Problem::at("path", error)])?;
-        Ok(self.policies.cache_in_use().map_or(0, |cache| cache.purge(&purge, clock::now())))
+        Ok(self.policies.cache_if_used().map_or(0, |cache| cache.purge(&purge, clock::now())))
     }
 
     /// The engine's log.

@@ -44,10 +44,13 @@ pub(crate) fn spawn(
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(dns::THREADS).build()?;
     let thread = std::thread::Builder::new().name(format!("pylae-worker-{index}")).spawn(move || {
-        let mut things = Some((snapshot, shared, counted, kept, runtime, listeners, receiver));
+        let mut startup = Some((snapshot, shared, worker_stats, worker_recent, runtime, listeners, receiver));
         hooks.run_worker(&mut || {
-            let Some((snapshot, shared, counted, kept, runtime, listeners, receiver)) = things.take() else { return };
-            let worker = Worker::new(index, snapshot, shared, counted, kept);
+            let Some((snapshot, shared, worker_stats, worker_recent, runtime, listeners, receiver)) = startup.take()
+            else {
+                return;
+            };
+            let worker = Worker::new(index, snapshot, shared, worker_stats, worker_recent);
             runtime.block_on(run::run(Rc::clone(&worker), listeners, receiver));
             worker.log_buffer.flush();
             // A DNS lookup that hangs must not delay the shutdown.

@@ -132,7 +132,7 @@ impl HookSource for HookTable {
         Ok(Arc::new(RouteHooks::new(about, called, Arc::clone(&self.executors))))
     }
 
-    fn run_worker(&self, run: &mut (dyn FnMut() + Send)) {
-        gil::kept_on_worker(run);
+    fn run_worker(&self, body: &mut (dyn FnMut() + Send)) {
+        gil::with_worker_thread_state(body);
     }
 }

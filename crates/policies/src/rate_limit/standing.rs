@@ -82,8 +82,8 @@ impl RateLimit {
     pub fn standing(&self, name: &str, holder: &Holder, at: Clocks, forget: bool) -> Result<Standing, String> {
         if let Some(limit) = self.limits.iter().find(|limit| &*limit.name == name) {
             let key = holder.write(&limit.key, &self.route)?;
-            let forgotten = forget && self.shared.counters.reset(&limit.known, &key);
-            let mut charges = [Charge::new(&limit.known, &key, 0)];
+            let forgotten = forget && self.shared.counters.reset(&limit.limit, &key);
+            let mut charges = [Charge::new(&limit.limit, &key, 0)];
             let _ = self.shared.counters.check_all(&mut charges, at);
             let (shape, decision) = (limit.limit.shape(), charges[0].decision);
             let reset = decision.reset.as_secs_f64();

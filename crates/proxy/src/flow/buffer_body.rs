@@ -38,13 +38,13 @@ impl Flow<'_> {
                 while !client.body.is_done() && client.body.received() <= limit as u64 {
                     piece.clear();
                     let Client { body, socket, .. } = &mut *client;
-                    match body.poll_take(cx, socket, exchange, &mut piece, SMALL) {
+                    match body.poll_data(cx, socket, exchange, &mut piece, SMALL) {
                         Poll::Ready(Ok(n)) => pace.transferred(clock::now(), n),
                         Poll::Ready(Err(halt)) => return Poll::Ready(Err(halt)),
                         Poll::Pending => {
                             pace.start_waiting(clock::now());
-                            let silence = clock::coarse().saturating_add(route.idle_timeout);
-                            deadline.set(pace.due().map_or(silence, |due| due.min(silence)));
+                            let idle_at = clock::coarse().saturating_add(route.idle_timeout);
+                            deadline.set(pace.due().map_or(idle_at, |due| due.min(idle_at)));
                             return Poll::Pending;
                         }
                     }

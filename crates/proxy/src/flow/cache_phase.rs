@@ -19,8 +19,8 @@ impl<'a> Flow<'a> {
             return result.map(Reply::Forwarded);
         };
         exchange.times.now = clock::now();
-        let taken = match forwarded {
-            Ok(taken) => taken,
+        let forwarded = match result {
+            Ok(forwarded) => forwarded,
             Err(halt) => return cache::on_failure(exchange, &halt).map(Reply::Stored).ok_or(halt),
         };
         cache::invalidate_changed(cache, exchange);
@@ -33,8 +33,8 @@ impl<'a> Flow<'a> {
             Framing::Close if forwarded.response.connection.is_stream() => Framing::Chunked,
             framing => framing,
         };
-        match cache::on_response(exchange, &taken.service.name, framing) {
-            Settled::Relay => Ok(Reply::Taken(taken)),
+        match cache::on_response(exchange, &forwarded.service.name, framing) {
+            Settled::Relay => Ok(Reply::Forwarded(forwarded)),
             Settled::Serve(stored) => {
                 // The connection of a response without a body can be reused.
                 forwarded.release(worker, status == 304 && clean && persists);

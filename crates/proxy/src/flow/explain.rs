@@ -137,8 +137,8 @@ pub fn explain(plan: Plan, question: &Question) -> Result<Explanation, Vec<Probl
     let routed = admit::admit(&mut exchange, |peer| snapshot.trusts(peer), 1).and_then(|()| {
         crate::flow::route::match_route(&mut pylae_core::route::Scratch::default(), &snapshot, &mut exchange)
     });
-    answer.canonical_path = text(&exchange.request.target.path);
-    answer.judged_path = text(exchange.request.target.routing_path());
+    answer.canonical_path = lossy(&exchange.request.target.path);
+    answer.judged_path = lossy(exchange.request.target.routing_path());
     answer.client = exchange.request.origin.client.to_string();
     if !exchange.request.target.path.is_empty() && !matches!(routed, Err(Halt::Misdirected)) {
         answer.considered = considered(&snapshot, &exchange);
@@ -211,7 +211,7 @@ fn considered(snapshot: &Snapshot, exchange: &Exchange) -> Vec<ConsideredRoute> 
 /// Describes what happens once the route is chosen: WebSocket, policies, forwarded head and instance.
 fn describe_route(snapshot: &Snapshot, route: &Route, exchange: &mut Exchange, answer: &mut Explanation) {
     let index = exchange.route.unwrap_or_default();
-    let values = exchange.request.params.iter().map(|span| text(span.of(exchange.request.target.routing_path())));
+    let values = exchange.request.params.iter().map(|span| lossy(span.of(exchange.request.target.routing_path())));
     let params = snapshot.router.params(index).iter().map(ToString::to_string).zip(values).collect();
     answer.route = Some(Chosen { index, name: route.name.to_string(), params });
     answer.detail = format!("route `{}` takes the request", route.name);
@@ -227,7 +227,7 @@ fn describe_route(snapshot: &Snapshot, route: &Route, exchange: &mut Exchange, a
     } else {
         &exchange.request.forward_path
     };
-    answer.upstream_path = Some(text(path));
+    answer.upstream_path = Some(lossy(path));
     if forwarding::add_fields(exchange, &exchange.request.origin.peer.ip().to_string(), &mut Vec::new()).is_ok() {
         let added = exchange.request.edits.added();
         answer.upstream_headers = added.map(|(name, value)| (lossy(name), lossy(value))).collect();

@@ -26,9 +26,9 @@ impl<'a> Flow<'a> {
         let (client, exchange) = (&mut *self.client, &mut *self.exchange);
         let service = target_service(snapshot, route, exchange).ok_or(Halt::NoService)?;
         prepare(route, client, exchange)?;
-        let last = last_moment(route, exchange);
-        let entered = admission::enter(service, last, client, exchange).await?;
-        let tie = service.state.affinity_key(exchange);
+        let deadline = exchange_deadline(route, exchange);
+        let permit = admission::enter(service, deadline, client, exchange).await?;
+        let affinity = service.state.affinity_key(exchange);
         let mut tried = Tried::default();
         let mut number = 1;
         // If nothing happened since the head was read, its time will do: that saves a reading of the clock.
@@ -52,7 +52,7 @@ impl<'a> Flow<'a> {
             let now = clock::now();
             exchange.times.upstream += now.since(started);
             exchange.times.now = now;
-            let (outcome, sent) = match &answered {
+            let (outcome, sent) = match &response {
                 Ok(_) => (AttemptOutcome::Status(grpc::effective_status(exchange)), true),
                 Err(Failure::Halt(halt)) => return Err(halt.clone()),
                 Err(Failure::Instance(fault)) => (fault.outcome, fault.sent),
@@ -101,7 +101,7 @@ fn prepare(route: &Route, client: &mut Client, exchange: &mut Exchange) -> Resul
     if matches!(exchange.request.framing, Framing::Length(length) if length > exchange.request.max_body) {
         return Err(Halt::BodyTooLarge(exchange.request.max_body));
     }
-    forwarding::add_fields(exchange, &client.known.peer_text, &mut client.scratch)
+    forwarding::add_fields(exchange, &client.info.peer_text, &mut client.scratch)
         .map_err(|_| Halt::Malformed("a forwarded field has a value that may not be sent"))?;
     if let Some(mirror) = route.chain.mirror() {
         client.body.buffer_at_least(mirror.max_body());

@@ -36,7 +36,7 @@ impl Flow<'_> {
         }
         let random = worker.random_u64();
         let input = PickInput { now: exchange.times.now, hash: None, sticky: None, avoid: Tried::NONE, random };
-        let picked = (whole && worker.mirroring.get() < mirror.max_in_flight())
+        let picked = (complete && worker.mirroring.get() < mirror.max_in_flight())
             .then(|| service.state.pick_for_mirror(&input).ok());
         let Some(Some(picked)) = picked else { return worker.stats.mirrors_dropped.add(1) };
         let (target, index) = (Arc::clone(service), picked.index);

@@ -77,7 +77,7 @@ impl Drop for Flow<'_> {
         }
         let exchange = &mut *self.exchange;
         if exchange.request.id.is_empty() {
-            // Its head was still on its way.
+            // The head was incomplete.
             admit::assign_id(&mut exchange.request.id, None, self.worker.random());
             (exchange.times.started, exchange.times.wall) = (clock::now(), clock::wall());
         }

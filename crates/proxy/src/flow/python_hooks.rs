@@ -38,8 +38,8 @@ impl<'a> Flow<'a> {
             body = Some(client.body.buffered().into());
         }
         exchange.hook_visit().request_body = body;
-        if wanted.is_some_and(Hooked::see_bodies) {
-            // Hooks want to read what comes back. Cannot fail: the value is ours.
+        if policy.is_some_and(Hooked::reads_response_body) {
+            // Hooks need to read the response body. Cannot fail: the value is a constant.
             let _ = exchange.request.edits.set_known(Name::AcceptEncoding, b"identity");
         }
         let step = hooks.on_request(exchange);
@@ -63,15 +63,15 @@ impl<'a> Flow<'a> {
             }
         }
         let (worker, client, exchange) = (self.worker, &mut *self.client, &mut *self.exchange);
-        let visit = exchange.hook_visit();
+        let state = exchange.hook_visit();
         if let Reply::Own(answer) = &reply {
             state.response_body = Some(answer.body.clone());
         }
         let step = hooks.on_response(exchange);
-        let followed = follow(hooks, client, exchange, step).await;
-        let visit = exchange.hook_visit();
-        let body = visit.response_body.take().filter(|_| visit.body_set);
-        match (followed, body) {
+        let outcome = wait_for_hooks(hooks, client, exchange, step).await;
+        let state = exchange.hook_visit();
+        let body = state.response_body.take().filter(|_| state.body_set);
+        match (outcome, body) {
             (Ok(None), None) => {
                 if let Reply::Own(answer) = &mut reply {
                     answer.status = exchange.response.status;
@@ -103,8 +103,10 @@ impl<'a> Flow<'a> {
     async fn buffer_response(&mut self, route: &Route, reply: Reply<'a>, limit: usize) -> Result<Reply<'a>, Halt> {
         let worker = self.worker;
         let (client, exchange) = (&mut *self.client, &mut *self.exchange);
-        let mut taken = match reply {
-            Reply::Taken(taken) if taken.answered.framing != Framing::None && !exchange.is_cache_only() => taken,
+        let mut forwarded = match reply {
+            Reply::Forwarded(forwarded) if forwarded.response.framing != Framing::None && !exchange.is_cache_only() => {
+                forwarded
+            }
             reply => {
                 exchange.hook_visit().response_body = Some([].into());
                 return Ok(reply);
@@ -168,7 +170,7 @@ async fn apply_body_hooks<'s>(
     client: &mut Client,
 ) -> Reply<'s> {
     match &mut reply {
-        Reply::Taken(taken) if taken.answered.framing != Framing::None && !exchange.is_cache_only() => {
+        Reply::Forwarded(forwarded) if forwarded.response.framing != Framing::None && !exchange.is_cache_only() => {
             let stream = hooks.stream(exchange);
             exchange.hook_visit().stream = stream;
         }

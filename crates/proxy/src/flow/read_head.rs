@@ -60,9 +60,9 @@ impl Flow<'_> {
         let (client, exchange) = (&mut *self.client, &mut *self.exchange);
         client.written = 0;
         client.interim = None;
-        exchange.request.origin.peer = client.known.peer;
+        exchange.request.origin.peer = client.info.peer;
         admit::set_client_from_peer(exchange);
-        exchange.request.origin.secure = client.known.secure;
+        exchange.request.origin.secure = client.info.secure;
         exchange.request.origin.on_stream = client.socket.is_stream();
         exchange.request.origin.certificate.clone_from(&client.info.certificate);
         exchange.request.max_body = snapshot.plan.limits.max_body;

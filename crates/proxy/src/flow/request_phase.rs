@@ -25,8 +25,9 @@ impl<'a> Flow<'a> {
         if let Some(cache) = exchange.cache_mut() {
             match &result {
                 Ok(None) => {}
-                // Those who wait for the answer of the service: one of them takes over from a client that has gone. What stands
-                // behind the cache and has ended the exchange is to judge the others one by one, not one after the other.
+                // Other exchanges may wait for this fetch. If the client disconnected, one of them takes over. If
+                // something after the cache ended this exchange, each proceeds on its own and in parallel, because
+                // it must be judged by itself.
                 Err(Halt::ClientGone) => cache.cancel(FetchOutcome::Abandoned),
                 _ => cache.cancel(FetchOutcome::Alone),
             }
@@ -80,9 +81,9 @@ impl<'a> Flow<'a> {
                     }
                 }
                 Verdict::Join(join) => {
-                    let landing = self.client.wait_for(join.timeout, self.exchange, |cx| join.flight.poll(cx)).await?;
-                    self.exchange.cache_visit().joined = Some(landing.unwrap_or(FetchOutcome::Alone));
-                    route.chain.again(self.exchange)
+                    let outcome = self.client.wait_for(join.timeout, self.exchange, |cx| join.flight.poll(cx)).await?;
+                    self.exchange.cache_visit().joined = Some(outcome.unwrap_or(FetchOutcome::Alone));
+                    route.chain.rerun_last(self.exchange)
                 }
             };
         }
@@ -94,7 +95,7 @@ impl<'a> Flow<'a> {
             return Ok(Some(Reply::own(*answer, self.exchange)));
         }
         if max_forwards::decrement(self.exchange)? {
-            return self.last_stop().map(|answer| Some(Reply::own(answer, self.exchange)));
+            return self.max_forwards_reached().map(|answer| Some(Reply::own(answer, self.exchange)));
         }
         Ok(None)
     }

@@ -60,7 +60,7 @@ pub(super) fn match_route<'s>(
     if exchange.request.target.has_slashes() {
         check_slashes(scratch, snapshot, exchange).map_err(Halt::Target)?;
     }
-    match find(scratch, snapshot, exchange, exchange.request.target.routing_path()) {
+    match match_path(scratch, snapshot, exchange, exchange.request.target.routing_path()) {
         RouteMatch::Route(index) => {
             let route = &snapshot.routes[index];
             exchange.request.params.extend_from_slice(scratch.captures());
@@ -79,10 +79,10 @@ pub(super) fn match_route<'s>(
     }
 }
 
-/// Whether the `%2F` in the path may pass.
-fn judge_slashes(scratch: &mut Scratch, snapshot: &Snapshot, exchange: &Exchange) -> Result<(), TargetError> {
-    let found = find(scratch, snapshot, exchange, exchange.request.target.routing_path());
-    let admission = |route: usize| snapshot.routes[route].chain.admission();
+/// Checks that encoded slashes (`%2F`) in the path cannot be used to bypass another route's access rules.
+fn check_slashes(scratch: &mut Scratch, snapshot: &Snapshot, exchange: &Exchange) -> Result<(), TargetError> {
+    let found = match_path(scratch, snapshot, exchange, exchange.request.target.routing_path());
+    let access = |route: usize| snapshot.routes[route].chain.access();
     snapshot.router.check_slashes(
         &exchange.request.target,
         found,

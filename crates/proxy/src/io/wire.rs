@@ -47,7 +47,7 @@ impl ClientWatch {
         let mut delivery = self.delivery.borrow_mut();
         let due = delivery.due(now, Duration::MAX, || *rest.insert(unacknowledged()));
         if rest == Some(0) {
-            // What it was waited for need not be said any more: its stream was reset.
+            // Nothing is left to write: the stream was reset.
             delivery.stop_waiting(now);
             return None;
         }

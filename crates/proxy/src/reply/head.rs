@@ -38,7 +38,7 @@ pub(crate) fn is_changed(exchange: &Exchange) -> bool {
 /// The framing towards the client of a body that the instance framed as `from`.
 pub(crate) fn framing_towards(exchange: &Exchange, from: Framing, on_stream: bool) -> Framing {
     match (from, exchange.request.head.version) {
-        // The client has it already; the body is for the cache alone.
+        // The client has its response already: the body is for the cache only.
         _ if exchange.is_cache_only() => Framing::None,
         (Framing::Chunked | Framing::Close, _) if on_stream => Framing::Close,
         (Framing::Length(_), _) if on_stream && is_changed(exchange) => Framing::Close,

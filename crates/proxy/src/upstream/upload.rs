@@ -178,8 +178,8 @@ impl Upload {
             Poll::Ready(Err(halt)) => Poll::Ready(Err(halt)),
             Poll::Ready(Ok(n)) => {
                 self.pace.transferred(clock::now(), n);
-                self.moved += n as u64;
-                self.close_piece(client, start);
+                self.progress += n as u64;
+                self.finish_chunk(client, start);
                 Poll::Ready(Ok(()))
             }
         }

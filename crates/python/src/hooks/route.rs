@@ -357,12 +357,12 @@ fn failure_step(hook: &Called) -> Option<Step> {
 fn wait_for(job: Arc<Job>, mut session: Box<Session>, exchange: &mut Exchange) -> Step {
     let timeout = job.called.timeout();
     session.job = Some(Arc::clone(&job));
-    keep(session, exchange);
-    Step::Wait { until: Box::pin(Waiting::new(job)), timeout: patience }
+    store_session(session, exchange);
+    Step::Wait { until: Box::pin(Waiting::new(job)), timeout }
 }
 
-/// Makes a copy of the exchange for hooks elsewhere. Its session, which is in nobody's hands now, is not among it.
-fn lend(exchange: &mut Exchange) -> Box<Exchange> {
+/// Copies the exchange for hooks on an executor. The caller holds the session, so the copy has none.
+fn lend_copy(exchange: &mut Exchange) -> Box<Exchange> {
     let lent = exchange.detach();
     exchange.hook_visit();
     lent
@@ -374,7 +374,7 @@ fn reclaim(session: &Session, exchange: &mut Exchange) {
     }
 }
 
-fn keep(session: Box<Session>, exchange: &mut Exchange) {
+fn store_session(session: Box<Session>, exchange: &mut Exchange) {
     exchange.hook_visit().session = Some(session);
 }
 

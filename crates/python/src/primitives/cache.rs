@@ -79,8 +79,8 @@ impl PyCache {
 
     /// Purges the responses that the JSON document selects, and returns their number.
     fn purge(&self, now: u64, purge: &str) -> PyResult<usize> {
-        let purge: Purge = part(purge)?;
-        let purge = purge.canonicalize().map_err(|message| to_python(&[Problem::at("", message)]))?;
+        let purge: Purge = parse_part(purge)?;
+        let purge = purge.canonicalize().map_err(|message| plan_error(&[Problem::at("", message)]))?;
         Ok(self.cache.purge(&purge, Instant::from_nanos(now)))
     }
 

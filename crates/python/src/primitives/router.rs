@@ -42,7 +42,7 @@ impl PyRouter {
         let exchange = message::request(method, target, &headers)?;
         let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
         let found = self.router.find(&RouteQuery::of(&exchange), &mut scratch);
-        // Whom routes let in is not asked here.
+        // All routes count as equally accessible: there are no policies here.
         let judged = self.router.check_slashes(&exchange.request.target, found, |_| RouteMatch::NotFound, |_, _| true);
         judged.map_err(|error| PyValueError::new_err(error.0))?;
         Ok(match found {

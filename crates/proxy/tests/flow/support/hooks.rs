@@ -107,7 +107,7 @@ impl Drop for Waiting {
 
 impl OffWorker {
     /// The step of a hook that runs off the worker.
-    pub(crate) fn step(&self, patience: Duration) -> Step {
+    pub(crate) fn step(&self, timeout: Duration) -> Step {
         let (done, receiver) = oneshot::channel();
         self.started.lock().push(done);
         let mut waiting = Waiting { abandoned: Arc::clone(&self.abandoned), is_done: false };
@@ -116,7 +116,7 @@ impl OffWorker {
             let _ = receiver.await;
             waiting.end();
         });
-        Step::Wait { until, timeout: patience }
+        Step::Wait { until, timeout }
     }
 
     /// Number of hooks in progress.

@@ -17,8 +17,8 @@ use super::user::PyUser;
 use crate::errors::hook_error;
 
 impl PyRequest {
-    fn visit<T>(&self, py: Python<'_>, look: impl FnOnce(&mut HookVisit) -> T) -> PyResult<T> {
-        self.with(py, |exchange| look(exchange.hook_visit()))
+    fn visit<T>(&self, py: Python<'_>, read: impl FnOnce(&mut HookVisit) -> T) -> PyResult<T> {
+        self.with(py, |exchange| read(exchange.hook_visit()))
     }
 }
 
@@ -36,7 +36,7 @@ impl PyRequest {
     fn path<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         self.with(py, |exchange| {
             let set = exchange.hooks().is_some_and(|hooks| hooks.path_set);
-            text::decoded(py, if set { &exchange.request.forward_path } else { exchange.request.target.routing_path() })
+            text::decode(py, if set { &exchange.request.forward_path } else { exchange.request.target.routing_path() })
         })
     }
 
@@ -87,7 +87,7 @@ impl PyRequest {
                 .request
                 .params
                 .iter()
-                .map(|span| text::unescaped(span.of(exchange.request.target.routing_path())))
+                .map(|span| text::percent_decode(span.of(exchange.request.target.routing_path())))
                 .collect()
         })?;
         let params = PyDict::new(py);
