@@ -33,7 +33,7 @@ pub struct HookCall {
     pub on_error: OnError,
     /// Largest body to buffer for the hook, in bytes; None if it does not use the body.
     pub body: Option<u64>,
-    /// Time that calls may keep a worker busy on average; a hook that exceeds it is moved off the workers. None
+    /// Time that one call may keep a worker busy; a hook that exceeds it repeatedly is moved off the workers. None
     /// disables this.
     pub budget: Option<Seconds>,
 }
@@ -62,7 +62,7 @@ pub enum Run {
     Worker,
     /// A coroutine on the worker; once suspended it continues on the loop.
     Coroutine,
-    /// A coroutine on an asyncio loop of its own thread.
+    /// A coroutine on the hooks' own asyncio loop.
     Loop,
     /// A plain function on a pool of threads.
     Pool,
