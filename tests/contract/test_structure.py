@@ -110,13 +110,18 @@ def test_no_line_is_too_long() -> None:
     long = []
     for file in _sources():
         if file.suffix == ".rs":
-            lines = enumerate((ROOT / file).read_text().splitlines(), 1)
+            lines = _comments((ROOT / file).read_text())
         elif file.suffix == ".md":
             lines = _prose((ROOT / file).read_text())
         else:
             continue
         long += [f"{file}:{number}" for number, line in lines if len(line) > WIDTH and " " in line.strip()]
     assert long == []
+
+
+def _comments(text: str) -> Iterator[tuple[int, str]]:
+    """Comments of Rust that stand in lines of their own: rustfmt breaks code, and leaves texts as they are."""
+    yield from ((number, line) for number, line in enumerate(text.splitlines(), 1) if line.lstrip().startswith("//"))
 
 
 def _prose(text: str) -> Iterator[tuple[int, str]]:
