@@ -68,7 +68,6 @@ impl Exchange {
 
     /// Drops the instance's response: its bytes and everything that refers to them.
     pub fn clear_response(&mut self) {
-        self.slots.forget_response();
         self.response.clear();
     }
 }

@@ -84,14 +84,10 @@ impl Asked {
 
 /// How the instance was asked, if its response has fields that name addresses.
 #[derive(Debug, Default)]
-struct RecordedAsked(Option<Arc<Asked>>);
+pub(crate) struct RecordedAsked(Option<Arc<Asked>>);
 
 impl FeatureMemory for RecordedAsked {
     fn reset(&mut self) {
-        self.0 = None;
-    }
-
-    fn forget_response(&mut self) {
         self.0 = None;
     }
 }
@@ -106,9 +102,13 @@ impl Exchange {
         self.slots.get::<RecordedAsked>().and_then(|recorded| recorded.0.as_ref())
     }
 
-    /// Records how the instance was asked.
-    pub fn set_asked(&mut self, asked: Arc<Asked>) {
-        self.slots.get_or_default::<RecordedAsked>().0 = Some(asked);
+    /// Records how the instance was asked whose response the exchange has now; None if its response names no address.
+    pub fn set_asked(&mut self, asked: Option<Arc<Asked>>) {
+        if asked.is_some() {
+            self.slots.get_or_default::<RecordedAsked>().0 = asked;
+        } else if let Some(recorded) = self.slots.get_mut::<RecordedAsked>() {
+            recorded.0 = None;
+        }
     }
 }
 

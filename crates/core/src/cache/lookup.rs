@@ -14,7 +14,7 @@ use super::selection::vary::RequestFacts;
 use super::serve::{HIT, add_cache_status, serve};
 use super::storage::entry::Entry;
 use super::storage::shared::{Cache, CacheLookup};
-use super::visit::{CacheOutcome, Join, StoredResponse};
+use super::visit::{CacheOutcome, CacheVisit, Join, StoredResponse};
 use crate::exchange::halt::Rejection;
 use crate::{Exchange, Verdict};
 
@@ -28,7 +28,12 @@ pub fn lookup(cache: &Arc<Cache>, rules: &Arc<CacheRules>, exchange: &mut Exchan
         add_cache_status(exchange, rules.cache_status, why);
         return Verdict::Continue;
     }
-    key::write(rules, exchange);
+    let mut visit = exchange.slots.take::<CacheVisit>();
+    let CacheVisit { key, scratch, .. } = &mut *visit;
+    key::write(rules, exchange, key, scratch);
+    // A POST is forwarded whatever is stored.
+    let found = if why.is_none() { cache.find(rules, exchange, key, scratch) } else { CacheLookup::Nothing };
+    exchange.slots.put(visit);
     let control = if rules.client_directives {
         RequestControl::read(&exchange.request.head.fields, &exchange.request.buffer)
     } else {
@@ -38,7 +43,6 @@ pub fn lookup(cache: &Arc<Cache>, rules: &Arc<CacheRules>, exchange: &mut Exchan
     if let Some(why) = why {
         return request.forward_post(why, exchange);
     }
-    let found = cache.find(rules, exchange);
     let CacheLookup::Entry(entry) = found else {
         let miss = match found {
             CacheLookup::Parts => &b"pylae; fwd=partial"[..],

@@ -23,9 +23,7 @@ pub(super) fn serve(
     exchange.clear_response();
     exchange.response.buffer.extend_from_slice(&entry.bytes);
     exchange.response.head.copy_from(&entry.head);
-    if let Some(asked) = &entry.asked {
-        exchange.set_asked(Arc::clone(asked));
-    }
+    exchange.set_asked(entry.asked.clone());
     exchange.response.via = entry.via;
     // The gateway writes the reason phrase, since the status may change.
     exchange.response.head.reason = Span::default();

@@ -25,9 +25,6 @@ const POSITIONS: usize = FeatureSlot::Location as usize + 1;
 pub trait FeatureMemory: Any + Debug + Send {
     /// Returns to the initial state.
     fn reset(&mut self);
-
-    /// Called when the instance's response is dropped.
-    fn forget_response(&mut self) {}
 }
 
 /// The state of one feature, with its slot.
@@ -57,11 +54,27 @@ impl Slots {
 
     /// Returns the feature's state, and creates it on first use.
     ///
+    /// # Panics
     /// If another type uses the same slot.
     pub fn get_or_default<T: Feature>(&mut self) -> &mut T {
         let memory: &mut dyn Any = &mut **self.0[T::POSITION as usize].get_or_insert_with(|| Box::new(T::default()));
         let Some(memory) = memory.downcast_mut() else { unreachable!("{:?} belongs to another type", T::POSITION) };
         memory
+    }
+
+    /// Takes the feature's state out of its slot, and creates it on first use, so that a function can use it beside the
+    /// exchange. It comes back with [`put`](Self::put).
+    #[inline]
+    #[expect(clippy::unnecessary_box_returns, reason = "the box goes back into its slot")]
+    pub(crate) fn take<T: Feature>(&mut self) -> Box<T> {
+        let memory: Option<Box<dyn Any>> = self.0[T::POSITION as usize].take().map(|memory| memory as Box<dyn Any>);
+        memory.and_then(|memory| memory.downcast().ok()).unwrap_or_default()
+    }
+
+    /// Puts the feature's state back into its slot.
+    #[inline]
+    pub(crate) fn put<T: Feature>(&mut self, memory: Box<T>) {
+        self.0[T::POSITION as usize] = Some(memory);
     }
 
     /// Swaps the feature's state between two exchanges.
@@ -74,9 +87,35 @@ impl Slots {
     pub(super) fn reset(&mut self) {
         self.0.iter_mut().flatten().for_each(|memory| memory.reset());
     }
+}
 
-    /// Notifies all features that the response is dropped.
-    pub(super) fn forget_response(&mut self) {
-        self.0.iter_mut().flatten().for_each(|memory| memory.forget_response());
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::CacheVisit;
+    use crate::hook::HookVisit;
+    use crate::limit::Admitted;
+    use crate::location::RecordedAsked;
+    use crate::request::grpc::DetectedCall;
+
+    #[test]
+    fn no_feature_uses_the_slot_of_another() {
+        let mut slots = Slots::default();
+        slots.get_or_default::<DetectedCall>();
+        slots.get_or_default::<Admitted>();
+        slots.get_or_default::<CacheVisit>();
+        slots.get_or_default::<HookVisit>();
+        slots.get_or_default::<RecordedAsked>();
+        assert!(slots.0.iter().all(Option::is_some), "{slots:?}");
+    }
+
+    #[test]
+    fn state_that_was_taken_out_comes_back() {
+        let mut slots = Slots::default();
+        let mut admitted = slots.take::<Admitted>();
+        admitted.by[0] = Some(true);
+        slots.put(admitted);
+        assert_eq!(slots.take::<Admitted>().by[0], Some(true));
+        assert!(slots.get::<Admitted>().is_none());
     }
 }

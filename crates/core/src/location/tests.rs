@@ -68,7 +68,7 @@ impl Case {
         let service = service(self.instances);
         let instance = service.instances().next().unwrap();
         let asked = Asked::new(&exchange, &Arc::from("shop"), instance, self.host.as_bytes());
-        exchange.set_asked(Arc::new(asked));
+        exchange.set_asked(Some(Arc::new(asked)));
         rewrite(&mut exchange, Some(&service));
         exchange
     }

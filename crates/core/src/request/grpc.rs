@@ -25,7 +25,7 @@ pub struct GrpcCall {
 
 /// The exchange's call, if it is one.
 #[derive(Debug, Default)]
-struct DetectedCall(Option<GrpcCall>);
+pub(crate) struct DetectedCall(Option<GrpcCall>);
 
 impl FeatureMemory for DetectedCall {
     fn reset(&mut self) {

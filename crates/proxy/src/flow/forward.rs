@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pylae_core::request::{forwarding, grpc};
 use pylae_core::service::retry::{self, AttemptReport};
-use pylae_core::service::{AdmissionPermit, AttemptOutcome, PickInput, Picked, Tried, Unavailable};
+use pylae_core::service::{AdmissionPermit, AffinityKey, AttemptOutcome, PickInput, Picked, Tried, Unavailable};
 use pylae_core::{Exchange, Halt, Instant};
 use pylae_http::Framing;
 use tracing::debug;
@@ -28,20 +28,14 @@ impl<'a> Flow<'a> {
         prepare(route, client, exchange)?;
         let deadline = exchange_deadline(route, exchange);
         let permit = admission::enter(service, deadline, client, exchange).await?;
-        let affinity = service.state.affinity_key(exchange);
+        let AffinityKey { hash, sticky } = service.state.affinity_key(exchange);
         let mut tried = Tried::default();
         let mut number = 1;
         // If nothing happened since the head was read, its time will do: that saves a reading of the clock.
         let mut started =
             if route.chain.is_empty() && permit.is_none() { exchange.times.started } else { clock::now() };
         loop {
-            let input = PickInput {
-                now: started,
-                hash: affinity.hash,
-                sticky: affinity.sticky,
-                avoid: &tried,
-                random: worker.random_u64(),
-            };
+            let input = PickInput { now: started, hash, sticky, avoid: &tried, random: worker.random_u64() };
             let mut picked = service.state.pick(&input).map_err(|why| unavailable(&why))?;
             let attempt = Attempt { worker, snapshot, route, service, picked: &picked, deadline };
             exchange.attempts = number;

@@ -17,7 +17,7 @@ impl Flow<'_> {
             let (service, instance) = (forwarded.service, forwarded.picked.instance());
             let host = service.host_for(instance, route.preserve_host, exchange);
             let asked = Arc::new(Asked::new(exchange, &service.name, instance, host));
-            exchange.set_asked(asked);
+            exchange.set_asked(Some(asked));
         }
     }
 

@@ -19,18 +19,24 @@ impl<'a> Flow<'a> {
     pub(super) async fn request_phase(&mut self, route: &'a Route) -> Result<Option<Reply<'a>>, Halt> {
         let result = self.request_policies(route).await;
         let exchange = &mut *self.exchange;
-        if let Some(cache) = exchange.cache_outcome() {
+        if tracing::enabled!(tracing::Level::DEBUG)
+            && let Some(cache) = exchange.cache_outcome()
+        {
             debug!(id = %exchange.request.id.escape_ascii(), ?cache, "looked up in the cache");
         }
-        if let Some(cache) = exchange.cache_mut() {
-            match &result {
-                Ok(None) => {}
-                // Other exchanges may wait for this fetch. If the client disconnected, one of them takes over. If
-                // something after the cache ended this exchange, each proceeds on its own and in parallel, because
-                // it must be judged by itself.
-                Err(Halt::ClientGone) => cache.cancel(FetchOutcome::Abandoned),
-                _ => cache.cancel(FetchOutcome::Alone),
-            }
+        let cancelled = match &result {
+            // Without a fetch of its own there is nothing to cancel.
+            Ok(None | Some(Reply::Stored(_))) => None,
+            // Other exchanges may wait for this fetch. If the client disconnected, one of them takes over. If something
+            // after the cache ended this exchange, each proceeds on its own and in parallel, because it must be judged
+            // by itself.
+            Err(Halt::ClientGone) => Some(FetchOutcome::Abandoned),
+            _ => Some(FetchOutcome::Alone),
+        };
+        if let Some(outcome) = cancelled
+            && let Some(cache) = exchange.cache_mut()
+        {
+            cache.cancel(outcome);
         }
         result
     }

@@ -169,23 +169,7 @@ impl Download {
                 let trailers = if apply { trailers(&self.source, self.changes.is_some()) } else { Cow::default() };
                 client.socket.end(&trailers);
             }
-            while self.written < self.out.len() {
-                let Poll::Ready(result) = client.socket.poll_write(cx, &self.out[self.written..]) else {
-                    self.delivery.start_waiting(clock::now());
-                    return Poll::Pending;
-                };
-                match result {
-                    Ok(n) if n > 0 => {
-                        self.written += n;
-                        self.delivery.send(n);
-                        client.written += n as u64;
-                        if self.delivery.is_waiting() {
-                            self.delivery.stop_waiting(clock::now());
-                        }
-                    }
-                    _ => return Poll::Ready(Err(RelayError::Client)),
-                }
-            }
+            ready!(self.poll_write(cx, client))?;
             if self.is_complete() {
                 return Poll::Ready(client.socket.finish().map_err(|_| RelayError::Client));
             }
@@ -198,6 +182,29 @@ impl Download {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// Writes what is in `out` to the client.
+    #[inline]
+    fn poll_write(&mut self, cx: &mut Context<'_>, client: &mut Client) -> Poll<Result<(), RelayError>> {
+        while self.written < self.out.len() {
+            let Poll::Ready(result) = client.socket.poll_write(cx, &self.out[self.written..]) else {
+                self.delivery.start_waiting(clock::now());
+                return Poll::Pending;
+            };
+            match result {
+                Ok(n) if n > 0 => {
+                    self.written += n;
+                    self.delivery.send(n);
+                    client.written += n as u64;
+                    if self.delivery.is_waiting() {
+                        self.delivery.stop_waiting(clock::now());
+                    }
+                }
+                _ => return Poll::Ready(Err(RelayError::Client)),
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Processes what was read: it is in `out` from `start` on, or in the input of the transforms.

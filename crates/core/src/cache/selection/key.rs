@@ -39,13 +39,11 @@ pub(crate) fn overrides(exchange: &Exchange) -> bool {
     })
 }
 
-/// Writes the key of the request in `exchange` into its visit: host, path, query, scheme, route, the configured fields,
+/// Writes the key of the request in `exchange`: host, path, query, scheme, route, the configured fields,
 /// user. Only the user, the last part, may contain a zero byte.
-pub(crate) fn write(rules: &CacheRules, exchange: &mut Exchange) {
-    let visit = exchange.cache_visit();
-    let (mut key, mut scratch) = (std::mem::take(&mut visit.key), std::mem::take(&mut visit.scratch));
+pub(crate) fn write(rules: &CacheRules, exchange: &Exchange, key: &mut Vec<u8>, scratch: &mut Vec<u8>) {
     key.clear();
-    address(&exchange.request.host, &exchange.request.target.path, &mut key);
+    address(&exchange.request.host, &exchange.request.target.path, key);
     if let Some(query) = exchange.request.query() {
         key.push(b'?');
         key.extend_from_slice(query);
@@ -54,16 +52,16 @@ pub(crate) fn write(rules: &CacheRules, exchange: &mut Exchange) {
     key.push(if exchange.request.origin.secure { b's' } else { b'p' });
     if exchange.request.origin.peer_trusted {
         for name in ["x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix"] {
-            join(exchange, rules, name, &mut scratch);
-            key.extend_from_slice(&scratch);
+            join(exchange, rules, name, scratch);
+            key.extend_from_slice(scratch);
             key.push(0);
         }
     }
     key.extend_from_slice(rules.route.as_bytes());
     key.push(0);
     for name in &rules.vary {
-        key.push(if join(exchange, rules, name, &mut scratch) { b'=' } else { b'-' });
-        key.extend_from_slice(&scratch);
+        key.push(if join(exchange, rules, name, scratch) { b'=' } else { b'-' });
+        key.extend_from_slice(scratch);
         key.push(0);
     }
     if let Some(user) = exchange.request.user.as_ref().filter(|_| rules.per_user) {
@@ -75,8 +73,6 @@ pub(crate) fn write(rules: &CacheRules, exchange: &mut Exchange) {
             key.extend_from_slice(part.as_bytes());
         }
     }
-    let visit = exchange.cache_visit();
-    (visit.key, visit.scratch) = (key, scratch);
 }
 
 /// Writes the start of every key for a path.

@@ -97,15 +97,19 @@ impl Cache {
         self.largest
     }
 
-    /// Finds the entry that answers the request in `exchange`, fresh or not. The key must have been written.
-    pub(crate) fn find(&self, rules: &CacheRules, exchange: &mut Exchange) -> CacheLookup {
-        let visit = exchange.cache_visit();
-        let Some(variants) = self.store.get(&visit.key) else { return CacheLookup::Nothing };
-        let mut scratch = std::mem::take(&mut visit.scratch);
+    /// Finds the entry that answers the request in `exchange`, whose key is `key`; fresh or not.
+    pub(crate) fn find(
+        &self,
+        rules: &CacheRules,
+        exchange: &Exchange,
+        key: &[u8],
+        scratch: &mut Vec<u8>,
+    ) -> CacheLookup {
+        let Some(variants) = self.store.get(key) else { return CacheLookup::Nothing };
         let changed = self.changed(&exchange.request.host, &exchange.request.target.path);
         let mut others = CacheLookup::Others;
         let mut matching = variants.0.iter().filter(|entry| {
-            let selected = entry.requested > changed && entry.selecting.matches(exchange, rules, &mut scratch);
+            let selected = entry.requested > changed && entry.selecting.matches(exchange, rules, scratch);
             let answers = selected && satisfies_range(entry, exchange);
             if selected && !answers {
                 others = CacheLookup::Parts;
@@ -117,9 +121,7 @@ impl Cache {
             // Error responses seldom have a Vary. They must not hide a usable entry.
             found = matching.find(|other| other.is_good(exchange.times.now)).or(found);
         }
-        let found = found.cloned();
-        exchange.cache_visit().scratch = scratch;
-        found.map_or(others, CacheLookup::Entry)
+        found.cloned().map_or(others, CacheLookup::Entry)
     }
 
     /// Combines a new part with the stored ones; returns None if it need not be stored.
