@@ -19,7 +19,7 @@ mod tunnel;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use pylae_core::{Exchange, Halt};
+use pylae_core::Exchange;
 
 use crate::client::{After, Client};
 use crate::reply::Reply;
@@ -41,66 +41,63 @@ pub(crate) struct Flow<'a> {
 
 /// Serves the next request of `client`. Returns None if the client disconnected before it sent anything.
 pub(crate) async fn serve(worker: &Rc<Worker>, client: &mut Client, exchange: &mut Exchange) -> Option<After> {
-    let snapshot = worker.snapshot();
-    Flow { worker, snapshot: &snapshot, route: None, client, exchange, observed: false }.run().await
-}
+    let snapshot = &worker.snapshot();
+    let mut flow = Flow { worker, snapshot, route: None, client, exchange, observed: false };
 
-impl<'a> Flow<'a> {
-    async fn run(mut self) -> Option<After> {
-        // Read the head: complete, valid and in time.
-        let received = self.read_head().await?;
-        let _in_flight = self.worker.begin_exchange();
+    // Read the head: complete, valid and in time.
+    let received = flow.read_head().await?;
+    let _in_flight = worker.begin_exchange();
 
-        // Check the capacity of the worker, then find the route.
-        let reply = match received.and_then(|()| self.worker.check_capacity(self.snapshot)) {
-            Ok(()) => match self.find_route() {
-                Ok(route) => self.answer(route).await,
-                Err(halt) => Err(halt),
-            },
-            Err(halt) => {
-                self.snapshot.unrouted.enter_all(self.exchange);
-                Err(halt)
-            }
-        };
+    // Check the capacity of the worker, then find the route.
+    let routed = match received.and_then(|()| worker.check_capacity(snapshot)) {
+        Ok(()) => flow.find_route(),
+        Err(halt) => {
+            snapshot.unrouted.enter_all(flow.exchange);
+            Err(halt)
+        }
+    };
 
-        // Turn every early exit into a response.
-        let reply = reply.unwrap_or_else(|halt| Reply::from_halt(&halt, self.exchange));
-
-        // Rewrite the instance's addresses to those that the client knows.
-        self.readdress();
-
-        // Response hooks, then the response policies in reverse order: those whose request half was entered, on
-        // rejections too.
-        let reply = self.response_hooks(reply).await;
-        self.route.map_or(&self.snapshot.unrouted, |route| &route.chain).response(self.exchange);
-
-        // Send the response.
-        let sent = self.respond(reply).await;
-
-        // Send a copy of the request if the route has a mirror.
-        self.mirror();
-
-        // Log and count.
-        self.observe(sent);
-        Some(sent.after)
-    }
-
-    /// Runs the request policies and, unless one of them answers, forwards the request.
-    async fn answer(&mut self, route: &'a Route) -> Result<Reply<'a>, Halt> {
+    let reply = match routed {
+        Err(halt) => Err(halt),
         // Request policies, in table order, once.
-        match self.request_phase(route).await? {
+        Ok(route) => match flow.request_phase(route).await {
             // Pick an instance and forward: only these two are retried. Then the cache sees the response.
-            None => {
-                let forwarded = self.forward(route).await;
-                self.cache_phase(forwarded)
+            Ok(None) => {
+                let forwarded = flow.forward(route).await;
+                flow.cache_phase(forwarded)
             }
-            Some(Reply::Stored(mut stored)) => {
+            Ok(Some(Reply::Stored(mut stored))) => {
                 if let Some(fetch) = stored.refresh.take() {
-                    self.revalidate(fetch);
+                    flow.revalidate(fetch);
                 }
                 Ok(Reply::Stored(stored))
             }
-            Some(reply) => Ok(reply),
-        }
-    }
+            Ok(Some(reply)) => Ok(reply),
+            Err(halt) => Err(halt),
+        },
+    };
+
+    // Turn every early exit into a response.
+    let reply = reply.unwrap_or_else(|halt| Reply::from_halt(&halt, flow.exchange));
+
+    // Rewrite the instance's addresses to those that the client knows.
+    flow.readdress();
+
+    // Response hooks, then the response policies in reverse order: those whose request half was entered, on rejections
+    // too.
+    let reply = match flow.route {
+        Some(route) if route.hooks.is_some() => flow.response_hooks(route, reply).await,
+        _ => reply,
+    };
+    flow.route.map_or(&snapshot.unrouted, |route| &route.chain).response(flow.exchange);
+
+    // Send the response.
+    let sent = flow.respond(reply).await;
+
+    // Send a copy of the request if the route has a mirror.
+    flow.mirror();
+
+    // Log and count.
+    flow.observe(sent);
+    Some(sent.after)
 }

@@ -47,8 +47,7 @@ impl<'a> Flow<'a> {
     }
 
     /// Calls the response hooks if the exchange reached the hooks. Returns the reply to send.
-    pub(super) async fn response_hooks(&mut self, mut reply: Reply<'a>) -> Reply<'a> {
-        let Some(route) = self.route else { return reply };
+    pub(super) async fn response_hooks(&mut self, route: &Route, mut reply: Reply<'a>) -> Reply<'a> {
         let Some(hooks) = route.hooks.as_deref().filter(|hooks| hooks.sees_responses()) else { return reply };
         if !route.chain.has_reached_hooks(self.exchange) || matches!(reply, Reply::Disconnected) {
             return reply;
