@@ -2,7 +2,7 @@
 
 pub(crate) mod admission;
 pub(crate) mod body;
-mod inform;
+mod forward_interim;
 mod interim;
 mod wait;
 

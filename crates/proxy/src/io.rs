@@ -1,11 +1,11 @@
 //! Sockets, buffers, body readers, deadlines and clocks.
 
+pub(crate) mod body_reader;
 pub(crate) mod buffers;
 pub(crate) mod clock;
 pub(crate) mod deadline;
 pub(crate) mod h2_stream;
 pub(crate) mod socket;
-pub(crate) mod source;
 pub(crate) mod tls;
 pub(crate) mod unread;
 pub(crate) mod wire;

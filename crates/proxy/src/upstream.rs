@@ -1,9 +1,9 @@
 //! The upstream side of an exchange: connections, requests and responses of instances.
 
-pub(crate) mod alone;
 pub(crate) mod answer;
 pub(crate) mod attempt;
 pub(crate) mod connect;
+pub(crate) mod dedicated;
 pub(crate) mod dns;
 pub(crate) mod download;
 pub(crate) mod failure;

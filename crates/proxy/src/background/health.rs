@@ -25,7 +25,7 @@ use crate::io::clock;
 use crate::io::socket::Socket;
 use crate::snapshot::{Service, Snapshot};
 use crate::telemetry::log::Log;
-use crate::upstream::alone::open_dedicated;
+use crate::upstream::dedicated::open_dedicated;
 
 /// How often states that change with time are updated and logged.
 const TICK: Duration = Duration::from_secs(1);

@@ -5,8 +5,8 @@ use std::task::{Context, Poll, ready};
 use pylae_core::request::admit;
 use pylae_core::{Exchange, Halt};
 
+use crate::io::body_reader::{BodyError, BodyReader};
 use crate::io::socket::Socket;
-use crate::io::source::{BodyError, BodyReader};
 
 /// Most bytes of a body that are buffered for retries.
 const REPLAYABLE: usize = 64 * 1024;

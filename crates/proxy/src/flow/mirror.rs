@@ -11,10 +11,10 @@ use pylae_http::body::framing;
 use pylae_http::{Framing, HeadLimits, Method, ResponseHead};
 
 use crate::flow::Flow;
-use crate::io::source::BodyReader;
+use crate::io::body_reader::BodyReader;
 use crate::snapshot::Service;
-use crate::upstream::alone::open_dedicated;
 use crate::upstream::attempt::encode;
+use crate::upstream::dedicated::open_dedicated;
 
 /// Most bytes read of a response body. They are discarded: the instance only sees an orderly end.
 const MAX_READ: usize = 1 << 20;

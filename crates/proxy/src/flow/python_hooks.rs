@@ -13,9 +13,9 @@ use pylae_policies::hooks::Hooked;
 
 use crate::client::Client;
 use crate::flow::Flow;
+use crate::io::body_reader::BodyReader;
 use crate::io::buffers::SMALL;
 use crate::io::clock;
-use crate::io::source::BodyReader;
 use crate::reply::Reply;
 use crate::snapshot::Route;
 use crate::upstream::answer::UpstreamResponse;

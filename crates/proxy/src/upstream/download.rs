@@ -10,10 +10,10 @@ use pylae_http::Framing;
 use pylae_http::body::chunked;
 
 use crate::client::Client;
+use crate::io::body_reader::BodyReader;
 use crate::io::buffers::{Buffers, SMALL};
 use crate::io::clock;
 use crate::io::socket::Socket;
-use crate::io::source::BodyReader;
 use crate::upstream::failure::RelayError;
 use crate::upstream::hook_body::Streamed;
 

@@ -5,9 +5,9 @@ use std::task::{Context, Poll};
 use pylae_core::Exchange;
 use pylae_core::hook::HookStream;
 
+use crate::io::body_reader::BodyReader;
 use crate::io::buffers::SMALL;
 use crate::io::socket::Socket;
-use crate::io::source::BodyReader;
 use crate::upstream::failure::RelayError;
 
 /// The hooks that stream a response body.
