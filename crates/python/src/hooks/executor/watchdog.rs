@@ -158,12 +158,28 @@ impl WatchedCall {
 
 impl Drop for HookGuard {
     fn drop(&mut self) {
-        let mut state = self.0.0.lock();
-        state.deadline = None;
-        if std::mem::take(&mut state.interrupted) {
-            // A pending exception must not reach another hook. This thread is attached, because it has run a hook.
-            interrupt(state.ident, std::ptr::null_mut());
+        let interrupted = {
+            let mut state = self.0.0.lock();
+            state.deadline = None;
+            std::mem::take(&mut state.interrupted).then_some(state.ident)
+        };
+        // A pending exception must not reach another hook.
+        if let Some(ident) = interrupted {
+            gil::attached(|py| discard_interrupt(py, ident));
         }
+    }
+}
+
+/// Has an exception that may be pending in this thread raised, and discards it.
+///
+/// It cannot just be withdrawn: the interpreter remembers for all threads that there is one until one is raised
+/// (`pending.async_exc` in its `ceval.c`), and checks for it at every call of a function until then. While calls are
+/// traced Python 3.11 does nothing else.
+fn discard_interrupt(py: Python<'_>, ident: std::ffi::c_ulong) {
+    // It may have been raised already: then this is the one that is discarded.
+    interrupt(ident, HookTimeout::type_object(py).as_ptr());
+    if py.eval(c"None", None, None).is_ok() {
+        interrupt(ident, std::ptr::null_mut());
     }
 }
 
