@@ -231,3 +231,31 @@ def test_a_signal_while_the_services_start(number: signal.Signals) -> None:
     assert process.wait(DEADLINE) in (0, 130, -number)
     assert "Traceback" not in rest
     process.stdout.close()
+
+
+# Ctrl-C arrives while the gateway is imported, in a finalizer, whose exceptions Python prints and forgets.
+INTERRUPTED = """
+import os, signal, sys
+from pylae.cli import main
+
+class Interrupting:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == "pylae.gateway":
+            Interrupting()
+
+sys.meta_path.insert(0, Finder())
+main(["demo", "--port", "0"])
+"""
+
+
+def test_a_signal_whose_exception_is_lost_ends_the_demo_all_the_same() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=DEADLINE, check=False
+    )
+    assert "Exception ignored" in done.stderr
+    assert "listening" not in done.stderr
+    assert done.returncode == 130

@@ -52,9 +52,7 @@ def demo(port: int | None) -> None:
                 **shop.addresses,
             }
             configuration.write_text(_filled_in(values), encoding="utf-8")
-            if interrupted:
-                raise KeyboardInterrupt
-            _run(configuration, lambda addresses: _welcome(addresses, configuration, shop.addresses))
+            _run(configuration, lambda addresses: _welcome(addresses, configuration, shop.addresses), interrupted)
     except ShopError as error:
         raise Failure(str(error)) from error
 
@@ -75,8 +73,8 @@ def _interruptions() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _run(configuration: Path, on_start: Callable[[Sequence[str]], None]) -> None:
-    """Runs the gateway, and says when it listens."""
+def _run(configuration: Path, on_start: Callable[[Sequence[str]], None], interrupted: list[int]) -> None:
+    """Runs the gateway, unless the start was interrupted, and says when it listens."""
     from pylae.gateway import Gateway
 
     class Greeting(Gateway):
@@ -85,7 +83,11 @@ def _run(configuration: Path, on_start: Callable[[Sequence[str]], None]) -> None
             on_start(addresses)
             return addresses
 
-    Greeting.from_file(configuration).run()
+    gateway = Greeting.from_file(configuration)
+    # Only now: what is imported until here can lose the exception.
+    if interrupted:
+        raise KeyboardInterrupt
+    gateway.run()
 
 
 @dataclass(frozen=True)
