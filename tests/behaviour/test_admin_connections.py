@@ -15,7 +15,7 @@ from pylae.admin import connection
 from pylae.testing import StartedGateway
 from support.admin import Admin
 from support.instance import EchoInstance
-from support.peer import Peer, wait_until
+from support.peer import Peer, accepts, wait_until
 
 Start = Callable[..., Admin]
 
@@ -140,10 +140,3 @@ def test_what_waits_for_an_apply_keeps_nothing_else_waiting(echo: EchoInstance, 
     finally:
         go_on.set()
         running.stop()
-
-
-def accepts(address: str) -> bool:
-    """Whether somebody takes connections there."""
-    host, _, port = address.rpartition(":")
-    with socket.socket() as probe:
-        return probe.connect_ex((host, int(port))) == 0

@@ -13,7 +13,7 @@ import pytest
 
 from pylae import ConfigError, EngineError
 from support.instance import OK, EchoInstance, RawInstance
-from support.peer import Peer, raw, wait_until
+from support.peer import Peer, accepts, raw, wait_until
 from support.running import Process, Running, configure
 from support.traffic import Traffic
 
@@ -255,21 +255,12 @@ def test_a_second_stop_cuts_the_first_short(gateway: Callable[..., Running], tmp
             instance.accept().read_request()
             first = threading.Thread(target=stop)
             first.start()
-            wait_until(lambda: not accepts(running))
+            wait_until(lambda: not accepts(running.address))
             running.gateway.stop(drain=False)
             first.join()
             assert client.at_end()
         assert raised == []
         running.gateway.stop()
-
-
-def accepts(running: Running) -> bool:
-    """Whether it takes connections."""
-    try:
-        running.connect().close()
-    except ConnectionRefusedError:
-        return False
-    return True
 
 
 def test_gateways_come_and_go(instance: RawInstance) -> None:

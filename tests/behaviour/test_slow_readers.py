@@ -16,7 +16,7 @@ import pytest
 from support.frames import BINARY, Opener, frame
 from support.h2client import FramePeer
 from support.instance import RawInstance
-from support.peer import Message, Peer, wait_until
+from support.peer import Message, Peer, accepts, wait_until
 from support.running import Running
 from support.tls import Authority
 
@@ -309,19 +309,10 @@ def test_a_drain_waits_until_what_was_sent_is_read(clients: Clients, gateway: St
         wait_until(lambda: sum(totals(running)["by_class"]) == 1)
         stopping = threading.Thread(target=running.stop, kwargs={"drain": True})
         stopping.start()
-        wait_until(lambda: not _accepts(running))
+        wait_until(lambda: not accepts(running.addresses[1]))
         assert len(client.peer.read_answer().body) == REST
         assert client.peer.read_all() == b""
         stopping.join()
-
-
-def _accepts(running: Running) -> bool:
-    try:
-        Peer.connect(running.addresses[1]).close()
-    except (ConnectionRefusedError, ConnectionResetError):
-        # The latter where it stops in the middle of the kernel's handshake.
-        return False
-    return True
 
 
 def test_an_http2_client_that_reads_nothing_is_reset(clients: Clients, gateway: Start) -> None:

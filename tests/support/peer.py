@@ -218,6 +218,16 @@ def raw(address: str, data: bytes, count: int | None = None, *, method: str = "G
     return answers
 
 
+def accepts(address: str) -> bool:
+    """Whether someone takes connections at `host:port`."""
+    try:
+        Peer.connect(address).close()
+    except (ConnectionRefusedError, ConnectionResetError):
+        # The latter where the listener is closed in the middle of the kernel's handshake.
+        return False
+    return True
+
+
 def wait_until(condition: Callable[[], bool]) -> None:
     """Waits for something that can only be looked at, such as a counter."""
     import time
