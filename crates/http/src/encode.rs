@@ -27,6 +27,7 @@ impl Via {
             (false, Version::Http11) => Self::Http11,
         }
     }
+
     /// The list member that the gateway adds.
     pub fn member(self) -> &'static str {
         match self {
@@ -35,6 +36,7 @@ impl Via {
             Self::Http2 => "2.0 pylae",
         }
     }
+
     /// A separate line, which continues the list of the received ones.
     #[inline]
     fn line(self) -> &'static [u8] {

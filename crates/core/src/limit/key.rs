@@ -153,12 +153,15 @@ mod tests {
         fn user_id(&self) -> Option<&[u8]> {
             self.user.map(str::as_bytes)
         }
+
         fn client_ip(&self) -> IpAddr {
             self.ip.parse().unwrap()
         }
+
         fn header<'a>(&'a self, name: &'a str) -> Option<&'a [u8]> {
             self.tenant.filter(|_| name == "x-tenant").map(str::as_bytes)
         }
+
         fn route(&self) -> &'static str {
             "orders"
         }

@@ -94,12 +94,15 @@ fn route(name: &str, path: PathMatch) -> RoutePlan {
 fn exact(path: &str) -> RoutePlan {
     route(path, PathMatch::Exact(path.into()))
 }
+
 fn prefix(path: &str) -> RoutePlan {
     route(path, PathMatch::Prefix(path.into()))
 }
+
 fn template(path: &str) -> RoutePlan {
     route(path, PathMatch::Template(path.into()))
 }
+
 fn pattern(path: &str) -> RoutePlan {
     route(path, PathMatch::Pattern(path.into()))
 }
@@ -117,18 +120,22 @@ impl With for RoutePlan {
         self.matches.methods = list.iter().map(|m| (*m).into()).collect();
         self
     }
+
     fn hosts(mut self, list: &[&str]) -> Self {
         self.matches.hosts = list.iter().map(|m| (*m).into()).collect();
         self
     }
+
     fn priority(mut self, priority: i32) -> Self {
         self.priority = priority;
         self
     }
+
     fn header(mut self, name: &str, value: ValueTest) -> Self {
         self.matches.headers.push(ValueMatch { name: name.into(), value });
         self
     }
+
     fn query(mut self, name: &str, value: ValueTest) -> Self {
         self.matches.query.push(ValueMatch { name: name.into(), value });
         self

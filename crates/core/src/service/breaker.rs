@@ -380,6 +380,7 @@ impl Breaker {
                 failures += (word >> COUNT_BITS) & COUNT_MAX;
             }
         }
+
         #[allow(clippy::cast_precision_loss)] // ten counts of 20 bits
         let over = failures as f64 >= rate * all as f64;
         (all >= u64::from(rules.minimum) && over).then_some(Cause::Share(failures, all))

@@ -116,6 +116,7 @@ pub struct ChunkedDecoder {
     cursor: Cursor,
     trailers: Vec<u8>,
 }
+
 impl ChunkedDecoder {
     /// Prepares for the next body and keeps the memory.
     pub fn reset(&mut self) {
@@ -129,6 +130,7 @@ impl ChunkedDecoder {
         self.cursor = Cursor::default();
         self.trailers.clear();
     }
+
     /// Decodes more input. Returns how many bytes of `input` were consumed and what they were; call it again with the
     /// rest until it returns `More` or `End`.
     pub fn decode(&mut self, input: &[u8]) -> Result<(usize, Decoded), ChunkError> {
@@ -168,6 +170,7 @@ impl ChunkedDecoder {
         }
         Ok((at, if self.state == State::Done { Decoded::End } else { Decoded::More }))
     }
+
     /// Returns the validated trailer section as field lines `name: value CRLF`, without the final blank line and
     /// without fields that are not allowed in trailers (RFC 9110 section 6.5.1). Empty until `End`.
     pub fn trailers(&self) -> &[u8] {

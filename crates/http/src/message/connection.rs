@@ -111,6 +111,7 @@ impl ConnectionOptions {
     pub fn persists(&self, version: Version) -> bool {
         !self.close && (version == Version::Http11 || self.keep_alive)
     }
+
     /// Returns true if the field `name` was nominated.
     #[inline]
     pub fn nominates(&self, buf: &[u8], name: &[u8]) -> bool {

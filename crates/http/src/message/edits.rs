@@ -15,6 +15,7 @@ pub struct Edits {
     removed: NameSet,
     removed_other: Vec<Span>,
 }
+
 /// Names that only the encoder and the proxy may write.
 const REFUSED: NameSet = NameSet::of(&[
     Name::Connection,
@@ -38,6 +39,7 @@ impl Edits {
         self.removed = NameSet::EMPTY;
         self.removed_other.clear();
     }
+
     /// Replaces every line of `name`, received or added, by this one. Together with `append` this is the only way for a
     /// header to get into a message: both validate names and values. Framing and hop-by-hop names are refused, because
     /// only the encoder writes them. A known name is written in its usual spelling.
@@ -48,6 +50,7 @@ impl Edits {
         self.add(id, name, value);
         Ok(())
     }
+
     /// Like `set`, for a known name, which needs no check.
     pub fn set_known(&mut self, name: Name, value: &[u8]) -> Result<(), InvalidHeader> {
         if name == Name::Other {
@@ -58,6 +61,7 @@ impl Edits {
         self.add(name, b"", value);
         Ok(())
     }
+
     /// Adds a line.
     pub fn append(&mut self, name: &[u8], value: &[u8]) -> Result<(), InvalidHeader> {
         let id = name_of(name)?;
@@ -65,22 +69,27 @@ impl Edits {
         self.add(id, name, value);
         Ok(())
     }
+
     /// Removes every line of `name`, received or added.
     pub fn remove(&mut self, name: &[u8]) {
         self.forget(Name::classify(name), name);
     }
+
     /// Like `remove`, for a known name.
     pub fn remove_known(&mut self, name: Name) {
         self.forget(name, b"");
     }
+
     /// Returns true if a received line is to be dropped.
     pub fn removes(&self, id: Name, name: &[u8]) -> bool {
         if id == Name::Other { self.removes_other(name) } else { self.removed.has(id) }
     }
+
     /// Returns the added lines, in order.
     pub fn added(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.added.iter().map(|&(id, name, value)| (self.spelling(id, name), value.of(&self.arena)))
     }
+
     /// Returns the last value that an edit gives to `name`.
     pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
         let id = Name::classify(name);
@@ -92,6 +101,7 @@ impl Edits {
     pub(crate) fn removed(&self) -> NameSet {
         self.removed
     }
+
     /// Returns true if unknown names are removed.
     pub(crate) fn removes_others(&self) -> bool {
         !self.removed_other.is_empty()

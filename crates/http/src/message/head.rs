@@ -41,6 +41,7 @@ pub struct RequestHead {
     pub len: usize,
     cursor: Cursor,
 }
+
 impl RequestHead {
     /// Clears everything and keeps the memory.
     pub fn clear(&mut self) {
@@ -52,6 +53,7 @@ impl RequestHead {
         self.len = 0;
         self.cursor = Cursor::default();
     }
+
     /// Continues parsing where the last call stopped. `buf` starts at the same byte in every call and only grows.
     /// Returns true once the head is complete.
     pub fn parse(&mut self, buf: &[u8], limits: &HeadLimits) -> Result<bool, HeadError> {
@@ -123,6 +125,7 @@ pub struct ResponseHead {
     pub len: usize,
     cursor: Cursor,
 }
+
 impl ResponseHead {
     /// Copies the complete head `other` and reuses the memory.
     pub fn copy_from(&mut self, other: &Self) {
@@ -133,6 +136,7 @@ impl ResponseHead {
         self.len = other.len;
         self.cursor = Cursor::default();
     }
+
     /// Clears everything and keeps the memory.
     pub fn clear(&mut self) {
         self.status = 0;
@@ -142,6 +146,7 @@ impl ResponseHead {
         self.len = 0;
         self.cursor = Cursor::default();
     }
+
     /// Like [`RequestHead::parse`].
     pub fn parse(&mut self, buf: &[u8], limits: &HeadLimits) -> Result<bool, HeadError> {
         let view = &buf[..buf.len().min(limits.head)];

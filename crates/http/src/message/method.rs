@@ -26,6 +26,7 @@ pub enum Method {
     /// Any other token; `RequestHead::method_span` has its spelling.
     Other,
 }
+
 impl Method {
     /// Returns the method that `token` spells.
     #[inline]
@@ -43,6 +44,7 @@ impl Method {
             _ => Self::Other,
         }
     }
+
     /// Returns the spelling, or an empty text for `Other`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -58,10 +60,12 @@ impl Method {
             Self::Other => "",
         }
     }
+
     /// Returns true if repeating the request has the same effect as sending it once (RFC 9110 section 9.2.2).
     pub fn is_idempotent(self) -> bool {
         self.is_safe() || matches!(self, Self::Put | Self::Delete)
     }
+
     /// Returns true if the request asks for no change (RFC 9110 section 9.2.1).
     pub fn is_safe(self) -> bool {
         matches!(self, Self::Get | Self::Head | Self::Options | Self::Trace)

@@ -97,6 +97,7 @@ impl Name {
     pub fn classify(bytes: &[u8]) -> Self {
         Self::recognise(bytes, 0, bytes.len()).0
     }
+
     /// Returns the name in `buf` from `start` to `end`, and whether it is a known one spelt with `_`.
     #[inline]
     pub(crate) fn recognise(buf: &[u8], start: usize, end: usize) -> (Self, bool) {
@@ -123,6 +124,7 @@ impl Name {
             (Self::Other, false)
         }
     }
+
     /// Returns the usual spelling, e.g. `X-Request-ID`, or an empty text for `Other`.
     #[inline]
     pub fn as_str(self) -> &'static str {
@@ -146,22 +148,26 @@ impl NameSet {
         }
         set
     }
+
     /// Returns true if `name` is in the set. `Other` never is.
     #[inline]
     pub const fn has(self, name: Name) -> bool {
         self.0 >> name as u8 & 1 != 0
     }
+
     /// Adds `name`; `Other` is ignored.
     #[inline]
     pub const fn add(&mut self, name: Name) {
         // `Other` is bit 0, which is never set.
         self.0 |= (1 << name as u8) & !1;
     }
+
     /// Returns true if any name is in both sets.
     #[inline]
     pub const fn intersects(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
+
     /// Returns the union of both sets.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {

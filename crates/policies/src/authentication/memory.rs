@@ -71,11 +71,13 @@ impl Hasher for IdentityHasher {
     fn finish(&self) -> u64 {
         self.0
     }
+
     fn write(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
         }
     }
+
     fn write_u64(&mut self, number: u64) {
         self.0 = number;
     }

@@ -98,6 +98,7 @@ impl<'de> Deserialize<'de> for Claims {
             fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
                 to.write_str("an object")
             }
+
             fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Claims, A::Error> {
                 let mut claims = Map::new();
                 while let Some((name, value)) = members.next_entry::<String, Value>()? {

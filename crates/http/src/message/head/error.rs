@@ -12,6 +12,7 @@ pub enum HeadError {
     /// Head too large or too many fields: 431.
     TooLarge,
 }
+
 impl HeadError {
     /// Status of the response to such a request.
     pub fn status(self) -> u16 {

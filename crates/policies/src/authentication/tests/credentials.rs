@@ -57,6 +57,7 @@ impl Background for ByHand {
     fn run(&self, job: Box<dyn FnOnce() + Send>) -> bool {
         self.0.send(job).is_ok()
     }
+
     fn watch(&self, _set: &Arc<KeySet>) {}
 }
 
@@ -157,6 +158,7 @@ fn passwords_wait_in_a_bounded_queue() {
         fn run(&self, _job: Box<dyn FnOnce() + Send>) -> bool {
             false
         }
+
         fn watch(&self, _set: &Arc<KeySet>) {}
     }
     let shared = Arc::new(PolicyShared::new(100));

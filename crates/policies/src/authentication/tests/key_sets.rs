@@ -16,6 +16,7 @@ impl Background for Fetcher {
     fn run(&self, _job: Box<dyn FnOnce() + Send>) -> bool {
         false
     }
+
     fn watch(&self, set: &Arc<KeySet>) {
         self.0.lock().unwrap().push(Arc::clone(set));
     }
