@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from support.programs import run_python
 
 DEADLINE = 60
 #: The last line of what a demo says before its log.
@@ -253,9 +254,7 @@ main(["demo", "--port", "0"])
 
 
 def test_a_signal_whose_exception_is_lost_ends_the_demo_all_the_same() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=DEADLINE, check=False
-    )
+    done = run_python(INTERRUPTED)
     assert "Exception ignored" in done.stderr
     assert "listening" not in done.stderr
     assert done.returncode == 130

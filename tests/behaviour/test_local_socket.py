@@ -25,6 +25,7 @@ from pylae.testing import FakeService
 from support.exchanges import ask
 from support.instance import EchoInstance
 from support.peer import wait_until
+from support.programs import run_python
 from support.running import Process, Running, configure
 
 BROKEN = {"not YAML": "routes: [", "a mistake": "routs: []\n", "a variable that is not set": "state: '${NOT_SET}'\n"}
@@ -311,7 +312,7 @@ def test_others_are_not_answered_even_where_the_folder_is_open(start: Start, tmp
     for mode, answer in ((0o666, "nothing"), (0o600, "PermissionError")):
         (state / "admin.sock").chmod(mode)
         program = STRANGER.format(path=str(state / "admin.sock"))
-        assert pylae_free(program).stdout.strip() == answer
+        assert run_python(program).stdout.strip() == answer
 
 
 STRANGER = """
@@ -418,12 +419,7 @@ def test_in_a_program_it_comes_and_goes_with_the_gateway(service: FakeService, t
         "gateway.stop()\n"
         "sys.exit('fastapi' in sys.modules or 'uvicorn' in sys.modules)\n"
     )
-    assert pylae_free(program).returncode == 0
-
-
-def pylae_free(program: str) -> subprocess.CompletedProcess[str]:
-    """Runs a program."""
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert run_python(program).returncode == 0
 
 
 def test_gateways_of_tests_have_none(service: FakeService, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,3 +17,15 @@ def program(name: str, package: str | None = None) -> str:
     if found is None:
         pytest.skip(f"{name} is not installed (Debian's package {package or name} has it)")
     return found
+
+
+def run_python(source: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs a Python program, which may import what supports the tests, to its end."""
+    return subprocess.run(
+        [sys.executable, "-c", source, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )

@@ -103,7 +103,7 @@ pub fn request(out: &mut Vec<u8>, line: RequestLine<'_>, source: FieldSource<'_>
 }
 
 /// The status line and other parts that only responses have.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct StatusLine<'a> {
     /// Status code.
     pub status: u16,

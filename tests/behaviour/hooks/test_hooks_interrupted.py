@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from support.programs import run_python
 
 # A request that was to raise an exception in a thread stays noted in the interpreter until one is raised. While it is
 # noted, CPython 3.11 looks for it at each call of a function, and never goes on where calls are traced.
@@ -42,13 +38,5 @@ print(result)
 
 @pytest.mark.parametrize("kind", ["worker", "pool"])
 def test_calls_can_be_traced_after_a_hook_was_interrupted(kind: str) -> None:
-    tests = str(Path(__file__).parents[2])
-    found = subprocess.run(
-        [sys.executable, "-c", PROGRAM, kind],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-        env={**os.environ, "PYTHONPATH": tests},
-    )
+    found = run_python(PROGRAM, kind)
     assert found.stdout.strip() == "traced", found.stderr

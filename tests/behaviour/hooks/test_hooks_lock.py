@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from support.programs import run_python
 
 # A gateway of one worker that runs a hook, and an apply that waits for the worker: it has bound its new listener, so it
 # holds what the question waits for. The hook goes on only if another thread gets the interpreter meanwhile; the long
@@ -62,13 +58,5 @@ print("answered")
 
 @pytest.mark.parametrize("question", ["addresses", "stats", "metrics", "summary", "count_refusal"])
 def test_a_question_during_an_apply_does_not_keep_a_hook_from_ending(question: str) -> None:
-    tests = str(Path(__file__).parents[2])
-    found = subprocess.run(
-        [sys.executable, "-c", PROGRAM, question],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, "PYTHONPATH": tests},
-    )
+    found = run_python(PROGRAM, question)
     assert found.stdout.strip() == "answered", found.stderr

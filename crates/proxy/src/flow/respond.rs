@@ -50,14 +50,10 @@ impl<'a> Flow<'a> {
         }
         // A failed gRPC call is answered by a head alone (trailers-only).
         let has_body = !matches!(answer.status, 204 | 304) && !is_failed_call(exchange);
-        let length = answer.body.len() as u64;
-        let framing = if has_body && exchange.request.head.method != Method::Head {
-            Framing::Length(length)
-        } else {
-            Framing::None
-        };
+        let length = has_body.then_some(answer.body.len() as u64);
+        let framing = body_framing(exchange, length);
         let mut out = worker.buffers.small();
-        encode_head(&mut out, exchange, (has_body.then_some(length), framing), close, snapshot.plan.via);
+        encode_head(&mut out, exchange, (length, framing), close, snapshot.plan.via);
         if framing != Framing::None {
             out.extend_from_slice(&answer.body);
         }
@@ -85,15 +81,11 @@ impl<'a> Flow<'a> {
             changed
         });
         let part = changed.as_deref().unwrap_or(part);
-        let length = part.len() as u64;
-        let body = if has_body && exchange.request.head.method != Method::Head { part } else { &[] };
-        let framing = if has_body && exchange.request.head.method != Method::Head {
-            Framing::Length(length)
-        } else {
-            Framing::None
-        };
+        let length = has_body.then_some(part.len() as u64);
+        let framing = body_framing(exchange, length);
+        let body = if framing == Framing::None { &[] } else { part };
         let mut out = worker.buffers.small();
-        encode_head(&mut out, exchange, (has_body.then_some(length), framing), close, snapshot.plan.via);
+        encode_head(&mut out, exchange, (length, framing), close, snapshot.plan.via);
         // What fits is sent in one write. Larger bodies are sent from the cache without a copy.
         let rest = if body.len() <= out.capacity() - out.len() {
             out.extend_from_slice(body);
@@ -114,6 +106,14 @@ impl<'a> Flow<'a> {
     /// How long a client may read nothing of a response that is complete in memory.
     fn idle_timeout(&self) -> Duration {
         self.route.map_or(self.snapshot.plan.limits.keep_alive.0, |route| route.idle_timeout)
+    }
+}
+
+/// How a body of `length` bytes is framed, if there is one: a response to HEAD only states it.
+fn body_framing(exchange: &Exchange, length: Option<u64>) -> Framing {
+    match length {
+        Some(length) if exchange.request.head.method != Method::Head => Framing::Length(length),
+        _ => Framing::None,
     }
 }
 

@@ -102,15 +102,7 @@ pub(super) fn request_lines(exchange: &Exchange) -> FieldLines {
 /// Returns the fields of the response as they are sent to the client, without those that frame the body.
 pub(super) fn response_lines(exchange: &Exchange) -> FieldLines {
     let mut bytes = Vec::with_capacity(512);
-    let line = StatusLine {
-        status: exchange.response.status,
-        reason: b"",
-        stated_length: None,
-        close: false,
-        keep_alive: false,
-        upgrade: false,
-        via: None,
-    };
+    let line = StatusLine { status: exchange.response.status, ..StatusLine::default() };
     encode::response(&mut bytes, line, exchange.response.fields(), Framing::None);
     let mut head = ResponseHead::default();
     let _ = head.parse(&bytes, &HeadLimits { head: bytes.len(), target: 0, fields: usize::MAX });

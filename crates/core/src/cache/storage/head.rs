@@ -47,15 +47,7 @@ pub(crate) fn stored_head(exchange: &Exchange) -> Option<(Box<[u8]>, ResponseHea
 /// Encodes a head and parses it again.
 pub(crate) fn encode_head(status: u16, source: FieldSource<'_>) -> Option<(Box<[u8]>, ResponseHead)> {
     let mut bytes = Vec::with_capacity(512);
-    let line = StatusLine {
-        status,
-        reason: b"",
-        stated_length: None,
-        close: false,
-        keep_alive: false,
-        upgrade: false,
-        via: None,
-    };
+    let line = StatusLine { status, ..StatusLine::default() };
     encode::response(&mut bytes, line, source, Framing::None);
     let mut head = ResponseHead::default();
     let limits = HeadLimits { head: bytes.len(), target: 0, fields: usize::MAX };

@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::support::clock::wait_until;
 use crate::support::gateway::Gateway;
 use crate::support::instance::{Instance, OK};
+use crate::support::peer::Peer;
 use crate::support::plan::Plan;
 
 const GET: &str = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -16,25 +17,42 @@ fn wait_until_closed(address: SocketAddr) {
     wait_until(|| TcpStream::connect(address).is_err());
 }
 
-#[test]
-fn exchanges_in_flight_are_finished_with_connection_close() {
-    let instance = Instance::manual();
-    let gateway = Gateway::start(&Plan::to([&instance]).with_limits(json!({"drain_timeout": 3600.0})));
+fn draining_for_an_hour(instance: &Instance) -> Gateway {
+    Gateway::start(&Plan::to([instance]).with_limits(json!({"drain_timeout": 3600.0})))
+}
+
+/// Sends a request, which has reached the instance. Returns both ends.
+fn exchange_in_flight(gateway: &Gateway, instance: &Instance) -> (Peer, Peer) {
     let mut client = gateway.connect();
     client.send(GET);
     let mut server = instance.accept();
     server.read_request();
-    let (engine, address) = (&*gateway, gateway.address);
+    (client, server)
+}
+
+/// Runs `during` while the gateway drains, and waits for the end of the drain.
+fn while_draining(gateway: &Gateway, during: impl FnOnce(&dyn Fn() -> bool)) {
+    let (engine, address) = (&**gateway, gateway.address);
     std::thread::scope(|scope| {
         let stop = scope.spawn(|| engine.stop(true));
         wait_until_closed(address);
-        assert!(!stop.is_finished());
+        during(&|| stop.is_finished());
+        stop.join().unwrap();
+    });
+}
+
+#[test]
+fn exchanges_in_flight_are_finished_with_connection_close() {
+    let instance = Instance::manual();
+    let gateway = draining_for_an_hour(&instance);
+    let (mut client, mut server) = exchange_in_flight(&gateway, &instance);
+    while_draining(&gateway, |ended| {
+        assert!(!ended());
         server.send(OK);
         let answer = client.read_answer();
         assert_eq!((answer.single("connection"), &*answer.text()), (Some("close"), "ok"));
         assert!(client.is_closed());
         drop(client);
-        stop.join().unwrap();
     });
     let totals = gateway.stats().totals;
     assert_eq!((totals.by_class, totals.incomplete, totals.connections), ([0, 1, 0, 0, 0], 0, 0));
@@ -43,23 +61,16 @@ fn exchanges_in_flight_are_finished_with_connection_close() {
 #[test]
 fn a_body_in_transit_when_the_drain_begins_is_completed() {
     let instance = Instance::manual();
-    let gateway = Gateway::start(&Plan::to([&instance]).with_limits(json!({"drain_timeout": 3600.0})));
-    let mut client = gateway.connect();
-    client.send(GET);
-    let mut server = instance.accept();
-    server.read_request();
+    let gateway = draining_for_an_hour(&instance);
+    let (mut client, mut server) = exchange_in_flight(&gateway, &instance);
     server.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst");
     // The connection ends although the head announced keep-alive.
     assert_eq!(client.read_head().single("connection"), None);
     assert_eq!(client.read(5), b"first");
-    let (engine, address) = (&*gateway, gateway.address);
-    std::thread::scope(|scope| {
-        let stop = scope.spawn(|| engine.stop(true));
-        wait_until_closed(address);
+    while_draining(&gateway, |_| {
         server.send("other");
         assert_eq!(client.read_all(), b"other");
         drop(client);
-        stop.join().unwrap();
     });
 }
 
@@ -110,18 +121,11 @@ fn what_is_not_finished_in_time_is_cut_off_and_logged_as_cut_off() {
 #[test]
 fn a_second_stop_cuts_a_drain_short() {
     let instance = Instance::manual();
-    let gateway = Gateway::start(&Plan::to([&instance]).with_limits(json!({"drain_timeout": 3600.0})));
-    let mut client = gateway.connect();
-    client.send(GET);
-    let mut server = instance.accept();
-    server.read_request();
-    let (engine, address) = (&*gateway, gateway.address);
-    std::thread::scope(|scope| {
-        let stop = scope.spawn(|| engine.stop(true));
-        wait_until_closed(address);
+    let gateway = draining_for_an_hour(&instance);
+    let (mut client, mut server) = exchange_in_flight(&gateway, &instance);
+    while_draining(&gateway, |_| {
         assert!(!client.is_ready());
-        engine.stop(false);
-        stop.join().unwrap();
+        gateway.stop(false);
     });
     assert!(client.is_closed());
     assert!(server.is_closed());
@@ -130,7 +134,7 @@ fn a_second_stop_cuts_a_drain_short() {
 #[test]
 fn a_gateway_without_connections_ends_its_drain_at_once() {
     let instance = Instance::ok();
-    let gateway = Gateway::start(&Plan::to([&instance]).with_limits(json!({"drain_timeout": 3600.0})));
+    let gateway = draining_for_an_hour(&instance);
     let mut client = gateway.connect();
     client.send(GET);
     assert_eq!(client.read_answer().text(), "ok");
