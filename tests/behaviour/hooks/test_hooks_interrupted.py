@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from support.programs import run_python
 
 # A request that was to raise an exception in a thread stays noted in the interpreter until one is raised. While it is

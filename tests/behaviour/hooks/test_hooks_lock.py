@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from support.programs import run_python
 
 # A gateway of one worker that runs a hook, and an apply that waits for the worker: it has bound its new listener, so it
