@@ -128,25 +128,36 @@ impl Jwt {
         };
         match self.inner.verify(token, tag, at) {
             Ok(user) => AuthenticatorOutcome::Accepted(user),
-            Err(TokenError::UnknownKey(why)) => self.wait_for_key(token, at, why),
+            Err(TokenError::UnknownKey(why)) => self.wait_for_key(token, tag, at, why),
             Err(failure) => self.inner.refusal(failure),
         }
     }
 
-    /// Waits for a newer key set if one can be fetched now; refuses the token otherwise.
-    fn wait_for_key(&self, token: &str, at: Moment, why: token::RefusalReason) -> AuthenticatorOutcome {
+    /// Waits for a newer key set if one can be fetched now; refuses the token otherwise. `verified` is the tag with
+    /// which the token was verified.
+    pub(super) fn wait_for_key(
+        &self,
+        token: &str,
+        verified: CredentialTag,
+        at: Moment,
+        why: token::RefusalReason,
+    ) -> AuthenticatorOutcome {
         let refusal = || self.inner.refusal(TokenError::UnknownKey(why));
         let JwtKeys::At(set) = &self.inner.source else { return refusal() };
         let Some(background) = self.inner.identity.background() else { return refusal() };
         if matches!(set.request_fetch(at.now), KeyFetch::NotSoon) {
-            return refusal();
+            // A fetch may have finished since the token was verified.
+            return if self.inner.tag(token.as_bytes()) == verified {
+                refusal()
+            } else {
+                self.inner.reverify(token, at)
+            };
         }
         background.watch(set);
         let (inner, set, token) = (Arc::clone(&self.inner), Arc::clone(set), token.to_owned());
         AuthenticatorOutcome::Wait(Box::pin(async move {
             set.wait_for_fetch(at.now).await;
-            let tag = inner.tag(token.as_bytes());
-            inner.verify(&token, tag, at).map_or_else(|failure| inner.refusal(failure), AuthenticatorOutcome::Accepted)
+            inner.reverify(&token, at)
         }))
     }
 
@@ -202,6 +213,12 @@ impl JwtVerifier {
         let entry = VerifiedCredential { user: Arc::clone(&user), until, id: id.map(Into::into) };
         memory.insert(tag, entry, token.len(), epoch);
         Ok(user)
+    }
+
+    /// Verifies a token with the keys now in force.
+    fn reverify(&self, token: &str, at: Moment) -> AuthenticatorOutcome {
+        let tag = self.tag(token.as_bytes());
+        self.verify(token, tag, at).map_or_else(|failure| self.refusal(failure), AuthenticatorOutcome::Accepted)
     }
 
     fn refusal(&self, failure: TokenError) -> AuthenticatorOutcome {

@@ -5,7 +5,10 @@ use std::sync::Mutex;
 use pylae_core::Instant;
 use serde_json::{Value, json};
 
+use super::super::jwt::Jwt;
 use super::super::key_set::{Background, Fetched, KeySet};
+use super::super::outcome::{AuthenticatorOutcome, Moment, Refusal};
+use super::super::token;
 use super::*;
 
 /// Collects the sets that it must watch.
@@ -93,6 +96,28 @@ fn the_first_request_waits_for_the_first_fetch() {
     let verdict = stage.chain.resume(&mut exchange, resume);
     assert_eq!(user_or_rejection(verdict, &exchange).unwrap(), "42");
     assert_eq!(immediately(&stage, &stage.one, at(2)), pass("42"));
+}
+
+#[test]
+fn a_fetch_that_finishes_while_a_token_is_verified_counts() {
+    let shared = Arc::new(PolicyShared::new(10));
+    let fetcher = Fetcher::default();
+    shared.identity.set_background(Box::new(fetcher.clone()));
+    let settings = jwt(&json!({"from": "url", "value": "http://keys.test/"}), &json!({}));
+    let jwt = Jwt::build(serde_json::from_value(settings).unwrap(), &shared.identity).unwrap();
+    let one = tokens()["rotation"][0].clone();
+    let token = one["token"].as_str().unwrap();
+    // What verification without keys has found, just before the first fetch finishes.
+    let before = shared.identity.memory.tag(0, token.as_bytes());
+    fetcher.work(Ok(&document(&[&one])), at(1));
+    let moment = Moment::of(&bring(&one, at(1)));
+    let outcome = jwt.wait_for_key(token, before, moment, token::UNKNOWN_KEY);
+    assert!(matches!(outcome, AuthenticatorOutcome::Accepted(_)));
+    // Nothing has changed since: refused without a third verification.
+    let unknown = tokens()["rotation"][1]["token"].as_str().unwrap().to_owned();
+    let mut exchange = bearer(&unknown);
+    exchange.times.now = at(1);
+    assert!(matches!(jwt.authenticate(&exchange, || None), AuthenticatorOutcome::Refused(Refusal::Bad(_))));
 }
 
 #[test]
