@@ -78,14 +78,45 @@ pub enum OnError {
     Skip,
 }
 
+/// A call of a hook that does not return.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OverdueCall {
+    /// Name of the hook.
+    pub hook: String,
+    /// Name of the route.
+    pub route: String,
+    /// Where it runs.
+    pub place: CallPlace,
+    /// Seconds since it was called.
+    pub seconds: f64,
+    /// True if it keeps the interpreter's lock, so that no other Python code can run.
+    pub holds_interpreter: bool,
+}
+
+/// The thread that a call keeps busy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallPlace {
+    /// The worker at this index.
+    Worker(usize),
+    /// A thread of the pool.
+    Pool,
+}
+
 /// Provides the hooks of routes, and sets up worker threads for hooks.
 pub trait HookSource: Send + Sync {
     /// Compiles the hooks of `route`. Problems have paths relative to the policy's settings.
     fn compile(&self, route: &str, params: &[Box<str>], calls: &[HookCall]) -> Result<Arc<dyn Hooks>, Vec<Problem>>;
 
-    /// Runs a worker thread, with whatever setup hooks need around it.
-    fn run_worker(&self, run: &mut (dyn FnMut() + Send)) {
+    /// Runs the thread of the worker at `index`, with whatever setup hooks need around it.
+    fn run_worker(&self, index: usize, run: &mut (dyn FnMut() + Send)) {
+        let _ = index;
         run();
+    }
+
+    /// The calls that should have returned by now.
+    fn overdue(&self) -> Vec<OverdueCall> {
+        Vec::new()
     }
 }
 

@@ -87,6 +87,8 @@ pub struct Limits {
     pub cache_size: u64,
     /// How long exchanges may take to finish once the gateway stops.
     pub drain_timeout: Seconds,
+    /// How long a worker may be stuck before its connections are reset and another thread takes its place.
+    pub stuck_timeout: Seconds,
     /// Limits of HTTP/2 connections.
     pub http2: Http2Limits,
 }

@@ -13,11 +13,10 @@ use pylae_core::cache::Purge;
 use pylae_core::hook::HookSource;
 use pylae_core::{Instant, Plan, Problem};
 use pylae_policies::authentication::Revoked;
-use tokio::sync::oneshot;
 use tracing::debug;
 
 pub use self::command::LimitQuestion;
-use self::listeners::{bind_added, clone_all};
+use self::listeners::{bind_added, clone_all, clone_for_each};
 use crate::background::auxiliary::Auxiliary;
 use crate::background::jobs::JobPool;
 use crate::io::clock;
@@ -25,18 +24,31 @@ use crate::snapshot::{Outlets, PoolKeys, Snapshot};
 use crate::telemetry::access_log::Sinks;
 use crate::telemetry::log::{Log, Record};
 use crate::telemetry::metrics::{
-    HookFigures, Metrics, MetricsReading, MetricsView, Process, Stats, Summary, Totals, began_at, expose, summarize,
+    HookFigures, Metrics, MetricsReading, MetricsView, Process, Stats, Summary, began_at, expose, summarize,
 };
 use crate::telemetry::subscriber;
-use crate::thread::{Control, WorkerHandle, spawn};
+use crate::thread::{Replacement, Watch, Workers};
 use crate::worker::WorkerShared;
+
+/// The drain of a QUIT: until all exchanges have ended.
+const UNBOUNDED: Duration = Duration::from_secs(u32::MAX as u64);
+
+/// What happens to exchanges in flight when the engine stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drain {
+    /// They are cut off.
+    No,
+    /// They may finish within `drain_timeout`.
+    Within,
+    /// They may finish, however long that takes.
+    Unbounded,
+}
 
 /// The running data plane.
 pub struct Engine {
-    workers: Vec<WorkerHandle>,
-    /// Held during a whole apply, so that applies are serialized.
-    apply_lock: Mutex<()>,
-    state: Mutex<State>,
+    workers: Arc<Workers>,
+    watch: Watch,
+    state: Arc<EngineState>,
     auxiliary: Mutex<Option<Auxiliary>>,
     shared: Arc<WorkerShared>,
     policies: Arc<pylae_policies::PolicyShared>,
@@ -45,8 +57,15 @@ pub struct Engine {
     started: Instant,
 }
 
+/// What is in force.
+struct EngineState {
+    /// Held during a whole apply, so that applies are serialized.
+    apply_lock: Mutex<()>,
+    in_force: Mutex<InForce>,
+}
+
 /// What an apply changes. Not locked while waiting for workers, because hooks on them may read it.
-struct State {
+struct InForce {
     snapshot: Arc<Snapshot>,
     keys: PoolKeys,
     /// Listening sockets by the address that the plan names.
@@ -77,39 +96,36 @@ impl Engine {
         snapshot.connect(&Outlets { hooks: &*hooks, sinks: &sinks, metrics: &metrics })?;
         let snapshot = Arc::new(snapshot);
         let listeners = bind_added(&BTreeMap::new(), &snapshot)?;
-        let mut workers = Vec::with_capacity(snapshot.plan.workers);
-        for index in 0..snapshot.plan.workers {
-            let sockets = clone_all(&listeners)?;
-            workers.push(
-                spawn(index, Arc::clone(&snapshot), Arc::clone(&shared), sockets, Arc::clone(&hooks))
-                    .map_err(|error| vec![Problem::at("workers", format!("a worker cannot be started: {error}"))])?,
-            );
-        }
+        let sockets = clone_for_each(&listeners, snapshot.plan.workers)?;
+        let workers = Workers::start(&snapshot, sockets, &shared, hooks)
+            .map_err(|error| vec![Problem::at("workers", format!("a worker cannot be started: {error}"))])?;
         let auxiliary = Auxiliary::start(Arc::clone(&snapshot), Arc::clone(&shared.log), Arc::clone(&metrics))
             .map_err(|error| vec![Problem::at("", format!("the auxiliary thread cannot be started: {error}"))])?;
         let auxiliary = Mutex::new(Some(auxiliary));
         let started = clock::now();
-        let state = State { snapshot, keys, listeners, applied: 1, refused: 0, applied_at: started };
-        let (apply_lock, state) = (Mutex::default(), Mutex::new(state));
-        Ok(Self { workers, apply_lock, state, auxiliary, shared, policies, sinks, metrics, started })
+        let in_force = InForce { snapshot, keys, listeners, applied: 1, refused: 0, applied_at: started };
+        let state = Arc::new(EngineState { apply_lock: Mutex::default(), in_force: Mutex::new(in_force) });
+        let watch = Watch::start(&workers, replacement(&state))
+            .map_err(|error| vec![Problem::at("", format!("the watching thread cannot be started: {error}"))])?;
+        Ok(Self { workers, watch, state, auxiliary, shared, policies, sinks, metrics, started })
     }
 
     /// Replaces the plan in force, as a whole or not at all. When this returns, every new exchange is served by the new
     /// plan. `hooks` is the source of its hooks.
     pub fn apply(&self, plan: Plan, hooks: &dyn HookSource) -> Result<(), Vec<Problem>> {
-        let _guard = self.apply_lock.lock();
+        let _guard = self.state.apply_lock.lock();
         self.replace(plan, hooks).inspect_err(|_| self.count_refusal())
     }
 
     /// Counts a configuration that was refused before it became a plan.
     pub fn count_refusal(&self) {
-        self.state.lock().refused += 1;
+        self.state.in_force.lock().refused += 1;
     }
 
     fn replace(&self, plan: Plan, hooks: &dyn HookSource) -> Result<(), Vec<Problem>> {
         let (before, mut keys) = {
-            let state = self.state.lock();
-            (Arc::clone(&state.snapshot), state.keys.clone())
+            let in_force = self.state.in_force.lock();
+            (Arc::clone(&in_force.snapshot), in_force.keys.clone())
         };
         let workers = before.plan.workers;
         if plan.workers != workers {
@@ -118,74 +134,57 @@ impl Engine {
         let mut snapshot = Snapshot::build(plan, Some(&before), &mut keys, &self.policies)?;
         snapshot.connect(&Outlets { hooks, sinks: &self.sinks, metrics: &self.metrics })?;
         let snapshot = Arc::new(snapshot);
-        let mut state = self.state.lock();
-        let added = bind_added(&state.listeners, &snapshot)?;
+        let mut in_force = self.state.in_force.lock();
+        let added = bind_added(&in_force.listeners, &snapshot)?;
         let wanted: Vec<SocketAddr> = snapshot.plan.listeners.iter().map(|listener| listener.address).collect();
         let gone: Vec<SocketAddr> =
-            state.listeners.keys().filter(|address| !wanted.contains(address)).copied().collect();
-        let sockets = self.workers.iter().map(|_| clone_all(&added)).collect::<Result<Vec<_>, _>>()?;
+            in_force.listeners.keys().filter(|address| !wanted.contains(address)).copied().collect();
+        let sockets = clone_for_each(&added, workers)?;
         // Nothing can fail from here on. Drop removed sockets: the workers hold the last copies and serve the accept
         // queue.
-        state.listeners.retain(|address, _| !gone.contains(address));
-        drop(state);
-        let mut applied = Vec::with_capacity(self.workers.len());
-        for (worker, sockets) in self.workers.iter().zip(sockets) {
-            let (done, done_receiver) = oneshot::channel();
-            let message =
-                Control::Apply { snapshot: Arc::clone(&snapshot), added: sockets, removed: gone.clone(), done };
-            if worker.control.send(message).is_ok() {
-                applied.push(done_receiver);
-            }
-        }
-        for done_receiver in applied {
-            // A worker that is stopping does not reply and needs no plan.
-            let _ = done_receiver.blocking_recv();
-        }
+        in_force.listeners.retain(|address, _| !gone.contains(address));
+        drop(in_force);
+        self.workers.apply(&snapshot, sockets, &gone);
         if let Some(auxiliary) = &*self.auxiliary.lock() {
             auxiliary.set_snapshot(Arc::clone(&snapshot));
         }
-        let mut state = self.state.lock();
-        state.listeners.extend(added);
-        state.snapshot = snapshot;
-        state.keys = keys;
-        state.applied += 1;
-        state.applied_at = clock::now();
-        debug!(applied = state.applied, "snapshot applied");
+        let mut in_force = self.state.in_force.lock();
+        in_force.listeners.extend(added);
+        in_force.snapshot = snapshot;
+        in_force.keys = keys;
+        in_force.applied += 1;
+        in_force.applied_at = clock::now();
+        debug!(applied = in_force.applied, "snapshot applied");
         Ok(())
     }
 
     /// The addresses of the listeners in the order of the plan, with the ports that the kernel chose.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        let state = self.state.lock();
-        let listeners = state.snapshot.plan.listeners.iter();
-        listeners.filter_map(|listener| state.listeners.get(&listener.address)?.local_addr().ok()).collect()
+        let in_force = self.state.in_force.lock();
+        let listeners = in_force.snapshot.plan.listeners.iter();
+        listeners.filter_map(|listener| in_force.listeners.get(&listener.address)?.local_addr().ok()).collect()
     }
 
-    /// Stops accepting, finishes exchanges in flight within `drain_timeout` if `drain` is true, and ends. May be called
-    /// again from another thread to cut a drain short.
-    pub fn stop(&self, drain: bool) {
+    /// Stops accepting, finishes exchanges in flight as `drain` says, and ends. May be called again from another thread
+    /// to cut a drain short. Returns false if a worker is stuck and has not ended a second after that.
+    pub fn stop(&self, drain: Drain) -> bool {
         let drain_timeout = {
-            let _guard = self.apply_lock.lock();
-            let mut state = self.state.lock();
-            state.listeners.clear();
-            drain.then_some(state.snapshot.plan.limits.drain_timeout.0)
+            let _guard = self.state.apply_lock.lock();
+            let mut in_force = self.state.in_force.lock();
+            in_force.listeners.clear();
+            match drain {
+                Drain::No => None,
+                Drain::Within => Some(in_force.snapshot.plan.limits.drain_timeout.0),
+                Drain::Unbounded => Some(UNBOUNDED),
+            }
         };
         // Exchanges in flight have an instance already, so nothing depends on health checks any more.
         drop(self.auxiliary.lock().take());
-        for worker in &self.workers {
-            // Fails only if the worker has ended already.
-            let _ = worker.control.send(Control::Stop { drain: drain_timeout });
-        }
-        for worker in &self.workers {
-            let thread = worker.thread.lock().take();
-            if let Some(thread) = thread
-                && thread.join().is_err()
-            {
-                self.shared.log.write("error", "worker_panicked", "a worker thread ended by a panic".to_owned());
-            }
-        }
+        let all_ended = self.workers.stop(drain_timeout);
+        self.watch.stop();
         self.sinks.finish();
         self.shared.log.close();
+        all_ended
     }
 
     /// Starts or ends draining of an instance, which then finishes its exchanges and receives no new ones. This
@@ -211,16 +210,16 @@ impl Engine {
 
     /// The current counters, and when the plan in force was applied.
     fn figures(&self) -> (Stats, MetricsReading, Instant) {
-        let state = self.state.lock();
-        let reading = self.metrics.read(state.snapshot.all_series());
-        let mut totals = Totals::default();
-        self.workers.iter().for_each(|worker| totals.merge(&worker.stats));
+        let in_force = self.state.in_force.lock();
+        let reading = self.metrics.read(in_force.snapshot.all_series());
+        let mut totals = self.workers.totals();
         totals.add(&reading);
         let now = clock::now();
-        let services = state.snapshot.services.values().map(|service| service.state.snapshot(now)).collect();
+        let services = in_force.snapshot.services.values().map(|service| service.state.snapshot(now)).collect();
         let cache = self.policies.cache_if_used().map(|cache| cache.usage());
-        let State { applied, refused, applied_at, .. } = *state;
-        let stats = Stats { totals, services, access_logs: self.sinks.stats(), cache, applied, refused };
+        let InForce { applied, refused, applied_at, .. } = *in_force;
+        let (workers, access_logs) = (self.workers.figures(), self.sinks.stats());
+        let stats = Stats { totals, services, access_logs, cache, applied, refused, workers };
         (stats, reading, applied_at)
     }
 
@@ -233,7 +232,6 @@ impl Engine {
             stats: &stats,
             reading: &reading,
             process: Process::read(),
-            workers: self.workers.len(),
             hooks,
             started: began_at(wall, now, self.started),
             last_applied: began_at(wall, now, applied_at),
@@ -246,7 +244,7 @@ impl Engine {
         let now = clock::now();
         let window = self.metrics.recently(now, &reading);
         let uptime = now.since(self.started).as_secs_f64();
-        summarize(uptime, &stats.totals, &reading, &window, &stats.services, stats.cache)
+        summarize(uptime, &stats, &reading, &window, self.workers.overdue())
     }
 
     /// Removes what `purge` names from the response cache. Returns the number of responses removed.
@@ -265,4 +263,15 @@ impl Engine {
     pub fn read_log(&self, patience: Duration) -> Option<Vec<Record>> {
         self.shared.log.read(patience)
     }
+}
+
+/// What a worker begins with that takes the place of another.
+fn replacement(state: &Arc<EngineState>) -> Replacement {
+    let state = Arc::clone(state);
+    Box::new(move || {
+        let _guard = state.apply_lock.try_lock()?;
+        let in_force = state.in_force.lock();
+        let listeners = clone_all(&in_force.listeners).ok()?;
+        Some((Arc::clone(&in_force.snapshot), listeners))
+    })
 }

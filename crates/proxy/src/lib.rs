@@ -21,7 +21,7 @@ mod telemetry;
 
 mod io;
 
-pub use engine::{Engine, LimitQuestion};
+pub use engine::{Drain, Engine, LimitQuestion};
 pub use flow::explain::{Explanation, Question, check, explain};
 pub use io::clock::shift_clock;
 pub use io::tls::{LocalCertificate, local_certificate};
@@ -29,5 +29,6 @@ pub use telemetry::access_log::SinkStats;
 pub use telemetry::log::{Log, Record};
 pub use telemetry::metrics::{
     CacheSummary, CacheTotals, Connections, Group, HookFigures, Recently, ServiceSummary, Stats, Summary, Totals,
+    WorkerFigures,
 };
 pub use telemetry::recent::Exchanges;

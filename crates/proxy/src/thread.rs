@@ -1,61 +1,115 @@
-//! Worker threads: how they are started and controlled, and their loop.
+//! Worker threads: how they are started, controlled and watched, and their loop.
 
 mod accept;
 mod run;
+mod watch;
+mod workers;
 
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use pylae_core::hook::HookSource;
 use tokio::sync::mpsc;
 
 pub(crate) use self::accept::Listening;
-pub(crate) use self::run::Control;
+use self::run::Control;
+pub(crate) use self::watch::{Replacement, Watch};
+pub(crate) use self::workers::Workers;
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::WorkerStats;
 use crate::telemetry::recent::{RecentExchanges, RecentRing};
 use crate::upstream::dns;
+use crate::worker::connections::ConnectionTable;
 use crate::worker::{Worker, WorkerShared};
 
-/// The engine's handle to a worker.
-pub(crate) struct WorkerHandle {
-    pub(crate) control: mpsc::UnboundedSender<Control>,
-    pub(crate) thread: Mutex<Option<JoinHandle<()>>>,
-    pub(crate) stats: Arc<WorkerStats>,
-    pub(crate) recent: Arc<RecentRing>,
+/// The handle to a worker.
+struct WorkerHandle {
+    control: mpsc::UnboundedSender<Control>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    end: Arc<ThreadEnd>,
+    stats: Arc<WorkerStats>,
+    recent: Arc<RecentRing>,
+    /// Counts up while the worker comes back to its loop.
+    heart: Arc<AtomicU64>,
+    open: Arc<ConnectionTable>,
+    /// True while the worker does not come back to its loop.
+    stuck: AtomicBool,
+    /// True once its connections were reset and it must end.
+    given_up: AtomicBool,
 }
 
-/// Starts the worker at `index`.
-pub(crate) fn spawn(
+/// What a worker is started with.
+struct WorkerStart {
     index: usize,
     snapshot: Arc<Snapshot>,
-    shared: Arc<WorkerShared>,
     listeners: Vec<Listening>,
+    shared: Arc<WorkerShared>,
     hooks: Arc<dyn HookSource>,
-) -> io::Result<WorkerHandle> {
+    recent: Arc<RecentRing>,
+}
+
+/// Tells whether a thread has ended.
+#[derive(Default)]
+struct ThreadEnd {
+    ended: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl ThreadEnd {
+    fn is_reached(&self) -> bool {
+        *self.ended.lock()
+    }
+
+    /// Waits for the end, at most for `patience`. Returns true if the thread has ended.
+    fn wait(&self, patience: Duration) -> bool {
+        let mut ended = self.ended.lock();
+        self.changed.wait_while_for(&mut ended, |ended| !*ended, patience);
+        *ended
+    }
+}
+
+/// Reports the end of this thread when dropped, also by a panic.
+struct EndGuard(Arc<ThreadEnd>);
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        *self.0.ended.lock() = true;
+        self.0.changed.notify_all();
+    }
+}
+
+/// Starts a worker.
+fn spawn(start: WorkerStart) -> io::Result<WorkerHandle> {
+    let WorkerStart { index, snapshot, listeners, shared, hooks, recent } = start;
     let (control, receiver) = mpsc::unbounded_channel();
-    let stats = Arc::new(WorkerStats::default());
-    let worker_stats = Arc::clone(&stats);
-    let recent = Arc::<RecentRing>::default();
-    let worker_recent = RecentExchanges::new(Arc::clone(&recent));
+    let (stats, heart, open) = (Arc::<WorkerStats>::default(), Arc::<AtomicU64>::default(), Arc::default());
+    let (end, stuck, given_up) = (Arc::<ThreadEnd>::default(), AtomicBool::new(false), AtomicBool::new(false));
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(dns::THREADS).build()?;
-    let thread = std::thread::Builder::new().name(format!("pylae-worker-{index}")).spawn(move || {
-        let mut startup = Some((snapshot, shared, worker_stats, worker_recent, runtime, listeners, receiver));
-        hooks.run_worker(&mut || {
-            let Some((snapshot, shared, worker_stats, worker_recent, runtime, listeners, receiver)) = startup.take()
-            else {
-                return;
-            };
-            let worker = Worker::new(index, snapshot, shared, worker_stats, worker_recent);
-            runtime.block_on(run::run(Rc::clone(&worker), listeners, receiver));
-            worker.log_buffer.flush();
-            // A DNS lookup that hangs must not delay the shutdown.
-            runtime.shutdown_background();
-        });
-    })?;
-    Ok(WorkerHandle { control, thread: Mutex::new(Some(thread)), stats, recent })
+    let thread = {
+        let (stats, heart, open, end) = (Arc::clone(&stats), Arc::clone(&heart), Arc::clone(&open), Arc::clone(&end));
+        let recent = RecentExchanges::new(Arc::clone(&recent));
+        std::thread::Builder::new().name(format!("pylae-worker-{index}")).spawn(move || {
+            let _end = EndGuard(end);
+            let mut parts = Some((snapshot, shared, stats, recent, open, runtime, listeners, receiver, heart));
+            hooks.run_worker(index, &mut || {
+                let Some((snapshot, shared, stats, recent, open, runtime, listeners, receiver, heart)) = parts.take()
+                else {
+                    return;
+                };
+                let worker = Worker::new(index, snapshot, shared, stats, recent, open);
+                runtime.block_on(run::run(Rc::clone(&worker), listeners, receiver, heart));
+                worker.log_buffer.flush();
+                // A DNS lookup that hangs must not delay the shutdown.
+                runtime.shutdown_background();
+            });
+        })?
+    };
+    let thread = Mutex::new(Some(thread));
+    Ok(WorkerHandle { control, thread, end, stats, recent, heart, open, stuck, given_up })
 }

@@ -1,7 +1,10 @@
 //! The state of one worker thread. Its loop is in `thread`.
 
+pub(crate) mod connections;
+
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,6 +25,7 @@ use crate::telemetry::access_log::LogBuffer;
 use crate::telemetry::log::{Log, Refusals};
 use crate::telemetry::metrics::WorkerStats;
 use crate::telemetry::recent::RecentExchanges;
+use crate::worker::connections::ConnectionTable;
 
 /// State that all workers share.
 #[derive(Debug, Default)]
@@ -52,6 +56,8 @@ pub(crate) struct Worker {
     in_flight: Cell<usize>,
     tunnels: Cell<usize>,
     connections: Cell<usize>,
+    /// The same connections, for other threads.
+    open: Arc<ConnectionTable>,
     all_closed: Notify,
     random: RefCell<fastrand::Rng>,
     date: RefCell<(u64, Rc<str>)>,
@@ -68,7 +74,11 @@ pub(crate) struct InFlightGuard<'w>(&'w Worker);
 pub(crate) struct TunnelGuard<'w>(&'w Worker);
 
 /// Counts a connection as open until it is dropped.
-pub(crate) struct ConnectionGuard(Rc<Worker>);
+pub(crate) struct ConnectionGuard {
+    worker: Rc<Worker>,
+    /// Place in the table of open connections. None if the worker was given up.
+    place: Option<usize>,
+}
 
 impl Worker {
     pub(crate) fn new(
@@ -77,6 +87,7 @@ impl Worker {
         shared: Arc<WorkerShared>,
         stats: Arc<WorkerStats>,
         recent: RecentExchanges,
+        open: Arc<ConnectionTable>,
     ) -> Rc<Self> {
         Rc::new(Self {
             index,
@@ -94,6 +105,7 @@ impl Worker {
             in_flight: Cell::new(0),
             tunnels: Cell::new(0),
             connections: Cell::new(0),
+            open,
             all_closed: Notify::new(),
             random: RefCell::new(fastrand::Rng::new()),
             date: RefCell::new((0, "".into())),
@@ -136,11 +148,15 @@ impl Worker {
         Rc::clone(&self.snapshot.borrow())
     }
 
-    pub(crate) fn open_connection(self: &Rc<Self>) -> ConnectionGuard {
+    /// Counts the connection with `peer` as open.
+    pub(crate) fn open_connection(self: &Rc<Self>, descriptor: RawFd, peer: SocketAddr) -> ConnectionGuard {
         self.connections.set(self.connections.get() + 1);
-        self.shared.connections.fetch_add(1, Ordering::Relaxed);
+        let place = self.open.add(descriptor, peer);
+        if place.is_some() {
+            self.shared.connections.fetch_add(1, Ordering::Relaxed);
+        }
         self.stats.connections.set(self.connections.get() as u64);
-        ConnectionGuard(Rc::clone(self))
+        ConnectionGuard { worker: Rc::clone(self), place }
     }
 
     pub(crate) fn begin_exchange(&self) -> InFlightGuard<'_> {
@@ -228,11 +244,14 @@ impl Drop for TunnelGuard<'_> {
 
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        self.0.connections.set(self.0.connections.get() - 1);
-        self.0.shared.connections.fetch_sub(1, Ordering::Relaxed);
-        self.0.stats.connections.set(self.0.connections.get() as u64);
-        if self.0.connections.get() == 0 {
-            self.0.all_closed.notify_one();
+        let Self { worker, place } = self;
+        worker.connections.set(worker.connections.get() - 1);
+        if place.is_some_and(|place| worker.open.remove(place)) {
+            worker.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+        worker.stats.connections.set(worker.connections.get() as u64);
+        if worker.connections.get() == 0 {
+            worker.all_closed.notify_one();
         }
     }
 }

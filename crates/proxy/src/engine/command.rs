@@ -40,7 +40,7 @@ impl Engine {
     /// Returns the state of a limit for a key, after a reset if `forget` is set.
     pub fn limit(&self, question: &LimitQuestion) -> Result<Standing, Problem> {
         let LimitQuestion { route, policy, name, holder, forget } = question;
-        let snapshot = Arc::clone(&self.state.lock().snapshot);
+        let snapshot = Arc::clone(&self.state.in_force.lock().snapshot);
         let found = snapshot.routes.iter().find(|known| *known.name == **route);
         let found = found.ok_or_else(|| Problem::at("route", format!("there is no route `{route}`")))?;
         let limits = found.chain.rate_limit(policy);
@@ -57,16 +57,11 @@ impl Engine {
     /// The latest exchanges after the given cursors, one per worker, or all if a cursor is missing. Returns at most
     /// `most` of each worker. With `watch`, workers keep more exchanges for some seconds.
     pub fn exchanges(&self, cursors: &[u64], most: usize, watch: bool) -> Exchanges {
-        let now = watch.then(clock::second);
-        let mut found = Exchanges::default();
-        for (index, worker) in self.workers.iter().enumerate() {
-            found.read(&worker.recent, cursors.get(index).copied().unwrap_or(0), most, now);
-        }
-        found
+        self.workers.exchanges(cursors, most, watch.then(clock::second))
     }
 
     pub(super) fn service(&self, name: &str) -> Result<Arc<Service>, Problem> {
-        let snapshot = Arc::clone(&self.state.lock().snapshot);
+        let snapshot = Arc::clone(&self.state.in_force.lock().snapshot);
         let found = snapshot.services.get(name).map(Arc::clone);
         found.ok_or_else(|| Problem::at("", format!("there is no service `{name}`")))
     }

@@ -75,3 +75,11 @@ pub(super) fn clone_all(listeners: &BTreeMap<SocketAddr, TcpListener>) -> Result
     let cloned: io::Result<_> = listeners.iter().map(|(address, socket)| Ok((*address, socket.try_clone()?))).collect();
     cloned.map_err(|error| vec![Problem::at("listeners", format!("a socket cannot be shared: {error}"))])
 }
+
+/// Clones the sockets for a number of workers.
+pub(super) fn clone_for_each(
+    listeners: &BTreeMap<SocketAddr, TcpListener>,
+    workers: usize,
+) -> Result<Vec<Vec<Listening>>, Vec<Problem>> {
+    (0..workers).map(|_| clone_all(listeners)).collect()
+}

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -114,5 +115,6 @@ fn serve(worker: &Rc<Worker>, listener: &RefCell<Arc<Listener>>, stream: TcpStre
     // Counted before its task runs, so that a drain that begins meanwhile waits for it.
     let listener = Arc::clone(&listener.borrow());
     debug!(%peer, listener = %listener.plan.address, "connection accepted");
-    tokio::task::spawn_local(connection::serve(Rc::clone(worker), worker.open_connection(), listener, stream, peer));
+    let open = worker.open_connection(stream.as_raw_fd(), peer);
+    tokio::task::spawn_local(connection::serve(Rc::clone(worker), open, listener, stream, peer));
 }

@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tracing::debug;
 
@@ -17,21 +18,35 @@ use crate::worker::Worker;
 /// How long a stop waits for requests that are in transit on idle connections.
 const IN_TRANSIT: Duration = Duration::from_millis(500);
 
+/// Interval between two beats of a worker's heart.
+pub(super) const BEAT: Duration = Duration::from_millis(100);
+
 /// Commands of the engine to a worker.
 pub(crate) enum Control {
     /// Use this snapshot, listen on the `added` sockets and no longer on the `removed` addresses. Signals `done`.
-    Apply { snapshot: Arc<Snapshot>, added: Vec<Listening>, removed: Vec<SocketAddr>, done: oneshot::Sender<()> },
-    /// Stop accepting and drain within this time, or end at once if None.
+    Apply {
+        snapshot: Arc<Snapshot>,
+        added: Vec<Listening>,
+        removed: Vec<SocketAddr>,
+        done: std::sync::mpsc::SyncSender<()>,
+    },
+    /// Stop accepting and drain within this time, or end at once if None, also during a drain.
     Stop { drain: Option<Duration> },
 }
 
 /// Runs until a stop is complete.
-pub(super) async fn run(worker: Rc<Worker>, listeners: Vec<Listening>, mut control: mpsc::UnboundedReceiver<Control>) {
+pub(super) async fn run(
+    worker: Rc<Worker>,
+    listeners: Vec<Listening>,
+    mut control: mpsc::UnboundedReceiver<Control>,
+    heart: Arc<AtomicU64>,
+) {
     let tasks = LocalSet::new();
     tasks
         .run_until(async {
             tokio::task::spawn_local(Rc::clone(&worker.wheel).run());
             tokio::task::spawn_local(sweep(Rc::clone(&worker)));
+            tokio::task::spawn_local(beat(heart));
             let mut accepting: Vec<Accepting> = Vec::new();
             accepting.extend(listeners.into_iter().filter_map(|listening| Accepting::start(&worker, listening)));
             while let Some(message) = control.recv().await {
@@ -61,7 +76,7 @@ pub(super) async fn run(worker: Rc<Worker>, listeners: Vec<Listening>, mut contr
         .await;
 }
 
-/// Waits for exchanges in flight. Another stop ends the wait.
+/// Waits for exchanges in flight. A stop at once ends the wait.
 async fn drain(worker: &Rc<Worker>, time: Option<Duration>, control: &mut mpsc::UnboundedReceiver<Control>) {
     worker.draining.set(true);
     // Wakes open WebSockets to send a Close frame, and HTTP/2 connections to send a GOAWAY.
@@ -78,9 +93,26 @@ async fn drain(worker: &Rc<Worker>, time: Option<Duration>, control: &mut mpsc::
     tokio::select! {
         () = finished => {}
         () = tokio::time::sleep(time) => {}
-        _ = control.recv() => {}
+        () = stop_at_once(control) => {}
     }
     debug!(cut_off = worker.connections(), "drain ended");
+}
+
+/// Returns when the worker must end without a drain.
+async fn stop_at_once(control: &mut mpsc::UnboundedReceiver<Control>) {
+    while let Some(message) = control.recv().await {
+        if matches!(message, Control::Stop { drain: None }) {
+            return;
+        }
+    }
+}
+
+/// Tells the watch that the worker comes back to its loop.
+async fn beat(heart: Arc<AtomicU64>) {
+    loop {
+        heart.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(BEAT).await;
+    }
 }
 
 /// Periodic work, once a second: closes idle connections, flushes logs and updates gauges.

@@ -1,5 +1,6 @@
 //! Client connections: keep-alive, pipelining, and exchanges whose client disconnects.
 
+use pylae_proxy::Drain;
 use serde_json::json;
 
 use crate::support::clock::wait_until;
@@ -205,7 +206,7 @@ fn a_gateway_that_stops_finishes_what_is_in_flight_and_closes_what_is_idle() {
     peer.read_request();
     std::thread::scope(|scope| {
         let engine = &*gateway;
-        scope.spawn(move || engine.stop(true));
+        scope.spawn(move || engine.stop(Drain::Within));
         assert!(idle.is_closed());
         peer.send(OK);
         let answer = busy.read_answer();

@@ -3,6 +3,7 @@
 use std::net::TcpStream;
 
 use http::Request;
+use pylae_proxy::Drain;
 use serde_json::json;
 
 use crate::support::clock::wait_until;
@@ -69,7 +70,7 @@ fn a_drain_finishes_the_streams_and_then_the_connection() {
     server.read_request();
     let (engine, address) = (&*gateway, gateway.address);
     std::thread::scope(|scope| {
-        let stop = scope.spawn(|| engine.stop(true));
+        let stop = scope.spawn(|| engine.stop(Drain::Within));
         wait_until(|| TcpStream::connect(address).is_err());
         server.send(OK);
         assert_eq!(client.read(awaited).body(), "ok");

@@ -24,6 +24,7 @@ mod operation {
     mod health;
     mod observed;
     mod reload;
+    mod stuck;
 }
 
 mod policies {

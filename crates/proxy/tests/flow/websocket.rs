@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pylae_proxy::Drain;
 use serde_json::json;
 
 use crate::support::clock::wait_until;
@@ -172,7 +173,7 @@ fn a_drain_sends_both_sides_a_close_frame_and_ends_when_they_have_answered() {
     let (mut client, mut server) = open(&gateway, &instance);
     let engine = &*gateway;
     std::thread::scope(|scope| {
-        let stop = scope.spawn(|| engine.stop(true));
+        let stop = scope.spawn(|| engine.stop(Drain::Within));
         assert_eq!(read_frame(&mut client), "server 8 1001 the gateway is going away");
         assert_eq!(read_frame(&mut server), "client 8 1001 the gateway is going away");
         assert!(!stop.is_finished());

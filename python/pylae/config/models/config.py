@@ -94,6 +94,8 @@ class Limits(Settings):
     """Memory of the response cache, over all routes; fixed from start to stop."""
     drain_timeout: Wait = timedelta(seconds=30)
     """How long exchanges may take to finish after a stop was asked for."""
+    stuck_timeout: Annotated[Duration, Field(ge=timedelta(seconds=1))] = timedelta(seconds=10)
+    """How long a worker may be stuck in a hook before its connections are reset and another thread takes its place."""
     http2: Http2Limits = Http2Limits()
     """Bounds of connections that speak HTTP/2."""
 

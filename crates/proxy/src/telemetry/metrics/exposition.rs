@@ -10,7 +10,7 @@ use super::page::{COUNTER, GAUGE, HISTOGRAM, Page};
 use super::process::Process;
 use super::registry::MetricsReading;
 use super::series::{CACHE, CLASSES, Figures, method_name};
-use super::stats::Stats;
+use super::stats::{Stats, WorkerFigures};
 use super::totals::Totals;
 
 /// Two counts with their labels.
@@ -26,7 +26,6 @@ pub(crate) struct MetricsView<'a> {
     pub(crate) stats: &'a Stats,
     pub(crate) reading: &'a MetricsReading,
     pub(crate) process: Process,
-    pub(crate) workers: usize,
     pub(crate) hooks: &'a [HookFigures],
     /// When the engine was started, in seconds since the Unix epoch.
     pub(crate) started: f64,
@@ -254,7 +253,12 @@ impl Page {
         );
         self.family("pylae_build_info", GAUGE, "1, with the version of the data plane.");
         self.sample("pylae_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
-        self.single("pylae_workers", GAUGE, "Threads of the data plane.", view.workers);
+        let WorkerFigures { number, stuck, given_up } = view.stats.workers;
+        self.single("pylae_workers", GAUGE, "Threads of the data plane.", number);
+        let what = "Threads of the data plane that are stuck in a hook.";
+        self.single("pylae_workers_stuck", GAUGE, what, stuck);
+        let what = "Threads of the data plane that were given up and replaced, because they were stuck for too long.";
+        self.single("pylae_workers_given_up_total", COUNTER, what, given_up);
         self.single(
             "pylae_start_time_seconds",
             GAUGE,

@@ -26,6 +26,8 @@ pub struct HookFigures {
     pub worker_seconds: f64,
     /// True if the hook was moved off the workers because it took too long.
     pub demoted: bool,
+    /// Calls that should have returned by now.
+    pub overdue: u64,
 }
 
 /// The sums of all hooks with one name on a route.
@@ -36,6 +38,7 @@ struct Sums {
     timeouts: u64,
     seconds: f64,
     demoted: u64,
+    overdue: u64,
 }
 
 impl Page {
@@ -49,6 +52,7 @@ impl Page {
             sum.timeouts += one.timeouts;
             sum.seconds += one.worker_seconds;
             sum.demoted += u64::from(one.demoted);
+            sum.overdue += one.overdue;
         }
         self.hook(COUNTER, "pylae_hook_calls_total", "Calls of Python hooks.", &sums, |sum| to_float(sum.calls));
         self.hook(COUNTER, "pylae_hook_failures_total", "Calls that raised.", &sums, |sum| to_float(sum.failures));
@@ -58,6 +62,8 @@ impl Page {
         self.hook(COUNTER, "pylae_hook_worker_seconds_total", what, &sums, |sum| sum.seconds);
         let what = "Hooks that were moved off the workers, because they kept them longer than their budget.";
         self.hook(GAUGE, "pylae_hook_demoted", what, &sums, |sum| to_float(sum.demoted));
+        let what = "Calls of Python hooks that should have returned by now.";
+        self.hook(GAUGE, "pylae_hook_overdue", what, &sums, |sum| to_float(sum.overdue));
     }
 
     fn hook(

@@ -22,4 +22,17 @@ pub struct Stats {
     pub applied: u64,
     /// Plans and configurations refused.
     pub refused: u64,
+    /// The workers.
+    pub workers: WorkerFigures,
+}
+
+/// How many workers there are, and how they are doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct WorkerFigures {
+    /// Workers, those that are stuck included.
+    pub number: usize,
+    /// Workers that do not come back to their loop.
+    pub stuck: usize,
+    /// Workers whose connections were reset because they were stuck for too long.
+    pub given_up: u64,
 }

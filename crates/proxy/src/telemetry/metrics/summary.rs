@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use pylae_core::cache::Usage;
+use pylae_core::hook::OverdueCall;
 use pylae_core::service::breaker::BreakerState;
 use pylae_core::service::{BreakerStats, ServiceStats};
 use serde::Serialize;
@@ -11,6 +12,7 @@ use super::names::NONE;
 use super::recent::{Window, Within};
 use super::registry::MetricsReading;
 use super::series::{METHODS, method_name};
+use super::stats::{Stats, WorkerFigures};
 use super::totals::Totals;
 
 /// A summary of the gateway's traffic and state.
@@ -44,6 +46,10 @@ pub struct Summary {
     pub breakers: BTreeMap<String, BreakerState>,
     /// Why open breakers have opened.
     pub breaker_reasons: BTreeMap<String, Box<str>>,
+    /// The workers.
+    pub workers: WorkerFigures,
+    /// Calls of hooks that should have returned by now.
+    pub overdue: Vec<OverdueCall>,
 }
 
 /// Exchanges of one kind.
@@ -145,12 +151,12 @@ impl Within {
 /// Builds the summary.
 pub(crate) fn summarize(
     uptime: f64,
-    totals: &Totals,
+    stats: &Stats,
     reading: &MetricsReading,
     window: &Window,
-    services: &[ServiceStats],
-    cache: Option<Usage>,
+    overdue: Vec<OverdueCall>,
 ) -> Summary {
+    let Stats { totals, services, cache, workers, .. } = stats;
     let mut summary = Summary {
         uptime,
         requests: 0,
@@ -162,7 +168,7 @@ pub(crate) fn summarize(
         recent: Recently::default(),
         services: services.iter().map(|service| (service.name.clone(), ServiceSummary::default())).collect(),
         methods: BTreeMap::new(),
-        cache: cache_summary(totals, cache),
+        cache: cache_summary(totals, *cache),
         connections: Connections {
             active: totals.connections,
             accepted: totals.connections_accepted,
@@ -173,6 +179,8 @@ pub(crate) fn summarize(
         breaker_reasons: breakers(services)
             .filter_map(|(name, breaker)| Some((name, breaker.open_reason()?.into())))
             .collect(),
+        workers: *workers,
+        overdue,
     };
     add_totals(&mut summary, reading);
     add_recent(&mut summary, window);

@@ -74,16 +74,22 @@ pub struct CacheTotals {
 }
 
 impl Totals {
+    /// Adds the counters and gauges of a worker.
     pub(crate) fn merge(&mut self, one: &WorkerStats) {
-        self.retries += one.retries.get();
+        self.merge_counters(one);
         self.in_flight += one.in_flight.get();
         self.tunnels += one.tunnels.get();
         self.connections += one.connections.get();
+        self.idle_upstream += one.idle_upstream.get();
+    }
+
+    /// Adds what a worker has counted that serves no more.
+    pub(crate) fn merge_counters(&mut self, one: &WorkerStats) {
+        self.retries += one.retries.get();
         self.connections_accepted += one.connections_accepted.get();
         self.connections_refused += one.connections_refused.get();
         self.handshakes += one.handshakes.get();
         self.handshakes_failed += one.handshakes_failed.get();
-        self.idle_upstream += one.idle_upstream.get();
         self.mirrored += one.mirrored.get();
         self.mirrors_dropped += one.mirrors_dropped.get();
     }

@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, TcpStream};
 
+use pylae_proxy::Drain;
 use serde_json::json;
 
 use crate::support::clock::wait_until;
@@ -34,7 +35,7 @@ fn exchange_in_flight(gateway: &Gateway, instance: &Instance) -> (Peer, Peer) {
 fn while_draining(gateway: &Gateway, during: impl FnOnce(&dyn Fn() -> bool)) {
     let (engine, address) = (&**gateway, gateway.address);
     std::thread::scope(|scope| {
-        let stop = scope.spawn(|| engine.stop(true));
+        let stop = scope.spawn(|| engine.stop(Drain::Within));
         wait_until_closed(address);
         during(&|| stop.is_finished());
         stop.join().unwrap();
@@ -96,7 +97,7 @@ fn what_is_not_finished_in_time_is_cut_off_and_logged_as_cut_off() {
     // The second head has begun to arrive when the gateway itself answers the first request.
     talking.send("OPTIONS /own HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\nGET /half HTTP/1.1\r\nHo");
     assert_eq!(talking.read_answer().status(), 204);
-    gateway.stop(true);
+    gateway.stop(Drain::Within);
     assert!(waiting.is_closed());
     assert!(reading.is_closed());
     assert!(talking.is_closed());
@@ -125,7 +126,7 @@ fn a_second_stop_cuts_a_drain_short() {
     let (mut client, mut server) = exchange_in_flight(&gateway, &instance);
     while_draining(&gateway, |_| {
         assert!(!client.is_ready());
-        gateway.stop(false);
+        gateway.stop(Drain::No);
     });
     assert!(client.is_closed());
     assert!(server.is_closed());
@@ -140,6 +141,6 @@ fn a_gateway_without_connections_ends_its_drain_at_once() {
     assert_eq!(client.read_answer().text(), "ok");
     client.close();
     // Without the stop it would wait for an hour.
-    gateway.stop(true);
+    gateway.stop(Drain::Within);
     assert!(TcpStream::connect(gateway.address).is_err());
 }

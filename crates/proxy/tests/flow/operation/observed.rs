@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use pylae_proxy::Drain;
 use serde_json::{Value, json};
 
 use crate::support::clock::wait_until;
@@ -72,7 +73,7 @@ fn an_exchange_has_one_line_in_the_access_log_with_all_fields() {
         "response_headers": {"X-Total": "3"},
     });
     assert_eq!(without_times(line), expected);
-    gateway.stop(true);
+    gateway.stop(Drain::Within);
     assert_eq!(file.lines().len(), 1);
     let log = &gateway.stats().access_logs[0];
     assert_eq!((log.written, log.dropped), (1, 0));
@@ -90,7 +91,7 @@ fn unrouted_requests_are_logged_if_the_gateway_has_an_access_log() {
     assert_eq!(lost.refusal(), "404 no_route");
     let bad = gateway.fetch("GET /x HTTP/1.1\r\n\r\n");
     assert_eq!(bad.refusal(), "400 malformed_request, close");
-    gateway.stop(true);
+    gateway.stop(Drain::Within);
     let lines: Vec<_> = file
         .lines()
         .into_iter()

@@ -1,5 +1,6 @@
 //! Mirroring of requests to another service.
 
+use pylae_proxy::Drain;
 use serde_json::{Value, json};
 
 use crate::support::clock::wait_until;
@@ -79,7 +80,7 @@ fn unanswered_mirrored_requests_are_bounded_and_delay_nothing() {
     assert_eq!((gateway.stats().totals.mirrored, copy.connections()), (2, 2));
     // They do not delay the stop either.
     client.close();
-    gateway.stop(true);
+    gateway.stop(Drain::Within);
     assert!(first.is_closed());
 }
 

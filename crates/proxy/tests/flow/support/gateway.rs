@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pylae_core::Problem;
 use pylae_core::hook::{HookCall, HookSource, Hooks};
-use pylae_proxy::Engine;
+use pylae_proxy::{Drain, Engine};
 
 use super::clock::{ClockLock, wait};
 use super::message::Message;
@@ -86,7 +86,7 @@ impl Deref for Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        self.engine.stop(false);
+        self.engine.stop(Drain::No);
     }
 }
 
