@@ -28,6 +28,7 @@ __all__ = [
     "NativePermit",
     "NativePick",
     "NativeRouter",
+    "NativeSignals",
     "NativeSlidingWindow",
     "NativeTokenBucket",
     "PlanError",
@@ -62,6 +63,7 @@ NativeLookup = _native.Lookup
 NativePermit = _native.Permit
 NativePick = _native.Pick
 NativeRouter = _native.Router
+NativeSignals = _native.Signals
 NativeSlidingWindow = _native.SlidingWindow
 NativeTokenBucket = _native.TokenBucket
 PlanError = _native.PlanError
@@ -137,10 +139,14 @@ class Engine:
         """The addresses listened on, as `host:port`, in the order of the plan."""
         return self._running().addresses()
 
+    def attach(self, signals: NativeSignals) -> None:
+        """Has signals stop the data plane, whether Python code runs or not."""
+        signals.attach(self._running())
+
     def stop(self, drain: bool) -> None:
         """Ends the data plane; with `drain`, once exchanges in flight are over or `drain_timeout` has passed.
 
-        A second call, from another thread, cuts a drain short.
+        A second call without `drain`, from another thread, cuts a drain short.
         """
         self._running().stop(drain)
         if self._loop is not None and self._loop is not threading.current_thread():

@@ -6,7 +6,6 @@ import copy
 import json
 import logging
 import os
-import queue
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -37,7 +36,7 @@ from pylae.state.local_tls import authority_file
 if TYPE_CHECKING:
     from pylae.admin.server import Server
     from pylae.control import Control
-    from pylae.engine import Engine
+    from pylae.engine import Engine, NativeSignals
     from pylae.hooks.hook import Function, Hook
     from pylae.monitoring import Health
     from pylae.registry import ServiceRegistry
@@ -61,7 +60,8 @@ class Gateway:
         """Whether `pylae status` and the other verbs find it while it runs, by a socket in its state folder."""
         self._engine: Engine | None = None
         self._control: Control | None = None
-        self._events: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._events: NativeSignals | None = None
+        """What `run` waits for."""
         # What it is made of (`_MADE_OF`): a file, document or keywords, and what code added, which is laid over them.
         self._path: Path | None = None
         self._calls: Mapping[tuple[Step, ...], Caller] = {(): caller}
@@ -429,6 +429,8 @@ class Gateway:
             with control.changing:
                 running = Engine(json.dumps(control.first(plan)), self.functions)
                 addresses = running.start()
+                if self._events is not None:
+                    running.attach(self._events)
                 self._engine, self._control = running, control
         except BaseException:
             control.stop()
@@ -593,29 +595,42 @@ class Gateway:
             self._engine = self._control = None
             if control is not None:
                 control.stop()
-            self._events.put("stopped")
+            if self._events is not None:
+                self._events.stopped()
 
     def run(self) -> None:
-        """Serves until SIGTERM or SIGINT, or `stop()` from another thread.
+        """Serves until SIGTERM, SIGINT or SIGQUIT, or `stop()` from another thread.
 
-        Reloads on SIGHUP and when a file of the configuration changes. Does nothing while `from_file` reads the program
-        that calls it. Where it cannot start, a program that is run by its own name (`python gateway.py`) ends as
-        `pylae run` does, with every problem on standard error and its exit code; elsewhere it raises ConfigError or
-        EngineError.
+        SIGTERM and SIGINT end the process at most two seconds after `drain_timeout`, whatever hooks do, and a second
+        one at once; SIGQUIT waits for all exchanges. Reloads on SIGHUP and when a file of the configuration changes.
+        Does nothing while `from_file` reads the program that calls it. Where it cannot start, a program that is run by
+        its own name (`python gateway.py`) ends as `pylae run` does, with every problem on standard error and its exit
+        code; elsewhere it raises ConfigError or EngineError.
         """
         if program.loading():
             return
-        self._events = queue.SimpleQueue()
-        with signals(self._events):
-            try:
-                self.start()
-            except (PylaeError, OSError) as error:
-                if sys._getframe(1).f_globals.get("__name__") != "__main__":
-                    raise
-                from pylae.cli.report import failure
+        from pylae.engine import NativeSignals
 
-                raise SystemExit(failure(error)) from error
-            serve(self, self._events)
+        caller = sys._getframe(1).f_globals.get("__name__")
+        self._events = events = NativeSignals()
+        try:
+            with signals(events):
+                try:
+                    self.start()
+                except (PylaeError, OSError) as error:
+                    if caller != "__main__":
+                        raise
+                    from pylae.cli.report import failure
+
+                    raise SystemExit(failure(error)) from error
+                serve(self, events)
+        finally:
+            self._events = None
+            # What is run as a program ends in time, even if a thread of a hook keeps Python from ending.
+            if caller in ("__main__", "pylae.cli.run"):
+                events.finish()
+            else:
+                events.end()
 
     def read_again(self) -> None:
         """Puts in force what the files hold that have changed. Raises as `apply` and `reload` do."""

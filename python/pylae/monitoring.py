@@ -98,8 +98,8 @@ def judge(
     """The verdict on a summary (`pylae.engine.Engine.summary`): on all that was served, and on each service by itself.
 
     A service that fails makes the gateway degraded, however well the others do, but not unhealthy: the others are still
-    served. `troubles` say what keeps the instances of services from being looked up (`pylae.registry`): they may be
-    old then.
+    served. So does a hook that does not return. `troubles` say what keeps the instances of services from being looked
+    up (`pylae.registry`): they may be old then.
     """
     recent, found = summary["recent"], summary["services"]
     by_service = {name: _judged(service["recent"], thresholds) for name, service in found.items()}
@@ -116,6 +116,8 @@ def judge(
         f"breaker of {name}": f"{name}: the circuit breaker opened: {why}"
         for name, why in summary["breaker_reasons"].items()
     }
+    if stuck := _stuck(summary):
+        told["hooks"] = stuck
     if unknown := [f"{service}: {trouble}" for service, trouble in (troubles or {}).items() if trouble]:
         told["discovery"] = f"instances cannot be looked up{_named(unknown)}"
     requests, errors = recent["requests"], recent["errors"]
@@ -151,6 +153,16 @@ def _judged(recent: Mapping[str, Any], thresholds: Thresholds) -> tuple[Status, 
         status = _worse(status, "degraded")
         reasons["duration"] = f"answers took {mean:.3g} s on average, over {longest.total_seconds():g} s"
     return status, reasons
+
+
+def _stuck(summary: Mapping[str, Any]) -> str | None:
+    """Which workers are stuck, and the hooks that do not return."""
+    workers, overdue = summary["workers"], summary["overdue"]
+    named = [f"{call['hook']} on route {call['route']} for {call['seconds']:.1f} s" for call in overdue]
+    parts = [f"{workers['stuck']} of {workers['number']} workers are stuck"] if workers["stuck"] else []
+    if named:
+        parts.append(f"hooks do not return{_named(named)}")
+    return ", ".join(parts) or None
 
 
 def _worse(one: Status, other: Status) -> Status:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import queue
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -15,31 +15,34 @@ from pylae.errors import ConfigError, EngineError
 from pylae.memory import give_back
 
 if TYPE_CHECKING:
+    from pylae.engine import NativeSignals
     from pylae.gateway import Gateway
 
 log = logging.getLogger("pylae")
 
 LOOK = 0.5
 """Seconds between two looks at the files of the configuration."""
+HANDLED = ("SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2")
+"""Signals that a gateway handles, as `docs/guide/operation.md` says."""
 
 
-def serve(gateway: Gateway, events: queue.SimpleQueue[str]) -> None:
-    """Does what the events say, and reads files again that have changed, until the event `stopped`."""
+def serve(gateway: Gateway, events: NativeSignals) -> None:
+    """Does what the events say, and reads files again that have changed, until the event `stopped`.
+
+    On a signal to stop, the data plane stops by itself: what is done here is the rest.
+    """
     # What the first configuration was read with.
     give_back()
     followed = gateway.followed
     watch, stopping = Watch(followed), False
     while True:
-        try:
-            event = events.get(timeout=LOOK)
-        except queue.Empty:
-            event = "look"
+        event = events.wait(LOOK)
         if followed != gateway.followed:
             # Another configuration was applied from elsewhere.
             watch.follow(followed := gateway.followed)
         if event == "stopped":
             return
-        if event == "stop" and stopping:
+        if event == "stop_at_once":
             log.warning("stopping at once")
             gateway.stop(drain=False)
         elif event == "stop":
@@ -47,6 +50,8 @@ def serve(gateway: Gateway, events: queue.SimpleQueue[str]) -> None:
             log.info("stopping; exchanges in flight may finish")
             # On a thread, because this one must hear a second signal.
             threading.Thread(target=gateway.stop, name="pylae-stop", daemon=True).start()
+        elif event == "upgrade":
+            log.warning("SIGUSR2 is for an upgrade, which this version does not have: start another gateway instead")
         elif not stopping and event == "reload":
             _try(gateway, watch, gateway.read_file)
         elif not stopping and followed and watch.changed():
@@ -71,18 +76,41 @@ def _try(gateway: Gateway, watch: Watch, read: Callable[[], None]) -> None:
 
 
 @contextmanager
-def signals(events: queue.SimpleQueue[str]) -> Iterator[None]:
-    """Turns signals into events; only the main thread can."""
-    wanted = {"SIGTERM": "stop", "SIGINT": "stop", "SIGHUP": "reload"}
+def signals(events: NativeSignals) -> Iterator[None]:
+    """Has a native thread handle signals, so that they count while no Python code can run.
+
+    Python's own handlers do nothing but write to its socket. Only the main thread can set them.
+    """
     if threading.current_thread() is not threading.main_thread():
-        wanted = {}
-    before = {
-        number: signal.signal(number, lambda *_, event=event: events.put(event))
-        for name, event in wanted.items()
-        if (number := getattr(signal, name, None)) is not None
-    }
+        yield
+        return
+    numbers = [number for name in HANDLED if (number := getattr(signal, name, None)) is not None]
+    before = {number: signal.signal(number, _ignore) for number in numbers}
+    descriptor = signal.set_wakeup_fd(events.fileno(), warn_on_full_buffer=False)
+    _handling.extend(numbers)
     try:
         yield
     finally:
+        _handling.clear()
+        signal.set_wakeup_fd(descriptor)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+_handling: list[int] = []
+"""Signals that are being handled."""
+
+
+def _ignore(*_: object) -> None:
+    """The native thread has been told."""
+
+
+def _forget() -> None:
+    """In a child that a hook has forked, signals are not for the gateway."""
+    if _handling:
+        signal.set_wakeup_fd(-1)
+        for number in _handling:
+            signal.signal(number, signal.SIG_DFL)
+
+
+os.register_at_fork(after_in_child=_forget)

@@ -12,13 +12,20 @@ from pylae import Gateway
 from pylae.monitoring import Thresholds, judge
 
 
+WELL: dict[str, Any] = {
+    "breaker_reasons": {},
+    "workers": {"number": 2, "stuck": 0, "given_up": 0},
+    "overdue": [],
+}
+
+
 def recent(requests: int, errors: int, mean: float | None) -> dict[str, Any]:
     return {"recent": {"requests": requests, "errors": errors, "mean": mean, "window": 58.0}}
 
 
 def summary(requests: int, errors: int, mean: float | None = 0.01) -> dict[str, Any]:
     """One service has served it all."""
-    return {**recent(requests, errors, mean), "services": {"s": recent(requests, errors, mean)}, "breaker_reasons": {}}
+    return {**recent(requests, errors, mean), "services": {"s": recent(requests, errors, mean)}, **WELL}
 
 
 def of(**services: tuple[int, int, float]) -> dict[str, Any]:
@@ -26,7 +33,7 @@ def of(**services: tuple[int, int, float]) -> dict[str, Any]:
     requests, errors = (sum(figures[index] for figures in services.values()) for index in (0, 1))
     mean = sum(requests * mean for requests, _, mean in services.values()) / requests
     by_name = {name: recent(*figures) for name, figures in services.items()}
-    return {**recent(int(requests), int(errors), mean), "services": by_name, "breaker_reasons": {}}
+    return {**recent(int(requests), int(errors), mean), "services": by_name, **WELL}
 
 
 @pytest.mark.parametrize(
@@ -97,3 +104,11 @@ def test_settings() -> None:
         Thresholds(degraded_errors=0.2)
     with pytest.raises(ValidationError):
         Thresholds(degraded_errors=0)
+
+
+def test_a_hook_that_does_not_return_is_named() -> None:
+    call = {"hook": "shop.hooks.check", "route": "orders", "place": {"worker": 0}, "seconds": 3.21}
+    found = {**summary(10, 0), "workers": {"number": 2, "stuck": 1, "given_up": 0}, "overdue": [call]}
+    health = judge(found, Thresholds())
+    reason = "1 of 2 workers are stuck, hooks do not return: shop.hooks.check on route orders for 3.2 s"
+    assert (health.status, health.reasons) == ("degraded", (reason,))

@@ -2,6 +2,7 @@
 
 mod command;
 mod listeners;
+mod signals;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
@@ -10,12 +11,13 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use pylae_core::cache::Purge;
-use pylae_core::hook::HookSource;
+use pylae_core::hook::{HookSource, OverdueCall};
 use pylae_core::{Instant, Plan, Problem};
 use pylae_policies::authentication::Revoked;
 use tracing::debug;
 
 pub use self::command::LimitQuestion;
+pub use self::signals::{SignalEvent, Signals};
 use self::listeners::{bind_added, clone_all, clone_for_each};
 use crate::background::auxiliary::Auxiliary;
 use crate::background::jobs::JobPool;
@@ -32,6 +34,9 @@ use crate::worker::WorkerShared;
 
 /// The drain of a QUIT: until all exchanges have ended.
 const UNBOUNDED: Duration = Duration::from_secs(u32::MAX as u64);
+
+/// How long a stop waits for an apply in progress.
+const APPLY_PATIENCE: Duration = Duration::from_millis(500);
 
 /// What happens to exchanges in flight when the engine stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,7 +174,8 @@ impl Engine {
     /// to cut a drain short. Returns false if a worker is stuck and has not ended a second after that.
     pub fn stop(&self, drain: Drain) -> bool {
         let drain_timeout = {
-            let _guard = self.state.apply_lock.lock();
+            // An apply may wait for the interpreter, a stop must not. The workers ignore the plan then.
+            let _guard = self.state.apply_lock.try_lock_for(APPLY_PATIENCE);
             let mut in_force = self.state.in_force.lock();
             in_force.listeners.clear();
             match drain {
@@ -185,6 +191,16 @@ impl Engine {
         self.sinks.finish();
         self.shared.log.close();
         all_ended
+    }
+
+    /// How long exchanges may take to finish once the engine stops.
+    pub fn drain_timeout(&self) -> Duration {
+        self.state.in_force.lock().snapshot.plan.limits.drain_timeout.0
+    }
+
+    /// The calls of hooks that should have returned by now.
+    pub fn overdue(&self) -> Vec<OverdueCall> {
+        self.workers.overdue()
     }
 
     /// Starts or ends draining of an instance, which then finishes its exchanges and receives no new ones. This
@@ -258,10 +274,14 @@ impl Engine {
         &self.shared.log
     }
 
-    /// Takes the log records written since the last call, waiting up to `patience` for the first. Returns None once the
-    /// engine has stopped.
-    pub fn read_log(&self, patience: Duration) -> Option<Vec<Record>> {
-        self.shared.log.read(patience)
+    /// Waits up to `patience` for a log record, or for the end.
+    pub fn wait_for_log(&self, patience: Duration) {
+        self.shared.log.wait(patience);
+    }
+
+    /// Takes the log records written since the last call. Returns None once the engine has stopped.
+    pub fn take_log(&self) -> Option<Vec<Record>> {
+        self.shared.log.take()
     }
 }
 

@@ -21,12 +21,12 @@ mod telemetry;
 
 mod io;
 
-pub use engine::{Drain, Engine, LimitQuestion};
+pub use engine::{Drain, Engine, LimitQuestion, SignalEvent, Signals};
 pub use flow::explain::{Explanation, Question, check, explain};
 pub use io::clock::shift_clock;
 pub use io::tls::{LocalCertificate, local_certificate};
 pub use telemetry::access_log::SinkStats;
-pub use telemetry::log::{Log, Record};
+pub use telemetry::log::{Log, Record, Refusals};
 pub use telemetry::metrics::{
     CacheSummary, CacheTotals, Connections, Group, HookFigures, Recently, ServiceSummary, Stats, Summary, Totals,
     WorkerFigures,

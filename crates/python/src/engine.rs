@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use pylae_core::Problem;
 use pylae_core::hook::HookSource;
 use pylae_policies::authentication::Revoked;
+use pylae_proxy::Drain;
 use pyo3::exceptions::{PyLookupError, PyValueError};
 use pyo3::prelude::*;
 
@@ -18,7 +19,7 @@ use crate::{gil, hooks, plan};
 /// The running data plane. `Engine(plan, hooks)` starts it.
 #[pyclass(name = "Engine", frozen)]
 pub(crate) struct PyEngine {
-    plane: pylae_proxy::Engine,
+    pub(crate) plane: Arc<pylae_proxy::Engine>,
     executors: Arc<Executors<Job>>,
     /// The hooks in force.
     hooks: Mutex<Arc<HookTable>>,
@@ -41,7 +42,7 @@ impl PyEngine {
             })?;
             // Always set: the engine has started.
             let hooks = table.ok_or_else(Vec::new)?;
-            Ok(Self { plane: engine, executors, hooks: Mutex::new(hooks) })
+            Ok(Self { plane: Arc::new(engine), executors, hooks: Mutex::new(hooks) })
         })
         .map_err(|problems: Vec<Problem>| plan_error(&problems))
     }
@@ -67,14 +68,14 @@ impl PyEngine {
         gil::detached(py, || self.plane.addresses().iter().map(ToString::to_string).collect())
     }
 
-    /// Stops accepting connections, finishes exchanges in flight if `drain` is true, and stops the data plane.
-    fn stop(&self, py: Python<'_>, drain: bool) -> PyResult<()> {
+    /// Stops accepting connections, finishes exchanges in flight if `drain` is true, and stops the data plane. Returns
+    /// False if a hook does not return and its thread had to be left.
+    fn stop(&self, py: Python<'_>, drain: bool) -> PyResult<bool> {
         refuse_on_worker(py)?;
-        gil::detached(py, || {
-            self.plane.stop(drain);
-            self.executors.stop();
-        });
-        Ok(())
+        Ok(gil::detached(py, || {
+            let all_ended = self.plane.stop(if drain { Drain::Within } else { Drain::No });
+            self.executors.stop() && all_ended
+        }))
     }
 
     /// Returns the loop's side of the executor, which an asyncio loop must serve.
@@ -178,7 +179,9 @@ impl PyEngine {
     /// None once the engine has stopped.
     fn read_log(&self, py: Python<'_>, patience: f64) -> Option<String> {
         let patience = Duration::try_from_secs_f64(patience).unwrap_or_default();
-        gil::detached(py, || self.plane.read_log(patience)).map(|records| serde_json::json!(records).to_string())
+        gil::detached(py, || self.plane.wait_for_log(patience));
+        // Taken with the interpreter's lock held: if it cannot be had, the data plane writes the records itself.
+        self.plane.take_log().map(|records| serde_json::json!(records).to_string())
     }
 }
 
@@ -192,5 +195,5 @@ pub(crate) fn shift_clock(nanos: i64) {
 #[pyfunction]
 pub(crate) fn refuse_on_worker(py: Python<'_>) -> PyResult<()> {
     const WHY: &str = "a hook that runs on a worker cannot change or stop its gateway: it would wait for itself";
-    if gil::on_worker() { Err(hook_error(py, WHY)) } else { Ok(()) }
+    if gil::worker().is_some() { Err(hook_error(py, WHY)) } else { Ok(()) }
 }

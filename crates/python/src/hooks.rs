@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use pylae_core::hook::{HookCall, HookSource, Hooks};
+use pylae_core::hook::{HookCall, HookSource, Hooks, OverdueCall};
 use pylae_core::{Plan, Problem};
 use pylae_proxy::{HookFigures, Log};
 use pyo3::prelude::*;
@@ -72,6 +72,7 @@ impl HookTable {
         executors: &Arc<Executors<Job>>,
         previous: Option<&Self>,
     ) -> Self {
+        executors.watchdog.connect(log);
         let routes =
             plan.routes.iter().map(|route| (route.name.as_str().into(), route.service.as_deref().map(Into::into)));
         let services = plan.services.iter().map(|service| service.name.as_str().into());
@@ -101,7 +102,13 @@ impl HookTable {
 
     /// Returns the statistics of all hooks.
     pub(crate) fn figures(&self) -> Vec<HookFigures> {
-        self.called.lock().iter().map(|hook| hook.figures()).collect()
+        let overdue = self.executors.watchdog.overdue();
+        let figures = |hook: &Arc<Called>| {
+            let figures = hook.figures();
+            let is_it = |call: &&OverdueCall| call.hook == figures.hook && call.route == figures.route;
+            HookFigures { overdue: overdue.iter().filter(is_it).count() as u64, ..figures }
+        };
+        self.called.lock().iter().map(figures).collect()
     }
 }
 
@@ -132,7 +139,11 @@ impl HookSource for HookTable {
         Ok(Arc::new(RouteHooks::new(about, called, Arc::clone(&self.executors))))
     }
 
-    fn run_worker(&self, body: &mut (dyn FnMut() + Send)) {
-        gil::with_worker_thread_state(body);
+    fn run_worker(&self, index: usize, body: &mut (dyn FnMut() + Send)) {
+        gil::run_worker(index, body, || self.executors.watchdog.is_held());
+    }
+
+    fn overdue(&self) -> Vec<OverdueCall> {
+        self.executors.watchdog.overdue()
     }
 }

@@ -3,10 +3,12 @@
 
 mod engine;
 mod errors;
+mod gate;
 mod gil;
 mod hooks;
 mod plan;
 mod primitives;
+mod signals;
 mod tls;
 
 use pyo3::prelude::*;
@@ -14,6 +16,7 @@ use pyo3::prelude::*;
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<engine::PyEngine>()?;
+    module.add_class::<signals::PySignals>()?;
     primitives::register(module)?;
     hooks::register(module)?;
     module.add("PlanError", module.py().get_type::<errors::PlanError>())?;

@@ -7,6 +7,8 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use pylae_core::Instant;
 use pylae_core::service::Change;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::stdio::stderr;
 use serde::Serialize;
 use tracing::debug;
 
@@ -29,14 +31,16 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Rate-limits the records of an event that clients can cause at any rate.
 #[derive(Debug, Default)]
-pub(crate) struct Refusals {
+pub struct Refusals {
     /// When the last record was written, in nanoseconds, or 0 if none was.
     last: AtomicU64,
     suppressed: AtomicU64,
 }
 
 impl Refusals {
-    pub(crate) fn report(&self, log: &Log, now: Instant, event: &'static str, what: impl FnOnce() -> String) {
+    /// Writes a record, unless one was written less than a second before `now`. The next record says how many were
+    /// left out.
+    pub fn report(&self, log: &Log, now: Instant, event: &'static str, what: impl FnOnce() -> String) {
         let last = self.last.load(Ordering::Relaxed);
         let early = last > 0 && now.since(Instant::from_nanos(last)) < REPORT_INTERVAL;
         // Of two threads at the same moment only one writes.
@@ -88,12 +92,17 @@ impl Log {
         }
     }
 
-    /// Takes all records, waiting up to `patience` for the first. Returns None once the log is closed and empty.
-    pub(crate) fn read(&self, patience: Duration) -> Option<Vec<Record>> {
+    /// Waits up to `patience` for a record or the end.
+    pub(crate) fn wait(&self, patience: Duration) {
         let mut state = self.state.lock();
         if state.records.is_empty() && !state.closed {
             self.filled.wait_for(&mut state, patience);
         }
+    }
+
+    /// Takes all records. Returns None once the log is closed and empty.
+    pub(crate) fn take(&self) -> Option<Vec<Record>> {
+        let mut state = self.state.lock();
         if state.records.is_empty() && state.closed {
             return None;
         }
@@ -109,5 +118,16 @@ impl Log {
     pub(crate) fn close(&self) {
         self.state.lock().closed = true;
         self.filled.notify_all();
+    }
+}
+
+/// Writes a line to standard error, for when no Python code can. Drops it if that would block.
+pub(crate) fn say(level: &str, message: &str) {
+    let stderr = stderr();
+    let mut ready = [PollFd::new(&stderr, PollFlags::OUT)];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    if poll(&mut ready, Some(&at_once)).is_ok_and(|count| count > 0) {
+        // Not by `std`, whose lock a writer may hold that waits. There is nobody to tell of a failure.
+        let _ = rustix::io::write(stderr, format!("pylae: {level}: {message}\n").as_bytes());
     }
 }

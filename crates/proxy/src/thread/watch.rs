@@ -62,6 +62,7 @@ fn run(workers: &Workers, replacement: &Replacement, stopped: &Receiver<()>) {
     let mut observed: Vec<Observed> = Vec::new();
     let mut last = Instant::now();
     while stopped.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
+        workers.say_unread();
         let is_late = last.elapsed() > LATE;
         last = Instant::now();
         for (index, worker) in workers.seats().into_iter().enumerate() {

@@ -13,6 +13,7 @@ use pylae_core::hook::{CallPlace, HookSource, OverdueCall};
 use super::run::Control;
 use super::{Listening, WorkerHandle, WorkerStart, spawn};
 use crate::snapshot::Snapshot;
+use crate::telemetry::log::say;
 use crate::telemetry::metrics::{Totals, WorkerFigures};
 use crate::telemetry::recent::{Exchanges, RecentRing};
 use crate::worker::WorkerShared;
@@ -129,9 +130,11 @@ impl Workers {
             let mut roster = self.roster.lock();
             let now = Instant::now();
             let limit = now.checked_add(drain.unwrap_or_default() + GRACE).unwrap_or(now);
-            let before = roster.stop.get_or_insert(Stop { limit, at_once: drain.is_none() });
-            before.limit = before.limit.min(limit);
-            before.at_once |= drain.is_none();
+            let stop = roster.stop.get_or_insert(Stop { limit, at_once: false });
+            // Only a stop at once changes one that is in progress.
+            if drain.is_none() {
+                *stop = Stop { limit: stop.limit.min(limit), at_once: true };
+            }
             roster.seats.clone()
         };
         for worker in &workers {
@@ -169,6 +172,15 @@ impl Workers {
         running.map_or_else(String::new, |OverdueCall { hook, route, seconds, .. }| {
             format!(": hook {hook} on route {route} has been running for {seconds:.1} s")
         })
+    }
+
+    /// Writes the log to standard error while a hook keeps Python code from doing so.
+    pub(super) fn say_unread(&self) {
+        if self.hooks.overdue().iter().any(|call| call.holds_interpreter) {
+            for record in self.shared.log.take().unwrap_or_default() {
+                say(record.level, &record.message);
+            }
+        }
     }
 
     pub(super) fn log(&self, level: &'static str, event: &'static str, message: String) {

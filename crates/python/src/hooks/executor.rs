@@ -5,7 +5,8 @@ mod pool;
 pub(crate) mod waker;
 pub(crate) mod watchdog;
 
-use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use pyo3::Python;
@@ -14,8 +15,8 @@ use loop_executor::LoopExecutor;
 use pool::Pool;
 use watchdog::Watchdog;
 
-/// How long a stop waits for threads, which must not end while the interpreter shuts down.
-const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a stop waits for each kind of thread, which must not end while the interpreter shuts down.
+const STOP_TIMEOUT: Duration = Duration::from_millis(400);
 
 /// Both executors, and the watchdog of threads that run hooks. `J` is the type of a call.
 pub(crate) struct Executors<J> {
@@ -27,13 +28,21 @@ pub(crate) struct Executors<J> {
 impl<J: Send + Sync + 'static> Executors<J> {
     /// `run` executes a call on a thread of the pool.
     pub(crate) fn new(run: fn(Python<'_>, &Arc<J>)) -> std::io::Result<Arc<Self>> {
-        Ok(Arc::new(Self { loop_executor: LoopExecutor::new()?, pool: Pool::new(run), watchdog: Arc::default() }))
+        let stuck = Arc::<AtomicUsize>::default();
+        let pool = Pool::new(run, &stuck);
+        let relieved: Weak<Pool<J>> = Arc::downgrade(&pool);
+        let watchdog = Watchdog::new(&stuck, move || {
+            if let Some(pool) = relieved.upgrade() {
+                pool.relieve();
+            }
+        });
+        Ok(Arc::new(Self { loop_executor: LoopExecutor::new()?, pool, watchdog }))
     }
 
-    /// Stops all threads, and waits for those whose hooks return soon.
-    pub(crate) fn stop(&self) {
+    /// Stops all threads, and waits for those whose hooks return soon. Returns false if some are left.
+    pub(crate) fn stop(&self) -> bool {
         self.loop_executor.stop();
-        self.pool.stop(STOP_TIMEOUT);
-        self.watchdog.stop(STOP_TIMEOUT);
+        let pool = self.pool.stop(STOP_TIMEOUT);
+        self.watchdog.stop(STOP_TIMEOUT) && pool
     }
 }

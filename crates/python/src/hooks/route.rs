@@ -1,6 +1,7 @@
 //! The hooks of one route, called one after the other.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use pylae_core::Exchange;
 use pylae_core::hook::{HookStream, Hooks, On, OnError, Run, Step};
@@ -8,15 +9,17 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::call::called::Called;
-use super::call::failure::{guarded, rejection};
+use super::call::failure::{guarded, rejection, stuck};
 use super::call::job::{Job, JobOutcome, Waiting};
 use super::call::next::{CallNext, Next, Suspended, drivers};
 use super::call::pipe;
 use super::call::returned::answer_of;
 use super::call::stream::Piped;
 use super::executor::Executors;
+use super::executor::watchdog::WatchedHook;
 use super::message::handle::{About, ExchangeHandle};
 use super::message::made::PyResponse;
+use crate::gate::{GATE, GateOpen, Pass};
 use crate::gil;
 
 /// The hooks of one route.
@@ -40,6 +43,10 @@ struct Session {
     job: Option<Arc<Job>>,
     /// Middlewares that wait for the response, by hook index.
     parked: Vec<(usize, Parked)>,
+    /// The call that waits until the worker may enter the interpreter.
+    at_gate: Option<HookTurn>,
+    /// How long it waits.
+    gate_deadline: Option<Instant>,
 }
 
 /// A middleware that waits for the response.
@@ -59,7 +66,8 @@ struct Coroutine {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        for (_, parked) in self.parked.drain(..) {
+        let at_gate = self.at_gate.take().and_then(|(_, parked)| parked);
+        for parked in self.parked.drain(..).map(|(_, parked)| parked).chain(at_gate) {
             match parked {
                 Parked::Job(job) => job.abandon(),
                 Parked::Coroutine(coroutine) => coroutine.close(&self.handle),
@@ -70,19 +78,27 @@ impl Drop for Session {
 }
 
 impl Coroutine {
-    /// Closes the coroutine where it waits, because there will be no response. Its cleanup runs now.
-    fn close(&self, handle: &Arc<ExchangeHandle>) {
-        gil::attached(|py| {
-            let (guard, _) = self.executors.watchdog.begin(py, self.called.timeout());
-            let closed = guarded(py, || {
-                let close = self.object.bind(py).getattr(intern!(py, "close"))?;
-                handle.context(py)?.call1((close,))
-            });
-            drop(guard);
-            if let Err(error) = closed {
-                self.called.record_failure(py, handle, &error);
-            }
+    /// Closes the coroutine where it waits, because there will be no response. Its cleanup runs now, or on a thread of
+    /// the pool if the worker cannot enter the interpreter.
+    fn close(self, handle: &Arc<ExchangeHandle>) {
+        if let Some(pass) = pass(&self.executors) {
+            gil::attached_worker(&pass, |py| self.close_now(py, handle));
+        } else {
+            let (pool, handle) = (Arc::clone(&self.executors.pool), Arc::clone(handle));
+            pool.submit_close(Box::new(move |py| self.close_now(py, &handle)));
+        }
+    }
+
+    fn close_now(&self, py: Python<'_>, handle: &Arc<ExchangeHandle>) {
+        let (guard, _) = self.executors.watchdog.begin(py, &*self.called);
+        let closed = guarded(py, || {
+            let close = self.object.bind(py).getattr(intern!(py, "close"))?;
+            handle.context(py)?.call1((close,))
         });
+        drop(guard);
+        if let Err(error) = closed {
+            self.called.record_failure(py, handle, &error);
+        }
     }
 }
 
@@ -110,7 +126,7 @@ impl RouteHooks {
     fn begin(&self, exchange: &mut Exchange, half: On) -> Step {
         let mut session = take_session(exchange).unwrap_or_else(|| {
             let handle = ExchangeHandle::new(&self.about);
-            Box::new(Session { handle, half, next: 0, job: None, parked: Vec::new() })
+            Box::new(Session { handle, half, next: 0, job: None, parked: Vec::new(), at_gate: None, gate_deadline: None })
         });
         session.half = half;
         session.next = if half == On::Request { 0 } else { self.called.len() };
@@ -119,11 +135,20 @@ impl RouteHooks {
 
     /// Calls the remaining hooks of the half in order, until one answers, fails or has to wait.
     fn run_hooks(&self, mut session: Box<Session>, exchange: &mut Exchange) -> Step {
-        let Some(turn) = self.advance(&mut session) else { return self.finish(session, exchange, Step::Continue) };
+        match self.advance(&mut session) {
+            Some(turn) => self.run_from(turn, session, exchange),
+            None => self.finish(session, exchange, Step::Continue),
+        }
+    }
+
+    /// Calls the hooks of the half from this one on.
+    fn run_from(&self, turn: HookTurn, mut session: Box<Session>, exchange: &mut Exchange) -> Step {
         if !self.runs_on_worker(&turn) {
             return self.call_on_executor(turn, session, exchange);
         }
-        let step = gil::attached(|py| {
+        let Some(pass) = pass(&self.executors) else { return self.wait_at_gate(turn, session, exchange) };
+        session.gate_deadline = None;
+        let step = gil::attached_worker(&pass, |py| {
             let (mut turn, mut session) = (turn, session);
             loop {
                 match self.call_on_worker(py, turn, &mut session, exchange) {
@@ -140,6 +165,29 @@ impl RouteHooks {
         });
         // The interpreter is shutting down, so no hook can decide.
         step.unwrap_or_else(reject)
+    }
+
+    /// Waits until the worker may enter the interpreter, as long as the call may take.
+    fn wait_at_gate(&self, turn: HookTurn, mut session: Box<Session>, exchange: &mut Exchange) -> Step {
+        let now = Instant::now();
+        let most = self.called[turn.0].timeout();
+        let deadline = *session.gate_deadline.get_or_insert_with(|| now.checked_add(most).unwrap_or(now));
+        session.at_gate = Some(turn);
+        store_session(session, exchange);
+        let executors = Arc::clone(&self.executors);
+        let until = Box::pin(GateOpen::new(move || executors.watchdog.is_held()));
+        Step::Wait { until, timeout: deadline.saturating_duration_since(now) }
+    }
+
+    /// Does not make a call, because this hook or another one does not return.
+    fn refuse(&self, index: usize, mut session: Box<Session>, exchange: &mut Exchange) -> Step {
+        let hook = &self.called[index];
+        hook.record_refusal(exchange, &self.executors.watchdog.reason());
+        session.gate_deadline = None;
+        match hook.call.on_error {
+            OnError::Fail => self.finish(session, exchange, Step::Reject(Box::new(stuck()))),
+            OnError::Skip => self.run_hooks(session, exchange),
+        }
     }
 
     /// Returns the next hook of the running half.
@@ -185,7 +233,7 @@ impl RouteHooks {
         let half = session.half;
         let result = {
             let _lent = session.handle.lend(exchange);
-            let (guard, started) = self.executors.watchdog.begin(py, hook.timeout());
+            let (guard, started) = self.executors.watchdog.begin(py, &**hook);
             let result = guarded(py, || call(py, hook, &session.handle, half, parked));
             drop(guard);
             hook.count_call();
@@ -224,6 +272,9 @@ impl RouteHooks {
             session.handle.hold(lend_copy(exchange));
             job.deliver_response();
             return wait_for(job, session, exchange);
+        }
+        if hook.is_stuck() {
+            return self.refuse(index, session, exchange);
         }
         let job = Job::new(hook, &session.handle, session.half, hook.run(), &self.executors);
         job.set_index(index);
@@ -266,8 +317,16 @@ impl Hooks for RouteHooks {
         self.begin(exchange, On::Response)
     }
 
-    fn resume(&self, exchange: &mut Exchange, _in_time: bool) -> Step {
+    fn resume(&self, exchange: &mut Exchange, in_time: bool) -> Step {
         let Some(mut session) = take_session(exchange) else { return reject() };
+        if let Some((index, parked)) = session.at_gate.take() {
+            if in_time {
+                return self.run_from((index, parked), session, exchange);
+            }
+            // Kept, so that it is closed in the end.
+            session.parked.extend(parked.map(|parked| (index, parked)));
+            return self.refuse(index, session, exchange);
+        }
         let Some(job) = session.job.take() else { return reject() };
         reclaim(&session, exchange);
         match job.take_outcome() {
@@ -276,8 +335,12 @@ impl Hooks for RouteHooks {
             Some(JobOutcome::Answer(answer)) => return self.finish(session, exchange, Step::Answer(answer)),
             failure => {
                 if failure.is_none() {
-                    job.called.record_timeout(exchange);
                     session.handle.reset_context();
+                    // The hook is not to blame if others have kept it from being called.
+                    if !job.has_started() {
+                        return self.refuse(job.index(), session, exchange);
+                    }
+                    job.called.record_timeout(exchange);
                 }
                 if let Some(step) = failure_step(&job.called) {
                     return self.finish(session, exchange, step);
@@ -303,7 +366,7 @@ impl Hooks for RouteHooks {
         let first = hooks.first()?;
         let session = take_session(exchange);
         let handle = session
-            .and_then(|session| gil::attached(|py| session.handle.sibling(py)))
+            .and_then(|session| gil::attached_worker(&pass(&self.executors)?, |py| session.handle.sibling(py)))
             .unwrap_or_else(|| ExchangeHandle::new(&self.about));
         handle.show(exchange.detach_snapshot());
         let job = Job::new(first, &handle, On::Response, Run::Loop, &self.executors);
@@ -317,6 +380,11 @@ impl Hooks for RouteHooks {
         }
         Some(Box::new(Piped { job, pipe }))
     }
+}
+
+/// Passes the gate before the interpreter. Returns None if that would take long.
+fn pass(executors: &Executors<Job>) -> Option<Pass> {
+    if executors.watchdog.is_held() { None } else { GATE.pass() }
 }
 
 /// Calls a hook, or resumes its coroutine with the response.

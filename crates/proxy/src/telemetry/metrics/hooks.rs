@@ -28,6 +28,8 @@ pub struct HookFigures {
     pub demoted: bool,
     /// Calls that should have returned by now.
     pub overdue: u64,
+    /// Calls that were not made, because others do not return.
+    pub refused: u64,
 }
 
 /// The sums of all hooks with one name on a route.
@@ -39,6 +41,7 @@ struct Sums {
     seconds: f64,
     demoted: u64,
     overdue: u64,
+    refused: u64,
 }
 
 impl Page {
@@ -53,6 +56,7 @@ impl Page {
             sum.seconds += one.worker_seconds;
             sum.demoted += u64::from(one.demoted);
             sum.overdue += one.overdue;
+            sum.refused += one.refused;
         }
         self.hook(COUNTER, "pylae_hook_calls_total", "Calls of Python hooks.", &sums, |sum| to_float(sum.calls));
         self.hook(COUNTER, "pylae_hook_failures_total", "Calls that raised.", &sums, |sum| to_float(sum.failures));
@@ -62,6 +66,8 @@ impl Page {
         self.hook(COUNTER, "pylae_hook_worker_seconds_total", what, &sums, |sum| sum.seconds);
         let what = "Hooks that were moved off the workers, because they kept them longer than their budget.";
         self.hook(GAUGE, "pylae_hook_demoted", what, &sums, |sum| to_float(sum.demoted));
+        let what = "Calls of Python hooks that were not made, because other calls do not return (hook_stuck).";
+        self.hook(COUNTER, "pylae_hook_refused_total", what, &sums, |sum| to_float(sum.refused));
         let what = "Calls of Python hooks that should have returned by now.";
         self.hook(GAUGE, "pylae_hook_overdue", what, &sums, |sum| to_float(sum.overdue));
     }

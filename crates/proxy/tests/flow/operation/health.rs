@@ -25,7 +25,7 @@ fn states(gateway: &Gateway) -> Vec<&'static str> {
 fn messages(gateway: &Gateway, count: usize) -> Vec<String> {
     let mut records = Vec::new();
     wait_until(|| {
-        records.extend(gateway.read_log(Duration::ZERO).unwrap());
+        records.extend(gateway.take_log().unwrap());
         records.len() >= count
     });
     records.into_iter().map(|record| format!("{} {}", record.event, record.message)).collect()

@@ -117,7 +117,7 @@ impl Stage {
 
     /// The events of the log so far.
     fn events(&self) -> Vec<String> {
-        let records = self.gateway.read_log(std::time::Duration::ZERO).unwrap_or_default();
+        let records = self.gateway.take_log().unwrap_or_default();
         records.into_iter().map(|record| format!("{}: {}", record.event, record.message)).collect()
     }
 }

@@ -11,7 +11,7 @@ use super::next::CallNext;
 
 /// Runs a call on this thread of the pool.
 pub(crate) fn run(py: Python<'_>, job: &Arc<Job>) {
-    let (guard, _) = job.executors.watchdog.begin(py, job.called.timeout());
+    let (guard, _) = job.executors.watchdog.begin(py, &*job.called);
     if !job.start(Some(guard.watched_call())) {
         return;
     }

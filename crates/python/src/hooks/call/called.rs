@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use pylae_core::Exchange;
 use pylae_core::hook::{HookCall, On, Run};
-use pylae_proxy::{HookFigures, Log};
+use pylae_proxy::{HookFigures, Log, Refusals};
 use pyo3::prelude::*;
 
 use super::failure;
-use crate::hooks::executor::watchdog::HookTimeout;
+use crate::hooks::executor::watchdog::{HookTimeout, WatchedHook};
 use crate::hooks::message::handle::ExchangeHandle;
 use crate::hooks::message::made::PyResponse;
 
@@ -18,6 +18,8 @@ use crate::hooks::message::made::PyResponse;
 /// one strike back, so eight overruns in a row suffice, or more than one in nine calls over time.
 const STRIKES_PER_OVERRUN: u64 = 8;
 const DEMOTION_STRIKES: u64 = 64;
+/// Number of threads of the pool that a hook may keep beyond its timeout. Further calls are refused.
+const MAX_STUCK: u64 = 4;
 
 /// A hook of a route.
 pub(crate) struct Called {
@@ -31,6 +33,11 @@ pub(crate) struct Called {
     nanoseconds: AtomicU64,
     strikes: AtomicU64,
     demoted: AtomicBool,
+    /// Threads of the pool that calls keep though their time is up.
+    stuck: AtomicU64,
+    /// Calls that were not made, because others do not return.
+    refused: AtomicU64,
+    refusals: Refusals,
 }
 
 impl Called {
@@ -46,6 +53,9 @@ impl Called {
             nanoseconds: AtomicU64::new(0),
             strikes: AtomicU64::new(0),
             demoted: AtomicBool::new(false),
+            stuck: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            refusals: Refusals::default(),
         })
     }
 
@@ -61,10 +71,6 @@ impl Called {
             Run::Coroutine if self.demoted.load(Ordering::Relaxed) => Run::Loop,
             run => run,
         }
-    }
-
-    pub(crate) fn timeout(&self) -> Duration {
-        self.call.timeout.0
     }
 
     /// Counts a call.
@@ -83,16 +89,33 @@ impl Called {
             }
             return;
         }
+        self.strike(strikes, budget.0, time);
+    }
+
+    fn strike(&self, strikes: u64, most: Duration, time: Duration) {
         self.strikes.store(strikes + STRIKES_PER_OVERRUN, Ordering::Relaxed);
         if strikes + STRIKES_PER_OVERRUN >= DEMOTION_STRIKES && !self.demoted.swap(true, Ordering::Relaxed) {
             let (name, route) = (&self.call.name, &self.route);
             let place = if self.call.run == Run::Worker { "the pool of threads" } else { "the asyncio loop" };
             let message = format!(
-                "hook {name} on route {route} keeps workers longer than its budget of {budget:?} ({time:?} this time) and runs on {place} from now on",
-                budget = budget.0,
+                "hook {name} on route {route} keeps workers longer than its budget of {most:?} ({time:?} this time) and runs on {place} from now on",
             );
             self.log.write("warning", "hook_demoted", message);
         }
+    }
+
+    /// True if the hook keeps so many threads of the pool that it gets no more.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.stuck.load(Ordering::Relaxed) >= MAX_STUCK
+    }
+
+    /// Logs and counts a call that was not made, because the hook itself or another one does not return.
+    pub(crate) fn record_refusal(&self, exchange: &Exchange, why: &str) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        let (name, route, id) = (&self.call.name, &self.route, String::from_utf8_lossy(&exchange.request.id));
+        self.refusals.report(&self.log, exchange.times.now, "hook_not_called", || {
+            format!("hook {name} on route {route} is not called, request {id}: {why}")
+        });
     }
 
     /// Logs and counts a failure. Reads the request id from the exchange, if the handle is open.
@@ -159,6 +182,39 @@ impl Called {
             timeouts: get(&self.timeouts),
             worker_seconds: Duration::from_nanos(get(&self.nanoseconds)).as_secs_f64(),
             demoted: self.demoted.load(Ordering::Relaxed),
+            refused: get(&self.refused),
+            overdue: 0,
+        }
+    }
+}
+
+impl WatchedHook for Called {
+    fn hook(&self) -> &str {
+        &self.call.name
+    }
+
+    fn route(&self) -> &str {
+        &self.route
+    }
+
+    fn timeout(&self) -> Duration {
+        self.call.timeout.0
+    }
+
+    /// Counts each look at a call that exceeds its budget as an overrun: a hook that never returns is moved off the
+    /// workers while it keeps the first. Without a budget its timeout counts.
+    fn overrun(&self, time: Duration) {
+        let most = self.call.budget.map_or(self.call.timeout.0, |budget| budget.0);
+        if time > most {
+            self.strike(self.strikes.load(Ordering::Relaxed), most, time);
+        }
+    }
+
+    fn set_stuck(&self, stuck: bool) {
+        if stuck {
+            self.stuck.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.stuck.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }

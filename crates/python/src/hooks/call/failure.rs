@@ -43,6 +43,12 @@ pub(crate) fn end_if_forked(py: Python<'_>) {
     }
 }
 
+/// Returns the rejection of a request whose hook cannot be called now, because a hook does not return.
+pub(crate) fn stuck() -> Rejection {
+    let message = "the request could not be processed now".into();
+    Rejection { status: 503, code: "hook_stuck", message, headers: Vec::new() }
+}
+
 /// Returns the rejection for the client. It reveals no details of the failure.
 pub(crate) fn rejection() -> Rejection {
     let message = "the request could not be processed".into();

@@ -50,7 +50,7 @@ struct State {
     outcome: Option<JobOutcome>,
     /// The task that waits for the outcome, and its worker.
     waiter: Option<(Waker, Arc<WorkerWaker>)>,
-    /// The loop has started the call, or dropped it because it was abandoned.
+    /// The loop or a thread of the pool has started the call, or dropped it because it was abandoned.
     claimed: bool,
     /// The worker no longer waits for the outcome.
     abandoned: bool,
@@ -114,6 +114,7 @@ impl Job {
     pub(crate) fn start(&self, watched: Option<WatchedCall>) -> bool {
         let mut state = self.state.lock();
         state.watched = watched;
+        state.claimed = true;
         !state.abandoned
     }
 
@@ -193,6 +194,11 @@ impl Job {
         if matches!(self.run, Run::Loop | Run::Coroutine) {
             self.executors.loop_executor.push(Arc::clone(self));
         }
+    }
+
+    /// True once the call was started.
+    pub(crate) fn has_started(&self) -> bool {
+        self.state.lock().claimed
     }
 
     pub(crate) fn is_abandoned(&self) -> bool {

@@ -13,7 +13,7 @@ use pyo3::{ffi, wrap_pyfunction};
 use super::job::{Job, JobOutcome};
 use crate::errors::hook_error;
 use crate::gil;
-use crate::hooks::executor::watchdog;
+use crate::hooks::executor::watchdog::{self, WatchedHook};
 use crate::hooks::message::made::PyResponse;
 
 /// The callable with which a middleware passes the request on.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -9,8 +10,10 @@ use pyo3::Python;
 
 use crate::gil;
 
-/// Maximum number of threads that run hooks at the same time.
+/// Maximum number of threads that run hooks at the same time, apart from those that are stuck.
 const MAX_RUNNING: usize = 16;
+/// Maximum number of stuck threads that are replaced.
+const MAX_STUCK: usize = 64;
 /// Maximum number of calls that wait for a thread. Further calls fail.
 const MAX_QUEUED: usize = 1024;
 /// Maximum number of threads that wait in `call_next`. Further calls of it fail.
@@ -22,12 +25,21 @@ pub(crate) struct Pool<J> {
     run: fn(Python<'_>, &Arc<J>),
     state: Mutex<Threads<J>>,
     changed: Condvar,
+    /// Number of threads whose calls do not return.
+    stuck: Arc<AtomicUsize>,
+}
+
+/// Work for a thread.
+enum Work<J> {
+    Call(Arc<J>),
+    /// The end of a coroutine whose worker could not enter the interpreter.
+    Close(Box<dyn FnOnce(Python<'_>) + Send>),
 }
 
 struct Threads<J> {
-    queue: VecDeque<Arc<J>>,
+    queue: VecDeque<Work<J>>,
     idle: usize,
-    /// Threads that are idle or run hooks.
+    /// Threads that are idle or run hooks, stuck ones included.
     running: usize,
     /// Threads that wait in `call_next`.
     parked: usize,
@@ -37,19 +49,29 @@ struct Threads<J> {
 }
 
 impl<J: Send + Sync + 'static> Pool<J> {
-    pub(super) fn new(run: fn(Python<'_>, &Arc<J>)) -> Arc<Self> {
+    /// `stuck` is the number of threads whose calls do not return.
+    pub(super) fn new(run: fn(Python<'_>, &Arc<J>), stuck: &Arc<AtomicUsize>) -> Arc<Self> {
         let queue = VecDeque::new();
         let state = Threads { queue, idle: 0, running: 0, parked: 0, waking: false, stopped: false };
-        Arc::new(Self { run, state: Mutex::new(state), changed: Condvar::new() })
+        Arc::new(Self { run, state: Mutex::new(state), changed: Condvar::new(), stuck: Arc::clone(stuck) })
     }
 
     /// Submits a call. Returns false if too many calls are queued.
     pub(crate) fn submit(self: &Arc<Self>, job: Arc<J>) -> bool {
+        self.push(Work::Call(job))
+    }
+
+    /// Has a coroutine closed. Does nothing if too many calls are queued.
+    pub(crate) fn submit_close(self: &Arc<Self>, close: Box<dyn FnOnce(Python<'_>) + Send>) {
+        self.push(Work::Close(close));
+    }
+
+    fn push(self: &Arc<Self>, work: Work<J>) -> bool {
         let mut state = self.state.lock();
         if state.queue.len() >= MAX_QUEUED || state.stopped {
             return false;
         }
-        state.queue.push_back(job);
+        state.queue.push_back(work);
         self.wake_thread(&mut state);
         true
     }
@@ -63,7 +85,7 @@ impl<J: Send + Sync + 'static> Pool<J> {
         if state.idle > 0 {
             state.waking = true;
             self.changed.notify_one();
-        } else if state.running < MAX_RUNNING {
+        } else if state.running < self.most() {
             let pool = Arc::clone(self);
             let thread = std::thread::Builder::new().name("pylae-hook".to_owned());
             // If the thread cannot be spawned, another one takes the call, or the call times out.
@@ -71,6 +93,21 @@ impl<J: Send + Sync + 'static> Pool<J> {
                 state.running += 1;
                 state.waking = true;
             }
+        }
+    }
+
+    /// Maximum number of threads now.
+    fn most(&self) -> usize {
+        MAX_RUNNING + self.stuck.load(Ordering::Relaxed).min(MAX_STUCK)
+    }
+
+    /// Starts a thread in the place of one that is stuck, if it is needed.
+    pub(super) fn relieve(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        // The thread that was to wake the next one may be the one that is stuck.
+        state.waking = false;
+        if !state.queue.is_empty() {
+            self.wake_thread(&mut state);
         }
     }
 
@@ -94,8 +131,11 @@ impl<J: Send + Sync + 'static> Pool<J> {
             // The interpreter's lock is held from one call to the next.
             let attached = gil::attached(|py| {
                 let mut arrived = true;
-                while let Some(job) = self.next_job(std::mem::take(&mut arrived)) {
-                    (self.run)(py, &job);
+                while let Some(work) = self.next_work(std::mem::take(&mut arrived)) {
+                    match work {
+                        Work::Call(job) => (self.run)(py, &job),
+                        Work::Close(close) => close(py),
+                    }
                 }
             });
             if attached.is_none() {
@@ -105,17 +145,17 @@ impl<J: Send + Sync + 'static> Pool<J> {
         }
     }
 
-    /// Returns the next call. `arrived` is true for a thread that has just woken up.
-    fn next_job(self: &Arc<Self>, arrived: bool) -> Option<Arc<J>> {
+    /// Returns what to do next. `arrived` is true for a thread that has just woken up.
+    fn next_work(self: &Arc<Self>, arrived: bool) -> Option<Work<J>> {
         let mut state = self.state.lock();
         if arrived {
             state.waking = false;
         }
-        let job = state.queue.pop_front()?;
+        let work = state.queue.pop_front()?;
         if !state.queue.is_empty() {
             self.wake_thread(&mut state);
         }
-        Some(job)
+        Some(work)
     }
 
     /// Marks this thread as waiting in `call_next`. Returns false if too many threads do.
@@ -139,11 +179,14 @@ impl<J: Send + Sync + 'static> Pool<J> {
         state.running += 1;
     }
 
-    pub(super) fn stop(&self, timeout: Duration) {
+    /// Stops the threads. Returns false if some have not ended after `timeout`.
+    pub(super) fn stop(&self, timeout: Duration) -> bool {
         let mut state = self.state.lock();
         state.stopped = true;
         state.queue.clear();
         self.changed.notify_all();
-        self.changed.wait_while_for(&mut state, |state| state.running + state.parked > 0, timeout);
+        let are_left = |state: &mut Threads<J>| state.running + state.parked > self.stuck.load(Ordering::Relaxed);
+        self.changed.wait_while_for(&mut state, are_left, timeout);
+        state.running + state.parked == 0
     }
 }

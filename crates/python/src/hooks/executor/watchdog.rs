@@ -1,35 +1,56 @@
-//! Interrupts hooks that exceed their timeout, by raising an exception in their thread. Code outside the interpreter
-//! (in C, or waiting) gets the exception when it returns.
+//! Watches the threads that run hooks. It notices calls that take too long, while they do: interrupts them, moves their
+//! hooks off the workers, has the pool replace their threads, and finds out whether one keeps the interpreter's lock.
 
-use std::cell::RefCell;
-use std::sync::{Arc, Weak};
+mod interrupter;
+mod thread;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
+use pylae_core::hook::{CallPlace, OverdueCall};
+use pylae_proxy::Log;
 use pyo3::prelude::*;
-use pyo3::{PyTypeInfo, create_exception, exceptions::PyBaseException, ffi};
 
-use crate::gil;
-
-create_exception!(
-    _native,
-    HookTimeout,
-    PyBaseException,
-    "Raised in a hook that takes longer than its `timeout`. Not an Exception, so that it is not caught by mistake."
-);
+pub(crate) use self::interrupter::HookTimeout;
+use self::interrupter::Interrupter;
+pub(crate) use self::thread::{HookGuard, WatchedCall, pause, resume};
+use self::thread::{ThreadState, WatchedThread};
+use crate::gate::GATE;
 
 /// Interval between checks.
 const TICK: Duration = Duration::from_millis(25);
+/// How long a call on a worker may take before it counts as overdue.
+const WORKER_OVERDUE: Duration = Duration::from_millis(500);
+/// How long a call on a thread of the pool may go on after its timeout before the thread counts as stuck.
+const POOL_GRACE: Duration = Duration::from_millis(500);
+/// How long the interpreter's lock may be awaited before it counts as kept by somebody.
+const HELD: Duration = Duration::from_millis(50);
 
-thread_local! {
-    static THREAD: RefCell<Option<Arc<WatchedThread>>> = const { RefCell::new(None) };
+/// What the watchdog knows of a hook, and tells it.
+pub(crate) trait WatchedHook: Send + Sync {
+    fn hook(&self) -> &str;
+    fn route(&self) -> &str;
+    fn timeout(&self) -> Duration;
+    /// A call has been on a worker for `time` and goes on.
+    fn overrun(&self, time: Duration);
+    /// A call keeps a thread of the pool though its time is up, or no longer does.
+    fn set_stuck(&self, stuck: bool);
 }
 
-/// Watches threads that run hooks. Its own thread starts with the first hook.
-#[derive(Default)]
+/// Watches threads that run hooks. Its own threads start with the first hook.
 pub(crate) struct Watchdog {
     state: Mutex<State>,
     changed: Condvar,
+    interrupter: Arc<Interrupter>,
+    log: OnceLock<Arc<Log>>,
+    /// True while somebody keeps the interpreter's lock.
+    held: AtomicBool,
+    /// Number of stuck threads of the pool.
+    stuck: Arc<AtomicUsize>,
+    /// Called when a thread of the pool is stuck.
+    relieve: Box<dyn Fn() + Send + Sync>,
 }
 
 #[derive(Default)]
@@ -39,164 +60,180 @@ struct State {
     stopped: bool,
 }
 
-/// A thread that runs hooks.
-pub(crate) struct WatchedThread(Mutex<ThreadState>);
-
-#[derive(Default)]
-struct ThreadState {
-    /// The interpreter's identifier of the thread.
-    ident: std::ffi::c_ulong,
-    /// Counts the hooks that were started on the thread.
-    sequence: u64,
-    /// When the running hook must return.
-    deadline: Option<Instant>,
-    /// True once an exception was sent to the running hook.
-    interrupted: bool,
-}
-
-/// Ends the watch of a hook on this thread when dropped.
-pub(crate) struct HookGuard(Arc<WatchedThread>);
-
-/// One call of a hook on a watched thread.
-#[derive(Clone)]
-pub(crate) struct WatchedCall {
-    thread: Arc<WatchedThread>,
-    sequence: u64,
-}
-
 impl Watchdog {
-    /// Starts to watch a hook on this thread, which must be attached to the interpreter.
-    pub(crate) fn begin(self: &Arc<Self>, _py: Python<'_>, timeout: Duration) -> (HookGuard, Instant) {
-        let now = Instant::now();
-        let thread =
-            THREAD.with_borrow_mut(|registered| Arc::clone(registered.get_or_insert_with(|| self.register_thread())));
-        {
-            let mut state = thread.0.lock();
-            state.sequence += 1;
-            state.deadline = now.checked_add(timeout);
+    /// `stuck` is the number of stuck threads of the pool. `relieve` is called when there is one more.
+    pub(crate) fn new(stuck: &Arc<AtomicUsize>, relieve: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            interrupter: Arc::default(),
+            log: OnceLock::new(),
+            held: AtomicBool::new(false),
+            stuck: Arc::clone(stuck),
+            relieve: Box::new(relieve),
+        })
+    }
+
+    /// Sets the log, once there is one.
+    pub(crate) fn connect(&self, log: &Arc<Log>) {
+        self.log.get_or_init(|| Arc::clone(log));
+    }
+
+    fn log(&self, level: &'static str, event: &'static str, message: String) {
+        if let Some(log) = self.log.get() {
+            log.write(level, event, message);
         }
-        (HookGuard(thread), now)
+    }
+
+    /// True while somebody keeps the interpreter's lock, so that a worker must not wait for it.
+    pub(crate) fn is_held(&self) -> bool {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// Starts to watch a call of `hook` on this thread, which must be attached to the interpreter.
+    pub(crate) fn begin<'h>(self: &Arc<Self>, _py: Python<'_>, hook: &'h dyn WatchedHook) -> (HookGuard<'h>, Instant) {
+        thread::begin(self, hook)
     }
 
     fn register_thread(self: &Arc<Self>) -> Arc<WatchedThread> {
-        // SAFETY: returns the identifier of the calling thread, and has no preconditions.
-        let ident = unsafe { ffi::PyThread_get_thread_ident() };
-        let thread = Arc::new(WatchedThread(Mutex::new(ThreadState { ident, ..ThreadState::default() })));
+        let thread = Arc::new(WatchedThread::of_this_thread(&self.stuck));
         let mut state = self.state.lock();
         state.threads.retain(|thread| thread.strong_count() > 0);
         state.threads.push(Arc::downgrade(&thread));
         if !state.running && !state.stopped {
-            let watchdog = Arc::clone(self);
-            let builder = std::thread::Builder::new().name("pylae-hook-watch".to_owned());
-            state.running = builder.spawn(move || gil::with_thread_state(|| watchdog.run())).is_ok();
+            state.running = self.start_threads().is_ok();
         }
         thread
     }
 
-    /// Stops the watchdog's thread once no hook runs, and waits at most `timeout` for that.
-    pub(crate) fn stop(&self, timeout: Duration) {
+    fn start_threads(self: &Arc<Self>) -> std::io::Result<()> {
+        let interrupter = Arc::clone(&self.interrupter);
+        let watchdog = Arc::clone(self);
+        std::thread::Builder::new()
+            .name("pylae-hook-watch".to_owned())
+            .spawn(move || watchdog.run())?;
+        let watchdog = Arc::downgrade(self);
+        // Without a Python thread state to begin with: the first hook may keep the interpreter's lock.
+        std::thread::Builder::new()
+            .name("pylae-hook-stop".to_owned())
+            .spawn(move || interrupter.run(|| watchdog.upgrade().map(|watchdog| watchdog.threads())))?;
+        Ok(())
+    }
+
+    fn threads(&self) -> Vec<Arc<WatchedThread>> {
+        self.state.lock().threads.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Stops the watchdog's threads once no hook runs, and waits at most `timeout` for that. Returns false if one does.
+    pub(crate) fn stop(&self, timeout: Duration) -> bool {
         let mut state = self.state.lock();
         state.stopped = true;
         self.changed.notify_all();
         self.changed.wait_while_for(&mut state, |state| state.running, timeout);
+        !state.running
     }
 
     fn run(&self) {
-        loop {
-            let (threads, stopped): (Vec<Arc<WatchedThread>>, bool) = {
+        let mut ending = false;
+        while !ending {
+            let stopped = {
                 let mut state = self.state.lock();
                 self.changed.wait_for(&mut state, TICK);
-                (state.threads.iter().filter_map(Weak::upgrade).collect(), state.stopped)
+                state.stopped
             };
-            if stopped && threads.iter().all(|thread| thread.0.lock().deadline.is_none()) {
-                self.state.lock().running = false;
-                self.changed.notify_all();
-                return;
-            }
+            GATE.tick();
+            let threads = self.threads();
             let now = Instant::now();
-            let is_late = |state: &ThreadState| state.deadline.is_some_and(|deadline| deadline <= now);
-            for thread in threads {
-                if !is_late(&thread.0.lock()) {
-                    continue;
-                }
-                gil::attached(|py| {
-                    let mut state = thread.0.lock();
-                    if is_late(&state) {
-                        state.interrupted = true;
-                        // Interrupt again if the hook catches the exception and continues.
-                        state.deadline = now.checked_add(TICK * 4);
-                        interrupt(state.ident, HookTimeout::type_object(py).as_ptr());
-                    }
-                });
+            let is_slow = threads.iter().fold(false, |is_slow, thread| self.look(&mut thread.lock(), now) || is_slow);
+            if is_slow || GATE.is_overdue() {
+                self.interrupter.wake();
             }
+            self.note_held();
+            ending = stopped && threads.iter().all(|thread| thread.lock().call.is_none());
+        }
+        self.interrupter.stop();
+        self.state.lock().running = false;
+        self.changed.notify_all();
+    }
+
+    /// Looks at the call on a thread. Returns true if it has been running for more than a tick.
+    fn look(&self, state: &mut ThreadState, now: Instant) -> bool {
+        let Some(call) = &state.call else { return false };
+        let hook = call.hook();
+        let time = now.saturating_duration_since(call.started);
+        if state.worker.is_some() {
+            hook.overrun(time);
+        } else if !state.stuck && call.due.is_some_and(|due| now > due + POOL_GRACE) {
+            hook.set_stuck(true);
+            let (name, route, most) = (hook.hook(), hook.route(), hook.timeout());
+            let message = format!("hook {name} on route {route} does not return after {time:.1?}, of at most {most:?}; another thread takes the place of its own");
+            self.log("error", "hook_stuck", message);
+            state.stuck = true;
+            self.stuck.fetch_add(1, Ordering::Relaxed);
+            (self.relieve)();
+        }
+        time > TICK && call.due.is_some()
+    }
+
+    /// Notices whether somebody keeps the interpreter's lock by how long the interrupter has waited for it.
+    fn note_held(&self) {
+        let held = self.interrupter.waiting_for() > HELD;
+        if held == self.held.swap(held, Ordering::Relaxed) {
+            return;
+        }
+        if held {
+            let running = self.running().map(|call| call.what);
+            let running = running.max_by(|one, other| one.seconds.total_cmp(&other.seconds));
+            let suspect = running.map_or_else(String::new, |OverdueCall { hook, route, seconds, .. }| {
+                format!(": hook {hook} on route {route} has been running for {seconds:.2} s")
+            });
+            let message = format!("no Python code can run, because the interpreter's lock is not released{suspect}");
+            self.log("error", "interpreter_held", message);
+        } else {
+            self.log("info", "interpreter_released", "Python code runs again".to_owned());
+            GATE.wake();
         }
     }
-}
 
-/// Raises `exception` in a thread, or withdraws a pending one if it is null. The caller must be attached.
-fn interrupt(thread: std::ffi::c_ulong, exception: *mut ffi::PyObject) {
-    // SAFETY: the caller is attached; the interpreter takes its own reference and checks that the thread exists.
-    unsafe { ffi::PyThreadState_SetAsyncExc(thread.cast_signed(), exception) };
-}
-
-impl HookGuard {
-    /// Returns the call, which can be expired from other threads.
-    pub(crate) fn watched_call(&self) -> WatchedCall {
-        WatchedCall { thread: Arc::clone(&self.0), sequence: self.0.0.lock().sequence }
+    /// The calls that should have returned by now.
+    pub(crate) fn overdue(&self) -> Vec<OverdueCall> {
+        self.running().filter(|call| call.is_overdue).map(|call| call.what).collect()
     }
-}
 
-impl WatchedCall {
-    /// Interrupts the hook soon, if it is still running.
-    pub(crate) fn expire(&self) {
-        let mut state = self.thread.0.lock();
-        if state.sequence == self.sequence && state.deadline.is_some() {
-            state.deadline = Some(Instant::now());
-        }
-    }
-}
-
-impl Drop for HookGuard {
-    fn drop(&mut self) {
-        let interrupted = {
-            let mut state = self.0.0.lock();
-            state.deadline = None;
-            std::mem::take(&mut state.interrupted).then_some(state.ident)
+    /// Which hooks do not return, for the log.
+    pub(crate) fn reason(&self) -> String {
+        let named = |call: &OverdueCall| {
+            format!("hook {} on route {} has been running for {:.1} s", call.hook, call.route, call.seconds)
         };
-        // A pending exception must not reach another hook.
-        if let Some(ident) = interrupted {
-            gil::attached(|py| discard_interrupt(py, ident));
+        match self.overdue().as_slice() {
+            [] => "other hooks are too slow".to_owned(),
+            [call] => named(call),
+            [call, others @ ..] => format!("{}, and {} more", named(call), others.len()),
         }
+    }
+
+    /// All calls that do not wait for a response.
+    fn running(&self) -> impl Iterator<Item = Running> {
+        let (now, held) = (Instant::now(), self.is_held());
+        self.threads().into_iter().filter_map(move |thread| {
+            let state = thread.lock();
+            let call = state.call.as_ref()?;
+            let due = call.due?;
+            let time = now.saturating_duration_since(call.started);
+            let place = state.worker.map_or(CallPlace::Pool, CallPlace::Worker);
+            let is_overdue = match place {
+                CallPlace::Pool if !held => now > due + POOL_GRACE,
+                _ => time > WORKER_OVERDUE,
+            };
+            let (hook, route) = (call.hook().hook().to_owned(), call.hook().route().to_owned());
+            let what = OverdueCall { hook, route, place, seconds: time.as_secs_f64(), holds_interpreter: held };
+            Some(Running { what, is_overdue })
+        })
     }
 }
 
-/// Has an exception that may be pending in this thread raised, and discards it.
-///
-/// It cannot just be withdrawn: the interpreter remembers for all threads that there is one until one is raised
-/// (`pending.async_exc` in its `ceval.c`), and checks for it at every call of a function until then. While calls are
-/// traced Python 3.11 does nothing else.
-fn discard_interrupt(py: Python<'_>, ident: std::ffi::c_ulong) {
-    // It may have been raised already: then this is the one that is discarded.
-    interrupt(ident, HookTimeout::type_object(py).as_ptr());
-    if py.eval(c"None", None, None).is_ok() {
-        interrupt(ident, std::ptr::null_mut());
-    }
-}
-
-/// Suspends the timeout of the hook on this thread, while it waits for the response.
-pub(crate) fn pause() {
-    set_deadline(None);
-}
-
-/// Restarts the timeout of the hook on this thread.
-pub(crate) fn resume(timeout: Duration) {
-    set_deadline(Instant::now().checked_add(timeout));
-}
-
-fn set_deadline(deadline: Option<Instant>) {
-    THREAD.with_borrow(|thread| {
-        if let Some(thread) = thread {
-            thread.0.lock().deadline = deadline;
-        }
-    });
+/// A call in progress.
+struct Running {
+    what: OverdueCall,
+    is_overdue: bool,
 }
