@@ -17,6 +17,7 @@ import pytest
 
 import pylae
 from pylae import ConfigError, EngineError, Gateway, Route, Service
+from pylae.engine import NativeSignals
 
 TEXTBOOK = r"""
 from pylae import Gateway, Route
@@ -58,6 +59,9 @@ class Recorder:
         self.started.set()
         return ["127.0.0.1:1"]
 
+    def attach(self, _signals: object) -> None:
+        """Signals are for the real one."""
+
     def apply(self, plan: str, _hooks: object = ()) -> None:
         if self.refuse:
             raise EngineError(self.refuse)
@@ -84,7 +88,9 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     found = Recorder()
     found.released.set()
     module = types.ModuleType("pylae.engine")
-    vars(module).update(Engine=found.engine, check=found.check, refuse_on_worker=lambda: None)
+    vars(module).update(
+        Engine=found.engine, NativeSignals=NativeSignals, check=found.check, refuse_on_worker=lambda: None
+    )
     monkeypatch.setitem(sys.modules, "pylae.engine", module)
     monkeypatch.setattr(pylae, "engine", module, raising=False)
     return found

@@ -11,7 +11,6 @@ from pydantic import ValidationError
 from pylae import Gateway
 from pylae.monitoring import Thresholds, judge
 
-
 WELL: dict[str, Any] = {
     "breaker_reasons": {},
     "workers": {"number": 2, "stuck": 0, "given_up": 0},

@@ -17,8 +17,8 @@ use pylae_policies::authentication::Revoked;
 use tracing::debug;
 
 pub use self::command::LimitQuestion;
-pub use self::signals::{SignalEvent, Signals};
 use self::listeners::{bind_added, clone_all, clone_for_each};
+pub use self::signals::{SignalEvent, Signals};
 use crate::background::auxiliary::Auxiliary;
 use crate::background::jobs::JobPool;
 use crate::io::clock;
@@ -142,14 +142,15 @@ impl Engine {
         let mut in_force = self.state.in_force.lock();
         let added = bind_added(&in_force.listeners, &snapshot)?;
         let wanted: Vec<SocketAddr> = snapshot.plan.listeners.iter().map(|listener| listener.address).collect();
-        let gone: Vec<SocketAddr> =
-            in_force.listeners.keys().filter(|address| !wanted.contains(address)).copied().collect();
         let sockets = clone_for_each(&added, workers)?;
-        // Nothing can fail from here on. Drop removed sockets: the workers hold the last copies and serve the accept
-        // queue.
-        in_force.listeners.retain(|address, _| !gone.contains(address));
+        // Nothing can fail from here on. The workers serve the accept queues of removed sockets.
+        let (kept, removed) = std::mem::take(&mut in_force.listeners)
+            .into_iter()
+            .partition::<Vec<_>, _>(|(address, _)| wanted.contains(address));
+        in_force.listeners.extend(kept);
         drop(in_force);
-        self.workers.apply(&snapshot, sockets, &gone);
+        self.workers.apply(&snapshot, sockets, &removed);
+        drop(removed);
         if let Some(auxiliary) = &*self.auxiliary.lock() {
             auxiliary.set_snapshot(Arc::clone(&snapshot));
         }
@@ -173,20 +174,20 @@ impl Engine {
     /// Stops accepting, finishes exchanges in flight as `drain` says, and ends. May be called again from another thread
     /// to cut a drain short. Returns false if a worker is stuck and has not ended a second after that.
     pub fn stop(&self, drain: Drain) -> bool {
-        let drain_timeout = {
+        let (drain_timeout, listeners) = {
             // An apply may wait for the interpreter, a stop must not. The workers ignore the plan then.
             let _guard = self.state.apply_lock.try_lock_for(APPLY_PATIENCE);
             let mut in_force = self.state.in_force.lock();
-            in_force.listeners.clear();
-            match drain {
+            let drain_timeout = match drain {
                 Drain::No => None,
                 Drain::Within => Some(in_force.snapshot.plan.limits.drain_timeout.0),
                 Drain::Unbounded => Some(UNBOUNDED),
-            }
+            };
+            (drain_timeout, std::mem::take(&mut in_force.listeners).into_iter().collect::<Vec<_>>())
         };
         // Exchanges in flight have an instance already, so nothing depends on health checks any more.
         drop(self.auxiliary.lock().take());
-        let all_ended = self.workers.stop(drain_timeout);
+        let all_ended = self.workers.stop(drain_timeout, listeners);
         self.watch.stop();
         self.sinks.finish();
         self.shared.log.close();

@@ -120,7 +120,9 @@ impl InterpreterGate {
             std::mem::take(&mut *tasks)
         };
         self.opened.notify_one();
-        tasks.into_iter().for_each(|(_, task)| task.wake());
+        for (_, task) in tasks {
+            task.wake();
+        }
     }
 
     fn register(&self, ticket: u64, task: &Waker) {

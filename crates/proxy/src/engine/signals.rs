@@ -16,6 +16,8 @@ use crate::telemetry::log::say;
 
 /// How long the process may take to end once the drain is over.
 const END: Duration = Duration::from_secs(2);
+/// The same while the engine has not started.
+const START: Duration = Duration::from_secs(10);
 /// The same if a worker has not ended, so that waiting is likely to be in vain.
 const END_STUCK: Duration = Duration::from_secs(1);
 /// The same after a second signal.
@@ -178,8 +180,7 @@ impl Shared {
             let drain = if state.stop.is_some() { Drain::No } else { drain };
             let limit = match drain {
                 Drain::No => Some(END_AT_ONCE),
-                // Nothing is in flight before the engine runs.
-                Drain::Within => Some(engine.as_ref().map_or(Duration::ZERO, |engine| engine.drain_timeout()) + END),
+                Drain::Within => Some(engine.as_ref().map_or(START, |engine| engine.drain_timeout()) + END),
                 Drain::Unbounded => None,
             };
             let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -24,14 +25,9 @@ pub(super) const BEAT: Duration = Duration::from_millis(100);
 /// Commands of the engine to a worker.
 pub(crate) enum Control {
     /// Use this snapshot, listen on the `added` sockets and no longer on the `removed` addresses. Signals `done`.
-    Apply {
-        snapshot: Arc<Snapshot>,
-        added: Vec<Listening>,
-        removed: Vec<SocketAddr>,
-        done: std::sync::mpsc::SyncSender<()>,
-    },
-    /// Stop accepting and drain within this time, or end at once if None, also during a drain.
-    Stop { drain: Option<Duration> },
+    Apply { snapshot: Arc<Snapshot>, added: Vec<Listening>, removed: Vec<SocketAddr>, done: SyncSender<()> },
+    /// Stop accepting, drop `closed`, and drain within this time, or end at once if None, also during a drain.
+    Stop { drain: Option<Duration>, closed: Option<SyncSender<()>> },
 }
 
 /// Runs until a stop is complete.
@@ -64,10 +60,11 @@ pub(super) async fn run(
                         // The engine may not wait any more. The snapshot is in force nevertheless.
                         let _ = done.send(());
                     }
-                    Control::Stop { drain: time } => {
+                    Control::Stop { drain: time, closed } => {
                         for listener in accepting {
                             listener.stop().await;
                         }
+                        drop(closed);
                         return drain(&worker, time, &mut control).await;
                     }
                 }
@@ -101,7 +98,7 @@ async fn drain(worker: &Rc<Worker>, time: Option<Duration>, control: &mut mpsc::
 /// Returns when the worker must end without a drain.
 async fn stop_at_once(control: &mut mpsc::UnboundedReceiver<Control>) {
     while let Some(message) = control.recv().await {
-        if matches!(message, Control::Stop { drain: None }) {
+        if matches!(message, Control::Stop { drain: None, .. }) {
             return;
         }
     }

@@ -4,11 +4,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use pylae_core::hook::{CallPlace, HookSource, OverdueCall};
+use rustix::net::{Shutdown, shutdown};
 
 use super::run::Control;
 use super::{Listening, WorkerHandle, WorkerStart, spawn};
@@ -97,9 +98,10 @@ impl Workers {
     }
 
     /// Has all workers use this snapshot, listen on the sockets in `added`, which has one list for each worker, and no
-    /// longer on the `removed` addresses. Waits for all but those that are stuck, which follow when they come back.
-    pub(crate) fn apply(&self, snapshot: &Arc<Snapshot>, added: Vec<Vec<Listening>>, removed: &[SocketAddr]) {
+    /// longer on the `removed` ones. Waits for all but those that are stuck, which follow when they come back.
+    pub(crate) fn apply(&self, snapshot: &Arc<Snapshot>, added: Vec<Vec<Listening>>, removed: &[Listening]) {
         self.stuck_timeout.store(millis(snapshot), Ordering::Relaxed);
+        let addresses: Vec<SocketAddr> = removed.iter().map(|(address, _)| *address).collect();
         let mut sent = Vec::new();
         for (worker, added) in self.seats().into_iter().zip(added) {
             // A worker that was given up gets no more plans: its successor begins with the one in force.
@@ -107,25 +109,37 @@ impl Workers {
                 continue;
             }
             let (done, is_done) = sync_channel(1);
-            let message = Control::Apply { snapshot: Arc::clone(snapshot), added, removed: removed.to_vec(), done };
+            let message = Control::Apply { snapshot: Arc::clone(snapshot), added, removed: addresses.clone(), done };
             if worker.control.send(message).is_ok() {
                 sent.push((worker, is_done));
             }
         }
-        for (worker, is_done) in sent {
-            // A worker that is stopping does not reply and needs no plan.
-            loop {
-                let waited = is_done.recv_timeout(LOOK);
-                if waited != Err(RecvTimeoutError::Timeout) || worker.stuck.load(Ordering::Relaxed) {
-                    break;
-                }
+        self.await_all(&sent, removed);
+    }
+
+    /// Waits until workers have done what they were told, all but those that are stuck. These keep sockets open that
+    /// nobody accepts from any more, `closed`, so connections are refused there from now on.
+    fn await_all(&self, told: &[(Arc<WorkerHandle>, Receiver<()>)], closed: &[Listening]) {
+        let mut all_done = self.roster.lock().retired.is_empty();
+        for (worker, is_done) in told {
+            // A worker that has ended does not reply.
+            let mut waited = is_done.recv_timeout(LOOK);
+            while waited == Err(RecvTimeoutError::Timeout) && !worker.stuck.load(Ordering::Relaxed) {
+                waited = is_done.recv_timeout(LOOK);
+            }
+            all_done &= waited != Err(RecvTimeoutError::Timeout);
+        }
+        if !all_done {
+            for (_, socket) in closed {
+                // Cannot fail for a socket that listens.
+                let _ = shutdown(socket, Shutdown::Read);
             }
         }
     }
 
-    /// Has all workers drain within `drain`, or end at once if None. Returns true if all have ended, and false if some
-    /// are still stuck a second after that.
-    pub(crate) fn stop(&self, drain: Option<Duration>) -> bool {
+    /// Has all workers stop listening on `listeners` and drain within `drain`, or end at once if None. Returns true if
+    /// all have ended, and false if some are still stuck a second after that.
+    pub(crate) fn stop(&self, drain: Option<Duration>, listeners: Vec<Listening>) -> bool {
         let workers = {
             let mut roster = self.roster.lock();
             let now = Instant::now();
@@ -137,10 +151,16 @@ impl Workers {
             }
             roster.seats.clone()
         };
+        let mut told = Vec::new();
         for worker in &workers {
+            let (closed, is_closed) = sync_channel(1);
             // Fails only if the worker has ended already.
-            let _ = worker.control.send(Control::Stop { drain });
+            if worker.control.send(Control::Stop { drain, closed: Some(closed) }).is_ok() {
+                told.push((Arc::clone(worker), is_closed));
+            }
         }
+        self.await_all(&told, &listeners);
+        drop(listeners);
         let left = workers.iter().enumerate().filter(|(_, worker)| !self.join(worker)).map(|(index, _)| index);
         let left: Vec<usize> = left.collect();
         for index in &left {
@@ -194,7 +214,7 @@ impl Workers {
         let connections = worker.open.give_up();
         self.shared.connections.fetch_sub(connections, Ordering::Relaxed);
         // Fails only if the worker has ended already.
-        let _ = worker.control.send(Control::Stop { drain: None });
+        let _ = worker.control.send(Control::Stop { drain: None, closed: None });
         self.roster.lock().given_up += 1;
         connections
     }
@@ -220,7 +240,7 @@ impl Workers {
         let mut roster = self.roster.lock();
         if roster.stop.is_some() {
             // The stop does not know of the new worker.
-            let _ = worker.control.send(Control::Stop { drain: None });
+            let _ = worker.control.send(Control::Stop { drain: None, closed: None });
             return Ok(());
         }
         roster.seats[index] = Arc::new(worker);

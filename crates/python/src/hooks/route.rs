@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use pylae_core::Exchange;
 use pylae_core::hook::{HookStream, Hooks, On, OnError, Run, Step};
-use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::call::called::Called;
@@ -19,7 +18,8 @@ use super::executor::Executors;
 use super::executor::watchdog::WatchedHook;
 use super::message::handle::{About, ExchangeHandle};
 use super::message::made::PyResponse;
-use crate::gate::{GATE, GateOpen, Pass};
+use super::session::{Coroutine, HookTurn, Parked, Session, lend_copy, pass, reclaim, store_session, take_session};
+use crate::gate::GateOpen;
 use crate::gil;
 
 /// The hooks of one route.
@@ -31,79 +31,6 @@ pub(crate) struct RouteHooks {
     /// Whether any hook streams response bodies.
     streams: bool,
 }
-
-/// State of an exchange between calls of its hooks.
-struct Session {
-    handle: Arc<ExchangeHandle>,
-    /// The half that is running.
-    half: On,
-    /// Index of the next hook. Counts up for requests and down for responses.
-    next: usize,
-    /// The call in progress.
-    job: Option<Arc<Job>>,
-    /// Middlewares that wait for the response, by hook index.
-    parked: Vec<(usize, Parked)>,
-    /// The call that waits until the worker may enter the interpreter.
-    at_gate: Option<HookTurn>,
-    /// How long it waits.
-    gate_deadline: Option<Instant>,
-}
-
-/// A middleware that waits for the response.
-enum Parked {
-    /// A coroutine driven on the worker.
-    Coroutine(Coroutine),
-    /// A call on an executor.
-    Job(Arc<Job>),
-}
-
-/// A coroutine driven on the worker, and its hook.
-struct Coroutine {
-    object: Py<PyAny>,
-    called: Arc<Called>,
-    executors: Arc<Executors<Job>>,
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        let at_gate = self.at_gate.take().and_then(|(_, parked)| parked);
-        for parked in self.parked.drain(..).map(|(_, parked)| parked).chain(at_gate) {
-            match parked {
-                Parked::Job(job) => job.abandon(),
-                Parked::Coroutine(coroutine) => coroutine.close(&self.handle),
-            }
-        }
-        self.handle.end();
-    }
-}
-
-impl Coroutine {
-    /// Closes the coroutine where it waits, because there will be no response. Its cleanup runs now, or on a thread of
-    /// the pool if the worker cannot enter the interpreter.
-    fn close(self, handle: &Arc<ExchangeHandle>) {
-        if let Some(pass) = pass(&self.executors) {
-            gil::attached_worker(&pass, |py| self.close_now(py, handle));
-        } else {
-            let (pool, handle) = (Arc::clone(&self.executors.pool), Arc::clone(handle));
-            pool.submit_close(Box::new(move |py| self.close_now(py, &handle)));
-        }
-    }
-
-    fn close_now(&self, py: Python<'_>, handle: &Arc<ExchangeHandle>) {
-        let (guard, _) = self.executors.watchdog.begin(py, &*self.called);
-        let closed = guarded(py, || {
-            let close = self.object.bind(py).getattr(intern!(py, "close"))?;
-            handle.context(py)?.call1((close,))
-        });
-        drop(guard);
-        if let Err(error) = closed {
-            self.called.record_failure(py, handle, &error);
-        }
-    }
-}
-
-/// The next hook to call, or to resume with the response.
-type HookTurn = (usize, Option<Parked>);
 
 /// The outcome of a call on the worker.
 enum WorkerOutcome {
@@ -126,7 +53,15 @@ impl RouteHooks {
     fn begin(&self, exchange: &mut Exchange, half: On) -> Step {
         let mut session = take_session(exchange).unwrap_or_else(|| {
             let handle = ExchangeHandle::new(&self.about);
-            Box::new(Session { handle, half, next: 0, job: None, parked: Vec::new(), at_gate: None, gate_deadline: None })
+            Box::new(Session {
+                handle,
+                half,
+                next: 0,
+                job: None,
+                parked: Vec::new(),
+                at_gate: None,
+                gate_deadline: None,
+            })
         });
         session.half = half;
         session.next = if half == On::Request { 0 } else { self.called.len() };
@@ -382,11 +317,6 @@ impl Hooks for RouteHooks {
     }
 }
 
-/// Passes the gate before the interpreter. Returns None if that would take long.
-fn pass(executors: &Executors<Job>) -> Option<Pass> {
-    if executors.watchdog.is_held() { None } else { GATE.pass() }
-}
-
 /// Calls a hook, or resumes its coroutine with the response.
 fn call<'py>(
     py: Python<'py>,
@@ -427,25 +357,4 @@ fn wait_for(job: Arc<Job>, mut session: Box<Session>, exchange: &mut Exchange) -
     session.job = Some(Arc::clone(&job));
     store_session(session, exchange);
     Step::Wait { until: Box::pin(Waiting::new(job)), timeout }
-}
-
-/// Copies the exchange for hooks on an executor. The caller holds the session, so the copy has none.
-fn lend_copy(exchange: &mut Exchange) -> Box<Exchange> {
-    let lent = exchange.detach();
-    exchange.hook_visit();
-    lent
-}
-
-fn reclaim(session: &Session, exchange: &mut Exchange) {
-    if let Some(mut held) = session.handle.close() {
-        exchange.attach(&mut held);
-    }
-}
-
-fn store_session(session: Box<Session>, exchange: &mut Exchange) {
-    exchange.hook_visit().session = Some(session);
-}
-
-fn take_session(exchange: &mut Exchange) -> Option<Box<Session>> {
-    exchange.hooks_mut()?.session.take()?.downcast().ok()
 }

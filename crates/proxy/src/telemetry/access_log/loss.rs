@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     fn messages(log: &Log) -> Vec<String> {
-        log.read(Duration::ZERO).unwrap_or_default().into_iter().map(|record| record.message).collect()
+        log.take().unwrap_or_default().into_iter().map(|record| record.message).collect()
     }
 
     #[test]

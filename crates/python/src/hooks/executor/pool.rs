@@ -30,14 +30,14 @@ pub(crate) struct Pool<J> {
 }
 
 /// Work for a thread.
-enum Work<J> {
+enum PoolWork<J> {
     Call(Arc<J>),
     /// The end of a coroutine whose worker could not enter the interpreter.
     Close(Box<dyn FnOnce(Python<'_>) + Send>),
 }
 
 struct Threads<J> {
-    queue: VecDeque<Work<J>>,
+    queue: VecDeque<PoolWork<J>>,
     idle: usize,
     /// Threads that are idle or run hooks, stuck ones included.
     running: usize,
@@ -58,15 +58,15 @@ impl<J: Send + Sync + 'static> Pool<J> {
 
     /// Submits a call. Returns false if too many calls are queued.
     pub(crate) fn submit(self: &Arc<Self>, job: Arc<J>) -> bool {
-        self.push(Work::Call(job))
+        self.push(PoolWork::Call(job))
     }
 
     /// Has a coroutine closed. Does nothing if too many calls are queued.
     pub(crate) fn submit_close(self: &Arc<Self>, close: Box<dyn FnOnce(Python<'_>) + Send>) {
-        self.push(Work::Close(close));
+        self.push(PoolWork::Close(close));
     }
 
-    fn push(self: &Arc<Self>, work: Work<J>) -> bool {
+    fn push(self: &Arc<Self>, work: PoolWork<J>) -> bool {
         let mut state = self.state.lock();
         if state.queue.len() >= MAX_QUEUED || state.stopped {
             return false;
@@ -133,8 +133,8 @@ impl<J: Send + Sync + 'static> Pool<J> {
                 let mut arrived = true;
                 while let Some(work) = self.next_work(std::mem::take(&mut arrived)) {
                     match work {
-                        Work::Call(job) => (self.run)(py, &job),
-                        Work::Close(close) => close(py),
+                        PoolWork::Call(job) => (self.run)(py, &job),
+                        PoolWork::Close(close) => close(py),
                     }
                 }
             });
@@ -146,7 +146,7 @@ impl<J: Send + Sync + 'static> Pool<J> {
     }
 
     /// Returns what to do next. `arrived` is true for a thread that has just woken up.
-    fn next_work(self: &Arc<Self>, arrived: bool) -> Option<Work<J>> {
+    fn next_work(self: &Arc<Self>, arrived: bool) -> Option<PoolWork<J>> {
         let mut state = self.state.lock();
         if arrived {
             state.waking = false;

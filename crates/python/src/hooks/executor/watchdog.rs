@@ -1,6 +1,7 @@
 //! Watches the threads that run hooks. It notices calls that take too long, while they do: interrupts them, moves their
 //! hooks off the workers, has the pool replace their threads, and finds out whether one keeps the interpreter's lock.
 
+mod interrupt;
 mod interrupter;
 mod thread;
 
@@ -13,31 +14,18 @@ use pylae_core::hook::{CallPlace, OverdueCall};
 use pylae_proxy::Log;
 use pyo3::prelude::*;
 
-pub(crate) use self::interrupter::HookTimeout;
+pub(crate) use self::interrupt::HookTimeout;
 use self::interrupter::Interrupter;
-pub(crate) use self::thread::{HookGuard, WatchedCall, pause, resume};
-use self::thread::{ThreadState, WatchedThread};
+pub(crate) use self::thread::{HookGuard, WatchedCall, WatchedHook, pause, resume};
+use self::thread::{TICK, ThreadState, WatchedThread};
 use crate::gate::GATE;
 
-/// Interval between checks.
-const TICK: Duration = Duration::from_millis(25);
 /// How long a call on a worker may take before it counts as overdue.
 const WORKER_OVERDUE: Duration = Duration::from_millis(500);
 /// How long a call on a thread of the pool may go on after its timeout before the thread counts as stuck.
 const POOL_GRACE: Duration = Duration::from_millis(500);
 /// How long the interpreter's lock may be awaited before it counts as kept by somebody.
 const HELD: Duration = Duration::from_millis(50);
-
-/// What the watchdog knows of a hook, and tells it.
-pub(crate) trait WatchedHook: Send + Sync {
-    fn hook(&self) -> &str;
-    fn route(&self) -> &str;
-    fn timeout(&self) -> Duration;
-    /// A call has been on a worker for `time` and goes on.
-    fn overrun(&self, time: Duration);
-    /// A call keeps a thread of the pool though its time is up, or no longer does.
-    fn set_stuck(&self, stuck: bool);
-}
 
 /// Watches threads that run hooks. Its own threads start with the first hook.
 pub(crate) struct Watchdog {
@@ -92,7 +80,7 @@ impl Watchdog {
 
     /// Starts to watch a call of `hook` on this thread, which must be attached to the interpreter.
     pub(crate) fn begin<'h>(self: &Arc<Self>, _py: Python<'_>, hook: &'h dyn WatchedHook) -> (HookGuard<'h>, Instant) {
-        thread::begin(self, hook)
+        thread::begin(hook, || self.register_thread())
     }
 
     fn register_thread(self: &Arc<Self>) -> Arc<WatchedThread> {
@@ -109,9 +97,7 @@ impl Watchdog {
     fn start_threads(self: &Arc<Self>) -> std::io::Result<()> {
         let interrupter = Arc::clone(&self.interrupter);
         let watchdog = Arc::clone(self);
-        std::thread::Builder::new()
-            .name("pylae-hook-watch".to_owned())
-            .spawn(move || watchdog.run())?;
+        std::thread::Builder::new().name("pylae-hook-watch".to_owned()).spawn(move || watchdog.run())?;
         let watchdog = Arc::downgrade(self);
         // Without a Python thread state to begin with: the first hook may keep the interpreter's lock.
         std::thread::Builder::new()
@@ -144,7 +130,10 @@ impl Watchdog {
             GATE.tick();
             let threads = self.threads();
             let now = Instant::now();
-            let is_slow = threads.iter().fold(false, |is_slow, thread| self.look(&mut thread.lock(), now) || is_slow);
+            let mut is_slow = false;
+            for thread in &threads {
+                is_slow |= self.look(&mut thread.lock(), now);
+            }
             if is_slow || GATE.is_overdue() {
                 self.interrupter.wake();
             }
@@ -166,7 +155,9 @@ impl Watchdog {
         } else if !state.stuck && call.due.is_some_and(|due| now > due + POOL_GRACE) {
             hook.set_stuck(true);
             let (name, route, most) = (hook.hook(), hook.route(), hook.timeout());
-            let message = format!("hook {name} on route {route} does not return after {time:.1?}, of at most {most:?}; another thread takes the place of its own");
+            let message = format!(
+                "hook {name} on route {route} does not return after {time:.1?}, of at most {most:?}; another thread takes the place of its own"
+            );
             self.log("error", "hook_stuck", message);
             state.stuck = true;
             self.stuck.fetch_add(1, Ordering::Relaxed);

@@ -10,9 +10,22 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use pyo3::ffi;
 
-use super::interrupter::discard_interrupt;
-use super::{WatchedHook, Watchdog};
+use super::interrupt::discard_interrupt;
 use crate::gil;
+
+/// Interval between checks.
+pub(super) const TICK: Duration = Duration::from_millis(25);
+
+/// What the watchdog knows of a hook, and tells it.
+pub(crate) trait WatchedHook: Send + Sync {
+    fn hook(&self) -> &str;
+    fn route(&self) -> &str;
+    fn timeout(&self) -> Duration;
+    /// A call has been on a worker for `time` and goes on.
+    fn overrun(&self, time: Duration);
+    /// A call keeps a thread of the pool though its time is up, or no longer does.
+    fn set_stuck(&self, stuck: bool);
+}
 
 thread_local! {
     static THREAD: RefCell<Option<Arc<WatchedThread>>> = const { RefCell::new(None) };
@@ -79,15 +92,8 @@ impl WatchedThread {
         // SAFETY: returns the identifier of the calling thread, and has no preconditions.
         let ident = unsafe { ffi::PyThread_get_thread_ident() };
         let worker = gil::worker();
-        let state = ThreadState {
-            ident,
-            worker,
-            sequence: 0,
-            call: None,
-            deadline: None,
-            interrupted: false,
-            stuck: false,
-        };
+        let state =
+            ThreadState { ident, worker, sequence: 0, call: None, deadline: None, interrupted: false, stuck: false };
         Self { state: Mutex::new(state), stuck: Arc::clone(stuck) }
     }
 
@@ -96,10 +102,13 @@ impl WatchedThread {
     }
 }
 
-/// Starts to watch a call of `hook` on this thread, which must be attached to the interpreter.
-pub(super) fn begin<'h>(watchdog: &Arc<Watchdog>, hook: &'h dyn WatchedHook) -> (HookGuard<'h>, Instant) {
-    let thread =
-        THREAD.with_borrow_mut(|known| Arc::clone(known.get_or_insert_with(|| watchdog.register_thread())));
+/// Starts to watch a call of `hook` on this thread, which must be attached to the interpreter. `register` registers the
+/// thread at its first call.
+pub(super) fn begin<'h>(
+    hook: &'h dyn WatchedHook,
+    register: impl FnOnce() -> Arc<WatchedThread>,
+) -> (HookGuard<'h>, Instant) {
+    let thread = THREAD.with_borrow_mut(|known| Arc::clone(known.get_or_insert_with(register)));
     let started = Instant::now();
     let due = started.checked_add(hook.timeout());
     {
@@ -108,7 +117,8 @@ pub(super) fn begin<'h>(watchdog: &Arc<Watchdog>, hook: &'h dyn WatchedHook) -> 
         state.deadline = due;
         let pointer: NonNull<dyn WatchedHook + 'h> = NonNull::from(hook);
         // SAFETY: only the lifetime changes. The guard removes the pointer before it ends.
-        let pointer = unsafe { std::mem::transmute::<NonNull<dyn WatchedHook + 'h>, NonNull<dyn WatchedHook>>(pointer) };
+        let pointer =
+            unsafe { std::mem::transmute::<NonNull<dyn WatchedHook + 'h>, NonNull<dyn WatchedHook>>(pointer) };
         state.call = Some(CallInProgress { hook: pointer, started, due });
     }
     (HookGuard { thread, hook: PhantomData }, started)

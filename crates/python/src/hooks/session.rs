@@ -1,0 +1,116 @@
+//! What the hooks of an exchange remember between their calls.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use pylae_core::Exchange;
+use pylae_core::hook::On;
+use pyo3::intern;
+use pyo3::prelude::*;
+
+use super::call::called::Called;
+use super::call::failure::guarded;
+use super::call::job::Job;
+use super::executor::Executors;
+use super::message::handle::ExchangeHandle;
+use crate::gate::{GATE, Pass};
+use crate::gil;
+
+/// State of an exchange between calls of its hooks.
+pub(super) struct Session {
+    pub(super) handle: Arc<ExchangeHandle>,
+    /// The half that is running.
+    pub(super) half: On,
+    /// Index of the next hook. Counts up for requests and down for responses.
+    pub(super) next: usize,
+    /// The call in progress.
+    pub(super) job: Option<Arc<Job>>,
+    /// Middlewares that wait for the response, by hook index.
+    pub(super) parked: Vec<(usize, Parked)>,
+    /// The call that waits until the worker may enter the interpreter.
+    pub(super) at_gate: Option<HookTurn>,
+    /// How long it waits.
+    pub(super) gate_deadline: Option<Instant>,
+}
+
+/// A middleware that waits for the response.
+pub(super) enum Parked {
+    /// A coroutine driven on the worker.
+    Coroutine(Coroutine),
+    /// A call on an executor.
+    Job(Arc<Job>),
+}
+
+/// A coroutine driven on the worker, and its hook.
+pub(super) struct Coroutine {
+    pub(super) object: Py<PyAny>,
+    pub(super) called: Arc<Called>,
+    pub(super) executors: Arc<Executors<Job>>,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let at_gate = self.at_gate.take().and_then(|(_, parked)| parked);
+        for parked in self.parked.drain(..).map(|(_, parked)| parked).chain(at_gate) {
+            match parked {
+                Parked::Job(job) => job.abandon(),
+                Parked::Coroutine(coroutine) => coroutine.close(&self.handle),
+            }
+        }
+        self.handle.end();
+    }
+}
+
+impl Coroutine {
+    /// Closes the coroutine where it waits, because there will be no response. Its cleanup runs now, or on a thread of
+    /// the pool if the worker cannot enter the interpreter.
+    fn close(self, handle: &Arc<ExchangeHandle>) {
+        if let Some(pass) = pass(&self.executors) {
+            gil::attached_worker(&pass, |py| self.close_now(py, handle));
+        } else {
+            let (pool, handle) = (Arc::clone(&self.executors.pool), Arc::clone(handle));
+            pool.submit_close(Box::new(move |py| self.close_now(py, &handle)));
+        }
+    }
+
+    fn close_now(&self, py: Python<'_>, handle: &Arc<ExchangeHandle>) {
+        let (guard, _) = self.executors.watchdog.begin(py, &*self.called);
+        let closed = guarded(py, || {
+            let close = self.object.bind(py).getattr(intern!(py, "close"))?;
+            handle.context(py)?.call1((close,))
+        });
+        drop(guard);
+        if let Err(error) = closed {
+            self.called.record_failure(py, handle, &error);
+        }
+    }
+}
+
+/// The next hook to call, or to resume with the response.
+pub(super) type HookTurn = (usize, Option<Parked>);
+
+/// Passes the gate before the interpreter. Returns None if that would take long.
+pub(super) fn pass(executors: &Executors<Job>) -> Option<Pass> {
+    if executors.watchdog.is_held() { None } else { GATE.pass() }
+}
+
+/// Copies the exchange for hooks on an executor. The caller holds the session, so the copy has none.
+pub(super) fn lend_copy(exchange: &mut Exchange) -> Box<Exchange> {
+    let lent = exchange.detach();
+    exchange.hook_visit();
+    lent
+}
+
+pub(super) fn reclaim(session: &Session, exchange: &mut Exchange) {
+    if let Some(mut held) = session.handle.close() {
+        exchange.attach(&mut held);
+    }
+}
+
+pub(super) fn store_session(session: Box<Session>, exchange: &mut Exchange) {
+    exchange.hook_visit().session = Some(session);
+}
+
+pub(super) fn take_session(exchange: &mut Exchange) -> Option<Box<Session>> {
+    exchange.hooks_mut()?.session.take()?.downcast().ok()
+}
