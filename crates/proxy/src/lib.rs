@@ -32,3 +32,4 @@ pub use telemetry::metrics::{
     WorkerFigures,
 };
 pub use telemetry::recent::Exchanges;
+pub use worker::gate::{GateOpen, InterpreterGate, Pass};

@@ -1,6 +1,7 @@
 //! The state of one worker thread. Its loop is in `thread`.
 
 pub(crate) mod connections;
+pub(crate) mod gate;
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;

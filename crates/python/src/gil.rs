@@ -2,11 +2,13 @@
 
 use std::cell::Cell;
 
+use pylae_proxy::{InterpreterGate, Pass};
 use pyo3::Python;
 use pyo3::ffi;
 use pyo3::marker::Ungil;
 
-use crate::gate::{GATE, Pass};
+/// The gate before the interpreter's lock, which workers pass.
+pub(crate) static GATE: InterpreterGate = InterpreterGate::new();
 
 thread_local! {
     /// The index of the worker, if this thread is one.

@@ -3,7 +3,6 @@
 
 mod engine;
 mod errors;
-mod gate;
 mod gil;
 mod hooks;
 mod plan;

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use pylae_core::Exchange;
 use pylae_core::hook::{HookStream, Hooks, On, OnError, Run, Step};
+use pylae_proxy::GateOpen;
 use pyo3::prelude::*;
 
 use super::call::called::Called;
@@ -19,8 +20,7 @@ use super::executor::watchdog::WatchedHook;
 use super::message::handle::{About, ExchangeHandle};
 use super::message::made::PyResponse;
 use super::session::{Coroutine, HookTurn, Parked, Session, lend_copy, pass, reclaim, store_session, take_session};
-use crate::gate::GateOpen;
-use crate::gil;
+use crate::gil::{self, GATE};
 
 /// The hooks of one route.
 pub(crate) struct RouteHooks {
@@ -110,7 +110,7 @@ impl RouteHooks {
         session.at_gate = Some(turn);
         store_session(session, exchange);
         let executors = Arc::clone(&self.executors);
-        let until = Box::pin(GateOpen::new(move || executors.watchdog.is_held()));
+        let until = Box::pin(GateOpen::new(&GATE, move || executors.watchdog.is_held()));
         Step::Wait { until, timeout: deadline.saturating_duration_since(now) }
     }
 

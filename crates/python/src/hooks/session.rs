@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use pylae_core::Exchange;
 use pylae_core::hook::On;
+use pylae_proxy::Pass;
 use pyo3::intern;
 use pyo3::prelude::*;
 
@@ -13,8 +14,7 @@ use super::call::failure::guarded;
 use super::call::job::Job;
 use super::executor::Executors;
 use super::message::handle::ExchangeHandle;
-use crate::gate::{GATE, Pass};
-use crate::gil;
+use crate::gil::{self, GATE};
 
 /// State of an exchange between calls of its hooks.
 pub(super) struct Session {

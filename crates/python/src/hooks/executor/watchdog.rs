@@ -18,7 +18,7 @@ pub(crate) use self::interrupt::HookTimeout;
 use self::interrupter::Interrupter;
 pub(crate) use self::thread::{HookGuard, WatchedCall, WatchedHook, pause, resume};
 use self::thread::{TICK, ThreadState, WatchedThread};
-use crate::gate::GATE;
+use crate::gil::GATE;
 
 /// How long a call on a worker may take before it counts as overdue.
 const WORKER_OVERDUE: Duration = Duration::from_millis(500);

@@ -10,8 +10,7 @@ use pyo3::prelude::*;
 
 use super::interrupt::{HookTimeout, interrupt};
 use super::thread::{TICK, WatchedThread};
-use crate::gate::GATE;
-use crate::gil;
+use crate::gil::{self, GATE};
 
 /// The thread's orders.
 #[derive(Default)]

@@ -14,9 +14,6 @@ const BRIEFLY: Duration = Duration::from_millis(2);
 /// Ticks after which the worker inside is overdue.
 const OVERDUE: u64 = 2;
 
-/// The gate of this process, as there is one interpreter.
-pub(crate) static GATE: InterpreterGate = InterpreterGate::new();
-
 thread_local! {
     static NEXT: Cell<u64> = Cell::new(THREADS.fetch_add(1, Ordering::Relaxed) << 40);
 }
@@ -24,8 +21,9 @@ thread_local! {
 /// Number of threads that have passed the gate, for distinct tickets.
 static THREADS: AtomicU64 = AtomicU64::new(1);
 
-/// Lets one worker at a time pass.
-pub(crate) struct InterpreterGate {
+/// Lets one worker at a time pass. There is one, as there is one interpreter.
+#[derive(Debug)]
+pub struct InterpreterGate {
     /// Ticket of the worker inside, or 0.
     inside: AtomicU64,
     /// Tick at which it passed.
@@ -38,10 +36,21 @@ pub(crate) struct InterpreterGate {
 }
 
 /// The permission to attach to the interpreter. The next worker may pass when it is dropped.
-pub(crate) struct Pass(u64);
+#[derive(Debug)]
+pub struct Pass {
+    gate: &'static InterpreterGate,
+    ticket: u64,
+}
+
+impl Default for InterpreterGate {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl InterpreterGate {
-    const fn new() -> Self {
+    /// Creates an open gate.
+    pub const fn new() -> Self {
         Self {
             inside: AtomicU64::new(0),
             passed: AtomicU64::new(0),
@@ -53,10 +62,10 @@ impl InterpreterGate {
     }
 
     /// Passes, after a short wait if another worker is inside. Returns None if that takes longer.
-    pub(crate) fn pass(&self) -> Option<Pass> {
+    pub fn pass(&'static self) -> Option<Pass> {
         let ticket = ticket();
         if self.try_pass(ticket) {
-            return Some(Pass(ticket));
+            return Some(Pass { gate: self, ticket });
         }
         if self.is_overdue() {
             return None;
@@ -70,7 +79,7 @@ impl InterpreterGate {
         }
         has_passed = has_passed || self.try_pass(ticket);
         self.waiting.fetch_sub(1, Ordering::SeqCst);
-        has_passed.then_some(Pass(ticket))
+        has_passed.then_some(Pass { gate: self, ticket })
     }
 
     fn try_pass(&self, ticket: u64) -> bool {
@@ -82,12 +91,12 @@ impl InterpreterGate {
     }
 
     /// Counts the time, in units of the watchdog's interval.
-    pub(crate) fn tick(&self) {
+    pub fn tick(&self) {
         self.ticks.fetch_add(1, Ordering::Relaxed);
     }
 
     /// True if a worker has been inside for long.
-    pub(crate) fn is_overdue(&self) -> bool {
+    pub fn is_overdue(&self) -> bool {
         let passed = self.passed.load(Ordering::Relaxed);
         let is_inside = self.inside.load(Ordering::Relaxed) != 0;
         is_inside && self.ticks.load(Ordering::Relaxed).saturating_sub(passed) >= OVERDUE
@@ -95,7 +104,7 @@ impl InterpreterGate {
 
     /// Lets the next worker pass although the one inside is overdue. Must be called with the interpreter's lock held,
     /// which proves that the one inside does not keep it.
-    pub(crate) fn open_if_overdue(&self) {
+    pub fn open_if_overdue(&self) {
         let inside = self.inside.load(Ordering::SeqCst);
         if inside != 0 && self.is_overdue() {
             self.leave(inside);
@@ -110,7 +119,7 @@ impl InterpreterGate {
     }
 
     /// Has those that wait try again.
-    pub(crate) fn wake(&self) {
+    pub fn wake(&self) {
         if self.waiting.load(Ordering::SeqCst) == 0 {
             return;
         }
@@ -154,20 +163,23 @@ fn ticket() -> u64 {
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        GATE.leave(self.0);
+        self.gate.leave(self.ticket);
     }
 }
 
 /// Completes when it is worth trying to pass.
-pub(crate) struct GateOpen<F> {
+#[derive(Debug)]
+pub struct GateOpen<F> {
+    gate: &'static InterpreterGate,
     ticket: u64,
     /// True while nobody may pass for another reason.
     is_closed: F,
 }
 
 impl<F: Fn() -> bool> GateOpen<F> {
-    pub(crate) fn new(is_closed: F) -> Self {
-        Self { ticket: ticket(), is_closed }
+    /// `is_closed` tells whether nobody may pass for another reason.
+    pub fn new(gate: &'static InterpreterGate, is_closed: F) -> Self {
+        Self { gate, ticket: ticket(), is_closed }
     }
 }
 
@@ -176,8 +188,8 @@ impl<F: Fn() -> bool + Unpin> Future for GateOpen<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         // Registered before the look, so that nothing is missed.
-        GATE.register(self.ticket, cx.waker());
-        if GATE.inside.load(Ordering::SeqCst) == 0 && !(self.is_closed)() {
+        self.gate.register(self.ticket, cx.waker());
+        if self.gate.inside.load(Ordering::SeqCst) == 0 && !(self.is_closed)() {
             return Poll::Ready(());
         }
         Poll::Pending
@@ -186,7 +198,7 @@ impl<F: Fn() -> bool + Unpin> Future for GateOpen<F> {
 
 impl<F> Drop for GateOpen<F> {
     fn drop(&mut self) {
-        GATE.unregister(self.ticket);
+        self.gate.unregister(self.ticket);
     }
 }
 
@@ -198,6 +210,8 @@ mod tests {
 
     use super::*;
 
+    static GATE: InterpreterGate = InterpreterGate::new();
+
     /// Counts wake-ups.
     struct Woken(AtomicBool);
 
@@ -207,14 +221,13 @@ mod tests {
         }
     }
 
-    /// One test, as there is one gate.
     #[test]
     fn one_passes_at_a_time_and_an_overdue_one_can_be_passed_by() {
         let pass = GATE.pass().expect("an open gate");
         assert!(GATE.pass().is_none(), "somebody is inside");
         let woken = Arc::new(Woken(AtomicBool::new(false)));
         let task = Waker::from(Arc::clone(&woken));
-        let mut open = Box::pin(GateOpen::new(|| false));
+        let mut open = Box::pin(GateOpen::new(&GATE, || false));
         assert!(open.as_mut().poll(&mut Context::from_waker(&task)).is_pending());
         drop(pass);
         assert!(woken.0.swap(false, Ordering::SeqCst));
@@ -222,7 +235,7 @@ mod tests {
         drop(open);
         assert_eq!(GATE.waiting.load(Ordering::SeqCst), 0);
         // Closed for another reason.
-        let mut open = Box::pin(GateOpen::new(|| true));
+        let mut open = Box::pin(GateOpen::new(&GATE, || true));
         assert!(open.as_mut().poll(&mut Context::from_waker(&task)).is_pending());
         drop(open);
         let stuck = GATE.pass().expect("an open gate");
