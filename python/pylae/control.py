@@ -42,6 +42,7 @@ class Control:
         state.sweep(state.home(), auth.FILE, *local_tls.FILES)
         self.changing = threading.RLock()
         """Held while a configuration is put in force: changes follow each other."""
+        self._account = {"user": gateway.config.user, "group": gateway.config.group}
         self.plan: Mapping[str, Any] = {}
         """The plan in force, without the instances that were found."""
         self.overridden = False
@@ -115,6 +116,17 @@ class Control:
         self.registry.adopt(self.registry.prepared(self.gateway.config))
         self.plan = plan
         return self.registry.filled(plan)
+
+    def refuse_other_account(self, source: Gateway) -> None:
+        """Raises ConfigError if a configuration names another user or group than the gateway was started with."""
+        problems = []
+        for key, started in self._account.items():
+            if getattr(source.config, key) != started:
+                place = source.locate(key)
+                text = f"stays {started or 'as it is'} until the gateway is started again"
+                problems.append(Problem(place.file, place.line, place.column, key, text))
+        if problems:
+            raise ConfigError(problems, source.followed)
 
     def hand_over(self) -> None:
         """Has the engine use the instances that are found by now. Raises EngineError."""

@@ -36,12 +36,15 @@ __all__ = [
     "Response",
     "User",
     "check",
+    "count_unhandled",
     "echo_policy",
     "explain",
+    "flush_stderr",
     "live_requests",
     "purge_document",
     "refuse_on_worker",
     "shift_clock",
+    "write_stderr",
 ]
 
 POLICIES: tuple[str, ...] = tuple(_native.POLICIES)
@@ -54,6 +57,12 @@ User = _native.User
 HookTimeout = _native.HookTimeout
 live_requests = _native.live_requests
 """How many native requests Python holds, over the whole process: none when no exchange is in flight."""
+write_stderr = _native.write_stderr
+"""Writes whole lines to standard error, by a thread of its own."""
+flush_stderr = _native.flush_stderr
+"""Waits until that thread has written everything, for at most so many seconds."""
+count_unhandled = _native.count_unhandled
+"""Counts records that handlers of `logging` did not take in time."""
 refuse_on_worker = _native.refuse_on_worker
 """Raises HookError in a hook that keeps a worker busy, for what waits for all workers."""
 NativeCache = _native.Cache
@@ -95,10 +104,13 @@ class Engine:
         self._native: _native.Engine | None = None
         self._loop: threading.Thread | None = None
 
-    def start(self) -> list[str]:
-        """Starts the threads and returns the addresses listened on, as `host:port`. Raises EngineError."""
+    def start(self, bound: Callable[[], object] | None = None) -> list[str]:
+        """Starts the threads and returns the addresses listened on, as `host:port`. Raises EngineError.
+
+        `bound` is called once the sockets are bound, before anything is served; what it raises is raised here.
+        """
         try:
-            self._native = _native.Engine(self._plan, list(self._hooks))
+            self._native = _native.Engine(self._plan, list(self._hooks), bound)
         except _native.PlanError as error:
             raise _failure(error) from None
         # Its threads must not meet an interpreter that has gone.
@@ -221,6 +233,10 @@ class Engine:
         `troubles` say what keeps the instances of services from being looked up.
         """
         return judge(self.summary(), thresholds or Thresholds(), troubles or {})
+
+    def reopen_logs(self) -> None:
+        """Has the files of access logs opened again, as after a rotation."""
+        self._running().reopen_logs()
 
     def count_refusal(self) -> None:
         """Counts a configuration that was refused before it became a plan."""

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pydantic import TypeAdapter, ValidationError
 
+from pylae import privileges
 from pylae.additions import Additions, Caller
 from pylae.auth import VARIABLES, default_auth, secret_file
 from pylae.config import program
 from pylae.config.added import route_of, service_of
 from pylae.config.checks.check import check_config, parse_document, problems_of
 from pylae.config.checks.crosscheck import bypassed_hooks, weaknesses
+from pylae.config.checks.rights import changeable, readable
 from pylae.config.document.load import Document, read
 from pylae.config.document.nodes import Finding, Step, show_path
 from pylae.config.document.sources import CallSources, DocumentSources, Place
@@ -30,7 +32,9 @@ from pylae.config.models.service import Instance, Service
 from pylae.config.models.tls import Texts
 from pylae.config.plan import Call, compile_plan, route_names, source_path
 from pylae.errors import ConfigError, EngineError, Problem, PylaeError
+from pylae.records import LOGGERS, waiting
 from pylae.serve import serve, signals
+from pylae.state import owner
 from pylae.state.local_tls import authority_file
 
 if TYPE_CHECKING:
@@ -321,6 +325,8 @@ class Gateway:
     def _compiled(self, *, create: bool) -> dict[str, Any]:
         config = self.config
         check_config(config, self.sources, self._additions.clashes(self._written, self._sources_of(Additions())))
+        if isinstance(named := privileges.account(config), Finding):
+            raise ConfigError([self._problem_at(named)])
         texts = Texts(self._path.parent if self._path else None, create=create)
         calls = self._calls_of(self._all_hooks(), config)
         plan = compile_plan(self._with_auth(config, create=create), texts, calls)
@@ -374,7 +380,15 @@ class Gateway:
             raise ConfigError([self._native_problem(item) for item in answer["problems"]], self.followed)
         weak = [self._problem_at(finding) for finding in (*weaknesses(self.config), *self._doubtful_hooks())]
         bypassed = [{"path": path, "message": message} for path, message in bypassed_hooks(plan)]
+        weak += self._weak_rights()
         return [*weak, *(self._native_problem(item) for item in (*bypassed, *answer["warnings"]))]
+
+    def _weak_rights(self) -> Iterator[Problem]:
+        account = privileges.account(self.config)
+        own = account.ids.groups if isinstance(account, privileges.Account) else [os.getegid(), *os.getgroups()]
+        folder = self._path.parent if self._path else Path()
+        yield from changeable(self.followed)
+        yield from map(self._problem_at, readable(self.config, self.sources, folder, own))
 
     def _doubtful_hooks(self) -> Iterator[Finding]:
         if hooks := self._all_hooks():
@@ -415,11 +429,18 @@ class Gateway:
             raise EngineError("the gateway is running already")
         from pylae.control import Control
 
+        account = self._prepared()
         control = Control(self)
-        control.resume()
+        if account is not None and (trouble := privileges.unusable(account, control.folder)):
+            raise EngineError(f"the state folder cannot be used: {trouble}")
+        with owner.acting():
+            # It is that user who has written what was applied.
+            control.resume()
         plan = self._plan(create=True)
         for warning in self._checked(plan):
             log.warning("%s", warning)
+        if account is None and os.geteuid() == 0:
+            log.warning("this runs as root, and so do all hooks; `user: NAME` has it give that up once it listens")
         self._tell_how_to_sign()
         self._tell_what_to_trust()
         from pylae.engine import Engine
@@ -428,7 +449,7 @@ class Gateway:
             # Instances that are found meanwhile are handed over once there is an engine.
             with control.changing:
                 running = Engine(json.dumps(control.first(plan)), self.functions)
-                addresses = running.start()
+                addresses = running.start(lambda: privileges.drop(account))
                 if self._events is not None:
                     running.attach(self._events)
                 self._engine, self._control = running, control
@@ -443,6 +464,19 @@ class Gateway:
             self.stop(drain=False)
             raise
         return addresses
+
+    def _prepared(self) -> privileges.Account | None:
+        """The user that the gateway becomes; what is made from now on is that user's. Raises ConfigError."""
+        account = privileges.account(self.config)
+        if account is None:
+            return None
+        found = [account] if isinstance(account, Finding) else []
+        if isinstance(account, privileges.Account):
+            impossible = privileges.impossible(account)
+            found = [impossible] if impossible else list(privileges.prepare(account, self.config))
+        if found or isinstance(account, Finding):
+            raise ConfigError([self._problem_at(finding) for finding in found])
+        return account
 
     def _tell_what_to_trust(self) -> None:
         """Says what clients must trust where a certificate was made for this machine."""
@@ -479,6 +513,7 @@ class Gateway:
         source = other or self
         with control.changing:
             with _refusals(self.engine):
+                control.refuse_other_account(source)
                 plan = source._plan(create=True)
                 warnings = source._checked(plan)
             for warning in warnings:
@@ -520,6 +555,10 @@ class Gateway:
         if other is not self:
             other._added = self._aside + self._added
         return other
+
+    def reopen_logs(self) -> None:
+        """Has the files of access logs opened again, as after a rotation. Raises EngineError if it is not running."""
+        self.engine.reopen_logs()
 
     def revoke(self, *, jti: str | None = None, user: str | None = None, ttl: timedelta = timedelta(days=30)) -> None:
         """Refuses a token by its `jti`, or all that was issued to a user so far, from now on and for `ttl`.
@@ -609,12 +648,13 @@ class Gateway:
         """
         if program.loading():
             return
-        from pylae.engine import NativeSignals
+        from pylae.engine import NativeSignals, count_unhandled
+
 
         caller = sys._getframe(1).f_globals.get("__name__")
         self._events = events = NativeSignals()
         try:
-            with signals(events):
+            with waiting(LOGGERS, count_unhandled), signals(events):
                 try:
                     self.start()
                 except (PylaeError, OSError) as error:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import resource
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -230,6 +231,23 @@ def test_a_renamed_file_is_opened_again(tmp_path: Path, file: Path) -> None:
         paths = [line["path"] for each in (old, file) if each.exists() for line in lines(each)]
     assert sorted(paths) == ["/items", "/items/again"]
     assert "/items/again" in file.read_text()
+
+
+def test_rotation_by_a_signal(gateway_process: Callable[..., Process], service: FakeService, file: Path) -> None:
+    gateway = gateway_process({"admin": False, **configuration(service.url, file)})
+    rotated = [file.with_name(f"access.log.{number}") for number in range(3)]
+    for number, old in enumerate(rotated):
+        assert ask(gateway.address, f"/items/{number}").status == 200
+        file.rename(old)
+        gateway.signal(signal.SIGUSR1)
+        gateway.read_until("the files of access logs are opened again")
+        # It is there although nobody asks for anything, and whoever rotates can compress the old one.
+        wait_until(file.exists)
+    assert ask(gateway.address, "/items/last").status == 200
+    gateway.signal(signal.SIGTERM)
+    assert gateway.wait() == 0
+    paths = [[line["path"] for line in lines(one)] for one in (*rotated, file)]
+    assert [path for one in paths for path in one] == ["/items/0", "/items/1", "/items/2", "/items/last"]
 
 
 def test_an_output_may_change_with_a_reload(tmp_path: Path, file: Path) -> None:

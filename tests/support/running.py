@@ -71,11 +71,11 @@ class Running(StartedGateway):
 class Process:
     """`pylae run` as a process of its own, or another command that says on standard error where it listens."""
 
-    def __init__(self, config: Mapping[str, Any], folder: Path, *command: str) -> None:
+    def __init__(self, config: Mapping[str, Any], folder: Path, *command: str, program: str = sys.executable) -> None:
         self.file = folder / "pylae.yaml"
         self.write(config)
         self.process = subprocess.Popen(
-            [sys.executable, *(command or ("-m", "pylae", "run", str(self.file)))],
+            [program, *(command or ("-m", "pylae", "run", str(self.file)))],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

@@ -24,7 +24,7 @@ use crate::background::jobs::JobPool;
 use crate::io::clock;
 use crate::snapshot::{Outlets, PoolKeys, Snapshot};
 use crate::telemetry::access_log::Sinks;
-use crate::telemetry::log::{Log, Record};
+use crate::telemetry::log::{DroppedRecords, Log, Record};
 use crate::telemetry::metrics::{
     HookFigures, Metrics, MetricsReading, MetricsView, Process, Stats, Summary, began_at, expose, summarize,
 };
@@ -83,10 +83,12 @@ struct InForce {
 
 impl Engine {
     /// Starts the data plane. When this returns, all listeners accept connections. `hooks` receives the log and creates
-    /// the source of the plan's hooks.
+    /// the source of the plan's hooks. `bound` is called once all sockets are bound and all files are open, before
+    /// anything is served: what it gives up, no request has ever had.
     pub fn start(
         plan: Plan,
         hooks: impl FnOnce(&Arc<Log>) -> Result<Arc<dyn HookSource>, Vec<Problem>>,
+        bound: impl FnOnce() -> Result<(), Vec<Problem>>,
     ) -> Result<Self, Vec<Problem>> {
         subscriber::install()?;
         let mut keys = PoolKeys::default();
@@ -101,6 +103,7 @@ impl Engine {
         snapshot.connect(&Outlets { hooks: &*hooks, sinks: &sinks, metrics: &metrics })?;
         let snapshot = Arc::new(snapshot);
         let listeners = bind_added(&BTreeMap::new(), &snapshot)?;
+        bound()?;
         let sockets = clone_for_each(&listeners, snapshot.plan.workers)?;
         let workers = Workers::start(&snapshot, sockets, &shared, hooks)
             .map_err(|error| vec![Problem::at("workers", format!("a worker cannot be started: {error}"))])?;
@@ -235,8 +238,9 @@ impl Engine {
         let services = in_force.snapshot.services.values().map(|service| service.state.snapshot(now)).collect();
         let cache = self.policies.cache_if_used().map(|cache| cache.usage());
         let InForce { applied, refused, applied_at, .. } = *in_force;
-        let (workers, access_logs) = (self.workers.figures(), self.sinks.stats());
-        let stats = Stats { totals, services, access_logs, cache, applied, refused, workers };
+        let (access_logs, log_dropped) = (self.sinks.stats(), DroppedRecords::read(&self.shared.log));
+        let workers = self.workers.figures();
+        let stats = Stats { totals, services, access_logs, log_dropped, cache, applied, refused, workers };
         (stats, reading, applied_at)
     }
 
@@ -268,6 +272,11 @@ impl Engine {
     pub fn purge_cache(&self, purge: Purge) -> Result<usize, Vec<Problem>> {
         let purge = purge.canonicalize().map_err(|error| vec![Problem::at("path", error)])?;
         Ok(self.policies.cache_if_used().map_or(0, |cache| cache.purge(&purge, clock::now())))
+    }
+
+    /// Has the files of access logs opened again, as after a rotation. Does not wait for it.
+    pub fn reopen_logs(&self) {
+        self.sinks.reopen();
     }
 
     /// The engine's log.

@@ -26,10 +26,11 @@ pub use flow::explain::{Explanation, Question, check, explain};
 pub use io::clock::shift_clock;
 pub use io::tls::{LocalCertificate, local_certificate};
 pub use telemetry::access_log::SinkStats;
-pub use telemetry::log::{Log, Record, Refusals};
+pub use telemetry::log::{DroppedRecords, Log, Record, Refusals, count_unhandled};
 pub use telemetry::metrics::{
     CacheSummary, CacheTotals, Connections, Group, HookFigures, Recently, ServiceSummary, Stats, Summary, Totals,
     WorkerFigures,
 };
 pub use telemetry::recent::Exchanges;
+pub use telemetry::stderr::{flush_stderr, write_stderr};
 pub use worker::gate::{GateOpen, InterpreterGate, Pass};

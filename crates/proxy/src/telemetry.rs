@@ -4,4 +4,5 @@ pub(crate) mod access_log;
 pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod recent;
+pub(crate) mod stderr;
 pub(crate) mod subscriber;

@@ -16,7 +16,7 @@ use crate::errors::{hook_error, plan_error};
 use crate::hooks::{Executors, HookTable, Job, LIVE, PyExecutor};
 use crate::{gil, hooks, plan};
 
-/// The running data plane. `Engine(plan, hooks)` starts it.
+/// The running data plane. `Engine(plan, hooks, bound)` starts it.
 #[pyclass(name = "Engine", frozen)]
 pub(crate) struct PyEngine {
     pub(crate) plane: Arc<pylae_proxy::Engine>,
@@ -28,23 +28,33 @@ pub(crate) struct PyEngine {
 #[pymethods]
 impl PyEngine {
     /// Starts the data plane, or raises `PlanError` with all problems. The plan refers to the callables in `hooks` by
-    /// index.
+    /// index. `bound` is called once all sockets are bound, before anything is served; what it raises is raised here.
     #[new]
-    fn start(py: Python<'_>, plan: &str, hooks: Vec<Py<PyAny>>) -> PyResult<Self> {
-        gil::detached(py, || {
+    #[pyo3(signature = (plan, hooks, bound=None))]
+    fn start(py: Python<'_>, plan: &str, hooks: Vec<Py<PyAny>>, bound: Option<Py<PyAny>>) -> PyResult<Self> {
+        let mut raised = None;
+        let call = || match bound.and_then(|bound| gil::attached(|py| bound.call0(py))) {
+            Some(Err(error)) => {
+                raised = Some(error);
+                Err(Vec::new())
+            }
+            _ => Ok(()),
+        };
+        let started = gil::detached(py, || {
             let plan = plan::parse(plan)?;
             let executors = hooks::executors().map_err(|error| vec![Problem::at("", error.to_string())])?;
             let hook_plan = plan.clone();
             let mut table = None;
-            let engine = pylae_proxy::Engine::start(plan, |log| {
+            let source = |log: &Arc<pylae_proxy::Log>| {
                 let source = Arc::new(HookTable::new(&hook_plan, hooks, log, &executors, None));
                 Ok(Arc::clone(table.insert(source)) as Arc<dyn HookSource>)
-            })?;
+            };
+            let engine = pylae_proxy::Engine::start(plan, source, call)?;
             // Always set: the engine has started.
             let hooks = table.ok_or_else(Vec::new)?;
             Ok(Self { plane: Arc::new(engine), executors, hooks: Mutex::new(hooks) })
-        })
-        .map_err(|problems: Vec<Problem>| plan_error(&problems))
+        });
+        started.map_err(|problems: Vec<Problem>| raised.unwrap_or_else(|| plan_error(&problems)))
     }
 
     /// Replaces the plan in force as a whole, or raises `PlanError` with all problems and changes nothing.
@@ -161,6 +171,11 @@ impl PyEngine {
         gil::detached(py, || serde_json::json!(self.plane.summary()).to_string())
     }
 
+    /// Has the files of access logs opened again, as after a rotation.
+    fn reopen_logs(&self, py: Python<'_>) {
+        gil::detached(py, || self.plane.reopen_logs());
+    }
+
     /// Counts a configuration that was refused before it was compiled to a plan.
     fn count_refusal(&self, py: Python<'_>) {
         gil::detached(py, || self.plane.count_refusal());
@@ -183,6 +198,25 @@ impl PyEngine {
         // Taken with the interpreter's lock held: if it cannot be had, the data plane writes the records itself.
         self.plane.take_log().map(|records| serde_json::json!(records).to_string())
     }
+}
+
+/// Writes whole lines to standard error. Never waits for whoever reads it.
+#[pyfunction]
+pub(crate) fn write_stderr(lines: &str) {
+    pylae_proxy::write_stderr(lines);
+}
+
+/// Waits until standard error has taken everything, for at most `patience` seconds. Returns False if something is left.
+#[pyfunction]
+pub(crate) fn flush_stderr(py: Python<'_>, patience: f64) -> bool {
+    let patience = Duration::try_from_secs_f64(patience).unwrap_or_default();
+    gil::detached(py, || pylae_proxy::flush_stderr(patience))
+}
+
+/// Counts records that were dropped because handlers of `logging` took them too slowly.
+#[pyfunction]
+pub(crate) fn count_unhandled(records: u64) {
+    pylae_proxy::count_unhandled(records);
 }
 
 /// Shifts the clock of every engine of the process by some nanoseconds, for tests.

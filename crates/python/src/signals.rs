@@ -58,7 +58,6 @@ fn name(event: SignalEvent) -> &'static str {
         SignalEvent::Stop => "stop",
         SignalEvent::StopAtOnce => "stop_at_once",
         SignalEvent::Reload => "reload",
-        SignalEvent::Reopen => "reopen",
         SignalEvent::Upgrade => "upgrade",
         SignalEvent::Stopped => "stopped",
     }

@@ -26,6 +26,7 @@ def run(file: str | None) -> None:
     """
     from pylae.gateway import Gateway
 
+    log.without_waiting()
     log.to_standard_error()
     Gateway.from_file(file or default_file()).run()
 

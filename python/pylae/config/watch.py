@@ -15,7 +15,7 @@ _SETTLED = 2_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    signature: tuple[int, int, int] | None
+    signature: tuple[int, ...] | None
     settled: bool
     digest: str | None
 
@@ -48,9 +48,18 @@ class Watch:
     def _look(self, path: Path, before: _Seen | None) -> _Seen:
         try:
             stat = path.stat()
-            signature = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+            signature = (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino)
             if before is not None and before.settled and before.signature == signature:
                 return before
-            return _Seen(signature, stat.st_mtime_ns < self._now() - _SETTLED, digest(path.read_bytes()))
+            return _Seen(signature, stat.st_mtime_ns < self._now() - _SETTLED, self._digest(path, signature, before))
         except OSError:
             return _Seen(None, False, None)
+
+    def _digest(self, path: Path, signature: tuple[int, ...], before: _Seen | None) -> str | None:
+        try:
+            return digest(path.read_bytes())
+        except PermissionError:
+            # What root has read and the user that the gateway has become cannot: the same as long as it looks so.
+            if before is None:
+                return self._read[path]
+            return before.digest if before.signature == signature else None

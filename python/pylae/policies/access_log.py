@@ -20,9 +20,10 @@ class AccessLog(Settings):
     `api_key` and `password` are replaced by `***`, the latter in every field that is shown (a `Referer`, a `Location`)
     too. What `mask` names is not shown by the admin API's latest exchanges either.
 
-    A file that is renamed or removed is opened again, so that log rotation needs no signal. A named pipe is not waited
-    for: while it has no reader, lines are dropped and counted. A line of which only a part could be written, because
-    the disk was full or the pipe stuck, is completed before the next.
+    A file that is renamed or removed is opened again with the next line, so that log rotation needs no signal; SIGUSR1
+    has it opened again at once. A named pipe is not waited for: while it has no reader, lines are dropped and counted.
+    A line of which only a part could be written, because the disk was full or the pipe stuck, is completed before the
+    next.
 
     Example:
         ```yaml

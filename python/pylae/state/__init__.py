@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pylae.errors import ConfigError, Problem
+from pylae.state.owner import acting, make_folder
 
 log = logging.getLogger("pylae")
 
@@ -48,22 +49,23 @@ def _beside(file: Path) -> Iterator[tuple[Path, int]]:
 
     It is locked for as long, so that `sweep` knows that somebody still works on it, whatever ends the process.
     """
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    while True:
-        beside = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        # Some file systems have no locks; nothing is swept there.
-        with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if os.fstat(descriptor).st_nlink:
-            break
-        # Swept before it was locked.
-        os.close(descriptor)
-    try:
-        yield beside, descriptor
-    finally:
-        beside.unlink(missing_ok=True)
-        os.close(descriptor)
+    make_folder(file.parent)
+    with acting():
+        while True:
+            beside = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
+            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            # Some file systems have no locks; nothing is swept there.
+            with contextlib.suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_nlink:
+                break
+            # Swept before it was locked.
+            os.close(descriptor)
+        try:
+            yield beside, descriptor
+        finally:
+            beside.unlink(missing_ok=True)
+            os.close(descriptor)
 
 
 def sweep(folder: Path, *files: str) -> None:
@@ -71,14 +73,15 @@ def sweep(folder: Path, *files: str) -> None:
 
     It may hold secrets. What a process that lives has under way stays, as does all that looks otherwise.
     """
-    try:
-        found = list(folder.iterdir())
-    except OSError:
-        return
-    for file in found:
-        name = _UNDER_WAY.fullmatch(file.name)
-        if name and name[1] in files and _is_left(file):
-            log.info("%s was removed: a process that was killed had it under way", file)
+    with acting():
+        try:
+            found = list(folder.iterdir())
+        except OSError:
+            return
+        names = [(file, _UNDER_WAY.fullmatch(file.name)) for file in found]
+        left = [file for file, name in names if name and name[1] in files and _is_left(file)]
+    for file in left:
+        log.info("%s was removed: a process that was killed had it under way", file)
 
 
 def _is_left(file: Path) -> bool:
@@ -128,7 +131,7 @@ def write(file: Path, data: bytes, *, durable: bool = True) -> None:
 
 def remove(file: Path) -> None:
     """Removes a file that may not be there. Raises OSError."""
-    with contextlib.suppress(FileNotFoundError):
+    with acting(), contextlib.suppress(FileNotFoundError):
         file.unlink()
         _settle(file.parent)
 
@@ -151,10 +154,11 @@ def kept_secret(file: Path, what: str) -> str | None:
     Raises ConfigError if others than its owner can read or change it; `what` it is stands in the message.
     """
     try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with acting():
+            descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return None
-    with os.fdopen(descriptor, encoding="ascii", errors="replace") as opened:
+    with acting(), os.fdopen(descriptor, encoding="ascii", errors="replace") as opened:
         found = os.fstat(descriptor)
         if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
             message = f"the file with {what} can be read or changed by others"

@@ -36,6 +36,26 @@ def test_a_change_is_seen_at_the_second_look(file: Path) -> None:
     assert looks(watching) == [False, False, False]
 
 
+def test_what_cannot_be_read_any_more_is_no_change_until_it_is_another_file(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root has read it, and then become a user who cannot."""
+    watching = watch(file)
+
+    def refused(_: Path) -> bytes:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    assert looks(watching) == [False, False, False]
+    (file.parent / "other").write_text("one")
+    (file.parent / "other").replace(file)
+    assert looks(watching) == [False, True, True]
+    watching.follow({file: None})
+    assert looks(watching) == [False, False, False]
+    monkeypatch.undo()
+    assert looks(watching) == [False, True, True]
+
+
 def test_a_change_before_the_first_look_is_seen(file: Path) -> None:
     assert looks(Watch({file: digest(b"what was read")})) == [False, True, True]
 

@@ -12,7 +12,7 @@ use parking_lot::{Condvar, Mutex};
 use pylae_core::hook::OverdueCall;
 
 use super::{Drain, Engine};
-use crate::telemetry::log::say;
+use crate::telemetry::stderr::{flush_stderr, write_stderr};
 
 /// How long the process may take to end once the drain is over.
 const END: Duration = Duration::from_secs(2);
@@ -22,6 +22,8 @@ const START: Duration = Duration::from_secs(10);
 const END_STUCK: Duration = Duration::from_secs(1);
 /// The same after a second signal.
 const END_AT_ONCE: Duration = Duration::from_secs(1);
+/// How long the end waits for whoever reads standard error.
+const FLUSH: Duration = Duration::from_millis(100);
 /// Most events that wait for the interpreter. Further ones are dropped.
 const MAX_EVENTS: usize = 64;
 
@@ -34,8 +36,6 @@ pub enum SignalEvent {
     StopAtOnce,
     /// Read the configuration again.
     Reload,
-    /// Reopen log files.
-    Reopen,
     /// Start another process in the place of this one.
     Upgrade,
     /// The gateway has stopped.
@@ -166,9 +166,16 @@ impl Shared {
             libc::SIGTERM | libc::SIGINT => self.stop(Drain::Within),
             libc::SIGQUIT => self.stop(Drain::Unbounded),
             libc::SIGHUP => self.push(SignalEvent::Reload),
-            libc::SIGUSR1 => self.push(SignalEvent::Reopen),
+            libc::SIGUSR1 => self.reopen_logs(),
             libc::SIGUSR2 => self.push(SignalEvent::Upgrade),
             _ => {}
+        }
+    }
+
+    fn reopen_logs(&self) {
+        if let Some(engine) = self.state.lock().engine.clone() {
+            engine.reopen_logs();
+            engine.log().write("info", "logs_reopened", "the files of access logs are opened again".to_owned());
         }
     }
 
@@ -197,7 +204,7 @@ impl Shared {
         };
         if let Err(error) = thread::Builder::new().name("pylae-stop".to_owned()).spawn(stopping) {
             // The process ends at the deadline nevertheless.
-            say("error", &format!("no thread could be started to stop: {error}"));
+            write_stderr(&format!("pylae: error: no thread could be started to stop: {error}\n"));
         }
     }
 
@@ -216,10 +223,13 @@ fn end_process(engine: Option<&Engine>, is_stuck: bool) -> ! {
     let reason = engine.map(Engine::overdue).unwrap_or_default().into_iter().next();
     if let Some(call) = reason {
         let OverdueCall { hook, route, seconds, .. } = call;
-        say("error", &format!("ended though hook {hook} on route {route} has not returned after {seconds:.1} s"));
+        write_stderr(&format!(
+            "pylae: error: ended though hook {hook} on route {route} has not returned after {seconds:.1} s\n"
+        ));
     } else if is_stuck {
-        say("error", "ended though a worker has not");
+        write_stderr("pylae: error: ended though a worker has not\n");
     }
+    flush_stderr(FLUSH);
     // SAFETY: ends the process, and has no preconditions.
     unsafe { libc::_exit(i32::from(is_stuck)) }
 }

@@ -18,7 +18,7 @@ use self::output::{FINAL_TIMEOUT, IDLE_INTERVAL, LogOutput};
 use crate::telemetry::log::Log;
 
 mod loss;
-mod output;
+pub(super) mod output;
 
 /// Most pending bytes per worker and sink. Lines beyond that are dropped and counted.
 const MAX_PENDING: usize = 1 << 20;
@@ -35,6 +35,8 @@ pub(crate) struct Sink {
     /// The writer was woken since it last checked.
     notified: AtomicBool,
     finishing: AtomicBool,
+    /// The output is to be opened again.
+    reopening: AtomicBool,
     written: AtomicU64,
     loss: Loss,
     writer: Thread,
@@ -102,15 +104,24 @@ impl Sinks {
         stats.collect()
     }
 
-    /// Waits for the writers to finish, for a limited time: the reader of a pipe may have stopped reading.
+    /// Has the writers open their files again, so that what follows goes to those that have the names now.
+    pub(crate) fn reopen(&self) {
+        for opened in self.open.lock().values() {
+            opened.sink.reopening.store(true, Ordering::Release);
+            opened.sink.writer.unpark();
+        }
+    }
+
+    /// Waits for the writers to finish, for a limited time in all: the reader of a pipe may have stopped reading.
     pub(crate) fn finish(&self) {
         let open = self.open.lock();
+        let end = Instant::now() + FINAL_TIMEOUT;
         for opened in open.values() {
             opened.sink.finishing.store(true, Ordering::Release);
             opened.sink.writer.unpark();
         }
         for opened in open.values() {
-            let _ = opened.ended.recv_timeout(FINAL_TIMEOUT);
+            let _ = opened.ended.recv_timeout(end.saturating_duration_since(Instant::now()));
             opened.sink.loss.end();
         }
     }
@@ -133,6 +144,7 @@ fn start(output: &str, workers: usize, log: &Arc<Log>) -> io::Result<OpenedSink>
         lanes: (0..workers).map(|_| Mutex::default()).collect(),
         notified: AtomicBool::new(false),
         finishing: AtomicBool::new(false),
+        reopening: AtomicBool::new(false),
         written: AtomicU64::new(0),
         loss: Loss::new(output, Arc::clone(log)),
         writer: thread.thread().clone(),
@@ -149,6 +161,9 @@ impl Sink {
         loop {
             let closing = self.is_closing();
             self.notified.store(false, Ordering::SeqCst);
+            if self.reopening.swap(false, Ordering::AcqRel) {
+                self.reopen(target);
+            }
             for lane in &self.lanes {
                 std::mem::swap(&mut *lane.lock(), &mut batch);
                 if batch.lines > 0 {
@@ -165,15 +180,27 @@ impl Sink {
             }
             self.loss.check(&mut watch, self.written.load(Ordering::Relaxed), Instant::now);
             thread::park_timeout(BATCH_INTERVAL);
-            if !self.notified.load(Ordering::SeqCst) && !self.finishing.load(Ordering::Acquire) {
+            if !self.notified.load(Ordering::SeqCst) && !self.is_wanted() {
                 thread::park_timeout(IDLE_INTERVAL);
             }
+        }
+    }
+
+    fn reopen(&self, target: &mut LogOutput) {
+        match target.reopen() {
+            Ok(dropped) => self.loss.add(dropped),
+            Err(error) => self.loss.report_closed(&error),
         }
     }
 
     /// Returns true if no more lines will come: the gateway is stopping, or no snapshot uses the sink.
     fn is_closing(self: &Arc<Self>) -> bool {
         self.finishing.load(Ordering::Acquire) || Arc::strong_count(self) == 1
+    }
+
+    /// Returns true if the writer has something to do besides writing lines.
+    fn is_wanted(&self) -> bool {
+        self.finishing.load(Ordering::Acquire) || self.reopening.load(Ordering::Acquire)
     }
 
     /// Hands lines over, unless the writer holds the lane at this moment. They stay pending then.

@@ -7,13 +7,38 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use pylae_core::Instant;
 use pylae_core::service::Change;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::stdio::stderr;
 use serde::Serialize;
 use tracing::debug;
 
+use super::stderr;
+
 /// Most records kept until they are read. Records beyond that are dropped and counted.
 const CAPACITY: usize = 4096;
+
+/// Records of the process that its handlers of `logging` took too slowly.
+static UNHANDLED: AtomicU64 = AtomicU64::new(0);
+
+/// Counts records that were dropped before they reached Python's handlers of `logging`.
+pub fn count_unhandled(records: u64) {
+    UNHANDLED.fetch_add(records, Ordering::Relaxed);
+}
+
+/// How many records and lines of the logs were dropped.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct DroppedRecords {
+    /// Records of the data plane that Python did not read in time.
+    pub engine: u64,
+    /// Records that Python's handlers did not take in time.
+    pub handlers: u64,
+    /// Lines that standard error did not take in time.
+    pub stderr: u64,
+}
+
+impl DroppedRecords {
+    pub(crate) fn read(log: &Log) -> Self {
+        Self { engine: log.dropped(), handlers: UNHANDLED.load(Ordering::Relaxed), stderr: stderr::dropped_lines() }
+    }
+}
 
 /// One record of the log.
 #[derive(Clone, Debug, Serialize)]
@@ -67,7 +92,10 @@ pub struct Log {
 #[derive(Debug, Default)]
 struct State {
     records: VecDeque<Record>,
+    /// Records dropped since the last record that says so.
     dropped: u64,
+    /// Records dropped in all.
+    lost: u64,
     closed: bool,
 }
 
@@ -77,6 +105,7 @@ impl Log {
         let mut state = self.state.lock();
         if state.records.len() == CAPACITY {
             state.dropped += 1;
+            state.lost += 1;
             return;
         }
         state.records.push_back(Record { level, event, message });
@@ -115,19 +144,13 @@ impl Log {
         Some(records)
     }
 
+    /// Number of records dropped.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.state.lock().lost
+    }
+
     pub(crate) fn close(&self) {
         self.state.lock().closed = true;
         self.filled.notify_all();
-    }
-}
-
-/// Writes a line to standard error, for when no Python code can. Drops it if that would block.
-pub(crate) fn say(level: &str, message: &str) {
-    let stderr = stderr();
-    let mut ready = [PollFd::new(&stderr, PollFlags::OUT)];
-    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-    if poll(&mut ready, Some(&at_once)).is_ok_and(|count| count > 0) {
-        // Not by `std`, whose lock a writer may hold that waits. There is nobody to tell of a failure.
-        let _ = rustix::io::write(stderr, format!("pylae: {level}: {message}\n").as_bytes());
     }
 }

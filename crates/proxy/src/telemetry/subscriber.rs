@@ -1,12 +1,12 @@
 //! Debug output of the data plane on standard error. Off unless the variable `PYLAE_LOG` is set.
 
-use std::io;
-
 use pylae_core::Problem;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt;
 use tracing_subscriber::prelude::*;
+
+use super::stderr::StandardError;
 
 /// The environment variable with the filter.
 const VARIABLE: &str = "PYLAE_LOG";
@@ -18,9 +18,9 @@ pub(crate) fn install() -> Result<(), Vec<Problem>> {
     let Some(wanted) = std::env::var_os(VARIABLE).filter(|wanted| !wanted.is_empty()) else { return Ok(()) };
     let targets = read(&wanted.to_string_lossy()).map_err(|problem| vec![problem])?;
     let written = fmt::layer()
-        .with_writer(io::stderr)
+        .with_writer(|| StandardError)
         .with_thread_names(true)
-        // This would panic if standard error is closed.
+        // They would go past the queue.
         .log_internal_errors(false);
     // Fails if another subscriber is installed already.
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(written).with(targets));

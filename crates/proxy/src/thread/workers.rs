@@ -14,9 +14,9 @@ use rustix::net::{Shutdown, shutdown};
 use super::run::Control;
 use super::{Listening, WorkerHandle, WorkerStart, spawn};
 use crate::snapshot::Snapshot;
-use crate::telemetry::log::say;
 use crate::telemetry::metrics::{Totals, WorkerFigures};
 use crate::telemetry::recent::{Exchanges, RecentRing};
+use crate::telemetry::stderr::write_stderr;
 use crate::worker::WorkerShared;
 
 /// How long a stop waits for a worker beyond its drain.
@@ -198,7 +198,7 @@ impl Workers {
     pub(super) fn say_unread(&self) {
         if self.hooks.overdue().iter().any(|call| call.holds_interpreter) {
             for record in self.shared.log.take().unwrap_or_default() {
-                say(record.level, &record.message);
+                write_stderr(&format!("pylae: {}: {}\n", record.level, record.message));
             }
         }
     }

@@ -66,6 +66,8 @@ _OF_POLICIES: Mapping[str, frozenset[Audience]] = {
 SEEN_BY: Mapping[tuple[str, ...], frozenset[Audience]] = {
     # What is compared, counted or listened on stays in the gateway.
     **{(key,): _NOBODY for key in ("auth", "listeners", "workers", "trusted_proxies", "limits", "health", "state")},
+    ("user",): _NOBODY,
+    ("group",): _NOBODY,
     ("hosts",): _NOBODY,
     ("hooks",): _NOBODY,
     ("plugins",): _NOBODY,

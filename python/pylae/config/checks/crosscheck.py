@@ -49,6 +49,7 @@ class View:
 def cross_check(view: View, sources: Sources) -> Iterator[Finding]:
     """Every finding but `authentication`, by one check after the other."""
     yield from _listeners(view.config, sources)
+    yield from _account(view.config)
     yield from _instances(view.config, sources)
     yield from _admin_instances(view)
     yield from _route_names(view, sources)
@@ -79,6 +80,11 @@ def _listeners(config: Config, sources: Sources) -> Iterator[Finding]:
         if listener.proxy_protocol == () or (listener.proxy_protocol is True and not config.trusted_proxies):
             hint = "name the proxies here or under `trusted_proxies`"
             yield Finding(("listeners", index, "proxy_protocol"), "nobody could connect: no proxy is trusted", hint)
+
+
+def _account(config: Config) -> Iterator[Finding]:
+    if config.group is not None and config.user is None:
+        yield Finding(("group",), "`group` is the group of `user`, and there is none", "give `user`, too")
 
 
 def _instances(config: Config, sources: Sources) -> Iterator[Finding]:

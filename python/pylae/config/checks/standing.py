@@ -115,6 +115,13 @@ def named(config: Config) -> Iterator[Taking]:
         yield Taking("code", ("plugins", index, "use"), ("plugins",), plugin.use, (plugin.use,))
 
 
+def file_settings(config: Config, row: At) -> Iterator[tuple[At, str]]:
+    """Where the settings of a row of `FILES` stand, and the files that they name."""
+    for path, _, name in _settings(config, row, (), ()):
+        if isinstance(name, str):
+            yield path, name
+
+
 def _settings(value: Any, row: At, path: At, place: At) -> Iterator[tuple[At, At, Any]]:
     if not row:
         yield path, place, value

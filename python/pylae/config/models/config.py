@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from pylae.config.models.address import ListenAddress, number_as_text
 from pylae.config.models.admin import Admin
@@ -17,8 +18,10 @@ from pylae.config.models.service import Service
 from pylae.config.models.tls import ListenerTls
 from pylae.monitoring import Thresholds
 from pylae.policies import PolicySet
-from pylae.settings import Network, Positive, Settings, Switch, split_words
+from pylae.settings import Network, Positive, Settings, Switch, refusal, split_words
 from pylae.units import ByteSize, Duration, Wait
+
+_ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}\$?|[0-9]{1,9}")
 
 
 class Listener(Settings):
@@ -100,6 +103,16 @@ class Limits(Settings):
     """Bounds of connections that speak HTTP/2."""
 
 
+def _account(text: str) -> str:
+    if not _ACCOUNT.fullmatch(text):
+        raise refusal("must be the name or the number of an account", "`getent passwd` and `getent group` list them")
+    return text
+
+
+Account = Annotated[str, BeforeValidator(number_as_text, json_schema_input_type=str | int), AfterValidator(_account)]
+"""Name or number of a user or a group of this machine."""
+
+
 def _listeners(value: Any) -> Any:
     given = number_as_text(value)
     return [given] if isinstance(given, str) else value
@@ -114,6 +127,12 @@ class Config(Settings):
     """Where clients connect."""
     workers: Annotated[Positive, Field(le=1024)] | None = None
     """Number of data-plane threads; one per core that this process may use if none is given."""
+    user: Account | None = None
+    """User that a gateway which was started as root becomes once its sockets are bound and its files are read,
+    before it serves anything. The state folder and log files are that user's. Like `group`, it is of this node alone
+    and stays until the gateway is started again."""
+    group: Account | None = None
+    """Group of that user; the one that the user has if none is given."""
     trusted_proxies: tuple[Network, ...] = ()
     """Addresses and networks whose `X-Forwarded-…` fields are believed."""
     hosts: Annotated[tuple[HostName, ...], BeforeValidator(split_words, json_schema_input_type=str | list[str])] = ()

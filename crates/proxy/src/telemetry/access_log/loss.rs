@@ -1,5 +1,6 @@
 //! Reports lost access log lines in the gateway's log: when the loss begins and, once it is over, how many were lost.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -75,6 +76,12 @@ impl Loss {
         if self.losing.load(Ordering::Acquire) {
             self.report_end("ends");
         }
+    }
+
+    /// Reports that the output could not be opened again.
+    pub(super) fn report_closed(&self, error: &io::Error) {
+        let message = format!("the access log {} cannot be opened again: {error}", self.output);
+        self.log.write("error", "access_log_closed", message);
     }
 
     fn report_end(&self, what: &str) {

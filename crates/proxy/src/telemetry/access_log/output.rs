@@ -13,13 +13,13 @@ use rustix::io::Errno;
 /// How often an idle writer checks whether it is still needed.
 pub(super) const IDLE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a stop waits for the last lines to be written.
-pub(super) const FINAL_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const FINAL_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Mode of log files, which are not world-readable because they contain personal data.
 const MODE: u32 = 0o640;
 
 /// An output without buffering, so that the rest of a line is known after a short write.
-pub(super) struct LogOutput {
+pub(in crate::telemetry) struct LogOutput {
     pub(super) kind: OutputKind,
     /// The rest of a line that was partly written. It is written first, so that lines are never interleaved.
     pub(super) partial: Vec<u8>,
@@ -37,13 +37,13 @@ pub(super) enum OutputKind {
 
 /// How many lines were written and dropped.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct WriteResult {
-    pub(super) written: u64,
-    pub(super) dropped: u64,
+pub(in crate::telemetry) struct WriteResult {
+    pub(in crate::telemetry) written: u64,
+    pub(in crate::telemetry) dropped: u64,
 }
 
 impl LogOutput {
-    pub(super) fn open(output: &str) -> io::Result<Self> {
+    pub(in crate::telemetry) fn open(output: &str) -> io::Result<Self> {
         let kind = match output {
             "stdout" => OutputKind::Stdout,
             "stderr" => OutputKind::Stderr,
@@ -52,8 +52,25 @@ impl LogOutput {
         Ok(Self { kind, partial: Vec::new() })
     }
 
+    /// Opens the file again. Returns how many lines are lost: one if it was written in part and the file is another.
+    pub(super) fn reopen(&mut self) -> io::Result<u64> {
+        let before = self.kind.identity();
+        let OutputKind::File { path, file } = &mut self.kind else { return Ok(0) };
+        *file = append(path)?;
+        if self.partial.is_empty() || self.kind.identity() == before {
+            return Ok(0);
+        }
+        self.partial.clear();
+        Ok(1)
+    }
+
     /// Writes lines as far as the output accepts them. Waits for a full output until `is_closing`.
-    pub(super) fn write(&mut self, lines: &[u8], count: u64, is_closing: &dyn Fn() -> bool) -> WriteResult {
+    pub(in crate::telemetry) fn write(
+        &mut self,
+        lines: &[u8],
+        count: u64,
+        is_closing: &dyn Fn() -> bool,
+    ) -> WriteResult {
         let mut result = WriteResult::default();
         let reopened = self.kind.reopen_if_rotated();
         if reopened != Some(false) && !self.partial.is_empty() {
@@ -91,14 +108,20 @@ impl OutputKind {
     /// Reopens the file if its path now names another one, as after log rotation. Returns true if it did, or None if
     /// there is nothing to write to.
     fn reopen_if_rotated(&mut self) -> Option<bool> {
+        let open = self.identity();
         let Self::File { path, file } = self else { return Some(false) };
         let named = std::fs::metadata(&*path).ok().map(|named| (named.dev(), named.ino()));
-        let open = file.as_ref().and_then(|file| file.metadata().ok()).map(|open| (open.dev(), open.ino()));
         if open.is_some() && named == open {
             return Some(false);
         }
         *file = append(path).ok()?;
         file.is_some().then_some(true)
+    }
+
+    /// Device and number of the open file.
+    fn identity(&self) -> Option<(u64, u64)> {
+        let Self::File { file: Some(file), .. } = self else { return None };
+        file.metadata().ok().map(|open| (open.dev(), open.ino()))
     }
 
     /// Writes as much of `bytes` as possible. Returns the number of bytes written.

@@ -12,6 +12,7 @@ use super::registry::MetricsReading;
 use super::series::{CACHE, CLASSES, Figures, method_name};
 use super::stats::{Stats, WorkerFigures};
 use super::totals::Totals;
+use crate::telemetry::log::DroppedRecords;
 
 /// Two counts with their labels.
 type Kinds = [(&'static str, u64); 2];
@@ -239,6 +240,16 @@ impl Page {
             for (result, count) in [("written", log.written), ("dropped", log.dropped)] {
                 self.sample(name, &[("output", &log.output), ("result", result)], count);
             }
+        }
+        let name = "pylae_log_dropped_total";
+        self.family(
+            name,
+            COUNTER,
+            "Records of the gateway's own log that were dropped, by who did not take them in time.",
+        );
+        let DroppedRecords { engine, handlers, stderr } = view.stats.log_dropped;
+        for (log, count) in [("engine", engine), ("handlers", handlers), ("stderr", stderr)] {
+            self.sample(name, &[("log", log)], count);
         }
         let name = "pylae_config_applies_total";
         self.family(name, COUNTER, "Configurations put in force, the first included, and refused.");

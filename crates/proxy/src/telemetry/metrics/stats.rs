@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::totals::Totals;
 use crate::telemetry::access_log::SinkStats;
+use crate::telemetry::log::DroppedRecords;
 
 /// Counters and states of the engine.
 #[derive(Clone, Debug, Serialize)]
@@ -16,6 +17,8 @@ pub struct Stats {
     pub services: Vec<ServiceStats>,
     /// Each output of access logs.
     pub access_logs: Vec<SinkStats>,
+    /// Records and lines of other logs that were dropped.
+    pub log_dropped: DroppedRecords,
     /// The usage of the response cache, if a route has one.
     pub cache: Option<Usage>,
     /// Plans applied, the first included.

@@ -36,7 +36,7 @@ impl Gateway {
     }
 
     pub(crate) fn start_with(plan: &Plan, turn: ClockLock, hooks: Arc<dyn HookSource>) -> Self {
-        let engine = Engine::start(plan.build(), |_| Ok(hooks)).expect("a plan without problems");
+        let engine = Engine::start(plan.build(), |_| Ok(hooks), || Ok(())).expect("a plan without problems");
         let address = engine.addresses()[0];
         Self { engine, address, turn }
     }

@@ -1,0 +1,86 @@
+"""Whom files belong to that a gateway makes while it is still root: the user that it becomes (`pylae.privileges`)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A user by numbers, with all its groups."""
+
+    uid: int
+    gid: int
+    groups: Sequence[int]
+
+
+_owner: Owner | None = None
+
+
+def be(owner: Owner | None) -> None:
+    """From now on files belong to this user, as long as the process is root."""
+    global _owner
+    _owner = owner
+
+
+@contextmanager
+def acting() -> Iterator[None]:
+    """Has the rights of that user, and no others, meanwhile.
+
+    What it makes is that user's, and no link that the user has put anywhere leads to what only root may touch. The
+    whole process has them, all threads. Changes nothing where there is no such user or the process is not root.
+    """
+    if _owner is None or os.geteuid() != 0:
+        yield
+        return
+    gid, groups = os.getegid(), os.getgroups()
+    os.setgroups(_owner.groups)
+    os.setegid(_owner.gid)
+    os.seteuid(_owner.uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(gid)
+        os.setgroups(groups)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder for its owner alone, if it is not there; where only root may, for that user. Raises OSError."""
+    try:
+        with acting():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except PermissionError:
+        if _owner is None or os.geteuid() != 0:
+            raise
+        folder.mkdir(mode=0o700)
+        _give(folder, os.O_RDONLY | os.O_DIRECTORY, _owner)
+
+
+def make_file(file: Path, mode: int) -> None:
+    """Makes a file that the owner appends to, if it is not there; where only root may, for that user.
+
+    Raises OSError, also if the file is there and that user cannot write it.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        with acting():
+            os.close(os.open(file, flags | os.O_APPEND, mode))
+    except PermissionError:
+        if _owner is None or os.geteuid() != 0 or file.exists():
+            raise
+        os.close(os.open(file, flags | os.O_EXCL | os.O_NOFOLLOW, mode))
+        _give(file, os.O_WRONLY | os.O_NONBLOCK, _owner)
+
+
+def _give(made: Path, flags: int, owner: Owner) -> None:
+    """Gives what root has just made, in a folder where that user cannot put something else in its place."""
+    descriptor = os.open(made, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fchown(descriptor, owner.uid, owner.gid)
+    finally:
+        os.close(descriptor)
