@@ -142,6 +142,7 @@ def provide(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             for kind in ("cert", "key"):
                 (folder / value[kind]).parent.mkdir(exist_ok=True)
                 (folder / value[kind]).write_bytes(Path(issued[kind]).read_bytes())
+                (folder / value[kind]).chmod(0o600)
         if isinstance(value, dict) and "ca" in value:
             (folder / value["ca"]).parent.mkdir(exist_ok=True)
             (folder / value["ca"]).write_bytes(authority.file.read_bytes())

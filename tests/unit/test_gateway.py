@@ -55,7 +55,8 @@ class Recorder:
         self.calls.append(("plan", json.loads(plan)))
         return self
 
-    def start(self) -> list[str]:
+    def start(self, bound: Callable[[], object]) -> list[str]:
+        bound()
         self.started.set()
         return ["127.0.0.1:1"]
 
@@ -88,9 +89,8 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     found = Recorder()
     found.released.set()
     module = types.ModuleType("pylae.engine")
-    vars(module).update(
-        Engine=found.engine, NativeSignals=NativeSignals, check=found.check, refuse_on_worker=lambda: None
-    )
+    vars(module).update(Engine=found.engine, NativeSignals=NativeSignals, check=found.check)
+    vars(module).update(refuse_on_worker=lambda: None, count_unhandled=lambda _: None)
     monkeypatch.setitem(sys.modules, "pylae.engine", module)
     monkeypatch.setattr(pylae, "engine", module, raising=False)
     return found

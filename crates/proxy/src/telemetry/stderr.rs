@@ -1,5 +1,5 @@
-//! Standard error: text waits in a bounded queue for a thread of its own, so that nobody waits for whoever reads it. What
-//! finds the queue full is dropped and counted, and a line says so once there is room again.
+//! Standard error: text waits in a bounded queue for a thread of its own, so that nobody waits for whoever reads it.
+//! What finds the queue full is dropped and counted, and a line says so once there is room again.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
