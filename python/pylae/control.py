@@ -117,11 +117,15 @@ class Control:
         self.plan = plan
         return self.registry.filled(plan)
 
-    def refuse_other_account(self, source: Gateway) -> None:
-        """Raises ConfigError if a configuration names another user or group than the gateway was started with."""
+    def refuse_other_account(self, source: Gateway, *, partial: bool) -> None:
+        """Raises ConfigError if a configuration names another user or group than the gateway was started with.
+
+        A `partial` one, which comes over the admin API, may leave them out: they are of this node.
+        """
         problems = []
         for key, started in self._account.items():
-            if getattr(source.config, key) != started:
+            named = getattr(source.config, key)
+            if named != started and not (partial and named is None):
                 place = source.locate(key)
                 text = f"stays {started or 'as it is'} until the gateway is started again"
                 problems.append(Problem(place.file, place.line, place.column, key, text))

@@ -513,7 +513,7 @@ class Gateway:
         source = other or self
         with control.changing:
             with _refusals(self.engine):
-                control.refuse_other_account(source)
+                control.refuse_other_account(source, partial=keep)
                 plan = source._plan(create=True)
                 warnings = source._checked(plan)
             for warning in warnings:

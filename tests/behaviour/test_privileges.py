@@ -17,6 +17,7 @@ import yaml
 
 from pylae import ConfigError, Gateway
 from support.accounts import USER, need_root, open_folder, python_of_all
+from support.admin import Admin
 from support.exchanges import ask
 from support.instance import EchoInstance
 from support.peer import wait_until
@@ -188,6 +189,18 @@ def test_a_state_folder_of_root_is_said_and_how_to_give_it_away(folder: Path, st
     with pytest.raises(AssertionError) as raised:
         start(user=USER)
     assert f"the state folder cannot be used: {folder}/state does not belong to {USER}; chown -R" in str(raised.value)
+
+
+def test_a_document_may_leave_it_out_and_not_change_it(admin: Callable[..., Admin], echo: EchoInstance) -> None:
+    me = pwd.getpwuid(os.geteuid()).pw_name
+    one = admin({"user": me}, all=echo)
+    shown = one.get("/config")
+    assert shown.pop("user") == me
+    for document, status in ((shown, 200), ({**shown, "user": me}, 200), ({**shown, "user": str(ME.pw_uid)}, 422)):
+        answer = one.http.put("/config", json=document, headers={"If-Match": "*"})
+        assert answer.status_code == status, answer.text
+    (problem,) = answer.json()["problems"]
+    assert (problem["path"], problem["message"]) == ("user", f"stays {me} until the gateway is started again")
 
 
 def test_root_is_said(start: Start) -> None:

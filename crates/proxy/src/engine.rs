@@ -23,11 +23,12 @@ use crate::background::auxiliary::Auxiliary;
 use crate::background::jobs::JobPool;
 use crate::io::clock;
 use crate::snapshot::{Outlets, PoolKeys, Snapshot};
-use crate::telemetry::access_log::Sinks;
+use crate::telemetry::access_log::{FINAL_TIMEOUT, Sinks};
 use crate::telemetry::log::{DroppedRecords, Log, Record};
 use crate::telemetry::metrics::{
     HookFigures, Metrics, MetricsReading, MetricsView, Process, Stats, Summary, began_at, expose, summarize,
 };
+use crate::telemetry::stderr::flush_stderr;
 use crate::telemetry::subscriber;
 use crate::thread::{Replacement, Watch, Workers};
 use crate::worker::WorkerShared;
@@ -192,8 +193,10 @@ impl Engine {
         drop(self.auxiliary.lock().take());
         let all_ended = self.workers.stop(drain_timeout, listeners);
         self.watch.stop();
-        self.sinks.finish();
+        let end = std::time::Instant::now() + FINAL_TIMEOUT;
+        self.sinks.finish(end);
         self.shared.log.close();
+        flush_stderr(end.saturating_duration_since(std::time::Instant::now()));
         all_ended
     }
 

@@ -59,6 +59,14 @@ def test_folders_above_in_which_everybody_can_put_files(file: Path, tmp_path: Pa
     assert warnings(file) == []
 
 
+def test_the_file_of_the_admin_token(file: Path) -> None:
+    file.write_text("admin: {token_file: token}\n")
+    (file.parent / "token").touch()
+    (file.parent / "token").chmod(0o644)
+    (found,) = warnings(file)
+    assert (found.path, found.message) == ("admin.token_file", "everybody can read the token in token")
+
+
 @pytest.mark.parametrize(("mode", "who"), [(0o604, "everybody"), (0o640, "its group")])
 def test_secrets_that_others_can_read(file: Path, mode: int, who: str) -> None:
     (file.parent / "secret").chmod(mode)

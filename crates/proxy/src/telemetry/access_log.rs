@@ -14,7 +14,8 @@ use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 
 use self::loss::{Loss, LossWatch};
-use self::output::{FINAL_TIMEOUT, IDLE_INTERVAL, LogOutput};
+pub(crate) use self::output::FINAL_TIMEOUT;
+use self::output::{IDLE_INTERVAL, LogOutput};
 use crate::telemetry::log::Log;
 
 mod loss;
@@ -112,10 +113,9 @@ impl Sinks {
         }
     }
 
-    /// Waits for the writers to finish, for a limited time in all: the reader of a pipe may have stopped reading.
-    pub(crate) fn finish(&self) {
+    /// Waits for the writers to finish, until `end` at most: the reader of a pipe may have stopped reading.
+    pub(crate) fn finish(&self, end: Instant) {
         let open = self.open.lock();
-        let end = Instant::now() + FINAL_TIMEOUT;
         for opened in open.values() {
             opened.sink.finishing.store(true, Ordering::Release);
             opened.sink.writer.unpark();

@@ -92,10 +92,10 @@ pub struct Log {
 #[derive(Debug, Default)]
 struct State {
     records: VecDeque<Record>,
-    /// Records dropped since the last record that says so.
-    dropped: u64,
     /// Records dropped in all.
-    lost: u64,
+    dropped: u64,
+    /// Records dropped since the last record that says so.
+    untold: u64,
     closed: bool,
 }
 
@@ -105,7 +105,7 @@ impl Log {
         let mut state = self.state.lock();
         if state.records.len() == CAPACITY {
             state.dropped += 1;
-            state.lost += 1;
+            state.untold += 1;
             return;
         }
         state.records.push_back(Record { level, event, message });
@@ -136,7 +136,7 @@ impl Log {
             return None;
         }
         let mut records: Vec<Record> = state.records.drain(..).collect();
-        let dropped = std::mem::take(&mut state.dropped);
+        let dropped = std::mem::take(&mut state.untold);
         if dropped > 0 {
             let message = format!("{dropped} log records were dropped because nobody read them in time");
             records.push(Record { level: "warning", event: "log_overflow", message });
@@ -146,7 +146,7 @@ impl Log {
 
     /// Number of records dropped.
     pub(crate) fn dropped(&self) -> u64 {
-        self.state.lock().lost
+        self.state.lock().dropped
     }
 
     pub(crate) fn close(&self) {

@@ -15,8 +15,9 @@ from pylae.config.document.written import leaves
 from pylae.config.models.config import Config
 from pylae.errors import Problem
 
-_KEYS = tuple(row for row in FILES if row[-1] == "key")
-"""Settings that name a private key."""
+_NAMED = {"key": "private key", "token_file": "token"}
+_NAMING = {row: _NAMED[str(row[-1])] for row in FILES if row[-1] in _NAMED}
+"""Settings that name a file which nobody else is to read, and what is in it."""
 
 
 def changeable(files: Iterable[Path]) -> Iterator[Problem]:
@@ -39,7 +40,7 @@ def readable(config: Config, sources: Sources, folder: Path, owners: Collection[
     """Private keys and files of secrets that others can read. `owners` are the groups of the gateway itself."""
     for path, file, what in _secret_files(config, sources):
         try:
-            found = (folder / file).stat()
+            found = (folder / Path(file).expanduser()).stat()
         except OSError:
             # Said elsewhere, if it is needed.
             continue
@@ -49,9 +50,9 @@ def readable(config: Config, sources: Sources, folder: Path, owners: Collection[
 
 
 def _secret_files(config: Config, sources: Sources) -> Iterator[tuple[tuple[Step, ...], str, str]]:
-    for row in _KEYS:
+    for row, what in _NAMING.items():
         for path, file in file_settings(config, row):
-            yield path, file, "private key"
+            yield path, file, what
     for leaf in leaves(config):
         node = sources.locate(leaf.path).node if leaf.secret else None
         for name in referred((node.written if node else None) or ""):

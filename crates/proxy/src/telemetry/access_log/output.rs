@@ -13,7 +13,7 @@ use rustix::io::Errno;
 /// How often an idle writer checks whether it is still needed.
 pub(super) const IDLE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a stop waits for the last lines to be written.
-pub(super) const FINAL_TIMEOUT: Duration = Duration::from_millis(500);
+pub(crate) const FINAL_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Mode of log files, which are not world-readable because they contain personal data.
 const MODE: u32 = 0o640;
