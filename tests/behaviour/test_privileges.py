@@ -193,12 +193,12 @@ def test_a_state_folder_of_root_is_said_and_how_to_give_it_away(folder: Path, st
 
 def test_a_document_may_leave_it_out_and_not_change_it(admin: Callable[..., Admin], echo: EchoInstance) -> None:
     me = pwd.getpwuid(os.geteuid()).pw_name
-    one = admin({"user": me}, all=echo)
-    shown = one.get("/config")
-    assert shown.pop("user") == me
-    for document, status in ((shown, 200), ({**shown, "user": me}, 200), ({**shown, "user": str(ME.pw_uid)}, 422)):
-        answer = one.http.put("/config", json=document, headers={"If-Match": "*"})
-        assert answer.status_code == status, answer.text
+    with admin({"user": me}, all=echo) as one:
+        shown = one.get("/config")
+        assert shown.pop("user") == me
+        for document, status in ((shown, 200), ({**shown, "user": me}, 200), ({**shown, "user": str(ME.pw_uid)}, 422)):
+            answer = one.http.put("/config", json=document, headers={"If-Match": "*"})
+            assert answer.status_code == status, answer.text
     (problem,) = answer.json()["problems"]
     assert (problem["path"], problem["message"]) == ("user", f"stays {me} until the gateway is started again")
 
