@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Annotated, Any, Literal
@@ -98,8 +98,8 @@ def judge(
     """The verdict on a summary (`pylae.engine.Engine.summary`): on all that was served, and on each service by itself.
 
     A service that fails makes the gateway degraded, however well the others do, but not unhealthy: the others are still
-    served. So does a hook that does not return. `troubles` say what keeps the instances of services from being looked
-    up (`pylae.registry`): they may be old then.
+    served. So does a hook that does not return, or a shortage of the gateway's own. `troubles` say what keeps the
+    instances of services from being looked up (`pylae.registry`): they may be old then.
     """
     recent, found = summary["recent"], summary["services"]
     by_service = {name: _judged(service["recent"], thresholds) for name, service in found.items()}
@@ -118,6 +118,11 @@ def judge(
     }
     if stuck := _stuck(summary):
         told["hooks"] = stuck
+    told |= {
+        f"overload of {one['resource']}": _short(one)
+        for one in summary["overload"]["resources"]
+        if one["state"] in _ACTIONS and one["limit"]
+    }
     if unknown := [f"{service}: {trouble}" for service, trouble in (troubles or {}).items() if trouble]:
         told["discovery"] = f"instances cannot be looked up{_named(unknown)}"
     requests, errors = recent["requests"], recent["errors"]
@@ -165,6 +170,12 @@ def _stuck(summary: Mapping[str, Any]) -> str | None:
     return ", ".join(parts) or None
 
 
+def _short(one: Mapping[str, Any]) -> str:
+    """What the gateway itself is short of, and what it does about it."""
+    use = f"{one['used'] / one['limit']:.0%} of {_RESOURCES[one['resource']](one['limit'])} are in use"
+    return f"{use}: {_ACTIONS[one['state']]}"
+
+
 def _worse(one: Status, other: Status) -> Status:
     return max(one, other, key=_GRAVITY.index)
 
@@ -188,3 +199,13 @@ def _named(services: list[str]) -> str:
 
 
 _WORST = {"errors": _failing, "duration": _slow}
+
+_ACTIONS = {
+    "shedding": "idle connections are closed",
+    "refusing": "new requests are refused",
+    "paused": "no connections are accepted",
+}
+_RESOURCES: Mapping[str, Callable[[int], str]] = {
+    "descriptors": lambda limit: f"{limit} file descriptors",
+    "memory": lambda limit: f"{limit >> 20} MB of memory",
+}

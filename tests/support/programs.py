@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,11 @@ def program(name: str, package: str | None = None) -> str:
     return found
 
 
-def run_python(source: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs a Python program, which may import what supports the tests, to its end."""
+def run_python(source: str, *arguments: str, through: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+    """Runs a Python program, which may import what supports the tests, to its end; `through` is a command that runs
+    commands."""
     return subprocess.run(
-        [sys.executable, "-c", source, *arguments],
+        [*through, sys.executable, "-c", source, *arguments],
         capture_output=True,
         text=True,
         timeout=60,

@@ -11,20 +11,29 @@ from pydantic import ValidationError
 from pylae import Gateway
 from pylae.monitoring import Thresholds, judge
 
-WELL: dict[str, Any] = {
-    "breaker_reasons": {},
-    "workers": {"number": 2, "stuck": 0, "given_up": 0},
-    "overdue": [],
-}
-
-
 def recent(requests: int, errors: int, mean: float | None) -> dict[str, Any]:
     return {"recent": {"requests": requests, "errors": errors, "mean": mean, "window": 58.0}}
 
 
+def overload(descriptors: str = "normal", memory: str = "normal") -> dict[str, Any]:
+    resources = [
+        {"resource": "descriptors", "state": descriptors, "used": 240, "limit": 256},
+        {"resource": "memory", "state": memory, "used": 90 << 20, "limit": 100 << 20},
+    ]
+    return {"overload": {"resources": resources}}
+
+
+NOTHING: dict[str, Any] = {
+    "breaker_reasons": {},
+    "workers": {"number": 2, "stuck": 0, "given_up": 0},
+    "overdue": [],
+    **overload(),
+}
+
+
 def summary(requests: int, errors: int, mean: float | None = 0.01) -> dict[str, Any]:
     """One service has served it all."""
-    return {**recent(requests, errors, mean), "services": {"s": recent(requests, errors, mean)}, **WELL}
+    return {**NOTHING, **recent(requests, errors, mean), "services": {"s": recent(requests, errors, mean)}}
 
 
 def of(**services: tuple[int, int, float]) -> dict[str, Any]:
@@ -32,7 +41,7 @@ def of(**services: tuple[int, int, float]) -> dict[str, Any]:
     requests, errors = (sum(figures[index] for figures in services.values()) for index in (0, 1))
     mean = sum(requests * mean for requests, _, mean in services.values()) / requests
     by_name = {name: recent(*figures) for name, figures in services.items()}
-    return {**recent(int(requests), int(errors), mean), "services": by_name, **WELL}
+    return {**NOTHING, **recent(int(requests), int(errors), mean), "services": by_name}
 
 
 @pytest.mark.parametrize(
@@ -87,6 +96,15 @@ def test_an_open_breaker_says_why_it_opened() -> None:
     health = judge(found, Thresholds())
     assert health.status == "degraded"
     assert health.reasons == ("s: the circuit breaker opened: 5 failures in a row, the last: status 503",)
+
+
+def test_what_the_gateway_lacks_is_told() -> None:
+    health = judge({**summary(10, 0), **overload("paused", "shedding")}, Thresholds())
+    assert health.status == "degraded"
+    assert health.reasons == (
+        "94% of 256 file descriptors are in use: no connections are accepted",
+        "90% of 100 MB of memory are in use: idle connections are closed",
+    )
 
 
 def test_thresholds_can_be_moved() -> None:

@@ -20,7 +20,7 @@ pub use connection::delivery::Delivery;
 pub use connection::pace::Pace;
 pub use exchange::Exchange;
 pub use exchange::answer::{Answer, civil_date};
-pub use exchange::halt::{Halt, Rejection};
+pub use exchange::halt::{Halt, Rejection, Shortage};
 pub use exchange::transform::{BodyTransform, Transforms};
 pub use exchange::user::User;
 pub use exchange::verdict::{Resume, Verdict};

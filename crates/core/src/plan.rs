@@ -60,7 +60,7 @@ pub struct Plan {
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Open client connections over all workers; beyond it an idle one is closed for each new one, or else the new one
-    /// is refused.
+    /// is refused. They are fewer if the limit on file descriptors has no room for them.
     pub max_connections: usize,
     /// Exchanges in flight over all workers; beyond it 503.
     pub max_requests: usize,
@@ -85,6 +85,8 @@ pub struct Limits {
     pub max_keys: usize,
     /// Size of the response cache in bytes, over all routes. Fixed from start to stop.
     pub cache_size: u64,
+    /// Bytes of memory near which the gateway sheds load, or null for the limit of its control group, if it has one.
+    pub max_memory: Option<u64>,
     /// How long exchanges may take to finish once the gateway stops.
     pub drain_timeout: Seconds,
     /// How long a worker may be stuck before its connections are reset and another thread takes its place.

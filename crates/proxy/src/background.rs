@@ -4,3 +4,4 @@ pub(crate) mod auxiliary;
 pub(crate) mod health;
 pub(crate) mod jobs;
 pub(crate) mod jwks;
+pub(crate) mod overload;

@@ -1,5 +1,6 @@
 //! The running data plane: start, apply and stop.
 
+mod capacity;
 mod command;
 mod listeners;
 mod signals;
@@ -16,6 +17,7 @@ use pylae_core::{Instant, Plan, Problem};
 use pylae_policies::authentication::Revoked;
 use tracing::debug;
 
+use self::capacity::Capacity;
 pub use self::command::LimitQuestion;
 use self::listeners::{bind_added, clone_all, clone_for_each};
 pub use self::signals::{SignalEvent, Signals};
@@ -61,6 +63,7 @@ pub struct Engine {
     sinks: Sinks,
     metrics: Arc<Metrics>,
     started: Instant,
+    capacity: Capacity,
 }
 
 /// What is in force.
@@ -104,11 +107,14 @@ impl Engine {
         snapshot.connect(&Outlets { hooks: &*hooks, sinks: &sinks, metrics: &metrics })?;
         let snapshot = Arc::new(snapshot);
         let listeners = bind_added(&BTreeMap::new(), &snapshot)?;
+        let capacity = Capacity::new(&snapshot.plan, listeners.len());
+        capacity.apply(&shared, &snapshot.plan);
         bound()?;
         let sockets = clone_for_each(&listeners, snapshot.plan.workers)?;
         let workers = Workers::start(&snapshot, sockets, &shared, hooks)
             .map_err(|error| vec![Problem::at("workers", format!("a worker cannot be started: {error}"))])?;
-        let auxiliary = Auxiliary::start(Arc::clone(&snapshot), Arc::clone(&shared.log), Arc::clone(&metrics))
+        let (watched, memory) = (Arc::clone(&shared), Arc::clone(&policies));
+        let auxiliary = Auxiliary::start(Arc::clone(&snapshot), watched, memory, Arc::clone(&metrics))
             .map_err(|error| vec![Problem::at("", format!("the auxiliary thread cannot be started: {error}"))])?;
         let auxiliary = Mutex::new(Some(auxiliary));
         let started = clock::now();
@@ -116,7 +122,7 @@ impl Engine {
         let state = Arc::new(EngineState { apply_lock: Mutex::default(), in_force: Mutex::new(in_force) });
         let watch = Watch::start(&workers, replacement(&state))
             .map_err(|error| vec![Problem::at("", format!("the watching thread cannot be started: {error}"))])?;
-        Ok(Self { workers, watch, state, auxiliary, shared, policies, sinks, metrics, started })
+        Ok(Self { workers, watch, state, auxiliary, shared, policies, sinks, metrics, started, capacity })
     }
 
     /// Replaces the plan in force, as a whole or not at all. When this returns, every new exchange is served by the new
@@ -155,6 +161,7 @@ impl Engine {
         drop(in_force);
         self.workers.apply(&snapshot, sockets, &removed);
         drop(removed);
+        self.capacity.apply(&self.shared, &snapshot.plan);
         if let Some(auxiliary) = &*self.auxiliary.lock() {
             auxiliary.set_snapshot(Arc::clone(&snapshot));
         }
@@ -242,8 +249,8 @@ impl Engine {
         let cache = self.policies.cache_if_used().map(|cache| cache.usage());
         let InForce { applied, refused, applied_at, .. } = *in_force;
         let (access_logs, log_dropped) = (self.sinks.stats(), DroppedRecords::read(&self.shared.log));
-        let workers = self.workers.figures();
-        let stats = Stats { totals, services, access_logs, log_dropped, cache, applied, refused, workers };
+        let (workers, overload) = (self.workers.figures(), self.shared.overload.stats());
+        let stats = Stats { totals, services, access_logs, log_dropped, cache, overload, applied, refused, workers };
         (stats, reading, applied_at)
     }
 

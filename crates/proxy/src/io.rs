@@ -5,6 +5,7 @@ pub(crate) mod buffers;
 pub(crate) mod clock;
 pub(crate) mod deadline;
 pub(crate) mod h2_stream;
+pub(crate) mod shortage;
 pub(crate) mod socket;
 pub(crate) mod tls;
 pub(crate) mod unread;

@@ -15,6 +15,7 @@ mod upstream;
 mod client;
 mod worker;
 
+mod overload;
 mod pool;
 mod snapshot;
 mod telemetry;
@@ -28,8 +29,8 @@ pub use io::tls::{LocalCertificate, local_certificate};
 pub use telemetry::access_log::SinkStats;
 pub use telemetry::log::{DroppedRecords, Log, Record, Refusals, count_unhandled};
 pub use telemetry::metrics::{
-    CacheSummary, CacheTotals, Connections, Group, HookFigures, Recently, ServiceSummary, Stats, Summary, Totals,
-    WorkerFigures,
+    CacheSummary, CacheTotals, Connections, Group, HookFigures, OverloadStats, Recently, ResourceUse, ServiceSummary,
+    Stats, Summary, Totals, WorkerFigures,
 };
 pub use telemetry::recent::Exchanges;
 pub use telemetry::stderr::{flush_stderr, write_stderr};

@@ -4,6 +4,7 @@ pub(crate) mod connections;
 pub(crate) mod gate;
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::rc::Rc;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
-use pylae_core::Halt;
+use pylae_core::{Halt, Shortage};
 use pylae_core::route::Scratch;
 use pylae_core::service::Changes;
 use tokio::sync::Notify;
@@ -19,6 +20,8 @@ use tokio::sync::Notify;
 use crate::io::buffers::Buffers;
 use crate::io::clock;
 use crate::io::deadline::{Deadline, Wheel};
+use crate::io::shortage;
+use crate::overload::Overload;
 use crate::pool::http1::Pools;
 use crate::pool::http2::SharedConnections;
 use crate::snapshot::{Listener, Snapshot};
@@ -28,10 +31,17 @@ use crate::telemetry::metrics::WorkerStats;
 use crate::telemetry::recent::RecentExchanges;
 use crate::worker::connections::ConnectionTable;
 
+/// How long a connection is idle before it is closed for another one. Until then its client is likely to send its next
+/// request, which would be lost.
+const SETTLED: Duration = Duration::from_millis(100);
+/// Idle connections that are closed when an accept has failed for want of descriptors or memory.
+const MOST_PER_FAILURE: usize = 16;
+
 /// State that all workers share.
 #[derive(Debug, Default)]
 pub(crate) struct WorkerShared {
-    pub(crate) connections: AtomicUsize,
+    connections: AtomicUsize,
+    pub(crate) overload: Overload,
     pub(crate) log: Arc<Log>,
 }
 
@@ -66,6 +76,9 @@ pub(crate) struct Worker {
     pub(crate) recent: RecentExchanges,
     /// Number of mirrored requests in progress.
     pub(crate) mirroring: Rc<Cell<usize>>,
+    /// Connections accepted beyond `max_connections` for which no idle one was closed yet.
+    owed: Cell<usize>,
+    room_owed: Notify,
 }
 
 /// Counts an exchange as in flight until it is dropped.
@@ -79,6 +92,18 @@ pub(crate) struct ConnectionGuard {
     worker: Rc<Worker>,
     /// Place in the table of open connections. None if the worker was given up.
     place: Option<usize>,
+}
+
+impl WorkerShared {
+    /// Number of client connections that all workers have open.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Client connections beyond `max_connections`.
+    fn excess(&self) -> usize {
+        self.connections().saturating_sub(self.overload.max_connections())
+    }
 }
 
 impl Worker {
@@ -113,6 +138,8 @@ impl Worker {
             log_buffer: LogBuffer::new(index),
             recent,
             mirroring: Rc::default(),
+            owed: Cell::new(0),
+            room_owed: Notify::new(),
         })
     }
 
@@ -179,9 +206,14 @@ impl Worker {
         self.stats.in_flight.set(self.in_flight.get() as u64);
     }
 
-    /// Fails if the exchange just begun exceeds this worker's share of `max_requests`, which is equal for all workers.
+    /// Fails if the exchange just begun exceeds this worker's share of `max_requests`, which is equal for all workers,
+    /// or if the gateway is short of descriptors or memory.
     pub(crate) fn check_capacity(&self, snapshot: &Snapshot) -> Result<(), Halt> {
         let share = snapshot.plan.limits.max_requests.div_ceil(snapshot.plan.workers.max(1));
+        if self.shared.overload.is_refusing() {
+            self.stats.overload_refused.add(1);
+            return Err(Halt::Overloaded);
+        }
         if self.in_flight.get() > share { Err(Halt::Overloaded) } else { Ok(()) }
     }
 
@@ -191,15 +223,68 @@ impl Worker {
         self.closing_idle.get() || !deadline.mark_idle()
     }
 
-    /// Returns true if more client connections are open than `max_connections`.
-    pub(crate) fn exceeds_max_connections(&self) -> bool {
-        let (open, max) = self.connection_load();
-        open > max
+    /// Whether one more client connection is taken. Beyond `max_connections` an idle one is closed for it, at once or as
+    /// soon as one has been idle for long enough.
+    pub(crate) fn admit(&self) -> bool {
+        let (open, max) = (self.shared.connections(), self.shared.overload.max_connections());
+        if open >= max.saturating_add(self.shared.overload.overflow()) {
+            return false;
+        }
+        if open >= max && self.wheel.wake_idle(1, SETTLED) == 0 {
+            self.owed.set(self.owed.get() + 1);
+            self.room_owed.notify_one();
+        }
+        true
     }
 
-    /// Number of client connections that all workers have open, and `max_connections`.
-    pub(crate) fn connection_load(&self) -> (usize, usize) {
-        (self.shared.connections.load(Ordering::Relaxed), self.snapshot.borrow().plan.limits.max_connections)
+    /// Closes idle connections for those that were accepted while none was idle for long enough. Runs for ever.
+    pub(crate) async fn make_room(&self) {
+        loop {
+            self.room_owed.notified().await;
+            while self.owed.get() > 0 {
+                tokio::time::sleep(SETTLED).await;
+                let owed = self.owed.get().min(self.shared.excess());
+                self.owed.set(owed - self.wheel.wake_idle(owed, SETTLED));
+            }
+        }
+    }
+
+    /// Closes idle connections whenever a resource is short: those to instances first, which nobody misses. Runs for
+    /// ever.
+    pub(crate) async fn shed(&self) {
+        loop {
+            let count = self.shared.overload.wait_for_shedding().await;
+            let upstream = self.close_idle_upstream(count);
+            let clients = self.wheel.wake_idle(count - upstream, SETTLED);
+            self.stats.shed_upstream.add(upstream as u64);
+            self.stats.shed_clients.add(clients as u64);
+        }
+    }
+
+    /// Closes up to `count` idle connections to instances. Returns how many.
+    pub(crate) fn close_idle_upstream(&self, count: usize) -> usize {
+        let closed = self.pools.close_idle(count);
+        closed + self.shared_connections.close_idle(count - closed)
+    }
+
+    /// Makes room after an accept failed for want of something.
+    pub(crate) fn report_accept_failure(&self, error: &io::Error) {
+        self.shared.overload.report_accept_failure(self.log(), error);
+        if shortage::of_system(error).is_some() {
+            let upstream = self.close_idle_upstream(MOST_PER_FAILURE);
+            self.stats.shed_upstream.add(upstream as u64);
+            self.stats.shed_clients.add(self.wheel.wake_idle(MOST_PER_FAILURE - upstream, Duration::ZERO) as u64);
+        }
+    }
+
+    /// Counts and logs that the gateway itself lacked something. `doing`: what it was about to do.
+    pub(crate) fn report_shortage(&self, what: Shortage, doing: impl FnOnce() -> String) {
+        self.shared.overload.report_shortage(self.log(), what, doing);
+    }
+
+    /// Waits while no connections are accepted.
+    pub(crate) async fn wait_until_accepting(&self) {
+        self.shared.overload.wait_until_accepting().await;
     }
 
     pub(crate) fn random(&self) -> u128 {

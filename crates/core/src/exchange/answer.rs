@@ -47,7 +47,7 @@ pub fn to_halt(halt: &Halt, exchange: &Exchange, wall: Duration) -> Answer {
         Halt::Unavailable(after) | Halt::BreakerOpen(after) => {
             headers.push(("Retry-After".into(), whole_seconds(*after)));
         }
-        Halt::Overloaded => headers.push(("Retry-After".into(), whole_seconds(RETRY_AFTER))),
+        Halt::Overloaded | Halt::Shortage(_) => headers.push(("Retry-After".into(), whole_seconds(RETRY_AFTER))),
         Halt::Rejected(rejection) => {
             headers.extend(rejection.headers.iter().map(|(name, value)| ((*name).into(), value.clone().into_bytes())));
         }

@@ -39,6 +39,8 @@ pub enum Halt {
     Unavailable(Duration),
     /// The circuit breaker is open; the client may try again after this time.
     BreakerOpen(Duration),
+    /// The gateway lacks something of its own to ask an instance.
+    Shortage(Shortage),
     /// Connecting to an instance failed.
     ConnectFailed,
     /// The instance closed the connection early or violated the protocol.
@@ -53,6 +55,17 @@ pub enum Halt {
     ClientGone,
 }
 
+/// What the gateway itself has run out of. No instance is to blame for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shortage {
+    /// File descriptors, of the process or of the whole system.
+    Descriptors,
+    /// Local ports for connections to one address.
+    Ports,
+    /// Memory, of the kernel's too.
+    Memory,
+}
+
 /// The response of a policy that refuses a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
@@ -64,6 +77,20 @@ pub struct Rejection {
     pub message: Cow<'static, str>,
     /// Further header fields.
     pub headers: Vec<(&'static str, String)>,
+}
+
+impl Shortage {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Descriptors, Self::Ports, Self::Memory];
+
+    /// What is lacking, as a label of metrics.
+    pub fn resource(self) -> &'static str {
+        match self {
+            Self::Descriptors => "descriptors",
+            Self::Ports => "ports",
+            Self::Memory => "memory",
+        }
+    }
 }
 
 impl Halt {
@@ -80,7 +107,11 @@ impl Halt {
             Self::NotFound => 404,
             Self::MethodNotAllowed(_) => 405,
             Self::Rejected(rejection) => rejection.status,
-            Self::Overloaded | Self::Unavailable(_) | Self::BreakerOpen(_) | Self::PolicyTimeout => 503,
+            Self::Overloaded
+            | Self::Unavailable(_)
+            | Self::BreakerOpen(_)
+            | Self::Shortage(_)
+            | Self::PolicyTimeout => 503,
             Self::ConnectFailed | Self::BadGateway => 502,
             Self::GatewayTimeout => 504,
             Self::NoService => 500,
@@ -108,6 +139,9 @@ impl Halt {
             Self::Overloaded => "overloaded",
             Self::Unavailable(_) => "service_unavailable",
             Self::BreakerOpen(_) => "breaker_open",
+            Self::Shortage(Shortage::Descriptors) => "out_of_descriptors",
+            Self::Shortage(Shortage::Ports) => "out_of_ports",
+            Self::Shortage(Shortage::Memory) => "out_of_memory",
             Self::ConnectFailed => "connect_failed",
             Self::BadGateway => "bad_gateway",
             Self::GatewayTimeout => "gateway_timeout",
@@ -135,9 +169,10 @@ impl Halt {
             Self::NotFound => "no route for this path",
             Self::MethodNotAllowed(_) => "this path exists, but not for this method",
             Self::Rejected(rejection) => return rejection.message.clone(),
-            Self::Overloaded => "as many requests are in flight as there may be",
+            Self::Overloaded => "as many requests are in flight as the gateway can take now",
             Self::Unavailable(_) => "no instance of the service can take the request now",
             Self::BreakerOpen(_) => "the service has failed too often of late, and gets no requests for a while",
+            Self::Shortage(_) => "the gateway lacks something of its own to ask the service; the service is not at fault",
             Self::ConnectFailed => "the service could not be reached",
             Self::BadGateway => "the service broke off or gave an answer that is not valid HTTP",
             Self::GatewayTimeout => "the service did not answer in time",

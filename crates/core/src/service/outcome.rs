@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Instant as Now;
+use crate::exchange::halt::Shortage;
 
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +18,16 @@ pub enum AttemptOutcome {
     Status(u16),
     /// The gateway cancelled the attempt for a reason unrelated to the instance.
     Cancelled,
+    /// The gateway lacked something of its own to connect.
+    Shortage(Shortage),
+}
+
+impl AttemptOutcome {
+    /// Returns true if it says nothing about the instance, and counts neither for nor against it.
+    #[inline]
+    pub(super) fn is_unrelated(self) -> bool {
+        matches!(self, Self::Cancelled | Self::Shortage(_))
+    }
 }
 
 impl std::fmt::Display for AttemptOutcome {
@@ -27,6 +38,7 @@ impl std::fmt::Display for AttemptOutcome {
             Self::Reset => to.write_str("connection broke"),
             Self::Status(status) => write!(to, "status {status}"),
             Self::Cancelled => to.write_str("cancelled"),
+            Self::Shortage(what) => write!(to, "the gateway is out of {}", what.resource()),
         }
     }
 }

@@ -92,7 +92,7 @@ impl<'s> Picked<'s> {
     /// well breaks off.
     #[inline]
     pub fn report(&mut self, now: Now, outcome: AttemptOutcome, latency: Duration) -> Changes {
-        if outcome == AttemptOutcome::Cancelled {
+        if outcome.is_unrelated() {
             return Changes::new();
         }
         if !self.reported {

@@ -10,6 +10,7 @@ use super::hashing::mix;
 use super::instance::Instance;
 use super::outcome::AttemptOutcome;
 use crate::clock::Instant as Now;
+use crate::exchange::halt::Shortage;
 use crate::plan::RetryOn;
 
 /// A failed attempt.
@@ -45,8 +46,10 @@ pub enum RetryVerdict {
 /// Why an attempt is not retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// The response is not a failure.
+    /// The response is not a failure, or no other attempt would fare better.
     NoFailure,
+    /// Every instance was tried.
+    NoOther,
     /// The route's `retries` are used up.
     Exhausted,
     /// The instance may have acted on the request, and must not do so twice.
@@ -66,10 +69,15 @@ impl AttemptReport<'_> {
         let harmless = match self.outcome {
             AttemptOutcome::Timeout => self.idempotent || asked(RetryOn::Timeout),
             // A failed connect after sending: a kept connection died under the request, and no new one could be made.
-            AttemptOutcome::ConnectFailed | AttemptOutcome::Reset => self.idempotent || asked(RetryOn::Reset),
+            // Ports are counted per address of an instance, so another one may be reached.
+            AttemptOutcome::ConnectFailed | AttemptOutcome::Reset | AttemptOutcome::Shortage(Shortage::Ports) => {
+                self.idempotent || asked(RetryOn::Reset)
+            }
             AttemptOutcome::Status(500..) if asked(RetryOn::ServerError) => true,
             AttemptOutcome::Status(502..=504) => self.idempotent || asked(RetryOn::GatewayError),
-            AttemptOutcome::Cancelled | AttemptOutcome::Status(_) => return Err(Reason::NoFailure),
+            AttemptOutcome::Cancelled | AttemptOutcome::Status(_) | AttemptOutcome::Shortage(_) => {
+                return Err(Reason::NoFailure);
+            }
         };
         if self.number > self.retries {
             Err(Reason::Exhausted)
@@ -86,7 +94,7 @@ impl AttemptReport<'_> {
 
     /// Returns true if no instance has received any of the request.
     fn was_never_sent(&self) -> bool {
-        self.outcome == AttemptOutcome::ConnectFailed && !self.sent
+        matches!(self.outcome, AttemptOutcome::ConnectFailed | AttemptOutcome::Shortage(_)) && !self.sent
     }
 }
 
@@ -104,6 +112,9 @@ impl ServiceState {
     pub fn retry(&self, attempt: &AttemptReport<'_>, now: Now, random: u64) -> RetryVerdict {
         if let Err(reason) = attempt.may_retry() {
             return RetryVerdict::GiveUp(reason);
+        }
+        if matches!(attempt.outcome, AttemptOutcome::Shortage(_)) && attempt.number as usize >= self.slots.len() {
+            return RetryVerdict::GiveUp(Reason::NoOther);
         }
         let pause = back_off(attempt.number, random);
         // Before the budget: a retry that cannot happen must not be withdrawn.

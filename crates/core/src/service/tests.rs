@@ -1,4 +1,5 @@
 use super::*;
+use crate::Shortage;
 use crate::plan::{LoadBalancer, Sticky};
 use crate::service::fixture::{at, breaker, build, exchange, health_check, input, passive, plan, seconds};
 
@@ -217,4 +218,26 @@ fn a_suspended_pick_is_in_flight_until_it_comes_back() {
     let changes = service.resume(suspended).finish(at(1.0), AttemptOutcome::Reset, Duration::ZERO);
     assert_eq!(changes.iter().map(|change| change.event).collect::<Vec<_>>(), [Event::BreakerOpened]);
     assert_eq!(in_flight(), 0);
+}
+
+#[test]
+fn what_the_gateway_lacks_counts_against_nobody() {
+    for what in Shortage::ALL {
+        let mut plan = plan(LoadBalancer::RoundRobin, &[1]);
+        plan.passive_health = Some(plan::PassiveHealth { failures: 1, max_ejected: 1.0, ..passive() });
+        plan.circuit_breaker = Some(plan::CircuitBreaker { failure_threshold: 1, ..breaker(BreakerScope::Service) });
+        let service = build(&plan);
+        for _ in 0..10 {
+            let (_, changes) = exchange(&service, at(0.0), AttemptOutcome::Shortage(what)).unwrap();
+            assert!(changes.is_empty(), "{what:?}: {changes:?}");
+        }
+        assert_eq!(service.snapshot(at(0.0)).instances[0].failures, 0);
+        // A half-open breaker gets its permit back, so that the next attempt is a probe too.
+        exchange(&service, at(1.0), AttemptOutcome::Reset).unwrap();
+        for _ in 0..3 {
+            assert!(exchange(&service, at(100.0), AttemptOutcome::Shortage(what)).is_ok(), "{what:?}");
+        }
+        let (_, changes) = exchange(&service, at(101.0), AttemptOutcome::Status(200)).unwrap();
+        assert_eq!(changes.last().map(|change| change.event), Some(Event::BreakerClosed), "{what:?}");
+    }
 }

@@ -1,18 +1,19 @@
-//! The auxiliary thread, which runs health checks and samples metrics.
+//! The auxiliary thread, which runs health checks, samples metrics and watches descriptors and memory.
 
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use pylae_policies::PolicyShared;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
-use crate::background::health;
+use crate::background::{health, overload};
 use crate::io::clock;
 use crate::snapshot::Snapshot;
-use crate::telemetry::log::Log;
 use crate::telemetry::metrics::{INTERVAL, Metrics};
 use crate::upstream::dns;
+use crate::worker::WorkerShared;
 
 /// A handle to the auxiliary thread, which ends when this is dropped.
 pub(crate) struct Auxiliary {
@@ -21,14 +22,20 @@ pub(crate) struct Auxiliary {
 }
 
 impl Auxiliary {
-    pub(crate) fn start(snapshot: Arc<Snapshot>, log: Arc<Log>, metrics: Arc<Metrics>) -> io::Result<Self> {
+    pub(crate) fn start(
+        snapshot: Arc<Snapshot>,
+        shared: Arc<WorkerShared>,
+        policies: Arc<PolicyShared>,
+        metrics: Arc<Metrics>,
+    ) -> io::Result<Self> {
         let (snapshots, receiver) = watch::channel(snapshot);
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(dns::THREADS).build()?;
         let thread = std::thread::Builder::new().name("pylae-auxiliary".to_owned()).spawn(move || {
             LocalSet::new().block_on(&runtime, async {
                 tokio::task::spawn_local(sample(metrics));
-                health::run(receiver, log).await;
+                tokio::task::spawn_local(overload::run(receiver.clone(), Arc::clone(&shared), policies));
+                health::run(receiver, shared).await;
             });
             runtime.shutdown_background();
         })?;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
+use pylae_core::Shortage;
 use pylae_core::plan::HealthCheck;
 use pylae_http::body::framing;
 use pylae_http::{Framing, Method, ResponseHead};
@@ -22,10 +23,11 @@ use tracing::debug;
 
 use self::probe::{LIMITS, MAX_DRAINED, ProbeResult, send};
 use crate::io::clock;
+use crate::io::shortage;
 use crate::io::socket::Socket;
 use crate::snapshot::{Service, Snapshot};
-use crate::telemetry::log::Log;
 use crate::upstream::dedicated::open_dedicated;
+use crate::worker::WorkerShared;
 
 /// How often states that change with time are updated and logged.
 const TICK: Duration = Duration::from_secs(1);
@@ -47,13 +49,13 @@ struct CheckTarget {
 }
 
 /// Runs the checks of each snapshot until the sender is dropped. Must run within a `LocalSet`.
-pub(crate) async fn run(mut snapshots: watch::Receiver<Arc<Snapshot>>, log: Arc<Log>) {
+pub(crate) async fn run(mut snapshots: watch::Receiver<Arc<Snapshot>>, shared: Arc<WorkerShared>) {
     let mut checks = Checks::new();
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let snapshot = Arc::clone(&snapshots.borrow_and_update());
-        checks = reconcile(checks, &snapshot, &log);
+        checks = reconcile(checks, &snapshot, &shared);
         let timed: Vec<_> = snapshot.services.values().filter(|service| has_timed_state(service)).collect();
         loop {
             tokio::select! {
@@ -63,7 +65,7 @@ pub(crate) async fn run(mut snapshots: watch::Receiver<Arc<Snapshot>>, log: Arc<
                 },
                 _ = ticks.tick(), if !timed.is_empty() => {
                     for service in &timed {
-                        log.write_changes(service.state.tick(clock::now()));
+                        shared.log.write_changes(service.state.tick(clock::now()));
                     }
                 }
             }
@@ -77,7 +79,7 @@ fn has_timed_state(service: &Service) -> bool {
 }
 
 /// Starts the checks that are new in `snapshot`, keeps those that run, and ends the rest of `before`.
-fn reconcile(mut before: Checks, snapshot: &Snapshot, log: &Arc<Log>) -> Checks {
+fn reconcile(mut before: Checks, snapshot: &Snapshot, shared: &Arc<WorkerShared>) -> Checks {
     let mut checks = Checks::new();
     for service in snapshot.services.values() {
         let Some(rules) = &service.plan.health_check else { continue };
@@ -89,7 +91,7 @@ fn reconcile(mut before: Checks, snapshot: &Snapshot, log: &Arc<Log>) -> Checks 
                     check.target.replace(target);
                     check
                 }
-                _ => Check::start(target, rules.clone(), Arc::clone(log)),
+                _ => Check::start(target, rules.clone(), Arc::clone(shared)),
             };
             checks.insert(key, check);
         }
@@ -98,9 +100,9 @@ fn reconcile(mut before: Checks, snapshot: &Snapshot, log: &Arc<Log>) -> Checks 
 }
 
 impl Check {
-    fn start(target: CheckTarget, rules: HealthCheck, log: Arc<Log>) -> Self {
+    fn start(target: CheckTarget, rules: HealthCheck, shared: Arc<WorkerShared>) -> Self {
         let target = Rc::new(RefCell::new(target));
-        let task = tokio::task::spawn_local(check(Rc::clone(&target), rules, log));
+        let task = tokio::task::spawn_local(check(Rc::clone(&target), rules, shared));
         Self { task: task.abort_handle(), target }
     }
 
@@ -116,7 +118,7 @@ impl Drop for Check {
 }
 
 /// Checks one instance until the task is aborted.
-async fn check(target: Rc<RefCell<CheckTarget>>, rules: HealthCheck, log: Arc<Log>) {
+async fn check(target: Rc<RefCell<CheckTarget>>, rules: HealthCheck, shared: Arc<WorkerShared>) {
     let interval = rules.interval.0;
     let mut next = Instant::now() + (interval / 10).min(SPREAD).mul_f64(fastrand::f64());
     loop {
@@ -128,18 +130,35 @@ async fn check(target: Rc<RefCell<CheckTarget>>, rules: HealthCheck, log: Arc<Lo
             (Arc::clone(&target.service), target.index)
         };
         let probed = timeout_at(deadline, probe(&service, index, &rules)).await;
-        let (ok, reason, rest) = match probed {
-            Ok(Ok(result)) => (result.ok, result.reason, result.rest),
-            Ok(Err(error)) => (false, error.to_string(), None),
-            Err(_) => (false, format!("no answer within {} s", rules.timeout.0.as_secs_f64()), None),
-        };
-        debug!(service = %service.name, index, ok, reason, "health checked");
-        log.write_changes(service.state.active_result(index, clock::now(), ok, &reason));
-        if let Some((socket, left)) = rest {
-            // The rest is not read if this takes too long.
-            let _ = timeout_at(deadline, drain(socket, left)).await;
+        let result = probed.unwrap_or_else(|_| {
+            let reason = format!("no answer within {} s", rules.timeout.0.as_secs_f64());
+            Ok(ProbeResult { ok: false, reason, rest: None })
+        });
+        match result.or_else(judge_failure) {
+            Ok(ProbeResult { ok, reason, rest }) => {
+                debug!(service = %service.name, index, ok, reason, "health checked");
+                shared.log.write_changes(service.state.active_result(index, clock::now(), ok, &reason));
+                if let Some((socket, left)) = rest {
+                    // The rest is not read if this takes too long.
+                    let _ = timeout_at(deadline, drain(socket, left)).await;
+                }
+            }
+            // The check was not made, so nothing is known that was not known before.
+            Err(what) => {
+                shared.overload.report_shortage(&shared.log, what, || {
+                    format!("checking {} of service {}", service.plan.instances[index].url, service.name)
+                });
+            }
         }
         next = began + interval.mul_f64(0.9 + 0.2 * fastrand::f64());
+    }
+}
+
+/// What a check that failed says about the instance, or what the gateway lacked to make it.
+fn judge_failure(error: io::Error) -> Result<ProbeResult, Shortage> {
+    match shortage::behind(&error) {
+        Some(what) => Err(what),
+        None => Ok(ProbeResult { ok: false, reason: error.to_string(), rest: None }),
     }
 }
 

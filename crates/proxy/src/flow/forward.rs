@@ -131,6 +131,7 @@ fn conclude<'s>(
         Err(Failure::Instance(fault)) => Err(match fault.outcome {
             AttemptOutcome::ConnectFailed if !late => Halt::ConnectFailed,
             AttemptOutcome::ConnectFailed | AttemptOutcome::Timeout | AttemptOutcome::Cancelled => Halt::GatewayTimeout,
+            AttemptOutcome::Shortage(what) => Halt::Shortage(what),
             _ => Halt::BadGateway,
         }),
     }

@@ -12,8 +12,10 @@ use pylae_http::{Framing, HeadLimits, Method, ResponseHead};
 
 use crate::flow::Flow;
 use crate::io::body_reader::BodyReader;
-use crate::snapshot::Service;
+use crate::io::shortage;
+use crate::io::socket::Socket;
 use crate::upstream::attempt::encode;
+use crate::upstream::connect::connecting_to;
 use crate::upstream::dedicated::open_dedicated;
 
 /// Most bytes read of a response body. They are discarded: the instance only sees an orderly end.
@@ -50,17 +52,27 @@ impl Flow<'_> {
         worker.stats.mirrored.add(1);
         let guard = MirrorGuard::new(&worker.mirroring);
         let (timeout, method, limits) = (mirror.timeout(), exchange.request.head.method, self.snapshot.head_limits);
+        let worker = Rc::clone(worker);
         tokio::task::spawn_local(async move {
             let _guard = guard;
+            let copied = async {
+                match open_dedicated(&target, index).await {
+                    Ok(socket) => drop(send(socket, &request, method, &limits).await),
+                    Err(error) => {
+                        if let Some(what) = shortage::behind(&error) {
+                            worker.report_shortage(what, || connecting_to(&target, index));
+                        }
+                    }
+                }
+            };
             // The result does not matter: it is only a copy.
-            let _ = tokio::time::timeout(timeout, send(&target, index, &request, method, &limits)).await;
+            let _ = tokio::time::timeout(timeout, copied).await;
         });
     }
 }
 
 /// Sends a request, reads the response and discards it.
-async fn send(service: &Service, index: usize, request: &[u8], method: Method, limits: &HeadLimits) -> Option<()> {
-    let mut socket = open_dedicated(service, index).await.ok()?;
+async fn send(mut socket: Socket, request: &[u8], method: Method, limits: &HeadLimits) -> Option<()> {
     socket.end(&[]);
     let mut written = 0;
     while written < request.len() {

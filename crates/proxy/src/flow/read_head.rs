@@ -27,10 +27,8 @@ pub(crate) async fn wait_readable(worker: &Worker, client: &mut Client, first: b
     loop {
         let poll = |cx: &mut Context<'_>| match socket.poll_readable(cx, first) {
             Poll::Ready(result) => Poll::Ready(result.is_ok()),
-            // With too many connections open, one that was served closes. A new one does not.
-            Poll::Pending if worker.should_close_idle(deadline) || (!first && worker.exceeds_max_connections()) => {
-                Poll::Ready(false)
-            }
+            // The runtime may not know yet of a request that has just come.
+            Poll::Pending if worker.should_close_idle(deadline) => Poll::Ready(!socket.peek_open()),
             Poll::Pending => Poll::Pending,
         };
         if let Some(readable) = deadline.within(poll).await {

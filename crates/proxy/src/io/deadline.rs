@@ -36,6 +36,8 @@ struct TimerCell {
     entry: Cell<u64>,
     waker: RefCell<Option<Waker>>,
     state: Cell<WaitState>,
+    /// The tick at which the task began to wait on an idle connection.
+    idle_since: Cell<u64>,
 }
 
 /// Whether a task waits on an idle connection.
@@ -77,6 +79,7 @@ impl Wheel {
             entry: Cell::new(NEVER),
             waker: RefCell::new(None),
             state: Cell::new(WaitState::Busy),
+            idle_since: Cell::new(0),
         });
         Deadline { wheel: Rc::clone(self), cell }
     }
@@ -99,13 +102,13 @@ impl Wheel {
         }
     }
 
-    /// Wakes one task that waits on an idle connection, to close it.
-    pub(crate) fn wake_idle(&self) {
+    /// Wakes up to `count` tasks that wait on connections idle for `settled`, to close them. Returns how many.
+    pub(crate) fn wake_idle(&self, count: usize, settled: Duration) -> usize {
+        let before = self.tick.get().saturating_sub((settled.as_nanos() / TICK.as_nanos()) as u64);
+        let is_idle = |cell: &&Rc<TimerCell>| cell.state.get() == WaitState::Idle && cell.idle_since.get() <= before;
         let slots = self.slots.borrow();
-        if let Some(cell) = slots.iter().flatten().find(|cell| cell.state.get() == WaitState::Idle) {
-            cell.state.set(WaitState::Closing);
-            cell.wake();
-        }
+        let chosen = slots.iter().flatten().filter(is_idle).take(count);
+        chosen.inspect(|cell| cell.close()).count()
     }
 
     fn advance(&self, to: u64) {
@@ -155,6 +158,12 @@ impl Wheel {
 }
 
 impl TimerCell {
+    /// Wakes the task to close its connection.
+    fn close(&self) {
+        self.state.set(WaitState::Closing);
+        self.wake();
+    }
+
     fn wake(&self) {
         if let Some(waker) = self.waker.borrow().as_ref() {
             waker.wake_by_ref();
@@ -192,11 +201,15 @@ impl Deadline {
 
     /// Marks the task as idle until [`within`](Self::within) returns. Returns false if it was chosen to close.
     pub(crate) fn mark_idle(&self) -> bool {
-        let closing = self.cell.state.get() == WaitState::Closing;
-        if !closing {
-            self.cell.state.set(WaitState::Idle);
+        match self.cell.state.get() {
+            WaitState::Closing => return false,
+            WaitState::Idle => {}
+            WaitState::Busy => {
+                self.cell.state.set(WaitState::Idle);
+                self.cell.idle_since.set(self.wheel.tick.get());
+            }
         }
-        !closing
+        true
     }
 
     /// Returns the result of `poll`, or None once the deadline has passed.

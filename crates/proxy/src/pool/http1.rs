@@ -75,6 +75,18 @@ impl Pools {
         });
     }
 
+    /// Closes up to `count` idle connections, of each instance the oldest first. Returns how many.
+    pub(crate) fn close_idle(&self, count: usize) -> usize {
+        let mut closed = 0;
+        self.by_instance.borrow_mut().retain(|_, pool| {
+            let some = pool.len().min(count - closed);
+            pool.drain(..some);
+            closed += some;
+            !pool.is_empty()
+        });
+        closed
+    }
+
     /// Number of idle connections.
     pub(crate) fn len(&self) -> usize {
         self.by_instance.borrow().values().map(VecDeque::len).sum()

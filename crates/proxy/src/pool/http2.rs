@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use foldhash::HashMap;
 use h2::client::SendRequest;
-use pylae_core::Instant;
+use pylae_core::{Instant, Shortage};
 
 use crate::io::clock;
 use crate::io::h2_stream::permit::{StreamPermit, StreamPermits};
@@ -34,7 +34,8 @@ pub(crate) struct SharedConnection {
 pub(crate) enum ConnectionState {
     Connecting,
     Open(SendRequest<Bytes>),
-    Dead,
+    /// It has ended, or was never made: with what the gateway itself lacked, if that was why.
+    Dead(Option<Shortage>),
 }
 
 /// How a connection was in use when a stream was opened on it.
@@ -85,6 +86,20 @@ impl SharedConnections {
         });
     }
 
+    /// Closes up to `count` idle connections. Returns how many.
+    pub(crate) fn close_idle(&self, count: usize) -> usize {
+        let mut closed = 0;
+        self.by_instance.borrow_mut().retain(|_, connections| {
+            connections.retain(|shared| {
+                let close = closed < count && shared.permits.in_use() == 0;
+                closed += usize::from(close);
+                !close
+            });
+            !connections.is_empty()
+        });
+        closed
+    }
+
     /// Number of idle connections.
     pub(crate) fn idle(&self) -> usize {
         let connections = self.by_instance.borrow();
@@ -108,15 +123,15 @@ impl SharedConnection {
         self.waiting.take().into_iter().for_each(Waker::wake);
     }
 
-    /// Ready once it is connected, or with None if that failed.
-    pub(crate) fn poll_open(&self, cx: &mut Context<'_>) -> Poll<Option<SendRequest<Bytes>>> {
+    /// Ready once it is connected. Fails with what the gateway itself lacked, if that was why.
+    pub(crate) fn poll_open(&self, cx: &mut Context<'_>) -> Poll<Result<SendRequest<Bytes>, Option<Shortage>>> {
         match &*self.state.borrow() {
             ConnectionState::Connecting => {
                 self.waiting.borrow_mut().push(cx.waker().clone());
                 Poll::Pending
             }
-            ConnectionState::Open(requests) => Poll::Ready(Some(requests.clone())),
-            ConnectionState::Dead => Poll::Ready(None),
+            ConnectionState::Open(requests) => Poll::Ready(Ok(requests.clone())),
+            ConnectionState::Dead(lacked) => Poll::Ready(Err(*lacked)),
         }
     }
 
@@ -125,7 +140,7 @@ impl SharedConnection {
         match *self.state.borrow() {
             ConnectionState::Open(_) if self.permits.in_use() == 1 => ConnectionUse::Idle,
             ConnectionState::Open(_) => ConnectionUse::Busy,
-            ConnectionState::Connecting | ConnectionState::Dead => ConnectionUse::New,
+            ConnectionState::Connecting | ConnectionState::Dead(_) => ConnectionUse::New,
         }
     }
 
@@ -140,7 +155,7 @@ impl SharedConnection {
                 // Fails after a GOAWAY or an error, even if the streams do not know of it yet.
                 !matches!(requests.poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Err(_)))
             }
-            ConnectionState::Dead => false,
+            ConnectionState::Dead(_) => false,
         }
     }
 
@@ -153,7 +168,7 @@ impl SharedConnection {
     fn has_room(&self, max: usize) -> bool {
         let max = match &*self.state.borrow() {
             ConnectionState::Open(requests) => max.min(requests.current_max_send_streams().max(1)),
-            ConnectionState::Connecting | ConnectionState::Dead => max,
+            ConnectionState::Connecting | ConnectionState::Dead(_) => max,
         };
         self.permits.in_use() < max
     }

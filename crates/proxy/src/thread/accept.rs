@@ -1,7 +1,7 @@
 //! Accepts connections from the sockets that a worker listens on.
 
 use std::cell::RefCell;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
@@ -16,9 +16,6 @@ use tracing::debug;
 use crate::connection;
 use crate::snapshot::Listener;
 use crate::worker::Worker;
-
-/// Connections accepted beyond `max_connections` while idle ones are being closed to make room.
-const OVERFLOW: usize = 32;
 
 /// A listening socket and its address in the plan. The actual port may differ, if the kernel chose it.
 pub(crate) type Listening = (SocketAddr, std::net::TcpListener);
@@ -69,14 +66,13 @@ async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: Rc<RefCell<Ar
         let accepted = tokio::select! {
             biased;
             () = stop.notified() => break,
-            accepted = socket.accept() => accepted,
+            accepted = accept_one(&worker, &socket) => accepted,
         };
         match accepted {
             Ok((stream, peer)) => serve(&worker, &listener, stream, peer),
             Err(error) => {
                 // Out of descriptors or memory: wait for others to be freed.
-                let message = format!("a connection could not be accepted: {error}");
-                worker.log().write("warning", "accept_failed", message);
+                worker.report_accept_failure(&error);
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
@@ -100,16 +96,18 @@ async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: Rc<RefCell<Ar
     }
 }
 
+/// Accepts the next connection once connections are accepted.
+async fn accept_one(worker: &Worker, socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    worker.wait_until_accepting().await;
+    socket.accept().await
+}
+
 /// Serves a connection if there is room for it.
 fn serve(worker: &Rc<Worker>, listener: &RefCell<Arc<Listener>>, stream: TcpStream, peer: SocketAddr) {
-    let (open, max) = worker.connection_load();
-    if open >= max + OVERFLOW {
+    if !worker.admit() {
         worker.stats.connections_refused.add(1);
-        debug!(%peer, open, "connection refused for want of room");
+        debug!(%peer, "connection refused for want of room");
         return;
-    }
-    if open >= max {
-        worker.wheel.wake_idle();
     }
     worker.stats.connections_accepted.add(1);
     // Counted before its task runs, so that a drain that begins meanwhile waits for it.

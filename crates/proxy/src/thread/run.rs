@@ -43,6 +43,9 @@ pub(super) async fn run(
             tokio::task::spawn_local(Rc::clone(&worker.wheel).run());
             tokio::task::spawn_local(sweep(Rc::clone(&worker)));
             tokio::task::spawn_local(beat(heart));
+            let (crowded, short) = (Rc::clone(&worker), Rc::clone(&worker));
+            tokio::task::spawn_local(async move { crowded.make_room().await });
+            tokio::task::spawn_local(async move { short.shed().await });
             let mut accepting: Vec<Accepting> = Vec::new();
             accepting.extend(listeners.into_iter().filter_map(|listening| Accepting::start(&worker, listening)));
             while let Some(message) = control.recv().await {

@@ -92,14 +92,13 @@ impl Attempt<'_, '_> {
     /// Sends the request over a shared HTTP/2 connection. A dead connection that was idle is replaced like a pooled
     /// one. A request that the instance did not process (refused stream, GOAWAY) is sent again whatever its method.
     async fn run_shared(&self, client: &mut Client, exchange: &mut Exchange) -> Result<UpstreamResponse, Failure> {
-        let connections = &self.worker.shared_connections;
         let target = StreamTarget { snapshot: self.snapshot, service: self.service, index: self.picked.index };
         let series = self.series();
         let (mut first, mut sent) = (true, false);
         loop {
             let wait = self.start_wait(client, self.service.plan.connect_timeout.0);
             let opened =
-                http2::open_stream(connections, target, needs_fresh_connection(client, exchange), client, exchange)
+                http2::open_stream(self.worker, target, needs_fresh_connection(client, exchange), client, exchange)
                     .await;
             let opened = opened.map_err(|failure| self.attribute(failure, wait, exchange).after_sent(sent))?;
             let count = |block: &&Block| {

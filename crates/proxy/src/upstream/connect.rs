@@ -4,13 +4,14 @@ use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 
-use pylae_core::Exchange;
+use pylae_core::{Exchange, Shortage};
 use pylae_core::service::AttemptOutcome;
 use tokio::net::TcpStream;
 use tracing::debug;
 
 use crate::client::Client;
 use crate::io::clock;
+use crate::io::shortage;
 use crate::io::socket::Socket;
 use crate::snapshot::Service;
 use crate::upstream::dns;
@@ -26,7 +27,7 @@ pub(crate) async fn connect(
     exchange: &mut Exchange,
 ) -> Result<Socket, Failure> {
     // Boxed: connecting is rare, and otherwise every client's task would carry this future's size.
-    let mut connecting = Box::pin(open(service, index));
+    let mut connecting = Box::pin(open_or_make_room(worker, service, index));
     let opened = client.wait(exchange, |cx| connecting.as_mut().poll(cx)).await.map_err(Failure::Halt)?;
     match opened {
         Some(Ok(socket)) => {
@@ -39,10 +40,31 @@ pub(crate) async fn connect(
                 format!("TLS with {} of service {}: {error}", service.plan.instances[index].url, service.name)
             });
         }
-        Some(Err(error)) => debug!(id = %exchange.request.id.escape_ascii(), %error, "no connection"),
+        Some(Err(error)) => {
+            debug!(id = %exchange.request.id.escape_ascii(), %error, "no connection");
+            if let Some(what) = shortage::behind(&error) {
+                worker.report_shortage(what, || connecting_to(service, index));
+                return Err(Failure::shortage(what));
+            }
+        }
         None => debug!(id = %exchange.request.id.escape_ascii(), "no connection in time"),
     }
     Err(Failure::instance(AttemptOutcome::ConnectFailed, false, false))
+}
+
+/// Opens a connection to an instance. Without descriptors, the worker's idle connections to instances make room first.
+async fn open_or_make_room(worker: &Worker, service: &Service, index: usize) -> io::Result<Socket> {
+    let opened = open(service, index).await;
+    let lacked = opened.as_ref().err().and_then(shortage::behind);
+    if lacked == Some(Shortage::Descriptors) && worker.close_idle_upstream(usize::MAX) > 0 {
+        return open(service, index).await;
+    }
+    opened
+}
+
+/// What was tried, for the log.
+pub(crate) fn connecting_to(service: &Service, index: usize) -> String {
+    format!("connecting to {} of service {}", service.plan.instances[index].url, service.name)
 }
 
 /// Returns true for TLS errors. They are logged because health and breaker do not report a reason.
@@ -62,18 +84,23 @@ pub(crate) async fn open(service: &Service, index: usize) -> io::Result<Socket> 
     Ok(Socket::Tls(tls))
 }
 
-/// Tries the addresses of `host` in turn.
+/// Tries the addresses of `host` in turn. An error of the gateway's own goes first: the instance may be well then.
 async fn connect_any(host: &str, port: u16) -> io::Result<TcpStream> {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     if let Ok(address) = bare.parse::<IpAddr>() {
-        return TcpStream::connect(SocketAddr::new(address, port)).await;
+        return connect_to(SocketAddr::new(address, port)).await;
     }
-    let mut failed = None;
+    let mut failed: Option<io::Error> = None;
     for &address in &*dns::addresses(host).await? {
-        match TcpStream::connect(SocketAddr::new(address, port)).await {
+        match connect_to(SocketAddr::new(address, port)).await {
             Ok(stream) => return Ok(stream),
-            Err(error) => failed = Some(error),
+            Err(error) if failed.as_ref().and_then(shortage::behind).is_none() => failed = Some(error),
+            Err(_) => {}
         }
     }
     Err(failed.unwrap_or_else(|| ErrorKind::NotFound.into()))
+}
+
+async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
+    TcpStream::connect(address).await.map_err(|error| shortage::of_connect(error, address))
 }

@@ -10,14 +10,26 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use foldhash::HashMap;
+use pylae_core::Shortage;
 use tokio::net::lookup_host;
 use tokio::sync::watch;
+
+use crate::io::shortage;
 
 /// Most lookups that one thread runs at the same time.
 pub(crate) const THREADS: usize = 16;
 
-/// The result of a lookup. Errors are kept as kind and text, because several connections receive them.
-type LookupResult = Result<Rc<[IpAddr]>, (io::ErrorKind, Rc<str>)>;
+/// The result of a lookup.
+type LookupResult = Result<Rc<[IpAddr]>, LookupError>;
+
+/// Why a lookup failed, for the several connections that receive it.
+#[derive(Clone)]
+struct LookupError {
+    kind: io::ErrorKind,
+    text: Rc<str>,
+    /// What the gateway lacked, if it is its own failure.
+    lacked: Option<Shortage>,
+}
 
 /// Lookups in progress on a thread, by name. Only instances have names, which bounds the number.
 #[derive(Default)]
@@ -47,7 +59,8 @@ impl Lookups {
         match result.ok().and_then(|result| result.clone()) {
             Some(Ok(addresses)) if !addresses.is_empty() => Ok(addresses),
             Some(Ok(_)) => Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address")),
-            Some(Err((kind, text))) => Err(io::Error::new(kind, &*text)),
+            Some(Err(LookupError { lacked: Some(what), text, .. })) => Err(shortage::mark(what, (*text).to_owned())),
+            Some(Err(LookupError { kind, text, .. })) => Err(io::Error::new(kind, &*text)),
             None => Err(io::Error::other("the look-up was given up")),
         }
     }
@@ -64,7 +77,11 @@ impl Lookups {
         tokio::task::spawn_local(async move {
             let result = resolve.await;
             lookups.0.borrow_mut().remove(&name);
-            let result = result.map(Into::into).map_err(|error| (error.kind(), error.to_string().into()));
+            let result = result.map(Into::into).map_err(|error| LookupError {
+                kind: error.kind(),
+                text: error.to_string().into(),
+                lacked: shortage::of_lookup(&error),
+            });
             sender.send_replace(Some(result));
         });
         receiver

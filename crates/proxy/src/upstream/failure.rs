@@ -1,13 +1,13 @@
 //! Why an attempt yields no response, and why a response is not sent completely.
 
-use pylae_core::Halt;
+use pylae_core::{Halt, Shortage};
 use pylae_core::service::AttemptOutcome;
 
 /// Why an attempt yielded no response.
 pub(crate) enum Failure {
     /// The exchange ends, and the instance is not to blame.
     Halt(Halt),
-    /// The instance is to blame.
+    /// The instance is to blame, unless the outcome says otherwise.
     Instance(Fault),
 }
 
@@ -23,6 +23,11 @@ pub(crate) struct Fault {
 impl Failure {
     pub(crate) fn instance(outcome: AttemptOutcome, sent: bool, response_started: bool) -> Self {
         Self::Instance(Fault { outcome, sent, response_started })
+    }
+
+    /// The gateway itself lacked something to connect.
+    pub(crate) fn shortage(what: Shortage) -> Self {
+        Self::instance(AttemptOutcome::Shortage(what), false, false)
     }
 
     /// Returns true if the connection ended or was reset before the first byte of a response.

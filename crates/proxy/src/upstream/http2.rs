@@ -14,13 +14,15 @@ use tracing::debug;
 use crate::client::Client;
 use crate::io::h2_stream::permit::StreamPermit;
 use crate::io::h2_stream::stream::H2Stream;
+use crate::io::shortage;
 use crate::io::socket::Socket;
 use crate::io::tls::AlpnProtocol;
 use crate::io::wire::{HELD_FRAMES, SEND_BUFFER, Wire};
 use crate::pool::http2::{ConnectionState, ConnectionUse, SharedConnection, SharedConnections};
 use crate::snapshot::{Service, Snapshot};
-use crate::upstream::connect;
+use crate::upstream::connect::{self, connecting_to};
 use crate::upstream::failure::Failure;
+use crate::worker::Worker;
 
 /// Flow-control window of a stream: most bytes of a response that are buffered.
 const STREAM_WINDOW: u32 = 256 * 1024;
@@ -50,14 +52,14 @@ pub(crate) struct OpenedStream {
 /// `must_be_fresh`: the connection must not close during the request. So it is in use, or it was used recently and is
 /// checked for its end.
 pub(crate) async fn open_stream(
-    connections: &SharedConnections,
+    worker: &Worker,
     target: StreamTarget<'_>,
     must_be_fresh: bool,
     client: &mut Client,
     exchange: &mut Exchange,
 ) -> Result<OpenedStream, Failure> {
     let (shared, permit, usage) = loop {
-        let (shared, permit) = acquire(connections, target, must_be_fresh)
+        let (shared, permit) = acquire(&worker.shared_connections, target, must_be_fresh)
             .ok_or_else(|| Failure::instance(AttemptOutcome::ConnectFailed, false, false))?;
         let usage = shared.usage();
         if !must_be_fresh || usage != ConnectionUse::Idle {
@@ -70,14 +72,18 @@ pub(crate) async fn open_stream(
         }
     };
     let connected = client.wait(exchange, |cx| shared.poll_open(cx)).await.map_err(Failure::Halt)?;
-    match connected.flatten() {
-        Some(connection) => {
+    match connected {
+        Some(Ok(connection)) => {
             debug!(id = %exchange.request.id.escape_ascii(), found = ?usage, "over a shared connection");
             let socket =
                 Socket::Stream(Box::new(H2Stream::outbound(connection, scheme(target.service, target.index), permit)));
             Ok(OpenedStream { socket, usage })
         }
-        None => Err(Failure::instance(AttemptOutcome::ConnectFailed, false, false)),
+        Some(Err(Some(what))) => {
+            worker.report_shortage(what, || connecting_to(target.service, target.index));
+            Err(Failure::shortage(what))
+        }
+        Some(Err(None)) | None => Err(Failure::instance(AttemptOutcome::ConnectFailed, false, false)),
     }
 }
 
@@ -101,22 +107,22 @@ fn connect(service: &Arc<Service>, index: usize) -> Rc<SharedConnection> {
     let (driven, permits) = (Rc::downgrade(&shared), Rc::clone(&shared.permits));
     tokio::task::spawn_local(async move {
         let opened = tokio::time::timeout(timeout, open(&service, index)).await;
-        let connection = match opened {
+        let mut lacked = None;
+        match opened {
             Ok(Ok((requests, connection))) => {
                 // Dropped meanwhile: the connection is no longer needed.
                 let Some(shared) = driven.upgrade() else { return };
                 shared.set(ConnectionState::Open(requests));
-                Some(connection)
+                drop(shared);
+                // Every stream gets the error as well.
+                let _ = connection.await;
             }
-            _ => None,
-        };
-        if let Some(connection) = connection {
-            // Every stream gets the error as well.
-            let _ = connection.await;
+            Ok(Err(error)) => lacked = shortage::behind(&error),
+            Err(_) => {}
         }
         permits.retire();
         if let Some(shared) = driven.upgrade() {
-            shared.set(ConnectionState::Dead);
+            shared.set(ConnectionState::Dead(lacked));
         }
     });
     shared

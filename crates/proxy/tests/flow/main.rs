@@ -23,6 +23,7 @@ mod operation {
     mod drain;
     mod health;
     mod observed;
+    mod overload;
     mod reload;
     mod stuck;
 }

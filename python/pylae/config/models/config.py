@@ -71,7 +71,8 @@ class Limits(Settings):
     main = ("max_body",)
 
     max_connections: Positive = 10_000
-    """Open client connections; beyond it an idle one is closed for each that comes, or the new one refused."""
+    """Open client connections; beyond it an idle one is closed for each that comes, or the new one refused. Fewer are
+    admitted where the limit on file descriptors has no room for them and as many connections to instances."""
     max_requests: Positive = 10_000
     """Exchanges in flight; beyond it 503."""
     max_head: Annotated[ByteSize, Field(ge=1024, le=2**20)] = 32 * 1024
@@ -95,6 +96,9 @@ class Limits(Settings):
     """Keys of rate limits that are remembered, over all limits; fixed from start to stop."""
     cache_size: Annotated[ByteSize, Field(ge=2**20)] = 64 * 1024 * 1024
     """Memory of the response cache, over all routes; fixed from start to stop."""
+    max_memory: Annotated[ByteSize, Field(ge=16 * 1024 * 1024)] | None = None
+    """Memory of the process near which it sheds load: at 85 % idle connections are closed, at 90 % new requests refused
+    (503), at 95 % no connections accepted. Without it the limit of the control group, if there is one."""
     drain_timeout: Wait = timedelta(seconds=30)
     """How long exchanges may take to finish after a stop was asked for."""
     stuck_timeout: Annotated[Duration, Field(ge=timedelta(seconds=1))] = timedelta(seconds=10)

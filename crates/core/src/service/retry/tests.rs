@@ -5,6 +5,7 @@ use crate::plan::{self, LoadBalancer, RetryBudget, RetryOn};
 use crate::service::fixture::{at, build, input, plan, threads};
 use crate::service::hashing::mix;
 use crate::service::{AttemptOutcome, PickInput, ServiceState, Tried};
+use crate::Shortage;
 
 fn attempt(outcome: AttemptOutcome) -> AttemptReport<'static> {
     AttemptReport {
@@ -212,4 +213,26 @@ fn what_reached_no_instance_is_not_charged_to_the_budget() {
         assert!(matches!(service.retry(&refused, at(0.0), 1), RetryVerdict::Again(_)), "{number}");
     }
     assert_eq!(service.retry(&attempt(AttemptOutcome::Reset), at(0.0), 1), RetryVerdict::GiveUp(Reason::Budget));
+}
+
+#[test]
+fn only_ports_may_be_there_for_another_instance() {
+    let verdict = |what, instances: usize, number| {
+        let service = build(&plan(LoadBalancer::RoundRobin, &vec![1; instances]));
+        let attempt = AttemptReport {
+            number,
+            sent: false,
+            idempotent: false,
+            ..attempt(AttemptOutcome::Shortage(what))
+        };
+        match service.retry(&attempt, at(0.0), 0) {
+            RetryVerdict::Again(_) => None,
+            RetryVerdict::GiveUp(reason) => Some(reason),
+        }
+    };
+    assert_eq!(verdict(Shortage::Ports, 2, 1), None);
+    assert_eq!(verdict(Shortage::Ports, 2, 2), Some(Reason::NoOther));
+    assert_eq!(verdict(Shortage::Ports, 1, 1), Some(Reason::NoOther));
+    assert_eq!(verdict(Shortage::Descriptors, 2, 1), Some(Reason::NoFailure));
+    assert_eq!(verdict(Shortage::Memory, 2, 1), Some(Reason::NoFailure));
 }

@@ -10,7 +10,7 @@ use super::page::{COUNTER, GAUGE, HISTOGRAM, Page};
 use super::process::Process;
 use super::registry::MetricsReading;
 use super::series::{CACHE, CLASSES, Figures, method_name};
-use super::stats::{Stats, WorkerFigures};
+use super::stats::{OverloadStats, Stats, WorkerFigures};
 use super::totals::Totals;
 use crate::telemetry::log::DroppedRecords;
 
@@ -40,6 +40,7 @@ pub(crate) fn expose(view: &MetricsView<'_>) -> String {
     page.limits(&view.reading.routes);
     page.cache(view);
     page.totals(&view.stats.totals);
+    page.overload(&view.stats.overload);
     page.services(&view.stats.services);
     page.hooks(view.hooks);
     page.engine(view);
@@ -175,9 +176,47 @@ impl Page {
         }
         let idle = totals.idle_upstream;
         self.single("pylae_upstream_connections_idle", GAUGE, "Kept connections to instances that are idle.", idle);
+        let refused = totals.overload_refused;
+        let help = "Requests refused because descriptors or memory are short.";
+        self.single("pylae_overload_refused_total", COUNTER, help, refused);
+        let name = "pylae_overload_closed_total";
+        self.family(name, COUNTER, "Idle connections closed because descriptors or memory are short, by whose they are.");
+        for (side, count) in [("client", totals.shed_clients), ("instance", totals.shed_upstream)] {
+            self.sample(name, &[("side", side)], count);
+        }
         self.single("pylae_mirrored_total", COUNTER, "Copies of requests that were sent.", totals.mirrored);
         let dropped = totals.mirrors_dropped;
         self.single("pylae_mirrors_dropped_total", COUNTER, "Copies of requests that were not sent.", dropped);
+    }
+
+    fn overload(&mut self, overload: &OverloadStats) {
+        let name = "pylae_overload_level";
+        let help = "What is done while a resource is short: 0 nothing, 1 idle connections are closed, 2 new requests \
+                    refused, 3 no connections accepted.";
+        self.family(name, GAUGE, help);
+        for one in &overload.resources {
+            self.sample(name, &[("resource", one.resource)], one.level);
+        }
+        let name = "pylae_overload_used";
+        self.family(name, GAUGE, "Open file descriptors, and bytes of memory in use.");
+        for one in &overload.resources {
+            self.sample(name, &[("resource", one.resource)], one.used);
+        }
+        let name = "pylae_overload_limit";
+        self.family(name, GAUGE, "Most of them that there may be; not there where nothing bounds them.");
+        for (one, limit) in overload.resources.iter().filter_map(|one| Some((one, one.limit?))) {
+            self.sample(name, &[("resource", one.resource)], limit);
+        }
+        let name = "pylae_max_connections";
+        let help = "Client connections admitted: limits.max_connections, or fewer if file descriptors are few.";
+        self.single(name, GAUGE, help, overload.max_connections);
+        let name = "pylae_own_exhaustion_total";
+        self.family(name, COUNTER, "Connections to instances that failed because the gateway itself was out of something.");
+        for (resource, count) in &overload.shortages {
+            self.sample(name, &[("resource", resource)], count);
+        }
+        let name = "pylae_accept_failures_total";
+        self.single(name, COUNTER, "Client connections that could not be accepted.", overload.accept_failures);
     }
 
     fn services(&mut self, services: &[ServiceStats]) {

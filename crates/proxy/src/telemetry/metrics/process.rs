@@ -27,9 +27,8 @@ impl Process {
         let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
-        // Without the descriptor that lists the directory.
         #[expect(clippy::cast_precision_loss, reason = "a process has fewer than 2^52 of them")]
-        let descriptors = fs::read_dir("/proc/self/fd").ok().map(|all| all.count().saturating_sub(1) as f64);
+        let descriptors = open_descriptors().map(|count| count as f64);
         Self {
             cpu: cpu(&stat),
             resident: field(&status, "VmRSS:").map(|kilobytes| kilobytes * 1024.0),
@@ -38,6 +37,21 @@ impl Process {
             threads: field(&status, "Threads:"),
         }
     }
+}
+
+/// Number of open descriptors.
+pub(crate) fn open_descriptors() -> Option<u64> {
+    // Since Linux 6.2 the size of the directory is their number, which spares reading it.
+    let size = fs::metadata("/proc/self/fd").ok()?.len();
+    // Without the descriptor that lists the directory.
+    if size > 0 { Some(size) } else { Some(fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1) as u64) }
+}
+
+/// Resident memory in bytes.
+pub(crate) fn resident_memory() -> Option<u64> {
+    let pages = fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = pages.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
 }
 
 /// Converts the monotonic time `began` to seconds since the Unix epoch. `wall` is the wall time at `now`.
@@ -67,6 +81,14 @@ mod tests {
         let stat = "7 (a) b) (c) S 1 7 7 0 -1 4194304 100 0 0 0 250 50 0 0 20 0 1 0";
         assert_eq!(cpu(stat), Some(3.0));
         assert_eq!(cpu("nonsense"), None);
+    }
+
+    #[test]
+    fn what_is_opened_and_touched_is_counted() {
+        let files: Vec<_> = (0..100).map(|_| fs::File::open("/dev/null").unwrap()).collect();
+        let memory = vec![1_u8; 64 << 20];
+        let (many, much) = (open_descriptors().unwrap(), resident_memory().unwrap());
+        assert!(many >= files.len() as u64 && much >= memory.len() as u64, "{many} {much}");
     }
 
     #[test]

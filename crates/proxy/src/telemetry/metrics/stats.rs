@@ -1,5 +1,7 @@
 //! Counters and states of the engine, for programs.
 
+use std::collections::BTreeMap;
+
 use pylae_core::cache::Usage;
 use pylae_core::service::ServiceStats;
 use serde::Serialize;
@@ -7,6 +9,34 @@ use serde::Serialize;
 use super::totals::Totals;
 use crate::telemetry::access_log::SinkStats;
 use crate::telemetry::log::DroppedRecords;
+
+/// The state of a resource that the gateway may run out of.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ResourceUse {
+    /// `descriptors` or `memory`.
+    pub resource: &'static str,
+    /// What is done about it, as a number from 0 to 3.
+    pub level: u8,
+    /// The same as a word: `normal`, `shedding`, `refusing` or `paused`.
+    pub state: &'static str,
+    /// Open descriptors, or bytes.
+    pub used: u64,
+    /// Most that there may be, or None if nothing bounds it.
+    pub limit: Option<u64>,
+}
+
+/// How short the gateway is of what it needs itself, and what it lacked since its start.
+#[derive(Clone, Debug, Serialize)]
+pub struct OverloadStats {
+    /// Descriptors and memory.
+    pub resources: [ResourceUse; 2],
+    /// Client connections that are admitted: `limits.max_connections`, or fewer if descriptors are few.
+    pub max_connections: usize,
+    /// Connections to instances that could not be made, by what was lacking.
+    pub shortages: BTreeMap<&'static str, u64>,
+    /// Failures to accept a connection.
+    pub accept_failures: u64,
+}
 
 /// Counters and states of the engine.
 #[derive(Clone, Debug, Serialize)]
@@ -21,6 +51,8 @@ pub struct Stats {
     pub log_dropped: DroppedRecords,
     /// The usage of the response cache, if a route has one.
     pub cache: Option<Usage>,
+    /// Descriptors and memory.
+    pub overload: OverloadStats,
     /// Plans applied, the first included.
     pub applied: u64,
     /// Plans and configurations refused.

@@ -12,7 +12,7 @@ use super::names::NONE;
 use super::recent::{Window, Within};
 use super::registry::MetricsReading;
 use super::series::{METHODS, method_name};
-use super::stats::{Stats, WorkerFigures};
+use super::stats::{OverloadStats, Stats, WorkerFigures};
 use super::totals::Totals;
 
 /// A summary of the gateway's traffic and state.
@@ -50,6 +50,8 @@ pub struct Summary {
     pub workers: WorkerFigures,
     /// Calls of hooks that should have returned by now.
     pub overdue: Vec<OverdueCall>,
+    /// Descriptors and memory.
+    pub overload: OverloadStats,
 }
 
 /// Exchanges of one kind.
@@ -156,7 +158,7 @@ pub(crate) fn summarize(
     window: &Window,
     overdue: Vec<OverdueCall>,
 ) -> Summary {
-    let Stats { totals, services, cache, workers, .. } = stats;
+    let Stats { totals, services, workers, .. } = stats;
     let mut summary = Summary {
         uptime,
         requests: 0,
@@ -168,7 +170,7 @@ pub(crate) fn summarize(
         recent: Recently::default(),
         services: services.iter().map(|service| (service.name.clone(), ServiceSummary::default())).collect(),
         methods: BTreeMap::new(),
-        cache: cache_summary(totals, *cache),
+        cache: cache_summary(totals, stats.cache),
         connections: Connections {
             active: totals.connections,
             accepted: totals.connections_accepted,
@@ -181,6 +183,7 @@ pub(crate) fn summarize(
             .collect(),
         workers: *workers,
         overdue,
+        overload: stats.overload.clone(),
     };
     add_totals(&mut summary, reading);
     add_recent(&mut summary, window);

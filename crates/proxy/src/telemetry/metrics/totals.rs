@@ -19,6 +19,9 @@ pub(crate) struct WorkerStats {
     pub(crate) idle_upstream: Counter,
     pub(crate) mirrored: Counter,
     pub(crate) mirrors_dropped: Counter,
+    pub(crate) overload_refused: Counter,
+    pub(crate) shed_clients: Counter,
+    pub(crate) shed_upstream: Counter,
 }
 
 /// The merged counters of all workers.
@@ -54,6 +57,12 @@ pub struct Totals {
     pub mirrored: u64,
     /// Requests that could not be mirrored: too many in progress, a body too long, or no instance.
     pub mirrors_dropped: u64,
+    /// Requests refused because the gateway is short of descriptors or memory.
+    pub overload_refused: u64,
+    /// Idle client connections closed for want of descriptors or memory.
+    pub shed_clients: u64,
+    /// Idle connections to instances closed for want of descriptors or memory.
+    pub shed_upstream: u64,
     /// Exchanges of routes with a cache.
     pub cache: CacheTotals,
 }
@@ -92,6 +101,9 @@ impl Totals {
         self.handshakes_failed += one.handshakes_failed.get();
         self.mirrored += one.mirrored.get();
         self.mirrors_dropped += one.mirrors_dropped.get();
+        self.overload_refused += one.overload_refused.get();
+        self.shed_clients += one.shed_clients.get();
+        self.shed_upstream += one.shed_upstream.get();
     }
 
     /// Adds the counters of all routes.

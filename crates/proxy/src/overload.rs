@@ -1,0 +1,191 @@
+//! What the gateway itself may run out of: how short it is of descriptors and memory, what is done about it, and what
+//! it lacked. All workers share this; [`background`](crate::background) keeps it up to date.
+
+pub(crate) mod descriptors;
+pub(crate) mod level;
+pub(crate) mod memory;
+
+use std::io;
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+
+use pylae_core::{Halt, Shortage};
+use tokio::sync::Notify;
+
+use self::descriptors::ConnectionFit;
+pub(crate) use self::level::Level;
+use crate::io::{clock, shortage};
+use crate::telemetry::log::{Log, Refusals};
+use crate::telemetry::metrics::{OverloadStats, ResourceUse};
+
+/// What the gateway may run out of, how short of it is, and what it lacked.
+#[derive(Debug, Default)]
+pub(crate) struct Overload {
+    /// The higher level of both resources.
+    level: AtomicU8,
+    pub(crate) descriptors: Resource,
+    pub(crate) memory: Resource,
+    max_connections: AtomicUsize,
+    overflow: AtomicUsize,
+    /// Idle connections that each worker is asked to close.
+    quota: AtomicUsize,
+    shed: Notify,
+    resumed: Notify,
+    shortages: [AtomicU64; Shortage::ALL.len()],
+    shortage_reports: Refusals,
+    accept_failures: AtomicU64,
+    accept_reports: Refusals,
+}
+
+/// How short one resource is.
+#[derive(Debug, Default)]
+pub(crate) struct Resource {
+    level: AtomicU8,
+    used: AtomicU64,
+    /// 0 for none.
+    limit: AtomicU64,
+}
+
+impl Resource {
+    fn level(&self) -> Level {
+        Level::ALL[usize::from(self.level.load(Ordering::Relaxed))]
+    }
+
+    pub(crate) fn set_limit(&self, limit: Option<u64>) {
+        self.limit.store(limit.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    pub(crate) fn limit(&self) -> Option<u64> {
+        Some(self.limit.load(Ordering::Relaxed)).filter(|limit| *limit > 0)
+    }
+
+    fn read(&self, resource: &'static str) -> ResourceUse {
+        let level = self.level();
+        let used = self.used.load(Ordering::Relaxed);
+        ResourceUse { resource, level: level as u8, state: level.name(), used, limit: self.limit() }
+    }
+}
+
+impl Overload {
+    /// Admits this many client connections.
+    pub(crate) fn set_fit(&self, fit: ConnectionFit) {
+        self.max_connections.store(fit.max_connections, Ordering::Relaxed);
+        self.overflow.store(fit.overflow, Ordering::Relaxed);
+    }
+
+    /// Client connections that may stay.
+    pub(crate) fn max_connections(&self) -> usize {
+        self.max_connections.load(Ordering::Relaxed)
+    }
+
+    /// Further client connections that are taken while idle ones are closed.
+    pub(crate) fn overflow(&self) -> usize {
+        self.overflow.load(Ordering::Relaxed)
+    }
+
+    /// Returns true if new requests are refused.
+    #[inline]
+    pub(crate) fn is_refusing(&self) -> bool {
+        self.level.load(Ordering::Relaxed) >= Level::Refusing as u8
+    }
+
+    /// Waits while no connections are accepted.
+    pub(crate) async fn wait_until_accepting(&self) {
+        loop {
+            let resumed = self.resumed.notified();
+            if self.level.load(Ordering::Relaxed) < Level::Paused as u8 {
+                return;
+            }
+            resumed.await;
+        }
+    }
+
+    /// Waits until idle connections are to be closed. Returns how many by each worker.
+    pub(crate) async fn wait_for_shedding(&self) -> usize {
+        self.shed.notified().await;
+        self.quota.load(Ordering::Relaxed)
+    }
+
+    /// Notes how much is in use, logs what changes, and asks the workers to close idle connections where that helps.
+    /// Returns the level of memory, and whether it rose.
+    pub(crate) fn update(&self, used: Readings, log: &Log) -> (Level, bool) {
+        let Readings { descriptors, memory, connections, workers } = used;
+        note(&self.descriptors, descriptors, |used, limit| format!("{used} of {limit} file descriptors"), log);
+        let before = self.memory.level();
+        note(&self.memory, memory, |used, limit| format!("{} of {} MB of memory", used >> 20, limit >> 20), log);
+        let (few, little) = (self.descriptors.level(), self.memory.level());
+        let level = few.max(little);
+        let paused = self.level.swap(level as u8, Ordering::Relaxed) == Level::Paused as u8;
+        if paused && level < Level::Paused {
+            self.resumed.notify_waiters();
+        }
+        if level > Level::Normal {
+            let excess = self.descriptors.limit().filter(|_| few > Level::Normal).map_or(0, |limit| {
+                usize::try_from(level::excess(descriptors, limit)).unwrap_or(usize::MAX)
+            });
+            // How much memory a connection takes is not known, so some of them go each time.
+            let some = if little > Level::Normal { connections / 10 + 1 } else { 0 };
+            self.quota.store(excess.max(some).div_ceil(workers.max(1)), Ordering::Relaxed);
+            self.shed.notify_waiters();
+        }
+        (little, little > before)
+    }
+
+    /// Counts and logs that the gateway itself lacked something. `doing`: what it was about to do.
+    pub(crate) fn report_shortage(&self, log: &Log, what: Shortage, doing: impl FnOnce() -> String) {
+        self.shortages[what as usize].fetch_add(1, Ordering::Relaxed);
+        let remedy = match what {
+            Shortage::Descriptors => "raise the limit on open files (LimitNOFILE= of systemd, ulimit -n)",
+            Shortage::Ports => "widen net.ipv4.ip_local_port_range, or keep more connections (max_idle of the service)",
+            Shortage::Memory => "give the gateway more memory, or lower its limits",
+        };
+        self.shortage_reports.report(log, clock::coarse(), Halt::Shortage(what).code(), || {
+            let resource = what.resource();
+            format!("{} failed: the gateway is out of {resource}, which counts against nobody; {remedy}", doing())
+        });
+    }
+
+    /// Counts and logs that a connection could not be accepted.
+    pub(crate) fn report_accept_failure(&self, log: &Log, error: &io::Error) {
+        self.accept_failures.fetch_add(1, Ordering::Relaxed);
+        self.accept_reports.report(log, clock::coarse(), "accept_failed", || {
+            let shed = if shortage::of_system(error).is_some() { "; idle connections are closed to make room" } else { "" };
+            format!("a connection could not be accepted: {error}{shed}")
+        });
+    }
+
+    /// The state of all resources.
+    pub(crate) fn stats(&self) -> OverloadStats {
+        let counted = |what: Shortage| (what.resource(), self.shortages[what as usize].load(Ordering::Relaxed));
+        OverloadStats {
+            resources: [self.descriptors.read("descriptors"), self.memory.read("memory")],
+            max_connections: self.max_connections(),
+            shortages: Shortage::ALL.map(counted).into(),
+            accept_failures: self.accept_failures.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// What is in use.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Readings {
+    /// Open descriptors.
+    pub(crate) descriptors: u64,
+    /// Bytes.
+    pub(crate) memory: u64,
+    /// Open client connections.
+    pub(crate) connections: usize,
+    pub(crate) workers: usize,
+}
+
+/// Notes how much of a resource is in use, and logs a change of its level.
+fn note(resource: &Resource, used: u64, words: impl FnOnce(u64, u64) -> String, log: &Log) {
+    resource.used.store(used, Ordering::Relaxed);
+    let (before, limit) = (resource.level(), resource.limit().unwrap_or(0));
+    let level = before.next(used, limit);
+    if level != before {
+        resource.level.store(level as u8, Ordering::Relaxed);
+        let severity = if level > Level::Normal { "warning" } else { "info" };
+        let message = format!("{} are in use: {}", words(used, limit), level.action());
+        log.write(severity, "overload", message);
+    }
+}
