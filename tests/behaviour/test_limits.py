@@ -265,7 +265,7 @@ def test_idle_connections_make_room(gateway: Callable[..., Running], instance: R
     running = gateway("limits: {max_connections: 10}", all=instance)
     with contextlib.ExitStack() as stack:
         clients = []
-        for number in range(1, 41):
+        for number in range(1, 15):
             clients.append(stack.enter_context(running.connect()))
             clients[-1].send(GET)
             assert clients[-1].read_answer().status == 200

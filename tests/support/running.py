@@ -143,6 +143,11 @@ class Process:
             if words in line:
                 return line
 
+    def said(self, words: str) -> str:
+        """A line of its log that contains the words: one that was read already, or else as `read_until`."""
+        known = [line for line in self.printed if words in line]
+        return known[0] if known else self.read_until(words)
+
     def connect(self, **options: Any) -> Peer:
         """A new connection to the first listener."""
         return Peer.connect(self.address, **options)

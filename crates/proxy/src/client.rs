@@ -42,6 +42,8 @@ pub(crate) struct Client {
     pub(crate) written: u64,
     /// Set if the client read too slowly. Its connection is then reset, with all that is unread.
     pub(crate) slow: bool,
+    /// True if the connection has served an exchange and was kept.
+    pub(crate) kept: bool,
     /// Interim responses (1xx) of the current exchange, if there were any.
     pub(crate) interim: Option<Box<Interim>>,
 }
@@ -87,6 +89,7 @@ impl Client {
             scratch: Vec::new(),
             written: 0,
             slow: false,
+            kept: false,
             interim: None,
         }
     }

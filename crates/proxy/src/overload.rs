@@ -12,7 +12,7 @@ use pylae_core::{Halt, Shortage};
 use tokio::sync::Notify;
 
 use self::descriptors::ConnectionFit;
-pub(crate) use self::level::Level;
+pub(crate) use self::level::OverloadLevel;
 use crate::io::{clock, shortage};
 use crate::telemetry::log::{Log, Refusals};
 use crate::telemetry::metrics::{OverloadStats, ResourceUse};
@@ -46,8 +46,8 @@ pub(crate) struct Resource {
 }
 
 impl Resource {
-    fn level(&self) -> Level {
-        Level::ALL[usize::from(self.level.load(Ordering::Relaxed))]
+    fn level(&self) -> OverloadLevel {
+        OverloadLevel::ALL[usize::from(self.level.load(Ordering::Relaxed))]
     }
 
     pub(crate) fn set_limit(&self, limit: Option<u64>) {
@@ -85,14 +85,14 @@ impl Overload {
     /// Returns true if new requests are refused.
     #[inline]
     pub(crate) fn is_refusing(&self) -> bool {
-        self.level.load(Ordering::Relaxed) >= Level::Refusing as u8
+        self.level.load(Ordering::Relaxed) >= OverloadLevel::Refusing as u8
     }
 
     /// Waits while no connections are accepted.
     pub(crate) async fn wait_until_accepting(&self) {
         loop {
             let resumed = self.resumed.notified();
-            if self.level.load(Ordering::Relaxed) < Level::Paused as u8 {
+            if self.level.load(Ordering::Relaxed) < OverloadLevel::Paused as u8 {
                 return;
             }
             resumed.await;
@@ -107,23 +107,28 @@ impl Overload {
 
     /// Notes how much is in use, logs what changes, and asks the workers to close idle connections where that helps.
     /// Returns the level of memory, and whether it rose.
-    pub(crate) fn update(&self, used: Readings, log: &Log) -> (Level, bool) {
+    pub(crate) fn update(&self, used: Readings, log: &Log) -> (OverloadLevel, bool) {
         let Readings { descriptors, memory, connections, workers } = used;
+        // They cannot be counted if there is not even one for counting.
+        let descriptors = descriptors.or_else(|| self.descriptors.limit()).unwrap_or(0);
         note(&self.descriptors, descriptors, |used, limit| format!("{used} of {limit} file descriptors"), log);
         let before = self.memory.level();
+        let memory = memory.unwrap_or_else(|| self.memory.used.load(Ordering::Relaxed));
         note(&self.memory, memory, |used, limit| format!("{} of {} MB of memory", used >> 20, limit >> 20), log);
         let (few, little) = (self.descriptors.level(), self.memory.level());
         let level = few.max(little);
-        let paused = self.level.swap(level as u8, Ordering::Relaxed) == Level::Paused as u8;
-        if paused && level < Level::Paused {
+        let paused = self.level.swap(level as u8, Ordering::Relaxed) == OverloadLevel::Paused as u8;
+        if paused && level < OverloadLevel::Paused {
             self.resumed.notify_waiters();
         }
-        if level > Level::Normal {
-            let excess = self.descriptors.limit().filter(|_| few > Level::Normal).map_or(0, |limit| {
-                usize::try_from(level::excess(descriptors, limit)).unwrap_or(usize::MAX)
-            });
+        if level > OverloadLevel::Normal {
+            let excess = self
+                .descriptors
+                .limit()
+                .filter(|_| few > OverloadLevel::Normal)
+                .map_or(0, |limit| usize::try_from(level::excess(descriptors, limit)).unwrap_or(usize::MAX));
             // How much memory a connection takes is not known, so some of them go each time.
-            let some = if little > Level::Normal { connections / 10 + 1 } else { 0 };
+            let some = if little > OverloadLevel::Normal { connections / 10 + 1 } else { 0 };
             self.quota.store(excess.max(some).div_ceil(workers.max(1)), Ordering::Relaxed);
             self.shed.notify_waiters();
         }
@@ -148,7 +153,8 @@ impl Overload {
     pub(crate) fn report_accept_failure(&self, log: &Log, error: &io::Error) {
         self.accept_failures.fetch_add(1, Ordering::Relaxed);
         self.accept_reports.report(log, clock::coarse(), "accept_failed", || {
-            let shed = if shortage::of_system(error).is_some() { "; idle connections are closed to make room" } else { "" };
+            let shed =
+                if shortage::of_system(error).is_some() { "; idle connections are closed to make room" } else { "" };
             format!("a connection could not be accepted: {error}{shed}")
         });
     }
@@ -168,10 +174,10 @@ impl Overload {
 /// What is in use.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Readings {
-    /// Open descriptors.
-    pub(crate) descriptors: u64,
-    /// Bytes.
-    pub(crate) memory: u64,
+    /// Open descriptors, or None if they cannot be counted.
+    pub(crate) descriptors: Option<u64>,
+    /// Bytes, or None if that cannot be read.
+    pub(crate) memory: Option<u64>,
     /// Open client connections.
     pub(crate) connections: usize,
     pub(crate) workers: usize,
@@ -184,7 +190,7 @@ fn note(resource: &Resource, used: u64, words: impl FnOnce(u64, u64) -> String, 
     let level = before.next(used, limit);
     if level != before {
         resource.level.store(level as u8, Ordering::Relaxed);
-        let severity = if level > Level::Normal { "warning" } else { "info" };
+        let severity = if level > OverloadLevel::Normal { "warning" } else { "info" };
         let message = format!("{} are in use: {}", words(used, limit), level.action());
         log.write(severity, "overload", message);
     }

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
-use pylae_core::{Halt, Shortage};
 use pylae_core::route::Scratch;
 use pylae_core::service::Changes;
+use pylae_core::{Halt, Shortage};
 use tokio::sync::Notify;
 
 use crate::io::buffers::Buffers;
@@ -33,7 +33,9 @@ use crate::worker::connections::ConnectionTable;
 
 /// How long a connection is idle before it is closed for another one. Until then its client is likely to send its next
 /// request, which would be lost.
-const SETTLED: Duration = Duration::from_millis(100);
+const SETTLED: Duration = Duration::from_secs(1);
+/// How often it is looked for connections to close for others.
+const ROOM_INTERVAL: Duration = Duration::from_millis(100);
 /// Idle connections that are closed when an accept has failed for want of descriptors or memory.
 const MOST_PER_FAILURE: usize = 16;
 
@@ -223,18 +225,29 @@ impl Worker {
         self.closing_idle.get() || !deadline.mark_idle()
     }
 
-    /// Whether one more client connection is taken. Beyond `max_connections` an idle one is closed for it, at once or as
-    /// soon as one has been idle for long enough.
+    /// Whether one more client connection is taken. Beyond `max_connections` an idle one is closed for it, or the next
+    /// one that gets an answer, which says so.
     pub(crate) fn admit(&self) -> bool {
         let (open, max) = (self.shared.connections(), self.shared.overload.max_connections());
         if open >= max.saturating_add(self.shared.overload.overflow()) {
             return false;
         }
-        if open >= max && self.wheel.wake_idle(1, SETTLED) == 0 {
+        if open >= max && !self.wheel.wake_any_idle(SETTLED) {
             self.owed.set(self.owed.get() + 1);
             self.room_owed.notify_one();
         }
         true
+    }
+
+    /// Returns false if the connection that is about to get its answer must be closed for one that was accepted beyond
+    /// `max_connections`.
+    #[inline]
+    pub(crate) fn may_stay(&self) -> bool {
+        let owed = self.owed.get();
+        if owed > 0 {
+            self.owed.set(owed - 1);
+        }
+        owed == 0
     }
 
     /// Closes idle connections for those that were accepted while none was idle for long enough. Runs for ever.
@@ -242,7 +255,7 @@ impl Worker {
         loop {
             self.room_owed.notified().await;
             while self.owed.get() > 0 {
-                tokio::time::sleep(SETTLED).await;
+                tokio::time::sleep(ROOM_INTERVAL).await;
                 let owed = self.owed.get().min(self.shared.excess());
                 self.owed.set(owed - self.wheel.wake_idle(owed, SETTLED));
             }
@@ -255,7 +268,8 @@ impl Worker {
         loop {
             let count = self.shared.overload.wait_for_shedding().await;
             let upstream = self.close_idle_upstream(count);
-            let clients = self.wheel.wake_idle(count - upstream, SETTLED);
+            let settled = if self.shared.overload.is_refusing() { Duration::ZERO } else { SETTLED };
+            let clients = self.wheel.wake_idle(count - upstream, settled);
             self.stats.shed_upstream.add(upstream as u64);
             self.stats.shed_clients.add(clients as u64);
         }

@@ -172,7 +172,9 @@ impl Halt {
             Self::Overloaded => "as many requests are in flight as the gateway can take now",
             Self::Unavailable(_) => "no instance of the service can take the request now",
             Self::BreakerOpen(_) => "the service has failed too often of late, and gets no requests for a while",
-            Self::Shortage(_) => "the gateway lacks something of its own to ask the service; the service is not at fault",
+            Self::Shortage(_) => {
+                "the gateway lacks something of its own to ask the service; the service is not at fault"
+            }
             Self::ConnectFailed => "the service could not be reached",
             Self::BadGateway => "the service broke off or gave an answer that is not valid HTTP",
             Self::GatewayTimeout => "the service did not answer in time",

@@ -134,7 +134,7 @@ async fn check(target: Rc<RefCell<CheckTarget>>, rules: HealthCheck, shared: Arc
             let reason = format!("no answer within {} s", rules.timeout.0.as_secs_f64());
             Ok(ProbeResult { ok: false, reason, rest: None })
         });
-        match result.or_else(judge_failure) {
+        match result.or_else(|error| judge_failure(&error)) {
             Ok(ProbeResult { ok, reason, rest }) => {
                 debug!(service = %service.name, index, ok, reason, "health checked");
                 shared.log.write_changes(service.state.active_result(index, clock::now(), ok, &reason));
@@ -155,8 +155,8 @@ async fn check(target: Rc<RefCell<CheckTarget>>, rules: HealthCheck, shared: Arc
 }
 
 /// What a check that failed says about the instance, or what the gateway lacked to make it.
-fn judge_failure(error: io::Error) -> Result<ProbeResult, Shortage> {
-    match shortage::behind(&error) {
+fn judge_failure(error: &io::Error) -> Result<ProbeResult, Shortage> {
+    match shortage::behind(error) {
         Some(what) => Err(what),
         None => Ok(ProbeResult { ok: false, reason: error.to_string(), rest: None }),
     }

@@ -8,7 +8,7 @@ use pylae_policies::PolicyShared;
 use tokio::sync::watch;
 
 use crate::io::clock;
-use crate::overload::{Level, Readings, memory};
+use crate::overload::{OverloadLevel, Readings, memory};
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::{open_descriptors, resident_memory};
 use crate::worker::WorkerShared;
@@ -30,14 +30,14 @@ pub(crate) async fn run(
     loop {
         let began = Instant::now();
         let readings = Readings {
-            descriptors: open_descriptors().unwrap_or(0),
-            memory: resident_memory().unwrap_or(0),
+            descriptors: open_descriptors(),
+            memory: resident_memory(),
             connections: shared.connections(),
             workers: snapshots.borrow().plan.workers,
         };
         let took = began.elapsed();
         let (level, rose) = shared.overload.update(readings, &shared.log);
-        if rose || (level > Level::Normal && freed.elapsed() >= FREEING) {
+        if rose || (level > OverloadLevel::Normal && freed.elapsed() >= FREEING) {
             free_memory(level, &policies);
             freed = Instant::now();
         }
@@ -47,8 +47,8 @@ pub(crate) async fn run(
 
 /// Gives back memory that serves no request: free memory that the allocator keeps and, before requests are refused for
 /// want of it, stored responses.
-fn free_memory(level: Level, policies: &PolicyShared) {
-    if level >= Level::Refusing
+fn free_memory(level: OverloadLevel, policies: &PolicyShared) {
+    if level >= OverloadLevel::Refusing
         && let Some(cache) = policies.cache_if_used()
     {
         cache.purge(&Purge::All, clock::now());

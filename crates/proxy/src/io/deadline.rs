@@ -27,6 +27,8 @@ pub(crate) struct Wheel {
     entries: Cell<usize>,
     /// Offset in ticks of the next new entry, so that deadlines set at the same time are not all checked in one tick.
     stagger: Cell<u64>,
+    /// How often a task began to wait on an idle connection.
+    idle_turns: Cell<u64>,
     filled: Notify,
 }
 
@@ -36,8 +38,8 @@ struct TimerCell {
     entry: Cell<u64>,
     waker: RefCell<Option<Waker>>,
     state: Cell<WaitState>,
-    /// The tick at which the task began to wait on an idle connection.
-    idle_since: Cell<u64>,
+    /// The tick at which the task began to wait on an idle connection, and how many had begun before.
+    idle_since: Cell<(u64, u64)>,
 }
 
 /// Whether a task waits on an idle connection.
@@ -68,6 +70,7 @@ impl Wheel {
             tick: Cell::new(tick_of(now)),
             entries: Cell::new(0),
             stagger: Cell::new(0),
+            idle_turns: Cell::new(0),
             filled: Notify::new(),
         })
     }
@@ -79,7 +82,7 @@ impl Wheel {
             entry: Cell::new(NEVER),
             waker: RefCell::new(None),
             state: Cell::new(WaitState::Busy),
-            idle_since: Cell::new(0),
+            idle_since: Cell::new((0, 0)),
         });
         Deadline { wheel: Rc::clone(self), cell }
     }
@@ -102,13 +105,27 @@ impl Wheel {
         }
     }
 
-    /// Wakes up to `count` tasks that wait on connections idle for `settled`, to close them. Returns how many.
+    /// Wakes up to `count` tasks that wait on connections idle for `settled`, to close them: those that are idle for
+    /// longest first. Returns how many.
     pub(crate) fn wake_idle(&self, count: usize, settled: Duration) -> usize {
-        let before = self.tick.get().saturating_sub((settled.as_nanos() / TICK.as_nanos()) as u64);
-        let is_idle = |cell: &&Rc<TimerCell>| cell.state.get() == WaitState::Idle && cell.idle_since.get() <= before;
         let slots = self.slots.borrow();
-        let chosen = slots.iter().flatten().filter(is_idle).take(count);
-        chosen.inspect(|cell| cell.close()).count()
+        let mut idle: Vec<_> = self.idle(&slots, settled).collect();
+        idle.sort_unstable_by_key(|cell| cell.idle_since.get());
+        idle.iter().take(count).inspect(|cell| cell.close()).count()
+    }
+
+    /// Wakes any task that waits on a connection idle for `settled`, to close it. Returns false if there is none.
+    /// Stops at the first, unlike [`Self::wake_idle`].
+    pub(crate) fn wake_any_idle(&self, settled: Duration) -> bool {
+        self.idle(&self.slots.borrow(), settled).next().inspect(|cell| cell.close()).is_some()
+    }
+
+    /// The cells of tasks that wait on connections idle for `settled`.
+    fn idle<'a>(&self, slots: &'a [Vec<Rc<TimerCell>>], settled: Duration) -> impl Iterator<Item = &'a Rc<TimerCell>> {
+        let before = self.tick.get().saturating_sub((settled.as_nanos() / TICK.as_nanos()) as u64);
+        let is_idle =
+            move |cell: &&Rc<TimerCell>| cell.state.get() == WaitState::Idle && cell.idle_since.get().0 <= before;
+        slots.iter().flatten().filter(is_idle)
     }
 
     fn advance(&self, to: u64) {
@@ -206,7 +223,9 @@ impl Deadline {
             WaitState::Idle => {}
             WaitState::Busy => {
                 self.cell.state.set(WaitState::Idle);
-                self.cell.idle_since.set(self.wheel.tick.get());
+                let turn = self.wheel.idle_turns.get();
+                self.wheel.idle_turns.set(turn + 1);
+                self.cell.idle_since.set((self.wheel.tick.get(), turn));
             }
         }
         true
@@ -276,6 +295,32 @@ mod tests {
             }
             assert_eq!(wheel.entries.get(), 0);
         }
+    }
+
+    #[test]
+    fn connections_that_are_idle_for_longest_are_closed_first() {
+        let start = crate::io::clock::coarse();
+        let wheel = Wheel::new(start);
+        let deadlines: Vec<_> = (0..6).map(|_| wheel.deadline()).collect();
+        for (at, deadline) in deadlines.iter().enumerate() {
+            deadline.set(start.saturating_add(Duration::from_secs(60)));
+            if at != 5 {
+                assert!(deadline.mark_idle());
+            }
+            if at == 2 {
+                // The first three begin at one time, and the others two ticks later.
+                wheel.advance(tick_of(start) + 2);
+            }
+        }
+        let closing = || deadlines.iter().map(|one| one.cell.state.get() == WaitState::Closing).collect::<Vec<_>>();
+        assert_eq!(wheel.wake_idle(3, TICK * 3), 0);
+        wheel.advance(tick_of(start) + 4);
+        assert_eq!(wheel.wake_idle(2, TICK * 3), 2);
+        assert_eq!(closing(), [true, true, false, false, false, false]);
+        assert_eq!(wheel.wake_idle(5, TICK * 3), 1);
+        assert_eq!(closing(), [true, true, true, false, false, false]);
+        assert_eq!(wheel.wake_idle(5, Duration::ZERO), 2, "the last one is busy");
+        assert!(!deadlines[0].mark_idle());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 /// What is done while a resource is short. Each level does what those before it do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Level {
+pub(crate) enum OverloadLevel {
     /// Nothing.
     #[default]
     Normal,
@@ -15,13 +15,14 @@ pub(crate) enum Level {
 }
 
 /// Use at which each level begins, in percent.
-const BEGINS: [(Level, u64); 3] = [(Level::Shedding, SHED), (Level::Refusing, 90), (Level::Paused, 95)];
+const BEGINS: [(OverloadLevel, u64); 3] =
+    [(OverloadLevel::Shedding, SHED), (OverloadLevel::Refusing, 90), (OverloadLevel::Paused, 95)];
 /// Use at which idle connections begin to be closed, in percent.
 pub(super) const SHED: u64 = 85;
 /// How far use must fall below the beginning of a level to end it, in percent, so that levels do not flap.
 const HYSTERESIS: u64 = 5;
 
-impl Level {
+impl OverloadLevel {
     pub(super) const ALL: [Self; 4] = [Self::Normal, Self::Shedding, Self::Refusing, Self::Paused];
 
     /// The level that follows this one when `used` of `limit` is in use.
@@ -66,7 +67,7 @@ mod tests {
 
     #[test]
     fn levels_begin_at_their_share_and_end_five_points_below() {
-        let mut level = Level::Normal;
+        let mut level = OverloadLevel::Normal;
         let mut seen = Vec::new();
         for used in (0..=100).chain((0..100).rev()) {
             let next = level.next(used, 100);
@@ -75,22 +76,22 @@ mod tests {
             }
             level = next;
         }
-        let (shedding, refusing, paused) = (Level::Shedding, Level::Refusing, Level::Paused);
+        let (shedding, refusing, paused) = (OverloadLevel::Shedding, OverloadLevel::Refusing, OverloadLevel::Paused);
         assert_eq!(
             seen,
-            [(85, shedding), (90, refusing), (95, paused), (89, refusing), (84, shedding), (79, Level::Normal)]
+            [(85, shedding), (90, refusing), (95, paused), (89, refusing), (84, shedding), (79, OverloadLevel::Normal)]
         );
     }
 
     #[test]
     fn without_a_limit_nothing_is_short() {
-        assert_eq!(Level::Paused.next(u64::MAX, 0), Level::Normal);
+        assert_eq!(OverloadLevel::Paused.next(u64::MAX, 0), OverloadLevel::Normal);
     }
 
     proptest! {
         #[test]
         fn a_steady_use_never_flaps(used in 0_u64..1000, limit in 0_u64..1000, from in 0_usize..4) {
-            let first = Level::ALL[from].next(used, limit);
+            let first = OverloadLevel::ALL[from].next(used, limit);
             prop_assert_eq!(first.next(used, limit), first);
         }
     }

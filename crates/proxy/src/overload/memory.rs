@@ -21,9 +21,7 @@ fn limit_of(groups: &str, root: &Path) -> Option<u64> {
         let (controllers, path) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         let (root, file) = match controllers {
             "" => (root.to_path_buf(), "memory.max"),
-            _ if controllers.split(',').any(|name| name == "memory") => {
-                (root.join("memory"), "memory.limit_in_bytes")
-            }
+            _ if controllers.split(',').any(|name| name == "memory") => (root.join("memory"), "memory.limit_in_bytes"),
             _ => return Vec::new(),
         };
         // In a container the path may be that of the host, and not be there: the root is this group then.

@@ -4,8 +4,8 @@ use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 
-use pylae_core::{Exchange, Shortage};
 use pylae_core::service::AttemptOutcome;
+use pylae_core::{Exchange, Shortage};
 use tokio::net::TcpStream;
 use tracing::debug;
 

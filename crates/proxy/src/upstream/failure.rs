@@ -1,7 +1,7 @@
 //! Why an attempt yields no response, and why a response is not sent completely.
 
-use pylae_core::{Halt, Shortage};
 use pylae_core::service::AttemptOutcome;
+use pylae_core::{Halt, Shortage};
 
 /// Why an attempt yielded no response.
 pub(crate) enum Failure {

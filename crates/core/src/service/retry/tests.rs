@@ -1,11 +1,11 @@
 use std::time::Duration;
 
 use super::{AttemptReport, Reason, RetryVerdict, back_off};
+use crate::Shortage;
 use crate::plan::{self, LoadBalancer, RetryBudget, RetryOn};
 use crate::service::fixture::{at, build, input, plan, threads};
 use crate::service::hashing::mix;
 use crate::service::{AttemptOutcome, PickInput, ServiceState, Tried};
-use crate::Shortage;
 
 fn attempt(outcome: AttemptOutcome) -> AttemptReport<'static> {
     AttemptReport {
@@ -219,12 +219,8 @@ fn what_reached_no_instance_is_not_charged_to_the_budget() {
 fn only_ports_may_be_there_for_another_instance() {
     let verdict = |what, instances: usize, number| {
         let service = build(&plan(LoadBalancer::RoundRobin, &vec![1; instances]));
-        let attempt = AttemptReport {
-            number,
-            sent: false,
-            idempotent: false,
-            ..attempt(AttemptOutcome::Shortage(what))
-        };
+        let attempt =
+            AttemptReport { number, sent: false, idempotent: false, ..attempt(AttemptOutcome::Shortage(what)) };
         match service.retry(&attempt, at(0.0), 0) {
             RetryVerdict::Again(_) => None,
             RetryVerdict::GiveUp(reason) => Some(reason),

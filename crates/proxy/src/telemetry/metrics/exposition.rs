@@ -180,7 +180,11 @@ impl Page {
         let help = "Requests refused because descriptors or memory are short.";
         self.single("pylae_overload_refused_total", COUNTER, help, refused);
         let name = "pylae_overload_closed_total";
-        self.family(name, COUNTER, "Idle connections closed because descriptors or memory are short, by whose they are.");
+        self.family(
+            name,
+            COUNTER,
+            "Idle connections closed because descriptors or memory are short, by whose they are.",
+        );
         for (side, count) in [("client", totals.shed_clients), ("instance", totals.shed_upstream)] {
             self.sample(name, &[("side", side)], count);
         }
@@ -211,7 +215,11 @@ impl Page {
         let help = "Client connections admitted: limits.max_connections, or fewer if file descriptors are few.";
         self.single(name, GAUGE, help, overload.max_connections);
         let name = "pylae_own_exhaustion_total";
-        self.family(name, COUNTER, "Connections to instances that failed because the gateway itself was out of something.");
+        self.family(
+            name,
+            COUNTER,
+            "Connections to instances that failed because the gateway itself was out of something.",
+        );
         for (resource, count) in &overload.shortages {
             self.sample(name, &[("resource", resource)], count);
         }
