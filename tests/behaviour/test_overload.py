@@ -364,7 +364,7 @@ def test_memory_that_grows(gateway_process: Callable[..., Process]) -> None:
         assert set(statuses) <= {200, 503}
         running.read_until("new requests refused")
         running.read_until("MB of memory are in use: connections and requests are taken as usual")
-        assert ask(running.address, "/0") == 200
+        wait_until(lambda: ask(running.address, "/0") == 200)
         assert running.peak_memory < bound + (100 << 20)
 
 

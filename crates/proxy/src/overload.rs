@@ -195,3 +195,69 @@ fn note(resource: &Resource, used: u64, words: impl FnOnce(u64, u64) -> String, 
         log.write(severity, "overload", message);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn events(log: &Log) -> Vec<String> {
+        let records = log.read(std::time::Duration::ZERO).unwrap_or_default();
+        records.into_iter().map(|record| format!("{} {}", record.level, record.message)).collect()
+    }
+
+    fn used(descriptors: u64, memory: u64) -> Readings {
+        Readings { descriptors: Some(descriptors), memory: Some(memory), connections: 100, workers: 2 }
+    }
+
+    #[test]
+    fn each_change_is_told_once_and_the_higher_level_counts() {
+        let (overload, log) = (Overload::default(), Log::default());
+        overload.descriptors.set_limit(Some(1000));
+        overload.memory.set_limit(Some(100 << 20));
+        assert_eq!(overload.update(used(800, 50 << 20), &log), (OverloadLevel::Normal, false));
+        assert_eq!(overload.update(used(860, 50 << 20), &log), (OverloadLevel::Normal, false));
+        assert_eq!(overload.quota.load(Ordering::Relaxed), 30, "60 in excess of 800, by two workers");
+        assert_eq!(overload.update(used(860, 92 << 20), &log), (OverloadLevel::Refusing, true));
+        assert_eq!(overload.update(used(860, 92 << 20), &log), (OverloadLevel::Refusing, false));
+        assert!(overload.is_refusing());
+        overload.update(used(700, 50 << 20), &log);
+        assert!(!overload.is_refusing());
+        assert_eq!(
+            events(&log),
+            [
+                "warning 860 of 1000 file descriptors are in use: idle connections are closed",
+                "warning 92 of 100 MB of memory are in use: idle connections are closed and new requests refused",
+                "info 700 of 1000 file descriptors are in use: connections and requests are taken as usual",
+                "info 50 of 100 MB of memory are in use: connections and requests are taken as usual",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_taken_for_the_worst_or_for_what_it_was() {
+        let (overload, log) = (Overload::default(), Log::default());
+        overload.descriptors.set_limit(Some(1000));
+        overload.memory.set_limit(Some(100));
+        overload.update(used(10, 86), &log);
+        overload.update(Readings { workers: 1, ..Readings::default() }, &log);
+        let [descriptors, memory] = overload.stats().resources;
+        assert_eq!((descriptors.state, memory.state), ("paused", "shedding"));
+    }
+
+    #[test]
+    fn failures_are_counted_each_and_told_once_a_second() {
+        let (overload, log) = (Overload::default(), Log::default());
+        for _ in 0..50 {
+            overload.report_accept_failure(&log, &io::Error::from_raw_os_error(libc::EMFILE));
+            overload.report_shortage(&log, Shortage::Ports, || "connecting to http://a:1 of service s".to_owned());
+        }
+        assert_eq!(overload.stats().accept_failures, 50);
+        assert_eq!(overload.stats().shortages["ports"], 50);
+        let told = events(&log);
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].ends_with("(os error 24); idle connections are closed to make room"), "{told:?}");
+        assert!(
+            told[1].starts_with("warning connecting to http://a:1 of service s failed: the gateway is out of ports")
+        );
+    }
+}
