@@ -650,7 +650,6 @@ class Gateway:
             return
         from pylae.engine import NativeSignals, count_unhandled
 
-
         caller = sys._getframe(1).f_globals.get("__name__")
         self._events = events = NativeSignals()
         try:

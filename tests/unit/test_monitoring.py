@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from pylae import Gateway
 from pylae.monitoring import Thresholds, judge
 
+
 def recent(requests: int, errors: int, mean: float | None) -> dict[str, Any]:
     return {"recent": {"requests": requests, "errors": errors, "mean": mean, "window": 58.0}}
 

@@ -201,7 +201,7 @@ mod tests {
     use super::*;
 
     fn events(log: &Log) -> Vec<String> {
-        let records = log.read(std::time::Duration::ZERO).unwrap_or_default();
+        let records = log.take().unwrap_or_default();
         records.into_iter().map(|record| format!("{} {}", record.level, record.message)).collect()
     }
 

@@ -102,6 +102,11 @@ impl WorkerShared {
         self.connections.load(Ordering::Relaxed)
     }
 
+    /// No longer counts the connections of a worker that was given up.
+    pub(crate) fn forget_connections(&self, number: usize) {
+        self.connections.fetch_sub(number, Ordering::Relaxed);
+    }
+
     /// Client connections beyond `max_connections`.
     fn excess(&self) -> usize {
         self.connections().saturating_sub(self.overload.max_connections())

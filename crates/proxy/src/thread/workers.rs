@@ -212,7 +212,7 @@ impl Workers {
     pub(super) fn give_up(&self, worker: &WorkerHandle) -> usize {
         worker.given_up.store(true, Ordering::Relaxed);
         let connections = worker.open.give_up();
-        self.shared.connections.fetch_sub(connections, Ordering::Relaxed);
+        self.shared.forget_connections(connections);
         // Fails only if the worker has ended already.
         let _ = worker.control.send(Control::Stop { drain: None, closed: None });
         self.roster.lock().given_up += 1;
