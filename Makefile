@@ -4,10 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 NATIVE_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 PEERS ?= floor,pylae,haproxy,nginx,envoy
+CHAOS ?=
+SOAK_SECONDS ?= 3600
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= $(basename $(notdir $(wildcard fuzz/targets/*.rs)))
 
-.PHONY: help demo test test-rust test-python lint format bench fuzz lock clean
+.PHONY: help demo test test-rust test-python lint format bench chaos soak fuzz lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,6 +40,12 @@ format: $(VENV)/.dependencies ## Format everything
 
 bench: $(VENV)/.release ## CPU time per request against the peers, in one run (PEERS=…); writes bench/results/latest.md
 	$(BIN)/python -m bench.run --peers $(PEERS) --half --out bench/results/latest.md
+
+chaos: $(VENV)/.release ## Faults, each with a verdict (CHAOS=name,name picks some); writes chaos/results/latest.md
+	$(BIN)/python -m chaos.run --faults '$(CHAOS)' --out chaos/results/latest.md
+
+soak: $(VENV)/.release ## Mixed load for SOAK_SECONDS (3600), memory must not grow; writes chaos/results/soak.md
+	$(BIN)/python -m chaos.soak --seconds $(SOAK_SECONDS) --out chaos/results/soak.md
 
 fuzz: ## Fuzz the parsers, FUZZ_SECONDS each (FUZZ_TARGETS=…); finds stay in fuzz/target/corpus
 	cargo fuzz --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-fuzz

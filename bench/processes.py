@@ -8,7 +8,7 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,12 +30,22 @@ class Usage:
 
 
 class Process:
-    """A child process on one core, with its output in a file."""
+    """A child process, usually on one core, with its output in a file."""
 
-    def __init__(self, command: Sequence[str | Path], core: int, log: Path, *, pipes: bool = False) -> None:
-        """Starts `command` on `core`.
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        core: int | None,
+        log: Path,
+        *,
+        pipes: bool = False,
+        output: int | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        """Starts `command` on `core`, or on all.
 
-        Standard error goes to `log`; so does standard output, unless `pipes` connects it and standard input to us.
+        Standard error goes to `log`, or to the descriptor `output`; so does standard output, unless `pipes` connects it
+        and standard input to us. `env` is added to the environment.
 
         Raises:
             BenchError: the program can't be started.
@@ -45,21 +55,32 @@ class Process:
         words = [str(word) for word in command]
         own = os.sched_getaffinity(0)
         # The child inherits the core; setting it in the child would mean Python code between fork and exec.
-        os.sched_setaffinity(0, {core})
+        os.sched_setaffinity(0, own if core is None else {core})
         try:
-            with log.open("wb") as output:
+            with log.open("wb") as opened:
+                sink = opened.fileno() if output is None else output
                 # A session of its own keeps Ctrl-C for us, who then end the children in order.
                 self._child = subprocess.Popen(
                     words,
                     stdin=subprocess.PIPE if pipes else subprocess.DEVNULL,
-                    stdout=subprocess.PIPE if pipes else output,
-                    stderr=output,
+                    stdout=subprocess.PIPE if pipes else sink,
+                    stderr=sink,
                     start_new_session=True,
+                    env={**os.environ, **(env or {})},
                 )
         except OSError as error:
             raise BenchError(f"cannot start {words[0]}: {error}") from error
         finally:
             os.sched_setaffinity(0, own)
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._child.pid
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends the process itself a signal, unless it has ended."""
+        self._child.send_signal(number)
 
     @property
     def running(self) -> bool:
@@ -144,13 +165,14 @@ class Process:
                 pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
-    def end(self) -> None:
-        """Ends the process, then whatever of its tree is left."""
+    def end(self, patience: float = 3) -> None:
+        """Ends the process, at once without `patience`, then whatever of its tree is left."""
         if self.running:
             self.tree()
-            self._child.terminate()
+            if patience:
+                self._child.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._child.wait(timeout=3)
+            self._child.wait(timeout=patience)
         for pid, identity in self._identities.items():
             if identity and _identity(pid) == identity:
                 with contextlib.suppress(ProcessLookupError):

@@ -1,0 +1,107 @@
+"""The faults of `make chaos`: the table is complete, and a verdict can be green and red. The rest is no test of CI."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+from chaos import soak
+from chaos.client import Load
+from chaos.faults import _MODULES, FAULTS, reloads
+from chaos.fronts import FRONTS, PylaeFront
+from chaos.run import attempt, main, markdown
+from chaos.stage import Check, Stage
+
+RESULTS = Path(__file__).parents[2] / "chaos" / "results"
+
+
+def test_names_are_unique() -> None:
+    assert len(FAULTS) == sum(len(module.FAULTS) for module in _MODULES)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_each_fault_says_what_it_does_and_has_a_mistake_to_plant(name: str) -> None:
+    fault = FAULTS[name]
+    assert fault.what
+    assert all(fault.plants.values())
+    assert fault.plants
+    assert set(fault.peers) < set(FRONTS)
+    assert PylaeFront.name not in fault.peers
+
+
+def test_each_mistake_was_seen_red() -> None:
+    report = (RESULTS / "plants.md").read_text(encoding="utf-8")
+    missing = [
+        f"{fault.name}/{plant}"
+        for fault in FAULTS.values()
+        for plant, what in fault.plants.items()
+        if f"| {fault.name} | `{plant}`: {what} | red |" not in report
+    ]
+    assert missing == [], "plant them: python -m chaos.run --plants --out chaos/results/plants.md"
+
+
+def test_the_readme_names_each_fault() -> None:
+    readme = (RESULTS.parent / "README.md").read_text(encoding="utf-8")
+    assert [name for name in FAULTS if f"`{name}`" not in readme] == []
+
+
+def test_the_list_names_each_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--list"]) == 0
+    listed = capsys.readouterr().out
+    assert all(what in listed for fault in FAULTS.values() for what in (fault.what, *fault.plants.values()))
+
+
+@pytest.mark.parametrize("words", [["--faults", "nonsense"], ["--plant", "stop/nonsense"]])
+def test_what_is_no_fault_or_mistake_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(words)
+    assert "choose from" in capsys.readouterr().err
+
+
+def test_reloads_are_green_and_a_restart_is_red(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reloads, "COUNT", 4)
+    green = attempt(FAULTS["reloads"])
+    assert green.verdict == "green", green.checks
+    red = attempt(FAULTS["reloads"], planted="restart")
+    assert red.verdict == "red"
+    assert "20 WebSockets stay" in {check.what for check in red.checks if not check.passed}
+    report = markdown([green, red])
+    assert "| reloads | pylae | **green** |" in report
+    assert "| reloads | pylae | **red** |" in report
+
+
+def _samples(growth: float, descriptors: int = 0) -> list[soak.Sample]:
+    """An hour in which memory grows by so many bytes a second, and descriptors by so many an hour."""
+    noise = itertools.cycle((0, 3_000_000, -2_000_000))
+    return [
+        soak.Sample(at, int(60_000_000 + at * growth) + next(noise), 50 + int(descriptors * at / 3600), 20)
+        for at in range(3600)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("growth", "descriptors", "red"),
+    [
+        (0, 0, set()),
+        (1_000, 0, set()),
+        (5_000, 0, {"memory"}),
+        (0, 20, {"descriptors"}),
+    ],
+)
+def test_a_soak_is_red_if_something_grows(growth: float, descriptors: int, red: set[str], tmp_path: Path) -> None:
+    load = Load()
+    load.statuses[200] = 1
+    stage = Stage(tmp_path, PylaeFront)
+    soak.judge(stage, 3600, _samples(growth, descriptors), {"h1": load}, [True])
+    assert {check.what.split()[0] for check in stage.checks if not check.passed} == red
+
+
+def test_a_soak_is_red_if_a_request_fails(tmp_path: Path) -> None:
+    load = Load()
+    load.statuses.update({200: 10, 502: 1})
+    stage = Stage(tmp_path, PylaeFront)
+    soak.judge(stage, 3600, _samples(0), {"h1": load}, [True])
+    assert [check for check in stage.checks if not check.passed] == [
+        Check("h1: none failed", False, "1 of 11 failed (1 502)")
+    ]
