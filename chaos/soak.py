@@ -41,7 +41,7 @@ def blocking(request):
     pass
 
 def leak(request):
-    kept.append(bytes(20_000))
+    kept.append(b"x" * 20_000)
 
 def files(request):
     kept.append(open("/dev/null"))

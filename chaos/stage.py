@@ -19,7 +19,7 @@ LEAK = {"leak": "a hook keeps 20 KB of each request"}
 _LEAK = """kept = []
 
 def leak(request):
-    kept.append(bytes(20_000))
+    kept.append(b"x" * 20_000)
 """
 
 

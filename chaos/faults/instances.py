@@ -47,7 +47,9 @@ async def _run(stage: Stage) -> None:
         # A body that ends early has been sent on by then: those few are broken off at the client too.
         allowed = 0.98 if kind == "short" else 1.0
         stage.check(f"{kind}: {allowed:.0%} of GETs are answered", gets.share >= allowed, gets.told())
-        stage.check(f"{kind}: 96 % of POSTs are answered", posts.share >= 0.96, posts.told())
+        # Those that an instance got before it was taken out; one that hangs gets more before that.
+        allowed = 0.9 if kind == "hanging" else 0.96
+        stage.check(f"{kind}: {allowed:.0%} of POSTs are answered", posts.share >= allowed, posts.told())
         if kind == "killed":
             bad.start()
         await bad.behave("well")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from chaos.client import Client
-from chaos.fronts import TOKEN, ChaosError, PylaeFront
+from chaos.fronts import TOKEN, ChaosError, PylaeFront, until
 from chaos.stage import Fault, Stage
 
 _ROUNDS = 50
@@ -102,7 +102,7 @@ async def _full(stage: Stage) -> None:
     disk = front.setup.folder / "state"
     disk.mkdir()
     try:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", disk], check=True, capture_output=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", disk], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as error:
         raise ChaosError("a file system of its own needs root") from error
     stage.defer(lambda: subprocess.run(["umount", "-l", disk], check=True))
@@ -110,9 +110,11 @@ async def _full(stage: Stage) -> None:
     front.write()
     await stage.start(front)
     filling = disk / "filling"
-    with contextlib.suppress(OSError), filling.open("wb", buffering=0) as file:
-        while stage.planted != "empty":
-            file.write(bytes(4096))
+    with filling.open("wb", buffering=0) as file:
+        for size in (2**16, 1) if stage.planted != "empty" else ():
+            with contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(size))
     load = (await stage.load()).h1(front.port, 20)
     await asyncio.sleep(1)
     if isinstance(front, PylaeFront):
@@ -136,6 +138,13 @@ async def _full(stage: Stage) -> None:
         stage.check("with room again an apply succeeds", status == 200, f"status {status}")
 
 
+async def _administrable(front: PylaeFront) -> bool:
+    try:
+        return (await front.ask("/status")).status == 200
+    except (OSError, EOFError):
+        return False
+
+
 async def _which(front: PylaeFront) -> set[int]:
     """The revisions that are served: one, if a configuration is in force wholly."""
     async with Client(front.port) as client:
@@ -153,7 +162,7 @@ async def _killed(stage: Stage) -> None:
             if route["name"] in ("revision", "also"):
                 route["static_response"] = f"revision {number}"
         # What the API is made of is imported when it is asked for the first time.
-        await front.ask("/status")
+        await until(lambda: _administrable(front), 20)
         began = time.monotonic()
         put = asyncio.create_task(front.put(config))
         await asyncio.wait([put], timeout=rng.uniform(0, took * 1.2))
