@@ -8,7 +8,7 @@ import itertools
 import math
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -268,6 +268,7 @@ class _Http2:
         self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
         self._state = h2.connection.H2Connection(h2.config.H2Configuration())
         self._state.initiate_connection()
+        self._rest = b""
 
     async def round(self, target: str, count: int) -> Sequence[int | str]:
         """Some requests at once: the status of each, or why it has none."""
@@ -279,6 +280,14 @@ class _Http2:
         except (OSError, EOFError, h2.exceptions.H2Error) as error:
             self.close()
             return [f"h2 {type(error).__name__}"] * count
+
+    def _events(self, data: bytes) -> Iterator[h2.events.Event]:
+        """What is in the frames that have come whole. The library takes a GOAWAY for the end, which it is not yet."""
+        self._rest += data
+        while len(self._rest) >= 9 and len(self._rest) >= (size := 9 + int.from_bytes(self._rest[:3], "big")):
+            frame, self._rest = self._rest[:size], self._rest[size:]
+            yield from self._state.receive_data(frame)
+            self._state.state_machine.state = h2.connection.ConnectionState.CLIENT_OPEN
 
     async def _ask(self, target: str, count: int) -> Sequence[int | str]:
         assert self._writer  # noqa: S101 (round has made it)
@@ -295,7 +304,7 @@ class _Http2:
             if not (data := await self._reader.read(2**16)):
                 self.close()
                 return [*found.values(), *(["h2 closed"] * len(open_))]
-            for event in state.receive_data(data):
+            for event in self._events(data):
                 if isinstance(event, h2.events.ResponseReceived):
                     found[event.stream_id] = int(dict(event.headers)[b":status"])
                 elif isinstance(event, h2.events.DataReceived):
@@ -310,8 +319,6 @@ class _Http2:
                     left_out = {stream for stream in open_ if stream > (event.last_stream_id or 0)}
                     leaving, refused = True, refused + len(left_out)
                     open_ -= left_out
-                    # The library takes a GOAWAY for the end; the other streams are still answered.
-                    state.state_machine.state = h2.connection.ConnectionState.CLIENT_OPEN
         with contextlib.suppress(ConnectionError):
             writer.write(state.data_to_send())
         if leaving:

@@ -1,5 +1,5 @@
 /* LD_PRELOAD: the wall clock of the process is off by as many seconds as the first eight bytes of the file in
-   CHAOS_CLOCK say. With CHAOS_CLOCK_ALL so are the steady clocks, which is the mistake that is planted.
+   CHAOS_CLOCK say.
 
    Programs read clocks from the vDSO, and not all of them through the C library, so its functions themselves are
    replaced, in the memory of this process only. x86-64. */
@@ -16,14 +16,12 @@
 #include <unistd.h>
 
 static volatile int64_t *offset;
-static int all;
 
 static int read_clock(clockid_t clock, struct timespec *now) {
     long failed = SYS_clock_gettime;
     __asm__ volatile("syscall" : "+a"(failed) : "D"((long)clock), "S"(now) : "rcx", "r11", "memory");
     int wall = clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE;
-    int steady = clock == CLOCK_MONOTONIC || clock == CLOCK_MONOTONIC_COARSE || clock == CLOCK_BOOTTIME;
-    if (failed == 0 && (wall || (all && steady)))
+    if (failed == 0 && wall)
         now->tv_sec += *offset;
     return (int)failed;
 }
@@ -63,7 +61,6 @@ __attribute__((constructor)) static void begin(void) {
     if (mapped == MAP_FAILED || vdso == NULL)
         _exit(98);
     offset = mapped;
-    all = getenv("CHAOS_CLOCK_ALL") != NULL;
     close(descriptor);
     replace(vdso, "__vdso_clock_gettime", (void *)read_clock);
     replace(vdso, "__vdso_gettimeofday", (void *)read_timeofday);

@@ -40,6 +40,8 @@ class Setup:
     """Port of the echo."""
     drain: float = 3.0
     """Seconds that exchanges have to finish."""
+    timeout: float = 2.0
+    """Seconds that an instance has for an answer."""
     keep_alive: float = 75.0
     connections: int = 20_000
     """Clients that there is room for."""
@@ -173,7 +175,7 @@ class PylaeFront(Front):
         given = {name: value for name, value in setup.pylae.items() if name not in ("limits", "services")}
         routes: list[dict[str, Any]] = [
             {"name": "revision", "path": "/revision", "static_response": f"revision {self.revision}"},
-            {"name": "app", "prefix": "/", "service": "app", "timeout": "2s", **setup.route},
+            {"name": "app", "prefix": "/", "service": "app", "timeout": f"{setup.timeout}s", **setup.route},
             *map(dict, setup.routes),
         ]
         services = {"app": {"instances": [f"http://127.0.0.1:{port}" for port in setup.ports], **setup.service}}
@@ -261,7 +263,8 @@ http {{
     server {{
         listen 127.0.0.1:{port} backlog=4096; http2 on;
         proxy_http_version 1.1; proxy_set_header Connection $upgrading; proxy_set_header Upgrade $http_upgrade;
-        proxy_read_timeout 2s; proxy_connect_timeout 2s; proxy_buffering off;
+        proxy_read_timeout {timeout}ms; proxy_connect_timeout 2s; proxy_buffering off;
+        proxy_next_upstream error timeout invalid_header http_502 http_503 http_504;
         location = /revision {{ return 200 "revision {revision}"; }}
         location /ws {{ proxy_pass http://127.0.0.1:{websockets}; proxy_read_timeout 60s; }}
         location = /limited {{ {limited} try_files /ok =404; root {folder}; }}
@@ -297,7 +300,8 @@ class NginxFront(Front):
             access_log={"": "off", "stdout": "/dev/stdout"}.get(setup.access_log, setup.access_log),
             drain=int(setup.drain),
             keep_alive=int(setup.keep_alive),
-            servers="".join(f"server 127.0.0.1:{port};" for port in setup.ports),
+            timeout=int(setup.timeout * 1000),
+            servers="".join(f"server 127.0.0.1:{port} max_fails=3 fail_timeout=1s;" for port in setup.ports),
             zone=zone,
             limited=limited,
         )
@@ -319,15 +323,18 @@ defaults
     mode http
     timeout connect 2s
     timeout client 60s
-    timeout server 2s
+    timeout server {timeout}ms
     timeout tunnel 60s
     timeout http-keep-alive {keep_alive}s
     retries 3
-    option redispatch
+    option redispatch 1
+    retry-on conn-failure empty-response junk-response response-timeout 502 503 504
+    default-server inter 500ms rise 1 observe layer7 error-limit 3 on-error mark-down
 {logged}
 frontend all
     bind 127.0.0.1:{port} backlog 4096
     http-request return status 200 content-type text/plain string "revision {revision}" if {{ path /revision }}
+    http-request disable-l7-retry if METH_POST
 {limited}
     use_backend ws if {{ path_beg /ws }}
     default_backend app
@@ -362,10 +369,11 @@ class HAProxyFront(Front):
             revision=self.revision,
             drain=int(setup.drain),
             keep_alive=int(setup.keep_alive),
+            timeout=int(setup.timeout * 1000),
             limited=limited,
             log="    log stdout format raw local0" if setup.access_log else "",
             logged="    log global\n    option httplog" if setup.access_log else "",
-            servers="\n".join(f"    server s{port} 127.0.0.1:{port}" for port in setup.ports),
+            servers="\n".join(f"    server s{port} 127.0.0.1:{port} check" for port in setup.ports),
         )
         (setup.folder / "haproxy.cfg").write_text(text)
 

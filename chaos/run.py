@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import concurrent.futures
+import signal
 import sys
 import tempfile
 import time
@@ -48,7 +49,12 @@ class Outcome:
 def attempt(fault: Fault, gateway: str = PylaeFront.name, planted: str = "") -> Outcome:
     """Tries one fault on a thread of its own: what it does to its thread (a network of its own) ends with it."""
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        return pool.submit(lambda: asyncio.run(_attempt(fault, gateway, planted))).result()
+        going = pool.submit(lambda: asyncio.run(_attempt(fault, gateway, planted)))
+        try:
+            return going.result()
+        except KeyboardInterrupt:
+            print("interrupted: the fault that is tried comes to its end", file=sys.stderr)
+            raise
 
 
 async def _attempt(fault: Fault, gateway: str, planted: str) -> Outcome:
@@ -160,10 +166,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         for fault in faults:
             print(f"{fault.name}: {fault.what}", *(f"  {name}: {why}" for name, why in fault.plants.items()), sep="\n")
         return 0
-    if options.plant or options.plants:
-        wanted = [(name, fault) for fault in faults for name in fault.plants if planted in ("", name)]
-        return _plant(wanted, options.out)
-    return _try(faults, [peer for peer in options.peers.split(",") if peer], options.out)
+    # One way out, behind which nothing is left that was started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        if options.plant or options.plants:
+            wanted = [(name, fault) for fault in faults for name in fault.plants if planted in ("", name)]
+            return _plant(wanted, options.out)
+        return _try(faults, [peer for peer in options.peers.split(",") if peer], options.out)
+    except KeyboardInterrupt:
+        return 130
 
 
 def _plant(wanted: Sequence[tuple[str, Fault]], out: Path | None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import platform
+import signal
 import struct
 import subprocess
 import time
@@ -36,15 +37,13 @@ def _shim(folder: Path) -> Path:
 
 
 async def _run(stage: Stage) -> None:
-    folder = stage.new_folder()
+    folder, instances = stage.new_folder(), stage.instances()
     offset = folder / "offset"
     offset.write_bytes(struct.pack("=q", 0))
     env = {"LD_PRELOAD": str(_shim(folder)), "CHAOS_CLOCK": str(offset)}
-    if stage.planted == "all":
-        env["CHAOS_CLOCK_ALL"] = "1"
-    limited = {"limit": 600, "per": "1m", "burst": 30, "key": "header:X-Client"}
+    limited = {"limit": 60 if stage.planted == "mean" else 600, "per": "1m", "burst": 30, "key": "header:X-Client"}
     front = await stage.pylae(
-        stage.instances(),
+        instances,
         env=env,
         pylae={"auth": {"jwt": {"secret": _SECRET}}},
         service={"health_check": {"path": "/", "interval": "300ms", "unhealthy_after": 1}},
@@ -63,6 +62,11 @@ async def _run(stage: Stage) -> None:
         before = plain.mark()
         with offset.open("r+b") as file:
             file.write(struct.pack("=q", 0 if stage.planted == "ignored" else step))
+        if stage.planted == "frozen":
+            front.process.send(signal.SIGSTOP)
+            asyncio.get_running_loop().call_later(1.2, front.process.send, signal.SIGCONT)
+        if stage.planted == "killed":
+            instances[0].kill()
         await asyncio.sleep(1.5)
         gap = plain.longest_gap(before)
         stage.check(f"{step:+d} s: nothing stands still for {_STALL:g} s", gap < _STALL, f"{gap * 1000:.0f} ms")
@@ -91,6 +95,11 @@ FAULTS = (
         "clock",
         f"the wall clock is off by {', '.join(f'{step:+d}' for step in _STEPS)} s in turn, under 30 clients",
         _run,
-        {"all": "the steady clocks step too", "ignored": "the clock is not set"},
+        {
+            "ignored": "the clock is not set",
+            "frozen": "the gateway is stopped (SIGSTOP) for 1.2 s after each step",
+            "killed": "an instance is killed",
+            "mean": "the limit is below what clients ask",
+        },
     ),
 )

@@ -83,7 +83,8 @@ async def _break(stage: Stage, instances: list[Instance], front: Front) -> None:
 
 async def _descriptors(stage: Stage) -> None:
     instances = stage.instances()
-    front = await stage.front(instances, files=_FILES, connections=10_000, service=_SERVICE)
+    files = None if stage.planted == "roomy" else _FILES
+    front = await stage.front(instances, files=files, connections=10_000, service=_SERVICE)
     for instance in instances:
         await instance.behave("well", 0.05)
     established = (await stage.load()).h1(front.port, 50, pace=0.1)
@@ -107,7 +108,8 @@ async def _ports(stage: Stage) -> None:
     front = await stage.front(instances, service=_SERVICE)
     for instance in instances:
         await instance.behave("well", 0.2)
-    Path("/proc/sys/net/ipv4/ip_local_port_range").write_text(f"20000 {20000 + _PORTS - 1}")
+    most = 40_000 if stage.planted == "roomy" else _PORTS
+    Path("/proc/sys/net/ipv4/ip_local_port_range").write_text(f"20000 {20000 + most - 1}")
     crowd = await _crowd(front, 400, 4, own_ports=True)
     await asyncio.sleep(2)
     await _break(stage, instances, front)
@@ -164,7 +166,11 @@ async def _idle(stage: Stage) -> None:
         client.close()
 
 
-_PLANTS = {"failing": "the instances answer 503", "frozen": "the gateway is stopped (SIGSTOP) meanwhile"}
+_PLANTS = {
+    "failing": "the instances answer 503",
+    "frozen": "the gateway is stopped (SIGSTOP) meanwhile",
+    "roomy": "there is room for all",
+}
 FAULTS = (
     Fault(
         "descriptors",

@@ -49,6 +49,10 @@ def leak(request):
 def fork(request):
     os.fork()
 
+def fork_and_stay(request):
+    if os.fork() == 0:
+        time.sleep(60)
+
 def raising(request):
     raise RAISED[int(request.headers["X-Kind"])]
 
@@ -232,7 +236,9 @@ async def _raise(stage: Stage) -> None:
 
 
 async def _burn(stage: Stage) -> None:
-    front, _, calls = await _misused(stage, {"burning": "burn"}, clients=1, timeout="200ms")
+    front, _, calls = await _misused(
+        stage, {"burning": "quick" if stage.planted == "quiet" else "burn"}, clients=1, timeout="200ms"
+    )
     stage.check("each that burns is a 500 in the end", set(calls.statuses) == {500}, dict(calls.statuses))
     with contextlib.suppress(OSError, EOFError):
         demoted = await front.figure("pylae_hook_demoted.*burn")
@@ -246,10 +252,10 @@ async def _leak(stage: Stage) -> None:
 
 
 async def _fork(stage: Stage) -> None:
-    front, _, calls = await _misused(stage, {"forking": "fork"}, clients=2)
+    front, _, calls = await _misused(
+        stage, {"forking": "fork_and_stay" if stage.planted == "staying" else "fork"}, clients=2
+    )
     stage.check("who forks is answered once", not calls.failed, calls.told())
-    if stage.planted == "staying":
-        front.process.send(signal.SIGSTOP)
 
     def children() -> int:
         # Who has ended and was not waited for is the hook's; it takes a number and no more.
@@ -293,9 +299,14 @@ FAULTS = (
         _raise,
         {**_KILLED, **_QUIET},
     ),
-    Fault("hook-burn", "a hook computes without end", _burn, {**_KILLED, "everywhere": "it stands on all routes"}),
+    Fault(
+        "hook-burn",
+        "a hook computes without end",
+        _burn,
+        {**_KILLED, **_QUIET, "everywhere": "it stands on all routes"},
+    ),
     Fault(
         "hook-leak", "a hook keeps 32 MB of each call, with 512 MB left to the process", _leak, {**_KILLED, **_QUIET}
     ),
-    Fault("hook-fork", "a hook forks", _fork, {**_KILLED}),
+    Fault("hook-fork", "a hook forks", _fork, {**_KILLED, "staying": "the child goes on"}),
 )

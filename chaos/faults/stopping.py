@@ -34,6 +34,8 @@ async def _run(stage: Stage) -> None:
     instances = stage.instances()
     # What is under way finishes.
     front = await stage.front(instances, drain=_DRAIN)
+    for instance in instances:
+        await instance.behave("failing" if stage.planted == "failing" else "well")
     load = (await stage.load()).h1(front.port, 10, pace=0.01)
     whole = await _streams(front.port, 20, 20)
     if stage.planted == "killed":
@@ -81,6 +83,7 @@ FAULTS = (
             "killed": "SIGKILL in place of the first SIGTERM",
             "frozen": "the process is stopped (SIGSTOP) when the signal comes",
             "deaf": "the second signal is not sent",
+            "failing": "the instances answer 503",
         },
         ("nginx", "haproxy"),
     ),
