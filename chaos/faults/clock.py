@@ -41,7 +41,8 @@ async def _run(stage: Stage) -> None:
     offset = folder / "offset"
     offset.write_bytes(struct.pack("=q", 0))
     env = {"LD_PRELOAD": str(_shim(folder)), "CHAOS_CLOCK": str(offset)}
-    limited = {"limit": 60 if stage.planted == "mean" else 600, "per": "1m", "burst": 30, "key": "header:X-Client"}
+    most = 60 if stage.planted == "mean" else 600
+    limited = {"limit": most, "per": "1m", "burst": most // 20, "key": "header:X-Client"}
     front = await stage.pylae(
         instances,
         env=env,

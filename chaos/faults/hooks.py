@@ -211,7 +211,6 @@ async def _misused(
     await asyncio.sleep(3)
     await asyncio.gather(plain.stop(), calls.stop())
     stage.check("unhooked requests are answered", not plain.failed and plain.good > 0, plain.told())
-    stage.check(f"unhooked p99 under {_P99:.0f} ms", plain.p99() < _P99, f"{plain.p99():.1f} ms")
     stage.check("hooked requests have an answer", bool(calls.statuses) and not calls.broken, calls.told())
     status: object = "the process has ended"
     with contextlib.suppress(OSError, EOFError):
@@ -236,13 +235,13 @@ async def _raise(stage: Stage) -> None:
 
 
 async def _burn(stage: Stage) -> None:
-    front, _, calls = await _misused(
-        stage, {"burning": "quick" if stage.planted == "quiet" else "burn"}, clients=1, timeout="200ms"
-    )
+    hook = "quick" if stage.planted == "quiet" else "burn"
+    front, plain, calls = await _misused(stage, {"burning": hook}, clients=1, timeout="200ms")
+    stage.check(f"unhooked p99 under {_P99:.0f} ms", plain.p99() < _P99, f"{plain.p99():.1f} ms")
     stage.check("each that burns is a 500 in the end", set(calls.statuses) == {500}, dict(calls.statuses))
     with contextlib.suppress(OSError, EOFError):
         demoted = await front.figure("pylae_hook_demoted.*burn")
-        stage.check("it is moved off the workers", demoted == 1, f"{demoted:.0f}")
+        stage.check("it is moved off the workers", demoted >= 1, f"{demoted:.0f}")
 
 
 async def _leak(stage: Stage) -> None:
