@@ -164,6 +164,13 @@ class Control:
                 server.stop()
         self.registry.stop()
 
+    def metrics(self) -> str:
+        """Figures of the control plane as a part of the page for Prometheus."""
+        name = "pylae_admin_restarts_total"
+        restarts = sum(server.lasting.restarts for server in (self.local, self.admin) if server is not None)
+        what = "Times that what serves the admin API had ended and was started again."
+        return f"# HELP {name} {what}\n# TYPE {name} counter\n{name} {restarts}\n{self.registry.metrics()}"
+
     def put(self, source: Gateway, plan: Mapping[str, Any], *, keep: bool) -> None:
         """Has the engine serve by `plan`, all or nothing; with `keep` its document outlives a restart.
 

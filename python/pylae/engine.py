@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 import sys
 import threading
 import weakref
@@ -251,6 +252,44 @@ class Engine:
             return self._running().purge_cache(purge)
         except _native.PlanError as error:
             raise _failure(error) from None
+
+    def serve_admin(
+        self,
+        listening: socket.socket,
+        hosts: Sequence[str] | None,
+        *,
+        connections: int,
+        head_time: float,
+        patience: float,
+    ) -> int:
+        """Has the engine accept from the socket of the admin API, of which it keeps a copy until it has stopped.
+
+        It answers `/live` and `/ready` for `hosts` (any if None), whatever Python does. Of `connections` at most the
+        head is awaited, for `head_time` seconds each. What is no probe waits for `next_admin_connection` for `patience`
+        seconds; the descriptor that is returned is readable while there is any. Raises EngineError.
+        """
+        names = None if hosts is None else list(hosts)
+        try:
+            return self._running().serve_admin(listening.fileno(), names, connections, (head_time, patience))
+        except OSError as error:
+            raise EngineError(f"the admin API cannot be served: {error}") from None
+
+    def set_admin_hosts(self, hosts: Sequence[str]) -> None:
+        """Has the engine answer probes for other hosts."""
+        self._running().set_admin_hosts(list(hosts))
+
+    def next_admin_connection(self) -> socket.socket | None:
+        """A connection to the admin API that waits to be served; None if there is none."""
+        descriptor = self._running().next_admin_connection()
+        if descriptor is None:
+            return None
+        taken = socket.socket(fileno=descriptor)
+        taken.setblocking(False)
+        return taken
+
+    def liveness(self) -> tuple[str, str]:
+        """What `/live` and `/ready` say: `live` or `stuck`, and `ready`, `stopping` or `stuck`."""
+        return self._running().liveness()
 
     def _running(self) -> _native.Engine:
         if self._native is None:

@@ -576,7 +576,7 @@ class Gateway:
 
     def metrics(self) -> str:
         """All figures of the running engine as a page for Prometheus (text format 0.0.4). Raises EngineError."""
-        return self.engine.metrics() + self.registry.metrics()
+        return self.engine.metrics() + self._controlled().metrics()
 
     def summary(self) -> dict[str, Any]:
         """What the running engine has served and how it is doing; durations are in seconds. Raises EngineError."""

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from pylae import Gateway, Request, Response, Route
-from pylae.admin import connection
+from pylae.admin import bounds
 from pylae.testing import StartedGateway
 from support.admin import Admin
 from support.instance import EchoInstance
@@ -20,24 +20,28 @@ from support.peer import Peer, accepts, wait_until
 Start = Callable[..., Admin]
 
 HEAD = b"GET /live HTTP/1.1\r\nHost: localhost\r\nX-Long: "
+"""Of a probe, which the engine answers."""
+OTHER = HEAD.replace(b"/live", b"/status")
+"""Of a request that Python answers."""
 
 
-@pytest.mark.parametrize("sent", [b"", HEAD])
+@pytest.mark.parametrize("sent", [b"", b"GET /", HEAD, OTHER])
 def test_a_head_that_does_not_come_ends_the_connection(
     admin: Start, echo: EchoInstance, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
-    monkeypatch.setattr(connection, "HEAD_TIME", 0.05)
+    monkeypatch.setattr(bounds, "HEAD_TIME", 0.05)
     with admin(all=echo) as api, Peer.connect(api.address) as peer:
         peer.send(sent)
         assert peer.at_end()
 
 
+@pytest.mark.parametrize("sent", [HEAD, OTHER])
 def test_a_head_that_comes_in_drops_has_no_more_time(
-    admin: Start, echo: EchoInstance, monkeypatch: pytest.MonkeyPatch
+    admin: Start, echo: EchoInstance, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
-    monkeypatch.setattr(connection, "HEAD_TIME", 0.1)
+    monkeypatch.setattr(bounds, "HEAD_TIME", 0.1)
     with admin(all=echo) as api, Peer.connect(api.address) as peer:
-        peer.send(HEAD)
+        peer.send(sent)
         ended = threading.Event()
 
         def drip() -> None:
@@ -57,14 +61,14 @@ def test_a_head_that_comes_in_drops_has_no_more_time(
 
 
 def test_so_does_the_next_head_and_a_body(admin: Start, echo: EchoInstance, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "HEAD_TIME", 0.2)
-    monkeypatch.setattr(connection, "BODY_TIME", 0.05)
+    monkeypatch.setattr(bounds, "HEAD_TIME", 0.2)
+    monkeypatch.setattr(bounds, "BODY_TIME", 0.05)
     with admin(all=echo) as api:
         token = f"Authorization: Bearer {api.token}\r\n".encode()
         with Peer.connect(api.address) as peer:
-            peer.send(b"GET /live HTTP/1.1\r\nHost: localhost\r\n" + token + b"\r\n")
+            peer.send(b"GET /status HTTP/1.1\r\nHost: localhost\r\n" + token + b"\r\n")
             assert peer.read_answer().status == 200
-            peer.send(b"GET /li")
+            peer.send(b"GET /sta")
             assert peer.at_end()
         with Peer.connect(api.address) as peer:
             peer.send(
@@ -74,14 +78,18 @@ def test_so_does_the_next_head_and_a_body(admin: Start, echo: EchoInstance, monk
         assert api.get("/live") == {"status": "live"}
 
 
+@pytest.mark.parametrize(("bound", "sent"), [("WAITING", b""), ("WAITING", HEAD), ("CONNECTIONS", OTHER)])
 def test_idle_connections_make_room_for_others(
-    admin: Start, echo: EchoInstance, monkeypatch: pytest.MonkeyPatch
+    admin: Start, echo: EchoInstance, monkeypatch: pytest.MonkeyPatch, bound: str, sent: bytes
 ) -> None:
-    monkeypatch.setattr(connection, "CONNECTIONS", 3)
+    monkeypatch.setattr(bounds, bound, 3)
     with admin(all=echo) as api:
-        idle = [Peer.connect(api.address) for _ in range(8)]
+        idle = []
+        for _ in range(8):
+            idle.append(Peer.connect(api.address))
+            idle[-1].send(sent)
         try:
-            assert api.get("/live") == {"status": "live"}
+            assert api.get("/status")["applied"] == 1
             # The oldest had to go.
             assert all(peer.at_end() for peer in idle[:5])
         finally:

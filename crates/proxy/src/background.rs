@@ -1,5 +1,6 @@
 //! Work outside the workers, which serves no client directly.
 
+pub(crate) mod admin;
 pub(crate) mod auxiliary;
 pub(crate) mod health;
 pub(crate) mod jobs;

@@ -1,5 +1,6 @@
 //! The running data plane: start, apply and stop.
 
+mod admin;
 mod capacity;
 mod command;
 mod listeners;
@@ -21,11 +22,13 @@ use self::capacity::Capacity;
 pub use self::command::LimitQuestion;
 use self::listeners::{bind_added, clone_all, clone_for_each};
 pub use self::signals::{SignalEvent, Signals};
+use crate::background::admin::AdminEdge;
 use crate::background::auxiliary::Auxiliary;
 use crate::background::jobs::JobPool;
 use crate::io::clock;
 use crate::snapshot::{Outlets, PoolKeys, Snapshot};
 use crate::telemetry::access_log::{FINAL_TIMEOUT, Sinks};
+use crate::telemetry::liveness::Liveness;
 use crate::telemetry::log::{DroppedRecords, Log, Record};
 use crate::telemetry::metrics::{
     HookFigures, Metrics, MetricsReading, MetricsView, Process, Stats, Summary, began_at, expose, summarize,
@@ -58,6 +61,9 @@ pub struct Engine {
     watch: Watch,
     state: Arc<EngineState>,
     auxiliary: Mutex<Option<Auxiliary>>,
+    /// Where Python has given the engine an admin address.
+    admin: Mutex<Option<AdminEdge>>,
+    liveness: Arc<Liveness>,
     shared: Arc<WorkerShared>,
     policies: Arc<pylae_policies::PolicyShared>,
     sinks: Sinks,
@@ -120,9 +126,23 @@ impl Engine {
         let started = clock::now();
         let in_force = InForce { snapshot, keys, listeners, applied: 1, refused: 0, applied_at: started };
         let state = Arc::new(EngineState { apply_lock: Mutex::default(), in_force: Mutex::new(in_force) });
-        let watch = Watch::start(&workers, replacement(&state))
+        let (admin, liveness) = (Mutex::default(), Arc::<Liveness>::default());
+        let watch = Watch::start(&workers, &liveness, replacement(&state))
             .map_err(|error| vec![Problem::at("", format!("the watching thread cannot be started: {error}"))])?;
-        Ok(Self { workers, watch, state, auxiliary, shared, policies, sinks, metrics, started, capacity })
+        Ok(Self {
+            workers,
+            watch,
+            state,
+            auxiliary,
+            admin,
+            liveness,
+            shared,
+            policies,
+            sinks,
+            metrics,
+            started,
+            capacity,
+        })
     }
 
     /// Replaces the plan in force, as a whole or not at all. When this returns, every new exchange is served by the new
@@ -185,6 +205,8 @@ impl Engine {
     /// Stops accepting, finishes exchanges in flight as `drain` says, and ends. May be called again from another thread
     /// to cut a drain short. Returns false if a worker is stuck and has not ended a second after that.
     pub fn stop(&self, drain: Drain) -> bool {
+        // First of all: what follows may have to wait, and probes ask meanwhile.
+        self.liveness.stop();
         let (drain_timeout, listeners) = {
             // An apply may wait for the interpreter, a stop must not. The workers ignore the plan then.
             let _guard = self.state.apply_lock.try_lock_for(APPLY_PATIENCE);
@@ -202,6 +224,9 @@ impl Engine {
         self.watch.stop();
         let end = std::time::Instant::now() + FINAL_TIMEOUT;
         self.sinks.finish(end);
+        // Probes were answered up to here.
+        let admin = self.admin.lock().take();
+        drop(admin);
         self.shared.log.close();
         flush_stderr(end.saturating_duration_since(std::time::Instant::now()));
         all_ended

@@ -1,6 +1,7 @@
 //! Telemetry: the log, access logs, metrics and the latest exchanges.
 
 pub(crate) mod access_log;
+pub(crate) mod liveness;
 pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod recent;

@@ -1,5 +1,6 @@
 //! The Python class of the running data plane.
 
+use std::os::fd::{BorrowedFd, IntoRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use parking_lot::Mutex;
 use pylae_core::Problem;
 use pylae_core::hook::HookSource;
 use pylae_policies::authentication::Revoked;
-use pylae_proxy::Drain;
+use pylae_proxy::{AdminSettings, Drain};
 use pyo3::exceptions::{PyLookupError, PyValueError};
 use pyo3::prelude::*;
 
@@ -188,6 +189,47 @@ impl PyEngine {
             self.plane.purge_cache(purge)
         })
         .map_err(|problems| plan_error(&problems))
+    }
+
+    /// Serves the admin address, whose listening socket `fd` is duplicated, until the end of the stop. `hosts` are names
+    /// besides the loopback ones that it answers for, None any. Answers `/live` and `/ready`; all other connections
+    /// wait, at most `patience` seconds each, for `next_admin_connection`. Returns a descriptor that is readable while
+    /// there are any, and that the caller closes.
+    #[expect(clippy::needless_pass_by_value, reason = "as Python calls it")]
+    fn serve_admin(
+        &self,
+        py: Python<'_>,
+        fd: RawFd,
+        hosts: Option<Vec<String>>,
+        connections: usize,
+        times: (f64, f64),
+    ) -> PyResult<RawFd> {
+        let seconds =
+            |value| Duration::try_from_secs_f64(value).map_err(|error| PyValueError::new_err(error.to_string()));
+        let (head_time, patience) = (seconds(times.0)?, seconds(times.1)?);
+        let settings = AdminSettings { hosts, connections, head_time, patience };
+        if fd < 0 {
+            return Err(PyValueError::new_err("a descriptor is not negative"));
+        }
+        // SAFETY: not -1, and the caller holds the socket during the call.
+        let listening = unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()?;
+        Ok(gil::detached(py, || self.plane.serve_admin(listening, settings))?.into_raw_fd())
+    }
+
+    /// Replaces the names besides the loopback ones that the admin address answers for.
+    fn set_admin_hosts(&self, py: Python<'_>, hosts: Vec<String>) {
+        gil::detached(py, || self.plane.set_admin_hosts(hosts));
+    }
+
+    /// Returns the descriptor of a connection to the admin address, which the caller closes, or None if none waits.
+    fn next_admin_connection(&self, py: Python<'_>) -> Option<RawFd> {
+        gil::detached(py, || self.plane.next_admin_connection()).map(IntoRawFd::into_raw_fd)
+    }
+
+    /// Returns what `/live` and `/ready` say: `live` or `stuck`; `ready`, `stopping` or `stuck`.
+    fn liveness(&self) -> (&'static str, &'static str) {
+        let liveness = self.plane.liveness();
+        (liveness.live(), liveness.ready())
     }
 
     /// Returns the log records since the last call as a JSON list, waiting at most `patience` seconds for one. Returns

@@ -8,12 +8,7 @@ from typing import Any
 import h11  # uvicorn brings it, and is made of it
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-CONNECTIONS = 1024
-"""Open connections; beyond it the one is closed that has waited longest for a request."""
-HEAD_TIME = 10.0
-"""Seconds that the head of a request may take, from the connection or the end of the answer before it."""
-BODY_TIME = 60.0
-"""Seconds that its body may take."""
+from pylae.admin import bounds
 
 
 class Connection(H11Protocol):
@@ -29,7 +24,7 @@ class Connection(H11Protocol):
         """It begins."""
         super().connection_made(transport)
         self._watch()
-        if len(self.connections) > CONNECTIONS:
+        if len(self.connections) > bounds.CONNECTIONS:
             waiting = (one for one in self.connections if isinstance(one, Connection) and one._awaited is h11.IDLE)
             min(waiting, key=lambda one: one._since).close()
 
@@ -61,9 +56,9 @@ class Connection(H11Protocol):
         self._stop_watching()
         self._awaited, self._since = awaited, self.loop.time()
         if awaited is h11.IDLE:
-            self._timer = self.loop.call_later(HEAD_TIME, self.close)
+            self._timer = self.loop.call_later(bounds.HEAD_TIME, self.close)
         elif awaited is h11.SEND_BODY:
-            self._timer = self.loop.call_later(BODY_TIME, self.close)
+            self._timer = self.loop.call_later(bounds.BODY_TIME, self.close)
 
     def _stop_watching(self) -> None:
         if self._timer is not None:

@@ -2,7 +2,8 @@
 
 Whatever path is asked for, and whether or not there is anything there, the order is: is this a host that we answer for
 (DNS rebinding), does it come from a page of another origin (CSRF), is the token right. Only then does the application
-see it.
+see it. Probes need no token. The engine answers most of them itself, by the same rules
+(`crates/proxy/src/background/admin/probe.rs`).
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_PROBES = ("/live", "/ready")
+"""What tells a status only, and needs no token."""
 MOST_BODY = 32 * 1024 * 1024
 """Largest body of a request: that of a configuration file."""
 _QUIET = 10.0
@@ -96,7 +99,7 @@ class Guard:
             raise Refused(403, "pages of other origins are not answered")
         if site and site not in (["same-origin"], ["none"]):
             raise Refused(403, "pages of other sites are not answered")
-        if self._token is None:
+        if self._token is None or scope["path"] in _PROBES:
             return
         if (given := _credential(fields)) is None:
             raise Refused(401, "the admin token is needed: Authorization: Bearer TOKEN")

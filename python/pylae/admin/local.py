@@ -13,13 +13,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pylae.admin.server import LAST, http_server
+from pylae.admin.lasting import Lasting
 from pylae.state import running
 from pylae.state.local_socket import Listening, is_trusted
 
 if TYPE_CHECKING:
-    import uvicorn
-
+    from pylae.admin.loop import AdminLoop
     from pylae.control import Control
 
 log = logging.getLogger("pylae")
@@ -47,10 +46,11 @@ class LocalServer:
         self._control = control
         self._listening = Listening(control.folder)
         self._announced: Path | None = None
-        self._stopped = threading.Event()
         self._woken, self._wake = os.pipe()
         self._lock = threading.Lock()
-        self._uvicorn: uvicorn.Server | None = None
+        self._loop: AdminLoop | None = None
+        self.lasting = Lasting("pylae-local", "what serves the socket in the state folder", self._run)
+        """The thread that serves it."""
         try:
             taken = self._take()
         except BaseException:
@@ -61,8 +61,7 @@ class LocalServer:
                 "another gateway has the state folder %s: `pylae status` and the other verbs speak to that one until "
                 "it ends; `state` gives this one a folder of its own", control.folder,
             )  # fmt: skip
-        self._thread = threading.Thread(target=self._run, name="pylae-local", daemon=True)
-        self._thread.start()
+        self.lasting.start()
 
     def _take(self) -> bool:
         if not self._listening.take():
@@ -82,19 +81,14 @@ class LocalServer:
         return list(dict.fromkeys(file.absolute() for file in files))
 
     def _run(self) -> None:
-        try:
-            listening = self._wait_for_the_folder()
-            if listening is not None and self._wait_for_somebody(listening):
-                self._serve(listening)
-        except Exception:
-            log.exception("the socket in the state folder has ended")
-            # Whoever asks is refused, instead of waiting for an answer.
-            self._leave()
+        listening = self._wait_for_the_folder()
+        if listening is not None and self._wait_for_somebody(listening):
+            self._serve(listening)
 
     def _wait_for_the_folder(self) -> socket.socket | None:
         """None if it is stopped meanwhile."""
         while self._listening.socket is None:
-            if self._stopped.wait(_AGAIN):
+            if self.lasting.stopped.wait(_AGAIN):
                 return None
             if self._take():
                 log.info("this gateway has the state folder now: %s", self._control.folder)
@@ -106,12 +100,13 @@ class LocalServer:
             for one in (listening, self._woken):
                 selector.register(one, selectors.EVENT_READ)
             selector.select()
-        return not self._stopped.is_set()
+        return not self.lasting.stopped.is_set()
 
     def _serve(self, listening: socket.socket) -> None:
         from pylae.admin.app import application
         from pylae.admin.connection import Connection
         from pylae.admin.guard import Guard
+        from pylae.admin.loop import AdminLoop
 
         class LocalConnection(Connection):
             def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -119,25 +114,32 @@ class LocalServer:
                 if not is_trusted(transport.get_extra_info("socket")):
                     self.close()
 
+        listening.setblocking(False)
+
+        def accepted() -> socket.socket | None:
+            try:
+                return listening.accept()[0]
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return None
+
         guard = Guard(application(self._control), None, frozenset(), unix=True)
-        server = http_server(guard, LocalConnection)
+        loop = AdminLoop(guard, LocalConnection, listening.fileno(), accepted)
         with self._lock:
-            if self._stopped.is_set():
+            if self.lasting.stopped.is_set():
                 return
-            self._uvicorn = server
-        server.run([listening])
+            self._loop = loop
+        loop.run()
 
     def stop(self) -> None:
         """Ends it, and leaves the folder to others."""
         with self._lock:
-            if self._stopped.is_set():
+            if self.lasting.stopped.is_set():
                 return
-            self._stopped.set()
-            if self._uvicorn is not None:
-                self._uvicorn.should_exit = True
+            self.lasting.stopped.set()
+            if self._loop is not None:
+                self._loop.should_exit = True
             os.write(self._wake, b"\0")
-        if threading.current_thread() is not self._thread:
-            self._thread.join(LAST)
+        self.lasting.join()
         self._close()
 
     def _leave(self) -> None:

@@ -55,7 +55,7 @@ class Health(Body):
 class State(Body):
     """Whether something can be relied on."""
 
-    status: Literal["live", "ready", "stopping", "stopped"]
+    status: Literal["live", "ready", "stuck", "stopping", "stopped"]
     """What it is doing."""
 
 
@@ -79,20 +79,26 @@ def router(control: Control) -> APIRouter:
         verdict = control.gateway.health()
         return JSONResponse(verdict.as_dict(), 503 if verdict.status == "unhealthy" and not always else 200)
 
-    @topic.get("/live")
-    async def live() -> State:
-        """Answers as long as the control plane does."""
-        return State(status="live")
+    # No function that waits: probes are answered whatever else is under way. The engine answers them itself where it
+    # can, in the same words.
+    @topic.get("/live", responses={503: {"model": State, "description": "Stuck"}})
+    @topic.head("/live", responses={503: {"model": State, "description": "Stuck"}})
+    async def live(response: Response) -> State:
+        """Whether requests are served: 503 while no worker answers. Needs no token."""
+        return told(response, 0)
 
     @topic.get("/ready", responses={503: {"model": State, "description": "Not ready"}})
-    def ready(response: Response) -> State:
-        """Whether connections are accepted. 503 from when a stop was asked for."""
+    @topic.head("/ready", responses={503: {"model": State, "description": "Not ready"}})
+    async def ready(response: Response) -> State:
+        """Whether connections are accepted. 503 from when a stop was asked for. Needs no token."""
+        return told(response, 1)
+
+    def told(response: Response, which: int) -> State:
         try:
-            control.engine.addresses()
-            state = State(status="stopping" if control.stopping else "ready")
+            state = State.model_validate({"status": control.engine.liveness()[which]})
         except EngineError:
             state = State(status="stopped")
-        response.status_code = 200 if state.status == "ready" else 503
+        response.status_code = 200 if state.status in ("live", "ready") else 503
         return state
 
     return topic

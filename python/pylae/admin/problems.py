@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -53,6 +53,8 @@ class Refusal(Body):
     """What was wrong."""
     error: str
     """The same as `detail`."""
+    code: Literal["control_plane_stuck"] | None = None
+    """Names what keeps the API from answering; the data plane has said so in its place."""
     problems: list[Flaw] = []
     """All problems of what was sent."""
 

@@ -12,23 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pylae import state
+from pylae.admin import bounds
+from pylae.admin.lasting import Lasting
 from pylae.admin.token import token_file, token_of
 from pylae.config.checks.crosscheck import admin_instances
 from pylae.config.models.admin import VARIABLE, Admin, default_admin
 from pylae.errors import EngineError
 
 if TYPE_CHECKING:
-    import uvicorn
-
-    from pylae.admin.connection import Connection
     from pylae.admin.guard import Guard
+    from pylae.admin.loop import AdminLoop
     from pylae.control import Control
 
 log = logging.getLogger("pylae")
-
-LAST = 5.0
-"""Seconds that the end waits for the thread."""
-
 
 def start(control: Control) -> Server | None:
     """Starts the admin API of a gateway, unless it is switched off.
@@ -59,7 +55,7 @@ def start(control: Control) -> Server | None:
 
 
 class Server:
-    """The running admin API."""
+    """The running admin API. Its address is the engine's, which answers probes and hands over the other connections."""
 
     def __init__(self, control: Control, settings: Admin) -> None:
         self._control, self._settings = control, settings
@@ -67,32 +63,36 @@ class Server:
         state.sweep(self._file.parent, self._file.name)
         self.token = token_of(settings, self._file, create=True) or ""
         self._path = settings.address.removeprefix("unix:") if settings.address.startswith("unix:") else None
-        self._socket = _unix(self._path) if self._path else _tcp(settings.address)
-        self.address = settings.address if self._path else "{}:{}".format(*_shown(self._socket.getsockname()))
+        self._engine = control.engine
+        hosts = None if self._path else settings.hosts
+        with _unix(self._path) if self._path else _tcp(settings.address) as listening:
+            self.address = settings.address if self._path else "{}:{}".format(*_shown(listening.getsockname()))
+            self._watched = self._engine.serve_admin(
+                listening, hosts,
+                connections=bounds.WAITING, head_time=bounds.HEAD_TIME, patience=bounds.PATIENCE,
+            )  # fmt: skip
         self._guard: Guard | None = None
-        self._uvicorn: uvicorn.Server | None = None
+        self._loop: AdminLoop | None = None
         self._lock = threading.Lock()
-        self._stopped = False
-        self._thread = threading.Thread(target=self._serve, name="pylae-admin", daemon=True)
-        self._thread.start()
+        self.lasting = Lasting("pylae-admin-api", "the admin API", self._serve)
+        """The thread that serves what the engine hands over."""
+        self.lasting.start()
 
     def _serve(self) -> None:
         # Imported here: what serves requests need not wait for it.
         from pylae.admin.app import application
         from pylae.admin.connection import Connection
         from pylae.admin.guard import Guard
+        from pylae.admin.loop import AdminLoop
 
-        try:
-            app = application(self._control)
+        app = application(self._control)
+        with self._lock:
+            if self.lasting.stopped.is_set():
+                return
             guard = Guard(app, self.token, frozenset(self._settings.hosts), unix=self._path is not None)
-            server = http_server(guard, Connection)
-            with self._lock:
-                if self._stopped:
-                    return
-                self._guard, self._uvicorn = guard, server
-            server.run([self._socket])
-        except Exception:
-            log.exception("the admin API has ended")
+            loop = AdminLoop(guard, Connection, self._watched, self._engine.next_admin_connection)
+            self._guard, self._loop = guard, loop
+        loop.run()
 
     def token_by(self, said: Admin | bool | None) -> str:
         """The token that a new configuration gives it. Raises ConfigError or OSError, as at the start."""
@@ -116,31 +116,24 @@ class Server:
             return
         with self._lock:
             self._settings, self.token = settings, token
+            self._engine.set_admin_hosts(settings.hosts)
             if self._guard is not None:
                 self._guard.use_token(self.token)
                 self._guard.hosts = frozenset(settings.hosts)
 
     def stop(self) -> None:
-        """Ends it."""
+        """Ends it. May be called again."""
         with self._lock:
-            self._stopped = True
-            if self._uvicorn is not None:
-                self._uvicorn.should_exit = True
-        if threading.current_thread() is not self._thread:
-            self._thread.join(LAST)
-        self._socket.close()
+            if self.lasting.stopped.is_set():
+                return
+            self.lasting.stopped.set()
+            if self._loop is not None:
+                self._loop.should_exit = True
+        self.lasting.join()
+        os.close(self._watched)
         if self._path:
             with suppress(OSError):
                 Path(self._path).unlink()
-
-
-def http_server(guard: Guard, connection: type[Connection]) -> uvicorn.Server:
-    """What serves the application behind a guard."""
-    import uvicorn
-
-    config: dict[str, Any] = {"log_config": None, "access_log": False, "lifespan": "off", "ws": "none"}
-    config |= {"server_header": False, "proxy_headers": False, "timeout_graceful_shutdown": 1}
-    return uvicorn.Server(uvicorn.Config(guard, http=connection, **config))
 
 
 def _tcp(address: str) -> socket.socket:

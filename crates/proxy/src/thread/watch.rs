@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use super::run::BEAT;
 use super::{Listening, WorkerHandle, Workers};
 use crate::snapshot::Snapshot;
+use crate::telemetry::liveness::Liveness;
 
 /// Beats that a worker may miss.
 const MISSED: u32 = 5;
@@ -40,11 +41,16 @@ struct Observed {
 }
 
 impl Watch {
-    pub(crate) fn start(workers: &Arc<Workers>, replacement: Replacement) -> io::Result<Self> {
+    /// Says in `liveness` whether any worker answers.
+    pub(crate) fn start(
+        workers: &Arc<Workers>,
+        liveness: &Arc<Liveness>,
+        replacement: Replacement,
+    ) -> io::Result<Self> {
         let (stop, stopped) = channel();
-        let workers = Arc::clone(workers);
+        let (workers, liveness) = (Arc::clone(workers), Arc::clone(liveness));
         let thread = std::thread::Builder::new().name("pylae-watch".to_owned());
-        let thread = thread.spawn(move || run(&workers, &replacement, &stopped))?;
+        let thread = thread.spawn(move || run(&workers, &liveness, &replacement, &stopped))?;
         Ok(Self { stop: Mutex::new(Some(stop)), thread: Mutex::new(Some(thread)) })
     }
 
@@ -58,11 +64,13 @@ impl Watch {
     }
 }
 
-fn run(workers: &Workers, replacement: &Replacement, stopped: &Receiver<()>) {
+fn run(workers: &Workers, liveness: &Liveness, replacement: &Replacement, stopped: &Receiver<()>) {
     let mut observed: Vec<Observed> = Vec::new();
     let mut last = Instant::now();
     while stopped.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
         workers.say_unread();
+        let figures = workers.figures();
+        liveness.set_live(figures.stuck < figures.number);
         let is_late = last.elapsed() > LATE;
         last = Instant::now();
         for (index, worker) in workers.seats().into_iter().enumerate() {

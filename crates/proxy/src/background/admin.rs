@@ -1,0 +1,131 @@
+//! The admin address: a thread that owns its listening socket, answers probes without the interpreter, and hands all
+//! other connections to Python.
+
+mod connections;
+mod handover;
+mod probe;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use socket2::Socket;
+use tokio::sync::oneshot;
+use tokio::task::LocalSet;
+
+use self::connections::{AdminConnections, Shared, watch};
+use self::handover::Handover;
+use crate::telemetry::liveness::Liveness;
+use crate::telemetry::log::Log;
+
+/// How long nothing is accepted after a panic.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How the admin address is served.
+#[derive(Clone, Debug)]
+pub struct AdminSettings {
+    /// Names besides the loopback ones that it may be asked for under, in lower case; None if any is right.
+    pub hosts: Option<Vec<String>>,
+    /// Most connections that wait for a head.
+    pub connections: usize,
+    /// Time that a head may take.
+    pub head_time: Duration,
+    /// Time that a connection waits for Python.
+    pub patience: Duration,
+}
+
+/// A handle to the thread. The address is closed when this is dropped.
+pub(crate) struct AdminEdge {
+    shared: Arc<Shared>,
+    patience: Duration,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl AdminEdge {
+    /// Starts to accept from a socket that listens.
+    pub(crate) fn start(
+        listening: OwnedFd,
+        settings: AdminSettings,
+        liveness: Arc<Liveness>,
+        log: Arc<Log>,
+    ) -> io::Result<Self> {
+        let AdminSettings { hosts, connections, head_time, patience } = settings;
+        let hosts = Mutex::new(hosts.map(|hosts| hosts.into_iter().collect()));
+        let shared = Arc::new(Shared { handover: Handover::new(patience)?, hosts, liveness, log });
+        let listening = Socket::from(listening);
+        listening.set_nonblocking(true)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (stop, stopped) = oneshot::channel();
+        let of_thread = Arc::clone(&shared);
+        let thread = std::thread::Builder::new().name("pylae-admin".to_owned()).spawn(move || {
+            let connections = AdminConnections::new(Arc::clone(&of_thread), connections, head_time);
+            LocalSet::new().block_on(&runtime, async {
+                if let Err(error) = run(connections, &of_thread.log, listening, stopped).await {
+                    let message = format!("the admin address cannot be served: {error}");
+                    of_thread.log.write("error", "admin_failed", message);
+                }
+            });
+        })?;
+        Ok(Self { shared, patience, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// A descriptor that is readable while connections wait for Python.
+    pub(crate) fn watched(&self) -> io::Result<OwnedFd> {
+        self.shared.handover.watched()
+    }
+
+    /// The next connection that waits for Python.
+    pub(crate) fn next_connection(&self) -> Option<OwnedFd> {
+        self.shared.handover.take(self.patience)
+    }
+
+    /// Replaces the names.
+    pub(crate) fn set_hosts(&self, hosts: Vec<String>) {
+        if let Some(names) = &mut *self.shared.hosts.lock() {
+            *names = hosts.into_iter().collect();
+        }
+    }
+}
+
+/// Serves until it is stopped.
+async fn run(
+    connections: Rc<AdminConnections>,
+    log: &Log,
+    listening: Socket,
+    stopped: oneshot::Receiver<()>,
+) -> io::Result<()> {
+    let listening = Rc::new(watch(listening)?);
+    let accepting = lasting(log, || Rc::clone(&connections).accept(Rc::clone(&listening)));
+    let refusing = lasting(log, || Rc::clone(&connections).refuse_overdue());
+    tokio::select! {
+        // An error is as good: it means that the handle has gone.
+        _ = stopped => {}
+        () = accepting => {}
+        () = refusing => {}
+    }
+    Ok(())
+}
+
+/// Runs a task, and again if it panics.
+async fn lasting<F: Future<Output = ()> + 'static>(log: &Log, start: impl Fn() -> F) {
+    while let Err(error) = tokio::task::spawn_local(start()).await {
+        log.write("error", "admin_panicked", format!("the admin address is served anew: {error}"));
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+impl Drop for AdminEdge {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic was reported on standard error, and nothing depends on the thread any more.
+            let _ = thread.join();
+        }
+        self.shared.handover.close();
+    }
+}

@@ -1,0 +1,217 @@
+//! Accepts the connections to the admin address, answers probes, and passes on all others.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind, Read};
+use std::net::{IpAddr, Shutdown};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use pylae_http::RequestHead;
+use rustix::net::RecvFlags;
+use socket2::Socket;
+use tokio::io::unix::AsyncFd;
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+use super::handover::Handover;
+use super::probe::{self, HEAD, Hosts, Probe, Verdict, inspect};
+use crate::io::clock;
+use crate::telemetry::liveness::Liveness;
+use crate::telemetry::log::{Log, Refusals};
+
+/// How long a client has to take its answer and close.
+const LINGER: Duration = Duration::from_secs(2);
+/// Most bytes that are read behind a request that ends its connection.
+const MOST_BEHIND: usize = 64 * 1024;
+/// How long nothing is accepted after that has failed.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Has the runtime watch a socket.
+pub(super) fn watch(socket: Socket) -> io::Result<AsyncFd<Socket>> {
+    // SAFETY: a `Socket` owns its descriptor until it is dropped, and nobody replaces one in an `AsyncFd`.
+    Ok(unsafe { AsyncFd::register(socket) }?)
+}
+
+/// What the thread shares with the engine.
+pub(super) struct Shared {
+    pub(super) handover: Handover,
+    pub(super) hosts: Mutex<Hosts>,
+    pub(super) liveness: Arc<Liveness>,
+    pub(super) log: Arc<Log>,
+}
+
+/// The connections that Python has not got.
+pub(super) struct AdminConnections {
+    shared: Arc<Shared>,
+    /// Most of them.
+    most: usize,
+    head_time: Duration,
+    /// By their age.
+    open: RefCell<BTreeMap<u64, AbortHandle>>,
+    next: Cell<u64>,
+    /// What a look at a connection sees. Nothing is kept in it.
+    seen: RefCell<Box<[u8]>>,
+    failures: Refusals,
+    refusals: Refusals,
+}
+
+/// Takes a connection out of the table when its task ends.
+struct Entry(Rc<AdminConnections>, u64);
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.0.open.borrow_mut().remove(&self.1);
+    }
+}
+
+impl AdminConnections {
+    pub(super) fn new(shared: Arc<Shared>, most: usize, head_time: Duration) -> Rc<Self> {
+        Rc::new(Self {
+            shared,
+            most: most.max(1),
+            head_time,
+            open: RefCell::default(),
+            next: Cell::default(),
+            seen: RefCell::new(vec![0; HEAD].into()),
+            failures: Refusals::default(),
+            refusals: Refusals::default(),
+        })
+    }
+
+    /// Accepts for ever.
+    pub(super) async fn accept(self: Rc<Self>, listening: Rc<AsyncFd<Socket>>) {
+        loop {
+            let accepted = match listening.readable().await {
+                Ok(mut guard) => match guard.try_io(|socket| socket.get_ref().accept()) {
+                    Ok(accepted) => accepted,
+                    Err(_) => continue,
+                },
+                Err(error) => Err(error),
+            };
+            match accepted {
+                Ok((socket, _)) => self.spawn(socket, Self::serve),
+                Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
+                Err(error) => {
+                    // Out of descriptors or memory: wait for others to be freed.
+                    let what = || format!("a connection to the admin address could not be accepted: {error}");
+                    self.failures.report(&self.shared.log, clock::now(), "admin_accept_failed", what);
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+            // Those that were accepted before are looked at first, so that a flood does not push out probes.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Refuses, for ever, what Python does not take in time.
+    pub(super) async fn refuse_overdue(self: Rc<Self>) {
+        loop {
+            for connection in self.shared.handover.overdue().await {
+                self.spawn(connection.into(), Self::refuse);
+            }
+        }
+    }
+
+    /// Begins a task for a connection. Where there are too many, the oldest is closed.
+    fn spawn<F>(self: &Rc<Self>, socket: Socket, serve: impl FnOnce(Rc<Self>, AsyncFd<Socket>) -> F)
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        // Fails only if the connection cannot be watched for want of descriptors, and then it is closed.
+        let Ok(socket) = socket.set_nonblocking(true).and_then(|()| watch(socket)) else { return };
+        let oldest = if self.open.borrow().len() >= self.most { self.open.borrow_mut().pop_first() } else { None };
+        if let Some((_, oldest)) = oldest {
+            oldest.abort();
+        }
+        let id = self.next.replace(self.next.get() + 1);
+        let (entry, serving) = (Entry(Rc::clone(self), id), serve(Rc::clone(self), socket));
+        let task = tokio::task::spawn_local(async move {
+            let _entry = entry;
+            serving.await;
+        });
+        self.open.borrow_mut().insert(id, task.abort_handle());
+    }
+
+    async fn serve(self: Rc<Self>, socket: AsyncFd<Socket>) {
+        match timeout(self.head_time, self.look(&socket)).await {
+            Ok(Ok(Some(probe))) => {
+                let mut head = vec![0; probe.len];
+                if socket.get_ref().read_exact(&mut head).is_ok() {
+                    finish(socket, &probe.answer(&self.shared.liveness)).await;
+                }
+            }
+            Ok(Ok(None)) => {
+                if let Err(connection) = self.shared.handover.offer(OwnedFd::from(socket.into_inner()))
+                    && let Ok(socket) = watch(connection.into())
+                {
+                    self.refuse(socket).await;
+                }
+            }
+            // It has ended, or its head did not come in time.
+            Ok(Err(_)) | Err(_) => {}
+        }
+    }
+
+    /// Waits until it is clear what a connection wants: None is whatever is no probe. Takes nothing from it.
+    async fn look(&self, socket: &AsyncFd<Socket>) -> io::Result<Option<Probe>> {
+        let own = socket.get_ref().local_addr().ok().and_then(|address| address.as_socket());
+        let own: Option<IpAddr> = own.map(|address| address.ip());
+        let mut head = RequestHead::default();
+        loop {
+            let mut guard = socket.readable().await?;
+            match self.peek(socket, &mut head, own) {
+                Ok(Verdict::Probe(probe)) => return Ok(Some(probe)),
+                Ok(Verdict::Other) => return Ok(None),
+                Ok(Verdict::More) if guard.ready().is_read_closed() => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(Verdict::More) => {}
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                Err(error) => return Err(error),
+            }
+            // What was seen stays there. The kernel tells when more comes, and what came since the look counts as more.
+            guard.clear_ready();
+        }
+    }
+
+    /// Looks at what has come so far, and leaves it there.
+    fn peek(&self, socket: &AsyncFd<Socket>, head: &mut RequestHead, own: Option<IpAddr>) -> io::Result<Verdict> {
+        let mut seen = self.seen.borrow_mut();
+        let (len, _) = rustix::net::recv(socket, &mut **seen, RecvFlags::PEEK)?;
+        if len == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        Ok(inspect(head, &seen[..len], &self.shared.hosts.lock(), own))
+    }
+
+    async fn refuse(self: Rc<Self>, socket: AsyncFd<Socket>) {
+        let what = || "a request to the admin API was answered 503: Python does not take it".to_owned();
+        self.refusals.report(&self.shared.log, clock::now(), "control_plane_stuck", what);
+        finish(socket, &probe::stuck()).await;
+    }
+}
+
+/// Writes the last answer of a connection, and closes it once the client has read that.
+async fn finish(socket: AsyncFd<Socket>, answer: &str) {
+    // The kernel takes this much at once from a connection that was not written to.
+    let written = socket.get_ref().send_with_flags(answer.as_bytes(), libc::MSG_NOSIGNAL);
+    if !written.is_ok_and(|written| written == answer.len()) || socket.get_ref().shutdown(Shutdown::Write).is_err() {
+        return;
+    }
+    // With unread bytes, closing would reset the connection, and the answer with it.
+    let rest = async {
+        let (mut behind, mut discarded) = (0, [0; 4096]);
+        while behind < MOST_BEHIND {
+            let Ok(mut guard) = socket.readable().await else { return };
+            match guard.try_io(|socket| socket.get_ref().read(&mut discarded)) {
+                Ok(Ok(0) | Err(_)) => return,
+                Ok(Ok(count)) => behind += count,
+                Err(_) => {}
+            }
+        }
+    };
+    // Whoever does not close is closed.
+    let _ = timeout(LINGER, rest).await;
+}

@@ -1,0 +1,49 @@
+//! What probes are told of the gateway.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether the gateway answers clients, and whether it takes new ones. Nothing here waits: probes ask when all else is
+/// stuck.
+#[derive(Debug)]
+pub struct Liveness {
+    /// False while no worker answers.
+    live: AtomicBool,
+    /// False from when a stop was asked for.
+    ready: AtomicBool,
+}
+
+impl Default for Liveness {
+    fn default() -> Self {
+        Self { live: AtomicBool::new(true), ready: AtomicBool::new(true) }
+    }
+}
+
+impl Liveness {
+    /// Says whether any worker answers.
+    pub fn set_live(&self, live: bool) {
+        self.live.store(live, Ordering::Relaxed);
+    }
+
+    /// Says that a stop was asked for.
+    pub fn stop(&self) {
+        self.ready.store(false, Ordering::Relaxed);
+    }
+
+    /// True from when a stop was asked for.
+    pub fn is_stopping(&self) -> bool {
+        !self.ready.load(Ordering::Relaxed)
+    }
+
+    /// The status for `/live`: `live` is good, `stuck` is not.
+    pub fn live(&self) -> &'static str {
+        if self.live.load(Ordering::Relaxed) { "live" } else { "stuck" }
+    }
+
+    /// The status for `/ready`: `ready` is good, `stopping` and `stuck` are not.
+    pub fn ready(&self) -> &'static str {
+        if self.is_stopping() {
+            return "stopping";
+        }
+        if self.live.load(Ordering::Relaxed) { "ready" } else { "stuck" }
+    }
+}

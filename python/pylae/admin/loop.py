@@ -1,0 +1,95 @@
+"""The event loop that serves connections which somebody else has accepted."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import uvicorn
+
+from pylae.admin.connection import Connection
+from pylae.admin.guard import Guard
+
+log = logging.getLogger("pylae")
+
+_AT_ONCE = 64
+"""Connections that are taken before others have their turn."""
+_PAUSE = 1.0
+"""Seconds before it is tried again to take connections, where that has failed."""
+
+
+class AdminLoop(uvicorn.Server):
+    """Serves the application behind a guard.
+
+    It takes connections by `take`, which gives None when there is no more, whenever `watched` is readable.
+    """
+
+    def __init__(
+        self, guard: Guard, connection: type[Connection], watched: int, take: Callable[[], socket.socket | None]
+    ) -> None:
+        config: dict[str, Any] = {"log_config": None, "access_log": False, "lifespan": "off", "ws": "none"}
+        config |= {"server_header": False, "proxy_headers": False, "timeout_graceful_shutdown": 1}
+        super().__init__(uvicorn.Config(guard, http=connection, **config))
+        self._connection, self._watched, self._next = connection, watched, take
+        self._attaching: set[asyncio.Task[None]] = set()
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Until it is told to exit, or something ends the loop."""
+        loop = asyncio.get_running_loop()
+        try:
+            await super().serve(sockets)
+        finally:
+            loop.remove_reader(self._watched)
+            # Of a loop that ends nobody else would close them.
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, Connection):
+                    connection.close()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begins to take connections."""
+        await super().startup(sockets or [])
+        asyncio.get_running_loop().add_reader(self._watched, self._take)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Takes no more, and lets those that it has finish."""
+        asyncio.get_running_loop().remove_reader(self._watched)
+        await super().shutdown(sockets)
+
+    def _take(self) -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(_AT_ONCE):
+            try:
+                taken = self._next()
+            except OSError as error:
+                log.warning("a connection to the admin API could not be accepted: %s", error.strerror or error)
+                loop.remove_reader(self._watched)
+                loop.call_later(_PAUSE, self._take_again)
+                return
+            if taken is None:
+                return
+            task = loop.create_task(self._attach(taken))
+            self._attaching.add(task)
+            task.add_done_callback(self._attaching.discard)
+
+    def _take_again(self) -> None:
+        if not self.should_exit:
+            asyncio.get_running_loop().add_reader(self._watched, self._take)
+
+    async def _attach(self, taken: socket.socket) -> None:
+        attached = False
+        try:
+            with suppress(OSError):  # it has ended already
+                await asyncio.get_running_loop().connect_accepted_socket(self._protocol, taken)
+                attached = True
+        finally:
+            if not attached:
+                taken.close()
+
+    def _protocol(self) -> asyncio.Protocol:
+        return self._connection(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
