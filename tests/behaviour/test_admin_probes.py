@@ -106,7 +106,9 @@ def test_a_head_may_come_in_pieces_and_with_more_behind_it(admin: Start, echo: E
         assert told(raw(api.address, large, 1)[0]) == (200, {"status": "live"})
 
 
-@pytest.mark.parametrize("sent", [b"\x16\x03\x01\x02\x00\x01", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\r\n\r\n", b"x\0\r\n"])
+@pytest.mark.parametrize(
+    "sent", [b"\x16\x03\x01\x02\x00\x01", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\r\n\r\n", b"x\0\r\n"]
+)
 def test_garbage_is_refused_and_harms_nobody(admin: Start, echo: EchoInstance, sent: bytes) -> None:
     with admin(all=echo) as api:
         with Peer.connect(api.address) as peer:
@@ -140,7 +142,7 @@ def test_a_thousand_connections_keep_no_probe_out(gateway_process: Callable[...,
             peer.close()
 
 
-def test_python_says_the_same_on_a_connection_that_it_has(admin: Start, echo: EchoInstance) -> None:
+def test_python_says_the_same_on_a_connection_that_it_has(admin: Start) -> None:
     with RawInstance() as slow, admin(all=slow) as api, Peer.connect(api.address) as peer:
         credential = f"Authorization: Bearer {api.token}\r\n\r\n".encode()
         peer.send(b"GET /status HTTP/1.1\r\n" + HOST + credential)

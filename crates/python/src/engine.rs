@@ -195,7 +195,6 @@ impl PyEngine {
     /// besides the loopback ones that it answers for, None any. Answers `/live` and `/ready`; all other connections
     /// wait, at most `patience` seconds each, for `next_admin_connection`. Returns a descriptor that is readable while
     /// there are any, and that the caller closes.
-    #[expect(clippy::needless_pass_by_value, reason = "as Python calls it")]
     fn serve_admin(
         &self,
         py: Python<'_>,

@@ -23,7 +23,8 @@ def application(control: Control) -> FastAPI:
     app = FastAPI(
         title="Pylae admin API",
         version="1",
-        description="See and steer a running gateway. Every request needs the token: `Authorization: Bearer TOKEN`.",
+        description="See and steer a running gateway. Every request but for `/live` and `/ready` needs the token: "
+        "`Authorization: Bearer TOKEN`.",
         docs_url=None,
         redoc_url=None,
         responses={"default": {"description": "Refused", "model": Refusal, "content": {MEDIA_TYPE: {}}}},

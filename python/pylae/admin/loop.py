@@ -90,6 +90,4 @@ class AdminLoop(uvicorn.Server):
                 taken.close()
 
     def _protocol(self) -> asyncio.Protocol:
-        return self._connection(
-            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
-        )
+        return self._connection(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pylae")
 
+
 def start(control: Control) -> Server | None:
     """Starts the admin API of a gateway, unless it is switched off.
 

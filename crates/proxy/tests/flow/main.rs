@@ -20,6 +20,7 @@ mod support {
 mod operation {
     //! Operation of a running gateway: reload, drain, health and telemetry.
 
+    mod admin;
     mod drain;
     mod health;
     mod observed;
