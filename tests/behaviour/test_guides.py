@@ -62,7 +62,7 @@ def test_the_plugin_of_the_tutorial_by_name(tmp_path: Path) -> None:
 
 _FENCED = re.compile(r"^```(?P<kind>yaml|python)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 _REFERENCE = re.compile(r"\$\{(file:)?([^}:]+)\}")
-FOREIGN = ("# prometheus.yml\n",)
+FOREIGN = ("# prometheus.yml\n", "# a container of Kubernetes")
 """How blocks begin that are for other programs."""
 FILES = {
     "ada.hash": "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ$MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI",

@@ -191,10 +191,11 @@ impl PyEngine {
         .map_err(|problems| plan_error(&problems))
     }
 
-    /// Serves the admin address, whose listening socket `fd` is duplicated, until the end of the stop. `hosts` are names
-    /// besides the loopback ones that it answers for, None any. Answers `/live` and `/ready`; all other connections
-    /// wait, at most `patience` seconds each, for `next_admin_connection`. Returns a descriptor that is readable while
-    /// there are any, and that the caller closes.
+    /// Serves the admin address, whose listening socket `fd` is duplicated, until the end of the stop. `hosts` are the
+    /// names besides the loopback ones that it answers for, None any. Of `connections` at most the head is awaited.
+    /// Answers `/live` and `/ready`; all other connections wait for `next_admin_connection`. `times` are the seconds
+    /// for a head, and for such a connection. Returns a descriptor that is readable while there are any, and that the
+    /// caller closes.
     fn serve_admin(
         &self,
         py: Python<'_>,

@@ -91,9 +91,14 @@ class Server:
             if self.lasting.stopped.is_set():
                 return
             guard = Guard(app, self.token, frozenset(self._settings.hosts), unix=self._path is not None)
-            loop = AdminLoop(guard, Connection, self._watched, self._engine.next_admin_connection)
+            # A copy, which is there as long as the loop, however long that takes to end.
+            watched = os.dup(self._watched)
+            loop = AdminLoop(guard, Connection, watched, self._engine.next_admin_connection)
             self._guard, self._loop = guard, loop
-        loop.run()
+        try:
+            loop.run()
+        finally:
+            os.close(watched)
 
     def token_by(self, said: Admin | bool | None) -> str:
         """The token that a new configuration gives it. Raises ConfigError or OSError, as at the start."""

@@ -18,7 +18,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::handover::Handover;
-use super::probe::{self, HEAD, Hosts, Probe, Verdict, inspect};
+use super::probe::{self, AdminHosts, HEAD, Probe, Sighting, inspect};
 use crate::io::clock;
 use crate::telemetry::liveness::Liveness;
 use crate::telemetry::log::{Log, Refusals};
@@ -39,7 +39,7 @@ pub(super) fn watch(socket: Socket) -> io::Result<AsyncFd<Socket>> {
 /// What the thread shares with the engine.
 pub(super) struct Shared {
     pub(super) handover: Handover,
-    pub(super) hosts: Mutex<Hosts>,
+    pub(super) hosts: Mutex<AdminHosts>,
     pub(super) liveness: Arc<Liveness>,
     pub(super) log: Arc<Log>,
 }
@@ -60,9 +60,9 @@ pub(super) struct AdminConnections {
 }
 
 /// Takes a connection out of the table when its task ends.
-struct Entry(Rc<AdminConnections>, u64);
+struct OpenConnection(Rc<AdminConnections>, u64);
 
-impl Drop for Entry {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.open.borrow_mut().remove(&self.1);
     }
@@ -128,7 +128,7 @@ impl AdminConnections {
             oldest.abort();
         }
         let id = self.next.replace(self.next.get() + 1);
-        let (entry, serving) = (Entry(Rc::clone(self), id), serve(Rc::clone(self), socket));
+        let (entry, serving) = (OpenConnection(Rc::clone(self), id), serve(Rc::clone(self), socket));
         let task = tokio::task::spawn_local(async move {
             let _entry = entry;
             serving.await;
@@ -164,10 +164,10 @@ impl AdminConnections {
         loop {
             let mut guard = socket.readable().await?;
             match self.peek(socket, &mut head, own) {
-                Ok(Verdict::Probe(probe)) => return Ok(Some(probe)),
-                Ok(Verdict::Other) => return Ok(None),
-                Ok(Verdict::More) if guard.ready().is_read_closed() => return Err(ErrorKind::UnexpectedEof.into()),
-                Ok(Verdict::More) => {}
+                Ok(Sighting::Probe(probe)) => return Ok(Some(probe)),
+                Ok(Sighting::Other) => return Ok(None),
+                Ok(Sighting::More) if guard.ready().is_read_closed() => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(Sighting::More) => {}
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
                 Err(error) => return Err(error),
             }
@@ -177,7 +177,7 @@ impl AdminConnections {
     }
 
     /// Looks at what has come so far, and leaves it there.
-    fn peek(&self, socket: &AsyncFd<Socket>, head: &mut RequestHead, own: Option<IpAddr>) -> io::Result<Verdict> {
+    fn peek(&self, socket: &AsyncFd<Socket>, head: &mut RequestHead, own: Option<IpAddr>) -> io::Result<Sighting> {
         let mut seen = self.seen.borrow_mut();
         let (len, _) = rustix::net::recv(socket, &mut **seen, RecvFlags::PEEK)?;
         if len == 0 {

@@ -18,10 +18,10 @@ const ALWAYS: &str = "cache-control: no-store\r\nx-content-type-options: nosniff
     cross-origin-resource-policy: same-origin\r\nconnection: close\r\n";
 
 /// Names besides the loopback ones that the admin API may be asked for under, or None if any is right.
-pub(super) type Hosts = Option<BTreeSet<String>>;
+pub(super) type AdminHosts = Option<BTreeSet<String>>;
 
 /// What the bytes that have come so far are.
-pub(super) enum Verdict {
+pub(super) enum Sighting {
     /// Not enough to tell.
     More,
     /// No probe, or one that a browser may have been made to send: Python refuses those.
@@ -39,24 +39,24 @@ pub(super) struct Probe {
 }
 
 /// Looks at `buf`, the first bytes of a connection to the address `own`. `head` has what earlier looks have seen.
-pub(super) fn inspect(head: &mut RequestHead, buf: &[u8], hosts: &Hosts, own: Option<IpAddr>) -> Verdict {
-    let Ok(complete) = head.parse(buf, &LIMITS) else { return Verdict::Other };
+pub(super) fn inspect(head: &mut RequestHead, buf: &[u8], hosts: &AdminHosts, own: Option<IpAddr>) -> Sighting {
+    let Ok(complete) = head.parse(buf, &LIMITS) else { return Sighting::Other };
     if head.target.len == 0 {
-        return Verdict::More;
+        return Sighting::More;
     }
     let path = head.target.of(buf).split(|&byte| byte == b'?').next();
     let for_live = match path {
         Some(b"/live") => true,
         Some(b"/ready") => false,
-        _ => return Verdict::Other,
+        _ => return Sighting::Other,
     };
     if !complete {
-        return Verdict::More;
+        return Sighting::More;
     }
     if !is_harmless(head, buf) || !is_answered_for(head, buf, hosts, own) {
-        return Verdict::Other;
+        return Sighting::Other;
     }
-    Verdict::Probe(Probe { for_live, method: head.method, len: head.len })
+    Sighting::Probe(Probe { for_live, method: head.method, len: head.len })
 }
 
 /// True if no page of another origin has made a browser send this.
@@ -67,7 +67,7 @@ fn is_harmless(head: &RequestHead, buf: &[u8]) -> bool {
 }
 
 /// True if the request has one Host, and that is ours.
-fn is_answered_for(head: &RequestHead, buf: &[u8], hosts: &Hosts, own: Option<IpAddr>) -> bool {
+fn is_answered_for(head: &RequestHead, buf: &[u8], hosts: &AdminHosts, own: Option<IpAddr>) -> bool {
     if head.fields.count(Name::Host) != 1 {
         return false;
     }

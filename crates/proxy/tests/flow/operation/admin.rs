@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
-use pylae_proxy::AdminSettings;
+use pylae_proxy::{AdminSettings, Drain};
 
 use crate::support::clock::wait_until;
 use crate::support::gateway::Gateway;
@@ -86,7 +86,7 @@ fn what_nobody_takes_is_told_so() {
     }
     assert!(!is_readable(&watched));
     assert!(gateway.next_admin_connection().is_none());
-    let said = || gateway.read_log(Duration::ZERO).unwrap_or_default();
+    let said = || gateway.take_log().unwrap_or_default();
     assert!(said().iter().any(|record| record.event == "control_plane_stuck"));
 }
 
@@ -143,7 +143,7 @@ fn probes_follow_the_gateway_and_are_answered_to_the_end_of_a_drain() {
     server.read_request();
     let engine = &*gateway;
     std::thread::scope(|scope| {
-        let stop = scope.spawn(|| engine.stop(true));
+        let stop = scope.spawn(|| engine.stop(Drain::Within));
         wait_until(|| ask(address, READY).status() == 503);
         assert_eq!(ask(address, READY).text(), r#"{"status":"stopping"}"#);
         assert_eq!(ask(address, LIVE).status(), 200);

@@ -1,13 +1,13 @@
 use super::*;
 
-fn look(request: &str) -> Verdict {
+fn look(request: &str) -> Sighting {
     let hosts = Some(BTreeSet::from(["gate.example".to_owned()]));
     inspect(&mut RequestHead::default(), request.as_bytes(), &hosts, Some([192, 0, 2, 1].into()))
 }
 
 fn answered(line: &str, fields: &str) -> Option<String> {
     match look(&format!("{line}\r\n{fields}\r\n")) {
-        Verdict::Probe(probe) => Some(probe.answer(&Liveness::default())),
+        Sighting::Probe(probe) => Some(probe.answer(&Liveness::default())),
         _ => None,
     }
 }
@@ -35,7 +35,7 @@ fn probes_are_told_a_status_only() {
 #[test]
 fn what_probes_are_told_follows_the_gateway() {
     let told = |path: &str, liveness: &Liveness| {
-        let Verdict::Probe(probe) = look(&format!("GET {path} HTTP/1.1\r\n{HOST}\r\n")) else { panic!("no probe") };
+        let Sighting::Probe(probe) = look(&format!("GET {path} HTTP/1.1\r\n{HOST}\r\n")) else { panic!("no probe") };
         let answer = probe.answer(liveness);
         let body = answer.split("\r\n\r\n").nth(1).expect("a body").to_owned();
         (answer[9..12].to_owned(), body)
@@ -66,7 +66,7 @@ fn everything_else_is_for_python() {
         "PRI * HTTP/2.0",
         "\u{16}\u{3}\u{1}",
     ] {
-        assert!(matches!(look(&format!("{line}\r\n{HOST}\r\n")), Verdict::Other), "{line}");
+        assert!(matches!(look(&format!("{line}\r\n{HOST}\r\n")), Sighting::Other), "{line}");
     }
     for fields in [
         "",
@@ -94,13 +94,13 @@ fn a_request_is_told_as_soon_as_it_can_be() {
     let mut head = RequestHead::default();
     for end in 0..whole.len() {
         let verdict = inspect(&mut head, &whole.as_bytes()[..end], &None, None);
-        assert!(matches!(verdict, Verdict::More), "{end}");
+        assert!(matches!(verdict, Sighting::More), "{end}");
     }
     let behind = format!("{whole}GET /ready");
-    let Verdict::Probe(probe) = inspect(&mut head, behind.as_bytes(), &None, None) else { panic!("no probe") };
+    let Sighting::Probe(probe) = inspect(&mut head, behind.as_bytes(), &None, None) else { panic!("no probe") };
     assert_eq!(probe.len, whole.len());
-    assert!(matches!(look("GET /lives "), Verdict::Other));
+    assert!(matches!(look("GET /lives "), Sighting::Other));
     let large = format!("GET /live HTTP/1.1\r\nX: {}", "x".repeat(HEAD));
-    assert!(matches!(look(&large[..HEAD - 1]), Verdict::More));
-    assert!(matches!(look(&large[..HEAD]), Verdict::Other));
+    assert!(matches!(look(&large[..HEAD - 1]), Sighting::More));
+    assert!(matches!(look(&large[..HEAD]), Sighting::Other));
 }
