@@ -75,6 +75,8 @@ enum StoredPassword {
 
 const WRONG: &str = "the user name or the password is wrong";
 const BUSY: &str = "too many passwords are being verified";
+/// The check panicked.
+const FAILED: &str = "the password could not be verified";
 
 impl Basic {
     pub(super) fn build(config: Config, identity: &Arc<Identity>) -> Result<Self, Vec<Problem>> {
@@ -135,15 +137,15 @@ impl Basic {
             return AuthenticatorOutcome::Refused(Refusal::Unchecked(BUSY));
         };
         let check = Arc::new(PendingCheck::default());
-        let (inner, result) = (Arc::clone(&self.inner), Arc::clone(&check));
+        let (inner, result) = (Arc::clone(&self.inner), CheckEnd(Arc::clone(&check)));
         let length = sent.len();
         let accepted = background.run(Box::new(move || {
-            result.complete(inner.verify(&name, &password, (tag, length), at));
+            result.0.complete(inner.verify(&name, &password, (tag, length), at));
         }));
         if !accepted {
             return AuthenticatorOutcome::Refused(Refusal::Unchecked(BUSY));
         }
-        AuthenticatorOutcome::Wait(Box::pin(async move { outcome_of(check.wait().await) }))
+        AuthenticatorOutcome::Wait(Box::pin(async move { check.wait().await }))
     }
 
     pub(super) fn preview(&self, exchange: &Exchange) -> AuthenticatorOutcome {
@@ -252,6 +254,17 @@ enum CheckState {
     Running,
     Awaited(Waker),
     Done(Option<Arc<User>>),
+    /// The job was dropped before it was done.
+    Abandoned,
+}
+
+/// Ends a check when the job is dropped, after a panic as well: nobody waits for it any longer then.
+struct CheckEnd(Arc<PendingCheck>);
+
+impl Drop for CheckEnd {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
 }
 
 impl PendingCheck {
@@ -262,11 +275,26 @@ impl PendingCheck {
         }
     }
 
-    async fn wait(&self) -> Option<Arc<User>> {
+    /// Ends the check if it is not complete.
+    fn abandon(&self) {
+        let mut state = self.0.lock();
+        if matches!(*state, CheckState::Running | CheckState::Awaited(_))
+            && let CheckState::Awaited(waker) = std::mem::replace(&mut *state, CheckState::Abandoned)
+        {
+            drop(state);
+            waker.wake();
+        }
+    }
+
+    async fn wait(&self) -> AuthenticatorOutcome {
         poll_fn(|cx| {
             let mut state = self.0.lock();
-            if let CheckState::Done(user) = &mut *state {
-                return Poll::Ready(user.take());
+            match &mut *state {
+                CheckState::Done(user) => return Poll::Ready(outcome_of(user.take())),
+                CheckState::Abandoned => {
+                    return Poll::Ready(AuthenticatorOutcome::Refused(Refusal::Unchecked(FAILED)));
+                }
+                CheckState::Running | CheckState::Awaited(_) => {}
             }
             *state = CheckState::Awaited(cx.waker().clone());
             Poll::Pending

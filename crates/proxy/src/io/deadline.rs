@@ -4,6 +4,7 @@
 //! whose deadline has passed. Moving a deadline into the future, as every request does, costs one store.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -23,6 +24,8 @@ const NEVER: u64 = u64::MAX;
 /// The timer wheel of a worker. Its task is [`Wheel::run`].
 pub(crate) struct Wheel {
     slots: RefCell<Vec<Vec<Rc<TimerCell>>>>,
+    /// Taken from their slots and not yet looked at. Kept here, so that none is lost if the task of the wheel panics.
+    due: RefCell<VecDeque<Rc<TimerCell>>>,
     tick: Cell<u64>,
     entries: Cell<usize>,
     /// Offset in ticks of the next new entry, so that deadlines set at the same time are not all checked in one tick.
@@ -67,6 +70,7 @@ impl Wheel {
     pub(crate) fn new(now: Instant) -> Rc<Self> {
         Rc::new(Self {
             slots: RefCell::new((0..SLOTS).map(|_| Vec::new()).collect()),
+            due: RefCell::default(),
             tick: Cell::new(tick_of(now)),
             entries: Cell::new(0),
             stagger: Cell::new(0),
@@ -132,12 +136,11 @@ impl Wheel {
         let from = self.tick.get();
         self.tick.set(to);
         // Take all entries out before re-entering any: a re-entered one could land in a slot that is being processed.
-        let mut due = Vec::new();
         for tick in from + 1..=to.min(from + SLOTS as u64) {
-            due.append(&mut self.slots.borrow_mut()[tick as usize % SLOTS]);
+            self.due.borrow_mut().extend(self.slots.borrow_mut()[tick as usize % SLOTS].drain(..));
         }
-        self.entries.set(self.entries.get() - due.len());
-        for cell in due {
+        while let Some(cell) = self.next_due() {
+            self.entries.set(self.entries.get() - 1);
             // Skip an entry that was replaced by an earlier one.
             let entry = cell.entry.get();
             if entry > to {
@@ -152,6 +155,10 @@ impl Wheel {
                 at => self.enter(cell, at, entry),
             }
         }
+    }
+
+    fn next_due(&self) -> Option<Rc<TimerCell>> {
+        self.due.borrow_mut().pop_front()
     }
 
     /// The tick from which the first turn of a new entry is counted.
@@ -254,6 +261,7 @@ impl Drop for Deadline {
 
 #[cfg(test)]
 mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::task::Wake;
@@ -321,6 +329,35 @@ mod tests {
         assert_eq!(closing(), [true, true, true, false, false, false]);
         assert_eq!(wheel.wake_idle(5, Duration::ZERO), 2, "the last one is busy");
         assert!(!deadlines[0].mark_idle());
+    }
+
+    #[test]
+    fn no_deadline_is_lost_if_a_waker_panics() {
+        struct Mine;
+
+        impl Wake for Mine {
+            fn wake(self: Arc<Self>) {
+                panic!("woken");
+            }
+        }
+
+        let start = crate::io::clock::coarse();
+        let wheel = Wheel::new(start);
+        let struck = wheel.deadline();
+        struck.set(start);
+        assert!(!struck.poll_passed(&Context::from_waker(&Arc::new(Mine).into())));
+        let others = [(); 10].map(|()| {
+            let (deadline, woken) = (wheel.deadline(), Arc::new(Woken(AtomicBool::new(false))));
+            deadline.set(start);
+            assert!(!deadline.poll_passed(&Context::from_waker(&Arc::clone(&woken).into())));
+            (deadline, woken)
+        });
+        let now = tick_of(start) + 5;
+        assert!(catch_unwind(AssertUnwindSafe(|| wheel.advance(now))).is_err());
+        assert!(others.iter().all(|(_, woken)| !woken.0.load(Ordering::Relaxed)), "the first panics");
+        wheel.advance(now + 1);
+        assert!(others.iter().all(|(_, woken)| woken.0.load(Ordering::Relaxed)));
+        assert_eq!(wheel.entries.get(), 0);
     }
 
     #[test]

@@ -39,6 +39,18 @@ thread_local! {
     static LOOKUPS: Rc<Lookups> = Rc::default();
 }
 
+/// A lookup in progress until it is dropped.
+struct RunningLookup {
+    lookups: Rc<Lookups>,
+    name: Box<str>,
+}
+
+impl Drop for RunningLookup {
+    fn drop(&mut self) {
+        self.lookups.0.borrow_mut().remove(&self.name);
+    }
+}
+
 /// Returns the addresses of `name`, at least one. Must run within a `LocalSet`.
 pub(crate) async fn addresses(name: &str) -> io::Result<Rc<[IpAddr]>> {
     let lookups = LOOKUPS.with(Rc::clone);
@@ -75,8 +87,10 @@ impl Lookups {
         self.0.borrow_mut().insert(name.into(), receiver.clone());
         let (lookups, name) = (Rc::clone(self), Box::<str>::from(name));
         tokio::task::spawn_local(async move {
+            // Dropped after a panic as well: the next connection starts another lookup then.
+            let running = RunningLookup { lookups, name };
             let result = resolve.await;
-            lookups.0.borrow_mut().remove(&name);
+            drop(running);
             let result = result.map(Into::into).map_err(|error| LookupError {
                 kind: error.kind(),
                 text: error.to_string().into(),

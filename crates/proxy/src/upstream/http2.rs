@@ -1,7 +1,7 @@
 //! Streams to instances that speak HTTP/2, on connections shared by a worker's exchanges.
 
 use std::io;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use pylae_core::service::AttemptOutcome;
 use tracing::debug;
 
 use crate::client::Client;
-use crate::io::h2_stream::permit::StreamPermit;
+use crate::io::h2_stream::permit::{StreamPermit, StreamPermits};
 use crate::io::h2_stream::stream::H2Stream;
 use crate::io::shortage;
 use crate::io::socket::Socket;
@@ -100,30 +100,44 @@ fn acquire(
     })
 }
 
+/// The connection of a task that drives it. Once it is dropped, after a panic as well, the connection is dead.
+struct DrivenConnection {
+    shared: Weak<SharedConnection>,
+    permits: Rc<StreamPermits>,
+    /// What the gateway itself lacked to connect.
+    lacked: Option<Shortage>,
+}
+
+impl Drop for DrivenConnection {
+    fn drop(&mut self) {
+        self.permits.retire();
+        if let Some(shared) = self.shared.upgrade() {
+            shared.set(ConnectionState::Dead(self.lacked));
+        }
+    }
+}
+
 /// Connects in a task that then drives the connection until its end.
 fn connect(service: &Arc<Service>, index: usize) -> Rc<SharedConnection> {
     let shared = SharedConnection::new(service.plan.idle_timeout.0);
     let (service, timeout) = (Arc::clone(service), service.plan.connect_timeout.0);
-    let (driven, permits) = (Rc::downgrade(&shared), Rc::clone(&shared.permits));
+    let (weak, permits) = (Rc::downgrade(&shared), Rc::clone(&shared.permits));
+    let mut driven = DrivenConnection { shared: weak, permits, lacked: None };
     tokio::task::spawn_local(async move {
         let opened = tokio::time::timeout(timeout, open(&service, index)).await;
-        let mut lacked = None;
         match opened {
             Ok(Ok((requests, connection))) => {
                 // Dropped meanwhile: the connection is no longer needed.
-                let Some(shared) = driven.upgrade() else { return };
+                let Some(shared) = driven.shared.upgrade() else { return };
                 shared.set(ConnectionState::Open(requests));
                 drop(shared);
                 // Every stream gets the error as well.
                 let _ = connection.await;
             }
-            Ok(Err(error)) => lacked = shortage::behind(&error),
+            Ok(Err(error)) => driven.lacked = shortage::behind(&error),
             Err(_) => {}
         }
-        permits.retire();
-        if let Some(shared) = driven.upgrade() {
-            shared.set(ConnectionState::Dead(lacked));
-        }
+        drop(driven);
     });
     shared
 }

@@ -152,6 +152,23 @@ fn passwords_are_verified_elsewhere_and_remembered() {
 }
 
 #[test]
+fn a_request_whose_password_check_ends_early_waits_no_longer() {
+    let shared = Arc::new(PolicyShared::new(100));
+    let (sender, jobs) = channel();
+    shared.identity.set_background(Box::new(ByHand(sender)));
+    let chain = build(&auth(&[basic()]), &shared).unwrap();
+    let mut exchange = request("/", &[&login("ada", "correct horse")]);
+    let Verdict::Wait(mut waiting) = chain.request(&mut exchange) else { panic!("not verified elsewhere") };
+    assert!(poll(waiting.as_mut()).is_pending());
+    // As a job is dropped that panics.
+    drop(jobs.recv().unwrap());
+    let Poll::Ready(resume) = poll(waiting.as_mut()) else { panic!("still waiting") };
+    let verdict = chain.resume(&mut exchange, resume);
+    let rejection = user_or_rejection(verdict, &exchange).unwrap_err();
+    assert_eq!((rejection.status, rejection.code), (503, "authentication_unavailable"));
+}
+
+#[test]
 fn passwords_wait_in_a_bounded_queue() {
     struct Full;
     impl Background for Full {

@@ -70,3 +70,14 @@ fn a_lookup_continues_without_waiters_and_serves_the_next_one() {
         yield_now().await;
     });
 }
+
+#[test]
+fn a_lookup_that_panics_fails_and_the_next_one_starts_anew() {
+    run(async {
+        let lookups = Rc::<Lookups>::default();
+        let struck = Rc::clone(&lookups).lookup("struck.test", |_| async { panic!("in a look-up") });
+        assert_eq!(struck.await.unwrap_err().kind(), io::ErrorKind::Other);
+        let next = Rc::clone(&lookups).lookup("struck.test", |_| ready(Ok(vec![ADDRESS])));
+        assert_eq!(*next.await.unwrap(), [ADDRESS]);
+    });
+}
