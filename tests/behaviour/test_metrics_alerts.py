@@ -102,9 +102,9 @@ def test_all_go_off(gateway: Callable[..., Running], dead_url: str, name_server:
 
         wait_until(troubled)
         page = Page.of(running.gateway)
-    # So many descriptors are not opened for it.
-    assert {"process_open_fds", "process_max_fds"} <= {name for name, _ in page.samples}
-    few = {"process_open_fds": 900.0, "process_max_fds": 1000.0}
+    # So many descriptors are not opened for it, and nothing panics for it.
+    assert {"process_open_fds", "process_max_fds", "pylae_panics_total"} <= {name for name, _ in page.samples}
+    few = {"process_open_fds": 900.0, "process_max_fds": 1000.0, "pylae_panics_total": 1.0}
     few |= {"pylae_overload_level": 1.0, "pylae_own_exhaustion_total": 1.0}
     assert_firing(page, 0, names(), tmp_path, **few)
 

@@ -116,6 +116,8 @@ def test_alerts_go_off(tmp_path: Path) -> None:
         series('pylae_instance_state{service="users",instance_url="http://b",state="up"}', f"1x{minutes}"),
         series('pylae_instance_state{service="users",instance_url="http://b",state="down"}', f"0x{minutes}"),
         series('pylae_breaker_state{service="orders",instance_url="",state="open"}', f"1x{minutes}"),
+        series('pylae_panics_total{thread="accept"}', f"0x14 1x{minutes}"),
+        series('pylae_panics_total{thread="wheel"}', f"1x{minutes}"),
     ]
     users = {"job": "pylae", "service": "users"}
     expected: dict[str, list[dict[str, str]]] = {
@@ -125,12 +127,14 @@ def test_alerts_go_off(tmp_path: Path) -> None:
         "PylaeServiceWithoutInstance": [],
         "PylaeBreakerOpen": [{"job": "pylae", "service": "orders", "severity": "warning"}],
         "PylaeSlow": [],
+        "PylaePanicked": [{"job": "pylae", "thread": "accept", "severity": "warning"}],
     }
     summaries = {
         "PylaeTooManyErrors": "12% of the answers of orders are errors",
         "PylaeManyErrors": "12% of the answers of orders are errors",
         "PylaeInstanceDown": "http://a of users is out of use",
         "PylaeBreakerOpen": "A circuit breaker of orders is open",
+        "PylaePanicked": "A panic in the gateway (accept): its log says where",
     }
     checks = [
         {

@@ -34,7 +34,7 @@ use crate::telemetry::metrics::{
     HookFigures, Metrics, MetricsReading, MetricsView, Process, Stats, Summary, began_at, expose, summarize,
 };
 use crate::telemetry::stderr::flush_stderr;
-use crate::telemetry::subscriber;
+use crate::telemetry::{panics, subscriber};
 use crate::thread::{Replacement, Watch, Workers};
 use crate::worker::WorkerShared;
 
@@ -105,6 +105,7 @@ impl Engine {
         let policies =
             Arc::new(pylae_policies::PolicyShared::new(plan.limits.max_keys).with_cache(plan.limits.cache_size));
         let shared = Arc::new(WorkerShared::default());
+        panics::install(&shared.log);
         policies.identity.set_background(Box::new(JobPool::start(&shared.log)));
         let mut snapshot = Snapshot::build(plan, None, &mut keys, &policies)?;
         let hooks = hooks(&shared.log)?;
@@ -288,6 +289,7 @@ impl Engine {
             stats: &stats,
             reading: &reading,
             process: Process::read(),
+            panics: &self.shared.log.panics,
             hooks,
             started: began_at(wall, now, self.started),
             last_applied: began_at(wall, now, applied_at),

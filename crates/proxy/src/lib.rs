@@ -34,6 +34,7 @@ pub use telemetry::metrics::{
     CacheSummary, CacheTotals, Connections, Group, HookFigures, OverloadStats, Recently, ResourceUse, ServiceSummary,
     Stats, Summary, Totals, WorkerFigures,
 };
+pub use telemetry::panics::{Duty, supervise};
 pub use telemetry::recent::Exchanges;
 pub use telemetry::stderr::{flush_stderr, write_stderr};
 pub use worker::gate::{GateOpen, InterpreterGate, Pass};

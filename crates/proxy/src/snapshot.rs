@@ -1,6 +1,8 @@
 //! The snapshot: the plan in a form ready to serve. It is immutable, shared by all workers and replaced as a whole.
 
 mod build;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod listener;
 mod outlets;
 mod pool_keys;

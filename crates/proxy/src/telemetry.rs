@@ -1,9 +1,10 @@
-//! Telemetry: the log, access logs, metrics and the latest exchanges.
+//! Telemetry: the log, access logs, metrics, panics and the latest exchanges.
 
 pub(crate) mod access_log;
 pub(crate) mod liveness;
 pub(crate) mod log;
 pub(crate) mod metrics;
+pub(crate) mod panics;
 pub(crate) mod recent;
 pub(crate) mod stderr;
 pub(crate) mod subscriber;

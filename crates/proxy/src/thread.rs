@@ -2,11 +2,11 @@
 
 mod accept;
 mod run;
+mod runtime;
 mod watch;
 mod workers;
 
 use std::io;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::thread::JoinHandle;
@@ -17,15 +17,16 @@ use pylae_core::hook::HookSource;
 use tokio::sync::mpsc;
 
 pub(crate) use self::accept::Listening;
-use self::run::Control;
+use self::run::{Control, Seat};
+pub(crate) use self::runtime::{rebuild_runtime, runtime};
 pub(crate) use self::watch::{Replacement, Watch};
 pub(crate) use self::workers::Workers;
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::WorkerStats;
-use crate::telemetry::recent::{RecentExchanges, RecentRing};
-use crate::upstream::dns;
+use crate::telemetry::panics::{Duty, supervise};
+use crate::telemetry::recent::RecentRing;
+use crate::worker::WorkerShared;
 use crate::worker::connections::ConnectionTable;
-use crate::worker::{Worker, WorkerShared};
 
 /// The handle to a worker.
 struct WorkerHandle {
@@ -89,27 +90,31 @@ fn spawn(start: WorkerStart) -> io::Result<WorkerHandle> {
     let (control, receiver) = mpsc::unbounded_channel();
     let (stats, heart, open) = (Arc::<WorkerStats>::default(), Arc::<AtomicU64>::default(), Arc::default());
     let (end, stuck, given_up) = (Arc::<ThreadEnd>::default(), AtomicBool::new(false), AtomicBool::new(false));
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(dns::THREADS).build()?;
-    let thread = {
-        let (stats, heart, open, end) = (Arc::clone(&stats), Arc::clone(&heart), Arc::clone(&open), Arc::clone(&end));
-        let recent = RecentExchanges::new(Arc::clone(&recent));
-        std::thread::Builder::new().name(format!("pylae-worker-{index}")).spawn(move || {
-            let _end = EndGuard(end);
-            let mut parts = Some((snapshot, shared, stats, recent, open, runtime, listeners, receiver, heart));
-            hooks.run_worker(index, &mut || {
-                let Some((snapshot, shared, stats, recent, open, runtime, listeners, receiver, heart)) = parts.take()
-                else {
-                    return;
-                };
-                let worker = Worker::new(index, snapshot, shared, stats, recent, open);
-                runtime.block_on(run::run(Rc::clone(&worker), listeners, receiver, heart));
-                worker.log_buffer.flush();
-                // A DNS lookup that hangs must not delay the shutdown.
-                runtime.shutdown_background();
-            });
-        })?
+    let (log, thread_end) = (Arc::clone(&shared.log), Arc::clone(&end));
+    let mut seat = Seat {
+        index,
+        snapshot,
+        shared,
+        stats: Arc::clone(&stats),
+        recent: Arc::clone(&recent),
+        heart: Arc::clone(&heart),
+        open: Arc::clone(&open),
+        listeners: listeners.into_iter().map(|(address, socket)| (address, Arc::new(socket))).collect(),
+        control: receiver,
+        runtime: Some(runtime()?),
+        applied: None,
+        stopped: false,
     };
+    let thread = std::thread::Builder::new().name(format!("pylae-worker-{index}")).spawn(move || {
+        let _end = EndGuard(thread_end);
+        // Twice: a panic of the worker must not pass through what hooks have set up around it.
+        supervise(Some(&log), Duty::Worker, || {
+            hooks.run_worker(index, &mut || supervise(Some(&log), Duty::Worker, || seat.work()));
+        });
+    })?;
     let thread = Mutex::new(Some(thread));
     Ok(WorkerHandle { control, thread, end, stats, recent, heart, open, stuck, given_up })
 }
+
+#[cfg(test)]
+mod fixture;

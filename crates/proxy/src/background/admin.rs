@@ -21,9 +21,7 @@ use self::connections::{AdminConnections, Shared, watch};
 use self::handover::Handover;
 use crate::telemetry::liveness::Liveness;
 use crate::telemetry::log::Log;
-
-/// How long nothing is accepted after a panic.
-const PAUSE: Duration = Duration::from_millis(100);
+use crate::telemetry::panics::{Duty, enter, supervise_task};
 
 /// How the admin address is served.
 #[derive(Clone, Debug)]
@@ -63,9 +61,10 @@ impl AdminEdge {
         let (stop, stopped) = oneshot::channel();
         let of_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("pylae-admin".to_owned()).spawn(move || {
+            enter(Some(&of_thread.log), Duty::Admin);
             let connections = AdminConnections::new(Arc::clone(&of_thread), connections, head_time);
             LocalSet::new().block_on(&runtime, async {
-                if let Err(error) = run(connections, &of_thread.log, listening, stopped).await {
+                if let Err(error) = run(connections, listening, stopped).await {
                     let message = format!("the admin address cannot be served: {error}");
                     of_thread.log.write("error", "admin_failed", message);
                 }
@@ -93,30 +92,18 @@ impl AdminEdge {
 }
 
 /// Serves until it is stopped.
-async fn run(
-    connections: Rc<AdminConnections>,
-    log: &Log,
-    listening: Socket,
-    stopped: oneshot::Receiver<()>,
-) -> io::Result<()> {
+async fn run(connections: Rc<AdminConnections>, listening: Socket, stopped: oneshot::Receiver<()>) -> io::Result<()> {
     let listening = Rc::new(watch(listening)?);
-    let accepting = lasting(log, || Rc::clone(&connections).accept(Rc::clone(&listening)));
-    let refusing = lasting(log, || Rc::clone(&connections).refuse_overdue());
+    let overdue = Rc::clone(&connections);
+    let accepting = supervise_task(Duty::Admin, move || Rc::clone(&connections).accept(Rc::clone(&listening)));
+    let refusing = supervise_task(Duty::Admin, move || Rc::clone(&overdue).refuse_overdue());
     tokio::select! {
         // An error is as good: it means that the handle has gone.
         _ = stopped => {}
-        () = accepting => {}
-        () = refusing => {}
+        _ = accepting => {}
+        _ = refusing => {}
     }
     Ok(())
-}
-
-/// Runs a task, and again if it panics.
-async fn lasting<F: Future<Output = ()> + 'static>(log: &Log, start: impl Fn() -> F) {
-    while let Err(error) = tokio::task::spawn_local(start()).await {
-        log.write("error", "admin_panicked", format!("the admin address is served anew: {error}"));
-        tokio::time::sleep(PAUSE).await;
-    }
 }
 
 impl Drop for AdminEdge {

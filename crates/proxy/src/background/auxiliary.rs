@@ -1,10 +1,11 @@
-//! The auxiliary thread, which runs health checks, samples metrics and watches descriptors and memory.
+//! The auxiliary thread, which runs health checks and samples metrics.
 
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use pylae_policies::PolicyShared;
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
@@ -12,7 +13,8 @@ use crate::background::{health, overload};
 use crate::io::clock;
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::{INTERVAL, Metrics};
-use crate::upstream::dns;
+use crate::telemetry::panics::{Duty, supervise, supervise_task};
+use crate::thread::{rebuild_runtime, runtime};
 use crate::worker::WorkerShared;
 
 /// A handle to the auxiliary thread, which ends when this is dropped.
@@ -29,15 +31,14 @@ impl Auxiliary {
         metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
         let (snapshots, receiver) = watch::channel(snapshot);
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(dns::THREADS).build()?;
+        let mut first = Some(runtime()?);
         let thread = std::thread::Builder::new().name("pylae-auxiliary".to_owned()).spawn(move || {
-            LocalSet::new().block_on(&runtime, async {
-                tokio::task::spawn_local(sample(metrics));
-                tokio::task::spawn_local(overload::run(receiver.clone(), Arc::clone(&shared), policies));
-                health::run(receiver, shared).await;
+            supervise(Some(&shared.log), Duty::Auxiliary, || {
+                let stopped = || receiver.has_changed().is_err();
+                let Some(runtime) = first.take().or_else(|| rebuild_runtime(&shared.log, stopped)) else { return };
+                run(&runtime, receiver.clone(), &shared, &policies, &metrics);
+                runtime.shutdown_background();
             });
-            runtime.shutdown_background();
         })?;
         Ok(Self { snapshots: Some(snapshots), thread: Some(thread) })
     }
@@ -48,6 +49,24 @@ impl Auxiliary {
             snapshots.send_replace(snapshot);
         }
     }
+}
+
+fn run(
+    runtime: &Runtime,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    shared: &Arc<WorkerShared>,
+    policies: &Arc<PolicyShared>,
+    metrics: &Arc<Metrics>,
+) {
+    let (metrics, watched, policies) = (Arc::clone(metrics), Arc::clone(shared), Arc::clone(policies));
+    let applied = snapshots.clone();
+    LocalSet::new().block_on(runtime, async {
+        supervise_task(Duty::Auxiliary, move || sample(Arc::clone(&metrics)));
+        supervise_task(Duty::Auxiliary, move || {
+            overload::run(applied.clone(), Arc::clone(&watched), Arc::clone(&policies))
+        });
+        health::run(snapshots, Arc::clone(shared)).await;
+    });
 }
 
 /// Samples the metrics for the figures of the last minute.
@@ -62,8 +81,11 @@ impl Drop for Auxiliary {
     fn drop(&mut self) {
         drop(self.snapshots.take());
         if let Some(thread) = self.thread.take() {
-            // A panic was reported on standard error, and nothing depends on the thread any more.
+            // Nothing depends on the thread any more.
             let _ = thread.join();
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,6 +26,7 @@ use crate::io::clock;
 use crate::io::shortage;
 use crate::io::socket::Socket;
 use crate::snapshot::{Service, Snapshot};
+use crate::telemetry::panics::{Duty, supervise_task};
 use crate::upstream::dedicated::open_dedicated;
 use crate::worker::WorkerShared;
 
@@ -102,7 +103,9 @@ fn reconcile(mut before: Checks, snapshot: &Snapshot, shared: &Arc<WorkerShared>
 impl Check {
     fn start(target: CheckTarget, rules: HealthCheck, shared: Arc<WorkerShared>) -> Self {
         let target = Rc::new(RefCell::new(target));
-        let task = tokio::task::spawn_local(check(Rc::clone(&target), rules, shared));
+        let checked = Rc::clone(&target);
+        let again = move || check(Rc::clone(&checked), rules.clone(), Arc::clone(&shared));
+        let task = supervise_task(Duty::Auxiliary, again);
         Self { task: task.abort_handle(), target }
     }
 
@@ -241,3 +244,6 @@ async fn drain(mut socket: Socket, mut left: usize) {
     })
     .await;
 }
+
+#[cfg(test)]
+mod tests;

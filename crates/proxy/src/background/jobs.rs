@@ -8,6 +8,7 @@ use pylae_policies::authentication::{self, KeySet};
 
 use crate::background::jwks::Keeper;
 use crate::telemetry::log::Log;
+use crate::telemetry::panics::{Duty, supervise};
 
 /// Number of threads. Few, so that workers keep their cores.
 const THREADS: usize = 2;
@@ -32,9 +33,9 @@ impl JobPool {
         let (sender, receiver) = sync_channel::<BackgroundJob>(QUEUE);
         let receiver = Arc::new(Mutex::new(receiver));
         for index in 0..THREADS {
-            let receiver = Arc::clone(&receiver);
+            let (receiver, log) = (Arc::clone(&receiver), Arc::clone(&self.log));
             let thread = std::thread::Builder::new().name(format!("pylae-background-{index}"));
-            if let Err(error) = thread.spawn(move || run_jobs(&receiver)) {
+            if let Err(error) = thread.spawn(move || supervise(Some(&log), Duty::Background, || run_jobs(&receiver))) {
                 self.log.write("error", "thread_failed", format!("a thread could not be started: {error}"));
             }
         }
@@ -62,3 +63,6 @@ impl authentication::Background for JobPool {
         self.keeper.get_or_init(|| Keeper::start(&self.log)).look_after(set);
     }
 }
+
+#[cfg(test)]
+mod tests;

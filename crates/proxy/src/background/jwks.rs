@@ -11,6 +11,7 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 
 use crate::io::clock;
 use crate::telemetry::log::Log;
+use crate::telemetry::panics::{Duty, enter, supervise};
 
 /// Time limit for a fetch, from the DNS lookup to the last byte.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -23,7 +24,7 @@ impl Keeper {
         let (sender, receiver) = channel();
         let log_handle = Arc::clone(log);
         let thread = std::thread::Builder::new().name("pylae-keys".to_owned());
-        if let Err(error) = thread.spawn(move || run(&receiver, &log_handle)) {
+        if let Err(error) = thread.spawn(move || keep(&receiver, &log_handle)) {
             log.write("error", "thread_failed", format!("keys cannot be fetched: {error}"));
         }
         Self(sender)
@@ -36,9 +37,13 @@ impl Keeper {
     }
 }
 
-fn run(receiver: &Receiver<Weak<KeySet>>, log: &Arc<Log>) {
-    let agent = agent();
+fn keep(receiver: &Receiver<Weak<KeySet>>, log: &Arc<Log>) {
     let mut sets: Vec<Weak<KeySet>> = Vec::new();
+    supervise(Some(log), Duty::Keys, || run(receiver, &mut sets, log));
+}
+
+fn run(receiver: &Receiver<Weak<KeySet>>, sets: &mut Vec<Weak<KeySet>>, log: &Arc<Log>) {
+    let agent = agent();
     loop {
         let now = clock::now();
         let mut next = Duration::from_secs(3600);
@@ -59,17 +64,47 @@ fn run(receiver: &Receiver<Weak<KeySet>>, log: &Arc<Log>) {
     }
 }
 
+/// A fetch under way. It has failed if it is dropped before it has finished.
+struct RunningFetch {
+    set: Arc<KeySet>,
+    log: Arc<Log>,
+    is_finished: bool,
+}
+
 /// Fetches a set on a thread of its own, so that a slow fetch does not delay others.
 fn fetch(agent: &Agent, set: &Arc<KeySet>, log: &Arc<Log>) {
-    set.begin_fetch(clock::now());
-    let (agent, log_handle, fetching) = (agent.clone(), Arc::clone(log), Arc::clone(set));
+    let running = RunningFetch::begin(set, log);
+    let agent = agent.clone();
     let thread = std::thread::Builder::new().name("pylae-keys-fetch".to_owned());
     let spawned = thread.spawn(move || {
-        let fetched = fetching.finish_fetch(get(&agent, fetching.url()), clock::now());
-        log_outcome(&fetching, fetched, &log_handle);
+        enter(Some(&running.log), Duty::Keys);
+        let document = get(&agent, running.set.url());
+        running.finish(document);
     });
     if let Err(error) = spawned {
-        log_outcome(set, set.finish_fetch(Err(error.to_string()), clock::now()), log);
+        log.write("error", "thread_failed", format!("a thread could not be started: {error}"));
+    }
+}
+
+impl RunningFetch {
+    fn begin(set: &Arc<KeySet>, log: &Arc<Log>) -> Self {
+        set.begin_fetch(clock::now());
+        Self { set: Arc::clone(set), log: Arc::clone(log), is_finished: false }
+    }
+
+    fn finish(mut self, document: Result<Vec<u8>, String>) {
+        let fetched = self.set.finish_fetch(document, clock::now());
+        self.is_finished = true;
+        log_outcome(&self.set, fetched, &self.log);
+    }
+}
+
+impl Drop for RunningFetch {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            let fetched = self.set.finish_fetch(Err("the fetch ended early".to_owned()), clock::now());
+            log_outcome(&self.set, fetched, &self.log);
+        }
     }
 }
 
@@ -130,3 +165,6 @@ fn agent() -> Agent {
         .build();
     config.into()
 }
+
+#[cfg(test)]
+mod tests;

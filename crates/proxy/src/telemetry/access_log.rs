@@ -17,6 +17,7 @@ use self::loss::{Loss, LossWatch};
 pub(crate) use self::output::FINAL_TIMEOUT;
 use self::output::{IDLE_INTERVAL, LogOutput};
 use crate::telemetry::log::Log;
+use crate::telemetry::panics::{Duty, supervise};
 
 mod loss;
 pub(super) mod output;
@@ -48,6 +49,14 @@ pub(crate) struct Sink {
 struct PendingLines {
     bytes: Vec<u8>,
     lines: u64,
+}
+
+/// What the writer of a sink works with.
+struct Writing {
+    target: LogOutput,
+    /// The lines being written.
+    batch: PendingLines,
+    watch: LossWatch,
 }
 
 /// Counters of an access log output.
@@ -129,12 +138,14 @@ impl Sinks {
 
 /// Opens the output and starts its writer.
 fn start(output: &str, workers: usize, log: &Arc<Log>) -> io::Result<OpenedSink> {
-    let mut target = LogOutput::open(output)?;
+    let target = LogOutput::open(output)?;
+    let thread_log = Arc::clone(log);
     let (done, ended) = mpsc::channel();
     let (handoff, receiver) = mpsc::channel::<Arc<Sink>>();
     let thread = thread::Builder::new().name("pylae-access-log".to_owned()).spawn(move || {
         if let Ok(sink) = receiver.recv() {
-            sink.run(&mut target);
+            let mut writing = Writing { target, batch: PendingLines::default(), watch: LossWatch::default() };
+            supervise(Some(&thread_log), Duty::AccessLog, || sink.run(&mut writing));
         }
         // There is no receiver unless the gateway is stopping.
         let _ = done.send(());
@@ -156,8 +167,10 @@ fn start(output: &str, workers: usize, log: &Arc<Log>) -> io::Result<OpenedSink>
 
 impl Sink {
     /// The loop of the writer.
-    fn run(self: Arc<Self>, target: &mut LogOutput) {
-        let (mut batch, mut watch) = (PendingLines::default(), LossWatch::default());
+    fn run(self: &Arc<Self>, Writing { target, batch, watch }: &mut Writing) {
+        // A panic has left these, and some of them may be written.
+        self.loss.add(batch.lines);
+        batch.clear();
         loop {
             let closing = self.is_closing();
             self.notified.store(false, Ordering::SeqCst);
@@ -165,20 +178,19 @@ impl Sink {
                 self.reopen(target);
             }
             for lane in &self.lanes {
-                std::mem::swap(&mut *lane.lock(), &mut batch);
+                std::mem::swap(&mut *lane.lock(), batch);
                 if batch.lines > 0 {
                     let result = target.write(&batch.bytes, batch.lines, &|| self.is_closing());
                     self.written.fetch_add(result.written, Ordering::Relaxed);
                     self.loss.add(result.dropped);
                 }
-                batch.bytes.clear();
-                batch.lines = 0;
+                batch.clear();
             }
             if closing {
                 self.loss.end();
                 return;
             }
-            self.loss.check(&mut watch, self.written.load(Ordering::Relaxed), Instant::now);
+            self.loss.check(watch, self.written.load(Ordering::Relaxed), Instant::now);
             thread::park_timeout(BATCH_INTERVAL);
             if !self.notified.load(Ordering::SeqCst) && !self.is_wanted() {
                 thread::park_timeout(IDLE_INTERVAL);

@@ -11,6 +11,7 @@ use serde::Serialize;
 use tracing::debug;
 
 use super::stderr;
+use crate::telemetry::panics::Panics;
 
 /// Most records kept until they are read. Records beyond that are dropped and counted.
 const CAPACITY: usize = 4096;
@@ -87,6 +88,8 @@ impl Refusals {
 pub struct Log {
     state: Mutex<State>,
     filled: Condvar,
+    /// The panics of the engine that this is the log of.
+    pub(crate) panics: Panics,
 }
 
 #[derive(Debug, Default)]

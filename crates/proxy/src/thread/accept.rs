@@ -1,6 +1,6 @@
 //! Accepts connections from the sockets that a worker listens on.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
@@ -15,7 +15,11 @@ use tracing::debug;
 
 use crate::connection;
 use crate::snapshot::Listener;
+use crate::telemetry::panics::{Duty, supervise_task};
 use crate::worker::Worker;
+
+/// The pause before another try to use a socket.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// A listening socket and its address in the plan. The actual port may differ, if the kernel chose it.
 pub(crate) type Listening = (SocketAddr, std::net::TcpListener);
@@ -26,23 +30,32 @@ pub(super) struct Accepting {
     pub(super) address: SocketAddr,
     /// The listener in the plan in force, or the last known one after it was removed.
     listener: Rc<RefCell<Arc<Listener>>>,
-    stop: Rc<Notify>,
+    stop: Rc<AcceptStop>,
     task: JoinHandle<()>,
 }
 
+/// Asks the task to stop.
+#[derive(Default)]
+struct AcceptStop {
+    /// The task looks at this when it starts again after a panic.
+    asked: Cell<bool>,
+    notify: Notify,
+}
+
 impl Accepting {
-    /// Starts to accept. Returns None if the address is not in the plan, or if the socket cannot be used, which is
-    /// logged.
-    pub(super) fn start(worker: &Rc<Worker>, (address, socket): Listening) -> Option<Self> {
-        let listener = Rc::new(RefCell::new(worker.listener(address)?));
-        let socket = TcpListener::from_std(socket)
-            .map_err(|error| {
-                worker.log().write("error", "listen_failed", format!("a worker cannot listen: {error}"));
-            })
-            .ok()?;
-        let stop = Rc::new(Notify::new());
-        let task = tokio::task::spawn_local(accept(Rc::clone(worker), socket, Rc::clone(&listener), Rc::clone(&stop)));
-        Some(Self { address, listener, stop, task })
+    /// Starts to accept. Returns None if the address is not in the plan.
+    pub(super) fn start(
+        worker: &Rc<Worker>,
+        (address, socket): &(SocketAddr, Arc<std::net::TcpListener>),
+    ) -> Option<Self> {
+        let listener = Rc::new(RefCell::new(worker.listener(*address)?));
+        let stop = Rc::<AcceptStop>::default();
+        let again = (Rc::clone(worker), Arc::clone(socket), Rc::clone(&listener), Rc::clone(&stop));
+        let task = supervise_task(Duty::Accept, move || {
+            let (worker, socket, listener, stop) = again.clone();
+            accept(worker, socket, listener, stop)
+        });
+        Some(Self { address: *address, listener, stop, task })
     }
 
     /// Takes the settings of the listener from the plan in force.
@@ -54,18 +67,25 @@ impl Accepting {
 
     /// Stops the task. Connections that were in the accept queue are served.
     pub(super) async fn stop(self) {
-        self.stop.notify_one();
-        // Fails only after a panic, which the engine reports.
+        self.stop.asked.set(true);
+        self.stop.notify.notify_one();
+        // Fails only if the worker is being dropped.
         let _ = self.task.await;
     }
 }
 
 /// Accepts until `stop`, then empties the accept queue.
-async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: Rc<RefCell<Arc<Listener>>>, stop: Rc<Notify>) {
-    loop {
+async fn accept(
+    worker: Rc<Worker>,
+    shared: Arc<std::net::TcpListener>,
+    listener: Rc<RefCell<Arc<Listener>>>,
+    stop: Rc<AcceptStop>,
+) {
+    let socket = open(&worker, &shared).await;
+    while !stop.asked.get() {
         let accepted = tokio::select! {
             biased;
-            () = stop.notified() => break,
+            () = stop.notify.notified() => break,
             accepted = accept_one(&worker, &socket) => accepted,
         };
         match accepted {
@@ -80,9 +100,9 @@ async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: Rc<RefCell<Ar
         tokio::task::yield_now().await;
     }
     // Ask the kernel directly: the runtime may not know of the latest connections yet.
-    let Ok(socket) = socket.into_std() else { return };
+    drop(socket);
     loop {
-        match socket.accept() {
+        match shared.accept() {
             Ok((stream, peer)) => {
                 if stream.set_nonblocking(true).is_ok()
                     && let Ok(stream) = TcpStream::from_std(stream)
@@ -92,6 +112,19 @@ async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: Rc<RefCell<Ar
             }
             Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
             Err(_) => return,
+        }
+    }
+}
+
+/// Has the runtime watch the socket. Tries until it does: a worker that does not accept is of no use.
+async fn open(worker: &Worker, socket: &std::net::TcpListener) -> TcpListener {
+    loop {
+        match socket.try_clone().and_then(TcpListener::from_std) {
+            Ok(socket) => return socket,
+            Err(error) => {
+                worker.log().write("error", "listen_failed", format!("a worker cannot listen: {error}"));
+                tokio::time::sleep(RETRY).await;
+            }
         }
     }
 }
@@ -116,3 +149,6 @@ fn serve(worker: &Rc<Worker>, listener: &RefCell<Arc<Listener>>, stream: TcpStre
     let open = worker.open_connection(stream.as_raw_fd(), peer);
     tokio::task::spawn_local(connection::serve(Rc::clone(worker), open, listener, stream, peer));
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@ use super::run::BEAT;
 use super::{Listening, WorkerHandle, Workers};
 use crate::snapshot::Snapshot;
 use crate::telemetry::liveness::Liveness;
+use crate::telemetry::panics::{Duty, supervise};
 
 /// Beats that a worker may miss.
 const MISSED: u32 = 5;
@@ -50,7 +51,10 @@ impl Watch {
         let (stop, stopped) = channel();
         let (workers, liveness) = (Arc::clone(workers), Arc::clone(liveness));
         let thread = std::thread::Builder::new().name("pylae-watch".to_owned());
-        let thread = thread.spawn(move || run(&workers, &liveness, &replacement, &stopped))?;
+        let thread = thread.spawn(move || {
+            let log = workers.shared_log();
+            supervise(Some(&log), Duty::Watchdog, || run(&workers, &liveness, &replacement, &stopped));
+        })?;
         Ok(Self { stop: Mutex::new(Some(stop)), thread: Mutex::new(Some(thread)) })
     }
 

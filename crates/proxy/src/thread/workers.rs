@@ -14,6 +14,7 @@ use rustix::net::{Shutdown, shutdown};
 use super::run::Control;
 use super::{Listening, WorkerHandle, WorkerStart, spawn};
 use crate::snapshot::Snapshot;
+use crate::telemetry::log::Log;
 use crate::telemetry::metrics::{Totals, WorkerFigures};
 use crate::telemetry::recent::{Exchanges, RecentRing};
 use crate::telemetry::stderr::write_stderr;
@@ -201,6 +202,10 @@ impl Workers {
                 write_stderr(&format!("pylae: {}: {}\n", record.level, record.message));
             }
         }
+    }
+
+    pub(super) fn shared_log(&self) -> Arc<Log> {
+        Arc::clone(&self.shared.log)
     }
 
     pub(super) fn log(&self, level: &'static str, event: &'static str, message: String) {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use h2::client::{Builder, Connection, SendRequest};
 use http::uri::Scheme;
-use pylae_core::Exchange;
 use pylae_core::service::AttemptOutcome;
+use pylae_core::{Exchange, Shortage};
 use tracing::debug;
 
 use crate::client::Client;

@@ -25,6 +25,7 @@ mod operation {
     mod health;
     mod observed;
     mod overload;
+    mod panics;
     mod reload;
     mod stuck;
 }

@@ -47,6 +47,16 @@ fn a_line_that_was_written_in_part_is_completed_before_the_next() {
 }
 
 #[test]
+fn lines_that_were_being_written_in_a_panic_are_counted_as_lost() {
+    let opened = start("/dev/null", 1, &Arc::default()).unwrap();
+    opened.sink.finishing.store(true, Ordering::Release);
+    let batch = PendingLines { bytes: lines(0..3), lines: 3 };
+    let mut writing = Writing { target: narrow().0, batch, watch: LossWatch::default() };
+    opened.sink.run(&mut writing);
+    assert_eq!((opened.sink.loss.lost(), opened.sink.written.load(Ordering::Relaxed)), (3, 0));
+}
+
+#[test]
 fn an_output_that_has_room_again_is_waited_for() {
     let (mut target, mut far) = narrow();
     let reader = thread::spawn(move || {

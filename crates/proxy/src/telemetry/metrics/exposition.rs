@@ -13,6 +13,7 @@ use super::series::{CACHE, CLASSES, Figures, method_name};
 use super::stats::{OverloadStats, Stats, WorkerFigures};
 use super::totals::Totals;
 use crate::telemetry::log::DroppedRecords;
+use crate::telemetry::panics::Panics;
 
 /// Two counts with their labels.
 type Kinds = [(&'static str, u64); 2];
@@ -27,6 +28,7 @@ pub(crate) struct MetricsView<'a> {
     pub(crate) stats: &'a Stats,
     pub(crate) reading: &'a MetricsReading,
     pub(crate) process: Process,
+    pub(crate) panics: &'a Panics,
     pub(crate) hooks: &'a [HookFigures],
     /// When the engine was started, in seconds since the Unix epoch.
     pub(crate) started: f64,
@@ -317,6 +319,9 @@ impl Page {
         self.single("pylae_workers_stuck", GAUGE, what, stuck);
         let what = "Threads of the data plane that were given up and replaced, because they were stuck for too long.";
         self.single("pylae_workers_given_up_total", COUNTER, what, given_up);
+        let name = "pylae_panics_total";
+        self.family(name, COUNTER, "Panics, by what panicked: it was started again, or ended alone.");
+        view.panics.counts().for_each(|(thread, count)| self.sample(name, &[("thread", thread)], count));
         self.single(
             "pylae_start_time_seconds",
             GAUGE,

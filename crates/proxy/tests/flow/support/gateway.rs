@@ -86,6 +86,11 @@ impl Deref for Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // Panics on the gateway's threads, of hooks of the test for example, are only there.
+            let records = self.engine.take_log().unwrap_or_default();
+            records.iter().filter(|record| record.event == "panic").for_each(|record| eprintln!("{}", record.message));
+        }
         self.engine.stop(Drain::No);
     }
 }

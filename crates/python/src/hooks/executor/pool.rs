@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
+use pylae_proxy::{Duty, supervise};
 use pyo3::Python;
 
 use crate::gil;
@@ -89,7 +90,8 @@ impl<J: Send + Sync + 'static> Pool<J> {
             let pool = Arc::clone(self);
             let thread = std::thread::Builder::new().name("pylae-hook".to_owned());
             // If the thread cannot be spawned, another one takes the call, or the call times out.
-            if thread.spawn(move || gil::with_thread_state(|| pool.run_thread())).is_ok() {
+            let body = move || supervise(None, Duty::Hook, || pool.run_thread());
+            if thread.spawn(move || gil::with_thread_state(&body)).is_ok() {
                 state.running += 1;
                 state.waking = true;
             }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use pylae_core::hook::{CallPlace, OverdueCall};
-use pylae_proxy::Log;
+use pylae_proxy::{Duty, Log, supervise};
 use pyo3::prelude::*;
 
 pub(crate) use self::interrupt::HookTimeout;
@@ -97,12 +97,15 @@ impl Watchdog {
     fn start_threads(self: &Arc<Self>) -> std::io::Result<()> {
         let interrupter = Arc::clone(&self.interrupter);
         let watchdog = Arc::clone(self);
-        std::thread::Builder::new().name("pylae-hook-watch".to_owned()).spawn(move || watchdog.run())?;
+        std::thread::Builder::new()
+            .name("pylae-hook-watch".to_owned())
+            .spawn(move || supervise(None, Duty::Watchdog, || watchdog.run()))?;
         let watchdog = Arc::downgrade(self);
         // Without a Python thread state to begin with: the first hook may keep the interpreter's lock.
-        std::thread::Builder::new()
-            .name("pylae-hook-stop".to_owned())
-            .spawn(move || interrupter.run(|| watchdog.upgrade().map(|watchdog| watchdog.threads())))?;
+        std::thread::Builder::new().name("pylae-hook-stop".to_owned()).spawn(move || {
+            let threads = || watchdog.upgrade().map(|watchdog| watchdog.threads());
+            supervise(None, Duty::Watchdog, || interrupter.run(threads));
+        })?;
         Ok(())
     }
 

@@ -1,0 +1,77 @@
+//! Tests that run on the thread of a worker.
+
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::LocalSet;
+use tokio::time::timeout;
+
+use crate::snapshot::Snapshot;
+use crate::snapshot::fixture::{answering, listening};
+use crate::telemetry::log::Log;
+use crate::telemetry::metrics::WorkerStats;
+use crate::telemetry::panics::fixture::{PATIENCE, records};
+use crate::telemetry::panics::{Duty, enter, install};
+use crate::telemetry::recent::RecentExchanges;
+use crate::worker::{Worker, WorkerShared};
+
+/// A worker, and a socket on which it listens.
+pub(super) struct Seated {
+    pub(super) worker: Rc<Worker>,
+    pub(super) shared: Arc<WorkerShared>,
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) address: SocketAddr,
+    pub(super) socket: Arc<TcpListener>,
+}
+
+impl Seated {
+    pub(super) fn log(&self) -> &Log {
+        &self.shared.log
+    }
+
+    /// Sends a request on a connection of its own. Returns the answer, or an empty text if there is none.
+    pub(super) async fn ask(&self) -> String {
+        timeout(PATIENCE, ask(self.address)).await.unwrap()
+    }
+}
+
+async fn ask(address: SocketAddr) -> String {
+    let mut client = TcpStream::connect(address).await.unwrap();
+    let mut answer = String::new();
+    // The other side may close first.
+    let _ = client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+    let _ = client.read_to_string(&mut answer).await;
+    answer
+}
+
+/// Waits for a condition that can only be polled.
+pub(super) async fn until(mut condition: impl FnMut() -> bool) {
+    let met = async {
+        while !condition() {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    };
+    timeout(PATIENCE, met).await.unwrap();
+}
+
+/// Runs the test on a thread that counts as a worker's. Its panics, also those of assertions, are in the log only.
+pub(super) fn on_worker<F: Future<Output = ()>>(test: impl FnOnce(Seated) -> F + Send + 'static) {
+    let shared = Arc::new(WorkerShared::default());
+    install(&shared.log);
+    let log = Arc::clone(&shared.log);
+    let thread = std::thread::Builder::new().name("pylae-worker-0".to_owned()).spawn(move || {
+        enter(Some(&shared.log), Duty::Worker);
+        let (address, socket) = listening();
+        let snapshot = Arc::new(answering(address, "served", &json!({})));
+        let (stats, recent) = (Arc::<WorkerStats>::default(), RecentExchanges::default());
+        let worker = Worker::new(0, Arc::clone(&snapshot), Arc::clone(&shared), stats, recent, Arc::default());
+        let runtime = super::runtime().unwrap();
+        let seated = Seated { worker, shared, snapshot, address, socket: Arc::new(socket) };
+        LocalSet::new().block_on(&runtime, test(seated));
+    });
+    assert!(thread.unwrap().join().is_ok(), "{:?}", records(&log, "worker"));
+}
