@@ -25,6 +25,9 @@ def guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The files of the guide, in a folder from which they can be imported."""
     assert write("addresses.md", tmp_path) == ["pylae.yaml", "shop.py", "prefix.py", "main.py"]
     monkeypatch.syspath_prepend(tmp_path)
+    # Other tests have modules of these names, too.
+    for name in ("shop", "prefix", "main"):
+        sys.modules.pop(name, None)
     yield tmp_path
     for name in ("shop", "prefix", "main"):
         sys.modules.pop(name, None)

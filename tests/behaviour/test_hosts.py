@@ -14,7 +14,7 @@ from pylae import ConfigError, Gateway
 from pylae.testing import FakeService, RunningGateway
 from support.h2client import FramePeer
 from support.instance import RawInstance
-from support.peer import Message
+from support.peer import Message, wait_until
 from support.running import Running
 from support.tls import Authority, secure
 
@@ -116,7 +116,8 @@ def test_a_reload_changes_them(gateway: Start, instance: RawInstance) -> None:
 def test_it_is_counted(gateway: Start, instance: RawInstance) -> None:
     running = gateway(HOSTS, all=instance)
     get(running, "/", "evil.test")
-    assert 'code="misdirected_request"' in running.gateway.metrics()
+    # The answer is there before the exchange is over.
+    wait_until(lambda: 'code="misdirected_request"' in running.gateway.metrics())
 
 
 @pytest.mark.parametrize("hosts", [["shop.test:80"], ["*"], ["a.*"], ["http://shop.test"], [""], [7]])

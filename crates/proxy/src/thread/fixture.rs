@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::task::LocalSet;
 use tokio::time::timeout;
 
+use crate::overload::descriptors::ConnectionFit;
 use crate::snapshot::Snapshot;
 use crate::snapshot::fixture::{answering, listening};
 use crate::telemetry::log::Log;
@@ -48,6 +49,13 @@ async fn ask(address: SocketAddr) -> String {
     answer
 }
 
+/// What workers share, with room for connections.
+pub(super) fn shared() -> Arc<WorkerShared> {
+    let shared = WorkerShared::default();
+    shared.overload.set_fit(ConnectionFit::new(100, 100, 10_000, 0));
+    Arc::new(shared)
+}
+
 /// Waits for a condition that can only be polled.
 pub(super) async fn until(mut condition: impl FnMut() -> bool) {
     let met = async {
@@ -60,7 +68,7 @@ pub(super) async fn until(mut condition: impl FnMut() -> bool) {
 
 /// Runs the test on a thread that counts as a worker's. Its panics, also those of assertions, are in the log only.
 pub(super) fn on_worker<F: Future<Output = ()>>(test: impl FnOnce(Seated) -> F + Send + 'static) {
-    let shared = Arc::new(WorkerShared::default());
+    let shared = shared();
     install(&shared.log);
     let log = Arc::clone(&shared.log);
     let thread = std::thread::Builder::new().name("pylae-worker-0".to_owned()).spawn(move || {

@@ -15,7 +15,7 @@ use crate::snapshot::fixture::{DroppedOn, answering, built, listening, struck_on
 use crate::telemetry::log::Log;
 use crate::telemetry::panics::fixture::{PATIENCE, count, records, wait_until};
 use crate::telemetry::panics::install;
-use crate::thread::fixture::{Seated, on_worker, until};
+use crate::thread::fixture::{Seated, on_worker, shared, until};
 use crate::thread::{WorkerHandle, WorkerStart, spawn};
 
 /// Panics if it is woken.
@@ -151,7 +151,7 @@ fn seat(
 
 #[test]
 fn a_worker_that_panics_in_an_apply_starts_again_with_what_was_applied() {
-    let shared = Arc::new(WorkerShared::default());
+    let shared = shared();
     install(&shared.log);
     let (address, socket) = listening();
     let snapshot = |answer| answering(address, answer, &json!({}));
@@ -205,7 +205,7 @@ impl HookSource for Unready {
 
 #[test]
 fn a_worker_starts_again_if_what_hooks_set_up_around_it_panics() {
-    let shared = Arc::new(WorkerShared::default());
+    let shared = shared();
     install(&shared.log);
     let (address, socket) = listening();
     let snapshot = Arc::new(answering(address, "own", &json!({})));

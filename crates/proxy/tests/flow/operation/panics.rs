@@ -1,7 +1,5 @@
 //! A panic in a connection's task ends that connection alone.
 
-use std::time::Duration;
-
 use http::Request;
 use pylae_core::hook::Step;
 use serde_json::json;
