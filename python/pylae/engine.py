@@ -261,18 +261,24 @@ class Engine:
         connections: int,
         head_time: float,
         patience: float,
+        token: str | None,
     ) -> int:
         """Has the engine accept from the socket of the admin API, of which it keeps a copy until it has stopped.
 
-        It answers `/live` and `/ready` for `hosts` (any if None), whatever Python does. Of `connections` at most the
-        head is awaited, for `head_time` seconds each. What is no probe waits for `next_admin_connection` for `patience`
+        It answers `/live` and `/ready` for `hosts` (any if None), whatever Python does, and `/health` to who has
+        `token` (anybody if None) while Python cannot. Of `connections` at most the head is awaited, for `head_time`
+        seconds each. What is no probe waits for `next_admin_connection` for `patience`
         seconds; the descriptor that is returned is readable while there is any. Raises EngineError.
         """
         names = None if hosts is None else list(hosts)
         try:
-            return self._running().serve_admin(listening.fileno(), names, connections, (head_time, patience))
+            return self._running().serve_admin(listening.fileno(), names, token, (connections, head_time, patience))
         except OSError as error:
             raise EngineError(f"the admin API cannot be served: {error}") from None
+
+    def set_admin_token(self, token: str) -> None:
+        """Has the engine ask for another token."""
+        self._running().set_admin_token(token)
 
     def set_admin_hosts(self, hosts: Sequence[str]) -> None:
         """Has the engine answer probes for other hosts."""

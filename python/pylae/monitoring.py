@@ -163,11 +163,11 @@ def _judged(recent: Mapping[str, Any], thresholds: Thresholds) -> tuple[Status, 
 def _stuck(summary: Mapping[str, Any]) -> str | None:
     """Which workers are stuck, and the hooks that do not return."""
     workers, overdue = summary["workers"], summary["overdue"]
-    named = [f"{call['hook']} on route {call['route']} for {call['seconds']:.1f} s" for call in overdue]
+    named = [
+        f"hook {call['hook']} on route {call['route']} has been running for {call['seconds']:.1f} s" for call in overdue
+    ]
     parts = [f"{workers['stuck']} of {workers['number']} workers are stuck"] if workers["stuck"] else []
-    if named:
-        parts.append(f"hooks do not return{_named(named)}")
-    return ", ".join(parts) or None
+    return ", ".join(parts + named[:_MOST]) or None
 
 
 def _short(one: Mapping[str, Any]) -> str:

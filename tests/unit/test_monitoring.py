@@ -128,5 +128,5 @@ def test_a_hook_that_does_not_return_is_named() -> None:
     call = {"hook": "shop.hooks.check", "route": "orders", "place": {"worker": 0}, "seconds": 3.21}
     found = {**summary(10, 0), "workers": {"number": 2, "stuck": 1, "given_up": 0}, "overdue": [call]}
     health = judge(found, Thresholds())
-    reason = "1 of 2 workers are stuck, hooks do not return: shop.hooks.check on route orders for 3.2 s"
+    reason = "1 of 2 workers are stuck, hook shop.hooks.check on route orders has been running for 3.2 s"
     assert (health.status, health.reasons) == ("degraded", (reason,))

@@ -192,28 +192,34 @@ impl PyEngine {
     }
 
     /// Serves the admin address, whose listening socket `fd` is duplicated, until the end of the stop. `hosts` are the
-    /// names besides the loopback ones that it answers for, None any. Of `connections` at most the head is awaited.
-    /// Answers `/live` and `/ready`; all other connections wait for `next_admin_connection`. `times` are the seconds
-    /// for a head, and for such a connection. Returns a descriptor that is readable while there are any, and that the
+    /// names besides the loopback ones that it answers for, None any. Answers `/live` and `/ready`; all other
+    /// connections wait for `next_admin_connection`. Who presents `token` is told how the gateway is doing while Python
+    /// cannot answer; None asks for no token. `bounds` are the connections whose head is awaited, the seconds for a
+    /// head, and those that a connection waits. Returns a descriptor that is readable while there are any, and that the
     /// caller closes.
     fn serve_admin(
         &self,
         py: Python<'_>,
         fd: RawFd,
         hosts: Option<Vec<String>>,
-        connections: usize,
-        times: (f64, f64),
+        token: Option<String>,
+        bounds: (usize, f64, f64),
     ) -> PyResult<RawFd> {
         let seconds =
             |value| Duration::try_from_secs_f64(value).map_err(|error| PyValueError::new_err(error.to_string()));
-        let (head_time, patience) = (seconds(times.0)?, seconds(times.1)?);
-        let settings = AdminSettings { hosts, connections, head_time, patience };
+        let (connections, head_time, patience) = (bounds.0, seconds(bounds.1)?, seconds(bounds.2)?);
+        let settings = AdminSettings { hosts, connections, head_time, patience, token };
         if fd < 0 {
             return Err(PyValueError::new_err("a descriptor is not negative"));
         }
         // SAFETY: not -1, and the caller holds the socket during the call.
         let listening = unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()?;
         Ok(gil::detached(py, || self.plane.serve_admin(listening, settings))?.into_raw_fd())
+    }
+
+    /// Replaces the token of the admin address.
+    fn set_admin_token(&self, py: Python<'_>, token: &str) {
+        gil::detached(py, || self.plane.set_admin_token(token));
     }
 
     /// Replaces the names besides the loopback ones that the admin address answers for.

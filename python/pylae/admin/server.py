@@ -71,6 +71,7 @@ class Server:
             self._watched = self._engine.serve_admin(
                 listening, hosts,
                 connections=bounds.WAITING, head_time=bounds.HEAD_TIME, patience=bounds.PATIENCE,
+                token=None if self._path else self.token,
             )  # fmt: skip
         self._guard: Guard | None = None
         self._loop: AdminLoop | None = None
@@ -123,6 +124,7 @@ class Server:
         with self._lock:
             self._settings, self.token = settings, token
             self._engine.set_admin_hosts(settings.hosts)
+            self._engine.set_admin_token(token)
             if self._guard is not None:
                 self._guard.use_token(self.token)
                 self._guard.hosts = frozenset(settings.hosts)

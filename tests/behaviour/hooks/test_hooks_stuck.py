@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,6 +41,7 @@ def returns(request):
     request.headers["X-Hook"] = "called"
 """
 KINDS = ["waits", "keeps"]
+TOKEN = "a-token-of-the-test"
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
@@ -53,6 +55,7 @@ def start(gateway_process: Start, echo: EchoInstance, tmp_path: Path, monkeypatc
         return gateway_process(
             {
                 "workers": workers,
+                "admin": {"address": "127.0.0.1:0", "token": TOKEN},
                 "limits": {"drain_timeout": "500ms", **limits},
                 "hooks": [
                     {"on_request": f"stuck_hooks:{kind}", "routes": "stuck", **json.loads(options or "{}")},
@@ -85,6 +88,18 @@ def send_stuck(running: Process, clients: ExitStack) -> Peer:
 
 def get(running: Process, path: str = "/") -> Message:
     return raw(running.address, f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode(), 1)[0]
+
+
+def admin_of(running: Process) -> str:
+    """The address of its admin API."""
+    return running.read_until("admin API on").split()[-1]
+
+
+def ask(address: str, path: str, token: str = TOKEN) -> tuple[int, Any]:
+    """Status and document of an answer of the admin API."""
+    fields = f"Host: localhost\r\nAuthorization: Bearer {token}\r\n" if token else "Host: localhost\r\n"
+    (answer,) = raw(address, f"GET {path} HTTP/1.1\r\n{fields}Connection: close\r\n\r\n".encode())
+    return answer.status, json.loads(answer.body)
 
 
 def problem(answer: Message) -> str:
@@ -131,6 +146,36 @@ def test_all_workers_stuck(start: Start, clients: ExitStack, kind: str) -> None:
     send_stuck(running, clients)
     running.read_until("does not come back")
     assert stop(running, signal.SIGTERM)[0] == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_health_names_the_hook_while_the_gateway_is_live(start: Start, clients: ExitStack, kind: str) -> None:
+    running = start(kind)
+    admin = admin_of(running)
+    send_stuck(running, clients)
+    running.read_until("does not come back")
+
+    def named() -> bool:
+        status, health = ask(admin, "/health")
+        return status == 200 and any(f"hook stuck_hooks:{kind} " in reason for reason in health["reasons"])
+
+    wait_until(named)
+    assert ask(admin, "/health")[1]["status"] == "degraded"
+    assert ask(admin, "/live", "") == (200, {"status": "live"})
+    assert ask(admin, "/ready", "") == (200, {"status": "ready"})
+    # Nobody else is told.
+    for token in ("", "another-token-than-that"):
+        status, document = ask(admin, "/health", token)
+        assert status in (401, 503) and f"stuck_hooks:{kind}" not in str(document)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_gateway_whose_workers_are_all_stuck_is_not_live(start: Start, clients: ExitStack, kind: str) -> None:
+    running = start(kind, workers=1)
+    admin = admin_of(running)
+    send_stuck(running, clients)
+    wait_until(lambda: ask(admin, "/live", "") == (503, {"status": "stuck"}))
+    assert ask(admin, "/ready", "")[0] == 503
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -3,6 +3,7 @@
 
 mod connections;
 mod handover;
+mod health;
 mod probe;
 
 use std::io;
@@ -19,12 +20,14 @@ use tokio::task::LocalSet;
 
 use self::connections::{AdminConnections, Shared, watch};
 use self::handover::Handover;
+use self::health::AdminHealth;
+pub(crate) use self::health::HealthSource;
 use crate::telemetry::liveness::Liveness;
 use crate::telemetry::log::Log;
 use crate::telemetry::panics::{Duty, enter, supervise_task};
 
 /// How the admin address is served.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct AdminSettings {
     /// Names besides the loopback ones that it may be asked for under, in lower case; None if any is right.
     pub hosts: Option<Vec<String>>,
@@ -34,6 +37,8 @@ pub struct AdminSettings {
     pub head_time: Duration,
     /// Time that a connection waits for Python.
     pub patience: Duration,
+    /// What it must present; None if whoever can connect may do everything.
+    pub token: Option<String>,
 }
 
 /// A handle to the thread. The address is closed when this is dropped.
@@ -51,10 +56,17 @@ impl AdminEdge {
         settings: AdminSettings,
         liveness: Arc<Liveness>,
         log: Arc<Log>,
+        health: HealthSource,
     ) -> io::Result<Self> {
-        let AdminSettings { hosts, connections, head_time, patience } = settings;
+        let AdminSettings { hosts, connections, head_time, patience, token } = settings;
         let hosts = Mutex::new(hosts.map(|hosts| hosts.into_iter().collect()));
-        let shared = Arc::new(Shared { handover: Handover::new(patience)?, hosts, liveness, log });
+        let shared = Arc::new(Shared {
+            handover: Handover::new(patience)?,
+            hosts,
+            liveness,
+            log,
+            health: AdminHealth::new(token.as_deref(), health),
+        });
         let listening = Socket::from(listening);
         listening.set_nonblocking(true)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -81,6 +93,11 @@ impl AdminEdge {
     /// The next connection that waits for Python.
     pub(crate) fn next_connection(&self) -> Option<OwnedFd> {
         self.shared.handover.take(self.patience)
+    }
+
+    /// Replaces the token, if there is one.
+    pub(crate) fn set_token(&self, token: &str) {
+        self.shared.health.set_token(token);
     }
 
     /// Replaces the names.

@@ -4,22 +4,58 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use pylae_core::hook::OverdueCall;
+
 use super::Engine;
 use crate::background::admin::{AdminEdge, AdminSettings};
 use crate::telemetry::liveness::Liveness;
+use crate::telemetry::metrics::Summary;
 
 impl Engine {
     /// Serves the admin address, whose socket listens, until the end of the stop. Returns a descriptor that is readable
     /// while connections wait for Python.
-    pub fn serve_admin(&self, listening: OwnedFd, settings: AdminSettings) -> io::Result<OwnedFd> {
+    pub fn serve_admin(self: &Arc<Self>, listening: OwnedFd, settings: AdminSettings) -> io::Result<OwnedFd> {
         let mut admin = self.admin.lock();
         if self.liveness.is_stopping() {
             return Err(io::Error::other("the gateway stops"));
         }
-        let edge = AdminEdge::start(listening, settings, Arc::clone(&self.liveness), Arc::clone(self.log()))?;
+        let engine = Arc::downgrade(self);
+        let health = Box::new(move || engine.upgrade().map(|engine| engine.describe_health()));
+        let (liveness, log) = (Arc::clone(&self.liveness), Arc::clone(self.log()));
+        let edge = AdminEdge::start(listening, settings, liveness, log, health)?;
         let watched = edge.watched()?;
         *admin = Some(edge);
         Ok(watched)
+    }
+
+    /// Replaces the token of the admin address.
+    pub fn set_admin_token(&self, token: &str) {
+        if let Some(edge) = &*self.admin.lock() {
+            edge.set_token(token);
+        }
+    }
+
+    /// How the gateway is doing while Python cannot judge it: the document of `/health`, without its services.
+    fn describe_health(&self) -> String {
+        let Summary { recent, overdue, workers, .. } = self.summary();
+        let mut reasons = Vec::new();
+        if workers.stuck > 0 {
+            reasons.push(format!("{} of {} workers are stuck", workers.stuck, workers.number));
+        }
+        reasons.extend(overdue.iter().map(|OverdueCall { hook, route, seconds, holds_interpreter, .. }| {
+            let held = if *holds_interpreter { " and no Python code can run meanwhile" } else { "" };
+            format!("hook {hook} on route {route} has been running for {seconds:.1} s{held}")
+        }));
+        if reasons.is_empty() {
+            reasons.push("Python code does not answer".to_owned());
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a share")]
+        let rate = if recent.requests > 0 { recent.errors as f64 / recent.requests as f64 } else { 0.0 };
+        serde_json::json!({
+            "status": "degraded", "reasons": reasons, "window": recent.window, "requests": recent.requests,
+            "errors": recent.errors, "error_rate": rate, "mean_duration": recent.mean, "services": {},
+        })
+        .to_string()
     }
 
     /// Replaces the names besides the loopback ones that the admin address may be asked for under.

@@ -10,11 +10,13 @@ pub struct Liveness {
     live: AtomicBool,
     /// False from when a stop was asked for.
     ready: AtomicBool,
+    /// True while a hook keeps all other Python code from running.
+    held: AtomicBool,
 }
 
 impl Default for Liveness {
     fn default() -> Self {
-        Self { live: AtomicBool::new(true), ready: AtomicBool::new(true) }
+        Self { live: AtomicBool::new(true), ready: AtomicBool::new(true), held: AtomicBool::new(false) }
     }
 }
 
@@ -22,6 +24,16 @@ impl Liveness {
     /// Says whether any worker answers.
     pub fn set_live(&self, live: bool) {
         self.live.store(live, Ordering::Relaxed);
+    }
+
+    /// Says whether a hook keeps all other Python code from running.
+    pub fn set_held(&self, held: bool) {
+        self.held.store(held, Ordering::Relaxed);
+    }
+
+    /// True while a hook keeps all other Python code from running.
+    pub fn is_held(&self) -> bool {
+        self.held.load(Ordering::Relaxed)
     }
 
     /// Says that a stop was asked for.

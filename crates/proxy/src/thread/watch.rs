@@ -72,7 +72,11 @@ fn run(workers: &Workers, liveness: &Liveness, replacement: &Replacement, stoppe
     let mut observed: Vec<Observed> = Vec::new();
     let mut last = Instant::now();
     while stopped.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
-        workers.say_unread();
+        let is_held = workers.overdue().iter().any(|call| call.holds_interpreter);
+        liveness.set_held(is_held);
+        if is_held {
+            workers.say_unread();
+        }
         let figures = workers.figures();
         liveness.set_live(figures.stuck < figures.number);
         let is_late = last.elapsed() > LATE;

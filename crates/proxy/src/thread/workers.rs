@@ -195,12 +195,10 @@ impl Workers {
         })
     }
 
-    /// Writes the log to standard error while a hook keeps Python code from doing so.
+    /// Writes the log to standard error while no Python code can.
     pub(super) fn say_unread(&self) {
-        if self.hooks.overdue().iter().any(|call| call.holds_interpreter) {
-            for record in self.shared.log.take().unwrap_or_default() {
-                write_stderr(&format!("pylae: {}: {}\n", record.level, record.message));
-            }
+        for record in self.shared.log.take().unwrap_or_default() {
+            write_stderr(&format!("pylae: {}: {}\n", record.level, record.message));
         }
     }
 

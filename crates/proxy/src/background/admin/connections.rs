@@ -18,6 +18,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::handover::Handover;
+use super::health::AdminHealth;
 use super::probe::{self, AdminHosts, HEAD, Probe, Sighting, inspect};
 use crate::io::clock;
 use crate::telemetry::liveness::Liveness;
@@ -42,6 +43,7 @@ pub(super) struct Shared {
     pub(super) hosts: Mutex<AdminHosts>,
     pub(super) liveness: Arc<Liveness>,
     pub(super) log: Arc<Log>,
+    pub(super) health: AdminHealth,
 }
 
 /// The connections that Python has not got.
@@ -144,6 +146,8 @@ impl AdminConnections {
                     finish(socket, &probe.answer(&self.shared.liveness)).await;
                 }
             }
+            // Python cannot take it.
+            Ok(Ok(None)) if self.shared.liveness.is_held() => self.refuse(socket).await,
             Ok(Ok(None)) => {
                 if let Err(connection) = self.shared.handover.offer(OwnedFd::from(socket.into_inner()))
                     && let Ok(socket) = watch(connection.into())
@@ -189,7 +193,17 @@ impl AdminConnections {
     async fn refuse(self: Rc<Self>, socket: AsyncFd<Socket>) {
         let what = || "a request to the admin API was answered 503: Python does not take it".to_owned();
         self.refusals.report(&self.shared.log, clock::now(), "control_plane_stuck", what);
-        finish(socket, &probe::stuck()).await;
+        let health = self.health(&socket);
+        finish(socket, &health.unwrap_or_else(probe::stuck)).await;
+    }
+
+    /// The answer to a request for `/health` that Python does not take.
+    fn health(&self, socket: &AsyncFd<Socket>) -> Option<String> {
+        let mut seen = self.seen.borrow_mut();
+        let (len, _) = rustix::net::recv(socket, &mut **seen, RecvFlags::PEEK).ok()?;
+        let own = socket.get_ref().local_addr().ok().and_then(|address| address.as_socket());
+        let head = probe::admissible(&seen[..len], &self.shared.hosts.lock(), own.map(|address| address.ip()))?;
+        self.shared.health.answer(&head, &seen[..len]).map(|document| probe::health(&document))
     }
 }
 

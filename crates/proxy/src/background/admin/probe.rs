@@ -59,6 +59,18 @@ pub(super) fn inspect(head: &mut RequestHead, buf: &[u8], hosts: &AdminHosts, ow
     Sighting::Probe(Probe { for_live, method: head.method, len: head.len })
 }
 
+/// Parses a request that is there completely, if it is for us and no page of another origin has caused it.
+pub(super) fn admissible(buf: &[u8], hosts: &AdminHosts, own: Option<IpAddr>) -> Option<RequestHead> {
+    let mut head = RequestHead::default();
+    let complete = head.parse(buf, &LIMITS).is_ok_and(|complete| complete);
+    (complete && is_harmless(&head, buf) && is_answered_for(&head, buf, hosts, own)).then_some(head)
+}
+
+/// The answer with this document about how the gateway is doing.
+pub(super) fn health(document: &str) -> String {
+    response("200 OK", "application/json", "", document)
+}
+
 /// True if no page of another origin has made a browser send this.
 fn is_harmless(head: &RequestHead, buf: &[u8]) -> bool {
     let mut sites = head.fields.values(buf, "sec-fetch-site");

@@ -22,7 +22,13 @@ const OTHER: &str = "GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n";
 const QUEUE: usize = 256;
 
 fn settings(patience: Duration) -> AdminSettings {
-    AdminSettings { hosts: Some(vec!["gate.example".into()]), connections: 8, head_time: PATIENCE, patience }
+    AdminSettings {
+        hosts: Some(vec!["gate.example".into()]),
+        connections: 8,
+        head_time: PATIENCE,
+        patience,
+        token: None,
+    }
 }
 
 /// A gateway with an admin address. Somebody has taken connections from it, so that those that come wait `patience`.
@@ -30,7 +36,7 @@ fn with_admin(instance: &Instance, patience: Duration) -> (Gateway, SocketAddr, 
     let gateway = Gateway::start(&Plan::to([instance]));
     let listening = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let address = listening.local_addr().unwrap();
-    let watched = gateway.serve_admin(listening.into(), settings(patience)).unwrap();
+    let watched = gateway.engine().serve_admin(listening.into(), settings(patience)).unwrap();
     assert!(gateway.next_admin_connection().is_none());
     // Only peeked at and waited for, which is alike for all sockets.
     (gateway, address, TcpStream::from(watched))
@@ -133,9 +139,6 @@ fn the_oldest_of_too_many_that_wait_is_closed() {
 fn probes_follow_the_gateway_and_are_answered_to_the_end_of_a_drain() {
     let instance = Instance::manual();
     let (gateway, address, _watched) = with_admin(&instance, PATIENCE);
-    gateway.liveness().set_live(false);
-    assert_eq!((ask(address, LIVE).status(), ask(address, READY).status()), (503, 503));
-    gateway.liveness().set_live(true);
     assert_eq!((ask(address, LIVE).status(), ask(address, READY).status()), (200, 200));
     let mut client = gateway.connect();
     client.send("GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -153,7 +156,35 @@ fn probes_follow_the_gateway_and_are_answered_to_the_end_of_a_drain() {
     });
     assert!(TcpStream::connect(address).is_err());
     let listening = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    assert!(engine.serve_admin(listening.into(), settings(PATIENCE)).is_err());
+    assert!(gateway.engine().serve_admin(listening.into(), settings(PATIENCE)).is_err());
+}
+
+#[test]
+fn health_is_told_to_who_has_the_token_while_python_cannot() {
+    let instance = Instance::manual();
+    let gateway = Gateway::start(&Plan::to([&instance]));
+    let listening = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = listening.local_addr().unwrap();
+    let settings = AdminSettings { token: Some("old".into()), ..settings(Duration::ZERO) };
+    let _watched = gateway.engine().serve_admin(listening.into(), settings).unwrap();
+    assert!(gateway.next_admin_connection().is_none());
+    let health = |field: &str| ask(address, &format!("GET /health HTTP/1.1\r\nHost: localhost\r\n{field}\r\n"));
+    let answer = health("Authorization: bearer old\r\n");
+    assert_eq!(answer.status(), 200);
+    assert!(answer.text().contains(r#""status":"degraded""#), "{}", answer.text());
+    gateway.set_admin_token("new");
+    assert_eq!(health("Authorization: Bearer new\r\n").status(), 200);
+    for field in [
+        "",
+        "Authorization: Bearer old\r\n",
+        "Authorization: Bearer newer\r\n",
+        "Authorization: Bearer\r\n",
+        "Authorization: Basic new\r\n",
+        "Authorization: Bearer new\r\nAuthorization: Bearer new\r\n",
+        "Authorization: Bearer new\r\nOrigin: http://evil.example\r\n",
+    ] {
+        assert_eq!(health(field).status(), 503, "{field}");
+    }
 }
 
 #[test]
@@ -173,7 +204,7 @@ fn a_unix_socket_is_served_alike() {
     let path = std::env::temp_dir().join(format!("pylae-admin-{}.sock", std::process::id()));
     let listening = UnixListener::bind(&path).unwrap();
     let settings = AdminSettings { hosts: None, ..settings(PATIENCE) };
-    let watched: OwnedFd = gateway.serve_admin(listening.into(), settings).unwrap();
+    let watched: OwnedFd = gateway.engine().serve_admin(listening.into(), settings).unwrap();
     let watched = TcpStream::from(watched);
     let mut probe = UnixStream::connect(&path).unwrap();
     for byte in LIVE.replace("localhost", "any.name").bytes() {

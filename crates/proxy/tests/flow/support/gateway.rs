@@ -19,7 +19,7 @@ const STEP: Duration = Duration::from_millis(50);
 
 /// A running gateway, which stops with the test. It derefs to its engine.
 pub(crate) struct Gateway {
-    engine: Engine,
+    engine: Arc<Engine>,
     pub(crate) address: SocketAddr,
     turn: ClockLock,
 }
@@ -37,8 +37,14 @@ impl Gateway {
 
     pub(crate) fn start_with(plan: &Plan, turn: ClockLock, hooks: Arc<dyn HookSource>) -> Self {
         let engine = Engine::start(plan.build(), |_| Ok(hooks), || Ok(())).expect("a plan without problems");
+        let engine = Arc::new(engine);
         let address = engine.addresses()[0];
         Self { engine, address, turn }
+    }
+
+    /// The engine, for what outlives a call.
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
     }
 
     /// Applies another plan. A listener on a free port keeps its port.
