@@ -240,18 +240,23 @@ def test_probes_are_answered_while_a_hook_holds_the_interpreter(tmp_path: Path, 
 
 
 LIMITED = """
-import logging, os, resource
+import logging, os, resource, threading
 from pylae import Gateway, Request, Response
 
 logging.basicConfig(level="INFO")
 gateway = Gateway(listeners=["127.0.0.1:0"], workers=1, admin="127.0.0.1:0", state="state")
-gateway.add_route(path="/{limit}", service="all", service_url="URL", auth_required=False)
+gateway.add_route(path="/short", service="all", service_url="URL", auth_required=False)
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+pipe = os.open("pipe", os.O_RDWR)
+
+def free() -> None:
+    os.read(pipe, 1)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 @gateway.on_request
 def limit(request: Request) -> Response:
-    most = soft if request.path == "/free" else 3
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    threading.Thread(target=free, daemon=True).start()
     return Response(204)
 
 gateway.run()
@@ -260,17 +265,17 @@ gateway.run()
 
 def test_it_goes_on_once_there_are_descriptors_again(tmp_path: Path, echo: EchoInstance) -> None:
     (tmp_path / "main.py").write_text(LIMITED.replace("URL", echo.url))
+    os.mkfifo(tmp_path / "pipe")
     running = Process({}, tmp_path, "main.py")
     try:
         address = running.read_until("admin API on").split()[-1]
         with running.connect() as client:
             client.send(b"GET /short HTTP/1.1\r\nHost: a\r\n\r\n")
             assert client.read_answer().status == 204
-            with Peer.connect(address) as waiting:
-                waiting.send(LIVE)
-                running.read_until("a connection to the admin address could not be accepted")
-                client.send(b"GET /free HTTP/1.1\r\nHost: a\r\n\r\n")
-                assert client.read_answer().status == 204
-                assert told(waiting.read_answer()) == (200, {"status": "live"})
+        with Peer.connect(address) as waiting:
+            waiting.send(LIVE)
+            running.read_until("a connection to the admin address could not be accepted")
+            (tmp_path / "pipe").write_bytes(b"\n")
+            assert told(waiting.read_answer()) == (200, {"status": "live"})
     finally:
         running.stop()
