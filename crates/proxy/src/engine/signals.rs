@@ -12,6 +12,7 @@ use parking_lot::{Condvar, Mutex};
 use pylae_core::hook::OverdueCall;
 
 use super::{Drain, Engine};
+use crate::telemetry::panics::{Duty, supervise};
 use crate::telemetry::stderr::{flush_stderr, write_stderr};
 
 /// How long the process may take to end once the drain is over.
@@ -44,12 +45,12 @@ pub enum SignalEvent {
 
 /// Receives signals as bytes on a socket, to which a signal handler may write.
 pub struct Signals {
-    shared: Arc<Shared>,
+    thread: Arc<SignalThread>,
     written: UnixStream,
 }
 
 #[derive(Default)]
-struct Shared {
+struct SignalThread {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -72,12 +73,14 @@ struct StopRequest {
 impl Signals {
     /// Starts the thread.
     pub fn start() -> io::Result<Self> {
-        let (written, read) = UnixStream::pair()?;
+        let (written, mut read) = UnixStream::pair()?;
         written.set_nonblocking(true)?;
-        let shared = Arc::<Shared>::default();
-        let receiving = Arc::clone(&shared);
-        thread::Builder::new().name("pylae-signals".to_owned()).spawn(move || receiving.run(read))?;
-        Ok(Self { shared, written })
+        let handle = Arc::<SignalThread>::default();
+        let receiving = Arc::clone(&handle);
+        thread::Builder::new().name("pylae-signals".to_owned()).spawn(move || {
+            supervise(None, Duty::Watchdog, || receiving.run(&mut read));
+        })?;
+        Ok(Self { thread: handle, written })
     }
 
     /// The descriptor to which a signal handler writes the number of each signal, as one byte.
@@ -88,7 +91,7 @@ impl Signals {
     /// Sets the engine that signals stop. One that was asked for already stops it at once.
     pub fn attach(&self, engine: &Arc<Engine>) {
         let is_late = {
-            let mut state = self.shared.state.lock();
+            let mut state = self.thread.state.lock();
             state.engine = Some(Arc::clone(engine));
             state.stop.is_some()
         };
@@ -99,19 +102,19 @@ impl Signals {
 
     /// Takes the next event, waiting at most `patience` for one.
     pub fn wait(&self, patience: Duration) -> Option<SignalEvent> {
-        let mut state = self.shared.state.lock();
-        self.shared.changed.wait_while_for(&mut state, |state| state.events.is_empty(), patience);
+        let mut state = self.thread.state.lock();
+        self.thread.changed.wait_while_for(&mut state, |state| state.events.is_empty(), patience);
         state.events.pop_front()
     }
 
     /// Adds an event.
     pub fn push(&self, event: SignalEvent) {
-        self.shared.push(event);
+        self.thread.push(event);
     }
 
     /// Ends the process if a stop was asked for and a hook or worker does not end.
     pub fn finish(&self) {
-        let state = self.shared.state.lock();
+        let state = self.thread.state.lock();
         if state.stop.as_ref().is_some_and(|stop| stop.is_stuck) {
             end_process(state.engine.as_deref(), true);
         }
@@ -119,13 +122,13 @@ impl Signals {
 
     /// Ends the thread, so that a stop that was asked for no longer ends the process.
     pub fn end(&self) {
-        self.shared.state.lock().engine = None;
+        self.thread.state.lock().engine = None;
         // Fails only if the thread has ended already.
         let _ = self.written.shutdown(std::net::Shutdown::Both);
     }
 }
 
-impl Shared {
+impl SignalThread {
     fn push(&self, event: SignalEvent) {
         let mut state = self.state.lock();
         if state.events.len() < MAX_EVENTS {
@@ -134,10 +137,10 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    fn run(self: &Arc<Self>, mut signals: UnixStream) {
+    fn run(self: &Arc<Self>, signals: &mut UnixStream) {
         loop {
             let mut number = [0];
-            match self.receive(&mut signals, &mut number) {
+            match self.receive(signals, &mut number) {
                 Ok(0) => return,
                 Ok(_) => self.handle(number[0].into()),
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
