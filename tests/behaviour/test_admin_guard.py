@@ -168,6 +168,22 @@ def test_the_generated_token_is_for_its_owner_only(admin: Start, echo: EchoInsta
         admin(all=echo)
 
 
+@pytest.mark.parametrize("left", ["", "half", "\0" * 40])
+def test_a_token_that_a_crash_has_spoilt_is_replaced(
+    admin: Start, echo: EchoInstance, tmp_path: Path, caplog: pytest.LogCaptureFixture, left: str
+) -> None:
+    with admin(all=echo) as api:
+        first = api.token
+        api.running.stop()
+    file = tmp_path / "state" / "admin-token"
+    file.write_text(left)
+    with admin(all=echo) as again:
+        assert len(again.token) >= 32
+        assert again.token != first
+        assert again.http.get("/status").status_code == 200
+    assert "another one is generated" in caplog.text
+
+
 def test_the_token_is_in_no_answer_and_no_log(
     admin: Start, echo: EchoInstance, caplog: pytest.LogCaptureFixture
 ) -> None:
