@@ -240,11 +240,12 @@ class Flooder:
 
     def wait(self, until: Callable[[Frame], bool], count: int = 1) -> list[Frame]:
         """Waits until so many frames of a kind have come."""
-        while len(found := [frame for frame in self.came if until(frame)]) < count:
-            with self.news:
+        # Looked for with the lock held: the last frames and the end may come together.
+        with self.news:
+            while len(found := [frame for frame in self.came if until(frame)]) < count:
                 assert self._reader.is_alive(), f"the connection ended after {self.came}"
                 self.news.wait(PATIENCE)
-        return found
+            return found
 
     def _read(self) -> None:
         stream = self.socket.makefile("rb")
