@@ -132,7 +132,9 @@ async def _idle(stage: Stage) -> None:
     stage.defer(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
     instances = stage.instances()
     keep = 1 if stage.planted == "impatient" else 600
-    front = await stage.front(instances, keep_alive=keep, drain=3)
+    # They only wait: without this Pylae keeps a descriptor for an instance of each.
+    waiting = {"limits": {"max_requests": 2000}}
+    front = await stage.front(instances, keep_alive=keep, drain=3, pylae=waiting)
     before = front.memory()
     connections = [Client(front.port) for _ in range(_IDLE)]
     for at in range(0, _IDLE, 100):

@@ -15,6 +15,8 @@ _SENDERS, _AHEAD = 4, 200
 _LIMIT = 10
 _GROWTH = 48.0
 """Megabytes by which the gateway may grow, with 100,000 keys of some 48 bytes."""
+_ASKS = 0.05
+"""Seconds between two requests of the legitimate client: so long that its key is not the oldest of 100,000."""
 _LONGEST, _PEERS = 150.0, 30.0
 """Seconds after which what was sent by then has to do: speed is not what is judged."""
 
@@ -62,7 +64,7 @@ async def _run(stage: Stage) -> None:
     admitted = refused = most = 0
     async with Client(front.port) as client:
         while any(thread.is_alive() for thread in threads):
-            most = max(most, await watch_memory(front, 0.5))
+            most = max(most, await watch_memory(front, _ASKS))
             changing = (admitted + refused) // 5 if stage.planted == "forgetful" else ""
             status = (await client.ask("/limited", f"X-Key: legitimate{changing}", patience=20)).status
             admitted, refused = admitted + (status == 200), refused + (status == 429)

@@ -230,8 +230,8 @@ impl Worker {
         self.closing_idle.get() || !deadline.mark_idle()
     }
 
-    /// Whether one more client connection is taken. Beyond `max_connections` an idle one is closed for it, or the next
-    /// one that gets an answer, which says so.
+    /// Whether one more client connection is taken. Beyond `max_connections` an idle one is closed for it, as soon as
+    /// there is one.
     pub(crate) fn admit(&self) -> bool {
         let (open, max) = (self.shared.connections(), self.shared.overload.max_connections());
         if open >= max.saturating_add(self.shared.overload.overflow()) {
@@ -244,15 +244,10 @@ impl Worker {
         true
     }
 
-    /// Returns false if the connection that is about to get its answer must be closed for one that was accepted beyond
-    /// `max_connections`.
-    #[inline]
+    /// Returns false if a connection that is about to get its first answer must be closed behind it, because so many
+    /// were accepted beyond `max_connections`. Established ones are not given up for new ones unless they are idle.
     pub(crate) fn may_stay(&self) -> bool {
-        let owed = self.owed.get();
-        if owed > 0 {
-            self.owed.set(owed - 1);
-        }
-        owed == 0
+        self.shared.excess() <= self.shared.overload.overflow() / 2
     }
 
     /// Closes idle connections for those that were accepted while none was idle for long enough. Runs for ever.

@@ -16,13 +16,13 @@ use crate::telemetry::panics::{Duty, supervise};
 use crate::telemetry::stderr::{flush_stderr, write_stderr};
 
 /// How long the process may take to end once the drain is over.
-const END: Duration = Duration::from_secs(2);
+const END: Duration = Duration::from_millis(1700);
 /// The same while the engine has not started.
 const START: Duration = Duration::from_secs(10);
 /// The same if a worker has not ended, so that waiting is likely to be in vain.
-const END_STUCK: Duration = Duration::from_secs(1);
+const END_STUCK: Duration = Duration::from_millis(200);
 /// The same after a second signal.
-const END_AT_ONCE: Duration = Duration::from_secs(1);
+const END_AT_ONCE: Duration = Duration::from_millis(500);
 /// How long the end waits for whoever reads standard error.
 const FLUSH: Duration = Duration::from_millis(100);
 /// Most events that wait for the interpreter. Further ones are dropped.
@@ -189,7 +189,7 @@ impl SignalThread {
             let engine = state.engine.clone();
             let drain = if state.stop.is_some() { Drain::No } else { drain };
             let limit = match drain {
-                Drain::No => Some(END_AT_ONCE),
+                Drain::No => Some(if engine.is_some() { END_AT_ONCE } else { START }),
                 Drain::Within => Some(engine.as_ref().map_or(START, |engine| engine.drain_timeout()) + END),
                 Drain::Unbounded => None,
             };

@@ -126,13 +126,12 @@ fn apply_transforms(exchange: &mut Exchange, answer: &mut Answer) {
     }
 }
 
-/// Returns true if the client's connection may serve another request. If too many are open it may not, but for a new
-/// one's first.
+/// Returns true if the client's connection may serve another request. If far too many are open, new ones serve one only.
 pub(super) fn can_keep_alive(worker: &Worker, client: &mut Client, exchange: &Exchange) -> bool {
     let keep = exchange.request.options.persists(exchange.request.head.version)
         && !worker.draining.get()
         && !client.body.is_broken()
-        && (!client.kept || worker.may_stay());
+        && (client.kept || worker.may_stay());
     client.kept = keep && !client.socket.is_stream();
     keep
 }

@@ -16,7 +16,7 @@ use crate::telemetry::liveness::Liveness;
 use crate::telemetry::panics::{Duty, supervise};
 
 /// Beats that a worker may miss.
-const MISSED: u32 = 5;
+const MISSED: u32 = 3;
 /// If this thread itself comes so late, the process did not run, and nothing is known about the workers.
 const LATE: Duration = Duration::from_millis(300);
 

@@ -21,7 +21,7 @@ use self::thread::{TICK, ThreadState, WatchedThread};
 use crate::gil::GATE;
 
 /// How long a call on a worker may take before it counts as overdue.
-const WORKER_OVERDUE: Duration = Duration::from_millis(500);
+const WORKER_OVERDUE: Duration = Duration::from_millis(300);
 /// How long a call on a thread of the pool may go on after its timeout before the thread counts as stuck.
 const POOL_GRACE: Duration = Duration::from_millis(500);
 /// How long the interpreter's lock may be awaited before it counts as kept by somebody.
