@@ -247,7 +247,12 @@ impl Worker {
     /// Returns false if a connection that is about to get its first answer must be closed behind it, because so many
     /// were accepted beyond `max_connections`. Established ones are not given up for new ones unless they are idle.
     pub(crate) fn may_stay(&self) -> bool {
-        self.shared.excess() <= self.shared.overload.overflow() / 2
+        let owed = self.owed.get();
+        let stays = owed == 0 || self.shared.excess() <= self.shared.overload.overflow() / 2;
+        if !stays {
+            self.owed.set(owed - 1);
+        }
+        stays
     }
 
     /// Closes idle connections for those that were accepted while none was idle for long enough. Runs for ever.

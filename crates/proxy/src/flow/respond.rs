@@ -126,7 +126,7 @@ fn apply_transforms(exchange: &mut Exchange, answer: &mut Answer) {
     }
 }
 
-/// Returns true if the client's connection may serve another request. If far too many are open, new ones serve one only.
+/// Returns true if the client's connection may serve another request. If far too many are open, new ones serve one.
 pub(super) fn can_keep_alive(worker: &Worker, client: &mut Client, exchange: &Exchange) -> bool {
     let keep = exchange.request.options.persists(exchange.request.head.version)
         && !worker.draining.get()
