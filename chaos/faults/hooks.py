@@ -151,12 +151,21 @@ async def _one_stuck(stage: Stage, front: PylaeFront, hook: str) -> None:
 
 async def _all_stuck(stage: Stage, front: PylaeFront, _: str) -> None:
     """`/live` fails while no worker answers, and only then."""
-    began, silent, failed, wrongly = time.monotonic(), 0.0, None, 0
+    began, silent, wrongly = time.monotonic(), 0.0, 0
+    failed: float | None = None
+
+    async def probe() -> int:
+        nonlocal failed
+        live = await _live(front)
+        if live == 503 and failed is None:
+            # Before the client beside it has given up, which takes half a second.
+            failed = time.monotonic() - began
+        return live
+
     while time.monotonic() - began < 4:
-        served, live = await asyncio.gather(_served(front), _live(front))
+        served, live = await asyncio.gather(_served(front), probe())
         now = time.monotonic() - began
         silent = silent if served else max(silent, now)
-        failed = now if live == 503 and failed is None else failed
         wrongly += live != 503 and not served and now > _SEEN + 0.5
         await asyncio.sleep(0.05)
     if silent > _SEEN + 0.5:
