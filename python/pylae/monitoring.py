@@ -116,8 +116,7 @@ def judge(
         f"breaker of {name}": f"{name}: the circuit breaker opened: {why}"
         for name, why in summary["breaker_reasons"].items()
     }
-    if stuck := _stuck(summary):
-        told["hooks"] = stuck
+    told |= {f"stuck {number}": reason for number, reason in enumerate(summary["stuck"])}
     told |= {
         f"overload of {one['resource']}": _short(one)
         for one in summary["overload"]["resources"]
@@ -158,16 +157,6 @@ def _judged(recent: Mapping[str, Any], thresholds: Thresholds) -> tuple[Status, 
         status = _worse(status, "degraded")
         reasons["duration"] = f"answers took {mean:.3g} s on average, over {longest.total_seconds():g} s"
     return status, reasons
-
-
-def _stuck(summary: Mapping[str, Any]) -> str | None:
-    """Which workers are stuck, and the hooks that do not return."""
-    workers, overdue = summary["workers"], summary["overdue"]
-    named = [
-        f"hook {call['hook']} on route {call['route']} has been running for {call['seconds']:.1f} s" for call in overdue
-    ]
-    parts = [f"{workers['stuck']} of {workers['number']} workers are stuck"] if workers["stuck"] else []
-    return ", ".join(parts + named[:_MOST]) or None
 
 
 def _short(one: Mapping[str, Any]) -> str:

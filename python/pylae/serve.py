@@ -23,7 +23,7 @@ log = logging.getLogger("pylae")
 LOOK = 0.5
 """Seconds between two looks at the files of the configuration."""
 HANDLED = ("SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2")
-"""Signals that a gateway handles, as `docs/guide/operation.md` says."""
+"""Signals that a gateway handles, as `docs/guide/service.md` says."""
 
 
 def serve(gateway: Gateway, events: NativeSignals) -> None:

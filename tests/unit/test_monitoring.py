@@ -26,8 +26,7 @@ def overload(descriptors: str = "normal", memory: str = "normal") -> dict[str, A
 
 NOTHING: dict[str, Any] = {
     "breaker_reasons": {},
-    "workers": {"number": 2, "stuck": 0, "given_up": 0},
-    "overdue": [],
+    "stuck": [],
     **overload(),
 }
 
@@ -125,8 +124,6 @@ def test_settings() -> None:
 
 
 def test_a_hook_that_does_not_return_is_named() -> None:
-    call = {"hook": "shop.hooks.check", "route": "orders", "place": {"worker": 0}, "seconds": 3.21}
-    found = {**summary(10, 0), "workers": {"number": 2, "stuck": 1, "given_up": 0}, "overdue": [call]}
-    health = judge(found, Thresholds())
-    reason = "1 of 2 workers are stuck, hook shop.hooks.check on route orders has been running for 3.2 s"
-    assert (health.status, health.reasons) == ("degraded", (reason,))
+    reasons = ("1 of 2 workers are stuck", "hook shop.hooks.check on route orders has been running for 3.2 s")
+    health = judge({**summary(10, 0), "stuck": list(reasons)}, Thresholds())
+    assert (health.status, health.reasons) == ("degraded", reasons)

@@ -79,7 +79,7 @@ pub enum OnError {
 }
 
 /// A call of a hook that does not return.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct OverdueCall {
     /// Name of the hook.
     pub hook: String,
@@ -93,9 +93,16 @@ pub struct OverdueCall {
     pub holds_interpreter: bool,
 }
 
+/// As in the log and in `/health`, which both say it in these words.
+impl std::fmt::Display for OverdueCall {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { hook, route, seconds, .. } = self;
+        write!(to, "hook {hook} on route {route} has been running for {seconds:.1} s")
+    }
+}
+
 /// The thread that a call keeps busy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallPlace {
     /// The worker at this index.
     Worker(usize),

@@ -302,7 +302,7 @@ impl Engine {
         let now = clock::now();
         let window = self.metrics.recently(now, &reading);
         let uptime = now.since(self.started).as_secs_f64();
-        summarize(uptime, &stats, &reading, &window, self.workers.overdue())
+        summarize(uptime, &stats, &reading, &window, &self.workers.overdue())
     }
 
     /// Removes what `purge` names from the response cache. Returns the number of responses removed.

@@ -4,8 +4,6 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use pylae_core::hook::OverdueCall;
-
 use super::Engine;
 use crate::background::admin::{AdminEdge, AdminSettings};
 use crate::telemetry::liveness::Liveness;
@@ -37,15 +35,7 @@ impl Engine {
 
     /// How the gateway is doing while Python cannot judge it: the document of `/health`, without its services.
     fn describe_health(&self) -> String {
-        let Summary { recent, overdue, workers, .. } = self.summary();
-        let mut reasons = Vec::new();
-        if workers.stuck > 0 {
-            reasons.push(format!("{} of {} workers are stuck", workers.stuck, workers.number));
-        }
-        reasons.extend(overdue.iter().map(|OverdueCall { hook, route, seconds, holds_interpreter, .. }| {
-            let held = if *holds_interpreter { " and no Python code can run meanwhile" } else { "" };
-            format!("hook {hook} on route {route} has been running for {seconds:.1} s{held}")
-        }));
+        let Summary { recent, stuck: mut reasons, .. } = self.summary();
         if reasons.is_empty() {
             reasons.push("Python code does not answer".to_owned());
         }

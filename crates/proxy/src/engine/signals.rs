@@ -9,7 +9,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use pylae_core::hook::OverdueCall;
 
 use super::{Drain, Engine};
 use crate::telemetry::panics::{Duty, supervise};
@@ -225,10 +224,7 @@ impl SignalThread {
 fn end_process(engine: Option<&Engine>, is_stuck: bool) -> ! {
     let reason = engine.map(Engine::overdue).unwrap_or_default().into_iter().next();
     if let Some(call) = reason {
-        let OverdueCall { hook, route, seconds, .. } = call;
-        write_stderr(&format!(
-            "pylae: error: ended though hook {hook} on route {route} has not returned after {seconds:.1} s\n"
-        ));
+        write_stderr(&format!("pylae: error: ended though {call}\n"));
     } else if is_stuck {
         write_stderr("pylae: error: ended though a worker has not\n");
     }

@@ -125,7 +125,10 @@ impl Workers {
         for (worker, is_done) in told {
             // A worker that has ended does not reply.
             let mut waited = is_done.recv_timeout(LOOK);
-            while waited == Err(RecvTimeoutError::Timeout) && !worker.stuck.load(Ordering::Relaxed) {
+            while waited == Err(RecvTimeoutError::Timeout)
+                && !worker.stuck.load(Ordering::Relaxed)
+                && !self.is_stop_over()
+            {
                 waited = is_done.recv_timeout(LOOK);
             }
             all_done &= waited != Err(RecvTimeoutError::Timeout);
@@ -136,6 +139,11 @@ impl Workers {
                 let _ = shutdown(socket, Shutdown::Read);
             }
         }
+    }
+
+    /// True once no worker is waited for any more. Who watches them may have ended by then.
+    fn is_stop_over(&self) -> bool {
+        self.roster.lock().stop.is_some_and(|stop| Instant::now() >= stop.limit)
     }
 
     /// Has all workers stop listening on `listeners` and drain within `drain`, or end at once if None. Returns true if
@@ -180,9 +188,9 @@ impl Workers {
                 return false;
             }
         }
-        let thread = worker.thread.lock().take();
-        if thread.is_some_and(|thread| thread.join().is_err()) {
-            self.shared.log.write("error", "worker_panicked", "a worker thread ended by a panic".to_owned());
+        if let Some(thread) = worker.thread.lock().take() {
+            // It starts again after a panic, so it does not end by one.
+            let _ = thread.join();
         }
         true
     }
@@ -190,9 +198,7 @@ impl Workers {
     /// Why the worker at `index` does not come back, as the end of a sentence.
     pub(super) fn reason(&self, index: usize) -> String {
         let running = self.hooks.overdue().into_iter().find(|call| call.place == CallPlace::Worker(index));
-        running.map_or_else(String::new, |OverdueCall { hook, route, seconds, .. }| {
-            format!(": hook {hook} on route {route} has been running for {seconds:.1} s")
-        })
+        running.map_or_else(String::new, |call| format!(": {call}"))
     }
 
     /// Writes the log to standard error while no Python code can.

@@ -15,6 +15,9 @@ use super::series::{METHODS, method_name};
 use super::stats::{OverloadStats, Stats, WorkerFigures};
 use super::totals::Totals;
 
+/// Most hooks that are named as stuck.
+const MAX_NAMED: usize = 5;
+
 /// A summary of the gateway's traffic and state.
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {
@@ -48,8 +51,8 @@ pub struct Summary {
     pub breaker_reasons: BTreeMap<String, Box<str>>,
     /// The workers.
     pub workers: WorkerFigures,
-    /// Calls of hooks that should have returned by now.
-    pub overdue: Vec<OverdueCall>,
+    /// What is stuck, one sentence each: workers, and hooks that should have returned by now.
+    pub stuck: Vec<String>,
     /// Descriptors and memory.
     pub overload: OverloadStats,
 }
@@ -156,7 +159,7 @@ pub(crate) fn summarize(
     stats: &Stats,
     reading: &MetricsReading,
     window: &Window,
-    overdue: Vec<OverdueCall>,
+    overdue: &[OverdueCall],
 ) -> Summary {
     let Stats { totals, services, workers, .. } = stats;
     let mut summary = Summary {
@@ -182,12 +185,25 @@ pub(crate) fn summarize(
             .filter_map(|(name, breaker)| Some((name, breaker.open_reason()?.into())))
             .collect(),
         workers: *workers,
-        overdue,
+        stuck: describe_stuck(*workers, overdue),
         overload: stats.overload.clone(),
     };
     add_totals(&mut summary, reading);
     add_recent(&mut summary, window);
     summary
+}
+
+fn describe_stuck(workers: WorkerFigures, overdue: &[OverdueCall]) -> Vec<String> {
+    let WorkerFigures { number, stuck, .. } = workers;
+    let mut told = Vec::new();
+    if stuck > 0 {
+        told.push(format!("{stuck} of {number} workers are stuck"));
+    }
+    if overdue.iter().any(|call| call.holds_interpreter) {
+        told.push("no Python code can run, because the interpreter's lock is not released".to_owned());
+    }
+    told.extend(overdue.iter().take(MAX_NAMED).map(ToString::to_string));
+    told
 }
 
 /// Adds the figures since the start.

@@ -178,9 +178,7 @@ impl Watchdog {
         if held {
             let running = self.running().map(|call| call.what);
             let running = running.max_by(|one, other| one.seconds.total_cmp(&other.seconds));
-            let suspect = running.map_or_else(String::new, |OverdueCall { hook, route, seconds, .. }| {
-                format!(": hook {hook} on route {route} has been running for {seconds:.2} s")
-            });
+            let suspect = running.map_or_else(String::new, |call| format!(": {call}"));
             let message = format!("no Python code can run, because the interpreter's lock is not released{suspect}");
             self.log("error", "interpreter_held", message);
         } else {
@@ -196,13 +194,10 @@ impl Watchdog {
 
     /// Which hooks do not return, for the log.
     pub(crate) fn reason(&self) -> String {
-        let named = |call: &OverdueCall| {
-            format!("hook {} on route {} has been running for {:.1} s", call.hook, call.route, call.seconds)
-        };
         match self.overdue().as_slice() {
             [] => "other hooks are too slow".to_owned(),
-            [call] => named(call),
-            [call, others @ ..] => format!("{}, and {} more", named(call), others.len()),
+            [call] => call.to_string(),
+            [call, others @ ..] => format!("{call}, and {} more", others.len()),
         }
     }
 
