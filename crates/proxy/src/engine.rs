@@ -20,7 +20,7 @@ use tracing::debug;
 
 use self::capacity::Capacity;
 pub use self::command::LimitQuestion;
-use self::listeners::{bind_added, clone_all, clone_for_each};
+use self::listeners::{bind_added, listed};
 pub use self::signals::{SignalEvent, Signals};
 use crate::background::admin::AdminEdge;
 use crate::background::auxiliary::Auxiliary;
@@ -84,7 +84,7 @@ struct InForce {
     snapshot: Arc<Snapshot>,
     keys: PoolKeys,
     /// Listening sockets by the address that the plan names.
-    listeners: BTreeMap<SocketAddr, TcpListener>,
+    listeners: BTreeMap<SocketAddr, Arc<TcpListener>>,
     applied: u64,
     refused: u64,
     /// When the snapshot was applied.
@@ -117,8 +117,7 @@ impl Engine {
         let capacity = Capacity::new(&snapshot.plan, listeners.len());
         capacity.apply(&shared, &snapshot.plan);
         bound()?;
-        let sockets = clone_for_each(&listeners, snapshot.plan.workers)?;
-        let workers = Workers::start(&snapshot, sockets, &shared, hooks)
+        let workers = Workers::start(&snapshot, &listed(&listeners), &shared, hooks)
             .map_err(|error| vec![Problem::at("workers", format!("a worker cannot be started: {error}"))])?;
         let (watched, memory) = (Arc::clone(&shared), Arc::clone(&policies));
         let auxiliary = Auxiliary::start(Arc::clone(&snapshot), watched, memory, Arc::clone(&metrics))
@@ -173,15 +172,13 @@ impl Engine {
         let mut in_force = self.state.in_force.lock();
         let added = bind_added(&in_force.listeners, &snapshot)?;
         let wanted: Vec<SocketAddr> = snapshot.plan.listeners.iter().map(|listener| listener.address).collect();
-        let sockets = clone_for_each(&added, workers)?;
         // Nothing can fail from here on. The workers serve the accept queues of removed sockets.
         let (kept, removed) = std::mem::take(&mut in_force.listeners)
             .into_iter()
             .partition::<Vec<_>, _>(|(address, _)| wanted.contains(address));
         in_force.listeners.extend(kept);
         drop(in_force);
-        self.workers.apply(&snapshot, sockets, &removed);
-        drop(removed);
+        self.workers.apply(&snapshot, &listed(&added), removed);
         self.capacity.apply(&self.shared, &snapshot.plan);
         if let Some(auxiliary) = &*self.auxiliary.lock() {
             auxiliary.set_snapshot(Arc::clone(&snapshot));
@@ -338,7 +335,6 @@ fn replacement(state: &Arc<EngineState>) -> Replacement {
     Box::new(move || {
         let _guard = state.apply_lock.try_lock()?;
         let in_force = state.in_force.lock();
-        let listeners = clone_all(&in_force.listeners).ok()?;
-        Some((Arc::clone(&in_force.snapshot), listeners))
+        Some((Arc::clone(&in_force.snapshot), listed(&in_force.listeners)))
     })
 }

@@ -99,7 +99,7 @@ fn spawn(start: WorkerStart) -> io::Result<WorkerHandle> {
         recent: Arc::clone(&recent),
         heart: Arc::clone(&heart),
         open: Arc::clone(&open),
-        listeners: listeners.into_iter().map(|(address, socket)| (address, Arc::new(socket))).collect(),
+        listeners,
         control: receiver,
         runtime: Some(runtime()?),
         applied: None,

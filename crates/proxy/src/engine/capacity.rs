@@ -21,8 +21,8 @@ impl Capacity {
     /// Raises the limit on descriptors. To be called once the plan's `listeners` are bound and before workers start.
     pub(super) fn new(plan: &Plan, listeners: usize) -> Self {
         let open = open_descriptors().and_then(|open| usize::try_from(open).ok()).unwrap_or(0);
-        // A worker keeps each listening socket, and watches a copy. The auxiliary thread listens on nothing.
-        let used = open + plan.workers * (PER_THREAD + 2 * listeners) + PER_THREAD;
+        // A worker watches a copy of each listening socket. The auxiliary thread listens on nothing.
+        let used = open + plan.workers * (PER_THREAD + listeners) + PER_THREAD;
         Self { descriptors: raise_limit(), used }
     }
 

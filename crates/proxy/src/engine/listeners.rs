@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 
 use pylae_core::Problem;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -16,9 +17,9 @@ const BACKLOG: i32 = 4096;
 
 /// Binds the addresses of the plan that are new. Returns all sockets, or every problem and no socket.
 pub(super) fn bind_added(
-    current: &BTreeMap<SocketAddr, TcpListener>,
+    current: &BTreeMap<SocketAddr, Arc<TcpListener>>,
     snapshot: &Snapshot,
-) -> Result<BTreeMap<SocketAddr, TcpListener>, Vec<Problem>> {
+) -> Result<BTreeMap<SocketAddr, Arc<TcpListener>>, Vec<Problem>> {
     let mut added = BTreeMap::new();
     let mut problems = Vec::new();
     for (index, listener) in snapshot.plan.listeners.iter().enumerate() {
@@ -27,7 +28,7 @@ pub(super) fn bind_added(
             continue;
         }
         match bind(address) {
-            Ok(socket) => drop(added.insert(address, socket)),
+            Ok(socket) => drop(added.insert(address, Arc::new(socket))),
             Err(error) => {
                 let path = format!("listeners[{index}].address");
                 let why = describe_error(&error, address, current.keys().chain(added.keys()));
@@ -71,15 +72,7 @@ fn describe_error<'a>(error: &io::Error, address: SocketAddr, own: impl IntoIter
     }
 }
 
-pub(super) fn clone_all(listeners: &BTreeMap<SocketAddr, TcpListener>) -> Result<Vec<Listening>, Vec<Problem>> {
-    let cloned: io::Result<_> = listeners.iter().map(|(address, socket)| Ok((*address, socket.try_clone()?))).collect();
-    cloned.map_err(|error| vec![Problem::at("listeners", format!("a socket cannot be shared: {error}"))])
-}
-
-/// Clones the sockets for a number of workers.
-pub(super) fn clone_for_each(
-    listeners: &BTreeMap<SocketAddr, TcpListener>,
-    workers: usize,
-) -> Result<Vec<Vec<Listening>>, Vec<Problem>> {
-    (0..workers).map(|_| clone_all(listeners)).collect()
+/// The sockets for a worker.
+pub(super) fn listed(listeners: &BTreeMap<SocketAddr, Arc<TcpListener>>) -> Vec<Listening> {
+    listeners.iter().map(|(address, socket)| (*address, Arc::clone(socket))).collect()
 }

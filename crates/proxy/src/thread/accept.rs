@@ -21,98 +21,101 @@ use crate::worker::Worker;
 /// The pause before another try to use a socket.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// A listening socket and its address in the plan. The actual port may differ, if the kernel chose it.
-pub(crate) type Listening = (SocketAddr, std::net::TcpListener);
+/// A listening socket, which all workers share, and its address in the plan. The actual port may differ, if the kernel
+/// chose it.
+pub(crate) type Listening = (SocketAddr, Arc<std::net::TcpListener>);
 
 /// The task that accepts the connections of a listener.
 pub(super) struct Accepting {
     /// The address in the plan.
     pub(super) address: SocketAddr,
-    /// The listener in the plan in force, or the last known one after it was removed.
-    listener: Rc<RefCell<Arc<Listener>>>,
-    stop: Rc<AcceptStop>,
+    state: Rc<AcceptState>,
     task: JoinHandle<()>,
 }
 
-/// Asks the task to stop.
-#[derive(Default)]
-struct AcceptStop {
-    /// The task looks at this when it starts again after a panic.
-    asked: Cell<bool>,
-    notify: Notify,
+/// What the task goes on with when it starts again after a panic.
+struct AcceptState {
+    worker: Rc<Worker>,
+    /// None once this worker has closed its share.
+    socket: RefCell<Option<Arc<std::net::TcpListener>>>,
+    /// The listener in the plan in force, or the last known one after it was removed.
+    listener: RefCell<Arc<Listener>>,
+    is_stopped: Cell<bool>,
+    /// Wakes the task to see that it is stopped.
+    stop: Notify,
 }
 
 impl Accepting {
     /// Starts to accept. Returns None if the address is not in the plan.
-    pub(super) fn start(
-        worker: &Rc<Worker>,
-        (address, socket): &(SocketAddr, Arc<std::net::TcpListener>),
-    ) -> Option<Self> {
-        let listener = Rc::new(RefCell::new(worker.listener(*address)?));
-        let stop = Rc::<AcceptStop>::default();
-        let again = (Rc::clone(worker), Arc::clone(socket), Rc::clone(&listener), Rc::clone(&stop));
-        let task = supervise_task(Duty::Accept, move || {
-            let (worker, socket, listener, stop) = again.clone();
-            accept(worker, socket, listener, stop)
+    pub(super) fn start(worker: &Rc<Worker>, (address, socket): &Listening) -> Option<Self> {
+        let state = Rc::new(AcceptState {
+            worker: Rc::clone(worker),
+            socket: RefCell::new(Some(Arc::clone(socket))),
+            listener: RefCell::new(worker.listener(*address)?),
+            is_stopped: Cell::default(),
+            stop: Notify::new(),
         });
-        Some(Self { address: *address, listener, stop, task })
+        let again = Rc::clone(&state);
+        let task = supervise_task(Duty::Accept, move || accept(Rc::clone(&again)));
+        Some(Self { address: *address, state, task })
     }
 
     /// Takes the settings of the listener from the plan in force.
     pub(super) fn update(&self, worker: &Worker) {
         if let Some(listener) = worker.listener(self.address) {
-            self.listener.replace(listener);
+            self.state.listener.replace(listener);
         }
     }
 
     /// Stops the task. Connections that were in the accept queue are served.
     pub(super) async fn stop(self) {
-        self.stop.asked.set(true);
-        self.stop.notify.notify_one();
+        self.state.is_stopped.set(true);
+        self.state.stop.notify_one();
         // Fails only if the worker is being dropped.
         let _ = self.task.await;
     }
 }
 
-/// Accepts until `stop`, then empties the accept queue.
-async fn accept(
-    worker: Rc<Worker>,
-    shared: Arc<std::net::TcpListener>,
-    listener: Rc<RefCell<Arc<Listener>>>,
-    stop: Rc<AcceptStop>,
-) {
-    let socket = open(&worker, &shared).await;
-    while !stop.asked.get() {
+/// Accepts until stopped, then empties the accept queue and closes the socket.
+async fn accept(state: Rc<AcceptState>) {
+    accept_until_stopped(&state).await;
+    // Ask the kernel directly: the runtime may not know of the latest connections yet.
+    while let Some(accepted) = state.socket.borrow().as_ref().map(|socket| socket.accept()) {
+        match accepted {
+            Ok((stream, peer)) => {
+                if stream.set_nonblocking(true).is_ok()
+                    && let Ok(stream) = TcpStream::from_std(stream)
+                {
+                    state.serve(stream, peer);
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
+            Err(_) => break,
+        }
+    }
+    // At once, before another task runs: who connects after that last look is reset, unless another worker looks again.
+    state.socket.take();
+}
+
+async fn accept_until_stopped(state: &AcceptState) {
+    let Some(shared) = state.socket.borrow().clone() else { return };
+    let socket = open(&state.worker, &shared).await;
+    while !state.is_stopped.get() {
         let accepted = tokio::select! {
             biased;
-            () = stop.notify.notified() => break,
-            accepted = accept_one(&worker, &socket) => accepted,
+            () = state.stop.notified() => return,
+            accepted = accept_one(&state.worker, &socket) => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => serve(&worker, &listener, stream, peer),
+            Ok((stream, peer)) => state.serve(stream, peer),
             Err(error) => {
                 // Out of descriptors or memory: wait for others to be freed.
-                worker.report_accept_failure(&error);
+                state.worker.report_accept_failure(&error);
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
         // Let other tasks run first, so that a full accept queue is spread over the workers.
         tokio::task::yield_now().await;
-    }
-    // Ask the kernel directly: the runtime may not know of the latest connections yet.
-    drop(socket);
-    loop {
-        match shared.accept() {
-            Ok((stream, peer)) => {
-                if stream.set_nonblocking(true).is_ok()
-                    && let Ok(stream) = TcpStream::from_std(stream)
-                {
-                    serve(&worker, &listener, stream, peer);
-                }
-            }
-            Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
-            Err(_) => return,
-        }
     }
 }
 
@@ -135,19 +138,22 @@ async fn accept_one(worker: &Worker, socket: &TcpListener) -> io::Result<(TcpStr
     socket.accept().await
 }
 
-/// Serves a connection if there is room for it.
-fn serve(worker: &Rc<Worker>, listener: &RefCell<Arc<Listener>>, stream: TcpStream, peer: SocketAddr) {
-    if !worker.admit() {
-        worker.stats.connections_refused.add(1);
-        debug!(%peer, "connection refused for want of room");
-        return;
+impl AcceptState {
+    /// Serves a connection if there is room for it.
+    fn serve(&self, stream: TcpStream, peer: SocketAddr) {
+        let worker = &self.worker;
+        if !worker.admit() {
+            worker.stats.connections_refused.add(1);
+            debug!(%peer, "connection refused for want of room");
+            return;
+        }
+        worker.stats.connections_accepted.add(1);
+        // Counted before its task runs, so that a drain that begins meanwhile waits for it.
+        let listener = Arc::clone(&self.listener.borrow());
+        debug!(%peer, listener = %listener.plan.address, "connection accepted");
+        let open = worker.open_connection(stream.as_raw_fd(), peer);
+        tokio::task::spawn_local(connection::serve(Rc::clone(worker), open, listener, stream, peer));
     }
-    worker.stats.connections_accepted.add(1);
-    // Counted before its task runs, so that a drain that begins meanwhile waits for it.
-    let listener = Arc::clone(&listener.borrow());
-    debug!(%peer, listener = %listener.plan.address, "connection accepted");
-    let open = worker.open_connection(stream.as_raw_fd(), peer);
-    tokio::task::spawn_local(connection::serve(Rc::clone(worker), open, listener, stream, peer));
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The loop of a worker: accepts, applies plans and drains.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ pub(super) struct Seat {
     pub(super) heart: Arc<AtomicU64>,
     pub(super) open: Arc<ConnectionTable>,
     /// The sockets by their address in the plan.
-    pub(super) listeners: Vec<(SocketAddr, Arc<TcpListener>)>,
+    pub(super) listeners: Vec<Listening>,
     pub(super) control: mpsc::UnboundedReceiver<Control>,
     /// For the next start.
     pub(super) runtime: Option<Runtime>,
@@ -99,7 +99,7 @@ impl Seat {
     ) {
         self.applied = Some(done);
         self.listeners.retain(|(address, _)| !removed.contains(address));
-        self.listeners.extend(added.into_iter().map(|(address, socket)| (address, Arc::new(socket))));
+        self.listeners.extend(added);
         self.snapshot = snapshot;
     }
 

@@ -1,10 +1,10 @@
 //! All workers: commands to them, with a deadline each, and what is read from them.
 
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -57,10 +57,10 @@ struct Stop {
 }
 
 impl Workers {
-    /// Starts one worker for each element of `listeners`.
+    /// Starts as many workers as the plan says, all of which listen on `listeners`.
     pub(crate) fn start(
         snapshot: &Arc<Snapshot>,
-        listeners: Vec<Vec<Listening>>,
+        listeners: &[Listening],
         shared: &Arc<WorkerShared>,
         hooks: Arc<dyn HookSource>,
     ) -> io::Result<Arc<Self>> {
@@ -70,8 +70,8 @@ impl Workers {
             hooks,
             stuck_timeout: AtomicU64::new(millis(snapshot)),
         };
-        for (index, listeners) in listeners.into_iter().enumerate() {
-            let worker = workers.spawn(index, Arc::clone(snapshot), listeners, Arc::default())?;
+        for index in 0..snapshot.plan.workers {
+            let worker = workers.spawn(index, Arc::clone(snapshot), listeners.to_vec(), Arc::default())?;
             workers.roster.lock().seats.push(Arc::new(worker));
         }
         Ok(Arc::new(workers))
@@ -98,29 +98,31 @@ impl Workers {
         self.roster.lock().seats.clone()
     }
 
-    /// Has all workers use this snapshot, listen on the sockets in `added`, which has one list for each worker, and no
-    /// longer on the `removed` ones. Waits for all but those that are stuck, which follow when they come back.
-    pub(crate) fn apply(&self, snapshot: &Arc<Snapshot>, added: Vec<Vec<Listening>>, removed: &[Listening]) {
+    /// Has all workers use this snapshot, listen on the sockets in `added`, and no longer on the `removed` ones. Waits
+    /// for all but those that are stuck, which follow when they come back.
+    pub(crate) fn apply(&self, snapshot: &Arc<Snapshot>, added: &[Listening], removed: Vec<Listening>) {
         self.stuck_timeout.store(millis(snapshot), Ordering::Relaxed);
         let addresses: Vec<SocketAddr> = removed.iter().map(|(address, _)| *address).collect();
+        let removed = release(removed);
         let mut sent = Vec::new();
-        for (worker, added) in self.seats().into_iter().zip(added) {
+        for worker in self.seats() {
             // A worker that was given up gets no more plans: its successor begins with the one in force.
             if worker.given_up.load(Ordering::Relaxed) {
                 continue;
             }
             let (done, is_done) = sync_channel(1);
-            let message = Control::Apply { snapshot: Arc::clone(snapshot), added, removed: addresses.clone(), done };
+            let (snapshot, added, removed) = (Arc::clone(snapshot), added.to_vec(), addresses.clone());
+            let message = Control::Apply { snapshot, added, removed, done };
             if worker.control.send(message).is_ok() {
                 sent.push((worker, is_done));
             }
         }
-        self.await_all(&sent, removed);
+        self.await_all(&sent, &removed);
     }
 
     /// Waits until workers have done what they were told, all but those that are stuck. These keep sockets open that
     /// nobody accepts from any more, `closed`, so connections are refused there from now on.
-    fn await_all(&self, told: &[(Arc<WorkerHandle>, Receiver<()>)], closed: &[Listening]) {
+    fn await_all(&self, told: &[(Arc<WorkerHandle>, Receiver<()>)], closed: &[Weak<TcpListener>]) {
         let mut all_done = self.roster.lock().retired.is_empty();
         for (worker, is_done) in told {
             // A worker that has ended does not reply.
@@ -134,9 +136,9 @@ impl Workers {
             all_done &= waited != Err(RecvTimeoutError::Timeout);
         }
         if !all_done {
-            for (_, socket) in closed {
+            for socket in closed.iter().filter_map(Weak::upgrade) {
                 // Cannot fail for a socket that listens.
-                let _ = shutdown(socket, Shutdown::Read);
+                let _ = shutdown(&*socket, Shutdown::Read);
             }
         }
     }
@@ -149,6 +151,7 @@ impl Workers {
     /// Has all workers stop listening on `listeners` and drain within `drain`, or end at once if None. Returns true if
     /// all have ended, and false if some are still stuck a second after that.
     pub(crate) fn stop(&self, drain: Option<Duration>, listeners: Vec<Listening>) -> bool {
+        let listeners = release(listeners);
         let workers = {
             let mut roster = self.roster.lock();
             let now = Instant::now();
@@ -169,7 +172,6 @@ impl Workers {
             }
         }
         self.await_all(&told, &listeners);
-        drop(listeners);
         let left = workers.iter().enumerate().filter(|(_, worker)| !self.join(worker)).map(|(index, _)| index);
         let left: Vec<usize> = left.collect();
         for index in &left {
@@ -287,6 +289,12 @@ impl Workers {
         }
         found
     }
+}
+
+/// Leaves sockets to the workers, the last of which closes them once their accept queues are empty: whoever else kept
+/// one open would have clients connect whom nobody accepts.
+fn release(listeners: Vec<Listening>) -> Vec<Weak<TcpListener>> {
+    listeners.into_iter().map(|(_, socket)| Arc::downgrade(&socket)).collect()
 }
 
 fn millis(snapshot: &Snapshot) -> u64 {

@@ -156,7 +156,7 @@ fn a_worker_that_panics_in_an_apply_starts_again_with_what_was_applied() {
     let (address, socket) = listening();
     let snapshot = |answer| answering(address, answer, &json!({}));
     let hooks = Arc::new(DroppedOn("no thread"));
-    let listeners = vec![(address, socket)];
+    let listeners = vec![(address, Arc::new(socket))];
     let handle = seat(0, Arc::new(snapshot("old")), &shared, listeners, hooks);
     let apply = |snapshot, added| {
         let (done, applied) = sync_channel(1);
@@ -173,7 +173,7 @@ fn a_worker_that_panics_in_an_apply_starts_again_with_what_was_applied() {
     let mut listener = plan.listeners[0].clone();
     listener.address = second;
     plan.listeners.push(listener);
-    apply(Arc::new(built(plan)), vec![(second, other)]);
+    apply(Arc::new(built(plan)), vec![(second, Arc::new(other))]);
     for address in [address, second] {
         assert_eq!(read(&mut ask(address), 3), "new");
     }
@@ -210,7 +210,7 @@ fn a_worker_starts_again_if_what_hooks_set_up_around_it_panics() {
     let (address, socket) = listening();
     let snapshot = Arc::new(answering(address, "own", &json!({})));
     let hooks = Arc::new(Unready(AtomicBool::new(false)));
-    let handle = seat(3, snapshot, &shared, vec![(address, socket)], hooks);
+    let handle = seat(3, snapshot, &shared, vec![(address, Arc::new(socket))], hooks);
     assert_eq!(read(&mut ask(address), 3), "own");
     assert_one_panic(&shared.log, "worker", "run/tests.rs:");
     assert!(handle.control.send(Control::Stop { drain: None, closed: None }).is_ok());
