@@ -20,6 +20,8 @@ import websockets
 from websockets.asyncio.client import connect
 
 PATIENCE = 10.0
+_TICK, _PAUSE = 0.005, 0.01
+"""Seconds between two looks at whether clients run, and by how much one may be late."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,8 @@ class Load:
         """Requests without a whole answer, by why."""
         self.times: list[tuple[float, float]] = []
         """When each answer came, and seconds that it took."""
+        self.pauses: list[tuple[float, float]] = []
+        """When these clients themselves did not run, from and to: what was under way then says nothing."""
         self._going = True
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -143,10 +147,15 @@ class Load:
         """Of all requests, those that were answered with 200."""
         return self.good / max(1, self.good + self.failed)
 
-    def p99(self, since: float = 0) -> float:
-        """Milliseconds within which 99 of 100 answers came; endless without an answer."""
-        times = sorted(took for at, took in self.times if at >= since)
+    def p99(self) -> float:
+        """Milliseconds within which 99 of 100 answers came, those not counted that met a pause of the clients; endless
+        without an answer.
+        """
+        times = sorted(took for at, took in self.times if not self._is_paused(at - took, at))
         return times[math.ceil(len(times) * 0.99) - 1] * 1000 if times else math.inf
+
+    def _is_paused(self, began: float, ended: float) -> bool:
+        return any(began < until and since < ended for since, until in self.pauses)
 
     def longest_gap(self, since: float) -> float:
         """The longest time without any answer, in seconds."""
@@ -161,8 +170,18 @@ class Load:
 
     def begin(self, count: int, client: Callable[[int], Awaitable[None]]) -> Self:
         """So many more clients; `client` makes requests until the load is stopped."""
+        if not self._tasks:
+            self._tasks.append(asyncio.create_task(self._note_pauses()))
         self._tasks += [asyncio.create_task(_run(client, number)) for number in range(count)]
         return self
+
+    async def _note_pauses(self) -> None:
+        while self._going:
+            began = time.monotonic()
+            await asyncio.sleep(_TICK)
+            ended = time.monotonic()
+            if ended - began > _TICK + _PAUSE:
+                self.pauses.append((began, ended))
 
     async def _one(self, ask: Callable[[], Awaitable[int]]) -> bool:
         """Counts one request; whether it was answered."""

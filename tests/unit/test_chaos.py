@@ -71,6 +71,16 @@ def test_reloads_are_green_and_a_restart_is_red(monkeypatch: pytest.MonkeyPatch)
     assert "| reloads | pylae | **red** |" in report
 
 
+def test_what_meets_a_pause_of_the_clients_is_not_counted() -> None:
+    load = Load()
+    load.times = [(1.0, 0.004), (2.0, 0.9), (3.0, 0.004)]
+    assert load.p99() == 900
+    load.pauses = [(1.05, 1.2)]
+    assert load.p99() == 4
+    load.pauses = [(0.0, 4.0)]
+    assert load.p99() == float("inf")
+
+
 def _outcome(planted: dict[str, bool]) -> Outcome:
     return Outcome(FAULTS["stop"], "pylae", tuple(Check(what, passed, "") for what, passed in planted.items()), 1)
 
