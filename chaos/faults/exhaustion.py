@@ -60,15 +60,16 @@ async def _recovers(front: Front) -> float | None:
     return time.monotonic() - began if await until(answered, 10) else None
 
 
-async def _blame(stage: Stage, front: Front, words: tuple[str, ...]) -> None:
-    """Nobody else is blamed, and what happened is told."""
+async def _blame(stage: Stage, front: Front, said: str, words: tuple[str, ...]) -> None:
+    """Nobody else is blamed, and what happened is told; `said` is what the log said before."""
     if not isinstance(front, PylaeFront):
         return
     blamed: int | None = None
     with contextlib.suppress(OSError, EOFError, ValueError):
         blamed = await front.blamed()
     stage.check("no instance ejected, no breaker open", blamed == 0, "/metrics is silent" if blamed is None else blamed)
-    lines = [line for line in front.said().splitlines() if any(word in line.lower() for word in words)]
+    new = front.said().removeprefix(said)
+    lines = [line for line in new.splitlines() if any(word in line.lower() for word in words)]
     stage.check("the log says what is used up", bool(lines), lines[0][:160] if lines else "nothing")
 
 
@@ -89,6 +90,7 @@ async def _descriptors(stage: Stage) -> None:
         await instance.behave("well", 0.05)
     established = (await stage.load()).h1(front.port, 50, pace=0.1)
     await asyncio.sleep(1)
+    said = front.said()
     crowd = await _crowd(front, _CLIENTS, 4)
     await asyncio.sleep(2)
     await _break(stage, instances, front)
@@ -97,7 +99,7 @@ async def _descriptors(stage: Stage) -> None:
     await established.stop()
     stage.check("95 % on established connections are answered", established.share >= 0.95, established.told())
     stage.within("recovery", recovered, _AFTER)
-    await _blame(stage, front, ("descriptor", "open files", "emfile"))
+    await _blame(stage, front, said, ("descriptor", "open files", "emfile"))
 
 
 async def _ports(stage: Stage) -> None:
@@ -110,6 +112,7 @@ async def _ports(stage: Stage) -> None:
         await instance.behave("well", 0.2)
     most = 40_000 if stage.planted == "roomy" else _PORTS
     Path("/proc/sys/net/ipv4/ip_local_port_range").write_text(f"20000 {20000 + most - 1}")
+    said = front.said()
     crowd = await _crowd(front, 400, 4, own_ports=True)
     await asyncio.sleep(2)
     await _break(stage, instances, front)
@@ -121,7 +124,7 @@ async def _ports(stage: Stage) -> None:
     stage.check("ports were used up", refused > 0 or not stage.own, f"{refused:,} answered 502 or 503")
     stage.check("others are answered", answered > 500, f"{answered:,} of {sum(crowd.statuses.values()):,}")
     stage.within("recovery", await _recovers(front), _AFTER)
-    await _blame(stage, front, ("port", "address"))
+    await _blame(stage, front, said, ("port", "address"))
 
 
 async def _idle(stage: Stage) -> None:

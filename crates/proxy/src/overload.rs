@@ -34,6 +34,7 @@ pub(crate) struct Overload {
     shortage_reports: Refusals,
     accept_failures: AtomicU64,
     accept_reports: Refusals,
+    refusal_reports: Refusals,
 }
 
 /// How short one resource is.
@@ -156,6 +157,17 @@ impl Overload {
             let shed =
                 if shortage::of_system(error).is_some() { "; idle connections are closed to make room" } else { "" };
             format!("a connection could not be accepted: {error}{shed}")
+        });
+    }
+
+    /// Logs that a connection was refused for want of room.
+    pub(crate) fn report_refused_connection(&self, log: &Log) {
+        self.refusal_reports.report(log, clock::coarse(), "connection_refused", || {
+            let (max, overflow) = (self.max_connections(), self.overflow());
+            format!(
+                "a client's connection was refused: {max} are admitted and {overflow} more for a moment; raise \
+                 limits.max_connections, or the limit on file descriptors if that has made them fewer"
+            )
         });
     }
 

@@ -296,6 +296,12 @@ impl Worker {
         }
     }
 
+    /// Counts and logs a connection that was refused for want of room.
+    pub(crate) fn report_refused_connection(&self) {
+        self.stats.connections_refused.add(1);
+        self.shared.overload.report_refused_connection(self.log());
+    }
+
     /// Counts and logs that the gateway itself lacked something. `doing`: what it was about to do.
     pub(crate) fn report_shortage(&self, what: Shortage, doing: impl FnOnce() -> String) {
         self.shared.overload.report_shortage(self.log(), what, doing);

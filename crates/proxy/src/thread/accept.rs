@@ -143,7 +143,7 @@ impl AcceptState {
     fn serve(&self, stream: TcpStream, peer: SocketAddr) {
         let worker = &self.worker;
         if !worker.admit() {
-            worker.stats.connections_refused.add(1);
+            worker.report_refused_connection();
             debug!(%peer, "connection refused for want of room");
             return;
         }

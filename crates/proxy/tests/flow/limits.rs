@@ -202,6 +202,10 @@ fn without_idle_connections_a_new_one_is_closed() {
     assert!(gateway.connect().is_closed());
     let totals = gateway.stats().totals;
     assert_eq!((totals.connections, totals.connections_accepted, totals.connections_refused), (33, 33, 1));
+    let records = gateway.take_log().unwrap();
+    let said: Vec<_> = records.iter().filter(|record| record.event == "connection_refused").collect();
+    assert_eq!(said.len(), 1);
+    assert!(said[0].message.contains("1 are admitted"), "{}", said[0].message);
     for server in &mut servers {
         server.read_request();
         server.send(OK);
