@@ -15,7 +15,7 @@ from pathlib import Path
 from bench.report import commit, machine, now
 
 from chaos.client import Load
-from chaos.fronts import ChaosError, Front, find
+from chaos.fronts import ChaosError, Front, find, until
 from chaos.instance import Instance
 from chaos.stage import Stage
 
@@ -24,7 +24,9 @@ A_DAY = 256.0
 _SEEN = 8.0
 """Megabytes below which growth within a run is noise: what a day allows, in an hour of which a sixth is warm-up."""
 _MORE = 8
-"""Descriptors and threads that may be more at the end: those of connections that come and go."""
+"""Descriptors and threads that may be more behind the load than before it."""
+_SETTLING = 30.0
+"""Seconds for kept connections to be given up once nobody asks."""
 _RELOAD, _FLAP, _DOWN = 30.0, 20.0, 3.0
 _HOOKS = """
 import asyncio
@@ -66,8 +68,6 @@ class Sample:
 
     at: float
     memory: int
-    descriptors: int
-    threads: int
 
 
 def slope(samples: Sequence[Sample]) -> float:
@@ -103,6 +103,16 @@ async def _front(stage: Stage, instances: list[Instance]) -> Front:
     return front
 
 
+async def _rest(front: Front, before: tuple[int, int] | None = None) -> tuple[int, int]:
+    """Descriptors and threads while nobody asks: once they are not many more than `before`, or in the end."""
+
+    async def settled() -> bool:
+        return before is not None and all(now - then <= _MORE for now, then in zip(front.counts(), before, strict=True))
+
+    await until(settled, _SETTLING)
+    return front.counts()
+
+
 async def _flap(instance: Instance) -> None:
     """An instance that is killed and comes back, again and again."""
     while True:
@@ -118,10 +128,8 @@ async def _reloads(front: Front, every: float, done: list[bool]) -> None:
         done.append(await front.reload())
 
 
-async def soak(stage: Stage, seconds: float) -> None:
-    """Runs for so long, and gives the verdict: the checks of the stage."""
-    instances = stage.instances(3)
-    front = await _front(stage, instances)
+async def _loads(stage: Stage, front: Front) -> dict[str, Load]:
+    """Something of everything, by name."""
     loads: dict[str, Load] = {}
     for name in ("h1", "new connections", "h2", "WebSockets", "hooks", "cache", "limits"):
         loads[name] = await stage.load()
@@ -132,6 +140,19 @@ async def soak(stage: Stage, seconds: float) -> None:
     loads["hooks"].h1(front.port, 4, "/hooked", pace=0.05)
     loads["cache"].h1(front.port, 4, "/cached", pace=0.05)
     loads["limits"].h1(front.port, 4, "/counted", "X-Client: {client}", pace=0.05)
+    return loads
+
+
+async def soak(stage: Stage, seconds: float) -> None:
+    """Runs for so long, and gives the verdict: the checks of the stage."""
+    instances = stage.instances(3)
+    front = await _front(stage, instances)
+    # Behind a moment of everything, because some threads begin when they are needed.
+    for load in (await _loads(stage, front)).values():
+        await asyncio.sleep(1)
+        await load.stop()
+    before = await _rest(front)
+    loads = await _loads(stage, front)
     reloaded: list[bool] = []
     beside = [
         asyncio.create_task(_flap(instances[2])),
@@ -140,7 +161,7 @@ async def soak(stage: Stage, seconds: float) -> None:
     samples: list[Sample] = []
     began = time.monotonic()
     while (at := time.monotonic() - began) < seconds and front.process.running:
-        samples.append(Sample(at, front.memory(), *front.counts()))
+        samples.append(Sample(at, front.memory()))
         for load in loads.values():
             # Only counts are of interest here, and an hour has many.
             load.times.clear()
@@ -153,6 +174,14 @@ async def soak(stage: Stage, seconds: float) -> None:
         task.cancel()
     await asyncio.gather(*(load.stop() for load in loads.values()))
     judge(stage, seconds, samples, loads, reloaded)
+    judge_rest(stage, before, await _rest(front, before) if front.process.running else (0, 0))
+
+
+def judge_rest(stage: Stage, before: tuple[int, int], after: tuple[int, int]) -> None:
+    """Whether anything was left open."""
+    for name, first, last in zip(("descriptors", "threads"), before, after, strict=True):
+        what = f"{name} are no more behind the load than before it"
+        stage.check(what, 0 < last <= first + _MORE, f"{first} → {last}")
 
 
 def judge(stage: Stage, seconds: float, samples: list[Sample], loads: dict[str, Load], reloaded: list[bool]) -> None:
@@ -166,10 +195,6 @@ def judge(stage: Stage, seconds: float, samples: list[Sample], loads: dict[str, 
     within = f"{growth:+.1f} MB within {warm[-1].at - warm[0].at:.0f} s, {ends}"
     what = f"memory grows by at most {A_DAY:.0f} MB a day (or {_SEEN:.0f} MB in the run)"
     stage.check(what, day <= A_DAY or growth <= _SEEN, f"{day:+.0f} MB a day; {within}")
-    part = len(warm) // 6
-    for name in ("descriptors", "threads"):
-        first, last = (statistics.median(getattr(one, name) for one in some) for some in (warm[:part], warm[-part:]))
-        stage.check(f"{name} do not grow", last - first <= _MORE, f"{first:.0f} → {last:.0f}")
     stage.check("each reload is in force", all(reloaded) and bool(reloaded), f"{len(reloaded)} reloads")
     for name, load in loads.items():
         stage.check(f"{name}: none failed", not load.failed and load.good > 0, load.told())

@@ -96,30 +96,29 @@ def test_a_mistake_is_seen_only_by_what_is_green_without_it() -> None:
     assert lines[-2:] == ["- stop: b", "- stop: c"]
 
 
-def _samples(growth: float, descriptors: int = 0) -> list[soak.Sample]:
-    """An hour in which memory grows by so many bytes a second, and descriptors by so many an hour."""
+def _samples(growth: float) -> list[soak.Sample]:
+    """An hour in which memory grows by so many bytes a second."""
     noise = itertools.cycle((0, 3_000_000, -2_000_000))
-    return [
-        soak.Sample(at, int(60_000_000 + at * growth) + next(noise), 50 + int(descriptors * at / 3600), 20)
-        for at in range(3600)
-    ]
+    return [soak.Sample(at, int(60_000_000 + at * growth) + next(noise)) for at in range(3600)]
 
 
-@pytest.mark.parametrize(
-    ("growth", "descriptors", "red"),
-    [
-        (0, 0, set()),
-        (1_000, 0, set()),
-        (5_000, 0, {"memory"}),
-        (0, 20, {"descriptors"}),
-    ],
-)
-def test_a_soak_is_red_if_something_grows(growth: float, descriptors: int, red: set[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("growth", "red"), [(0, set()), (1_000, set()), (5_000, {"memory"})])
+def test_a_soak_is_red_if_memory_grows(growth: float, red: set[str], tmp_path: Path) -> None:
     load = Load()
     load.statuses[200] = 1
     stage = Stage(tmp_path, PylaeFront)
-    soak.judge(stage, 3600, _samples(growth, descriptors), {"h1": load}, [True])
+    soak.judge(stage, 3600, _samples(growth), {"h1": load}, [True])
     assert {check.what.split()[0] for check in stage.checks if not check.passed} == red
+
+
+@pytest.mark.parametrize(
+    ("after", "red"), [((50, 20), set()), ((80, 20), {"descriptors"}), ((52, 40), {"threads"}), ((0, 0), None)]
+)
+def test_a_soak_is_red_if_something_is_left_open(after: tuple[int, int], red: set[str] | None, tmp_path: Path) -> None:
+    stage = Stage(tmp_path, PylaeFront)
+    soak.judge_rest(stage, (50, 20), after)
+    found = {check.what.split()[0] for check in stage.checks if not check.passed}
+    assert found == ({"descriptors", "threads"} if red is None else red)
 
 
 def test_a_soak_is_red_if_a_request_fails(tmp_path: Path) -> None:
