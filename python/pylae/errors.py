@@ -5,15 +5,22 @@ PylaeError
 ├── ConflictError a change of something that somebody else has changed meanwhile
 ├── EngineError   the native side could not start, apply or stop
 ├── HookError     a hook or plugin is not usable
+├── HTTPError     raised by a hook: the answer to its request
 ├── RegistryError an instance cannot be registered
 └── UnavailableError   a circuit breaker or load balancer lets nothing through
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
+
+
+_NAME, _VALUE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"), re.compile(r"[\t -~\x80-\xff]*")
+"""Names and values of fields (RFC 9110 section 5)."""
 
 
 class PylaeError(Exception):
@@ -78,6 +85,33 @@ class EngineError(PylaeError):
 
 class HookError(PylaeError):
     """A hook or plugin cannot be used as it is written."""
+
+
+class HTTPError(PylaeError):
+    """Raised by a hook, it is the answer to the request: a problem document like the gateway's own (RFC 9457).
+
+    `detail` is a sentence for whoever has sent the request. Raises ValueError for a status that is not 400 to 599, and
+    for a header that cannot be sent.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        detail: str = "",
+        headers: Mapping[str, str] | Iterable[tuple[str, str]] | None = None,
+    ) -> None:
+        if status not in range(400, 600):
+            raise ValueError(f"the status of an HTTPError is 400 to 599, not {status!r}")
+        pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
+        self.status = status
+        self.detail = detail or next((known.phrase for known in HTTPStatus if known == status), "")
+        self.headers = [(name, value) for name, value in pairs]
+        for name, value in self.headers:
+            if not (
+                isinstance(name, str) and isinstance(value, str) and _NAME.fullmatch(name) and _VALUE.fullmatch(value)
+            ):
+                raise ValueError(f"the header {name!r} cannot be sent: a name is a token, a value printable Latin-1")
+        super().__init__(f"{status}: {self.detail}" if self.detail else str(status))
 
 
 class UnavailableError(PylaeError):

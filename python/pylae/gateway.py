@@ -21,7 +21,7 @@ from pylae.auth import VARIABLES, default_auth, secret_file
 from pylae.config import program
 from pylae.config.added import route_of, service_of
 from pylae.config.checks.check import check_config, parse_document, problems_of
-from pylae.config.checks.crosscheck import bypassed_hooks, weaknesses
+from pylae.config.checks.crosscheck import bypassed_hooks, overridden_early, weaknesses
 from pylae.config.checks.rights import changeable, readable
 from pylae.config.document.load import Document, read
 from pylae.config.document.nodes import Finding, Step, show_path
@@ -343,7 +343,7 @@ class Gateway:
 
         if problems := unknown_routes(hooks, route_names(config), self.sources):
             raise ConfigError(problems)
-        return [(hook.routes, hook.call(index)) for index, hook in enumerate(hooks)]
+        return [Call(hook.routes, hook.early, hook.call(index)) for index, hook in enumerate(hooks)]
 
     @property
     def hooks(self) -> Sequence[Hook]:
@@ -392,9 +392,12 @@ class Gateway:
 
     def _doubtful_hooks(self) -> Iterator[Finding]:
         if hooks := self._all_hooks():
-            from pylae.hooks.hook import misannotated
+            from pylae.hooks.hook import lenient, misannotated
 
             yield from misannotated(hooks)
+            yield from lenient(hooks)
+            if any(hook.early for hook in hooks):
+                yield from overridden_early(self.config)
 
     def _problem_at(self, finding: Finding) -> Problem:
         place = self.sources.locate(finding.path)

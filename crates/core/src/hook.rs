@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use pylae_http::Edits;
 use serde::{Deserialize, Serialize};
 
 use crate::exchange::Exchange;
@@ -36,6 +37,8 @@ pub struct HookCall {
     /// Time that one call may keep a worker busy; a hook that exceeds it repeatedly is moved off the workers. None
     /// disables this.
     pub budget: Option<Seconds>,
+    /// Whether an early response hook also sees answers to what is no request, because its head was refused.
+    pub malformed: bool,
 }
 
 /// When a hook is called.
@@ -83,7 +86,7 @@ pub enum OnError {
 pub struct OverdueCall {
     /// Name of the hook.
     pub hook: String,
-    /// Name of the route.
+    /// Name of the route, empty for an early hook.
     pub route: String,
     /// Where it runs.
     pub place: CallPlace,
@@ -96,9 +99,13 @@ pub struct OverdueCall {
 /// As in the log and in `/health`, which both say it in these words.
 impl std::fmt::Display for OverdueCall {
     fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { hook, route, seconds, .. } = self;
-        write!(to, "hook {hook} on route {route} has been running for {seconds:.1} s")
+        write!(to, "{} has been running for {:.1} s", full_name(&self.hook, &self.route), self.seconds)
     }
+}
+
+/// A hook and where it stands, as in the log: on a route, or in the early stage if that has no name.
+pub fn full_name(hook: &str, route: &str) -> String {
+    if route.is_empty() { format!("early hook {hook}") } else { format!("hook {hook} on route {route}") }
 }
 
 /// The thread that a call keeps busy.
@@ -110,10 +117,24 @@ pub enum CallPlace {
     Pool,
 }
 
-/// Provides the hooks of routes, and sets up worker threads for hooks.
+/// The exchanges that hooks belong to.
+#[derive(Clone, Copy, Debug)]
+pub enum HookStage<'a> {
+    /// All, before a route is looked for and around everything else.
+    Early,
+    /// Those of a route, behind its policies.
+    Route {
+        /// Its name.
+        name: &'a str,
+        /// Names of the values that its match captures.
+        params: &'a [Box<str>],
+    },
+}
+
+/// Provides the hooks of a plan, and sets up worker threads for hooks.
 pub trait HookSource: Send + Sync {
-    /// Compiles the hooks of `route`. Problems have paths relative to the policy's settings.
-    fn compile(&self, route: &str, params: &[Box<str>], calls: &[HookCall]) -> Result<Arc<dyn Hooks>, Vec<Problem>>;
+    /// Compiles the hooks of a stage. Problems have paths relative to the policy's settings.
+    fn compile(&self, stage: HookStage<'_>, calls: &[HookCall]) -> Result<Arc<dyn Hooks>, Vec<Problem>>;
 
     /// Runs the thread of the worker at `index`, with whatever setup hooks need around it.
     fn run_worker(&self, index: usize, run: &mut (dyn FnMut() + Send)) {
@@ -127,13 +148,16 @@ pub trait HookSource: Send + Sync {
     }
 }
 
-/// The hooks of one route.
+/// The hooks of one route, or of the early stage.
 pub trait Hooks: Send + Sync {
     /// Calls the request hooks, up to the first that answers, fails or must be awaited.
     fn on_request(&self, exchange: &mut Exchange) -> Step;
 
     /// Calls the response hooks.
     fn on_response(&self, exchange: &mut Exchange) -> Step;
+
+    /// Calls those response hooks that also see answers to what is no request.
+    fn on_refusal(&self, exchange: &mut Exchange) -> Step;
 
     /// Continues after a wait: `in_time` tells whether the hook has finished or timed out.
     fn resume(&self, exchange: &mut Exchange, in_time: bool) -> Step;
@@ -161,6 +185,12 @@ pub trait HookStream: Send {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HookFailed;
 
+/// Returns the rejection of a request whose hook has failed. It reveals no details of the failure.
+pub fn failure() -> Rejection {
+    let message = "the request could not be processed".into();
+    Rejection { status: 500, code: "hook_error", message, headers: Vec::new() }
+}
+
 /// The result of calling hooks.
 pub enum Step {
     /// All hooks were called and the exchange continues.
@@ -183,12 +213,18 @@ pub enum Step {
 pub struct HookVisit {
     /// True once the exchange has hooks.
     used: bool,
-    /// The hooks' own data.
+    /// The data of the route's hooks.
     pub session: Option<Box<dyn Any + Send>>,
+    /// The data of the early hooks.
+    pub early: Option<Box<dyn Any + Send>>,
+    /// The Host that an early hook has set, in canonical form.
+    pub host: Option<Box<[u8]>>,
     /// Name of the service that a hook has chosen.
     pub service: Option<Box<str>>,
     /// True if a hook has set the path.
     pub path_set: bool,
+    /// Fields that hooks have set for whatever answer comes.
+    pub fields: Edits,
     /// The request body, if a hook wants it.
     pub request_body: Option<Arc<[u8]>>,
     /// The response body, if it is buffered or a hook has set it.
@@ -235,6 +271,20 @@ impl Exchange {
         let visit = self.slots.get_or_default::<HookVisit>();
         visit.used = true;
         visit
+    }
+
+    /// Sets the fields that hooks have set for whatever answer comes. They replace those of the gateway's policies.
+    #[inline]
+    pub fn set_hook_fields(&mut self) {
+        let Some(visit) = self.hooks_mut().filter(|visit| !visit.fields.is_empty()) else { return };
+        let fields = std::mem::take(&mut visit.fields);
+        for (name, _) in fields.added() {
+            self.response.edits.remove(name);
+        }
+        for (name, value) in fields.added() {
+            // Cannot fail: they were validated when they were set.
+            let _ = self.response.edits.append(name, value);
+        }
     }
 
     /// Returns a copy for hooks that run outside the worker. It takes over everything that hooks can change;

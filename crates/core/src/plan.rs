@@ -48,6 +48,9 @@ pub struct Plan {
     pub services: Vec<ServicePlan>,
     /// Routes in declaration order.
     pub routes: Vec<RoutePlan>,
+    /// What runs before a route is looked for, by name: early `hooks`, and before them the gateway-wide `ip_access` and
+    /// `address_limit`, which no route has then. Empty without early hooks.
+    pub early: BTreeMap<String, serde_json::Value>,
     /// Policies of exchanges without a route, by name: those that decide by the address alone or change every response.
     pub unrouted: BTreeMap<String, serde_json::Value>,
     /// Gateway-wide policies that no route uses, because every route overrides or disables them. They are only

@@ -5,4 +5,5 @@ pub mod forwarding;
 pub mod grpc;
 pub mod max_forwards;
 pub mod query;
+pub mod readmit;
 pub mod websocket;

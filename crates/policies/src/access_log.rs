@@ -171,7 +171,11 @@ impl AccessLog {
         out.extend_from_slice(b",\"host\":");
         json_string(out, non_empty(&exchange.request.host));
         out.extend_from_slice(b",\"path\":");
-        json_string(out, non_empty(&exchange.request.target.path));
+        json_string(out, non_empty(exchange.request.asked_path()));
+        if !exchange.request.client_path.is_empty() {
+            out.extend_from_slice(b",\"routed_path\":");
+            json_string(out, Some(&exchange.request.target.path));
+        }
         out.extend_from_slice(b",\"query\":");
         self.json_masked(out, exchange.request.query(), Self::query);
         for (key, value) in [
@@ -258,7 +262,7 @@ impl AccessLog {
         out.extend_from_slice(b"] \"");
         Quoted(out).put(exchange.request.head.method_span.of(&exchange.request.buffer));
         out.push(b' ');
-        Quoted(out).put(&exchange.request.target.path);
+        Quoted(out).put(exchange.request.asked_path());
         if let Some(query) = exchange.request.query() {
             out.push(b'?');
             self.query(query, &mut Quoted(out));

@@ -113,6 +113,10 @@ impl Policy for Authentication {
         if exchange.request.head.fields.count(Name::Authorization) > 1 {
             return reject(400, "invalid_request", "the request has more than one Authorization field".into(), &[]);
         }
+        // An early hook has said who it is.
+        if exchange.request.user.is_some() {
+            return self.0.admit(exchange);
+        }
         self.0.authenticate_from(exchange, 0, None)
     }
 
@@ -278,7 +282,8 @@ pub(crate) fn reject(
     message: std::borrow::Cow<'static, str>,
     headers: &[(&'static str, String)],
 ) -> Verdict {
-    Verdict::Reject(Box::new(Rejection { status, code, message, headers: headers.to_vec() }))
+    let headers = headers.iter().map(|(name, value)| ((*name).into(), value.clone())).collect();
+    Verdict::Reject(Box::new(Rejection { status, code, message, headers }))
 }
 
 #[cfg(test)]

@@ -119,7 +119,7 @@ impl Policy for Cors {
                 status: 403,
                 code: REFUSED,
                 message: message.into(),
-                headers: vec![("Vary", PREFLIGHT_VARY.to_owned())],
+                headers: vec![("Vary".into(), PREFLIGHT_VARY.to_owned())],
             })),
         }
     }

@@ -275,7 +275,7 @@ impl RateLimit {
 
 fn reject(message: &'static str, wait: Vec<u8>) -> Verdict {
     let wait = String::from_utf8(wait).ok().filter(|wait| !wait.is_empty());
-    let headers = wait.map(|wait| ("Retry-After", wait)).into_iter().collect();
+    let headers = wait.map(|wait| ("Retry-After".into(), wait)).into_iter().collect();
     Verdict::Reject(Box::new(Rejection { status: 429, code: "rate_limited", message: message.into(), headers }))
 }
 

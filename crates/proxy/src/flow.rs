@@ -19,7 +19,7 @@ mod tunnel;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use pylae_core::Exchange;
+use pylae_core::{Exchange, Halt};
 
 use crate::client::{After, Client};
 use crate::reply::Reply;
@@ -35,6 +35,10 @@ pub(crate) struct Flow<'a> {
     route: Option<&'a Route>,
     client: &'a mut Client,
     exchange: &'a mut Exchange,
+    /// The head has made a request.
+    has_request: bool,
+    /// Number of policies of the early stage that were entered.
+    entered_early: usize,
     /// Set once the exchange was logged and counted, and from the start if it must not be.
     observed: bool,
 }
@@ -42,39 +46,33 @@ pub(crate) struct Flow<'a> {
 /// Serves the next request of `client`. Returns None if the client disconnected before it sent anything.
 pub(crate) async fn serve(worker: &Rc<Worker>, client: &mut Client, exchange: &mut Exchange) -> Option<After> {
     let snapshot = &worker.snapshot();
-    let mut flow = Flow { worker, snapshot, route: None, client, exchange, observed: false };
+    let mut flow = Flow::new(worker, snapshot, client, exchange);
 
     // Read the head: complete, valid and in time.
     let received = flow.read_head().await?;
+    flow.has_request = received.is_ok();
     let _in_flight = worker.begin_exchange();
 
-    // Check the capacity of the worker, then find the route.
-    let routed = match received.and_then(|()| worker.check_capacity(snapshot)) {
-        Ok(()) => flow.find_route(),
+    // Check the capacity of the worker, then run the early stage, if there is one.
+    let admitted = match received.and_then(|()| worker.check_capacity(snapshot)) {
+        Ok(()) => match &snapshot.early {
+            None => Ok(None),
+            Some(early) => Box::pin(flow.early_request(early)).await,
+        },
         Err(halt) => {
             snapshot.unrouted.enter_all(flow.exchange);
             Err(halt)
         }
     };
 
-    let reply = match routed {
-        Err(halt) => Err(halt),
-        // Request policies, in table order, once.
-        Ok(route) => match flow.request_phase(route).await {
-            // Pick an instance and forward: only these two are retried. Then the cache sees the response.
-            Ok(None) => {
-                let forwarded = flow.forward(route).await;
-                flow.cache_phase(forwarded)
-            }
-            Ok(Some(Reply::Stored(mut stored))) => {
-                if let Some(fetch) = stored.refresh.take() {
-                    flow.revalidate(fetch);
-                }
-                Ok(Reply::Stored(stored))
-            }
-            Ok(Some(reply)) => Ok(reply),
+    // Find the route. Then an instance or one of the route's policies answers.
+    let reply = match admitted {
+        Ok(None) => match flow.find_route() {
+            Ok(route) => flow.answer(route).await,
             Err(halt) => Err(halt),
         },
+        Ok(Some(reply)) => Ok(reply),
+        Err(halt) => Err(halt),
     };
 
     // Turn every early exit into a response.
@@ -84,12 +82,17 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: &mut Client, exchange: &m
     flow.readdress();
 
     // Response hooks, then the response policies in reverse order: those whose request half was entered, on rejections
-    // too.
+    // too. The early stage comes last.
     let reply = match flow.route {
         Some(route) if route.hooks.is_some() => flow.response_hooks(route, reply).await,
         _ => reply,
     };
     flow.route.map_or(&snapshot.unrouted, |route| &route.chain).response(flow.exchange);
+    let reply = match &snapshot.early {
+        None => reply,
+        Some(early) => Box::pin(flow.early_response(early, reply)).await,
+    };
+    flow.exchange.set_hook_fields();
 
     // Send the response.
     let sent = flow.respond(reply).await;
@@ -100,4 +103,33 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: &mut Client, exchange: &m
     // Log and count.
     flow.observe(sent);
     Some(sent.after)
+}
+
+impl<'a> Flow<'a> {
+    fn new(
+        worker: &'a Rc<Worker>,
+        snapshot: &'a Arc<Snapshot>,
+        client: &'a mut Client,
+        exchange: &'a mut Exchange,
+    ) -> Self {
+        Self { worker, snapshot, route: None, client, exchange, has_request: false, entered_early: 0, observed: false }
+    }
+
+    /// Runs the request policies in table order, once, and forwards what they let pass.
+    async fn answer(&mut self, route: &'a Route) -> Result<Reply<'a>, Halt> {
+        match self.request_phase(route).await? {
+            // Pick an instance and forward: only these two are retried. Then the cache sees the response.
+            None => {
+                let forwarded = self.forward(route).await;
+                self.cache_phase(forwarded)
+            }
+            Some(Reply::Stored(mut stored)) => {
+                if let Some(fetch) = stored.refresh.take() {
+                    self.revalidate(fetch);
+                }
+                Ok(Reply::Stored(stored))
+            }
+            Some(reply) => Ok(reply),
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The snapshot: the plan in a form ready to serve. It is immutable, shared by all workers and replaced as a whole.
 
 mod build;
+mod early;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod listener;
@@ -20,6 +21,7 @@ use pylae_http::HeadLimits;
 use pylae_policies::access_log::AccessLog;
 use pylae_policies::{Chain, RouteAccess};
 
+pub(crate) use self::early::EarlyStage;
 pub(crate) use self::listener::Listener;
 pub(crate) use self::outlets::Outlets;
 pub(crate) use self::pool_keys::PoolKeys;
@@ -40,6 +42,8 @@ pub(crate) struct Snapshot {
     pub(crate) router: Router,
     pub(crate) routes: Box<[Route]>,
     pub(crate) services: Services,
+    /// What runs before a route is looked for, if there is anything.
+    pub(crate) early: Option<EarlyStage>,
     /// Policies of requests that no route takes.
     pub(crate) unrouted: Chain,
     /// The access log of requests that no route takes.

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use pylae_core::hook::{HookCall, HookSource, Hooks, OverdueCall};
+use pylae_core::hook::{HookCall, HookSource, HookStage, Hooks, OverdueCall};
 use pylae_core::{Plan, Problem};
 use pylae_proxy::{HookFigures, Log};
 use pyo3::prelude::*;
@@ -56,6 +56,8 @@ pub(crate) struct HookTable {
     /// Service names by route name.
     routes: std::collections::BTreeMap<Box<str>, Option<Box<str>>>,
     services: Arc<BTreeSet<Box<str>>>,
+    /// Route names in the order of the plan.
+    names: Arc<[Box<str>]>,
     log: Arc<Log>,
     executors: Arc<Executors<Job>>,
     /// The hooks of the previous plan, until this one is in force.
@@ -76,11 +78,13 @@ impl HookTable {
         executors.watchdog.connect(log);
         let routes =
             plan.routes.iter().map(|route| (route.name.as_str().into(), route.service.as_deref().map(Into::into)));
+        let names = plan.routes.iter().map(|route| route.name.as_str().into());
         let services = plan.services.iter().map(|service| service.name.as_str().into());
         Self {
             functions,
             routes: routes.collect(),
             services: Arc::new(services.collect()),
+            names: names.collect(),
             log: Arc::clone(log),
             executors: Arc::clone(executors),
             previous: Mutex::new(previous.map(|previous| previous.called.lock().clone()).unwrap_or_default()),
@@ -95,7 +99,13 @@ impl HookTable {
     }
 
     /// Returns the same hook of the previous plan, or creates one.
-    fn find_or_create(&self, py: Python<'_>, route: &str, call: &HookCall, function: &Py<PyAny>) -> Arc<Called> {
+    fn find_or_create(
+        &self,
+        py: Python<'_>,
+        route: Option<&str>,
+        call: &HookCall,
+        function: &Py<PyAny>,
+    ) -> Arc<Called> {
         let previous = self.previous.lock();
         let kept = previous.iter().find(|kept| kept.matches(route, call, function));
         kept.map_or_else(|| Called::new(call.clone(), function.clone_ref(py), route, &self.log), Arc::clone)
@@ -114,7 +124,11 @@ impl HookTable {
 }
 
 impl HookSource for HookTable {
-    fn compile(&self, route: &str, params: &[Box<str>], calls: &[HookCall]) -> Result<Arc<dyn Hooks>, Vec<Problem>> {
+    fn compile(&self, stage: HookStage<'_>, calls: &[HookCall]) -> Result<Arc<dyn Hooks>, Vec<Problem>> {
+        let (route, params) = match stage {
+            HookStage::Early => (None, &[][..]),
+            HookStage::Route { name, params } => (Some(name), params),
+        };
         let mut problems = Vec::new();
         let mut called = Vec::with_capacity(calls.len());
         gil::attached(|py| {
@@ -131,9 +145,10 @@ impl HookSource for HookTable {
             return Err(problems);
         }
         let about = About {
-            route: route.into(),
+            route: route.map(Into::into),
+            routes: Arc::clone(&self.names),
             params: params.into(),
-            service: self.routes.get(route).cloned().flatten(),
+            service: route.and_then(|route| self.routes.get(route)?.clone()),
             services: Arc::clone(&self.services),
         };
         self.called.lock().extend(called.iter().cloned());

@@ -57,6 +57,10 @@ def complete(answer: Document, plan: Document, gateway: Gateway) -> Document:
         **answer,
         "considered": [{**considered, "match": matches[considered["route"]]} for considered in answer["considered"]],
     }
+    hidden: dict[str, str] = {}
+    completed["early"] = [
+        _with_settings(policy, f"early.{policy['name']}", plan["early"], gateway, hidden) for policy in answer["early"]
+    ]
     if chosen := answer["route"]:
         index, route = names[chosen["name"]]
         of_route = {key: route[key] for key in ("timeout", "idle_timeout", "deadline", "retries")}
@@ -67,7 +71,6 @@ def complete(answer: Document, plan: Document, gateway: Gateway) -> Document:
             "defaults": [key for key in of_route if _is_default(gateway, f"routes[{index}].{key}")],
             "place": _place(gateway, f"routes[{index}]"),
         }
-        hidden: dict[str, str] = {}
         policies = [
             _with_settings(policy, f"routes[{index}].policies.{policy['name']}", route["policies"], gateway, hidden)
             for policy in answer["policies"]
@@ -157,13 +160,16 @@ def lines(request: Document, answer: Document, everything: bool) -> Iterator[str
     if answer["judged_path"] != answer["canonical_path"]:
         yield f"  path as routes and policies judge it: {answer['judged_path']}"
     yield f"  {OUTCOMES[answer['outcome']]}" + (f" ({answer['detail']})" if answer["detail"] else "")
+    if answer["early"]:
+        yield from _policies("Before routing", answer["early"])
     if answer["route"]:
         yield from _route(answer["route"])
         if answer.get("websocket"):
             yield f"  WebSocket: {answer['websocket']}"
     yield from _considered(answer["considered"], everything)
     if answer["route"]:
-        yield from _policies(answer["policies"])
+        words = "Policies, in the order in which they run" if answer["policies"] else "No policies"
+        yield from _policies(words, answer["policies"])
         yield from _upstream(request, answer)
 
 
@@ -205,9 +211,9 @@ def _verdict(considered: Document) -> str:
     return BEHIND[considered["by"]] if verdict == "shadowed" else VERDICTS[verdict]
 
 
-def _policies(policies: list[Document]) -> Iterator[str]:
+def _policies(words: str, policies: list[Document]) -> Iterator[str]:
     yield ""
-    yield _strong("Policies, in the order in which they run") if policies else _strong("No policies")
+    yield _strong(words)
     for policy in policies:
         yield f"  {_strong(policy['name'])}  {_faint(policy['place'] or 'default')}"
         yield f"    would: {policy['decision']}"

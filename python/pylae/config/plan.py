@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from pylae.config.document.nodes import Step
 from pylae.config.models.auth import ApiKey, AuthConfig, Jwt
@@ -24,8 +24,18 @@ from pylae.settings import Settings
 VERSION = 1
 """Shape of the plan."""
 
-Call = tuple[tuple[str, ...] | None, dict[str, Any]]
-"""The names of the routes that have a hook (None: all), and the hook as the plan has it."""
+EARLY_POLICIES = ("ip_access", "address_limit")
+"""Gateway-wide policies that run before early hooks, where there are some."""
+
+
+class Call(NamedTuple):
+    """A hook that goes into a plan."""
+
+    routes: tuple[str, ...] | None
+    """The names of the routes that have it; None stands for all."""
+    early: bool
+    hook: dict[str, Any]
+    """The hook as the plan has it."""
 
 
 def compile_plan(config: Config, texts: Texts | None = None, calls: Sequence[Call] = ()) -> dict[str, Any]:
@@ -35,7 +45,9 @@ def compile_plan(config: Config, texts: Texts | None = None, calls: Sequence[Cal
     """
     texts = texts or Texts()
     names = route_names(config)
-    unrouted = _unrouted(config)
+    early = _early(config, calls)
+    unrouted = _unrouted(config, early)
+    late = [call for call in calls if not call.early]
     return {
         "version": VERSION,
         "workers": config.workers or available_cores(),
@@ -46,9 +58,10 @@ def compile_plan(config: Config, texts: Texts | None = None, calls: Sequence[Cal
         "limits": config.limits.model_dump(mode="json"),
         "auth": config.auth.plan() if config.auth else None,
         "services": [service_plan(name, service, texts) for name, service in all_services(config).items()],
-        "routes": [_route(name, route, config, calls) for name, route in zip(names, config.routes, strict=True)],
+        "routes": [_route(name, route, config, late, early) for name, route in zip(names, config.routes, strict=True)],
+        "early": early,
         "unrouted": unrouted,
-        "unused": _unused(config, unrouted),
+        "unused": _unused(config, unrouted, early),
     }
 
 
@@ -63,20 +76,32 @@ def _listener(index: int, listener: Listener, config: Config, texts: Texts) -> d
     }
 
 
-def _unrouted(config: Config) -> dict[str, Any]:
+def _early(config: Config, calls: Sequence[Call]) -> dict[str, Any]:
+    """What runs before a route is looked for: nothing without early hooks."""
+    hooks = [call.hook for call in calls if call.early]
+    if not hooks:
+        return {}
+    chosen = {name: getattr(config.policies, name) for name in EARLY_POLICIES}
+    written = {name: policy.model_dump(mode="json") for name, policy in chosen.items() if policy}
+    return {**written, "hooks": {"calls": hooks}}
+
+
+def _unrouted(config: Config, early: Mapping[str, Any]) -> dict[str, Any]:
     """Policies of exchanges that no route takes: those that decide by the address alone, or shape every answer."""
-    names = ("access_log", "security_headers", "transform", "ip_access", "cors", "address_limit")
+    possible = ("access_log", "security_headers", "transform", "ip_access", "cors", "address_limit")
+    names = [name for name in possible if name not in early]
     chosen = {name: getattr(config.policies, name) for name in names}
     return {name: policy.model_dump(mode="json") for name, policy in chosen.items() if policy}
 
 
-def _unused(config: Config, unrouted: Mapping[str, Any]) -> dict[str, Any]:
+def _unused(config: Config, unrouted: Mapping[str, Any], early: Mapping[str, Any]) -> dict[str, Any]:
     """Gateway-wide policies that every route overrides or switches off: they are checked all the same."""
+    run = {*unrouted, *early}
     used = {name for route in config.routes for name in PolicySet.model_fields if getattr(route, name) is None}
     return {
         name: policy.model_dump(mode="json")
         for name in PolicySet.model_fields
-        if name not in used and name not in unrouted and (policy := getattr(config.policies, name))
+        if name not in used and name not in run and (policy := getattr(config.policies, name))
     }
 
 
@@ -133,8 +158,13 @@ def with_instances(service: Service, instances: Sequence[Instance]) -> dict[str,
     return {"instances": listed, "load_balancer": balancer.model_dump(mode="json")}
 
 
-def _route(name: str, route: Route, config: Config, calls: Sequence[Call]) -> dict[str, Any]:
-    own_calls = [call for routes, call in calls if routes is None or name in routes]
+def _route(name: str, route: Route, config: Config, calls: Sequence[Call], early: Mapping[str, Any]) -> dict[str, Any]:
+    own_calls = [call.hook for call in calls if call.routes is None or name in call.routes]
+    policies = effective_policies(route, config)
+    # What has run early by the gateway's settings does not run again.
+    for policy in early:
+        if policy in policies and getattr(route, policy) is None:
+            del policies[policy]
     kept = (
         *("priority", "timeout", "idle_timeout", "deadline", "retries", "retry_on"),
         *("preserve_host", "rewrite", "encoded_slash"),
@@ -153,10 +183,7 @@ def _route(name: str, route: Route, config: Config, calls: Sequence[Call]) -> di
         "strip_prefix": route.prefix if route.strip_prefix is True else route.strip_prefix or None,
         "websocket": route.websocket.model_dump(mode="json") if route.websocket else None,
         "policies": {
-            **{
-                policy: settings.model_dump(mode="json")
-                for policy, settings in effective_policies(route, config).items()
-            },
+            **{policy: settings.model_dump(mode="json") for policy, settings in policies.items()},
             **({"hooks": {"calls": own_calls}} if own_calls else {}),
         },
     }
@@ -242,12 +269,12 @@ def source_path(config: Config, path: str) -> tuple[Step, ...]:
             return ("routes", index, _DERIVED_FROM.get(str(key), str(key)))
         case ("auth", "authenticators", int(index), *rest) if config.auth:
             return ("auth", *_authenticator_source(config.auth, index, rest))
-        case ("routes", int(), "policies", "hooks", *_):
+        case ("routes", int(), "policies", "hooks", *_) | ("early", "hooks", *_):
             return ("hooks",)
         case ("routes", int(index), "policies", str(policy), *rest) if index < len(config.routes):
             own = getattr(config.routes[index], policy, None) is not None
             return ("routes", index, policy, *rest) if own else ("policies", policy, *rest)
-        case ("unrouted" | "unused", *rest):
+        case ("unrouted" | "unused" | "early", *rest):
             return ("policies", *rest)
         case other:
             return tuple(other)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 
 from pylae.engine import Headers, HookTimeout, Request, Response, User
-from pylae.errors import HookError
+from pylae.errors import HookError, HTTPError
 from pylae.hooks.events import Event
 from pylae.hooks.hook import middleware, on_request, on_response, on_response_body, on_response_events
 from pylae.hooks.plugin import Plugin
 
 __all__ = [
     "Event",
+    "HTTPError",
     "Headers",
     "HookError",
     "HookTimeout",

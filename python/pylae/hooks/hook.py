@@ -46,6 +46,7 @@ class Hook:
     options: HookOptions
     routes: tuple[str, ...] | None
     name: str
+    early: bool = False
     source: tuple[Step, ...] = ()
 
     def call(self, index: int) -> dict[str, Any]:
@@ -55,7 +56,7 @@ class Hook:
             "name": self.name,
             "on": self.on,
             "run": run_of(self.function, self.on, self.options),
-            **self.options.model_dump(mode="json", include={"timeout", "on_error", "body", "budget"}),
+            **self.options.model_dump(mode="json", include={"timeout", "on_error", "body", "budget", "malformed"}),
         }
 
 
@@ -70,6 +71,7 @@ def make(
     """The hook that `function` is. Raises HookError if it cannot be one."""
     refuse_unusable(function, on, name)
     name = name or name_of(function)
+    early = options.stage == "early" or (options.stage is None and on == "middleware" and routes is None)
     if on == "middleware":
         on = "request" if takes(function, 1) else "around"
     if on in ("chunks", "events"):
@@ -81,10 +83,14 @@ def make(
         raise HookError(f"{name} is an async generator function; a hook returns once")
     if options.blocking and is_async(function):
         raise HookError(f"{name} is async; `blocking` is for functions that are not")
+    if early and routes is not None:
+        raise HookError(f'{name} is early: it runs before there is a route; leave out `routes` or `stage="early"`')
+    if options.malformed and not (early and on == "response"):
+        raise HookError(f'{name} has `malformed`, which is for `on_response(stage="early")`')
     count, shape = _ARGUMENTS[on]
     if not takes(function, count):
         raise HookError(f"{name} cannot be called as `{name.rpartition('.')[2]}{shape}`")
-    return Hook(function, on, options, routes, name, source)
+    return Hook(function, on, options, routes, name, early, source)
 
 
 def is_async(function: Function) -> bool:
@@ -185,6 +191,14 @@ def route_names_of(routes: Any) -> tuple[str, ...] | None:
     if not all(isinstance(name, str) for name in names):
         raise HookError(f"`routes`: must be names of routes, as a text or a list; found {shown(routes, hidden=False)}")
     return tuple(names)
+
+
+def lenient(hooks: Iterable[Hook]) -> Iterator[Finding]:
+    """Early hooks that requests pass when they fail."""
+    for hook in hooks:
+        if hook.early and hook.on in ("request", "around") and hook.options.on_error == "skip":
+            message = f"`{hook.name}` runs before routing, and a failure of it lets every request pass"
+            yield Finding(hook.source, message, "if it refuses requests, leave out `on_error: skip`")
 
 
 def misannotated(hooks: Iterable[Hook]) -> Iterator[Finding]:

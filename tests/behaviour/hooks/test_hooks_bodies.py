@@ -119,7 +119,7 @@ def test_a_middleware_sees_the_body_of_the_response(gateway: Gateway) -> None:
         response.body = response.body[::-1]
         return response
 
-    gateway.add_middleware(reverse, body=True)
+    gateway.add_middleware(reverse, body=True, stage="late")
     with running(gateway) as address:
         assert ask(address, "/").body == b"olleh"
 

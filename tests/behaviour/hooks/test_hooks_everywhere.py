@@ -51,7 +51,7 @@ def add(gateway: Gateway, kind: str) -> None:
     if kind == "body":
         gateway.on_response_body(body)
     elif kind == "around":
-        gateway.add_middleware(around)
+        gateway.add_middleware(around, stage="late")
     else:
         function: Any = {"coroutine": coroutine, "loop": loop}.get(kind, before)
         gateway.on_request(blocking=kind == "pool")(function)

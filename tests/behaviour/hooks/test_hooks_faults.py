@@ -142,7 +142,6 @@ RETURNED: dict[str, tuple[Callable[[Request], Any], str]] = {
         lambda _: ({"s3cret": 1}, 201),
         "returned a tuple (dict, int): return `Response.json(…, status=…)` to answer with them, or None to go on",
     ),
-    "the request": (lambda request: request, "returned a Request: return None to go on with it"),
     "a truth value": (lambda _: True, "returned a bool: return a Response to answer, or None to go on"),
     "the class": (lambda _: Response, "returned a type: return a Response to answer"),
     "another's response": (

@@ -136,7 +136,7 @@ def test_a_hostile_hook(
             assert reply.status == (500 if on_error == "fail" else 200), hook
             if on_error == "fail":
                 problem = reply.json()
-                assert problem["type"] == "urn:pylae:error:hook_failed"
+                assert problem["type"] == "urn:pylae:error:hook_error"
                 # The client learns nothing of the inside.
                 assert "Traceback" not in reply.text and "no good" not in reply.text
             until(lambda hook=hook: f"id-{hook.__name__}" in caplog.text)
@@ -169,7 +169,7 @@ def test_a_failed_hook_is_shown_to_response_hooks(gateway: Gateway) -> None:
 @pytest.mark.parametrize("kind", ["worker", "waiting", "pool"])
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_hook_that_forks(gateway: Gateway, kind: str) -> None:
-    gateway.add_middleware(_of_kind(kind, forks), blocking=kind == "pool", on_error="skip")
+    gateway.add_middleware(_of_kind(kind, forks), blocking=kind == "pool", on_error="skip", stage="late")
     with running(gateway) as address:
         for _ in range(3):
             assert ask(address, "/").body == b"hello"
@@ -260,7 +260,9 @@ def test_nothing_is_left_behind(
         return mixed(request)
 
     function = waits if kind == "waiting" else _of_kind(kind, mixed)
-    gateway.add_middleware(function, blocking=kind == "pool", timeout="50ms", budget=None, on_error="skip")
+    gateway.add_middleware(
+        function, blocking=kind == "pool", timeout="50ms", budget=None, on_error="skip", stage="late"
+    )
     with running(gateway) as address:
         host, _, port = address.rpartition(":")
         exchange = b"GET /orders/1 HTTP/1.1\r\nHost: a\r\n\r\n"

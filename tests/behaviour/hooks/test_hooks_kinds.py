@@ -168,7 +168,7 @@ def around_sync(request: Request, call_next: Callable[[Request], Response]) -> R
 
 @pytest.mark.parametrize("middleware", [around, around_waiting, around_sync])
 def test_call_next(gateway: Gateway, service: FakeService, middleware: Any) -> None:
-    gateway.add_middleware(middleware)
+    gateway.add_middleware(middleware, stage="late")
     with running(gateway) as address:
         assert ask(address, "/orders/1").headers.get("X-Out") == "out 200 orders"
         kind = {"around": "coroutine", "around_waiting": "loop", "around_sync": "pool"}[middleware.__name__]
@@ -191,7 +191,7 @@ def test_a_driven_middleware_may_wait_after_all(gateway: Gateway, service: FakeS
         response.headers["X-Bare"] = request.path
         return response
 
-    gateway.add_middleware(bare, waits=False)
+    gateway.add_middleware(bare, waits=False, stage="late")
     with running(gateway) as address:
         assert ask(address, "/orders/1").headers.get("X-Bare") == "/orders/1"
     assert len(service.requests) == 1
@@ -268,7 +268,7 @@ def test_call_next_is_called_once(gateway: Gateway, kind: str) -> None:
         except HookError as error:
             errors.append(str(error))
 
-    gateway.add_middleware({"drive": drive, "wait": wait, "block": block}[kind])
+    gateway.add_middleware({"drive": drive, "wait": wait, "block": block}[kind], stage="late")
     with running(gateway) as address:
         assert ask(address, "/").status == 200
     assert len(errors) == 1
@@ -308,7 +308,7 @@ def test_a_hook_that_takes_too_long(
         await loop(request)
 
     function: Any = {"worker": worker, "pool": worker, "coroutine": coroutine, "loop": loop, "around": after}[kind]
-    gateway.add_middleware(function, timeout="50ms", on_error=on_error, blocking=kind == "pool")
+    gateway.add_middleware(function, timeout="50ms", on_error=on_error, blocking=kind == "pool", stage="late")
     with running(gateway) as address:
         assert ask(address, "/").status == (500 if on_error == "fail" else 200)
         until(lambda: ended)
@@ -382,7 +382,7 @@ def test_middlewares_end_when_the_client_goes(middleware: Any) -> None:
 
     with FakeService(answer) as service:
         gateway = hooked(service.url)
-        gateway.add_middleware(middleware)
+        gateway.add_middleware(middleware, stage="late")
         with running(gateway) as address:
             host, _, port = address.rpartition(":")
             client = http.client.HTTPConnection(host, int(port))

@@ -324,7 +324,7 @@ def test_a_plugin_by_its_entry_point(service: FakeService, tmp_path: Path, monke
     gateway = Gateway.from_file(written(tmp_path, service.url, "plugins: [{use: stamping}]\n"))
     with running(gateway) as address:
         assert ask(address, "/a").headers["X-Stamp"] == "1"
-        assert calls(gateway, "a")["middleware"]["run"] == "coroutine"
+        assert calls(gateway, "")["middleware"]["run"] == "coroutine"
     (tmp_path / "pylae.yaml").write_text(BASE.format(url=service.url) + "plugins: [{use: stampin}]\n")
     (found,) = problems(tmp_path / "pylae.yaml")
     assert "did you mean `stamping`?" in found

@@ -155,7 +155,7 @@ def test_a_coroutine_that_waits_for_the_response_is_closed_when_the_client_goes(
 
     with FakeService(answer) as service:
         gateway = hooked(service.url)
-        gateway.add_middleware(around)
+        gateway.add_middleware(around, stage="late")
         with running(gateway) as address:
             host, _, port = address.rpartition(":")
             with socket.create_connection((host, int(port))) as client:
@@ -183,7 +183,7 @@ def test_what_a_closed_coroutine_raises_is_logged(caplog: Any) -> None:
 
     with FakeService(answer) as service:
         gateway = hooked(service.url)
-        gateway.add_middleware(around)
+        gateway.add_middleware(around, stage="late")
         with running(gateway) as address:
             host, _, port = address.rpartition(":")
             with socket.create_connection((host, int(port))) as client:

@@ -17,6 +17,7 @@ ROUTED: Document = {
     "route": {"index": 0, "name": "get-user", "params": {"1": "42"}},
     "outcome": "route",
     "detail": "",
+    "early": [],
     "considered": [
         {"route": "orders", "verdict": "path"},
         {"route": "get-user", "verdict": "chosen"},

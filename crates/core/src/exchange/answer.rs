@@ -49,7 +49,7 @@ pub fn to_halt(halt: &Halt, exchange: &Exchange, wall: Duration) -> Answer {
         }
         Halt::Overloaded | Halt::Shortage(_) => headers.push(("Retry-After".into(), whole_seconds(RETRY_AFTER))),
         Halt::Rejected(rejection) => {
-            headers.extend(rejection.headers.iter().map(|(name, value)| ((*name).into(), value.clone().into_bytes())));
+            headers.extend(rejection.headers.iter().map(|(name, value)| (name.clone(), value.clone().into_bytes())));
         }
         _ => {}
     }
@@ -84,7 +84,7 @@ fn json(halt: &Halt, exchange: &Exchange, detail: &str, wall: Duration) -> Strin
         title: encode::reason(status),
         status,
         detail,
-        instance: String::from_utf8_lossy(&exchange.request.target.path),
+        instance: String::from_utf8_lossy(exchange.request.asked_path()),
         error: detail,
         request_id: String::from_utf8_lossy(&exchange.request.id),
         timestamp: timestamp(wall),

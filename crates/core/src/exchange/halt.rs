@@ -76,7 +76,7 @@ pub struct Rejection {
     /// Sentence for people.
     pub message: Cow<'static, str>,
     /// Further header fields.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<(Cow<'static, str>, String)>,
 }
 
 impl Shortage {

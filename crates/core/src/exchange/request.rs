@@ -29,6 +29,8 @@ pub struct Request {
     pub host_len: usize,
     /// The client's connection and address.
     pub origin: RequestOrigin,
+    /// The client's canonical path, if an early hook has set another; otherwise empty.
+    pub client_path: Vec<u8>,
     /// The request id, 1–128 bytes of `[A-Za-z0-9._-]`.
     pub id: Vec<u8>,
     /// Values of the route's path parameters, as spans of the path without parameters of segments, in the order of the
@@ -78,7 +80,7 @@ impl Default for RequestOrigin {
 impl Request {
     /// Prepares for the next request and keeps the memory. The bytes in `buffer` stay: the next request may have begun.
     pub(super) fn reset(&mut self) {
-        let Self { buffer: _, head, options, framing, target, host, host_len, origin: _, id, params, .. } = self;
+        let Self { buffer: _, head, options, framing, target, host, host_len, origin: _, .. } = self;
         head.clear();
         options.clear();
         *framing = Framing::None;
@@ -86,6 +88,8 @@ impl Request {
         target.clear();
         host.clear();
         *host_len = 0;
+        let Self { client_path, id, params, .. } = self;
+        client_path.clear();
         id.clear();
         params.clear();
         let Self { forward_path, stripped, forward_query, user, upgrades, max_body: _, edits, .. } = self;
@@ -100,6 +104,11 @@ impl Request {
     /// The host in lower case, without port.
     pub fn host_name(&self) -> &[u8] {
         &self.host[..self.host_len]
+    }
+
+    /// The canonical path that the client has asked for, whatever an early hook has made of it.
+    pub fn asked_path(&self) -> &[u8] {
+        if self.client_path.is_empty() { &self.target.path } else { &self.client_path }
     }
 
     /// The client's query, without `?`.

@@ -63,7 +63,7 @@ pub fn assign_id(id: &mut Vec<u8>, sent: Option<&[u8]>, random: u128) {
 
 /// Sets the host to the authority of the target if it has one, or else to the only Host field (RFC 9112 section 3.2.2).
 /// HTTP/1.0 clients may omit Host.
-fn read_host(exchange: &mut Exchange) -> Result<(), Halt> {
+pub(super) fn read_host(exchange: &mut Exchange) -> Result<(), Halt> {
     let Exchange { request: Request { head, buffer, target, .. }, .. } = exchange;
     let buf = &buffer[..];
     let hosts = head.fields.count(Name::Host);

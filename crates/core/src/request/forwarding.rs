@@ -32,6 +32,15 @@ pub(crate) fn remove_untrusted(exchange: &mut Exchange) {
     }
 }
 
+/// Returns true for request fields that hooks cannot set: those that say who the user is, and in the early stage also
+/// those that say where the request comes from, and its id.
+pub fn is_reserved(name: &[u8], early: bool) -> bool {
+    let id = Name::classify(name);
+    let origin = FORWARDED.with(NameSet::of(&[Name::XRequestId]));
+    IDENTITY.has(id)
+        || early && (origin.has(id) || id == Name::Other && pylae_http::message::name::starts_with(name, FAMILY))
+}
+
 /// Returns the known fields of the client's request that are not forwarded as they came.
 pub fn dropped_fields(exchange: &Exchange) -> NameSet {
     if exchange.request.origin.peer_trusted { IDENTITY } else { IDENTITY.with(FORWARDED) }

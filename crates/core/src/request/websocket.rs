@@ -33,7 +33,7 @@ pub fn admit(exchange: &mut Exchange) -> Result<(), Halt> {
             status: 426,
             code: "websocket_version",
             message: "only version 13 of the WebSocket protocol is spoken here".into(),
-            headers: vec![("Sec-WebSocket-Version", "13".to_owned())],
+            headers: vec![("Sec-WebSocket-Version".into(), "13".to_owned())],
         })));
     }
     if !only(Name::SecWebsocketKey).is_some_and(is_key) {

@@ -40,6 +40,11 @@ impl Edits {
         self.removed_other.clear();
     }
 
+    /// Returns true if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.removed == NameSet::EMPTY && self.removed_other.is_empty()
+    }
+
     /// Replaces every line of `name`, received or added, by this one. Together with `append` this is the only way for a
     /// header to get into a message: both validate names and values. Framing and hop-by-hop names are refused, because
     /// only the encoder writes them. A known name is written in its usual spelling.

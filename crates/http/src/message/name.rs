@@ -181,7 +181,7 @@ pub(crate) fn equal(one: &[u8], other: &[u8]) -> bool {
 }
 
 /// Returns true if `name` starts with `prefix`, in the sense of `equal`.
-pub(crate) fn starts_with(name: &[u8], prefix: &[u8]) -> bool {
+pub fn starts_with(name: &[u8], prefix: &[u8]) -> bool {
     name.len() >= prefix.len() && equal(&name[..prefix.len()], prefix)
 }
 

@@ -55,7 +55,7 @@ fn admits_the_limit_and_tells_what_is_left() {
     let mut refused = exchange(None, "");
     let Verdict::Reject(rejection) = policy.on_request(&mut refused) else { panic!("admitted") };
     assert_eq!((rejection.status, rejection.code), (429, "rate_limited"));
-    assert_eq!(rejection.headers, [("Retry-After", "20".to_owned())]);
+    assert_eq!(rejection.headers, [("Retry-After".into(), "20".to_owned())]);
     assert_eq!(value(&refused, "RateLimit"), "\"default\";r=0;t=60");
     refused.times.now = Instant::from_nanos(120 * SECOND);
     assert!(admitted(&policy, &mut refused), "waiting for Retry-After is enough");

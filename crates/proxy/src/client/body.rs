@@ -42,6 +42,11 @@ impl Body {
         self.broken = false;
     }
 
+    /// Notes that a head of another length has taken the place of the one in the buffer.
+    pub(crate) fn shift(&mut self, from: usize, to: usize) {
+        self.source.shift(from, to);
+    }
+
     /// Marks the body as unreadable, and with it the rest of the connection.
     pub(crate) fn mark_broken(&mut self) {
         self.broken = true;

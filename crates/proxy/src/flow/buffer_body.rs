@@ -10,12 +10,11 @@ use crate::client::Client;
 use crate::flow::Flow;
 use crate::io::buffers::SMALL;
 use crate::io::clock;
-use crate::snapshot::Route;
 
 impl Flow<'_> {
     /// Reads the request body to its end or until it exceeds `limit` bytes. It is forwarded from this buffer later.
-    pub(super) async fn buffer_body(&mut self, route: &Route, limit: usize) -> Result<(), Halt> {
-        let (worker, snapshot) = (self.worker, self.snapshot);
+    pub(super) async fn buffer_body(&mut self, limit: usize) -> Result<(), Halt> {
+        let (worker, snapshot, idle_timeout) = (self.worker, self.snapshot, self.idle_timeout());
         let (client, exchange) = (&mut *self.client, &mut *self.exchange);
         if matches!(exchange.request.framing, Framing::Length(length) if length > exchange.request.max_body) {
             return Err(Halt::BodyTooLarge(exchange.request.max_body));
@@ -32,7 +31,7 @@ impl Flow<'_> {
         let mut pace = Pace::new(limits.min_rate, limits.body_grace.0);
         let mut piece = worker.buffers.small();
         let deadline = Rc::clone(&client.deadline);
-        deadline.set(clock::coarse().saturating_add(route.idle_timeout));
+        deadline.set(clock::coarse().saturating_add(idle_timeout));
         let read = deadline
             .within(|cx| {
                 while !client.body.is_done() && client.body.received() <= limit as u64 {
@@ -43,7 +42,7 @@ impl Flow<'_> {
                         Poll::Ready(Err(halt)) => return Poll::Ready(Err(halt)),
                         Poll::Pending => {
                             pace.start_waiting(clock::now());
-                            let idle_at = clock::coarse().saturating_add(route.idle_timeout);
+                            let idle_at = clock::coarse().saturating_add(idle_timeout);
                             deadline.set(pace.due().map_or(idle_at, |due| due.min(idle_at)));
                             return Poll::Pending;
                         }

@@ -9,7 +9,7 @@ use pylae_core::route::{By, RouteQuery, RouteVerdict};
 use pylae_core::service::{AffinityKey, Candidate, PickExplanation, PickInput, Tried};
 use pylae_core::{Exchange, Halt, Plan, Problem};
 use pylae_http::encode::Via;
-use pylae_policies::PolicyShared;
+use pylae_policies::{Chain, PolicyShared};
 use serde::{Deserialize, Serialize};
 
 use crate::io::clock;
@@ -46,6 +46,8 @@ pub struct Explanation {
     /// What happens to the WebSocket handshake, on a route that allows WebSocket.
     websocket: Option<String>,
     considered: Vec<ConsideredRoute>,
+    /// What would run before a route is looked for.
+    early: Vec<PolicyDecision>,
     policies: Vec<PolicyDecision>,
     service: Option<Picking>,
     upstream_path: Option<String>,
@@ -128,6 +130,7 @@ pub fn explain(plan: Plan, question: &Question) -> Result<Explanation, Vec<Probl
         route: None,
         websocket: None,
         considered: Vec::new(),
+        early: Vec::new(),
         policies: Vec::new(),
         service: None,
         upstream_path: None,
@@ -135,6 +138,7 @@ pub fn explain(plan: Plan, question: &Question) -> Result<Explanation, Vec<Probl
         upstream_headers: Vec::new(),
     };
     let routed = admit::admit(&mut exchange, |peer| snapshot.trusts(peer), 1).and_then(|()| {
+        answer.early = snapshot.early.as_ref().map_or_else(Vec::new, |early| preview(&early.chain, &mut exchange));
         crate::flow::route::match_route(&mut pylae_core::route::Scratch::default(), &snapshot, &mut exchange)
     });
     answer.canonical_path = lossy(&exchange.request.target.path);
@@ -181,6 +185,10 @@ fn read(question: &Question, snapshot: &Snapshot) -> Result<Exchange, Vec<Proble
     }
 }
 
+fn preview(chain: &Chain, exchange: &mut Exchange) -> Vec<PolicyDecision> {
+    chain.preview(exchange).into_iter().map(|(name, decision)| PolicyDecision { name, decision }).collect()
+}
+
 fn considered(snapshot: &Snapshot, exchange: &Exchange) -> Vec<ConsideredRoute> {
     let found = snapshot.router.explain(&RouteQuery::of(exchange)).into_iter();
     let named = found.map(|considered| ConsideredRoute {
@@ -220,8 +228,7 @@ fn describe_route(snapshot: &Snapshot, route: &Route, exchange: &mut Exchange, a
         Ok(()) => "allowed, but not asked for".to_owned(),
         Err(halt) => format!("refused with {}: {}", halt.status(), halt.detail()),
     });
-    let previews = route.chain.preview(exchange).into_iter();
-    answer.policies = previews.map(|(name, decision)| PolicyDecision { name, decision }).collect();
+    answer.policies = preview(&route.chain, exchange);
     let path = if exchange.request.forward_path.is_empty() {
         &exchange.request.target.path
     } else {

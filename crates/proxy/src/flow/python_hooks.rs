@@ -1,11 +1,13 @@
-//! Stage: Python hooks. They run after all request policies, on a request that would be forwarded, and are the first
-//! to see the response.
+//! Stage: Python hooks. Those of a route run after all request policies, on a request that would be forwarded, and are
+//! the first to see the response. Early ones (`python_hooks/early.rs`) are called by the same functions.
+
+mod early;
 
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use pylae_core::hook::{HookStream, Hooks, Step};
+use pylae_core::hook::{self, HookStream, Hooks, Step};
 use pylae_core::{Answer, Exchange, Halt, Rejection};
 use pylae_http::{Framing, Name};
 use pylae_policies::Policy;
@@ -24,12 +26,31 @@ use crate::worker::Worker;
 /// Time limit for streaming a buffered body through hooks.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// What response hooks are called for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ResponseCall {
+    /// The answer to a request.
+    Request,
+    /// One of which only fields can change: there is a protocol behind it.
+    Fixed,
+    /// The answer to what is no request.
+    Refusal,
+}
+
 impl<'a> Flow<'a> {
-    /// Calls the request hooks. Returns the response if one of them answers the request.
+    /// Calls the request hooks of the route. Returns the response if one of them answers the request.
     pub(super) async fn request_hooks(&mut self, route: &Route) -> Result<Option<Box<Answer>>, Halt> {
-        let (client, exchange) = (&mut *self.client, &mut *self.exchange);
         let Some(hooks) = route.hooks.as_deref() else { return Ok(None) };
-        let policy = route.chain.hooks();
+        self.call_request_hooks(hooks, route.chain.hooks()).await
+    }
+
+    /// Calls request hooks. Returns the response if one of them answers the request.
+    async fn call_request_hooks(
+        &mut self,
+        hooks: &dyn Hooks,
+        policy: Option<&Hooked>,
+    ) -> Result<Option<Box<Answer>>, Halt> {
+        let (client, exchange) = (&mut *self.client, &mut *self.exchange);
         let mut body = None;
         if let Some(limit) = policy.and_then(Policy::body_limit) {
             if !client.body.is_done() || client.body.buffered().len() > limit {
@@ -46,14 +67,29 @@ impl<'a> Flow<'a> {
         wait_for_hooks(hooks, client, exchange, step).await
     }
 
-    /// Calls the response hooks if the exchange reached the hooks. Returns the reply to send.
-    pub(super) async fn response_hooks(&mut self, route: &Route, mut reply: Reply<'a>) -> Reply<'a> {
-        let Some(hooks) = route.hooks.as_deref().filter(|hooks| hooks.sees_responses()) else { return reply };
-        if !route.chain.has_reached_hooks(self.exchange) || matches!(reply, Reply::Disconnected) {
+    /// Calls the response hooks of the route if the exchange reached them. Returns the reply to send.
+    pub(super) async fn response_hooks(&mut self, route: &Route, reply: Reply<'a>) -> Reply<'a> {
+        match route.hooks.as_deref() {
+            Some(hooks) if route.chain.has_reached_hooks(self.exchange) => {
+                self.call_response_hooks(hooks, route.chain.hooks(), ResponseCall::Request, reply).await
+            }
+            _ => reply,
+        }
+    }
+
+    /// Calls response hooks. Returns the reply to send.
+    async fn call_response_hooks(
+        &mut self,
+        hooks: &dyn Hooks,
+        policy: Option<&Hooked>,
+        call: ResponseCall,
+        mut reply: Reply<'a>,
+    ) -> Reply<'a> {
+        if !hooks.sees_responses() || matches!(reply, Reply::Disconnected) {
             return reply;
         }
-        if let Some(limit) = route.chain.hooks().and_then(Hooked::response_limit) {
-            reply = match self.buffer_response(route, reply, limit).await {
+        if let Some(limit) = policy.and_then(Hooked::response_limit) {
+            reply = match self.buffer_response(reply, limit).await {
                 Ok(reply) => reply,
                 Err(halt) => Reply::from_halt(&halt, self.exchange),
             };
@@ -66,10 +102,19 @@ impl<'a> Flow<'a> {
         if let Reply::Own(answer) = &reply {
             state.response_body = Some(answer.body.clone());
         }
-        let step = hooks.on_response(exchange);
-        let outcome = wait_for_hooks(hooks, client, exchange, step).await;
+        let status = exchange.response.status;
+        let step = match call {
+            ResponseCall::Refusal => hooks.on_refusal(exchange),
+            ResponseCall::Request | ResponseCall::Fixed => hooks.on_response(exchange),
+        };
+        let mut outcome = wait_for_hooks(hooks, client, exchange, step).await;
         let state = exchange.hook_visit();
         let body = state.response_body.take().filter(|_| state.body_set);
+        if call == ResponseCall::Fixed
+            && (!matches!(outcome, Ok(None)) || body.is_some() || exchange.response.status != status)
+        {
+            outcome = Err(Halt::Rejected(Box::new(hook::failure())));
+        }
         match (outcome, body) {
             (Ok(None), None) => {
                 if let Reply::Own(answer) = &mut reply {
@@ -99,12 +144,16 @@ impl<'a> Flow<'a> {
     }
 
     /// Buffers the body of an instance's response, if it has one.
-    async fn buffer_response(&mut self, route: &Route, reply: Reply<'a>, limit: usize) -> Result<Reply<'a>, Halt> {
-        let worker = self.worker;
+    async fn buffer_response(&mut self, reply: Reply<'a>, limit: usize) -> Result<Reply<'a>, Halt> {
+        let (worker, idle_timeout) = (self.worker, self.idle_timeout());
         let (client, exchange) = (&mut *self.client, &mut *self.exchange);
         let mut forwarded = match reply {
             Reply::Forwarded(forwarded) if forwarded.response.framing != Framing::None && !exchange.is_cache_only() => {
                 forwarded
+            }
+            Reply::Stored(stored) => {
+                exchange.hook_visit().response_body = Some(stored.entry.body[stored.part.clone()].into());
+                return Ok(Reply::Stored(stored));
             }
             reply => {
                 exchange.hook_visit().response_body = Some([].into());
@@ -116,7 +165,7 @@ impl<'a> Flow<'a> {
         let mut source = BodyReader::default();
         source.start(framing, exchange.response.head.len, &forwarded.response.connection);
         let deadline = Rc::clone(&client.deadline);
-        deadline.set(clock::coarse().saturating_add(route.idle_timeout));
+        deadline.set(clock::coarse().saturating_add(idle_timeout));
         let UpstreamResponse { connection, upload, .. } = &mut forwarded.response;
         let read = deadline
             .within(|cx| {
@@ -127,7 +176,7 @@ impl<'a> Flow<'a> {
                     }
                     body.reserve(SMALL);
                     match source.poll_data(cx, connection, &mut exchange.response.buffer, &mut body, SMALL) {
-                        Poll::Ready(Ok(_)) => deadline.set(clock::coarse().saturating_add(route.idle_timeout)),
+                        Poll::Ready(Ok(_)) => deadline.set(clock::coarse().saturating_add(idle_timeout)),
                         Poll::Ready(Err(_)) => return Poll::Ready(Err(Halt::BadGateway)),
                         Poll::Pending => return client.poll_disconnect(cx, exchange).map(|()| Err(Halt::ClientGone)),
                     }

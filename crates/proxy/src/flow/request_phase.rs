@@ -53,7 +53,7 @@ impl<'a> Flow<'a> {
                 Verdict::Continue => match route.chain.body_limit().filter(|_| next.is_none()) {
                     None => return self.after_policies(route).await,
                     Some(limit) => {
-                        self.buffer_body(route, limit).await?;
+                        self.buffer_body(limit).await?;
                         self.body_policies(route, next.insert(0))
                     }
                 },

@@ -103,8 +103,8 @@ impl<'a> Flow<'a> {
         Sent { after, complete, timed: true }
     }
 
-    /// How long a client may read nothing of a response that is complete in memory.
-    fn idle_timeout(&self) -> Duration {
+    /// Longest pause between two pieces of a body, and how long a client may read nothing of a response.
+    pub(super) fn idle_timeout(&self) -> Duration {
         self.route.map_or(self.snapshot.plan.limits.keep_alive.0, |route| route.idle_timeout)
     }
 }

@@ -81,8 +81,8 @@ async fn run(worker: Rc<Worker>, snapshot: Arc<Snapshot>, mut exchange: Box<Exch
     fetch.begin_at(exchange.times.started, &mut exchange);
     exchange.cache_visit().set_fetch(fetch);
     let (client, fetched) = (&mut client, &mut *exchange);
-    let mut flow =
-        Flow { worker: &worker, snapshot: &snapshot, route: None, client, exchange: fetched, observed: true };
+    let mut flow = Flow::new(&worker, &snapshot, client, fetched);
+    flow.observed = true;
     flow.fetch(route).await;
     drop(flow);
     worker.buffers.give_back_exchange(exchange);

@@ -51,6 +51,12 @@ impl BodyReader {
         self.done = matches!(framing, Framing::None | Framing::Length(0));
     }
 
+    /// Notes that a head of another length has taken the place of the one in the buffer.
+    pub(crate) fn shift(&mut self, from: usize, to: usize) {
+        self.head = self.head - from + to;
+        self.cursor = self.cursor - from + to;
+    }
+
     /// The framing of the body.
     pub(crate) fn framing(&self) -> Framing {
         self.framing

@@ -11,6 +11,7 @@ use pylae_policies::authentication::Authenticators;
 use pylae_policies::{Chain, Parts, PolicyShared};
 
 use super::Snapshot;
+use super::early::EarlyStage;
 use super::listener::build_listeners;
 use super::pool_keys::PoolKeys;
 use super::route::{Route, mirror_of};
@@ -62,6 +63,9 @@ impl Snapshot {
         let unrouted = Chain::build(&plan.unrouted, &parts)
             .map_err(|found| problems.extend(found.into_iter().map(|problem| problem.under("unrouted"))))
             .unwrap_or_default();
+        let early = EarlyStage::build(&plan.early, &parts)
+            .map_err(|found| problems.extend(found.into_iter().map(|problem| problem.under("early"))))
+            .unwrap_or_default();
         check_unused(&plan, &services, &auth, &mut problems);
         let chains = routes.iter().map(|route: &Route| &route.chain).chain([&unrouted]);
         let description = AccessLog::plain(&parts, chains.filter_map(Chain::access_log));
@@ -77,6 +81,7 @@ impl Snapshot {
             router,
             routes: routes.into(),
             services,
+            early,
             unrouted,
             sink: None,
             description,

@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use pylae_core::hook::{HookCall, HookSource, HookStream, Hooks, Step};
+use pylae_core::hook::{HookCall, HookSource, HookStage, HookStream, Hooks, Step};
 use pylae_core::{Exchange, Plan, Problem};
 use pylae_policies::PolicyShared;
 use serde_json::{Value, json};
@@ -34,7 +34,7 @@ pub(crate) fn answering(address: SocketAddr, answer: &str, service: &Value) -> S
     let route = &mut plan["routes"][0];
     (route["match"]["path"], route["service"]) = (json!({"kind": "prefix", "value": "/"}), json!(null));
     let call = json!({
-        "hook": 0, "name": "fake", "on": "request", "run": "worker", "timeout": 5.0, "on_error": "fail",
+        "hook": 0, "name": "fake", "on": "request", "run": "worker", "timeout": 5.0, "on_error": "fail", "malformed": false,
         "budget": null, "body": null,
     });
     let body = json!({"status": 200, "content_type": "text/plain", "headers": {}, "body": answer});
@@ -59,7 +59,7 @@ pub(crate) fn struck_on(thread: &'static str, mut snapshot: Snapshot) -> Arc<Sna
 pub(crate) struct DroppedOn(pub(crate) &'static str);
 
 impl HookSource for DroppedOn {
-    fn compile(&self, _: &str, _: &[Box<str>], _: &[HookCall]) -> Result<Arc<dyn Hooks>, Vec<Problem>> {
+    fn compile(&self, _: HookStage<'_>, _: &[HookCall]) -> Result<Arc<dyn Hooks>, Vec<Problem>> {
         Ok(Arc::new(Self(self.0)))
     }
 }
@@ -70,6 +70,10 @@ impl Hooks for DroppedOn {
     }
 
     fn on_response(&self, _: &mut Exchange) -> Step {
+        Step::Continue
+    }
+
+    fn on_refusal(&self, _: &mut Exchange) -> Step {
         Step::Continue
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pylae_core::Problem;
-use pylae_core::hook::HookSource;
+use pylae_core::hook::{HookCall, HookSource, HookStage, Hooks};
 use pylae_policies::Chain;
 
 use super::Snapshot;
@@ -51,18 +51,24 @@ impl Snapshot {
         if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 
-    /// Connects every route to its hooks. Reports all problems.
+    /// Connects every route, and the early stage, to its hooks. Reports all problems.
     fn connect_hooks(&mut self, source: &dyn HookSource) -> Result<(), Vec<Problem>> {
         let mut problems = Vec::new();
+        let mut compile = |stage: HookStage<'_>, calls: &[HookCall], path: &dyn Fn() -> String| {
+            let found = source.compile(stage, calls);
+            found.map_err(|found| problems.extend(found.into_iter().map(|problem| problem.under(&path())))).ok()
+        };
         for (index, route) in self.routes.iter_mut().enumerate() {
             let Some(hooked) = route.chain.hooks() else { continue };
-            route.hooks = source
-                .compile(&route.name, self.router.params(index), hooked.calls())
-                .map_err(|found| {
-                    let path = format!("routes[{index}].policies.hooks");
-                    problems.extend(found.into_iter().map(|problem| problem.under(&path)));
-                })
-                .ok();
+            let stage = HookStage::Route { name: &route.name, params: self.router.params(index) };
+            let hooks: Option<Arc<dyn Hooks>> =
+                compile(stage, hooked.calls(), &|| format!("routes[{index}].policies.hooks"));
+            route.hooks = hooks;
+        }
+        if let Some(early) = &mut self.early
+            && let Some(hooked) = early.chain.hooks()
+        {
+            early.hooks = compile(HookStage::Early, hooked.calls(), &|| "early.hooks".to_owned());
         }
         if problems.is_empty() { Ok(()) } else { Err(problems) }
     }

@@ -35,6 +35,7 @@ mod policies {
 
     mod cache;
     mod cors;
+    mod early;
     mod hooks;
     mod mirror;
 }

@@ -4,6 +4,7 @@
 pub(crate) mod handle;
 pub(crate) mod headers;
 pub(crate) mod made;
+pub(crate) mod mapping;
 pub(crate) mod ready;
 pub(crate) mod request;
 pub(crate) mod response;

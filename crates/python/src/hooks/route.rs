@@ -1,15 +1,15 @@
-//! The hooks of one route, called one after the other.
+//! The hooks of one route, or of the early stage, called one after the other.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use pylae_core::Exchange;
-use pylae_core::hook::{HookStream, Hooks, On, OnError, Run, Step};
+use pylae_core::hook::{self, HookStream, Hooks, On, OnError, Run, Step};
 use pylae_proxy::GateOpen;
 use pyo3::prelude::*;
 
 use super::call::called::Called;
-use super::call::failure::{guarded, rejection, stuck};
+use super::call::failure::{guarded, refusal_of, stuck};
 use super::call::job::{Job, JobOutcome, Waiting};
 use super::call::next::{CallNext, Next, Suspended, drivers};
 use super::call::pipe;
@@ -19,7 +19,9 @@ use super::executor::Executors;
 use super::executor::watchdog::WatchedHook;
 use super::message::handle::{About, ExchangeHandle};
 use super::message::made::PyResponse;
-use super::session::{Coroutine, HookTurn, Parked, Session, lend_copy, pass, reclaim, store_session, take_session};
+use super::session::{
+    Coroutine, HookTurn, Parked, Session, early_handle, lend_copy, pass, reclaim, store_session, take_session,
+};
 use crate::gil::{self, GATE};
 
 /// The hooks of one route.
@@ -50,12 +52,13 @@ impl RouteHooks {
     }
 
     /// Starts a half.
-    fn begin(&self, exchange: &mut Exchange, half: On) -> Step {
-        let mut session = take_session(exchange).unwrap_or_else(|| {
-            let handle = ExchangeHandle::new(&self.about);
+    fn begin(&self, exchange: &mut Exchange, half: On, refused: bool) -> Step {
+        let mut session = take_session(&self.about, exchange).unwrap_or_else(|| {
+            let handle = ExchangeHandle::new(&self.about, early_handle(exchange));
             Box::new(Session {
                 handle,
                 half,
+                refused,
                 next: 0,
                 job: None,
                 parked: Vec::new(),
@@ -141,7 +144,9 @@ impl RouteHooks {
                     return Some((index, None));
                 }
             } else if on == On::Response {
-                return Some((index, None));
+                if !session.refused || self.called[index].call.malformed {
+                    return Some((index, None));
+                }
             } else if let Some(slot) = session.parked.iter().position(|(parked, _)| *parked == index) {
                 let (_, parked) = session.parked.swap_remove(slot);
                 return Some((index, Some(parked)));
@@ -175,7 +180,7 @@ impl RouteHooks {
             hook.record_duration(started.elapsed());
             result.and_then(|returned| match returned.cast::<Suspended>() {
                 Ok(suspended) => Ok(Err(suspended.clone().unbind())),
-                Err(_) => answer_of(&returned).map(Ok),
+                Err(_) => answer_of(&session.handle, half, &returned).map(Ok),
             })
         };
         match result {
@@ -194,6 +199,9 @@ impl RouteHooks {
                 WorkerOutcome::Submit(job)
             }
             Err(error) => {
+                if let Some(refusal) = refusal_of(py, &error) {
+                    return WorkerOutcome::Done(Step::Reject(refusal));
+                }
                 hook.record_failure_of(py, &String::from_utf8_lossy(&exchange.request.id), &error);
                 failure_step(hook).map_or(WorkerOutcome::Next, WorkerOutcome::Done)
             }
@@ -236,7 +244,9 @@ impl RouteHooks {
 
     /// Stores the session if the response needs it, and drops it otherwise.
     fn finish(&self, session: Box<Session>, exchange: &mut Exchange, step: Step) -> Step {
-        if (self.sees_responses && session.half == On::Request) || self.streams {
+        // The state of early hooks is that of the others.
+        let is_early = self.about.is_early();
+        if ((self.sees_responses || is_early) && session.half == On::Request) || self.streams {
             store_session(session, exchange);
         }
         step
@@ -245,15 +255,19 @@ impl RouteHooks {
 
 impl Hooks for RouteHooks {
     fn on_request(&self, exchange: &mut Exchange) -> Step {
-        self.begin(exchange, On::Request)
+        self.begin(exchange, On::Request, false)
     }
 
     fn on_response(&self, exchange: &mut Exchange) -> Step {
-        self.begin(exchange, On::Response)
+        self.begin(exchange, On::Response, false)
+    }
+
+    fn on_refusal(&self, exchange: &mut Exchange) -> Step {
+        self.begin(exchange, On::Response, true)
     }
 
     fn resume(&self, exchange: &mut Exchange, in_time: bool) -> Step {
-        let Some(mut session) = take_session(exchange) else { return reject() };
+        let Some(mut session) = take_session(&self.about, exchange) else { return reject() };
         if let Some((index, parked)) = session.at_gate.take() {
             if in_time {
                 return self.run_from((index, parked), session, exchange);
@@ -268,6 +282,7 @@ impl Hooks for RouteHooks {
             Some(JobOutcome::Pass) => {}
             Some(JobOutcome::PassedOn) => session.parked.push((job.index(), Parked::Job(job))),
             Some(JobOutcome::Answer(answer)) => return self.finish(session, exchange, Step::Answer(answer)),
+            Some(JobOutcome::Refuse(refusal)) => return self.finish(session, exchange, Step::Reject(refusal)),
             failure => {
                 if failure.is_none() {
                     session.handle.reset_context();
@@ -299,10 +314,10 @@ impl Hooks for RouteHooks {
         // As in the response half, the last hook comes first.
         let hooks: Vec<Arc<Called>> = self.called.iter().rev().filter(wanted).cloned().collect();
         let first = hooks.first()?;
-        let session = take_session(exchange);
+        let session = take_session(&self.about, exchange);
         let handle = session
             .and_then(|session| gil::attached_worker(&pass(&self.executors)?, |py| session.handle.sibling(py)))
-            .unwrap_or_else(|| ExchangeHandle::new(&self.about));
+            .unwrap_or_else(|| ExchangeHandle::new(&self.about, None));
         handle.show(exchange.detach_snapshot());
         let job = Job::new(first, &handle, On::Response, Run::Loop, &self.executors);
         let pipe = Arc::default();
@@ -343,7 +358,7 @@ fn call<'py>(
 
 /// Rejects an exchange whose hook has failed.
 fn reject() -> Step {
-    Step::Reject(Box::new(rejection()))
+    Step::Reject(Box::new(hook::failure()))
 }
 
 /// Returns the step that follows a failure of this hook, or None if the exchange continues.

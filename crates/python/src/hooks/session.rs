@@ -6,21 +6,29 @@ use std::time::Instant;
 use pylae_core::Exchange;
 use pylae_core::hook::On;
 use pylae_proxy::Pass;
+use pyo3::exceptions::PyStopIteration;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
 
 use super::call::called::Called;
 use super::call::failure::guarded;
 use super::call::job::Job;
 use super::executor::Executors;
-use super::message::handle::ExchangeHandle;
+use super::message::handle::{About, ExchangeHandle};
 use crate::gil::{self, GATE};
+
+/// What a coroutine is told that waits for a response which will not come.
+static CANCELLED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 
 /// State of an exchange between calls of its hooks.
 pub(super) struct Session {
     pub(super) handle: Arc<ExchangeHandle>,
     /// The half that is running.
     pub(super) half: On,
+    /// There is no request: only hooks that say so see the answer.
+    pub(super) refused: bool,
     /// Index of the next hook. Counts up for requests and down for responses.
     pub(super) next: usize,
     /// The call in progress.
@@ -62,7 +70,7 @@ impl Drop for Session {
 }
 
 impl Coroutine {
-    /// Closes the coroutine where it waits, because there will be no response. Its cleanup runs now, or on a thread of
+    /// Cancels the coroutine where it waits, because there will be no response. Its cleanup runs now, or on a thread of
     /// the pool if the worker cannot enter the interpreter.
     fn close(self, handle: &Arc<ExchangeHandle>) {
         if let Some(pass) = pass(&self.executors) {
@@ -76,8 +84,14 @@ impl Coroutine {
     fn close_now(&self, py: Python<'_>, handle: &Arc<ExchangeHandle>) {
         let (guard, _) = self.executors.watchdog.begin(py, &*self.called);
         let closed = guarded(py, || {
-            let close = self.object.bind(py).getattr(intern!(py, "close"))?;
-            handle.context(py)?.call1((close,))
+            let (context, object) = (handle.context(py)?, self.object.bind(py));
+            let cancelled = CANCELLED.import(py, "asyncio", "CancelledError")?;
+            match context.call1((object.getattr(intern!(py, "throw"))?, cancelled)) {
+                // It went on to wait for something else.
+                Ok(_) => context.call1((object.getattr(intern!(py, "close"))?,)).map(drop),
+                Err(error) if error.matches(py, cancelled)? || error.is_instance_of::<PyStopIteration>(py) => Ok(()),
+                Err(error) => Err(error),
+            }
         });
         drop(guard);
         if let Err(error) = closed {
@@ -108,9 +122,19 @@ pub(super) fn reclaim(session: &Session, exchange: &mut Exchange) {
 }
 
 pub(super) fn store_session(session: Box<Session>, exchange: &mut Exchange) {
-    exchange.hook_visit().session = Some(session);
+    let visit = exchange.hook_visit();
+    let place = if session.handle.about.is_early() { &mut visit.early } else { &mut visit.session };
+    *place = Some(session);
 }
 
-pub(super) fn take_session(exchange: &mut Exchange) -> Option<Box<Session>> {
-    exchange.hooks_mut()?.session.take()?.downcast().ok()
+pub(super) fn take_session(about: &About, exchange: &mut Exchange) -> Option<Box<Session>> {
+    let visit = exchange.hooks_mut()?;
+    let place = if about.is_early() { &mut visit.early } else { &mut visit.session };
+    place.take()?.downcast().ok()
+}
+
+/// The handle of the exchange's early hooks, if it has any.
+pub(super) fn early_handle(exchange: &Exchange) -> Option<Arc<ExchangeHandle>> {
+    let session: &Session = exchange.hooks()?.early.as_ref()?.downcast_ref()?;
+    Some(Arc::clone(&session.handle))
 }

@@ -17,7 +17,7 @@ from pylae.config.models.auth import WEAK_SECRET
 from pylae.config.models.config import Config, has_authenticator
 from pylae.config.models.route import Route
 from pylae.config.models.service import CircuitBreaker
-from pylae.config.plan import effective_policies
+from pylae.config.plan import EARLY_POLICIES, effective_policies
 from pylae.policies.rate_limit import RateLimits
 from pylae.units import size
 
@@ -337,6 +337,16 @@ def _sizes_of_bodies(config: Config) -> Iterator[Finding]:
             text = f"bodies above {size(most)} are refused all the same, by `max_body`"
             hint = f"`max_body: {size(json.max_size)}` beside `json_body` lets them pass"
             yield Finding((*place, "validation", "json_body", "max_size"), text, hint)
+
+
+def overridden_early(config: Config) -> Iterator[Finding]:
+    """Policies that a route overrides although they have run by then, where there are early hooks."""
+    for name in EARLY_POLICIES:
+        for index, route in enumerate(config.routes):
+            if getattr(config.policies, name) and getattr(route, name) is not None:
+                text = f"the gateway-wide `{name}` holds here all the same: with early hooks it runs before routing"
+                hint = f"move the gateway-wide `{name}` to the routes that need it, or let the hooks be late"
+                yield Finding(("routes", index, name), text, hint)
 
 
 def bypassed_hooks(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

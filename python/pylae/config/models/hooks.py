@@ -43,6 +43,12 @@ RouteNames = Annotated[
 class HookOptions(Settings):
     """How a hook is called. None of it can be said of hooks that see bodies piece by piece."""
 
+    stage: Literal["early", "late"] | None = None
+    """`early` hooks run before a route is looked for, and see every answer, the gateway's own included; `late` ones run
+    behind all policies of a route. A middleware without `routes` is early if nothing is said, every other hook late."""
+    malformed: bool = False
+    """Whether an early hook for responses also sees answers to what is no request (400, 408, 414, 431): there is little
+    to read in it."""
     timeout: Duration = timedelta(seconds=5)
     """Longest time that one call may take; beyond it the call has failed."""
     on_error: Literal["fail", "skip"] = "fail"

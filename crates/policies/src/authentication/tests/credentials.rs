@@ -89,7 +89,7 @@ fn keys_of_consumers() {
     for wrong in ["key-on", "key-onee", "", "KEY-ONE", &hash("key-one")] {
         let rejection = ask(&chain, &mut request("/", &[&format!("X-API-Key: {wrong}")])).unwrap_err();
         assert_eq!((rejection.status, &*rejection.message), (401, "the API key is not known"));
-        assert_eq!(rejection.headers, [("WWW-Authenticate", "ApiKey realm=\"test\"".to_owned())]);
+        assert_eq!(rejection.headers, [("WWW-Authenticate".into(), "ApiKey realm=\"test\"".to_owned())]);
     }
     let several = "the request has more than one API key".to_owned();
     assert_eq!(who(&chain, &mut request("/?api_key=key-one", &["X-API-Key: key-one"])), Err(several.clone()));
@@ -222,7 +222,7 @@ fn any_of_several_will_do() {
     assert_eq!(rejection.headers.len(), 2);
     let challenge =
         "Bearer realm=\"test\", error=\"invalid_token\", error_description=\"this is not a JSON Web Token\"";
-    assert_eq!(rejection.headers[0], ("WWW-Authenticate", challenge.to_owned()));
+    assert_eq!(rejection.headers[0], ("WWW-Authenticate".into(), challenge.to_owned()));
     let nothing = ask(&both, &mut request("/", &[])).unwrap_err();
     assert_eq!((nothing.status, nothing.headers[0].1.as_str()), (401, "Bearer realm=\"test\""));
 }
@@ -282,7 +282,7 @@ fn failures_of_an_address_are_limited() {
     let mut exchange = request("/", &["Authorization: Bearer wrong"]);
     exchange.request.origin.client = "192.0.2.1".parse().unwrap();
     let refused = ask(&chain, &mut exchange).unwrap_err();
-    assert_eq!((refused.status, refused.headers), (429, vec![("Retry-After", "2".to_owned())]));
+    assert_eq!((refused.status, refused.headers), (429, vec![("Retry-After".into(), "2".to_owned())]));
     assert_eq!(from("192.0.2.1", "X-API-Key: wrong"), Err(429));
     // Cached credentials and valid API keys still pass, and so do other addresses. A missing credential is not a
     // failure.
@@ -317,7 +317,7 @@ fn failures_of_a_site_are_limited_however_many_networks_it_has() {
         assert_eq!(guess(&format!("2001:db8:1:{network}08::1")), 429, "the /56 has no more");
     }
     let (status, headers) = from("2001:db8:1:ffff::1", "Authorization: Bearer wrong").unwrap_err();
-    assert_eq!((status, headers), (429, vec![("Retry-After", "2".to_owned())]), "the /48 has no more");
+    assert_eq!((status, headers), (429, vec![("Retry-After".into(), "2".to_owned())]), "the /48 has no more");
     let good = format!("Authorization: Bearer {}", token(&json!({"sub": "7", "exp": NOW + 60})));
     assert_eq!(from("2001:db8:1:fff0::1", &good).unwrap_err().0, 429, "a good guess would pass otherwise");
     assert_eq!(from("2001:db8:1:ffff::1", "X-API-Key: key-one"), Ok("batch".to_owned()));

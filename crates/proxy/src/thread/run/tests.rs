@@ -6,7 +6,7 @@ use std::sync::mpsc::sync_channel;
 use std::task::{Context, Poll, Wake, Waker};
 
 use pylae_core::Problem;
-use pylae_core::hook::{HookCall, HookSource, Hooks};
+use pylae_core::hook::{HookCall, HookSource, HookStage, Hooks};
 use serde_json::json;
 
 use super::*;
@@ -193,7 +193,7 @@ fn a_worker_that_panics_in_an_apply_starts_again_with_what_was_applied() {
 struct Unready(AtomicBool);
 
 impl HookSource for Unready {
-    fn compile(&self, _: &str, _: &[Box<str>], _: &[HookCall]) -> Result<Arc<dyn Hooks>, Vec<Problem>> {
+    fn compile(&self, _: HookStage<'_>, _: &[HookCall]) -> Result<Arc<dyn Hooks>, Vec<Problem>> {
         Err(Vec::new())
     }
 

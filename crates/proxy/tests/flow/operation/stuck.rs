@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex};
 use pylae_core::Exchange;
 use pylae_core::Problem;
-use pylae_core::hook::{CallPlace, HookCall, HookSource, Hooks, OverdueCall, Step};
+use pylae_core::hook::{CallPlace, HookCall, HookSource, HookStage, Hooks, OverdueCall, Step};
 use pylae_proxy::Drain;
 use serde_json::{Value, json};
 
@@ -64,8 +64,8 @@ impl Barrier {
 struct Named(Arc<dyn HookSource>);
 
 impl HookSource for Named {
-    fn compile(&self, route: &str, params: &[Box<str>], calls: &[HookCall]) -> Result<Arc<dyn Hooks>, Vec<Problem>> {
-        self.0.compile(route, params, calls)
+    fn compile(&self, stage: HookStage<'_>, calls: &[HookCall]) -> Result<Arc<dyn Hooks>, Vec<Problem>> {
+        self.0.compile(stage, calls)
     }
 
     fn overdue(&self) -> Vec<OverdueCall> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pylae_core::Problem;
-use pylae_core::hook::{HookCall, HookSource, Hooks};
+use pylae_core::hook::{HookCall, HookSource, HookStage, Hooks};
 use pylae_proxy::{Drain, Engine};
 
 use super::clock::{ClockLock, wait};
@@ -105,7 +105,7 @@ impl Drop for Gateway {
 pub(crate) struct NoHooks;
 
 impl HookSource for NoHooks {
-    fn compile(&self, route: &str, _: &[Box<str>], _: &[HookCall]) -> Result<Arc<dyn Hooks>, Vec<Problem>> {
-        Err(vec![Problem::at("", format!("route {route} has hooks"))])
+    fn compile(&self, stage: HookStage<'_>, _: &[HookCall]) -> Result<Arc<dyn Hooks>, Vec<Problem>> {
+        Err(vec![Problem::at("", format!("{stage:?} has hooks"))])
     }
 }

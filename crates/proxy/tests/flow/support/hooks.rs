@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use pylae_core::hook::{HookCall, HookSource, HookStream, Hooks, Step};
+use pylae_core::hook::{HookCall, HookSource, HookStage, HookStream, Hooks, Step};
 use pylae_core::{Exchange, Problem};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -42,7 +42,7 @@ impl Fake {
 pub(crate) fn policy() -> Value {
     let call = json!({
         "hook": 0, "name": "fake", "on": "around", "run": "worker", "timeout": 5.0, "on_error": "fail", "budget": null,
-        "body": null,
+        "body": null, "malformed": false,
     });
     json!({"hooks": {"calls": [call]}})
 }
@@ -50,7 +50,7 @@ pub(crate) fn policy() -> Value {
 struct Source(Arc<Fake>);
 
 impl HookSource for Source {
-    fn compile(&self, _: &str, _: &[Box<str>], _: &[HookCall]) -> Result<Arc<dyn Hooks>, Vec<Problem>> {
+    fn compile(&self, _: HookStage<'_>, _: &[HookCall]) -> Result<Arc<dyn Hooks>, Vec<Problem>> {
         Ok(Arc::clone(&self.0) as Arc<dyn Hooks>)
     }
 }
@@ -65,6 +65,10 @@ impl Hooks for Fake {
             see(exchange);
         }
         Step::Continue
+    }
+
+    fn on_refusal(&self, exchange: &mut Exchange) -> Step {
+        self.on_response(exchange)
     }
 
     fn resume(&self, exchange: &mut Exchange, in_time: bool) -> Step {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use pylae_core::Exchange;
-use pylae_core::hook::{HookCall, On, Run};
+use pylae_core::hook::{HookCall, On, Run, full_name};
 use pylae_proxy::{HookFigures, Log, Refusals};
 use pyo3::prelude::*;
 
@@ -25,7 +25,8 @@ const MAX_STUCK: u64 = 4;
 pub(crate) struct Called {
     pub(crate) call: HookCall,
     pub(crate) function: Py<PyAny>,
-    route: Box<str>,
+    /// Name of the route; None in the early stage.
+    route: Option<Box<str>>,
     log: Arc<Log>,
     calls: AtomicU64,
     failures: AtomicU64,
@@ -41,11 +42,11 @@ pub(crate) struct Called {
 }
 
 impl Called {
-    pub(crate) fn new(call: HookCall, function: Py<PyAny>, route: &str, log: &Arc<Log>) -> Arc<Self> {
+    pub(crate) fn new(call: HookCall, function: Py<PyAny>, route: Option<&str>, log: &Arc<Log>) -> Arc<Self> {
         Arc::new(Self {
             call,
             function,
-            route: route.into(),
+            route: route.map(Into::into),
             log: Arc::clone(log),
             calls: AtomicU64::new(0),
             failures: AtomicU64::new(0),
@@ -60,8 +61,13 @@ impl Called {
     }
 
     /// Returns true if this is the same hook on the same route with the same settings.
-    pub(crate) fn matches(&self, route: &str, call: &HookCall, function: &Py<PyAny>) -> bool {
-        *self.route == *route && self.call == *call && self.function.is(function)
+    pub(crate) fn matches(&self, route: Option<&str>, call: &HookCall, function: &Py<PyAny>) -> bool {
+        self.route.as_deref() == route && self.call == *call && self.function.is(function)
+    }
+
+    /// The hook and where it stands, for logs.
+    fn full_name(&self) -> String {
+        full_name(&self.call.name, self.route.as_deref().unwrap_or_default())
     }
 
     /// Returns where the hook runs.
@@ -95,10 +101,10 @@ impl Called {
     fn strike(&self, strikes: u64, most: Duration, time: Duration) {
         self.strikes.store(strikes + STRIKES_PER_OVERRUN, Ordering::Relaxed);
         if strikes + STRIKES_PER_OVERRUN >= DEMOTION_STRIKES && !self.demoted.swap(true, Ordering::Relaxed) {
-            let (name, route) = (&self.call.name, &self.route);
+            let name = self.full_name();
             let place = if self.call.run == Run::Worker { "the pool of threads" } else { "the asyncio loop" };
             let message = format!(
-                "hook {name} on route {route} keeps workers longer than its budget of {most:?} ({time:?} this time) and runs on {place} from now on",
+                "{name} keeps workers longer than its budget of {most:?} ({time:?} this time) and runs on {place} from now on",
             );
             self.log.write("warning", "hook_demoted", message);
         }
@@ -112,9 +118,9 @@ impl Called {
     /// Logs and counts a call that was not made, because the hook itself or another one does not return.
     pub(crate) fn record_refusal(&self, exchange: &Exchange, why: &str) {
         self.refused.fetch_add(1, Ordering::Relaxed);
-        let (name, route, id) = (&self.call.name, &self.route, String::from_utf8_lossy(&exchange.request.id));
+        let (name, id) = (self.full_name(), String::from_utf8_lossy(&exchange.request.id));
         self.refusals.report(&self.log, exchange.times.now, "hook_not_called", || {
-            format!("hook {name} on route {route} is not called, request {id}: {why}")
+            format!("{name} is not called, request {id}: {why}")
         });
     }
 
@@ -128,23 +134,23 @@ impl Called {
     pub(crate) fn record_failure_of(&self, py: Python<'_>, id: &str, error: &PyErr) {
         let counter = if error.is_instance_of::<HookTimeout>(py) { &self.timeouts } else { &self.failures };
         counter.fetch_add(1, Ordering::Relaxed);
-        let (name, route, text) = (&self.call.name, &self.route, failure::describe(py, error));
-        self.log.write("error", "hook_failed", format!("hook {name} on route {route} failed, request {id}: {text}"));
+        let (name, text) = (self.full_name(), failure::describe(py, error));
+        self.log.write("error", "hook_failed", format!("{name} failed, request {id}: {text}"));
     }
 
     /// Logs and counts a call that exceeded its timeout.
     pub(crate) fn record_timeout(&self, exchange: &Exchange) {
         self.timeouts.fetch_add(1, Ordering::Relaxed);
-        let (name, route, id) = (&self.call.name, &self.route, String::from_utf8_lossy(&exchange.request.id));
-        let message = format!("hook {name} on route {route} took longer than {:?}, request {id}", self.timeout());
+        let (name, id) = (self.full_name(), String::from_utf8_lossy(&exchange.request.id));
+        let message = format!("{name} took longer than {:?}, request {id}", self.timeout());
         self.log.write("error", "hook_timeout", message);
     }
 
     /// Logs and counts a call that the executor refused.
     pub(crate) fn record_overload(&self, exchange: &Exchange) {
         self.failures.fetch_add(1, Ordering::Relaxed);
-        let (name, route, id) = (&self.call.name, &self.route, String::from_utf8_lossy(&exchange.request.id));
-        let message = format!("hook {name} on route {route} has too many calls under way, request {id}");
+        let (name, id) = (self.full_name(), String::from_utf8_lossy(&exchange.request.id));
+        let message = format!("{name} has too many calls under way, request {id}");
         self.log.write("error", "hook_crowded", message);
     }
 
@@ -175,7 +181,7 @@ impl Called {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         HookFigures {
             hook: self.call.name.clone(),
-            route: self.route.to_string(),
+            route: self.route.as_deref().unwrap_or_default().to_owned(),
             run: self.run(),
             calls: get(&self.calls),
             failures: get(&self.failures),
@@ -194,7 +200,7 @@ impl WatchedHook for Called {
     }
 
     fn route(&self) -> &str {
-        &self.route
+        self.route.as_deref().unwrap_or_default()
     }
 
     fn timeout(&self) -> Duration {

@@ -3,7 +3,10 @@
 use std::cell::Cell;
 
 use pylae_core::Rejection;
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
 
 thread_local! {
     /// True while a hook runs on this thread.
@@ -49,10 +52,23 @@ pub(crate) fn stuck() -> Rejection {
     Rejection { status: 503, code: "hook_stuck", message, headers: Vec::new() }
 }
 
-/// Returns the rejection for the client. It reveals no details of the failure.
-pub(crate) fn rejection() -> Rejection {
-    let message = "the request could not be processed".into();
-    Rejection { status: 500, code: "hook_failed", message, headers: Vec::new() }
+/// Returns the answer that a hook has raised as `pylae.HTTPError`, or None for any other exception.
+pub(crate) fn refusal_of(py: Python<'_>, error: &PyErr) -> Option<Box<Rejection>> {
+    static HTTP_ERROR: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let kind = HTTP_ERROR.import(py, "pylae.errors", "HTTPError").ok()?;
+    let error = error.value(py);
+    if !error.is_instance(kind).ok()? {
+        return None;
+    }
+    // Its constructor has checked all of them.
+    let message: String = error.getattr(intern!(py, "detail")).ok()?.extract().ok()?;
+    let headers: Vec<(String, String)> = error.getattr(intern!(py, "headers")).ok()?.extract().ok()?;
+    Some(Box::new(Rejection {
+        status: error.getattr(intern!(py, "status")).ok()?.extract().ok()?,
+        code: "http_error",
+        message: message.into(),
+        headers: headers.into_iter().map(|(name, value)| (name.into(), value)).collect(),
+    }))
 }
 
 /// Maximum bytes of a description, because the log keeps many.

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use parking_lot::{Condvar, Mutex};
-use pylae_core::Answer;
 use pylae_core::hook::{On, Run};
+use pylae_core::{Answer, Rejection};
 use pyo3::prelude::*;
 
 use super::called::Called;
+use super::failure::refusal_of;
 use super::pipe::Pipe;
 use super::returned::answer_of;
 use crate::hooks::executor::Executors;
@@ -25,6 +26,8 @@ pub(crate) enum JobOutcome {
     PassedOn,
     /// The hook answered.
     Answer(Box<Answer>),
+    /// The hook raised `HTTPError`.
+    Refuse(Box<Rejection>),
     /// The hook failed. The failure has been logged.
     Failed,
 }
@@ -139,15 +142,16 @@ impl Job {
 
     /// Completes the call with what the hook returned or raised.
     pub(crate) fn complete_with(&self, py: Python<'_>, result: PyResult<Bound<'_, PyAny>>) {
-        let answer = result.and_then(|returned| answer_of(&returned));
+        let answer = result.and_then(|returned| answer_of(&self.handle, self.half, &returned));
         self.complete(match answer {
             Ok(None) => JobOutcome::Pass,
             Ok(Some(answer)) => JobOutcome::Answer(Box::new(answer)),
             Err(error) => {
-                if !self.is_abandoned() {
+                let refusal = refusal_of(py, &error);
+                if refusal.is_none() && !self.is_abandoned() {
                     self.called.record_failure(py, &self.handle, &error);
                 }
-                JobOutcome::Failed
+                refusal.map_or(JobOutcome::Failed, JobOutcome::Refuse)
             }
         });
     }

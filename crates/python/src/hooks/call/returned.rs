@@ -1,29 +1,36 @@
 //! Converts what a hook returned. For anything but a response or None, the error says what to return instead.
 
 use pylae_core::Answer;
+use pylae_core::hook::On;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
-use crate::hooks::message::handle::PyRequest;
+use crate::hooks::message::handle::{ExchangeHandle, PyRequest};
 use crate::hooks::message::made::PyResponse;
+use crate::hooks::message::mapping;
 
 /// Maximum number of tuple items whose types the error names.
 const MAX_NAMED: usize = 4;
 
-/// Returns the answer that a hook returned, if any. Raises `TypeError` for anything but a response or None.
-pub(crate) fn answer_of(returned: &Bound<'_, PyAny>) -> PyResult<Option<Answer>> {
-    if returned.is_none() {
-        return Ok(None);
-    }
-    if let Ok(response) = returned.cast::<PyResponse>() {
-        return Ok(response.get().answer());
-    }
+/// Returns the answer that a hook returned or put into the request, if any. Raises `TypeError` for anything but a
+/// response, the request or None.
+pub(crate) fn answer_of(handle: &ExchangeHandle, half: On, returned: &Bound<'_, PyAny>) -> PyResult<Option<Answer>> {
+    let answered = match returned.cast::<PyResponse>() {
+        Ok(response) => response.get().answer(),
+        Err(_) if returned.is_none() || returned.is_instance_of::<PyRequest>() => None,
+        Err(_) => return Err(mistake(returned)?),
+    };
+    let settled = mapping::settle(handle, returned.py(), half == On::Request)?;
+    Ok(answered.or(settled))
+}
+
+fn mistake(returned: &Bound<'_, PyAny>) -> PyResult<PyErr> {
     let kind = type_name(returned)?;
     if kind == "coroutine" {
         returned.call_method0("close")?;
     }
-    Err(PyTypeError::new_err(format!("the hook has returned {}", describe_mistake(returned, &kind)?)))
+    Ok(PyTypeError::new_err(format!("the hook has returned {}", describe_mistake(returned, &kind)?)))
 }
 
 /// Describes what was returned and what to return instead. Shows no values, which may be private data.
@@ -36,8 +43,6 @@ fn describe_mistake(returned: &Bound<'_, PyAny>, kind: &str) -> PyResult<String>
     } else if let Ok(items) = returned.cast::<PyTuple>() {
         let kinds = items.iter().take(MAX_NAMED).map(|item| type_name(&item)).collect::<PyResult<Vec<_>>>()?.join(", ");
         format!("{article} {kind} ({kinds}): return `Response.json(…, status=…)` to answer with them, or None to go on")
-    } else if returned.is_instance_of::<PyRequest>() {
-        "a Request: return None to go on with it".to_owned()
     } else if kind == "coroutine" {
         "a coroutine: `await` is missing before the call that made it".to_owned()
     } else if kind.ends_with("Response") {

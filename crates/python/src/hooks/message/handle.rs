@@ -21,9 +21,12 @@ pub(crate) static LIVE: AtomicUsize = AtomicUsize::new(0);
 const OVER: &str = "a request and its response can only be used while a hook of their exchange runs";
 const SENT: &str = "a hook that sees the body pass cannot change the exchange: its head is sent already";
 
-/// The static properties of a route.
+/// The static properties of a route, or of the early stage.
 pub(crate) struct About {
-    pub(crate) route: Box<str>,
+    /// Name of the route; None in the early stage.
+    pub(crate) route: Option<Box<str>>,
+    /// Names of all routes, in the order of the plan.
+    pub(crate) routes: Arc<[Box<str>]>,
     /// Names of the values that the route's match captures.
     pub(crate) params: Box<[Box<str>]>,
     /// Name of the route's service.
@@ -35,6 +38,7 @@ pub(crate) struct About {
 /// The handle of one exchange, shared by its hooks.
 pub(crate) struct ExchangeHandle {
     pub(crate) about: Arc<About>,
+    outer: Option<Arc<ExchangeHandle>>,
     access: Mutex<Access>,
     objects: Mutex<Objects>,
 }
@@ -72,6 +76,8 @@ struct Objects {
     /// The `run` method of the `contextvars.Context` in which all hooks of the exchange run.
     context: Option<Py<PyAny>>,
     state: Option<Py<PyDict>>,
+    /// What hooks have put under the keys of the request that stand for the answer.
+    answer: Option<Py<PyDict>>,
 }
 
 /// Revokes access to the exchange when dropped.
@@ -83,24 +89,39 @@ impl Drop for Lent<'_> {
     }
 }
 
+impl About {
+    /// True in the early stage.
+    pub(crate) fn is_early(&self) -> bool {
+        self.route.is_none()
+    }
+}
+
 impl ExchangeHandle {
-    pub(crate) fn new(about: &Arc<About>) -> Arc<Self> {
-        Arc::new(Self { about: Arc::clone(about), access: Mutex::new(Access::Closed), objects: Mutex::default() })
+    /// `outer` is the handle of the early stage, whose state and context are those of all hooks of the exchange.
+    pub(crate) fn new(about: &Arc<About>, outer: Option<Arc<Self>>) -> Arc<Self> {
+        let (access, objects) = (Mutex::new(Access::Closed), Mutex::default());
+        Arc::new(Self { about: Arc::clone(about), outer, access, objects })
     }
 
     /// Creates another handle with the same state and context, for hooks that continue after this handle has ended.
     pub(crate) fn sibling(&self, py: Python<'_>) -> Arc<Self> {
         let (state, context) = {
-            let objects = self.objects.lock();
+            let objects = self.outermost().objects.lock();
             let copy = |object: &Py<PyAny>| object.clone_ref(py);
             (objects.state.as_ref().map(|state| state.clone_ref(py)), objects.context.as_ref().map(copy))
         };
-        let objects = Objects { request: None, context, state };
+        let objects = Objects { request: None, context, state, answer: None };
         Arc::new(Self {
             about: Arc::clone(&self.about),
+            outer: None,
             access: Mutex::new(Access::Closed),
             objects: Mutex::new(objects),
         })
+    }
+
+    /// The handle whose state and context are used.
+    fn outermost(&self) -> &Self {
+        self.outer.as_deref().unwrap_or(self)
     }
 
     /// Gives the hooks access to the exchange until the guard is dropped. The caller must not access `exchange`
@@ -163,31 +184,43 @@ impl ExchangeHandle {
     /// Returns the `run` method of the context in which hooks of the exchange run.
     pub(crate) fn context<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         static CONTEXT: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-        let existing = self.objects.lock().context.as_ref().map(|context| context.clone_ref(py));
+        let existing = self.outermost().objects.lock().context.as_ref().map(|context| context.clone_ref(py));
         if let Some(existing) = existing {
             return Ok(existing.into_bound(py));
         }
         let run = CONTEXT.import(py, "contextvars", "Context")?.call0()?.getattr(intern!(py, "run"))?;
-        self.objects.lock().context = Some(run.clone().unbind());
+        self.outermost().objects.lock().context = Some(run.clone().unbind());
         Ok(run)
     }
 
     /// Gives later hooks a new context, because a hook that has timed out may still be in this one.
     pub(crate) fn reset_context(&self) {
-        let context = self.objects.lock().context.take();
+        let context = self.outermost().objects.lock().context.take();
         drop(context);
     }
 
     /// Returns the dict that the hooks of the exchange share.
     pub(crate) fn state<'py>(&self, py: Python<'py>) -> Bound<'py, PyDict> {
         // Created outside the lock: creating a dict may run the garbage collector, which may run any code.
-        let existing = self.objects.lock().state.as_ref().map(|state| state.clone_ref(py));
+        let existing = self.outermost().objects.lock().state.as_ref().map(|state| state.clone_ref(py));
         if let Some(existing) = existing {
             return existing.into_bound(py);
         }
         let state = PyDict::new(py);
-        self.objects.lock().state = Some(state.clone().unbind());
+        self.outermost().objects.lock().state = Some(state.clone().unbind());
         state
+    }
+
+    /// Returns the dict for what hooks put under the keys of the request that stand for the answer; unless `create`,
+    /// None if there is none.
+    pub(crate) fn answer<'py>(&self, py: Python<'py>, create: bool) -> Option<Bound<'py, PyDict>> {
+        let existing = self.outermost().objects.lock().answer.as_ref().map(|answer| answer.clone_ref(py));
+        if existing.is_some() || !create {
+            return existing.map(|answer| answer.into_bound(py));
+        }
+        let answer = PyDict::new(py);
+        self.outermost().objects.lock().answer = Some(answer.clone().unbind());
+        Some(answer)
     }
 
     /// Ends access for good and drops all objects, because the exchange is over.

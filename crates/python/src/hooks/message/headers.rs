@@ -2,6 +2,7 @@
 //! engine's own edits, which validate them.
 
 use pylae_core::request::forwarding;
+use pylae_http::message::host;
 use pylae_http::{Edits, Fields, InvalidHeader, Name, NameSet};
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
@@ -30,6 +31,8 @@ struct Head<'e> {
     fields: Option<(&'e Fields, &'e [u8])>,
     edits: &'e Edits,
     hidden: NameSet,
+    /// The Host that an early hook has set, in the place of the original one.
+    host: Option<&'e [u8]>,
 }
 
 impl Head<'_> {
@@ -42,7 +45,8 @@ impl Head<'_> {
         let kept = original
             .filter(|(field, name, _)| !self.hidden.has(field.id) && !self.edits.removes(field.id, name))
             .map(|(_, name, value)| (name, value));
-        kept.chain(self.edits.added())
+        let host = self.host.map(|host| (Name::Host.as_str().as_bytes(), host));
+        host.into_iter().chain(kept).chain(self.edits.added())
     }
 
     fn values<'s>(&'s self, name: &'s [u8]) -> impl Iterator<Item = &'s [u8]> {
@@ -54,17 +58,23 @@ impl PyHeaders {
     fn with<T>(&self, py: Python<'_>, read: impl FnOnce(Head<'_>) -> T) -> PyResult<T> {
         match &self.0 {
             Of::Request(request) => request.get().with(py, |exchange| {
-                let hidden = forwarding::dropped_fields(exchange);
+                let mut hidden = forwarding::dropped_fields(exchange);
+                let host = exchange.hooks().and_then(|hooks| hooks.host.as_deref());
+                if host.is_some() {
+                    hidden.add(Name::Host);
+                }
                 let request = &exchange.request;
-                read(Head { fields: Some((&request.head.fields, &request.buffer)), edits: &request.edits, hidden })
+                let fields = Some((&request.head.fields, &request.buffer[..]));
+                read(Head { fields, edits: &request.edits, hidden, host })
             }),
             Of::Response(request) => request.get().with(py, |exchange| {
                 let response = &exchange.response;
                 let fields = Some((&response.head.fields, &response.buffer[..]));
-                read(Head { fields, edits: &response.edits, hidden: NameSet::EMPTY })
+                read(Head { fields, edits: &response.edits, hidden: NameSet::EMPTY, host: None })
             }),
             Of::Made(response) => {
-                Ok(response.get().with_edits(|edits| read(Head { fields: None, edits, hidden: NameSet::EMPTY })))
+                let hidden = NameSet::EMPTY;
+                Ok(response.get().with_edits(|edits| read(Head { fields: None, edits, hidden, host: None })))
             }
         }
     }
@@ -76,6 +86,26 @@ impl PyHeaders {
             Of::Made(response) => response.get().with_edits(edit),
         };
         edited.map_err(|error| PyValueError::new_err(error.0))
+    }
+
+    /// Refuses names of request fields that are the gateway's own: no hook can say who the user is, and none before
+    /// routing where the request comes from.
+    fn check(&self, name: &[u8]) -> PyResult<()> {
+        let Of::Request(request) = &self.0 else { return Ok(()) };
+        if forwarding::is_reserved(name, request.get().0.about.is_early()) {
+            let name = String::from_utf8_lossy(name);
+            return Err(PyValueError::new_err(format!(
+                "{name} is set by the gateway itself; for the user set request.user"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Sets the Host that is routed, in the early stage.
+    fn set_host(py: Python<'_>, request: &Py<PyRequest>, value: &str) -> PyResult<()> {
+        let mut canonical = Vec::new();
+        host::canonical(value.as_bytes(), &mut canonical).map_err(|error| PyValueError::new_err(error.0))?;
+        request.get().change(py, |exchange| exchange.hook_visit().host = Some(canonical.into()))
     }
 
     fn first<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Option<Bound<'py, PyString>>> {
@@ -106,6 +136,13 @@ impl PyHeaders {
 
     /// Replaces every line of a field with this one. Raises `ValueError` for an invalid name or value.
     fn __setitem__(&self, py: Python<'_>, name: &str, value: &str) -> PyResult<()> {
+        self.check(name.as_bytes())?;
+        if let Of::Request(request) = &self.0
+            && request.get().0.about.is_early()
+            && name.eq_ignore_ascii_case("host")
+        {
+            return Self::set_host(py, request, value);
+        }
         let value = text::encode(value)?;
         self.edit(py, |edits| edits.set(name.as_bytes(), &value))
     }
@@ -114,6 +151,9 @@ impl PyHeaders {
     fn __delitem__(&self, py: Python<'_>, name: &str) -> PyResult<()> {
         if !self.__contains__(py, name)? {
             return Err(PyKeyError::new_err(name.to_owned()));
+        }
+        if matches!(self.0, Of::Request(_)) && name.eq_ignore_ascii_case("host") {
+            return Err(PyValueError::new_err("a request needs a Host"));
         }
         self.edit(py, |edits| {
             edits.remove(name.as_bytes());
@@ -151,6 +191,7 @@ impl PyHeaders {
 
     /// Adds a line and keeps the existing ones. Raises `ValueError` for an invalid name or value.
     fn append(&self, py: Python<'_>, name: &str, value: &str) -> PyResult<()> {
+        self.check(name.as_bytes())?;
         let value = text::encode(value)?;
         self.edit(py, |edits| edits.append(name.as_bytes(), &value))
     }
@@ -187,6 +228,7 @@ impl PyHeaders {
     fn update(&self, py: Python<'_>, headers: &Bound<'_, PyAny>) -> PyResult<()> {
         let mut lines = Edits::default();
         append_all(&mut lines, headers)?;
+        lines.added().try_for_each(|(name, _)| self.check(name))?;
         self.edit(py, |edits| {
             for (name, _) in lines.added() {
                 edits.remove(name);
@@ -195,9 +237,12 @@ impl PyHeaders {
         })
     }
 
-    /// Removes every field.
+    /// Removes every field but a request's Host.
     fn clear(&self, py: Python<'_>) -> PyResult<()> {
-        let names = self.names(py)?;
+        let mut names = self.names(py)?;
+        if matches!(self.0, Of::Request(_)) {
+            names.retain(|name| !name.eq_ignore_ascii_case("host"));
+        }
         self.edit(py, |edits| {
             for name in &names {
                 edits.remove(name.as_bytes());

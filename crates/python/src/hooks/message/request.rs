@@ -5,12 +5,13 @@ use std::sync::atomic::Ordering;
 
 use pylae_core::hook::HookVisit;
 use pylae_http::{Method, Target};
-use pyo3::exceptions::{PyLookupError, PyValueError};
+use pyo3::exceptions::{PyKeyError, PyLookupError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyString};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
 use super::handle::{LIVE, PyRequest};
 use super::headers::{Of, PyHeaders};
+use super::mapping;
 use super::ready::Ready;
 use super::text;
 use super::user::PyUser;
@@ -46,8 +47,9 @@ impl PyRequest {
         self.with(py, |exchange| text::decode(py, &exchange.request.target.path))
     }
 
-    /// Sets the path that is sent to the instance. `strip_prefix` and `rewrite` no longer apply to it. It may contain
-    /// `%2F` only if the client's path does. Raises `ValueError` for an invalid path.
+    /// Sets the path: in the early stage the one that is routed, otherwise the one that is sent to the instance, to which
+    /// `strip_prefix` and `rewrite` no longer apply. It may contain `%2F` only if the client's path does. Raises
+    /// `ValueError` for an invalid path.
     #[setter]
     fn set_path(&self, py: Python<'_>, path: &str) -> PyResult<()> {
         let mut target = Target::default();
@@ -79,9 +81,12 @@ impl PyRequest {
         self.change(py, |exchange| exchange.request.forward_query = Some(query.as_bytes().to_vec()))
     }
 
-    /// The values that the route's match captured, by name, percent-decoded.
+    /// The values that the route's match captured, by name, percent-decoded. None in the early stage.
     #[getter]
-    fn params<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+    fn params<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        if self.0.about.is_early() {
+            return self.with(py, |_| None);
+        }
         let values: Vec<Vec<u8>> = self.with(py, |exchange| {
             exchange
                 .request
@@ -94,7 +99,7 @@ impl PyRequest {
         for (name, value) in self.0.about.params.iter().zip(values) {
             params.set_item(&**name, String::from_utf8_lossy(&value))?;
         }
-        Ok(params)
+        Ok(Some(params))
     }
 
     /// The header fields that are sent to the instance.
@@ -115,11 +120,12 @@ impl PyRequest {
         self.with(py, |exchange| text::decode(py, &exchange.request.id))
     }
 
-    /// Name of the route.
+    /// Name of the route. In the early stage None until the request has one.
     #[getter]
-    fn route(&self, py: Python<'_>) -> PyResult<&str> {
-        self.with(py, |_| ())?;
-        Ok(&self.0.about.route)
+    fn route(&self, py: Python<'_>) -> PyResult<Option<&str>> {
+        let index = self.with(py, |exchange| exchange.route)?;
+        let about = &self.0.about;
+        Ok(about.route.as_deref().or_else(|| Some(&**about.routes.get(index?)?)))
     }
 
     /// The authenticated user, or None.
@@ -142,9 +148,17 @@ impl PyRequest {
         Ok(chosen.or_else(|| self.0.about.service.clone()).map(Into::into))
     }
 
-    /// Sends the request to another service. Raises `LookupError` if there is no service of that name.
+    /// Sends the request to another service. Raises `LookupError` if there is no service of that name, and `HookError`
+    /// in the early stage.
     #[setter]
     fn set_service(&self, py: Python<'_>, name: &str) -> PyResult<()> {
+        if self.0.about.is_early() {
+            return Err(hook_error(
+                py,
+                "an early hook cannot choose the service: set the path or the Host, which choose the route, or leave out \
+                 stage=\"early\"",
+            ));
+        }
         if !self.0.about.services.contains(name) {
             return Err(PyLookupError::new_err(format!("there is no service {name:?}")));
         }
@@ -180,6 +194,69 @@ impl PyRequest {
     fn json(&self, py: Python<'_>) -> PyResult<Ready> {
         let loads = py.import(pyo3::intern!(py, "json"))?.getattr(pyo3::intern!(py, "loads"))?;
         Ok(Ready::new(loads.call1((self.content(py)?,))?.unbind()))
+    }
+
+    /// What is at a key of the request as a mapping. Raises `KeyError` if there is nothing.
+    fn __getitem__<'py>(this: &Bound<'py, Self>, key: &str) -> PyResult<Bound<'py, PyAny>> {
+        mapping::get(this, key)?.ok_or_else(|| PyKeyError::new_err(key.to_owned()))
+    }
+
+    /// Sets what is at a key. Raises `TypeError` for what cannot be set.
+    fn __setitem__(this: &Bound<'_, Self>, key: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        mapping::set(this, key, value)
+    }
+
+    /// Removes what is at a key. Raises `KeyError` if nothing is there that can be removed.
+    fn __delitem__(this: &Bound<'_, Self>, key: &str) -> PyResult<()> {
+        mapping::remove(this, key)
+    }
+
+    fn __contains__(this: &Bound<'_, Self>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let Some(key) = mapping::key_of(key) else { return Ok(false) };
+        Ok(mapping::get(this, &key)?.is_some())
+    }
+
+    fn __iter__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        mapping::keys(this)?.call_method0("__iter__")
+    }
+
+    fn __len__(this: &Bound<'_, Self>) -> PyResult<usize> {
+        Ok(mapping::keys(this)?.len())
+    }
+
+    /// The keys that have something.
+    fn keys<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
+        mapping::keys(this)
+    }
+
+    /// What is at a key, or `default`.
+    #[pyo3(signature = (key, default = None))]
+    fn get<'py>(
+        this: &Bound<'py, Self>,
+        key: &str,
+        default: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        Ok(mapping::get(this, key)?.or(default))
+    }
+
+    /// What is at a key. If there is nothing, sets it to `default` first.
+    #[pyo3(signature = (key, default = None))]
+    fn setdefault<'py>(
+        this: &Bound<'py, Self>,
+        key: &str,
+        default: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        if let Some(found) = mapping::get(this, key)? {
+            return Ok(Some(found));
+        }
+        let default = default.unwrap_or_else(|| this.py().None().into_bound(this.py()));
+        mapping::set(this, key, &default)?;
+        Ok(Some(default))
+    }
+
+    /// Sets what is at each key of a mapping.
+    fn update(this: &Bound<'_, Self>, values: &Bound<'_, PyDict>) -> PyResult<()> {
+        values.iter().try_for_each(|(key, value)| mapping::set(this, &key.extract::<String>()?, &value))
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {

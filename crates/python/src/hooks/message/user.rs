@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use pylae_http::{Edits, Name};
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyDict, PyTuple};
+
+/// Attributes of a user.
+const USER_KEYS: &[&str] = &["id", "email", "role", "permissions", "claims", "via"];
 
 /// An authenticated user.
 #[pyclass(name = "User", frozen, eq, from_py_object, module = "pylae.hooks")]
@@ -13,7 +16,7 @@ use pyo3::types::PyTuple;
 pub(crate) struct PyUser(pub(crate) Arc<pylae_core::User>);
 
 impl PyUser {
-    /// Converts the user that a hook sets: a `User`, or any object with the same attributes.
+    /// Converts the user that a hook sets: a `User`, or any object with the same attributes or a dict with such keys.
     pub(crate) fn of(given: &Bound<'_, PyAny>) -> PyResult<Option<Arc<pylae_core::User>>> {
         if given.is_none() {
             return Ok(None);
@@ -21,18 +24,22 @@ impl PyUser {
         if let Ok(user) = given.cast::<Self>() {
             return Ok(Some(Arc::clone(&user.get().0)));
         }
-        let text = |name: &str| match given.getattr_opt(name)? {
+        let field = |name: &str| match given.cast::<PyDict>() {
+            Ok(given) => given.get_item(name),
+            Err(_) => given.getattr_opt(name),
+        };
+        let text = |name: &str| match field(name)? {
             Some(value) if !value.is_none() => value.extract::<String>(),
             _ => Ok(String::new()),
         };
-        let id = given.getattr("id")?.str()?.to_string();
-        let permissions = match given.getattr_opt("permissions")? {
+        let id = field("id")?.ok_or_else(|| PyValueError::new_err("a user needs an `id`"))?.str()?.to_string();
+        let permissions = match field("permissions")? {
             Some(value) if !value.is_none() => {
                 value.try_iter()?.map(|permission| permission?.extract()).collect::<PyResult<_>>()?
             }
             _ => Vec::new(),
         };
-        let claims = given.getattr_opt("claims")?;
+        let claims = field("claims")?;
         Self::make(id, text("email")?, text("role")?, permissions, claims).map(|user| Some(user.0))
     }
 }
@@ -99,6 +106,21 @@ impl PyUser {
     #[getter]
     fn via(&self) -> &str {
         self.0.via
+    }
+
+    /// What an attribute is, for those who take a user for a mapping. Raises `KeyError` for any other name.
+    fn __getitem__<'py>(this: &Bound<'py, Self>, key: &str) -> PyResult<Bound<'py, PyAny>> {
+        if USER_KEYS.contains(&key) { this.getattr(key) } else { Err(PyKeyError::new_err(key.to_owned())) }
+    }
+
+    /// The same, or `default`.
+    #[pyo3(signature = (key, default = None))]
+    fn get<'py>(
+        this: &Bound<'py, Self>,
+        key: &str,
+        default: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        if USER_KEYS.contains(&key) { this.getattr(key).map(Some) } else { Ok(default) }
     }
 
     fn __repr__(&self) -> String {

@@ -1,0 +1,71 @@
+//! The early stage: what runs before a route is looked for, and around everything else.
+
+use pylae_core::request::readmit;
+use pylae_core::{Halt, Verdict, hook};
+use tracing::debug;
+
+use super::ResponseCall;
+use crate::flow::Flow;
+use crate::reply::Reply;
+use crate::snapshot::EarlyStage;
+
+impl<'a> Flow<'a> {
+    /// Runs the early policies and request hooks, and makes what hooks have set the request itself. Returns the reply
+    /// if one of them answers; the policies for unrouted requests shape it.
+    pub(in crate::flow) async fn early_request(&mut self, early: &EarlyStage) -> Result<Option<Reply<'a>>, Halt> {
+        let result = self.run_early(early).await;
+        if !matches!(result, Ok(None)) {
+            self.snapshot.unrouted.enter_all(self.exchange);
+        }
+        result
+    }
+
+    async fn run_early(&mut self, early: &EarlyStage) -> Result<Option<Reply<'a>>, Halt> {
+        let verdict = early.chain.request(self.exchange);
+        self.entered_early = std::mem::take(&mut self.exchange.entered);
+        match verdict {
+            Verdict::Continue => {}
+            Verdict::Reject(rejection) => {
+                debug!(
+                    id = %self.exchange.request.id.escape_ascii(), code = rejection.code,
+                    policy = early.chain.name_before(self.entered_early), "rejected by an early policy"
+                );
+                return Err(Halt::Rejected(rejection));
+            }
+            // The policies that may stand here do nothing else.
+            _ => return Err(Halt::Rejected(Box::new(hook::failure()))),
+        }
+        let Some(hooks) = early.hooks.as_deref() else { return Ok(None) };
+        if let Some(limit) = early.chain.body_limit() {
+            self.buffer_body(limit).await?;
+        }
+        if let Some(answer) = self.call_request_hooks(hooks, early.chain.hooks()).await? {
+            return Ok(Some(Reply::own(*answer, self.exchange)));
+        }
+        let before = self.exchange.request.head.len;
+        let readmitted = readmit::readmit(self.exchange, &self.snapshot.head_limits);
+        self.client.body.shift(before, self.exchange.request.head.len);
+        if readmitted.is_err() {
+            self.client.body.mark_broken();
+        }
+        readmitted.map(|()| None)
+    }
+
+    /// Runs the response halves of the early policies, then the early response hooks, which see every answer. Returns
+    /// the reply to send.
+    pub(in crate::flow) async fn early_response(&mut self, early: &EarlyStage, reply: Reply<'a>) -> Reply<'a> {
+        self.exchange.entered = std::mem::take(&mut self.entered_early);
+        early.chain.response(self.exchange);
+        let Some(hooks) = early.hooks.as_deref() else { return reply };
+        // What HTTP/2 refuses has no answer.
+        if self.client.socket.refusal().is_some() {
+            return reply;
+        }
+        let call = match self.has_request {
+            false => ResponseCall::Refusal,
+            true if self.exchange.response.status == 101 || self.exchange.is_call() => ResponseCall::Fixed,
+            true => ResponseCall::Request,
+        };
+        self.call_response_hooks(hooks, early.chain.hooks(), call, reply).await
+    }
+}
