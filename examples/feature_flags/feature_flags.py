@@ -11,8 +11,9 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ConfigDict, HttpUrl
 
-from pylae import CircuitBreaker, Plugin, Request, UnavailableError
+from pylae import Plugin, Request, UnavailableError
 from pylae.hooks import on_request
+from pylae.primitives import CircuitBreaker
 
 _MOST = 10_000
 """Users whose flags are remembered."""

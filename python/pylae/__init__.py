@@ -21,20 +21,15 @@ if TYPE_CHECKING:
     )
     from pylae.gateway import Gateway
     from pylae.hooks import Headers, Plugin, Request, Response
-    from pylae.primitives import Cache, CircuitBreaker, Decision, LoadBalancer, Router, SlidingWindow, TokenBucket
 
 __all__ = [
-    "Cache",
-    "CircuitBreaker",
     "ConfigError",
     "ConflictError",
-    "Decision",
     "EngineError",
     "Gateway",
     "HTTPError",
     "Headers",
     "HookError",
-    "LoadBalancer",
     "Plugin",
     "Problem",
     "PylaeError",
@@ -42,37 +37,37 @@ __all__ = [
     "Request",
     "Response",
     "Route",
-    "Router",
     "Service",
-    "SlidingWindow",
-    "TokenBucket",
     "UnavailableError",
 ]
 
 _HOMES = {
-    "Cache": "pylae.primitives",
-    "CircuitBreaker": "pylae.primitives",
-    "Decision": "pylae.primitives",
     "Gateway": "pylae.gateway",
     "Headers": "pylae.hooks",
     "Plugin": "pylae.hooks",
     "Request": "pylae.hooks",
     "Response": "pylae.hooks",
-    "LoadBalancer": "pylae.primitives",
     "Route": "pylae.config.models.route",
-    "Router": "pylae.primitives",
     "Service": "pylae.config.models.service",
-    "SlidingWindow": "pylae.primitives",
-    "TokenBucket": "pylae.primitives",
 }
 
+_PRIMITIVES = ("Cache", "CircuitBreaker", "Decision", "LoadBalancer", "Router", "SlidingWindow", "TokenBucket")
+"""What was here before it was in `pylae.primitives` alone."""
+_NAMESAKES = ("Cache", "CircuitBreaker", "LoadBalancer")
+"""Those of them that settings have the name of."""
 
-def __getattr__(name: str) -> object:
-    """Imports a public name when it is asked for, so that `pylae --help` does not wait for the whole model."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value = getattr(import_module(_HOMES.get(name, "pylae.errors")), name)
-    return value
+if not TYPE_CHECKING:  # A checker would take every name to be there.
+
+    def __getattr__(name: str) -> object:
+        """Imports a public name when it is asked for, so that `pylae --help` does not wait for the whole model."""
+        if name in _PRIMITIVES:
+            other = f"; `pylae.settings.{name}` is the settings of a gateway" if name in _NAMESAKES else ""
+            # No AttributeError: `from pylae import …` would not show what it says.
+            raise ImportError(f"it is `from pylae.primitives import {name}`{other}", name=__name__)
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value = getattr(import_module(_HOMES.get(name, "pylae.errors")), name)
+        return value
 
 
 def __dir__() -> list[str]:

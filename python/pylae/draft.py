@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pylae.config.checks.check import in_order, parse_document
+from pylae.config.checks.check import parse_document
+from pylae.config.checks.explain import in_order
 from pylae.config.checks.standing import Refusal, Standing, named, takings
 from pylae.config.document.load import Document, parse
 from pylae.config.document.nodes import show_path

@@ -33,8 +33,10 @@ __all__ = [
     "NativeSlidingWindow",
     "NativeTokenBucket",
     "PlanError",
+    "QueryParams",
     "Request",
     "Response",
+    "Url",
     "User",
     "check",
     "count_unhandled",
@@ -54,6 +56,8 @@ POLICIES: tuple[str, ...] = tuple(_native.POLICIES)
 Headers = _native.Headers
 Request = _native.Request
 Response = _native.Response
+QueryParams = _native.QueryParams
+Url = _native.Url
 User = _native.User
 HookTimeout = _native.HookTimeout
 live_requests = _native.live_requests

@@ -21,6 +21,9 @@ from pathlib import Path
 
 _NAME, _VALUE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"), re.compile(r"[\t -~\x80-\xff]*")
 """Names and values of fields (RFC 9110 section 5)."""
+_FRAMING = frozenset(
+    ("connection", "content-length", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade")
+)
 
 
 class PylaeError(Exception):
@@ -111,6 +114,8 @@ class HTTPError(PylaeError):
                 isinstance(name, str) and isinstance(value, str) and _NAME.fullmatch(name) and _VALUE.fullmatch(value)
             ):
                 raise ValueError(f"the header {name!r} cannot be sent: a name is a token, a value printable Latin-1")
+            if name.lower() in _FRAMING:
+                raise ValueError(f"the header {name!r} frames the message, which the gateway does itself")
         super().__init__(f"{status}: {self.detail}" if self.detail else str(status))
 
 

@@ -7,11 +7,11 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack, overload
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -20,45 +20,61 @@ from pylae.additions import Additions, Caller
 from pylae.auth import VARIABLES, default_auth, secret_file
 from pylae.config import program
 from pylae.config.added import route_of, service_of
-from pylae.config.checks.check import check_config, parse_document, problems_of
+from pylae.config.checks.check import check_config, parse_document
 from pylae.config.checks.crosscheck import bypassed_hooks, overridden_early, weaknesses
+from pylae.config.checks.explain import problems_of
 from pylae.config.checks.rights import changeable, readable
 from pylae.config.document.load import Document, read
-from pylae.config.document.nodes import Finding, Step, show_path
-from pylae.config.document.sources import CallSources, DocumentSources, Place
+from pylae.config.document.nodes import Finding, Step
+from pylae.config.document.sources import CallSources, DocumentSources, Place, calling, shown
 from pylae.config.models.config import Config, has_authenticator, requires_users
 from pylae.config.models.route import Route, ServiceName
-from pylae.config.models.service import Instance, Service
+from pylae.config.models.service import Instance
 from pylae.config.models.tls import Texts
 from pylae.config.plan import Call, compile_plan, route_names, source_path
-from pylae.errors import ConfigError, EngineError, Problem, PylaeError
+from pylae.errors import ConfigError, EngineError, HookError, Problem, PylaeError
 from pylae.records import LOGGERS, waiting
 from pylae.serve import serve, signals
 from pylae.state import owner
 from pylae.state.local_tls import authority_file
+from pylae.units import DurationLike, parse_duration
 
 if TYPE_CHECKING:
     from pylae.admin.server import Server
     from pylae.control import Control
     from pylae.engine import Engine, NativeSignals
     from pylae.hooks.hook import Function, Hook
+    from pylae.hooks.shapes import Around, Middleware, OnBody, OnEvents, OnRequest, OnResponse
     from pylae.monitoring import Health
     from pylae.registry import ServiceRegistry
+    from pylae.settings.fields import (
+        ConfigFields,
+        HookOptionsFields,
+        InstanceLike,
+        RouteFields,
+        ServiceFields,
+        ServiceLike,
+    )
 
 F = TypeVar("F", bound="Function")
 
 log = logging.getLogger("pylae")
 
+_BY_KEYWORDS: Final[RouteFields] = {}
+"""In the place of a route that is said by keywords."""
+_SERVICE_BY_KEYWORDS: Final[ServiceFields] = {}
+"""The same of a service."""
+
 
 class Gateway:
-    """An API gateway.
+    """An API gateway. `with gateway:` and `async with gateway:` start it, and stop it as `stop` does.
 
-    Its keywords are the fields of `pylae.config.models.config.Config`, as models or as plain values; a wrong one raises
-    ConfigError. A change of a running gateway takes effect with `apply()`.
+    Its keywords are the fields of `pylae.settings.Config`, as models or as plain values; wrong ones raise ConfigError.
+    A change of a running gateway takes effect with `apply()`.
     """
 
-    def __init__(self, **settings: Any) -> None:
-        caller = _caller()
+    def __init__(self, **settings: Unpack[ConfigFields]) -> None:
+        caller = calling()
         self._program = Path(caller[0])
         self.local_socket = True
         """Whether `pylae status` and the other verbs find it while it runs, by a socket in its state folder."""
@@ -82,7 +98,7 @@ class Gateway:
         try:
             self._written = Config.model_validate(settings)
         except ValidationError as error:
-            raise ConfigError(problems_of(error, CallSources(self._calls))) from None
+            raise ConfigError(problems_of(error, CallSources(self._calls), Config)) from None
         self._keywords: tuple[Config, Mapping[tuple[Step, ...], Caller]] = self._written, self._calls
         """What a program without a file has said, and where."""
 
@@ -197,93 +213,116 @@ class Gateway:
         """The running admin API with its address and token, if there is one."""
         return self._control.admin if self._control else None
 
-    def add_route(self, route: Route | Mapping[str, Any] | None = None, **fields: Any) -> None:
+    def add_route(self, route: Route | RouteFields = _BY_KEYWORDS, **fields: Unpack[RouteFields]) -> None:
         """Adds a route behind those that are there: a Route, or its fields as keywords or as a mapping.
 
         It stays when the file of the configuration is read again. Raises ConfigError.
         """
-        caller = _caller()
+        caller = calling()
         self._added.routes.append((route_of(route, fields, caller), caller))
 
     def add_service(
         self,
         name: str,
-        service: Service | Mapping[str, Any] | Iterable[str | Instance | Mapping[str, Any]] | None = None,
-        **fields: Any,
+        service: ServiceLike | str | Instance | Sequence[InstanceLike] = _SERVICE_BY_KEYWORDS,
+        **fields: Unpack[ServiceFields],
     ) -> None:
         """Adds a service, which stays as a route does.
 
         It is a Service, its instances (`["http://…"]` or one URL), or its fields as keywords or as a mapping. Raises
         ConfigError, also if the name is taken or not a name.
         """
-        caller = _caller()
+        caller = calling()
         try:
             TypeAdapter(ServiceName).validate_python(name)
         except ValidationError as error:
-            raise ConfigError(problems_of(error, CallSources({(): caller}))) from None
+            raise ConfigError(problems_of(error, CallSources({(): caller}), Config)) from None
         if name in self._written.services or self._given.has_service(name) or self._added.has_service(name):
             raise ConfigError([Problem(*caller, None, f"services.{name}", "a service of this name is there already")])
         self._added.services.append((name, service_of(name, service, fields, caller), caller))
 
     @overload
-    def on_request(self, function: F) -> F: ...
+    def on_request(self, function: OnRequest, /) -> OnRequest: ...
     @overload
-    def on_request(self, *, routes: Sequence[str] | str | None = None, **options: Any) -> Callable[[F], F]: ...
+    def on_request(
+        self, *, routes: Sequence[str] | str | None = None, **options: Unpack[HookOptionsFields]
+    ) -> Callable[[OnRequest], OnRequest]: ...
     def on_request(self, function: Any = None, *, routes: Sequence[str] | str | None = None, **options: Any) -> Any:
         """Has a function called before requests are forwarded: `@gateway.on_request`, or with `routes=[…]` behind it.
 
         It is called as `function(request)`; a Response that it returns is the answer. `options` are the fields of
-        `pylae.config.models.hooks.HookOptions`. Raises HookError if the function cannot be a hook.
+        `pylae.settings.HookOptions`. Raises HookError if the function cannot be a hook.
         """
-        return self._hooking("request", function, routes, options, _caller())
+        return self._hooking("request", function, routes, options, calling())
 
     @overload
-    def on_response(self, function: F) -> F: ...
+    def on_response(self, function: OnResponse, /) -> OnResponse: ...
     @overload
-    def on_response(self, *, routes: Sequence[str] | str | None = None, **options: Any) -> Callable[[F], F]: ...
+    def on_response(
+        self, *, routes: Sequence[str] | str | None = None, **options: Unpack[HookOptionsFields]
+    ) -> Callable[[OnResponse], OnResponse]: ...
     def on_response(self, function: Any = None, *, routes: Sequence[str] | str | None = None, **options: Any) -> Any:
         """Has a function called before responses are sent, as `function(request, response)`; see `on_request`.
 
         It runs for every answer to a request that came as far as the hooks; a Response that it returns is sent instead.
         """
-        return self._hooking("response", function, routes, options, _caller())
+        return self._hooking("response", function, routes, options, calling())
 
     @overload
-    def on_response_body(self, function: F) -> F: ...
+    def on_response_body(self, function: OnBody, /) -> OnBody: ...
     @overload
-    def on_response_body(self, *, routes: Sequence[str] | str | None = None, **options: Any) -> Callable[[F], F]: ...
+    def on_response_body(self, *, routes: Sequence[str] | str | None = None) -> Callable[[OnBody], OnBody]: ...
     def on_response_body(
         self, function: Any = None, *, routes: Sequence[str] | str | None = None, **options: Any
     ) -> Any:
         """Has bodies of services' responses pass an async generator function, `function(request, response, chunks)`.
 
-        It gets the pieces as they come, and what it yields is sent, no faster than the client reads. See `on_request`.
+        It gets the pieces as they come, and what it yields is sent, no faster than the client reads. See `on_request`;
+        there are no options besides `routes`.
         """
-        return self._hooking("chunks", function, routes, options, _caller())
+        return self._hooking("chunks", function, routes, options, calling())
 
     @overload
-    def on_response_events(self, function: F) -> F: ...
+    def on_response_events(self, function: OnEvents, /) -> OnEvents: ...
     @overload
-    def on_response_events(self, *, routes: Sequence[str] | str | None = None, **options: Any) -> Callable[[F], F]: ...
+    def on_response_events(self, *, routes: Sequence[str] | str | None = None) -> Callable[[OnEvents], OnEvents]: ...
     def on_response_events(
         self, function: Any = None, *, routes: Sequence[str] | str | None = None, **options: Any
     ) -> Any:
         """The same by server-sent events (`pylae.hooks.Event`), where a response is `text/event-stream`."""
-        return self._hooking("events", function, routes, options, _caller())
+        return self._hooking("events", function, routes, options, calling())
 
-    def add_middleware(self, function: Function, *, routes: Sequence[str] | str | None = None, **options: Any) -> None:
-        """Has a function called around exchanges, as `function(request)` or `function(request, call_next)`.
+    @overload
+    def middleware(self, function: Around, /) -> Around: ...
+    @overload
+    def middleware(
+        self, *, routes: Sequence[str] | str | None = None, **options: Unpack[HookOptionsFields]
+    ) -> Callable[[Around], Around]: ...
+    def middleware(self, function: Any = None, *, routes: Sequence[str] | str | None = None, **options: Any) -> Any:
+        """Has a function called around exchanges: `@gateway.middleware`, or with `routes=[…]` behind it.
 
-        The same in other words as `on_request` for the first form. Raises HookError.
+        It is called as `function(request)`, which is `on_request` in other words, or `function(request, call_next)`.
         """
-        self._hooking("middleware", function, routes, options, _caller())
+        return self._hooking("middleware", function, routes, options, calling())
+
+    def add_middleware(
+        self,
+        function: Middleware,
+        *,
+        routes: Sequence[str] | str | None = None,
+        **options: Unpack[HookOptionsFields],
+    ) -> None:
+        """The same as `middleware`, for a function that is there already. Raises HookError."""
+        if function is None:
+            raise HookError("add_middleware takes a function; found None")
+        self._hooking("middleware", function, routes, options, calling())
 
     def _hooking(
         self,
         on: Any,
         function: Any,
         routes: Sequence[str] | str | None,
-        settings: dict[str, Any],
+        settings: Mapping[str, Any],
         caller: tuple[str, int],
     ) -> Any:
         from pylae.hooks.hook import make, options_of, route_names_of
@@ -401,14 +440,14 @@ class Gateway:
 
     def _problem_at(self, finding: Finding) -> Problem:
         place = self.sources.locate(finding.path)
-        return Problem(place.file, place.line, place.column, show_path(place.path), finding.message, finding.hint)
+        return place.problem(finding.message, finding.hint)
 
     def _native_problem(self, item: Mapping[str, str]) -> Problem:
         place = self.locate(item["path"])
         message = item["message"]
         if place.node is not None and place.node.interpolated:
             message = message.replace(str(place.node.value), "(not shown)")
-        return Problem(place.file, place.line, place.column, show_path(place.path), message)
+        return place.problem(message)
 
     def locate(self, path: str, *, key: bool = False) -> Place:
         """Where the setting that the plan has at `path` was written, or what it is a part or default of.
@@ -510,6 +549,8 @@ class Gateway:
         `keep` a document outlives a restart, until the file of the configuration changes. Raises HookError in a hook
         that runs on a worker, which would wait for itself.
         """
+        if not isinstance(other, Gateway | None):
+            raise TypeError(f"apply takes a Gateway; found {shown(other, hidden=False)}")
         # Before the lock: whoever holds it may wait for this worker.
         _refuse_on_worker()
         control = self._controlled()
@@ -563,15 +604,19 @@ class Gateway:
         """Has the files of access logs opened again, as after a rotation. Raises EngineError if it is not running."""
         self.engine.reopen_logs()
 
-    def revoke(self, *, jti: str | None = None, user: str | None = None, ttl: timedelta = timedelta(days=30)) -> None:
+    def revoke(
+        self, *, jti: str | None = None, user: str | None = None, ttl: DurationLike = timedelta(days=30)
+    ) -> None:
         """Refuses a token by its `jti`, or all that was issued to a user so far, from now on and for `ttl`.
 
         It takes effect at once, also for what is remembered, and is forgotten when the gateway stops. Raises
-        EngineError if the gateway is not running, or if there are too many revocations to add one.
+        EngineError if the gateway is not running, or if there are too many revocations to add one, and ValueError for a
+        `ttl` that is no duration.
         """
+        seconds = parse_duration(ttl).total_seconds()
         for kind, value in (("jti", jti), ("user", user)):
             if value is not None:
-                self.engine.revoke(kind, value, ttl.total_seconds())
+                self.engine.revoke(kind, value, seconds)
 
     def stats(self) -> dict[str, Any]:
         """What the running engine has counted. Raises EngineError if it is not running."""
@@ -639,6 +684,25 @@ class Gateway:
                 control.stop()
             if self._events is not None:
                 self._events.stopped()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    async def __aenter__(self) -> Self:
+        from asyncio import to_thread
+
+        await to_thread(self.start)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        from asyncio import to_thread
+
+        # It waits for exchanges, which may wait for the caller's loop.
+        await to_thread(self.stop)
 
     def run(self) -> None:
         """Serves until SIGTERM, SIGINT or SIGQUIT, or `stop()` from another thread.
@@ -718,9 +782,3 @@ def _refuse_on_worker() -> None:
     from pylae.engine import refuse_on_worker
 
     refuse_on_worker()
-
-
-def _caller() -> tuple[str, int]:
-    """File and line of the call into this module."""
-    frame = sys._getframe(2)
-    return frame.f_code.co_filename, frame.f_lineno

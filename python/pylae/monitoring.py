@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
 
 from pydantic import Field, model_validator
 
-from pylae.settings import Positive, Settings, refusal
+from pylae.config.models.base import Positive, Settings, refusal
 from pylae.units import Wait
+
+if TYPE_CHECKING:
+    from pylae.settings.fields import ThresholdsFields
 
 __all__ = ["Health", "ServiceHealth", "Thresholds", "judge"]
 
@@ -43,6 +46,10 @@ class Thresholds(Settings):
     Event streams and WebSockets have none."""
     minimum_requests: Positive = 1
     """Exchanges below which nothing is concluded."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[ThresholdsFields]) -> None: ...
 
     @model_validator(mode="after")
     def _ascending(self) -> Thresholds:

@@ -165,3 +165,12 @@ Rate = Annotated[
     WithJsonSchema({"type": ["integer", "string"], "examples": ["100/minute", 100]}),
 ]
 """Requests in a span of time; a mapping of `limit` and `per` (seconds) in the plan."""
+
+DurationLike = float | str | timedelta
+"""What is written for a span of time: seconds, a text such as "1h30m", or a `timedelta`."""
+
+SizeLike = int | str
+"""What is written for a number of bytes: a whole number, or a text such as "10MB"."""
+
+RateLike = int | str | RequestRate
+"""What is written for a rate: requests per minute, or a text such as "100/minute"."""

@@ -402,7 +402,7 @@ class TestHooks:
 
         @gateway.on_response
         def replace(_: Any, __: Any) -> Any:
-            return Response(200, {"X-Own": "1"}, "own")
+            return Response("own", headers={"X-Own": "1"})
 
         assert self.locations(gateway) == []
 
@@ -411,7 +411,7 @@ class TestHooks:
 
         @gateway.on_request
         def answer(_: Any) -> Any:
-            return Response(302, {"Location": "/items/"})
+            return Response(status_code=302, headers={"Location": "/items/"})
 
         assert self.locations(gateway) == ["/items/"]
 

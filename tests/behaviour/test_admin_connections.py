@@ -108,7 +108,7 @@ def test_what_waits_for_an_apply_keeps_nothing_else_waiting(echo: EchoInstance, 
     def hold(_request: Request) -> Response:
         entered.set()
         go_on.wait()
-        return Response(204)
+        return Response(status_code=204)
 
     with socket.create_server(("127.0.0.1", 0)) as unused:
         free = "{}:{}".format(*unused.getsockname())

@@ -204,7 +204,7 @@ def hold(request: Request) -> Response:
     Path("entered").touch()
     libc.read(pipe, ctypes.create_string_buffer(1), 1)
     os.close(pipe)
-    return Response(204)
+    return Response(status_code=204)
 
 gateway.run()
 """
@@ -257,7 +257,7 @@ def free() -> None:
 def limit(request: Request) -> Response:
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
     threading.Thread(target=free, daemon=True).start()
-    return Response(204)
+    return Response(status_code=204)
 
 gateway.run()
 """

@@ -35,7 +35,7 @@ def who(request):
         again = "root again"
     except PermissionError:
         again = "never again"
-    return Response(200, body=f"{os.getresuid()} {os.getresgid()} {os.getgroups()} {again}")
+    return Response(f"{os.getresuid()} {os.getresgid()} {os.getgroups()} {again}")
 """
 ME = pwd.getpwnam(USER)
 

@@ -184,6 +184,14 @@ impl PublicAddress {
     }
 }
 
+/// Returns the URL that the client asked for, as it or a trusted proxy says. Only path and query if nobody says a host.
+pub fn client_url(exchange: &Exchange) -> Vec<u8> {
+    let PublicAddress { secure, authority } = PublicAddress::of(exchange);
+    let origin = authority.map(|of| [PublicAddress::scheme(secure), &b"://"[..], &of.text[..]].concat());
+    let query = exchange.request.query().map(|query| [&b"?"[..], query].concat());
+    [&origin.unwrap_or_default()[..], &exchange.request.target.path[..], &query.unwrap_or_default()[..]].concat()
+}
+
 /// A host with an optional port, in canonical form.
 #[derive(Debug, Default)]
 struct HostPort {

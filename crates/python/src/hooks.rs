@@ -25,7 +25,7 @@ use call::called::Called;
 use call::{blocking, failure, next, stream, task};
 use executor::watchdog;
 use message::handle::{self, About};
-use message::{headers, made, ready, request, user};
+use message::{headers, made, parsed, ready, request, user};
 use route::RouteHooks;
 
 /// Adds the classes and functions for hooks to the module.
@@ -35,6 +35,8 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<headers::PyHeaders>()?;
     module.add_class::<user::PyUser>()?;
     module.add_class::<ready::Ready>()?;
+    module.add_class::<parsed::PyUrl>()?;
+    module.add_class::<parsed::PyQueryParams>()?;
     module.add_class::<task::PyExecutor>()?;
     module.add_class::<task::Task>()?;
     module.add_class::<stream::Pieces>()?;

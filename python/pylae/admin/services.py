@@ -136,7 +136,7 @@ def router(control: Control) -> APIRouter:
         """Registers an instance, for as long as it beats. Again, it is a beat, and changes what is said otherwise."""
         known(service)
         try:
-            wanted = Configured(url=instance.url, weight=instance.weight)
+            wanted = Configured.model_validate({"url": instance.url, "weight": instance.weight})
         except ValidationError as error:
             raise HTTPException(422, error.errors(include_input=False)[0]["msg"]) from None
         registration = registry.register(service, wanted, instance.ttl)

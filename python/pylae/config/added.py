@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from pylae.config.checks.check import problems_of
+from pylae.config.checks.explain import problems_of
 from pylae.config.document.nodes import Step, show_path
 from pylae.config.document.sources import Below, CallSources, shown
 from pylae.config.models.route import Route
@@ -65,7 +65,7 @@ def _model(kind: type[Model], given: Any, fields: Mapping[str, Any], path: tuple
             message = f"a {kind.__name__} and further fields were given"
             raise _refusal(path, message, f"write them all in {kind.__name__}(…)", caller)
         return given
-    if given is None and not fields:
+    if not given and not fields:
         if path:
             raise _refusal(path, "its instances are missing", f"write {_SERVICE.format(path[-1])}", caller)
         raise _refusal(path, "a route is missing", f"write {_ROUTE}", caller)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from pylae.config.document.nodes import Step
 from pylae.config.models.auth import ApiKey, AuthConfig, Jwt
+from pylae.config.models.base import Settings
 from pylae.config.models.config import Config, Listener, available_cores
 from pylae.config.models.route import Route, ValueTest
 from pylae.config.models.service import Instance, LoadBalancer, Service
@@ -19,7 +20,6 @@ from pylae.config.models.tls import Texts
 from pylae.policies import POLICIES, PolicySet
 from pylae.policies.authentication import Authentication
 from pylae.policies.authorization import Authorization
-from pylae.settings import Settings
 
 VERSION = 1
 """Shape of the plan."""

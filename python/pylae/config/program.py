@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 
-from pylae.config.checks.check import problems_of
+from pylae.config.checks.explain import problems_of
 from pylae.config.document.load import MAX_BYTES, read_bytes, reason
-from pylae.config.document.sources import CallSources
+from pylae.config.document.sources import CallSources, shown
 from pylae.config.models.config import Config
 from pylae.config.models.route import Route
 from pylae.config.models.service import Service
@@ -62,7 +62,7 @@ def load(path: Path, kind: type[G]) -> tuple[G, Mapping[Path, str | None]]:
         _loading.reset(token)
     gateway = getattr(module, "gateway", None)
     if not isinstance(gateway, kind):
-        found = "there is none" if gateway is None else f"this one is a {type(gateway).__name__}"
+        found = "there is none" if gateway is None else f"this one is {shown(gateway, hidden=False)}"
         message = f"the program needs a module-level `gateway` that is a Gateway; {found}"
         raise ConfigError([Problem(str(path), None, None, "", message, "gateway = Gateway()")], files)
     return gateway, files

@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 
-from pylae.engine import Headers, HookTimeout, Request, Response, User
+from pylae.engine import Headers, HookTimeout, QueryParams, Request, Response, Url, User
 from pylae.errors import HookError, HTTPError
 from pylae.hooks.events import Event
 from pylae.hooks.hook import middleware, on_request, on_response, on_response_body, on_response_events
 from pylae.hooks.plugin import Plugin
+from pylae.hooks.shapes import (
+    AroundHook,
+    BlockingAroundHook,
+    BlockingCallNext,
+    BodyHook,
+    CallNext,
+    EventHook,
+    Middleware,
+    RequestHook,
+    ResponseHook,
+)
 
 __all__ = [
+    "AroundHook",
+    "BlockingAroundHook",
+    "BlockingCallNext",
+    "BodyHook",
+    "CallNext",
     "Event",
+    "EventHook",
     "HTTPError",
     "Headers",
     "HookError",
     "HookTimeout",
+    "Middleware",
     "Plugin",
+    "QueryParams",
     "Request",
+    "RequestHook",
     "Response",
+    "ResponseHook",
+    "Url",
     "User",
     "middleware",
     "on_request",
@@ -28,3 +50,4 @@ __all__ = [
 ]
 
 MutableMapping.register(Headers)
+Mapping.register(QueryParams)

@@ -8,19 +8,29 @@ import dis
 import functools
 import inspect
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 from pydantic import ValidationError
 
-from pylae.config.checks.check import problems_of
+from pylae.config.checks.explain import problems_of
 from pylae.config.document.nodes import Finding, Step
 from pylae.config.document.sources import CallSources, shown
+from pylae.config.models.base import split_words
 from pylae.config.models.hooks import HookOptions
 from pylae.errors import HookError
 from pylae.hooks.usable import name_of, refuse_unusable, useless_kinds
-from pylae.settings import split_words
+
+if TYPE_CHECKING:
+    from pylae.hooks.shapes import (
+        MarkedAround,
+        MarkedBody,
+        MarkedEvents,
+        MarkedRequest,
+        MarkedResponse,
+    )
+    from pylae.settings.fields import HookOptionsFields
 
 On = Literal["request", "response", "around", "middleware", "chunks", "events"]
 Run = Literal["worker", "coroutine", "loop", "pool"]
@@ -166,7 +176,7 @@ def takes(function: Function, count: int) -> bool:
     return True
 
 
-def options_of(settings: dict[str, Any], further: Sequence[str] = ()) -> HookOptions:
+def options_of(settings: Mapping[str, Any], further: Sequence[str] = ()) -> HookOptions:
     """Options as they are given to a decorator, which has `further` ones. Raises HookError."""
     known = [*HookOptions.model_fields, *further]
     for name in settings:
@@ -177,7 +187,7 @@ def options_of(settings: dict[str, Any], further: Sequence[str] = ()) -> HookOpt
                 + (f"did you mean `{near[0]}`?" if near else f"there are {', '.join(known)}")
             )
     try:
-        return HookOptions(**settings)
+        return HookOptions.model_validate(settings)
     except ValidationError as error:
         problem = problems_of(error, CallSources({}), HookOptions)[0]
         raise HookError(f"`{problem.path}`: {problem.message}{f' ({problem.hint})' if problem.hint else ''}") from None
@@ -225,24 +235,6 @@ def mark_of(function: Any) -> Mark | None:
     return found if isinstance(found, Mark) else None
 
 
-@overload
-def on_response_body(function: F) -> F: ...
-@overload
-def on_response_body(**options: Any) -> Callable[[F], F]: ...
-def on_response_body(function: Any = None, **options: Any) -> Any:
-    """The same for async generators `(request, response, chunks)` that bodies pass piece by piece."""
-    return _marking("chunks", function, options)
-
-
-@overload
-def on_response_events(function: F) -> F: ...
-@overload
-def on_response_events(**options: Any) -> Callable[[F], F]: ...
-def on_response_events(function: Any = None, **options: Any) -> Any:
-    """The same for async generators `(request, response, events)` that server-sent events pass."""
-    return _marking("events", function, options)
-
-
 def _marking(on: On, function: Any, settings: dict[str, Any]) -> Any:
     mark = Mark(on, options_of(settings))
 
@@ -254,9 +246,9 @@ def _marking(on: On, function: Any, settings: dict[str, Any]) -> Any:
 
 
 @overload
-def on_request(function: F) -> F: ...
+def on_request(function: MarkedRequest, /) -> MarkedRequest: ...
 @overload
-def on_request(**options: Any) -> Callable[[F], F]: ...
+def on_request(**options: Unpack[HookOptionsFields]) -> Callable[[MarkedRequest], MarkedRequest]: ...
 def on_request(function: Any = None, **options: Any) -> Any:
     """Says how a function is called that a configuration names, or that a method of a plugin is a hook.
 
@@ -266,18 +258,36 @@ def on_request(function: Any = None, **options: Any) -> Any:
 
 
 @overload
-def on_response(function: F) -> F: ...
+def on_response(function: MarkedResponse, /) -> MarkedResponse: ...
 @overload
-def on_response(**options: Any) -> Callable[[F], F]: ...
+def on_response(**options: Unpack[HookOptionsFields]) -> Callable[[MarkedResponse], MarkedResponse]: ...
 def on_response(function: Any = None, **options: Any) -> Any:
     """The same for hooks that see responses."""
     return _marking("response", function, options)
 
 
 @overload
-def middleware(function: F) -> F: ...
+def on_response_body(function: MarkedBody, /) -> MarkedBody: ...
 @overload
-def middleware(**options: Any) -> Callable[[F], F]: ...
+def on_response_body() -> Callable[[MarkedBody], MarkedBody]: ...
+def on_response_body(function: Any = None, **options: Any) -> Any:
+    """The same for async generators `(request, response, chunks)` that bodies pass piece by piece. No options."""
+    return _marking("chunks", function, options)
+
+
+@overload
+def on_response_events(function: MarkedEvents, /) -> MarkedEvents: ...
+@overload
+def on_response_events() -> Callable[[MarkedEvents], MarkedEvents]: ...
+def on_response_events(function: Any = None, **options: Any) -> Any:
+    """The same for async generators `(request, response, events)` that server-sent events pass. No options."""
+    return _marking("events", function, options)
+
+
+@overload
+def middleware(function: MarkedAround, /) -> MarkedAround: ...
+@overload
+def middleware(**options: Unpack[HookOptionsFields]) -> Callable[[MarkedAround], MarkedAround]: ...
 def middleware(function: Any = None, **options: Any) -> Any:
     """The same for `(request)` or `(request, call_next)`."""
     return _marking("middleware", function, options)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from pylae.config.checks.check import problems_of
+from pylae.config.checks.explain import problems_of
 from pylae.config.document.load import digest
 from pylae.config.document.nodes import Step, show_path
 from pylae.config.document.sources import Below, Sources

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
+from pylae.config.models.base import Settings
 from pylae.config.models.hooks import HookOptions
 from pylae.hooks.hook import Function, Mark, On, mark_of
-from pylae.settings import Settings
 
 METHODS: dict[str, On] = {
     "on_request": "request",

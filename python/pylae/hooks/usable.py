@@ -16,6 +16,7 @@ _DECORATORS = {
     "response": "on_response",
     "chunks": "on_response_body",
     "events": "on_response_events",
+    "middleware": "middleware",
 }
 _PLUGIN = "pylae.hooks.plugin.Plugin"
 _ASGI = ["scope", "receive", "send"]

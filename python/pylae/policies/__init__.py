@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Unpack
+
+from pylae.config.models.base import Settings, Switch
 from pylae.policies.access_log import AccessLog
 from pylae.policies.address_limit import AddressLimits
 from pylae.policies.cache import Cache
@@ -15,7 +18,9 @@ from pylae.policies.security_headers import SecurityHeaders
 from pylae.policies.static_response import StaticResponse
 from pylae.policies.transform import Transform
 from pylae.policies.validation import Validation
-from pylae.settings import Settings, Switch
+
+if TYPE_CHECKING:
+    from pylae.settings.fields import PolicySetFields
 
 __all__ = ["POLICIES", "PolicySet"]
 
@@ -49,6 +54,10 @@ class PolicySet(Settings):
     """Answers repeated reads from memory."""
     mirror: Switch[Mirror] = None
     """Copies of requests to another service."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[PolicySetFields]) -> None: ...
 
 
 _DERIVED = {"rate_limit": ("authentication", "authorization"), "mirror": ("hooks",)}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Unpack
 
 from pydantic import Field
 
+from pylae.config.models.base import Settings
 from pylae.policies.cors import Names
-from pylae.settings import Settings
+
+if TYPE_CHECKING:
+    from pylae.settings.fields import AccessLogFields
 
 
 class AccessLog(Settings):
@@ -48,3 +51,7 @@ class AccessLog(Settings):
     """Response fields that are added, in JSON under `response_headers`."""
     mask: Names = ()
     """Further fields and query parameters whose values are replaced by `***`."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[AccessLogFields]) -> None: ...

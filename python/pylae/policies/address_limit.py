@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Unpack
 
 from pydantic import AfterValidator, Field
 
+from pylae.config.models.base import refusal
 from pylae.policies.rate_limit import MOST_LIMITS, Concurrency, Key, RateLimit, RateLimits, named
-from pylae.settings import refusal
+
+if TYPE_CHECKING:
+    from pylae.settings.fields import AddressConcurrencyFields, AddressLimitFields, AddressLimitsFields
 
 
 def _without_user(key: tuple[str, ...]) -> tuple[str, ...]:
@@ -30,12 +33,20 @@ class AddressLimit(RateLimit):
     """Whose requests are counted together: `ip` (IPv6 by /64), `header:NAME`, `route`, `global`, or several of these
     joined by `+`."""
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[AddressLimitFields]) -> None: ...
+
 
 class AddressConcurrency(Concurrency):
     """A bound on exchanges in flight, from the head of the request to the last byte of the answer."""
 
     key: AddressKey = ("ip",)
     """Whose exchanges are counted together, as for a limit."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[AddressConcurrencyFields]) -> None: ...
 
 
 class AddressLimits(RateLimits):
@@ -45,3 +56,7 @@ class AddressLimits(RateLimits):
     """The limits."""
     concurrency: AddressConcurrency | None = None
     """Bound on exchanges in flight. A number is short for `limit`."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[AddressLimitsFields]) -> None: ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pylae.settings import Settings
+from pylae.config.models.base import Settings
 
 
 class Authorization(Settings):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from pylae.settings import Settings, refusal
+from pylae.config.models.base import Settings, refusal
 from pylae.units import ByteSize, Wait
+
+if TYPE_CHECKING:
+    from pylae.settings.fields import CacheFields
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TAG = re.compile(r"[!-+\--~]{1,128}")
@@ -107,6 +110,10 @@ class Cache(Settings):
     """Whether responses carry `Cache-Status` (RFC 9211)."""
     tags: Tags = ()
     """Words by which the answers can be purged, besides those in the service's `Cache-Tag`."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[CacheFields]) -> None: ...
 
     @model_validator(mode="before")
     @classmethod

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from pylae.settings import Settings, refusal
+from pylae.config.models.base import Settings, refusal
 from pylae.units import ByteSize
+
+if TYPE_CHECKING:
+    from pylae.settings.fields import CompressionFields
 
 _NAME = r"[!#$%&'+.^_`|~0-9A-Za-z-]+"
 _MEDIA = re.compile(rf"{_NAME}/(\*|(\*\+)?{_NAME})|\*/\*")
@@ -76,6 +79,10 @@ class Compression(Settings):
         "image/svg+xml",
     )
     """Media types that are compressed."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[CompressionFields]) -> None: ...
 
     @model_validator(mode="before")
     @classmethod

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from pylae.settings import Settings, refusal, split_words
+from pylae.config.models.base import Settings, refusal, split_words
 from pylae.units import Wait
+
+if TYPE_CHECKING:
+    from pylae.settings.fields import CorsFields
 
 _LABEL = r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?"
 _ORIGIN = re.compile(rf"[a-z][a-z0-9+.-]*://((\*\.)?{_LABEL}(\.{_LABEL})*|\[[0-9a-f:.]+\])(:[0-9]{{1,5}})?")
@@ -94,6 +97,10 @@ class Cors(Settings):
     """Whether cookies and other credentials may go along. Needs `origins` to be listed."""
     max_age: Wait = timedelta(days=1)
     """How long a browser may remember the answer to a preflight (browsers have bounds of their own)."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[CorsFields]) -> None: ...
 
     @model_validator(mode="before")
     @classmethod

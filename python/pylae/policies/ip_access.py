@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
 from pydantic import BeforeValidator, model_validator
 
-from pylae.settings import Network, Settings, refusal
+from pylae.config.models.base import Network, Settings, refusal
+
+if TYPE_CHECKING:
+    from pylae.settings.fields import IpAccessFields
 
 
 def _one_or_many(value: Any) -> Any:
@@ -39,6 +42,10 @@ class IpAccess(Settings):
     """Networks and addresses that may. Without any, all may that are not denied."""
     deny: Networks = ()
     """Networks and addresses that may not, even if `allow` holds them."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[IpAccessFields]) -> None: ...
 
     @model_validator(mode="after")
     def _fits(self) -> IpAccess:

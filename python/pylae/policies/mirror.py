@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
 from pydantic import Field, model_validator
 
-from pylae.settings import Positive, Settings, Share
+from pylae.config.models.base import Positive, Settings, Share
 from pylae.units import ByteSize, Duration
+
+if TYPE_CHECKING:
+    from pylae.settings.fields import MirrorFields
 
 
 class Mirror(Settings):
@@ -42,6 +45,10 @@ class Mirror(Settings):
     """Copies under way at once, per worker."""
     timeout: Duration = timedelta(seconds=5)
     """Time for a copy to be sent and answered."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[MirrorFields]) -> None: ...
 
     @model_validator(mode="before")
     @classmethod

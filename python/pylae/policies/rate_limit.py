@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Unpack
 
 from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from pylae.settings import Positive, Settings, refusal
+from pylae.config.models.base import Positive, Settings, refusal
 from pylae.units import Duration, parse_rate
+
+if TYPE_CHECKING:
+    from pylae.settings.fields import ConcurrencyFields, RateLimitFields, RateLimitsFields
 
 _KEY = re.compile(r"auto|user|ip|route|global|header:[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 MOST_LIMITS = 16
@@ -76,6 +79,10 @@ class RateLimit(Settings):
     headers: bool = True
     """Whether answers carry its `RateLimit-Policy` and `RateLimit`."""
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[RateLimitFields]) -> None: ...
+
     @model_validator(mode="before")
     @classmethod
     def _short(cls, value: Any) -> Any:
@@ -110,6 +117,10 @@ class Concurrency(Settings):
     """As for a limit."""
     headers: bool = True
     """Whether answers tell of it."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[ConcurrencyFields]) -> None: ...
 
     @model_validator(mode="before")
     @classmethod
@@ -149,6 +160,10 @@ class RateLimits(Settings):
     """The limits."""
     concurrency: Concurrency | None = None
     """Bound on exchanges in flight. A number is short for `limit`."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[RateLimitsFields]) -> None: ...
 
     @model_validator(mode="before")
     @classmethod

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from pydantic import model_validator
 
-from pylae.settings import Settings
+from pylae.config.models.base import Settings
+
+if TYPE_CHECKING:
+    from pylae.settings.fields import RedirectFields
 
 
 class Redirect(Settings):
@@ -37,6 +40,10 @@ class Redirect(Settings):
     """Whether the query of the request is appended."""
     insecure_only: bool = False
     """Whether clients that use TLS already pass, for redirects to https on all listeners."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[RedirectFields]) -> None: ...
 
     @model_validator(mode="before")
     @classmethod

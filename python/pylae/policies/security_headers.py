@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from pylae.settings import Settings, refusal
+from pylae.config.models.base import Settings, refusal
 from pylae.units import Wait
+
+if TYPE_CHECKING:
+    from pylae.settings.fields import HstsFields, SecurityHeadersFields
 
 
 def _off(value: Any) -> Any:
@@ -52,6 +55,10 @@ class Hsts(Settings):
     preload: bool = False
     """Whether the host asks to be in the browsers' built-in lists."""
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[HstsFields]) -> None: ...
+
 
 class SecurityHeaders(Settings):
     """Adds these fields to every response that does not carry them already. `false` leaves a field out.
@@ -72,3 +79,7 @@ class SecurityHeaders(Settings):
     """`Strict-Transport-Security`."""
     csp: Optional = None
     """`Content-Security-Policy`; none unless given."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[SecurityHeadersFields]) -> None: ...

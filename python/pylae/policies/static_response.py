@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
 from pydantic import AfterValidator, Field, ModelWrapValidatorHandler, model_validator
 
+from pylae.config.models.base import Settings, as_json
 from pylae.policies.cors import field_name
 from pylae.policies.security_headers import FieldText
-from pylae.settings import Settings
+
+if TYPE_CHECKING:
+    from pylae.settings.fields import StaticResponseFields
 
 
 class StaticResponse(Settings):
@@ -38,6 +40,10 @@ class StaticResponse(Settings):
     body: Annotated[str, Field(json_schema_extra={"type": ["string", "object", "array"]})] = ""
     """The body: a text, or a mapping or list, which is sent as JSON. `"${file:page.html}"` reads it from a file."""
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[StaticResponseFields]) -> None: ...
+
     @model_validator(mode="wrap")
     @classmethod
     def _short(cls, value: Any, made: ModelWrapValidatorHandler[StaticResponse]) -> StaticResponse:
@@ -47,7 +53,7 @@ class StaticResponse(Settings):
             return made(value)
         body = value["body"]
         kind = "text/plain; charset=utf-8" if isinstance(body, str) else "application/json"
-        text = json.dumps(body) if isinstance(body, dict | list) else body
+        text = as_json(body) if isinstance(body, dict | list) else body
         whole = made({"content_type": kind, **value, "body": text})
         if "content_type" not in value and isinstance(body, str):
             # Nobody has written it, and the text alone gives it again.

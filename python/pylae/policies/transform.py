@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
 from pydantic import AfterValidator, BeforeValidator
 
+from pylae.config.models.base import Settings
 from pylae.policies.cors import Names, field_name
 from pylae.policies.security_headers import FieldText
-from pylae.settings import Settings
+
+if TYPE_CHECKING:
+    from pylae.settings.fields import ChangesFields, TransformFields
 
 
 def _texts(value: Any) -> Any:
@@ -33,6 +36,10 @@ class Changes(Settings):
     """Fields that get this value, in place of any that they have."""
     append: Fields = {}
     """Lines that are added to those that there are."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[ChangesFields]) -> None: ...
 
 
 class Transform(Settings):
@@ -64,3 +71,7 @@ class Transform(Settings):
     """Whether `X-Response-Time` says how long it took from the request's head to the response's, as `12.345ms`."""
     normalize_errors: bool = False
     """Whether errors of the service that are not JSON are replaced by `application/problem+json`."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[TransformFields]) -> None: ...

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
 from pydantic import AfterValidator, BeforeValidator, Field, ModelWrapValidatorHandler, model_validator
 
+from pylae.config.models.base import Positive, Settings, as_json, own_copy, refusal
 from pylae.policies.compression import MediaTypes
 from pylae.policies.cors import Names
-from pylae.settings import Positive, Settings, own_copy, refusal
 from pylae.units import ByteSize
+
+if TYPE_CHECKING:
+    from pylae.settings.fields import JsonBodyFields, ValidationFields
 
 _PARAMETER = re.compile(r"[A-Za-z0-9._~!$'()*+,;:@/?%\[\]-]+")
 _JSON = ("application/json", "application/*+json")
@@ -36,6 +39,7 @@ def _schema(value: Any) -> Any:
             raise refusal("is not JSON", 'give the schema itself, or its file: "${file:order.schema.json}"') from None
     if value is not None and not isinstance(value, dict | bool):
         raise refusal("must be a mapping, `true` or `false`")
+    as_json(value)
     return own_copy(value)
 
 
@@ -58,6 +62,10 @@ class JsonBody(Settings):
     ] = None
     """JSON Schema, draft 2020-12, that the body must fit (422). It is checked when the configuration is; references
     outside of it are not followed."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[JsonBodyFields]) -> None: ...
 
 
 class Validation(Settings):
@@ -103,6 +111,10 @@ class Validation(Settings):
         BeforeValidator(_switch, json_schema_input_type=JsonBody | bool | None),
     ] = None
     """Bodies must be JSON, within bounds, and fit a schema."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[ValidationFields]) -> None: ...
 
     @model_validator(mode="wrap")
     @classmethod

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from random import Random
 from time import monotonic_ns
 from types import TracebackType
-from typing import Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, cast
 
-from pylae.config.models.service import Instance, Service, instance_url
+from pylae.config.models.service import Service, instance_url
 from pylae.config.plan import service_plan
 from pylae.engine import NativeLoadBalancer, NativePick
 from pylae.errors import UnavailableError
@@ -18,8 +18,15 @@ from pylae.primitives.given import Clock, compiling, now, settings_of
 
 __all__ = ["LoadBalancer", "Pick"]
 
-Instances = Service | Sequence[str | Instance | dict[str, Any]]
+if TYPE_CHECKING:
+    from pylae.settings.fields import InstanceLike
+
+Instances: TypeAlias = "Service | Sequence[InstanceLike]"
 """A service with all its settings, or its instances alone."""
+Kind = Literal[
+    "round_robin", "weighted_round_robin", "least_connections", "random", "ip_hash", "consistent_hash", "p2c"
+]
+"""The balancers."""
 Failure = Literal["connect_failed", "timeout", "reset", "cancelled"]
 """How an attempt ends that brings no answer. `cancelled` says nothing about the instance."""
 
@@ -42,7 +49,7 @@ class LoadBalancer:
     def __init__(
         self,
         service: Instances,
-        kind: str | None = None,
+        kind: Kind | None = None,
         *,
         clock: Clock = monotonic_ns,
         random: Random | None = None,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Literal, Self, Unpack, cast
 
 from pylae.config.models import service
 from pylae.engine import NativeCircuitBreaker, NativePermit
 from pylae.errors import UnavailableError
 from pylae.primitives.given import Clock, compiling, now, settings_of
+
+if TYPE_CHECKING:
+    from pylae.settings.fields import CircuitBreakerFields
 
 __all__ = ["Attempt", "CircuitBreaker"]
 
@@ -27,7 +30,7 @@ class CircuitBreaker:
             attempt.status(response.status_code)
     """
 
-    def __init__(self, *, clock: Clock = time.monotonic_ns, **settings: Any) -> None:
+    def __init__(self, *, clock: Clock = time.monotonic_ns, **settings: Unpack[CircuitBreakerFields]) -> None:
         rules = settings_of(service.CircuitBreaker, settings)
         with compiling():
             self._native = NativeCircuitBreaker(rules.model_dump_json())

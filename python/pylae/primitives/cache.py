@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Literal, Unpack, cast
 
 from pylae.engine import NativeCache, NativeLookup, purge_document
 from pylae.policies import cache
 from pylae.primitives.given import Clock, Fields, compiling, now, pairs, settings_of
-from pylae.units import parse_size
+from pylae.units import SizeLike, parse_size
+
+if TYPE_CHECKING:
+    from pylae.settings.fields import CacheFields
 
 __all__ = ["Cache", "CacheLookup", "CacheResponse"]
 
@@ -42,7 +45,9 @@ class Cache:
             response = lookup.answered(answer.status_code, answer.headers.items(), answer.content)
     """
 
-    def __init__(self, size: int | str = "64MB", *, clock: Clock = time.time_ns, **settings: Any) -> None:
+    def __init__(
+        self, size: SizeLike = "64MB", *, clock: Clock = time.time_ns, **settings: Unpack[CacheFields]
+    ) -> None:
         held = parse_size(size)
         if held < 2**20:
             raise ValueError("a cache has at least 1 MB")

@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from pylae.config.checks.check import problems_of
+from pylae.config.checks.explain import problems_of
 from pylae.config.document.sources import CallSources
+from pylae.config.models.base import Settings
 from pylae.engine import PlanError
 from pylae.errors import ConfigError, Problem
-from pylae.settings import Settings
-from pylae.units import parse_duration
+from pylae.units import DurationLike, parse_duration
 
 Clock = Callable[[], int]
 """Gives the time in nanoseconds, from any start that is not after 0."""
@@ -36,7 +36,7 @@ def count(number: int) -> int:
     return number
 
 
-def nanoseconds(span: float | str | timedelta) -> int:
+def nanoseconds(span: DurationLike) -> int:
     """A span of time as nanoseconds. Raises ValueError."""
     return parse_duration(span) // timedelta(microseconds=1) * 1000
 

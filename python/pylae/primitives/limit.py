@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import timedelta
 
 from pylae.engine import NativeSlidingWindow, NativeTokenBucket
 from pylae.primitives.given import Clock, count, nanoseconds, now
+from pylae.units import DurationLike
 
 __all__ = ["Decision", "SlidingWindow", "TokenBucket"]
 
@@ -51,7 +51,7 @@ class TokenBucket:
     def __init__(
         self,
         limit: int,
-        per: float | str | timedelta,
+        per: DurationLike,
         burst: int | None = None,
         *,
         clock: Clock = time.monotonic_ns,
@@ -71,7 +71,7 @@ class SlidingWindow:
     `per` is seconds, a text such as "1m", or a `timedelta`. Raises ValueError for figures that make no limit.
     """
 
-    def __init__(self, limit: int, per: float | str | timedelta, *, clock: Clock = time.monotonic_ns) -> None:
+    def __init__(self, limit: int, per: DurationLike, *, clock: Clock = time.monotonic_ns) -> None:
         self._native = NativeSlidingWindow(count(limit), nanoseconds(per))
         self._clock = clock
 

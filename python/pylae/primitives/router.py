@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from pylae.config.models.config import Config
@@ -13,6 +13,9 @@ from pylae.config.models.route import Route
 from pylae.config.plan import compile_plan
 from pylae.engine import NativeRouter
 from pylae.primitives.given import Fields, compiling, pairs, settings_of
+
+if TYPE_CHECKING:
+    from pylae.settings.fields import RouteFields
 
 __all__ = ["Found", "Router"]
 
@@ -44,7 +47,7 @@ class Router:
         router.find("GET", "/users/7").params["id"]
     """
 
-    def __init__(self, routes: Iterable[Route | Mapping[str, Any]]) -> None:
+    def __init__(self, routes: Iterable[Route | RouteFields]) -> None:
         given = [route if isinstance(route, Route) else {"service": "none", **route} for route in routes]
         config = settings_of(Config, {"routes": given})
         compiled = compile_plan(config)["routes"]

@@ -135,4 +135,4 @@ class DnsSource:
 def _instance(scheme: str, address: str, port: int, weight: int) -> Instance:
     ip = ipaddress.ip_address(address)
     host = f"[{ip}]" if ip.version == 6 else str(ip)
-    return Instance(url=f"{scheme}://{host}:{port}", weight=weight)
+    return Instance.model_validate({"url": f"{scheme}://{host}:{port}", "weight": weight})

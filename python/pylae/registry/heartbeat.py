@@ -131,7 +131,7 @@ class HeartbeatSource:
         """Takes back what `kept` gave, but for what has run out. Raises ValueError, TypeError or KeyError."""
         with self._lock:
             for item in list(listed)[: self._settings.max_instances]:
-                instance = Instance(url=item["url"], weight=item["weight"])
+                instance = Instance.model_validate({"url": item["url"], "weight": item["weight"]})
                 ttl = min(float(item["ttl"]), self._settings.max_ttl.total_seconds())
                 left = min(float(item["until"]) - wall, ttl)
                 if left > 0 and (self._secure or not instance.url.startswith("https:")):

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from pylae import state
-from pylae.config.checks.check import problems_of
+from pylae.config.checks.explain import problems_of
 from pylae.config.document.sources import CallSources
 from pylae.config.models.admin import is_at
 from pylae.config.models.config import Config

@@ -14,11 +14,12 @@ What is here works without pytest too.
 
 from __future__ import annotations
 
-from pylae.testing.client import Client, Response, StreamedResponse
+from pylae.testing.client import Client, RequestOptions, Response, StreamedResponse
 from pylae.testing.clock import FakeClock
 from pylae.testing.gateway import RunningGateway, StartedGateway
 from pylae.testing.headers import Headers
 from pylae.testing.service import FakeService, Received, Reply
+from pylae.testing.starting import StartGateway, StartService
 from pylae.testing.tokens import SECRET, make_token
 
 __all__ = [
@@ -29,8 +30,11 @@ __all__ = [
     "Headers",
     "Received",
     "Reply",
+    "RequestOptions",
     "Response",
     "RunningGateway",
+    "StartGateway",
+    "StartService",
     "StartedGateway",
     "StreamedResponse",
     "make_token",

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
+from pylae.auth import User
 from pylae.testing.headers import Fields, Headers
 
-__all__ = ["Client", "Response", "StreamedResponse"]
+__all__ = ["Client", "RequestOptions", "Response", "StreamedResponse", "Who"]
 
 PATIENCE = 20.0
 """Seconds after which a client gives up on a connection that says nothing."""
@@ -19,6 +20,23 @@ PATIENCE = 20.0
 Body = bytes | str | Iterable[bytes]
 """A text is sent as UTF-8; pieces are sent chunked, each by itself."""
 _Bytes = bytes | Iterable[bytes] | None
+Who = User | Mapping[str, Any] | str | int
+"""A user: an id, or the fields of `pylae.auth.User`."""
+
+
+class RequestOptions(TypedDict, total=False):
+    """Options of every request."""
+
+    headers: Fields
+    """A mapping, or pairs."""
+    body: Body | None
+    """Bytes, a text, or an iterable of bytes, which is sent chunked."""
+    json: Any
+    """A value that is sent as the body, with its Content-Type."""
+    token: str | None
+    """Sent as `Authorization: Bearer`."""
+    user: Who | None
+    """Who the token is for, in the gateways of `pylae.testing`."""
 
 
 @dataclass(frozen=True)
@@ -60,21 +78,14 @@ class StreamedResponse:
 class Client:
     """Sends requests to `address`, which is `host:port`. Each has a connection of its own.
 
-    Options of every request:
-
-    - `headers`: a mapping, or pairs;
-    - `body`: bytes, a text, or an iterable of bytes, which is sent chunked;
-    - `json`: a value that is sent as the body, with its Content-Type;
-    - `token`: sent as `Authorization: Bearer`;
-    - `user`: who the token is for, in the gateways of `pylae.testing`: an id, or the fields of `pylae.auth.User`.
-
-    Requests raise OSError or `http.client.HTTPException` if there is no response.
+    Options of every request are those of `RequestOptions`. Requests raise OSError or `http.client.HTTPException` if
+    there is no response.
     """
 
-    def __init__(self, address: str, *, timeout: float = PATIENCE, sign: Callable[[Any], str] | None = None) -> None:
+    def __init__(self, address: str, *, timeout: float = PATIENCE, sign: Callable[[Who], str] | None = None) -> None:
         self._target_address, self._timeout, self._sign = address, timeout, sign
 
-    def request(self, method: str, target: str = "/", **options: Any) -> Response:
+    def request(self, method: str, target: str = "/", **options: Unpack[RequestOptions]) -> Response:
         """One request and its whole response."""
         with self.stream(method, target, **options) as response:
             return Response(response.status, response.headers, b"".join(response))
@@ -89,7 +100,7 @@ class Client:
         body: Body | None = None,
         json: Any = None,
         token: str | None = None,
-        user: Any = None,
+        user: Who | None = None,
     ) -> Iterator[StreamedResponse]:
         """The same, with the body to be read piece by piece; leaving the block closes the connection."""
         lines = list(Headers(headers).items())
@@ -107,31 +118,31 @@ class Client:
         finally:
             connection.close()
 
-    def get(self, target: str = "/", **options: Any) -> Response:
+    def get(self, target: str = "/", **options: Unpack[RequestOptions]) -> Response:
         """GET."""
         return self.request("GET", target, **options)
 
-    def head(self, target: str = "/", **options: Any) -> Response:
+    def head(self, target: str = "/", **options: Unpack[RequestOptions]) -> Response:
         """HEAD."""
         return self.request("HEAD", target, **options)
 
-    def options(self, target: str = "/", **options: Any) -> Response:
+    def options(self, target: str = "/", **options: Unpack[RequestOptions]) -> Response:
         """OPTIONS."""
         return self.request("OPTIONS", target, **options)
 
-    def post(self, target: str = "/", **options: Any) -> Response:
+    def post(self, target: str = "/", **options: Unpack[RequestOptions]) -> Response:
         """POST."""
         return self.request("POST", target, **options)
 
-    def put(self, target: str = "/", **options: Any) -> Response:
+    def put(self, target: str = "/", **options: Unpack[RequestOptions]) -> Response:
         """PUT."""
         return self.request("PUT", target, **options)
 
-    def patch(self, target: str = "/", **options: Any) -> Response:
+    def patch(self, target: str = "/", **options: Unpack[RequestOptions]) -> Response:
         """PATCH."""
         return self.request("PATCH", target, **options)
 
-    def delete(self, target: str = "/", **options: Any) -> Response:
+    def delete(self, target: str = "/", **options: Unpack[RequestOptions]) -> Response:
         """DELETE."""
         return self.request("DELETE", target, **options)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from pylae.units import parse_duration
+from pylae.units import DurationLike, parse_duration
 
 __all__ = ["FakeClock"]
 
@@ -23,6 +23,6 @@ class FakeClock:
     def __call__(self) -> int:
         return self.now
 
-    def advance(self, span: float | str | timedelta) -> None:
+    def advance(self, span: DurationLike) -> None:
         """Moves it forward by seconds, a text such as "1m", or a `timedelta`. Raises ValueError."""
         self.now += parse_duration(span) // timedelta(microseconds=1) * 1000

@@ -13,18 +13,18 @@ import yaml
 from pydantic import SecretStr, ValidationError
 
 from pylae import Gateway
-from pylae.auth import TOKEN_LIFE, User, issue_token
-from pylae.config.checks.check import problems_of
-from pylae.config.document.sources import Below, CallSources
+from pylae.auth import TOKEN_LIFE, issue_token
+from pylae.config.checks.explain import problems_of
+from pylae.config.document.sources import Below, CallSources, calling, shown
 from pylae.config.models.auth import AuthConfig, Jwt
 from pylae.config.models.config import Config, Listener, has_authenticator
 from pylae.config.models.route import Route
 from pylae.config.models.service import Instance, Service
 from pylae.engine import shift_clock
 from pylae.errors import ConfigError, Problem
-from pylae.testing.client import PATIENCE, Client
+from pylae.testing.client import PATIENCE, Client, Who
 from pylae.testing.tokens import SECRET
-from pylae.units import parse_duration
+from pylae.units import DurationLike, parse_duration
 
 __all__ = ["Configuration", "Instances", "RunningGateway", "StartedGateway", "prepared"]
 
@@ -69,6 +69,9 @@ def _read(configuration: Configuration) -> Gateway:
     if isinstance(configuration, Path) or _is_path(configuration):
         return Gateway.from_file(Path(str(configuration)))
     given = yaml.safe_load(configuration) if isinstance(configuration, str) else configuration
+    if not isinstance(given or {}, Mapping):
+        message = f"must be a mapping; found {shown(given, hidden=False)}"
+        raise ConfigError([Problem(*calling(), None, "the configuration", message)])
     return Gateway(**(given or {}))
 
 
@@ -126,14 +129,16 @@ def _known(called: str, names: Sequence[str]) -> str:
     near = difflib.get_close_matches(dashed, names, 1, 0.6)
     message = f"there is no service `{called}`; there are {', '.join(names)}"
     hint = f"did you mean `{near[0]}`?" if near else None
-    raise ConfigError([Problem(None, None, None, f"services.{called}", message, hint)])
+    raise ConfigError([Problem(*calling(), None, f"services.{called}", message, hint)])
 
 
 def _listed(name: str, instances: Instances) -> tuple[Instance, ...]:
     try:
         return Service.model_validate({"instances": urls(instances)}).instances
     except ValidationError as error:
-        raise ConfigError(problems_of(error, Below(CallSources({}), ("services", name)), Service)) from None
+        raise ConfigError(
+            problems_of(error, Below(CallSources({(): calling()}), ("services", name)), Service)
+        ) from None
 
 
 def urls(instances: Instances) -> list[str]:
@@ -176,7 +181,7 @@ class StartedGateway:
         """URL of the first listener, for a client of yours."""
         return f"http://{self.address}"
 
-    def advance(self, span: float | str | timedelta) -> None:
+    def advance(self, span: DurationLike) -> None:
         """Lets time pass for the data plane at once: seconds, a text such as "1m", or a `timedelta`.
 
         Limits refill, breakers let probes through, stored answers grow stale, tokens expire, deadlines pass. It is
@@ -222,7 +227,7 @@ class RunningGateway(StartedGateway, Client):
             raise
         Client.__init__(self, self.address, timeout=timeout, sign=self.token)
 
-    def token(self, user: User | Mapping[str, Any] | str | int, ttl: timedelta | float | str = TOKEN_LIFE) -> str:
+    def token(self, user: Who, ttl: DurationLike = TOKEN_LIFE) -> str:
         """A token that this gateway accepts, good for `ttl`. Raises ConfigError if it has no `jwt` authenticator."""
         ahead = timedelta(microseconds=self._ahead // 1000)
         config = self.gateway.config

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from pylae.testing import FakeClock, FakeService, RunningGateway
+    from pylae.testing import FakeClock, FakeService, RunningGateway, StartGateway, StartService
+    from pylae.testing.gateway import Configuration, Instances
+    from pylae.testing.service import Answer
 
 
 @pytest.fixture
-def pylae_gateway() -> Iterator[Callable[..., RunningGateway]]:
+def pylae_gateway() -> Iterator[StartGateway]:
     """Starts gateways: `pylae_gateway("gateway.yaml", orders=service)`. See `pylae.testing.gateway.prepared`.
 
     The first argument is a configuration and may be left out; the others are services by name. A mapping under
@@ -22,7 +24,9 @@ def pylae_gateway() -> Iterator[Callable[..., RunningGateway]]:
 
     started: list[RunningGateway] = []
 
-    def start(configuration: Any = "", services: Any = None, **named: Any) -> RunningGateway:
+    def start(
+        configuration: Configuration = "", services: Mapping[str, Instances] | None = None, **named: Instances
+    ) -> RunningGateway:
         started.append(RunningGateway(configuration, {**(services or {}), **named}))
         return started[-1]
 
@@ -32,13 +36,13 @@ def pylae_gateway() -> Iterator[Callable[..., RunningGateway]]:
 
 
 @pytest.fixture
-def pylae_service() -> Iterator[Callable[..., FakeService]]:
+def pylae_service() -> Iterator[StartService]:
     """Starts services: `pylae_service({"id": 7})`. See `pylae.testing.FakeService`."""
     from pylae.testing import FakeService
 
     started: list[FakeService] = []
 
-    def start(answer: Any = None) -> FakeService:
+    def start(answer: Answer = None) -> FakeService:
         started.append(FakeService(answer))
         return started[-1]
 

@@ -11,10 +11,13 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 from pylae.testing.headers import Fields, Headers
+
+if TYPE_CHECKING:
+    from pylae.settings.fields import RouteFields
 
 __all__ = ["Answer", "FakeService", "Received", "Reply"]
 
@@ -87,7 +90,7 @@ class FakeService:
         """Requests that came completely, in order; the last 10,000 of them."""
         self.count = 0
         """How many came completely."""
-        self._routes: list[tuple[dict[str, str], Answer]] = []
+        self._routes: list[tuple[RouteFields, Answer]] = []
         self._router: Any = None
         self._arrived = threading.Condition()
         self._stopped = threading.Event()

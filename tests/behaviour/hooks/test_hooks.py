@@ -145,7 +145,7 @@ def test_a_hook_changes_the_response(gateway: Gateway, service: FakeService) -> 
 def test_response_hooks_see_answers_of_hooks(gateway: Gateway) -> None:
     @gateway.on_request(routes="orders")
     def answer(_: Request) -> Response:
-        return Response(404, body="none here")
+        return Response("none here", 404)
 
     @gateway.on_response
     def sign(request: Request, response: Response) -> None:

@@ -105,7 +105,7 @@ def test_a_response_that_nominates_a_field_is_replaced(gateway: Gateway, service
     @gateway.on_response(body=True)
     def replace(_: Request, response: Response) -> Response:
         assert response.body == b"hello"
-        return Response(404, body=b"nothing")
+        return Response(b"nothing", 404)
 
     with running(gateway) as address:
         reply = ask(address, "/")

@@ -35,7 +35,7 @@ def test_those_who_wait_for_a_request_that_a_hook_ends_go_to_the_hook_together(s
             together.set()
         # Only if the others do not wait for each other any more are they all here at once.
         await (released if len(inside) == 1 else together).wait()
-        return Response(403, body="no")
+        return Response("no", 403)
 
     with running(gateway) as address, ExitStack() as stack:
         peers = [stack.enter_context(Peer.connect(address)) for _ in range(clients)]

@@ -152,7 +152,7 @@ def test_every_answer_is_seen_and_can_be_replaced(service: FakeService) -> None:
     def see(_: Request, response: Response) -> Response | None:
         seen.append(response.status)
         if response.status == 404:
-            return Response(404, body="nothing here", headers={"X-Early": "mine"})
+            return Response("nothing here", 404, {"X-Early": "mine"})
         response.headers["X-Early"] = str(response.status)
         return None
 

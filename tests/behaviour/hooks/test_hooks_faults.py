@@ -60,7 +60,7 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "a number": lambda: 7,
     "a text": lambda: "hello",
     "a class": lambda: Response,
-    "a status": lambda: Response(200) and 200,
+    "a status": lambda: Response() and 200,
     "a tuple": lambda: (200, "hello"),
     "an exception as a value": lambda: ValueError("returned"),
 }

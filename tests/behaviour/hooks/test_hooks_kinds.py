@@ -51,7 +51,7 @@ def test_an_async_hook_that_waits_runs_on_the_loop(gateway: Gateway, service: Fa
         request.headers["X-Seen"] = request.path
         request.path = "/v2"
         if request.query == "stop":
-            return Response(403, body="no")
+            return Response("no", 403)
         return None
 
     @gateway.on_response
@@ -233,7 +233,7 @@ def test_a_middleware_may_answer_itself_or_instead(gateway: Gateway, service: Fa
     @gateway.add_middleware
     async def cut(request: Request, call_next: CallNext) -> Response | None:
         if request.path == "/cut":
-            return Response(402, body="cut")
+            return Response("cut", 402)
         if request.path == "/pass":
             return None
         response = await call_next(request)

@@ -22,7 +22,7 @@ gateway.add_route(Route(name="one", path="/", service_url="http://127.0.0.1:1", 
 def hold(request):
     entered.set()
     go_on.wait()
-    return Response(204)
+    return Response(status_code=204)
 
 (address,) = gateway.start()
 host, _, port = address.rpartition(":")

@@ -10,17 +10,18 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from pylae import draft
-from pylae.config.checks.check import parse_document, problems_of
+from pylae.config.checks.check import parse_document
+from pylae.config.checks.explain import problems_of
 from pylae.config.checks.pieces import LARGE
 from pylae.config.checks.standing import Standing
 from pylae.config.document.load import MAX_PROBLEMS, parse, read
 from pylae.config.document.nodes import Tree
 from pylae.config.document.sources import DocumentSources
 from pylae.config.document.written import as_written
+from pylae.config.models.base import Settings
 from pylae.config.models.config import Config
 from pylae.errors import ConfigError
 from pylae.policies.validation import JsonBody
-from pylae.settings import Settings
 
 SERVICE = 'services: {users: {instances: ["http://127.0.0.1:9001"]}}\n'
 SCHEMA = Config.model_json_schema()

@@ -34,7 +34,7 @@ IMPORTS = "from pylae import Gateway, Route\n"
         ("raise SystemExit\n", ":1: the program raised SystemExit"),
         ("import no_such_module\n", ":1: the program raised ModuleNotFoundError: No module named 'no_such_module'"),
         ("", ": the program needs a module-level `gateway` that is a Gateway; there is none"),
-        ("gateway = 5\n", ": the program needs a module-level `gateway` that is a Gateway; this one is a int"),
+        ("gateway = 5\n", ": the program needs a module-level `gateway` that is a Gateway; this one is 5"),
         (f"{IMPORTS}Route(path='/a', methd='GET')\n", ":2: methd: unknown key `methd` (did you mean `method`?)"),
         (f"{IMPORTS}\ngateway = Gateway(worker=1)\n", ":3: worker: unknown key `worker`"),
         ("x = '\x00'\n", ""),

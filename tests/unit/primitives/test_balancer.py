@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import pylae
-from pylae import ConfigError, LoadBalancer, Service, UnavailableError
-from pylae.primitives import Pick
+from pylae import ConfigError, Service, UnavailableError
+from pylae.primitives import LoadBalancer, Pick
 
 SECOND = 10**9
 ALL = ("round_robin", "weighted_round_robin", "least_connections", "random", "ip_hash", "consistent_hash", "p2c")
@@ -238,7 +237,3 @@ def test_wrong_settings_say_where_and_what() -> None:
     with pytest.raises(ConfigError, match="twice"):
         balancer.apply(["http://b:1", "http://b:1"])
     assert balancer.pick().url == "http://a:1"
-
-
-def test_public() -> None:
-    assert pylae.LoadBalancer is LoadBalancer

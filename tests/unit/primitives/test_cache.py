@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import pylae
-from pylae import Cache, ConfigError, EngineError
-from pylae.primitives import CacheLookup, CacheResponse
+from pylae import ConfigError, EngineError
+from pylae.primitives import Cache, CacheLookup, CacheResponse
 
 SECOND = 10**9
 URL = "http://api.example/items"
@@ -260,6 +259,5 @@ def test_what_cannot_be() -> None:
         lookup.answered(200, {"X": "a\r\nSet-Cookie: b"})
 
 
-def test_public() -> None:
-    assert pylae.Cache is Cache
+def test_real_time() -> None:
     assert Cache().lookup("GET", URL).response is None

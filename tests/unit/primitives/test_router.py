@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import pylae
-from pylae import ConfigError, Gateway, Route, Router
+from pylae import ConfigError, Gateway, Route
+from pylae.primitives import Router
 
 segment = st.sampled_from(["a", "b", "c"])
 paths = st.lists(segment, min_size=1, max_size=3).map(lambda parts: "/" + "/".join(parts))
@@ -135,7 +135,3 @@ def test_wrong_routes(routes: list[dict[str, str]], message: str) -> None:
 def test_what_is_no_request(method: str, target: str, headers: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=r"."):
         Router([{"name": "a", "prefix": "/"}]).find(method, target, headers)
-
-
-def test_public() -> None:
-    assert pylae.Router is Router

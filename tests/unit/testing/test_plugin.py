@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from pylae import CircuitBreaker, ConfigError, EngineError, Gateway, Route, TokenBucket
+from pylae import ConfigError, EngineError, Gateway, Route
+from pylae.primitives import CircuitBreaker, TokenBucket
 from pylae.testing import FakeClock, FakeService, Reply, RunningGateway, make_token
 
 Start = Callable[..., RunningGateway]

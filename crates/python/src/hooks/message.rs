@@ -5,6 +5,7 @@ pub(crate) mod handle;
 pub(crate) mod headers;
 pub(crate) mod made;
 pub(crate) mod mapping;
+pub(crate) mod parsed;
 pub(crate) mod ready;
 pub(crate) mod request;
 pub(crate) mod response;

@@ -11,10 +11,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import AliasChoices, BaseModel
 
-from pylae.config.document.nodes import Step
+from pylae.config.document.nodes import ALIASES, Step
 from pylae.config.document.sources import shown
-from pylae.policies import POLICIES
-from pylae.settings import ALIASES, Settings
 
 FEW = 12
 """Allowed keys that are all named in a message; of more, the nearest ones must do."""
@@ -33,7 +31,7 @@ def nearest(value: object, known: list[str]) -> str | None:
 
 def unknown_key(key: str, models: list[type[BaseModel]]) -> tuple[str, str | None]:
     """Message and hint for a key that these models do not have."""
-    names = sorted((name for model in models for name in model.model_fields), key=POLICIES.__contains__)
+    names = [name for model in models for name in model.model_fields]
     if key in names or ALIASES.get(key) in names:
         same = ALIASES.get(key) or next(alias for alias, name in ALIASES.items() if name == key)
         return f"`{key}` and `{same}` are the same setting; give it once", None
@@ -60,6 +58,8 @@ def instead_of(value: object, path: tuple[Step, ...], root: type[BaseModel], *, 
     """What to write where a mapping or a list is wanted and something else was found."""
     if value is None:
         return None
+    if is_model(value):
+        return f"make one: `{shown(value, hidden=False).removeprefix('the class ')}(…)`"
     wanted = kinds(path, root)
     key = f"{path[-1]}: " if path and isinstance(path[-1], str) else ""
     text = "…" if hidden else _as_yaml(value)
@@ -72,12 +72,25 @@ def instead_of(value: object, path: tuple[Step, ...], root: type[BaseModel], *, 
     model = next((kind for kind in wanted if is_model(kind)), None)
     if model is None:
         return None
-    main = model.main if issubclass(model, Settings) else ()
+    if (place := _place_of(value, model)) is not None:
+        return f"write `{key}{{{place}: …}}`"
+    main: tuple[str, ...] = getattr(model, "main", ())
     if main and not isinstance(value, dict | list | tuple):
         return "write " + " or ".join(f"`{key}{{{name}: {_filled(model, name, text)}}}`" for name in main)
     names = list(model.model_fields)
     keys = ", ".join(names) if len(names) <= FEW else f"{', '.join(names[:FEW])}, …"
     return f"write `{key}{{KEY: VALUE}}`; the keys are {keys}"
+
+
+def _place_of(value: object, model: type[BaseModel]) -> str | None:
+    """The field of a model that is of this value's kind, where that is a model itself."""
+    if not isinstance(value, BaseModel):
+        return None
+    return next((name for name, info in model.model_fields.items() if _holds(info.annotation, type(value))), None)
+
+
+def _holds(annotation: Any, kind: type[BaseModel]) -> bool:
+    return annotation is kind or any(_holds(part, kind) for part in get_args(annotation))
 
 
 def _filled(model: type[BaseModel], name: str, text: str) -> str:

@@ -17,10 +17,10 @@ from pydantic import BaseModel
 
 from pylae.config.checks.audience import ANY, At, Audience, Audiences, End, seen_by
 from pylae.config.document.load import referred
+from pylae.config.document.nodes import ALIASES
 from pylae.config.document.written import has_mark
 from pylae.config.models.admin import Admin
 from pylae.config.models.config import Config
-from pylae.settings import ALIASES
 
 Kind = Literal["reference", "mark", "file", "code"]
 

@@ -7,10 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from pylae.settings import ALIASES
-
 Step = str | int
 
+ALIASES = {
+    "hosts": "host",
+    "methods": "method",
+    "retry_count": "retries",
+    "service_name": "service",
+}
+"""Second names of keys, for people who know them from elsewhere."""
 _NAMES = {name: tuple(alias for alias, field in ALIASES.items() if field == name) for name in ALIASES.values()}
 _COLUMN = 32
 """Bits of a place that hold the column; the line is above them."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pylae.config.document.load import Document
-from pylae.config.document.nodes import Node, Step, find
+from pylae.config.document.nodes import Node, Step, find, show_path
+from pylae.errors import Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,10 @@ class Place:
 
     def __str__(self) -> str:
         return ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
+
+    def problem(self, message: str, hint: str | None = None, *, path: str | None = None) -> Problem:
+        """What is wrong here. `path` is given where it is not the one that is written here."""
+        return Problem(self.file, self.line, self.column, show_path(self.path) if path is None else path, message, hint)
 
 
 class Sources(Protocol):
@@ -93,6 +98,8 @@ def shown(value: Any, *, hidden: bool) -> str:
         return "a mapping"
     if isinstance(value, list | tuple):
         return "a list"
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
     if value is None or isinstance(value, bool):
         return str(value).lower().replace("none", "null")
     if isinstance(value, str):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr, model_validator
 
 from pylae.config.models.address import is_loopback, is_this_machine, listen_address, number_as_text
-from pylae.settings import Settings, refusal
+from pylae.config.models.base import Settings, refusal
+
+if TYPE_CHECKING:
+    from pylae.settings.fields import AdminFields
 
 VARIABLE = "PYLAE_ADMIN"
 """Environment variable that gives the address, or switches the admin API off, where the configuration says nothing."""
@@ -84,6 +87,10 @@ class Admin(Settings):
     code: Annotated[tuple[str, ...], BeforeValidator(_one_or_more, json_schema_input_type=str | list[str])] = ()
     """Hooks (`module:function`) and plugins that they may use besides those that the configuration has already."""
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[AdminFields]) -> None: ...
+
     @model_validator(mode="before")
     @classmethod
     def _short(cls, value: Any) -> Any:
@@ -114,4 +121,4 @@ def default_admin() -> Admin | None:
     given = os.environ.get(VARIABLE, "").strip()
     if given.lower() in ("off", "false", "0"):
         return None
-    return Admin(address=given) if given else Admin()
+    return Admin.model_validate(given or {})

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
+from pylae.config.models.base import Settings, Switch, as_json, refusal
 from pylae.config.models.service import field_name
-from pylae.settings import Settings, Switch, refusal
 from pylae.units import ByteSize, Duration, Rate, RequestRate, Wait
+
+if TYPE_CHECKING:
+    from pylae.settings.fields import (
+        AccountFields,
+        ApiKeyFields,
+        AuthConfigFields,
+        BasicFields,
+        CertifiedUserFields,
+        ClaimNamesFields,
+        ClientCertificateFields,
+        ConsumerFields,
+        JwtFields,
+    )
 
 Algorithm = Literal[
     "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
@@ -52,7 +64,7 @@ def _url(text: str) -> str:
 
 def _document(value: Any) -> Any:
     """A JWK set as text, whether it was written as text or as a mapping."""
-    return json.dumps(value) if isinstance(value, dict) else value
+    return as_json(value) if isinstance(value, dict) else value
 
 
 def _key_hash(text: str) -> str:
@@ -89,6 +101,10 @@ class ClaimNames(Settings):
     """The role: a text, or a list of texts for several."""
     permissions: Words = ("permissions", "scope")
     """The permissions: a list of texts, or one text with spaces between."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[ClaimNamesFields]) -> None: ...
 
 
 class Jwt(Settings):
@@ -132,6 +148,10 @@ class Jwt(Settings):
     """How often `jwks_url` is fetched. Each time after a token with an unknown key too, but not within 30 seconds."""
     forward_credentials: bool = True
     """Whether instances see the token, on whichever route."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[JwtFields]) -> None: ...
 
     @model_validator(mode="after")
     def _fits(self) -> Jwt:
@@ -189,6 +209,10 @@ class Consumer(Settings):
     permissions: Words = ()
     """What it may do."""
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[ConsumerFields]) -> None: ...
+
     @model_validator(mode="before")
     @classmethod
     def _short(cls, value: Any) -> Any:
@@ -212,6 +236,10 @@ class ApiKey(Settings):
     """Consumers by name, which is the user's id."""
     forward_credentials: bool = False
     """Whether instances see the key, on whichever route."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[ApiKeyFields]) -> None: ...
 
     @model_validator(mode="after")
     def _fits(self) -> ApiKey:
@@ -250,6 +278,10 @@ class Account(Settings):
     permissions: Words = ()
     """What the user may do."""
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[AccountFields]) -> None: ...
+
     @model_validator(mode="before")
     @classmethod
     def _short(cls, value: Any) -> Any:
@@ -271,6 +303,10 @@ class Basic(Settings):
     """How long a password that was verified is remembered; verifying one takes long on purpose."""
     forward_credentials: bool = False
     """Whether instances see name and password, on whichever route."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[BasicFields]) -> None: ...
 
     def plan(self) -> dict[str, Any]:
         """Its part of the plan."""
@@ -295,6 +331,10 @@ class CertifiedUser(Settings):
     permissions: Words = ()
     """What the user may do."""
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[CertifiedUserFields]) -> None: ...
+
 
 Subject = Literal["common_name", "dns", "email", "uri"]
 
@@ -313,6 +353,10 @@ class ClientCertificate(Settings):
     """Users by id; nobody else is let in then. Without it, whoever has a certificate is a user, without role and
     permissions."""
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[ClientCertificateFields]) -> None: ...
+
     def plan(self) -> dict[str, Any]:
         """Its part of the plan."""
         users = None
@@ -330,6 +374,10 @@ def _realm(text: str) -> str:
 Authenticator = Jwt | ApiKey | Basic | ClientCertificate
 
 
+def _no_limit(value: Any) -> Any:
+    return None if value is False else value
+
+
 class AuthConfig(Settings):
     """Authenticators by kind. A route that requires authentication is satisfied by any of them."""
 
@@ -341,15 +389,19 @@ class AuthConfig(Settings):
     """User names and passwords."""
     client_certificate: Switch[ClientCertificate] = None
     """Certificates of clients."""
-    failure_limit: Annotated[Rate | None, BeforeValidator(lambda value: None if value is False else value)] = (
-        RequestRate(30, timedelta(minutes=1))
-    )
+    failure_limit: Annotated[
+        Rate | None, BeforeValidator(_no_limit, json_schema_input_type=Rate | Literal[False] | None)
+    ] = RequestRate(30, timedelta(minutes=1))
     """Failed authentications of one client address (IPv6 by /64; of a /56 four and of a /48 sixteen times as many);
     beyond it 429. `false` for no limit."""
     realm: Annotated[str, AfterValidator(_realm)] = "pylae"
     """What challenges call the protected space."""
     admin_role: Identity | Literal[""] = "admin"
     """Role that has every permission; an empty text for none."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[AuthConfigFields]) -> None: ...
 
     @model_validator(mode="after")
     def _fits(self) -> AuthConfig:

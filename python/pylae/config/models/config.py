@@ -5,21 +5,24 @@ from __future__ import annotations
 import os
 import re
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from pylae.config.models.address import ListenAddress, number_as_text
 from pylae.config.models.admin import Admin
 from pylae.config.models.auth import AuthConfig
+from pylae.config.models.base import Network, Positive, Settings, Switch, refusal, split_words
 from pylae.config.models.hooks import HookSettings, PluginUse
 from pylae.config.models.route import HostName, Route, ServiceName
 from pylae.config.models.service import Service
 from pylae.config.models.tls import ListenerTls
 from pylae.monitoring import Thresholds
 from pylae.policies import PolicySet
-from pylae.settings import Network, Positive, Settings, Switch, refusal, split_words
 from pylae.units import ByteSize, Duration, Wait
+
+if TYPE_CHECKING:
+    from pylae.settings.fields import ConfigFields, Http2LimitsFields, LimitsFields, ListenerFields
 
 _ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}\$?|[0-9]{1,9}")
 
@@ -40,6 +43,10 @@ class Listener(Settings):
     """Addresses and networks of proxies in front that pass bytes on and say in a header (PROXY protocol, version 1 or
     2) from where they come; `true` for those under `trusted_proxies`. Nobody else can connect then, and nobody without
     the header."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[ListenerFields]) -> None: ...
 
     @model_validator(mode="before")
     @classmethod
@@ -63,6 +70,10 @@ class Http2Limits(Settings):
     """Bytes of one request body that are held before they are sent on."""
     connection_window: Annotated[ByteSize, Field(ge=64 * 1024, le=2**30)] = 1024 * 1024
     """The same for all streams of a connection."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[Http2LimitsFields]) -> None: ...
 
 
 class Limits(Settings):
@@ -105,6 +116,10 @@ class Limits(Settings):
     """How long a worker may be stuck in a hook before its connections are reset and another thread takes its place."""
     http2: Http2Limits = Http2Limits()
     """Bounds of connections that speak HTTP/2."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[LimitsFields]) -> None: ...
 
 
 def _account(text: str) -> str:
@@ -167,6 +182,10 @@ class Config(Settings):
     """Folder, relative to the configuration, for what outlives a restart: the admin token, a configuration applied over
     the admin API, registered instances; and for the socket that `pylae status` and the other verbs speak to. Without it
     a folder of its own in the user's state directory."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[ConfigFields]) -> None: ...
 
 
 def has_authenticator(config: Config) -> bool:

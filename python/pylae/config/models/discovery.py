@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
 
 from pydantic import AfterValidator, Field, model_validator
 
 from pylae.config.models.address import listen_address
-from pylae.settings import Positive, Settings, refusal
+from pylae.config.models.base import Positive, Settings, refusal
 from pylae.units import Duration, Wait
+
+if TYPE_CHECKING:
+    from pylae.settings.fields import DiscoveryFields, DnsDiscoveryFields, FileDiscoveryFields, HeartbeatDiscoveryFields
 
 MOST_INSTANCES = 4096
 """Instances of one service, as the native side has it."""
@@ -58,6 +61,10 @@ class DnsDiscovery(Settings):
     gone_after: Wait = timedelta(minutes=1)
     """How long the name servers must say that there is no such name, or nothing of it, before the instances leave."""
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[DnsDiscoveryFields]) -> None: ...
+
     @model_validator(mode="before")
     @classmethod
     def _short(cls, value: Any) -> Any:
@@ -77,6 +84,10 @@ class FileDiscovery(Settings):
     interval: Duration = timedelta(seconds=1)
     """Time between two looks. A file that replaces it is taken at once, one that is written into when it rests."""
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[FileDiscoveryFields]) -> None: ...
+
     @model_validator(mode="before")
     @classmethod
     def _short(cls, value: Any) -> Any:
@@ -93,6 +104,10 @@ class HeartbeatDiscovery(Settings):
     max_instances: Annotated[Positive, Field(le=MOST_INSTANCES)] = 1000
     """Instances that may be registered."""
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[HeartbeatDiscoveryFields]) -> None: ...
+
 
 class Discovery(Settings):
     """Where instances come from: exactly one of these."""
@@ -103,6 +118,10 @@ class Discovery(Settings):
     """A file."""
     heartbeat: HeartbeatDiscovery | None = None
     """The instances themselves."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[DiscoveryFields]) -> None: ...
 
     @model_validator(mode="after")
     def _one(self) -> Discovery:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from pylae.settings import Settings, own_copy, refusal, split_words
+from pylae.config.models.base import Settings, own_copy, refusal, split_words
 from pylae.units import ByteSize, Duration, parse_size
+
+if TYPE_CHECKING:
+    from pylae.settings.fields import HookOptionsFields, HookSettingsFields, PluginUseFields
 
 BODY = 1024 * 1024
 """Bytes of a body that `body: true` takes into memory."""
@@ -66,6 +69,10 @@ class HookOptions(Settings):
     ] = None
     """Whether the hook looks at the body, which is then in memory as a whole: up to 1 MB, or to the size given here."""
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[HookOptionsFields]) -> None: ...
+
 
 class HookSettings(HookOptions):
     """A Python callable in the request path. Exactly one of the keys that say when is required.
@@ -91,6 +98,10 @@ class HookSettings(HookOptions):
     routes: RouteNames | None = None
     """Names of the routes whose requests it sees: one, `A|B`, or a list. All if none is given."""
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[HookSettingsFields]) -> None: ...
+
     @model_validator(mode="after")
     def _one(self) -> HookSettings:
         if len([name for name in ON if getattr(self, name)]) != 1:
@@ -106,7 +117,7 @@ class HookSettings(HookOptions):
     def options(self) -> HookOptions:
         """Only how it is called, as far as that was said."""
         said = HookOptions.model_fields.keys() & self.model_fields_set
-        return HookOptions(**{name: getattr(self, name) for name in said})
+        return HookOptions.model_validate({name: getattr(self, name) for name in said})
 
 
 class PluginUse(Settings):
@@ -125,3 +136,7 @@ class PluginUse(Settings):
     """Names of the routes whose requests it sees: one, `A|B`, or a list. All if none is given."""
     settings: Annotated[dict[str, Any], AfterValidator(own_copy)] = {}
     """The plugin's own settings."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[PluginUseFields]) -> None: ...

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, model_validator
 
+from pylae.config.models.base import Count, Settings, Switch, also, refusal, split_words
 from pylae.config.models.service import CircuitBreaker, InstanceUrl, field_name
 from pylae.config.models.websocket import WebSocket
 from pylae.policies import PolicySet
-from pylae.settings import Count, Settings, Switch, also, refusal, split_words
 from pylae.units import Duration
+
+if TYPE_CHECKING:
+    from pylae.settings.fields import RouteFields, ValueTestFields
 
 # IANA's registry of methods without CONNECT and PRI, which a gateway refuses, and PURGE, which caches have.
 METHODS = frozenset(
@@ -107,6 +110,10 @@ class ValueTest(Settings):
     pattern: str | None = None
     """One of its values matches this regular expression from its start."""
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[ValueTestFields]) -> None: ...
+
     @model_validator(mode="before")
     @classmethod
     def _short(cls, value: Any) -> Any:
@@ -199,8 +206,8 @@ class Route(PolicySet):
     """Roles of which the user needs one: one, `A|B`, or a list. Any user will do if none is given."""
 
     if TYPE_CHECKING:
-        # The short forms ("GET|POST", 30, "5s", 100 per minute) are wider than the field types.
-        def __init__(self, **settings: Any) -> None: ...
+
+        def __init__(self, **fields: Unpack[RouteFields]) -> None: ...
 
     @model_validator(mode="after")
     def _fits(self) -> Route:

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, PlainSerializer, SecretStr, model_validator
 
+from pylae.config.models.base import Count, Positive, Real, Settings, Share, Switch, refusal
 from pylae.config.models.discovery import Discovery
 from pylae.config.models.tls import ServiceTls
-from pylae.settings import Count, Positive, Real, Settings, Share, Switch, refusal
 from pylae.units import Duration, Wait
+
+if TYPE_CHECKING:
+    from pylae.settings.fields import (
+        CircuitBreakerFields,
+        HealthCheckFields,
+        InstanceFields,
+        LoadBalancerFields,
+        PassiveHealthFields,
+        QueueFields,
+        RetryBudgetFields,
+        ServiceFields,
+        StickyFields,
+    )
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9.])?|\[[0-9A-Fa-f:.]+\]")
 _PORTS = {"http": 80, "https": 443}
@@ -59,6 +72,10 @@ class Instance(Settings):
     weight: Positive = 1
     """Share of load relative to the others."""
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[InstanceFields]) -> None: ...
+
     @model_validator(mode="before")
     @classmethod
     def _short(cls, value: Any) -> Any:
@@ -104,6 +121,10 @@ class LoadBalancer(Settings):
     )
     """What `consistent_hash` is taken of: `header:NAME`, `cookie:NAME` or `user`."""
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[LoadBalancerFields]) -> None: ...
+
     @model_validator(mode="before")
     @classmethod
     def _short(cls, value: Any) -> Any:
@@ -133,6 +154,10 @@ class Sticky(Settings):
     """Keys the ids in cookies, so that nobody can test guesses of an instance's address against them. Gateways that
     serve the same clients need the same one."""
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[StickyFields]) -> None: ...
+
 
 class HealthCheck(Settings):
     """Active checks: GET `path` on each instance, where 200–399 is healthy, or the health protocol of gRPC."""
@@ -152,6 +177,10 @@ class HealthCheck(Settings):
     unhealthy_after: Positive = 3
     """Consecutive failures that take it down."""
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[HealthCheckFields]) -> None: ...
+
 
 class PassiveHealth(Settings):
     """Ejection of instances by what exchanges see."""
@@ -166,6 +195,10 @@ class PassiveHealth(Settings):
     """Longest ejection."""
     max_ejected: Share = 0.5
     """Largest share of instances ejected at once."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[PassiveHealthFields]) -> None: ...
 
 
 Status = Annotated[int, Field(ge=400, le=599)]
@@ -193,6 +226,10 @@ class CircuitBreaker(Settings):
     scope: Literal["service", "instance"] = "service"
     """Whether one breaker serves the whole service or each instance has its own."""
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[CircuitBreakerFields]) -> None: ...
+
 
 class RetryBudget(Settings):
     """Bound on retries over all exchanges of a service, so that retries cannot become a storm."""
@@ -204,6 +241,10 @@ class RetryBudget(Settings):
     min_per_second: Real = 10.0
     """Retries per second allowed whatever the share, so that services with little traffic are helped too."""
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[RetryBudgetFields]) -> None: ...
+
 
 class Queue(Settings):
     """The waiting room behind `max_in_flight`."""
@@ -214,6 +255,10 @@ class Queue(Settings):
     """Exchanges that may wait; beyond it 503."""
     timeout: Wait = timedelta(seconds=1)
     """Longest wait; beyond it 503."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[QueueFields]) -> None: ...
 
 
 class Service(Settings):
@@ -280,5 +325,5 @@ class Service(Settings):
         return self
 
     if TYPE_CHECKING:
-        # The short forms ("http://…" for an instance, "5s" for a duration) are wider than the field types.
-        def __init__(self, **settings: Any) -> None: ...
+
+        def __init__(self, **fields: Unpack[ServiceFields]) -> None: ...

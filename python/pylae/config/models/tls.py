@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from pylae.config.document.load import MAX_SECRET_BYTES, read_bytes, reason
 from pylae.config.document.nodes import Finding, Step
-from pylae.settings import Settings, refusal
+from pylae.config.models.base import Settings, refusal
 from pylae.state.local_tls import bundle
 from pylae.units import Duration
+
+if TYPE_CHECKING:
+    from pylae.settings.fields import CertifiedKeyFields, ClientAuthFields, ListenerTlsFields, ServiceTlsFields
 
 
 def _file(text: str) -> str:
@@ -46,6 +49,10 @@ class CertifiedKey(Settings):
     key: PemFile
     """Its private key, without a passphrase."""
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[CertifiedKeyFields]) -> None: ...
+
 
 class ClientAuth(Settings):
     """Certificates of clients. A file is short for `ca`."""
@@ -57,6 +64,10 @@ class ClientAuth(Settings):
     mode: Literal["required", "optional"] = "required"
     """`required` lets nobody in without a certificate. With `optional` it is the routes that ask for one, by the
     authenticator `client_certificate`. A bad certificate is refused either way."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[ClientAuthFields]) -> None: ...
 
     @model_validator(mode="before")
     @classmethod
@@ -98,6 +109,10 @@ class ListenerTls(Settings):
     """Whether clients may resume a session, which saves them a round trip and both sides a signature."""
     handshake_timeout: Duration = timedelta(seconds=10)
     """Total time for a handshake."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[ListenerTlsFields]) -> None: ...
 
     @model_validator(mode="before")
     @classmethod
@@ -154,6 +169,10 @@ class ServiceTls(Settings):
     """The key of `cert`."""
     min_version: Version = "1.2"
     """Oldest version that is spoken."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[ServiceTlsFields]) -> None: ...
 
     @model_validator(mode="after")
     def _fits(self) -> ServiceTls:

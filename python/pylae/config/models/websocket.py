@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import TYPE_CHECKING, Unpack
 
 from pydantic import model_validator
 
-from pylae.settings import Settings, refusal
+from pylae.config.models.base import Settings, refusal
 from pylae.units import ByteSize, Duration
+
+if TYPE_CHECKING:
+    from pylae.settings.fields import WebSocketFields
 
 
 class WebSocket(Settings):
@@ -30,6 +34,10 @@ class WebSocket(Settings):
     """Largest message, over all its frames; a larger one closes both sides (1009). `null` is no bound."""
     max_frame: ByteSize | None = None
     """Largest frame; a larger one closes both sides (1009). Without it only `max_message` bounds frames."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[WebSocketFields]) -> None: ...
 
     @model_validator(mode="after")
     def _fits(self) -> WebSocket:

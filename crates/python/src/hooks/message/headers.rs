@@ -185,7 +185,7 @@ impl PyHeaders {
     }
 
     /// All values of a field, in order.
-    fn get_all<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Vec<Bound<'py, PyString>>> {
+    pub(super) fn get_all<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Vec<Bound<'py, PyString>>> {
         self.with(py, |head| head.values(name.as_bytes()).map(|value| text::decode(py, value)).collect())
     }
 

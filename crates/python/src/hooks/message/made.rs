@@ -10,8 +10,8 @@ use pyo3::prelude::*;
 
 use super::handle::PyRequest;
 
-/// A response. `Response(status, headers, body)` creates one. A response that a hook receives is valid only while the
-/// hook runs.
+/// A response. `Response(content, status_code)` creates one. A response that a hook receives is valid only while it
+/// runs.
 #[pyclass(name = "Response", frozen, module = "pylae.hooks")]
 pub(crate) struct PyResponse(pub(super) ResponseKind);
 

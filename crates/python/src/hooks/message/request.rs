@@ -4,6 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use pylae_core::hook::HookVisit;
+use pylae_core::location;
 use pylae_http::{Method, Target};
 use pyo3::exceptions::{PyKeyError, PyLookupError, PyValueError};
 use pyo3::prelude::*;
@@ -12,6 +13,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 use super::handle::{LIVE, PyRequest};
 use super::headers::{Of, PyHeaders};
 use super::mapping;
+use super::parsed::{self, PyQueryParams, PyUrl};
 use super::ready::Ready;
 use super::text;
 use super::user::PyUser;
@@ -100,6 +102,24 @@ impl PyRequest {
             params.set_item(&**name, String::from_utf8_lossy(&value))?;
         }
         Ok(Some(params))
+    }
+
+    /// The parameters of the query, decoded.
+    #[getter]
+    fn query_params(&self, py: Python<'_>) -> PyResult<PyQueryParams> {
+        self.with(py, |exchange| PyQueryParams::read(exchange.request.sent_query().unwrap_or_default()))
+    }
+
+    /// The cookies that are sent to the instance, by name.
+    #[getter]
+    fn cookies<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
+        parsed::cookies(this.py(), &Self::headers(this).get_all(this.py(), "cookie")?)
+    }
+
+    /// The URL that the client has asked for. Hooks do not change it.
+    #[getter]
+    fn url(&self, py: Python<'_>) -> PyResult<PyUrl> {
+        self.with(py, |exchange| PyUrl::new(&location::client_url(exchange)))
     }
 
     /// The header fields that are sent to the instance.

@@ -1,12 +1,13 @@
 //! The attributes of the Python response.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use pylae_http::{Edits, Name, Span};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::{PyBytes, PyDict, PyInt, PyList, PyString};
 
 use super::headers::{self, Of, PyHeaders};
 use super::made::{Made, PyResponse, ResponseKind};
@@ -33,8 +34,27 @@ fn body_of(body: &Bound<'_, PyAny>) -> PyResult<(Arc<[u8]>, bool)> {
     if let Ok(bytes) = body.cast::<PyBytes>() {
         return Ok((bytes.as_bytes().into(), false));
     }
-    let copied: Vec<u8> = body.extract().map_err(|_| PyTypeError::new_err("a body is bytes or text"))?;
+    let copied: Vec<u8> = body.extract().map_err(|_| not_a_body(body))?;
     Ok((copied.into(), false))
+}
+
+/// Returns the error for what cannot be a body, with what was probably meant.
+fn not_a_body(given: &Bound<'_, PyAny>) -> PyErr {
+    PyTypeError::new_err(if given.is_instance_of::<PyInt>() {
+        "a body is bytes or text; a status is given as `Response(status_code=…)`"
+    } else if given.is_instance_of::<PyDict>() || given.is_instance_of::<PyList>() {
+        "a body is bytes or text; `Response.json(…)` sends a value as JSON"
+    } else {
+        "a body is bytes or text"
+    })
+}
+
+/// Returns the one of two names for an argument that was given, if any. Raises `TypeError` if both were.
+fn either<T>(one: Option<T>, other: Option<T>, names: &str) -> PyResult<Option<T>> {
+    if one.is_some() && other.is_some() {
+        return Err(PyTypeError::new_err(format!("{names} are the same: give one of them")));
+    }
+    Ok(one.or(other))
 }
 
 impl PyResponse {
@@ -42,7 +62,7 @@ impl PyResponse {
         status: u16,
         given: Option<&Bound<'_, PyAny>>,
         body: Arc<[u8]>,
-        media_type: Option<&'static [u8]>,
+        media_type: Option<&[u8]>,
     ) -> PyResult<Self> {
         let mut edits = Edits::default();
         if let Some(given) = given {
@@ -51,8 +71,7 @@ impl PyResponse {
         if let Some(media_type) = media_type
             && !headers::has(&edits, Name::ContentType)
         {
-            // Cannot fail: the value is a literal.
-            let _ = edits.set_known(Name::ContentType, media_type);
+            edits.set_known(Name::ContentType, media_type).map_err(|error| PyValueError::new_err(error.0))?;
         }
         Ok(Self(ResponseKind::Made(Mutex::new(Made { status: status_of(status)?, edits, body }))))
     }
@@ -60,21 +79,47 @@ impl PyResponse {
 
 #[pymethods]
 impl PyResponse {
-    /// Creates a response. Text is sent as UTF-8. Raises `ValueError` for an invalid status or header.
+    /// Creates a response: `Response("text", status_code=404)`. Text is sent as UTF-8, as `text/plain` unless
+    /// `media_type` or `headers` say otherwise. `body` and `status` are other names of `content` and `status_code`.
+    /// Raises `ValueError` for an invalid status or header.
     #[new]
-    #[pyo3(signature = (status = 200, headers = None, body = None))]
-    fn new(status: u16, headers: Option<&Bound<'_, PyAny>>, body: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+    #[pyo3(signature = (
+        content = None, status_code = None, headers = None, media_type = None, *, status = None, body = None
+    ))]
+    fn new(
+        content: Option<&Bound<'_, PyAny>>,
+        status_code: Option<u16>,
+        headers: Option<&Bound<'_, PyAny>>,
+        media_type: Option<&str>,
+        status: Option<u16>,
+        body: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let body = either(content, body, "`content` and `body`")?;
+        let status = either(status_code, status, "`status_code` and `status`")?;
         let (body, is_text) = body.map_or_else(|| Ok(([].into(), false)), body_of)?;
-        Self::make(status, headers, body, is_text.then_some(b"text/plain; charset=utf-8"))
+        let media_type = match media_type {
+            Some(said) if is_text && said.starts_with("text/") && !said.contains("charset=") => {
+                Some(Cow::Owned(format!("{said}; charset=utf-8")))
+            }
+            Some(said) => Some(Cow::Borrowed(said)),
+            None => is_text.then_some(Cow::Borrowed("text/plain; charset=utf-8")),
+        };
+        Self::make(status.unwrap_or(200), headers, body, media_type.as_deref().map(str::as_bytes))
     }
 
     /// Creates a response with `value` as its JSON body.
     #[staticmethod]
-    #[pyo3(signature = (value, status = 200, headers = None))]
-    fn json(value: &Bound<'_, PyAny>, status: u16, headers: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+    #[pyo3(signature = (value, status_code = None, headers = None, *, status = None))]
+    fn json(
+        value: &Bound<'_, PyAny>,
+        status_code: Option<u16>,
+        headers: Option<&Bound<'_, PyAny>>,
+        status: Option<u16>,
+    ) -> PyResult<Self> {
+        let status = either(status_code, status, "`status_code` and `status`")?;
         let dumped = value.py().import("json")?.call_method1("dumps", (value,))?;
         let (body, _) = body_of(&dumped)?;
-        Self::make(status, headers, body, Some(b"application/json"))
+        Self::make(status.unwrap_or(200), headers, body, Some(b"application/json"))
     }
 
     /// The status.
@@ -110,6 +155,18 @@ impl PyResponse {
         } else {
             Err(PyValueError::new_err("204 and 304 have no body: return another Response instead"))
         }
+    }
+
+    /// The status, by its other name.
+    #[getter]
+    fn status_code(&self, py: Python<'_>) -> PyResult<u16> {
+        self.status(py)
+    }
+
+    /// Sets the status as `status` does.
+    #[setter]
+    fn set_status_code(&self, py: Python<'_>, status: u16) -> PyResult<()> {
+        self.set_status(py, status)
     }
 
     /// The header fields.

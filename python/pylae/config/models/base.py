@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
@@ -16,17 +17,15 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    ValidationError,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-ALIASES = {
-    "hosts": "host",
-    "methods": "method",
-    "retry_count": "retries",
-    "service_name": "service",
-}
-"""Second names of fields, for people who know them from elsewhere."""
+from pylae.config.checks.explain import problems_of
+from pylae.config.document.nodes import ALIASES
+from pylae.config.document.sources import CallSources, calling
+from pylae.errors import ConfigError
 
 
 def also(field: str) -> AliasChoices:
@@ -35,13 +34,16 @@ def also(field: str) -> AliasChoices:
 
 
 class Settings(BaseModel):
-    """Settings that a person writes. Attribute docstrings become the JSON schema and the reference page."""
+    """Settings that a person writes. Attribute docstrings become the JSON schema and the reference page.
+
+    Made in Python, wrong ones raise ConfigError with the place of the call; `model_validate` raises as Pydantic does.
+    """
 
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
         use_attribute_docstrings=True,
-        # Values may be secrets: messages describe them through `pylae.config.checks.check`, which knows which are.
+        # Values may be secrets: messages describe them through `pylae.config.checks.explain`, which knows which are.
         hide_input_in_errors=True,
         allow_inf_nan=False,
     )
@@ -50,6 +52,15 @@ class Settings(BaseModel):
     """Schema of the short form that a validator of the model accepts instead of a mapping."""
     main: ClassVar[tuple[str, ...]] = ()
     """Fields that people mean who write a single value where the model has no short form: named in the error."""
+
+    def __init__(self, /, **fields: Any) -> None:
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise ConfigError(problems_of(error, CallSources({(): calling()}), type(self))) from None
+
+    # Parts of a document are validated as a whole: Pydantic makes them without this, as it does with its own.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
@@ -116,6 +127,14 @@ def own_copy(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: own_copy(item) for key, item in value.items()}
     return [own_copy(item) for item in value] if isinstance(value, list) else value
+
+
+def as_json(value: Any) -> str:
+    """A value as JSON. Raises what `refusal` makes if JSON cannot say it."""
+    try:
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        raise refusal("must be what JSON can say: mappings of texts, lists, texts, finite numbers") from None
 
 
 def split_words(value: Any) -> Any:

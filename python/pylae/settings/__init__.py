@@ -1,0 +1,116 @@
+"""The settings as Python objects: every model of a configuration by its name, and the base for those of plugins.
+
+Wherever one of them is taken, its short form and a mapping are taken too. `pylae.settings.fields` has the types of all
+of these (`RateLimitLike`), and of the keywords alone (`RateLimitFields`), for functions of your own.
+"""
+
+from __future__ import annotations
+
+from pylae.config.models.admin import Admin
+from pylae.config.models.auth import (
+    Account,
+    ApiKey,
+    AuthConfig,
+    Basic,
+    CertifiedUser,
+    ClaimNames,
+    ClientCertificate,
+    Consumer,
+    Jwt,
+)
+from pylae.config.models.base import Settings
+from pylae.config.models.config import Config, Http2Limits, Limits, Listener
+from pylae.config.models.discovery import Discovery, DnsDiscovery, FileDiscovery, HeartbeatDiscovery
+from pylae.config.models.hooks import HookOptions, HookSettings, PluginUse
+from pylae.config.models.route import Route, ValueTest
+from pylae.config.models.service import (
+    CircuitBreaker,
+    HealthCheck,
+    Instance,
+    LoadBalancer,
+    PassiveHealth,
+    Queue,
+    RetryBudget,
+    Service,
+    Sticky,
+)
+from pylae.config.models.tls import CertifiedKey, ClientAuth, ListenerTls, ServiceTls
+from pylae.config.models.websocket import WebSocket
+from pylae.monitoring import Thresholds
+from pylae.policies import PolicySet
+from pylae.policies.access_log import AccessLog
+from pylae.policies.address_limit import AddressConcurrency, AddressLimit, AddressLimits
+from pylae.policies.cache import Cache
+from pylae.policies.compression import Compression
+from pylae.policies.cors import Cors
+from pylae.policies.ip_access import IpAccess
+from pylae.policies.mirror import Mirror
+from pylae.policies.rate_limit import Concurrency, RateLimit, RateLimits
+from pylae.policies.redirect import Redirect
+from pylae.policies.security_headers import Hsts, SecurityHeaders
+from pylae.policies.static_response import StaticResponse
+from pylae.policies.transform import Changes, Transform
+from pylae.policies.validation import JsonBody, Validation
+
+__all__ = [
+    "AccessLog",
+    "Account",
+    "AddressConcurrency",
+    "AddressLimit",
+    "AddressLimits",
+    "Admin",
+    "ApiKey",
+    "AuthConfig",
+    "Basic",
+    "Cache",
+    "CertifiedKey",
+    "CertifiedUser",
+    "Changes",
+    "CircuitBreaker",
+    "ClaimNames",
+    "ClientAuth",
+    "ClientCertificate",
+    "Compression",
+    "Concurrency",
+    "Config",
+    "Consumer",
+    "Cors",
+    "Discovery",
+    "DnsDiscovery",
+    "FileDiscovery",
+    "HealthCheck",
+    "HeartbeatDiscovery",
+    "HookOptions",
+    "HookSettings",
+    "Hsts",
+    "Http2Limits",
+    "Instance",
+    "IpAccess",
+    "JsonBody",
+    "Jwt",
+    "Limits",
+    "Listener",
+    "ListenerTls",
+    "LoadBalancer",
+    "Mirror",
+    "PassiveHealth",
+    "PluginUse",
+    "PolicySet",
+    "Queue",
+    "RateLimit",
+    "RateLimits",
+    "Redirect",
+    "RetryBudget",
+    "Route",
+    "SecurityHeaders",
+    "Service",
+    "ServiceTls",
+    "Settings",
+    "StaticResponse",
+    "Sticky",
+    "Thresholds",
+    "Transform",
+    "Validation",
+    "ValueTest",
+    "WebSocket",
+]

@@ -1,0 +1,1361 @@
+"""What may be written for each setting, short forms included: the keywords of the models, and mappings in their place.
+
+`RouteFields` are the keywords of `Route`; `RouteLike` is whatever stands for one. Written by python/fields.py from the
+models, whose docstrings are what is to be edited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Required, TypeAlias, TypedDict
+
+from pydantic import SecretStr
+
+from pylae.config.models.admin import Admin
+from pylae.config.models.auth import (
+    Account,
+    ApiKey,
+    AuthConfig,
+    Basic,
+    CertifiedUser,
+    ClaimNames,
+    ClientCertificate,
+    Consumer,
+    Jwt,
+)
+from pylae.config.models.config import Config, Http2Limits, Limits, Listener
+from pylae.config.models.discovery import Discovery, DnsDiscovery, FileDiscovery, HeartbeatDiscovery
+from pylae.config.models.hooks import HookOptions, HookSettings, PluginUse
+from pylae.config.models.route import Route, ValueTest
+from pylae.config.models.service import (
+    CircuitBreaker,
+    HealthCheck,
+    Instance,
+    LoadBalancer,
+    PassiveHealth,
+    Queue,
+    RetryBudget,
+    Service,
+    Sticky,
+)
+from pylae.config.models.tls import CertifiedKey, ClientAuth, ListenerTls, ServiceTls
+from pylae.config.models.websocket import WebSocket
+from pylae.monitoring import Thresholds
+from pylae.policies import PolicySet
+from pylae.policies.access_log import AccessLog
+from pylae.policies.address_limit import AddressConcurrency, AddressLimit, AddressLimits
+from pylae.policies.cache import Cache
+from pylae.policies.compression import Compression
+from pylae.policies.cors import Cors
+from pylae.policies.ip_access import IpAccess
+from pylae.policies.mirror import Mirror
+from pylae.policies.rate_limit import Concurrency, RateLimit, RateLimits
+from pylae.policies.redirect import Redirect
+from pylae.policies.security_headers import Hsts, SecurityHeaders
+from pylae.policies.static_response import StaticResponse
+from pylae.policies.transform import Changes, Transform
+from pylae.policies.validation import JsonBody, Validation
+from pylae.units import DurationLike, RateLike, SizeLike
+
+Texts: TypeAlias = list[str] | tuple[str, ...]
+"""Several texts. A text alone is not meant, although to a type checker it is a sequence of texts."""
+
+
+class CertifiedKeyFields(TypedDict, total=False):
+    """Fields of `CertifiedKey`."""
+
+    cert: Required[str]
+    """The certificate and those between it and its authority, in this order."""
+    key: Required[str]
+    """Its private key, without a passphrase."""
+
+
+class ClientAuthFields(TypedDict, total=False):
+    """Fields of `ClientAuth`."""
+
+    ca: Required[str]
+    """Certificates of the authorities that are believed."""
+    mode: Literal["required", "optional"]
+    """`required` lets nobody in without a certificate. With `optional` it is the routes that ask for one, by the
+    authenticator `client_certificate`. A bad certificate is refused either way."""
+
+
+class ListenerTlsFields(TypedDict, total=False):
+    """Fields of `ListenerTls`."""
+
+    certificates: CertifiedKeyLike | Sequence[CertifiedKeyLike]
+    """Certificates; the name that a client asks for decides, and the first is shown to those that ask for none that is
+    known. The files may be replaced at any time."""
+    auto: bool
+    """For development: a certificate for this machine is made, and kept in the user's state directory."""
+    min_version: Literal["1.2", "1.3"] | float
+    """Oldest version that is spoken."""
+    client_auth: ClientAuthLike | None
+    """Certificates of clients; none are asked for unless given."""
+    session_tickets: bool
+    """Whether clients may resume a session, which saves them a round trip and both sides a signature."""
+    handshake_timeout: DurationLike
+    """Total time for a handshake."""
+    cert: str
+    """The certificate and those between it and its authority, in this order."""
+    key: str
+    """Its private key, without a passphrase."""
+
+
+class ListenerFields(TypedDict, total=False):
+    """Fields of `Listener`."""
+
+    address: Required[str]
+    """`ip:port`. Port 0 takes a free one."""
+    http2: bool | None
+    """Whether HTTP/2 is spoken: on a listener with TLS to clients that choose it in the handshake, which is the default
+    there; without TLS to clients that begin with it (RFC 9113 section 3.3), only if this is true."""
+    tls: ListenerTlsLike | None
+    """TLS; without, what is said on the way can be read and changed."""
+    proxy_protocol: bool | Texts
+    """Addresses and networks of proxies in front that pass bytes on and say in a header (PROXY protocol, version 1 or
+    2) from where they come; `true` for those under `trusted_proxies`. Nobody else can connect then, and nobody without
+    the header."""
+
+
+class Http2LimitsFields(TypedDict, total=False):
+    """Fields of `Http2Limits`."""
+
+    max_streams: int
+    """Exchanges at once; beyond it they are refused with REFUSED_STREAM."""
+    max_resets: int
+    """Streams that may be reset at once, by the client or for its mistakes. Every exchange that is served to its end
+    allows for one more, and a minute for as many again; who goes further is cut off with ENHANCE_YOUR_CALM."""
+    max_idle_frames: int
+    """Frames at once that carry neither a head nor body bytes (SETTINGS, PING, WINDOW_UPDATE, PRIORITY, CONTINUATION,
+    empty DATA). What is sent to the client allows for more, and so does time; then as with `max_resets`."""
+    stream_window: SizeLike
+    """Bytes of one request body that are held before they are sent on."""
+    connection_window: SizeLike
+    """The same for all streams of a connection."""
+
+
+class LimitsFields(TypedDict, total=False):
+    """Fields of `Limits`."""
+
+    max_connections: int
+    """Open client connections; beyond it an idle one is closed for each that comes, or the new one refused. Fewer are
+    admitted where the limit on file descriptors has no room for them and as many connections to instances."""
+    max_requests: int
+    """Exchanges in flight; beyond it 503."""
+    max_head: SizeLike
+    """Size of a request head (431)."""
+    max_fields: int
+    """Number of request fields (431)."""
+    max_target: SizeLike
+    """Size of a request target (414)."""
+    max_body: SizeLike
+    """Size of a request body (413), counted, unless a policy of the route says otherwise."""
+    head_timeout: DurationLike
+    """Total time for a request head to arrive (408)."""
+    keep_alive: DurationLike
+    """How long a connection may stay open between requests."""
+    min_rate: SizeLike
+    """Slowest average rate, in bytes per second, at which a client may send a body or read an answer; 0 is no bound.
+    What its kernel has acknowledged is read."""
+    body_grace: DurationLike
+    """Time before `min_rate` is enforced (408 while sending)."""
+    max_keys: int
+    """Keys of rate limits that are remembered, over all limits; fixed from start to stop."""
+    cache_size: SizeLike
+    """Memory of the response cache, over all routes; fixed from start to stop."""
+    max_memory: SizeLike | None
+    """Memory of the process near which it sheds load: at 85 % idle connections are closed, at 90 % new requests refused
+    (503), at 95 % no connections accepted. Without it the limit of the control group, if there is one."""
+    drain_timeout: DurationLike
+    """How long exchanges may take to finish after a stop was asked for."""
+    stuck_timeout: DurationLike
+    """How long a worker may be stuck in a hook before its connections are reset and another thread takes its place."""
+    http2: Http2LimitsLike
+    """Bounds of connections that speak HTTP/2."""
+
+
+class ClaimNamesFields(TypedDict, total=False):
+    """Fields of `ClaimNames`."""
+
+    id: str | Texts
+    """The user's id: a text or a whole number."""
+    email: str | Texts
+    """The mail address."""
+    role: str | Texts
+    """The role: a text, or a list of texts for several."""
+    permissions: str | Texts
+    """The permissions: a list of texts, or one text with spaces between."""
+
+
+class JwtFields(TypedDict, total=False):
+    """Fields of `Jwt`."""
+
+    name: str
+    """Name by which routes choose it, if there are several."""
+    secret: str | Sequence[str | SecretStr] | SecretStr | None
+    """Secret for HS256 (or HS384, HS512); several are all accepted, and the first signs."""
+    public_key: str | Texts | None
+    """Public keys in PEM: RSA, P-256, P-384, P-521 or Ed25519. `${file:key.pem}` takes a file."""
+    jwks: str | Mapping[str, Any] | None
+    """A JWK set (RFC 7517). `${file:keys.json}` takes a file."""
+    jwks_url: str | None
+    """Address of a JWK set. It is fetched again every `refresh`, and when a token names a key that is not in it."""
+    algorithms: (
+        Literal[
+            "HS256",
+            "HS384",
+            "HS512",
+            "RS256",
+            "RS384",
+            "RS512",
+            "PS256",
+            "PS384",
+            "PS512",
+            "ES256",
+            "ES384",
+            "ES512",
+            "EdDSA",
+        ]
+        | Sequence[
+            Literal[
+                "HS256",
+                "HS384",
+                "HS512",
+                "RS256",
+                "RS384",
+                "RS512",
+                "PS256",
+                "PS384",
+                "PS512",
+                "ES256",
+                "ES384",
+                "ES512",
+                "EdDSA",
+            ]
+        ]
+    )
+    """Algorithms that are accepted. If none is given, the usual one of each key: HS256, RS256, ES256, ES384, ES512 or
+    EdDSA. A token can never choose."""
+    issuer: str | Texts
+    """Accepted `iss`; all if none is given."""
+    audience: str | Texts
+    """Accepted `aud`, one of which a token must name; all if none is given."""
+    required_claims: str | Texts
+    """Claims that a token must have."""
+    leeway: DurationLike
+    """How far the clocks of gateway and issuer may differ."""
+    claims: ClaimNamesLike
+    """Which claims say who the user is."""
+    max_size: SizeLike
+    """Size of a token; larger ones are refused."""
+    refresh: DurationLike
+    """How often `jwks_url` is fetched. Each time after a token with an unknown key too, but not within 30 seconds."""
+    forward_credentials: bool
+    """Whether instances see the token, on whichever route."""
+
+
+class ConsumerFields(TypedDict, total=False):
+    """Fields of `Consumer`."""
+
+    keys: Required[str | Texts]
+    """SHA-256 of each key in hex; several while keys are being exchanged."""
+    email: str
+    """Mail address."""
+    role: str
+    """Role."""
+    permissions: str | Texts
+    """What it may do."""
+
+
+class ApiKeyFields(TypedDict, total=False):
+    """Fields of `ApiKey`."""
+
+    header: str | Literal[False] | None
+    """Request field that carries the key; `false` for none."""
+    query: str | None
+    """Query parameter that carries the key; none unless given, because addresses end up in logs."""
+    consumers: Required[Mapping[str, ConsumerLike]]
+    """Consumers by name, which is the user's id."""
+    forward_credentials: bool
+    """Whether instances see the key, on whichever route."""
+
+
+class AccountFields(TypedDict, total=False):
+    """Fields of `Account`."""
+
+    password_hash: Required[str | SecretStr]
+    """Argon2id (`$argon2id$…`) or bcrypt (`$2b$…`)."""
+    email: str
+    """Mail address."""
+    role: str
+    """Role."""
+    permissions: str | Texts
+    """What the user may do."""
+
+
+class BasicFields(TypedDict, total=False):
+    """Fields of `Basic`."""
+
+    users: Required[Mapping[str, AccountLike]]
+    """Users by name, which is the user's id."""
+    remember: DurationLike
+    """How long a password that was verified is remembered; verifying one takes long on purpose."""
+    forward_credentials: bool
+    """Whether instances see name and password, on whichever route."""
+
+
+class CertifiedUserFields(TypedDict, total=False):
+    """Fields of `CertifiedUser`."""
+
+    email: str
+    """Mail address."""
+    role: str
+    """Role."""
+    permissions: str | Texts
+    """What the user may do."""
+
+
+class ClientCertificateFields(TypedDict, total=False):
+    """Fields of `ClientCertificate`."""
+
+    id: Literal["common_name", "dns", "email", "uri"] | Sequence[Literal["common_name", "dns", "email", "uri"]]
+    """Where the user's id stands: the common name of the subject, or the first alternative name of a kind. The first
+    that is there counts."""
+    users: Mapping[str, CertifiedUserLike] | None
+    """Users by id; nobody else is let in then. Without it, whoever has a certificate is a user, without role and
+    permissions."""
+
+
+class AuthConfigFields(TypedDict, total=False):
+    """Fields of `AuthConfig`."""
+
+    jwt: JwtLike | Sequence[JwtLike]
+    """JSON Web Tokens; a list for several issuers, each with a `name`."""
+    api_key: ApiKeyLike | None
+    """Keys of programs."""
+    basic: BasicLike | None
+    """User names and passwords."""
+    client_certificate: ClientCertificateLike | bool | None
+    """Certificates of clients."""
+    failure_limit: RateLike | Literal[False] | None
+    """Failed authentications of one client address (IPv6 by /64; of a /56 four and of a /48 sixteen times as many);
+    beyond it 429. `false` for no limit."""
+    realm: str
+    """What challenges call the protected space."""
+    admin_role: str
+    """Role that has every permission; an empty text for none."""
+
+
+class InstanceFields(TypedDict, total=False):
+    """Fields of `Instance`."""
+
+    url: Required[str]
+    """`http://host:port`, or `https://host:port` for TLS."""
+    weight: int
+    """Share of load relative to the others."""
+
+
+class DnsDiscoveryFields(TypedDict, total=False):
+    """Fields of `DnsDiscovery`."""
+
+    name: Required[str]
+    """Domain name."""
+    port: int | None
+    """Port of the instances, whose addresses A and AAAA records give. Without it SRV records are asked for, which have
+    ports and weights of their own; of several priorities the lowest number counts."""
+    scheme: Literal["http", "https"]
+    """What is spoken to them."""
+    family: Literal["any", "ipv4", "ipv6"]
+    """Which addresses are used."""
+    resolvers: Texts
+    """Name servers, `ip` or `ip:port`; those of the system if none are given."""
+    timeout: DurationLike
+    """Longest wait for an answer."""
+    min_ttl: DurationLike
+    """Shortest time between two look-ups, whatever the records say."""
+    max_ttl: DurationLike
+    """Longest time between two look-ups, whatever the records say."""
+    retry: DurationLike
+    """Time until the next look-up after one that failed. Until then, and however often it fails, the instances stay."""
+    gone_after: DurationLike
+    """How long the name servers must say that there is no such name, or nothing of it, before the instances leave."""
+
+
+class FileDiscoveryFields(TypedDict, total=False):
+    """Fields of `FileDiscovery`."""
+
+    path: Required[str]
+    """The file, relative to the folder of the configuration: a mapping of services to lists of instances."""
+    interval: DurationLike
+    """Time between two looks. A file that replaces it is taken at once, one that is written into when it rests."""
+
+
+class HeartbeatDiscoveryFields(TypedDict, total=False):
+    """Fields of `HeartbeatDiscovery`."""
+
+    ttl: DurationLike
+    """How long an instance stays without a beat, unless it asks for another time."""
+    max_ttl: DurationLike
+    """Longest time that it may ask for."""
+    max_instances: int
+    """Instances that may be registered."""
+
+
+class DiscoveryFields(TypedDict, total=False):
+    """Fields of `Discovery`."""
+
+    dns: DnsDiscoveryLike | None
+    """Names."""
+    file: FileDiscoveryLike | None
+    """A file."""
+    heartbeat: HeartbeatDiscoveryLike | None
+    """The instances themselves."""
+
+
+class LoadBalancerFields(TypedDict, total=False):
+    """Fields of `LoadBalancer`."""
+
+    kind: Required[
+        Literal[
+            "round_robin", "weighted_round_robin", "least_connections", "random", "ip_hash", "consistent_hash", "p2c"
+        ]
+    ]
+    """`round_robin` in turn; `weighted_round_robin` in turn by weight, smoothly; `least_connections` the fewest
+    exchanges in flight for the weight; `random` any, by weight; `ip_hash` by client address; `consistent_hash` by `on`;
+    `p2c` the less loaded of two random ones."""
+    on: str | None
+    """What `consistent_hash` is taken of: `header:NAME`, `cookie:NAME` or `user`."""
+
+
+class ServiceTlsFields(TypedDict, total=False):
+    """Fields of `ServiceTls`."""
+
+    verify: bool
+    """Whether instances must prove who they are. Without it, anybody on the way can be the instance."""
+    ca: str | None
+    """Authorities that are believed, or the very certificates of instances that signed their own; those that the system
+    believes if none is given."""
+    server_name: str | None
+    """Name that instances are asked for by, and that their certificates must be for; the host of each URL if none is
+    given."""
+    cert: str | None
+    """The gateway's own certificate and those between it and its authority, for instances that ask for one."""
+    key: str | None
+    """The key of `cert`."""
+    min_version: Literal["1.2", "1.3"] | float
+    """Oldest version that is spoken."""
+
+
+class StickyFields(TypedDict, total=False):
+    """Fields of `Sticky`."""
+
+    cookie: str
+    """Name of the cookie that the gateway sets."""
+    ttl: DurationLike | None
+    """`Max-Age` of the cookie; without it the cookie ends with the browser's session."""
+    secret: str | SecretStr | None
+    """Keys the ids in cookies, so that nobody can test guesses of an instance's address against them. Gateways that
+    serve the same clients need the same one."""
+
+
+class HealthCheckFields(TypedDict, total=False):
+    """Fields of `HealthCheck`."""
+
+    path: str
+    """Path that is asked for."""
+    grpc: str | None
+    """Ask by the health protocol of gRPC instead, for the service of this name; `""` is the server as a whole."""
+    interval: DurationLike
+    """Time between two checks of one instance, jittered by a tenth."""
+    timeout: DurationLike
+    """Time for the answer's head."""
+    healthy_after: int
+    """Consecutive successes that bring an instance up."""
+    unhealthy_after: int
+    """Consecutive failures that take it down."""
+
+
+class PassiveHealthFields(TypedDict, total=False):
+    """Fields of `PassiveHealth`."""
+
+    failures: int
+    """Consecutive connect failures or 5xx answers that eject an instance."""
+    ejection: DurationLike
+    """How long the first ejection lasts; each further one lasts one more of it."""
+    max_ejection: DurationLike
+    """Longest ejection."""
+    max_ejected: float
+    """Largest share of instances ejected at once."""
+
+
+class CircuitBreakerFields(TypedDict, total=False):
+    """Fields of `CircuitBreaker`."""
+
+    failure_threshold: int
+    """Consecutive failures that open it."""
+    failure_rate: float | None
+    """Share of failures over `window` that opens it; none counts consecutive failures only."""
+    window: DurationLike
+    """Window of `failure_rate`."""
+    minimum_requests: int
+    """Exchanges that `window` must hold before `failure_rate` counts."""
+    timeout: DurationLike
+    """How long it stays open."""
+    half_open_requests: int
+    """Probes let through while half open."""
+    failure_statuses: Sequence[int]
+    """Answers that count as failures, besides connect errors, timeouts and resets."""
+    scope: Literal["service", "instance"]
+    """Whether one breaker serves the whole service or each instance has its own."""
+
+
+class RetryBudgetFields(TypedDict, total=False):
+    """Fields of `RetryBudget`."""
+
+    ratio: float
+    """Retries allowed as a share of requests."""
+    min_per_second: float
+    """Retries per second allowed whatever the share, so that services with little traffic are helped too."""
+
+
+class QueueFields(TypedDict, total=False):
+    """Fields of `Queue`."""
+
+    size: int
+    """Exchanges that may wait; beyond it 503."""
+    timeout: DurationLike
+    """Longest wait; beyond it 503."""
+
+
+class ServiceFields(TypedDict, total=False):
+    """Fields of `Service`."""
+
+    instances: Sequence[InstanceLike]
+    """Instances that are always there."""
+    discovery: DiscoveryLike | None
+    """Where further instances come from."""
+    load_balancer: LoadBalancerLike | None
+    """How an instance is picked; `weighted_round_robin` if any weight differs from 1, else `round_robin`."""
+    slow_start: DurationLike | None
+    """An instance that joins or recovers gets its share of load gradually over this time."""
+    tls: ServiceTlsLike
+    """How TLS is spoken to instances whose URL begins with `https://`."""
+    sticky: StickyLike | bool | None
+    """Keeps a client on one instance by a cookie; off unless given."""
+    health_check: HealthCheckLike | bool | None
+    """Active checks; off unless given."""
+    passive_health: PassiveHealthLike | bool | None
+    """Ejection by what exchanges see; off unless given."""
+    panic_threshold: float | None
+    """Share of healthy instances below which health is ignored and all instances get traffic; none answers 503."""
+    circuit_breaker: CircuitBreakerLike | bool | None
+    """Circuit breaker; off unless given."""
+    retry_budget: RetryBudgetLike
+    """Bound on retries over all exchanges of the service."""
+    connect_timeout: DurationLike
+    """Time for a connection to an instance to be made."""
+    max_in_flight: int | None
+    """Exchanges in flight to the service; beyond it they queue. None is unbounded."""
+    queue: QueueLike
+    """The waiting room behind `max_in_flight`."""
+    protocol: Literal["http1", "http2"]
+    """What is spoken to the instances, with TLS where their addresses say `https`. gRPC needs HTTP/2."""
+    max_streams: int
+    """Exchanges at once on one HTTP/2 connection; beyond it, or what the instance allows, a further one is made."""
+    preserve_host: bool | None
+    """Whether instances are sent the client's `Host` or their own. If none is given, the client's where their addresses
+    say `http`, and their own where they say `https`."""
+    max_idle: int
+    """Idle connections kept per worker and instance."""
+    idle_timeout: DurationLike
+    """How long an idle connection to an instance is kept: less than the instance keeps it (uvicorn: 5 s)."""
+
+
+class AccessLogFields(TypedDict, total=False):
+    """Fields of `AccessLog`."""
+
+    output: str
+    """`stdout`, `stderr`, or the path of a file, which is appended to."""
+    format: Literal["json", "common", "combined"]
+    """`json` has all fields; `common` and `combined` are those of Apache and nginx."""
+    request_headers: str | Texts
+    """Request fields that are added, in JSON under `request_headers`."""
+    response_headers: str | Texts
+    """Response fields that are added, in JSON under `response_headers`."""
+    mask: str | Texts
+    """Further fields and query parameters whose values are replaced by `***`."""
+
+
+class HstsFields(TypedDict, total=False):
+    """Fields of `Hsts`."""
+
+    when: Literal["auto", "always", "off"]
+    """`auto` sends it on TLS, `always` on every listener (for a gateway behind a TLS terminator), `off` never."""
+    max_age: DurationLike
+    """How long a browser remembers to use TLS only."""
+    include_subdomains: bool
+    """Whether it goes for all names below the host too."""
+    preload: bool
+    """Whether the host asks to be in the browsers' built-in lists."""
+
+
+class SecurityHeadersFields(TypedDict, total=False):
+    """Fields of `SecurityHeaders`."""
+
+    nosniff: bool
+    """`X-Content-Type-Options: nosniff`: the browser believes the content type."""
+    frame_options: str | Literal[False] | None
+    """`X-Frame-Options`: who may show the page in a frame."""
+    xss_protection: str | Literal[False] | None
+    """`X-XSS-Protection`, for old browsers."""
+    referrer_policy: str | Literal[False] | None
+    """`Referrer-Policy`: how much of the address other sites are told."""
+    hsts: HstsLike
+    """`Strict-Transport-Security`."""
+    csp: str | Literal[False] | None
+    """`Content-Security-Policy`; none unless given."""
+
+
+class CompressionFields(TypedDict, total=False):
+    """Fields of `Compression`."""
+
+    algorithms: str | Sequence[Literal["zstd", "br", "gzip"]]
+    """Content codings, the preferred one first; it decides where the client likes several equally."""
+    min_size: SizeLike
+    """Bodies that are known to be smaller are left alone."""
+    types: str | Texts
+    """Media types that are compressed."""
+
+
+class ChangesFields(TypedDict, total=False):
+    """Fields of `Changes`."""
+
+    remove: str | Texts
+    """Fields that are taken out."""
+    set: Mapping[str, str | int | float]
+    """Fields that get this value, in place of any that they have."""
+    append: Mapping[str, str | int | float]
+    """Lines that are added to those that there are."""
+
+
+class TransformFields(TypedDict, total=False):
+    """Fields of `Transform`."""
+
+    request: ChangesLike
+    """Changes on the way to the service."""
+    response: ChangesLike
+    """Changes on the way to the client."""
+    response_time: bool
+    """Whether `X-Response-Time` says how long it took from the request's head to the response's, as `12.345ms`."""
+    normalize_errors: bool
+    """Whether errors of the service that are not JSON are replaced by `application/problem+json`."""
+
+
+class IpAccessFields(TypedDict, total=False):
+    """Fields of `IpAccess`."""
+
+    allow: str | Texts
+    """Networks and addresses that may. Without any, all may that are not denied."""
+    deny: str | Texts
+    """Networks and addresses that may not, even if `allow` holds them."""
+
+
+class CorsFields(TypedDict, total=False):
+    """Fields of `Cors`."""
+
+    origins: str | Texts
+    """Who may call: exact origins, `https://*.example.org` for every name below, or `*` for every origin."""
+    methods: str | Texts
+    """Methods that a preflight may announce; `*` is every method that the route takes."""
+    headers: str | Texts
+    """Request fields that a page may send; `*` is whatever it asks for, `Authorization` too."""
+    expose: str | Texts
+    """Response fields that a page may read besides the ones that every page may."""
+    credentials: bool
+    """Whether cookies and other credentials may go along. Needs `origins` to be listed."""
+    max_age: DurationLike
+    """How long a browser may remember the answer to a preflight (browsers have bounds of their own)."""
+
+
+class AddressLimitFields(TypedDict, total=False):
+    """Fields of `AddressLimit`."""
+
+    name: str | None
+    """Name in header fields, unique in the policy, and the identity of the counts over reloads. `default` for the first
+    limit of a list, `default-2` for the second and so on, if none is given."""
+    limit: Required[int]
+    """Requests admitted in a span of `per`."""
+    per: DurationLike
+    """The span that `limit` is for."""
+    algorithm: Literal["token_bucket", "sliding_window", "fixed_window"]
+    """`token_bucket` refills continuously; `sliding_window` admits no more than `limit` in any window, wherever it
+    starts; `fixed_window` counts in windows aligned to UTC, for quotas."""
+    key: str | Texts
+    """Whose requests are counted together: `ip` (IPv6 by /64), `header:NAME`, `route`, `global`, or several of these
+    joined by `+`."""
+    burst: int | None
+    """Capacity of a token bucket, if it is not `limit`."""
+    cost: int
+    """What one request takes."""
+    scope: Literal["route", "gateway"]
+    """`route` counts each route on its own; `gateway` counts all routes that have a limit of this name together."""
+    headers: bool
+    """Whether answers carry its `RateLimit-Policy` and `RateLimit`."""
+
+
+class AddressConcurrencyFields(TypedDict, total=False):
+    """Fields of `AddressConcurrency`."""
+
+    name: str
+    """Name in header fields."""
+    limit: Required[int]
+    """Exchanges in flight at the same time."""
+    key: str | Texts
+    """Whose exchanges are counted together, as for a limit."""
+    scope: Literal["route", "gateway"]
+    """As for a limit."""
+    headers: bool
+    """Whether answers tell of it."""
+
+
+class AddressLimitsFields(TypedDict, total=False):
+    """Fields of `AddressLimits`."""
+
+    limits: Sequence[AddressLimitLike]
+    """The limits."""
+    concurrency: AddressConcurrencyLike | None
+    """Bound on exchanges in flight. A number is short for `limit`."""
+    name: str | None
+    """Name in header fields, unique in the policy, and the identity of the counts over reloads. `default` for the first
+    limit of a list, `default-2` for the second and so on, if none is given."""
+    limit: int
+    """Requests admitted in a span of `per`."""
+    per: DurationLike
+    """The span that `limit` is for."""
+    algorithm: Literal["token_bucket", "sliding_window", "fixed_window"]
+    """`token_bucket` refills continuously; `sliding_window` admits no more than `limit` in any window, wherever it
+    starts; `fixed_window` counts in windows aligned to UTC, for quotas."""
+    key: str | Texts
+    """Whose requests are counted together: `ip` (IPv6 by /64), `header:NAME`, `route`, `global`, or several of these
+    joined by `+`."""
+    burst: int | None
+    """Capacity of a token bucket, if it is not `limit`."""
+    cost: int
+    """What one request takes."""
+    scope: Literal["route", "gateway"]
+    """`route` counts each route on its own; `gateway` counts all routes that have a limit of this name together."""
+    headers: bool
+    """Whether answers carry its `RateLimit-Policy` and `RateLimit`."""
+
+
+class RateLimitFields(TypedDict, total=False):
+    """Fields of `RateLimit`."""
+
+    name: str | None
+    """Name in header fields, unique in the policy, and the identity of the counts over reloads. `default` for the first
+    limit of a list, `default-2` for the second and so on, if none is given."""
+    limit: Required[int]
+    """Requests admitted in a span of `per`."""
+    per: DurationLike
+    """The span that `limit` is for."""
+    algorithm: Literal["token_bucket", "sliding_window", "fixed_window"]
+    """`token_bucket` refills continuously; `sliding_window` admits no more than `limit` in any window, wherever it
+    starts; `fixed_window` counts in windows aligned to UTC, for quotas."""
+    key: str | Texts
+    """Whose requests are counted together: `auto` (the user if known, else the address), `user`, `ip` (IPv6 by /64),
+    `header:NAME`, `route`, `global`, or several of these joined by `+`. Requests without one of them share it."""
+    burst: int | None
+    """Capacity of a token bucket, if it is not `limit`."""
+    cost: int
+    """What one request takes."""
+    scope: Literal["route", "gateway"]
+    """`route` counts each route on its own; `gateway` counts all routes that have a limit of this name together."""
+    headers: bool
+    """Whether answers carry its `RateLimit-Policy` and `RateLimit`."""
+
+
+class ConcurrencyFields(TypedDict, total=False):
+    """Fields of `Concurrency`."""
+
+    name: str
+    """Name in header fields."""
+    limit: Required[int]
+    """Exchanges in flight at the same time."""
+    key: str | Texts
+    """Whose exchanges are counted together, as for a limit."""
+    scope: Literal["route", "gateway"]
+    """As for a limit."""
+    headers: bool
+    """Whether answers tell of it."""
+
+
+class RateLimitsFields(TypedDict, total=False):
+    """Fields of `RateLimits`."""
+
+    limits: Sequence[RateLimitLike]
+    """The limits."""
+    concurrency: ConcurrencyLike | None
+    """Bound on exchanges in flight. A number is short for `limit`."""
+    name: str | None
+    """Name in header fields, unique in the policy, and the identity of the counts over reloads. `default` for the first
+    limit of a list, `default-2` for the second and so on, if none is given."""
+    limit: int
+    """Requests admitted in a span of `per`."""
+    per: DurationLike
+    """The span that `limit` is for."""
+    algorithm: Literal["token_bucket", "sliding_window", "fixed_window"]
+    """`token_bucket` refills continuously; `sliding_window` admits no more than `limit` in any window, wherever it
+    starts; `fixed_window` counts in windows aligned to UTC, for quotas."""
+    key: str | Texts
+    """Whose requests are counted together: `auto` (the user if known, else the address), `user`, `ip` (IPv6 by /64),
+    `header:NAME`, `route`, `global`, or several of these joined by `+`. Requests without one of them share it."""
+    burst: int | None
+    """Capacity of a token bucket, if it is not `limit`."""
+    cost: int
+    """What one request takes."""
+    scope: Literal["route", "gateway"]
+    """`route` counts each route on its own; `gateway` counts all routes that have a limit of this name together."""
+    headers: bool
+    """Whether answers carry its `RateLimit-Policy` and `RateLimit`."""
+
+
+class RedirectFields(TypedDict, total=False):
+    """Fields of `Redirect`."""
+
+    to: Required[str]
+    """Where to."""
+    status: Literal[301, 302, 303, 307, 308]
+    """301 and 308 may be remembered for ever, 302 and 307 not; 307 and 308 keep method and body, 303 asks for GET."""
+    keep_query: bool
+    """Whether the query of the request is appended."""
+    insecure_only: bool
+    """Whether clients that use TLS already pass, for redirects to https on all listeners."""
+
+
+class StaticResponseFields(TypedDict, total=False):
+    """Fields of `StaticResponse`."""
+
+    status: int
+    """Status code."""
+    content_type: str | None
+    """`Content-Type`; unless given `text/plain; charset=utf-8` for a text, `application/json` for a mapping or list."""
+    headers: Mapping[str, str]
+    """Further response fields."""
+    body: str | Mapping[str, Any] | list[Any]
+    """The body: a text, or a mapping or list, which is sent as JSON. `"${file:page.html}"` reads it from a file."""
+
+
+class JsonBodyFields(TypedDict, total=False):
+    """Fields of `JsonBody`."""
+
+    max_size: SizeLike
+    """Size of a body (413): it is read into memory before the service sees any of it."""
+    max_depth: int
+    """How deep arrays and objects may lie in each other (400)."""
+    max_values: int
+    """How many values and keys there may be in all (400)."""
+    json_schema: Mapping[str, Any] | bool | str | None
+    """JSON Schema, draft 2020-12, that the body must fit (422). It is checked when the configuration is; references
+    outside of it are not followed."""
+
+
+class ValidationFields(TypedDict, total=False):
+    """Fields of `Validation`."""
+
+    max_body: SizeLike
+    """Size of a request body (413), counted."""
+    content_types: str | Texts
+    """Media types that a body may have (415): `application/json`, `text/*`. All, if none is given; with `json_body` the
+    JSON ones."""
+    required_headers: str | Texts
+    """Fields that every request must have (400)."""
+    required_query: str | Texts
+    """Query parameters that every request must have (400)."""
+    json_body: JsonBodyLike | bool | None
+    """Bodies must be JSON, within bounds, and fit a schema."""
+
+
+class CacheFields(TypedDict, total=False):
+    """Fields of `Cache`."""
+
+    ttl: DurationLike
+    """How long an answer is fresh when the service does not say so itself (Cache-Control, Expires)."""
+    error_ttl: DurationLike
+    """The same for 404 and 410; 0 is not at all. Other errors are kept only as long as the service says."""
+    heuristic: bool | float
+    """How much of the time since it last changed (Last-Modified) an answer is taken to be fresh when the service does
+    not say for how long, at most a day (RFC 9111 section 4.2.2): `true` is a tenth, `false` is not at all."""
+    override: bool
+    """Whether `ttl` counts even where the service says something else. `no-store`, `private` and `no-cache` are heeded
+    all the same."""
+    per_user: bool
+    """Whether every authenticated user has answers of their own. Without it, answers to authenticated requests are kept
+    only if the service calls them `public` or gives `s-maxage` or `must-revalidate` (RFC 9111 section 3.5)."""
+    vary: Texts | str
+    """Request fields by which answers differ, besides those that the service names in Vary. They count as the service
+    gets them: `X-User-ID`, `X-User-Role` and `X-User-Email` are the user's, whatever the client says."""
+    normalize: Sequence[Literal["accept-language"]] | str
+    """Request fields that are compared by what they mean: with `Accept-Language`, languages of the same weight are the
+    same in whatever order."""
+    max_entry: SizeLike
+    """Largest body that is kept; at most a sixteenth of `limits.cache_size`."""
+    stale_while_revalidate: DurationLike
+    """How long behind its freshness an answer is still given while it is fetched anew, unless the service says (RFC
+    5861)."""
+    stale_if_error: DurationLike
+    """How long behind its freshness an answer is given when the service fails, unless the service says (RFC 5861)."""
+    wait: DurationLike
+    """How long a request waits for another's fetch of the same answer before it asks the service itself; 0 is not at
+    all."""
+    client_directives: bool
+    """Whether clients can ask for fresh answers with Cache-Control, as RFC 9111 has it."""
+    ignore_cookies: bool
+    """Whether answers to requests with cookies count like others. If not, they are kept only if the service says
+    `public` or `s-maxage`, or varies by Cookie."""
+    set_cookie: Literal["bypass", "strip"]
+    """What becomes of answers that set cookies: they are not kept, or kept without the cookies (`strip`). Whoever made
+    the service answer gets the cookies either way."""
+    cache_status: bool
+    """Whether responses carry `Cache-Status` (RFC 9211)."""
+    tags: Texts | str
+    """Words by which the answers can be purged, besides those in the service's `Cache-Tag`."""
+
+
+class MirrorFields(TypedDict, total=False):
+    """Fields of `Mirror`."""
+
+    service: Required[str]
+    """Name of the service that gets the copies."""
+    share: float
+    """Part of the requests that is copied, chosen by request id."""
+    max_body: SizeLike
+    """Size of a body. More than 64 KB is kept in memory for the copy while it is forwarded."""
+    max_in_flight: int
+    """Copies under way at once, per worker."""
+    timeout: DurationLike
+    """Time for a copy to be sent and answered."""
+
+
+class ValueTestFields(TypedDict, total=False):
+    """Fields of `ValueTest`."""
+
+    equals: str | None
+    """One of its values is this."""
+    pattern: str | None
+    """One of its values matches this regular expression from its start."""
+
+
+class WebSocketFields(TypedDict, total=False):
+    """Fields of `WebSocket`."""
+
+    idle_timeout: DurationLike
+    """Longest silence of both sides, after which both are sent a Close frame (1001); any frame ends it, pings too. Also
+    the longest time that one side may leave untaken what is there for it, after which the connection is cut off."""
+    max_message: SizeLike | None
+    """Largest message, over all its frames; a larger one closes both sides (1009). `null` is no bound."""
+    max_frame: SizeLike | None
+    """Largest frame; a larger one closes both sides (1009). Without it only `max_message` bounds frames."""
+
+
+class RouteFields(TypedDict, total=False):
+    """Fields of `Route`."""
+
+    access_log: AccessLogLike | bool | None
+    """One line per exchange."""
+    security_headers: SecurityHeadersLike | bool | None
+    """Response fields that make browsers stricter."""
+    compression: CompressionLike | bool | None
+    """Smaller responses for clients that understand them."""
+    transform: TransformLike | bool | None
+    """Changes fields of requests and responses."""
+    ip_access: IpAccessLike | bool | None
+    """Which client addresses may use it."""
+    cors: CorsLike | bool | None
+    """Lets pages of other origins call."""
+    address_limit: AddressLimitsLike | bool | None
+    """How many requests an address may make, whoever sends them: decided before authentication."""
+    rate_limit: RateLimitsLike | bool | None
+    """How many requests a client may make."""
+    redirect: RedirectLike | bool | None
+    """Sends clients elsewhere."""
+    static_response: StaticResponseLike | bool | None
+    """Answers without a service."""
+    validation: ValidationLike | bool | None
+    """What requests must be like."""
+    cache: CacheLike | bool | None
+    """Answers repeated reads from memory."""
+    mirror: MirrorLike | bool | None
+    """Copies of requests to another service."""
+    name: str | None
+    """Unique name, in logs and metrics. Derived from methods, host and path if none is given."""
+    path: str | None
+    """The whole path; with braces a template: `/users/{id}`, `{id:int}`, `{rest:path}` (last segment only)."""
+    prefix: str | None
+    """The path, or the path continued behind a `/`."""
+    pattern: str | None
+    """Regular expression from the start of the path. Goes before every prefix, and before patterns further down."""
+    method: str | Texts
+    """Methods: one, `A|B`, or a list. All if none is given."""
+    methods: str | Texts
+    """The same as `method`."""
+    host: str | Texts
+    """Host names without port; `*.example.org` for any labels in front. All if none is given."""
+    hosts: str | Texts
+    """The same as `host`."""
+    headers: Mapping[str, ValueTestLike]
+    """Conditions on request fields by name."""
+    query: Mapping[str, ValueTestLike]
+    """Conditions on query parameters by name."""
+    priority: int
+    """Higher wins before anything else is compared."""
+    service: str | None
+    """Name of the service."""
+    service_name: str | None
+    """The same as `service`."""
+    service_url: str | None
+    """Declares the service, with this one instance."""
+    circuit_breaker: CircuitBreakerLike | bool | None
+    """Circuit breaker of the service that `service_url` declares. A service under `services` says this itself."""
+    timeout: DurationLike
+    """Time per attempt until the head of the response."""
+    idle_timeout: DurationLike
+    """Longest silence between two pieces of a body."""
+    deadline: DurationLike | None
+    """Time over all attempts until the head of the response."""
+    retries: int
+    """Most further attempts after the first."""
+    retry_count: int
+    """The same as `retries`."""
+    retry_on: str | Sequence[Literal["reset", "timeout", "gateway_error", "server_error"]]
+    """What is retried besides connect failures and failures of idempotent requests: `reset`, `timeout`, `gateway_error`
+    (502, 503, 504), `server_error` (any 5xx); one, `A|B`, or a list."""
+    preserve_host: bool | None
+    """Whether instances are sent the client's `Host` or their own; the service says so if none is given."""
+    strip_prefix: bool | str
+    """Prefix taken off the path before it is sent on; `true` is the route's own `prefix`."""
+    rewrite: str | None
+    """Path template that replaces the path, with captured names: `/v2/{id}`."""
+    encoded_slash: Literal["reject", "keep"]
+    """What becomes of `%2F` in the path: `reject` answers 400; with `keep` it is a letter of its segment, and is sent
+    on as such. Where it leads to a route that lets in others when it is read as `/`, the answer is 400 all the same."""
+    websocket: WebSocketLike | bool | None
+    """Lets requests become WebSockets; off unless given."""
+    auth_required: bool
+    """Whether a request needs an authenticated user."""
+    auth: str | Texts | None
+    """Authenticators by name, any of which will do: one, `A|B`, or a list. All if none is given. With `auth_required:
+    false` a user who presents a credential is known, and one who does not passes too."""
+    permissions: str | Texts
+    """Permissions that the user needs, all of them."""
+    roles: str | Texts
+    """Roles of which the user needs one: one, `A|B`, or a list. Any user will do if none is given."""
+
+
+class HookSettingsFields(TypedDict, total=False):
+    """Fields of `HookSettings`."""
+
+    stage: Literal["early", "late"] | None
+    """`early` hooks run before a route is looked for, and see every answer, the gateway's own included; `late` ones run
+    behind all policies of a route. A middleware without `routes` is early if nothing is said, every other hook late."""
+    malformed: bool
+    """Whether an early hook for responses also sees answers to what is no request (400, 408, 414, 431): there is little
+    to read in it."""
+    timeout: DurationLike
+    """Longest time that one call may take; beyond it the call has failed."""
+    on_error: Literal["fail", "skip"]
+    """What a failure of the hook means for the exchange: `fail` answers 500, `skip` goes on without it."""
+    blocking: bool
+    """Whether the hook waits for things (files, databases, locks): it then runs on a pool of threads."""
+    waits: bool | None
+    """Whether an async hook may wait for something, and so runs on an asyncio loop. Told from its code if not said: one
+    that awaits nothing but `call_next(…)`, `request.body()` and `request.json()` does not wait."""
+    budget: DurationLike | None
+    """Time that one call may keep a worker. A hook that exceeds it again and again is moved to the pool of threads, or
+    to the asyncio loop, until the configuration is applied again; `null` leaves it where it is."""
+    body: bool | SizeLike
+    """Whether the hook looks at the body, which is then in memory as a whole: up to 1 MB, or to the size given here."""
+    on_request: str | None
+    """Called before the request is forwarded, as `function(request)`. A Response that it returns is the answer."""
+    on_response: str | None
+    """Called before the response is sent, as `function(request, response)`."""
+    on_response_body: str | None
+    """An async generator function that the body of the response passes, as `function(request, response, chunks)`."""
+    on_response_events: str | None
+    """The same by events, as `function(request, response, events)`, where the response is `text/event-stream`."""
+    middleware: str | None
+    """Called around the exchange, as `function(request)` or `function(request, call_next)`."""
+    routes: str | Texts | None
+    """Names of the routes whose requests it sees: one, `A|B`, or a list. All if none is given."""
+
+
+class PluginUseFields(TypedDict, total=False):
+    """Fields of `PluginUse`."""
+
+    use: Required[str]
+    """Name of an installed plugin (entry point group `pylae.plugins`), or an import path `module:Class`."""
+    routes: str | Texts | None
+    """Names of the routes whose requests it sees: one, `A|B`, or a list. All if none is given."""
+    settings: Mapping[str, Any]
+    """The plugin's own settings."""
+
+
+class PolicySetFields(TypedDict, total=False):
+    """Fields of `PolicySet`."""
+
+    access_log: AccessLogLike | bool | None
+    """One line per exchange."""
+    security_headers: SecurityHeadersLike | bool | None
+    """Response fields that make browsers stricter."""
+    compression: CompressionLike | bool | None
+    """Smaller responses for clients that understand them."""
+    transform: TransformLike | bool | None
+    """Changes fields of requests and responses."""
+    ip_access: IpAccessLike | bool | None
+    """Which client addresses may use it."""
+    cors: CorsLike | bool | None
+    """Lets pages of other origins call."""
+    address_limit: AddressLimitsLike | bool | None
+    """How many requests an address may make, whoever sends them: decided before authentication."""
+    rate_limit: RateLimitsLike | bool | None
+    """How many requests a client may make."""
+    redirect: RedirectLike | bool | None
+    """Sends clients elsewhere."""
+    static_response: StaticResponseLike | bool | None
+    """Answers without a service."""
+    validation: ValidationLike | bool | None
+    """What requests must be like."""
+    cache: CacheLike | bool | None
+    """Answers repeated reads from memory."""
+    mirror: MirrorLike | bool | None
+    """Copies of requests to another service."""
+
+
+class ThresholdsFields(TypedDict, total=False):
+    """Fields of `Thresholds`."""
+
+    degraded_errors: float
+    """Share of answers with 5xx above which it is degraded."""
+    unhealthy_errors: float
+    """Share of answers with 5xx above which it is unhealthy."""
+    degraded_duration: DurationLike | None
+    """Mean duration above which it is degraded; `null` where long exchanges are meant. Event streams and WebSockets
+    have none."""
+    minimum_requests: int
+    """Exchanges below which nothing is concluded."""
+
+
+class AdminFields(TypedDict, total=False):
+    """Fields of `Admin`."""
+
+    address: str
+    """`ip:port`, where port 0 takes a free one, or `unix:/path` for a socket that only its owner can use."""
+    token: str | SecretStr | None
+    """What every request must present; without it one is generated at the first start and kept in `token_file`."""
+    token_file: str | None
+    """File that holds the token, readable by its owner only; `admin-token` in the state folder if none is given."""
+    hosts: Texts
+    """Names besides localhost under which it is asked for. Requests for other names are refused: with names of their
+    own (DNS rebinding) foreign web pages could reach it."""
+    remote: bool
+    """Allows an address that is not a loopback one. The token then crosses a network, and without TLS."""
+    references: str | Texts
+    """What configurations that come over the admin API may refer to wherever they like: variables as `NAME`, files as
+    `file:PATH`, which settings may then name too. Everything else counts only where it stands already. Like `code`, it
+    is of this node alone: only the node's own file changes it."""
+    code: str | Texts
+    """Hooks (`module:function`) and plugins that they may use besides those that the configuration has already."""
+
+
+class ConfigFields(TypedDict, total=False):
+    """Fields of `Config`."""
+
+    listeners: Sequence[ListenerLike] | str
+    """Where clients connect."""
+    workers: int | None
+    """Number of data-plane threads; one per core that this process may use if none is given."""
+    user: str | int | None
+    """User that a gateway which was started as root becomes once its sockets are bound and its files are read, before
+    it serves anything. The state folder and log files are that user's. Like `group`, it is of this node alone and stays
+    until the gateway is started again."""
+    group: str | int | None
+    """Group of that user; the one that the user has if none is given."""
+    trusted_proxies: Texts
+    """Addresses and networks whose `X-Forwarded-…` fields are believed."""
+    hosts: str | Texts
+    """Hosts that are answered, without port; `*.example.org` for any labels in front. Requests for others get 421. All
+    are answered if none is given."""
+    via: bool
+    """Add `Via: 1.1 pylae` to what goes to services, and to their answers (RFC 9110 section 7.6.3). A service may treat
+    requests with `Via` differently: nginx does not compress answers to them unless `gzip_proxied` says so."""
+    limits: LimitsLike
+    """Bounds and deadlines of the client side."""
+    auth: AuthConfigLike | None
+    """Authenticators."""
+    services: Mapping[str, ServiceLike]
+    """Services by name."""
+    routes: Sequence[RouteLike]
+    """Routes. The most specific one that matches a request takes it; order decides between patterns only."""
+    hooks: Sequence[HookSettingsLike]
+    """Python callables in the request path, in the order in which a request meets them."""
+    plugins: Sequence[PluginUseLike]
+    """Plugins in the request path, behind `hooks`."""
+    policies: PolicySetLike
+    """Policies of every route. A route overrides each by its name, or switches it off with `false`."""
+    health: ThresholdsLike
+    """When the gateway calls itself degraded or unhealthy."""
+    admin: AdminLike | bool | None
+    """The admin API; on 127.0.0.1:9901 unless said otherwise, `false` for none."""
+    state: str | None
+    """Folder, relative to the configuration, for what outlives a restart: the admin token, a configuration applied over
+    the admin API, registered instances; and for the socket that `pylae status` and the other verbs speak to. Without it
+    a folder of its own in the user's state directory."""
+
+
+class HookOptionsFields(TypedDict, total=False):
+    """Fields of `HookOptions`."""
+
+    stage: Literal["early", "late"] | None
+    """`early` hooks run before a route is looked for, and see every answer, the gateway's own included; `late` ones run
+    behind all policies of a route. A middleware without `routes` is early if nothing is said, every other hook late."""
+    malformed: bool
+    """Whether an early hook for responses also sees answers to what is no request (400, 408, 414, 431): there is little
+    to read in it."""
+    timeout: DurationLike
+    """Longest time that one call may take; beyond it the call has failed."""
+    on_error: Literal["fail", "skip"]
+    """What a failure of the hook means for the exchange: `fail` answers 500, `skip` goes on without it."""
+    blocking: bool
+    """Whether the hook waits for things (files, databases, locks): it then runs on a pool of threads."""
+    waits: bool | None
+    """Whether an async hook may wait for something, and so runs on an asyncio loop. Told from its code if not said: one
+    that awaits nothing but `call_next(…)`, `request.body()` and `request.json()` does not wait."""
+    budget: DurationLike | None
+    """Time that one call may keep a worker. A hook that exceeds it again and again is moved to the pool of threads, or
+    to the asyncio loop, until the configuration is applied again; `null` leaves it where it is."""
+    body: bool | SizeLike
+    """Whether the hook looks at the body, which is then in memory as a whole: up to 1 MB, or to the size given here."""
+
+
+CertifiedKeyLike: TypeAlias = CertifiedKey | CertifiedKeyFields
+"""What stands for `CertifiedKey`, and that itself."""
+ClientAuthLike: TypeAlias = ClientAuth | ClientAuthFields | str
+"""What stands for `ClientAuth`, and that itself."""
+ListenerTlsLike: TypeAlias = ListenerTls | ListenerTlsFields | Literal["auto"]
+"""What stands for `ListenerTls`, and that itself."""
+ListenerLike: TypeAlias = Listener | ListenerFields | str
+"""What stands for `Listener`, and that itself."""
+Http2LimitsLike: TypeAlias = Http2Limits | Http2LimitsFields
+"""What stands for `Http2Limits`, and that itself."""
+LimitsLike: TypeAlias = Limits | LimitsFields
+"""What stands for `Limits`, and that itself."""
+ClaimNamesLike: TypeAlias = ClaimNames | ClaimNamesFields
+"""What stands for `ClaimNames`, and that itself."""
+JwtLike: TypeAlias = Jwt | JwtFields
+"""What stands for `Jwt`, and that itself."""
+ConsumerLike: TypeAlias = Consumer | ConsumerFields | str | Texts
+"""What stands for `Consumer`, and that itself."""
+ApiKeyLike: TypeAlias = ApiKey | ApiKeyFields
+"""What stands for `ApiKey`, and that itself."""
+AccountLike: TypeAlias = Account | AccountFields | str
+"""What stands for `Account`, and that itself."""
+BasicLike: TypeAlias = Basic | BasicFields
+"""What stands for `Basic`, and that itself."""
+CertifiedUserLike: TypeAlias = CertifiedUser | CertifiedUserFields
+"""What stands for `CertifiedUser`, and that itself."""
+ClientCertificateLike: TypeAlias = ClientCertificate | ClientCertificateFields
+"""What stands for `ClientCertificate`, and that itself."""
+AuthConfigLike: TypeAlias = AuthConfig | AuthConfigFields
+"""What stands for `AuthConfig`, and that itself."""
+InstanceLike: TypeAlias = Instance | InstanceFields | str
+"""What stands for `Instance`, and that itself."""
+DnsDiscoveryLike: TypeAlias = DnsDiscovery | DnsDiscoveryFields | str
+"""What stands for `DnsDiscovery`, and that itself."""
+FileDiscoveryLike: TypeAlias = FileDiscovery | FileDiscoveryFields | str
+"""What stands for `FileDiscovery`, and that itself."""
+HeartbeatDiscoveryLike: TypeAlias = HeartbeatDiscovery | HeartbeatDiscoveryFields
+"""What stands for `HeartbeatDiscovery`, and that itself."""
+DiscoveryLike: TypeAlias = Discovery | DiscoveryFields
+"""What stands for `Discovery`, and that itself."""
+LoadBalancerLike: TypeAlias = (
+    LoadBalancer
+    | LoadBalancerFields
+    | Literal["round_robin", "weighted_round_robin", "least_connections", "random", "ip_hash", "consistent_hash", "p2c"]
+)
+"""What stands for `LoadBalancer`, and that itself."""
+ServiceTlsLike: TypeAlias = ServiceTls | ServiceTlsFields
+"""What stands for `ServiceTls`, and that itself."""
+StickyLike: TypeAlias = Sticky | StickyFields
+"""What stands for `Sticky`, and that itself."""
+HealthCheckLike: TypeAlias = HealthCheck | HealthCheckFields
+"""What stands for `HealthCheck`, and that itself."""
+PassiveHealthLike: TypeAlias = PassiveHealth | PassiveHealthFields
+"""What stands for `PassiveHealth`, and that itself."""
+CircuitBreakerLike: TypeAlias = CircuitBreaker | CircuitBreakerFields
+"""What stands for `CircuitBreaker`, and that itself."""
+RetryBudgetLike: TypeAlias = RetryBudget | RetryBudgetFields
+"""What stands for `RetryBudget`, and that itself."""
+QueueLike: TypeAlias = Queue | QueueFields
+"""What stands for `Queue`, and that itself."""
+ServiceLike: TypeAlias = Service | ServiceFields
+"""What stands for `Service`, and that itself."""
+AccessLogLike: TypeAlias = AccessLog | AccessLogFields
+"""What stands for `AccessLog`, and that itself."""
+HstsLike: TypeAlias = Hsts | HstsFields | str | bool | None
+"""What stands for `Hsts`, and that itself."""
+SecurityHeadersLike: TypeAlias = SecurityHeaders | SecurityHeadersFields
+"""What stands for `SecurityHeaders`, and that itself."""
+CompressionLike: TypeAlias = Compression | CompressionFields | str | Texts
+"""What stands for `Compression`, and that itself."""
+ChangesLike: TypeAlias = Changes | ChangesFields
+"""What stands for `Changes`, and that itself."""
+TransformLike: TypeAlias = Transform | TransformFields
+"""What stands for `Transform`, and that itself."""
+IpAccessLike: TypeAlias = IpAccess | IpAccessFields
+"""What stands for `IpAccess`, and that itself."""
+CorsLike: TypeAlias = Cors | CorsFields | str | Texts
+"""What stands for `Cors`, and that itself."""
+AddressLimitLike: TypeAlias = AddressLimit | AddressLimitFields | int | str
+"""What stands for `AddressLimit`, and that itself."""
+AddressConcurrencyLike: TypeAlias = AddressConcurrency | AddressConcurrencyFields | int
+"""What stands for `AddressConcurrency`, and that itself."""
+AddressLimitsLike: TypeAlias = AddressLimits | AddressLimitsFields | AddressLimitLike | Sequence[AddressLimitLike]
+"""What stands for `AddressLimits`, and that itself."""
+RateLimitLike: TypeAlias = RateLimit | RateLimitFields | int | str
+"""What stands for `RateLimit`, and that itself."""
+ConcurrencyLike: TypeAlias = Concurrency | ConcurrencyFields | int
+"""What stands for `Concurrency`, and that itself."""
+RateLimitsLike: TypeAlias = RateLimits | RateLimitsFields | RateLimitLike | Sequence[RateLimitLike]
+"""What stands for `RateLimits`, and that itself."""
+RedirectLike: TypeAlias = Redirect | RedirectFields | str
+"""What stands for `Redirect`, and that itself."""
+StaticResponseLike: TypeAlias = StaticResponse | StaticResponseFields | str
+"""What stands for `StaticResponse`, and that itself."""
+JsonBodyLike: TypeAlias = JsonBody | JsonBodyFields
+"""What stands for `JsonBody`, and that itself."""
+ValidationLike: TypeAlias = Validation | ValidationFields
+"""What stands for `Validation`, and that itself."""
+CacheLike: TypeAlias = Cache | CacheFields | DurationLike
+"""What stands for `Cache`, and that itself."""
+MirrorLike: TypeAlias = Mirror | MirrorFields | str
+"""What stands for `Mirror`, and that itself."""
+ValueTestLike: TypeAlias = ValueTest | ValueTestFields | str | int | bool
+"""What stands for `ValueTest`, and that itself."""
+WebSocketLike: TypeAlias = WebSocket | WebSocketFields
+"""What stands for `WebSocket`, and that itself."""
+RouteLike: TypeAlias = Route | RouteFields
+"""What stands for `Route`, and that itself."""
+HookSettingsLike: TypeAlias = HookSettings | HookSettingsFields
+"""What stands for `HookSettings`, and that itself."""
+PluginUseLike: TypeAlias = PluginUse | PluginUseFields
+"""What stands for `PluginUse`, and that itself."""
+PolicySetLike: TypeAlias = PolicySet | PolicySetFields
+"""What stands for `PolicySet`, and that itself."""
+ThresholdsLike: TypeAlias = Thresholds | ThresholdsFields
+"""What stands for `Thresholds`, and that itself."""
+AdminLike: TypeAlias = Admin | AdminFields | str
+"""What stands for `Admin`, and that itself."""
+ConfigLike: TypeAlias = Config | ConfigFields
+"""What stands for `Config`, and that itself."""
+HookOptionsLike: TypeAlias = HookOptions | HookOptionsFields
+"""What stands for `HookOptions`, and that itself."""

@@ -1,0 +1,7 @@
+from pylae import Gateway
+
+gateway = Gateway()
+
+
+@gateway.on_request
+def check(request, response): ...

@@ -1,0 +1,3 @@
+from pylae import Gateway
+
+gateway = Gateway(listeners=8080)

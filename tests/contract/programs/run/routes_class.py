@@ -1,0 +1,4 @@
+from pylae import Gateway, Route
+
+gateway = Gateway()
+gateway.add_route(Route)

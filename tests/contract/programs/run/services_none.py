@@ -1,0 +1,4 @@
+from pylae import Gateway
+
+gateway = Gateway()
+gateway.add_service("users", None)

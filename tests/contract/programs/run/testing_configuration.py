@@ -1,0 +1,3 @@
+from pylae.testing import RunningGateway
+
+gateway = RunningGateway({"routs": []})
