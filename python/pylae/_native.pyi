@@ -1,6 +1,6 @@
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextvars import Context
-from typing import Any, Generic, Literal, TypeVar, final, overload
+from typing import Any, Generic, Literal, TypeAlias, TypeVar, final, overload
 
 __all__ = [
     "POLICIES",
@@ -44,6 +44,8 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
+_Body: TypeAlias = str | bytes | bytearray
+_Fields: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
 __version__: str
 POLICIES: list[str]
 
@@ -311,32 +313,48 @@ class Response:
     @overload
     def __new__(
         cls,
-        content: str | bytes | bytearray | None = None,
-        status_code: int = ...,
-        headers: Mapping[str, str] | Iterable[tuple[str, str]] | None = None,
+        content: _Body | None = None,
+        status_code: int | None = None,
+        headers: _Fields | None = None,
+        media_type: str | None = None,
+    ) -> Response: ...
+    @overload
+    def __new__(
+        cls,
+        content: _Body | None = None,
+        *,
+        status: int | None,
+        headers: _Fields | None = None,
         media_type: str | None = None,
     ) -> Response: ...
     @overload
     def __new__(
         cls,
         *,
-        body: str | bytes | bytearray | None = None,
-        status: int = ...,
-        headers: Mapping[str, str] | Iterable[tuple[str, str]] | None = None,
+        body: _Body | None,
+        status_code: int | None = None,
+        headers: _Fields | None = None,
+        media_type: str | None = None,
+    ) -> Response: ...
+    @overload
+    def __new__(
+        cls,
+        *,
+        body: _Body | None,
+        status: int | None,
+        headers: _Fields | None = None,
         media_type: str | None = None,
     ) -> Response: ...
     @overload
     @staticmethod
     def json(
         value: Any,
-        status_code: int = ...,
-        headers: Mapping[str, str] | Iterable[tuple[str, str]] | None = None,
+        status_code: int | None = None,
+        headers: _Fields | None = None,
     ) -> Response: ...
     @overload
     @staticmethod
-    def json(
-        value: Any, *, status: int, headers: Mapping[str, str] | Iterable[tuple[str, str]] | None = None
-    ) -> Response: ...
+    def json(value: Any, *, status: int | None = None, headers: _Fields | None = None) -> Response: ...
     @property
     def status(self) -> int: ...
     @status.setter
@@ -350,7 +368,7 @@ class Response:
     @property
     def body(self) -> bytes: ...
     @body.setter
-    def body(self, body: str | bytes | bytearray) -> None: ...
+    def body(self, body: _Body) -> None: ...
 
 @final
 class CallNext:

@@ -67,6 +67,8 @@ async def starlette(request: Request, call_next: Callable[[Request], Awaitable[R
 
 
 def alone(request: Request) -> Response | None:
+    if request.method == "TRACK":
+        return Response("no", status=405) if request.query else Response(body=b"", status_code=405)
     return Response(body="as before", status=200) if request.method == "TRACE" else None
 
 
