@@ -234,7 +234,7 @@ class Gateway:
         """
         caller = calling()
         try:
-            TypeAdapter(ServiceName).validate_python(name)
+            name = TypeAdapter(ServiceName).validate_python(name)
         except ValidationError as error:
             raise ConfigError(problems_of(error, CallSources({(): caller}), Config)) from None
         if name in self._written.services or self._given.has_service(name) or self._added.has_service(name):

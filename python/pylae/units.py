@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any
@@ -37,7 +38,7 @@ def parse_duration(value: object) -> timedelta:
     if isinstance(value, timedelta):
         span = value
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        span = _span(float(value))
+        span = _span(_float(value))
     elif isinstance(value, str):
         span = _span(_text_seconds(value.strip()))
     else:
@@ -49,11 +50,19 @@ def parse_duration(value: object) -> timedelta:
     return span
 
 
+def _float(number: float) -> float:
+    """The number, or one beyond every bound where it is longer than any that can be computed with."""
+    try:
+        return float(number)
+    except OverflowError:
+        return sys.float_info.max if number > 0 else -sys.float_info.max
+
+
 def _span(seconds: float) -> timedelta:
     if not math.isfinite(seconds):
         raise ValueError(f"not a duration; {DURATION_HELP}")
-    # Clamped just above the bound: the caller reports it, and timedelta cannot overflow.
-    return timedelta(seconds=min(seconds, _LONGEST.total_seconds() + 1))
+    # Clamped just beyond the bounds: the caller reports it, and timedelta cannot overflow.
+    return timedelta(seconds=max(min(seconds, _LONGEST.total_seconds() + 1), -1))
 
 
 def _text_seconds(text: str) -> float:
@@ -82,7 +91,7 @@ def parse_size(value: object) -> int:
     KB, MB, GB and TB are powers of 1024, as in nginx and HAProxy, and so are KiB, MiB, GiB and TiB. Raises ValueError.
     """
     if isinstance(value, int) and not isinstance(value, bool):
-        size = float(value)
+        size = _float(value)
     elif isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())) and (match[2] or not match[3]):
         size = float(match[1]) * 1024 ** _POWER[match[2].upper()]
     else:
