@@ -165,8 +165,7 @@ fn read_response(given: &Bound<'_, PyAny>) -> PyResult<Answer> {
     let kind = py.get_type::<PyResponse>();
     let made = match body {
         Some(data) if is_data => kind.call_method1("json", (data, status, lines))?,
-        Some(text) => kind.call1((status, lines, text))?,
-        None => kind.call1((status, lines))?,
+        text => kind.call1((text, status, lines))?,
     };
     let made = made.cast::<PyResponse>()?.get().answer();
     made.ok_or_else(|| PyTypeError::new_err("this response is on its way already"))
