@@ -1,8 +1,8 @@
 """Forty wrong programs of ten areas, and what is said about each: half by type checkers, half when they run.
 
 A program of `checked` has one wrong line, on which mypy says what stands behind it, and pyright what stands in the next
-line that is a comment. What a program of `run` raises stands in the file beside it. In programs of `right` nothing is
-wrong, to checkers and when they run.
+line that is a comment. What a program of `run` raises stands in the file beside it. In programs of `lines` each
+line that says so is wrong to both checkers; in those of `right` nothing is, and they run.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ AREAS = {
 }
 CHECKED = sorted((FOLDER / "checked").glob("*.py"))
 RUN = sorted((FOLDER / "run").glob("*.py"))
+LINES = sorted((FOLDER / "lines").glob("*.py"))
 RIGHT = sorted((FOLDER / "right").glob("*.py"))
 
 Found = Mapping[Path, list[tuple[int, str]]]
@@ -62,7 +63,7 @@ def by_mypy() -> Found:
     """With the settings of a user who has written `strict = true` and no more: without Pydantic's plugin."""
     options = ["--config-file=", "--strict", "--follow-imports=silent", "--no-pretty", "--hide-error-context"]
     cache = f"--cache-dir={ROOT / '.mypy_cache' / 'programs'}"
-    out = checked(["mypy", *options, cache, "--no-error-summary", *map(str, (*CHECKED, *RIGHT))])
+    out = checked(["mypy", *options, cache, "--no-error-summary", *map(str, (*CHECKED, *LINES, *RIGHT))])
     found: dict[Path, list[tuple[int, str]]] = {}
     for file, line, message in re.findall(r"^(.+?):(\d+): error: (.*)$", out, re.MULTILINE):
         found.setdefault(ROOT / file, []).append((int(line), message))
@@ -86,6 +87,14 @@ def test_a_type_checker_finds_it(file: Path, by_mypy: Found, by_pyright: Found) 
         said = found.get(file, [])
         assert {at for at, _ in said} == {line}, said
         assert any(text in message for _, message in said), said
+
+
+@pytest.mark.parametrize("file", LINES, ids=lambda file: file.stem)
+def test_a_type_checker_finds_each_wrong_line(file: Path, by_mypy: Found, by_pyright: Found) -> None:
+    lines = file.read_text(encoding="utf-8").splitlines()
+    wrong = {number for number, line in enumerate(lines, 1) if line.endswith("  # wrong")}
+    for found in (by_mypy, by_pyright):
+        assert {number for number, _ in found.get(file, ())} == wrong
 
 
 @pytest.mark.parametrize("file", RIGHT, ids=lambda file: file.stem)
